@@ -5,7 +5,7 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Param, losses
 from genn_eventprop.cli.app import main as command_line
-from genn_eventprop.engines.reference.grid import readout_spikes, readout_v
+from genn_eventprop.engines.reference.grid import readout_v, readouts
 from genn_eventprop.engines.reference.grid.backward import Trial
 from genn_eventprop.engines.reference.grid.events import Dynamics
 from genn_eventprop.errors import SettingError
@@ -104,9 +104,9 @@ MUTANTS = {
     "end_of_mode": (Dynamics, "end_of_mode", "refractory"),
     "difference_each": (Trial, "_difference_each", "delays"),
     "kink": (readout_v.Maximum, "_share", "max"),
-    "integrand": (readout_v.Integral, "own", "integral"),
-    "between": (readout_v.Voltage, "own", "voltage"),
-    "spike_time": (readout_spikes.FirstSpike, "own", "first_spike"),
+    "integrand": (readout_v.Integral, "spike_term", "integral"),
+    "between": (readout_v.Voltage, "spike_term", "voltage"),
+    "spike_time": (readouts.FirstSpike, "spike_term", "first_spike"),
 }
 
 

@@ -18,7 +18,7 @@ from ...adjoint import derive
 from ...data import Events
 from ...engines.contract.data import Data
 from ...engines.contract.engine import Engine
-from ...engines.reference.grid.connections import Lane
+from ...engines.reference.grid.connections import DelayGroup
 from ...engines.reference.grid.forward import Forward
 from ...errors import EngineError, SettingError
 from ...losses import LossRecord
@@ -89,7 +89,7 @@ class Explicit:
             )
         return 0.0
 
-    def arrival(self, c: Lane, step: int, b: int, w: np.ndarray, e: np.ndarray) -> float:
+    def arrival(self, c: DelayGroup, step: int, b: int, w: np.ndarray, e: np.ndarray) -> float:
         """Of an arrival of weights w (N,) through a connection; e (n, N)."""
         if c.target not in self.losses:
             return 0.0
@@ -108,7 +108,7 @@ class Explicit:
         p = self.plan.population(loss.output)
         moves = any(
             np.any(self.trial._vector(p, "direction", c.receptor)[self.v(p.name)])
-            for c in self.trial.links.into(p.name)
+            for c in self.trial.connections.into(p.name)
         )
         mine = [r for r in loss.readouts if not READOUTS[r].everywhere and READOUTS[r].reads_state]
         jumps = p.spiking or moves
@@ -237,8 +237,8 @@ class Explicit:
         rises, goes_on = pop.f(before, mode)[:, v], pop.f(after, mode)[:, v]
         kink = (self._largest[name] == step) & (rises > 0) & (goes_on <= 0)
         total = np.zeros(kink.shape)
-        for c in self.trial.links.into(name):
-            total += self.trial._source_at(c, step - c.delay_steps) @ np.minimum(c.weight, 0.0)
+        for c in self.trial.connections.into(name):
+            total += self.trial._source_spikes(c, step - c.delay_steps) @ np.minimum(c.weight, 0.0)
         if not kink.any():
             return np.zeros(kink.shape)
         return np.where(kink & (total < 0), self._slope(loss) * rises / np.where(total < 0, total, 1.0), 0.0)

@@ -29,7 +29,7 @@ import numpy as np
 
 from ...data import Events
 from ...engines.contract.engine import Engine
-from ...engines.reference.grid.connections import Lane
+from ...engines.reference.grid.connections import DelayGroup
 from ...engines.reference.grid.engine import ReferenceClock
 from ...engines.reference.grid.forward import Forward
 from ...errors import EngineError, SettingError
@@ -169,7 +169,7 @@ class GridProblem:
                 for k, b, n in zip(*np.nonzero(seen.fired)):
                     slope = max(float(seen.slope[k, b, n]), floor)
                     found.append(
-                        Happened(p.name, i, int(k), int(b), int(n), slope, bool(seen.pushed[k, b, n]))
+                        Happened(p.name, i, int(k), int(b), int(n), slope, bool(seen.caused_by_arrivals[k, b, n]))
                     )  # fmt: skip
         return found, {(e.population, e.kind, e.step, e.b, e.n): j for j, e in enumerate(found)}
 
@@ -231,8 +231,10 @@ class GridProblem:
             found += self._of_mode(j, e)
             p = self.plan.population(e.population)
             if p.derived.events[e.kind].emits and self.trial.traces[p.name].spikes[e.step, e.b, e.n]:
-                found += self._arrivals(j, p.name, e.step, e.b, e.n, 1.0, self.trial.links.out_of(p.name), explicit)
-        learned = [c for c in self.trial.links.out_of(self.plan.input.name) if c.learned]
+                found += self._arrivals(
+                    j, p.name, e.step, e.b, e.n, 1.0, self.trial.connections.out_of(p.name), explicit
+                )
+        learned = [c for c in self.trial.connections.out_of(self.plan.input.name) if c.learned]
         for k, b, m in zip(*np.nonzero(self.trial.input)) if learned else ():
             count = float(self.trial.input[k, b, m])
             found += self._arrivals(None, self.plan.input.name, int(k), int(b), int(m), count, learned, explicit)
@@ -291,12 +293,12 @@ class GridProblem:
         b: int,
         m: int,
         count: float,
-        lanes: Sequence[Lane],
+        groups: Sequence[DelayGroup],
         explicit: Explicit,
     ) -> list[Moved]:
         """Every arrival of a spike: (f(x - w e) - f(x)) at its targets, x behind the arrivals of the step."""
         found = []
-        for c in lanes:
+        for c in groups:
             s, first = k + c.delay_steps, (c.record.channels or (0, 0))[0]
             if s > self.plan.n_steps - 1 or (c.record.channels and not first <= m < c.record.channels[1]):
                 continue
@@ -305,13 +307,21 @@ class GridProblem:
                 continue
             each = [np.arange(len(w))] if not c.learned or c.axonal else [np.array([n]) for n in range(len(w))]
             for targets in each:
-                if c.learned and c.there is not None and not c.axonal and not c.there[m - first, targets[0]]:
+                if c.learned and c.mask is not None and not c.axonal and not c.mask[m - first, targets[0]]:
                     continue
                 found += self._arrival(j, c, s, b, m - first, targets, count, explicit)
         return found
 
     def _arrival(
-        self, j: int | None, c: Lane, s: int, b: int, m: int, targets: np.ndarray, count: float, explicit: Explicit
+        self,
+        j: int | None,
+        c: DelayGroup,
+        s: int,
+        b: int,
+        m: int,
+        targets: np.ndarray,
+        count: float,
+        explicit: Explicit,
     ) -> list[Moved]:
         p, pop = self.plan.population(c.target), self.trial.populations[c.target]
         x, mode = pop.trace.x[s][b : b + 1], pop.trace.modes[s][b : b + 1]
@@ -334,7 +344,7 @@ class GridProblem:
         made[0].direct, made[0].causes = direct, causes
         return made
 
-    def _place(self, c: Lane, m: int, targets: np.ndarray) -> tuple[int, ...]:
+    def _place(self, c: DelayGroup, m: int, targets: np.ndarray) -> tuple[int, ...]:
         """Which of a connection's delays an arrival has."""
         assert c.record.delays is not None
         if c.axonal:
@@ -346,22 +356,22 @@ class GridProblem:
         synapse = np.flatnonzero((c.table.source == m) & (c.table.target == targets[0]))[0]
         return tuple(int(i) for i in np.unravel_index(c.table.weights[synapse], c.record.weight_shape))
 
-    def _shares(self, c: Lane, i: int, s: int, b: int, m: int, targets: np.ndarray) -> dict[int, float]:
+    def _shares(self, c: DelayGroup, i: int, s: int, b: int, m: int, targets: np.ndarray) -> dict[int, float]:
         """Target -> the share of an arrival in an event that the arrivals of its step caused by themselves: how much it
         raised g, among those that raised it."""
         p = self.plan.population(c.target)
         seen = self.trial.traces[p.name].events[i]
-        here = [int(n) for n in targets if seen.fired[s + 1, b, n] and seen.pushed[s + 1, b, n]]
+        here = [int(n) for n in targets if seen.fired[s + 1, b, n] and seen.caused_by_arrivals[s + 1, b, n]]
         if not here:
             return {}
         raised = np.zeros(p.size)
-        for other in self.trial.links.into(p.name):
-            sent = self.trial._source_at(other, s - other.delay_steps)[b]
+        for other in self.trial.connections.into(p.name):
+            sent = self.trial._source_spikes(other, s - other.delay_steps)[b]
             raised += sent @ np.maximum(other.weight, 0.0) * self._up(other, i, s, b)
         own = np.maximum(c.weight[m], 0.0) * self._up(c, i, s, b)
         return {n: float(own[n] / raised[n]) for n in here if own[n] > 0}
 
-    def _up(self, c: Lane, i: int, s: int, b: int) -> np.ndarray:
+    def _up(self, c: DelayGroup, i: int, s: int, b: int) -> np.ndarray:
         """(N,) by how much an arrival of unit weight raises g of event i."""
         p, pop = self.plan.population(c.target), self.trial.populations[c.target]
         x, g = pop.trace.x[s][b : b + 1], pop.functions.events[i]["g"]
