@@ -1,4 +1,4 @@
-"""Regularisers of spike counts: what every own spike of a trial adds to the costate. Formulas: `regularisers.spikes`.
+"""Regularisers of spike counts: what every own spike of a trial adds to the costate, by the formula of `regularisers`.
 
 For every such regulariser the host hands over the strengths ``upper`` and ``lower`` of every neuron, divided by B, and
 ``target``; for a mean over the batch the excess itself.
@@ -40,7 +40,7 @@ class Regularise:
             else:
                 z = TOTAL if r.whole_layer else name("w", "count")
                 value = z - self.s.given(f"target{i}", "real", own=True)
-            out += [Let(excess, value), Add(JUMP, choose(above(excess, 0), upper, lower) * excess)]
+            out += [Let(excess, value), Add(JUMP, r.push(excess, upper, lower, choose, above))]
         return out
 
     def after(self) -> list[Statement]:

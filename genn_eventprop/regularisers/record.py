@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,12 @@ class PushFormulas:
         z = z.mean(axis=0, keepdims=True) if self.mean == "batch" else z
         return z - self.target
 
+    @staticmethod
+    def push(excess: Any, upper: Any, lower: Any, where: Callable[..., Any], above: Callable[..., Any]) -> Any:
+        """What the costate jumps by, as in `regularisers.spikes` but for 1 / B: of NumPy arrays with ``np.where``
+        and ``np.greater``, of a program's expressions with those of `program.nodes`."""
+        return where(above(excess, 0), upper, lower) * excess
+
     def jump(
         self,
         counts: np.ndarray,
@@ -72,7 +79,7 @@ class PushFormulas:
         """
         upper, lower = self.strengths(loss, duration, parameters)
         excess = self.excess(whole(counts) if self.mean == "batch" else counts)
-        return np.broadcast_to(np.where(excess > 0, upper, lower) * excess, counts.shape) / len(counts)
+        return np.broadcast_to(self.push(excess, upper, lower, np.where, np.greater), counts.shape) / len(counts)
 
 
 @dataclass(frozen=True, eq=False)
