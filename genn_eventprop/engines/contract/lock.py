@@ -1,6 +1,6 @@
 """One engine, many threads: calls that change what an engine remembers run one at a time.
 
-An engine keeps the arrays of a batch, the addresses that its library was given, and, between the two halves of a
+An engine keeps the arrays of a batch, the addresses in its library, and, between the two halves of a
 trial, the trial itself. So every engine has a lock that a thread may take again (a call within a call, an optimiser
 that runs the engine), and every method marked `one_at_a_time`, or that overrides such a method, holds it: no engine
 can forget. Several calls that belong together, such as `run` and `update`, hold it together: ``with engine.lock:``.

@@ -1,4 +1,4 @@
-"""Parameter values as an engine's own."""
+"""Parameter values: an engine's copies, and their shapes."""
 
 from __future__ import annotations
 

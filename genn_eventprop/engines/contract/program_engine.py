@@ -160,7 +160,7 @@ class ProgramEngine(Engine):
         return readout, out[f"p{index}_w_first"] >= 0 if at_times else np.ones(readout.shape, bool)
 
     def _others(self, out: Arrays, loss: LossRecord) -> Arrays:
-        """name -> readouts of a loss besides its own, inf where an output has none; of a trial in two calls."""
+        """name -> further readouts of a loss, inf where an output has none; of a trial in two calls."""
         index = self.plan.populations.index(self.plan.population(loss.output))
         readouts = {n: out[f"p{index}_w_r_{n}"].astype(np.float64) for n in loss.also}
         if "first_spike" in readouts:

@@ -7,7 +7,7 @@
 A loss with `also=` reads more in the same pass: readouts.also["trace"], engine.backward(slope, {"trace": dL_dtrace}).
 
 One forward and one backward pass, whatever the loss. L is the whole loss: a mean over the batch has its 1/B in dL/dr.
-The loss of the plan says what is read; its own outer loss is not used, the regularisers of spikes are not.
+The loss of the plan says what is read; its outer loss is not used, the regularisers of spikes are not.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Readouts:
 class PendingPass:
     """The forward pass that the next `Engine.backward` continues: one an engine, dropped by every other run.
 
-    What a pass leaves for the way back is in the engine's own memory, which another run overwrites. A thread whose pass
+    What a pass leaves for the way back is in the engine's memory, which another run overwrites. A thread whose pass
     was dropped by another thread's run must not go on with the wrong one: its `backward` says what happened.
     """
 

@@ -32,7 +32,7 @@ class Network:
     Args:
         text: what to build. dtype: "float32" or "float64". batch: GeNN's batch size, 1 on single_threaded_cpu.
         backend: a GeNN backend. optimize_code: -O3 and -ffast-math in the code that GeNN compiles.
-        lengths: of arrays, by population and name; 1 where none is given.
+        lengths: of arrays, by population and name; 1 where it has none.
         device: number of the device; None: the one that GeNN chooses. tables: synapses of sparse connections.
 
     Raises:
@@ -82,7 +82,7 @@ class Network:
             f"eventprop_{self.text.name}_{os.getpid()}_{next(_numbers)}", backend=backend, optimize_code=optimize_code,
             **choice,
         )  # fmt: skip
-        model.dt = 1.0
+        model.dt = 1.0  # time in GeNN counts steps; dt in ms is in the coefficients of the code
         model.batch_size = self.batch
         for name, (size, neuron) in self.text.populations.items():
             self._add_neurons(model, name, size, neuron)
@@ -135,10 +135,11 @@ class Network:
         group.post_target_var = text.post_input
         if text.pre_input:
             group.pre_target_var = text.pre_input
-        group.max_dendritic_delay_timesteps = text.delay + 1
+        group.max_dendritic_delay_timesteps = text.delay + 1  # GeNN's ring has one place more than the delay
         if text.sparse:
             table = self._tables[text.of]
             group.set_sparse_connections(table.source, table.target)
+        # backwards a synapse reads its target as it was `delay` steps before: D travels from target to source
         if update.post_refs and not text.delays:
             group.back_prop_delay_steps = text.delay
 
@@ -170,7 +171,7 @@ class Network:
             group.extra_global_params[a].set_init_values(np.zeros(length, dtype))
         self._model.load()
         for array in (e for g in self._model.neuron_populations.values() for e in g.extra_global_params.values()):
-            array.set_init_values(None)  # the zeros were a copy of their own
+            array.set_init_values(None)  # the zeros stay allocated beside the array otherwise
         for (p, n), value in self._numbers.items():
             self._model.neuron_populations[p].set_dynamic_param_value(n, value)
         for (u, n), value in self._update_numbers.items():
@@ -178,6 +179,7 @@ class Network:
 
     def reload(self) -> None:
         """Start again with fresh memory; everything but the numbers must be set again."""
+        # fresh memory is all zeros; the numbers are set by `_load`, from the copies here
         self._model.unload()
         self._load()
 
@@ -221,7 +223,7 @@ class Network:
         array.push_to_device()
 
     def update_variable(self, update: str, name: str, *, pull: bool = False) -> np.ndarray:
-        """View of a custom update's own variable: (M * N,), or (B, 1) for one that neurons share."""
+        """View of a variable of a custom update: (M * N,), or (B, 1) for one that neurons share."""
         array = self._model.custom_updates[update].vars[name]
         if pull:
             array.pull_from_device()
@@ -244,7 +246,7 @@ class Network:
                 (p.vars[name] if name in p.vars else p.extra_global_params[name]).push_to_device()
 
     def push_update(self, update: str, name: str) -> None:
-        """Hand a custom update's own variable to the device."""
+        """Hand a variable of a custom update to the device."""
         self._model.custom_updates[update].vars[name].push_to_device()
 
     def fits(self, lengths: Mapping[tuple[str, str], int]) -> bool:

@@ -60,6 +60,7 @@ class Phases:
     def forward(self, group: Arrays) -> Arrays:
         """The forward phase of a group, and what the host reads of it."""
         while True:
+            # all of a group is sent anew when the phase runs again: other memory has nothing
             self.transfer.samples(group["samples"])
             group |= {f"p{i}_room": room for i, room in enumerate(self.room)}
             self.transfer.send(group)
@@ -80,6 +81,7 @@ class Phases:
             more: what the way back needs besides, e.g. dL/dr from the host, and the strengths of regularisers.
         """
         self.transfer.more(more)
+        # with dL/dr from the host the update that makes slopes of it can run only now, else it ran in `_results`
         if self.host_slopes:
             self.network.launch("outer")
         self.network.launch("turn")
@@ -148,7 +150,7 @@ class Phases:
             k for k in self.network.text.results if k not in self._counters and not k.endswith(("_steps", SLOPES))
         ]
         out = {k: self.result(k, group["batch"]) for k in wanted}
-        out |= {k: v.sum(axis=1) for k, v in out.items() if k.endswith("loss")}
+        out |= {k: v.sum(axis=1) for k, v in out.items() if k.endswith("loss")}  # a term of every output neuron
         if group["record"]:
             for i in (i for i, p in enumerate(self.plan.populations) if p.spiking):
                 count = self.result(f"p{i}_w_count", group["batch"])

@@ -173,7 +173,7 @@ class Backward:
         if event.population in self.readouts:
             after = adjoint.segments.x[:, event.after]
             E += self.readouts[event.population].spike_term(event, after, self.dr[event.population])
-        rate = 0.0  # of an event with a cause: its time is that of the cause, whatever its own state
+        rate = 0.0  # of an event with a cause: its time is that of the cause, whatever the state
         if event.cause is None:
             if not jump["gdot"] > 0:
                 name = adjoint.model.record.derived.model.name
@@ -254,14 +254,14 @@ class Backward:
             adjoint.gradient[n] += np.einsum("nj,jn->n", lam, dx0[:, k])
 
     def _integrals(self, name: str) -> None:
-        """int lambda . df/dp dt over all segments; points of a maximum as further segments of their own."""
+        """int lambda . df/dp dt over all segments; points of a maximum as further segments."""
         adjoint, points = self.adjoint[name], self.sources.get(name)
         if not adjoint.model.record.derived.dynamic_params:
             return
         seg = adjoint.segments
         density, v = (points.density, self.readouts[name].v) if points else (None, 0)
         # Of the sources at points (a maximum, V at T) y is not smooth at the point, which quadrature over the whole
-        # segment would not resolve. The equation is linear in lambda: so each point is a segment of its own that ends
+        # segment would not resolve. The equation is linear in lambda: so each point is one more segment, that ends
         # there.
         for block in blocks(seg):
             here = None if density is None else density[block]

@@ -95,6 +95,7 @@ class ReferenceEvent(Engine):
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = self.batch(data, samples)
         data.scored(samples, training=training)
+        # evaluated once a run: both ways must use the same numbers
         models = self._models()
         self.trials = [self._forward(data, int(i), models) for i in samples]
         parts, slopes, pushes = dict[str, LossPart](), dict[str, np.ndarray](), dict[str, np.ndarray]()
@@ -120,7 +121,7 @@ class ReferenceEvent(Engine):
         read, T = [t.readouts[loss.output] for t in self.trials], self.plan.duration
         value, valid = np.stack([r.value for r in read]), np.stack([r.valid for r in read])
         if read[0].scores:
-            # the readout multiplies dL/dr into its own derivative of the loss, so it is a factor of 1 here
+            # such a readout multiplies dL/dr into the slope of the loss that it has stored, so it is a factor of 1 here
             losses, dr = np.stack([r.score(y)[0] for r, y in zip(read, targets)]), np.ones(value.shape)
         else:
             losses, dr = loss.evaluate(value, valid, targets, T)
@@ -170,6 +171,7 @@ class ReferenceEvent(Engine):
     def _forward(self, data: Data, sample: int, models: dict[str, PopulationModel]) -> Trial:
         part = slice(data.offsets[sample], data.offsets[sample + 1])
         times, channels = _exact_times(data, part), data.channels[part]
+        # one copy, C = 1: the leading axis
         weights = {c.weight: self.parameters[c.weight][None] for c in self.plan.connections}
         delays = flat_delays(self.plan, self.parameters)
         return self._trial(models, weights, delays, times[None], channels, data, sample)
@@ -182,6 +184,7 @@ class ReferenceEvent(Engine):
         inputs = np.sort(times[0])
         views = {loss.output: self.plan.read_at(loss.output) for loss in self.plan.losses}
         this = np.array([sample])
+        # where quadrature must be cut depends on the readout, and is known before the trial runs
         at = {n: breaks(v, inputs, data.for_loss(v.loss).targets_of(this)[0]) for n, v in views.items()}
         synapses = routes(self.plan, self._tables, self.parameters)
         recording = Forward(self.plan, models, weights, synapses, delays, self.max_spikes, sample, at).run(
@@ -199,6 +202,7 @@ class ReferenceEvent(Engine):
 
         values: what `full_gradients` names, each of shape (C, ...): parameters, delays and input times (E,).
         """
+        # in one run, lane = copy N + neuron: pieces with the same ends make rounding errors cancel in differences
         C = len(next(iter(values.values())))
         models = {
             p.name: PopulationModel(self._compiled[p.name], self._lanes(p.name, values, C), self.plan.duration, C)

@@ -1,6 +1,6 @@
 """A population's symbolic equations: compiled once to NumPy functions, evaluated whenever parameter values change.
 
-Axis letters: n states, p parameters, N neurons, L = C N lanes (see `flow.py`), G pieces or events of given lanes,
+Axis letters: n states, p parameters, N neurons, L = C N lanes (see `flow.py`), G pieces or events with their lanes,
 S = 1 if all lanes share a value, else L.
 """
 
@@ -72,7 +72,7 @@ class Compiled:
 
 
 class Equations:
-    """Numbers of one population for given values, parameter -> (1,), (N,) or (L,).
+    """Numbers of one population for parameter values, parameter -> (1,), (N,) or (L,).
 
     x0 (n, L), dx0_dp (n, p, L). direction: receptor -> e (n, L); d_direction: receptor -> de/dp (n, p, L).
     slope (events, n, L): dg/dx of thresholds linear in the state, nan of others.

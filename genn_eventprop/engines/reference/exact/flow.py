@@ -131,7 +131,7 @@ class CurvedMode:
         """Coefficients (K, n, G) and whether they are good, by iterating x <- x0 + span int f(x)."""
         with np.errstate(all="ignore"):
             values = np.broadcast_to(x[:, None], (self.n, ORDER + 1, x.shape[1]))
-            # A state near zero cannot be known to 1e-15 of its own size: rounding of the other states reaches it
+            # A state near zero cannot be known to 1e-15 of its size: rounding of the other states reaches it
             # through df/dx. Without this floor such a piece would never converge, and its span shrink to nothing.
             floor = np.maximum(self._rounding_scale(x, lanes, span), 1e-3 * self.largest) + 1e-290
             change, settled = np.full(x.shape[1], np.inf), np.zeros(x.shape[1], bool)

@@ -9,7 +9,7 @@ arrives at one instant is added before any threshold is tested: else the numbers
 excitation or inhibition comes first.
 
 For gradient checks C copies of the network with slightly different numbers run in lockstep: the first copy decides
-which event is next, the others must make the same one at their own time; those that would not are marked `changed`.
+which event is next, each other copy must make the same one at its time; those that would not are marked `changed`.
 
 Axis letters: n states, N neurons, C copies, L = C N lanes, G segments, E own events of the model.
 """

@@ -96,6 +96,7 @@ class TrajectoryPieces:
         Returns:
             numbers of the segments that begin.
         """
+        # segments are numbered in order of time, the first ones by lane: readouts and the way back rely on it
         ids = np.arange(self.count, self.count + len(lanes))
         self.count += len(lanes)
         mode = self.mode[lanes].copy()
@@ -111,6 +112,7 @@ class TrajectoryPieces:
         if self.aligned:
             self._align_ends()
         for e, event in enumerate(self.model.events):
+            # in a mode that the event is not of, g may cross without an event; once the mode ends, g >= 0 fires at once
             possible = np.isin(mode, event.modes) if len(self.model.flow.modes) > 1 else np.ones(len(lanes), bool)
             self._find_crossings(e, x, series, lanes, possible, time, cause)
         if self.copies > 1 and len(self.model.events):

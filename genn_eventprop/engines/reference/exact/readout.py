@@ -1,8 +1,8 @@
 """Readouts of one trial in continuous time: integrals, maxima, spikes, and where they act on lambda.
 
-A readout answers for itself: `value` and `valid` go into the outer loss (or it has a `score` of its own); with dL/dr,
-`sources` gives what it adds to the adjoint of every output segment, `spike_term` and `arrival_term` the loss terms in E
-and D (docs/equations.md, sections 2 and 3).
+A readout answers for itself: `value` and `valid` go into the outer loss, or it evaluates that itself, by `score`. With
+dL/dr, `sources` is what it adds to the adjoint of every output segment, `spike_term` and `arrival_term` are the loss
+terms in E and D (docs/equations.md, sections 2 and 3).
 
 Axis letters: n states, K classes (output neurons), C copies (see `flow.py`), L = C K lanes, G segments of the
 output, Q Gauss-Legendre nodes.

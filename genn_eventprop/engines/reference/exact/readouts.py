@@ -19,9 +19,10 @@ class FirstSpike(Readout):
     def evaluate(self) -> None:
         self.value[:], self.valid[:] = self.plan.duration, False
         self.first: dict[int, Spike] = {}
-        for spike in self.recording.spikes[self.model.name]:
+        for spike in self.recording.spikes[self.model.name]:  # in order of time
             if spike.neuron not in self.first:
                 self.first[spike.neuron] = spike
+                # `::size`: the lanes of this neuron in all copies, each with its time
                 self.value[spike.neuron :: self.model.size] = spike.times
                 self.valid[spike.neuron :: self.model.size] = True
 
@@ -60,13 +61,16 @@ class SpikeTimes(FirstSpike):
         return self.plan.loss.push(times[:1], there[:1], y[None], self.plan.duration)[0]
 
     def spike_term(self, spike: Spike, after: np.ndarray, dr: np.ndarray) -> float:
-        m = self.rank.get(spike.index)
+        m = self.rank.get(spike.index)  # spikes beyond the targets have no term
         inside = m is not None and m < self.slope.shape[1]
         return float(self.slope[spike.neuron, m] * dr[spike.neuron]) if inside else 0.0
 
 
 class Count(Readout):
-    """r_c = number of own spikes of output c; the engine adds the surrogate gradient as jumps at own spikes."""
+    """r_c = number of own spikes of output c.
+
+    A count has no derivative; its surrogate gradient is a jump at every own spike, which the engine adds.
+    """
 
     def evaluate(self) -> None:
         for spike in self.recording.spikes[self.model.name]:
@@ -74,7 +78,7 @@ class Count(Readout):
 
 
 class Several(Readout):
-    """Several readouts of one recording, the loss's own first; dr: a tuple of theirs, or the first one's alone."""
+    """Several readouts of one recording, that of the loss first; dr: one for each, or of the first alone."""
 
     def __init__(self, plan: Plan, model: PopulationModel, recording: Recording, inputs: np.ndarray) -> None:
         self.parts = [KINDS[name](plan, model, recording, inputs) for name in plan.loss.readouts]

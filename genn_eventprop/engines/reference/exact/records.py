@@ -13,9 +13,10 @@ from ....plan import ConnectionRecord
 from .routes import Route
 
 
+# eq=False here and below: each record is one event, compared by identity, not by its arrays
 @dataclass(eq=False)
 class Arrival:
-    """Spike `source` (an own `Spike`, or the index of an input spike) arrives through the synapses of `route`.
+    """Spike `source` (a `Spike`, or the index of an input spike) arrives through the synapses of `route`.
 
     neurons (P,): those whose pieces end and begin here, the targets or the whole population. lanes (S,): positions of
     the targets among them. before, after: (P,) their segments. extra: a further term of D, added backwards: a kink, or

@@ -1,6 +1,6 @@
 """A batch of `reference_clock` backwards: the adjoint, D of every spike, jumps, and every gradient.
 
-The grid's own loss has no useful derivative, since a small change moves no spike. So this is the exact adjoint of
+The loss on the grid has no useful derivative, since a small change moves no spike. So this is the exact adjoint of
 docs/equations.md, section 2, with the secant slope and the transposed step (section 6); it converges to the exact
 gradient as dt decreases. Names as there: lambda, D of an arrival or the end of a mode, E of an own event.
 """
@@ -31,9 +31,10 @@ class Trial(Forward):
             how often a slope was not positive, or below `slope_floor`.
         """
         lam = self._begin()
+        # k = K: spikes at T have their jump and no targets; k = 0: arrivals, but nothing before them
         for k in range(self.K, -1, -1):
             self._step_back(k, lam)
-        # a trial that goes on from a state has no x(0) of its own; that of the trials before counts as a constant
+        # a trial that goes on from a state does not begin at x(0); that of the trials before counts as a constant
         for p in self.plan.populations if self.start is None else ():
             self._initial_gradient(p, lam[p.name])
         self.engine.gradients = {k: self.grad[k] for k in self.plan.trainable}
@@ -44,8 +45,9 @@ class Trial(Forward):
         """lambda (B, n, N) of every population at T; every gradient is 0."""
         self.guarded = 0
         for loss in self.plan.losses:
-            tau = self.params[loss.output].get("tau_mem")
+            tau = self.params[loss.output].get("tau_mem")  # scales the push of silent outputs (section 4)
             self.readouts[loss.output].scale(self.weight[loss.output], self.scored[loss.output], tau)
+        # the regularisers' jumps depend on the counts of the whole trial, so they are known only now
         counts = {p.name: self.traces[p.name].spikes.sum(0) for p in self.plan.populations if p.spiking}
         self.jumps = self.engine.spike_jumps(counts)
         self.grad = {k: np.zeros(v.shape) for k, v in self.engine.parameters.items()}
@@ -67,7 +69,7 @@ class Trial(Forward):
         the jumps first, D would depend on the order of populations.
         """
         for p in self.plan.populations:
-            self.traces[p.name].lam[k] = lam[p.name]
+            self.traces[p.name].lam[k] = lam[p.name]  # the adjoint row of step k, which D of earlier spikes reads
         if k < self.K:
             self._weight_gradients(k)
         feedback = {p.name: self._feedback(p, k) for p in self.plan.populations if p.derived.events}
@@ -123,7 +125,7 @@ class Trial(Forward):
         if c.axonal:
             c.add_to_delays(self.grad, (sent * D).sum(0))
             return
-        # delays of their own: D of every synapse by itself, with the same three terms as in `_feedback`
+        # one delay a synapse: D of every synapse, with the same three terms as in `_feedback`
         each = self._difference_each(c, s) + self._E_by_push(c, s)[:, None] * np.maximum(c.weight, 0.0)
         if c.target in self.readouts:
             each = each + self.readouts[c.target].arrival_term_by_synapse(c, s)
@@ -177,6 +179,7 @@ class Trial(Forward):
         """(B, N) how much a unit weight of the connection adds to the first threshold that it moves."""
         pop = self.populations[c.target]
         e = self._vector(self.plan.population(c.target), "direction", c.receptor)
+        # dg/dx . e of every event: inhibition counts as 0
         moves = [(pop.vector(fn["dg_dx"], pop.trace.x[s]) * e).sum(1) for fn in pop.functions.events]
         return next((np.maximum(m, 0.0) for m in moves if m.any()), np.zeros((self.B, 1)))
 
@@ -217,7 +220,7 @@ class Trial(Forward):
             self.pending[p.name] = np.where(fired, 0.0, self.pending[p.name])
         if p.name in self.readouts:
             dl_dt = dl_dt + self.readouts[p.name].spike_term(k, before)
-        E = dl_dt + (lam * pop.jump_coefficient(i, k)).sum(1)
+        E = dl_dt + (lam * pop.jump_coefficient(i, k)).sum(1)  # lambda+ . a, a = dh/dx f(x-) - f(x+)
         rate = self._rate(p, k, E, fired, record)
         dg_dx = pop.vector(fn["dg_dx"], before)
         jumped = np.einsum("bsij,bis->bjs", pop.at(fn["dh_dx"], before), lam) - dg_dx * rate[:, None]

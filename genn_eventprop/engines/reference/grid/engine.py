@@ -1,8 +1,8 @@
 """`reference_clock`: NumPy float64, step for step what every grid engine must do. Clear, not fast.
 
 Step k takes the state at k dt, adds the spikes due at k dt, propagates by dt and tests g >= 0 at (k + 1) dt. A spike
-found there has step k + 1, resets there, and reaches its targets there plus delay; one found at step T/dt counts and
-has its own jump, but no targets. Backwards, all feedback sums of a step are formed from the adjoint before any jump of
+that crosses there has step k + 1, resets there, and reaches its targets there plus delay; one at step T/dt counts and
+has its jump, but no targets. Backwards, all feedback sums of a step are formed from the adjoint before any jump of
 that step. On the grid the slope gdot of a spike is the secant (g_{k+1} - g_k) / dt, positive by construction.
 
 Parts: `forward.py`, `backward.py`, `events.py` (dynamics and events of a population), `step.py`, `connections.py`,
@@ -117,6 +117,7 @@ class ReferenceClock(Engine):
         trial = self._trial(data, samples)
         trial.forward()
         if adjoint:
+            # the way back is run for the adjoint alone: gradients of the last training run stay
             saved = {k: v.copy() for k, v in self.gradients.items()}
             data.scored(samples, training=True)
             with self.lock.running_loss():

@@ -92,6 +92,7 @@ class Voltage(Integral):
             series = np.moveaxis(y, 1, 0)[:, :, None]
             at_nodes = series[:-1] * (1 - part) + series[1:] * part
         loss, slope = self.loss_of.pointwise(self.nodes, at_nodes, self.plan.duration)
+        # the loss is weighted by w / scale; its slope by u_j . x + u0_j has w, since dV_j is scale times that
         share = self.w / self.node_scale
         self.slope = self.w[..., None] * slope
         return (share * loss).sum((0, 2))
@@ -109,6 +110,7 @@ class Voltage(Integral):
         Weight and targets are those of the step that begins there: none where that step has none.
         """
         y = self.y
+        # nan: no target. Between two samples of which one is missing the step has no loss, so neither have its edges
         if self.loss_of.compares == "targets":
             y = np.where(np.isnan(self.y[:, min(k + 1, self.plan.n_steps)]), np.nan, self.y[:, k])
         middle = (1,) * (V.ndim - 2)
@@ -120,6 +122,7 @@ class Voltage(Integral):
         """Each spike of a step against the other outputs before any reset of that step: they have no order."""
         V, after = before[:, self.v], self.s.after(before)[:, self.v]
         K = V.shape[1]
+        # l depends on all outputs together: one row for each spike, in which only that output is reset
         changed = np.where(np.eye(K, dtype=bool), after[:, None], V[:, None])
         return self._l(k, V)[:, None] - self._l(k, changed)
 
@@ -160,21 +163,21 @@ class Maximum(ClockReadout):
         self.value = np.where(self._larger, x[:, self.v], self.value)
         self.step = np.where(self._larger, k, self.step)
         self.behind &= ~self._larger
-        self._slope, self._before = self.s.slope(x), x[:, self.v]
+        self._slope, self._before = self.s.slope(x), x[:, self.v]  # Vdot(t*-), V(t*-) if step k is a kink
 
     def after_arrivals(self, k: int, x: Array) -> None:
         """At a kink the arrivals turn the slope from positive to not positive, or lower V; Vdot(t*-) is stored."""
         V, slope = x[:, self.v], self.s.slope(x)
         kink = np.where((self._slope > 0) & ((slope <= 0) | (V < self._before)), self._slope, 0.0)
         self.kink = np.where(self._larger, kink, self.kink)
+        # V after the arrivals is a candidate only where it jumped up; a continuous V was compared before them
         jumped = V > self.value
         self.per_jump = np.where(jumped, slope / np.where(jumped, V - self._before, 1.0), self.per_jump)
         self.value, self.step = np.where(jumped, V, self.value), np.where(jumped, k, self.step)
         self.behind |= jumped
 
     def arrival_term(self, c: DelayGroup, k: int) -> Array | float:
-        """The kink rule: dL/dr Vdot(t*-), shared by the inhibitory arrivals of the step in proportion to weight; behind
-        a jump dL/dr Vdot(t*+), shared in proportion to the jumps."""
+        """The kink rule, see the class: dL/dr Vdot(t*-) among the inhibitory arrivals, dL/dr Vdot(t*+) at a jump."""
         return self._share(k, c.target) @ np.minimum(c.weight, 0.0).T + self._jump_share(c, k) @ c.weight.T
 
     def arrival_term_by_synapse(self, c: DelayGroup, k: int) -> Array | float:
@@ -183,11 +186,11 @@ class Maximum(ClockReadout):
         )
 
     def _jump_share(self, c: DelayGroup, k: int) -> Array:
-        """(B, K) of a unit weight."""
+        """(B, K) the term of a unit weight at a jump of V."""
         return (self.step == k) * self.behind * self.per_jump * self.dr * self.s.direction(c)
 
     def _share(self, k: int, output: str) -> Array:
-        """(B, K) of a unit weight."""
+        """(B, K) the term of a kink over the sum of all negative weights that arrived; 0 where there is none."""
         here = (self.step == k) * ~self.behind * self.kink * self.dr
         total = np.zeros_like(here)
         for other in self.s.into(output):
@@ -195,16 +198,18 @@ class Maximum(ClockReadout):
         return np.where(total < 0, here / np.where(total < 0, total, 1.0), 0.0)
 
     def jump_at_step(self, k: int) -> Array | float:
+        # before the arrivals of step k: D of these is formed without the jump
         return np.where((self.step == k) & ~self.behind, self.dr, 0.0)
 
     def step_source(self, k: int) -> Array | float:
+        # after the arrivals of step k: lambda at the start of step k includes the jump, and so does their D
         added = np.zeros((self.s.B, len(self.s.plan.output.derived.states), self.value.shape[1]))
         added[:, self.v] = np.where((self.step == k) & self.behind, self.dr, 0.0)
         return added
 
 
 class TraceOfV(ClockReadout):
-    """V(k dt) after own spikes and before the arrivals of step k, which do not change it; (T + 1, B, K)."""
+    """V(k dt) after own spikes and before the arrivals of step k, on which it does not depend; (T + 1, B, K)."""
 
     def __init__(self, s: Setting) -> None:
         super().__init__(s)

@@ -23,7 +23,7 @@ class _OfSpikes(ClockReadout):
         self.silent_push = np.zeros_like(slope)
 
     def end(self, x: Array, spikes: Array) -> None:
-        # 0 until `score`: read beside the loss's own readout, this one is never scored
+        # 0 until `score`: where it is read beside the readout of the loss it is never scored
         self.spikes, self.silent_push = spikes, np.zeros(self.value.shape)
         self.rank = np.cumsum(spikes, axis=0) - spikes
 

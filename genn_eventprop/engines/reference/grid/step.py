@@ -140,7 +140,7 @@ class Step:
         """
         z_lam = lam[:, self.z]
         # The transpose of this very step, stages computed anew from x: another discretisation of the adjoint equation
-        # would not be the gradient of what ran, and would converge with an error of its own.
+        # would not be the gradient of what ran, and would add an error to it.
         rates = {n: self._by_param(dP, z_lam, x) for n, dP in self.dP.items()}
         new = np.zeros_like(lam)
         new[:, self.z] = self._transposed(self.P, z_lam)
