@@ -1,4 +1,4 @@
-"""What goes to a network before a run: lengths of arrays, events, the arguments of the trial, an optimiser's scalars."""
+"""What goes to a network before a run: lengths of arrays, events, arguments of the trial, an optimiser's scalars."""
 
 from __future__ import annotations
 
