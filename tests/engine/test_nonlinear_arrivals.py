@@ -79,7 +79,7 @@ def numbers(made, events):
     return found, read.spike_counts["hidden"].sum()
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize("model", list(MODELS))
 @pytest.mark.parametrize("wiring", sweep(list(WIRING), ["dense", "synaptic table", "dendritic", "axonal"]))
 def test_nonlinear_arrivals(engine, model, wiring):
@@ -120,6 +120,7 @@ def test_what_is_no_polynomial_has_no_input_times(engine):
     made.close()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", sweep(["synaptic", "axonal", "dendritic"], ["axonal"]))
 @pytest.mark.parametrize("readout", ["integral", "max"])
 def test_learned_delays_of_pushes_and_kinks(engine, kind, readout):

@@ -92,6 +92,7 @@ def together(works):
         return [future.result(120) for future in [pool.submit(begin, work) for work in works]]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("outer", ["named", "function"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_runs_of_threads_are_those_of_one(kind, outer):
@@ -120,6 +121,7 @@ def test_runs_of_threads_are_those_of_one(kind, outer):
     engine.close()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_halves_of_threads_never_mix(kind):
     """With the lock each gets its own gradient; without, an error, not another thread's."""
