@@ -24,7 +24,7 @@ from ..errors import DataError, SettingError
 from ..home import cache_root, expanded
 from ..output import say
 from .events.events import Events
-from .events.storage import FACTS, FILES
+from .events.storage import FACTS, FILES, digest_of
 
 VARIABLE = "GENN_EVENTPROP_DATA_CACHE"
 ENTRY, LEFT = re.compile(r".+-[0-9a-f]{32}"), re.compile(r"\..+-[0-9a-f]{32}\..+")
@@ -49,20 +49,11 @@ def key_of(sources: Iterable[Path], settings: Mapping[str, Any]) -> str:
     total = hashlib.sha256(text.encode())
     for source in sources:
         try:
-            with open(source, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else slow_digest(file)
+            digest = digest_of(source)
         except OSError as error:
             raise DataError(f"{source}: cannot be read ({error.strerror})") from error
-        total.update(f"{source.parent.name}/{source.name}".encode() + b"\0" + digest.digest())
+        total.update(f"{source.parent.name}/{source.name}".encode() + b"\0" + bytes.fromhex(digest))
     return total.hexdigest()[:32]
-
-
-def slow_digest(file: Any) -> Any:
-    """hashlib.file_digest for Python 3.10."""
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest
 
 
 def cached(

@@ -112,11 +112,9 @@ class Blend:
             by = np.where(new, target - centres[:, of_part], 0.0)
             keys, keep = rng.keys(f"blend keep {k}"), np.full(len(partners), self.keep[k])
             parts.append((batch, by[0], np.floor(by[1] + 0.5).astype(np.int32), keys, keep))
-        annotations: dict[str, Any] = {
-            field: part_of(events, field, chosen[0]) for field in ("labels", "groups", "targets")
-        }
-        annotations |= {"n_classes": events.n_classes, "name": events.name}
-        return Events.trusted(*kernels.blend(parts, events.n_channels), events.n_channels, **annotations)
+        return Events.trusted(
+            *kernels.blend(parts, events.n_channels), events.n_channels, **annotations_of(events, chosen[0])
+        )
 
 
 def complete_centres(centres: np.ndarray, events: Events, wanted: np.ndarray) -> None:
@@ -127,10 +125,11 @@ def complete_centres(centres: np.ndarray, events: Events, wanted: np.ndarray) ->
         centres[:, missing] = kernels.sums(batch) / np.maximum(batch.n, 1)
 
 
-def part_of(events: Events, field: str, chosen: np.ndarray) -> np.ndarray | None:
-    """Labels, groups or targets of the chosen samples, None if there are none."""
-    values = getattr(events, field)
-    return None if values is None else values[chosen]
+def annotations_of(events: Events, chosen: np.ndarray) -> dict[str, Any]:
+    """Labels, groups, targets (new arrays), classes and name of the chosen samples, as arguments of `Events`."""
+    arrays = {field: getattr(events, field) for field in ("labels", "groups", "targets")}
+    selected = {field: None if array is None else array[chosen] for field, array in arrays.items()}
+    return selected | {"n_classes": events.n_classes, "name": events.name}
 
 
 def centre_of_mass(events: Events) -> np.ndarray:
@@ -151,12 +150,10 @@ def interleaved(events: Events, chosen: np.ndarray, made: Events, new: np.ndarra
         t, c = made.sample(position) if is_new else events.sample(i)
         position += is_new
         times[offsets[b] : offsets[b + 1]], channels[offsets[b] : offsets[b + 1]] = t, c
-    annotations: dict[str, Any] = {}
+    annotations = annotations_of(events, source)
     for field in ("labels", "groups", "targets"):
-        annotations[field] = part_of(events, field, source)
         if annotations[field] is not None:
             annotations[field][new] = getattr(made, field)
-    annotations |= {"n_classes": events.n_classes, "name": events.name}
     return Events.trusted(times, channels, offsets, events.n_channels, **annotations)
 
 

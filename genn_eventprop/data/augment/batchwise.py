@@ -55,11 +55,7 @@ def replace_events(
         index = np.flatnonzero(keep)
         if len(index) < len(keep):
             times, channels, offsets = times.take(index), channels.take(index), np.searchsorted(index, offsets)
-    width = events.n_channels if n_channels is None else n_channels
-    channels = channels.astype(np.int32, copy=False)
-    return Events.trusted(
-        times, channels, offsets, width, events.labels, events.groups, events.n_classes, events.name, events.targets
-    )
+    return replace_arrays(events, (times, channels.astype(np.int32, copy=False), offsets), n_channels)
 
 
 def kernel_batch(events: Events) -> kernels.Batch | None:
@@ -70,7 +66,7 @@ def kernel_batch(events: Events) -> kernels.Batch | None:
 
 
 def replace_arrays(events: Events, arrays: kernels.Arrays, n_channels: int | None = None) -> Events:
-    """`events` with other times, channels and offsets."""
+    """`events` with other times, channels and offsets; labels, groups, targets and name stay."""
     width = events.n_channels if n_channels is None else n_channels
     return Events.trusted(
         *arrays, width, events.labels, events.groups, events.n_classes, events.name, events.targets
@@ -103,10 +99,7 @@ def concatenate(samples: list[tuple[np.ndarray, np.ndarray]], template: Events, 
     times = np.concatenate([np.empty(0), *(t for t, _ in samples)])
     channels = np.concatenate([np.empty(0, np.int32), *(c for _, c in samples)]).astype(np.int32, copy=False)
     offsets = np.concatenate([[0], np.cumsum([len(t) for t, _ in samples])]).astype(np.int64)
-    return Events.trusted(
-        times, channels, offsets, n_channels,
-        template.labels, template.groups, template.n_classes, template.name, template.targets,
-    )  # fmt: skip
+    return replace_arrays(template, (times, channels, offsets), n_channels)
 
 
 def check_range(what: str, value: float, low: float, high: float) -> None:
