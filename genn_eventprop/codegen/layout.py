@@ -6,7 +6,7 @@ target and ``w`` the index of the weight.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..program.nodes import Buffer
 from ..program.trial import Trial
@@ -35,14 +35,18 @@ class Layout:
 
     def __init__(self, trial: Trial, buffers: Sequence[Buffer] = (), integers: Sequence[str] = ()) -> None:
         self.trial, self.plan = trial, trial.plan
-        self.buffers = (*DATA, *buffers, *trial.buffers.values())
+        delays = [f"c{i}_delay" for i in range(len(self.plan.connections))]
+        rings = [f"c{i}_ring" for i, c in enumerate(self.plan.connections) if c.delays]
+        self.declare((*DATA, *buffers, *trial.buffers.values()), (*INTEGERS, *integers), (*delays, *rings))
+
+    def declare(self, buffers: Iterable[Buffer], integers: Iterable[str], more: Iterable[str] = ()) -> None:
+        """What the host hands over, each declared once: arrays, and numbers by their kinds."""
+        self.buffers = tuple({b.name: b for b in buffers}.values())
         self.arrays = tuple(b for b in self.buffers if b.axes)
         given = [b for b in self.buffers if not b.axes and b.role == "given"]
         self.doubles = tuple(b for b in given if b.kind in ("real", "double"))
-        whole = [*INTEGERS, *integers, *(b.name for b in given if b.kind in ("int", "long"))]
-        whole += [f"c{i}_delay" for i in range(len(self.plan.connections))]
-        whole += [f"c{i}_ring" for i, c in enumerate(self.plan.connections) if c.delays]
-        self.integers = tuple(dict.fromkeys(whole))
+        whole = (b.name for b in given if b.kind in ("int", "long"))
+        self.integers = tuple(dict.fromkeys((*integers, *whole, *more)))
 
     def struct(self, number: str = "") -> str:
         """The struct; number: the type of all numbers that are not integers, each its own if empty."""

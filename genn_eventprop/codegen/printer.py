@@ -59,10 +59,14 @@ DIALECTS = {d.name: d for d in (GENN, CPP)}
 class Printer(C99CodePrinter):
     reserved_words: set[str] = set()  # targets keep a model's names apart from their own: rename nothing
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, names: Mapping[str, str] | None = None) -> None:
+        self.names = names or {}
         spelled = {n: [(lambda *_: True, write)] for n, write in dialect.spelled.items()}
         super().__init__({"user_functions": {**dialect.functions, **spelled}, "math_macros": {}})
         self.dialect = dialect
+
+    def _print_Symbol(self, expr: sp.Symbol) -> str:
+        return self.names.get(str(expr)) or super()._print_Symbol(expr)
 
     def _print_Float(self, expr: sp.Float) -> str:
         text = repr(float(expr))
@@ -94,9 +98,9 @@ class Printer(C99CodePrinter):
         return super()._print_Pow(expr)
 
 
-def expression(expr: sp.Expr, dialect: Dialect) -> str:
-    """One expression as text."""
-    return Printer(dialect).doprint(without_deltas(sp.sympify(expr)))
+def expression(expr: sp.Expr, dialect: Dialect, names: Mapping[str, str] | None = None) -> str:
+    """One expression as text; names: symbol -> its spelling."""
+    return Printer(dialect, names).doprint(without_deltas(sp.sympify(expr)))
 
 
 def assignments(

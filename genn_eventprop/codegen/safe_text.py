@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from ..errors import EngineError
 from ..plan import Plan
 
-_NAME = re.compile(r"[0-9]*[A-Za-z_][A-Za-z0-9_]*")
-"""An identifier; behind a number where `cpp.hygiene` keeps it apart from others, which stands inside names only."""
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENDS = re.compile(r"\*(?=/)|/(?=[*/])")
 
 

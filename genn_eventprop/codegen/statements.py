@@ -146,9 +146,7 @@ class Writer:
         if isinstance(s, Diverged):
             return f"{self.spelling.diverged(self.population, s.state)}\n"
         if isinstance(s, Range):
-            start, stop = self.expression(s.start), self.expression(s.stop)
-            head = f"for (int32_t {s.index} = {start}; {s.index} < {stop}; ++{s.index}) {{\n"
-            return head + indent(self.block(s.body)) + "}\n"
+            return self.loop(s, self.block(s.body))
         if isinstance(s, (Keep, Undo)):
             return self.block(s.body)
         if isinstance(s, Code):
@@ -158,6 +156,11 @@ class Writer:
         assert isinstance(s, When)
         text = f"if ({_bare(self.expression(s.condition))}) {{\n{indent(self.block(s.body))}}}"
         return text + (f" else {{\n{indent(self.block(s.otherwise))}}}\n" if s.otherwise else "\n")
+
+    def loop(self, s: Range, body: str) -> str:
+        """The loop of a range around a body."""
+        start, stop = self.expression(s.start), self.expression(s.stop)
+        return f"for (int32_t {s.index} = {start}; {s.index} < {stop}; ++{s.index}) {{\n{indent(body)}}}\n"
 
     def expression(self, e: sp.Basic) -> str:
         """An expression, possibly an index within another one."""

@@ -147,6 +147,12 @@ def _no_loss(r: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=64)
+def score_function(score: sp.Expr, names: tuple[str, ...]) -> Callable[..., np.ndarray]:
+    """The score alone."""
+    return sp.lambdify([symbol(n) for n in names], score, "numpy")
+
+
+@lru_cache(maxsize=64)
 def score_functions(score: sp.Expr, term: sp.Expr, names: tuple[str, ...]) -> Callable[..., list[np.ndarray]]:
     """[score, term, dscore/dr, dterm/dr] as a NumPy function of `names`, r first."""
     r = symbol("r")

@@ -12,7 +12,7 @@ import sympy as sp
 from ..errors import LossError, ModelError
 from ..modelling.expressions import parse, symbol
 from .kinds import READOUTS
-from .outer import NAMED, Function, cross_entropy, score_functions, squared_error
+from .outer import NAMED, Function, cross_entropy, score_function, score_functions, squared_error
 from .readout import TimeWeight
 from .sums import SUMS
 
@@ -157,7 +157,11 @@ class LossFormulas:
 
     def scores(self, readout: np.ndarray, valid: np.ndarray, duration: float) -> np.ndarray:
         """(B, K) larger means more likely, -inf for a silent output."""
-        return np.where(valid, self._parts(np.where(valid, readout, duration), duration)[0], -np.inf)
+        score = score_function(self.expressions[0], ("r", "T", *self.constants))
+        if valid.all():
+            found = np.asarray(score(readout, duration, *self.constants.values()))
+            return found if found.shape == readout.shape else np.broadcast_to(found, readout.shape)
+        return np.where(valid, score(np.where(valid, readout, duration), duration, *self.constants.values()), -np.inf)
 
     def probabilities(self, readout: np.ndarray, valid: np.ndarray, duration: float) -> np.ndarray | None:
         """(B, K) the softmax inside the cross-entropy, nan where no output spikes; None for losses without one.

@@ -68,13 +68,19 @@ def synapse_values(tables: Tables, parameters: Mapping[str, np.ndarray]) -> dict
 def neuron_values(plan: Plan, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Parameters of neurons and what follows from them."""
     given: dict[str, Any] = {}
-    for i, p in enumerate(plan.populations):
-        for name, value in value_arrays(plan, p, parameters).items():
-            given[f"p{i}_{'q' if name in p.derived.params else 'n'}_{name}"] = value
-        own = {n: parameters[f"{p.name}.{n}"] for n in p.derived.durations}
-        steps = clock.mode_steps(p.derived, own, plan.dt)
-        given |= {f"p{i}_n_lasts_{m}": steps[mode.lasts] for m, mode in enumerate(p.derived.modes) if mode.lasts}
+    for i in range(len(plan.populations)):
+        given |= population_values(plan, i, parameters)
     return given
+
+
+def population_values(plan: Plan, i: int, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The same of population number i."""
+    p, given = plan.populations[i], dict[str, Any]()
+    for name, value in value_arrays(plan, p, parameters).items():
+        given[f"p{i}_{'q' if name in p.derived.params else 'n'}_{name}"] = value
+    own = {n: parameters[f"{p.name}.{n}"] for n in p.derived.durations}
+    steps = clock.mode_steps(p.derived, own, plan.dt)
+    return given | {f"p{i}_n_lasts_{m}": steps[mode.lasts] for m, mode in enumerate(p.derived.modes) if mode.lasts}
 
 
 def _synapses(tables: Tables, c: ConnectionRecord, i: int, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Event, Mode, Network, NeuronModel, Param, engines, losses, regularisers
-from genn_eventprop.codegen.cpp.hygiene import TAKEN, coded
+from genn_eventprop.codegen.reserved_words import KEYWORDS, MACROS
 from genn_eventprop.data import Events
-from genn_eventprop.errors import EngineError
 from genn_eventprop.modelling.names import usable
 from genn_eventprop.models.li import LI
 from genn_eventprop.plan import make_plan
@@ -109,20 +108,14 @@ def test_names_change_nothing(names, spike_times, refractory):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
 
 
-def test_equations_are_derived_once():
-    """Also those with other names, and the constant part of f, for which sympy takes longer than a compiler."""
-    net = Network()
-    one, out = net.population(model(PLAIN | NAMES["fields"], False), 2, "one"), net.population(LI(), 2, "out")
-    net.connect(net.input(2), one, Dense(1.0), receptor="exc")
-    net.connect(one, out, Dense(1.0))
-    plan = make_plan(net, losses.MaxVoltageCrossEntropy(out), dt=0.5, duration=5.0)
-    first, second = (coded(plan).plan.populations[0].derived for _ in range(2))
-    assert first is second and first is not plan.populations[0].derived
-    assert first.b is first.b
-
-
 # words that generated code uses itself
 
+TAKEN = KEYWORDS | MACROS | frozenset(
+    "after along args arrival arrived at base before block by count counts dense dr draw drive end end_term ended ends "
+    "feedback first first_step from guarded horner i id index kept label last least_rise list load maximum_kink "
+    "maximum_slope maximum_step mid n_steps neuron node_voltage over pushed raise_by readout ready rise row sample "
+    "sample_weight scalar slice source start std step store to total vec weight work".split()
+)  # fmt: skip
 FAMILIAR = ("spikes", "step", "drive", "g", "double", "NAN", "injectCurrent", "label")
 WORDS = [n for n in sorted(TAKEN | {"grad_x", "all_x", "P_x", "Q_x", "p_x", "M_PI", "s_c0"}) if usable(n, (), (), ())]
 GROUPS = [dict(zip(SLOTS, WORDS[i : i + len(SLOTS)])) for i in range(0, len(WORDS), len(SLOTS))]
@@ -175,11 +168,21 @@ def test_constants_of_a_loss_may_be_called_so_too():
         np.testing.assert_allclose(one[1], found[2][1], rtol=1e-9)
 
 
-def test_snippets_with_such_names_are_refused_by_native():
-    snippets = {"sim_code": "V = V + step;"}
-    neuron = replace(model(PLAIN | {"tau": "step"}, False), snippets=snippets, events=(), modes=())
-    net = Network()
-    net.connect(net.input(2), net.population(neuron, 2, "out"), Dense(1.0), receptor="exc")
-    plan = make_plan(net, losses.Loss(net.populations[0], "integral"), dt=0.5, duration=5.0)
-    with pytest.raises(EngineError, match=r"native itself uses step; choose another name, e.g. step_0"):
-        native(plan, net.initial_parameters(1))
+def test_snippets_may_use_such_names():
+    """Hand-written sections say the names of the equations, which the text keeps apart from its own."""
+    plain = ("V", "I", "W", "tau", "t_w", "hold", "exc", "inh")
+    found = []
+    for words in (plain, ("V", "step", "dl", "row", "neuron", "hold", "exc", "inh")):
+        n = dict(zip(SLOTS, words))
+        forward = f"{n['V']} = {n['V']} + dt * ({n['I']} - {n['W']} - {n['V']}) / {n['tau']};\n"
+        forward += f"{n['I']} = {n['I']} * (1 - dt / 5);\n{n['W']} = {n['W']} * (1 - dt / {n['t_w']});"
+        neuron = replace(model(n, False), snippets={"sim_code": forward}, events=())
+        net = Network()
+        inp, out = net.input(2), net.population(neuron, 2, "out")
+        net.connect(inp, out, Dense(np.array([[1.0, 0.5], [0.3, 0.2]])), receptor=n["exc"])
+        plan = make_plan(net, losses.Loss(out, "end", score="r"), dt=0.5, duration=5.0)
+        made = native(plan, net.initial_parameters(1))
+        data = made.load(Events.from_samples([(np.array([1.0, 2.0]), np.array([0, 1]))], 2, labels=[1]))
+        found.append(made.run(data, [0]).readout)
+    assert found[0].any()
+    np.testing.assert_array_equal(*found)

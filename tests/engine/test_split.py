@@ -83,8 +83,8 @@ def test_two_calls_are_the_training_run(engine, spike_times, readout):
 @pytest.mark.parametrize("spike_times, mean", [("grid", "example"), ("exact", "example"), ("grid", "batch")])
 def test_a_loss_in_python_costs_one_forward_pass(spike_times, mean, monkeypatch):
     """Native runs each half once, and the gradient is that of the same loss in C++."""
-    from genn_eventprop.engines.native.calls import BACKWARDS, FORWARDS
     from genn_eventprop.engines.native.engine import NativeEngine
+    from genn_eventprop.engines.native.threads import BACKWARDS, FORWARDS
 
     plan, labels = plan_of("integral", spike_times, regularised=mean), np.array([0, 2, 1])
     function = losses.Function(lambda r, y: plan.loss.evaluate(r, np.ones(r.shape, bool), y, plan.duration), "labels")
@@ -94,7 +94,7 @@ def test_a_loss_in_python_costs_one_forward_pass(spike_times, mean, monkeypatch)
         regularisers=plan.regularisers,
     )  # fmt: skip
     halves, call = [], NativeEngine._call
-    spied = lambda self, *a: (halves.append(a[4] if len(a) > 4 else 0), call(self, *a))[1]  # noqa: E731
+    spied = lambda self, *a: (halves.append(a[2]["half"]), call(self, *a))[1]  # noqa: E731
     found = []
     for p in (plan, second):
         running = made("native", p)

@@ -20,10 +20,11 @@ typedef scalar real;
 namespace {
 
 constexpr int64_t WHOLE = 0, FORWARDS = 1, BACKWARDS = 2;  // what a call runs of a batch
-constexpr int N_p_hidden = 20, NP_p_hidden = 32;
-constexpr int N_p_output = 3, NP_p_output = 16;
-[[maybe_unused]] constexpr int N_INPUT = 5;
-constexpr int N_OUT = N_p_output, NP_OUT = NP_p_output;
+constexpr int N_p0 = 20, NP_p0 = 32;  // hidden
+constexpr int N_p1 = 3, NP_p1 = 16;  // output
+constexpr int N_OUT = N_p1, NP_OUT = NP_p1;
+[[maybe_unused]] constexpr int64_t AT_c0_gradient = 0;  // input_hidden.weight
+[[maybe_unused]] constexpr int64_t AT_c1_gradient = 160;  // hidden_output.weight
 constexpr int64_t GRADIENT_SIZE = 480;
 
 struct Args {
@@ -31,67 +32,65 @@ struct Args {
     const int32_t* channels;
     const int64_t* offsets;
     const int64_t* samples;
-    const int64_t* labels;
-    const double* sample_weight;
-    const scalar* c_input_hidden_weight;
-    const scalar* c_hidden_output_weight;
-    const scalar* p_hidden_P_V_V;
-    const scalar* p_hidden_P_V_I;
-    const scalar* p_hidden_P_I_I;
-    const scalar* p_hidden_Q_input_V;
-    const scalar* p_hidden_Q_input_I;
-    const scalar* p_hidden_tau_mem;
-    const scalar* p_hidden_tau_syn;
-    const scalar* p_hidden_v_thresh;
-    const scalar* p_hidden_v_reset;
-    const scalar* p_output_P_V_V;
-    const scalar* p_output_P_V_I;
-    const scalar* p_output_P_I_I;
-    const scalar* p_output_Q_input_V;
-    const scalar* p_output_Q_input_I;
-    const scalar* p_output_tau_mem;
-    const scalar* p_output_tau_syn;
+    double* p1_w_r;
     double* loss;
-    double* readout;
-    int64_t* prediction;
+    int32_t* p0_w_count;
     int64_t* guarded;
-    scalar* slices;
-    scalar* gradient;
+    real* slices;
+    real* gradient;
+    const real* p0_n_P_V_V;
+    const real* p0_n_P_V_I;
+    const real* p0_n_P_I_I;
+    const real* p0_n_Q_input_V;
+    const real* p0_n_Q_input_I;
+    const real* p0_q_tau_mem;
+    const real* p0_q_tau_syn;
+    const real* p0_q_v_thresh;
+    const real* p0_q_v_reset;
+    const real* p1_n_P_V_V;
+    const real* p1_n_P_V_I;
+    const real* p1_n_P_I_I;
+    const real* p1_n_Q_input_V;
+    const real* p1_n_Q_input_I;
+    const real* p1_q_tau_mem;
+    const real* p1_q_tau_syn;
     const double* times;
-    const double* weight_series;
     const double* gauss;
-    const scalar* x_hidden_dg;
-    const scalar* x_hidden_slope;
-    const scalar* x_hidden_curve;
-    const double* x_hidden_rho;
-    const scalar* x_hidden_kappa_input;
-    const scalar* x_hidden_step;
-    const scalar* x_hidden_step_rest;
-    const double* x_hidden_spike;
-    const double* x_hidden_A;
-    const double* x_hidden_arrive_input;
-    const double* x_hidden_back_input;
-    const scalar* x_output_dg;
-    const scalar* x_output_slope;
-    const scalar* x_output_curve;
-    const double* x_output_rho;
-    const scalar* x_output_kappa_input;
-    const scalar* x_output_step;
-    const scalar* x_output_step_rest;
-    const double* x_output_spike;
-    const double* x_output_A;
-    const double* x_output_arrive_input;
-    const double* x_output_back_input;
-    int32_t* p_hidden_counts;
-    double dt;
+    const double* sample_weight;
+    const int64_t* labels;
+    const double* weight_series;
+    const real* c0_weight;
+    const real* c1_weight;
+    const real* x_p0_dg;
+    const real* x_p0_slope;
+    const real* x_p0_curve;
+    const double* x_p0_rho;
+    const real* x_p0_kappa_input;
+    const real* x_p0_step;
+    const real* x_p0_step_rest;
+    const double* x_p0_spike;
+    const double* x_p0_A;
+    const double* x_p0_arrive_input;
+    const double* x_p0_back_input;
+    const real* x_p1_dg;
+    const real* x_p1_slope;
+    const real* x_p1_curve;
+    const double* x_p1_rho;
+    const real* x_p1_kappa_input;
+    const real* x_p1_step;
+    const real* x_p1_step_rest;
+    const double* x_p1_spike;
+    const double* x_p1_A;
+    const double* x_p1_arrive_input;
+    const double* x_p1_back_input;
     double duration;
     double slope_floor;
+    double delta;
+    double target_dt;
     double window_start;
     double window_end;
     double activity_rate;
     double activity_jump;
-    double delta;
-    double target_dt;
     int64_t n_steps;
     int64_t batch;
     int64_t half;
@@ -104,8 +103,8 @@ struct Args {
     int64_t target_rows;
     int64_t exact_steps;
     int64_t series_size;
-    int64_t degree_hidden;
-    int64_t degree_output;
+    int64_t degree_p0;
+    int64_t degree_p1;
 };
 
 inline Args unpack(void* const* arrays, const double* numbers, const int64_t* integers) {
@@ -114,67 +113,65 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.channels = static_cast<const int32_t*>(arrays[1]);
     args.offsets = static_cast<const int64_t*>(arrays[2]);
     args.samples = static_cast<const int64_t*>(arrays[3]);
-    args.labels = static_cast<const int64_t*>(arrays[4]);
-    args.sample_weight = static_cast<const double*>(arrays[5]);
-    args.c_input_hidden_weight = static_cast<const scalar*>(arrays[6]);
-    args.c_hidden_output_weight = static_cast<const scalar*>(arrays[7]);
-    args.p_hidden_P_V_V = static_cast<const scalar*>(arrays[8]);
-    args.p_hidden_P_V_I = static_cast<const scalar*>(arrays[9]);
-    args.p_hidden_P_I_I = static_cast<const scalar*>(arrays[10]);
-    args.p_hidden_Q_input_V = static_cast<const scalar*>(arrays[11]);
-    args.p_hidden_Q_input_I = static_cast<const scalar*>(arrays[12]);
-    args.p_hidden_tau_mem = static_cast<const scalar*>(arrays[13]);
-    args.p_hidden_tau_syn = static_cast<const scalar*>(arrays[14]);
-    args.p_hidden_v_thresh = static_cast<const scalar*>(arrays[15]);
-    args.p_hidden_v_reset = static_cast<const scalar*>(arrays[16]);
-    args.p_output_P_V_V = static_cast<const scalar*>(arrays[17]);
-    args.p_output_P_V_I = static_cast<const scalar*>(arrays[18]);
-    args.p_output_P_I_I = static_cast<const scalar*>(arrays[19]);
-    args.p_output_Q_input_V = static_cast<const scalar*>(arrays[20]);
-    args.p_output_Q_input_I = static_cast<const scalar*>(arrays[21]);
-    args.p_output_tau_mem = static_cast<const scalar*>(arrays[22]);
-    args.p_output_tau_syn = static_cast<const scalar*>(arrays[23]);
-    args.loss = static_cast<double*>(arrays[24]);
-    args.readout = static_cast<double*>(arrays[25]);
-    args.prediction = static_cast<int64_t*>(arrays[26]);
-    args.guarded = static_cast<int64_t*>(arrays[27]);
-    args.slices = static_cast<scalar*>(arrays[28]);
-    args.gradient = static_cast<scalar*>(arrays[29]);
-    args.times = static_cast<const double*>(arrays[30]);
-    args.weight_series = static_cast<const double*>(arrays[31]);
-    args.gauss = static_cast<const double*>(arrays[32]);
-    args.x_hidden_dg = static_cast<const scalar*>(arrays[33]);
-    args.x_hidden_slope = static_cast<const scalar*>(arrays[34]);
-    args.x_hidden_curve = static_cast<const scalar*>(arrays[35]);
-    args.x_hidden_rho = static_cast<const double*>(arrays[36]);
-    args.x_hidden_kappa_input = static_cast<const scalar*>(arrays[37]);
-    args.x_hidden_step = static_cast<const scalar*>(arrays[38]);
-    args.x_hidden_step_rest = static_cast<const scalar*>(arrays[39]);
-    args.x_hidden_spike = static_cast<const double*>(arrays[40]);
-    args.x_hidden_A = static_cast<const double*>(arrays[41]);
-    args.x_hidden_arrive_input = static_cast<const double*>(arrays[42]);
-    args.x_hidden_back_input = static_cast<const double*>(arrays[43]);
-    args.x_output_dg = static_cast<const scalar*>(arrays[44]);
-    args.x_output_slope = static_cast<const scalar*>(arrays[45]);
-    args.x_output_curve = static_cast<const scalar*>(arrays[46]);
-    args.x_output_rho = static_cast<const double*>(arrays[47]);
-    args.x_output_kappa_input = static_cast<const scalar*>(arrays[48]);
-    args.x_output_step = static_cast<const scalar*>(arrays[49]);
-    args.x_output_step_rest = static_cast<const scalar*>(arrays[50]);
-    args.x_output_spike = static_cast<const double*>(arrays[51]);
-    args.x_output_A = static_cast<const double*>(arrays[52]);
-    args.x_output_arrive_input = static_cast<const double*>(arrays[53]);
-    args.x_output_back_input = static_cast<const double*>(arrays[54]);
-    args.p_hidden_counts = static_cast<int32_t*>(arrays[55]);
-    args.dt = numbers[0];
-    args.duration = numbers[1];
-    args.slope_floor = numbers[2];
-    args.window_start = numbers[3];
-    args.window_end = numbers[4];
-    args.activity_rate = numbers[5];
-    args.activity_jump = numbers[6];
-    args.delta = numbers[7];
-    args.target_dt = numbers[8];
+    args.p1_w_r = static_cast<double*>(arrays[4]);
+    args.loss = static_cast<double*>(arrays[5]);
+    args.p0_w_count = static_cast<int32_t*>(arrays[6]);
+    args.guarded = static_cast<int64_t*>(arrays[7]);
+    args.slices = static_cast<real*>(arrays[8]);
+    args.gradient = static_cast<real*>(arrays[9]);
+    args.p0_n_P_V_V = static_cast<const real*>(arrays[10]);
+    args.p0_n_P_V_I = static_cast<const real*>(arrays[11]);
+    args.p0_n_P_I_I = static_cast<const real*>(arrays[12]);
+    args.p0_n_Q_input_V = static_cast<const real*>(arrays[13]);
+    args.p0_n_Q_input_I = static_cast<const real*>(arrays[14]);
+    args.p0_q_tau_mem = static_cast<const real*>(arrays[15]);
+    args.p0_q_tau_syn = static_cast<const real*>(arrays[16]);
+    args.p0_q_v_thresh = static_cast<const real*>(arrays[17]);
+    args.p0_q_v_reset = static_cast<const real*>(arrays[18]);
+    args.p1_n_P_V_V = static_cast<const real*>(arrays[19]);
+    args.p1_n_P_V_I = static_cast<const real*>(arrays[20]);
+    args.p1_n_P_I_I = static_cast<const real*>(arrays[21]);
+    args.p1_n_Q_input_V = static_cast<const real*>(arrays[22]);
+    args.p1_n_Q_input_I = static_cast<const real*>(arrays[23]);
+    args.p1_q_tau_mem = static_cast<const real*>(arrays[24]);
+    args.p1_q_tau_syn = static_cast<const real*>(arrays[25]);
+    args.times = static_cast<const double*>(arrays[26]);
+    args.gauss = static_cast<const double*>(arrays[27]);
+    args.sample_weight = static_cast<const double*>(arrays[28]);
+    args.labels = static_cast<const int64_t*>(arrays[29]);
+    args.weight_series = static_cast<const double*>(arrays[30]);
+    args.c0_weight = static_cast<const real*>(arrays[31]);
+    args.c1_weight = static_cast<const real*>(arrays[32]);
+    args.x_p0_dg = static_cast<const real*>(arrays[33]);
+    args.x_p0_slope = static_cast<const real*>(arrays[34]);
+    args.x_p0_curve = static_cast<const real*>(arrays[35]);
+    args.x_p0_rho = static_cast<const double*>(arrays[36]);
+    args.x_p0_kappa_input = static_cast<const real*>(arrays[37]);
+    args.x_p0_step = static_cast<const real*>(arrays[38]);
+    args.x_p0_step_rest = static_cast<const real*>(arrays[39]);
+    args.x_p0_spike = static_cast<const double*>(arrays[40]);
+    args.x_p0_A = static_cast<const double*>(arrays[41]);
+    args.x_p0_arrive_input = static_cast<const double*>(arrays[42]);
+    args.x_p0_back_input = static_cast<const double*>(arrays[43]);
+    args.x_p1_dg = static_cast<const real*>(arrays[44]);
+    args.x_p1_slope = static_cast<const real*>(arrays[45]);
+    args.x_p1_curve = static_cast<const real*>(arrays[46]);
+    args.x_p1_rho = static_cast<const double*>(arrays[47]);
+    args.x_p1_kappa_input = static_cast<const real*>(arrays[48]);
+    args.x_p1_step = static_cast<const real*>(arrays[49]);
+    args.x_p1_step_rest = static_cast<const real*>(arrays[50]);
+    args.x_p1_spike = static_cast<const double*>(arrays[51]);
+    args.x_p1_A = static_cast<const double*>(arrays[52]);
+    args.x_p1_arrive_input = static_cast<const double*>(arrays[53]);
+    args.x_p1_back_input = static_cast<const double*>(arrays[54]);
+    args.duration = numbers[0];
+    args.slope_floor = numbers[1];
+    args.delta = numbers[2];
+    args.target_dt = numbers[3];
+    args.window_start = numbers[4];
+    args.window_end = numbers[5];
+    args.activity_rate = numbers[6];
+    args.activity_jump = numbers[7];
     args.n_steps = integers[0];
     args.batch = integers[1];
     args.half = integers[2];
@@ -187,16 +184,13 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.target_rows = integers[9];
     args.exact_steps = integers[10];
     args.series_size = integers[11];
-    args.degree_hidden = integers[12];
-    args.degree_output = integers[13];
+    args.degree_p0 = integers[12];
+    args.degree_p1 = integers[13];
     return args;
 }
 
-inline double score(double r, const Args& args) { (void)r; (void)args; return r; }
-constexpr bool SILENT_EXCLUDED = true;
-
 [[maybe_unused]] constexpr int SERIES = 11, NODES = 20;
-struct Weight_output {
+struct Weight_p1 {
     static constexpr bool DRIVEN = false, SAMPLED = false;
     static double at(double t, const Args& args) { (void)t; (void)args; return 1.0; }
     static double opens(const Args& args) { return args.window_start; }
@@ -229,7 +223,7 @@ struct Weight_output {
 
 namespace {
 
-struct Model_hidden {
+struct Model_p0 {
     static constexpr int n = 2, receptors = 1, learned = 0, dynamic = 0, own_spike = -1;
     static constexpr int modes = 1, duration = -1;  // learned length of the refractory period, -1 for none
     static constexpr bool spiking = true, watched = true;
@@ -242,14 +236,14 @@ struct Model_hidden {
     }
     static void reset(const Args& args, int neuron, const double* before, double* after) {
         (void)args, (void)neuron, (void)before;
-        after[0] = double(args.p_hidden_v_reset[0]);
+        after[0] = double(args.p0_q_v_reset[0]);
         after[1] = before[1];
     }
     static void jump(const Args& args, int neuron, const scalar* kept, scalar dl_dt, scalar inv_gdot,
                      scalar* lambda, Buffer<scalar>* grad) {
         (void)args, (void)neuron, (void)kept, (void)dl_dt, (void)inv_gdot, (void)lambda, (void)grad;
-        const real q_tau_mem = args.p_hidden_tau_mem[0];
-        const real q_v_reset = args.p_hidden_v_reset[0];
+        const real q_tau_mem = args.p0_q_tau_mem[0];
+        const real q_v_reset = args.p0_q_v_reset[0];
         real l_V = lambda[0];
         const real x_I = kept[1];
         const real t_rate = inv_gdot*(dl_dt + l_V*(q_v_reset - x_I)/q_tau_mem);
@@ -257,10 +251,10 @@ struct Model_hidden {
         lambda[0] = l_V;
     }
 };
-constexpr bool Model_hidden::coupled[2][3], Model_hidden::reached[2];
-constexpr int Model_hidden::place[1];
+constexpr bool Model_p0::coupled[2][3], Model_p0::reached[2];
+constexpr int Model_p0::place[1];
 
-struct Model_output {
+struct Model_p1 {
     static constexpr int n = 2, receptors = 1, learned = 0, dynamic = 0, own_spike = 0;
     static constexpr int modes = 1, duration = -1;  // learned length of the refractory period, -1 for none
     static constexpr bool spiking = false, watched = true;
@@ -268,26 +262,26 @@ struct Model_output {
     static constexpr int place[1] = {0};  // of learned parameters of the dynamics
     static constexpr int pushed = -1;  // state that own spikes push, -1 for none
 };
-constexpr bool Model_output::coupled[2][3], Model_output::reached[2];
-constexpr int Model_output::place[1];
+constexpr bool Model_p1::coupled[2][3], Model_p1::reached[2];
+constexpr int Model_p1::place[1];
 
 struct Work {
-    typedef Costates<Model_hidden, 20, false> type_hidden;
-    type_hidden p_hidden;
-    typedef Costates<Model_output, 3, false> type_output;
-    type_output p_output;
-    ReadMaximum<type_output, 0, N_p_output, Weight_output, false> reader;
-    Buffer<real> dr;
-    Buffer<double> readout;
+    typedef Costates<Model_p0, 20, false> type_p0;
+    type_p0 p0;
+    typedef Costates<Model_p1, 3, false> type_p1;
+    type_p1 p1;
+    ReadMaximum<type_p1, 0, N_p1, Weight_p1, false> reader;
+    Buffer<real> p1_w_dr;
+    Buffer<double> p1_w_r;
     Log log[2];
     int64_t guarded = 0;
     bool ready = false;
     void prepare([[maybe_unused]] const Args& args) {
         if (ready) return;
-        p_hidden.prepare();
-        p_output.prepare();
-        dr.zero(16);
-        readout.zero(16);
+        p0.prepare();
+        p1.prepare();
+        p1_w_dr.zero(NP_p1);
+        p1_w_r.zero(NP_p1);
         ready = true;
     }
     void prepare_back(const Args&) {}
@@ -296,139 +290,139 @@ struct Work {
 
 void read_trial([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample) {
     {
-        int32_t* counts = args.p_hidden_counts + sample * N_p_hidden;
-        std::memset(counts, 0, N_p_hidden * sizeof(int32_t));
-        for (int64_t i = 0; i < work.p_hidden.spikes.count; ++i) {
-            const int neuron = work.p_hidden.spikes.neuron[i];
+        int32_t* counts = args.p0_w_count + sample * N_p0;
+        std::memset(counts, 0, N_p0 * sizeof(int32_t));
+        for (int64_t i = 0; i < work.p0.spikes.count; ++i) {
+            const int neuron = work.p0.spikes.neuron[i];
             ++counts[neuron];
         }
     }
-    work.reader.finish(work.p_output, args, work.readout);
+    work.reader.finish(work.p1, args, work.p1_w_r);
 }
 
 void begin_back([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample) {
 }
 
 void bind(const Args& args, Work& work) {
-    work.p_hidden.rho = args.x_hidden_rho;
-    work.p_hidden.dg = args.x_hidden_dg;
-    work.p_hidden.slope = args.x_hidden_slope;
-    work.p_hidden.curve = args.x_hidden_curve;
-    work.p_hidden.kappa[0] = args.x_hidden_kappa_input;
-    work.p_hidden.flow[0].step = args.x_hidden_step;
-    work.p_hidden.flow[0].step_rest = args.x_hidden_step_rest;
-    work.p_hidden.flow[0].spike = args.x_hidden_spike;
-    work.p_hidden.flow[0].A = args.x_hidden_A;
-    work.p_hidden.flow[0].arrive[0] = args.x_hidden_arrive_input;
-    work.p_hidden.flow[0].back[0] = args.x_hidden_back_input;
-    work.p_hidden.degree = int(args.degree_hidden);
-    work.p_hidden.delta = args.delta;
-    work.p_hidden.together = instant(args.duration, args.delta), work.p_hidden.slack = scalar(20 * args.delta * work.p_hidden.together);
-    work.p_output.rho = args.x_output_rho;
-    work.p_output.dg = args.x_output_dg;
-    work.p_output.slope = args.x_output_slope;
-    work.p_output.curve = args.x_output_curve;
-    work.p_output.kappa[0] = args.x_output_kappa_input;
-    work.p_output.flow[0].step = args.x_output_step;
-    work.p_output.flow[0].step_rest = args.x_output_step_rest;
-    work.p_output.flow[0].spike = args.x_output_spike;
-    work.p_output.flow[0].A = args.x_output_A;
-    work.p_output.flow[0].arrive[0] = args.x_output_arrive_input;
-    work.p_output.flow[0].back[0] = args.x_output_back_input;
-    work.p_output.degree = int(args.degree_output);
-    work.p_output.delta = args.delta;
-    work.p_output.together = instant(args.duration, args.delta), work.p_output.slack = scalar(20 * args.delta * work.p_output.together);
+    work.p0.rho = args.x_p0_rho;
+    work.p0.dg = args.x_p0_dg;
+    work.p0.slope = args.x_p0_slope;
+    work.p0.curve = args.x_p0_curve;
+    work.p0.kappa[0] = args.x_p0_kappa_input;
+    work.p0.flow[0].step = args.x_p0_step;
+    work.p0.flow[0].step_rest = args.x_p0_step_rest;
+    work.p0.flow[0].spike = args.x_p0_spike;
+    work.p0.flow[0].A = args.x_p0_A;
+    work.p0.flow[0].arrive[0] = args.x_p0_arrive_input;
+    work.p0.flow[0].back[0] = args.x_p0_back_input;
+    work.p0.degree = int(args.degree_p0);
+    work.p0.delta = args.delta;
+    work.p0.together = instant(args.duration, args.delta), work.p0.slack = scalar(20 * args.delta * work.p0.together);
+    work.p1.rho = args.x_p1_rho;
+    work.p1.dg = args.x_p1_dg;
+    work.p1.slope = args.x_p1_slope;
+    work.p1.curve = args.x_p1_curve;
+    work.p1.kappa[0] = args.x_p1_kappa_input;
+    work.p1.flow[0].step = args.x_p1_step;
+    work.p1.flow[0].step_rest = args.x_p1_step_rest;
+    work.p1.flow[0].spike = args.x_p1_spike;
+    work.p1.flow[0].A = args.x_p1_A;
+    work.p1.flow[0].arrive[0] = args.x_p1_arrive_input;
+    work.p1.flow[0].back[0] = args.x_p1_back_input;
+    work.p1.degree = int(args.degree_p1);
+    work.p1.delta = args.delta;
+    work.p1.together = instant(args.duration, args.delta), work.p1.slack = scalar(20 * args.delta * work.p1.together);
 }
 
 __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {
     bind(args, work);
-    auto& p_hidden = work.p_hidden; (void)p_hidden;
-    auto& p_output = work.p_output; (void)p_output;
+    auto& p0 = work.p0; (void)p0;
+    auto& p1 = work.p1; (void)p1;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
     {
-        real* __restrict p0_x_I = work.p_hidden.x[1].data;
-        real* __restrict p0_x_V = work.p_hidden.x[0].data;
-        for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
-            p0_x_V[neuron] = args.p_hidden_v_reset[0];
+        real* __restrict p0_x_I = work.p0.x[1].data;
+        real* __restrict p0_x_V = work.p0.x[0].data;
+        for (int neuron = 0; neuron < NP_p0; ++neuron) {
+            p0_x_V[neuron] = args.p0_q_v_reset[0];
             p0_x_I[neuron] = 0;
         }
     }
     {
-        real* __restrict p1_x_I = work.p_output.x[1].data;
-        real* __restrict p1_x_V = work.p_output.x[0].data;
-        for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+        real* __restrict p1_x_I = work.p1.x[1].data;
+        real* __restrict p1_x_V = work.p1.x[0].data;
+        for (int neuron = 0; neuron < NP_p1; ++neuron) {
             p1_x_V[neuron] = 0;
             p1_x_I[neuron] = 0;
         }
     }
-    p_hidden.begin(args.exact_steps, false && args.training);
-    p_output.begin(args.exact_steps, false && args.training);
+    p0.begin(args.exact_steps, false && args.training);
+    p1.begin(args.exact_steps, false && args.training);
     work.log[0].clear(args.exact_steps);
     work.log[1].clear(args.exact_steps);
-    work.reader.begin(p_output, args, sample);
-    int64_t next_input_hidden = from;
-    int64_t next_hidden_output = 0;
+    work.reader.begin(p1, args, sample);
+    int64_t next_c0 = from;
+    int64_t next_c1 = 0;
     for (int64_t step = 0; step < args.exact_steps; ++step) {
     const double t_k = args.duration * double(step) / double(args.exact_steps);
     const double t_end = step + 1 < args.exact_steps ? args.duration * double(step + 1) / double(args.exact_steps) : args.duration;
-    work.reader.enter(p_output, args, step, false);
+    work.reader.enter(p1, args, step, false);
     {
     auto& log = work.log[0];
-    p_hidden.start(t_k);
-    for (; next_input_hidden < to && args.times[next_input_hidden] < t_end; ++next_input_hidden) {
-    const int32_t sender = args.channels[next_input_hidden];
-    const double after = args.times[next_input_hidden] - t_k;
-    p_hidden.pending.push().set(after > 0 ? after : 0.0, args.c_input_hidden_weight + int64_t(sender) * NP_p_hidden, 0, 0, sender, -1);
+    p0.start(t_k);
+    for (; next_c0 < to && args.times[next_c0] < t_end; ++next_c0) {
+    const int32_t sender = args.channels[next_c0];
+    const double after = args.times[next_c0] - t_k;
+    p0.pending.push().set(after > 0 ? after : 0.0, args.c0_weight + int64_t(sender) * NP_p0, 0, 0, sender, -1);
     }
-    p_hidden.absorb();
+    p0.absorb();
     for (;;) {
     double when = std::numeric_limits<double>::infinity();
     int who = -1;
     int64_t which = -1;
-    p_hidden.look_ahead();
+    p0.look_ahead();
     {
-        const int64_t hit = p_hidden.first_hit();
+        const int64_t hit = p0.first_hit();
         if (hit >= 0) {
-            const double at = p_hidden.hits[hit].s;
+            const double at = p0.hits[hit].s;
             if (at < when || (at == when && which < 0)) when = at, who = 0, which = hit;
-        } else if (p_hidden.known_at() < when) {
-            when = p_hidden.known_at(), who = 0, which = -1;
+        } else if (p0.known_at() < when) {
+            when = p0.known_at(), who = 0, which = -1;
         }
     }
     if (who < 0) break;
     switch (who) {
     case 0:
         if (which < 0) {
-            const auto& a = p_hidden.pending[p_hidden.cursor];
+            const auto& a = p0.pending[p0.cursor];
             log.push(a.s, a.connection, a.source, a.index);
-            p_hidden.take_arrival();
+            p0.take_arrival();
         } else {
             double before[2], after[2];
-            const int neuron = p_hidden.emit(args, which, t_k, work.guarded, before, after);
-            const int64_t index = p_hidden.spikes.count - 1;
-            log.push(p_hidden.now, -1, neuron, index);
-            if (p_hidden.spikes_in_step > RUNAWAY * N_p_hidden) return 1;
+            const int neuron = p0.emit(args, which, t_k, work.guarded, before, after);
+            const int64_t index = p0.spikes.count - 1;
+            log.push(p0.now, -1, neuron, index);
+            if (p0.spikes_in_step > RUNAWAY * N_p0) return 1;
         }
         break;
     }
     }
-    p_hidden.finish();
+    p0.finish();
     log.steps[size_t(step) + 1] = log.count;
     }
     {
     auto& log = work.log[1];
-    p_output.start(t_k);
-    for (; next_hidden_output < p_hidden.spikes.count && p_hidden.spike_time[next_hidden_output] < t_end; ++next_hidden_output) {
-    const int32_t sender = p_hidden.spikes.neuron[next_hidden_output];
-    const double after = p_hidden.spike_time[next_hidden_output] - t_k;
-    p_output.pending.push().set(after > 0 ? after : 0.0, args.c_hidden_output_weight + int64_t(sender) * NP_p_output, 1, 0, sender, next_hidden_output);
+    p1.start(t_k);
+    for (; next_c1 < p0.spikes.count && p0.spike_time[next_c1] < t_end; ++next_c1) {
+    const int32_t sender = p0.spikes.neuron[next_c1];
+    const double after = p0.spike_time[next_c1] - t_k;
+    p1.pending.push().set(after > 0 ? after : 0.0, args.c1_weight + int64_t(sender) * NP_p1, 1, 0, sender, next_c1);
     }
-    p_output.absorb();
-    work.reader.start(p_output);
-    work.reader.absorb(p_output, p_output.pending.begin(), p_output.pending.count, log.count);
-    for (const auto& a : p_output.pending) log.push(a.s, a.connection, a.source, a.index);
-    p_output.finish();
+    p1.absorb();
+    work.reader.start(p1);
+    work.reader.absorb(p1, p1.pending.begin(), p1.pending.count, log.count);
+    for (const auto& a : p1.pending) log.push(a.s, a.connection, a.source, a.index);
+    p1.finish();
     log.steps[size_t(step) + 1] = log.count;
     }
     }
@@ -438,59 +432,59 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
 
 __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {
     (void)sample;
-    const scalar* dr = work.dr;
-    auto& p_hidden = work.p_hidden; (void)p_hidden;
-    auto& p_output = work.p_output; (void)p_output;
+    const scalar* dr = work.p1_w_dr;
+    auto& p0 = work.p0; (void)p0;
+    auto& p1 = work.p1; (void)p1;
     if (first) std::memset(slice, 0, GRADIENT_SIZE * sizeof(scalar));
-    for (auto& b : p_hidden.mu) b.zero(NP_p_hidden);
-    for (auto& b : p_hidden.held_mu) b.zero(NP_p_hidden);
-    for (auto& b : p_hidden.grad) b.zero(NP_p_hidden);
-    p_hidden.feedback.zero(p_hidden.spikes.count);
-    for (auto& b : p_output.mu) b.zero(NP_p_output);
-    for (auto& b : p_output.held_mu) b.zero(NP_p_output);
-    for (auto& b : p_output.grad) b.zero(NP_p_output);
+    for (auto& b : p0.mu) b.zero(NP_p0);
+    for (auto& b : p0.held_mu) b.zero(NP_p0);
+    for (auto& b : p0.grad) b.zero(NP_p0);
+    p0.feedback.zero(p0.spikes.count);
+    for (auto& b : p1.mu) b.zero(NP_p1);
+    for (auto& b : p1.held_mu) b.zero(NP_p1);
+    for (auto& b : p1.grad) b.zero(NP_p1);
     begin_back(args, work, sample);
-    work.reader.begin_back(p_output, dr);
+    work.reader.begin_back(p1, dr);
     for (int64_t step = args.exact_steps - 1; step >= 0; --step) {
-    work.reader.enter(p_output, args, step, true);
+    work.reader.enter(p1, args, step, true);
     {
     const auto& log = work.log[1];
     const int64_t begin = log.steps[size_t(step)];
     const int64_t events = log.steps[size_t(step) + 1] - begin;
-    p_output.retreat(step);
-    p_output.open_step(log.entries.data + begin, events);
-    work.reader.open_step(p_output, log.entries.data + begin, events);
+    p1.retreat(step);
+    p1.open_step(log.entries.data + begin, events);
+    work.reader.open_step(p1, log.entries.data + begin, events);
     for (int64_t e = begin + events - 1; e >= begin; --e) {
-    work.reader.before(p_output, dr, step, e);
+    work.reader.before(p1, dr, step, e);
     const LogEntry& entry = log.entries.data[e];
     switch (entry.kind) {
     case 1: {
-    work.reader.at(p_output, args, 0, entry.s, e - begin);
-    p_hidden.feedback[entry.index] += p_output.arrived<true, true>(slice + 160 + int64_t(entry.source) * NP_p_output, args.c_hidden_output_weight + int64_t(entry.source) * NP_p_output, 0, entry.s, e - begin, NoSource<Work::type_output>(), nullptr) + work.reader.kink(dr, e);
+    work.reader.at(p1, args, 0, entry.s, e - begin);
+    p0.feedback[entry.index] += p1.arrived<true, true>(slice + AT_c1_gradient + int64_t(entry.source) * NP_p1, args.c1_weight + int64_t(entry.source) * NP_p1, 0, entry.s, e - begin, NoSource<Work::type_p1>(), nullptr) + work.reader.kink(dr, e);
     }
      break;
     }
     }
-    work.reader.before(p_output, dr, step, begin - 1);
-    work.reader.leave(p_output, dr, step);
+    work.reader.before(p1, dr, step, begin - 1);
+    work.reader.leave(p1, dr, step);
     }
     {
     const auto& log = work.log[0];
     const int64_t begin = log.steps[size_t(step)];
     const int64_t events = log.steps[size_t(step) + 1] - begin;
-    p_hidden.retreat(step);
-    p_hidden.open_step(log.entries.data + begin, events);
+    p0.retreat(step);
+    p0.open_step(log.entries.data + begin, events);
     for (int64_t e = begin + events - 1; e >= begin; --e) {
     const LogEntry& entry = log.entries.data[e];
     switch (entry.kind) {
     case 0: {
-    p_hidden.arrived<true, false>(slice + 0 + int64_t(entry.source) * NP_p_hidden, args.c_input_hidden_weight + int64_t(entry.source) * NP_p_hidden, 0, entry.s, e - begin, NoSource<Work::type_hidden>(), nullptr);
+    p0.arrived<true, false>(slice + AT_c0_gradient + int64_t(entry.source) * NP_p0, args.c0_weight + int64_t(entry.source) * NP_p0, 0, entry.s, e - begin, NoSource<Work::type_p0>(), nullptr);
     }
      break;
     case -1: {
     double extra[2] = {};
-    scalar dl_dt = p_hidden.feedback[entry.index];
-    p_hidden.jumped(args, entry.source, entry.index, entry.s, dl_dt, extra);
+    scalar dl_dt = p0.feedback[entry.index];
+    p0.jumped(args, entry.source, entry.index, entry.s, dl_dt, extra);
     }
      break;
     }
@@ -503,9 +497,8 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
 
 // ... batch.hpp ...
 
-void compare(const Args& args, Work& work, int64_t sample, const double* r) {
-    (void)r;
-    real* __restrict p1_w_dr = work.dr;
+void compare([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample, [[maybe_unused]] const double* r) {
+    real* __restrict p1_w_dr = work.p1_w_dr;
     for (int32_t o_n = 0; o_n < 3; ++o_n) {
         p1_w_dr[o_n] = 0;
     }
@@ -532,30 +525,18 @@ void compare(const Args& args, Work& work, int64_t sample, const double* r) {
 }
 
 void outer_loss(const Args& args, Work& work, int64_t sample) {
-    double r[N_OUT], top = 0;
-    int64_t best = -1;  // -1 without an output that counts, or if several are the best
-    bool several = false;
+    double r[N_OUT];
     for (int n = 0; n < N_OUT; ++n) {
-        r[n] = double(work.readout[n]);
-        const bool valid = true;
-        const double value = score(r[n], args);
-        if (valid && (best < 0 || value > top)) {
-            best = n;
-            top = value;
-            several = false;
-        } else if (valid && value == top) {
-            several = true;
-        }
-        args.readout[sample * N_OUT + n] = valid ? r[n] : std::numeric_limits<double>::infinity();
+        r[n] = double(work.p1_w_r[n]);
+        args.p1_w_r[sample * N_OUT + n] = r[n];
     }
-    args.prediction[sample] = several ? -1 : best;
-    for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
+    for (int n = 0; n < NP_OUT; ++n) work.p1_w_dr[n] = 0;
     compare(args, work, sample, r);
 }
 
 bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample) {
     (void)host; (void)args; (void)work; (void)sample;
-    if (!host.keep_times(host, 0, sample, work.p_hidden.spikes.neuron, work.p_hidden.spike_time, work.p_hidden.spikes.count)) return false;
+    if (!host.keep_times(host, 0, sample, work.p0.spikes.neuron, work.p0.spike_time, work.p0.spikes.count)) return false;
     return true;
 }
 void locate(const Args&, Work&, Trouble&) {}

@@ -23,10 +23,13 @@ typedef scalar real;
 namespace {
 
 constexpr int64_t WHOLE = 0, FORWARDS = 1, BACKWARDS = 2;  // what a call runs of a batch
-constexpr int N_p_hidden = 20, NP_p_hidden = 32;
-constexpr int N_p_output = 3, NP_p_output = 16;
-[[maybe_unused]] constexpr int N_INPUT = 5;
-constexpr int N_OUT = N_p_output, NP_OUT = NP_p_output;
+constexpr int N_p0 = 20, NP_p0 = 32;  // hidden
+constexpr int N_p1 = 3, NP_p1 = 16;  // output
+constexpr int N_OUT = N_p1, NP_OUT = NP_p1;
+[[maybe_unused]] constexpr int64_t AT_c0_gradient = 0;  // input_hidden.weight
+[[maybe_unused]] constexpr int64_t AT_c1_gradient = 160;  // hidden_hidden.weight
+[[maybe_unused]] constexpr int64_t AT_c2_gradient = 800;  // hidden_output.weight
+[[maybe_unused]] constexpr int64_t AT_p0_G_tau_mem = 1120;  // hidden.tau_mem
 constexpr int64_t GRADIENT_SIZE = 1152;
 
 struct Args {
@@ -34,43 +37,42 @@ struct Args {
     const int32_t* channels;
     const int64_t* offsets;
     const int64_t* samples;
-    const int64_t* labels;
-    const double* sample_weight;
-    const scalar* time_weight;
-    const scalar* integrand_weight;
-    const scalar* c_input_hidden_weight;
-    const scalar* c_hidden_hidden_weight;
-    const scalar* c_hidden_output_weight;
-    const scalar* p_hidden_P_V_V;
-    const scalar* p_hidden_P_V_I;
-    const scalar* p_hidden_P_I_I;
-    const scalar* p_hidden_dP_tau_mem_V_V;
-    const scalar* p_hidden_dP_tau_mem_V_I;
-    const scalar* p_hidden_Q_input_V;
-    const scalar* p_hidden_Q_input_I;
-    const scalar* p_hidden_tau_mem;
-    const scalar* p_hidden_tau_syn;
-    const scalar* p_hidden_v_thresh;
-    const scalar* p_hidden_v_reset;
-    const scalar* p_output_P_V_V;
-    const scalar* p_output_P_V_I;
-    const scalar* p_output_P_I_I;
-    const scalar* p_output_u0_V;
-    const scalar* p_output_u0_I;
-    const scalar* p_output_Q_input_V;
-    const scalar* p_output_Q_input_I;
-    const scalar* p_output_tau_mem;
-    const scalar* p_output_tau_syn;
+    double* p1_w_r;
     double* loss;
-    double* readout;
-    int64_t* prediction;
+    int32_t* p0_w_count;
     int64_t* guarded;
-    scalar* slices;
-    scalar* gradient;
-    int32_t* p_hidden_counts;
-    double dt;
+    real* slices;
+    real* gradient;
+    const real* p0_n_P_V_V;
+    const real* p0_n_P_V_I;
+    const real* p0_n_P_I_I;
+    const real* p0_n_dP_tau_mem_V_V;
+    const real* p0_n_dP_tau_mem_V_I;
+    const real* p0_n_Q_input_V;
+    const real* p0_n_Q_input_I;
+    const real* p0_q_tau_mem;
+    const real* p0_q_tau_syn;
+    const real* p0_q_v_thresh;
+    const real* p0_q_v_reset;
+    const real* p1_n_P_V_V;
+    const real* p1_n_P_V_I;
+    const real* p1_n_P_I_I;
+    const real* p1_n_u0_V;
+    const real* p1_n_u0_I;
+    const real* p1_n_Q_input_V;
+    const real* p1_n_Q_input_I;
+    const real* p1_q_tau_mem;
+    const real* p1_q_tau_syn;
+    const real* time_weight;
+    const real* integrand_weight;
+    const double* sample_weight;
+    const int64_t* labels;
+    const real* c0_weight;
+    const real* c1_weight;
+    const real* c2_weight;
     double duration;
-    double slope_floor;
+    double dt;
+    double floor;
     int64_t n_steps;
     int64_t batch;
     int64_t half;
@@ -81,7 +83,7 @@ struct Args {
     int64_t training;
     int64_t record;
     int64_t segment;
-    int64_t c_hidden_hidden_delay;
+    int64_t c1_delay;
 };
 
 inline Args unpack(void* const* arrays, const double* numbers, const int64_t* integers) {
@@ -90,43 +92,42 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.channels = static_cast<const int32_t*>(arrays[1]);
     args.offsets = static_cast<const int64_t*>(arrays[2]);
     args.samples = static_cast<const int64_t*>(arrays[3]);
-    args.labels = static_cast<const int64_t*>(arrays[4]);
-    args.sample_weight = static_cast<const double*>(arrays[5]);
-    args.time_weight = static_cast<const scalar*>(arrays[6]);
-    args.integrand_weight = static_cast<const scalar*>(arrays[7]);
-    args.c_input_hidden_weight = static_cast<const scalar*>(arrays[8]);
-    args.c_hidden_hidden_weight = static_cast<const scalar*>(arrays[9]);
-    args.c_hidden_output_weight = static_cast<const scalar*>(arrays[10]);
-    args.p_hidden_P_V_V = static_cast<const scalar*>(arrays[11]);
-    args.p_hidden_P_V_I = static_cast<const scalar*>(arrays[12]);
-    args.p_hidden_P_I_I = static_cast<const scalar*>(arrays[13]);
-    args.p_hidden_dP_tau_mem_V_V = static_cast<const scalar*>(arrays[14]);
-    args.p_hidden_dP_tau_mem_V_I = static_cast<const scalar*>(arrays[15]);
-    args.p_hidden_Q_input_V = static_cast<const scalar*>(arrays[16]);
-    args.p_hidden_Q_input_I = static_cast<const scalar*>(arrays[17]);
-    args.p_hidden_tau_mem = static_cast<const scalar*>(arrays[18]);
-    args.p_hidden_tau_syn = static_cast<const scalar*>(arrays[19]);
-    args.p_hidden_v_thresh = static_cast<const scalar*>(arrays[20]);
-    args.p_hidden_v_reset = static_cast<const scalar*>(arrays[21]);
-    args.p_output_P_V_V = static_cast<const scalar*>(arrays[22]);
-    args.p_output_P_V_I = static_cast<const scalar*>(arrays[23]);
-    args.p_output_P_I_I = static_cast<const scalar*>(arrays[24]);
-    args.p_output_u0_V = static_cast<const scalar*>(arrays[25]);
-    args.p_output_u0_I = static_cast<const scalar*>(arrays[26]);
-    args.p_output_Q_input_V = static_cast<const scalar*>(arrays[27]);
-    args.p_output_Q_input_I = static_cast<const scalar*>(arrays[28]);
-    args.p_output_tau_mem = static_cast<const scalar*>(arrays[29]);
-    args.p_output_tau_syn = static_cast<const scalar*>(arrays[30]);
-    args.loss = static_cast<double*>(arrays[31]);
-    args.readout = static_cast<double*>(arrays[32]);
-    args.prediction = static_cast<int64_t*>(arrays[33]);
-    args.guarded = static_cast<int64_t*>(arrays[34]);
-    args.slices = static_cast<scalar*>(arrays[35]);
-    args.gradient = static_cast<scalar*>(arrays[36]);
-    args.p_hidden_counts = static_cast<int32_t*>(arrays[37]);
-    args.dt = numbers[0];
-    args.duration = numbers[1];
-    args.slope_floor = numbers[2];
+    args.p1_w_r = static_cast<double*>(arrays[4]);
+    args.loss = static_cast<double*>(arrays[5]);
+    args.p0_w_count = static_cast<int32_t*>(arrays[6]);
+    args.guarded = static_cast<int64_t*>(arrays[7]);
+    args.slices = static_cast<real*>(arrays[8]);
+    args.gradient = static_cast<real*>(arrays[9]);
+    args.p0_n_P_V_V = static_cast<const real*>(arrays[10]);
+    args.p0_n_P_V_I = static_cast<const real*>(arrays[11]);
+    args.p0_n_P_I_I = static_cast<const real*>(arrays[12]);
+    args.p0_n_dP_tau_mem_V_V = static_cast<const real*>(arrays[13]);
+    args.p0_n_dP_tau_mem_V_I = static_cast<const real*>(arrays[14]);
+    args.p0_n_Q_input_V = static_cast<const real*>(arrays[15]);
+    args.p0_n_Q_input_I = static_cast<const real*>(arrays[16]);
+    args.p0_q_tau_mem = static_cast<const real*>(arrays[17]);
+    args.p0_q_tau_syn = static_cast<const real*>(arrays[18]);
+    args.p0_q_v_thresh = static_cast<const real*>(arrays[19]);
+    args.p0_q_v_reset = static_cast<const real*>(arrays[20]);
+    args.p1_n_P_V_V = static_cast<const real*>(arrays[21]);
+    args.p1_n_P_V_I = static_cast<const real*>(arrays[22]);
+    args.p1_n_P_I_I = static_cast<const real*>(arrays[23]);
+    args.p1_n_u0_V = static_cast<const real*>(arrays[24]);
+    args.p1_n_u0_I = static_cast<const real*>(arrays[25]);
+    args.p1_n_Q_input_V = static_cast<const real*>(arrays[26]);
+    args.p1_n_Q_input_I = static_cast<const real*>(arrays[27]);
+    args.p1_q_tau_mem = static_cast<const real*>(arrays[28]);
+    args.p1_q_tau_syn = static_cast<const real*>(arrays[29]);
+    args.time_weight = static_cast<const real*>(arrays[30]);
+    args.integrand_weight = static_cast<const real*>(arrays[31]);
+    args.sample_weight = static_cast<const double*>(arrays[32]);
+    args.labels = static_cast<const int64_t*>(arrays[33]);
+    args.c0_weight = static_cast<const real*>(arrays[34]);
+    args.c1_weight = static_cast<const real*>(arrays[35]);
+    args.c2_weight = static_cast<const real*>(arrays[36]);
+    args.duration = numbers[0];
+    args.dt = numbers[1];
+    args.floor = numbers[2];
     args.n_steps = integers[0];
     args.batch = integers[1];
     args.half = integers[2];
@@ -137,12 +138,9 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.training = integers[7];
     args.record = integers[8];
     args.segment = integers[9];
-    args.c_hidden_hidden_delay = integers[10];
+    args.c1_delay = integers[10];
     return args;
 }
-
-inline double score(double r, const Args& args) { (void)r; (void)args; return r; }
-constexpr bool SILENT_EXCLUDED = true;
 
 struct Work {
     Buffer<real> p0_l_I;
@@ -161,12 +159,10 @@ struct Work {
     Buffer<real> p1_l_V;
     Buffer<real> p1_w_D_input;
     Buffer<real> p1_w_along_input;
-    Buffer<real> dr;
-    Buffer<real> readout;
+    Buffer<real> p1_w_dr;
+    Buffer<real> p1_w_r;
     Buffer<real> p1_x_I;
     Buffer<real> p1_x_V;
-    Buffer<real> last;
-    Buffer<int32_t> first_step;
     Buffer<real> p0_kept_x_V;
     Buffer<real> p0_kept_x_I;
     Spikes<2> p0_spikes;
@@ -178,21 +174,19 @@ struct Work {
         if (ready == args.n_steps) return;
         [[maybe_unused]] const int64_t n_steps = args.n_steps;
         const int64_t segment = args.segment, kept = segment < n_steps ? (n_steps + segment - 1) / segment : 0;
-        p0_t_g_0.zero(32);
-        p0_t_start_0.zero(32);
-        p0_w_count.zero(32);
-        p0_w_trace_I.zero(args.segment * 32);
-        p0_w_trace_V.zero(args.segment * 32);
-        p0_x_I.zero(32);
-        p0_x_V.zero(32);
-        dr.zero(16);
-        readout.zero(16);
-        p1_x_I.zero(16);
-        p1_x_V.zero(16);
-        last.zero(NP_OUT);
-        first_step.zero(NP_OUT);
-        p0_kept_x_V.zero(kept * 32);
-        p0_kept_x_I.zero(kept * 32);
+        p0_t_g_0.zero(NP_p0);
+        p0_t_start_0.zero(NP_p0);
+        p0_w_count.zero(NP_p0);
+        p0_w_trace_I.zero(args.segment * NP_p0);
+        p0_w_trace_V.zero(args.segment * NP_p0);
+        p0_x_I.zero(NP_p0);
+        p0_x_V.zero(NP_p0);
+        p1_w_dr.zero(NP_p1);
+        p1_w_r.zero(NP_p1);
+        p1_x_I.zero(NP_p1);
+        p1_x_V.zero(NP_p1);
+        p0_kept_x_V.zero(kept * NP_p0);
+        p0_kept_x_I.zero(kept * NP_p0);
         p0_spikes.start.reserve(n_steps + 2);
         ready = args.n_steps;
     }
@@ -201,15 +195,15 @@ struct Work {
     void prepare_back(const Args& args) {
         if (ready_back == args.n_steps) return;
         [[maybe_unused]] const int64_t n_steps = args.n_steps;
-        p0_l_I.zero(32);
-        p0_l_V.zero(32);
-        p0_w_D_input.zero(n_steps * 32);
-        p0_w_along_input.zero(n_steps * 32);
-        p0_w_grad_tau_mem.zero(32);
-        p1_l_I.zero(16);
-        p1_l_V.zero(16);
-        p1_w_D_input.zero(16);
-        p1_w_along_input.zero(n_steps * 16);
+        p0_l_I.zero(NP_p0);
+        p0_l_V.zero(NP_p0);
+        p0_w_D_input.zero(n_steps * NP_p0);
+        p0_w_along_input.zero(n_steps * NP_p0);
+        p0_w_grad_tau_mem.zero(NP_p0);
+        p1_l_I.zero(NP_p1);
+        p1_l_V.zero(NP_p1);
+        p1_w_D_input.zero(NP_p1);
+        p1_w_along_input.zero(n_steps * NP_p1);
         ready_back = args.n_steps;
     }
     void trade(Work& other) {
@@ -229,9 +223,9 @@ struct Work {
 };
 
 __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {
-    const real* __restrict p0_n_P_I_I = args.p_hidden_P_I_I;
-    const real* __restrict p0_n_P_V_I = args.p_hidden_P_V_I;
-    const real* __restrict p0_n_P_V_V = args.p_hidden_P_V_V;
+    const real* __restrict p0_n_P_I_I = args.p0_n_P_I_I;
+    const real* __restrict p0_n_P_V_I = args.p0_n_P_V_I;
+    const real* __restrict p0_n_P_V_V = args.p0_n_P_V_V;
     real* __restrict p0_t_g_0 = work.p0_t_g_0;
     real* __restrict p0_t_start_0 = work.p0_t_start_0;
     int32_t* __restrict p0_w_count = work.p0_w_count;
@@ -239,18 +233,18 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     real* __restrict p0_w_trace_V = work.p0_w_trace_V;
     real* __restrict p0_x_I = work.p0_x_I;
     real* __restrict p0_x_V = work.p0_x_V;
-    real* __restrict p1_w_r = work.readout;
+    real* __restrict p1_w_r = work.p1_w_r;
     real* __restrict p1_x_I = work.p1_x_I;
     real* __restrict p1_x_V = work.p1_x_V;
     const int64_t n_steps = args.n_steps;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
-    [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);
+    [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.floor);
     work.p0_spikes.count = 0, work.p0_spikes.start[0] = work.p0_spikes.start[1] = 0;
     // hidden; reads q_v_reset; writes w_arrived_input, w_count, w_guarded, w_happened, x_I, x_V
     {
-        const real q_v_reset = args.p_hidden_v_reset[0];
-        INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+        const real q_v_reset = args.p0_q_v_reset[0];
+        INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
             int32_t w_count;
             real x_I;
             real x_V;
@@ -263,7 +257,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         }
     }
     // output; writes w_arrived_input, w_r, x_I, x_V
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
         real w_r;
         real x_I;
         real x_V;
@@ -274,44 +268,44 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         p1_x_I[neuron] = x_I;
         p1_x_V[neuron] = x_V;
     }
-    int64_t next_input_hidden = from;
+    int64_t next_c0 = from;
     for (int64_t step = 0; step < n_steps; ++step) {
         [[maybe_unused]] const int32_t now = int32_t(step);
         const int64_t row = step % args.segment;
         if (row == 0 && args.segment < n_steps) {
-            std::memcpy(work.p0_kept_x_V + step / args.segment * 32, p0_x_V, 32 * sizeof *p0_x_V);
-            std::memcpy(work.p0_kept_x_I + step / args.segment * 32, p0_x_I, 32 * sizeof *p0_x_I);
+            std::memcpy(work.p0_kept_x_V + step / args.segment * NP_p0, p0_x_V, NP_p0 * sizeof *p0_x_V);
+            std::memcpy(work.p0_kept_x_I + step / args.segment * NP_p0, p0_x_I, NP_p0 * sizeof *p0_x_I);
         }
         // arrivals input -> hidden; adds to p0_w_arrived_input
         // arrivals hidden -> hidden; adds to p0_w_arrived_input
         // arrivals hidden -> output; adds to p1_w_arrived_input
         {
-            const int64_t first = next_input_hidden;
-            while (next_input_hidden < to && args.steps[next_input_hidden] == step) ++next_input_hidden;
-            const int64_t count = next_input_hidden - first;
+            const int64_t first = next_c0;
+            while (next_c0 < to && args.steps[next_c0] == step) ++next_c0;
+            const int64_t count = next_c0 - first;
             const int32_t* index = args.channels + first;
-            add_rows<NP_p_hidden>(p0_x_I, args.c_input_hidden_weight, index, count);
+            add_rows<NP_p0>(p0_x_I, args.c0_weight, index, count);
         }
         {
-            const int64_t at = step - args.c_hidden_hidden_delay;
+            const int64_t at = step - args.c1_delay;
             const int64_t first = at > 0 ? work.p0_spikes.start[at] : 0;
             const int64_t count = at > 0 ? work.p0_spikes.start[at + 1] - first : 0;
             const int32_t* index = work.p0_spikes.neuron + first;
-            add_rows<NP_p_hidden>(p0_x_I, args.c_hidden_hidden_weight, index, count);
+            add_rows<NP_p0>(p0_x_I, args.c1_weight, index, count);
         }
         {
             const int64_t at = step;
             const int64_t first = at > 0 ? work.p0_spikes.start[at] : 0;
             const int64_t count = at > 0 ? work.p0_spikes.start[at + 1] - first : 0;
             const int32_t* index = work.p0_spikes.neuron + first;
-            add_rows<NP_p_output>(p1_x_I, args.c_hidden_output_weight, index, count);
+            add_rows<NP_p1>(p1_x_I, args.c2_weight, index, count);
         }
         // step of hidden; reads g_dt, g_floor, g_room, n_P_I_I, n_P_V_I, n_P_V_V, q_v_reset, q_v_thresh;
         //   writes e_inv, e_kind, e_step, e_x_I, w_arrived_input, w_count, w_guarded, w_happened, w_trace_I,
         //   w_trace_V, x_I, x_V
         {
-            const real q_v_thresh = args.p_hidden_v_thresh[0];
-            INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+            const real q_v_thresh = args.p0_q_v_thresh[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
                 const real n_P_I_I = p0_n_P_I_I[neuron];
                 const real n_P_V_I = p0_n_P_V_I[neuron];
                 const real n_P_V_V = p0_n_P_V_V[neuron];
@@ -329,17 +323,17 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
                 t_g_0 = -q_v_thresh + x_V;
                 p0_t_g_0[neuron] = t_g_0;
                 p0_t_start_0[neuron] = t_start_0;
-                p0_w_trace_I[row * 32 + neuron] = w_trace_I;
-                p0_w_trace_V[row * 32 + neuron] = w_trace_V;
+                p0_w_trace_I[row * NP_p0 + neuron] = w_trace_I;
+                p0_w_trace_V[row * NP_p0 + neuron] = w_trace_V;
                 p0_x_I[neuron] = x_I;
                 p0_x_V[neuron] = x_V;
             }
         }
         {
             work.p0_spikes.start[step + 1] = int32_t(work.p0_spikes.count);
-            work.p0_spikes.reserve(NP_p_hidden);
-            const int64_t first = work.p0_spikes.count, end = first + find_crossed<N_p_hidden>(work.p0_spikes.neuron + first, p0_t_g_0);
-            const real q_v_reset = args.p_hidden_v_reset[0];
+            work.p0_spikes.reserve(NP_p0);
+            const int64_t first = work.p0_spikes.count, end = first + find_crossed<N_p0>(work.p0_spikes.neuron + first, p0_t_g_0);
+            const real q_v_reset = args.p0_q_v_reset[0];
             for (int64_t k = first; k < end; ++k) {
                 const int neuron = work.p0_spikes.neuron[k];
                 const real t_g_0 = p0_t_g_0[neuron];
@@ -370,12 +364,12 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         //   w_arrived_input, w_r, x_I, x_V
         {
             const real g_time_weight_0 = args.time_weight[step * 1 + 0];
-            const real n_P_I_I = args.p_output_P_I_I[0];
-            const real n_P_V_I = args.p_output_P_V_I[0];
-            const real n_P_V_V = args.p_output_P_V_V[0];
-            const real n_u0_I = args.p_output_u0_I[0];
-            const real n_u0_V = args.p_output_u0_V[0];
-            INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+            const real n_P_I_I = args.p1_n_P_I_I[0];
+            const real n_P_V_I = args.p1_n_P_V_I[0];
+            const real n_P_V_V = args.p1_n_P_V_V[0];
+            const real n_u0_I = args.p1_n_u0_I[0];
+            const real n_u0_V = args.p1_n_u0_V[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
                 real w_r = p1_w_r[neuron];
                 real x_I = p1_x_I[neuron];
                 real x_V = p1_x_V[neuron];
@@ -388,18 +382,18 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             }
         }
     }
-    if (const int n = first_diverged<N_p_hidden>(p0_x_V); n >= 0) return diverged(work, 0, 0, n);
-    if (const int n = first_diverged<N_p_hidden>(p0_x_I); n >= 0) return diverged(work, 0, 1, n);
-    if (const int n = first_diverged<N_p_output>(p1_x_V); n >= 0) return diverged(work, 1, 0, n);
-    if (const int n = first_diverged<N_p_output>(p1_x_I); n >= 0) return diverged(work, 1, 1, n);
-    std::memcpy(args.p_hidden_counts + sample * N_p_hidden, p0_w_count, N_p_hidden * sizeof(int32_t));
+    if (const int n = first_diverged<N_p0>(p0_x_V); n >= 0) return diverged(work, 0, 0, n);
+    if (const int n = first_diverged<N_p0>(p0_x_I); n >= 0) return diverged(work, 0, 1, n);
+    if (const int n = first_diverged<N_p1>(p1_x_V); n >= 0) return diverged(work, 1, 0, n);
+    if (const int n = first_diverged<N_p1>(p1_x_I); n >= 0) return diverged(work, 1, 1, n);
+    std::memcpy(args.p0_w_count + sample * N_p0, p0_w_count, N_p0 * sizeof(int32_t));
     return 0;
 }
 
 __attribute__((noinline)) void replay(const Args& args, Work& work, int64_t sample, int64_t base) {
-    const real* __restrict p0_n_P_I_I = args.p_hidden_P_I_I;
-    const real* __restrict p0_n_P_V_I = args.p_hidden_P_V_I;
-    const real* __restrict p0_n_P_V_V = args.p_hidden_P_V_V;
+    const real* __restrict p0_n_P_I_I = args.p0_n_P_I_I;
+    const real* __restrict p0_n_P_V_I = args.p0_n_P_V_I;
+    const real* __restrict p0_n_P_V_V = args.p0_n_P_V_V;
     real* __restrict p0_w_trace_I = work.p0_w_trace_I;
     real* __restrict p0_w_trace_V = work.p0_w_trace_V;
     real* __restrict p0_x_I = work.p0_x_I;
@@ -408,28 +402,28 @@ __attribute__((noinline)) void replay(const Args& args, Work& work, int64_t samp
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
     [[maybe_unused]] const scalar dt = scalar(args.dt);
-    std::memcpy(p0_x_V, work.p0_kept_x_V + base / args.segment * 32, 32 * sizeof *p0_x_V);
-    std::memcpy(p0_x_I, work.p0_kept_x_I + base / args.segment * 32, 32 * sizeof *p0_x_I);
-    int64_t next_input_hidden = std::lower_bound(args.steps + from, args.steps + to, int32_t(base)) - args.steps;
+    std::memcpy(p0_x_V, work.p0_kept_x_V + base / args.segment * NP_p0, NP_p0 * sizeof *p0_x_V);
+    std::memcpy(p0_x_I, work.p0_kept_x_I + base / args.segment * NP_p0, NP_p0 * sizeof *p0_x_I);
+    int64_t next_c0 = std::lower_bound(args.steps + from, args.steps + to, int32_t(base)) - args.steps;
     const int64_t stop = base + args.segment < n_steps ? base + args.segment : n_steps;
     for (int64_t step = base; step < stop; ++step) {
         const int64_t row = step % args.segment;
         [[maybe_unused]] const int32_t now = int32_t(step);
         {
-            const int64_t first = next_input_hidden;
-            while (next_input_hidden < to && args.steps[next_input_hidden] == step) ++next_input_hidden;
-            const int64_t count = next_input_hidden - first;
+            const int64_t first = next_c0;
+            while (next_c0 < to && args.steps[next_c0] == step) ++next_c0;
+            const int64_t count = next_c0 - first;
             const int32_t* index = args.channels + first;
-            add_rows<NP_p_hidden>(p0_x_I, args.c_input_hidden_weight, index, count);
+            add_rows<NP_p0>(p0_x_I, args.c0_weight, index, count);
         }
         {
-            const int64_t at = step - args.c_hidden_hidden_delay;
+            const int64_t at = step - args.c1_delay;
             const int64_t first = at > 0 ? work.p0_spikes.start[at] : 0;
             const int64_t count = at > 0 ? work.p0_spikes.start[at + 1] - first : 0;
             const int32_t* index = work.p0_spikes.neuron + first;
-            add_rows<NP_p_hidden>(p0_x_I, args.c_hidden_hidden_weight, index, count);
+            add_rows<NP_p0>(p0_x_I, args.c1_weight, index, count);
         }
-        INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+        INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
             const real n_P_I_I = p0_n_P_I_I[neuron];
             const real n_P_V_I = p0_n_P_V_I[neuron];
             const real n_P_V_V = p0_n_P_V_V[neuron];
@@ -441,15 +435,15 @@ __attribute__((noinline)) void replay(const Args& args, Work& work, int64_t samp
             w_trace_I = x_I;
             x_V = n_P_V_I*x_I + n_P_V_V*x_V;
             x_I = n_P_I_I*x_I;
-            p0_w_trace_I[row * 32 + neuron] = w_trace_I;
-            p0_w_trace_V[row * 32 + neuron] = w_trace_V;
+            p0_w_trace_I[row * NP_p0 + neuron] = w_trace_I;
+            p0_w_trace_V[row * NP_p0 + neuron] = w_trace_V;
             p0_x_I[neuron] = x_I;
             p0_x_V[neuron] = x_V;
         }
         {
             const int64_t first = work.p0_spikes.start[step + 1], end = work.p0_spikes.start[step + 2];
             if (first < end) {
-                const real q_v_reset = args.p_hidden_v_reset[0];
+                const real q_v_reset = args.p0_q_v_reset[0];
                 for (int64_t i = first; i < end; ++i) {
                     const int neuron = work.p0_spikes.neuron[i];
                     real x_V;
@@ -462,17 +456,17 @@ __attribute__((noinline)) void replay(const Args& args, Work& work, int64_t samp
 }
 
 __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {
-    real* __restrict p0_G_tau_mem = slice + 1120;
+    real* __restrict p0_G_tau_mem = slice + AT_p0_G_tau_mem;
     real* __restrict p0_l_I = work.p0_l_I;
     real* __restrict p0_l_V = work.p0_l_V;
-    const real* __restrict p0_n_P_I_I = args.p_hidden_P_I_I;
-    const real* __restrict p0_n_P_V_I = args.p_hidden_P_V_I;
-    const real* __restrict p0_n_P_V_V = args.p_hidden_P_V_V;
-    const real* __restrict p0_n_Q_input_I = args.p_hidden_Q_input_I;
-    const real* __restrict p0_n_Q_input_V = args.p_hidden_Q_input_V;
-    const real* __restrict p0_n_dP_tau_mem_V_I = args.p_hidden_dP_tau_mem_V_I;
-    const real* __restrict p0_n_dP_tau_mem_V_V = args.p_hidden_dP_tau_mem_V_V;
-    const real* __restrict p0_q_tau_mem = args.p_hidden_tau_mem;
+    const real* __restrict p0_n_P_I_I = args.p0_n_P_I_I;
+    const real* __restrict p0_n_P_V_I = args.p0_n_P_V_I;
+    const real* __restrict p0_n_P_V_V = args.p0_n_P_V_V;
+    const real* __restrict p0_n_Q_input_I = args.p0_n_Q_input_I;
+    const real* __restrict p0_n_Q_input_V = args.p0_n_Q_input_V;
+    const real* __restrict p0_n_dP_tau_mem_V_I = args.p0_n_dP_tau_mem_V_I;
+    const real* __restrict p0_n_dP_tau_mem_V_V = args.p0_n_dP_tau_mem_V_V;
+    const real* __restrict p0_q_tau_mem = args.p0_q_tau_mem;
     real* __restrict p0_w_D_input = work.p0_w_D_input;
     real* __restrict p0_w_along_input = work.p0_w_along_input;
     real* __restrict p0_w_grad_tau_mem = work.p0_w_grad_tau_mem;
@@ -482,12 +476,12 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     real* __restrict p1_l_V = work.p1_l_V;
     real* __restrict p1_w_D_input = work.p1_w_D_input;
     real* __restrict p1_w_along_input = work.p1_w_along_input;
-    real* __restrict p1_w_dr = work.dr;
+    real* __restrict p1_w_dr = work.p1_w_dr;
     const int64_t n_steps = args.n_steps;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
     // hidden; writes l_I, l_V, w_grad_tau_mem
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
         real l_I;
         real l_V;
         real w_grad_tau_mem;
@@ -499,7 +493,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         p0_w_grad_tau_mem[neuron] = w_grad_tau_mem;
     }
     // output; writes l_I, l_V
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
         real l_I;
         real l_V;
         l_V = 0;
@@ -512,7 +506,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         [[maybe_unused]] const int32_t now = int32_t(step);
         if (step < n_steps) {
             // adjoint rows of hidden; reads l_I, l_V, n_Q_input_I, n_Q_input_V; writes w_D_input, w_along_input
-            INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+            INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
                 const real l_I = p0_l_I[neuron];
                 const real l_V = p0_l_V[neuron];
                 const real n_Q_input_I = p0_n_Q_input_I[neuron];
@@ -521,14 +515,14 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 real w_along_input;
                 w_along_input = l_I;
                 w_D_input = l_I*n_Q_input_I + l_V*n_Q_input_V;
-                p0_w_D_input[step * 32 + neuron] = w_D_input;
-                p0_w_along_input[step * 32 + neuron] = w_along_input;
+                p0_w_D_input[step * NP_p0 + neuron] = w_D_input;
+                p0_w_along_input[step * NP_p0 + neuron] = w_along_input;
             }
             // adjoint rows of output; reads l_I, l_V, n_Q_input_I, n_Q_input_V; writes w_D_input, w_along_input
             {
-                const real n_Q_input_I = args.p_output_Q_input_I[0];
-                const real n_Q_input_V = args.p_output_Q_input_V[0];
-                INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+                const real n_Q_input_I = args.p1_n_Q_input_I[0];
+                const real n_Q_input_V = args.p1_n_Q_input_V[0];
+                INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
                     const real l_I = p1_l_I[neuron];
                     const real l_V = p1_l_V[neuron];
                     real w_D_input;
@@ -536,7 +530,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                     w_along_input = l_I;
                     w_D_input = l_I*n_Q_input_I + l_V*n_Q_input_V;
                     p1_w_D_input[neuron] = w_D_input;
-                    p1_w_along_input[step * 16 + neuron] = w_along_input;
+                    p1_w_along_input[step * NP_p1 + neuron] = w_along_input;
                 }
             }
         }
@@ -547,11 +541,11 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 const int32_t* index = work.p0_spikes.neuron + first;
                 work.p0_feedback.zero(count);
                 scalar* __restrict feedback = work.p0_feedback;
-                if (const int64_t arrival = step + args.c_hidden_hidden_delay; arrival < n_steps) {
-                    dot_rows<NP_p_hidden>(feedback, args.c_hidden_hidden_weight, index, count, p0_w_D_input + arrival * NP_p_hidden);
+                if (const int64_t arrival = step + args.c1_delay; arrival < n_steps) {
+                    dot_rows<NP_p0>(feedback, args.c1_weight, index, count, p0_w_D_input + arrival * NP_p0);
                 }
                 if (const int64_t arrival = step; arrival < n_steps) {
-                    dot_rows<NP_p_output>(feedback, args.c_hidden_output_weight, index, count, p1_w_D_input);
+                    dot_rows<NP_p1>(feedback, args.c2_weight, index, count, p1_w_D_input);
                 }
             }
         }
@@ -560,7 +554,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         {
             const int64_t first = work.p0_spikes.start[step], end = work.p0_spikes.start[step + 1];
             if (first < end) {
-                const real q_v_reset = args.p_hidden_v_reset[0];
+                const real q_v_reset = args.p0_q_v_reset[0];
                 for (int64_t i = first; i < end; ++i) {
                     const int neuron = work.p0_spikes.neuron[i];
                     const real b_inv = work.p0_spikes.record[0][i];
@@ -580,7 +574,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         if (step - 1 < base) replay(args, work, sample, base -= args.segment);
         // step back of hidden; reads n_P_I_I, n_P_V_I, n_P_V_V, n_dP_tau_mem_V_I, n_dP_tau_mem_V_V,
         //   w_trace_back_I, w_trace_back_V; writes l_I, l_V, w_grad_tau_mem
-        INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+        INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
             real l_I = p0_l_I[neuron];
             real l_V = p0_l_V[neuron];
             const real n_P_I_I = p0_n_P_I_I[neuron];
@@ -589,8 +583,8 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
             const real n_dP_tau_mem_V_I = p0_n_dP_tau_mem_V_I[neuron];
             const real n_dP_tau_mem_V_V = p0_n_dP_tau_mem_V_V[neuron];
             real w_grad_tau_mem = p0_w_grad_tau_mem[neuron];
-            const real w_trace_back_I = p0_w_trace_I[((step - 1 - base)) * 32 + neuron];
-            const real w_trace_back_V = p0_w_trace_V[((step - 1 - base)) * 32 + neuron];
+            const real w_trace_back_I = p0_w_trace_I[((step - 1 - base)) * NP_p0 + neuron];
+            const real w_trace_back_V = p0_w_trace_V[((step - 1 - base)) * NP_p0 + neuron];
             w_grad_tau_mem += l_V*(n_dP_tau_mem_V_I*w_trace_back_I + n_dP_tau_mem_V_V*w_trace_back_V);
             const real t_back_l_V = l_V*n_P_V_V;
             l_I = l_I*n_P_I_I + l_V*n_P_V_I;
@@ -603,12 +597,12 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         //   writes l_I, l_V
         {
             const real g_time_weight_back_0 = args.time_weight[(step - 1) * 1 + 0];
-            const real n_P_I_I = args.p_output_P_I_I[0];
-            const real n_P_V_I = args.p_output_P_V_I[0];
-            const real n_P_V_V = args.p_output_P_V_V[0];
-            const real n_u0_I = args.p_output_u0_I[0];
-            const real n_u0_V = args.p_output_u0_V[0];
-            INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+            const real n_P_I_I = args.p1_n_P_I_I[0];
+            const real n_P_V_I = args.p1_n_P_V_I[0];
+            const real n_P_V_V = args.p1_n_P_V_V[0];
+            const real n_u0_I = args.p1_n_u0_I[0];
+            const real n_u0_V = args.p1_n_u0_V[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
                 real l_I = p1_l_I[neuron];
                 real l_V = p1_l_V[neuron];
                 const real w_dr = p1_w_dr[neuron];
@@ -623,10 +617,10 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         }
     }
     if (first) {
-        std::memset(slice + 1120, 0, NP_p_hidden * sizeof(scalar));
+        std::memset(slice + AT_p0_G_tau_mem, 0, NP_p0 * sizeof(scalar));
     }
     // gradients of parameters of hidden; reads w_grad_tau_mem; writes G_tau_mem
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
         real G_tau_mem = p0_G_tau_mem[neuron];
         const real w_grad_tau_mem = p0_w_grad_tau_mem[neuron];
         G_tau_mem += w_grad_tau_mem;
@@ -641,18 +635,18 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         by.count(args.channels + from, end - from);
         by.prepare(5, end - from);
         for (int64_t i = from; i < end; ++i) by.put(args.channels[i], int32_t(args.steps[i]));
-        gather_gradient<NP_p_hidden>(slice + 0, p0_w_along_input, by, 5, first);
+        gather_gradient<NP_p0>(slice + AT_c0_gradient, p0_w_along_input, by, 5, first);
     }
     // dL/dw of hidden -> hidden; reads p0_w_along_input
     {
         BySource& by = work.by_source;
         by.reset(20);
-        const int64_t last = n_steps - args.c_hidden_hidden_delay, end = last > 0 ? work.p0_spikes.start[last] : 0;
+        const int64_t last = n_steps - args.c1_delay, end = last > 0 ? work.p0_spikes.start[last] : 0;
         by.count(work.p0_spikes.neuron, end);
         by.prepare(20, end);
         for (int64_t at = 1; at < last; ++at)
-            for (int64_t i = work.p0_spikes.start[at]; i < work.p0_spikes.start[at + 1]; ++i) by.put(work.p0_spikes.neuron[i], int32_t(at + args.c_hidden_hidden_delay));
-        gather_gradient<NP_p_hidden>(slice + 160, p0_w_along_input, by, 20, first);
+            for (int64_t i = work.p0_spikes.start[at]; i < work.p0_spikes.start[at + 1]; ++i) by.put(work.p0_spikes.neuron[i], int32_t(at + args.c1_delay));
+        gather_gradient<NP_p0>(slice + AT_c1_gradient, p0_w_along_input, by, 20, first);
     }
     // dL/dw of hidden -> output; reads p1_w_along_input
     {
@@ -663,7 +657,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         by.prepare(20, end);
         for (int64_t at = 1; at < last; ++at)
             for (int64_t i = work.p0_spikes.start[at]; i < work.p0_spikes.start[at + 1]; ++i) by.put(work.p0_spikes.neuron[i], int32_t(at));
-        gather_gradient<NP_p_output>(slice + 800, p1_w_along_input, by, 20, first);
+        gather_gradient<NP_p1>(slice + AT_c2_gradient, p1_w_along_input, by, 20, first);
     }
 }
 
@@ -671,10 +665,9 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
 
 // ... batch.hpp ...
 
-void compare(const Args& args, Work& work, int64_t sample, const double* r) {
-    (void)r;
+void compare([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample, [[maybe_unused]] const double* r) {
     // once a trial; reads g_sample_weight, o_label, o_r_o_label, o_r_o_n; writes o_result, o_slope_o_n
-    real* __restrict p1_w_dr = work.dr;
+    real* __restrict p1_w_dr = work.p1_w_dr;
     for (int32_t o_n = 0; o_n < 3; ++o_n) {
         p1_w_dr[o_n] = 0;
     }
@@ -701,24 +694,12 @@ void compare(const Args& args, Work& work, int64_t sample, const double* r) {
 }
 
 void outer_loss(const Args& args, Work& work, int64_t sample) {
-    double r[N_OUT], top = 0;
-    int64_t best = -1;  // -1 without an output that counts, or if several are the best
-    bool several = false;
+    double r[N_OUT];
     for (int n = 0; n < N_OUT; ++n) {
-        r[n] = double(work.readout[n]);
-        const bool valid = true;
-        const double value = score(r[n], args);
-        if (valid && (best < 0 || value > top)) {
-            best = n;
-            top = value;
-            several = false;
-        } else if (valid && value == top) {
-            several = true;
-        }
-        args.readout[sample * N_OUT + n] = valid ? r[n] : std::numeric_limits<double>::infinity();
+        r[n] = double(work.p1_w_r[n]);
+        args.p1_w_r[sample * N_OUT + n] = r[n];
     }
-    args.prediction[sample] = several ? -1 : best;
-    for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
+    for (int n = 0; n < NP_OUT; ++n) work.p1_w_dr[n] = 0;
     compare(args, work, sample, r);
 }
 

@@ -22,10 +22,11 @@ typedef scalar real;
 namespace {
 
 constexpr int64_t WHOLE = 0, FORWARDS = 1, BACKWARDS = 2;  // what a call runs of a batch
-constexpr int N_p_hidden = 20, NP_p_hidden = 32;
-constexpr int N_p_output = 3, NP_p_output = 16;
-[[maybe_unused]] constexpr int N_INPUT = 5;
-constexpr int N_OUT = N_p_output, NP_OUT = NP_p_output;
+constexpr int N_p0 = 20, NP_p0 = 32;  // hidden
+constexpr int N_p1 = 3, NP_p1 = 16;  // output
+constexpr int N_OUT = N_p1, NP_OUT = NP_p1;
+[[maybe_unused]] constexpr int64_t AT_c0_gradient = 0;  // input_hidden.weight
+[[maybe_unused]] constexpr int64_t AT_c1_gradient = 160;  // hidden_output.weight
 constexpr int64_t GRADIENT_SIZE = 480;
 
 struct Args {
@@ -33,37 +34,34 @@ struct Args {
     const int32_t* channels;
     const int64_t* offsets;
     const int64_t* samples;
-    const int64_t* labels;
-    const double* sample_weight;
-    const scalar* time_weight;
-    const scalar* integrand_weight;
-    const scalar* c_input_hidden_weight;
-    const scalar* c_hidden_output_weight;
-    const scalar* p_hidden_P_V_V;
-    const scalar* p_hidden_P_V_I;
-    const scalar* p_hidden_P_I_I;
-    const scalar* p_hidden_tau_mem;
-    const scalar* p_hidden_tau_syn;
-    const scalar* p_hidden_v_thresh;
-    const scalar* p_hidden_t_ref;
-    const scalar* p_output_P_V_V;
-    const scalar* p_output_P_V_I;
-    const scalar* p_output_P_I_I;
-    const scalar* p_output_Q_input_V;
-    const scalar* p_output_Q_input_I;
-    const scalar* p_output_tau_mem;
-    const scalar* p_output_tau_syn;
+    double* p1_w_r;
     double* loss;
-    double* readout;
-    int64_t* prediction;
+    int32_t* p0_w_count;
     int64_t* guarded;
-    scalar* slices;
-    scalar* gradient;
-    const int32_t* p_hidden_steps_t_ref;
-    int32_t* p_hidden_counts;
-    double dt;
+    real* slices;
+    real* gradient;
+    const real* p0_n_P_V_V;
+    const real* p0_n_P_V_I;
+    const real* p0_n_P_I_I;
+    const real* p0_q_tau_mem;
+    const real* p0_q_tau_syn;
+    const real* p0_q_v_thresh;
+    const real* p0_q_t_ref;
+    const real* p1_n_P_V_V;
+    const real* p1_n_P_V_I;
+    const real* p1_n_P_I_I;
+    const real* p1_n_Q_input_V;
+    const real* p1_n_Q_input_I;
+    const real* p1_q_tau_mem;
+    const real* p1_q_tau_syn;
+    const int32_t* p0_n_lasts_1;
+    const double* sample_weight;
+    const int64_t* labels;
+    const real* c0_weight;
+    const real* c1_weight;
     double duration;
-    double slope_floor;
+    double dt;
+    double floor;
     int64_t n_steps;
     int64_t batch;
     int64_t half;
@@ -81,37 +79,34 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.channels = static_cast<const int32_t*>(arrays[1]);
     args.offsets = static_cast<const int64_t*>(arrays[2]);
     args.samples = static_cast<const int64_t*>(arrays[3]);
-    args.labels = static_cast<const int64_t*>(arrays[4]);
-    args.sample_weight = static_cast<const double*>(arrays[5]);
-    args.time_weight = static_cast<const scalar*>(arrays[6]);
-    args.integrand_weight = static_cast<const scalar*>(arrays[7]);
-    args.c_input_hidden_weight = static_cast<const scalar*>(arrays[8]);
-    args.c_hidden_output_weight = static_cast<const scalar*>(arrays[9]);
-    args.p_hidden_P_V_V = static_cast<const scalar*>(arrays[10]);
-    args.p_hidden_P_V_I = static_cast<const scalar*>(arrays[11]);
-    args.p_hidden_P_I_I = static_cast<const scalar*>(arrays[12]);
-    args.p_hidden_tau_mem = static_cast<const scalar*>(arrays[13]);
-    args.p_hidden_tau_syn = static_cast<const scalar*>(arrays[14]);
-    args.p_hidden_v_thresh = static_cast<const scalar*>(arrays[15]);
-    args.p_hidden_t_ref = static_cast<const scalar*>(arrays[16]);
-    args.p_output_P_V_V = static_cast<const scalar*>(arrays[17]);
-    args.p_output_P_V_I = static_cast<const scalar*>(arrays[18]);
-    args.p_output_P_I_I = static_cast<const scalar*>(arrays[19]);
-    args.p_output_Q_input_V = static_cast<const scalar*>(arrays[20]);
-    args.p_output_Q_input_I = static_cast<const scalar*>(arrays[21]);
-    args.p_output_tau_mem = static_cast<const scalar*>(arrays[22]);
-    args.p_output_tau_syn = static_cast<const scalar*>(arrays[23]);
-    args.loss = static_cast<double*>(arrays[24]);
-    args.readout = static_cast<double*>(arrays[25]);
-    args.prediction = static_cast<int64_t*>(arrays[26]);
-    args.guarded = static_cast<int64_t*>(arrays[27]);
-    args.slices = static_cast<scalar*>(arrays[28]);
-    args.gradient = static_cast<scalar*>(arrays[29]);
-    args.p_hidden_steps_t_ref = static_cast<const int32_t*>(arrays[30]);
-    args.p_hidden_counts = static_cast<int32_t*>(arrays[31]);
-    args.dt = numbers[0];
-    args.duration = numbers[1];
-    args.slope_floor = numbers[2];
+    args.p1_w_r = static_cast<double*>(arrays[4]);
+    args.loss = static_cast<double*>(arrays[5]);
+    args.p0_w_count = static_cast<int32_t*>(arrays[6]);
+    args.guarded = static_cast<int64_t*>(arrays[7]);
+    args.slices = static_cast<real*>(arrays[8]);
+    args.gradient = static_cast<real*>(arrays[9]);
+    args.p0_n_P_V_V = static_cast<const real*>(arrays[10]);
+    args.p0_n_P_V_I = static_cast<const real*>(arrays[11]);
+    args.p0_n_P_I_I = static_cast<const real*>(arrays[12]);
+    args.p0_q_tau_mem = static_cast<const real*>(arrays[13]);
+    args.p0_q_tau_syn = static_cast<const real*>(arrays[14]);
+    args.p0_q_v_thresh = static_cast<const real*>(arrays[15]);
+    args.p0_q_t_ref = static_cast<const real*>(arrays[16]);
+    args.p1_n_P_V_V = static_cast<const real*>(arrays[17]);
+    args.p1_n_P_V_I = static_cast<const real*>(arrays[18]);
+    args.p1_n_P_I_I = static_cast<const real*>(arrays[19]);
+    args.p1_n_Q_input_V = static_cast<const real*>(arrays[20]);
+    args.p1_n_Q_input_I = static_cast<const real*>(arrays[21]);
+    args.p1_q_tau_mem = static_cast<const real*>(arrays[22]);
+    args.p1_q_tau_syn = static_cast<const real*>(arrays[23]);
+    args.p0_n_lasts_1 = static_cast<const int32_t*>(arrays[24]);
+    args.sample_weight = static_cast<const double*>(arrays[25]);
+    args.labels = static_cast<const int64_t*>(arrays[26]);
+    args.c0_weight = static_cast<const real*>(arrays[27]);
+    args.c1_weight = static_cast<const real*>(arrays[28]);
+    args.duration = numbers[0];
+    args.dt = numbers[1];
+    args.floor = numbers[2];
     args.n_steps = integers[0];
     args.batch = integers[1];
     args.half = integers[2];
@@ -123,9 +118,6 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.record = integers[8];
     return args;
 }
-
-inline double score(double r, const Args& args) { (void)r; (void)args; return r; }
-constexpr bool SILENT_EXCLUDED = true;
 
 struct Work {
     Buffer<real> p0_l_I;
@@ -145,16 +137,14 @@ struct Work {
     Buffer<real> p1_w_D_input;
     Buffer<real> p1_w_along_input;
     Buffer<real> p1_w_down;
-    Buffer<real> dr;
+    Buffer<real> p1_w_dr;
     Buffer<real> p1_w_maximum_kink;
     Buffer<real> p1_w_maximum_slope;
     Buffer<int32_t> p1_w_maximum_step;
     Buffer<real> p1_w_negative;
-    Buffer<real> readout;
+    Buffer<real> p1_w_r;
     Buffer<real> p1_x_I;
     Buffer<real> p1_x_V;
-    Buffer<real> last;
-    Buffer<int32_t> first_step;
     Spikes<2> p0_spikes;
     Spikes<3> p0_ends;
     Buffer<real> p0_feedback;
@@ -164,24 +154,22 @@ struct Work {
     void prepare(const Args& args) {
         if (ready == args.n_steps) return;
         [[maybe_unused]] const int64_t n_steps = args.n_steps;
-        p0_t_g_0.zero(32);
-        p0_t_start_0.zero(32);
-        p0_t_test.zero(32);
-        p0_w_count.zero(32);
-        p0_w_mode.zero(32);
-        p0_w_until.zero(32);
-        p0_x_I.zero(32);
-        p0_x_V.zero(32);
-        dr.zero(16);
-        p1_w_maximum_kink.zero(16);
-        p1_w_maximum_slope.zero(16);
-        p1_w_maximum_step.zero(16);
-        p1_w_negative.zero(16);
-        readout.zero(16);
-        p1_x_I.zero(16);
-        p1_x_V.zero(16);
-        last.zero(NP_OUT);
-        first_step.zero(NP_OUT);
+        p0_t_g_0.zero(NP_p0);
+        p0_t_start_0.zero(NP_p0);
+        p0_t_test.zero(NP_p0);
+        p0_w_count.zero(NP_p0);
+        p0_w_mode.zero(NP_p0);
+        p0_w_until.zero(NP_p0);
+        p0_x_I.zero(NP_p0);
+        p0_x_V.zero(NP_p0);
+        p1_w_dr.zero(NP_p1);
+        p1_w_maximum_kink.zero(NP_p1);
+        p1_w_maximum_slope.zero(NP_p1);
+        p1_w_maximum_step.zero(NP_p1);
+        p1_w_negative.zero(NP_p1);
+        p1_w_r.zero(NP_p1);
+        p1_x_I.zero(NP_p1);
+        p1_x_V.zero(NP_p1);
         p0_spikes.start.reserve(n_steps + 2);
         p0_ends.start.reserve(n_steps + 2);
         ready = args.n_steps;
@@ -191,15 +179,15 @@ struct Work {
     void prepare_back(const Args& args) {
         if (ready_back == args.n_steps) return;
         [[maybe_unused]] const int64_t n_steps = args.n_steps;
-        p0_l_I.zero(32);
-        p0_l_V.zero(32);
-        p0_w_along_input.zero(n_steps * 32);
-        p0_w_pending.zero(32);
-        p1_l_I.zero(16);
-        p1_l_V.zero(16);
-        p1_w_D_input.zero(16);
-        p1_w_along_input.zero(n_steps * 16);
-        p1_w_down.zero(16);
+        p0_l_I.zero(NP_p0);
+        p0_l_V.zero(NP_p0);
+        p0_w_along_input.zero(n_steps * NP_p0);
+        p0_w_pending.zero(NP_p0);
+        p1_l_I.zero(NP_p1);
+        p1_l_V.zero(NP_p1);
+        p1_w_D_input.zero(NP_p1);
+        p1_w_along_input.zero(n_steps * NP_p1);
+        p1_w_down.zero(NP_p1);
         ready_back = args.n_steps;
     }
     void trade(Work& other) {
@@ -231,17 +219,17 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     real* __restrict p1_w_maximum_slope = work.p1_w_maximum_slope;
     int32_t* __restrict p1_w_maximum_step = work.p1_w_maximum_step;
     real* __restrict p1_w_negative = work.p1_w_negative;
-    real* __restrict p1_w_r = work.readout;
+    real* __restrict p1_w_r = work.p1_w_r;
     real* __restrict p1_x_I = work.p1_x_I;
     real* __restrict p1_x_V = work.p1_x_V;
     const int64_t n_steps = args.n_steps;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
-    [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);
+    [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.floor);
     work.p0_spikes.count = 0, work.p0_spikes.start[0] = work.p0_spikes.start[1] = 0;
     work.p0_ends.count = 0, work.p0_ends.start[0] = work.p0_ends.start[1] = 0;
     // hidden; writes w_arrived_input, w_count, w_guarded, w_happened, w_mode, w_until, x_I, x_V
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
         int32_t w_count;
         int32_t w_mode;
         int32_t w_until;
@@ -259,7 +247,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         p0_x_V[neuron] = x_V;
     }
     // output; writes w_arrived_input, w_negative, w_r, x_I, x_V
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
         real w_negative;
         real w_r;
         real x_I;
@@ -273,12 +261,12 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         p1_x_I[neuron] = x_I;
         p1_x_V[neuron] = x_V;
     }
-    int64_t next_input_hidden = from;
+    int64_t next_c0 = from;
     for (int64_t step = 0; step < n_steps; ++step) {
         [[maybe_unused]] const int32_t now = int32_t(step);
         // modes that end: hidden; reads g_room, x_I, x_V; writes e_inv, e_kind, e_mode, e_step, e_x_I, e_x_V,
         //   w_happened, w_mode, w_until
-        INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+        INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
             real t_test;
             const int32_t w_until = p0_w_until[neuron];
             t_test = ((w_until == now) ? 0 : -1);
@@ -286,8 +274,8 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         }
         {
             work.p0_ends.start[step] = int32_t(work.p0_ends.count);
-            work.p0_ends.reserve(NP_p_hidden);
-            const int64_t first = work.p0_ends.count, end = first + find_crossed<N_p_hidden>(work.p0_ends.neuron + first, p0_t_test);
+            work.p0_ends.reserve(NP_p0);
+            const int64_t first = work.p0_ends.count, end = first + find_crossed<N_p0>(work.p0_ends.neuron + first, p0_t_test);
             for (int64_t k = first; k < end; ++k) {
                 const int neuron = work.p0_ends.neuron[k];
                 int32_t w_mode = p0_w_mode[neuron];
@@ -313,8 +301,8 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         // modes that end: output; reads q_tau_mem, x_I, x_V; writes w_maximum_kink, w_maximum_slope,
         //   w_maximum_step, w_r
         {
-            const real q_tau_mem = args.p_output_tau_mem[0];
-            INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+            const real q_tau_mem = args.p1_q_tau_mem[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
                 real w_maximum_kink = p1_w_maximum_kink[neuron];
                 real w_maximum_slope = p1_w_maximum_slope[neuron];
                 int32_t w_maximum_step = p1_w_maximum_step[neuron];
@@ -336,29 +324,29 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         // arrivals input -> hidden; adds to p0_w_arrived_input
         // arrivals hidden -> output; adds to p1_w_arrived_input, p1_w_negative
         {
-            const int64_t first = next_input_hidden;
-            while (next_input_hidden < to && args.steps[next_input_hidden] == step) ++next_input_hidden;
-            const int64_t count = next_input_hidden - first;
+            const int64_t first = next_c0;
+            while (next_c0 < to && args.steps[next_c0] == step) ++next_c0;
+            const int64_t count = next_c0 - first;
             const int32_t* index = args.channels + first;
-            add_rows<NP_p_hidden>(p0_x_I, args.c_input_hidden_weight, index, count);
+            add_rows<NP_p0>(p0_x_I, args.c0_weight, index, count);
         }
         {
             const int64_t at = step;
             const int64_t first = at > 0 ? work.p0_spikes.start[at] : 0;
             const int64_t count = at > 0 ? work.p0_spikes.start[at + 1] - first : 0;
             const int32_t* index = work.p0_spikes.neuron + first;
-            if (args.training) add_rows_and_part<NEGATIVE, NP_p_output>(p1_x_I, p1_w_negative, args.c_hidden_output_weight, index, count);
-            else add_rows<NP_p_output>(p1_x_I, args.c_hidden_output_weight, index, count);
+            if (args.training) add_rows_and_part<NEGATIVE, NP_p1>(p1_x_I, p1_w_negative, args.c1_weight, index, count);
+            else add_rows<NP_p1>(p1_x_I, args.c1_weight, index, count);
         }
         // step of hidden; reads g_dt, g_floor, g_room, n_P_I_I, n_P_V_I, n_P_V_V, n_lasts_1, q_v_thresh;
         //   writes e_inv, e_kind, e_mode, e_step, e_x_I, e_x_V, w_arrived_input, w_count, w_guarded,
         //   w_happened, w_mode, w_until, x_I, x_V
         {
-            const real n_P_I_I = args.p_hidden_P_I_I[0];
-            const real n_P_V_I = args.p_hidden_P_V_I[0];
-            const real n_P_V_V = args.p_hidden_P_V_V[0];
-            const real q_v_thresh = args.p_hidden_v_thresh[0];
-            INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+            const real n_P_I_I = args.p0_n_P_I_I[0];
+            const real n_P_V_I = args.p0_n_P_V_I[0];
+            const real n_P_V_V = args.p0_n_P_V_V[0];
+            const real q_v_thresh = args.p0_q_v_thresh[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
                 real t_g_0;
                 real t_start_0;
                 real t_test;
@@ -383,9 +371,9 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         }
         {
             work.p0_spikes.start[step + 1] = int32_t(work.p0_spikes.count);
-            work.p0_spikes.reserve(NP_p_hidden);
-            const int64_t first = work.p0_spikes.count, end = first + find_crossed<N_p_hidden>(work.p0_spikes.neuron + first, p0_t_test);
-            const int32_t n_lasts_1 = args.p_hidden_steps_t_ref[0];
+            work.p0_spikes.reserve(NP_p0);
+            const int64_t first = work.p0_spikes.count, end = first + find_crossed<N_p0>(work.p0_spikes.neuron + first, p0_t_test);
+            const int32_t n_lasts_1 = args.p0_n_lasts_1[0];
             for (int64_t k = first; k < end; ++k) {
                 const int neuron = work.p0_spikes.neuron[k];
                 const real t_g_0 = p0_t_g_0[neuron];
@@ -420,11 +408,11 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         // step of output; reads n_P_I_I, n_P_V_I, n_P_V_V, q_tau_mem, w_maximum_slope, w_maximum_step; writes
         //   w_arrived_input, w_maximum_kink, w_negative, x_I, x_V
         {
-            const real n_P_I_I = args.p_output_P_I_I[0];
-            const real n_P_V_I = args.p_output_P_V_I[0];
-            const real n_P_V_V = args.p_output_P_V_V[0];
-            const real q_tau_mem = args.p_output_tau_mem[0];
-            INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+            const real n_P_I_I = args.p1_n_P_I_I[0];
+            const real n_P_V_I = args.p1_n_P_V_I[0];
+            const real n_P_V_V = args.p1_n_P_V_V[0];
+            const real q_tau_mem = args.p1_q_tau_mem[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
                 real w_maximum_kink = p1_w_maximum_kink[neuron];
                 const real w_maximum_slope = p1_w_maximum_slope[neuron];
                 const int32_t w_maximum_step = p1_w_maximum_step[neuron];
@@ -444,15 +432,15 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             }
         }
     }
-    if (const int n = first_diverged<N_p_hidden>(p0_x_V); n >= 0) return diverged(work, 0, 0, n);
-    if (const int n = first_diverged<N_p_hidden>(p0_x_I); n >= 0) return diverged(work, 0, 1, n);
-    if (const int n = first_diverged<N_p_output>(p1_x_V); n >= 0) return diverged(work, 1, 0, n);
-    if (const int n = first_diverged<N_p_output>(p1_x_I); n >= 0) return diverged(work, 1, 1, n);
+    if (const int n = first_diverged<N_p0>(p0_x_V); n >= 0) return diverged(work, 0, 0, n);
+    if (const int n = first_diverged<N_p0>(p0_x_I); n >= 0) return diverged(work, 0, 1, n);
+    if (const int n = first_diverged<N_p1>(p1_x_V); n >= 0) return diverged(work, 1, 0, n);
+    if (const int n = first_diverged<N_p1>(p1_x_I); n >= 0) return diverged(work, 1, 1, n);
     work.p0_ends.start[n_steps + 1] = work.p0_ends.start[n_steps];
     {
         [[maybe_unused]] const int64_t step = n_steps;
         // output; reads x_V; writes w_maximum_kink, w_maximum_step, w_r
-        INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+        INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
             real w_maximum_kink = p1_w_maximum_kink[neuron];
             int32_t w_maximum_step = p1_w_maximum_step[neuron];
             real w_r = p1_w_r[neuron];
@@ -467,7 +455,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             p1_w_r[neuron] = w_r;
         }
     }
-    std::memcpy(args.p_hidden_counts + sample * N_p_hidden, p0_w_count, N_p_hidden * sizeof(int32_t));
+    std::memcpy(args.p0_w_count + sample * N_p0, p0_w_count, N_p0 * sizeof(int32_t));
     return 0;
 }
 
@@ -482,14 +470,14 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     real* __restrict p1_w_D_input = work.p1_w_D_input;
     real* __restrict p1_w_along_input = work.p1_w_along_input;
     real* __restrict p1_w_down = work.p1_w_down;
-    real* __restrict p1_w_dr = work.dr;
+    real* __restrict p1_w_dr = work.p1_w_dr;
     real* __restrict p1_w_maximum_kink = work.p1_w_maximum_kink;
     int32_t* __restrict p1_w_maximum_step = work.p1_w_maximum_step;
     const int64_t n_steps = args.n_steps;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
     // hidden; writes l_I, l_V, w_pending
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
         real l_I;
         real l_V;
         real w_pending;
@@ -501,7 +489,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         p0_w_pending[neuron] = w_pending;
     }
     // output; writes l_I, l_V
-    INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+    INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
         real l_I;
         real l_V;
         l_V = 0;
@@ -513,18 +501,18 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         [[maybe_unused]] const int32_t now = int32_t(step);
         if (step < n_steps) {
             // adjoint rows of hidden; reads l_I; writes w_along_input
-            INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+            INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
                 const real l_I = p0_l_I[neuron];
                 real w_along_input;
                 w_along_input = l_I;
-                p0_w_along_input[step * 32 + neuron] = w_along_input;
+                p0_w_along_input[step * NP_p0 + neuron] = w_along_input;
             }
             // adjoint rows of output; reads l_I, l_V, n_Q_input_I, n_Q_input_V, w_dr, w_maximum_kink,
             //   w_maximum_step; writes w_D_input, w_along_input, w_down
             {
-                const real n_Q_input_I = args.p_output_Q_input_I[0];
-                const real n_Q_input_V = args.p_output_Q_input_V[0];
-                INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+                const real n_Q_input_I = args.p1_n_Q_input_I[0];
+                const real n_Q_input_V = args.p1_n_Q_input_V[0];
+                INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
                     const real l_I = p1_l_I[neuron];
                     const real l_V = p1_l_V[neuron];
                     real w_D_input;
@@ -537,7 +525,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                     w_D_input = l_I*n_Q_input_I + l_V*n_Q_input_V;
                     w_down = ((w_maximum_step == now) ? w_dr*w_maximum_kink : 0);
                     p1_w_D_input[neuron] = w_D_input;
-                    p1_w_along_input[step * 16 + neuron] = w_along_input;
+                    p1_w_along_input[step * NP_p1 + neuron] = w_along_input;
                     p1_w_down[neuron] = w_down;
                 }
             }
@@ -550,10 +538,10 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 work.p0_feedback.zero(count);
                 scalar* __restrict feedback = work.p0_feedback;
                 if (const int64_t arrival = step; arrival < n_steps) {
-                    dot_rows<NP_p_output>(feedback, args.c_hidden_output_weight, index, count, p1_w_D_input);
+                    dot_rows<NP_p1>(feedback, args.c1_weight, index, count, p1_w_D_input);
                 }
                 if (const int64_t arrival = step; arrival < n_steps) {
-                    if (any<NP_p_output>(p1_w_down)) dot_part_rows<NEGATIVE, NP_p_output>(feedback, args.c_hidden_output_weight, index, count, p1_w_down);
+                    if (any<NP_p1>(p1_w_down)) dot_part_rows<NEGATIVE, NP_p1>(feedback, args.c1_weight, index, count, p1_w_down);
                 }
             }
         }
@@ -562,7 +550,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         {
             const int64_t first = work.p0_ends.start[step], end = work.p0_ends.start[step + 1];
             if (first < end) {
-                const real q_tau_mem = args.p_hidden_tau_mem[0];
+                const real q_tau_mem = args.p0_q_tau_mem[0];
                 for (int64_t i = first; i < end; ++i) {
                     const int neuron = work.p0_ends.neuron[i];
                     const real b_kind = work.p0_ends.record[0][i];
@@ -604,7 +592,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
             }
         }
         // jumps of output; reads w_dr, w_maximum_step; writes l_V
-        INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+        INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
             real l_V = p1_l_V[neuron];
             const real w_dr = p1_w_dr[neuron];
             const int32_t w_maximum_step = p1_w_maximum_step[neuron];
@@ -616,10 +604,10 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         if (step == 0) break;
         // step back of hidden; reads n_P_I_I, n_P_V_I, n_P_V_V, w_mode; writes l_I, l_V
         {
-            const real n_P_I_I = args.p_hidden_P_I_I[0];
-            const real n_P_V_I = args.p_hidden_P_V_I[0];
-            const real n_P_V_V = args.p_hidden_P_V_V[0];
-            INDEPENDENT for (int neuron = 0; neuron < NP_p_hidden; ++neuron) {
+            const real n_P_I_I = args.p0_n_P_I_I[0];
+            const real n_P_V_I = args.p0_n_P_V_I[0];
+            const real n_P_V_V = args.p0_n_P_V_V[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
                 real l_I = p0_l_I[neuron];
                 real l_V = p0_l_V[neuron];
                 const int32_t w_mode = p0_w_mode[neuron];
@@ -635,10 +623,10 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         }
         // step back of output; reads n_P_I_I, n_P_V_I, n_P_V_V; writes l_I, l_V
         {
-            const real n_P_I_I = args.p_output_P_I_I[0];
-            const real n_P_V_I = args.p_output_P_V_I[0];
-            const real n_P_V_V = args.p_output_P_V_V[0];
-            INDEPENDENT for (int neuron = 0; neuron < NP_p_output; ++neuron) {
+            const real n_P_I_I = args.p1_n_P_I_I[0];
+            const real n_P_V_I = args.p1_n_P_V_I[0];
+            const real n_P_V_V = args.p1_n_P_V_V[0];
+            INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
                 real l_I = p1_l_I[neuron];
                 real l_V = p1_l_V[neuron];
                 const real t_back_l_V = l_V*n_P_V_V;
@@ -658,7 +646,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         by.count(args.channels + from, end - from);
         by.prepare(5, end - from);
         for (int64_t i = from; i < end; ++i) by.put(args.channels[i], int32_t(args.steps[i]));
-        gather_gradient<NP_p_hidden>(slice + 0, p0_w_along_input, by, 5, first);
+        gather_gradient<NP_p0>(slice + AT_c0_gradient, p0_w_along_input, by, 5, first);
     }
     // dL/dw of hidden -> output; reads p1_w_along_input
     {
@@ -669,7 +657,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         by.prepare(20, end);
         for (int64_t at = 1; at < last; ++at)
             for (int64_t i = work.p0_spikes.start[at]; i < work.p0_spikes.start[at + 1]; ++i) by.put(work.p0_spikes.neuron[i], int32_t(at));
-        gather_gradient<NP_p_output>(slice + 160, p1_w_along_input, by, 20, first);
+        gather_gradient<NP_p1>(slice + AT_c1_gradient, p1_w_along_input, by, 20, first);
     }
 }
 
@@ -677,10 +665,9 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
 
 // ... batch.hpp ...
 
-void compare(const Args& args, Work& work, int64_t sample, const double* r) {
-    (void)r;
+void compare([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample, [[maybe_unused]] const double* r) {
     // once a trial; reads g_sample_weight, o_label, o_r_o_label, o_r_o_n; writes o_result, o_slope_o_n
-    real* __restrict p1_w_dr = work.dr;
+    real* __restrict p1_w_dr = work.p1_w_dr;
     for (int32_t o_n = 0; o_n < 3; ++o_n) {
         p1_w_dr[o_n] = 0;
     }
@@ -707,24 +694,12 @@ void compare(const Args& args, Work& work, int64_t sample, const double* r) {
 }
 
 void outer_loss(const Args& args, Work& work, int64_t sample) {
-    double r[N_OUT], top = 0;
-    int64_t best = -1;  // -1 without an output that counts, or if several are the best
-    bool several = false;
+    double r[N_OUT];
     for (int n = 0; n < N_OUT; ++n) {
-        r[n] = double(work.readout[n]);
-        const bool valid = true;
-        const double value = score(r[n], args);
-        if (valid && (best < 0 || value > top)) {
-            best = n;
-            top = value;
-            several = false;
-        } else if (valid && value == top) {
-            several = true;
-        }
-        args.readout[sample * N_OUT + n] = valid ? r[n] : std::numeric_limits<double>::infinity();
+        r[n] = double(work.p1_w_r[n]);
+        args.p1_w_r[sample * N_OUT + n] = r[n];
     }
-    args.prediction[sample] = several ? -1 : best;
-    for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
+    for (int n = 0; n < NP_OUT; ++n) work.p1_w_dr[n] = 0;
     compare(args, work, sample, r);
 }
 

@@ -7,36 +7,38 @@ arguments. Sizes are compiled in, so that the state of a population can stay in 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from ...plan import Plan
+from ...program.nodes import Buffer
 from ..equations import equations
+from ..layout import Layout
 from ..shared import shared
-from .context import Context, padded, read, regulariser_names
-from .declarations import args, record, sizes
+from ..step_text import uses_functions
+from .context import Context, padded, read
+from .declarations import args, keep_spikes, sizes
 from .exact import ExactProgram, backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models
 from .grid import Grid
-from .hygiene import coded
 from .outer import outer, outer_loss
 
-__all__ = ["Source", "coded", "generate", "host_source", "padded", "regulariser_names"]
+__all__ = ["Source", "generate", "host_source", "padded"]
 
 
 @dataclass(frozen=True)
 class Source:
     """Generated code and its calling convention.
 
-    arrays: (C type, name) of every pointer; numbers: names of the doubles; integers: names of the int64s; in order.
-    gradients: parameter -> (offset, rows, padded columns) in the flat gradient; gradient_size: its length.
+    arrays, doubles, integers: what the host hands over, in order. gradients: parameter -> (offset, rows, padded columns)
+    in the flat gradient; gradient_size: its length. split: see `Context`.
     """
 
     text: str
-    arrays: tuple[tuple[str, str], ...]
-    numbers: tuple[str, ...]
+    arrays: tuple[Buffer, ...]
+    doubles: tuple[Buffer, ...]
     integers: tuple[str, ...]
     gradients: dict[str, tuple[int, int, int]]
     gradient_size: int
+    split: bool
 
 
 def noise() -> str:
@@ -53,11 +55,12 @@ def host_source() -> str:
 class _Trial:
     """Text of one kind of trial, and of what surrounds it.
 
-    body: types, memory and the passes, between `outer` and `batch.hpp`. compare, others: the main loss and auxiliary ones.
-    silent: whether outputs without a spike have no readout. keep: hands spikes over to the host. includes: files that
-    only some trials need.
+    given: what the host hands over. body: types, memory and the passes, between `outer` and `batch.hpp`. compare, others:
+    the main loss and auxiliary ones. silent: whether outputs without a spike have no readout. keep: hands spikes over to
+    the host. includes: files that only some trials need.
     """
 
+    given: Layout
     body: list[str]
     compare: str
     others: str
@@ -68,19 +71,16 @@ class _Trial:
 
 def generate(plan: Plan, dtype: str, split: bool = False, carry: bool = False) -> Source:
     """C++ for a plan; dtype "float32" or "float64"; split, carry: see `Context`."""
-    ctx = Context(plan, dtype, split, carry)
-    common = ["namespace {\n", sizes(ctx), args(ctx), outer(ctx)]
+    said, ctx = equations(plan, "//"), Context(plan, dtype, split, carry)
     trial = _exact(ctx) if ctx.exact else _on_grid(ctx)
-    head = [equations(plan, "//"), f"typedef {ctx.real} scalar;\ntypedef scalar real;\n"]
+    head = [said, f"typedef {ctx.real} scalar;\ntypedef scalar real;\n"]
     head += [read("host.hpp"), read("runtime.hpp"), noise() if ctx.stochastic else ""]
+    functions = read("functions.hpp") if uses_functions(plan) else ""
     after = outer_loss(ctx, trial.compare, trial.others, trial.silent)
-    rest = [*common, *trial.body, "}  // namespace\n", read("batch.hpp"), after, trial.keep, "}  // namespace\n"]
-    functions = any(re.search(r"\b(fn_\w+|pow|sqrt)\(", part) for part in rest)
-    parts = [*head, *trial.includes, read("functions.hpp") if functions else "", *rest]
-    text = "\n".join(part for part in parts if part)
-    return Source(
-        text, tuple(ctx.arrays()), tuple(ctx.numbers), tuple(ctx.integers), ctx.gradients, ctx.gradient_size
-    )  # fmt: skip
+    parts = [*head, *trial.includes, functions, "namespace {\n", sizes(ctx), args(trial.given), outer(ctx)]
+    parts += [*trial.body, "}  // namespace\n", read("batch.hpp"), after, trial.keep, "}  // namespace\n"]
+    text, given = "\n".join(part for part in parts if part), trial.given
+    return Source(text, given.arrays, given.doubles, given.integers, ctx.gradients, ctx.gradient_size, split)
 
 
 def _exact(ctx: Context) -> _Trial:
@@ -92,6 +92,7 @@ def _exact(ctx: Context) -> _Trial:
     files += ["routes"] if any(c.spread or c.delays for c in plan.connections) else []
     library = ["}  // namespace\n", *(read(f"exact/{name}.hpp") for name in files), "namespace {\n"]
     return _Trial(
+        given=program.memory,
         body=[program.time_weights(), *library, models(ctx, program), exact_work(ctx, program), *passes],
         compare="" if ctx.split or plan.loss.readout == "voltage" else program.compare(),
         others=program.auxiliary(), silent=program.readout.spikes,
@@ -104,12 +105,12 @@ def _on_grid(ctx: Context) -> _Trial:
     plan, grid = ctx.plan, Grid(ctx)
     memory, *passes = grid.text()
     voltage = ["}  // namespace\n", read("grid/voltage.hpp"), "namespace {\n"]
-    tables = not all(c.by_rows for c in plan.connections)
-    files = ["signs", "connectivity", "delays"] if tables else ["signs"] if grid.signed else []
-    searched = any(re.search(r"\bstd::\w+_bound\(", part) for part in passes)
+    files = ["signs", "connectivity", "delays"] if ctx.ahead else ["signs"] if grid.signed else []
+    lists = ((i, f"work.{ctx.p(p.name)}_spikes") for i, p in enumerate(ctx.spiking))
+    calls = [f"host.keep_steps(host, {i}, sample, {s}.neuron, {s}.start, args.n_steps, args.dt)" for i, s in lists]
     return _Trial(
-        body=[memory, *(voltage if plan.loss.readout == "voltage" else []), *passes],
+        given=grid.memory, body=[memory, *(voltage if plan.loss.readout == "voltage" else []), *passes],
         compare=grid.compare(), others=grid.auxiliary(), silent=grid.trial.readout.spikes,
-        keep=record(ctx) + read("grid/locate.hpp"),
-        includes=["#include <algorithm>\n" if searched else "", *(read(f"{file}.hpp") for file in files)],
+        keep=keep_spikes(calls) + read("grid/locate.hpp"),
+        includes=["#include <algorithm>\n" if grid.segments.searches else "", *(read(f"{file}.hpp") for file in files)],
     )  # fmt: skip

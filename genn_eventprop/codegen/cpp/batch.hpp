@@ -36,7 +36,7 @@ bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample);
 // Fills in when and where the trial of `trouble` diverged.
 void locate(const Args& args, Work& work, Trouble& trouble);
 
-// Outer loss of one trial: sets prediction and loss, dL/dr divided by the batch in work.dr, and lambda_V at T in work.last.
+// Outer loss of one trial: hands over readouts and loss, sets dL/dr divided by the batch, and lambda_V at T of silent outputs.
 void outer_loss(const Args& args, Work& work, int64_t sample);
 
 constexpr int64_t SPIKES = 3;  // a call that only hands over the spikes of the kept trials
@@ -58,7 +58,7 @@ int run_batch(Engine& engine, const Args& args) {
         try {
             const NoDenormals fast;
             const int64_t begin = start(slice) - start(0), end = start(slice + 1) - start(0);
-            args.guarded[slice] = 0;
+            if (args.half != BACKWARDS) args.guarded[slice] = 0;
             for (int64_t sample = begin; sample < end; ++sample) {
                 Work& work = args.half == WHOLE ? engine.work[size_t(thread)] : engine.kept[sample];
                 if (args.half != BACKWARDS) {

@@ -1,50 +1,56 @@
-"""Sizes and arguments of a network."""
+"""Sizes, arguments and offsets of a network, and how its spikes go to the host."""
 
 from __future__ import annotations
 
+from ..layout import Layout
+from ..safe_text import in_comment
+from ..statements import TYPES, indent
 from .context import Context, padded
 
 
 def sizes(ctx: Context) -> str:
-    populations = [
-        f"constexpr int N_p_{p.name} = {p.size}, NP_p_{p.name} = {padded(p.size)};" for p in ctx.plan.populations
+    """Sizes of populations, with and without padding, and where gradients stand in a slice."""
+    out, at = ctx.p(ctx.plan.output.name), _offsets(ctx)
+    lines = ["constexpr int64_t WHOLE = 0, FORWARDS = 1, BACKWARDS = 2;  // what a call runs of a batch"]
+    lines += [
+        f"constexpr int N_p{i} = {p.size}, NP_p{i} = {padded(p.size)};  // {in_comment(p.name)}"
+        for i, p in enumerate(ctx.plan.populations)
     ]
-    halves = "constexpr int64_t WHOLE = 0, FORWARDS = 1, BACKWARDS = 2;  // what a call runs of a batch"
-    return (
-        "\n".join(
-            [halves, *populations, f"[[maybe_unused]] constexpr int N_INPUT = {ctx.plan.input.size};", *_aliases(ctx)]
-        )
-        + "\n"
-    )
-
-
-def _aliases(ctx: Context) -> list[str]:
-    out = ctx.plan.output.name
-    return [
-        f"constexpr int N_OUT = N_p_{out}, NP_OUT = NP_p_{out};",
-        f"constexpr int64_t GRADIENT_SIZE = {ctx.gradient_size};",
+    lines.append(f"constexpr int N_OUT = N_{out}, NP_OUT = NP_{out};")
+    lines += [
+        f"[[maybe_unused]] constexpr int64_t AT_{name} = {offset};  // {in_comment(of)}" for name, offset, of in at
     ]
+    return "\n".join([*lines, f"constexpr int64_t GRADIENT_SIZE = {ctx.gradient_size};\n"])
 
 
-def args(ctx: Context) -> str:
-    arrays, numbers, integers = ctx.arrays(), ctx.numbers, ctx.integers
-    fields = [f"    {t} {n};" for t, n in arrays]
-    fields += [f"    double {n};" for n in numbers] + [f"    int64_t {n};" for n in integers]
-    read = [f"    args.{n} = static_cast<{t}>(arrays[{i}]);" for i, (t, n) in enumerate(arrays)]
-    read += [f"    args.{n} = numbers[{i}];" for i, n in enumerate(numbers)]
-    read += [f"    args.{n} = integers[{i}];" for i, n in enumerate(integers)]
-    return (
-        "struct Args {\n" + "\n".join(fields) + "\n};\n\n"
-        "inline Args unpack(void* const* arrays, const double* numbers, const int64_t* integers) {\n    Args args;\n"
-        + "\n".join(read) + "\n    return args;\n}\n"
-    )  # fmt: skip
+def _offsets(ctx: Context) -> list[tuple[str, int, str]]:
+    """(buffer of a gradient, its offset, the parameter)."""
+    found = []
+    for i, c in enumerate(ctx.plan.connections):
+        found += [(f"c{i}_gradient", c.weight)] if c.trainable else []
+        found += [(f"c{i}_delay_gradient", c.delays_name)] if c.learns_delays else []
+    for i, p in enumerate(ctx.plan.populations):
+        found += [(f"p{i}_G_{n}", f"{p.name}.{n}") for n in p.trainable]
+    return [(name, ctx.gradients[of][0], of) for name, of in found]
 
 
-def record(ctx: Context) -> str:
-    """Hands the spikes of a trial to the host if they are recorded."""
-    lists = [f"work.p{ctx.plan.populations.index(p)}_spikes" for p in ctx.spiking]
-    keep = "".join(
-        f"    if (!host.keep_steps(host, {i}, sample, {s}.neuron, {s}.start, args.n_steps, args.dt)) return false;\n"
-        for i, s in enumerate(lists)
-    )
-    return f"bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample) {{\n    (void)host; (void)args; (void)work; (void)sample;\n{keep}    return true;\n}}\n"
+def args(given: Layout) -> str:
+    """The struct of what the host hands over or takes back, and how it is filled."""
+    const = {"number": "const ", "given": "const "}
+    types = {b.name: f"{const.get(b.role, '')}{TYPES[b.kind]}*" for b in given.arrays}
+    fields = [f"{t} {n};" for n, t in types.items()]
+    fields += [f"double {b.name};" for b in given.doubles] + [f"int64_t {n};" for n in given.integers]
+    read = [f"args.{n} = static_cast<{t}>(arrays[{i}]);" for i, (n, t) in enumerate(types.items())]
+    read += [f"args.{b.name} = numbers[{i}];" for i, b in enumerate(given.doubles)]
+    read += [f"args.{n} = integers[{i}];" for i, n in enumerate(given.integers)]
+    body = indent("\n".join(["Args args;", *read, "return args;"]))
+    head = "inline Args unpack(void* const* arrays, const double* numbers, const int64_t* integers)"
+    return "struct Args {\n" + indent("\n".join(fields)) + f"}};\n\n{head} {{\n{body}}}\n"
+
+
+def keep_spikes(calls: list[str]) -> str:
+    """Hands the spikes of a trial to the host if they are recorded; calls: one for each population."""
+    body = "".join(f"if (!{call}) return false;\n" for call in calls)
+    head = "bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample)"
+    unused = "(void)host; (void)args; (void)work; (void)sample;\n"
+    return f"{head} {{\n{indent(f'{unused}{body}return true;')}}}\n"

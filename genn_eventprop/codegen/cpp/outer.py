@@ -5,31 +5,17 @@ And `pointwise`, the outer loss of V at one time, for the readout "voltage".
 
 from __future__ import annotations
 
-import re
-
 from ..printer import CPP, DOUBLE, Dialect, expression
 from .context import Context, indent, read
 
 RUNNING = """\
 args.loss[sample] = has_target(args, sample) ? work.reader.running : std::numeric_limits<double>::quiet_NaN();
 """
-GIVEN = """\
-args.loss[sample] = 0;
-if (args.half != BACKWARDS) return;
-args.loss[sample] = args.given_loss[sample];
-for (int n = 0; n < N_OUT; ++n) {
-    work.dr[n] = scalar(args.given_dr[sample * N_OUT + n]);
-    LAST
-}
-"""
 
 
 def outer(ctx: Context) -> str:
-    """score, term and their derivatives as functions of r, and how silent outputs count."""
-    loss = ctx.plan.loss
-    out = [_function(ctx, "score", loss.expressions[0], DOUBLE)]
-    out.append(f"constexpr bool SILENT_EXCLUDED = {'true' if loss.silent == 'exclude' else 'false'};")
-    return "\n".join([*out, "", *_pointwise(ctx)])
+    """Where V is compared at single times: score, term and their derivatives as functions of V, and `pointwise`."""
+    return "\n".join(_pointwise(ctx))
 
 
 def _expressions(ctx: Context) -> list[tuple[str, object]]:
@@ -39,9 +25,9 @@ def _expressions(ctx: Context) -> list[tuple[str, object]]:
 
 def _function(ctx: Context, name: str, expr: object, dialect: Dialect) -> str:
     real = "double" if dialect is DOUBLE else "scalar"
-    names = {"T": "args.duration"} | {c: f"args.{c}" for c in ctx.plan.loss.constants}
+    names = {"T": "args.duration"} | {c: f"args.loss_{c}" for c in ctx.plan.loss.constants}
     names = names if dialect is DOUBLE else {n: f"scalar({v})" for n, v in names.items()}
-    text = re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m.group(), m.group()), expression(expr, dialect))
+    text = expression(expr, dialect, names)
     return f"inline {real} {name}({real} r, const Args& args) {{ (void)r; (void)args; return {text}; }}"
 
 
@@ -74,60 +60,46 @@ def outer_loss(ctx: Context, compared: str, others: str, silent: bool) -> str:
     Args:
         compared: the loss of readouts, as code. others: auxiliary losses. silent: whether outputs without a spike have no readout.
     """
-    valid = "work.first_step[n] >= 0" if silent else "true"
-    return (
-        "void compare(const Args& args, Work& work, int64_t sample, const double* r) {\n    (void)r;\n"
-        + indent(_compare(ctx, compared)) + "}\n\n" + OUTER_LOSS.replace("VALID", valid)
-        + indent("compare(args, work, sample, r);\n" + others + _also(ctx)) + "}\n"
-    )  # fmt: skip
+    read = f"work.{ctx.out}first[n] >= 0 ? r[n] : std::numeric_limits<double>::infinity()" if silent else "r[n]"
+    body = f"""\
+double r[N_OUT];
+for (int n = 0; n < N_OUT; ++n) {{
+    r[n] = double(work.{ctx.out}r[n]);
+    args.{ctx.out}r[sample * N_OUT + n] = {read};
+}}
+for (int n = 0; n < NP_OUT; ++n) work.{ctx.out}dr[n] = 0;
+compare(args, work, sample, r);
+{others}{_also(ctx)}"""
+    arguments = "([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample"
+    compare = f"void compare{arguments}, [[maybe_unused]] const double* r) {{\n{indent(_compare(ctx, compared))}}}\n"
+    return f"{compare}\nvoid outer_loss(const Args& args, Work& work, int64_t sample) {{\n{indent(body)}}}\n"
 
 
 def _also(ctx: Context) -> str:
     """Readouts besides that of the loss: copied out after the pass forwards, their dL/dr copied in before the one backwards."""
     if not (ctx.plan.loss.also and ctx.split):
         return ""
-    prefix = f"work.p{ctx.plan.populations.index(ctx.plan.output)}_w_"
+    prefix = f"work.{ctx.out}"
     out, back, real = "", "", "double" if ctx.exact else "scalar"
     for name in ctx.plan.loss.also:
         rows = "args.n_steps + 1" if name == "trace" else "1"
         value = "double(r[i * NP_OUT + n])"
         if name == "first_spike":
-            value = f"work.first_step[n] >= 0 ? {value} : std::numeric_limits<double>::infinity()"
+            value = f"{prefix}first[n] >= 0 ? {value} : std::numeric_limits<double>::infinity()"
         for_all = f"for (int64_t i = 0; i < {rows}; ++i)\n    for (int n = 0; n < N_OUT; ++n) "
         at = f"[(sample * ({rows}) + i) * N_OUT + n]"
-        out += f"{{\n    const {real}* r = {prefix}r_{name};\n{indent(f'{for_all}args.also_{name}{at} = {value};')}}}\n"
+        out += f"{{\n    const {real}* r = {prefix}r_{name};\n{indent(f'{for_all}args.{ctx.out}r_{name}{at} = {value};')}}}\n"
         slope = f"{prefix}dr_{name}[i * NP_OUT + n] = scalar(args.given_{name}{at});"
         back += for_all + slope + "\n"
     return f"if (args.half == BACKWARDS) {{\n{indent(back)}}} else {{\n{indent(out)}}}\n"
 
 
-OUTER_LOSS = """\
-void outer_loss(const Args& args, Work& work, int64_t sample) {
-    double r[N_OUT], top = 0;
-    int64_t best = -1;  // -1 without an output that counts, or if several are the best
-    bool several = false;
-    for (int n = 0; n < N_OUT; ++n) {
-        r[n] = double(work.readout[n]);
-        const bool valid = VALID;
-        const double value = score(r[n], args);
-        if (valid && (best < 0 || value > top)) {
-            best = n;
-            top = value;
-            several = false;
-        } else if (valid && value == top) {
-            several = true;
-        }
-        args.readout[sample * N_OUT + n] = valid ? r[n] : std::numeric_limits<double>::infinity();
-    }
-    args.prediction[sample] = several ? -1 : best;
-    for (int n = 0; n < NP_OUT; ++n) work.dr[n] = 0;
-"""
-
-
 def _compare(ctx: Context, compared: str) -> str:
     loss = ctx.plan.loss
-    if ctx.split:
-        return GIVEN.replace(
-            "LAST", "work.last[n] = scalar(args.given_last[sample * N_OUT + n]);" if loss.silent == "end" else ""
-        )
-    return RUNNING if ctx.exact and loss.readout == "voltage" else compared
+    if not ctx.split:
+        return RUNNING if ctx.exact and loss.readout == "voltage" else compared
+    lines = [f"work.{ctx.out}dr[n] = scalar(args.given_dr[sample * N_OUT + n]);"]
+    if loss.silent == "end":
+        lines.append(f"work.{ctx.out}missing[n] = scalar(args.given_last[sample * N_OUT + n]);")
+    each = "\n".join(lines)
+    return f"if (args.half != BACKWARDS) return;\nfor (int n = 0; n < N_OUT; ++n) {{\n{indent(each)}}}\n"

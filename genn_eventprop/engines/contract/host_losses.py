@@ -18,14 +18,13 @@ def prefixed_losses(plan: Plan) -> list[tuple[str, LossRecord]]:
     return [("", plan.loss), *auxiliary(plan)]
 
 
-def loss_inputs(plan: Plan, loss: LossRecord, data: Data, samples: np.ndarray) -> dict[str, Any]:
-    """What a loss needs of samples: weights, labels, targets, the input's activity."""
-    view = data.for_loss(loss)
-    inputs = {"sample_weight": loss.factor * data.sample_weight(samples), "labels": view.labels[samples]}
+def loss_inputs(loss: LossRecord, data: Data, batch: np.ndarray, part: slice) -> dict[str, Any]:
+    """What a loss needs of a part of a batch: weights in the mean of the whole batch, labels, targets."""
+    view, samples = data.for_loss(loss), batch[part]
+    inputs = {"sample_weight": loss.factor * data.sample_weight(batch)[part], "labels": view.labels[samples]}
     if view.targets is not None:
         inputs["targets"] = np.ascontiguousarray(view.targets[samples], np.float64)
-    driven = loss.weight.input_tau is not None and plan.spike_times == "grid"
-    return inputs | (activity(plan, loss, data, samples) if driven else {})
+    return inputs
 
 
 def activity(plan: Plan, loss: LossRecord, data: Data, samples: np.ndarray) -> dict[str, np.ndarray]:

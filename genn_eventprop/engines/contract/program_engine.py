@@ -16,7 +16,7 @@ import numpy as np
 
 from ...losses import LossRecord
 from ...plan import Plan
-from ...program.host_values import grid_values, neuron_values, synapse_values
+from ...program.host_values import grid_values, population_values, synapse_values
 from ...program.nodes import Buffer
 from ...program.outer import on_host
 from ...program.trial import Trial
@@ -30,14 +30,16 @@ from .features import (
     TRAJECTORY_AUXILIARY_LOSS,
     VOLTAGE_LOSS_AFTER_TABLES,
 )
-from .host_losses import evaluate_outer_loss, loss_inputs, prefixed_losses
+from .host_losses import activity, evaluate_outer_loss, loss_inputs, prefixed_losses
 from .noise import limit, quantiles
 from .parameters import Tables, copied
 from .result import LossPart, Result, Spikes, summed
+from .slices import BatchShard
 from .split import Readouts
 
 Arrays = dict[str, Any]
 KINDS = {"double": "float64", "int": "int32", "long": "int64", "bits": "uint32", "key": "uint64"}
+KINDS["short"] = "uint16"
 FIRST_ROOM = 32
 """Entries of a neuron's list of events at first; it grows to what a trial needs."""
 
@@ -57,6 +59,8 @@ class ProgramEngine(Engine):
     }
     options: ClassVar[tuple[str, ...]] = ("slope_floor", "dtype")
     trial: Trial  # set by the target
+    finds_activity: ClassVar[bool] = False
+    """Whether generated code finds the input's activity, where it drives the time weight of the main loss."""
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float, dtype: str) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor)
@@ -65,7 +69,8 @@ class ProgramEngine(Engine):
         self.tables = Tables(plan)
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
         self.room = [FIRST_ROOM] * len(plan.populations)
-        self._neuron_values: tuple[bytes | None, Arrays] = (None, {})  # of the parameter values that they follow from
+        self._seen: dict[int, bytes] = {}
+        self._of_parameters = Arrays()
 
     @abstractmethod
     def execute(self, arguments: Arrays, training: bool) -> Arrays:
@@ -84,9 +89,18 @@ class ProgramEngine(Engine):
         """
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
-        samples, plan = self.batch(data, samples), self.plan
+        samples = self.batch(data, samples)
+        whole = BatchShard.whole(len(samples), self.slices_of(len(samples)))
+        result = self._run_part(data, samples, whole, training, record_spikes)
+        if training:
+            self._complete()
+        return result
+
+    def _run_part(self, data: Data, batch: np.ndarray, part: BatchShard, training: bool, record_spikes: bool) -> Result:
+        """`run` of a part of a batch."""
+        samples, plan = batch[part.samples], self.plan
         data.scored(samples, training=training)
-        arguments = self._arguments(data, samples, training) | {"record": record_spikes}
+        arguments = self._arguments(data, batch, part, training) | {"record": record_spikes}
         if on_host(plan):
             out = self._run_around(arguments, data, samples, training)
         else:
@@ -99,9 +113,16 @@ class ProgramEngine(Engine):
         main = parts[plan.loss.output]
         return Result(
             loss=summed(plan, parts), prediction=main.prediction, readout=main.readout, spike_counts=self._counts(out),
-            guarded=sum(int(v.sum()) for k, v in out.items() if k.endswith("w_guarded")) if training else 0,
+            guarded=self._guarded(out) if training else 0,
             spikes=self._spikes(out) if record_spikes else None, parts=parts if plan.auxiliary else {},
         )  # fmt: skip
+
+    def _guarded(self, out: Arrays) -> int:
+        return sum(int(v.sum()) for k, v in out.items() if k.endswith("w_guarded"))
+
+    def _complete(self) -> None:
+        """Once the gradients of a batch are there."""
+        self.clear_masked()
 
     def _loss_part(self, out: Arrays, data: Data, samples: np.ndarray, prefix: str, loss: LossRecord) -> LossPart:
         readout, valid = self._read(out, loss)
@@ -136,7 +157,8 @@ class ProgramEngine(Engine):
         self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
     ) -> tuple[Readouts, Any]:
         samples = self.batch(data, samples)
-        arguments = self._arguments(data, samples, stochastic) | {"record": record_spikes}
+        whole = BatchShard.whole(len(samples), self.slices_of(len(samples)))
+        arguments = self._arguments(data, samples, whole, stochastic) | {"record": record_spikes, "halves": True}
         out, saved = self.execute_half(arguments, None) if keep else (self.execute(arguments, False), None)
         readout, valid = self._read(out, self.plan.loss)
         spikes = self._spikes(out) if record_spikes else None
@@ -148,9 +170,14 @@ class ProgramEngine(Engine):
         arguments |= {"given_dr": slope, "given_last": np.zeros_like(slope)} | self._regularisers(
             arguments, True, counts
         )
-        arguments |= {f"given_{name}": array for name, array in also.items()}
+        arguments |= {f"given_{name}": array for name, array in also.items()} | {"input_gradients": inputs}
         out, _ = self.execute_half(arguments, of_target)
         self._collect(out)
+        self._complete()
+        return self._of_inputs(out, arguments) if inputs else np.zeros(0)
+
+    def _of_inputs(self, out: Arrays, arguments: Arrays) -> np.ndarray:
+        """Gradients of the times of input spikes, sample by sample in the order of the data."""
         return out["input_gradient"].astype(np.float64)
 
     def _read(self, out: Arrays, loss: LossRecord) -> tuple[np.ndarray, np.ndarray]:
@@ -179,37 +206,49 @@ class ProgramEngine(Engine):
         return grid_values(self.plan, self.slope_floor)
 
     def _of_neurons(self) -> Arrays:
-        """Numbers that follow from parameters of neurons, computed anew when one has changed."""
-        names = [f"{p.name}.{n}" for p in self.plan.populations for n in p.derived.params]
-        now = b"".join(self.parameters[n].tobytes() for n in names)
-        if self._neuron_values[0] != now:
-            self._neuron_values = now, neuron_values(self.plan, self.parameters)
-        return self._neuron_values[1]
+        """Numbers that follow from parameters of neurons, made anew for populations where one has changed."""
+        for i, p in enumerate(self.plan.populations):
+            now = b"".join(self.parameters[f"{p.name}.{n}"].tobytes() for n in p.derived.params)
+            if self._seen.get(i) != now:
+                self._of_parameters |= self._prepared(population_values(self.plan, i, self.parameters))
+                self._seen[i] = now
+        return self._of_parameters
+
+    def _prepared(self, values: Arrays) -> Arrays:
+        """Numbers of a population as generated code takes them."""
+        return values
 
     def _of_synapses(self) -> Arrays:
         """Weights, tables of synapses and delays."""
         weights = {f"c{i}_weight": self.parameters[c.weight] for i, c in enumerate(self.plan.connections)}
         return weights | synapse_values(self.tables, self.parameters)
 
-    def _arguments(self, data: Data, samples: np.ndarray, training: bool) -> Arrays:
-        """Arrays and numbers by the names of the trial's buffers."""
-        plan, B = self.plan, len(samples)
+    def _input_places(self, offsets: np.ndarray, samples: np.ndarray) -> Arrays:
+        """Where the gradients of the input spikes of each sample begin, and how many there are."""
+        lengths = offsets[samples + 1] - offsets[samples]
+        return {"input_start": np.cumsum(lengths) - lengths, "input_spikes": int(lengths.sum())}
+
+    def _arguments(self, data: Data, batch: np.ndarray, part: BatchShard, stochastic: bool) -> Arrays:
+        """Arrays and numbers by the names of the trial's buffers; stochastic: whether noise and dropout act."""
+        plan, samples = self.plan, batch[part.samples]
         arguments: Arrays = {
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
-            "quantiles": quantiles(), "batch": B, "training": training, "n_targets": 0,
-            "numbers": data.numbers_of(samples),
+            "quantiles": quantiles(), "batch": len(samples), "whole_batch": part.batch, "training": stochastic,
+            "n_targets": 0, "numbers": data.numbers_of(samples),
         }  # fmt: skip
-        lengths = data.offsets[samples + 1] - data.offsets[samples]
-        arguments["input_start"] = np.cumsum(lengths) - lengths
-        arguments["input_spikes"] = int(lengths.sum())
+        arguments |= self._input_places(data.offsets, samples)
         arguments |= self._of_grid | self._of_neurons() | self._of_synapses()
         for prefix, loss in prefixed_losses(plan):
-            arguments |= {f"{prefix}{n}": v for n, v in loss_inputs(plan, loss, data, samples).items()}
+            known = loss_inputs(loss, data, batch, part.samples)
+            driven = loss.weight.input_tau is not None and plan.spike_times == "grid"
+            if driven and (prefix or not self.finds_activity):
+                known |= activity(plan, loss, data, samples)
+            arguments |= {f"{prefix}{n}": v for n, v in known.items()}
         arguments["n_targets"] = arguments["targets"].shape[2] if plan.loss.readout == "spike_times" else 0
         for i, p in enumerate(plan.populations):
             arguments[f"p{i}_room"] = self.room[i]
-            arguments[f"p{i}_noise"] = p.noise * math.sqrt(plan.dt) if training else 0.0
-            arguments[f"p{i}_lost"] = limit(p.dropout) if training else 0
+            arguments[f"p{i}_noise"] = p.noise * math.sqrt(plan.dt) if stochastic else 0.0
+            arguments[f"p{i}_lost"] = limit(p.dropout) if stochastic else 0
         keys = self.stochastic_keys(data, samples)
         names = {p.name: i for i, p in enumerate(plan.populations)}
         which = {"noise": "noise_key", "dropout": "dropout"}
@@ -225,7 +264,7 @@ class ProgramEngine(Engine):
         for number, (i, name, r) in enumerate(terms):
             k = number - next(n for n, (j, _, _) in enumerate(terms) if j == i)
             upper, lower = r.strengths(plan.loss, plan.duration, self.parameters)
-            values |= {f"p{i}_upper{k}": upper / arguments["batch"], f"p{i}_lower{k}": lower / arguments["batch"]}
+            values |= {f"p{i}_{n}{k}": v / arguments["whole_batch"] for n, v in (("upper", upper), ("lower", lower))}
             if r.mean == "batch":
                 excess = np.zeros(1) if counts is None else r.excess(self.whole_counts(counts[name]))[0]
                 values[f"p{i}_excess{k}"] = np.broadcast_to(excess, upper.shape)
@@ -255,9 +294,8 @@ class ProgramEngine(Engine):
                 self.gradients[f"{p.name}.{n}"] = (
                     each.sum(keepdims=True, dtype=np.float64).astype(self.dtype) if shared else each
                 )
-        self.clear_masked()
 
-    def _spikes(self, out: Arrays) -> dict[str, Spikes]:
+    def _spikes(self, out: Arrays) -> Mapping[str, Spikes]:
         spikes = {}
         for i, buffer in self.trial.spikes.items():
             rows = out[buffer.name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...plan import Plan, clock
@@ -16,27 +18,26 @@ class Carrying:
     """One batch; carry: None from rest.
 
     Attributes:
-        arrays: by the names of `codegen.cpp.context`. integers: the same of numbers.
+        given: arrays and numbers, by the names of `codegen.cpp.grid.carried`.
     """
 
     def __init__(self, plan: Plan, carry: TrialState | None, batch: int, dtype: np.dtype) -> None:
         self.plan, self.carry, self.batch = plan, carry, batch
         self.rows = 1 + max((c.delay_steps for c in plan.connections), default=0)
-        self.arrays: Arrays = {}
-        self.integers = {"fresh": int(carry is None), "before_rows": self.rows}
+        self.given: dict[str, Any] = {"fresh": int(carry is None), "before_rows": self.rows}
         for i, p in enumerate(plan.populations):
             shape = batch, len(p.derived.states), p.size
             first = np.zeros(shape) if carry is None else carry.states[p.name]
-            self.arrays[f"from_states_p{i}"] = _as(first, dtype)
-            self.arrays[f"to_states_p{i}"] = np.empty(shape, dtype)
+            self.given[f"from_states_p{i}"] = _as(first, dtype)
+            self.given[f"to_states_p{i}"] = np.empty(shape, dtype)
             if len(p.derived.modes) > 1:
                 kept = [] if carry is None else [carry.modes[p.name], carry.until[p.name]]
                 kept = kept[: 1 + bool(p.derived.durations)]
-                self.arrays[f"from_modes_p{i}"] = _as(np.stack(kept, 1) if kept else np.zeros(1), np.int32)
-                self.arrays[f"to_modes_p{i}"] = np.empty((batch, 1 + bool(p.derived.durations), p.size), np.int32)
+                self.given[f"from_modes_p{i}"] = _as(np.stack(kept, 1) if kept else np.zeros(1), np.int32)
+                self.given[f"to_modes_p{i}"] = np.empty((batch, 1 + bool(p.derived.durations), p.size), np.int32)
         for name, of in self._sources().items():
             neurons, start = _listed(None if carry is None else carry.sent[of], batch, self.rows)
-            self.arrays |= {f"before_{name}": neurons, f"before_{name}_start": start}
+            self.given |= {f"before_{name}": neurons, f"before_{name}_start": start}
 
     def _sources(self) -> dict[str, str]:
         """Names in generated code -> sources."""
@@ -48,8 +49,8 @@ class Carrying:
         plan, K = self.plan, self.plan.n_steps
         states, modes, until = Arrays(), Arrays(), Arrays()
         for i, p in enumerate(plan.populations):
-            states[p.name] = self.arrays[f"to_states_p{i}"].astype(np.float64)
-            kept = self.arrays.get(f"to_modes_p{i}", np.zeros((self.batch, 1, p.size), np.int32))
+            states[p.name] = self.given[f"to_states_p{i}"].astype(np.float64)
+            kept = self.given.get(f"to_modes_p{i}", np.zeros((self.batch, 1, p.size), np.int32))
             modes[p.name] = kept[:, 0].astype(np.int64)
             ends = kept[:, 1] if kept.shape[1] > 1 else np.full((self.batch, p.size), -1)
             until[p.name] = np.where(ends < 0, -1, ends.astype(np.int64) - K)

@@ -7,8 +7,10 @@ the run (on one kind of CPU). dt, the duration and all parameter values are run-
 
 from __future__ import annotations
 
-import ctypes
+import math
 import os
+import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -16,15 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from ...codegen.cpp import coded, generate, host_source
+from ...codegen.cpp import generate, host_source, padded
 from ...codegen.cpp.context import streams
 from ...errors import EngineError, ToolchainError
+from ...losses import LossRecord
 from ...plan import Plan
-from ...program.host_values import auxiliary
+from ...program.host_values import grid_values
 from ...program.outer import on_host
 from ...toolchain import find_compiler, require
 from ..contract.data import Data
-from ..contract.engine import Availability
+from ..contract.engine import Availability, diverged
 from ..contract.features import (
     ALL,
     INEXACT_INTEGRALS,
@@ -38,20 +41,18 @@ from ..contract.features import (
     VOLTAGE_LOSS_AFTER_TABLES,
     refuse,
 )
-from ..contract.host_losses import evaluate_outer_loss, prefixed_losses
 from ..contract.noise import quantiles
-from ..contract.result import LossPart, Result, summed
+from ..contract.program_engine import Arrays, ProgramEngine
+from ..contract.result import Result, SpikeRecords, Spikes
 from ..contract.slices import BatchShard, add_in_tree
-from ..contract.split import Readouts
+from ..contract.split import spike_numbers
 from ..contract.state import TrialState
-from .arrays import aligned
-from .calls import BACKWARDS, FORWARDS, WHOLE, NativeCalls
 from .carry import Carrying
-from .memory import NativeMemory
+from .exact import ExactTables
+from .memory import NativeMemory, aligned, padded_last
 from .routes import NativeRoutes
 from .tables import NativeTables
-from .threads import NativeThreads
-from .values import NativeValues, segments
+from .threads import BACKWARDS, FORWARDS, SPIKES, WHOLE, Program
 
 FEW_SLICES, MANY_SLICES = 16, 256
 SAMPLES_A_SLICE = 4  # of batches with more than FEW_SLICES
@@ -59,7 +60,7 @@ SLICE_MEMORY = 512 * 2**20  # bytes that more than FEW_SLICES may take
 TRAJECTORY_LIMIT = 256.0  # MiB a thread
 
 
-class NativeEngine(NativeCalls):
+class NativeEngine(ProgramEngine):
     """See the module.
 
     Args:
@@ -96,6 +97,7 @@ class NativeEngine(NativeCalls):
     options = ("slope_floor", "dtype", "threads")
     automatic = True
     own_differences = True
+    finds_activity = True
 
     @classmethod
     def availability(cls) -> Availability:
@@ -108,7 +110,7 @@ class NativeEngine(NativeCalls):
     @classmethod
     def program(cls, plan: Plan, dtype: str = "float32") -> list[tuple[str, str]]:
         refuse(plan, cls.name, cls.features)
-        return [("C++ of the trial", generate(coded(plan).plan, dtype, split=on_host(plan)).text)]
+        return [("C++ of the trial", generate(plan, dtype, split=on_host(plan)).text)]
 
     def __init__(
         self,
@@ -120,82 +122,97 @@ class NativeEngine(NativeCalls):
         threads: int | None = None,
         slices: int | None = None,
         trajectory_limit: float = TRAJECTORY_LIMIT,
-        split: bool = False,
-        carry: bool = False,
     ) -> None:
-        super().__init__(plan, parameters, slope_floor=slope_floor)
         if dtype not in ("float32", "float64"):
             raise EngineError(f"dtype={dtype!r}: the native engine runs 'float32' or 'float64'")
+        super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
         for name, number in (("threads", threads), ("slices", slices)):
             if number is not None and number < 1:
                 raise EngineError(f"{name}={number}: must be at least 1")
-        self.dtype, self.slices = np.dtype(dtype), slices
+        self.slices, self._threads_given = slices, threads is not None
         self.threads = threads or min(available_processors(), MANY_SLICES if slices is None else slices)
-        self._threads_given = threads is not None
         self.segment, self.trajectory = segments(plan, self.dtype.itemsize, trajectory_limit)
         if self.segment < plan.n_steps:
             self.remarks.append(f"trajectories are kept in segments of {self.segment} steps and run twice")
-        self._on_host = on_host(plan)  # the outer losses
-        self._split = split or self._on_host  # a batch is run in two halves
-        self._trajectory_limit = trajectory_limit
-        self._coded = coded(plan)  # what generated code calls things
-        self._carry = Carrying(plan, None, 0, self.dtype) if carry else None  # of the run that comes
-        self.source = generate(self._coded.plan, dtype, self._split, carry)
+        self._spiking = [p.name for p in plan.populations if p.spiking]
+        self._programs: dict[tuple[bool, bool], Program] = {}
+        self._main = self._program()
+        self.source = self._main.source
         for text in (self.source.text, host_source()):
             require(text)
-        self._spiking = [p.name for p in plan.populations if p.spiking]
-        self._passed: list[np.ndarray | None] = [None] * len(self.source.arrays)
-        self._pointers = (ctypes.c_void_p * len(self.source.arrays))()
-        self._threads = NativeThreads(self.source.text, self.threads, len(self._spiking))
-        self._kept_arrays: dict[str, np.ndarray] = {}
-        self._split_inputs: tuple[np.ndarray | None, dict[str, np.ndarray]] = (None, {})
-        self._wants_inputs = False  # whether the next pass backwards takes gradients of input times
+        self._memory = NativeMemory(plan, self.source, parameters, self.dtype)
+        self.parameters, self.gradients = self._memory.parameters, self._memory.gradients
+        self._slices = aligned((0, self.source.gradient_size), self.dtype)
+        self._tables = NativeTables(plan) if plan.spike_times == "grid" else NativeRoutes(plan)
+        self._quantiles = quantiles().astype(self.dtype)
+        self._split_inputs: tuple[np.ndarray | None, Arrays] = (None, {})
         self._records = 0  # runs that recorded spikes
         self._recorder = 0  # the thread of the last one
-        self._also: dict[str, np.ndarray] = {}  # of the last pass, what `Loss.also` names
-        self._memory = NativeMemory(plan, self._coded, self.source, parameters, self.dtype)
-        self._share_memory()
-        self._values = NativeValues(plan, self._coded, self._memory, self.dtype)
-        self._slices = aligned((0, self.source.gradient_size), self.dtype)
-        self._connections = NativeTables(plan) if plan.spike_times == "grid" else NativeRoutes(plan)
-        self._quantiles, self._stochastic, self._numbers = quantiles().astype(self.dtype), False, np.zeros(0, np.int64)
+        self._last_recorded: weakref.ref[SpikeRecords] | None = None
 
-    def _share_memory(self) -> None:
-        self.parameters, self.gradients = self._memory.parameters, self._memory.gradients
+    _carry: Carrying | None = None  # of the run that comes
+
+    def _program(self, split: bool = False, carry: bool = False) -> Program:
+        """The whole trial, one in two halves, as with an outer loss in Python, or one that goes on from another."""
+        key = split or on_host(self.plan), carry
+        if key not in self._programs:
+            source = generate(self.plan, self.dtype.name, *key)
+            self._programs[key] = Program(source, self.dtype, self.threads, len(self._spiking))
+        return self._programs[key]
 
     # running
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
-        samples = self.batch(data, samples)
-        if self._split:  # trials that a forward pass has left are overwritten
-            self.displace()
-        whole = BatchShard.whole(len(samples), self.slices_of(len(samples)))
-        result = self._run(data, samples, whole, training, record_spikes, stochastic=training)
-        if training:
-            self._complete()
+        result = super().run(data, samples, training=training, record_spikes=record_spikes)
         return replace(result, spikes=dict(result.spikes)) if result.spikes is not None else result
 
-    splits = True
+    def execute(self, arguments: Arrays, training: bool) -> Arrays:
+        program = self._program(bool(arguments.get("halves")), "fresh" in arguments)
+        if program.source.split:
+            arguments = arguments | super()._input_places(arguments["offsets"], arguments["samples"])
+        arrays = program.arrays(arguments, {})
+        self._call(program, arrays, arguments | {"training": training, "half": WHOLE})
+        return arrays | {"read": lambda i: program.copied(i, arguments["batch"])}
 
-    @cached_property
-    def _halves(self) -> NativeEngine:
-        """This engine compiled for batches in two halves, with the same parameters and gradients."""
-        return self if self._split else self._variant(split=True)
+    def execute_half(self, arguments: Arrays, saved: Any) -> tuple[Arrays, Any]:
+        program = self._program(True, "fresh" in arguments)
+        arguments = arguments | super()._input_places(arguments["offsets"], arguments["samples"])
+        half = {"half": FORWARDS if saved is None else BACKWARDS, "training": True}
+        arrays = program.arrays(arguments, saved or {})
+        self._call(program, arrays, arguments | half)
 
-    @cached_property
-    def _carrying(self) -> NativeEngine:
-        """The same for trials that go on from the end of others."""
-        return self._variant(carry=True)
+        def read(population: int) -> tuple[np.ndarray, ...]:
+            self._call(program, arrays, arguments | {"record": True, "half": SPIKES})
+            return program.copied(population, arguments["batch"])
 
-    def _variant(self, **how: bool) -> NativeEngine:
-        other = NativeEngine(
-            self.plan, self.parameters, slope_floor=self.slope_floor, dtype=self.dtype.name, threads=self.threads,
-            slices=self.slices, trajectory_limit=self._trajectory_limit, **how,
-        )  # fmt: skip
-        other.lock = self.lock  # they write the same arrays
-        other._memory = other._values.memory = self._memory
-        other._share_memory()
-        return other
+        return arrays | {"read": read}, arrays
+
+    def _call(self, program: Program, arrays: Arrays, given: Arrays) -> None:
+        half = given["half"]
+        if half == FORWARDS or (given["record"] and half in (WHOLE, BACKWARDS)):
+            self._fetch_for_others()
+            self._records += 1
+        if half in (WHOLE, FORWARDS) and program is self._programs.get((True, False)):
+            self.displace()  # trials that a forward pass has left are overwritten
+        status = program.run(arrays, given)
+        if status > 1:
+            self._raise_trouble(program, status - 2, given["numbers"])
+        if status != 0:
+            trials = f"{given['batch']} trials of {self.plan.n_steps} steps on {self.threads} threads"
+            raise EngineError(f"out of memory while running {trials}; use fewer threads or a smaller network")
+
+    def _raise_trouble(self, program: Program, population: int, numbers: np.ndarray) -> None:
+        """Raise the error of a trial that diverged."""
+        sample, step, state, neuron = program.trouble()
+        if self.plan.spike_times == "grid":
+            raise diverged(self.plan, self.plan.populations[population], int(numbers[sample]), step, state, neuron)
+        raise EngineError(
+            f"population {self._spiking[population]!r} diverged in sample {numbers[sample]}: more than 200 spikes per "
+            f"neuron in {self.plan.duration / max(self._exact.steps, 1):g} ms; use smaller weights or an engine on the "
+            "grid"
+        )
+
+    # trials that go on
 
     def why_stateless(self) -> str:
         if self.plan.spike_times == "exact":
@@ -212,40 +229,15 @@ class NativeEngine(NativeCalls):
     ) -> tuple[Result, TrialState]:
         if why := self.why_stateless():
             raise EngineError(why)
-        samples, other = self.batch(data, samples), self._carrying
-        other.seed, other.epoch = self.seed, self.epoch
-        other._carry = carrying = Carrying(self.plan, state, len(samples), self.dtype)
-        result = other.run(data, samples, training=training, record_spikes=True)
+        samples = self.batch(data, samples)
+        self._carry = carrying = Carrying(self.plan, state, len(samples), self.dtype)
+        try:
+            result = self.run(data, samples, training=training, record_spikes=True)
+        finally:
+            self._carry = None
         return replace(result, spikes=result.spikes if record_spikes else None), carrying.after(data, samples, result)
 
-    def _forward_half(
-        self, data: Data, samples: Any, keep: bool, stochastic: bool, record_spikes: bool
-    ) -> tuple[Readouts, tuple[dict[str, np.ndarray], BatchShard, dict[str, np.ndarray]]]:
-        samples, other = self.batch(data, samples), self._halves
-        other.seed, other.epoch = self.seed, self.epoch
-        part = BatchShard.whole(len(samples), self.slices_of(len(samples)))
-        half = FORWARDS if keep else WHOLE
-        result = other._run(data, samples, part, keep, record_spikes and not keep, stochastic, half)
-        spikes = other._recorded(len(samples), part) if keep and record_spikes else result.spikes
-        valid = np.isfinite(result.readout)
-        also = {name: array.copy() for name, array in other._also.items()}
-        readouts = Readouts(result.readout, valid, result.spike_counts, spikes, also)
-        return readouts, (other._kept_arrays if keep else {}, part, result.spike_counts)
-
-    def _backward_half(
-        self, kept: tuple[dict[str, np.ndarray], BatchShard, dict[str, np.ndarray]], slope: np.ndarray,
-        also: dict[str, np.ndarray], inputs: bool,
-    ) -> np.ndarray:  # fmt: skip
-        arrays, part, counts = kept
-        self._halves._wants_inputs = inputs
-        arrays["given_dr"][:] = slope
-        if inputs:
-            arrays["input_slope"] = np.zeros(arrays["input_start"][-1], self.dtype)
-        arrays |= {f"given_{name}": np.ascontiguousarray(value) for name, value in also.items()}
-        arrays |= self._pushes(counts, part)
-        self._halves._call(arrays, part, True, False, BACKWARDS)
-        self._complete()
-        return self._in_order_of_data(arrays) if inputs else arrays["input_slope"]
+    # batches in parts
 
     @classmethod
     def gradient_copies(cls, batch: int) -> int:
@@ -266,7 +258,9 @@ class NativeEngine(NativeCalls):
     def share_machine(self, number: int, processes: int) -> None:
         if not self._threads_given:
             self.close()
-            self.threads = self._threads.count = max(1, self.threads // processes)
+            self.threads = max(1, self.threads // processes)
+            for program in self._programs.values():
+                program.count = self.threads
 
     def subtrees_of(self, part: BatchShard) -> list[int]:
         return part.subtrees
@@ -274,7 +268,7 @@ class NativeEngine(NativeCalls):
     def run_shard(
         self, data: Data, samples: np.ndarray, part: BatchShard, *, training: bool
     ) -> tuple[Result, dict[int, np.ndarray]]:
-        result = self._run(data, samples, part, training, False, stochastic=training)
+        result = self._run_part(data, samples, part, training, False)
         return result, {root: self._slices[root - part.first] for root in part.subtrees} if training else {}
 
     def empty_gradient(self) -> np.ndarray:
@@ -287,93 +281,141 @@ class NativeEngine(NativeCalls):
         self._memory.gradient[...] = flat
         self._complete()
 
+    # what generated code reads
+
+    @cached_property
+    def _exact(self) -> ExactTables:
+        return ExactTables(self.plan, self.slope_floor, self.dtype)
+
+    @cached_property
+    def _of_grid(self) -> Arrays:
+        if self.plan.spike_times == "exact":
+            return {}
+        known = grid_values(self.plan, self.slope_floor)
+        return {n: v.astype(self.dtype) if isinstance(v, np.ndarray) else v for n, v in known.items()}
+
+    def _of_neurons(self) -> Arrays:
+        before = dict(self._seen)
+        found = super()._of_neurons()
+        if self.plan.spike_times == "grid":
+            return found
+        if self._seen != before:
+            self._exact.refresh(self.parameters)
+        return found | self._exact.given
+
+    def _prepared(self, values: Arrays) -> Arrays:
+        """In arrays that stay, padded with the last value, so that idle lanes never divide by zero."""
+        for name, value in values.items():
+            if name not in self._of_parameters:
+                kind = np.dtype(np.int32) if value.dtype.kind == "i" else self.dtype
+                self._of_parameters[name] = aligned((padded(value.size),), kind)
+            full = self._of_parameters[name]
+            full[: value.size], full[value.size :] = value, value[-1]
+        return {}
+
+    def _of_synapses(self) -> Arrays:
+        padded, found = self._memory.padded, Arrays()
+        for i, c in enumerate(self.plan.connections):
+            found |= {f"c{i}_weight": padded[c.weight], f"c{i}_delay": c.delay_steps}
+            found |= {f"c{i}_delays": padded[c.delays_name]} if c.delays else {}
+        self._tables.refresh(self.parameters)
+        return found | self._tables.given
+
+    def _arguments(self, data: Data, batch: np.ndarray, part: BatchShard, stochastic: bool) -> Arrays:
+        given, n_slices = super()._arguments(data, batch, part, stochastic), part.last - part.first
+        if len(self._slices) < n_slices:
+            self._slices = aligned((n_slices, self.source.gradient_size), self.dtype)
+        targets, T = given.get("targets"), self.plan.n_steps
+        rows = targets.shape[1] if targets is not None and self.plan.loss.readout == "voltage" else T + 1
+        given |= {
+            "n_slices": n_slices, "first_slice": part.first, "whole_slices": part.slices, "segment": self.segment,
+            "slices": self._slices, "gradient": self._memory.gradient, "quantiles": self._quantiles,
+            "target_rows": rows, "target_dt": self.plan.duration / (rows - 1),
+        }  # fmt: skip
+        if self.plan.spike_times == "exact":
+            return given | {"times": data.times}
+        return given | self._streams_of(data) | ({} if self._carry is None else self._carry.given)
+
+    def _input_places(self, offsets: np.ndarray, samples: np.ndarray) -> Arrays:
+        return {}  # of trials in halves alone, see `execute`
+
+    def _streams_of(self, data: Data) -> Arrays:
+        """The spikes of each of several inputs by themselves, made again for another data set."""
+        if self._split_inputs[0] is not data.steps:
+            found = Arrays()
+            for name, (first, last) in streams(self.plan).items():
+                own = (data.channels >= first) & (data.channels < last)
+                before = np.concatenate([[0], np.cumsum(own)])
+                found |= {f"{name}steps": data.steps[own], f"{name}channels": data.channels[own] - np.int32(first)}
+                found[f"{name}offsets"] = before[data.offsets].astype(np.int64)
+            self._split_inputs = data.steps, found
+        return self._split_inputs[1]
+
+    def _regularisers(self, given: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:
+        found = super()._regularisers(given, training, counts)
+        for name, value in found.items():
+            if isinstance(value, np.ndarray):
+                found[name] = padded_last(value, padded(value.size), self.dtype)
+        return found
+
+    # results
+
+    def _read(self, out: Arrays, loss: LossRecord) -> tuple[np.ndarray, np.ndarray]:
+        index = self.plan.populations.index(self.plan.population(loss.output))
+        readout = out[f"p{index}_w_r"]  # infinite where an output has none
+        return readout, np.isfinite(readout)
+
+    def _others(self, out: Arrays, loss: LossRecord) -> Arrays:
+        index = self.plan.populations.index(self.plan.population(loss.output))
+        return {n: out[f"p{index}_w_r_{n}"] for n in loss.also}
+
+    def _guarded(self, out: Arrays) -> int:
+        return int(out["guarded"].sum())
+
+    def _collect(self, out: Arrays) -> None:
+        """Gradients are where they belong."""
+
     def _complete(self) -> None:
-        """What is left to do once the gradients of all slices are added up."""
         self._memory.sum_shared()
-        self.clear_masked()
+        super()._complete()
 
-    def _run(
-        self, data: Data, batch: np.ndarray, part: BatchShard, training: bool, record_spikes: bool, stochastic: bool,
-        half: int = WHOLE,
-    ) -> Result:  # fmt: skip
-        """`run` of a part of a batch; stochastic: whether noise and dropout act."""
-        samples = batch[part.samples]
-        scored = data.scored(samples, training=training and half == WHOLE)
-        self._values.refresh()
-        given = self._regulariser_values(data, batch, part, training)  # which may be a run of its own
-        given |= self._read_arrays(data, batch, part)
-        out = self._written_arrays(len(samples), part, training)
-        if self._split:
-            given |= self._between_halves(data, samples)
-        self._stochastic, self._numbers = stochastic, data.numbers_of(samples)
-        arrays = {**given, **self._values.arrays, **out}
-        if half == FORWARDS:
-            self._call(arrays, part, training, record_spikes, FORWARDS)
-            self._kept_arrays = arrays
-        elif not self._on_host:
-            self._call(arrays, part, training, record_spikes)
-        else:
-            self._call_around(arrays, data, samples, part, training, record_spikes)
-        parts = self._loss_parts(out, data, samples, scored)
-        inside = self._coded.populations
-        return Result(
-            loss=summed(self.plan, parts), prediction=out["prediction"], readout=out["readout"],
-            spike_counts={p: out[f"p_{inside[p]}_counts"].astype(np.int64) for p in self._spiking},
-            guarded=int(out["guarded"].sum()) if training else 0,
-            spikes=self._recorded(len(samples)) if record_spikes else None,
-            parts=parts if self.plan.auxiliary else {},
-        )  # fmt: skip
+    def _spikes(self, out: Arrays) -> Mapping[str, Spikes]:
+        """Recorded spikes, copied from the C++ side on first access, which must come before the next run."""
+        number, pid = self._records, os.getpid()
 
-    def _loss_parts(
-        self, out: dict[str, np.ndarray], data: Data, samples: np.ndarray, scored: np.ndarray
-    ) -> dict[str, LossPart]:
-        """What each loss says, by its population; the main one first."""
-        plan = self.plan
-        parts = {plan.loss.output: LossPart(np.where(scored, out["loss"], np.nan), out["prediction"], out["readout"])}
-        for prefix, loss in auxiliary(plan):
-            value, readout = (out[prefix + n] for n in ("loss", "readout"))
-            value = np.where(data.for_loss(loss).scored(samples), value, np.nan)
-            decided = loss.predict(readout, np.isfinite(readout), plan.duration)
-            parts[loss.output] = LossPart(value, decided, readout)
-        return parts
+        def read(population: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            if number != self._records or os.getpid() != pid:
+                raise EngineError("the spikes of an earlier run are gone; read them before the engine runs again")
+            return out["read"](population)
 
-    def _regulariser_values(
-        self, data: Data, batch: np.ndarray, part: BatchShard, training: bool
-    ) -> dict[str, np.ndarray]:
-        """Strengths and targets of regularisers of spikes; a mean over the batch needs a forward run of its own."""
-        means = (r.mean == "batch" for p in self._spiking for r in self.plan.spike_regularisers(p))
-        counts = None
-        if training and not self._split and any(means):
-            counts = self._run(data, batch, part, False, False, stochastic=True).spike_counts
-        return self._pushes(counts, part)
+        recorded = SpikeRecords(self._spiking, read, self.lock)
+        self._last_recorded, self._recorder = weakref.ref(recorded), threading.get_ident()
+        return recorded
 
-    def _call_around(
-        self,
-        arrays: dict[str, np.ndarray],
-        data: Data,
-        samples: np.ndarray,
-        part: BatchShard,
-        training: bool,
-        record: bool,
-    ) -> None:
-        """A batch with a Python outer loss: forwards, the losses here, then backwards with their gradients."""
-        self._call(arrays, part, training, record, FORWARDS if training else WHOLE)
-        losses = {}
-        for prefix, loss in prefixed_losses(self.plan):
-            weight, tau = arrays[f"{prefix}sample_weight"], self.parameters.get(f"{loss.output}.tau_mem")
-            with self.lock.running_loss():
-                found = evaluate_outer_loss(
-                    loss, arrays[f"{prefix}readout"], data, samples, self.plan.duration, tau, weight
-                )
-            losses[f"{prefix}loss"], arrays[f"{prefix}given_dr"][:], arrays[f"{prefix}given_last"][:] = found
-        if training:
-            guarded = arrays["guarded"].copy()
-            counts = {p: arrays[f"p_{self._coded.populations[p]}_counts"].astype(np.int64) for p in self._spiking}
-            self._wants_inputs = False
-            self._call(arrays | self._pushes(counts, part), part, True, False, BACKWARDS)
-            arrays["guarded"][:] = guarded
-        for name, value in losses.items():
-            arrays[name][:] = value
+    def _fetch_for_others(self) -> None:
+        """Read the spikes of the last run if another thread may still look at them: it cannot know of this run."""
+        recorded = None if self._last_recorded is None else self._last_recorded()
+        if recorded is not None and self._recorder != threading.get_ident() and self._running:
+            recorded.fetch()
+        self._last_recorded = None
+
+    @property
+    def _running(self) -> bool:
+        return any(program.running for program in self._programs.values())
+
+    def _of_inputs(self, out: Arrays, given: Arrays) -> np.ndarray:
+        """On the grid the gradients of each of several inputs come by themselves in every sample."""
+        slope = super()._of_inputs(out, given)
+        ranges = streams(self.plan) if self.plan.spike_times == "grid" else {}
+        if not ranges:
+            return slope
+        numbers, owner = spike_numbers(given["offsets"], given["samples"])
+        channel, found = given["channels"][numbers], np.empty_like(slope)
+        which = np.full(len(channel), len(ranges))  # of an input without connections
+        for k, (first, last) in enumerate(ranges.values()):
+            which[(channel >= first) & (channel < last)] = k
+        found[np.lexsort((which, owner))] = slope
+        return found
 
     def update(self, optimiser: Any) -> None:
         """One optimiser step, the optimiser's text compiled to C++ and run on the engine's threads."""
@@ -381,13 +423,14 @@ class NativeEngine(NativeCalls):
         gradients = {k: self.gradients[k] for k in names}
         self.use(optimiser)
         step = optimiser.next_step(gradients)
-        self._threads.update(step, self.dtype.name, self.parameters, self.gradients)
+        self._main.update(step, self.dtype.name, self.parameters, self.gradients)
 
     def close(self) -> None:
-        self._threads.close()
+        for program in self._programs.values():
+            program.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_threads"):
+        if hasattr(self, "_programs"):
             self.close()
 
 
@@ -397,3 +440,17 @@ def available_processors() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
         return os.cpu_count() or 1
+
+
+def segments(plan: Plan, itemsize: int, limit: float) -> tuple[int, float]:
+    """Steps whose states are kept together, all of the trial if they fit `limit` MiB, else about its square root; and
+    the MiB a thread that this takes. 0 MiB where no population needs it."""
+    if not limit > 0:
+        raise EngineError(f"trajectory_limit={limit}: must be a positive number, in MiB per thread")
+    if plan.spike_times == "exact":
+        return plan.n_steps, 0.0
+    row = sum(len(p.derived.states) * padded(p.size) for p in plan.populations if p.stores_states) * itemsize
+    if row * plan.n_steps <= limit * 2**20:
+        return plan.n_steps, row * plan.n_steps / 2**20
+    segment = math.ceil(math.sqrt(plan.n_steps))
+    return segment, row * (segment + math.ceil(plan.n_steps / segment)) / 2**20

@@ -8,18 +8,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...codegen.cpp import Source, padded
-from ...codegen.cpp.hygiene import Coded
 from ...plan import Plan
-from .arrays import aligned
 
 
 class NativeMemory:
-    """`parameters` and `gradients` are views without the padding, by their public names; `inside` are the parameters by
-    the names that generated code has for them. `gradient` holds all gradients, one after the other."""
+    """`parameters`, `gradients`: views without the padding; `gradient` holds all gradients, one after the other."""
 
-    def __init__(
-        self, plan: Plan, coded: Coded, source: Source, parameters: Mapping[str, np.ndarray], dtype: np.dtype
-    ) -> None:
+    def __init__(self, plan: Plan, source: Source, parameters: Mapping[str, np.ndarray], dtype: np.dtype) -> None:
         self.plan, self.dtype = plan, dtype
         self.padded: dict[str, np.ndarray] = {}
         self.parameters: dict[str, np.ndarray] = {}
@@ -29,14 +24,12 @@ class NativeMemory:
                 self.parameters[key] = np.array(value, np.int32, order="C")
             else:
                 self._place(key, np.asarray(value, dtype=dtype))
-        self.inside = {coded.parameters[key]: view for key, view in self.parameters.items()}
         self.gradient = aligned((source.gradient_size,), dtype)
         self.gradients: dict[str, np.ndarray] = {}
         self._totals: list[tuple[np.ndarray, np.ndarray]] = []
-        public = {name: key for key, name in coded.parameters.items()}
         for name, (offset, rows, columns) in source.gradients.items():
             full = self.gradient[offset : offset + rows * columns].reshape(rows, columns)
-            self.gradients[public[name]] = self._without_padding(public[name], full)
+            self.gradients[name] = self._without_padding(name, full)
 
     def _place(self, key: str, value: np.ndarray) -> None:
         if value.ndim == 2:
@@ -66,3 +59,19 @@ class NativeMemory:
         """Gradients of parameters that all neurons of a population have in common."""
         for total, full in self._totals:
             total[0] = full.sum(dtype=np.float64)
+
+
+def padded_last(table: np.ndarray, size: int, dtype: np.dtype) -> np.ndarray:
+    """The last axis padded to `size` with its last value: whole vectors of neurons, or 1 where they share a number."""
+    full = aligned((*table.shape[:-1], size), dtype)
+    full[..., : table.shape[-1]] = table
+    full[..., table.shape[-1] :] = table[..., -1:]
+    return full
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """A zeroed array that starts on a cache line."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...codegen.cpp import padded
-from ...codegen.cpp.context import routes
+from ...codegen.cpp.exact.arguments import routes
 from ...modelling.connectivity import Synapses
 from ...plan import ConnectionRecord, Plan
 from ...plan.synapse_tables import Tables, Values, delay_numbers
@@ -22,19 +22,19 @@ class NativeRoutes:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self._tables = plan, Tables(plan)
-        self.connections = [c for c in plan.connections if c.spread]
-        self.arrays: dict[str, np.ndarray] = {}
-        self.integers: dict[str, int] = {}
+        self.given: dict[str, np.ndarray] = {}
         self._seen: dict[str, Synapses | None] = {}
 
     def refresh(self, parameters: Values) -> None:
         """Follow the pairs of tables; nothing here depends on other values."""
-        for c in self.connections:
+        for i, c in enumerate(self.plan.connections):
+            if not c.spread:
+                continue
             table = None if c.form == "dense" else self._tables.of(c, parameters)
             if c.name not in self._seen or self._seen[c.name] is not table:
                 self._seen[c.name] = table
                 made = _arrays(c, table)
-                self.arrays |= {f"c_{c.name}_{n}": np.ascontiguousarray(made[n], INT) for n in routes(c)}
+                self.given |= {f"c{i}_{n}": np.ascontiguousarray(made[n], INT) for n in routes(c)}
 
 
 def _arrays(c: ConnectionRecord, table: Synapses | None) -> dict[str, np.ndarray]:

@@ -5,6 +5,8 @@ Offsets are those of codegen/cpp/connectivity.hpp: delay * NP + target, NP the p
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...codegen.cpp import padded
@@ -12,20 +14,21 @@ from ...errors import EngineError
 from ...modelling.connectivity import Synapses
 from ...plan import ConnectionRecord, Plan, clock
 from ..contract.parameters import Tables, Values, delay_steps, of_synapses
-from .arrays import aligned
+from .memory import aligned
 
 INT = np.int32
 
 
 class NativeTables:
-    """Arrays by their names in generated code. ahead: the longest delay there may be, in steps, at most the trial."""
+    """given: arrays and numbers by their names in generated code; ahead: the longest delay there may be, in steps, at
+    most the trial."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self._tables = plan, Tables(plan)
-        self.connections = [c for c in plan.connections if not c.by_rows]
+        self.connections = {i: c for i, c in enumerate(plan.connections) if not c.by_rows}
         delayed = [int(clock.to_steps(c.delays.limit, plan.dt)) for c in plan.connections if c.delays is not None]
         self.ahead = min(max(delayed, default=0), plan.n_steps)
-        for c in self.connections:
+        for c in self.connections.values():
             if (plan.n_steps + self.ahead) * padded(c.post) >= 1 << 31:
                 raise EngineError(
                     f"connection {c.name!r}: {plan.n_steps} steps of {c.post} neurons are more than native counts with "
@@ -35,44 +38,43 @@ class NativeTables:
             raise EngineError(
                 f"native keeps delays of less than 65536 steps, these are up to {self.ahead}; use a larger dt"
             )
-        self.arrays: dict[str, np.ndarray] = {}
-        self.integers = {"ahead": self.ahead}
+        self.given: dict[str, Any] = {"ahead": self.ahead}
         self._order: dict[str, np.ndarray] = {}
         self._seen: dict[str, tuple[Synapses | None, np.ndarray]] = {}
 
     def refresh(self, parameters: Values) -> None:
         """Follow the values of weights, delays and pairs."""
-        for c in self.connections:
+        for i, c in self.connections.items():
             table = None if c.form == "dense" else self._tables.of(c, parameters)
             delays = parameters[c.delays_name] if c.delays is not None else np.zeros(0)
             known = self._seen.get(c.name)
             if known is None or known[0] is not table or not np.array_equal(known[1], delays):
                 self._seen[c.name] = (table, delays.copy())
-                self._make(c, table, parameters)
+                self._make(i, c, table, parameters)
             if c.dendritic:
-                self._sort(c, parameters[c.weight])
+                self._sort(i, c, parameters[c.weight])
             if table is not None:
                 weight = parameters[c.weight].reshape(-1)
-                self.arrays[f"c_{c.name}_weight"] = weight if table.weight_of is None else weight[table.weight_of]
+                self.given[f"c{i}_weight"] = weight if table.weight_of is None else weight[table.weight_of]
 
-    def _make(self, c: ConnectionRecord, table: Synapses | None, parameters: Values) -> None:
+    def _make(self, i: int, c: ConnectionRecord, table: Synapses | None, parameters: Values) -> None:
         steps = None
         if c.delays is not None:
             steps = np.minimum(delay_steps(c, parameters, self.plan.dt), self.plan.n_steps).astype(INT)
         if table is not None:
             made = self._listed(c, table, steps)
+            self.given[f"c{i}_own"] = table.weight_of is None
         else:
             assert steps is not None
             made = self._dense(c, steps)
         for tail, array in made.items():
-            self.arrays[f"c_{c.name}_{tail}"] = np.ascontiguousarray(
-                array, array.dtype if array.dtype == np.uint16 else INT
-            )
+            kind = array.dtype if array.dtype == np.uint16 else INT
+            self.given[f"c{i}_{tail}"] = np.ascontiguousarray(array, kind)
 
     def _dense(self, c: ConnectionRecord, steps: np.ndarray) -> dict[str, np.ndarray]:
         width = padded(c.post)
         if c.axonal:
-            return {"delay": steps}
+            return {"delays": steps}
         full = np.zeros((*steps.shape[:-1], width), INT)  # idle lanes have weight 0 and delay 0
         full[..., : c.post] = steps
         target = np.arange(width, dtype=INT)
@@ -82,15 +84,15 @@ class NativeTables:
             place[order], sorted_[: c.post] = target[: c.post], order
             late = full[sorted_] * width
             tables = {"back": place - full * width, "late": target - late, "forth": sorted_ + late}
-            return {"delay": full, "order": sorted_, **tables}
-        return {"delay": full.astype(np.uint16)}
+            return {"delays": full, "order": sorted_, **tables}
+        return {"delays": full.astype(np.uint16)}
 
-    def _sort(self, c: ConnectionRecord, weight: np.ndarray) -> None:
+    def _sort(self, i: int, c: ConnectionRecord, weight: np.ndarray) -> None:
         """Weights, targets in the order of their delays: what arrives at a step then is in few lines of the cache."""
-        name = f"c_{c.name}_sorted"
-        if name not in self.arrays:
-            self.arrays[name] = aligned((c.pre, padded(c.post)), weight.dtype)
-        to = self.arrays[name][:, : c.post]
+        name = f"c{i}_sorted"
+        if name not in self.given:
+            self.given[name] = aligned((c.pre, padded(c.post)), weight.dtype)
+        to = self.given[name][:, : c.post]
         np.take(weight.reshape(c.pre, c.post), self._order[c.name], axis=1, out=to, mode="clip")  # "raise" is slower
 
     def _listed(self, c: ConnectionRecord, table: Synapses, steps: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -99,5 +101,4 @@ class NativeTables:
             made["offset"] = of_synapses(c, steps, table) * padded(c.post) + table.target
             at = {"synaptic": table.weights, "axonal": table.source, "dendritic": table.target}
             made["delay_of"] = at[c.delays.kind]
-        self.integers[f"c_{c.name}_own"] = table.weight_of is None
         return made

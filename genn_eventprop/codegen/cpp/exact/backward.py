@@ -19,24 +19,24 @@ def backward_exact(ctx: Context, program: ExactProgram) -> str:
     body = ["(void)sample;", *(f"const scalar* {r.slopes} = {r.dr};" for r in program.readers), *refs(ctx)]
     body.append("if (first) std::memset(slice, 0, GRADIENT_SIZE * sizeof(scalar));")
     for p in plan.populations:
-        name = f"p_{p.name}"
+        name = ctx.p(p.name)
         body += [f"for (auto& b : {name}.{which}) b.zero(NP_{name});" for which in ("mu", "held_mu", "grad")]
         if p.spiking:
             body.append(f"{name}.feedback.zero({name}.spikes.count);")
     body.append("begin_back(args, work, sample);")
-    body += each(program.readers, lambda r: f"begin_back(p_{r.population}, {r.slopes})")
+    body += each(program.readers, lambda r: f"begin_back(p{r.scope.index}, {r.slopes})")
     body += [
         "for (int64_t step = args.exact_steps - 1; step >= 0; --step) {",
-        *each(program.readers, lambda r: f"enter(p_{r.population}, args, step, true)"),
+        *each(program.readers, lambda r: f"enter(p{r.scope.index}, args, step, true)"),
         *(_group(ctx, program, len(found) - 1 - i, g) for i, g in enumerate(reversed(found))),
         "}",
     ]
     body += [program.initial_gradient(p) for p in plan.populations]
     for p in plan.populations:
         for i, n in enumerate(p.trainable):
-            offset = ctx.gradients[f"{p.name}.{n}"][0]
+            at = f"AT_{ctx.p(p.name)}_G_{n}"
             body.append(
-                f"for (int neuron = 0; neuron < N_p_{p.name}; ++neuron) slice[{offset} + neuron] += p_{p.name}.grad[{i}].data[neuron];"
+                f"for (int neuron = 0; neuron < N_{ctx.p(p.name)}; ++neuron) slice[{at} + neuron] += {ctx.p(p.name)}.grad[{i}].data[neuron];"
             )
     return HEAD + indent("\n".join(body)) + "}\n"
 
@@ -50,10 +50,10 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
     ]
     lines.append("const int64_t events = log.steps[size_t(step) + 1] - begin;")
     for p in group:
-        lines += [f"p_{p.name}.retreat(step);", f"p_{p.name}.open_step(log.entries.data + begin, events);"]
-    lines += each(read, lambda r: f"open_step(p_{r.population}, log.entries.data + begin, events)")
+        lines += [f"{ctx.p(p.name)}.retreat(step);", f"{ctx.p(p.name)}.open_step(log.entries.data + begin, events);"]
+    lines += each(read, lambda r: f"open_step(p{r.scope.index}, log.entries.data + begin, events)")
     lines.append("for (int64_t e = begin + events - 1; e >= begin; --e) {")
-    lines += each(read, lambda r: f"before(p_{r.population}, {r.slopes}, step, e)")
+    lines += each(read, lambda r: f"before(p{r.scope.index}, {r.slopes}, step, e)")
     lines += ["const LogEntry& entry = log.entries.data[e];", "switch (entry.kind) {"]
     names = {p.name for p in group}
     lines += [
@@ -61,50 +61,50 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
     ]
     lines += [f"case {-1 - i}: {_own_spike(ctx, program, p)} break;" for i, p in enumerate(ctx.spiking) if p in group]
     lines += [
-        f"case END_OF_PERIOD - {i}: p_{p.name}.ended(entry.source, entry.index, entry.s); break;"
+        f"case END_OF_PERIOD - {i}: {ctx.p(p.name)}.ended(entry.source, entry.index, entry.s); break;"
         for i, p in enumerate(ctx.spiking) if p in group and len(p.derived.modes) > 1
     ]  # fmt: skip
     lines += ["}", "}"]
-    lines += each(read, lambda r: f"before(p_{r.population}, {r.slopes}, step, begin - 1)")
-    lines += each(read, lambda r: f"leave(p_{r.population}, {r.slopes}, step)")
+    lines += each(read, lambda r: f"before(p{r.scope.index}, {r.slopes}, step, begin - 1)")
+    lines += each(read, lambda r: f"leave(p{r.scope.index}, {r.slopes}, step)")
     return "\n".join([*lines, "}"])
 
 
 def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
     """The weight gradient of an arrival, and its D, which goes to the spike that caused it and to its delay."""
-    p, is_input, listed = f"p_{c.target}", c.source == ctx.plan.input.name, c.spread
+    p, is_input, listed = ctx.p(c.target), c.source == ctx.plan.input.name, c.spread
     back = ctx.split or not is_input
     feeds = back or c.learns_delays
     receptor = list(ctx.plan.population(c.target).derived.receptors).index(c.receptor)
     read = [r for r in program.readers if r.population == c.target]
     adds = next((r for r in read if r.adds), None)
-    slice_ = f"slice + {ctx.gradients[c.weight][0]}" if c.trainable else "nullptr"
+    slice_ = ctx.of_weights(c)
     lines = each(read, lambda r: f"at({p}, args, {receptor}, entry.s, e - begin)")
     gradient, row = (
         f"{slice_} + int64_t(entry.source) * NP_{p}" if c.trainable else slice_,
-        routes.row(c, "entry.source"),
+        routes.row(ctx, c, "entry.source"),
     )
     if listed:
         gradient = "along" if c.trainable else "nullptr"
-        lines += [f"const Table table = {routes.table(c)};", "const Range reached = table.reached(entry.source);"]
-        lines += [f"scalar* along = work.along_{c.target};", "reached.clear(along);"] if c.trainable else []
-        lines.append(f"const scalar* row = table.row_in(reached, entry.source, work.row_{c.target});")
+        lines += [f"const Table table = {routes.table(ctx, c)};", "const Range reached = table.reached(entry.source);"]
+        lines += [f"scalar* along = work.along_{ctx.p(c.target)};", "reached.clear(along);"] if c.trainable else []
+        lines.append(f"const scalar* row = table.row_in(reached, entry.source, work.row_{ctx.p(c.target)});")
         row = "row"
-    reader, dr = (adds.name, adds.slopes) if adds else (f"NoSource<Work::type_{c.target}>()", "nullptr")
+    reader, dr = (adds.name, adds.slopes) if adds else (f"NoSource<Work::type_{ctx.p(c.target)}>()", "nullptr")
     call = (
         f"{p}.arrived<{'true' if c.trainable else 'false'}, {'true' if feeds else 'false'}>({gradient}, "
         f"{row}, {receptor}, entry.s, e - begin, {reader}, {dr}{', reached.from, reached.to' if listed else ''})"
     )
     kink = "".join(f" + {r.name}.kink({r.slopes}, e)" for r in read)
     into = (
-        "args.input_slope[args.input_start[sample] + entry.index]"
+        "args.input_gradient[args.input_start[sample] + entry.index]"
         if is_input
-        else f"p_{c.source}.feedback[entry.index]"
+        else f"{ctx.p(c.source)}.feedback[entry.index]"
     )
     if c.learns_delays:
-        place = routes.delay_place(c, "entry.source")
+        place = routes.delay_place(ctx, c, "entry.source")
         lines.append(f"const scalar D = {call}{kink};")
-        lines.append(f"slice[{ctx.gradients[c.delays_name][0]} + {place}] += D;")
+        lines.append(f"slice[AT_{ctx.c(c)}_delay_gradient + {place}] += D;")
         lines += [f"{into} += D;"] if back else []
     else:
         lines.append(f"{into} += {call}{kink};" if feeds else f"{call};")
@@ -114,7 +114,7 @@ def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
 
 
 def _own_spike(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
-    name = f"p_{p.name}"
+    name = ctx.p(p.name)
     lines = [
         f"double extra[{len(p.derived.states)}] = {{}};",
         f"scalar dl_dt = {name}.feedback[entry.index];",

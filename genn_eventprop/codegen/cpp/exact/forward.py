@@ -20,21 +20,21 @@ def forward_exact(ctx: Context, program: ExactProgram) -> str:
     body = ["bind(args, work);", *refs(ctx), *RANGE]
     body += [program.initial(p) for p in plan.populations]
     keeps = {p.name: f"{'true' if p.stores_states else 'false'} && args.training" for p in plan.populations}
-    body += [f"p_{p.name}.begin(args.exact_steps, {keeps[p.name]});" for p in plan.populations]
+    body += [f"{ctx.p(p.name)}.begin(args.exact_steps, {keeps[p.name]});" for p in plan.populations]
     body += [f"work.log[{i}].clear(args.exact_steps);" for i in range(len(found))]
-    body += each(program.readers, lambda r: f"begin(p_{r.population}, args, sample)")
-    body += [f"int64_t next_{c.name} = {'from' if c.source == plan.input.name else '0'};" for c in plan.connections]
-    body += [f"work.way_{c.name}.clear(args.exact_steps, args.duration);" for c in plan.connections if c.delays]
+    body += each(program.readers, lambda r: f"begin(p{r.scope.index}, args, sample)")
+    body += [f"int64_t next_{ctx.c(c)} = {'from' if c.source == plan.input.name else '0'};" for c in plan.connections]
+    body += [f"work.way_{ctx.c(c)}.clear(args.exact_steps, args.duration);" for c in plan.connections if c.delays]
     body += [
         "for (int64_t step = 0; step < args.exact_steps; ++step) {",
         "const double t_k = args.duration * double(step) / double(args.exact_steps);",
         "const double t_end = step + 1 < args.exact_steps ? args.duration * double(step + 1) / double(args.exact_steps) : args.duration;",
-        *each(program.readers, lambda r: f"enter(p_{r.population}, args, step, false)"),
+        *each(program.readers, lambda r: f"enter(p{r.scope.index}, args, step, false)"),
         *(_group(ctx, program, i, g) for i, g in enumerate(found)),
         "}",
     ]
     body += [
-        f"if (args.training) p_{p.name}.keep_state(args.exact_steps);" for p in plan.populations if p.stores_states
+        f"if (args.training) {ctx.p(p.name)}.keep_state(args.exact_steps);" for p in plan.populations if p.stores_states
     ]
     body.append("read_trial(args, work, sample);\nreturn 0;")
     return HEAD + indent("\n".join(body)) + "}\n"
@@ -43,30 +43,30 @@ def forward_exact(ctx: Context, program: ExactProgram) -> str:
 def _group(ctx: Context, program: ExactProgram, number: int, group: list[PopulationRecord]) -> str:
     lines = ["{", f"auto& log = work.log[{number}];"]
     for p in group:
-        lines.append(f"p_{p.name}.start(t_k);")
+        lines.append(f"{ctx.p(p.name)}.start(t_k);")
         if p.stores_states:
-            lines.append(f"if (args.training) p_{p.name}.keep_state(step);")
-        lines += [f"work.rows_{p.name}.used = 0;"] if p.name in routes.spread_to(ctx) else []
+            lines.append(f"if (args.training) {ctx.p(p.name)}.keep_state(step);")
+        lines += [f"work.rows_{ctx.p(p.name)}.used = 0;"] if p.name in routes.spread_to(ctx) else []
         lines += [_due(ctx, c) for c in ctx.plan.into(p.name)]
-        lines.append(f"p_{p.name}.absorb();")
+        lines.append(f"{ctx.p(p.name)}.absorb();")
         for r in reads(program.readers, p):
-            pending = f"p_{p.name}.pending"
-            lines.append(f"{r.name}.start(p_{p.name});")
-            lines.append(f"{r.name}.absorb(p_{p.name}, {pending}.begin(), {pending}.count, log.count);")
-    lines += [_events(ctx, program, group)] if group[0].spiking else [_log_all(p) for p in group]
+            pending = f"{ctx.p(p.name)}.pending"
+            lines.append(f"{r.name}.start({ctx.p(p.name)});")
+            lines.append(f"{r.name}.absorb({ctx.p(p.name)}, {pending}.begin(), {pending}.count, log.count);")
+    lines += [_events(ctx, program, group)] if group[0].spiking else [_log_all(ctx, p) for p in group]
     read = [r for p in group for r in reads(program.readers, p)]
     lines += [_read_step(ctx, r) for r in read if r.form and r.form.nodes]
-    lines += [f"p_{p.name}.finish();" for p in group]
+    lines += [f"{ctx.p(p.name)}.finish();" for p in group]
     return "\n".join([*lines, "log.steps[size_t(step) + 1] = log.count;", "}"])
 
 
 def _read_step(ctx: Context, r: Reading) -> str:
     """Reads V at the nodes of a completed step, by its log."""
     out = r.scope.p
-    name, cases = f"p_{out.name}", []
+    name, cases = ctx.p(out.name), []
     for i, c in enumerate(ctx.plan.connections):
         if c.target == out.name:
-            row = routes.row_now(c, "entry.source")
+            row = routes.row_now(ctx, c, "entry.source")
             receptor = list(out.derived.receptors).index(c.receptor)
             cases.append(f"case {i}: {r.name}.arrived({name}, args, {receptor}, {row}, entry.s, e); break;")
     if out.spiking:
@@ -85,8 +85,8 @@ def _read_step(ctx: Context, r: Reading) -> str:
 
 def _arrives(ctx: Context, c: ConnectionRecord, index: str) -> str:
     """Time of an arrival, given the number of the spike that causes it."""
-    delay = f" + args.d_{c.name}" if c.delay > 0 else ""
-    times = "args.times" if c.source == ctx.plan.input.name else f"p_{c.source}.spike_time"
+    delay = f" + args.d_{ctx.c(c)}" if c.delay > 0 else ""
+    times = "args.times" if c.source == ctx.plan.input.name else f"{ctx.p(c.source)}.spike_time"
     return f"{times}[{index}]{delay}"
 
 
@@ -94,50 +94,50 @@ def _take(ctx: Context, c: ConnectionRecord, place: str, due: str, route: str, i
     """Sets the fields of an arrival except for its factors."""
     p = ctx.plan.population(c.target)
     receptor = list(p.derived.receptors).index(c.receptor)
-    row, number = routes.row(c, route), ctx.plan.connections.index(c)
+    row, number = routes.row(ctx, c, route), ctx.plan.connections.index(c)
     return f"{place}.set({due}, {row}, {number}, {receptor}, {route}, {index});"
 
 
 def _due(ctx: Context, c: ConnectionRecord) -> str:
     """Arrivals within this step of spikes known at its start."""
     is_input = c.source == ctx.plan.input.name
-    end = "to" if is_input else f"p_{c.source}.spikes.count"
-    sender = f"const int32_t sender = p_{c.source}.spikes.neuron[next_{c.name}];\n"
+    end = "to" if is_input else f"{ctx.p(c.source)}.spikes.count"
+    sender = f"const int32_t sender = {ctx.p(c.source)}.spikes.neuron[next_{ctx.c(c)}];\n"
     if is_input:
         first, others = (
             (f" - {c.channels[0]}", f"if (sender < 0 || sender >= {c.pre}) continue;\n") if c.channels else ("", "")
         )
-        sender = f"const int32_t sender = args.channels[next_{c.name}]{first};\n{others}"
-    index = f"next_{c.name}" if not is_input else f"next_{c.name} - from" if ctx.split else "-1"
-    pending, way = f"p_{c.target}.pending.push()", f"work.way_{c.name}"
+        sender = f"const int32_t sender = args.channels[next_{ctx.c(c)}]{first};\n{others}"
+    index = f"next_{ctx.c(c)}" if not is_input else f"next_{ctx.c(c)} - from" if ctx.split else "-1"
+    pending, way = f"{ctx.p(c.target)}.pending.push()", f"work.way_{ctx.c(c)}"
     if c.delays:
-        sent = _arrives(ctx, c, f"next_{c.name}")
-        push = f"{way}.push({sent} + {routes.delay(c, 'route')}, {index}, route);"
+        sent = _arrives(ctx, c, f"next_{ctx.c(c)}")
+        push = f"{way}.push({sent} + {routes.delay(ctx, c, 'route')}, {index}, route);"
         return (
-            f"{way}.now = step;\nfor (; next_{c.name} < {end} && {sent} < t_end; ++next_{c.name}) {{\n"
-            f"{sender}{routes.each(c, 'sender', push)}}}\n"
+            f"{way}.now = step;\nfor (; next_{ctx.c(c)} < {end} && {sent} < t_end; ++next_{ctx.c(c)}) {{\n"
+            f"{sender}{routes.each(ctx, c, 'sender', push)}}}\n"
             f"for (const auto& due : {way}.take(step)) {{\nconst double after = due.at - t_k;\n"
             f"{_take(ctx, c, pending, 'after > 0 ? after : 0.0', 'due.route', 'due.index')}\n}}"
         )
     take = (pending, "after > 0 ? after : 0.0", "route" if c.spread else "sender", index)
     body = _take(ctx, c, *take)
     return (
-        f"for (; next_{c.name} < {end} && {_arrives(ctx, c, f'next_{c.name}')} < t_end; ++next_{c.name}) {{\n"
+        f"for (; next_{ctx.c(c)} < {end} && {_arrives(ctx, c, f'next_{ctx.c(c)}')} < t_end; ++next_{ctx.c(c)}) {{\n"
         f"{sender}"
-        f"const double after = {_arrives(ctx, c, f'next_{c.name}')} - t_k;\n"
-        f"{routes.each(c, 'sender', body) if c.spread else body}\n}}"
+        f"const double after = {_arrives(ctx, c, f'next_{ctx.c(c)}')} - t_k;\n"
+        f"{routes.each(ctx, c, 'sender', body) if c.spread else body}\n}}"
     )
 
 
-def _log_all(p: PopulationRecord) -> str:
-    return f"for (const auto& a : p_{p.name}.pending) log.push(a.s, a.connection, a.source, a.index);"
+def _log_all(ctx: Context, p: PopulationRecord) -> str:
+    return f"for (const auto& a : {ctx.p(p.name)}.pending) log.push(a.s, a.connection, a.source, a.index);"
 
 
 def _events(ctx: Context, program: ExactProgram, group: list[PopulationRecord]) -> str:
     """The loop over events of a group in order of time; at equal times crossings come before arrivals."""
     look, act = [], []
     for i, p in enumerate(group):
-        name = f"p_{p.name}"
+        name = ctx.p(p.name)
         look.append(f"""\
 {name}.look_ahead();
 {{
@@ -167,7 +167,7 @@ case {i}:
 
 def _release(ctx: Context, p: PopulationRecord) -> str:
     """The end of a refractory period."""
-    name, number = f"p_{p.name}", ctx.spiking.index(p)
+    name, number = ctx.p(p.name), ctx.spiking.index(p)
     if len(p.derived.modes) == 1:
         return ""
     return f"""\
@@ -181,7 +181,7 @@ def _release(ctx: Context, p: PopulationRecord) -> str:
 
 def _spike(ctx: Context, program: ExactProgram, p: PopulationRecord, group: list[PopulationRecord]) -> str:
     """An own spike, and its arrivals at its own group within this step."""
-    name, n = f"p_{p.name}", len(p.derived.states)
+    name, n = ctx.p(p.name), len(p.derived.states)
     number = ctx.spiking.index(p)
     lines = [
         f"double before[{n}], after[{n}];",
@@ -200,20 +200,20 @@ def _spike(ctx: Context, program: ExactProgram, p: PopulationRecord, group: list
 def _at_once(ctx: Context, program: ExactProgram, c: ConnectionRecord, sender: str) -> str:
     """An arrival within the step at a population of the same group."""
     if not c.delays:
-        at = f"{sender}.now" + (f" + args.d_{c.name}" if c.delay > 0 else "")
+        at = f"{sender}.now" + (f" + args.d_{ctx.c(c)}" if c.delay > 0 else "")
         body = _inserted(ctx, program, c, at, "route" if c.spread else "neuron")
-        body = routes.each(c, "neuron", body) if c.spread else body
-        return f"if ({_arrives(ctx, c, 'index')} < t_end) {{\n++next_{c.name};\n{body}\n}}"
+        body = routes.each(ctx, c, "neuron", body) if c.spread else body
+        return f"if ({_arrives(ctx, c, 'index')} < t_end) {{\n++next_{ctx.c(c)};\n{body}\n}}"
     lines = [
-        f"const double late = {routes.delay(c, 'route')}, at = {_arrives(ctx, c, 'index')} + late;",
-        f"if (at >= t_end) {{\nwork.way_{c.name}.push(at, index, route);\n}} else {{",
+        f"const double late = {routes.delay(ctx, c, 'route')}, at = {_arrives(ctx, c, 'index')} + late;",
+        f"if (at >= t_end) {{\nwork.way_{ctx.c(c)}.push(at, index, route);\n}} else {{",
         _inserted(ctx, program, c, f"{sender}.now + late", "route"), "}",
     ]  # fmt: skip
-    return f"++next_{c.name};\n" + routes.each(c, "neuron", "\n".join(lines))
+    return f"++next_{ctx.c(c)};\n" + routes.each(ctx, c, "neuron", "\n".join(lines))
 
 
 def _inserted(ctx: Context, program: ExactProgram, c: ConnectionRecord, at: str, route: str) -> str:
-    target, states = f"p_{c.target}", len(ctx.plan.population(c.target).derived.states)
+    target, states = ctx.p(c.target), len(ctx.plan.population(c.target).derived.states)
     lines = [f"Arrival<{states}> a;", _take(ctx, c, "a", at, route, "index")]
     readers = (r for r in program.readers if r.population == c.target)
     lines += [f"{r.name}.absorb({target}, &a, 1, log.count);" for r in readers]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ....plan import PopulationRecord
-from ....plan.series import MODES
+from ....plan.series import MODES, varies
 from ..context import Context, indent
+from ..declarations import keep_spikes
 from . import routes
+from .arguments import learned_dynamics
 from .groups import groups
 from .program import ExactProgram
 from .readings import reads
@@ -15,13 +17,16 @@ def exact_work(ctx: Context, program: ExactProgram) -> str:
     """Per-thread memory."""
     fields, prepare = [], []
     for p in ctx.plan.populations:
-        kind = f"Costates<Model_{p.name}, {p.size}, {_bool(ctx.varies(p))}>"
-        fields.append(f"    typedef {kind} type_{p.name};\n    type_{p.name} p_{p.name};")
-        prepare.append(f"        p_{p.name}.prepare();")
+        kind = f"Costates<Model_{ctx.p(p.name)}, {p.size}, {_bool(varies(p))}>"
+        fields.append(f"    typedef {kind} type_{ctx.p(p.name)};\n    type_{ctx.p(p.name)} {ctx.p(p.name)};")
+        prepare.append(f"        {ctx.p(p.name)}.prepare();")
     members, room = program.memory.members()
-    room += [f"row_{name}.zero(NP_p_{name}), along_{name}.zero(NP_p_{name});" for name in routes.spread_to(ctx)]
+    room += [
+        f"row_{ctx.p(name)}.zero(NP_{ctx.p(name)}), along_{ctx.p(name)}.zero(NP_{ctx.p(name)});"
+        for name in routes.spread_to(ctx)
+    ]
     ready, same = ["int64_t guarded = 0;", "bool ready = false;"], "ready"
-    if "n_targets" in ctx.integers:
+    if ctx.plan.loss.readout == "spike_times":
         ready, same = [*ready, "int64_t ready_targets = 0;"], "ready && ready_targets == args.n_targets"
         room.append("ready_targets = args.n_targets;")
     lines = [
@@ -51,11 +56,11 @@ def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
         driven = any(d.coupling[i][j] and m.b(d.x)[j] != 0 for j in range(n) for m in d.modes)
         rows.append("{" + ", ".join(_bool(c) for c in (*d.coupling[i], driven)) + "}")
     reached = [any(d.coupling[i][j] and e[j] != 0 for j in range(n) for e in d.receptors.values()) for i in range(n)]
-    learned = ctx.learned_dynamics(p)
+    learned = learned_dynamics(p)
     place = [p.trainable.index(name) for name in learned] or [0]
     own = -1 - ctx.spiking.index(p) if p.spiking else 0
     watched = p.spiking or any(r.form is not None and r.form.extrema for r in reads(program.readings, p))
-    name = f"Model_{p.name}"
+    name = f"Model_{ctx.p(p.name)}"
     return (
         f"struct {name} {{\n"
         f"    static constexpr int n = {n}, receptors = {len(d.receptors)}, learned = {len(p.trainable)}, dynamic = {len(learned)}, own_spike = {own};\n"
@@ -106,7 +111,7 @@ def bind(ctx: Context) -> str:
     """Sets the pointers to tables in the populations of a thread."""
     lines = []
     for p in ctx.plan.populations:
-        name, x = f"work.p_{p.name}", f"args.x_{p.name}"
+        name, x = f"work.{ctx.p(p.name)}", f"args.x_{ctx.p(p.name)}"
         lines += [f"{name}.{n} = {x}_{n};" for n in ("rho", "dg", "slope", "curve")]
         lines += [f"{name}.kappa[{i}] = {x}_kappa_{r};" for i, r in enumerate(p.derived.receptors)]
         for m in range(len(p.derived.modes)):
@@ -114,9 +119,9 @@ def bind(ctx: Context) -> str:
             lines += [f"{flow}.{n} = {t}_{n};" for n in ("step", "step_rest", "spike", "A")]
             for i, r in enumerate(p.derived.receptors):
                 lines += [f"{flow}.{n}[{i}] = {t}_{n}_{r};" for n in ("arrive", "back")]
-            for i, n in enumerate(ctx.learned_dynamics(p)):
+            for i, n in enumerate(learned_dynamics(p)):
                 lines += [f"{flow}.{n2}[{i}] = {t}_{n2}_{n};" for n2 in ("dstep", "dspike")]
-        lines += [f"{name}.degree = int(args.degree_{p.name});", f"{name}.delta = args.delta;"]
+        lines += [f"{name}.degree = int(args.degree_{ctx.p(p.name)});", f"{name}.delta = args.delta;"]
         lines.append(
             f"{name}.together = instant(args.duration, args.delta), {name}.slack = scalar(20 * args.delta * {name}.together);"
         )
@@ -125,12 +130,13 @@ def bind(ctx: Context) -> str:
 
 def keep_spikes_exact(ctx: Context) -> str:
     """Hands the spikes of a trial to the host if they are recorded."""
-    keep = "".join(
-        f"    if (!host.keep_times(host, {i}, sample, work.p_{p.name}.spikes.neuron, work.p_{p.name}.spike_time, work.p_{p.name}.spikes.count)) return false;\n"
-        for i, p in enumerate(ctx.spiking)
-    )
-    return f"bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample) {{\n    (void)host; (void)args; (void)work; (void)sample;\n{keep}    return true;\n}}\n"
+    calls = []
+    for i, p in enumerate(ctx.spiking):
+        own = f"work.{ctx.p(p.name)}"
+        given = f"{own}.spikes.neuron, {own}.spike_time, {own}.spikes.count"
+        calls.append(f"host.keep_times(host, {i}, sample, {given})")
+    return keep_spikes(calls)
 
 
 def refs(ctx: Context) -> list[str]:
-    return [f"auto& p_{p.name} = work.p_{p.name}; (void)p_{p.name};" for p in ctx.plan.populations]
+    return [f"auto& {ctx.p(p.name)} = work.{ctx.p(p.name)}; (void){ctx.p(p.name)};" for p in ctx.plan.populations]

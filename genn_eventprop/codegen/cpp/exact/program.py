@@ -26,6 +26,7 @@ from ..context import Context
 from ..grid.compare import CONSTANTS, auxiliary_losses, compared
 from ..grid.lanes import Lanes, OnceText
 from ..grid.memory import Memory
+from .arguments import given, integers
 from .readings import Reading, readings_of, reads, time_weights
 
 RATE = name("t", "rate")  # E / gdot
@@ -37,21 +38,21 @@ class ExactMemory(Memory):
     def _places(self) -> dict[str, str]:
         found = super()._places()
         for i, p in enumerate(self.plan.populations):
-            own = f"work.p_{p.name}"
+            own = f"work.p{i}"
             for k, state in enumerate(p.derived.states):
                 found |= {f"p{i}_x_{state}": f"{own}.x[{k}].data", f"p{i}_l_{state}": f"{own}.mu[{k}].data"}
             for k, n in enumerate(p.trainable):
                 found[f"p{i}_w_grad_{n}"] = f"{own}.grad[{k}].data"
             found[f"p{i}_{JUMP}"] = f"{own}.jump.data"
-            found[f"p{i}_{COUNT}"] = f"args.p_{p.name}_counts + sample * N_p_{p.name}"
+            found[f"p{i}_{COUNT}"] = f"args.p{i}_{COUNT} + sample * N_p{i}"
         return found
 
     def members(self) -> tuple[list[str], list[str]]:
         """Members of the memory of a thread, and the lines that allocate them."""
         found: dict[str, tuple[str, str]] = {}
         for b in sorted(self.used.values(), key=lambda b: b.name):
-            if b.name not in self.places:
-                found[self.field(b)] = b.kind, self.count(b)
+            if self.is_member(b):
+                found[b.name] = b.kind, self.count(b)
         fields = [f"Buffer<{TYPES[kind]}> {n};" for n, (kind, _) in found.items()]
         room = [f"{n}.zero({size});" for n, (_, size) in found.items()]
         steps = (
@@ -67,9 +68,13 @@ class ExactProgram:
     """
 
     def __init__(self, names: Context) -> None:
-        self.names, self.plan, self.memory = names, names.plan, ExactMemory(names)
+        self.names, self.plan = names, names.plan
         buffers: dict[str, Buffer] = {}
         self.scopes = {p.name: Scope(self.plan, p, i, buffers) for i, p in enumerate(self.plan.populations)}
+        numbers = [b for b in buffers.values() if b.role == "number"]
+        self.memory = ExactMemory(
+            names, [*names.arrays(), *numbers, *given(names)], [*names.integers(), *integers(names)]
+        )
         for p in names.spiking:
             self.scopes[p.name].each(COUNT, "int", "result")
         self.out = self.scopes[self.plan.output.name]
@@ -99,13 +104,13 @@ class ExactProgram:
             for r in reads(said, p):
                 each += self._at_spike(p, "i", self._text(r.scope, r.readout.spiked()))
             text += (
-                f"{{\n    int32_t* counts = args.p_{p.name}_counts + sample * N_p_{p.name};\n"
-                f"    std::memset(counts, 0, N_p_{p.name} * sizeof(int32_t));\n"
-                f"    for (int64_t i = 0; i < work.p_{p.name}.spikes.count; ++i) {{\n"
-                f"        const int neuron = work.p_{p.name}.spikes.neuron[i];\n{indent(each, 2)}    }}\n}}\n"
+                f"{{\n    int32_t* counts = args.{self.names.p(p.name)}_{COUNT} + sample * N_{self.names.p(p.name)};\n"
+                f"    std::memset(counts, 0, N_{self.names.p(p.name)} * sizeof(int32_t));\n"
+                f"    for (int64_t i = 0; i < work.{self.names.p(p.name)}.spikes.count; ++i) {{\n"
+                f"        const int neuron = work.{self.names.p(p.name)}.spikes.neuron[i];\n{indent(each, 2)}    }}\n}}\n"
             )
         text += "".join(self._loop(r.scope, r.readout.end()) for r in said)
-        ends = (f"{r.name}.finish(work.p_{r.population}, args, {r.result});\n" for r in self.readers)
+        ends = (f"{r.name}.finish(work.p{r.scope.index}, args, {r.result});\n" for r in self.readers)
         return (self._block(text) if said else text) + "".join(ends)
 
     # backwards
@@ -136,18 +141,23 @@ class ExactProgram:
             last = [Add(r.readout.lam, end) for r in read if (end := r.readout.last()) != 0]
             text += self._loop(s, [*body, *last])
             if last and len(p.derived.modes) > 1:
-                mu = [f"work.p_{p.name}.{which}[{read[0].readout.v}].data[h.neuron]" for which in ("mu", "held_mu")]
-                text += f"for (const auto& h : work.p_{p.name}.held) std::swap({', '.join(mu)});\n"
+                mu = [
+                    f"work.{self.names.p(p.name)}.{which}[{read[0].readout.v}].data[h.neuron]"
+                    for which in ("mu", "held_mu")
+                ]
+                text += f"for (const auto& h : work.{self.names.p(p.name)}.held) std::swap({', '.join(mu)});\n"
         return self._block(text)
 
     def _total(self, s: Scope) -> str:
-        total, counts = self.memory.numbers[f"{s.prefix}{TOTAL}"], self.memory.pointer(s.table[COUNT].buffer)
-        return f"int32_t {total} = 0;\nfor (int neuron = 0; neuron < N_p_{s.p.name}; ++neuron) {total} += {counts}[neuron];\n"
+        total, counts = f"{s.prefix}{TOTAL}", self.memory.pointer(s.table[COUNT].buffer)
+        return f"int32_t {total} = 0;\nfor (int neuron = 0; neuron < N_p{s.index}; ++neuron) {total} += {counts}[neuron];\n"
 
     def initial(self, p: PopulationRecord) -> str:
         """The states that a trial starts from, padding included."""
         s = self.scopes[p.name]
-        return self._block(self._loop(s, [Set(x, s.own(e)) for x, e in zip(s.x, p.derived.x0)], f"NP_p_{p.name}"))
+        return self._block(
+            self._loop(s, [Set(x, s.own(e)) for x, e in zip(s.x, p.derived.x0)], f"NP_{self.names.p(p.name)}")
+        )
 
     def lasts(self, p: PopulationRecord) -> str:
         """ms of the refractory period after a spike, as an expression."""
@@ -182,12 +192,11 @@ class ExactProgram:
         """How a function of a model spells elements: by `places`, or as parameters, which are converted to `real`."""
         s = self.scopes[p.name]
         own = {s.table[x].buffer.name: place for x, place in places.items()}
-        given = {self._number(p, n).buffer.name: f"args.p_{p.name}_{n}" for n in p.derived.params}
 
         def element(access: Access, write: Callable[[sp.Expr], str]) -> str:
             if access.buffer.name in own:
                 return own[access.buffer.name]
-            number = f"{given[access.buffer.name]}[{write(access.index[0])}]"
+            number = f"args.{access.buffer.name}[{write(access.index[0])}]"
             return f"{real}({number})" if real else number
 
         return element
@@ -203,7 +212,7 @@ class ExactProgram:
         return "".join(self._own_spike(r) for r in reads(self.readings, p))
 
     def _own_spike(self, r: Reading) -> str:
-        out, s = f"p_{r.population}", r.scope
+        out, s = f"p{r.scope.index}", r.scope
         if r.form is not None:
             return f"dl_dt += {r.name}.own_spike({out}, args, {r.slopes}, entry.index, entry.source, entry.s, extra);\n"
         before = {x: name("b", x) for x in s.x}
@@ -219,7 +228,7 @@ class ExactProgram:
 
     def _at_spike(self, p: PopulationRecord, index: str, text: str) -> str:
         """At one of the spikes of a population that is read."""
-        now = f"const double {NOW} = work.p_{p.name}.spike_time[{index}];\n"
+        now = f"const double {NOW} = work.{self.names.p(p.name)}.spike_time[{index}];\n"
         return (now if str(NOW) in text else "") + text
 
     # between the passes
@@ -246,7 +255,7 @@ class ExactProgram:
         return f"{{\n{indent(self.memory.pointers() + text)}}}\n" if text else ""
 
     def _loop(self, s: Scope, body: Iterable[Statement], size: str = "") -> str:
-        text, size = self._text(s, body), size or f"N_p_{s.p.name}"
+        text, size = self._text(s, body), size or f"N_p{s.index}"
         return f"for (int neuron = 0; neuron < {size}; ++neuron) {{\n{indent(text)}}}\n" if text else ""
 
     def _text(self, s: Scope, body: Iterable[Statement]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -64,8 +63,8 @@ class Reading:
     def member(self) -> str:
         """Its declaration in the memory of a thread."""
         assert self.form is not None
-        p, more = self.population, f", {self.form.more}" if self.form.more else ""
-        return f"{self.form.reader}<type_{p}, {self.readout.v}, N_p_{p}, Weight_{p}{more}> reader{self.tail};"
+        p, more = f"p{self.scope.index}", f", {self.form.more}" if self.form.more else ""
+        return f"{self.form.reader}<type_{p}, {self.readout.v}, N_{p}, Weight_{p}{more}> reader{self.tail};"
 
 
 def readings_of(s: Scope, readout: Readout, memory: Memory) -> list[Reading]:
@@ -73,7 +72,7 @@ def readings_of(s: Scope, readout: Readout, memory: Memory) -> list[Reading]:
     found = []
     for part in readout.parts if isinstance(readout, Several) else [readout]:
         tail = f"_p{s.index}" * bool(s.of_loss) + f"_{part.which}" * bool(part.which)
-        places = (f"work.{memory.field(s.table[x].buffer)}" for x in (part.R, part.DR))
+        places = (f"work.{s.table[x].buffer.name}" for x in (part.R, part.DR))
         found.append(Reading(s, part, part.between_events(), tail, *places))
     return found
 
@@ -104,8 +103,7 @@ def _pointwise(ctx: Context) -> str:
 def _time_weight(s: Scope) -> str:
     loss = s.plan.loss
     sampled = loss.readout == "voltage" and loss.compares == "targets"
-    names = {"T": "args.duration", "t": "t"}
-    text = re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m.group(), m.group()), expression(loss.weight.expr, DOUBLE))
+    text = expression(loss.weight.expr, DOUBLE, {"T": "args.duration"})
     given = {"opens": "window_start", "closes": "window_end", "rate": "activity_rate", "jump": "activity_jump"}
     lines = [
         f"static constexpr bool DRIVEN = {_bool(loss.weight.input_tau is not None)}, SAMPLED = {_bool(sampled)};",
@@ -114,7 +112,7 @@ def _time_weight(s: Scope) -> str:
         f"static const double* series(const Args& args) {{ return args.{s.of_loss}weight_series; }}",
         f"static int64_t size(const Args& args) {{ return args.{s.of_loss}series_size; }}",
     ]
-    return f"struct Weight_{s.p.name} {{\n" + "".join(f"    {line}\n" for line in lines) + "};\n"
+    return f"struct Weight_p{s.index} {{\n" + "".join(f"    {line}\n" for line in lines) + "};\n"
 
 
 def reads(readings: list[Reading], p: PopulationRecord) -> list[Reading]:

@@ -13,9 +13,12 @@ from ..context import Context, indent
 
 def members(ctx: Context) -> list[str]:
     """Declarations in the memory of a thread."""
-    found = [f"OnTheWay way_{c.name};" for c in ctx.plan.connections if c.delays]
+    found = [f"OnTheWay way_{ctx.c(c)};" for c in ctx.plan.connections if c.delays]
     for name in spread_to(ctx):
-        found += [f"Rows<NP_p_{name}> rows_{name};", f"Buffer<scalar> row_{name}, along_{name};"]
+        found += [
+            f"Rows<NP_{ctx.p(name)}> rows_{ctx.p(name)};",
+            f"Buffer<scalar> row_{ctx.p(name)}, along_{ctx.p(name)};",
+        ]
     return found
 
 
@@ -24,37 +27,37 @@ def spread_to(ctx: Context) -> list[str]:
     return list(dict.fromkeys(c.target for c in ctx.plan.connections if c.spread))
 
 
-def table(c: ConnectionRecord) -> str:
-    return f"Table{{{', '.join(f'args.c_{c.name}_{n}' for n in ('first', 'target', 'place', 'weight'))}}}"
+def table(ctx: Context, c: ConnectionRecord) -> str:
+    return f"Table{{{', '.join(f'args.{ctx.c(c)}_{n}' for n in ('first', 'target', 'place', 'weight'))}}}"
 
 
-def row(c: ConnectionRecord, route: str) -> str:
+def row(ctx: Context, c: ConnectionRecord, route: str) -> str:
     """The weights of an arrival, valid until the end of the step."""
     if c.spread:
-        return f"{table(c)}.row({route}, work.rows_{c.target}.take({table(c)}.reached({route})))"
-    return f"args.c_{c.name}_weight + int64_t({route}) * NP_p_{c.target}"
+        return f"{table(ctx, c)}.row({route}, work.rows_{ctx.p(c.target)}.take({table(ctx, c)}.reached({route})))"
+    return f"args.{ctx.c(c)}_weight + int64_t({route}) * NP_{ctx.p(c.target)}"
 
 
-def row_now(c: ConnectionRecord, route: str) -> str:
+def row_now(ctx: Context, c: ConnectionRecord, route: str) -> str:
     """The same, valid until the next row is asked for."""
     if c.spread:
-        return f"{table(c)}.row({route}, cleared<NP_p_{c.target}>(work.row_{c.target}))"
-    return row(c, route)
+        return f"{table(ctx, c)}.row({route}, cleared<NP_{ctx.p(c.target)}>(work.row_{ctx.p(c.target)}))"
+    return row(ctx, c, route)
 
 
-def delay(c: ConnectionRecord, route: str) -> str:
+def delay(ctx: Context, c: ConnectionRecord, route: str) -> str:
     """The delay of a route in ms."""
     if not c.delays:
-        return f"args.d_{c.name}" if c.delay > 0 else "0.0"
-    return f"double(args.c_{c.name}_delays[{delay_place(c, route)}])"
+        return f"args.d_{ctx.c(c)}" if c.delay > 0 else "0.0"
+    return f"double(args.{ctx.c(c)}_delays[{delay_place(ctx, c, route)}])"
 
 
-def delay_place(c: ConnectionRecord, route: str) -> str:
-    return f"args.c_{c.name}_delay_of[{route}]" if c.spread else route
+def delay_place(ctx: Context, c: ConnectionRecord, route: str) -> str:
+    return f"args.{ctx.c(c)}_delay_of[{route}]" if c.spread else route
 
 
-def each(c: ConnectionRecord, source: str, body: str) -> str:
+def each(ctx: Context, c: ConnectionRecord, source: str, body: str) -> str:
     """Code for every route of a source."""
-    start = f"args.c_{c.name}_start"
+    start = f"args.{ctx.c(c)}_start"
     head = f"for (int32_t route = {start}[{source}]; route < {start}[{source} + 1]; ++route) {{\n"
     return (head if c.spread else f"{{\n    const int32_t route = {source};\n") + indent(body) + "}\n"

@@ -10,7 +10,7 @@ from ....program.trial import Deliver, Feedback, FeedInput, Gather, GatherDelays
 from ...statements import Spelling, indent
 from ..context import Context, stream, streams
 from .carried import Carried
-from .connections import PARTS, Connections, by_source
+from .connections import PARTS, Connections
 from .lanes import Lanes
 from .lists import Lists
 from .memory import Memory
@@ -27,7 +27,7 @@ class Between:
         self.others, self.carried = others, carried
 
     def _delay(self, c: ConnectionRecord, sign: str = "+") -> str:
-        return f" {sign} args.c_{c.name}_delay" if c.delay > 0 else ""
+        return f" {sign} args.{self.names.c(c)}_delay" if c.delay > 0 else ""
 
     def _from_input(self, c: ConnectionRecord) -> bool:
         return c.source == self.plan.input.name
@@ -38,7 +38,7 @@ class Between:
             add = self._add(c, o.sums)
         elif c.axonal:
             add = self.others.send(c) + self.others.arriving(c)
-            add += self._add(c, o.sums, f"work.c_{c.name}_arrivals.taken, arriving")
+            add += self._add(c, o.sums, f"work.{self.names.c(c)}_arrivals.taken, arriving")
         else:
             sums = [(part, self.memory.pointer(b)) for part, b in o.sums]
             take = self.others.take(c, sums)
@@ -50,7 +50,7 @@ class Between:
     def spiked(self, c: ConnectionRecord) -> str:
         """`index` and `count` of the sources whose spikes arrive (with individual delays: are sent) at `step`."""
         if self._from_input(c):
-            following, s = f"next_{c.name}", stream(c)
+            following, s = f"next_{self.names.c(c)}", stream(c)
             return self.carried.earlier(
                 c,
                 f"""\
@@ -74,7 +74,7 @@ const int32_t* index = {spikes}.neuron + first;
     def _add(self, c: ConnectionRecord, sums: tuple[tuple[str, Buffer], ...], sources: str = "index, count") -> str:
         """Adds rows to the sums of arrivals; sums over one sign are needed only by the backward pass."""
         (_, into), *parts = sums
-        size, given = f"NP_p_{c.target}", f"args.c_{c.name}_weight, {sources}"
+        size, given = f"NP_{self.names.p(c.target)}", f"args.{self.names.c(c)}_weight, {sources}"
         text = f"add_rows<{size}>({self.memory.pointer(into)}, {given});\n"
         for i, (part, row) in enumerate(parts):
             rows = self.memory.pointer(row)
@@ -107,7 +107,7 @@ scalar* __restrict feedback = work.{prefix}feedback;
         if c.delays is not None:
             return f"if (step < n_steps) {{\n{indent(self.others.dots(c, part, row))}}}\n"
         if len(row.axes) == 2:
-            array = f"{array} + {self.memory.row_of(row, 'arrival')} * NP_p_{c.target}"
+            array = f"{array} + {self.memory.row_of(row, 'arrival')} * NP_{self.names.p(c.target)}"
         code = indent(self._product(c, part, array))
         return f"if (const int64_t arrival = step{self._delay(c)}; arrival < n_steps) {{\n{code}}}\n"
 
@@ -117,7 +117,8 @@ scalar* __restrict feedback = work.{prefix}feedback;
             return self._losses(c, row)
         if not c.by_rows:
             return self.others.dot(c, part, row)
-        size, given = f"NP_p_{c.target}", f"feedback, args.c_{c.name}_weight, index, count, {row}"
+        size = f"NP_{self.names.p(c.target)}"
+        given = f"feedback, args.{self.names.c(c)}_weight, index, count, {row}"
         if part == "all":
             return f"dot_rows<{size}>({given});\n"
         return f"if (any<{size}>({row})) dot_part_rows<{PARTS[part]}, {size}>({given});\n"
@@ -133,7 +134,7 @@ scalar* __restrict feedback = work.{prefix}feedback;
         w = Lanes(Spelling(self.memory.element, lambda *_: ""), Kernel((), table), readout.s.index, rows=False)
         amount, weight = w.expression(readout.loss_of_arrival(c.receptor)), w.expression(readout.at())
         return f"""\
-losses_of_arrivals(args, sample, arrival, {before}, args.c_{c.name}_weight, index, count, feedback,
+losses_of_arrivals(args, sample, arrival, {before}, args.{self.names.c(c)}_weight, index, count, feedback,
                    {weight}, [&](int neuron) {{ (void)neuron; return scalar({amount}); }});
 """
 
@@ -147,7 +148,7 @@ int64_t end = first;
 while (end < {s}to && args.{s}steps[end] == args.{s}steps[first]) ++end;
 const int64_t step = args.{s}steps[first], count = end - first;
 const int32_t* index = args.{s}channels + first;
-scalar* __restrict feedback = args.input_slope + args.input_start[sample]{before} + first - {s}from;
+scalar* __restrict feedback = args.input_gradient + args.input_start[sample]{before} + first - {s}from;
 {terms}first = end;
 """
             text += f"for (int64_t first = {s}from; args.input_gradients && first < {s}to;) {{\n{indent(body)}}}\n"
@@ -160,9 +161,9 @@ scalar* __restrict feedback = args.input_slope + args.input_start[sample]{before
         if c.listed or (isinstance(o, GatherDelays) and c.trainable):
             return ""
         if isinstance(o, Gather) and c.by_rows:
-            place, rows = f"slice + {self.names.gradients[c.weight][0]}", self.memory.pointer(o.rows)
+            place, rows = self.names.of_weights(c), self.memory.pointer(o.rows)
             begins = "false" if c.shares else "first"  # adds to what the connection that it shares with has left
-            gather = f"gather_gradient<NP_p_{c.target}>({place}, {rows}, by, {c.pre}, {begins});\n"
+            gather = f"gather_gradient<NP_{self.names.p(c.target)}>({place}, {rows}, by, {c.pre}, {begins});\n"
         elif c.by_synapses:
             several = self.others.together(c)
             if c is not several[0]:
@@ -182,8 +183,8 @@ scalar* __restrict feedback = args.input_slope + args.input_start[sample]{before
         """`spiked` for a loop over steps in reverse."""
         if not self._from_input(c):
             return self.spiked(c)
-        s, behind = stream(c), f"behind_{c.name}"
-        before = f"args.{s}steps[behind_{c.name} - 1]{self._delay(c)}"
+        s, behind = stream(c), f"behind_{self.names.c(c)}"
+        before = f"args.{s}steps[{behind} - 1]{self._delay(c)}"
         return self.carried.earlier(
             c,
             f"""\
@@ -203,7 +204,7 @@ const int32_t* index = args.{s}channels + {behind};
     def _by_source(self, c: ConnectionRecord) -> str:
         """`by`: the steps of arrivals, sorted by source; with individual delays the steps of spikes."""
         delay = self._delay(c)
-        by = f"BySource& by = {by_source(c)};\nby.reset({c.pre});\n"
+        by = f"BySource& by = {self.others.by_source(c)};\nby.reset({c.pre});\n"
         count, more, put = self.carried.arrivals(c)
         if self._from_input(c):
             s = stream(c)

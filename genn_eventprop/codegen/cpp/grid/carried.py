@@ -21,8 +21,24 @@ from .memory import Memory
 class Carried:
     """Text for a context with `carry`; empty without."""
 
-    def __init__(self, memory: Memory, names: Context, scopes: Sequence[Scope]) -> None:
-        self.memory, self.names, self.scopes = memory, names, scopes
+    memory: Memory
+
+    def __init__(self, names: Context, scopes: Sequence[Scope]) -> None:
+        self.names, self.scopes = names, scopes
+
+    def given(self) -> list[Buffer]:
+        """States that are carried from trial to trial, and spikes of the previous one."""
+        if not self.names.carry:
+            return []
+        found = []
+        for s in self.scopes:
+            kinds = {"states": ("real", len(s.x)), "modes": ("int", len(modes(s)))}
+            for what, (kind, n) in ((what, k) for what, k in kinds.items() if k[1]):
+                found.append(Buffer(f"from_{what}_p{s.index}", ("batch", n, s.N), kind, "given"))
+                found.append(Buffer(f"to_{what}_p{s.index}", ("batch", n, s.N), kind, "result"))
+        for source in ("in", *(f"p{s.index}" for s in self.scopes if s.p.spiking)):
+            found += [Buffer(f"before_{source}{tail}", ("rows",), "int", "given") for tail in ("", "_start")]
+        return found
 
     def begin(self) -> str:
         """Loads states, after a trial from rest has been set up."""
@@ -68,7 +84,7 @@ class Carried:
         if not self._reaches(c):
             return own
         before, from_input = f"args.before_{self._source(c)}", self._source(c) == "in"
-        at = f"const int64_t at = step - args.c_{c.name}_delay;\n" if from_input else ""
+        at = f"const int64_t at = step - args.{self.names.c(c)}_delay;\n" if from_input else ""
         take = f"{self._row(c)}index = {before} + start[0], count = start[1] - start[0];\n"
         return f"{own}{at}if (at < {0 if from_input else 1}) {{\n{indent(take)}}}\n"
 
@@ -76,7 +92,7 @@ class Carried:
         """For `by`, arrivals from the previous trial: code that counts them, their number, code that adds them."""
         if not self._reaches(c):
             return "", "", ""
-        before, delay = f"args.before_{self._source(c)}", f"args.c_{c.name}_delay" if c.delay > 0 else "0"
+        before, delay = f"args.before_{self._source(c)}", f"args.{self.names.c(c)}_delay" if c.delay > 0 else "0"
         loop = f"for (int64_t at = -{delay}; at <= 0 && at + {delay} < n_steps; ++at) {{\n"
         count = f"by.count({before} + start[0], start[1] - start[0]);\nearlier += start[1] - start[0];\n"
         put = f"for (int32_t i = start[0]; i < start[1]; ++i) by.put({before}[i], int32_t(at + {delay}));\n"

@@ -38,6 +38,6 @@ def auxiliary_losses(memory: Memory, kernels: list[Kernel]) -> str:
     for prefix, loss in auxiliary(memory.plan):
         valid = f"work.{prefix}w_first[n] >= 0 ? r : std::numeric_limits<double>::infinity()"
         read = valid if READOUTS[loss.readout].spikes and loss.readout != "count" else "r"
-        each = f"const double r = double(work.{prefix}w_r[n]);\nargs.{prefix}readout[sample * {loss.n_classes} + n] = {read};\n"
+        each = f"const double r = double(work.{prefix}w_r[n]);\nargs.{prefix}w_r[sample * {loss.n_classes} + n] = {read};\n"
         said += f"for (int n = 0; n < {loss.n_classes}; ++n) {{\n{indent(each)}}}\n"
     return took + said

@@ -54,7 +54,7 @@ class Connections:
     def next(self, population: int) -> str:
         """What arrives at `step` in a population is over."""
         into = self.plan.into(self.plan.populations[population].name)
-        lists = "".join(f"work.c_{c.name}_arrivals.take(step);\n" for c in into if c.axonal)
+        lists = "".join(f"work.{self._own(c)}_arrivals.take(step);\n" for c in into if c.axonal)
         return lists + "".join(if_trained(part, f"{ring_of(sums)}.next();\n") for part, sums in self.ringed(population))
 
     def members(self) -> tuple[list[str], list[str], list[str]]:
@@ -63,31 +63,35 @@ class Connections:
         found: list[str] = []
         room: list[str] = []
         names: list[str] = []
-        for i, p in enumerate(self.plan.populations):
-            found += [f"Ring<NP_p_{p.name}> {ring_of(sums).removeprefix('work.')};" for _, sums in self.ringed(i)]
+        for i in range(len(self.plan.populations)):
+            found += [f"Ring<NP_p{i}> {ring_of(sums).removeprefix('work.')};" for _, sums in self.ringed(i)]
         names += self._windows()
-        found += [f"Window<NP_p_{c.target}> {window};" for window, (c, _) in self._windows().items()]
+        found += [f"Window<{self._width(c)}> {window};" for window, (c, _) in self._windows().items()]
         for c in self.plan.connections:
             if self.known(c):
-                rows = [f"c_{c.name}_rows{tail_of(part)}" for part in self._parts(c)]
+                rows = [f"{self._own(c)}_rows{tail_of(part)}" for part in self._parts(c)]
                 found.append(f"Buffer<real> {', '.join(rows)};")
-                room += [f"{row}.zero(n_steps * NP_p_{c.target});" for row in rows]
+                room += [f"{row}.zero(n_steps * {self._width(c)});" for row in rows]
             elif c.axonal:
-                found.append(f"Arrivals c_{c.name}_arrivals;")
+                found.append(f"Arrivals {self._own(c)}_arrivals;")
             elif c.dendritic:
                 for tail in map(tail_of, self._parts(c)):
-                    found.append(f"Window<NP_p_{c.target}> c_{c.name}_sums{tail};")
+                    found.append(f"Window<{self._width(c)}> {self._own(c)}_sums{tail};")
                     if self._keeps(c):
-                        found.append(f"Buffer<real> c_{c.name}_arrived{tail};")
+                        found.append(f"Buffer<real> {self._own(c)}_arrived{tail};")
                         steps = "" if c.name in self._lent() and not tail else "n_steps * "
-                        room.append(f"c_{c.name}_arrived{tail}.zero({steps}NP_p_{c.target});")
+                        room.append(f"{self._own(c)}_arrived{tail}.zero({steps}{self._width(c)});")
                 if self._summed(c):
-                    found.append(f"Buffer<real> c_{c.name}_caused;")
-                    names.append(f"c_{c.name}_caused")
+                    found.append(f"Buffer<real> {self._own(c)}_caused;")
+                    names.append(f"{self._own(c)}_caused")
         if any(c.form == "dense" and (c.by_synapses or c.dendritic) for c in self.plan.connections):
             found.append("Buffer<real> series, waiting;")
             names += ["series", "waiting"]
-        by = [by_source(c).removeprefix("work.") for c in self.plan.connections if c.by_synapses and c.form == "dense"]
+        by = [
+            self.by_source(c).removeprefix("work.")
+            for c in self.plan.connections
+            if c.by_synapses and c.form == "dense"
+        ]
         found += [f"BySource {own};" for own in by]
         names += by
         if any(c.dendritic for c in self.plan.connections):
@@ -103,9 +107,9 @@ class Connections:
         lines = [if_trained(part, line) for part, line in begun]
         for c in (c for i in populations for c in self.plan.into(self.plan.populations[i].name)):
             if c.axonal:
-                lines.append(f"work.c_{c.name}_arrivals.begin(args.ahead);\n")
+                lines.append(f"work.{self._own(c)}_arrivals.begin(args.ahead);\n")
             elif c.dendritic:
-                sums = [(part, f"work.c_{c.name}_sums{tail_of(part)}") for part in self._parts(c)]
+                sums = [(part, f"work.{self._own(c)}_sums{tail_of(part)}") for part in self._parts(c)]
                 lines += [if_trained(part, f"{own}.begin(args.ahead);\n") for part, own in sums]
         return "".join(lines)
 
@@ -113,8 +117,8 @@ class Connections:
         """All that arrives through a `known` connection, as rows; `by` has the spikes of every source."""
         text = ""
         for part in self._parts(c):
-            given = f"work.c_{c.name}_rows{tail_of(part)}, work.series, {_synapses(c)}, by, {c.pre}"
-            line = f"scatter_known<{PARTS[part]}, NP_p_{c.target}>({given}, n_steps, args.ahead);\n"
+            given = f"work.{self._own(c)}_rows{tail_of(part)}, work.series, {self._synapses(c)}, by, {c.pre}"
+            line = f"scatter_known<{PARTS[part]}, {self._width(c)}>({given}, n_steps, args.ahead);\n"
             text += if_trained(part, line)
         return text
 
@@ -122,17 +126,17 @@ class Connections:
         """The `count` sources in `index` spiked at `step`, or their spikes arrive then, at sums (part, array), if all have
         one delay."""
         if c.axonal:
-            return f"work.c_{c.name}_arrivals.send(index, count, step, args.c_{c.name}_delay);\n"
+            return f"work.{self._own(c)}_arrivals.send(index, count, step, args.{self._own(c)}_delays);\n"
         if c.by_synapses:
-            given = f"{_synapses(c)}, index, count"
+            given = f"{self._synapses(c)}, index, count"
             if c.delays is not None:
                 sums = [(part, f"{ring_of(b)}.now()") for part, b in self.sums[self.plan.connections.index(c)]]
             return "".join(
-                if_trained(part, f"scatter_rows<{_template(c, part)}>({into}, {given});\n") for part, into in sums
+                if_trained(part, f"scatter_rows<{self._template(c, part)}>({into}, {given});\n") for part, into in sums
             )
-        np_, given, text = f"NP_p_{c.target}", f"args.c_{c.name}_sorted, index, count", ""
+        np_, given, text = self._width(c), f"args.{self._own(c)}_sorted, index, count", ""
         for part in self._parts(c):
-            row = f"work.c_{c.name}_sums{tail_of(part)}"
+            row = f"work.{self._own(c)}_sums{tail_of(part)}"
             line = f"add_rows<{np_}, true>({row}.next(), {given});\n"
             if part != "all":
                 line = f"std::memset({row}.next(), 0, {np_} * sizeof(real));\n"
@@ -142,18 +146,18 @@ class Connections:
 
     def arriving(self, c: ConnectionRecord) -> str:
         """Behind `send`, with axonal delays: the `arriving` sources whose spikes arrive at `step` are in `taken`."""
-        return f"const int64_t arriving = work.c_{c.name}_arrivals.take(step);\n"
+        return f"const int64_t arriving = work.{self._own(c)}_arrivals.take(step);\n"
 
     def take(self, c: ConnectionRecord, sums: list[tuple[str, str]]) -> str:
         """Behind `send`: what arrives at `step` goes to the sums (part, array); that of rings comes behind all
         connections."""
-        name_, np_, text = f"c_{c.name}", f"NP_p_{c.target}", ""
+        own, np_, text = self._own(c), self._width(c), ""
         for part, into in sums:
             if self.known(c):
-                text += if_trained(part, add_row(np_, into, f"work.{name_}_rows{tail_of(part)} + step * {np_}"))
+                text += if_trained(part, add_row(np_, into, f"work.{own}_rows{tail_of(part)} + step * {np_}"))
             elif c.dendritic:
                 kept = self._kept(c, part) if self._keeps(c) else "nullptr"
-                given = f"{into}, {kept}, work.{name_}_sums{tail_of(part)}, args.{name_}_back"
+                given = f"{into}, {kept}, work.{own}_sums{tail_of(part)}, args.{own}_back"
                 text += if_trained(part, f"gather_and_add<{np_}>({given});\n")
         return text
 
@@ -163,7 +167,7 @@ class Connections:
         for i in populations:
             for part, sums in self.ringed(i):
                 into = self.memory.pointer(self.direct.get(sums.name, sums))
-                add = add_row(f"NP_p_{self.plan.populations[i].name}", into, f"{ring_of(sums)}.now()")
+                add = add_row(f"NP_p{i}", into, f"{ring_of(sums)}.now()")
                 text += if_trained(part, f"{add}{ring_of(sums)}.next();\n")
         return text
 
@@ -187,15 +191,16 @@ class Connections:
     def _kept(self, c: ConnectionRecord, part: str) -> str:
         """Where what arrives at `step` is kept."""
         lent = self._lent().get(c.name) if part == "all" else None
-        rows = self.memory.pointer(lent) if lent else f"work.c_{c.name}_arrived{tail_of(part)}"
-        return f"{rows} + step * NP_p_{c.target}"
+        rows = self.memory.pointer(lent) if lent else f"work.{self._own(c)}_arrived{tail_of(part)}"
+        return f"{rows} + step * {self._width(c)}"
 
     def take_kept(self) -> str:
         """At the beginning of a step backwards: saves what arrived from rows that are about to be written."""
-        lent = self._lent().items()
-        sizes = {c.name: f"NP_p_{c.target}" for c in self.plan.connections}
-        rows = ((n, f"{self.memory.pointer(b)} + step * {sizes[n]}") for n, b in lent)
-        return "".join(f"std::memcpy(work.c_{n}_arrived, {row}, {sizes[n]} * sizeof(real));\n" for n, row in rows)
+        text, lent = "", self._lent()
+        for c in (c for own in lent for c in self.plan.connections if c.name == own):
+            row, width = self.memory.pointer(lent[c.name]), self._width(c)
+            text += f"std::memcpy(work.{self._own(c)}_arrived, {row} + step * {width}, {width} * sizeof(real));\n"
+        return text
 
     def dots(self, c: ConnectionRecord, part: str, row: Buffer) -> str:
         """Adds to `feedback` what the `count` spikes of `index` at `step` cause, for delays that are values.
@@ -203,25 +208,29 @@ class Connections:
         Args:
             part: of the weights. row: D of every step.
         """
-        D, window = self.memory.pointer(row), f"c_{c.name}_{row.name}"
-        np_, weight = f"NP_p_{c.target}", f"args.c_{c.name}_weight"
+        D, window = self.memory.pointer(row), f"{self._own(c)}_{row.name}"
+        np_, weight = self._width(c), f"args.{self._own(c)}_weight"
         if c.axonal:
-            given = f"feedback, {weight}, index, count, {D}, step, args.c_{c.name}_delay, n_steps"
+            given = f"feedback, {weight}, index, count, {D}, step, args.{self._own(c)}_delays, n_steps"
             grad = self._places(c)[1] if self._summed(c) else "nullptr"
             return f"dot_axonal<{PARTS[part]}, {np_}>({given}, {grad});\n"
         now = f"{D} + step * {np_}"
         if c.by_synapses:
             return self.dot(c, part, now)
-        near = f"work.{window}, args.c_{c.name}_late" if window in self._windows() else f"{now}, args.c_{c.name}_forth"
+        near = (
+            f"work.{window}, args.{self._own(c)}_late"
+            if window in self._windows()
+            else f"{now}, args.{self._own(c)}_forth"
+        )
         gather = f"gather_row<{np_}>(work.drive, {near});\n"
-        given = f"args.c_{c.name}_sorted, index, count, work.drive"
+        given = f"args.{self._own(c)}_sorted, index, count, work.drive"
         if self._summed(c):
-            return f"{gather}dot_dendritic<{PARTS[part]}, {np_}>(feedback, work.c_{c.name}_caused, {given});\n"
+            return f"{gather}dot_dendritic<{PARTS[part]}, {np_}>(feedback, work.{self._own(c)}_caused, {given});\n"
         return f"{gather}dot_part<{PARTS[part]}, {np_}>(feedback, {given});\n"
 
     def dot(self, c: ConnectionRecord, part: str, row: str) -> str:
         """The same for one delay of all and synapses of a table."""
-        return f"gather_dots<{_template(c, part)}>(feedback, {_synapses(c)}, index, count, {row});\n"
+        return f"gather_dots<{self._template(c, part)}>(feedback, {self._synapses(c)}, index, count, {row});\n"
 
     def _along(self, population: int, receptor: str) -> Buffer:
         return self.scopes[population].table[name("w", f"along_{receptor}")].buffer
@@ -242,14 +251,14 @@ class Connections:
         """Of rows of D, of which there is one: name of the window -> its connection with dendritic delays, the row. Targets
         are in the order of their delays, as forwards."""
         near = [(c, b) for c, b in self.caused if c.dendritic and b.name in self.memory.one_row]
-        return {f"c_{c.name}_{b.name}": (c, b) for c, b in near}
+        return {f"{self._own(c)}_{b.name}": (c, b) for c, b in near}
 
     def keep_late(self) -> str:
         """At a step backwards, rows of D for spikes of earlier steps."""
         text = ""
         for window, (c, b) in self._windows().items():
-            given = f"work.{window}.next(), {self.memory.pointer(b)}, args.c_{c.name}_order"
-            text += f"gather_row<NP_p_{c.target}>({given});\n"
+            given = f"work.{window}.next(), {self.memory.pointer(b)}, args.{self._own(c)}_order"
+            text += f"gather_row<{self._width(c)}>({given});\n"
         return text
 
     def _rows(self, population: int, what: str, receptor: str) -> str:
@@ -285,16 +294,15 @@ class Connections:
             for c in connections:
                 w, d = self._places(c)
                 to = f"{{{w}, {d}, first}}" if part == "all" else f"{{nullptr, {d}, false}}"
-                every.append(f"{{{to}, {_synapses(c)}, {by_source(c)}, {c.pre}}}")
-            size = f"{PARTS[part]}, NP_p_{connections[0].target}, {len(rows)}"
+                every.append(f"{{{to}, {self._synapses(c)}, {self.by_source(c)}, {c.pre}}}")
+            size = f"{PARTS[part]}, {self._width(connections[0])}, {len(rows)}"
             given = f"{{{', '.join(every)}}}, {{{', '.join(rows)}}}"
             text += f"gather_dense<{size}>({given}, work.series, n_steps, args.ahead);\n"
         return text
 
     def _places(self, c: ConnectionRecord) -> tuple[str, str]:
         """Where the gradients of the weights and of the delays stand, "nullptr" for what is not learned."""
-        found = {n: f"slice + {offset}" for n, (offset, *_) in self.names.gradients.items()}
-        return found.get(c.weight, "nullptr"), found.get(c.delays_name, "nullptr")
+        return self.names.of_weights(c), self.names.of_delays(c)
 
     def _clear(self, c: ConnectionRecord, parameters: Sequence[str] | None = None) -> str:
         """Gradients, all or of these parameters, begin at zero in the first trial of a slice."""
@@ -313,71 +321,98 @@ class Connections:
         )
         clear += "".join(f"work.{window}.begin(args.ahead);\n" for window in self._windows())
         late = (c for c in self.plan.connections if c.dendritic and self._summed(c))
-        clear += "".join(f"work.c_{c.name}_caused.zero(NP_p_{c.target});\n" for c in late)
-        return clear + "".join(f"int64_t behind_{c.name} = {stream(c)}to;\n" for c in behind)
+        clear += "".join(f"work.{self._own(c)}_caused.zero({self._width(c)});\n" for c in late)
+        return clear + "".join(f"int64_t behind_{self._own(c)} = {stream(c)}to;\n" for c in behind)
 
     def gather_kept(self) -> str:
         """At a step backwards, gradients of delays from what arrived through connections that keep it."""
         text = ""
         for c in filter(self._keeps, self.plan.connections):
             for part, b in self._terms(c):
-                np_, D = f"NP_p_{c.target}", f"{self.memory.pointer(b)} + {self.memory.row_of(b, 'step')}"
+                np_, D = self._width(c), f"{self.memory.pointer(b)} + {self.memory.row_of(b, 'step')}"
                 saved = part == "all" and c.name in self._lent()
-                arrived = f"work.c_{c.name}_arrived" if saved else self._kept(c, part)
+                arrived = f"work.{self._own(c)}_arrived" if saved else self._kept(c, part)
                 text += f"add_products<{np_}>({self._places(c)[1]}, {arrived}, {D} * {np_});\n"
         return text
 
     def gather_listed(self, c: ConnectionRecord) -> str:
         """Gradients of listed synapses through the `count` sources in `index`, at a step backwards; as in `send`."""
-        own, i, (w, d) = f"args.c_{c.name}", self._number(c), self._places(c)
-        where, call, code = f"{own}_own ? nullptr : {own}", f"{_synapses(c)}, index, count", ""
+        own, i, (w, d) = f"args.{self._own(c)}", self._number(c), self._places(c)
+        where, call, code = f"{own}_own ? nullptr : {own}", f"{self._synapses(c)}, index, count", ""
         if c.trainable:
             along = self._along(i, c.receptor)
-            row = f"{self.memory.pointer(along)} + {self.memory.row_of(along, 'step')} * NP_p_{c.target}"
+            row = f"{self.memory.pointer(along)} + {self.memory.row_of(along, 'step')} * {self._width(c)}"
             code += f"gather_listed<false>({w}, {where}_weight_of, {call}, {row});\n"
         for part, b in self._terms(c):
-            row = f"{self.memory.pointer(b)} + step * NP_p_{c.target}"
+            row = f"{self.memory.pointer(b)} + step * {self._width(c)}"
             place = f"{where}_delay_of" if c.delays is not None and c.delays.kind == "synaptic" else f"{own}_delay_of"
             code += f"gather_listed<true, {PARTS[part]}>({d}, {place}, {call}, {row});\n"
         return code
 
     def _gather_axonal(self, c: ConnectionRecord, w: str, d: str) -> str:
-        i, np_ = self._number(c), f"NP_p_{c.target}"
-        code = f"delay_by_source(by, args.c_{c.name}_delay, {c.pre}, n_steps);\n"
+        i, np_ = self._number(c), self._width(c)
+        code = f"delay_by_source(by, args.{self._own(c)}_delays, {c.pre}, n_steps);\n"
         if c.trainable:
             code += f"gather_gradient<{np_}>({w}, {self._rows(i, 'along', c.receptor)}, by, {c.pre}, false);\n"
         for part, b in () if self._summed(c) else self._terms(c):
-            given = f"args.c_{c.name}_weight, {self.memory.pointer(b)}"
+            given = f"args.{self._own(c)}_weight, {self.memory.pointer(b)}"
             code += f"gather_axonal<{PARTS[part]}, {np_}>({d}, {given}, by, {c.pre});\n"
         return code
 
     def _gather_dendritic(self, c: ConnectionRecord, w: str, d: str) -> str:
-        np_, text = f"NP_p_{c.target}", ""
+        np_, text = self._width(c), ""
         if self._summed(c):
-            text = f"add_to_places<{np_}>({d}, work.c_{c.name}_caused, args.c_{c.name}_order);\n"
+            text = f"add_to_places<{np_}>({d}, work.{self._own(c)}_caused, args.{self._own(c)}_order);\n"
         if c.trainable:
             along = self._rows(self._number(c), "along", c.receptor)
-            given = f"{w}, {along}, work.series, work.waiting, args.c_{c.name}_delay, by, {c.pre}, n_steps, args.ahead"
+            given = (
+                f"{w}, {along}, work.series, work.waiting, args.{self._own(c)}_delays, by, {c.pre}, n_steps, args.ahead"
+            )
             text += f"gather_dendritic<{np_}>({given}, first);\n"
         return text
+
+    def _own(self, c: ConnectionRecord) -> str:
+        return self.names.c(c)
+
+    def _width(self, c: ConnectionRecord) -> str:
+        """The padded number of targets."""
+        return f"NP_{self.names.p(c.target)}"
+
+    def by_source(self, c: ConnectionRecord) -> str:
+        """Where the spikes of a connection's sources are sorted."""
+        return f"work.{self._own(c)}_by" if c.by_synapses and c.form == "dense" else "work.by_source"
+
+    def _synapses(self, c: ConnectionRecord) -> str:
+        own = f"args.{self._own(c)}"
+        if c.form == "dense":
+            return f"Delayed{{{own}_delays, {own}_weight}}"
+        return f"Synapses{{{own}_start, {own}_offset, {own}_weight}}"
+
+    def _template(self, c: ConnectionRecord, part: str) -> str:
+        """The template arguments of what runs synapse by synapse; offsets of listed ones know the width themselves."""
+        return PARTS[part] + (f", {self._width(c)}" if c.form == "dense" else "")
 
 
 def _learned(c: ConnectionRecord) -> str:
     return "w" * c.trainable + "d" * c.learns_delays
 
 
-def by_source(c: ConnectionRecord) -> str:
-    """Where the spikes of a connection's sources are sorted."""
-    return f"work.c_{c.name}_by" if c.by_synapses and c.form == "dense" else "work.by_source"
+def tables(c: ConnectionRecord, own: str) -> list[Buffer]:
+    """The arrays that `engines/native/tables.py` makes of the values of a connection, besides its weights.
 
-
-def _synapses(c: ConnectionRecord) -> str:
-    own = f"args.c_{c.name}"
-    if c.form == "dense":
-        return f"Delayed{{{own}_delay, {own}_weight}}"
-    return f"Synapses{{{own}_start, {own}_offset, {own}_weight}}"
-
-
-def _template(c: ConnectionRecord, part: str) -> str:
-    """The template arguments of what runs synapse by synapse; offsets of listed ones know the width themselves."""
-    return PARTS[part] + (f", NP_p_{c.target}" if c.form == "dense" else "")
+    delays: steps. dendritic: targets in the order of their delays, `sorted` weights; `back`, `late`, `forth`: where they
+    stand in rows of several steps. Tables: offset: steps * NP + target; weight_of, delay_of: places of parameters.
+    """
+    width, tails = padded(c.post), dict[str, tuple[int | str, ...]]()
+    if c.axonal:
+        tails = {"delays": (c.pre,)}
+    elif c.dendritic:
+        tails = dict.fromkeys(("delays", "order", "back", "late", "forth"), (width,))
+    elif c.form != "dense":
+        tails = {"start": (c.pre + 1,), "offset": (c.synapses,)}
+        tails |= {"weight_of": (c.synapses,)} if c.learns else {}
+        tails |= {"delay_of": (c.synapses,)} if c.learns_delays else {}
+    found = [Buffer(f"{own}_{tail}", axes, "int", "given") for tail, axes in tails.items()]
+    found += [Buffer(f"{own}_sorted", (c.pre, width), "real", "given")] if c.dendritic else []
+    many = c.form == "dense" and c.by_synapses
+    return found + ([Buffer(f"{own}_delays", (c.pre, width), "short", "given")] if many else [])

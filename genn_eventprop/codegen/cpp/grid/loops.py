@@ -42,7 +42,7 @@ class Loops:
 
     def __init__(self, memory: Memory, scope: Scope, lists: Lists, direct: Mapping[sp.Symbol, sp.Symbol]) -> None:
         self.memory, self.s, self.lists, self.direct = memory, scope, lists, direct
-        self.N, self.NP, self.prefix = f"N_p_{scope.p.name}", f"NP_p_{scope.p.name}", f"p{scope.index}_"
+        self.N, self.NP, self.prefix = f"N_p{scope.index}", f"NP_p{scope.index}", f"p{scope.index}_"
         self.spelling = Spelling(memory.element, self._diverged)
 
     # forwards
@@ -70,8 +70,8 @@ class Loops:
         """Draws the noise of the step."""
         if not any(isinstance(s, Add) and s.value == DRAWN for s in body):
             return ""
-        array, n = self._array(DRAWN), self.s.p.name
-        given = f"scalar(args.noise_{n}), args.quantiles, args.noise_key_{n}[sample]"
+        array, own = self._array(DRAWN), f"args.{self.prefix}noise"
+        given = f"scalar({own}), args.quantiles, {own}_key[sample]"
         return f"draw_noise<{self.NP}>({array}, {given}, step + 1);\n"
 
     def _spill(self, s: sp.Symbol) -> Access:
@@ -90,9 +90,7 @@ class Loops:
     def all(self, body: Iterable[Statement], table: Table) -> str:
         """A loop over all neurons."""
         rows = [s for s in body if isinstance(s, Range)]  # inside which the loop over neurons is
-        out = "".join(self._lanes((), table).statement(Range(r.index, r.start, r.stop, ())) for r in rows)
-        for r in rows:
-            out = out.replace("{\n}", "{\n" + indent(self.all(r.body, table)) + "}", 1)
+        out = "".join(self._lanes((), table).loop(r, self.all(r.body, table)) for r in rows)
         straight = [s for s in body if not isinstance(s, Range)]
         if not straight:
             return out

@@ -6,77 +6,56 @@ but in a list for each kind of event, in order of time (`lists.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import sympy as sp
 
 from ....plan import PopulationRecord
-from ....plan.numbers import value_names
-from ....program.host_values import auxiliary
 from ....program.nodes import Access, Buffer
 from ...layout import Layout
 from ...statements import TYPES
-from ..context import ACTIVITY, Context, padded, regulariser_names
+from ..context import Context
 
 LENGTHS = {"n_points": "(args.n_steps + 1)"}
+ACTIVITY = ("activity", "activity_before")  # of the input, where it drives the time weight of the main loss
+SPELLED = {"n_steps": "n_steps", "dt": "dt", "floor": "least_rise", "fresh": "scalar(args.fresh)"}  # beside `_number`
 
 
 class Memory(Layout):
-    """The memory of a trial of a plan; names: of the arguments; for_inputs: see `program.trial`.
+    """The memory of a trial of a plan.
+
+    Args:
+        given: arrays and numbers that the host hands over or takes back. integers: more of them. for_inputs: see
+            `program.trial`.
 
     Attributes:
         used: every buffer that has had a pointer so far. row: index of the current row of a trajectory.
         one_row: buffers with rows for steps of which only the row of the current step is needed.
     """
 
-    def __init__(self, names: Context, for_inputs: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, names: Context, given: Iterable[Buffer], integers: Iterable[str],
+        for_inputs: frozenset[str] = frozenset(),
+    ) -> None:  # fmt: skip
         self.plan, self.names, self.for_inputs = names.plan, names, for_inputs
+        self.declare(given, integers)
+        self.arguments = {b.name for b in self.arrays if b.role in ("given", "number") or "batch" in b.axes}
         self.used: dict[str, Buffer] = {}
         self.row, self.one_row = "row", set[str]()
-        self.numbers, self.places, self.fields = self._numbers(), self._places(), self._fields()
+        self.places = self._places()
         self._named: set[str] = set()  # in the function that is written
 
-    def _numbers(self) -> dict[str, str]:
-        """How single numbers are spelled."""
-        found = {
-            "n_steps": "n_steps", "dt": "dt", "floor": "least_rise", "duration": "args.duration", "step_ms": "args.dt",
-            "n_targets": "args.n_targets", "fresh": "scalar(args.fresh)", **{f"loss_{c}": f"args.{c}" for c in self.plan.loss.constants},
-        }  # fmt: skip
-        for prefix, loss in auxiliary(self.plan):
-            found |= {f"{prefix}loss_{c}": f"args.{prefix}loss_{c}" for c in loss.constants}
-        for i, p in enumerate(self.plan.populations):
-            found |= {f"p{i}_noise": f"scalar(args.noise_{p.name})", f"p{i}_lost": f"args.dropout_{p.name}"}
-            found |= {f"p{i}_w_guarded": "work.guarded", f"p{i}_w_total": f"p{i}_total"}
-            for k, own in enumerate(regulariser_names(self.plan, p.name)):
-                found[f"p{i}_target{k}"] = f"args.{own}_target[0]"
-        return found
-
     def _places(self) -> dict[str, str]:
-        """Arrays that are not fields of the memory of a thread, or are shared with other code."""
-        found = {"loss": "args.loss", **{n: f"work.{n}" for n in ACTIVITY}}
-        found |= {f"{prefix}loss": f"args.{prefix}loss" for prefix, _ in auxiliary(self.plan)}
-        for i, p in enumerate(self.plan.populations):
-            for v in value_names(self.plan, p):
-                found[f"p{i}_{'q' if v.name in p.derived.params else 'n'}_{v.name}"] = f"args.p_{p.name}_{v.name}"
-            for m, mode in enumerate(p.derived.modes):
-                found[f"p{i}_n_lasts_{m}"] = f"args.p_{p.name}_steps_{mode.lasts}"
-            found |= {f"p{i}_noise_key": f"args.noise_key_{p.name}", f"p{i}_dropout": f"args.dropout_key_{p.name}"}
-            found |= {f"p{i}_G_{n}": f"slice + {self.names.gradients[f'{p.name}.{n}'][0]}" for n in p.trainable}
-            for k, own in enumerate(regulariser_names(self.plan, p.name)):
-                found |= {f"p{i}_{side}{k}": f"args.{own}_{side}" for side in ("upper", "lower", "excess")}
-        return found
-
-    def _fields(self) -> dict[str, str]:
-        """Fields that code outside the trial knows by another name."""
-        p = f"p{self.plan.populations.index(self.plan.output)}_w_"
-        return {f"{p}r": "readout", f"{p}dr": "dr", f"{p}missing": "last", f"{p}first": "first_step"}
+        """Arrays that are neither arguments nor fields of the memory of a thread."""
+        gradients = (f"p{i}_G_{n}" for i, p in enumerate(self.plan.populations) for n in p.trainable)
+        return {name: f"slice + AT_{name}" for name in gradients}
 
     # elements
 
     def element(self, access: Access, write: Callable[[sp.Expr], str]) -> str:
         b = access.buffer
         if not b.axes:
-            return self.numbers[b.name]
+            return self._number(b)
         index = [write(i) for i in access.index]
         if b.axes == ("entries",):  # of a list
             return f"{b.name}[{index[0]}]"
@@ -87,18 +66,24 @@ class Memory(Layout):
         index[0] = self.row_of(b, index[0])
         return f"{self.pointer(b)}[{self._flat(self._axes(b), index)}]"
 
+    def _number(self, b: Buffer) -> str:
+        """The spelling of a single number."""
+        if b.role != "given":
+            return "work.guarded" if b.name.endswith("w_guarded") else b.name
+        return SPELLED.get(b.name) or (f"scalar(args.{b.name})" if b.kind == "real" else f"args.{b.name}")
+
     def row_of(self, b: Buffer, step: str) -> str:
         """The row for a step: a single one for all steps if nothing needs more."""
         if b.name in self.one_row:
             return "0"
         return f"(args.input_gradients ? {step} : 0)" if b.name in self.for_inputs else step
 
+    def _is_argument(self, b: Buffer) -> bool:
+        return b.name in self.arguments and (b.role in ("given", "number") or "batch" in b.axes)
+
     def pointer(self, b: Buffer) -> str:
         """The name of a buffer in the current function."""
-        place = self.places.get(b.name, "")
-        if place.startswith("args.") and b.axes != (self.population(b).size,):
-            return place
-        if b.role == "given" and not place:
+        if self._is_argument(b) and b.axes != (self.population(b).size,):
             return f"args.{b.name}"
         self._named.add(b.name)
         self.used[b.name] = b
@@ -108,15 +93,15 @@ class Memory(Layout):
         """Declares the pointers that the current function uses, and begins the next function."""
         text = ""
         for name in sorted(self._named):
-            b, place = self.used[name], self.places.get(name)
-            const = "const " if place and place.startswith("args.") and b.role != "result" else ""
-            text += f"{const}{TYPES[b.kind]}* __restrict {name} = {place or 'work.' + self.field(b)};\n"
+            b, argument = self.used[name], self._is_argument(self.used[name])
+            const, place = ("const ", f"args.{name}") if argument else ("", self.places.get(name, f"work.{name}"))
+            text += f"{const}{TYPES[b.kind]}* __restrict {name} = {place};\n"
         self._named = set()
         return text
 
-    def field(self, b: Buffer) -> str:
-        """The name of a buffer in the memory of a thread."""
-        return self.fields.get(b.name, b.name)
+    def is_member(self, b: Buffer) -> bool:
+        """Whether a buffer is a field of the memory of a thread."""
+        return not self._is_argument(b) and b.name not in self.places
 
     def population(self, b: Buffer) -> PopulationRecord:
         """The population that a buffer belongs to; for those of the loss the output."""
@@ -125,22 +110,23 @@ class Memory(Layout):
 
     # lengths
 
-    def padded(self, b: Buffer) -> int:
+    def padded(self, b: Buffer) -> str:
         """The padded size of the population of a buffer."""
-        return padded(self.population(b).size)
+        return f"NP_{self.names.p(self.population(b).name)}"
 
     def count(self, b: Buffer) -> str:
         """The number of elements of a buffer."""
         # late arrivals find nothing; 8: a chunk of `shift_by_delay`
-        rows = "(n_steps + args.ahead + 8)" if "ahead" in self.names.integers else "n_steps"
+        rows = "(n_steps + args.ahead + 8)" if self.names.ahead else "n_steps"
         lengths = {"n_steps": "args.segment" if self._is_trajectory(b) else rows, "n_points": "(n_steps + 1)"}
         lengths["n_targets"] = "args.n_targets"
         if b.name in self.one_row:
-            return str(self.padded(b))
-        return " * ".join(str(a) if isinstance(a, int) else lengths[a] for a in self._axes(b))
+            return self.padded(b)
+        return " * ".join(str(a) if isinstance(a, int) else lengths.get(a, a) for a in self._axes(b))
 
     def _is_trajectory(self, b: Buffer) -> bool:
-        return "_w_trace_" in b.name
+        """Of the states of a population, which are kept for all steps or a segment of them."""
+        return b.name[0] == "p" and b.name.partition("_")[2].startswith("w_trace_")
 
     def _axes(self, b: Buffer) -> tuple[int | str, ...]:
         """Axes with padding, for buffers in the memory of a thread."""
@@ -148,4 +134,6 @@ class Memory(Layout):
         return (*b.axes[:-1], self.padded(b)) if here and b.axes[-1] == self.population(b).size else b.axes
 
     def _length(self, axis: int | str) -> str:
-        return str(axis) if isinstance(axis, int) else LENGTHS.get(axis, f"args.{axis}")
+        if isinstance(axis, int) or axis.startswith("NP_"):
+            return str(axis)
+        return LENGTHS.get(axis, f"args.{axis}")

@@ -28,6 +28,7 @@ class Segments:
 
     def __init__(self, trial: Trial, names: Context, memory: Memory, loops: dict[int, Loops]) -> None:
         self.trial, self.names, self.plan, self.memory, self.loops = trial, names, trial.plan, memory, loops
+        self.searches = False  # whether the text uses <algorithm>
         self.stored = [i for i, p in enumerate(self.plan.populations) if p.stores_states]
 
     def kept(self) -> dict[str, Buffer]:
@@ -43,14 +44,17 @@ class Segments:
         """In a step forwards: its row, and what a segment that begins with it starts from."""
         if not self.stored:
             return ""
-        copies = "".join(self._copy(f"work.{n} + step / args.segment * SIZE", "", b) for n, b in self.kept().items())
+        copies = "".join(self._copy(self._start(n, b, "step"), "", b) for n, b in self.kept().items())
         return f"{ROW}if (row == 0 && args.segment < n_steps) {{\n{indent(copies)}}}\n"
 
     def _copy(self, to: str, source: str, b: Buffer) -> str:
         """Copies a buffer, or to it; empty: the buffer itself."""
-        own, size = self.memory.pointer(b), str(self.memory.padded(b))
-        to, source = (to or own).replace("SIZE", size), (source or own).replace("SIZE", size)
-        return f"std::memcpy({to}, {source}, {size} * sizeof *{own});\n"
+        own, size = self.memory.pointer(b), self.memory.padded(b)
+        return f"std::memcpy({to or own}, {source or own}, {size} * sizeof *{own});\n"
+
+    def _start(self, name: str, b: Buffer, step: str) -> str:
+        """Where what a segment starts from is kept."""
+        return f"work.{name} + {step} / args.segment * {self.memory.padded(b)}"
 
     def again(self, deliver: Callable[[Deliver], str], between: Between, others: Connections) -> str:
         """The body of `replay`; deliver: the text of arrivals."""
@@ -60,14 +64,15 @@ class Segments:
                 mode = self.trial.scopes[i].table[MODE].buffer
                 body += f"int32_t saved_{i}[{self.memory.padded(mode)}];\n" + self._copy(f"saved_{i}", "", mode)
                 after += self._copy("", f"saved_{i}", mode)
-        body += "".join(self._copy("", f"work.{n} + base / args.segment * SIZE", b) for n, b in self.kept().items())
+        body += "".join(self._copy("", self._start(n, b, "base"), b) for n, b in self.kept().items())
         for c in self.names.from_input:
             if self.plan.population(c.target).stores_states and not others.known(c):
-                first = f"base - args.c_{c.name}_delay" if c.delay > 0 else "base"
+                first = f"base - args.{self.names.c(c)}_delay" if c.delay > 0 else "base"
                 s, steps = stream(c), f"args.{stream(c)}steps"
                 first = "base - args.ahead" if _comes_late(others, c) else first
                 found = f"std::lower_bound({steps} + {s}from, {steps} + {s}to, int32_t({first})) - {steps}"
-                body += f"int64_t next_{c.name} = {found};\n"
+                body += f"int64_t next_{self.names.c(c)} = {found};\n"
+                self.searches = True
         body += self._on_the_way(between, others)
         steps = self._replayed(self.trial.early) + "".join(map(deliver, filter(self._is_stored, self.trial.arrivals)))
         steps += others.arrive(self.stored) + self._replayed(self.trial.advance)

@@ -20,24 +20,23 @@ from ....program.trial import (
     GatherDelays,
     Once,
     Total,
-    make_trial,
 )
 from ...statements import indent
 from ...target import Target, finished, step_backwards, step_forwards, write
-from ..context import Context, ends, stream
+from ..context import Context, ends, stream, streams
 from .between import Between
 from .carried import Carried
 from .compare import auxiliary_losses, compared
-from .connections import Connections
+from .connections import Connections, tables
 from .lists import Lists
 from .loops import Loops
-from .memory import Memory
+from .memory import ACTIVITY, Memory
 from .segments import Segments
 from .work import work
 
 NOW = "[[maybe_unused]] const int32_t now = int32_t(step);\n"
 NUMBERS = """\
-[[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.slope_floor * args.dt);
+[[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.floor);
 """
 SEGMENT = "int64_t base = (n_steps - 1) / args.segment * args.segment;  // of the segment there is\n"
 
@@ -49,8 +48,10 @@ class Grid(Target):
 
     def __init__(self, names: Context) -> None:
         self.names, self.plan = names, names.plan
-        self.trial = make_trial(names.plan, split=names.split, carry=names.carry)
-        self.memory = Memory(names, self.trial.for_inputs)
+        assert names.trial is not None
+        self.trial = names.trial
+        self.carried = Carried(names, self.trial.scopes)
+        self.memory = self.carried.memory = Memory(names, self._given(), self._integers(), self.trial.for_inputs)
         undone = {o.population: o.kernel.body for o in self.trial.jumps}
         self.lists = [Lists(s, undone.get(s.index, ())) for s in self.trial.scopes]
         self.direct: dict[str, Buffer] = {}  # sums of arrivals -> the state that they are added to as they come
@@ -58,9 +59,41 @@ class Grid(Target):
         by_name = dict(zip((p.name for p in self.plan.populations), self.lists))
         self.others = Connections(self.memory, names, self.trial, self.direct)
         self.memory.one_row = self.others.one_row()
-        self.carried = Carried(self.memory, names, self.trial.scopes)
         self.between = Between(self.memory, names, self.trial, by_name, self.others, self.carried)
         self.segments = Segments(self.trial, names, self.memory, self.loops)
+
+    def _given(self) -> list[Buffer]:
+        """What the host hands over, or takes back."""
+        plan, found = self.plan, self.names.arrays()
+        for s in streams(plan):
+            kinds = {"steps": ("spikes", "int"), "channels": ("spikes", "int"), "offsets": ("samples", "long")}
+            found += [Buffer(f"{s}{n}", (axis,), kind, "given") for n, (axis, kind) in kinds.items()]
+        made = {b.name for c in self.trial.connections for b in vars(c).values() if b is not None}
+        made |= {c.steps.name for c in self.trial.delays if c is not None}
+        beside = made | {*ACTIVITY, *(f"p{i}_room" for i in range(len(plan.populations)))}
+        found += [b for b in self.trial.buffers.values() if b.role in ("given", "number") and b.name not in beside]
+        for i, c in enumerate(plan.connections):
+            found += [self.trial.connections[i].weight, *tables(c, f"c{i}")]
+        if plan.loss.weight.input_tau is not None:
+            found += [Buffer(n, (), "double", "given") for n in ("activity_decay", "activity_jump")]
+        if plan.loss.readout == "voltage":
+            found += [Buffer(n, ("nodes",), "real", "given") for n in ("node_scale", "node_part")]
+        numbers = (
+            Buffer(n, (), kind, "given") for n, kind in (("dt", "real"), ("floor", "real"), ("duration", "double"))
+        )
+        return [*found, *self.carried.given(), *numbers]
+
+    def _integers(self) -> list[str]:
+        names = self.names
+        found = [*names.integers(), *(f"{names.c(c)}_delay" for c in names.delayed)]
+        found += [f"{names.c(c)}_own" for c in self.plan.connections if c.listed]
+        return [*found, *(["ahead"] if names.ahead else []), *(["fresh", "before_rows"] if names.carry else [])]
+
+    def outer_buffers(self) -> list[Buffer]:
+        """What the loss of the main readouts is about: these, their slopes, and what silent outputs need."""
+        silent = self.plan.loss.silent == "end" and self.names.split
+        wanted = ["r", "dr", *(["first"] if self.trial.readout.spikes else []), *(["missing"] if silent else [])]
+        return [self.trial.buffers[f"{self.names.out}{n}"] for n in wanted]
 
     def _direct(self, s: Scope) -> dict[sp.Symbol, sp.Symbol]:
         """Sums of arrivals that are added, as they are, to one state."""
@@ -83,7 +116,8 @@ class Grid(Target):
     def text(self) -> list[str]:
         """The memory of a thread and the functions of a trial, but for `compare`."""
         functions = [self._forward(), *([self._replay()] if self.segments.stored else [])]
-        self.compare(), self.auxiliary()  # these write into memory of the pass forwards
+        self.compare(), self.auxiliary()  # these write into memory of the pass forwards, as does `outer_loss`
+        self.memory.used |= {b.name: b for b in self.outer_buffers()}
         forwards = set(self.memory.used)
         functions.append(self._backward())
         return [work(self.memory, self.lists, forwards, self.segments.kept(), self.others.members()), *functions]
@@ -123,8 +157,8 @@ class Grid(Target):
         return self.between.feed_input(o)
 
     def total(self, o: Total) -> str:
-        total, of = self.memory.numbers[o.into.name], self.memory.pointer(o.of)
-        N = f"N_p_{self.memory.population(o.of).name}"
+        total, of = o.into.name, self.memory.pointer(o.of)
+        N = f"N_{self.names.p(self.memory.population(o.of).name)}"
         return f"int32_t {total} = 0;\nfor (int neuron = 0; neuron < {N}; ++neuron) {total} += {of}[neuron];\n"
 
     def once(self, o: Once) -> str:
@@ -149,7 +183,7 @@ class Grid(Target):
         every = range(len(self.lists))
         body += write(self, t.begin) + self.carried.begin() + self.others.begin(every) + self.between.sum_known()
         late = (c for c in self.names.from_input if not self.others.known(c))
-        body += "".join(f"int64_t next_{c.name} = {stream(c)}from;\n" for c in late)
+        body += "".join(f"int64_t next_{self.names.c(c)} = {stream(c)}from;\n" for c in late)
         steps = indent(NOW + self.segments.keep() + step_forwards(self))
         body += f"for (int64_t step = 0; step < n_steps; ++step) {{\n{steps}}}\n"
         body += "".join(self._diverged(i, p) for i, p in enumerate(self.plan.populations))
@@ -165,14 +199,14 @@ class Grid(Target):
         """A state that is infinite or NaN at the end of the trial: it stays so once it is."""
         states = [self.memory.pointer(self.trial.scopes[i].table[x].buffer) for x in self.trial.scopes[i].x]
         return "".join(
-            f"if (const int n = first_diverged<N_p_{p.name}>({x}); n >= 0) return diverged(work, {i}, {k}, n);\n"
+            f"if (const int n = first_diverged<N_p{i}>({x}); n >= 0) return diverged(work, {i}, {k}, n);\n"
             for k, x in enumerate(states)
         )
 
     def _counts(self, i: int, p: PopulationRecord) -> str:
         count = self.memory.pointer(self.trial.scopes[i].table[name("w", "count")].buffer)
-        size = f"N_p_{p.name}"
-        return f"std::memcpy(args.p_{p.name}_counts + sample * {size}, {count}, {size} * sizeof(int32_t));\n"
+        size = f"N_p{i}"
+        return f"std::memcpy(args.{count} + sample * {size}, {count}, {size} * sizeof(int32_t));\n"
 
     def _replay(self) -> str:
         body = self.segments.again(self._deliver, self.between, self.others)
@@ -191,8 +225,8 @@ class Grid(Target):
 
     def _clear(self) -> str:
         """Gradients of neurons' parameters, before the first sample of a slice."""
-        rows = [(f"{p.name}.{n}", f"NP_p_{p.name}") for p in self.plan.populations for n in p.trainable]
-        lines = [f"std::memset(slice + {self.names.gradients[n][0]}, 0, {N} * sizeof(scalar));\n" for n, N in rows]
+        rows = [(f"AT_p{i}_G_{n}", f"NP_p{i}") for i, p in enumerate(self.plan.populations) for n in p.trainable]
+        lines = [f"std::memset(slice + {at}, 0, {N} * sizeof(scalar));\n" for at, N in rows]
         return f"if (first) {{\n{indent(''.join(lines))}}}\n" if lines else ""
 
     # between the passes

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence, Set
 
 from ....program.nodes import Buffer
 from ...statements import TYPES, indent
-from ..context import padded
 from .lists import Lists
-from .memory import Memory
+from .memory import ACTIVITY, Memory
 
-OUTER = {"readout": "real", "dr": "real", "last": "real", "first_step": "int"}  # what code beside the trial's names
 SEGMENTS = "const int64_t segment = args.segment, kept = segment < n_steps ? (n_steps + segment - 1) / segment : 0;\n"
 
 
@@ -27,7 +25,7 @@ def work(
     """
     sized = _buffers(memory) | {n: (b.kind, f"kept * {memory.padded(b)}") for n, b in kept.items()}
     fields = [f"Buffer<{TYPES[kind]}> {n};" for n, (kind, _) in sized.items()]
-    late = {memory.field(b) for b in memory.used.values() if b.name not in forwards} - set(OUTER)
+    late = set(memory.used) - forwards
     reserve = [f"{n}.zero({size});" for n, (_, size) in sized.items() if n not in late]
     reserve_late = [f"{n}.zero({size});" for n, (_, size) in sized.items() if n in late]
     trade = [n for n in sized if n in late] + more[2]
@@ -41,7 +39,7 @@ def work(
             trade.append(f"{own.prefix}feedback")
         if own.n_events and not own.alone:
             fields.append(f"Buffer<int32_t> {own.prefix}found;")
-            reserve.append(f"{own.prefix}found.reserve({padded(own.size) + 16});")
+            reserve.append(f"{own.prefix}found.reserve(NP_{own.prefix[:-1]} + 16);")
     fields += [*more[0], "BySource by_source;"]
     fields.append("int64_t guarded = 0, diverged_state = -1, diverged_neuron = -1;")
     trade.append("by_source")
@@ -72,10 +70,8 @@ def _buffers(memory: Memory) -> dict[str, tuple[str, str]]:
     """Name of every buffer -> its kind and length."""
     found = {}
     for b in sorted(memory.used.values(), key=lambda b: b.name):
-        if b.name not in memory.places:
-            found[memory.field(b)] = b.kind, memory.count(b)
-    loss = memory.plan.loss
-    found |= {n: (kind, "NP_OUT") for n, kind in OUTER.items() if n not in found}
-    if loss.weight.input_tau is not None:
-        found |= dict.fromkeys(("activity", "activity_before"), ("real", "n_steps + 1"))
+        if memory.is_member(b):
+            found[b.name] = b.kind, memory.count(b)
+    if memory.plan.loss.weight.input_tau is not None:
+        found |= dict.fromkeys(ACTIVITY, ("real", "n_steps + 1"))
     return found

@@ -1,0 +1,76 @@
+"""What the host hands over for exact spike times besides what every call has; see `plan/series.py`."""
+
+from __future__ import annotations
+
+from ....plan import ConnectionRecord, PopulationRecord
+from ....plan.series import MODES, varies
+from ....program.host_values import auxiliary
+from ....program.nodes import Buffer
+from ..context import Context
+
+OF_WEIGHT = ("window_start", "window_end", "activity_rate", "activity_jump")
+"""Where the time weight of a loss begins and ends, and how it follows the input."""
+
+
+def given(names: Context) -> list[Buffer]:
+    """Arrays and real numbers."""
+    plan, doubles = names.plan, ["duration", "slope_floor", "delta", "target_dt"]
+    found = [Buffer("times", ("spikes",), "double", "given"), Buffer("gauss", ("nodes",), "double", "given")]
+    for prefix, loss in (("", plan.loss), *auxiliary(plan)):
+        K = loss.n_classes
+        found += [Buffer(f"{prefix}sample_weight", ("batch",), "double", "given")]
+        found += [Buffer(f"{prefix}labels", ("batch",), "long", "given")]
+        found += [Buffer(f"{prefix}weight_series", ("terms",), "double", "given")]
+        if loss.compares == "targets" and not names.split:
+            rows = {"spike_times": (K, "n_targets"), "voltage": ("target_rows", K)}.get(loss.readout, (K,))
+            found.append(Buffer(f"{prefix}targets", ("batch", *rows), "double", "given"))
+        ends = ("given_dr", "given_last") if names.split else ()
+        found += [Buffer(f"{prefix}{n}", ("batch", K), "double", "given") for n in ends]
+        doubles += [f"{prefix}{n}" for n in (*OF_WEIGHT, *(f"loss_{c}" for c in loss.constants))]
+    found += [Buffer(f"given_{n}", ("batch", plan.output.size), "double", "given") for n in plan.loss.also]
+    for i, c in enumerate(plan.connections):
+        found.append(Buffer(f"c{i}_weight", c.weight_shape, "real", "number"))
+        found += [Buffer(f"c{i}_{n}", ("routes",), "int", "given") for n in routes(c)]
+        found += [Buffer(f"c{i}_delays", c.delays.shape, "real", "number")] if c.delays else []
+        doubles += [f"d_c{i}"] if c.delay > 0 else []
+    for i, p in enumerate(plan.populations):
+        found += _tables(p, f"x_p{i}")
+    for n, p in enumerate(plan.populations):
+        for k, r in enumerate(plan.spike_regularisers(p.name)):
+            sides = ("upper", "lower", *(["excess"] if r.mean == "batch" else []))
+            found += [Buffer(f"p{n}_{side}{k}", (p.size,), "real", "given") for side in sides]
+            found += [] if r.mean == "batch" else [Buffer(f"p{n}_target{k}", (), "real", "given")]
+    return found + [Buffer(n, (), "double", "given") for n in doubles]
+
+
+def _tables(p: PopulationRecord, x: str) -> list[Buffer]:
+    """Of flows from event to event, with their derivatives; series stay in float64 where all neurons share them."""
+    series, real = "real" if varies(p) else "double", "real"
+    found = {f"{x}_{n}": real for n in ("dg", "slope", "curve")} | {f"{x}_rho": series}
+    found |= {f"{x}_kappa_{r}": real for r in p.derived.receptors}
+    for mode in MODES[: len(p.derived.modes)]:
+        t = x + mode
+        found |= {f"{t}_step": real, f"{t}_step_rest": real, f"{t}_spike": series, f"{t}_A": "double"}
+        found |= {f"{t}_{n}_{r}": series for r in p.derived.receptors for n in ("arrive", "back")}
+        for n in learned_dynamics(p):
+            found |= {f"{t}_dstep_{n}": real, f"{t}_dspike_{n}": series}
+    return [Buffer(name, ("entries",), kind, "number") for name, kind in found.items()]
+
+
+def integers(names: Context) -> list[str]:
+    """Whole numbers."""
+    plan, prefixes = names.plan, ["", *(prefix for prefix, _ in auxiliary(names.plan))]
+    found = ["exact_steps", *(f"{prefix}series_size" for prefix in prefixes)]
+    found += [f"degree_p{i}" for i in range(len(plan.populations))]
+    return [*found, *(["n_targets"] if plan.loss.readout == "spike_times" else [])]
+
+
+def routes(c: ConnectionRecord) -> list[str]:
+    """Tables of whole numbers that `engines/native/routes.py` makes; see `routes.py`."""
+    found = ["start", "first", "target", "place"] if c.spread else []
+    return [*found, "delay_of"] if found and c.delays else found
+
+
+def learned_dynamics(p: PopulationRecord) -> list[str]:
+    """Learned parameters of the dynamics."""
+    return [n for n in p.trainable if n in p.derived.dynamic_params]
