@@ -109,6 +109,7 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
 
     def _written(self, name: str) -> bool:
         """Whether the host's array has other bits than the device's; NaN equals itself."""
+        # bits, not values: -0.0 and 0.0 differ, and an array with NaN is not written again and again
         device = self._device_values.get(name)
         return device is None or self._host[name].tobytes() != device.tobytes()
 

@@ -72,6 +72,7 @@ class Engine(ABC):
     _inputs: np.ndarray | None = None
 
     def __new__(cls, *args: Any, **settings: Any) -> Engine:
+        # here, not in __init__: a subclass may use the lock, or run the engine, before it calls that of the base class
         self = super().__new__(cls)
         self.lock, self._pending = EngineLock(), PendingPass()
         return self
@@ -127,6 +128,7 @@ class Engine(ABC):
     def clear_masked(self) -> None:
         """Set gradients to 0 where a mask has no synapse; every engine calls it once gradients are complete."""
         for c in self.plan.connections:
+            # engines compute the dense gradient; a weight that is no synapse must not learn, nor count in norms
             if c.mask is not None and c.weight in self.gradients:
                 self.gradients[c.weight][~c.mask] = 0
 
@@ -292,7 +294,7 @@ class Engine(ABC):
         result = self.run(data, samples[shard.samples], training=training)
         if not training:
             return result, {}
-        scale = len(shard) / shard.batch
+        scale = len(shard) / shard.batch  # from the mean over the shard to its part in that over the batch
         return result, {shard.first: np.concatenate([scale * self.gradients[k].ravel() for k in self.plan.trainable])}
 
     def empty_gradient(self) -> np.ndarray:

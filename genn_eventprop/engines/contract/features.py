@@ -77,6 +77,7 @@ def _receptor_gain(plan: Plan) -> str:
     for c in plan.connections:
         p = plan.population(c.target)
         for n, s in zip(p.derived.params, p.derived.p):
+            # dL/dp would need de/dp at every arrival, a sum over weights which programs do not form
             if n in p.trainable and p.derived.receptors[c.receptor].has(s):
                 return (
                     f"cannot learn {p.name}.{n}: receptor {c.receptor!r} of connection {c.name!r} adds an amount that "
@@ -99,6 +100,7 @@ def _integrals(plan: Plan) -> str:
 def _nonlinear_path(plan: Plan) -> str:
     for c in plan.connections:
         d = plan.population(c.target).derived
+        # D is needed only where the time of an arrival has a gradient
         if (c.source != plan.input.name or c.learns_delays) and powers_along(d, c.receptor) is None:
             return f"cannot run connection {c.name!r}: {_nonlinear_receptor(plan, c)}"
     return ""
@@ -214,6 +216,8 @@ def _stepwise(plan: Plan) -> str:
 def _voltage_after_tables(plan: Plan) -> str:
     if plan.loss.readout != "voltage":
         return ""
+    # the term l(V-) - l(V+) in D of such an arrival compares all outputs at once; through a table, or with a delay a
+    # synapse, each target has a time of arrival
     d = plan.output.derived
     for c in plan.into(plan.output.name):
         moved = d.receptors[c.receptor][d.states.index(d.model.readout)] != 0

@@ -101,6 +101,7 @@ def check_slope(slope: Any, value: np.ndarray, what: str) -> np.ndarray:
     slope = np.asarray(slope, dtype=np.float64)
     if slope.shape != value.shape:
         raise EngineError(f"dL/dr{what} has shape {slope.shape}, the readouts have {value.shape}")
+    # a loss that divides by or subtracts an infinite readout has nan there, which must not stop the others
     slope = np.where(np.isfinite(value), slope, 0.0)
     if not np.isfinite(slope).all():
         raise EngineError(f"dL/dr{what} is not finite")

@@ -41,6 +41,7 @@ def gradient_locations(
     Args:
         tables: synapses of the sparse connections, as the network was built.
     """
+    # a dense connection with one delay needs no sum here: it has an array in the shape of its weights
     locations = {c.weight: _dense_gradient(network, c) for c in plan.connections if on_device(c)}
     for c in plan.connections:
         table = tables.get(c.name)
@@ -88,6 +89,7 @@ class SynapseGradient:
         return DeviceLocation(lambda: self._read(shape), self._write)
 
     def _read(self, shape: tuple[int, ...]) -> np.ndarray:
+        # in float64: many synapses may share a weight
         values = self.network.array(self.population, self.array, pull=True)
         if self.table is not None:
             at = synapse_places(self.table).ravel()
@@ -114,6 +116,7 @@ def _neuron_gradient(network: Any, p: PopulationRecord, parameter: str, dtype: n
         return (total if total.shape == shape else total.sum(keepdims=True)).astype(dtype)
 
     def write(values: np.ndarray) -> None:
+        # as in `SynapseGradient`: the first example has the sum, so that reading gives back what was written
         view = network.neurons(p.name, variable)
         view[:] = 0.0
         view[0, : values.size] = values

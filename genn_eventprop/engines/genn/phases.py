@@ -108,7 +108,7 @@ class Phases:
         Returns:
             (E,) dL/d(time) of every input spike in the order of the data; (0,) without `inputs`.
         """
-        of_inputs = [np.zeros(0)]
+        of_inputs = [np.zeros(0)]  # of the groups, in the order of the batch
         self.clear_gradients()
         for group in groups:
             if len(groups) > 1:

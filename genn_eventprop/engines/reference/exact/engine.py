@@ -158,7 +158,7 @@ class ReferenceEvent(Engine):
 
     def _models(self) -> dict[str, PopulationModel]:
         """Every population with numbers for the current parameters."""
-        self.plan.check_parameters(self.parameters)
+        self.plan.check_parameters(self.parameters)  # learned ones may have come to lie above a threshold
         return {
             p.name: PopulationModel(
                 self._compiled[p.name],
@@ -253,6 +253,7 @@ class ReferenceEvent(Engine):
             counted = dr[loss.output] if loss.readout == "count" else also.get("count")
             if counted is not None:
                 jumps[loss.output] = jumps.get(loss.output, 0.0) + counted
+        # one trial after the other: each has its events, so there is nothing to do for all at once
         for b, trial in enumerate(self.trials):
             back = Backward(self.plan, models, weights, trial.recording, trial.readouts, trial.n_inputs)
             slopes: dict[str, Any] = {name: each[b] for name, each in dr.items()}

@@ -121,7 +121,7 @@ class Equations:
         def evaluate(x: np.ndarray, lanes: np.ndarray) -> np.ndarray:
             entries = function(*x, *(v[lanes] for v in self.values))
             out = np.empty((len(entries), *x.shape[1:]))
-            for i, entry in enumerate(entries):
+            for i, entry in enumerate(entries):  # an entry that is constant comes as one number: it is broadcast here
                 out[i] = entry
             return out if columns is None else out.reshape(-1, columns, *x.shape[1:])
 
@@ -140,6 +140,7 @@ class Equations:
     ) -> np.ndarray:
         shape = x.shape if columns is None else (self.n, columns, *x.shape[1:])
         out = np.zeros(shape)
+        # each mode has its function; the lanes in it are gathered, so that no function sees a state of another mode
         for m in np.unique(mode):
             i = np.flatnonzero(mode == m)
             out[..., i] = self._evaluator(functions[m], columns)(x[..., i], lanes[i])

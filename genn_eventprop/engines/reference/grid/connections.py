@@ -55,7 +55,7 @@ class DelayGroup:
 
     def add_to_delays(self, gradients: dict[str, np.ndarray], each: np.ndarray) -> None:
         """Add (M, N) of every synapse, or of axonal delays (M,) of every source, to the gradient of the delays."""
-        total = gradients[self.record.delays_name]
+        total = gradients[self.record.delays_name]  # in the shape of the delays: (M,), (N,) or that of the weights
         if self.axonal:
             total += each
         elif self.record.delays is not None and self.record.delays.kind == "dendritic":
@@ -96,6 +96,7 @@ def _delay_groups(c: ConnectionRecord, table: Synapses | None, parameters: Value
         mask = np.zeros((c.pre, c.post), bool)
         mask[table.source, table.target] = True
         weight = _dense(table, weight.reshape(-1)[table.weights])
+    # delays that are values: a group for each step that occurs, as they are rounded now; learned delays regroup
     if c.delays is None:
         return [DelayGroup(c, table, c.delay_steps, weight, mask)]
     steps = of_synapses(c, delay_steps(c, parameters, dt), table)
