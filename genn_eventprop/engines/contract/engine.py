@@ -70,6 +70,7 @@ class Engine(ABC):
     lock: EngineLock
     plan: Plan
     _inputs: np.ndarray | None = None
+    _pending: PendingPass
 
     def __new__(cls, *args: Any, **settings: Any) -> Engine:
         # here, not in __init__: a subclass may use the lock, or run the engine, before it calls that of the base class
