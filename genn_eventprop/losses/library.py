@@ -139,6 +139,7 @@ def OwnLoss(
     else:
         function = outer if isinstance(outer, Function) else Function(outer, compares)
     score = "-r" if readout == "first_spike" else "r"
+    # a weight that was not asked for must not reach a readout that takes none; of unknown readouts `Loss` complains
     integrated = readout not in READOUTS or READOUTS[readout].integrates
     used = _weight(weight) if integrated or weight != "constant" else TimeWeight()
     return Loss(population, readout, weight=used, outer=function, score=score, silent=silent)

@@ -127,7 +127,7 @@ class LossFormulas:
         Returns:
             loss (B,) and dL/dr in the shape of readout, not divided by B.
         """
-        r = np.where(valid, readout, duration)
+        r = np.where(valid, readout, duration)  # the latest time that a spike could have had
         if isinstance(self.outer, Function):
             loss, gradient = self.outer(r, y)
             return loss, np.where(valid, gradient, 0.0)
@@ -179,6 +179,7 @@ class LossFormulas:
     def predict(self, readout: np.ndarray, valid: np.ndarray, duration: float) -> np.ndarray:
         """(B,) class of the largest score among valid outputs, -1 where there is none or several have it."""
         scores = self.scores(readout, valid, duration)
+        # a tie is no prediction: argmax alone would call every trial in which all outputs are equal class 0
         best = (scores == scores.max(axis=1, keepdims=True)) & valid
         return np.where(best.sum(axis=1) == 1, best.argmax(axis=1), -1)
 

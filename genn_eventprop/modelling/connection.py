@@ -85,7 +85,9 @@ def draw(c: Connection, stream: Callable[[str], np.random.Generator]) -> dict[st
     except NetworkError as error:
         rows = f" (rows are neurons of {c.source.name!r})" if kind.form == "dense" else ""
         raise NetworkError(f"{key}: {error}{rows}") from None
+    # bounds, then signs, then the mask: where there is no synapse the weight is 0, whatever the bounds
     values[key] = _within_bounds(weight, kind, key)
+    # with as many synapses as sources the shape does not tell whose signs they are: those of sources, as documented
     by_source = pairs is not None and c.sign is not None and c.sign.shape == (c.source.size,)
     signs = sign_of_weights(c.sign, c.weight_shape, lambda: _sources(c, pairs), by_source)
     if signs is not None:

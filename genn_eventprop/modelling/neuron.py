@@ -142,7 +142,7 @@ class NeuronModel:
 
     def __post_init__(self) -> None:
         events = (self.events,) if isinstance(self.events, Event) else tuple(self.events)
-        object.__setattr__(self, "made_at", caller())
+        object.__setattr__(self, "made_at", caller())  # before the checks, whose errors name the user's line
         with located(self.made_at):
             if self.threshold is not None:
                 if events:
@@ -214,6 +214,7 @@ class NeuronModel:
             dynamics |= {rename[s]: renamed(f, rename, where) for s, f in synapse.dynamics.items()}
             target = {synapse.input: 1} if isinstance(synapse.input, str) else synapse.input
             inputs[receptor] = {rename[s]: renamed(e, rename, where) for s, e in target.items()}
+        # the neuron's equations only: those of the synapses were renamed above, and may use the same word otherwise
         total = {current: " + ".join(currents)}
         for name in self.dynamics:
             dynamics[name] = renamed(self.dynamics[name], total, self.name)

@@ -122,6 +122,7 @@ def _always_below(model: Model, g: sp.Expr) -> bool:
     values = _defaults(model)
     if values is None:
         return False
+    # of all magnitudes and both signs: states may be mV, or 1e-3 of something
     rng = np.random.default_rng(0)
     x = 10.0 ** rng.uniform(-3, 6, (len(model.state), PROBES)) * rng.choice([-1, 1], (len(model.state), PROBES))
     function = sp.lambdify([symbol(s) for s in model.state], g.subs(values), "numpy")
@@ -136,6 +137,7 @@ def landings(model: Model) -> Iterator[tuple[Event, sp.Expr]]:
     for event in model.events:
         g = _threshold(model, event)
         state = next((s for s in model.state if _slope(g, s, model) != 0), None)
+        # on the threshold the state follows from the others only if g is linear in it
         if state is None or (event.next_mode is not None and event.modes and event.next_mode not in event.modes):
             continue
         x = table[state]
@@ -181,7 +183,9 @@ STARTS = (
 
 def _functions(model: Model) -> list[tuple[Event, str, list[str], Callable[..., Any]]]:
     """`landings` and `starts` as NumPy functions of the parameters they use, made once a model."""
-    if not hasattr(model, "_below"):
+    if not hasattr(
+        model, "_below"
+    ):  # sympy needs far longer for these than NumPy to evaluate them, and models are shared
         functions = []
         conditions = [(e, LANDS, g) for e, g in landings(model)] + [(e, STARTS, g) for e, g in starts(model)]
         for event, text, g in conditions:

@@ -58,7 +58,7 @@ class OptimiserStep:
         for item in self.parameters:
             x, g = parameters[item.name], gradients[item.name]
             result = execute(self.code, {**item.scalars, **item.state, "x": x, "g": g})
-            for name, array in item.state.items():
+            for name, array in item.state.items():  # in place: these arrays are what checkpoints save
                 array[...] = result[name]
             x[...] = result["x"]
             if item.lower is not None or item.upper is not None:
@@ -191,6 +191,7 @@ class Optimiser(Averaging):
 
     def full_code(self) -> str:
         """`code`, preceded by the average, the scaling of the gradient when clipping is on, and an L2 penalty."""
+        # the order is part of the definition: the penalty comes after clipping, which would scale it down with the loss
         before = "" if self.average is None else AVERAGING
         before += "" if self.clip_norm is None else "g = gradient_scale * g\n"
         return before + ("g = g + l2 * x\n" if self._decay else "") + self.code
@@ -305,6 +306,7 @@ class Optimiser(Averaging):
         if squares is None:
             if gradients is None:
                 raise TrainingError(f"{self.name}: clip_norm is set, so next_step needs the gradients")
+            # a weight that a bound holds in place does not move, so its gradient must not shrink those that do
             squares = {name: self.square(name, gradients[name]) for name in names}
         if isinstance(self.clip_norm, Mapping):
             each = self.clip_norm.items()

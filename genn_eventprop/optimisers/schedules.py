@@ -184,6 +184,7 @@ class EaseIn(Schedule):
         if not (math.isfinite(growth) and growth > 1.0):
             raise SettingError(f"EaseIn: growth must be > 1, got {growth}")
         self.growth = growth
+        # growth^update would overflow in a long training
         self._full_after = 0 if start == 1.0 else math.ceil(-math.log(self.start) / math.log(growth))
 
     def factor(self, progress: Progress) -> float:

@@ -75,6 +75,7 @@ class SpikeRegulariser(PushFormulas):
         if self.population not in network.populations:
             raise SettingError(f"{where}: not a population of this network")
         if self.published:
+            # with any numbers, for its errors: a readout without a factor is to fail here, not in the first batch
             published_scale(loss, 1.0, {"tau_mem": np.ones(1)}, {"tau_mem": np.ones(1)}, where)
 
     @property

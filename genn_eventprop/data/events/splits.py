@@ -66,7 +66,7 @@ def stratified_split(events: Events, fraction: float, seed: int = 0) -> Split:
             raise DataError(
                 f"{events.name or 'events'}: class {label} has one sample; a stratified split needs two of each class"
             )
-        owed += fraction * count
+        owed += fraction * count  # what rounding withheld from one class goes to the next: the total comes out right
         size = int(np.clip(round(owed), 1, count - 1))
         owed -= size
         parts.append(rng.permutation(np.flatnonzero(labels == label))[:size])
