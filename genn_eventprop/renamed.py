@@ -113,6 +113,7 @@ MODULES = {
     "plan.held": "plan.enforced_bounds",
     "plan.tables": "plan.synapse_tables",
     "plots": "report.plots",
+    "program.outer.given": "program.outer.host_slopes",
     "program.values": "program.host_values",
     "reproduce": "report.reproduce",
     "training.carried": "training.stateful",

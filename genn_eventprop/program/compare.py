@@ -21,7 +21,7 @@ def comparison(s: Scope, readout: Readout, given: bool = False) -> tuple[Kernel,
     """(code that runs once a trial, code of every step ``row`` or None); see `trial.EachStep`.
 
     Args:
-        s: of the population that is read. given: the host says what dL/dr is.
+        s: of the population that is read. given: dL/dr comes from the host.
     """
     plan = s.plan
     outer = make_outer(plan, s, readout, given)
@@ -45,15 +45,15 @@ def comparison(s: Scope, readout: Readout, given: bool = False) -> tuple[Kernel,
 
 
 def given_others(readout: Readout) -> Kernel | None:
-    """Of every output: what the host says of dL/dr of the readouts besides the loss's own."""
+    """Copies dL/dr of the readouts besides that of the loss, which come from the host, for every output."""
     others, body = readout.parts[1:] if isinstance(readout, Several) else (), list[Statement]()
     for part in others:
         s, rows = part.s, part.s.table[part.DR].buffer.axes[:-1]
         index = (SAMPLE, *((OF_ROW,) if rows else ()), NEURON)
-        slope = s.given_loss(f"given_{part.which}", "double", ("batch", *rows, s.N), index)
+        slope = s.host_value_of_loss(f"given_{part.which}", "double", ("batch", *rows, s.N), index)
         into = s.alias(name("o", part.DR), part.DR, index[1:])
-        own: Statement = Set(into, slope)
-        body.append(Range(OF_ROW, sp.Integer(0), name("g", "n_steps") + 1, (own,)) if rows else own)
+        copy: Statement = Set(into, slope)
+        body.append(Range(OF_ROW, sp.Integer(0), name("g", "n_steps") + 1, (copy,)) if rows else copy)
     return others[0].s.kernel(body) if body else None
 
 

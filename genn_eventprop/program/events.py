@@ -1,8 +1,10 @@
-"""What happens to one neuron, as statements: its own events and the ends of its timed modes, forwards and back.
+"""Events of one neuron and the ends of its timed modes, as statements, forwards and back.
 
-Every neuron keeps a list of what happened to it, newest last; the backward pass undoes it from its end. A list has
-room for a given number of entries; one that needs more is counted all the same, and the host runs the trial again.
-Rules: `engines/reference/grid/events.py`.
+Every neuron has a list of its events, newest last, with the states right before each, which the reset destroys; the
+backward pass undoes the list from its end. So no trace of the states is needed where f is linear. How many events a
+trial has is not known before: a list has room for as many as the host allotted, one that needs more goes on counting
+without writing, and the host runs the trial again with more room. Equations: docs/equations.md, section 2; the order of
+what happens in one step: `engines/reference/grid/events.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import sympy as sp
 from ..adjoint import DerivedEvent
 from ..modelling.expressions import symbol
 from .handwritten import handwritten, jump_words
-from .jump import along, gradients, jump
+from .jump import gradients, jump, jump_term
 from .nodes import (
     NEURON,
     SAMPLE,
@@ -44,8 +46,8 @@ from .nodes import (
 from .scope import Scope
 
 SENT = name("sent")  # local: the neuron sends a spike at the end of the step
-DL_DT = name("t", "dl_dt")  # local: dL/dt of the event that is undone, without lambda
-FEEDBACK = name("w", "feedback")  # sum of D over what a spike of this step caused
+DL_DT = name("t", "dl_dt")  # local: dL/dt of the event that is undone, without its lambda+ . a
+FEEDBACK = name("w", "feedback")  # sum of D over the arrivals of a spike of this step
 PUSHED, UNSENT = 1, 2  # flags of an entry: arrivals alone made it happen; its spike was dropped
 
 
@@ -53,13 +55,13 @@ PUSHED, UNSENT = 1, 2  # flags of an entry: arrivals alone made it happen; its s
 class Hooks:
     """What a readout and regularisers add to the events of a population.
 
-    spiked: at an own spike, forwards. own: (event, state -> value before it) -> adds to DL_DT of an own spike,
-    backwards. after: once lambda has jumped there, of a spike that was sent. states: that `own` needs from before.
-    before: (number of an event) -> what all neurons do before those that it makes spike are found.
+    spiked: at a spike, forwards. time_gradient: (event, state -> value before it) -> adds to DL_DT of a spike,
+    backwards. after: once lambda has jumped there, of a spike that was sent. states: those whose values before the
+    spike `time_gradient` needs. before: (number of an event) -> what all neurons do before its threshold is tested.
     """
 
     spiked: Callable[[], list[Statement]]
-    own: Callable[[DerivedEvent, dict[sp.Symbol, sp.Symbol]], list[Statement]]
+    time_gradient: Callable[[DerivedEvent, dict[sp.Symbol, sp.Symbol]], list[Statement]]
     after: Callable[[], list[Statement]]
     states: tuple[str, ...] = ()
     before: Callable[[int], list[Statement]] = lambda _: []
@@ -73,6 +75,7 @@ class Events:
         d = self.d
         self.timed = [m for m, mode in enumerate(d.modes) if mode.lasts]
         into = [d.receptors[c.receptor] for c in scope.plan.into(self.p.name)]
+        # dg/dx . e != 0: an arrival moves the threshold function itself and can make its target cross alone
         self.pushed = any((e.dg_dx.T * to)[0] != 0 for e in d.events for to in into)
         self.drops = self.p.dropout > 0 and scope.adjoint
         self.flags = self.pushed or (self.p.dropout > 0 and self.p.dropped_reset)
@@ -80,7 +83,7 @@ class Events:
         self._declare()
 
     def _states(self) -> list[str]:
-        """States that an entry keeps from right before what happened."""
+        """The states that an entry of the list holds, right before the event: those that its jump or D depends on."""
         x, used = self.d.x, set(self.hooks.states)
         for e in self.d.events:
             used |= {str(s) for s in e.jump_states(x)} | jump_words(self.d.model)
@@ -91,7 +94,7 @@ class Events:
     def _declare(self) -> None:
         s, room = self.s, f"{self.s.prefix}room"
         if self.d.events:
-            s.given("room", "int", own=True)
+            s.host_value("room", "int", of_population=True)
             self._declare_list(room)
         if s.several_modes:
             s.names[sp.Symbol("mode", real=True)] = s.each(name("w", "mode"), "int")
@@ -99,24 +102,25 @@ class Events:
             s.each(name("w", "until"), "int")
             s.each(name("w", "pending"))
             for m in self.timed:
-                varies = self.d.modes[m].lasts in self.p.per_neuron
+                varies = self.d.modes[m].lasts in self.p.per_neuron  # in whole steps: `clock.mode_steps`
                 s.element(name("n", "lasts", m), (s.N if varies else 1,), (NEURON if varies else 0,), "int", "number")
         if self.d.events:
-            s.given("dt")
-            s.given("floor")
+            s.host_value("dt")
+            s.host_value("floor")
         if self.p.spiking:
             s.each(name("w", "count"), "int", "result")
         if self.pushed:
+            # E of the spikes that arrivals alone made, per unit of what they raised the threshold function by
             s.element(name("w", "push"), ("n_steps", s.N), (STEP, NEURON), role="kept")
             s.alias(name("w", "push", "before"), name("w", "push"), (STEP - 1, NEURON))
             for i in range(len(self.d.events)):
                 s.each(name("w", "early", i))
         if self.p.dropout > 0:
-            s.given("dropout", "key", ("batch",), (SAMPLE,), own=True)
-            s.given("lost", "long", own=True)
+            s.host_value("dropout", "key", ("batch",), (SAMPLE,), of_population=True)
+            s.host_value("lost", "long", of_population=True)
 
     def _declare_list(self, room: str) -> None:
-        """What happened to a neuron: ``e_`` the entry that comes next, ``b_`` the newest one."""
+        """The list of events of a neuron: ``e_<field>`` of the entry that comes next, ``b_<field>`` of the newest."""
         s = self.s
         s.each(name("w", "happened"), "int", "kept")
         top = name("w", "happened")
@@ -130,7 +134,7 @@ class Events:
             s.alias(name("b", entry), new, (NEURON, top - 1))
 
     def _end_term(self, m: int) -> sp.Expr:
-        """D of the end of a timed mode: lambda . (f in it - f after it)."""
+        """D of the end of a timed mode: lambda . (f in it - f after it). The state is continuous there."""
         d = self.d
         lam = sp.Matrix([sp.Symbol(f"lambda_{v}", real=True) for v in d.states])
         return lam.dot((d.modes[m].f - d.modes[d.modes[m].then].f).applyfunc(sp.simplify))
@@ -138,6 +142,7 @@ class Events:
     # forwards
 
     def begin(self) -> list[Statement]:
+        """Mode "free", an empty list."""
         listed = self.d.events and self.s.adjoint
         out: list[Statement] = [Set(name("w", "happened"), sp.Integer(0))] if listed else []
         out += [Set(name("w", "mode"), sp.Integer(0))] if self.s.several_modes else []
@@ -152,7 +157,8 @@ class Events:
         enter = [When(equal(ended, m), tuple(self._enter(self.d.modes[m].then, STEP))) for m in self.timed]
         body = [
             Let(ended, mode, "int"),
-            *self._keep(
+            # an end of a mode divides by no slope and is caused by no arrival
+            *self._entry(
                 len(self.d.events), len(self.d.events) + mode, {"inv": sp.Integer(0), "flags": sp.Integer(0)}, STEP
             ),
             Set(until, sp.Integer(-1)),
@@ -160,17 +166,20 @@ class Events:
         return [When(equal(until, STEP), (*body, *enter))]
 
     def early(self) -> list[Statement]:
-        """Thresholds before the arrivals, where those can move them."""
+        """Thresholds before the arrivals, where those can move them, to tell which crossings are theirs alone."""
         events = enumerate(self.d.events) if self.pushed and self.s.adjoint else ()
-        return [Set(name("w", "early", i), self.s.own(e.g)) for i, e in events]
+        return [Set(name("w", "early", i), self.s.expression(e.g)) for i, e in events]
 
     def before_step(self) -> list[Statement]:
-        """Thresholds where the step begins."""
+        """Thresholds behind the arrivals, where the step begins: gdot is the secant from there."""
         events = enumerate(self.d.events) if self.s.adjoint else ()
-        return [Let(name("t", "start", i), self.s.own(e.g)) for i, e in events]
+        return [Let(name("t", "start", i), self.s.expression(e.g)) for i, e in events]
 
-    def found(self) -> list[Statement]:
-        """The events at the end of the step, in the model's order; at most one of them sends a spike."""
+    def detect(self) -> list[Statement]:
+        """The events at the end of the step, in the order of the model; at most one of them sends a spike.
+
+        A second spike in the same step would need a second row of bits, and the same row of D would go to both.
+        """
         out: list[Statement] = [Let(SENT, sp.Integer(0), "int", changes=True)] if self.p.spiking else []
         if sum(e.emits for e in self.d.events) > 1:
             out.append(Let(name("t", "tried"), sp.Integer(0), "int", changes=True))
@@ -179,6 +188,7 @@ class Events:
         return out
 
     def _test(self, i: int, event: DerivedEvent) -> list[Statement]:
+        """The test of one event, with the state that earlier events of the step have left."""
         g, mode = name("t", "g", i), name("w", "mode")
         conditions: list[sp.Expr] = [at_least(g, 0)]
         if len(event.modes) < len(self.d.modes):
@@ -186,16 +196,22 @@ class Events:
         several = event.emits and sum(e.emits for e in self.d.events) > 1
         if several:
             conditions.append(no(name("t", "tried")))
-        body, lost = self._happens(i, event, several), name("t", "lost", i)
+        body, lost = self._record(i, event, several), name("t", "lost", i)
         if event.emits and self.drops:
             draw = below(random_bits(name("g", "dropout"), STEP + 1, NEURON), name("g", "lost"))
-            if not self.p.dropped_reset:
+            if not self.p.dropped_reset:  # a dropped spike leaves no trace; otherwise it resets but is not sent
                 body = [When(no(lost), tuple(body))]
             body = [Let(lost, draw, "int"), *body]
         before = self.hooks.before(i) if event.emits and self.s.adjoint else []
-        return [*before, Let(g, self.s.own(event.g)), When(both(*conditions), tuple(body))]
+        return [*before, Let(g, self.s.expression(event.g)), When(both(*conditions), tuple(body))]
 
-    def _happens(self, i: int, event: DerivedEvent, several: bool) -> list[Statement]:
+    def _record(self, i: int, event: DerivedEvent, several: bool) -> list[Statement]:
+        """An event: its entry in the list with 1 / gdot, then what it changes.
+
+        gdot is the secant (g_{k+1} - g_k) / dt, positive by construction: the slope at the end of the step has worse
+        gradients (docs/equations.md, section 6). Where it is not above the engine's slope floor, the floor takes its
+        place, since 1 / gdot of a grazing crossing would dominate the gradient, and the event counts as guarded.
+        """
         if not self.s.adjoint:
             return self._changes(i, event, several)
         s, rise = self.s, name("t", "rise", i)
@@ -205,6 +221,8 @@ class Events:
         pushed: sp.Expr = sp.Integer(0)
         if self.pushed:
             pushed = name("t", "pushed", i)
+            # past the threshold behind the arrivals, below it before them: the arrivals alone made it cross. Then the
+            # time of the event is theirs whatever the state is: no term in 1 / gdot, and E goes to them
             caused = both(at_least(name("t", "start", i), 0), below(name("w", "early", i), 0))
             out.append(Let(pushed, caused, "int"))
         poor = either(no(above(rise, 0)), below(rise, floor))
@@ -216,8 +234,8 @@ class Events:
         flags = PUSHED * pushed
         if event.emits and self.drops and self.p.dropped_reset:
             flags = flags + UNSENT * name("t", "lost", i)
-        kept = self._keep(i, sp.Integer(i), {"inv": inv, "flags": flags}, STEP + 1)
-        return [*out, *kept, *self._changes(i, event, several)]
+        entry = self._entry(i, sp.Integer(i), {"inv": inv, "flags": flags}, STEP + 1)
+        return [*out, *entry, *self._changes(i, event, several)]
 
     def _changes(self, i: int, event: DerivedEvent, several: bool) -> list[Statement]:
         """What an event does to its neuron: a spike, the reset, the next mode."""
@@ -229,11 +247,11 @@ class Events:
                 out = [When(no(name("t", "lost", i)), tuple(out))]
             if several:
                 out.append(Set(name("t", "tried"), sp.Integer(1)))
-        out += handwritten(s, "reset_code") or together({x: s.own(h) for x, h in zip(s.x, event.h)}, f"reset{i}")
+        out += handwritten(s, "reset_code") or together({x: s.expression(h) for x, h in zip(s.x, event.h)}, f"reset{i}")
         return out + (self._enter(event.next_mode, STEP + 1) if event.next_mode is not None else [])
 
-    def _keep(self, number: int, kind: sp.Expr, fields: dict[str, sp.Expr], step: sp.Expr) -> list[Statement]:
-        """A new entry of the neuron's list."""
+    def _entry(self, number: int, kind: sp.Expr, fields: dict[str, sp.Expr], step: sp.Expr) -> list[Statement]:
+        """A new entry of the neuron's list; beyond its room it is only counted."""
         if not self.s.adjoint:
             return []
         top = name("w", "happened")
@@ -248,6 +266,7 @@ class Events:
         return [Keep(number, tuple(fields.items()), listed)]
 
     def _enter(self, mode: int, step: sp.Expr) -> list[Statement]:
+        """A mode that begins at `step`; its end is a step, so that no rounding of times moves it."""
         out: list[Statement] = [Set(name("w", "mode"), sp.Integer(mode))] if self.s.several_modes else []
         if self.timed:
             until = step + name("n", "lasts", mode) if mode in self.timed else sp.Integer(-1)
@@ -257,6 +276,7 @@ class Events:
     # backwards
 
     def begin_back(self) -> list[Statement]:
+        """``w_pending``: D of ends of modes, on its way to E of the event that began the mode."""
         return [Set(name("w", "pending"), sp.Integer(0))] if self.timed else []
 
     def _if_newest(self, number: int, kind: sp.Expr, changes: list[Statement]) -> Statement:
@@ -266,50 +286,63 @@ class Events:
         return Undo(number, tuple(changes), (listed,))
 
     def undo(self) -> list[Statement]:
-        """What happened at `step`, last to first; lambda jumps."""
+        """The events of `step`, last to first; lambda jumps. Each sees lambda as the later ones have left it."""
         out = [self._undo_end()] if self.timed else []
         return out + [self._undo(i, self.d.events[i]) for i in reversed(range(len(self.d.events)))]
 
     def _undo_end(self) -> Statement:
+        """The end of a timed mode: lambda does not jump; D is the gradient of its time.
+
+        It goes to the duration, and to E of the event that began the mode, which comes later in the backward pass. In a
+        chain of modes `pending` adds up, as all ends move with the first event. Without it gradients of a refractory
+        neuron are wrong by tens of percent (docs/equations.md, section 2).
+        """
         n, mode, D = len(self.d.events), name("w", "mode"), name("t", "D_end")
-        before = self._kept()
+        before = self._states_before()
         body: list[Statement] = []
         for m in self.timed:
             lasts = self.d.modes[m].lasts
-            one: list[Statement] = [Let(D, self.s.own(self._end_term(m), before)), Add(name("w", "pending"), D)]
+            one: list[Statement] = [Let(D, self.s.expression(self._end_term(m), before)), Add(name("w", "pending"), D)]
             if lasts in self.p.trainable:
                 one.append(Add(name("w", "grad", lasts), D))
             body.append(When(equal(name("b", "kind"), n + m), tuple(one)))
         body.append(Set(mode, name("b", "kind") - n))
         return self._if_newest(n, at_least(name("b", "kind"), n), body)
 
-    def _kept(self) -> dict[sp.Symbol, sp.Symbol]:
-        """State -> its value in the newest entry."""
-        kept = {name("x", v): name("b", f"x_{v}") for v in self.states}
-        return kept | ({name("w", "mode"): name("b", "mode")} if self.s.several_modes else {})
+    def _states_before(self) -> dict[sp.Symbol, sp.Symbol]:
+        """State -> its value in the newest entry, and the mode's."""
+        states = {name("x", v): name("b", f"x_{v}") for v in self.states}
+        return states | ({name("w", "mode"): name("b", "mode")} if self.s.several_modes else {})
 
     def _undo(self, i: int, event: DerivedEvent) -> Statement:
-        s, before = self.s, self._kept()
+        """Event number i: E, the gradients of parameters, and the jump of lambda, in the order of the equations.
+
+        E = dl_p/dt + l(x-) - l(x+) + sum of D + lambda+ . a. All of it uses lambda+, so lambda jumps last; only the
+        surrogate terms of `after` add to lambda-.
+        """
+        s, before = self.s, self._states_before()
         dl, E, rate = DL_DT, name("t", "E"), name("t", "rate")
         sent: sp.Expr | None = None
         start: sp.Expr = sp.Integer(0)
         if event.emits:
             start = FEEDBACK if s.plan.out_of(self.p.name) else sp.Integer(0)
             if self.p.dropout > 0 and self.p.dropped_reset:
+                # a dropped spike had no arrivals: FEEDBACK of this step was not computed for it
                 sent = no(above(name("b", "flags"), UNSENT - 1))
                 start = choose(sent, start, 0)
         body: list[Statement] = [Let(dl, start, changes=True)]
         if event.next_mode in self.timed:
             body += [Add(dl, name("w", "pending")), Set(name("w", "pending"), sp.Integer(0))]
-        body += self.hooks.own(event, before) if event.emits else []
-        body.append(Let(E, dl + along(s, event, before, name("b", "mode"))))
+        body += self.hooks.time_gradient(event, before) if event.emits else []
+        body.append(Let(E, dl + jump_term(s, event, before, name("b", "mode"))))
         if self.pushed:
+            # several arrivals of one step: each gets E in proportion to how much it raised the threshold function
             share = Add(name("w", "push", "before"), E / name("b", "raise"))
             body.append(When(both(_is_pushed(name("b", "flags")), above(name("b", "raise"), 0)), (share,)))
         body.append(Let(rate, E * name("b", "inv")))
         body += gradients(s, event, rate, before)
-        given = before | {symbol("dl_dt"): dl, symbol("inv_gdot"): name("b", "inv")}
-        body += handwritten(s, "adjoint_jump_code", given) or jump(s, event, rate, before, f"jump{i}")
+        words = before | {symbol("dl_dt"): dl, symbol("inv_gdot"): name("b", "inv")}
+        body += handwritten(s, "adjoint_jump_code", words) or jump(s, event, rate, before, f"jump{i}")
         after = self.hooks.after() if event.emits else []
         body += [When(sent, tuple(after))] if sent is not None and after else after
         if s.several_modes:
@@ -318,5 +351,5 @@ class Events:
 
 
 def _is_pushed(flags: sp.Symbol) -> sp.Expr:
-    """The flag PUSHED is set; entries have at most the flags PUSHED and UNSENT."""
+    """Whether the flag PUSHED is set; the only other flag is UNSENT, so two comparisons do without bit operations."""
     return either(equal(flags, PUSHED), equal(flags, PUSHED + UNSENT))

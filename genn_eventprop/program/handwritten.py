@@ -17,27 +17,27 @@ _WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 _TYPES = {"scalar": "real"}
 
 
-def handwritten(s: Scope, section: str, given: Mapping[sp.Symbol, sp.Symbol] | None = None) -> list[Statement]:
+def handwritten(s: Scope, section: str, replacements: Mapping[sp.Symbol, sp.Symbol] | None = None) -> list[Statement]:
     """A section of the population's model; nothing if its equations are used.
 
     Args:
-        given: symbol of the scope, or word of the section -> what stands in its place.
+        replacements: symbol of the scope, or word of the section -> what takes its place.
     """
     if section not in s.d.model.snippets:
         return []
-    code, place = plain(s.d.model.snippets[section]), dict(given or {})
+    code, place = plain(s.d.model.snippets[section]), dict(replacements or {})
     local = declared(code)
     reads: set[sp.Symbol] = set()
 
     def replaced(word: re.Match[str]) -> str:
-        own = symbol(word[0])
+        of_model = symbol(word[0])
         if word[0] in local:
             return str(name("u", word[0]))
-        if own not in s.names and own not in place:
-            return _TYPES.get(word[0], word[0])
-        found = s.names.get(own, own)
-        reads.add(place.get(found, found))
-        return str(place.get(found, found))
+        if of_model not in s.names and of_model not in place:
+            return _TYPES.get(word[0], word[0])  # a type or a function of C
+        of_scope = s.names.get(of_model, of_model)
+        reads.add(place.get(of_scope, of_scope))
+        return str(place.get(of_scope, of_scope))
 
     text = _WORD.sub(replaced, code)
     written = {s.names[symbol(w)] for w in assigned(code) if symbol(w) in s.names}

@@ -2,7 +2,7 @@
 
 Every symbol is either local (declared by a `Let`, or the index of a `Range`) or stands for one element of a `Buffer`.
 Symbols are made by `name`, whose first letters say what they are, so that a state called ``spikes`` or ``step`` and
-the generated code's own names can never be the same.
+a name of the generated code can never be the same.
 """
 
 from __future__ import annotations
@@ -166,10 +166,10 @@ class both(sp.Function):  # noqa: N801
 
     @classmethod
     def eval(cls, *args: sp.Expr) -> sp.Expr | None:
-        needed = [a for a in args if a != 1]
-        if len(needed) == len(args) and len(args) > 1:
+        conditions = [a for a in args if a != 1]
+        if len(conditions) == len(args) and len(args) > 1:
             return None
-        return cls(*needed) if len(needed) > 1 else needed[0] if needed else sp.Integer(1)
+        return cls(*conditions) if len(conditions) > 1 else conditions[0] if conditions else sp.Integer(1)
 
 
 class either(sp.Function):  # noqa: N801
@@ -260,12 +260,12 @@ class Kernel:
     @property
     def named(self) -> tuple[sp.Symbol, ...]:
         """Symbols of buffers in the code, also in the indices of other elements; sorted."""
-        found: set[sp.Symbol] = set()
+        symbols: set[sp.Symbol] = set()
         new = {s for st in walk(self.body) for e in (*expressions(st), *targets(st)) for s in e.free_symbols}
-        while new := {s for s in new if s in self.table and s not in found}:
-            found |= new
+        while new := {s for s in new if s in self.table and s not in symbols}:
+            symbols |= new
             new = {t for s in new for i in self.table[s].index for t in i.free_symbols}
-        return tuple(sorted(found, key=str))
+        return tuple(sorted(symbols, key=str))
 
     @property
     def written(self) -> tuple[sp.Symbol, ...]:

@@ -1,6 +1,9 @@
 """What the neurons of one population do in a trial on the grid: the statements of its kernels, in both directions.
 
-`trial.py` puts them in order. Readouts, events and regularisers answer for their own part.
+`trial.py` puts them in order; docs/equations.md, section 6, has the step and its adjoint. What a readout, an event or a
+regulariser does stands in its own file and is called here at its place in the step. The order within a kernel matters:
+spikes, losses and gradients equal those of `engines/reference/grid` only if arrivals, step, events and jumps follow
+each other as there.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ from .regularise import Regularise
 from .scope import Scope
 from .step import make_step, pick
 
-POWERS = {2: "square", 3: "cube", 4: "fourth"}  # parts of a weight, see `operations`; also in names of rows
+POWERS = {2: "square", 3: "cube", 4: "fourth"}  # powers of a weight, see `operations`; also in names of rows
 
 
 class Population:
@@ -46,13 +49,13 @@ class Population:
 
     def __init__(self, plan: Plan, scope: Scope, readout: Readout | None, split: bool, carry: bool) -> None:
         self.plan, self.s, self.p, self.d, self.readout = plan, scope, scope.p, scope.d, readout
-        self.fresh = scope.given("fresh", "int") if carry else sp.Integer(1)
-        # receptors whose D is asked for, and whether rows of it are kept for all steps
-        self.felt = scope.fed() if split else scope.fed_by_spikes()
+        self.fresh = scope.host_value("fresh", "int") if carry else sp.Integer(1)
+        # receptors whose arrivals need D; with split passes also those of the input, whose times get a gradient
+        self.feedback_receptors = scope.fed() if split else scope.fed_by_spikes()
         self.regularise = Regularise(scope)
         hooks = Hooks(
             spiked=readout.spiked if readout else list,
-            own=readout.own if readout else _nothing,
+            time_gradient=readout.time_gradient if readout else _nothing,
             after=lambda: (readout.after() if readout else []) + self.regularise.after(),
             states=readout.states if readout else (),
             before=readout.before_spikes if readout else _before_nothing,
@@ -60,11 +63,14 @@ class Population:
         self.events = Events(scope, hooks)
         self.step = make_step(self.d, self.p.trainable)
         late = [c for c in plan.into(self.p.name) if c.delay > 0 or c.delays]
-        needed = any(c.source != plan.input.name or c.learns_delays for c in late)
-        self.kept_rows, self.for_inputs = split or needed, split and not needed
+        # a spike without delay reads the row of its own step at once; a delayed one reads that of a later step, which
+        # the backward pass has left behind: then rows of all steps are stored
+        delayed = any(c.source != plan.input.name or c.learns_delays for c in late)
+        self.stores_rows, self.for_inputs = split or delayed, split and not delayed
         self._declare()
 
     def _declare(self) -> None:
+        """Buffers in a fixed order, which is the order of fields in generated code."""
         s = self.s
         for r in s.fed():
             s.each(name("w", "arrived", r))
@@ -83,35 +89,37 @@ class Population:
             s.each(name("w", "grad", n_))
             s.element(name("G", n_), (s.N,), (NEURON,), "real", "gradient")
         for r in s.learned_receptors():
+            # lambda . e at every step, which gradients of weights are gathered from at the arrivals
             s.element(name("w", "along", r), ("n_steps", s.N), (STEP, NEURON), "real", "kept")
-        self.rows = [f"D_{r}" for r in self.felt]
-        self.rows += [f"{POWERS[k]}_{r}" for r in self.felt for k in self.powers(r)]
-        self.rows += [f"up_{r}" for r in self.felt if self.events.pushed]
-        self.rows += ["down"] if self.readout and self.readout.negative and self.felt else []
+        self.rows = [f"D_{r}" for r in self.feedback_receptors]
+        self.rows += [f"{POWERS[k]}_{r}" for r in self.feedback_receptors for k in self.powers(r)]
+        self.rows += [f"up_{r}" for r in self.feedback_receptors if self.events.pushed]
+        self.rows += ["down"] if self.readout and self.readout.negative and self.feedback_receptors else []
         for row in self.rows:
-            if self.kept_rows:
+            if self.stores_rows:
                 s.element(name("w", row), ("n_steps", s.N), (STEP, NEURON), "real", "kept")
             else:
                 s.each(name("w", row))
-        if self.p.stores_states:
+        if self.p.stores_states:  # f is not linear: its derivatives backwards need the states of the forward pass
             for v in self.d.states:
                 trace = s.element(name("w", "trace", v), ("n_steps", s.N), (STEP, NEURON), "real", "kept")
                 s.alias(name("w", "trace_back", v), trace, (STEP - 1, NEURON))
         if self.p.spiking and self.plan.out_of(self.p.name):
             s.each(FEEDBACK)
         if self.p.noise > 0:
-            s.given("noise", own=True)
-            s.given("noise_key", "key", ("batch",), (SAMPLE,), own=True)
+            s.host_value("noise", of_population=True)
+            s.host_value("noise_key", "key", ("batch",), (SAMPLE,), of_population=True)
 
     def powers(self, receptor: str) -> list[int]:
-        """Powers of a weight above the first that D of an arrival has."""
+        """Powers of a weight above the first in D of an arrival, where f is a polynomial of a higher degree along e."""
         return [k for k in powers_along(self.d, receptor) or () if k > 1]
 
     # forwards
 
     def begin(self) -> list[Statement]:
+        """Rest: x0, no events, no arrivals."""
         s = self.s
-        out: list[Statement] = [Set(x, s.own(e)) for x, e in zip(s.x, self.d.x0)]
+        out: list[Statement] = [Set(x, s.expression(e)) for x, e in zip(s.x, self.d.x0)]
         out += self.events.begin()
         if self.d.events and s.adjoint:
             out.append(Set(s.each(name("w", "guarded"), "int", "result"), sp.Integer(0)))
@@ -119,6 +127,7 @@ class Population:
         return out + (self.readout.begin() if self.readout else [])
 
     def _arrived(self) -> list[sp.Symbol]:
+        """Sums over the arrivals of a step, which are cleared once they are used."""
         s = self.s
         names = [name("w", "arrived", r) for r in s.fed()]
         names += [name("w", "arrived_up", r) for r in s.fed()] if self.events.pushed and s.adjoint else []
@@ -134,24 +143,30 @@ class Population:
         s, d, step = self.s, self.d, self.step
         out: list[Statement] = []
         if self.events.pushed and s.adjoint:
+            # by how much arrivals raised the threshold function: their shares of E if they alone made the neuron cross
             out.append(
                 Set(name("w", "raised"), sum((self.up(r) * name("w", "arrived_up", r) for r in s.fed()), sp.Integer(0)))
             )
         for r in s.fed():
-            out += [Add(x, s.own(e) * name("w", "arrived", r)) for x, e in zip(s.x, self._direction(r)) if e != 0]
+            out += [
+                Add(x, s.expression(e) * name("w", "arrived", r)) for x, e in zip(s.x, self._direction(r)) if e != 0
+            ]
         out += self.readout.after_arrivals() if self.readout else []
         out += [Set(a, sp.Integer(0)) for a in self._arrived()]
+        # from here the step starts: the adjoint evaluates f, D and gradients at the states behind the arrivals
         if self.p.stores_states and s.adjoint:
             out += [Set(name("w", "trace", v), name("x", v)) for v in d.states]
         out += self.events.before_step()
-        out += [Let(line.target, s.own(line.value)) for line in step.forward]
+        out += [Let(line.target, s.expression(line.value)) for line in step.forward]
         written = handwritten(s, "sim_code")
-        out += written or together({x: s.own(e) for x, e in zip(s.x, step.ends)}, "step")
+        out += written or together({x: s.expression(e) for x, e in zip(s.x, step.ends)}, "step")
         if self.p.noise > 0 and s.adjoint:
+            # by (key, step, neuron), not by a stream: threads, engines and a repeated segment draw the same numbers
             drawn = name("g", "noise") * normal_number(name("g", "noise_key"), STEP + 1, NEURON)
             out.append(Add(name("x", self.p.noisy_state), drawn))
+        # before the events: a reset would hide a state that is no number
         out += [When(diverged(x), (Diverged(i),)) for i, x in enumerate(s.x)]
-        return out + self.events.found()
+        return out + self.events.detect()
 
     def _direction(self, receptor: str) -> list[sp.Expr]:
         return list(self.d.receptors[receptor])
@@ -159,7 +174,7 @@ class Population:
     def up(self, receptor: str) -> sp.Expr:
         """How much a unit weight adds to the first threshold that it moves, if it raises it."""
         e = self.d.receptors[receptor]
-        moves = [self.s.own((event.dg_dx.T * e)[0]) for event in self.d.events]
+        moves = [self.s.expression((event.dg_dx.T * e)[0]) for event in self.d.events]
         moved = next((m for m in moves if m != 0), sp.Integer(0))
         if moved.is_number:
             return sp.Max(moved, 0)
@@ -168,6 +183,7 @@ class Population:
     # backwards
 
     def begin_back(self) -> list[Statement]:
+        """lambda(T), and sums of the backward pass."""
         s = self.s
         last = self.readout.last() if self.readout else sp.Integer(0)
         out = self.regularise.begin_back() + self.events.begin_back()
@@ -180,50 +196,62 @@ class Population:
             out.append(Range(row, sp.Integer(0), name("g", "n_steps"), (Set(push, sp.Integer(0)),)))
         return out
 
-    def leave(self) -> list[Statement]:
-        """What step `step` of the adjoint leaves for weights and for the spikes that arrived then."""
+    def arrival_rows(self) -> list[Statement]:
+        """The adjoint rows of `step`: what weights and spikes need of this population for the arrivals of that step.
+
+        dL/dw of an arrival is lambda . e, and D is lambda . (f(x-) - f(x+)), both with lambda behind the arrivals of
+        the step and before any jump of it (docs/equations.md, section 6).
+        """
         s, d = self.s, self.d
-        own = [sp.Symbol(f"lambda_{v}", real=True) for v in d.states]
+        lam = sp.Matrix([sp.Symbol(f"lambda_{v}", real=True) for v in d.states])
         out: list[Statement] = []
         for r in s.learned_receptors():
-            out.append(Set(name("w", "along", r), s.own(d.receptors[r].dot(sp.Matrix(own)))))
-        for r in self.felt:
-            along = feedback_symbols(d, r).dot(sp.Matrix(own)) if has_exact_step(d) else self._along(r, sp.Matrix(own))
-            D = s.own(along, self._trace())
+            out.append(Set(name("w", "along", r), s.expression(d.receptors[r].dot(lam))))
+        for r in self.feedback_receptors:
+            # D / w: the term that is linear in w, then those of higher powers
+            unit = feedback_symbols(d, r).dot(lam) if has_exact_step(d) else self._unit_D(r, lam)
+            D = s.expression(unit, self._trace())
             out.append(Set(name("w", f"D_{r}"), D + (self.readout.arrival(r) if self.readout else 0)))
             for k in self.powers(r):
-                change = pick([v.dot(sp.Matrix(own)) for v in change_along(d, r, k)])
-                out.append(Set(name("w", f"{POWERS[k]}_{r}"), s.own(change, self._trace())))
-            if self.events.pushed:
+                change = pick([v.dot(lam) for v in change_along(d, r, k)])
+                out.append(Set(name("w", f"{POWERS[k]}_{r}"), s.expression(change, self._trace())))
+            if self.events.pushed:  # E of the spikes that arrivals alone made, see `Events`
                 out.append(Set(name("w", f"up_{r}"), self.up(r).xreplace(self._trace()) * name("w", "push")))
-        if self.readout and self.readout.negative and self.felt:
+        if self.readout and self.readout.negative and self.feedback_receptors:
             out.append(Set(name("w", "down"), self.readout.negative_arrival()))
         return out
 
-    def _along(self, receptor: str, lam: sp.Matrix) -> sp.Expr:
-        """-(df/dx e) . lambda in the neuron's mode, at the arrival, after it."""
+    def _unit_D(self, receptor: str, lam: sp.Matrix) -> sp.Expr:
+        """-(df/dx e) . lambda in the neuron's mode, at the state behind the arrival."""
         return pick([-(m.df_dx * self.d.receptors[receptor]).dot(lam) for m in self.d.modes])
 
     def _trace(self, back: bool = False) -> dict[sp.Symbol, sp.Expr]:
-        """State -> its value at the start of `step`, or of the step before."""
+        """State -> its stored value at the start of `step`, or of the step before; empty where none is stored."""
         role = "trace_back" if back else "trace"
         return {name("x", v): name("w", role, v) for v in self.d.states} if self.p.stores_states else {}
 
     def undo(self) -> list[Statement]:
+        """The jumps of lambda at `step`."""
+        # V of a step is read behind its events; backwards dL/dV is therefore in lambda before the events are undone
         return (self.readout.sample() if self.readout else []) + self.events.undo()
 
     def retreat(self) -> list[Statement]:
-        """lambda from the end of step `step` - 1 to its start, with parameter integrals and the readout's source."""
+        """lambda from the end of step `step` - 1 to its start, with parameter integrals and the readout's source.
+
+        It is the transpose of the forward step itself: an adjoint equation that is discretised on its own would have
+        gradients that differ from those of the step by the order of the scheme.
+        """
         s, step, trace = self.s, self.step, self._trace(back=True)
-        out: list[Statement] = [Let(line.target, s.own(line.value, trace)) for line in step.stages]
-        for p, rate in step.rates.items():
+        out: list[Statement] = [Let(line.target, s.expression(line.value, trace)) for line in step.stages]
+        for p, rate in step.rates.items():  # int lambda . df/dp dt, before lambda itself is moved to the start
             extra = self.readout.rate(p) if self.readout else sp.Integer(0)
-            out.append(Add(name("w", "grad", p), s.own(rate, trace) + extra.xreplace(trace)))
+            out.append(Add(name("w", "grad", p), s.expression(rate, trace) + extra.xreplace(trace)))
         written = handwritten(s, "adjoint_sim_code", trace)
-        out += written or together({v: s.own(e, trace) for v, e in zip(s.lam, step.back)}, "back")
+        out += written or together({v: s.expression(e, trace) for v, e in zip(s.lam, step.back)}, "back")
         return out + (self.readout.source() if self.readout else [])
 
     def end_back(self) -> list[Statement]:
+        """Gradients of the trial; lambda(0) . dx0/dp only if it began from rest, not from the end of another trial."""
         s, out = self.s, list[Statement]()
         for p in (p for p in self.d.params if p in self.p.trainable):
             out.append(Add(name("G", p), name("w", "grad", p) + self.fresh * x0_slope(s, p)))

@@ -1,4 +1,4 @@
-"""Regularisers of spike counts: what every own spike of a trial adds to the costate, by the formula of `regularisers`.
+"""Regularisers of spike counts: what every spike of a trial adds to the costate, by the formula of `regularisers`.
 
 For every such regulariser the host hands over the strengths ``upper`` and ``lower`` of every neuron, divided by B, and
 ``target``; for a mean over the batch the excess itself.
@@ -28,18 +28,19 @@ class Regularise:
             scope.each(JUMP)
 
     def begin_back(self) -> list[Statement]:
-        """JUMP from the spike counts of the trial."""
+        """JUMP from the spike counts of the trial, which are known only at its end."""
         out: list[Statement] = [Set(JUMP, sp.Integer(0))] if self.terms else []
         for i, r in enumerate(self.terms):
             upper, lower = (
-                self.s.given(f"{side}{i}", "real", (self.s.N,), (NEURON,), own=True) for side in ("upper", "lower")
-            )  # fmt: skip
+                self.s.host_value(f"{side}{i}", "real", (self.s.N,), (NEURON,), of_population=True)
+                for side in ("upper", "lower")
+            )
             excess = name("t", "excess", i)
             if r.mean == "batch":
-                value = self.s.given(f"excess{i}", "real", (self.s.N,), (NEURON,), own=True)
+                value = self.s.host_value(f"excess{i}", "real", (self.s.N,), (NEURON,), of_population=True)
             else:
                 z = TOTAL if r.whole_layer else name("w", "count")
-                value = z - self.s.given(f"target{i}", "real", own=True)
+                value = z - self.s.host_value(f"target{i}", "real", of_population=True)
             out += [Let(excess, value), Add(JUMP, r.push(excess, upper, lower, choose, above))]
         return out
 

@@ -14,12 +14,14 @@ from .nodes import NEURON, Access, Buffer, Kernel, Statement, name
 class Scope:
     """Buffers of one population, and the symbols of its kernels.
 
-    Symbols: ``x_<state>``, ``l_<state>`` for lambda, ``q_<parameter>``, ``n_<number>`` for propagators and the like,
-    ``w_<name>`` for what the trial keeps of every neuron.
+    A kernel is written in symbols, and `table` says which element of which buffer each stands for. The first letter of
+    a symbol is its role: ``x_<state>``, ``l_<state>`` for lambda, ``q_<parameter>``, ``n_<coefficient>`` as in
+    `plan.coefficients`, ``g_<name>`` from the host, ``w_<name>`` stored for every neuron. So a model may call a state
+    as it likes and never meets a name of the trial. docs/architecture.md lists all roles.
 
     Args:
         buffers: of the whole trial; new ones are added. index: of the population in the plan. adjoint: whether there is
-            a backward pass that needs what the forward pass keeps, and noise and dropout, which are part of training.
+            a backward pass that reads what the forward pass stores, and noise and dropout, which are part of training.
     """
 
     def __init__(
@@ -29,7 +31,7 @@ class Scope:
         self.plan = plan.read_at(population.name)
         self.p, self.d, self.index, self.buffers = population, population.derived, index, buffers
         self.prefix, self.N = f"p{index}_", population.size
-        # what belongs to an auxiliary loss has the population's number in front of its name
+        # the main loss has plain names; an auxiliary loss has the number of its population in front
         self.of_loss = self.prefix if any(l.output == population.name for l in plan.auxiliary) else ""
         self.table: dict[sp.Symbol, Access] = {}
         self.x = [self.each(name("x", s)) for s in self.d.states]
@@ -38,7 +40,7 @@ class Scope:
             sp.Symbol(f"lambda_{s}", real=True): v for s, v in zip(self.d.states, self.lam)
         }
         for value in coefficient_names(plan, population):
-            role = "q" if value.name in self.d.params else "n"
+            role = "q" if value.name in self.d.params else "n"  # a parameter, or what follows from parameters
             number = name(role, value.name)
             self.element(number, (self.N if value.per_neuron else 1,), (NEURON if value.per_neuron else sp.Integer(0),),
                          role="number")  # fmt: skip
@@ -50,28 +52,34 @@ class Scope:
         self, target: sp.Symbol, axes: tuple[int | str, ...], index: tuple[sp.Expr | int, ...], kind: str = "real",
         role: str = "state", buffer: str = "",
     ) -> sp.Symbol:  # fmt: skip
-        """Declare `target` as an element of a buffer: one of this population with the same name, or of the trial."""
-        known = self.buffers.setdefault(
+        """Declare `target` as an element of a buffer: this population's of the same name, or `buffer` of the trial.
+
+        A buffer that several symbols or populations declare is one and the same, as its first declaration says.
+        """
+        declared = self.buffers.setdefault(
             buffer or f"{self.prefix}{target}", Buffer(buffer or f"{self.prefix}{target}", axes, kind, role)
         )
-        self.table[target] = Access(known, tuple(sp.sympify(i) for i in index))
+        self.table[target] = Access(declared, tuple(sp.sympify(i) for i in index))
         return target
 
-    def given(
+    def host_value(
         self, what: str, kind: str = "real", axes: tuple[int | str, ...] = (), index: tuple[sp.Expr | int, ...] = (),
-        *, own: bool = False, j: int | None = None,
+        *, of_population: bool = False, j: int | None = None,
     ) -> sp.Symbol:  # fmt: skip
-        """Something that the host hands over: a number, or an element; of this population alone, or of the trial."""
-        return self._handed_over(what, self.prefix if own else "", kind, axes, index, j)
+        """A value that the host sets before a trial: a number, or with `axes` one element of an array.
 
-    def given_loss(
+        It is called ``g_<what>``, or ``g_<what>_<j>``. It belongs to the trial, or to this population alone.
+        """
+        return self._host_value(what, self.prefix if of_population else "", kind, axes, index, j)
+
+    def host_value_of_loss(
         self, what: str, kind: str = "real", axes: tuple[int | str, ...] = (), index: tuple[sp.Expr | int, ...] = (),
         j: int | None = None,
     ) -> sp.Symbol:  # fmt: skip
-        """The same of the loss that reads this population."""
-        return self._handed_over(what, self.of_loss, kind, axes, index, j)
+        """The same, of the loss that reads this population: losses of a plan differ in their weights and targets."""
+        return self._host_value(what, self.of_loss, kind, axes, index, j)
 
-    def _handed_over(
+    def _host_value(
         self, what: str, prefix: str, kind: str, axes: tuple[int | str, ...], index: tuple[sp.Expr | int, ...],
         j: int | None,
     ) -> sp.Symbol:  # fmt: skip
@@ -79,7 +87,7 @@ class Scope:
         return self.element(target, axes, index, kind, "given", f"{prefix}{what}")
 
     def each(self, target: sp.Symbol, kind: str = "real", role: str = "state") -> sp.Symbol:
-        """One number a neuron."""
+        """One value of every neuron."""
         return self.element(target, (self.N,), (NEURON,), kind, role)
 
     def alias(self, target: sp.Symbol, of: sp.Symbol, index: tuple[sp.Expr, ...]) -> sp.Symbol:
@@ -89,20 +97,24 @@ class Scope:
 
     # expressions
 
-    def own(self, e: sp.Expr, given: Mapping[sp.Symbol, sp.Expr] | None = None) -> sp.Expr:
+    def expression(self, e: sp.Expr, replacements: Mapping[sp.Symbol, sp.Expr] | None = None) -> sp.Expr:
         """An expression of the model's equations in the symbols of this scope.
 
         Args:
-            given: scope symbol -> what stands in its place, e.g. for states of another time.
+            replacements: scope symbol -> what takes its place, e.g. the states of another time.
         """
         e = sp.sympify(e).xreplace(self.names)
-        return e.xreplace(dict(given)) if given else e
+        # after the translation, since the keys are symbols of the scope
+        return e.xreplace(dict(replacements)) if replacements else e
+
+    own = expression  # for `codegen/cpp/exact`
 
     def number(self, of: str) -> sp.Symbol:
         """A coefficient or a parameter by its name in `plan.coefficients`."""
         return self.names[sp.Symbol(of, real=True)]
 
     def kernel(self, body: Iterable[Statement]) -> Kernel:
+        """Statements with the table of this scope."""
         return Kernel(tuple(body), self.table)
 
     # facts
@@ -120,9 +132,13 @@ class Scope:
         return list(dict.fromkeys(c.receptor for c in self.plan.into(self.p.name)))
 
     def fed_by_spikes(self) -> list[str]:
-        """Receptors that spikes of populations act on, or spikes of the input with learned delays: these need D."""
+        """Receptors whose arrivals need D: it goes to the spike that caused them, or to a learned delay.
+
+        Spikes of the input have no cause, so that their D is asked for only where input times or delays are learned.
+        """
         into = self.plan.into(self.p.name)
         return list(dict.fromkeys(c.receptor for c in into if c.source != self.plan.input.name or c.learns_delays))
 
     def learned_receptors(self) -> list[str]:
+        """Receptors with learned weights, whose gradient needs lambda . e of every step."""
         return list(dict.fromkeys(c.receptor for c in self.plan.into(self.p.name) if c.trainable))

@@ -90,7 +90,7 @@ class Lines:
         return name
 
     def _named_arguments(self, e: sp.Expr, name: Callable[[sp.Expr], sp.Expr]) -> sp.Expr:
-        """Functions that the dialect spells out write their argument many times: it is given a name before."""
+        """Functions that the dialect spells out write their argument many times: it becomes a local first."""
         calls = [f for f in e.atoms(sp.Function) if f.func.__name__ in self.local.spelled and f.args[0].args]
         return e.xreplace({f: f.func(name(f.args[0])) for f in sorted(calls, key=str)})
 
@@ -305,7 +305,7 @@ class _Mode:
         return k, J, Fp
 
     def _euler(self, lam: list[sp.Expr], rates: dict[str, sp.Expr]) -> tuple[list[sp.Expr], ...]:
-        """Derivatives of y_i + dt phi1(dt a_i) f_i, found symbolically."""
+        """Derivatives of y_i + dt phi1(dt a_i) f_i, by sympy."""
         d = self.d
         stage = self._join([d.x[i] for i in self.y], self._node("mid", HALF_STEP, self._drives()))
         gain = {i: DT * phi1(DT * self.field.df_dx[i, i]) * self.field.f[i] for i in self.y}

@@ -108,7 +108,7 @@ class _Maker:
         self.plan, self.adjoint, self.split, self.buffers = plan, adjoint, split, dict[str, Buffer]()
         self.scopes = [Scope(plan, p, i, self.buffers, adjoint) for i, p in enumerate(plan.populations)]
         for s in self.scopes:
-            s.given("n_steps", "int")
+            s.host_value("n_steps", "int")
         places = {p.name: i for i, p in enumerate(plan.populations)}
         self.readouts = {i: make_readout(self.scopes[i], split) for i in (places[loss.output] for loss in plan.losses)}
         self.populations = [Population(plan, s, self.readouts.get(s.index), split, carry) for s in self.scopes]
@@ -124,12 +124,13 @@ class _Maker:
                 )
 
     def each(self, what: str, emits: bool = False) -> list[EachNeuron]:
-        found: list[EachNeuron] = []
+        """Method `what` of every population, where it has anything to do."""
+        operations: list[EachNeuron] = []
         for i, p in enumerate(self.populations):
             kernel = p.s.kernel(getattr(p, what)())
             if kernel:
-                found.append(EachNeuron(i, kernel, emits and p.p.spiking))
-        return found
+                operations.append(EachNeuron(i, kernel, emits and p.p.spiking))
+        return operations
 
     def trial(self) -> Trial:
         plan = self.plan
@@ -152,7 +153,7 @@ class _Maker:
             begin=tuple(self.each("begin")), early=tuple(self.each("early")), arrivals=tuple(delivered),
             advance=tuple(self.each("advance", emits=True)),
             end=tuple(EachNeuron(i, end) for i, end in ends.items() if end), compare=tuple(self._compared()),
-            begin_back=(*totals, *self.each("begin_back")), before_jumps=tuple(self.each("leave")),
+            begin_back=(*totals, *self.each("begin_back")), before_jumps=tuple(self.each("arrival_rows")),
             feedback=tuple(
                 self._feedback(i) for i, p in enumerate(self.populations) if p.p.spiking and plan.out_of(p.p.name)
             ),
@@ -210,10 +211,10 @@ class _Maker:
         """The outer losses; one in Python has none in the trial, but for what it gives back."""
         if not self.adjoint or (on_host(self.plan) and not self.split):
             return []
-        found: list[Operation] = []
+        operations: list[Operation] = []
         for i, readout in self.readouts.items():
             once, each_step = comparison(self.scopes[i], readout, given=self.split)
             others = given_others(readout)
-            found += [Once(once), *([EachNeuron(i, others)] if others else [])]
-            found += [EachStep(each_step, self.buffers["loss"])] if each_step else []
-        return found
+            operations += [Once(once), *([EachNeuron(i, others)] if others else [])]
+            operations += [EachStep(each_step, self.buffers["loss"])] if each_step else []
+        return operations

@@ -7,7 +7,7 @@ from ..readouts import Readout
 from ..scope import Scope
 from .base import Outer
 from .cross_entropy import CrossEntropy
-from .given import Given
+from .host_slopes import HostSlopes
 from .squared_error import SpikeTimeError, SquaredError, VoltageSquaredError
 from .summed import Summed
 
@@ -23,14 +23,14 @@ OF_READOUT: dict[tuple[str, str], type[Outer]] = {
 
 
 def on_host(plan: Plan) -> bool:
-    """Whether an outer loss is a Python function, which the host calls between forward and backward; it takes all."""
+    """Whether an outer loss is a Python function: the host then computes dL/dr of all losses between the passes."""
     return any(isinstance(loss.outer, Function) for loss in plan.losses)
 
 
-def make_outer(plan: Plan, scope: Scope, readout: Readout, given: bool) -> Outer:
-    """The outer loss of a plan; `given`: what the host says instead."""
-    if given or on_host(plan):
-        return Given(plan, scope, readout)
+def make_outer(plan: Plan, scope: Scope, readout: Readout, host_slopes: bool) -> Outer:
+    """The outer loss of a plan; with `host_slopes` the one that takes dL/dr from the host."""
+    if host_slopes or on_host(plan):
+        return HostSlopes(plan, scope, readout)
     outer = str(plan.loss.outer)
     return OF_READOUT.get((outer, plan.loss.readout), NAMED[outer])(plan, scope, readout)
 

@@ -32,7 +32,7 @@ class Outer:
         self.K = sp.Integer(scope.N)
         self.each_step = plan.loss.readout == "voltage"
         self.V: Callable[[sp.Symbol], sp.Expr] | None = None  # of output i, where `value` is not that of nodes
-        scope.given_loss("sample_weight", "double", ("batch",), (SAMPLE,))
+        scope.host_value_of_loss("sample_weight", "double", ("batch",), (SAMPLE,))
         for constant in self.loss.constants:
             scope.element(name("c", constant), (), (), "double", "given", f"{scope.of_loss}loss_{constant}")
         if self.loss.compares == "labels":

@@ -43,7 +43,7 @@ class VoltageSquaredError(SquaredError):
 
     def compare(self) -> list[Statement]:
         low, high = self._targets("high", ROW + 1)
-        part = self.s.given("node_part", "double", ("n_nodes",), (name("o", "node"),))
+        part = self.s.host_value("node_part", "double", ("n_nodes",), (name("o", "node"),))
         target, V = Let(TARGET, low + (high - low) * part, "double"), self.r(n)
         body = [*self._difference(V), Set(V, DIFFERENCE * SAMPLE_WEIGHT)]
         nothing: tuple[Statement, ...] = (Set(V, sp.Integer(0)),)

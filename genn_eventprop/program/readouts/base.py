@@ -1,9 +1,11 @@
-"""What a readout may say. Each answers for itself, as statements in the kernels of the output population.
+"""What a readout may say: r forwards, and what dL/dr adds to lambda, E and D backwards (docs/equations.md, section 3).
 
-Symbols: ``w_r`` the readout, ``w_dr`` dL/dr times the sample's weight in the batch mean; `events.DL_DT` in `own`.
+Each readout answers for itself, as statements in the kernels of the output population; a method is a place in the step,
+in the order of `trial`. Symbols: ``w_r`` the readout, ``w_dr`` dL/dr times the sample's weight in the batch mean.
 
-With exact spike times the statements at own spikes and at both ends of the trial are the same, and times are in ms.
-There are no steps: a readout that looks at V in every step says in `between_events` how V is read in continuous time.
+With exact spike times the statements at spikes of the output and at both ends of the trial are the same, and times are
+in ms. There are no steps: a readout that looks at V in every step says in `between_events` how V is read in continuous
+time.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from ..nodes import STEP, Set, Statement, name
 from ..scope import Scope
 
 SAMPLE_WEIGHT = name("g", "sample_weight")
-NOW = name("g", "now")  # ms of an own spike, with exact spike times
+NOW = name("g", "now")  # ms of a spike of the output, with exact spike times
 
 
 @dataclass(frozen=True)
 class BetweenEvents:
-    """How V is read in continuous time, where that is no statement: integrals between events, maxima by roots.
+    """The C++ reader that integrates V between events or finds its maxima; needed where the statements do not suffice.
 
     Args:
         file: of `codegen/cpp/exact`. reader: the class in it, whose template arguments are the output's type, the
@@ -42,12 +44,12 @@ class Readout:
     """Base: nothing is read. All methods return statements, or what an expression gets.
 
     Args:
-        which: name of a readout besides the loss's own, whose symbols have it behind them.
+        which: name of a readout besides that of the loss; its symbols end in it.
     """
 
     spikes = False  # whether a silent output has no readout
     negative = False  # whether it needs the sum of the negative weights that arrive in a step
-    states: tuple[str, ...] = ()  # needed from right before own spikes
+    states: tuple[str, ...] = ()  # whose values right before a spike `time_gradient` needs
 
     def __init__(self, plan: Plan, scope: Scope, *which: str) -> None:
         self.R, self.DR, self.which = name("w", "r", *which), name("w", "dr", *which), "".join(which)
@@ -56,7 +58,7 @@ class Readout:
         self.v = scope.d.states.index(state) if state in scope.d.states else 0
         self.V, self.lam = scope.x[self.v], scope.lam[self.v]
         self.declare_readout()
-        scope.given("duration", "double")
+        scope.host_value("duration", "double")
         self.declare()
 
     def declare_readout(self) -> None:
@@ -79,14 +81,17 @@ class Readout:
         return "double" if self.exact else "int"
 
     def time(self, back: bool = False) -> sp.Expr:
-        """Of the own spike that is found (forwards) or undone (back)."""
+        """Of the spike that is detected (forwards) or undone (back).
+
+        A crossing inside step k is detected at its end and belongs to step k + 1, where the backward pass undoes it.
+        """
         return NOW if self.exact else STEP if back else STEP + 1
 
     def ms(self, time: sp.Expr) -> sp.Expr:
         return time if self.exact else time * name("g", "step_ms")
 
     def between_events(self) -> BetweenEvents | None:
-        """With exact spike times; None: what the statements say is all."""
+        """With exact spike times; None if the statements suffice."""
         return None
 
     # forwards
@@ -102,11 +107,11 @@ class Readout:
         return []
 
     def spiked(self) -> list[Statement]:
-        """At an own spike, found at `step` + 1, before its reset."""
+        """At a spike of the output, detected at `step` + 1, before its reset."""
         return []
 
     def before_spikes(self, event: int) -> list[Statement]:
-        """Before the own spikes of event number `event` are found at `step` + 1; for the pass backwards alone."""
+        """Before spikes of event number `event` are detected at `step` + 1; for the backward pass alone."""
         return []
 
     def end(self) -> list[Statement]:
@@ -139,15 +144,19 @@ class Readout:
         return sp.Integer(0)
 
     def sample(self) -> list[Statement]:
-        """Jumps of lambda at `step`, before what happened there is undone."""
+        """Jumps of lambda at `step`, before the events of that step are undone."""
+        return []
+
+    def time_gradient(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
+        """Adds dl_p/dt + l(x-) - l(x+) to `events.DL_DT` of a spike; before: state -> its value right before it."""
         return []
 
     def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
-        """Adds to DL_DT of an own spike; before: state -> its value right before it."""
-        return []
+        """`time_gradient`, for `codegen/cpp/exact`."""
+        return self.time_gradient(event, before)
 
     def after(self) -> list[Statement]:
-        """Once lambda has jumped at an own spike."""
+        """Once lambda has jumped at a spike."""
         return []
 
     def source(self) -> list[Statement]:

@@ -1,4 +1,9 @@
-"""r = 1/T int w V dt: each step adds sum_j weight[k, j] (u_j . x + u_j1)."""
+"""r = 1/T int w V dt: each step adds sum_j weight[k, j] (u_j . x + u_j1).
+
+Within a step the time weight is a combination of basis functions j with coefficients weight[k, j], and V is linear in
+the state x at the start of the step. So their integral is exact, with u_j from `plan.coefficients`, and its adjoint is
+a source weight[k, j] u_j at that state: no quadrature error makes gradient and loss differ.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +20,18 @@ class Integral(Readout):
     def declare(self) -> None:
         s, self.size = self.s, basis_size(self.plan, self.s.p)
         self.driven = self.loss.weight.input_tau is not None
-        if s.p.spiking:
+        if s.p.spiking:  # V jumps at a reset: l(x-) - l(x+) needs V from before it, and what the reset is made of
             event = s.d.events[0]
             after = event.h[self.v].free_symbols
             self.states = (s.d.model.readout, *(v for v in s.d.states if sp.Symbol(v, real=True) in after))
         for j in range(self.size):
-            row = s.given_loss("time_weight", "real", ("n_steps", self.size), (STEP, j), j=j)
+            row = s.host_value_of_loss("time_weight", "real", ("n_steps", self.size), (STEP, j), j=j)
             s.alias(name("g", "time_weight", "back", j), row, (STEP - 1, j))
-        s.given_loss("integrand_weight", "real", ("n_points",), (STEP,))
+        s.host_value_of_loss("integrand_weight", "real", ("n_points",), (STEP,))
         if self.driven:
-            after = s.given_loss("activity", "real", ("batch", "n_points"), (SAMPLE, STEP))
+            after = s.host_value_of_loss("activity", "real", ("batch", "n_points"), (SAMPLE, STEP))
             s.alias(name("g", "activity_back"), after, (SAMPLE, STEP - 1))
-            s.given_loss("activity_before", "real", ("batch", "n_points"), (SAMPLE, STEP))
+            s.host_value_of_loss("activity_before", "real", ("batch", "n_points"), (SAMPLE, STEP))
 
     def between_events(self) -> BetweenEvents:
         """By series in the time to the end of an interval; where modes change in between, by nodes."""
@@ -55,7 +60,7 @@ class Integral(Readout):
         return [Add(self.R, sum((self.weight(j) * self.piece(j) for j in range(self.size)), sp.Integer(0)))]
 
     def density(self, j: int) -> sp.Expr:
-        """The factor of u_j . x + u_j1 in dL, of the step before `step`."""
+        """The factor of u_j . x + u_j1 in dL, of step `step` - 1; `Voltage` has another one at every node."""
         return self.DR * self.weight(j, back=True)
 
     def source(self) -> list[Statement]:
@@ -69,10 +74,12 @@ class Integral(Readout):
     def rate(self, param: str) -> sp.Expr:
         return sum((self.density(j) * self.piece(j, f"d{param}_") for j in range(self.size)), sp.Integer(0))
 
-    def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
-        drop = before[self.V] - self.s.own(event.h[self.v], before)
+    def time_gradient(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
+        # E gets l(x-) - l(x+), l = w V / T: a later spike keeps V before the reset for longer
+        drop = before[self.V] - self.s.expression(event.h[self.v], before)
         return [Add(DL_DT, self.at() * self.DR * drop)]
 
     def arrival(self, receptor: str) -> sp.Expr:
+        # D gets l(x-) - l(x+) of an arrival that moves V itself (a delta synapse); 0 otherwise
         moved = self.s.d.receptors[receptor][self.v]
-        return -self.at() * self.DR * self.s.own(moved)
+        return -self.at() * self.DR * self.s.expression(moved)

@@ -39,9 +39,10 @@ class Maximum(Readout):
 
     def _rise(self) -> sp.Expr:
         """dV/dt."""
-        return self.s.own(pick([m.f[self.v] for m in self.s.d.modes]))
+        return self.s.expression(pick([m.f[self.v] for m in self.s.d.modes]))
 
     def before_arrivals(self) -> list[Statement]:
+        # strictly above: of equal values the first is the maximum, as in the references
         head: list[Statement] = [Set(BEFORE, self.V)] if self.jumps and self.s.adjoint else []
         new = [Set(self.R, self.V)]
         if self.s.adjoint:
@@ -58,6 +59,8 @@ class Maximum(Readout):
         jumped: tuple[Statement, ...] = (Set(self.R, self.V),)
         if not self.s.adjoint:
             return [When(above(self.V, self.R), jumped)] if self.jumps else []
+        # the rule of kinks of docs/equations.md, section 6: arrivals of one step have no order, so that those
+        # with negative weights, which turn the slope, share the term in proportion to their weights
         falls = at_least(0, self._rise())
         falls = either(falls, below(self.V, self.R)) if self.jumps else falls
         turned = both(equal(AT, STEP), above(SLOPE, 0), falls, below(NEGATIVE, 0))
@@ -66,6 +69,7 @@ class Maximum(Readout):
         return [kink, When(above(self.V, self.R), jumped)] if self.jumps else [kink]
 
     def end(self) -> list[Statement]:
+        # V(T) has no arrivals after it, so it has no kink
         last = (Set(AT, STEP), Set(KINK, sp.Integer(0)), *self._behind(0)) if self.s.adjoint else ()
         return [When(above(self.V, self.R), (Set(self.R, self.V), *last))]
 
@@ -78,7 +82,7 @@ class Maximum(Readout):
         return choose(self._at(STEP, 0), KINK * self.DR, 0)
 
     def arrival(self, receptor: str) -> sp.Expr:
-        moved = self.s.own(self.s.d.receptors[receptor][self.v])
+        moved = self.s.expression(self.s.d.receptors[receptor][self.v])
         return choose(self._at(STEP, 1), KINK * self.DR * moved, 0) if moved != 0 else sp.Integer(0)
 
     def sample(self) -> list[Statement]:

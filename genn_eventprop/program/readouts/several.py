@@ -1,4 +1,7 @@
-"""The loss's own readout and others in one pass: what each says, one after the other."""
+"""The readout of the loss and others in one pass, which a split trial (PyTorch, JAX) may ask for together.
+
+Statements of each stand one after the other; what enters lambda or D is added up, since both are linear in dL/dr.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,11 @@ from .base import Readout
 
 
 class Several(Readout):
-    """parts: readouts, the loss's own first."""
+    """Several readouts of one population.
+
+    Args:
+        parts: readouts, that of the loss first.
+    """
 
     def __init__(self, plan: Plan, scope: Scope, parts: Sequence[Readout]) -> None:
         self.parts = parts
@@ -67,8 +74,8 @@ class Several(Readout):
     def sample(self) -> list[Statement]:
         return self._statements("sample")
 
-    def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
-        return self._statements("own", event, before)
+    def time_gradient(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
+        return self._statements("time_gradient", event, before)
 
     def after(self) -> list[Statement]:
         return self._statements("after")

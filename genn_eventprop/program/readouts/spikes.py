@@ -9,9 +9,9 @@ from ..events import DL_DT
 from ..nodes import NEURON, Add, Set, Statement, When, at_least, below, choose, equal, name
 from .base import Readout
 
-FIRST = name("w", "first")  # time of the first own spike, -1 before it
+FIRST = name("w", "first")  # time of the first spike, -1 before it
 COUNT = name("w", "count")
-PUSH = name("w", "missing")  # lambda_V at T for spikes that did not happen
+PUSH = name("w", "missing")  # lambda_V at T of a silent output (docs/equations.md, section 4)
 M = name("g", "n_targets")
 
 
@@ -23,7 +23,7 @@ class FirstSpike(Readout):
     def declare(self) -> None:
         self.s.each(FIRST, self.time_kind, "result")
         self.s.each(PUSH)
-        self.s.given("step_ms", "double")
+        self.s.host_value("step_ms", "double")
 
     def begin(self) -> list[Statement]:
         return [Set(FIRST, sp.Integer(-1))]
@@ -40,12 +40,15 @@ class FirstSpike(Readout):
     def last(self) -> sp.Expr:
         return PUSH if self.loss.silent == "end" else sp.Integer(0)
 
-    def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
+    def time_gradient(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
         return [When(equal(FIRST, self.time(back=True)), (Add(DL_DT, self.DR),))]
 
 
 class SpikeTimes(FirstSpike):
-    """Spike m of every output against target m; the outer loss leaves dL/dt of every spike in ``w_slope``."""
+    """Spike m of every output against target m; the outer loss writes dL/dt of every spike to ``w_slope``.
+
+    Backwards spikes come last to first, so ``w_left`` counts down from their number to find the one at hand.
+    """
 
     def declare(self) -> None:
         super().declare()
@@ -54,7 +57,7 @@ class SpikeTimes(FirstSpike):
             return
         s.each(COUNT, "int", "result")
         s.each(name("w", "left"), "int")
-        s.given("n_targets", "int")
+        s.host_value("n_targets", "int")
         s.element(name("w", "spike_step"), (s.N, "n_targets"), (NEURON, COUNT), self.time_kind, "kept")
         s.element(name("w", "slope"), (s.N, "n_targets"), (NEURON, name("w", "left")), "real", "kept")
 
@@ -68,13 +71,17 @@ class SpikeTimes(FirstSpike):
     def begin_back(self) -> list[Statement]:
         return [Set(name("w", "left"), COUNT)]
 
-    def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
+    def time_gradient(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
         left = name("w", "left")
         return [Add(left, sp.Integer(-1)), When(below(left, M), (Add(DL_DT, name("w", "slope")),))]
 
 
 class Count(Readout):
-    """r = number of spikes, with the surrogate gradient of `losses.Loss`."""
+    """r = number of spikes, with the surrogate gradient of `losses.Loss`.
+
+    A number of spikes has no derivative: dL/dr is added to lambda_V at every spike, and at T where there was none, so
+    that a silent output can learn to spike.
+    """
 
     def end(self) -> list[Statement]:
         return [Set(self.R, COUNT)]

@@ -1,4 +1,8 @@
-"""L = 1/T int w l(V) dt, l the outer loss: V at the nodes of every step; the outer loss puts dL/dV in its place."""
+"""L = 1/T int w l(V) dt, l the outer loss: V at the Gauss nodes of every step, in a buffer (n_steps, J, K).
+
+Between the passes the outer loss, which needs V of all outputs at once, overwrites V with dL/dV there. Backwards the
+nodes then are to lambda what the time weight is in `Integral`.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,7 @@ class Voltage(Integral):
         for i, _ in spikes if s.adjoint else ():
             row = s.element(name("w", "unspiked", i), ("n_points", s.N), (STEP + 1, NEURON), "real", "kept")
             s.alias(name("w", "unspiked", i, "back"), row, (STEP, NEURON))
+        # an arrival that moves V has l(x-) - l(x+) in its D: l is not linear, so the row V before it is stored
         self.moved = any(self.loss_of_arrival(r) != 0 for r in s.fed())
         if self.moved:
             s.element(BEFORE, ("n_steps", s.N), (STEP, NEURON), "real", "kept")
@@ -33,7 +38,7 @@ class Voltage(Integral):
             axes = ("n_steps", self.size, s.N)
             node = s.element(name("w", NODES, j), axes, (STEP, j, NEURON), "real", "kept", NODES)
             s.alias(name("w", NODES, "before", j), node, (STEP - 1, j, NEURON))
-            s.given("node_scale", "real", (self.size,), (j,), j=j)
+            s.host_value("node_scale", "real", (self.size,), (j,), j=j)
 
     def between_events(self) -> BetweenEvents:
         return BetweenEvents("voltage", "ReadVoltage", nodes=True)
@@ -53,12 +58,13 @@ class Voltage(Integral):
         return sp.Integer(0)
 
     def loss_of_arrival(self, receptor: str) -> sp.Expr:
-        return self.s.own(self.s.d.receptors[receptor][self.v])
+        return self.s.expression(self.s.d.receptors[receptor][self.v])
 
     def before_spikes(self, event: int) -> list[Statement]:
         return [Set(name("w", "unspiked", event), self.V)]
 
-    def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
-        kept = name("w", "unspiked", self.s.d.events.index(event), "back")
-        change = loss_change(STEP, NEURON, kept, self.s.own(event.h[self.v], before))
+    def time_gradient(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
+        # V of all outputs before they spike: l is no sum over outputs, so that V of the others matters as well
+        unspiked = name("w", "unspiked", self.s.d.events.index(event), "back")
+        change = loss_change(STEP, NEURON, unspiked, self.s.expression(event.h[self.v], before))
         return [Add(DL_DT, self.at() * SAMPLE_WEIGHT * change)]

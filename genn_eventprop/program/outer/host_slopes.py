@@ -1,4 +1,4 @@
-"""An outer loss that the host takes between the two passes: it gives dL/dr, times the weight of the sample."""
+"""An outer loss that the host computes between the two passes; it hands over dL/dr times the weight of the sample."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from ..nodes import SAMPLE, Add, Set, Statement, name
 from .base import Outer, n
 
 
-class Given(Outer):
+class HostSlopes(Outer):
     def compare(self) -> list[Statement]:
         s = self.s
-        slope = s.given_loss("given_dr", "double", ("batch", s.N), (SAMPLE, n))
+        slope = s.host_value_of_loss("given_dr", "double", ("batch", s.N), (SAMPLE, n))
         body: list[Statement] = [Set(self.slope(n), slope)]
         if self.loss.silent == "end":
-            last = s.given_loss("given_last", "double", ("batch", s.N), (SAMPLE, n))
+            last = s.host_value_of_loss("given_last", "double", ("batch", s.N), (SAMPLE, n))
             body.append(Add(s.alias(name("o", "push", n), name("w", "missing"), (n,)), last))
         return [self.each_output(body)]
