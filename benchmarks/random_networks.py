@@ -5,12 +5,12 @@
     python benchmarks/random_networks.py --only 17                            # one of them again, by its number
     python benchmarks/random_networks.py --known                              # networks that were wrong once
 
-`genn_eventprop.verify.engines` draws a network by (seed, structure, input) and says what counts as equal, and when
-rounding decides. What is compiled in is drawn by the structure; `--inputs` networks with other numbers run on it. The
-table counts structures: of an engine the programs that differ in their text. `native` in float64 runs them all, where
-it does not refuse them, the others by turns: `cuda` and `genn` on the CPU, on the shim and the harness of the tests
-(`tests/support`). Each runs in a process of its own pool, so that a crash or an endless loop is found, too. Exit status
-1 if a network is wrong, 130 after Ctrl-C or SIGTERM, which keep what --out has.
+`tests/support/random_networks` draws a network by (seed, structure, input), and `genn_eventprop.verify.engines` says
+what counts as equal, and when rounding decides. What is compiled in is drawn by the structure; `--inputs` networks with
+other numbers run on it. The table counts structures: of an engine the programs that differ in their text. `native` in
+float64 runs them all, where it does not refuse them, the others by turns: `cuda` and `genn` on the CPU, on the shim and
+the harness of the tests (`tests/support`). Each runs in a process of its own pool, so that a crash or an endless loop
+is found, too. Exit status 1 if a network is wrong, 130 after Ctrl-C or SIGTERM, which keep what --out has.
 """
 
 from __future__ import annotations
@@ -40,10 +40,12 @@ from genn_eventprop.engines import Engine, engine_class
 from genn_eventprop.engines.contract.features import refuse
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.toolchain.cache import VARIABLE
-from genn_eventprop.verify.engines import ENGINES, FEATURES, Case, Verdict, check, draw, features, made
-from genn_eventprop.verify.engines.known import KNOWN
+from genn_eventprop.verify.engines import ENGINES, Case, Verdict, check, made
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # of the shim and the harness
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # of the networks, the shim and the harness
+from support.random_networks import FEATURES, draw, features  # noqa: E402
+from support.random_networks.known import KNOWN  # noqa: E402
+
 KINDS = ("right", "undecided", "refused", "wrong")  # from good to bad: a network is what its worst engine is
 TURNS = ("c99 float64", "cuda float64", "native float32", "c99 float64", "genn float64", "c99 float32")
 Number = tuple[int, int]  # of the structure, and of what runs on it

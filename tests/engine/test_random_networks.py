@@ -1,4 +1,4 @@
-"""Random networks of `genn_eventprop.verify.engines`: native against the references, and whether the check can fail.
+"""Random networks of `support.random_networks`: native against the references, and whether the check can fail.
 
 `benchmarks/random_networks.py` runs thousands of the same networks.
 """
@@ -30,27 +30,15 @@ from genn_eventprop.models.adex import AdEx
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
-from genn_eventprop.verify.engines import (
-    ENGINES,
-    FEATURES,
-    Case,
-    Random,
-    Verdict,
-    check,
-    draw,
-    draw_case,
-    draw_layout,
-    features,
-    made,
-    wired,
-)
+from genn_eventprop.verify.engines import ENGINES, Case, Verdict, check, made
 from genn_eventprop.verify.engines.check import PRECISION, Truth, judged, loaded, masked_gradients, starts_above
-from genn_eventprop.verify.engines.known import KNOWN, network
-from genn_eventprop.verify.engines.layout import MODELS, NONLINEAR
 from genn_eventprop.verify.engines.mirror import mirrored
-from genn_eventprop.verify.engines.networks import halves
 from genn_eventprop.verify.engines.outcome import HALVES, INPUT_TIMES, other_number, outcome
-from genn_eventprop.verify.engines.wiring import DELAYS, KINDS
+from support.random_networks import FEATURES, Random, draw, draw_case, draw_layout, features, wired
+from support.random_networks.known import KNOWN, network
+from support.random_networks.layout import MODELS, NONLINEAR
+from support.random_networks.networks import halves
+from support.random_networks.wiring import DELAYS, KINDS
 
 FEW = settings(
     max_examples=3, derandomize=True, deadline=None, database=None, phases=[Phase.generate],

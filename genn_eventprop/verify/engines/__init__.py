@@ -1,32 +1,11 @@
-"""Random networks, every engine that is there against a reference that shares no code with it.
+"""Every engine that is there against a reference that shares no code with it, and an engine on the user's own machine.
 
-`dice` (what decides) -> `layout` (what is compiled in: models, sizes, connections, loss), `wiring` (tables of synapses,
-delays that are values, shared weights) -> `networks` (numbers, input, targets: a `Case`) -> `check` (engines and
-reference on a case, `Verdict`s). `draw` does all of it by a seed; `coverage` says what a network has. `known` has the
-networks that found faults.
+`case` is a network with numbers, `check` runs engines and the reference on it (`outcome`, `mirror`) and gives a
+`Verdict`; `selftest` does so for one engine on the networks of `representative`. Random networks are drawn by
+`tests/support/random_networks`.
 """
 
+from .case import Case
 from .check import ENGINES, Verdict, check, made
-from .coverage import FEATURES, features
-from .dice import Dice, Random
-from .draw import draw
-from .layout import Layout, draw_layout
-from .networks import Case, draw_case
-from .wiring import wired
 
-__all__ = [
-    "ENGINES",
-    "FEATURES",
-    "Case",
-    "Dice",
-    "Layout",
-    "Random",
-    "Verdict",
-    "check",
-    "draw",
-    "draw_case",
-    "draw_layout",
-    "features",
-    "made",
-    "wired",
-]
+__all__ = ["ENGINES", "Case", "Verdict", "check", "made"]

@@ -37,8 +37,8 @@ from ...engines.reference.exact.engine import ReferenceEvent
 from ...errors import EventPropError, ToolchainError
 from ...modelling import Connection, Dense, Network
 from ...plan import Plan
+from .case import Case
 from .mirror import Mirrored
-from .networks import Case
 from .outcome import HALVES, INPUT_TIMES, Outcome, distance, other_choice, other_number, outcome
 
 ENGINES = ("native float64", "native float32")

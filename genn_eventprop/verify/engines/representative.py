@@ -26,7 +26,7 @@ from ...modelling import Dense, Network, Neuron, Normal, Param, Population
 from ...models import ZOO
 from ...plan import Plan, make_plan
 from ...regularisers import LayerRate, SpikeCount, SpikeRegulariser
-from .networks import Case
+from .case import Case
 
 CHANNELS, CLASSES, SAMPLES = 9, 4, 5
 

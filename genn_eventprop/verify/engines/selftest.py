@@ -24,8 +24,8 @@ from ...engines.contract.engine import Engine
 from ...engines.contract.features import refuse
 from ...errors import EngineError, EventPropError
 from ...optimisers import Adam
+from .case import Case
 from .check import PRECISION, Truth, Verdict, forward_alone, judged, loaded
-from .networks import Case
 from .outcome import outcome
 from .representative import RECIPES, Shape, case
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ...data import Events
-from ...losses import FirstSpikeCrossEntropy, Loss, SpikeCountCrossEntropy, SquaredError
-from ...losses.readout import TimeWeight
-from ...modelling import Population
-from ...plan import Plan
+from genn_eventprop.data import Events
+from genn_eventprop.losses import FirstSpikeCrossEntropy, Loss, SpikeCountCrossEntropy, SquaredError
+from genn_eventprop.losses.readout import TimeWeight
+from genn_eventprop.modelling import Population
+from genn_eventprop.plan import Plan
+
 from .dice import Dice
 from .layout import LINEAR, WEIGHTS, Layout
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...adjoint.arrivals import is_linear_along
-from ...engines.contract.features import moves_threshold
-from ...plan import ConnectionRecord, Plan
-from .networks import Case
+from genn_eventprop.adjoint.arrivals import is_linear_along
+from genn_eventprop.engines.contract.features import moves_threshold
+from genn_eventprop.plan import ConnectionRecord, Plan
+from genn_eventprop.verify.engines import Case
 
 
 def _any_target(test: Callable[[Plan, ConnectionRecord], bool]) -> Callable[[Case], bool]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from genn_eventprop.verify.engines import Case
+
 from .dice import Random
 from .layout import AT_ONCE, Layout, draw_layout
-from .networks import Case, draw_case
+from .networks import draw_case
 from .wiring import wired
 
 WIRING, AUXILIARY, KIND = 1, 2, 3  # streams of their own

@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from ...data import Events
-from ...losses import LOSSES
-from ...modelling import Array, Dense, Network, NeuronModel, Param
-from ...models.li import LI
-from ...models.lif import LIF
-from ...models.lif_refractory import LIFRefractory
-from ...plan import make_plan
+from genn_eventprop.data import Events
+from genn_eventprop.losses import LOSSES
+from genn_eventprop.modelling import Array, Dense, Network, NeuronModel, Param
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.lif_refractory import LIFRefractory
+from genn_eventprop.plan import make_plan
+from genn_eventprop.verify.engines import Case
+
 from .layout import STARTED
-from .networks import Case, awkward_names
+from .networks import awkward_names
 
 Neuron = Any
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from ...modelling import NeuronModel, Param
-from ...models import ZOO
+from genn_eventprop.modelling import NeuronModel, Param
+from genn_eventprop.models import ZOO
+
 from .dice import Dice
 
 SIZES = (1, 2, 3, 7, 15, 16, 17, 33)

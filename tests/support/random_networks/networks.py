@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ...data import Events
-from ...engines.contract.split import READ
-from ...losses import LOSSES, OwnLoss, SquaredError
-from ...losses.loss import Loss
-from ...losses.readout import TimeWeight
-from ...modelling import Array, Dense, Input, Network, Neuron, NeuronModel, Param, Population
-from ...modelling.connectivity import Connectivity
-from ...plan import Plan, make_plan
-from ...plan.make import NetworkPlan
-from ...regularisers import LayerRate, SpikeCount, SpikeRegulariser
-from ..gradients.draw import spread
+from genn_eventprop.data import Events
+from genn_eventprop.engines.contract.split import READ
+from genn_eventprop.losses import LOSSES, OwnLoss, SquaredError
+from genn_eventprop.losses.loss import Loss
+from genn_eventprop.losses.readout import TimeWeight
+from genn_eventprop.modelling import Array, Dense, Input, Network, Neuron, NeuronModel, Param, Population
+from genn_eventprop.modelling.connectivity import Connectivity
+from genn_eventprop.plan import Plan, make_plan
+from genn_eventprop.plan.make import NetworkPlan
+from genn_eventprop.regularisers import LayerRate, SpikeCount, SpikeRegulariser
+from genn_eventprop.verify.engines import Case
+from genn_eventprop.verify.gradients.draw import spread
+
 from .auxiliary import with_answers, with_auxiliary
 from .dice import Dice
 from .layout import AT_ONCE, LINEAR, MODELS, NONLINEAR, Layer, Layout, Wiring
@@ -31,27 +33,6 @@ FINE = ((100, 0.1), (150, 0.1), (60, 0.1), (100, 0.05), (7, 0.1), (1, 0.1))
 SAMPLES = (1, 2, 3)
 OF_CLASSES = (0.0, 0.4, 1.0, 2.5, 7.0)  # weights
 ROWS = (2, 3, 16, 62, 300)  # of a target series that need not fit the grid
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """A network to run: a plan, initial values and data with a weight a sample (None: all the same).
-
-    strict: an exact tie in it has one right answer, so that rounding is no excuse. class_weights: weights of samples
-    are those of their classes. probe: the same network with a loss that runs in two halves, where that of the plan does
-    not, for the gradients of input times. mirrors: whether all neurons can be numbered backwards (`mirror`).
-    """
-
-    text: str
-    plan: Plan
-    parameters: dict[str, np.ndarray]
-    events: Events
-    weights: np.ndarray | None = None
-    tune: bool = True
-    strict: bool = False
-    class_weights: bool = False
-    probe: Plan | None = None
-    mirrors: bool = False
 
 
 def draw_case(layout: Layout, dice: Dice, more: Dice | None = None) -> Case:

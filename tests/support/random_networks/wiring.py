@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ...modelling import Array, Delay, Dense, Input, Network, Population
-from ...modelling.connection import Connection
-from ...modelling.connectivity import Connectivity, Conv2D, Grouped, OneToOne, Pool2D, Sparse
+from genn_eventprop.modelling import Array, Delay, Dense, Input, Network, Population
+from genn_eventprop.modelling.connection import Connection
+from genn_eventprop.modelling.connectivity import Connectivity, Conv2D, Grouped, OneToOne, Pool2D, Sparse
+
 from .dice import Dice
 from .layout import AT_ONCE, Layer, Layout, Wiring
 

@@ -1,0 +1,15 @@
+"""Random networks for `genn_eventprop.verify.engines`, and those that found faults.
+
+`dice` (what decides) -> `layout` (what is compiled in: models, sizes, connections, loss), `wiring` (tables of synapses,
+delays that are values, shared weights) -> `networks` (numbers, input, targets: a `Case`). `draw` does all of it by a
+seed; `coverage` says what a network has. `known` has the networks that found faults.
+"""
+
+from .coverage import FEATURES, features
+from .dice import Dice, Random
+from .draw import draw
+from .layout import Layout, draw_layout
+from .networks import draw_case
+from .wiring import wired
+
+__all__ = ["FEATURES", "Dice", "Layout", "Random", "draw", "draw_case", "draw_layout", "features", "wired"]
