@@ -183,9 +183,8 @@ STARTS = (
 
 def _functions(model: Model) -> list[tuple[Event, str, list[str], Callable[..., Any]]]:
     """`landings` and `starts` as NumPy functions of the parameters they use, made once a model."""
-    if not hasattr(
-        model, "_below"
-    ):  # sympy needs far longer for these than NumPy to evaluate them, and models are shared
+    # deriving them takes sympy far longer than NumPy to evaluate them
+    if not hasattr(model, "_below"):
         functions = []
         conditions = [(e, LANDS, g) for e, g in landings(model)] + [(e, STARTS, g) for e, g in starts(model)]
         for event, text, g in conditions:
