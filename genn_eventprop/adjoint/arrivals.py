@@ -4,7 +4,9 @@ Where f is a polynomial along the receptor's direction e this is a sum over powe
 
     f(x - w e) - f(x) = sum over k of w^k (-1)^k / k! (e . d/dx)^k f(x),
 
-so that targets form D from one row of numbers of the target for each power, as they do where f is linear.
+so that a spike forms its D from one adjoint row of the target for each power, where f is linear from a single one. The
+expansion is around the state x behind the arrivals, since a step starts there and the backward pass knows it. Other f
+would have to be evaluated again for every arrival: where D is needed, `engines/contract/features.py` refuses them.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import sympy as sp
 
 from .derive import Derived
 
-HIGHEST = 4  # power of a weight
+HIGHEST = 4  # power of a weight; every power costs a row
 
 
 @lru_cache(maxsize=256)
@@ -30,8 +32,8 @@ def powers_along(d: Derived, receptor: str) -> tuple[int, ...] | None:
 
 def change_along(d: Derived, receptor: str, power: int) -> list[sp.Matrix]:
     """The factor of w^power in f(x - w e) - f(x) at the state x behind the arrival, (n,) in every mode."""
-    found = [_changes(d, receptor, m) for m in range(len(d.modes))]
-    return [each[power - 1] if power <= len(each) else sp.zeros(len(d.states), 1) for each in found]
+    changes = [_changes(d, receptor, m) for m in range(len(d.modes))]
+    return [each[power - 1] if power <= len(each) else sp.zeros(len(d.states), 1) for each in changes]
 
 
 def is_linear_along(d: Derived, receptor: str) -> bool:
@@ -43,11 +45,12 @@ def is_linear_along(d: Derived, receptor: str) -> bool:
 @lru_cache(maxsize=256)
 def _changes(d: Derived, receptor: str, mode: int) -> tuple[sp.Matrix, ...]:
     """The factors of w, w^2, ...; one more than `HIGHEST` if there are more that are not zero."""
-    e, found = d.receptors[receptor], list[sp.Matrix]()
+    e, factors = d.receptors[receptor], list[sp.Matrix]()
     factor = d.modes[mode].f
-    for k in range(1, HIGHEST + 2):
+    for k in range(1, HIGHEST + 2):  # one beyond the highest: tells a polynomial from one that goes on
         factor = -(factor.jacobian(d.x) * e) / k
+        # cheap tests first: simplify takes seconds for long expressions
         if all(v == 0 or sp.expand(v) == 0 or sp.simplify(v) == 0 for v in factor):
             break
-        found.append(factor)
-    return tuple(found)
+        factors.append(factor)
+    return tuple(factors)

@@ -1,6 +1,6 @@
 """The symbolic part: everything the engines need to know of a model, as sympy matrices.
 
-With costate lambda(t) = dL/dx(t), between events -dlambda/dt = (df/dx)^T lambda + dl/dx, and at an own event
+With costate lambda(t) = dL/dx(t), between events -dlambda/dt = (df/dx)^T lambda + dl/dx, and at an event of the neuron
 
     lambda- = (dh/dx)^T lambda+ - (dg/dx)^T E / gdot,    gdot = dg/dx . f(x-),
     E = dl_p/dt_k + l(x-) - l(x+) + lambda+ . a + sum of D,    a = dh/dx f(x-) - f(x+),
@@ -27,13 +27,14 @@ from ..modelling.expressions import parse, symbol
 from ..modelling.neuron import FREE, Event, Mode, NeuronModel
 from ..modelling.source_location import located
 
-LONG = 400  # operations
+LONG = 400  # operations; sympy.simplify takes minutes for longer ones
+# what sympy leaves in a result that it could not compute; code generation would fail on it far from the model
 UNDONE = (sp.Derivative, sp.Subs, sp.Integral, sp.zoo, sp.oo, sp.nan, sp.I)
 
 
 @dataclass(frozen=True, eq=False)
 class DerivedEvent:
-    """An own event and its jump; vectors are over states n, parameters p.
+    """An event of the neuron and its jump; vectors are over states n, parameters p.
 
     g: threshold. h: (n,) state after. dg_dx (n,), dg_dp (p,), dh_dx (n, n), dh_dp (n, p).
     modes: indices into `Derived.modes` in which it can happen. next_mode: index of the mode after it, None to stay.
@@ -95,7 +96,7 @@ class Derived:
     """A model's equations and their derivatives.
 
     states, params: names; x, p: their symbols. x0: (n,) initial values; dx0_dp: (n, p). modes: index 0 is "free", the
-    model's own dynamics. receptors: name -> e, the (n,) state change of a unit weight.
+    dynamics outside of all modes of the model. receptors: name -> e, the (n,) state change of a unit weight.
     f (n,), df_dx (n, n), df_dp (n, p): of mode "free".
     """
 
@@ -179,9 +180,9 @@ def derive(model: NeuronModel) -> Derived:
     """Derive the adjoint system of a model; the same object for the same model.
 
     Raises:
-        ModelError: if the algebra cannot be done, or an event resets the state to above its own threshold.
+        ModelError: if the algebra cannot be done, or an event resets the state to above its threshold.
     """
-    with located(model.made_at):
+    with located(model.made_at):  # errors name the line of the model's file
         try:
             derived = _derive(model)
         except (NotImplementedError, RecursionError) as error:
@@ -225,11 +226,11 @@ def _derive(model: NeuronModel) -> Derived:
 
 
 def _derive_modes(model: NeuronModel, table: dict, x: tuple, p: tuple) -> tuple[DerivedMode, ...]:
-    names = [FREE, *(m.name for m in model.modes)]
+    names = [FREE, *(m.name for m in model.modes)]  # number 0 is "free": a trial starts with w_mode = 0
     modes = []
     for mode in (Mode(FREE, {}), *model.modes):
         where = f"{model.name}: " if mode.name == FREE else f"{model.name}: mode {mode.name!r}, "
-        right = {**model.dynamics, **mode.dynamics}
+        right = {**model.dynamics, **mode.dynamics}  # a mode says only which equations it changes
         f = sp.Matrix([parse(right[s], table, f"{where}dynamics of {s}") for s in model.state])
         then = names.index(mode.then or FREE)
         modes.append(DerivedMode(mode.name, f, f.jacobian(x), _jacobian(f, p), mode.lasts, then))
@@ -260,8 +261,10 @@ def _derive_event(model: NeuronModel, event: Event, modes: tuple[DerivedMode, ..
     dg_dx = sp.Matrix([sp.diff(g, s) for s in x])
     dh_dx = h.jacobian(x)
     after = dict(zip(x, h))
+    # by the mode before the event, since gdot and a depend on the f that the state moved with
     gdots, jumps = {}, {}
     for i in possible:
+        # f(x+) of the mode after the event, at the state after its reset: a shift of the event exchanges f(x-) for it
         f_after = modes[i if next_mode is None else next_mode].f.subs(after, simultaneous=True)
         gdots[i] = _tidy((dg_dx.T * modes[i].f)[0])
         jumps[i] = (dh_dx * modes[i].f - f_after).applyfunc(_tidy)

@@ -31,6 +31,7 @@ def expm(matrix: np.ndarray) -> np.ndarray:
     """
     matrix = np.asarray(matrix, dtype=np.float64)
     norm = np.abs(matrix).sum(-1).max(initial=0.0)
+    # one number of squarings for the whole stack, that of its largest norm
     squarings = max(0, math.ceil(math.log2(norm / 0.25))) if norm > 0 else 0
     scaled = matrix / 2.0**squarings
     identity = np.broadcast_to(np.eye(matrix.shape[-1]), matrix.shape)
@@ -43,7 +44,10 @@ def expm(matrix: np.ndarray) -> np.ndarray:
 
 
 def without_deltas(e: sp.Expr) -> sp.Expr:
-    """A second derivative of abs without its Dirac delta at the kink."""
+    """A second derivative of abs without its Dirac delta at the kink.
+
+    A state is at the kink for no time at all; lambdify and C have no such function.
+    """
     return e.replace(sp.DiracDelta, lambda *_: sp.Integer(0)) if e.has(sp.DiracDelta) else e
 
 
@@ -54,6 +58,7 @@ def numeric(entries: Sequence[sp.Expr] | sp.Matrix, symbols: Sequence[sp.Symbol]
     """
     matrix = entries if isinstance(entries, sp.MatrixBase) else sp.Matrix(list(entries))
     rows, cols = matrix.shape
+    # entries that are 0 are left out: most are, and lambdify would make arrays of them
     moving = [(i, e) for i, e in enumerate(map(without_deltas, matrix)) if e != 0]
     function = sp.lambdify(list(symbols), [e for _, e in moving], "numpy", cse=True)
 
@@ -100,7 +105,7 @@ def generator(source: Derived | LinearPart) -> Generator:
 
 
 class Propagator:
-    """Exact propagation of a linear model for given parameter values.
+    """Exact propagation of a linear model at some values of its parameters.
 
     Args:
         derived: the model, or the linear part of one.

@@ -55,13 +55,14 @@ class phi1_slope(sp.Function):  # noqa: N801
 def exact_states(fields: Iterable[Field], x: tuple[sp.Symbol, ...]) -> tuple[int, ...]:
     """Indices of the exact part: rows of every df/dx that are constant and zero outside the set."""
     fields = list(fields)
-    kept = [i for i in range(len(x)) if not any(f.df_dx[i, j].has(*x) for f in fields for j in range(len(x)))]
+    # start from all rows that are constant, and take out those that need a state outside, until none does
+    linear = [i for i in range(len(x)) if not any(f.df_dx[i, j].has(*x) for f in fields for j in range(len(x)))]
     while True:
-        rest = [j for j in range(len(x)) if j not in kept]
-        left = [i for i in kept if not any(f.df_dx[i, j] != 0 for f in fields for j in rest)]
-        if left == kept:
-            return tuple(kept)
-        kept = left
+        rest = [j for j in range(len(x)) if j not in linear]
+        left = [i for i in linear if not any(f.df_dx[i, j] != 0 for f in fields for j in rest)]
+        if left == linear:
+            return tuple(linear)
+        linear = left
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,10 +103,10 @@ def exact_part(d: Any) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=256)
-def linear_part(d: Any, field: Field, kept: tuple[int, ...]) -> LinearPart:
-    """The exact part `kept` of the model `d` in one of its modes; `d` gives states, x, params and p."""
-    A = field.df_dx.extract(list(kept), list(kept)) if kept else sp.zeros(0, 0)
-    x = tuple(d.x[i] for i in kept)
-    f = sp.Matrix([field.f[i] for i in kept]) if kept else sp.zeros(0, 1)
-    b = (f - A * sp.Matrix(x)).applyfunc(sp.simplify) if kept else f
-    return LinearPart(tuple(d.states[i] for i in kept), x, d.params, d.p, A, b)
+def linear_part(d: Any, field: Field, states: tuple[int, ...]) -> LinearPart:
+    """dz/dt = A z + b of the states with indices `states`, in one mode of the model `d` (its states, x, params, p)."""
+    A = field.df_dx.extract(list(states), list(states)) if states else sp.zeros(0, 0)
+    x = tuple(d.x[i] for i in states)
+    f = sp.Matrix([field.f[i] for i in states]) if states else sp.zeros(0, 1)
+    b = (f - A * sp.Matrix(x)).applyfunc(sp.simplify) if states else f
+    return LinearPart(tuple(d.states[i] for i in states), x, d.params, d.p, A, b)

@@ -27,19 +27,19 @@ def _products(pattern: bytes, k: int) -> tuple[np.ndarray, ...]:
         i, j (E,); of every product its factors, `left` (entry of T), row and column of M; and (E, products) `adds`, 1
         where a product adds to an entry.
     """
-    touched = np.frombuffer(pattern, dtype=bool).reshape(k, k)
-    reach = touched | np.eye(k, dtype=bool)
-    for _ in range(k):
+    nonzero = np.frombuffer(pattern, dtype=bool).reshape(k, k)
+    reach = nonzero | np.eye(k, dtype=bool)
+    for _ in range(k):  # the transitive closure: no power of M has entries elsewhere
         reach = reach | (reach.astype(int) @ reach.astype(int) > 0)
     i, j = np.nonzero(reach)
     number = {pair: e for e, pair in enumerate(zip(i.tolist(), j.tolist()))}
-    triples = [(e, number[a, c], c, b) for (a, b), e in number.items() for c in range(k) if reach[a, c] & touched[c, b]]
+    triples = [(e, number[a, c], c, b) for (a, b), e in number.items() for c in range(k) if reach[a, c] & nonzero[c, b]]
     made, left, row, column = np.array(triples, dtype=int).reshape(-1, 4).T
     return i, j, left, row, column, (made == np.arange(len(i))[:, None]).astype(np.float64)
 
 
 class PropagatorSeries:
-    """The series at given numbers.
+    """The series of one population at some values of its parameters.
 
     Args:
         pattern: (k, k) bool, where M can be non-zero. M: (S, k, k). dM: derivatives, (S, k, k) each.
@@ -49,13 +49,14 @@ class PropagatorSeries:
     def __init__(self, pattern: np.ndarray, M: np.ndarray, dM: Sequence[np.ndarray], longest: float) -> None:
         self.k, self.size, self.n_derivatives = M.shape[-1], len(M), len(dM)
         norm = float(np.abs(M).sum(-1).max(initial=0.0)) * longest
+        # |M| s <= 1: the terms fall from the first on, so that nothing cancels and a fixed degree suffices for all s
         self.squarings = max(0, math.ceil(math.log2(norm))) if norm > 1 else 0
         self._scale = 0.5**self.squarings
         degree = _degree(norm * self._scale)
         self._i, self._j, left, row, column, adds = _products(pattern.tobytes(), self.k)
         factor = np.ascontiguousarray(M[:, row, column].T)
         factors = np.stack([d[:, row, column].T for d in dM]) if dM else np.zeros((0, *factor.shape))
-        # (m, 1 + D, E, S): T, then its derivatives
+        # (m, 1 + D, E, S): T, then its derivatives; S last, so that neurons are side by side in memory
         terms = np.zeros((degree + 1, 1 + len(dM), len(self._i), self.size))
         terms[0, 0, self._i == self._j] = 1.0
         for m in range(1, degree + 1):
@@ -70,7 +71,7 @@ class PropagatorSeries:
         """P(s) (S, k, k) and its derivatives (D, S, k, k)."""
         powers = (s * self._scale) ** np.arange(len(self._terms))
         matrices = self._matrices(np.tensordot(powers, self._terms, 1))
-        for _ in range(self.squarings):
+        for _ in range(self.squarings):  # P(2s) = P(s) P(s), and its product rule
             P, dP = matrices[0], matrices[1:]
             matrices = np.concatenate([(P @ P)[None], dP @ P + P @ dP])
         return matrices[0], matrices[1:]
@@ -81,6 +82,7 @@ class PropagatorSeries:
             at_nodes = [np.concatenate([P[None], dP])[:, :, state] for P, dP in map(self, nodes.tolist())]
             rows = np.einsum("jq,qdsi->djsi", weights, np.stack(at_nodes))
             return rows[0], rows[1:]
+        # without squarings sum_q weights P(nodes) is one sum over moments: no matrix at any node is formed
         moments = weights @ nodes[:, None] ** np.arange(len(self._terms))
         rows = np.zeros((1 + self.n_derivatives, len(weights), self.size, self.k))
         here = np.flatnonzero(self._i == state)

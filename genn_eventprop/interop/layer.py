@@ -21,7 +21,7 @@ from ..errors import EngineError, SettingError, suggest
 from ..losses import Loss, TimeWeight
 from ..modelling.network import Network, Population
 from ..plan import Plan
-from ..plan.enforced_bounds import held
+from ..plan.enforced_bounds import enforced_bounds
 
 NAMES = {
     "integral": "integral", "max": "maximum", "end": "v_end", "first_spike": "first_spike", "count": "count",
@@ -230,7 +230,7 @@ class Runner:
 def bounded(plan: Plan, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Parameters within their bounds and signs, which other libraries' optimisers do not know."""
     values_in_bounds = dict(values)
-    signs = held([c for c in plan.connections if c.sign is not None], values)
+    signs = enforced_bounds([c for c in plan.connections if c.sign is not None], values)
     for bounds in (plan.limits, signs):
         for name, pair in bounds.items():
             values_in_bounds[name] = np.clip(values_in_bounds[name], *pair)

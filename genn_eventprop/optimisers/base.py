@@ -132,7 +132,7 @@ class Optimiser(Averaging):
         groups: settings for parameters by name pattern, e.g. ``{"*.tau_mem": {"learning_rate": 1e-2}}``;
             a later pattern overrides an earlier one.
         bounds: (lower, upper) by name pattern, e.g. ``{"hidden.tau_mem": (3.0, None)}``; these replace the bounds
-            that the parameter itself declares, within those that always hold (`Plan.held`).
+            that the parameter itself declares, within those that always hold (`Plan.enforced_bounds`).
         clip_norm: scale all gradients down if their common L2 norm exceeds this; None (default): never. With name
             patterns, ``{"*_hidden1.weight": 0.1, "*": 1.0}``, each gradient is clipped by itself; a later pattern
             overrides an earlier one. `clipped_steps` counts the steps in which gradients were clipped.

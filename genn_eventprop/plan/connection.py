@@ -83,10 +83,10 @@ class ConnectionRecord:
 
     @property
     def values(self) -> dict[str, tuple[int, ...]]:
-        """Parameter -> shape, for every parameter that is this connection's own."""
-        found: dict[str, tuple[int, ...]] = {self.pairs: (self.weight_shape[0], 2)} if self.drawn else {}
-        found |= {} if self.shares else {self.weight: self.weight_shape}
-        return found | ({self.delays_name: self.delays.shape} if self.delays else {})
+        """Parameter -> shape, for every parameter of this connection; shared weights belong to another one."""
+        shapes: dict[str, tuple[int, ...]] = {self.pairs: (self.weight_shape[0], 2)} if self.drawn else {}
+        shapes |= {} if self.shares else {self.weight: self.weight_shape}
+        return shapes | ({self.delays_name: self.delays.shape} if self.delays else {})
 
     # how an arrival finds its weights: what `native` and its tables of synapses and delays are told by
 
@@ -118,8 +118,8 @@ class ConnectionRecord:
     @property
     def learns(self) -> dict[str, tuple[int, ...]]:
         """Parameter -> shape, of what is learned."""
-        found = {self.weight: self.weight_shape} if self.trainable else {}
-        return found | ({self.delays_name: self.delays.shape} if self.delays and self.delays.trainable else {})
+        shapes = {self.weight: self.weight_shape} if self.trainable else {}
+        return shapes | ({self.delays_name: self.delays.shape} if self.delays and self.delays.trainable else {})
 
     @property
     def listed(self) -> bool:

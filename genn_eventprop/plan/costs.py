@@ -15,9 +15,12 @@ INT = 4
 
 @dataclass(frozen=True)
 class ConnectionCost:
-    """synapses: S. weights: numbers of its own, delays likewise. table, ring: bytes of the table of synapses, and a
-    sample's of what is on its way on the grid. per_spike: synapses of a source on average: so many additions forwards,
-    and multiplications and additions backwards."""
+    """What a connection costs.
+
+    synapses: S. weights, delays: numbers that are not shared. table: bytes of the table of synapses. ring: bytes, for
+    one sample, of what is on its way on the grid. per_spike: synapses of a source on average; a spike takes so many
+    additions forwards, and multiplications and additions backwards.
+    """
 
     name: str
     synapses: int

@@ -42,7 +42,7 @@ def make_plan(
     """Freeze a network, a loss and a time grid.
 
     Args:
-        loss: one, or several of which each reads a population of its own; they add up, each times its `factor`, and
+        loss: one, or several that each read another population; they add up, each times its `factor`, and
             the first decides predictions.
         dt: step in ms. duration: trial length T in ms, a whole number of steps. spike_times: "grid" or "exact".
         regularisers: what is asked besides the loss, see `genn_eventprop.regularisers`; they add up.
@@ -64,7 +64,7 @@ def make_plan(
         if each.population not in network.populations:
             raise PlanError(f"the loss reads {each.population.name!r}, which is not a population of this network")
         _check_stochastic(network, each, spike_times)
-    found = checked(regularisers, network, loss)
+    penalties = checked(regularisers, network, loss)
     populations = _populations(network)
     if spike_times == "exact":
         _check_cycles(network, {p.name: p.derived for p in populations})
@@ -76,9 +76,9 @@ def make_plan(
         input=_input(network), populations=populations, connections=_connections(network, dt),
         loss=loss.record, auxiliary=tuple(each.record for each in losses[1:]),
         dt=float(dt), duration=float(duration), n_steps=n_steps, spike_times=spike_times,
-        trainable=network.trainable(), limits=_limits(network, found), decays=_decays(network, found),
-        pushes=tuple(r.record for r in found if isinstance(r, SpikeRegulariser)),
-        network=network, asked=loss, regularisers=found,
+        trainable=network.trainable(), limits=_limits(network, penalties), decays=_decays(network, penalties),
+        pushes=tuple(r.record for r in penalties if isinstance(r, SpikeRegulariser)),
+        network=network, asked=loss, regularisers=penalties,
     )  # fmt: skip
 
 
@@ -102,7 +102,9 @@ def _number_of_steps(network: Network, dt: float, duration: float, spike_times: 
 def _input(network: Network) -> InputRecord:
     inputs = network.inputs
     ends = [0, *itertools.accumulate(i.size for i in inputs)]
-    parts = tuple((i.name, own) for i, own in zip(inputs, itertools.pairwise(ends))) if len(inputs) > 1 else ()
+    parts = (
+        tuple((i.name, channels) for i, channels in zip(inputs, itertools.pairwise(ends))) if len(inputs) > 1 else ()
+    )
     return InputRecord("+".join(i.name for i in inputs), ends[-1], parts)
 
 

@@ -17,16 +17,17 @@ from ..losses import LossRecord
 from ..modelling.network import check_synapses, check_values
 from ..modelling.parameters import Param, within
 from ..regularisers import SpikePush, pushed_state
+from ..renamed import RenamedAttribute
 from . import clock
 from .connection import ConnectionRecord
-from .enforced_bounds import held
+from .enforced_bounds import enforced_bounds
 
 SPIKE_TIMES = ("grid", "exact")
 
 
 @dataclass(frozen=True)
 class InputRecord:
-    """The source of given spikes, one channel of the data a neuron; several inputs of a network together.
+    """The source of input spikes, one channel of the data a neuron; several inputs of a network together.
 
     parts: of several inputs, the name and the channels (first, last + 1) of each.
     """
@@ -81,6 +82,8 @@ class PopulationRecord:
 class Plan:
     """Everything an engine needs to know, as data, without any `Network` or `Loss` object.
 
+    Structure alone, no values: so code that is generated from it is the same, and cached, for all values.
+
     dt and duration in ms, n_steps = duration / dt. Parameter values live in the engine, under the names of
     `Network.initial_parameters`; trainable: those that are learned; limits: (lower, upper) of those that have any, None
     for open; decays: strength of the L2 penalty. pushes: what regularisers of spikes do to costates. loss: the main
@@ -111,6 +114,7 @@ class Plan:
         """All losses, the main one first."""
         return (self.loss, *self.auxiliary)
 
+    # made once: what is computed from a plan is cached by its identity
     @cached_property
     def _views(self) -> dict[str, Plan]:
         return {l.output: replace(self, loss=l, auxiliary=()) for l in self.auxiliary}
@@ -128,25 +132,27 @@ class Plan:
         return next(p for p in self.populations if p.name == name)
 
     def check_parameters(self, values: Mapping[str, np.ndarray]) -> None:
-        """Like `Network.check_parameters`, for the given values only."""
+        """Like `Network.check_parameters`, but only of what is in `values`."""
         check_values(values, ((p.name, p.derived.model, p.params) for p in self.populations))
         for c in self.connections:
             check_synapses(values, c.name, c.pre, c.post, c.delays.limit if c.delays else math.inf)
 
     def spike_regularisers(self, population: str) -> tuple[SpikePush, ...]:
-        """The regularisers that push a population's costate at its own spikes."""
+        """The regularisers that push a population's costate at its spikes."""
         return tuple(r for r in self.pushes if r.of == population)
 
     def bounds(self, values: Mapping[str, np.ndarray] | None = None) -> dict[str, tuple[Any, Any]]:
-        """Bounds of parameters: those of the network, tightened by every `Clamp`; with `values`, also by `held`."""
-        found: dict[str, tuple[Any, Any]] = dict(self.limits)
-        own = {} if values is None else self.held(values)
-        return found | {name: within(found.get(name, (None, None)), own[name]) for name in own}
+        """Bounds of parameters: of the network, tightened by every `Clamp`; with `values`, also the enforced ones."""
+        bounds: dict[str, tuple[Any, Any]] = dict(self.limits)
+        enforced = {} if values is None else self.enforced_bounds(values)
+        return bounds | {name: within(bounds.get(name, (None, None)), enforced[name]) for name in enforced}
 
-    def held(self, values: Mapping[str, np.ndarray]) -> dict[str, tuple[Any, Any]]:
+    def enforced_bounds(self, values: Mapping[str, np.ndarray]) -> dict[str, tuple[Any, Any]]:
         """Bounds that no optimiser replaces: delays from 0 to their maximum, signs that weights keep, weights that are
         not learned."""
-        return held(self.connections, values)
+        return enforced_bounds(self.connections, values)
+
+    held = RenamedAttribute("enforced_bounds")
 
     def decay(self) -> dict[str, float]:
         """Parameter -> sum of the strengths of every `WeightDecay` that acts on it."""

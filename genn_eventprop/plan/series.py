@@ -1,7 +1,7 @@
 """Tables of the exact engine: power series in the offset s inside a step, and bounds on the threshold function.
 
 Within a step from t_k every state is written as x(t_k + s) = P(s) y + c(s). y is constant between events; an arrival at
-offset s adds P(-s) e w to it, an own spike P(-s) (h(x-) - x-). So nothing is propagated inside a step, and every factor
+offset s adds P(-s) e w to it, a spike P(-s) (h(x-) - x-). So nothing is propagated inside a step, and every factor
 is a polynomial in s: exact to rounding, because a step lasts delta <= min(dt, 1 / |A|).
 
 Axis letters: n states, S = 1 if all neurons of a population share its numbers, else N; D + 1 = 21 powers.
@@ -25,7 +25,7 @@ from ..losses.readout import gauss_legendre
 from .records import Plan, PopulationRecord
 
 DEGREE = 20  # as in series.hpp
-MODES = ("", "_held")  # what names of tables begin with: of a model's own dynamics, and of its refractory period
+MODES = ("", "_held")  # what names of tables begin with: of mode "free", and of the refractory period
 SERIES = 11  # coefficients of the time weight in a step
 NODES = 20  # most nodes at which V is taken between two events
 FINEST = 0.5  # ms; shorter steps would only add work and rounding
@@ -49,7 +49,7 @@ class ExactTables:
     on |g''| in a step. kappa: receptor -> (2, S): an arrival of weight w at s lifts g in the rest of the step by at
     most (kappa[0] max(w, 0) + kappa[1] max(-w, 0)) (delta - s).
 
-    A refractory period has tables of its own, with P and c of its dynamics; rho, dg, slope, curve and kappa stay those
+    A refractory period has other tables, with P and c of its dynamics; rho, dg, slope, curve and kappa stay those
     of the threshold function along them and are not used.
     """
 
@@ -82,6 +82,8 @@ def number_of_steps(plan: Plan, parameters: Mapping[str, np.ndarray], dtype: str
     At least as many as the time weight needs, see `weight_steps`.
     """
     rates = [_rate(plan, p, parameters) for p in plan.populations]
+    # |A| delta <= 1: there the terms of the series fall from the first on, so that nothing cancels; the factor allows
+    # a dt of exactly 1 / |A| in spite of rounding
     least = plan.duration * max(rates) * (1 - 1e-12)
     grid = min(max(plan.n_steps, math.ceil(2 * least) if dtype == "float32" else 1), math.ceil(plan.duration / FINEST))
     return max(grid, weight_steps(plan), math.ceil(least))
@@ -136,13 +138,15 @@ def exact_tables(
     Args:
         watched: of a population that does not spike, the state whose maximum is looked for: it stands for g.
     """
-    d, values = p.derived, _own(p, parameters)
+    d, values = p.derived, _values(p, parameters)
     propagator = _propagator(p, parameters, mode)
     n, S = propagator.n, p.size if varies(p) else 1
+    # one set of tables where all neurons are alike
     M = np.broadcast_to(propagator.M, (S, n + 1, n + 1))
     learned = [q for q in p.trainable if q in d.dynamic_params]
     dM = {q: np.broadcast_to(propagator.derivative(q), M.shape) for q in learned}
     powers, d_powers = _powers(M, dM)
+    # P(-s) by the same powers: an event at offset s is moved back to the start of the step
     back_powers = _alternate(powers)[..., :n, :n]
     g = _threshold(p, values, S, watched)
     arrive, back, kappa = {}, {}, {}
@@ -212,10 +216,10 @@ def gauss_table() -> np.ndarray:
 
 def _propagator(p: PopulationRecord, parameters: Mapping[str, np.ndarray], mode: int) -> Propagator:
     d = p.derived
-    return Propagator(linear_part(d, d.modes[mode], tuple(range(len(d.states)))), _own(p, parameters))
+    return Propagator(linear_part(d, d.modes[mode], tuple(range(len(d.states)))), _values(p, parameters))
 
 
-def _own(p: PopulationRecord, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _values(p: PopulationRecord, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {n: np.asarray(parameters[f"{p.name}.{n}"], dtype=np.float64) for n in p.derived.params}
 
 
@@ -225,7 +229,7 @@ def _norm(M: np.ndarray) -> float:
 
 
 def _rate(plan: Plan, p: PopulationRecord, parameters: Mapping[str, np.ndarray]) -> float:
-    """Largest |A| of a population's modes; a weight that follows the input adds its own where it is read."""
+    """Largest |A| of a population's modes; a time weight that follows the input adds its rate where it is read."""
     tau = next((l.weight.input_tau for l in plan.losses if l.output == p.name), None)
     norms = (_norm(_propagator(p, parameters, m).M) for m in range(len(p.derived.modes)))
     return max(norms) + (0.0 if tau is None else 1 / tau)
@@ -278,7 +282,10 @@ def _rows(function: Function, values: Mapping[str, np.ndarray], S: int) -> np.nd
 
 
 def _curve(g: np.ndarray, M: np.ndarray, delta: float) -> np.ndarray:
-    """(S, n + 1): |g''| in a step is at most curve . (|y|, 1)."""
+    """(S, n + 1): |g''| in a step is at most curve . (|y|, 1).
+
+    The search for crossings relies on it. It is sampled at `_POINTS` offsets; 5 % are added for what lies between.
+    """
     second = _times_row(_times_row(g, M), M)
     return 1.05 * np.abs(np.stack([_times_row(second, expm(M * s)) for s in np.linspace(0, delta, _POINTS)])).max(0)
 

@@ -26,10 +26,11 @@ class Tables:
         if c.table is not None:
             return c.table
         pairs = parameters[c.pairs]
-        kept = self._made.get(c.name)
-        if kept is None or not np.array_equal(kept[0], pairs):
-            kept = self._made[c.name] = (np.array(pairs), Synapses.of_pairs(pairs, c.pre, c.post))
-        return kept[1]
+        cached = self._made.get(c.name)
+        # by value, and against a copy: the array of the pairs itself is changed in place
+        if cached is None or not np.array_equal(cached[0], pairs):
+            cached = self._made[c.name] = (np.array(pairs), Synapses.of_pairs(pairs, c.pre, c.post))
+        return cached[1]
 
 
 def ring_steps(c: ConnectionRecord, dt: float) -> int:
@@ -56,5 +57,5 @@ def delay_numbers(c: ConnectionRecord, table: Synapses | None) -> np.ndarray:
 
 def of_synapses(c: ConnectionRecord, delays: np.ndarray, table: Synapses | None) -> np.ndarray:
     """What stands in the shape of a connection's delays, for every synapse: (M, N) if dense, else (S,)."""
-    own = delays.ravel()[delay_numbers(c, table)]
-    return own.reshape(c.pre, c.post) if table is None else own
+    by_synapse = delays.ravel()[delay_numbers(c, table)]
+    return by_synapse.reshape(c.pre, c.post) if table is None else by_synapse

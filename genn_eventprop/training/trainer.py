@@ -210,7 +210,8 @@ class Trainer:
 
     def _prepare_optimiser(self, parameters: Mapping[str, np.ndarray]) -> None:
         learned = {name: parameters[name] for name in self.plan.trainable}
-        self.optimiser.prepare(learned, self.plan.bounds(parameters), self.plan.decay(), self.plan.held(parameters))
+        enforced = self.plan.enforced_bounds(parameters)
+        self.optimiser.prepare(learned, self.plan.bounds(parameters), self.plan.decay(), enforced)
         check_patterns(self.schedule.patterns(), self.plan.trainable, "schedule")
 
     def fit(
@@ -550,7 +551,7 @@ class Trainer:
     def settle_bounds(self) -> None:
         """Update the optimiser's bounds that depend on parameter values, after you changed these by hand."""
         now = self.engine.parameters
-        self.optimiser.settle_bounds(self.plan.bounds(now), self.plan.held(now))
+        self.optimiser.settle_bounds(self.plan.bounds(now), self.plan.enforced_bounds(now))
 
     def _save(self, name: str) -> None:
         if self.folder is not None:

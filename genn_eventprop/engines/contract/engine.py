@@ -359,7 +359,7 @@ class Engine(ABC):
         """
         if not optimiser.state:
             first = {k: self.parameters[k] for k in self.plan.trainable}
-            enforced = self.plan.held(self.parameters)
+            enforced = self.plan.enforced_bounds(self.parameters)
             optimiser.prepare(first, self.plan.bounds(self.parameters), self.plan.decay(), enforced)
 
     def spike_jumps(self, counts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
