@@ -159,8 +159,8 @@ class LossFormulas:
         """(B, K) larger means more likely, -inf for a silent output."""
         score = score_function(self.expressions[0], ("r", "T", *self.constants))
         if valid.all():
-            found = np.asarray(score(readout, duration, *self.constants.values()))
-            return found if found.shape == readout.shape else np.broadcast_to(found, readout.shape)
+            scores = np.asarray(score(readout, duration, *self.constants.values()))
+            return scores if scores.shape == readout.shape else np.broadcast_to(scores, readout.shape)
         return np.where(valid, score(np.where(valid, readout, duration), duration, *self.constants.values()), -np.inf)
 
     def probabilities(self, readout: np.ndarray, valid: np.ndarray, duration: float) -> np.ndarray | None:
