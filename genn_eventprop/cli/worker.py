@@ -51,7 +51,7 @@ def output_to(log: Path) -> Iterator[None]:
     """stdout and stderr, also of compiled code and child processes, go to the end of a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Output(sys.stdout), stderr()  # type: ignore[assignment]  # a full disk ends no job
+    sys.stdout, sys.stderr = Output(sys.stdout), stderr()  # a full disk ends no job
     sys.stdout.flush()
     sys.stderr.flush()
     descriptors = [os.dup(1), os.dup(2)]

@@ -201,7 +201,7 @@ def journal_of(path: Path) -> Any:
     """
     journal = import_optuna().storages.journal
 
-    class Journal(journal.JournalFileBackend):  # type: ignore[misc, name-defined]
+    class Journal(journal.JournalFileBackend):  # type: ignore[name-defined]
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
             lock = journal.JournalFileSymlinkLock(str(path))  # atomic on NFS too, where several machines share a study
             with write_errors(path):

@@ -76,6 +76,10 @@ def terminable() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN)  # once is enough: cleaning up shall not be cut short
         raise ENDS[signal.Signals(number)]
 
+    def send_again(number: signal.Signals) -> None:
+        if not over.is_set():
+            os.kill(os.getpid(), number)
+
     def swallowed(problem: Any) -> None:
         """It came in a place from which nothing can be raised (``__del__``, a callback of the garbage collector)."""
         if not isinstance(problem.exc_value, Terminated):
@@ -84,7 +88,7 @@ def terminable() -> Iterator[None]:
         for each in before:
             signal.signal(each, end)
         sent = signal.SIGHUP if isinstance(problem.exc_value, HungUp) else signal.SIGTERM
-        threading.Timer(AGAIN, lambda: over.is_set() or os.kill(os.getpid(), sent)).start()
+        threading.Timer(AGAIN, send_again, (sent,)).start()
 
     for number in before:
         signal.signal(number, end)

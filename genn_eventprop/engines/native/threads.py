@@ -38,9 +38,9 @@ class Program:
 
     def arrays(self, given: Arrays, kept: Arrays) -> dict[str, np.ndarray]:
         """What a call reads and writes, by name: what is given, else what an earlier call has kept, else new memory."""
-        found = {}
+        arrays: dict[str, np.ndarray] = {}
         for (b, kind), last in zip(self._kinds, self._passed):
-            array = given.get(b.name)
+            array: np.ndarray | None = given.get(b.name)
             if array is None:
                 array = kept.get(b.name)
             if array is None:
@@ -48,8 +48,8 @@ class Program:
                 array = np.zeros(shape, kind)  # a call does without what is not given
             elif array is not last:  # few are other arrays than in the last call
                 array = np.ascontiguousarray(array, kind)
-            found[b.name] = array
-        return found
+            arrays[b.name] = array
+        return arrays
 
     def run(self, arrays: Arrays, given: Arrays) -> int:
         """The status of `eventprop_run`; given: numbers."""
