@@ -14,7 +14,7 @@ from .lock import EngineLock
 
 @dataclass(frozen=True, eq=False)
 class Spikes:
-    """SpikeRecords spikes, sorted by sample, then time: sample (index into the batch), time (ms), neuron."""
+    """Recorded spikes, sorted by sample, then time: sample (index into the batch), time (ms), neuron."""
 
     sample: np.ndarray
     time: np.ndarray
