@@ -304,7 +304,8 @@ class Events:
             lasts = self.d.modes[m].lasts
             one: list[Statement] = [Let(D, self.s.expression(self._end_term(m), before)), Add(name("w", "pending"), D)]
             if lasts in self.p.trainable:
-                one.append(Add(name("w", "grad", lasts), D))
+                row = self.d.modes[self.d.modes[m].then].lasts  # then all later ends of the row move with this one
+                one.append(Add(name("w", "grad", lasts), name("w", "pending") if row else D))
             body.append(When(equal(name("b", "kind"), n + m), tuple(one)))
         body.append(Set(mode, name("b", "kind") - n))
         return self._if_newest(n, at_least(name("b", "kind"), n), body)

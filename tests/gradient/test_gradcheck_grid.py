@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Events, Network, Normal, Param, losses
+from genn_eventprop import Dense, Event, Events, Mode, Network, NeuronModel, Normal, Param, losses
 from genn_eventprop.cli.app import main as command_line
 from genn_eventprop.engines.reference.grid import readout_v, readouts
 from genn_eventprop.engines.reference.grid.backward import Trial
@@ -40,11 +40,14 @@ def network(hidden=None, output=None, delay=1.0, weight=1.8, spread=0.4):
     return net, o
 
 
-def report(loss=losses.EndVoltageCrossEntropy, engine="reference_clock", regularisers=(), seed=1, **parts):
+def report(
+    loss=losses.EndVoltageCrossEntropy, engine="reference_clock", regularisers=(), seed=1, spike_times=None, **parts
+):
     net, o = network(**parts)
     asked = [r(net.populations[0]) for r in regularisers]
     return check_network(
-        net, loss(o), events=events(), duration=T, dt=1.0, engine=engine, seed=seed, regularisers=asked
+        net, loss(o), events=events(), duration=T, dt=1.0, engine=engine, spike_times=spike_times, seed=seed,
+        regularisers=asked,
     )  # fmt: skip
 
 
@@ -52,6 +55,21 @@ def short_period(**values):
     return LIFRefractory(t_ref=Param(1.0, "ms", trainable=True), v_thresh=0.4, **values)
 
 
+TWO_PERIODS = NeuronModel(
+    name="TwoPeriods",
+    state={"V": 0.0, "I": 0.0},
+    params={
+        "tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms"), "v_thresh": Param(0.2),
+        "frozen_for": Param(1.0, "ms", trainable=True), "slow_for": Param(2.0, "ms", trainable=True),
+    },
+    dynamics={"V": "(I - V) / tau_mem", "I": "-I / tau_syn"},
+    events=(Event("spike", "V - v_thresh", {"V": 0.0}, next_mode="frozen"),),
+    modes=(
+        Mode("frozen", {"V": 0}, lasts="frozen_for", then="slow"),
+        Mode("slow", {"V": "(I - V) / (3 * tau_mem)"}, lasts="slow_for"),
+    ),
+    input="I",
+)  # fmt: skip
 SPIKES = {"output": LIF(v_thresh=0.3)}
 CASES = {
     "end": {},
@@ -60,6 +78,7 @@ CASES = {
     "voltage": {"loss": losses.PerStepCrossEntropy, **SPIKES},
     "first_spike": {"loss": losses.FirstSpikeCrossEntropy, "output": LIF(v_thresh=1.6)},
     "refractory": {"hidden": short_period()},
+    "modes in a row": {"hidden": TWO_PERIODS()},
     "delays": {"delay": Delay(np.full((3, 2), 1.2), max=4.0)},
     "regularised": {"regularisers": [lambda hidden: SpikeCount(hidden, target=2, strength=0.1)]},
 }
@@ -83,6 +102,12 @@ def test_every_engine_by_its_own_runs(engine):
         return ENGINES[engine](plan, values, dtype="float64")
 
     found = report(engine=make, **CASES["first_spike"])
+    assert found.passed and found.worst < 1e-6, found.text()
+
+
+@pytest.mark.parametrize("engine", ["native", "c99"])
+def test_durations_of_modes_in_a_row(engine):
+    found = report(engine=engine, spike_times="grid", **CASES["modes in a row"])
     assert found.passed and found.worst < 1e-6, found.text()
 
 

@@ -269,7 +269,8 @@ class GridProblem:
             if (x.population, x.b, x.n) == (e.population, e.b, e.n) and x.kind in begins and x.step > e.step
         ]
         last = min(later, default=self.plan.n_steps + 1)
-        found = []
+        found: list[Moved] = []
+        durations: list[tuple[str, tuple[int, ...]]] = []
         for k in range(e.step, min(last, self.plan.n_steps)):
             ended = int(pop.trace.ended[k, e.b, e.n])
             if ended < 0:
@@ -282,7 +283,8 @@ class GridProblem:
             assert m.lasts is not None
             name = f"{p.name}.{m.lasts}"
             place = (e.n,) if self.trial.params[p.name][m.lasts].shape == (p.size,) and p.size > 1 else (0,)
-            found.append(Moved(Probe(e.b, (Shift(p.name, k, by, before=True),)), j, times=[(name, place)]))
+            durations.append((name, place))  # of modes in a row, the end of one moves with all durations before it
+            found.append(Moved(Probe(e.b, (Shift(p.name, k, by, before=True),)), j, times=list(durations)))
         return found
 
     def _arrivals(

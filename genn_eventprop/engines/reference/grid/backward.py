@@ -196,7 +196,9 @@ class Trial(Forward):
         self.pending[p.name] += D
         for m, mode in enumerate(p.derived.modes):
             if mode.lasts is not None:
-                self._add(p, mode.lasts, np.where(pop.trace.ended[k] == m, D, 0.0))
+                # of timed modes in a row, the later ends, which `pending` has by now, move with this one
+                moved = self.pending[p.name] if p.derived.modes[mode.then].lasts else D
+                self._add(p, mode.lasts, np.where(pop.trace.ended[k] == m, moved, 0.0))
 
     def _jumps(self, p: PopulationRecord, k: int, lam: np.ndarray, feedback: np.ndarray | None) -> np.ndarray:
         """The events of step k, last to first."""
