@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Event, Events, Mode, Network, NeuronModel, Normal, Param, losses
-from genn_eventprop.cli.app import main as command_line
+from genn_eventprop.cli import main as command_line
 from genn_eventprop.engines.reference.grid import readout_v, readouts
 from genn_eventprop.engines.reference.grid.backward import Trial
 from genn_eventprop.engines.reference.grid.events import Dynamics

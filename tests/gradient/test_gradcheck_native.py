@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genn_eventprop.cli.app import main as command_line
+from genn_eventprop.cli import main as command_line
 from genn_eventprop.codegen.cpp.exact import backward
 from genn_eventprop.errors import EngineError
 from genn_eventprop.models.lif import LIF
