@@ -15,6 +15,7 @@ PACKAGE = __name__.rpartition(".")[0]
 MODULES = {
     "cli.repeats": "cli.train",
     "cli.search_report": "cli.scan",
+    "codegen.cuda.between": "codegen.cuda.connections",
     "codegen.words": "codegen.reserved_words",
     "crosscheck": "verify.engines",
     "data.aer": "data.readers.aer",

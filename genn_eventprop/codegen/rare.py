@@ -1,7 +1,9 @@
 """Splits kernels into what all neurons do and what only few do, for targets that vectorise the former.
 
-A statement is rare if it records an event or the end of a timed mode. Its condition is first computed for all neurons, as
-a number that is not negative where the condition holds; the statement itself then runs for a list of neurons.
+A statement is rare if it records an event or the end of a timed mode, of few neurons at a step. In the loop
+over all neurons it would be a branch that no compiler vectorises. So its condition becomes a number, `test`, that the
+loop computes for all neurons and that is not negative where the condition holds; the statement itself then runs in a
+second loop, over the list of these neurons.
 """
 
 from __future__ import annotations
@@ -34,11 +36,16 @@ TEST = name("t", "test")
 
 
 @dataclass(frozen=True)
-class Part:
-    """A piece of a kernel: `hot` for all neurons, then for those whose `test` is not negative `starts` and `cases`, one
-    for each rare statement. spilled: locals of `hot` that these need, an array each."""
+class EventSplit:
+    """A run of a kernel in two loops.
 
-    hot: tuple[Statement, ...]
+    Args:
+        vector_loop: statements for all neurons. test: not negative where a rare statement may run; None if there is
+            none. starts: locals that only rare statements use, set first. cases: the statements of every rare statement
+            in order. spilled: locals of the vector loop that the second loop reads, an array each.
+    """
+
+    vector_loop: tuple[Statement, ...]
     test: sp.Symbol | None = None
     starts: tuple[Statement, ...] = ()
     cases: tuple[tuple[Statement, ...], ...] = ()
@@ -46,7 +53,13 @@ class Part:
 
     @property
     def rare(self) -> tuple[Statement, ...]:
+        """The body of the second loop."""
         return (*self.starts, *(s for case in self.cases for s in case))
+
+    @property
+    def hot(self) -> tuple[Statement, ...]:
+        """`vector_loop`, for `codegen/cpp/grid`."""
+        return self.vector_loop
 
 
 def is_rare(statement: Statement) -> bool:
@@ -55,8 +68,8 @@ def is_rare(statement: Statement) -> bool:
 
 def symbols(body: Iterable[Statement]) -> set[sp.Symbol]:
     """Every symbol in the code."""
-    found = {e for s in _walk(body) for e in (*expressions(s), *targets(s))}
-    return set().union(*(e.free_symbols for e in found)) if found else set()
+    every = {e for s in _walk(body) for e in (*expressions(s), *targets(s))}
+    return set().union(*(e.free_symbols for e in every)) if every else set()
 
 
 def _walk(body: Iterable[Statement]) -> Iterable[Statement]:
@@ -69,19 +82,19 @@ def _walk(body: Iterable[Statement]) -> Iterable[Statement]:
             yield from _walk((*s.body, *s.otherwise) if isinstance(s, When) else s.body if isinstance(s, Range) else ())
 
 
-def split(body: Iterable[Statement]) -> list[Part]:
-    """The pieces of a kernel, in order."""
-    found: list[Part] = []
-    hot: list[Statement] = []
+def split(body: Iterable[Statement]) -> list[EventSplit]:
+    """The runs of a kernel, in order: each ends with its rare statements, since what follows may read their results."""
+    runs: list[EventSplit] = []
+    vector_loop: list[Statement] = []
     rest = list(body)
     while rest:
         end = _end_of_run(rest) if is_rare(rest[0]) else 0
         if end:
-            found.append(_part(hot, rest[:end]))
-            hot, rest = [], rest[end:]
+            runs.append(_split_run(vector_loop, rest[:end]))
+            vector_loop, rest = [], rest[end:]
         else:
-            hot.append(rest.pop(0))
-    return [*found, Part(tuple(hot))] if hot else found
+            vector_loop.append(rest.pop(0))
+    return [*runs, EventSplit(tuple(vector_loop))] if vector_loop else runs
 
 
 def _end_of_run(body: list[Statement]) -> int:
@@ -95,27 +108,30 @@ def _end_of_run(body: list[Statement]) -> int:
     return end
 
 
-def _part(hot: list[Statement], run: list[Statement]) -> Part:
+def _split_run(vector_loop: list[Statement], run: list[Statement]) -> EventSplit:
+    """One run: the statements before its rare ones, and these with the locals between them."""
     whens = [s for s in run if isinstance(s, When)]
-    starts = tuple(s for s in hot if isinstance(s, Let) and s.changes)  # of the rare statements alone
+    starts = tuple(s for s in vector_loop if isinstance(s, Let) and s.changes)  # of the rare statements alone
+    # such a local is still 0 when the conditions are first tested: no(it) holds
     fresh = {no(s.target): sp.Integer(1) for s in starts if s.value == 0}
-    before = [s for s in hot if s not in starts] + [s for s in run if isinstance(s, Let)]
+    before = [s for s in vector_loop if s not in starts] + [s for s in run if isinstance(s, Let)]
     condition = either(*(s.condition.xreplace(fresh) for s in whens))
+    # a threshold function g >= 0 is such a number already: no other is computed
     if condition.func == at_least and condition.args[0].is_Symbol:
         test = condition.args[0]
     else:
         test = TEST
         before.append(Let(TEST, choose(condition, 0, -1)))
     cases: tuple[tuple[Statement, ...], ...] = (whens[0].body,)  # a single condition holds where the test does
-    if len(whens) > 1:
+    if len(whens) > 1:  # the test says that one of them holds: which one is asked again, after those before it have run
         cases = tuple((_again(s, run[run.index(s) + 1 :]),) for s in whens)
     made = {s.target for s in before if isinstance(s, Let)}
     needs = symbols((*starts, *(s for case in cases for s in case))) | {test}
-    return Part(tuple(before), test, starts, cases, frozenset(made & needs))
+    return EventSplit(tuple(before), test, starts, cases, frozenset(made & needs))
 
 
 def _again(s: When, later: list[Statement]) -> When:
-    """The statement, followed by the locals behind it once more, since it may change their values."""
+    """The statement, followed by the locals behind it once more: it may change their values, e.g. a reset those of g."""
     return When(s.condition, (*s.body, *(Set(n.target, n.value) for n in later if isinstance(n, Let))), s.otherwise)
 
 
@@ -137,12 +153,15 @@ def rewrite(body: Iterable[Statement], change: Callable[[Statement], Iterable[St
     return out
 
 
-def needed(body: Iterable[Statement], live: set[sp.Symbol]) -> list[Statement]:
-    """The statements that the final values of `live` depend on; what they read is added to `live`."""
+def live_statements(body: Iterable[Statement], live: set[sp.Symbol]) -> list[Statement]:
+    """The statements that the final values of `live` depend on; what they read is added to `live`.
+
+    A trial that is run again for its states alone (in segments, see `engines/native`) leaves out all others.
+    """
     out: list[Statement] = []
-    for s in reversed(list(body)):
+    for s in reversed(list(body)):  # backwards: what a statement reads must be live before it
         if isinstance(s, When):
-            inside, other = needed(s.body, live), needed(s.otherwise, live)
+            inside, other = live_statements(s.body, live), live_statements(s.otherwise, live)
             if inside or other:
                 live |= s.condition.free_symbols
                 out.append(When(s.condition, tuple(inside), tuple(other)))
@@ -153,8 +172,12 @@ def needed(body: Iterable[Statement], live: set[sp.Symbol]) -> list[Statement]:
     return out[::-1]
 
 
-def happened(s: Statement) -> tuple[Statement, ...]:
-    """What a rare statement does once its entry exists: without its conditions, and without keeping the entry."""
+def without_entry(s: Statement) -> tuple[Statement, ...]:
+    """What a rare statement changes, for a trial that is run again: its entry exists already, so its conditions hold."""
     if isinstance(s, When) and is_rare(s):
-        return tuple(t for inner in s.body for t in happened(inner))
+        return tuple(t for inner in s.body for t in without_entry(inner))
     return () if isinstance(s, Keep) else (s,)
+
+
+# for `codegen/cpp/grid`
+Part, needed, happened = EventSplit, live_statements, without_entry

@@ -25,12 +25,12 @@ from .step_text import StepText, pick, step_text
 class Snippets:
     """Text of one model in one dialect.
 
-    sim_code: one step forwards. threshold: g; threshold_condition_code: g >= 0. reset_code: at an own spike.
-    adjoint_sim_code: one step backwards. adjoint_jump_code: at an own spike, with the states in `jump_states` from right
+    sim_code: one step forwards. threshold: g; threshold_condition_code: g >= 0. reset_code: at a spike.
+    adjoint_sim_code: one step backwards. adjoint_jump_code: at a spike, with the states in `jump_states` from right
     before it. feedback: receptor -> q with D = w q for an arrival of weight w. direction: receptor -> lambda . e, the
     gradient of a unit weight. stages: where f is not linear, code that parameter_rates and adjoint_sim_code build on; it
     reads the states at the start of the step and lambda at its end. parameter_rates: parameter -> what one step adds to its gradient. jump_gradients: code
-    that adds to ``grad_<param>`` at an own spike, before the jump changes lambda.
+    that adds to ``grad_<param>`` at a spike, before the jump changes lambda.
     """
 
     model: str
@@ -117,12 +117,15 @@ def feedback_text(d: Derived, receptor: str, lam: sp.Matrix, dialect: Dialect) -
 
 
 def _with_handwritten(d: Derived, derived: Snippets, dialect: Dialect) -> Snippets:
-    """The model's own code in place of the derived one; dt in it has the dialect's name."""
-    own = {n: re.sub(r"\bdt\b", dialect.step, plain(code)) for n, code in d.model.snippets.items()}
-    if "adjoint_jump_code" in own:
-        used = set(re.findall(r"[A-Za-z_]\w*", " ".join([own["adjoint_jump_code"], *derived.jump_gradients.values()])))
+    """Hand-written code in place of the derived one; dt in it has the dialect's name."""
+    written = {n: re.sub(r"\bdt\b", dialect.step, plain(code)) for n, code in d.model.snippets.items()}
+    if "adjoint_jump_code" in written:
+        # it may read other states than the derived jump does
+        used = set(
+            re.findall(r"[A-Za-z_]\w*", " ".join([written["adjoint_jump_code"], *derived.jump_gradients.values()]))
+        )
         derived = replace(derived, jump_states=tuple(s for s in d.states if s in used))
-    return replace(derived, **own)  # type: ignore[arg-type]
+    return replace(derived, **written)  # type: ignore[arg-type]
 
 
 def _rate(d: Derived, param: str, lam: sp.Matrix) -> sp.Expr:

@@ -1,5 +1,8 @@
 """Losses of V at one time as functions of C and CUDA, where V jumps at spikes.
 
+E of a spike and D of an arrival contain l(x-) - l(x+) (docs/equations.md, section 2). Such a loss is no sum over outputs
+(a softmax), so both need l of all outputs, once with the V of one of them changed: too long to stand in every kernel.
+
 ``loss_change(t, sample, o_row, neuron, before, V)``: l at the beginning of step ``o_row`` minus l with V of one output
 changed. ``arrival_c<i>(t, sample, o_row, before, row)``: what one spike through connection i, whose weights are ``row``,
 adds to dL/dt there. before: V of all outputs.
@@ -33,12 +36,14 @@ def voltage_losses(trial: Trial, mark: str, element: Element, constants: Mapping
     made = _Functions(readout, mark, element, constants)
     kernels = [o.kernel for o in trial.jumps]
     spikes = any(e.atoms(node) for k in kernels for s in walk(k.body) for e in map(sp.sympify, expressions(s)))
-    found = [made.of_spike()] if spikes else []
+    of_spikes = [made.of_spike()] if spikes else []
     through = {i for o in trial.feedback for i, part, _ in o.terms if part == "loss"}
-    return "".join([*found, *(made.of_arrival(i, trial.plan.connections[i].receptor) for i in sorted(through))])
+    return "".join([*of_spikes, *(made.of_arrival(i, trial.plan.connections[i].receptor) for i in sorted(through))])
 
 
 class _Functions:
+    """The functions of one file."""
+
     def __init__(self, readout: Voltage, mark: str, element: Element, constants: Mapping[str, str]) -> None:
         self.readout, self.s, self.mark, self._outside = readout, readout.s, mark, element
         self.spelling = Spelling(self._element, lambda *_: "", constants)
@@ -50,9 +55,10 @@ class _Functions:
         return self._outside(Access(access.buffer, index), write)
 
     def _argument(self, array: str, i: sp.Symbol) -> sp.Symbol:
-        found = name("o", array, i)
-        self.s.table[found] = Access(Buffer(array, (self.s.N,), "real", "argument"), (i,))
-        return found
+        """Element i of an array that is an argument of the function."""
+        element = name("o", array, i)
+        self.s.table[element] = Access(Buffer(array, (self.s.N,), "real", "argument"), (i,))
+        return element
 
     def of_spike(self) -> str:
         def V(i: sp.Symbol) -> sp.Expr:
@@ -74,8 +80,8 @@ class _Functions:
 
     def _of_output(self, s: sp.Symbol, i: sp.Symbol) -> sp.Symbol:
         """A number of each neuron, of output i."""
-        own = s in self.s.table and self.s.table[s].index == (NEURON,)
-        return self.s.alias(name("o", s, i), s, (i,)) if own else s
+        per_neuron = s in self.s.table and self.s.table[s].index == (NEURON,)
+        return self.s.alias(name("o", s, i), s, (i,)) if per_neuron else s
 
     def _function(self, what: str, arguments: str, V: Callable[[sp.Symbol], sp.Expr], value: sp.Expr) -> str:
         kernel = loss_change(self.s, self.readout, V)

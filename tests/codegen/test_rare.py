@@ -3,7 +3,7 @@
 import sympy as sp
 
 from genn_eventprop import Dense, Network, Normal, losses
-from genn_eventprop.codegen.rare import TEST, happened, is_rare, needed, split, symbols
+from genn_eventprop.codegen.rare import TEST, is_rare, live_statements, split, symbols, without_entry
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
@@ -27,7 +27,7 @@ def advance(neuron, n=5):
 
 def test_an_event_is_tested_by_its_threshold():
     (part,) = split(advance(LIF()).body)
-    assert part.test == G and not any(is_rare(s) for s in part.hot)
+    assert part.test == G and not any(is_rare(s) for s in part.vector_loop)
     assert part.spilled == {G, name("t", "start", 0)}  # g at the end of the step and where it began
     (case,) = part.cases
     assert sum(isinstance(s, Keep) for s in walk(case)) == 1
@@ -42,21 +42,21 @@ def test_of_several_events_each_later_one_is_looked_at_again():
     later = name("t", "g", 1)
     assert isinstance(first, When) and later in {s.target for s in first.body if isinstance(s, Set)}
     assert later in second.condition.free_symbols
-    tests = [s for s in part.hot if isinstance(s, Let) and s.target == TEST]
+    tests = [s for s in part.vector_loop if isinstance(s, Let) and s.target == TEST]
     assert len(tests) == 1 and not tests[0].value.has(name("t", "tried"))  # nothing has been tried yet
 
 
 def test_statements_behind_rare_ones_are_a_part():
     rare, behind = When(at_least(X, 0), (ENTRY, Set(X, sp.Integer(0)))), Set(Y, X)
     first, second = split([Set(Y, X + 1), rare, behind])
-    assert first.hot[0] == Set(Y, X + 1) and first.cases == (rare.body,)
-    assert second.hot == (behind,) and second.test is None
+    assert first.vector_loop[0] == Set(Y, X + 1) and first.cases == (rare.body,)
+    assert second.vector_loop == (behind,) and second.test is None
 
 
 def test_what_a_kept_entry_tells_without_its_conditions():
     lost = name("t", "lost")
     body = (Let(lost, X, "int"), When(above(lost, 0), (ENTRY, Set(X, lost), Set(Y, X))))
-    changes = [inner for s in body for inner in happened(s)]
+    changes = [inner for s in body for inner in without_entry(s)]
     assert changes == [body[0], Set(X, lost), Set(Y, X)]
-    assert needed(changes, {X}) == [body[0], Set(X, lost)]  # Y is not asked for
-    assert needed(changes, {name("x", "W")}) == []
+    assert live_statements(changes, {X}) == [body[0], Set(X, lost)]  # Y is not asked for
+    assert live_statements(changes, {name("x", "W")}) == []

@@ -2,7 +2,7 @@
 
 Neurons are spread over the threads of a block and keep their states in registers; spikes are bits, in a fixed order,
 so that every sum is the same in every run. Weight gradients are gathered afterwards, a block for each row of weights,
-from the adjoint's rows that the trials have kept: no atomic additions, and no gradient for each sample.
+from the adjoint rows that the trials have stored: no atomic additions, and no gradient for each sample.
 """
 
 from .target import Source, generate, of_neurons, of_sample, place_of

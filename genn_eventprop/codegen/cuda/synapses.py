@@ -36,21 +36,21 @@ def grouped_delays(c: ConnectionRecord) -> bool:
 
 def group_buffers(i: int, c: ConnectionRecord) -> list[Buffer]:
     """Which synapses share a weight or a delay: the ``start`` of every group in ``synapse``; and sources of synapses."""
-    S, found = c.synapses, list[Buffer]()
+    S, buffers = c.synapses, list[Buffer]()
     if S > MOST_SYNAPSES and (c.form != "dense" or grouped_delays(c)):
         raise EngineError(
             f"cuda: connection {c.name!r} has {S} synapses in a table, which holds {MOST_SYNAPSES}; use a smaller "
             "connection, or a dense one with one delay or one a synapse"
         )
     if c.form != "dense":
-        found.append(Buffer(f"c{i}_source", (S,), "int", "given"))
+        buffers.append(Buffer(f"c{i}_source", (S,), "int", "given"))
     if shares_weights(c):
         W = math.prod(c.weight_shape)
-        found += [Buffer(f"c{i}_w_start", (W + 1,), "int", "given"), Buffer(f"c{i}_w_synapse", (S,), "int", "given")]
+        buffers += [Buffer(f"c{i}_w_start", (W + 1,), "int", "given"), Buffer(f"c{i}_w_synapse", (S,), "int", "given")]
     if c.delays is not None and grouped_delays(c):
         D = math.prod(c.delays.shape)
-        found += [Buffer(f"c{i}_d_start", (D + 1,), "int", "given"), Buffer(f"c{i}_d_synapse", (S,), "int", "given")]
-    return found
+        buffers += [Buffer(f"c{i}_d_start", (D + 1,), "int", "given"), Buffer(f"c{i}_d_synapse", (S,), "int", "given")]
+    return buffers
 
 
 class Synapses(Layout):
@@ -58,7 +58,7 @@ class Synapses(Layout):
 
     threads: int  # of a block
     launches: list[tuple[str, int]]  # kernels and blocks that come after the trial's
-    # of `Between` and `target`
+    # of `ConnectionOps` and `target`
     _bits: Callable[..., str]
     _over: Callable[..., str]
     _element: Callable[..., str]
@@ -76,6 +76,7 @@ class Synapses(Layout):
         return text
 
     def _deliver_synapses(self, o: Deliver) -> str:
+        """Arrivals through a table or with individual delays; with delays they go into a ring first, by step."""
         i, c, delays = o.connection, self.plan.connections[o.connection], self.trial.delays[o.connection]
         weight = f"part_{{part}}(t->c{i}_weight[w])"
         if delays is None:
@@ -84,7 +85,7 @@ class Synapses(Layout):
             add = f"const int64_t arrival = step + {self._delay_of(i)};\nif (arrival >= t->n_steps) continue;\n"
             for part in delays.arriving:
                 add += f"{self._ring(i, part, 'arrival', 'n')} += {weight.format(part=part)};\n"
-        barrier = "__syncthreads();\n" if c.form != "dense" else ""  # dense: a thread keeps to its own neurons
+        barrier = "__syncthreads();\n" if c.form != "dense" else ""  # dense: a thread writes only to its neurons
         rows = self._each_synapse(i, add, "threadIdx.x", self.threads) + barrier
         if self._from_input(i):
             head = f"for (; next{i} < to && t->steps[next{i}] + t->c{i}_delay == step; ++next{i}) {{\n"
@@ -95,7 +96,7 @@ class Synapses(Layout):
         return barrier + spikes + (self._take(o) if delays else "")
 
     def _take(self, o: Deliver) -> str:
-        """Takes what arrives now out of the ring buffer."""
+        """Adds what arrives now, and clears its place in the ring: it is that of a later step from here on."""
         c, body = self.plan.connections[o.connection], ""
         for part, b in o.sums:
             place = self._ring(o.connection, part, "step", "neuron")
@@ -126,7 +127,7 @@ class Synapses(Layout):
             into, groups, name = f"c{i}_delay_gradient", grouped_delays(c), f"gather_delays_c{i}"
             kind, size = "d", math.prod(c.delays.shape)
         each = self._each_sample(i, f"total += {value};\n")
-        if groups:
+        if groups:  # a warp for each weight; otherwise a synapse has a weight of its own, and a thread writes it alone
             per_block = self.threads // WARP
             self.launches.append((name, -(-size // per_block)))
             body = self._of_group(i, kind, size, into, each, self._note(o), self._adding(o))
@@ -152,7 +153,7 @@ class Synapses(Layout):
         return head + indent(f"{again}{body}") + "}\n"
 
     def _of_group(self, i: int, kind: str, size: int, into: str, each: str, note: str, adding: str) -> str:
-        """Sums over the synapses of a group, one warp per group."""
+        """Sums over the synapses of a group, one warp per group; `warp_sum` adds the lanes in a fixed order."""
         c = self.plan.connections[i]
         synapse = f"const int s = t->c{i}_{kind}_synapse[k];\n"
         if c.form == "dense":

@@ -1,7 +1,9 @@
 """`program.trial` as CUDA text. Input: a `Plan`. Output: `Source`, the text and how its kernels are called.
 
-Where a buffer is kept follows from its use: values of a neuron that only the neuron itself uses are in registers, those that
-others read in shared memory; rows, lists and results are in global memory, with a part for every sample.
+Where a buffer lives follows from its use: values of a neuron that only the neuron itself uses are in registers, those that
+others read in shared memory; rows, lists and results are in global memory, with a part for every sample. One kernel runs
+a whole trial, a block a sample: a step of a small network takes less time than a launch. Every sum has a fixed order, so
+that two runs have the same bits.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
 from ..target import Target, compared, finished, gathered, step_backwards, step_forwards, write
 from ..voltage_losses import voltage_losses
-from .between import Between
+from .connections import ConnectionOps
 from .synapses import WARP, group_buffers
 
 MOST_THREADS = 256
@@ -39,7 +41,7 @@ SUMS = Buffer("sums", (MOST_THREADS // WARP,), "double", "state")  # of a block,
 class Source:
     """Generated code and how it is called.
 
-    arrays, doubles, integers: fields of the struct that every kernel is given, in order. kernels: names of the trial's,
+    arrays, doubles, integers: fields of the struct that every kernel takes, in order. kernels: names of the trial's,
     one, or two for the halves of a split one; threads: of their blocks; shared: their bytes of shared memory. gathers:
     (kernel, blocks) that make the gradients, in order, with blocks of as many threads.
     """
@@ -59,8 +61,8 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     """CUDA C++ for a plan; dtype "float32" or "float64"; split: the two passes are two kernels."""
     text = Kernels(make_trial(plan, split=split), {"float32": 4, "float64": 8}[dtype])
     real = {"float32": "float", "float64": "double"}[dtype]
-    own = resources.files(__package__).joinpath("runtime.cuh").read_text()
-    runtime = [own, *(shared(name, "__device__ inline") for name in ("functions.h", "stochastic.h"))]
+    cuda = resources.files(__package__).joinpath("runtime.cuh").read_text()
+    runtime = [cuda, *(shared(name, "__device__ inline") for name in ("functions.h", "stochastic.h"))]
     trials = text.trials()
     kernels = [*trials.values(), *gathered(text), *text.sums()]
     losses = voltage_losses(text.trial, "__device__ inline", text._element, text._spelling().constants)
@@ -71,12 +73,11 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     )  # fmt: skip
 
 
-class Kernels(Between, Target):
+class Kernels(ConnectionOps, Target):
     """The kernels of one file: of a trial, and those that gather gradients."""
 
     def __init__(self, trial: Trial, real_bytes: int) -> None:
-        own = tuple(trial.buffers.values())
-        sums = [replace(b, name=f"{b.name}_sum", role="sum") for b in own if of_neurons(b)]
+        sums = [replace(b, name=f"{b.name}_sum", role="sum") for b in trial.buffers.values() if of_neurons(b)]
         groups = [b for i, c in enumerate(trial.plan.connections) for b in group_buffers(i, c)]
         super().__init__(trial, [*DATA, *sums, *groups], ["n_channels", "adding"])
         self.launches = []
@@ -95,8 +96,8 @@ class Kernels(Between, Target):
         placed = {b.name for b in small}
         there, back = (_names(part) for part in (trial.forwards, trial.backwards))
         self.carried = [b for b in (*self.registers, *self.shared) if trial.split and b.name in there & back]
-        kept = [replace(b, name=f"kept_{b.name}", role="kept") for b in self.carried if b not in self.results]
-        self.arrays = (*(b for b in every if b.axes and b.name not in placed), *kept)
+        copies = [replace(b, name=f"kept_{b.name}", role="kept") for b in self.carried if b not in self.results]
+        self.arrays = (*(b for b in every if b.axes and b.name not in placed), *copies)
         now = [Buffer(f"p{i}_now", (2, self._words(i)), "bits", "state") for i in trial.spikes]
         sums = [SUMS] if any(isinstance(o, EachStep) for o in trial.compare) else []
         self.shared = sorted(
@@ -116,13 +117,16 @@ class Kernels(Between, Target):
     # elements and structure
 
     def _element(self, access: Access, write: Callable[[sp.Expr], str], inside: bool = True) -> str:
-        b, own = access.buffer, access.index == (NEURON,)
+        """An element where its buffer lives; inside a kernel of one neuron a register has the index of its slot."""
+        b, of_this_neuron = access.buffer, access.index == (NEURON,)
         if b in self.shared:
             return f"{b.name}[{write(access.index[0])}]" if b.axes else f"*{b.name}"
-        if inside and own and b in self.registers:
+        if inside and of_this_neuron and b in self.registers:
             return f"{b.name}[i]"
         index = [write(i) for i in access.index]
-        if len(index) == 2 and str(b.axes[1]).endswith("room"):  # neurons side by side
+        if len(index) == 2 and str(b.axes[1]).endswith(
+            "room"
+        ):  # neurons side by side: threads of a warp then write one line
             b, index = replace(b, axes=b.axes[::-1]), index[::-1]
         return self._in_struct(b, index)
 
@@ -162,8 +166,9 @@ class Kernels(Between, Target):
             offset += self.bytes[b.kind] * _count(b)
         if lines:
             lines = ["extern __shared__ double shared_memory[];", "char *const memory = (char *)shared_memory;", *lines]
-        own = (b for b in self.registers if f"{b.name}[i]" in body)
-        lines += [f"{TYPES[b.kind]} {b.name}[{self._slots(_population(b))}];" for b in own]
+        # only those that the body uses: each declared one would cost a register
+        registers = (b for b in self.registers if f"{b.name}[i]" in body)
+        lines += [f"{TYPES[b.kind]} {b.name}[{self._slots(_population(b))}];" for b in registers]
         return "".join(f"{line}\n" for line in lines)
 
     def _there(self) -> str:
@@ -178,6 +183,7 @@ class Kernels(Between, Target):
         return text + (self._full() or "__syncthreads();\n")
 
     def _back(self) -> str:
+        """The pass backwards, from step n_steps to 0; the loop ends inside its body, at step 0."""
         text = write(self, self.trial.begin_back, "start backwards of")
         return (
             f"{text}for (step = t->n_steps;; --step) {{\n{indent(step_backwards(self))}}}\n{finished(self, apart=True)}"
@@ -207,7 +213,10 @@ class Kernels(Between, Target):
         )  # fmt: skip
 
     def _full(self) -> str:
-        """Ends the trial if a list of events is full, after telling the host how much room it needs."""
+        """Ends the trial if a list of events is full, after telling the host how much room it needs.
+
+        All threads leave together: one that returned alone would leave the others waiting at the next barrier.
+        """
         text = ""
         for i, p in enumerate(self.plan.populations):
             if p.derived.events:
@@ -228,8 +237,8 @@ class Kernels(Between, Target):
         return "__syncthreads();\n"
 
     def once(self, o: Once) -> str:
-        own = Writer(self._spelling(inside=False), o.kernel, double=True).text()
-        return f"if (threadIdx.x == 0) {{\n{indent(own)}}}\n"
+        body = Writer(self._spelling(inside=False), o.kernel, double=True).text()
+        return f"if (threadIdx.x == 0) {{\n{indent(body)}}}\n"
 
     def total(self, o: Total) -> str:
         add = self._over(_population(o.of), f"atomicAdd({o.into.name}, {o.of.name}[i]);\n", "the sum of integers")
@@ -243,7 +252,10 @@ class Kernels(Between, Target):
         )
 
     def _diverged(self, population: int, state: int) -> str:
-        """Notes where the dynamics first diverged, the smallest sample, then step; see `place_of`."""
+        """Notes where the dynamics first diverged, the smallest sample, then step; see `place_of`.
+
+        Blocks run in any order: the minimum of one number makes the error the same in every run.
+        """
         unit = f"{units(self.plan, population) + state * self.plan.populations[population].size} + neuron"
         return f"atomicMin(t->trouble, (uint64_t)((sample * t->n_points + step) * {units(self.plan)} + {unit}));"
 
@@ -266,6 +278,8 @@ class Kernels(Between, Target):
         body, i = Writer(self._spelling(), o.kernel, o.population).text(), o.population
         if not o.emits:
             return self._over(i, body, p.name)
+        # the vote of a warp is the word of its 32 neurons, so no two threads write to one word. All lanes must take part:
+        # it stands behind the test for the last neuron, with 0 for threads beyond it
         words = self._words(i)
         after = (
             f"const uint32_t word = __ballot_sync(EVERY, emitted);\n"

@@ -18,20 +18,28 @@ NEW = chr(10)
 Terms = tuple[tuple[int, str, Buffer], ...]
 
 
-class Between(Synapses):
-    """Operations between neurons; the code for dense connections with a single delay is here."""
+class ConnectionOps(Synapses):
+    """What connections do, as text; here for dense ones with a single delay, `Synapses` has the others.
+
+    Forwards the spikes of a step are first turned from bits into a list, so that all threads run the same loop over
+    spikes and each adds to its neurons: weights of a row are read side by side, and every sum has the order of sources.
+    Backwards a warp takes a spike and its lanes the targets, since one number of the spike is asked for.
+    """
 
     # in the kernel of a trial
 
     def lists(self) -> list[Buffer]:
         """Buffers in shared memory: for each list, the neurons whose spikes arrive now, in order, and their number."""
-        found = list[Buffer]()
+        buffers = list[Buffer]()
         for i in self.trial.spikes:
             late = [k for k, c in enumerate(self.plan.connections) if self._late(k) and self._source(k) == i]
             size = self.plan.populations[i].size
             for name in (f"p{i}", *(f"c{k}" for k in late)):
-                found += [Buffer(f"{name}_list", (size,), "short", "state"), Buffer(f"{name}_sent", (), "int", "state")]
-        return found
+                buffers += [
+                    Buffer(f"{name}_list", (size,), "short", "state"),
+                    Buffer(f"{name}_sent", (), "int", "state"),
+                ]
+        return buffers
 
     def _late(self, connection: int) -> bool:
         """Whether it delays the spikes of a population by a common delay."""
@@ -39,7 +47,11 @@ class Between(Synapses):
         return self._plain(connection) and c.delay > 0 and not self._from_input(connection)
 
     def _list(self, name: str, population: int, bits: str, number: int) -> str:
-        """Turns a row of bits into a list; `bits` is its word ``v``. Each list is made by another warp."""
+        """Turns a row of bits into a list; `bits` is its word ``v``. Each list is made by another warp.
+
+        A lane takes a word and counts the bits of all words before it: no atomic counter, whose order would differ from
+        run to run, and no barrier between lanes.
+        """
         words = self._words(population)
         body = (
             f"int place = 0;\nfor (int v = 0; v < word; ++v) place += __popc({bits});\nconst int v = word;\n"
@@ -50,7 +62,10 @@ class Between(Synapses):
         return f"{head}{indent(body, 2)}    }}\n"
 
     def _bits(self, connection: int, word: str = "word") -> str:
-        """The row of bits of the spikes that arrive now: those of this step, or of an earlier one."""
+        """The row of bits of the spikes that arrive now: those of this step, or of an earlier one.
+
+        Those of this step are in shared memory, in two rows: the next step is written while this one is still read.
+        """
         i, words = self._source(connection), self._words(self._source(connection))
         if self.plan.connections[connection].delay > 0:
             return f"t->p{i}_spikes[(sample * t->n_points + step - t->c{connection}_delay) * {words} + {word}]"
@@ -80,7 +95,7 @@ class Between(Synapses):
         return text
 
     def _add_row(self, o: Deliver) -> str:
-        """Every thread adds the weights from ``source`` to its own neurons."""
+        """Every thread adds the weights from ``source`` to its neurons."""
         c, i = self.plan.connections[o.connection], o.connection
         target = next(n for n, p in enumerate(self.plan.populations) if p.name == c.target)
         add = f"const real w = t->c{i}_weight[(int64_t)source * {c.post} + neuron];\n"
@@ -88,7 +103,7 @@ class Between(Synapses):
         return self._over(target, add, f"{c.source} -> {c.target}")
 
     def _deliver_input(self, o: Deliver) -> str:
-        """The lanes of a warp find the spikes of the step, up to 32 at once."""
+        """The lanes of a warp look for spikes of the step, up to 32 at once; all warps of the block do the same."""
         i = o.connection
         body = f"const int64_t e = next{i} + lane;\nconst int now = e < to && t->steps[e] + t->c{i}_delay == step;\n"
         body += "const int count = __popc(__ballot_sync(EVERY, now));\n#pragma unroll 4\n"
@@ -111,7 +126,7 @@ class Between(Synapses):
             arrival = f"{now} + t->c{connection}_delay"
             weight = f"t->c{connection}_weight[(int64_t)source * {c.post} + n]"
             row = self._row(b, f"({arrival})")
-            if part == "loss":
+            if part == "loss":  # no product with a row: l(V) is not linear, see `voltage_losses`
                 moved = f"&t->c{connection}_weight[(int64_t)source * {c.post}]"
                 call = f"arrival_c{connection}(t, sample, {arrival}, &{row.removesuffix(' + n]')}], {moved})"
                 text += f"if (lane == 0 && {arrival} < t->n_steps) total += {call};\n"
@@ -147,7 +162,11 @@ class Between(Synapses):
     # gradients
 
     def gather(self, o: Gather) -> str:
-        """A kernel for each connection, with a block for each source."""
+        """A kernel for each connection, with a block for each source.
+
+        It runs after the trials, over the adjoint rows that they have stored: a block alone writes its weights, so that
+        nothing is atomic and no sample has a gradient in memory.
+        """
         return self._gather(o) if self._plain(o.connection) else self._gather_synapses(o)
 
     def gather_delays(self, o: GatherDelays) -> str:
@@ -170,7 +189,11 @@ class Between(Synapses):
         return self._kernel(f"sum_{b.name}", body)
 
     def _gather(self, o: Gather) -> str:
-        """Lanes share the targets of a source; spikes of populations are searched 128 steps at a time."""
+        """Lanes share the targets of a source; spikes of populations are searched 128 steps at a time.
+
+        Each lane looks at the bit of ``source`` in four steps and the warp votes, so that four loads are under way
+        before the first is used, and steps without a spike cost no more than that.
+        """
         c, i = self.plan.connections[o.connection], o.connection
         self.launches.append((f"gather_c{i}", c.pre))
         row = f"total += t->{o.rows.name}[(sample * t->n_steps + arrival) * {c.post} + n];\n"
