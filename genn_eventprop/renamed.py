@@ -112,6 +112,7 @@ MODULES = {
     "page": "report.page",
     "plan.entries": "plan.coefficients",
     "plan.held": "plan.enforced_bounds",
+    "plan.numbers": "plan.coefficients",
     "plan.tables": "plan.synapse_tables",
     "plots": "report.plots",
     "program.outer.given": "program.outer.host_slopes",

@@ -13,9 +13,9 @@ from ..program.trial import Trial
 from .statements import TYPES, indent
 
 DATA = (
-    Buffer("steps", ("spikes",), "int", "given"), Buffer("channels", ("spikes",), "int", "given"),
-    Buffer("offsets", ("samples",), "long", "given"), Buffer("samples", ("batch",), "long", "given"),
-    Buffer("quantiles", (4096,), "real", "given"),
+    Buffer("steps", ("spikes",), "int", "host"), Buffer("channels", ("spikes",), "int", "host"),
+    Buffer("offsets", ("samples",), "long", "host"), Buffer("samples", ("batch",), "long", "host"),
+    Buffer("quantiles", (4096,), "real", "host"),
 )  # fmt: skip
 RANGE = "const int64_t from = t->offsets[t->samples[sample]], to = t->offsets[t->samples[sample] + 1];\n"
 INTEGERS = ("batch", "n_points", "training", "n_nodes")
@@ -43,14 +43,14 @@ class Layout:
         """What the host hands over, each declared once: arrays, and numbers by their kinds."""
         self.buffers = tuple({b.name: b for b in buffers}.values())
         self.arrays = tuple(b for b in self.buffers if b.axes)
-        given = [b for b in self.buffers if not b.axes and b.role == "given"]
+        given = [b for b in self.buffers if not b.axes and b.role == "host"]
         self.doubles = tuple(b for b in given if b.kind in ("real", "double"))
         whole = (b.name for b in given if b.kind in ("int", "long"))
         self.integers = tuple(dict.fromkeys((*integers, *whole, *more)))
 
     def struct(self, number: str = "") -> str:
         """The struct; number: the type of all numbers that are not integers, each its own if empty."""
-        const = {"number": "const ", "given": "const "}
+        const = {"number": "const ", "host": "const "}
         fields = [f"{const.get(b.role, '')}{TYPES[b.kind]} *{b.name};" for b in self.arrays]
         fields += [f"{number or TYPES[b.kind]} {b.name};" for b in (*self.doubles, *self.state)]
         fields += [f"int64_t {n};" for n in self.integers]

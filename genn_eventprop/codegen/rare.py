@@ -31,6 +31,7 @@ from ..program.nodes import (
     targets,
     walk,
 )
+from ..renamed import renamed
 
 TEST = name("t", "test")
 
@@ -55,11 +56,6 @@ class EventSplit:
     def rare(self) -> tuple[Statement, ...]:
         """The body of the second loop."""
         return (*self.starts, *(s for case in self.cases for s in case))
-
-    @property
-    def hot(self) -> tuple[Statement, ...]:
-        """`vector_loop`, for `codegen/cpp/grid`."""
-        return self.vector_loop
 
 
 def is_rare(statement: Statement) -> bool:
@@ -179,5 +175,4 @@ def without_entry(s: Statement) -> tuple[Statement, ...]:
     return () if isinstance(s, Keep) else (s,)
 
 
-# for `codegen/cpp/grid`
-Part, needed, happened = EventSplit, live_statements, without_entry
+__getattr__ = renamed(__name__, {"Part": "EventSplit", "happened": "without_entry", "needed": "live_statements"})

@@ -17,19 +17,19 @@ CHANGE, OTHER = name("t", "change"), name("o", "other")
 OF_ROW = name("o", "of_row")
 
 
-def comparison(s: Scope, readout: Readout, given: bool = False) -> tuple[Kernel, Kernel | None]:
+def comparison(s: Scope, readout: Readout, host_slopes: bool = False) -> tuple[Kernel, Kernel | None]:
     """(code that runs once a trial, code of every step ``row`` or None); see `trial.EachStep`.
 
     Args:
-        s: of the population that is read. given: dL/dr comes from the host.
+        s: of the population that is read. host_slopes: dL/dr comes from the host.
     """
     plan = s.plan
-    outer = make_outer(plan, s, readout, given)
+    outer = make_outer(plan, s, readout, host_slopes)
     clear: list[Statement] = [Set(s.alias(name("o", "slope", n), name("w", "dr"), (n,)), sp.Integer(0))]
     if plan.loss.silent == "end":
         clear.append(Set(s.alias(name("o", "push", n), name("w", "missing"), (n,)), sp.Integer(0)))
     cleared = outer.each_output(clear)
-    if given:
+    if host_slopes:
         return s.kernel([cleared, *outer.compare()]), None
     result = s.element(name("o", "result"), ("batch",), (SAMPLE,), "double", "result", f"{s.of_loss}loss")
     labelled = plan.loss.compares == "labels"

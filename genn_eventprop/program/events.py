@@ -111,7 +111,7 @@ class Events:
             s.each(name("w", "count"), "int", "result")
         if self.pushed:
             # E of the spikes that arrivals alone made, per unit of what they raised the threshold function by
-            s.element(name("w", "push"), ("n_steps", s.N), (STEP, NEURON), role="kept")
+            s.element(name("w", "push"), ("n_steps", s.N), (STEP, NEURON), role="stored")
             s.alias(name("w", "push", "before"), name("w", "push"), (STEP - 1, NEURON))
             for i in range(len(self.d.events)):
                 s.each(name("w", "early", i))
@@ -122,7 +122,7 @@ class Events:
     def _declare_list(self, room: str) -> None:
         """The list of events of a neuron: ``e_<field>`` of the entry that comes next, ``b_<field>`` of the newest."""
         s = self.s
-        s.each(name("w", "happened"), "int", "kept")
+        s.each(name("w", "happened"), "int", "stored")
         top = name("w", "happened")
         kinds = {"step": "int", "kind": "int", "inv": "real"}
         kinds |= {"mode": "int"} if s.several_modes else {}
@@ -130,7 +130,7 @@ class Events:
         kinds |= {"raise": "real"} if self.pushed else {}
         kinds |= {f"x_{v}": "real" for v in self.states}
         for entry, kind in kinds.items():
-            new = s.element(name("e", entry), (s.N, room), (NEURON, top), kind, "kept")
+            new = s.element(name("e", entry), (s.N, room), (NEURON, top), kind, "stored")
             s.alias(name("b", entry), new, (NEURON, top - 1))
 
     def _end_term(self, m: int) -> sp.Expr:

@@ -10,22 +10,21 @@ import numpy as np
 
 from ..losses import LossRecord
 from ..plan import ConnectionRecord, Plan, clock
-from ..plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
-from ..plan.numbers import value_arrays
+from ..plan.coefficients import coefficient_values, integrand_weight, node_part, node_scale, weight_coefficients
 from ..plan.synapse_tables import Tables, delay_steps, ring_steps
 
 
 def grid_values(plan: Plan, slope_floor: float = 0.0) -> dict[str, Any]:
-    """What the time grid and the losses give; slope_floor: see `engines.contract.engine.Engine`."""
-    given: dict[str, Any] = {
+    """Of the time grid and the losses; slope_floor: see `engines.contract.engine.Engine`."""
+    values: dict[str, Any] = {
         "dt": plan.dt, "floor": slope_floor * plan.dt, "duration": plan.duration, "step_ms": plan.dt,
         "n_steps": plan.n_steps, "n_points": plan.n_steps + 1, "n_nodes": 0,
     }  # fmt: skip
-    return given | loss_values(plan) | auxiliary_values(plan)
+    return values | loss_values(plan) | auxiliary_values(plan)
 
 
 def auxiliary_values(plan: Plan) -> dict[str, Any]:
-    """What auxiliary losses give, by the names of their buffers."""
+    """Of auxiliary losses, by the names of their buffers."""
     views = [(prefix, plan.read_at(loss.output)) for prefix, loss in auxiliary(plan)]
     return {f"{prefix}{name}": value for prefix, view in views for name, value in loss_values(view).items()}
 
@@ -37,18 +36,18 @@ def auxiliary(plan: Plan) -> list[tuple[str, LossRecord]]:
 
 
 def loss_values(plan: Plan) -> dict[str, Any]:
-    """What the main loss gives."""
-    loss, given = plan.loss, dict[str, Any]()
-    given |= {f"loss_{k}": v for k, v in loss.constants.items()}
+    """Of the main loss."""
+    loss, values = plan.loss, dict[str, Any]()
+    values |= {f"loss_{k}": v for k, v in loss.constants.items()}
     if loss.integrates:
-        given |= {"time_weight": weight_coefficients(plan), "integrand_weight": integrand_weight(plan)}
+        values |= {"time_weight": weight_coefficients(plan), "integrand_weight": integrand_weight(plan)}
     if loss.readout == "voltage":
         part = node_part(plan)
-        given |= {"node_scale": node_scale(plan), "node_part": part, "n_nodes": len(part)}
+        values |= {"node_scale": node_scale(plan), "node_part": part, "n_nodes": len(part)}
     if loss.weight.input_tau is not None:
         rate = 1 / loss.weight.input_tau
-        given |= {"activity_decay": math.exp(-plan.dt * rate), "activity_jump": loss.weight.input_gain * rate}
-    return given
+        values |= {"activity_decay": math.exp(-plan.dt * rate), "activity_jump": loss.weight.input_gain * rate}
+    return values
 
 
 def parameter_values(plan: Plan, parameters: Mapping[str, np.ndarray], tables: Tables | None = None) -> dict[str, Any]:
@@ -59,37 +58,37 @@ def parameter_values(plan: Plan, parameters: Mapping[str, np.ndarray], tables: T
 
 def synapse_values(tables: Tables, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Delays in steps, and tables of synapses; `tables` of the plan makes these again where pairs have changed."""
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for i, c in enumerate(tables.plan.connections):
-        given |= {f"c{i}_delay": c.delay_steps} | _synapses(tables, c, i, parameters)
-    return given
+        values |= {f"c{i}_delay": c.delay_steps} | _synapses(tables, c, i, parameters)
+    return values
 
 
 def neuron_values(plan: Plan, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Parameters of neurons and what follows from them."""
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for i in range(len(plan.populations)):
-        given |= population_values(plan, i, parameters)
-    return given
+        values |= population_values(plan, i, parameters)
+    return values
 
 
 def population_values(plan: Plan, i: int, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The same of population number i."""
-    p, given = plan.populations[i], dict[str, Any]()
-    for name, value in value_arrays(plan, p, parameters).items():
-        given[f"p{i}_{'q' if name in p.derived.params else 'n'}_{name}"] = value
-    own = {n: parameters[f"{p.name}.{n}"] for n in p.derived.durations}
-    steps = clock.mode_steps(p.derived, own, plan.dt)
-    return given | {f"p{i}_n_lasts_{m}": steps[mode.lasts] for m, mode in enumerate(p.derived.modes) if mode.lasts}
+    p, values = plan.populations[i], dict[str, Any]()
+    for name, value in coefficient_values(plan, p, parameters).items():
+        values[f"p{i}_{'q' if name in p.derived.params else 'n'}_{name}"] = value
+    durations = {n: parameters[f"{p.name}.{n}"] for n in p.derived.durations}
+    steps = clock.mode_steps(p.derived, durations, plan.dt)
+    return values | {f"p{i}_n_lasts_{m}": steps[mode.lasts] for m, mode in enumerate(p.derived.modes) if mode.lasts}
 
 
 def _synapses(tables: Tables, c: ConnectionRecord, i: int, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The table of a connection, and its delays in steps."""
-    given, dt = dict[str, Any](), tables.plan.dt
+    values, dt = dict[str, Any](), tables.plan.dt
     if c.form != "dense":
         table = tables.of(c, parameters)
-        given |= {f"c{i}_start": table.start, f"c{i}_target": table.target, f"c{i}_weight_of": table.weights}
+        values |= {f"c{i}_start": table.start, f"c{i}_target": table.target, f"c{i}_weight_of": table.weights}
     if c.delays is not None:
         steps = delay_steps(c, parameters, dt)
-        given |= {f"c{i}_delays": steps, f"c{i}_ring": min(ring_steps(c, dt), tables.plan.n_steps)}
-    return given
+        values |= {f"c{i}_delays": steps, f"c{i}_ring": min(ring_steps(c, dt), tables.plan.n_steps)}
+    return values

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import sympy as sp
 
 from ..adjoint import DerivedEvent
+from ..renamed import renamed
 from .nodes import Add, Statement, choose, equal, name, together
 from .scope import Scope
 
@@ -63,4 +64,4 @@ def x0_slope(s: Scope, param: str) -> sp.Expr:
     return sp.Matrix(s.lam).dot(s.d.dx0_dp[:, s.d.params.index(param)].applyfunc(s.expression))
 
 
-along = jump_term  # for `codegen/cpp/exact`
+__getattr__ = renamed(__name__, {"along": "jump_term"})

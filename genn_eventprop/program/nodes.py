@@ -31,8 +31,8 @@ class Buffer:
     Args:
         name: unique in the trial. axes: lengths, each a number or the name of a run-time integer, outermost first.
         kind: "real" (the engine's precision), "double", "int" (32 bits), "long" (64 bits) or "bits" (32 flags).
-        role: "number" (from parameter values), "given" (from the host), "state" (of the trial that runs), "kept"
-            (of a trial, for its backward pass), "result" (for the host), "gradient".
+        role: "number" (a coefficient or a parameter), "host" (set by the host for a run), "state" (of the step that
+            runs), "stored" (of a trial, for its backward pass), "result" (for the host), "gradient".
     """
 
     name: str

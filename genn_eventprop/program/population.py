@@ -90,19 +90,19 @@ class Population:
             s.element(name("G", n_), (s.N,), (NEURON,), "real", "gradient")
         for r in s.learned_receptors():
             # lambda . e at every step, which gradients of weights are gathered from at the arrivals
-            s.element(name("w", "along", r), ("n_steps", s.N), (STEP, NEURON), "real", "kept")
+            s.element(name("w", "along", r), ("n_steps", s.N), (STEP, NEURON), "real", "stored")
         self.rows = [f"D_{r}" for r in self.feedback_receptors]
         self.rows += [f"{POWERS[k]}_{r}" for r in self.feedback_receptors for k in self.powers(r)]
         self.rows += [f"up_{r}" for r in self.feedback_receptors if self.events.pushed]
         self.rows += ["down"] if self.readout and self.readout.negative and self.feedback_receptors else []
         for row in self.rows:
             if self.stores_rows:
-                s.element(name("w", row), ("n_steps", s.N), (STEP, NEURON), "real", "kept")
+                s.element(name("w", row), ("n_steps", s.N), (STEP, NEURON), "real", "stored")
             else:
                 s.each(name("w", row))
         if self.p.stores_states:  # f is not linear: its derivatives backwards need the states of the forward pass
             for v in self.d.states:
-                trace = s.element(name("w", "trace", v), ("n_steps", s.N), (STEP, NEURON), "real", "kept")
+                trace = s.element(name("w", "trace", v), ("n_steps", s.N), (STEP, NEURON), "real", "stored")
                 s.alias(name("w", "trace_back", v), trace, (STEP - 1, NEURON))
         if self.p.spiking and self.plan.out_of(self.p.name):
             s.each(FEEDBACK)

@@ -8,6 +8,7 @@ import sympy as sp
 
 from ..plan import Plan, PopulationRecord
 from ..plan.coefficients import coefficient_names
+from ..renamed import RenamedAttribute
 from .nodes import NEURON, Access, Buffer, Kernel, Statement, name
 
 
@@ -84,7 +85,7 @@ class Scope:
         j: int | None,
     ) -> sp.Symbol:  # fmt: skip
         target = name("g", what) if j is None else name("g", what, j)
-        return self.element(target, axes, index, kind, "given", f"{prefix}{what}")
+        return self.element(target, axes, index, kind, "host", f"{prefix}{what}")
 
     def each(self, target: sp.Symbol, kind: str = "real", role: str = "state") -> sp.Symbol:
         """One value of every neuron."""
@@ -107,7 +108,9 @@ class Scope:
         # after the translation, since the keys are symbols of the scope
         return e.xreplace(dict(replacements)) if replacements else e
 
-    own = expression  # for `codegen/cpp/exact`
+    given = RenamedAttribute("host_value")
+    given_loss = RenamedAttribute("host_value_of_loss")
+    own = RenamedAttribute("expression")
 
     def number(self, of: str) -> sp.Symbol:
         """A coefficient or a parameter by its name in `plan.coefficients`."""

@@ -186,7 +186,7 @@ class _Maker:
         if not self.split:
             return []
         into = Buffer("input_gradient", ("input_spikes",), "real", "of spikes")
-        start = Buffer("input_start", ("batch",), "long", "given")
+        start = Buffer("input_start", ("batch",), "long", "host")
         self.buffers |= {b.name: b for b in (into, start)}
         return [FeedInput(into, self._terms(self.plan.input.name))]
 
@@ -213,7 +213,7 @@ class _Maker:
             return []
         operations: list[Operation] = []
         for i, readout in self.readouts.items():
-            once, each_step = comparison(self.scopes[i], readout, given=self.split)
+            once, each_step = comparison(self.scopes[i], readout, host_slopes=self.split)
             others = given_others(readout)
             operations += [Once(once), *([EachNeuron(i, others)] if others else [])]
             operations += [EachStep(each_step, self.buffers["loss"])] if each_step else []

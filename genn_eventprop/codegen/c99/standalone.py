@@ -103,7 +103,7 @@ class _Standalone(Text):
             return self._number(b)
         self.used[b.name] = b
         at = self._flat(b.axes, [write(i) for i in access.index])
-        return f"{b.name}[{at}]" if b.role in ("number", "given") else f"m->{b.name}[{at}]"
+        return f"{b.name}[{at}]" if b.role in ("number", "host") else f"m->{b.name}[{at}]"
 
     def _length(self, axis: int | str) -> str:
         return str(self._known(axis))
@@ -235,7 +235,7 @@ class _Standalone(Text):
         width = {"real": self.real_bytes, "double": 8, "int": 4, "long": 8, "bits": 4}
         lines, total = ["int64_t step;"], 8
         for b in self.used.values():
-            if b.role not in ("number", "given"):
+            if b.role not in ("number", "host"):
                 count = int(np.prod([self._known(a) for a in b.axes]))
                 lines.append(f"{TYPES[b.kind]} {b.name}[{count}];")
                 total += width[b.kind] * count
@@ -254,7 +254,7 @@ class _Standalone(Text):
         """Constants, and their bytes."""
         text, total = "", 0
         for b in self.used.values():
-            if b.role in ("number", "given"):
+            if b.role in ("number", "host"):
                 value = np.broadcast_to(np.asarray(self.values[b.name]), [self._known(a) for a in b.axes])
                 text += _table(TYPES[b.kind], b.name, value)
                 total += value.size * {"real": self.real_bytes, "int": 4}.get(b.kind, 8)

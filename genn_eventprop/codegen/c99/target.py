@@ -34,7 +34,7 @@ from ..voltage_losses import voltage_losses
 from .synapses import Synapses
 
 INLINE = "static inline"
-TROUBLE = Buffer("trouble", (4,), "long", "kept")
+TROUBLE = Buffer("trouble", (4,), "long", "stored")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Text(Synapses, Target):
 
     def __init__(self, trial: Trial) -> None:
         super().__init__(trial, [TROUBLE])
-        self.state = tuple(b for b in self.buffers if not b.axes and b.role != "given")
+        self.state = tuple(b for b in self.buffers if not b.axes and b.role != "host")
         self.spelling = Spelling(
             self._element,
             self._diverged,
@@ -292,4 +292,4 @@ if (full(&trial, sample)) return full(&trial, sample);
 
 def of_sample(b: Buffer, split: bool) -> bool:
     """Whether a buffer has a part for every sample: results, and what one call keeps for the next."""
-    return "batch" not in b.axes and (b.role == "result" or (split and b.role in ("state", "kept") and b != TROUBLE))
+    return "batch" not in b.axes and (b.role == "result" or (split and b.role in ("state", "stored") and b != TROUBLE))

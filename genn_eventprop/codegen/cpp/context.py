@@ -164,7 +164,7 @@ class Context:
             found.append(Buffer(f"{self.out}r_{name}", ("batch", *rows, self.plan.output.size), "double", "result"))
         if self.split:
             found += [Buffer("input_gradient", ("input_spikes",), real, "result")]
-            found += [Buffer("input_start", ("batch",), "long", "given")]
+            found += [Buffer("input_start", ("batch",), "long", "host")]
         found += [Buffer(f"{self.p(p.name)}_w_count", ("batch", p.size), "int", "result") for p in self.spiking]
         found += [Buffer("guarded", ("n_slices",), "long", "result")]
         size = self.gradient_size

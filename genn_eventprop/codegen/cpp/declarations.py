@@ -36,7 +36,7 @@ def _offsets(ctx: Context) -> list[tuple[str, int, str]]:
 
 def args(given: Layout) -> str:
     """The struct of what the host hands over or takes back, and how it is filled."""
-    const = {"number": "const ", "given": "const "}
+    const = {"number": "const ", "host": "const "}
     types = {b.name: f"{const.get(b.role, '')}{TYPES[b.kind]}*" for b in given.arrays}
     fields = [f"{t} {n};" for n, t in types.items()]
     fields += [f"double {b.name};" for b in given.doubles] + [f"int64_t {n};" for n in given.integers]

@@ -43,13 +43,13 @@ def group_buffers(i: int, c: ConnectionRecord) -> list[Buffer]:
             "connection, or a dense one with one delay or one a synapse"
         )
     if c.form != "dense":
-        buffers.append(Buffer(f"c{i}_source", (S,), "int", "given"))
+        buffers.append(Buffer(f"c{i}_source", (S,), "int", "host"))
     if shares_weights(c):
         W = math.prod(c.weight_shape)
-        buffers += [Buffer(f"c{i}_w_start", (W + 1,), "int", "given"), Buffer(f"c{i}_w_synapse", (S,), "int", "given")]
+        buffers += [Buffer(f"c{i}_w_start", (W + 1,), "int", "host"), Buffer(f"c{i}_w_synapse", (S,), "int", "host")]
     if c.delays is not None and grouped_delays(c):
         D = math.prod(c.delays.shape)
-        buffers += [Buffer(f"c{i}_d_start", (D + 1,), "int", "given"), Buffer(f"c{i}_d_synapse", (S,), "int", "given")]
+        buffers += [Buffer(f"c{i}_d_start", (D + 1,), "int", "host"), Buffer(f"c{i}_d_synapse", (S,), "int", "host")]
     return buffers
 
 

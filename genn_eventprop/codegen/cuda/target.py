@@ -30,7 +30,7 @@ from .synapses import WARP, group_buffers
 
 MOST_THREADS = 256
 DATA = (
-    Buffer("by_channel", ("spikes",), "int", "given"), Buffer("channel_start", ("samples", "n_channels"), "long", "given"),
+    Buffer("by_channel", ("spikes",), "int", "host"), Buffer("channel_start", ("samples", "n_channels"), "long", "host"),
     Buffer("trouble", (1,), "key", "error"), Buffer("needed", ("populations",), "int", "error"),
     Buffer("unfinite", (2, "connections"), "int", "error"),
 )  # fmt: skip
@@ -89,14 +89,14 @@ class Kernels(ConnectionOps, Target):
     def _place(self, every: Iterable[Buffer]) -> None:
         """Decides between registers, shared and global memory, and what one half of a split trial hands to the other."""
         trial, seen = self.trial, self._seen_by_others()
-        small = [b for b in every if b.role in ("state", "kept") and len(b.axes) <= 1]
+        small = [b for b in every if b.role in ("state", "stored") and len(b.axes) <= 1]
         self.results = [b for b in every if b.role == "result" and b.axes[0] != "batch"]
         self.shared = [b for b in small if b.name in seen or not b.axes]
         self.registers = [b for b in small if b not in self.shared] + self.results
         placed = {b.name for b in small}
         there, back = (_names(part) for part in (trial.forwards, trial.backwards))
         self.carried = [b for b in (*self.registers, *self.shared) if trial.split and b.name in there & back]
-        copies = [replace(b, name=f"kept_{b.name}", role="kept") for b in self.carried if b not in self.results]
+        copies = [replace(b, name=f"kept_{b.name}", role="stored") for b in self.carried if b not in self.results]
         self.arrays = (*(b for b in every if b.axes and b.name not in placed), *copies)
         now = [Buffer(f"p{i}_now", (2, self._words(i)), "bits", "state") for i in trial.spikes]
         sums = [SUMS] if any(isinstance(o, EachStep) for o in trial.compare) else []
@@ -314,7 +314,7 @@ def of_neurons(b: Buffer) -> bool:
 
 def of_sample(b: Buffer) -> bool:
     """Whether a buffer in global memory has a part for every sample of the batch."""
-    return "batch" not in b.axes and (b.role in ("result", "kept") or of_neurons(b))
+    return "batch" not in b.axes and (b.role in ("result", "stored") or of_neurons(b))
 
 
 def units(plan: Plan, before: int | None = None) -> int:

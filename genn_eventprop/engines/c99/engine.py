@@ -90,7 +90,7 @@ class C99Engine(ProgramEngine):
         kind = self.kind(buffer)
         if buffer.name in given:
             return np.ascontiguousarray(given[buffer.name], kind)
-        if buffer.role == "given":  # this run does without what is not there
+        if buffer.role == "host":  # this run does without what is not there
             return np.zeros(1, kind)
         return np.zeros(self.shape(buffer, given, of_sample(buffer, split)), kind)
 

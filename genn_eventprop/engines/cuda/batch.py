@@ -46,7 +46,7 @@ class Batch:
     def _place(self, b: Buffer) -> int:
         if b.role in ("number", "gradient") and b.name.startswith("c"):  # the weights of connections
             return self._memory.fixed(owner(self._engine.plan, b.name), self._bytes(b)).address
-        if b.role in ("number", "given"):
+        if b.role in ("number", "host"):
             value = np.ascontiguousarray(self._given.get(b.name, np.zeros(1)), self._engine.kind(b))
             return self._memory.value(b.name, value).address
         piece = self._memory.work(b.name, self._bytes(b), zero=b.kind == "bits")  # no spikes before the first step
@@ -116,7 +116,7 @@ def bytes_a_sample(engine: ProgramEngine, source: Source, given: Arrays) -> int:
     """Of the work memory that a group needs."""
     one, total = {**given, "batch": 1, "input_spikes": given["input_spikes"] // max(given["batch"], 1) + 1}, 0
     for b in source.arrays:
-        if b.role in ("kept", *REPORTED) or of_neurons(b):
+        if b.role in ("stored", *REPORTED) or of_neurons(b):
             total += int(np.prod(engine.shape(b, one, of_sample(b)))) * engine.kind(b).itemsize
     return total
 

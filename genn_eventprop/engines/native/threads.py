@@ -44,7 +44,7 @@ class Program:
             if array is None:
                 array = kept.get(b.name)
             if array is None:
-                shape = (1,) if b.role == "given" else tuple(a if isinstance(a, int) else given[a] for a in b.axes)
+                shape = (1,) if b.role == "host" else tuple(a if isinstance(a, int) else given[a] for a in b.axes)
                 array = np.zeros(shape, kind)  # a call does without what is not given
             elif array is not last:  # few are other arrays than in the last call
                 array = np.ascontiguousarray(array, kind)

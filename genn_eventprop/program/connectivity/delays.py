@@ -27,9 +27,9 @@ def delays(c: ConnectionRecord, index: int, parts: tuple[str, ...], buffers: dic
     if c.delays is None:
         return None
     D = math.prod(c.delays.shape)
-    arriving = {p: Buffer(f"c{index}_arriving_{p}", (f"c{index}_ring", c.post), "real", "kept") for p in parts}
+    arriving = {p: Buffer(f"c{index}_arriving_{p}", (f"c{index}_ring", c.post), "real", "stored") for p in parts}
     made = Delays(
-        Buffer(f"c{index}_delays", (D,), "int", "given"),
+        Buffer(f"c{index}_delays", (D,), "int", "host"),
         Buffer(f"c{index}_delay_gradient", (D,), "real", "gradient") if c.delays.trainable else None,
         arriving,
     )

@@ -30,9 +30,9 @@ def table(c: ConnectionRecord, index: int, buffers: dict[str, Buffer]) -> Table:
     made = Table(
         Buffer(f"c{index}_weight", (W,), "real", "number"),
         Buffer(f"c{index}_gradient", (W,), "real", "gradient") if c.trainable else None,
-        Buffer(f"c{index}_start", (c.pre + 1,), "int", "given"),
-        Buffer(f"c{index}_target", (c.synapses,), "int", "given"),
-        Buffer(f"c{index}_weight_of", (c.synapses,), "int", "given"),
+        Buffer(f"c{index}_start", (c.pre + 1,), "int", "host"),
+        Buffer(f"c{index}_target", (c.synapses,), "int", "host"),
+        Buffer(f"c{index}_weight_of", (c.synapses,), "int", "host"),
     )
     for buffer in (made.weight, made.gradient, made.start, made.target, made.weight_of):
         if buffer is not None:

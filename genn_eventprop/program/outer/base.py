@@ -34,9 +34,9 @@ class Outer:
         self.V: Callable[[sp.Symbol], sp.Expr] | None = None  # of output i, where `value` is not that of nodes
         scope.host_value_of_loss("sample_weight", "double", ("batch",), (SAMPLE,))
         for constant in self.loss.constants:
-            scope.element(name("c", constant), (), (), "double", "given", f"{scope.of_loss}loss_{constant}")
+            scope.element(name("c", constant), (), (), "double", "host", f"{scope.of_loss}loss_{constant}")
         if self.loss.compares == "labels":
-            scope.element(LABEL, ("batch",), (SAMPLE,), "long", "given", f"{scope.of_loss}labels")
+            scope.element(LABEL, ("batch",), (SAMPLE,), "long", "host", f"{scope.of_loss}labels")
 
     def compare(self) -> list[Statement]:
         """LOSS and slopes of one trial, or of one node of a step."""

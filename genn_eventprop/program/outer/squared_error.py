@@ -15,7 +15,7 @@ AFTER = name("t", "after")  # the step after `ROW`, if there is one
 
 class SquaredError(Outer):
     def compare(self) -> list[Statement]:
-        self.s.element(TARGET, ("batch", self.s.N), (SAMPLE, n), "double", "given", f"{self.s.of_loss}targets")
+        self.s.element(TARGET, ("batch", self.s.N), (SAMPLE, n), "double", "host", f"{self.s.of_loss}targets")
         body: list[Statement] = [*self._difference(self.r(n)), Set(self.slope(n), DIFFERENCE * SAMPLE_WEIGHT)]
         push = self.push(n, DIFFERENCE)
         body += [When(no(self.valid(n)), tuple(push))] if push else []
@@ -31,7 +31,7 @@ class VoltageSquaredError(SquaredError):
     def _targets(self, what: str, after: sp.Expr) -> tuple[sp.Symbol, sp.Symbol]:
         """At a step, and at the one after it, which is called `what`."""
         axes = ("batch", "n_points", self.s.N)
-        low = self.s.element(name("o", "low"), axes, (SAMPLE, ROW, n), "double", "given", "targets")
+        low = self.s.element(name("o", "low"), axes, (SAMPLE, ROW, n), "double", "host", "targets")
         return low, self.s.alias(name("o", what), low, (SAMPLE, after, n))
 
     def value(self) -> list[Statement]:
@@ -55,7 +55,7 @@ class SpikeTimeError(SquaredError):
 
     def compare(self) -> list[Statement]:
         s = self.s
-        s.element(TARGET, ("batch", s.N, "n_targets"), (SAMPLE, n, m), "double", "given", "targets")
+        s.element(TARGET, ("batch", s.N, "n_targets"), (SAMPLE, n, m), "double", "host", "targets")
         there = above(s.alias(name("o", "count"), name("w", "count"), (n,)), m)
         step = s.alias(name("o", "spike_step"), name("w", "spike_step"), (n, m))
         slope = s.alias(name("o", "spike_slope"), name("w", "slope"), (n, m))

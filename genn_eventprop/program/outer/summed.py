@@ -18,7 +18,7 @@ class Summed(Outer):
         term = SUMS[str(self.loss.outer)]
         labels = self.loss.compares == "labels"
         if not labels:
-            self.s.element(TARGET, ("batch", self.s.N), (SAMPLE, n), "double", "given", f"{self.s.of_loss}targets")
+            self.s.element(TARGET, ("batch", self.s.N), (SAMPLE, n), "double", "host", f"{self.s.of_loss}targets")
         value, slope, of_label = (self._at(e) for e in (term.expression, *term.slopes))
         body: list[Statement] = [Add(LOSS, value), Set(self.slope(n), slope * SAMPLE_WEIGHT)]
         if not labels:

@@ -16,6 +16,7 @@ import sympy as sp
 
 from ...adjoint import DerivedEvent
 from ...plan import Plan
+from ...renamed import RenamedAttribute
 from ..nodes import STEP, Set, Statement, name
 from ..scope import Scope
 
@@ -151,9 +152,7 @@ class Readout:
         """Adds dl_p/dt + l(x-) - l(x+) to `events.DL_DT` of a spike; before: state -> its value right before it."""
         return []
 
-    def own(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
-        """`time_gradient`, for `codegen/cpp/exact`."""
-        return self.time_gradient(event, before)
+    own = RenamedAttribute("time_gradient")
 
     def after(self) -> list[Statement]:
         """Once lambda has jumped at a spike."""

@@ -58,8 +58,8 @@ class SpikeTimes(FirstSpike):
         s.each(COUNT, "int", "result")
         s.each(name("w", "left"), "int")
         s.host_value("n_targets", "int")
-        s.element(name("w", "spike_step"), (s.N, "n_targets"), (NEURON, COUNT), self.time_kind, "kept")
-        s.element(name("w", "slope"), (s.N, "n_targets"), (NEURON, name("w", "left")), "real", "kept")
+        s.element(name("w", "spike_step"), (s.N, "n_targets"), (NEURON, COUNT), self.time_kind, "stored")
+        s.element(name("w", "slope"), (s.N, "n_targets"), (NEURON, name("w", "left")), "real", "stored")
 
     def spiked(self) -> list[Statement]:
         """COUNT includes this spike already."""

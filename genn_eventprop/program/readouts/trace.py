@@ -9,8 +9,8 @@ from .base import BetweenEvents, Readout
 class Trace(Readout):
     def declare_readout(self) -> None:
         axes, index = ("n_points", self.s.N), (STEP, NEURON)
-        self.s.element(self.R, axes, index, "double" if self.exact else "real", "kept")
-        self.s.element(self.DR, axes, index, "real", "kept")
+        self.s.element(self.R, axes, index, "double" if self.exact else "real", "stored")
+        self.s.element(self.DR, axes, index, "real", "stored")
 
     def between_events(self) -> BetweenEvents:
         """Whatever the steps in exact time are."""

@@ -28,15 +28,15 @@ class Voltage(Integral):
         after = {str(x) for _, e in spikes for x in e.h[self.v].free_symbols}
         self.states = tuple(v for v in s.d.states if v in after)
         for i, _ in spikes if s.adjoint else ():
-            row = s.element(name("w", "unspiked", i), ("n_points", s.N), (STEP + 1, NEURON), "real", "kept")
+            row = s.element(name("w", "unspiked", i), ("n_points", s.N), (STEP + 1, NEURON), "real", "stored")
             s.alias(name("w", "unspiked", i, "back"), row, (STEP, NEURON))
         # an arrival that moves V has l(x-) - l(x+) in its D: l is not linear, so the row V before it is stored
         self.moved = any(self.loss_of_arrival(r) != 0 for r in s.fed())
         if self.moved:
-            s.element(BEFORE, ("n_steps", s.N), (STEP, NEURON), "real", "kept")
+            s.element(BEFORE, ("n_steps", s.N), (STEP, NEURON), "real", "stored")
         for j in range(self.size):
             axes = ("n_steps", self.size, s.N)
-            node = s.element(name("w", NODES, j), axes, (STEP, j, NEURON), "real", "kept", NODES)
+            node = s.element(name("w", NODES, j), axes, (STEP, j, NEURON), "real", "stored", NODES)
             s.alias(name("w", NODES, "before", j), node, (STEP - 1, j, NEURON))
             s.host_value("node_scale", "real", (self.size,), (j,), j=j)
 

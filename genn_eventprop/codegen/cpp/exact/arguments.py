@@ -15,22 +15,22 @@ OF_WEIGHT = ("window_start", "window_end", "activity_rate", "activity_jump")
 def given(names: Context) -> list[Buffer]:
     """Arrays and real numbers."""
     plan, doubles = names.plan, ["duration", "slope_floor", "delta", "target_dt"]
-    found = [Buffer("times", ("spikes",), "double", "given"), Buffer("gauss", ("nodes",), "double", "given")]
+    found = [Buffer("times", ("spikes",), "double", "host"), Buffer("gauss", ("nodes",), "double", "host")]
     for prefix, loss in (("", plan.loss), *auxiliary(plan)):
         K = loss.n_classes
-        found += [Buffer(f"{prefix}sample_weight", ("batch",), "double", "given")]
-        found += [Buffer(f"{prefix}labels", ("batch",), "long", "given")]
-        found += [Buffer(f"{prefix}weight_series", ("terms",), "double", "given")]
+        found += [Buffer(f"{prefix}sample_weight", ("batch",), "double", "host")]
+        found += [Buffer(f"{prefix}labels", ("batch",), "long", "host")]
+        found += [Buffer(f"{prefix}weight_series", ("terms",), "double", "host")]
         if loss.compares == "targets" and not names.split:
             rows = {"spike_times": (K, "n_targets"), "voltage": ("target_rows", K)}.get(loss.readout, (K,))
-            found.append(Buffer(f"{prefix}targets", ("batch", *rows), "double", "given"))
+            found.append(Buffer(f"{prefix}targets", ("batch", *rows), "double", "host"))
         ends = ("given_dr", "given_last") if names.split else ()
-        found += [Buffer(f"{prefix}{n}", ("batch", K), "double", "given") for n in ends]
+        found += [Buffer(f"{prefix}{n}", ("batch", K), "double", "host") for n in ends]
         doubles += [f"{prefix}{n}" for n in (*OF_WEIGHT, *(f"loss_{c}" for c in loss.constants))]
-    found += [Buffer(f"given_{n}", ("batch", plan.output.size), "double", "given") for n in plan.loss.also]
+    found += [Buffer(f"given_{n}", ("batch", plan.output.size), "double", "host") for n in plan.loss.also]
     for i, c in enumerate(plan.connections):
         found.append(Buffer(f"c{i}_weight", c.weight_shape, "real", "number"))
-        found += [Buffer(f"c{i}_{n}", ("routes",), "int", "given") for n in routes(c)]
+        found += [Buffer(f"c{i}_{n}", ("routes",), "int", "host") for n in routes(c)]
         found += [Buffer(f"c{i}_delays", c.delays.shape, "real", "number")] if c.delays else []
         doubles += [f"d_c{i}"] if c.delay > 0 else []
     for i, p in enumerate(plan.populations):
@@ -38,9 +38,9 @@ def given(names: Context) -> list[Buffer]:
     for n, p in enumerate(plan.populations):
         for k, r in enumerate(plan.spike_regularisers(p.name)):
             sides = ("upper", "lower", *(["excess"] if r.mean == "batch" else []))
-            found += [Buffer(f"p{n}_{side}{k}", (p.size,), "real", "given") for side in sides]
-            found += [] if r.mean == "batch" else [Buffer(f"p{n}_target{k}", (), "real", "given")]
-    return found + [Buffer(n, (), "double", "given") for n in doubles]
+            found += [Buffer(f"p{n}_{side}{k}", (p.size,), "real", "host") for side in sides]
+            found += [] if r.mean == "batch" else [Buffer(f"p{n}_target{k}", (), "real", "host")]
+    return found + [Buffer(n, (), "double", "host") for n in doubles]
 
 
 def _tables(p: PopulationRecord, x: str) -> list[Buffer]:

@@ -14,7 +14,7 @@ from ....modelling.expressions import symbol
 from ....plan import PopulationRecord
 from ....program.compare import comparison
 from ....program.events import DL_DT
-from ....program.jump import along, gradients, jump, x0_slope
+from ....program.jump import gradients, jump, jump_term, x0_slope
 from ....program.nodes import Access, Add, Buffer, Let, Set, Statement, name
 from ....program.readouts import make_readout
 from ....program.readouts.base import NOW
@@ -156,7 +156,7 @@ class ExactProgram:
         """The states that a trial starts from, padding included."""
         s = self.scopes[p.name]
         return self._block(
-            self._loop(s, [Set(x, s.own(e)) for x, e in zip(s.x, p.derived.x0)], f"NP_{self.names.p(p.name)}")
+            self._loop(s, [Set(x, s.expression(e)) for x, e in zip(s.x, p.derived.x0)], f"NP_{self.names.p(p.name)}")
         )
 
     def lasts(self, p: PopulationRecord) -> str:
@@ -169,7 +169,7 @@ class ExactProgram:
         s, h = self.scopes[p.name], p.derived.events[0].h
         after = [s.each(name("w", "after", x)) for x in s.d.states]
         places = _numbered("before", s.x) | _numbered("after", after)
-        kernel = s.kernel(Set(x, s.own(e)) for x, e in zip(after, h))
+        kernel = s.kernel(Set(x, s.expression(e)) for x, e in zip(after, h))
         return OnceText(Spelling(self._in_model(p, places, real="double"), lambda *_: "", CONSTANTS), kernel).text()
 
     def jump(self, p: PopulationRecord) -> str:
@@ -177,7 +177,7 @@ class ExactProgram:
         s, event = self.scopes[p.name], p.derived.events[0]
         learned = {s.each(name("w", "grad", n)): f"grad[{k}].data[neuron]" for k, n in enumerate(p.trainable)}
         places = learned | _numbered("kept", s.x) | _numbered("lambda", s.lam)
-        E = symbol("dl_dt") + along(s, event, {}, name("w", "mode"))
+        E = symbol("dl_dt") + jump_term(s, event, {}, name("w", "mode"))
         body = [Let(RATE, E * symbol("inv_gdot")), *gradients(s, event, RATE, {}), *jump(s, event, RATE, {}, "jump")]
         lanes = Lanes(Spelling(self._in_model(p, places), lambda *_: ""), s.kernel(body), s.index, rows=False)
         return lanes.shared() + lanes.each()
@@ -216,7 +216,7 @@ class ExactProgram:
         if r.form is not None:
             return f"dl_dt += {r.name}.own_spike({out}, args, {r.slopes}, entry.index, entry.source, entry.s, extra);\n"
         before = {x: name("b", x) for x in s.x}
-        text = self._text(s, [b for e in s.d.events for b in r.readout.own(e, before)])
+        text = self._text(s, [b for e in s.d.events for b in r.readout.time_gradient(e, before)])
         if not text:
             return ""
         records = "".join(
@@ -241,7 +241,7 @@ class ExactProgram:
     def auxiliary(self) -> str:
         """Auxiliary losses, and their readouts for the host."""
         others = [(self.scopes[l.output], self.readouts[l.output]) for l in self.plan.auxiliary]
-        return auxiliary_losses(self.memory, [comparison(*o, given=self.names.split)[0] for o in others])
+        return auxiliary_losses(self.memory, [comparison(*o, host_slopes=self.names.split)[0] for o in others])
 
     def time_weights(self) -> str:
         """Time weights, for the readers."""

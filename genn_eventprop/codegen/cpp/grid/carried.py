@@ -34,10 +34,10 @@ class Carried:
         for s in self.scopes:
             kinds = {"states": ("real", len(s.x)), "modes": ("int", len(modes(s)))}
             for what, (kind, n) in ((what, k) for what, k in kinds.items() if k[1]):
-                found.append(Buffer(f"from_{what}_p{s.index}", ("batch", n, s.N), kind, "given"))
+                found.append(Buffer(f"from_{what}_p{s.index}", ("batch", n, s.N), kind, "host"))
                 found.append(Buffer(f"to_{what}_p{s.index}", ("batch", n, s.N), kind, "result"))
         for source in ("in", *(f"p{s.index}" for s in self.scopes if s.p.spiking)):
-            found += [Buffer(f"before_{source}{tail}", ("rows",), "int", "given") for tail in ("", "_start")]
+            found += [Buffer(f"before_{source}{tail}", ("rows",), "int", "host") for tail in ("", "_start")]
         return found
 
     def begin(self) -> str:

@@ -412,7 +412,7 @@ def tables(c: ConnectionRecord, own: str) -> list[Buffer]:
         tails = {"start": (c.pre + 1,), "offset": (c.synapses,)}
         tails |= {"weight_of": (c.synapses,)} if c.learns else {}
         tails |= {"delay_of": (c.synapses,)} if c.learns_delays else {}
-    found = [Buffer(f"{own}_{tail}", axes, "int", "given") for tail, axes in tails.items()]
-    found += [Buffer(f"{own}_sorted", (c.pre, width), "real", "given")] if c.dendritic else []
+    found = [Buffer(f"{own}_{tail}", axes, "int", "host") for tail, axes in tails.items()]
+    found += [Buffer(f"{own}_sorted", (c.pre, width), "real", "host")] if c.dendritic else []
     many = c.form == "dense" and c.by_synapses
-    return found + ([Buffer(f"{own}_delays", (c.pre, width), "short", "given")] if many else [])
+    return found + ([Buffer(f"{own}_delays", (c.pre, width), "short", "host")] if many else [])

@@ -26,7 +26,7 @@ from ....program.nodes import (
     walk,
 )
 from ....program.scope import Scope
-from ...rare import Part, happened, needed, rewrite, split
+from ...rare import EventSplit, live_statements, rewrite, split, without_entry
 from ...statements import Spelling, indent
 from .lanes import Lanes
 from .lists import AT, FIRST, Append, Lists
@@ -81,10 +81,10 @@ class Loops:
     def _array(self, s: sp.Symbol) -> str:
         return self.memory.pointer(self._spill(s).buffer)
 
-    def _part(self, part: Part, table: Table) -> str:
+    def _part(self, part: EventSplit, table: Table) -> str:
         table = {**table, **{s: self._spill(s) for s in (*part.spilled, DRAWN)}}
         kept = lambda s: isinstance(s, Let) and s.target in part.spilled  # noqa: E731
-        hot = self.all([Set(s.target, s.value) if kept(s) else s for s in part.hot], table)  # type: ignore[union-attr]
+        hot = self.all([Set(s.target, s.value) if kept(s) else s for s in part.vector_loop], table)  # type: ignore[union-attr]
         return hot if part.test is None else hot + "{\n" + indent(self._rare(part, table)) + "}\n"
 
     def all(self, body: Iterable[Statement], table: Table) -> str:
@@ -102,7 +102,7 @@ class Loops:
     def _lanes(self, body: Iterable[Statement], table: Table, rows: bool = False) -> Lanes:
         return Lanes(self.spelling, Kernel(tuple(body), table), self.s.index, rows)
 
-    def _rare(self, part: Part, table: Table) -> str:
+    def _rare(self, part: EventSplit, table: Table) -> str:
         """Handles the neurons whose test is not negative, and appends them to the lists of events."""
         lists, kinds = self.lists, [s.kind for s in walk(part.rare) if isinstance(s, Keep)]
         ends = kinds == [lists.n_events]  # of modes, which belong to the step that begins
@@ -134,13 +134,13 @@ class Loops:
         out = ""
         for part in reversed(split(body)):
             rare = "".join(self._again(case, table, live) for case in part.cases)
-            hot = needed(part.hot, live)
+            hot = live_statements(part.vector_loop, live)
             out = self._noise(hot) + (self.all(hot, table) if hot else "") + rare + out
         return out
 
     def _again(self, body: Iterable[Statement], table: Table, live: set[sp.Symbol]) -> str:
         kind = next(s.kind for s in walk(body) if isinstance(s, Keep))
-        changes = needed([inner for s in body for inner in happened(s)], live)
+        changes = live_statements([inner for s in body for inner in without_entry(s)], live)
         offset = 0 if kind == self.lists.n_events else 1
         return self._entries(kind, changes, table, ("step", "step + 1", "step + 2")[offset:]) if changes else ""
 

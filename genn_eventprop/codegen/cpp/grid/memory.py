@@ -39,7 +39,7 @@ class Memory(Layout):
     ) -> None:  # fmt: skip
         self.plan, self.names, self.for_inputs = names.plan, names, for_inputs
         self.declare(given, integers)
-        self.arguments = {b.name for b in self.arrays if b.role in ("given", "number") or "batch" in b.axes}
+        self.arguments = {b.name for b in self.arrays if b.role in ("host", "number") or "batch" in b.axes}
         self.used: dict[str, Buffer] = {}
         self.row, self.one_row = "row", set[str]()
         self.places = self._places()
@@ -68,7 +68,7 @@ class Memory(Layout):
 
     def _number(self, b: Buffer) -> str:
         """The spelling of a single number."""
-        if b.role != "given":
+        if b.role != "host":
             return "work.guarded" if b.name.endswith("w_guarded") else b.name
         return SPELLED.get(b.name) or (f"scalar(args.{b.name})" if b.kind == "real" else f"args.{b.name}")
 
@@ -79,7 +79,7 @@ class Memory(Layout):
         return f"(args.input_gradients ? {step} : 0)" if b.name in self.for_inputs else step
 
     def _is_argument(self, b: Buffer) -> bool:
-        return b.name in self.arguments and (b.role in ("given", "number") or "batch" in b.axes)
+        return b.name in self.arguments and (b.role in ("host", "number") or "batch" in b.axes)
 
     def pointer(self, b: Buffer) -> str:
         """The name of a buffer in the current function."""
@@ -130,7 +130,7 @@ class Memory(Layout):
 
     def _axes(self, b: Buffer) -> tuple[int | str, ...]:
         """Axes with padding, for buffers in the memory of a thread."""
-        here = b.role in ("state", "kept") or (b.role == "result" and "batch" not in b.axes)
+        here = b.role in ("state", "stored") or (b.role == "result" and "batch" not in b.axes)
         return (*b.axes[:-1], self.padded(b)) if here and b.axes[-1] == self.population(b).size else b.axes
 
     def _length(self, axis: int | str) -> str:

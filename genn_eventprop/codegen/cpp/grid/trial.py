@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import sympy as sp
 
 from ....plan import PopulationRecord
-from ....plan.numbers import basis_size
+from ....plan.coefficients import basis_size
 from ....program.nodes import Buffer, name
 from ....program.scope import Scope
 from ....program.trial import (
@@ -67,19 +67,19 @@ class Grid(Target):
         plan, found = self.plan, self.names.arrays()
         for s in streams(plan):
             kinds = {"steps": ("spikes", "int"), "channels": ("spikes", "int"), "offsets": ("samples", "long")}
-            found += [Buffer(f"{s}{n}", (axis,), kind, "given") for n, (axis, kind) in kinds.items()]
+            found += [Buffer(f"{s}{n}", (axis,), kind, "host") for n, (axis, kind) in kinds.items()]
         made = {b.name for c in self.trial.connections for b in vars(c).values() if b is not None}
         made |= {c.steps.name for c in self.trial.delays if c is not None}
         beside = made | {*ACTIVITY, *(f"p{i}_room" for i in range(len(plan.populations)))}
-        found += [b for b in self.trial.buffers.values() if b.role in ("given", "number") and b.name not in beside]
+        found += [b for b in self.trial.buffers.values() if b.role in ("host", "number") and b.name not in beside]
         for i, c in enumerate(plan.connections):
             found += [self.trial.connections[i].weight, *tables(c, f"c{i}")]
         if plan.loss.weight.input_tau is not None:
-            found += [Buffer(n, (), "double", "given") for n in ("activity_decay", "activity_jump")]
+            found += [Buffer(n, (), "double", "host") for n in ("activity_decay", "activity_jump")]
         if plan.loss.readout == "voltage":
-            found += [Buffer(n, ("nodes",), "real", "given") for n in ("node_scale", "node_part")]
+            found += [Buffer(n, ("nodes",), "real", "host") for n in ("node_scale", "node_part")]
         numbers = (
-            Buffer(n, (), kind, "given") for n, kind in (("dt", "real"), ("floor", "real"), ("duration", "double"))
+            Buffer(n, (), kind, "host") for n, kind in (("dt", "real"), ("floor", "real"), ("duration", "double"))
         )
         return [*found, *self.carried.given(), *numbers]
 
