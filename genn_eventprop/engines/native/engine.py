@@ -177,7 +177,8 @@ class NativeEngine(ProgramEngine):
     def execute_half(self, arguments: Arrays, saved: Any) -> tuple[Arrays, Any]:
         program = self._program(True, "fresh" in arguments)
         arguments = arguments | super()._input_places(arguments["offsets"], arguments["samples"])
-        half = {"half": FORWARDS if saved is None else BACKWARDS, "training": True}
+        # spikes are read on request from the trials that the forward pass left; the backward pass records none
+        half = {"half": FORWARDS if saved is None else BACKWARDS, "training": True, "record": False}
         arrays = program.arrays(arguments, saved or {})
         self._call(program, arrays, arguments | half)
 
@@ -189,7 +190,7 @@ class NativeEngine(ProgramEngine):
 
     def _call(self, program: Program, arrays: Arrays, given: Arrays) -> None:
         half = given["half"]
-        if half == FORWARDS or (given["record"] and half in (WHOLE, BACKWARDS)):
+        if half == FORWARDS or (given["record"] and half == WHOLE):
             self._fetch_for_others()
             self._records += 1
         if half in (WHOLE, FORWARDS) and program is self._programs.get((True, False)):
