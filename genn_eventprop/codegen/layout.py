@@ -43,13 +43,13 @@ class Layout:
         """What the host hands over, each declared once: arrays, and numbers by their kinds."""
         self.buffers = tuple({b.name: b for b in buffers}.values())
         self.arrays = tuple(b for b in self.buffers if b.axes)
-        given = [b for b in self.buffers if not b.axes and b.role == "host"]
-        self.doubles = tuple(b for b in given if b.kind in ("real", "double"))
-        whole = (b.name for b in given if b.kind in ("int", "long"))
+        numbers = [b for b in self.buffers if not b.axes and b.role == "host"]
+        self.doubles = tuple(b for b in numbers if b.kind in ("real", "double"))
+        whole = (b.name for b in numbers if b.kind in ("int", "long"))
         self.integers = tuple(dict.fromkeys((*integers, *whole, *more)))
 
     def struct(self, number: str = "") -> str:
-        """The struct; number: the type of all numbers that are not integers, each its own if empty."""
+        """The struct; number: the type of all numbers that are not integers; if empty, that of each buffer."""
         const = {"number": "const ", "host": "const "}
         fields = [f"{const.get(b.role, '')}{TYPES[b.kind]} *{b.name};" for b in self.arrays]
         fields += [f"{number or TYPES[b.kind]} {b.name};" for b in (*self.doubles, *self.state)]

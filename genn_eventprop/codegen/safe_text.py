@@ -24,7 +24,7 @@ def in_comment(text: object) -> str:
     printable: line breaks, and the marks that make a text look other than it is read.
     """
     clean = "".join("_" if c in "\\?" or not c.isprintable() else c for c in str(text))
-    return _ENDS.sub(lambda found: f"{found[0]} ", clean)
+    return _ENDS.sub(lambda end: f"{end[0]} ", clean)
 
 
 def check_identifiers(plan: Plan) -> None:

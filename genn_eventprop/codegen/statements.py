@@ -151,8 +151,8 @@ class Writer:
             return self.block(s.body)
         if isinstance(s, Code):
             table, read = self.kernel.table, [r for r in s.reads if r in self.kernel.table and r not in self.loaded]
-            given = "".join(f"const {TYPES[table[r].buffer.kind]} {r} = {self._element(r)};\n" for r in read)
-            return f"{{\n{indent(given + s.text)}}}\n"
+            arguments = "".join(f"const {TYPES[table[r].buffer.kind]} {r} = {self._element(r)};\n" for r in read)
+            return f"{{\n{indent(arguments + s.text)}}}\n"
         assert isinstance(s, When)
         text = f"if ({_bare(self.expression(s.condition))}) {{\n{indent(self.block(s.body))}}}"
         return text + (f" else {{\n{indent(self.block(s.otherwise))}}}\n" if s.otherwise else "\n")

@@ -46,15 +46,15 @@ def step_text(d: Derived, dialect: Dialect, learned: tuple[str, ...]) -> StepTex
 
 def uses_functions(plan: Plan) -> bool:
     """Whether the text of a plan's neurons or loss may call a function: exp, a power, what a numeric step needs."""
-    found = [*plan.loss.expressions, *plan.loss.derivatives]
+    every = [*plan.loss.expressions, *plan.loss.derivatives]
     for p in plan.populations:
         if p.derived.model.snippets or not p.exact:
             return True
         events = ((e.g, *e.h) for e in p.derived.events)
         modes = (tuple(m.f) for m in p.derived.modes)
         receptors = (tuple(e) for e in p.derived.receptors.values())
-        found += [e for group in (*events, *modes, *receptors, tuple(p.derived.x0)) for e in group]
-    return any(_calls(sp.sympify(e)) for e in found)
+        every += [e for group in (*events, *modes, *receptors, tuple(p.derived.x0)) for e in group]
+    return any(_calls(sp.sympify(e)) for e in every)
 
 
 def _calls(e: sp.Basic) -> bool:

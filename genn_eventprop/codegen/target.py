@@ -65,7 +65,7 @@ class Target(ABC):
     def each_neuron(self, o: EachNeuron) -> str:
         """Run the kernel for every neuron of the population.
 
-        If `o.emits`, the neurons whose ``sent`` is set have to be found again at ``step`` + 1 by `deliver`, `feedback`
+        If `o.emits`, the neurons whose ``sent`` is set must be known at ``step`` + 1 to `deliver`, `feedback`
         and the gathers, so the target compacts them here, into a list or a row of bits.
         """
 
@@ -124,7 +124,7 @@ class Target(ABC):
         return ""
 
     def restore(self) -> str:
-        """Before the way back enters ``step`` - 1: compute its states again, unless all states were kept."""
+        """Before the way back enters ``step`` - 1: compute its states again, unless all states were stored."""
         return ""
 
 
@@ -232,7 +232,7 @@ def finished(target: Target, *, apart: bool = False) -> str:
     """After the steps of the way back: gradients of neuron parameters, weights, delays and, last, of input times.
 
     Args:
-        apart: the texts of `gathered` go into kernels of their own.
+        apart: the texts of `gathered` go into separate kernels.
     """
     end = target.trial.end_back
     text = write(target, (o for o in end if isinstance(o, EachNeuron)), "gradients of parameters of")

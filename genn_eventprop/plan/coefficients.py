@@ -210,7 +210,7 @@ def integral_terms(p: PopulationRecord) -> list[str]:
 
 
 def _mode_varies(p: PopulationRecord, mode: int) -> bool:
-    """Whether neurons have propagators of their own in a mode."""
+    """Whether the propagators of a mode differ between neurons."""
     return any(n in p.per_neuron for n in exact_parts(p.derived)[mode].dynamic_params)
 
 
@@ -221,7 +221,7 @@ def _varies(p: PopulationRecord, v: object) -> bool:
 
 @dataclass(frozen=True)
 class PopulationCoefficients:
-    """The arrays that coefficients are taken from; the grid reference works with them directly.
+    """The arrays that coefficients are entries of; the grid reference works with them directly.
 
     P (S, n, n), c (S, n): z <- P z + c over a step in mode "free", z the n states of the exact part, all of them in a
     linear model. dP, dc: their derivatives by each trainable parameter.

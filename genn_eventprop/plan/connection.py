@@ -33,7 +33,7 @@ class ConnectionRecord:
     learned: which of them, None: all; mask: which weights of a dense connection are synapses, None: all; sign: 1 or -1
     that weights keep, of sources or weights, see `Connection`.
     channels: of several inputs (first, last + 1) of those that are its sources; None: all, or no input. shares: name of
-    the connection whose weights these are; "": its own.
+    the connection whose weights these are; "" where they are not shared.
     """
 
     name: str

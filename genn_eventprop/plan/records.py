@@ -125,7 +125,7 @@ class Plan:
 
     @property
     def integrates_steps(self) -> bool:
-        """True if the readout is an integral that is taken step by step on the grid."""
+        """True if the readout is an integral that is computed step by step on the grid."""
         return self.spike_times == "grid" and self.loss.integrates
 
     def population(self, name: str) -> PopulationRecord:

@@ -133,7 +133,7 @@ def exact_tables(
     watched: str | None = None,
     mode: int = 0,
 ) -> ExactTables:
-    """Tables for one population at given parameter values, in one of its modes.
+    """Tables for one population at some values of its parameters, in one of its modes.
 
     Args:
         watched: of a population that does not spike, the state whose maximum is looked for: it stands for g.

@@ -238,7 +238,7 @@ class Population:
     def retreat(self) -> list[Statement]:
         """lambda from the end of step `step` - 1 to its start, with parameter integrals and the readout's source.
 
-        It is the transpose of the forward step itself: an adjoint equation that is discretised on its own would have
+        It is the transpose of the forward step itself: an adjoint equation that is discretised separately would have
         gradients that differ from those of the step by the order of the scheme.
         """
         s, step, trace = self.s, self.step, self._trace(back=True)

@@ -52,7 +52,10 @@ class Locals:
 
 
 class Lines:
-    """Straight-line code under construction. `varying`: symbols that change from step to step."""
+    """Straight-line code under construction.
+
+    fixed: expression of parameters alone -> its local; these stand first. varying: symbols that change step by step.
+    """
 
     def __init__(self, local: Locals, varying: set[sp.Symbol]) -> None:
         self.local, self.varying = local, set(varying)
@@ -65,9 +68,11 @@ class Lines:
 
     def let(self, values: Mapping[str, sp.Expr]) -> dict[str, sp.Expr]:
         """Assign temporaries that share subexpressions; what needs none (a symbol, a fixed value) is handed back."""
+        # fixed factors get their names first: cse would otherwise tie them to what varies and keep them in the loop
         hoisted = {name: self.hoist(sp.sympify(e)) for name, e in values.items()}
         out = {n: e for n, e in hoisted.items() if not e.args}
         work = {n: e for n, e in hoisted.items() if e.args}
+        # in canonical order: the text is the same in every process
         shared, reduced = sp.cse(list(work.values()), symbols=self.numbers, order="canonical")
         for s, e in shared:
             self._declare(s, e)
@@ -102,13 +107,13 @@ class Lines:
             return self._fix(e)
         if e.is_Mul or e.is_Add:
             fixed, rest = e.as_independent(*sorted(self.varying, key=str), as_Add=e.is_Add)
-            parts = [self.hoist(a) for a in (e.func.make_args(rest))]
-            return e.func(self._fix(fixed), *parts)
+            return e.func(self._fix(fixed), *(self.hoist(a) for a in e.func.make_args(rest)))
         return e.func(*(self.hoist(a) for a in e.args))
 
     def _fix(self, e: sp.Expr) -> sp.Expr:
         if not e.args or not e.free_symbols:
             return e
+        # a factor and its negative share one local
         negative = (-e).is_Symbol or e.could_extract_minus_sign()
         if negative:
             return -self._fix(-e)
@@ -227,14 +232,18 @@ class _Mode:
         """The four states at which f is evaluated; `k` is filled by the caller as they come."""
         y, drives = [self.d.x[i] for i in self.y], self._drives()
         yield self._join(y, [self.d.x[i] for i in self.z])
-        middle = self._node("mid", HALF_STEP, drives)
+        middle = self._node("mid", HALF_STEP, drives)  # exact, so that rk4 keeps its order under a current
         for n, share in ((2, DT / 2), (3, DT / 2)):
             yield self._join(self._let(f"y{n}", [v + share * s for v, s in zip(y, k[n - 2])], self.y), middle)
         end = self._node("end", "", drives)
         yield self._join(self._let("y4", [v + DT * s for v, s in zip(y, k[2])], self.y), end)
 
     def retreat(self, lam: list[sp.Expr]) -> tuple[list[sp.Expr], dict[str, sp.Expr]]:
-        """lambda at the start of the step, and parameter -> what the step adds to its gradient."""
+        """lambda at the start of the step, and parameter -> what the step adds to its gradient.
+
+        The transpose of `advance`, see docs/equations.md, section 6: first through the stages of nonlinear states y,
+        then through P^T of the exact part z, which the stages read at the start (first), the middle and the end.
+        """
         rates: dict[str, sp.Expr] = {n: sp.Integer(0) for n in self.learned}
         new = list(lam)
         ends: dict[str, list[sp.Expr]] = {"": [lam[i] for i in self.z], HALF_STEP: [sp.Integer(0)] * len(self.z)}
@@ -246,13 +255,13 @@ class _Mode:
                 new[i] = v
             ends[HALF_STEP] = middle
             ends[""] = [a + b for a, b in zip(ends[""], end)]
-        back = list(first)
+        back = list(first)  # z at the start of the step is the state itself: no propagator
         for span, value in ends.items():
             at = self._let("at" + span, value, self.z)
             P, _ = propagator(self.d, self.mode, span)
             for j in range(len(self.z)):
                 back[j] += sum((P[i, j] * v for i, v in enumerate(at)), sp.Integer(0))
-            self._span_rates(span, at, rates)
+            self._span_rates(span, at, rates)  # with lambda at the node, before P^T moves it
         for i, v in zip(self.z, self._let("back", back, self.z)):
             new[i] = v
         names = {n: f"rate_{n}{self.tail}" for n in rates}
@@ -271,7 +280,7 @@ class _Mode:
         k: list[list[sp.Expr]] = []
         jacobians = []
         for s, stage in enumerate(self._stages(k), 1):
-            k_s, J, Fp = self._stage(s, stage, slope=s < 4)
+            k_s, J, Fp = self._stage(s, stage, slope=s < 4)  # no stage is made of k_4
             k.append(k_s)
             jacobians.append((J, Fp))
         above = [sp.Integer(0)] * len(self.y)

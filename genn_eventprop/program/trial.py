@@ -104,6 +104,8 @@ def make_trial(plan: Plan, *, adjoint: bool = True, split: bool = False, carry: 
 
 
 class _Maker:
+    """A trial under construction: scopes first, since buffers are declared in the order in which they are asked for."""
+
     def __init__(self, plan: Plan, adjoint: bool, split: bool, carry: bool) -> None:
         self.plan, self.adjoint, self.split, self.buffers = plan, adjoint, split, dict[str, Buffer]()
         self.scopes = [Scope(plan, p, i, self.buffers, adjoint) for i, p in enumerate(plan.populations)]
@@ -163,14 +165,18 @@ class _Maker:
         )  # fmt: skip
 
     def _row(self, c: ConnectionRecord, what: str) -> Buffer:
+        """An adjoint row, or a sum over arrivals, of the target of a connection."""
         scope = next(s for s in self.scopes if s.p.name == c.target)
         return scope.table[name("w", what)].buffer
 
     def _deliver(self, i: int, c: ConnectionRecord) -> Deliver:
+        """Arrivals through a connection: the sum of weights, and parts of them that the backward pass shares D by."""
         target = next(p for p in self.populations if p.p.name == c.target)
         sums = [("all", self._row(c, f"arrived_{c.receptor}"))]
+        # E of a spike that arrivals alone made goes to those that raised the threshold function
         if target.events.pushed and target.s.adjoint:
             sums.append(("positive", self._row(c, f"arrived_up_{c.receptor}")))
+        # the term of a kink of the maximum goes to arrivals with negative weights
         if target.readout and target.readout.negative:
             sums.append(("negative", target.s.table[NEGATIVE].buffer))
         if self.adjoint and c.learns_delays and c.delays and c.delays.kind == "dendritic":
@@ -179,10 +185,12 @@ class _Maker:
         return Deliver(i, tuple(sums))
 
     def _feedback(self, population: int) -> Feedback:
+        """Backwards, the sum of D over the arrivals of every spike: what E of that spike begins with."""
         source = self.populations[population]
         return Feedback(population, source.s.table[FEEDBACK].buffer, self._terms(source.p.name))
 
     def _feed_input(self) -> list[Operation]:
+        """dL/d(time) of input spikes, for whoever calls the two passes: nothing learns from them in one call."""
         if not self.split:
             return []
         into = Buffer("input_gradient", ("input_spikes",), "real", "of spikes")

@@ -56,7 +56,7 @@ def standalone(
 
     Args:
         parameters: values by name. dtype: of all numbers of the file, "float32" or "float64".
-        bits: 8 or 16: weights are kept as integers with a scale for each connection; None: as numbers of `dtype`.
+        bits: 8 or 16: weights are stored as integers with a scale for each connection; None: as numbers of `dtype`.
 
     Raises:
         EngineError: exact spike times, or a model that `program` does not run.

@@ -12,7 +12,10 @@ from ..statements import indent
 
 
 class Synapses(Layout):
-    """The part of `Text` for connections that are not dense with a single delay."""
+    """The part of `Text` for connections that are not dense with a single delay.
+
+    Spikes in the order of their sources, then the synapses of each in the order of the table: every sum has a fixed order.
+    """
 
     def _each_spike(self, population: int, at: str, body: str) -> str:
         raise NotImplementedError

@@ -64,7 +64,7 @@ def runtime() -> str:
 
 
 def skeleton(name: str, words: Mapping[str, str] | None = None) -> str:
-    """A file in this folder with its words in capitals replaced; one on a line of its own by indented lines."""
+    """A file in this folder with its words in capitals replaced; one that stands alone in its line by indented lines."""
     text = resources.files(__package__).joinpath(name).read_text()
     for word, value in (words or {}).items():
         text = re.sub(rf"^( *){word}\n", lambda m, v=value: indent(v, len(m[1]) // 4), text, flags=re.M)  # type: ignore[misc]
@@ -121,12 +121,13 @@ class Text(Synapses, Target):
         lines += [f"trial.{n} = integers[{i}];" for i, n in enumerate(self.integers)]
         lines += [f"trial.{b.name} = 0;" for b in self.state]
 
-        def happened(i: int) -> str:
+        # the length of a list is known only when it is full: the host then runs the trial again with room for all
+        def events(i: int) -> str:
             return self._element(Access(self.trial.buffers[f"p{i}_w_happened"], (NEURON,)), str)
 
         full = "".join(
             f"for (int32_t neuron = 0; neuron < {p.size}; ++neuron)\n"
-            f"    if ({happened(i)} > t->p{i}_room) full = needs(t, {i}, {happened(i)});\n"
+            f"    if ({events(i)} > t->p{i}_room) full = needs(t, {i}, {events(i)});\n"
             for i, p in enumerate(self.plan.populations) if p.derived.events
         )  # fmt: skip
         trial = HALF if self.trial.split else WHOLE
@@ -264,6 +265,7 @@ class Text(Synapses, Target):
         )
         if self._from_input(i):
             head = "for (int64_t i = t->offsets[t->samples[sample]]; i < t->offsets[t->samples[sample] + 1]; ++i) {\n"
+            # spikes of a sample are sorted by step: behind the first that arrives too late there is no other
             find = f"const int64_t arrival = t->steps[i] + t->c{i}_delay;\nif (arrival >= t->n_steps) break;\n"
             find += self._source_of(i, "t->channels[i]")
             return head + indent(find + add) + "}\n"

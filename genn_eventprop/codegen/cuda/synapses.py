@@ -127,7 +127,7 @@ class Synapses(Layout):
             into, groups, name = f"c{i}_delay_gradient", grouped_delays(c), f"gather_delays_c{i}"
             kind, size = "d", math.prod(c.delays.shape)
         each = self._each_sample(i, f"total += {value};\n")
-        if groups:  # a warp for each weight; otherwise a synapse has a weight of its own, and a thread writes it alone
+        if groups:  # a warp for each weight; otherwise no two synapses share a weight, and a thread writes it alone
             per_block = self.threads // WARP
             self.launches.append((name, -(-size // per_block)))
             body = self._of_group(i, kind, size, into, each, self._note(o), self._adding(o))

@@ -31,7 +31,7 @@ extern "C" __global__ void __launch_bounds__({threads}) squares(const Update *__
 
 
 def update_text(optimiser: Optimiser, dtype: str) -> str:
-    """Kernels ``update`` (a thread for each number) and ``squares`` (one block), each given an ``Update``: addresses of
+    """Kernels ``update`` (a thread for each number) and ``squares`` (one block), each with an ``Update``: addresses of
     x, g, lower and upper bounds (0: a number), `squares` and the state, in order; lower and upper as numbers and the
     scalars; how many numbers there are."""
     states, scalars = optimiser.full_state_names(), optimiser.full_scalar_names()

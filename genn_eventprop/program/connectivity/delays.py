@@ -1,7 +1,7 @@
 """Delays that are values: a number of steps for every weight, source or target.
 
 Forwards a spike adds its weights to the rows of the steps on which they arrive, in a ring of as many rows as the
-longest delay needs; a step takes its row and clears it. Backwards what a step left for arrivals is kept for all steps.
+longest delay needs; a step takes its row and clears it. Backwards the adjoint rows of all steps are stored.
 """
 
 from __future__ import annotations
