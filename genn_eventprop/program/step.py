@@ -107,7 +107,8 @@ class Lines:
             return self._fix(e)
         if e.is_Mul or e.is_Add:
             fixed, rest = e.as_independent(*sorted(self.varying, key=str), as_Add=e.is_Add)
-            return e.func(self._fix(fixed), *(self.hoist(a) for a in e.func.make_args(rest)))
+            terms = [self.hoist(a) for a in e.func.make_args(rest)]  # before `fixed`: locals are numbered in this order
+            return e.func(self._fix(fixed), *terms)
         return e.func(*(self.hoist(a) for a in e.args))
 
     def _fix(self, e: sp.Expr) -> sp.Expr:
