@@ -120,7 +120,7 @@ def test_integrals_of_a_nonlinear_output_are_refused():
 
 
 def test_arrivals_on_a_state_with_curved_dynamics_are_refused():
-    model = dataclasses.replace(QIF, threshold=None, reset=None, input={"charge": "V", "current": "I"})
+    model = dataclasses.replace(ADEX, threshold=None, reset=None, input={"charge": "V", "current": "I"})
     net = Network()
     hidden = net.population(QIF(), 4, name="hidden")
     target = net.population(model(), 3, name="target")
