@@ -50,7 +50,7 @@ def cache_root(variable: str, error: type[EventPropError]) -> Path:
     Raises:
         error: HOME is not set, and the system knows no home of this user.
     """
-    if path := os.environ.get("XDG_CACHE_HOME"):
+    if sys.platform != "darwin" and (path := os.environ.get("XDG_CACHE_HOME")):
         return Path(path)
     folder = home()
     if folder is None:

@@ -244,6 +244,11 @@ def accept_old_modules() -> None:
         sys.meta_path.append(RenamedModules())
 
 
+def warn_renamed(old: str, new: str) -> None:
+    """Say that a name of the previous version was used, at the caller's caller."""
+    _warn(old, new, 4)
+
+
 def _warn(old: str, new: str, level: int) -> None:
     message = f"{old} is now {new}; the old name will be removed in the next version"
     warnings.warn(message, DeprecationWarning, stacklevel=level)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 import matplotlib
@@ -36,6 +37,13 @@ def contracted(monkeypatch):
     """For tests of how float32 rounds, of which contracted products and sums are a part, and for longer trainings."""
     if os.environ.get(FLAGS) == UNOPTIMISED:
         monkeypatch.setenv(FLAGS, QUICKLY)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def hang_ups_are_heard():
+    """Tests start programs that a SIGHUP ends; they would inherit that it is ignored, as under nohup."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_configure(config: pytest.Config) -> None:

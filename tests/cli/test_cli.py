@@ -345,9 +345,9 @@ def test_gradcheck_passes_seed_and_engine_on(monkeypatch):
     assert main(["gradcheck", "lif", "--seed", "7", "--engine", "native"]) == 1
     assert main(["gradcheck", "--all", "--quick"]) == 0
     assert asked == [
-        ("lif", {"seed": 0, "engine": "reference_event", "quick": False, "spike_times": "exact"}),
-        ("lif", {"seed": 7, "engine": "native", "quick": False, "spike_times": "exact"}),
-        (None, {"seed": 0, "engine": "reference_event", "quick": True, "spike_times": "exact"}),
+        ("lif", {"seed": 0, "engine": "reference_event", "quick": False, "spike_times": None, "dt": None}),
+        ("lif", {"seed": 7, "engine": "native", "quick": False, "spike_times": None, "dt": None}),
+        (None, {"seed": 0, "engine": "reference_event", "quick": True, "spike_times": None, "dt": None}),
     ]
 
 

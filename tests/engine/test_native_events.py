@@ -48,8 +48,8 @@ def test_arrivals_put_neurons_across_and_silent_events_happen():
         trial.forward()
         traces = [trial.traces[p.name] for p in plan.populations if p.derived.events]
         if check == "pushed":
-            assert all((t.events[0].fired & t.events[0].pushed).sum() > 5 for t in traces)
-            assert all((t.events[0].fired & ~t.events[0].pushed).sum() > 5 for t in traces)
+            assert all((t.events[0].fired & t.events[0].caused_by_arrivals).sum() > 5 for t in traces)
+            assert all((t.events[0].fired & ~t.events[0].caused_by_arrivals).sum() > 5 for t in traces)
         else:
             assert all(e.fired.any() for e in traces[0].events) and (traces[0].ended >= 0).any()
 

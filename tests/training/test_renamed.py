@@ -7,6 +7,7 @@ from genn_eventprop.data.events import splits
 from genn_eventprop.engines.contract import features, host_losses, slices, state, wrapper
 from genn_eventprop.losses import MaxVoltageCrossEntropy
 from genn_eventprop.models.li import LI
+from genn_eventprop.program.readouts.spikes import FirstSpike
 from genn_eventprop.runs import run_lock
 
 
@@ -55,3 +56,9 @@ def test_old_attributes_of_an_engine():
     for old, new in {"own": "local_samples", "settle": "share_machine", "run_on": "run_from"}.items():
         with pytest.warns(DeprecationWarning, match=f"Engine.{old} is now Engine.{new}"):
             assert getattr(engine, old) == getattr(engine, new)
+
+
+def test_a_readout_of_the_previous_version_is_read():
+    with pytest.warns(DeprecationWarning, match=r"Old\.own is now Old\.time_gradient"):
+        Old = type("Old", (FirstSpike,), {"own": lambda self, event, before: ["read"]})
+    assert Old.time_gradient(None, None, None) == ["read"]
