@@ -157,7 +157,8 @@ class EventProp(nn.Module):
         if isinstance(spikes, Events):
             if spikes.n_channels != self.plan.input.size:
                 raise SettingError(f"the events have {spikes.n_channels} channels, the layer {self.plan.input.size}")
-            return _shared(spikes.times, spikes.channels, spikes.offsets)
+            times, channels, offsets = _shared(spikes.times, spikes.channels, spikes.offsets)
+            return times, channels, offsets
         assert spikes is not None
         if spikes.requires_grad:
             raise SettingError(

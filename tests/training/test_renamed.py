@@ -7,6 +7,7 @@ from genn_eventprop.data.events import splits
 from genn_eventprop.engines.contract import features, host_losses, slices, state, wrapper
 from genn_eventprop.losses import MaxVoltageCrossEntropy
 from genn_eventprop.models.li import LI
+from genn_eventprop.program.nodes import Buffer
 from genn_eventprop.program.readouts.spikes import FirstSpike
 from genn_eventprop.runs import run_lock
 
@@ -62,3 +63,10 @@ def test_a_readout_of_the_previous_version_is_read():
     with pytest.warns(DeprecationWarning, match=r"Old\.own is now Old\.time_gradient"):
         Old = type("Old", (FirstSpike,), {"own": lambda self, event, before: ["read"]})
     assert Old.time_gradient(None, None, None) == ["read"]
+
+
+def test_roles_of_buffers_have_their_old_names():
+    buffer = Buffer("x", (), role="host")
+    with pytest.warns(DeprecationWarning, match="buffer role 'given' is now 'host'"):
+        assert buffer.role == "given"
+    assert buffer.role == "host" and buffer.role != "kept" and buffer.role in {"host"}
