@@ -77,7 +77,7 @@ def readout():
 def a_flipped_sign_is_found():
     from genn_eventprop.program.readouts.last_spikes import LastSpikes
 
-    right = LastSpikes.own
+    right = LastSpikes.time_gradient
 
     def wrong(self, event, before):
         self.DR = -self.DR
@@ -86,7 +86,7 @@ def a_flipped_sign_is_found():
         finally:
             self.DR = -self.DR
 
-    LastSpikes.own = wrong
+    LastSpikes.time_gradient = wrong
     try:
         proven(lambda out: Loss(out, "last_spikes", score="-r"), LIF())
     except AssertionError as error:
@@ -94,7 +94,7 @@ def a_flipped_sign_is_found():
     else:
         raise AssertionError("a wrong sign of dL/dt passes the check")
     finally:
-        LastSpikes.own = right
+        LastSpikes.time_gradient = right
 
 
 def readout_in(spike_times, reference, engines):
