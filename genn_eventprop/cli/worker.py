@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
-import importlib
 import json
 import os
 import signal
@@ -14,8 +13,9 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..output import Output, stderr
+from ..output import Output, standard_streams, stderr
 from ..studies.jobs import ENDED
+from .first_import import importing
 
 
 def main() -> int:
@@ -39,8 +39,10 @@ def run(command: Sequence[str], log: Path) -> int:
     """Run a command of genn-eventprop; everything that it prints, and tracebacks, are added to the log."""
     with output_to(log):
         try:
-            cli = importlib.import_module("genn_eventprop.cli")  # which imports this package
-            return int(cli.main(list(command), logged=True))
+            with standard_streams() as out:
+                with importing("app"):
+                    from . import app
+                return app.main(list(command), out, logged=True)
         except Exception:
             traceback.print_exc()
             return 1

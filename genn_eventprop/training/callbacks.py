@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from tqdm import tqdm
 
 from ..errors import SettingError
 from ..output import say, stderr
 from .epoch_statistics import EpochStatistics
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
 
 
 class Callback:
@@ -166,15 +163,15 @@ class EarlyStopping(Callback):
             raise SettingError(f"EarlyStopping: patience must be an integer >= 1, got {patience!r}")
         self.patience = patience
 
-    def start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+    def start(self, trainer: Any, epochs: int, batches: int) -> None:
         self._look(trainer)  # a run that stopped and is resumed stays stopped
 
-    def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
+    def end_epoch(self, trainer: Any, metrics: dict[str, Any]) -> None:
         if metrics["validation_accuracy"] is None:
             raise SettingError("EarlyStopping needs a validation set: give one to fit")
         self._look(trainer)
 
-    def _look(self, trainer: Trainer) -> None:
+    def _look(self, trainer: Any) -> None:
         best = trainer.state.best_epoch
         if best is not None and trainer.state.epoch - best >= self.patience:
             trainer.stop()

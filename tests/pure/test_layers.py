@@ -74,3 +74,41 @@ def test_imports_go_one_way():
             if target is not None and STAGES.index(target) > STAGES.index(stage):
                 wrong.append(f"{path.relative_to(PACKAGE)} imports {other}: {stage} comes before {target}")
     assert not wrong, "\n".join(wrong)
+
+
+def circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that import each other in a loop, imports for types and inside functions among them (Tarjan 1972)."""
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    loops = []
+
+    def visit(module: str) -> None:
+        number[module] = lowest[module] = len(number)
+        stack.append(module)
+        for other in imports[module]:
+            if other not in number:
+                visit(other)
+                lowest[module] = min(lowest[module], lowest[other])
+            elif other in stack:
+                lowest[module] = min(lowest[module], number[other])
+        if lowest[module] == number[module]:
+            place = stack.index(module)
+            if len(stack) - place > 1:
+                loops.append(sorted(stack[place:]))
+            del stack[place:]
+
+    for module in imports:
+        if module not in number:
+            visit(module)
+    return loops
+
+
+def test_circles_are_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def test_no_module_is_in_a_circle():
+    modules = {".".join(p.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): p for p in SOURCES}
+    imports = {m: {i for i in modules_imported(p) if i in modules and i != m} for m, p in modules.items()}
+    assert not circles(imports)
