@@ -63,10 +63,8 @@ def ended(status: int, out: Output) -> int:
 
     That nobody reads on is no error of a command that has done something else besides printing.
     """
-    try:
+    with suppress(OutputError):  # `out.error` has it
         out.flush()
-    except OutputError:  # `out` remembers it
-        pass
     if out.error is None or status:
         return status
     if isinstance(out.error, BrokenPipeError):

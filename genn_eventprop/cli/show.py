@@ -47,6 +47,7 @@ def _show(
         dtype: Of the program, with --target.
         dialect: For a model: genn prints the strings that the genn engine passes to pygenn, cpp the snippets of native.
     """
+    # a file without a name in it, as in my_page.py, is a page: a model is my_neuron.py:MyNeuron
     model = None if _is_page_or_run(what) else find_model(what)
     plan = example_plan(model) if model is not None else _plan_of(what)
     if target:

@@ -121,11 +121,9 @@ class RunLock:
     def current_path(self, path: Path) -> Path:
         """Where the folder `path`, which is locked, is now: it may have been renamed since."""
         here = os.fstat(self._descriptor)
-        try:
+        with contextlib.suppress(OSError):  # nothing has that name any more: the folder was renamed, or removed
             if os.path.samestat(here, os.stat(path)):
                 return path
-        except OSError:
-            pass
         now = _path_of(self._descriptor)
         return now if now is not None and now.is_dir() and os.path.samestat(here, os.stat(now)) else path
 
