@@ -25,6 +25,7 @@ from ..runs.run_folder import run_state
 from ..studies.cluster import SlurmRunner, slurm_of
 from ..studies.jobs import LocalRunner, Runner, processors
 from ..studies.repeats import describe_summary, repeats_folder, run_jobs, run_repeats, start_or_continue, whole_numbers
+from ..training.accounting import describe_costs
 from ..training.results import silent_words
 from . import options
 from .worker import run as run_command
@@ -125,6 +126,8 @@ def describe_results(results: Mapping[str, Any]) -> str:
             lines.append(f"{f'test accuracy of {name}':45} {100 * part['test_accuracy']:.2f} %")
     for words in silent_words(results.get("activity", {})):
         lines.append(f"{'silent throughout the last epoch':45} {words}")
+    if results.get("costs"):
+        lines.append(f"{'a test sample takes':45} {describe_costs(results['costs'])}")
     lines.append(f"{'training time':45} {results['seconds_training']:.1f} s, {results['epochs']} epochs")
     lines.append(f"{'run folder':45} {results['run_dir']}")
     return "\n".join(lines)

@@ -30,6 +30,7 @@ COLUMNS = (
     "test accuracy, chosen on validation",
     "test accuracy, last epoch",
     "epochs",
+    "a test sample: spikes a neuron, synaptic operations, energy",
     "time per run",
     "machine",
 )
@@ -105,7 +106,7 @@ def _record(path: Path) -> dict[str, Any]:
     if missing:
         raise SettingError(f"{path / 'results.json'} has no {', '.join(sorted(missing))}; is it the file of a run?")
     machine = f"{environment.get('cores')} cores, {environment.get('processor') or environment.get('machine')}"
-    names = (*NEEDED, "best_validation_accuracy")
+    names = (*NEEDED, "best_validation_accuracy", "costs")
     return {
         "experiment": config["experiment"], "settings": config["settings"], "defaults": config.get("defaults", {}),
         "machine": machine, "results": {name: results.get(name) for name in names},
@@ -150,6 +151,7 @@ def _cells(runs: Sequence[FinishedRun]) -> list[str]:
         _accuracy(runs, "test_accuracy") if runs[0].results.get("best_validation_accuracy") is not None else "-",
         _accuracy(runs, "final_test_accuracy"),
         ", ".join(sorted({str(run.results["epochs"]) for run in runs})),
+        _costs(runs),
         f"{fmean(seconds):.0f} s",
         f"{runs[0].machine}, {engines}",
     ]
@@ -167,6 +169,16 @@ def _which(runs: Sequence[FinishedRun]) -> str:
         each.setdefault(name, []).append(run.results["final_test_accuracy"])
     words = ", ".join(f"{name} {100 * fmean(values):.1f}" for name, values in each.items())
     return f"{' and '.join(f for f in folds if not isinstance(runs[0].settings[f], bool))}: {words}; seed {seeds}"
+
+
+def _costs(runs: Sequence[FinishedRun]) -> str:
+    """The means over runs; "-" for runs of a version that did not count."""
+    costs = [run.results.get("costs") for run in runs]
+    if not all(costs):
+        return "-"
+    spikes = ", ".join(f"{fmean(c['spikes'][name] for c in costs):.3g}" for name in costs[0]["spikes"])
+    operations, energy = (fmean(c[key] for c in costs) for key in ("synaptic_operations", "energy_nJ"))
+    return f"{spikes}; {operations:,.0f}; {energy:.3g} nJ"
 
 
 def _accuracy(runs: Sequence[FinishedRun], key: str) -> str:

@@ -125,7 +125,8 @@ class Evaluation:
         readout: (S, K), see `engines.Result`.
         scores: (S, K), larger is more likely, -inf for a silent output.
         labels: (S,) int64, -1 without one.
-        activity: population -> spikes per neuron, silent and runaway neurons.
+        activity: population -> spikes per neuron, silent and runaway neurons. spikes: population -> (N,) spikes of every
+            neuron in all samples.
         parts: of several losses, by the population that each reads; loss is their sum, the other numbers are those of
             the main one.
     """
@@ -139,6 +140,7 @@ class Evaluation:
     labels: np.ndarray
     activity: dict[str, Activity]
     parts: dict[str, PartEvaluation] = field(default_factory=dict)
+    spikes: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def ready_to_predict(events: Events, plan: Plan) -> Events:
@@ -208,4 +210,5 @@ def evaluate(
             )
             for name, parts in others.items()
         },
+        spikes=statistics.spikes,
     )

@@ -91,10 +91,12 @@ def run_results(
     seed: int,
     groups: np.ndarray | None = None,
     sizes: Mapping[str, int] | None = None,
+    costs: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """results.json: the test set with the weights chosen on validation, and with the last ones.
 
     ``test`` holds what `metrics.report` says of the chosen weights; `groups` (S,) are those of the test samples.
+    ``costs`` is what `accounting` says of the chosen weights on the test set.
     ``activity`` has, for each spiking population of `sizes` (name -> neurons), what the last epoch's metrics say of it.
     """
     return {
@@ -111,6 +113,7 @@ def run_results(
         "engine": engine,
         "seed": seed,
         "activity": activity_of(state.metrics[-1] if state.metrics else None, sizes or {}),
+        "costs": costs,
     } | _test_of_losses(best)
 
 

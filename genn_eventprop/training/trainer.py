@@ -31,6 +31,7 @@ from ..runs.fingerprint import check_same, describe_loss, describe_network, desc
 from ..runs.run_folder import RunFolder
 from ..runs.run_lock import lock_for_writing
 from ..runs.weights import fitting_weights, save_weights
+from .accounting import accounting
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
 from .checks import check_batch, check_parameters, data_notes, late_delays, whole
@@ -460,13 +461,15 @@ class Trainer:
 
     def _results(self, held_out_test: HeldOutTestSet | None) -> dict[str, Any]:
         """Read the test set, with the last weights and the chosen ones."""
-        final = best = groups = None
+        final = best = groups = costs = None
         if held_out_test is not None:
             test = held_out_test.open()
-            best, final = self.evaluator.test(self.evaluator.load(test, "test"))
+            data = self.evaluator.load(test, "test")
+            best, final = self.evaluator.test(data)
+            costs = accounting(self.plan, self.best_parameters or self.averaged_parameters(), best.spikes, data)
             groups = test.groups
         sizes = {p.name: p.size for p in self.plan.populations}
-        results = run_results(self.state, best, final, self.engine.name, self.streams.seed, groups, sizes)
+        results = run_results(self.state, best, final, self.engine.name, self.streams.seed, groups, sizes, costs)
         self.recorder.write_results(results)
         return results
 

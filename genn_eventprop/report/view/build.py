@@ -14,6 +14,7 @@ from ...errors import SettingError
 from ...runs.checkpoint import load_checkpoint
 from ...runs.run_folder import FIRST, MODEL, SAMPLES, RunFolder
 from ...runs.weights import read_weights
+from ...training.accounting import describe_costs
 from ...training.recording import Trial, record_trial
 from ..page import Block, Folded, Grid, Heading, Interactive, Items, Text, write_html
 from .figures import curves, neurons_drawn, script, trial, weights
@@ -55,6 +56,8 @@ def _summary(folder: RunFolder, metrics: Sequence[Mapping[str, Any]]) -> list[Bl
         for key in ("test_accuracy", "final_test_accuracy", "best_validation_accuracy"):
             if results.get(key) is not None:
                 items.append(f"{key.replace('_', ' ')}: {100 * results[key]:.2f} %")
+        if results.get("costs"):
+            items.append(f"a test sample takes {describe_costs(results['costs'])}")
     else:
         items.append("the training has not finished")
     items += [
