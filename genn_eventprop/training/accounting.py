@@ -31,7 +31,7 @@ def accounting(
     dense_operations: the same if every source spiked in every time step; None with exact spike times, which have none.
     by_connection: synaptic operations of each. spikes: population -> spikes per neuron and sample.
     activation_sparsity: share of the neurons and time steps without a spike; None with exact spike times.
-    connection_sparsity: share of the synapses with weight zero. parameters: numbers; footprint_bytes: theirs in float32.
+    connection_sparsity: share of the synapses with weight zero. parameters: numbers; footprint_bytes: in float32.
     energy_nJ: of the additions alone, 0.9 pJ each; moving data, and updating neurons, costs more on any hardware.
 
     Args:

@@ -125,8 +125,8 @@ class Evaluation:
         readout: (S, K), see `engines.Result`.
         scores: (S, K), larger is more likely, -inf for a silent output.
         labels: (S,) int64, -1 without one.
-        activity: population -> spikes per neuron, silent and runaway neurons. spikes: population -> (N,) spikes of every
-            neuron in all samples.
+        activity: population -> spikes per neuron, silent and runaway neurons. spikes: population -> (N,)
+            spikes of every neuron in all samples.
         parts: of several losses, by the population that each reads; loss is their sum, the other numbers are those of
             the main one.
     """
