@@ -10,11 +10,10 @@ schedules, augmentations. Every unknown name or option is an error that lists wh
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import json
 import re
-import sys
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -327,7 +326,6 @@ def _large(events: Events) -> bool:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The table of a TOML file."""
-    tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         return dict(shallow(tomllib.loads(path.read_text(encoding="utf-8"))))
     except (FileNotFoundError, IsADirectoryError):
