@@ -31,6 +31,7 @@ class Layout:
     arrays: tuple[Buffer, ...]
     doubles: tuple[Buffer, ...]
     integers: tuple[str, ...]
+    numbers: tuple[Buffer, ...] = ()  # in the struct, 8 bytes each whatever their kind
     state: tuple[Buffer, ...] = ()  # numbers in the struct that the host does not give
 
     def __init__(self, trial: Trial, buffers: Sequence[Buffer] = (), integers: Sequence[str] = ()) -> None:
@@ -52,6 +53,7 @@ class Layout:
         """The struct; number: the type of all numbers that are not integers; if empty, that of each buffer."""
         const = {"number": "const ", "host": "const "}
         fields = [f"{const.get(b.role, '')}{TYPES[b.kind]} *{b.name};" for b in self.arrays]
+        fields += [f"alignas(8) {TYPES[b.kind]} {b.name};" for b in self.numbers]
         fields += [f"{number or TYPES[b.kind]} {b.name};" for b in (*self.doubles, *self.state)]
         fields += [f"int64_t {n};" for n in self.integers]
         return "typedef struct {\n" + indent("\n".join(fields)) + "} Trial;\n"

@@ -1,4 +1,5 @@
-"""The code cache: one folder, one file a library: ``KEY-LENGTH-SHA256.so``, KEY a hash of all that it depends on.
+"""The code cache: one folder, one file a library: ``KEY-LENGTH-SHA256.so`` (``.cubin`` of a GPU), KEY a hash of all
+that it depends on.
 
 A library that is loaded runs, so nothing is loaded unseen: length and hash, which the name records, owner and mode are
 checked before. Libraries that fail are not used but rebuilt, with a note.
@@ -23,9 +24,9 @@ from ..home import cache_root, expanded
 from ..output import say
 
 VARIABLE = "GENN_EVENTPROP_CACHE"
-SOURCES = (".cpp", ".c")
+SOURCES = (".cpp", ".c", ".cu")
 """Suffixes of the text that a library was compiled from; it lies beside it under the same name."""
-LIBRARY, SOURCE = (re.compile(rf".+-[0-9]+-[0-9a-f]{{64}}\.{suffix}") for suffix in ("so", "(cpp|c)"))
+LIBRARY, SOURCE = (re.compile(rf".+-[0-9]+-[0-9a-f]{{64}}\.{suffix}") for suffix in ("(so|cubin)", "(cpp|c|cu)"))
 FAILED = re.compile(r"[0-9a-f]{32}(-[0-9a-f]{12})?\.(cpp|log)")
 SCRATCH, IN_SCRATCH = re.compile(r"build-.+"), re.compile(r"network\..+|source")
 """Names of what is written here: only that is ever removed, wherever the variable points to."""
@@ -62,12 +63,12 @@ class Cache:
                 f"the code cache can be written by others and is not trusted; run: chmod 700 {self.folder}"
             )
 
-    def hit(self, key: str) -> Path | None:
+    def hit(self, key: str, suffix: str = ".so") -> Path | None:
         """The newest library whose key is, or begins with, `key` and that is what was built; None if there is none.
 
         Its time of last use is renewed. Damaged or foreign files are removed, with a note on stderr.
         """
-        for path in sorted(self.folder.glob(f"{key}-*.so"), key=_age):
+        for path in sorted(self.folder.glob(f"{key}-*{suffix}"), key=_age):
             wrong = fault(path)
             if wrong is None:
                 with contextlib.suppress(OSError):  # a cache that may only be read still serves
@@ -83,13 +84,17 @@ class Cache:
         """A private folder on the same file system to compile in."""
         return tempfile.TemporaryDirectory(prefix="build-", dir=self.folder, ignore_cleanup_errors=True)
 
-    def publish(self, built: Path, key: str, source: str = "", suffix: str = ".cpp") -> Path:
-        """Move a finished library into place, with the text that it was compiled from beside it, to be read only."""
+    def publish(self, built: Path, key: str, source: str = "", suffix: str = ".cpp", library: str = ".so") -> Path:
+        """Move a finished library into place, with the text that it was compiled from beside it, to be read only.
+
+        Args:
+            suffix, library: of the text's name and the library's.
+        """
         built.chmod(0o700)
         with open(built, "rb") as file:
             os.fsync(file.fileno())
             content = file.read()
-        target = self.folder / f"{key}-{len(content)}-{hashlib.sha256(content).hexdigest()}.so"
+        target = self.folder / f"{key}-{len(content)}-{hashlib.sha256(content).hexdigest()}{library}"
         if source:
             text = built.with_name("source")
             text.write_text(source)

@@ -8,11 +8,13 @@ import hashlib
 import os
 import platform
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..atomic import advice, is_full
 from ..errors import ToolchainError, WriteError
+from ..output import say
 from .cache import VARIABLE, Cache
 from .compiler import Compiler, NoCompilerError, cpu_features, find_compiler, more_flags
 
@@ -49,6 +51,28 @@ def build(source: str, language: str = "c++") -> ctypes.CDLL:
             path = _compile(source, compiler or replace(find_compiler(), language=language), cache, key)
         _loaded[key] = _load(path, cache)
     return _loaded[key]
+
+
+def device_code(source: str, options: Sequence[str], compile_it: Callable[[], bytes]) -> bytes:
+    """A GPU's machine code of `source`, from the cache or made by `compile_it`; options: all else that it depends on.
+
+    Raises:
+        ToolchainError: a cache folder that is not to be trusted.
+    """
+    key, cache = _hash(source, *options, length=32), Cache()
+    path = cache.hit(key, ".cubin")
+    if path is not None:
+        return path.read_bytes()
+    code = compile_it()
+    try:
+        with cache.scratch() as folder:
+            built = Path(folder) / "network.cubin"
+            built.write_bytes(code)
+            cache.publish(built, key, source, ".cu", ".cubin")
+    except OSError as error:  # it runs all the same
+        why = error.strerror or error
+        say(f"note: the code cache {cache.folder} cannot be written ({why}); the GPU's code is made anew next time")
+    return code
 
 
 def require(source: str) -> None:

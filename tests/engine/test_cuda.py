@@ -96,6 +96,14 @@ def test_what_is_on_the_device_stays_there(problem):
     assert engine.device.live == 0
 
 
+def test_a_struct_too_large_for_parameters(problem, monkeypatch):
+    """Of hundreds of populations: kernels take its address."""
+    by_value = outcome(problem)
+    monkeypatch.setattr("genn_eventprop.codegen.cuda.target.MOST_BYTES", 100)
+    assert "const Trial *__restrict__ t)" in generate(problem[0], "float32").text
+    assert same_bits(outcome(problem), by_value)
+
+
 def without(text, number):
     """The text with one barrier less."""
     parts = text.split(BARRIER)

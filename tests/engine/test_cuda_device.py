@@ -108,6 +108,24 @@ def test_what_a_training_batch_moves():
     assert device.read_back - read < 2000 < 4 * WEIGHTS  # spike counts, guards, readouts, losses
 
 
+def test_a_batch_of_a_known_size_computes_no_layout(monkeypatch):
+    """Shapes and addresses are those of the first batch of a size, also where sizes alternate."""
+    engine, whole = made("float32"), made("float32")
+    data = engine.load(events())
+    batches = [np.array(b) for b in ([0, 1, 2, 3], [2, 1], [3, 0, 1, 2], [1, 3], [2, 3, 0, 1])]
+    for batch in batches[:2]:
+        engine.run(data, batch, training=True)
+    asked, shape = [], engine.shape
+    monkeypatch.setattr(engine, "shape", lambda *of: asked.append(of) or shape(*of))
+    for batch in batches:
+        result = engine.run(data, batch, training=True)
+        want = whole.run(whole.load(events()), batch, training=True)
+        whole._programs[False].layouts.clear()
+        assert np.array_equal(result.loss, want.loss)
+        assert all(np.array_equal(engine.gradients[k], g) and np.any(g) for k, g in whole.gradients.items())
+    assert not asked
+
+
 def test_host_writes_reach_the_device_and_back():
     engine, optimiser = made(), Adam(0.1)
     data, weight = engine.load(events()), engine.parameters["hidden_output.weight"]

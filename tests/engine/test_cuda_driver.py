@@ -8,6 +8,7 @@ import os
 import re
 import traceback
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,7 +34,7 @@ FINE = STATUS.CUDA_SUCCESS
 class Driver:
     """As much of the CUDA driver as the engine calls. fails: function -> the status that it answers from now on."""
 
-    CUresult, CUstream = STATUS, staticmethod(int)
+    CUresult, CUstream, CUfunction = STATUS, staticmethod(int), staticmethod(int)
     shared, CUDA_VERSION, version = 200 << 10, 13050, 13000
 
     def __init__(self, devices=2, memory=1 << 30):
@@ -75,7 +76,8 @@ class Driver:
         return self._answer("cuDeviceGetAttribute", self.shared)
 
     def cuKernelSetAttribute(self, attribute, value, kernel, number):
-        assert "MAX_DYNAMIC_SHARED_SIZE" in attribute.name and kernel == "trial" and number in (0, 1)
+        assert "MAX_DYNAMIC_SHARED_SIZE" in attribute.name and number in (0, 1)
+        assert isinstance(kernel, Handle)
         self.allowed = value
         return self._answer("cuKernelSetAttribute")
 
@@ -119,6 +121,24 @@ class Driver:
         self.catch_up(stream)
         return self._answer("cuStreamSynchronize")
 
+    def cuLaunchKernel(self, function, *where):
+        blocks, by, bz, threads, ty, tz, shared, stream, parameters, extra = where
+        assert (by, bz, ty, tz, extra) == (1, 1, 1, 1, 0)
+        answer = self._answer("cuLaunchKernel")
+        if answer[0] == FINE:
+            self.catch_up(stream)
+            module, kernel = KERNELS[function]
+            struct = ctypes.c_uint64.from_address(parameters).value  # its address
+            module.launch(kernel, blocks, threads, shared, SimpleNamespace(ctypes=SimpleNamespace(data=struct)))
+        return answer
+
+
+KERNELS = []  # (module, name) of those that were looked up
+
+
+class Handle(int):
+    """A kernel of cuda.core."""
+
 
 class Stream:
     def __init__(self, handle):
@@ -149,37 +169,48 @@ class Core:
 
 
 class Program:
-    """cuda.core's Program and what it compiles to: kernels of the shim."""
+    """cuda.core's Program; its "cubin" is the text."""
 
-    shim: ShimDevice  # whose memory they use
+    made: list[str]
 
     def __init__(self, text, kind, options):
         assert kind == "c++" and options.arch == "sm_90"
-        self._module = ShimModule(text, self.shim)
+        self._text = text
 
     def compile(self, kind):
         assert kind == "cubin"
-        return self
+        self.made.append(self._text)
+        return SimpleNamespace(code=self._text.encode())
+
+
+class Code:
+    """cuda.core's ObjectCode: kernels of the shim."""
+
+    shim: ShimDevice  # whose memory they use
+
+    def __init__(self, text):
+        self._module = ShimModule(text, self.shim)
+
+    @classmethod
+    def from_cubin(cls, code):
+        return cls(code.decode())
 
     def get_kernel(self, name):
-        return lambda config, argument: self._module.launch(
-            name, config.grid[0], config.block[0], config.shmem_size, int(argument)
-        )
+        KERNELS.append((self._module, name))
+        return SimpleNamespace(handle=Handle(len(KERNELS) - 1))
 
 
 @pytest.fixture
-def found(monkeypatch):
+def found(monkeypatch, tmp_path):
     stand_in = Driver()
     monkeypatch.setattr(driver, "cu", stand_in)
     monkeypatch.setattr(driver, "CoreDevice", type("Core", (Core,), {"driver": stand_in}))
-    monkeypatch.setattr(driver, "Program", type("Program", (Program,), {"shim": stand_in.shim}))
+    stand_in.made = []
+    monkeypatch.setattr(driver, "Program", type("Program", (Program,), {"made": stand_in.made}))
+    monkeypatch.setattr(driver, "ObjectCode", type("Code", (Code,), {"shim": stand_in.shim}))
+    monkeypatch.setattr(driver, "nvrtc", SimpleNamespace(nvrtcVersion=lambda: (0, 13, 0)))
     monkeypatch.setattr(driver, "_started", set())
-
-    def launch(stream, config, kernel, argument):
-        stand_in.catch_up(stream.handle)
-        kernel(config, argument)
-
-    monkeypatch.setattr(driver, "launch", launch)
+    monkeypatch.setenv("GENN_EVENTPROP_CACHE", str(tmp_path / "cache"))
     return stand_in
 
 
@@ -234,33 +265,45 @@ def test_an_error_of_the_driver_says_what_failed(found, problem, call, status, m
     assert np.isfinite(engine.run(data, [0, 1]).loss).all()  # this process is alive
 
 
-def test_a_launch_that_fails_names_the_kernel(found, problem, monkeypatch):
-    def refuse(*_):
-        raise RuntimeError("CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES")
-
-    monkeypatch.setattr(driver, "launch", refuse)
+def test_a_launch_that_fails_names_the_kernel(found, problem):
+    found.fails = {"cuLaunchKernel": STATUS.CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES}
     plan, values, events = problem
     engine = CudaEngine(plan, values)
-    with pytest.raises(EngineError, match="launching trial on Stand-in failed: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"):
+    with pytest.raises(EngineError, match="launching trial on Stand-in failed: .*CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"):
         engine.run(engine.load(events), [0, 1])
+
+
+def test_machine_code_is_made_once(found, problem):
+    """By text and architecture: another engine, and another process, read it from the code cache."""
+    plan, values, events = problem
+    first = run(CudaEngine(plan, values), events)
+    made = list(found.made)
+    assert made and len(set(made)) == len(made)
+    assert np.array_equal(run(CudaEngine(plan, values), events).loss, first.loss)
+    assert found.made == made
+    (folder,) = {p.parent for p in Path(os.environ["GENN_EVENTPROP_CACHE"]).glob("*.cubin")}
+    assert len(list(folder.glob("*.cubin"))) == len(list(folder.glob("*.cu"))) == len(made)
+    next(folder.glob("*.cubin")).write_bytes(b"damaged")
+    run(CudaEngine(plan, values), events)
+    assert len(found.made) == len(made) + 1
 
 
 def test_more_shared_memory_than_every_device_has_is_asked_for(found, monkeypatch):
     """Of large populations; a refusal of the driver is an error of the launch."""
-    kernel = SimpleNamespace(handle="trial")
+    kernel = SimpleNamespace(handle=Handle(0))
     code = SimpleNamespace(get_kernel=lambda name: kernel)
-    monkeypatch.setattr(driver, "Program", lambda *_: SimpleNamespace(compile=lambda kind: code))
-    launched = []
-    monkeypatch.setattr(driver, "launch", lambda stream, config, kernel, argument: launched.append(config.shmem_size))
+    monkeypatch.setattr(driver, "ObjectCode", SimpleNamespace(from_cubin=lambda _: code))
+    launched, argument = [], np.zeros(1, np.uint64)
+    monkeypatch.setattr(found, "cuLaunchKernel", lambda *where: launched.append(where[7]) or (FINE,), raising=False)
     device = driver.CudaDevice(1)
     assert device.shared_memory == found.shared
     module = device.compile("")
     for wanted in (48 << 10, 100 << 10):
-        module.launch("trial", 1, 32, wanted, 0)
+        module.launch("trial", 1, 32, wanted, argument)
     assert launched == [48 << 10, 100 << 10] and found.allowed == 100 << 10
     found.fails = {"cuKernelSetAttribute": STATUS.CUDA_ERROR_INVALID_VALUE}
-    with pytest.raises(EngineError, match="launching trial on Stand-in failed: .*CUDA_ERROR_INVALID_VALUE"):
-        module.launch("trial", 1, 32, 100 << 10, 0)
+    with pytest.raises(EngineError, match="launching other on Stand-in failed: .*CUDA_ERROR_INVALID_VALUE"):
+        module.launch("other", 1, 32, 100 << 10, argument)
 
 
 def test_text_that_does_not_compile_for_a_device(found, problem, monkeypatch):

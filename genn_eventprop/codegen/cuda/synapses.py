@@ -58,6 +58,8 @@ class Synapses(Layout):
 
     threads: int  # of a block
     launches: list[tuple[str, int]]  # kernels and blocks that come after the trial's
+    parameter: str
+    struct_pointer: str
     # of `ConnectionOps` and `target`
     _bits: Callable[..., str]
     _over: Callable[..., str]
@@ -148,9 +150,9 @@ class Synapses(Layout):
 
     def _kernel(self, name: str, body: str, comment: str = "") -> str:
         """A kernel that runs after the trial, and does nothing if the trial must run again."""
-        head = f'{comment}extern "C" __global__ void __launch_bounds__({self.threads}, 4) {name}(const Trial *__restrict__ t) {{\n'
+        head = f'{comment}extern "C" __global__ void __launch_bounds__({self.threads}, 4) {name}({self.parameter}) {{\n'
         again = f"for (int p = 0; p < {len(self.plan.populations)}; ++p)\n    if (t->needed[p]) return;\n"
-        return head + indent(f"{again}{body}") + "}\n"
+        return head + indent(f"{self.struct_pointer}{again}{body}") + "}\n"
 
     def _of_group(self, i: int, kind: str, size: int, into: str, each: str, note: str, adding: str) -> str:
         """Sums over the synapses of a group, one warp per group; `warp_sum` adds the lanes in a fixed order."""

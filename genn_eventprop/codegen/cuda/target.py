@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import resources
 
 import sympy as sp
@@ -34,6 +35,11 @@ DATA = (
     Buffer("trouble", (1,), "key", "error"), Buffer("needed", ("populations",), "int", "error"),
     Buffer("unfinite", (2, "connections"), "int", "error"),
 )  # fmt: skip
+DATA_SET = ("steps", "channels", "offsets", "by_channel", "channel_start")
+"""Arrays of the data set, which are on the device before a batch."""
+OF_DOUBLE = "real_"
+"""Before the name of a number that kernels take in their own precision beside the double."""
+MOST_BYTES = 32764  # of a kernel's parameters, since CUDA 12.1
 SUMS = Buffer("sums", (MOST_THREADS // WARP,), "double", "state")  # of a block, one a warp
 
 
@@ -41,20 +47,29 @@ SUMS = Buffer("sums", (MOST_THREADS // WARP,), "double", "state")  # of a block,
 class Source:
     """Generated code and how it is called.
 
-    arrays, doubles, integers: fields of the struct that every kernel takes, in order. kernels: names of the trial's,
-    one, or two for the halves of a split one; threads: of their blocks; shared: their bytes of shared memory. gathers:
-    (kernel, blocks) that make the gradients, in order, with blocks of as many threads.
+    arrays, numbers, doubles, integers: fields of the struct that every kernel takes, in order, 8 bytes each. numbers:
+    in the precision of the kernels; by_value: kernels take the struct itself, not its address. lengths: run-time axes
+    of arrays. kernels: names of the trial's, one, or two for the halves of a split one; threads: of their blocks;
+    shared: their bytes of shared memory. gathers: (kernel, blocks) that make the gradients, in order, with blocks of as
+    many threads.
     """
 
     text: str
     trial: Trial
     arrays: tuple[Buffer, ...]
+    numbers: tuple[Buffer, ...]
     doubles: tuple[Buffer, ...]
     integers: tuple[str, ...]
+    by_value: bool
     kernels: tuple[str, ...]
     threads: int
     shared: int
     gathers: tuple[tuple[str, int], ...]
+
+    @cached_property
+    def lengths(self) -> tuple[str, ...]:
+        axes = {a for b in self.arrays if b.name not in DATA_SET for a in b.axes if isinstance(a, str)}
+        return tuple(sorted(axes | {"batch"}))
 
 
 def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
@@ -68,8 +83,8 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     losses = voltage_losses(text.trial, "__device__ inline", text._element, text._spelling().constants)
     head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double"), losses]
     return Source(
-        "\n".join(head + kernels), text.trial, text.arrays, text.doubles, text.integers, tuple(trials), text.threads,
-        text.shared_bytes, tuple(text.launches),
+        "\n".join(head + kernels), text.trial, text.arrays, text.numbers, text.doubles, text.integers, text.by_value,
+        tuple(trials), text.threads, text.shared_bytes, tuple(text.launches),
     )  # fmt: skip
 
 
@@ -97,7 +112,16 @@ class Kernels(ConnectionOps, Target):
         there, back = (_names(part) for part in (trial.forwards, trial.backwards))
         self.carried = [b for b in (*self.registers, *self.shared) if trial.split and b.name in there & back]
         copies = [replace(b, name=f"kept_{b.name}", role="stored") for b in self.carried if b not in self.results]
-        self.arrays = (*(b for b in every if b.axes and b.name not in placed), *copies)
+        single = tuple(b for b in every if b.role == "number" and b.axes == (1,) and b.name.startswith("p"))
+        self.arrays = (*(b for b in every if b.axes and b.name not in placed and b not in single), *copies)
+        # one for all neurons: a field of the struct, which is in the constant bank and takes no load; and no conversion
+        # from double in the step
+        real = (replace(b, name=f"{OF_DOUBLE}{b.name}") for b in self.doubles if b.kind == "real")
+        self.numbers = (*single, *real)
+        # the struct itself is the parameter of every kernel, as long as parameters have room for it
+        self.by_value = 8 * sum(map(len, (self.arrays, self.numbers, self.doubles, self.integers))) <= MOST_BYTES
+        self.parameter = "const __grid_constant__ Trial t_" if self.by_value else "const Trial *__restrict__ t"
+        self.struct_pointer = "const Trial *const t = &t_;\n" if self.by_value else ""
         now = [Buffer(f"p{i}_now", (2, self._words(i)), "bits", "state") for i in trial.spikes]
         sums = [SUMS] if any(isinstance(o, EachStep) for o in trial.compare) else []
         self.shared = sorted(
@@ -123,6 +147,10 @@ class Kernels(ConnectionOps, Target):
             return f"{b.name}[{write(access.index[0])}]" if b.axes else f"*{b.name}"
         if inside and of_this_neuron and b in self.registers:
             return f"{b.name}[i]"
+        if b in self.numbers:
+            return f"t->{b.name}"
+        if inside and not b.axes and b in self.doubles and b.kind == "real":
+            return f"t->{OF_DOUBLE}{b.name}"
         index = [write(i) for i in access.index]
         if len(index) == 2 and str(b.axes[1]).endswith(
             "room"
@@ -150,8 +178,8 @@ class Kernels(ConnectionOps, Target):
         """A kernel with a block for every sample."""
         several = max(self._slots(i) for i in range(len(self.plan.populations))) > 1
         bounds = f"{self.threads}, {2 if several else 4}"  # blocks side by side; without it ptxas spills on sm_80
-        head = f'extern "C" __global__ void __launch_bounds__({bounds}) {name}(const Trial *__restrict__ t) {{\n'
-        start = "const int64_t sample = blockIdx.x;\n"
+        head = f'extern "C" __global__ void __launch_bounds__({bounds}) {name}({self.parameter}) {{\n'
+        start = f"{self.struct_pointer}const int64_t sample = blockIdx.x;\n"
         start += "const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n(void)lane;\n(void)warp;\n"
         return head + indent(f"{start}{RANGE}(void)from;\n(void)to;\n{self._memory(body)}{body}") + "}\n"
 

@@ -11,8 +11,7 @@ from ..statements import indent
 THREADS = 256
 CUDA = Dialect("cuda", literal="(scalar){}")
 _SQUARES = """\
-extern "C" __global__ void __launch_bounds__({threads}) squares(const Update *__restrict__ update_) {{
-    const Update &u_ = *update_;
+extern "C" __global__ void __launch_bounds__({threads}) squares(const __grid_constant__ Update u_) {{
     extern __shared__ double shared_memory[];
     double own = 0;
     for (int64_t i = threadIdx.x; i < u_.f_n; i += {threads}) {{
@@ -38,7 +37,7 @@ def update_text(optimiser: Optimiser, dtype: str) -> str:
     fields = ["scalar *f_x;", "const scalar *f_g, *f_lower, *f_upper;", "double *f_squares;"]
     fields += [f"scalar *f_{n};" for n in states] + ["double f_low, f_high;"]
     fields += [*(f"double f_{n};" for n in scalars), "int64_t f_n;"]
-    code = ["const Update &u_ = *update_;", f"const int64_t i_ = (int64_t)blockIdx.x * {THREADS} + threadIdx.x;"]
+    code = [f"const int64_t i_ = (int64_t)blockIdx.x * {THREADS} + threadIdx.x;"]
     code += ["if (i_ >= u_.f_n) return;", *(f"const scalar {n} = (scalar)u_.f_{n};" for n in scalars)]
     code += ["scalar x = u_.f_x[i_], g = u_.f_g[i_];", "(void)g;", *(f"scalar {n} = u_.f_{n}[i_];" for n in states)]
     code.append(statements(optimiser.full_code(), optimiser.local_names, CUDA).rstrip("\n"))
@@ -47,7 +46,7 @@ def update_text(optimiser: Optimiser, dtype: str) -> str:
         for a, b in (("lower", "low"), ("upper", "high"))
     ]
     code += ["u_.f_x[i_] = x < low_ ? low_ : x > high_ ? high_ : x;", *(f"u_.f_{n}[i_] = {n};" for n in states)]
-    head = f'extern "C" __global__ void __launch_bounds__({THREADS}) update(const Update *__restrict__ update_) {{\n'
+    head = f'extern "C" __global__ void __launch_bounds__({THREADS}) update(const __grid_constant__ Update u_) {{\n'
     scalar = {"float32": "float", "float64": "double"}[dtype]
     types = f"typedef long long int64_t;\ntypedef {scalar} scalar;\n"
     struct = f"struct Update {{\n{indent(chr(10).join(fields))}}};\n"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from ...codegen.cuda import Source, of_neurons, of_sample
+from ...codegen.cuda import DATA_SET, OF_DOUBLE, Source, of_neurons, of_sample
 from ...modelling.connectivity import Synapses
 from ...plan import ConnectionRecord, Plan
 from ...plan.synapse_tables import delay_numbers
@@ -19,76 +20,155 @@ NOTHING = np.uint64(2**64 - 1)  # no trial has left its dynamics
 REPORTED = ("error", "sum", "result", "of spikes")
 """Roles that the host reads, but for rows of spikes; first those whose place does not depend on the batch size, since
 sums go on from group to group."""
+PACKED = 1 << 16  # bytes; longer arrays, such as tables of synapses, are copied one by one
+TABLES = ("start", "target", "weight_of", "source", "w_start", "w_synapse", "d_start", "d_synapse")
+"""Of a connection: arrays that nobody changes in place, so that the same array needs no comparison."""
 
 
-class Batch:
-    """Copies to the device what is not there yet.
+def layout_key(source: Source, given: Arrays) -> tuple[int, ...]:
+    """What the sizes of a batch's arrays depend on; batches with one key share a `BatchLayout`."""
+    return tuple([int(given[a]) for a in source.lengths if a in given])
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Short inputs in one array, which goes to the device in one copy; views, starts: of each, by its name."""
+
+    name: str
+    whole: np.ndarray
+    views: list[tuple[str, np.ndarray]]
+    starts: dict[str, int]
+
+    def filled(self, given: Arrays) -> np.ndarray:
+        for name, view in self.views:
+            if name in given:
+                view[...] = given[name]
+        return self.whole
+
+
+class BatchLayout:
+    """Where the arrays of batches of one size are on the device, and the struct that kernels take.
+
+    All of it is computed once: shapes of some forty buffers for every batch took longer than a small batch's kernels.
+    What changes from batch to batch goes to the device in one copy, and its results come back in one.
 
     Args:
-        data: name -> address of the data set's arrays. given: numbers and arrays by the names of buffers.
+        given: numbers and arrays by the names of buffers, of the first batch of this size.
     """
 
-    def __init__(
-        self, engine: ProgramEngine, memory: Memory, source: Source, data: Mapping[str, int], given: Arrays
-    ) -> None:
-        self._engine, self._memory, self._source, self._given = engine, memory, source, given
-        self._places = dict(data)
+    def __init__(self, engine: ProgramEngine, memory: Memory, source: Source, given: Arrays) -> None:
+        self._memory, self._source, self._plan = memory, source, engine.plan
+        self._shapes = {b.name: engine.shape(b, given, of_sample(b)) for b in source.arrays if b.name not in DATA_SET}
+        self._kinds = {b.name: engine.kind(b) for b in source.arrays}
         reported = [b for role in REPORTED for b in source.arrays if b.role == role and b.kind != "bits"]
-        self._starts = np.cumsum([0] + [-(-self._bytes(b) // 16) * 16 for b in reported])
-        self._reported = dict(zip((b.name for b in reported), reported))
-        self._block = memory.work("report", int(self._starts[-1]))
-        self._places |= {b.name: self._block.address + int(at) for b, at in zip(reported, self._starts)}
-        for b in source.arrays:
-            if b.name not in self._places:
-                self._places[b.name] = self._place(b)
-        self._clear(reported)
+        errors = sum(b.role == "error" for b in reported)
+        assert all(b.role == "error" for b in reported[:errors]) and reported[0].name == "trouble"
+        starts = np.cumsum([0] + [_aligned(self._bytes(b)) for b in reported]).tolist()
+        self._errors, self._report_bytes = starts[errors], starts[-1]
+        self._reported = [(b.name, at, self._bytes(b)) for b, at in zip(reported, starts)]
+        self._cleared = [(b.name, self._bytes(b)) for b in source.arrays if of_neurons(b)]
+        inputs = [b for b in source.arrays if _is_input(b) and b.name not in DATA_SET]
+        self._large = [b.name for b in inputs if self._bytes(b) > PACKED]
+        short = [b for b in inputs if self._bytes(b) <= PACKED]
+        of_batch = [b for b in short if "batch" in b.axes]
+        self._packs = [
+            self._pack("of a batch", of_batch), self._pack("coefficients", [b for b in short if b not in of_batch])
+        ]  # fmt: skip
+        self._struct(engine.kind)
 
-    def _place(self, b: Buffer) -> int:
-        if b.role in ("number", "gradient") and b.name.startswith("c"):  # the weights of connections
-            return self._memory.fixed(owner(self._engine.plan, b.name), self._bytes(b)).address
-        if b.role in ("number", "host"):
-            value = np.ascontiguousarray(self._given.get(b.name, np.zeros(1)), self._engine.kind(b))
-            return self._memory.value(b.name, value).address
-        piece = self._memory.work(b.name, self._bytes(b), zero=b.kind == "bits")  # no spikes before the first step
-        if of_neurons(b):
-            piece.clear(self._bytes(b))
-        return piece.address
+    def _pack(self, name: str, buffers: list[Buffer]) -> Pack:
+        """Several short inputs in one array."""
+        starts = np.cumsum([0] + [_aligned(self._bytes(b)) for b in buffers]).tolist()
+        whole, views = np.zeros(starts[-1], np.uint8), list[tuple[str, np.ndarray]]()
+        for b, at in zip(buffers, starts):
+            view = whole[at : at + self._bytes(b)].view(self._kinds[b.name])
+            views.append((b.name, view.reshape(self._shapes[b.name])))
+        return Pack(name, whole, views, {b.name: at for b, at in zip(buffers, starts)})
 
-    def _clear(self, reported: list[Buffer]) -> None:
-        """What kernels count in; it stands first, and first of it `trouble`."""
-        count = sum(b.role == "error" for b in reported)
-        assert all(b.role == "error" for b in reported[:count]) and reported[0].name == "trouble"
-        self._block.clear(int(self._starts[count]))
+    def _struct(self, kind: Callable[[Buffer], np.dtype]) -> None:
+        """The struct and views of its parts: addresses, numbers in the kernels' precision, doubles, 64-bit integers."""
+        s = self._source
+        ends = np.cumsum([len(s.arrays), len(s.numbers), len(s.doubles), len(s.integers)]).tolist()
+        self._fields = np.zeros(ends[-1], np.uint64)
+        self._addresses = self._fields[: ends[0]]
+        slots = (self._fields[i : i + 1] for i in range(ends[0], ends[1]))
+        self._numbers = [(b.name.removeprefix(OF_DOUBLE), slot.view(kind(b))) for b, slot in zip(s.numbers, slots)]
+        self._doubles = self._fields[ends[1] : ends[2]].view(np.float64)
+        self._integers = self._fields[ends[2] :].view(np.int64)
+        self._state: tuple[object, ...] = ()  # of what the addresses were found for
+
+    # each batch
+
+    def prepare(self, data: dict[str, int], given: Arrays) -> np.ndarray:
+        """Copies to the device what is not there yet; returns the struct, which the next call overwrites.
+
+        Args:
+            data: name -> address of the data set's arrays.
+        """
+        large = {n: self._value(n, given) for n in self._large}
+        packs = [self._memory.value(p.name, p.filled(given)).address for p in self._packs]
+        state = (self._memory.generation, *packs, *large.values(), *data.values())
+        if state != self._state:
+            packed = {n: base + at for base, p in zip(packs, self._packs) for n, at in p.starts.items()}
+            self._place(packed | large | data)
+            # placing may have allocated: then the addresses are those of the new generation
+            self._state = (self._memory.generation, *state[1:])
+        for name, field in self._numbers:
+            value = given.get(name, 0.0)
+            field[0] = value if np.ndim(value) == 0 else value[0]
+        self._doubles[:] = [given.get(b.name, 0.0) for b in self._source.doubles]
+        self._integers[:] = [given[n] for n in self._source.integers]
+        for name, count in self._cleared:
+            self._memory.work(name, count).clear(count)
+        # what kernels count in; `trouble` stands first
+        self._block.clear(self._errors)
         self._block.write(np.full(1, NOTHING))
+        return self._fields
 
-    def fields(self) -> np.ndarray:
-        """The struct that kernels are given: addresses, doubles, 64-bit integers."""
-        s, given = self._source, self._given
-        parts = [
-            np.array([self._places[b.name] for b in s.arrays], np.uint64),
-            np.array([float(given.get(b.name, 0.0)) for b in s.doubles], np.float64),
-            np.array([int(given[n]) for n in s.integers], np.int64),
-        ]
-        return np.concatenate([p.view(np.uint64) for p in parts])
+    def _value(self, name: str, given: Arrays) -> int:
+        value = np.ascontiguousarray(given.get(name, np.zeros(1)), self._kinds[name])
+        return self._memory.value(name, value, constant=name.partition("_")[2] in TABLES).address
+
+    def _place(self, inputs: dict[str, int]) -> None:
+        """The address of every array."""
+        memory = self._memory
+        self._block = memory.work("report", self._report_bytes)
+        places = inputs | {n: self._block.address + at for n, at, _ in self._reported}
+        for b in self._source.arrays:
+            if b.name in places:
+                continue
+            if is_weight(b):
+                places[b.name] = memory.fixed(owner(self._plan, b.name), self._bytes(b)).address
+            else:  # no spikes before the first step
+                places[b.name] = memory.work(b.name, self._bytes(b), zero=b.kind == "bits").address
+        self._addresses[:] = [places[b.name] for b in self._source.arrays]
 
     def report(self) -> Arrays:
         """What the kernels have left, by the names of buffers."""
-        raw = self._block.read((int(self._starts[-1]),), np.dtype(np.uint8))
-        found = {}
-        for (name, b), at in zip(self._reported.items(), self._starts):
-            found[name] = raw[at : at + self._bytes(b)].view(self._engine.kind(b)).reshape(self._shape(b))
-        return found
+        raw = self._block.read((self._report_bytes,), np.dtype(np.uint8))
+        return {n: raw[at : at + c].view(self._kinds[n]).reshape(self._shapes[n]) for n, at, c in self._reported}
 
     def rows(self, wanted: list[Buffer]) -> Arrays:
         """Of every step: bits, one a neuron, and V."""
-        work, kind = self._memory.work, self._engine.kind
-        return {b.name: work(b.name, self._bytes(b)).read(self._shape(b), kind(b)) for b in wanted}
-
-    def _shape(self, b: Buffer) -> tuple[int, ...]:
-        return self._engine.shape(b, self._given, of_sample(b))
+        work, shapes, kinds = self._memory.work, self._shapes, self._kinds
+        return {b.name: work(b.name, self._bytes(b)).read(shapes[b.name], kinds[b.name]) for b in wanted}
 
     def _bytes(self, b: Buffer) -> int:
-        return int(np.prod(self._shape(b))) * self._engine.kind(b).itemsize
+        return math.prod(self._shapes[b.name]) * self._kinds[b.name].itemsize
+
+
+def _aligned(count: int) -> int:
+    return -(-count // 16) * 16
+
+
+def is_weight(b: Buffer) -> bool:
+    """Whether a buffer holds weights or gradients of a connection, which stay on the device."""
+    return b.role in ("number", "gradient") and b.name.startswith("c")
+
+
+def _is_input(b: Buffer) -> bool:
+    """Whether the host sends it with a batch."""
+    return b.role in ("number", "host") and not is_weight(b)
 
 
 def owner(plan: Plan, name: str) -> str:
@@ -121,7 +201,7 @@ def bytes_a_sample(engine: ProgramEngine, source: Source, given: Arrays) -> int:
     return total
 
 
-def part_of(given: Arrays, start: int, stop: int, of_samples: set[str]) -> Arrays:
+def part_of(given: Arrays, start: int, stop: int, of_samples: frozenset[str]) -> Arrays:
     """Samples start to stop of a batch; of_samples: names of what has a part for each."""
     part = {k: v[start:stop] if k in of_samples and np.ndim(v) else v for k, v in given.items()}
     ends = np.append(given["input_start"], given["input_spikes"])
@@ -131,5 +211,7 @@ def part_of(given: Arrays, start: int, stop: int, of_samples: set[str]) -> Array
 
 def joined(parts: list[Arrays]) -> Arrays:
     """The results of groups; sums over samples have gone on from one to the next."""
+    if len(parts) == 1:
+        return parts[0]
     sums = {n: v for n, v in parts[-1].items() if "_G_" in n}
     return {n: np.concatenate([p[n] for p in parts]) for n in parts[0] if n not in sums} | sums

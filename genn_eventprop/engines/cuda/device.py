@@ -55,8 +55,8 @@ class DeviceMemory(Protocol):
 class Module(Protocol):
     """Compiled text."""
 
-    def launch(self, kernel: str, blocks: int, threads: int, shared: int, argument: int) -> None:
-        """Run a kernel whose only argument is the address of a struct in the device's memory."""
+    def launch(self, kernel: str, blocks: int, threads: int, shared: int, argument: np.ndarray) -> None:
+        """Run a kernel whose only argument is a struct, `argument` its bytes as they are now."""
 
 
 @runtime_checkable

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 from cuda.bindings import driver as cu
+from cuda.bindings import nvrtc
 from cuda.core import Device as CoreDevice
-from cuda.core import LaunchConfig, Program, ProgramOptions, launch
+from cuda.core import ObjectCode, Program, ProgramOptions
 
-from ...errors import EngineError
+from ...errors import EngineError, ToolchainError
+from ...toolchain.load import device_code
 from .device import Device, DeviceMemory, Forked, Module, OutOfMemory
 
 WITHOUT_ASKING = 48 << 10  # bytes of shared memory that a block of any device may have
@@ -107,28 +109,51 @@ def _free(device: CudaDevice, address: int) -> None:
         cu.cuCtxSetCurrent(current)
 
 
+STANDARD = "c++17"
+
+
+def compiled(text: str, architecture: str) -> bytes:
+    """The cubin of a text, from the code cache if it has it: NVRTC takes seconds for a wide network."""
+    version = ".".join(map(str, nvrtc.nvrtcVersion()[1:]))
+    options = ("nvrtc", version, architecture, STANDARD)
+    program = ProgramOptions(arch=architecture, std=STANDARD)
+    return device_code(text, options, lambda: Program(text, "c++", program).compile("cubin").code)
+
+
 class CudaModule(Module):
+    """Kernels are looked up, and given their shared memory, once each."""
+
     def __init__(self, device: CudaDevice, text: str) -> None:
         try:
-            options = ProgramOptions(arch=f"sm_{device.arch}", std="c++17")
-            self._code = Program(text, "c++", options).compile("cubin")
+            self._code = ObjectCode.from_cubin(compiled(text, f"sm_{device.arch}"))
+        except ToolchainError:
+            raise
         except Exception as error:  # a device that this NVRTC does not know, or none of its libraries
             raise EngineError(f"cuda: compiling for {device.name}, sm_{device.arch}, failed: {error}") from None
-        self._device = device
+        self._device, self._kernels = device, dict[tuple[str, int], Any]()
 
-    def launch(self, kernel: str, blocks: int, threads: int, shared: int, argument: int) -> None:
+    def launch(self, kernel: str, blocks: int, threads: int, shared: int, argument: np.ndarray) -> None:
         device = self._device
         device.use()
-        config = LaunchConfig(grid=blocks, block=threads, shmem_size=shared)
+        place = np.array([argument.ctypes.data], np.uint64)  # of the only parameter, which the call copies
         try:
-            found = self._code.get_kernel(kernel)
-            if shared > WITHOUT_ASKING:
-                check(
-                    cu.cuKernelSetAttribute(ALLOWED, shared, found.handle, device.core.device_id), "asking for memory"
-                )
-            launch(device.stream, config, found, np.uint64(argument))
+            function = self._kernel(kernel, shared)
+            launched = cu.cuLaunchKernel(
+                function, blocks, 1, 1, threads, 1, 1, shared, device.queue, place.ctypes.data, 0
+            )  # fmt: skip
+            check(launched, "the launch")
         except Exception as error:  # of any kind: an error of an earlier kernel may come out here
             raise EngineError(f"cuda: launching {kernel} on {device.name} failed: {error}") from None
+
+    def _kernel(self, name: str, shared: int) -> Any:
+        """A kernel that may have so much shared memory."""
+        if (name, shared) not in self._kernels:
+            handle = self._code.get_kernel(name).handle
+            if shared > WITHOUT_ASKING:
+                attribute = cu.cuKernelSetAttribute(ALLOWED, shared, handle, self._device.core.device_id)
+                check(attribute, "asking for memory")
+            self._kernels[name, shared] = cu.CUfunction(int(handle))
+        return self._kernels[name, shared]
 
 
 class CudaDevice(Device):

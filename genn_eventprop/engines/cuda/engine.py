@@ -26,7 +26,7 @@ from ..contract.engine import Availability, diverged
 from ..contract.features import refuse
 from ..contract.program_engine import Arrays, ProgramEngine
 from ..native.engine import available_processors
-from .batch import NOTHING, Batch, bytes_a_sample, groups_of, joined, owner, part_of
+from .batch import NOTHING, BatchLayout, bytes_a_sample, groups_of, joined, layout_key, owner, part_of
 from .device import Device, DeviceMemory, Module, OutOfMemory
 from .learning import DeviceOptimiser, location
 from .memory import Memory
@@ -36,14 +36,17 @@ SAFE = 0.9  # of the memory that is free
 BATCH = 32  # samples for which `is_fastest_for` asks
 STEP, HOST = 5e-6, 3e-3  # s of a step, both ways, and of the host's work for a batch: see docs/engines.md
 DATA = ("steps", "channels", "offsets")
+LAYOUTS = 64  # of batches that differ in size
 
 
 @dataclass(frozen=True)
 class Program:
-    """A text and what it is compiled to."""
+    """A text and what it is compiled to; of_samples: what has a part for each sample; layouts: of batches by size."""
 
     source: Source
     module: Module
+    of_samples: frozenset[str]
+    layouts: dict[tuple[int, ...], BatchLayout]
 
 
 class CudaEngine(ProgramEngine):
@@ -139,7 +142,8 @@ class CudaEngine(ProgramEngine):
                     f"cuda: a trial of this network needs {source.shared} bytes of shared memory, the device has "
                     f"{self.device.shared_memory} per block; use smaller populations, or native"
                 )
-            self._programs[split] = Program(source, self.device.compile(source.text))
+            of_samples = frozenset({b.name for b in source.arrays if b.axes[0] == "batch"} | {"numbers"})
+            self._programs[split] = Program(source, self.device.compile(source.text), of_samples, {})
         return self._programs[split]
 
     def share_machine(self, number: int, processes: int) -> None:
@@ -186,20 +190,29 @@ class CudaEngine(ProgramEngine):
 
     def _in_groups(self, given: Arrays, split: bool, run: Callable[[Arrays, bool], Arrays]) -> Arrays:
         """Run a batch in groups that fit; run: (samples of a group, whether gradients go on) -> what it gives."""
-        of_samples = {b.name for b in self._program(split).source.arrays if b.axes[0] == "batch"} | {"numbers"}
-        B, size = given["batch"], self.group or self._fitting(given, split)
+        program, B = self._program(split), given["batch"]
+        size = self.group or (B if self._has_run(program, given) else self._fitting(given, split))
         while True:
             starts = range(0, B, size)
             self._groups = len(starts)
             try:
-                return joined([run(part_of(given, k, min(k + size, B), of_samples), k > 0) for k in starts])
+                if size >= B:
+                    return run(given, False)
+                parts = (part_of(given, k, min(k + size, B), program.of_samples) for k in starts)
+                return joined([run(part, k > 0) for part, k in zip(parts, starts)])
             except OutOfMemory as error:  # something else took memory, or `group` asks for more than there is
                 self._memory.release()
+                program.layouts.clear()
                 size = min(self._fitting(given, split), size - 1, B - 1)
                 if self.group or size < 1:
                     raise EngineError(
                         f"{error}; {max(size, 1)} samples fit together: use group={max(size, 1)}"
                     ) from None
+
+    def _has_run(self, program: Program, given: Arrays) -> bool:
+        """Whether a whole batch of this size has run, and its memory is still there."""
+        rooms = {f"p{i}_room": room for i, room in enumerate(self.room)}
+        return layout_key(program.source, given | rooms) in program.layouts
 
     def _fitting(self, given: Arrays, split: bool) -> int:
         """How many samples fit the device's memory together."""
@@ -216,14 +229,17 @@ class CudaEngine(ProgramEngine):
         """Samples that fit together; adding: gradients go on from those of the group before."""
         program = self._program(kernel != "trial")
         source, launch = program.source, program.module.launch
+        rooms = [f"p{i}_room" for i in range(len(self.room))]
         given = given | {"training": training, "n_channels": self.plan.input.size + 1, "adding": adding}
         given |= self._cut(given) | self._shared(source)
         self._resident()
-        places = self._on_device(*(given[n] for n in DATA))
+        data = {n: m.address for n, m in self._on_device(*(given[n] for n in DATA)).items()}
         while True:
-            given |= {f"p{i}_room": room for i, room in enumerate(self.room)}
-            batch = Batch(self, self._memory, source, {n: m.address for n, m in places.items()}, given)
-            fields = self._memory.value(f"fields of {kernel}", batch.fields()).address
+            given |= zip(rooms, self.room)
+            batch = self._layout(program, given)
+            fields = batch.prepare(data, given)
+            if not source.by_value:
+                fields = np.array([self._memory.value(f"fields of {kernel}", fields).address], np.uint64)
             launch(kernel, given["batch"], source.threads, source.shared, fields)
             for gather, blocks in source.gathers if training else ():
                 launch(gather, blocks, source.threads, 0, fields)
@@ -242,6 +258,15 @@ class CudaEngine(ProgramEngine):
         rows = self.rows() if kernel == "forwards" else []
         rows += [b.name for b in source.arrays if b.kind == "bits" and given.get("record")]
         return found | batch.rows([b for b in source.arrays if b.name in rows])
+
+    def _layout(self, program: Program, given: Arrays) -> BatchLayout:
+        """That of batches of this size; where sizes go on changing, those of old ones are dropped."""
+        key, layouts = layout_key(program.source, given), program.layouts
+        if key not in layouts:
+            if len(layouts) >= LAYOUTS:
+                layouts.clear()
+            layouts[key] = BatchLayout(self, self._memory, program.source, given)
+        return layouts[key]
 
     def _check(self, place: np.uint64, given: Arrays) -> None:
         """Raise `EngineError` for dynamics that diverged."""

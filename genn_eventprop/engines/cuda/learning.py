@@ -5,6 +5,7 @@ Parameters of neurons are stepped on the host, where the numbers that follow fro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -36,6 +37,7 @@ class DeviceOptimiser:
         self._key, self._memory = _key(optimiser), memory
         self._module = device.compile(update_text(optimiser, dtype.name))
         self._places, self._shapes, self._dtype = places, shapes, dtype
+        self._sizes = {weight: math.prod(shape) for weight, shape in shapes.items()}
         self._states, self._scalars = optimiser.full_state_names(), optimiser.full_scalar_names()
         self._moments: dict[str, DeviceArrays] = {}
 
@@ -77,13 +79,13 @@ class DeviceOptimiser:
             arrays.push()
         for item in record.parameters:
             if item.name in self._shapes:
-                self._launch("update", item, -(-self._size(item.name) // THREADS), 0)
+                self._launch("update", item, -(-self._sizes[item.name] // THREADS), 0)
         for arrays in (parameters, *self._moments.values()):
             arrays.pull()
 
     def _launch(self, kernel: str, item: ParameterStep, blocks: int, shared: int) -> None:
         """With the `Update` of codegen/cuda/update.py."""
-        weight = item.name
+        weight, count = item.name, self._sizes[item.name]
         places, numbers = [m.address for m in self._places[weight]], list[float]()
         for side, bound, open_end in (("lower", item.lower, -np.inf), ("upper", item.upper, np.inf)):
             single = bound is None or np.ndim(bound) == 0
@@ -91,15 +93,12 @@ class DeviceOptimiser:
             places.append(0 if single else self._bound(weight, side, bound).address)
         places += [self._squares(weight).address, *(self._state(weight, k).address for k in self._states)]
         numbers += [item.scalars.get(n, 0.0) for n in self._scalars]
-        words = [np.array(places, np.uint64), np.array(numbers), np.array([self._size(weight)], np.int64)]
-        struct = np.concatenate([w.view(np.uint64) for w in words])
-        self._module.launch(kernel, blocks, THREADS, shared, self._memory.value(f"{kernel} {weight}", struct).address)
-
-    def _size(self, weight: str) -> int:
-        return int(np.prod(self._shapes[weight]))
+        struct = np.array([*places, *(0 for _ in numbers), count], np.uint64)
+        struct[len(places) : -1].view(np.float64)[:] = numbers
+        self._module.launch(kernel, blocks, THREADS, shared, struct)
 
     def _state(self, weight: str, name: str) -> DeviceMemory:
-        return self._memory.fixed(f"{name} of {weight}", self._size(weight) * self._dtype.itemsize)
+        return self._memory.fixed(f"{name} of {weight}", self._sizes[weight] * self._dtype.itemsize)
 
     def _squares(self, weight: str) -> DeviceMemory:
         return self._memory.fixed(f"squares of {weight}", 8)

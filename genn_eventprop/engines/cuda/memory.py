@@ -21,6 +21,8 @@ class Memory:
         self.device = device
         self._fixed: dict[str, DeviceMemory] = {}
         self._values: dict[str, tuple[np.ndarray, DeviceMemory]] = {}
+        self._constants: dict[str, np.ndarray] = {}
+        self.generation = 0  # of addresses: another one may mean other places
         self._work: dict[str, DeviceMemory] = {}
         self._sets: dict[tuple[int, ...], tuple[list[weakref.ref], dict[str, DeviceMemory]]] = {}
         self._spare: list[DeviceMemory] = []
@@ -32,13 +34,18 @@ class Memory:
             self._fixed[name] = self._allocate(count)
         return self._fixed[name]
 
-    def value(self, name: str, value: np.ndarray) -> DeviceMemory:
-        """A host array on the device; copied where it is not what it was."""
+    def value(self, name: str, value: np.ndarray, *, constant: bool = False) -> DeviceMemory:
+        """A host array on the device; copied where it is not what it was. constant: nobody changes this array in place,
+        so that the same one is not compared."""
         seen = self._values.get(name)
+        if constant and seen is not None and self._constants.get(name) is value:
+            return seen[1]
+        if constant:
+            self._constants[name] = value
         if seen is not None and seen[1].bytes >= value.nbytes:
             known, memory = seen
-            if known.dtype == value.dtype and np.array_equal(known, value, equal_nan=value.dtype.kind == "f"):
-                return memory
+            if known.dtype == value.dtype and known.shape == value.shape and known.tobytes() == value.tobytes():
+                return memory  # the same bits
         else:
             memory = self._allocate(value.nbytes)
             if seen is not None:
@@ -69,6 +76,7 @@ class Memory:
             self._release()
 
     def _release(self) -> None:
+        self.generation += 1
         for memory in (*self._work.values(), *self._spare):
             memory.free()
         self._work, self._spare = {}, []
@@ -116,6 +124,7 @@ class Memory:
         return self._allocate(count + count // 4)
 
     def _allocate(self, count: int) -> DeviceMemory:
+        self.generation += 1
         return self.device.allocate(max(count, 8))
 
     def close(self) -> None:
@@ -125,4 +134,4 @@ class Memory:
             sets = [m for _, held in self._sets.values() for m in held.values()]
             for memory in (*sets, *self._fixed.values(), *(m for _, m in self._values.values())):
                 memory.free()
-            self._fixed, self._values, self._sets = {}, {}, {}
+            self._fixed, self._values, self._constants, self._sets = {}, {}, {}, {}

@@ -19,7 +19,7 @@ ASCENDING, DESCENDING, SHUFFLED = 0, 1, 2
 MARGIN = 4096  # bytes beside a piece of memory that kernels must leave alone
 USE = np.dtype((np.void, 48))  # `shim::Use`: who has used four bytes of global memory last
 STRUCT = re.compile(r"(?:typedef struct|struct (?P<before>\w+)) \{\n(?P<fields>(?:    .*\n)+)\}(?P<after> \w+)?;\n")
-FIELD = re.compile(r"    (?P<const>const )?(?P<type>\w+) (?P<names>.*);\n")
+FIELD = re.compile(r"    (?P<const>const )?(?:alignas\(8\) )?(?P<type>\w+) (?P<names>.*);\n")
 
 
 def checked(text):
@@ -38,6 +38,7 @@ def checked(text):
     text = text.replace(struct[0], f"struct {name} {{\n{fields}}};\n")
     text = text.replace("extern __shared__ double shared_memory[];", "const shim::Shared shared_memory;")
     text = re.sub(r"const \w+ \*(\w+) = t->", r"const auto \1 = t->", text)
+    text = re.sub(r"const __grid_constant__ (\w+) ", r"const \1 &", text)
     return text.replace("const real *before", "shim::Row<real> before"), arrays, numbers
 
 
@@ -90,6 +91,7 @@ class ShimModule(Module):
         kernels = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([\d, ]+\) )?(\w+)\(', text)
         # types of runtime.cuh are those of <cstdint> here
         text = re.sub(r"typedef (unsigned )?(short|int|long long) u?int\d\d_t;\n", "", text)
+        self.by_value = "__grid_constant__" in text
         text, arrays, numbers = checked(text)
         of_launch = "int blocks, int threads, int shared, const void *t, const shim::Piece *pieces, int n_pieces"
         tail = "".join(
@@ -113,7 +115,8 @@ class ShimModule(Module):
         run = getattr(self.library, f"run_{kernel}")
         pieces = np.array([(p.address, p.bytes, p.uses.ctypes.data) for p in d.pieces], np.uint64).reshape(-1, 3)
         where = ctypes.c_void_p(pieces.ctypes.data)
-        if run(blocks, threads, shared, ctypes.c_void_p(argument), where, len(pieces), d.order, d.seed, mutate):
+        struct = ctypes.c_void_p(argument.ctypes.data if self.by_value else int(argument[0]))
+        if run(blocks, threads, shared, struct, where, len(pieces), d.order, d.seed, mutate):
             raise RuntimeError(f"{kernel}: {self.library.why().decode()}")
         if not all(piece.whole() for piece in d.pieces):
             raise RuntimeError(f"{kernel}: wrote outside of a piece of global memory")
