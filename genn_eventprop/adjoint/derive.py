@@ -27,6 +27,8 @@ from ..modelling.expressions import parse, symbol
 from ..modelling.neuron import FREE, Event, Mode, NeuronModel
 from ..modelling.source_location import located
 
+Symbols = tuple[sp.Symbol, ...]
+
 LONG = 400  # operations; sympy.simplify takes minutes for longer ones
 # what sympy leaves in a result that it could not compute; code generation would fail on it far from the model
 UNDONE = (sp.Derivative, sp.Subs, sp.Integral, sp.zoo, sp.oo, sp.nan, sp.I)
@@ -225,7 +227,7 @@ def _derive(model: NeuronModel) -> Derived:
     return derived
 
 
-def _derive_modes(model: NeuronModel, table: dict, x: tuple, p: tuple) -> tuple[DerivedMode, ...]:
+def _derive_modes(model: NeuronModel, table: dict[str, sp.Symbol], x: Symbols, p: Symbols) -> tuple[DerivedMode, ...]:
     names = [FREE, *(m.name for m in model.modes)]  # number 0 is "free": a trial starts with w_mode = 0
     modes = []
     for mode in (Mode(FREE, {}), *model.modes):
@@ -246,7 +248,9 @@ def _tidy(e: sp.Expr) -> sp.Expr:
     return sp.simplify(e) if e.count_ops() < LONG else e
 
 
-def _derive_event(model: NeuronModel, event: Event, modes: tuple[DerivedMode, ...], x: tuple, p: tuple) -> DerivedEvent:
+def _derive_event(
+    model: NeuronModel, event: Event, modes: tuple[DerivedMode, ...], x: Symbols, p: Symbols
+) -> DerivedEvent:
     table = model.symbols()
     names = [m.name for m in modes]
     possible = tuple(i for i, n in enumerate(names) if not event.modes or n in event.modes)

@@ -167,7 +167,7 @@ def _queue(grid: Scan) -> Mapping[str, str]:
         return {}
 
 
-def _results(grid: Scan) -> dict[str, dict]:
+def _results(grid: Scan) -> dict[str, dict[str, Any]]:
     folders = {name: grid.folder / name for name in grid.cells()}
     return {name: RunFolder(path).results for name, path in folders.items() if (path / "results.json").is_file()}
 

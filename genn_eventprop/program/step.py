@@ -298,7 +298,9 @@ class _Mode:
         end, third, second, first = z_parts
         return self._let("back", total, self.y), first, [a + b for a, b in zip(second, third)], end
 
-    def _stage(self, s: int, stage: list[sp.Expr], slope: bool) -> tuple[list[sp.Expr], dict, dict]:
+    def _stage(
+        self, s: int, stage: list[sp.Expr], slope: bool
+    ) -> tuple[list[sp.Expr], dict[tuple[int, int], sp.Expr], dict[tuple[int, str], sp.Expr]]:
         """f, df/dx and df/dp of the nonlinear rows at a stage, sharing what they have in common."""
         d, names = self.d, {}
         for i in self.y:

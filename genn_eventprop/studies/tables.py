@@ -173,7 +173,7 @@ def _which(runs: Sequence[FinishedRun]) -> str:
 
 def _costs(runs: Sequence[FinishedRun]) -> str:
     """The means over runs; "-" for runs of a version that did not count."""
-    costs = [run.results.get("costs") for run in runs]
+    costs: list[dict[str, Any]] = [run.results.get("costs") or {} for run in runs]
     if not all(costs):
         return "-"
     spikes = ", ".join(f"{fmean(c['spikes'][name] for c in costs):.3g}" for name in costs[0]["spikes"])

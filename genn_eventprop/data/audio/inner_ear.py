@@ -121,7 +121,9 @@ def permeability(sound: np.ndarray, ear: Ear, highest: float) -> np.ndarray:
     return k
 
 
-def spikes_of_sounds(sounds: Iterable[tuple[np.ndarray, int]], ear: Ear, seed: int, first: int = 0) -> Iterator[tuple]:
+def spikes_of_sounds(
+    sounds: Iterable[tuple[np.ndarray, int]], ear: Ear, seed: int, first: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(times in ms, channels) of each (samples, rate); random numbers belong to (seed, first + position) alone."""
     waiting: list[np.ndarray] = []
     position = first

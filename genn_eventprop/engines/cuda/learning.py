@@ -48,7 +48,8 @@ class DeviceOptimiser:
     def take(self, optimiser: Optimiser) -> None:
         """Move the optimiser's state to the device, unless it is there."""
         for weight, shape in self._shapes.items():
-            if optimiser.state[weight] is self._moments.get(weight):
+            moments: object = optimiser.state[weight]
+            if moments is self._moments.get(weight):
                 continue
             state = DeviceArrays({k: np.asarray(v, self._dtype) for k, v in optimiser.state[weight].items()})
             state.move_to({k: location(self._state(weight, k), shape, self._dtype) for k in state})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class Memory:
         self._constants: dict[str, np.ndarray] = {}
         self.generation = 0  # of addresses: another one may mean other places
         self._work: dict[str, DeviceMemory] = {}
-        self._sets: dict[tuple[int, ...], tuple[list[weakref.ref], dict[str, DeviceMemory]]] = {}
+        self._sets: dict[tuple[int, ...], tuple[list[weakref.ref[Any]], dict[str, DeviceMemory]]] = {}
         self._spare: list[DeviceMemory] = []
         self._lock = threading.Lock()  # of data sets, which another thread may bring
 

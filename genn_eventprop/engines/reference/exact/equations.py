@@ -7,6 +7,7 @@ S = 1 if all lanes share a value, else L.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -16,7 +17,7 @@ from ....plan import PopulationRecord
 from .flow import CurvedMode, Flow, LinearMode, ModeFlow
 from .series import POINTS, basis, to_coefficients
 
-Function = Callable[..., list]
+Function = Callable[..., list[Any]]
 
 
 class Compiled:
@@ -136,7 +137,7 @@ class Equations:
         return self._by_mode(self._compiled.df_dp, x, lanes, mode, len(self.values))
 
     def _by_mode(
-        self, functions: list, x: np.ndarray, lanes: np.ndarray, mode: np.ndarray, columns: int | None
+        self, functions: list[Any], x: np.ndarray, lanes: np.ndarray, mode: np.ndarray, columns: int | None
     ) -> np.ndarray:
         shape = x.shape if columns is None else (self.n, columns, *x.shape[1:])
         out = np.zeros(shape)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Forward:
         self.max_spikes, self.sample = max_spikes, sample
         self.models, self.copies = models, len(next(iter(delays.values()))) if delays else 1
         self.events: list[Record] = []
-        self.queue: list[tuple[float, int, int, int, int, np.ndarray, tuple]] = []
+        self.queue: list[tuple[float, int, int, int, int, np.ndarray, tuple[Any, ...]]] = []
         self.order = {p.name: i for i, p in enumerate(plan.populations)}
         self.pushed = 0
         self.changed = np.zeros(self.copies, bool)
@@ -127,7 +128,7 @@ class Forward:
             if arrival[0] < self.plan.duration:
                 self._push(arrival, 1, self.order[c.target], row, (c, route, source))
 
-    def _push(self, times: np.ndarray, rank: int, population: int, neuron: int, what: tuple) -> int:
+    def _push(self, times: np.ndarray, rank: int, population: int, neuron: int, what: tuple[Any, ...]) -> int:
         self.pushed += 1
         heapq.heappush(self.queue, (float(times[0]), rank, population, neuron, self.pushed, times, what))
         return self.pushed
@@ -287,7 +288,7 @@ class Forward:
             else:
                 self._end_if_due(number, at_once, what)
 
-    def _end_if_due(self, number: int, times: np.ndarray, what: tuple) -> None:
+    def _end_if_due(self, number: int, times: np.ndarray, what: tuple[Any, ...]) -> None:
         if self.mode_ends.get(what[:2]) == number:
             self._mode_end(times, *what)
 

@@ -59,7 +59,7 @@ class Readout:
     def evaluate(self) -> None:
         raise NotImplementedError
 
-    def signature(self) -> tuple:
+    def signature(self) -> tuple[object, ...]:
         """What must not change under a small change of parameters for differences to be a derivative."""
         return ()
 

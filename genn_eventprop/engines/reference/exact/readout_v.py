@@ -152,7 +152,7 @@ class Maximum(Readout):
         self.value[c], self.segment[c], self.offset[c] = best
         self.place[c] = place
 
-    def signature(self) -> tuple:
+    def signature(self) -> tuple[object, ...]:
         """For every class: at which arrival the maximum is, or between which."""
         return self._signatures(0)
 
@@ -160,7 +160,7 @@ class Maximum(Readout):
         mine = self.signature()
         return np.array([self._signatures(c) != mine for c in range(self.model.lanes // self.model.size)])
 
-    def _signatures(self, copy: int) -> tuple:
+    def _signatures(self, copy: int) -> tuple[object, ...]:
         seg, out = self.segments, []
         mine = [e.after for e in self.recording.events if isinstance(e, Arrival) and self._reaches_output(e)]
         for lane in range(copy * self.model.size, (copy + 1) * self.model.size):

@@ -26,7 +26,7 @@ class FirstSpike(Readout):
                 self.value[spike.neuron :: self.model.size] = spike.times
                 self.valid[spike.neuron :: self.model.size] = True
 
-    def signature(self) -> tuple:
+    def signature(self) -> tuple[object, ...]:
         return tuple(self.valid.tolist())
 
     def spike_term(self, spike: Spike, after: np.ndarray, dr: np.ndarray) -> float:
@@ -87,7 +87,7 @@ class Several(Readout):
     def evaluate(self) -> None:
         self.value, self.valid = self.parts[0].value, self.parts[0].valid
 
-    def signature(self) -> tuple:
+    def signature(self) -> tuple[object, ...]:
         return tuple(part.signature() for part in self.parts)
 
     def changed(self) -> np.ndarray:

@@ -265,5 +265,5 @@ class Trial(Forward):
 
     def _add(self, p: PopulationRecord, param: str, rate: np.ndarray) -> None:
         """Add (B, N) contributions to the gradient of a parameter of shape (N,) or (1,)."""
-        gradient = self.grad[f"{p.name}.{param}"]
+        gradient: np.ndarray = self.grad[f"{p.name}.{param}"]
         gradient += rate.sum(0) if gradient.shape == (p.size,) else rate.sum()

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -143,7 +144,7 @@ class Dynamics:
             out = np.where((mode == m)[..., None, None], self.at(self.functions.J[m], x), out)
         return out
 
-    def _select(self, values: list, mode: np.ndarray) -> np.ndarray:
+    def _select(self, values: list[Any], mode: np.ndarray) -> np.ndarray:
         out = values[0]()
         for m in range(1, len(values)):
             if (mode == m).any():
