@@ -42,7 +42,7 @@ class Pack:
     def filled(self, given: Arrays) -> np.ndarray:
         for name, view in self.views:
             if name in given:
-                view[...] = given[name]
+                view[:] = np.ravel(given[name])  # of the same length, whatever its shape
         return self.whole
 
 
@@ -81,8 +81,7 @@ class BatchLayout:
         starts = np.cumsum([0] + [_aligned(self._bytes(b)) for b in buffers]).tolist()
         whole, views = np.zeros(starts[-1], np.uint8), list[tuple[str, np.ndarray]]()
         for b, at in zip(buffers, starts):
-            view = whole[at : at + self._bytes(b)].view(self._kinds[b.name])
-            views.append((b.name, view.reshape(self._shapes[b.name])))
+            views.append((b.name, whole[at : at + self._bytes(b)].view(self._kinds[b.name])))
         return Pack(name, whole, views, {b.name: at for b, at in zip(buffers, starts)})
 
     def _struct(self, kind: Callable[[Buffer], np.dtype]) -> None:
