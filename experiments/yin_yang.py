@@ -73,6 +73,8 @@ class Config(ExperimentConfig):
     """Learning rate of the weights from input to hidden, in their unit (pA, mV / ms, ...); by default the same."""
     decay: float = 0.95
     """The learning rate is multiplied by this after every epoch."""
+    spike_birth: float = 0.0
+    """Noise of thresholds, e.g. 0.1, for a gradient that sees spikes about to be born (docs/spike_birth.md); 0: off."""
     train_size: int = 5000
     """Number of training samples, at most 5000."""
 
@@ -106,6 +108,7 @@ def build(config: Config) -> Experiment:
         seed=config.seed,
         threads=config.threads,
         genn_backend=config.genn_backend,
+        spike_birth=config.spike_birth,
     )
     train, validation, test = (
         yin_yang.load("train", config.train_size),

@@ -64,6 +64,7 @@ def compile_network(
     dt: float,
     spike_times: str = "grid",
     regularisers: Sequence[Regulariser] = (),
+    spike_birth: float = 0.0,
     seed: int = 0,
     **settings: Any,
 ) -> Engine:
@@ -71,6 +72,7 @@ def compile_network(
 
     Args:
         network, loss: as of `Trainer`. duration, dt: in ms. spike_times: "grid" or "exact".
+        spike_birth: as of `Trainer`.
         parameters: values by the names of `Network.initial_parameters`; None: initial values drawn with `seed`.
         settings: as of `engines.create`: engine, dtype, threads, ...
 
@@ -81,7 +83,10 @@ def compile_network(
         >>> engine = compile_network(net, SpikeCountCrossEntropy(output), duration=20.0, dt=0.1)
         >>> result = engine.run(engine.load(events), range(32), training=True)
     """
-    plan = make_plan(network, loss, dt=dt, duration=duration, spike_times=spike_times, regularisers=regularisers)
+    plan = make_plan(
+        network, loss, dt=dt, duration=duration, spike_times=spike_times, regularisers=regularisers,
+        spike_birth=spike_birth,
+    )  # fmt: skip
     if parameters is None:
         parameters = network.initial_parameters(seed)
     return create(plan, parameters, **settings)

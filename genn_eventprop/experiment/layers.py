@@ -125,6 +125,8 @@ class LayeredConfig(ExperimentConfig):
     """Learning-rate schedule, e.g. "ease_in,cosine"; several are multiplied."""
     slope_floor: float = 0.0
     """Lower bound, per ms, on the slope at a spike in 1 / slope; the metrics count how often it applies."""
+    spike_birth: float = 0.0
+    """Noise of thresholds, e.g. 0.1, for a gradient that sees spikes about to be born (docs/spike_birth.md); 0: off."""
 
 
 def layered(
@@ -176,6 +178,7 @@ def layered(
         threads=config.threads,
         genn_backend=config.genn_backend,
         slope_floor=config.slope_floor,
+        spike_birth=config.spike_birth,
         callbacks=[*revive_of(config.revive), *trainer.pop("callbacks", ())],
         notes=[*late_notes(train, *how), *_without_delays(config)],
         **trainer,

@@ -39,6 +39,7 @@ class Layer:
     Args:
         net, duration, dt, spike_times: the trial. output: the population that is read, by default the last one.
         readout: one or several of `NAMES`. weight: w(t) of an integral. engine, threads: see `engines.create`.
+        spike_birth: see docs/spike_birth.md.
 
     Attributes:
         readouts: names of what is read, an integral first, V at every step last. names: of all parameters.
@@ -49,7 +50,7 @@ class Layer:
 
     def __init__(
         self, net: Network, *, duration: float, dt: float, output: Population | None, readout: str | Sequence[str],
-        weight: str | TimeWeight, spike_times: str, engine: str, threads: int | None,
+        weight: str | TimeWeight, spike_times: str, engine: str, threads: int | None, spike_birth: float,
     ) -> None:  # fmt: skip
         self.readouts = _ordered(readout)
         output = net.populations[-1] if output is None else output
@@ -59,6 +60,7 @@ class Layer:
         loss = Loss(output, main, weight=time_weight, also=tuple(also))
         self._described: Any = Described(net, loss, duration, dt, spike_times, engine)
         self._plan: Plan | None = None
+        self._spike_birth = spike_birth
         self._settings = {"engine": engine, "threads": threads}
         self._made: dict[str, Runner] = {}
         self._lock = EngineLock()  # of what is made when it is first needed
@@ -71,7 +73,10 @@ class Layer:
             with self._lock:
                 d = self._described
                 if self._plan is None:
-                    self._plan = make_plan(d.network, d.loss, dt=d.dt, duration=d.duration, spike_times=d.spike_times)
+                    self._plan = make_plan(
+                        d.network, d.loss, dt=d.dt, duration=d.duration, spike_times=d.spike_times,
+                        spike_birth=self._spike_birth,
+                    )  # fmt: skip
         return self._plan
 
     def initial(self, seed: int) -> dict[str, np.ndarray]:

@@ -76,6 +76,8 @@ class EventProp(nn.Module):
         weight: w(t) of an integral, as in `losses`.
         spike_times: "grid" or "exact". engine, threads: see `engines.create`; the engine must run the two passes
             separately.
+        spike_birth: noise of thresholds, e.g. 0.1, for gradients that see spikes about to be born; 0 is off. Of the
+            loss only its slope is known here, so a spike changes it to first order (docs/spike_birth.md).
         layout: of dense inputs: "TBN" (steps, batch, channels) or "BTN".
         seed: random seed of the initial weights.
 
@@ -99,6 +101,7 @@ class EventProp(nn.Module):
         spike_times: str = "grid",
         engine: str = "auto",
         threads: int | None = None,
+        spike_birth: float = 0.0,
         layout: str = "TBN",
         seed: int = 0,
     ) -> None:
@@ -107,7 +110,7 @@ class EventProp(nn.Module):
             raise SettingError(f"unknown layout {layout!r} ({suggest(layout, LAYOUTS)})")
         self._layer = Layer(
             net, duration=duration, dt=dt, output=output, readout=readout, weight=weight, spike_times=spike_times,
-            engine=engine, threads=threads,
+            engine=engine, threads=threads, spike_birth=spike_birth,
         )  # fmt: skip
         self.layout, self.readouts = layout, self._layer.readouts
         self.net = nn.Module()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..adjoint import Derived, derive
+from ..adjoint.birth import why_no_births
 from ..errors import PlanError
 from ..losses import Loss, as_losses
 from ..modelling.network import Connection, Dense, Network
@@ -38,6 +39,7 @@ def make_plan(
     duration: float,
     spike_times: str = "grid",
     regularisers: Sequence[Regulariser] = (),
+    spike_birth: float = 0.0,
 ) -> NetworkPlan:
     """Freeze a network, a loss and a time grid.
 
@@ -46,6 +48,7 @@ def make_plan(
             the first decides predictions.
         dt: step in ms. duration: trial length T in ms, a whole number of steps. spike_times: "grid" or "exact".
         regularisers: what is asked besides the loss, see `genn_eventprop.regularisers`; they add up.
+        spike_birth: sigma in units of the threshold, see docs/spike_birth.md; 0 is off.
 
     Raises:
         PlanError: if the grid does not fit, the network has no input, or the loss belongs to another network.
@@ -78,6 +81,7 @@ def make_plan(
         dt=float(dt), duration=float(duration), n_steps=n_steps, spike_times=spike_times,
         trainable=network.trainable(), limits=_limits(network, penalties), decays=_decays(network, penalties),
         pushes=tuple(r.record for r in penalties if isinstance(r, SpikeRegulariser)),
+        spike_birth=_spike_birth(spike_birth, populations),
         network=network, asked=loss, regularisers=penalties,
     )  # fmt: skip
 
@@ -149,6 +153,17 @@ def _check_stochastic(network: Network, loss: Loss, spike_times: str) -> None:
             )
         if p is loss.population and p.dropout > 0:
             raise PlanError(f"population {p.name!r} has dropout, but the loss reads its spikes; use dropout=0")
+
+
+def _spike_birth(sigma: float, populations: Sequence[PopulationRecord]) -> float:
+    if not _is_number(sigma) or not math.isfinite(sigma) or sigma < 0:
+        raise PlanError(f"spike_birth is the noise of thresholds in units of the threshold, e.g. 0.1, got {sigma!r}")
+    for p in (p for p in populations if sigma and p.spiking):
+        why = why_no_births(p.derived) or ("has dropout" if p.dropout > 0 else "")
+        if why:
+            name = p.derived.model.name
+            raise PlanError(f"spike_birth={sigma:g} cannot see spikes of population {p.name!r}: {name} {why}; use 0")
+    return float(sigma)
 
 
 def _is_number(value: object) -> bool:

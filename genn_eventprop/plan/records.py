@@ -87,7 +87,8 @@ class Plan:
     dt and duration in ms, n_steps = duration / dt. Parameter values live in the engine, under the names of
     `Network.initial_parameters`; trainable: those that are learned; limits: (lower, upper) of those that have any, None
     for open; decays: strength of the L2 penalty. pushes: what regularisers of spikes do to costates. loss: the main
-    one, which decides predictions; auxiliary: further losses, one a population, which add up with it.
+    one, which decides predictions; auxiliary: further losses, one a population, which add up with it. spike_birth:
+    sigma of docs/spike_birth.md, 0: gradients do not see spikes being born.
     """
 
     input: InputRecord
@@ -103,6 +104,7 @@ class Plan:
     limits: Mapping[str, tuple[float | None, float | None]]
     decays: Mapping[str, float]
     pushes: tuple[SpikePush, ...]
+    spike_birth: float
 
     @property
     def output(self) -> PopulationRecord:
@@ -136,6 +138,18 @@ class Plan:
         check_values(values, ((p.name, p.derived.model, p.params) for p in self.populations))
         for c in self.connections:
             check_synapses(values, c.name, c.pre, c.post, c.delays.limit if c.delays else math.inf)
+
+    def births(self, population: str) -> bool:
+        """Whether spikes of a population that are about to be born are in the gradient."""
+        return self.spike_birth > 0 and self.population(population).spiking
+
+    @property
+    def scores_births(self) -> bool:
+        """Whether the loss of a trial with one spike more is known: its readout is linear in what arrives, and the
+        trial itself has the outer loss."""
+        linear = self.output.derived.linear and len(self.output.derived.modes) == 1 and not self.output.derived.events
+        known = self.loss.readout in ("integral", "end") and not self.loss.host and not self.loss.also
+        return self.spike_birth > 0 and linear and known
 
     def spike_regularisers(self, population: str) -> tuple[SpikePush, ...]:
         """The regularisers that push a population's costate at its spikes."""

@@ -80,6 +80,8 @@ class Trainer:
         dtype: "float32" or "float64", for engines that offer both.
         run_dir: folder for config, metrics, checkpoints and results (`RunFolder`); nothing is written without it.
         checkpoint_batches: also write a checkpoint after this many batches, not only after each epoch.
+        spike_birth: 0, or noise of thresholds in units of the threshold, e.g. 0.1: then the gradient is one of the
+            expected loss and sees spikes that are about to be born, also those of silent neurons (docs/spike_birth.md).
         callbacks: see `Callback`. progress: show progress on stderr.
         slope_floor: lower bound of gdot in 1 / gdot, per ms; the metric ``guarded`` counts how often it applies.
         runaway_rate: a neuron that spikes more often than this per ms, on average, is counted as runaway.
@@ -129,6 +131,7 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
         slope_floor: float = 0.0,
+        spike_birth: float = 0.0,
         runaway_rate: float = 0.5,
         config: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
@@ -144,8 +147,9 @@ class Trainer:
         self.network, self.loss, self.streams = network, loss, Streams(seed)
         network.check_connected()
         self.plan = make_plan(
-            network, loss, dt=dt, duration=duration, spike_times=spike_times, regularisers=regularisers
-        )
+            network, loss, dt=dt, duration=duration, spike_times=spike_times, regularisers=regularisers,
+            spike_birth=spike_birth,
+        )  # fmt: skip
         self.class_weights = ClassWeights(class_weights, as_losses(loss)[0])
         if optimiser is not None and not isinstance(optimiser, Optimiser):
             raise SettingError(f"optimiser must be e.g. Adam(1e-3), got {optimiser!r}")
@@ -199,6 +203,7 @@ class Trainer:
     def _settings(self, slope_floor: float) -> dict[str, Any]:
         """What two runs have in common that are the same run."""
         described = [describe_loss(each) for each in as_losses(self.loss)]
+        birth = {"spike_birth": self.plan.spike_birth} if self.plan.spike_birth else {}
         return {
             "loss": described[0] if len(described) == 1 else described,
             "dt": float(self.plan.dt), "duration": float(self.plan.duration), "spike_times": self.plan.spike_times,
@@ -207,7 +212,7 @@ class Trainer:
             "batch_size": self.batch_size, "seed": self.streams.seed, "slope_floor": float(slope_floor),
             "class_weights": self.class_weights.description,
             "regularisers": [describe_regulariser(r) for r in self.plan.regularisers],
-        } | ({"carry": True} if self.carry else {})  # fmt: skip
+        } | ({"carry": True} if self.carry else {}) | birth  # fmt: skip
 
     def _prepare_optimiser(self, parameters: Mapping[str, np.ndarray]) -> None:
         learned = {name: parameters[name] for name in self.plan.trainable}

@@ -33,6 +33,7 @@ TRAJECTORY_AUXILIARY_LOSS = "auxiliary losses that need the whole trajectory"
 PROGRAM_READOUTS = "readouts that only targets of `program` have"
 STEPWISE_READOUTS = "readouts that look at V in every step, and say nothing of what is between events"
 VOLTAGE_LOSS_AFTER_TABLES = "losses of V(t) where V jumps at arrivals through tables, or with delays that are values"
+SPIKE_BIRTH = "spike_birth"
 _INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
 
 
@@ -230,6 +231,13 @@ def _voltage_after_tables(plan: Plan) -> str:
     return ""
 
 
+def _spike_birth(plan: Plan) -> str:
+    if not plan.spike_birth:
+        return ""
+    instead = {"grid": "'reference_clock' or 'native'", "exact": "'reference_event' or 'native'"}[plan.spike_times]
+    return f"has no spike_birth with spike_times={plan.spike_times!r}; use engine={instead}, or spike_birth=0"
+
+
 def _of_model(feature: str) -> Callable[[Plan], str]:
     def needs(plan: Plan) -> str:
         those = (p for p in plan.populations if MODEL_FEATURES[feature](p.derived))
@@ -255,6 +263,7 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     VOLTAGE_LOSS_AFTER_TABLES: _voltage_after_tables,
     PROGRAM_READOUTS: _readouts,
     STEPWISE_READOUTS: _stepwise,
+    SPIKE_BIRTH: _spike_birth,
 }
 """Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing.
 

@@ -35,6 +35,7 @@ from ..contract.features import (
     MODEL_FEATURES,
     NONLINEAR_RECEPTOR_PATH,
     SHARED_TABLE_WEIGHTS,
+    SPIKE_BIRTH,
     STEPWISE_READOUTS,
     THRESHOLD_JUMPS,
     TRAJECTORY_AUXILIARY_LOSS,
@@ -83,6 +84,7 @@ class NativeEngine(ProgramEngine):
             VOLTAGE_LOSS_AFTER_TABLES,
             TRAJECTORY_AUXILIARY_LOSS,
             SHARED_TABLE_WEIGHTS,
+            SPIKE_BIRTH,
         },
         "exact": ALL
         - {
@@ -90,6 +92,7 @@ class NativeEngine(ProgramEngine):
             THRESHOLD_JUMPS,
             LEARNED_RECEPTOR_GAIN,
             NONLINEAR_RECEPTOR_PATH,
+            SPIKE_BIRTH,
             STEPWISE_READOUTS,
             TRAJECTORY_AUXILIARY_LOSS,
         },

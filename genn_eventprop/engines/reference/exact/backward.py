@@ -24,7 +24,7 @@ from ....regularisers import pushed_state
 from .flow import at, nodes
 from .population import PopulationModel
 from .readout import NODES, Readout, Sources, density_rows
-from .records import Arrival, ModeEnd, Recording, Segments, Spike
+from .records import Arrival, Birth, ModeEnd, Recording, Segments, Spike
 
 BLOCK = 2048  # segments whose nodes are in memory at a time
 
@@ -136,6 +136,8 @@ class Backward:
                 self._arrival(event)
             elif isinstance(event, ModeEnd):
                 self._mode_end(event)
+            elif isinstance(event, Birth):
+                self._birth(event)
             else:
                 adjoint = self.adjoint[event.population]
                 adjoint.end[event.before] = adjoint.start(event.after)
@@ -216,6 +218,10 @@ class Backward:
         # here
         lam = adjoint.start(event.after)
         w, e = self.weights[c.weight].reshape(-1)[route.weight], equations.direction[c.receptor][:, route.target]
+        if isinstance(event.source, Birth):
+            self._add_change(event.source, c.target, route.target, w * np.einsum("nj,jn->n", lam[at_], e))
+            adjoint.end[event.before] = lam
+            return
         np.add.at(self.weight_gradient[c.weight].reshape(-1), route.weight, np.einsum("nj,jn->n", lam[at_], e))
         for k, name in enumerate(adjoint.gradient):
             by = equations.d_direction[c.receptor][:, k, route.target]
@@ -230,6 +236,30 @@ class Backward:
         else:
             self.input_times[event.source] += D
         adjoint.end[event.before] = lam
+
+    # births of spikes, see docs/spike_birth.md
+
+    def _add_change(self, birth: Birth, target: str, neurons: np.ndarray, along: np.ndarray) -> None:
+        """What an arrival of a spike that was not born would do; along: (S,) w lambda . e of the targets."""
+        readout = self.readouts.get(target)
+        if readout is None or not readout.adds_up:
+            birth.change += float(along.sum())
+            return
+        dr = self.dr[target][neurons]
+        moved = birth.moved.setdefault(target, np.zeros(readout.model.size))
+        np.add.at(moved, neurons, np.divide(along, dr, out=np.zeros_like(along), where=dr != 0))
+
+    def _birth(self, event: Birth) -> None:
+        """h times the change of L by the spike goes to the adjoint of g."""
+        adjoint, n = self.adjoint[event.population], event.neuron
+        change = event.change + sum(self.readouts[name].change_of_loss(by) for name, by in event.moved.items())
+        if event.population in self.readouts:
+            change += self.readouts[event.population].birth(n, event.time, self.dr[event.population])
+        jump, x, lane = event.hazard * change, adjoint.segments.x[:, [event.after]], np.array([n])
+        dg_dx, dg_dp = adjoint.model.equations.threshold_slopes(0, x, lane)
+        adjoint.end[event.before] = adjoint.start(event.after) + jump * dg_dx
+        for name, value in zip(adjoint.gradient, jump * dg_dp):
+            adjoint.gradient[name][n] += value
 
     def _difference(self, event: Arrival, lam: np.ndarray, jump: np.ndarray) -> float:
         """D = sum over targets of lambda . (f(x-) - f(x+)) + l(x-) - l(x+), + kinks and E of events it caused.

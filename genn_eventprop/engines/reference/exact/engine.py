@@ -27,6 +27,7 @@ from ...contract.parameters import Tables, copied
 from ...contract.result import LossPart, Result, Spikes, summed
 from ...contract.split import Readouts
 from .backward import Backward
+from .births import candidates
 from .equations import Compiled
 from .forward import Forward
 from .population import PopulationModel
@@ -37,6 +38,10 @@ from .routes import flat_delays, routes
 
 if TYPE_CHECKING:
     from ....data import Events
+
+
+SMALLEST_SLOPE = 1e-20
+"""Of dL/dr where readouts are linear and births are looked for: lambda over dL/dr says how an arrival changes r."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +102,7 @@ class ReferenceEvent(Engine):
         data.scored(samples, training=training)
         # evaluated once a run: both ways must use the same numbers
         models = self._models()
-        self.trials = [self._forward(data, int(i), models) for i in samples]
+        self.trials = [self._forward(data, int(i), models, births=training) for i in samples]
         parts, slopes, pushes = dict[str, LossPart](), dict[str, np.ndarray](), dict[str, np.ndarray]()
         for loss in self.plan.losses:
             view, name = data.for_loss(loss), loss.output
@@ -106,6 +111,11 @@ class ReferenceEvent(Engine):
             with self.lock.running_loss():
                 parts[name], dr = self._evaluate(loss, scored, targets)
             slopes[name] = (dr.T * weight).T
+            if self.plan.read_at(name).scores_births:
+                small = (np.abs(slopes[name]) < SMALLEST_SLOPE) & (weight > 0)[:, None]
+                slopes[name] = np.where(small, SMALLEST_SLOPE, slopes[name])
+            for trial, y, factor in zip(self.trials, targets, weight):
+                trial.readouts[name].compared, trial.readouts[name].factor = y, float(factor)
             pushes[name] = self._push(loss, slopes[name], targets, weight)
         if training:
             self._gradients(models, slopes, pushes)
@@ -135,7 +145,7 @@ class ReferenceEvent(Engine):
     ) -> tuple[Readouts, tuple[dict[str, PopulationModel], list[Trial]]]:
         samples = self.batch(data, samples)
         models = self._models()
-        self.trials = [self._forward(data, int(i), models) for i in samples]
+        self.trials = [self._forward(data, int(i), models, births=keep) for i in samples]
         value, valid = (np.stack([getattr(t.readout, n) for t in self.trials]) for n in ("value", "valid"))
         spikes = self._spikes() if record_spikes else None
         also = {name: self._also(i, name) for i, name in enumerate(self.plan.loss.also, 1)}
@@ -168,28 +178,30 @@ class ReferenceEvent(Engine):
             for p in self.plan.populations
         }
 
-    def _forward(self, data: Data, sample: int, models: dict[str, PopulationModel]) -> Trial:
+    def _forward(self, data: Data, sample: int, models: dict[str, PopulationModel], *, births: bool) -> Trial:
         part = slice(data.offsets[sample], data.offsets[sample + 1])
         times, channels = _exact_times(data, part), data.channels[part]
         # one copy, C = 1: the leading axis
         weights = {c.weight: self.parameters[c.weight][None] for c in self.plan.connections}
         delays = flat_delays(self.plan, self.parameters)
-        return self._trial(models, weights, delays, times[None], channels, data, sample)
+        return self._trial(models, weights, delays, times[None], channels, data, sample, births)
 
     def _trial(
         self, models: dict[str, PopulationModel], weights: Mapping[str, np.ndarray], delays: Mapping[str, np.ndarray],
-        times: np.ndarray, channels: np.ndarray, data: Data, sample: int,
+        times: np.ndarray, channels: np.ndarray, data: Data, sample: int, births: bool = False,
     ) -> Trial:  # fmt: skip
-        """One trial; time weights that follow the input use that of the first copy."""
+        """One trial; time weights that follow the input use that of the first copy. births: whether the way back is to
+        see spikes being born."""
         inputs = np.sort(times[0])
         views = {loss.output: self.plan.read_at(loss.output) for loss in self.plan.losses}
         this = np.array([sample])
         # where quadrature must be cut depends on the readout, and is known before the trial runs
         at = {n: breaks(v, inputs, data.for_loss(v.loss).targets_of(this)[0]) for n, v in views.items()}
         synapses = routes(self.plan, self._tables, self.parameters)
-        recording = Forward(self.plan, models, weights, synapses, delays, self.max_spikes, sample, at).run(
-            times, channels
-        )
+        arguments = (self.plan, models, weights, synapses, delays, self.max_spikes, sample, at)
+        recording = Forward(*arguments).run(times, channels)
+        if births and (unborn := candidates(self.plan, models, recording)):
+            recording = Forward(*arguments).run(times, channels, unborn)
         readouts = {n: make_readout(v, models[n], recording, inputs) for n, v in views.items()}
         return Trial(recording, readouts, times.shape[1])
 

@@ -166,6 +166,12 @@ class Equations:
         """h(x-) at x (n, G): (n, G)."""
         return self._evaluator(self._compiled.h[event], None)(x, lanes)
 
+    def threshold_slopes(self, event: int, x: np.ndarray, lane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """dg_dx (n,), dg_dp (p,) at x (n, 1) of one lane (1,)."""
+        arguments = (*x, *(v[lane] for v in self.values))
+        jump = self._compiled.jump[event]
+        return jump["dg_dx"](*arguments).reshape(-1), jump["dg_dp"](*arguments).reshape(-1)
+
     def jump(self, event: int, mode: int, x: np.ndarray, lanes: np.ndarray) -> dict[str, np.ndarray]:
         """dg_dx (G, n), dg_dp (G, p), dh_dx (G, n, n), dh_dp (G, n, p), gdot (G,), a (G, n) at x- (n, G) in `mode`."""
         arguments = (*x, *(v[lanes] for v in self.values))

@@ -17,17 +17,18 @@ Axis letters: n states, N neurons, C copies, L = C N lanes, G segments, E own ev
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ....errors import EngineError
 from ....plan import ConnectionRecord, Plan
+from .births import Candidate
 from .flow import BlowUp
 from .pieces import TrajectoryPieces
 from .population import SAME_INSTANT, PopulationModel
-from .records import Arrival, Cause, ModeEnd, Record, Recording, Renewal, Spike
+from .records import Arrival, Birth, Cause, ModeEnd, Record, Recording, Renewal, Spike
 from .routes import Route
 
 
@@ -75,11 +76,11 @@ class Forward:
         self.breaks = breaks or {}
         self.tolerance = SAME_INSTANT * plan.duration if self.copies == 1 else 0.0  # each copy keeps its own order
 
-    def run(self, times: np.ndarray, channels: np.ndarray) -> Recording:
-        """The trial with input spikes at `times` (C, E) ms on `channels` (E,)."""
+    def run(self, times: np.ndarray, channels: np.ndarray, births: Sequence[Candidate] = ()) -> Recording:
+        """The trial with input spikes at `times` (C, E) ms on `channels` (E,), and spikes that are not born."""
         try:
             with np.errstate(all=None if self.copies == 1 else "ignore"):  # copies that are `changed` may overflow
-                return self._run(times, channels)
+                return self._run(times, channels, births)
         except BlowUp as error:
             size = self.models[self.where].size
             model = self.models[self.where].record.derived.model.name
@@ -89,7 +90,7 @@ class Forward:
                 "threshold, or use smaller weights"
             ) from None
 
-    def _run(self, times: np.ndarray, channels: np.ndarray) -> Recording:
+    def _run(self, times: np.ndarray, channels: np.ndarray, births: Sequence[Candidate]) -> Recording:
         self.running = {}
         for name, m in self.models.items():
             self.where = name
@@ -101,6 +102,8 @@ class Forward:
                 first, last = c.channels or (0, self.plan.input.size)
                 if first <= m < last:
                     self._schedule(c, times[:, i], m - first, i)
+        for b in births:
+            self._push(np.array([b.time]), -1, self.order[b.population], b.neuron, (b,))
         while self._next():
             pass
         duration, running = self.plan.duration, self.running
@@ -121,7 +124,7 @@ class Forward:
             self.changed,
         )
 
-    def _schedule(self, c: ConnectionRecord, times: np.ndarray, row: int, source: Spike | int) -> None:
+    def _schedule(self, c: ConnectionRecord, times: np.ndarray, row: int, source: Spike | int | Birth) -> None:
         for route in self.routes[c.name][row]:
             arrival = times + self.delays[c.name][:, route.delay]
             self.changed |= (arrival < self.plan.duration) != (arrival[0] < self.plan.duration)
@@ -274,8 +277,8 @@ class Forward:
     def _handle_queue(self) -> None:
         """Handle the head of the queue: the end of a timed mode, or an arrival with all others of its instant."""
         start, rank, _, _, number, times, what = heapq.heappop(self.queue)
-        if not rank:
-            self._end_if_due(number, times, what)
+        if rank <= 0:
+            self._due(rank, number, times, what)
             return
         for r in self.running.values():
             r.instant += 1  # what these arrivals arm can be told from what was armed before, see `_find_crossings`
@@ -283,13 +286,16 @@ class Forward:
         while self.queue and self.queue[0][0] <= start + self.tolerance:
             _, rank, _, _, number, late, what = heapq.heappop(self.queue)
             at_once = times if self.copies == 1 else late  # copies: differences need each arrival at its own time
-            if rank:
+            if rank > 0:
                 self.instant.append(self._arrive(at_once, *what))
             else:
-                self._end_if_due(number, at_once, what)
+                self._due(rank, number, at_once, what)
 
-    def _end_if_due(self, number: int, times: np.ndarray, what: tuple[Any, ...]) -> None:
-        if self.mode_ends.get(what[:2]) == number:
+    def _due(self, rank: int, number: int, times: np.ndarray, what: tuple[Any, ...]) -> None:
+        """The end of a mode (rank 0), if it still ends then, or a spike that is not born (-1)."""
+        if rank < 0:
+            self._birth(times, *what)
+        elif self.mode_ends.get(what[:2]) == number:
             self._mode_end(times, *what)
 
     def _mode_end(self, times: np.ndarray, name: str, neuron: int, source: Spike | ModeEnd) -> None:
@@ -306,7 +312,19 @@ class Forward:
         self.events.append(event)
         self._align(r, neuron, times)
 
-    def _arrive(self, times: np.ndarray, c: ConnectionRecord, route: Route, source: Spike | int) -> Arrival:
+    def _birth(self, times: np.ndarray, b: Candidate) -> None:
+        """Cuts the trajectory, and sends spikes of no weight."""
+        r = self.running[b.population]
+        lanes = r.lanes_of(np.array([b.neuron]))
+        x, before = r.states(lanes, times), r.close(lanes, times)
+        birth = Birth(b.population, b.neuron, float(times[0]), b.hazard, int(before[0]), 0)
+        birth.after = int(r.open(lanes, x, times, None)[0])
+        self.events.append(birth)
+        self._align(r, b.neuron, times)
+        for c in self.plan.out_of(b.population):
+            self._schedule(c, times, b.neuron, birth)
+
+    def _arrive(self, times: np.ndarray, c: ConnectionRecord, route: Route, source: Spike | int | Birth) -> Arrival:
         r = self.running[c.target]
         self._locate(r, float(times[0]))
         whole = c.target in self.whole_population
@@ -318,7 +336,8 @@ class Forward:
         direction = r.model.equations.direction[c.receptor][:, every]
         event = Arrival(c, route, neurons, here, source, float(times[0]), r.close(every, at_), self.empty)
         weights = np.zeros((self.copies, len(neurons)))
-        weights[:, here] = self.weights[c.weight][:, route.weight]
+        if not isinstance(source, Birth):
+            weights[:, here] = self.weights[c.weight][:, route.weight]
         event.after = r.open(every, x + weights.ravel() * direction, at_, event)
         self.events.append(event)
         return event

@@ -54,6 +54,40 @@ class Readout:
         self.value, self.valid = np.zeros(model.lanes), np.ones(model.lanes, bool)
         self.evaluate()
 
+    compared: np.ndarray | None = None  # with what, of the sample, if the trial has the outer loss
+    factor = 0.0  # of the loss in that of the batch
+
+    # births of spikes, see docs/spike_birth.md
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the outer loss says what L becomes by a spike that is born: it changes readouts by what is known."""
+        return self.plan.scores_births and self.compared is not None
+
+    def change_of_loss(self, moved: np.ndarray, valid: np.ndarray | None = None) -> float:
+        """L with readouts changed by `moved` (K,) minus L."""
+        T, there = self.plan.duration, self.valid[None]
+        assert self.compared is not None
+        before = self.plan.loss.evaluate(self.value[None], there, self.compared[None], T)[0]
+        after = self.plan.loss.evaluate(
+            self.value[None] + moved, there if valid is None else valid[None], self.compared[None], T
+        )[0]
+        return self.factor * float(after[0] - before[0])
+
+    def read_changed(self, neuron: int, by: float, dr: np.ndarray) -> float:
+        """Change of L if the readout of one output changes by `by`, and there is one."""
+        if self.plan.loss.silent == "exclude" and not self.valid[neuron]:
+            return 0.0  # a silent output has no loss that could be compared with
+        if self.compared is None or self.plan.loss.host:  # the loss is known by its slope alone
+            return float(dr[neuron]) * by
+        moved, valid = np.zeros(self.model.size), self.valid.copy()
+        moved[neuron], valid[neuron] = by, True
+        return self.change_of_loss(moved, valid)
+
+    def birth(self, neuron: int, time: float, dr: np.ndarray) -> float:
+        """By how much a spike of an output would change the loss by being read."""
+        return 0.0
+
     scores = False  # whether it evaluates the outer loss itself, by `score`
 
     def evaluate(self) -> None:

@@ -32,6 +32,11 @@ class FirstSpike(Readout):
     def spike_term(self, spike: Spike, after: np.ndarray, dr: np.ndarray) -> float:
         return float(dr[spike.neuron]) if self.first.get(spike.neuron) is spike else 0.0
 
+    def birth(self, neuron: int, time: float, dr: np.ndarray) -> float:
+        """A spike before the first one, or of a silent output, is the first one."""
+        by = time - float(self.value[neuron])
+        return self.read_changed(neuron, by, dr) if by < 0 or not self.valid[neuron] else 0.0
+
 
 class SpikeTimes(FirstSpike):
     """The m-th own spike of output c against target m of that output; r_c is the first spike."""
@@ -60,6 +65,9 @@ class SpikeTimes(FirstSpike):
         times, there = self._table(y.shape[1])
         return self.plan.loss.push(times[:1], there[:1], y[None], self.plan.duration)[0]
 
+    def birth(self, neuron: int, time: float, dr: np.ndarray) -> float:
+        return 0.0  # which spike would meet which target is not known
+
     def spike_term(self, spike: Spike, after: np.ndarray, dr: np.ndarray) -> float:
         m = self.rank.get(spike.index)  # spikes beyond the targets have no term
         inside = m is not None and m < self.slope.shape[1]
@@ -75,6 +83,9 @@ class Count(Readout):
     def evaluate(self) -> None:
         for spike in self.recording.spikes[self.model.name]:
             self.value[spike.neuron :: self.model.size] += 1
+
+    def birth(self, neuron: int, time: float, dr: np.ndarray) -> float:
+        return self.read_changed(neuron, 1.0, dr)
 
 
 class Several(Readout):

@@ -5,7 +5,7 @@ Axis letters: n states, N neurons, C copies, G segments.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from .routes import Route
 class Arrival:
     """Spike `source` (a `Spike`, or the index of an input spike) arrives through the synapses of `route`.
 
+    A `Birth` as source: it would have arrived, and moves nothing.
+
     neurons (P,): those whose pieces end and begin here, the targets or the whole population. lanes (S,): positions of
     the targets among them. before, after: (P,) their segments. extra: a further term of D, added backwards: a kink, or
     E of own events that this arrival caused.
@@ -27,7 +29,7 @@ class Arrival:
     route: Route
     neurons: np.ndarray
     lanes: np.ndarray
-    source: Spike | int
+    source: Spike | int | Birth
     time: float
     before: np.ndarray
     after: np.ndarray
@@ -60,6 +62,24 @@ class Spike:
 
 
 @dataclass(eq=False)
+class Birth:
+    """A spike that was not born, with its hazard.
+
+    Backwards, change: what its arrivals would add to L to first order; moved: by how much they would change readouts
+    that are linear in them, output population -> (K,).
+    """
+
+    population: str
+    neuron: int
+    time: float
+    hazard: float
+    before: int
+    after: int
+    change: float = 0.0
+    moved: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
 class ModeEnd:
     """A timed mode of one neuron ends; `source` began it. feedback, extra: as of `Spike`."""
 
@@ -84,7 +104,7 @@ class Renewal:
 
 
 Cause = Arrival | Spike | ModeEnd
-Record = Arrival | Spike | ModeEnd | Renewal
+Record = Arrival | Spike | ModeEnd | Renewal | Birth
 
 
 @dataclass(eq=False)

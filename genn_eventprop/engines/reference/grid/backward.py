@@ -73,7 +73,10 @@ class Trial(Forward):
         if k < self.K:
             self._weight_gradients(k)
         feedback = {p.name: self._feedback(p, k) for p in self.plan.populations if p.derived.events}
+        births = self._births(k)
         self._feedback_of_inputs(k)
+        for name, change in births.items():
+            lam[name] = lam[name] + change
         for name, readout in self.readouts.items():
             lam[name][:, readout.v] += readout.jump_at_step(k)
         for p in self.plan.populations:
@@ -82,6 +85,48 @@ class Trial(Forward):
             if k > 0:
                 lam[p.name] = self._jumps(p, k, lam[p.name], feedback.get(p.name))
                 lam[p.name] = self._retreat(p, k - 1, lam[p.name])
+
+    def _births(self, k: int) -> dict[str, np.ndarray]:
+        """(B, n, N) what spikes that could have been born at step k add to lambda, by populations that have any."""
+        out = {}
+        for p in self.plan.populations if k < self.K else ():
+            candidates = self.populations[p.name].candidates
+            h = candidates.take(k) if candidates else np.zeros(0)
+            if not h.any():
+                continue
+            jump, x = h * self._birth(p, k, h > 0), np.zeros((self.B, len(p.derived.states), p.size))
+            event, pop = self.populations[p.name].functions.events[0], self.populations[p.name]
+            out[p.name] = pop.vector(event["dg_dx"], x) * jump[:, None]  # g is linear: its derivatives need no state
+            dg_dp = pop.at(event["dg_dp"], x)
+            for j, n in enumerate(p.derived.params):
+                self._add(p, n, jump * dg_dp[..., j, 0])
+        return out
+
+    def _birth(self, p: PopulationRecord, k: int, there: np.ndarray) -> np.ndarray:
+        """(B, M) by how much a spike of each neuron at step k would change the loss; there: which are asked for."""
+        change = np.zeros((self.B, p.size))
+        moved = {
+            name: np.zeros((*there.shape, self.plan.population(name).size))
+            for name, readout in self.readouts.items() if readout.adds_up
+        }  # fmt: skip
+        for c in self.connections.out_of(p.name):
+            s = k + c.delay_steps
+            if s > self.K - 1:
+                continue
+            target = self.plan.population(c.target)
+            along = (self._lam(target, s) * self._vector(target, "direction", c.receptor)).sum(1)
+            if c.target in moved:
+                dr = self.readouts[c.target].dr
+                ratio = np.divide(along, dr, out=np.zeros_like(along), where=dr != 0)
+                moved[c.target] += c.weight * ratio[:, None]
+            else:
+                change += along @ c.weight.T
+        for name, by in moved.items():
+            b, m = np.nonzero(there & by.any(2))
+            change[b, m] += self.readouts[name].change_of_loss(b, by[b, m])
+        if p.name in self.readouts:
+            change += self.readouts[p.name].birth(k)
+        return change
 
     def _weight_gradients(self, k: int) -> None:
         """Arrivals at step k: dL/dw = lambda . e, with lambda after the arrival, the adjoint row of this step."""
@@ -205,6 +250,8 @@ class Trial(Forward):
         for i in reversed(range(len(p.derived.events))):
             if self.traces[p.name].events[i].fired[k].any():
                 assert feedback is not None
+                if (candidates := self.populations[p.name].candidates) is not None:
+                    candidates.undo(self.traces[p.name].events[i].fired[k])
                 lam = self._jump(p, i, k, lam, feedback)
         return lam
 

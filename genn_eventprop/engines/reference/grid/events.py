@@ -22,6 +22,7 @@ from ....adjoint import Derived
 from ....adjoint.propagator import numeric
 from ....plan import PopulationRecord, clock
 from ...contract.noise import dropped, normal
+from .births import Candidates
 from .step import Step
 
 
@@ -122,6 +123,7 @@ class Dynamics:
         lasts = clock.mode_steps(self.d, values, dt)
         self.lasts = [np.broadcast_to(lasts[m.lasts], record.size) if m.lasts else None for m in self.d.modes]
         self.g_before_arrivals: list[np.ndarray] = []
+        self.candidates: Candidates | None = None  # for births of spikes, if they are looked for
         self.rounded: Callable[[np.ndarray], np.ndarray] = lambda x: x  # see `ReferenceClock.rounded`
         self.stochastic_keys: dict[str, np.ndarray] = {}  # "noise", "dropout" -> (B,) keys; empty: nothing is random
 
@@ -190,6 +192,8 @@ class Dynamics:
         """Event i at the end of step k; g_start: (B, N) its g at the start of the step, after the arrivals."""
         event, functions, trace = self.d.events[i], self.functions.events[i], self.trace
         g = self.at(functions["g"], self.x)[..., 0, 0]
+        if self.candidates:
+            self.candidates.look(k, g_start, g, np.isin(self.mode, event.modes))
         fired = (g >= 0) & np.isin(self.mode, event.modes)
         if event.emits:
             # `dropped_reset`: a dropped spike still resets the neuron, which then has had its spike of this step
@@ -197,6 +201,8 @@ class Dynamics:
             fired &= ~self.has_spiked if self.record.dropped_reset else ~(self.has_spiked | lost)
             self.has_spiked |= fired
             trace.spikes[k + 1] |= fired & ~lost
+        if self.candidates:
+            self.candidates.spiked(fired)
         record = trace.events[i]
         record.fired[k + 1], record.before[k + 1], record.mode[k + 1] = fired, self.x, self.mode
         record.slope[k + 1] = (g - g_start) / self.dt  # positive wherever g was below zero at the start

@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from ....adjoint.birth import rest_distance
+from ....adjoint.propagator import numeric
 from ....plan import ConnectionRecord, PopulationCoefficients, PopulationRecord, clock, coefficients
 from ...contract.data import Data
 from ...contract.engine import DIVERGED, Engine, diverged
 from ...contract.result import LossPart, Spikes
 from ...contract.split import spike_numbers
 from ...contract.state import TrialState
+from .births import Candidates
 from .connections import Connections, DelayGroup
 from .events import Dynamics, Functions, Trace
 from .readouts import ClockReadout, Setting, make_readout
@@ -51,8 +54,10 @@ class Forward:
             p.name: Dynamics(p, equations[p.name], self.params[p.name], self.plan.dt, self.K, self.B)
             for p in self.plan.populations
         }
-        for pop in self.populations.values():
+        for name, pop in self.populations.items():
             pop.rounded = rounded or pop.rounded
+            if self.plan.births(name):
+                pop.candidates = Candidates(self._noise_of_threshold(pop.record), self.K, self.B, pop.record.size)
         for (kind, name), key in engine.stochastic_keys(data, samples).items() if stochastic else ():
             self.populations[name].stochastic_keys[kind] = key
         self.traces: dict[str, Trace] = {name: pop.trace for name, pop in self.populations.items()}
@@ -62,6 +67,11 @@ class Forward:
             for name, pop in self.populations.items():
                 pop.x, pop.mode = start.states[name].copy(), start.modes[name].copy()
                 pop.until = start.until[name].copy()
+
+    def _noise_of_threshold(self, p: PopulationRecord) -> np.ndarray:
+        """(N,) or (1,): s of `adjoint.birth`."""
+        distance = numeric([rest_distance(p.derived)], p.derived.p)(*self.params[p.name].values())
+        return self.plan.spike_birth * np.reshape(distance, -1)
 
     def _input(self) -> np.ndarray:
         """(K + 1, B, M) input spikes of every step."""

@@ -17,6 +17,8 @@ from ....plan import Plan, PopulationCoefficients
 from .connections import DelayGroup
 
 Array = np.ndarray
+SMALLEST_SLOPE = 1e-20
+"""Of dL/dr where readouts are linear: lambda over dL/dr says how an arrival changes r."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class ClockReadout:
         self.v = output.derived.states.index(output.derived.model.readout) if _reads_state(s.plan) else 0
         self.value, self.valid = np.zeros((s.B, K)), np.ones((s.B, K), bool)
         self.last, self.dr = np.zeros((s.B, K)), np.zeros((s.B, K))
+        self.factor: Array | None = None  # (B,) of the loss, once it was scored in the trial and scaled
 
     # forwards
 
@@ -73,6 +76,7 @@ class ClockReadout:
 
     def score(self, y: Array) -> Array:
         """Outer loss (B,); y: labels (B,) or targets. Stores dL/dr for the way back."""
+        self.y = y
         loss, self.dr = self.loss_of.evaluate(self.value, self.valid, y, self.plan.duration)
         return loss
 
@@ -85,6 +89,29 @@ class ClockReadout:
     def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
         """Gradients times `factor` (B,), weight / B, and none for samples without anything to compare with."""
         self.dr = np.where(scored[:, None], self.dr, 0.0) * factor[:, None]
+        self.factor = np.where(scored, factor, 0.0)
+        if self.adds_up:
+            small = (np.abs(self.dr) < SMALLEST_SLOPE) & (self.factor > 0)[:, None]
+            self.dr = np.where(small, SMALLEST_SLOPE, self.dr)
+
+    # births of spikes, see docs/spike_birth.md
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the outer loss says what L becomes by a spike that is born: it changes readouts by what is known."""
+        return self.plan.scores_births and hasattr(self, "y")
+
+    def change_of_loss(self, b: Array, moved: Array, valid: Array | None = None) -> Array:
+        """(E,) L with readouts changed by `moved` (E, K) minus L, in samples b (E,)."""
+        assert self.factor is not None
+        value, there, T = self.value[b], self.valid[b], self.plan.duration
+        before = self.loss_of.evaluate(value, there, self.y[b], T)[0]
+        after = self.loss_of.evaluate(value + moved, there if valid is None else valid, self.y[b], T)[0]
+        return self.factor[b] * (after - before)
+
+    def birth(self, k: int) -> Array | float:
+        """(B, K) by how much a spike of each output at step k would change the loss by being read."""
+        return 0.0
 
     def spike_term(self, k: int, before: Array) -> Array:
         """(B, K) dl_p/dt_k + l(x-) - l(x+) of own spikes at step k."""

@@ -37,6 +37,21 @@ class _OfSpikes(ClockReadout):
                 times[b, c, m], there[b, c, m] = k * self.plan.dt, True
         return times, there
 
+    def read_changed(self, by: Array, where: Array) -> Array:
+        """(B, K) change of L if the readout of one output changes by `by`, and there is one."""
+        change = np.zeros(self.value.shape)
+        if self.loss_of.silent == "exclude":  # a silent output has no loss that could be compared with
+            where = where & self.valid
+        b, c = np.nonzero(where)
+        if self.factor is None or not len(b):
+            return change
+        if not hasattr(self, "y") or self.loss_of.host:  # the loss is known by its slope alone
+            return np.where(where, self.dr * by, 0.0)
+        moved, valid = np.zeros((len(b), self.value.shape[1])), self.valid[b].copy()
+        moved[np.arange(len(b)), c], valid[np.arange(len(b)), c] = by[b, c], True
+        change[b, c] = self.change_of_loss(b, moved, valid)
+        return change
+
     def _push(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
         """lambda_V at T for spikes that did not happen (`Loss.silent`)."""
         if tau_mem is not None:
@@ -62,6 +77,10 @@ class FirstSpike(_OfSpikes):
     def spike_term(self, k: int, before: Array) -> Array:
         return np.where(self.spikes[k] & (self.rank[k] == 0), self.dr, 0.0)
 
+    def birth(self, k: int) -> Array | float:
+        """A spike before the first one, or of a silent output, is the first one."""
+        return self.read_changed(k * self.plan.dt - self.value, ~self.valid | (k * self.plan.dt < self.value))
+
 
 class SpikeTimes(FirstSpike):
     """Spike m of every output against target m; r, for the prediction, is the first spike."""
@@ -76,6 +95,9 @@ class SpikeTimes(FirstSpike):
     def scale(self, factor: Array, scored: Array, tau_mem: Array | None) -> None:
         self.each = self.each * factor[:, None, None]
         self._push(factor, scored, tau_mem)
+
+    def birth(self, k: int) -> Array | float:
+        return 0.0  # which spike would meet which target is not known
 
     def spike_term(self, k: int, before: Array) -> Array:
         M = self.each.shape[2]
@@ -98,6 +120,9 @@ class Count(_OfSpikes):
 
     def jump_at_spike(self, k: int) -> Array | float:
         return np.where(self.spikes[k], self.dr, 0.0)
+
+    def birth(self, k: int) -> Array | float:
+        return self.read_changed(np.ones(self.value.shape), np.ones(self.value.shape, bool))
 
 
 class Several(ClockReadout):

@@ -1,0 +1,52 @@
+"""Births of spikes on the grid, for `reference_clock`; docs/spike_birth.md has the mathematics.
+
+A candidate is a local maximum of g at a step, below zero and higher than those before it in the same interval between
+own spikes. Backwards the first that is met in an interval, the largest, is a spike that did not happen: h times what L
+would change by it is added to the adjoint of g there.
+
+Axis letters: B samples, N neurons, M neurons of a source, K steps, C outputs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....adjoint.birth import hazard
+
+
+class Candidates:
+    """Of one population in a batch.
+
+    Args:
+        width: (N,) or (1,) s of the noise of g.
+
+    Attributes:
+        hazards: (K, B, N) of candidates, 0 elsewhere.
+        open: (B, N) backwards, whether the interval has not had its candidate yet.
+    """
+
+    def __init__(self, width: np.ndarray, K: int, B: int, N: int) -> None:
+        self.width, self.hazards = width, np.zeros((K, B, N))
+        self.best, self.rising = np.full((B, N), -np.inf), np.zeros((B, N), bool)
+        self.open = np.ones((B, N), bool)
+
+    def look(self, k: int, start: np.ndarray, end: np.ndarray, possible: np.ndarray) -> None:
+        """g (B, N) at the start and the end of step k; possible: whether the neuron's mode has spikes."""
+        rises = (end > start) & possible
+        peak = self.rising & ~rises & (start > self.best)
+        self.hazards[k] = np.where(peak, hazard(start, self.width), 0.0)
+        self.best, self.rising = np.where(peak, start, self.best), rises
+
+    def spiked(self, spikes: np.ndarray) -> None:
+        """Own spikes (B, N) at the end of the step that was looked at."""
+        self.best, self.rising = np.where(spikes, -np.inf, self.best), self.rising & ~spikes
+
+    def take(self, k: int) -> np.ndarray:
+        """(B, N) hazards of the candidates of step k, backwards."""
+        h = np.where(self.open, self.hazards[k], 0.0)
+        self.open &= self.hazards[k] == 0
+        return h
+
+    def undo(self, spikes: np.ndarray) -> None:
+        """Before these spikes (B, N) another interval ends."""
+        self.open |= spikes

@@ -1,0 +1,112 @@
+"""`spike_birth`: the jump of the adjoint at a spike that was not born, against the loss of a trial in which it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Events, Network, losses
+from genn_eventprop.adjoint.birth import hazard
+from genn_eventprop.compile import compile_network
+from genn_eventprop.errors import EngineError, PlanError
+from genn_eventprop.models.alif import ALIF
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.lif_delta import LIFDelta
+
+SIGMA, T = 0.1, 30.0
+TIMES = np.array([1.0, 4.0, 5.5, 9.0, 12.0])
+GRID = np.linspace(0.0, T, 30001)
+LOSSES = {
+    "integral": losses.IntegratedVoltageCrossEntropy,
+    "end": losses.EndVoltageCrossEntropy,
+    "first_spike": lambda o: losses.FirstSpikeCrossEntropy(o, silent="end"),
+    "count": losses.SpikeCountCrossEntropy,
+}
+
+
+def engine_of(weights, loss, engine="reference_event", dt=0.01, spike_birth=SIGMA, thresholds=1.0, delay=0.0):
+    """Five inputs, four hidden neurons, three outputs, one sample of class 1."""
+    net = Network()
+    source = net.input(5)
+    hidden = net.population(LIF(v_thresh=np.broadcast_to(thresholds, 4)), 4, name="hidden")
+    output = net.population((LIF if loss in ("first_spike", "count") else LI)(), 3, name="output")
+    net.connect(source, hidden, Dense(weights[0]), name="in")
+    net.connect(hidden, output, Dense(weights[1]), delay=delay, name="out")
+    times = "exact" if engine == "reference_event" else "grid"
+    made = compile_network(
+        net, LOSSES[loss](output), duration=T, dt=dt, engine=engine, spike_times=times, spike_birth=spike_birth
+    )
+    sample = (TIMES, np.arange(5))
+    return made, made.load(Events.from_samples([sample], n_channels=5, labels=[1]))
+
+
+def kernel(t):
+    """(time, 5): V of a unit weight from each input, tau_mem 20 ms, tau_syn 5 ms."""
+    s = np.maximum(np.asarray(t)[..., None] - TIMES, 0.0)
+    return (np.exp(-s / 20) - np.exp(-s / 5)) / 3
+
+
+def silent(seed, out=1.0):
+    """Weights with which no hidden neuron spikes, but all are within 3 sigma of it."""
+    rng = np.random.default_rng(seed)
+    first = rng.uniform(0.2, 1.0, (5, 4))
+    V = (kernel(GRID) @ first).max(axis=0)
+    return first * rng.uniform(0.75, 0.95, 4) / V, rng.normal(0, out, (4, 3))
+
+
+@pytest.mark.parametrize("loss", ["integral", "end"])
+def test_a_birth_is_worth_what_a_run_with_it_says(loss):
+    """Of each neuron dL/dw = h (L with its spike at the maximum - L) dV_m/dw, for readouts that are linear."""
+    weights = silent(3)
+    made, data = engine_of(weights, loss, delay=1.5)
+    quiet = float(made.run(data, [0], training=True).loss[0])
+    V = kernel(GRID) @ weights[0]
+    for n in range(4):
+        m = float(V[:, n].max())
+        loud, events = engine_of(weights, loss, delay=1.5, thresholds=np.where(np.arange(4) == n, m - 1e-6, 1.0))
+        change = float(loud.run(events, [0]).loss[0]) - quiet
+        expected = float(hazard(np.array(m - 1.0), SIGMA)) * change * kernel(GRID[V[:, n].argmax()])
+        np.testing.assert_allclose(made.gradients["in.weight"][:, n], expected, rtol=2e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_references_agree_as_dt_falls(loss):
+    """Some hidden neurons spike, and the outputs whose spikes are read."""
+    spikes = loss in ("first_spike", "count")
+    weights = silent(5, 0.6)
+    weights = weights[0] * 1.15, weights[1] + 1.5 * spikes
+    exact, data = engine_of(weights, loss)
+    exact.run(data, [0], training=True)
+    made, data = engine_of(weights, loss, "reference_clock", 0.05)
+    made.run(data, [0], training=True)
+    for name, gradient in exact.gradients.items():
+        assert np.linalg.norm(gradient) > 0.01
+        assert np.linalg.norm(made.gradients[name] - gradient) < 0.02 * np.linalg.norm(gradient), name
+
+
+@pytest.mark.parametrize("engine", ["reference_event", "reference_clock"])
+def test_off_changes_nothing_and_on_reaches_silence(engine):
+    weights = silent(3)
+    on, off = (engine_of(weights, "integral", engine, 0.1, sigma) for sigma in (SIGMA, 0.0))
+    for made, data in (on, off):
+        made.run(data, [0], training=True)
+    assert not off[0].gradients["in.weight"].any() and on[0].gradients["in.weight"].all()
+
+
+def test_what_cannot_have_births_is_refused_by_name():
+    def plan(model, sigma=SIGMA, engine="reference_clock"):
+        net = Network()
+        hidden, output = net.population(model(), 2, name="hidden"), net.population(LI(), 2, name="output")
+        net.connect(net.input(1), hidden, Dense(1.0), receptor=next(iter(model.receptors)))
+        net.connect(hidden, output, Dense(1.0))
+        loss = losses.IntegratedVoltageCrossEntropy(output)
+        return compile_network(net, loss, duration=10.0, dt=1.0, engine=engine, spike_birth=sigma)
+
+    with pytest.raises(PlanError, match="spike_birth is the noise of thresholds .* got -1"):
+        plan(LIF, -1)
+    with pytest.raises(EngineError, match="genn has no spike_birth with spike_times='grid'"):
+        plan(LIF, engine="genn")
+    with pytest.raises(PlanError, match="spikes of population .hidden.: LIFDelta has receptors whose arrivals move"):
+        plan(LIFDelta)
+    plan(ALIF)
