@@ -180,8 +180,8 @@ class LossFormulas:
         """(B,) class of the largest score among valid outputs, -1 where there is none or several have it."""
         scores = self.scores(readout, valid, duration)
         # a tie is no prediction: argmax alone would call every trial in which all outputs are equal class 0
-        best = (scores == scores.max(axis=1, keepdims=True)) & valid
-        return np.where(best.sum(axis=1) == 1, best.argmax(axis=1), -1)
+        best = (scores == np.maximum.reduce(scores, axis=1, keepdims=True)) & valid
+        return np.where(np.add.reduce(best, axis=1) == 1, best.argmax(axis=1), -1)
 
 
 @dataclass(frozen=True, eq=False)

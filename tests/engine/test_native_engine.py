@@ -68,6 +68,33 @@ def test_an_incomplete_batch_is_the_mean_of_its_samples(plan):
         np.testing.assert_allclose(engine.gradients[k], wanted, rtol=1e-11, atol=1e-16, err_msg=k)
 
 
+def test_a_result_outlives_later_batches(plan):
+    """Arrays are used again by the next batch of the same size, but not those that were handed out."""
+    engine = engine_of(plan)
+    data = engine.load(random_events())
+    first = engine.run(data, np.arange(5), training=True)
+    parts = [first.loss, first.readout, first.prediction, *first.spike_counts.values()]
+    before = [p.copy() for p in parts]
+    engine.run(data, np.arange(5, 10), training=True)
+    for part, wanted in zip(parts, before, strict=True):
+        np.testing.assert_array_equal(part, wanted)
+
+
+def test_a_bound_that_changes_holds_in_the_next_step(plan):
+    engine = engine_of(plan)
+    data, optimiser = engine.load(random_events()), SGD(0.1)
+    engine.run(data, np.arange(5), training=True)
+    name = "input_hidden.weight"
+    for bound in (1e-3, 1e-4, np.full(engine.parameters[name].shape, 1e-5)):
+        engine.use(optimiser)
+        optimiser.settle_bounds({name: (None, bound)})
+        engine.update(optimiser)
+        assert engine.parameters[name].max() <= np.max(bound) * 1.001
+    bound[:] = 1e-6
+    engine.update(optimiser)
+    assert engine.parameters[name].max() <= 1.001e-6
+
+
 def test_gradients_are_those_of_the_last_training_batch(plan):
     engine = engine_of(plan)
     data = engine.load(random_events())

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -174,8 +175,12 @@ class Engine(ABC):
             DataError: samples that are not there. EngineError: more of them than memory is for.
         """
         samples = batch_indices(data, samples)
-        check_batch(len(samples), self.trial_bytes())
+        check_batch(len(samples), self._trial_bytes)
         return samples
+
+    @cached_property
+    def _trial_bytes(self) -> int:
+        return self.trial_bytes()
 
     def trial_bytes(self) -> int:
         """Bytes that each trial of a batch needs at least."""
@@ -328,8 +333,12 @@ class Engine(ABC):
     def stochastic_keys(self, data: Data, samples: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
         """("noise" or "dropout", population) -> (B,) keys of the random numbers of these trials."""
         numbers = data.numbers_of(samples)
-        kinds = [(k, p.name) for p in self.plan.populations for k in ("noise", "dropout") if getattr(p, k) > 0]
-        return {(k, name): keys(k, name, self.seed, self.epoch, numbers) for k, name in kinds}
+        return {(k, name): keys(k, name, self.seed, self.epoch, numbers) for k, name in self._random}
+
+    @cached_property
+    def _random(self) -> list[tuple[str, str]]:
+        """("noise" or "dropout", population) of all that is random in training."""
+        return [(k, p.name) for p in self.plan.populations for k in ("noise", "dropout") if getattr(p, k) > 0]
 
     def load(self, events: Events) -> Data:
         """Quantise a data set once for this plan's grid: the nearest step, at most T / dt - 1; see `plan/clock.py`.

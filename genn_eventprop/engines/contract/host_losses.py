@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,21 @@ def prefixed_losses(plan: Plan) -> list[tuple[str, LossRecord]]:
 def loss_inputs(loss: LossRecord, data: Data, batch: np.ndarray, part: slice) -> dict[str, Any]:
     """What a loss needs of a part of a batch: weights in the mean of the whole batch, labels, targets."""
     view, samples = data.for_loss(loss), batch[part]
-    inputs = {"sample_weight": loss.factor * data.sample_weight(batch)[part], "labels": view.labels[samples]}
+    weight = _equal_weights(len(batch), loss.factor)
+    if data.weights is not None:
+        weight = loss.factor * data.sample_weight(batch)
+    inputs = {"sample_weight": weight[part], "labels": view.labels[samples]}
     if view.targets is not None:
         inputs["targets"] = np.ascontiguousarray(view.targets[samples], np.float64)
     return inputs
+
+
+@lru_cache(maxsize=16)
+def _equal_weights(batch: int, factor: float) -> np.ndarray:
+    """factor / B of every sample, not to be changed."""
+    weight = factor * (np.ones(batch) / batch)
+    weight.flags.writeable = False
+    return weight
 
 
 def activity(plan: Plan, loss: LossRecord, data: Data, samples: np.ndarray) -> dict[str, np.ndarray]:

@@ -20,6 +20,8 @@ from ...program.host_values import grid_values, population_values, synapse_value
 from ...program.nodes import Buffer
 from ...program.outer import on_host
 from ...program.trial import Trial
+from ...regularisers.record import SpikePush
+from .call import KINDS
 from .data import Data
 from .engine import Engine
 from .features import (
@@ -39,10 +41,10 @@ from .slices import BatchShard
 from .split import Readouts
 
 Arrays = dict[str, Any]
-KINDS = {"double": "float64", "int": "int32", "long": "int64", "bits": "uint32", "key": "uint64"}
-KINDS["short"] = "uint16"
 FIRST_ROOM = 32
 """Entries of a neuron's list of events at first; it grows to what a trial needs."""
+CALLS = 32
+"""Sizes of batches, and of lists, whose arguments are remembered."""
 
 
 class ProgramEngine(Engine):
@@ -73,6 +75,7 @@ class ProgramEngine(Engine):
         self.room = [FIRST_ROOM] * len(plan.populations)
         self._seen: dict[int, bytes] = {}
         self._of_parameters = Arrays()
+        self._calls: dict[tuple[Any, ...], Arrays] = {}
 
     @abstractmethod
     def execute(self, arguments: Arrays, training: bool) -> Arrays:
@@ -101,22 +104,25 @@ class ProgramEngine(Engine):
     def _run_part(self, data: Data, batch: np.ndarray, part: BatchShard, training: bool, record_spikes: bool) -> Result:
         """`run` of a part of a batch."""
         samples, plan = batch[part.samples], self.plan
-        data.scored(samples, training=training)
-        arguments = self._arguments(data, batch, part, training) | {"record": record_spikes}
+        scored = data.scored(samples, training=training)
+        arguments = self._arguments(data, batch, part, training)
+        arguments["record"] = record_spikes
         if on_host(plan):
             out = self._run_around(arguments, data, samples, training)
         else:
-            out = self.execute(arguments | self._regularisers(arguments, training), training)
+            arguments |= self._regularisers(arguments, training)
+            out = self.execute(arguments, training)
         if training:
             self._collect(out)
-        parts = {
-            loss.output: self._loss_part(out, data, samples, prefix, loss) for prefix, loss in prefixed_losses(plan)
-        }
+        parts = {}
+        for prefix, loss in self._losses:
+            having = data.for_loss(loss).scored(samples) if prefix else scored
+            parts[loss.output] = self._loss_part(out, having, prefix, loss)
         main = parts[plan.loss.output]
         return Result(
             loss=summed(plan, parts), prediction=main.prediction, readout=main.readout, spike_counts=self._counts(out),
             guarded=self._guarded(out) if training else 0,
-            spikes=self._spikes(out) if record_spikes else None, parts=parts if plan.auxiliary else {},
+            spikes=dict(self._spikes(out)) if record_spikes else None, parts=parts if plan.auxiliary else {},
         )  # fmt: skip
 
     def _guarded(self, out: Arrays) -> int:
@@ -126,9 +132,10 @@ class ProgramEngine(Engine):
         """Once the gradients of a batch are there."""
         self.clear_masked()
 
-    def _loss_part(self, out: Arrays, data: Data, samples: np.ndarray, prefix: str, loss: LossRecord) -> LossPart:
+    def _loss_part(self, out: Arrays, scored: np.ndarray, prefix: str, loss: LossRecord) -> LossPart:
+        """scored: (B,) whether a sample has something to compare with."""
         readout, valid = self._read(out, loss)
-        value = np.where(data.for_loss(loss).scored(samples), out[f"{prefix}loss"], np.nan)
+        value = np.where(scored, out[f"{prefix}loss"], np.nan)
         return LossPart(value, loss.predict(readout, valid, self.plan.duration), np.where(valid, readout, np.inf))
 
     def _run_around(self, arguments: Arrays, data: Data, samples: np.ndarray, training: bool) -> Arrays:
@@ -143,7 +150,7 @@ class ProgramEngine(Engine):
     def _host_losses(self, arguments: Arrays, out: Arrays, data: Data, samples: np.ndarray) -> Arrays:
         """Outer losses in Python: adds them to the results `out`, returns dL/dr, an argument of the way back."""
         slopes = Arrays()
-        for prefix, loss in prefixed_losses(self.plan):
+        for prefix, loss in self._losses:
             readout, valid = self._read(out, loss)
             tau = self.parameters.get(f"{loss.output}.tau_mem")
             shown, weight = np.where(valid, readout, np.inf), arguments[f"{prefix}sample_weight"]
@@ -184,13 +191,13 @@ class ProgramEngine(Engine):
 
     def _read(self, out: Arrays, loss: LossRecord) -> tuple[np.ndarray, np.ndarray]:
         """(B, K) the readouts of a loss, and whether an output has one."""
-        index = self.plan.populations.index(self.plan.population(loss.output))
+        index = self._numbers[loss.output]
         readout, at_times = out[f"p{index}_w_r"].astype(np.float64), loss.of_spikes and loss.readout != "count"
         return readout, out[f"p{index}_w_first"] >= 0 if at_times else np.ones(readout.shape, bool)
 
     def _others(self, out: Arrays, loss: LossRecord) -> Arrays:
         """name -> further readouts of a loss, inf where an output has none; of a trial in two calls."""
-        index = self.plan.populations.index(self.plan.population(loss.output))
+        index = self._numbers[loss.output]
         readouts = {n: out[f"p{index}_w_r_{n}"].astype(np.float64) for n in loss.also}
         if "first_spike" in readouts:
             readouts["first_spike"][out[f"p{index}_w_first"] < 0] = np.inf
@@ -198,19 +205,37 @@ class ProgramEngine(Engine):
 
     def rows(self) -> list[str]:
         """Buffers that the host reads of a trial in two calls, though they are not results: V at every step."""
-        read = ((self.plan.population(loss.output), loss) for loss in self.plan.losses)
-        return [f"p{self.plan.populations.index(p)}_w_r_trace" for p, loss in read if "trace" in loss.also]
+        return [f"p{self._numbers[loss.output]}_w_r_trace" for loss in self.plan.losses if "trace" in loss.also]
 
     # inputs
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """Population -> its number."""
+        return {p.name: i for i, p in enumerate(self.plan.populations)}
+
+    @cached_property
+    def _losses(self) -> list[tuple[str, LossRecord]]:
+        return prefixed_losses(self.plan)
+
+    @cached_property
+    def _pushes(self) -> list[tuple[int, str, list[SpikePush]]]:
+        """(number, name, regularisers of its spikes) of every population that has some."""
+        pushes = ((i, p.name, list(self.plan.spike_regularisers(p.name))) for i, p in enumerate(self.plan.populations))
+        return [(i, name, terms) for i, name, terms in pushes if terms]
 
     @cached_property
     def _of_grid(self) -> Arrays:
         return grid_values(self.plan, self.slope_floor)
 
+    @cached_property
+    def _names_of_neurons(self) -> list[list[str]]:
+        return [[f"{p.name}.{n}" for n in p.derived.params] for p in self.plan.populations]
+
     def _of_neurons(self) -> Arrays:
         """Numbers that follow from parameters of neurons, made anew for populations where one has changed."""
-        for i, p in enumerate(self.plan.populations):
-            now = b"".join(self.parameters[f"{p.name}.{n}"].tobytes() for n in p.derived.params)
+        for i, names in enumerate(self._names_of_neurons):
+            now = b"".join([self.parameters[n].tobytes() for n in names])
             if self._seen.get(i) != now:
                 self._of_parameters |= self._prepared(population_values(self.plan, i, self.parameters))
                 self._seen[i] = now
@@ -232,53 +257,73 @@ class ProgramEngine(Engine):
 
     def _arguments(self, data: Data, batch: np.ndarray, part: BatchShard, stochastic: bool) -> Arrays:
         """Arrays and numbers by the names of the trial's buffers; stochastic: whether noise and dropout act."""
-        plan, samples = self.plan, batch[part.samples]
+        samples = batch[part.samples]
         arguments: Arrays = {
+            **self._of_call(part, stochastic), **self._of_neurons(), **self._of_synapses(),
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
-            "quantiles": quantiles(), "batch": len(samples), "whole_batch": part.batch, "training": stochastic,
-            "n_targets": 0, "numbers": data.numbers_of(samples),
+            "numbers": data.numbers_of(samples),
         }  # fmt: skip
         arguments |= self._input_places(data.offsets, samples)
-        arguments |= self._of_grid | self._of_neurons() | self._of_synapses()
-        for prefix, loss in prefixed_losses(plan):
+        for prefix, loss in self._losses:
             known = loss_inputs(loss, data, batch, part.samples)
-            driven = loss.weight.input_tau is not None and plan.spike_times == "grid"
+            driven = loss.weight.input_tau is not None and self.plan.spike_times == "grid"
             if driven and (prefix or not self.finds_activity):
-                known |= activity(plan, loss, data, samples)
-            arguments |= {f"{prefix}{n}": v for n, v in known.items()}
-        arguments["n_targets"] = arguments["targets"].shape[2] if plan.loss.readout == "spike_times" else 0
-        for i, p in enumerate(plan.populations):
-            arguments[f"p{i}_room"] = self.room[i]
-            arguments[f"p{i}_noise"] = p.noise * math.sqrt(plan.dt) if stochastic else 0.0
-            arguments[f"p{i}_lost"] = limit(p.dropout) if stochastic else 0
-        keys = self.stochastic_keys(data, samples)
-        names = {p.name: i for i, p in enumerate(plan.populations)}
+                known |= activity(self.plan, loss, data, samples)
+            arguments |= {f"{prefix}{n}": v for n, v in known.items()} if prefix else known
+        if self.plan.loss.readout == "spike_times":
+            arguments["n_targets"] = arguments["targets"].shape[2]
         which = {"noise": "noise_key", "dropout": "dropout"}
-        arguments |= {f"p{names[p]}_{which[kind]}": key for (kind, p), key in keys.items()}
+        for (kind, name), key in self.stochastic_keys(data, samples).items():
+            arguments[f"p{self._numbers[name]}_{which[kind]}"] = key
         return arguments
+
+    def _of_call(self, part: BatchShard, stochastic: bool) -> Arrays:
+        """What depends on nothing but the size of a batch and of lists of events, by these: not to be changed."""
+        key = part, stochastic, tuple(self.room)
+        if key not in self._calls:
+            if len(self._calls) >= CALLS:
+                self._calls.clear()
+            self._calls[key] = self._make_call(part, stochastic)
+        return self._calls[key]
+
+    def _make_call(self, part: BatchShard, stochastic: bool) -> Arrays:
+        """See `_of_call`."""
+        values: Arrays = {
+            "quantiles": quantiles(), "batch": len(part), "whole_batch": part.batch, "training": stochastic,
+            "n_targets": 0, **self._of_grid,
+        }  # fmt: skip
+        for i, p in enumerate(self.plan.populations):
+            values[f"p{i}_room"] = self.room[i]
+            values[f"p{i}_noise"] = p.noise * math.sqrt(self.plan.dt) if stochastic else 0.0
+            values[f"p{i}_lost"] = limit(p.dropout) if stochastic else 0
+        return values
 
     def _regularisers(self, arguments: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:
         """Strengths and targets. The excess of a batch's mean count needs `counts`, or a forward run before."""
         plan, values = self.plan, Arrays()
-        terms = [(i, p.name, r) for i, p in enumerate(plan.populations) for r in plan.spike_regularisers(p.name)]
-        if training and counts is None and any(r.mean == "batch" for _, _, r in terms):
+        if training and counts is None and any(r.mean == "batch" for _, _, terms in self._pushes for r in terms):
             counts = self._counts(self.execute(arguments, False))
-        for number, (i, name, r) in enumerate(terms):
-            k = number - next(n for n, (j, _, _) in enumerate(terms) if j == i)
-            upper, lower = r.strengths(plan.loss, plan.duration, self.parameters)
-            values |= {f"p{i}_{n}{k}": v / arguments["whole_batch"] for n, v in (("upper", upper), ("lower", lower))}
-            if r.mean == "batch":
-                excess = np.zeros(1) if counts is None else r.excess(self.whole_counts(counts[name]))[0]
-                values[f"p{i}_excess{k}"] = np.broadcast_to(excess, upper.shape)
-            else:
-                values[f"p{i}_target{k}"] = r.target
+        for i, name, terms in self._pushes:
+            for k, r in enumerate(terms):
+                upper, lower = r.strengths(plan.loss, plan.duration, self.parameters)
+                values[f"p{i}_upper{k}"] = upper / arguments["whole_batch"]
+                values[f"p{i}_lower{k}"] = lower / arguments["whole_batch"]
+                if r.mean == "batch":
+                    excess = np.zeros(1) if counts is None else r.excess(self.whole_counts(counts[name]))[0]
+                    values[f"p{i}_excess{k}"] = np.broadcast_to(excess, upper.shape)
+                else:
+                    values[f"p{i}_target{k}"] = r.target
         return values
 
     # results
 
+    @cached_property
+    def _counters(self) -> list[tuple[str, str]]:
+        """(population, the buffer of its spike counts) of those that spike."""
+        return [(p.name, f"p{i}_w_count") for i, p in enumerate(self.plan.populations) if p.spiking]
+
     def _counts(self, out: Arrays) -> dict[str, np.ndarray]:
-        populations = enumerate(self.plan.populations)
-        return {p.name: out[f"p{i}_w_count"].astype(np.int64) for i, p in populations if p.spiking}
+        return {name: out[buffer].astype(np.int64) for name, buffer in self._counters}
 
     def _collect(self, out: Arrays) -> None:
         """Gradients by the names of parameters."""
@@ -321,4 +366,4 @@ class ProgramEngine(Engine):
         return tuple(a if isinstance(a, int) else lengths[a] for a in axes)
 
     def kind(self, buffer: Buffer) -> np.dtype:
-        return np.dtype(KINDS.get(buffer.kind, self.dtype.name))
+        return np.dtype(KINDS.get(buffer.kind, self.dtype))

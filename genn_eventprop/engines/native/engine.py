@@ -165,24 +165,22 @@ class NativeEngine(ProgramEngine):
 
     # running
 
-    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
-        result = super().run(data, samples, training=training, record_spikes=record_spikes)
-        return replace(result, spikes=dict(result.spikes)) if result.spikes is not None else result
-
     def execute(self, arguments: Arrays, training: bool) -> Arrays:
-        program = self._program(bool(arguments.get("halves")), "fresh" in arguments)
+        program, batch = self._program(bool(arguments.get("halves")), "fresh" in arguments), arguments["batch"]
+        arguments["training"], arguments["half"] = training, WHOLE
         if program.source.split:
-            arguments = arguments | super()._input_places(arguments["offsets"], arguments["samples"])
-        arrays = program.arrays(arguments, {})
-        self._call(program, arrays, arguments | {"training": training, "half": WHOLE})
-        return arrays | {"read": lambda i: program.copied(i, arguments["batch"])}
+            arguments |= super()._input_places(arguments["offsets"], arguments["samples"])
+        # what a whole trial leaves is copied into its `Result`; of halves more is handed out
+        arrays = program.call.arrays(arguments, {}, again=not program.source.split)
+        self._call(program, arrays, arguments)
+        return arrays | {"read": lambda i: program.copied(i, batch)}
 
     def execute_half(self, arguments: Arrays, saved: Any) -> tuple[Arrays, Any]:
         program = self._program(True, "fresh" in arguments)
         arguments = arguments | super()._input_places(arguments["offsets"], arguments["samples"])
         # spikes are read on request from the trials that the forward pass left; the backward pass records none
         half = {"half": FORWARDS if saved is None else BACKWARDS, "training": True, "record": False}
-        arrays = program.arrays(arguments, saved or {})
+        arrays = program.call.arrays(arguments, saved or {})
         self._call(program, arrays, arguments | half)
 
         def read(population: int) -> tuple[np.ndarray, ...]:
@@ -299,13 +297,13 @@ class NativeEngine(ProgramEngine):
         return {n: v.astype(self.dtype) if isinstance(v, np.ndarray) else v for n, v in known.items()}
 
     def _of_neurons(self) -> Arrays:
-        before = dict(self._seen)
-        found = super()._of_neurons()
+        values = super()._of_neurons()
         if self.plan.spike_times == "grid":
-            return found
-        if self._seen != before:
+            return values
+        if self._exact.seen != self._seen:
             self._exact.refresh(self.parameters)
-        return found | self._exact.given
+            self._exact.seen = dict(self._seen)
+        return values | self._exact.given
 
     def _prepared(self, values: Arrays) -> Arrays:
         """In arrays that stay, padded with the last value, so that idle lanes never divide by zero."""
@@ -317,28 +315,36 @@ class NativeEngine(ProgramEngine):
             full[: value.size], full[value.size :] = value, value[-1]
         return {}
 
-    def _of_synapses(self) -> Arrays:
-        padded, found = self._memory.padded, Arrays()
+    @cached_property
+    def _of_rows(self) -> Arrays:
+        """Weights and delays where they stay; their values change there."""
+        padded, rows = self._memory.padded, Arrays()
         for i, c in enumerate(self.plan.connections):
-            found |= {f"c{i}_weight": padded[c.weight], f"c{i}_delay": c.delay_steps}
-            found |= {f"c{i}_delays": padded[c.delays_name]} if c.delays else {}
+            rows |= {f"c{i}_weight": padded[c.weight], f"c{i}_delay": c.delay_steps}
+            rows |= {f"c{i}_delays": padded[c.delays_name]} if c.delays else {}
+        return rows
+
+    def _of_synapses(self) -> Arrays:
         self._tables.refresh(self.parameters)
-        return found | self._tables.given
+        return self._of_rows | self._tables.given
+
+    def _make_call(self, part: BatchShard, stochastic: bool) -> Arrays:
+        return super()._make_call(part, stochastic) | {
+            "n_slices": part.last - part.first, "first_slice": part.first, "whole_slices": part.slices,
+            "segment": self.segment, "gradient": self._memory.gradient, "quantiles": self._quantiles,
+        }  # fmt: skip
 
     def _arguments(self, data: Data, batch: np.ndarray, part: BatchShard, stochastic: bool) -> Arrays:
-        given, n_slices = super()._arguments(data, batch, part, stochastic), part.last - part.first
+        arguments, n_slices = super()._arguments(data, batch, part, stochastic), part.last - part.first
         if len(self._slices) < n_slices:
             self._slices = aligned((n_slices, self.source.gradient_size), self.dtype)
-        targets, T = given.get("targets"), self.plan.n_steps
-        rows = targets.shape[1] if targets is not None and self.plan.loss.readout == "voltage" else T + 1
-        given |= {
-            "n_slices": n_slices, "first_slice": part.first, "whole_slices": part.slices, "segment": self.segment,
-            "slices": self._slices, "gradient": self._memory.gradient, "quantiles": self._quantiles,
-            "target_rows": rows, "target_dt": self.plan.duration / (rows - 1),
-        }  # fmt: skip
+        rows = arguments["targets"].shape[1] if self.plan.loss.readout == "voltage" and "targets" in arguments else 0
+        rows = rows or self.plan.n_steps + 1
+        arguments |= {"slices": self._slices, "target_rows": rows, "target_dt": self.plan.duration / (rows - 1)}
         if self.plan.spike_times == "exact":
-            return given | {"times": data.times}
-        return given | self._streams_of(data) | ({} if self._carry is None else self._carry.given)
+            arguments["times"] = data.times
+            return arguments
+        return arguments | self._streams_of(data) | ({} if self._carry is None else self._carry.given)
 
     def _input_places(self, offsets: np.ndarray, samples: np.ndarray) -> Arrays:
         return {}  # of trials in halves alone, see `execute`
@@ -365,13 +371,11 @@ class NativeEngine(ProgramEngine):
     # results
 
     def _read(self, out: Arrays, loss: LossRecord) -> tuple[np.ndarray, np.ndarray]:
-        index = self.plan.populations.index(self.plan.population(loss.output))
-        readout = out[f"p{index}_w_r"]  # infinite where an output has none
+        readout = out[f"p{self._numbers[loss.output]}_w_r"]  # infinite where an output has none
         return readout, np.isfinite(readout)
 
     def _others(self, out: Arrays, loss: LossRecord) -> Arrays:
-        index = self.plan.populations.index(self.plan.population(loss.output))
-        return {n: out[f"p{index}_w_r_{n}"] for n in loss.also}
+        return {n: out[f"p{self._numbers[loss.output]}_w_r_{n}"] for n in loss.also}
 
     def _guarded(self, out: Arrays) -> int:
         return int(out["guarded"].sum())
@@ -427,7 +431,7 @@ class NativeEngine(ProgramEngine):
         gradients = {k: self.gradients[k] for k in names}
         self.use(optimiser)
         step = optimiser.next_step(gradients)
-        self._main.update(step, self.dtype.name, self.parameters, self.gradients)
+        self._main.update(step, self.parameters, self.gradients)
 
     def close(self) -> None:
         for program in self._programs.values():

@@ -23,6 +23,7 @@ class ExactTables:
 
     def __init__(self, plan: Plan, slope_floor: float, dtype: np.dtype) -> None:
         self.plan, self.dtype, self.steps = plan, dtype, 0
+        self.seen: dict[int, bytes] = {}  # values of parameters that all this follows from
         self.given: dict[str, Any] = {
             "n_steps": plan.n_steps, "n_points": plan.n_steps + 1, "n_nodes": 0, "duration": plan.duration,
             "slope_floor": slope_floor, "gauss": gauss_table(),

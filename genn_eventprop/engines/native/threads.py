@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import operator
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -13,8 +14,9 @@ import numpy as np
 from ...codegen.cpp import Source, host_source
 from ...codegen.optimiser import update_source
 from ...errors import EngineError
+from ...program.nodes import Buffer
 from ...toolchain import build
-from ..contract.program_engine import KINDS
+from ..contract.call import TrialCall
 
 Arrays = Mapping[str, Any]
 WHOLE, FORWARDS, BACKWARDS, SPIKES = 0, 1, 2, 3  # which part of a batch a call runs, as in batch.hpp
@@ -28,38 +30,16 @@ class Program:
     """
 
     def __init__(self, source: Source, dtype: np.dtype, count: int, populations: int) -> None:
-        self.source, self.count, self.populations = source, count, populations
-        self._kinds = [(b, np.dtype(KINDS.get(b.kind, dtype.name))) for b in source.arrays]
+        self.source, self.dtype, self.count, self.populations = source, dtype, count, populations
+        self.call = TrialCall(source, dtype, _shape)
         self._handle: int | None = None
         self._pid = 0
-        self._passed: list[np.ndarray | None] = [None] * len(source.arrays)
-        self._pointers = (ctypes.c_void_p * len(source.arrays))()
         self._updates: dict[str, ctypes.CDLL] = {}  # text of an optimiser -> its library
+        self._update_memory: dict[str, UpdateMemory] = {}  # of parameters
 
-    def arrays(self, given: Arrays, kept: Arrays) -> dict[str, np.ndarray]:
-        """What a call reads and writes, by name: what is given, else what an earlier call has kept, else new memory."""
-        arrays: dict[str, np.ndarray] = {}
-        for (b, kind), last in zip(self._kinds, self._passed):
-            array: np.ndarray | None = given.get(b.name)
-            if array is None:
-                array = kept.get(b.name)
-            if array is None:
-                shape = (1,) if b.role == "host" else tuple(a if isinstance(a, int) else given[a] for a in b.axes)
-                array = np.zeros(shape, kind)  # a call does without what is not given
-            elif array is not last:  # few are other arrays than in the last call
-                array = np.ascontiguousarray(array, kind)
-            arrays[b.name] = array
-        return arrays
-
-    def run(self, arrays: Arrays, given: Arrays) -> int:
-        """The status of `eventprop_run`; given: numbers."""
-        source = self.source
-        for i, b in enumerate(source.arrays):
-            if self._passed[i] is not arrays[b.name]:
-                self._passed[i], self._pointers[i] = arrays[b.name], arrays[b.name].ctypes.data
-        numbers = (ctypes.c_double * len(source.doubles))(*[given.get(b.name, 0.0) for b in source.doubles])
-        integers = (ctypes.c_int64 * len(source.integers))(*[int(given.get(n, 0)) for n in source.integers])
-        return int(self.library.eventprop_run(self.handle(), self._pointers, numbers, integers))
+    def run(self, arrays: Arrays, arguments: Arrays) -> int:
+        """The status of `eventprop_run`."""
+        return self.call(self.library.eventprop_run, arrays, arguments, self.handle())
 
     @cached_property
     def library(self) -> ctypes.CDLL:
@@ -105,14 +85,21 @@ class Program:
         self.library.eventprop_trouble(self.handle(), found.ctypes.data)
         return tuple(int(v) for v in found)
 
-    def update(self, step: Any, dtype: str, parameters: Arrays, gradients: Arrays) -> None:
+    def update(self, step: Any, parameters: Arrays, gradients: Arrays) -> None:
         """One step of an optimiser, whose text is compiled to C++, on all parameters."""
         if step.code not in self._updates:
-            source = update_source(step.code, step.state_names, step.scalar_names, step.local_names, dtype)
+            source = update_source(step.code, step.state_names, step.scalar_names, step.local_names, self.dtype.name)
             self._updates[step.code] = build(source)
+        update, handle = self._updates[step.code].eventprop_update, ctypes.c_void_p(self.handle())
+        parallel = ctypes.cast(self.host.host_parallel, ctypes.c_void_p)
         for item in step.parameters:
-            x, g = parameters[item.name], gradients[item.name]
-            run_update(self._updates[step.code], self.host, self.handle(), item, step, x, g)
+            states, bounds = [item.state[n] for n in step.state_names], (item.lower, item.upper)
+            arrays = [parameters[item.name], gradients[item.name], *states]
+            memory = self._update_memory.get(item.name)
+            if memory is None or not memory.holds(arrays, bounds):
+                memory = self._update_memory[item.name] = UpdateMemory(arrays, bounds)
+            scalars = (ctypes.c_double * len(step.scalar_names))(*[item.scalars[n] for n in step.scalar_names])
+            update(*memory.arguments, scalars, *(b is not None for b in bounds), parallel, handle)
 
     def close(self) -> None:
         if self.running:
@@ -142,24 +129,29 @@ def declare_host(library: ctypes.CDLL) -> ctypes.CDLL:
     return library
 
 
-def run_update(
-    library: ctypes.CDLL, host: ctypes.CDLL, engine: int, item: Any, step: Any, x: np.ndarray, g: np.ndarray
-) -> None:
-    """One step of an optimiser for one parameter x with gradient g, on the threads of an engine."""
-    rows, columns = (x.shape[0], x.shape[1]) if x.ndim == 2 else (1, x.size)
-    state = [item.state[n] for n in step.state_names]
-    lower, upper = (_bound(b, x) for b in (item.lower, item.upper))
-    stride = lambda a: a.strides[0] // a.itemsize if a.ndim == 2 else a.size  # noqa: E731
-    pointers = [x, g, *state, *(b for b in (lower, upper) if b is not None)]
-    strides = [stride(a) for a in pointers]
-    library.eventprop_update(
-        (ctypes.c_void_p * len(pointers))(*[a.ctypes.data for a in pointers]),
-        (ctypes.c_int64 * len(strides))(*strides), ctypes.c_int64(rows), ctypes.c_int64(columns),
-        (ctypes.c_double * len(step.scalar_names))(*[item.scalars[n] for n in step.scalar_names]),
-        ctypes.c_int(lower is not None), ctypes.c_int(upper is not None),
-        ctypes.cast(host.host_parallel, ctypes.c_void_p), ctypes.c_void_p(engine),
-    )  # fmt: skip
+def _shape(buffer: Buffer, arguments: Arrays) -> tuple[int, ...]:
+    return tuple([axis if isinstance(axis, int) else arguments[axis] for axis in buffer.axes])
 
 
-def _bound(bound: Any, x: np.ndarray) -> np.ndarray | None:
-    return None if bound is None else np.ascontiguousarray(np.broadcast_to(np.asarray(bound, x.dtype), x.shape))
+class UpdateMemory:
+    """Where the step of an optimiser finds a parameter: addresses, strides, rows and columns.
+
+    Args:
+        arrays: the parameter, its gradient, states of the optimiser. bounds: lower and upper, a number or an array.
+    """
+
+    def __init__(self, arrays: list[np.ndarray], bounds: tuple[Any, Any]) -> None:
+        self._arrays, self._bounds, x = arrays, bounds, arrays[0]
+        full = (np.broadcast_to(np.asarray(b, x.dtype), x.shape) for b in bounds if b is not None)
+        self._passed = [*arrays, *map(np.ascontiguousarray, full)]
+        strides = [a.strides[0] // a.itemsize if a.ndim == 2 else a.size for a in self._passed]
+        rows, columns = x.shape if x.ndim == 2 else (1, x.size)
+        self.arguments = (
+            (ctypes.c_void_p * len(strides))(*[a.ctypes.data for a in self._passed]),
+            (ctypes.c_int64 * len(strides))(*strides), ctypes.c_int64(rows), ctypes.c_int64(columns),
+        )  # fmt: skip
+
+    def holds(self, arrays: list[np.ndarray], bounds: tuple[Any, Any]) -> bool:
+        """Whether these are the arrays and bounds; an array of bounds may have been written to since."""
+        same = all(map(operator.is_, (*arrays, *bounds), (*self._arrays, *self._bounds)))
+        return same and not any(map(np.ndim, bounds))
