@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ..modelling.connectivity import WindowRows
 from ..program.nodes import Buffer
 from ..program.trial import Trial
 from .statements import TYPES, indent
@@ -154,11 +155,43 @@ class Layout:
         if c.form == "dense":
             head = f"for (int32_t n = {first or 0}; n < {c.post}; n += {stride}) {{\n"
             return head + indent(f"const int64_t w = (int64_t)source * {c.post} + n;\n{body}") + "}\n"
+        if c.windows is not None:
+            return self._each_of_windows(i, c.windows, body, first, stride)
         start = self._given(f"c{i}_start")
         begin, end = f"{start}[source]", f"{start}[source + 1]"
         head = f"for (int32_t s = {begin}{first and f' + {first}'}; s < {end}; s += {stride}) {{\n"
         target, weight = self._given(f"c{i}_target"), self._given(f"c{i}_weight_of")
         return head + indent(f"const int32_t n = {target}[s], w = {weight}[s];\n{body}") + "}\n"
+
+    def _each_of_windows(self, i: int, rows: WindowRows, body: str, first: str, stride: int | str) -> str:
+        """The same for windows: row by row, the targets of a row side by side."""
+        text = f"""\
+{self._windows_over(i, rows)}for (int32_t a = DOWN[y]; a < DOWN[y + 1]; ++a) {{
+    for (int32_t b = ACROSS[x]; b < ACROSS[x + 1]; ++b) {{
+        const int32_t target = DOWN_target[a] + ACROSS_target[b] + block;
+        const int32_t weight = DOWN_weight[a] + ACROSS_weight[b] + source % {rows.depth} * {rows.target[2]} + block;
+        for (int32_t o = {first or 0}; o < {rows.width}; o += {stride}) {{
+            const int32_t n = target + o, w = weight + o;
+{indent(body, 3)}        }}
+    }}
+}}
+"""
+        return f"{{\n{indent(self._with_axes(i, text))}}}\n"
+
+    def _windows_over(self, i: int, rows: WindowRows) -> str:
+        """Declares where in the image `source` is, and the first channel that its group leads to."""
+        _, width, channels = rows.source
+        return f"""\
+const int32_t pixel = source / {channels}, y = pixel / {width}, x = pixel % {width};
+const int32_t block = source % {channels} / {rows.depth} * {rows.width};
+"""
+
+    def _with_axes(self, i: int, text: str) -> str:
+        """Text with the names of the two lists of windows of a connection."""
+        for word, name in (("DOWN", "down"), ("ACROSS", "across")):
+            for tail in ("_target", "_weight", ""):
+                text = text.replace(f"{word}{tail}[", f"{self._given(f'c{i}_{name}{tail}')}[")
+        return text
 
     def _place_of_delay(self, i: int) -> str:
         """Index of the delay of a synapse."""

@@ -95,19 +95,21 @@ class Images:
 
 
 def _conv2d(c: Connection, weight: np.ndarray) -> Any:
-    """weight: (kh, kw, c_in, c_out)."""
+    """weight: (kh, kw, c_in / groups, c_out)."""
     assert isinstance(c.connectivity, Conv2D)
     w, kernel = c.connectivity.windows, weight.transpose(3, 2, 0, 1).copy()
     zero = np.zeros(len(kernel))
-    return nir_package().Conv2d(c.source.shape[:2], kernel, w.stride, w.padding, w.dilation, 1, zero)
+    groups = c.connectivity.groups
+    return nir_package().Conv2d(c.source.shape[:2], kernel, w.stride, w.padding, w.dilation, groups, zero)
 
 
 def _is_window(c: Connection) -> bool:
-    """Whether NIR has a node for it; the package nir 1.0 takes every kernel for square, and refuses other shapes."""
+    """Whether NIR has a node for it; the package nir 1.0 takes every kernel for square, every convolution for one of a
+    single group, and refuses other shapes."""
     if isinstance(c.connectivity, Pool2D):
         return True
     if not isinstance(c.connectivity, Conv2D):
         return False
     node = _conv2d(c, np.zeros(c.weight_shape))
-    height, width, channels = c.target.shape
-    return list(node.output_type["output"]) == [channels, height, width]
+    ends = (c.source.shape, node.input_type["input"]), (c.target.shape, node.output_type["output"])
+    return all([shape[2], *shape[:2]] == list(of_node) for shape, of_node in ends)

@@ -55,12 +55,10 @@ class Window:
         return None if each is None else replace(self, kernel=self.kernel * each[:, None, None, None])
 
     def connectivity(self) -> Connectivity | None:
-        """Conv2D, or Pool2D, over populations of shape (height, width, channels); None for groups and unequal padding.
+        """Conv2D, or Pool2D, over populations of shape (height, width, channels); None for unequal padding.
 
         Padding behind the last window makes no difference.
         """
-        if self.kind not in POOLS and self.groups != 1:
-            return None
         size = (int(self.kernel.shape[2]), int(self.kernel.shape[3]))
         C, H, W = self.source
         if Windows(size, self.stride, self.before, self.dilation).places(H, W) != self.made[1:]:
@@ -68,7 +66,8 @@ class Window:
         if self.kind not in POOLS:
             weight = Array(self.kernel.transpose(2, 3, 1, 0))
             return Conv2D(
-                weight, size, self.made[0], stride=self.stride, padding=self.before, dilation=self.dilation
+                weight, size, self.made[0], stride=self.stride, padding=self.before, dilation=self.dilation,
+                groups=self.groups,
             )  # fmt: skip
         each = self.kernel[:, 0, 0, 0]
         several = bool(np.any(each != each[0]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..modelling.connectivity import Synapses
+from ..modelling.connectivity import Synapses, WindowRows
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,12 @@ class DelayRecord:
 class ConnectionRecord:
     """Synapses from `source` to `target`'s receptor, with weights of shape `weight_shape`.
 
-    form: "dense": weights (M, N); "synapses": a table (`modelling.Synapses`), `table` where it follows from shapes,
-    None where it comes from the parameter value `pairs`. delay: of all synapses in ms, `delay_steps` on the grid;
-    delays: of single ones, as the parameter value `delays_name`; `delay` is 0 then. trainable: the weights are learned;
-    learned: which of them, None: all; mask: which weights of a dense connection are synapses, None: all; sign: 1 or -1
-    that weights keep, of sources or weights, see `Connection`.
+    form: "dense": weights (M, N); "windows": rows of weights, `windows`, with one delay of all; "synapses": a table
+    (`modelling.Synapses`), `table` where it follows from shapes, None where it comes from the parameter value `pairs`.
+    `synapse_tables.Tables` has a table of everything that is not dense. delay: of all synapses in ms, `delay_steps` on
+    the grid; delays: of single ones, as the parameter value `delays_name`; `delay` is 0 then. trainable: the weights
+    are learned; learned: which of them, None: all; mask: which weights of a dense connection are synapses, None: all;
+    sign: 1 or -1 that weights keep, of sources or weights, see `Connection`.
     channels: of several inputs (first, last + 1) of those that are its sources; None: all, or no input. shares: name of
     the connection whose weights these are; "" where they are not shared.
     """
@@ -48,6 +49,7 @@ class ConnectionRecord:
     form: str
     weight_shape: tuple[int, ...]
     table: Synapses | None = field(default=None, compare=False)
+    windows: WindowRows | None = field(default=None, compare=False)
     delays: DelayRecord | None = None
     learned: np.ndarray | None = field(default=None, compare=False)
     mask: np.ndarray | None = field(default=None, compare=False)
@@ -79,7 +81,8 @@ class ConnectionRecord:
     @property
     def synapses(self) -> int:
         """S, the number of synapses."""
-        return math.prod(self.weight_shape) if self.table is None else len(self.table)
+        listed = self.table or self.windows
+        return math.prod(self.weight_shape) if listed is None else len(listed)
 
     @property
     def values(self) -> dict[str, tuple[int, ...]]:
@@ -113,7 +116,7 @@ class ConnectionRecord:
     @property
     def spread(self) -> bool:
         """Whether the weights that arrive at one time are not a row of a matrix."""
-        return self.by_synapses or self.dendritic
+        return self.by_synapses or self.dendritic or self.windows is not None
 
     @property
     def learns(self) -> dict[str, tuple[int, ...]]:
@@ -123,5 +126,5 @@ class ConnectionRecord:
 
     @property
     def listed(self) -> bool:
-        """Whether something is learned of a table of synapses."""
-        return self.form == "synapses" and bool(self.learns)
+        """Whether something is learned of a table of synapses, or of rows of windows."""
+        return self.form != "dense" and bool(self.learns)

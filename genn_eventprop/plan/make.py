@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -213,13 +214,21 @@ def _connections(network: Network, dt: float) -> tuple[ConnectionRecord, ...]:
             name=c.name, source=every if c.source in network.inputs else c.source.name,
             target=c.target.name, pre=c.source.size, post=c.target.size,
             receptor=c.receptor, delay=c.delay, delay_steps=int(clock.to_steps(c.delay, dt)), trainable=c.trainable,
-            form=c.connectivity.form, weight_shape=c.weight_shape,
-            table=c.connectivity.synapses(c.source.shape, c.target.shape), delays=_delays(c),
+            weight_shape=c.weight_shape, **_synapses(c), delays=_delays(c),
             learned=_learned(c), mask=_mask(c), sign=c.sign, channels=_channels(c, network),
             shares=c.share.name if c.share else "",
         )
         for c in network.connections
     )  # fmt: skip
+
+
+def _synapses(c: Connection) -> dict[str, Any]:
+    """Which synapses there are: delays that are values need a table also where rows would do."""
+    kind = c.connectivity
+    if kind.form == "windows" and c.delays is None:
+        return {"form": "windows", "windows": kind.rows(c.source.shape)}
+    form = "synapses" if kind.form == "windows" else kind.form
+    return {"form": form, "table": kind.synapses(c.source.shape, c.target.shape)}
 
 
 def _learned(c: Connection) -> np.ndarray | None:

@@ -20,11 +20,16 @@ class Tables:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._made: dict[str, tuple[np.ndarray, Synapses]] = {}
+        self._of_windows: dict[str, Synapses] = {}
 
     def of(self, c: ConnectionRecord, parameters: Values) -> Synapses:
-        """The table of a connection of form "synapses"."""
+        """The table of a connection that is not dense; for one of windows it is what engines without rows run."""
         if c.table is not None:
             return c.table
+        if c.windows is not None:
+            if c.name not in self._of_windows:
+                self._of_windows[c.name] = c.windows.synapses()
+            return self._of_windows[c.name]
         pairs = parameters[c.pairs]
         cached = self._made.get(c.name)
         # by value, and against a copy: the array of the pairs itself is changed in place

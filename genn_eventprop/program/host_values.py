@@ -12,6 +12,7 @@ from ..losses import LossRecord
 from ..plan import ConnectionRecord, Plan, clock
 from ..plan.coefficients import coefficient_values, integrand_weight, node_part, node_scale, weight_coefficients
 from ..plan.synapse_tables import Tables, delay_steps, ring_steps
+from .connectivity.windows import window_values
 
 
 def grid_values(plan: Plan, slope_floor: float = 0.0) -> dict[str, Any]:
@@ -85,7 +86,9 @@ def population_values(plan: Plan, i: int, parameters: Mapping[str, np.ndarray]) 
 def _synapses(tables: Tables, c: ConnectionRecord, i: int, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The table of a connection, and its delays in steps."""
     values, dt = dict[str, Any](), tables.plan.dt
-    if c.form != "dense":
+    if c.form == "windows":
+        values |= window_values(c, i)
+    elif c.form == "synapses":
         table = tables.of(c, parameters)
         values |= {f"c{i}_start": table.start, f"c{i}_target": table.target, f"c{i}_weight_of": table.weights}
     if c.delays is not None:

@@ -8,11 +8,12 @@ neurons. The definition of the order is `engines/reference/grid/engine.py` and i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..plan import ConnectionRecord, Plan
 from .compare import RUNNING, comparison, given_others
-from .connectivity import Delays, Dense, Table, delays, dense, table
+from .connectivity import Delays, Dense, Table, Windows, delays, dense, table, windows
 from .events import FEEDBACK
 from .nodes import Buffer, name
 from .operations import (
@@ -55,7 +56,7 @@ class Trial:
     plan: Plan
     scopes: tuple[Scope, ...]
     buffers: dict[str, Buffer]
-    connections: tuple[Dense | Table, ...]
+    connections: tuple[Dense | Table | Windows, ...]
     delays: tuple[Delays | None, ...]
     begin: tuple[Operation, ...]
     early: tuple[EachNeuron, ...]
@@ -114,9 +115,10 @@ class _Maker:
         places = {p.name: i for i, p in enumerate(plan.populations)}
         self.readouts = {i: make_readout(self.scopes[i], split) for i in (places[loss.output] for loss in plan.losses)}
         self.populations = [Population(plan, s, self.readouts.get(s.index), split, carry) for s in self.scopes]
-        self.connections = [
-            (dense if c.form == "dense" else table)(c, i, self.buffers) for i, c in enumerate(plan.connections)
-        ]
+        kinds: dict[str, Callable[[ConnectionRecord, int, dict[str, Buffer]], Dense | Table | Windows]] = {
+            "dense": dense, "windows": windows, "synapses": table,
+        }  # fmt: skip
+        self.connections = [kinds[c.form](c, i, self.buffers) for i, c in enumerate(plan.connections)]
         self.spikes = {}
         for i, p in enumerate(plan.populations):
             if p.spiking:

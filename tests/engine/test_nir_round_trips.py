@@ -133,6 +133,22 @@ def test_images_give_the_same_spikes(case, seed):
     np.testing.assert_allclose(got[1], want[1], rtol=1e-9, atol=1e-12)
 
 
+def test_convolutions_of_groups_become_all_to_all():
+    """The package nir 1.0 takes every convolution for one of a single group."""
+    net, rng = Network(), np.random.default_rng(1)
+    inp, conv = net.input(shape=(5, 4, 2)), Conv2D(rng.normal(0.9, 0.5, (2, 2, 1, 4)), 2, 4, groups=2)
+    hidden = net.population(LIF(), name="hidden", shape=conv.output_shape(inp.shape))
+    net.connect(inp, hidden, conv)
+    net.connect(hidden, net.population(LI(), 3, "out"), Dense(rng.normal(0.3, 0.5, (hidden.size, 3))))
+    values, x = net.initial_parameters(0), random_spikes(1, 30, 40)
+    graph = interop.to_nir(net, values)
+    assert "input_hidden: that it is Conv2D; it became all-to-all weights with zeros" in interop.lost(graph)
+    other = interop.from_nir(graph)
+    want, got = run(net, values, x)[0], run(other.network, other.values, x)[0]
+    assert want["hidden"].sum() > 0
+    np.testing.assert_array_equal(want["hidden"], got["hidden"])
+
+
 @pytest.mark.parametrize("neuron", [LIF(), LIFDelta(v_thresh=1.2), CubaLIF(bias=0.4)], ids=["LIF", "LIFDelta", "bias"])
 def test_what_is_written_for_snntorch_gives_the_same_spikes(neuron):
     """V is in other units there: R dt / tau is 1."""

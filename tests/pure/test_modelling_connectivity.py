@@ -60,15 +60,16 @@ def test_drawn_pairs_are_uniform():
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "padding", "dilation", "made"),
+    ("kernel", "stride", "padding", "dilation", "groups", "made"),
     [
-        (3, 1, 0, 1, (3, 4, 4)), (3, 2, 1, 1, (3, 3, 4)), ((2, 3), (1, 2), (0, 1), 1, (4, 3, 4)),
-        (2, 1, 0, (2, 3), (3, 3, 4)), (1, 1, 0, 1, (5, 6, 4)), ((5, 6), 1, 0, 1, (1, 1, 4)), (3, 3, 2, 2, (2, 2, 4)),
+        (3, 1, 0, 1, 1, (3, 4, 4)), (3, 2, 1, 1, 1, (3, 3, 4)), ((2, 3), (1, 2), (0, 1), 1, 1, (4, 3, 4)),
+        (2, 1, 0, (2, 3), 1, (3, 3, 4)), (1, 1, 0, 1, 1, (5, 6, 4)), ((5, 6), 1, 0, 1, 1, (1, 1, 4)),
+        (3, 3, 2, 2, 1, (2, 2, 4)), (3, 2, 1, 1, 2, (3, 3, 4)),
     ],
 )  # fmt: skip
-def test_conv2d_is_the_convolution_written_out(kernel, stride, padding, dilation, made):
+def test_conv2d_is_the_convolution_written_out(kernel, stride, padding, dilation, groups, made):
     source = (5, 6, 2)
-    conv = Conv2D(Normal(0, 1), kernel, 4, stride=stride, padding=padding, dilation=dilation)
+    conv = Conv2D(Normal(0, 1), kernel, 4, stride=stride, padding=padding, dilation=dilation, groups=groups)
     assert conv.output_shape(source) == made
     W = two(conv, source, made).initial_parameters(1)["input_hidden.weight"]
     x = np.random.default_rng(0).integers(0, 3, source)
@@ -78,7 +79,8 @@ def test_conv2d_is_the_convolution_written_out(kernel, stride, padding, dilation
         for column in range(made[1]):
             for ky in range(W.shape[0]):
                 for kx in range(W.shape[1]):
-                    want[row, column] += padded[row * sy + ky * dy, column * sx + kx * dx] @ W[ky, kx]
+                    pixel = padded[row * sy + ky * dy, column * sx + kx * dx].reshape(groups, 1, -1)
+                    want[row, column] += (pixel @ W[ky, kx].reshape(-1, groups, 4 // groups).swapaxes(0, 1)).ravel()
     table, got = conv.synapses(source, made), np.zeros(made).ravel()
     np.add.at(got, table.target, x.ravel()[table.source] * W.ravel()[table.weights])
     np.testing.assert_allclose(got.reshape(made), want, rtol=1e-12)
@@ -167,6 +169,9 @@ def test_adding_delays_or_pairs_changes_no_other_draw():
         (lambda: two(Grouped(1.0, 2), 4, 3), r"4 sources and 3 targets cannot be divided into 2 equal groups"),
         (lambda: Conv2D(1.0, 0, 2), r"Conv2D: kernel must be an integer >= 1, or two"),
         (lambda: Conv2D(1.0, 3, 0), r"Conv2D: channels must be an integer >= 1, got 0"),
+        (lambda: Conv2D(1.0, 3, 2, groups=0), r"Conv2D: groups must be an integer >= 1, got 0"),
+        (lambda: Conv2D(1.0, 3, 3, groups=2), r"Conv2D: 3 channels cannot be divided into 2 equal groups"),
+        (lambda: two(Conv2D(1.0, 3, 2, groups=2), (4, 4, 1), (2, 2, 2)), r"1 channels of the source are not 2 equal"),
         (lambda: Conv2D(1.0, 3, 2, padding=-1), r"Conv2D: padding must be an integer >= 0"),
         (lambda: two(Conv2D(1.0, 3, 2), 5, 3), r"Conv2D needs a source with shape=\(height, width, channels\)"),
         (lambda: two(Conv2D(1.0, 3, 2), (4, 4, 1), 8), r"Conv2D needs a target with shape"),

@@ -144,11 +144,9 @@ def test_convolutions(stride, padding, dilation, groups):
     np.testing.assert_allclose(effect(found, x), want.reshape(-1), atol=1e-12)
     order = found.order.get("n2", np.arange(n))
     np.testing.assert_allclose(found.values["n2.v_rest"], 0.02 * np.repeat(bias, want[0].size)[order])
-    if groups == 1:
-        assert type(found.network.connections[0].connectivity) is Conv2D and found.lost == ()
-        assert found.network.inputs[0].shape == (6, 5, 2) and found.values["n0.weight"].shape == (3, 2, 2, 4)
-    else:
-        assert found.lost == ("n2: Conv2d became all-to-all weights, each learned separately",)
+    conv = found.network.connections[0].connectivity
+    assert type(conv) is Conv2D and conv.groups == groups and found.lost == ()
+    assert found.network.inputs[0].shape == (6, 5, 2) and found.values["n0.weight"].shape == (3, 2, 2 // groups, 4)
 
 
 def test_a_convolution_is_that_of_torch():
@@ -269,7 +267,7 @@ def test_more_that_is_refused(tmp_path):
     li = nir.LI(tau=one, r=one, v_leak=0 * one)
     with pytest.raises(DescriptionError, match="'n0' never spikes, and its V drives 'n2'"):
         interop.from_nir(chain(li, nir.Linear(np.ones((2, 2))), lif(2), channels=2))
-    large = nir.Conv2d((100, 100), np.ones((4, 1, 3, 3)), 1, 1, 1, 2, np.zeros(4))
+    large = nir.Conv2d((100, 100), np.ones((4, 2, 2, 2)), 1, "same", 1, 1, np.zeros(4))
     with pytest.raises(DescriptionError, match=r"'n0' \(Conv2d\) would be 20000 x 40000 weights"):
         interop.from_nir(chain(large, lif(40000), channels=(2, 100, 100)))
     loop = chain(nir.Linear(np.eye(2)), lif(2), channels=2)

@@ -22,12 +22,12 @@ def test_synapses_bytes_and_operations():
     plan = make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=0.5, duration=20.0)
     first, loop, last = costs(plan)
     assert (first.synapses, first.weights, first.per_spike) == (9 * 3 * 4, 12, 108 / 16)
-    assert first.table == 4 * (17 + 2 * 108) and first.ring == 0 and first.bytes() == 48 + first.table
+    assert first.table == 2 * 4 * (5 + 2 * 6) and first.ring == 0 and first.bytes() == 48 + first.table
     assert (loop.synapses, loop.delays, loop.ring) == (108, 108, 4 * 17 * 27) and loop.table == 4 * (28 + 216)
     assert (last.synapses, last.delays, last.table, last.ring) == (54, 2, 0, 4 * 9 * 2) and last.bytes(8) == 8 * 56
     said = describe_network(plan).splitlines()
     assert said[0] == "input: 16 channels" and said[1] == "features: 27 LIF"
-    assert said[3].startswith("input_features: input -> features.input, 108 synapses, 12 weights; 980 B in float32; ")
+    assert said[3].startswith("input_features: input -> features.input, 108 synapses, 12 weights; 184 B in float32; ")
     assert said[3].endswith("6.75 synapses per spike")
     assert "108 synaptic delays up to 8 ms" in said[4] and "2 dendritic delays up to 4 ms" in said[5]
 

@@ -162,7 +162,7 @@ class _Standalone(Text):
     def _fan_out(self, i: int) -> int:
         """How many weights a spike adds, on average over the sources."""
         c = self.plan.connections[i]
-        return c.post if c.form == "dense" else round(int(self.values[f"c{i}_start"][-1]) / c.pre)
+        return c.post if c.form == "dense" else round(c.synapses / c.pre)
 
     def _step(self) -> str:
         text = ""

@@ -105,7 +105,9 @@ def _on_grid(ctx: Context) -> _Trial:
     plan, grid = ctx.plan, Grid(ctx)
     memory, *passes = grid.text()
     voltage = ["}  // namespace\n", read("grid/voltage.hpp"), "namespace {\n"]
-    files = ["signs", "connectivity", "delays"] if ctx.ahead else ["signs"] if grid.signed else []
+    windows = ["windows"] if any(c.windows for c in plan.connections) else []
+    files = ["signs", "connectivity", "delays"] if ctx.ahead else ["signs"] if grid.signed or windows else []
+    files += windows
     lists = ((i, f"work.{ctx.p(p.name)}_spikes") for i, p in enumerate(ctx.spiking))
     calls = [f"host.keep_steps(host, {i}, sample, {s}.neuron, {s}.start, args.n_steps, args.dt)" for i, s in lists]
     return _Trial(

@@ -136,7 +136,7 @@ class Context:
     @property
     def ahead(self) -> bool:
         """Whether arrivals are looked ahead for, through tables of synapses or with individual delays."""
-        return not self.exact and not all(c.by_rows for c in self.plan.connections)
+        return not self.exact and not all(c.by_rows or c.windows for c in self.plan.connections)
 
     @property
     def spiking(self) -> list[PopulationRecord]:

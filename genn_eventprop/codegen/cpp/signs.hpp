@@ -13,10 +13,10 @@ inline scalar part_of(scalar w) {
     if constexpr (P > NEGATIVE) return power_of<P>(w);
     return P == ALL || (P == POSITIVE ? w > 0 : w < 0) ? w : scalar(0);
 }
-template <Part P>
-inline vec part_of(vec w) {
+template <Part P, class V>
+inline V part_of(V w) {  // V: some numbers in a register
     if constexpr (P > NEGATIVE) return power_of<P>(w);
-    return P == ALL ? w : P == POSITIVE ? (w > 0 ? w : vec{}) : (w < 0 ? w : vec{});
+    return P == ALL ? w : P == POSITIVE ? (w > 0 ? w : V{}) : (w < 0 ? w : V{});
 }
 
 // part[0:N] += sum over r < n of the entries of one sign of base[index[r] * N : + N].

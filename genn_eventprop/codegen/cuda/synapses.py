@@ -1,4 +1,4 @@
-"""Connections with a table of synapses or with individual delays, as CUDA text.
+"""Connections with a table of synapses, with windows or with individual delays, as CUDA text.
 
 Forwards, the threads of a block share the synapses of a spike; where a thread writes to neurons of other threads, there is
 a barrier between spikes, so that every sum has a fixed order. Backwards, a gradient is summed by one thread or, where many
@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 
 from ...errors import EngineError
+from ...modelling.connectivity import WindowRows
 from ...plan import ConnectionRecord
 from ...program.nodes import NEURON, Access, Buffer
 from ...program.trial import Deliver, Gather, GatherDelays
@@ -37,6 +38,8 @@ def grouped_delays(c: ConnectionRecord) -> bool:
 def group_buffers(i: int, c: ConnectionRecord) -> list[Buffer]:
     """Which synapses share a weight or a delay: the ``start`` of every group in ``synapse``; and sources of synapses."""
     S, buffers = c.synapses, list[Buffer]()
+    if c.windows is not None:
+        return buffers
     if S > MOST_SYNAPSES and (c.form != "dense" or grouped_delays(c)):
         raise EngineError(
             f"cuda: connection {c.name!r} has {S} synapses in a table, which holds {MOST_SYNAPSES}; use a smaller "
@@ -120,6 +123,8 @@ class Synapses(Layout):
         """A kernel for the gradient of weights, or of delays."""
         i, c = o.connection, self.plan.connections[o.connection]
         at = f"t->{{}}[(sample * t->n_steps + arrival) * {c.post} + n]"
+        if isinstance(o, Gather) and c.windows is not None:
+            return self._gather_windows(o, c.windows, at.format(o.rows.name))
         if isinstance(o, Gather):
             value, into, groups, name = at.format(o.rows.name), f"c{i}_gradient", shares_weights(c), f"gather_c{i}"
             kind, size = "w", math.prod(c.weight_shape)
@@ -138,6 +143,50 @@ class Synapses(Layout):
             one = f"real total = {self._adding(o)} ? t->{into}[w] : (real)0;\n{each}t->{into}[w] = total;\n{self._note(o)}"
             body = "const int32_t source = blockIdx.x;\n" + self._each_synapse(i, one, "threadIdx.x", "blockDim.x")
         return self._kernel(name, body, f"// {in_comment(f'{c.source} -> {c.target}')}\n")
+
+    def _gather_windows(self, o: Gather, rows: WindowRows, value: str) -> str:
+        """The same for windows: a thread sums the gradient of a weight over all places, sample by sample."""
+        i, c, name, windows = o.connection, self.plan.connections[o.connection], f"gather_c{o.connection}", rows.windows
+        (height, width, c_in), (high, columns, c_out), size = rows.source, rows.target, math.prod(c.weight_shape)
+        down, across = zip(windows.stride, windows.dilation, windows.padding)
+        inside = f"y >= 0 && y < {height} && x >= 0 && x < {width}"
+        spikes = f"""\
+const int32_t n = place * {c_out} + o, source = (y * {width} + x) * {c_in} + o / {rows.width} * {rows.depth} + depth;
+{self._each_spike_of_source(i, f"total += {value};{chr(10)}")}"""
+        place = f"""\
+const int32_t y = place / {columns} * {down[0]} + cell / {windows.kernel[1]} * {down[1]} - {down[2]};
+const int32_t x = place % {columns} * {across[0]} + cell % {windows.kernel[1]} * {across[1]} - {across[2]};
+if ({inside}) {{
+{indent(spikes)}}}
+"""
+        places = f"for (int32_t place = 0; place < {high * columns}; ++place) {{\n{indent(place)}}}\n"
+        body = f"""\
+const int w = blockIdx.x * {self.threads} + threadIdx.x, o = w % {c_out};
+const int cell = w / {c_out} / {rows.depth}, depth = w / {c_out} % {rows.depth};
+if (w >= {size}) return;
+const int64_t delay = {self._delay_of(i)};
+real total = {self._adding(o)} ? t->c{i}_gradient[w] : (real)0;
+for (int64_t sample = 0; sample < t->batch; ++sample) {{
+{indent(places)}}}
+t->c{i}_gradient[w] = total;
+{self._note(o)}"""
+        self.launches.append((name, -(-size // self.threads)))
+        return self._kernel(name, body, f"// {in_comment(f'{c.source} -> {c.target}')}\n")
+
+    def _each_of_windows(self, i: int, rows: WindowRows, body: str, first: str, stride: int | str) -> str:
+        """Threads share the targets of all rows."""
+        each = f"""\
+const int32_t a = DOWN[y] + k / {rows.width} / columns, b = ACROSS[x] + k / {rows.width} % columns;
+const int32_t o = block + k % {rows.width}, n = DOWN_target[a] + ACROSS_target[b] + o;
+const int32_t w = DOWN_weight[a] + ACROSS_weight[b] + source % {rows.depth} * {rows.target[2]} + o;
+{body}"""
+        text = f"""\
+{self._windows_over(i, rows)}const int32_t columns = ACROSS[x + 1] - ACROSS[x];
+const int32_t end = (DOWN[y + 1] - DOWN[y]) * columns * {rows.width};
+for (int32_t k = {first or 0}; k < end; k += {stride}) {{
+{indent(each)}}}
+"""
+        return f"{{\n{indent(self._with_axes(i, text))}}}\n"
 
     def _adding(self, o: Gather | GatherDelays) -> str:
         """Whether a gradient is added to that of the previous group, or of a connection with the same weights."""
@@ -181,18 +230,21 @@ class Synapses(Layout):
     def _each_sample(self, i: int, add: str) -> str:
         """Code for every spike of ``source`` in every sample whose ``arrival`` is within the trial."""
         delay = f"const int64_t delay = {self._delay_of(i)};\n"
+        spikes = self._each_spike_of_source(i, add)
+        return delay + f"for (int64_t sample = 0; sample < t->batch; ++sample) {{\n{indent(spikes)}}}\n"
+
+    def _each_spike_of_source(self, i: int, add: str) -> str:
+        """The same in one sample; `delay` in steps is declared."""
         if self._from_input(i):
-            spikes = (
+            return (
                 f"const int64_t *first = {self._spikes_of_source(i)};\n"
                 "for (int64_t e = first[0]; e < first[1]; ++e) {\n"
                 "    const int64_t arrival = t->by_channel[e] + delay;\n"
                 f"    if (arrival < t->n_steps) {add}}}\n"
             )
-        else:
-            p, words = self._source(i), self._words(self._source(i))
-            bits = f"t->p{p}_spikes[(sample * t->n_points + arrival - delay) * {words} + source / 32]"
-            spikes = (
-                "for (int64_t arrival = delay + 1; arrival < t->n_steps; ++arrival)\n"
-                f"    if ({bits} >> source % 32 & 1) {add}"
-            )
-        return delay + f"for (int64_t sample = 0; sample < t->batch; ++sample) {{\n{indent(spikes)}}}\n"
+        p, words = self._source(i), self._words(self._source(i))
+        bits = f"t->p{p}_spikes[(sample * t->n_points + arrival - delay) * {words} + source / 32]"
+        return (
+            "for (int64_t arrival = delay + 1; arrival < t->n_steps; ++arrival)\n"
+            f"    if ({bits} >> source % 32 & 1) {add}"
+        )

@@ -165,10 +165,10 @@ def _shared(plan: Plan) -> str:
 def _shared_tables(plan: Plan) -> str:
     every = {c.name: c for c in plan.connections}
     for c in (c for c in plan.connections if c.shares):
-        if any(x.form != "dense" or x.delays is not None for x in (c, every[c.shares])):
+        if any(x.form == "synapses" or x.delays is not None for x in (c, every[c.shares])):
             return (
-                f"shares only weights of dense connections with one delay each, not those of {c.shares!r} with "
-                f"{c.name!r}; use engine='reference_clock' or 'c99'"
+                f"shares only weights of dense connections and convolutions with one delay each, not those of "
+                f"{c.shares!r} with {c.name!r}; use engine='reference_clock' or 'c99'"
             )
     return ""
 

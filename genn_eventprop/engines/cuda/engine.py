@@ -319,7 +319,7 @@ class CudaEngine(ProgramEngine):
         """Which synapses share a weight or a delay, by the names of `codegen.cuda.synapses.group_buffers`."""
         wanted, found = {b.name for b in source.arrays}, Arrays()
         for i, c in enumerate(self.plan.connections):
-            if c.form == "dense" and not c.delays:
+            if c.windows is not None or (c.form == "dense" and not c.delays):
                 continue
             table = None if c.form == "dense" else self.tables.of(c, self.parameters)
             if c.name not in self._grouped or self._grouped[c.name][0] is not table:

@@ -13,6 +13,7 @@ from ...codegen.cpp import padded
 from ...errors import EngineError
 from ...modelling.connectivity import Synapses
 from ...plan import ConnectionRecord, Plan, clock
+from ...program.connectivity.windows import window_values
 from ..contract.parameters import Tables, Values, delay_steps, of_synapses
 from .memory import aligned
 
@@ -25,7 +26,7 @@ class NativeTables:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self._tables = plan, Tables(plan)
-        self.connections = {i: c for i, c in enumerate(plan.connections) if not c.by_rows}
+        self.connections = {i: c for i, c in enumerate(plan.connections) if not (c.by_rows or c.windows)}
         delayed = [int(clock.to_steps(c.delays.limit, plan.dt)) for c in plan.connections if c.delays is not None]
         self.ahead = min(max(delayed, default=0), plan.n_steps)
         for c in self.connections.values():
@@ -39,6 +40,8 @@ class NativeTables:
                 f"native keeps delays of less than 65536 steps, these are up to {self.ahead}; use a larger dt"
             )
         self.given: dict[str, Any] = {"ahead": self.ahead}
+        for i, c in enumerate(plan.connections):
+            self.given |= window_values(c, i) if c.windows else {}
         self._order: dict[str, np.ndarray] = {}
         self._seen: dict[str, tuple[Synapses | None, np.ndarray]] = {}
 

@@ -1,4 +1,4 @@
-"""Kinds of connectivity, one file each, and the table of synapses that all but `Dense` come to."""
+"""Kinds of connectivity, one file each, and what all but `Dense` come to: rows of weights, or a table of synapses."""
 
 from .base import Connectivity, Shape
 from .conv import Conv2D
@@ -8,5 +8,8 @@ from .one_to_one import OneToOne
 from .pool import Pool2D
 from .sparse import Sparse
 from .synapses import Synapses
+from .window_rows import WindowRows
 
-__all__ = ["Connectivity", "Conv2D", "Dense", "Grouped", "OneToOne", "Pool2D", "Shape", "Sparse", "Synapses"]
+__all__ = [
+    "Connectivity", "Conv2D", "Dense", "Grouped", "OneToOne", "Pool2D", "Shape", "Sparse", "Synapses", "WindowRows",
+]  # fmt: skip

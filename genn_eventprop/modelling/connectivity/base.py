@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import NetworkError
 from ..parameters import Initialiser, as_initialiser, check_bounds
 from .synapses import Synapses
+from .window_rows import WindowRows
 
 Shape = tuple[int, ...]
 """Of a population: (N,), or (height, width, channels), whose neuron (y, x, c) has number (y width + x) channels + c."""
@@ -24,7 +25,7 @@ class Connectivity:
     """
 
     form: ClassVar[str] = "synapses"
-    """"dense", or "synapses" for those with a table of synapses."""
+    """"dense"; "windows" for those with `rows`; "synapses" for those with a table of synapses."""
     arguments: ClassVar[tuple[str, ...]] = ()
     """What it takes besides weight and bounds, and can be described by."""
 
@@ -51,6 +52,10 @@ class Connectivity:
 
     def synapses(self, source: Shape, target: Shape) -> Synapses | None:
         """The table where it follows from the shapes; None for dense, and where pairs are drawn."""
+        return None
+
+    def rows(self, source: Shape) -> WindowRows | None:
+        """The rows of weights of a kind with windows over the source."""
         return None
 
     def draw_pairs(self, rng: np.random.Generator, source: Shape, target: Shape) -> np.ndarray | None:

@@ -10,16 +10,19 @@ import numpy as np
 from ...errors import NetworkError
 from .base import Connectivity, Shape, image, pair_of
 from .synapses import Synapses
+from .window_rows import WindowRows
 from .windows import Windows
 
 
 class Conv2D(Connectivity):
-    """Weights (kh, kw, c_in, c_out), shared by all positions of the image, as are the delays of the weights.
+    """Weights (kh, kw, c_in / groups, c_out), shared by all positions of the image, as are the delays of the weights.
 
     Args:
         weight: initialiser, number, or array of that shape.
         kernel: size of the window, a number or (vertical, horizontal). channels: c_out.
         stride, padding, dilation: numbers or (vertical, horizontal), as in other libraries; padding adds no spikes.
+        groups: the channels of source and target are divided into so many groups that follow each other; each group of
+            the source is connected to that of the target alone.
 
     The target's shape is ``output_shape(source.shape)``.
 
@@ -29,7 +32,8 @@ class Conv2D(Connectivity):
         >>> net.connect(image, features, conv)
     """
 
-    arguments = ("kernel", "channels", "stride", "padding", "dilation")
+    form = "windows"
+    arguments = ("kernel", "channels", "stride", "padding", "dilation", "groups")
 
     def __init__(
         self,
@@ -40,12 +44,16 @@ class Conv2D(Connectivity):
         stride: int | tuple[int, int] = 1,
         padding: int | tuple[int, int] = 0,
         dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
         bounds: tuple[Any, Any] = (None, None),
     ) -> None:
         super().__init__(weight, bounds)
-        if not isinstance(channels, (int, np.integer)) or isinstance(channels, bool) or channels < 1:
-            raise NetworkError(f"Conv2D: channels must be an integer >= 1, got {channels!r}")
-        self.channels = int(channels)
+        for name, value in (("channels", channels), ("groups", groups)):
+            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+                raise NetworkError(f"Conv2D: {name} must be an integer >= 1, got {value!r}")
+        if channels % groups:
+            raise NetworkError(f"Conv2D: {channels} channels cannot be divided into {groups} equal groups")
+        self.channels, self.groups = int(channels), int(groups)
         self.windows = Windows(
             pair_of(kernel, "Conv2D: kernel", 1), pair_of(stride, "Conv2D: stride", 1),
             pair_of(padding, "Conv2D: padding", 0), pair_of(dilation, "Conv2D: dilation", 1),
@@ -62,27 +70,28 @@ class Conv2D(Connectivity):
             raise NetworkError(
                 f"Conv2D over a source of shape {source} gives {made}, but the target has shape {target}"
             )
-        self.windows.cells(source[0], source[1])
+        if source[2] % self.groups:
+            raise NetworkError(f"Conv2D: {source[2]} channels of the source are not {self.groups} equal groups")
+        self.windows.axes(source[0], source[1])
 
     def weight_shape(self, source: Shape, target: Shape) -> Shape:
-        return (*self.windows.kernel, source[2], self.channels)
+        return (*self.windows.kernel, source[2] // self.groups, self.channels)
 
     def fan_in(self, source: Shape, target: Shape) -> int:
-        return self.windows.kernel[0] * self.windows.kernel[1] * source[2]
+        return math.prod(self.windows.kernel) * source[2] // self.groups
+
+    def count(self, source: Shape, target: Shape) -> int:
+        return len(self.rows(source))
+
+    def rows(self, source: Shape) -> WindowRows:
+        return WindowRows.of(self.windows, source, self.channels, self.groups)
 
     def synapses(self, source: Shape, target: Shape) -> Synapses:
-        height, width, c_in = image(source, "source", "Conv2D")
-        pixel, place, cell = self.windows.cells(height, width)
-        i, o = (a.ravel() for a in np.meshgrid(np.arange(c_in), np.arange(self.channels), indexing="ij"))
-        pairs = np.stack([
-            (pixel[:, None] * c_in + i).ravel(), (place[:, None] * self.channels + o).ravel()
-        ], axis=1)  # fmt: skip
-        weight_of = ((cell[:, None] * c_in + i) * self.channels + o).ravel()
-        return Synapses.of_pairs(pairs, height * width * c_in, math.prod(target), weight_of)
+        return self.rows(source).synapses()
 
     def options(self) -> dict[str, Any]:
         w = self.windows
         return {
             "kernel": w.kernel, "channels": self.channels, "stride": w.stride, "padding": w.padding,
-            "dilation": w.dilation,
+            "dilation": w.dilation, **({"groups": self.groups} if self.groups > 1 else {}),
         }  # fmt: skip

@@ -38,20 +38,26 @@ class Windows:
         return rows, columns
 
     def cells(self, height: int, width: int) -> tuple[np.ndarray, ...]:
-        """(pixel, place, cell): for every cell of a window that lies on the image, numbered row by row each.
+        """(pixel, place, cell): for every cell of a window that lies on the image, numbered row by row each."""
+        columns = self.places(height, width)[1]
+        (y, row, ky), (x, column, kx) = self.axes(height, width)
+        pixel = y[:, None] * width + x
+        place = row[:, None] * columns + column
+        cell = ky[:, None] * self.kernel[1] + kx
+        return pixel.ravel(), place.ravel(), cell.ravel()
+
+    def axes(self, height: int, width: int) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+        """(pixel, place, cell) along each axis, for every cell of a window that lies on the image there.
 
         Raises:
             NetworkError: there is none.
         """
         rows, columns = self.places(height, width)
-        y, row, ky = _along(height, rows, self.kernel[0], self.stride[0], self.padding[0], self.dilation[0])
-        x, column, kx = _along(width, columns, self.kernel[1], self.stride[1], self.padding[1], self.dilation[1])
-        pixel = y[:, None] * width + x
-        place = row[:, None] * columns + column
-        cell = ky[:, None] * self.kernel[1] + kx
-        if not pixel.size:
+        down = _along(height, rows, self.kernel[0], self.stride[0], self.padding[0], self.dilation[0])
+        across = _along(width, columns, self.kernel[1], self.stride[1], self.padding[1], self.dilation[1])
+        if not (down[0].size and across[0].size):
             raise NetworkError(f"no window lies on the image of {height} x {width}; use less padding or another stride")
-        return pixel.ravel(), place.ravel(), cell.ravel()
+        return down, across
 
 
 def _along(n: int, places: int, kernel: int, stride: int, padding: int, dilation: int) -> tuple[np.ndarray, ...]:

@@ -3,5 +3,6 @@
 from .delays import Delays, delays
 from .dense import Dense, dense
 from .synapses import Table, table
+from .windows import Windows, windows
 
-__all__ = ["Delays", "Dense", "Table", "delays", "dense", "table"]
+__all__ = ["Delays", "Dense", "Table", "Windows", "delays", "dense", "table", "windows"]

@@ -110,8 +110,8 @@ class Wiring:
     """A connection whose synapses are not all of them, or whose delays are values; see `wiring`.
 
     delays: their kind, "" for the one delay of the layer. learned: these delays are. window: kernel, padding, stride.
-    fixed: weights of a pool are not learned. per_channel: they are one a channel. share: another connection has the
-    same weights; its own kind of delays, "number" for a single one, None: there is none.
+    groups: of a convolution. fixed: weights of a pool are not learned. per_channel: they are one a channel. share:
+    another connection has the same weights; its own kind of delays, "number" for a single one, None: there is none.
     """
 
     kind: str
@@ -121,12 +121,14 @@ class Wiring:
     fixed: bool = False
     per_channel: bool = False
     share: str | None = None
+    groups: int = 1
 
     def __str__(self) -> str:
         late = f", {'learned ' if self.learned else ''}{self.delays} delays" if self.delays else ""
         marks = f"{', fixed' * self.fixed}{', per channel' * self.per_channel}"
+        groups = f", {self.groups} groups" if self.groups > 1 else ""
         again = "" if self.share is None else f", shared with {self.share or 'no'} delays"
-        return f"[{self.kind}{' {} {} {}'.format(*self.window) if self.window[0] else ''}{marks}{late}{again}]"
+        return f"[{self.kind}{' {} {} {}'.format(*self.window) if self.window[0] else ''}{groups}{marks}{late}{again}]"
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ def _wiring(dice: Dice, source: Shape, layer: Layer, last: bool, loop: bool = Fa
     learned = layer.model != "EIFDelta" and dice.bernoulli(0.6)  # it is refused with learned delays
     pooled = {"fixed": dice.bernoulli(0.5), "per_channel": dice.bernoulli(0.4)} if kind == "pool" else {}
     again = dice.pick(DELAYS) if kind not in UNSHARED and dice.bernoulli(0.35) else None
-    wiring = Wiring(kind, delays, learned, window, share=again, **pooled)
+    groups = dice.pick((1, 2)) if kind == "conv" and source[2] % 2 == 0 else 1
+    wiring = Wiring(kind, delays, learned, window, share=again, groups=groups, **pooled)
     if window[0]:
         return wiring, windowed(wiring, 0.0).output_shape(source)
     return wiring, (math.prod(source),) if kind == "one_to_one" and len(shape) == 1 else shape
@@ -69,7 +70,7 @@ def _wiring(dice: Dice, source: Shape, layer: Layer, last: bool, loop: bool = Fa
 def windowed(w: Wiring, weight: float | Array) -> Conv2D | Pool2D:
     kernel, padding, stride = w.window
     if w.kind == "conv":
-        return Conv2D(weight, kernel, 2, stride=stride, padding=padding)
+        return Conv2D(weight, kernel, 2, stride=stride, padding=padding, groups=w.groups)
     return Pool2D(kernel, 2.0, stride=stride, padding=padding, per_channel=w.per_channel)
 
 

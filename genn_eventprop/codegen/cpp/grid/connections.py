@@ -1,4 +1,5 @@
-"""Connections with tables of synapses, or with delays that are values: calls of connectivity.hpp and delays.hpp.
+"""Connections with tables of synapses or windows, or with delays that are values: calls of connectivity.hpp, windows.hpp
+and delays.hpp.
 
 What is sent with delays of single synapses, or through a table with delays that are values, goes to a ring of sums that all
 such connections of a receptor share. Backwards D of a unit weight that arrives is kept, a row a step.
@@ -125,6 +126,9 @@ class Connections:
     def send(self, c: ConnectionRecord, sums: Sequence[tuple[str, str]] = ()) -> str:
         """The `count` sources in `index` spiked at `step`, or their spikes arrive then, at sums (part, array), if all have
         one delay."""
+        if c.windows is not None:
+            adds = ((part, f"{self._windows_of(c)}.add<{PARTS[part]}>({into}, index, count);\n") for part, into in sums)
+            return "".join(if_trained(part, add) for part, add in adds)
         if c.axonal:
             return f"work.{self._own(c)}_arrivals.send(index, count, step, args.{self._own(c)}_delays);\n"
         if c.by_synapses:
@@ -229,7 +233,9 @@ class Connections:
         return f"{gather}dot_part<{PARTS[part]}, {np_}>(feedback, {given});\n"
 
     def dot(self, c: ConnectionRecord, part: str, row: str) -> str:
-        """The same for one delay of all and synapses of a table."""
+        """The same for one delay of all and synapses of a table or of windows."""
+        if c.windows is not None:
+            return f"{self._windows_of(c)}.dot<{PARTS[part]}>(feedback, index, count, {row});\n"
         return f"gather_dots<{self._template(c, part)}>(feedback, {self._synapses(c)}, index, count, {row});\n"
 
     def _along(self, population: int, receptor: str) -> Buffer:
@@ -342,6 +348,8 @@ class Connections:
         if c.trainable:
             along = self._along(i, c.receptor)
             row = f"{self.memory.pointer(along)} + {self.memory.row_of(along, 'step')} * {self._width(c)}"
+            if c.windows is not None:
+                return f"{self._windows_of(c)}.gather({w}, index, count, {row});\n"
             code += f"gather_listed<false>({w}, {where}_weight_of, {call}, {row});\n"
         for part, b in self._terms(c):
             row = f"{self.memory.pointer(b)} + step * {self._width(c)}"
@@ -370,6 +378,13 @@ class Connections:
             )
             text += f"gather_dendritic<{np_}>({given}, first);\n"
         return text
+
+    def _windows_of(self, c: ConnectionRecord) -> str:
+        rows, own = c.windows, f"args.{self._own(c)}"
+        assert rows is not None
+        sizes = f"{rows.source[1]}, {rows.depth}, {rows.width}, {rows.groups}, {rows.cells}"
+        axes = (f"{{{own}_{a}, {own}_{a}_target, {own}_{a}_weight}}" for a in ("down", "across"))
+        return f"Windows<{sizes}>{{{', '.join(axes)}, {own}_weight}}"
 
     def _own(self, c: ConnectionRecord) -> str:
         return self.names.c(c)

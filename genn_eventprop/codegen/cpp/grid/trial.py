@@ -73,7 +73,10 @@ class Grid(Target):
         beside = made | {*ACTIVITY, *(f"p{i}_room" for i in range(len(plan.populations)))}
         found += [b for b in self.trial.buffers.values() if b.role in ("host", "number") and b.name not in beside]
         for i, c in enumerate(plan.connections):
-            found += [self.trial.connections[i].weight, *tables(c, f"c{i}")]
+            if c.windows is not None:
+                found += [b for b in vars(self.trial.connections[i]).values() if b is not None and b.role != "gradient"]
+            else:
+                found += [self.trial.connections[i].weight, *tables(c, f"c{i}")]
         if plan.loss.weight.input_tau is not None:
             found += [Buffer(n, (), "double", "host") for n in ("activity_decay", "activity_jump")]
         if plan.loss.readout == "voltage":
@@ -86,7 +89,7 @@ class Grid(Target):
     def _integers(self) -> list[str]:
         names = self.names
         found = [*names.integers(), *(f"{names.c(c)}_delay" for c in names.delayed)]
-        found += [f"{names.c(c)}_own" for c in self.plan.connections if c.listed]
+        found += [f"{names.c(c)}_own" for c in self.plan.connections if c.listed and c.form == "synapses"]
         return [*found, *(["ahead"] if names.ahead else []), *(["fresh", "before_rows"] if names.carry else [])]
 
     def outer_buffers(self) -> list[Buffer]:

@@ -1,0 +1,134 @@
+"""What convolutions cost on native: Conv4, and how time and memory grow with channels, kernel, image and spikes.
+
+    python benchmarks/conv_rows.py                      # Conv4
+    python benchmarks/conv_rows.py --growth             # one layer, by channels, kernel, image and spikes, too
+    python benchmarks/conv_rows.py --spike-times exact --layers 1 --image 28
+
+Conv4: an image of 84 x 84 x 3 with a spike in every input, four convolutions of 64 channels (kernel 3, stride 2,
+padding 1) and 10 LI outputs, 100 steps of 1 ms. Weights are drawn such that hidden neurons spike about `rate` times.
+
+A step is forward, backward, the reduction of the gradients and Adam, on one thread; the least processor time of several
+counts, which holds on a busy machine too as far as caches are not shared. A synapse-spike is a synapse of a convolution
+behind a spike. Every network runs in a process of its own, for its peak memory; what Python and the packages take of it
+is printed by itself.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import tyro
+from shd_shape import peak_memory
+
+from genn_eventprop import Conv2D, Dense, Events, FanIn, Network, losses
+from genn_eventprop.engines import create
+from genn_eventprop.modelling import Input, Population
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.optimisers import Adam
+from genn_eventprop.plan import make_plan
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A network of convolutions.
+
+    Args:
+        layers: Convolutions one after the other.
+        rate: Spikes of a hidden neuron that the weights aim at.
+        batch: Samples a step.
+    """
+
+    layers: int = 4
+    channels: int = 64
+    kernel: int = 3
+    stride: int = 2
+    image: int = 84
+    colours: int = 3
+    steps: int = 100
+    rate: float = 4.0
+    batch: int = 2
+    repeats: int = 4
+    dtype: str = "float32"
+    spike_times: Literal["grid", "exact"] = "grid"
+    growth: bool = False
+    seed: int = 1
+
+
+def network(s: Settings) -> tuple[Network, Population]:
+    """The network and its output."""
+    net = Network()
+    source: Input | Population = net.input(shape=(s.image, s.image, s.colours))
+    rate = 1.0  # of a source
+    for k in range(s.layers):
+        # in an even drive V reaches v, and a neuron spikes every 20 ln(v / (v - 1)) ms
+        v = 1 / (1 - math.exp(-s.steps / s.rate / 20))
+        mean = v * s.steps / (5 * rate)
+        fan_in = s.kernel**2 * source.shape[2]
+        conv = Conv2D(
+            FanIn(0.5 * mean / math.sqrt(fan_in), mean), s.kernel, s.channels, stride=s.stride, padding=s.kernel // 2
+        )
+        layer = net.population(LIF(), name=f"conv{k}", shape=conv.output_shape(source.shape))
+        net.connect(source, layer, conv)
+        source, rate = layer, s.rate
+    output = net.population(LI(), 10, name="output")
+    net.connect(source, output, Dense(FanIn(1.0)))
+    return net, output
+
+
+def measured(s: Settings) -> str:
+    """One network, as a line."""
+    before = peak_memory()
+    net, output = network(s)
+    duration, size, rng = float(s.steps), net.inputs[0].size, np.random.default_rng(s.seed)
+    samples = [(np.sort(rng.uniform(0, duration - 1, size)), rng.permutation(size)) for _ in range(s.batch)]
+    events = Events.from_samples(samples, n_channels=size, labels=rng.integers(0, 10, s.batch))
+    loss = losses.IntegratedVoltageCrossEntropy(output)
+    plan = make_plan(net, loss, dt=1.0, duration=duration, spike_times=s.spike_times)
+    begin = time.perf_counter()
+    engine = create(plan, net.initial_parameters(s.seed), engine="native", threads=1, dtype=s.dtype)
+    start = time.perf_counter() - begin
+    data, optimiser, least = engine.load(events), Adam(0.0), math.inf
+    for _ in range(s.repeats):
+        begin = time.process_time()
+        result = engine.run(data, np.arange(s.batch), training=True)
+        engine.update(optimiser)
+        least = min(least, (time.process_time() - begin) * 1e3 / s.batch)
+    spikes = {k: float(v.sum()) / s.batch for k, v in result.spike_counts.items()}
+    sent = [float(size), *spikes.values()]
+    behind = sum(n * c.synapses / c.pre for n, c in zip(sent, plan.connections[:-1]))
+    each = ", ".join(f"{spikes[p.name] / p.size:.1f}" for p in net.populations[:-1])
+    shape = f"{s.image} x {s.image} x {s.colours}, {s.layers} x {s.channels} channels"
+    return (
+        f"{shape}, kernel {s.kernel}, stride {s.stride}: "
+        f"{least:.1f} ms a sample, {peak_memory() - before:.0f} MB + {before:.0f} of Python; {behind / 1e6:.1f} M "
+        f"synapse-spikes, {least * 1e6 / behind:.2f} ns each; {each} spikes a neuron; ready after {start:.1f} s"
+    )
+
+
+def every(s: Settings) -> Iterator[Settings]:
+    """What is measured."""
+    yield s
+    if s.growth:
+        one = replace(s, layers=1, colours=16, stride=1, image=28, growth=False)
+        yield from (replace(one, channels=n) for n in (8, 16, 32, 64, 128, 256))
+        yield from (replace(one, kernel=n) for n in (1, 5, 7))
+        yield from (replace(one, image=n) for n in (14, 56, 84))
+        yield from (replace(one, colours=n) for n in (4, 64))
+
+
+def main(s: Settings) -> None:
+    for each in every(s):
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            print(pool.submit(measured, each).result(), flush=True)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))
