@@ -165,10 +165,10 @@ def check_memory(connections: Sequence[Connection]) -> None:
     total = 0
     for c in connections:
         M, N = c.shape
-        count = math.prod(c.weight_shape)
-        if c.connectivity.form != "dense":
+        form, count = c.connectivity.form, math.prod(c.weight_shape)
+        if form == "synapses":
             count = c.connectivity.count(c.source.shape, c.target.shape)
-        what = f"{M} x {N} weights" if c.connectivity.form == "dense" else f"{count} synapses"
+        what = {"dense": f"{M} x {N} weights", "windows": f"{count} weights"}.get(form, f"{count} synapses")
         check_fits(8 * count, f"{c.name}.weight: {what}", "use smaller populations", NetworkError)
         total += 0 if c.share is not None else 8 * count
     check_fits(total, f"{total // 8:,} weights of all connections", "use smaller populations", NetworkError)

@@ -69,6 +69,8 @@ def _effective_synapses(c: ConnectionRecord, parameters: Mapping[str, np.ndarray
     weight = parameters[c.weight]
     if c.form == "dense":
         return np.count_nonzero(weight if c.mask is None else weight * c.mask, axis=1)
+    if c.windows is not None:
+        return c.windows.by_source((weight != 0).astype(np.int64))
     table = tables.of(c, parameters)
     return np.bincount(table.source, weight.ravel()[table.weights] != 0, minlength=c.pre).astype(np.int64)
 

@@ -85,6 +85,9 @@ def test_conv2d_is_the_convolution_written_out(kernel, stride, padding, dilation
     np.add.at(got, table.target, x.ravel()[table.source] * W.ravel()[table.weights])
     np.testing.assert_allclose(got.reshape(made), want, rtol=1e-12)
     assert len({*zip(table.source.tolist(), table.target.tolist())}) == len(table)
+    big = W.ravel() > 0.3
+    want = np.bincount(table.source, big[table.weights], minlength=60)
+    np.testing.assert_array_equal(conv.rows(source).by_source(big.astype(int)), want)
 
 
 @pytest.mark.parametrize("per_channel", [False, True])

@@ -29,10 +29,11 @@ def matrix(c, parameters):
     full = np.zeros((c.pre, c.post))
     if c.form == "dense":
         return (parameters[c.weight] * (1 if c.mask is None else c.mask)) != 0
-    pairs = parameters[c.pairs] if c.drawn else list(zip(c.table.source, c.table.target))
+    table = c.windows.synapses() if c.windows else c.table
+    pairs = parameters[c.pairs] if c.drawn else list(zip(table.source, table.target))
     weights = parameters[c.weight].ravel()
     for s, (j, n) in enumerate(sorted(map(tuple, pairs))):
-        number = s if c.table is None else c.table.weights[s]
+        number = s if table is None else table.weights[s]
         full[j, n] += weights[number] != 0
     return full
 

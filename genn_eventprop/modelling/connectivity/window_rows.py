@@ -23,6 +23,11 @@ class Axis:
     target: np.ndarray
     weight: np.ndarray
 
+    @property
+    def pixels(self) -> np.ndarray:
+        """(E,) the pixel that each is over."""
+        return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
+
     @classmethod
     def of(cls, n: int, windows: tuple[np.ndarray, ...], target: int, weight: int) -> Axis:
         """windows: (pixel, place, cell) of `Windows.axes`; target, weight: from one place, one cell to the next."""
@@ -81,10 +86,21 @@ class WindowRows:
         """The number of synapses."""
         return len(self.down.target) * len(self.across.target) * self.source[2] * self.width
 
+    def by_source(self, each: np.ndarray) -> np.ndarray:
+        """(M,) the sum over the synapses of every source of a number for each weight."""
+        (kh, kw), cell = self.windows.kernel, self.depth * self.target[2]
+        over = []
+        for axis, cells, step in ((self.down, kh, kw * cell), (self.across, kw, cell)):
+            count = np.zeros((len(axis.start) - 1, cells), each.dtype)  # 1 where a cell of some window is over a pixel
+            count[axis.pixels, axis.weight // step] = 1
+            over.append(count)
+        rows = each.reshape(kh, kw, self.depth, self.groups, self.width).sum(-1)
+        return np.einsum("yk,xl,klig->yxgi", *over, rows, optimize=True).ravel()
+
     def synapses(self) -> Synapses:
         """The same as a table."""
         _, width, c_in = self.source
-        y, x = (np.repeat(np.arange(len(a.start) - 1), np.diff(a.start)) for a in (self.down, self.across))
+        y, x = self.down.pixels, self.across.pixels
         pixel, target, weight = (
             (a[:, None] + b).reshape(-1, 1)
             for a, b in ((y * width, x), (self.down.target, self.across.target), (self.down.weight, self.across.weight))
