@@ -36,6 +36,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """The site, in docs/_build/html."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build/html")
+
+
+@nox.session(default=False)
 def distributions(session: nox.Session) -> None:
     """The source archive and the wheel, checked."""
     session.install("build", "twine", "check-wheel-contents")

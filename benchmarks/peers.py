@@ -189,7 +189,7 @@ def write(document: Path, rows: Sequence[Mapping[str, Any]], missing: Mapping[st
         "yin-yang": "Yin-Yang with exact spike times: 5 - 200 - 3, batch 32; a training step",
     }
     for task, title in titles.items():
-        parts += [f"### {title}", table(task, fixed[task], rows)]
+        parts += [f"## {title}", table(task, fixed[task], rows)]
     told = ", ".join(f"{name} {ms:g}" for name, ms in PUBLISHED.items())
     parts.insert(3, f"Published for this shape on an RTX 4090 (Open Neuromorphic), ms per batch: {told}.")
     parts.insert(6, whole_run(rows))
@@ -198,7 +198,7 @@ def write(document: Path, rows: Sequence[Mapping[str, Any]], missing: Mapping[st
     if s.growth:
         save(draw(rows), document.parent / "figures" / "benchmarks.png")
         words = "Processor time and memory of the layer against steps, neurons, batch and input rate"
-        parts += ["### Growth", f"![{words}](figures/benchmarks.png)", growth_table(rows)]
+        parts += ["## Growth", f"![{words}](figures/benchmarks.png)", growth_table(rows)]
     before, _, rest = document.read_text().partition(BEGIN)
     document.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}{rest.partition(END)[2]}")
     print(f"written: {document}")

@@ -1,0 +1,64 @@
+"""Builds the site: pip install -e ".[docs]", then sphinx-build -W --keep-going docs docs/_build/html."""
+
+import re
+
+import genn_eventprop
+
+project = "genn_eventprop"
+author = copyright = "the genn_eventprop contributors"
+version = release = genn_eventprop.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "reproductions/*/runs", "README.md"]
+nitpicky = False
+default_role = "code"  # `name` in a docstring is a piece of code
+
+# Markdown as it stands in the repository, formulas as code: a page needs no network and no script to be read
+myst_heading_anchors = 3
+nb_execution_mode = "off"
+
+autosummary_generate = True
+autosummary_ignore_module_all = False
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "inherited-members": False, "show-inheritance": True}
+autodoc_mock_imports = ["pygenn", "mpi4py", "submitit", "optuna", "nir", "tonic", "torch", "jax"]
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"genn_eventprop {release}"
+html_static_path = ["_static"]
+html_theme_options = {
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "show_prev_next": True,
+    "header_links_before_dropdown": 6,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["theme-version"],
+}
+html_copy_source = False
+templates_path = ["_templates"]
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+
+def escape(app, what, name, obj, options, lines: list[str]) -> None:
+    """Of docstrings, which are plain text with `code`: what reStructuredText would take for markup."""
+    for i, line in enumerate(lines):
+        parts = re.split(r"(``.*?``|`.*?`)", line)
+        lines[i] = "".join(p if p.startswith("`") else re.sub(r"([*|]|(?<=\w)_(?=\W|$))", r"\\\1", p) for p in parts)
+
+
+def setup(app) -> None:
+    app.connect("autodoc-process-docstring", escape)
