@@ -30,6 +30,7 @@ from ..program.trial import (
     GatherDelays,
     Once,
     Operation,
+    Record,
     Total,
     Trial,
 )
@@ -45,6 +46,7 @@ class Target(ABC):
 
     trial: Trial
     n_steps = "t->n_steps"  # the number of steps, as the text spells it
+    recorded = "t->recorded"  # the number of steps that are recorded
 
     def comment(self, text: str) -> str:
         """Lines that only a reader sees."""
@@ -76,6 +78,10 @@ class Target(ABC):
         event visits the entries of the step.
         """
         return self.each_neuron(o)
+
+    def record(self, o: Record) -> str:
+        """Run the kernel for every neuron of the population if the host records this run."""
+        return f"if ({self.recorded}) {{\n{indent(self.each_neuron(EachNeuron(o.population, o.kernel)))}}}\n"
 
     # between neurons
 
@@ -140,6 +146,9 @@ def heading(trial: Trial, o: Operation, *, stage: str = "") -> str:
     Of a kernel these are its symbols (docs/architecture.md has their prefixes), of the others names of buffers.
     """
     plan = trial.plan
+    if isinstance(o, Record):
+        copies = {o.kernel.table[s].buffer.name for s in o.kernel.written}
+        return f"record of {plan.populations[o.population].name}; writes {', '.join(sorted(copies))}"
     if isinstance(o, (EachNeuron, Once, EachStep)):
         where = plan.populations[o.population].name if isinstance(o, EachNeuron) else "once a trial"
         written = o.kernel.written
@@ -174,6 +183,8 @@ def _names(buffers: Iterable[Buffer]) -> str:
 def _one(target: Target, o: Operation) -> str:
     if isinstance(o, EachNeuron):
         return target.each_neuron(o)
+    if isinstance(o, Record):
+        return target.record(o)
     if isinstance(o, Deliver):
         return target.deliver([o])
     if isinstance(o, Feedback):
@@ -198,7 +209,7 @@ def step_forwards(target: Target) -> str:
     arrivals = "".join(target.head(o) for o in t.arrivals)
     delivered = target.deliver(t.arrivals)
     text = write(target, t.early, "modes that end:") + (arrivals + delivered if delivered else "")
-    return text + write(target, t.advance, "step of") + target.barrier()
+    return text + write(target, t.record) + write(target, t.advance, "step of") + target.barrier()
 
 
 def compared(target: Target) -> str:

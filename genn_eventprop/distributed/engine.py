@@ -63,6 +63,14 @@ class RankedEngine(EngineWrapper):
             everything = self.ranks.gather(words, [self._bytes(len(p)) for p in self._shards])
         return self._unpack(everything)
 
+    def _record(self, data: Data, samples: np.ndarray, times: np.ndarray, adjoint: bool) -> dict[str, np.ndarray]:
+        # one rank may record by itself: it must not ask the others for their counts
+        gather, self.inner.whole_counts = self.inner.whole_counts, lambda counts: counts  # type: ignore[method-assign]
+        try:
+            return super()._record(data, samples, times, adjoint)
+        finally:
+            self.inner.whole_counts = gather  # type: ignore[method-assign]
+
     # the gradient
 
     def _sum(self, sums: dict[int, np.ndarray], slices: int, words: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:

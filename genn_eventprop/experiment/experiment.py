@@ -39,7 +39,7 @@ from ..runs.weights import NIR
 from ..training.callbacks import EarlyStopping
 from ..training.checks import whole
 from ..training.interrupt import interruptible
-from ..training.recording import clock_plan
+from ..training.recording import recorded_times
 from ..training.runtime_estimate import figure_memory
 from ..training.tensorboard import TensorBoard
 from ..training.trainer import Trainer
@@ -278,9 +278,8 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
     trainer.n_channels = experiment.n_channels or trainer.n_channels
     trainer.distribute(world())
     if file.plot is not None:
-        recorded = clock_plan(trainer)
-        states = sum(p.size * len(p.derived.states) for p in recorded.populations)
-        trainer.figure_bytes = figure_memory(states, recorded.n_steps)
+        states = sum(p.size * len(p.derived.states) for p in trainer.plan.populations)
+        trainer.figure_bytes = figure_memory(states, recorded_times(trainer.plan))
     if resume:
         trainer.resume(run_dir)
     else:

@@ -21,6 +21,14 @@ class EachNeuron:
     emits: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Record:
+    """Copies states or adjoints of a population for the host, if it has asked for them; changes nothing."""
+
+    population: int
+    kernel: Kernel
+
+
 @dataclass(frozen=True)
 class Deliver:
     """Add the weights of the spikes that arrive at `step` through a connection to ``sums`` of its target:
@@ -89,4 +97,4 @@ class EachStep:
     into: Buffer
 
 
-Operation = EachNeuron | Deliver | Feedback | Gather | GatherDelays | FeedInput | Total | Once | EachStep
+Operation = EachNeuron | Record | Deliver | Feedback | Gather | GatherDelays | FeedInput | Total | Once | EachStep

@@ -41,6 +41,7 @@ from .regularise import Regularise
 from .scope import Scope
 from .step import make_step, pick
 
+RECORD, RECORDED = "w_record", "recorded"  # copies for the host, and the number of their rows
 POWERS = {2: "square", 3: "cube", 4: "fourth"}  # powers of a weight, see `operations`; also in names of rows
 
 
@@ -137,6 +138,27 @@ class Population:
     def early(self) -> list[Statement]:
         """Before the arrivals of a step."""
         return self.events.ends() + self.events.early() + (self.readout.before_arrivals() if self.readout else [])
+
+    def record_states(self) -> list[Statement]:
+        """Copies of the states at `step`, behind its arrivals."""
+        s = self.s
+        arrived = {x: sp.Integer(0) for x in s.x}
+        for r in s.fed():
+            for x, e in zip(s.x, self._direction(r)):
+                arrived[x] += s.expression(e) * name("w", "arrived", r)
+        return [Set(self._recorded(k), x + arrived[x]) for k, x in enumerate(s.x)]
+
+    def record_adjoints(self) -> list[Statement]:
+        """Copies of the adjoints at `step`, behind its arrivals: those before any jump of the step."""
+        n = len(self.d.states)
+        return [Set(self._recorded(n + k), lam) for k, lam in enumerate(self.s.lam)]
+
+    def _recorded(self, k: int) -> sp.Symbol:
+        """Number k of the states and, after them, of their adjoints, of the step."""
+        s, of = self.s, [*self.d.states, *(f"lambda_{v}" for v in self.d.states)]
+        s.host_value("recorded", "int")
+        axes = (RECORDED, len(of), s.N)
+        return s.element(name("w", "record", of[k]), axes, (STEP, k, NEURON), "real", "result", f"{s.prefix}{RECORD}")
 
     def advance(self) -> list[Statement]:
         """The arrivals of a step, the step, and the events at its end."""

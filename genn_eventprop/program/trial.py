@@ -26,6 +26,7 @@ from .operations import (
     GatherDelays,
     Once,
     Operation,
+    Record,
     Total,
 )
 from .outer import on_host
@@ -37,7 +38,7 @@ from .scope import Scope
 
 __all__ = [
     "RUNNING", "Deliver", "EachNeuron", "EachStep", "FeedInput", "Feedback", "Gather", "GatherDelays", "Once",
-    "Operation", "Total", "Trial", "make_trial",
+    "Operation", "Record", "Total", "Trial", "make_trial",
 ]  # fmt: skip
 
 
@@ -51,6 +52,9 @@ class Trial:
     spikes; delays: of connections whose delays are values. readouts: population -> what a loss reads of it, the main
     one first. split: the two passes are two calls, `compare` takes dL/dr from the host, and `end_back` gives the
     gradients of input times as well; for_inputs: buffers of which they alone need more than the row of a step.
+
+    Where the trial can be recorded, `record` stands between `arrivals` and `advance`, and `before_jumps` ends with the
+    records of the adjoint: both are those at the time of the step, behind its arrivals.
     """
 
     plan: Plan
@@ -74,6 +78,7 @@ class Trial:
     spikes: dict[int, Buffer] = field(default_factory=dict)
     split: bool = False
     for_inputs: frozenset[str] = frozenset()
+    record: tuple[Record, ...] = ()
 
     @property
     def readout(self) -> Readout:
@@ -83,7 +88,7 @@ class Trial:
     @property
     def step(self) -> tuple[Operation, ...]:
         """A step forwards."""
-        return (*self.early, *self.arrivals, *self.advance)
+        return (*self.early, *self.arrivals, *self.record, *self.advance)
 
     @property
     def forwards(self) -> tuple[Operation, ...]:
@@ -96,19 +101,23 @@ class Trial:
         return (*before, *self.jumps, *self.retreat, *self.end_back)
 
 
-def make_trial(plan: Plan, *, adjoint: bool = True, split: bool = False, carry: bool = False) -> Trial:
+def make_trial(
+    plan: Plan, *, adjoint: bool = True, split: bool = False, carry: bool = False, record: bool = False
+) -> Trial:
     """The trial of a plan with spikes on the grid; without `adjoint` the forward pass alone, for inference.
 
     carry: the number ``fresh`` says whether it begins from rest, and not from the end of another: 1 or 0.
+    record: states and adjoints of ``recorded`` steps go to the host: all of them or, in most runs, none.
     """
-    return _Maker(plan, adjoint, split, carry).trial()
+    return _Maker(plan, adjoint, split, carry, record).trial()
 
 
 class _Maker:
     """A trial under construction: scopes first, since buffers are declared in the order in which they are asked for."""
 
-    def __init__(self, plan: Plan, adjoint: bool, split: bool, carry: bool) -> None:
+    def __init__(self, plan: Plan, adjoint: bool, split: bool, carry: bool, record: bool) -> None:
         self.plan, self.adjoint, self.split, self.buffers = plan, adjoint, split, dict[str, Buffer]()
+        self.record = record
         self.scopes = [Scope(plan, p, i, self.buffers, adjoint) for i, p in enumerate(plan.populations)]
         for s in self.scopes:
             s.host_value("n_steps", "int")
@@ -136,6 +145,12 @@ class _Maker:
                 operations.append(EachNeuron(i, kernel, emits and p.p.spiking))
         return operations
 
+    def records(self, what: str) -> tuple[Record, ...]:
+        """Method `what` of every population, for the host."""
+        if not self.record:
+            return ()
+        return tuple(Record(i, p.s.kernel(getattr(p, what)())) for i, p in enumerate(self.populations))
+
     def trial(self) -> Trial:
         plan = self.plan
         delivered = [self._deliver(i, c) for i, c in enumerate(plan.connections)]
@@ -157,13 +172,14 @@ class _Maker:
             begin=tuple(self.each("begin")), early=tuple(self.each("early")), arrivals=tuple(delivered),
             advance=tuple(self.each("advance", emits=True)),
             end=tuple(EachNeuron(i, end) for i, end in ends.items() if end), compare=tuple(self._compared()),
-            begin_back=(*totals, *self.each("begin_back")), before_jumps=tuple(self.each("arrival_rows")),
+            begin_back=(*totals, *self.each("begin_back")),
+            before_jumps=(*self.each("arrival_rows"), *self.records("record_adjoints")),
             feedback=tuple(
                 self._feedback(i) for i, p in enumerate(self.populations) if p.p.spiking and plan.out_of(p.p.name)
             ),
             jumps=tuple(self.each("undo")), retreat=tuple(self.each("retreat")),
             end_back=(*self.each("end_back"), *gathered, *self._feed_input()), spikes=self.spikes, split=self.split,
-            readouts=self.readouts, for_inputs=frozenset(rows),
+            readouts=self.readouts, for_inputs=frozenset(rows), record=self.records("record_states"),
         )  # fmt: skip
 
     def _row(self, c: ConnectionRecord, what: str) -> Buffer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,10 +34,10 @@ class Runnable(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One trial on the time grid.
+    """One trial over time.
 
     Args:
-        times: (T,) ms, start of every step.
+        times: (T,) ms: on the grid the start of every step; with exact spike times finer ones, and those of spikes.
         states: population -> state ("V", "lambda_V", ...) -> (T, N).
         spikes: population -> `Spikes` of this trial.
         input_times, input_channels: (E,) ms and channel of every input spike.
@@ -46,6 +45,8 @@ class Trial:
         label: of the sample, -1 without one.
         thresholds: population -> its v_thresh, where all its neurons have the same one.
         output: the population that decides; "": the last one.
+        duration: of the trial, ms; 0: it ends one step after the last of `times`.
+        engine: the one that ran it; "" if unknown.
     """
 
     times: np.ndarray
@@ -57,6 +58,13 @@ class Trial:
     label: int
     thresholds: Mapping[str, float] = field(default_factory=dict)
     output: str = ""
+    duration: float = 0.0
+    engine: str = ""
+
+    @property
+    def end(self) -> float:
+        """ms at which the trial ends."""
+        return self.duration or float(self.times[-1] + (self.times[1] if len(self.times) > 1 else 0.0))
 
     @property
     def decides(self) -> str:
@@ -65,25 +73,50 @@ class Trial:
 
 
 def record_trial(model: Runnable, events: Events, index: int) -> Trial:
-    """Record sample `index` with the model's current weights, on `reference_clock` in float64.
+    """Record sample `index` as the model's own engine runs it, with its current weights, dt and spike times.
 
-    A network with exact spike times is recorded on a grid of at most 0.05 ms.
+    On the grid, states are those of every step. With exact spike times they are known at any time: here at `POINTS`
+    times, and right before and after each spike if there are no more than `MOST_SPIKES`. Where the engine cannot record
+    (`Engine.records`), `reference_clock` does; `Trial.engine` says which it was.
 
     Adjoints (``lambda_V``...) are there if the sample has a label and the loss is not an `UnavailableLoss`; they belong
     to this sample's loss alone.
     """
-    plan = clock_plan(model)
-    engine = ReferenceClock(plan, model.engine.parameters)
+    plan, engine = model.plan, model.engine
+    if not engine.records:
+        engine = ReferenceClock(plan, engine.parameters)
     sample = events[index : index + 1]
     data = engine.load(sample)
     label = int(data.labels[0])
     scored = bool(data.scored(np.array([0]))[0]) and not isinstance(plan.loss.outer, UnavailableLoss)
-    recorded = engine.record(data, [0], adjoint=scored)
-    spikes = engine.run(data, [0], record_spikes=True).spikes or {}
+    spikes = dict(engine.run(data, [0], record_spikes=True).spikes or {})
+    times = None if plan.spike_times == "grid" else _times(plan.duration, [s.time for s in spikes.values()])
+    recorded = engine.record(data, [0], adjoint=scored, times=times)
     states = {name: {state: values[0] for state, values in part.items()} for name, part in recorded.items()}
-    times = np.arange(plan.n_steps) * plan.dt
+    times = np.arange(plan.n_steps) * plan.dt if times is None else times
     inputs = np.asarray(sample.times), np.asarray(sample.channels), plan.input.size
-    return Trial(times, states, spikes, *inputs, label, _thresholds(plan), plan.output.name)
+    return Trial(
+        times, states, spikes, *inputs, label, _thresholds(plan), plan.output.name, plan.duration, engine.name
+    )  # fmt: skip
+
+
+POINTS = 1000
+"""Times at which a trial with exact spike times is drawn, besides those of its spikes."""
+MOST_SPIKES = 1000
+"""Of more spikes the times are not added: no picture shows them one by one."""
+
+
+def recorded_times(plan: Plan) -> int:
+    """At how many times `record_trial` records, at most."""
+    return plan.n_steps if plan.spike_times == "grid" else POINTS + 2 * MOST_SPIKES
+
+
+def _times(duration: float, spikes: list[np.ndarray]) -> np.ndarray:
+    """Times to record: at a spike V is still at its threshold, and right behind it at the reset."""
+    grid, every = np.linspace(0.0, duration, POINTS), np.concatenate([np.zeros(0), *spikes])
+    if len(every) > MOST_SPIKES:
+        return grid
+    return np.unique(np.clip(np.concatenate([grid, every, every + 1e-5 * duration]), 0.0, duration))
 
 
 def _thresholds(plan: Plan) -> dict[str, float]:
@@ -91,19 +124,10 @@ def _thresholds(plan: Plan) -> dict[str, float]:
     return {name: float(value[0]) for name, value in values.items() if len(value) == 1}
 
 
-def clock_plan(model: Runnable) -> Plan:
-    """The model's plan on a grid that `reference_clock` can step through."""
-    plan = model.plan
-    if plan.spike_times == "grid":
-        return plan
-    return plan.on_grid(plan.n_steps * max(1, math.ceil(plan.dt / 0.05)))
-
-
 class Record(Callback):
     """Records chosen samples after chosen epochs: spikes, and any state or adjoint of chosen populations.
 
-    Spikes are those of the trainer's own engine (exact times where it has them); states and adjoints come from
-    `record_trial`, that is from `reference_clock` with the same weights. Each epoch goes to
+    All come from the trainer's own engine, by `record_trial`. Each epoch goes to
     ``recordings/epoch-0001.npz`` of the run folder, to be read with `load_recording`; without a run folder it stays
     in `recordings`, epoch -> sample -> `Trial`.
 
@@ -177,11 +201,15 @@ class Record(Callback):
         return dataclasses.replace(trial, states=states, spikes=spikes)
 
 
+NUMBERS: Mapping[str, Any] = {"n_inputs": int, "label": int, "duration": float}
+"""Fields of a `Trial` that are single numbers."""
+
+
 def save_recording(path: Path, trials: Mapping[int, Trial]) -> None:
     """Write trials, sample number -> `Trial`, as one npz, in one step."""
     arrays: dict[str, np.ndarray] = {}
     for index, trial in trials.items():
-        for name in ("times", "input_times", "input_channels", "n_inputs", "label"):
+        for name in ("times", "input_times", "input_channels", *NUMBERS, "engine"):
             arrays[f"{index}/{name}"] = np.asarray(getattr(trial, name))
         for name, part in trial.states.items():
             arrays |= {f"{index}/states/{name}/{state}": values for state, values in part.items()}
@@ -205,11 +233,12 @@ def load_recording(path: Path | str) -> dict[int, Trial]:
             index, *rest = key.split("/")
             part = parts.setdefault(int(index), {"states": {}, "spikes": {}})
             if len(rest) == 1:
-                part[rest[0]] = int(value) if rest[0] in ("n_inputs", "label") else value
+                part[rest[0]] = NUMBERS[rest[0]](value) if rest[0] in NUMBERS else value
             else:
                 part[rest[0]].setdefault(rest[1], {})[rest[2]] = value
         for part in parts.values():
             part["spikes"] = {name: Spikes(**fields) for name, fields in part["spikes"].items()}
+            part["engine"] = str(part.get("engine", ""))
         return {index: Trial(**part) for index, part in parts.items()}
     except UNREADABLE as error:
         raise SettingError(f"{path} is not a recording ({error})") from None

@@ -26,7 +26,7 @@ from support.pinned import golden_plan
 OPERATIONS = {
     "EachNeuron": "each_neuron", "Deliver": "deliver", "Feedback": "feedback", "Gather": "gather",
     "GatherDelays": "gather_delays", "FeedInput": "feed_input", "Total": "total", "Once": "once",
-    "EachStep": "each_step",
+    "EachStep": "each_step", "Record": "record",
 }  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_a_target_without_an_operation_cannot_be_made():
 
 def test_every_kind_of_operation_has_a_method_of_its_own():
     assert {kind.__name__ for kind in get_args(Operation)} == set(OPERATIONS)
-    assert set(OPERATIONS.values()) == Target.__abstractmethods__
+    assert set(OPERATIONS.values()) == {*Target.__abstractmethods__, "record"}  # which is `each_neuron` under an if
     for kind in get_args(Operation):
         assert write(Recorder(None), [object.__new__(kind)]) == f"{OPERATIONS[kind.__name__]}\n"
 
@@ -107,6 +107,14 @@ def test_a_step_backwards(trial):
         "if (step < K) {\n    each_neuron\n    each_neuron\n    gather_early\n}\n"
         "feedback\nbarrier\nundo\nif (step == 0) break;\nrestore\neach_neuron\neach_neuron\n"
     )  # fmt: skip
+
+
+def test_records_are_of_the_step_behind_its_arrivals():
+    """Forwards before the neurons step, backwards before any jump."""
+    recorded = make_trial(golden_plan(), record=True)
+    assert step_forwards(Recorder(recorded)).split()[:3] == ["deliver", "record", "record"]
+    assert "each_neuron\n    record\n    record\n    gather_early\n" in step_backwards(Recorder(recorded))
+    assert not make_trial(golden_plan()).record
 
 
 def test_after_the_steps(trial):

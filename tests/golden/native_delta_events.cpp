@@ -37,6 +37,8 @@ struct Args {
     double* loss;
     int32_t* p0_w_count;
     int64_t* guarded;
+    real* p0_w_record;
+    real* p1_w_record;
     real* slices;
     real* gradient;
     const real* p0_n_P_V_V;
@@ -68,6 +70,7 @@ struct Args {
     int64_t whole_slices;
     int64_t training;
     int64_t record;
+    int64_t recorded;
 };
 
 inline Args unpack(void* const* arrays, const double* numbers, const int64_t* integers) {
@@ -80,25 +83,27 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.loss = static_cast<double*>(arrays[5]);
     args.p0_w_count = static_cast<int32_t*>(arrays[6]);
     args.guarded = static_cast<int64_t*>(arrays[7]);
-    args.slices = static_cast<real*>(arrays[8]);
-    args.gradient = static_cast<real*>(arrays[9]);
-    args.p0_n_P_V_V = static_cast<const real*>(arrays[10]);
-    args.p0_n_c_V = static_cast<const real*>(arrays[11]);
-    args.p0_n_Q_input_V = static_cast<const real*>(arrays[12]);
-    args.p0_q_tau_mem = static_cast<const real*>(arrays[13]);
-    args.p0_q_v_thresh = static_cast<const real*>(arrays[14]);
-    args.p0_q_bias = static_cast<const real*>(arrays[15]);
-    args.p1_n_P_V_V = static_cast<const real*>(arrays[16]);
-    args.p1_n_P_V_I = static_cast<const real*>(arrays[17]);
-    args.p1_n_P_I_I = static_cast<const real*>(arrays[18]);
-    args.p1_n_Q_input_V = static_cast<const real*>(arrays[19]);
-    args.p1_n_Q_input_I = static_cast<const real*>(arrays[20]);
-    args.p1_q_tau_mem = static_cast<const real*>(arrays[21]);
-    args.p1_q_tau_syn = static_cast<const real*>(arrays[22]);
-    args.sample_weight = static_cast<const double*>(arrays[23]);
-    args.labels = static_cast<const int64_t*>(arrays[24]);
-    args.c0_weight = static_cast<const real*>(arrays[25]);
-    args.c1_weight = static_cast<const real*>(arrays[26]);
+    args.p0_w_record = static_cast<real*>(arrays[8]);
+    args.p1_w_record = static_cast<real*>(arrays[9]);
+    args.slices = static_cast<real*>(arrays[10]);
+    args.gradient = static_cast<real*>(arrays[11]);
+    args.p0_n_P_V_V = static_cast<const real*>(arrays[12]);
+    args.p0_n_c_V = static_cast<const real*>(arrays[13]);
+    args.p0_n_Q_input_V = static_cast<const real*>(arrays[14]);
+    args.p0_q_tau_mem = static_cast<const real*>(arrays[15]);
+    args.p0_q_v_thresh = static_cast<const real*>(arrays[16]);
+    args.p0_q_bias = static_cast<const real*>(arrays[17]);
+    args.p1_n_P_V_V = static_cast<const real*>(arrays[18]);
+    args.p1_n_P_V_I = static_cast<const real*>(arrays[19]);
+    args.p1_n_P_I_I = static_cast<const real*>(arrays[20]);
+    args.p1_n_Q_input_V = static_cast<const real*>(arrays[21]);
+    args.p1_n_Q_input_I = static_cast<const real*>(arrays[22]);
+    args.p1_q_tau_mem = static_cast<const real*>(arrays[23]);
+    args.p1_q_tau_syn = static_cast<const real*>(arrays[24]);
+    args.sample_weight = static_cast<const double*>(arrays[25]);
+    args.labels = static_cast<const int64_t*>(arrays[26]);
+    args.c0_weight = static_cast<const real*>(arrays[27]);
+    args.c1_weight = static_cast<const real*>(arrays[28]);
     args.duration = numbers[0];
     args.dt = numbers[1];
     args.floor = numbers[2];
@@ -111,6 +116,7 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.whole_slices = integers[6];
     args.training = integers[7];
     args.record = integers[8];
+    args.recorded = integers[9];
     return args;
 }
 
@@ -201,12 +207,14 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     int32_t* __restrict p0_w_count = work.p0_w_count;
     real* __restrict p0_w_early_0 = work.p0_w_early_0;
     real* __restrict p0_w_raised = work.p0_w_raised;
+    real* __restrict p0_w_record = args.p0_w_record + sample * args.recorded * 2 * NP_p0;
     real* __restrict p0_x_V = work.p0_x_V;
     real* __restrict p1_w_maximum_kink = work.p1_w_maximum_kink;
     real* __restrict p1_w_maximum_slope = work.p1_w_maximum_slope;
     int32_t* __restrict p1_w_maximum_step = work.p1_w_maximum_step;
     real* __restrict p1_w_negative = work.p1_w_negative;
     real* __restrict p1_w_r = work.p1_w_r;
+    real* __restrict p1_w_record = args.p1_w_record + sample * args.recorded * 4 * NP_p1;
     real* __restrict p1_x_I = work.p1_x_I;
     real* __restrict p1_x_V = work.p1_x_V;
     const int64_t n_steps = args.n_steps;
@@ -294,6 +302,28 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             const int32_t* index = work.p0_spikes.neuron + first;
             if (args.training) add_rows_and_part<NEGATIVE, NP_p1>(p1_x_I, p1_w_negative, args.c1_weight, index, count);
             else add_rows<NP_p1>(p1_x_I, args.c1_weight, index, count);
+        }
+        // record of hidden; writes p0_w_record
+        if (args.recorded) {
+            INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
+                real w_record_V;
+                const real x_V = p0_x_V[neuron];
+                w_record_V = x_V;
+                p0_w_record[(step * 2 + 0) * NP_p0 + neuron] = w_record_V;
+            }
+        }
+        // record of output; writes p1_w_record
+        if (args.recorded) {
+            INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
+                real w_record_I;
+                real w_record_V;
+                const real x_I = p1_x_I[neuron];
+                const real x_V = p1_x_V[neuron];
+                w_record_V = x_V;
+                w_record_I = x_I;
+                p1_w_record[(step * 4 + 1) * NP_p1 + neuron] = w_record_I;
+                p1_w_record[(step * 4 + 0) * NP_p1 + neuron] = w_record_V;
+            }
         }
         // step of hidden; reads g_dt, g_floor, g_room, n_P_V_V, n_c_V, q_v_thresh, w_early_0; writes e_flags,
         //   e_inv, e_kind, e_raise, e_step, w_arrived_input, w_arrived_up_input, w_count, w_guarded,
@@ -409,6 +439,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     real* __restrict p0_l_V = work.p0_l_V;
     real* __restrict p0_w_along_input = work.p0_w_along_input;
     real* __restrict p0_w_push = work.p0_w_push;
+    real* __restrict p0_w_record = args.p0_w_record + sample * args.recorded * 2 * NP_p0;
     real* __restrict p1_l_I = work.p1_l_I;
     real* __restrict p1_l_V = work.p1_l_V;
     real* __restrict p1_w_D_input = work.p1_w_D_input;
@@ -417,6 +448,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     real* __restrict p1_w_dr = work.p1_w_dr;
     real* __restrict p1_w_maximum_kink = work.p1_w_maximum_kink;
     int32_t* __restrict p1_w_maximum_step = work.p1_w_maximum_step;
+    real* __restrict p1_w_record = args.p1_w_record + sample * args.recorded * 4 * NP_p1;
     const int64_t n_steps = args.n_steps;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
@@ -470,6 +502,28 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                     p1_w_D_input[neuron] = w_D_input;
                     p1_w_along_input[step * NP_p1 + neuron] = w_along_input;
                     p1_w_down[neuron] = w_down;
+                }
+            }
+            // record of hidden; writes p0_w_record
+            if (args.recorded) {
+                INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
+                    const real l_V = p0_l_V[neuron];
+                    real w_record_lambda_V;
+                    w_record_lambda_V = l_V;
+                    p0_w_record[(step * 2 + 1) * NP_p0 + neuron] = w_record_lambda_V;
+                }
+            }
+            // record of output; writes p1_w_record
+            if (args.recorded) {
+                INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
+                    const real l_I = p1_l_I[neuron];
+                    const real l_V = p1_l_V[neuron];
+                    real w_record_lambda_I;
+                    real w_record_lambda_V;
+                    w_record_lambda_V = l_V;
+                    w_record_lambda_I = l_I;
+                    p1_w_record[(step * 4 + 3) * NP_p1 + neuron] = w_record_lambda_I;
+                    p1_w_record[(step * 4 + 2) * NP_p1 + neuron] = w_record_lambda_V;
                 }
             }
         }

@@ -36,6 +36,8 @@ struct Args {
     double* loss;
     int32_t* p0_w_count;
     int64_t* guarded;
+    real* p0_w_record;
+    real* p1_w_record;
     real* slices;
     real* gradient;
     const real* p0_n_P_V_V;
@@ -56,6 +58,7 @@ struct Args {
     const real* p1_q_tau_syn;
     const double* times;
     const double* gauss;
+    const double* record_times;
     const double* sample_weight;
     const int64_t* labels;
     const double* weight_series;
@@ -100,6 +103,7 @@ struct Args {
     int64_t whole_slices;
     int64_t training;
     int64_t record;
+    int64_t recorded;
     int64_t target_rows;
     int64_t exact_steps;
     int64_t series_size;
@@ -117,53 +121,56 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.loss = static_cast<double*>(arrays[5]);
     args.p0_w_count = static_cast<int32_t*>(arrays[6]);
     args.guarded = static_cast<int64_t*>(arrays[7]);
-    args.slices = static_cast<real*>(arrays[8]);
-    args.gradient = static_cast<real*>(arrays[9]);
-    args.p0_n_P_V_V = static_cast<const real*>(arrays[10]);
-    args.p0_n_P_V_I = static_cast<const real*>(arrays[11]);
-    args.p0_n_P_I_I = static_cast<const real*>(arrays[12]);
-    args.p0_n_Q_input_V = static_cast<const real*>(arrays[13]);
-    args.p0_n_Q_input_I = static_cast<const real*>(arrays[14]);
-    args.p0_q_tau_mem = static_cast<const real*>(arrays[15]);
-    args.p0_q_tau_syn = static_cast<const real*>(arrays[16]);
-    args.p0_q_v_thresh = static_cast<const real*>(arrays[17]);
-    args.p0_q_v_reset = static_cast<const real*>(arrays[18]);
-    args.p1_n_P_V_V = static_cast<const real*>(arrays[19]);
-    args.p1_n_P_V_I = static_cast<const real*>(arrays[20]);
-    args.p1_n_P_I_I = static_cast<const real*>(arrays[21]);
-    args.p1_n_Q_input_V = static_cast<const real*>(arrays[22]);
-    args.p1_n_Q_input_I = static_cast<const real*>(arrays[23]);
-    args.p1_q_tau_mem = static_cast<const real*>(arrays[24]);
-    args.p1_q_tau_syn = static_cast<const real*>(arrays[25]);
-    args.times = static_cast<const double*>(arrays[26]);
-    args.gauss = static_cast<const double*>(arrays[27]);
-    args.sample_weight = static_cast<const double*>(arrays[28]);
-    args.labels = static_cast<const int64_t*>(arrays[29]);
-    args.weight_series = static_cast<const double*>(arrays[30]);
-    args.c0_weight = static_cast<const real*>(arrays[31]);
-    args.c1_weight = static_cast<const real*>(arrays[32]);
-    args.x_p0_dg = static_cast<const real*>(arrays[33]);
-    args.x_p0_slope = static_cast<const real*>(arrays[34]);
-    args.x_p0_curve = static_cast<const real*>(arrays[35]);
-    args.x_p0_rho = static_cast<const double*>(arrays[36]);
-    args.x_p0_kappa_input = static_cast<const real*>(arrays[37]);
-    args.x_p0_step = static_cast<const real*>(arrays[38]);
-    args.x_p0_step_rest = static_cast<const real*>(arrays[39]);
-    args.x_p0_spike = static_cast<const double*>(arrays[40]);
-    args.x_p0_A = static_cast<const double*>(arrays[41]);
-    args.x_p0_arrive_input = static_cast<const double*>(arrays[42]);
-    args.x_p0_back_input = static_cast<const double*>(arrays[43]);
-    args.x_p1_dg = static_cast<const real*>(arrays[44]);
-    args.x_p1_slope = static_cast<const real*>(arrays[45]);
-    args.x_p1_curve = static_cast<const real*>(arrays[46]);
-    args.x_p1_rho = static_cast<const double*>(arrays[47]);
-    args.x_p1_kappa_input = static_cast<const real*>(arrays[48]);
-    args.x_p1_step = static_cast<const real*>(arrays[49]);
-    args.x_p1_step_rest = static_cast<const real*>(arrays[50]);
-    args.x_p1_spike = static_cast<const double*>(arrays[51]);
-    args.x_p1_A = static_cast<const double*>(arrays[52]);
-    args.x_p1_arrive_input = static_cast<const double*>(arrays[53]);
-    args.x_p1_back_input = static_cast<const double*>(arrays[54]);
+    args.p0_w_record = static_cast<real*>(arrays[8]);
+    args.p1_w_record = static_cast<real*>(arrays[9]);
+    args.slices = static_cast<real*>(arrays[10]);
+    args.gradient = static_cast<real*>(arrays[11]);
+    args.p0_n_P_V_V = static_cast<const real*>(arrays[12]);
+    args.p0_n_P_V_I = static_cast<const real*>(arrays[13]);
+    args.p0_n_P_I_I = static_cast<const real*>(arrays[14]);
+    args.p0_n_Q_input_V = static_cast<const real*>(arrays[15]);
+    args.p0_n_Q_input_I = static_cast<const real*>(arrays[16]);
+    args.p0_q_tau_mem = static_cast<const real*>(arrays[17]);
+    args.p0_q_tau_syn = static_cast<const real*>(arrays[18]);
+    args.p0_q_v_thresh = static_cast<const real*>(arrays[19]);
+    args.p0_q_v_reset = static_cast<const real*>(arrays[20]);
+    args.p1_n_P_V_V = static_cast<const real*>(arrays[21]);
+    args.p1_n_P_V_I = static_cast<const real*>(arrays[22]);
+    args.p1_n_P_I_I = static_cast<const real*>(arrays[23]);
+    args.p1_n_Q_input_V = static_cast<const real*>(arrays[24]);
+    args.p1_n_Q_input_I = static_cast<const real*>(arrays[25]);
+    args.p1_q_tau_mem = static_cast<const real*>(arrays[26]);
+    args.p1_q_tau_syn = static_cast<const real*>(arrays[27]);
+    args.times = static_cast<const double*>(arrays[28]);
+    args.gauss = static_cast<const double*>(arrays[29]);
+    args.record_times = static_cast<const double*>(arrays[30]);
+    args.sample_weight = static_cast<const double*>(arrays[31]);
+    args.labels = static_cast<const int64_t*>(arrays[32]);
+    args.weight_series = static_cast<const double*>(arrays[33]);
+    args.c0_weight = static_cast<const real*>(arrays[34]);
+    args.c1_weight = static_cast<const real*>(arrays[35]);
+    args.x_p0_dg = static_cast<const real*>(arrays[36]);
+    args.x_p0_slope = static_cast<const real*>(arrays[37]);
+    args.x_p0_curve = static_cast<const real*>(arrays[38]);
+    args.x_p0_rho = static_cast<const double*>(arrays[39]);
+    args.x_p0_kappa_input = static_cast<const real*>(arrays[40]);
+    args.x_p0_step = static_cast<const real*>(arrays[41]);
+    args.x_p0_step_rest = static_cast<const real*>(arrays[42]);
+    args.x_p0_spike = static_cast<const double*>(arrays[43]);
+    args.x_p0_A = static_cast<const double*>(arrays[44]);
+    args.x_p0_arrive_input = static_cast<const double*>(arrays[45]);
+    args.x_p0_back_input = static_cast<const double*>(arrays[46]);
+    args.x_p1_dg = static_cast<const real*>(arrays[47]);
+    args.x_p1_slope = static_cast<const real*>(arrays[48]);
+    args.x_p1_curve = static_cast<const real*>(arrays[49]);
+    args.x_p1_rho = static_cast<const double*>(arrays[50]);
+    args.x_p1_kappa_input = static_cast<const real*>(arrays[51]);
+    args.x_p1_step = static_cast<const real*>(arrays[52]);
+    args.x_p1_step_rest = static_cast<const real*>(arrays[53]);
+    args.x_p1_spike = static_cast<const double*>(arrays[54]);
+    args.x_p1_A = static_cast<const double*>(arrays[55]);
+    args.x_p1_arrive_input = static_cast<const double*>(arrays[56]);
+    args.x_p1_back_input = static_cast<const double*>(arrays[57]);
     args.duration = numbers[0];
     args.slope_floor = numbers[1];
     args.delta = numbers[2];
@@ -181,11 +188,12 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.whole_slices = integers[6];
     args.training = integers[7];
     args.record = integers[8];
-    args.target_rows = integers[9];
-    args.exact_steps = integers[10];
-    args.series_size = integers[11];
-    args.degree_p0 = integers[12];
-    args.degree_p1 = integers[13];
+    args.recorded = integers[9];
+    args.target_rows = integers[10];
+    args.exact_steps = integers[11];
+    args.series_size = integers[12];
+    args.degree_p0 = integers[13];
+    args.degree_p1 = integers[14];
     return args;
 }
 
@@ -216,6 +224,10 @@ struct Weight_p1 {
 // ... costates.hpp ...
 
 // ... weights.hpp ...
+
+// ... trajectory.hpp ...
+
+// ... record.hpp ...
 
 // ... readouts.hpp ...
 
@@ -271,6 +283,8 @@ struct Work {
     typedef Costates<Model_p1, 3, false> type_p1;
     type_p1 p1;
     ReadMaximum<type_p1, 0, N_p1, Weight_p1, false> reader;
+    Recorder<type_p0> record_p0;
+    Recorder<type_p1> record_p1;
     Buffer<real> p1_w_dr;
     Buffer<double> p1_w_r;
     Log log[2];
@@ -361,12 +375,14 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     work.log[0].clear(args.exact_steps);
     work.log[1].clear(args.exact_steps);
     work.reader.begin(p1, args, sample);
+    if (args.recorded) { work.record_p0.begin(args, args.p0_w_record, sample, false); work.record_p1.begin(args, args.p1_w_record, sample, false); }
     int64_t next_c0 = from;
     int64_t next_c1 = 0;
     for (int64_t step = 0; step < args.exact_steps; ++step) {
     const double t_k = args.duration * double(step) / double(args.exact_steps);
     const double t_end = step + 1 < args.exact_steps ? args.duration * double(step + 1) / double(args.exact_steps) : args.duration;
     work.reader.enter(p1, args, step, false);
+    if (args.recorded) { work.record_p0.enter(args, step); work.record_p1.enter(args, step); }
     {
     auto& log = work.log[0];
     p0.start(t_k);
@@ -376,6 +392,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     p0.pending.push().set(after > 0 ? after : 0.0, args.c0_weight + int64_t(sender) * NP_p0, 0, 0, sender, -1);
     }
     p0.absorb();
+    if (args.recorded) { work.record_p0.start(p0); }
     for (;;) {
     double when = std::numeric_limits<double>::infinity();
     int who = -1;
@@ -407,6 +424,16 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         break;
     }
     }
+    if (args.recorded) {
+    for (int64_t e = log.steps[size_t(step)]; e < log.count; ++e) {
+    const LogEntry& entry = log.entries[e];
+    switch (entry.kind) {
+    case 0: work.record_p0.arrived(p0, args, 0, args.c0_weight + int64_t(entry.source) * NP_p0, entry.s, e); break;
+    case -1: work.record_p0.spiked(p0, args, entry.source, entry.index, entry.s, e); break;
+    }
+    }
+    work.record_p0.advance(p0, args.delta);
+    }
     p0.finish();
     log.steps[size_t(step) + 1] = log.count;
     }
@@ -421,11 +448,22 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     p1.absorb();
     work.reader.start(p1);
     work.reader.absorb(p1, p1.pending.begin(), p1.pending.count, log.count);
+    if (args.recorded) { work.record_p1.start(p1); }
     for (const auto& a : p1.pending) log.push(a.s, a.connection, a.source, a.index);
+    if (args.recorded) {
+    for (int64_t e = log.steps[size_t(step)]; e < log.count; ++e) {
+    const LogEntry& entry = log.entries[e];
+    switch (entry.kind) {
+    case 1: work.record_p1.arrived(p1, args, 0, args.c1_weight + int64_t(entry.source) * NP_p1, entry.s, e); break;
+    }
+    }
+    work.record_p1.advance(p1, args.delta);
+    }
     p1.finish();
     log.steps[size_t(step) + 1] = log.count;
     }
     }
+    if (args.recorded) { work.record_p0.advance(p0, std::numeric_limits<double>::infinity()); work.record_p1.advance(p1, std::numeric_limits<double>::infinity()); }
     read_trial(args, work, sample);
     return 0;
 }
@@ -445,8 +483,10 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     for (auto& b : p1.grad) b.zero(NP_p1);
     begin_back(args, work, sample);
     work.reader.begin_back(p1, dr);
+    if (args.recorded) { work.record_p0.begin(args, args.p0_w_record, sample, true); work.record_p1.begin(args, args.p1_w_record, sample, true); }
     for (int64_t step = args.exact_steps - 1; step >= 0; --step) {
     work.reader.enter(p1, args, step, true);
+    if (args.recorded) { work.record_p0.enter(args, step); work.record_p1.enter(args, step); }
     {
     const auto& log = work.log[1];
     const int64_t begin = log.steps[size_t(step)];
@@ -455,6 +495,13 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     p1.open_step(log.entries.data + begin, events);
     work.reader.open_step(p1, log.entries.data + begin, events);
     for (int64_t e = begin + events - 1; e >= begin; --e) {
+    if (args.recorded) {
+    for (; work.record_p1.behind(log.entries.data[e].s); --work.record_p1.next) {
+    work.reader.down_to(p1, dr, step, work.record_p1.s);
+    work.record_p1.adjoints(p1);
+    work.reader.add_to(p1, dr, work.record_p1.s, work.record_p1.row(work.record_p1.n));
+    }
+    }
     work.reader.before(p1, dr, step, e);
     const LogEntry& entry = log.entries.data[e];
     switch (entry.kind) {
@@ -463,6 +510,13 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     p0.feedback[entry.index] += p1.arrived<true, true>(slice + AT_c1_gradient + int64_t(entry.source) * NP_p1, args.c1_weight + int64_t(entry.source) * NP_p1, 0, entry.s, e - begin, NoSource<Work::type_p1>(), nullptr) + work.reader.kink(dr, e);
     }
      break;
+    }
+    }
+    if (args.recorded) {
+    for (; work.record_p1.behind(-1.0); --work.record_p1.next) {
+    work.reader.down_to(p1, dr, step, work.record_p1.s);
+    work.record_p1.adjoints(p1);
+    work.reader.add_to(p1, dr, work.record_p1.s, work.record_p1.row(work.record_p1.n));
     }
     }
     work.reader.before(p1, dr, step, begin - 1);
@@ -475,6 +529,11 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     p0.retreat(step);
     p0.open_step(log.entries.data + begin, events);
     for (int64_t e = begin + events - 1; e >= begin; --e) {
+    if (args.recorded) {
+    for (; work.record_p0.behind(log.entries.data[e].s); --work.record_p0.next) {
+    work.record_p0.adjoints(p0);
+    }
+    }
     const LogEntry& entry = log.entries.data[e];
     switch (entry.kind) {
     case 0: {
@@ -487,6 +546,11 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     p0.jumped(args, entry.source, entry.index, entry.s, dl_dt, extra);
     }
      break;
+    }
+    }
+    if (args.recorded) {
+    for (; work.record_p0.behind(-1.0); --work.record_p0.next) {
+    work.record_p0.adjoints(p0);
     }
     }
     }

@@ -41,6 +41,8 @@ struct Args {
     double* loss;
     int32_t* p0_w_count;
     int64_t* guarded;
+    real* p0_w_record;
+    real* p1_w_record;
     real* slices;
     real* gradient;
     const real* p0_n_P_V_V;
@@ -82,6 +84,7 @@ struct Args {
     int64_t whole_slices;
     int64_t training;
     int64_t record;
+    int64_t recorded;
     int64_t segment;
     int64_t c1_delay;
 };
@@ -96,35 +99,37 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.loss = static_cast<double*>(arrays[5]);
     args.p0_w_count = static_cast<int32_t*>(arrays[6]);
     args.guarded = static_cast<int64_t*>(arrays[7]);
-    args.slices = static_cast<real*>(arrays[8]);
-    args.gradient = static_cast<real*>(arrays[9]);
-    args.p0_n_P_V_V = static_cast<const real*>(arrays[10]);
-    args.p0_n_P_V_I = static_cast<const real*>(arrays[11]);
-    args.p0_n_P_I_I = static_cast<const real*>(arrays[12]);
-    args.p0_n_dP_tau_mem_V_V = static_cast<const real*>(arrays[13]);
-    args.p0_n_dP_tau_mem_V_I = static_cast<const real*>(arrays[14]);
-    args.p0_n_Q_input_V = static_cast<const real*>(arrays[15]);
-    args.p0_n_Q_input_I = static_cast<const real*>(arrays[16]);
-    args.p0_q_tau_mem = static_cast<const real*>(arrays[17]);
-    args.p0_q_tau_syn = static_cast<const real*>(arrays[18]);
-    args.p0_q_v_thresh = static_cast<const real*>(arrays[19]);
-    args.p0_q_v_reset = static_cast<const real*>(arrays[20]);
-    args.p1_n_P_V_V = static_cast<const real*>(arrays[21]);
-    args.p1_n_P_V_I = static_cast<const real*>(arrays[22]);
-    args.p1_n_P_I_I = static_cast<const real*>(arrays[23]);
-    args.p1_n_u0_V = static_cast<const real*>(arrays[24]);
-    args.p1_n_u0_I = static_cast<const real*>(arrays[25]);
-    args.p1_n_Q_input_V = static_cast<const real*>(arrays[26]);
-    args.p1_n_Q_input_I = static_cast<const real*>(arrays[27]);
-    args.p1_q_tau_mem = static_cast<const real*>(arrays[28]);
-    args.p1_q_tau_syn = static_cast<const real*>(arrays[29]);
-    args.time_weight = static_cast<const real*>(arrays[30]);
-    args.integrand_weight = static_cast<const real*>(arrays[31]);
-    args.sample_weight = static_cast<const double*>(arrays[32]);
-    args.labels = static_cast<const int64_t*>(arrays[33]);
-    args.c0_weight = static_cast<const real*>(arrays[34]);
-    args.c1_weight = static_cast<const real*>(arrays[35]);
-    args.c2_weight = static_cast<const real*>(arrays[36]);
+    args.p0_w_record = static_cast<real*>(arrays[8]);
+    args.p1_w_record = static_cast<real*>(arrays[9]);
+    args.slices = static_cast<real*>(arrays[10]);
+    args.gradient = static_cast<real*>(arrays[11]);
+    args.p0_n_P_V_V = static_cast<const real*>(arrays[12]);
+    args.p0_n_P_V_I = static_cast<const real*>(arrays[13]);
+    args.p0_n_P_I_I = static_cast<const real*>(arrays[14]);
+    args.p0_n_dP_tau_mem_V_V = static_cast<const real*>(arrays[15]);
+    args.p0_n_dP_tau_mem_V_I = static_cast<const real*>(arrays[16]);
+    args.p0_n_Q_input_V = static_cast<const real*>(arrays[17]);
+    args.p0_n_Q_input_I = static_cast<const real*>(arrays[18]);
+    args.p0_q_tau_mem = static_cast<const real*>(arrays[19]);
+    args.p0_q_tau_syn = static_cast<const real*>(arrays[20]);
+    args.p0_q_v_thresh = static_cast<const real*>(arrays[21]);
+    args.p0_q_v_reset = static_cast<const real*>(arrays[22]);
+    args.p1_n_P_V_V = static_cast<const real*>(arrays[23]);
+    args.p1_n_P_V_I = static_cast<const real*>(arrays[24]);
+    args.p1_n_P_I_I = static_cast<const real*>(arrays[25]);
+    args.p1_n_u0_V = static_cast<const real*>(arrays[26]);
+    args.p1_n_u0_I = static_cast<const real*>(arrays[27]);
+    args.p1_n_Q_input_V = static_cast<const real*>(arrays[28]);
+    args.p1_n_Q_input_I = static_cast<const real*>(arrays[29]);
+    args.p1_q_tau_mem = static_cast<const real*>(arrays[30]);
+    args.p1_q_tau_syn = static_cast<const real*>(arrays[31]);
+    args.time_weight = static_cast<const real*>(arrays[32]);
+    args.integrand_weight = static_cast<const real*>(arrays[33]);
+    args.sample_weight = static_cast<const double*>(arrays[34]);
+    args.labels = static_cast<const int64_t*>(arrays[35]);
+    args.c0_weight = static_cast<const real*>(arrays[36]);
+    args.c1_weight = static_cast<const real*>(arrays[37]);
+    args.c2_weight = static_cast<const real*>(arrays[38]);
     args.duration = numbers[0];
     args.dt = numbers[1];
     args.floor = numbers[2];
@@ -137,8 +142,9 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.whole_slices = integers[6];
     args.training = integers[7];
     args.record = integers[8];
-    args.segment = integers[9];
-    args.c1_delay = integers[10];
+    args.recorded = integers[9];
+    args.segment = integers[10];
+    args.c1_delay = integers[11];
     return args;
 }
 
@@ -229,11 +235,13 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     real* __restrict p0_t_g_0 = work.p0_t_g_0;
     real* __restrict p0_t_start_0 = work.p0_t_start_0;
     int32_t* __restrict p0_w_count = work.p0_w_count;
+    real* __restrict p0_w_record = args.p0_w_record + sample * args.recorded * 4 * NP_p0;
     real* __restrict p0_w_trace_I = work.p0_w_trace_I;
     real* __restrict p0_w_trace_V = work.p0_w_trace_V;
     real* __restrict p0_x_I = work.p0_x_I;
     real* __restrict p0_x_V = work.p0_x_V;
     real* __restrict p1_w_r = work.p1_w_r;
+    real* __restrict p1_w_record = args.p1_w_record + sample * args.recorded * 4 * NP_p1;
     real* __restrict p1_x_I = work.p1_x_I;
     real* __restrict p1_x_V = work.p1_x_V;
     const int64_t n_steps = args.n_steps;
@@ -299,6 +307,32 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             const int64_t count = at > 0 ? work.p0_spikes.start[at + 1] - first : 0;
             const int32_t* index = work.p0_spikes.neuron + first;
             add_rows<NP_p1>(p1_x_I, args.c2_weight, index, count);
+        }
+        // record of hidden; writes p0_w_record
+        if (args.recorded) {
+            INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
+                real w_record_I;
+                real w_record_V;
+                const real x_I = p0_x_I[neuron];
+                const real x_V = p0_x_V[neuron];
+                w_record_V = x_V;
+                w_record_I = x_I;
+                p0_w_record[(step * 4 + 1) * NP_p0 + neuron] = w_record_I;
+                p0_w_record[(step * 4 + 0) * NP_p0 + neuron] = w_record_V;
+            }
+        }
+        // record of output; writes p1_w_record
+        if (args.recorded) {
+            INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
+                real w_record_I;
+                real w_record_V;
+                const real x_I = p1_x_I[neuron];
+                const real x_V = p1_x_V[neuron];
+                w_record_V = x_V;
+                w_record_I = x_I;
+                p1_w_record[(step * 4 + 1) * NP_p1 + neuron] = w_record_I;
+                p1_w_record[(step * 4 + 0) * NP_p1 + neuron] = w_record_V;
+            }
         }
         // step of hidden; reads g_dt, g_floor, g_room, n_P_I_I, n_P_V_I, n_P_V_V, q_v_reset, q_v_thresh;
         //   writes e_inv, e_kind, e_step, e_x_I, w_arrived_input, w_count, w_guarded, w_happened, w_trace_I,
@@ -470,6 +504,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     real* __restrict p0_w_D_input = work.p0_w_D_input;
     real* __restrict p0_w_along_input = work.p0_w_along_input;
     real* __restrict p0_w_grad_tau_mem = work.p0_w_grad_tau_mem;
+    real* __restrict p0_w_record = args.p0_w_record + sample * args.recorded * 4 * NP_p0;
     real* __restrict p0_w_trace_I = work.p0_w_trace_I;
     real* __restrict p0_w_trace_V = work.p0_w_trace_V;
     real* __restrict p1_l_I = work.p1_l_I;
@@ -477,6 +512,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     real* __restrict p1_w_D_input = work.p1_w_D_input;
     real* __restrict p1_w_along_input = work.p1_w_along_input;
     real* __restrict p1_w_dr = work.p1_w_dr;
+    real* __restrict p1_w_record = args.p1_w_record + sample * args.recorded * 4 * NP_p1;
     const int64_t n_steps = args.n_steps;
     const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     (void)from; (void)to;
@@ -531,6 +567,32 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                     w_D_input = l_I*n_Q_input_I + l_V*n_Q_input_V;
                     p1_w_D_input[neuron] = w_D_input;
                     p1_w_along_input[step * NP_p1 + neuron] = w_along_input;
+                }
+            }
+            // record of hidden; writes p0_w_record
+            if (args.recorded) {
+                INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
+                    const real l_I = p0_l_I[neuron];
+                    const real l_V = p0_l_V[neuron];
+                    real w_record_lambda_I;
+                    real w_record_lambda_V;
+                    w_record_lambda_V = l_V;
+                    w_record_lambda_I = l_I;
+                    p0_w_record[(step * 4 + 3) * NP_p0 + neuron] = w_record_lambda_I;
+                    p0_w_record[(step * 4 + 2) * NP_p0 + neuron] = w_record_lambda_V;
+                }
+            }
+            // record of output; writes p1_w_record
+            if (args.recorded) {
+                INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
+                    const real l_I = p1_l_I[neuron];
+                    const real l_V = p1_l_V[neuron];
+                    real w_record_lambda_I;
+                    real w_record_lambda_V;
+                    w_record_lambda_V = l_V;
+                    w_record_lambda_I = l_I;
+                    p1_w_record[(step * 4 + 3) * NP_p1 + neuron] = w_record_lambda_I;
+                    p1_w_record[(step * 4 + 2) * NP_p1 + neuron] = w_record_lambda_V;
                 }
             }
         }

@@ -70,8 +70,12 @@ def test_spikes_alone_stay_in_memory_without_a_folder():
     assert trial.states == {} and len(spikes.time)
     np.testing.assert_array_equal(trial.spikes["hidden"].time, spikes.time)
     assert np.any(spikes.time % 0.05 > 1e-9)  # exact times, not those of the clock
-    states = record_trial(t, events(), 1).states["hidden"]["V"]
-    assert states.shape == (400, 5)
+    seen = record_trial(t, events(), 1)
+    V = seen.states["hidden"]["V"]
+    assert seen.engine == "native" and seen.duration == 20.0 and V.shape == (len(seen.times), 5)
+    at = np.searchsorted(seen.times, spikes.time)
+    np.testing.assert_allclose(V[at, spikes.neuron], 1.0, atol=1e-5)  # the peaks of V are in the record
+    np.testing.assert_allclose(V[at + 1, spikes.neuron], 0.0, atol=1e-2)
     t.close()
 
 

@@ -50,7 +50,7 @@ class Source:
 
 def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     """C99 for a plan; dtype "float32" or "float64". split: a call runs one pass of all samples, `training` says which."""
-    trial = make_trial(plan, split=split)
+    trial = make_trial(plan, split=split, record=True)
     real = {"float32": "float", "float64": "double"}[dtype]
     text = Text(trial)
     body = [text.losses(), text.forward(), text.compare(), text.backward(), text.run()]  # names what it uses

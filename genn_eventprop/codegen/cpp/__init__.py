@@ -87,7 +87,18 @@ def _exact(ctx: Context) -> _Trial:
     """With exact spike times."""
     plan, program = ctx.plan, ExactProgram(ctx)
     passes = [program.functions(), bind(ctx), forward_exact(ctx, program), backward_exact(ctx, program)]
-    files = ["series", "events", "neurons", "lanes", "spiking", "costates", "weights", "readouts"]
+    files = [
+        "series",
+        "events",
+        "neurons",
+        "lanes",
+        "spiking",
+        "costates",
+        "weights",
+        "trajectory",
+        "record",
+        "readouts",
+    ]
     files += dict.fromkeys(r.form.file for r in program.readers if r.form)
     files += ["routes"] if any(c.spread or c.delays for c in plan.connections) else []
     library = ["}  // namespace\n", *(read(f"exact/{name}.hpp") for name in files), "namespace {\n"]

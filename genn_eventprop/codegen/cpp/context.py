@@ -14,6 +14,7 @@ from typing import TypeVar
 from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...program.host_values import auxiliary
 from ...program.nodes import Buffer
+from ...program.population import RECORD, RECORDED
 from ...program.trial import make_trial
 from ..layout import DATA
 
@@ -24,7 +25,9 @@ RANGE = (
     "const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];",
     "(void)from; (void)to;",
 )
-CALL = ("n_steps", "batch", "half", "n_slices", "first_slice", "whole_batch", "whole_slices", "training", "record")
+CALL = (
+    "n_steps", "batch", "half", "n_slices", "first_slice", "whole_batch", "whole_slices", "training", "record", RECORDED,
+)  # fmt: skip
 """Integers of every call; see `batch.hpp`."""
 
 
@@ -81,7 +84,7 @@ class Context:
         self.plan, self.split, self.carry = plan, split, carry
         self.exact = plan.spike_times == "exact"
         self.real = {"float32": "float", "float64": "double"}[dtype]
-        self.trial = None if self.exact else make_trial(plan, split=split, carry=carry)
+        self.trial = None if self.exact else make_trial(plan, split=split, carry=carry, record=True)
         self.gradients, self.gradient_size = self.gradient_layout()
 
     def gradient_layout(self) -> tuple[dict[str, tuple[int, int, int]], int]:
@@ -167,6 +170,9 @@ class Context:
             found += [Buffer("input_start", ("batch",), "long", "host")]
         found += [Buffer(f"{self.p(p.name)}_w_count", ("batch", p.size), "int", "result") for p in self.spiking]
         found += [Buffer("guarded", ("n_slices",), "long", "result")]
+        for i, p in enumerate(self.plan.populations):
+            axes = ("batch", RECORDED, 2 * len(p.derived.states), padded(p.size))
+            found.append(Buffer(f"p{i}_{RECORD}", axes, real, "result"))
         size = self.gradient_size
         return [
             *found,

@@ -26,6 +26,7 @@ class C99Engine(ProgramEngine):
     """See the module. dtype: "float32" or "float64"."""
 
     name = "c99"
+    records = True
 
     @classmethod
     def availability(cls) -> Availability:

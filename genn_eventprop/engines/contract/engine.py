@@ -6,7 +6,7 @@ One test suite runs on all of them. Whatever the engine, nothing is lost silentl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,6 +22,7 @@ from .lock import EngineLock, mark_overrides, one_at_a_time
 from .memory import check_batch, trial_bytes
 from .noise import keys
 from .parameters import parameter_shapes
+from .recording import request
 from .result import Result
 from .slices import BatchShard
 from .split import READ, PendingPass, Readouts, check_slope
@@ -133,6 +134,49 @@ class Engine(ABC):
             # engines compute the dense gradient; a weight that is no synapse must not learn, nor count in norms
             if c.mask is not None and c.weight in self.gradients:
                 self.gradients[c.weight][~c.mask] = 0
+
+    records: ClassVar[bool] = False
+    """Whether it can `record` states and adjoints."""
+
+    @one_at_a_time
+    def record(
+        self,
+        data: Data,
+        samples: Any,
+        *,
+        neurons: Mapping[str, Any] | Iterable[str] | None = None,
+        states: Iterable[str] | None = None,
+        adjoint: bool = True,
+        times: Any = None,
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """States and adjoints over time of a batch, e.g. ``record(data, [0])["hidden"]["V"]``.
+
+        They are those of the trials that `run` runs, but for noise and dropout, which do not act. Gradients stay.
+
+        Args:
+            neurons: population -> numbers of its neurons, None for all; or names of populations; None: all of them.
+            states: names such as "V" and "lambda_V"; None: all states, and with `adjoint` their adjoints.
+            times: (R,) ms, ascending, with exact spike times; None: the start of every step. At the time of an event
+                both are those before it.
+
+        Returns:
+            population -> name of the state -> (B, R, n) float64. On the grid the states are those behind the arrivals
+            of the step, and adjoints those before its jumps; they belong to the mean loss of the batch, so that the
+            samples need labels.
+
+        Raises:
+            EngineError: the engine records nothing, or there is no such population, neuron, state or time.
+        """
+        if not self.records:
+            raise EngineError(f"{self.name} records no states; use native, c99 or a reference engine")
+        asked = request(self.plan, neurons, states, adjoint, times)
+        samples = self.batch(data, samples)
+        data.scored(samples, training=asked.adjoint)
+        return asked.choose(self.plan, self._record(data, samples, asked.times, asked.adjoint))
+
+    def _record(self, data: Data, samples: np.ndarray, times: np.ndarray, adjoint: bool) -> dict[str, np.ndarray]:
+        """Population -> (B, R, variables, N), the variables as in `recording.variables`; adjoints only if `adjoint`."""
+        raise NotImplementedError
 
     @abstractmethod
     @one_at_a_time

@@ -19,6 +19,7 @@ from ...plan import Plan
 from ...program.host_values import grid_values, population_values, synapse_values
 from ...program.nodes import Buffer
 from ...program.outer import on_host
+from ...program.population import RECORD, RECORDED
 from ...program.trial import Trial
 from ...regularisers.record import SpikePush
 from .call import KINDS
@@ -160,6 +161,20 @@ class ProgramEngine(Engine):
             slopes |= {f"{prefix}given_{n}": np.zeros_like(v) for n, v in self._others(out, loss).items()}
         return slopes
 
+    def _record(self, data: Data, samples: np.ndarray, times: np.ndarray, adjoint: bool) -> dict[str, np.ndarray]:
+        plan, whole = self.plan, BatchShard.whole(len(samples), self.slices_of(len(samples)))
+        arguments = self._arguments(data, samples, whole, False) | {"record": False}
+        arguments |= {RECORDED: len(times), "record_times": times} | self._scratch()
+        if on_host(plan):
+            out = self._run_around(arguments, data, samples, adjoint)
+        else:
+            out = self.execute(arguments | self._regularisers(arguments, adjoint), adjoint)
+        return {p.name: out[f"p{i}_{RECORD}"][..., : p.size] for i, p in enumerate(plan.populations)}
+
+    def _scratch(self) -> Arrays:
+        """Where a run writes whose gradients nobody asked for."""
+        return {}
+
     splits = True
 
     def _forward_half(
@@ -290,7 +305,7 @@ class ProgramEngine(Engine):
         """See `_of_call`."""
         values: Arrays = {
             "quantiles": quantiles(), "batch": len(part), "whole_batch": part.batch, "training": stochastic,
-            "n_targets": 0, **self._of_grid,
+            "n_targets": 0, RECORDED: 0, **self._of_grid,
         }  # fmt: skip
         for i, p in enumerate(self.plan.populations):
             values[f"p{i}_room"] = self.room[i]
@@ -355,7 +370,7 @@ class ProgramEngine(Engine):
 
     def lengths(self, arguments: Arrays) -> dict[str, int]:
         """Run-time lengths of axes."""
-        names = ("batch", "n_steps", "n_points", "n_nodes", "n_targets", "input_spikes")
+        names = ("batch", "n_steps", "n_points", "n_nodes", "n_targets", "input_spikes", RECORDED)
         known = {n: int(arguments[n]) for n in (*names, *(n for n in arguments if n.endswith("_ring")))}
         known |= {"populations": len(self.room), "connections": len(self.plan.connections)}
         return known | {f"p{i}_room": room for i, room in enumerate(self.room)}

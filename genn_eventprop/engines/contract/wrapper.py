@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from ...errors import EngineError
 from ...losses.kinds import READOUTS
 from ...plan import Plan
@@ -27,6 +29,13 @@ class EngineWrapper(Engine):
 
     def load(self, events: Any) -> Data:
         return self.inner.load(events)
+
+    @property
+    def records(self) -> bool:  # type: ignore[override]
+        return self.inner.records
+
+    def _record(self, data: Data, samples: np.ndarray, times: np.ndarray, adjoint: bool) -> dict[str, np.ndarray]:
+        return self.inner._record(data, samples, times, adjoint)
 
     def use(self, optimiser: Any) -> None:
         self.inner.use(optimiser)
@@ -77,9 +86,7 @@ class SwappedLosses(EngineWrapper):
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
         data.scored(samples, training=training)
-        if data not in self._swapped:
-            self._swapped[data] = _relabel_data(data, self.plan, self.inner.plan)
-        swapped, trajectory = self._swapped[data], self.inner.plan.loss
+        swapped, trajectory = self._of_inner(data), self.inner.plan.loss
         # a main loss must have a target in training, an auxiliary one need not: the exchange would turn that round
         if training and not swapped.scored(samples).all():
             raise EngineError(
@@ -94,6 +101,14 @@ class SwappedLosses(EngineWrapper):
         return replace(
             result, loss=summed(self.plan, parts), prediction=main.prediction, readout=main.readout, parts=parts
         )
+
+    def _of_inner(self, data: Data) -> Data:
+        if data not in self._swapped:
+            self._swapped[data] = _relabel_data(data, self.plan, self.inner.plan)
+        return self._swapped[data]
+
+    def _record(self, data: Data, samples: np.ndarray, times: np.ndarray, adjoint: bool) -> dict[str, np.ndarray]:
+        return super()._record(self._of_inner(data), samples, times, adjoint)
 
     def why_stateless(self) -> str:
         return f"{self.name} carries nothing beside an auxiliary loss over the trial; use engine='reference_clock'"

@@ -100,7 +100,7 @@ class NativeEngine(ProgramEngine):
     options = ("slope_floor", "dtype", "threads")
     automatic = True
     own_differences = True
-    finds_activity = True
+    finds_activity = records = True
 
     @classmethod
     def availability(cls) -> Availability:
@@ -345,6 +345,9 @@ class NativeEngine(ProgramEngine):
             arguments["times"] = data.times
             return arguments
         return arguments | self._streams_of(data) | ({} if self._carry is None else self._carry.given)
+
+    def _scratch(self) -> Arrays:
+        return {"gradient": np.empty_like(self._memory.gradient)}
 
     def _input_places(self, offsets: np.ndarray, samples: np.ndarray) -> Arrays:
         return {}  # of trials in halves alone, see `execute`

@@ -42,8 +42,7 @@ def layers(
     values = record.states[output][state]
     names = [*map(words, class_names), *map(str, range(len(class_names), values.shape[1]))]
     voltages(axes[-1], record, output, state, output_lines(values, record.label, prediction, names), others=True)
-    end = record.times[-1] + (record.times[1] if len(record.times) > 1 else 0.0)
-    axes[-1].set(xlabel="time (ms)", xlim=(-0.01 * end, end))
+    axes[-1].set(xlabel="time (ms)", xlim=(-0.01 * record.end, record.end))
     axes[0].set_title(title(record.label, prediction, names))
     fig.align_ylabels(axes)
     return fig

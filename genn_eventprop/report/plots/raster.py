@@ -57,8 +57,7 @@ def trial(
             v.axhline(threshold, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
         _adjoint(adjoint, record, name, lines, name == record.decides)
     axes[-1].set_xlabel("time (ms)")
-    end = record.times[-1] + record.times[1]
-    axes[-1].set_xlim(-0.01 * end, end)
+    axes[-1].set_xlim(-0.01 * record.end, record.end)
     axes[0].set_title(title(record.label, prediction, names))
     fig.align_ylabels(axes)
     return fig

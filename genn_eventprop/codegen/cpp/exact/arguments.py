@@ -6,6 +6,7 @@ from ....plan import ConnectionRecord, PopulationRecord
 from ....plan.series import MODES, varies
 from ....program.host_values import auxiliary
 from ....program.nodes import Buffer
+from ....program.population import RECORDED
 from ..context import Context
 
 OF_WEIGHT = ("window_start", "window_end", "activity_rate", "activity_jump")
@@ -16,6 +17,7 @@ def given(names: Context) -> list[Buffer]:
     """Arrays and real numbers."""
     plan, doubles = names.plan, ["duration", "slope_floor", "delta", "target_dt"]
     found = [Buffer("times", ("spikes",), "double", "host"), Buffer("gauss", ("nodes",), "double", "host")]
+    found += [Buffer("record_times", (RECORDED,), "double", "host")]
     for prefix, loss in (("", plan.loss), *auxiliary(plan)):
         K = loss.n_classes
         found += [Buffer(f"{prefix}sample_weight", ("batch",), "double", "host")]

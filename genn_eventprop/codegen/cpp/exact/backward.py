@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ....plan import ConnectionRecord, PopulationRecord
+from ....program.population import RECORD
 from ..context import Context, indent
 from . import routes
 from .groups import groups
 from .models import refs
 from .program import ExactProgram
 from .readings import each, reads
+from .recorders import recorder, recorders
 
 HEAD = "__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {\n"
 
@@ -25,9 +27,11 @@ def backward_exact(ctx: Context, program: ExactProgram) -> str:
             body.append(f"{name}.feedback.zero({name}.spikes.count);")
     body.append("begin_back(args, work, sample);")
     body += each(program.readers, lambda r: f"begin_back(p{r.scope.index}, {r.slopes})")
+    body += recorders(ctx, lambda p: f"begin(args, args.{p}_{RECORD}, sample, true)")
     body += [
         "for (int64_t step = args.exact_steps - 1; step >= 0; --step) {",
         *each(program.readers, lambda r: f"enter(p{r.scope.index}, args, step, true)"),
+        *recorders(ctx, lambda _: "enter(args, step)"),
         *(_group(ctx, program, len(found) - 1 - i, g) for i, g in enumerate(reversed(found))),
         "}",
     ]
@@ -53,6 +57,7 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
         lines += [f"{ctx.p(p.name)}.retreat(step);", f"{ctx.p(p.name)}.open_step(log.entries.data + begin, events);"]
     lines += each(read, lambda r: f"open_step(p{r.scope.index}, log.entries.data + begin, events)")
     lines.append("for (int64_t e = begin + events - 1; e >= begin; --e) {")
+    lines.append(_record(ctx, program, group, "log.entries.data[e].s"))
     lines += each(read, lambda r: f"before(p{r.scope.index}, {r.slopes}, step, e)")
     lines += ["const LogEntry& entry = log.entries.data[e];", "switch (entry.kind) {"]
     names = {p.name for p in group}
@@ -65,9 +70,23 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
         for i, p in enumerate(ctx.spiking) if p in group and len(p.derived.modes) > 1
     ]  # fmt: skip
     lines += ["}", "}"]
+    lines.append(_record(ctx, program, group, "-1.0"))
     lines += each(read, lambda r: f"before(p{r.scope.index}, {r.slopes}, step, begin - 1)")
     lines += each(read, lambda r: f"leave(p{r.scope.index}, {r.slopes}, step)")
     return "\n".join([*lines, "}"])
+
+
+def _record(ctx: Context, program: ExactProgram, group: list[PopulationRecord], after: str) -> str:
+    """Records the adjoints at all times of the step behind `after`; what else adds to them has its turn before."""
+    adjoints = (line for p in group for line in _record_adjoints(ctx, program, p, after))
+    return "\n".join(["if (args.recorded) {", *adjoints, "}"])
+
+
+def _record_adjoints(ctx: Context, program: ExactProgram, p: PopulationRecord, after: str) -> list[str]:
+    own, name, read = recorder(ctx, p), ctx.p(p.name), reads(program.readers, p)
+    down = each(read, lambda r: f"down_to({name}, {r.slopes}, step, {own}.s)")
+    add = each(read, lambda r: f"add_to({name}, {r.slopes}, {own}.s, {own}.row({own}.n))")
+    return [f"for (; {own}.behind({after}); --{own}.next) {{", *down, f"{own}.adjoints({name});", *add, "}"]
 
 
 def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:

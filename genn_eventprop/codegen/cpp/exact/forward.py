@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ....plan import ConnectionRecord, PopulationRecord
+from ....program.population import RECORD
 from ..context import RANGE, Context, indent
 from . import routes
 from .groups import groups
 from .models import refs
 from .program import ExactProgram
-from .readings import Reading, each, reads
+from .readings import each, reads
+from .recorders import recorder, recorders
 
 HEAD = "__attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {\n"
 
@@ -23,6 +25,7 @@ def forward_exact(ctx: Context, program: ExactProgram) -> str:
     body += [f"{ctx.p(p.name)}.begin(args.exact_steps, {keeps[p.name]});" for p in plan.populations]
     body += [f"work.log[{i}].clear(args.exact_steps);" for i in range(len(found))]
     body += each(program.readers, lambda r: f"begin(p{r.scope.index}, args, sample)")
+    body += recorders(ctx, lambda p: f"begin(args, args.{p}_{RECORD}, sample, false)")
     body += [f"int64_t next_{ctx.c(c)} = {'from' if c.source == plan.input.name else '0'};" for c in plan.connections]
     body += [f"work.way_{ctx.c(c)}.clear(args.exact_steps, args.duration);" for c in plan.connections if c.delays]
     body += [
@@ -30,8 +33,10 @@ def forward_exact(ctx: Context, program: ExactProgram) -> str:
         "const double t_k = args.duration * double(step) / double(args.exact_steps);",
         "const double t_end = step + 1 < args.exact_steps ? args.duration * double(step + 1) / double(args.exact_steps) : args.duration;",
         *each(program.readers, lambda r: f"enter(p{r.scope.index}, args, step, false)"),
+        *recorders(ctx, lambda _: "enter(args, step)"),
         *(_group(ctx, program, i, g) for i, g in enumerate(found)),
         "}",
+        *recorders(ctx, lambda p: f"advance({p}, std::numeric_limits<double>::infinity())"),  # what rounding leaves
     ]
     body += [
         f"if (args.training) {ctx.p(p.name)}.keep_state(args.exact_steps);" for p in plan.populations if p.stores_states
@@ -53,34 +58,42 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
             pending = f"{ctx.p(p.name)}.pending"
             lines.append(f"{r.name}.start({ctx.p(p.name)});")
             lines.append(f"{r.name}.absorb({ctx.p(p.name)}, {pending}.begin(), {pending}.count, log.count);")
+    lines += recorders(ctx, lambda p: f"start({p})", group)
     lines += [_events(ctx, program, group)] if group[0].spiking else [_log_all(ctx, p) for p in group]
     read = [r for p in group for r in reads(program.readers, p)]
-    lines += [_read_step(ctx, r) for r in read if r.form and r.form.nodes]
+    for r in (r for r in read if r.form and r.form.nodes):
+        lines += [
+            _follow(ctx, r.scope.p, r.name),
+            f"{r.name}.advance({ctx.p(r.population)}, args, args.delta, log.count);",
+        ]
+    lines += ["if (args.recorded) {"]
+    for p in group:
+        lines += [_follow(ctx, p, recorder(ctx, p)), f"{recorder(ctx, p)}.advance({ctx.p(p.name)}, args.delta);"]
+    lines += ["}"]
     lines += [f"{ctx.p(p.name)}.finish();" for p in group]
     return "\n".join([*lines, "log.steps[size_t(step) + 1] = log.count;", "}"])
 
 
-def _read_step(ctx: Context, r: Reading) -> str:
-    """Reads V at the nodes of a completed step, by its log."""
-    out = r.scope.p
+def _follow(ctx: Context, out: PopulationRecord, reader: str) -> str:
+    """Takes a reader of a population through a completed step, by its log."""
     name, cases = ctx.p(out.name), []
     for i, c in enumerate(ctx.plan.connections):
         if c.target == out.name:
             row = routes.row_now(ctx, c, "entry.source")
             receptor = list(out.derived.receptors).index(c.receptor)
-            cases.append(f"case {i}: {r.name}.arrived({name}, args, {receptor}, {row}, entry.s, e); break;")
+            cases.append(f"case {i}: {reader}.arrived({name}, args, {receptor}, {row}, entry.s, e); break;")
     if out.spiking:
-        spiked = f"{r.name}.spiked({name}, args, entry.source, entry.index, entry.s, e)"
+        spiked = f"{reader}.spiked({name}, args, entry.source, entry.index, entry.s, e)"
         cases.append(f"case {-1 - ctx.spiking.index(out)}: {spiked}; break;")
     if len(out.derived.modes) > 1:
-        ended = f"{r.name}.ended({name}, args, entry.source, entry.s, e)"
+        ended = f"{reader}.ended({name}, args, entry.source, entry.s, e)"
         cases.append(f"case END_OF_PERIOD - {ctx.spiking.index(out)}: {ended}; break;")
     head = [
         "for (int64_t e = log.steps[size_t(step)]; e < log.count; ++e) {",
         "const LogEntry& entry = log.entries[e];",
     ]
     switch = ["switch (entry.kind) {", *cases, "}", "}"]
-    return "\n".join([*head, *switch, f"{r.name}.advance({name}, args, args.delta, log.count);"])
+    return "\n".join([*head, *switch])
 
 
 def _arrives(ctx: Context, c: ConnectionRecord, index: str) -> str:

@@ -165,6 +165,13 @@ struct ReadIntegral : NoReader<O> {
         }
         return dr[neuron] * scalar(smooth.at(args, s) * (before[V] - after[V]));
     }
+    void add_to(O&, const scalar* dr, double s, scalar* rows) {
+        double f[n + 1];
+        for (int k = 0; k < N; ++k) {
+            if (k == 0 || S > 1) look(u, s, k, f);
+            for (int j = 0; j < n; ++j) rows[j * O::NP + k] += dr[k] * scalar(f[j]);
+        }
+    }
     void leave(O& out, const scalar* dr, int64_t at) {
         double f[n + 1];
         const scalar* x = L ? out.trace + at * n * O::NP : nullptr;

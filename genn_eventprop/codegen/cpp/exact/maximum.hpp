@@ -83,23 +83,26 @@ struct ReadMaximum : NoReader<O> {
     void begin_back(O&, const scalar*) {
         for (int k = 0; k < N; ++k) order[k] = k;
         std::sort(order, order + N, [&](int a, int b) {
-            return step[a] != step[b] ? step[a] < step[b] : position[a] != position[b] ? position[a] < position[b] : a < b;
+            return step[a] != step[b] ? step[a] < step[b] : position[a] != position[b] ? position[a] < position[b] : offset[a] != offset[b] ? offset[a] < offset[b] : a < b;
         });
         top = N - 1;
     }
     // Handles the maxima of step k after log entry `entry`, where lambda_V jumps by dr.
     void before(O& out, const scalar* dr, int64_t k, int64_t entry) {
-        for (; top >= 0 && step[order[top]] == k && position[order[top]] > entry; --top) {
-            const int o = order[top];
-            double m[O::RESET], d[n * (n + 1)];
-            horner<O::RESET, O::S>(out.flow[0].spike, out.degree, offset[o], O::own(o), m);
-            for (int j = 0; j < n; ++j) out.mu[j].data[o] += dr[o] * scalar(m[V * (n + 1) + j]);
-            for (int r = 0; r < O::model::dynamic; ++r) {
-                horner<n * (n + 1), O::S>(out.flow[0].dspike[r], out.degree, offset[o], O::own(o), d);
-                double v = d[V * (n + 1) + n];
-                for (int j = 0; j < n; ++j) v += d[V * (n + 1) + j] * y[o][j];
-                out.grad[O::model::place[r]].data[o] += dr[o] * scalar(v);
-            }
+        for (; top >= 0 && step[order[top]] == k && position[order[top]] > entry; --top) push(out, dr, order[top]);
+    }
+    void down_to(O& out, const scalar* dr, int64_t k, double s) {
+        for (; top >= 0 && step[order[top]] == k && offset[order[top]] >= s; --top) push(out, dr, order[top]);
+    }
+    void push(O& out, const scalar* dr, int o) {
+        double m[O::RESET], d[n * (n + 1)];
+        horner<O::RESET, O::S>(out.flow[0].spike, out.degree, offset[o], O::own(o), m);
+        for (int j = 0; j < n; ++j) out.mu[j].data[o] += dr[o] * scalar(m[V * (n + 1) + j]);
+        for (int r = 0; r < O::model::dynamic; ++r) {
+            horner<n * (n + 1), O::S>(out.flow[0].dspike[r], out.degree, offset[o], O::own(o), d);
+            double v = d[V * (n + 1) + n];
+            for (int j = 0; j < n; ++j) v += d[V * (n + 1) + j] * y[o][j];
+            out.grad[O::model::place[r]].data[o] += dr[o] * scalar(v);
         }
     }
     scalar kink(const scalar* dr, int64_t entry) {

@@ -31,6 +31,7 @@ def exact_work(ctx: Context, program: ExactProgram) -> str:
         room.append("ready_targets = args.n_targets;")
     lines = [
         *(r.member() for r in program.readers),
+        *(f"Recorder<type_{ctx.p(p.name)}> record_{ctx.p(p.name)};" for p in ctx.plan.populations),
         *members,
         *routes.members(ctx),
         f"Log log[{len(groups(ctx.plan))}];",

@@ -23,6 +23,9 @@ struct NoReader : NoSource<O> {
     void jump(O&, int, double, const double*, const double*) {}
     void begin_back(O&, const scalar*) {}
     void before(O&, const scalar*, int64_t, int64_t) {}
+    // For a record of lambda at s: handles what jumps there or later, and adds what is not in mu to `rows`, (n, NP).
+    void down_to(O&, const scalar*, int64_t, double) {}
+    void add_to(O&, const scalar*, double, scalar*) {}
     void open_step(O&, const LogEntry*, int64_t) {}
     void at(O&, const Args&, int, double, int64_t) {}
     scalar kink(const scalar*, int64_t) { return 0; }

@@ -11,20 +11,21 @@ namespace {
 enum class Of { LOSS, INTEGRAL, SAMPLES };
 
 template <class O, int V, int N, class W, Of What = Of::LOSS>
-struct ReadVoltage : NoReader<O> {
+struct ReadVoltage : NoReader<O>, Trajectory<O> {
     static constexpr bool Linear = What == Of::INTEGRAL, Sampled = What == Of::SAMPLES, Scored = What == Of::LOSS;
-    static constexpr int n = O::n, S = O::S, NP = O::NP, L = O::model::dynamic, C = n * (n + 1), M = O::model::modes;
+    using Trajectory<O>::n, Trajectory<O>::S, Trajectory<O>::NP, Trajectory<O>::M, Trajectory<O>::y, Trajectory<O>::mode_of;
+    using Trajectory<O>::in;
+    static constexpr int L = O::model::dynamic, C = n * (n + 1);
     struct Node {
         double s;
         int64_t step, entry, piece;  // entry: the first log entry after the node
     };
     List<Node> nodes;
     Intervals<W> smooth;
-    Buffer<scalar> y[n], density, kept, own_loss, arrival_loss;  // density: NP numbers per node; kept: y, n NP numbers per piece
+    Buffer<scalar> density, kept, own_loss, arrival_loss;  // density: NP numbers per node; kept: y, n NP numbers per piece
     Buffer<char> kept_mode;                                      // NP numbers per piece
     Buffer<double> samples;                                      // NP numbers per sample
     alignas(64) scalar row[n + 1][S], V_now[NP], V_after[NP], slope[NP];
-    char mode_of[NP];
     double total[N], running = 0, rate = 0, reached = 0, share = 0;
     int64_t sample = 0, step = 0, pieces = 0, top = -1, sampled = 0, until = 0;  // samples of V: the next one, and the first of the next step
     size_t place = 0;
@@ -36,8 +37,7 @@ struct ReadVoltage : NoReader<O> {
         for (double& v : total) v = 0;
         running = rate = 0, pieces = nodes.count = sampled = 0;
         if (Sampled) samples.reserve((args.n_steps + 1) * NP);
-        for (auto& b : y) b.reserve(NP);
-        std::memset(mode_of, 0, NP);
+        this->rest();
         for (const auto& flow : out.flow)
             for (int i = 0; i < (S == 1 ? 1 : N) * n; ++i) {
                 double sum = 0;
@@ -45,7 +45,6 @@ struct ReadVoltage : NoReader<O> {
                 rate = sum > rate ? sum : rate;
             }
     }
-    static bool in(int mode, const char* modes, int k) { return M == 1 || modes[k] == mode; }
     void enter(O&, const Args& args, int64_t k, bool back) {
         step = k;
         if (!back) smooth.enter(args, k);
@@ -53,7 +52,7 @@ struct ReadVoltage : NoReader<O> {
         until = k + 1 < all ? ((k + 1) * steps + all - 1) / all : steps + 1;
     }
     void start(O& out) {
-        for (int i = 0; i < n; ++i) std::memcpy(y[i], out.x[i], NP * sizeof(scalar));
+        Trajectory<O>::start(out);
         reached = 0, place = 0;
     }
     // An arrival, log entry `entry`.
@@ -67,12 +66,7 @@ struct ReadVoltage : NoReader<O> {
             for (int k = 0; k < NP; ++k) V_after[k] = V_now[k] + scalar(e[V * S + O::own(k)]) * weights[k];
             arrival_loss[entry] = moved(args, s);
         }
-        double q[O::FRONT];
-        for (int mode = 0; mode < M; ++mode)
-            for (int k = 0; k < NP; ++k) {
-                if (k == 0 || S > 1) horner<O::FRONT, S>(out.flow[mode].arrive[receptor], out.degree, s, O::own(k), q);
-                for (int i = 0; i < n; ++i) y[i].data[k] += in(mode, mode_of, k) ? scalar(q[i]) * weights[k] : scalar(0);
-            }
+        this->arrive(out, receptor, weights, s);
     }
     // The own spike `index`.
     void spiked(O& out, const Args& args, int neuron, int64_t index, double s, int64_t entry) {
@@ -85,23 +79,12 @@ struct ReadVoltage : NoReader<O> {
         V_now[neuron] = scalar(before[V]), V_after[neuron] = scalar(after[V]);
         own_loss.reserve(index + 1);
         own_loss[index] = moved(args, s);
-        go_on(out, neuron, M - 1, s, after);
+        this->go_on(out, neuron, M - 1, s, after);
     }
     // The end of a refractory period.
     void ended(O& out, const Args& args, int neuron, double s, int64_t entry) {
-        double m[O::RESET], now[n], state[n];
         advance(out, args, s, entry);
-        for (int i = 0; i < n; ++i) now[i] = double(y[i].data[neuron]);
-        horner<O::RESET, S>(out.flow[M - 1].spike, out.degree, s, O::own(neuron), m);
-        O::to_state(m, now, state);
-        go_on(out, neuron, 0, s, state);
-    }
-    void go_on(O& out, int neuron, int mode, double s, const double* state) {
-        double m[O::RESET], now[n];
-        horner<O::RESET, S>(out.flow[mode].spike, out.degree, s, O::own(neuron), m);
-        O::from_state(m, state, now);
-        for (int i = 0; i < n; ++i) y[i].data[neuron] = scalar(now[i]);
-        mode_of[neuron] = char(mode);
+        this->release(out, neuron, s);
     }
     // Reads V up to s; `entry` is the next log entry.
     void advance(O& out, const Args& args, double s, int64_t entry) {
@@ -222,6 +205,11 @@ struct ReadVoltage : NoReader<O> {
     // Handles the nodes of step k after log entry `entry`.
     void before(O& out, const scalar* dr, int64_t k, int64_t entry) {
         for (; top >= 0 && nodes[top].step == k && nodes[top].entry > entry; --top)
+            for (int mode = 0; mode < M; ++mode) pull(out, dr, nodes[top], mode);
+    }
+    // Handles those at s or later.
+    void down_to(O& out, const scalar* dr, int64_t k, double s) {
+        for (; top >= 0 && nodes[top].step == k && nodes[top].s >= s; --top)
             for (int mode = 0; mode < M; ++mode) pull(out, dr, nodes[top], mode);
     }
     void pull(O& out, const scalar* dr, const Node& node, int mode) {

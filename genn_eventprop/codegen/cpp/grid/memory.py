@@ -12,6 +12,7 @@ import sympy as sp
 
 from ....plan import PopulationRecord
 from ....program.nodes import Access, Buffer
+from ....program.population import RECORD, RECORDED
 from ...layout import Layout
 from ...statements import TYPES
 from ..context import Context
@@ -48,7 +49,10 @@ class Memory(Layout):
     def _places(self) -> dict[str, str]:
         """Arrays that are neither arguments nor fields of the memory of a thread."""
         gradients = (f"p{i}_G_{n}" for i, p in enumerate(self.plan.populations) for n in p.trainable)
-        return {name: f"slice + AT_{name}" for name in gradients}
+        records = ((i, f"p{i}_{RECORD}", 2 * len(p.derived.states)) for i, p in enumerate(self.plan.populations))
+        return {name: f"slice + AT_{name}" for name in gradients} | {
+            name: f"args.{name} + sample * args.{RECORDED} * {rows} * NP_p{i}" for i, name, rows in records
+        }
 
     # elements
 

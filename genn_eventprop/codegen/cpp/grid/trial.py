@@ -8,7 +8,7 @@ import sympy as sp
 
 from ....plan import PopulationRecord
 from ....plan.coefficients import basis_size
-from ....program.nodes import Buffer, name
+from ....program.nodes import Buffer, Kernel, Set, name
 from ....program.scope import Scope
 from ....program.trial import (
     Deliver,
@@ -19,6 +19,7 @@ from ....program.trial import (
     Gather,
     GatherDelays,
     Once,
+    Record,
     Total,
 )
 from ...statements import indent
@@ -44,7 +45,7 @@ SEGMENT = "int64_t base = (n_steps - 1) / args.segment * args.segment;  // of th
 class Grid(Target):
     """The text of the trial of a plan; names: of arguments and sizes."""
 
-    n_steps = "n_steps"
+    n_steps, recorded = "n_steps", "args.recorded"
 
     def __init__(self, names: Context) -> None:
         self.names, self.plan = names, names.plan
@@ -126,6 +127,12 @@ class Grid(Target):
         return [work(self.memory, self.lists, forwards, self.segments.kept(), self.others.members()), *functions]
 
     # operations
+
+    def record(self, o: Record) -> str:
+        # sums of arrivals that go straight into a state are in it already
+        nothing = {arrived: sp.Integer(0) for arrived in self.loops[o.population].direct}
+        copies = [Set(s.target, s.value.xreplace(nothing)) for s in o.kernel.body if isinstance(s, Set)]
+        return super().record(Record(o.population, Kernel(tuple(copies), o.kernel.table)))
 
     def each_neuron(self, o: EachNeuron) -> str:
         return self.loops[o.population].forward(o.kernel)

@@ -44,6 +44,19 @@ def remaining_integral() -> np.ndarray:
     return 0.5 * total @ to_legendre
 
 
+def integral_from(start: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """int_start^1 f(u) du, from the values of f at the Gauss-Legendre nodes of [0, 1].
+
+    start (G,); values (n, G, Q) -> (n, G).
+    """
+    x, w = np.polynomial.legendre.leggauss(NODES)
+    k = np.arange(NODES)
+    to_legendre = (np.polynomial.legendre.legvander(x, NODES - 1) * w[:, None]).T * (k + 0.5)[:, None]
+    c = np.polynomial.legendre.legint(np.einsum("kq,ngq->kng", to_legendre, values), lbnd=1)
+    V = np.polynomial.legendre.legvander(2 * start - 1, NODES)
+    return -0.5 * np.einsum("gk,kng->ng", V, c)
+
+
 class _Adjoint:
     """lambda of one population, segment by segment, and the derivatives at its own events, evaluated beforehand.
 
@@ -302,6 +315,36 @@ class Backward:
             end[:, v] = points.size
             self._integrate(adjoint, part, end, None, v)
 
+    def adjoint_at(self, name: str, ids: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        """(n, J) lambda of a population at `offset` (J,) ms from the start of segments `ids` (J,), once it has run:
+        lambda(s) = psi(s)^-T (psi(L)^T lambda(L) + int_s^L psi^T dl/dx)."""
+        adjoint, points = self.adjoint[name], self.sources.get(name)
+        lam = np.empty((adjoint.model.flow.n, len(ids)))
+        for first in range(0, len(ids), BLOCK):
+            these = slice(first, first + BLOCK)
+            part, s = adjoint.segments.part(ids[these]), offset[these]
+            coefficients = psi(adjoint.model, part)[1]
+            y = np.einsum("gij,gi->jg", adjoint.P[ids[these]], adjoint.end[ids[these]])
+            if points is not None:
+                y = y + self._sources_behind(name, points, ids[these], s, part, coefficients)
+            at_s = at(coefficients, s / part.span)
+            lam[:, these] = np.linalg.solve(at_s.transpose(2, 1, 0), y.T[..., None])[..., 0].T
+        return lam
+
+    def _sources_behind(
+        self, name: str, points: Sources, ids: np.ndarray, s: np.ndarray, part: Segments, coefficients: np.ndarray
+    ) -> np.ndarray:
+        """(n, J) int_s^L psi^T dl/dx of segments."""
+        total, v = np.zeros((coefficients.shape[1], len(ids))), self.readouts[name].v
+        if points.density is not None:
+            pulled = nodes(coefficients, part.length[:, None] * unit() / part.span[:, None])[v] * points.density[ids]
+            length = np.maximum(part.length, np.finfo(float).tiny)
+            total += integral_from(s / length, pulled) * part.length
+        for segment, offset, size in zip(points.segment, points.offset, points.size):
+            behind = (ids == segment) & (s <= offset)
+            total[:, behind] += size * at(coefficients[:, v][..., behind], offset / part.span[behind])
+        return total
+
     def _integrate(self, adjoint: _Adjoint, seg: Segments, end: np.ndarray, density: np.ndarray | None, v: int) -> None:
         x, lam = self._at_nodes(adjoint.model, seg, end, density, v)
         _, weights = gauss_legendre(NODES, 1.0)
@@ -325,6 +368,17 @@ class Backward:
         # solve, not the flow of the adjoint: psi is known to rounding, and well conditioned on so short a piece
         lam = np.linalg.solve(at_nodes.transpose(2, 3, 1, 0), y[..., None])[..., 0]
         return nodes(series, u).transpose(0, 2, 1), lam.transpose(2, 1, 0)
+
+
+def states_at(model: PopulationModel, seg: Segments, ids: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """(n, J) states at `offset` (J,) ms from the start of segments `ids` (J,)."""
+    x = np.empty((model.flow.n, len(ids)))
+    for first in range(0, len(ids), BLOCK):
+        these = slice(first, first + BLOCK)
+        part = seg.part(ids[these])
+        series = model.flow.series(part.x, part.neuron, part.mode, part.span)
+        x[:, these] = at(series, offset[these] / part.span)
+    return x
 
 
 def unit() -> np.ndarray:

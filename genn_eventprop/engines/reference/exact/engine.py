@@ -26,14 +26,14 @@ from ...contract.lock import one_at_a_time
 from ...contract.parameters import Tables, copied
 from ...contract.result import LossPart, Result, Spikes, summed
 from ...contract.split import Readouts
-from .backward import Backward
+from .backward import Backward, states_at
 from .births import candidates
 from .equations import Compiled
 from .forward import Forward
 from .population import PopulationModel
 from .readout import Readout
 from .readouts import Several, breaks, make_readout
-from .records import Recording
+from .records import Recording, locate
 from .routes import flat_delays, routes
 
 if TYPE_CHECKING:
@@ -100,9 +100,23 @@ class ReferenceEvent(Engine):
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = self.batch(data, samples)
         data.scored(samples, training=training)
+        models, parts, slopes, pushes = self._score(data, samples, births=training)
+        if training:
+            self._gradients(models, slopes, pushes)
+        main = parts[self.plan.loss.output]
+        return Result(
+            loss=summed(self.plan, parts), prediction=main.prediction, readout=main.readout,
+            spike_counts=self._counts(), guarded=0, spikes=self._spikes() if record_spikes else None,
+            parts=parts if self.plan.auxiliary else {},
+        )  # fmt: skip
+
+    def _score(
+        self, data: Data, samples: np.ndarray, *, births: bool
+    ) -> tuple[dict[str, PopulationModel], dict[str, LossPart], dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Run the trials forwards: (numbers of every population, losses, dL/dr, jumps of lambda_V at T)."""
         # evaluated once a run: both ways must use the same numbers
         models = self._models()
-        self.trials = [self._forward(data, int(i), models, births=training) for i in samples]
+        self.trials = [self._forward(data, int(i), models, births=births) for i in samples]
         parts, slopes, pushes = dict[str, LossPart](), dict[str, np.ndarray](), dict[str, np.ndarray]()
         for loss in self.plan.losses:
             view, name = data.for_loss(loss), loss.output
@@ -117,14 +131,27 @@ class ReferenceEvent(Engine):
             for trial, y, factor in zip(self.trials, targets, weight):
                 trial.readouts[name].compared, trial.readouts[name].factor = y, float(factor)
             pushes[name] = self._push(loss, slopes[name], targets, weight)
-        if training:
-            self._gradients(models, slopes, pushes)
-        main = parts[self.plan.loss.output]
-        return Result(
-            loss=summed(self.plan, parts), prediction=main.prediction, readout=main.readout,
-            spike_counts=self._counts(), guarded=0, spikes=self._spikes() if record_spikes else None,
-            parts=parts if self.plan.auxiliary else {},
-        )  # fmt: skip
+        return models, parts, slopes, pushes
+
+    records = True
+
+    def _record(self, data: Data, samples: np.ndarray, times: np.ndarray, adjoint: bool) -> dict[str, np.ndarray]:
+        models, _, slopes, pushes = self._score(data, samples, births=adjoint)
+        passes: list[Backward] = []
+        if adjoint:
+            # the way back is run for the adjoint alone: gradients of the last training run stay
+            saved = self.gradients, self.full_gradients, self.smallest_slope
+            self._gradients(models, slopes, pushes, passes=passes)
+            self.gradients, self.full_gradients, self.smallest_slope = saved
+        rows: dict[str, list[np.ndarray]] = {name: [] for name in models}
+        for b, trial in enumerate(self.trials):
+            for name, model in models.items():
+                seg = trial.recording.segments[name]
+                ids, offset = locate(seg, model.size, times)
+                parts = [states_at(model, seg, ids, offset)]
+                parts += [passes[b].adjoint_at(name, ids, offset)] if adjoint else []
+                rows[name].append(np.concatenate(parts).reshape(-1, len(times), model.size))
+        return {name: np.stack(trials).swapaxes(1, 2) for name, trials in rows.items()}
 
     def _evaluate(self, loss: LossRecord, scored: np.ndarray, targets: np.ndarray) -> tuple[LossPart, np.ndarray]:
         """A loss on the trials of the batch, and dL/dr."""
@@ -250,10 +277,10 @@ class ReferenceEvent(Engine):
 
     def _gradients(
         self, models: dict[str, PopulationModel], dr: Mapping[str, np.ndarray], push: Mapping[str, np.ndarray],
-        also: Mapping[str, np.ndarray] = {},
+        also: Mapping[str, np.ndarray] = {}, passes: list[Backward] | None = None,
     ) -> None:  # fmt: skip
         """Gradients of losses, by the population that each reads, with dL/dr `dr`, weighted, and `also` of other
-        readouts of the main one; push: (B, K) jump of lambda_V at T."""
+        readouts of the main one; push: (B, K) jump of lambda_V at T. passes: gets the backward pass of every trial."""
         pairs = {c.pairs for c in self.plan.connections}
         total = {k: np.zeros_like(v) for k, v in self.parameters.items() if k not in pairs}
         total |= {c.delays_name: np.zeros(()) for c in self.plan.connections if not c.delays}
@@ -274,6 +301,8 @@ class ReferenceEvent(Engine):
                 slopes[main.output] = (dr[main.output][b], *(also[name][b] for name in main.also))
             of_trial = {name: jump[b] for name, jump in jumps.items()}
             back.run(slopes, {name: each[b] for name, each in push.items()}, of_trial)
+            if passes is not None:
+                passes.append(back)
             # (N,) of every neuron; a parameter that neurons share gets the sum
             for key, g in back.gradients.items():
                 total[key] = total[key] + (g if g.shape == total[key].shape else g.sum())

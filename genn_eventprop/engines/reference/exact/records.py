@@ -128,6 +128,18 @@ class Segments:
         return self.end - self.start
 
 
+def locate(seg: Segments, size: int, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of every time (R,) and neuron, flat: the segment that holds it, the earlier one at a boundary, and ms from its
+    start."""
+    order = np.argsort(seg.neuron, kind="stable")  # segments are numbered in the order in which they begin
+    first = np.searchsorted(seg.neuron[order], np.arange(size + 1))
+    ids = np.empty((len(times), size), np.int64)
+    for k in range(size):
+        own = order[first[k] : first[k + 1]]
+        ids[:, k] = own[np.minimum(np.searchsorted(seg.end[own], times), len(own) - 1)]
+    return ids.ravel(), np.repeat(times, size) - seg.start[ids.ravel()]
+
+
 @dataclass(eq=False)
 class Recording:
     """One trial: its events in order, and the segments of every population.

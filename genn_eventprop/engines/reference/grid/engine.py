@@ -20,7 +20,6 @@ from ....plan import Plan
 from ...contract.data import Data
 from ...contract.engine import Availability, Engine
 from ...contract.features import ALL, INEXACT_INTEGRALS, LEARNED_RECEPTOR_GAIN, PROGRAM_READOUTS
-from ...contract.lock import one_at_a_time
 from ...contract.parameters import copied
 from ...contract.result import Result, summed
 from ...contract.split import Readouts
@@ -105,31 +104,18 @@ class ReferenceClock(Engine):
         # spikes of one channel in one step are one event on the grid: each of them has the D of that step
         return trial.input_feedback[data.steps[spikes], trial.spike_sample, data.channels[spikes]]
 
-    @one_at_a_time
-    def record(self, data: Data, samples: Any, *, adjoint: bool = True) -> dict[str, dict[str, np.ndarray]]:
-        """States and adjoints over time of a batch, e.g. ``record(data, [0])["hidden"]["V"]``.
+    records = True
 
-        Returns:
-            population -> state name -> (B, T, N) values at k dt after arrivals, and "lambda_" + state name -> (B, T, N)
-            values at the same times, for the mean loss of the batch (only with `adjoint`; the samples need labels).
-        """
-        samples = self.batch(data, samples)
+    def _record(self, data: Data, samples: np.ndarray, times: np.ndarray, adjoint: bool) -> dict[str, np.ndarray]:
         trial = self._trial(data, samples)
         trial.forward()
         if adjoint:
             # the way back is run for the adjoint alone: gradients of the last training run stay
             saved = {k: v.copy() for k, v in self.gradients.items()}
-            data.scored(samples, training=True)
             with self.lock.running_loss():
                 trial.score()
             trial.backward()
             self.gradients = saved
-        out: dict[str, dict[str, np.ndarray]] = {}
-        for p in self.plan.populations:
-            trace = trial.traces[p.name]
-            out[p.name] = {s: trace.x[:, :, i].swapaxes(0, 1) for i, s in enumerate(p.derived.states)}
-            if adjoint:
-                out[p.name] |= {
-                    f"lambda_{s}": trace.lam[:-1, :, i].swapaxes(0, 1) for i, s in enumerate(p.derived.states)
-                }
-        return out
+        # (T, B, n, N) each
+        rows = {n: [t.x, t.lam[:-1]] if adjoint else [t.x] for n, t in trial.traces.items()}
+        return {name: np.concatenate(parts, axis=2).swapaxes(0, 1) for name, parts in rows.items()}

@@ -1,0 +1,46 @@
+// The states of a population between the events of a step that is over, by its log: y in x(t_k + s) = P(s) y + c(s). The step's
+// events have left their marks in the states that the passes use, all neurons at once; here they come in order of time.
+
+namespace {
+
+template <class O>
+struct Trajectory {
+    static constexpr int n = O::n, S = O::S, NP = O::NP, M = O::model::modes;
+    Buffer<scalar> y[n];
+    char mode_of[NP];
+
+    void rest() {
+        for (auto& b : y) b.reserve(NP);
+        std::memset(mode_of, 0, NP);
+    }
+    void start(O& out) {
+        for (int i = 0; i < n; ++i) std::memcpy(y[i], out.x[i], NP * sizeof(scalar));
+    }
+    static bool in(int mode, const char* modes, int k) { return M == 1 || modes[k] == mode; }
+    void arrive(O& out, int receptor, const scalar* weights, double s) {
+        double q[O::FRONT];
+        for (int mode = 0; mode < M; ++mode)
+            for (int k = 0; k < NP; ++k) {
+                if (k == 0 || S > 1) horner<O::FRONT, S>(out.flow[mode].arrive[receptor], out.degree, s, O::own(k), q);
+                for (int i = 0; i < n; ++i) y[i].data[k] += in(mode, mode_of, k) ? scalar(q[i]) * weights[k] : scalar(0);
+            }
+    }
+    // A neuron goes on from a state in a mode.
+    void go_on(O& out, int neuron, int mode, double s, const double* state) {
+        double m[O::RESET], now[n];
+        horner<O::RESET, S>(out.flow[mode].spike, out.degree, s, O::own(neuron), m);
+        O::from_state(m, state, now);
+        for (int i = 0; i < n; ++i) y[i].data[neuron] = scalar(now[i]);
+        mode_of[neuron] = char(mode);
+    }
+    // The refractory period of a neuron ends.
+    void release(O& out, int neuron, double s) {
+        double m[O::RESET], now[n], state[n];
+        for (int i = 0; i < n; ++i) now[i] = double(y[i].data[neuron]);
+        horner<O::RESET, S>(out.flow[M - 1].spike, out.degree, s, O::own(neuron), m);
+        O::to_state(m, now, state);
+        go_on(out, neuron, 0, s, state);
+    }
+};
+
+}  // namespace
