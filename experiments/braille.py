@@ -20,14 +20,14 @@ from typing import Literal
 from genn_eventprop.data.events import splits
 from genn_eventprop.data.readers import braille
 from genn_eventprop.data.readers.locate import locate
-from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 10, "hidden": (64,)}
 
 
 @dataclass(frozen=True)
-class Config(LayeredConfig):
+class Config(UnscaledConfig):
     """No published EventProp settings exist; these are ours."""
 
     spike_times: Literal["grid", "exact"] | None = "grid"

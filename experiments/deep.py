@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from genn_eventprop.data.readers import yin_yang
-from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
 
 QUICK = {"epochs": 3, "train_size": 1000}
 
 
 @dataclass(frozen=True)
-class Config(LayeredConfig):
+class Config(UnscaledConfig):
     """No published settings exist; these are ours."""
 
     epochs: int = 40

@@ -18,14 +18,14 @@ from typing import Literal
 from genn_eventprop.data.events import splits
 from genn_eventprop.data.readers import tonic as tonic_sets
 from genn_eventprop.data.readers.locate import data_folder
-from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 2, "hidden": (32,), "pool": 8}
 
 
 @dataclass(frozen=True)
-class Config(LayeredConfig):
+class Config(UnscaledConfig):
     """No published EventProp settings exist; these are ours, not tuned, since the data was not at hand."""
 
     spike_times: Literal["grid", "exact"] | None = "grid"

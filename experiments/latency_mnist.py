@@ -29,14 +29,14 @@ from typing import Literal
 
 from genn_eventprop.data.readers import mnist
 from genn_eventprop.data.readers.locate import locate
-from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 5, "train_size": 5000, "validation_size": 500, "test_size": 1000, "batch_size": 20}
 
 
 @dataclass(frozen=True)
-class Config(LayeredConfig):
+class Config(UnscaledConfig):
     """Published network, weights, loss and dropout; time step, trial length and optimiser are ours."""
 
     hidden: tuple[int, ...] = (350,)

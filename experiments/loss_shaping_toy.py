@@ -25,14 +25,14 @@ from typing import Literal
 import numpy as np
 
 from genn_eventprop.data import Events
-from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 25}
 
 
 @dataclass(frozen=True)
-class Config(LayeredConfig):
+class Config(UnscaledConfig):
     """No published settings exist; these are ours."""
 
     epochs: int = 40

@@ -25,14 +25,14 @@ from genn_eventprop.data.events import splits
 from genn_eventprop.data.readers import aer
 from genn_eventprop.data.readers import tonic as tonic_sets
 from genn_eventprop.data.readers.locate import data_folder, locate
-from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 20}
 
 
 @dataclass(frozen=True)
-class Config(LayeredConfig):
+class Config(UnscaledConfig):
     """No published EventProp settings exist; these are ours."""
 
     spike_times: Literal["grid", "exact"] | None = "grid"

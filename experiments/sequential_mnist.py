@@ -26,14 +26,14 @@ import numpy as np
 from genn_eventprop.data.events import encode
 from genn_eventprop.data.readers import mnist
 from genn_eventprop.data.readers.locate import locate
-from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 6, "train_size": 2000, "test_size": 500, "validation_size": 200}
 
 
 @dataclass(frozen=True)
-class Config(LayeredConfig):
+class Config(UnscaledConfig):
     """No published EventProp settings exist; these are ours."""
 
     epochs: int = 4

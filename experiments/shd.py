@@ -26,7 +26,7 @@ from genn_eventprop.data.audio.espeak import class_names
 from genn_eventprop.data.events import splits
 from genn_eventprop.data.readers import tonic as tonic_sets
 from genn_eventprop.data.readers.locate import data_folder
-from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 CLASSES = class_names()
@@ -35,7 +35,7 @@ QUICK = {"epochs": 2, "hidden": (64,), "dt": 5.0, "delay_line": (0, 30.0)}
 
 
 @dataclass(frozen=True)
-class Config(LayeredConfig):
+class Config(UnscaledConfig):
     """The published settings, chosen by cross-validation."""
 
     hidden: tuple[int, ...] = (512,)

@@ -33,14 +33,14 @@ from genn_eventprop.data import Events
 from genn_eventprop.data.events import splits
 from genn_eventprop.data.open import official_test, open_events
 from genn_eventprop.data.readers.locate import locate
-from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 20, "hidden": (128,), "augment": "merge_channels=10", "duration": 600.0, "delay_line": (0, 60.0)}
 
 
 @dataclass(frozen=True)
-class Config(LayeredConfig):
+class Config(UnscaledConfig):
     """Our settings, chosen on validation; loss and augmentation follow the loss-shaping paper."""
 
     spike_times: Literal["grid", "exact"] | None = "grid"

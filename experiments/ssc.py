@@ -20,14 +20,14 @@ from typing import Literal
 
 from genn_eventprop.data.readers import tonic as tonic_sets
 from genn_eventprop.data.readers.locate import data_folder
-from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 1, "hidden": (64,), "dt": 5.0, "delay_line": (0, 30.0), "augment": "shift=40"}
 
 
 @dataclass(frozen=True)
-class Config(LayeredConfig):
+class Config(UnscaledConfig):
     """The published settings, the best on the validation split."""
 
     epochs: int = 50

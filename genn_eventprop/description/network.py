@@ -18,10 +18,12 @@ from ..modelling.connectivity import Connectivity, Conv2D, Dense, Grouped, OneTo
 from ..modelling.delay import Delay
 from ..modelling.network import Connection, Input, Network, Population
 from ..modelling.neuron import Event, Mode, Neuron, NeuronModel
-from ..modelling.parameters import Array, Constant, FanIn, Gamma, Normal, Param, Uniform
+from ..modelling.parameters import Array, Constant, FanIn, FromData, Gamma, Normal, Param, Uniform
 from .safe import Guard, plain
 
-INITIALISERS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Constant, Uniform, Normal, FanIn, Gamma)}
+INITIALISERS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Constant, Uniform, Normal, FanIn, FromData, Gamma)
+}
 STORED = "Stored"
 KINDS: dict[str, type[Connectivity]] = {
     kind.__name__: kind for kind in (Dense, Sparse, OneToOne, Conv2D, Pool2D, Grouped)

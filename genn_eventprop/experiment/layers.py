@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engines import solvable
 from ..errors import SettingError
+from ..losses.kinds import READOUTS
 from ..modelling import Conv2D, Dense, Gamma, Network, Normal, Param, Pool2D, Population
 from ..modelling.neuron import Neuron
 from ..optimisers import ByParameter, Schedule
@@ -32,6 +33,7 @@ from .options import (
     make,
     neuron_of,
     optimiser_of,
+    parse_spec,
     parse_specs,
     preprocessing,
     regularisers_of,
@@ -59,8 +61,8 @@ class LayeredConfig(ExperimentConfig):
     """Image layers before the hidden ones: "conv(8, kernel=5, stride=2, padding=2, weight=(0.1, 0.3)), pool(2)"."""
     neuron: str = "LIF"
     """Model of the hidden neurons, parameters in parentheses."""
-    output: str = "LI"
-    """Model of the output neurons, one per class."""
+    output: str = "auto"
+    """Model of the output neurons, one per class; auto: LIF if the loss reads their spikes, else LI."""
     noise: float = 0.0
     """White noise on V of hidden neurons during training, in units of V per square root of ms."""
     hidden_dropout: float = 0.0
@@ -81,17 +83,18 @@ class LayeredConfig(ExperimentConfig):
     """Learn the time constants of the hidden neurons, with the same lower limits."""
     tau_learning_rate: float | None = None
     """Learning rate of the time constants, in ms; by default that of the weights."""
-    input_weight: tuple[float, float] = (0.03, 0.01)
-    """Mean and standard deviation of the initial input weights; divided by the number of copies in a delay line."""
-    hidden_weight: tuple[float, float] = (0.02, 0.03)
-    """Mean and standard deviation of the initial weights from one hidden layer to the next."""
-    recurrent_weight: tuple[float, float] = (0.0, 0.02)
-    """Mean and standard deviation of the initial weights within a hidden layer."""
-    output_weight: tuple[float, float] = (0.0, 0.03)
-    """Mean and standard deviation of the initial output weights."""
+    input_weight: tuple[float, float] | None = None
+    """Mean and standard deviation of the initial input weights, divided by the number of copies in a delay line; by
+    default they are scaled on the training set, so that neurons spike."""
+    hidden_weight: tuple[float, float] | None = None
+    """Mean and standard deviation of the initial weights from one hidden layer to the next; scaled by default."""
+    recurrent_weight: tuple[float, float] | None = None
+    """Mean and standard deviation of the initial weights within a hidden layer; by default scaled with the others."""
+    output_weight: tuple[float, float] | None = None
+    """Mean and standard deviation of the initial output weights; by default scaled to what the loss can tell apart."""
     initial_spikes: float | None = None
-    """Initial spikes per hidden neuron and trial: initial weights are scaled, layer by layer, until the training set
-    evokes that many; 0: leave the weights as drawn."""
+    """Initial spikes per hidden neuron and trial to which initial weights are scaled, layer by layer, on the training
+    set: by default 5, and only those without mean and standard deviation; 0: leave the weights as drawn."""
     delay_line: tuple[int, float] = (0, 30.0)
     """Delayed copies of the input, or of the last layer of images: how many, and the delay in ms from one to the next;
     each has its own weights."""
@@ -129,6 +132,20 @@ class LayeredConfig(ExperimentConfig):
     """Noise of thresholds, e.g. 0.1, for a gradient that sees spikes about to be born (docs/spike_birth.md); 0: off."""
 
 
+@dataclass(frozen=True)
+class UnscaledConfig(LayeredConfig):
+    """With initial weights that are drawn as in the loss-shaping paper, whatever the data.
+
+    Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852.
+    """
+
+    input_weight: tuple[float, float] | None = (0.03, 0.01)
+    hidden_weight: tuple[float, float] | None = (0.02, 0.03)
+    recurrent_weight: tuple[float, float] | None = (0.0, 0.02)
+    output_weight: tuple[float, float] | None = (0.0, 0.03)
+    output: str = "LI"
+
+
 def layered(
     config: LayeredConfig,
     train: Events,
@@ -153,7 +170,9 @@ def layered(
     held_out, last = (None if events is None else transformed(events, *how) for events in (validation, test))
     learned = augmented(train, *how, config.seed)
     network, output = network_of(config, learned.n_channels, classes_of(train), shape)
-    loss = loss_of(config.loss, output)
+    # the published 0.5 and 6.4 ms suit trials of 30 ms: exp(T / tau1) pushes silent classes, and is 1e33 after 500 ms
+    times: dict[str, Any] = {} if config.input_weight else {"tau0": config.duration / 25, "tau1": config.duration / 2.5}
+    loss = loss_of(config.loss, output, **times)
     spike_times, dt = config.time_grid(solvable=solvable(network))
     rates = {"learning_rate": config.learning_rate if config.tau_learning_rate is None else config.tau_learning_rate}
     if config.optimiser.startswith("adam_w"):
@@ -163,6 +182,10 @@ def layered(
         rate = config.delay_learning_rate
         rates = {"learning_rate": config.learning_rate if rate is None else rate}
         groups["*.delay"] = rates | ({"weight_decay": 0.0} if config.optimiser.startswith("adam_w") else {})
+    hidden = [p.name for p in network.populations[:-1]]
+    wanted = dict.fromkeys(hidden, config.initial_spikes) if config.initial_spikes else {}
+    forward = (c for c in network.connections if c.from_data and c.source is not c.target)
+    scaled = {c.target.name for c in forward} & wanted.keys()
     new_trainer = Trainer(
         network,
         loss,
@@ -181,11 +204,11 @@ def layered(
         spike_birth=config.spike_birth,
         callbacks=[*revive_of(config.revive), *trainer.pop("callbacks", ())],
         notes=[*late_notes(train, *how), *_without_delays(config)],
+        initial_rates=0.0 if config.initial_spikes == 0 else {name: wanted[name] for name in scaled} or None,
         **trainer,
     )
-    if config.initial_spikes:
-        hidden = {p.name: config.initial_spikes for p in network.populations[:-1]}
-        initialise_rates(new_trainer, transformed(train, *how), hidden)
+    if given := {name: rate for name, rate in wanted.items() if name not in scaled}:
+        initialise_rates(new_trainer, transformed(train, *how), given)
     return Experiment(new_trainer, learned, held_out, last, class_names, preprocessing(*how), train.n_channels)
 
 
@@ -220,21 +243,32 @@ def network_of(
     neuron = neuron_of(config.neuron, "--neuron", **time_constants(config))
     stochastic: Any = {"noise": config.noise, "dropout": config.hidden_dropout, "dropped_reset": config.dropped_reset}
     if images:
-        source = image_layers(network, source, config.convolutions, neuron, stochastic)
+        kernels = None if config.input_weight is None else (0.1, 0.3)
+        source = image_layers(network, source, config.convolutions, neuron, stochastic, weight=kernels)
     for i, size in enumerate(config.hidden):
         name = "hidden" if len(config.hidden) == 1 else f"hidden{i + 1}"
         layer = network.population(neuron, size, name, **stochastic)
         if i == 0:
             connect_first(network, source, layer, config)
         else:
-            network.connect(source, layer, Dense(Normal(*config.hidden_weight)), delay=delay_of(config.delays))
+            network.connect(source, layer, dense(config.hidden_weight), delay=delay_of(config.delays))
         if config.recurrent:
-            network.connect(layer, layer, Dense(Normal(*config.recurrent_weight)), delay=delay_of(config.delays))
+            network.connect(layer, layer, dense(config.recurrent_weight), delay=delay_of(config.delays))
         source = layer
     constants = {"tau_mem": config.tau_mem_output, "tau_syn": config.tau_syn_output}
-    output = network.population(neuron_of(config.output, "--output", **constants), n_classes, name="output")
+    output = network.population(neuron_of(output_of(config), "--output", **constants), n_classes, name="output")
     delay_line(network, source, output, config.output_delay_line, config.output_weight, "--output-delay-line")
     return network, output
+
+
+def output_of(config: LayeredConfig) -> str:
+    """The model of the output neurons: with auto, one that spikes if the loss reads spikes."""
+    if config.output != "auto":
+        return config.output
+    spec = parse_spec(config.loss, "--loss")
+    readout = spec.options.get("readout", {"spike_count": "count", "spike_time_error": "spike_times"}.get(spec.name))
+    spikes = spec.name.startswith("first_spike") or (readout in READOUTS and bool(READOUTS[str(readout)].spikes))
+    return "LIF" if spikes else "LI"
 
 
 def connect_first(network: Network, source: Any, layer: Population, config: LayeredConfig) -> None:
@@ -243,7 +277,7 @@ def connect_first(network: Network, source: Any, layer: Population, config: Laye
         raise SettingError("--delay-line makes copies with fixed delays; leave out --delays, or --delay-line")
     weight = config.hidden_weight if config.convolutions else config.input_weight
     if config.delays:
-        network.connect(source, layer, Dense(Normal(*weight)), delay=delay_of(config.delays))
+        network.connect(source, layer, dense(weight), delay=delay_of(config.delays))
     else:
         delay_line(network, source, layer, config.delay_line, weight, "--delay-line")
 
@@ -253,17 +287,23 @@ def delay_line(
     source: Any,
     layer: Population,
     line: tuple[int, float],
-    weight: tuple[float, float],
+    weight: tuple[float, float] | None,
     where: str,
 ) -> None:
     """A connection, and as many delayed ones as `line` says, each with weights of its own."""
     copies, spacing = line
     if copies < 0:
         raise SettingError(f"{where}: the number of copies cannot be negative, got {copies}")
-    mean, std = (value / max(copies, 1) for value in weight)
+    if weight is not None:
+        weight = (weight[0] / max(copies, 1), weight[1] / max(copies, 1))
     for j in range(copies + 1):
         name = f"{source.name}_{layer.name}" + (f"_{j}" if copies else "")
-        network.connect(source, layer, Dense(Normal(mean, std)), delay=j * spacing, name=name)
+        network.connect(source, layer, dense(weight), delay=j * spacing, name=name)
+
+
+def dense(weight: tuple[float, float] | None) -> Dense:
+    """All-to-all weights with a mean and standard deviation, or scaled on the training set."""
+    return Dense(None if weight is None else Normal(*weight))
 
 
 def time_constants(config: LayeredConfig) -> dict[str, Param]:
@@ -287,12 +327,19 @@ def classes_of(events: Events) -> int:
 
 
 def image_layers(
-    network: Network, source: Any, text: str, neuron: Neuron, stochastic: dict[str, Any], where: str = "--convolutions"
+    network: Network,
+    source: Any,
+    text: str,
+    neuron: Neuron,
+    stochastic: dict[str, Any],
+    where: str = "--convolutions",
+    weight: tuple[float, float] | None = (0.1, 0.3),
 ) -> Population:
     """The last of the populations that `text` describes, each over the one before, the first over `source`.
 
     ``"conv(8, kernel=5, stride=2, padding=2, weight=(0.1, 0.3)), pool(2, scale=4)"``: `conv` learns kernels that start
-    with `weight` as mean and standard deviation, `pool` averages windows and learns one scale.
+    with `weight` as mean and standard deviation (None: scaled on the training set), `pool` averages windows and learns
+    one scale.
 
     Raises:
         SettingError: `source` is no image, or a layer that is not known.
@@ -301,7 +348,7 @@ def image_layers(
         raise SettingError(f"{where}: the input of this experiment is not an image, it has shape {source.shape}")
     table: dict[str, Callable[..., Conv2D | Pool2D]] = {"conv": _conv, "pool": Pool2D}
     for i, spec in enumerate(parse_specs(text, where)):
-        kind = make(table, spec, where)
+        kind = make(table, spec, where, **({"weight": weight} if spec.name == "conv" else {}))
         name = f"{spec.name}{i + 1}"
         layer = network.population(neuron, name=name, shape=kind.output_shape(source.shape), **stochastic)
         network.connect(source, layer, kind)
@@ -315,6 +362,8 @@ def _conv(
     stride: int = 1,
     padding: int = 0,
     dilation: int = 1,
-    weight: tuple[float, float] = (0.1, 0.3),
+    weight: tuple[float, float] | None = (0.1, 0.3),
 ) -> Conv2D:
-    return Conv2D(Normal(*weight), kernel, channels, stride=stride, padding=padding, dilation=dilation)
+    return Conv2D(
+        None if weight is None else Normal(*weight), kernel, channels, stride=stride, padding=padding, dilation=dilation
+    )

@@ -6,6 +6,7 @@ JAX, so input spikes are arrays of times with inf for none, or counts.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -61,7 +62,8 @@ class EventProp:
         layout: of dense counts: "TBN" (steps, batch, channels) or "BTN".
         seed: random seed of the values in `fixed`.
 
-    ``layer.init(seed)`` returns initial values of the learned parameters, ``layer(parameters, counts)`` or
+    ``layer.init(seed, counts)`` or ``layer.init(seed, times=)`` returns initial values of the learned parameters; the
+    batch scales weights without a scale of their own (``Dense()``). ``layer(parameters, counts)`` or
     ``layer(parameters, times=)`` an `Output`. times: (B, N) or (B, N, M) ms, inf for none; they have gradients.
     Parameters that are not given are taken from ``layer.fixed``. `jit` and `grad` work; `vmap` runs one call after the
     other; there are no second derivatives. Noise and dropout act only with ``key=`` (a JAX random key).
@@ -90,9 +92,33 @@ class EventProp:
         """What runs: network, readouts and time grid, compiled."""
         return self._layer.plan
 
-    def init(self, seed: int = 0) -> Parameters:
-        """Initial values of the learned parameters, by name, in JAX's default precision."""
-        return {n: v for n, v in self._values(seed).items() if n in self.plan.trainable}
+    def init(self, seed: int = 0, counts: Any = None, *, times: Any = None) -> Parameters:
+        """Initial values of the learned parameters, by name, in JAX's default precision.
+
+        A batch, as the layer takes it, scales weights that have no scale of their own, so that every population spikes
+        (`training.weights_from_data`); among them those that are not learned, in ``layer.fixed``.
+        """
+        if counts is not None and times is not None:
+            raise SettingError("init takes counts, or times=")
+        values = self._values(seed)
+        first = {n: np.array(v) for n, v in values.items()}
+        self._layer.drawn(first)
+        waiting = self._layer.waiting(first)
+        if waiting and counts is None and times is None:
+            warnings.warn(
+                f"the weights into {', '.join(waiting)} have no scale yet: give init a batch, init(seed, counts) or "
+                "init(seed, times=times)",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        elif waiting:
+            given = counts if times is None else times
+            inputs = np.asarray(given)[..., None] if times is not None and np.ndim(given) == 2 else np.asarray(given)
+            call = _Call(self._layer, str(jnp.zeros(0).dtype), self.layout, times is None)
+            self._layer.scale_weights(call.runner(list(first.values())), first, call.spikes(inputs)[0])
+            values = {n: jnp.asarray(first[n], v.dtype) for n, v in values.items()}
+            self.fixed = {n: v for n, v in values.items() if n not in self.plan.trainable}
+        return {n: v for n, v in values.items() if n in self.plan.trainable}
 
     def _values(self, seed: int) -> Parameters:
         real = jnp.zeros(0).dtype
@@ -167,6 +193,7 @@ class _Call:
         spikes, seed = self.spikes(inputs)[0], None if key is None else int(key)
         with runner.lock:
             result, token = runner.forward(spikes, values, seed), runner.token
+        self.layer.watch(result.spike_counts)
         counts = [c.astype(np.int32) for c in result.spike_counts.values()]
         together = np.concatenate(counts, 1) if counts else np.zeros((len(result.value), 0), np.int32)
         read = tuple(np.asarray(r, self.real) for r in (result.value, *result.also.values()))

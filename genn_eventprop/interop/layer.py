@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,12 +23,18 @@ from ..losses import Loss, TimeWeight
 from ..modelling.network import Network, Population
 from ..plan import Plan
 from ..plan.enforced_bounds import enforced_bounds
+from ..training.callbacks import SilenceWatch
+from ..training.weights_from_data import SAMPLES, WeightsFromData, input_spikes
 
 NAMES = {
     "integral": "integral", "max": "maximum", "end": "v_end", "first_spike": "first_spike", "count": "count",
     "trace": "v",
 }  # fmt: skip
 """Readout -> what outputs call it."""
+
+LOOK = 20
+"""Calls in training mode between two looks for silent populations."""
+REMEDY = "leave out the weight (Dense()), which scales it to the first batch, or use larger initial weights"
 
 _numbers = itertools.count(1)
 _runners: weakref.WeakValueDictionary[int, Runner] = weakref.WeakValueDictionary()
@@ -64,7 +71,11 @@ class Layer:
         self._settings = {"engine": engine, "threads": threads}
         self._made: dict[str, Runner] = {}
         self._lock = EngineLock()  # of what is made when it is first needed
-        self.names = tuple(net.initial_parameters(0))
+        first = net.initial_parameters(0)
+        self.names = tuple(first)
+        self.unscaled = any(c.from_data for c in net.connections)
+        self._first_weights = WeightsFromData(net, first)
+        self._watch, self._calls, self._spikes = SilenceWatch(), 0, dict[str, int]()
 
     @property
     def plan(self) -> Plan:
@@ -93,6 +104,49 @@ class Layer:
                     engine = create(self.plan, first, dtype=dtype, **self._settings)  # type: ignore[arg-type]
                     self._made[dtype] = Runner(engine, self.names)
         return self._made[dtype]
+
+    def drawn(self, values: Mapping[str, np.ndarray]) -> None:
+        """These are the values that the layer starts from."""
+        self._first_weights = WeightsFromData(self._described.network, values)
+
+    def waiting(self, values: Mapping[str, np.ndarray]) -> list[str]:
+        """Populations whose weights have no scale yet, because they are as they were drawn."""
+        return list(self._first_weights.waiting(self._described.network, values)) if self.unscaled else []
+
+    def scale_weights(
+        self, runner: Runner, values: Mapping[str, np.ndarray], spikes: Sequence[np.ndarray]
+    ) -> list[str]:
+        """Scale weights without a scale of their own on a batch, in place; what was done.
+
+        Args:
+            values: every parameter. spikes: see `Runner.forward`; the first samples of them are used.
+        """
+        times, channels, offsets = spikes
+        offsets = offsets[: SAMPLES + 1]
+        first = times[: offsets[-1]], channels[: offsets[-1]], offsets
+        d, samples = self._described, np.arange(len(offsets) - 1)
+        arriving = input_spikes(d.network, first[1], offsets, samples)
+
+        def run() -> tuple[Mapping[str, np.ndarray], np.ndarray]:
+            result = runner.forward(first, [values[name] for name in self.names], None)
+            return result.spike_counts, result.value
+
+        with runner.lock:
+            return self._first_weights.scale(d.network, d.loss, values, run, arriving)
+
+    def watch(self, counts: Mapping[str, Any]) -> None:
+        """Warn of populations that are silent, see `SilenceWatch`; counts: population -> those of a training batch."""
+        for name, spikes in counts.items():
+            self._spikes[name] = self._spikes.get(name, 0) + int(spikes.sum())
+        self._calls += 1
+        if self._calls % LOOK == 0:
+            for name in self._watch.due(self._spikes):
+                warnings.warn(
+                    f"{name} was silent in the last {LOOK} batches, and silent neurons receive no gradient; {REMEDY}",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+            self._spikes = {}
 
     @property
     def stochastic(self) -> bool:

@@ -83,7 +83,8 @@ class EventProp(nn.Module):
 
     Call it with spike counts (a dense tensor in `layout`, step k at k dt), with `Events`, or with ``times=`` (B, N)
     or (B, N, M): spike times in ms of every channel, inf for none, which get gradients. Noise and dropout act in
-    training mode, with new random numbers from torch's random state in every call.
+    training mode, with new random numbers from torch's random state in every call. Weights without a scale of their own
+    (``Dense()``) are scaled by the first call in training mode, see `scale_weights`.
 
     Raises:
         SettingError, PlanError, EngineError: settings that do not fit together.
@@ -116,6 +117,7 @@ class EventProp(nn.Module):
         self.net = nn.Module()
         self._places = _places(self._layer.names)
         first = self._layer.initial(seed)
+        self._layer.drawn(first)
         for name, place in zip(self._layer.names, self._places):
             self._register(place, torch.from_numpy(first[name]), name in self.plan.trainable)
 
@@ -149,11 +151,45 @@ class EventProp(nn.Module):
         if (spikes is None) == (times is None):
             raise SettingError("call the layer with spikes, or with times=")
         arrays = self._of_times(times) if times is not None else self._of_spikes(spikes)
+        if self.training and self._layer.unscaled and not torch.compiler.is_compiling():
+            self._scale_first(values, arrays)
         key = torch.randint(1 << 31, (1,)) if self.training and self._layer.stochastic else None
         read, counts, passed, recorded = run(number, *arrays, list(values.values()), key)
         names, sizes = self.plan.loss.readouts, self._layer.spiking
         parts = dict(zip(sizes, counts.split(list(sizes.values()), 1))) if sizes else {}
+        if self.training and not torch.compiler.is_compiling():
+            self._layer.watch(parts)
         return Output({n: r for n, r in zip(names, read) if n in self.readouts}, parts, number, passed, recorded)
+
+    def scale_weights(self, spikes: Tensor | Events | None = None, *, times: Tensor | None = None) -> list[str]:
+        """Scale weights that have no scale of their own (``Dense()``) and are still as drawn, on a batch as `forward`
+        takes it, so that every population spikes (`training.weights_from_data`); what was done.
+
+        The first call in training mode does this by itself, except around a compiled or a distributed layer.
+        """
+        if (spikes is None) == (times is None):
+            raise SettingError("call scale_weights with spikes, or with times=")
+        arrays = self._of_times(times) if times is not None else self._of_spikes(spikes)
+        values = self.values()
+        runner = self.runner(next(v for v in values.values() if v.is_floating_point()).dtype)
+        return self._layer.scale_weights(runner, _numbers_of(values), [a.numpy(force=True) for a in arrays])
+
+    def _scale_first(self, values: Mapping[str, Tensor], arrays: Sequence[Tensor]) -> None:
+        numbers = _numbers_of(values)
+        waiting, self._layer.unscaled = self._layer.waiting(numbers), False
+        if not waiting:
+            return
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # every process has another batch, and would scale its copy of the weights by itself
+            warnings.warn(
+                f"the weights into {', '.join(waiting)} have no scale yet: call scale_weights with a batch before the "
+                "layer is distributed",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            return
+        runner = self.runner(next(v for v in values.values() if v.is_floating_point()).dtype)
+        self._layer.scale_weights(runner, numbers, [a.numpy(force=True) for a in arrays])
 
     def _of_spikes(self, spikes: Tensor | Events | None) -> tuple[Tensor, Tensor, Tensor]:
         """(times, channels, offsets) of counts or `Events`; they have no gradient."""
@@ -191,6 +227,11 @@ class EventProp(nn.Module):
 
     def extra_repr(self) -> str:
         return self._layer.describe()
+
+
+def _numbers_of(values: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """The memory of parameters as arrays."""
+    return {name: value.detach().numpy() for name, value in values.items()}
 
 
 def _places(names: Sequence[str]) -> list[tuple[str, str]]:

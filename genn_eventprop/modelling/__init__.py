@@ -4,7 +4,7 @@ from .connectivity import Connectivity, Conv2D, Dense, Grouped, OneToOne, Pool2D
 from .delay import Delay
 from .network import Connection, Input, Network, Population
 from .neuron import Event, Mode, Neuron, NeuronModel, SynapseModel
-from .parameters import Array, Constant, FanIn, Gamma, Initialiser, Normal, Param, Uniform
+from .parameters import Array, Constant, FanIn, FromData, Gamma, Initialiser, Normal, Param, Uniform
 
 __all__ = [
     "Array",
@@ -16,6 +16,7 @@ __all__ = [
     "Dense",
     "Event",
     "FanIn",
+    "FromData",
     "Gamma",
     "Grouped",
     "Initialiser",

@@ -14,7 +14,7 @@ from .connectivity import Connectivity, Conv2D, Dense, Pool2D, Shape
 from .connectivity.base import as_mask
 from .delay import Delay
 from .memory import check_fits
-from .parameters import Array, Constant, check_bounds_fit, is_open
+from .parameters import Array, Constant, FromData, Initialiser, check_bounds_fit, is_open
 from .places import Input, Population
 
 
@@ -61,6 +61,18 @@ class Connection:
         return self.connectivity.weight_shape(self.source.shape, self.target.shape)
 
     @property
+    def from_data(self) -> bool:
+        """Whether data set the scale of its weights."""
+        return isinstance(self.connectivity.weight, FromData)
+
+    @property
+    def initialiser(self) -> Initialiser:
+        """Of its weights; those whose scale data set have mean 0 where only their spread matters."""
+        weight = self.connectivity.weight
+        drives = self.source is not self.target and self.target.model.spiking
+        return weight if not isinstance(weight, FromData) or drives else FromData(weight.gain, 0.0)
+
+    @property
     def delay_shape(self) -> Shape | None:
         """Of the delays, if they are values."""
         return self.delays.shape(self.weight_shape, *self.shape) if self.delays else None
@@ -81,7 +93,7 @@ def draw(c: Connection, stream: Callable[[str], np.random.Generator]) -> dict[st
     if pairs is not None:
         values[f"{c.name}.pairs"] = pairs
     try:
-        weight = kind.weight.sample(stream(key), c.weight_shape, kind.fan_in(*between))
+        weight = c.initialiser.sample(stream(key), c.weight_shape, kind.fan_in(*between))
     except NetworkError as error:
         rows = f" (rows are neurons of {c.source.name!r})" if kind.form == "dense" else ""
         raise NetworkError(f"{key}: {error}{rows}") from None

@@ -76,6 +76,23 @@ class FanIn:
 
 
 @dataclass(frozen=True)
+class FromData:
+    """Weights whose scale follows from data, those of a connectivity without `weight`: ``Dense()``.
+
+    They are drawn as by `FanIn` with these numbers. Before the first update the trainer, or a layer's first call in
+    training mode, multiplies all that lead to a population by one factor (`training.weights_from_data`). Into spiking
+    neurons the mean is positive, so that a larger factor means more spikes; among the neurons of a population and into
+    outputs that do not spike it is 0.
+    """
+
+    gain: float = 0.5
+    mean: float = 1.0
+
+    def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        return FanIn(self.gain, self.mean).sample(rng, shape, fan_in)
+
+
+@dataclass(frozen=True)
 class Gamma:
     """Gamma(`shape`, mean / `shape`) clipped to [`low`, `high`]: the heterogeneous time constants of loss shaping.
 

@@ -52,6 +52,10 @@ class Batches:
         """The first n samples as the network gets them in the first epoch."""
         return self.events[:n]
 
+    def some(self, samples: np.ndarray) -> tuple[Data, np.ndarray]:
+        """A few samples as the network gets them in the first epoch, and their numbers in these data."""
+        return self.data, samples
+
     def of(self, order: list[np.ndarray], epoch: int) -> Iterator[Batch]:
         """The batches of `order`, lists of sample numbers."""
         for samples in order:
@@ -83,6 +87,9 @@ class AugmentedBatches(Batches):
 
     def first(self, n: int) -> Events:
         return self.augmented.batch(np.arange(min(n, len(self))), 0)
+
+    def some(self, samples: np.ndarray) -> tuple[Data, np.ndarray]:
+        return self.engine.load(self.augmented.batch(samples, 0)), np.arange(len(samples))
 
     def of(self, order: list[np.ndarray], epoch: int) -> Iterator[Batch]:
         if not order:  # an epoch that was interrupted after its last batch

@@ -49,11 +49,36 @@ class Callback:
         """Take back what `state_dict` gave."""
 
 
+FIRST_BATCHES = 20
+"""Batches of an epoch after which a population that has not spiked at all is reported, without waiting for its end."""
+REMEDY = (
+    "leave out the weight (Dense()), which scales it to the data, or use initialise_rates or Revive; in layered "
+    "experiments leave out --input-weight and --hidden-weight, or use --initial-spikes 5 and --revive lift=0.01"
+)
+
+
+class SilenceWatch:
+    """Which silent populations to warn of: after the first look at one, then after 2, 4, 8, ... in a row."""
+
+    def __init__(self) -> None:
+        self._looks: dict[str, int] = {}
+
+    def due(self, spikes: Mapping[str, float]) -> list[str]:
+        """Names of silent populations that a warning is due for.
+
+        Args:
+            spikes: of every population that can spike, their number or mean since the last look.
+        """
+        self._looks = {name: self._looks.get(name, 0) + 1 if n == 0 else 0 for name, n in spikes.items()}
+        return [name for name, n in self._looks.items() if n and n & (n - 1) == 0]
+
+
 class Progress(Callback):
     """A progress bar within the epoch (on a terminal) and one line after it.
 
     The line shows loss, accuracy, and per population the spikes a neuron and the number of silent neurons. A population
-    that is silent as a whole gets a note, once; so do gradients that explode or vanish from layer to layer.
+    that is silent as a whole in its first batches, or falls silent later, gets a warning, see `SilenceWatch`; gradients
+    that explode or vanish from layer to layer get a note, once.
     """
 
     checkpointed = False
@@ -61,7 +86,8 @@ class Progress(Callback):
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._told: set[str] = set()
+        self._told_of_gradients = False
+        self._silence = SilenceWatch()
 
     def start(self, trainer: Any, epochs: int, batches: int) -> None:
         self._epochs = epochs
@@ -72,6 +98,8 @@ class Progress(Callback):
             say(str(trainer.runtime_estimate))
 
     def end_batch(self, trainer: Any, epoch: int, batch: int, statistics: EpochStatistics) -> None:
+        if batch + 1 == FIRST_BATCHES < trainer.batches:
+            self._warn({name: int(total.sum()) for name, total in statistics.spikes.items()}, f"{batch + 1} batches")
         if not stderr().isatty():
             return
         if self._bar is None:
@@ -86,16 +114,15 @@ class Progress(Callback):
     def end_epoch(self, trainer: Any, metrics: dict[str, Any]) -> None:
         self.close()
         say(describe_epoch(metrics, self._epochs))
-        for name in [n for n, spikes in metrics["spikes_per_neuron"].items() if spikes == 0 and n not in self._told]:
-            self._told.add(name)
-            say(
-                f"note: {name} was silent for the whole epoch, and silent neurons receive no gradient: "
-                "try larger initial weights, initialise_rates, or Revive (layered experiments: "
-                "--initial-spikes, --revive)"
-            )
-        if (note := metrics.get("gradient_note")) and "" not in self._told:
-            self._told.add("")
+        self._warn(metrics["spikes_per_neuron"], "whole epoch")
+        if (note := metrics.get("gradient_note")) and not self._told_of_gradients:
+            self._told_of_gradients = True
             say(f"note: {note}")
+
+    def _warn(self, spikes: Mapping[str, float], span: str) -> None:
+        for name in self._silence.due(spikes):
+            self.close()
+            say(f"warning: {name} was silent for the {span}, and silent neurons receive no gradient; {REMEDY}")
 
     def close(self) -> None:
         if self._bar is not None:

@@ -1,26 +1,21 @@
-"""Initial weights that make every layer spike: firing rates are set layer by layer on the training data.
-
-The most common failure of deep networks is silent layers: without spikes there is no gradient.
-"""
+"""`initialise_rates`: initial weights of any kind scaled, layer by layer, to firing rates on the training data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import SettingError, TrainingError, suggest
-from ..modelling import Connection
 from .silent_neurons import bounded, incoming
+from .weights_from_data import IncomingWeights, evenly, search
 
 if TYPE_CHECKING:
     from ..data import Events
     from .trainer import Trainer
-
-SAMPLES = 64  # enough for a mean rate; taken evenly from the data set
-DOUBLINGS, HALVINGS = 12, 14
 
 
 @dataclass(frozen=True)
@@ -60,81 +55,44 @@ def initialise_rates(
     """
     targets = _targets(trainer, spikes_per_neuron)
     data = trainer.engine.load(events)
-    samples = np.unique(np.linspace(0, len(data) - 1, min(SAMPLES, len(data))).astype(np.int64))
+    samples = evenly(len(data))
     counts = lambda: trainer.engine.run(data, samples).spike_counts  # noqa: E731
     order = [*(i.name for i in trainer.network.inputs), *(p.name for p in trainer.plan.populations)]
     out = {}
     for name in sorted(targets, key=order.index):
         connections = [c for c in incoming(trainer, name) if order.index(c.source.name) < order.index(name)]
-        out[name] = _Layer(trainer, name, connections, counts).settle(targets[name], tolerance)
+        layer = IncomingWeights(trainer.engine.parameters, connections, partial(bounded, trainer))
+        out[name] = _settle(layer, name, targets[name], counts, tolerance)
     return out
 
 
-class _Layer:
-    """The learned weights into one population, as a function of a factor and a shift."""
+def _settle(
+    layer: IncomingWeights, name: str, target: float, counts: Callable[[], Mapping[str, np.ndarray]], tolerance: float
+) -> Initialised:
+    """Scale to a rate, or shift where no factor leads there."""
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        name: str,
-        connections: list[Connection],
-        counts: Callable[[], Mapping[str, np.ndarray]],
-    ) -> None:
-        self.trainer, self.name, self.connections, self.counts = trainer, name, connections, counts
-        parameters = trainer.engine.parameters
-        self.first = [np.array(parameters[f"{c.name}.weight"], np.float64) for c in self.connections]
-        self.scale, self.shift = 1.0, 0.0
+    def rate(scale: float, shift: float) -> float:
+        layer.put(scale, shift)
+        return float(counts()[name].mean())
 
-    def rate(self, scale: float, shift: float) -> float:
-        """Mean spikes per neuron and trial with weights scale w + shift."""
-        self.scale, self.shift = scale, shift
-        for c, w in zip(self.connections, self.first):
-            self.trainer.engine.parameters[f"{c.name}.weight"][...] = bounded(self.trainer, c, scale * w + shift)
-        return float(self.counts()[self.name].mean())
-
-    def settle(self, target: float, tolerance: float) -> Initialised:
-        if not self.connections:
-            raise TrainingError(
-                f"{self.name!r}: no learned connection from an earlier layer, so its rate cannot be set"
-            )
-        before = after = self.rate(1.0, 0.0)
-        converged = abs(before - target) <= tolerance * target
-        if not converged:
-            after, converged = _search(lambda a: self.rate(a, 0.0), 1.0, target, tolerance)
-        if not converged:
-            unit = max(float(np.sqrt(np.mean(np.square(np.concatenate([w.ravel() for w in self.first]))))), 1e-3)
-            after, converged = _search(lambda b: self.rate(1.0, b), 2.0**-6 * unit, target, tolerance)
-        if not converged:
-            self.rate(1.0, 0.0)
-            raise TrainingError(
-                f"{self.name!r}: {target:g} spikes per neuron cannot be reached by scaling or "
-                "shifting its incoming weights "
-                f"(it starts at {before:g}, the closest was {after:g}); do earlier layers spike, are there bounds "
-                "or frozen weights?"
-            )
-        return Initialised(self.scale, self.shift, before, after)
-
-
-def _search(rate: Callable[[float], float], start: float, target: float, tolerance: float) -> tuple[float, bool]:
-    """Double or halve one number until the rate passes the target, then bisect: (the rate, whether it passed).
-
-    The network is left at the number that came nearest.
-    """
-    points = [(start, rate(start))]
-    factor = 2.0 if points[0][1] < target else 0.5
-    passed = lambda r: (r >= target) == (factor > 1) or abs(r - target) <= tolerance * target  # noqa: E731
-    while not passed(points[-1][1]) and len(points) <= DOUBLINGS:
-        points.append((points[-1][0] * factor, rate(points[-1][0] * factor)))
-    bracketed = passed(points[-1][1])
-    low, high = sorted((points[-1][0], points[-2][0] if len(points) > 1 else 0.0))
-    for _ in range(HALVINGS if bracketed else 0):
-        if abs(points[-1][1] - target) <= tolerance * target:
-            break
-        middle = 0.5 * (low + high)
-        points.append((middle, rate(middle)))
-        low, high = (middle, high) if points[-1][1] < target else (low, middle)
-    number, best = min(points, key=lambda pair: abs(pair[1] - target))
-    return (best if number == points[-1][0] else rate(number)), bracketed
+    if not layer.connections:
+        raise TrainingError(f"{name!r}: no learned connection from an earlier layer, so its rate cannot be set")
+    before = after = rate(1.0, 0.0)
+    converged = abs(before - target) <= tolerance * target
+    if not converged:
+        after, converged = search(lambda a: rate(a, 0.0), 1.0, target, tolerance)
+    if not converged:
+        unit = max(float(np.sqrt(np.mean(np.square(np.concatenate([w.ravel() for w in layer.first]))))), 1e-3)
+        after, converged = search(lambda b: rate(1.0, b), 2.0**-6 * unit, target, tolerance)
+    if not converged:
+        rate(1.0, 0.0)
+        raise TrainingError(
+            f"{name!r}: {target:g} spikes per neuron cannot be reached by scaling or "
+            "shifting its incoming weights "
+            f"(it starts at {before:g}, the closest was {after:g}); do earlier layers spike, are there bounds "
+            "or frozen weights?"
+        )
+    return Initialised(layer.scale, layer.shift, before, after)
 
 
 def _targets(trainer: Trainer, rates: float | Mapping[str, float]) -> dict[str, float]:

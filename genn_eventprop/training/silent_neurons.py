@@ -88,7 +88,9 @@ class Revive(Callback):
         else:
             stream = trainer.streams.at(f"redraw {c.name}", epoch)
             fan_in = c.connectivity.fan_in(c.source.shape, c.target.shape)
-            new = c.connectivity.weight.sample(stream, c.weight_shape, fan_in)
+            new = c.initialiser.sample(stream, c.weight_shape, fan_in)
+            if c.from_data:  # drawn without a scale; that of now is the one that the data and the training have set
+                new *= np.sqrt(np.mean(np.square(weight)) / np.mean(np.square(new)))
         weight[...] = np.where(theirs, bounded(trainer, c, new), weight)
 
     def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:

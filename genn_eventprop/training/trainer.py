@@ -45,6 +45,7 @@ from .runtime_estimate import RuntimeEstimate, estimate_runtime
 from .seeds import Streams
 from .state import TrainingState, pack, unpack, write_parameters
 from .stateful import StatefulEngine, count_recordings, in_order, is_fresh
+from .weights_from_data import WeightsFromData, evenly, input_spikes
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -70,6 +71,9 @@ class Trainer:
         duration, dt: trial length and time step in ms. spike_times: "grid" or "exact".
         engine: name of an engine, or "auto" for the fastest that this machine can run.
         regularisers: see `genn_eventprop.regularisers`; several add up.
+        initial_rates: spikes per neuron and trial to which `fit` scales weights that have no scale of their own
+            (``Dense()``) on the training set, before the first update: for all populations that spike, or by name;
+            None: 5 for hidden populations, for outputs what suits the loss; 0: leave the weights as drawn.
         optimiser: default Adam(1e-3). schedule: learning-rate schedule, default constant.
         batch_size: trials per optimiser step; an incomplete last batch is used with its own size.
         class_weights: weight of each class in the mean of the loss: None, "balanced" or one number per class,
@@ -129,6 +133,7 @@ class Trainer:
         run_dir: Path | str | None = None,
         checkpoint_batches: int | None = None,
         callbacks: Sequence[Callback] = (),
+        initial_rates: float | Mapping[str, float] | None = None,
         progress: bool = True,
         slope_floor: float = 0.0,
         spike_birth: float = 0.0,
@@ -157,6 +162,7 @@ class Trainer:
         self.engine = self._first_engine(
             engine=engine, dtype=dtype, threads=threads, slope_floor=slope_floor, genn_backend=genn_backend
         )
+        self._first_weights = WeightsFromData(network, self.engine.parameters, initial_rates)
         self.carry = carry
         if carry:
             self._carry_on(communicator)
@@ -261,10 +267,30 @@ class Trainer:
                 *data_notes(batches.events, validation, self.plan.duration),
                 *late_delays(self.plan, self.engine.parameters),
             ]
+            self.notes += self._scale_weights(batches)
             with contextlib.nullcontext() if self.run_dir is None else lock_for_writing(self.run_dir):
                 first = {name: self.engine.parameters[name] for name in self.plan.trainable}
                 self.notes += self.recorder.open(self.config, self.page, self.described, first, batches, validation)
                 return self._fit(batches, held_out, held_out_test, epochs)
+
+    def _scale_weights(self, batches: Batches) -> list[str]:
+        """Scale weights that are still as drawn and have no scale of their own, on every rank alike."""
+        if not self._first_weights.waiting(self.network, self.engine.parameters):
+            return []
+        with self.alone():
+            engine = self.engine.inner if isinstance(self.engine, StatefulEngine) else self.engine
+            data, samples = batches.some(evenly(len(batches)))
+
+            def run() -> tuple[Mapping[str, np.ndarray], np.ndarray]:
+                result = engine.run(data, samples)
+                return result.spike_counts, result.readout
+
+            spikes = input_spikes(self.network, data.channels, data.offsets, samples)
+            notes = self._first_weights.scale(self.network, as_losses(self.loss)[0], engine.parameters, run, spikes)
+        if notes:
+            self.settle_bounds()
+            self.optimiser.restart_average()
+        return notes
 
     def _fit(self, batches: Batches, held_out: Data | None, test: HeldOutTestSet | None, epochs: int) -> dict[str, Any]:
         self._stop, self._interrupted = False, 0

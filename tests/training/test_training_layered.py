@@ -167,7 +167,7 @@ def test_silent_layers_are_told_and_start_at_a_rate(capsys):
     quiet = layered(config, events, None, None)
     quiet.trainer.fit(quiet.train, epochs=2)
     told = capsys.readouterr().err
-    assert told.count("note: hidden1 was silent for the whole epoch") == 1 and "--initial-spikes" in told
+    assert told.count("warning: hidden1 was silent for the whole epoch") == 2 and "--initial-spikes" in told
     awake = layered(replace(config, initial_spikes=1.5), events, None, None)
     activity = awake.trainer.evaluate(awake.train).activity
     assert all(activity[n].spikes_per_neuron == pytest.approx(1.5, rel=0.3) for n in ("hidden1", "hidden2"))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...errors import NetworkError
-from ..parameters import Initialiser, as_initialiser, check_bounds
+from ..parameters import FromData, Initialiser, as_initialiser, check_bounds
 from .synapses import Synapses
 from .window_rows import WindowRows
 
@@ -20,7 +20,7 @@ class Connectivity:
     """Base of all kinds. `source` and `target` are the shapes of the two populations.
 
     Args:
-        weight: initialiser, number, or array of the shape of the weights.
+        weight: initialiser, number, or array of the shape of the weights; None: scaled from data (`FromData`).
         bounds: (lower, upper), None for open; a number for all weights, or an array with one for each.
     """
 
@@ -29,8 +29,8 @@ class Connectivity:
     arguments: ClassVar[tuple[str, ...]] = ()
     """What it takes besides weight and bounds, and can be described by."""
 
-    def __init__(self, weight: Any, bounds: tuple[Any, Any] = (None, None)) -> None:
-        self.weight: Initialiser = as_initialiser(weight, type(self).__name__)
+    def __init__(self, weight: Any = None, bounds: tuple[Any, Any] = (None, None)) -> None:
+        self.weight: Initialiser = FromData() if weight is None else as_initialiser(weight, type(self).__name__)
         check_bounds(bounds, type(self).__name__)
         self.bounds = bounds
 

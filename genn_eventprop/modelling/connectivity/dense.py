@@ -13,7 +13,7 @@ class Dense(Connectivity):
     """All-to-all weights.
 
     Args:
-        weight: initialiser, number, or array of shape (M, N): row = one presynaptic neuron.
+        weight: initialiser, number, or array of shape (M, N): row = one presynaptic neuron; None: scaled from data.
         bounds: (lower, upper), None for open; a number for all weights, or an array (M, N) with one for each.
         mask: (M, N); where it is False (0), the weight is and stays 0, at full cost (unlike `Sparse`).
     """
@@ -21,7 +21,7 @@ class Dense(Connectivity):
     form = "dense"
     arguments = ("mask",)
 
-    def __init__(self, weight: Any, bounds: tuple[Any, Any] = (None, None), *, mask: Any = None) -> None:
+    def __init__(self, weight: Any = None, bounds: tuple[Any, Any] = (None, None), *, mask: Any = None) -> None:
         super().__init__(weight, bounds)
         self.mask = None if mask is None else as_mask(mask, "Dense: mask")
 

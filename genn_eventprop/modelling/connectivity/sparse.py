@@ -19,7 +19,7 @@ class Sparse(Connectivity):
     random stream; memory and time are proportional to S.
 
     Args:
-        weight: initialiser, number, or array (S,): weight k is that of pair k.
+        weight: initialiser, number, or array (S,): weight k is that of pair k; None: scaled from data.
         probability: S = round(probability M N) synapses, uniform over all pairs (never two between the same neurons).
         fan_in: number of synapses of each target, from different sources: S = fan_in N.
         pairs: (S, 2) indices of neurons (source, target), in any order, none twice.
@@ -33,7 +33,7 @@ class Sparse(Connectivity):
 
     def __init__(
         self,
-        weight: Any,
+        weight: Any = None,
         *,
         probability: float | None = None,
         fan_in: int | None = None,
