@@ -170,3 +170,28 @@ def test_the_grid_approaches_a_jumping_maximum():
     for key in ("readout", "half direct.weight", "input"):
         errors = [np.abs(each[key] - found[0][key]).max() / np.abs(found[0][key]).max() for each in found[1:]]
         assert errors[1] < 0.05 and errors[1] < 0.5 * errors[0], (key, errors)
+
+
+def test_a_kink_belongs_to_all_arrivals_of_its_instant():
+    """The maximum lies at three arrivals of 20 ms: their gradients add up to the derivative by their common time."""
+    net = Network()
+    inp, output = net.input(3), net.population(DELTA_LI, 1, "output")
+    net.connect(inp, output, Dense(np.array([[0.5], [0.8], [-0.2]])), receptor="jump")
+    net.connect(inp, output, Dense(np.array([[-1.0], [-0.4], [0.3]])), receptor="current", name="slow")
+    plan = make_plan(net, LOSSES["max"](output), dt=1.0, duration=T, spike_times="exact")
+
+    def maximum(engine, time, slope=None):
+        made = engines.create(plan, net.initial_parameters(1), engine=engine, dtype="float64")
+        times = np.array([3.0, 6.0, 20.0, 20.0, 20.0]) + np.array([0, 0, time, time, time])
+        read = made.forward(made.load(Events.from_samples([(times, [0, 2, 0, 1, 2])], 3, labels=[0])), np.arange(1))
+        if slope is not None:
+            made.backward(slope, inputs=True)
+        found = float(read.value[0, 0]), None if slope is None else np.array(made.input_gradients)
+        made.close()
+        return found
+
+    for engine in ("native", "reference_event"):
+        gradient = maximum(engine, 0.0, np.ones((1, 1)))[1]
+        high, low = (maximum(engine, by)[0] for by in (1e-5, -1e-5))
+        assert abs((high - low) / 2e-5) > 1e-3
+        np.testing.assert_allclose(gradient[2:].sum(), (high - low) / 2e-5, rtol=1e-6)

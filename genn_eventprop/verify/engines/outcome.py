@@ -71,9 +71,21 @@ def _in_halves(engine: Engine, data: Data) -> dict[str, np.ndarray]:
     timed = not no_input_times(engine.plan, engine.features)
     engine.backward(slope, also, inputs=timed)
     numbers = {f"gradient of {k}": g for k, g in _gradients(engine).items()}
-    numbers |= {INPUT_TIMES: np.array(engine.input_gradients, np.float64)} if timed else {}
+    numbers |= {INPUT_TIMES: _of_instants(engine, data)} if timed else {}
     others = {f"readout {k}": np.where(np.isfinite(r), r, 0.0) for k, r in read.also.items()}
     return numbers | {"readout": np.where(read.valid, read.value, 0.0)} | others
+
+
+def _of_instants(engine: Engine, data: Data) -> np.ndarray:
+    """(E,) gradients of input times. A maximum of V at arrivals of one instant has a kink there: only the derivative by
+    their common time is defined, and engines give the kink to one of them. Each gets the mean of its instant.
+    """
+    found = np.array(engine.input_gradients, np.float64)
+    if data.times is None or "max" not in engine.plan.loss.readouts:
+        return found
+    samples = np.repeat(np.arange(len(data)), np.diff(data.offsets))
+    instants = np.unique(np.stack([samples, data.times]), axis=1, return_inverse=True)[1].ravel()
+    return np.asarray((np.bincount(instants, found) / np.bincount(instants))[instants])
 
 
 def lead(engine: Engine, result: Result) -> np.ndarray:
