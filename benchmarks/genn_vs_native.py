@@ -2,7 +2,7 @@
 
     python benchmarks/genn_vs_native.py
     python benchmarks/genn_vs_native.py --engines genn mlgenn --repeats 5
-    python benchmarks/genn_vs_native.py --engines native genn --genn-backend cuda --batch-size 32 --repeats 5
+    python benchmarks/genn_vs_native.py --engines native "genn(backend=cuda)" --batch-size 32 --repeats 5
 
 700 inputs, 256 recurrent, 20 outputs, 1000 steps of 1 ms, 8000 input spikes and some 6700 hidden spikes a sample, drawn
 at random: the numbers do not depend on what is learned. One line an engine, best of the repeats; every engine runs in
@@ -53,7 +53,7 @@ def measure(name: str, arguments: argparse.Namespace, out: Any) -> None:
     start = clock()
     engine = create(
         plan, plan.network.initial_parameters(arguments.seed), engine=name, dtype=arguments.dtype,
-        threads=arguments.threads, genn_backend=arguments.genn_backend,
+        threads=arguments.threads,
     )  # fmt: skip
     data, samples = engine.load(events), np.arange(arguments.batch_size)
     optimiser = optimisers.Adam(1e-9)
@@ -94,7 +94,6 @@ def measure_mlgenn(name: str, arguments: argparse.Namespace, out: Any) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engines", nargs="+", default=["native", "genn"])
-    parser.add_argument("--genn-backend", default="auto")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)

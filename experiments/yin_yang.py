@@ -107,7 +107,6 @@ def build(config: Config) -> Experiment:
         batch_size=config.batch_size,
         seed=config.seed,
         threads=config.threads,
-        genn_backend=config.genn_backend,
         spike_birth=config.spike_birth,
     )
     train, validation, test = (

@@ -116,7 +116,6 @@ SETTINGS: dict[str, list[Any]] = {
     "quick": [True, False],
     "seeds": ["1", "1-2", "2-1", "a"],
     "cross_validate": [True],
-    "genn_backend": ["auto", "cuda", "x"],
     "data_dir": ["/nowhere"],
     "hiden": [3],
     "": [1],

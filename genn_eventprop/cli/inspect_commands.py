@@ -63,12 +63,14 @@ def _engines(selftest: str = "", report: Path | None = None) -> None:
             it fails.
         report: File for the self-test report; default: genn-eventprop-selftest-ENGINE.txt.
     """
-    from ..engines import availability
+    from ..engines import availability, engine_class
 
     if selftest:
         raise SystemExit(_selftest(selftest, report or Path(f"genn-eventprop-selftest-{selftest}.txt")))
     for engine in availability():
         print(f"{engine.name:16} {'yes' if engine.runs else 'no ':4} {engine.detail}")
+        for name, option in engine_class(engine.name).special_options.items():
+            print(f"{'':21} --engine '{engine.name}({name}=...)': {option.meaning}")
 
 
 def _selftest(engine: str, path: Path) -> int:

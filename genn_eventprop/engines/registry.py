@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from ..choice import parse_spec
 from ..errors import EngineError, SettingError, suggest
 from ..modelling import Network
 from ..plan import Plan
+from ..renamed import warn_renamed
 from .contract.engine import Availability, Engine
 from .contract.features import TRAJECTORY_AUXILIARY_LOSS, can_solve
 from .contract.wrapper import SwappedLosses, with_trajectory_loss_first
@@ -25,20 +27,68 @@ ENGINES = {
 }
 """Name -> where in this folder its class stands, fastest first. A new engine is a file, and a line here."""
 NAMES = tuple(ENGINES)
+SHARED = ("dtype", "threads", "slope_floor")
+"""Settings that `create` has for all engines."""
+RENAMED = {"genn_backend": ("genn", "backend")}
+"""Options of the previous version -> engine and option."""
 
 
-def engine_class(name: str) -> type[Engine]:
-    """The class of an engine; "auto": of the fastest that may be taken without being asked for.
+def engine_class(engine: str) -> type[Engine]:
+    """The class of an engine, options behind its name or not; "auto": of the fastest that may be taken by itself.
 
     Raises:
         SettingError: for an unknown name.
     """
+    name, _ = engine_and_options(engine)
     if name == "auto":
         return next(c for c in map(engine_class, NAMES) if c.automatic)
-    if name not in ENGINES:
-        raise SettingError(f"unknown engine {name!r} ({suggest(name, (*NAMES, 'auto'))})")
     module, _, kind = ENGINES[name].rpartition(".")
     return getattr(importlib.import_module(f".{module}", __package__), kind)
+
+
+def engine_and_options(engine: str) -> tuple[str, dict[str, Any]]:
+    """ "cuda(device=1)" -> its name, and its options by name.
+
+    Raises:
+        SettingError: an unknown name or option, an option of another engine, or a value of the wrong kind.
+    """
+    if engine in ENGINES or engine == "auto":
+        return engine, {}
+    spec = parse_spec(str(engine), "engine", words=True)
+    if spec.name not in (*NAMES, "auto"):
+        raise SettingError(f"unknown engine {spec.name!r} ({suggest(spec.name, (*NAMES, 'auto'))})")
+    if spec.values:
+        raise SettingError(f"engine {engine!r}: write each option as NAME=VALUE, e.g. cuda(device=1)")
+    check_options(spec.name, spec.options)
+    for name, value in spec.options.items():
+        option = next(c.special_options[name] for c in _kinds(spec.name) if name in c.special_options)
+        if not option.accepts(value):
+            raise SettingError(f"engine {engine!r}: {name} must be of type {option.kind.__name__} ({option.meaning})")
+    return spec.name, dict(spec.options)
+
+
+def check_options(engine: str, options: Iterable[str]) -> None:
+    """Raise `SettingError` for options that an engine does not have, saying which one has them; "auto" has those of all
+    engines, and those of the engine that it chooses count."""
+    owners = {option: c.name for c in _kinds("auto") for option in c.special_options}
+    here = {option for c in _kinds(engine) for option in c.special_options}
+    for option in options:
+        if option in here:
+            continue
+        if option in owners:
+            which = f"is an option of {owners[option]}, not of {engine}; write engine='{owners[option]}({option}=...)'"
+            raise SettingError(f"{option} {which}, or leave it out")
+        if option in SHARED:
+            raise SettingError(
+                f"engine {engine!r}: {option} is no option of an engine, it is set by itself: {option}=..."
+            )
+        raise SettingError(
+            f"unknown argument or engine option {option!r}; options of engines: {suggest(option, owners)}"
+        )
+
+
+def _kinds(name: str) -> list[type[Engine]]:
+    return [engine_class(n) for n in (NAMES if name == "auto" else (name,))]
 
 
 def availability() -> tuple[Availability, ...]:
@@ -59,33 +109,45 @@ def create(
     dtype: str = "float32",
     threads: int | None = None,
     slope_floor: float = 0.0,
-    genn_backend: str | None = None,
-    device: int | None = None,
+    **options: Any,
 ) -> Engine:
     """An engine for a plan.
 
     Args:
         parameters: initial values, from `Network.initial_parameters`.
         engine: a name, or "auto": `cuda` where it is faster and starts, else `native`; others run only when named.
+            Options that an engine alone has may stand behind its name: "cuda(device=1)"; see `Engine.special_options`.
         dtype: "float32" or "float64" for engines with a choice; the references are always float64.
         threads: for `native`; None: all processors.
         slope_floor: see `Engine`.
-        genn_backend: for `genn`: "cuda", "hip" or "single_threaded_cpu"; None or "auto": the best that pygenn has.
-        device: for `cuda`: index of a GPU among those that CUDA_VISIBLE_DEVICES shows; None: the first, or of several
-            processes that a launcher starts on a machine one for each.
+        options: the same as those behind the name.
 
     Raises:
-        SettingError: an unknown name. EngineError: it cannot run here. ToolchainError: there is no compiler, and the
-            code cache has nothing built elsewhere for such a processor.
+        SettingError: an unknown name or option. EngineError: it cannot run here. ToolchainError: there is no compiler,
+            and the code cache has nothing built elsewhere for such a processor.
     """
-    settings: dict[str, Any] = {"dtype": dtype, "threads": threads, "slope_floor": slope_floor, "backend": genn_backend}
-    settings |= {"device": device}
-    if engine == "auto":
+    name, behind = engine_and_options(engine)
+    options = behind | _present(name, options)
+    check_options(name, options)
+    settings: dict[str, Any] = {"dtype": dtype, "threads": threads, "slope_floor": slope_floor, **options}
+    if name == "auto":
         made, reason = _fastest(plan, parameters, settings)
     else:
-        made, reason = _make(engine_class(engine), plan, parameters, settings), "asked for"
+        made, reason = _make(engine_class(name), plan, parameters, settings), "asked for"
     made.reason = "; ".join((reason, *made.remarks))
     return made
+
+
+def _present(engine: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by the names that they have now; an old one of another engine did not count, and does not."""
+    present = {name: value for name, value in options.items() if value is not None}
+    for old, (owner, new) in RENAMED.items():
+        if old in present:
+            value = present.pop(old)
+            if value != "auto":
+                warn_renamed(f"{old}={value!r}", f"engine='{owner}({new}={value})'")
+                present |= {new: value} if engine == owner else {}
+    return present
 
 
 def _fastest(plan: Plan, parameters: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> tuple[Engine, str]:
@@ -110,8 +172,12 @@ def _make(kind: type[Engine], plan: Plan, parameters: Mapping[str, np.ndarray], 
     if settings["slope_floor"] and "slope_floor" not in kind.options:
         raise EngineError(f"{kind.name} computes exact slopes; slope_floor is for grid engines only")
     inside = inner_plan(kind, plan)
-    made: Engine = kind(inside or plan, parameters, **{n: v for n, v in settings.items() if n in kind.options})
+    made: Engine = kind(inside or plan, parameters, **_settings_of(kind, settings))
     return made if inside is None else SwappedLosses(made, plan)
+
+
+def _settings_of(kind: type[Engine], settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: v for n, v in settings.items() if n in kind.options or n in kind.special_options}
 
 
 def _on_one_line(error: Exception, most: int = 400) -> str:

@@ -33,6 +33,7 @@ from ..distributed import world
 from ..engines import engine_class
 from ..errors import SettingError, TrainingError, WriteError, suggest
 from ..modelling.user_file import import_file
+from ..renamed import warn_renamed
 from ..runs.run_folder import PAGE_TEXT, RunFolder, jsonable
 from ..runs.run_lock import lock_for_writing
 from ..runs.weights import NIR
@@ -63,7 +64,7 @@ class ExperimentConfig:
     seed: int = 1
     """Random seed for the initial weights and the order of the samples."""
     engine: str = "auto"
-    """Engine by name; auto chooses native, or cuda where it is faster."""
+    """Engine by name, with its options, e.g. cuda(device=1); auto chooses native, or cuda where it is faster."""
     batch_size: int = 32
     """Trials per optimiser step."""
     batch_sizes: str = ""
@@ -79,7 +80,7 @@ class ExperimentConfig:
     threads: int | None = None
     """Number of engine threads; results do not depend on it."""
     genn_backend: str = "auto"
-    """Backend of the genn engine: cuda, hip or single_threaded_cpu; auto takes the first one that pygenn has."""
+    """Old spelling of --engine "genn(backend=...)", for one more version."""
     run_dir: Path | None = None
     """Folder for this run; by default runs/NAME-seedSEED-NUMBER."""
     resume_if_started: bool = False
@@ -113,6 +114,13 @@ class ExperimentConfig:
     """The one-minute variant; explicit options take precedence."""
     config: Path | None = None
     """TOML file of settings, named like these options."""
+
+    def __post_init__(self) -> None:
+        if self.genn_backend != "auto":
+            warn_renamed(f"genn_backend={self.genn_backend!r}", f"engine='genn(backend={self.genn_backend})'")
+            if self.engine == "genn":
+                object.__setattr__(self, "engine", f"genn(backend={self.genn_backend})")
+            object.__setattr__(self, "genn_backend", "auto")
 
     def time_grid(self, exact_dt: float = 1.0, grid_dt: float = 0.1, *, solvable: bool = True) -> tuple[str, float]:
         """(spike_times, dt), the defaults filled in: exact spike times unless the engine has only the grid.

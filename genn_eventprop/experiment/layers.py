@@ -33,8 +33,6 @@ from .options import (
     make,
     neuron_of,
     optimiser_of,
-    parse_spec,
-    parse_specs,
     preprocessing,
     regularisers_of,
     revive_of,
@@ -43,7 +41,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..data import Events
+    from ..choice import parse_spec, parse_specs
+from ..data import Events
 
 FLOORS = {"tau_mem": 3.0, "tau_syn": 1.0}
 """ms: what a drawn or trained time constant stays above. Source: Nowotny, Turner, Knight 2025."""
@@ -199,7 +198,6 @@ def layered(
         batch_size=config.batch_size,
         seed=config.seed,
         threads=config.threads,
-        genn_backend=config.genn_backend,
         slope_floor=config.slope_floor,
         spike_birth=config.spike_birth,
         callbacks=[*revive_of(config.revive), *trainer.pop("callbacks", ())],

@@ -2,25 +2,24 @@
 
 A choice (``"shift=40,blend=0.5"``, ``"ALIF(tau_B=100)"``, ``"first_spike_exp(alpha=3e-3)"``) is a name, by itself, with
 one value, or with options in brackets; several are separated by commas. In a TOML file the same may be written as a
-table, ``augment = {shift = 40, blend = 0.5}`` or ``neuron = {ALIF = {tau_B = 100}}``. `parse_specs` is the one parser,
-`make` builds what was chosen; below it stand the tables of names: neurons, losses, regularisers, optimisers, delays,
-schedules, augmentations. Every unknown name or option is an error that lists what is known.
+table, ``augment = {shift = 40, blend = 0.5}`` or ``neuron = {ALIF = {tau_B = 100}}``. `parse_specs` reads
+them, `make` builds what was chosen; below it stand the tables of names: neurons, losses, regularisers, optimisers,
+delays, schedules, augmentations. Every unknown name or option is an error that lists what is known.
 """
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import optimisers
 from ..checksummed import shallow
+from ..choice import Spec, parse_spec, parse_specs
 from ..data.augment.batchwise import is_fixed, moves_times
 from ..description.steps import apply
 from ..errors import EventPropError, SettingError, suggest
@@ -40,35 +39,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 20_000_000
 """Events of a training set up to which transforms that are the same every epoch are done once, before training."""
-
-
-@dataclass(frozen=True)
-class Spec:
-    """One choice: its name, its single value if it was given one, its options."""
-
-    name: str
-    values: tuple[Any, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-def parse_specs(text: str, where: str) -> list[Spec]:
-    """The choices in `text`, in order; none for an empty text.
-
-    Args:
-        where: the option, for messages.
-
-    Raises:
-        SettingError: naming the part that cannot be read.
-    """
-    return [_parse(part, where) for part in _split(text) if part]
-
-
-def parse_spec(text: str, where: str) -> Spec:
-    """Exactly one choice."""
-    specs = parse_specs(text, where)
-    if len(specs) != 1:
-        raise SettingError(f"{where}: expected one name, got {text!r}")
-    return specs[0]
 
 
 def whole_number(text: str) -> int | None:
@@ -134,40 +104,6 @@ def _fits(value: Any, parameter: inspect.Parameter) -> bool:
         return True
     truth = isinstance(value, bool) and "bool" not in words
     return not truth and isinstance(value, tuple(kind for word in words for kind in VALUE_TYPES[word]))
-
-
-def _split(text: str) -> list[str]:
-    """Parts between the commas that stand outside brackets."""
-    parts, depth = [""], 0
-    for letter in text:
-        depth += (letter in "([") - (letter in ")]")
-        if letter == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part.strip() for part in parts]
-
-
-def _parse(part: str, where: str) -> Spec:
-    problem = f"{where}: cannot read {part!r}; write NAME, NAME=VALUE or NAME(OPTION=VALUE, ...)"
-    try:
-        call = ast.parse(f"f({part})", mode="eval").body
-        if not isinstance(call, ast.Call) or ast.unparse(call.func) != "f":  # a bracket too many
-            raise SyntaxError
-        if len(call.keywords) == 1 and not call.args and call.keywords[0].arg is not None:
-            return Spec(call.keywords[0].arg, (ast.literal_eval(call.keywords[0].value),))
-        if len(call.args) == 1 and not call.keywords:
-            inner = call.args[0]
-            if isinstance(inner, ast.Name):
-                return Spec(inner.id)
-            if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name):
-                options = {str(k.arg): ast.literal_eval(k.value) for k in inner.keywords}
-                return Spec(inner.func.id, tuple(ast.literal_eval(a) for a in inner.args), options)
-    except (SyntaxError, MemoryError, RecursionError):  # the last two: brackets or signs nested without end
-        raise SettingError(problem) from None
-    except (ValueError, TypeError):
-        raise SettingError(f"{problem}; a value is a number, a text in quotation marks, or (a, b)") from None
-    raise SettingError(problem)
 
 
 def _item_text(name: str, value: Any) -> str:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from ..data.events.splits import HeldOutTestSet
 
 
-OWN = ("self", "network", "loss", "optimiser", "run_dir", "communicator")
+OWN = ("self", "network", "loss", "optimiser", "run_dir", "communicator", "engine_options")
 """Arguments of a trainer that another one with the same settings does not share."""
 
 
@@ -69,7 +69,8 @@ class Trainer:
         network, loss: what to train; the loss names the output population. Several losses add up, each times its
             factor: ``[0.8 * A(output), 0.2 * B(hidden)]``; the first one determines predictions.
         duration, dt: trial length and time step in ms. spike_times: "grid" or "exact".
-        engine: name of an engine, or "auto" for the fastest that this machine can run.
+        engine: name of an engine, or "auto" for the fastest that this machine can run; options of the engine alone
+            stand behind its name, "cuda(device=1)", or among the arguments as `engine_options`.
         regularisers: see `genn_eventprop.regularisers`; several add up.
         initial_rates: spikes per neuron and trial to which `fit` scales weights that have no scale of their own
             (``Dense()``) on the training set, before the first update: for all populations that spike, or by name;
@@ -80,7 +81,6 @@ class Trainer:
             see `class_weights.ClassWeights`.
         seed: random seed for initial values and the order of samples (`Streams`).
         threads: for engines with threads; results do not depend on it.
-        genn_backend: for the genn engine: "cuda", "hip" or "single_threaded_cpu"; None takes the first one available.
         dtype: "float32" or "float64", for engines that offer both.
         run_dir: folder for config, metrics, checkpoints and results (`RunFolder`); nothing is written without it.
         checkpoint_batches: also write a checkpoint after this many batches, not only after each epoch.
@@ -128,7 +128,6 @@ class Trainer:
         class_weights: Weighting = None,
         seed: int = 1,
         threads: int | None = None,
-        genn_backend: str | None = None,
         dtype: str = "float32",
         run_dir: Path | str | None = None,
         checkpoint_batches: int | None = None,
@@ -142,8 +141,9 @@ class Trainer:
         notes: Sequence[str] = (),
         carry: bool = False,
         communicator: Any = None,
+        **engine_options: Any,
     ) -> None:
-        self.made_with = {name: value for name, value in locals().items() if name not in OWN}
+        self.made_with = {name: value for name, value in locals().items() if name not in OWN} | engine_options
         self.ranks: Alone | Ranks = Alone()
         self.batch_size = whole(batch_size, "batch_size")
         self.checkpoint_batches = (
@@ -160,7 +160,7 @@ class Trainer:
             raise SettingError(f"optimiser must be e.g. Adam(1e-3), got {optimiser!r}")
         self.optimiser, self.schedule = optimiser or Adam(), schedule or Constant()
         self.engine = self._first_engine(
-            engine=engine, dtype=dtype, threads=threads, slope_floor=slope_floor, genn_backend=genn_backend
+            engine=engine, dtype=dtype, threads=threads, slope_floor=slope_floor, **engine_options
         )
         self._first_weights = WeightsFromData(network, self.engine.parameters, initial_rates)
         self.carry = carry

@@ -64,7 +64,7 @@ ENGINES = {
     "c99": lambda plan, values: create(plan, values, engine="c99", dtype="float64"),
     "cuda": lambda plan, values: ShimEngine(plan, values, dtype="float64"),
     "harness": lambda plan, values: harness.HarnessEngine(plan, values, dtype="float64"),
-    "genn": lambda plan, values: create(plan, values, engine="genn", dtype="float64", genn_backend=BACKEND),
+    "genn": lambda plan, values: create(plan, values, engine="genn", dtype="float64", backend=BACKEND),
 }
 
 

@@ -173,27 +173,28 @@ def with_pygenn(monkeypatch, backends=("single_threaded_cpu",), without_device=(
 
 def test_the_backend_is_the_best_that_pygenn_has(monkeypatch):
     with_pygenn(monkeypatch, ("single_threaded_cpu", "cuda"))
-    assert make(small_plan()).backend == make(small_plan(), genn_backend="auto").backend == "cuda"
-    assert make(small_plan(), genn_backend="single_threaded_cpu").backend == "single_threaded_cpu"
-    with pytest.raises(EngineError, match="no backend 'hip'.*HIP_PATH.*use --genn-backend cuda"):
-        make(small_plan(), genn_backend="hip")
+    assert make(small_plan()).backend == make(small_plan(), backend="auto").backend == "cuda"
+    assert make(small_plan(), backend="single_threaded_cpu").backend == "single_threaded_cpu"
+    with pytest.raises(EngineError, match="no backend 'hip'.*HIP_PATH.*use the engine genn\\(backend=cuda\\)"):
+        make(small_plan(), backend="hip")
     with pytest.raises(SettingError, match="unknown GeNN backend 'cuda2'.*did you mean 'cuda'"):
-        make(small_plan(), genn_backend="cuda2")
+        make(small_plan(), backend="cuda2")
 
 
 def test_no_device_is_an_error_that_names_the_way_out(monkeypatch):
     """GeNN would end the process; auto takes what has a device."""
     with_pygenn(monkeypatch, ("cuda", "single_threaded_cpu"), without_device=("cuda",))
     message = (
-        "no device for the GeNN backend cuda on this machine, or no driver; use --genn-backend single_threaded_cpu"
+        "no device for the GeNN backend cuda on this machine, or no driver; use the engine "
+        r"genn\(backend=single_threaded_cpu\)"
     )
     with pytest.raises(EngineError, match=message):
-        make(small_plan(), genn_backend="cuda")
+        make(small_plan(), backend="cuda")
     assert make(small_plan()).backend == "single_threaded_cpu"
     entry = next(a for a in availability() if a.name == "genn")
     assert entry.runs and entry.detail == "pygenn 5.4 with cuda (no device), single_threaded_cpu"
     with_pygenn(monkeypatch, ("cuda",), without_device=("cuda",))
-    with pytest.raises(EngineError, match="no device for the GeNN backend cuda.*use --engine native"):
+    with pytest.raises(EngineError, match="no device for the GeNN backend cuda.*use the engine native"):
         make(small_plan())
     assert not next(a for a in availability() if a.name == "genn").runs
 
@@ -227,7 +228,9 @@ def test_what_genn_says_about_a_device_is_passed_on(monkeypatch):
 
     monkeypatch.setattr(importlib.import_module("pygenn"), "GeNNModel", out_of_memory, raising=False)
     engine = make(small_plan())
-    with pytest.raises(EngineError, match="for cuda: out of memory; see .*or use --genn-backend single_threaded_cpu"):
+    with pytest.raises(
+        EngineError, match="for cuda: out of memory; see .*or use the engine genn\\(backend=single_threaded_cpu\\)"
+    ):
         engine.run(engine.load(THREE_SPIKES), [0])
 
 
@@ -288,7 +291,7 @@ def test_a_failed_compilation_shows_the_compilers_message(monkeypatch, tmp_path)
 
 def train_one_batch():
     plan = small_plan()
-    engine = make(plan, genn_backend=BACKEND)
+    engine = make(plan, backend=BACKEND)
     engine.run(engine.load(THREE_SPIKES), [0], training=True)
     folder = engine.network.folder
     assert folder.is_dir()
@@ -299,7 +302,7 @@ def train_one_batch():
 @pytest.mark.needs_genn
 def test_two_networks_in_one_process_do_not_disturb_each_other():
     plans = [small_plan(), small_plan(weight="exponential")]
-    engines = [make(p, dtype="float64", genn_backend=BACKEND) for p in plans]
+    engines = [make(p, dtype="float64", backend=BACKEND) for p in plans]
     clocks = [create(p, p.network.initial_parameters(1), engine="reference_clock") for p in plans]
     for _ in range(2):
         for engine, clock in zip(engines, clocks):
@@ -315,14 +318,13 @@ def test_two_networks_in_one_process_do_not_disturb_each_other():
 def test_yin_yang_trains_an_epoch_from_the_command_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(yin_yang, "plot", None)
     runs = {}
-    for engine in ("genn", "native"):
+    for engine in (f"genn(backend={BACKEND})", "native"):
         options = "--epochs 1 --hidden 30 --output-weight 3 0.3 --dt 0.5 --train-size 320 --batch-size 30".split()
-        more = ["--engine", engine, "--spike-times", "grid", "--run-dir", str(tmp_path / engine)]
-        more += ["--genn-backend", BACKEND]
+        more = ["--engine", engine, "--spike-times", "grid", "--run-dir", str(tmp_path / engine[:4])]
         assert main(["train", "yin_yang", *options, *more]) == 0, capsys.readouterr().err
-        runs[engine] = json.loads((tmp_path / engine / "results.json").read_text())
+        runs[engine[:4]] = json.loads((tmp_path / engine[:4] / "results.json").read_text())
     assert runs["genn"]["engine"] == "genn"
-    assert abs(runs["genn"]["final_test_accuracy"] - runs["native"]["final_test_accuracy"]) < 0.02
+    assert abs(runs["genn"]["final_test_accuracy"] - runs["nati"]["final_test_accuracy"]) < 0.02
 
 
 @pytest.mark.needs_genn
@@ -334,7 +336,7 @@ def test_a_gradient_that_is_not_finite_is_seen_by_the_host(monkeypatch):
     net.connect(inp, output, Dense(1.0))
     trainer = Trainer(
         net, losses.IntegratedVoltageCrossEntropy(output), duration=20.0, dt=1.0, engine="genn", progress=False,
-        genn_backend=BACKEND,
+        backend=BACKEND,
     )  # fmt: skip
     trainer.engine.parameters["input_output.weight"][0, 0] = np.nan
     with pytest.raises(TrainingError, match="input_output.weight|finite|nan"):

@@ -8,7 +8,8 @@ from pathlib import Path
 import genn_eventprop
 
 STAGES = (
-    "errors", "home", "output", "atomic", "checksummed", "renamed", "modelling", "models", "adjoint", "losses",
+    "errors", "choice", "home", "output", "atomic", "checksummed", "renamed", "modelling", "models", "adjoint",
+    "losses",
     "regularisers", "plan", "optimisers", "program", "codegen", "toolchain", "data.optional", "data.events",
     "data.augment", "data.cache", "data.readers", "data.audio", "data", "description", "nir",
     "engines.contract", "engines.reference.grid", "engines.reference.exact", "engines.reference", "engines.native",

@@ -77,7 +77,7 @@ def build(config):
         raise ValueError("no such data")
     trainer = Trainer(
         net, FirstSpikeCrossEntropy(out), duration=20.0, dt=1.0, engine=config.engine, batch_size=config.batch_size,
-        spike_times=config.spike_times, threads=config.threads, genn_backend=config.genn_backend,
+        spike_times=config.spike_times, threads=config.threads,
         seed=config.seed + RANK * (config.trouble == "seed"),
         optimiser=Adam(1e-2, average=0.9), schedule=HalveOnPlateau(), class_weights="balanced",
         regularisers=[SpikeCount(hidden, 2.0, 1e-3, mean="batch")],
@@ -175,7 +175,7 @@ def test_any_number_of_ranks_and_threads_gives_the_bits_of_one(page, options):
 @pytest.mark.needs_genn
 def test_genn_trains_on_ranks_too(page):
     """Its sums have no fixed tree: the last bits depend on the number of ranks, the numbers of an epoch do not."""
-    options = ["train", page, "--engine", "genn", "--genn-backend", BACKEND, "--epochs", "1"]
+    options = ["train", page, "--engine", f"genn(backend={BACKEND})", "--epochs", "1"]
     assert main([*options, "--run-dir", "one"]) == 0
     done = ranks(2, *options, "--run-dir", "two")
     assert done.returncode == 0, done.stderr

@@ -20,9 +20,12 @@ _NOTHING: Any = object()  # no call yet, which an argument that is missing (None
 class Source(Protocol):
     """A generated text and what its function takes."""
 
-    arrays: Sequence[Buffer]
-    doubles: Sequence[Buffer]
-    integers: Sequence[str]
+    @property
+    def arrays(self) -> Sequence[Buffer]: ...
+    @property
+    def doubles(self) -> Sequence[Buffer]: ...
+    @property
+    def integers(self) -> Sequence[str]: ...
 
 
 class TrialCall:

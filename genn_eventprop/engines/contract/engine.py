@@ -21,6 +21,7 @@ from .features import no_input_times, refuse
 from .lock import EngineLock, mark_overrides, one_at_a_time
 from .memory import check_batch, trial_bytes
 from .noise import keys
+from .options import EngineOption
 from .parameters import parameter_shapes
 from .recording import request
 from .result import Result
@@ -58,7 +59,11 @@ class Engine(ABC):
     features: ClassVar[Mapping[str, frozenset[str]]] = {}
     """What it runs: "grid" and "exact", if it has such spike times, -> what it can do then, of `features.FEATURES`."""
     options: ClassVar[tuple[str, ...]] = ("slope_floor",)
-    """The keyword arguments of `create` that it takes."""
+    """Which of dtype, threads and slope_floor it takes, which `create` has for all engines."""
+    special_options: ClassVar[Mapping[str, EngineOption]] = {}
+    """Further arguments, which only this engine has; users write them behind its name: "cuda(device=1)"."""
+    when_compared: ClassVar[Mapping[str, Any]] = {}
+    """Special options with which `verify` runs it, so that a comparison does not depend on the machine."""
     automatic: ClassVar[bool] = False
     """Whether engine="auto" may choose it; engines for verification run only when asked for by name."""
     generates: ClassVar[bool] = True

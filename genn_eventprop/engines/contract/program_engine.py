@@ -368,14 +368,14 @@ class ProgramEngine(Engine):
 
     # memory
 
-    def lengths(self, arguments: Arrays) -> dict[str, int]:
+    def lengths(self, arguments: Mapping[str, Any]) -> dict[str, int]:
         """Run-time lengths of axes."""
         names = ("batch", "n_steps", "n_points", "n_nodes", "n_targets", "input_spikes", RECORDED)
         known = {n: int(arguments[n]) for n in (*names, *(n for n in arguments if n.endswith("_ring")))}
         known |= {"populations": len(self.room), "connections": len(self.plan.connections)}
         return known | {f"p{i}_room": room for i, room in enumerate(self.room)}
 
-    def shape(self, buffer: Buffer, arguments: Arrays, of_sample: bool) -> tuple[int, ...]:
+    def shape(self, buffer: Buffer, arguments: Mapping[str, Any], of_sample: bool) -> tuple[int, ...]:
         """Shape of a buffer; of_sample: it has a part for every sample of the batch."""
         axes, lengths = ("batch", *buffer.axes) if of_sample else buffer.axes, self.lengths(arguments)
         return tuple(a if isinstance(a, int) else lengths[a] for a in axes)

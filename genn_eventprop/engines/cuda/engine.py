@@ -24,6 +24,7 @@ from ..contract.data import Data
 from ..contract.device_arrays import DeviceArrays, DeviceLocation
 from ..contract.engine import Availability, diverged
 from ..contract.features import refuse
+from ..contract.options import EngineOption
 from ..contract.program_engine import Arrays, ProgramEngine
 from ..native.engine import available_processors
 from .batch import NOTHING, BatchLayout, bytes_a_sample, groups_of, joined, layout_key, owner, part_of
@@ -62,7 +63,10 @@ class CudaEngine(ProgramEngine):
     """
 
     name = "cuda"
-    options = ("slope_floor", "dtype", "device")
+    special_options = {
+        "device": EngineOption(int, "index of a GPU among those that CUDA_VISIBLE_DEVICES shows; by default the first"),
+        "group": EngineOption(int, "samples that run together at most; by default as many as fit"),
+    }
     parameters: DeviceArrays
     gradients: DeviceArrays
 

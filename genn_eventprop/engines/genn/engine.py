@@ -30,6 +30,7 @@ from ..contract.data import Data
 from ..contract.device_arrays import DeviceArrays
 from ..contract.engine import Availability
 from ..contract.features import SHARED_TABLE_WEIGHTS, SHARED_WEIGHTS, VOLTAGE_LOSS_WITH_JUMPS, refuse
+from ..contract.options import EngineOption
 from ..contract.program_engine import Arrays, ProgramEngine
 from ..contract.result import Result
 from ..contract.split import Readouts
@@ -66,7 +67,11 @@ class GennEngine(ProgramEngine):
     features = {
         "grid": ProgramEngine.features["grid"] - {SHARED_WEIGHTS, SHARED_TABLE_WEIGHTS, VOLTAGE_LOSS_WITH_JUMPS}
     }
-    options = ("slope_floor", "dtype", "backend")
+    special_options = {
+        "backend": EngineOption(str, "cuda, hip or single_threaded_cpu; by default (auto) the first that pygenn has"),
+        "optimize_code": EngineOption(bool, "whether GeNN compiles with optimisation"),
+    }
+    when_compared = {"backend": "single_threaded_cpu"}
     parameters: DeviceArrays
     gradients: DeviceArrays
 

@@ -78,7 +78,7 @@ def choose_backend(asked: str | None) -> str:
     here = [b for b in built if devices(b) > 0]
     if asked in (None, "auto") and here:
         return here[0]
-    other = f"use --genn-backend {here[0]}" if here else "use --engine native"
+    other = f"use the engine genn(backend={here[0]})" if here else "use the engine native"
     if asked in built or asked in (None, "auto"):
         if asked in here:
             return str(asked)

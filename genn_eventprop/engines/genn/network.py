@@ -283,7 +283,7 @@ def _failure(name: str, backend: str, error: Exception, log: Path) -> str:
     tail = "".join(f"\n    {line}" for line in text[-12:])
     what = str(error) or type(error).__name__
     if backend in ("cuda", "hip") and _OF_DEVICES.search(what) and not isinstance(error, subprocess.CalledProcessError):
-        advice = "see `genn-eventprop engines` for its devices, or use --genn-backend single_threaded_cpu"
+        advice = "see `genn-eventprop engines` for its devices, or use the engine genn(backend=single_threaded_cpu)"
     else:
         advice = "engine='native' runs the same network without GeNN"
     return f"GeNN could not build the {name} network for {backend}: {what}; {advice}. Its code is in {log.parent}{tail}"

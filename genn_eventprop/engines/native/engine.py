@@ -43,6 +43,7 @@ from ..contract.features import (
     refuse,
 )
 from ..contract.noise import quantiles
+from ..contract.options import EngineOption
 from ..contract.program_engine import Arrays, ProgramEngine
 from ..contract.result import Result, SpikeRecords, Spikes
 from ..contract.slices import BatchShard, add_in_tree
@@ -98,6 +99,10 @@ class NativeEngine(ProgramEngine):
         },
     }
     options = ("slope_floor", "dtype", "threads")
+    special_options = {
+        "slices": EngineOption(int, "in how many slices gradients are summed; part of what defines a result's bits"),
+        "trajectory_limit": EngineOption(float, "MiB a thread may use for the states of a trial"),
+    }
     automatic = True
     own_differences = True
     finds_activity = records = True

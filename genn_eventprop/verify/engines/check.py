@@ -28,7 +28,7 @@ from functools import cached_property
 import numpy as np
 
 from ...adjoint.propagator import numeric
-from ...engines import ReferenceClock, create
+from ...engines import ReferenceClock, create, engine_class
 from ...engines.c99.engine import C99Engine
 from ...engines.contract.data import Data
 from ...engines.contract.engine import Engine
@@ -172,9 +172,8 @@ def made(name: str, case: Case) -> Engine:
     kind, dtype = name.split()
     if kind == "mirrored":
         return Mirrored(case.plan, case.parameters, max_spikes=MAX_SPIKES)
-    return create(
-        case.plan, case.parameters, engine=kind, dtype=dtype, threads=1, genn_backend="single_threaded_cpu"
-    )  # fmt: skip
+    options = engine_class(kind).when_compared
+    return create(case.plan, case.parameters, engine=kind, dtype=dtype, threads=1, **options)
 
 
 def check(

@@ -22,6 +22,7 @@ from ...engines import availability, engine_class
 from ...engines.contract.data import Data
 from ...engines.contract.engine import Engine
 from ...engines.contract.features import refuse
+from ...engines.registry import engine_and_options
 from ...errors import EngineError, EventPropError
 from ...optimisers import Adam
 from .case import Case
@@ -54,6 +55,8 @@ def selftest(
         EngineError: it does not run here, or has no spikes on the grid. SettingError: for an unknown name.
     """  # fmt: skip
     began, faults, kind = time.perf_counter(), 0, engine_class(engine)
+    engine, options = engine_and_options(engine)
+    settings = options | (settings or {})
     here = kind.availability()
     if not here.runs:
         raise EngineError(f"{engine} does not run here: {here.detail}")
@@ -65,7 +68,7 @@ def selftest(
     others = [a.name for a in availability() if a.runs and engine_class(a.name).automatic and a.name != engine]
     say(f"\nspikes, losses, gradients against reference_clock{''.join(f', beside {n}' for n in others)}")
     for name in names:
-        verdicts = list(_verdicts(name, kind, settings or {}, others))
+        verdicts = list(_verdicts(name, kind, settings, others))
         faults += sum(v.kind == "wrong" for v in verdicts)
         say(f"  {name}: " + ", ".join(f"{v.engine} {v.kind}" for v in verdicts))
         for v in verdicts:
@@ -74,7 +77,7 @@ def selftest(
     say("\ntraining steps, float32")
     for batch in batches:
         try:
-            faults += not _timed(kind, settings or {}, shape or Shape(), batch, say)
+            faults += not _timed(kind, settings, shape or Shape(), batch, say)
         except EventPropError as error:
             faults += 1
             say(f"  batch {batch} failed: {error}")
