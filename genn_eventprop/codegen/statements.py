@@ -90,6 +90,10 @@ class Expressions(Printer):
         step, neuron, before, V = self._all(e)
         return f"loss_change(t, sample, {step}, {neuron}, &{before} - {neuron}, {V})"
 
+    def _print_birth_change(self, e: sp.Expr) -> str:
+        population, neuron, by = self._all(e)
+        return f"birth_read_p{population}(t, sample, {neuron}, {by})"
+
     def _print_normal_number(self, e: sp.Expr) -> str:
         return f"normal_number({', '.join(self._all(e))}, {self.writer.spelling.constants['quantiles']})"
 

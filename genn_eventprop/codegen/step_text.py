@@ -47,6 +47,8 @@ def step_text(d: Derived, dialect: Dialect, learned: tuple[str, ...]) -> StepTex
 def uses_functions(plan: Plan) -> bool:
     """Whether the text of a plan's neurons or loss may call a function: exp, a power, what a numeric step needs."""
     every = [*plan.loss.expressions, *plan.loss.derivatives]
+    if plan.spike_birth:  # whose hazard has an exponential
+        return True
     for p in plan.populations:
         if p.derived.model.snippets or not p.exact:
             return True

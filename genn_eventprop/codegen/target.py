@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 
 from ..program.nodes import Buffer
 from ..program.trial import (
+    Birth,
     Deliver,
     EachNeuron,
     EachStep,
@@ -94,6 +95,10 @@ class Target(ABC):
         """For the neurons that spiked at ``step``: dot products of their rows of weights with the adjoint's rows."""
 
     @abstractmethod
+    def birth(self, o: Birth) -> str:
+        """For the neurons whose spike could have been born at ``step``: what it would change L by, then the kernel."""
+
+    @abstractmethod
     def gather(self, o: Gather) -> str:
         """Add up the gradient of a connection's weights, after the steps; see also `gather_early`."""
 
@@ -162,6 +167,9 @@ def heading(trial: Trial, o: Operation, *, stage: str = "") -> str:
     if isinstance(o, Feedback):
         population = plan.populations[o.population].name
         return f"what spikes of {population} caused; reads {_names(r for _, _, r in o.terms)}; writes {o.into.name}"
+    if isinstance(o, Birth):
+        rows = [*(r for _, _, r in o.terms), *(r for _, r in o.moving)]
+        return f"births of spikes of {plan.populations[o.population].name}; reads {_names(rows)}; writes {o.into.name}"
     c = plan.connections[o.connection]
     way = f"{c.source} -> {c.target}"
     if isinstance(o, Deliver):
@@ -189,6 +197,8 @@ def _one(target: Target, o: Operation) -> str:
         return target.deliver([o])
     if isinstance(o, Feedback):
         return target.feedback([o])
+    if isinstance(o, Birth):
+        return target.birth(o)
     if isinstance(o, Gather):
         return target.gather(o)
     if isinstance(o, GatherDelays):
@@ -228,6 +238,8 @@ def step_backwards(target: Target) -> str:
     if t.feedback:
         text += "".join(target.head(o) for o in t.feedback)
         text += target.feedback(t.feedback) + target.barrier()
+    born = "".join(target.head(o) + target.birth(o) for o in t.births)
+    text += f"if (step < {target.n_steps}) {{\n{indent(born)}}}\n{target.barrier()}" if born else ""
     for o in t.jumps:
         undone = target.undo(o)
         text += target.head(o, "jumps of") + undone if undone else ""

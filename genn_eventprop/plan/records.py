@@ -148,6 +148,8 @@ class Plan:
         """Whether the loss of a trial with one spike more is known: its readout is linear in what arrives, and the
         trial itself has the outer loss."""
         linear = self.output.derived.linear and len(self.output.derived.modes) == 1 and not self.output.derived.events
+        out = [c for c in self.into(self.output.name) if c.source != self.input.name]
+        linear = linear and all(c.form == "dense" and c.delays is None for c in out)
         known = self.loss.readout in ("integral", "end") and not self.loss.host and not self.loss.also
         return self.spike_birth > 0 and linear and known
 

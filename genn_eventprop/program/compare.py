@@ -6,12 +6,32 @@ from collections.abc import Callable
 
 import sympy as sp
 
-from .nodes import NEURON, SAMPLE, Add, Kernel, Let, Range, Set, Statement, When, at_least, name
+from .nodes import (
+    NEURON,
+    SAMPLE,
+    Add,
+    Kernel,
+    Let,
+    Range,
+    Set,
+    Statement,
+    When,
+    above,
+    at_least,
+    below,
+    both,
+    choose,
+    either,
+    equal,
+    name,
+)
 from .outer import Outer, make_outer
 from .outer.base import LABEL, LOSS, NODE, ROW, n
 from .readouts import Readout, Several
 from .scope import Scope
 
+SMALLEST_SLOPE = 1e-20
+"""Of dL/dr where births of spikes change readouts by what is read off lambda over dL/dr."""
 RUNNING = name("t", "running")
 CHANGE, OTHER = name("t", "change"), name("o", "other")
 OF_ROW = name("o", "of_row")
@@ -39,6 +59,10 @@ def comparison(s: Scope, readout: Readout, host_slopes: bool = False) -> tuple[K
             rows = [When(at_least(LABEL, 0), tuple(rows), (Set(RUNNING, name("o", "nan")),))]
         return s.kernel([cleared]), s.kernel(rows)
     scored = [Let(LOSS, sp.Integer(0), "double", changes=True), *outer.compare(), Set(result, LOSS)]
+    if plan.scores_births:
+        slope = s.alias(name("o", "slope", n), name("w", "dr"), (n,))
+        small = both(below(slope, SMALLEST_SLOPE), above(slope, -SMALLEST_SLOPE))
+        scored.append(outer.each_output([When(small, (Set(slope, sp.Float(SMALLEST_SLOPE)),))]))
     if labelled:
         scored = [Set(result, name("o", "nan")), When(at_least(LABEL, 0), tuple(scored))]
     return s.kernel([cleared, *scored]), None
@@ -69,6 +93,25 @@ def loss_change(s: Scope, readout: Readout, V: Callable[[sp.Symbol], sp.Expr]) -
     both: Statement = Range(OTHER, sp.Integer(0), sp.Integer(2), (*once, Add(CHANGE, (1 - 2 * OTHER) * LOSS)))
     both = When(at_least(LABEL, 0), (both,)) if labelled else both
     return s.kernel([Let(CHANGE, sp.Integer(0), "double", changes=True), both])
+
+
+def changed_loss(s: Scope, readout: Readout, moved: Callable[[sp.Symbol], sp.Expr], spiked: sp.Symbol | None) -> Kernel:
+    """Code that sets `CHANGE` to the outer loss with r_i + moved(i) minus that with r_i; 0 without a label.
+
+    Args:
+        spiked: an output that has a readout in the first case, if it has none in the second.
+    """
+    outer, labelled = make_outer(s.plan, s, readout, False), s.plan.loss.compares == "labels"
+    outer.V = lambda i: s.alias(name("o", "r", i), name("w", "r"), (i,)) + choose(OTHER, moved(i), 0)
+    if spiked is not None:
+        valid = outer.valid
+        outer.valid = lambda i: either(valid(i), both(OTHER, equal(i, spiked)))  # type: ignore[method-assign]
+    once: list[Statement] = [Let(LOSS, sp.Integer(0), "double", changes=True), *outer.value()]
+    if labelled and s.plan.loss.silent == "exclude":
+        once = [once[0], When(outer.valid(LABEL), tuple(once[1:]))]
+    both_ways: Statement = Range(OTHER, sp.Integer(0), sp.Integer(2), (*once, Add(CHANGE, (2 * OTHER - 1) * LOSS)))
+    both_ways = When(at_least(LABEL, 0), (both_ways,)) if labelled else both_ways
+    return s.kernel([Let(CHANGE, sp.Integer(0), "double", changes=True), both_ways])
 
 
 def _each_node(outer: Outer, scored: list[Statement]) -> list[Statement]:

@@ -16,6 +16,7 @@ import sympy as sp
 
 from ..adjoint import DerivedEvent
 from ..modelling.expressions import symbol
+from .births import Births
 from .handwritten import handwritten, jump_words
 from .jump import gradients, jump, jump_term
 from .nodes import (
@@ -58,6 +59,7 @@ class Hooks:
     spiked: at a spike, forwards. time_gradient: (event, state -> value before it) -> adds to DL_DT of a spike,
     backwards. after: once lambda has jumped there, of a spike that was sent. states: those whose values before the
     spike `time_gradient` needs. before: (number of an event) -> what all neurons do before its threshold is tested.
+    births: what looks for spikes that are about to be born.
     """
 
     spiked: Callable[[], list[Statement]]
@@ -65,6 +67,7 @@ class Hooks:
     after: Callable[[], list[Statement]]
     states: tuple[str, ...] = ()
     before: Callable[[int], list[Statement]] = lambda _: []
+    births: Births | None = None
 
 
 class Events:
@@ -147,6 +150,7 @@ class Events:
         out: list[Statement] = [Set(name("w", "happened"), sp.Integer(0))] if listed else []
         out += [Set(name("w", "mode"), sp.Integer(0))] if self.s.several_modes else []
         out += [Set(name("w", "until"), sp.Integer(-1))] if self.timed else []
+        out += self.hooks.births.begin() if self.hooks.births else []
         return out + ([Set(name("w", "count"), sp.Integer(0))] if self.p.spiking else [])
 
     def ends(self) -> list[Statement]:
@@ -203,7 +207,8 @@ class Events:
                 body = [When(no(lost), tuple(body))]
             body = [Let(lost, draw, "int"), *body]
         before = self.hooks.before(i) if event.emits and self.s.adjoint else []
-        return [*before, Let(g, self.s.expression(event.g)), When(both(*conditions), tuple(body))]
+        births = self.hooks.births.look(name("t", "start", i), g) if self.hooks.births else []
+        return [*before, Let(g, self.s.expression(event.g)), *births, When(both(*conditions), tuple(body))]
 
     def _record(self, i: int, event: DerivedEvent, several: bool) -> list[Statement]:
         """An event: its entry in the list with 1 / gdot, then what it changes.
@@ -235,7 +240,8 @@ class Events:
         if event.emits and self.drops and self.p.dropped_reset:
             flags = flags + UNSENT * name("t", "lost", i)
         entry = self._entry(i, sp.Integer(i), {"inv": inv, "flags": flags}, STEP + 1)
-        return [*out, *entry, *self._changes(i, event, several)]
+        births = self.hooks.births.spiked() if self.hooks.births else []
+        return [*out, *entry, *births, *self._changes(i, event, several)]
 
     def _changes(self, i: int, event: DerivedEvent, several: bool) -> list[Statement]:
         """What an event does to its neuron: a spike, the reset, the next mode."""
@@ -277,7 +283,8 @@ class Events:
 
     def begin_back(self) -> list[Statement]:
         """``w_pending``: D of ends of modes, on its way to E of the event that began the mode."""
-        return [Set(name("w", "pending"), sp.Integer(0))] if self.timed else []
+        out: list[Statement] = [Set(name("w", "pending"), sp.Integer(0))] if self.timed else []
+        return out + (self.hooks.births.begin_back() if self.hooks.births else [])
 
     def _if_newest(self, number: int, kind: sp.Expr, changes: list[Statement]) -> Statement:
         """Undo the newest entry if it is of this step and `kind` holds."""
@@ -346,6 +353,7 @@ class Events:
         body += handwritten(s, "adjoint_jump_code", words) or jump(s, event, rate, before, f"jump{i}")
         after = self.hooks.after() if event.emits else []
         body += [When(sent, tuple(after))] if sent is not None and after else after
+        body += self.hooks.births.undone() if self.hooks.births else []
         if s.several_modes:
             body.append(Set(name("w", "mode"), name("b", "mode")))
         return self._if_newest(i, equal(name("b", "kind"), i), body)

@@ -19,7 +19,7 @@ def grid_values(plan: Plan, slope_floor: float = 0.0) -> dict[str, Any]:
     """Of the time grid and the losses; slope_floor: see `engines.contract.engine.Engine`."""
     values: dict[str, Any] = {
         "dt": plan.dt, "floor": slope_floor * plan.dt, "duration": plan.duration, "step_ms": plan.dt,
-        "n_steps": plan.n_steps, "n_points": plan.n_steps + 1, "n_nodes": 0,
+        "spike_birth": plan.spike_birth, "n_steps": plan.n_steps, "n_points": plan.n_steps + 1, "n_nodes": 0,
     }  # fmt: skip
     return values | loss_values(plan) | auxiliary_values(plan)
 

@@ -243,6 +243,13 @@ class loss_change(sp.Function):  # noqa: N801
     nargs = 4
 
 
+class birth_change(sp.Function):  # noqa: N801
+    """(number of a population, neuron, by): the outer loss of its readouts with that of a neuron changed, and there,
+    minus the loss, times the weight of the sample."""
+
+    nargs = 3
+
+
 def children(statement: Statement) -> tuple[Statement, ...]:
     """The statements inside one."""
     if isinstance(statement, When):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import sympy as sp
+
 from .nodes import Buffer, Kernel
 
 
@@ -47,6 +49,21 @@ class Feedback:
     population: int
     into: Buffer
     terms: tuple[tuple[int, str, Buffer], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Birth:
+    """Run `kernel` for every neuron of `population` for which the expression `here` holds at `step`, once ``into`` is
+    what a spike there would change L by: the sum over `terms`, as of `Feedback`, and over the outputs that `moving`
+    connections (connection, row) lead to the change of their outer losses if each readout changes by the sum of weight
+    times row over dL/dr."""
+
+    population: int
+    here: sp.Expr
+    into: Buffer
+    terms: tuple[tuple[int, str, Buffer], ...]
+    moving: tuple[tuple[int, Buffer], ...]
+    kernel: Kernel
 
 
 @dataclass(frozen=True)
@@ -97,4 +114,6 @@ class EachStep:
     into: Buffer
 
 
-Operation = EachNeuron | Record | Deliver | Feedback | Gather | GatherDelays | FeedInput | Total | Once | EachStep
+Operation = (
+    EachNeuron | Record | Deliver | Feedback | Birth | Gather | GatherDelays | FeedInput | Total | Once | EachStep
+)

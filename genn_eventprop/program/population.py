@@ -14,6 +14,7 @@ from ..adjoint import DerivedEvent
 from ..adjoint.arrivals import change_along, powers_along
 from ..plan import Plan
 from ..plan.coefficients import feedback_symbols, has_exact_step
+from .births import CHANGE, Births
 from .events import FEEDBACK, Events, Hooks
 from .handwritten import handwritten
 from .jump import x0_slope
@@ -29,6 +30,7 @@ from .nodes import (
     Statement,
     When,
     above,
+    birth_change,
     choose,
     diverged,
     name,
@@ -49,17 +51,19 @@ class Population:
     """The statements of one population; a method for each list of a `Trial` that it has a kernel in."""
 
     def __init__(self, plan: Plan, scope: Scope, readout: Readout | None, split: bool, carry: bool) -> None:
-        self.plan, self.s, self.p, self.d, self.readout = plan, scope, scope.p, scope.d, readout
+        self.plan, self.s, self.p, self.d, self.readout, self.split = plan, scope, scope.p, scope.d, readout, split
         self.fresh = scope.host_value("fresh", "int") if carry else sp.Integer(1)
         # receptors whose arrivals need D; with split passes also those of the input, whose times get a gradient
         self.feedback_receptors = scope.fed() if split else scope.fed_by_spikes()
         self.regularise = Regularise(scope)
+        self.births = Births(scope) if plan.births(self.p.name) and scope.adjoint else None
         hooks = Hooks(
             spiked=readout.spiked if readout else list,
             time_gradient=readout.time_gradient if readout else _nothing,
             after=lambda: (readout.after() if readout else []) + self.regularise.after(),
             states=readout.states if readout else (),
             before=readout.before_spikes if readout else _before_nothing,
+            births=self.births,
         )
         self.events = Events(scope, hooks)
         self.step = make_step(self.d, self.p.trainable)
@@ -69,6 +73,15 @@ class Population:
         delayed = any(c.source != plan.input.name or c.learns_delays for c in late)
         self.stores_rows, self.for_inputs = split or delayed, split and not delayed
         self._declare()
+
+    @property
+    def along(self) -> list[str]:
+        """Receptors that need lambda . e of every step: for learned weights, or births of spikes."""
+        born = [c.receptor for c in self.plan.into(self.p.name) if self.s.adjoint and self._born(c.source)]
+        return list(dict.fromkeys([*self.s.learned_receptors(), *born]))
+
+    def _born(self, source: str) -> bool:
+        return source != self.plan.input.name and self.plan.births(source)
 
     def _declare(self) -> None:
         """Buffers in a fixed order, which is the order of fields in generated code."""
@@ -89,7 +102,7 @@ class Population:
         for n_ in self.p.trainable:
             s.each(name("w", "grad", n_))
             s.element(name("G", n_), (s.N,), (NEURON,), "real", "gradient")
-        for r in s.learned_receptors():
+        for r in self.along:
             # lambda . e at every step, which gradients of weights are gathered from at the arrivals
             s.element(name("w", "along", r), ("n_steps", s.N), (STEP, NEURON), "real", "stored")
         self.rows = [f"D_{r}" for r in self.feedback_receptors]
@@ -227,7 +240,7 @@ class Population:
         s, d = self.s, self.d
         lam = sp.Matrix([sp.Symbol(f"lambda_{v}", real=True) for v in d.states])
         out: list[Statement] = []
-        for r in s.learned_receptors():
+        for r in self.along:
             out.append(Set(name("w", "along", r), s.expression(d.receptors[r].dot(lam))))
         for r in self.feedback_receptors:
             # D / w: the term that is linear in w, then those of higher powers
@@ -251,6 +264,17 @@ class Population:
         """State -> its stored value at the start of `step`, or of the step before; empty where none is stored."""
         role = "trace_back" if back else "trace"
         return {name("x", v): name("w", role, v) for v in self.d.states} if self.p.stores_states else {}
+
+    def born(self) -> list[Statement]:
+        """Of a neuron whose spike could have been born at `step`: its own readout, then the jump of lambda."""
+        assert self.births is not None
+        out: list[Statement] = []
+        by, where = self.readout.born() if self.readout else (sp.Integer(0), sp.Integer(0))
+        if self.readout and where != 0:
+            exact = not (self.split or self.readout.loss.host)
+            change = birth_change(sp.Integer(self.s.index), NEURON, by) if exact else by * self.readout.DR
+            out.append(When(where, (Add(CHANGE, change),)) if where != 1 else Add(CHANGE, change))
+        return out + self.births.jump()
 
     def undo(self) -> list[Statement]:
         """The jumps of lambda at `step`."""

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..plan import ConnectionRecord, Plan
+from .births import CHANGE
 from .compare import RUNNING, comparison, given_others
 from .connectivity import Delays, Dense, Table, Windows, delays, dense, table, windows
 from .events import FEEDBACK
 from .nodes import Buffer, name
 from .operations import (
+    Birth,
     Deliver,
     EachNeuron,
     EachStep,
@@ -37,7 +39,7 @@ from .regularise import TOTAL
 from .scope import Scope
 
 __all__ = [
-    "RUNNING", "Deliver", "EachNeuron", "EachStep", "FeedInput", "Feedback", "Gather", "GatherDelays", "Once",
+    "RUNNING", "Birth", "Deliver", "EachNeuron", "EachStep", "FeedInput", "Feedback", "Gather", "GatherDelays", "Once",
     "Operation", "Record", "Total", "Trial", "make_trial",
 ]  # fmt: skip
 
@@ -48,10 +50,11 @@ class Trial:
 
     Forwards: `begin`, then for steps 0 ... n_steps - 1 `early`, `arrivals` and `advance`, then `end`; `compare`
     between the passes. Backwards: `begin_back`, then for steps n_steps ... 0 `before_jumps` (not at step n_steps),
-    `feedback`, `jumps` and `retreat` (not at step 0), then `end_back`. spikes: population -> the rows of bits of its
-    spikes; delays: of connections whose delays are values. readouts: population -> what a loss reads of it, the main
-    one first. split: the two passes are two calls, `compare` takes dL/dr from the host, and `end_back` gives the
-    gradients of input times as well; for_inputs: buffers of which they alone need more than the row of a step.
+    `feedback`, `births` (not at step n_steps), `jumps` and `retreat` (not at step 0), then `end_back`. spikes:
+    population -> the rows of bits of its spikes; delays: of connections whose delays are values. readouts: population
+    -> what a loss reads of it, the main one first. split: the two passes are two calls, `compare` takes dL/dr from the
+    host, and `end_back` gives the gradients of input times as well; for_inputs: buffers of which they alone need more
+    than the row of a step.
 
     Where the trial can be recorded, `record` stands between `arrivals` and `advance`, and `before_jumps` ends with the
     records of the adjoint: both are those at the time of the step, behind its arrivals.
@@ -71,6 +74,7 @@ class Trial:
     begin_back: tuple[Operation, ...]
     before_jumps: tuple[Operation, ...]
     feedback: tuple[Feedback, ...]
+    births: tuple[Birth, ...]
     jumps: tuple[EachNeuron, ...]
     retreat: tuple[Operation, ...]
     end_back: tuple[Operation, ...]
@@ -97,7 +101,7 @@ class Trial:
     @property
     def backwards(self) -> tuple[Operation, ...]:
         """With `compare`."""
-        before = (*self.compare, *self.begin_back, *self.before_jumps, *self.feedback)
+        before = (*self.compare, *self.begin_back, *self.before_jumps, *self.feedback, *self.births)
         return (*before, *self.jumps, *self.retreat, *self.end_back)
 
 
@@ -177,6 +181,7 @@ class _Maker:
             feedback=tuple(
                 self._feedback(i) for i, p in enumerate(self.populations) if p.p.spiking and plan.out_of(p.p.name)
             ),
+            births=tuple(self._birth(i, p) for i, p in enumerate(self.populations) if p.births),
             jumps=tuple(self.each("undo")), retreat=tuple(self.each("retreat")),
             end_back=(*self.each("end_back"), *gathered, *self._feed_input()), spikes=self.spikes, split=self.split,
             readouts=self.readouts, for_inputs=frozenset(rows), record=self.records("record_states"),
@@ -206,6 +211,20 @@ class _Maker:
         """Backwards, the sum of D over the arrivals of every spike: what E of that spike begins with."""
         source = self.populations[population]
         return Feedback(population, source.s.table[FEEDBACK].buffer, self._terms(source.p.name))
+
+    def _birth(self, i: int, p: Population) -> Birth:
+        """The weights of a spike that is not there, times lambda . e where it would have arrived."""
+        assert p.births is not None
+        out = [(k, c) for k, c in enumerate(self.plan.connections) if c.source == p.p.name]
+        moving = [(k, c) for k, c in out if not self.split and self._adds_up(c.target)]
+        terms = [(k, "all", self._row(c, f"along_{c.receptor}")) for k, c in out if (k, c) not in moving]
+        return Birth(
+            i, p.births.here(), p.s.table[CHANGE].buffer, tuple(terms),
+            tuple((k, self._row(c, f"along_{c.receptor}")) for k, c in moving), p.s.kernel(p.born()),
+        )  # fmt: skip
+
+    def _adds_up(self, population: str) -> bool:
+        return any(l.output == population and self.plan.read_at(population).scores_births for l in self.plan.losses)
 
     def _feed_input(self) -> list[Operation]:
         """dL/d(time) of input spikes, for whoever calls the two passes: nothing learns from them in one call."""

@@ -26,7 +26,7 @@ from support.pinned import golden_plan
 OPERATIONS = {
     "EachNeuron": "each_neuron", "Deliver": "deliver", "Feedback": "feedback", "Gather": "gather",
     "GatherDelays": "gather_delays", "FeedInput": "feed_input", "Total": "total", "Once": "once",
-    "EachStep": "each_step", "Record": "record",
+    "EachStep": "each_step", "Record": "record", "Birth": "birth",
 }  # fmt: skip
 
 

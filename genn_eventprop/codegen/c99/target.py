@@ -10,8 +10,9 @@ from importlib import resources
 import sympy as sp
 
 from ...plan import Plan
-from ...program.nodes import NEURON, SAMPLE, Access, Buffer
+from ...program.nodes import NEURON, SAMPLE, Access, Buffer, Kernel
 from ...program.trial import (
+    Birth,
     Deliver,
     EachNeuron,
     EachStep,
@@ -24,6 +25,7 @@ from ...program.trial import (
     Trial,
     make_trial,
 )
+from ..birth_losses import c_birth_losses
 from ..equations import equations
 from ..layout import RANGE
 from ..safe_text import in_comment
@@ -77,6 +79,7 @@ class Text(Synapses, Target):
 
     def __init__(self, trial: Trial) -> None:
         super().__init__(trial, [TROUBLE])
+        self.places = {p.name: i for i, p in enumerate(self.plan.populations)}
         self.state = tuple(b for b in self.buffers if not b.axes and b.role != "host")
         self.spelling = Spelling(
             self._element,
@@ -104,7 +107,8 @@ class Text(Synapses, Target):
         return skeleton("diverged.h") + f"static int forward(Trial *t, int64_t sample) {{\n{indent(body)}}}\n"
 
     def losses(self) -> str:
-        return voltage_losses(self.trial, "static", self._element, self.spelling.constants)
+        given = (self.trial, "static", self._element, self.spelling.constants)
+        return voltage_losses(*given) + c_birth_losses(*given)
 
     def compare(self) -> str:
         body = f"(void)t;\n(void)sample;\n{compared(self)}"
@@ -250,6 +254,34 @@ class Text(Synapses, Target):
         into = self._element(Access(o.into, (sp.Symbol("source"),)), str)
         body = self._dots(o.terms, "step") + f"{into} = total;\n"
         return f"if (step > 0) {{\n{indent(self._each_spike(o.population, 'step', body))}}}\n"
+
+    def birth(self, o: Birth) -> str:
+        body = f"const int32_t source = neuron;\n{self._dots(o.terms, 'step')}{self._moved(o)}"
+        body += f"{self._element(Access(o.into, (NEURON,)), str)} = total;\n"
+        body += Writer(self.spelling, o.kernel, o.population).text()
+        here = Writer(self.spelling, Kernel((), o.kernel.table)).expression(o.here)
+        p = self.plan.populations[o.population]
+        return (
+            f"for (int32_t neuron = 0; neuron < {p.size}; ++neuron) {{\n    if (!{here}) continue;\n{indent(body)}}}\n"
+        )
+
+    def _moved(self, o: Birth) -> str:
+        """Adds the changes of outer losses by readouts that move to ``total``."""
+        text = ""
+        for p in {c.target: None for c in (self.plan.connections[k] for k, _ in o.moving)}:
+            i, size, add = self.places[p], self.plan.population(p).size, ""
+            slope = self._element(Access(self.trial.buffers[f"p{i}_w_dr"], (sp.Symbol("n"),)), str)
+            for k, row in ((k, row) for k, row in o.moving if self.plan.connections[k].target == p):
+                arrival = f"(step + t->c{k}_delay)"
+                each = f"if ({slope} != 0) moved[n] += row[n] * along[n] / {slope};\n"
+                loop = (
+                    f"const real *row = t->c{k}_weight + (int64_t)source * {size}, *along = {self._row(row, arrival)};\n"
+                    f"for (int32_t n = 0; n < {size}; ++n) {each}"
+                )
+                add += f"if ({arrival[1:-1]} < t->n_steps) {{\n{indent(loop)}}}\n"
+            add = f"real moved[{size}] = {{0}};\n{add}total += birth_moved_p{i}(t, sample, moved);\n"
+            text += f"{{\n{indent(add)}}}\n"
+        return text
 
     def gather(self, o: Gather) -> str:
         return self._gather(o) if self._plain(o.connection) else self._gather_synapses(o)

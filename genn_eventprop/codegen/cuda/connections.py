@@ -7,11 +7,15 @@ gradient is summed over samples, and the spikes of each, one after the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ...program.nodes import NEURON, Access, Buffer
-from ...program.trial import Deliver, Feedback, FeedInput, Gather, GatherDelays
+import sympy as sp
+
+from ...program.nodes import NEURON, Access, Buffer, Kernel
+from ...program.trial import Birth, Deliver, Feedback, FeedInput, Gather, GatherDelays
+from ..birth_losses import birth_losses, changed
 from ..safe_text import in_comment
-from ..statements import indent
+from ..statements import Writer, indent
 from .synapses import WARP, Synapses
 
 NEW = chr(10)
@@ -152,6 +156,53 @@ class ConnectionOps(Synapses):
         body = f"const int32_t source = {p}_list[k];\n{self._dots(o.terms, 'step')}"
         body += f"if (lane == 0) {o.into.name}[source] = total;\n"
         return f"for (int k = warp; k < *{p}_sent; k += {self.threads // WARP}) {{\n{indent(body)}}}\n"
+
+    def birth(self, o: Birth) -> str:
+        """The neurons with a candidate as a list, then warps share them; the kernel is of every neuron again."""
+        i, words = o.population, self._words(o.population)
+        p, here = f"p{i}", Writer(self._spelling(), Kernel((), o.kernel.table)).expression(o.here)
+        name = self.plan.populations[i].name
+        after = "const uint32_t word = __ballot_sync(EVERY, here);\n"
+        after += f"if (lane == 0 && neuron / 32 < {words}) {p}_born[neuron / 32] = word;\n"
+        found = self._over(i, f"here = {here};\n", name, after).replace(
+            "const int32_t neuron", "int here = 0;\n    const int32_t neuron", 1
+        )
+        body = f"const int32_t source = {p}_list[k];\n{self._dots(o.terms, 'step')}"
+        body += f"if (lane == 0) {{\n{indent(self._moved(o))}    {o.into.name}[source] = total;\n}}\n"
+        dots = f"for (int k = warp; k < *{p}_sent; k += {self.threads // WARP}) {{\n{indent(body)}}}\n"
+        kernel = Writer(self._spelling(), o.kernel, i).text()
+        each = self._over(i, f"if ({here}) {{\n{indent(kernel)}}}\n", name)
+        listed = self._list(p, i, f"{p}_born[v]", 0)
+        return (
+            f"{self._birth_losses(o)}{found}__syncthreads();\n{listed}__syncthreads();\n{dots}__syncthreads();\n{each}"
+        )
+
+    def _birth_losses(self, o: Birth) -> str:
+        """As lambdas: they read what is in shared memory."""
+        spelling = self._spelling(inside=False)
+
+        def body(population: int, read: bool) -> str:
+            return changed(self.trial.readouts[population], spelling.element, spelling.constants, read=read)
+
+        return birth_losses(
+            replace(self.trial, births=(o,)), "const auto", "const Trial *t, int64_t sample", body, " = [&]"
+        )
+
+    def _moved(self, o: Birth) -> str:
+        """Adds the changes of outer losses by readouts that move to ``total``."""
+        text = ""
+        for p in {c.target: None for c in (self.plan.connections[k] for k, _ in o.moving)}:
+            i, size = next(n for n, q in enumerate(self.plan.populations) if q.name == p), self.plan.population(p).size
+            slope, add = self._element(Access(self.trial.buffers[f"p{i}_w_dr"], (sp.Symbol("n"),)), str, False), ""
+            for k, row in ((k, row) for k, row in o.moving if self.plan.connections[k].target == p):
+                weight = f"t->c{k}_weight[(int64_t)source * {size} + n]"
+                arrival = f"step + t->c{k}_delay"
+                each = f"if ({slope} != 0) moved[n] += {weight} * {self._row(row, f'({arrival})')} / {slope};\n"
+                loop = f"if ({arrival} < t->n_steps)\n    for (int n = 0; n < {size}; ++n) {each}"
+                add += loop
+            add = f"real moved[{size}] = {{0}};\n{add}total += birth_moved_p{i}(t, sample, moved);\n"
+            text += f"{{\n{indent(add)}}}\n"
+        return text
 
     def feed_input(self, o: FeedInput) -> str:
         """Warps share the input spikes of the trial."""

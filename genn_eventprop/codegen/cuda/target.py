@@ -18,7 +18,7 @@ import sympy as sp
 
 from ...plan import Plan
 from ...program.nodes import NEURON, SAMPLE, Access, Buffer
-from ...program.trial import Deliver, EachNeuron, EachStep, Feedback, Once, Operation, Total, Trial, make_trial
+from ...program.trial import Birth, Deliver, EachNeuron, EachStep, Feedback, Once, Operation, Total, Trial, make_trial
 from ..equations import equations
 from ..layout import RANGE
 from ..safe_text import in_comment
@@ -123,6 +123,7 @@ class Kernels(ConnectionOps, Target):
         self.parameter = "const __grid_constant__ Trial t_" if self.by_value else "const Trial *__restrict__ t"
         self.struct_pointer = "const Trial *const t = &t_;\n" if self.by_value else ""
         now = [Buffer(f"p{i}_now", (2, self._words(i)), "bits", "state") for i in trial.spikes]
+        now += [Buffer(f"p{o.population}_born", (self._words(o.population),), "bits", "state") for o in trial.births]
         sums = [SUMS] if any(isinstance(o, EachStep) for o in trial.compare) else []
         self.shared = sorted(
             [*self.shared, *now, *sums, *self.lists()], key=lambda b: -self.bytes[b.kind]
@@ -136,7 +137,8 @@ class Kernels(ConnectionOps, Target):
             table = isinstance(o, Deliver) and self.plan.connections[o.connection].form != "dense"
             return table or isinstance(o, Once | EachStep | Feedback)
 
-        return _names(o for o in (*self.trial.forwards, *self.trial.backwards) if by_others(o))
+        seen = _names(o for o in (*self.trial.forwards, *self.trial.backwards) if by_others(o))
+        return seen | {o.into.name for o in self.trial.births}
 
     # elements and structure
 
@@ -326,6 +328,9 @@ def _names(operations: Iterable[Operation]) -> set[str]:
     for o in operations:
         if isinstance(o, EachNeuron | Once | EachStep):
             names |= {o.kernel.table[s].buffer.name for s in o.kernel.named}
+        elif isinstance(o, Birth):
+            names |= {o.kernel.table[s].buffer.name for s in (*o.kernel.named, *o.here.free_symbols)} | {o.into.name}
+            names |= {b.name for b in (*(b for _, _, b in o.terms), *(b for _, b in o.moving))}
         elif isinstance(o, Feedback):
             names |= {o.into.name, *(b.name for _, _, b in o.terms)}
         elif isinstance(o, Deliver):

@@ -34,6 +34,7 @@ PROGRAM_READOUTS = "readouts that only targets of `program` have"
 STEPWISE_READOUTS = "readouts that look at V in every step, and say nothing of what is between events"
 VOLTAGE_LOSS_AFTER_TABLES = "losses of V(t) where V jumps at arrivals through tables, or with delays that are values"
 SPIKE_BIRTH = "spike_birth"
+SPIKE_BIRTH_DELAYS = "spike_birth through delays that are values"
 _INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
 
 
@@ -234,8 +235,16 @@ def _voltage_after_tables(plan: Plan) -> str:
 def _spike_birth(plan: Plan) -> str:
     if not plan.spike_birth:
         return ""
-    instead = {"grid": "'reference_clock' or 'native'", "exact": "'reference_event' or 'native'"}[plan.spike_times]
-    return f"has no spike_birth with spike_times={plan.spike_times!r}; use engine={instead}, or spike_birth=0"
+    if plan.spike_times == "exact":
+        return "has no spike_birth with exact spike times; use spike_times='grid', or engine='reference_event'"
+    return "has no spike_birth; use engine='native', 'c99' or 'reference_clock', or spike_birth=0"
+
+
+def _spike_birth_delays(plan: Plan) -> str:
+    late = (c for c in plan.connections if c.delays is not None and c.source != plan.input.name)
+    name = next((c.name for c in late if plan.spike_birth), "")
+    why = f"has no spike_birth through connection {name!r}, whose delays are values; use engine='c99', or one delay"
+    return why if name else ""
 
 
 def _of_model(feature: str) -> Callable[[Plan], str]:
@@ -264,6 +273,7 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     PROGRAM_READOUTS: _readouts,
     STEPWISE_READOUTS: _stepwise,
     SPIKE_BIRTH: _spike_birth,
+    SPIKE_BIRTH_DELAYS: _spike_birth_delays,
 }
 """Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing.
 

@@ -30,7 +30,6 @@ from .features import (
     INEXACT_INTEGRALS,
     LEARNED_RECEPTOR_GAIN,
     NONLINEAR_RECEPTOR_PATH,
-    SPIKE_BIRTH,
     TRAJECTORY_AUXILIARY_LOSS,
     VOLTAGE_LOSS_AFTER_TABLES,
 )
@@ -57,7 +56,6 @@ class ProgramEngine(Engine):
             LEARNED_RECEPTOR_GAIN,
             INEXACT_INTEGRALS,
             NONLINEAR_RECEPTOR_PATH,
-            SPIKE_BIRTH,
             VOLTAGE_LOSS_AFTER_TABLES,
             TRAJECTORY_AUXILIARY_LOSS,
         }

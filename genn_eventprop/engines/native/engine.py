@@ -36,6 +36,7 @@ from ..contract.features import (
     NONLINEAR_RECEPTOR_PATH,
     SHARED_TABLE_WEIGHTS,
     SPIKE_BIRTH,
+    SPIKE_BIRTH_DELAYS,
     STEPWISE_READOUTS,
     THRESHOLD_JUMPS,
     TRAJECTORY_AUXILIARY_LOSS,
@@ -85,7 +86,7 @@ class NativeEngine(ProgramEngine):
             VOLTAGE_LOSS_AFTER_TABLES,
             TRAJECTORY_AUXILIARY_LOSS,
             SHARED_TABLE_WEIGHTS,
-            SPIKE_BIRTH,
+            SPIKE_BIRTH_DELAYS,
         },
         "exact": ALL
         - {

@@ -43,7 +43,7 @@ class Outer:
         raise NotImplementedError
 
     def value(self) -> list[Statement]:
-        """LOSS alone, of one time of a step."""
+        """LOSS alone: of one time of a step, or of the readouts of a trial."""
         raise NotImplementedError
 
     def r(self, i: sp.Symbol) -> sp.Expr:

@@ -21,6 +21,11 @@ class SquaredError(Outer):
         body += [When(no(self.valid(n)), tuple(push))] if push else []
         return [self.each_output([When(both(self.counts(n), no(is_nan(TARGET))), tuple(body))])]
 
+    def value(self) -> list[Statement]:
+        self.s.element(TARGET, ("batch", self.s.N), (SAMPLE, n), "double", "host", f"{self.s.of_loss}targets")
+        counted = both(self.counts(n), no(is_nan(TARGET)))
+        return [self.each_output([When(counted, (Add(LOSS, (self.r(n) - TARGET) ** 2 / 2),))])]
+
     def _difference(self, r: sp.Expr) -> list[Statement]:
         return [Let(DIFFERENCE, r - TARGET, "double"), Add(LOSS, DIFFERENCE**2 / 2)]
 

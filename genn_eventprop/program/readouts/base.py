@@ -130,6 +130,10 @@ class Readout:
         """Whether output i has a readout."""
         return sp.Integer(1)
 
+    def born(self) -> tuple[sp.Expr, sp.Expr]:
+        """(by, where) of a spike of the output that would be born at `step`: what it changes r by, and whether."""
+        return sp.Integer(0), sp.Integer(0)
+
     # backwards
 
     def begin_back(self) -> list[Statement]:

@@ -6,7 +6,7 @@ import sympy as sp
 
 from ...adjoint import DerivedEvent
 from ..events import DL_DT
-from ..nodes import NEURON, Add, Set, Statement, When, at_least, below, choose, equal, name
+from ..nodes import NEURON, Add, Set, Statement, When, at_least, below, choose, either, equal, name
 from .base import Readout
 
 FIRST = name("w", "first")  # time of the first spike, -1 before it
@@ -36,6 +36,12 @@ class FirstSpike(Readout):
 
     def valid(self, i: sp.Symbol) -> sp.Expr:
         return at_least(self.s.alias(name("o", "first", i), FIRST, (i,)), 0)
+
+    def born(self) -> tuple[sp.Expr, sp.Expr]:
+        """It is the first one, if the output is silent or spikes later."""
+        earlier, silent = below(self.time(back=True), FIRST), below(FIRST, 0)
+        where = earlier if self.loss.silent == "exclude" else either(silent, earlier)
+        return self.ms(self.time(back=True)) - self.R, where
 
     def last(self) -> sp.Expr:
         return PUSH if self.loss.silent == "end" else sp.Integer(0)
@@ -68,6 +74,9 @@ class SpikeTimes(FirstSpike):
         rank = self.s.alias(name("w", "spike_step", "of"), name("w", "spike_step"), (NEURON, COUNT - 1))
         return [*super().spiked(), When(at_least(M, COUNT), (Set(rank, self.time()),))]
 
+    def born(self) -> tuple[sp.Expr, sp.Expr]:
+        return sp.Integer(0), sp.Integer(0)  # which spike would meet which target is not known
+
     def begin_back(self) -> list[Statement]:
         return [Set(name("w", "left"), COUNT)]
 
@@ -85,6 +94,9 @@ class Count(Readout):
 
     def end(self) -> list[Statement]:
         return [Set(self.R, COUNT)]
+
+    def born(self) -> tuple[sp.Expr, sp.Expr]:
+        return sp.Integer(1), sp.Integer(1)
 
     def last(self) -> sp.Expr:
         return choose(equal(COUNT, 0), self.DR, 0)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from ....modelling.expressions import symbol
 from ....plan import ConnectionRecord
+from ....program.births import BIRTH, CHANGE, OPEN
 from ....program.nodes import STEP, Access, Buffer, Kernel
 from ....program.readouts.integral import Integral
-from ....program.trial import Deliver, Feedback, FeedInput, Gather, GatherDelays, Trial
+from ....program.trial import Birth, Deliver, Feedback, FeedInput, Gather, GatherDelays, Trial
 from ...statements import Spelling, indent
 from ..context import Context, stream, streams
 from .carried import Carried
 from .connections import PARTS, Connections
 from .lanes import Lanes
 from .lists import Lists
+from .loops import Loops
 from .memory import Memory
 
 
@@ -101,6 +103,49 @@ scalar* __restrict feedback = work.{prefix}feedback;
 {terms}{scatter}"""
         head = f"const int64_t first = {lists.spikes}.start[step], count = {lists.spikes}.start[step + 1] - first;\n"
         return "{\n" + indent(f"{head}if (count) {{\n{indent(body)}}}\n") + "}\n"
+
+    def birth(self, o: Birth, loops: Loops) -> str:
+        """The neurons with a candidate at `step`, the dot products of their rows, and their kernel."""
+        i, table = o.population, o.kernel.table
+        rows, found = table[BIRTH].buffer, f"work.p{i}_born"
+        row = f"{self.memory.pointer(rows)} + {self.memory.row_of(rows, 'step')} * NP_p{i}"
+        is_open, into = (self.memory.pointer(table[s].buffer) for s in (OPEN, CHANGE))
+        each = f"const int neuron = index[k];\nscalar total = feedback[k];\n{self._moved(o)}{into}[neuron] = total;\n"
+        shared, kernel = loops.entry(o.kernel)
+        body = f"""\
+work.p{i}_born_feedback.zero(count);  // that of the step's spikes is still needed
+scalar* __restrict feedback = work.p{i}_born_feedback;
+{"".join(self._term(*term) for term in o.terms)}{shared}for (int64_t k = 0; k < count; ++k) {{
+{indent(each + kernel)}}}
+"""
+        head = f"""\
+int32_t* index = {found};
+const int64_t near = find_crossed<N_p{i}>(index, {row});
+int64_t count = 0;
+for (int64_t k = 0; k < near; ++k)
+    if ({is_open}[index[k]] > 0) index[count++] = index[k];
+"""
+        return "{\n" + indent(f"{head}if (count) {{\n{indent(body)}}}\n") + "}\n"
+
+    def _moved(self, o: Birth) -> str:
+        """Adds the changes of outer losses by readouts that move to ``total``."""
+        text = ""
+        for p in {c.target: None for c in (self.plan.connections[k] for k, _ in o.moving)}:
+            out, add = self.names.p(p), ""
+            slope = self.memory.pointer(self.trial.buffers[f"{out}_w_dr"])
+            for k, rows in ((k, row) for k, row in o.moving if self.plan.connections[k].target == p):
+                c = self.plan.connections[k]
+                row = f"{self.memory.pointer(rows)} + {self.memory.row_of(rows, 'arrival')} * NP_{out}"
+                loop = f"""\
+const scalar* row = args.{self.names.c(c)}_weight + int64_t(neuron) * NP_{out};
+const scalar* along = {row};
+for (int n = 0; n < N_{out}; ++n)
+    if ({slope}[n] != 0) moved[n] += row[n] * along[n] / {slope}[n];
+"""
+                add += f"if (const int64_t arrival = step{self._delay(c)}; arrival < n_steps) {{\n{indent(loop)}}}\n"
+            add = f"scalar moved[N_{out}] = {{}};\n{add}total += birth_moved_{out}(args, work, sample, moved);\n"
+            text += f"{{\n{indent(add)}}}\n"
+        return text
 
     def _term(self, connection: int, part: str, row: Buffer) -> str:
         c, array = self.plan.connections[connection], self.memory.pointer(row)

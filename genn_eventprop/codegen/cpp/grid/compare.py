@@ -9,6 +9,8 @@ import sympy as sp
 from ....losses.kinds import READOUTS
 from ....program.host_values import auxiliary
 from ....program.nodes import Access, Kernel
+from ....program.trial import Trial
+from ...birth_losses import birth_losses, changed
 from ...statements import Spelling, indent
 from .lanes import OnceText
 from .memory import Memory
@@ -28,6 +30,21 @@ def compared(memory: Memory, kernel: Kernel) -> str:
 
     text = OnceText(Spelling(element, lambda *_: "", CONSTANTS), kernel).text()
     return memory.pointers() + text
+
+
+def birth_functions(memory: Memory, trial: Trial) -> str:
+    """Outer losses of readouts that a spike would change, see `codegen/birth_losses.py`."""
+
+    def body(population: int, read: bool) -> str:
+        def write(spelling: Spelling, kernel: Kernel, double: bool) -> OnceText:
+            return OnceText(spelling, kernel)
+
+        text = changed(trial.readouts[population], memory.element, CONSTANTS, read=read, writer=write)
+        return memory.pointers() + text
+
+    head = "__attribute__((noinline)) scalar"
+    given = "[[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, int64_t sample"
+    return birth_losses(trial, head, given, body)
 
 
 def auxiliary_losses(memory: Memory, kernels: list[Kernel]) -> str:

@@ -31,6 +31,7 @@ class Connections:
         ops = (*trial.step, *trial.end_back)
         self.sums = {o.connection: o.sums for o in ops if isinstance(o, Deliver)}
         self.terms = {o.connection: o.terms for o in ops if isinstance(o, GatherDelays)}
+        self.births = trial.births
         fed = [(c, row) for o in trial.feedback if isinstance(o, Feedback) for c, _, row in o.terms]
         self.caused = [(self.plan.connections[c], row) for c, row in fed]  # connections of neurons, rows of D
 
@@ -248,6 +249,7 @@ class Connections:
         for c in (c for c in self.plan.connections if c.trainable):
             rows = found if c.listed and c.delays is None else more
             rows.add(self._along(self._number(c), c.receptor).name)
+        more |= {b.name for o in self.births for b in (*(b for _, _, b in o.terms), *(b for _, b in o.moving))}
         late = [(self.plan.connections[i], b) for i, terms in self.terms.items() for _, b in terms]
         for c, b in (*self.caused, *late):
             (found if c.dendritic and not self.names.split and len(b.axes) == 2 else more).add(b.name)

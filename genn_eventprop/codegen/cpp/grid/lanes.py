@@ -24,6 +24,10 @@ class _Text(Expressions):
         step, neuron, before, V = self._all(e)
         return f"loss_change(args, sample, {step}, {neuron}, &{before} - {neuron}, {V})"
 
+    def _print_birth_change(self, e: sp.Expr) -> str:
+        population, neuron, by = self._all(e)
+        return f"birth_read_p{population}(args, work, sample, {neuron}, {by})"
+
     def _print_Pow(self, e: sp.Pow) -> str:
         base, exponent = e.as_base_exp()
         if exponent.is_Integer and abs(int(exponent)) > 4:

@@ -34,6 +34,7 @@ class Lists:
     def __init__(self, scope: Scope, undone: Iterable[Statement]) -> None:
         self.prefix, p, self.size = f"p{scope.index}_", scope.p, scope.N
         self.n_events, self.spiking = len(scope.d.events), p.spiking
+        self.born = scope.adjoint and scope.plan.births(p.name)
         self.alone = self.n_events == 1 and scope.d.events[0].emits and not (p.dropout > 0 and p.dropped_reset)
         self.timed = any(m.lasts for m in scope.d.modes)
         self.fields = {u.kind: _fields(u.changes) for u in undone if isinstance(u, Undo)}

@@ -158,6 +158,11 @@ class Loops:
                 out += self._entries(u.kind, u.changes, table, ("step", "step + 1"))
         return out
 
+    def entry(self, kernel: Kernel) -> tuple[str, str]:
+        """Loads of numbers that all neurons share, and a kernel of one ``neuron``."""
+        w = self._lanes(kernel.body, kernel.table)
+        return w.shared(), w.each()
+
     def _entries(self, kind: int, body: Iterable[Statement], table: Table, steps: tuple[str, ...]) -> str:
         """A loop over the entries of one step in a list."""
         entries, w = self.lists.name(kind), self._lanes(body, table)

@@ -11,6 +11,7 @@ from ....plan.coefficients import basis_size
 from ....program.nodes import Buffer, Kernel, Set, name
 from ....program.scope import Scope
 from ....program.trial import (
+    Birth,
     Deliver,
     EachNeuron,
     EachStep,
@@ -27,7 +28,7 @@ from ...target import Target, finished, step_backwards, step_forwards, write
 from ..context import Context, ends, stream, streams
 from .between import Between
 from .carried import Carried
-from .compare import auxiliary_losses, compared
+from .compare import auxiliary_losses, birth_functions, compared
 from .connections import Connections, tables
 from .lists import Lists
 from .loops import Loops
@@ -124,7 +125,12 @@ class Grid(Target):
         self.memory.used |= {b.name: b for b in self.outer_buffers()}
         forwards = set(self.memory.used)
         functions.append(self._backward())
-        return [work(self.memory, self.lists, forwards, self.segments.kept(), self.others.members()), *functions]
+        births = birth_functions(self.memory, self.trial)
+        return [
+            work(self.memory, self.lists, forwards, self.segments.kept(), self.others.members()),
+            births,
+            *functions,
+        ]
 
     # operations
 
@@ -149,6 +155,9 @@ class Grid(Target):
 
     def feedback(self, operations: Sequence[Feedback]) -> str:
         return "".join(map(self.between.feedback, operations))
+
+    def birth(self, o: Birth) -> str:
+        return self.between.birth(o, self.loops[o.population])
 
     def gather(self, o: Gather) -> str:
         return self.between.gather(o)

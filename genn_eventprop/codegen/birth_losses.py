@@ -1,0 +1,75 @@
+"""The outer loss of readouts that a spike would change, as functions; see `program/operations.Birth`.
+
+``birth_moved_p<i>(t, sample, moved)``: the loss of the readouts of population i plus ``moved``, minus the loss.
+``birth_read_p<i>(t, sample, neuron, by)``: the same with the readout of one neuron changed by ``by``, and there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import sympy as sp
+
+from ..program.compare import CHANGE, changed_loss
+from ..program.nodes import NEURON, Access, Buffer, Kernel, birth_change, choose, equal, expressions, name, walk
+from ..program.readouts import Readout
+from ..program.readouts.base import SAMPLE_WEIGHT
+from ..program.trial import Trial
+from .statements import Spelling, Writer, indent
+
+BY = name("t", "by")
+Element = Callable[[Access, Callable[[sp.Expr], str]], str]
+
+
+def birth_losses(trial: Trial, head: str, given: str, body: Callable[[int, bool], str], is_: str = "") -> str:
+    """The functions that a trial needs.
+
+    Args:
+        head: what stands before their names. given: their first arguments. body: (population, read) -> as `changed`. is_: stands
+            behind their names, of lambdas.
+    """
+    end = ";\n" if is_ else "\n"
+    text, numbers = "", {p.name: i for i, p in enumerate(trial.plan.populations)}
+    for i in sorted({numbers[trial.plan.connections[c].target] for o in trial.births for c, _ in o.moving}):
+        text += f"{head} birth_moved_p{i}{is_}({given}, const real *moved) {{\n{indent(body(i, False))}}}{end}"
+    for o in trial.births:
+        if any(sp.sympify(e).has(birth_change) for s in walk(o.kernel.body) for e in expressions(s)):
+            arguments = f"{given}, int32_t neuron, real {BY}"
+            text += f"{head} birth_read_p{o.population}{is_}({arguments}) {{\n{indent(body(o.population, True))}}}{end}"
+    return text
+
+
+def c_birth_losses(trial: Trial, mark: str, element: Element, constants: Mapping[str, str]) -> str:
+    """The same in C and CUDA; mark: what stands before them."""
+
+    def body(population: int, read: bool) -> str:
+        return changed(trial.readouts[population], element, constants, read=read)
+
+    return birth_losses(trial, f"{mark} real", "const Trial *t, int64_t sample", body)
+
+
+def changed(
+    readout: Readout,
+    element: Element,
+    constants: Mapping[str, str],
+    *,
+    read: bool,
+    writer: Callable[..., Writer] = Writer,
+) -> str:
+    """The body of a function; read: of the second kind."""
+    s = readout.s
+
+    def moved(i: sp.Symbol) -> sp.Expr:
+        if read:
+            return choose(equal(i, NEURON), BY, 0)
+        of_argument = name("o", "moved", i)
+        s.table[of_argument] = Access(Buffer("moved", (s.N,), "real", "argument"), (i,))
+        return of_argument
+
+    def inside(access: Access, write: Callable[[sp.Expr], str]) -> str:
+        of_argument = access.buffer.role == "argument"
+        return f"moved[{write(access.index[0])}]" if of_argument else element(access, write)
+
+    kernel = changed_loss(s, readout, moved, NEURON if read else None)
+    made = writer(Spelling(inside, lambda *_: "", constants), Kernel(kernel.body, s.table), double=True)
+    return made.text() + f"return (real)({made.expression(CHANGE * SAMPLE_WEIGHT)});\n"

@@ -1,0 +1,81 @@
+"""Spikes that are about to be born, as statements; docs/spike_birth.md has the mathematics.
+
+Forwards every step stores in ``w_birth`` by how much a new largest maximum of the interval is nearer than `FARTHEST` s
+to the threshold, and a negative number where there is none. Backwards the last one of an interval is met first; then
+``w_birth_open`` is 0 until the spike before it is undone. What its spike would change L by is `trial.Birth`'s to find;
+`jump` adds it, times the hazard, to lambda.
+"""
+
+from __future__ import annotations
+
+import math
+
+import sympy as sp
+
+from ..adjoint.birth import FARTHEST, rest_distance
+from .nodes import NEURON, STEP, Add, Let, Set, Statement, above, at_least, both, choose, either, equal, name, no
+from .scope import Scope
+
+BIRTH, OPEN, CHANGE = name("w", "birth"), name("w", "birth_open"), name("w", "birth_change")
+BEST, RISE = name("w", "birth_best"), name("w", "birth_rise")
+LOWEST = sp.Float(-1e30)
+
+
+class Births:
+    """Of one population with one event, whose threshold is linear in the state."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.s, self.event = scope, scope.d.events[0]
+        s = scope
+        s.element(BIRTH, ("n_steps", s.N), (STEP, NEURON), "real", "stored")
+        for each in (OPEN, CHANGE, BEST, RISE):
+            s.each(each)
+        self.width = s.host_value("spike_birth") * s.expression(rest_distance(s.d))
+
+    # forwards
+
+    def begin(self) -> list[Statement]:
+        return self.spiked()
+
+    def look(self, start: sp.Expr, end: sp.Expr) -> list[Statement]:
+        """g at the start and the end of a step: a maximum at its start, if g rose to it and does not rise from it."""
+        rises: sp.Expr = above(end, start)
+        if len(self.event.modes) < len(self.s.d.modes):
+            rises = both(rises, either(*(equal(name("w", "mode"), m) for m in self.event.modes)))
+        peak = both(above(RISE, 0), no(rises), above(start, BEST))
+        return [
+            Set(BIRTH, choose(peak, start + FARTHEST * self.width, -1)),
+            Set(BEST, choose(peak, start, BEST)),
+            Set(RISE, choose(rises, 1, 0)),
+        ]
+
+    def spiked(self) -> list[Statement]:
+        """Another interval begins."""
+        return [Set(BEST, LOWEST), Set(RISE, sp.Integer(0))]
+
+    # backwards
+
+    def begin_back(self) -> list[Statement]:
+        return [Set(OPEN, sp.Integer(1))]
+
+    def undone(self) -> list[Statement]:
+        """A spike: the interval before it has not had its candidate yet."""
+        return [Set(OPEN, sp.Integer(1))]
+
+    def here(self) -> sp.Expr:
+        """Whether the neuron has a candidate at `step`."""
+        return both(at_least(BIRTH, 0), above(OPEN, 0))
+
+    def jump(self) -> list[Statement]:
+        """Of a neuron that has, once `CHANGE` is there."""
+        s, g, u, jump = self.s, name("t", "birth_g"), name("t", "birth_u"), name("t", "birth_jump")
+        twice_Phi = 2 - sp.erfc(u * sp.Float(math.sqrt(0.5)))
+        h = sp.Float(math.sqrt(2 / math.pi)) * sp.exp(-(u**2) / 2) / (self.width * twice_Phi)
+        out: list[Statement] = [
+            Let(g, BIRTH - FARTHEST * self.width), Let(u, -g / self.width), Let(jump, h * CHANGE),
+        ]  # fmt: skip
+        out += [Add(v, s.expression(e) * jump) for v, e in zip(s.lam, self.event.dg_dx) if e != 0]
+        for j, p in enumerate(s.d.params):
+            if p in s.p.trainable and self.event.dg_dp[j] != 0:
+                out.append(Add(name("w", "grad", p), s.expression(self.event.dg_dp[j]) * jump))
+        return [*out, Set(OPEN, sp.Integer(0))]
