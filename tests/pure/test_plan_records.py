@@ -7,8 +7,7 @@ import pytest
 
 from genn_eventprop import Dense, Event, Mode, Network, NeuronModel, Normal, Param, losses
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.contract.features import ALL, MODEL_FEATURES, refuse
-from genn_eventprop.engines.native.engine import NativeEngine
+from genn_eventprop.engines.contract.features import ALL, MODEL_FEATURES, THRESHOLD_JUMPS, refuse
 from genn_eventprop.errors import EngineError, NetworkError, PlanError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -122,7 +121,7 @@ def test_moved_thresholds_and_learned_gains_are_refused():
     )  # fmt: skip
     plan = dataclasses.replace(plan_of(delta), spike_times="exact")
     with pytest.raises(EngineError, match="cannot run connection 'input_hidden'.*Delta moves its threshold at once"):
-        NativeEngine(plan, plan.network.initial_parameters(0))
+        refuse(plan, "some_engine", {"exact": ALL - {THRESHOLD_JUMPS}})
     scaled = NeuronModel(
         "Scaled", {"V": 0.0, "I": 0.0}, {"tau": Param(20.0, "ms"), "gain": Param(1.0, trainable=True)},
         {"V": "(I - V) / tau", "I": "-I / 5"}, "V - 1", {"V": 0}, input={"exc": {"I": "gain"}},

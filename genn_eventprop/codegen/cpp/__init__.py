@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...errors import EngineError
 from ...plan import Plan
+from ...plan.closed_form import closed_form
 from ...program.nodes import Buffer
 from ..equations import equations
 from ..layout import Layout
 from ..shared import shared
 from ..step_text import uses_functions
-from .context import Context, padded, read
+from .context import Context, exists, padded, read
 from .declarations import args, keep_spikes, sizes
 from .exact import ExactProgram, backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models
+from .general import GeneralProgram, backward_general, forward_general, general_work, keep_spikes_general
+from .general import models as general_models
 from .grid import Grid
 from .outer import outer, outer_loss
 
@@ -84,7 +88,33 @@ def generate(plan: Plan, dtype: str, split: bool = False, carry: bool = False) -
 
 
 def _exact(ctx: Context) -> _Trial:
-    """With exact spike times."""
+    """With exact spike times: by closed forms, or by Taylor series if some population has none."""
+    return _closed_form(ctx) if closed_form(ctx.plan) else _by_series(ctx)
+
+
+def _by_series(ctx: Context) -> _Trial:
+    plan, program = ctx.plan, GeneralProgram(ctx)
+    passes = [program.functions(), forward_general(ctx, program), backward_general(ctx, program)]
+    files = ["exact/series", "exact/events", "general/taylor", "general/pieces"]
+    forms = dict.fromkeys(r.form.file for r in program.readers if r.form)
+    for unknown in (file for file in forms if not exists(f"general/{file}.hpp")):
+        raise EngineError(
+            f"native has no reader {unknown!r} for neurons without a closed form between events (codegen/cpp/general); use "
+            "spike_times='grid', or neurons that are linear between spikes"
+        )
+    files += ["general/readouts"] if forms else []
+    files += ["general/integral"] if "voltage" in forms and "integral" not in forms else []
+    files += [f"general/{file}" for file in forms]
+    library = ["}  // namespace\n", *(read(f"{name}.hpp") for name in files), "namespace {\n"]
+    return _Trial(
+        given=program.memory,
+        body=[program.time_weights(), *library, general_models(ctx, program), general_work(ctx, program), *passes],
+        compare="" if ctx.split or plan.loss.readout == "voltage" else program.compare(),
+        others=program.auxiliary(), silent=program.readout.spikes, keep=keep_spikes_general(ctx), includes=[],
+    )  # fmt: skip
+
+
+def _closed_form(ctx: Context) -> _Trial:
     plan, program = ctx.plan, ExactProgram(ctx)
     passes = [program.functions(), bind(ctx), forward_exact(ctx, program), backward_exact(ctx, program)]
     files = [

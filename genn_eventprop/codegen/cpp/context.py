@@ -36,6 +36,11 @@ def read(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text()
 
 
+def exists(name: str) -> bool:
+    """Whether this folder has such a file."""
+    return resources.files(__package__).joinpath(name).is_file()
+
+
 def padded(size: int) -> int:
     """`size` rounded up to a multiple of `PAD`."""
     return -(-size // PAD) * PAD

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ...adjoint import Derived, derive
+from ...adjoint import derive
 from ...adjoint.arrivals import powers_along
 from ...errors import EngineError
 from ...losses.kinds import READOUTS as KINDS
 from ...modelling import Network
 from ...plan import ConnectionRecord, Plan
+from ...plan.closed_form import NO_CLOSED_FORM, moves_threshold
 from ...program.readouts import Readout, readout_class
 from ...program.readouts.base import OF_STEPS
+from ...program.taylor import kinks
 from ...renamed import renamed
 
 INEXACT_INTEGRALS = "integrals of V over steps that are not exact propagators"
@@ -23,7 +25,6 @@ THRESHOLD_JUMPS = "arrivals that move a threshold at once"
 LEARNED_RECEPTOR_GAIN = "learned amounts of arrivals"
 NONLINEAR_RECEPTOR_PATH = "arrivals along which the dynamics are no polynomial"
 VOLTAGE_LOSS_WITH_JUMPS = "losses of V(t) where V jumps at spikes"
-SPIKELESS = "no event that sends a spike"
 SEVERAL_READOUTS = "several readouts in one pass"
 SEVERAL_INPUTS = "several inputs"
 SHARED_WEIGHTS = "weights that connections share"
@@ -35,33 +36,12 @@ STEPWISE_READOUTS = "readouts that look at V in every step, and say nothing of w
 VOLTAGE_LOSS_AFTER_TABLES = "losses of V(t) where V jumps at arrivals through tables, or with delays that are values"
 SPIKE_BIRTH = "spike_birth"
 SPIKE_BIRTH_DELAYS = "spike_birth through delays that are values"
+KINKS = "absolute values of states, with exact spike times"
 _INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
 
 
-def _only_refractory(d: Derived) -> bool:
-    """True without modes, or with one: a period of fixed length after every spike, during which g does not change."""
-    if len(d.modes) == 1:
-        return True
-    return (
-        len(d.modes) == 2 and d.modes[1].lasts is not None and d.modes[1].then == 0
-        and all(0 in e.modes and e.next_mode == 1 and (e.dg_dx.T * d.modes[1].f)[0] == 0 for e in d.events)
-    )  # fmt: skip
-
-
-MODEL_FEATURES: dict[str, Callable[[Derived], bool]] = {
-    "dynamics that are not linear in the state": lambda d: not d.linear,
-    "a threshold that is not linear in the state": lambda d: any(g.has(*d.x) for e in d.events for g in e.dg_dx),
-    "modes other than a refractory period": lambda d: not _only_refractory(d),
-    "several events": lambda d: len(d.events) > 1,
-    "an event that sends no spike": lambda d: any(not e.emits for e in d.events),
-    SPIKELESS: lambda d: bool(d.events) and not d.model.spiking,
-}
+MODEL_FEATURES = NO_CLOSED_FORM
 """Features of single neuron models."""
-
-
-def moves_threshold(d: Derived, receptor: str) -> bool:
-    """Whether an arrival changes a threshold function at once (delta synapses): dg/dx . e is not 0."""
-    return any((event.dg_dx.T * d.receptors[receptor])[0] != 0 for event in d.events)
 
 
 def _jumps(plan: Plan) -> str:
@@ -247,6 +227,20 @@ def _spike_birth_delays(plan: Plan) -> str:
     return why if name else ""
 
 
+def _kinks(plan: Plan) -> str:
+    if plan.spike_times == "grid":
+        return ""
+    for p in plan.populations:
+        d = p.derived
+        every = (*(f for m in d.modes for f in m.f), *(e.g for e in d.events))
+        if found := kinks(every, d.x):
+            return (
+                f"cannot run population {p.name!r}: {found[0]} in {d.model.name} has a kink, where a series ends; "
+                "write it as two modes with an event between them, or use engine='reference_event'"
+            )
+    return ""
+
+
 def _of_model(feature: str) -> Callable[[Plan], str]:
     def needs(plan: Plan) -> str:
         those = (p for p in plan.populations if MODEL_FEATURES[feature](p.derived))
@@ -272,6 +266,7 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     VOLTAGE_LOSS_AFTER_TABLES: _voltage_after_tables,
     PROGRAM_READOUTS: _readouts,
     STEPWISE_READOUTS: _stepwise,
+    KINKS: _kinks,
     SPIKE_BIRTH: _spike_birth,
     SPIKE_BIRTH_DELAYS: _spike_birth_delays,
 }
@@ -303,13 +298,13 @@ def refuse(plan: Plan, engine: str, features: Mapping[str, frozenset[str]]) -> N
 
 
 def can_solve(network: Network, features: Mapping[str, frozenset[str]]) -> bool:
-    """Whether an engine with these features has exact spike times for the network's neurons; noise and dropout have
-    none."""
+    """Whether an engine with these features has exact spike times for the network's neurons in closed form, so that
+    they cost about as much as the grid; noise and dropout have none."""
     if "exact" not in features:
         return False
-    models, lacking = [derive(p.model) for p in network.populations], ALL - features["exact"]
-    simple = not any(MODEL_FEATURES[f](m) for m in models for f in lacking & MODEL_FEATURES.keys())
-    currents = THRESHOLD_JUMPS not in lacking or not any(moves_threshold(m, r) for m in models for r in m.receptors)
+    models = [derive(p.model) for p in network.populations]
+    simple = not any(needs(m) for m in models for needs in NO_CLOSED_FORM.values())
+    currents = not any(moves_threshold(m, r) for m in models for r in m.receptors)
     return simple and currents and all(p.noise == p.dropout == 0 for p in network.populations)
 
 

@@ -22,7 +22,8 @@ from ...codegen.cpp import generate, host_source, padded
 from ...codegen.cpp.context import streams
 from ...errors import EngineError, ToolchainError
 from ...losses import LossRecord
-from ...plan import Plan
+from ...plan import Plan, PopulationRecord
+from ...plan.closed_form import closed_form
 from ...program.host_values import grid_values
 from ...program.outer import on_host
 from ...toolchain import find_compiler, require
@@ -31,14 +32,13 @@ from ..contract.engine import Availability, diverged
 from ..contract.features import (
     ALL,
     INEXACT_INTEGRALS,
+    KINKS,
     LEARNED_RECEPTOR_GAIN,
-    MODEL_FEATURES,
     NONLINEAR_RECEPTOR_PATH,
     SHARED_TABLE_WEIGHTS,
     SPIKE_BIRTH,
     SPIKE_BIRTH_DELAYS,
     STEPWISE_READOUTS,
-    THRESHOLD_JUMPS,
     TRAJECTORY_AUXILIARY_LOSS,
     VOLTAGE_LOSS_AFTER_TABLES,
     refuse,
@@ -61,6 +61,7 @@ FEW_SLICES, MANY_SLICES = 16, 256
 SAMPLES_A_SLICE = 4  # of batches with more than FEW_SLICES
 SLICE_MEMORY = 512 * 2**20  # bytes that more than FEW_SLICES may take
 TRAJECTORY_LIMIT = 256.0  # MiB a thread
+TOLERANCE = {"float64": 1e-10, "float32": 1e-6}
 
 
 class NativeEngine(ProgramEngine):
@@ -74,6 +75,8 @@ class NativeEngine(ProgramEngine):
             no more than fit 512 MiB.
         trajectory_limit: MiB a thread may use for the states of a trial where the backward pass needs them (dynamics
             that are not linear, or learned); beyond it the trial is run twice, in segments. `trajectory` tells the MiB.
+        tolerance: relative error of a state in one piece of its Taylor series, with exact spike times of neurons
+            without a closed form; None: 1e-10 in float64, 1e-6 in float32.
     """
 
     name = "native"
@@ -88,21 +91,13 @@ class NativeEngine(ProgramEngine):
             SHARED_TABLE_WEIGHTS,
             SPIKE_BIRTH_DELAYS,
         },
-        "exact": ALL
-        - {
-            *MODEL_FEATURES,
-            THRESHOLD_JUMPS,
-            LEARNED_RECEPTOR_GAIN,
-            NONLINEAR_RECEPTOR_PATH,
-            SPIKE_BIRTH,
-            STEPWISE_READOUTS,
-            TRAJECTORY_AUXILIARY_LOSS,
-        },
+        "exact": ALL - {KINKS, SPIKE_BIRTH, STEPWISE_READOUTS, TRAJECTORY_AUXILIARY_LOSS},
     }
     options = ("slope_floor", "dtype", "threads")
     special_options = {
         "slices": EngineOption(int, "in how many slices gradients are summed; part of what defines a result's bits"),
         "trajectory_limit": EngineOption(float, "MiB a thread may use for the states of a trial"),
+        "tolerance": EngineOption(float, "error of a Taylor series, for exact spike times without a closed form"),
     }
     automatic = True
     own_differences = True
@@ -131,10 +126,16 @@ class NativeEngine(ProgramEngine):
         threads: int | None = None,
         slices: int | None = None,
         trajectory_limit: float = TRAJECTORY_LIMIT,
+        tolerance: float | None = None,
     ) -> None:
         if dtype not in ("float32", "float64"):
             raise EngineError(f"dtype={dtype!r}: the native engine runs 'float32' or 'float64'")
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
+        self.tolerance = TOLERANCE[dtype] if tolerance is None else float(tolerance)
+        if not 1e-16 <= self.tolerance <= 1e-3:
+            raise EngineError(
+                f"tolerance={tolerance}: must be from 1e-16 to 1e-3, a relative error of a state in one piece"
+            )
         for name, number in (("threads", threads), ("slices", slices)):
             if number is not None and number < 1:
                 raise EngineError(f"{name}={number}: must be at least 1")
@@ -214,10 +215,23 @@ class NativeEngine(ProgramEngine):
         sample, step, state, neuron = program.trouble()
         if self.plan.spike_times == "grid":
             raise diverged(self.plan, self.plan.populations[population], int(numbers[sample]), step, state, neuron)
+        if not closed_form(self.plan):
+            raise self._lost(self.plan.populations[population], int(numbers[sample]), step, state, neuron)
         raise EngineError(
             f"population {self._spiking[population]!r} diverged in sample {numbers[sample]}: more than 200 spikes per "
             f"neuron in {self.plan.duration / max(self._exact.steps, 1):g} ms; use smaller weights or an engine on the "
             "grid"
+        )
+
+    def _lost(self, p: PopulationRecord, sample: int, step: int, state: int, neuron: int) -> EngineError:
+        """Of a trial by Taylor series that could not go on at `step`, in 2^-50 of the trial."""
+        time = self.plan.duration * step * 2.0**-50
+        where = f"neuron {neuron} of population {p.name!r}, sample {sample}, at {time:.6g} ms"
+        if state < 0:
+            return EngineError(f"{where}: more than 200 events per neuron within 1 ms; use smaller weights")
+        return EngineError(
+            f"{where}: {p.derived.states[state]} cannot be followed to a tolerance of {self.tolerance:g}; the dynamics "
+            f"of {p.derived.model.name} diverge there: stop the rise with a threshold, or use smaller weights"
         )
 
     # trials that go on
@@ -293,7 +307,7 @@ class NativeEngine(ProgramEngine):
 
     @cached_property
     def _exact(self) -> ExactTables:
-        return ExactTables(self.plan, self.slope_floor, self.dtype)
+        return ExactTables(self.plan, self.slope_floor, self.dtype, self.tolerance)
 
     @cached_property
     def _of_grid(self) -> Arrays:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,8 @@ from ...codegen.cpp import padded
 from ...codegen.cpp.exact.arguments import OF_WEIGHT
 from ...losses import LossRecord
 from ...plan import Plan, PopulationRecord
-from ...plan.series import MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
+from ...plan.closed_form import closed_form
+from ...plan.series import DEGREE, MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
 from ..contract.host_losses import prefixed_losses
 from .memory import padded_last
 
@@ -21,12 +23,14 @@ SERIES = ("spike", "rho", "arrive", "back", "dspike")  # tables that stay in flo
 class ExactTables:
     """given: arrays and numbers by their names in generated code; steps: in how many the trial is cut."""
 
-    def __init__(self, plan: Plan, slope_floor: float, dtype: np.dtype) -> None:
+    def __init__(self, plan: Plan, slope_floor: float, dtype: np.dtype, tolerance: float) -> None:
         self.plan, self.dtype, self.steps = plan, dtype, 0
         self.seen: dict[int, bytes] = {}  # values of parameters that all this follows from
+        # the order at which a series with the fewest operations meets a tolerance (Jorba & Zou 2005)
+        order = min(DEGREE, math.ceil(1 - math.log(tolerance) / 2))
         self.given: dict[str, Any] = {
             "n_steps": plan.n_steps, "n_points": plan.n_steps + 1, "n_nodes": 0, "duration": plan.duration,
-            "slope_floor": slope_floor, "gauss": gauss_table(),
+            "slope_floor": slope_floor, "gauss": gauss_table(), "tolerance": tolerance, "order": order,
         }  # fmt: skip
         self.given |= {f"d_c{i}": c.delay for i, c in enumerate(plan.connections)}
         for prefix, loss in prefixed_losses(plan):
@@ -37,6 +41,8 @@ class ExactTables:
     def refresh(self, parameters: Mapping[str, np.ndarray]) -> None:
         """Follow the values of parameters of neurons."""
         plan, given = self.plan, self.given
+        if not closed_form(plan):
+            return
         steps = number_of_steps(plan, parameters, self.dtype.name)
         for prefix, loss in prefixed_losses(plan):
             if steps != self.steps and loss.integrates:

@@ -9,7 +9,7 @@ import numpy as np
 from ...data import Events
 from ...engines import create
 from ...engines.contract.parameters import Tables, of_synapses
-from ...plan import ConnectionRecord, Plan
+from ...plan import ConnectionRecord, Plan, PopulationRecord
 
 Change = tuple[str | None, tuple[int, ...], float]
 """One number of a problem, changed: (block, index, by how much); None as the block: nothing is changed."""
@@ -18,8 +18,8 @@ Change = tuple[str | None, tuple[int, ...], float]
 class OwnProblem:
     """As `compare.Problem`, with the losses of `engine` in float64. Blocks: what the engine has gradients for.
 
-    Events keep their number and order if all arrivals at and spikes of each population, sorted by time, come from the
-    same neurons as before.
+    Events keep their number and order if all arrivals at and spikes of each population, and the ends of timed modes
+    that spikes begin, sorted by time, come from the same neurons as before.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class OwnProblem:
         parts = []
         for p in self.plan.populations:
             sent = [(*lists[p.name], lists[p.name][2])] if p.spiking else []
+            sent += self._mode_ends(p, *lists[p.name]) if p.spiking else []
             sent += [self._arrivals(c, *lists[c.source]) for c in self.plan.into(p.name)]
             if not any(c.delays for c in self.plan.into(p.name)):  # a spike arrives at all its targets at once
                 sent = [(sample, time, source, np.zeros_like(source)) for sample, time, source, _ in sent]
@@ -77,6 +78,18 @@ class OwnProblem:
             order = np.lexsort((source, kind, time, target, sample))
             parts += [sample[order], kind[order], source[order], target[order]]
         return float(result.loss.mean()), np.concatenate(parts).astype(np.int64).tobytes()
+
+    def _mode_ends(
+        self, p: PopulationRecord, sample: np.ndarray, time: np.ndarray, neuron: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+        """When the timed mode ends that spikes begin, if it is the same for all spikes: dL/dt jumps where an arrival
+        and the end of a mode change their order."""
+        entered = {e.next_mode for e in p.derived.events if e.emits and e.next_mode is not None}
+        modes = [p.derived.modes[m] for m in entered]
+        if len(modes) != 1 or modes[0].lasts is None:
+            return []
+        lasts = np.resize(self.engine.parameters[f"{p.name}.{modes[0].lasts}"], p.size)
+        return [(sample, time + lasts[neuron], neuron, neuron)]
 
     def _arrivals(
         self, c: ConnectionRecord, sample: np.ndarray, time: np.ndarray, source: np.ndarray

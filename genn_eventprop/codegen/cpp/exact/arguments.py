@@ -15,6 +15,12 @@ OF_WEIGHT = ("window_start", "window_end", "activity_rate", "activity_jump")
 
 def given(names: Context) -> list[Buffer]:
     """Arrays and real numbers."""
+    tables = [b for i, p in enumerate(names.plan.populations) for b in _tables(p, f"x_p{i}")]
+    return given_to_all(names, tables)
+
+
+def given_to_all(names: Context, tables: list[Buffer]) -> list[Buffer]:
+    """The same, with other tables of populations."""
     plan, doubles = names.plan, ["duration", "slope_floor", "delta", "target_dt"]
     found = [Buffer("times", ("spikes",), "double", "host"), Buffer("gauss", ("nodes",), "double", "host")]
     found += [Buffer("record_times", (RECORDED,), "double", "host")]
@@ -35,8 +41,7 @@ def given(names: Context) -> list[Buffer]:
         found += [Buffer(f"c{i}_{n}", ("routes",), "int", "host") for n in routes(c)]
         found += [Buffer(f"c{i}_delays", c.delays.shape, "real", "number")] if c.delays else []
         doubles += [f"d_c{i}"] if c.delay > 0 else []
-    for i, p in enumerate(plan.populations):
-        found += _tables(p, f"x_p{i}")
+    found += tables
     for n, p in enumerate(plan.populations):
         for k, r in enumerate(plan.spike_regularisers(p.name)):
             sides = ("upper", "lower", *(["excess"] if r.mean == "batch" else []))

@@ -73,7 +73,7 @@ class ExactProgram:
         self.scopes = {p.name: Scope(self.plan, p, i, buffers) for i, p in enumerate(self.plan.populations)}
         numbers = [b for b in buffers.values() if b.role == "number"]
         self.memory = ExactMemory(
-            names, [*names.arrays(), *numbers, *given(names)], [*names.integers(), *integers(names)]
+            names, [*names.arrays(), *numbers, *self._given(names)], [*names.integers(), *self._integers(names)]
         )
         for p in names.spiking:
             self.scopes[p.name].each(COUNT, "int", "result")
@@ -86,6 +86,13 @@ class ExactProgram:
         for r in self.readings:
             self.memory.used |= {b.name: b for b in r.buffers}
         self.regularise = {p.name: Regularise(self.scopes[p.name]) for p in names.spiking}
+
+    def _given(self, names: Context) -> list[Buffer]:
+        """What the host hands over besides what every call has."""
+        return given(names)
+
+    def _integers(self, names: Context) -> list[str]:
+        return integers(names)
 
     def functions(self) -> str:
         """`read_trial`, after the pass forwards, and `begin_back`, before the pass backwards."""
@@ -140,13 +147,13 @@ class ExactProgram:
             body += [b for r in read if r.form is None for b in r.readout.begin_back()]
             last = [Add(r.readout.lam, end) for r in read if (end := r.readout.last()) != 0]
             text += self._loop(s, [*body, *last])
-            if last and len(p.derived.modes) > 1:
-                mu = [
-                    f"work.{self.names.p(p.name)}.{which}[{read[0].readout.v}].data[h.neuron]"
-                    for which in ("mu", "held_mu")
-                ]
-                text += f"for (const auto& h : work.{self.names.p(p.name)}.held) std::swap({', '.join(mu)});\n"
+            text += self._to_mode(p, read) if last and len(p.derived.modes) > 1 else ""
         return self._block(text)
+
+    def _to_mode(self, p: PopulationRecord, read: list[Reading]) -> str:
+        """Hands lambda at T to the vector of the mode that a neuron is in."""
+        mu = [f"work.{self.names.p(p.name)}.{which}[{read[0].readout.v}].data[h.neuron]" for which in ("mu", "held_mu")]
+        return f"for (const auto& h : work.{self.names.p(p.name)}.held) std::swap({', '.join(mu)});\n"
 
     def _total(self, s: Scope) -> str:
         total, counts = f"{s.prefix}{TOTAL}", self.memory.pointer(s.table[COUNT].buffer)

@@ -1,0 +1,53 @@
+// r = 1/T int w(t) V dt, by Gauss-Legendre quadrature in every piece.
+
+namespace {
+
+template <class O, int V, int N, class W>
+struct ReadIntegral : Reader<O> {
+    double total[N];
+    Densities densities;
+    TimeWeight<W> weight;
+    O* out = nullptr;
+    void look(O& o, const Args& args, int64_t sample, Path& path) {
+        out = &o;
+        densities.begin(args), weight.begin(args, sample), weight.cuts(args, path);
+    }
+    bool read(O& o, const Args& args, int64_t, Path& path) {
+        bool again = false;
+        for (double& r : total) r = 0;
+        o.each(args, path, [&](const int64_t* piece, int count, const octet (*c)[TERMS]) {
+            for (int l = 0; l < count; ++l) {
+                const auto& p = o.pieces[piece[l]];
+                const double h = p.end - p.start;
+                double w[NODES], r = 0, series[TERMS];
+                for (int j = 0; j <= o.order; ++j) series[j] = c[V][j][l];
+                for (int q = 0; q < densities.nodes; ++q) {
+                    const double s = h * densities.unit[q];
+                    w[q] = weight.at(args, p.start + s, p.start);
+                    r += w[q] * densities.part[q] * value_of(series, o.order, s);
+                }
+                total[p.neuron] += r * h;
+                if (!densities.set(piece[l], w, RESOLVED) && h > FINEST * args.duration) path.halve(p.neuron, p.start, p.end), again = true;
+            }
+        });
+        return again;
+    }
+    void finish(O&, const Args&, double* readout) {
+        for (int k = 0; k < N; ++k) readout[k] = total[k];
+    }
+    void source(int k, int64_t piece, const scalar* dr, int order, octet* to, int lane, octet&) const {
+        const auto& p = out->pieces[piece];
+        if (p.end > p.start) densities.source(piece, p.end - p.start, double(dr[k]), order, to, lane);
+    }
+    double arrival(O&, const Args& args, const scalar* dr, int k, double, double dv, const Happening& h) {
+        return dv == 0 ? 0 : -weight.at(args, h.at, h.at) * double(dr[k]) * dv;
+    }
+    double own_event(O& o, const Args& args, const scalar* dr, const Happening& h) {
+        const auto& own = o.own[h.index];
+        double after[O::n];
+        O::model::reset(args, own.neuron, own.event, own.x, after);
+        return weight.at(args, own.at, own.at) * double(dr[own.neuron]) * (own.x[V] - after[V]);
+    }
+};
+
+}  // namespace

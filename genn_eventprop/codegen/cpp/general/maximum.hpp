@@ -1,0 +1,86 @@
+// The maximum of V over continuous time: at ends of pieces or at stationary points inside. Where it is at an arrival, D of that arrival
+// gets dL/dr Vdot of the side of t* that lambda leaves out (docs/equations.md, section 3). The output does not spike.
+
+namespace {
+
+template <class O, int V, int N, class W, bool JUMPS>
+struct ReadMaximum : Reader<O> {
+    double best[N], at[N], slope[N];
+    int64_t piece[N], instant[N];  // instant: of the arrivals at the maximum, -1 for none
+    bool before[N];                // the maximum is at the end of a piece, before what happens there; else at the start of one
+    O* out = nullptr;
+    void look(O& o, const Args& args, int64_t, Path& path) {
+        out = &o;
+        for (int k = 0; k < N; ++k) best[k] = -std::numeric_limits<double>::infinity();
+        o.each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS]) {
+            for (int l = 0; l < count; ++l) search(o, number[l], c[V], l);
+        });
+        for (int k = 0; k < N; ++k) path.each[size_t(k)].push_back(at[k]);
+    }
+    void search(O& o, int64_t number, const octet* c, int l) {
+        const auto& p = o.pieces[number];
+        const int k = p.neuron, m = o.order;
+        const double h = p.end - p.start;
+        if (p.start == 0 || p.x[V] > best[k]) better(k, p.x[V], p.start, false);
+        if (h <= o.together) return;
+        double falling[TERMS], series[TERMS];
+        for (int j = 0; j <= m; ++j) series[j] = c[j][l];
+        for (int j = 0; j < m; ++j) falling[j] = -(j + 1) * series[j + 1];
+        const double bend = bend_of(falling, m - 1, h);
+        double most = 0, power = h;
+        for (int j = 1; j <= m; ++j, power *= h) most += std::fmax(series[j] * power, 0.0);
+        if (series[0] + most <= best[k]) return;
+        // V rises where `falling` is negative; its stationary maxima are where that crosses zero from below
+        const auto beyond = [&](double s, double sign) {  // the next point at which sign * falling is negative
+            const double from = s;
+            for (double tiny = 1e-15 * h; s < h && sign * value_of(falling, m - 1, s) >= 0; tiny *= 2) s = from + tiny;
+            return s;
+        };
+        const auto next = [&](double s, double sign) {  // from there, the next point at which it crosses zero from below
+            double c[TERMS];
+            for (int j = 0; j < m; ++j) c[j] = sign * falling[j];
+            return s < h ? first_crossing(c, m - 1, s, h, bend) : -1.0;
+        };
+        double s = 0;
+        if (value_of(falling, m - 1, 0) >= 0) s = next(beyond(0, -1), -1);
+        while (s >= 0 && s < h) {
+            s = next(beyond(s, 1), 1);
+            if (s < 0 || s >= h) break;
+            if (value_of(series, m, s) > best[k] + 1e-15 * std::fabs(best[k])) better(k, value_of(series, m, s), p.start + s, true);
+            s = next(beyond(s, -1), -1);
+        }
+        if (p.last[V] > best[k]) better(k, p.last[V], p.end, true);
+    }
+    void better(int k, double value, double t, bool end) { best[k] = value, at[k] = t, before[k] = end; }
+    // Finds the piece that ends, or begins, at the maximum, and the arrivals there.
+    bool read(O& o, const Args& args, int64_t, Path& path) {
+        for (int k = 0; k < N; ++k) {
+            piece[k] = instant[k] = -1;
+            for (int64_t number : path.of[size_t(k)]) {
+                const auto& p = o.pieces[number];
+                const bool here = before[k] ? p.end == at[k] && (p.end > p.start || piece[k] < 0) : p.start == at[k];
+                if (here && !(before[k] && piece[k] >= 0)) piece[k] = number;
+                if (p.why == ARRIVAL && p.start == at[k]) instant[k] = p.instant;
+            }
+            const auto& p = o.pieces[piece[k]];
+            double f[O::n];
+            O::model::rate(args, k, p.mode, before[k] ? p.last : p.x, f);
+            slope[k] = before[k] ? std::fmax(f[V], 0.0) : f[V];
+        }
+        return false;
+    }
+    void finish(O&, const Args&, double* readout) {
+        for (int k = 0; k < N; ++k) readout[k] = best[k];
+    }
+    void source(int k, int64_t number, const scalar* dr, int, octet*, int lane, octet& jump) const {
+        if (before[k] && number == piece[k]) jump[lane] += double(dr[k]);
+    }
+    double opened(int k, int64_t number, const scalar* dr) const { return !before[k] && number == piece[k] ? double(dr[k]) : 0; }
+    double arrival(O&, const Args&, const scalar* dr, int k, double w, double, const Happening& h) {
+        if (instant[k] != h.instant || w == 0) return 0;
+        instant[k] = -1;  // the arrivals of one instant have one kink
+        return double(dr[k]) * slope[k];
+    }
+};
+
+}  // namespace

@@ -1,0 +1,666 @@
+// Neurons whose equations may be any: a trajectory is a sequence of pieces, each a Taylor polynomial from its start on, as long as
+// its last two coefficients stay within the tolerance. A piece ends early where something happens to its neuron: an arrival, an own
+// event, the end of a timed mode. Other neurons' pieces go on, so that neurons of one population do not wait for each other.
+//
+// Forwards, pieces are made ahead of time, up to the next known arrival; whatever comes before cuts them. Backwards, states and
+// costates are expanded together around the end of a piece, where both are known.
+//
+// M: the generated model, n states, E own events.
+
+namespace {
+
+enum Why : int8_t { START, RENEWAL, ARRIVAL, OWN_EVENT, END_OF_MODE };  // what a piece began with; what caused an own event
+
+// What happened to the neurons of a group, in order. kind: number of a connection for an arrival, -1 - population for an own event.
+// source: route of an arrival, neuron of an own event. index: number of the spike that arrives, or of the own event. instant: events
+// of one instant share it.
+struct Happening {
+    double at;
+    int32_t kind, source;
+    int64_t index, instant;
+};
+
+// An arrival that is due. Order: time, population, source, and then the order in which they were sent.
+struct Due {
+    double at;
+    int32_t population, connection, source, route;
+    int64_t index, number;
+    bool operator<(const Due& o) const {
+        if (at != o.at) return at < o.at;
+        if (population != o.population) return population < o.population;
+        return source != o.source ? source < o.source : number < o.number;
+    }
+};
+
+// The arrivals of a group of populations: those from outside, sorted, and those that its own spikes cause, a heap.
+struct Queue {
+    std::vector<Due> outside, inside;
+    size_t next = 0;
+    int64_t sent = 0;
+    List<Happening> log;
+    double duration = 0;
+    static bool later(const Due& a, const Due& b) { return b < a; }
+    void clear(double T) { outside.clear(), inside.clear(), next = 0, sent = 0, log.count = 0, duration = T; }
+    void add(Due d) {
+        d.number = sent++;
+        if (d.at < duration) outside.push_back(d);  // an arrival at T or later does not happen
+    }
+    void sort() { std::sort(outside.begin(), outside.end()); }
+    void push(Due d) {
+        d.number = sent++;
+        if (!(d.at < duration)) return;
+        inside.push_back(d);
+        std::push_heap(inside.begin(), inside.end(), later);
+    }
+    bool empty() const { return next == outside.size() && inside.empty(); }
+    bool inside_first() const { return !inside.empty() && (next == outside.size() || inside.front() < outside[next]); }
+    // Time of the next arrival, or the end of the trial.
+    double due() const { return empty() ? duration : inside_first() ? inside.front().at : outside[next].at; }
+    Due take() {
+        if (!inside_first()) return outside[next++];
+        std::pop_heap(inside.begin(), inside.end(), later);
+        const Due d = inside.back();
+        inside.pop_back();
+        return d;
+    }
+};
+
+// The pieces of every neuron of a population that is read, in order, and where they are cut for that.
+struct Path {
+    std::vector<std::vector<int64_t>> of;
+    std::vector<std::vector<double>> each;  // cuts of single neurons
+    std::vector<double> every;              // of all
+    bool aligned = false;                   // whether pieces of all neurons begin and end together
+    void clear(int neurons) {
+        of.assign(size_t(neurons), {}), each.assign(size_t(neurons), {});
+        every.clear(), aligned = false;
+    }
+    void halve(int k, double a, double b) { each[size_t(k)].push_back(0.5 * (a + b)); }
+};
+constexpr double RESOLVED = 1e-11, FINEST = 1e-7;  // of densities along a piece; pieces are not halved below, in parts of the trial
+
+// Where a trial could not go on.
+struct Lost {
+    int neuron = -1, state = -1;
+    double at = 0;
+};
+
+constexpr double SHORTEST = 1e-13;  // a piece may not be shorter, in parts of the trial
+constexpr int RUNAWAY = 200;        // more events per neuron within 1 ms end the trial
+
+template <class M, int N>
+struct Pieces {
+    typedef M model;
+    static constexpr int n = M::n, E = M::events, NP = (N + 15) / 16 * 16, ROOM = E > 0 ? E : 1;
+    struct Piece {
+        double start, end, mode_end;  // mode_end: when its timed mode ends
+        int64_t before, instant;      // the piece before it; the event that began it
+        int32_t neuron, armed;        // armed: one bit for each event whose g has been below zero since it happened last
+        int16_t mode;
+        int8_t why;
+        double x[n], last[n];  // states at its start, after what began it; and at its end
+    };
+    struct Own {
+        double at, gdot, x[n];  // x: before the event
+        int32_t neuron, event, mode;
+        int64_t spike, cause;  // number of the spike, -1 if it sent none; of the own event, or the instant of the arrivals, that caused it
+        int8_t why;            // what caused it at once; RENEWAL: its flow did
+        int64_t first, shares;  // of the arrivals that caused it
+    };
+    struct Share {
+        int64_t happening;
+        double part;
+    };
+
+    Buffer<scalar> x[n], mu[n], grad[M::learned + 1], jump;
+    Spikes<n + 1> spikes;
+    Buffer<double> spike_time, feedback;  // feedback: of own events, dL/dt by what each caused
+    List<Piece> pieces;
+    List<Own> own;
+    List<Share> shares;
+    Buffer<int64_t> current, free;  // the piece of every neuron; pieces that were taken back
+    int64_t n_free = 0;
+    Buffer<double> until, crossing, mode_end, guess, coefficients, now_x[n], lambda[n], carry, arrival_extra;
+    Buffer<int32_t> event, mode, armed, todo, touched, lanes;
+    Buffer<int8_t> made, exact;  // made: the series of the current piece is there; exact: and its coefficients are of that piece
+    Buffer<int64_t> seen;
+    int n_touched = 0, order = 0;
+    double together = 0, tolerance = 0, end_of_trial = 0, end_of_time = 0;
+    Lost lost;
+
+    void prepare() {
+        for (int i = 0; i < n; ++i) x[i].zero(NP), mu[i].zero(NP), now_x[i].zero(NP), lambda[i].zero(NP);
+        for (auto& b : grad) b.zero(NP);
+        if (M::pushed >= 0) jump.zero(NP);
+        current.zero(NP), until.zero(NP), crossing.zero(NP), mode_end.zero(NP), guess.zero(NP), carry.zero(NP);
+        event.zero(NP), mode.zero(NP), armed.zero(NP), todo.zero(NP), touched.zero(NP), lanes.zero(NP), made.zero(NP), exact.zero(NP);
+        seen.zero(NP), coefficients.zero(int64_t(n) * TERMS * NP);
+    }
+
+    // Forwards
+
+    // On entry x is the initial state.
+    void begin(const Args& args) {
+        pieces.count = own.count = shares.count = spikes.count = n_free = 0;
+        order = int(args.order), tolerance = args.tolerance, together = args.duration * 0x1p-46;
+        end_of_trial = args.duration, end_of_time = args.duration + 2 * together, n_touched = 0, lost = Lost();
+        for (int k = 0; k < N; ++k) {
+            mode[k] = 0, mode_end[k] = infinite(), armed[k] = 0, guess[k] = 1.0, seen[k] = -1;
+            for (int i = 0; i < n; ++i) now_x[i][k] = double(x[i][k]);
+            start(k, 0.0, -1, -1, START);
+        }
+    }
+    static double infinite() { return std::numeric_limits<double>::infinity(); }
+    // Begins a piece from now_x.
+    void start(int k, double at, int64_t before, int64_t instant, Why why) {
+        int64_t number;
+        if (n_free) {
+            number = free[--n_free];
+        } else {
+            number = pieces.count;
+            pieces.push();
+        }
+        Piece& p = pieces[number];
+        p.start = p.end = at, p.mode_end = mode_end[k], p.before = before, p.instant = instant;
+        p.neuron = k, p.armed = armed[k], p.mode = int16_t(mode[k]), p.why = why;
+        for (int i = 0; i < n; ++i) p.x[i] = p.last[i] = now_x[i][k];
+        current[k] = number, until[k] = at, crossing[k] = infinite(), made[k] = exact[k] = 0;
+    }
+    // Makes pieces until all reach `horizon` or have an own event before. False if the tolerance cannot be met.
+    bool advance(const Args& args, double horizon) {
+        int count = 0;
+        for (int k = 0; k < N; ++k) todo[count] = k, count += wants(k, horizon);
+        while (count) {
+            int left = 0;
+            for (int m = 0; m < M::modes; ++m) {
+                int same = 0;
+                for (int i = 0; i < count; ++i) {
+                    const int k = todo[i];
+                    if (made[k] && (M::modes == 1 || m == 0)) go_on(args, k, horizon);  // in its next mode
+                    lanes[same] = k, same += mode[k] == m && !made[k];
+                }
+                for (int from = 0; from < same; from += SIDE)
+                    if (!expand(args, m, lanes + from, same - from < SIDE ? same - from : SIDE, true)) return false;
+            }
+            for (int i = 0; i < count; ++i) {
+                const int k = todo[i];
+                todo[left] = k, left += wants(k, horizon);
+            }
+            count = left;
+        }
+        return true;
+    }
+    bool wants(int k, double horizon) const {
+        if (crossing.data[k] < infinite()) return false;
+        if (!made.data[k] || until.data[k] < horizon) return true;
+        return M::modes > 1 && until.data[k] == mode_end.data[k] && until.data[k] <= horizon + together && until.data[k] < end_of_trial;
+    }
+    // Begins the piece after one that is at its end.
+    void go_on(const Args& args, int k, double horizon) {
+        const Piece& p = pieces[current[k]];
+        double at = p.end;
+        for (int i = 0; i < n; ++i) now_x[i][k] = p.last[i];
+        Why why = RENEWAL;
+        if (M::modes > 1 && at == mode_end[k]) {
+            if (at > horizon) pieces[current[k]].end = at = horizon;
+            mode[k] = M::then(mode[k]), why = END_OF_MODE;
+            const double lasts = M::lasts(args, k, mode[k]);
+            mode_end[k] = lasts < 0 ? infinite() : at + lasts;
+        }
+        start(k, at, current[k], -1, why);
+    }
+    // The series of neurons in one mode, how far they reach, and whether they cross.
+    bool expand(const Args& args, int m, const int32_t* lane, int count, bool search) {
+        octet q[M::numbers], c[n][TERMS], g[ROOM][TERMS], length;
+        int32_t each[SIDE];
+        for (int l = 0; l < SIDE; ++l) {
+            each[l] = lane[l < count ? l : 0];
+            const Piece& p = pieces[current[each[l]]];
+            for (int i = 0; i < n; ++i) c[i][0][l] = p.x[i];
+            length[l] = std::fmin(2 * guess[each[l]], end_of_time - p.start);
+        }
+        M::numbers_of(args, each, q);
+        M::flow(m, q, c, g, order);
+        if (search && !limit(c, each, count, length)) return false;
+        for (int l = 0; l < count; ++l) {
+            const int k = each[l];
+            for (int i = 0; i < n; ++i)
+                for (int j = 0; j <= order; ++j) coefficients[(int64_t(i) * TERMS + j) * NP + k] = c[i][j][l];
+            exact[k] = 1;
+        }
+        if (!search) return true;
+        octet most[ROOM], stop = {};
+        for (int l = 0; l < count; ++l) {
+            const int k = each[l];
+            const Piece& p = pieces[current[k]];
+            guess[k] = length[l];
+            until[k] = std::fmin(p.start + length[l], std::fmin(mode_end[k], end_of_time));
+            stop[l] = until[k] - p.start;
+        }
+        for (int e = 0; e < E; ++e) {  // a bound on g: what lowers it is left out
+            octet b = {};
+            for (int j = order; j >= 1; --j) b = (b + (g[e][j] > 0.0 ? g[e][j] : octet{})) * stop;
+            most[e] = b + g[e][0];
+        }
+        for (int l = 0; l < count; ++l) {
+            const int k = each[l];
+            for (int e = 0; e < E; ++e) {
+                if (!M::possible(e, m)) {
+                    if (g[e][0][l] < 0) armed[k] |= 1 << e;
+                    continue;
+                }
+                if (most[e][l] < 0)
+                    armed[k] |= 1 << e;
+                else
+                    cross(k, e, l, g[e], stop[l]);
+            }
+            if (crossing[k] < until[k]) until[k] = crossing[k], stop[l] = crossing[k] - pieces[current[k]].start;
+        }
+        octet end[n];
+        for (int i = 0; i < n; ++i) end[i] = value_at(c[i], order, stop);
+        for (int l = 0; l < count; ++l) {
+            Piece& p = pieces[current[each[l]]];
+            p.end = until[each[l]], made[each[l]] = 1;
+            for (int i = 0; i < n; ++i) p.last[i] = stop[l] > 0 ? end[i][l] : p.x[i];
+        }
+        return true;
+    }
+    // Shortens `length` until the last two terms of every state are within the tolerance of its largest low one. Lengths are halved
+    // twice in two steps, so that a small change of a parameter rarely changes them.
+    bool limit(const octet (*c)[TERMS], const int32_t* each, int count, octet& length) {
+        octet h = length, top, below;
+        constexpr double STEP = 0.70710678118654752;
+        const double by = std::pow(STEP, order - 1);
+        octet high = octet{} + 1.0;
+        for (int j = 1; j < order; ++j) high *= h;
+        for (;;) {
+            bool good = true;
+            for (int i = 0; i < n; ++i) {
+                const octet a = lanes_fabs(c[i][0]), b = lanes_fabs(c[i][1]) * h, d = lanes_fabs(c[i][2]) * h * h;
+                octet size = a > b ? a : b;
+                size = (size > d ? size : d) * tolerance;
+                below = lanes_fabs(c[i][order - 1]) * high, top = lanes_fabs(c[i][order]) * high * h;
+                for (int l = 0; l < count; ++l)
+                    if (!(top[l] <= size[l] && below[l] <= size[l])) {
+                        length[l] = -1, good = false;
+                        if (h[l] < SHORTEST * end_of_time || !std::isfinite(h[l])) return fails(each[l], i);
+                    }
+            }
+            if (good) break;
+            for (int l = 0; l < SIDE; ++l)
+                if (length[l] < 0) h[l] *= STEP, high[l] *= by, length[l] = h[l];
+        }
+        return true;
+    }
+    bool fails(int k, int state) {
+        lost.neuron = k, lost.state = state, lost.at = pieces[current[k]].start;
+        return false;
+    }
+    // The first crossing of event e within a piece that may have one.
+    void cross(int k, int e, int l, const octet* g, double stop) {
+        double c[TERMS], s = 0;
+        const Piece& p = pieces[current[k]];
+        for (int j = 0; j <= order; ++j) c[j] = g[j][l];
+        const double bend = bend_of(c, order, stop);
+        if (c[0] >= 0) {
+            if (armed[k] >> e & 1) return crosses(k, e, p.start);  // at once
+            for (int j = 0; j <= order; ++j) c[j] = -c[j];
+            s = c[0] >= 0 ? 0.0 : first_crossing(c, order, 0.0, stop, bend);
+            for (int j = 0; j <= order; ++j) c[j] = -c[j];
+            if (s < 0) return;
+            for (double tiny = 1e-15 * stop + 1e-300; s < stop && value_of(c, order, s) >= 0; tiny *= 2) s += tiny;
+            if (s >= stop) return;
+        }
+        armed[k] |= 1 << e;
+        s = first_crossing(c, order, s, stop, bend);
+        if (s >= 0) crosses(k, e, p.start + s);
+    }
+    void crosses(int k, int e, double at) {
+        if (at < crossing[k]) crossing[k] = at, event[k] = e;
+    }
+    // The first own event, -1 for none; `when` is its time.
+    int first(double& when) const {
+        int best = -1;
+        when = infinite();
+        for (int k = 0; k < N; ++k)
+            if (crossing.data[k] < when || (crossing.data[k] == when && best >= 0 && event.data[k] < event.data[best])) when = crossing.data[k], best = k;
+        return best;
+    }
+    // Cuts the trajectory of a neuron at a time: sets now_x, and ends its piece there.
+    void cut(const Args& args, int k, double at) {
+        while (pieces[current[k]].start > at) {  // pieces that were made ahead of time
+            const Piece& p = pieces[current[k]];
+            const int64_t before = p.before;
+            armed[k] = p.armed;
+            free.reserve(n_free + 1);
+            free[n_free++] = current[k];
+            current[k] = before, exact[k] = 0;
+            mode[k] = pieces[before].mode, mode_end[k] = pieces[before].mode_end;
+        }
+        Piece& p = pieces[current[k]];
+        const double s = at - p.start;
+        if (at == p.end || !(s > 0)) {
+            for (int i = 0; i < n; ++i) now_x[i][k] = s > 0 ? p.last[i] : p.x[i];
+        } else {
+            if (!exact[k]) expand(args, mode[k], &k, 1, false);
+            for (int i = 0; i < n; ++i) {
+                const double* c = coefficients.data + int64_t(i) * TERMS * NP + k;
+                double v = c[int64_t(order) * NP];
+                for (int j = order - 1; j >= 0; --j) v = v * s + c[int64_t(j) * NP];
+                now_x[i][k] = v;
+            }
+        }
+        for (int e = 0; e < E; ++e) {  // g that falls below zero after the cut has armed nothing yet
+            double now[n];
+            for (int i = 0; i < n; ++i) now[i] = now_x[i][k];
+            if ((armed[k] & ~p.armed) >> e & 1 && M::threshold(args, k, e, p.x) >= 0 && M::threshold(args, k, e, now) >= 0) armed[k] &= ~(1 << e);
+        }
+        for (int i = 0; i < n; ++i) p.last[i] = now_x[i][k];
+        p.end = at;
+    }
+    // An own event of neuron k at a time: its reset and the change of its mode. Returns its number.
+    int64_t fire(const Args& args, int k, double at, int64_t instant, int64_t& guarded) {
+        const int e = event[k];
+        const int8_t why = pieces[current[k]].why;
+        const int64_t began = pieces[current[k]].instant;
+        const bool at_once = crossing[k] <= pieces[current[k]].start;
+        const int mode_before = pieces[current[k]].before < 0 ? -1 : pieces[pieces[current[k]].before].mode;
+        cut(args, k, at);
+        double before[n], after[n];
+        for (int i = 0; i < n; ++i) before[i] = now_x[i][k];
+        const int64_t number = own.count;
+        Own& o = own.push();
+        o.at = std::fmin(at, args.duration), o.neuron = k, o.event = e, o.mode = mode[k], o.spike = -1, o.cause = -1, o.why = RENEWAL, o.shares = 0;
+        for (int i = 0; i < n; ++i) o.x[i] = before[i];
+        if (at_once && why == OWN_EVENT) o.why = why, o.cause = last_own(k);
+        if (at_once && why == END_OF_MODE && !M::possible(e, mode_before)) o.why = why;
+        if (at_once && why == ARRIVAL && M::moved(e)) o.why = why, o.cause = began;  // by which arrivals: see `divide`
+        M::reset(args, k, e, before, after);
+        o.gdot = o.why == RENEWAL ? M::slope(args, k, e, mode[k], before) : 0.0;
+        if (o.why == RENEWAL && (!(o.gdot > 0) || o.gdot < args.slope_floor)) ++guarded, o.gdot = args.slope_floor;
+        armed[k] &= ~(1 << e);
+        if (M::next(e) >= 0) {
+            mode[k] = M::next(e);
+            const double lasts = M::lasts(args, k, mode[k]);
+            mode_end[k] = lasts < 0 ? infinite() : at + lasts;
+        }
+        for (int i = 0; i < n; ++i) now_x[i][k] = after[i];
+        start(k, at, current[k], instant, OWN_EVENT);
+        if (M::emits(e)) {
+            const int64_t spike = o.spike = spikes.count++;
+            spikes.reserve(1), spike_time.reserve(spike + 1);
+            spikes.neuron[spike] = k, spike_time[spike] = o.at, spikes.record[0][spike] = scalar(o.gdot > 0 ? 1 / o.gdot : 0.0);
+            for (int i = 0; i < n; ++i) spikes.record[i + 1][spike] = scalar(before[i]);
+        }
+        return number;
+    }
+    int64_t last_own(int k) const {
+        for (int64_t i = own.count - 2; i >= 0; --i)
+            if (own[i].neuron == k) return i;
+        return -1;
+    }
+    // Divides E of an own event among the arrivals that caused it, in proportion to how much each raised g. reach: (arrival, neuron,
+    // receptor, weight) -> whether it reached the neuron.
+    template <class Reach>
+    void divide(const Args& args, int64_t number, const List<Happening>& log, const Reach& reach) {
+        Own& o = own[number];
+        o.first = shares.count;
+        double total = 0, above = M::threshold(args, o.neuron, o.event, o.x), e[n], without[n];
+        int64_t last = -1;
+        for (int64_t h = log.count - 1; h >= 0 && log[h].instant >= o.cause; --h) {
+            int receptor = 0;
+            double w = 0;
+            if (log[h].instant != o.cause || !reach(log[h], o.neuron, receptor, w)) continue;
+            last = last < 0 ? h : last;
+            M::direction(args, o.neuron, receptor, e);
+            for (int i = 0; i < n; ++i) without[i] = o.x[i] - w * e[i];
+            const double push = above - M::threshold(args, o.neuron, o.event, without);
+            if (push > 0) shares.push() = {h, push}, total += push;
+        }
+        if (!(total > 0) && last >= 0) shares.push() = {last, total = 1.0};
+        o.shares = shares.count - o.first;
+        for (int64_t i = o.first; i < shares.count; ++i) shares[i].part /= total;
+    }
+    bool runs_away() const {
+        const int64_t many = int64_t(RUNAWAY) * N;
+        return own.count > many && own[own.count - 1].at - own[own.count - 1 - many].at < 1.0;
+    }
+
+    // Arrivals of one instant: `touch` all their targets, `cut_touched`, `add` each arrival, and `start_touched`.
+    void touch(int k, int64_t instant) {
+        if (seen[k] != instant) seen[k] = instant, touched[n_touched++] = k;
+    }
+    void cut_touched(const Args& args, double at) {
+        for (int i = 0; i < n_touched; ++i) cut(args, touched[i], at);
+    }
+    void start_touched(double at, int64_t instant) {
+        for (int i = 0; i < n_touched; ++i) start(touched[i], at, current[touched[i]], instant, ARRIVAL);
+        n_touched = 0;
+    }
+    void add(const Args& args, int receptor, int k, double w) {
+        double e[n];
+        M::direction(args, k, receptor, e);
+        for (int i = 0; i < n; ++i) now_x[i][k] += w * e[i];
+    }
+    // At the end of the trial.
+    void finish(const Args& args) {
+        for (int k = 0; k < N; ++k) {
+            cut(args, k, args.duration);
+            for (int i = 0; i < n; ++i) x[i][k] = scalar(now_x[i][k]);
+        }
+    }
+
+    // Calls f(pieces, their number, series of their states) for the pieces of a path that last.
+    template <class F>
+    void each(const Args& args, const Path& path, const F& f) {
+        octet q[M::numbers], c[n][TERMS], g[ROOM][TERMS];
+        int64_t number[SIDE];
+        int32_t lane[SIDE];
+        for (int m = 0; m < M::modes; ++m) {
+            int count = 0;
+            const auto flush = [&] {
+                for (int l = 0; l < SIDE && count; ++l) {
+                    const Piece& p = pieces[number[l < count ? l : 0]];
+                    lane[l] = p.neuron;
+                    for (int i = 0; i < n; ++i) c[i][0][l] = p.x[i];
+                }
+                if (count) M::numbers_of(args, lane, q), M::flow(m, q, c, g, order), f(number, count, c);
+                count = 0;
+            };
+            for (const auto& mine : path.of)
+                for (int64_t i : mine)
+                    if (pieces[i].mode == m && pieces[i].end > pieces[i].start) {
+                        number[count++] = i;
+                        if (count == SIDE) flush();
+                    }
+            flush();
+        }
+    }
+    void find_path(Path& path) const {
+        for (int k = 0; k < N; ++k) {
+            auto& mine = path.of[size_t(k)];
+            mine.clear();
+            for (int64_t i = current.data[k]; i >= 0; i = pieces[i].before) mine.push_back(i);
+            std::reverse(mine.begin(), mine.end());
+        }
+    }
+    // Cuts the pieces where the path says.
+    void split(const Args& args, Path& path) {
+        find_path(path);
+        if (path.aligned)
+            for (const auto& mine : path.of)
+                for (int64_t i : mine) path.every.push_back(pieces[i].start);
+        std::sort(path.every.begin(), path.every.end());
+        path.every.erase(std::unique(path.every.begin(), path.every.end()), path.every.end());
+        for (auto& mine : path.each) std::sort(mine.begin(), mine.end());
+        each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS]) {
+            for (int l = 0; l < count; ++l) {
+                const Piece whole = pieces[number[l]];
+                const auto& own = path.each[size_t(whole.neuron)];
+                double series[TERMS], from = whole.start;
+                int64_t before = whole.before;
+                auto a = std::upper_bound(path.every.begin(), path.every.end(), whole.start);
+                auto b = std::upper_bound(own.begin(), own.end(), whole.start);
+                for (;;) {
+                    const double x = a == path.every.end() ? whole.end : *a, y = b == own.end() ? whole.end : *b, at = x < y ? x : y;
+                    if (!(at < whole.end)) break;
+                    if (x == at) ++a;
+                    if (y == at) ++b;
+                    if (at <= from) continue;
+                    const int64_t made = pieces.count;
+                    Piece& part = pieces.push();
+                    part = whole;
+                    part.start = from, part.end = at, part.before = before;
+                    Piece& rest = pieces[number[l]];
+                    rest.start = at, rest.before = made, rest.why = RENEWAL, rest.instant = -1;
+                    for (int i = 0; i < n; ++i) {
+                        for (int j = 0; j <= order; ++j) series[j] = c[i][j][l];
+                        part.x[i] = from == whole.start ? whole.x[i] : value_of(series, order, from - whole.start);
+                        part.last[i] = rest.x[i] = value_of(series, order, at - whole.start);
+                    }
+                    if (from > whole.start) part.why = RENEWAL, part.instant = -1;
+                    before = made, from = at;
+                }
+            }
+        });
+        find_path(path);
+    }
+
+    // Backwards
+
+    Buffer<int64_t> back, reached;  // the piece whose end `lambda` belongs to, or its start if it is `opened`; the instant that is reached
+    Buffer<int8_t> opened;
+
+    // On entry mu is lambda at the end of the trial.
+    void begin_back() {
+        back.reserve(NP), reached.reserve(NP), opened.reserve(NP);
+        for (int k = 0; k < N; ++k) {
+            back[k] = current[k], reached[k] = -2, opened[k] = 0, carry[k] = 0, seen[k] = -1;
+            for (int i = 0; i < n; ++i) lambda[i][k] = double(mu[i][k]);
+        }
+        feedback.zero(own.count + 1);
+        n_touched = 0;
+    }
+    // Brings the `touched` neurons back to right after the event that began a piece of theirs.
+    template <class Reader>
+    void retreat(const Args& args, int64_t instant, const Reader& reader) {
+        int count = 0;
+        for (int i = 0; i < n_touched; ++i) {
+            const int k = touched[i];
+            leave(k);
+            todo[count++] = k;
+        }
+        n_touched = 0;
+        while (count) {
+            for (int m = 0; m < M::modes; ++m) {
+                int same = 0;
+                for (int i = 0; i < count; ++i) lanes[same] = todo[i], same += pieces[back[todo[i]]].mode == m;
+                for (int from = 0; from < same; from += SIDE) integrate(args, m, lanes + from, same - from < SIDE ? same - from : SIDE, reader);
+            }
+            int left = 0;
+            for (int i = 0; i < count; ++i) {
+                const int k = todo[i];
+                const Piece& p = pieces[back[k]];
+                opened[k] = 1;
+                if constexpr (Reader::reads) lambda[M::read][k] += reader.opened(k, back[k]);
+                for (int j = 0; j < n; ++j) now_x[j][k] = p.x[j];
+                if (p.why == START || ((p.why == ARRIVAL || p.why == OWN_EVENT) && p.instant == instant)) continue;
+                if (p.why == END_OF_MODE) mode_ended(args, k);
+                leave(k);
+                todo[left++] = k;
+            }
+            count = left;
+        }
+    }
+    // From the start of a piece to the end of the one before.
+    void leave(int k) {
+        if (opened[k]) back[k] = pieces[back[k]].before, opened[k] = 0;
+    }
+    template <class Reader>
+    void integrate(const Args& args, int m, const int32_t* lane, int count, const Reader& reader) {
+        octet q[M::numbers], c[n][TERMS], l[n][TERMS], p[M::dynamic + 1][TERMS], source[TERMS], s;
+        int32_t each[SIDE];
+        for (int j = 0; j < TERMS; ++j) source[j] = octet{};
+        for (int i = 0; i < SIDE; ++i) {
+            const int k = each[i] = lane[i < count ? i : 0];
+            const Piece& piece = pieces[back[k]];
+            s[i] = piece.start - piece.end;
+            for (int j = 0; j < n; ++j) c[j][0][i] = piece.last[j], l[j][0][i] = lambda[j][k];
+            if constexpr (Reader::reads)
+                if (i < count) reader.source(k, back[k], order, source, i, l[M::read][0]);
+        }
+        M::numbers_of(args, each, q);
+        M::adjoint(m, q, c, l, p, source, order);
+        for (int j = 0; j < n; ++j) {
+            const octet at = value_at(l[j], order, s);
+            for (int i = 0; i < count; ++i) lambda[j][each[i]] = at[i];
+        }
+        for (int r = 0; r < M::dynamic; ++r) {  // the integral of lambda . df/dp over the piece
+            octet v = {};
+            for (int j = order; j >= 0; --j) v = v * s + p[r][j] * INVERSE[j + 1];
+            v *= -s;
+            for (int i = 0; i < count; ++i) grad[M::place[r]][each[i]] += scalar(v[i]);
+        }
+    }
+    // The end of a timed mode: lambda is continuous, and D goes to what began the mode.
+    void mode_ended(const Args& args, int k) {
+        const Piece& p = pieces[back[k]];
+        const int ended = pieces[p.before].mode;
+        double f[n], g[n], D = carry[k];
+        M::rate(args, k, ended, p.x, f), M::rate(args, k, p.mode, p.x, g);
+        for (int i = 0; i < n; ++i) D += lambda[i][k] * (f[i] - g[i]);
+        const int learned = M::duration(ended);
+        if (learned >= 0) grad[learned < 0 ? 0 : learned][k] += scalar(D);
+        carry[k] = D;
+    }
+    // An own event: the jump of lambda and its gradients. dl_dt: dL/dt at fixed states, without lambda . a.
+    void jumped(const Args& args, int64_t number, double dl_dt) {
+        const Own& o = own[number];
+        const int k = o.neuron;
+        double lam[n];
+        for (int i = 0; i < n; ++i) lam[i] = lambda[i][k];
+        dl_dt += feedback[number];
+        if (M::next(o.event) >= 0) dl_dt += carry[k], carry[k] = 0;
+        const double E = M::jumps(args, k, o.event, o.mode, o.x, dl_dt, o.gdot > 0 ? 1 / o.gdot : 0.0, lam, grad);
+        if (o.why == OWN_EVENT && o.cause >= 0) feedback[o.cause] += E;
+        if (o.why == END_OF_MODE) carry[k] += E;
+        for (int64_t i = 0; i < o.shares; ++i) arrival_extra[shares[o.first + i].happening] += shares[o.first + i].part * E;
+        if (M::pushed >= 0 && o.spike >= 0) lam[M::pushed < 0 ? 0 : M::pushed] += double(jump[k]);
+        for (int i = 0; i < n; ++i) lambda[i][k] = lam[i];
+    }
+    // An arrival of weight w: returns lambda . e; adds D to `total` (if Feed), and to amounts that are learned.
+    template <bool Feed, class Reader>
+    double arrived(const Args& args, int receptor, int k, double w, const Happening& h, const Reader& reader, double& total) {
+        double e[n], q = 0;
+        M::direction(args, k, receptor, e);
+        for (int i = 0; i < n; ++i) q += lambda[i][k] * e[i];
+        double f[n], g[n], x[n];
+        for (int i = 0; i < n; ++i) x[i] = now_x[i][k];
+        for (int i = 0; i < n; ++i) now_x[i][k] -= w * e[i];  // before this arrival, and behind those that come earlier in its instant
+        if (Feed && w != 0) {
+            const int m = pieces[back[k]].mode;
+            M::rate(args, k, m, x, g);
+            for (int i = 0; i < n; ++i) x[i] = now_x[i][k];
+            M::rate(args, k, m, x, f);
+            for (int i = 0; i < n; ++i) total += lambda[i][k] * (f[i] - g[i]);
+        }
+        if constexpr (Feed && Reader::reads) total += reader.arrival(*this, args, k, w, w * e[M::read], h);
+        if (M::amounts) {
+            double lam[n];
+            for (int i = 0; i < n; ++i) lam[i] = lambda[i][k];
+            M::amounts_of(args, k, receptor, w, lam, grad);
+        }
+        return q;
+    }
+    void finish_back() {
+        for (int k = 0; k < N; ++k)
+            for (int i = 0; i < n; ++i) mu[i][k] = scalar(lambda[i][k]);
+    }
+};
+
+// A population that no loss reads between events.
+struct NoReader {
+    static constexpr bool reads = false;
+};
+
+}  // namespace

@@ -1,0 +1,282 @@
+"""What `program` says of a trial of general populations, as C++, and the struct of each model: see `pieces.hpp`.
+
+Readouts, outer losses, regularisers, jumps and resets are those of `exact.program`; what is added is what a flow without closed form
+needs: Taylor series, right sides, thresholds and slopes as functions of the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import sympy as sp
+
+from ....adjoint import DerivedEvent
+from ....modelling.expressions import symbol
+from ....plan import PopulationRecord
+from ....program.events import DL_DT
+from ....program.jump import gradients, jump, jump_term
+from ....program.nodes import Add, Buffer, Let, Set, Statement, name
+from ...statements import Spelling
+from ..context import Context, indent
+from ..exact.arguments import given_to_all, integers, learned_dynamics
+from ..exact.program import ExactProgram
+from ..exact.readings import Reading, reads
+from ..grid.compare import CONSTANTS
+from ..grid.lanes import OnceText
+from . import series
+
+RATE = name("t", "rate")
+VOIDS = "(void)args, (void)k;\n"
+
+
+class GeneralProgram(ExactProgram):
+    """The statements of a plan's trial, and of the models of its populations."""
+
+    def _given(self, names: Context) -> list[Buffer]:
+        return [*given_to_all(names, []), Buffer("tolerance", (), "double", "host")]
+
+    def _integers(self, names: Context) -> list[str]:
+        return [*(n for n in integers(names) if n != "exact_steps" and not n.startswith("degree_")), "order"]
+
+    def _to_mode(self, p: PopulationRecord, read: list[Reading]) -> str:
+        return ""  # there is one lambda in all modes
+
+    def own_event(self, p: PopulationRecord) -> str:
+        """Adds what the readouts of a population say of the own event `entry` to `dl_dt`."""
+        s, text = self.scopes[p.name], ""
+        before = {x: name("b", x) for x in s.x}
+        for e, event in enumerate(s.d.events):
+            said = [r.readout.time_gradient(event, before) for r in reads(self.readings, p) if r.form is None]
+            part = self._text(s, [b for body in said for b in body]) if event.emits else ""
+            if part:
+                records = "".join(
+                    f"const scalar {b} = p{s.index}.spikes.record[{i + 1}][entry.index];\n"
+                    for i, b in enumerate(before.values()) if str(b) in part
+                )  # fmt: skip
+                part = "const int neuron = entry.source;\n" + records + self._at_spike(p, "entry.index", part)
+                text += f"if (own.event == {e}) {{\n{indent(part)}}}\n"
+        return self._block(f"scalar& {DL_DT} = dl_dt;\n{text}") if text else ""
+
+    # models
+
+    def model(self, p: PopulationRecord, read: int) -> str:
+        """The struct of a population's model; read: the state that a reader reads between events, -1 for none."""
+        d, s = p.derived, self.scopes[p.name]
+        n, learned = len(d.states), learned_dynamics(p)
+        place = [p.trainable.index(q) for q in learned] or [0]
+        flags = {
+            "n": n, "events": len(d.events), "modes": len(d.modes), "numbers": max(len(d.params), 1),
+            "learned": len(p.trainable), "dynamic": len(learned), "pushed": self.pushed(p), "read": max(read, 0),
+        }  # fmt: skip
+        amounts = any(d.receptors[r].has(q) for r in d.receptors for q in self._learned_symbols(p))
+        head = "static constexpr int " + ", ".join(f"{k} = {v}" for k, v in flags.items()) + ";\n"
+        head += f"static constexpr bool amounts = {_bool(amounts)};  // whether amounts of arrivals are learned\n"
+        head += f"static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
+        parts = [head, self._modes(p), self._numbers(p), self._flows(p, learned, read), self._rates(p)]
+        parts += [self._directions(p), self._amounts(p)]
+        if d.events:
+            parts += [self._thresholds(p), self._slopes(p), self._resets(p), self._jumps(p)]
+        else:
+            parts.append(NO_EVENTS)
+        body = "".join(indent(part) for part in parts)
+        return f"struct Model_p{s.index} {{\n{body}}};\nconstexpr int Model_p{s.index}::place[{len(place)}];\n"
+
+    def _learned_symbols(self, p: PopulationRecord) -> list[sp.Symbol]:
+        return [q for n, q in zip(p.derived.params, p.derived.p) if n in p.trainable]
+
+    def _modes(self, p: PopulationRecord) -> str:
+        """Facts of modes and events: where an event is possible, what follows, how long a mode lasts."""
+        d = p.derived
+        cases = [[_bool(i in e.modes) for i in range(len(d.modes))] for e in d.events] or [["false"]]
+        table = "{" + ", ".join("{" + ", ".join(row) + "}" for row in cases) + "}"
+        moved = [any((e.dg_dx.T * r)[0] != 0 for r in d.receptors.values()) for e in d.events] or [False]
+        following = [-1 if e.next_mode is None else e.next_mode for e in d.events] or [-1]
+        lasts = [p.trainable.index(m.lasts) if m.lasts in p.trainable else -1 for m in d.modes]
+        timed = "".join(
+            f"if (mode == {i}) return {self._in_model(p, {}, real='double')(self._number(p, m.lasts), str)};\n".replace("[neuron]", "[k]")
+            for i, m in enumerate(d.modes) if m.lasts is not None
+        )  # fmt: skip
+        return (
+            _table("bool", "possible", "int e, int mode", f"[{len(cases)}][{len(d.modes)}]", table, "[e][mode]")
+            + _table("bool", "moved", "int e", f"[{len(moved)}]", _list(map(_bool, moved)), "[e]")
+            + _table(
+                "bool",
+                "emits",
+                "int e",
+                f"[{len(moved)}]",
+                _list([_bool(e.emits) for e in d.events] or ["false"]),
+                "[e]",
+            )
+            + _table("int", "next", "int e", f"[{len(following)}]", _list(following), "[e]")
+            + _table("int", "then", "int mode", f"[{len(d.modes)}]", _list(m.then for m in d.modes), "[mode]")
+            + _table("int", "duration", "int mode", f"[{len(d.modes)}]", _list(lasts), "[mode]")
+            + _function("double lasts(const Args& args, int k, int mode)", f"{VOIDS}(void)mode;\n{timed}return -1.0;\n")
+        )
+
+    def _numbers(self, p: PopulationRecord) -> str:
+        """Parameters of eight neurons."""
+        lines = []
+        for j, n in enumerate(p.derived.params):
+            access = self._number(p, n)
+            place = f"args.{access.buffer.name}"
+            if n in p.per_neuron:
+                lines.append(f"for (int l = 0; l < SIDE; ++l) q[{j}][l] = double({place}[lane[l]]);")
+            else:
+                lines.append(f"q[{j}] = octet{{}} + double({place}[0]);")
+        return _function(
+            "void numbers_of(const Args& args, const int32_t* lane, octet* q)",
+            "(void)args, (void)lane, (void)q;\n" + "\n".join(lines) + "\n",
+        )
+
+    def _flows(self, p: PopulationRecord, learned: list[str], read: int) -> str:
+        d, text = p.derived, ""
+        voids = "(void)q, (void)g;\n", "(void)q, (void)p, (void)source;\n"
+        for i, m in enumerate(d.modes):
+            text += f"// Mode {m.name!r}: " + ", ".join(d.states) + "\n"
+            text += _function(
+                f"void flow_{i}(const octet* q, octet (*x)[TERMS], octet (*g)[TERMS], int order)",
+                voids[0] + series.flow(d, m) + "\n",
+            )
+            head = f"void adjoint_{i}(const octet* q, octet (*x)[TERMS], octet (*l)[TERMS], octet (*p)[TERMS], const octet* source, int order)"
+            text += _function(head, voids[1] + series.adjoint(d, m, learned, read) + "\n")
+        for what, arguments, names in (
+            ("flow", "octet (*x)[TERMS], octet (*g)[TERMS]", "x, g"),
+            (
+                "adjoint",
+                "octet (*x)[TERMS], octet (*l)[TERMS], octet (*p)[TERMS], const octet* source",
+                "x, l, p, source",
+            ),
+        ):
+            cases = "".join(f"if (mode == {i}) return {what}_{i}(q, {names}, order);\n" for i in range(1, len(d.modes)))
+            text += _function(
+                f"void {what}(int mode, const octet* q, {arguments}, int order)",
+                f"(void)mode;\n{cases}{what}_0(q, {names}, order);\n",
+            )
+        return text
+
+    # functions of one neuron
+
+    def _formulas(
+        self, p: PopulationRecord, results: Mapping[str, sp.Expr], extra: Mapping[sp.Symbol, str] = {}
+    ) -> str:
+        """Sets results, place -> expression of the model's symbols, by the states ``x``."""
+        s = self.scopes[p.name]
+        targets = {s.each(name("w", "result", i)): place for i, place in enumerate(results)}
+        places = targets | {x: f"x[{i}]" for i, x in enumerate(s.x)} | dict(extra)
+        body = [Set(t, s.expression(e)) for t, e in zip(targets, results.values())]
+        return self._scalar(p, body, places)
+
+    def _scalar(self, p: PopulationRecord, body: Iterable[Statement], places: Mapping[sp.Symbol, str]) -> str:
+        spelling = Spelling(self._in_model(p, places, real="double"), lambda *_: "", CONSTANTS)
+        return OnceText(spelling, self.scopes[p.name].kernel(body)).text().replace("[neuron]", "[k]")
+
+    def _rates(self, p: PopulationRecord) -> str:
+        cases = [
+            self._formulas(p, {f"f[{i}]": e for i, e in enumerate(m.f)}) for m in p.derived.modes
+        ]  # fmt: skip
+        return _function(
+            "void rate(const Args& args, int k, int mode, const double* x, double* f)",
+            f"{VOIDS}(void)mode, (void)x;\n" + _cases("mode", cases),
+        )
+
+    def _thresholds(self, p: PopulationRecord) -> str:
+        cases = [self._formulas(p, {"g": e.g}) for e in p.derived.events]
+        return _function(
+            "double threshold(const Args& args, int k, int e, const double* x)",
+            f"{VOIDS}(void)e;\ndouble g = 0;\n{_cases('e', cases)}return g;\n",
+        )
+
+    def _slopes(self, p: PopulationRecord) -> str:
+        cases = []
+        for event in p.derived.events:
+            modes = {m: self._formulas(p, {"v": v}) for m, v in event.gdots.items()}
+            cases.append("".join(f"if (mode == {m}) {{\n{indent(text)}}}\n" for m, text in modes.items()))
+        return _function(
+            "double slope(const Args& args, int k, int e, int mode, const double* x)",
+            f"{VOIDS}(void)e, (void)mode, (void)x;\ndouble v = 0;\n{_cases('e', cases)}return v;\n",
+        )
+
+    def _resets(self, p: PopulationRecord) -> str:
+        cases = [self._formulas(p, {f"after[{i}]": h for i, h in enumerate(e.h)}) for e in p.derived.events]
+        return _function(
+            "void reset(const Args& args, int k, int e, const double* x, double* after)",
+            f"{VOIDS}(void)e, (void)x;\n{_cases('e', cases)}",
+        )
+
+    def _jumps(self, p: PopulationRecord) -> str:
+        """Of lambda and of gradients, at an own event; returns E."""
+        cases = [self._jump(p, event) for event in p.derived.events]
+        head = (
+            "double jumps(const Args& args, int k, int e, int w_mode, const double* x, double dl_dt, double inv_gdot, "
+            "double* lambda, Buffer<scalar>* grad)"
+        )
+        return _function(
+            head, f"{VOIDS}(void)e, (void)w_mode, (void)x, (void)grad;\ndouble E = 0;\n{_cases('e', cases)}return E;\n"
+        )
+
+    def _jump(self, p: PopulationRecord, event: DerivedEvent) -> str:
+        s = self.scopes[p.name]
+        places = {s.each(name("w", "grad", n)): f"grad[{i}].data[k]" for i, n in enumerate(p.trainable)}
+        places |= {x: f"x[{i}]" for i, x in enumerate(s.x)} | {v: f"lambda[{i}]" for i, v in enumerate(s.lam)}
+        total = s.each(name("w", "result", "E"))
+        term = symbol("dl_dt") + jump_term(s, event, {}, name("w", "mode"))
+        body: list[Statement] = [Set(total, term), Let(RATE, total * symbol("inv_gdot"), kind="double")]
+        body += [*gradients(s, event, RATE, {}), *jump(s, event, RATE, {}, "jump")]
+        return self._scalar(p, body, places | {total: "E"})
+
+    def _directions(self, p: PopulationRecord) -> str:
+        receptors = p.derived.receptors.values()
+        cases = [self._formulas(p, {f"e[{i}]": v for i, v in enumerate(e)}) for e in receptors]
+        return _function(
+            "void direction(const Args& args, int k, int receptor, double* e)",
+            f"{VOIDS}(void)receptor, (void)e;\n{_cases('receptor', cases)}",
+        )
+
+    def _amounts(self, p: PopulationRecord) -> str:
+        """dL/dp += w lambda . de/dp of learned amounts of arrivals."""
+        s, cases = self.scopes[p.name], []
+        for e in p.derived.receptors.values():
+            places = {s.each(name("w", "grad", n)): f"grad[{i}].data[k]" for i, n in enumerate(p.trainable)}
+            body = []
+            for n, q in zip(p.derived.params, p.derived.p):
+                by = sp.Matrix(s.lam).dot(e.diff(q).applyfunc(s.expression))
+                if n in p.trainable and by != 0:
+                    body.append(Add(name("w", "grad", n), symbol("weight") * by))
+            places |= {v: f"lambda[{i}]" for i, v in enumerate(s.lam)}
+            cases.append(self._scalar(p, body, places) if body else "")
+        return _function(
+            "void amounts_of(const Args& args, int k, int receptor, double weight, const double* lambda, Buffer<scalar>* grad)",
+            f"{VOIDS}(void)receptor, (void)weight, (void)lambda, (void)grad;\n{_cases('receptor', cases)}",
+        )
+
+
+NO_EVENTS = """\
+static double threshold(const Args&, int, int, const double*) { return -1.0; }
+static double slope(const Args&, int, int, int, const double*) { return 0.0; }
+static void reset(const Args&, int, int, const double*, double*) {}
+static double jumps(const Args&, int, int, int, const double*, double, double, double*, Buffer<scalar>*) { return 0.0; }
+"""
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _list(values: Iterable[object]) -> str:
+    return "{" + ", ".join(map(str, values)) + "}"
+
+
+def _function(head: str, body: str) -> str:
+    return f"static {head} {{\n{indent(body)}}}\n"
+
+
+def _table(kind: str, what: str, arguments: str, shape: str, values: str, index: str) -> str:
+    return _function(
+        f"{kind} {what}({arguments})", f"constexpr {kind} table{shape} = {values};\nreturn table{index};\n"
+    )
+
+
+def _cases(by: str, cases: list[str]) -> str:
+    if len(cases) == 1:
+        return cases[0]
+    return "".join(f"if ({by} == {i}) {{\n{indent(text)}}}\n" for i, text in enumerate(cases) if text)

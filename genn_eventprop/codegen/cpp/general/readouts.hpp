@@ -1,0 +1,144 @@
+// Readouts of V between events. A population that is read is read when its trial is over: its pieces are cut where what is read is not
+// smooth, or jumps lambda, and then each piece is read by itself.
+//
+// O: the pieces of the population, V: index of the state, N: neurons, W: time weight.
+
+namespace {
+
+enum class Of { LOSS, INTEGRAL, SAMPLES };
+
+// The interface of a reader; every function does nothing.
+template <class O>
+struct Reader {
+    static constexpr bool reads = true;
+    void look(O&, const Args&, int64_t, Path&) {}                           // where pieces must be cut
+    bool read(O&, const Args&, int64_t, Path&) { return false; }            // true if it asks for further cuts
+    void finish(O&, const Args&, double*) {}
+    void begin_back(O&, const scalar*) {}
+    // What is added to -dlambda/dt in a piece, in powers of the time from its end, and to lambda at its end.
+    void source(int, int64_t, const scalar*, int, octet*, int, octet&) const {}
+    double opened(int, int64_t, const scalar*) const { return 0; }  // what is added to lambda at its start
+    // l(x-) - l(x+) of an arrival, target by target, and of all of them together; the same of an own event.
+    double arrival(O&, const Args&, const scalar*, int, double, double, const Happening&) { return 0; }
+    double arrivals(O&, const Args&, const Happening&) { return 0; }
+    double own_event(O&, const Args&, const scalar*, const Happening&) { return 0; }
+};
+
+// The readers of one population, as one.
+template <class... Readers>
+struct Several {
+    void source(int, int64_t, int, octet*, int, octet&) const {}
+    double opened(int, int64_t) const { return 0; }
+    template <class O>
+    double arrival(O&, const Args&, int, double, double, const Happening&) const { return 0; }
+    template <class O>
+    double arrivals(O&, const Args&, const Happening&) const { return 0; }
+    template <class O>
+    double own_event(O&, const Args&, const Happening&) const { return 0; }
+};
+template <class R, class... More>
+struct Several<R, More...> {
+    R& first;
+    const scalar* dr;
+    Several<More...> rest;
+    static constexpr bool reads = true;
+    void source(int k, int64_t piece, int order, octet* to, int lane, octet& jump) const {
+        first.source(k, piece, dr, order, to, lane, jump), rest.source(k, piece, order, to, lane, jump);
+    }
+    double opened(int k, int64_t piece) const { return first.opened(k, piece, dr) + rest.opened(k, piece); }
+    template <class O>
+    double arrival(O& out, const Args& args, int k, double w, double dv, const Happening& h) const {
+        return first.arrival(out, args, dr, k, w, dv, h) + rest.arrival(out, args, k, w, dv, h);
+    }
+    template <class O>
+    double arrivals(O& out, const Args& args, const Happening& h) const {
+        return first.arrivals(out, args, h) + rest.arrivals(out, args, h);
+    }
+    template <class O>
+    double own_event(O& out, const Args& args, const Happening& h) const {
+        return first.own_event(out, args, dr, h) + rest.own_event(out, args, h);
+    }
+};
+
+// Numbers per piece that are a function of time, as polynomials through values at Gauss-Legendre nodes.
+struct Densities {
+    Buffer<double> power;       // TERMS numbers per piece, in powers of (t - end) / length
+    double legendre[NODES][NODES], shifted[NODES][NODES];  // P_m at the nodes, times (2 m + 1) weight; coefficients of P_m(2 v + 1)
+    const double *unit = nullptr, *part = nullptr;
+    int nodes = 0;
+    void begin(const Args& args) {
+        const int count = int(args.order) < NODES ? int(args.order) : NODES;
+        unit = args.gauss + count * (count - 1), part = unit + count;
+        if (count == nodes) return;
+        nodes = count;
+        for (int q = 0; q < nodes; ++q) {
+            const double z = 2 * unit[q] - 1;
+            double a = 1, b = z;
+            for (int m = 0; m < nodes; ++m) {
+                legendre[m][q] = (2 * m + 1) * part[q] * a;
+                const double next = ((2 * m + 3) * z * b - (m + 1) * a) / (m + 2);
+                a = b, b = next;
+            }
+        }
+        for (int m = 0; m < nodes; ++m)
+            for (int j = 0; j < nodes; ++j) shifted[m][j] = 0;
+        shifted[0][0] = 1;
+        if (nodes > 1) shifted[1][0] = 1, shifted[1][1] = 2;
+        for (int m = 1; m + 1 < nodes; ++m)
+            for (int j = 0; j <= m + 1; ++j)
+                shifted[m + 1][j] = ((2 * m + 1) * (shifted[m][j] + (j ? 2 * shifted[m][j - 1] : 0)) - m * shifted[m - 1][j]) / (m + 1);
+    }
+    // Whether the values are resolved, but for `tolerance` of the largest.
+    bool set(int64_t piece, const double* values, double tolerance) {
+        power.reserve((piece + 1) * TERMS);
+        double a[NODES], most = 0;
+        for (int m = 0; m < nodes; ++m) {
+            a[m] = 0;
+            for (int q = 0; q < nodes; ++q) a[m] += legendre[m][q] * values[q];
+        }
+        for (int q = 0; q < nodes; ++q) most = std::fmax(most, std::fabs(values[q]));
+        for (int j = 0; j < TERMS; ++j) {
+            double v = 0;
+            for (int m = j; m < nodes; ++m) v += a[m] * shifted[m][j];
+            power[piece * TERMS + j] = j < nodes ? v : 0;
+        }
+        return nodes < 3 || std::fabs(a[nodes - 1]) + std::fabs(a[nodes - 2]) <= tolerance * most;
+    }
+    void source(int64_t piece, double length, double factor, int order, octet* to, int lane) const {
+        double scale = factor;
+        for (int j = 0; j < nodes && j <= order; ++j, scale /= length) to[j][lane] += power.data[piece * TERMS + j] * scale;
+    }
+};
+
+// w(t) a(t) / T of a trial.
+template <class W>
+struct TimeWeight {
+    std::vector<double> times, after;  // of input spikes; a(t) right behind each
+    void begin(const Args& args, int64_t sample) {
+        times.clear(), after.clear();
+        if (!W::DRIVEN) return;
+        double a = 0, last = 0;
+        for (int64_t i = args.offsets[args.samples[sample]]; i < args.offsets[args.samples[sample] + 1]; ++i) {
+            a = a * std::exp((last - args.times[i]) * W::rate(args)) + W::jump(args), last = args.times[i];
+            times.push_back(last), after.push_back(a);
+        }
+    }
+    void cuts(const Args& args, Path& path) const {
+        path.every.push_back(W::opens(args)), path.every.push_back(W::closes(args));
+        path.every.insert(path.every.end(), times.begin(), times.end());
+        if (W::SAMPLED)
+            for (int64_t k = 1; k + 1 < args.target_rows; ++k) path.every.push_back(double(k) * args.target_dt);
+    }
+    // Before an input spike at t itself. from: the start of the piece that t is in.
+    double at(const Args& args, double t, double from) const {
+        if (from < W::opens(args) - 1e-12 * args.duration || from >= W::closes(args)) return 0;
+        double a = 1;
+        if (W::DRIVEN) {
+            const size_t i = size_t(std::lower_bound(times.begin(), times.end(), t) - times.begin());
+            a = i ? after[i - 1] * std::exp((times[i - 1] - t) * W::rate(args)) : 0;
+        }
+        return W::at(t, args) * a / args.duration;
+    }
+};
+
+}  // namespace

@@ -1,0 +1,74 @@
+// Taylor series of eight neurons side by side: the recurrences that program/taylor.py names. Everything is in double precision,
+// whatever `scalar` is.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+namespace {
+
+constexpr int SIDE = 8;            // neurons side by side
+constexpr int TERMS = DEGREE + 2;  // room for coefficient `order` + 1
+
+#define LANEWISE(f)                                       \
+    inline octet lanes_##f(octet u) {                     \
+        octet z;                                          \
+        for (int l = 0; l < SIDE; ++l) z[l] = std::f(u[l]); \
+        return z;                                         \
+    }
+LANEWISE(exp) LANEWISE(log) LANEWISE(sin) LANEWISE(cos) LANEWISE(sinh) LANEWISE(cosh) LANEWISE(tan) LANEWISE(tanh) LANEWISE(sqrt)
+LANEWISE(fabs)
+inline octet power_of(const double* u, const double* a) {
+    octet z;
+    for (int l = 0; l < SIDE; ++l) z[l] = std::pow(u[l], a[l]);
+    return z;
+}
+inline octet lanes_pow(octet u, octet a) { return power_of(reinterpret_cast<double*>(&u), reinterpret_cast<double*>(&a)); }
+inline octet lanes_pow(octet u, double a) { return lanes_pow(u, octet{} + a); }
+
+constexpr double NUMBER[TERMS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21};
+
+// Coefficient k of u v.
+inline octet product(const octet* u, const octet* v, int k) {
+    octet a = u[0] * v[k], b = {};
+    int j = 1;
+    for (; j < k; j += 2) a += u[j] * v[k - j], b += u[j + 1] * v[k - j - 1];
+    if (j == k) a += u[k] * v[0];
+    return a + b;
+}
+// Of z = u / v, and of z = c / v, from the coefficients of z below k.
+inline octet remainder(const octet* v, const octet* z, int k) {
+    octet a = v[k] * z[0];
+    for (int j = 1; j < k; ++j) a += v[j] * z[k - j];
+    return a;
+}
+inline octet quotient(const octet* u, const octet* v, const octet* z, int k) { return (u[k] - remainder(v, z, k)) / v[0]; }
+inline octet reciprocal(const octet* v, const octet* z, int k) { return -remainder(v, z, k) / v[0]; }
+// Of z where dz = d du: k z_k = sum over j >= 1 of j u_j d_(k-j). For exp d is z itself.
+inline octet chain(const octet* u, const octet* d, int k) {
+    octet a = NUMBER[k] * u[k] * d[0], b = {};
+    int j = 1;
+    for (; j + 1 < k; j += 2) a += NUMBER[j] * u[j] * d[k - j], b += NUMBER[j + 1] * u[j + 1] * d[k - j - 1];
+    if (j < k) a += NUMBER[j] * u[j] * d[k - j];
+    return (a + b) * INVERSE[k];
+}
+// Of z = log u: u dz = du.
+inline octet logarithm(const octet* u, const octet* z, int k) {
+    octet a = {};
+    for (int j = 1; j < k; ++j) a += NUMBER[j] * z[j] * u[k - j];
+    return (u[k] - a * INVERSE[k]) / u[0];
+}
+// Of z = u^a: u dz = a z du.
+template <typename A>
+inline octet power(const octet* u, const octet* z, A a, int k) {
+    octet sum = {};
+    for (int j = 1; j <= k; ++j) sum += (a * NUMBER[j] - NUMBER[k - j]) * u[j] * z[k - j];
+    return sum * INVERSE[k] / u[0];
+}
+
+// sum over k <= m of c_k s^k.
+inline octet value_at(const octet* c, int m, octet s) {
+    octet v = c[m];
+    for (int k = m - 1; k >= 0; --k) v = v * s + c[k];
+    return v;
+}
+
+}  // namespace

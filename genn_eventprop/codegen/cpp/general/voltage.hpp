@@ -1,0 +1,132 @@
+// L = 1/T int w(t) l(V(t)) dt with the generated `pointwise`, by Gauss-Legendre quadrature: pieces of all outputs begin and end together.
+// INTEGRAL: r = 1/T int w V dt. SAMPLES: V at the start of every step of the plan's grid, before the events at that time.
+
+namespace {
+
+template <class O, int V, int N, class W, Of What = Of::LOSS>
+struct ReadVoltage : Reader<O> {
+    static constexpr int NP = O::NP;
+    Densities densities;
+    TimeWeight<W> weight;
+    Buffer<double> values;  // V at the nodes of every piece
+    alignas(64) scalar now[NP], slope[NP], V_here[NP];
+    double running = 0, share = 0, moved_at = -1;
+    int64_t sample = 0;
+    bool scored = false;
+    O* out = nullptr;
+    const Path* way = nullptr;
+    void look(O& o, const Args& args, int64_t number, Path& path) {
+        out = &o, way = &path, sample = number, share = args.sample_weight[sample], scored = has_target(args, sample), moved_at = -1;
+        densities.begin(args), weight.begin(args, sample), weight.cuts(args, path);
+        path.aligned = true;
+        for (int k = 0; k < NP; ++k) now[k] = V_here[k] = 0;
+    }
+    bool read(O& o, const Args& args, int64_t, Path& path) {
+        const int nodes = densities.nodes;
+        values.reserve((o.pieces.count + 1) * nodes);
+        o.each(args, path, [&](const int64_t* piece, int count, const octet (*c)[TERMS]) {
+            for (int l = 0; l < count; ++l) {
+                const auto& p = o.pieces[piece[l]];
+                double series[TERMS];
+                for (int j = 0; j <= o.order; ++j) series[j] = c[V][j][l];
+                for (int q = 0; q < nodes; ++q) values[piece[l] * nodes + q] = value_of(series, o.order, (p.end - p.start) * densities.unit[q]);
+            }
+        });
+        std::vector<int64_t> mine[N];
+        for (int k = 0; k < N; ++k)
+            for (int64_t number : path.of[size_t(k)])
+                if (o.pieces[number].end > o.pieces[number].start) mine[k].push_back(number);
+        bool again = false;
+        double d[N][NODES];
+        running = 0;
+        for (size_t i = 0; i < mine[0].size(); ++i) {
+            const auto& p = o.pieces[mine[0][i]];
+            const double h = p.end - p.start;
+            for (int q = 0; q < nodes; ++q) {
+                const double t = p.start + h * densities.unit[q], w = scored ? weight.at(args, t, p.start) : 0.0;
+                for (int k = 0; k < N; ++k) now[k] = scalar(values[mine[k][i] * nodes + q]);
+                if (w != 0) running += w * h * densities.part[q] * double(pointwise(args, now, target(args, t), slope));
+                for (int k = 0; k < N; ++k) d[k][q] = w != 0 ? w * share * double(slope[k]) : 0.0;
+            }
+            bool resolved = true;
+            for (int k = 0; k < N; ++k) resolved &= densities.set(mine[k][i], d[k], sizeof(scalar) == 4 ? 1e-5 : RESOLVED);
+            if (!resolved && h > FINEST * args.duration) path.every.push_back(0.5 * (p.start + p.end)), again = true;
+        }
+        return again;
+    }
+    Target target(const Args& args, double at) const {
+        const double t = at / args.target_dt;
+        const int64_t last = args.target_rows - 2, k = t < double(last) ? int64_t(t) : last;
+        return target_of(args, sample, k, scalar(t - double(k)));
+    }
+    void source(int, int64_t piece, const scalar*, int order, octet* to, int lane, octet&) const {
+        const auto& p = out->pieces[piece];
+        if (p.end > p.start) densities.source(piece, p.end - p.start, 1.0, order, to, lane);
+    }
+    // Sets V_here to V behind everything at a time.
+    void reach(O& o, double at) {
+        if (at == moved_at) return;
+        moved_at = at;
+        for (int k = 0; k < N; ++k)
+            for (int64_t number : way->of[size_t(k)]) {
+                const auto& p = o.pieces[number];
+                if (p.start > at) break;
+                V_here[k] = scalar(p.start == at ? p.x[V] : p.last[V]);
+            }
+        std::memcpy(now, V_here, sizeof now);
+    }
+    // w (l(now) - l(V_here)) / B, after which what was before is here.
+    double change(const Args& args, double at) {
+        const double w = scored ? weight.at(args, at, at) : 0.0;
+        double d = 0;
+        if (w != 0) d = double(pointwise(args, now, target(args, at), slope)), d -= double(pointwise(args, V_here, target(args, at), slope));
+        std::memcpy(V_here, now, sizeof now);
+        return share * w * d;
+    }
+    double arrival(O& o, const Args&, const scalar*, int k, double, double dv, const Happening& h) {
+        if (dv != 0) reach(o, h.at), now[k] -= scalar(dv);
+        return 0;
+    }
+    double arrivals(O&, const Args& args, const Happening& h) { return h.at == moved_at ? change(args, h.at) : 0.0; }
+    double own_event(O& o, const Args& args, const scalar*, const Happening& h) {
+        const auto& own = o.own[h.index];
+        reach(o, h.at), now[own.neuron] = scalar(own.x[V]);
+        return change(args, h.at);
+    }
+};
+
+template <class O, int V, int N, class W>
+struct ReadVoltage<O, V, N, W, Of::INTEGRAL> : ReadIntegral<O, V, N, W> {};
+
+template <class O, int V, int N, class W>
+struct ReadVoltage<O, V, N, W, Of::SAMPLES> : Reader<O> {
+    static constexpr int NP = O::NP;
+    Buffer<double> samples;
+    Buffer<int64_t> first;  // of every piece: the first sample that it ends at, and -1
+    int64_t rows = 0;
+    double time(const Args& args, int64_t row) const { return args.duration * double(row) / double(args.n_steps); }
+    void look(O&, const Args& args, int64_t, Path& path) {
+        rows = args.n_steps + 1;
+        samples.zero(rows * NP);
+        for (int64_t row = 1; row + 1 < rows; ++row) path.every.push_back(time(args, row));
+    }
+    bool read(O& o, const Args& args, int64_t, Path& path) {
+        first.reserve(o.pieces.count + 1);
+        for (int64_t i = 0; i < o.pieces.count; ++i) first[i] = -1;
+        for (int k = 0; k < N; ++k) {
+            int64_t row = 1;
+            samples[k] = o.pieces[path.of[size_t(k)][0]].x[V];
+            for (int64_t number : path.of[size_t(k)]) {
+                const auto& p = o.pieces[number];
+                if (row < rows && std::fabs(p.end - time(args, row)) <= o.together && p.end > p.start) first[number] = row, samples[row++ * NP + k] = p.last[V];
+            }
+        }
+        return false;
+    }
+    void finish(O&, const Args&, double* readout) { std::memcpy(readout, samples.data, size_t(rows * NP) * sizeof(double)); }
+    void source(int k, int64_t piece, const scalar* dr, int, octet*, int lane, octet& jump) const {
+        if (first.data[piece] >= 0) jump[lane] += double(dr[first.data[piece] * NP + k]);
+    }
+};
+
+}  // namespace

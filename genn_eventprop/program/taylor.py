@@ -1,0 +1,161 @@
+"""Taylor coefficients of expressions along a trajectory, as data: which recurrences make them, in which order.
+
+Along x(t + s) = sum_k x_k s^k every expression of the states is a series in s too, and its coefficient k follows from
+those of its parts up to k (Jorba & Zou 2005, doi 10.1080/10586458.2005.10128904):
+
+    z = u v        z_k = sum_j u_j v_(k-j)
+    z = u / v      z_k = (u_k - sum_(j>=1) v_j z_(k-j)) / v_0
+    z = exp(u)     k z_k = sum_(j>=1) j u_j z_(k-j),      and likewise log, sin and cos, sinh and cosh, tan, tanh
+    z = u^a        k u_0 z_k = sum_(j>=1) (a j - (k - j)) u_j z_(k-j)
+
+So dx/dt = f(x) gives x_(k+1) = f_k / (k + 1): the flow to any order, and the adjoint equation, whose right side is an
+expression of the states and of lambda, in the same way. The expressions are those of `adjoint.derive`; an expression
+that occurs twice is one node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sympy as sp
+
+PAIRS = {sp.sin: "sincos", sp.cos: "sincos", sp.sinh: "sinhcosh", sp.cosh: "sinhcosh", sp.tan: "tan", sp.tanh: "tanh"}
+"""Functions that come as two series at once: with the derivative of the function."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One series.
+
+    kind: "state", "sum", "product", "quotient", "exp", "log", "power", one of `PAIRS`, or "first" or "second" of such a
+    pair. of: the nodes that it is made of. factors: of a sum, those of its terms, then what is constant in it; of a
+    quotient, the constant numerator, if that is no node; of a power, the exponent.
+    """
+
+    kind: str
+    of: tuple[int, ...] = ()
+    factors: tuple[sp.Expr, ...] = ()
+
+
+class Recurrences:
+    """The nodes that expressions need, each after those that it is made of.
+
+    Args:
+        states: the symbols that are series; all others are constant.
+    """
+
+    def __init__(self, states: Iterable[sp.Symbol]) -> None:
+        self.states = tuple(states)
+        self._symbols = set(self.states)
+        self.nodes: list[Node] = []
+        self.expressions: list[sp.Expr] = []  # what each node is, for comments
+        self._known: dict[object, int] = {}
+
+    def is_constant(self, e: sp.Expr) -> bool:
+        return not (e.free_symbols & self._symbols)
+
+    def sum(self, e: sp.Expr) -> int:
+        """The node of an expression, a sum even where it has a single term or none."""
+        return self._sum(*self._terms(sp.sympify(e)), e)
+
+    def node(self, e: sp.Expr) -> int:
+        """The node of an expression that is not constant."""
+        if e in self._known:
+            return self._known[e]
+        constant, terms = self._terms(e)
+        plain = constant == 0 and len(terms) == 1 and terms[0][0] == 1
+        self._known[e] = terms[0][1] if plain else self._sum(constant, terms, e)
+        return self._known[e]
+
+    def _sum(self, constant: sp.Expr, terms: list[tuple[sp.Expr, int]], e: sp.Expr) -> int:
+        return self._add(Node("sum", tuple(n for _, n in terms), (*(f for f, _ in terms), constant)), e)
+
+    def _add(self, node: Node, e: sp.Expr) -> int:
+        if node not in self._known:
+            self._known[node] = len(self.nodes)
+            self.nodes.append(node)
+            self.expressions.append(e)
+        return self._known[node]
+
+    def _terms(self, e: sp.Expr) -> tuple[sp.Expr, list[tuple[sp.Expr, int]]]:
+        """(constant, [(factor, node)]) that add up to an expression."""
+        if self.is_constant(e):
+            return e, []
+        if isinstance(e, sp.Add):
+            constant, found = sp.Integer(0), dict[int, sp.Expr]()
+            for term in e.args:
+                more, terms = self._terms(term)
+                constant += more
+                for factor, node in terms:
+                    found[node] = found.get(node, sp.Integer(0)) + factor
+            return constant, [(factor, node) for node, factor in found.items()]
+        if isinstance(e, sp.Mul):
+            factor = sp.Mul(*(a for a in e.args if self.is_constant(a)))
+            rest = sp.Mul(*(a for a in e.args if not self.is_constant(a)))
+            if factor != 1:
+                constant, terms = self._terms(rest)
+                return factor * constant, [(factor * f, n) for f, n in terms]
+        return sp.Integer(0), [(sp.Integer(1), self._plain(e))]
+
+    def _plain(self, e: sp.Expr) -> int:
+        """The node of a state, a product, a power or a function."""
+        if e in self._known:
+            return self._known[e]
+        if isinstance(e, sp.Symbol):
+            made = self._add(Node("state", (), (e,)), e)
+        elif isinstance(e, sp.Mul):
+            made = self._product(e)
+        elif isinstance(e, sp.exp):
+            made = self._add(Node("exp", (self.node(e.args[0]),)), e)
+        elif isinstance(e, sp.Pow):
+            made = self._power(e)
+        elif isinstance(e, sp.log):
+            made = self._add(Node("log", (self.node(e.args[0]),)), e)
+        elif type(e) in PAIRS:
+            pair = self._add(Node(PAIRS[type(e)], (self.node(e.args[0]),)), e)
+            made = self._add(Node("second" if isinstance(e, (sp.cos, sp.cosh)) else "first", (pair,)), e)
+        else:
+            raise NotImplementedError(f"{e.func} has no recurrence")  # `smooth` tells before
+        self._known[e] = made
+        return made
+
+    def _product(self, e: sp.Mul) -> int:
+        below = [a for a in e.args if isinstance(a, sp.Pow) and a.exp.is_Integer and a.exp.is_negative]
+        above = [a for a in e.args if a not in below]
+        if not below:
+            made = self.node(above[0])
+            for a in above[1:]:
+                made = self._times(made, self.node(a), e)
+            return made
+        under = self.node(sp.Mul(*(a.base**-a.exp for a in below)))
+        if not above:
+            return self._add(Node("quotient", (under,), (sp.Integer(1),)), e)
+        return self._add(Node("quotient", (self.node(sp.Mul(*above)), under)), e)
+
+    def _times(self, a: int, b: int, e: sp.Expr) -> int:
+        return self._add(Node("product", (min(a, b), max(a, b))), e)
+
+    def _power(self, e: sp.Pow) -> int:
+        base, exponent = e.base, e.exp
+        if not self.is_constant(exponent):
+            return self.node(sp.exp(exponent * sp.log(base), evaluate=False))
+        if not exponent.is_Integer:
+            return self._add(Node("power", (self.node(base),), (exponent,)), e)
+        k = int(exponent)
+        if k < 0:
+            return self._add(Node("quotient", (self.node(base**-k),), (sp.Integer(1),)), e)
+        half = self.node(base ** (k // 2)) if k > 3 else self.node(base)
+        made = self._times(half, half, e)
+        return self._times(made, self.node(base), e) if k % 2 else made
+
+
+SMOOTH = (sp.Add, sp.Mul, sp.Pow, sp.exp, sp.log, *PAIRS)
+
+
+def kinks(expressions: Iterable[sp.Expr], states: Iterable[sp.Symbol]) -> list[sp.Expr]:
+    """Parts of expressions that have no Taylor series everywhere: |u| of a state."""
+    symbols = set(states)
+    every = (part for e in expressions for part in sp.preorder_traversal(e))
+    moving = (part for part in every if part.args and part.free_symbols & symbols)
+    return [part for part in moving if not isinstance(part, SMOOTH)]

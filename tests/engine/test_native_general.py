@@ -1,0 +1,200 @@
+"""Exact spike times of neurons without a closed form: `native` against the reference and differences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Delay, Dense, Network, Normal, Param, Uniform, engines, losses
+from genn_eventprop.data import Events
+from genn_eventprop.errors import EngineError
+from genn_eventprop.modelling.connectivity import OneToOne, Sparse
+from genn_eventprop.modelling.neuron import Event, Mode
+from genn_eventprop.models.adex import AdEx
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.plan import make_plan
+from genn_eventprop.verify import check_network
+from support.eventful import BURSTING, DELTA, TWO_SPIKES, learned
+from support.nonlinear import ADEX, CONDUCTANCE, QIF
+from support.sweeps import sweep
+
+T = 25.0
+LOSSES = {
+    "first": losses.FirstSpikeCrossEntropy,
+    "times": losses.SpikeTimeError,
+    "count": losses.SpikeCountCrossEntropy,
+    "integral": lambda p: losses.IntegratedVoltageCrossEntropy(p, weight="exp(-t / T)", window=(2.0, 21.0)),
+    "max": losses.MaxVoltageCrossEntropy,
+    "end": losses.EndVoltageCrossEntropy,
+    "per step": losses.PerStepCrossEntropy,
+}
+
+
+def small(model, weight, recurrent=0.0, output=None, read=(0.5, 0.5), delay=0.0, inner=1.0, connectivity=Dense):
+    """5 inputs, 6 neurons, 2 outputs; every parameter of the hidden neurons is learned."""
+    net = Network()
+    source = net.input(5)
+    hidden = net.population(learned(model), 6, "hidden")
+    out = net.population(output or LI(tau_mem=Param(20.0, "ms", trainable=True)), 2, "output")
+    receptors = list(model.receptors)
+    net.connect(source, hidden, Dense(Normal(weight, weight / 3)), receptor=receptors[0])
+    if recurrent:
+        net.connect(hidden, hidden, Dense(Normal(recurrent, abs(recurrent))), receptor=receptors[-1], delay=inner)
+    net.connect(hidden, out, connectivity(Normal(*read)), delay=delay)
+    return net, out
+
+
+def spikes(number=14, samples=1, seed=5):
+    rng = np.random.default_rng(seed)
+    drawn = [(np.sort(rng.uniform(0, 15.0, number)), rng.integers(0, 5, number)) for _ in range(samples)]
+    targets = rng.uniform(5, 20, (samples, 2, 2))
+    return Events.from_samples(drawn, n_channels=5, labels=np.arange(samples) % 2), targets
+
+
+def run(net, loss, events, engine, duration=T, **options):
+    plan = make_plan(net, loss, dt=0.5, duration=duration, spike_times="exact")
+    made = engines.create(plan, net.initial_parameters(3), engine=engine, **options)
+    result = made.run(made.load(events), np.arange(len(events)), training=True, record_spikes=True)
+    gradients = {k: np.array(v, dtype=np.float64) for k, v in made.gradients.items()}
+    made.close()
+    return result, gradients
+
+
+def compare(net, loss, events=None, times=1e-8, gradients=1e-7, spiking=6):
+    events = spikes()[0] if events is None else events
+    truth, expected = run(net, loss, events, "reference_event")
+    result, mine = run(net, loss, events, "native", dtype="float64", threads=1)
+    assert truth.spike_counts["hidden"].sum() >= spiking
+    for name, spike in truth.spikes.items():
+        assert np.array_equal(result.spikes[name].neuron, spike.neuron)
+        np.testing.assert_allclose(result.spikes[name].time, spike.time, rtol=0, atol=times)
+    np.testing.assert_allclose(result.loss, truth.loss, rtol=1e-8)
+    for name, value in expected.items():
+        assert np.linalg.norm(mine[name] - value) <= gradients * np.linalg.norm(value), name
+
+
+TIRED = replace(
+    QIF, name="Tired", params={**QIF.params, "t_ref": Param(1.3, "ms")}, threshold=None, reset=None,
+    events=[Event("spike", "V - v_peak", {"V": "v_reset"}, modes=("free",), next_mode="refractory")],
+    modes=[Mode("refractory", {"V": "(v_reset - V) / tau_mem"}, lasts="t_ref")],
+)  # fmt: skip
+MODELS = {
+    "qif": (QIF, 4.0, 1.0),
+    "adaptive exponential": (ADEX, 4.0, 1.0),
+    "conductance": (CONDUCTANCE, 1.5, 0.3),
+    "bursts with silent events": (BURSTING, 6.0, 1.0),
+    "two kinds of spikes": (TWO_SPIKES, 3.0, -2.0),
+    "delta synapses": (DELTA, 0.5, 0.2),
+}
+
+
+@pytest.mark.parametrize("name", sweep(list(MODELS), ["bursts with silent events", "delta synapses"]))
+def test_models_without_a_closed_form(name):
+    model, weight, recurrent = MODELS[name]
+    net, out = small(model, weight, recurrent)
+    compare(net, losses.IntegratedVoltageCrossEntropy(out))
+
+
+@pytest.mark.parametrize("name", sweep(list(LOSSES), ["integral", "times"]))
+def test_every_loss_of_nonlinear_outputs(name):
+    output = None if name == "max" else learned(QIF)  # a maximum is read from outputs that do not spike
+    net, out = small(QIF, 5.0, output=output, read=(3.0, 1.0) if output else (0.5, 0.5))
+    events, targets = spikes()
+    if name == "times":
+        events = Events.from_samples([(events.times, events.channels)], n_channels=5, targets=targets)
+    compare(net, LOSSES[name](out), events)
+
+
+DELAYS = {
+    "one for all": lambda: {"delay": 2.3},
+    "axonal": lambda: {"delay": Delay(Uniform(0.0, 4.0), kind="axonal", max=6.0)},
+    "synaptic": lambda: {"delay": Delay(Uniform(0.0, 4.0), max=6.0)},
+}
+
+
+@pytest.mark.parametrize("kind", sweep(list(DELAYS), ["synaptic"]))
+def test_delays(kind):
+    net, out = small(QIF, 5.0, 1.0, inner=0.0, **DELAYS[kind]())
+    compare(net, losses.IntegratedVoltageCrossEntropy(out))
+
+
+def test_sparse_connections_and_linear_populations_together():
+    net, out = Network(), None
+    source = net.input(5)
+    lif = net.population(LIF(tau_mem=Param(20.0, "ms", trainable=True)), 6, "first")
+    hidden = net.population(learned(QIF), 6, "hidden")
+    out = net.population(LI(), 2, "output")
+    net.connect(source, lif, Dense(Normal(2.5, 0.8)))
+    net.connect(lif, hidden, Sparse(Normal(6.0, 1.0), probability=0.6))
+    net.connect(hidden, lif, OneToOne(0.7), delay=1.5)
+    net.connect(hidden, out, Dense(Normal(0.5, 0.5)))
+    compare(net, losses.MaxVoltageCrossEntropy(out))
+
+
+def test_learned_amounts_of_arrivals():
+    params = {**QIF.params, "gain": Param(1.2)}
+    model = replace(QIF, name="Gain", params=params, input={"scaled": {"I": "gain"}}, threshold=None, reset=None)
+    net, out = small(model, 4.0, 1.0)
+    compare(net, losses.IntegratedVoltageCrossEntropy(out))
+
+
+def test_input_times_have_gradients():
+    net, out = small(ADEX, 4.0, 1.0)
+    events, loss = spikes()[0], losses.IntegratedVoltageCrossEntropy(out)
+    plan, found = make_plan(net, loss, dt=0.5, duration=T, spike_times="exact"), []
+    for engine in ("reference_event", "native"):
+        made = engines.create(plan, net.initial_parameters(3), engine=engine, dtype="float64")
+        read = made.forward(made.load(events), np.arange(len(events)))
+        made.backward(np.ones_like(read.value))
+        found.append(np.array(made.input_gradients))
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-7 * np.abs(found[0]).max())
+
+
+@pytest.mark.parametrize("model", sweep([AdEx, TIRED, DELTA], [TIRED]))
+def test_gradients_are_differences_of_the_engine_itself(model):
+    weight = {AdEx: 400.0, TIRED: 6.0, DELTA: 0.5}[model]
+    net, out = small(model, weight, 0.0)
+    report = check_network(
+        net, losses.IntegratedVoltageCrossEntropy(out), events=spikes()[0], duration=T, engine="native"
+    )
+    assert report.passed, report.text()
+
+
+def test_float32_is_near_float64():
+    net, out = small(QIF, 5.0, 1.0)
+    loss, events = losses.IntegratedVoltageCrossEntropy(out), spikes()[0]
+    (_, expected), (_, mine) = (run(net, loss, events, "native", dtype=d) for d in ("float64", "float32"))
+    for name, value in expected.items():
+        assert np.linalg.norm(mine[name] - value) <= 1e-4 * np.linalg.norm(value), name
+
+
+def test_a_smaller_tolerance_is_nearer_to_the_truth():
+    net, out = small(AdEx, 400.0)
+    loss, events = losses.IntegratedVoltageCrossEntropy(out), spikes()[0]
+    truth = run(net, loss, events, "native", dtype="float64", tolerance=1e-14)[0].spikes["hidden"].time
+    errors = [
+        np.abs(run(net, loss, events, "native", dtype="float64", tolerance=t)[0].spikes["hidden"].time - truth).max()
+        for t in (1e-5, 1e-8, 1e-11)
+    ]
+    assert errors[0] > 10 * errors[1] > 100 * errors[2] and errors[2] < 1e-9
+
+
+def test_dynamics_that_diverge_are_an_error():
+    free = replace(QIF, name="Free", threshold=None, reset=None, events=())
+    net, out = small(QIF, 5.0, output=free(), read=(40.0, 1.0))
+    with pytest.raises(EngineError, match=r"neuron \d of population 'output', sample 0, at .*: V cannot be followed"):
+        run(net, losses.EndVoltageCrossEntropy(out), spikes()[0], "native")
+
+
+def test_kinks_and_tolerances_out_of_range_are_refused():
+    dynamics = {**QIF.dynamics, "V": "(abs(V) - 1 + I) / tau_mem"}
+    bent = replace(QIF, name="Bent", dynamics=dynamics, threshold=None, reset=None)
+    net, out = small(bent, 5.0)
+    with pytest.raises(EngineError, match=r"'hidden': Abs\(V\) in Bent has a kink.*reference_event"):
+        run(net, losses.EndVoltageCrossEntropy(out), spikes()[0], "native")
+    net, out = small(QIF, 5.0)
+    with pytest.raises(EngineError, match="tolerance=0.5: must be from 1e-16 to 1e-3"):
+        run(net, losses.EndVoltageCrossEntropy(out), spikes()[0], "native", tolerance=0.5)
