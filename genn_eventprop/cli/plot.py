@@ -127,9 +127,14 @@ class Run:
     engine: str | None
 
     @cached_property
+    def model(self) -> TrainedModel:
+        """The model of the folder: numbers, no code."""
+        return load(self.path, checkpoint=self.checkpoint, engine=self.engine)
+
+    @cached_property
     def opened(self) -> tuple[TrainedModel, Events]:
-        """The model of the folder and the samples in it: numbers, no code."""
-        model = load(self.path, checkpoint=self.checkpoint, engine=self.engine)
+        """The model of the folder and the samples in it."""
+        model = self.model
         if not (self.path / SAMPLES).is_file():
             raise SettingError(f"{self.path} has no {SAMPLES}; name a data set, e.g. --data train")
         return model, Events.load(self.path / SAMPLES)
@@ -150,9 +155,9 @@ class Run:
         """What the user asked for."""
         return self.opened if self.data is None else self.built
 
-    @cached_property
+    @property
     def plan(self) -> Plan:
-        return load(self.path, checkpoint=self.checkpoint, engine=self.engine).plan
+        return self.model.plan
 
     @property
     def parameters(self) -> Mapping[str, np.ndarray]:

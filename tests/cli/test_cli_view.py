@@ -11,6 +11,7 @@ from genn_eventprop.cli import main
 from genn_eventprop.data import Events
 from genn_eventprop.report.view import figures
 from genn_eventprop.runs.run_folder import RunFolder
+from genn_eventprop.training import Trial
 from support.disks import small_files
 
 PAGE = '''
@@ -168,3 +169,13 @@ def test_view_on_a_full_disk(run, tmp_path, capsys):
     said = capsys.readouterr().err
     assert f"{path} cannot be written (File too large)" in said and "resume" not in said
     assert path.read_text() == "an older page by genn_eventprop"
+
+
+def test_neurons_without_a_V_are_shown_by_their_first_state():
+    """And an adjoint by its name: theta neurons have a phase."""
+    pytest.importorskip("plotly")
+    rng, none = np.random.default_rng(1), np.zeros(0)
+    states = {"hidden": {"theta": rng.random((40, 3)), "lambda_theta": rng.random((40, 3))}}
+    record = Trial(np.arange(40.0), states, {}, none, none, 2, -1, duration=40.0)
+    text = figures.trial(record, "one", ()).encode().decode("unicode_escape")
+    assert "hidden<br>theta" in text and "<sub>theta" in text

@@ -116,7 +116,7 @@ def test_curves_of_many_populations_have_room(tmp_path):
 def test_trial_plot_marks_the_right_output_and_thresholds():
     states = record().states | {"output": {"V": np.random.default_rng(2).random((50, 12))}}
     shown = plots.trial(dataclasses.replace(record(), states=states, thresholds={"hidden": 0.7}), prediction=3)
-    assert shown.axes[0].get_title("left") == "class “neuron 1”; predicted “neuron 3”, wrong"
+    assert shown.axes[0].get_title("left") == "class “1”; predicted “3”, wrong"
     hidden, output = shown.axes[2], shown.axes[4]
     assert [t.get_text() for t in output.get_legend().get_texts()] == ["neuron 1, right", "neuron 3, predicted"]
     assert len(output.lines) == 12 + 2 + 1  # all in grey, two in colour, zero

@@ -58,7 +58,8 @@ def trial(
         _adjoint(adjoint, record, name, lines, name == record.decides)
     axes[-1].set_xlabel("time (ms)")
     axes[-1].set_xlim(-0.01 * record.end, record.end)
-    axes[0].set_title(title(record.label, prediction, names))
+    classes = [*map(words, class_names), *map(str, range(len(class_names), len(names)))]
+    axes[0].set_title(title(record.label, prediction, classes))
     fig.align_ylabels(axes)
     return fig
 

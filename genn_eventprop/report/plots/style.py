@@ -91,6 +91,11 @@ def save(fig: Figure, path: Path | str) -> Path:
     path = Path(path)
     content = io.BytesIO()  # matplotlib's PDF fails in other ways than `OSError` where it cannot write
     with rc_context(RC):
+        if (layout := fig.get_layout_engine()) is not None:
+            # once: `savefig` would draw the figure a first time for the layout alone, which takes a third of the time
+            fig.set_dpi(RC["savefig.dpi"])
+            layout.execute(fig)
+            fig.set_layout_engine(None)
         fig.savefig(content, format=path.suffix[1:] or None, metadata=SIGNED.get(path.suffix.lower()))
     with replaced_file(path) as temporary:
         temporary.write_bytes(content.getbuffer())

@@ -17,6 +17,7 @@ from ...runs.weights import read_weights
 from ...training.accounting import describe_costs
 from ...training.recording import Trial, record_trial
 from ..page import Block, Folded, Grid, Heading, Interactive, Items, Text, write_html
+from ..plots.raster import observed
 from .figures import curves, neurons_drawn, script, trial, weights
 
 
@@ -102,7 +103,8 @@ def _trials(run: Path, samples: Sequence[int], checkpoint: str, engine: str | No
             raise SettingError(f"--samples {index}: the folder has {len(events)} samples, 0 to {len(events) - 1}")
         record = record_trial(model, events, index)
         caption = (
-            f"Sample {index}: {_classes_of(model, events, index, names)}. Rasters, V and its adjoint of some neurons."
+            f"Sample {index}: {_classes_of(model, events, index, names)}. Rasters, V and its adjoint of some neurons, "
+            f"as {record.engine} runs them {_steps(model)}."
         )
         blocks += [
             Heading(f"Sample {index}", 3),
@@ -110,6 +112,11 @@ def _trials(run: Path, samples: Sequence[int], checkpoint: str, engine: str | No
             Folded(f"Numbers of sample {index}", _trial_table(record, names, caption)),
         ]
     return blocks
+
+
+def _steps(model: TrainedModel) -> str:
+    plan = model.plan
+    return "with exact spike times" if plan.spike_times == "exact" else f"in steps of {plan.dt:g} ms"
 
 
 def _of_classes(events: Events, count: int = 3) -> list[int]:
@@ -137,16 +144,17 @@ def _trial_table(record: Trial, names: Sequence[str], caption: str) -> Grid:
     for population, states in record.states.items():
         spikes = record.spikes.get(population)
         times = spikes.time if spikes is not None else np.zeros(0)
-        size = states["V"].shape[1]
+        state = observed(record, population)
+        size = states[state].shape[1]
         active = 0 if spikes is None else len(np.unique(spikes.neuron))
         rows.append([f"{population}: {active} of {size} active", str(len(times)), _first(times), "-", "-", "-"])
         for i in neurons_drawn(record, population):
             times_of = times if spikes is None else times[spikes.neuron == i]
             name = names[i] if population == output and i < len(names) else str(i)
-            at = int(states["V"][:, i].argmax())
-            adjoint = f"{np.abs(states['lambda_V'][:, i]).max():.4g}" if "lambda_V" in states else "-"
+            at, lam = int(states[state][:, i].argmax()), states.get(f"lambda_{state}")
+            adjoint = "-" if lam is None else f"{np.abs(lam[:, i]).max():.4g}"
             rows.append(
-                [f"{population} {name}", str(len(times_of)), _first(times_of), f"{states['V'][at, i]:.4g}",
+                [f"{population} {name}", str(len(times_of)), _first(times_of), f"{states[state][at, i]:.4g}",
                  f"{record.times[at]:.2f}", adjoint]
             )  # fmt: skip
     return Grid(caption, heads, rows)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import SettingError
+from ..plots.raster import observed
 from ..plots.style import BLUE, CLASS_COLOURS, GREY, LIGHT, ORANGE
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def curves(metrics: Sequence[Mapping[str, Any]]) -> str:
         _line(figure, epochs, [m["spikes_per_neuron"][name] for m in metrics], name, colour, (2, 1))
         _line(figure, epochs, [m["silent"][name] for m in metrics], name, colour, (2, 2), legend=False)
     figure.update_xaxes(title_text="epoch", row=2)
+    if len(epochs) <= 8:  # else there would be ticks between epochs
+        figure.update_xaxes(dtick=1)
     figure.update_yaxes(rangemode="tozero", row=2)
     return _html(figure, "curves", 620)
 
@@ -99,10 +102,11 @@ def trial(record: Trial, name: str, class_names: Sequence[str]) -> str:
     A click on a neuron's name hides or shows its lines.
     """
     populations = list(record.states)
-    sizes = {p: states["V"].shape[1] for p, states in record.states.items()}
+    sizes = {p: states[observed(record, p)].shape[1] for p, states in record.states.items()}
     spiking = [p for p in populations if p in record.spikes]
     rows = [("input", "raster"), *((p, "raster") for p in spiking)]
-    rows += [(p, state) for p in populations for state in ("V", "lambda_V") if state in record.states[p]]
+    shown = ((p, state) for p in populations for state in (observed(record, p), f"lambda_{observed(record, p)}"))
+    rows += [(p, state) for p, state in shown if state in record.states[p]]
     heights = [2.0 if kind == "raster" else 1.4 for _, kind in rows]
     figure = plotly("subplots").make_subplots(
         len(rows), 1, shared_xaxes=True, vertical_spacing=0.02, row_heights=heights
@@ -113,13 +117,15 @@ def trial(record: Trial, name: str, class_names: Sequence[str]) -> str:
         else:
             names = class_names if population == record.decides else ()
             _traces(figure, record, population, kind, row, names)
-        label = {"raster": "", "V": "<br>V", "lambda_V": "<br>λ<sub>V</sub>"}[kind]
+        state = _words(kind.removeprefix("lambda_"))
+        label = "" if kind == "raster" else f"<br>{state}" if kind == state else f"<br>λ<sub>{state}</sub>"
         size = sizes.get(population, record.n_inputs)
         few: dict[str, Any] = {"dtick": 1} if kind == "raster" and size <= 5 else {}
         few |= {"range": [-0.5 - 0.02 * size, size - 0.5 + 0.02 * size]} if kind == "raster" else {}
         figure.update_yaxes(
             title_text=_words(population) + label, row=row, **few, zeroline=kind != "raster", zerolinecolor=LIGHT
         )
+    figure.update_xaxes(range=[-0.01 * record.end, record.end])
     figure.update_xaxes(title_text="time (ms)", row=len(rows))
     return _html(figure, name, 150 + int(95 * sum(heights)))
 
@@ -145,16 +151,21 @@ def _traces(figure: Any, record: Trial, population: str, state: str, row: int, n
         name = f"{population} {names[i]}" + (", right" if right else "") if i < len(names) else f"{population} {i}"
         y = np.asarray(values[:, i], np.float32)
         width = 2.4 if right else 1.3
-        _line(figure, np.asarray(record.times, np.float32), y, name, colour, (row, 1), legend=state == "V", width=width)
+        first = state == observed(record, population)
+        _line(figure, np.asarray(record.times, np.float32), y, name, colour, (row, 1), legend=first, width=width)
+    if state == "V" and population in record.thresholds and population in record.spikes:
+        dashed = {"color": GREY, "width": 1, "dash": "dash"}
+        figure.add_hline(record.thresholds[population], line=dashed, row=row, col=1)
 
 
 def neurons_drawn(record: Trial, population: str) -> list[int]:
-    """All neurons of a small population, else those with the largest adjoint (the largest V where there is none)."""
+    """All neurons of a small population, else those with the largest adjoint, or state where there is none."""
     states = record.states[population]
-    size = states["V"].shape[1]
+    state = observed(record, population)
+    size = states[state].shape[1]
     if size <= TRACES + 4:
         return list(range(size))
-    weight = np.abs(states.get("lambda_V", states["V"])).max(axis=0)
+    weight = np.abs(states.get(f"lambda_{state}", states[state])).max(axis=0)
     return sorted(np.argsort(-weight, kind="stable")[:TRACES].tolist())
 
 
