@@ -96,6 +96,58 @@ def test_what_is_on_the_device_stays_there(problem):
     assert engine.device.live == 0
 
 
+@pytest.mark.parametrize("threads", [32, 64])
+def test_several_neurons_a_thread(problem, monkeypatch, threads):
+    """As of more than 512 neurons; the last thread has fewer of them."""
+    each = outcome(problem)
+    monkeypatch.setattr("genn_eventprop.codegen.cuda.target.MOST_THREADS", threads)
+    assert f"i < {-(-70 // threads)}" in generate(problem[0], "float32").text
+    assert same_bits(outcome(problem), each)
+
+
+def test_lists_of_more_words_than_a_warp_has_lanes():
+    """Of more than 1,024 neurons, in both directions."""
+    net = Network()
+    hidden, out = net.population(LIF(), 1100, name="hidden"), net.population(LI(), 40, name="output")
+    net.connect(net.input(3), hidden, Dense(Normal(6.0, 4.0)))
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.05)))
+    net.connect(hidden, out, Dense(Normal(0.0, 0.1)))
+    plan = make_plan(net, losses.EndVoltageCrossEntropy(out), dt=1.0, duration=6.0)
+    events = Events.from_samples([([0.2, 0.9, 1.1, 2.0, 2.2], [0, 1, 2, 0, 1])], n_channels=3, labels=[3])
+    values = net.initial_parameters(3)
+    clock = ReferenceClock(plan, values)
+    want = clock.run(clock.load(events), [0], training=True)
+    engine = ShimEngine(plan, values, dtype="float64")
+    result = engine.run(engine.load(events), [0], training=True)
+    assert result.spike_counts["hidden"].sum() > 500
+    np.testing.assert_allclose(result.loss, want.loss, rtol=1e-9)
+    for name, gradient in clock.gradients.items():
+        assert relative(engine.gradients[name], gradient) < 1e-9 and gradient.any(), name
+
+
+@pytest.mark.parametrize("spikes", [7, 8, 9, 31, 32, 33, 64, 70])
+def test_many_input_spikes_in_one_step(spikes):
+    """Windows of 32, rows eight at a time."""
+    net = Network()
+    hidden, out = net.population(LIF(), 20, name="hidden"), net.population(LI(), 3, name="output")
+    net.connect(net.input(5), hidden, Dense(Normal(0.2, 0.1)), delay=1.0)
+    net.connect(hidden, out, Dense(Normal(0.0, 0.5)))
+    plan = make_plan(net, losses.EndVoltageCrossEntropy(out), dt=1.0, duration=8.0)
+    rng = np.random.default_rng(spikes)
+    times = np.concatenate([[0.0, 1.0], np.full(spikes, 2.0), np.full(spikes, 4.0)])
+    samples = [(times, rng.integers(0, 5, len(times))), ([3.0], [2]), ([], [])]
+    events = Events.from_samples(samples, n_channels=5, labels=[0, 1, 2])
+    values = net.initial_parameters(1)
+    clock = ReferenceClock(plan, values)
+    want = clock.run(clock.load(events), [0, 1, 2], training=True)
+    engine = ShimEngine(plan, values, dtype="float64")
+    result = engine.run(engine.load(events), [0, 1, 2], training=True)
+    np.testing.assert_allclose(result.loss, want.loss, rtol=1e-9)
+    assert np.array_equal(result.spike_counts["hidden"], want.spike_counts["hidden"])
+    for name, gradient in clock.gradients.items():
+        assert relative(engine.gradients[name], gradient) < 1e-9, name
+
+
 def test_a_struct_too_large_for_parameters(problem, monkeypatch):
     """Of hundreds of populations: kernels take its address."""
     by_value = outcome(problem)
@@ -132,7 +184,7 @@ def test_a_row_beside_a_piece_of_global_memory_is_seen(problem):
         assert place in text
         return text.replace(place, place.replace("source", "(source + 1)"))
 
-    with pytest.raises(RuntimeError, match="gather_c1: wrote outside of a piece of global memory"):
+    with pytest.raises(RuntimeError, match="gather: wrote outside of a piece of global memory"):
         outcome(problem, change=change)
 
 

@@ -5,6 +5,7 @@ so that every sum is the same in every run. Weight gradients are gathered afterw
 from the adjoint rows that the trials have stored: no atomic additions, and no gradient for each sample.
 """
 
+from .synapses import GATHERING
 from .target import DATA_SET, OF_DOUBLE, Source, generate, of_neurons, of_sample, place_of
 
-__all__ = ["DATA_SET", "OF_DOUBLE", "Source", "generate", "of_neurons", "of_sample", "place_of"]
+__all__ = ["DATA_SET", "GATHERING", "OF_DOUBLE", "Source", "generate", "of_neurons", "of_sample", "place_of"]

@@ -14,12 +14,58 @@ import sympy as sp
 from ...program.nodes import NEURON, Access, Buffer, Kernel
 from ...program.trial import Birth, Deliver, Feedback, FeedInput, Gather, GatherDelays
 from ..birth_losses import birth_losses, changed
-from ..safe_text import in_comment
 from ..statements import Writer, indent
-from .synapses import WARP, Synapses
+from .synapses import FLIGHT, WARP, Synapses
 
 NEW = chr(10)
 Terms = tuple[tuple[int, str, Buffer], ...]
+
+
+class _Rows:
+    """The loop over the spikes of a list or a window: their rows of weights are added to the sums of their targets.
+
+    Args:
+        users: connections from these spikes. count: how many spikes, and source: of spike ``at``, as text.
+    """
+
+    def __init__(self, ops: ConnectionOps, users: Sequence[Deliver], count: str, source: str) -> None:
+        self._ops, self._users, self._count, self._source = ops, users, count, source
+        self._targets = [ops.target_of(o.connection) for o in users]
+        self._slots = [ops._slots(t) for t in self._targets]
+        self._flight = max(FLIGHT // max(self._slots), 1)
+
+    @property
+    def registers(self) -> str:
+        """Of the rows that are on their way."""
+        return "".join(f"real c{o.connection}_rows[{self._flight * n}];\n" for o, n in zip(self._users, self._slots))
+
+    def ask(self, start: str) -> str:
+        """Loads the rows of spikes `start` ... without waiting for them."""
+        at = "j" if start == "0" else f"{start} + j"
+        text = f"const int at = {at};\nconst int32_t source = {self._source};\n"
+        for o, target, slots in zip(self._users, self._targets, self._slots):
+            c, i = self._ops.plan.connections[o.connection], o.connection
+            there = f"at < {self._count}" + (f" && source >= 0 && source < {c.pre}" if c.channels else "")
+            weight = f"t->c{i}_weight[(int64_t)source * {c.post} + neuron]"
+            load = f"c{i}_rows[j * {slots} + i] = {there} ? {weight} : (real)0;\n"
+            text += self._ops._over(target, load, f"{c.source} -> {c.target}")
+        return f"#pragma unroll\nfor (int j = 0; j < {self._flight}; ++j) {{\n{indent(text)}}}\n"
+
+    def add(self) -> str:
+        """Every thread adds what it has asked for to its neurons."""
+        text = ""
+        for o, target, slots in zip(self._users, self._targets, self._slots):
+            add = f"const real w = c{o.connection}_rows[j * {slots} + i];\n"
+            for part, b in o.sums:
+                add += f"{self._ops._element(Access(b, (NEURON,)), str)} += part_{part}(w);\n"
+            c = self._ops.plan.connections[o.connection]
+            text += self._ops._over(target, add, f"{c.source} -> {c.target}")
+        return f"#pragma unroll\nfor (int j = 0; j < {self._flight}; ++j) {{\n{indent(text)}}}\n"
+
+    def loop(self, start: str = "") -> str:
+        """Those from `start` on; without it those behind the first ones."""
+        body = indent(self.ask("k") + self.add())
+        return f"for (int k = {start or self._flight}; k < {self._count}; k += {self._flight}) {{\n{body}}}\n"
 
 
 class ConnectionOps(Synapses):
@@ -28,6 +74,9 @@ class ConnectionOps(Synapses):
     Forwards the spikes of a step are first turned from bits into a list, so that all threads run the same loop over
     spikes and each adds to its neurons: weights of a row are read side by side, and every sum has the order of sources.
     Backwards a warp takes a spike and its lanes the targets, since one number of the spike is asked for.
+
+    A step is a chain of loads that wait for memory, some 300 cycles each. So rows are loaded `FLIGHT` at a time, with
+    zeros for those that are missing: a branch around a load would make the next one wait.
     """
 
     # in the kernel of a trial
@@ -45,25 +94,33 @@ class ConnectionOps(Synapses):
                 ]
         return buffers
 
+    def target_of(self, connection: int) -> int:
+        """Number of the population that a connection leads to."""
+        return next(
+            n for n, p in enumerate(self.plan.populations) if p.name == self.plan.connections[connection].target
+        )
+
     def _late(self, connection: int) -> bool:
         """Whether it delays the spikes of a population by a common delay."""
         c = self.plan.connections[connection]
         return self._plain(connection) and c.delay > 0 and not self._from_input(connection)
 
-    def _list(self, name: str, population: int, bits: str, number: int) -> str:
+    def _list(self, name: str, population: int, bits: str, number: int, after: str = "") -> str:
         """Turns a row of bits into a list; `bits` is its word ``v``. Each list is made by another warp.
 
-        A lane takes a word and counts the bits of all words before it: no atomic counter, whose order would differ from
-        run to run, and no barrier between lanes.
+        A lane takes a word, and a scan over the warp says how many bits the words before it have: no atomic counter,
+        whose order would differ from run to run, and no barrier between warps. after: what follows a word.
         """
-        words = self._words(population)
+        words, warps = self._words(population), self.threads // WARP
         body = (
-            f"int place = 0;\nfor (int v = 0; v < word; ++v) place += __popc({bits});\nconst int v = word;\n"
-            f"for (uint32_t rest = {bits}; rest; rest &= rest - 1) {name}_list[place++] = (uint16_t)(32 * word + lowest(rest));\n"
-            f"if (word == {words - 1}) *{name}_sent = place;\n"
+            f"const int v = {'lane' if words <= WARP else 'base + lane'};\nuint32_t rest = v < {words} ? {bits} : 0u;\n{after}"
+            "const int last = warp_scan(__popc(rest));\nint place = before + last - __popc(rest);\n"
+            f"for (; rest; rest &= rest - 1) {name}_list[place++] = (uint16_t)(32 * v + lowest(rest));\n"
+            "before += __shfl_sync(EVERY, last, 31);\n"
         )
-        head = f"if (warp == {number % (self.threads // WARP)})\n    for (int word = lane; word < {words}; word += 32) {{\n"
-        return f"{head}{indent(body, 2)}    }}\n"
+        if words > WARP:
+            body = f"#pragma unroll\nfor (int base = 0; base < {words}; base += 32) {{\n{indent(body)}}}\n"
+        return f"if (warp == {number % warps}) {{\n    int before = 0;\n{indent(body)}    if (lane == 0) *{name}_sent = before;\n}}\n"
 
     def _bits(self, connection: int, word: str = "word") -> str:
         """The row of bits of the spikes that arrive now: those of this step, or of an earlier one.
@@ -76,44 +133,70 @@ class ConnectionOps(Synapses):
         return f"p{i}_now[step % 2 * {words} + {word}]"
 
     def deliver(self, operations: Sequence[Deliver]) -> str:
-        """Arrivals of a step. Connections with the same list share one loop, unrolled to load four rows at once."""
-        lists, rows = dict[str, str](), dict[str, str]()
+        """Arrivals of a step. The first rows of the input are asked for before the lists of spikes are made, and used when
+        those of the first list are on their way as well; connections with the same list share one loop."""
+        inputs = [o for o in operations if self._plain(o.connection) and self._from_input(o.connection)]
+        lists, rows = dict[str, str](), dict[str, list[Deliver]]()
         for o in operations:
             i = o.connection
-            if not self._plain(i):
-                rows[f"table {i}"] = self._deliver_synapses(o)
-            elif self._from_input(i):
-                rows[f"input {i}"] = self._deliver_input(o)
-            else:
+            if self._plain(i) and not self._from_input(i):
                 name = f"c{i}" if self._late(i) else f"p{self._source(i)}"
                 bits = self._bits(i, "v")
                 bits = f"(step > t->c{i}_delay ? {bits} : 0u)" if self._late(i) else bits
                 lists[name] = self._list(name, self._source(i), bits, len(lists))
-                rows[name] = rows.get(name, "") + self._add_row(o)
-        text = "".join(lists.values()) + ("__syncthreads();\n" if lists else "")
-        for name, body in rows.items():
-            if name in lists:
-                body = f"for (int k = 0; k < *{name}_sent; ++k) {{\n{indent(f'const int32_t source = {name}_list[k];{NEW}{body}')}}}\n"
-                body = f"#pragma unroll 4\n{body}"
-            text += body
-        return text
+                rows.setdefault(name, []).append(o)
+        loops = [
+            _Rows(self, users, f"{name}_count", f"at < {name}_count ? {name}_list[at] : 0")
+            for name, users in rows.items()
+        ]
+        of_input = [_Rows(self, [o], f"count{o.connection}", self._channel(o.connection)) for o in inputs]
+        text = "".join(self._now(o.connection) + r.registers + r.ask("0") for o, r in zip(inputs, of_input))
+        text += "".join(lists.values()) + ("__syncthreads();\n" if lists else "")
+        text += "".join(f"const int {name}_count = *{name}_sent;\n" for name in rows)
+        text += "".join(r.registers for r in loops) + (loops[0].ask("0") if loops else "")
+        for o, r in zip(inputs, of_input):
+            more = self._next_window(o.connection) + self._now(o.connection, declare=False) + r.loop("0")
+            text += f"{r.add()}{r.loop()}while (now{o.connection} >> 31) {{\n{indent(more)}}}\n"
+        text += (loops[0].add() + loops[0].loop() if loops else "") + "".join(r.loop("0") for r in loops[1:])
+        return text + "".join(self._deliver_synapses(o) for o in operations if not self._plain(o.connection))
 
-    def _add_row(self, o: Deliver) -> str:
-        """Every thread adds the weights from ``source`` to its neurons."""
-        c, i = self.plan.connections[o.connection], o.connection
-        target = next(n for n, p in enumerate(self.plan.populations) if p.name == c.target)
-        add = f"const real w = t->c{i}_weight[(int64_t)source * {c.post} + neuron];\n"
-        add += "".join(f"{self._element(Access(b, (NEURON,)), str)} += part_{part}(w);\n" for part, b in o.sums)
-        return self._over(target, add, f"{c.source} -> {c.target}")
+    # the next spikes of an input: a window of 32, a spike a lane, and the window after it, which is on its way
 
-    def _deliver_input(self, o: Deliver) -> str:
-        """The lanes of a warp look for spikes of the step, up to 32 at once; all warps of the block do the same."""
-        i = o.connection
-        body = f"const int64_t e = next{i} + lane;\nconst int now = e < to && t->steps[e] + t->c{i}_delay == step;\n"
-        body += "const int count = __popc(__ballot_sync(EVERY, now));\n#pragma unroll 4\n"
-        rows = indent(self._source_of(i, f"t->channels[next{i} + k]") + self._add_row(o))
-        body += f"for (int k = 0; k < count; ++k) {{\n{rows}}}\nnext{i} += count;\nmore = count == 32;\n"
-        return f"for (bool more = true; more;) {{\n{indent(body)}}}\n"
+    def _before_steps(self) -> str:
+        """The windows of every input."""
+        text = ""
+        for i in range(len(self.plan.connections)):
+            if self._from_input(i) and self._plain(i):
+                text += f"int64_t next{i} = from;\nint32_t at{i}, channel{i}, at{i}_after, channel{i}_after;\n"
+                text += self._window(i, f"next{i}", "") + self._window(i, f"next{i} + 32", "_after")
+            elif self._from_input(i):
+                text += f"int64_t next{i} = from;\n"
+        return f"{text}int64_t step = 0;\n"
+
+    def _window(self, i: int, start: str, which: str) -> str:
+        body = f"const int64_t e = {start} + lane;\nat{i}{which} = e < to ? t->steps[e] : NEVER;\n"
+        return f"{{\n{indent(f'{body}channel{i}{which} = e < to ? t->channels[e] : 0;{NEW}')}}}\n"
+
+    def _next_window(self, i: int) -> str:
+        move = f"next{i} += 32;\nat{i} = at{i}_after;\nchannel{i} = channel{i}_after;\n"
+        return move + self._window(i, f"next{i} + 32", "_after")
+
+    def _now(self, i: int, declare: bool = True) -> str:
+        """Finds the spikes of the window that arrive now: lanes `first` to `first` + `count`, as spikes are in order."""
+        kind = (f"{'uint32_t' if k == 'now' else 'int'} " if declare else "" for k in ("now", "first", "count"))
+        names = (f"now{i}", f"first{i}", f"count{i}")
+        values = (
+            f"__ballot_sync(EVERY, at{i} == (int32_t)(step - t->c{i}_delay))",
+            f"lowest(now{i})",
+            f"__popc(now{i})",
+        )
+        return "".join(f"{k}{n} = {v};\n" for k, n, v in zip(kind, names, values))
+
+    def _channel(self, i: int) -> str:
+        """The source of a spike of the window."""
+        channels = self.plan.connections[i].channels
+        shuffled = f"__shfl_sync(EVERY, channel{i}, first{i} + at)"
+        return f"{shuffled} - {channels[0]}" if channels else shuffled
 
     def _row(self, b: Buffer, step: str) -> str:
         """Element n of the row of a step."""
@@ -121,7 +204,7 @@ class ConnectionOps(Synapses):
 
     def _dots(self, terms: Terms, now: str) -> str:
         """Computes ``total`` in lane 0: what a spike of ``source`` at `now` caused; the lanes share its targets."""
-        text = "real total = 0;\n"
+        ask, text = "", ""
         for connection, part, b in terms:
             c = self.plan.connections[connection]
             if not self._plain(connection):
@@ -135,20 +218,44 @@ class ConnectionOps(Synapses):
                 call = f"arrival_c{connection}(t, sample, {arrival}, &{row.removesuffix(' + n]')}], {moved})"
                 text += f"if (lane == 0 && {arrival} < t->n_steps) total += {call};\n"
                 continue
+            if c.post <= WARP and c.channels is None:  # asked for before the sums over longer rows
+                here = f"const int here{connection} = {'lane' if c.post == WARP else f'lane < {c.post} ? lane : 0'};\n"
+                first = weight.replace(" + n]", f" + here{connection}]")
+                ask += "" if here in ask else f"{here}const real w{connection} = {first};\n"
+                there = f"{arrival} < t->n_steps" + ("" if c.post == WARP else f" && lane < {c.post}")
+                short = row.replace("[n]", f"[here{connection}]").replace(" + n]", f" + here{connection}]")
+                text += f"if ({there}) total += part_{part}(w{connection}) * {short};\n"
+                continue
             loop = f"for (int n = lane; n < {c.post}; n += 32) total += part_{part}({weight}) * {row};\n"
-            dot = f"if ({arrival} < t->n_steps) {{\n    #pragma unroll 4\n    {loop}}}\n"
+            dot = f"if ({arrival} < t->n_steps) {{\n    #pragma unroll {FLIGHT}\n    {loop}}}\n"
             text += self._of_input(connection, dot)
-        return text + "total = warp_sum(total);\n"
+        return f"{ask}real total = 0;\n{text}total = warp_sum(total);\n"
 
     def feedback(self, operations: Sequence[Feedback]) -> str:
         lists = "".join(self._list_sent(o, i) for i, o in enumerate(operations))
         return f"{lists}__syncthreads();\n{''.join(map(self._feedback, operations))}"
 
     def _list_sent(self, o: Feedback, number: int) -> str:
-        """Makes the list of spikes of a step, which `_feedback` reads after a barrier."""
-        words = self._words(o.population)
-        bits = f"t->p{o.population}_spikes[(sample * t->n_points + step) * {words} + v]"
-        return self._list(f"p{o.population}", o.population, bits, number)
+        """Makes the list of spikes of a step, which `_feedback` reads after a barrier; the row of bits was asked for a
+        step ago."""
+        p, words = f"p{o.population}", self._words(o.population)
+        ahead = f"{p}_bits[{'0' if words <= WARP else 'base / 32'}]"
+        following = f"v < {words} && step > 0 ? {self._row_of_bits(o.population, 'step - 1')} : 0u"
+        return self._list(p, o.population, ahead, number, f"{ahead} = {following};\n")
+
+    def _row_of_bits(self, population: int, step: str) -> str:
+        return f"t->p{population}_spikes[(sample * t->n_points + {step}) * {self._words(population)} + v]"
+
+    def before_steps_back(self) -> str:
+        """The bits of the last step."""
+        text = ""
+        for o in self.trial.feedback:
+            words = self._words(o.population)
+            value = self._row_of_bits(o.population, "t->n_steps")
+            text += f"uint32_t p{o.population}_bits[{-(-words // WARP)}];\n#pragma unroll\n"
+            body = f"const int v = 32 * k + lane;\np{o.population}_bits[k] = v < {words} ? {value} : 0u;\n"
+            text += f"for (int k = 0; k < {-(-words // WARP)}; ++k) {{\n{indent(body)}}}\n"
+        return text
 
     def _feedback(self, o: Feedback) -> str:
         """Warps share the spikes of the step; there are none at step 0."""
@@ -213,9 +320,9 @@ class ConnectionOps(Synapses):
     # gradients
 
     def gather(self, o: Gather) -> str:
-        """A kernel for each connection, with a block for each source.
+        """The gradient of a connection's weights, a warp for each source and 32 targets.
 
-        It runs after the trials, over the adjoint rows that they have stored: a block alone writes its weights, so that
+        It runs after the trials, over the adjoint rows that they have stored: a warp alone writes its weights, so that
         nothing is atomic and no sample has a gradient in memory.
         """
         return self._gather(o) if self._plain(o.connection) else self._gather_synapses(o)
@@ -224,52 +331,36 @@ class ConnectionOps(Synapses):
         return self._gather_synapses(o)
 
     def sums(self) -> list[str]:
-        """A kernel for each learned parameter of neurons."""
+        """Of each learned parameter of neurons."""
         of_neurons = [b for b in self.trial.buffers.values() if b.role == "gradient" and b.name.startswith("p")]
         return [self._sum(b) for b in of_neurons]
 
     def _sum(self, b: Buffer) -> str:
         """Sums over samples; `adding` to the result of the previous group."""
-        self.launches.append((f"sum_{b.name}", 1))
         body = (
-            f"for (int n = threadIdx.x; n < {b.axes[0]}; n += {self.threads}) {{\n"
-            f"    real total = t->adding ? t->{b.name}_sum[n] : (real)0;\n"
-            f"    for (int64_t sample = 0; sample < t->batch; ++sample) total += t->{b.name}[sample * {b.axes[0]} + n];\n"
-            f"    t->{b.name}_sum[n] = total;\n}}\n"
+            f"const int n = {WARP} * (int)item + lane;\nif (n >= {b.axes[0]}) return;\n"
+            f"real total = t->adding ? t->{b.name}_sum[n] : (real)0;\n#pragma unroll {FLIGHT}\n"
+            f"for (int64_t sample = 0; sample < t->batch; ++sample) total += t->{b.name}[sample * {b.axes[0]} + n];\n"
+            f"t->{b.name}_sum[n] = total;\n"
         )
-        return self._kernel(f"sum_{b.name}", body)
+        return self._gathering(b, -(-int(b.axes[0]) // WARP), body)
 
     def _gather(self, o: Gather) -> str:
-        """Lanes share the targets of a source; spikes of populations are searched 128 steps at a time.
-
-        Each lane looks at the bit of ``source`` in four steps and the warp votes, so that four loads are under way
-        before the first is used, and steps without a spike cost no more than that.
-        """
+        """Rows of the adjoint at the arrivals of a source, 32 targets a warp."""
         c, i = self.plan.connections[o.connection], o.connection
-        self.launches.append((f"gather_c{i}", c.pre))
-        row = f"total += t->{o.rows.name}[(sample * t->n_steps + arrival) * {c.post} + n];\n"
-        if self._from_input(i):
-            each = (
-                f"const int64_t *start = {self._spikes_of_source(i)};\n#pragma unroll 4\n"
-                f"for (int64_t e = start[0]; e < start[1]; ++e) {{\n    const int64_t arrival = t->by_channel[e] + t->c{i}_delay;\n"
-                f"    if (n < {c.post} && arrival < t->n_steps) {row}}}\n"
-            )
-        else:
-            p, words = self._source(i), self._words(self._source(i))
-            bits = f"t->p{p}_spikes[(sample * t->n_points + at - t->c{i}_delay) * {words} + source / 32]"
-            each = (
-                f"for (int64_t base = t->c{i}_delay + 1; base < t->n_steps; base += 128) {{\n    int sent[4];\n"
-                "    #pragma unroll\n    for (int k = 0; k < 4; ++k) {\n        const int64_t at = base + 32 * k + lane;\n"
-                f"        sent[k] = at < t->n_steps && {bits} >> source % 32 & 1;\n    }}\n"
-                "    #pragma unroll\n    for (int k = 0; k < 4; ++k)\n"
-                "        for (uint32_t rest = __ballot_sync(EVERY, sent[k]); rest; rest &= rest - 1) {\n"
-                f"            const int64_t arrival = base + 32 * k + lowest(rest);\n            if (n < {c.post}) {row}"
-                "        }\n}\n"
-            )
+        tiles, inside = -(-c.post // WARP), "" if c.post % WARP == 0 else f" && n < {c.post}"
         place = f"t->c{i}_gradient[(int64_t)source * {c.post} + n]"
-        body = f"const int n = first + lane;\nreal total = {self._adding(o)} && n < {c.post} ? {place} : (real)0;\n"
-        body += f"for (int64_t sample = 0; sample < t->batch; ++sample) {{\n{indent(each)}}}\n"
-        body += f"if (n < {c.post}) {place} = total;\n{self._note(o)}"
-        loop = f"for (int first = threadIdx.x - lane; first < {c.post}; first += {self.threads}) {{\n{indent(body)}}}\n"
-        loop = f"const int32_t source = blockIdx.x, lane = threadIdx.x % 32;\n{loop}"
-        return self._kernel(f"gather_c{i}", loop, f"// {in_comment(f'{c.source} -> {c.target}')}\n")
+        some = (
+            f"real x[{FLIGHT}];\n#pragma unroll\nfor (int j = 0; j < {FLIGHT}; ++j) {{\n"
+            "    const int64_t r = __shfl_sync(EVERY, arrival, some + j);\n"
+            f"    x[j] = r >= 0{inside} ? t->{o.rows.name}[r * {c.post} + n] : (real)0;\n}}\n"
+            f"#pragma unroll\nfor (int j = 0; j < {FLIGHT}; ++j) total += x[j];\n"
+        )
+        loop = f"const int64_t arrival = row >= 0 && at + t->c{i}_delay < t->n_steps ? row + t->c{i}_delay : -1;\n"
+        loop += f"for (int some = 0; some < {WARP} && base + some < every; some += {FLIGHT}) {{\n{indent(some)}}}\n"
+        body = (
+            f"const int32_t source = (int32_t)(item / {tiles});\nconst int n = (int)(item % {tiles}) * {WARP} + lane;\n"
+            f"real total = {self._adding(o)}{inside} ? {place} : (real)0;\n{self._each_spike(i, loop)}"
+            f"{'if (' + inside.removeprefix(' && ') + ') ' if inside else ''}{place} = total;\n{self._note(o)}"
+        )
+        return self._gathering(o, c.pre * tiles, body)

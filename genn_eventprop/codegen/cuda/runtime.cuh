@@ -16,6 +16,26 @@ typedef unsigned long long uint64_t;
 // Index of the lowest bit that is set.
 __device__ inline int32_t lowest(uint32_t bits) { return __ffs(bits) - 1; }
 
+// No step of a trial.
+#define NEVER 0x7fffffff
+
+// For each lane, the sum over the lanes up to it.
+__device__ inline int warp_scan(int value) {
+    for (int offset = 1; offset < 32; offset *= 2) {
+        const int before = __shfl_up_sync(EVERY, value, offset);
+        if ((int)threadIdx.x % 32 >= offset) value += before;
+    }
+    return value;
+}
+
+// Whose of 32 lanes number k is, where the lanes up to each have `last` numbers together.
+__device__ inline int sample_of(int last, int k) {
+    int whose = 0;
+    for (int half = 16; half > 0; half /= 2)
+        if (__shfl_sync(EVERY, last, whose + half - 1) <= k) whose += half;
+    return whose;
+}
+
 // The sum over a warp, always in the same order; valid in lane 0.
 template <class T> __device__ inline T warp_sum(T value) {
     for (int offset = 16; offset > 0; offset /= 2) value += __shfl_down_sync(EVERY, value, offset);

@@ -10,7 +10,7 @@ In the loops ``source`` is the neuron that spiked, ``n`` the target and ``w`` th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ...errors import EngineError
 from ...modelling.connectivity import WindowRows
@@ -18,10 +18,12 @@ from ...plan import ConnectionRecord
 from ...program.nodes import NEURON, Access, Buffer
 from ...program.trial import Deliver, Gather, GatherDelays
 from ..layout import Layout
-from ..safe_text import in_comment
 from ..statements import indent
 
 WARP = 32
+GATHERING = 256  # threads of a block that gathers
+FLIGHT = 8  # numbers of rows that a thread asks for together
+SLICE, SLICES = 8, 64  # synapses of a slice of those that share a number, and the most slices
 MOST_SYNAPSES = 2**31 - 2**10  # of a table: their numbers have 32 bits, and threads count beyond the last one
 
 
@@ -35,11 +37,27 @@ def grouped_delays(c: ConnectionRecord) -> bool:
     return c.delays is not None and (c.delays.kind != "synaptic" or shares_weights(c))
 
 
+def group_slices(c: ConnectionRecord, size: int) -> int:
+    """Into how many slices the synapses of each of `size` shared numbers are cut."""
+    return min(max(c.synapses // size // SLICE, 1), SLICES)
+
+
+def window_slices(rows: WindowRows) -> int:
+    """Into how many slices the places of a window are cut."""
+    return min(max(rows.target[0] * rows.target[1] // SLICE, 1), SLICES)
+
+
+def _parts(i: int, kind: str, shape: Sequence[int], slices: int) -> Buffer:
+    """The sums of slices."""
+    return Buffer(f"c{i}_{kind}_parts", (math.prod(shape), slices), "real", "scratch")
+
+
 def group_buffers(i: int, c: ConnectionRecord) -> list[Buffer]:
     """Which synapses share a weight or a delay: the ``start`` of every group in ``synapse``; and sources of synapses."""
     S, buffers = c.synapses, list[Buffer]()
     if c.windows is not None:
-        return buffers
+        slices = window_slices(c.windows)
+        return [_parts(i, "w", c.weight_shape, slices)] if slices > 1 else []
     if S > MOST_SYNAPSES and (c.form != "dense" or grouped_delays(c)):
         raise EngineError(
             f"cuda: connection {c.name!r} has {S} synapses in a table, which holds {MOST_SYNAPSES}; use a smaller "
@@ -53,6 +71,11 @@ def group_buffers(i: int, c: ConnectionRecord) -> list[Buffer]:
     if c.delays is not None and grouped_delays(c):
         D = math.prod(c.delays.shape)
         buffers += [Buffer(f"c{i}_d_start", (D + 1,), "int", "host"), Buffer(f"c{i}_d_synapse", (S,), "int", "host")]
+    shared = [("w", c.weight_shape)] if shares_weights(c) else []
+    shared += [("d", c.delays.shape)] if c.delays is not None and grouped_delays(c) else []
+    for kind, shape in shared:
+        slices = group_slices(c, math.prod(shape))
+        buffers += [_parts(i, kind, shape, slices)] if slices > 1 else []
     return buffers
 
 
@@ -61,11 +84,13 @@ class Synapses(Layout):
 
     threads: int  # of a block
     launches: list[tuple[str, int]]  # kernels and blocks that come after the trial's
+    phases: dict[tuple[int, int], list[tuple[str, int]]]  # of gathering: functions and their items
     parameter: str
     struct_pointer: str
     # of `ConnectionOps` and `target`
     _bits: Callable[..., str]
     _over: Callable[..., str]
+    _slots: Callable[[int], int]
     _element: Callable[..., str]
     _row: Callable[[Buffer, str], str]
 
@@ -120,58 +145,171 @@ class Synapses(Layout):
         return self._each_synapse(i, f"if ({late}) {add}", "lane", WARP)
 
     def _gather_synapses(self, o: Gather | GatherDelays) -> str:
-        """A kernel for the gradient of weights, or of delays."""
-        i, c = o.connection, self.plan.connections[o.connection]
-        at = f"t->{{}}[(sample * t->n_steps + arrival) * {c.post} + n]"
+        """The gradient of weights, or of delays, through a table or with delays of their own."""
+        c = self.plan.connections[o.connection]
         if isinstance(o, Gather) and c.windows is not None:
-            return self._gather_windows(o, c.windows, at.format(o.rows.name))
+            return self._of_windows(o, c.windows)
         if isinstance(o, Gather):
-            value, into, groups, name = at.format(o.rows.name), f"c{i}_gradient", shares_weights(c), f"gather_c{i}"
-            kind, size = "w", math.prod(c.weight_shape)
-        else:
-            assert c.delays is not None
-            value = " + ".join(f"part_{part}(t->c{i}_weight[w]) * {at.format(b.name)}" for part, b in o.terms)
-            into, groups, name = f"c{i}_delay_gradient", grouped_delays(c), f"gather_delays_c{i}"
-            kind, size = "d", math.prod(c.delays.shape)
-        each = self._each_sample(i, f"total += {value};\n")
-        if groups:  # a warp for each weight; otherwise no two synapses share a weight, and a thread writes it alone
-            per_block = self.threads // WARP
-            self.launches.append((name, -(-size // per_block)))
-            body = self._of_group(i, kind, size, into, each, self._note(o), self._adding(o))
-        else:
-            self.launches.append((name, c.pre))
-            one = f"real total = {self._adding(o)} ? t->{into}[w] : (real)0;\n{each}t->{into}[w] = total;\n{self._note(o)}"
-            body = "const int32_t source = blockIdx.x;\n" + self._each_synapse(i, one, "threadIdx.x", "blockDim.x")
-        return self._kernel(name, body, f"// {in_comment(f'{c.source} -> {c.target}')}\n")
+            return self._of_weights(o) if not shares_weights(c) else self._of_groups(o, "w", math.prod(c.weight_shape))
+        assert c.delays is not None
+        return self._of_groups(o, "d", math.prod(c.delays.shape)) if grouped_delays(c) else self._of_weights(o)
 
-    def _gather_windows(self, o: Gather, rows: WindowRows, value: str) -> str:
-        """The same for windows: a thread sums the gradient of a weight over all places, sample by sample."""
-        i, c, name, windows = o.connection, self.plan.connections[o.connection], f"gather_c{o.connection}", rows.windows
-        (height, width, c_in), (high, columns, c_out), size = rows.source, rows.target, math.prod(c.weight_shape)
+    def _value(self, o: Gather | GatherDelays, row: str) -> str:
+        """What one spike adds through the synapse with ``n`` and ``w``; row: of its arrival, in the rows of all samples."""
+        post = self.plan.connections[o.connection].post
+        if isinstance(o, Gather):
+            return f"t->{o.rows.name}[{row} * {post} + n]"
+        weight = f"t->c{o.connection}_weight[w]"
+        return " + ".join(f"part_{part}({weight}) * t->{b.name}[{row} * {post} + n]" for part, b in o.terms)
+
+    def _into(self, o: Gather | GatherDelays) -> str:
+        return f"c{o.connection}_{'gradient' if isinstance(o, Gather) else 'delay_gradient'}"
+
+    def _of_weights(self, o: Gather | GatherDelays) -> str:
+        """No two synapses share a number: a lane has a synapse of the warp's source, and all look at each spike."""
+        i, c, into = o.connection, self.plan.connections[o.connection], self._into(o)
+        parts = max(-(-c.synapses // c.pre // WARP), 1)  # warps of a source
+        if c.form == "dense":
+            begin, end = "0", str(c.post)
+            synapse = f"const int32_t n = mine ? s : 0;\nconst int64_t w = (int64_t)source * {c.post} + n;\n"
+        else:
+            begin, end = f"t->c{i}_start[source]", f"t->c{i}_start[source + 1]"
+            synapse = (
+                f"const int32_t n = t->c{i}_target[mine ? s : first_s], w = t->c{i}_weight_of[mine ? s : first_s];\n"
+            )
+        body = f"const int32_t s = first_s + lane;\nconst bool mine = s < {end};\n{synapse}const int64_t delay = {self._delay_of(i)};\n"
+        body += f"real total = mine && {self._adding(o)} ? t->{into}[w] : (real)0;\n{self._each_spike(i, self._add_together(o))}"
+        body += f"if (mine) t->{into}[w] = total;\n{self._note(o)}"
+        head = f"const int32_t source = (int32_t)(item / {parts});\n"
+        tiles = f"for (int32_t first_s = {begin} + (int)(item % {parts}) * {WARP}; first_s < {end}; first_s += {parts * WARP}) {{\n{indent(body)}}}\n"
+        return self._gathering(o, c.pre * parts, head + tiles)
+
+    def _of_groups(self, o: Gather | GatherDelays, kind: str, size: int) -> str:
+        """Synapses that share a number: a warp takes one after the other, its lanes the spikes of that synapse's source.
+
+        A number with many synapses, such as a weight of a convolution, is cut into slices, a warp each, whose sums
+        another kernel adds in order: few numbers would leave most of the card idle.
+        """
+        i, c = o.connection, self.plan.connections[o.connection]
+        slices = group_slices(c, size)
+        synapse = f"const int s = t->c{i}_{kind}_synapse[k];\n"
+        if c.form == "dense":
+            synapse += f"const int32_t source = s / {c.post}, n = s % {c.post}, w = s;\n"
+        else:
+            synapse += f"const int32_t source = t->c{i}_source[s], n = t->c{i}_target[s], w = t->c{i}_weight_of[s];\n"
+        each = self._each_spike(i, self._add_apart(o))
+        each = f"{synapse}(void)w;\nconst int64_t delay = {self._delay_of(i)};\n{each}"
+        start = f"t->c{i}_{kind}_start[group"
+        body = f"""\
+const int group = (int)(item / {slices}), slice = (int)(item % {slices});
+real total = 0;
+for (int k = {start}] + slice; k < {start} + 1]; k += {slices}) {{
+{indent(each)}}}
+total = warp_sum(total);
+if (lane > 0) return;
+"""
+        return self._in_slices(o, kind, size, slices, size, body, "group")
+
+    def _gathering(self, o: Gather | GatherDelays | Buffer, items: int, body: str, verb: str = "gather") -> str:
+        """A function of one warp, for so many items; all that do not depend on each other are one launch."""
+        if isinstance(o, Buffer):
+            name, phase = f"sum_{o.name}", (0, 0)
+        else:
+            name = f"{verb}_{'' if isinstance(o, Gather) else 'delays_'}c{o.connection}"
+            # a connection that shares weights adds to the gradient of their owner, which must be there
+            shares = isinstance(o, Gather) and self.plan.connections[o.connection].shares
+            phase = (o.connection + 1 if shares else 0, int(verb == "add"))
+        self.phases.setdefault(phase, []).append((name, items))
+        return (
+            f"__device__ inline void {name}(const Trial *t, const int64_t item, const int lane) {{\n{indent(body)}}}\n"
+        )
+
+    def launched(self) -> list[str]:
+        """The kernels that run `_gathering`s, after the trials; they do nothing if the trial must run again."""
+        again = f"for (int p = 0; p < {len(self.plan.populations)}; ++p)\n    if (t->needed[p]) return;\n"
+        kernels = []
+        for number, phase in enumerate(sorted(self.phases)):
+            name = "gather" + (f"_{number}" if number else "")
+            body, first, warps = "const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;\n", 0, GATHERING // WARP
+            for function, items in self.phases[phase]:
+                blocks = -(-items // warps)
+                call = f"{function}(t, (int64_t)(blockIdx.x - {first}) * {warps} + warp, lane)"
+                body += f"if (blockIdx.x < {first + blocks}) return {call};\n"
+                first += blocks
+            self.launches.append((name, first))
+            head = f'extern "C" __global__ void __launch_bounds__({GATHERING}) {name}({self.parameter}) {{\n'
+            kernels.append(head + indent(f"{self.struct_pointer}{again}{body}") + "}\n")
+        return kernels
+
+    def _of_windows(self, o: Gather, rows: WindowRows) -> str:
+        """The same for windows, where every place of a window has a synapse with the weight: the lanes of a warp have the
+        weights of a row, side by side in the adjoint too; of rows shorter than eight one each, and the lanes the spikes."""
+        i, windows = o.connection, rows.windows
+        size = math.prod(self.plan.connections[i].weight_shape)
+        (height, width, c_in), (high, columns, c_out) = rows.source, rows.target
         down, across = zip(windows.stride, windows.dilation, windows.padding)
-        inside = f"y >= 0 && y < {height} && x >= 0 && x < {width}"
-        spikes = f"""\
-const int32_t n = place * {c_out} + o, source = (y * {width} + x) * {c_in} + o / {rows.width} * {rows.depth} + depth;
-{self._each_spike_of_source(i, f"total += {value};{chr(10)}")}"""
+        slices, tiles = window_slices(rows), -(-rows.width // (WARP if rows.width >= FLIGHT else 1))  # of a row
+        wide = rows.width >= FLIGHT
+        spikes = self._each_spike(i, self._add_together(o) if wide else self._add_apart(o))
         place = f"""\
 const int32_t y = place / {columns} * {down[0]} + cell / {windows.kernel[1]} * {down[1]} - {down[2]};
 const int32_t x = place % {columns} * {across[0]} + cell % {windows.kernel[1]} * {across[1]} - {across[2]};
-if ({inside}) {{
-{indent(spikes)}}}
-"""
-        places = f"for (int32_t place = 0; place < {high * columns}; ++place) {{\n{indent(place)}}}\n"
+if (y < 0 || y >= {height} || x < 0 || x >= {width}) continue;
+const int32_t n = place * {c_out} + o, source = (y * {width} + x) * {c_in} + row_of_group * {rows.depth} + depth;
+{spikes}"""
         body = f"""\
-const int w = blockIdx.x * {self.threads} + threadIdx.x, o = w % {c_out};
-const int cell = w / {c_out} / {rows.depth}, depth = w / {c_out} % {rows.depth};
-if (w >= {size}) return;
-const int64_t delay = {self._delay_of(i)};
-real total = {self._adding(o)} ? t->c{i}_gradient[w] : (real)0;
-for (int64_t sample = 0; sample < t->batch; ++sample) {{
-{indent(places)}}}
-t->c{i}_gradient[w] = total;
-{self._note(o)}"""
-        self.launches.append((name, -(-size // self.threads)))
-        return self._kernel(name, body, f"// {in_comment(f'{c.source} -> {c.target}')}\n")
+const int slice = (int)(item % {slices}), row_of_weights = (int)(item / {slices} / {tiles});
+const int row_of_group = row_of_weights % {c_out // rows.width}, depth = row_of_weights / {c_out // rows.width} % {rows.depth};
+const int cell = row_of_weights / {c_out // rows.width} / {rows.depth}, tile = (int)(item / {slices} % {tiles});
+const bool mine = {f"{WARP} * tile + lane < {rows.width}" if wide else "true"};
+const int o = row_of_group * {rows.width} + {f"(mine ? {WARP} * tile + lane : 0)" if wide else "tile"};
+const int64_t w = ((int64_t)cell * {rows.depth} + depth) * {c_out} + o, delay = t->c{i}_delay;
+real total = 0;
+for (int32_t place = slice; place < {high * columns}; place += {slices}) {{
+{indent(place)}}}
+{"if (!mine) return;" if wide else "total = warp_sum(total);" + chr(10) + "if (lane > 0) return;"}
+"""
+        return self._in_slices(o, "w", size, slices, size // rows.width * tiles, body, "w")
+
+    def _add_together(self, o: Gather | GatherDelays) -> str:
+        """All lanes look at each spike, several at a time, and add what it does through their own synapse, if `mine`."""
+        ask = f"""\
+real x[{FLIGHT}];
+#pragma unroll
+for (int j = 0; j < {FLIGHT}; ++j) {{
+    const int64_t r = __shfl_sync(EVERY, row, some + j);
+    const int64_t arrival = __shfl_sync(EVERY, at, some + j) + delay;
+    x[j] = mine && r >= 0 && arrival < t->n_steps ? {self._value(o, "(r + delay)")} : (real)0;
+}}
+#pragma unroll
+for (int j = 0; j < {FLIGHT}; ++j) total += x[j];
+"""
+        return f"for (int some = 0; some < {WARP} && base + some < every; some += {FLIGHT}) {{\n{indent(ask)}}}\n"
+
+    def _add_apart(self, o: Gather | GatherDelays) -> str:
+        """Each lane adds what its spike does through the warp's synapse."""
+        there = "row >= 0 && at + delay < t->n_steps"
+        return f"if ({there}) total += {self._value(o, '(row + delay)')};\n"
+
+    def _in_slices(
+        self, o: Gather | GatherDelays, kind: str, size: int, slices: int, warps: int, body: str, number: str
+    ) -> str:
+        """The end of functions that have the ``total`` of a slice of the synapses of a number, in one lane or several;
+        the sums of several slices another function adds in order. warps: of each slice; number: its index, as text."""
+        i, into = o.connection, self._into(o)
+        if slices == 1:
+            body += (
+                f"if ({self._adding(o)}) total += t->{into}[{number}];\nt->{into}[{number}] = total;\n{self._note(o)}"
+            )
+            return self._gathering(o, warps, body)
+        parts = f"t->c{i}_{kind}_parts[(int64_t){number} * {slices}"
+        text = self._gathering(o, warps * slices, f"{body}{parts} + slice] = total;\n")
+        add = f"const int64_t {number} = item * {WARP} + lane;\nif ({number} >= {size}) return;\n"
+        add += f"real total = {self._adding(o)} ? t->{into}[{number}] : (real)0;\n"
+        add += f"for (int slice = 0; slice < {slices}; ++slice) total += {parts} + slice];\n"
+        return text + self._gathering(
+            o, -(-size // WARP), f"{add}t->{into}[{number}] = total;\n{self._note(o)}", "add"
+        )  # fmt: skip
 
     def _each_of_windows(self, i: int, rows: WindowRows, body: str, first: str, stride: int | str) -> str:
         """Threads share the targets of all rows."""
@@ -197,29 +335,6 @@ for (int32_t k = {first or 0}; k < end; k += {stride}) {{
         place = o.connection + (0 if isinstance(o, Gather) else len(self.plan.connections))
         return f"if (total - total != 0) atomicMax(t->unfinite + {place}, 1);\n"
 
-    def _kernel(self, name: str, body: str, comment: str = "") -> str:
-        """A kernel that runs after the trial, and does nothing if the trial must run again."""
-        head = f'{comment}extern "C" __global__ void __launch_bounds__({self.threads}, 4) {name}({self.parameter}) {{\n'
-        again = f"for (int p = 0; p < {len(self.plan.populations)}; ++p)\n    if (t->needed[p]) return;\n"
-        return head + indent(f"{self.struct_pointer}{again}{body}") + "}\n"
-
-    def _of_group(self, i: int, kind: str, size: int, into: str, each: str, note: str, adding: str) -> str:
-        """Sums over the synapses of a group, one warp per group; `warp_sum` adds the lanes in a fixed order."""
-        c = self.plan.connections[i]
-        synapse = f"const int s = t->c{i}_{kind}_synapse[k];\n"
-        if c.form == "dense":
-            synapse += f"const int32_t source = s / {c.post}, n = s % {c.post}, w = s;\n"
-        else:
-            synapse += f"const int32_t source = t->c{i}_source[s], n = t->c{i}_target[s], w = t->c{i}_weight_of[s];\n"
-        return (
-            f"const int lane = threadIdx.x % {WARP}, group = blockIdx.x * {self.threads // WARP} + threadIdx.x / {WARP};\n"
-            f"if (group >= {size}) return;\nreal total = 0;\n"
-            f"for (int k = t->c{i}_{kind}_start[group] + lane; k < t->c{i}_{kind}_start[group + 1]; k += {WARP}) {{\n"
-            f"{indent(f'{synapse}(void)w;{chr(10)}{each}')}}}\n"
-            f"total = warp_sum(total);\nif (lane > 0) return;\nif ({adding}) total += t->{into}[group];\n"
-            f"t->{into}[group] = total;\n{note}"
-        )
-
     def _spikes_of_source(self, i: int) -> str:
         """Pointer to the range of the spikes of an input channel in a sample."""
         channels = self.plan.connections[i].channels
@@ -227,24 +342,34 @@ for (int32_t k = {first or 0}; k < end; k += {stride}) {{
             f"t->channel_start + t->samples[sample] * t->n_channels + source{f' + {channels[0]}' if channels else ''}"
         )
 
-    def _each_sample(self, i: int, add: str) -> str:
-        """Code for every spike of ``source`` in every sample whose ``arrival`` is within the trial."""
-        delay = f"const int64_t delay = {self._delay_of(i)};\n"
-        spikes = self._each_spike_of_source(i, add)
-        return delay + f"for (int64_t sample = 0; sample < t->batch; ++sample) {{\n{indent(spikes)}}}\n"
+    def _each_spike(self, i: int, body: str) -> str:
+        """Code for every spike of ``source`` in every sample, 32 at a time, one a lane: the step ``at`` at which it was
+        sent, and its ``row`` among the steps of all samples, -1 where a lane has none.
 
-    def _each_spike_of_source(self, i: int, add: str) -> str:
-        """The same in one sample; `delay` in steps is declared."""
+        First the lanes look up how many spikes 32 samples have; then the spikes of all of these, in order, are divided
+        among the lanes, since most samples have only a few.
+        """
         if self._from_input(i):
-            return (
-                f"const int64_t *first = {self._spikes_of_source(i)};\n"
-                "for (int64_t e = first[0]; e < first[1]; ++e) {\n"
-                "    const int64_t arrival = t->by_channel[e] + delay;\n"
-                f"    if (arrival < t->n_steps) {add}}}\n"
-            )
-        p, words = self._source(i), self._words(self._source(i))
-        bits = f"t->p{p}_spikes[(sample * t->n_points + arrival - delay) * {words} + source / 32]"
-        return (
-            "for (int64_t arrival = delay + 1; arrival < t->n_steps; ++arrival)\n"
-            f"    if ({bits} >> source % 32 & 1) {add}"
-        )
+            found = f"const int64_t *range = {self._spikes_of_source(i)};\nstart = range[0];\ncount = (int)(range[1] - range[0]);\n"
+            steps = "t->by_channel"
+        else:
+            p, size = self._source(i), self.plan.populations[self._source(i)].size
+            found = f"start = (sample * {size} + source) * t->p{p}_room;\ncount = t->p{p}_w_count[sample * {size} + source];\n"
+            steps = f"t->p{p}_sent_at"
+        window = f"""\
+const int k = base + lane, whose = sample_of(last, k);
+const int64_t place = __shfl_sync(EVERY, start, whose) + k - __shfl_sync(EVERY, last - count, whose);
+const int32_t at = k < every ? {steps}[place] : NEVER;
+const int64_t row = k < every ? (first + whose) * t->n_steps + at : -1;
+{body}"""
+        samples = f"""\
+const int64_t sample = first + lane;
+int64_t start = 0;
+int count = 0;
+if (sample < t->batch) {{
+{indent(found)}}}
+const int last = warp_scan(count), every = __shfl_sync(EVERY, last, 31);
+for (int base = 0; base < every; base += {WARP}) {{
+{indent(window)}}}
+"""
+        return f"for (int64_t first = 0; first < t->batch; first += {WARP}) {{\n{indent(samples)}}}\n"

@@ -17,8 +17,21 @@ from importlib import resources
 import sympy as sp
 
 from ...plan import Plan
-from ...program.nodes import NEURON, SAMPLE, Access, Buffer
-from ...program.trial import Birth, Deliver, EachNeuron, EachStep, Feedback, Once, Operation, Total, Trial, make_trial
+from ...program.nodes import NEURON, SAMPLE, Access, Buffer, Kernel, Statement, Undo, When, name
+from ...program.trial import (
+    Birth,
+    Deliver,
+    EachNeuron,
+    EachStep,
+    Feedback,
+    Gather,
+    GatherDelays,
+    Once,
+    Operation,
+    Total,
+    Trial,
+    make_trial,
+)
 from ..equations import equations
 from ..layout import RANGE
 from ..safe_text import in_comment
@@ -29,7 +42,10 @@ from ..voltage_losses import voltage_losses
 from .connections import ConnectionOps
 from .synapses import WARP, group_buffers
 
-MOST_THREADS = 256
+MOST_THREADS = 512
+"""Of a block, a neuron each up to there. Beyond, 128 registers of each keep the states of 4,096 neurons."""
+REGISTERS = 65536  # of a multiprocessor
+FIXED = 40  # registers that a thread needs beside those of its neurons: rows on their way, addresses, counters
 DATA = (
     Buffer("by_channel", ("spikes",), "int", "host"), Buffer("channel_start", ("samples", "n_channels"), "long", "host"),
     Buffer("trouble", (1,), "key", "error"), Buffer("needed", ("populations",), "int", "error"),
@@ -39,6 +55,7 @@ DATA_SET = ("steps", "channels", "offsets", "by_channel", "channel_start")
 """Arrays of the data set, which are on the device before a batch."""
 OF_DOUBLE = "real_"
 """Before the name of a number that kernels take in their own precision beside the double."""
+HAPPENED = name("w", "happened")  # how many entries a neuron's list of events has
 MOST_BYTES = 32764  # of a kernel's parameters, since CUDA 12.1
 SUMS = Buffer("sums", (MOST_THREADS // WARP,), "double", "state")  # of a block, one a warp
 
@@ -50,8 +67,8 @@ class Source:
     arrays, numbers, doubles, integers: fields of the struct that every kernel takes, in order, 8 bytes each. numbers:
     in the precision of the kernels; by_value: kernels take the struct itself, not its address. lengths: run-time axes
     of arrays. kernels: names of the trial's, one, or two for the halves of a split one; threads: of their blocks;
-    shared: their bytes of shared memory. gathers: (kernel, blocks) that make the gradients, in order, with blocks of as
-    many threads.
+    shared: their bytes of shared memory. gathers: (kernel, blocks) that make the gradients, in order, with blocks of
+    `GATHERING` threads.
     """
 
     text: str
@@ -79,7 +96,7 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     cuda = resources.files(__package__).joinpath("runtime.cuh").read_text()
     runtime = [cuda, *(shared(name, "__device__ inline") for name in ("functions.h", "stochastic.h"))]
     trials = text.trials()
-    kernels = [*trials.values(), *gathered(text), *text.sums()]
+    kernels = [*trials.values(), *gathered(text), *text.sums(), *text.launched()]
     losses = voltage_losses(text.trial, "__device__ inline", text._element, text._spelling().constants)
     head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double"), losses]
     return Source(
@@ -94,10 +111,19 @@ class Kernels(ConnectionOps, Target):
     def __init__(self, trial: Trial, real_bytes: int) -> None:
         sums = [replace(b, name=f"{b.name}_sum", role="sum") for b in trial.buffers.values() if of_neurons(b)]
         groups = [b for i, c in enumerate(trial.plan.connections) for b in group_buffers(i, c)]
-        super().__init__(trial, [*DATA, *sums, *groups], ["n_channels", "adding"])
-        self.launches = []
+        gathering = [o.connection for o in trial.end_back if isinstance(o, Gather | GatherDelays)]
+        names = [p.name for p in trial.plan.populations]
+        senders = {names.index(s) for i in gathering if (s := trial.plan.connections[i].source) in names}
+        # when the spikes of each neuron were sent, side by side
+        self.listed = {
+            p: Buffer(f"p{p}_sent_at", (trial.plan.populations[p].size, f"p{p}_room"), "int", "stored")
+            for p in sorted(senders)
+        }
+        super().__init__(trial, [*DATA, *sums, *groups, *self.listed.values()], ["n_channels", "adding"])
+        self.launches, self.phases = [], {}
         widest = max(p.size for p in self.plan.populations)
         self.threads = min(-(-widest // WARP) * WARP, MOST_THREADS)
+        self.newest = {b.name for o in trial.jumps for b in _newest(o)}
         self.bytes = {"real": real_bytes, "double": 8, "int": 4, "long": 8, "bits": 4, "key": 8, "short": 2}
         self._place(self.buffers)
 
@@ -153,6 +179,8 @@ class Kernels(ConnectionOps, Target):
             return f"t->{b.name}"
         if inside and not b.axes and b in self.doubles and b.kind == "real":
             return f"t->{OF_DOUBLE}{b.name}"
+        if b.name in self.newest and access.index[1] == HAPPENED - 1:
+            return f"{b.name}_newest[i]"
         index = [write(i) for i in access.index]
         if len(index) == 2 and str(b.axes[1]).endswith(
             "room"
@@ -178,8 +206,9 @@ class Kernels(ConnectionOps, Target):
 
     def _block(self, name: str, body: str) -> str:
         """A kernel with a block for every sample."""
-        several = max(self._slots(i) for i in range(len(self.plan.populations))) > 1
-        bounds = f"{self.threads}, {2 if several else 4}"  # blocks side by side; without it ptxas spills on sm_80
+        # blocks side by side that registers allow; without it ptxas spills on sm_80
+        values = sum(self._slots(_population(b)) * max(self.bytes[b.kind] // 4, 1) for b in self.registers)
+        bounds = f"{self.threads}, {min(max(REGISTERS // ((FIXED + values) * self.threads), 1), 4)}"
         head = f'extern "C" __global__ void __launch_bounds__({bounds}) {name}({self.parameter}) {{\n'
         start = f"{self.struct_pointer}const int64_t sample = blockIdx.x;\n"
         start += "const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n(void)lane;\n(void)warp;\n"
@@ -214,10 +243,29 @@ class Kernels(ConnectionOps, Target):
 
     def _back(self) -> str:
         """The pass backwards, from step n_steps to 0; the loop ends inside its body, at step 0."""
-        text = write(self, self.trial.begin_back, "start backwards of")
+        text = write(self, self.trial.begin_back, "start backwards of") + self.before_steps_back()
+        text += "".join(self._newest_events(o) for o in self.trial.jumps)
         return (
             f"{text}for (step = t->n_steps;; --step) {{\n{indent(step_backwards(self))}}}\n{finished(self, apart=True)}"
         )
+
+    def _newest_events(self, o: EachNeuron) -> str:
+        """Declares and loads the entry at the end of the list of every neuron, see `_NewestWriter`."""
+        names = [b.name for b in _newest(o)]
+        declared = "".join(f"{TYPES[b.kind]} {b.name}_newest[{self._slots(o.population)}];\n" for b in _newest(o))
+        if not names:
+            return ""
+        happened = self._element(o.kernel.table[HAPPENED], str)
+        load = f"const int32_t w_happened = {happened};\n{self._load_newest(o)}"
+        return declared + self._over(o.population, load, "newest events")
+
+    def _load_newest(self, o: EachNeuron) -> str:
+        """Asks for the entry at the end of the neuron's list; a step that no event has marks an empty one."""
+        p, room = f"p{o.population}", f"t->p{o.population}_room"
+        size = self.plan.populations[o.population].size
+        place = f"(sample * {room} + w_happened - 1) * {size} + neuron"
+        loads = "".join(f"{b.name}_newest[i] = t->{b.name}[{place}];\n" for b in _newest(o))
+        return f"{p}_e_step_newest[i] = -1;\nif (w_happened > 0) {{\n{indent(loads)}}}\n"
 
     def _carry(self, way: str) -> str:
         """Copies what the halves of a trial share to global memory (keep), or back (load)."""
@@ -257,8 +305,10 @@ class Kernels(ConnectionOps, Target):
     def _over(self, population: int, body: str, comment: str, after: str = "") -> str:
         """Code for every neuron of a population; `i` is its index among those of the thread."""
         p, slots = self.plan.populations[population], self._slots(population)
-        neuron = f"const int32_t neuron = threadIdx.x + i * {self.threads};\n"
-        text = f"{neuron}if (neuron < {p.size}) {{\n{indent(body)}}}\n{after}"
+        # only the last neurons of a thread may be missing
+        last = f"i < {slots - 1} || " if slots > 1 else ""
+        guard = f"if ({last}neuron < {p.size}) " if p.size % self.threads else ""
+        text = f"const int32_t neuron = threadIdx.x + i * {self.threads};\n{guard}{{\n{indent(body)}}}\n{after}"
         return f"#pragma unroll\nfor (int i = 0; i < {slots}; ++i) {{  // {in_comment(comment)}\n{indent(text)}}}\n"
 
     # operations
@@ -303,6 +353,11 @@ class Kernels(ConnectionOps, Target):
             f"    for (int w = 0; w < {self.threads // WARP}; ++w) total += sums[w];\n    {into} = total;\n}}\n"
         )
 
+    def undo(self, o: EachNeuron) -> str:
+        """With the newest entry of the list in registers."""
+        text = _NewestWriter(self._spelling(), o.kernel, o.population, self._load_newest(o)).text()
+        return self._over(o.population, text, self.plan.populations[o.population].name)
+
     def each_neuron(self, o: EachNeuron) -> str:
         p = self.plan.populations[o.population]
         body, i = Writer(self._spelling(), o.kernel, o.population).text(), o.population
@@ -317,9 +372,40 @@ class Kernels(ConnectionOps, Target):
             f"    p{i}_now[(step + 1) % 2 * {words} + neuron / 32] = word;\n"
             f"    t->p{i}_spikes[(sample * t->n_points + step + 1) * {words} + neuron / 32] = word;\n}}\n"
         )
-        return self._over(i, body + "emitted = sent;\n", p.name, after).replace(
+        body += "emitted = sent;\n"
+        if i in self.listed:
+            place = f"t->p{i}_sent_at[(sample * {p.size} + neuron) * t->p{i}_room + w_count - 1]"
+            body += f"if (sent && w_count <= t->p{i}_room) {place} = (int32_t)(step + 1);\n"
+        return self._over(i, body, p.name, after).replace(
             "const int32_t neuron", "int emitted = 0;\n    const int32_t neuron", 1
         )
+
+
+class _NewestWriter(Writer):
+    """Undoes events whose newest is in registers, and asks for the one before it as soon as one is undone: a neuron that
+    loads it at the step of the event makes its block wait, in nearly every step.
+
+    Args:
+        following: asks for the next one.
+    """
+
+    def __init__(self, spelling: Spelling, kernel: Kernel, population: int, following: str) -> None:
+        super().__init__(spelling, kernel, population)
+        self._following = following
+
+    def statement(self, s: Statement) -> str:
+        if not isinstance(s, Undo):
+            return super().statement(s)
+        (listed,) = s.body
+        assert isinstance(listed, When)
+        return f"if {self.expression(listed.condition)} {{\n{indent(self.block(listed.body) + self._following)}}}\n"
+
+
+def _newest(o: EachNeuron) -> list[Buffer]:
+    """Fields of the newest entry of a neuron's list that a kernel reads."""
+    accesses = [o.kernel.table[s] for s in o.kernel.named]
+    found = [a.buffer for a in accesses if len(a.index) == 2 and a.index[1] == HAPPENED - 1]
+    return list({b.name: b for b in found}.values())
 
 
 def _names(operations: Iterable[Operation]) -> set[str]:

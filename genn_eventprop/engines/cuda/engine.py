@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...codegen.cuda import Source, generate, place_of
+from ...codegen.cuda import GATHERING, Source, generate, place_of
 from ...errors import EngineError
 from ...optimisers import is_text
 from ...plan import Plan
@@ -246,7 +246,7 @@ class CudaEngine(ProgramEngine):
                 fields = np.array([self._memory.value(f"fields of {kernel}", fields).address], np.uint64)
             launch(kernel, given["batch"], source.threads, source.shared, fields)
             for gather, blocks in source.gathers if training else ():
-                launch(gather, blocks, source.threads, 0, fields)
+                launch(gather, blocks, GATHERING, 0, fields)
             found = batch.report()
             needed = found.pop("needed")
             if not needed.any():

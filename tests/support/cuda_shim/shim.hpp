@@ -103,6 +103,16 @@ template <class T> T shuffle_down(int line, T value, int offset) {
     });
 }
 
+template <class T> T shuffle(int line, T value, int from) {
+    uint64_t raw = 0;
+    memcpy(&raw, &value, sizeof value);
+    return exchange(line, raw, [&](Fiber **lanes) {
+        T out;
+        memcpy(&out, &lanes[(from % WARP + WARP) % WARP]->given, sizeof out);
+        return out;
+    });
+}
+
 // The last accesses to an element, by epoch and thread; the epoch tells the block as well.
 struct Use {
     long written, read, changed;      // changed: by an atomic operation
@@ -330,6 +340,8 @@ struct Shared {
 #define __syncthreads_or(value) shim::barrier_or(__LINE__, value)
 #define __ballot_sync(mask, predicate) shim::ballot(__LINE__, predicate)
 #define __shfl_down_sync(mask, value, offset) shim::shuffle_down(__LINE__, value, offset)
+#define __shfl_up_sync(mask, value, offset) shim::shuffle(__LINE__, value, shim::current->thread.x % 32 >= offset ? shim::current->thread.x % 32 - (offset) : shim::current->thread.x % 32)
+#define __shfl_sync(mask, value, lane) shim::shuffle(__LINE__, value, lane)
 #define __ffs(bits) __builtin_ffs(int(bits))
 #define __popc(bits) __builtin_popcount(bits)
 #define atomicAdd(to, value) shim::atomic_add(to, value)
