@@ -220,9 +220,8 @@ if (lane > 0) return;
             shares = isinstance(o, Gather) and self.plan.connections[o.connection].shares
             phase = (o.connection + 1 if shares else 0, int(verb == "add"))
         self.phases.setdefault(phase, []).append((name, items))
-        return (
-            f"__device__ inline void {name}(const Trial *t, const int64_t item, const int lane) {{\n{indent(body)}}}\n"
-        )
+        text = indent(f"if (item >= {items}) return;\n{body}")
+        return f"__device__ inline void {name}(const Trial *t, const int64_t item, const int lane) {{\n{text}}}\n"
 
     def launched(self) -> list[str]:
         """The kernels that run `_gathering`s, after the trials; they do nothing if the trial must run again."""
