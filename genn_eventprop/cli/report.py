@@ -17,7 +17,7 @@ from .plot import runs_in
 
 
 def report(arguments: Sequence[str], program: str) -> None:
-    """Tabulate finished runs and repeats: report runs/* --markdown docs/experiments.md."""
+    """Tabulate finished runs and repeats: report runs/* --markdown docs/tried_settings.md."""
     parse(_report, arguments, program)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..atomic import replaced_file
 from ..data.events.storage import UNREADABLE, open_npz, read_arrays
-from ..engines import Engine, ReferenceClock, Spikes
+from ..engines import Engine, ReferenceClock, ReferenceEvent, Spikes
 from ..errors import SettingError, suggest
 from ..losses.outer import UnavailableLoss
 from ..plan import Plan
@@ -77,14 +77,14 @@ def record_trial(model: Runnable, events: Events, index: int) -> Trial:
 
     On the grid, states are those of every step. With exact spike times they are known at any time: here at `POINTS`
     times, and right before and after each spike if there are no more than `MOST_SPIKES`. Where the engine cannot record
-    (`Engine.records`), `reference_clock` does; `Trial.engine` says which it was.
+    (`Engine.records`), a reference does; `Trial.engine` says which it was.
 
     Adjoints (``lambda_V``...) are there if the sample has a label and the loss is not an `UnavailableLoss`; they belong
     to this sample's loss alone.
     """
     plan, engine = model.plan, model.engine
     if not engine.records:
-        engine = ReferenceClock(plan, engine.parameters)
+        engine = (ReferenceClock if plan.spike_times == "grid" else ReferenceEvent)(plan, engine.parameters)
     sample = events[index : index + 1]
     data = engine.load(sample)
     label = int(data.labels[0])

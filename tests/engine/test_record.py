@@ -10,7 +10,9 @@ import pytest
 from genn_eventprop import Delay, Dense, Events, Network, Normal, Sparse, Uniform, engines, losses
 from genn_eventprop.errors import EngineError
 from genn_eventprop.losses import OwnLoss, TimeWeight
+from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.qif import QIF
 from genn_eventprop.plan import make_plan
 from support import exact, problems
 from support.sweeps import sweep
@@ -98,6 +100,19 @@ def test_exact_records_equal_the_reference(name):
 
 GRID = problems.every_problem()
 GRID_QUICK = ("loss: spike times", "shape: skip, max", "neurons: delta", "neurons: conductance", "losses: several")
+
+
+@pytest.mark.one_in(2)
+@pytest.mark.parametrize("loss", [losses.MaxVoltageCrossEntropy, losses.IntegratedVoltageCrossEntropy])
+def test_records_of_nonlinear_neurons_equal_the_reference(loss):
+    net = Network()
+    hidden, out = net.population(QIF(), 6, name="hidden"), net.population(LI(), 4, name="output")
+    net.connect(net.input(7), hidden, Dense(Normal(2.0, 0.6)))
+    net.connect(hidden, out, Dense(Normal(0.5, 0.3)))
+    plan = make_plan(net, loss(out), dt=1.0, duration=50.0, spike_times="exact")
+    parameters, events, times = net.initial_parameters(1), exact.spikes(), np.linspace(0.0, 50.0, 173)
+    truth, found = (recorded(plan, parameters, events, e, times=times) for e in ("reference_event", "native"))
+    assert_same(found, truth, 1e-8)
 
 
 @pytest.mark.one_in(5)

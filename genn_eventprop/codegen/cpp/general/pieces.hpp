@@ -450,6 +450,35 @@ struct Pieces {
         }
     }
 
+    // Copies for the host at the times that it asks for, as in exact/record.hpp; at the time of an event they are those before it.
+    scalar* rows = nullptr;
+    void record(const Args& args, scalar* all, int64_t sample) { rows = all + sample * args.recorded * 2 * n * NP; }
+    // Calls f(row, time) for those within a piece.
+    template <class F>
+    void each_time(const Args& args, const Piece& p, const F& f) const {
+        const double *times = args.record_times, *end = times + args.recorded;
+        for (const double* t = p.start > 0 ? std::upper_bound(times, end, p.start) : times; t < end && *t <= p.end; ++t)
+            f(rows + (t - times) * 2 * n * NP + p.neuron, *t);
+    }
+    // Once a trial is over.
+    void record_states(const Args& args) {
+        Path path;
+        path.clear(N), find_path(path);
+        each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS]) {
+            for (int l = 0; l < count; ++l) {
+                const Piece& p = pieces[number[l]];
+                each_time(args, p, [&](scalar* row, double t) { record_lane(row, c, l, t - p.start); });
+            }
+        });
+    }
+    void record_lane(scalar* row, const octet (*c)[TERMS], int l, double s) const {
+        for (int i = 0; i < n; ++i) {
+            double v = c[i][order][l];
+            for (int j = order - 1; j >= 0; --j) v = v * s + c[i][j][l];
+            row[i * NP] = scalar(v);
+        }
+    }
+
     // Calls f(pieces, their number, series of their states) for the pieces of a path that last.
     template <class F>
     void each(const Args& args, const Path& path, const F& f) {
@@ -591,6 +620,10 @@ struct Pieces {
         }
         M::numbers_of(args, each, q);
         M::adjoint(m, q, c, l, p, source, order);
+        for (int i = 0; args.recorded && i < count; ++i) {
+            const Piece& piece = pieces[back[each[i]]];
+            each_time(args, piece, [&](scalar* row, double t) { record_lane(row + n * NP, l, i, t - piece.end); });
+        }
         for (int j = 0; j < n; ++j) {
             const octet at = value_at(l[j], order, s);
             for (int i = 0; i < count; ++i) lambda[j][each[i]] = at[i];

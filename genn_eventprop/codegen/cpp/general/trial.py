@@ -7,6 +7,7 @@ all arrivals from outside a group are known when it begins. Order of events, and
 from __future__ import annotations
 
 from ....plan import ConnectionRecord, PopulationRecord
+from ....program.population import RECORD
 from ..context import RANGE, Context, indent
 from ..declarations import keep_spikes
 from ..exact import routes
@@ -61,8 +62,16 @@ def forward_general(ctx: Context, program: GeneralProgram) -> str:
     body += [program.initial(p) for p in ctx.plan.populations]
     body += [_group(ctx, program, i, g) for i, g in enumerate(groups(ctx.plan))]
     body += [_read(ctx, program, p) for p in ctx.plan.populations if reads(program.readers, p)]
+    body += [
+        f"if (args.recorded) {_recorded(ctx, p)}, {ctx.p(p.name)}.record_states(args);" for p in ctx.plan.populations
+    ]
     body.append("read_trial(args, work, sample);\nreturn 0;")
     return HELPERS + FORWARD + indent("\n".join(body)) + "}\n"
+
+
+def _recorded(ctx: Context, p: PopulationRecord) -> str:
+    name = ctx.p(p.name)
+    return f"{name}.record(args, args.{name}_{RECORD}, sample)"
 
 
 def _read(ctx: Context, program: GeneralProgram, p: PopulationRecord) -> str:
@@ -224,6 +233,7 @@ def backward_general(ctx: Context, program: GeneralProgram) -> str:
         body += [f"for (auto& b : {name}.{which}) b.zero(NP_{name});" for which in ("mu", "grad")]
     body.append("begin_back(args, work, sample);")
     body += [f"{ctx.p(p.name)}.begin_back();" for p in plan.populations]
+    body += [f"if (args.recorded) {_recorded(ctx, p)};" for p in plan.populations]
     body += [f"{r.name}.begin_back(p{r.scope.index}, {r.slopes});" for r in program.readers]
     body += [_group_back(ctx, program, i, g) for i, g in reversed(list(enumerate(order)))]
     body += [program.initial_gradient(p) for p in plan.populations]
