@@ -12,7 +12,7 @@ Data: mnist/mnist.npz, or the four IDX files in a folder mnist.
     genn-eventprop train sequential_mnist --quick
 
 Here: 91.1 +- 0.2 % in the last epoch (3 seeds), 90.6 +- 0.5 % chosen on 500 validation images; permuted: 77.6 % after 2
-epochs (one run). Three to five minutes on part of a busy core; docs/tried_settings.md tells how the settings were chosen.
+epochs (one run). Three to five minutes on part of a busy core; docs/tried_settings.md tells how settings were chosen.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..atomic import replaced_file
 from ..data.events.storage import UNREADABLE, open_npz, read_arrays
-from ..engines import Engine, ReferenceClock, ReferenceEvent, Spikes
+from ..engines import Engine, Spikes, engine_class
 from ..errors import SettingError, suggest
 from ..losses.outer import UnavailableLoss
 from ..plan import Plan
@@ -84,7 +84,8 @@ def record_trial(model: Runnable, events: Events, index: int) -> Trial:
     """
     plan, engine = model.plan, model.engine
     if not engine.records:
-        engine = (ReferenceClock if plan.spike_times == "grid" else ReferenceEvent)(plan, engine.parameters)
+        reference = {"grid": "reference_clock", "exact": "reference_event"}[plan.spike_times]
+        engine = engine_class(reference)(plan, engine.parameters)
     sample = events[index : index + 1]
     data = engine.load(sample)
     label = int(data.labels[0])
