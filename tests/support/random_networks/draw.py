@@ -5,7 +5,7 @@ from __future__ import annotations
 from genn_eventprop.verify.engines import Case
 
 from .dice import Random
-from .layout import AT_ONCE, Layout, draw_layout
+from .layout import Layout, draw_layout
 from .networks import draw_case
 from .wiring import wired
 
@@ -27,6 +27,4 @@ def draw_structure(spike_times: str, seed: int, structure: int) -> tuple[Layout,
     """(its layout, whether it has auxiliary losses)."""
     layout, kind = draw_layout(Random(seed, structure), spike_times), Random(seed, structure, 0, KIND)
     tables, several = kind.bernoulli(0.5), kind.bernoulli(0.2) and layout.loss != "several"
-    # with exact spike times only the reference runs these, and it is compared with itself, its neurons mirrored
-    tables &= spike_times == "grid" or not any(x.model in AT_ONCE for x in (*layout.hidden, layout.output))
     return (wired(layout, Random(seed, structure, 0, WIRING)) if tables else layout), several

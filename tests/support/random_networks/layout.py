@@ -193,15 +193,15 @@ def draw_layout(dice: Dice, spike_times: str) -> Layout:
     """A layout for `spike_times` "grid" or "exact"."""
     exact = spike_times == "exact"
     loss, settings = draw_loss(dice)
-    spiking = [n for n in SPIKING if n not in BENT and (not exact or n in LINEAR)]
+    spiking = [n for n in SPIKING if n not in BENT]
     names = dice.pick(NAMES) if dice.bernoulli(0.1) else NAMES[0]
     n_hidden = dice.pick((0, 1, 2, 3))
     large = dice.pick(range(n_hidden)) if n_hidden else 0  # one layer of any size is enough
     hidden = tuple(
-        draw_layer(dice, names[i], _model(dice, spiking, i, exact), dice.pick(SIZES if i == large else SMALL), i, exact)
+        draw_layer(dice, names[i], _model(dice, spiking, i), dice.pick(SIZES if i == large else SMALL), i, exact)
         for i in range(n_hidden)
     )
-    options = _outputs(loss, settings, spiking)
+    options = _outputs(loss, settings, spiking, exact)
     model = dice.pick(options)
     if not exact and dice.bernoulli(0.2):
         model = dice.pick(_bent_outputs(loss, settings) or options)
@@ -218,9 +218,9 @@ def draw_layout(dice: Dice, spike_times: str) -> Layout:
     return Layout(spike_times, dice.pick((1, 2, 5, 16, 17)), hidden, output, loss, settings, regulariser)
 
 
-def _model(dice: Dice, spiking: list[str], before: int, exact: bool) -> str:
+def _model(dice: Dice, spiking: list[str], before: int) -> str:
     """Of a hidden layer."""
-    if exact or not dice.bernoulli(0.2):
+    if not dice.bernoulli(0.2):
         return dice.pick(spiking)
     return dice.pick([n for n in (POLYNOMIAL if before else BENT) if MODELS[n].spiking])
 
@@ -236,14 +236,14 @@ def _bent_outputs(loss: str, settings: Mapping[str, str]) -> list[str]:
     return [n for n, model in POLYNOMIAL.items() if model.spiking or not of_spikes]
 
 
-def _outputs(loss: str, settings: Mapping[str, str], spiking: list[str]) -> list[str]:
-    """Models that can be the output of a loss."""
+def _outputs(loss: str, settings: Mapping[str, str], spiking: list[str], exact: bool) -> list[str]:
+    """Models that can be the output of a loss; on a grid integrals are of linear models in one mode."""
     if settings.get("readout", loss) in ("first_spike", "spike_time_error", "spike_count", "count"):
         of_push = [n for n in spiking if "tau_mem" in MODELS[n].params]
         return of_push if settings.get("silent") == "end" else spiking
     if "max" in (loss, settings.get("readout")):
         return list(READOUTS)
-    one_mode = [n for n in spiking if n in LINEAR and not MODELS[n].modes]
+    one_mode = [n for n in spiking if exact or (n in LINEAR and not MODELS[n].modes)]
     return [*READOUTS, *READOUTS, *(spiking if "end" in (loss, settings.get("readout")) else one_mode)]
 
 

@@ -221,7 +221,7 @@ struct Pieces {
         }
         M::numbers_of(args, each, q);
         M::flow(m, q, c, g, order);
-        if (search && !limit(c, each, count, length)) return false;
+        if (search && !limit(c, g, each, count, length)) return false;
         for (int l = 0; l < count; ++l) {
             const int k = each[l];
             for (int i = 0; i < n; ++i)
@@ -265,9 +265,9 @@ struct Pieces {
         }
         return true;
     }
-    // Shortens `length` until the last two terms of every state are within the tolerance of its largest low one. Lengths are halved
-    // twice in two steps, so that a small change of a parameter rarely changes them.
-    bool limit(const octet (*c)[TERMS], const int32_t* each, int count, octet& length) {
+    // Shortens `length` until the last two terms of every state are within the tolerance of its largest low one, and those of every
+    // threshold that is not linear in them. Lengths are halved in two steps, so that a small change of a parameter rarely changes them.
+    bool limit(const octet (*c)[TERMS], const octet (*g)[TERMS], const int32_t* each, int count, octet& length) {
         octet h = length, top, below;
         constexpr double STEP = 0.70710678118654752;
         const double by = std::pow(STEP, order - 1);
@@ -275,15 +275,17 @@ struct Pieces {
         for (int j = 1; j < order; ++j) high *= h;
         for (;;) {
             bool good = true;
-            for (int i = 0; i < n; ++i) {
-                const octet a = lanes_fabs(c[i][0]), b = lanes_fabs(c[i][1]) * h, d = lanes_fabs(c[i][2]) * h * h;
+            for (int i = 0; i < n + E; ++i) {
+                if (i >= n && !M::bent(i - n)) continue;
+                const octet* s = i < n ? c[i] : g[i - n];
+                const octet a = lanes_fabs(s[0]), b = lanes_fabs(s[1]) * h, d = lanes_fabs(s[2]) * h * h;
                 octet size = a > b ? a : b;
                 size = (size > d ? size : d) * tolerance;
-                below = lanes_fabs(c[i][order - 1]) * high, top = lanes_fabs(c[i][order]) * high * h;
+                below = lanes_fabs(s[order - 1]) * high, top = lanes_fabs(s[order]) * high * h;
                 for (int l = 0; l < count; ++l)
                     if (!(top[l] <= size[l] && below[l] <= size[l])) {
                         length[l] = -1, good = false;
-                        if (h[l] < SHORTEST * end_of_time || !std::isfinite(h[l])) return fails(each[l], i);
+                        if (h[l] < SHORTEST * end_of_time || !std::isfinite(h[l])) return fails(each[l], i < n ? i : 0);
                     }
             }
             if (good) break;

@@ -90,6 +90,7 @@ class GeneralProgram(ExactProgram):
         cases = [[_bool(i in e.modes) for i in range(len(d.modes))] for e in d.events] or [["false"]]
         table = "{" + ", ".join("{" + ", ".join(row) + "}" for row in cases) + "}"
         moved = [any((e.dg_dx.T * r)[0] != 0 for r in d.receptors.values()) for e in d.events] or [False]
+        bent = [any(g.has(*d.x) for g in e.dg_dx) for e in d.events] or [False]  # whether g is not linear in the state
         following = [-1 if e.next_mode is None else e.next_mode for e in d.events] or [-1]
         lasts = [p.trainable.index(m.lasts) if m.lasts in p.trainable else -1 for m in d.modes]
         timed = "".join(
@@ -99,6 +100,7 @@ class GeneralProgram(ExactProgram):
         return (
             _table("bool", "possible", "int e, int mode", f"[{len(cases)}][{len(d.modes)}]", table, "[e][mode]")
             + _table("bool", "moved", "int e", f"[{len(moved)}]", _list(map(_bool, moved)), "[e]")
+            + _table("bool", "bent", "int e", f"[{len(moved)}]", _list(map(_bool, bent)), "[e]")
             + _table(
                 "bool",
                 "emits",

@@ -1,0 +1,101 @@
+"""No crossing is missed and none is invented, with exact spike times of neurons without a closed form on `native`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Network, NeuronModel, Param, engines, losses
+from genn_eventprop.data import Events
+from genn_eventprop.errors import EngineError
+from genn_eventprop.models.adex import AdEx
+from genn_eventprop.models.eif import EIF
+from genn_eventprop.models.izhikevich import Izhikevich
+from genn_eventprop.models.li import LI
+from genn_eventprop.plan import make_plan
+
+TURNING = NeuronModel(
+    name="Turning", state={"angle": 0.0, "I": 0.0, "lower": 0.0},
+    params={"omega": Param(0.7, "1/ms"), "height": Param(0.9)},
+    dynamics={"angle": "omega + I", "I": "-I / 5", "lower": "-5 * lower"}, threshold="sin(angle) - height - lower",
+    reset={"lower": "1"}, input="I", readout="angle",
+)  # fmt: skip
+"""g = sin(omega t) - height crosses zero at known times, and near its top twice within as short a time as one likes; a
+spike lowers it for a moment."""
+
+
+def spike_times(neuron, weight, times, duration, engine="native", size=1, **options):
+    net = Network()
+    hidden = net.population(neuron, size, "hidden")
+    output = net.population(LI(), 1, "output")
+    net.connect(net.input(1), hidden, Dense(weight))
+    net.connect(hidden, output, Dense(0.1))
+    loss = losses.EndVoltageCrossEntropy(output)
+    plan = make_plan(net, loss, dt=1.0, duration=duration, spike_times="exact")
+    if engine == "native":
+        options = {"dtype": "float64", "threads": 1} | options
+    made = engines.create(plan, net.initial_parameters(1), engine=engine, **options)
+    events = Events.from_samples([(np.array(times), np.zeros(len(times), int))], n_channels=1, labels=[0])
+    spikes = made.run(made.load(events), np.arange(1), record_spikes=True).spikes["hidden"]
+    return spikes.time[np.argsort(spikes.neuron, kind="stable")]
+
+
+@pytest.mark.parametrize("below", [1e-2, 1e-5, 1e-8])
+def test_two_crossings_of_one_piece_are_both_seen(below):
+    turns = 2 * np.pi * np.arange(11)
+    expected = (np.arcsin(1 - below) + turns) / 0.7
+    found = spike_times(TURNING(height=1 - below), 0.0, [1.0], 95.0)
+    # where g has slope cos(angle), an error of 1e-10 in g is one of 1e-10 / cos(angle) in time
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 / np.sqrt(2 * below))
+
+
+@pytest.mark.parametrize("above", [1e-2, 1e-5, 1e-8])
+def test_what_only_comes_near_the_threshold_does_not_cross(above):
+    assert len(spike_times(TURNING(height=1 + above), 0.0, [1.0], 95.0)) == 0
+
+
+def test_crossings_right_after_an_arrival():
+    delta = replace(
+        EIF, name="Pushed", state={"V": 0.0}, params={"tau": Param(10.0, "ms")}, dynamics={"V": "(V * V + 1) / tau"},
+        threshold="V - 3", reset={"V": "0"}, input="V", events=(),
+    )  # fmt: skip
+    before = np.tan(0.2)  # V at 2 ms
+    for gap in (1e-3, 1e-9, 1e-12):
+        found = spike_times(delta(), 3.0 - gap - before, [2.0], 4.0)
+        assert len(found) == 1 and 2.0 <= found[0] < 2.0 + 1.1 * gap + 1e-12
+
+
+def test_a_reset_beyond_the_threshold_waits_until_g_has_been_below():
+    leaking = NeuronModel(
+        name="Leaking", state={"V": 0.0}, params={"tau": Param(10.0, "ms")}, dynamics={"V": "-V * V / tau"},
+        threshold="V - 1", reset={"V": "V - 0.3"}, input="V",
+    )  # fmt: skip
+    times = [1.0, 2.0, 15.0, 40.0]
+    expected = spike_times(leaking(), 2.0, times, 60.0, "reference_event")
+    assert 2 <= len(expected) < len(times)  # the second arrival finds g above zero
+    np.testing.assert_allclose(spike_times(leaking(), 2.0, times, 60.0), expected, rtol=0, atol=1e-10)
+
+
+STEEP = {
+    "AdEx": (AdEx(v_peak=-10.0), 3000.0),
+    "EIF": (EIF(v_peak=0.0), 60.0),
+    "Izhikevich": (Izhikevich(v_peak=300.0), 40.0),
+}
+
+
+@pytest.mark.parametrize("name", STEEP)
+def test_steep_upstrokes(name):
+    neuron, weight = STEEP[name]
+    coarse, fine = (spike_times(neuron, weight, [1.0, 9.0, 17.0, 25.0], 40.0, tolerance=t) for t in (1e-10, 1e-15))
+    assert len(fine) >= 3
+    np.testing.assert_allclose(coarse, fine, rtol=0, atol=1e-7)
+
+
+def test_an_upstroke_that_no_double_resolves_is_an_error():
+    """At 20 mV V rises by 10^14 mV a ms: between two numbers of time it passes all bounds."""
+    with pytest.raises(
+        EngineError, match="neuron 0 of population 'hidden', sample 0, at 5.9.* ms: V cannot be followed"
+    ):
+        spike_times(AdEx(v_peak=20.0), 3000.0, [1.0], 40.0)
