@@ -69,7 +69,7 @@ def build(config: Config) -> Experiment:
     path = locate(config.data_dir, "mnist/mnist.npz", "mnist", source="http://yann.lecun.com/exdb/mnist")
     sizes = {"train": config.train_size, "validation": config.validation_size, "test": config.test_size}
     train, validation, test = (mnist.load_events(path, p, size=n, t_max=config.t_max) for p, n in sizes.items())
-    return layered(config, train, validation, test)
+    return layered(config, train, validation, test, shape=(28, 28, 1))
 
 
 def plot(experiment: Experiment, folder: Path) -> None:

@@ -81,6 +81,18 @@ def test_rows_on_the_grid(engine, shape, delay):
     assert_same(run(plan, values, data, engine, dtype="float64"), want, 1e-9)
 
 
+EXACT = [(s, d) for s in SHAPES for d in (0.0, 1.5)]
+
+
+@pytest.mark.parametrize(("shape", "delay"), sweep(EXACT, [("strides", 0.0), ("groups", 1.5)]))
+def test_rows_in_exact_time(shape, delay):
+    net, loss = network(SHAPES[shape], delay, shared=shape == "groups")
+    plan, values = make_plan(net, loss, dt=0.5, duration=20.0, spike_times="exact"), net.initial_parameters(1)
+    data = C.events(net, 20.0)
+    want = run(plan, values, data, "reference_event")
+    assert_same(run(plan, values, data, "native", dtype="float64"), want, 1e-8)
+
+
 @pytest.mark.parametrize("engine", ["native", *(pytest.param(e, marks=pytest.mark.ci) for e in ("c99", "cuda"))])
 def test_rows_that_share_their_weights(engine):
     net, loss = network(SHAPES["groups"], shared=True)

@@ -131,13 +131,15 @@ def _closed_form(ctx: Context) -> _Trial:
     ]
     files += dict.fromkeys(r.form.file for r in program.readers if r.form)
     files += ["routes"] if any(c.spread or c.delays for c in plan.connections) else []
+    files += ["window_routes"] if any(c.windows for c in plan.connections) else []
     library = ["}  // namespace\n", *(read(f"exact/{name}.hpp") for name in files), "namespace {\n"]
     return _Trial(
         given=program.memory,
         body=[program.time_weights(), *library, models(ctx, program), exact_work(ctx, program), *passes],
         compare="" if ctx.split or plan.loss.readout == "voltage" else program.compare(),
         others=program.auxiliary(), silent=program.readout.spikes,
-        keep=keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n", includes=[],
+        keep=keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n",
+        includes=[read(f"{name}.hpp") for name in ("signs", "windows")] if "window_routes" in files else [],
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from importlib import resources
 from typing import TypeVar
 
+from ...modelling.connectivity import WindowRows
 from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...program.host_values import auxiliary
 from ...program.nodes import Buffer
@@ -55,6 +56,13 @@ def indent(text: str, levels: int = 1) -> str:
     """Indented text without empty lines, ending in a newline."""
     pad = "    " * levels
     return "".join(pad + line + "\n" for line in text.split("\n") if line.strip())
+
+
+def windows_of(rows: WindowRows, own: str) -> str:
+    """The windows of a connection for windows.hpp; own: what its arrays begin with."""
+    sizes = f"{rows.source[1]}, {rows.depth}, {rows.width}, {rows.groups}, {rows.cells}"
+    axes = (f"{{{own}_{a}, {own}_{a}_target, {own}_{a}_weight}}" for a in ("down", "across"))
+    return f"Windows<{sizes}>{{{', '.join(axes)}, {own}_weight}}"
 
 
 def stream(c: ConnectionRecord) -> str:

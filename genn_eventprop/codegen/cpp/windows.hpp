@@ -5,18 +5,18 @@ namespace {
 
 // L numbers in a register.
 template <int L>
-struct Lanes {
+struct Register {
     typedef scalar type __attribute__((vector_size(L * sizeof(scalar))));
     static scalar sum(type v) { return halves_sum<L * int(sizeof(scalar))>(v); }
 };
 template <>
-struct Lanes<1> {
+struct Register<1> {
     typedef scalar type;
     static scalar sum(type v) { return v; }
 };
 template <int L>
-inline typename Lanes<L>::type load_lanes(const scalar* p) {
-    typename Lanes<L>::type v;
+inline typename Register<L>::type load_lanes(const scalar* p) {
+    typename Register<L>::type v;
     std::memcpy(&v, p, sizeof v);
     return v;
 }
@@ -26,7 +26,7 @@ inline typename Lanes<L>::type load_lanes(const scalar* p) {
 template <int W, int STRIDE, int L = LANES>
 struct Columns {
     static constexpr int V = W / L, U = V < UNROLL ? V : UNROLL, REST = W % L;
-    typedef typename Lanes<L>::type lanes;
+    typedef typename Register<L>::type lanes;
     typedef Columns<REST, STRIDE, (L > 1 ? L / 2 : 1)> Rest;
 
     // acc += part of the rows index[r] - first, r < n: they stay in registers meanwhile.
@@ -89,7 +89,7 @@ struct Columns {
 #pragma GCC unroll 16
                 for (int v = 0; v < V; ++v) s[v % 4] += part_of<P>(load_lanes<L>(w + v * L)) * load_lanes<L>(q + v * L);
             }
-            total = Lanes<L>::sum((s[0] + s[1]) + (s[2] + s[3]));
+            total = Register<L>::sum((s[0] + s[1]) + (s[2] + s[3]));
         }
         if constexpr (REST > 0) total += Rest::template dot<P>(base + V * L, weight, row + V * L, target, n);
         return total;
@@ -104,7 +104,8 @@ struct Axis {
 // IMAGE: pixels of a row of the source; DEPTH, WIDTH: sources and targets of a group; GROUPS; CELLS of a window.
 template <int IMAGE, int DEPTH, int WIDTH, int GROUPS, int CELLS>
 struct Windows {
-    typedef Columns<WIDTH, WIDTH * GROUPS> Rows;
+    static constexpr int SOURCES = DEPTH, TARGETS = WIDTH;
+    typedef Columns<WIDTH, WIDTH * GROUPS> Channels;
     Axis down, across;
     const scalar* weight;
 
@@ -140,7 +141,7 @@ struct Windows {
     void add(scalar* __restrict row, const int32_t* __restrict index, int64_t n) const {
         blocks(index, n, [&](const Places& p, int32_t first, int64_t r, int64_t count) {
             for (int k = 0; k < p.count; ++k)
-                Rows::template add<P>(row + p.target[k], weight + p.weight[k], index + r, first, count);
+                Channels::template add<P>(row + p.target[k], weight + p.weight[k], index + r, first, count);
         });
     }
     // out[r] += weights of source index[r] . row.
@@ -149,7 +150,7 @@ struct Windows {
         blocks(index, n, [&](const Places& p, int32_t first, int64_t r, int64_t count) {
             for (int64_t i = r; i < r + count; ++i) {
                 const scalar* own = weight + int64_t(index[i] - first) * WIDTH * GROUPS;
-                out[i] += Rows::template dot<P>(own, p.weight, row, p.target, p.count);
+                out[i] += Channels::template dot<P>(own, p.weight, row, p.target, p.count);
             }
         });
     }
@@ -157,7 +158,7 @@ struct Windows {
     void gather(scalar* __restrict gradient, const int32_t* __restrict index, int64_t n, const scalar* __restrict row) const {
         blocks(index, n, [&](const Places& p, int32_t first, int64_t r, int64_t count) {
             for (int k = 0; k < p.count; ++k)
-                Rows::add_to(gradient + p.weight[k], row + p.target[k], index + r, first, count);
+                Channels::add_to(gradient + p.weight[k], row + p.target[k], index + r, first, count);
         });
     }
 };

@@ -13,6 +13,7 @@ from ...codegen.cpp.exact.arguments import routes
 from ...modelling.connectivity import Synapses
 from ...plan import ConnectionRecord, Plan
 from ...plan.synapse_tables import Tables, Values, delay_numbers
+from ...program.connectivity.windows import window_values
 
 INT = np.int32
 
@@ -23,12 +24,14 @@ class NativeRoutes:
     def __init__(self, plan: Plan) -> None:
         self.plan, self._tables = plan, Tables(plan)
         self.given: dict[str, np.ndarray] = {}
+        for i, c in enumerate(plan.connections):
+            self.given |= window_values(c, i) if c.windows else {}
         self._seen: dict[str, Synapses | None] = {}
 
     def refresh(self, parameters: Values) -> None:
         """Follow the pairs of tables; nothing here depends on other values."""
         for i, c in enumerate(self.plan.connections):
-            if not c.spread:
+            if c.windows is not None or not c.spread:
                 continue
             table = None if c.form == "dense" else self._tables.of(c, parameters)
             if c.name not in self._seen or self._seen[c.name] is not table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ....plan import ConnectionRecord, PopulationRecord
 from ....plan.series import MODES, varies
+from ....program.connectivity.windows import window_values
 from ....program.host_values import auxiliary
 from ....program.nodes import Buffer
 from ....program.population import RECORDED
@@ -39,6 +40,7 @@ def given_to_all(names: Context, tables: list[Buffer]) -> list[Buffer]:
     for i, c in enumerate(plan.connections):
         found.append(Buffer(f"c{i}_weight", c.weight_shape, "real", "number"))
         found += [Buffer(f"c{i}_{n}", ("routes",), "int", "host") for n in routes(c)]
+        found += [Buffer(n, (len(v),), "int", "host") for n, v in window_values(c, i).items()] if c.windows else []
         found += [Buffer(f"c{i}_delays", c.delays.shape, "real", "number")] if c.delays else []
         doubles += [f"d_c{i}"] if c.delay > 0 else []
     found += tables
@@ -74,7 +76,7 @@ def integers(names: Context) -> list[str]:
 
 def routes(c: ConnectionRecord) -> list[str]:
     """Tables of whole numbers that `engines/native/routes.py` makes; see `routes.py`."""
-    found = ["start", "first", "target", "place"] if c.spread else []
+    found = ["start", "first", "target", "place"] if c.spread and c.windows is None else []
     return [*found, "delay_of"] if found and c.delays else found
 
 

@@ -105,7 +105,7 @@ def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
     )
     if listed:
         gradient = "along" if c.trainable else "nullptr"
-        lines += [f"const Table table = {routes.table(ctx, c)};", "const Range reached = table.reached(entry.source);"]
+        lines += [f"const auto table = {routes.table(ctx, c)};", "const Range reached = table.reached(entry.source);"]
         lines += [f"scalar* along = work.along_{ctx.p(c.target)};", "reached.clear(along);"] if c.trainable else []
         lines.append(f"const scalar* row = table.row_in(reached, entry.source, work.row_{ctx.p(c.target)});")
         row = "row"

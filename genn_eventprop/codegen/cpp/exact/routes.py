@@ -8,7 +8,7 @@ weights from the table of synapses; otherwise a route is a source, and its row i
 from __future__ import annotations
 
 from ....plan import ConnectionRecord
-from ..context import Context, indent
+from ..context import Context, indent, windows_of
 
 
 def members(ctx: Context) -> list[str]:
@@ -28,6 +28,8 @@ def spread_to(ctx: Context) -> list[str]:
 
 
 def table(ctx: Context, c: ConnectionRecord) -> str:
+    if c.windows is not None:
+        return f"windows({windows_of(c.windows, f'args.{ctx.c(c)}')})"
     return f"Table{{{', '.join(f'args.{ctx.c(c)}_{n}' for n in ('first', 'target', 'place', 'weight'))}}}"
 
 
@@ -57,7 +59,10 @@ def delay_place(ctx: Context, c: ConnectionRecord, route: str) -> str:
 
 
 def each(ctx: Context, c: ConnectionRecord, source: str, body: str) -> str:
-    """Code for every route of a source."""
+    """Code for every route of a source; behind windows it is the source itself, if any of them is over it."""
+    if c.windows is not None:
+        head = f"if ({table(ctx, c)}.any({source})) {{\n    const int32_t route = {source};\n"
+        return head + indent(body) + "}\n"
     start = f"args.{ctx.c(c)}_start"
     head = f"for (int32_t route = {start}[{source}]; route < {start}[{source} + 1]; ++route) {{\n"
     return (head if c.spread else f"{{\n    const int32_t route = {source};\n") + indent(body) + "}\n"

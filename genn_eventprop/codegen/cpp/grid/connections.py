@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ....plan import ConnectionRecord
 from ....program.nodes import Buffer, name
 from ....program.trial import Deliver, Feedback, GatherDelays, Trial
-from ..context import Context, padded, stream, unique
+from ..context import Context, padded, stream, unique, windows_of
 from .memory import Memory
 from .sums import add_row, if_trained, ring_of, tail_of
 
@@ -128,7 +128,8 @@ class Connections:
         """The `count` sources in `index` spiked at `step`, or their spikes arrive then, at sums (part, array), if all have
         one delay."""
         if c.windows is not None:
-            adds = ((part, f"{self._windows_of(c)}.add<{PARTS[part]}>({into}, index, count);\n") for part, into in sums)
+            windows = windows_of(c.windows, f"args.{self._own(c)}")
+            adds = ((part, f"{windows}.add<{PARTS[part]}>({into}, index, count);\n") for part, into in sums)
             return "".join(if_trained(part, add) for part, add in adds)
         if c.axonal:
             return f"work.{self._own(c)}_arrivals.send(index, count, step, args.{self._own(c)}_delays);\n"
@@ -236,7 +237,9 @@ class Connections:
     def dot(self, c: ConnectionRecord, part: str, row: str) -> str:
         """The same for one delay of all and synapses of a table or of windows."""
         if c.windows is not None:
-            return f"{self._windows_of(c)}.dot<{PARTS[part]}>(feedback, index, count, {row});\n"
+            return (
+                f"{windows_of(c.windows, f'args.{self._own(c)}')}.dot<{PARTS[part]}>(feedback, index, count, {row});\n"
+            )
         return f"gather_dots<{self._template(c, part)}>(feedback, {self._synapses(c)}, index, count, {row});\n"
 
     def _along(self, population: int, receptor: str) -> Buffer:
@@ -351,7 +354,7 @@ class Connections:
             along = self._along(i, c.receptor)
             row = f"{self.memory.pointer(along)} + {self.memory.row_of(along, 'step')} * {self._width(c)}"
             if c.windows is not None:
-                return f"{self._windows_of(c)}.gather({w}, index, count, {row});\n"
+                return f"{windows_of(c.windows, own)}.gather({w}, index, count, {row});\n"
             code += f"gather_listed<false>({w}, {where}_weight_of, {call}, {row});\n"
         for part, b in self._terms(c):
             row = f"{self.memory.pointer(b)} + step * {self._width(c)}"
@@ -380,13 +383,6 @@ class Connections:
             )
             text += f"gather_dendritic<{np_}>({given}, first);\n"
         return text
-
-    def _windows_of(self, c: ConnectionRecord) -> str:
-        rows, own = c.windows, f"args.{self._own(c)}"
-        assert rows is not None
-        sizes = f"{rows.source[1]}, {rows.depth}, {rows.width}, {rows.groups}, {rows.cells}"
-        axes = (f"{{{own}_{a}, {own}_{a}_target, {own}_{a}_weight}}" for a in ("down", "across"))
-        return f"Windows<{sizes}>{{{', '.join(axes)}, {own}_weight}}"
 
     def _own(self, c: ConnectionRecord) -> str:
         return self.names.c(c)
