@@ -1,16 +1,16 @@
 """What convolutions cost on native: Conv4, and how time and memory grow with channels, kernel, image and spikes.
 
-    python benchmarks/conv_rows.py                      # Conv4
-    python benchmarks/conv_rows.py --growth             # one layer, by channels, kernel, image and spikes, too
+    python benchmarks/conv_rows.py                      # Conv4, by rows and by tables of synapses
+    python benchmarks/conv_rows.py --growth --write docs/benchmarks.md
     python benchmarks/conv_rows.py --spike-times exact --layers 1 --image 28
 
 Conv4: an image of 84 x 84 x 3 with a spike in every input, four convolutions of 64 channels (kernel 3, stride 2,
-padding 1) and 10 LI outputs, 100 steps of 1 ms. Weights are drawn such that hidden neurons spike about `rate` times.
+padding 1) and 10 LI outputs, 100 steps of 1 ms. Weights are drawn such that hidden neurons spike up to `rate` times.
 
 A step is forward, backward, the reduction of the gradients and Adam, on one thread; the least processor time of several
 counts, which holds on a busy machine too as far as caches are not shared. A synapse-spike is a synapse of a convolution
-behind a spike. Every network runs in a process of its own, for its peak memory; what Python and the packages take of it
-is printed by itself.
+behind a spike. Every network runs in a process of its own; memory is its growth up to its peak after the packages were
+imported.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -33,7 +34,9 @@ from genn_eventprop.modelling import Input, Population
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam
-from genn_eventprop.plan import make_plan
+from genn_eventprop.plan import Plan, make_plan
+
+BEGIN, END = "<!-- convolutions: begin -->", "<!-- convolutions: end -->"
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,11 @@ class Settings:
 
     Args:
         layers: Convolutions one after the other.
-        rate: Spikes of a hidden neuron that the weights aim at.
+        rate: Spikes of a hidden neuron that the weights aim at; those at the border have fewer.
         batch: Samples a step.
+        tables: Run the same networks with tables of synapses, too.
+        growth: One layer by channels, kernel, image and spikes, too.
+        write: A page with the two marks of this script, for the table.
     """
 
     layers: int = 4
@@ -53,13 +59,15 @@ class Settings:
     image: int = 84
     colours: int = 3
     steps: int = 100
-    rate: float = 4.0
+    rate: float = 6.0
     batch: int = 2
     repeats: int = 4
     dtype: str = "float32"
     spike_times: Literal["grid", "exact"] = "grid"
+    tables: bool = True
     growth: bool = False
     seed: int = 1
+    write: Path | None = None
 
 
 def network(s: Settings) -> tuple[Network, Population]:
@@ -83,8 +91,17 @@ def network(s: Settings) -> tuple[Network, Population]:
     return net, output
 
 
-def measured(s: Settings) -> str:
-    """One network, as a line."""
+def as_tables(plan: Plan) -> Plan:
+    """The same plan with a table of synapses for every convolution."""
+    listed = (
+        replace(c, form="synapses", windows=None, table=c.windows.synapses()) if c.windows else c
+        for c in plan.connections
+    )
+    return replace(plan, connections=tuple(listed))
+
+
+def measured(s: Settings, table: bool) -> str:
+    """One network, as a row."""
     before = peak_memory()
     net, output = network(s)
     duration, size, rng = float(s.steps), net.inputs[0].size, np.random.default_rng(s.seed)
@@ -92,9 +109,8 @@ def measured(s: Settings) -> str:
     events = Events.from_samples(samples, n_channels=size, labels=rng.integers(0, 10, s.batch))
     loss = losses.IntegratedVoltageCrossEntropy(output)
     plan = make_plan(net, loss, dt=1.0, duration=duration, spike_times=s.spike_times)
-    begin = time.perf_counter()
+    plan = as_tables(plan) if table else plan
     engine = create(plan, net.initial_parameters(s.seed), engine="native", threads=1, dtype=s.dtype)
-    start = time.perf_counter() - begin
     data, optimiser, least = engine.load(events), Adam(0.0), math.inf
     for _ in range(s.repeats):
         begin = time.process_time()
@@ -105,29 +121,38 @@ def measured(s: Settings) -> str:
     sent = [float(size), *spikes.values()]
     behind = sum(n * c.synapses / c.pre for n, c in zip(sent, plan.connections[:-1]))
     each = ", ".join(f"{spikes[p.name] / p.size:.1f}" for p in net.populations[:-1])
-    shape = f"{s.image} x {s.image} x {s.colours}, {s.layers} x {s.channels} channels"
-    return (
-        f"{shape}, kernel {s.kernel}, stride {s.stride}: "
-        f"{least:.1f} ms a sample, {peak_memory() - before:.0f} MB + {before:.0f} of Python; {behind / 1e6:.1f} M "
-        f"synapse-spikes, {least * 1e6 / behind:.2f} ns each; {each} spikes a neuron; ready after {start:.1f} s"
+    numbers = f"{behind / 1e6:.2f} | {least:.2f} | {least * 1e6 / behind:.2f} | {peak_memory() - before:.0f}"
+    shape = (
+        f"{s.image} x {s.image} x {s.colours}, {s.layers} x {s.channels} channels, kernel {s.kernel}, stride {s.stride}"
     )
+    return f"| {shape} | {'table' if table else 'rows'} | {each} | {numbers} |"
 
 
-def every(s: Settings) -> Iterator[Settings]:
-    """What is measured."""
-    yield s
+def every(s: Settings) -> Iterator[tuple[Settings, bool]]:
+    """What is measured, by rows or by a table."""
+    yield s, False
+    if s.tables:
+        yield s, True
     if s.growth:
-        one = replace(s, layers=1, colours=16, stride=1, image=28, growth=False)
-        yield from (replace(one, channels=n) for n in (8, 16, 32, 64, 128, 256))
-        yield from (replace(one, kernel=n) for n in (1, 5, 7))
-        yield from (replace(one, image=n) for n in (14, 56, 84))
-        yield from (replace(one, colours=n) for n in (4, 64))
+        one = replace(s, layers=1, colours=16, stride=1, image=28)
+        shapes = [replace(one, channels=n) for n in (8, 16, 32, 64, 128, 256)]
+        shapes += [replace(one, kernel=n) for n in (1, 5, 7)] + [replace(one, image=n) for n in (14, 56, 84)]
+        yield from ((shape, False) for shape in shapes)
 
 
 def main(s: Settings) -> None:
-    for each in every(s):
+    lines = [
+        "| network | synapses | spikes a neuron | million synapse-spikes | ms a sample | ns a synapse-spike | MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    print(*lines, sep="\n", flush=True)
+    for one, table in every(s):
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            print(pool.submit(measured, each).result(), flush=True)
+            lines.append(pool.submit(measured, one, table).result())
+        print(lines[-1], flush=True)
+    if s.write is not None:
+        before, _, rest = s.write.read_text().partition(BEGIN)
+        s.write.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}")
 
 
 if __name__ == "__main__":

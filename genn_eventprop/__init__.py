@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .deploy import load
     from .modelling import (
         Connection,
+        Conv1D,
         Conv2D,
         Delay,
         Dense,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Connection",
+    "Conv1D",
     "Conv2D",
     "Delay",
     "Dense",

@@ -1,6 +1,6 @@
 """The user's description: models as equations, networks of populations, where parameters start."""
 
-from .connectivity import Connectivity, Conv2D, Dense, Grouped, OneToOne, Pool2D, Sparse, Synapses
+from .connectivity import Connectivity, Conv1D, Conv2D, Dense, Grouped, OneToOne, Pool2D, Sparse, Synapses
 from .delay import Delay
 from .network import Connection, Input, Network, Population
 from .neuron import Event, Mode, Neuron, NeuronModel, SynapseModel
@@ -11,6 +11,7 @@ __all__ = [
     "Connection",
     "Connectivity",
     "Constant",
+    "Conv1D",
     "Conv2D",
     "Delay",
     "Dense",

@@ -113,7 +113,7 @@ class Network:
         if not isinstance(connectivity, Connectivity):
             raise NetworkError(
                 f"connection {name!r}: expected Dense(...), got {type(connectivity).__name__}; other kinds are Sparse, "
-                "OneToOne, Conv2D, Pool2D and Grouped"
+                "OneToOne, Conv1D, Conv2D, Pool2D and Grouped"
             )
         shape = _weight_shape(connectivity, source, target, share, name)
         fixed, delays = as_delay(delay, name)

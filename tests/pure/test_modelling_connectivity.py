@@ -5,7 +5,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop import Conv2D, Delay, Dense, FanIn, Grouped, Network, Normal, OneToOne, Pool2D, Sparse, Uniform
+from genn_eventprop import (
+    Conv1D,
+    Conv2D,
+    Delay,
+    Dense,
+    FanIn,
+    Grouped,
+    Network,
+    Normal,
+    OneToOne,
+    Pool2D,
+    Sparse,
+    Uniform,
+)
 from genn_eventprop.errors import NetworkError
 from genn_eventprop.modelling import Synapses
 from genn_eventprop.models.lif import LIF
@@ -88,6 +101,20 @@ def test_conv2d_is_the_convolution_written_out(kernel, stride, padding, dilation
     big = W.ravel() > 0.3
     want = np.bincount(table.source, big[table.weights], minlength=60)
     np.testing.assert_array_equal(conv.rows(source).by_source(big.astype(int)), want)
+
+
+def test_conv1d_is_the_convolution_along_one_axis():
+    conv = Conv1D(Normal(0, 1), 3, 4, stride=2, padding=1)
+    assert conv.output_shape((1, 9, 2)) == (1, 5, 4)
+    W = two(conv, (1, 9, 2), (1, 5, 4)).initial_parameters(1)["input_hidden.weight"]
+    x = np.random.default_rng(0).random((9, 2))
+    padded = np.pad(x, ((1, 1), (0, 0)))
+    want = np.array([np.einsum("ki,kio->o", padded[2 * p : 2 * p + 3], W[0]) for p in range(5)])
+    table, got = conv.synapses((1, 9, 2), (1, 5, 4)), np.zeros(20)
+    np.add.at(got, table.target, x.ravel()[table.source] * W.ravel()[table.weights])
+    np.testing.assert_allclose(got.reshape(5, 4), want, rtol=1e-12)
+    with pytest.raises(NetworkError, match=r"Conv1D: kernel must be an integer, got \(3, 3\)"):
+        Conv1D(1.0, (3, 3), 4)
 
 
 @pytest.mark.parametrize("per_channel", [False, True])

@@ -95,3 +95,32 @@ class Conv2D(Connectivity):
             "kernel": w.kernel, "channels": self.channels, "stride": w.stride, "padding": w.padding,
             "dilation": w.dilation, **({"groups": self.groups} if self.groups > 1 else {}),
         }  # fmt: skip
+
+
+def Conv1D(
+    weight: Any,
+    kernel: int,
+    channels: int,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    bounds: tuple[Any, Any] = (None, None),
+) -> Conv2D:
+    """A convolution along one axis, as over the frequencies of a spectrogram: a `Conv2D` over an image of height 1.
+
+    Populations have shape=(1, length, channels), weights (1, kernel, c_in / groups, c_out); arguments as for `Conv2D`.
+
+    Example:
+        >>> bands = net.input(shape=(1, 64, 1))
+        >>> conv = Conv1D(FanIn(2.0), kernel=5, channels=8, stride=2, padding=2)
+        >>> features = net.population(LIF(), name="features", shape=conv.output_shape(bands.shape))
+    """
+    for name, value in (("kernel", kernel), ("stride", stride), ("padding", padding), ("dilation", dilation)):
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+            raise NetworkError(f"Conv1D: {name} must be an integer, got {value!r}")
+    return Conv2D(
+        weight, (1, kernel), channels, stride=(1, stride), padding=(0, padding), dilation=(1, dilation),
+        groups=groups, bounds=bounds,
+    )  # fmt: skip
