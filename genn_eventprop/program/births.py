@@ -13,7 +13,7 @@ import math
 import sympy as sp
 
 from ..adjoint.birth import FARTHEST, rest_distance
-from .nodes import NEURON, STEP, Add, Let, Set, Statement, above, at_least, both, choose, either, equal, name, no
+from .nodes import NEURON, STEP, Add, Let, Set, Statement, above, at_least, both, choose, either, equal, name
 from .scope import Scope
 
 BIRTH, OPEN, CHANGE = name("w", "birth"), name("w", "birth_open"), name("w", "birth_change")
@@ -39,14 +39,16 @@ class Births:
 
     def look(self, start: sp.Expr, end: sp.Expr) -> list[Statement]:
         """g at the start and the end of a step: a maximum at its start, if g rose to it and does not rise from it."""
-        rises: sp.Expr = above(end, start)
+        # one comparison after the other, and nothing loaded behind one: so compilers make vectors of it
+        peak, reach, rises = name("t", "birth_peak"), name("t", "birth_reach"), choose(above(end, start), 1, 0)
         if len(self.event.modes) < len(self.s.d.modes):
-            rises = both(rises, either(*(equal(name("w", "mode"), m) for m in self.event.modes)))
-        peak = both(above(RISE, 0), no(rises), above(start, BEST))
+            rises = choose(either(*(equal(name("w", "mode"), m) for m in self.event.modes)), rises, 0)
         return [
-            Set(BIRTH, choose(peak, start + FARTHEST * self.width, -1)),
-            Set(BEST, choose(peak, start, BEST)),
-            Set(RISE, choose(rises, 1, 0)),
+            Let(reach, FARTHEST * self.width),
+            Let(peak, choose(above(RISE, 0), choose(above(rises, 0), LOWEST, start), LOWEST)),
+            Set(BIRTH, choose(above(peak, BEST), peak + reach, -1)),
+            Set(BEST, choose(above(peak, BEST), peak, BEST)),
+            Set(RISE, rises),
         ]
 
     def spiked(self) -> list[Statement]:

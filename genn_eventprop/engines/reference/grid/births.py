@@ -9,6 +9,8 @@ Axis letters: B samples, N neurons, M neurons of a source, K steps, C outputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ....adjoint.birth import hazard
@@ -18,23 +20,27 @@ class Candidates:
     """Of one population in a batch.
 
     Args:
-        width: (N,) or (1,) s of the noise of g.
+        width: (N,) or (1,) s of the noise of g. noise: see `ReferenceClock.threshold_noise`.
 
     Attributes:
         hazards: (K, B, N) of candidates, 0 elsewhere.
         open: (B, N) backwards, whether the interval has not had its candidate yet.
     """
 
-    def __init__(self, width: np.ndarray, K: int, B: int, N: int) -> None:
+    def __init__(
+        self, width: np.ndarray, K: int, B: int, N: int, noise: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> None:
+        self.noise = noise
         self.width, self.hazards = width, np.zeros((K, B, N))
         self.best, self.rising = np.full((B, N), -np.inf), np.zeros((B, N), bool)
         self.open = np.ones((B, N), bool)
 
-    def look(self, k: int, start: np.ndarray, end: np.ndarray, possible: np.ndarray) -> None:
-        """g (B, N) at the start and the end of step k; possible: whether the neuron's mode has spikes."""
+    def look(self, k: int, x: np.ndarray, start: np.ndarray, end: np.ndarray, possible: np.ndarray) -> None:
+        """g (B, N) at the start and the end of step k, states at its start; possible: whether the mode has spikes."""
         rises = (end > start) & possible
         peak = self.rising & ~rises & (start > self.best)
-        self.hazards[k] = np.where(peak, hazard(start, self.width), 0.0)
+        of_mean = start if self.noise is None else start + self.noise(x)
+        self.hazards[k] = np.where(peak, hazard(of_mean, self.width), 0.0)
         self.best, self.rising = np.where(peak, start, self.best), rises
 
     def spiked(self, spikes: np.ndarray) -> None:

@@ -35,6 +35,11 @@ class ReferenceClock(Engine):
     generates = False
     rounded: Callable[[np.ndarray], np.ndarray] | None = None
     """What every step does to the states (B, n, N) at its start and end, to see what a number format costs."""
+    threshold_noise: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {}
+    """Where thresholds are drawn: population -> function of states (B, n, N), by how much they lie above their means.
+
+    Then the hazards of spikes that are not born are those of the means, and gradients average to that of the expected
+    loss (benchmarks/spike_birth.py)."""
     features = {"grid": ALL - {LEARNED_RECEPTOR_GAIN, INEXACT_INTEGRALS, PROGRAM_READOUTS}}
 
     @classmethod
@@ -51,7 +56,8 @@ class ReferenceClock(Engine):
         self, data: Data, samples: np.ndarray, stochastic: bool = False, start: TrialState | None = None
     ) -> Trial:
         return Trial(
-            self, self._equations, data, samples, stochastic=stochastic, start=start, rounded=self.rounded
+            self, self._equations, data, samples, stochastic=stochastic, start=start, rounded=self.rounded,
+            threshold_noise=self.threshold_noise,
         )  # fmt: skip
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:

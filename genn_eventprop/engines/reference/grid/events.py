@@ -193,7 +193,7 @@ class Dynamics:
         event, functions, trace = self.d.events[i], self.functions.events[i], self.trace
         g = self.at(functions["g"], self.x)[..., 0, 0]
         if self.candidates:
-            self.candidates.look(k, g_start, g, np.isin(self.mode, event.modes))
+            self.candidates.look(k, trace.x[k], g_start, g, np.isin(self.mode, event.modes))
         fired = (g >= 0) & np.isin(self.mode, event.modes)
         if event.emits:
             # `dropped_reset`: a dropped spike still resets the neuron, which then has had its spike of this step

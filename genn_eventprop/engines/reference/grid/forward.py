@@ -37,6 +37,7 @@ class Forward:
         self, engine: Engine, equations: Mapping[str, Functions], data: Data, samples: np.ndarray, *,
         stochastic: bool = False, start: TrialState | None = None,
         rounded: Callable[[np.ndarray], np.ndarray] | None = None,
+        threshold_noise: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {},
     ) -> None:  # fmt: skip
         self.engine, self.equations = engine, equations
         self.plan, self.B, self.data, self.samples = engine.plan, len(samples), data, samples
@@ -57,7 +58,8 @@ class Forward:
         for name, pop in self.populations.items():
             pop.rounded = rounded or pop.rounded
             if self.plan.births(name):
-                pop.candidates = Candidates(self._noise_of_threshold(pop.record), self.K, self.B, pop.record.size)
+                width = self._noise_of_threshold(pop.record)
+                pop.candidates = Candidates(width, self.K, self.B, pop.record.size, threshold_noise.get(name))
         for (kind, name), key in engine.stochastic_keys(data, samples).items() if stochastic else ():
             self.populations[name].stochastic_keys[kind] = key
         self.traces: dict[str, Trace] = {name: pop.trace for name, pop in self.populations.items()}

@@ -1,0 +1,272 @@
+"""The gradient with `spike_birth` against that of the expected loss under threshold noise.
+
+    python benchmarks/spike_birth.py                         # feed-forward, recurrent, two layers; a line a weight
+    python benchmarks/spike_birth.py --kinds recurrent --networks 20 --draws 20000     # for a quiet night
+    python benchmarks/spike_birth.py --figure docs/figures/spike_birth.png             # a spike as it is born
+
+Random networks: 5 inputs that spike once, layers of 12 LIF neurons, 3 LI outputs, the squared error of their integrals.
+Truth: thresholds of all neurons are drawn anew after every own spike, with a standard deviation of `sigma`; the mean
+loss of many draws is differentiated by central differences with the same draws, along a common factor of all weights
+and along random directions (every weight times a normal number). The copies of a network with their thresholds run as
+one network on `native` with exact spike times; a neuron carries its next eight thresholds as states.
+
+Compared are three gradients, on a grid of 0.1 ms:
+
+    EventProp    of one trial with mean thresholds
+    births       the same with spike_birth=sigma: what training does
+    drawn        with spike_birth, the mean over draws of the thresholds: what is left is bias, of resets above all
+
+Printed over all networks and directions: the relative `noise` of the truth; of each gradient the cosine of the vectors
+of directional derivatives, the slope of the estimate against the truth (1: no bias) and the relative error. For `drawn`
+also its standard deviation from draw to draw, over the size of the truth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+
+from genn_eventprop import Dense, Events, Network, NeuronModel, Param
+from genn_eventprop.compile import compile_network, create, make_plan
+from genn_eventprop.engines import Engine, ReferenceClock
+from genn_eventprop.losses import IntegratedVoltageCrossEntropy, Loss, SquaredError
+from genn_eventprop.modelling.connectivity import Sparse
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+
+INPUTS, HIDDEN, OUTPUTS, T = 5, 12, 3, 40.0
+STEP = 0.01  # of the differences, relative
+NEXT = [f"next_{i}" for i in range(8)]
+DRAWN = NeuronModel(
+    name="LIFWithDrawnThresholds",
+    state={"V": 0.0, "I": 0.0} | {n: f"first_{n}" for n in NEXT},
+    params={"tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms")} | {f"first_{n}": Param(1.0) for n in NEXT},
+    dynamics={"V": "(I - V) / tau_mem", "I": "-I / tau_syn"} | dict.fromkeys(NEXT, "0"),
+    threshold=f"V - {NEXT[0]}",
+    reset={"V": "0"} | {n: NEXT[(i + 1) % len(NEXT)] for i, n in enumerate(NEXT)},
+    input="I",
+)
+Weights = dict[str, np.ndarray]
+Sample = tuple[np.ndarray, np.ndarray]
+Kind = Literal["feed-forward", "recurrent", "two layers"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """See the module."""
+
+    kinds: tuple[Kind, ...] = ("feed-forward", "recurrent", "two layers")
+    """Structures of networks."""
+    weights: tuple[float, ...] = (0.8, 1.3, 2.0, 4.0)
+    """Mean input weights, which decide how often neurons spike."""
+    networks: int = 4
+    """Random networks of each kind and mean weight."""
+    directions: int = 4
+    """Random directions, besides the common factor."""
+    draws: int = 2000
+    """Draws of all thresholds."""
+    sigma: float = 0.1
+    """Noise of the thresholds."""
+    copies: int = 200
+    """Draws that run together."""
+    gradient_runs: int = 3
+    """Runs of so many draws, of which gradients are computed."""
+    figure: Path | None = None
+    """Only draw the figure of the documentation."""
+
+
+def random_network(kind: Kind, mean: float, rng: np.random.Generator) -> Weights:
+    """Weights by the names of connections."""
+    weights = {"in": rng.normal(mean, 0.5, (INPUTS, HIDDEN))}
+    if kind == "recurrent":
+        weights["back"] = rng.normal(0.0, 0.5, (HIDDEN, HIDDEN))
+    if kind == "two layers":
+        weights["deep"] = rng.normal(0.6 * mean, 0.5, (HIDDEN, HIDDEN))
+    return weights | {"out": rng.normal(0.0, 1.0, (HIDDEN, OUTPUTS))}
+
+
+def network_of(weights: Weights, copies: int, drawn: bool) -> tuple[Network, Loss]:
+    """`copies` of the same network side by side, which share their input."""
+    net, model = Network(), DRAWN if drawn else LIF
+
+    def layer(name: str) -> object:
+        first = {f"first_{n}": np.ones(HIDDEN * copies) for n in NEXT}
+        return net.population(model(**(first if drawn else {})), HIDDEN * copies, name=name)
+
+    def connect(source: object, target: object, name: str, delay: float = 0.0) -> None:
+        w = weights[name]
+        pairs = np.stack(np.meshgrid(*map(np.arange, w.shape), indexing="ij"), -1).reshape(-1, 2)
+        every = np.concatenate([pairs + np.array(w.shape) * d for d in range(copies)])
+        kind = Sparse(np.tile(w.ravel(), copies), pairs=every) if copies > 1 else Dense(w)
+        net.connect(source, target, kind, delay=delay, name=name)  # type: ignore[arg-type]
+
+    source, last = net.input(INPUTS), layer("hidden")
+    net.connect(source, last, Dense(np.tile(weights["in"], (1, copies))), name="in")  # type: ignore[arg-type]
+    if "back" in weights:
+        connect(last, last, "back", 1.0)
+    if "deep" in weights:
+        deep = layer("second")
+        connect(last, deep, "deep")
+        last = deep
+    output = net.population(LI(), OUTPUTS * copies, name="output")
+    connect(last, output, "out")
+    return net, SquaredError(output)
+
+
+class Draws:
+    """A network with all draws of its thresholds, `copies` at a time as one network."""
+
+    def __init__(self, weights: Weights, sample: Sample, target: np.ndarray, settings: Settings, seed: int) -> None:
+        self.copies, self.target, self.weights = settings.copies, target, weights
+        net, loss = network_of(weights, self.copies, drawn=True)
+        # a squared error is a sum over outputs: of many copies it is the sum of their losses
+        self.data = Events.from_samples([sample], n_channels=INPUTS, targets=np.tile(target, self.copies)[None])
+        first = net.initial_parameters(0)
+        plan = make_plan(net, loss, dt=1.0, duration=T, spike_times="exact")
+        self.native = create(plan, first, engine="native", dtype="float64", threads=1)
+        plan = make_plan(net, loss, dt=0.1, duration=T, spike_birth=settings.sigma)
+        self.clock = ReferenceClock(plan, first)
+        self.layers = [p.name for p in plan.populations if p.spiking]
+        self.clock.threshold_noise = dict.fromkeys(self.layers, lambda x: x[:, 2] - 1.0)  # of the state next_0
+        shape = (-(-settings.draws // self.copies), len(self.layers), len(NEXT), HIDDEN * self.copies)
+        self.thresholds = 1 + settings.sigma * np.random.default_rng(seed).standard_normal(shape)
+        self.rate = 0.0  # spikes a neuron and trial
+
+    def _set(self, engine: Engine, weights: Weights, run: np.ndarray) -> None:
+        for name, w in weights.items():
+            tiled = np.tile(w, (1, self.copies)) if name == "in" else np.tile(w.ravel(), self.copies)
+            engine.parameters[f"{name}.weight"][:] = tiled
+        for layer, drawn in zip(self.layers, run):
+            for name, first in zip(NEXT, drawn):
+                engine.parameters[f"{layer}.first_{name}"][:] = first
+
+    def losses(self, weights: Weights) -> np.ndarray:
+        """One for every draw."""
+        losses, spikes, data = [], 0.0, self.native.load(self.data)
+        for run in self.thresholds:
+            self._set(self.native, weights, run)
+            result = self.native.run(data, [0])
+            losses.append(0.5 * ((result.readout.reshape(self.copies, OUTPUTS) - self.target) ** 2).sum(1))
+            spikes += float(sum(result.spike_counts[layer].sum() for layer in self.layers))
+        self.rate = spikes / (len(self.thresholds) * len(self.layers) * HIDDEN * self.copies)
+        return np.concatenate(losses)
+
+    def gradients(self, runs: int) -> list[Weights]:
+        """With births, one for every draw of the first runs."""
+        out, data = [], self.clock.load(self.data)
+        for run in self.thresholds[:runs]:
+            self._set(self.clock, self.weights, run)
+            self.clock.run(data, [0], training=True)
+            out += [{n: self._of_copy(n, d) for n in self.weights} for d in range(self.copies)]
+        return out
+
+    def _of_copy(self, name: str, d: int) -> np.ndarray:
+        gradient, shape = self.clock.gradients[f"{name}.weight"], self.weights[name].shape
+        if name == "in":
+            return gradient[:, d * HIDDEN : (d + 1) * HIDDEN]
+        size = shape[0] * shape[1]
+        return gradient[d * size : (d + 1) * size].reshape(shape)
+
+
+def gradient(weights: Weights, sample: Sample, target: np.ndarray, spike_birth: float) -> Weights:
+    """Of one trial with mean thresholds."""
+    net, loss = network_of(weights, 1, drawn=False)
+    engine = compile_network(
+        net, loss, duration=T, dt=0.1, engine="native", dtype="float64", threads=1, spike_birth=spike_birth
+    )
+    data = engine.load(Events.from_samples([sample], n_channels=INPUTS, targets=target[None]))
+    engine.run(data, [0], training=True)
+    return {name: engine.gradients[f"{name}.weight"].copy() for name in weights}
+
+
+def compare(kind: Kind, mean: float, seed: int, settings: Settings) -> tuple[float, np.ndarray]:
+    """(spikes a neuron; for every direction truth and its error, EventProp, births, drawn and its deviation)."""
+    rng = np.random.default_rng(seed)
+    weights = random_network(kind, mean, rng)
+    sample, target = (np.sort(rng.uniform(0, 20, INPUTS)), np.arange(INPUTS)), rng.normal(0, 0.3, OUTPUTS)
+    draws = Draws(weights, sample, target, settings, seed)
+    once = [gradient(weights, sample, target, sigma) for sigma in (0.0, settings.sigma)]
+    many = draws.gradients(settings.gradient_runs)
+    inner = [n for n in weights if n != "out"]  # the loss is smooth in the weights of the outputs
+    directions = [{n: weights[n] for n in inner}]
+    for _ in range(settings.directions):
+        directions.append({n: weights[n] * rng.standard_normal(weights[n].shape) for n in inner})
+    rows = []
+    for d in directions:
+        up, down = (draws.losses({n: w + s * STEP * d.get(n, 0.0) for n, w in weights.items()}) for s in (1, -1))
+        change = (up - down) / (2 * STEP)
+        along = np.array([sum(float((g[n] * d[n]).sum()) for n in inner) for g in (*once, *many)])
+        drawn = along[2:]
+        rows.append([change.mean(), change.std() / len(change) ** 0.5, *along[:2], drawn.mean(), drawn.std()])
+    return draws.rate, np.array(rows)
+
+
+def main(settings: Settings) -> None:
+    if settings.figure is not None:
+        draw(settings.figure, settings.sigma)
+        return
+    print("network       weight spikes  noise | cosine, slope, error: EventProp | births | drawn | its deviation")
+    for kind in settings.kinds:
+        for mean in settings.weights:
+            rates, rows = zip(*(compare(kind, mean, seed, settings) for seed in range(settings.networks)))
+            table = np.concatenate(rows)
+            truth, size = table[:, 0], np.linalg.norm(table[:, 0])
+            text = [f"{kind:13} {mean:6.1f} {np.mean(rates):6.2f} {np.linalg.norm(table[:, 1]) / size:6.2f}"]
+            for estimate in table.T[2:5]:
+                norm, product = np.linalg.norm(estimate), float(estimate @ truth)
+                cosine = product / (norm * size) if norm else 0.0
+                error = np.linalg.norm(estimate - truth) / size
+                text.append(f"{cosine:6.3f} {product / size**2:6.2f} {error:6.2f}")
+            print(" | ".join([*text, f"{np.linalg.norm(table[:, 5]) / size:.1f}"]), flush=True)
+
+
+def draw(path: Path, sigma: float) -> None:
+    """One neuron, one input spike, one LI output: L, E[L] and both gradients over the weight as its spike is born."""
+    import matplotlib.pyplot as plt
+
+    net = Network()
+    hidden = net.population(LIF(), 1, name="hidden")
+    output = net.population(LI(), 2, name="output")
+    net.connect(net.input(1), hidden, Dense(np.ones((1, 1))), name="in")
+    net.connect(hidden, output, Dense(np.array([[3.0, -3.0]])), name="out")
+    loss = IntegratedVoltageCrossEntropy(output)
+    sample = Events.from_samples([(np.array([1.0]), np.array([0]))], n_channels=1, labels=[1])
+    weights, peak = np.linspace(4.0, 9.0, 201), 0.75**4 * 0.25  # V of a unit weight: 4^(-1/3) (1 - 1/4) / 3
+    peak = (4 ** (-1 / 3) - 4 ** (-4 / 3)) / 3  # of V, by a unit weight
+    engines = [
+        compile_network(net, loss, duration=T, dt=0.02, engine="native", dtype="float64", threads=1, spike_birth=s)
+        for s in (0.0, sigma)
+    ]
+    curves = np.zeros((3, len(weights)))
+    for engine, row in zip(engines, (1, 2)):
+        data = engine.load(sample)
+        for i, w in enumerate(weights):
+            engine.parameters["in.weight"][:] = w
+            curves[0, i] = engine.run(data, [0], training=True).loss[0]
+            curves[row, i] = engine.gradients["in.weight"][0, 0]
+    # a threshold of 1 + sigma xi and a weight w are a threshold of 1 and a weight w / (1 + sigma xi), but for when the
+    # spike comes; it comes at the crossing, which depends on their quotient alone
+    xi = np.linspace(-5.0, 5.0, 4001)
+    mass = np.exp(-0.5 * xi**2) / np.exp(-0.5 * xi**2).sum()
+    expected = [float(mass @ np.interp(w / (1 + sigma * xi), weights, curves[0])) for w in weights]
+    figure, (above, below) = plt.subplots(2, 1, figsize=(6, 5), sharex=True, layout="constrained")
+    above.plot(weights * peak, curves[0], label="L")
+    above.plot(weights * peak, expected, label="E[L], thresholds 1 + 0.1 xi")
+    below.plot(weights * peak, np.gradient(expected, weights), color="C1", label="derivative of E[L]")
+    below.plot(weights * peak, curves[1], color="C0", label="EventProp")
+    below.plot(weights * peak, curves[2], color="C2", label=f"with spike_birth={sigma:g}")
+    above.set_ylabel("loss")
+    below.set_ylabel("dL/dw")
+    below.set_xlabel("largest V without a spike, in thresholds")
+    for axes in (above, below):
+        axes.axvline(1.0, color="0.8", zorder=0)
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))
