@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..choice import parse_spec, parse_specs
 from ..engines import solvable
 from ..errors import SettingError
 from ..losses.kinds import READOUTS
@@ -41,8 +42,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..choice import parse_spec, parse_specs
-from ..data import Events
+    from ..data import Events
 
 FLOORS = {"tau_mem": 3.0, "tau_syn": 1.0}
 """ms: what a drawn or trained time constant stays above. Source: Nowotny, Turner, Knight 2025."""
