@@ -1,10 +1,11 @@
 // The part of an engine that is the same for every network: its threads and recorded spikes. Compiled after host.hpp.
-#include <algorithm>
+// POSIX threads by their C interface: <thread>, <mutex> and <condition_variable> take half a second to compile.
+#include <pthread.h>
+#include <sched.h>
+
 #include <atomic>
-#include <condition_variable>
-#include <mutex>
+#include <cstring>
 #include <new>
-#include <thread>
 #include <vector>
 
 namespace {
@@ -12,43 +13,52 @@ namespace {
 // A pool of threads with a static schedule: task i of n always runs on thread i * threads / n.
 class Pool {
   public:
-    explicit Pool(int threads) : threads_(threads) {
-        try {
-            for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { loop(t); });
-        } catch (...) {  // too many threads: stop those that run, since destroying a running one ends the process
-            end();
-            throw;
+    explicit Pool(int threads) : threads_(threads), workers_(size_t(threads)) {
+        for (int t = 0; t < threads; ++t) workers_[size_t(t)].pool = this, workers_[size_t(t)].number = t;
+        for (running_ = 1; running_ < threads; ++running_) {
+            Worker& worker = workers_[size_t(running_)];
+            if (pthread_create(&worker.thread, nullptr, &Pool::begin, &worker)) {  // too many: stop those that run
+                end();
+                throw std::bad_alloc();
+            }
         }
     }
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
     ~Pool() { end(); }
-    void end() {
-        {
-            std::lock_guard<std::mutex> lock(mutex_);
-            stop_ = true;
-            generation_.fetch_add(1, std::memory_order_release);
-        }
-        wake_.notify_all();
-        for (auto& w : workers_) w.join();
-    }
     int threads() const { return threads_; }
     void run(int64_t n, void (*task)(void*, int64_t, int), void* context) {
         call_ = task;
         context_ = context;
         n_ = n;
         pending_.store(threads_ - 1, std::memory_order_relaxed);
-        if (threads_ > 1) {
-            {
-                std::lock_guard<std::mutex> lock(mutex_);
-                generation_.fetch_add(1, std::memory_order_release);
-            }
-            wake_.notify_all();
-        }
+        if (threads_ > 1) next_generation(false);
         share(0);
         for (int spin = 0; pending_.load(std::memory_order_acquire) > 0; ++spin)
-            if (spin > 2000) std::this_thread::yield();
+            if (spin > 2000) sched_yield();
     }
 
   private:
+    struct Worker {
+        Pool* pool;
+        int number;
+        pthread_t thread;
+    };
+    static void* begin(void* worker) {
+        static_cast<Worker*>(worker)->pool->loop(static_cast<Worker*>(worker)->number);
+        return nullptr;
+    }
+    void next_generation(bool stop) {
+        pthread_mutex_lock(&mutex_);
+        stop_ = stop;
+        generation_.fetch_add(1, std::memory_order_release);
+        pthread_mutex_unlock(&mutex_);
+        pthread_cond_broadcast(&wake_);
+    }
+    void end() {
+        next_generation(true);
+        for (int t = 1; t < running_; ++t) pthread_join(workers_[size_t(t)].thread, nullptr);
+    }
     void share(int t) {
         const int64_t from = n_ * t / threads_, to = n_ * (t + 1) / threads_;
         for (int64_t i = from; i < to; ++i) call_(context_, i, t);
@@ -59,8 +69,9 @@ class Pool {
             for (int spin = 0; spin < 4000 && generation_.load(std::memory_order_acquire) == seen; ++spin)
                 std::atomic_signal_fence(std::memory_order_seq_cst);
             if (generation_.load(std::memory_order_acquire) == seen) {
-                std::unique_lock<std::mutex> lock(mutex_);
-                wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
+                pthread_mutex_lock(&mutex_);
+                while (generation_.load(std::memory_order_relaxed) == seen) pthread_cond_wait(&wake_, &mutex_);
+                pthread_mutex_unlock(&mutex_);
             }
             ++seen;
             if (stop_) return;
@@ -68,10 +79,11 @@ class Pool {
             pending_.fetch_sub(1, std::memory_order_acq_rel);
         }
     }
-    int threads_;
-    std::vector<std::thread> workers_;
-    std::mutex mutex_;
-    std::condition_variable wake_;
+    const int threads_;
+    int running_ = 1;  // threads that run, this one among them
+    std::vector<Worker> workers_;
+    pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t wake_ = PTHREAD_COND_INITIALIZER;
     std::atomic<uint64_t> generation_{0};
     std::atomic<int> pending_{0};
     void (*call_)(void*, int64_t, int) = nullptr;
@@ -157,8 +169,9 @@ void host_copy_recorded(Host* host, int population, int64_t sample, int32_t* neu
     const Recording& r = Owner::of(*host).recorded[size_t(population)];
     const auto& n = r.neuron[size_t(sample)];
     const auto& t = r.time[size_t(sample)];
-    std::copy(n.begin(), n.end(), neuron);
-    std::copy(t.begin(), t.end(), time);
+    if (n.empty()) return;
+    std::memcpy(neuron, n.data(), n.size() * sizeof(int32_t));
+    std::memcpy(time, t.data(), t.size() * sizeof(double));
 }
 
 // Runs task(context, i) for i < n on the engine's threads; lets other generated code (optimisers) share them.

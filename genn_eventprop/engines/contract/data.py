@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ...data import Events
 
 
+FEW = 2_000_000
+"""Spikes of a data set that NumPy quantises by itself."""
+
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """A data set as an engine reads it; spikes of sample i are ``offsets[i]:offsets[i + 1]``.
@@ -160,8 +164,9 @@ def _check_times(events: Events, duration: float) -> None:
 
 
 def _steps(times: np.ndarray, dt: float, shift: float, last: int) -> tuple[np.ndarray, int]:
-    """`clock.input_steps`, compiled where that is possible."""
-    if not kernels.usable(times):
+    """`clock.input_steps`, compiled where that is possible and worth while: compiling takes as long as NumPy needs for
+    some ten million spikes."""
+    if len(times) < FEW or not kernels.usable(times):
         return clock.input_steps(times, dt, shift, last)
     steps = np.empty(len(times), np.int32)
     return steps, kernels.to_steps(times, dt, shift, last, steps)

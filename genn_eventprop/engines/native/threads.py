@@ -6,6 +6,7 @@ import ctypes
 import operator
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -42,14 +43,21 @@ class Program:
         return self.call(self.library.eventprop_run, arrays, arguments, self.handle())
 
     @cached_property
+    def _libraries(self) -> tuple[ctypes.CDLL, ctypes.CDLL]:
+        """Compiled side by side, on first use, so that unsuitable data is refused before that."""
+        with ThreadPoolExecutor(1) as beside:
+            host = beside.submit(build, host_source())
+            return declare(build(self.source.text)), declare_host(host.result())
+
+    @cached_property
     def library(self) -> ctypes.CDLL:
-        """Compiled on first use, so that unsuitable data is refused before that."""
-        return declare(build(self.source.text))
+        """The network."""
+        return self._libraries[0]
 
     @cached_property
     def host(self) -> ctypes.CDLL:
         """Threads and recorded spikes: one library for all networks."""
-        return declare_host(build(host_source()))
+        return self._libraries[1]
 
     @property
     def running(self) -> bool:

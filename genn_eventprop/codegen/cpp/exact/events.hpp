@@ -15,6 +15,27 @@ struct Arrival {
     }
 };
 
+// Sorts arrivals by time; those of one instant keep their order. Merges of runs that double in length, since
+// std::stable_sort takes an eighth of the time in which a network compiles.
+template <typename T>
+void sort_by_time(T* arrivals, int64_t count, Buffer<T>& other) {
+    bool sorted = true;
+    for (int64_t i = 1; sorted && i < count; ++i) sorted = !(arrivals[i].s < arrivals[i - 1].s);
+    if (sorted) return;
+    other.reserve(count);
+    for (int64_t run = 1; run < count; run *= 2) {
+        for (int64_t from = 0; from < count; from += 2 * run) {
+            const int64_t middle = from + run < count ? from + run : count, to = from + 2 * run < count ? from + 2 * run : count;
+            int64_t a = from, b = middle;
+            for (int64_t k = from; k < to; ++k) {
+                const bool first = a < middle && (b == to || !(arrivals[b].s < arrivals[a].s));
+                other[k] = arrivals[first ? a++ : b++];
+            }
+        }
+        std::memcpy(arrivals, other.data, size_t(count) * sizeof(T));
+    }
+}
+
 // An event of a step. kind: the number of a connection for an arrival; for the i-th spiking population -1 - i for an own
 // spike and END_OF_PERIOD - i for the end of a refractory period. index: number of the spike, or of the end.
 constexpr int END_OF_PERIOD = -1000000;

@@ -31,7 +31,8 @@ struct Neurons {
     Buffer<scalar> x[n], low[n], moved[n], reach, trace, factor[FRONT > BACK ? FRONT : BACK];
     Buffer<double> offsets;
     Buffer<scalar> columns;
-    List<Incoming> pending;  // arrivals of this step in order of time
+    List<Incoming> pending;   // arrivals of this step in order of time
+    Buffer<Incoming> merged;  // while they are sorted
     void prepare() {
         for (int i = 0; i < n; ++i) x[i].zero(NP), low[i].zero(NP), moved[i].zero(NP);
         for (auto& b : factor) b.zero(Varies ? NP : 1);
@@ -171,8 +172,7 @@ struct Neurons {
     }
     // Adds the arrivals known at the start of the step to `moved` and to the bound on g.
     void absorb() {
-        const auto earlier = [](const Incoming& a, const Incoming& b) { return a.s < b.s; };
-        if (!std::is_sorted(pending.begin(), pending.end(), earlier)) std::stable_sort(pending.begin(), pending.end(), earlier);
+        sort_by_time(pending.begin(), pending.count, merged);
         set_factors_of_pending();
         for (int64_t from = 0, to; from < pending.count; from = to) {
             for (to = from + 1; to < pending.count && pending[to].receptor == pending[from].receptor;) ++to;
