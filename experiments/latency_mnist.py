@@ -66,7 +66,7 @@ class Config(UnscaledConfig):
 
 def build(config: Config) -> Experiment:
     """Network, loss and data of one run."""
-    path = locate(config.data_dir, "mnist/mnist.npz", "mnist", source="http://yann.lecun.com/exdb/mnist")
+    path = locate(config.data_dir, "mnist/mnist.npz", "mnist", source=mnist.SOURCE)
     sizes = {"train": config.train_size, "validation": config.validation_size, "test": config.test_size}
     train, validation, test = (mnist.load_events(path, p, size=n, t_max=config.t_max) for p, n in sizes.items())
     return layered(config, train, validation, test, shape=(28, 28, 1))

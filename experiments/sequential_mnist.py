@@ -72,7 +72,7 @@ class Config(UnscaledConfig):
 
 def build(config: Config) -> Experiment:
     """Network, loss and data of one run."""
-    path = locate(config.data_dir, "mnist/mnist.npz", "mnist", source="http://yann.lecun.com/exdb/mnist")
+    path = locate(config.data_dir, "mnist/mnist.npz", "mnist", source=mnist.SOURCE)
     sizes = {"train": config.train_size, "validation": config.validation_size, "test": config.test_size}
     settings: dict[str, Any] = {"thresholds": config.thresholds, "dt": config.pixel_ms, "cue": config.cue}
     settings["order"] = np.random.default_rng(0).permutation(28 * 28) if config.permuted else None

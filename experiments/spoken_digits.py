@@ -1,9 +1,10 @@
 """Spoken digits: the Free Spoken Digit Dataset as spikes of 700 ear channels, or your own recordings.
 
 Data: Jakobovski, free-spoken-digit-dataset, through the inner-ear model of Cramer et al. 2020 (doi
-10.1109/TNNLS.2020.3044364). --source may be the FSDD spikes (fsdd/fsdd_spikes_700ch.npz in the data folder, the
-default), a folder of wav files (CLASS/*.wav, or CLASS_SPEAKER_NUMBER.wav), or an HDF5 file in the layout of the
-Spiking Heidelberg Digits. Loss and augmentation: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852.
+10.1109/TNNLS.2020.3044364). The default is fsdd/fsdd_spikes_700ch.npz in the data folder, or a clone of the data set
+there, whose recordings are converted. --source may be a folder of wav files (CLASS/*.wav, or CLASS_SPEAKER_NUMBER.wav),
+an npz file, or an HDF5 file in the layout of the Spiking Heidelberg Digits. Loss and augmentation: Nowotny, Turner,
+Knight 2025, doi 10.1088/2634-4386/ada852.
 
     genn-eventprop train spoken_digits --validation 0               the official split, without validation
     genn-eventprop train spoken_digits --speaker-out lucas          test on lucas, train on all others
@@ -32,6 +33,7 @@ import numpy as np
 from genn_eventprop.data import Events
 from genn_eventprop.data.events import splits
 from genn_eventprop.data.open import official_test, open_events
+from genn_eventprop.data.readers import fsdd
 from genn_eventprop.data.readers.locate import locate
 from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
 from genn_eventprop.report import plots
@@ -81,8 +83,11 @@ def folds(config: Config) -> Mapping[str, Mapping[str, Any]]:
 
 def load(config: Config) -> tuple[Events, list[str], Path]:
     """All recordings, the names of the classes, and where the data lies."""
-    source = "https://github.com/Jakobovski/free-spoken-digit-dataset, or give --source"
-    path = config.source or locate(config.data_dir, "fsdd/fsdd_spikes_700ch.npz", source=source)
+    source = (
+        "a clone in that folder (git clone https://github.com/Jakobovski/free-spoken-digit-dataset), whose wav files "
+        "are converted when they are first used, or name your own recordings with --source FOLDER"
+    )
+    path = config.source or locate(config.data_dir, "fsdd/fsdd_spikes_700ch.npz", fsdd.RECORDINGS, source=source)
     return *open_events(path), path
 
 

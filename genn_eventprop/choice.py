@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,24 +22,30 @@ class Spec:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def parse_specs(text: str, where: str, words: bool = False) -> list[Spec]:
+def parse_specs(text: str, where: str, known: Iterable[str] = (), words: bool = False) -> list[Spec]:
     """The choices in `text`, in order; none for an empty text.
 
     Args:
-        where: the option, for messages. words: texts among the values may stand without quotation marks.
+        where: the option, for messages. known: names that there are, likewise. words: texts among the values may stand
+            without quotation marks.
 
     Raises:
         SettingError: naming the part that cannot be read.
     """
-    return [_parse(part, where, words) for part in _split(text) if part]
+    return [_parse(part, where, known, words) for part in _split(text) if part]
 
 
-def parse_spec(text: str, where: str, words: bool = False) -> Spec:
+def parse_spec(text: str, where: str, known: Iterable[str] = (), words: bool = False) -> Spec:
     """Exactly one choice."""
-    specs = parse_specs(text, where, words)
+    specs = parse_specs(text, where, known, words)
     if len(specs) != 1:
-        raise SettingError(f"{where}: expected one name, got {text!r}")
+        raise SettingError(f"{where}: expected one name, got {text!r}{_listed(known)}")
     return specs[0]
+
+
+def _listed(known: Iterable[str]) -> str:
+    names = ", ".join(sorted(known))
+    return f"; known: {names}" if names else ""
 
 
 def _split(text: str) -> list[str]:
@@ -54,8 +60,8 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
-def _parse(part: str, where: str, words: bool) -> Spec:
-    problem = f"{where}: cannot read {part!r}; write NAME, NAME=VALUE or NAME(OPTION=VALUE, ...)"
+def _parse(part: str, where: str, known: Iterable[str], words: bool) -> Spec:
+    problem = f"{where}: cannot read {part!r}; write NAME, NAME=VALUE or NAME(OPTION=VALUE, ...){_listed(known)}"
     try:
         call = ast.parse(f"f({part})", mode="eval").body
         if not isinstance(call, ast.Call) or ast.unparse(call.func) != "f":  # a bracket too many

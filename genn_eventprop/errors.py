@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class EventPropError(Exception):
@@ -84,6 +85,28 @@ class DescriptionError(EventPropError, ValueError):
 def suggest(name: str, known: Iterable[str]) -> str:
     """``"did you mean 'x'? known: a, b, x"`` for an unknown `name`; the tail of every unknown-name message."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    close = difflib.get_close_matches(_plain(name), map(_plain, names), n=1)
+    hint = f"did you mean {next(n for n in names if _plain(n) == close[0])!r}? " if close else ""
     return f"{hint}known: {', '.join(names) if names else 'none'}"
+
+
+def _plain(name: str) -> str:
+    """A name as it is compared: capitals, hyphens and underscores are typical slips."""
+    return name.casefold().replace("-", "_").replace("_", "")
+
+
+def shown(value: Any) -> str:
+    """A wrong value for a message, on one short line: arrays and tensors by their shape."""
+    kind, shape = type(value).__name__, getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        return f"{kind} of shape {tuple(shape)}"
+    if isinstance(value, (list, tuple, dict)) and len(repr(value)) > LONGEST:
+        return f"{kind} of {len(value)} items"
+    if isinstance(value, type) or callable(value):
+        return getattr(value, "__name__", kind)
+    text = repr(value)
+    return text if len(text) <= LONGEST and "\n" not in text and " object at 0x" not in text else kind
+
+
+LONGEST = 60
+"""Letters of a value that a message shows."""

@@ -37,10 +37,11 @@ COMMANDS = {
     "gradcheck": ("inspect_commands", "gradcheck"),
     "engines": ("inspect_commands", "engines"),
     "cache": ("inspect_commands", "cache"),
+    "completion": ("completion", "completion"),
 }
 
 
-PRINTING = ("predict", "report", "show", "evaluate", "gradcheck", "cache")
+PRINTING = ("predict", "report", "show", "evaluate", "gradcheck", "cache", "completion")
 """Commands that only print, and so end when nobody reads on."""
 
 

@@ -46,6 +46,7 @@ def _plot(
     page: Path | None = None,
     engine: str | None = None,
     format: Literal["png", "pdf", "svg"] = "png",
+    trust: bool = False,
 ) -> None:
     """Draw figures of one or more runs, in the folder plots/ of each run.
 
@@ -66,6 +67,7 @@ def _plot(
         page: With --data: your own experiment file, if the runs were made with one.
         engine: Another engine than in training.
         format: File format of the figures.
+        trust: With --data: run the neuron's file that the settings of the runs name (--neuron FILE:NAME).
     """
     if not runs:
         raise SettingError("plot: name at least one run folder, e.g. runs/yin_yang-seed1-1")
@@ -77,7 +79,7 @@ def _plot(
         print(plots.save(_together(folders), together))
     failed = []
     for folder in folders:
-        run = Run(folder, data, sample, checkpoint, page, engine)
+        run = Run(folder, data, sample, checkpoint, page, engine, trust)
         for name in selection:
             try:
                 figures = FIGURES[name](run)
@@ -111,7 +113,10 @@ def runs_in(path: Path) -> list[Path]:
         return [RunFolder.open(path).path]
     below = sorted(p.parent for p in path.glob("*/config.json") if mark.kind_of(p.parent) == "run")
     if not below:
-        raise SettingError(f"{path} is not a run folder (it has no config.json) and contains none")
+        raise SettingError(
+            f"{path} is not a run folder (it has no config.json) and contains none; name one that "
+            "train wrote, such as runs/yin_yang-seed1-1"
+        )
     return below
 
 
@@ -125,6 +130,7 @@ class Run:
     checkpoint: str
     page: Path | None
     engine: str | None
+    trust: bool = False
 
     @cached_property
     def model(self) -> TrainedModel:
@@ -142,7 +148,7 @@ class Run:
     @cached_property
     def built(self) -> tuple[Trainer, Events]:
         """The experiment's trainer with the trained weights, and the data set that --data names."""
-        file, config, folder = open_run(self.path, self.page, engine=self.engine)
+        file, config, folder = open_run(self.path, self.page, self.trust, engine=self.engine)
         experiment = file.build(config)
         experiment.trainer.load_checkpoint(folder.checkpoint(self.checkpoint))
         events = experiment.events(str(self.data))

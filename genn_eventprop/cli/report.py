@@ -10,6 +10,7 @@ import tyro
 
 from ..atomic import write_text
 from ..errors import SettingError
+from ..output import say
 from ..runs import mark
 from ..studies.tables import comparisons, finished_runs, groups_of, table, with_table
 from .options import parse
@@ -27,7 +28,7 @@ def _report(
     paired: bool = False,
 ) -> None:
     """Tabulate finished runs: time and accuracy, with the standard deviation over seeds or folds and the 95 %
-    confidence interval of the mean.
+    confidence interval of the mean (Student's t, cut off at 0 and 100 %). Runs without results are named and left out.
 
     Args:
         runs: Run folders, and folders of repeats (--seeds, --cross-validate) or of scans. Runs that differ only
@@ -38,8 +39,18 @@ def _report(
     """
     if not runs:
         raise SettingError("report: name at least one run folder")
-    folders = [p for path in runs for p in ([path] if mark.kind_of(path) == "repeats" else runs_in(path))]
-    finished = finished_runs(folders)
+    folders, left_out = list[Path](), list[str]()
+    for path in runs:
+        try:
+            folders += [path] if mark.kind_of(path) == "repeats" else runs_in(path)
+        except SettingError as error:
+            left_out.append(str(error))
+    finished, unfinished = finished_runs(folders)
+    left_out += unfinished
+    if not finished:
+        raise SettingError("; ".join(left_out))
+    for words in left_out:
+        say(f"left out: {words}")
     text = table(finished) + ("\n" + comparisons(finished) if paired else "")
     if markdown is None:
         print(text, end="")

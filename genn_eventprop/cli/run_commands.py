@@ -13,6 +13,7 @@ import tyro
 from ..atomic import write_text
 from ..errors import SettingError
 from ..experiment.experiment import open_run, run_experiment
+from ..output import say
 from ..runs import mark
 from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import RunFolder
@@ -36,6 +37,7 @@ def _evaluate(
     page: Path | None = None,
     engine: str | None = None,
     threads: int | None = None,
+    trust: bool = False,
 ) -> None:
     """Evaluate the saved weights of a run on one of its data sets.
 
@@ -46,8 +48,9 @@ def _evaluate(
         data: Data set of the experiment.
         engine: Another engine than in training.
         threads: Number of engine threads.
+        trust: Run the neuron's file that the run's settings name (--neuron FILE:NAME).
     """
-    file, config, folder = open_run(run, page, engine=engine, threads=threads)
+    file, config, folder = open_run(run, page, trust, engine=engine, threads=threads)
     experiment = file.build(config)
     events = experiment.events(data)
     if events is None:
@@ -76,6 +79,7 @@ def _resume(
     epochs: int | None = None,
     threads: int | None = None,
     engine: str | None = None,
+    trust: bool = False,
 ) -> None:
     """Continue a run from its last checkpoint, bit for bit as if it had never stopped.
 
@@ -85,17 +89,18 @@ def _resume(
         epochs: Total number of epochs, instead of the number with which the run was started.
         threads: Number of engine threads; results do not depend on it.
         engine: The engine of the run, if "auto" would choose another one on this machine.
+        trust: Run the neuron's file that the run's settings name (--neuron FILE:NAME).
     """
     if mark.kind_of(run) == "repeats":
         raise SettingError(f"{run} holds several runs: continue with the command that started them and --run-dir {run}")
-    file, config, _ = open_run(run, page, epochs=epochs, threads=threads, engine=engine)
+    file, config, _ = open_run(run, page, trust, epochs=epochs, threads=threads, engine=engine)
     results = run_experiment(file, dataclasses.replace(config, run_dir=run), resume=True)
     print(describe_results(results))
 
 
 def export(arguments: Sequence[str], program: str) -> None:
     """Write the weights of a run to npz or CSV files, or the whole model to a C or NIR file: export RUN model.c."""
-    parse(_export, arguments, program)
+    parse(_export, [_spelled(argument) for argument in arguments], program)
 
 
 def _export(
@@ -106,7 +111,7 @@ def _export(
     bits: Literal[8, 16, 32] = 32,
     dt: float | None = None,
     measure: tuple[Path, ...] = (),
-    dialect: Literal["spec", "norse", "snntorch"] = "spec",
+    nir_dialect: Literal["spec", "norse", "snntorch"] = "spec",
     trust: bool = False,
 ) -> None:
     """Write the weights and other parameters of a run to one npz file or a folder of CSV files, or the whole model to
@@ -123,7 +128,7 @@ def _export(
         dt: Time step in ms of a C file, or of a NIR file in a dialect other than spec; default: that of the training.
             Required after training with exact spike times.
         measure: Recordings or data sets on which to compare the arithmetic of the C file with the run.
-        dialect: The simulator that will read the NIR file, or spec for the NIR specification.
+        nir_dialect: The simulator that will read the NIR file, or spec for the NIR specification.
         trust: Accept hand-written code from the run folder; only for folders of your own.
     """
     if out.suffix == ".c":
@@ -132,10 +137,10 @@ def _export(
     if bits != 32 or measure or (dt is not None and out.suffix != ".nir"):
         raise SettingError("--bits, --dt and --measure are for C files: export RUN NAME.c")
     if out.suffix == ".nir":
-        _export_nir(run, out, checkpoint, overwrite, dialect, dt, trust)
+        _export_nir(run, out, checkpoint, overwrite, nir_dialect, dt, trust)
         return
-    if dialect != "spec":
-        raise SettingError("--dialect is for NIR files: export RUN NAME.nir")
+    if nir_dialect != "spec":
+        raise SettingError("--nir-dialect is for NIR files: export RUN NAME.nir")
     path = RunFolder.open(run).checkpoint(checkpoint)
     _check_free(out, overwrite)
     parameters = load_checkpoint(path).section("parameters")
@@ -145,6 +150,15 @@ def _export(
         print(
             f"  {name:30} {' x '.join(map(str, value.shape)):12} mean {value.mean():.4g}, deviation {value.std():.4g}"
         )
+
+
+def _spelled(argument: str) -> str:
+    """An argument of export, with the name that the option of NIR's dialect has everywhere."""
+    name, equals, value = argument.partition("=")
+    if name != "--dialect":
+        return argument
+    say("note: export --dialect is now called --nir-dialect, as in train; the old name works for one more version")
+    return f"--nir-dialect{equals}{value}"
 
 
 def _check_free(out: Path, overwrite: bool) -> None:

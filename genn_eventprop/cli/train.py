@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from ..experiment.experiment import (
     load_experiment,
     run_experiment,
 )
+from ..experiment.hold_out import group_names
 from ..experiment.options import read_toml, spec_text
 from ..output import Output, say
 from ..runs.run_folder import run_state
@@ -46,6 +48,7 @@ def train(arguments: Sequence[str], program: str) -> None:
 def train_file(file: ExperimentFile, arguments: Sequence[str], program: str) -> None:
     """Parse the options of a loaded experiment and run it."""
     config = parse(file, arguments, program)
+    check_runner(config)
     if wants_repeats(config):
         train_repeats(file, config)
         return
@@ -166,6 +169,22 @@ def train_repeats(file: ExperimentFile, config: ExperimentConfig) -> None:
     print(describe_summary(summary, root))
 
 
+def check_runner(config: ExperimentConfig) -> None:
+    """Raise `SettingError` for settings of several runs that would have no effect."""
+    if config.slurm is not None and config.runner != "slurm":
+        raise SettingError(f"--slurm {config.slurm} has no effect without --runner slurm; add it")
+    if config.processes != 1 and config.runner is None:
+        raise SettingError(
+            f"--processes {config.processes} has no effect without --runner: add --runner local, for processes on this "
+            "machine, or --runner slurm"
+        )
+    if config.runner is not None and not wants_repeats(config):
+        raise SettingError(
+            f"--runner {config.runner} starts several runs: say which with --seeds 1-8 or --cross-validate; a single "
+            "run needs no runner"
+        )
+
+
 def runner_of(config: ExperimentConfig, root: Path) -> Runner:
     """What --runner, --processes and --slurm ask for."""
     if config.processes < 1:
@@ -181,7 +200,16 @@ def variants_of(file: ExperimentFile, config: ExperimentConfig) -> dict[str, dic
     seeds = whole_numbers(config.seeds) if config.seeds is not None else [config.seed]
     if not config.cross_validate:
         return {f"seed{seed}": {"seed": seed} for seed in seeds}
-    if file.folds is None:
-        raise SettingError(f"{file.name} has no groups to cross-validate over; give the experiment a function folds()")
-    folds = file.folds(config)
+    folds = groups_as_folds(file, config) if file.folds is None else file.folds(config)
     return {f"{fold}-seed{seed}": {**changes, "seed": seed} for seed in seeds for fold, changes in folds.items()}
+
+
+def groups_as_folds(file: ExperimentFile, config: ExperimentConfig) -> dict[str, dict[str, Any]]:
+    """Folds of a page without a function of its own: each group of its training set is held out once."""
+    experiment = file.build(config)
+    experiment.trainer.close()
+    try:
+        names = group_names(experiment.train)
+    except SettingError as error:
+        raise SettingError(f"--cross-validate: {file.name}: {error}") from None
+    return {f"without-{re.sub(r'[^A-Za-z0-9._-]', '_', name)}": {"hold_out": name} for name in names}

@@ -113,8 +113,11 @@ def open_dataset(path: Path, read_hdf5: Callable[[Path], Events], also: str = ""
 
 
 def official_test(path: str | Path) -> np.ndarray | None:
-    """(S,) whether a recording belongs to the official test set; None if the file does not say (only FSDD does)."""
+    """(S,) whether a recording belongs to the official test set; None if there is none (only FSDD has one)."""
     path = expanded(path)
+    if path.is_dir() and fsdd.is_upstream(path):
+        numbers = [int(file.stem.rpartition("_")[2]) for file in inner_ear.recordings(path)[0]]
+        return np.array(numbers) < fsdd.TEST_NUMBERS
     if path.suffix.lower() not in NPZ or not path.is_file():
         return None
     with open_npz(path) as file:

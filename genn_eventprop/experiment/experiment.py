@@ -32,6 +32,7 @@ from ..atomic import advice
 from ..distributed import world
 from ..engines import engine_class
 from ..errors import SettingError, TrainingError, WriteError, suggest
+from ..modelling import NeuronModel
 from ..modelling.user_file import import_file
 from ..renamed import warn_renamed
 from ..runs.run_folder import PAGE_TEXT, RunFolder, jsonable
@@ -44,8 +45,9 @@ from ..training.recording import recorded_times
 from ..training.runtime_estimate import figure_memory
 from ..training.tensorboard import TensorBoard
 from ..training.trainer import Trainer
+from .hold_out import notes_of_fold, samples_of, without_group
 from .imported import with_graph
-from .options import whole_number
+from .options import OWN_NEURON, whole_number
 
 if TYPE_CHECKING:
     from ..data import Events
@@ -92,7 +94,10 @@ class ExperimentConfig:
     seeds: str | None = None
     """Train once with each of these seeds, e.g. 1-8 or 1,4,7; finished runs are not repeated."""
     cross_validate: bool = False
-    """Train once per group (speaker) of the data, holding it out, in experiments that have groups."""
+    """Train once per group (speaker, subject) of the data, holding it out; or once per fold of an experiment that has a
+    function folds()."""
+    hold_out: str | None = None
+    """Test on this group of the data alone, and train without it."""
     init_from: Path | None = None
     """Start from the weights and neuron parameters of this run folder, checkpoint or npz file."""
     from_nir: Path | None = None
@@ -226,7 +231,11 @@ def _from_module(module: ModuleType, name: str, source: str) -> ExperimentFile:
     build: Any = getattr(module, "build", None)
     is_config = isinstance(config, type) and issubclass(config, ExperimentConfig) and dataclasses.is_dataclass(config)
     if not is_config or not callable(build):
-        raise SettingError(f"{source} is not an experiment: it needs a dataclass Config(ExperimentConfig) and build()")
+        models = [n for n, value in vars(module).items() if isinstance(value, NeuronModel)]
+        hint = f"; its models are named {' or '.join(f'{Path(source).name}:{n}' for n in models)}" if models else ""
+        raise SettingError(
+            f"{source} is not an experiment: it needs a dataclass Config(ExperimentConfig) and build(){hint}"
+        )
     quick = getattr(module, "QUICK", {})
     check_settings(config, quick, f"QUICK of {source}")
     plot, folds = getattr(module, "plot", None), getattr(module, "folds", None)
@@ -268,6 +277,8 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
     if not isinstance(experiment, Experiment):
         got = type(experiment).__name__
         raise SettingError(f"{file.source}: build() must return an Experiment, as layered(...) makes, got {got}")
+    if config.hold_out is not None:
+        experiment = _without_group(experiment, config.hold_out)
     if config.from_nir is not None and config.from_nir.suffix == NIR and not config.partial:
         experiment = dataclasses.replace(
             experiment, trainer=with_graph(experiment.trainer, config.from_nir, config.nir_dialect)
@@ -301,13 +312,27 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
             path = trainer.folder.path
             page = "" if file.installed else f" --page {file.source}"
             how = f"mpiexec -n {trainer.ranks.size} " if trainer.ranks.size > 1 else ""
-            how += f"genn-eventprop resume {path}{page}"
+            trust = " --trust" if _own_file(dataclasses.asdict(config)) else ""
+            how += f"genn-eventprop resume {path}{page}{trust}"
             raise type(stop)(f"continue with: {how}") from None
         raise
     if file.plot is not None and trainer.folder is not None:
         with trainer.alone(), _drawing(run_dir):
             file.plot(experiment, trainer.folder.plots)
     return {**results, "run_dir": str(run_dir if trainer.folder is None else trainer.folder.path)}
+
+
+def _without_group(experiment: Experiment, group: str) -> Experiment:
+    """The experiment with `group` as its test set; unchanged if its page has held it out itself, as `layered` does."""
+    groups = samples_of(experiment.train).groups
+    if groups is not None and group not in map(str, groups.tolist()):
+        tested = None if experiment.test is None else experiment.test.groups
+        if tested is not None and {str(each) for each in tested.tolist()} == {group}:
+            return experiment
+    train, validation, test = without_group(experiment.train, experiment.validation, experiment.test, group)
+    for text in notes_of_fold(experiment.validation, validation, group):
+        experiment.trainer.note(text)
+    return dataclasses.replace(experiment, train=train, validation=validation, test=test)
 
 
 def begin_with(trainer: Trainer, config: ExperimentConfig) -> None:
@@ -390,15 +415,17 @@ def free_run_dir(name: str, seed: int, root: Path | str = "runs") -> Path:
 
 
 def open_run(
-    path: Path | str, page: Path | str | None = None, **changes: Any
+    path: Path | str, page: Path | str | None = None, trust: bool = False, **changes: Any
 ) -> tuple[ExperimentFile, ExperimentConfig, RunFolder]:
     """Experiment and settings of an existing run folder; `changes` replace settings that are not None.
 
     Args:
         page: the experiment to run; None: the one that made the run, if it is installed with the package.
+        trust: run the files that the settings name, as ``neuron = "my_neuron.py:MyNeuron"`` does.
 
     Raises:
-        SettingError: not a run folder, a page that is not installed and was not given, or a setting that is no more.
+        SettingError: not a run folder, a page that is not installed and was not given, a file that is not trusted, or a
+            setting that is no more.
     """
     folder = RunFolder.open(path)
     saved = folder.config
@@ -406,8 +433,18 @@ def open_run(
         raise SettingError(f"{folder.path} was not made by an experiment; continue it with Trainer.resume in Python")
     file = page_of(saved["experiment"], page, str(folder.path))
     check_settings(file.config, saved["settings"], str(folder.path / "config.json"))
+    own = _own_file(saved["settings"])
+    if own is not None and not trust:
+        raise SettingError(
+            f"{folder.path} was made with the neuron {own!r}, a file that is run only if you say so: add --trust"
+        )
     values = {**saved["settings"], "run_dir": str(folder.path), **{k: v for k, v in changes.items() if v is not None}}
     return file, config_from_json(file.config, values), folder
+
+
+def _own_file(settings: Mapping[str, Any]) -> str | None:
+    """A setting that names a neuron in a Python file, which runs when the setting is used."""
+    return next((value for value in settings.values() if isinstance(value, str) and OWN_NEURON.match(value)), None)
 
 
 def config_from_json(config: type[ExperimentConfig], values: Mapping[str, Any]) -> ExperimentConfig:

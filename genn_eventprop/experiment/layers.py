@@ -26,6 +26,7 @@ from ..optimisers import ByParameter, Schedule
 from ..training.initialise import initialise_rates
 from ..training.trainer import Trainer
 from .experiment import Experiment, ExperimentConfig
+from .hold_out import notes_of_fold, without_group
 from .options import (
     augmented,
     delay_of,
@@ -53,7 +54,7 @@ class LayeredConfig(ExperimentConfig):
     """Settings of experiments on layered networks, in addition to the common ones."""
 
     hidden: tuple[int, ...] = (256,)
-    """Number of neurons in each hidden layer."""
+    """Number of neurons in each hidden layer, separated by spaces."""
     recurrent: bool = True
     """Connect each hidden layer to itself."""
     convolutions: str = ""
@@ -162,6 +163,10 @@ def layered(
             loaders return them; with `convolutions` the channels are interleaved (`data.augment.ChannelsLast`).
         trainer: further arguments of `Trainer`.
     """
+    if config.hold_out is not None:  # before anything looks at the data, as initial weights do
+        before = validation
+        train, validation, test = without_group(train, validation, test, config.hold_out)
+        trainer["notes"] = [*trainer.get("notes", ()), *notes_of_fold(before, validation, config.hold_out)]
     if config.convolutions and shape is not None:
         interleaved = f"channels_last={shape[2]}"
         config = replace(config, augment=f"{config.augment},{interleaved}" if config.augment else interleaved)
@@ -201,7 +206,7 @@ def layered(
         slope_floor=config.slope_floor,
         spike_birth=config.spike_birth,
         callbacks=[*revive_of(config.revive), *trainer.pop("callbacks", ())],
-        notes=[*late_notes(train, *how), *_without_delays(config)],
+        notes=[*late_notes(train, *how), *_without_delays(config), *trainer.pop("notes", ())],
         initial_rates=0.0 if config.initial_spikes == 0 else {name: wanted[name] for name in scaled} or None,
         **trainer,
     )

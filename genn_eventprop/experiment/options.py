@@ -26,7 +26,8 @@ from ..errors import EventPropError, SettingError, suggest
 from ..losses import LOSSES, Loss
 from ..modelling import Delay, Population, Uniform
 from ..modelling.delay import KINDS
-from ..modelling.neuron import Neuron
+from ..modelling.neuron import Neuron, NeuronModel
+from ..modelling.user_file import model_in_file
 from ..models import ZOO
 from ..optimisers import Optimiser, Schedule
 from ..regularisers import REGULARISERS, Regulariser
@@ -123,23 +124,40 @@ def snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
+OWN_NEURON = re.compile(r".*\.py:")
+"""How a neuron in a file of one's own begins."""
+
+
 def neuron_of(text: str, where: str, **defaults: Any) -> Neuron:
-    """``"LIF"``, ``"ALIF(tau_B=100)"``, any of `models.ZOO`; `defaults` are used where the model has them."""
-    spec = parse_spec(text, where)
-    model = ZOO.get(spec.name)
-    usable = {} if model is None else {name: value for name, value in defaults.items() if name in model.params}
-    return make(ZOO, spec.__class__(spec.name, spec.values, {**usable, **spec.options}), where)
+    """``"LIF"``, ``"ALIF(tau_B=100)"``, any of `models.ZOO`, or ``"my_neuron.py:MyNeuron(tau_m=10)"`` of one's own;
+    `defaults` are used where the model has them."""
+    table: Mapping[str, NeuronModel] = ZOO
+    if text.endswith(".py"):
+        model_in_file(text)  # an error that lists the models in the file
+    if (file := OWN_NEURON.match(text)) is not None:
+        text = text[file.end() :]
+        name = parse_spec(text, where).name
+        table = {name: model_in_file(file[0] + name)}
+    spec = parse_spec(text, where, table)
+    model = table.get(spec.name)
+    if model is None:
+        raise SettingError(
+            f"{where}: unknown name {spec.name!r}; {suggest(spec.name, table)}; for your own, write "
+            "my_neuron.py:MyNeuron"
+        )
+    usable = {name: value for name, value in defaults.items() if name in model.params}
+    return make(table, spec.__class__(spec.name, spec.values, {**usable, **spec.options}), where)
 
 
 def loss_of(text: str, population: Population, where: str = "--loss", **defaults: Any) -> Loss:
     """``"max"``, ``"first_spike_exp(tau0=0.5)"``, for an output population; `defaults` where the loss has them."""
-    return make(LOSSES, parse_spec(text, where), where, population, **defaults)
+    return make(LOSSES, parse_spec(text, where, LOSSES), where, population, **defaults)
 
 
 def regularisers_of(text: str, populations: Sequence[Population], where: str = "--regulariser") -> list[Regulariser]:
     """``"spike_count(target=14, strength=2e-7)"``: one for each of the populations if it belongs to one."""
     regularisers: list[Regulariser] = []
-    for spec in parse_specs(text, where):
+    for spec in parse_specs(text, where, REGULARISERS):
         factory = REGULARISERS.get(spec.name)
         of_one = factory is not None and "population" in inspect.signature(factory).parameters
         regularisers += [
@@ -155,13 +173,13 @@ def revive_of(text: str, where: str = "--revive") -> list[Revive]:
         return Revive("lift", amount)
 
     table = {"redraw": lambda: Revive("redraw"), "lift": lift}
-    return [make(table, spec, where) for spec in parse_specs(text, where)]
+    return [make(table, spec, where) for spec in parse_specs(text, where, table)]
 
 
 def optimiser_of(text: str, learning_rate: float, where: str = "--optimiser", **shared: Any) -> Optimiser:
     """``"adam"``, ``"adam_w(weight_decay=0.01)"``; `shared` goes to any of them (groups, bounds, ...)."""
     table = {"adam": optimisers.Adam, "adam_w": optimisers.AdamW, "sgd": optimisers.SGD, "rmsprop": optimisers.RMSprop}
-    return make(table, parse_spec(text, where), where, learning_rate=learning_rate, **shared)
+    return make(table, parse_spec(text, where, table), where, learning_rate=learning_rate, **shared)
 
 
 def delay_of(text: str, where: str = "--delays") -> Delay | float:
@@ -173,14 +191,14 @@ def delay_of(text: str, where: str = "--delays") -> Delay | float:
 
         return make_delay
 
-    return make({kind: of(kind) for kind in KINDS}, parse_spec(text, where), where) if text else 0.0
+    return make({kind: of(kind) for kind in KINDS}, parse_spec(text, where, KINDS), where) if text else 0.0
 
 
 def schedule_of(text: str, epochs: int, where: str = "--schedule") -> Schedule:
     """``"cosine"``, ``"ease_in,exponential=0.95"``: several multiply; a cosine ends with the training."""
     names = ("Constant", "Cosine", "EaseIn", "Exponential", "HalveOnPlateau", "Step")
     table = {snake(name): getattr(optimisers, name) for name in names}
-    parts = [make(table, spec, where, epochs=epochs) for spec in parse_specs(text, where)]
+    parts = [make(table, spec, where, epochs=epochs) for spec in parse_specs(text, where, table)]
     return optimisers.Product(*parts) if parts else optimisers.Constant()
 
 
@@ -194,7 +212,7 @@ def augmentations_of(text: str, where: str = "--augment") -> tuple[list[Step], B
 
     table = {snake(name): step for name, step in STEPS.items()} | {"blend": _blend}
     steps, blend = [], None
-    for spec in parse_specs(text, where):
+    for spec in parse_specs(text, where, table):
         step = make(table, spec, where)
         if isinstance(step, Blend):
             blend = step

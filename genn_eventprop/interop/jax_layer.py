@@ -7,7 +7,7 @@ JAX, so input spikes are arrays of times with inf for none, or counts.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..errors import SettingError, suggest
+from ..errors import SettingError, shown, suggest
 from ..losses import TimeWeight
 from ..modelling.network import Network, Population
 from ..plan import Plan
-from .layer import NAMES, Layer, Runner, check_counts, check_times, order_of_times, spikes_of_counts
+from .layer import NAMES, Layer, Runner, check_array, check_counts, check_times, order_of_times, spikes_of_counts
 
 LAYOUTS = ("TBN", "BTN")
 Parameters = dict[str, Array]
@@ -130,11 +130,17 @@ class EventProp:
     ) -> Output:
         if (counts is None) == (times is None):
             raise SettingError("call the layer with counts, or with times=")
+        if not isinstance(parameters, Mapping):
+            raise SettingError(
+                f"the layer takes the parameters first, as in layer(layer.init(), counts), got {shown(parameters)}"
+            )
         values, real = self._complete(parameters)
         if times is not None:
+            check_array(times, (Array, np.ndarray), "jax.numpy.asarray(x)")
             check_times(times.shape, self.plan)
             inputs = times.reshape(*times.shape, 1) if times.ndim == 2 else times
         else:
+            check_array(counts, (Array, np.ndarray), "jax.numpy.asarray(x)")
             assert counts is not None
             check_counts(counts.shape, self.plan, self.layout)
             inputs = counts if jnp.issubdtype(counts.dtype, jnp.integer) else jax.lax.stop_gradient(counts)

@@ -18,7 +18,7 @@ from ..engines import Engine, Readouts, Spikes
 from ..engines.contract.features import no_input_times
 from ..engines.contract.lock import EngineLock
 from ..engines.contract.result import SpikeRecords
-from ..errors import EngineError, SettingError, suggest
+from ..errors import EngineError, SettingError, shown, suggest
 from ..losses import Loss, TimeWeight
 from ..modelling.network import Network, Population
 from ..plan import Plan
@@ -60,6 +60,11 @@ class Layer:
         weight: str | TimeWeight, spike_times: str, engine: str, threads: int | None, spike_birth: float,
     ) -> None:  # fmt: skip
         self.readouts = _ordered(readout)
+        if not isinstance(net, Network) or not net.populations:
+            raise SettingError(
+                f"the layer is made of a Network with a population, got {shown(net)}; make one with net = Network() "
+                "and net.population(...)"
+            )
         output = net.populations[-1] if output is None else output
         main, *also = self.readouts if self.readouts != ("trace",) else ("end", "trace")
         time_weight = weight if isinstance(weight, TimeWeight) else TimeWeight(weight)
@@ -318,8 +323,12 @@ def spikes_of_counts(counts: np.ndarray, batch_first: bool) -> tuple[np.ndarray,
     B = array.shape[0 if batch_first else 1]
     place = np.flatnonzero(array)
     values = array.reshape(-1)[place]
-    if not ((values > 0) & (values == np.floor(values))).all():
-        raise SettingError("spike counts must be non-negative integers")
+    fits = (values > 0) & (values == np.floor(values))
+    if not fits.all():
+        raise SettingError(
+            f"spike counts must be non-negative integers, got {values[~fits][0]:g}; draw or encode spikes first (e.g. "
+            "torch.bernoulli(x) of probabilities), or give spike times: layer(times=...)"
+        )
     row, channels = np.divmod(place, array.shape[2])
     first, second = np.divmod(row, array.shape[1])
     sample, step = (first, second) if batch_first else (second, first)
@@ -356,7 +365,22 @@ def check_counts(shape: Sequence[int], plan: Plan, layout: str) -> None:
     time, n_steps, size = layout.index("T"), plan.n_steps, plan.input.size
     if len(shape) != 3 or shape[time] != n_steps or shape[2] != size:
         expected = f"(B, {n_steps}, {size})" if layout == "BTN" else f"({n_steps}, B, {size})"
-        raise SettingError(f"the layer takes spikes of shape {expected} (layout {layout}), got {tuple(shape)}")
+        hint, other = "", "TBN" if layout == "BTN" else "BTN"
+        if len(shape) == 3 and shape[other.index("T")] == n_steps and shape[2] == size:
+            hint = f"; make the layer with layout={other!r} for spikes in this order"
+        elif len(shape) == 3 and shape[2] != size:
+            hint = f"; the network has {size} input channels, the spikes {shape[2]}: make it with net.input({shape[2]})"
+        elif len(shape) == 3:
+            hint = f"; a trial of {plan.duration:g} ms has {n_steps} steps of {plan.dt:g} ms"
+        elif len(shape) == 2 and shape[1] == size:
+            hint = "; for spike times in ms write layer(times=x), for one trial without a batch x.unsqueeze(...)"
+        raise SettingError(f"the layer takes spikes of shape {expected} (layout {layout}), got {tuple(shape)}{hint}")
+
+
+def check_array(value: Any, kinds: Any, how: str) -> None:
+    """Raise `SettingError` unless an input is an array of the library; how: how one is made."""
+    if not isinstance(value, kinds):
+        raise SettingError(f"the layer takes arrays of spike counts or times, got {shown(value)}; write {how}")
 
 
 def check_times(shape: Sequence[int], plan: Plan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from ..engines import Spikes
 from ..errors import EngineError, SettingError, suggest
 from ..losses import TimeWeight
 from ..modelling.network import Network, Population
+from ..output import say
 from ..plan import Plan
-from .layer import NAMES, Layer, Runner, check_counts, check_times, runner_of
+from .layer import NAMES, Layer, Runner, check_array, check_counts, check_times, runner_of
 from .torch_trial import order_of_times, run, spikes_of_counts
 
 LAYOUTS = ("TBN", "BTN")
@@ -198,7 +200,10 @@ class EventProp(nn.Module):
                 raise SettingError(f"the events have {spikes.n_channels} channels, the layer {self.plan.input.size}")
             times, channels, offsets = _shared(spikes.times, spikes.channels, spikes.offsets)
             return times, channels, offsets
-        assert spikes is not None
+        samples = isinstance(spikes, (list, tuple))
+        how = "Events.from_samples([(times, channels), ...], n_channels)" if samples else "torch.from_numpy(x)"
+        check_array(spikes, Tensor, how)
+        assert isinstance(spikes, Tensor)
         if spikes.requires_grad:
             raise SettingError(
                 "spike counts have no derivative; give times= for gradients of input spikes, or detach()"
@@ -209,6 +214,7 @@ class EventProp(nn.Module):
 
     def _of_times(self, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(times, channels, offsets) of the finite times, sorted within each sample."""
+        check_array(times, Tensor, "torch.from_numpy(x)")
         check_times(times.shape, self.plan)
         if times.dtype in (torch.float16, torch.bfloat16):  # of torch.autocast
             times = times.float()
@@ -222,8 +228,10 @@ class EventProp(nn.Module):
             SettingError: a precision that engines do not have.
         """
         if dtype not in DTYPES:
-            raise SettingError(f"the layer runs in float32 and float64, not in {dtype}")
-        return self._layer.runner(DTYPES[dtype], lambda: {k: v.numpy(force=True) for k, v in self.values().items()})
+            raise SettingError(f"the layer runs in float32 and float64, not in {dtype}; convert it with .float()")
+        runner = self._layer.runner(DTYPES[dtype], lambda: {k: v.numpy(force=True) for k, v in self.values().items()})
+        _note_threads(runner)
+        return runner
 
     def extra_repr(self) -> str:
         return self._layer.describe()
@@ -246,6 +254,29 @@ def _places(names: Sequence[str]) -> list[tuple[str, str]]:
         return next(w for n in range(1, len(used) + 2) if (w := word + n * "_") not in used and not hasattr(module, w))
 
     return [(free(owner), free(name)) for owner, name in pairs]
+
+
+_noted: list[bool] = []
+"""Whether this process has been told of threads of torch that spin."""
+
+
+def _note_threads(runner: Runner) -> None:
+    """A note, once a process, where torch's threads wait by spinning and so compete with the engine's.
+
+    OpenMP's threads spin for milliseconds after every operation, on processors that the engine's threads, and on a busy
+    machine torch itself, then wait for. How they wait is read when OpenMP is loaded, so a layer cannot change it, and
+    how many there are is for the program to say.
+    """
+    chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys()
+    threads = torch.get_num_threads()
+    if _noted or chosen or threads == 1 or "threads" not in runner.engine.options:
+        return
+    _noted.append(True)
+    say(
+        f"note: torch uses {threads} threads, which spin while they wait and slow down the engine's and torch's own "
+        "steps on a busy machine; call torch.set_num_threads(1), or start Python with OMP_WAIT_POLICY=PASSIVE in the "
+        "environment (any value of it ends this note; see docs/pytorch.md)"
+    )
 
 
 @torch.compiler.assume_constant_result

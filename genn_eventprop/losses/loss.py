@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from ..errors import LossError, suggest
+from ..errors import LossError, shown, suggest
 from ..modelling.names import usable
 from ..modelling.network import Population
 from .kinds import READOUTS
@@ -87,6 +87,11 @@ class Loss(LossFormulas):
         return replace(self, answer=answer)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.population, Population):
+            raise LossError(
+                f"a loss reads a population, got {shown(self.population)}; give the object that net.population(...) "
+                "returned for the outputs"
+            )
         if not (np.isfinite(self.factor) and self.factor > 0):
             raise LossError(f"the factor of a loss must be a finite number > 0, got {self.factor}")
         if not isinstance(self.answer, str):
@@ -130,11 +135,13 @@ class Loss(LossFormulas):
         kind = READOUTS[readout]
         if kind.spikes and not model.spiking:
             raise LossError(
-                f"a {kind.spikes} loss needs spikes, but {name!r} is made of {model.name}, which never spikes"
+                f"a {kind.spikes} loss needs spikes, but {name!r} is made of {model.name}, which never spikes: use a "
+                "spiking model such as LIF() (--output LIF)"
             )
         if readout == "max" and model.spiking:
             raise LossError(
-                f"a maximum-voltage loss needs an output that cannot spike; {name!r} is made of {model.name}: use LI()"
+                f"a maximum-voltage loss needs an output that cannot spike; {name!r} is made of {model.name}: use LI() "
+                "(--output LI)"
             )
         if kind.reads_state and model.readout not in model.state:
             raise LossError(f"{name!r}: {model.name} has no state {model.readout!r} to read")
@@ -186,8 +193,13 @@ def as_losses(loss: Loss | Sequence[Loss]) -> tuple[Loss, ...]:
     if not losses or wrong is not None:
         other = loss if wrong is None else wrong
         raise LossError(
-            f"expected a loss from genn_eventprop.losses, or a list of them, got {type(other).__name__}; penalties on "
-            "spikes or parameters go into regularisers=[...]"
+            f"expected a loss from genn_eventprop.losses, or a list of them, got {shown(other)}; "
+            + (
+                f"call it with the output population: {other.__name__}(output)"
+                if callable(other) and hasattr(other, "__name__")
+                else "make it with the output population, as MaxVoltageCrossEntropy(output); penalties on spikes or "
+                "parameters go into regularisers=[...]"
+            )
         )
     names = [each.output for each in losses]
     for each in losses if len(losses) > 1 else ():

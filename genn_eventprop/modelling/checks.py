@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import keyword
+import re
+import unicodedata
 from collections.abc import Mapping
 
 import sympy as sp
 
-from ..errors import ModelError, suggest
+from ..errors import ModelError, NetworkError, shown, suggest
 from .expressions import parse
 from .handwritten import check_snippets
 from .names import TITLE_RULE, is_title, usable
@@ -31,15 +34,17 @@ def check_model(model: Model) -> None:
         if not usable(n, model.state, model.params, model.receptors):
             raise ModelError(
                 f"{name}: {n!r} cannot name a state or parameter; use ASCII letters, digits and underscores, and no "
-                f"name that Python or the formulas of a step use (e.g. {n}_0)",
-                n,
+                f"name that Python or the formulas of a step use (e.g. {spelled_out(n)})",
+                n if isinstance(n, str) else None,
             )
         if n in model.state and n in model.params:
             raise ModelError(f"{name}: {n!r} is both a state and a parameter")
     if set(model.dynamics) != set(model.state):
-        odd = set(model.dynamics) ^ set(model.state)
+        odd = sorted(map(str, set(model.dynamics) ^ set(model.state)))
+        derivative = next((n for n in odd if "/" in n or "'" in n), None)
+        hint = "" if derivative is None else f"; write the name of the state alone instead of {derivative!r}"
         raise ModelError(
-            f"{name}: dynamics and state must name the same variables; they differ in {', '.join(sorted(odd))}"
+            f"{name}: dynamics and state must name the same variables; they differ in {', '.join(odd)}{hint}"
         )
     symbols = model.symbols()
     params = {n: symbols[n] for n in model.params}
@@ -60,6 +65,11 @@ def check_model(model: Model) -> None:
     _check_events(model, symbols)
     check_snippets(name, model.snippets, model.state, model.params, model.spiking)
     check_units(model)
+    for n, param in model.params.items():
+        try:
+            param.check_positive(f"{name}: {n}")
+        except NetworkError as error:  # here it is the model's line that is wrong
+            raise ModelError(str(error), n) from None
     check_reach(model)
     check_below(model, {n: p.value for n, p in model.params.items()}, name)
 
@@ -71,12 +81,17 @@ def _check_types(model: Model) -> None:
     check_title(name, "a neuron model")
     for part in ("state", "params", "dynamics", "snippets"):
         if not isinstance(getattr(model, part), Mapping):
-            raise ModelError(f"{name}: {part} must be a dictionary, got {type(getattr(model, part)).__name__}")
+            example = f", e.g. {EXAMPLES[part]}, got {shown(getattr(model, part))}"
+            raise ModelError(f"{name}: {part} must be a dictionary{example}")
     if not model.state:
         raise ModelError(f"{name}: a model needs at least one state")
     for n, param in model.params.items():
         if not isinstance(param, Param):
-            raise ModelError(f"{name}: parameter {n!r} must be a Param, got {type(param).__name__}", n)
+            raise ModelError(
+                f"{name}: parameter {n!r} must be a Param, got {shown(param)}; write Param({shown(param)}), for a time "
+                f"in ms Param({shown(param)}, 'ms')",
+                n if isinstance(n, str) else None,
+            )
     for e in model.events:
         if not hasattr(e, "threshold"):
             raise ModelError(f"{name}: events are Event(...), got {type(e).__name__}")
@@ -86,7 +101,25 @@ def _check_types(model: Model) -> None:
     for part in (*model.events, *model.modes):
         check_title(part.name, f"{name}: {'an event' if hasattr(part, 'threshold') else 'a mode'}")
     if model.input is not None and not isinstance(model.input, (str, Mapping)):
-        raise ModelError(f"{name}: input names a state, or is a dictionary of receptors, got {model.input!r}")
+        raise ModelError(f"{name}: input names a state, or is a dictionary of receptors, got {shown(model.input)}")
+
+
+EXAMPLES = {
+    "state": "{'V': 0.0}",
+    "params": "{'tau_mem': Param(20.0, 'ms')}",
+    "dynamics": "{'V': '(I - V) / tau_mem'}",
+    "snippets": "{'sim_code': '...'}",
+}
+
+
+def spelled_out(name: object) -> str:
+    """A name in ASCII for one that is refused: Greek letters as words, other characters as underscores."""
+    if not isinstance(name, str):
+        return "tau_mem"
+    greek = (unicodedata.name(c, "") if not c.isascii() else "" for c in name)
+    words = (g.split()[-1].lower() if g.startswith("GREEK") else c for c, g in zip(name, greek))
+    text = re.sub(r"\W", "_", "".join(words), flags=re.ASCII)
+    return text if text != name and text.isidentifier() and not keyword.iskeyword(text) else f"{text}_0"
 
 
 def check_title(name: object, what: str) -> None:

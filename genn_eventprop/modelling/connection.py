@@ -14,7 +14,7 @@ from .connectivity import Connectivity, Conv2D, Dense, Pool2D, Shape
 from .connectivity.base import as_mask
 from .delay import Delay
 from .memory import check_fits
-from .parameters import Array, Constant, FromData, Initialiser, check_bounds_fit, is_open
+from .parameters import Array, Constant, FromData, Initialiser, check_bounds_fit, is_open, shown_values
 from .places import Input, Population
 
 
@@ -44,6 +44,24 @@ class Connection:
     learned: np.ndarray | None = None
     sign: np.ndarray | None = None
     share: Connection | None = None
+
+    def __repr__(self) -> str:
+        """From where to where, the weights and whether they are learned, delays."""
+        M, N = self.shape
+        kind = type(self.connectivity).__name__
+        if self.share is not None:
+            weights = f"weights of {self.share.name!r}"
+        else:
+            learned = ("learned" if self.learned is None else f"{int(self.learned.sum())} learned") * self.trainable
+            first = "scaled from data" if self.from_data else shown_values(self.connectivity.weight)
+            weights = f"weights {first} ({learned or 'fixed'})"
+        delay = f", delay {self.delay:g} ms" * (self.delay > 0)
+        if self.delays is not None:
+            initial, learned = shown_values(self.delays.initial), " (learned)" * self.delays.trainable
+            delay = f", {self.delays.kind} delays {initial} up to {self.delays.max:g} ms{learned}"
+        receptor = "" if self.receptor == "input" else f".{self.receptor}"
+        ends = f"{self.source.name} -> {self.target.name}{receptor}"
+        return f"<connection {self.name!r}: {ends}, {kind} {M} x {N}, {weights}{delay}>"
 
     @property
     def weight_name(self) -> str:
@@ -92,11 +110,12 @@ def draw(c: Connection, stream: Callable[[str], np.random.Generator]) -> dict[st
     pairs = kind.draw_pairs(stream(f"{c.name}.pairs"), *between)
     if pairs is not None:
         values[f"{c.name}.pairs"] = pairs
+    if isinstance(kind.weight, Array):
+        check_array(kind, c.weight_shape, key, c.source.name)
     try:
         weight = c.initialiser.sample(stream(key), c.weight_shape, kind.fan_in(*between))
     except NetworkError as error:
-        rows = f" (rows are neurons of {c.source.name!r})" if kind.form == "dense" else ""
-        raise NetworkError(f"{key}: {error}{rows}") from None
+        raise NetworkError(f"{key}: {error}") from None
     # bounds, then signs, then the mask: where there is no synapse the weight is 0, whatever the bounds
     values[key] = _within_bounds(weight, kind, key)
     # with as many synapses as sources the shape does not tell whose signs they are: those of sources, as documented
@@ -109,6 +128,17 @@ def draw(c: Connection, stream: Callable[[str], np.random.Generator]) -> dict[st
     if isinstance(kind, Dense) and kind.mask is not None:
         values[key] = np.where(kind.mask, values[key], 0.0)
     return values | _draw_delays(c, stream)
+
+
+def check_array(kind: Connectivity, wanted: Shape, key: str, source: str) -> None:
+    """Raise `NetworkError` for given weights of another shape than `wanted`."""
+    shape = np.shape(getattr(kind.weight, "values", ()))
+    if shape == wanted:
+        return
+    rows = f" (rows are neurons of {source!r})" if kind.form == "dense" else ""
+    hint = "; transpose it (array.T)" if rows and shape == wanted[::-1] else ""
+    hint = "; for random weights write Normal(mean, std)" if shape == (2,) else hint
+    raise NetworkError(f"{key}: an array of shape {shape} was given where {wanted} is needed{rows}{hint}")
 
 
 def _draw_delays(c: Connection, stream: Callable[[str], np.random.Generator]) -> dict[str, np.ndarray]:

@@ -84,10 +84,15 @@ def _parse(text: str, symbols: Mapping[str, sp.Symbol], where: str) -> sp.Expr:
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except SyntaxError as error:
-        raise ModelError(f"{where}: {text!r} is not an expression ({error.msg}, column {error.offset})", text) from None
+        hint = "; write only the right-hand side, without =" if "=" in text else ""
+        raise ModelError(
+            f"{where}: {text!r} is not an expression ({error.msg}, column {error.offset}){hint}", text
+        ) from None
     except ValueError as error:  # a null byte, on some versions of Python
         raise ModelError(f"{where}: {text!r} is not an expression ({error})", text) from None
-    result = _Builder(symbols, text, where).build(tree.body)
+    builder = _Builder(symbols, text, where)
+    builder.top = tree.body
+    result = builder.build(tree.body)
     if result.has(sp.zoo, sp.oo, -sp.oo, sp.nan, sp.I):
         raise ModelError(f"{where}: {text!r} has no finite real value", text)
     return result
@@ -96,6 +101,7 @@ def _parse(text: str, symbols: Mapping[str, sp.Symbol], where: str) -> sp.Expr:
 class _Builder:
     def __init__(self, symbols: Mapping[str, sp.Symbol], text: str, where: str) -> None:
         self.symbols, self.text, self.where = symbols, text, where
+        self.top: ast.expr | None = None
 
     def fail(self, what: str) -> ModelError:
         return ModelError(f"{self.where}: {what} in {self.text!r}", self.text)
@@ -121,6 +127,9 @@ class _Builder:
                 raise self.fail(f"{node.func.id} takes one argument, got {len(node.args)},")
             return FUNCTIONS[node.func.id](self.build(node.args[0]))
         hint = f" ({_STEPS})" if isinstance(node, (ast.IfExp, ast.Compare, ast.BoolOp)) else ""
+        if isinstance(node, ast.Compare) and node is self.top and len(node.ops) == 1:
+            left, right = ast.unparse(node.left), ast.unparse(node.comparators[0])
+            hint = f" (a threshold is an expression that crosses zero from below, as {left} - {right}; {_STEPS})"
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor):
             hint = " (a power is written **, as V**2)"
         raise self.fail(f"{ast.unparse(node)!r} is not arithmetic{hint}")

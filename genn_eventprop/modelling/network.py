@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from ..errors import NetworkError
-from .connection import Connection, as_learned, as_sign, check_memory, draw
+from ..errors import NetworkError, shown
+from .connection import Connection, as_learned, as_sign, check_array, check_memory, draw
 from .connectivity import Connectivity, Dense, Sparse, Synapses
 from .delay import Delay, as_delay
 from .neuron import Neuron, NeuronModel
-from .parameters import Param, is_open
+from .parameters import Array, Param, is_open
 from .places import Input, Population, size_and_shape
 from .reach import check_below
 
@@ -33,6 +34,13 @@ class Network:
         self.inputs: list[Input] = []
         self.populations: list[Population] = []
         self.connections: list[Connection] = []
+
+    def __repr__(self) -> str:
+        """Inputs, populations and connections, one a line, with their sizes, parameters and what is learned."""
+        inputs, neurons = (sum(p.size for p in places) for places in (self.inputs, self.populations))
+        parts = "".join(f"\n  {part!r}" for part in (*self.inputs, *self.populations, *self.connections))
+        learned = ", ".join(self.trainable()) or "nothing"
+        return f"<Network: {inputs} input channels, {neurons} neurons; learned: {learned}{parts}>"
 
     def input(self, size: int | None = None, name: str = "input", *, shape: tuple[int, ...] | None = None) -> Input:
         """A source of input spikes from the data: `size` channels, or an image of shape (height, width, channels).
@@ -74,7 +82,10 @@ class Network:
         if isinstance(neuron, NeuronModel):
             neuron = neuron()
         if not isinstance(neuron, Neuron):
-            raise NetworkError(f"population {name!r}: expected a neuron such as LIF(), got {type(neuron).__name__}")
+            raise NetworkError(
+                f"population {name!r}: expected a neuron such as LIF(), got {shown(neuron)}; the neuron comes first, "
+                'as in net.population(LIF(), 256, name="hidden")'
+            )
         _check_stochastic(name, neuron.model, noise, dropout)
         population = Population(
             self._free_name(name), *size_and_shape(size, shape, name), neuron, float(noise), float(dropout),
@@ -111,9 +122,11 @@ class Network:
             share = self._shared(share, name)
             connectivity = share.connectivity
         if not isinstance(connectivity, Connectivity):
+            example = "Dense()" if connectivity is None else f"Dense({shown(connectivity)})"
+            example = "Dense(array)" if hasattr(connectivity, "shape") else example
             raise NetworkError(
-                f"connection {name!r}: expected Dense(...), got {type(connectivity).__name__}; other kinds are Sparse, "
-                "OneToOne, Conv1D, Conv2D, Pool2D and Grouped"
+                f"connection {name!r}: expected Dense(...), got {shown(connectivity)}; write {example} for all-to-all "
+                "weights; other kinds are Sparse, OneToOne, Conv1D, Conv2D, Pool2D and Grouped"
             )
         shape = _weight_shape(connectivity, source, target, share, name)
         fixed, delays = as_delay(delay, name)
@@ -135,12 +148,32 @@ class Network:
         return connection
 
     def _check_ends(self, source: Input | Population, target: Population, name: str) -> None:
+        for end, place in (("source", source), ("target", target)):
+            if isinstance(place, str):
+                raise NetworkError(
+                    f"connect: the {end} is the name {place!r}; give the object that net.input(...) or "
+                    "net.population(...) returned"
+                )
         if source not in self.inputs and source not in self.populations:
-            raise NetworkError(f"connection {name!r}: its source is not part of this network")
+            raise NetworkError(
+                f"connection {name!r}: its source is not part of this network; make it with this network's input(...) "
+                "or population(...)"
+            )
+        if isinstance(target, Input):
+            raise NetworkError(
+                f"connection {name!r}: its target {target.name!r} is an input, which receives nothing and is not a "
+                "population of this network; swap source and target"
+            )
         if target not in self.populations:
-            raise NetworkError(f"connection {name!r}: its target is not a population of this network")
+            raise NetworkError(
+                f"connection {name!r}: its target is not a population of this network; make it with this network's "
+                "population(...)"
+            )
         if isinstance(source, Population) and not source.model.spiking:
-            raise NetworkError(f"connection {name!r}: {source.name!r} ({source.model.name}) never spikes")
+            raise NetworkError(
+                f"connection {name!r}: {source.name!r} ({source.model.name}) never spikes, so nothing can follow it; "
+                "use a spiking model such as LIF() for it"
+            )
 
     def _shared(self, share: Connection, name: str) -> Connection:
         """The connection whose weights connection `name` uses."""
@@ -228,7 +261,11 @@ class Network:
     def _free_name(self, name: str) -> str:
         used = [x.name for x in self.inputs] + [x.name for x in self.populations] + [x.name for x in self.connections]
         if not isinstance(name, str) or not name.isidentifier() or not name.isascii():
-            raise NetworkError(f"{name!r} cannot name a part of a network; use ASCII letters, digits and underscores")
+            example = re.sub(r"\W|^(?=\d)", "_", name, flags=re.ASCII) if isinstance(name, str) and name else "hidden"
+            raise NetworkError(
+                f"{name!r} cannot name a part of a network; use ASCII letters, digits and underscores, e.g. "
+                f"name={example!r}"
+            )
         if name in used:
             raise NetworkError(f"the name {name!r} is taken; names in a network are unique, choose another with name=")
         return name
@@ -293,6 +330,8 @@ def _weight_shape(
     except NetworkError as error:
         raise NetworkError(f"connection {name!r}: {error}") from None
     wanted = connectivity.weight_shape(source.shape, target.shape)
+    if isinstance(connectivity.weight, Array) and share is None:
+        check_array(connectivity, wanted, f"{name}.weight", source.name)
     if share is not None and wanted != share.weight_shape:
         raise NetworkError(
             f"connection {name!r}: weights of shape {wanted} are needed, but those of {share.name!r} have "
@@ -305,7 +344,11 @@ def _receptor(asked: str | None, target: Population, name: str) -> str:
     """The receptor that a connection acts on; the only one of its target if none is named."""
     receptors = list(target.model.receptors)
     if not receptors:
-        raise NetworkError(f"connection {name!r}: {target.model.name} takes no input; give its model input=...")
+        states = ", ".join(map(repr, target.model.state))
+        raise NetworkError(
+            f"connection {name!r}: {target.model.name} takes no input; give its NeuronModel input=STATE, the state to "
+            f"which an arriving spike adds its weight, one of {states}"
+        )
     if asked is None and len(receptors) > 1:
         raise NetworkError(f"connection {name!r}: give receptor=, one of {', '.join(receptors)}")
     if asked is not None and asked not in receptors:

@@ -12,7 +12,7 @@ from typing import Any
 
 import sympy as sp
 
-from ..errors import ModelError, suggest
+from ..errors import ModelError, shown, suggest
 from .checks import check_model
 from .expressions import parse, symbol
 from .parameters import Param, as_initialiser
@@ -148,7 +148,9 @@ class NeuronModel:
                 if events:
                     raise ModelError(f"{self.name}: give either threshold/reset or events, not both")
                 if not isinstance(self.reset or {}, Mapping):
-                    raise ModelError(f"{self.name}: reset must be a dictionary, got {self.reset!r}")
+                    raise ModelError(
+                        f"{self.name}: reset must be a dictionary, e.g. {{'V': '0'}}, got {shown(self.reset)}"
+                    )
                 events = (Event("spike", self.threshold, dict(self.reset or {})),)
             elif self.reset:
                 raise ModelError(f"{self.name}: a reset without a threshold; add threshold= or remove reset=")
@@ -156,18 +158,27 @@ class NeuronModel:
             object.__setattr__(self, "modes", tuple(self.modes))
             check_model(self)
 
-    def __call__(self, **values: Any) -> Neuron:
+    def __call__(self, *unnamed: Any, **values: Any) -> Neuron:
         """The model with parameter values: numbers, arrays (one value per neuron), initialisers or `Param`.
 
         Raises:
-            ModelError: for a parameter that the model does not have.
+            ModelError: for a value without a name, or a parameter that the model does not have.
+            NetworkError: values that are no numbers, or not positive where they are times.
         """
+        if unnamed:
+            first = next(iter(self.params), "tau_mem")
+            raise ModelError(
+                f"{self.name}: got {shown(unnamed[0])} without a name; write {self.name}({first}=...), one of "
+                f"{', '.join(self.params)}"
+            )
         for name in values:
             if name not in self.params:
                 raise ModelError(f"{self.name} has no parameter {name!r} ({suggest(name, self.params)})")
             if not isinstance(values[name], Param):
                 as_initialiser(values[name], f"{self.name}: {name}")
         params = {n: p.with_value(values[n]) if n in values else p for n, p in self.params.items()}
+        for name in values:
+            params[name].check_positive(f"{self.name}: {name}")
         return Neuron(self, params)
 
     @property

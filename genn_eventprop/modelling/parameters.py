@@ -6,12 +6,12 @@ source, K classes. Times are in ms.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import NetworkError
+from ..errors import NetworkError, shown
 
 
 class Initialiser(Protocol):
@@ -38,6 +38,7 @@ class Uniform:
     high: float
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low <= self.high):
             raise NetworkError(f"Uniform: needs finite low <= high, got {self.low} and {self.high}")
 
@@ -53,6 +54,7 @@ class Normal:
     std: float
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         if not (self.std >= 0 and np.isfinite(self.mean) and np.isfinite(self.std)):
             raise NetworkError(f"Normal: needs a finite mean and std >= 0, got {self.mean} and {self.std}")
 
@@ -68,6 +70,7 @@ class FanIn:
     mean: float = 0.0
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         if not (self.gain >= 0 and np.isfinite(self.mean) and np.isfinite(self.gain)):
             raise NetworkError(f"FanIn: needs a finite mean and gain >= 0, got {self.mean} and {self.gain}")
 
@@ -105,6 +108,7 @@ class Gamma:
     high: float = np.inf
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         if not (0 < self.mean < np.inf and 0 < self.shape < np.inf):
             raise NetworkError(f"Gamma: mean and shape must be positive, got {self.mean} and {self.shape}")
         if not self.low <= self.high:
@@ -127,22 +131,36 @@ class Array:
         return values
 
 
+def _check_numbers(initialiser: Any) -> None:
+    """Raise `NetworkError` unless every setting of a distribution is a number."""
+    for setting in fields(initialiser):
+        value = getattr(initialiser, setting.name)
+        if np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "iuf":
+            raise NetworkError(
+                f"{type(initialiser).__name__}: {setting.name} must be a number, got {shown(value)}; values that "
+                "differ are an array, e.g. Dense(array)"
+            )
+
+
 def as_initialiser(value: Any, where: str) -> Initialiser:
     """A number, array or initialiser as an initialiser.
 
     Raises:
         NetworkError: for anything else, and for values that are not finite.
     """
-    if hasattr(value, "sample"):
+    if hasattr(value, "sample") and not isinstance(value, type):
         return value
     try:
         if isinstance(value, (str, bytes, bool)) or np.asarray(value).dtype.kind not in "iuf":
             raise TypeError
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise NetworkError(f"{where}: expected a number, an array or an initialiser, got {value!r}") from None
+        raise NetworkError(
+            f"{where}: expected a number, an array or an initialiser, got {shown(value)}; write e.g. 20.0, an array of "
+            "numbers, or Normal(mean, std)"
+        ) from None
     if not np.all(np.isfinite(array)):
-        raise NetworkError(f"{where}: values must be finite, got {value!r}")
+        raise NetworkError(f"{where}: values must be finite, got {shown(value)}")
     return Constant(float(array)) if array.ndim == 0 else Array(array)
 
 
@@ -216,6 +234,14 @@ class Param:
             return replace(value, unit=value.unit or self.unit)
         return replace(self, value=value)
 
+    def check_positive(self, where: str) -> None:
+        """Raise `NetworkError` for a time, declared in ms, whose numbers are not positive."""
+        value = getattr(self.value, "value", getattr(self.value, "values", self.value))
+        if self.unit == "ms" and not hasattr(value, "sample") and np.any(np.asarray(value) <= 0):
+            raise NetworkError(
+                f"{where}: a time constant must be positive, got {np.min(value):g} ms; give a number above 0, in ms"
+            )
+
     def draw(self, rng: np.random.Generator, size: int, where: str) -> np.ndarray:
         """Initial values: shape (1,) if one number serves the population, else (N,)."""
         initialiser = as_initialiser(self.value, where)
@@ -230,6 +256,11 @@ class Param:
             raise NetworkError(f"{where}: the initial value {_show(values)} lies outside the bounds {self.bounds}")
         return values
 
+    def __str__(self) -> str:
+        """Such as "20 ms (learned)"."""
+        learned = f" (learned{', one value for all' if self.shared else ''})" if self.trainable else ""
+        return f"{shown_values(self.value)}{' ' if self.unit else ''}{self.unit}{learned}"
+
     @property
     def per_neuron(self) -> bool:
         """True if every neuron has its own value: an array, a random draw, or trainable and not shared."""
@@ -237,6 +268,17 @@ class Param:
         if self.shared:
             return False
         return self.trainable or not (fixed_number or isinstance(self.value, Constant))
+
+
+def shown_values(value: Any) -> str:
+    """A number, the range of an array, or a distribution, for people."""
+    if isinstance(value, Constant):
+        value = value.value
+    if isinstance(value, Array):
+        value = value.values
+    if hasattr(value, "sample"):
+        return str(value)
+    return _show(np.asarray(value))
 
 
 def _show(values: np.ndarray) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import NetworkError
+from ..errors import NetworkError, shown
 from .connectivity import Shape
 from .neuron import Neuron, NeuronModel
 
@@ -20,6 +20,9 @@ class Input:
     name: str
     size: int
     shape: Shape
+
+    def __repr__(self) -> str:
+        return f"<input {self.name!r}: {_sizes(self.size, self.shape)} channels>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,16 @@ class Population:
     @property
     def model(self) -> NeuronModel:
         return self.neuron.model
+
+    def __repr__(self) -> str:
+        """Size, model, and every parameter with whether it is learned."""
+        params = "".join(f", {name} {param}" for name, param in self.neuron.params.items())
+        random = f", noise {self.noise:g}" * (self.noise > 0) + f", dropout {self.dropout:g}" * (self.dropout > 0)
+        return f"<population {self.name!r}: {_sizes(self.size, self.shape)} {self.model.name}{params}{random}>"
+
+
+def _sizes(size: int, shape: Shape) -> str:
+    return str(size) if len(shape) == 1 else f"{' x '.join(map(str, shape))} = {size}"
 
 
 def size_and_shape(size: Any, shape: Any, name: str) -> tuple[int, Shape]:
@@ -61,5 +74,5 @@ def _is_positive(size: Any) -> bool:
 
 def _positive(size: Any, name: str) -> int:
     if not _is_positive(size):
-        raise NetworkError(f"{name!r}: the size must be an integer >= 1, got {size!r}")
+        raise NetworkError(f"{name!r}: the size must be an integer >= 1, got {shown(size)}")
     return int(size)

@@ -22,6 +22,10 @@ _BASES: dict[str, dict[str, int]] = {
     "F": {"A": 1, "s": 1, "V": -1}, "C": {"A": 1, "s": 1}, "Hz": {"s": -1}, "W": {"A": 1, "V": 1},
 }  # fmt: skip
 _NONE = ("", "1", "dimensionless", "none", "-")
+_WORDS = dict.fromkeys(("msec", "msecs", "millisecond", "milliseconds"), ("ms", 1.0))
+_WORDS |= dict.fromkeys(("sec", "secs", "second", "seconds"), ("ms", 1e3))
+_WORDS |= {"volt": ("V", 1.0), "volts": ("V", 1.0), "millivolt": ("mV", 1.0), "millivolts": ("mV", 1.0)}
+"""Units spelled out -> the unit to write, and how many of it one is."""
 
 
 def parse_unit(text: str) -> Unit:
@@ -164,6 +168,12 @@ def check_units(model: Any) -> None:
     are, so a time constant in seconds is refused too."""
     declared = {}
     for n, p in model.params.items():
+        if p.unit.strip().lower() in _WORDS:
+            unit, factor = _WORDS[p.unit.strip().lower()]
+            raise ModelError(
+                f"{model.name}: the unit {p.unit!r} of {n} is not understood; write {_in_unit(p.value, factor, unit)}",
+                p.unit,
+            )
         try:
             declared[n] = parse_unit(p.unit) if p.unit not in _NONE else {f"?parameter {n}": Fraction(1)}
         except (SyntaxError, ValueError):
@@ -171,6 +181,26 @@ def check_units(model: Any) -> None:
                 f"{model.name}: the unit {p.unit!r} of {n} is not understood; use e.g. 'mV', '1/ms' or 'pA*ms'",
                 p.unit,
             ) from None
+    try:
+        _check_equations(model, declared)
+    except ModelError as error:
+        times = [n for n, unit in declared.items() if {*unit} <= {"s", "10"} and unit.get("s") == 1]
+        other = next((n for n in times if declared[n].get("10", 0) != -3), None)
+        if other is None:
+            raise
+        p = model.params[other]
+        right = _in_unit(p.value, 10.0 ** float(declared[other].get("10", 0) + 3), "ms")
+        raise ModelError(f"{error}; {other} is in {p.unit!r}, but times are in ms: write {right}", error.text) from None
+
+
+def _in_unit(value: Any, factor: float, unit: str) -> str:
+    """The `Param` of a value in another unit, as it is written."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"Param({value * factor:g}, {unit!r})"
+    return f"{unit!r}" if factor == 1 else f"{unit!r}, and the values times {factor:g}"
+
+
+def _check_equations(model: Any, declared: Mapping[str, Unit]) -> None:
     check = _Checker(declared, model.state)
     per_ms = parse_unit("1/ms")
     for s, start in model.state.items():

@@ -299,10 +299,15 @@ def _resistance(
     return per_weight / fraction, one
 
 
+SPIKING_OUTPUT = "train with outputs that spike, LIF() (--output LIF), and a loss of spikes (--loss spike_count)"
+"""What helps where a simulator has no readout without spikes."""
+
+
 def _check_snntorch(name: str, fields: dict[str, np.ndarray], rest: np.ndarray, where: str) -> None:
     problem = ""
     if name not in ("LIF", "CubaLIF"):
         problem = f"it reads only LIF and CubaLIF, this is {name}"
+        problem += "" if KINDS[name].spiking else f"; {SPIKING_OUTPUT}"
     elif np.any(rest) or np.any(fields["v_reset"]):
         problem = "v_reset and the resting potential must be 0"
     elif np.ptp(fields["v_threshold"]) > 1e-6 * np.abs(fields["v_threshold"]).max():

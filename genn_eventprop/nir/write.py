@@ -15,7 +15,7 @@ from ..modelling import Connection, Conv2D, Network, Population, Sparse, Synapse
 from ..modelling.parameters import is_open
 from .dialects import Dialect, dialect_of
 from .images import Images
-from .neurons import STARTS, write_neuron, written_bias
+from .neurons import SPIKING_OUTPUT, STARTS, write_neuron, written_bias
 from .package import nir_package
 
 LOST = "lost"
@@ -177,7 +177,7 @@ def _reader_lacks(network: Network, nodes: Mapping[str, Any], dialect: Dialect) 
     """What the readers of norse 1.1 and snnTorch 1.0 make of something that the file does say."""
     if dialect.name == "norse":
         silent = [p.name for p in network.populations if not p.model.spiking]
-        lines = [f"{name}: norse writes readout nodes but does not read them" for name in silent]
+        lines = [f"{name}: norse writes readout nodes but does not read them; {SPIKING_OUTPUT}" for name in silent]
         spiking = {p.name: nodes[p.name] for p in network.populations if p.model.spiking}
         lines += [f"{k}: norse resets to 0, whatever the file says" for k, n in spiking.items() if np.any(n.v_reset)]
         leaky = [k for k, n in spiking.items() if hasattr(n, "tau_syn") and np.any(n.v_leak)]

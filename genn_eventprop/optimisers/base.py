@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import CheckpointError, SettingError, TrainingError, suggest
+from ..errors import CheckpointError, SettingError, TrainingError, shown, suggest
 from ..modelling.parameters import within
 from .text import check_text, execute
 
@@ -177,6 +177,9 @@ class Optimiser(Averaging):
 
     def check(self, settings: Mapping[str, float], where: str) -> None:
         """Refuse unusable settings; subclasses add their own rules."""
+        for name, value in settings.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+                raise SettingError(f"{where}: {name} must be a number, got {shown(value)}")
         if not (np.isfinite(settings["learning_rate"]) and settings["learning_rate"] >= 0):
             raise SettingError(f"{where}: learning_rate must be finite and >= 0, got {settings['learning_rate']}")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..adjoint import Derived, derive
 from ..adjoint.birth import why_no_births
-from ..errors import PlanError
+from ..errors import PlanError, shown
 from ..losses import Loss, as_losses
 from ..modelling.network import Connection, Dense, Network
 from ..regularisers import Clamp, Regulariser, SpikeRegulariser, WeightDecay, checked
@@ -56,10 +56,9 @@ def make_plan(
         LossError: if the loss's time weight does not fit the trial or is not finite.
         SettingError: a regulariser that does not fit the network.
     """
-    if not isinstance(network, Network) or not isinstance(loss, (Loss, list, tuple)):
+    if not isinstance(network, Network):
         raise PlanError(
-            f"a plan is made of a Network and a loss from genn_eventprop.losses, got {type(network).__name__} and "
-            f"{type(loss).__name__}"
+            f"expected a Network, got {shown(network)}; make one with net = Network() and net.population(...)"
         )
     losses = as_losses(loss)
     loss = losses[0]

@@ -11,7 +11,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..errors import SettingError
+from ..errors import SettingError, shown
 from ..losses import Loss
 from ..modelling.network import Network
 from .parameters import Clamp, WeightDecay
@@ -36,11 +36,12 @@ def checked(regularisers: Iterable[Any], network: Network, loss: Loss) -> tuple[
     Raises:
         SettingError: for something that is none, or does not fit the network.
     """
-    regularisers = tuple(regularisers) if isinstance(regularisers, Iterable) else (regularisers,)
+    several = isinstance(regularisers, Iterable) and not isinstance(regularisers, str)
+    regularisers = tuple(regularisers) if several else (regularisers,)
     for r in regularisers:
         if not isinstance(r, Regulariser):
             raise SettingError(
-                f"a regulariser must be e.g. SpikeCount(population), got {r!r}; known: {', '.join(REGULARISERS)}"
+                f"a regulariser must be e.g. SpikeCount(population), got {shown(r)}; known: {', '.join(REGULARISERS)}"
             )
         r.check(network, loss)
     return regularisers

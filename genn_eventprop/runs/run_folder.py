@@ -104,7 +104,10 @@ class RunFolder:
         """
         folder = cls(path)
         if not (folder.path / "config.json").is_file():
-            raise SettingError(f"{folder.path} is not a run folder (it has no config.json)")
+            raise SettingError(
+                f"{folder.path} is not a run folder (it has no config.json); name one that train wrote, such as "
+                "runs/yin_yang-seed1-1"
+            )
         if mark.kind_of(folder.path) != "run":
             raise SettingError(f"{folder.path} is not a run folder (genn-eventprop did not write its config.json)")
         folder.check_links()

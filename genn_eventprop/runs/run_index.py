@@ -35,7 +35,8 @@ def records(paths: Iterable[Path], read: Read) -> list[dict[str, Any]]:
         before = index.get(key)
         if stamp is None or before is None or before[0] != stamp:
             record = read(path)
-            new[key] = (stamp, json.dumps(record))
+            if record:  # an empty one says that the run cannot be used, which may change
+                new[key] = (stamp, json.dumps(record))
             result.append(record)
         else:
             result.append(json.loads(before[1]))

@@ -30,13 +30,21 @@ def t_quantile(p: float, degrees: int) -> float:
     return float(math.tan(angle) * math.sqrt(degrees))
 
 
-def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
-    """Student's confidence interval of the mean: mean +- t s / sqrt(n); None for fewer than two values."""
+def interval(
+    values: Sequence[float], confidence: float = 0.95, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> tuple[float, float] | None:
+    """Student's confidence interval of the mean: mean +- t s / sqrt(n), cut off at `limits`; None for fewer than two
+    values.
+
+    Runs differ by more than their test samples do, which Wilson's interval of one accuracy takes into account
+    (`training.metrics`); so Student's it is, and since no accuracy lies outside 0 to 1, its ends need not either.
+    """
     n = len(values)
     if n < 2:
         return None
     half = t_quantile((1 + confidence) / 2, n - 1) * stdev(values) / math.sqrt(n)
-    return fmean(values) - half, fmean(values) + half
+    low, high = limits
+    return max(low, fmean(values) - half), min(high, fmean(values) + half)
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,12 @@ class Paired:
     p: float
 
 
-def paired(first: Mapping[object, float], second: Mapping[object, float], seed: int = 0) -> Paired | None:
+def paired(
+    first: Mapping[object, float], second: Mapping[object, float], seed: int = 0, limit: float = math.inf
+) -> Paired | None:
     """Compare two settings on the seeds and folds that both have; None if there are none.
+
+    limit: of a difference, at which its interval is cut off: 1 for accuracies, 100 in per cent.
 
     p is the share of all assignments of signs to the differences whose mean is as far from 0 as the one found (Fisher's
     randomisation test): all 2^n of up to 12 pairs, else 20000 that are drawn. Sums that rounding alone tells apart tie:
@@ -68,4 +80,4 @@ def paired(first: Mapping[object, float], second: Mapping[object, float], seed: 
         signs[0] = 1  # the assignment that was found counts as one of them
     rounding = 1e-9 * np.abs(differences).sum() + 1e-14 * sum(abs(first[key]) + abs(second[key]) for key in keys)
     p = float(np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - rounding))
-    return Paired(n, float(differences.mean()), interval(differences.tolist()), p)
+    return Paired(n, float(differences.mean()), interval(differences.tolist(), limits=(-limit, limit)), p)

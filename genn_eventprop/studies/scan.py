@@ -98,6 +98,10 @@ def read_scan(path: Path | str) -> Scan:
         SettingError: no such file, not TOML, an unknown key or setting, an empty or doubled list of values.
     """
     path = Path(path)
+    if path.suffix != ".toml":
+        raise SettingError(
+            f"{path}: a scan is a TOML file, with experiment = {path.stem!r} say, and a table [grid] of values"
+        )
     table = read_toml(path)
     for key in table:
         if key not in TOP:

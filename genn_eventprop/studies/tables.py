@@ -74,12 +74,9 @@ class FinishedRun:
         return json.dumps([self.experiment, settings, self.machine], sort_keys=True)
 
 
-def finished_runs(paths: Iterable[Path]) -> list[FinishedRun]:
-    """The runs of run folders, and of folders of repeats, in the order given.
-
-    Raises:
-        SettingError: something that is neither, or a run that is not finished.
-    """
+def finished_runs(paths: Iterable[Path]) -> tuple[list[FinishedRun], list[str]]:
+    """The runs of run folders, and of folders of repeats, in the order given; and words for each that has no results:
+    one that is not finished, or no run folder."""
     folders: list[tuple[Path, tuple[str, ...]]] = []
     for path in paths:
         if mark.kind_of(path) == "repeats":
@@ -88,8 +85,18 @@ def finished_runs(paths: Iterable[Path]) -> list[FinishedRun]:
             folders += [(path / name, varied) for name in variants]
         else:
             folders.append((path, ("seed",)))
-    installed, results = set(experiment_names()), records((path for path, _ in folders), _record)
-    return [_finished(path, varied, record, installed) for (path, varied), record in zip(folders, results)]
+    left_out: list[str] = []
+
+    def read(path: Path) -> dict[str, Any]:
+        try:
+            return _record(path)
+        except SettingError as error:
+            left_out.append(str(error))
+            return {}
+
+    installed, results = set(experiment_names()), records((path for path, _ in folders), read)
+    finished = [(*folder, record) for folder, record in zip(folders, results) if record]
+    return [_finished(path, varied, record, installed) for path, varied, record in finished], left_out
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -185,7 +192,7 @@ def _accuracy(runs: Sequence[FinishedRun], key: str) -> str:
     values = [run.results[key] for run in runs if run.results.get(key) is not None]
     if len(values) < len(runs):
         return "-"
-    bounds = interval(values)
+    bounds = interval(values, limits=(0.0, 1.0))
     interval_text = "" if bounds is None else f" ({100 * bounds[0]:.2f} to {100 * bounds[1]:.2f})"
     return percent(fmean(values), deviation(values)) + interval_text
 
@@ -197,7 +204,7 @@ def comparisons(runs: Sequence[FinishedRun]) -> str:
     rows = []
     first = _by_pair(grouped[0])
     for group in grouped[1:]:
-        comparison = paired(first, _by_pair(group))
+        comparison = paired(first, _by_pair(group), limit=1.0)
         cells = ["0", "no seed or fold in common", "-"]
         if comparison is not None:
             bounds = comparison.interval

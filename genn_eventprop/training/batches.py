@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..data.events.events import require_events
 from ..engines import Data, Engine
 from ..errors import SettingError
 from ..runs.fingerprint import describe_data
@@ -135,4 +136,5 @@ def batches_of(train: Events | Augmented, engine: Engine, weights: ClassWeights)
 
     if isinstance(train, Augmented):
         return AugmentedBatches(train, engine, weights)
+    train = require_events(train, "training set")
     return AugmentedBatches(Augmented(train), engine, weights) if train.mapped else Batches(train, engine, weights)

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..engines import Result
-from ..errors import DataError, SettingError, TrainingError
+from ..errors import DataError, PlanError, SettingError, TrainingError, shown
+from ..modelling import Network
+from ..optimisers import Optimiser, Schedule
 from ..plan import Plan
+from .callbacks import Callback
 
 if TYPE_CHECKING:
     from ..data import Events
+
+
+def check_arguments(network: object, optimiser: object, schedule: object, callbacks: object) -> None:
+    """Refuse arguments of a trainer that are things of another kind.
+
+    Raises:
+        PlanError, SettingError: naming what was given and an example of what is needed.
+    """
+    if not isinstance(network, Network):
+        raise PlanError(
+            f"expected a Network, got {shown(network)}; make one with net = Network() and net.population(...)"
+        )
+    if optimiser is not None and not isinstance(optimiser, Optimiser):
+        foreign = type(optimiser).__module__.startswith("torch")
+        hint = "; optimisers of torch train the layer genn_eventprop.torch.EventProp" if foreign else ""
+        raise SettingError(
+            f"optimiser must be one of genn_eventprop.optimisers, e.g. Adam(1e-3), got {shown(optimiser)}{hint}"
+        )
+    if schedule is not None and not isinstance(schedule, Schedule):
+        raise SettingError(
+            f"schedule must be one of genn_eventprop.optimisers, e.g. Cosine(epochs=100), got {shown(schedule)}"
+        )
+    if not isinstance(callbacks, Sequence) or not all(isinstance(each, Callback) for each in callbacks):
+        raise SettingError(
+            f"callbacks must be a list of genn_eventprop.training.Callback objects, got {shown(callbacks)}; a function "
+            "becomes one as the method end_epoch of a subclass"
+        )
 
 
 def check_batch(
@@ -123,7 +153,7 @@ def whole(value: int, name: str) -> int:
         SettingError: it is none.
     """
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise SettingError(f"{name} must be an integer >= 1, got {value!r}")
+        raise SettingError(f"{name} must be an integer >= 1, got {shown(value)}")
     return int(value)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..data import Events
 from ..data.events import check
+from ..data.events.events import require_events
 from ..engines import Data, Engine
 from ..engines.contract.result import LossPart
-from ..errors import DataError
 from ..losses import Function
 from ..plan import NetworkPlan, Plan
 from .checks import check_labels
@@ -54,7 +54,7 @@ class Evaluator:
 
     def spike_counts(self, events: Events) -> dict[str, np.ndarray]:
         with self.parameter_sets.use_averages():
-            return spike_counts(self.engine, self.engine.load(events), self.batch_size)
+            return spike_counts(self.engine, self.engine.load(self._as_events(events)), self.batch_size)
 
     def run(self, data: Data, between: Callable[[], None] = lambda: None) -> Evaluation:
         """Evaluate loaded data; `between` is called between batches."""
@@ -75,12 +75,7 @@ class Evaluator:
         Raises:
             DataError: it is not `Events`, or labels are missing that the loss needs.
         """
-        if isinstance(events, (list, tuple)):
-            raise DataError(
-                f"the {what} must be Events, got {type(events).__name__}; make them with "
-                "Events.from_samples([(times, channels), ...], n_channels, labels=...)"
-            )
-        data = self.engine.load(events)
+        data = self.engine.load(require_events(events, f"{what} set"))
         check_labels(data.labels, what, needed=data.targets is None)
         return self.class_weights.apply(data)
 
@@ -90,16 +85,14 @@ class Evaluator:
 
         if test is None:
             return None
-        held_out = test if isinstance(test, HeldOutTestSet) else HeldOutTestSet(test)
+        held_out = test if isinstance(test, HeldOutTestSet) else HeldOutTestSet(require_events(test, "test set"))
         held_out.check(lambda events: self.load(events, "test"))
         return held_out
 
     def _as_events(self, events: Events | Sequence[Sample]) -> Events:
-        from ..data import Events
-
-        if isinstance(events, Events):
-            return events
-        return Events.from_samples(events, n_channels=self.plan.input.size)
+        if isinstance(events, (list, tuple)):
+            return Events.from_samples(events, n_channels=self.plan.input.size)
+        return require_events(events, "data")
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,9 @@ APART = 1e4
 """Factor between layers from which a gradient counts as vanishing or exploding."""
 NEAR = 1e-6
 """Of the maximum: what is nearer to a bound counts as at it (float32)."""
+
+
+HISTORY = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds")
 
 
 def epoch_metrics(
@@ -57,6 +60,17 @@ def epoch_metrics(
         | _metrics_of_losses(statistics, held_out)
         | ({"gradient_note": note} if note else {})
     )
+
+
+def history(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The metrics of all epochs as columns, to be plotted: ``train_loss``, ``train_accuracy``, ``validation_loss`` and
+    ``validation_accuracy`` (None without a validation set), ``spikes_per_neuron`` and ``silent`` by population."""
+    columns = {name: [line[name] for line in metrics] for name in HISTORY}
+    names = metrics[-1]["spikes_per_neuron"] if metrics else ()
+    by_population = {
+        key: {name: [line[key][name] for line in metrics] for name in names} for key in ("spikes_per_neuron", "silent")
+    }
+    return columns | by_population
 
 
 def _metrics_of_losses(statistics: EpochStatistics, held_out: Evaluation | None) -> dict[str, Any]:

@@ -34,12 +34,12 @@ from ..runs.weights import fitting_weights, save_weights
 from .accounting import accounting
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
-from .checks import check_batch, check_parameters, data_notes, late_delays, whole
+from .checks import check_arguments, check_batch, check_parameters, data_notes, late_delays, whole
 from .class_weights import ClassWeights, Weighting
 from .epoch_statistics import EpochStatistics
 from .evaluator import Evaluation, Evaluator, Sample
 from .parameter_sets import ParameterSets
-from .results import delay_metrics, epoch_metrics, gradient_norms, run_results
+from .results import delay_metrics, epoch_metrics, gradient_norms, history, run_results
 from .run_recorder import RunRecorder
 from .runtime_estimate import RuntimeEstimate, estimate_runtime
 from .seeds import Streams
@@ -150,14 +150,13 @@ class Trainer:
             None if checkpoint_batches is None else whole(checkpoint_batches, "checkpoint_batches")
         )
         self.network, self.loss, self.streams = network, loss, Streams(seed)
+        check_arguments(network, optimiser, schedule, callbacks)
         network.check_connected()
         self.plan = make_plan(
             network, loss, dt=dt, duration=duration, spike_times=spike_times, regularisers=regularisers,
             spike_birth=spike_birth,
         )  # fmt: skip
         self.class_weights = ClassWeights(class_weights, as_losses(loss)[0])
-        if optimiser is not None and not isinstance(optimiser, Optimiser):
-            raise SettingError(f"optimiser must be e.g. Adam(1e-3), got {optimiser!r}")
         self.optimiser, self.schedule = optimiser or Adam(), schedule or Constant()
         self.engine = self._first_engine(
             engine=engine, dtype=dtype, threads=threads, slope_floor=slope_floor, **engine_options
@@ -243,7 +242,8 @@ class Trainer:
         optimiser averages the weights (``Adam(average=0.99)``), validation, test and checkpoints have the averages.
 
         Returns:
-            The contents of results.json: ``test_accuracy`` (best weights), ``final_test_accuracy`` (last weights), ...
+            The contents of results.json: ``test_accuracy`` (best weights), ``final_test_accuracy`` (last weights), ...;
+            and ``history``, see `results.history`: loss, accuracy and spikes of every epoch.
 
         Raises:
             TrainingError: a gradient or loss is not finite; weights and checkpoints stay as they were.
@@ -502,7 +502,7 @@ class Trainer:
         sizes = {p.name: p.size for p in self.plan.populations}
         results = run_results(self.state, best, final, self.engine.name, self.streams.seed, groups, sizes, costs)
         self.recorder.write_results(results)
-        return results
+        return results | {"history": history(self.state.metrics)}
 
     # run folder, checkpoints, weight files
 

@@ -78,13 +78,31 @@ def test_lines_are_settings_and_cells_come_from_the_runs(runs, capsys):
     values = [100 * results(f"seeds/seed{k}")["final_test_accuracy"] for k in (1, 2)]
     assert rows[0][1] == "seeds 1, 2"
     half = 12.7062 * np.std(values, ddof=1) / np.sqrt(2)  # Student's t with one degree of freedom
-    within = f"({np.mean(values) - half:.2f} to {np.mean(values) + half:.2f})"
+    low, high = max(0.0, np.mean(values) - half), min(100.0, np.mean(values) + half)  # no accuracy lies outside
+    within = f"({low:.2f} to {high:.2f})"
     assert rows[0][3] == f"{np.mean(values):.2f} +- {np.std(values, ddof=1):.2f} % {within}"
     a, b = (100 * results(f"folds/{name}-seed1")["final_test_accuracy"] for name in "ab")
     assert rows[1][1] == f"speaker_out: a {a:.1f}, b {b:.1f}; seed 1"
     assert rows[2][1] == "seeds 4, 5" and rows[2][4] == "1" and "reference_clock" in rows[2][7]
     operations = [results(name)["costs"]["synaptic_operations"] for name in ("one4", "one5")]
     assert rows[2][5].split("; ")[1] == f"{np.mean(operations):,.0f}"
+
+
+def test_what_has_no_results_is_named_and_left_out(runs, tmp_path, capsys):
+    """A run that is not finished, a fold that was never started, a folder that is none: the others are reported."""
+    for name in ("one4", "folds"):
+        shutil.copytree(name, tmp_path / name)
+    (tmp_path / "one4" / "results.json").unlink()
+    shutil.rmtree(tmp_path / "folds" / "a-seed1")
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "one4"), "one5", "nowhere", str(tmp_path / "folds")]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2 + 2 and "| `train own.py` | seed 5 |" in out and "speaker_out: b" in out
+    left_out = [line.removeprefix("left out: ") for line in err.splitlines()]
+    for words, line in zip(("nowhere is not a run", "one4 has no results.json", "a-seed1 is not a run"), left_out):
+        assert words in line
+    assert len(left_out) == 3
+    assert main(["report", "nowhere"]) == 1 and main(["report", str(tmp_path / "one4"), "nowhere"]) == 1
 
 
 def test_runs_from_before_a_setting_existed_share_the_line(runs, tmp_path, capsys):

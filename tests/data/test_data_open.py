@@ -41,6 +41,26 @@ def test_fsdd_and_its_official_split(data_dir: Path) -> None:
     assert official_test(data_dir / "fsdd" / "wav") is None
 
 
+def test_a_clone_of_fsdd_has_the_official_split(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the message of the page asks for: wav files as they come from upstream, in the data folder."""
+    from genn_eventprop.experiment.experiment import load_experiment
+
+    page = load_experiment("spoken_digits")
+    with pytest.raises(DataError, match=r"git clone https://github.com/Jakobovski/free-spoken-digit-dataset"):
+        page.build(page.config(data_dir=tmp_path))
+    folder = tmp_path / "free-spoken-digit-dataset" / "recordings"
+    folder.mkdir(parents=True)
+    for name in ("0_george_0.wav", "0_lucas_7.wav", "1_lucas_1.wav", "1_george_8.wav"):
+        shutil.copy(next((data_dir / "fsdd" / "wav").glob("*.wav")), folder / name)
+    test = official_test(folder)
+    assert test is not None and test.tolist() == [True, False, False, True]  # by name: george, lucas, george, lucas
+    monkeypatch.setenv("GENN_EVENTPROP_DATA_CACHE", str(tmp_path / "cache"))
+    experiment = page.build(page.config(data_dir=tmp_path, engine="reference_clock", validation=0.0))
+    assert experiment.test is not None and len(experiment.test) == 2
+
+
 def test_a_folder_of_recordings_is_converted_once(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

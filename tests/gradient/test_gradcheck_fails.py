@@ -1,6 +1,7 @@
 """What makes a gradient check red: a wrong sign anywhere in the adjoint, and draws that prove nothing."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.verify.gradients import Block, Case, check, check_network, main
 from genn_eventprop.verify.gradients.command import find_model
 from genn_eventprop.verify.gradients.compare import Problem, differences
-from genn_eventprop.verify.gradients.draw import Layout, draw
+from genn_eventprop.verify.gradients.draw import Layout, Silence, draw
 
 LAYOUTS = {
     "first_spike": Layout(1, True, True, "first_spike"),
@@ -218,6 +219,29 @@ def test_a_model_that_cannot_spike_in_its_networks_is_an_error():
     )  # fmt: skip
     with pytest.raises(EventPropError, match="Deaf: found no weights"):
         check(deaf)
+
+
+def test_a_threshold_out_of_reach_ends_the_search(monkeypatch):
+    """V never passes the reversal potential, and every doubling of the weights doubles the time of a run."""
+    out_of_reach = NeuronModel(
+        name="COBA",
+        state={"V": 0.0, "g": 0.0},
+        params={"tau_m": Param(20.0, "ms"), "tau_s": Param(5.0, "ms"), "E": Param(0.8), "v_t": Param(1.0)},
+        dynamics={"V": "(g * (E - V) - V) / tau_m", "g": "-g / tau_s"},
+        threshold="V - v_t",
+        reset={"V": "0"},
+        input="g",
+    )
+    assert Silence.LIMIT <= 10, "processor seconds; the command must end within 20 s"
+    monkeypatch.setattr(Silence, "LIMIT", 1.5)
+    monkeypatch.setattr(Silence, "FIRST_WORD", 0.2)
+    said, began = [], time.process_time()
+    with pytest.raises(
+        EventPropError, match=r"COBA: found no weights .tried up to \S+. .*is the threshold within reach"
+    ):
+        check(out_of_reach, progress=said.append)
+    assert time.process_time() - began < 1.5 + 2
+    assert said[0].startswith("network 1 of 3: COBA") and any("no spike of COBA yet" in text for text in said)
 
 
 @pytest.mark.ci

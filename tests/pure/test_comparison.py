@@ -20,6 +20,14 @@ def test_an_interval_covers_the_mean_as_often_as_it_says():
     assert interval([0.5]) is None
 
 
+def test_an_interval_of_accuracies_stays_within_them():
+    """Two runs of 99 and 100 % say nothing about more than 100 %; the lower end is Student's as ever."""
+    low, high = interval([0.99, 1.0], limits=(0.0, 1.0))
+    assert high == 1.0 and low == pytest.approx(0.995 - 12.7062 * np.std([0.99, 1.0], ddof=1) / np.sqrt(2), rel=1e-4)
+    assert interval([0.99, 1.0])[1] > 1 and interval([0.0, 0.02], limits=(0.0, 1.0))[0] == 0.0
+    assert paired({1: 0.0, 2: 0.0}, {1: 1.0, 2: 0.2}, limit=1.0).interval == (-1.0, 1.0)
+
+
 def test_pairs_are_matched_by_seed_and_all_signs_are_tried():
     first = {1: 0.5, 2: 0.6, 3: 0.7, 9: 0.1}
     second = {3: 0.71, 2: 0.64, 1: 0.53, 8: 0.9}

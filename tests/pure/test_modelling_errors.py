@@ -8,7 +8,7 @@ import pytest
 from genn_eventprop import Dense, Event, Mode, Network, NeuronModel, Param, Trainer, losses, models
 from genn_eventprop.adjoint import derive
 from genn_eventprop.engines.reference.exact.engine import ReferenceEvent
-from genn_eventprop.errors import EventPropError, ModelError, NetworkError, PlanError
+from genn_eventprop.errors import EventPropError, LossError, ModelError, NetworkError, PlanError
 from genn_eventprop.modelling.reach import landings
 from genn_eventprop.modelling.units import describe, parse_unit
 from genn_eventprop.models import LI, LIF, AdEx, LIFDelta
@@ -47,7 +47,7 @@ WRONG = {
         "dynamics": {"V": "(I - V) / tau_m", "I": "-I / tau_s", "B": "-B / tau_s"},
         "threshold": "B - v_t",
     },
-    "params must be a dictionary, got list": {"params": []},
+    "params must be a dictionary, e.g. {'tau_mem': Param.20.0, 'ms'.}, got .1, 2.": {"params": [1, 2]},
     "'mode' cannot name a state or parameter": {"params": {"mode": Param(1.0)}},
     "'lambda_V' cannot name a state or parameter": {"params": {"lambda_V": Param(1.0)}},
     "input names a state, or is a dictionary of receptors, got 3": {"input": 3},
@@ -142,8 +142,10 @@ def test_plans_and_trainers():
     for wrong in ({"dt": "1"}, {"dt": None}, {"dt": True}, {"duration": "10"}, {"dt": -1.0}):
         with pytest.raises(PlanError, match="dt and duration must be positive times in ms, got"):
             make_plan(net, loss, **({"dt": 1.0, "duration": 10.0} | wrong))
-    with pytest.raises(PlanError, match="made of a Network and a loss .* got Network and str"):
+    with pytest.raises(LossError, match="expected a loss from .* got 'max'; make it with the output population"):
         make_plan(net, "max", dt=1.0, duration=10.0)
+    with pytest.raises(PlanError, match="expected a Network, got Neuron; make one with net = Network()"):
+        make_plan(LIF(), loss, dt=1.0, duration=10.0)
     net.population(LIF(), 3, name="lost")
     with pytest.raises(NetworkError, match="no connection leads to population 'lost'"):
         Trainer(net, loss, dt=1.0, duration=10.0)

@@ -127,7 +127,7 @@ def test_only_text_and_numbers_are_expressions(thing):
         ({"input": "J"}, r"Leaky: input 'input' acts on 'J', not a state \(known: I, V\)"),
         ({"input": {"exc": {"I": "gain"}}}, r"Leaky: input 'exc', amount for I: unknown symbol 'gain'"),
         ({"readout": "U"}, r"Leaky: readout 'U' is not a state"),
-        ({"params": {"tau_mem": 20.0, "v_thresh": Param(1.0)}}, r"parameter 'tau_mem' must be a Param, got float"),
+        ({"params": {"tau_mem": 20.0, "v_thresh": Param(1.0)}}, r"parameter 'tau_mem' must be a Param, got 20.0"),
         ({"params": {"V": Param(1.0)}}, r"Leaky: 'V' is both a state and a parameter"),
         ({"params": {"exp": Param(1.0)}}, r"Leaky: 'exp' cannot name a state or parameter"),
         ({"params": {"dt": Param(1.0)}}, r"'dt' cannot name a state or parameter"),

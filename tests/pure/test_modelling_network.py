@@ -105,9 +105,12 @@ def test_bounds_are_named_and_start_values_must_keep_them():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: small(hidden=LIF(tau_mem=-20.0)), r"hidden.tau_mem: a time constant must be positive, got -20 ms"),
-        (lambda: small(hidden=LIF(tau_syn=0.0)), r"hidden.tau_syn: a time constant must be positive, got 0 ms"),
-        (lambda: small(hidden=LIF(tau_mem=[20.0, -1.0, 5.0])), r"hidden.tau_mem: .*positive, got -1 ms"),
+        (
+            lambda: small(hidden=LIF(tau_mem=-20.0)),
+            r"LIF: tau_mem: a time constant must be positive, got -20 ms; give a number above 0",
+        ),
+        (lambda: small(hidden=LIF(tau_syn=0.0)), r"LIF: tau_syn: a time constant must be positive, got 0 ms"),
+        (lambda: small(hidden=LIF(tau_mem=[20.0, -1.0, 5.0])), r"LIF: tau_mem: .*positive, got -1 ms"),
         (lambda: small(hidden=LIF(v_thresh="one")), r"LIF: v_thresh: expected a number.*got 'one'"),
         (lambda: small(hidden=LIF(v_thresh=float("nan"))), r"LIF: v_thresh: values must be finite"),
         (lambda: small(Dense([[1.0, np.inf, 0.0]])), r"Dense: values must be finite"),
@@ -159,7 +162,7 @@ def test_wrong_connections_say_what_and_where():
     cases = [
         (lambda: net.connect(other, hidden, dense), r"connection 'hidden_hidden': its source is not part of"),
         (lambda: net.connect(inp, other, dense), r"connection 'input_hidden': its target is not a population"),
-        (lambda: net.connect(hidden, inp, dense), r"connection 'hidden_input': its target is not a population"),
+        (lambda: net.connect(hidden, inp, dense), r"connection 'hidden_input': its target 'input' is an input.* swap"),
         (lambda: net.connect(output, hidden, dense), r"connection 'output_hidden': 'output' \(LI\) never spikes"),
         (lambda: net.connect(inp, hidden, Normal(0, 1)), r"expected Dense\(...\), got Normal"),
         (lambda: net.connect(inp, hidden, dense, delay=-1.0), r"delay must be a finite time >= 0 ms, got -1.0"),
@@ -186,7 +189,9 @@ def test_wrong_populations_say_what_and_where():
     for size in (0, -3, 2.5, True, "3"):
         with pytest.raises(NetworkError, match="'more': the size must be an integer >= 1, got"):
             net.population(LIF(), size, name="more")
-    with pytest.raises(NetworkError, match=r"population 'more': expected a neuron such as LIF\(\), got str"):
+    with pytest.raises(
+        NetworkError, match=r"population 'more': expected a neuron such as LIF\(\), got 'LIF'; the neuron"
+    ):
         net.population("LIF", 3, name="more")
     with pytest.raises(NetworkError, match="the name 'hidden' is taken"):
         net.population(LIF(), 3, name="hidden")

@@ -491,3 +491,30 @@ def test_threads_share_a_layer(spike_times):
             for found in every:
                 for a, b in zip(found, right, strict=True):
                     torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_threads_that_spin_are_told_of_once(monkeypatch, capsys):
+    """OpenMP's threads of torch spin while they wait; only the program can say how many there are, or how they wait."""
+    from genn_eventprop.interop import torch_layer
+
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    noted = []
+    monkeypatch.setattr(torch_layer, "_noted", noted)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        layer(engine="native").runner(torch.float64)
+        torch.set_num_threads(2)
+        layer(engine="reference_clock").runner(torch.float64)
+        monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+        layer(engine="native").runner(torch.float64)
+        assert not noted and capsys.readouterr().err == ""
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+        for _ in range(2):
+            layer(engine="native").runner(torch.float64)
+        said = capsys.readouterr().err
+        assert said.count("note: torch uses 2 threads, which spin") == 1
+        assert "torch.set_num_threads(1)" in said and "OMP_WAIT_POLICY=PASSIVE" in said
+    finally:
+        torch.set_num_threads(before)

@@ -90,11 +90,22 @@ def test_training_reduces_loss_and_writes_the_run_folder(tmp_path):
     assert lines[-1]["train_loss"] < 0.7 * lines[0]["train_loss"]
     assert lines[2]["learning_rate"] == pytest.approx(2e-2 * 0.9**2)
     assert set(lines[0]["silent"]) == {"hidden", "output"} and lines[0]["spikes_per_neuron"]["hidden"] > 0
-    assert t.folder.results == results
+    assert t.folder.results | {"history": results["history"]} == results
     assert results["epochs"] == 6 and results["updates"] == 36 and results["engine"] == "reference_clock"
     assert results["seconds_training"] == pytest.approx(sum(line["seconds"] for line in lines))
     assert results["final_test_accuracy"] == t.evaluate(events(16, 3)).accuracy
     assert {p.name for p in (tmp_path / "run" / "checkpoints").iterdir()} == {"best.safetensors", "last.safetensors"}
+
+
+def test_fit_returns_a_history_also_without_validation():
+    t = trainer()
+    history = t.fit(events(14, 1), epochs=3)["history"]
+    assert history["epoch"] == [1, 2, 3] and history["validation_accuracy"] == [None] * 3
+    assert history["train_loss"] == [line["train_loss"] for line in t.state.metrics]
+    assert set(history["spikes_per_neuron"]) == {"hidden", "output"}
+    assert all(len(history[key]["hidden"]) == 3 for key in ("spikes_per_neuron", "silent"))
+    validated = trainer().fit(events(14, 1), events(8, 2), epochs=2)["history"]
+    assert all(0 <= accuracy <= 1 for accuracy in validated["validation_accuracy"])
 
 
 def test_each_epoch_is_a_seeded_permutation():

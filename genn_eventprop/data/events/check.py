@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...errors import DataError
+from ...errors import DataError, shown
 
 BLOCK = 1 << 22  # events looked at together: 50 MB of times and channels
 MAX_CHANNELS = 2**31
@@ -59,6 +59,30 @@ def as_vector(values: Any, dtype: type, where: str) -> np.ndarray:
     if np.issubdtype(dtype, np.integer) and array.size:
         check_whole(array, dtype, where)
     return array.astype(dtype)
+
+
+def pair(sample: Any, where: str) -> tuple[Any, Any]:
+    """(times, channels) of one sample."""
+    try:
+        times, channels = sample
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{where} is {shown(sample)}; every sample is a pair (times in ms, channels) of two lists of one length"
+            f"{how_to_read(sample)}"
+        ) from None
+    return times, channels
+
+
+def how_to_read(value: Any) -> str:
+    """How spikes in an array, or in a file, become events; "" for anything else."""
+    if isinstance(value, str) or hasattr(value, "suffix"):
+        return "; genn_eventprop.data.open.open_events(path) reads a file or folder"
+    if len(getattr(value, "shape", ())) >= 2:
+        return (
+            ", or of spike counts (samples, steps, channels) with "
+            "genn_eventprop.data.readers.structured.from_dense(array, dt, labels)"
+        )
+    return ""
 
 
 def check_whole(array: np.ndarray, dtype: type, where: str) -> None:
@@ -142,6 +166,16 @@ def labels(values: Any, n_samples: int, n_classes: int | None, where: str) -> tu
         raise DataError(f"{where}: n_classes must be an integer >= 1, got {n_classes!r}")
     if values is None:
         return None, n_classes
+    shape, kind = np.shape(values), np.asarray(values).dtype.kind
+    if len(shape) == 2:
+        raise DataError(
+            f"{where}: labels must be one-dimensional, got shape {shape}; of one-hot rows give array.argmax(1)"
+        )
+    if kind in "US":
+        raise DataError(
+            f"{where}: labels must be numbers, got {shown(np.asarray(values).flat[0].item())}; number the names with "
+            "names, labels = numpy.unique(labels, return_inverse=True)"
+        )
     array = as_vector(values, np.int64, f"{where}: labels")
     if len(array) != n_samples:
         raise DataError(f"{where}: {len(array)} labels for {n_samples} samples; give one label for each sample")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import DataError
+from ...errors import DataError, shown
 from . import check
 
 if TYPE_CHECKING:
@@ -127,9 +127,11 @@ class Events:
     ) -> Events:
         """Events from one (times in ms, channels) pair per sample; `sort` sorts each sample by time (stable)."""
         times, channels = [], []
-        for i, (t, c) in enumerate(samples):
+        for i, sample in enumerate(samples):
             where = f"{name or 'events'}: sample {i}"
-            t, c = check.as_vector(t, np.float64, f"{where}: times"), check.as_vector(c, np.int32, f"{where}: channels")
+            t, c = check.pair(sample, where)
+            t = check.as_vector(t, np.float64, f"{where}: times")
+            c = check.as_vector(c, np.int32, f"{where} (times first): channels")
             if len(t) != len(c):
                 raise DataError(f"{where}: {len(t)} times but {len(c)} channels; give one channel for each time")
             order = np.argsort(t, kind="stable") if sort else slice(None)
@@ -290,6 +292,20 @@ def gather(flat: np.ndarray, starts: np.ndarray, counts: np.ndarray, offsets: np
     if offsets[-1] > 32 * len(starts):  # long parts: copying each is faster than an index for every event
         return np.concatenate([flat[a : a + n] for a, n in zip(starts.tolist(), counts.tolist(), strict=True)])
     return flat[np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])]
+
+
+def require_events(value: Any, what: str) -> Events:
+    """`value`, which is named `what` in the message, if it is a data set.
+
+    Raises:
+        DataError: it is something else; says how to make one of it.
+    """
+    if isinstance(value, Events):
+        return value
+    raise DataError(
+        f"the {what} must be Events, got {shown(value)}; make them with "
+        f"Events.from_samples([(times, channels), ...], n_channels, labels=...){check.how_to_read(value)}"
+    )
 
 
 def merge_annotations(parts: Sequence[Events]) -> dict[str, Any]:

@@ -15,7 +15,16 @@ from ..events.events import Events
 from ..events.storage import open_npz, read_arrays
 
 SPLITS = ("train", "test", "all")
+RECORDINGS = "free-spoken-digit-dataset/recordings"
+"""The wav files in a clone of the data set: DIGIT_SPEAKER_NUMBER.wav."""
+TEST_NUMBERS = 5
+"""Recordings 0 .. 4 of a digit and speaker are the official test set, as the data set's README says."""
 N_CHANNELS = 700
+
+
+def is_upstream(folder: Path) -> bool:
+    """Whether these are the data set's own recordings, to which its split belongs."""
+    return folder.resolve().parts[-2:] == tuple(RECORDINGS.split("/"))
 
 
 def load(path: str | Path, split: str = "all") -> Events:

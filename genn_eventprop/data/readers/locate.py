@@ -38,6 +38,6 @@ def locate(data_dir: Path | str | None, *names: str, source: str) -> Path:
                 return folder / name
     looked = " or ".join(str(folder) for folder in folders)
     raise DataError(
-        f"no {names[0]} in {looked}; get it from {source}, and point to it with --data-dir FOLDER "
+        f"no {' or '.join(names)} in {looked}; get it from {source}, and point to it with --data-dir FOLDER "
         f"or the environment variable {ENVIRONMENT}"
     )

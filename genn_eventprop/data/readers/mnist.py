@@ -24,6 +24,8 @@ FILES = {
     "x_test": "t10k-images-idx3-ubyte",
     "y_test": "t10k-labels-idx1-ubyte",
 }
+SOURCE = "https://ossci-datasets.s3.amazonaws.com/mnist/ (the four .gz files, in a folder mnist)"
+"""The copy of yann.lecun.com/exdb/mnist, which no longer answers, that torchvision reads."""
 PACKED = 1100
 """Bytes that gzip makes one of, at most."""
 HELD_OUT = 5000

@@ -95,7 +95,8 @@ def quantise(events: Events, plan: Plan) -> Data:
     """Events on the plan's grid; see `Engine.load`."""
     if events.n_channels != plan.input.size:
         raise DataError(
-            f"the data has {events.n_channels} channels, but input {plan.input.name!r} has {plan.input.size}"
+            f"the data has {events.n_channels} channels, but input {plan.input.name!r} has {plan.input.size}; make the "
+            f"network with net.input({events.n_channels}), or choose channels with data.augment.CropChannels"
         )
     labels, targets = _answers(events, plan)
     others = {loss.output: _answers(events, plan.read_at(loss.output)) for loss in plan.auxiliary}
@@ -124,7 +125,7 @@ def _answers(events: Events, plan: Plan) -> tuple[np.ndarray, np.ndarray | None]
         bad = int(np.argmax((labels >= loss.n_classes) | (labels < -1)))
         raise DataError(
             f"sample {bad} has {loss.answer or 'label'} {labels[bad]}, but the output {loss.output!r} has "
-            f"{loss.n_classes} classes"
+            f"{loss.n_classes} classes; count classes from 0, or make it a population of {labels.max() + 1} neurons"
         )
     return labels, _targets(events, plan)
 

@@ -145,7 +145,7 @@ def order_steps(table: Table, outcomes: Mapping[str, Outcome]) -> list[Step]:
     steps = []
     for worse, better in zip(table.worst_first, table.worst_first[1:]):
         a, b = outcomes[worse].by_pair(), outcomes[better].by_pair()
-        comparison = paired(a, b)
+        comparison = paired(a, b, limit=100.0)
         if comparison is not None:
             steps.append(Step(worse, better, sum(b[key] > a[key] for key in a if key in b), comparison))
     return steps

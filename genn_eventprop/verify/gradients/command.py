@@ -13,8 +13,9 @@ from typing import Any
 from ... import models
 from ...engines.native.engine import available_processors
 from ...errors import EventPropError, ModelError, suggest
-from ...modelling import Neuron, NeuronModel
-from ...modelling.user_file import import_file
+from ...modelling import NeuronModel
+from ...modelling.user_file import model_in, model_in_file
+from ...output import say
 from .draw import check
 from .report import Report
 
@@ -41,7 +42,7 @@ def main(
     how: dict[str, Any] = {"seed": seed, "engine": engine, "quick": quick, "spike_times": spike_times, "dt": dt}
     if target is None:
         return _whole_zoo(partial(_checked, **how), processes or available_processors())
-    report = check(find_model(target), **how)
+    report = check(find_model(target), **how, progress=lambda text: say(f"gradcheck: {text}"))
     print(report.text())
     return 0 if report.passed else 1
 
@@ -81,39 +82,22 @@ def _whole_zoo(checked: partial[Report], processes: int) -> int:
 
 def find_model(target: str) -> NeuronModel:
     """The model that `target` names: "lif", or a Python file and the model's name in it, "my_neuron.py:MyNeuron"."""
-    if ":" in target:
-        path, _, name = target.rpartition(":")
-        return _model_in(_load(Path(path)), name, path)
+    if ":" in target or target.endswith(".py"):
+        return model_in_file(target)
     known = [m.name for m in pkgutil.iter_modules(models.__path__)]
     zoo = {name.lower(): model for name, model in models.ZOO.items()}
     if target.lower() in zoo:
         return zoo[target.lower()]
     if target.lower() not in known:
+        file = target if Path(target).suffix else f"{target}.py"
+        yours = f"{file} is a file: its models are named {file}:NAME" if Path(file).is_file() else ""
         raise ModelError(
-            f"no built-in model {target!r} ({suggest(target.lower(), {*zoo, *known})}); "
-            "for your own, use my_neuron.py:MyNeuron"
+            f"no built-in model {target!r} ({suggest(target.lower(), zoo)}); "
+            + (yours or "for your own, use my_neuron.py:MyNeuron")
         )
     module = importlib.import_module(f"{models.__name__}.{target.lower()}")
     found = [n for n, v in vars(module).items() if isinstance(v, NeuronModel) and n.lower() == target.lower()]
     found = found or [n for n, v in vars(module).items() if isinstance(v, NeuronModel)]
     if not found:
         raise ModelError(f"{module.__name__} defines no NeuronModel")
-    return _model_in(module, found[0], target)
-
-
-def _load(path: Path) -> Any:
-    if not path.is_file():
-        raise ModelError(f"no file {str(path)!r}; write path/to/my_neuron.py:MyNeuron")
-    if path.suffix != ".py":
-        raise ModelError(f"{str(path)!r} is not a Python file")
-    return import_file(path)
-
-
-def _model_in(module: Any, name: str, where: str) -> NeuronModel:
-    value = getattr(module, name, None)
-    if isinstance(value, Neuron):
-        return value.model
-    if not isinstance(value, NeuronModel):
-        known = [n for n, v in vars(module).items() if isinstance(v, (NeuronModel, Neuron))]
-        raise ModelError(f"{where}: {name!r} is not a NeuronModel ({suggest(name, known)})")
-    return value
+    return model_in(module, found[0], target)

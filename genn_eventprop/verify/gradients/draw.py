@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -95,6 +96,7 @@ def check(
     dt: float | None = None,
     tolerance: float = 1e-6,
     quick: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Check a neuron model in small random networks: feed-forward, recurrent, two hidden layers, each with a loss.
 
@@ -106,6 +108,7 @@ def check(
         seed: of networks, parameters and input.
         engine: whose gradient. spike_times, dt: see `check_network`, also for what the differences are of.
         quick: the first network only.
+        progress: called with words for what comes next.
     """
     model = model.model if isinstance(model, Neuron) else model
     kind = spike_times or kind_of(engine, dt)
@@ -121,10 +124,11 @@ def check(
     report = Report([])
     for i, layout in enumerate(layouts):
         name = f"{model.name}, {layout.name}"
+        progress(f"network {i + 1} of {len(layouts)}: {name}")
         report.cases.append(
             drawn_case(
                 name, model, layout, (seed, i),
-                engine=engine, spike_times=kind, dt=dt, tolerance=tolerance, own_output=False,
+                engine=engine, spike_times=kind, dt=dt, tolerance=tolerance, own_output=False, progress=progress,
             )
         )  # fmt: skip
     if not quick:
@@ -148,6 +152,7 @@ def drawn_case(
     dt: float | None = None,
     tolerance: float = 1e-6,
     own_output: bool = True,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Case:
     """Check one random network. A draw that proves nothing (a silent layer, spikes that change) is drawn again, up to
     `DRAWS` times; a wrong gradient never is.
@@ -158,7 +163,7 @@ def drawn_case(
     """
     for attempt in range(DRAWS):
         rng = np.random.default_rng([*seed, attempt] if attempt else seed)
-        plan, parameters, events = draw(model, layout, rng)
+        plan, parameters, events = draw(model, layout, rng, progress)
         if spike_times == "grid":
             plan, events = _on_grid(plan, events, dt)
             if not _decided_on_grid(plan, parameters, events) and attempt < DRAWS - 1:
@@ -212,13 +217,52 @@ def _never_moved(model: NeuronModel, report: Report) -> None:
             report.failures.append(f"proves nothing: the gradient of {n} is all zero in every network")
 
 
-def draw(model: NeuronModel, layout: Layout, rng: np.random.Generator) -> tuple[Plan, dict[str, np.ndarray], Events]:
+class Silence:
+    """What it has cost so far that a layer never spiked, however large its weights.
+
+    A threshold out of reach shows in nothing else, and a run takes twice the time with every doubling of the weights
+    where these make the equations stiff (conductances), so that without an end the search would take hours.
+    """
+
+    LIMIT, FIRST_WORD = 6.0, 1.0
+    """Processor seconds until it is given up, and until the user is told of it."""
+
+    def __init__(self, model: NeuronModel, duration: float, progress: Callable[[str], None]) -> None:
+        self.model, self.duration, self.progress = model, duration, progress
+        self.seconds, self.reported, self.largest, self.spiked = 0.0, self.FIRST_WORD, 0.0, False
+
+    def add(self, seconds: float, weight: float) -> None:
+        """Count a run in which a layer was silent with weights up to `weight`.
+
+        Raises:
+            EngineError: no weight has ever made a layer spike, and another run would take too long.
+        """
+        self.seconds, self.largest = self.seconds + seconds, max(self.largest, weight)
+        if not self.spiked and self.seconds + 2 * seconds > self.LIMIT:
+            raise self.error()
+        if self.seconds > self.reported:
+            self.reported = 2 * self.seconds
+            self.progress(f"no spike of {self.model.name} yet with weights up to {self.largest:.2g}; trying others")
+
+    def error(self) -> EngineError:
+        tried = f" (tried up to {self.largest:.2g})" if self.largest else ""
+        return EngineError(
+            f"{self.model.name}: found no weights{tried} for which every layer of a small network spikes a few times "
+            f"in {self.duration:g} ms; is the threshold within reach of its input? Lower the threshold, or let the "
+            "input drive the state that it depends on further"
+        )
+
+
+def draw(
+    model: NeuronModel, layout: Layout, rng: np.random.Generator, progress: Callable[[str], None] = lambda text: None
+) -> tuple[Plan, dict[str, np.ndarray], Events]:
     """A network in which every layer spikes, its parameters and labelled input.
 
     Raises:
         EngineError: if no scale of the weights makes the layers spike.
     """
     duration = _duration(model)
+    silence = Silence(model, duration, progress)
     for doublings, driver in _ways(model):
         network, plan = _network(model, layout, duration, rng)
         parameters = network.initial_parameters(rng)
@@ -226,12 +270,9 @@ def draw(model: NeuronModel, layout: Layout, rng: np.random.Generator) -> tuple[
             if c.receptor in model.receptors and c.receptor != driver:
                 parameters[c.weight] *= 0.2
         events = _with_targets(_input(duration, rng), plan, rng)
-        if _tune(plan, parameters, events, doublings, driver):
+        if _tune(plan, parameters, events, doublings, driver, silence):
             return plan, parameters, events
-    raise EngineError(
-        f"{model.name}: found no weights for which every layer of a small network spikes a few times in "
-        f"{duration:g} ms; is the threshold within reach of its input?"
-    )
+    raise silence.error()
 
 
 def _ways(model: NeuronModel) -> Iterator[tuple[int, str]]:
@@ -328,7 +369,9 @@ def _with_targets(events: Events, plan: Plan, rng: np.random.Generator) -> Event
     return Events.from_samples(samples, N_INPUT, events.labels, n_classes=N_OUTPUT, targets=targets)
 
 
-def _tune(plan: Plan, parameters: dict[str, np.ndarray], events: Events, doublings: int, driver: str) -> bool:
+def _tune(
+    plan: Plan, parameters: dict[str, np.ndarray], events: Events, doublings: int, driver: str, silence: Silence
+) -> bool:
     """Scale the weights layer by layer until each spikes a few times a neuron, 24 times in all; False if that fails.
 
     Receptors besides `driver`, which may be inhibitory, follow by the root of its factors.
@@ -340,11 +383,17 @@ def _tune(plan: Plan, parameters: dict[str, np.ndarray], events: Events, doublin
     for p in spiking:
         silent = 0
         for _ in range(40):
+            began = time.process_time()
             try:
                 rate = float(engine.run(data, samples).spike_counts[p.name].mean())
             except EngineError:
                 rate = np.inf
-            silent += rate == 0
+            if rate == 0:
+                silent += 1
+                largest = max(float(np.abs(engine.parameters[c.weight]).max()) for c in plan.into(p.name))
+                silence.add(time.process_time() - began, largest)
+            else:
+                silence.spiked = True
             if low <= rate <= 2.5 * low or silent > doublings:
                 break
             factor = 2.0 if rate == 0 else 1.25 if rate < low else 0.85
