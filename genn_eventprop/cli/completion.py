@@ -62,7 +62,7 @@ def _options_of(name: str, module: str, function: str) -> Callable[..., Any]:
 def _train_options() -> Callable[..., Any]:
     """A function of one argument: any of the installed experiments with its options."""
     pages = [
-        Annotated[load_experiment(name).config, tyro.conf.subcommand(name, prefix_name=False)]  # type: ignore[misc]
+        Annotated[load_experiment(name).config, tyro.conf.subcommand(name, prefix_name=False)]
         for name in experiment_names()
     ]
 
