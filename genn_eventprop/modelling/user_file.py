@@ -59,7 +59,8 @@ def model_in(module: ModuleType, name: str, where: str) -> NeuronModel:
     models = {n: v for n, v in vars(module).items() if isinstance(v, (NeuronModel, Neuron))}
     own = [n for n, v in models.items() if (v.model if isinstance(v, Neuron) else v).made_at[0] == module.__file__]
     if not models:
-        raise ModelError(f"{where} defines no NeuronModel; write one as in docs/add_a_neuron.md")
+        what = f"{name!r} is not a NeuronModel, and the file defines none" if name else "the file defines no NeuronModel"
+        raise ModelError(f"{where}: {what}; write one as in docs/add_a_neuron.md")
     if not name:
         raise ModelError(f"{where}: name the model: {' or '.join(f'{where}:{n}' for n in own or models)}")
     raise ModelError(f"{where}: {name!r} is not a NeuronModel ({suggest(name, own or models)})")

@@ -166,7 +166,7 @@ def test_folders_and_settings_that_do_not_fit(tiny, capsys):
     assert main(["train", tiny, "--seeds", "1", "--epochs", "1", "--run-dir", "mine"]) == 1
     assert "repeats.json is damaged" in capsys.readouterr().err
     assert main(["train", "yin_yang", "--cross-validate"]) == 1
-    assert "yin_yang has no groups to cross-validate over" in capsys.readouterr().err
+    assert "yin_yang: the training set has no groups to cross-validate over" in capsys.readouterr().err
     assert main(["train", tiny, "--seeds", "3-1"]) == 1
     assert "write integers and ranges" in capsys.readouterr().err
 

@@ -170,9 +170,9 @@ def order_words(table: Table, steps: Sequence[Step]) -> str:
     order = " < ".join(f"`{name}`" for name in table.worst_first)
     if not steps:
         return f"The paper's order is {order}; no pair of these cells has finished runs yet."
-    sentences, unit = [], "folds" if any(cell.folds for cell in table.cells) else "runs"
+    sentences, with_folds = [], {cell.name for cell in table.cells if cell.folds}
     for step in steps:
-        c = step.compared
+        c, unit = step.compared, "folds" if {step.better, step.worse} <= with_folds else "runs"
         within = "" if c.interval is None else f", 95 % interval {c.interval[0]:+.1f} to {c.interval[1]:+.1f}"
         pairs = f"{step.agreeing} of {c.pairs} {unit}"
         sentences.append(f"`{step.better}` is above `{step.worse}` in {pairs} ({c.mean:+.1f} points{within})")

@@ -66,7 +66,8 @@ def _html(figure: Any, name: str, height: int) -> str:
 
 def curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     """Loss, accuracy, spikes per neuron and silent neurons over the epochs."""
-    titles = ("Loss", "Accuracy (%), linear scale", "Spikes per neuron and trial", "Neurons silent for the whole epoch")
+    # on two lines: beside each other they must fit on the screen of a telephone
+    titles = ("Loss", "Accuracy (%),<br>linear scale", "Spikes per neuron<br>and trial", "Neurons silent<br>all epoch")
     figure = plotly("subplots").make_subplots(2, 2, shared_xaxes=True, subplot_titles=titles, vertical_spacing=0.12)
     epochs = [m["epoch"] for m in metrics]
     for part, colour in (("train", BLUE), ("validation", ORANGE)):
@@ -78,6 +79,7 @@ def curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     for name, colour in zip(metrics[0]["silent"], CLASS_COLOURS[2:] + CLASS_COLOURS[:2], strict=False):
         _line(figure, epochs, [m["spikes_per_neuron"][name] for m in metrics], name, colour, (2, 1))
         _line(figure, epochs, [m["silent"][name] for m in metrics], name, colour, (2, 2), legend=False)
+    figure.update_annotations(font_size=14)
     figure.update_xaxes(title_text="epoch", row=2)
     if len(epochs) <= 8:  # else there would be ticks between epochs
         figure.update_xaxes(dtick=1)
