@@ -59,7 +59,7 @@ def model_in(module: ModuleType, name: str, where: str) -> NeuronModel:
     models = {n: v for n, v in vars(module).items() if isinstance(v, (NeuronModel, Neuron))}
     own = [n for n, v in models.items() if (v.model if isinstance(v, Neuron) else v).made_at[0] == module.__file__]
     if not models:
-        what = f"{name!r} is not a NeuronModel, and the file defines none" if name else "the file defines no NeuronModel"
+        what = f"{name!r} is not a NeuronModel, and the file defines none" if name else "the file has no NeuronModel"
         raise ModelError(f"{where}: {what}; write one as in docs/add_a_neuron.md")
     if not name:
         raise ModelError(f"{where}: name the model: {' or '.join(f'{where}:{n}' for n in own or models)}")
