@@ -20,7 +20,7 @@ NEAR = 1e-6
 """Of the maximum: what is nearer to a bound counts as at it (float32)."""
 
 
-HISTORY = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds")
+HISTORY = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
 def epoch_metrics(

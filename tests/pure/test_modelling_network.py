@@ -168,7 +168,7 @@ def test_wrong_connections_say_what_and_where():
         (lambda: net.connect(inp, hidden, dense, delay=-1.0), r"delay must be a finite time >= 0 ms, got -1.0"),
         (lambda: net.connect(inp, hidden, dense, delay=np.inf), r"delay must be a finite time >= 0 ms, got inf"),
         (lambda: net.connect(inp, hidden, dense, delay="1"), r"delay must be a finite time >= 0 ms, got '1'"),
-        (lambda: net.connect(inp, deaf, dense), r"Deaf takes no input; give its model input=..."),
+        (lambda: net.connect(inp, deaf, dense), r"Deaf takes no input; give its NeuronModel input=..."),
         (lambda: net.connect(inp, two, dense), r"connection 'input_two': give receptor=, one of exc, inh"),
         (lambda: net.connect(inp, two, dense, receptor="ex"), r"no receptor 'ex'; one of exc, inh"),
         (lambda: net.connect(inp, hidden, dense, name="hidden"), r"the name 'hidden' is taken; .*choose another"),
