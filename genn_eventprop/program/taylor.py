@@ -116,7 +116,7 @@ class Recurrences:
             pair = self._add(Node(PAIRS[type(e)], (self.node(e.args[0]),)), e)
             made = self._add(Node("second" if isinstance(e, (sp.cos, sp.cosh)) else "first", (pair,)), e)
         else:
-            raise NotImplementedError(f"{e.func} has no recurrence")  # `smooth` tells before
+            raise NotImplementedError(f"{e.func} has no recurrence")
         self._known[e] = made
         return made
 
@@ -150,12 +150,27 @@ class Recurrences:
         return self._times(made, self.node(base), e) if k % 2 else made
 
 
-SMOOTH = (sp.Add, sp.Mul, sp.Pow, sp.exp, sp.log, *PAIRS)
+class Kinks:
+    """|u| and its derivative sign(u) along a piece that ends where u crosses zero: there the sign is constant.
 
+    Args:
+        expressions: all that are asked for, with their derivatives.
 
-def kinks(expressions: Iterable[sp.Expr], states: Iterable[sp.Symbol]) -> list[sp.Expr]:
-    """Parts of expressions that have no Taylor series everywhere: |u| of a state."""
-    symbols = set(states)
-    every = (part for e in expressions for part in sp.preorder_traversal(e))
-    moving = (part for part in every if part.args and part.free_symbols & symbols)
-    return [part for part in moving if not isinstance(part, SMOOTH)]
+    Attributes:
+        arguments: every u that depends on the states. signs: the symbols of their signs.
+    """
+
+    def __init__(self, expressions: Iterable[sp.Expr], states: Iterable[sp.Symbol]) -> None:
+        moving, every = set(states), (part for e in expressions for part in sp.preorder_traversal(e))
+        bent = (p.args[0] for p in every if isinstance(p, (sp.Abs, sp.sign)) and p.free_symbols & moving)
+        self.arguments = tuple(dict.fromkeys(bent))
+        self.signs = tuple(sp.Symbol(f"sign_{j}", real=True) for j in range(len(self.arguments)))
+
+    def smooth(self, e: sp.Expr) -> sp.Expr:
+        """An expression with the signs as constants."""
+        if not e.has(sp.Abs, sp.sign):
+            return e
+        if isinstance(e, (sp.Abs, sp.sign)) and e.args[0] in self.arguments:
+            sign = self.signs[self.arguments.index(e.args[0])]
+            return sign * self.smooth(e.args[0]) if isinstance(e, sp.Abs) else sign
+        return e.func(*map(self.smooth, e.args))

@@ -17,7 +17,6 @@ from ...plan import ConnectionRecord, Plan
 from ...plan.closed_form import NO_CLOSED_FORM, moves_threshold
 from ...program.readouts import Readout, readout_class
 from ...program.readouts.base import OF_STEPS
-from ...program.taylor import kinks
 from ...renamed import renamed
 
 INEXACT_INTEGRALS = "integrals of V over steps that are not exact propagators"
@@ -36,7 +35,6 @@ STEPWISE_READOUTS = "readouts that look at V in every step, and say nothing of w
 VOLTAGE_LOSS_AFTER_TABLES = "losses of V(t) where V jumps at arrivals through tables, or with delays that are values"
 SPIKE_BIRTH = "spike_birth"
 SPIKE_BIRTH_DELAYS = "spike_birth through delays that are values"
-KINKS = "absolute values of states, with exact spike times"
 _INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
 
 
@@ -227,20 +225,6 @@ def _spike_birth_delays(plan: Plan) -> str:
     return why if name else ""
 
 
-def _kinks(plan: Plan) -> str:
-    if plan.spike_times == "grid":
-        return ""
-    for p in plan.populations:
-        d = p.derived
-        every = (*(f for m in d.modes for f in m.f), *(e.g for e in d.events))
-        if found := kinks(every, d.x):
-            return (
-                f"cannot run population {p.name!r}: {found[0]} in {d.model.name} has a kink, where a series ends; "
-                "write it as two modes with an event between them, or use engine='reference_event'"
-            )
-    return ""
-
-
 def _of_model(feature: str) -> Callable[[Plan], str]:
     def needs(plan: Plan) -> str:
         those = (p for p in plan.populations if MODEL_FEATURES[feature](p.derived))
@@ -266,7 +250,6 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     VOLTAGE_LOSS_AFTER_TABLES: _voltage_after_tables,
     PROGRAM_READOUTS: _readouts,
     STEPWISE_READOUTS: _stepwise,
-    KINKS: _kinks,
     SPIKE_BIRTH: _spike_birth,
     SPIKE_BIRTH_DELAYS: _spike_birth_delays,
 }

@@ -32,7 +32,6 @@ from ..contract.engine import Availability, diverged
 from ..contract.features import (
     ALL,
     INEXACT_INTEGRALS,
-    KINKS,
     LEARNED_RECEPTOR_GAIN,
     NONLINEAR_RECEPTOR_PATH,
     SHARED_TABLE_WEIGHTS,
@@ -91,7 +90,7 @@ class NativeEngine(ProgramEngine):
             SHARED_TABLE_WEIGHTS,
             SPIKE_BIRTH_DELAYS,
         },
-        "exact": ALL - {KINKS, SPIKE_BIRTH, STEPWISE_READOUTS, TRAJECTORY_AUXILIARY_LOSS},
+        "exact": ALL - {SPIKE_BIRTH, STEPWISE_READOUTS, TRAJECTORY_AUXILIARY_LOSS},
     }
     options = ("slope_floor", "dtype", "threads")
     special_options = {

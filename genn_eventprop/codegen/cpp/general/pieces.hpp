@@ -91,11 +91,11 @@ constexpr int RUNAWAY = 200;        // more events per neuron within 1 ms end th
 template <class M, int N>
 struct Pieces {
     typedef M model;
-    static constexpr int n = M::n, E = M::events, NP = (N + 15) / 16 * 16, ROOM = E > 0 ? E : 1;
+    static constexpr int n = M::n, E = M::events, NP = (N + 15) / 16 * 16, ROOM = E + M::kinks > 0 ? E + M::kinks : 1;
     struct Piece {
         double start, end, mode_end;  // mode_end: when its timed mode ends
         int64_t before, instant;      // the piece before it; the event that began it
-        int32_t neuron, armed;        // armed: one bit for each event whose g has been below zero since it happened last
+        int32_t neuron, armed, signs;  // one bit for each event whose g has been below zero since it happened last; signs of kinks
         int16_t mode;
         int8_t why;
         double x[n], last[n];  // states at its start, after what began it; and at its end
@@ -162,7 +162,7 @@ struct Pieces {
         }
         Piece& p = pieces[number];
         p.start = p.end = at, p.mode_end = mode_end[k], p.before = before, p.instant = instant;
-        p.neuron = k, p.armed = armed[k], p.mode = int16_t(mode[k]), p.why = why;
+        p.neuron = k, p.armed = armed[k], p.signs = 0, p.mode = int16_t(mode[k]), p.why = why;
         for (int i = 0; i < n; ++i) p.x[i] = p.last[i] = now_x[i][k];
         current[k] = number, until[k] = at, crossing[k] = infinite(), made[k] = exact[k] = 0;
     }
@@ -211,16 +211,17 @@ struct Pieces {
     }
     // The series of neurons in one mode, how far they reach, and whether they cross.
     bool expand(const Args& args, int m, const int32_t* lane, int count, bool search) {
-        octet q[M::numbers], c[n][TERMS], g[ROOM][TERMS], length;
+        octet q[M::numbers], c[n][TERMS], g[ROOM][TERMS], sign[M::kinks + 1], length;
         int32_t each[SIDE];
         for (int l = 0; l < SIDE; ++l) {
             each[l] = lane[l < count ? l : 0];
-            const Piece& p = pieces[current[each[l]]];
+            Piece& p = pieces[current[each[l]]];
+            if (M::kinks > 0) M::signs_of(args, each[l], m, p.x, p.signs), set_signs(p, l, sign);
             for (int i = 0; i < n; ++i) c[i][0][l] = p.x[i];
             length[l] = std::fmin(2 * guess[each[l]], end_of_time - p.start);
         }
         M::numbers_of(args, each, q);
-        M::flow(m, q, c, g, order);
+        M::flow(m, q, sign, c, g, order);
         if (search && !limit(c, g, each, count, length)) return false;
         for (int l = 0; l < count; ++l) {
             const int k = each[l];
@@ -254,6 +255,11 @@ struct Pieces {
                 else
                     cross(k, e, l, g[e], stop[l]);
             }
+            if (M::kinks > 0) {
+                for (int j = 0; j < M::kinks; ++j) until[k] = std::fmin(until[k], bends(k, j, l, g[E + j], stop[l]));
+                stop[l] = until[k] - pieces[current[k]].start;
+                if (crossing[k] > until[k]) crossing[k] = infinite();
+            }
             if (crossing[k] < until[k]) until[k] = crossing[k], stop[l] = crossing[k] - pieces[current[k]].start;
         }
         octet end[n];
@@ -275,8 +281,8 @@ struct Pieces {
         for (int j = 1; j < order; ++j) high *= h;
         for (;;) {
             bool good = true;
-            for (int i = 0; i < n + E; ++i) {
-                if (i >= n && !M::bent(i - n)) continue;
+            for (int i = 0; i < n + E + M::kinks; ++i) {
+                if (i >= n && i < n + E && !M::bent(i - n)) continue;
                 const octet* s = i < n ? c[i] : g[i - n];
                 const octet a = lanes_fabs(s[0]), b = lanes_fabs(s[1]) * h, d = lanes_fabs(s[2]) * h * h;
                 octet size = a > b ? a : b;
@@ -316,6 +322,19 @@ struct Pieces {
         armed[k] |= 1 << e;
         s = first_crossing(c, order, s, stop, bend);
         if (s >= 0) crosses(k, e, p.start + s);
+    }
+    // The series of a piece end where the argument of an absolute value changes its sign.
+    double bends(int k, int j, int l, const octet* u, double stop) {
+        double c[TERMS], s = 0;
+        const Piece& p = pieces[current[k]];
+        const double sign = p.signs >> j & 1 ? -1 : 1;
+        for (int i = 0; i <= order; ++i) c[i] = -sign * u[i][l];
+        for (double tiny = 1e-9 * stop; s < stop && value_of(c, order, s) >= 0; tiny *= 2) s += tiny;
+        s = s < stop ? first_crossing(c, order, s, stop, bend_of(c, order, stop)) : -1;
+        return s < 0 ? infinite() : p.start + s;
+    }
+    static void set_signs(const Piece& p, int l, octet* sign) {
+        for (int j = 0; j < M::kinks; ++j) sign[j][l] = p.signs >> j & 1 ? -1.0 : 1.0;
     }
     void crosses(int k, int e, double at) {
         if (at < crossing[k]) crossing[k] = at, event[k] = e;
@@ -484,7 +503,7 @@ struct Pieces {
     // Calls f(pieces, their number, series of their states) for the pieces of a path that last.
     template <class F>
     void each(const Args& args, const Path& path, const F& f) {
-        octet q[M::numbers], c[n][TERMS], g[ROOM][TERMS];
+        octet q[M::numbers], c[n][TERMS], g[ROOM][TERMS], sign[M::kinks + 1];
         int64_t number[SIDE];
         int32_t lane[SIDE];
         for (int m = 0; m < M::modes; ++m) {
@@ -492,10 +511,10 @@ struct Pieces {
             const auto flush = [&] {
                 for (int l = 0; l < SIDE && count; ++l) {
                     const Piece& p = pieces[number[l < count ? l : 0]];
-                    lane[l] = p.neuron;
+                    lane[l] = p.neuron, set_signs(p, l, sign);
                     for (int i = 0; i < n; ++i) c[i][0][l] = p.x[i];
                 }
-                if (count) M::numbers_of(args, lane, q), M::flow(m, q, c, g, order), f(number, count, c);
+                if (count) M::numbers_of(args, lane, q), M::flow(m, q, sign, c, g, order), f(number, count, c);
                 count = 0;
             };
             for (const auto& mine : path.of)
@@ -609,19 +628,19 @@ struct Pieces {
     }
     template <class Reader>
     void integrate(const Args& args, int m, const int32_t* lane, int count, const Reader& reader) {
-        octet q[M::numbers], c[n][TERMS], l[n][TERMS], p[M::dynamic + 1][TERMS], source[TERMS], s;
+        octet q[M::numbers], c[n][TERMS], l[n][TERMS], p[M::dynamic + 1][TERMS], source[TERMS], sign[M::kinks + 1], s;
         int32_t each[SIDE];
         for (int j = 0; j < TERMS; ++j) source[j] = octet{};
         for (int i = 0; i < SIDE; ++i) {
             const int k = each[i] = lane[i < count ? i : 0];
             const Piece& piece = pieces[back[k]];
-            s[i] = piece.start - piece.end;
+            s[i] = piece.start - piece.end, set_signs(piece, i, sign);
             for (int j = 0; j < n; ++j) c[j][0][i] = piece.last[j], l[j][0][i] = lambda[j][k];
             if constexpr (Reader::reads)
                 if (i < count) reader.source(k, back[k], order, source, i, l[M::read][0]);
         }
         M::numbers_of(args, each, q);
-        M::adjoint(m, q, c, l, p, source, order);
+        M::adjoint(m, q, sign, c, l, p, source, order);
         for (int i = 0; args.recorded && i < count; ++i) {
             const Piece& piece = pieces[back[each[i]]];
             each_time(args, piece, [&](scalar* row, double t) { record_lane(row + n * NP, l, i, t - piece.end); });

@@ -66,14 +66,14 @@ class GeneralProgram(ExactProgram):
         place = [p.trainable.index(q) for q in learned] or [0]
         flags = {
             "n": n, "events": len(d.events), "modes": len(d.modes), "numbers": max(len(d.params), 1),
-            "learned": len(p.trainable), "dynamic": len(learned), "pushed": self.pushed(p), "read": max(read, 0),
+            "learned": len(p.trainable), "dynamic": len(learned), "pushed": self.pushed(p), "read": max(read, 0), "kinks": len(series.kinks_of(d).arguments),
         }  # fmt: skip
         amounts = any(d.receptors[r].has(q) for r in d.receptors for q in self._learned_symbols(p))
         head = "static constexpr int " + ", ".join(f"{k} = {v}" for k, v in flags.items()) + ";\n"
         head += f"static constexpr bool amounts = {_bool(amounts)};  // whether amounts of arrivals are learned\n"
         head += f"static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
         parts = [head, self._modes(p), self._numbers(p), self._flows(p, learned, read), self._rates(p)]
-        parts += [self._directions(p), self._amounts(p)]
+        parts += [self._directions(p), self._amounts(p), self._signs(p)]
         if d.events:
             parts += [self._thresholds(p), self._slopes(p), self._resets(p), self._jumps(p)]
         else:
@@ -132,14 +132,14 @@ class GeneralProgram(ExactProgram):
 
     def _flows(self, p: PopulationRecord, learned: list[str], read: int) -> str:
         d, text = p.derived, ""
-        voids = "(void)q, (void)g;\n", "(void)q, (void)p, (void)source;\n"
+        voids = "(void)q, (void)sign, (void)g;\n", "(void)q, (void)sign, (void)p, (void)source;\n"
         for i, m in enumerate(d.modes):
             text += f"// Mode {m.name!r}: " + ", ".join(d.states) + "\n"
             text += _function(
-                f"void flow_{i}(const octet* q, octet (*x)[TERMS], octet (*g)[TERMS], int order)",
+                f"void flow_{i}(const octet* q, const octet* sign, octet (*x)[TERMS], octet (*g)[TERMS], int order)",
                 voids[0] + series.flow(d, m) + "\n",
             )
-            head = f"void adjoint_{i}(const octet* q, octet (*x)[TERMS], octet (*l)[TERMS], octet (*p)[TERMS], const octet* source, int order)"
+            head = f"void adjoint_{i}(const octet* q, const octet* sign, octet (*x)[TERMS], octet (*l)[TERMS], octet (*p)[TERMS], const octet* source, int order)"
             text += _function(head, voids[1] + series.adjoint(d, m, learned, read) + "\n")
         for what, arguments, names in (
             ("flow", "octet (*x)[TERMS], octet (*g)[TERMS]", "x, g"),
@@ -149,10 +149,12 @@ class GeneralProgram(ExactProgram):
                 "x, l, p, source",
             ),
         ):
-            cases = "".join(f"if (mode == {i}) return {what}_{i}(q, {names}, order);\n" for i in range(1, len(d.modes)))
+            cases = "".join(
+                f"if (mode == {i}) return {what}_{i}(q, sign, {names}, order);\n" for i in range(1, len(d.modes))
+            )
             text += _function(
-                f"void {what}(int mode, const octet* q, {arguments}, int order)",
-                f"(void)mode;\n{cases}{what}_0(q, {names}, order);\n",
+                f"void {what}(int mode, const octet* q, const octet* sign, {arguments}, int order)",
+                f"(void)mode;\n{cases}{what}_0(q, sign, {names}, order);\n",
             )
         return text
 
@@ -179,6 +181,19 @@ class GeneralProgram(ExactProgram):
         return _function(
             "void rate(const Args& args, int k, int mode, const double* x, double* f)",
             f"{VOIDS}(void)mode, (void)x;\n" + _cases("mode", cases),
+        )
+
+    def _signs(self, p: PopulationRecord) -> str:
+        """The signs that a piece from x begins with, one bit each, set where negative: of u, or of du/dt where u is zero
+        but for rounding."""
+        d, bent, text = p.derived, series.kinks_of(p.derived), ""
+        for j, u in enumerate(bent.arguments):
+            rates = [sum((u.diff(x) * f for x, f in zip(d.x, m.f)), sp.Integer(0)) for m in d.modes]
+            text += _cases("mode", [self._formulas(p, {"u": u, "rate": rate}) for rate in rates])
+            text += f"if ((fabs(u) > 1e-9 * fabs(rate) ? u : rate) < 0) signs |= 1 << {j};\n"
+        return _function(
+            "void signs_of(const Args& args, int k, int mode, const double* x, int32_t& signs)",
+            f"{VOIDS}(void)mode, (void)x;\nsigns = 0;\n" + (f"double u = 0, rate = 0;\n{text}" if text else ""),
         )
 
     def _thresholds(self, p: PopulationRecord) -> str:

@@ -12,7 +12,7 @@ import sympy as sp
 
 from ....adjoint import Derived, DerivedMode
 from ....modelling.expressions import symbol
-from ....program.taylor import Node, Recurrences
+from ....program.taylor import Kinks, Node, Recurrences
 from ...printer import Dialect, expression
 from ...safe_text import in_comment
 from ..context import indent
@@ -145,11 +145,25 @@ def parameters(d: Derived) -> dict[str, str]:
     return {n: f"q[{j}]" for j, n in enumerate(d.params)}
 
 
+def kinks_of(d: Derived) -> Kinks:
+    """Absolute values of states in the dynamics and thresholds of a model."""
+    every = [e for m in d.modes for e in (*m.f, *m.df_dx, *m.df_dp)] + [event.g for event in d.events]
+    return Kinks(every, d.x)
+
+
 def flow(d: Derived, mode: DerivedMode) -> str:
-    """Coefficients of the states, and of the thresholds of all events, to ``order``; coefficient 0 is there."""
-    text = SeriesText({x: f"x[{i}]" for i, x in enumerate(d.x)}, parameters(d))
-    derivatives = [(f"x[{i}]", f, "") for i, f in enumerate(mode.f)]
-    return text.function(derivatives, [(f"g[{e}]", event.g) for e, event in enumerate(d.events)])
+    """Coefficients of the states, of the thresholds of all events, and of what absolute values are taken of, to
+    ``order``; coefficient 0 of the states is there."""
+    bent = kinks_of(d)
+    text = SeriesText({x: f"x[{i}]" for i, x in enumerate(d.x)}, parameters(d) | _signs(bent))
+    derivatives = [(f"x[{i}]", bent.smooth(f), "") for i, f in enumerate(mode.f)]
+    along = [(f"g[{e}]", bent.smooth(event.g)) for e, event in enumerate(d.events)]
+    along += [(f"g[{len(d.events) + j}]", bent.smooth(u)) for j, u in enumerate(bent.arguments)]
+    return text.function(derivatives, along)
+
+
+def _signs(bent: Kinks) -> dict[str, str]:
+    return {str(s): f"sign[{j}]" for j, s in enumerate(bent.signs)}
 
 
 def adjoint(d: Derived, mode: DerivedMode, learned: Sequence[str], read: int) -> str:
@@ -160,10 +174,11 @@ def adjoint(d: Derived, mode: DerivedMode, learned: Sequence[str], read: int) ->
     """
     lam = [symbol(f"lambda_{s}") for s in d.states]
     places = {x: f"x[{i}]" for i, x in enumerate(d.x)} | {v: f"l[{i}]" for i, v in enumerate(lam)}
-    text, row = SeriesText(places, parameters(d)), sp.Matrix([lam])
-    rates = [(f"x[{i}]", f, "") for i, f in enumerate(mode.f)]
-    back = -(row * mode.df_dx)
+    bent, row = kinks_of(d), sp.Matrix([lam])
+    text = SeriesText(places, parameters(d) | _signs(bent))
+    rates = [(f"x[{i}]", bent.smooth(f), "") for i, f in enumerate(mode.f)]
+    back = -(row * mode.df_dx.applyfunc(bent.smooth))
     rates += [(f"l[{i}]", v, " - source[{k}]" if i == read else "") for i, v in enumerate(back)]
-    slopes = row * mode.df_dp if d.p else sp.zeros(1, 0)
+    slopes = row * mode.df_dp.applyfunc(bent.smooth) if d.p else sp.zeros(1, 0)
     along = [(f"p[{r}]", slopes[d.params.index(n)]) for r, n in enumerate(learned)]
     return text.function(rates, along)
