@@ -14,7 +14,7 @@ import sympy as sp
 from ...program.nodes import NEURON, Access, Buffer, Kernel
 from ...program.trial import Birth, Deliver, Feedback, FeedInput, Gather, GatherDelays
 from ..birth_losses import birth_losses, changed
-from ..statements import Writer, indent
+from ..statements import Spelling, Writer, indent
 from .synapses import FLIGHT, WARP, Synapses
 
 NEW = chr(10)
@@ -263,6 +263,9 @@ class ConnectionOps(Synapses):
         body = f"const int32_t source = {p}_list[k];\n{self._dots(o.terms, 'step')}"
         body += f"if (lane == 0) {o.into.name}[source] = total;\n"
         return f"for (int k = warp; k < *{p}_sent; k += {self.threads // WARP}) {{\n{indent(body)}}}\n"
+
+    def _spelling(self, inside: bool = True) -> Spelling:
+        raise NotImplementedError
 
     def birth(self, o: Birth) -> str:
         """The neurons with a candidate as a list, then warps share them; the kernel is of every neuron again."""
