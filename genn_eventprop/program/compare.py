@@ -20,7 +20,6 @@ from .nodes import (
     at_least,
     below,
     both,
-    choose,
     either,
     equal,
     name,
@@ -96,22 +95,24 @@ def loss_change(s: Scope, readout: Readout, V: Callable[[sp.Symbol], sp.Expr]) -
 
 
 def changed_loss(s: Scope, readout: Readout, moved: Callable[[sp.Symbol], sp.Expr], spiked: sp.Symbol | None) -> Kernel:
-    """Code that sets `CHANGE` to the outer loss with r_i + moved(i) minus that with r_i; 0 without a label.
+    """Code that sets `CHANGE` to the outer loss with r_i + moved(i) minus the loss of the trial; 0 without a label.
 
     Args:
-        spiked: an output that has a readout in the first case, if it has none in the second.
+        spiked: an output that has a readout there, if it has none in the trial.
     """
     outer, labelled = make_outer(s.plan, s, readout, False), s.plan.loss.compares == "labels"
-    outer.V = lambda i: s.alias(name("o", "r", i), name("w", "r"), (i,)) + choose(OTHER, moved(i), 0)
+    outer.V = lambda i: s.alias(name("o", "r", i), name("w", "r"), (i,)) + moved(i)
     if spiked is not None:
         valid = outer.valid
-        outer.valid = lambda i: either(valid(i), both(OTHER, equal(i, spiked)))  # type: ignore[method-assign]
-    once: list[Statement] = [Let(LOSS, sp.Integer(0), "double", changes=True), *outer.value()]
-    if labelled and s.plan.loss.silent == "exclude":
-        once = [once[0], When(outer.valid(LABEL), tuple(once[1:]))]
-    both_ways: Statement = Range(OTHER, sp.Integer(0), sp.Integer(2), (*once, Add(CHANGE, (2 * OTHER - 1) * LOSS)))
-    both_ways = When(at_least(LABEL, 0), (both_ways,)) if labelled else both_ways
-    return s.kernel([Let(CHANGE, sp.Integer(0), "double", changes=True), both_ways])
+        outer.valid = lambda i: either(valid(i), equal(i, spiked))  # type: ignore[method-assign]
+    result = s.element(name("o", "result"), ("batch",), (SAMPLE,), "double", "result", f"{s.of_loss}loss")
+    there: list[Statement] = [
+        Let(LOSS, sp.Integer(0), "double", changes=True), *outer.value(), Set(CHANGE, LOSS - result),
+    ]  # fmt: skip
+    if labelled:
+        counted = both(at_least(LABEL, 0), outer.counts(LABEL))  # outer.counts: 1 unless silent outputs are left out
+        there = [When(counted, tuple(there))]
+    return s.kernel([Let(CHANGE, sp.Integer(0), "double", changes=True), *there])
 
 
 def _each_node(outer: Outer, scored: list[Statement]) -> list[Statement]:
