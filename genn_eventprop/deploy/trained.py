@@ -17,6 +17,7 @@ import numpy as np
 
 from ..compile import create, make_plan
 from ..data import Events
+from ..data.events.events import as_events
 from ..description import Described, build
 from ..description.steps import apply
 from ..engines import availability
@@ -136,7 +137,7 @@ class TrainedModel:
     def _prepared(self, samples: Events | Sequence[Any], prepared: bool, together: int = TOGETHER) -> Iterator[Events]:
         """The samples as the network takes them, `together` at a time."""
         width = self.plan.input.size if prepared else self.n_channels
-        events = samples if isinstance(samples, Events) else Events.from_samples(samples, width)
+        events = as_events(samples, width)
         if events.n_channels != width:
             raise DataError(f"the data has {events.n_channels} channels, but this model was trained on {width}")
         for start in range(0, max(len(events), 1), together):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..data import Events
 from ..data.events import check
-from ..data.events.events import require_events
+from ..data.events.events import as_events, require_events
 from ..engines import Data, Engine
 from ..engines.contract.result import LossPart
 from ..losses import Function
@@ -90,9 +90,7 @@ class Evaluator:
         return held_out
 
     def _as_events(self, events: Events | Sequence[Sample]) -> Events:
-        if isinstance(events, (list, tuple)):
-            return Events.from_samples(events, n_channels=self.plan.input.size)
-        return require_events(events, "data")
+        return as_events(events, self.plan.input.size)
 
 
 @dataclass(frozen=True, eq=False)

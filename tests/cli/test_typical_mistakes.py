@@ -14,6 +14,7 @@ import pytest
 
 from genn_eventprop import Dense, Event, Events, Network, NeuronModel, Normal, OneToOne, Param, Trainer, load
 from genn_eventprop.cli import main
+from genn_eventprop.deploy.trained import TrainedModel
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.losses import FirstSpikeCrossEntropy, MaxVoltageCrossEntropy, SpikeCountCrossEntropy
 from genn_eventprop.models import LI, LIF
@@ -55,6 +56,11 @@ def trainer(**changes):
     loss = changes.pop("loss", MaxVoltageCrossEntropy(out))
     settings = {"duration": 20.0, "dt": 1.0, "engine": "reference_clock", "progress": False}
     return Trainer(net, loss, **(settings | changes))
+
+
+def trained():
+    t = trainer()
+    return TrainedModel(t.described, dict(t.engine.parameters), engine="reference_clock")
 
 
 def events(channels=4, labels=(0, 1)):
@@ -181,6 +187,7 @@ IN_PYTHON = {
     "an array for validation": (lambda: trainer().fit(events(), ARRAY, epochs=1), "the validation set", RECIPE),
     "an array for the test": (lambda: trainer().fit(events(), None, ARRAY, epochs=1), "the test set", RECIPE),
     "an array to predict": (lambda: trainer().predict(ARRAY), "ndarray of shape (8, 20, 4)", RECIPE),
+    "an array for a trained model": (lambda: trained().predict(ARRAY), "ndarray of shape (8, 20, 4)", RECIPE),
     "one sample to predict": (
         lambda: trainer().predict(([1.0], [0])),
         "sample 0 is [1.0]",

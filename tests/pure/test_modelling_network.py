@@ -172,7 +172,7 @@ def test_wrong_connections_say_what_and_where():
         (lambda: net.connect(inp, two, dense), r"connection 'input_two': give receptor=, one of exc, inh"),
         (lambda: net.connect(inp, two, dense, receptor="ex"), r"no receptor 'ex'; one of exc, inh"),
         (lambda: net.connect(inp, hidden, dense, name="hidden"), r"the name 'hidden' is taken; .*choose another"),
-        (lambda: net.connect("input", hidden, dense), r"connection '\?_hidden': its source is not part"),
+        (lambda: net.connect("input", hidden, dense), r"connect: the source is the name 'input'; give the object that"),
     ]  # fmt: skip
     for make, message in cases:
         with pytest.raises(NetworkError, match=message):

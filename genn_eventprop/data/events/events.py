@@ -308,6 +308,17 @@ def require_events(value: Any, what: str) -> Events:
     )
 
 
+def as_events(value: Any, n_channels: int) -> Events:
+    """A data set, or a list of samples (times in ms, channels), as a data set.
+
+    Raises:
+        DataError: neither.
+    """
+    if isinstance(value, (str, bytes)) or hasattr(value, "shape") or not isinstance(value, Iterable):
+        return require_events(value, "data")
+    return value if isinstance(value, Events) else Events.from_samples(value, n_channels)
+
+
 def merge_annotations(parts: Sequence[Events]) -> dict[str, Any]:
     """Labels, groups, classes and targets for `Events`, from whichever parts have them.
 
