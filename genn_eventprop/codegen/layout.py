@@ -75,7 +75,7 @@ class Layout:
             at = f"({at}) * {self._length(length)} + {i}" if " " in at else f"{at} * {self._length(length)} + {i}"
         return at
 
-    def _given(self, name: str) -> str:
+    def _from_host(self, name: str) -> str:
         """Something that the host hands over."""
         return f"t->{name}"
 
@@ -157,10 +157,10 @@ class Layout:
             return head + indent(f"const int64_t w = (int64_t)source * {c.post} + n;\n{body}") + "}\n"
         if c.windows is not None:
             return self._each_of_windows(i, c.windows, body, first, stride)
-        start = self._given(f"c{i}_start")
+        start = self._from_host(f"c{i}_start")
         begin, end = f"{start}[source]", f"{start}[source + 1]"
         head = f"for (int32_t s = {begin}{first and f' + {first}'}; s < {end}; s += {stride}) {{\n"
-        target, weight = self._given(f"c{i}_target"), self._given(f"c{i}_weight_of")
+        target, weight = self._from_host(f"c{i}_target"), self._from_host(f"c{i}_weight_of")
         return head + indent(f"const int32_t n = {target}[s], w = {weight}[s];\n{body}") + "}\n"
 
     def _each_of_windows(self, i: int, rows: WindowRows, body: str, first: str, stride: int | str) -> str:
@@ -190,7 +190,7 @@ const int32_t block = source % {channels} / {rows.depth} * {rows.width};
         """Text with the names of the two lists of windows of a connection."""
         for word, name in (("DOWN", "down"), ("ACROSS", "across")):
             for tail in ("_target", "_weight", ""):
-                text = text.replace(f"{word}{tail}[", f"{self._given(f'c{i}_{name}{tail}')}[")
+                text = text.replace(f"{word}{tail}[", f"{self._from_host(f'c{i}_{name}{tail}')}[")
         return text
 
     def _place_of_delay(self, i: int) -> str:
@@ -202,12 +202,12 @@ const int32_t block = source % {channels} / {rows.depth} * {rows.width};
     def _delay_of(self, i: int) -> str:
         """Steps from a spike to its arrival through a synapse."""
         if self.plan.connections[i].delays:
-            return f"{self._given(f'c{i}_delays')}[{self._place_of_delay(i)}]"
-        return self._given(f"c{i}_delay")
+            return f"{self._from_host(f'c{i}_delays')}[{self._place_of_delay(i)}]"
+        return self._from_host(f"c{i}_delay")
 
     def _ring(self, i: int, part: str, step: str, n: str = "n") -> str:
         """The element of the ring buffer for a target and a step of arrival."""
-        delays, ring = self.trial.delays[i], self._given(f"c{i}_ring")
+        delays, ring = self.trial.delays[i], self._from_host(f"c{i}_ring")
         assert delays is not None
         b, at = delays.arriving[part], f"{step} % {ring}"
         at = f"(sample * {ring} + {at})" if self._of_sample(b) else f"({at})"

@@ -15,11 +15,11 @@ import sympy as sp
 
 from ..program.nodes import (
     Code,
-    Keep,
     Let,
     Range,
     Set,
     Statement,
+    StoreEvent,
     Undo,
     When,
     at_least,
@@ -59,7 +59,7 @@ class EventSplit:
 
 
 def is_rare(statement: Statement) -> bool:
-    return any(isinstance(s, Keep) for s in walk((statement,)))
+    return any(isinstance(s, StoreEvent) for s in walk((statement,)))
 
 
 def symbols(body: Iterable[Statement]) -> set[sp.Symbol]:
@@ -71,7 +71,7 @@ def symbols(body: Iterable[Statement]) -> set[sp.Symbol]:
 def _walk(body: Iterable[Statement]) -> Iterable[Statement]:
     """Every statement; for an entry, only its fields."""
     for s in body:
-        if isinstance(s, Keep):
+        if isinstance(s, StoreEvent):
             yield from (Set(name("e", field), sp.sympify(value)) for field, value in s.fields)
         else:
             yield s
@@ -172,7 +172,7 @@ def without_entry(s: Statement) -> tuple[Statement, ...]:
     """What a rare statement changes, for a trial that is run again: its entry exists already, so its conditions hold."""
     if isinstance(s, When) and is_rare(s):
         return tuple(t for inner in s.body for t in without_entry(inner))
-    return () if isinstance(s, Keep) else (s,)
+    return () if isinstance(s, StoreEvent) else (s,)
 
 
 __getattr__ = renamed(__name__, {"Part": "EventSplit", "happened": "without_entry", "needed": "live_statements"})

@@ -12,7 +12,21 @@ from functools import cached_property
 
 import sympy as sp
 
-from ..program.nodes import NEURON, Access, Add, Code, Diverged, Keep, Kernel, Let, Range, Set, Statement, Undo, When
+from ..program.nodes import (
+    NEURON,
+    Access,
+    Add,
+    Code,
+    Diverged,
+    Kernel,
+    Let,
+    Range,
+    Set,
+    Statement,
+    StoreEvent,
+    Undo,
+    When,
+)
 from .printer import Dialect, Printer
 
 _OWN = {n: n for n in ("phi1", "phi1_slope")}  # the runtime has them
@@ -151,7 +165,7 @@ class Writer:
             return f"{self.spelling.diverged(self.population, s.state)}\n"
         if isinstance(s, Range):
             return self.loop(s, self.block(s.body))
-        if isinstance(s, (Keep, Undo)):
+        if isinstance(s, (StoreEvent, Undo)):
             return self.block(s.body)
         if isinstance(s, Code):
             table, read = self.kernel.table, [r for r in s.reads if r in self.kernel.table and r not in self.loaded]

@@ -67,13 +67,13 @@ def comparison(s: Scope, readout: Readout, host_slopes: bool = False) -> tuple[K
     return s.kernel([cleared, *scored]), None
 
 
-def given_others(readout: Readout) -> Kernel | None:
+def further_slopes(readout: Readout) -> Kernel | None:
     """Copies dL/dr of the readouts besides that of the loss, which come from the host, for every output."""
     others, body = readout.parts[1:] if isinstance(readout, Several) else (), list[Statement]()
     for part in others:
         s, rows = part.s, part.s.table[part.DR].buffer.axes[:-1]
         index = (SAMPLE, *((OF_ROW,) if rows else ()), NEURON)
-        slope = s.host_value_of_loss(f"given_{part.which}", "double", ("batch", *rows, s.N), index)
+        slope = s.host_value_of_loss(f"dL_dr_{part.which}", "double", ("batch", *rows, s.N), index)
         into = s.alias(name("o", part.DR), part.DR, index[1:])
         copy: Statement = Set(into, slope)
         body.append(Range(OF_ROW, sp.Integer(0), name("g", "n_steps") + 1, (copy,)) if rows else copy)

@@ -25,10 +25,10 @@ from .nodes import (
     STEP,
     Add,
     Diverged,
-    Keep,
     Let,
     Set,
     Statement,
+    StoreEvent,
     Undo,
     When,
     above,
@@ -269,7 +269,7 @@ class Events:
         fields |= {f"x_{v}": name("x", v) for v in self.states}
         body = tuple(Set(name("e", field), value) for field, value in fields.items())
         listed = (When(below(top, name("g", "room")), body), Add(top, sp.Integer(1)))
-        return [Keep(number, tuple(fields.items()), listed)]
+        return [StoreEvent(number, tuple(fields.items()), listed)]
 
     def _enter(self, mode: int, step: sp.Expr) -> list[Statement]:
         """A mode that begins at `step`; its end is a step, so that no rounding of times moves it."""

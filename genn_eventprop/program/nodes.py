@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from ..modelling.expressions import symbol
-from ..renamed import warn_renamed
+from ..renamed import renamed, warn_renamed
 
 STEP = symbol("step")
 NEURON = symbol("neuron")
@@ -120,7 +120,7 @@ class Diverged:
 
 
 @dataclass(frozen=True)
-class Keep:
+class StoreEvent:
     """A new entry in the list of what happened to the neuron.
 
     Args:
@@ -153,7 +153,7 @@ class Code:
     writes: tuple[sp.Symbol, ...]
 
 
-Statement = Let | Set | Add | When | Range | Diverged | Keep | Undo | Code
+Statement = Let | Set | Add | When | Range | Diverged | StoreEvent | Undo | Code
 
 
 # what expressions may contain besides arithmetic: functions that every target spells
@@ -254,7 +254,7 @@ def children(statement: Statement) -> tuple[Statement, ...]:
     """The statements inside one."""
     if isinstance(statement, When):
         return statement.body + statement.otherwise
-    return statement.body if isinstance(statement, (Range, Keep, Undo)) else ()
+    return statement.body if isinstance(statement, (Range, StoreEvent, Undo)) else ()
 
 
 def walk(body: Iterable[Statement]) -> Iterator[Statement]:
@@ -333,3 +333,6 @@ def together(assigned: Mapping[sp.Symbol, sp.Expr], prefix: str) -> tuple[Statem
         else:
             lines.append(Set(target, e))
     return (*lines, *late)
+
+
+__getattr__ = renamed(__name__, {"Keep": "StoreEvent"})

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ..plan import ConnectionRecord, Plan
 from .births import CHANGE
-from .compare import RUNNING, comparison, given_others
+from .compare import RUNNING, comparison, further_slopes
 from .connectivity import Delays, Dense, Table, Windows, delays, dense, table, windows
 from .events import FEEDBACK
 from .nodes import Buffer, name
@@ -259,7 +259,7 @@ class _Maker:
         operations: list[Operation] = []
         for i, readout in self.readouts.items():
             once, each_step = comparison(self.scopes[i], readout, host_slopes=self.split)
-            others = given_others(readout)
+            others = further_slopes(readout)
             operations += [Once(once), *([EachNeuron(i, others)] if others else [])]
             operations += [EachStep(each_step, self.buffers["loss"])] if each_step else []
         return operations

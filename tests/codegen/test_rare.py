@@ -7,12 +7,12 @@ from genn_eventprop.codegen.rare import TEST, is_rare, live_statements, split, s
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
-from genn_eventprop.program.nodes import Keep, Let, Set, When, above, at_least, name, walk
+from genn_eventprop.program.nodes import Let, Set, StoreEvent, When, above, at_least, name, walk
 from genn_eventprop.program.trial import EachNeuron, make_trial
 from support import eventful
 
 X, Y, G = name("x", "V"), name("x", "I"), name("t", "g", 0)
-ENTRY = Keep(0, (("inv", Y),), ())
+ENTRY = StoreEvent(0, (("inv", Y),), ())
 
 
 def advance(neuron, n=5):
@@ -30,7 +30,7 @@ def test_an_event_is_tested_by_its_threshold():
     assert part.test == G and not any(is_rare(s) for s in part.vector_loop)
     assert part.spilled == {G, name("t", "start", 0)}  # g at the end of the step and where it began
     (case,) = part.cases
-    assert sum(isinstance(s, Keep) for s in walk(case)) == 1
+    assert sum(isinstance(s, StoreEvent) for s in walk(case)) == 1
     made = {s.target for s in walk(case) if isinstance(s, Let)}
     assert symbols(case) - made >= part.spilled  # they come from before
 

@@ -118,7 +118,7 @@ class _Standalone(Text):
     def _diverged(self, population: int, state: int) -> str:
         return "return -3;"
 
-    def _given(self, name: str) -> str:
+    def _from_host(self, name: str) -> str:
         if name == "n_steps" or name.endswith(("_ring", "_delay")):
             return str(int(self.values[name]))
         self.listed[name] = np.asarray(self.values[name])

@@ -28,8 +28,8 @@ class Synapses(Layout):
         c = self.plan.connections[i]
         each = f"const int64_t arrival = {sent} + {self._delay_of(i)};\n"
         if c.delays is None:
-            return each + f"if (arrival < {self._given('n_steps')}) {{\n{indent(self._each_synapse(i, body))}}}\n"
-        return self._each_synapse(i, each + f"if (arrival >= {self._given('n_steps')}) continue;\n{body}")
+            return each + f"if (arrival < {self._from_host('n_steps')}) {{\n{indent(self._each_synapse(i, body))}}}\n"
+        return self._each_synapse(i, each + f"if (arrival >= {self._from_host('n_steps')}) continue;\n{body}")
 
     def _row(self, b: Buffer, step: str) -> str:
         raise NotImplementedError
@@ -49,7 +49,7 @@ class Synapses(Layout):
             rows = self._each_synapse(i, "".join(f"{self._sum(b)} += part_{part}({weight});\n" for part, b in o.sums))
             if self._from_input(i):
                 return self._arrives(i, rows)
-            delay = self._given(f"c{i}_delay")
+            delay = self._from_host(f"c{i}_delay")
             spikes = self._each_spike(self._source(i), f"step - {delay}", rows)
             return f"if (step >= {delay}) {{\n{indent(spikes)}}}\n"
         N, put, take = self.plan.connections[i].post, "", ""

@@ -89,7 +89,7 @@ def _also(ctx: Context) -> str:
         for_all = f"for (int64_t i = 0; i < {rows}; ++i)\n    for (int n = 0; n < N_OUT; ++n) "
         at = f"[(sample * ({rows}) + i) * N_OUT + n]"
         out += f"{{\n    const {real}* r = {prefix}r_{name};\n{indent(f'{for_all}args.{ctx.out}r_{name}{at} = {value};')}}}\n"
-        slope = f"{prefix}dr_{name}[i * NP_OUT + n] = scalar(args.given_{name}{at});"
+        slope = f"{prefix}dr_{name}[i * NP_OUT + n] = scalar(args.dL_dr_{name}{at});"
         back += for_all + slope + "\n"
     return f"if (args.half == BACKWARDS) {{\n{indent(back)}}} else {{\n{indent(out)}}}\n"
 
@@ -98,8 +98,8 @@ def _compare(ctx: Context, compared: str) -> str:
     loss = ctx.plan.loss
     if not ctx.split:
         return RUNNING if ctx.exact and loss.readout == "voltage" else compared
-    lines = [f"work.{ctx.out}dr[n] = scalar(args.given_dr[sample * N_OUT + n]);"]
+    lines = [f"work.{ctx.out}dr[n] = scalar(args.dL_dr[sample * N_OUT + n]);"]
     if loss.silent == "end":
-        lines.append(f"work.{ctx.out}missing[n] = scalar(args.given_last[sample * N_OUT + n]);")
+        lines.append(f"work.{ctx.out}missing[n] = scalar(args.lambda_V_end[sample * N_OUT + n]);")
     each = "\n".join(lines)
     return f"if (args.half != BACKWARDS) return;\nfor (int n = 0; n < N_OUT; ++n) {{\n{indent(each)}}}\n"

@@ -18,7 +18,7 @@ from __future__ import annotations
 from ...errors import EngineError
 from ...losses.kinds import READOUTS
 from ...plan import Plan
-from ...program.compare import RUNNING, comparison, given_others
+from ...program.compare import RUNNING, comparison, further_slopes
 from ...program.nodes import NEURON, Kernel, name
 from ...program.operations import EachNeuron, FeedInput, GatherDelays, Total
 from ...program.outer import on_host
@@ -80,7 +80,7 @@ class _Text:
         given, found = self.given, {}
         for i, readout in self.trial.readouts.items() if self.training or not given else ():
             once, each = comparison(self.trial.scopes[i], readout, given)
-            others = given_others(readout) if given else None
+            others = further_slopes(readout) if given else None
             kernels = ((once, "once"), (each, "each step"), (others, "each neuron"))
             found[i] = [(kernel, often) for kernel, often in kernels if kernel]
         return found

@@ -155,8 +155,8 @@ class ProgramEngine(Engine):
             shown, weight = np.where(valid, readout, np.inf), arguments[f"{prefix}sample_weight"]
             with self.lock.running_loss():
                 loss_and_slopes = evaluate_outer_loss(loss, shown, data, samples, self.plan.duration, tau, weight)
-            out[f"{prefix}loss"], slopes[f"{prefix}given_dr"], slopes[f"{prefix}given_last"] = loss_and_slopes
-            slopes |= {f"{prefix}given_{n}": np.zeros_like(v) for n, v in self._others(out, loss).items()}
+            out[f"{prefix}loss"], slopes[f"{prefix}dL_dr"], slopes[f"{prefix}lambda_V_end"] = loss_and_slopes
+            slopes |= {f"{prefix}dL_dr_{n}": np.zeros_like(v) for n, v in self._others(out, loss).items()}
         return slopes
 
     def _record(self, data: Data, samples: np.ndarray, times: np.ndarray, adjoint: bool) -> dict[str, np.ndarray]:
@@ -189,10 +189,10 @@ class ProgramEngine(Engine):
 
     def _backward_half(self, saved: Any, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
         arguments, of_target, counts = saved
-        arguments |= {"given_dr": slope, "given_last": np.zeros_like(slope)} | self._regularisers(
+        arguments |= {"dL_dr": slope, "lambda_V_end": np.zeros_like(slope)} | self._regularisers(
             arguments, True, counts
         )
-        arguments |= {f"given_{name}": array for name, array in also.items()} | {"input_gradients": inputs}
+        arguments |= {f"dL_dr_{name}": array for name, array in also.items()} | {"input_gradients": inputs}
         out, _ = self.execute_half(arguments, of_target)
         self._collect(out)
         self._complete()

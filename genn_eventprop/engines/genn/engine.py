@@ -241,8 +241,8 @@ class GennEngine(ProgramEngine):
 
     def _backward_half(self, saved: Any, slope: np.ndarray, also: dict[str, np.ndarray], inputs: bool) -> np.ndarray:
         _, (arguments, groups), counts = saved
-        slopes = {"given_dr": slope, "given_last": np.zeros_like(slope)}
-        slopes |= {f"given_{name}": array for name, array in also.items()}
+        slopes = {"dL_dr": slope, "lambda_V_end": np.zeros_like(slope)}
+        slopes |= {f"dL_dr_{name}": array for name, array in also.items()}
         shared = super()._regularisers(arguments, True, counts) | {"feed": int(inputs)}
         self._unfinished = True
         of_inputs = self._phases.backward_batch(arguments, groups, slopes, shared, inputs)

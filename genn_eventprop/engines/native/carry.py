@@ -18,26 +18,26 @@ class Carrying:
     """One batch; carry: None from rest.
 
     Attributes:
-        given: arrays and numbers, by the names of `codegen.cpp.grid.carried`.
+        values: arrays and numbers, by the names of `codegen.cpp.grid.carried`.
     """
 
     def __init__(self, plan: Plan, carry: TrialState | None, batch: int, dtype: np.dtype) -> None:
         self.plan, self.carry, self.batch = plan, carry, batch
         self.rows = 1 + max((c.delay_steps for c in plan.connections), default=0)
-        self.given: dict[str, Any] = {"fresh": int(carry is None), "before_rows": self.rows}
+        self.values: dict[str, Any] = {"fresh": int(carry is None), "before_rows": self.rows}
         for i, p in enumerate(plan.populations):
             shape = batch, len(p.derived.states), p.size
             first = np.zeros(shape) if carry is None else carry.states[p.name]
-            self.given[f"from_states_p{i}"] = _as(first, dtype)
-            self.given[f"to_states_p{i}"] = np.empty(shape, dtype)
+            self.values[f"from_states_p{i}"] = _as(first, dtype)
+            self.values[f"to_states_p{i}"] = np.empty(shape, dtype)
             if len(p.derived.modes) > 1:
-                kept = [] if carry is None else [carry.modes[p.name], carry.until[p.name]]
-                kept = kept[: 1 + bool(p.derived.durations)]
-                self.given[f"from_modes_p{i}"] = _as(np.stack(kept, 1) if kept else np.zeros(1), np.int32)
-                self.given[f"to_modes_p{i}"] = np.empty((batch, 1 + bool(p.derived.durations), p.size), np.int32)
+                modes = [] if carry is None else [carry.modes[p.name], carry.until[p.name]]
+                modes = modes[: 1 + bool(p.derived.durations)]
+                self.values[f"from_modes_p{i}"] = _as(np.stack(modes, 1) if modes else np.zeros(1), np.int32)
+                self.values[f"to_modes_p{i}"] = np.empty((batch, 1 + bool(p.derived.durations), p.size), np.int32)
         for name, of in self._sources().items():
             neurons, start = _listed(None if carry is None else carry.sent[of], batch, self.rows)
-            self.given |= {f"before_{name}": neurons, f"before_{name}_start": start}
+            self.values |= {f"before_{name}": neurons, f"before_{name}_start": start}
 
     def _sources(self) -> dict[str, str]:
         """Names in generated code -> sources."""
@@ -49,10 +49,10 @@ class Carrying:
         plan, K = self.plan, self.plan.n_steps
         states, modes, until = Arrays(), Arrays(), Arrays()
         for i, p in enumerate(plan.populations):
-            states[p.name] = self.given[f"to_states_p{i}"].astype(np.float64)
-            kept = self.given.get(f"to_modes_p{i}", np.zeros((self.batch, 1, p.size), np.int32))
-            modes[p.name] = kept[:, 0].astype(np.int64)
-            ends = kept[:, 1] if kept.shape[1] > 1 else np.full((self.batch, p.size), -1)
+            states[p.name] = self.values[f"to_states_p{i}"].astype(np.float64)
+            end = self.values.get(f"to_modes_p{i}", np.zeros((self.batch, 1, p.size), np.int32))
+            modes[p.name] = end[:, 0].astype(np.int64)
+            ends = end[:, 1] if end.shape[1] > 1 else np.full((self.batch, p.size), -1)
             until[p.name] = np.where(ends < 0, -1, ends.astype(np.int64) - K)
         assert result.spikes is not None
         sent = {}
@@ -68,12 +68,12 @@ class Carrying:
     def _last(self, name: str, size: int, steps: np.ndarray, owner: np.ndarray, neurons: np.ndarray) -> np.ndarray:
         """(D + 1, B, M) spikes of the last steps; those of a chunk that is shorter come from the one before."""
         K, D = self.plan.n_steps, self.rows - 1
-        found = np.zeros((D + 1, self.batch, size), np.int32)
+        sent = np.zeros((D + 1, self.batch, size), np.int32)
         late = steps >= K - D
-        np.add.at(found, (steps[late] - (K - D), owner[late], neurons[late]), 1)
+        np.add.at(sent, (steps[late] - (K - D), owner[late], neurons[late]), 1)
         if self.carry is not None and K <= D:
-            found[: D - K + 1] += self.carry.sent[name][K:].astype(np.int32)
-        return found
+            sent[: D - K + 1] += self.carry.sent[name][K:].astype(np.int32)
+        return sent
 
 
 def _as(array: np.ndarray, dtype: np.typing.DTypeLike) -> np.ndarray:

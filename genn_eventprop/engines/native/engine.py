@@ -138,7 +138,7 @@ class NativeEngine(ProgramEngine):
         for name, number in (("threads", threads), ("slices", slices)):
             if number is not None and number < 1:
                 raise EngineError(f"{name}={number}: must be at least 1")
-        self.slices, self._threads_given = slices, threads is not None
+        self.slices, self._threads_asked = slices, threads is not None
         self.threads = threads or min(available_processors(), MANY_SLICES if slices is None else slices)
         self.segment, self.trajectory = segments(plan, self.dtype.itemsize, trajectory_limit)
         if self.segment < plan.n_steps:
@@ -195,18 +195,18 @@ class NativeEngine(ProgramEngine):
 
         return arrays | {"read": read}, arrays
 
-    def _call(self, program: Program, arrays: Arrays, given: Arrays) -> None:
-        half = given["half"]
-        if half == FORWARDS or (given["record"] and half == WHOLE):
+    def _call(self, program: Program, arrays: Arrays, arguments: Arrays) -> None:
+        half = arguments["half"]
+        if half == FORWARDS or (arguments["record"] and half == WHOLE):
             self._fetch_for_others()
             self._records += 1
         if half in (WHOLE, FORWARDS) and program is self._programs.get((True, False)):
             self.displace()  # trials that a forward pass has left are overwritten
-        status = program.run(arrays, given)
+        status = program.run(arrays, arguments)
         if status > 1:
-            self._raise_trouble(program, status - 2, given["numbers"])
+            self._raise_trouble(program, status - 2, arguments["numbers"])
         if status != 0:
-            trials = f"{given['batch']} trials of {self.plan.n_steps} steps on {self.threads} threads"
+            trials = f"{arguments['batch']} trials of {self.plan.n_steps} steps on {self.threads} threads"
             raise EngineError(f"out of memory while running {trials}; use fewer threads or a smaller network")
 
     def _raise_trouble(self, program: Program, population: int, numbers: np.ndarray) -> None:
@@ -277,7 +277,7 @@ class NativeEngine(ProgramEngine):
         return [f"{idle} of {self.threads} threads stay idle: a batch has {slices} slices"] if idle > 0 else []
 
     def share_machine(self, number: int, processes: int) -> None:
-        if not self._threads_given:
+        if not self._threads_asked:
             self.close()
             self.threads = max(1, self.threads // processes)
             for program in self._programs.values():
@@ -322,7 +322,7 @@ class NativeEngine(ProgramEngine):
         if self._exact.seen != self._seen:
             self._exact.refresh(self.parameters)
             self._exact.seen = dict(self._seen)
-        return values | self._exact.given
+        return values | self._exact.values
 
     def _prepared(self, values: Arrays) -> Arrays:
         """In arrays that stay, padded with the last value, so that idle lanes never divide by zero."""
@@ -345,7 +345,7 @@ class NativeEngine(ProgramEngine):
 
     def _of_synapses(self) -> Arrays:
         self._tables.refresh(self.parameters)
-        return self._of_rows | self._tables.given
+        return self._of_rows | self._tables.values
 
     def _make_call(self, part: BatchShard, stochastic: bool) -> Arrays:
         return super()._make_call(part, stochastic) | {
@@ -363,7 +363,7 @@ class NativeEngine(ProgramEngine):
         if self.plan.spike_times == "exact":
             arguments["times"] = data.times
             return arguments
-        return arguments | self._streams_of(data) | ({} if self._carry is None else self._carry.given)
+        return arguments | self._streams_of(data) | ({} if self._carry is None else self._carry.values)
 
     def _scratch(self) -> Arrays:
         return {"gradient": np.empty_like(self._memory.gradient)}
@@ -374,21 +374,24 @@ class NativeEngine(ProgramEngine):
     def _streams_of(self, data: Data) -> Arrays:
         """The spikes of each of several inputs by themselves, made again for another data set."""
         if self._split_inputs[0] is not data.steps:
-            found = Arrays()
+            parts = Arrays()
             for name, (first, last) in streams(self.plan).items():
-                own = (data.channels >= first) & (data.channels < last)
-                before = np.concatenate([[0], np.cumsum(own)])
-                found |= {f"{name}steps": data.steps[own], f"{name}channels": data.channels[own] - np.int32(first)}
-                found[f"{name}offsets"] = before[data.offsets].astype(np.int64)
-            self._split_inputs = data.steps, found
+                inside = (data.channels >= first) & (data.channels < last)
+                before = np.concatenate([[0], np.cumsum(inside)])
+                parts |= {
+                    f"{name}steps": data.steps[inside],
+                    f"{name}channels": data.channels[inside] - np.int32(first),
+                }
+                parts[f"{name}offsets"] = before[data.offsets].astype(np.int64)
+            self._split_inputs = data.steps, parts
         return self._split_inputs[1]
 
-    def _regularisers(self, given: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:
-        found = super()._regularisers(given, training, counts)
-        for name, value in found.items():
+    def _regularisers(self, arguments: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:
+        values = super()._regularisers(arguments, training, counts)
+        for name, value in values.items():
             if isinstance(value, np.ndarray):
-                found[name] = padded_last(value, padded(value.size), self.dtype)
-        return found
+                values[name] = padded_last(value, padded(value.size), self.dtype)
+        return values
 
     # results
 
@@ -433,19 +436,19 @@ class NativeEngine(ProgramEngine):
     def _running(self) -> bool:
         return any(program.running for program in self._programs.values())
 
-    def _of_inputs(self, out: Arrays, given: Arrays) -> np.ndarray:
+    def _of_inputs(self, out: Arrays, arguments: Arrays) -> np.ndarray:
         """On the grid the gradients of each of several inputs come by themselves in every sample."""
-        slope = super()._of_inputs(out, given)
+        slope = super()._of_inputs(out, arguments)
         ranges = streams(self.plan) if self.plan.spike_times == "grid" else {}
         if not ranges:
             return slope
-        numbers, owner = spike_numbers(given["offsets"], given["samples"])
-        channel, found = given["channels"][numbers], np.empty_like(slope)
+        numbers, owner = spike_numbers(arguments["offsets"], arguments["samples"])
+        channel, in_order = arguments["channels"][numbers], np.empty_like(slope)
         which = np.full(len(channel), len(ranges))  # of an input without connections
         for k, (first, last) in enumerate(ranges.values()):
             which[(channel >= first) & (channel < last)] = k
-        found[np.lexsort((which, owner))] = slope
-        return found
+        in_order[np.lexsort((which, owner))] = slope
+        return in_order
 
     def update(self, optimiser: Any) -> None:
         """One optimiser step, the optimiser's text compiled to C++ and run on the engine's threads."""

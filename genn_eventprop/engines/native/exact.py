@@ -21,40 +21,40 @@ SERIES = ("spike", "rho", "arrive", "back", "dspike")  # tables that stay in flo
 
 
 class ExactTables:
-    """given: arrays and numbers by their names in generated code; steps: in how many the trial is cut."""
+    """values: arrays and numbers by their names in generated code; steps: in how many the trial is cut."""
 
     def __init__(self, plan: Plan, slope_floor: float, dtype: np.dtype, tolerance: float) -> None:
         self.plan, self.dtype, self.steps = plan, dtype, 0
         self.seen: dict[int, bytes] = {}  # values of parameters that all this follows from
         # the order at which a series with the fewest operations meets a tolerance (Jorba & Zou 2005)
         order = min(DEGREE, math.ceil(1 - math.log(tolerance) / 2))
-        self.given: dict[str, Any] = {
+        self.values: dict[str, Any] = {
             "n_steps": plan.n_steps, "n_points": plan.n_steps + 1, "n_nodes": 0, "duration": plan.duration,
             "slope_floor": slope_floor, "gauss": gauss_table(), "tolerance": tolerance, "order": order,
         }  # fmt: skip
-        self.given |= {f"d_c{i}": c.delay for i, c in enumerate(plan.connections)}
+        self.values |= {f"d_c{i}": c.delay for i, c in enumerate(plan.connections)}
         for prefix, loss in prefixed_losses(plan):
-            own: dict[str, Any] = {"weight_series": np.zeros(1), "series_size": 1, **_of_weight(loss, plan)}
-            own |= {f"loss_{k}": v for k, v in loss.constants.items()}
-            self.given |= {f"{prefix}{n}": v for n, v in own.items()}
+            of_loss: dict[str, Any] = {"weight_series": np.zeros(1), "series_size": 1, **_of_weight(loss, plan)}
+            of_loss |= {f"loss_{k}": v for k, v in loss.constants.items()}
+            self.values |= {f"{prefix}{n}": v for n, v in of_loss.items()}
 
     def refresh(self, parameters: Mapping[str, np.ndarray]) -> None:
         """Follow the values of parameters of neurons."""
-        plan, given = self.plan, self.given
+        plan, values = self.plan, self.values
         if not closed_form(plan):
             return
         steps = number_of_steps(plan, parameters, self.dtype.name)
         for prefix, loss in prefixed_losses(plan):
             if steps != self.steps and loss.integrates:
                 series = weight_series(loss, plan.duration, steps, self.dtype.name)
-                given[f"{prefix}weight_series"], given[f"{prefix}series_size"] = series
+                values[f"{prefix}weight_series"], values[f"{prefix}series_size"] = series
         self.steps, delta = steps, plan.duration / steps
         outputs = {loss.output for loss in plan.losses}
-        given |= {"exact_steps": steps, "delta": delta}
+        values |= {"exact_steps": steps, "delta": delta}
         for i, p in enumerate(plan.populations):
             read = p.derived.model.readout
             watched = read if p.name in outputs and read in p.derived.states else None
-            given[f"degree_p{i}"] = degree(plan, p, parameters, delta, self.dtype.name)
+            values[f"degree_p{i}"] = degree(plan, p, parameters, delta, self.dtype.name)
             for mode in range(len(p.derived.modes)):
                 for name, table in exact_tables(p, parameters, delta, watched, mode).arrays().items():
                     self._place(p, f"x_p{i}{MODES[mode]}_{name}", name, table)
@@ -63,9 +63,9 @@ class ExactTables:
         full = padded(p.size) if varies(p) else 1
         series = name.split("_")[0] in SERIES
         dtype = np.dtype(np.float64) if series and not varies(p) else self.dtype
-        self.given[key] = table if name == "A" else padded_last(table, full, dtype)
+        self.values[key] = table if name == "A" else padded_last(table, full, dtype)
         if name == "step":
-            self.given[f"{key}_rest"] = padded_last(table - table.astype(self.dtype), full, self.dtype)
+            self.values[f"{key}_rest"] = padded_last(table - table.astype(self.dtype), full, self.dtype)
 
 
 def _of_weight(loss: LossRecord, plan: Plan) -> dict[str, float]:

@@ -23,9 +23,9 @@ class NativeRoutes:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self._tables = plan, Tables(plan)
-        self.given: dict[str, np.ndarray] = {}
+        self.values: dict[str, np.ndarray] = {}
         for i, c in enumerate(plan.connections):
-            self.given |= window_values(c, i) if c.windows else {}
+            self.values |= window_values(c, i) if c.windows else {}
         self._seen: dict[str, Synapses | None] = {}
 
     def refresh(self, parameters: Values) -> None:
@@ -37,7 +37,7 @@ class NativeRoutes:
             if c.name not in self._seen or self._seen[c.name] is not table:
                 self._seen[c.name] = table
                 made = _arrays(c, table)
-                self.given |= {f"c{i}_{n}": np.ascontiguousarray(made[n], INT) for n in routes(c)}
+                self.values |= {f"c{i}_{n}": np.ascontiguousarray(made[n], INT) for n in routes(c)}
 
 
 def _arrays(c: ConnectionRecord, table: Synapses | None) -> dict[str, np.ndarray]:

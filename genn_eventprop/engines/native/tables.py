@@ -21,7 +21,7 @@ INT = np.int32
 
 
 class NativeTables:
-    """given: arrays and numbers by their names in generated code; ahead: the longest delay there may be, in steps, at
+    """values: arrays and numbers by their names in generated code; ahead: the longest delay there may be, in steps, at
     most the trial."""
 
     def __init__(self, plan: Plan) -> None:
@@ -39,9 +39,9 @@ class NativeTables:
             raise EngineError(
                 f"native keeps delays of less than 65536 steps, these are up to {self.ahead}; use a larger dt"
             )
-        self.given: dict[str, Any] = {"ahead": self.ahead}
+        self.values: dict[str, Any] = {"ahead": self.ahead}
         for i, c in enumerate(plan.connections):
-            self.given |= window_values(c, i) if c.windows else {}
+            self.values |= window_values(c, i) if c.windows else {}
         self._order: dict[str, np.ndarray] = {}
         self._seen: dict[str, tuple[Synapses | None, np.ndarray]] = {}
 
@@ -58,7 +58,7 @@ class NativeTables:
                 self._sort(i, c, parameters[c.weight])
             if table is not None:
                 weight = parameters[c.weight].reshape(-1)
-                self.given[f"c{i}_weight"] = weight if table.weight_of is None else weight[table.weight_of]
+                self.values[f"c{i}_weight"] = weight if table.weight_of is None else weight[table.weight_of]
 
     def _make(self, i: int, c: ConnectionRecord, table: Synapses | None, parameters: Values) -> None:
         steps = None
@@ -66,13 +66,13 @@ class NativeTables:
             steps = np.minimum(delay_steps(c, parameters, self.plan.dt), self.plan.n_steps).astype(INT)
         if table is not None:
             made = self._listed(c, table, steps)
-            self.given[f"c{i}_own"] = table.weight_of is None
+            self.values[f"c{i}_own"] = table.weight_of is None
         else:
             assert steps is not None
             made = self._dense(c, steps)
         for tail, array in made.items():
             kind = array.dtype if array.dtype == np.uint16 else INT
-            self.given[f"c{i}_{tail}"] = np.ascontiguousarray(array, kind)
+            self.values[f"c{i}_{tail}"] = np.ascontiguousarray(array, kind)
 
     def _dense(self, c: ConnectionRecord, steps: np.ndarray) -> dict[str, np.ndarray]:
         width = padded(c.post)
@@ -93,9 +93,9 @@ class NativeTables:
     def _sort(self, i: int, c: ConnectionRecord, weight: np.ndarray) -> None:
         """Weights, targets in the order of their delays: what arrives at a step then is in few lines of the cache."""
         name = f"c{i}_sorted"
-        if name not in self.given:
-            self.given[name] = aligned((c.pre, padded(c.post)), weight.dtype)
-        to = self.given[name][:, : c.post]
+        if name not in self.values:
+            self.values[name] = aligned((c.pre, padded(c.post)), weight.dtype)
+        to = self.values[name][:, : c.post]
         np.take(weight.reshape(c.pre, c.post), self._order[c.name], axis=1, out=to, mode="clip")  # "raise" is slower
 
     def _listed(self, c: ConnectionRecord, table: Synapses, steps: np.ndarray | None) -> dict[str, np.ndarray]:

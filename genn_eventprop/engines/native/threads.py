@@ -89,9 +89,9 @@ class Program:
 
     def trouble(self) -> tuple[int, ...]:
         """Sample, step, state and neuron of the trial that diverged."""
-        found = np.empty(4, np.int64)
-        self.library.eventprop_trouble(self.handle(), found.ctypes.data)
-        return tuple(int(v) for v in found)
+        place = np.empty(4, np.int64)
+        self.library.eventprop_trouble(self.handle(), place.ctypes.data)
+        return tuple(int(v) for v in place)
 
     def update(self, step: Any, parameters: Arrays, gradients: Arrays) -> None:
         """One step of an optimiser, whose text is compiled to C++, on all parameters."""

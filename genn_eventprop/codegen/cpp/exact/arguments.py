@@ -33,10 +33,10 @@ def given_to_all(names: Context, tables: list[Buffer]) -> list[Buffer]:
         if loss.compares == "targets" and not names.split:
             rows = {"spike_times": (K, "n_targets"), "voltage": ("target_rows", K)}.get(loss.readout, (K,))
             found.append(Buffer(f"{prefix}targets", ("batch", *rows), "double", "host"))
-        ends = ("given_dr", "given_last") if names.split else ()
+        ends = ("dL_dr", "lambda_V_end") if names.split else ()
         found += [Buffer(f"{prefix}{n}", ("batch", K), "double", "host") for n in ends]
         doubles += [f"{prefix}{n}" for n in (*OF_WEIGHT, *(f"loss_{c}" for c in loss.constants))]
-    found += [Buffer(f"given_{n}", ("batch", plan.output.size), "double", "host") for n in plan.loss.also]
+    found += [Buffer(f"dL_dr_{n}", ("batch", plan.output.size), "double", "host") for n in plan.loss.also]
     for i, c in enumerate(plan.connections):
         found.append(Buffer(f"c{i}_weight", c.weight_shape, "real", "number"))
         found += [Buffer(f"c{i}_{n}", ("routes",), "int", "host") for n in routes(c)]

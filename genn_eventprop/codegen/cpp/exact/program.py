@@ -73,7 +73,7 @@ class ExactProgram:
         self.scopes = {p.name: Scope(self.plan, p, i, buffers) for i, p in enumerate(self.plan.populations)}
         numbers = [b for b in buffers.values() if b.role == "number"]
         self.memory = ExactMemory(
-            names, [*names.arrays(), *numbers, *self._given(names)], [*names.integers(), *self._integers(names)]
+            names, [*names.arrays(), *numbers, *self._host_buffers(names)], [*names.integers(), *self._integers(names)]
         )
         for p in names.spiking:
             self.scopes[p.name].each(COUNT, "int", "result")
@@ -87,7 +87,7 @@ class ExactProgram:
             self.memory.used |= {b.name: b for b in r.buffers}
         self.regularise = {p.name: Regularise(self.scopes[p.name]) for p in names.spiking}
 
-    def _given(self, names: Context) -> list[Buffer]:
+    def _host_buffers(self, names: Context) -> list[Buffer]:
         """What the host hands over besides what every call has."""
         return given(names)
 

@@ -32,7 +32,7 @@ VOIDS = "(void)args, (void)k;\n"
 class GeneralProgram(ExactProgram):
     """The statements of a plan's trial, and of the models of its populations."""
 
-    def _given(self, names: Context) -> list[Buffer]:
+    def _host_buffers(self, names: Context) -> list[Buffer]:
         return [*given_to_all(names, []), Buffer("tolerance", (), "double", "host")]
 
     def _integers(self, names: Context) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from ....modelling.expressions import symbol
-from ....program.nodes import Access, Buffer, Keep, Set, Statement, Undo, name
+from ....program.nodes import Access, Buffer, Set, Statement, StoreEvent, Undo, name
 from ....program.scope import Scope
 from ...rare import symbols
 
@@ -66,7 +66,7 @@ class Lists:
             found |= {name("e", kind, field): Access(record, (ENTRY,)), name("b", field): Access(record, (AT,))}
         return found
 
-    def append(self, entry: Keep) -> list[Statement]:
+    def append(self, entry: StoreEvent) -> list[Statement]:
         """A new entry."""
         given = dict(entry.fields)
         values = [Set(name("e", entry.kind, f), sp.sympify(given[f])) for f in self.fields[entry.kind]]

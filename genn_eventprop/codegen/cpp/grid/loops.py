@@ -13,12 +13,12 @@ from ....program.nodes import (
     Add,
     Buffer,
     Diverged,
-    Keep,
     Kernel,
     Let,
     Range,
     Set,
     Statement,
+    StoreEvent,
     Undo,
     When,
     name,
@@ -104,9 +104,9 @@ class Loops:
 
     def _rare(self, part: EventSplit, table: Table) -> str:
         """Handles the neurons whose test is not negative, and appends them to the lists of events."""
-        lists, kinds = self.lists, [s.kind for s in walk(part.rare) if isinstance(s, Keep)]
+        lists, kinds = self.lists, [s.kind for s in walk(part.rare) if isinstance(s, StoreEvent)]
         ends = kinds == [lists.n_events]  # of modes, which belong to the step that begins
-        body = rewrite(part.rare, lambda s: lists.append(s) if isinstance(s, Keep) else None)
+        body = rewrite(part.rare, lambda s: lists.append(s) if isinstance(s, StoreEvent) else None)
         names = [lists.name(k) for k in kinds]
         if not ends and not lists.alone and lists.spiking:
             names.append(lists.spikes)
@@ -139,7 +139,7 @@ class Loops:
         return out
 
     def _again(self, body: Iterable[Statement], table: Table, live: set[sp.Symbol]) -> str:
-        kind = next(s.kind for s in walk(body) if isinstance(s, Keep))
+        kind = next(s.kind for s in walk(body) if isinstance(s, StoreEvent))
         changes = live_statements([inner for s in body for inner in without_entry(s)], live)
         offset = 0 if kind == self.lists.n_events else 1
         return self._entries(kind, changes, table, ("step", "step + 1", "step + 2")[offset:]) if changes else ""

@@ -53,7 +53,7 @@ class Grid(Target):
         assert names.trial is not None
         self.trial = names.trial
         self.carried = Carried(names, self.trial.scopes)
-        self.memory = self.carried.memory = Memory(names, self._given(), self._integers(), self.trial.for_inputs)
+        self.memory = self.carried.memory = Memory(names, self._host_buffers(), self._integers(), self.trial.for_inputs)
         undone = {o.population: o.kernel.body for o in self.trial.jumps}
         self.lists = [Lists(s, undone.get(s.index, ())) for s in self.trial.scopes]
         self.direct: dict[str, Buffer] = {}  # sums of arrivals -> the state that they are added to as they come
@@ -64,7 +64,7 @@ class Grid(Target):
         self.between = Between(self.memory, names, self.trial, by_name, self.others, self.carried)
         self.segments = Segments(self.trial, names, self.memory, self.loops)
 
-    def _given(self) -> list[Buffer]:
+    def _host_buffers(self) -> list[Buffer]:
         """What the host hands over, or takes back."""
         plan, found = self.plan, self.names.arrays()
         for s in streams(plan):
