@@ -1,0 +1,97 @@
+"""README and the guides, followed from the top in an empty folder; what they show is what is printed.
+
+docs/nir.md and docs/losses.md have such tests beside those of their subjects.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+
+from support.guides import ROOT, blocks, commands, run_in_order, shape, shell
+
+ci = pytest.mark.ci
+
+
+def test_the_readme_is_in_the_order_of_a_first_hour():
+    text = (ROOT / "README.md").read_text()
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert headings == [
+        "Try it", "Train on your data", "Write a neuron, get its gradient", "Exact or on a grid", "Shape a loss",
+        "Run experiments", "Engines", "Documents",
+    ]  # fmt: skip
+    assert text.index("![") < text.index("## Try it")
+    for link in re.findall(r"\]\(((?!http)[^)#]+)", text):
+        assert (ROOT / link).exists(), link
+
+
+def test_the_first_program_of_the_readme_trains(tmp_path):
+    program, shown = (next(b for b in blocks("README.md")[2:] if b.language == kind) for kind in ("python", "text"))
+    assert program.name == "train.py"
+    (tmp_path / program.name).write_text(program.text)
+    last = shell("python train.py", tmp_path).splitlines()[-1]
+    assert shape(last) == shape(shown.text)
+    assert float(re.findall(r"[\d.]+", last)[0]) > 90
+
+
+@ci
+def test_the_two_commands_of_the_readme(tmp_path):
+    """Without the environment, which `.ci/run` makes anew."""
+    install, shown = blocks("README.md")[:2]
+    assert "pip install -e ." in install.text
+    (train,) = commands(install)
+    said = shell(train, tmp_path)
+    results = shown.text.strip().splitlines()
+    for line in results:
+        assert shape(line) in shape(said)
+    assert all(float(line.split()[-2]) > 90 for line in said.splitlines() if line.startswith("test accuracy"))
+    assert (tmp_path / "runs" / "yin_yang-seed1-1" / "plots").is_dir()
+
+
+@ci
+def test_the_neuron_of_the_readme(tmp_path):
+    every = blocks("README.md")
+    model = next(b for b in every if b.name == "my_neuron.py")
+    (tmp_path / model.name).write_text(model.text)
+    check = every[every.index(model) + 1]
+    said = [shell(command, tmp_path) for command in commands(check)]
+    assert "passed" in said[0] and "dV/dt" in said[1]
+    program = next(b for b in every if b.name == "train.py").text
+    swap = every[every.index(model) + 2].text
+    lif = 'hidden = net.population(LIF(), 100, name="hidden")\n'
+    assert lif in program and "ALIF(tau_mem=tau_mem)" in swap
+    (tmp_path / "with_neuron.py").write_text(program.replace(lif, swap))
+    assert float(re.findall(r"[\d.]+", shell("python with_neuron.py", tmp_path).splitlines()[-1])[0]) > 90
+
+
+def test_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run_in_order("docs/data.md", tmp_path)
+    assert len(names["batch"]) == 3 and (tmp_path / "raster.png").is_file()
+    assert len(names["train"]) + len(names["validation"]) + len(names["test"]) == len(names["words"])
+
+
+@ci
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler called cc")
+def test_deploy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run_in_order("docs/deploy.md", tmp_path)
+    compile_it = blocks("docs/deploy.md")[0].text.splitlines()[-1]
+    assert compile_it.startswith("cc ")
+    shell(compile_it, tmp_path)
+    assert names["moment"].prediction in range(-1, 6)
+
+
+@ci
+def test_experiments(tmp_path):
+    """The page of one's own, with recordings made as data.md shows."""
+    page = next(b for b in blocks("docs/experiments.md") if b.name == "my_experiment.py")
+    (tmp_path / page.name).write_text(page.text)
+    words = next(b for b in blocks("docs/data.md") if "words = " in b.text).text
+    (tmp_path / "make.py").write_text(f'{words}\nwords.save("my_recordings.npz")\n')
+    shell("python make.py", tmp_path)
+    said = shell("genn-eventprop train my_experiment.py --epochs 2 --run-dir runs/digits", tmp_path)
+    assert "test accuracy" in said
+    assert "training curves" in shell("genn-eventprop plot runs/digits --only curves && echo training curves", tmp_path)
