@@ -10,7 +10,7 @@ import pytest
 from genn_eventprop import Delay, Dense, Network, Normal, Param, Uniform, engines, losses
 from genn_eventprop.data import Events
 from genn_eventprop.errors import EngineError
-from genn_eventprop.modelling.connectivity import OneToOne, Sparse
+from genn_eventprop.modelling.connectivity import Conv2D, OneToOne, Sparse
 from genn_eventprop.modelling.neuron import Event, Mode
 from genn_eventprop.models.adex import AdEx
 from genn_eventprop.models.li import LI
@@ -137,6 +137,18 @@ def test_sparse_connections_and_linear_populations_together():
     net.connect(hidden, lif, OneToOne(0.7), delay=1.5)
     net.connect(hidden, out, Dense(Normal(0.5, 0.5)))
     compare(net, losses.MaxVoltageCrossEntropy(out))
+
+
+def test_convolutions():
+    net = Network()
+    image = net.input(shape=(3, 3, 2))
+    hidden = net.population(learned(QIF), name="hidden", shape=(2, 2, 3))
+    out = net.population(LI(), 2, "output")
+    net.connect(image, hidden, Conv2D(Normal(4.0, 1.0), kernel=2, channels=3))
+    net.connect(hidden, out, Dense(Normal(0.5, 0.5)))
+    rng = np.random.default_rng(4)
+    sample = np.sort(rng.uniform(0, 15.0, 20)), rng.integers(0, 18, 20)
+    compare(net, losses.MaxVoltageCrossEntropy(out), Events.from_samples([sample], n_channels=18, labels=[0]))
 
 
 def test_learned_amounts_of_arrivals():

@@ -7,6 +7,7 @@ from genn_eventprop.cli import main as command_line
 from genn_eventprop.codegen.cpp.exact import backward
 from genn_eventprop.errors import EngineError
 from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.lif_snippets import LIFSnippets
 from genn_eventprop.models.qif import QIF
 from genn_eventprop.verify.gradients import check
 from genn_eventprop.verify.gradients.compare import compare
@@ -42,8 +43,14 @@ def test_a_wrong_sign_in_the_engine_is_found(monkeypatch):
 
 
 def test_an_unsuitable_engine_names_another():
-    with pytest.raises(EngineError, match="QIF has dynamics that are not linear.*engine='reference_event'"):
-        check(QIF, loss="max", engine="native")
+    with pytest.raises(EngineError, match="'hidden1'.*hand-written snippets.*engine='reference_event'"):
+        check(LIFSnippets, loss="max", engine="native")
+
+
+@pytest.mark.ci
+def test_neurons_without_a_closed_form():
+    report = check(QIF, loss="max", engine="native", quick=True)
+    assert report.passed, report.text()
 
 
 @pytest.mark.ci

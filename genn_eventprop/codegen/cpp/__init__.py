@@ -105,12 +105,15 @@ def _by_series(ctx: Context) -> _Trial:
     files += ["general/readouts"] if forms else []
     files += ["general/integral"] if "voltage" in forms and "integral" not in forms else []
     files += [f"general/{file}" for file in forms]
+    windows = any(c.windows for c in plan.connections)
+    files += ["exact/routes", "exact/window_routes"] if windows else []
     library = ["}  // namespace\n", *(read(f"{name}.hpp") for name in files), "namespace {\n"]
     return _Trial(
         given=program.memory,
         body=[program.time_weights(), *library, general_models(ctx, program), general_work(ctx, program), *passes],
         compare="" if ctx.split or plan.loss.readout == "voltage" else program.compare(),
-        others=program.auxiliary(), silent=program.readout.spikes, keep=keep_spikes_general(ctx), includes=[],
+        others=program.auxiliary(), silent=program.readout.spikes, keep=keep_spikes_general(ctx),
+        includes=[read(f"{name}.hpp") for name in ("signs", "windows")] if windows else [],
     )  # fmt: skip
 
 

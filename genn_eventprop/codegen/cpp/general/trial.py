@@ -34,6 +34,9 @@ def general_work(ctx: Context, program: GeneralProgram) -> str:
         fields += [f"Path path_{name};"] if reads(program.readers, p) else []
     prepare = [f"{ctx.p(p.name)}.prepare();" for p in ctx.plan.populations]
     members, room = program.memory.members()
+    for name in dict.fromkeys(ctx.p(c.target) for c in ctx.plan.connections if c.windows):
+        fields.append(f"Buffer<scalar> row_{name}, along_{name};  // an expanded row of weights, and its gradient")
+        room.append(f"row_{name}.zero(NP_{name}), along_{name}.zero(NP_{name});")
     ready, same = ["int64_t guarded = 0;", "bool ready = false;"], "ready"
     if ctx.plan.loss.readout == "spike_times":
         ready, same = [*ready, "int64_t ready_targets = 0;"], "ready && ready_targets == args.n_targets"
@@ -190,6 +193,14 @@ def _reach(ctx: Context, p: PopulationRecord) -> str:
 def _targets(ctx: Context, c: ConnectionRecord, route: str, body: str) -> str:
     """Code for every target ``k`` of a route, with its ``weight``; ``place`` is that of the weight, and of its gradient."""
     x = ctx.c(c)
+    if c.windows is not None:  # the row is expanded; neurons of its range that no window reaches get a weight of 0
+        row, size = f"work.row_{ctx.p(c.target)}", f"N_{ctx.p(c.target)}"
+        return (
+            f"{{\n    const auto over = {routes.table(ctx, c)};\n    const Range reached = over.reached({route});\n"
+            f"    const scalar* row = over.row_in(reached, {route}, {row});\n"
+            f"    for (int k = reached.from; k < reached.to && k < {size}; ++k) {{\n        const scalar weight = row[k];\n"
+            f"        (void)weight;\n{indent(body, 2)}    }}\n}}\n"
+        )
     if c.spread:
         return (
             f"for (int32_t s = args.{x}_first[{route}]; s < args.{x}_first[{route} + 1]; ++s) {{\n"
@@ -286,7 +297,12 @@ def _arrival(ctx: Context, program: GeneralProgram, c: ConnectionRecord) -> str:
     reader = _reader(program, target)
     along = f"{p}.arrived<{'true' if feeds else 'false'}>(args, {receptor}, k, double(weight), h, {reader}, D)"
     learns = f"slice[AT_{ctx.c(c)}_gradient + place] += scalar({along});" if c.trainable else f"{along};"
+    if c.windows is not None and c.trainable:
+        learns = f"work.along_{p}[k] = scalar({along});"
+        lines.append(f"work.along_{p}.zero(NP_{p});")
     lines.append(_targets(ctx, c, "h.source", learns).rstrip())
+    if c.windows is not None and c.trainable:
+        lines.append(f"{routes.table(ctx, c)}.gather(h.source, work.along_{p}, slice + AT_{ctx.c(c)}_gradient);")
     if feeds and reads(program.readers, target):
         lines.append(f"D += {reader}.arrivals({p}, args, h);")
     if c.learns_delays:
