@@ -4,6 +4,7 @@
     python benchmarks/random_networks.py --structures 200 --spike-times exact # against reference_event
     python benchmarks/random_networks.py --only 17                            # one of them again, by its number
     python benchmarks/random_networks.py --known                              # networks that were wrong once
+    python benchmarks/random_networks.py --engines "cuda float64" --card      # on a GPU; without --card on the shim
 
 `tests/support/random_networks` draws a network by (seed, structure, input), and `genn_eventprop.verify.engines` says
 what counts as equal, and when rounding decides. What is compiled in is drawn by the structure; `--inputs` networks with
@@ -16,6 +17,7 @@ is found, too. Exit status 1 if a network is wrong, 130 after Ctrl-C or SIGTERM,
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import multiprocessing
@@ -65,6 +67,7 @@ class Settings:
         timeout: Seconds for one engine on one network.
         minutes: After so many, no further structure begins; 0: no limit.
         engines: Names such as "cuda float64"; the usual ones, by turns, if empty.
+        card: "cuda" runs on the machine's GPU.
         out: File of one JSON object a network, written as they are found; what is in it counts and is not run again.
         into: A page, whose table between the marks of the spike times is replaced.
     """
@@ -81,6 +84,7 @@ class Settings:
     timeout: float = 300.0
     minutes: float = 0.0
     engines: tuple[str, ...] = ()
+    card: bool = False
     out: Path | None = None
     into: Path | None = None
 
@@ -131,10 +135,10 @@ def refused(case: Case, name: str) -> bool:
     return False
 
 
-def make(name: str, case: Case) -> Engine:
-    """An engine by name and number format; cuda and genn on the CPU."""
+def make(name: str, case: Case, card: bool = False) -> Engine:
+    """An engine by name and number format; genn on the CPU, and cuda unless there is a card."""
     kind, dtype = name.split()
-    if kind == "cuda":
+    if kind == "cuda" and not card:
         from support.cuda_shim import ShimEngine
 
         return ShimEngine(case.plan, case.parameters, dtype=dtype)
@@ -165,7 +169,7 @@ def run(s: Settings, number: Number, say: Any) -> Finding:
             text = f"structure {number[0]} of seed {s.seed}"
             case = draw(s.spike_times, s.seed, *number)
             text, has = case.text, features(case)
-        verdicts = check(case, engines_of(s, case, number[0]), follow, make)
+        verdicts = check(case, engines_of(s, case, number[0]), follow, functools.partial(make, card=s.card))
         follow("the end")
     except EventPropError as error:
         verdicts = [Verdict("the network", "refused", f"{type(error).__name__}: {error}")]

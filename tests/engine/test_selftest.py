@@ -14,6 +14,7 @@ from support.sweeps import sweep
 
 SMALL = Shape(inputs=20, hidden=40, outputs=4, steps=50, spikes=100)
 QUICK = ("LIF, integral of V, delays, learned time constants", "LIF, a loss in Python")
+WIRED = ("sparse, a delay a synapse", "dense, delays of targets", "convolution", "pooling, delays of sources")
 
 
 @pytest.fixture
@@ -31,7 +32,9 @@ def small(monkeypatch, names):
     )
 
 
-@pytest.mark.parametrize("names", [QUICK, pytest.param(tuple(RECIPES), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "names", [QUICK, pytest.param(WIRED, marks=pytest.mark.ci), pytest.param(tuple(RECIPES), marks=pytest.mark.slow)]
+)
 def test_the_command_on_the_shim(names, shim, monkeypatch, tmp_path, capsys):
     small(monkeypatch, names)
     assert main(["engines", "--selftest", "cuda", "--report", str(tmp_path / "report.txt")]) == 0
@@ -42,6 +45,7 @@ def test_the_command_on_the_shim(names, shim, monkeypatch, tmp_path, capsys):
         (line,) = (x for x in report.splitlines() if x.startswith(f"  {name}: "))
         assert line.count("right") >= 2 and "cuda float32" in line
     assert report.count("has the same bits") == 2 and "batch 5: training" in report
+    assert "steps of Adam: right" in report and "a batch in groups: right" in report
 
 
 def test_a_fault_is_found_and_the_status_is_1(monkeypatch, tmp_path, capsys):

@@ -5,7 +5,10 @@ so that every sum is the same in every run. Weight gradients are gathered afterw
 from the adjoint rows that the trials have stored: no atomic additions, and no gradient for each sample.
 """
 
-from .synapses import GATHERING
-from .target import DATA_SET, OF_DOUBLE, Source, generate, of_neurons, of_sample, place_of
+from .synapses import FLIGHT, GATHERING, WARP
+from .target import DATA_SET, OF_DOUBLE, Source, generate, of_neurons, of_sample, place_of, side_by_side, threads_of
 
-__all__ = ["DATA_SET", "GATHERING", "OF_DOUBLE", "Source", "generate", "of_neurons", "of_sample", "place_of"]
+__all__ = [
+    "DATA_SET", "FLIGHT", "GATHERING", "OF_DOUBLE", "WARP", "Source", "generate", "of_neurons", "of_sample", "place_of",
+    "side_by_side", "threads_of",
+]  # fmt: skip

@@ -105,6 +105,17 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     )  # fmt: skip
 
 
+def threads_of(plan: Plan) -> int:
+    """Of a block."""
+    widest = max(p.size for p in plan.populations)
+    return min(-(-widest // WARP) * WARP, MOST_THREADS)
+
+
+def side_by_side(threads: int, values: int) -> int:
+    """How many blocks of a trial a multiprocessor has registers for; values: of the neurons of a thread."""
+    return min(max(REGISTERS // ((FIXED + values) * threads), 1), 4)
+
+
 class Kernels(ConnectionOps, Target):
     """The kernels of one file: of a trial, and those that gather gradients."""
 
@@ -121,8 +132,7 @@ class Kernels(ConnectionOps, Target):
         }
         super().__init__(trial, [*DATA, *sums, *groups, *self.listed.values()], ["n_channels", "adding"])
         self.launches, self.phases = [], {}
-        widest = max(p.size for p in self.plan.populations)
-        self.threads = min(-(-widest // WARP) * WARP, MOST_THREADS)
+        self.threads = threads_of(self.plan)
         self.newest = {b.name for o in trial.jumps for b in _newest(o)}
         self.bytes = {"real": real_bytes, "double": 8, "int": 4, "long": 8, "bits": 4, "key": 8, "short": 2}
         self._place(self.buffers)
@@ -208,7 +218,7 @@ class Kernels(ConnectionOps, Target):
         """A kernel with a block for every sample."""
         # blocks side by side that registers allow; without it ptxas spills on sm_80
         values = sum(self._slots(_population(b)) * max(self.bytes[b.kind] // 4, 1) for b in self.registers)
-        bounds = f"{self.threads}, {min(max(REGISTERS // ((FIXED + values) * self.threads), 1), 4)}"
+        bounds = f"{self.threads}, {side_by_side(self.threads, values)}"
         head = f'extern "C" __global__ void __launch_bounds__({bounds}) {name}({self.parameter}) {{\n'
         start = f"{self.struct_pointer}const int64_t sample = blockIdx.x;\n"
         start += "const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n(void)lane;\n(void)warp;\n"

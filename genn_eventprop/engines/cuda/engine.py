@@ -28,14 +28,15 @@ from ..contract.options import EngineOption
 from ..contract.program_engine import Arrays, ProgramEngine
 from ..native.engine import available_processors
 from .batch import NOTHING, BatchLayout, bytes_a_sample, groups_of, joined, layout_key, owner, part_of
+from .cost import A100, seconds
 from .device import Device, DeviceMemory, Module, OutOfMemory
 from .learning import DeviceOptimiser, location
 from .memory import Memory
 from .visible import local_rank, open_device, visible_devices
 
 SAFE = 0.9  # of the memory that is free
+MARGIN = 2  # of an estimate that no card has confirmed
 BATCH = 32  # samples for which `is_fastest_for` asks
-STEP, HOST = 5e-6, 3e-3  # s of a step, both ways, and of the host's work for a batch: see docs/engines.md
 DATA = ("steps", "channels", "offsets")
 LAYOUTS = 64  # of batches that differ in size
 
@@ -80,15 +81,17 @@ class CudaEngine(ProgramEngine):
         """A device is there, it runs the plan, and is expected to be faster than native on all processors.
 
         An estimate for a batch of 32: native needs 0.1 ns per neuron and step four times, and for one in fifty weights
-        (shd_shape.py); here a step takes STEP per 256 neurons, whatever the batch, and the host HOST a batch.
+        (shd_shape.py); cuda, MARGIN times what `cost.seconds` says for the slowest of the cards that it knows.
 
         Raises:
             EngineError: it would be, if devices could be used in this process.
         """
         neurons, weights = sum(p.size for p in plan.populations), sum(c.synapses for c in plan.connections)
         native = BATCH * 1e-10 * (4 * neurons + weights / 50) / min(available_processors(), BATCH)
-        here = STEP * math.ceil(max(p.size for p in plan.populations) / 256) + HOST / plan.n_steps
-        if plan.spike_times not in cls.features or native <= here:  # small ones do not even start the driver
+        if plan.spike_times not in cls.features:
+            return False
+        here = MARGIN * sum(seconds(plan, A100, BATCH).values())
+        if plan.n_steps * native <= here:  # small ones do not even start the driver
             return False
         try:
             refuse(plan, cls.name, cls.features)

@@ -22,7 +22,7 @@ from ...losses import (
     SpikeTimeError,
     VoltageSquaredError,
 )
-from ...modelling import Dense, Network, Neuron, Normal, Param, Population
+from ...modelling import Conv2D, Delay, Dense, Network, Neuron, Normal, Param, Pool2D, Population, Sparse, Uniform
 from ...models import ZOO
 from ...plan import Plan, make_plan
 from ...regularisers import LayerRate, SpikeCount, SpikeRegulariser
@@ -34,7 +34,7 @@ CHANNELS, CLASSES, SAMPLES = 9, 4, 5
 @dataclass(frozen=True)
 class Recipe:
     """A recurrent network of hidden neurons. learned: parameters of theirs. scale: of its weights. delay: of all its
-    connections, in steps."""
+    connections, in steps. wiring: of the input, a name of `_wiring`. delays: kind of those that are values, of all."""
 
     loss: Callable[[Population], Loss]
     model: str = "LIF"
@@ -45,6 +45,8 @@ class Recipe:
     duration: float = 40.0
     delay: float = 0.0
     hidden: int = 37
+    wiring: str = "dense"
+    delays: str = ""
     stochastic: dict[str, Any] = field(default_factory=dict)
     regularisers: Callable[[Population], list[SpikeRegulariser]] = lambda hidden: []
 
@@ -81,23 +83,44 @@ RECIPES: dict[str, Recipe] = {
     "quadratic": Recipe(IntegratedVoltageCrossEntropy, "QIF", scale=2.0, dt=0.1, duration=25.0),
     "adaptive exponential": Recipe(IntegratedVoltageCrossEntropy, "AdEx", scale=150.0, dt=0.05, duration=20.0),
     "Izhikevich, bursting": Recipe(IntegratedVoltageCrossEntropy, "IzhikevichBursting", dt=0.1, duration=25.0),
+    "sparse, a delay a synapse": Recipe(IntegratedVoltageCrossEntropy, wiring="sparse", delays="synaptic", scale=2.0),
+    "dense, delays of targets": Recipe(MaxVoltageCrossEntropy, delays="dendritic"),
+    "convolution": Recipe(IntegratedVoltageCrossEntropy, wiring="convolution", scale=2.0),
+    "pooling, delays of sources": Recipe(EndVoltageCrossEntropy, wiring="pooling", delays="axonal", scale=3.0),
+    "LIF, 300 steps": Recipe(IntegratedVoltageCrossEntropy, duration=150.0, scale=1.5),
 }  # fmt: skip
+LARGE = {"5,000 neurons": Recipe(EndVoltageCrossEntropy, hidden=5000, duration=6.0, scale=3.0, wiring="no recurrence")}
+"""Recipes that take long without a device: more than 48 KB of shared memory on `cuda`."""
 
 
 def case(name: str) -> Case:
     """A recipe with weights, input, labels and targets."""
-    r = RECIPES[name]
+    r = (RECIPES | LARGE)[name]
     net = Network()
-    hidden = net.population(_neuron(r), r.hidden, name="hidden", **r.stochastic)
+    wiring, channels, size = _wiring(r)
+    hidden = net.population(_neuron(r), name="hidden", **size, **r.stochastic)
     output = net.population(ZOO[r.output], CLASSES, name="output")
-    delay, receptor = r.delay * r.dt, next(iter(ZOO[r.model].receptors))
-    net.connect(
-        net.input(CHANNELS), hidden, Dense(Normal(0.9 * r.scale, 0.5 * r.scale)), delay=delay, receptor=receptor
-    )
-    net.connect(hidden, hidden, Dense(Normal(0.0, 0.1 * r.scale)), delay=delay, receptor=receptor)
+    delay: Any = Delay(Uniform(0.0, 5.0), kind=r.delays, max=8.0) if r.delays else r.delay * r.dt
+    receptor = next(iter(ZOO[r.model].receptors))
+    net.connect(net.input(**channels), hidden, wiring, delay=delay, receptor=receptor)
+    if r.wiring != "no recurrence":
+        net.connect(hidden, hidden, Dense(Normal(0.0, 0.1 * r.scale)), delay=delay, receptor=receptor)
     net.connect(hidden, output, Dense(Normal(0.2, 0.4)), delay=delay)
     plan = make_plan(net, r.loss(output), dt=r.dt, duration=r.duration, regularisers=r.regularisers(hidden))
     return Case(name, plan, net.initial_parameters(3), _events(plan))
+
+
+def _wiring(r: Recipe) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Of the input: (connectivity, size or shape of the input, of the hidden neurons)."""
+    weight, image = Normal(0.9 * r.scale, 0.5 * r.scale), (4, 5, 2)
+    if r.wiring == "convolution":
+        convolution = Conv2D(weight, kernel=3, channels=3, padding=1)
+        return convolution, {"shape": image}, {"shape": convolution.output_shape(image)}
+    if r.wiring == "pooling":
+        pool = Pool2D(2, r.scale, stride=1, per_channel=True)
+        return pool, {"shape": image}, {"shape": pool.output_shape(image)}
+    sparse = Sparse(weight, probability=0.4) if r.wiring == "sparse" else Dense(weight)
+    return sparse, {"size": CHANNELS}, {"size": r.hidden}
 
 
 def _neuron(r: Recipe) -> Neuron:
@@ -107,14 +130,15 @@ def _neuron(r: Recipe) -> Neuron:
 
 def _events(plan: Plan) -> Events:
     rng, T, K = np.random.default_rng(2), plan.duration, CLASSES
-    samples = [(np.sort(rng.uniform(0, 0.95 * T, 50)), rng.integers(0, CHANNELS, 50)) for _ in range(SAMPLES)]
+    M = plan.input.size
+    samples = [(np.sort(rng.uniform(0, 0.95 * T, 50)), rng.integers(0, M, 50)) for _ in range(SAMPLES)]
     targets = None
     if plan.loss.compares == "targets":
         shapes = {"voltage": (SAMPLES, plan.n_steps + 1, K), "spike_times": (SAMPLES, K, 3)}
         shape = shapes.get(plan.loss.readout, (SAMPLES, K))
         targets = rng.uniform(0.1 * T, 0.9 * T, shape) if plan.loss.of_spikes else rng.normal(0.2, 0.3, shape)
         targets[0, 0] = np.nan
-    return Events.from_samples(samples, CHANNELS, labels=rng.integers(0, K, SAMPLES), targets=targets)
+    return Events.from_samples(samples, M, labels=rng.integers(0, K, SAMPLES), targets=targets)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ shape of spoken digits is timed, and run twice for the same bits. The report is 
 
 from __future__ import annotations
 
+import inspect
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -28,9 +29,10 @@ from ...optimisers import Adam
 from .case import Case
 from .check import PRECISION, Truth, Verdict, forward_alone, judged, loaded
 from .outcome import outcome
-from .representative import RECIPES, Shape, case
+from .representative import LARGE, RECIPES, Shape, case
 
 BATCHES = (32, 256)
+LEARNING = "LIF, integral of V, delays, learned time constants"
 REPEATS = 5
 PACKAGES = ("genn_eventprop", "numpy", "cuda-core", "cuda-bindings", "nvidia-cuda-nvrtc", "pygenn")
 Make = Callable[..., Engine]
@@ -41,7 +43,7 @@ def selftest(
     say: Callable[[str], None] = print,
     *,
     settings: dict[str, Any] | None = None,
-    names: Iterable[str] = tuple(RECIPES),
+    names: Iterable[str] = (*RECIPES, *LARGE),
     shape: Shape | None = None,
     batches: Iterable[int] = BATCHES,
 ) -> bool:
@@ -74,6 +76,9 @@ def selftest(
         for v in verdicts:
             if v.reason:
                 say(f"    {v.engine}: {v.reason}")
+    for what, same in (("steps of Adam", _steps(kind, settings)), ("a batch in groups", _groups(kind, settings))):
+        faults += same is False
+        say(f"  {what}: {'not of this engine' if same is None else 'right' if same else 'WRONG'}")
     say("\ntraining steps, float32")
     for batch in batches:
         try:
@@ -124,6 +129,35 @@ def _verdict(one: Case, truth: Truth, made: type[Engine], dtype: str, more: dict
         verdict, reason = "wrong", other
     engine.close()
     return verdict, reason
+
+
+def _steps(kind: type[Engine], settings: dict[str, Any]) -> bool:
+    """Whether three training steps give the parameters that NumPy's steps with the same gradients do."""
+    one = case(LEARNING)
+    engine = kind(one.plan, one.parameters, dtype="float64", **settings)  # type: ignore[call-arg]
+    data, here, there = loaded(engine, one), Adam(0.01, clip_norm=0.1), Adam(0.01, clip_norm=0.1)
+    wanted = {k: np.array(engine.parameters[k]) for k in one.plan.trainable}
+    there.prepare(wanted, one.plan.bounds(), one.plan.decay())
+    for _ in range(3):
+        engine.run(data, np.arange(len(data)), training=True)
+        there.update(wanted, {k: np.array(engine.gradients[k]) for k in wanted})
+        engine.update(here)
+    same = all(np.allclose(engine.parameters[k], v, rtol=1e-10, atol=1e-13) for k, v in wanted.items())
+    engine.close()
+    return same
+
+
+def _groups(kind: type[Engine], settings: dict[str, Any]) -> bool | None:
+    """Whether a batch that runs in groups, as one too large for the memory, has the same bits; None: it has none."""
+    if "group" not in inspect.signature(kind).parameters:
+        return None
+    one, bits = case(LEARNING), []
+    for group in (None, 2):
+        engine = kind(one.plan, one.parameters, dtype="float32", group=group, **settings)  # type: ignore[call-arg]
+        data = loaded(engine, one)
+        bits.append(_bits(engine, data, np.arange(len(data))))
+        engine.close()
+    return bits[0] == bits[1]
 
 
 def _timed(kind: type[Engine], settings: dict[str, Any], shape: Shape, batch: int, say: Callable[[str], None]) -> bool:

@@ -1,7 +1,7 @@
-// Runs CUDA text on a CPU, one block after the other, to test what generated kernels compute and that their threads
-// do not depend on each other's order. Every thread of a block is a fiber; barriers, ballots and shuffles are real:
-// a fiber waits there for the others of its block or warp. Shared memory is poisoned before each block. Threads run in
-// ascending, descending or shuffled order. A barrier that not all threads reach, or reach at different places, aborts;
+// Runs CUDA text on a CPU, a few blocks beside each other, to test what generated kernels compute and that neither their
+// threads nor their blocks depend on each other's order. Every thread of a block is a fiber; barriers, ballots and shuffles are real:
+// a fiber waits there for the others of its block or warp. Shared memory is poisoned before each block. Threads and blocks
+// run in ascending, descending or shuffled order; shuffled, blocks take turns as well. A barrier that not all threads reach, or reach at different places, aborts;
 // so does an element of shared or global memory that two threads use, one of them writing, without a barrier between
 // them, or without an end: no barrier orders two blocks of a launch. Atomic operations do not race with each other.
 // It shows nothing about memory models, speed or the driver.
@@ -25,8 +25,10 @@ struct Index { int x = 0, y = 0, z = 0; };
 constexpr int WARP = 32, MANY = -1;
 constexpr size_t STACK = 1 << 18, SHARED_BYTES = 1 << 18;
 
+struct Block;
 struct Fiber {
     ucontext_t context;
+    Block *of = nullptr;
     char *stack = (char *)malloc(STACK);
     Index thread;
     bool done = false;
@@ -35,14 +37,24 @@ struct Fiber {
     uint64_t given = 0;     // what it brings to an exchange
 };
 
-constexpr int MOST_FIBERS = 1024;
-inline Fiber *fibers[MOST_FIBERS];
-inline int n_fibers = 0;
+struct Use;
+constexpr int MOST_FIBERS = 1024, BESIDE = 3;
+// A block that runs: its threads, its shared memory, and who has used each byte of that.
+struct Block {
+    Index index;
+    long epoch = 0;  // between two barriers; no two blocks share one
+    Fiber *fibers[MOST_FIBERS] = {};
+    char *shared = nullptr;
+    Use *uses = nullptr;
+};
+inline Block blocks_beside[BESIDE];
+inline int n_fibers = 0;  // of each block
 inline Fiber *current = nullptr;
 inline ucontext_t scheduler;
-inline Index block, block_size;
-inline long epoch = 0;  // of a block between two barriers; no two blocks share one
-inline long block_start = 0, launch_start = 0;  // the first epochs of this block, of this launch
+inline Index block_size;
+constexpr int BLOCK_BITS = 24;  // of an epoch: the number of its block; the others count
+inline long serial = 0, launch_start = 0;  // of the last epoch; the first epoch of this launch
+inline void next_epoch(Block &b) { b.epoch = (++serial << BLOCK_BITS) | (b.index.x & ((1 << BLOCK_BITS) - 1)); }
 inline int mutate_barrier = 0, barriers = 0;  // leave out the n-th barrier, to see that a check turns red
 inline void (*body)(const void *) = nullptr;
 inline const void *argument = nullptr;
@@ -55,7 +67,7 @@ inline char message[256];
     abort();
 }
 inline void fail(const char *what, int at) {
-    if (!failed) snprintf(message, sizeof message, "%s (line or element %d, thread %d, block %d)", what, at, current ? current->thread.x : -1, block.x);
+    if (!failed) snprintf(message, sizeof message, "%s (line or element %d, thread %d, block %d)", what, at, current ? current->thread.x : -1, current ? current->of->index.x : -1);
     failed = true;
     leave();
 }
@@ -72,7 +84,7 @@ inline int barrier_or(int line, int value) {
     current->given = uint64_t(value != 0);
     wait(line, false);
     int any = 0;
-    for (int i = 0; i < n_fibers; ++i) any |= int(fibers[i]->given);
+    for (int i = 0; i < n_fibers; ++i) any |= int(current->of->fibers[i]->given);
     wait(-line, false);
     return any;
 }
@@ -81,7 +93,7 @@ inline int warp_of(const Fiber &f) { return f.thread.x / WARP; }
 template <class Read> auto exchange(int line, uint64_t value, Read read) {
     current->given = value;
     wait(line, true);
-    const auto result = read(&fibers[warp_of(*current) * WARP]);
+    const auto result = read(&current->of->fibers[warp_of(*current) * WARP]);
     wait(-line, true);
     return result;
 }
@@ -116,15 +128,18 @@ template <class T> T shuffle(int line, T value, int from) {
 // The last accesses to an element, by epoch and thread; the epoch tells the block as well.
 struct Use {
     long written, read, changed;      // changed: by an atomic operation
-    long read_before, changed_before;  // by an earlier block of the launch
+    long read_before, changed_before;  // by another block of the launch
     int16_t writer, reader, changer;
 };
 static_assert(sizeof(Use) == 48, "as the host makes them");
-inline bool by_another(long when, int who) { return when == epoch && who != current->thread.x; }
-inline bool by_earlier_block(long when) { return when >= launch_start && when < block_start; }
+inline bool by_another(long when, int who) { return when == current->of->epoch && who != current->thread.x; }
+// No barrier orders two blocks of a launch, whichever ran first.
+inline bool by_other_block(long when) {
+    return when >= launch_start && (when ^ current->of->epoch) & ((1L << BLOCK_BITS) - 1);
+}
 inline void note(long &when, int16_t &who) {
     who = by_another(when, who) ? MANY : int16_t(current->thread.x);
-    when = epoch;
+    when = current->of->epoch;
 }
 // Blocks matter in global memory alone: shared memory begins anew with each.
 [[noreturn]] inline void race(bool global, const char *what, const void *at) {
@@ -135,27 +150,26 @@ inline void note(long &when, int16_t &who) {
 }
 inline void wrote(Use &u, bool global, const void *at) {
     bool bad = by_another(u.written, u.writer) || by_another(u.read, u.reader) || by_another(u.changed, u.changer);
-    if (global) bad |= by_earlier_block(u.written) || by_earlier_block(u.read) || by_earlier_block(u.read_before) || by_earlier_block(u.changed) || by_earlier_block(u.changed_before);
+    if (global) bad |= by_other_block(u.written) || by_other_block(u.read) || by_other_block(u.read_before) || by_other_block(u.changed) || by_other_block(u.changed_before);
     if (bad) race(global, "a write", at);
     note(u.written, u.writer);
 }
 inline void has_read(Use &u, bool global, const void *at) {
     bool bad = by_another(u.written, u.writer) || by_another(u.changed, u.changer);
-    if (global) bad |= by_earlier_block(u.written) || by_earlier_block(u.changed) || by_earlier_block(u.changed_before);
+    if (global) bad |= by_other_block(u.written) || by_other_block(u.changed) || by_other_block(u.changed_before);
     if (bad) race(global, "a read", at);
-    if (by_earlier_block(u.read)) u.read_before = u.read;
+    if (by_other_block(u.read)) u.read_before = u.read;
     note(u.read, u.reader);
 }
 inline void has_changed(Use &u, bool global, const void *at) {
     bool bad = by_another(u.written, u.writer) || by_another(u.read, u.reader);
-    if (global) bad |= by_earlier_block(u.written) || by_earlier_block(u.read) || by_earlier_block(u.read_before);
+    if (global) bad |= by_other_block(u.written) || by_other_block(u.read) || by_other_block(u.read_before);
     if (bad) race(global, "an atomic operation", at);
-    if (by_earlier_block(u.changed)) u.changed_before = u.changed;
+    if (by_other_block(u.changed)) u.changed_before = u.changed;
     note(u.changed, u.changer);
 }
 
-inline Use *const uses = (Use *)calloc(SHARED_BYTES, sizeof(Use));  // of every byte of shared memory
-inline Use &use_of(const void *place);
+inline Use &use_of(const void *place) { return current->of->uses[(const char *)place - current->of->shared]; }
 constexpr int SLOT = 4;  // bytes of global memory that have one `Use`: no element is smaller
 
 // An element whose accesses are compared with those of other threads.
@@ -256,17 +270,17 @@ inline void wake(Fiber **first, int n) {
     for (int i = 0; i < n; ++i) first[i]->waits_at = 0;
 }
 // Whether the fibers that wait can go on: all of a block, or of a warp, at one place.
-inline bool release() {
+inline bool release(Block &b) {
     bool any = false;
     for (int w = 0; w < n_fibers; w += WARP) {
-        if (!all_wait(fibers + w, WARP, true)) continue;
-        wake(fibers + w, WARP);
+        if (!all_wait(b.fibers + w, WARP, true)) continue;
+        wake(b.fibers + w, WARP);
         any = true;
     }
     if (any) return true;
-    if (!all_wait(fibers, n_fibers, false)) return false;
-    wake(fibers, n_fibers);
-    ++epoch;
+    if (!all_wait(b.fibers, n_fibers, false)) return false;
+    wake(b.fibers, n_fibers);
+    next_epoch(b);
     return true;
 }
 
@@ -289,43 +303,55 @@ inline void in_order(int *turn, int n, int order) {
     if (order == 2) shuffle(turn, n);
 }
 
-inline void run_block(int order) {
+// Lets every thread of a block run until it waits or ends; true if all have ended.
+inline bool run_some(Block &b, int order) {
     int turn[MOST_FIBERS];
     in_order(turn, n_fibers, order);
-    for (;;) {
-        if (order == 2) shuffle(turn, n_fibers);
-        bool all_done = true, some_run = false;
-        for (int i = 0; i < n_fibers; ++i) {
-            current = fibers[turn[i]];
-            if (!current->done && !current->waits_at) swapcontext(&scheduler, &current->context);
-            if (failed) return;
-        }
-        for (int i = 0; i < n_fibers; ++i) {
-            all_done &= fibers[i]->done;
-            some_run |= !fibers[i]->done && !fibers[i]->waits_at;
-        }
-        if (all_done) return;
-        if (!some_run && !release()) {
-            snprintf(message, sizeof message, "threads wait at different barriers, or some have left");
-            failed = true;
-            return;
-        }
+    bool all_done = true, some_run = false;
+    for (int i = 0; i < n_fibers; ++i) {
+        current = b.fibers[turn[i]];
+        if (!current->done && !current->waits_at) swapcontext(&scheduler, &current->context);
+        if (failed) return true;
+    }
+    for (int i = 0; i < n_fibers; ++i) {
+        all_done &= b.fibers[i]->done;
+        some_run |= !b.fibers[i]->done && !b.fibers[i]->waits_at;
+    }
+    if (!all_done && !some_run && !release(b)) {
+        snprintf(message, sizeof message, "threads wait at different barriers, or some have left");
+        failed = true;
+    }
+    return all_done;
+}
+
+inline void begin(Block &b, int index) {
+    if (!b.shared) b.shared = (char *)aligned_alloc(64, SHARED_BYTES), b.uses = (Use *)calloc(SHARED_BYTES, sizeof(Use));
+    b.index.x = index;
+    memset(b.shared, 0xff, size_t(shared_bytes));
+    next_epoch(b);
+    for (int i = 0; i < n_fibers; ++i) {
+        if (!b.fibers[i]) b.fibers[i] = new Fiber;
+        Fiber &f = *b.fibers[i];
+        f.of = &b, f.thread.x = i, f.done = false, f.waits_at = 0, f.given = 0;
+        getcontext(&f.context);
+        f.context.uc_stack.ss_sp = f.stack;
+        f.context.uc_stack.ss_size = STACK;
+        f.context.uc_link = nullptr;
+        makecontext(&f.context, (void (*)())entry, 0);
     }
 }
 
 }  // namespace shim
 
-alignas(64) inline double shared_memory[shim::SHARED_BYTES / sizeof(double)];
-inline shim::Use &shim::use_of(const void *place) { return uses[(const char *)place - (const char *)shared_memory]; }
 namespace shim {
 template <class T> Checked<T> share(char *place, int count) {
-    if (place + count * int64_t(sizeof(T)) > (char *)::shared_memory + shared_bytes) fail("more shared memory than the launch has asked for", count);
+    if (place + count * int64_t(sizeof(T)) > current->of->shared + shared_bytes) fail("more shared memory than the launch has asked for", count);
     return {(T *)place, count};
 }
 // What kernels call `shared_memory`: bytes to divide, or numbers.
 struct Shared {
-    explicit operator char *() const { return (char *)::shared_memory; }
-    Element<double, false> operator[](int64_t i) const { return share<double>((char *)::shared_memory, int(shared_bytes / 8))[i]; }
+    explicit operator char *() const { return current->of->shared; }
+    Element<double, false> operator[](int64_t i) const { return share<double>(current->of->shared, int(shared_bytes / 8))[i]; }
 };
 }  // namespace shim
 
@@ -334,7 +360,7 @@ struct Shared {
 #define __shared__
 #define __launch_bounds__(...)
 #define threadIdx (shim::current->thread)
-#define blockIdx (shim::block)
+#define blockIdx (shim::current->of->index)
 #define blockDim (shim::block_size)
 #define __syncthreads() shim::barrier(__LINE__)
 #define __syncthreads_or(value) shim::barrier_or(__LINE__, value)
@@ -353,39 +379,29 @@ inline double __longlong_as_double(long long bits) { double value; memcpy(&value
 
 // Runs a kernel; order 0: ascending, 1: descending, 2: shuffled. Returns 0, or 1 with a message.
 extern "C" inline int shim_launch(void (*kernel)(const void *), int blocks, int threads, int shared, const void *argument, int order, int seed, int mutate) {
-    shim::shared_bytes = shared, shim::launch_start = shim::epoch + 1;
+    shim::shared_bytes = shared, shim::launch_start = (shim::serial + 1) << shim::BLOCK_BITS;
     if (size_t(shared) > shim::SHARED_BYTES) {
         snprintf(shim::message, sizeof shim::message, "%d bytes of shared memory", shared);
         return 1;
     }
-    shim::random_state = uint64_t(seed);
-    shim::failed = false, shim::mutate_barrier = mutate, shim::barriers = 0;
-    shim::body = kernel, shim::argument = argument, shim::block_size.x = threads;
     if (threads > shim::MOST_FIBERS) {
         snprintf(shim::message, sizeof shim::message, "%d threads, more than %d", threads, shim::MOST_FIBERS);
         return 1;
     }
-    for (int i = 0; i < threads; ++i)
-        if (!shim::fibers[i]) shim::fibers[i] = new shim::Fiber;
-    shim::n_fibers = threads;
+    shim::random_state = uint64_t(seed);
+    shim::failed = false, shim::mutate_barrier = mutate, shim::barriers = 0;
+    shim::body = kernel, shim::argument = argument, shim::block_size.x = threads, shim::n_fibers = threads;
     int *turn = (int *)malloc(size_t(blocks) * sizeof(int));
     shim::in_order(turn, blocks, order);
-    for (int k = 0; k < blocks; ++k) {
-        const int b = turn[k];
-        shim::block.x = b;
-        memset(shared_memory, 0xff, sizeof shared_memory);
-        shim::block_start = ++shim::epoch;
-        for (int i = 0; i < threads; ++i) {
-            shim::Fiber &f = *shim::fibers[i];
-            f.thread.x = i, f.done = false, f.waits_at = 0, f.given = 0;
-            getcontext(&f.context);
-            f.context.uc_stack.ss_sp = f.stack;
-            f.context.uc_stack.ss_size = shim::STACK;
-            f.context.uc_link = nullptr;
-            makecontext(&f.context, (void (*)())shim::entry, 0);
-        }
-        shim::run_block(order);
-        if (shim::failed) break;
+    const int beside = order == 2 && blocks > 1 ? blocks < shim::BESIDE ? blocks : shim::BESIDE : 1;
+    shim::Block *running[shim::BESIDE];
+    int next = 0, n_running = 0;
+    for (; next < beside; ++next) shim::begin(*(running[n_running++] = &shim::blocks_beside[next]), turn[next]);
+    while (n_running > 0 && !shim::failed) {
+        const int k = n_running == 1 ? 0 : int(shim::random_bits() % uint64_t(n_running));
+        if (!shim::run_some(*running[k], order) || shim::failed) continue;
+        if (next < blocks) shim::begin(*running[k], turn[next++]);
+        else running[k] = running[--n_running];
     }
     free(turn);
     return shim::failed;
