@@ -246,6 +246,9 @@ class Neuron:
     def name(self) -> str:
         return self.model.name
 
+    def __repr__(self) -> str:
+        return f"<neuron {', '.join([self.name, *(f'{name} {param}' for name, param in self.params.items())])}>"
+
 
 def renamed(text: Expression, names: Mapping[str, str], where: str) -> str:
     """`text` with symbols replaced by other names or bracketed expressions; names not listed stay."""

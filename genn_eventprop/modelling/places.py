@@ -43,9 +43,9 @@ class Population:
 
     def __repr__(self) -> str:
         """Size, model, and every parameter with whether it is learned."""
-        params = "".join(f", {name} {param}" for name, param in self.neuron.params.items())
+        neuron = repr(self.neuron).removeprefix("<neuron ").removesuffix(">")
         random = f", noise {self.noise:g}" * (self.noise > 0) + f", dropout {self.dropout:g}" * (self.dropout > 0)
-        return f"<population {self.name!r}: {_sizes(self.size, self.shape)} {self.model.name}{params}{random}>"
+        return f"<population {self.name!r}: {_sizes(self.size, self.shape)} {neuron}{random}>"
 
 
 def _sizes(size: int, shape: Shape) -> str:

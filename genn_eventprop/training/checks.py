@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from ..data import Events
 
 
-def check_arguments(network: object, optimiser: object, schedule: object, callbacks: object) -> None:
+def check_arguments(
+    network: object, optimiser: object, schedule: object, callbacks: object, numbers: Mapping[str, object]
+) -> None:
     """Refuse arguments of a trainer that are things of another kind.
 
     Raises:
@@ -43,6 +45,9 @@ def check_arguments(network: object, optimiser: object, schedule: object, callba
             f"callbacks must be a list of genn_eventprop.training.Callback objects, got {shown(callbacks)}; a function "
             "becomes one as the method end_epoch of a subclass"
         )
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not value >= 0:
+            raise SettingError(f"{name} must be a number >= 0, got {shown(value)}")
 
 
 def check_batch(

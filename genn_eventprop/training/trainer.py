@@ -150,7 +150,8 @@ class Trainer:
             None if checkpoint_batches is None else whole(checkpoint_batches, "checkpoint_batches")
         )
         self.network, self.loss, self.streams = network, loss, Streams(seed)
-        check_arguments(network, optimiser, schedule, callbacks)
+        numbers = {"slope_floor": slope_floor, "runaway_rate": runaway_rate}
+        check_arguments(network, optimiser, schedule, callbacks, numbers)
         network.check_connected()
         self.plan = make_plan(
             network, loss, dt=dt, duration=duration, spike_times=spike_times, regularisers=regularisers,

@@ -175,6 +175,7 @@ IN_PYTHON = {
     "a schedule by name": (lambda: trainer(schedule="cosine"), "'cosine'", "Cosine(epochs=100)"),
     "a function as a callback": (lambda: trainer(callbacks=print), "print", "Callback"),
     "a regulariser by name": (lambda: trainer(regularisers="l2"), "'l2'", "SpikeCount(population)"),
+    "a bound of slopes as text": (lambda: trainer(slope_floor="0.1"), "'0.1'", "a number >= 0"),
     "a batch size as a float": (lambda: trainer(batch_size=32.0), "32.0", "an integer >= 1"),
     "an engine in capitals": (lambda: trainer(engine="Native"), "'Native'", "did you mean 'native'"),
     "no step": (lambda: trainer(dt=0.0), "dt=0.0", "positive times in ms"),
