@@ -1,10 +1,15 @@
 """What rounding spikes to a grid does to the gradient, to accuracy and to time: writes docs/grid_versus_exact.md.
 
-    python benchmarks/grid_versus_exact.py --data-dir DATA
+    python benchmarks/grid_versus_exact.py --data-dir DATA                               all of it: a quiet day
+    python benchmarks/grid_versus_exact.py --data-dir DATA --parts tuned --only yin_yang --share 0.3
+    python benchmarks/grid_versus_exact.py --parts costs
 
 Gradients of the same networks at the same weights, exact spike times against grids of 0.1 to 5 ms, on Yin-Yang, latency
 MNIST and spoken digits (FSDD spikes; random spikes of that rate where the file is absent), feed-forward and recurrent;
-then whole trainings of Yin-Yang. What lies in the folder OUT already, gradients or run folders, is not computed again.
+then whole trainings of Yin-Yang. "tuned" asks what exactness is worth: grid and exact, each with the learning rate and
+regulariser that are best for it on validation, three seeds, on five tasks. "costs" measures what ``spike_times="auto"``
+counts with (`engines.spike_times`). What lies in the folder OUT already, gradients or run folders, is not computed
+again; a run that was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -12,9 +17,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import seeds
@@ -24,6 +30,7 @@ from matplotlib.axes import Axes
 from genn_eventprop import Dense, Events, Network, Normal, losses
 from genn_eventprop.data.readers import fsdd, mnist, yin_yang
 from genn_eventprop.engines import create
+from genn_eventprop.experiment import load_experiment, run_experiment
 from genn_eventprop.losses import Loss
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -44,6 +51,7 @@ class Settings:
         steps: Widths of the grid in ms for gradients. trained: For trainings.
         seeds: Of the trainings. epochs: Of each.
         train: False to take the trainings that are in the folder already and start none.
+        parts: What to do. only: Tasks of "tuned". share: Of the epochs of these, for a first look.
     """
 
     out: Path = Path("runs/grid_versus_exact")
@@ -55,6 +63,9 @@ class Settings:
     seeds: str = "1-3"
     epochs: int = 100
     train: bool = True
+    parts: tuple[str, ...] = ("gradients", "tuned", "costs")
+    only: tuple[str, ...] = ()
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,152 @@ TASKS = (
         lambda o: losses.IntegratedVoltageCrossEntropy(o, "exponential"),
     ),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A page that is trained on the grid and with exact spike times, each at its best.
+
+    Args:
+        page: its name. settings: that both kinds have. epochs: of a run.
+        grid_dt: step of the grid, at which a training costs about as much, or that of the page.
+        rates: learning rates to choose from. others: settings to choose from, regularisers where the page has them.
+    """
+
+    page: str
+    settings: Mapping[str, Any]
+    epochs: int
+    grid_dt: float
+    rates: tuple[float, ...]
+    others: tuple[Mapping[str, Any], ...]
+
+
+PENALTIES = tuple({"regulariser": r} for r in ("", "spike_count(target=14, strength=1e-7)", "weight_decay=1e-5"))
+CONTESTS = {
+    "yin_yang": Contest("yin_yang", {}, 100, 0.5, (2.5e-3, 5e-3, 1e-2), ({"decay": 0.95}, {"decay": 0.97})),
+    "latency_mnist": Contest(
+        "latency_mnist", {"train_size": 10_000, "validation_size": 2000}, 15, 0.5, (2e-3, 4e-3, 8e-3), PENALTIES
+    ),
+    "nmnist_small": Contest("nmnist", {"small": True, "resplit": 0}, 60, 1.0, (1e-3, 2.5e-3, 5e-3), PENALTIES),
+    "sequential_mnist": Contest(
+        "sequential_mnist", {"train_size": 4000}, 4, 1.0, (7e-4, 1.5e-3, 3e-3), PENALTIES
+    ),
+    "spoken_digits": Contest(
+        "spoken_digits", {"hidden": (128,), "augment": "merge_channels=10", "duration": 600.0, "delay_line": (0, 60.0)},
+        20, 2.0, (2e-3, 5e-3, 1e-2), PENALTIES,
+    ),
+}  # fmt: skip
+KINDS = ("grid", "exact")
+BEGIN, END = "<!-- tuned: begin -->", "<!-- tuned: end -->"
+
+
+def tuned(s: Settings) -> list[str]:
+    """A row a task and kind of spike times; trains what is missing, the least expensive task first."""
+    heads = ("task", "epochs", "spike times", "chosen", "validation (%)", "test (%), seeds", "seconds a run")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name, contest in CONTESTS.items():
+        if s.only and name not in s.only:
+            continue
+        epochs = max(1, round(contest.epochs * s.share))
+        for kind in KINDS:
+            folder = s.out / "tuned" / f"{name}-{epochs}" / kind
+            trials = {
+                (rate, i): _train(s, contest, kind, epochs, folder / f"{rate:g}-{i}", 1, rate, i, read_test=False)
+                for rate in contest.rates
+                for i in range(len(contest.others))
+            }
+            done = {k: r for k, r in trials.items() if r is not None}
+            if len(done) < len(trials):
+                continue
+            rate, i = max(done, key=lambda k: done[k]["best_validation_accuracy"])
+            runs = [
+                _train(s, contest, kind, epochs, folder / f"seed{seed}", seed, rate, i)
+                for seed in seeds.seeds_of(s.seeds)
+            ]
+            tests = [100 * r["test_accuracy"] for r in runs if r is not None]
+            if not tests:
+                continue
+            spread = f" +- {np.std(tests, ddof=1):.2f}" if len(tests) > 1 else ""
+            step = f"grid of {contest.grid_dt:g} ms" if kind == "grid" else "exact"
+            words = f"rate {rate:g}, {', '.join(f'{k} {v}' for k, v in contest.others[i].items() if v) or 'no penalty'}"
+            seconds = np.mean([r["seconds_training"] for r in runs if r is not None])
+            lines.append(
+                f"| {name} | {epochs} | {step} | {words} | {100 * done[rate, i]['best_validation_accuracy']:.2f} | "
+                f"{np.mean(tests):.2f}{spread} ({len(tests)}) | {seconds:.0f} |"
+            )
+            print(lines[-1], flush=True)
+            _write_between(s.doc, lines)
+    return lines
+
+
+def _train(
+    s: Settings, contest: Contest, kind: str, epochs: int, folder: Path, seed: int, rate: float, other: int,
+    read_test: bool = True,
+) -> dict[str, Any] | None:  # fmt: skip
+    """results.json of a run, or None if it is missing and none is to be started; no figures are drawn."""
+    results = folder / "results.json"
+    if results.exists():
+        return json.loads(results.read_text())
+    if not s.train:
+        return None
+    file = load_experiment(contest.page)
+    chosen = {**contest.settings, **contest.others[other], "learning_rate": rate, "spike_times": kind}
+    chosen |= {"dt": contest.grid_dt if kind == "grid" else 1.0, "epochs": epochs, "seed": seed}
+    config = file.config(**chosen, run_dir=folder, threads=1, read_test=read_test, data_dir=s.data_dir)
+    return run_experiment(
+        replace(file, plot=None), config, resume=(folder / "checkpoints" / "last.safetensors").exists()
+    )
+
+
+def _write_between(doc: Path, lines: list[str]) -> None:
+    """Rows of tasks that this call did not run stay in the page."""
+    old = doc.read_text()
+    before, rest = old.split(BEGIN)
+    table, after = rest.split(END)
+    key = lambda row: tuple(row.split("|")[1:4])  # noqa: E731
+    rows = {key(row): row for row in table.splitlines() if row.startswith("|")} | {key(row): row for row in lines}
+    doc.write_text(f"{before}{BEGIN}\n" + "\n".join(rows.values()) + f"\n{END}{after}")
+
+
+SHAPES = ((5, 5, 200, 60.0), (150, 784, 100, 60.0), (1500, 100, 100, 200.0), (300, 100, 400, 100.0))
+"""Input spikes of a trial, channels, hidden neurons, ms."""
+
+
+def costs(s: Settings) -> None:
+    """ns of a trial, of an arrival, of a spike and of a neuron and step, by least squares over networks that differ."""
+    from scipy.optimize import nnls
+
+    rows: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
+    times: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    rng = np.random.default_rng(0)
+    for spikes, channels, hidden, duration in SHAPES:
+        samples = [
+            (np.sort(rng.uniform(0, duration - 10, spikes)), rng.integers(0, channels, spikes)) for _ in range(64)
+        ]
+        events = Events.from_samples(samples, channels, labels=np.arange(64) % 4)
+        for factor in (1.0, 1.3):
+            weight = factor * 40 / spikes * max(duration / 60, 1)
+            task = Task(
+                "",
+                lambda _, events=events: events,
+                hidden,
+                4,
+                duration,
+                ((weight, weight / 4), (0, 0), (0, 1)),
+                TASKS[1].loss,
+            )
+            net, loss = task.network(False, channels)
+            for kind, dt in (("exact", 1.0), ("grid", 1.0), ("grid", 0.2)):
+                _, ms, fired = _gradient(net, loss, events, duration, dt, kind)
+                arrivals = spikes * hidden + fired * 4
+                rows[kind].append([1.0, arrivals, fired, duration / dt * (hidden + 4)])
+                times[kind].append(ms * 1e6)
+                print(f"{kind} {dt:g}: {arrivals:.0f} arrivals, {fired:.0f} spikes, {ms:.4f} ms", flush=True)
+    for kind in KINDS:
+        A, t = np.array(rows[kind]), np.array(times[kind])
+        found, _ = nnls(A / t[:, None], np.ones(len(t)))  # relative errors
+        names = dict(zip(("trial", "arrival", "spike", "step"), found.round(2).tolist()))
+        print(kind, names, "measured / fitted:", (t / (A @ found)).round(2).tolist())
 
 
 def gradients(s: Settings) -> list[Row]:
@@ -271,9 +428,16 @@ def _accuracy(right: Axes, trained: dict[str, dict[int, dict[str, float]]]) -> N
 def main() -> int:
     """Compute what is missing, write page and figure."""
     s = tyro.cli(Settings, description=__doc__)
-    rows, trained = gradients(s), trainings(s)
-    draw(rows, trained, s.figure)
-    s.doc.write_text(page(s, rows, trained))
+    if "gradients" in s.parts:
+        rows, trained = gradients(s), trainings(s)
+        draw(rows, trained, s.figure)
+        old = s.doc.read_text() if s.doc.exists() else f"{BEGIN}\n{END}\n"
+        tail = "".join(old.partition("\n## What exactness is worth")[1:]) or f"\n{BEGIN}\n{END}\n"
+        s.doc.write_text(page(s, rows, trained) + tail)
+    if "tuned" in s.parts:
+        tuned(s)
+    if "costs" in s.parts:
+        costs(s)
     return 0
 
 

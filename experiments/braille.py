@@ -30,7 +30,7 @@ QUICK = {"epochs": 10, "hidden": (64,)}
 class Config(UnscaledConfig):
     """No published EventProp settings exist; these are ours."""
 
-    spike_times: Literal["grid", "exact"] | None = "grid"
+    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
     dt: float | None = 1.0
     duration: float = 192.0
     recurrent: bool = False

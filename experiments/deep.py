@@ -32,7 +32,7 @@ class Config(UnscaledConfig):
     epochs: int = 40
     hidden: tuple[int, ...] = (64, 64, 64, 64)
     recurrent: bool = False
-    spike_times: Literal["grid", "exact"] | None = "grid"
+    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
     dt: float | None = 0.5
     duration: float = 80.0
     input_weight: tuple[float, float] = (1.5, 0.8)

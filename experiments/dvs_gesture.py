@@ -28,7 +28,7 @@ QUICK = {"epochs": 2, "hidden": (32,), "pool": 8}
 class Config(UnscaledConfig):
     """No published EventProp settings exist; these are ours, not tuned, since the data was not at hand."""
 
-    spike_times: Literal["grid", "exact"] | None = "grid"
+    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
     dt: float | None = 2.0
     duration: float = 600.0
     augment: str = "compress_time=5,bin=2"

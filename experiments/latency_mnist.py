@@ -43,7 +43,7 @@ class Config(UnscaledConfig):
     recurrent: bool = False
     input_weight: tuple[float, float] = (0.078, 0.045)
     output_weight: tuple[float, float] = (0.2, 0.37)
-    spike_times: Literal["grid", "exact"] | None = "grid"
+    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
     dt: float | None = 0.5
     duration: float = 40.0
     loss: str = "max"

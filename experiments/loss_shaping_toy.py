@@ -38,7 +38,7 @@ class Config(UnscaledConfig):
     epochs: int = 40
     hidden: tuple[int, ...] = (64,)
     recurrent: bool = False
-    spike_times: Literal["grid", "exact"] | None = "grid"
+    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
     dt: float | None = 1.0
     duration: float = 400.0
     input_weight: tuple[float, float] = (0.2, 0.06)

@@ -35,7 +35,7 @@ QUICK = {"epochs": 20}
 class Config(UnscaledConfig):
     """No published EventProp settings exist; these are ours."""
 
-    spike_times: Literal["grid", "exact"] | None = "grid"
+    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
     dt: float | None = 1.0
     duration: float = 320.0
     recurrent: bool = False

@@ -37,7 +37,7 @@ class Config(UnscaledConfig):
     """No published EventProp settings exist; these are ours."""
 
     epochs: int = 4
-    spike_times: Literal["grid", "exact"] | None = "grid"
+    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
     dt: float | None = 1.0
     duration: float = 790.0
     recurrent: bool = False

@@ -39,7 +39,7 @@ class Config(UnscaledConfig):
     """The published settings, chosen by cross-validation."""
 
     hidden: tuple[int, ...] = (512,)
-    spike_times: Literal["grid", "exact"] | None = "grid"
+    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
     dt: float | None = 2.0
     train_tau: bool = True
     delay_line: tuple[int, float] = (10, 30.0)

@@ -45,7 +45,7 @@ QUICK = {"epochs": 20, "hidden": (128,), "augment": "merge_channels=10", "durati
 class Config(UnscaledConfig):
     """Our settings, chosen on validation; loss and augmentation follow the loss-shaping paper."""
 
-    spike_times: Literal["grid", "exact"] | None = "grid"
+    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
     dt: float | None = 2.0
     duration: float = 800.0
     epochs: int = 40

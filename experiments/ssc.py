@@ -32,7 +32,7 @@ class Config(UnscaledConfig):
 
     epochs: int = 50
     hidden: tuple[int, ...] = (1024,)
-    spike_times: Literal["grid", "exact"] | None = "grid"
+    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
     dt: float | None = 1.0
     heterogeneous: bool = True
     train_tau: bool = True

@@ -77,8 +77,8 @@ class ExperimentConfig:
     """Also write every number of metrics.jsonl for TensorBoard, to tensorboard/ in the run folder."""
     dt: float | None = None
     """Time step in ms; by default 1 with exact spike times, 0.1 on the grid."""
-    spike_times: Literal["grid", "exact"] | None = None
-    """Spikes solved within the step (exact) or rounded to steps (grid); by default exact if the engine supports it."""
+    spike_times: Literal["auto", "grid", "exact"] | None = "auto"
+    """Spikes solved within the step (exact) or rounded to steps (grid); auto: exact where that is expected to pay."""
     threads: int | None = None
     """Number of engine threads; results do not depend on it."""
     genn_backend: str = "auto"
@@ -128,13 +128,15 @@ class ExperimentConfig:
             object.__setattr__(self, "genn_backend", "auto")
 
     def time_grid(self, exact_dt: float = 1.0, grid_dt: float = 0.1, *, solvable: bool = True) -> tuple[str, float]:
-        """(spike_times, dt), the defaults filled in: exact spike times unless the engine has only the grid.
+        """(spike_times, dt) of a page that wants exact spike times: with "auto", unless the engine has only the grid.
+
+        ``Trainer(dt=config.dt, spike_times=config.spike_times or "auto")`` weighs what they cost instead.
 
         Args:
             solvable: False where no fast engine has exact spike times, see `engines.solvable`.
         """
         grid = "exact" not in engine_class(self.engine).features or not solvable
-        spike_times = self.spike_times or ("grid" if grid else "exact")
+        spike_times = self.spike_times if self.spike_times in ("grid", "exact") else "grid" if grid else "exact"
         default = exact_dt if spike_times == "exact" else grid_dt
         return spike_times, default if self.dt is None else self.dt
 

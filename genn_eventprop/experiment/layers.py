@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..choice import parse_spec, parse_specs
-from ..engines import solvable
 from ..errors import SettingError
 from ..losses.kinds import READOUTS
 from ..modelling import Conv2D, Dense, Gamma, Network, Normal, Param, Pool2D, Population
@@ -94,7 +93,7 @@ class LayeredConfig(ExperimentConfig):
     """Mean and standard deviation of the initial output weights; by default scaled to what the loss can tell apart."""
     initial_spikes: float | None = None
     """Initial spikes per hidden neuron and trial to which initial weights are scaled, layer by layer, on the training
-    set: by default 5, and only those without mean and standard deviation; 0: leave the weights as drawn."""
+    set: by default 5 (1 with first spikes), and only those without mean and standard deviation; 0: leave the weights as drawn."""
     delay_line: tuple[int, float] = (0, 30.0)
     """Delayed copies of the input, or of the last layer of images: how many, and the delay in ms from one to the next;
     each has its own weights."""
@@ -177,7 +176,6 @@ def layered(
     # the published 0.5 and 6.4 ms suit trials of 30 ms: exp(T / tau1) pushes silent classes, and is 1e33 after 500 ms
     times: dict[str, Any] = {} if config.input_weight else {"tau0": config.duration / 25, "tau1": config.duration / 2.5}
     loss = loss_of(config.loss, output, **times)
-    spike_times, dt = config.time_grid(solvable=solvable(network))
     rates = {"learning_rate": config.learning_rate if config.tau_learning_rate is None else config.tau_learning_rate}
     if config.optimiser.startswith("adam_w"):
         rates["weight_decay"] = 0.0  # time constants must not be drawn to zero
@@ -195,8 +193,8 @@ def layered(
         loss,
         regularisers=regularisers_of(config.regulariser, network.populations[:-1]),
         duration=config.duration,
-        dt=dt,
-        spike_times=spike_times,
+        dt=config.dt,
+        spike_times=config.spike_times or "auto",
         engine=config.engine,
         optimiser=optimiser_of(config.optimiser, config.learning_rate, groups=groups or None, **_shared(config)),
         schedule=_schedule(config),

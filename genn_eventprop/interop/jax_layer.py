@@ -74,7 +74,7 @@ class EventProp:
 
     def __init__(
         self, net: Network, *, duration: float, dt: float = 1.0, output: Population | None = None,
-        readout: str | Sequence[str] = "integral", weight: str | TimeWeight = "constant", spike_times: str = "grid",
+        readout: str | Sequence[str] = "integral", weight: str | TimeWeight = "constant", spike_times: str = "auto",
         engine: str = "auto", threads: int | None = None, spike_birth: float = 0.0, layout: str = "TBN", seed: int = 0,
     ) -> None:  # fmt: skip
         if layout not in LAYOUTS:
@@ -115,7 +115,8 @@ class EventProp:
             given = counts if times is None else times
             inputs = np.asarray(given)[..., None] if times is not None and np.ndim(given) == 2 else np.asarray(given)
             call = _Call(self._layer, str(jnp.zeros(0).dtype), self.layout, times is None)
-            self._layer.scale_weights(call.runner(list(first.values())), first, call.spikes(inputs)[0])
+            spikes = call.spikes(inputs)[0]
+            self._layer.scale_weights(call.runner(list(first.values())), first, spikes)
             values = {n: jnp.asarray(first[n], v.dtype) for n, v in values.items()}
             self.fixed = {n: v for n, v in values.items() if n not in self.plan.trainable}
         return {n: v for n, v in values.items() if n in self.plan.trainable}
@@ -195,8 +196,10 @@ class _Call:
 
     def forward(self, inputs: np.ndarray, values: Sequence[np.ndarray], key: np.ndarray | None) -> Any:
         inputs, values = np.asarray(inputs), [np.asarray(v) for v in values]
-        runner = self.runner(values)
         spikes, seed = self.spikes(inputs)[0], None if key is None else int(key)
+        runner = self.runner(values)
+        if self.layer.choose(runner, dict(zip(self.layer.names, values)), spikes):
+            runner = self.runner(values)
         with runner.lock:
             result, token = runner.forward(spikes, values, seed), runner.token
         self.layer.watch(result.spike_counts)

@@ -7,6 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from ..engines import Engine, Readouts, Spikes
 from ..engines.contract.features import no_input_times
 from ..engines.contract.lock import EngineLock
 from ..engines.contract.result import SpikeRecords
+from ..engines.spike_times import Choice, choose_spike_times
 from ..errors import EngineError, SettingError, shown, suggest
 from ..losses import Loss, TimeWeight
 from ..modelling.network import Network, Population
+from ..output import say
 from ..plan import Plan
 from ..plan.enforced_bounds import enforced_bounds
 from ..training.callbacks import SilenceWatch
@@ -44,7 +47,8 @@ class Layer:
     """A network, what is read of it, and its engines, one for each precision, made when they are first needed.
 
     Args:
-        net, duration, dt, spike_times: the trial. output: the population that is read, by default the last one.
+        net, duration, dt, spike_times: the trial; "auto" decides by the network and the first batch. output: the
+            population that is read, by default the last one.
         readout: one or several of `NAMES`. weight: w(t) of an integral. engine, threads: see `engines.create`.
         spike_birth: see docs/spike_birth.md.
 
@@ -70,9 +74,11 @@ class Layer:
         time_weight = weight if isinstance(weight, TimeWeight) else TimeWeight(weight)
         time_weight = time_weight if main == "integral" else TimeWeight()
         loss = Loss(output, main, weight=time_weight, also=tuple(also))
+        self._auto, self._spike_birth = spike_times == "auto", spike_birth
         self._described: Any = Described(net, loss, duration, dt, spike_times, engine)
+        self.choice = self._choose() if self._auto else Choice(spike_times, "asked for")
+        self._described = replace(self._described, spike_times=self.choice.name)
         self._plan: Plan | None = None
-        self._spike_birth = spike_birth
         self._settings = {"engine": engine, "threads": threads}
         self._made: dict[str, Runner] = {}
         self._lock = EngineLock()  # of what is made when it is first needed
@@ -81,6 +87,11 @@ class Layer:
         self.unscaled = any(c.from_data for c in net.connections)
         self._first_weights = WeightsFromData(net, first)
         self._watch, self._calls, self._spikes = SilenceWatch(), 0, dict[str, int]()
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the first batch decides what spike times to take."""
+        return self._auto
 
     @property
     def plan(self) -> Plan:
@@ -109,6 +120,35 @@ class Layer:
                     engine = create(self.plan, first, dtype=dtype, **self._settings)  # type: ignore[arg-type]
                     self._made[dtype] = Runner(engine, self.names)
         return self._made[dtype]
+
+    def _choose(self, spikes: Mapping[str, float] | None = None) -> Choice:
+        d = self._described
+        return choose_spike_times(
+            d.network, d.loss, dt=d.dt, duration=d.duration, engine=d.engine, spike_birth=self._spike_birth,
+            spikes=spikes,
+        )  # fmt: skip
+
+    def choose(self, runner: Runner, values: Mapping[str, np.ndarray], spikes: Sequence[np.ndarray]) -> bool:
+        """With "auto", once: spike times by a batch, and one line that says which and why; whether engines are others.
+
+        Args:
+            values: every parameter. spikes: see `Runner.forward`.
+        """
+        with self._lock:  # of threads that share the layer, others wait for the first
+            if not self._auto:
+                return False
+            if not self.choice.sure:
+                counts = runner.forward(spikes, [values[name] for name in self.names], None).spike_counts
+                d, samples = self._described, np.arange(len(spikes[2]) - 1)
+                arriving = input_spikes(d.network, spikes[1], spikes[2], samples)
+                self.choice = self._choose(arriving | {n: float(c.sum(axis=1).mean()) for n, c in counts.items()})
+            other = self.choice.name != self._described.spike_times
+            if other:
+                self._described = replace(self._described, spike_times=self.choice.name)
+                self._plan, self._made = None, {}
+            self._auto = False
+        say(f"note: {self.choice.line(self._described.dt)}")
+        return other
 
     def drawn(self, values: Mapping[str, np.ndarray]) -> None:
         """These are the values that the layer starts from."""

@@ -76,8 +76,9 @@ class EventProp(nn.Module):
         readout: "integral" (1/T int w V dt), "max", "end" (V at T), "first_spike" (ms), "count" (a surrogate gradient,
             see `losses.Loss`) or "trace" (V at every time step), or several of them.
         weight: w(t) of an integral, as in `losses`.
-        spike_times: "grid" or "exact". engine, threads: see `engines.create`; the engine must run the two passes
-            separately.
+        spike_times: "grid", "exact" or "auto", which takes exact ones where they are expected to pay, by the network
+            and the first batch, and says so in one line (`engines.spike_times`).
+        engine, threads: see `engines.create`; the engine must run the two passes separately.
         spike_birth: noise of thresholds, e.g. 0.1, for gradients that see spikes about to be born; 0 is off. Of the
             loss only its slope is known here, so a spike changes it to first order (docs/spike_birth.md).
         layout: of dense inputs: "TBN" (steps, batch, channels) or "BTN".
@@ -101,7 +102,7 @@ class EventProp(nn.Module):
         output: Population | None = None,
         readout: str | Sequence[str] = "integral",
         weight: str | TimeWeight = "constant",
-        spike_times: str = "grid",
+        spike_times: str = "auto",
         engine: str = "auto",
         threads: int | None = None,
         spike_birth: float = 0.0,
@@ -149,12 +150,12 @@ class EventProp(nn.Module):
     def forward(self, spikes: Tensor | Events | None = None, *, times: Tensor | None = None) -> Output:
         values = self.values()
         first = next(v for v in values.values() if v.is_floating_point())
-        number = _number(self, first.dtype)
         if (spikes is None) == (times is None):
             raise SettingError("call the layer with spikes, or with times=")
         arrays = self._of_times(times) if times is not None else self._of_spikes(spikes)
-        if self.training and self._layer.unscaled and not torch.compiler.is_compiling():
-            self._scale_first(values, arrays)
+        if not torch.compiler.is_compiling():
+            self._first_call(values, arrays)
+        number = _number(self, first.dtype)
         key = torch.randint(1 << 31, (1,)) if self.training and self._layer.stochastic else None
         read, counts, passed, recorded = run(number, *arrays, list(values.values()), key)
         names, sizes = self.plan.loss.readouts, self._layer.spiking
@@ -176,12 +177,15 @@ class EventProp(nn.Module):
         runner = self.runner(next(v for v in values.values() if v.is_floating_point()).dtype)
         return self._layer.scale_weights(runner, _numbers_of(values), [a.numpy(force=True) for a in arrays])
 
-    def _scale_first(self, values: Mapping[str, Tensor], arrays: Sequence[Tensor]) -> None:
-        numbers = _numbers_of(values)
-        waiting, self._layer.unscaled = self._layer.waiting(numbers), False
-        if not waiting:
+    def _first_call(self, values: Mapping[str, Tensor], arrays: Sequence[Tensor]) -> None:
+        """What waits for data: the scale of weights, in training mode, and the choice of spike times."""
+        scales = self.training and self._layer.unscaled
+        if not (scales or self._layer.undecided):
             return
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        numbers, spikes = _numbers_of(values), [a.numpy(force=True) for a in arrays]
+        runner = self.runner(next(v for v in values.values() if v.is_floating_point()).dtype)
+        waiting = self._layer.waiting(numbers) if scales else []
+        if waiting and torch.distributed.is_available() and torch.distributed.is_initialized():
             # every process has another batch, and would scale its copy of the weights by itself
             warnings.warn(
                 f"the weights into {', '.join(waiting)} have no scale yet: call scale_weights with a batch before the "
@@ -189,9 +193,12 @@ class EventProp(nn.Module):
                 RuntimeWarning,
                 stacklevel=3,
             )
-            return
-        runner = self.runner(next(v for v in values.values() if v.is_floating_point()).dtype)
-        self._layer.scale_weights(runner, numbers, [a.numpy(force=True) for a in arrays])
+        elif waiting:
+            self._layer.scale_weights(runner, numbers, spikes)
+        if scales:
+            self._layer.unscaled = False
+        if not (self._layer.unscaled and self._layer.waiting(numbers)):  # unscaled weights say nothing of spikes
+            self._layer.choose(runner, numbers, spikes)
 
     def _of_spikes(self, spikes: Tensor | Events | None) -> tuple[Tensor, Tensor, Tensor]:
         """(times, channels, offsets) of counts or `Events`; they have no gradient."""

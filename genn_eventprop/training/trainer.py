@@ -18,6 +18,7 @@ from ..distributed import Alone, RankError, Ranks, ranks_of
 from ..distributed.engine import RankedEngine
 from ..engines import Data, Engine, engine_class
 from ..engines.contract.memory import check_training
+from ..engines.spike_times import EXACT_DT, GRID_DT, Choice, choose_spike_times, coarse_step
 from ..errors import CheckpointError, HungUp, SettingError, Terminated
 from ..losses import Loss, as_losses
 from ..losses.outer import UnavailableLoss
@@ -68,13 +69,16 @@ class Trainer:
     Args:
         network, loss: what to train; the loss names the output population. Several losses add up, each times its
             factor: ``[0.8 * A(output), 0.2 * B(hidden)]``; the first one determines predictions.
-        duration, dt: trial length and time step in ms. spike_times: "grid" or "exact".
+        duration, dt: trial length and time step in ms; without dt, 1 with exact spike times and 0.1 on the grid.
+        spike_times: "grid", "exact", or "auto", which takes exact ones where they are expected to pay and says in one
+            line which it took and why (`engines.spike_times`); dense data can change that in `fit`.
         engine: name of an engine, or "auto" for the fastest that this machine can run; options of the engine alone
             stand behind its name, "cuda(device=1)", or among the arguments as `engine_options`.
         regularisers: see `genn_eventprop.regularisers`; several add up.
         initial_rates: spikes per neuron and trial to which `fit` scales weights that have no scale of their own
             (``Dense()``) on the training set, before the first update: for all populations that spike, or by name;
-            None: 5 for hidden populations, for outputs what suits the loss; 0: leave the weights as drawn.
+            None: 5 for hidden populations (1 with first spikes), for outputs what suits the loss; 0: leave the weights
+            as drawn.
         optimiser: default Adam(1e-3). schedule: learning-rate schedule, default constant.
         batch_size: trials per optimiser step; an incomplete last batch is used with its own size.
         class_weights: weight of each class in the mean of the loss: None, "balanced" or one number per class,
@@ -118,8 +122,8 @@ class Trainer:
         loss: Loss | Sequence[Loss],
         *,
         duration: float,
-        dt: float,
-        spike_times: str = "grid",
+        dt: float | None = None,
+        spike_times: str = "auto",
         engine: str = "auto",
         regularisers: Sequence[Regulariser] = (),
         optimiser: Optimiser | None = None,
@@ -153,33 +157,31 @@ class Trainer:
         numbers = {"slope_floor": slope_floor, "runaway_rate": runaway_rate}
         check_arguments(network, optimiser, schedule, callbacks, numbers)
         network.check_connected()
-        self.plan = make_plan(
-            network, loss, dt=dt, duration=duration, spike_times=spike_times, regularisers=regularisers,
-            spike_birth=spike_birth,
-        )  # fmt: skip
         self.class_weights = ClassWeights(class_weights, as_losses(loss)[0])
         self.optimiser, self.schedule = optimiser or Adam(), schedule or Constant()
-        self.engine = self._first_engine(
-            engine=engine, dtype=dtype, threads=threads, slope_floor=slope_floor, **engine_options
-        )
-        self._first_weights = WeightsFromData(network, self.engine.parameters, initial_rates)
         self.carry = carry
-        if carry:
-            self._carry_on(communicator)
-        self._prepare_optimiser(self.engine.parameters)
-        self.engine.use(self.optimiser)
+        self.config, self.settings = dict(config or {}), dict[str, Any]()
+        if carry and (checkpoint_batches or communicator is not None):
+            raise SettingError("carry=True cannot be combined with checkpoint_batches or several ranks")
+        self._problem = {"duration": duration, "regularisers": regularisers, "spike_birth": spike_birth}
+        self._engine_settings = {
+            "engine": engine, "dtype": dtype, "threads": threads, "slope_floor": slope_floor, **engine_options
+        }  # fmt: skip
+        self._asked = (spike_times, dt)
+        self.choice = self._choose()
+        self._compile(self.choice.name)
+        if config is None:
+            self.config = dict(self.settings)
+        self._first_weights = WeightsFromData(network, self.engine.parameters, initial_rates)
         self.callbacks: list[Callback] = [*callbacks, *([Progress()] if progress else [])]
         self.recorder = RunRecorder(None if run_dir is None else Path(run_dir))
         self.state, self.statistics = TrainingState(), EpochStatistics(runaway_rate * duration)
-        self.parameter_sets = ParameterSets(self.engine.parameters, self.optimiser, self.engine.lock)
         self.silent: dict[str, np.ndarray] = {}
         self.runtime_estimate: RuntimeEstimate | None = None
         self.notes = self._notes = [*notes, *network.notes()]
         self._wants_estimate, self.figure_bytes = progress, 0  # bytes for figures that the experiment draws
         self.network_description = describe_network(network)
         self.data_description: str | None = None
-        self.settings = self._settings(slope_floor)
-        self.config = dict(config) if config is not None else dict(self.settings)
         self.page = ""  # text of the experiment's page, kept in the run folder
         self.preprocessing: tuple[Step, ...] = ()  # kept with the model; the data given to `fit` has it behind it
         self.n_channels = self.plan.input.size  # of the data before that
@@ -189,6 +191,70 @@ class Trainer:
         self._stop, self._interrupted = False, 0  # 1 and more: a reason, see `REASONS`
         if communicator is not None:
             self.distribute(communicator)
+
+    def _choose(self, spikes: Mapping[str, float] | None = None) -> Choice:
+        """What spike times to take, by the spikes of inputs and populations in a trial if they are known."""
+        spike_times, dt = self._asked
+        if spike_times != "auto":
+            return Choice(spike_times, "asked for")
+        needs_grid = [name for name in ("slope_floor",) if self._engine_settings[name]] + ["carry"] * self.carry
+        exact_dt, grid_dt = (EXACT_DT, GRID_DT) if dt is None else (dt, dt)
+        return choose_spike_times(
+            self.network, self.loss, engine=self._engine_settings["engine"], spikes=spikes,
+            dt=exact_dt, grid_dt=grid_dt, needs_grid=" and ".join(needs_grid), **self._problem,
+        )  # fmt: skip
+
+    def _compile(self, spike_times: str, dt: float | None = None) -> None:
+        """Plan, engine and all that refers to its memory; parameters have their initial values."""
+        dt = self._asked[1] if dt is None else dt
+        dt = (EXACT_DT if spike_times == "exact" else GRID_DT) if dt is None else dt
+        self.plan = make_plan(self.network, self.loss, dt=dt, spike_times=spike_times, **self._problem)
+        self.engine = self._first_engine(**self._engine_settings)
+        if self.carry:
+            self.engine = StatefulEngine(self.engine)
+        self._prepare_optimiser(self.engine.parameters)
+        self.engine.use(self.optimiser)
+        self.parameter_sets = ParameterSets(self.engine.parameters, self.optimiser, self.engine.lock)
+        if isinstance(self.ranks, Ranks):
+            self.engine = RankedEngine(self.engine, self.ranks)
+        before, self.settings = self.settings, self._settings(self._engine_settings["slope_floor"])
+        if before and self.config == before:
+            self.config = dict(self.settings)
+
+    def _choose_again(self, batches: Batches) -> bool:
+        """Spike times by the data and the initial weights; whether the engine is another one now."""
+        began = self.state.updates or self.state.epoch or self.folder is not None
+        if self._asked[0] != "auto" or self.choice.sure or began:
+            return False
+        data, samples, engine = self._some_trials(batches)
+        counts = engine.run(data, samples).spike_counts
+        spikes = input_spikes(self.network, data.channels, data.offsets, samples)
+        self.choice = self._choose(spikes | {name: float(n.sum(axis=1).mean()) for name, n in counts.items()})
+        if self.choice.name == self.plan.spike_times:
+            return False
+        values = {name: np.array(value) for name, value in self.engine.parameters.items()}
+        self.engine.close()
+        self._compile(self.choice.name)
+        write_parameters(self.engine.parameters, values)
+        self.settle_bounds()
+        return True
+
+    def _resolved(self) -> dict[str, Any]:
+        """What "auto" means in this run."""
+        return {"spike_times": self.plan.spike_times, "dt": float(self.plan.dt)}
+
+    def _coarse_step(self) -> list[str]:
+        note = coarse_step(self.plan, self.engine.parameters)
+        return [note] if note else []
+
+    def _compile_as(self, settings: Mapping[str, Any]) -> None:
+        """With "auto": compiled as the run with these settings was, whatever would be chosen today."""
+        asked, dt = self._asked
+        same = settings.get("spike_times") == self.plan.spike_times and settings.get("dt") == self.plan.dt
+        if asked == "auto" and not same and "spike_times" in settings:
+            self.engine.close()
+            self._compile(settings["spike_times"], settings["dt"] if dt is None else dt)
+            self.choice = Choice(settings["spike_times"], "as the run began")
 
     def _first_engine(self, **settings: Any) -> Engine:
         """With the initial values of all parameters; what memory is too small for is refused before they are drawn."""
@@ -200,11 +266,6 @@ class Trainer:
         first = self.network.initial_parameters(self.streams.at("initial values"))
         self._prepare_optimiser(first)  # refuses unsuitable plans before anything is compiled
         return create(self.plan, first, **settings)
-
-    def _carry_on(self, communicator: Any) -> None:
-        self.engine = StatefulEngine(self.engine)
-        if self.checkpoint_batches or communicator is not None:
-            raise SettingError("carry=True cannot be combined with checkpoint_batches or several ranks")
 
     def _settings(self, slope_floor: float) -> dict[str, Any]:
         """What two runs have in common that are the same run."""
@@ -257,6 +318,9 @@ class Trainer:
                 name = absent.label
                 raise SettingError(f"the outer loss is the Python function {name}, which is not available here")
             batches = batches_of(train, self.engine, self.class_weights)
+            scaled = self._scale_weights(batches)
+            if self._choose_again(batches):
+                batches = batches_of(train, self.engine, self.class_weights)
             held_out = None if validation is None else self.evaluator.load(validation, "validation")
             held_out_test = self.evaluator.hold_out(test)
             self._accept_data(batches.description)
@@ -264,34 +328,39 @@ class Trainer:
             self.ranks.same("number of epochs", str(epochs))
             self.notes = [
                 *self._notes,
+                *([self.choice.line(self.plan.dt)] if self._asked[0] == "auto" and not self.state.updates else []),
+                *self._coarse_step(),
                 *self.engine.notes(self.batch_size),
                 *data_notes(batches.events, validation, self.plan.duration),
                 *late_delays(self.plan, self.engine.parameters),
             ]
-            self.notes += self._scale_weights(batches)
+            self.notes += scaled
             with contextlib.nullcontext() if self.run_dir is None else lock_for_writing(self.run_dir):
                 first = {name: self.engine.parameters[name] for name in self.plan.trainable}
-                self.notes += self.recorder.open(self.config, self.page, self.described, first, batches, validation)
+                config = self.config if self._asked[0] != "auto" else {**self.config, "resolved": self._resolved()}
+                self.notes += self.recorder.open(config, self.page, self.described, first, batches, validation)
                 return self._fit(batches, held_out, held_out_test, epochs)
 
     def _scale_weights(self, batches: Batches) -> list[str]:
         """Scale weights that are still as drawn and have no scale of their own, on every rank alike."""
         if not self._first_weights.waiting(self.network, self.engine.parameters):
             return []
-        with self.alone():
-            engine = self.engine.inner if isinstance(self.engine, StatefulEngine) else self.engine
-            data, samples = batches.some(evenly(len(batches)))
+        data, samples, engine = self._some_trials(batches)
 
-            def run() -> tuple[Mapping[str, np.ndarray], np.ndarray]:
-                result = engine.run(data, samples)
-                return result.spike_counts, result.readout
+        def run() -> tuple[Mapping[str, np.ndarray], np.ndarray]:
+            result = engine.run(data, samples)
+            return result.spike_counts, result.readout
 
-            spikes = input_spikes(self.network, data.channels, data.offsets, samples)
-            notes = self._first_weights.scale(self.network, as_losses(self.loss)[0], engine.parameters, run, spikes)
-        if notes:
-            self.settle_bounds()
-            self.optimiser.restart_average()
+        spikes = input_spikes(self.network, data.channels, data.offsets, samples)
+        notes = self._first_weights.scale(self.network, as_losses(self.loss)[0], engine.parameters, run, spikes)
+        self.settle_bounds()
+        self.optimiser.restart_average()
         return notes
+
+    def _some_trials(self, batches: Batches) -> tuple[Data, np.ndarray, Engine]:
+        """Data, samples spread over the training set, and the engine without other ranks and carried states."""
+        engine = self.engine.inner if isinstance(self.engine, (RankedEngine, StatefulEngine)) else self.engine
+        return *batches.some(evenly(len(batches))), engine
 
     def _fit(self, batches: Batches, held_out: Data | None, test: HeldOutTestSet | None, epochs: int) -> dict[str, Any]:
         self._stop, self._interrupted = False, 0
@@ -535,6 +604,7 @@ class Trainer:
         folder = RunFolder.open(run_dir)
         checkpoint = load_latest(folder.saved())
         try:
+            self._compile_as(checkpoint.info["settings"])
             self._check_identity(checkpoint.info)
             unpack(self, checkpoint)
         except (TypeError, LookupError, AttributeError, OverflowError) as error:  # a state with values of other kinds
@@ -555,6 +625,7 @@ class Trainer:
         """
         checkpoint = load_checkpoint(path)
         check_same(checkpoint.info["network"], self.network_description, "network")
+        self._compile_as(checkpoint.info["settings"])
         write_parameters(self.engine.parameters, checkpoint.section("parameters"))
         self.optimiser.restart_average()
 

@@ -17,7 +17,9 @@ from ..modelling import Connection, Network
 SAMPLES = 64  # enough for a mean rate; taken evenly from the data set
 DOUBLINGS, HALVINGS = 12, 14
 HIDDEN_SPIKES = 5.0
-"""Spikes per neuron and trial of hidden populations whose weights are scaled from data."""
+"""Spikes per neuron and trial of hidden populations whose weights are scaled from data, except for first spikes."""
+SPARSE_SPIKES = 1.0
+"""The same where the loss reads first spikes, which one spike a neuron can carry."""
 OUTPUT_SPIKES = {"first_spike": 4.0, "spike_times": 1.0, "count": 3.0}
 """The same for outputs that spike, by the readout of the loss: a first spike in nearly every trial, counts that can
 differ."""
@@ -111,7 +113,8 @@ class WeightsFromData:
 
     @staticmethod
     def _default(name: str, loss: Loss) -> float:
-        return OUTPUT_SPIKES.get(loss.readout, HIDDEN_SPIKES) if name == loss.population.name else HIDDEN_SPIKES
+        hidden = SPARSE_SPIKES if loss.readout == "first_spike" else HIDDEN_SPIKES
+        return OUTPUT_SPIKES.get(loss.readout, hidden) if name == loss.population.name else hidden
 
 
 def _from_data(network: Network) -> dict[str, list[Connection]]:

@@ -260,7 +260,7 @@ def test_the_trainer_learns_with_them_and_resumes_only_the_same(tmp_path):
     def trainer(*several):
         net, hidden, loss = network()
         return Trainer(
-            net, loss, duration=DURATION, dt=1.0, engine="native", progress=False, batch_size=B,
+            net, loss, duration=DURATION, dt=1.0, spike_times="grid", engine="native", progress=False, batch_size=B,
             run_dir=tmp_path / "run", optimiser=SGD(0.5), regularisers=[r(hidden) for r in several],
         )  # fmt: skip
 
@@ -279,7 +279,7 @@ def test_misfits_are_refused_before_compilation(monkeypatch):
 
     monkeypatch.setattr(engines, "create", lambda *a, **k: pytest.fail("an engine was made"))
     net, hidden, loss = network()
-    settings = {"duration": DURATION, "dt": 1.0, "engine": "native", "progress": False}
+    settings = {"duration": DURATION, "dt": 1.0, "spike_times": "grid", "engine": "native", "progress": False}
     with pytest.raises(SettingError, match="initial values of enter.weight, .* lie outside its bounds .0.0, None"):
         Trainer(net, loss, optimiser=Adam(bounds={"enter.*": (0.0, None)}), **settings)
     with pytest.raises(SettingError, match="no parameter matches 'hidden.tau_mem'"):

@@ -77,7 +77,7 @@ def test_it_is_what_the_reference_computes(name, engine, spike_times):
 
 def test_a_trainer_with_it_and_its_run_folder(tmp_path):
     net, asked = several("per step")
-    settings = {"duration": T, "dt": 1.0, "batch_size": 2, "threads": 1, "progress": False}
+    settings = {"duration": T, "dt": 1.0, "spike_times": "grid", "batch_size": 2, "threads": 1, "progress": False}
     made, data = Trainer(net, asked, run_dir=tmp_path / "run", class_weights="balanced", **settings), events()
     made.fit(data, validation=data, epochs=2)
     told = made.state.metrics[-1]["losses"]

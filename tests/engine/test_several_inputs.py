@@ -96,6 +96,7 @@ def test_native_with_exact_spike_times(valued):
 def test_training_and_the_run_folder(tmp_path):
     plan, events = inputs()
     settings = {"duration": 40.0, "dt": 0.5, "batch_size": 3, "progress": False, "run_dir": tmp_path / "run"}
+    settings |= {"spike_times": "grid"}
     Trainer(plan.network, plan.asked, threads=1, **settings).fit(events, epochs=1)
     model = load(tmp_path / "run")
     assert [(i.name, i.size) for i in model.described.network.inputs] == [("audio", 5), ("touch", 4)]

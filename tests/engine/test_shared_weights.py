@@ -48,7 +48,8 @@ def test_gradients_are_the_sum_of_both(engine, spike_times):
 
 def test_training_and_the_run_folder(tmp_path):
     plan = made(True)
-    events, settings = random_events(plan, 4), {"duration": 40.0, "dt": 0.5, "progress": False, "threads": 1}
+    settings = {"duration": 40.0, "dt": 0.5, "spike_times": "grid", "progress": False, "threads": 1}
+    events = random_events(plan, 4)
     Trainer(plan.network, plan.asked, run_dir=tmp_path / "run", **settings).fit(events, epochs=1)
     model = load(tmp_path / "run")
     first, second = (c for c in model.described.network.connections if c.name in ("layer0_layer1", "layer1_layer2"))

@@ -25,7 +25,7 @@ def trainer(make=losses.IntegratedVoltageCrossEntropy, output=LI, hidden=LIF, bo
     h, o = net.population(hidden(), 4, name="hidden"), net.population(output(), 3, name="output")
     net.connect(net.input(5), h, Dense(Normal(0.5, 0.1), bounds=bounds))
     net.connect(h, o, Dense(0.1))
-    return Trainer(net, make(o), duration=20.0, dt=1.0, engine="native", **settings)
+    return Trainer(net, make(o), duration=20.0, dt=1.0, spike_times="grid", engine="native", **settings)
 
 
 def fit(made, targets=None, labels=(0, 1)):

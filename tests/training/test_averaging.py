@@ -57,7 +57,7 @@ def trainer(average=DECAY, engine="native", connectivity=None, rate=0.05, delay=
     output = net.population(LI(), 2, name="output")
     net.connect(inp, hidden, connectivity or Dense(Normal(2.0, 0.8)), delay=delay)
     net.connect(hidden, output, Dense(Normal(0.4, 0.6)))
-    common = {"duration": 20.0, "dt": 1.0, "batch_size": 4, "progress": False, "threads": 1}
+    common = {"duration": 20.0, "dt": 1.0, "spike_times": "grid", "batch_size": 4, "progress": False, "threads": 1}
     optimiser = Adam(rate, average=average)
     return Trainer(net, IntegratedVoltageCrossEntropy(output), engine=engine, optimiser=optimiser, **common | settings)
 

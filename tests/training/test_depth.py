@@ -19,7 +19,8 @@ def trainer(**settings):
     net.connect(first, second, Dense(Normal(1.0, 0.5)))
     net.connect(second, output, Dense(Normal(0.0, 0.3)), trainable=False)
     loss = losses.IntegratedVoltageCrossEntropy(output)
-    return Trainer(net, loss, duration=60.0, dt=1.0, batch_size=4, threads=1, progress=False, **settings)
+    how = {"duration": 60.0, "dt": 1.0, "spike_times": "grid", "batch_size": 4, "threads": 1, "progress": False}
+    return Trainer(net, loss, **how, **settings)
 
 
 def test_metrics_have_the_norms_of_the_last_full_batch():

@@ -30,8 +30,8 @@ def trainer(
     loss = losses.IntegratedVoltageCrossEntropy(output)
     optimiser = optimiser or Adam(0.05)
     return Trainer(
-        net, loss, duration=25.0, dt=1.0, batch_size=5, progress=False, engine=engine, optimiser=optimiser,
-        callbacks=list(callbacks), schedule=schedule,
+        net, loss, duration=25.0, dt=1.0, spike_times="grid", batch_size=5, progress=False, engine=engine,
+        optimiser=optimiser, callbacks=list(callbacks), schedule=schedule,
     )  # fmt: skip
 
 

@@ -33,7 +33,9 @@ def float64():
 
 def layer(readout="max", **settings):
     spiking = readout in ("first_spike", "count")
-    return EventProp(network(spiking), **{"duration": 25.0, "dt": 0.5, "readout": readout} | settings)
+    return EventProp(
+        network(spiking), **{"duration": 25.0, "dt": 0.5, "readout": readout, "spike_times": "grid"} | settings
+    )
 
 
 def input_times(batch=3, seed=1):

@@ -29,7 +29,7 @@ def trainer_of(*sizes, **settings):
     places = [net.input(sizes[0])] + [net.population(LIF(), n, name=f"p{i}") for i, n in enumerate(sizes[1:], 1)]
     for source, target in zip(places, places[1:]):
         net.connect(source, target, Dense(Normal(0.5, 0.1)))
-    settings = {"duration": 20.0, "dt": 1.0, "progress": False} | settings
+    settings = {"duration": 20.0, "dt": 1.0, "spike_times": "grid", "progress": False} | settings
     return Trainer(net, FirstSpikeCrossEntropy(places[-1]), **settings)
 
 

@@ -71,7 +71,8 @@ def test_gradients_against_differences():
 
 def test_metrics_run_folder_and_predictions(tmp_path):
     net, asked = small()
-    data, settings = events(6), {"duration": 20.0, "dt": 0.5, "batch_size": 3, "progress": False, "threads": 1}
+    settings = {"duration": 20.0, "dt": 0.5, "spike_times": "grid", "batch_size": 3, "progress": False, "threads": 1}
+    data = events(6)
     results = Trainer(net, asked, run_dir=tmp_path / "run", **settings).fit(data, data, data, epochs=1)
     assert list(results["losses"]) == ["output", "aux", "hidden"]
     epoch = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())

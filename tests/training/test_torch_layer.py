@@ -26,6 +26,7 @@ from support.torch_net import input_times, network  # noqa: E402
 
 
 def layer(readout="integral", **settings):
+    settings = {"spike_times": "grid", **settings}
     made = EventProp(
         network(readout in ("first_spike", "count")), duration=25.0, dt=0.5, readout=readout, seed=2, **settings
     )
@@ -167,14 +168,14 @@ def test_one_step_is_that_of_the_trainer():
 
 
 def test_counts_events_and_times_are_the_same_input():
-    made = EventProp(network(), duration=25.0, dt=1.0, seed=2)
+    made = EventProp(network(), duration=25.0, dt=1.0, spike_times="grid", seed=2)
     counts = torch.zeros(25, 2, 4)
     counts[3, 0, 1], counts[7, 0, 2], counts[7, 1, 0] = 2, 1, 1
     events = Events.from_samples([([3.0, 3.0, 7.0], [1, 1, 2]), ([7.0], [0])], n_channels=4)
     times = torch.full((2, 4, 2), torch.inf)
     times[0, 1], times[0, 2, 0], times[1, 0, 0] = 3.0, 7.0, 7.0
     outputs = [made(counts), made(events), made(times=times)]
-    other = EventProp(network(), duration=25.0, dt=1.0, seed=2, layout="BTN")
+    other = EventProp(network(), duration=25.0, dt=1.0, spike_times="grid", seed=2, layout="BTN")
     outputs.append(other(counts.transpose(0, 1)))
     assert outputs[0].value.abs().sum() > 0
     for out in outputs[1:]:
@@ -203,7 +204,7 @@ def test_copies_pickles_and_state_dicts():
     made, times = layer(), input_times()
     want = made(times=times).value
     copies = [copy.deepcopy(made), pickle.loads(pickle.dumps(made))]
-    fresh = EventProp(network(), duration=25.0, dt=0.5, seed=7).to(torch.float64)
+    fresh = EventProp(network(), duration=25.0, dt=0.5, spike_times="grid", seed=7).to(torch.float64)
     assert not torch.equal(fresh(times=times).value, want)
     stored = io.BytesIO()
     torch.save(made.state_dict(), stored)
@@ -229,7 +230,7 @@ def test_layers_stack():
 
 
 def test_what_is_refused():
-    made = EventProp(network(), duration=25.0, dt=1.0)
+    made = EventProp(network(), duration=25.0, dt=1.0, spike_times="grid")
     with pytest.raises(SettingError, match=r"takes spikes of shape \(25, B, 4\) \(layout TBN\), got \(3, 25, 4\)"):
         made(torch.zeros(3, 25, 4))
     with pytest.raises(SettingError, match="non-negative integers"):
@@ -310,9 +311,9 @@ def test_two_processes_of_ddp(tmp_path):
         from genn_eventprop.torch import EventProp
         rank = int(sys.argv[1])
         dist.init_process_group("gloo", init_method="file://{tmp_path}/rendezvous", rank=rank, world_size=2)
-        made = EventProp(network(), duration=25.0, dt=0.5, seed=2, threads=1).to(torch.float64)
+        made = EventProp(network(), duration=25.0, dt=0.5, spike_times="grid", seed=2, threads=1).to(torch.float64)
         times = input_times(4)
-        whole = EventProp(network(), duration=25.0, dt=0.5, seed=2, threads=1).to(torch.float64)
+        whole = EventProp(network(), duration=25.0, dt=0.5, spike_times="grid", seed=2, threads=1).to(torch.float64)
         whole(times=times).value.pow(2).sum(1).mean().backward()
         model = torch.nn.parallel.DistributedDataParallel(made)
         model(times=times[2 * rank : 2 * rank + 2]).value.pow(2).sum(1).mean().backward()
@@ -351,7 +352,10 @@ def test_compiled_around():
     compiled(times=times)
     with pytest.raises(EngineError, match="spikes of an earlier call are gone; read them before the layer is called"):
         _ = out.spikes
-    dense, counts = EventProp(network(), duration=25.0, dt=1.0, seed=2), (torch.rand(25, 2, 4) < 0.2).float()
+    dense, counts = (
+        EventProp(network(), duration=25.0, dt=1.0, spike_times="grid", seed=2),
+        (torch.rand(25, 2, 4) < 0.2).float(),
+    )
     assert torch.equal(torch.compile(dense, backend="aot_eager", fullgraph=True)(counts).value, dense(counts).value)
 
 
@@ -378,7 +382,7 @@ def test_sparse_connections_and_delays(kind):
     delay = Delay(Uniform(0.0, 4.0), kind=kind, max=5.0)
     net.connect(inp, hidden, Sparse(Normal(3.0, 1.0), fan_in=2), delay=delay)
     net.connect(hidden, out, Dense(Normal(0.5, 0.5)))
-    made = EventProp(net, duration=25.0, dt=0.5, seed=2)
+    made = EventProp(net, duration=25.0, dt=0.5, spike_times="grid", seed=2)
     state = made.state_dict()
     assert state["net.input_hidden.pairs"].dtype == torch.int32 and "net.input_hidden.delay" in state
     assert isinstance(made.net.input_hidden.delay, torch.nn.Parameter)
@@ -389,7 +393,9 @@ def test_sparse_connections_and_delays(kind):
         at_most = made(times=input_times().float()).value
         made.net.input_hidden.delay.fill_(9.0)
     assert torch.equal(made(times=input_times().float()).value, at_most)
-    again = EventProp(net, duration=25.0, dt=0.5, seed=2)  # from a checkpoint, before its first call
+    again = EventProp(
+        net, duration=25.0, dt=0.5, spike_times="grid", seed=2
+    )  # from a checkpoint, before its first call
     again.load_state_dict(made.state_dict())
     assert torch.equal(again(times=input_times().float()).value, at_most)
 
@@ -399,7 +405,7 @@ def constrained(kind, **connection):
     inp, hidden, out = net.input(4), net.population(LIF(), 3, "hidden"), net.population(LI(), 2, "output")
     net.connect(inp, hidden, kind, **connection)
     net.connect(hidden, out, Dense(Normal(0.5, 0.5)))
-    return EventProp(net, duration=25.0, dt=0.5, seed=2)
+    return EventProp(net, duration=25.0, dt=0.5, spike_times="grid", seed=2)
 
 
 def test_frozen_weights_have_no_gradient():
@@ -448,7 +454,9 @@ def test_names_that_modules_use_themselves():
     other = net.population(LI(tau_mem=Param(20.0, "ms", trainable=True)), 2, "training_")
     net.connect(inp, hidden, Dense(Normal(3.0, 1.0)), name="type")
     net.connect(hidden, other, Dense(Normal(1.0, 0.5)), name="float")
-    made, again = (EventProp(net, duration=25.0, dt=0.5, engine="reference_clock", seed=s) for s in (1, 2))
+    made, again = (
+        EventProp(net, duration=25.0, dt=0.5, spike_times="grid", engine="reference_clock", seed=s) for s in (1, 2)
+    )
     assert {"net.training__.tau_mem", "net.training_.tau_mem", "net.type_.weight"} <= set(made.state_dict())
     again.load_state_dict(made.state_dict())
     values = [layer(times=input_times().float()).value for layer in (made, again)]
@@ -458,7 +466,10 @@ def test_names_that_modules_use_themselves():
 
 
 def test_times_of_autocast():
-    made, encoder = EventProp(network(), duration=25.0, dt=0.5, spike_times="exact"), torch.nn.Linear(4, 4)
+    made, encoder = (
+        EventProp(network(), duration=25.0, dt=0.5, spike_times="exact"),
+        torch.nn.Linear(4, 4),
+    )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         times = 20 * encoder(torch.linspace(-1, 1, 12).reshape(3, 4)).sigmoid()
         out = made(times=times).value

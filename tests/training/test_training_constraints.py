@@ -25,8 +25,8 @@ def trainer(engine="native", folder=None, callbacks=(), connectivity=None, rate=
     net.connect(inp, hidden, connectivity or Dense(Normal(2.0, 1.0)), **given)
     net.connect(hidden, output, Dense(Normal(0.2, 0.5)))
     return Trainer(
-        net, losses.IntegratedVoltageCrossEntropy(output), duration=30.0, dt=1.0, engine=engine, batch_size=4,
-        optimiser=Adam(rate), callbacks=list(callbacks), progress=False, run_dir=folder,
+        net, losses.IntegratedVoltageCrossEntropy(output), duration=30.0, dt=1.0, spike_times="grid", engine=engine,
+        batch_size=4, optimiser=Adam(rate), callbacks=list(callbacks), progress=False, run_dir=folder,
     )  # fmt: skip
 
 
