@@ -29,10 +29,10 @@ from .registry import engine_class, inner_plan
 CHOICES = ("auto", *SPIKE_TIMES)
 LIMIT = 2.0
 """How many times as much a trial with exact spike times may cost."""
-EXACT_NS = {"trial": 5e3, "arrival": 2.1, "spike": 310.0, "step": 0.0}
-GRID_NS = {"trial": 5e3, "arrival": 1.3, "spike": 10.0, "step": 0.4}
+EXACT_NS = {"trial": 1e4, "arrival": 0.1, "spike": 230.0, "step": 8.0}
+GRID_NS = {"trial": 1e4, "arrival": 0.1, "spike": 10.0, "step": 0.74}
 """ns of one trial forwards and backwards on `native`: in all, per arrival at a neuron, per spike of a neuron, and per
-neuron and step."""
+neuron and step; rounded from ``python benchmarks/grid_versus_exact.py --parts costs`` on a busy machine."""
 ANGLES = {0.1: (15, 55), 0.2: (15, 62), 0.5: (16, 70), 1.0: (16, 70), 2.0: (19, 78), 5.0: (25, 78)}
 """Step of the grid in ms -> least and largest angle in degrees between the grid's gradient and the exact one, of
 feed-forward networks in docs/grid_versus_exact.md; the least is that of dense spikes."""
@@ -106,11 +106,8 @@ def choose_spike_times(
     if each > SPARSE:
         of = f"these data have {each:.2g} spikes a channel and trial"
         return Choice("grid", f"exact ones have been compared with it on sparse codes only; {of}")
-    if spikes is None:
-        sizes = [*network.inputs, *(p for p in network.populations if p.model.spiking)]
-        expected = {p.name: SPIKES * p.size for p in sizes}
-    else:
-        expected = dict(spikes)
+    sizes = {i.name: i.size for i in network.inputs} | {p.name: p.size for p in network.populations if p.model.spiking}
+    expected = {name: SPIKES * size for name, size in sizes.items()} if spikes is None else dict(spikes)
     ratio = _cost(network, EXACT_NS, duration / dt, expected) / _cost(
         network, GRID_NS, duration / (dt if grid_dt is None else grid_dt), expected
     )

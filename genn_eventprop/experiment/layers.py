@@ -93,7 +93,8 @@ class LayeredConfig(ExperimentConfig):
     """Mean and standard deviation of the initial output weights; by default scaled to what the loss can tell apart."""
     initial_spikes: float | None = None
     """Initial spikes per hidden neuron and trial to which initial weights are scaled, layer by layer, on the training
-    set: by default 5 (1 with first spikes), and only those without mean and standard deviation; 0: leave the weights as drawn."""
+    set: by default 5 (1 with first spikes), and only weights without mean and standard deviation; 0: leave all as
+    drawn."""
     delay_line: tuple[int, float] = (0, 30.0)
     """Delayed copies of the input, or of the last layer of images: how many, and the delay in ms from one to the next;
     each has its own weights."""

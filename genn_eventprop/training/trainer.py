@@ -107,7 +107,7 @@ class Trainer:
         SettingError, PlanError, NetworkError, EngineError: naming what does not fit.
 
     Example:
-        >>> trainer = Trainer(net, FirstSpikeCrossEntropy(output), duration=60.0, dt=0.1, optimiser=Adam(5e-3))
+        >>> trainer = Trainer(net, FirstSpikeCrossEntropy(output), duration=60.0, optimiser=Adam(5e-3))
         >>> results = trainer.fit(train, validation, test, epochs=20)
         >>> classes = trainer.predict(test)
     """

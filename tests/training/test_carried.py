@@ -25,7 +25,7 @@ def trainer(**settings):
     net.connect(hidden, output, Dense(Normal(0.4, 0.6)))
     common = {"duration": 10.0, "dt": 1.0, "engine": "reference_clock", "progress": False, "batch_size": 2, "seed": 4}
     loss = IntegratedVoltageCrossEntropy(output)
-    return Trainer(net, loss, optimiser=SGD(0.1), **common | {"carry": True} | settings)
+    return Trainer(net, loss, optimiser=SGD(0.1), **common | {"carry": True, "spike_times": "grid"} | settings)
 
 
 def recordings(seed=1, lengths=(30.0, 50.0, 20.0)):
