@@ -2,6 +2,7 @@
 
 import struct
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -150,3 +151,25 @@ def test_tensorboard_says_what_is_missing(monkeypatch):
 def test_numbers_are_found_and_the_rest_is_left_out():
     line = {"epoch": 3, "a": 1, "b": None, "c": float("nan"), "d": {"x": 2.5}, "e": [1.0, None], "f": "text"}
     assert scalars(line) == {"a": 1.0, "d/x": 2.5, "e/0": 1.0}
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("spike_times", ["grid", "exact"])
+def test_a_trial_as_large_as_shd_is_recorded_in_seconds(spike_times):
+    """700 - 256 - 20, 1000 steps, by the engine that trains: before, `reference_clock` took minutes for exact times."""
+    rng, net = np.random.default_rng(1), Network()
+    hidden, output = net.population(LIF(), 256, name="hidden"), net.population(LI(), 20, name="output")
+    net.connect(net.input(700), hidden, Dense(Normal(0.03, 0.01)))
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.02)), delay=1.0)
+    net.connect(hidden, output, Dense(Normal(0.0, 0.03)))
+    spikes = np.sort(rng.uniform(0, 990, 8000)), rng.integers(0, 700, 8000)
+    loss = IntegratedVoltageCrossEntropy(output)
+    t = Trainer(net, loss, duration=1000.0, dt=1.0, spike_times=spike_times, threads=1, progress=False)
+    large = Events.from_samples([spikes], 700, labels=[3])
+    t.engine.run(t.engine.load(large), [0])  # compiled
+    start = time.process_time()
+    trial = record_trial(t, large, 0)
+    assert time.process_time() - start < 5
+    assert trial.engine == "native" and trial.states["hidden"]["lambda_V"].shape == (len(trial.times), 256)
+    assert len(trial.spikes["hidden"].time) > 1000 and np.abs(trial.states["hidden"]["lambda_V"]).max() > 0
+    t.close()
