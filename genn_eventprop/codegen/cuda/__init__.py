@@ -5,7 +5,7 @@ so that every sum is the same in every run. Weight gradients are gathered afterw
 from the adjoint rows that the trials have stored: no atomic additions, and no gradient for each sample.
 """
 
-from .synapses import FLIGHT, GATHERING, WARP
+from .gathers import FLIGHT, GATHERING, WARP
 from .target import DATA_SET, OF_DOUBLE, Source, generate, of_neurons, of_sample, place_of, side_by_side, threads_of
 
 __all__ = [

@@ -1,7 +1,6 @@
-"""Operations between neurons as CUDA text: in the kernel of a trial, and in the kernels that gather gradients.
+"""Operations between neurons as CUDA text, in the kernel of a trial.
 
-Every sum has a fixed order: a neuron adds its arrivals in the order of their sources, a warp computes a dot product, and a
-gradient is summed over samples, and the spikes of each, one after the other.
+Every sum has a fixed order: a neuron adds its arrivals in the order of their sources, and a warp computes a dot product.
 """
 
 from __future__ import annotations
@@ -11,11 +10,13 @@ from dataclasses import replace
 
 import sympy as sp
 
+from ...modelling.connectivity import WindowRows
 from ...program.nodes import NEURON, Access, Buffer, Kernel
-from ...program.trial import Birth, Deliver, Feedback, FeedInput, Gather, GatherDelays
+from ...program.trial import Birth, Deliver, Feedback, FeedInput
 from ..birth_losses import birth_losses, changed
-from ..statements import Spelling, Writer, indent
-from .synapses import FLIGHT, WARP, Synapses
+from ..statements import Writer, indent
+from .gathers import FLIGHT, WARP
+from .synapses import BlockLayout, Synapses
 
 NEW = chr(10)
 Terms = tuple[tuple[int, str, Buffer], ...]
@@ -68,7 +69,7 @@ class _Rows:
         return f"for (int k = {start or self._flight}; k < {self._count}; k += {self._flight}) {{\n{body}}}\n"
 
 
-class ConnectionOps(Synapses):
+class ConnectionOps(BlockLayout):
     """What connections do, as text; here for dense ones with a single delay, `Synapses` has the others.
 
     Forwards the spikes of a step are first turned from bits into a list, so that all threads run the same loop over
@@ -78,6 +79,8 @@ class ConnectionOps(Synapses):
     A step is a chain of loads that wait for memory, some 300 cycles each. So rows are loaded `FLIGHT` at a time, with
     zeros for those that are missing: a branch around a load would make the next one wait.
     """
+
+    synapses: Synapses
 
     # in the kernel of a trial
 
@@ -158,7 +161,7 @@ class ConnectionOps(Synapses):
             more = self._next_window(o.connection) + self._now(o.connection, declare=False) + r.loop("0")
             text += f"{r.add()}{r.loop()}while (now{o.connection} >> 31) {{\n{indent(more)}}}\n"
         text += (loops[0].add() + loops[0].loop() if loops else "") + "".join(r.loop("0") for r in loops[1:])
-        return text + "".join(self._deliver_synapses(o) for o in operations if not self._plain(o.connection))
+        return text + "".join(self.synapses.deliver(o) for o in operations if not self._plain(o.connection))
 
     # the next spikes of an input: a window of 32, a spike a lane, and the window after it, which is on its way
 
@@ -208,7 +211,7 @@ class ConnectionOps(Synapses):
         for connection, part, b in terms:
             c = self.plan.connections[connection]
             if not self._plain(connection):
-                text += self._of_input(connection, self._feedback_of_synapses(connection, part, b, now))
+                text += self._of_input(connection, self.synapses.feedback(connection, part, b, now))
                 continue
             arrival = f"{now} + t->c{connection}_delay"
             weight = f"t->c{connection}_weight[(int64_t)source * {c.post} + n]"
@@ -264,9 +267,6 @@ class ConnectionOps(Synapses):
         body += f"if (lane == 0) {o.into.name}[source] = total;\n"
         return f"for (int k = warp; k < *{p}_sent; k += {self.threads // WARP}) {{\n{indent(body)}}}\n"
 
-    def _spelling(self, inside: bool = True) -> Spelling:
-        raise NotImplementedError
-
     def birth(self, o: Birth) -> str:
         """The neurons with a candidate as a list, then warps share them; the kernel is of every neuron again."""
         i, words = o.population, self._words(o.population)
@@ -320,50 +320,17 @@ class ConnectionOps(Synapses):
         body += f"if (lane == 0) t->{o.into.name}[t->input_start[sample] + e - from] = total;\n"
         return f"for (int64_t e = from + warp; e < to; e += {self.threads // WARP}) {{\n{indent(body)}}}\n"
 
-    # gradients
-
-    def gather(self, o: Gather) -> str:
-        """The gradient of a connection's weights, a warp for each source and 32 targets.
-
-        It runs after the trials, over the adjoint rows that they have stored: a warp alone writes its weights, so that
-        nothing is atomic and no sample has a gradient in memory.
-        """
-        return self._gather(o) if self._plain(o.connection) else self._gather_synapses(o)
-
-    def gather_delays(self, o: GatherDelays) -> str:
-        return self._gather_synapses(o)
-
-    def sums(self) -> list[str]:
-        """Of each learned parameter of neurons."""
-        of_neurons = [b for b in self.trial.buffers.values() if b.role == "gradient" and b.name.startswith("p")]
-        return [self._sum(b) for b in of_neurons]
-
-    def _sum(self, b: Buffer) -> str:
-        """Sums over samples; `adding` to the result of the previous group."""
-        body = (
-            f"const int n = {WARP} * (int)item + lane;\nif (n >= {b.axes[0]}) return;\n"
-            f"real total = t->adding ? t->{b.name}_sum[n] : (real)0;\n#pragma unroll {FLIGHT}\n"
-            f"for (int64_t sample = 0; sample < t->batch; ++sample) total += t->{b.name}[sample * {b.axes[0]} + n];\n"
-            f"t->{b.name}_sum[n] = total;\n"
-        )
-        return self._gathering(b, -(-int(b.axes[0]) // WARP), body)
-
-    def _gather(self, o: Gather) -> str:
-        """Rows of the adjoint at the arrivals of a source, 32 targets a warp."""
-        c, i = self.plan.connections[o.connection], o.connection
-        tiles, inside = -(-c.post // WARP), "" if c.post % WARP == 0 else f" && n < {c.post}"
-        place = f"t->c{i}_gradient[(int64_t)source * {c.post} + n]"
-        some = (
-            f"real x[{FLIGHT}];\n#pragma unroll\nfor (int j = 0; j < {FLIGHT}; ++j) {{\n"
-            "    const int64_t r = __shfl_sync(EVERY, arrival, some + j);\n"
-            f"    x[j] = r >= 0{inside} ? t->{o.rows.name}[r * {c.post} + n] : (real)0;\n}}\n"
-            f"#pragma unroll\nfor (int j = 0; j < {FLIGHT}; ++j) total += x[j];\n"
-        )
-        loop = f"const int64_t arrival = row >= 0 && at + t->c{i}_delay < t->n_steps ? row + t->c{i}_delay : -1;\n"
-        loop += f"for (int some = 0; some < {WARP} && base + some < every; some += {FLIGHT}) {{\n{indent(some)}}}\n"
-        body = (
-            f"const int32_t source = (int32_t)(item / {tiles});\nconst int n = (int)(item % {tiles}) * {WARP} + lane;\n"
-            f"real total = {self._adding(o)}{inside} ? {place} : (real)0;\n{self._each_spike(i, loop)}"
-            f"{'if (' + inside.removeprefix(' && ') + ') ' if inside else ''}{place} = total;\n{self._note(o)}"
-        )
-        return self._gathering(o, c.pre * tiles, body)
+    def _each_of_windows(self, i: int, rows: WindowRows, body: str, first: str, stride: int | str) -> str:
+        """Threads share the targets of all rows."""
+        each = f"""\
+const int32_t a = DOWN[y] + k / {rows.width} / columns, b = ACROSS[x] + k / {rows.width} % columns;
+const int32_t o = block + k % {rows.width}, n = DOWN_target[a] + ACROSS_target[b] + o;
+const int32_t w = DOWN_weight[a] + ACROSS_weight[b] + source % {rows.depth} * {rows.target[2]} + o;
+{body}"""
+        text = f"""\
+{self._windows_over(i, rows)}const int32_t columns = ACROSS[x + 1] - ACROSS[x];
+const int32_t end = (DOWN[y + 1] - DOWN[y]) * columns * {rows.width};
+for (int32_t k = {first or 0}; k < end; k += {stride}) {{
+{indent(each)}}}
+"""
+        return f"{{\n{indent(self._with_axes(i, text))}}}\n"

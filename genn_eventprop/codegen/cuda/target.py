@@ -40,7 +40,8 @@ from ..statements import TYPES, Spelling, Writer, indent
 from ..target import Target, compared, finished, gathered, step_backwards, step_forwards, write
 from ..voltage_losses import voltage_losses
 from .connections import ConnectionOps
-from .synapses import WARP, group_buffers
+from .gathers import WARP, Gathers, group_buffers
+from .synapses import Synapses
 
 MOST_THREADS = 512
 """Of a block, a neuron each up to there. Beyond, 128 registers of each keep the states of 4,096 neurons."""
@@ -96,12 +97,17 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     cuda = resources.files(__package__).joinpath("runtime.cuh").read_text()
     runtime = [cuda, *(shared(name, "__device__ inline") for name in ("functions.h", "stochastic.h"))]
     trials = text.trials()
-    kernels = [*trials.values(), *gathered(text), *text.sums(), *text.launched()]
+    kernels = [
+        *trials.values(),
+        *gathered(text),
+        *text.gathers.sums(),
+        *text.gathers.kernels(text.parameter, text.struct_pointer),
+    ]
     losses = voltage_losses(text.trial, "__device__ inline", text._element, text._spelling().constants)
     head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double"), losses]
     return Source(
         "\n".join(head + kernels), text.trial, text.arrays, text.numbers, text.doubles, text.integers, text.by_value,
-        tuple(trials), text.threads, text.shared_bytes, tuple(text.launches),
+        tuple(trials), text.threads, text.shared_bytes, tuple(text.gathers.launches),
     )  # fmt: skip
 
 
@@ -131,7 +137,7 @@ class Kernels(ConnectionOps, Target):
             for p in sorted(senders)
         }
         super().__init__(trial, [*DATA, *sums, *groups, *self.listed.values()], ["n_channels", "adding"])
-        self.launches, self.phases = [], {}
+        self.synapses, self.gathers = Synapses(self), Gathers(self)
         self.threads = threads_of(self.plan)
         self.newest = {b.name for o in trial.jumps for b in _newest(o)}
         self.bytes = {"real": real_bytes, "double": 8, "int": 4, "long": 8, "bits": 4, "key": 8, "short": 2}
@@ -243,7 +249,7 @@ class Kernels(ConnectionOps, Target):
     def _there(self) -> str:
         """The pass forwards; results go to global memory."""
         text = self._before_steps() + write(self, self.trial.begin, "start of") + self._clear_spikes()
-        text += self._clear_rings() + "__syncthreads();\n"
+        text += self.synapses.clear_rings() + "__syncthreads();\n"
         text += self._steps(step_forwards(self)) + write(self, self.trial.end, "end of")
         for b in self.results:
             text += self._over(
@@ -329,6 +335,12 @@ class Kernels(ConnectionOps, Target):
     def once(self, o: Once) -> str:
         body = Writer(self._spelling(inside=False), o.kernel, double=True).text()
         return f"if (threadIdx.x == 0) {{\n{indent(body)}}}\n"
+
+    def gather(self, o: Gather) -> str:
+        return self.gathers.gather(o)
+
+    def gather_delays(self, o: GatherDelays) -> str:
+        return self.gathers.gather_delays(o)
 
     def total(self, o: Total) -> str:
         add = self._over(_population(o.of), f"atomicAdd({o.into.name}, {o.of.name}[i]);\n", "the sum of integers")

@@ -323,7 +323,7 @@ class CudaEngine(ProgramEngine):
         return synapse_values(self.tables, self.parameters)
 
     def _shared(self, source: Source) -> Arrays:
-        """Which synapses share a weight or a delay, by the names of `codegen.cuda.synapses.group_buffers`."""
+        """Which synapses share a weight or a delay, by the names of `codegen.cuda.gathers.group_buffers`."""
         wanted, found = {b.name for b in source.arrays}, Arrays()
         for i, c in enumerate(self.plan.connections):
             if c.windows is not None or (c.form == "dense" and not c.delays):
