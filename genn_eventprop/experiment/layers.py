@@ -129,7 +129,7 @@ class LayeredConfig(ExperimentConfig):
     slope_floor: float = 0.0
     """Lower bound, per ms, on the slope at a spike in 1 / slope; the metrics count how often it applies."""
     spike_birth: float = 0.0
-    """Noise of thresholds, e.g. 0.1, for a gradient that sees spikes about to be born (docs/spike_birth.md); 0: off."""
+    """Noise of thresholds, e.g. 0.1, for a gradient that sees spikes about to be born, on the grid; 0: off."""
 
 
 @dataclass(frozen=True)
