@@ -136,7 +136,7 @@ def every(s: Settings) -> Iterator[tuple[Settings, bool]]:
     if s.growth:
         one = replace(s, layers=1, colours=16, stride=1, image=28)
         shapes = [replace(one, channels=n) for n in (8, 16, 32, 64, 128, 256)]
-        shapes += [replace(one, kernel=n) for n in (1, 5, 7)] + [replace(one, image=n) for n in (14, 56, 84)]
+        shapes += [replace(one, kernel=n) for n in (1, 5, 7)] + [replace(one, image=n) for n in (14, 56)]
         yield from ((shape, False) for shape in shapes)
 
 
