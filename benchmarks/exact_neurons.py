@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--heyoka", action="store_true")
     options = parser.parse_args()
     print("us a neuron and ms         forwards  with backwards  spikes a neuron  largest error of a time (ms)")
-    for name in options.models.split(","):
+    for name in filter(None, options.models.split(",")):
         per = options.neurons * options.duration
         more = {"threads": 1, "tolerance": options.tolerance}
         forwards, both, result = cost(*make(name, options, "native", options.neurons, **more), per, options.repeats)
