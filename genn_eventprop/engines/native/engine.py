@@ -233,14 +233,6 @@ class NativeEngine(ProgramEngine):
             f"of {p.derived.model.name} diverge there: stop the rise with a threshold, or use smaller weights"
         )
 
-    def _record(self, data: Data, samples: np.ndarray, times: np.ndarray, adjoint: bool) -> dict[str, np.ndarray]:
-        if self.plan.spike_times == "exact" and not closed_form(self.plan):
-            raise EngineError(
-                "native records no states of neurons without a closed form with exact spike times; use "
-                "engine='reference_event', or spike_times='grid'"
-            )
-        return super()._record(data, samples, times, adjoint)
-
     # trials that go on
 
     def why_stateless(self) -> str:
