@@ -218,8 +218,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     real* __restrict p1_x_I = work.p1_x_I;
     real* __restrict p1_x_V = work.p1_x_V;
     const int64_t n_steps = args.n_steps;
-    const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
-    (void)from; (void)to;
+    [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.floor);
     work.p0_spikes.count = 0, work.p0_spikes.start[0] = work.p0_spikes.start[1] = 0;
     // hidden; writes w_arrived_input, w_arrived_up_input, w_count, w_guarded, w_happened, x_V
@@ -450,8 +449,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     int32_t* __restrict p1_w_maximum_step = work.p1_w_maximum_step;
     real* __restrict p1_w_record = args.p1_w_record + sample * args.recorded * 4 * NP_p1;
     const int64_t n_steps = args.n_steps;
-    const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
-    (void)from; (void)to;
+    [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     // hidden; reads g_n_steps; writes l_V, w_push_all
     for (int32_t t_row = 0; t_row < n_steps; ++t_row) {
         INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
@@ -669,8 +667,8 @@ void outer_loss(const Args& args, Work& work, int64_t sample) {
     compare(args, work, sample, r);
 }
 
-bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample) {
-    (void)host; (void)args; (void)work; (void)sample;
+bool keep_spikes([[maybe_unused]] Host& host, [[maybe_unused]] const Args& args,
+                 [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample) {
     if (!host.keep_steps(host, 0, sample, work.p0_spikes.neuron, work.p0_spikes.start, args.n_steps, args.dt)) return false;
     return true;
 }

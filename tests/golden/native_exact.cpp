@@ -200,7 +200,7 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
 [[maybe_unused]] constexpr int SERIES = 11, NODES = 20;
 struct Weight_p1 {
     static constexpr bool DRIVEN = false, SAMPLED = false;
-    static double at(double t, const Args& args) { (void)t; (void)args; return 1.0; }
+    static double at([[maybe_unused]] double t, [[maybe_unused]] const Args& args) { return 1.0; }
     static double opens(const Args& args) { return args.window_start; }
     static double closes(const Args& args) { return args.window_end; }
     static double rate(const Args& args) { return args.activity_rate; }
@@ -242,18 +242,18 @@ struct Model_p0 {
     static constexpr bool coupled[2][3] = {{true, true, false}, {false, true, false}}, reached[2] = {true, true};
     static constexpr int place[1] = {0};  // of learned parameters of the dynamics
     static constexpr int pushed = -1;  // state that own spikes push, -1 for none
-    static double lasts(const Args& args, int neuron) {
-        (void)args, (void)neuron;
+    static double lasts([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron) {
         return 0.0;
     }
-    static void reset(const Args& args, int neuron, const double* before, double* after) {
-        (void)args, (void)neuron, (void)before;
+    static void reset([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron,
+                      [[maybe_unused]] const double* before, double* after) {
         after[0] = double(args.p0_q_v_reset[0]);
         after[1] = before[1];
     }
-    static void jump(const Args& args, int neuron, const scalar* kept, scalar dl_dt, scalar inv_gdot,
-                     scalar* lambda, Buffer<scalar>* grad) {
-        (void)args, (void)neuron, (void)kept, (void)dl_dt, (void)inv_gdot, (void)lambda, (void)grad;
+    static void jump([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron,
+                     [[maybe_unused]] const scalar* kept, [[maybe_unused]] scalar dl_dt,
+                     [[maybe_unused]] scalar inv_gdot, [[maybe_unused]] scalar* lambda,
+                     [[maybe_unused]] Buffer<scalar>* grad) {
         const real q_tau_mem = args.p0_q_tau_mem[0];
         const real q_v_reset = args.p0_q_v_reset[0];
         real l_V = lambda[0];
@@ -350,10 +350,9 @@ void bind(const Args& args, Work& work) {
 
 __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {
     bind(args, work);
-    auto& p0 = work.p0; (void)p0;
-    auto& p1 = work.p1; (void)p1;
-    const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
-    (void)from; (void)to;
+    [[maybe_unused]] auto& p0 = work.p0;
+    [[maybe_unused]] auto& p1 = work.p1;
+    [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     {
         real* __restrict p0_x_I = work.p0.x[1].data;
         real* __restrict p0_x_V = work.p0.x[0].data;
@@ -471,8 +470,8 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
 __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {
     (void)sample;
     const scalar* dr = work.p1_w_dr;
-    auto& p0 = work.p0; (void)p0;
-    auto& p1 = work.p1; (void)p1;
+    [[maybe_unused]] auto& p0 = work.p0;
+    [[maybe_unused]] auto& p1 = work.p1;
     if (first) std::memset(slice, 0, GRADIENT_SIZE * sizeof(scalar));
     for (auto& b : p0.mu) b.zero(NP_p0);
     for (auto& b : p0.held_mu) b.zero(NP_p0);
@@ -598,8 +597,8 @@ void outer_loss(const Args& args, Work& work, int64_t sample) {
     compare(args, work, sample, r);
 }
 
-bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample) {
-    (void)host; (void)args; (void)work; (void)sample;
+bool keep_spikes([[maybe_unused]] Host& host, [[maybe_unused]] const Args& args,
+                 [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample) {
     if (!host.keep_times(host, 0, sample, work.p0.spikes.neuron, work.p0.spike_time, work.p0.spikes.count)) return false;
     return true;
 }

@@ -245,8 +245,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     real* __restrict p1_x_I = work.p1_x_I;
     real* __restrict p1_x_V = work.p1_x_V;
     const int64_t n_steps = args.n_steps;
-    const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
-    (void)from; (void)to;
+    [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.floor);
     work.p0_spikes.count = 0, work.p0_spikes.start[0] = work.p0_spikes.start[1] = 0;
     // hidden; reads q_v_reset; writes w_arrived_input, w_count, w_guarded, w_happened, x_I, x_V
@@ -433,8 +432,7 @@ __attribute__((noinline)) void replay(const Args& args, Work& work, int64_t samp
     real* __restrict p0_x_I = work.p0_x_I;
     real* __restrict p0_x_V = work.p0_x_V;
     const int64_t n_steps = args.n_steps;
-    const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
-    (void)from; (void)to;
+    [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     [[maybe_unused]] const scalar dt = scalar(args.dt);
     std::memcpy(p0_x_V, work.p0_kept_x_V + base / args.segment * NP_p0, NP_p0 * sizeof *p0_x_V);
     std::memcpy(p0_x_I, work.p0_kept_x_I + base / args.segment * NP_p0, NP_p0 * sizeof *p0_x_I);
@@ -514,8 +512,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     real* __restrict p1_w_dr = work.p1_w_dr;
     real* __restrict p1_w_record = args.p1_w_record + sample * args.recorded * 4 * NP_p1;
     const int64_t n_steps = args.n_steps;
-    const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
-    (void)from; (void)to;
+    [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     // hidden; writes l_I, l_V, w_grad_tau_mem
     INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
         real l_I;
@@ -765,8 +762,8 @@ void outer_loss(const Args& args, Work& work, int64_t sample) {
     compare(args, work, sample, r);
 }
 
-bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample) {
-    (void)host; (void)args; (void)work; (void)sample;
+bool keep_spikes([[maybe_unused]] Host& host, [[maybe_unused]] const Args& args,
+                 [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample) {
     if (!host.keep_steps(host, 0, sample, work.p0_spikes.neuron, work.p0_spikes.start, args.n_steps, args.dt)) return false;
     return true;
 }

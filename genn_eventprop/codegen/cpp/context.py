@@ -23,8 +23,7 @@ T = TypeVar("T")
 
 PAD = 16  # neurons are padded to a multiple of 16, one cache line of float32
 RANGE = (
-    "const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];",
-    "(void)from; (void)to;",
+    "[[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];",
 )
 CALL = (
     "n_steps", "batch", "half", "n_slices", "first_slice", "whole_batch", "whole_slices", "training", "record", RECORDED,
@@ -80,7 +79,7 @@ def ends(plan: Plan) -> list[str]:
     lines = []
     for s in ("", *streams(plan)):
         at = f"args.{s}offsets[args.samples[sample]"
-        lines += [f"const int64_t {s}from = {at}], {s}to = {at} + 1];", f"(void){s}from; (void){s}to;"]
+        lines.append(f"[[maybe_unused]] const int64_t {s}from = {at}], {s}to = {at} + 1];")
     return lines
 
 

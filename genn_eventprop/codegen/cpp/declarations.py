@@ -51,6 +51,6 @@ def args(given: Layout) -> str:
 def keep_spikes(calls: list[str]) -> str:
     """Hands the spikes of a trial to the host if they are recorded; calls: one for each population."""
     body = "".join(f"if (!{call}) return false;\n" for call in calls)
-    head = "bool keep_spikes(Host& host, const Args& args, Work& work, int64_t sample)"
-    unused = "(void)host; (void)args; (void)work; (void)sample;\n"
-    return f"{head} {{\n{indent(f'{unused}{body}return true;')}}}\n"
+    head = "bool keep_spikes([[maybe_unused]] Host& host, [[maybe_unused]] const Args& args,\n"
+    head += "                 [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample)"
+    return f"{head} {{\n{indent(f'{body}return true;')}}}\n"

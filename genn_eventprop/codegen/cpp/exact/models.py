@@ -86,24 +86,26 @@ def _learned_duration(p: PopulationRecord) -> int:
 def _lasts(program: ExactProgram, p: PopulationRecord) -> str:
     """ms of the refractory period after a spike."""
     return (
-        "    static double lasts(const Args& args, int neuron) {\n        (void)args, (void)neuron;\n"
+        "    static double lasts([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron) {\n"
         f"        return {program.lasts(p)};\n    }}\n"
     )
 
 
 def _reset(program: ExactProgram, p: PopulationRecord) -> str:
     return (
-        "    static void reset(const Args& args, int neuron, const double* before, double* after) {\n"
-        f"        (void)args, (void)neuron, (void)before;\n{indent(program.reset(p), 2)}    }}\n"
+        "    static void reset([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron,\n"
+        "                      [[maybe_unused]] const double* before, double* after) {\n"
+        f"{indent(program.reset(p), 2)}    }}\n"
     )
 
 
 def _jump(program: ExactProgram, p: PopulationRecord) -> str:
     """lambda and parameter gradients at an own spike; kept: the state before it."""
     return (
-        "    static void jump(const Args& args, int neuron, const scalar* kept, scalar dl_dt, scalar inv_gdot,\n"
-        "                     scalar* lambda, Buffer<scalar>* grad) {\n"
-        "        (void)args, (void)neuron, (void)kept, (void)dl_dt, (void)inv_gdot, (void)lambda, (void)grad;\n"
+        "    static void jump([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron,\n"
+        "                     [[maybe_unused]] const scalar* kept, [[maybe_unused]] scalar dl_dt,\n"
+        "                     [[maybe_unused]] scalar inv_gdot, [[maybe_unused]] scalar* lambda,\n"
+        "                     [[maybe_unused]] Buffer<scalar>* grad) {\n"
         f"{indent(program.jump(p), 2)}    }}\n"
     )
 
@@ -140,4 +142,4 @@ def keep_spikes_exact(ctx: Context) -> str:
 
 
 def refs(ctx: Context) -> list[str]:
-    return [f"auto& {ctx.p(p.name)} = work.{ctx.p(p.name)}; (void){ctx.p(p.name)};" for p in ctx.plan.populations]
+    return [f"[[maybe_unused]] auto& {ctx.p(p.name)} = work.{ctx.p(p.name)};" for p in ctx.plan.populations]

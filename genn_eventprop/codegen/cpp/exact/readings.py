@@ -96,7 +96,7 @@ def _pointwise(ctx: Context) -> str:
     loss = ctx.plan.loss
     labels = loss.readout == "voltage" and loss.compares == "labels"
     steepness = "fmax(1.0, fabs(double(score_slope_at(v, args))))" if labels else "1.0"
-    text = f"inline double steepness(const Args& args, scalar v) {{ (void)args; (void)v; return {steepness}; }}\n"
+    text = f"inline double steepness([[maybe_unused]] const Args& args, [[maybe_unused]] scalar v) {{ return {steepness}; }}\n"
     return text if loss.readout == "voltage" else text + NO_TARGETS
 
 
@@ -107,7 +107,7 @@ def _time_weight(s: Scope) -> str:
     given = {"opens": "window_start", "closes": "window_end", "rate": "activity_rate", "jump": "activity_jump"}
     lines = [
         f"static constexpr bool DRIVEN = {_bool(loss.weight.input_tau is not None)}, SAMPLED = {_bool(sampled)};",
-        f"static double at(double t, const Args& args) {{ (void)t; (void)args; return {text}; }}",
+        f"static double at([[maybe_unused]] double t, [[maybe_unused]] const Args& args) {{ return {text}; }}",
         *(f"static double {n}(const Args& args) {{ return args.{s.of_loss}{v}; }}" for n, v in given.items()),
         f"static const double* series(const Args& args) {{ return args.{s.of_loss}weight_series; }}",
         f"static int64_t size(const Args& args) {{ return args.{s.of_loss}series_size; }}",
