@@ -24,7 +24,7 @@ SHARED, SHUFFLE, BARRIER, ARITHMETIC = 30, 25, 40, 110  # cycles: a load from sh
 LIST = SHARED + 5 * SHUFFLE + 60  # bits, a scan over the warp, the list
 ISSUED = 420, 300  # instructions of a warp in a step, forwards and backwards; benchmarks/gpu_machine_code.py
 LAUNCH, READ = 3e-6, 1e-5  # s: of a kernel, of the copy of results that the host waits for
-HOST = 2.5e-4, 1e-6  # s of the host's work for a batch, and for each of its samples
+HOST = 3e-4, 1.5e-6  # s of the host's work for a batch, and for each of its samples
 SCHEDULERS = 4  # of a multiprocessor, an instruction a cycle each
 
 
