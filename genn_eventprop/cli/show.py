@@ -35,6 +35,7 @@ def _show(
     what: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL|PAGE|RUN")],
     target: str = "",
     dtype: Literal["float32", "float64"] = "float32",
+    spike_times: Literal["grid", "exact"] = "grid",
     dialect: Literal["genn", "cpp"] = "genn",
 ) -> None:
     """Print a model's equations and the forward and adjoint code generated from them; for a page or a run folder, print
@@ -45,11 +46,12 @@ def _show(
         target: native, c99, cuda or genn: print all text that this engine compiles. A model stands in a small network:
             input, the model connected to itself, output.
         dtype: Of the program, with --target.
+        spike_times: Of a model's program, with --target native; a page and a run folder have their own.
         dialect: For a model: genn prints the strings that the genn engine passes to pygenn, cpp the snippets of native.
     """
     # a file without a name in it, as in my_page.py, is a page: a model is my_neuron.py:MyNeuron
     model = None if _is_page_or_run(what) else find_model(what)
-    plan = example_plan(model) if model is not None else _plan_of(what)
+    plan = example_plan(model, spike_times) if model is not None else _plan_of(what)
     if target:
         for title, code in program_text(plan, target, dtype):
             print(f"// {title}\n{code.rstrip()}\n")

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Delay, Dense, Network, Normal, Param, Uniform, engines, losses
+from genn_eventprop.codegen.cpp import generate
 from genn_eventprop.data import Events
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.errors import EngineError
 from genn_eventprop.modelling.connectivity import Conv2D, OneToOne, Sparse
 from genn_eventprop.modelling.neuron import Event, Mode
@@ -16,6 +18,7 @@ from genn_eventprop.models.adex import AdEx
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
+from genn_eventprop.plan.example import example_plan
 from genn_eventprop.verify import check_network
 from support.eventful import BURSTING, DELTA, TWO_SPIKES, learned
 from support.nonlinear import ADEX, CONDUCTANCE, EVERY_FUNCTION, QIF
@@ -210,3 +213,11 @@ def test_tolerances_out_of_range_are_refused():
     net, out = small(QIF, 5.0)
     with pytest.raises(EngineError, match="tolerance=0.5: must be from 1e-16 to 1e-3"):
         run(net, losses.EndVoltageCrossEntropy(out), spikes()[0], "native", tolerance=0.5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_text_shows_the_series(dtype):
+    plan = example_plan(AdEx, "exact")
+    ((_, text),) = NativeEngine.program(plan, dtype)
+    assert "// Mode 'free': V, w, I" in text and "TERMS];  // exp((V - v_thresh)/delta_t)" in text
+    assert text == generate(plan, dtype).text  # a pure function of the plan
