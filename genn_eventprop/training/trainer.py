@@ -163,7 +163,9 @@ class Trainer:
         self.config, self.settings = dict(config or {}), dict[str, Any]()
         if carry and (checkpoint_batches or communicator is not None):
             raise SettingError("carry=True cannot be combined with checkpoint_batches or several ranks")
-        self._problem = {"duration": duration, "regularisers": regularisers, "spike_birth": spike_birth}
+        self._problem: dict[str, Any] = {
+            "duration": duration, "regularisers": regularisers, "spike_birth": spike_birth
+        }  # fmt: skip
         self._engine_settings = {
             "engine": engine, "dtype": dtype, "threads": threads, "slope_floor": slope_floor, **engine_options
         }  # fmt: skip
