@@ -169,6 +169,7 @@ OTHERS = {
     ("download.py", "_receive"): "a part that is renamed when it is complete",
     ("network.py", "_output_to"): "a log",
     ("load.py", "_compile"): "in a private folder",
+    ("load.py", "device_code"): "the same, and renamed by `publish`",
     ("cache.py", "publish"): "in a private folder, then renamed",
     ("app.py", "run"): "nowhere",
     ("page.py", "_png"): "to memory",
