@@ -17,8 +17,8 @@ from ...printer import Dialect, expression
 from ...safe_text import in_comment
 from ..context import indent
 
-FUNCTIONS = {n: f"lanes_{n}" for n in ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "sqrt", "pow")}
-LANES = Dialect("lanes", functions={**FUNCTIONS, "Abs": "lanes_fabs", "Pow": "lanes_pow"})  # of eight neurons at once
+FUNCTIONS = {n: f"lanes_{n}" for n in ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh")}
+LANES = Dialect("lanes", functions={**FUNCTIONS, "Abs": "lanes_fabs"})  # of eight neurons at once
 LONGEST = 100  # letters of an expression in a comment
 
 

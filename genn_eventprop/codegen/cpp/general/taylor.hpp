@@ -15,7 +15,7 @@ constexpr int TERMS = DEGREE + 2;  // room for coefficient `order` + 1
         return z;                                         \
     }
 LANEWISE(exp) LANEWISE(log) LANEWISE(sin) LANEWISE(cos) LANEWISE(sinh) LANEWISE(cosh) LANEWISE(tan) LANEWISE(tanh) LANEWISE(sqrt)
-LANEWISE(fabs)
+LANEWISE(fabs) LANEWISE(cbrt)
 inline octet power_of(const double* u, const double* a) {
     octet z;
     for (int l = 0; l < SIDE; ++l) z[l] = std::pow(u[l], a[l]);
@@ -23,6 +23,14 @@ inline octet power_of(const double* u, const double* a) {
 }
 inline octet lanes_pow(octet u, octet a) { return power_of(reinterpret_cast<double*>(&u), reinterpret_cast<double*>(&a)); }
 inline octet lanes_pow(octet u, double a) { return lanes_pow(u, octet{} + a); }
+// Of constants, as the printer of C writes them.
+using std::cbrt, std::pow, std::sqrt;
+template <typename A>
+inline octet pow(octet u, A a) {
+    return lanes_pow(u, a);
+}
+inline octet sqrt(octet u) { return lanes_sqrt(u); }
+inline octet cbrt(octet u) { return lanes_cbrt(u); }
 
 constexpr double NUMBER[TERMS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21};
 
