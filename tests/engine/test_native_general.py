@@ -75,6 +75,8 @@ def compare(net, loss, events=None, times=1e-8, gradients=1e-7, spiking=6):
         assert np.array_equal(result.spikes[name].neuron, spike.neuron)
         np.testing.assert_allclose(result.spikes[name].time, spike.time, rtol=0, atol=times)
     np.testing.assert_allclose(result.loss, truth.loss, rtol=1e-8)
+    np.testing.assert_allclose(result.readout, truth.readout, rtol=1e-8)
+    assert np.array_equal(result.prediction, truth.prediction)
     for name, value in expected.items():
         assert np.linalg.norm(mine[name] - value) <= gradients * np.linalg.norm(value), name
 
@@ -106,7 +108,7 @@ def test_models_without_a_closed_form(name):
     compare(net, losses.IntegratedVoltageCrossEntropy(out))
 
 
-@pytest.mark.parametrize("name", sweep(list(LOSSES), ["integral", "times"]))
+@pytest.mark.parametrize("name", sweep(list(LOSSES), ["per step", "times"]))
 def test_every_loss_of_nonlinear_outputs(name):
     output = None if name == "max" else learned(QIF)  # a maximum is read from outputs that do not spike
     net, out = small(QIF, 5.0, output=output, read=(3.0, 1.0) if output else (0.5, 0.5))

@@ -10,7 +10,7 @@ struct ReadVoltage : Reader<O> {
     TimeWeight<W> weight;
     Buffer<double> values;  // V at the nodes of every piece
     alignas(64) scalar now[NP], slope[NP], V_here[NP];
-    double running = 0, share = 0, moved_at = -1;
+    double total[N], running = 0, share = 0, moved_at = -1;  // total: int w V dt / T, the readout
     int64_t sample = 0;
     bool scored = false;
     O* out = nullptr;
@@ -39,12 +39,14 @@ struct ReadVoltage : Reader<O> {
         bool again = false;
         double d[N][NODES];
         running = 0;
+        for (double& r : total) r = 0;
         for (size_t i = 0; i < mine[0].size(); ++i) {
             const auto& p = o.pieces[mine[0][i]];
             const double h = p.end - p.start;
             for (int q = 0; q < nodes; ++q) {
-                const double t = p.start + h * densities.unit[q], w = scored ? weight.at(args, t, p.start) : 0.0;
+                const double t = p.start + h * densities.unit[q], a = weight.at(args, t, p.start), w = scored ? a : 0.0;
                 for (int k = 0; k < N; ++k) now[k] = scalar(values[mine[k][i] * nodes + q]);
+                for (int k = 0; k < N; ++k) total[k] += a * h * densities.part[q] * values[mine[k][i] * nodes + q];
                 if (w != 0) running += w * h * densities.part[q] * double(pointwise(args, now, target(args, t), slope));
                 for (int k = 0; k < N; ++k) d[k][q] = w != 0 ? w * share * double(slope[k]) : 0.0;
             }
@@ -53,6 +55,9 @@ struct ReadVoltage : Reader<O> {
             if (!resolved && h > FINEST * args.duration) path.every.push_back(0.5 * (p.start + p.end)), again = true;
         }
         return again;
+    }
+    void finish(O&, const Args&, double* readout) {
+        for (int k = 0; k < N; ++k) readout[k] = total[k];
     }
     Target target(const Args& args, double at) const {
         const double t = at / args.target_dt;
