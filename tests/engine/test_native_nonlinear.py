@@ -100,19 +100,6 @@ def test_gradients_converge_as_dt_falls():
     assert changes[1] < 0.5 * changes[0] < 0.5
 
 
-def test_exact_spike_times_of_nonlinear_dynamics_record_nothing():
-    net = Network()
-    output = net.population(QIF(), 3, name="output")
-    net.connect(net.input(4), output, Dense(Normal(0.1, 0.2)))
-    plan = make_plan(net, losses.FirstSpikeCrossEntropy(output), dt=0.5, duration=15.0, spike_times="exact")
-    engine = NativeEngine(plan, net.initial_parameters(0))
-    data = engine.load(Events.from_samples([([1.0], [0])], n_channels=4, labels=[0]))
-    with pytest.raises(
-        EngineError, match="native records no states .* engine='reference_event', or spike_times='grid'"
-    ):
-        engine.record(data, [0])
-
-
 def test_integrals_of_a_nonlinear_output_are_refused():
     net = Network()
     output = net.population(QIF(), 3, name="output")

@@ -121,7 +121,7 @@ def test_what_does_not_fit_is_refused():
         engine.forward(engine.load(events()), [0])
     for wrong, message in (
         ([main, 2 * main], "two losses read 'output'"),
-        ([main, "max"], "got str"),
+        ([main, "max"], "got 'max'"),
         ([main, losses.Loss(read["aux"], "end", also=("trace",))], "also= is for a single loss"),
     ):
         with pytest.raises(LossError, match=message):
