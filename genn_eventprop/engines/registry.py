@@ -88,7 +88,7 @@ def check_options(engine: str, options: Iterable[str]) -> None:
 
 
 def _kinds(name: str) -> list[type[Engine]]:
-    return [engine_class(n) for n in (NAMES if name == "auto" else (name,))]
+    return [engine_class(n) for n in (ENGINES if name == "auto" else (name,))]
 
 
 def availability() -> tuple[Availability, ...]:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..atomic import advice
 from ..distributed import world
 from ..engines import engine_class
+from ..engines.registry import RENAMED
 from ..errors import SettingError, TrainingError, WriteError, suggest
 from ..modelling import NeuronModel
 from ..modelling.user_file import import_file
@@ -122,9 +123,11 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         if self.genn_backend != "auto":
-            warn_renamed(f"genn_backend={self.genn_backend!r}", f"engine='genn(backend={self.genn_backend})'")
-            if self.engine == "genn":
-                object.__setattr__(self, "engine", f"genn(backend={self.genn_backend})")
+            owner, option = RENAMED["genn_backend"]
+            present = f"{owner}({option}={self.genn_backend})"
+            warn_renamed(f"genn_backend={self.genn_backend!r}", f"engine={present!r}")
+            if self.engine == owner:
+                object.__setattr__(self, "engine", present)
             object.__setattr__(self, "genn_backend", "auto")
 
     def time_grid(self, exact_dt: float = 1.0, grid_dt: float = 0.1, *, solvable: bool = True) -> tuple[str, float]:

@@ -86,7 +86,7 @@ RECIPES: dict[str, Recipe] = {
     "sparse, a delay a synapse": Recipe(IntegratedVoltageCrossEntropy, wiring="sparse", delays="synaptic", scale=2.0),
     "dense, delays of targets": Recipe(MaxVoltageCrossEntropy, delays="dendritic"),
     "convolution": Recipe(IntegratedVoltageCrossEntropy, wiring="convolution", scale=2.0),
-    "pooling, delays of sources": Recipe(EndVoltageCrossEntropy, wiring="pooling", delays="axonal", scale=3.0),
+    "pooling, delays of sources": Recipe(EndVoltageCrossEntropy, wiring="pooling", delays="axonal", scale=12.0),
     "LIF, 300 steps": Recipe(IntegratedVoltageCrossEntropy, duration=150.0, scale=1.5),
 }  # fmt: skip
 LARGE = {"5,000 neurons": Recipe(EndVoltageCrossEntropy, hidden=5000, duration=6.0, scale=3.0, wiring="no recurrence")}
