@@ -26,6 +26,8 @@ class ExactTables:
     def __init__(self, plan: Plan, slope_floor: float, dtype: np.dtype, tolerance: float) -> None:
         self.plan, self.dtype, self.steps = plan, dtype, 0
         self.seen: dict[int, bytes] = {}  # values of parameters that all this follows from
+        # in each piece, since errors add up over the pieces and grow in upstrokes: then gradients meet the tolerance
+        tolerance = max(tolerance / 100, 1e-16)
         # the order at which a series with the fewest operations meets a tolerance (Jorba & Zou 2005)
         order = min(DEGREE, math.ceil(1 - math.log(tolerance) / 2))
         self.values: dict[str, Any] = {

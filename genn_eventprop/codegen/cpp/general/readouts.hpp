@@ -88,8 +88,8 @@ struct Densities {
             for (int j = 0; j <= m + 1; ++j)
                 shifted[m + 1][j] = ((2 * m + 1) * (shifted[m][j] + (j ? 2 * shifted[m][j - 1] : 0)) - m * shifted[m - 1][j]) / (m + 1);
     }
-    // Whether the values are resolved, but for `tolerance` of the largest.
-    bool set(int64_t piece, const double* values, double tolerance) {
+    // Whether the values are resolved, but for `tolerance` of the largest and for `noise`, what rounding leaves of them.
+    bool set(int64_t piece, const double* values, double tolerance, double noise) {
         power.reserve((piece + 1) * TERMS);
         double a[NODES], most = 0;
         for (int m = 0; m < nodes; ++m) {
@@ -102,7 +102,7 @@ struct Densities {
             for (int m = j; m < nodes; ++m) v += a[m] * shifted[m][j];
             power[piece * TERMS + j] = j < nodes ? v : 0;
         }
-        return nodes < 3 || std::fabs(a[nodes - 1]) + std::fabs(a[nodes - 2]) <= tolerance * most;
+        return nodes < 3 || std::fabs(a[nodes - 1]) + std::fabs(a[nodes - 2]) <= tolerance * most + noise;
     }
     void source(int64_t piece, double length, double factor, int order, octet* to, int lane) const {
         double scale = factor;

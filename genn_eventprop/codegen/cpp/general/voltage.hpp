@@ -22,6 +22,7 @@ struct ReadVoltage : Reader<O> {
         for (int k = 0; k < NP; ++k) now[k] = V_here[k] = 0;
     }
     bool read(O& o, const Args& args, int64_t, Path& path) {
+        constexpr bool single = sizeof(scalar) == 4;
         const int nodes = densities.nodes;
         values.reserve((o.pieces.count + 1) * nodes);
         o.each(args, path, [&](const int64_t* piece, int count, const octet (*c)[TERMS]) {
@@ -43,15 +44,17 @@ struct ReadVoltage : Reader<O> {
         for (size_t i = 0; i < mine[0].size(); ++i) {
             const auto& p = o.pieces[mine[0][i]];
             const double h = p.end - p.start;
+            double noise = 0;  // of dl/dV, a difference of numbers as large as 1 or V: where it nearly vanishes no piece is short enough
             for (int q = 0; q < nodes; ++q) {
                 const double t = p.start + h * densities.unit[q], a = weight.at(args, t, p.start), w = scored ? a : 0.0;
                 for (int k = 0; k < N; ++k) now[k] = scalar(values[mine[k][i] * nodes + q]);
                 for (int k = 0; k < N; ++k) total[k] += a * h * densities.part[q] * values[mine[k][i] * nodes + q];
                 if (w != 0) running += w * h * densities.part[q] * double(pointwise(args, now, target(args, t), slope));
+                for (int k = 0; k < N; ++k) noise = std::fmax(noise, std::fabs(w) * share * (1 + std::fabs(double(now[k]))));
                 for (int k = 0; k < N; ++k) d[k][q] = w != 0 ? w * share * double(slope[k]) : 0.0;
             }
             bool resolved = true;
-            for (int k = 0; k < N; ++k) resolved &= densities.set(mine[k][i], d[k], sizeof(scalar) == 4 ? 1e-5 : RESOLVED);
+            for (int k = 0; k < N; ++k) resolved &= densities.set(mine[k][i], d[k], single ? 1e-5 : RESOLVED, noise * (single ? 1e-5 : 1e-13));
             if (!resolved && h > FINEST * args.duration) path.every.push_back(0.5 * (p.start + p.end)), again = true;
         }
         return again;
@@ -109,9 +112,10 @@ struct ReadVoltage<O, V, N, W, Of::SAMPLES> : Reader<O> {
     Buffer<double> samples;
     Buffer<int64_t> first;  // of every piece: the first sample that it ends at, and -1
     int64_t rows = 0;
+    O* out = nullptr;
     double time(const Args& args, int64_t row) const { return args.duration * double(row) / double(args.n_steps); }
-    void look(O&, const Args& args, int64_t, Path& path) {
-        rows = args.n_steps + 1;
+    void look(O& o, const Args& args, int64_t, Path& path) {
+        out = &o, rows = args.n_steps + 1;
         samples.zero(rows * NP);
         for (int64_t row = 1; row + 1 < rows; ++row) path.every.push_back(time(args, row));
     }
@@ -132,6 +136,7 @@ struct ReadVoltage<O, V, N, W, Of::SAMPLES> : Reader<O> {
     void source(int k, int64_t piece, const scalar* dr, int, octet*, int lane, octet& jump) const {
         if (first.data[piece] >= 0) jump[lane] += double(dr[first.data[piece] * NP + k]);
     }
+    double opened(int k, int64_t piece, const scalar* dr) const { return out->pieces[piece].why == START ? double(dr[k]) : 0; }
 };
 
 }  // namespace
