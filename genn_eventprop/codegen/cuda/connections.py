@@ -36,6 +36,11 @@ class _Rows:
         self._flight = max(FLIGHT // max(self._slots), 1)
 
     @property
+    def wide(self) -> bool:
+        """Whether one row takes the registers of all that are to be in flight, so that no second one fits beside it."""
+        return max(self._slots) >= FLIGHT
+
+    @property
     def registers(self) -> str:
         """Of the rows that are on their way."""
         return "".join(f"real c{o.connection}_rows[{self._flight * n}];\n" for o, n in zip(self._users, self._slots))
@@ -137,7 +142,8 @@ class ConnectionOps(BlockLayout):
 
     def deliver(self, operations: Sequence[Deliver]) -> str:
         """Arrivals of a step. The first rows of the input are asked for before the lists of spikes are made, and used when
-        those of the first list are on their way as well; connections with the same list share one loop."""
+        those of the first list are on their way as well, unless these are wide; connections with the same list share one
+        loop."""
         inputs = [o for o in operations if self._plain(o.connection) and self._from_input(o.connection)]
         lists, rows = dict[str, str](), dict[str, list[Deliver]]()
         for o in operations:
@@ -156,11 +162,12 @@ class ConnectionOps(BlockLayout):
         text = "".join(self._now(o.connection) + r.registers + r.ask("0") for o, r in zip(inputs, of_input))
         text += "".join(lists.values()) + ("__syncthreads();\n" if lists else "")
         text += "".join(f"const int {name}_count = *{name}_sent;\n" for name in rows)
-        text += "".join(r.registers for r in loops) + (loops[0].ask("0") if loops else "")
+        ahead = loops[:1] if loops and not loops[0].wide else []
+        text += "".join(r.registers for r in loops) + "".join(r.ask("0") for r in ahead)
         for o, r in zip(inputs, of_input):
             more = self._next_window(o.connection) + self._now(o.connection, declare=False) + r.loop("0")
             text += f"{r.add()}{r.loop()}while (now{o.connection} >> 31) {{\n{indent(more)}}}\n"
-        text += (loops[0].add() + loops[0].loop() if loops else "") + "".join(r.loop("0") for r in loops[1:])
+        text += "".join(r.add() + r.loop() for r in ahead) + "".join(r.loop("0") for r in loops[len(ahead) :])
         return text + "".join(self.synapses.deliver(o) for o in operations if not self._plain(o.connection))
 
     # the next spikes of an input: a window of 32, a spike a lane, and the window after it, which is on its way
