@@ -55,18 +55,23 @@ def engines(arguments: Sequence[str], program: str) -> None:
     parse(_engines, arguments, program)
 
 
-def _engines(selftest: str = "", report: Path | None = None) -> None:
+def _engines(selftest: str = "", report: Path | None = None, features: bool = False) -> None:
     """List the engines, fastest first: which ones this machine can run, and what is missing for the others.
 
     Args:
         selftest: Compare this engine with the reference on representative networks, and time it; exit with status 1 if
             it fails.
         report: File for the self-test report; default: genn-eventprop-selftest-ENGINE.txt.
+        features: Print which engine runs what instead, as a table in Markdown.
     """
     from ..engines import availability, engine_class
+    from ..engines.feature_table import feature_table
 
     if selftest:
         raise SystemExit(_selftest(selftest, report or Path(f"genn-eventprop-selftest-{selftest}.txt")))
+    if features:
+        print(feature_table())
+        return
     for engine in availability():
         print(f"{engine.name:16} {'yes' if engine.runs else 'no ':4} {engine.detail}")
         for name, option in engine_class(engine.name).special_options.items():

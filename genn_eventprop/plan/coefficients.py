@@ -32,7 +32,6 @@ from ..adjoint import Derived, Propagator
 from ..adjoint.propagator import numeric
 from ..adjoint.scheme import LinearPart, exact_part, linear_part
 from ..adjoint.series import PropagatorSeries
-from ..errors import EngineError
 from ..modelling.expressions import symbol
 from ..renamed import renamed
 from . import clock
@@ -190,12 +189,6 @@ def coefficient_names(plan: Plan, p: PopulationRecord) -> tuple[Coefficient, ...
             names += [Coefficient(str(v), _varies(p, d.A * e)) for v in feedback_symbols(d, r) if v != 0]
         # 0 and 1 stand in the text as they are
         names += [Coefficient(f"e_{r}_{s}", _varies(p, e)) for s, v in zip(d.states, e) if v not in (0, 1)]
-    if d.model.snippets:
-        if plan.spike_times == "exact":
-            raise EngineError(
-                f"population {p.name!r}: the hand-written snippets of {d.model.name} make whole steps and cannot be "
-                "run with spike_times='exact'; use 'grid', or engine='reference_event', which runs the equations"
-            )
     if d.model.snippets or not p.exact:
         names.append(Coefficient("dt", False))
     return (*names, *(Coefficient(n, n in p.per_neuron) for n in d.params))

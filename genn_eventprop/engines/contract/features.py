@@ -30,11 +30,12 @@ SHARED_WEIGHTS = "weights that connections share"
 SHARED_TABLE_WEIGHTS = "weights that connections share, in tables or with delays that are values"
 SEVERAL_LOSSES = "several losses"
 TRAJECTORY_AUXILIARY_LOSS = "auxiliary losses that need the whole trajectory"
-PROGRAM_READOUTS = "readouts that only targets of `program` have"
-STEPWISE_READOUTS = "readouts that look at V in every step, and say nothing of what is between events"
+PROGRAM_READOUTS = "readouts of one's own"
+STEPWISE_READOUTS = "readouts of one's own that look at V in every step, and say nothing of what is between events"
 VOLTAGE_LOSS_AFTER_TABLES = "losses of V(t) where V jumps at arrivals through tables, or with delays that are values"
-SPIKE_BIRTH = "spike_birth"
-SPIKE_BIRTH_DELAYS = "spike_birth through delays that are values"
+HANDWRITTEN = "hand-written snippets"
+SPIKE_BIRTH = "gradients that see spikes being born (spike_birth)"
+SPIKE_BIRTH_DELAYS = "the same through delays that are values"
 _INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
 
 
@@ -61,7 +62,7 @@ def _receptor_gain(plan: Plan) -> str:
             if n in p.trainable and p.derived.receptors[c.receptor].has(s):
                 return (
                     f"cannot learn {p.name}.{n}: receptor {c.receptor!r} of connection {c.name!r} adds an amount that "
-                    "depends on it; fix the parameter, or use engine='reference_event'"
+                    "depends on it; fix the parameter, or use engine='native' with spike_times='exact'"
                 )
     return ""
 
@@ -73,7 +74,7 @@ def _integrals(plan: Plan) -> str:
         return ""
     return (
         f"cannot read integrals of V from population {p.name!r}: {p.derived.model.name} is not linear in the state, or "
-        "has modes; read an output of LI neurons, or a loss on spike times, V(T) or the maximum"
+        "has modes; read an output of LI neurons, or use engine='native' with spike_times='exact'"
     )
 
 
@@ -91,7 +92,7 @@ def _nonlinear_receptor(plan: Plan, c: ConnectionRecord) -> str:
     return (
         f"an arrival at receptor {c.receptor!r} of {d.model.name} moves a state on which the dynamics depend "
         "nonlinearly, and by no polynomial of degree 4 or less; let arrivals act on a current, or use "
-        "engine='reference_clock'"
+        "engine='native' with spike_times='exact', or engine='reference_clock'"
     )
 
 
@@ -176,7 +177,7 @@ def _readouts(plan: Plan) -> str:
     readout = next((loss.readout for loss in plan.losses if not KINDS[loss.readout].everywhere), "")
     if not readout:
         return ""
-    return f"cannot read {readout!r}; use engine='native' with spike_times='grid', or 'c99'"
+    return f"cannot read {readout!r}; use engine='native'"
 
 
 def _stepwise(plan: Plan) -> str:
@@ -206,6 +207,17 @@ def _voltage_after_tables(plan: Plan) -> str:
             return (
                 f"cannot run a loss of {d.model.readout}(t) after connection {c.name!r}, whose arrivals move it at "
                 "once, at different times per target; use engine='reference_clock', or Dense with delay=a number"
+            )
+    return ""
+
+
+def _handwritten(plan: Plan) -> str:
+    for p in plan.populations:
+        if p.derived.model.snippets:
+            return (
+                f"cannot run population {p.name!r}: the hand-written snippets of {p.derived.model.name} make whole "
+                "steps; use engine='native' with spike_times='grid', or engine='reference_event', which runs the "
+                "equations"
             )
     return ""
 
@@ -250,6 +262,7 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     VOLTAGE_LOSS_AFTER_TABLES: _voltage_after_tables,
     PROGRAM_READOUTS: _readouts,
     STEPWISE_READOUTS: _stepwise,
+    HANDWRITTEN: _handwritten,
     SPIKE_BIRTH: _spike_birth,
     SPIKE_BIRTH_DELAYS: _spike_birth_delays,
 }

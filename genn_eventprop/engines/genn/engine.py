@@ -29,7 +29,14 @@ from ...program.trial import Trial, make_trial
 from ..contract.data import Data
 from ..contract.device_arrays import DeviceArrays
 from ..contract.engine import Availability
-from ..contract.features import SHARED_TABLE_WEIGHTS, SHARED_WEIGHTS, SPIKE_BIRTH, VOLTAGE_LOSS_WITH_JUMPS, refuse
+from ..contract.features import (
+    SHARED_TABLE_WEIGHTS,
+    SHARED_WEIGHTS,
+    SPIKE_BIRTH,
+    SPIKE_BIRTH_DELAYS,
+    VOLTAGE_LOSS_WITH_JUMPS,
+    refuse,
+)
 from ..contract.options import EngineOption
 from ..contract.program_engine import Arrays, ProgramEngine
 from ..contract.result import Result
@@ -66,7 +73,7 @@ class GennEngine(ProgramEngine):
     name = "genn"
     features = {
         "grid": ProgramEngine.features["grid"]
-        - {SHARED_WEIGHTS, SHARED_TABLE_WEIGHTS, SPIKE_BIRTH, VOLTAGE_LOSS_WITH_JUMPS}
+        - {SHARED_WEIGHTS, SHARED_TABLE_WEIGHTS, SPIKE_BIRTH, SPIKE_BIRTH_DELAYS, VOLTAGE_LOSS_WITH_JUMPS}
     }
     special_options = {
         "backend": EngineOption(str, "cuda, hip or single_threaded_cpu; by default (auto) the first that pygenn has"),

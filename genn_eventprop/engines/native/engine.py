@@ -31,6 +31,7 @@ from ..contract.data import Data
 from ..contract.engine import Availability, diverged
 from ..contract.features import (
     ALL,
+    HANDWRITTEN,
     INEXACT_INTEGRALS,
     LEARNED_RECEPTOR_GAIN,
     NONLINEAR_RECEPTOR_PATH,
@@ -90,7 +91,7 @@ class NativeEngine(ProgramEngine):
             SHARED_TABLE_WEIGHTS,
             SPIKE_BIRTH_DELAYS,
         },
-        "exact": ALL - {SPIKE_BIRTH, STEPWISE_READOUTS, TRAJECTORY_AUXILIARY_LOSS},
+        "exact": ALL - {HANDWRITTEN, SPIKE_BIRTH, SPIKE_BIRTH_DELAYS, STEPWISE_READOUTS, TRAJECTORY_AUXILIARY_LOSS},
     }
     options = ("slope_floor", "dtype", "threads")
     special_options = {

@@ -1,0 +1,48 @@
+"""What every engine runs, as the table of docs/engines.md; all of it is read from what engines declare."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+
+from .contract.engine import Engine
+from .contract.features import FEATURES
+from .registry import NAMES, engine_class
+
+WIDTH = 136
+"""Of a line in the docs."""
+Column = tuple[type[Engine], str]
+ABILITIES: dict[str, Callable[[type[Engine], str], bool]] = {
+    "float32": lambda kind, _: "dtype" in kind.options,
+    "a loss in Python, between the two passes": lambda kind, _: kind.splits,
+    "states and adjoints over time (`record`)": lambda kind, _: kind.records,
+    # with exact spike times no engine carries a state, see `why_stateless`
+    "trials that continue others (`run_from`)": lambda kind, times: (
+        times == "grid" and kind.run_from is not Engine.run_from
+    ),
+}
+"""What is no property of a plan, but a call or a setting of an engine."""
+
+
+def columns() -> list[Column]:
+    """Every engine with each kind of spike times that it has."""
+    return [(kind, times) for kind in map(engine_class, NAMES) for times in ("grid", "exact") if times in kind.features]
+
+
+def runs(kind: type[Engine], times: str) -> dict[str, bool]:
+    """What a plan may ask for, and what may be asked of the engine -> whether it has it."""
+    declared = {name: name in kind.features[times] for name in FEATURES}
+    return declared | {name: has(kind, times) for name, has in ABILITIES.items()}
+
+
+def feature_table() -> str:
+    """The table in Markdown, a row for everything that not all engines have."""
+    of = {column: runs(*column) for column in columns()}
+    heads = [f"`{kind.name}`, {times}" for kind, times in of]
+    lines = [f"| | {' | '.join(heads)} |", f"|---|{':---:|' * len(heads)}"]
+    for name in next(iter(of.values())):
+        cells = [has[name] for has in of.values()]
+        if not all(cells):
+            lines.append(f"| {name} | {' | '.join('yes' if c else '' for c in cells)} |")
+    everywhere = [name for name in FEATURES if all(has[name] for has in of.values())]
+    return "\n".join([*lines, "", *textwrap.wrap(f"Every engine runs {'; '.join(everywhere)}.", WIDTH)])

@@ -1,0 +1,148 @@
+"""What engines refuse: a plan for every feature that some engine lacks; what the refusal says to use runs it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Delay, Dense, Network, NeuronModel, Normal, Param, Sparse, losses
+from genn_eventprop.engines import create, engine_class
+from genn_eventprop.engines.contract import features
+from genn_eventprop.engines.contract.features import ALL, FEATURES, refuse
+from genn_eventprop.engines.feature_table import columns, feature_table
+from genn_eventprop.errors import EngineError
+from genn_eventprop.losses.kinds import READOUTS, ReadoutKind
+from genn_eventprop.models import LI, LIF
+from genn_eventprop.models.lif_snippets import LIFSnippets
+from genn_eventprop.plan import make_plan
+from genn_eventprop.program.readouts.trace import Trace
+from support.clocked import random_events
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "engines.md"
+T = 20.0
+SIZED = NeuronModel(
+    name="Sized", state={"V": 0.0, "I": 0.0}, params={"tau": Param(5.0, "ms"), "size": Param(1.0, trainable=True)},
+    dynamics={"V": "(I - V) / tau", "I": "-I / tau"}, threshold="V - 1", reset={"V": 0.0},
+    input={"input": {"I": "size"}},
+)  # fmt: skip
+BENT = NeuronModel(
+    name="Bent", state={"V": 0.0, "S": 0.0}, params={"tau": Param(5.0, "ms")},
+    dynamics={"V": "(tanh(S) - V) / tau", "S": "-S / tau"}, input="S",
+)  # fmt: skip
+SATURATED = NeuronModel(
+    name="Saturated", state={"V": 0.0, "I": 0.0}, params={"tau": Param(5.0, "ms")},
+    dynamics={"V": "(I - tanh(V)) / tau", "I": "-I / tau"}, input="I",
+)  # fmt: skip
+JUMPS = NeuronModel(
+    name="Jumps", state={"V": 0.0}, params={"tau": Param(10.0, "ms")}, dynamics={"V": "-V / tau"}, input="V"
+)
+
+
+def made(model=LIF, output=LI, loss=losses.MaxVoltageCrossEntropy, weights=Dense, delay=1.0, times="grid", **settings):
+    """Three inputs, four hidden neurons, two outputs; (network, what `make_plan` takes)."""
+    net = Network()
+    hidden, out = net.population(model(), 4, "hidden"), net.population(output(), 2, "output")
+    net.connect(net.input(3), hidden, Dense(Normal(2.0, 0.5)))
+    net.connect(hidden, out, weights(Normal(0.4, 0.4)), delay=delay)
+    return make_plan(net, loss(out), dt=0.5, duration=T, spike_times=times, **settings)
+
+
+def shared(times, delay=1.0):
+    net = Network()
+    layers = [net.population(LIF(), 4, f"layer{i}") for i in range(3)]
+    out = net.population(LI(), 2, "output")
+    net.connect(net.input(3), layers[0], Dense(Normal(2.0, 0.5)))
+    first = net.connect(layers[0], layers[1], Dense(Normal(1.5, 0.4)), delay=delay)
+    net.connect(layers[1], layers[2], share=first)
+    net.connect(layers[2], out, Dense(Normal(0.4, 0.4)))
+    return make_plan(net, losses.MaxVoltageCrossEntropy(out), dt=0.5, duration=T, spike_times=times)
+
+
+def two_along_the_trial(times):
+    net = Network()
+    hidden = net.population(LIF(), 4, "hidden")
+    outs = [net.population(LI(), 2, name) for name in ("output", "other", "third")]
+    net.connect(net.input(3), hidden, Dense(Normal(2.0, 0.5)))
+    for out in outs:
+        net.connect(hidden, out, Dense(Normal(0.4, 0.4)))
+    asked = [losses.MaxVoltageCrossEntropy(outs[0]), *map(losses.PerStepCrossEntropy, outs[1:])]
+    return make_plan(net, asked, dt=0.5, duration=T, spike_times=times)
+
+
+def table(weights):
+    return Sparse(weights, probability=0.9)
+
+
+LEARNED = Delay(1.0, kind="axonal", trainable=True, max=3.0)
+NEEDS = {
+    features.LEARNED_RECEPTOR_GAIN: lambda t: made(SIZED, times=t),
+    features.INEXACT_INTEGRALS: lambda t: made(
+        output=SATURATED, loss=losses.IntegratedVoltageCrossEntropy, times=t
+    ),
+    features.NONLINEAR_RECEPTOR_PATH: lambda t: made(output=BENT, times=t),
+    features.VOLTAGE_LOSS_WITH_JUMPS: lambda t: made(output=JUMPS, loss=losses.PerStepCrossEntropy, times=t),
+    features.SHARED_WEIGHTS: shared,
+    features.SHARED_TABLE_WEIGHTS: lambda t: shared(t, LEARNED),
+    features.TRAJECTORY_AUXILIARY_LOSS: two_along_the_trial,
+    features.VOLTAGE_LOSS_AFTER_TABLES: lambda t: made(
+        output=JUMPS, loss=losses.PerStepCrossEntropy, weights=table, times=t
+    ),
+    features.PROGRAM_READOUTS: lambda t: made(loss=lambda out: losses.Loss(out, "sampled"), times=t),
+    features.STEPWISE_READOUTS: lambda t: made(loss=lambda out: losses.Loss(out, "sampled"), times=t),
+    features.HANDWRITTEN: lambda t: made(LIFSnippets, times=t),
+    features.SPIKE_BIRTH: lambda t: made(times=t, spike_birth=0.1),
+    features.SPIKE_BIRTH_DELAYS: lambda t: made(times=t, spike_birth=0.1, delay=LEARNED),
+}  # fmt: skip
+LACKING = [
+    pytest.param(name, kind, times, id=f"{kind.name}, {times}: {name}")
+    for name in FEATURES for kind, times in columns() if name not in kind.features[times]
+]  # fmt: skip
+
+
+@pytest.fixture
+def own_readout(monkeypatch, request):
+    """V at samples in time, as a readout that the references do not know; of steps alone, if need be."""
+    monkeypatch.setitem(READOUTS, "sampled", ReadoutKind("trace.Trace"))
+    if "say nothing" in request.node.name:
+        monkeypatch.delattr(Trace, "between_events")
+
+
+def remedies(message, times):
+    """(engine, spike times) of everything that a refusal says to use."""
+    advice = message[message.rindex("; ") :]
+    named = re.findall(
+        r"'(native|c99|cuda|genn|reference_clock|reference_event)'(?: with spike_times='(\w+)')?", advice
+    )
+    if not named:
+        named = [("native", t) for t in re.findall(r"spike_times='(\w+)'", advice)]
+    for name, at in named:
+        has = engine_class(name).features
+        yield name, at or (times if times in has else next(iter(has)))
+
+
+@pytest.mark.parametrize(("name", "kind", "times"), LACKING)
+def test_a_refusal_names_engines_that_run_it(name, kind, times, own_readout):
+    plan = NEEDS[name](times)
+    with pytest.raises(EngineError, match=f"^toy {re.escape(FEATURES[name](plan))}$") as refused:
+        refuse(plan, "toy", {times: ALL - {name}})
+    instead = list(remedies(str(refused.value), times))
+    assert instead and (kind.name, times) not in instead, refused.value
+    for engine, at in instead:
+        refuse(NEEDS[name](at), engine, engine_class(engine).features)
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_what_a_refusal_names_trains(name, own_readout):
+    kind, times = next((k, t) for n, k, t in (case.values for case in LACKING) if n == name)
+    engine, at = next(remedies(FEATURES[name](NEEDS[name](times)), times))
+    plan = NEEDS[name](at)
+    made = create(plan, plan.network.initial_parameters(1), engine=engine)
+    result = made.run(made.load(random_events(plan, 2)), [0, 1], training=True)
+    assert np.isfinite(result.loss).all() and all(np.isfinite(g).all() for g in made.gradients.values())
+    made.close()
+
+
+def test_the_page_has_the_table_of_what_engines_declare():
+    """`python docs/figures/engine_features.py` writes it."""
+    assert feature_table() in PAGE.read_text()
