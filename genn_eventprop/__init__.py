@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from .renamed import MODULES, accept_old_modules
 
 if TYPE_CHECKING:
-    from .data import Events
+    from .data import Currents, Events, Inputs
     from .deploy import load
     from .modelling import (
         Connection,
@@ -36,6 +36,7 @@ __all__ = [
     "Connection",
     "Conv1D",
     "Conv2D",
+    "Currents",
     "Delay",
     "Dense",
     "Event",
@@ -43,6 +44,7 @@ __all__ = [
     "FanIn",
     "Gamma",
     "Grouped",
+    "Inputs",
     "Mode",
     "Network",
     "NeuronModel",
@@ -58,7 +60,8 @@ __all__ = [
     "load",
 ]
 # kept out of the first import, which is then quick: they pull in sympy, the engines, matplotlib, data readers
-_LATER = dict.fromkeys(__all__, "modelling") | {"Events": "data", "Trainer": "training", "load": "deploy"}
+_LATER = dict.fromkeys(__all__, "modelling") | dict.fromkeys(("Currents", "Events", "Inputs"), "data")
+_LATER |= {"Trainer": "training", "load": "deploy"}
 _ROOMS = (
     "data",
     "deploy",

@@ -1,5 +1,7 @@
-"""Data sets of spike trains: the container, loaders, encoders, augmentation, splits."""
+"""Data sets of spike trains and currents: the containers, loaders, encoders, augmentation, splits."""
 
+from .currents import Currents
 from .events import Events, Statistics, splits
+from .inputs import Inputs
 
-__all__ = ["Events", "Statistics", "splits"]
+__all__ = ["Currents", "Events", "Inputs", "Statistics", "splits"]

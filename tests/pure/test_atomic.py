@@ -165,7 +165,7 @@ OTHERS = {
     ("scan.py", "locked"): "a lock",
     ("cluster.py", "_follow"): "an empty mark",
     ("storage.py", "__enter__"): "in a folder that is renamed as a whole",
-    ("storage.py", "finish"): "the same",
+    ("storage.py", "complete"): "the same",
     ("download.py", "_receive"): "a part that is renamed when it is complete",
     ("network.py", "_output_to"): "a log",
     ("load.py", "_compile"): "in a private folder",

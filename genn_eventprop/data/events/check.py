@@ -269,14 +269,23 @@ def sample_indices(index: Any, n_samples: int, where: str) -> np.ndarray:
     return np.where(array < 0, array + n_samples, array).astype(np.int64)
 
 
-def same_layout(parts: Sequence[Recordings]) -> None:
-    """Raises unless the parts can be one data set."""
+class Annotated(Protocol):
+    """What same_annotations compares."""
+
+    @property
+    def labels(self) -> np.ndarray | None: ...
+    @property
+    def groups(self) -> np.ndarray | None: ...
+    @property
+    def targets(self) -> Any: ...
+
+
+def same_annotations(parts: Sequence[Annotated]) -> None:
+    """Raises unless labels, groups and targets are in all parts, or in none."""
     if not parts:
-        raise DataError("nothing to concatenate: give at least one Events")
+        raise DataError("nothing to concatenate: give at least one data set")
     first = parts[0]
     for i, part in enumerate(parts):
-        if part.n_channels != first.n_channels:
-            raise DataError(f"part {i} has {part.n_channels} channels, part 0 has {first.n_channels}; they must agree")
         for field in ("labels", "groups", "targets"):
             if (getattr(part, field) is None) != (getattr(first, field) is None):
                 raise DataError(f"part {i} and part 0: only one of them has {field}; all parts need them, or none")
@@ -284,3 +293,22 @@ def same_layout(parts: Sequence[Recordings]) -> None:
             here, there = (e.targets.dtype.names or e.targets.shape[1:] for e in (part, first))
             if here != there:
                 raise DataError(f"part {i} has targets {here}, part 0 {there}")
+
+
+def same_layout(parts: Sequence[Recordings]) -> None:
+    """Raises unless the parts can be one data set."""
+    same_annotations(parts)
+    for i, part in enumerate(parts):
+        if part.n_channels != parts[0].n_channels:
+            raise DataError(
+                f"part {i} has {part.n_channels} channels, part 0 has {parts[0].n_channels}; they must agree"
+            )
+
+
+def is_mapped(array: Any) -> bool:
+    """Whether an array is memory-mapped from disk, or part of one that is."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return False

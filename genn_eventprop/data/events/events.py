@@ -224,12 +224,7 @@ class Events:
     @property
     def mapped(self) -> bool:
         """Whether the times are memory-mapped from disk."""
-        array: Any = self.times
-        while isinstance(array, np.ndarray):
-            if isinstance(array, np.memmap):
-                return True
-            array = array.base
-        return False
+        return check.is_mapped(self.times)
 
     @property
     def sample_of_event(self) -> np.ndarray:
@@ -319,8 +314,11 @@ def as_events(value: Any, n_channels: int) -> Events:
     return value if isinstance(value, Events) else Events.from_samples(value, n_channels)
 
 
-def merge_annotations(parts: Sequence[Events]) -> dict[str, Any]:
-    """Labels, groups, classes and targets for `Events`, from whichever parts have them.
+def merge_annotations(parts: Sequence[Any], where: str = "side_by_side") -> dict[str, Any]:
+    """Labels, groups, classes and targets for a data set, from whichever parts (`Events`, `Currents`) have them.
+
+    Args:
+        where: of the message.
 
     Raises:
         DataError: two parts contradict each other.
@@ -329,24 +327,26 @@ def merge_annotations(parts: Sequence[Events]) -> dict[str, Any]:
     for part in parts:
         for name in (part.targets.dtype.names or ()) if part.targets is not None else ():
             named.setdefault(name, []).append(part.targets[name])
-    plain = _agreed([None if p.targets is None or p.targets.dtype.names else p.targets for p in parts], "targets")
+    plain = _agreed(
+        [None if p.targets is None or p.targets.dtype.names else p.targets for p in parts], "targets", where
+    )
     if named and plain is not None:
-        raise DataError("side_by_side: only some of the parts name their targets; name all: targets={name: ...}")
+        raise DataError(f"{where}: only some of the parts name their targets; name all: targets={{name: ...}}")
     return {
-        "labels": _agreed([p.labels for p in parts], "labels"),
-        "groups": _agreed([p.groups for p in parts], "groups"),
+        "labels": _agreed([p.labels for p in parts], "labels", where),
+        "groups": _agreed([p.groups for p in parts], "groups", where),
         "n_classes": max((p.n_classes for p in parts if p.n_classes is not None), default=None),
-        "targets": {n: _agreed(values, f"targets {n!r}") for n, values in named.items()} or plain,
+        "targets": {n: _agreed(values, f"targets {n!r}", where) for n, values in named.items()} or plain,
     }
 
 
-def _agreed(values: Sequence[np.ndarray | None], what: str) -> np.ndarray | None:
+def _agreed(values: Sequence[np.ndarray | None], what: str, where: str) -> np.ndarray | None:
     """The one value that there is, or that all of several are."""
     known = [v for v in values if v is not None]
     for other in known[1:]:
         if not np.array_equal(known[0], other, equal_nan=other.dtype.kind == "f"):
             raise DataError(
-                f"side_by_side: the parts have different {what}; are their samples in the same order? Classes that "
+                f"{where}: the parts have different {what}; are their samples in the same order? Classes that "
                 "mean something else are named targets, Events(..., targets={name: ...})"
             )
     return known[0] if known else None

@@ -20,10 +20,11 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -35,6 +36,27 @@ from .check import BLOCK, Recordings
 
 FORMAT = "genn_eventprop events 1"
 FILES, FACTS = ("times.f8", "channels.i4", "samples.npz"), "events.json"
+
+
+@dataclass(frozen=True)
+class FolderKind:
+    """Folders of one kind of data.
+
+    Args:
+        word: what they hold. record: the file that says what the others are. files: the others, raw arrays first.
+    """
+
+    word: str
+    record: str
+    files: tuple[str, ...]
+
+    @property
+    def raw(self) -> tuple[str, ...]:
+        """Flat arrays, written piece by piece."""
+        return tuple(name for name in self.files if not name.endswith(".npz"))
+
+
+EVENTS = FolderKind("events", FACTS, FILES)
 FLAT = ("times", "channels", "offsets", "n_channels", "n_classes", "name", "labels", "groups", "targets")
 PACKED = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1100}
 """Bytes that a way of packing makes one of, at most."""
@@ -183,30 +205,66 @@ def _save_npz(events: Recordings, path: Path) -> None:
         np.savez_compressed(file, **arrays)
 
 
-class EventsWriter:
+class FolderWriter:
+    """Writes a folder piece by piece; leaves nothing behind unless `complete` was reached."""
+
+    def __init__(self, path: Path, kind: FolderKind) -> None:
+        self.path, self.kind = path, kind
+        self.files: list[Any] = []
+
+    def __enter__(self) -> Self:
+        check_replaceable(self.path, self.kind)
+        with self.writing():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.temporary = Path(mkdtemp(dir=self.path.parent, prefix=f".{self.path.name}."))
+            try:
+                for name in self.kind.raw:
+                    self.files.append(open(self.temporary / name, "wb"))
+            except OSError:
+                shutil.rmtree(self.temporary, ignore_errors=True)
+                raise
+        return self
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Errors of the operating system in words, see `write_errors`."""
+        return write_errors(self.path, DataError, after="; no partial file is kept")
+
+    def complete(self, samples: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Complete the folder and give it its name; an older folder of that name is replaced.
+
+        Args:
+            samples: arrays of the samples, None for what there is not. facts: for the record, beside the checksums.
+        """
+        with self.writing():
+            there = {name: np.asarray(value) for name, value in samples.items() if value is not None}
+            np.savez(self.temporary / "samples.npz", **there)  # type: ignore[arg-type]
+            for file in self.files:
+                file.flush()
+                os.fsync(file.fileno())
+                file.close()
+            facts["files"] = {name: digest_of(self.temporary / name) for name in self.kind.files}
+            (self.temporary / self.kind.record).write_text(json.dumps(with_checksum(facts), indent=1) + "\n")
+            _replace_folder(self.temporary, self.path, self.kind)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self.files:
+            with contextlib.suppress(OSError):  # a full disk has been told already
+                file.close()
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+class EventsWriter(FolderWriter):
     """Writes a folder of events piece by piece; leaves nothing behind unless `finish` was reached.
 
     Use: `with EventsWriter(folder, n_channels) as w: w.append(times, channels) ...; w.finish(None, labels, groups)`.
     """
 
     def __init__(self, path: Path, n_channels: int, n_classes: int | None = None, name: str = "") -> None:
-        self.path, self.n_channels, self.n_classes, self.name = path, n_channels, n_classes, name
+        super().__init__(path, EVENTS)
+        self.n_channels, self.n_classes, self.name = n_channels, n_classes, name
         self.counts: list[int] = []
-
-    def __enter__(self) -> EventsWriter:
-        check_replaceable(self.path)
-        with self._writing():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.temporary = Path(mkdtemp(dir=self.path.parent, prefix=f".{self.path.name}."))
-            try:
-                self.files = (open(self.temporary / "times.f8", "wb"), open(self.temporary / "channels.i4", "wb"))
-            except OSError:
-                shutil.rmtree(self.temporary, ignore_errors=True)
-                raise
-        return self
-
-    def _writing(self) -> AbstractContextManager[None]:
-        return write_errors(self.path, DataError, after="; no partial file is kept")
 
     def append(self, times: np.ndarray, channels: np.ndarray) -> None:
         """One more sample: times (n,) ms, ascending, and channels (n,)."""
@@ -215,7 +273,7 @@ class EventsWriter:
 
     def append_flat(self, times: np.ndarray, channels: np.ndarray) -> None:
         """More events, whatever samples they belong to; `finish` is then given the offsets."""
-        with self._writing():
+        with self.writing():
             self.files[0].write(np.ascontiguousarray(times, "<f8").data)  # `tofile` does not tell why it failed
             self.files[1].write(np.ascontiguousarray(channels, "<i4").data)
 
@@ -225,27 +283,9 @@ class EventsWriter:
         """Complete the folder and give it its name; an older folder of that name is replaced."""
         if offsets is None:
             offsets = np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
-        samples: dict[str, Any] = {"offsets": offsets, "labels": labels, "groups": groups, "targets": targets}
-        samples = {name: np.asarray(value) for name, value in samples.items() if value is not None}
         facts = {"format": FORMAT, "name": self.name, "n_channels": self.n_channels, "n_classes": self.n_classes}
         facts |= {"samples": len(offsets) - 1, "events": int(offsets[-1])}
-        with self._writing():
-            np.savez(self.temporary / "samples.npz", **samples)
-            for file in self.files:
-                file.flush()
-                os.fsync(file.fileno())
-                file.close()
-            facts["files"] = {name: digest_of(self.temporary / name) for name in FILES}
-            (self.temporary / "events.json").write_text(json.dumps(with_checksum(facts), indent=1) + "\n")
-            _replace_folder(self.temporary, self.path)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for file in self.files:
-            with contextlib.suppress(OSError):  # a full disk has been told already
-                file.close()
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        self.complete({"offsets": offsets, "labels": labels, "groups": groups, "targets": targets}, facts)
 
 
 def digest_of(path: Path) -> str:
@@ -257,28 +297,29 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise `DataError` if something other than a folder of events, and nothing but that, is in the way at `path`."""
+def check_replaceable(path: Path, kind: FolderKind = EVENTS) -> None:
+    """Raise `DataError` if something other than a folder of this kind, and nothing but that, is in the way."""
     if not path.exists():
         return
     names = sorted(p.name for p in path.iterdir()) if path.is_dir() else [""]
-    others = sorted(set(names) - {*FILES, FACTS})
-    if others or (names and not is_folder_of_events(path)):
-        problem = f"holds {others[0]}, which is no file of events" if others and others[0] else "is no folder of events"
+    others = sorted(set(names) - {*kind.files, kind.record})
+    if others or (names and not is_folder_of(path, kind)):
+        inside = f"holds {others[0]}, which is no file of {kind.word}"
+        problem = inside if others and others[0] else f"is no folder of {kind.word}"
         raise DataError(f"{path} exists and {problem}; it is not replaced: choose another name, or remove it")
 
 
-def is_folder_of_events(path: Path) -> bool:
-    """Whether a folder has an events.json of ours, be it a damaged one."""
+def is_folder_of(path: Path, kind: FolderKind) -> bool:
+    """Whether a folder has a record of ours, be it a damaged one."""
     try:
-        return b"genn_eventprop events" in (path / FACTS).read_bytes()
+        return f"genn_eventprop {kind.word}".encode() in (path / kind.record).read_bytes()
     except OSError:
         return False
 
 
-def _replace_folder(new: Path, path: Path) -> None:
+def _replace_folder(new: Path, path: Path, kind: FolderKind) -> None:
     """Give `new` the name `path`. A folder cannot be renamed over a full one: the old one steps aside first."""
-    check_replaceable(path)
+    check_replaceable(path, kind)
     old = None
     if path.exists():
         old = Path(mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
@@ -336,7 +377,7 @@ def _facts(record: Any) -> dict[str, Any]:
     return record
 
 
-def verify(path: Path) -> None:
+def verify(path: Path, kind: FolderKind = EVENTS) -> None:
     """Raise `DataError` if a file of a folder has changed since it was written; folders of older versions have no
     checksums.
 
@@ -346,9 +387,9 @@ def verify(path: Path) -> None:
     if not path.is_dir():
         return
     try:
-        facts = verified((path / "events.json").read_bytes())
+        facts = verified((path / kind.record).read_bytes())
     except ValueError as error:
-        raise DataError(f"{path}: events.json is damaged: {error}; write the folder again") from None
+        raise DataError(f"{path}: {kind.record} is damaged: {error}; write the folder again") from None
     for name, digest in facts.get("files", {}).items():
-        if name in FILES and digest_of(path / name) != digest:
+        if name in kind.files and digest_of(path / name) != digest:
             raise DataError(f"{path / name}: its contents do not match its checksum; it is damaged, write it again")

@@ -1,0 +1,5 @@
+"""The container of input currents, and their storage."""
+
+from .currents import Currents
+
+__all__ = ["Currents"]

@@ -1,0 +1,302 @@
+"""Currents: one container for a data set of real-valued inputs, numbers on a grid of time steps.
+
+The values may be a memory-mapped file, so that a data set larger than the memory trains: nothing here copies more than
+is asked for.
+
+Axis letters: S samples, T steps, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import DataError, shown
+from ..events import check
+from ..events.events import Index
+from . import storage
+
+
+@dataclass(frozen=True, eq=False)
+class Currents:
+    """A data set of input currents. The values are checked once, here, and are read-only afterwards.
+
+    Value k of a channel holds from k dt to (k + 1) dt, counted from the start of the trial; after the last value the
+    current is 0. A constant current is one value whose dt is as long as the trial.
+
+    Args:
+        values: (S, T, C) numbers, kept as float32; a memory-mapped array must be float32 itself.
+        dt: ms that each value holds: the grid of the currents, which need not be that of the trial.
+        labels, groups, n_classes, name, targets: as in `Events`.
+
+    Raises:
+        DataError: values of another shape or kind, nan, too large for float32; annotations that do not match.
+
+    Example:
+        >>> Currents(np.random.rand(100, 50, 40), dt=2.0, labels=np.arange(100) % 10)   # 100 ms, 40 channels
+    """
+
+    values: np.ndarray
+    dt: float
+    labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    n_classes: int | None = None
+    name: str = ""
+    targets: Any = None
+
+    def __post_init__(self) -> None:
+        where = self.name or "currents"
+        dt = self.dt
+        if isinstance(dt, bool) or not isinstance(dt, (int, float, np.number)) or not 0 < dt < math.inf:
+            raise DataError(f"{where}: dt is the positive length of a step in ms, got {shown(dt)}")
+        values = _float32(self.values, where)
+        _check_finite(values, where)
+        labels, targets = self.labels, self.targets
+        if isinstance(targets, Mapping) and "label" in targets:
+            if labels is not None:
+                raise DataError(f"{where}: the labels are given twice, as labels= and in targets=")
+            labels, targets = targets["label"], {n: t for n, t in targets.items() if n != "label"}
+        labels, n_classes = check.labels(labels, len(values), self.n_classes, where)
+        groups = check.groups(self.groups, len(values), where)
+        self._set(values, float(dt), labels, groups, n_classes, check.targets(targets, len(values), where))
+
+    def _set(
+        self,
+        values: np.ndarray,
+        dt: float,
+        labels: np.ndarray | None,
+        groups: np.ndarray | None,
+        n_classes: int | None,
+        targets: np.ndarray | None,
+    ) -> None:
+        for field, array in {"values": values, "labels": labels, "groups": groups, "targets": targets}.items():
+            if array is not None:
+                array = array.view()
+                array.flags.writeable = False
+            object.__setattr__(self, field, array)
+        object.__setattr__(self, "dt", dt)
+        object.__setattr__(self, "n_classes", n_classes)
+
+    @classmethod
+    def trusted(
+        cls,
+        values: np.ndarray,
+        dt: float,
+        labels: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
+        n_classes: int | None = None,
+        name: str = "",
+        targets: np.ndarray | None = None,
+    ) -> Currents:
+        """Currents from arrays that are right by construction (parts of checked ones): no check, no copy."""
+        new = object.__new__(cls)
+        object.__setattr__(new, "name", name)
+        new._set(values, dt, labels, groups, n_classes, targets)
+        return new
+
+    @classmethod
+    def from_samples(cls, samples: Iterable[Any], dt: float, name: str = "", **annotations: Any) -> Currents:
+        """Currents from one array (T, C) per sample; shorter ones end with zeros, as all currents do.
+
+        Args:
+            annotations: labels, groups, n_classes, targets.
+
+        Raises:
+            DataError: no sample, a sample of another shape, and what the class itself raises.
+        """
+        where, arrays = name or "currents", list[np.ndarray]()
+        for i, sample in enumerate(samples):
+            array = np.asarray(sample)
+            if array.ndim != 2 or (arrays and array.shape[1] != arrays[0].shape[1]):
+                wanted = f"(steps, {arrays[0].shape[1]})" if arrays else "(steps, channels)"
+                raise DataError(f"{where}: sample {i} has shape {array.shape}; every sample is an array {wanted}")
+            _check_kind(array, f"{where}: sample {i}")
+            arrays.append(array)
+        if not arrays:
+            raise DataError(f"{where}: no samples; the number of channels is unknown")
+        values = np.zeros((len(arrays), max(map(len, arrays)), arrays[0].shape[1]), np.float32)
+        for row, array in zip(values, arrays):
+            with np.errstate(over="ignore"):  # is found as infinite later
+                row[: len(array)] = array
+        return cls(values, dt, name=name, **annotations)
+
+    @classmethod
+    def constant(cls, values: Any, duration: float, name: str = "", **annotations: Any) -> Currents:
+        """Constant currents, one number per channel for `duration` ms: images, coordinates, features.
+
+        Args:
+            values: (S, ...); the axes after the first are flattened to channels, pixels row by row.
+
+        Example:
+            >>> Currents.constant(images / 255, duration=20.0, labels=digits)        # (S, 28, 28) -> 784 channels
+        """
+        array = np.asarray(values)
+        if array.ndim < 2 or 0 in array.shape[1:]:
+            raise DataError(
+                f"{name or 'currents'}: constant currents are an array (samples, channels), or images (samples, "
+                f"height, width, ...); got shape {array.shape}"
+            )
+        return cls(array.reshape(len(array), 1, -1), duration, name=name, **annotations)
+
+    @classmethod
+    def concatenate(cls, parts: Iterable[Currents], name: str = "") -> Currents:
+        """All samples of `parts`, in order; steps, channels and dt must agree, annotations be in all parts or none."""
+        parts = list(parts)
+        check.same_annotations(parts)
+        first = parts[0]
+        for i, part in enumerate(parts):
+            if (part.dt, *part.values.shape[1:]) != (first.dt, *first.values.shape[1:]):
+                raise DataError(f"part {i} is {part._form()}, part 0 {first._form()}; they must agree")
+        joined = {
+            field: None if getattr(first, field) is None else np.concatenate([getattr(p, field) for p in parts])
+            for field in ("labels", "groups", "targets")
+        }
+        n_classes = None if first.n_classes is None else max(p.n_classes or 0 for p in parts)
+        values = np.concatenate([p.values for p in parts])
+        return cls.trusted(values, first.dt, n_classes=n_classes, name=name or first.name, **joined)
+
+    def replace(self, values: np.ndarray, dt: float | None = None) -> Currents:
+        """Other values of the same samples, with the same annotations; nothing is checked."""
+        dt = self.dt if dt is None else dt
+        return Currents.trusted(values, dt, self.labels, self.groups, self.n_classes, self.name, self.targets)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __iter__(self) -> Iterator[Currents]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Index) -> Currents:
+        """The chosen samples, in the order given: an index, a slice, indices (repeats allowed) or a boolean mask (S,).
+
+        A slice is a view; others are gathered into a new array.
+        """
+        chosen = check.sample_indices(index, len(self), self.name or "currents")
+        select = lambda a: None if a is None else a[chosen]  # noqa: E731
+        return Currents.trusted(
+            self.values[index] if isinstance(index, slice) else self.values[chosen],
+            self.dt, select(self.labels), select(self.groups), self.n_classes, self.name, select(self.targets),
+        )  # fmt: skip
+
+    def crop(self, start: float = 0.0, stop: float | None = None) -> Currents:
+        """The currents from `start` to `stop` (ms), whole steps of dt, as a view; `start` becomes 0.
+
+        Raises:
+            DataError: a time that is not a whole number of steps, or nothing between the two.
+        """
+        steps = []
+        for what, time in (("start", start), ("stop", self.duration if stop is None else stop)):
+            step = time / self.dt
+            if not math.isfinite(step) or abs(step - round(step)) > 1e-6:
+                raise DataError(f"crop: {what} must be a whole number of steps of {self.dt:g} ms, got {time!r}")
+            steps.append(round(step))
+        first, last = steps[0], min(steps[1], self.n_steps)
+        if not 0 <= first < last:
+            raise DataError(f"crop: nothing is left between {start:g} and {stop} ms of {self._form()}")
+        return self.replace(self.values[:, first:last])
+
+    @property
+    def n_steps(self) -> int:
+        """Values of each channel."""
+        return int(self.values.shape[1])
+
+    @property
+    def n_channels(self) -> int:
+        """Channels."""
+        return int(self.values.shape[2])
+
+    @property
+    def duration(self) -> float:
+        """ms: the end of the last value, T dt."""
+        return self.n_steps * self.dt
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the values are memory-mapped from disk."""
+        return check.is_mapped(self.values)
+
+    def save(self, path: str | Path) -> None:
+        """Write to `path`: one compressed file if it ends in .npz, else a folder for memory-mapping. Atomic."""
+        storage.save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path, mmap: bool = True) -> Currents:
+        """Read what `save` wrote; the values of a folder are memory-mapped unless mmap is False."""
+        try:
+            currents = cls(**storage.load(Path(path), mmap))
+        except DataError as error:
+            raise DataError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+        storage.verify(Path(path))
+        return currents
+
+    def _form(self) -> str:
+        return f"{self.n_steps} steps of {self.dt:g} ms, {self.n_channels} channels"
+
+    def __repr__(self) -> str:
+        labels = f", {self.n_classes} classes" if self.labels is not None else ""
+        name = f"{self.name!r}, " if self.name else ""
+        return f"Currents({name}{len(self)} samples, {self._form()}{labels})"
+
+
+def _check_kind(array: np.ndarray, where: str) -> None:
+    if array.dtype.kind == "c":
+        raise DataError(
+            f"{where}: the values are complex; currents are real: give array.real, numpy.abs(array), or both as "
+            "channels"
+        )
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{where}: the values must be real numbers, got dtype {array.dtype}")
+
+
+def _float32(values: Any, where: str) -> np.ndarray:
+    """`values` as a float32 array (S, T, C).
+
+    Raises:
+        DataError: another shape, numbers of another kind or too large.
+    """
+    if getattr(values, "requires_grad", False):
+        raise DataError(
+            f"{where}: the values are a tensor with a gradient, which ends here; give the layer the tensor itself, or "
+            "detach() it"
+        )
+    array = values if isinstance(values, np.ndarray) else np.asarray(values)
+    _check_kind(array, where)
+    if array.ndim != 3 or 0 in array.shape[1:]:
+        hint = ""
+        if array.ndim == 2:
+            hint = "; one channel: array[:, :, None], one sample: array[None], constant currents: Currents.constant"
+        elif array.ndim == 4:
+            hint = "; flatten the axes of the channels: array.reshape(samples, steps, -1)"
+        raise DataError(
+            f"{where}: currents are an array (samples, steps, channels) with at least one step and channel, got shape "
+            f"{array.shape}{hint}"
+        )
+    if array.dtype == np.float32:
+        return array
+    if check.is_mapped(array):
+        raise DataError(
+            f"{where}: mapped values must be float32, got {array.dtype}; convert them once, a part at a time, with "
+            "data.currents.storage.CurrentsWriter"
+        )
+    with np.errstate(over="ignore"):  # is found as infinite below
+        return array.astype(np.float32)
+
+
+def _check_finite(values: np.ndarray, where: str) -> None:
+    """Raise at the first value that is nan or infinite; reads a mapped file in blocks."""
+    rows = max(1, storage.BLOCK // (values.shape[1] * values.shape[2]))
+    for start in range(0, len(values), rows):
+        wrong = ~np.isfinite(values[start : start + rows])
+        if wrong.any():
+            i, k, c = (int(n[0]) for n in np.nonzero(wrong))
+            value = values[start + i, k, c]
+            large = " (or too large for float32)" if np.isinf(value) else ""
+            raise DataError(
+                f"{where}: sample {start + i}, step {k}, channel {c} is {value}{large}; currents must be finite: "
+                "remove the sample, or fill the gap, e.g. numpy.nan_to_num(array)"
+            )

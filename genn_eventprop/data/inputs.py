@@ -1,0 +1,181 @@
+"""Data sets of networks with several inputs: spikes and currents of the same samples, by the names of the inputs.
+
+Axis letters: S samples, B of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError, shown, suggest
+from .currents.currents import Currents
+from .events import check
+from .events.events import Events, Index, merge_annotations, require_events
+
+
+class Inputs:
+    """Several inputs of the same S samples, in the same order.
+
+    Whatever takes a data set takes such a dictionary too, and makes this of it.
+
+    Args:
+        parts: name of the network's input -> its `Events` or `Currents`. Labels, groups and targets come from the parts
+            that have them.
+        name: of this data set in messages; default: that of the first part which has one.
+
+    Raises:
+        DataError: parts of another kind, with other numbers of samples, or that contradict each other.
+
+    Example:
+        >>> data = Inputs({"touch": events, "position": currents})
+        >>> data[:100]["position"]                                    # Currents
+    """
+
+    def __init__(self, parts: Mapping[str, Events | Currents], name: str = "") -> None:
+        if not parts:
+            raise DataError("the dictionary of inputs is empty; give {name of the input: Events or Currents}")
+        for key, part in parts.items():
+            if not isinstance(part, (Events, Currents)):
+                raise DataError(
+                    f"input {key!r} must be Events (spikes) or Currents, got {shown(part)}{check.how_to_read(part)}"
+                )
+        sizes = {key: len(part) for key, part in parts.items()}
+        if len(set(sizes.values())) > 1:
+            raise DataError(f"all inputs need the same samples, got {sizes}")
+        name = name or next((part.name for part in parts.values() if part.name), "")
+        merged = merge_annotations(list(parts.values()), "inputs")
+        merged["targets"] = check.targets(merged["targets"], len(next(iter(parts.values()))), name or "inputs")
+        self._set(dict(parts), name, **merged)
+
+    def _set(
+        self, parts: dict[str, Events | Currents], name: str, labels: np.ndarray | None, groups: np.ndarray | None,
+        n_classes: int | None, targets: np.ndarray | None,
+    ) -> None:  # fmt: skip
+        self.parts, self.name = parts, name
+        self.labels, self.groups, self.n_classes = labels, groups, n_classes
+        self.targets: np.ndarray | None = targets
+
+    @classmethod
+    def trusted(cls, parts: dict[str, Events | Currents], name: str = "", **annotations: Any) -> Inputs:
+        """From parts of the same samples, and their labels, groups, n_classes and targets: no check."""
+        new = object.__new__(cls)
+        new._set(parts, name, **annotations)
+        return new
+
+    def __len__(self) -> int:
+        return len(next(iter(self.parts.values())))
+
+    def __iter__(self) -> Iterator[Inputs]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: str | Index) -> Any:
+        """The input of this name, or the chosen samples of all inputs (see `Events`) as `Inputs`."""
+        if isinstance(index, str):
+            if index not in self.parts:
+                raise DataError(f"no input {index!r} in the data ({suggest(index, self.parts)})")
+            return self.parts[index]
+        chosen = check.sample_indices(index, len(self), self.name or "inputs")
+        select = lambda a: None if a is None else a[chosen]  # noqa: E731
+        parts = {key: part[index] for key, part in self.parts.items()}
+        return Inputs.trusted(
+            parts, self.name, labels=select(self.labels), groups=select(self.groups), n_classes=self.n_classes,
+            targets=select(self.targets),
+        )  # fmt: skip
+
+    @property
+    def mapped(self) -> bool:
+        """Whether a part is memory-mapped from disk."""
+        return any(part.mapped for part in self.parts.values())
+
+    def __repr__(self) -> str:
+        return f"Inputs({', '.join(f'{key}: {part!r}' for key, part in self.parts.items())})"
+
+
+DataSet = Events | Currents | Inputs
+"""What networks are trained on."""
+
+
+def require_data(value: Any, what: str) -> DataSet:
+    """`value`, which is named `what` in the message, if it is a data set; a dictionary becomes `Inputs`.
+
+    Raises:
+        DataError: it is something else; says how to make one of it.
+    """
+    if isinstance(value, (Currents, Inputs)):
+        return value
+    return Inputs(value) if isinstance(value, Mapping) else require_events(value, what)
+
+
+def with_targets(data: DataSet, targets: np.ndarray | None) -> DataSet:
+    """The same samples, with these targets, which are not checked."""
+    annotations: dict[str, Any] = {"labels": data.labels, "groups": data.groups, "n_classes": data.n_classes}
+    annotations |= {"name": data.name, "targets": targets}
+    if isinstance(data, Currents):
+        return Currents.trusted(data.values, data.dt, **annotations)
+    if isinstance(data, Inputs):
+        return Inputs.trusted(data.parts, **annotations)
+    return Events.trusted(data.times, data.channels, data.offsets, data.n_channels, **annotations)
+
+
+def split_inputs(
+    data: DataSet | Mapping[str, Events | Currents], spike_inputs: Mapping[str, int], current_inputs: Mapping[str, int]
+) -> tuple[Events, dict[str, Currents]]:
+    """A data set as a network takes it.
+
+    Args:
+        spike_inputs, current_inputs: of the network, in their order: name -> number of channels.
+
+    Returns:
+        The spikes of all spike inputs side by side, with the labels, groups and targets of the whole data set (without
+        a spike input: samples without events, of no channels); and the currents by name.
+
+    Raises:
+        DataError: an input that the data does not have, or the network does not; another number of channels.
+    """
+    every = {**spike_inputs, **current_inputs}
+    if isinstance(data, Events) and not current_inputs:
+        return data, {}
+    if isinstance(data, (Events, Currents)):
+        if len(every) != 1 or isinstance(data, Events):
+            words = dict.fromkeys(spike_inputs, "Events") | dict.fromkeys(current_inputs, "Currents")
+            wanted = ", ".join(f"{name!r}: {word}" for name, word in words.items())
+            given = "spikes" if isinstance(data, Events) else "currents"
+            raise DataError(
+                f"the data are {given} alone, but the network has the inputs {', '.join(every)}; give a dictionary "
+                f"{{{wanted}}}"
+            )
+        (name,) = every
+        data = Inputs.trusted(
+            {name: data}, data.name, labels=data.labels, groups=data.groups, n_classes=data.n_classes,
+            targets=data.targets,
+        )  # fmt: skip
+    data = data if isinstance(data, Inputs) else Inputs(data)
+    for name in data.parts:
+        if name not in every:
+            raise DataError(f"the data has the input {name!r}, the network has not ({suggest(name, every)})")
+    for name, size in every.items():
+        part: Events | Currents = data[name]
+        kind, word = (Events, "spikes") if name in spike_inputs else (Currents, "currents")
+        if not isinstance(part, kind):
+            other = "currents: net.current" if kind is Events else "spikes: net.input"
+            raise DataError(f"input {name!r} of the network takes {word}, the data has {other} takes these")
+        if part.n_channels != size:
+            maker = "input" if kind is Events else "current"
+            raise DataError(
+                f"the data has {part.n_channels} channels for {name!r}, the network's has {size}; make it with "
+                f"net.{maker}({part.n_channels}, ...)"
+            )
+    spikes = [data.parts[name] for name in spike_inputs]
+    if not spikes:
+        arrays = np.empty(0), np.empty(0, np.int32), np.zeros(len(data) + 1, np.int64)
+        joined = Events.trusted(*arrays, 0)
+    else:
+        joined = spikes[0] if len(spikes) == 1 else Events.side_by_side(spikes)  # type: ignore[arg-type, assignment]
+    joined = Events.trusted(
+        joined.times, joined.channels, joined.offsets, joined.n_channels, data.labels, data.groups, data.n_classes,
+        data.name, data.targets,
+    )  # fmt: skip
+    return joined, {name: data.parts[name] for name in current_inputs}  # type: ignore[misc]
