@@ -63,7 +63,7 @@ class Engine(ABC):
     special_options: ClassVar[Mapping[str, EngineOption]] = {}
     """Further arguments, which only this engine has; users write them behind its name: "cuda(device=1)"."""
     when_compared: ClassVar[Mapping[str, Any]] = {}
-    """Special options with which `verify` runs it, so that a comparison does not depend on the machine."""
+    """Special options with which `verify` runs it: no result depends on the machine or a loose tolerance."""
     automatic: ClassVar[bool] = False
     """Whether engine="auto" may choose it; engines for verification run only when asked for by name."""
     generates: ClassVar[bool] = True

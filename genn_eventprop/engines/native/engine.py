@@ -101,6 +101,7 @@ class NativeEngine(ProgramEngine):
     }
     automatic = True
     own_differences = True
+    when_compared = {"tolerance": 1e-13}
     finds_activity = records = True
 
     @classmethod

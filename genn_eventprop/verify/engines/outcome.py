@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...adjoint.arrivals import is_linear_along
 from ...engines.contract.data import Data
 from ...engines.contract.engine import Engine
 from ...engines.contract.features import no_input_times
 from ...engines.contract.result import Result
 from ...engines.contract.split import READ
 from ...errors import EventPropError, ToolchainError
+from ...plan import Plan
 
 HALVES = "halves: "
 """How numbers of the two halves of a trial are called, which an engine may lack; see `Engine.splits`."""
@@ -77,15 +79,24 @@ def _in_halves(engine: Engine, data: Data) -> dict[str, np.ndarray]:
 
 
 def _of_instants(engine: Engine, data: Data) -> np.ndarray:
-    """(E,) gradients of input times. A maximum of V at arrivals of one instant has a kink there: only the derivative by
-    their common time is defined, and engines give the kink to one of them. Each gets the mean of its instant.
+    """(E,) gradients of input times. Where arrivals of one instant meet a kink (a maximum of V, or dynamics that are
+    not linear in what they move), only the derivative by their common time is defined, and engines differ in which of
+    them gets the part of the kink. Each gets the mean of its instant.
     """
-    found = np.array(engine.input_gradients, np.float64)
-    if data.times is None or "max" not in engine.plan.loss.readouts:
+    found, plan = np.array(engine.input_gradients, np.float64), engine.plan
+    if data.times is None or not ("max" in plan.loss.readouts or _kinks_at_arrivals(plan)):
         return found
     samples = np.repeat(np.arange(len(data)), np.diff(data.offsets))
     instants = np.unique(np.stack([samples, data.times]), axis=1, return_inverse=True)[1].ravel()
     return np.asarray((np.bincount(instants, found) / np.bincount(instants))[instants])
+
+
+def _kinks_at_arrivals(plan: Plan) -> bool:
+    """Whether the order of arrivals of one instant matters to their gradients."""
+    from_input = [c for c in plan.connections if c.source == plan.input.name]
+    return plan.spike_times == "exact" and not all(
+        is_linear_along(plan.population(c.target).derived, c.receptor) for c in from_input
+    )
 
 
 def lead(engine: Engine, result: Result) -> np.ndarray:

@@ -5,9 +5,10 @@
 namespace {
 
 constexpr int DEGREE = 20;
-constexpr double INVERSE[DEGREE + 1] = {0,       1.,      1. / 2,  1. / 3,  1. / 4,  1. / 5,  1. / 6,
-                                        1. / 7,  1. / 8,  1. / 9,  1. / 10, 1. / 11, 1. / 12, 1. / 13,
-                                        1. / 14, 1. / 15, 1. / 16, 1. / 17, 1. / 18, 1. / 19, 1. / 20};
+// One more than the degree: the integral of a series is a series.
+constexpr double INVERSE[DEGREE + 2] = {0,       1.,      1. / 2,  1. / 3,  1. / 4,  1. / 5,  1. / 6,  1. / 7,
+                                        1. / 8,  1. / 9,  1. / 10, 1. / 11, 1. / 12, 1. / 13, 1. / 14, 1. / 15,
+                                        1. / 16, 1. / 17, 1. / 18, 1. / 19, 1. / 20, 1. / 21};
 // Newton stops when its error, quadratic in its last step, is below this many ms.
 constexpr double TIME_ROUNDING = sizeof(scalar) == 4 ? 2e-7 : 1e-17;
 

@@ -92,11 +92,13 @@ struct Densities {
     bool set(int64_t piece, const double* values, double tolerance, double noise) {
         power.reserve((piece + 1) * TERMS);
         double a[NODES], most = 0;
+        for (int q = 0; q < nodes; ++q) most = std::fmax(most, std::fabs(values[q]));
         for (int m = 0; m < nodes; ++m) {
             a[m] = 0;
             for (int q = 0; q < nodes; ++q) a[m] += legendre[m][q] * values[q];
+            // What is rounding is left out: in powers of time it grows by a factor of 6 with every m.
+            if (std::fabs(a[m]) <= 1e-15 * (2 * m + 1) * most + 0.1 * noise) a[m] = 0;
         }
-        for (int q = 0; q < nodes; ++q) most = std::fmax(most, std::fabs(values[q]));
         for (int j = 0; j < TERMS; ++j) {
             double v = 0;
             for (int m = j; m < nodes; ++m) v += a[m] * shifted[m][j];
