@@ -45,6 +45,13 @@ class Outputs:
         readout: (S, K), see `engines.Result`.
         scores: (S, K), larger is more likely, -inf for a silent output.
         probabilities: (S, K), nan if no output decides; None if the loss has none (`Loss.probabilities`).
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, run_dir="run", progress=False)
+        >>> results = trainer.fit(events, epochs=1)
+        >>> outputs = load("run").outputs([([1.0, 2.5], [0, 3])])  # one recording: times in ms, channels
+        >>> outputs.probabilities.shape
+        (1, 2)
     """
 
     classes: np.ndarray
@@ -57,8 +64,17 @@ class TrainedModel:
     """A network with its trained weights, its preprocessing and the names of its classes.
 
     Args:
-        described: the model; values: its parameters by name.
+        described: the model.
+        values: its parameters by name.
         engine: None: the one used in training if this machine has it, else the fastest that can run the model.
+        threads: for engines with threads.
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, run_dir="run", progress=False)
+        >>> results = trainer.fit(events, epochs=1)
+        >>> model = load("run")
+        >>> model.predict(events).shape, model.class_names
+        ((20,), ('0', '1'))
     """
 
     def __init__(
@@ -101,7 +117,8 @@ class TrainedModel:
         return outputs.readout if self.regression else outputs.classes
 
     def outputs(self, samples: Events | Sequence[Any], *, prepared: bool = False) -> Outputs:
-        """Classes, readouts, scores and probabilities of the samples; arguments as for `predict`."""
+        """Classes, readouts, scores and probabilities of the `samples`; they and `prepared` as for
+        `predict`."""
         outputs = [self.evaluate(part, prepared=True) for part in self._prepared(samples, prepared)]
         readout = np.concatenate([np.zeros((0, self.plan.output.size)), *(e.readout for e in outputs)])
         scores = np.concatenate([np.zeros_like(readout[:0]), *(e.scores for e in outputs)])
@@ -110,22 +127,23 @@ class TrainedModel:
         return Outputs(classes, readout, scores, probabilities)
 
     def prepared(self, events: Events) -> Events:
-        """The samples after the preprocessing used in training."""
+        """`events` after the preprocessing used in training."""
         (events,) = self._prepared(events, False, len(events) or 1)
         return events
 
     def evaluate(self, events: Events, *, prepared: bool = False) -> Evaluation:
-        """Run the samples forwards, with the loss if they have labels or targets."""
+        """Run `events` forwards, with the loss if they have labels or targets; `prepared` as for `predict`."""
         (events,) = self._prepared(events, prepared, len(events) or 1)
         return evaluate(self.engine, self.engine.load(ready_to_predict(events, self.plan)), BATCH, np.inf)
 
     def spike_counts(self, events: Events, *, prepared: bool = False) -> dict[str, np.ndarray]:
-        """Population -> (S, N) int64, spikes of every neuron in every sample."""
+        """Population -> (S, N) int64, spikes of every neuron in every sample of `events`; `prepared` as for
+        `predict`."""
         (events,) = self._prepared(events, prepared, len(events) or 1)
         return spike_counts(self.engine, self.engine.load(ready_to_predict(events, self.plan)), BATCH)
 
     def stream(self, dtype: str = "float32") -> Stream:
-        """A trial that takes preprocessed input spikes as they arrive; see `Stream`."""
+        """A trial that takes preprocessed input spikes as they arrive, in precision `dtype`; see `Stream`."""
         from .online import Stream
 
         return Stream(self.plan, dict(self.engine.parameters), dtype=dtype)
@@ -152,6 +170,7 @@ def load(
     """The trained model of a run folder.
 
     Args:
+        run: the folder.
         checkpoint: "best", the weights chosen on validation, or "last".
         engine, threads: see `TrainedModel`.
         trust: also accept hand-written code from model.json, which is compiled and run. Only for your own folders.
@@ -160,6 +179,12 @@ def load(
         SettingError: not a run folder, or one without model.json.
         DescriptionError: a model.json that cannot be used, or not without `trust`.
         CheckpointError: no checkpoint, or a damaged one.
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, run_dir="run", progress=False)
+        >>> results = trainer.fit(events, epochs=1)
+        >>> load("run").evaluate(events).predictions.shape
+        (20,)
     """
     folder = RunFolder.open(run)
     if not (folder.path / MODEL).is_file():

@@ -30,9 +30,11 @@ class Described:
 
     Args:
         network, loss: as they were built; several losses as a list.
-        duration, dt: trial and time step in ms. spike_times: "grid" or "exact".
+        duration, dt: trial and time step in ms.
+        spike_times: "grid" or "exact".
         engine, dtype: what it was trained on.
-        preprocessing: from the data as it is recorded to the network's input; n_channels: of the data before that.
+        preprocessing: from the data as it is recorded to the network's input.
+        n_channels: of the data before that.
         class_names: of the outputs; () if unknown.
     """
 
@@ -50,6 +52,16 @@ class Described:
 
 def describe(model: Described) -> dict[str, Any]:
     """The document, ready for JSON.
+
+    Args:
+        model: e.g. ``trainer.described``.
+
+    Example:
+        >>> from genn_eventprop.description import build, describe
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0)
+        >>> again = build(describe(trainer.described), trainer.engine.parameters)
+        >>> again.duration, again.network.populations[0].name
+        (20.0, 'hidden')
 
     Raises:
         DescriptionError: a part that the format does not have.
@@ -74,8 +86,15 @@ def build(document: Any, values: Mapping[str, np.ndarray] | None = None, *, trus
     """The model that a document describes.
 
     Args:
+        document: what `describe` gave, read from JSON.
         values: stored parameters by name, for those that the document has no numbers of.
         trust: the document is the user's own: hand-written code and expressions of any form are taken.
+
+    Example:
+        >>> from genn_eventprop.description import build, describe
+        >>> document = describe(Trainer(net, loss, duration=20.0, dt=1.0).described)
+        >>> build(document, net.initial_parameters(1)).loss.readout
+        'integral'
 
     Raises:
         DescriptionError: not such a document, another version, or something that a foreign one may not hold.

@@ -36,6 +36,14 @@ RENAMED = {"genn_backend": ("genn", "backend")}
 def engine_class(engine: str) -> type[Engine]:
     """The class of an engine, options behind its name or not; "auto": of the fastest that may be taken by itself.
 
+    Args:
+        engine: e.g. "native" or "cuda(device=1)".
+
+    Example:
+        >>> from genn_eventprop.engines import engine_class
+        >>> engine_class("reference_event").name
+        'reference_event'
+
     Raises:
         SettingError: for an unknown name.
     """
@@ -92,12 +100,27 @@ def _kinds(name: str) -> list[type[Engine]]:
 
 
 def availability() -> tuple[Availability, ...]:
-    """Every engine on this machine, fastest first."""
+    """Every engine on this machine, fastest first.
+
+    Example:
+        >>> from genn_eventprop.engines import availability
+        >>> {engine.name: engine.runs for engine in availability()}["reference_clock"]
+        True
+    """
     return tuple(engine_class(name).availability() for name in NAMES)
 
 
 def solvable(network: Network) -> bool:
-    """Whether the engine that "auto" takes has exact spike times for these neurons, without noise and dropout."""
+    """Whether the engine that "auto" takes has exact spike times for these neurons, without noise and dropout.
+
+    Args:
+        network: the one to be run.
+
+    Example:
+        >>> from genn_eventprop.engines import solvable
+        >>> solvable(net)
+        True
+    """
     return can_solve(network, engine_class("auto").features)
 
 
@@ -114,6 +137,7 @@ def create(
     """An engine for a plan.
 
     Args:
+        plan: network, losses and time grid, e.g. ``trainer.plan``.
         parameters: initial values, from `Network.initial_parameters`.
         engine: a name, or "auto": `cuda` where it is faster and starts, else `native`; others run only when named.
             Options that an engine alone has may stand behind its name: "cuda(device=1)"; see `Engine.special_options`.
@@ -125,6 +149,13 @@ def create(
     Raises:
         SettingError: an unknown name or option. EngineError: it cannot run here. ToolchainError: there is no compiler,
             and the code cache has nothing built elsewhere for such a processor.
+
+    Example:
+        >>> from genn_eventprop.engines import create
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0)
+        >>> reference = create(trainer.plan, net.initial_parameters(1), engine="reference_event")
+        >>> reference.name
+        'reference_event'
     """
     name, behind = engine_and_options(engine)
     options = behind | _present(name, options)

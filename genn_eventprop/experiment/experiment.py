@@ -136,6 +136,7 @@ class ExperimentConfig:
         ``Trainer(dt=config.dt, spike_times=config.spike_times or "auto")`` weighs what they cost instead.
 
         Args:
+            exact_dt, grid_dt: ms, the time step with exact spike times and on the grid, unless the settings have one.
             solvable: False where no fast engine has exact spike times, see `engines.solvable`.
         """
         grid = "exact" not in engine_class(self.engine).features or not solvable
@@ -149,10 +150,19 @@ class Experiment:
     """What `build` returns: a trainer and its data sets, all with the preprocessing behind them.
 
     Args:
+        trainer: what trains.
         train: may be augmented afresh each epoch.
+        validation, test: None if there is none.
         class_names: for plots, reports and predictions.
-        preprocessing: `fixed` steps of `data.augment` that were applied. n_channels: of the data before that. Both go
-            into the run folder, so that recordings can be given to the trained model.
+        preprocessing: `fixed` steps of `data.augment` that were applied.
+        n_channels: of the data before that. Both go into the run folder, so that recordings can be given to the
+            trained model.
+
+    Example:
+        >>> from genn_eventprop.experiment import Experiment
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0)
+        >>> Experiment(trainer, events[:16], test=events[16:]).events("test").labels.shape
+        (4,)
     """
 
     trainer: Trainer
@@ -164,14 +174,30 @@ class Experiment:
     n_channels: int | None = None
 
     def events(self, name: str) -> Events | None:
-        """The "train", "validation" or "test" set as events; an augmented one as in its first epoch."""
+        """The set called `name`, "train", "validation" or "test", as events; an augmented one as in its first epoch."""
         events = getattr(self, name)
         return events if events is None or not hasattr(events, "epoch") else events.epoch(0)
 
 
 @dataclass(frozen=True, eq=False)
 class ExperimentFile:
-    """A loaded experiment; `source` is the name or path that finds it again."""
+    """A loaded experiment.
+
+    Args:
+        name: of its page.
+        source: the name or path that finds it again.
+        config: the dataclass of its settings.
+        build: settings -> `Experiment`.
+        quick: settings of the one-minute variant.
+        plot: further figures, (experiment, folder) -> None.
+        folds: settings -> {fold: changed settings}, for ``--cross-validate``.
+        text: its docstring.
+
+    Example:
+        >>> from genn_eventprop.experiment import load_experiment
+        >>> load_experiment("yin_yang").installed
+        True
+    """
 
     name: str
     source: str
@@ -191,13 +217,27 @@ class ExperimentFile:
 
 
 def experiment_names() -> list[str]:
-    """The experiments that are installed with the package."""
+    """The experiments that are installed with the package.
+
+    Example:
+        >>> from genn_eventprop.experiment import experiment_names
+        >>> "yin_yang" in experiment_names()
+        True
+    """
     package = importlib.import_module(PACKAGE)
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
 
 
 def load_experiment(source: str | Path) -> ExperimentFile:
     """An experiment by name, or from a Python file.
+
+    Args:
+        source: ``"yin_yang"``, or ``"my_experiment.py"``.
+
+    Example:
+        >>> from genn_eventprop.experiment import load_experiment
+        >>> load_experiment("yin_yang").config().epochs
+        100
 
     Raises:
         SettingError: no such experiment or file, or a file that is not an experiment.
@@ -260,6 +300,11 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
     """Train, evaluate, plot; everything goes to `config.run_dir`, of which this process is the only writer.
 
     All ranks that mpiexec started train together; the first writes.
+
+    Args:
+        file: of `load_experiment`.
+        config: its settings.
+        resume: continue the run in `config.run_dir`.
 
     Returns:
         What results.json holds, and the ``run_dir``.

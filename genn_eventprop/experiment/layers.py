@@ -158,10 +158,17 @@ def layered(
     """The experiment that `config` describes, on these data sets.
 
     Args:
+        config: the settings.
+        train, validation, test: labelled data; None if there is none.
         class_names: for figures and reports.
         shape: (height, width, channels) of an input of images with one channel after the other, as the event-camera
             loaders return them; with `convolutions` the channels are interleaved (`data.augment.ChannelsLast`).
         trainer: further arguments of `Trainer`.
+
+    Example:
+        >>> from genn_eventprop.experiment import LayeredConfig, layered
+        >>> layered(LayeredConfig(hidden=(16,), duration=20.0), events[:12], None, events[12:]).trainer.network
+        <Network: 4 input channels, 18 neurons; learned: ...
     """
     if config.hold_out is not None:  # before anything looks at the data, as initial weights do
         before = validation

@@ -32,9 +32,18 @@ Parameters = dict[str, Array]
 class Output:
     """Output of a batch of B trials.
 
-    readouts: name -> array, differentiable; each is also an attribute: ``integral``, ``maximum``, ``v_end``,
-    ``first_spike`` (ms, inf if silent), all (B, K), and ``v`` (B, T + 1, K). value: the first readout. spike_counts:
-    population -> (B, N) int32, without derivative.
+    Args:
+        readouts: name -> array, differentiable; each is also an attribute: ``integral``, ``maximum``, ``v_end``,
+            ``first_spike`` (ms, inf if silent), all (B, K), and ``v`` (B, T + 1, K). ``value`` is the first one.
+        spike_counts: population -> (B, N) int32, without derivative.
+
+    Example:
+        >>> import jax
+        >>> from genn_eventprop.jax import EventProp
+        >>> layer = EventProp(net, duration=20.0)
+        >>> times = jax.random.uniform(jax.random.key(1), (3, 4)) * 10
+        >>> layer(layer.init(1, times=times), times=times).value.shape
+        (3, 2)
     """
 
     readouts: dict[str, Array]
@@ -42,6 +51,7 @@ class Output:
 
     @property
     def value(self) -> Array:
+        """The first readout."""
         return next(iter(self.readouts.values()))
 
     def __getattr__(self, name: str) -> Array:
@@ -68,6 +78,16 @@ class EventProp:
     Parameters that are not given are taken from ``layer.fixed``. `jit` and `grad` work; `vmap` runs one call after the
     other; there are no second derivatives. Noise and dropout act only with ``key=`` (a JAX random key).
 
+    Example:
+        >>> import jax
+        >>> from genn_eventprop.jax import EventProp
+        >>> layer = EventProp(net, duration=20.0)
+        >>> counts = (jax.random.uniform(jax.random.key(1), (20, 16, 4)) < 0.2).astype(float)  # (T, B, channels)
+        >>> parameters = layer.init(1, counts)
+        >>> slopes = jax.grad(lambda p: layer(p, counts).value.sum())(parameters)
+        >>> slopes["input_hidden.weight"].shape
+        (4, 8)
+
     Raises:
         SettingError, PlanError, EngineError: settings that do not fit together.
     """
@@ -93,11 +113,11 @@ class EventProp:
         return self._layer.plan
 
     def init(self, seed: int = 0, counts: Any = None, *, times: Any = None) -> Parameters:
-        """Initial values of the learned parameters, by name, in JAX's default precision.
+        """Initial values of the learned parameters, by name, in JAX's default precision; `seed` of those drawn.
 
-        A batch, as the layer takes it, scales weights that have no scale of their own, so that every population spikes
-        (`training.weights_from_data`); among them those that are not learned, in ``layer.fixed``.
-        """
+        A batch, `counts` or `times` as the layer takes it, scales weights that have no scale of their own, so that
+        every population spikes (`training.weights_from_data`); among them those that are not learned, in
+        ``layer.fixed``."""
         if counts is not None and times is not None:
             raise SettingError("init takes counts, or times=")
         values = self._values(seed)

@@ -29,10 +29,20 @@ DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 class Output:
     """Output of a batch of B trials.
 
-    readouts: name -> tensor, differentiable; each is also an attribute: ``integral``, ``maximum``, ``v_end`` (V at T),
-    ``first_spike`` (ms, inf if silent: use `torch.where` before a loss), all (B, K), and ``v`` (B, T + 1, K), V at k dt
-    before the arrivals of step k. value: the first readout. spike_counts: population -> (B, N) int64, and spikes:
-    population -> `engines.Spikes` (for a compiled layer valid until its next call); neither has a derivative.
+    Args:
+        readouts: name -> tensor, differentiable; each is also an attribute: ``integral``, ``maximum``, ``v_end`` (V at
+            T), ``first_spike`` (ms, inf if silent: use `torch.where` before a loss), all (B, K), and ``v``
+            (B, T + 1, K), V at k dt before the arrivals of step k. ``value`` is the first one.
+        spike_counts: population -> (B, N) int64, and ``spikes``: population -> `engines.Spikes` (for a compiled layer
+            valid until its next call); neither has a derivative.
+
+    Example:
+        >>> import torch
+        >>> from genn_eventprop.torch import EventProp
+        >>> layer = EventProp(net, duration=20.0, readout=["integral", "max"])
+        >>> out = layer(times=torch.rand(3, 4) * 10)
+        >>> out.integral.shape, out.maximum.shape, out.spike_counts["hidden"].shape
+        (torch.Size([3, 2]), torch.Size([3, 2]), torch.Size([3, 8]))
     """
 
     readouts: dict[str, Tensor]
@@ -43,10 +53,12 @@ class Output:
 
     @property
     def value(self) -> Tensor:
+        """The first readout."""
         return next(iter(self.readouts.values()))
 
     @property
     def spikes(self) -> Mapping[str, Spikes]:
+        """Population -> spikes of this batch, without derivative."""
         if self._spikes is not None:
             return self._spikes
         runner = runner_of(self._runner)
@@ -88,6 +100,15 @@ class EventProp(nn.Module):
     or (B, N, M): spike times in ms of every channel, inf for none, which get gradients. Noise and dropout act in
     training mode, with new random numbers from torch's random state in every call. Weights without a scale of their own
     (``Dense()``) are scaled by the first call in training mode, see `scale_weights`.
+
+    Example:
+        >>> import torch
+        >>> from genn_eventprop.torch import EventProp
+        >>> layer = EventProp(net, duration=20.0)
+        >>> out = layer((torch.rand(20, 16, 4) < 0.2).float())  # (T, B, channels)
+        >>> torch.nn.functional.cross_entropy(out.value, torch.zeros(16, dtype=torch.int64)).backward()
+        >>> layer.net.input_hidden.weight.grad.shape
+        torch.Size([4, 8])
 
     Raises:
         SettingError, PlanError, EngineError: settings that do not fit together.
@@ -148,6 +169,11 @@ class EventProp(nn.Module):
         }
 
     def forward(self, spikes: Tensor | Events | None = None, *, times: Tensor | None = None) -> Output:
+        """A batch of trials; the layer is called instead.
+
+        Args:
+            spikes: spike counts in `layout`, or `Events`. times: (B, N) or (B, N, M) ms instead.
+        """
         values = self.values()
         first = next(v for v in values.values() if v.is_floating_point())
         if (spikes is None) == (times is None):
@@ -166,7 +192,7 @@ class EventProp(nn.Module):
 
     def scale_weights(self, spikes: Tensor | Events | None = None, *, times: Tensor | None = None) -> list[str]:
         """Scale weights that have no scale of their own (``Dense()``) and are still as drawn, on a batch as `forward`
-        takes it, so that every population spikes (`training.weights_from_data`); what was done.
+        takes it, so that every population spikes (`training.weights_from_data`); what was done, a line each.
 
         The first call in training mode does this by itself, except around a compiled or a distributed layer.
         """
@@ -229,7 +255,7 @@ class EventProp(nn.Module):
         return times.reshape(-1)[place], channels, offsets
 
     def runner(self, dtype: torch.dtype) -> Runner:
-        """The engine of a precision; made when it is first needed.
+        """The engine of a precision, `dtype`; made when it is first needed.
 
         Raises:
             SettingError: a precision that engines do not have.
@@ -241,6 +267,7 @@ class EventProp(nn.Module):
         return runner
 
     def extra_repr(self) -> str:
+        """Sizes and settings, for `print`."""
         return self._layer.describe()
 
 

@@ -42,12 +42,18 @@ def FirstSpikeCrossEntropy(
     """Cross-entropy of first spike times t_c: L = -log softmax(-t / tau0)_y + extra(t_y).
 
     Args:
+        population: the output population, spiking, one neuron per class.
         tau0: time constant of the softmax, ms.
         tau1: time constant of the exponential extra term, ms.
         alpha: strength of the extra term, which favours early spikes of the correct class.
         form: "exponential": alpha (exp(t_y / tau1) - 1) (Wunderlich & Pehle 2021, equation 9; `first_spike_exp`);
             "inverse": alpha / (1.01 T - t_y) (Nowotny, Turner, Knight 2025; `first_spike`).
-        silent: see `Loss`.
+        silent: "exclude" or "end", how a missing spike counts, see `Loss`.
+
+    Example:
+        >>> spiking = net.population(LIF(), 2, name="spiking")
+        >>> FirstSpikeCrossEntropy(spiking, tau0=0.5, alpha=3e-3).readout
+        'first_spike'
     """
     terms = {"exponential": "alpha * (exp(r / tau1) - 1)", "inverse": "alpha / (1.01 * T - r)"}
     if form not in terms:
@@ -61,12 +67,28 @@ def FirstSpikeCrossEntropy(
 
 
 def MaxVoltageCrossEntropy(population: Population) -> Loss:
-    """Cross-entropy of the maxima over time, r_c = max_t V_c(t); Wunderlich & Pehle 2021, equation 11 (`max`)."""
+    """Cross-entropy of the maxima over time, r_c = max_t V_c(t); Wunderlich & Pehle 2021, equation 11 (`max`).
+
+    Args:
+        population: the output population, one neuron per class.
+
+    Example:
+        >>> MaxVoltageCrossEntropy(output).readout
+        'max'
+    """
     return Loss(population, "max")
 
 
 def EndVoltageCrossEntropy(population: Population) -> Loss:
-    """Cross-entropy of the final voltages, r_c = V_c(T)."""
+    """Cross-entropy of the final voltages, r_c = V_c(T).
+
+    Args:
+        population: the output population, one neuron per class.
+
+    Example:
+        >>> EndVoltageCrossEntropy(output).readout
+        'end'
+    """
     return Loss(population, "end")
 
 
@@ -74,8 +96,14 @@ def IntegratedVoltageCrossEntropy(population: Population, weight: Weight = "cons
     """Cross-entropy of weighted integrals, r_c = 1/T int_0^T w(t) V_c(t) dt (`sum`, `sum_weigh_*`).
 
     Args:
+        population: the output population, one neuron per class.
         weight: w(t): "constant", "linear", "exponential", "sigmoid", an expression in t and T, "input" (the activity
-            of the sample's input), or a `TimeWeight`. window: (a, b) in ms, outside of which w is zero.
+            of the sample's input), or a `TimeWeight`.
+        window: (a, b) in ms, outside of which w is zero.
+
+    Example:
+        >>> IntegratedVoltageCrossEntropy(output, "exp(-1.5 * t / T)").weight
+        TimeWeight(expression='exp(-1.5 * t / T)', ...
 
     Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852, table 1.
     """
@@ -84,6 +112,14 @@ def IntegratedVoltageCrossEntropy(population: Population, weight: Weight = "cons
 
 def PerStepCrossEntropy(population: Population, weight: Weight = "constant", window: Window = None) -> Loss:
     """Cross-entropy of V(t) at all times, L = 1/T int_0^T w(t) (-log softmax_y(V(t))) dt (`avg_xentropy`).
+
+    Args:
+        population: the output population, one neuron per class.
+        weight, window: w(t), as for `IntegratedVoltageCrossEntropy`.
+
+    Example:
+        >>> PerStepCrossEntropy(output, window=(5.0, 15.0)).readout
+        'voltage'
 
     Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852, section 2.3.
     """
@@ -94,12 +130,30 @@ def VoltageSquaredError(population: Population, weight: Weight = "constant", win
     """L = 1/T int_0^T w(t) 1/2 sum_c (V_c(t) - y_c(t))^2 dt against the series of the data set's targets.
 
     Targets (S, n_steps + 1, K): y at k dt, linear in between; nan: no target in the steps beside it.
+
+    Args:
+        population: the K outputs.
+        weight, window: w(t), as for `IntegratedVoltageCrossEntropy`.
+
+    Example:
+        >>> VoltageSquaredError(output).compares
+        'targets'
     """
     return Loss(population, "voltage", weight=_weight(weight, window), outer="squared_error")
 
 
 def SquaredError(population: Population, readout: str = "integral", weight: Weight = "constant") -> Loss:
-    """L = 1/2 sum_c (r_c - y_c)^2 of a readout of the whole trial; targets (S, K), nan for none."""
+    """L = 1/2 sum_c (r_c - y_c)^2 of a readout of the whole trial; targets (S, K), nan for none.
+
+    Args:
+        population: the K outputs.
+        readout: r: "integral", "end", "max", "first_spike" or "count", see `Loss`.
+        weight: w(t) of an integral, as for `IntegratedVoltageCrossEntropy`.
+
+    Example:
+        >>> SquaredError(output, "end").compares
+        'targets'
+    """
     score = "-r" if readout in ("first_spike", "spike_times") else "r"
     return Loss(population, readout, weight=_weight(weight), outer="squared_error", score=score)
 
@@ -109,12 +163,31 @@ def SpikeTimeError(population: Population, silent: str = "exclude") -> Loss:
 
     Targets (S, K, M) in ms, nan for none. A spike beyond the last target contributes nothing. A spike that does not
     happen contributes nothing (silent="exclude"), or (T - y)^2 / 2 and a push on V at T (silent="end", see `Loss`).
+
+    Args:
+        population: the K outputs, spiking.
+        silent: "exclude" or "end".
+
+    Example:
+        >>> spiking = net.population(LIF(), 2, name="spiking")
+        >>> SpikeTimeError(spiking).readout
+        'spike_times'
     """
     return Loss(population, "spike_times", outer="squared_error", silent=silent, score="-r")
 
 
 def SpikeCountCrossEntropy(population: Population, gain: float = 1.0) -> Loss:
-    """Cross-entropy of spike counts, L = -log softmax(gain n)_y. The gradient is a surrogate, see `Loss`."""
+    """Cross-entropy of spike counts, L = -log softmax(gain n)_y. The gradient is a surrogate, see `Loss`.
+
+    Args:
+        population: the output population, spiking, one neuron per class.
+        gain: factor of the counts.
+
+    Example:
+        >>> spiking = net.population(LIF(), 2, name="spiking")
+        >>> SpikeCountCrossEntropy(spiking, gain=0.5).readout
+        'count'
+    """
     return Loss(population, "count", score="gain * r", constants={"gain": gain})
 
 
@@ -129,10 +202,18 @@ def OwnLoss(
     """A readout with an outer loss of your own.
 
     Args:
+        population: the K outputs.
+        readout: what is read of each, "integral", "end", "max", "first_spike" or "count", see `Loss`.
+        weight: w(t) of an integral, as for `IntegratedVoltageCrossEntropy`.
+        silent: "exclude" or "end", how a missing spike counts, see `Loss`.
         outer: a function of the readouts (see `Function`), or an expression in r0, r1, ... and y0, y1, ... (`formula`),
             as a string or a sympy expression. The host evaluates it between the forward and the backward pass; `native`
             runs the forward pass a second time for that.
-        compares: meaning of y, unless `outer` is a `Function`.
+        compares: meaning of y, "labels" or "targets", unless `outer` is a `Function`.
+
+    Example:
+        >>> OwnLoss(output, "end", "(r0 - y0)**2 + (r1 - y1)**2", compares="targets").readout
+        'end'
     """
     if isinstance(outer, (str, sp.Expr)):
         function = formula(outer, population.size, compares)
@@ -168,6 +249,15 @@ on a silent right class as published; Wunderlich & Pehle's rule is silent="exclu
 
 def make_loss(name: str, population: Population, **settings: object) -> Loss:
     """The loss called `name` in `LOSSES`; the setting ``answer`` is that of `Loss.against`.
+
+    Args:
+        name: as after ``--loss`` on the command line.
+        population: the outputs.
+        settings: arguments of the loss.
+
+    Example:
+        >>> make_loss("sum_weigh_exp", output).weight.expression
+        'exponential'
 
     Raises:
         LossError: for an unknown name or setting.

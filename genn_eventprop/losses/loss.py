@@ -34,6 +34,8 @@ class Loss(LossFormulas):
 
     Args:
         population: the output population, one neuron per class.
+        readout: what is read of every output, see above.
+        outer: the outer loss, see above.
         weight: w(t) of an integral.
         score: expression in r, T and the constants; larger means more likely. The prediction is the output with the
             largest score, or -1 if several have it, or if the readout needs spikes and none occurs.
@@ -48,6 +50,10 @@ class Loss(LossFormulas):
         factor: > 0, weight of the loss in a sum of several; ``0.2 * loss`` sets it.
         answer: name of the target of the data set with which to compare (``Events(targets={"speaker": ...})``), see
             `against`; "": the labels, or the targets of a data set with only one kind of them.
+
+    Example:
+        >>> Loss(output, "integral", weight="t / T", score="r / scale", constants={"scale": 0.2}).n_classes
+        2
 
     Several losses are a list, ``loss=[0.8 * A(output), 0.2 * B(hidden)]``, one per population; the first one determines
     predictions.
@@ -83,7 +89,12 @@ class Loss(LossFormulas):
     __radd__ = __add__
 
     def against(self, answer: str) -> Loss:
-        """The loss that compares with the target called `answer`: classes (S,) or numbers (S, ...)."""
+        """The loss that compares with the target called `answer`: classes (S,) or numbers (S, ...).
+
+        Example:
+            >>> IntegratedVoltageCrossEntropy(output).against("speaker").answer
+            'speaker'
+        """
         return replace(self, answer=answer)
 
     def __post_init__(self) -> None:
@@ -184,6 +195,13 @@ class Loss(LossFormulas):
 
 def as_losses(loss: Loss | Sequence[Loss]) -> tuple[Loss, ...]:
     """One loss, or a list of several, the main one first.
+
+    Args:
+        loss: a `Loss`, or a list of them.
+
+    Example:
+        >>> [part.factor for part in as_losses([loss, 0.2 * EndVoltageCrossEntropy(hidden)])]
+        [1.0, 0.2]
 
     Raises:
         LossError: something else, two of one population, or losses that cannot be added.

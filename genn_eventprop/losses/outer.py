@@ -62,6 +62,15 @@ class Function:
         compares: meaning of y: "labels" (B,) or "targets" (B, K).
         name: for messages and run folders.
         formula, outputs: the expression and the number of outputs, if it was made by `formula`.
+
+    Example:
+        >>> def hinge(r, y):  # (B, 2) readouts, (B,) labels
+        ...     sign = np.where(y == 1, 1.0, -1.0)
+        ...     short = np.maximum(1 - sign * (r[:, 1] - r[:, 0]), 0.0)
+        ...     slope = -sign * (short > 0)
+        ...     return short, np.stack([-slope, slope], axis=1)
+        >>> OwnLoss(output, "integral", Function(hinge, name="hinge")).outer.label
+        'hinge'
     """
 
     function: Callable[[np.ndarray, np.ndarray], tuple[Any, Any]]
@@ -101,6 +110,7 @@ class Function:
 
     @property
     def label(self) -> str:
+        """Its name for people: `name`, the formula, or the function's own name."""
         return self.name or getattr(self.function, "__qualname__", type(self.function).__name__)
 
 
@@ -108,8 +118,15 @@ def formula(text: str | sp.Expr, n_outputs: int, compares: str = "labels") -> Fu
     """An outer loss as an expression in r0, r1, ... and y0, y1, ...; its gradient is derived.
 
     Args:
-        text: e.g. "(r0 - y0)**2 + 0.1 * r1**2", or a sympy expression. compares: y are the targets, or, with "labels",
-            1 for the correct output and 0 for the others.
+        text: e.g. "(r0 - y0)**2 + 0.1 * r1**2", or a sympy expression.
+        n_outputs: K, number of readouts r0, r1, ...
+        compares: "targets": y are those of the data; "labels": 1 for the correct output and 0 for the others.
+
+    Example:
+        >>> error = formula("(r0 - y0)**2 + (r1 - y1)**2", 2)
+        >>> value, slope = error.function(np.array([[0.5, 0.0]]), np.array([0]))
+        >>> value.tolist(), slope.tolist()
+        ([0.25], [[-1.0, 0.0]])
 
     Raises:
         LossError: for a symbol that does not exist.

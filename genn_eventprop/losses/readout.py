@@ -38,6 +38,10 @@ class TimeWeight:
     exponentials the split is found symbolically, so the integral of w V over a step is exact; for any other weight
     phi_j is a Gauss-Legendre node: 6 a step up to 5 ms, 20 beyond. The decay of a(t) inside the step is in phi_j.
 
+    Example:
+        >>> TimeWeight("linear", window=(10.0, 50.0)).ends(60.0)
+        (10.0, 50.0)
+
     Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852, section 2.3.
 
     Raises:
@@ -71,11 +75,11 @@ class TimeWeight:
             raise LossError(f"{error}; write it in t and T, or use one of {names}") from None
 
     def ends(self, duration: float) -> tuple[float, float]:
-        """The window in ms, (0, T) if there is none."""
+        """The window in ms, (0, T) if there is none; `duration` is T in ms."""
         return self.window or (0.0, duration)
 
     def check(self, duration: float, dt: float | None) -> None:
-        """Whether the weight fits a trial, on steps of `dt` or, if None, with exact times.
+        """Whether the weight fits a trial of `duration` ms, on steps of `dt` or, if None, with exact times.
 
         Raises:
             LossError: if the window does not fit, or a value is not finite.
@@ -120,7 +124,7 @@ class TimeWeight:
         return np.where(inside, w, 0.0)
 
     def smooth(self, t: np.ndarray, duration: float, expr: sp.Expr | None = None) -> np.ndarray:
-        """w, or `expr`, at times t (ms) without its window; not finite at a pole."""
+        """w, or `expr`, at times `t` (ms) of a trial of `duration` ms, without its window; not finite at a pole."""
         with np.errstate(all="ignore"):
             w = _function((symbol("t"), symbol("T")), self.expr if expr is None else expr)(t, duration)
         return np.broadcast_to(np.asarray(w, dtype=np.float64), np.shape(t))
@@ -139,7 +143,7 @@ class TimeWeight:
         return tuple(basis.values()), tuple(basis)
 
     def size(self, dt: float, nodal: bool = False) -> int:
-        """J, the number of functions phi_j on a grid of step dt."""
+        """J, the number of functions phi_j on a grid of step `dt` ms; `nodal` as for `basis`."""
         if nodal:
             return 3 if dt <= 1 else 6 if dt <= 5 else 20
         if self.split is not None:
@@ -147,7 +151,8 @@ class TimeWeight:
         return 6 if dt <= 5 else 20
 
     def basis(self, dt: float, n_steps: int, nodal: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The split on a grid; with `nodal` phi_j is Gauss-Legendre node j whatever the weight (3, 6 or 20 a step).
+        """The split on a grid of `n_steps` steps of `dt` ms; with `nodal` phi_j is Gauss-Legendre node j whatever the
+        weight (3, 6 or 20 a step).
 
         Returns:
             c (T, J): coefficients of every step. s (Q,): nodes in a step, ms. phi (J, Q): quadrature weight times

@@ -88,15 +88,17 @@ class LossFormulas:
         return sp.diff(score, symbol("r")), sp.diff(term, symbol("r"))
 
     def basis(self, dt: float, n_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`TimeWeight.basis` of an integral; for V(t) every phi_j is one node, where V is needed."""
+        """`TimeWeight.basis` of an integral on `n_steps` steps of `dt` ms; for V(t) every phi_j is one node, where V is
+        needed."""
         return self.weight.basis(dt, n_steps, nodal=self.readout == "voltage")
 
     def basis_size(self, dt: float) -> int:
-        """J of `basis`, 0 if nothing is integrated."""
+        """J of `basis` for steps of `dt` ms, 0 if nothing is integrated."""
         return self.weight.size(dt, nodal=self.readout == "voltage") if self.integrates else 0
 
     def target_shape(self, n_steps: int) -> tuple[int | None, ...]:
-        """Shape of one sample's targets: (K,); of V(t) (n_steps + 1, K) at k dt; of spike times (K, any number)."""
+        """Shape of one sample's targets in a trial of `n_steps`: (K,); of V(t) (n_steps + 1, K) at k dt; of spike times
+        (K, any number)."""
         K = self.n_classes
         return {"voltage": (n_steps + 1, K), "spike_times": (K, None)}.get(self.readout, (K,))
 
@@ -110,7 +112,8 @@ class LossFormulas:
         return score, term, dscore, dterm
 
     def pointwise(self, r: np.ndarray, y: np.ndarray, duration: float) -> tuple[np.ndarray, np.ndarray]:
-        """The outer loss of values that are all there: r (..., K), y labels (...,) or targets (..., K)."""
+        """The outer loss of values that are all there: r (..., K), y labels (...,) or targets (..., K); `duration` T in
+        ms."""
         if self.outer == "squared_error":
             return squared_error(r, y)
         return cross_entropy(*self._parts(r, duration), np.ones(r.shape, bool), y)
@@ -140,7 +143,11 @@ class LossFormulas:
         return cross_entropy(*self._parts(r, duration), used, y)
 
     def push(self, readout: np.ndarray, valid: np.ndarray, y: np.ndarray, duration: float) -> np.ndarray:
-        """(B, K) dl/dr at T of spikes that did not happen: the push on lambda_V, before -tau_mem / B."""
+        """(B, K) dl/dr at T of spikes that did not happen: the push on lambda_V, before -tau_mem / B.
+
+        Args:
+            readout, valid, y, duration: as for `evaluate`.
+        """
         shape = valid.shape[:2]
         if self.silent != "end":
             return np.zeros(shape)
@@ -152,11 +159,12 @@ class LossFormulas:
         return np.where(~valid & (np.arange(shape[1]) == y[:, None]), self.end_slope(duration), 0.0)
 
     def end_slope(self, duration: float) -> float:
-        """dterm/dr at r = T, the published push of a silent right class before -tau_mem / B."""
+        """dterm/dr at r = T = `duration`, the published push of a silent right class before -tau_mem / B."""
         return float(self._parts(np.array(duration), duration)[3])
 
     def scores(self, readout: np.ndarray, valid: np.ndarray, duration: float) -> np.ndarray:
-        """(B, K) larger means more likely, -inf for a silent output."""
+        """(B, K) larger means more likely, -inf for a silent output; `readout`, `valid` and `duration` as for
+        `evaluate`."""
         score = score_function(self.expressions[0], ("r", "T", *self.constants))
         if valid.all():
             scores = np.asarray(score(readout, duration, *self.constants.values()))
@@ -166,6 +174,7 @@ class LossFormulas:
     def probabilities(self, readout: np.ndarray, valid: np.ndarray, duration: float) -> np.ndarray | None:
         """(B, K) the softmax inside the cross-entropy, nan where no output spikes; None for losses without one.
 
+        `readout`, `valid` and `duration` as for `evaluate`.
         The cross-entropy of V(t) all the time has one at every instant and none of the trial.
         """
         if self.outer != "cross_entropy" or self.readout == "voltage":
@@ -177,7 +186,8 @@ class LossFormulas:
         return np.where(some, e / np.where(some, e.sum(axis=1, keepdims=True), 1.0), np.nan)
 
     def predict(self, readout: np.ndarray, valid: np.ndarray, duration: float) -> np.ndarray:
-        """(B,) class of the largest score among valid outputs, -1 where there is none or several have it."""
+        """(B,) class of the largest score among valid outputs, -1 where there is none or several have it;
+        `readout`, `valid` and `duration` as for `evaluate`."""
         scores = self.scores(readout, valid, duration)
         # a tie is no prediction: argmax alone would call every trial in which all outputs are equal class 0
         best = (scores == np.maximum.reduce(scores, axis=1, keepdims=True)) & valid
@@ -186,7 +196,12 @@ class LossFormulas:
 
 @dataclass(frozen=True, eq=False)
 class LossRecord(LossFormulas):
-    """A loss of the population named `population`, of `size` neurons; the other fields are those of `Loss`."""
+    """A loss as a plan holds it: names instead of objects.
+
+    Args:
+        population: name of the output. size: K.
+        readout, weight, score, term, constants, silent, outer, also, factor, answer: those of `Loss`.
+    """
 
     population: str
     size: int

@@ -23,6 +23,9 @@ class Connection:
     """Weights from one population (or input) to another, and their delays. Built by `Network.connect`.
 
     Args:
+        name: in the network; its weights are the parameter "name.weight".
+        source, target: the two ends.
+        connectivity: which pairs have a synapse, and the initial weights.
         delay: time in ms from a spike to its arrival, >= 0, for all synapses. On the grid it is rounded to whole steps,
             floor(delay / dt + 0.5); the engine's `reason` tells if that changed it.
         delays: individual delays, one per synapse, source or target, instead; `delay` is then 0.
@@ -31,6 +34,11 @@ class Connection:
         sign: 1 or -1 for each source (M,) or each weight, which the weights keep, or 0 for any sign; None: any. M signs
             of a `Sparse` connection are those of sources, also if it has M synapses.
         share: the connection whose weights this one uses; None: its own.
+
+    Example:
+        >>> slow = net.connect(inp, hidden, Dense(), delay=5.0, name="slow")
+        >>> slow.weight_name, slow.weight_shape
+        ('slow.weight', (4, 8))
     """
 
     name: str
@@ -65,7 +73,7 @@ class Connection:
 
     @property
     def weight_name(self) -> str:
-        """Of the parameter that its weights are."""
+        """Name of the parameter that its weights are."""
         return f"{(self.share or self).name}.weight"
 
     @property
@@ -75,7 +83,7 @@ class Connection:
 
     @property
     def weight_shape(self) -> Shape:
-        """Of the weights; (M, N) if they are dense."""
+        """Shape of the weights; (M, N) if they are dense."""
         return self.connectivity.weight_shape(self.source.shape, self.target.shape)
 
     @property
@@ -85,14 +93,14 @@ class Connection:
 
     @property
     def initialiser(self) -> Initialiser:
-        """Of its weights; those whose scale data set have mean 0 where only their spread matters."""
+        """Initialiser of its weights; those whose scale data set have mean 0 where only their spread matters."""
         weight = self.connectivity.weight
         drives = self.source is not self.target and self.target.model.spiking
         return weight if not isinstance(weight, FromData) or drives else FromData(weight.gain, 0.0)
 
     @property
     def delay_shape(self) -> Shape | None:
-        """Of the delays, if they are values."""
+        """Shape of the delays, if they are values."""
         return self.delays.shape(self.weight_shape, *self.shape) if self.delays else None
 
 

@@ -20,13 +20,16 @@ class Delay:
         initial: initialiser, number or array; random draws are clipped to 0 .. max.
         kind: "synaptic": one for each weight, in the shape of the weights (a shared weight shares its delay);
             "axonal": one for each source (M,); "dendritic": one for each target (N,).
-        trainable: learn them. max: upper bound of the delays in ms, which determines the size of the engine's buffers.
+        trainable: learn them.
+        max: upper bound of the delays in ms, which determines the size of the engine's buffers.
 
     Spikes that arrive at or after the end of the trial are lost. On the grid a delay is rounded to whole steps; for its
     gradient see docs/connectivity.md.
 
     Example:
-        >>> net.connect(inp, hidden, Dense(Normal(0.1, 0.1)), delay=Delay(Uniform(0, 20), max=60.0))
+        >>> late = net.connect(inp, hidden, Dense(), delay=Delay(Uniform(0, 20), max=60.0), name="late")
+        >>> late.delay_shape
+        (4, 8)
     """
 
     def __init__(self, initial: Any, *, kind: str = "synaptic", trainable: bool = True, max: float = 60.0) -> None:
@@ -43,11 +46,16 @@ class Delay:
         return (0.0, self.max)
 
     def shape(self, weights: tuple[int, ...], pre: int, post: int) -> tuple[int, ...]:
-        """Of the parameter of a connection with weights of this shape."""
+        """Shape of the delays of a connection whose `weights` have that shape, between `pre` sources and `post`
+        targets."""
         return {"synaptic": weights, "axonal": (pre,), "dendritic": (post,)}[self.kind]
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...], where: str) -> np.ndarray:
-        """Initial values."""
+        """Initial delays in ms, within 0 .. max.
+
+        Args:
+            rng: random stream. shape: see `shape`. where: the parameter's name in messages.
+        """
         try:
             values = self.initial.sample(rng, shape, 1)
         except NetworkError as error:

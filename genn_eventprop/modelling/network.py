@@ -23,11 +23,18 @@ from .reach import check_below
 class Network:
     """A spiking network: inputs, populations, connections.
 
+    Attributes:
+        inputs, populations, connections: lists of `Input`, `Population` and `Connection`, in the order in which they
+            were made.
+
     Example:
         >>> net = Network()
         >>> inp = net.input(5)
         >>> hidden = net.population(LIF(tau_mem=20.0), 200, name="hidden")
         >>> net.connect(inp, hidden, Dense(Normal(1.5, 0.78)))
+        <connection 'input_hidden': input -> hidden, Dense 5 x 200, ...
+        >>> net.initial_parameters(1)["input_hidden.weight"].shape
+        (5, 200)
     """
 
     def __init__(self) -> None:
@@ -48,6 +55,10 @@ class Network:
         Several inputs share the channels of the data in the order of their creation: after ``net.input(20,
         name="audio")`` and ``net.input(10, name="touch")``, channels 20 to 29 of the data belong to "touch"; see
         `Events.side_by_side`.
+
+        Args:
+            size: number of channels. shape: (height, width, channels) instead.
+            name: in the network.
         """
         self.inputs.append(Input(self._free_name(name), *size_and_shape(size, shape, name)))
         return self.inputs[-1]
@@ -69,6 +80,9 @@ class Network:
         use `data.augment.Dropout`.
 
         Args:
+            neuron: a model with parameters, ``LIF(tau_mem=20.0)``, or the model alone.
+            size: N.
+            name: in the network; required.
             shape: (height, width, channels) instead of `size`, for convolutions and pooling.
             noise: strength of white noise on V in units of V per square root of ms; a step adds
                 noise sqrt(dt) N(0, 1).
@@ -107,10 +121,21 @@ class Network:
         share: Connection | None = None,
         name: str | None = None,
     ) -> Connection:
-        """Connect two populations; see `Connection` for the arguments. The name defaults to ``source_target``.
+        """Connect two populations.
 
-        ``net.connect(b, c, share=first)`` uses the weights and the kind of connectivity of the connection `first`: the
-        weights are learned once, with the sum of both gradients. Delay and receptor are not shared.
+        Args:
+            source, target: what `input` or `population` returned.
+            connectivity: which pairs have a synapse, and the initial weights: ``Dense()``, ``Sparse(...)``, ...
+            delay: ms for all synapses, an array with one for each weight, or a `Delay`.
+            receptor: name of the target's receptor; needed if it has several.
+            trainable: learn the weights; or a boolean array in their shape, True for those that are learned.
+            sign: 1 or -1, or an array of signs that sources (M,) or weights keep; None: any.
+            share: another connection, whose weights and connectivity this one uses: they are learned once, with the
+                sum of both gradients. Delay and receptor are not shared.
+            name: defaults to ``source_target``.
+
+        Raises:
+            NetworkError: ends that are not of this network, shapes that do not fit, a name that is taken.
         """
         name = name or f"{getattr(source, 'name', '?')}_{getattr(target, 'name', '?')}"
         self._check_ends(source, target, name)
@@ -192,6 +217,9 @@ class Network:
         ``"population.parameter"`` of shape (N,), or (1,) if one value serves the whole population. Each entry has
         its own random stream, derived from its name, so adding a population does not change the other values.
 
+        Args:
+            rng: a seed, or a generator.
+
         Raises:
             NetworkError: for arrays of the wrong shape, values that are not finite or outside their bounds, and time
                 constants that are not positive.
@@ -215,7 +243,7 @@ class Network:
         check_memory(self.connections)
 
     def check_parameters(self, values: dict[str, np.ndarray]) -> None:
-        """Check values that are put in the place of the initial ones.
+        """Check `values` that are put in the place of the initial ones, by the same names.
 
         Raises:
             NetworkError: numbers that are not finite, time constants that are not positive, delays outside their

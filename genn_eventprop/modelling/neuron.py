@@ -34,6 +34,9 @@ class Event:
         modes: the modes in which the event can happen; empty means all. The model's own dynamics are mode "free".
         next_mode: the mode after the event, "free" or the name of a `Mode`; None to stay. A timed mode named here
             starts again even if the neuron is already in it.
+
+    Example:
+        >>> spike = Event("spike", threshold="V - 1", reset={"V": "0"}, next_mode="refractory")
     """
 
     name: str
@@ -56,6 +59,9 @@ class Mode:
         dynamics: the right-hand sides that differ from the model's.
         lasts: name of the parameter that gives the duration in ms after which `then` begins; None: until an event.
         then: the mode that follows; None is "free".
+
+    Example:
+        >>> refractory = Mode("refractory", dynamics={"V": "0"}, lasts="tau_ref")  # V stands still for tau_ref ms
     """
 
     name: str
@@ -76,7 +82,17 @@ class SynapseModel:
         input: the state to which an arriving spike adds its weight (or state -> amount per unit weight).
         current: expression that the neuron sees as its input current.
 
-    See `NeuronModel.with_synapses`.
+    Example:
+        >>> alpha = SynapseModel(
+        ...     name="alpha", state={"x": 0.0, "y": 0.0}, params={"tau": Param(5.0, "ms")},
+        ...     dynamics={"x": "-x / tau", "y": "(x - y) / tau"}, input="x", current="y",
+        ... )
+        >>> neuron = NeuronModel(
+        ...     name="LIF", state={"V": 0.0}, params={"tau_mem": Param(20.0, "ms"), "I": Param(0.0)},
+        ...     dynamics={"V": "(I - V) / tau_mem"}, threshold="V - 1", reset={"V": "0"},
+        ... )
+        >>> neuron.with_synapses("I", exc=alpha, inh=alpha).receptors
+        {'exc': {'x_exc': '1'}, 'inh': {'x_inh': '1'}}
     """
 
     name: str
@@ -113,8 +129,8 @@ class NeuronModel:
         ModelError: naming the model, the line and the symbol.
 
     Example:
-        >>> LIF = NeuronModel(
-        ...     name="LIF",
+        >>> MyLIF = NeuronModel(
+        ...     name="MyLIF",
         ...     state={"V": "v_reset", "I": 0.0},
         ...     params={"tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms"),
         ...             "v_thresh": Param(1.0), "v_reset": Param(0.0)},
@@ -123,7 +139,7 @@ class NeuronModel:
         ...     reset={"V": "v_reset"},
         ...     input="I",
         ... )
-        >>> hidden_model = LIF(tau_mem=10.0)
+        >>> mine = net.population(MyLIF(tau_mem=10.0), 20, name="mine")
     """
 
     name: str
@@ -204,6 +220,13 @@ class NeuronModel:
 
         Each synapse becomes a receptor of its name; its states and parameters get the suffix ``_name``. The neuron
         must use `current` in its dynamics without defining it as a state; declare it as a parameter.
+
+        Args:
+            current: the parameter that is replaced.
+            synapses: name=`SynapseModel` for each receptor.
+
+        Raises:
+            ModelError: no such parameter, or names that collide.
         """
         if self.snippets:
             raise ModelError(
@@ -237,13 +260,23 @@ class NeuronModel:
 
 @dataclass(frozen=True, eq=False)
 class Neuron:
-    """A model together with its parameter values; what a population is made of."""
+    """A model together with its parameter values; what a population is made of.
+
+    Args:
+        model: its equations.
+        params: name -> `Param`.
+
+    Example:
+        >>> LIF(tau_mem=10.0).params["tau_mem"].value  # calling a model makes one
+        10.0
+    """
 
     model: NeuronModel
     params: Mapping[str, Param]
 
     @property
     def name(self) -> str:
+        """Name of the model."""
         return self.model.name
 
     def __repr__(self) -> str:

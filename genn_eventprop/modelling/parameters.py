@@ -15,24 +15,58 @@ from ..errors import NetworkError, shown
 
 
 class Initialiser(Protocol):
-    """Draws an array of initial values; `fan_in` is the number of presynaptic neurons (1 for neuron parameters)."""
+    """Anything that draws an array of initial values. `Array`, `Constant`, `FanIn`, `FromData`, `Gamma`, `Normal` and
+    `Uniform` do, and a class of your own may.
 
-    def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray: ...
+    Example:
+        >>> class Signs:
+        ...     def sample(self, rng, shape, fan_in):
+        ...         return rng.choice([-1.0, 1.0], size=shape)
+        >>> Dense(Signs()).weight.sample(np.random.default_rng(1), (2, 3), fan_in=2).shape
+        (2, 3)
+    """
+
+    def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        """Values of this shape.
+
+        Args:
+            rng: the random stream to draw from.
+            shape: of the parameter: (M, N) for dense weights, (N,) for a neuron parameter.
+            fan_in: number of presynaptic neurons of a target, 1 for neuron parameters.
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class Constant:
-    """Every value the same."""
+    """Every value the same; a plain number means this.
+
+    Args:
+        value: the number.
+
+    Example:
+        >>> Dense(0.1).weight
+        Constant(value=0.1)
+    """
 
     value: float
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        """`value` everywhere in this `shape`; `rng` and `fan_in` are not used."""
         return np.full(shape, float(self.value))
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """Uniform on [low, high)."""
+    """Uniform on [low, high).
+
+    Args:
+        low, high: the bounds, in the unit of the parameter.
+
+    Example:
+        >>> net.population(LIF(tau_mem=Uniform(10.0, 30.0)), 50, name="mixed")  # one time constant a neuron, in ms
+        <population 'mixed': 50 LIF, tau_mem Uniform(low=10.0, high=30.0) ms, ...
+    """
 
     low: float
     high: float
@@ -43,12 +77,19 @@ class Uniform:
             raise NetworkError(f"Uniform: needs finite low <= high, got {self.low} and {self.high}")
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        """Draws of `rng` in this `shape`; `fan_in` is not used."""
         return rng.uniform(self.low, self.high + 0.0, shape)  # of -0.0, which numpy takes for less than 0.0, 0.0
 
 
 @dataclass(frozen=True)
 class Normal:
-    """Normal with mean `mean` and standard deviation `std`."""
+    """Normal with mean `mean` and standard deviation `std`, in the unit of the parameter.
+
+    Example:
+        >>> values = Dense(Normal(1.5, 0.78)).weight.sample(np.random.default_rng(1), (5, 200), fan_in=5)
+        >>> print(f"{values.mean():.1f}")
+        1.5
+    """
 
     mean: float
     std: float
@@ -59,12 +100,19 @@ class Normal:
             raise NetworkError(f"Normal: needs a finite mean and std >= 0, got {self.mean} and {self.std}")
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        """Draws of `rng` in this `shape`; `fan_in` is not used."""
         return rng.normal(self.mean, self.std, shape)
 
 
 @dataclass(frozen=True)
 class FanIn:
-    """Normal whose mean and standard deviation are `mean` / M and `gain` / sqrt(M), M the number of sources."""
+    """Normal whose mean and standard deviation are `mean` / M and `gain` / sqrt(M), M the number of sources.
+
+    Example:
+        >>> values = FanIn(gain=2.0).sample(np.random.default_rng(1), (400, 100), fan_in=400)
+        >>> print(f"{values.std():.2f}")
+        0.10
+    """
 
     gain: float = 1.0
     mean: float = 0.0
@@ -75,6 +123,7 @@ class FanIn:
             raise NetworkError(f"FanIn: needs a finite mean and gain >= 0, got {self.mean} and {self.gain}")
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        """Draws of `rng` in this `shape`, scaled by `fan_in`, which is M."""
         return rng.normal(self.mean / fan_in, self.gain / np.sqrt(fan_in), shape)
 
 
@@ -86,12 +135,21 @@ class FromData:
     training mode, multiplies all that lead to a population by one factor (`training.weights_from_data`). Into spiking
     neurons the mean is positive, so that a larger factor means more spikes; among the neurons of a population and into
     outputs that do not spike it is 0.
+
+    Args:
+        gain: times 1 / sqrt(M), the standard deviation before the factor, as for `FanIn`.
+        mean: times 1 / M, the mean before the factor.
+
+    Example:
+        >>> Dense().weight
+        FromData(gain=0.5, mean=1.0)
     """
 
     gain: float = 0.5
     mean: float = 1.0
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        """Draws of `rng` in this `shape`, scaled by `fan_in`, which is M, before data set the factor."""
         return FanIn(self.gain, self.mean).sample(rng, shape, fan_in)
 
 
@@ -100,6 +158,15 @@ class Gamma:
     """Gamma(`shape`, mean / `shape`) clipped to [`low`, `high`]: the heterogeneous time constants of loss shaping.
 
     Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852 (shape 3, clipped at 3 times the mean).
+
+    Args:
+        mean: of the distribution before clipping, in the unit of the parameter.
+        shape: of the Gamma distribution; the standard deviation is mean / sqrt(shape).
+        low, high: the values are clipped to these.
+
+    Example:
+        >>> LIF(tau_mem=Param(Gamma(20.0, low=3.0, high=60.0), "ms", trainable=True)).params["tau_mem"].per_neuron
+        True
     """
 
     mean: float
@@ -115,16 +182,30 @@ class Gamma:
             raise NetworkError(f"Gamma: low must not exceed high, got {self.low} and {self.high}")
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        """Draws of `rng` in this `shape`; `fan_in` is not used."""
         return np.clip(rng.gamma(self.shape, self.mean / self.shape, shape), self.low, self.high)
 
 
 @dataclass(frozen=True, eq=False)
 class Array:
-    """The values of an array, copied; its shape must be that of the parameter."""
+    """The values of an array, copied; a plain NumPy array means this.
+
+    Args:
+        values: an array of numbers in the shape of the parameter.
+
+    Example:
+        >>> Dense(np.eye(4)).weight.sample(rng, (4, 4), fan_in=4)[0]
+        array([1., 0., 0., 0.])
+    """
 
     values: Any
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+        """A copy of `values` if it has this `shape`; `rng` and `fan_in` are not used.
+
+        Raises:
+            NetworkError: another shape.
+        """
         values = np.array(self.values, dtype=np.float64)
         if values.shape != shape:
             raise NetworkError(f"an array of shape {values.shape} was given where {shape} is needed")
@@ -214,6 +295,11 @@ class Param:
         trainable: learn it; its gradient is exact, like that of a weight.
         shared: a trainable number is one value for the whole population instead of one per neuron.
         bounds: (lower, upper), None for open; enforced after every optimiser step.
+
+    Example:
+        >>> tau_mem = Param(20.0, "ms", trainable=True, bounds=(3.0, None))  # learned, one value a neuron
+        >>> net.population(LIF(tau_mem=tau_mem), 30, name="learned").neuron.params["tau_mem"].per_neuron
+        True
     """
 
     value: Any
@@ -235,7 +321,8 @@ class Param:
         return replace(self, value=value)
 
     def check_positive(self, where: str) -> None:
-        """Raise `NetworkError` for a time, declared in ms, whose numbers are not positive."""
+        """Raise `NetworkError` for a time, declared in ms, whose numbers are not positive; `where` is its name
+        there."""
         value = getattr(self.value, "value", getattr(self.value, "values", self.value))
         if self.unit == "ms" and not hasattr(value, "sample") and np.any(np.asarray(value) <= 0):
             raise NetworkError(
@@ -243,7 +330,14 @@ class Param:
             )
 
     def draw(self, rng: np.random.Generator, size: int, where: str) -> np.ndarray:
-        """Initial values: shape (1,) if one number serves the population, else (N,)."""
+        """Initial values: shape (1,) if one number serves the population, else (N,).
+
+        Args:
+            rng: random stream. size: N. where: the parameter's name in messages.
+
+        Raises:
+            NetworkError: an array of another shape.
+        """
         initialiser = as_initialiser(self.value, where)
         shape = (size,) if self.per_neuron else (1,)
         try:

@@ -15,7 +15,17 @@ from .neuron import Neuron, NeuronModel
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """A source of given spikes: one channel of the data a neuron. shape: (size,), or (height, width, channels)."""
+    """A source of spikes from the data. Built by `Network.input`.
+
+    Args:
+        name: in the network.
+        size: number of channels, one of the data each.
+        shape: (size,), or (height, width, channels) of an image.
+
+    Example:
+        >>> net.input(shape=(8, 8, 2), name="camera").size
+        128
+    """
 
     name: str
     size: int
@@ -27,7 +37,19 @@ class Input:
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """`size` neurons of one model. Built by `Network.population`, which describes the other arguments."""
+    """`size` neurons of one model. Built by `Network.population`.
+
+    Args:
+        name: in the network; parameters are called "name.tau_mem", ...
+        size: N, number of neurons.
+        shape: (size,), or (height, width, channels).
+        neuron: the model with its parameters.
+        noise, dropout, dropped_reset: see `Network.population`.
+
+    Example:
+        >>> hidden.size, hidden.model.name
+        (8, 'LIF')
+    """
 
     name: str
     size: int
@@ -39,6 +61,7 @@ class Population:
 
     @property
     def model(self) -> NeuronModel:
+        """The equations of its neurons."""
         return self.neuron.model
 
     def __repr__(self) -> str:

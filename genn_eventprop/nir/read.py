@@ -41,6 +41,11 @@ class Imported:
         lost: a line for each thing that the network does not say, or that the file did not.
         order: name -> (N,), for inputs and populations with shape=(height, width, channels): the channel in the file,
             whose images are (channels, height, width), of every neuron here.
+
+    Example:
+        >>> from genn_eventprop.nir import from_nir, to_nir
+        >>> from_nir(to_nir(net, net.initial_parameters(1))).outputs
+        ('output',)
     """
 
     network: Network
@@ -65,6 +70,12 @@ def from_nir(graph: Any, dialect: str = "spec", *, dt: float | None = None) -> I
         dialect: who wrote it: "spec", "norse" or "snntorch", see `dialects`.
         dt: time step of the simulator in ms; none for "spec". norse: needed. snntorch: what a step is to mean here,
             by default the 0.1 ms that its files stand for, which `lost` says.
+
+    Example:
+        >>> from genn_eventprop.nir import from_nir, to_nir
+        >>> network, values = from_nir(to_nir(net, net.initial_parameters(1)))
+        >>> values["input_hidden.weight"].shape
+        (4, 8)
 
     Raises:
         DescriptionError: what has no counterpart here, with the names of file and node.

@@ -36,6 +36,7 @@ def to_nir(
     channel, those of synapses or targets are refused.
 
     Args:
+        network: the one to write.
         values: parameters by the names of `Network.initial_parameters`.
         dialect: who is to read it: "spec", "norse" or "snntorch", see `dialects`.
         dt: time step in ms, for the last two: the reader then makes the steps that a grid of dt makes here.
@@ -43,6 +44,11 @@ def to_nir(
 
     Returns:
         The graph; `lost` says what it does not hold.
+
+    Example:
+        >>> from genn_eventprop.nir import to_nir
+        >>> sorted(to_nir(net, net.initial_parameters(1)).nodes)
+        ['hidden', 'hidden_output', 'input', 'input_hidden', 'output', 'output_output']
 
     Raises:
         DescriptionError: what NIR, or the reader of the dialect, has no words for, with the name of its part.
@@ -77,7 +83,18 @@ def to_nir(
 
 
 def save(path: Path | str, network: Network, values: Mapping[str, np.ndarray], *options: Any, **more: Any) -> Any:
-    """Write the graph of `to_nir`, whose arguments follow the path, to a file; return it."""
+    """Write the graph of `to_nir` to a file; return it.
+
+    Args:
+        path: the file, ``network.nir``.
+        network, values, options, more: arguments of `to_nir`.
+
+    Example:
+        >>> from genn_eventprop.nir import from_nir, save
+        >>> graph = save("network.nir", net, net.initial_parameters(1))
+        >>> from_nir("network.nir").network.populations
+        [<population 'hidden': ...>, <population 'output': ...>]
+    """
     graph = to_nir(network, values, *options, **more)
     content = io.BytesIO()  # HDF5 crashes where it cannot write
     nir_package().write(content, graph)
@@ -87,7 +104,16 @@ def save(path: Path | str, network: Network, values: Mapping[str, np.ndarray], *
 
 
 def lost(graph: Any) -> tuple[str, ...]:
-    """What `to_nir` could not write, a line for each thing."""
+    """What `to_nir` could not write, a line for each thing.
+
+    Args:
+        graph: what `to_nir` returned.
+
+    Example:
+        >>> from genn_eventprop.nir import lost, to_nir
+        >>> lost(to_nir(net, net.initial_parameters(1)))
+        ()
+    """
     text = graph.metadata.get(LOST, "")
     text = text.decode() if isinstance(text, bytes) else str(text)
     return tuple(text.splitlines())

@@ -43,8 +43,12 @@ class ParameterStep:
 class OptimiserStep:
     """Everything an engine needs to change its parameters once.
 
-    `code` reads and assigns `x` (the parameter), `g` (its gradient) and the state; `local_names` are its temporaries;
-    `scalar_names` is the order in which a compiled version takes the scalars.
+    Args:
+        code: statements that read and assign `x` (the parameter), `g` (its gradient) and the state.
+        state_names: arrays of the state, shaped like the parameter.
+        scalar_names: the order in which a compiled version takes the scalars.
+        local_names: temporaries of the code.
+        parameters: what is to be changed, one entry each.
     """
 
     code: str
@@ -54,7 +58,8 @@ class OptimiserStep:
     parameters: tuple[ParameterStep, ...]
 
     def apply(self, parameters: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> None:
-        """Change `parameters` and the state in place (the definition; engines may run the same text compiled)."""
+        """Change `parameters`, with `gradients` by the same names, and the state in place (the definition; engines may
+        run the same text compiled)."""
         for item in self.parameters:
             x, g = parameters[item.name], gradients[item.name]
             result = execute(self.code, {**item.scalars, **item.state, "x": x, "g": g})
@@ -125,10 +130,10 @@ class Averaging:
 
 
 class Optimiser(Averaging):
-    """Base class. A subclass gives `state_names`, `code`, `scalar_names`, `defaults` and `scalars`.
+    """Base class. A subclass gives `state_names`, `code`, `scalar_names` and `scalars`.
 
     Args:
-        learning_rate: step size eta; a schedule multiplies it.
+        settings: numbers by name, ``learning_rate`` (step size eta, which a schedule multiplies) among them.
         groups: settings for parameters by name pattern, e.g. ``{"*.tau_mem": {"learning_rate": 1e-2}}``;
             a later pattern overrides an earlier one.
         bounds: (lower, upper) by name pattern, e.g. ``{"hidden.tau_mem": (3.0, None)}``; these replace the bounds
@@ -172,11 +177,12 @@ class Optimiser(Averaging):
         self._locals = check_text(full, {"x", "g", *self.full_state_names(), *self.full_scalar_names()}, self.name)
 
     def scalars(self, step: int, settings: Mapping[str, float]) -> dict[str, float]:
-        """The numbers in `code` for update number `step` (1 for the first), bias corrections folded in, float64."""
+        """The numbers in `code` for update number `step` (1 for the first) with these `settings`, bias corrections
+        folded in, float64."""
         raise NotImplementedError
 
     def check(self, settings: Mapping[str, float], where: str) -> None:
-        """Refuse unusable settings; subclasses add their own rules."""
+        """Refuse unusable `settings` of the group called `where`; subclasses add their own rules."""
         for name, value in settings.items():
             if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
                 raise SettingError(f"{where}: {name} must be a number, got {shown(value)}")
@@ -189,7 +195,7 @@ class Optimiser(Averaging):
         return self._locals
 
     def bounds_of(self, name: str) -> Bounds:
-        """(lower, upper) of a parameter; known once `prepare` was called."""
+        """(lower, upper) of the parameter `name`; known once `prepare` was called."""
         return self._bounds[name]
 
     def full_code(self) -> str:
@@ -200,11 +206,13 @@ class Optimiser(Averaging):
         return before + ("g = g + l2 * x\n" if self._decay else "") + self.code
 
     def full_scalar_names(self) -> tuple[str, ...]:
+        """Numbers in `full_code`."""
         scale = () if self.clip_norm is None else ("gradient_scale",)
         average = () if self.average is None else ("average_rate",)
         return (*self.scalar_names, *scale, *(("l2",) if self._decay else ()), *average)
 
     def full_state_names(self) -> tuple[str, ...]:
+        """State arrays in `full_code`, the average among them."""
         return self.state_names if self.average is None else (*self.state_names, "average")
 
     def prepare(
@@ -240,7 +248,8 @@ class Optimiser(Averaging):
             self._check_start(name, array)
 
     def settle_bounds(self, bounds: Mapping[str, Bounds], enforced: Mapping[str, Bounds] | None = None) -> None:
-        """Other bounds that the parameters themselves declare, and that always hold, from the next step on."""
+        """Other `bounds` that the parameters themselves declare, and `enforced` ones that always hold, from the next
+        step on."""
         for name in self._settings:
             pair = bounds.get(name, (None, None))
             for pattern, other in self.bounds.items():
@@ -249,7 +258,7 @@ class Optimiser(Averaging):
             self._bounds[name] = within(pair, (enforced or {}).get(name))
 
     def free(self, name: str, gradient: np.ndarray) -> np.ndarray:
-        """A gradient with 0 where both bounds of the parameter are the same: those values cannot move."""
+        """The `gradient` of parameter `name` with 0 where both of its bounds are the same: those values cannot move."""
         lower, upper = self._bounds[name]
         if lower is None or upper is None or not (fixed := np.equal(lower, upper)).any():
             return gradient
@@ -260,8 +269,11 @@ class Optimiser(Averaging):
     ) -> OptimiserStep:
         """Count one step and return its record; an engine may run it compiled.
 
-        The learning rate is multiplied with `factor`, which a schedule sets before each step. The gradients, or the
-        sum of the squares of each (see `square`), are needed only when `clip_norm` is set.
+        The learning rate is multiplied with `factor`, which a schedule sets before each step.
+
+        Args:
+            gradients: by name; needed, or `squares`, only when `clip_norm` is set.
+            squares: name -> sum of the squares of the gradient, see `square`.
         """
         scale = self._scales(gradients, squares)
         self.steps += 1
@@ -281,22 +293,22 @@ class Optimiser(Averaging):
         return OptimiserStep(self.full_code(), states, scalar_names, self._locals, tuple(items))
 
     def rate_of(self, name: str) -> float:
-        """The learning rate of a parameter, with its factor."""
+        """The learning rate of the parameter `name`, with its factor."""
         return self._settings[name]["learning_rate"] * self.factor_of(name)
 
     def factor_of(self, name: str) -> float:
-        """What the learning rate of a parameter is multiplied by; a later pattern overrides an earlier one."""
+        """What the learning rate of the parameter `name` is multiplied by; a later pattern overrides an earlier one."""
         factors = [factor for pattern, factor in self.factors.items() if fnmatch.fnmatchcase(name, pattern)]
         return factors[-1] if factors else self.factor
 
     def update(self, parameters: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> None:
-        """One step with NumPy, in place."""
+        """One step of `parameters` with NumPy, in place; `gradients` by the same names."""
         if not self._settings:
             self.prepare(parameters)
         self.next_step(gradients).apply(parameters, gradients)
 
     def square(self, name: str, gradient: np.ndarray) -> float:
-        """The sum of the squares of a gradient, without values that cannot move."""
+        """The sum of the squares of the `gradient` of parameter `name`, without values that cannot move."""
         return float(np.sum(np.square(self.free(name, gradient), dtype=np.float64)))
 
     def _scales(
@@ -358,7 +370,8 @@ class Optimiser(Averaging):
         return arrays, info | self._average_info()
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` gave; `prepare` must have been called with the same parameters.
+        """Restore the `arrays` and `info` that `state_dict` gave; `prepare` must have been called with the same
+        parameters.
 
         Raises:
             CheckpointError: another optimiser, or arrays that are missing or misshapen.
@@ -377,7 +390,17 @@ class Optimiser(Averaging):
 
 
 def check_patterns(patterns: Iterable[str], parameters: Iterable[str], where: str) -> None:
-    """Raise `SettingError` at a name pattern that matches no learned parameter."""
+    """Raise `SettingError` at a name pattern that matches no learned parameter.
+
+    Args:
+        patterns: e.g. ``["*.tau_mem"]``.
+        parameters: names of the learned ones.
+        where: begins the message.
+
+    Example:
+        >>> from genn_eventprop.optimisers import check_patterns
+        >>> check_patterns(["*.weight"], ["input_hidden.weight"], "bounds")
+    """
     names = list(parameters)
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
@@ -385,12 +408,24 @@ def check_patterns(patterns: Iterable[str], parameters: Iterable[str], where: st
 
 
 def gradient_norm(gradients: Mapping[str, np.ndarray]) -> float:
-    """L2 norm over all gradients together, summed in float64."""
+    """L2 norm over all `gradients`, arrays by name, together, summed in float64.
+
+    Example:
+        >>> from genn_eventprop.optimisers import gradient_norm
+        >>> gradient_norm({"a": np.array([3.0]), "b": np.array([4.0])})
+        5.0
+    """
     return float(np.sqrt(sum(np.sum(np.square(g, dtype=np.float64)) for g in gradients.values())))
 
 
 def is_text(optimiser: Any) -> bool:
-    """Whether its steps are its text and nothing else, so that an engine may run them compiled."""
+    """Whether the steps of `optimiser` are its text and nothing else, so that an engine may run them compiled.
+
+    Example:
+        >>> from genn_eventprop.optimisers import is_text
+        >>> is_text(Adam())
+        True
+    """
     kind = type(optimiser)
     overridden = (getattr(kind, n) is not getattr(Optimiser, n) for n in ("update", "next_step"))
     return isinstance(optimiser, Optimiser) and not any(overridden)

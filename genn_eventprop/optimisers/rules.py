@@ -24,6 +24,16 @@ class Adam(Optimiser):
     The corrections are folded into step_size = eta sqrt(1 - beta2^t) / (1 - beta1^t) and
     epsilon_hat = epsilon sqrt(1 - beta2^t), which is the same algebra.
 
+    Args:
+        learning_rate: eta; a schedule multiplies it.
+        beta1, beta2: decay of the running means of g and of g^2, per update.
+        epsilon: added to the root, in units of the gradient.
+        shared: `groups`, `bounds`, `clip_norm` and `average`, see `Optimiser`.
+
+    Example:
+        >>> slow = Adam(5e-3, groups={"input_*": {"learning_rate": 1e-2}}, clip_norm=1.0)
+        >>> trainer = Trainer(net, loss, duration=20.0, optimiser=slow)
+
     Source: Kingma & Ba 2015, arXiv 1412.6980.
     """
 
@@ -62,6 +72,14 @@ class Adam(Optimiser):
 class AdamW(Adam):
     """Adam with decoupled weight decay: x is first multiplied by 1 - eta weight_decay.
 
+    Args:
+        learning_rate, beta1, beta2, epsilon: as for `Adam`.
+        weight_decay: per update, times the learning rate.
+        shared: `groups`, `bounds`, `clip_norm` and `average`, see `Optimiser`.
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, optimiser=AdamW(2e-3, weight_decay=1e-2))
+
     Source: Loshchilov & Hutter 2019, arXiv 1711.05101. As there, the schedule scales the decay too.
     """
 
@@ -92,6 +110,19 @@ class AdamW(Adam):
 class SGD(Optimiser):
     """Gradient descent with (heavy-ball) momentum: v = momentum v + g, x = x - eta v.
 
+    Args:
+        learning_rate: eta; a schedule multiplies it.
+        momentum: decay of v per update; 0: none.
+        shared: `groups`, `bounds`, `clip_norm` and `average`, see `Optimiser`.
+
+    Example:
+        >>> descent = SGD(0.1)
+        >>> weights = {"w": np.array([1.0])}
+        >>> descent.prepare(weights)
+        >>> descent.update(weights, {"w": np.array([2.0])})
+        >>> weights["w"].tolist()
+        [0.8]
+
     Source: Polyak 1964, doi 10.1016/0041-5553(64)90137-5, in the form of Sutskever et al. 2013 without dampening.
     """
 
@@ -112,6 +143,15 @@ class SGD(Optimiser):
 
 class RMSprop(Optimiser):
     """v = rho v + (1 - rho) g^2, x = x - eta g / (sqrt(v) + epsilon).
+
+    Args:
+        learning_rate: eta; a schedule multiplies it.
+        rho: decay of the running mean v of g^2, per update.
+        epsilon: added to the root, in units of the gradient.
+        shared: `groups`, `bounds`, `clip_norm` and `average`, see `Optimiser`.
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, optimiser=RMSprop(1e-3))
 
     Source: Tieleman & Hinton 2012, lecture 6.5; epsilon outside the root as in PyTorch.
     """

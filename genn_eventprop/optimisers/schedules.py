@@ -17,21 +17,39 @@ from ..renamed import RenamedAttribute
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: epochs finished, and updates made so far (both 0 at the first batch)."""
+    """Where training stands.
+
+    Args:
+        epoch: epochs finished, 0 in the first.
+        update: updates made so far, 0 at the first batch.
+
+    Example:
+        >>> from genn_eventprop.optimisers import Progress
+        >>> Exponential(0.5).factor(Progress(epoch=2, update=100))
+        0.25
+    """
 
     epoch: int
     update: int
 
 
 class Schedule:
-    """Base class; a subclass gives `factor` and, if it watches the training, `end_epoch` and its state."""
+    """Base class; a subclass gives `factor` and, if it watches the training, `end_epoch` and its state.
+
+    Example:
+        >>> class Linear(Schedule):
+        ...     def factor(self, progress):
+        ...         return max(1.0 - progress.epoch / 100, 0.0)
+        >>> trainer = Trainer(net, loss, duration=20.0, schedule=Linear())
+    """
 
     def factor(self, progress: Progress) -> float:
         """The multiplier of the learning rate for the update at `progress`."""
         raise NotImplementedError
 
     def factors(self, progress: Progress) -> dict[str, float]:
-        """Name pattern -> multiplier of parameters that have another one than `factor`, see `ByParameter`."""
+        """Name pattern -> multiplier of parameters that have another one than `factor`, see
+        `ByParameter`; `progress` as for `factor`."""
         return {}
 
     def patterns(self) -> tuple[str, ...]:
@@ -39,12 +57,15 @@ class Schedule:
         return ()
 
     def end_epoch(self, epoch: int, validation_accuracy: float | None) -> None:
-        """Called once after each epoch (counted from 0); most schedules need nothing."""
+        """Called once after each `epoch` (counted from 0), with `validation_accuracy` in 0..1; most schedules need
+        nothing."""
 
     def state_dict(self) -> dict[str, Any]:
+        """What resuming needs, JSON-able."""
         return {"name": type(self).__name__}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back the `state` that `state_dict` gave."""
         if state.get("name") != type(self).__name__:
             raise CheckpointError(
                 f"the checkpoint was written with schedule {state.get('name')}, this run uses {type(self).__name__}"
@@ -55,7 +76,16 @@ class Schedule:
 
 
 class Product(Schedule):
-    """Several schedules at once; their factors multiply."""
+    """Several schedules at once; their factors multiply.
+
+    Args:
+        parts: the schedules.
+
+    Example:
+        >>> from genn_eventprop.optimisers import Progress
+        >>> Product(EaseIn(), Exponential(0.95)).factor(Progress(epoch=1, update=1000))
+        0.95
+    """
 
     def __init__(self, *parts: Schedule) -> None:
         flat = [p.parts if isinstance(p, Product) else (p,) for p in parts]
@@ -90,8 +120,14 @@ class Product(Schedule):
 class ByParameter(Schedule):
     """One schedule for all parameters, and another for those that match a name pattern; the last pattern counts.
 
+    Args:
+        others: the schedule of parameters that match no pattern.
+        by_pattern: name pattern -> schedule.
+
     Example:
-        >>> ByParameter(Cosine(100), {"*.delay": Exponential(0.99)})
+        >>> late = ByParameter(Cosine(100), {"*.delay": Exponential(0.99)})
+        >>> late.patterns()
+        ('*.delay',)
     """
 
     def __init__(self, others: Schedule, by_pattern: Mapping[str, Schedule]) -> None:
@@ -129,14 +165,27 @@ class ByParameter(Schedule):
 
 
 class Constant(Schedule):
-    """A constant factor of 1."""
+    """A constant factor of 1.
+
+    Example:
+        >>> from genn_eventprop.optimisers import Constant, Progress
+        >>> Constant().factor(Progress(epoch=7, update=100))
+        1.0
+    """
 
     def factor(self, progress: Progress) -> float:
         return 1.0
 
 
 class Exponential(Schedule):
-    """gamma^epoch; Wunderlich & Pehle (doi 10.1038/s41598-021-91786-z) use 0.95 per epoch."""
+    """gamma^epoch; Wunderlich & Pehle (doi 10.1038/s41598-021-91786-z) use 0.95 per epoch.
+
+    Args:
+        gamma: factor per epoch.
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, schedule=Exponential(0.95))
+    """
 
     def __init__(self, gamma: float = 0.95) -> None:
         self.gamma = _checked(gamma, "Exponential: gamma", 0.0, 1.0)
@@ -146,7 +195,17 @@ class Exponential(Schedule):
 
 
 class Step(Schedule):
-    """gamma^floor(epoch / every)."""
+    """gamma^floor(epoch / every).
+
+    Args:
+        every: epochs between two drops.
+        gamma: factor at each.
+
+    Example:
+        >>> from genn_eventprop.optimisers import Progress
+        >>> Step(10, gamma=0.5).factor(Progress(epoch=20, update=0))
+        0.25
+    """
 
     def __init__(self, every: int, gamma: float = 0.1) -> None:
         self.every = _whole(every, "Step: every")
@@ -160,6 +219,11 @@ class Cosine(Schedule):
     """From 1 to `final` over `epochs` along half a cosine, then `final`.
 
     factor = final + (1 - final) (1 + cos(pi epoch / epochs)) / 2.  Source: Loshchilov & Hutter 2017, arXiv 1608.03983.
+
+    Example:
+        >>> from genn_eventprop.optimisers import Progress
+        >>> Cosine(100, final=0.25).factor(Progress(epoch=100, update=0))
+        0.25
     """
 
     def __init__(self, epochs: int, final: float = 0.0) -> None:
@@ -175,6 +239,15 @@ class Cosine(Schedule):
 
 class EaseIn(Schedule):
     """min(1, start growth^update): by default from a thousandth of the learning rate, growing by 5 % per batch.
+
+    Args:
+        start: factor of the first update.
+        growth: from one update to the next.
+
+    Example:
+        >>> from genn_eventprop.optimisers import Progress
+        >>> EaseIn().factor(Progress(epoch=0, update=0))
+        0.001
 
     Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852.
     """
@@ -199,6 +272,14 @@ class HalveOnPlateau(Schedule):
     After each epoch fast = 0.8 fast + 0.2 accuracy and slow = 0.85 slow + 0.15 accuracy (both start at 0, so the
     fast one leads while accuracy rises); if fast <= slow and the last change is at least `wait` epochs ago, the
     factor halves.  Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852.
+
+    Args:
+        fast, slow: decay of the two averages per epoch.
+        wait: epochs between two changes, at least.
+        gamma: the factor of a change.
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, schedule=HalveOnPlateau(wait=20))
     """
 
     def __init__(self, fast: float = 0.8, slow: float = 0.85, wait: int = 50, gamma: float = 0.5) -> None:

@@ -33,6 +33,10 @@ REGULARISERS: dict[str, Callable[..., Regulariser]] = {
 def checked(regularisers: Iterable[Any], network: Network, loss: Loss) -> tuple[Regulariser, ...]:
     """The regularisers as a tuple.
 
+    Args:
+        regularisers: of a `Trainer`.
+        network, loss: those that they must fit.
+
     Raises:
         SettingError: for something that is none, or does not fit the network.
     """

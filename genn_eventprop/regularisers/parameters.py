@@ -18,7 +18,7 @@ class _OfParameters:
     pattern: str
 
     def check(self, network: Network, loss: Loss) -> None:
-        """Raise `SettingError` if no learned parameter matches."""
+        """Raise `SettingError` if no learned parameter of `network` matches, whatever the `loss`."""
         if not self.names(network):
             raise SettingError(
                 f"{type(self).__name__}: no learned parameter matches {self.pattern!r}; "
@@ -26,7 +26,7 @@ class _OfParameters:
             )
 
     def names(self, network: Network) -> list[str]:
-        """The learned parameters that this acts on."""
+        """The learned parameters of `network` that this acts on."""
         return [name for name in network.trainable() if fnmatch.fnmatchcase(name, self.pattern)]
 
 
@@ -35,7 +35,8 @@ class WeightDecay(_OfParameters):
     """L += 1/2 strength sum x^2, so the gradient of every matching parameter gets strength x.
 
     Args:
-        strength: of the penalty. pattern: name pattern of the parameters, e.g. ``"hidden_*.weight"``.
+        strength: of the penalty.
+        pattern: name pattern of the parameters, e.g. ``"hidden_*.weight"``.
 
     This is L2: Adam divides it by its running scale like the rest of the gradient. For decay that is decoupled from
     the gradient (x <- x - eta decay x) take `optimisers.AdamW`; under plain SGD both are the same. It is added
@@ -43,6 +44,9 @@ class WeightDecay(_OfParameters):
 
     Source: Krogh & Hertz 1991, "A simple weight decay can improve generalization"; decoupled: Loshchilov & Hutter
     2019, arXiv 1711.05101.
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, regularisers=[WeightDecay(1e-4, "hidden_*.weight")])
     """
 
     strength: float
@@ -55,13 +59,17 @@ class WeightDecay(_OfParameters):
 
 @dataclass(frozen=True)
 class Clamp(_OfParameters):
-    """Matching parameters stay within [lower, upper], enforced after every update; None for open.
+    """Matching parameters stay within [lower, upper], enforced after every update.
+
+    Args:
+        lower, upper: None for open.
+        pattern: name pattern of the parameters.
 
     The tighter of this and the bounds of `Dense` or `Param` holds; `bounds` of the optimiser replace both.
 
     Example:
-        >>> Clamp(-1.0, 1.0)                       # all learned weights
-        >>> Clamp(3.0, None, "hidden.tau_mem")
+        >>> trainer = Trainer(net, loss, duration=20.0, regularisers=[Clamp(-3.0, 3.0)])  # all learned weights
+        >>> faster = Clamp(3.0, None, "hidden.tau_mem")  # ms
     """
 
     lower: float | None

@@ -33,8 +33,10 @@ def published_scale(
     """The factor for a published strength, (N,) or (1,).
 
     Args:
-        loss: its readout decides. duration: T in ms. regularised, output: parameter -> values of the regularised
-            population and of the output. where: words for the message.
+        loss: its readout decides.
+        duration: T in ms.
+        regularised, output: parameter -> values of the regularised population and of the output.
+        where: words for the message.
 
     Raises:
         SettingError: a readout that the published code does not have, or an output without tau_mem.

@@ -43,7 +43,11 @@ class PushFormulas:
     def strengths(
         self, loss: LossFormulas, duration: float, parameters: Mapping[str, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(upper, lower), (N,) each, at the present parameter values."""
+        """(upper, lower), (N,) each, at the present parameter values.
+
+        Args:
+            loss: whose readout decides about published strengths. duration: T in ms. parameters: values by name.
+        """
         size = self.size
         scale = np.ones(1)
         if self.published:
@@ -60,8 +64,9 @@ class PushFormulas:
 
     @staticmethod
     def push(excess: Any, upper: Any, lower: Any, where: Callable[..., Any], above: Callable[..., Any]) -> Any:
-        """What the costate jumps by, as in `regularisers.spikes` but for 1 / B: of NumPy arrays with ``np.where``
-        and ``np.greater``, of a program's expressions with those of `program.nodes`."""
+        """What the costate jumps by at this `excess`, with strengths `upper` and `lower`, as in `regularisers.spikes`
+        but for 1 / B: of NumPy arrays with `where` and `above` as ``np.where`` and ``np.greater``, of a program's
+        expressions with those of `program.nodes`."""
         return where(above(excess, 0), upper, lower) * excess
 
     def jump(
@@ -75,6 +80,7 @@ class PushFormulas:
         """(B, N) what every own spike adds to the costate, from the counts (B, N) of a batch.
 
         Args:
+            loss, duration, parameters: as for `strengths`.
             whole: the counts of the whole batch from these, where these are a part of it.
         """
         upper, lower = self.strengths(loss, duration, parameters)
@@ -84,9 +90,13 @@ class PushFormulas:
 
 @dataclass(frozen=True, eq=False)
 class SpikePush(PushFormulas):
-    """A push of the population named `population` at its own spikes.
+    """A spike regulariser as a plan holds it: names instead of objects.
 
-    name: of the class that it was made of; the other fields are those of `SpikeRegulariser`.
+    Args:
+        name: of the class that it was made of.
+        population: name of the population that is pushed. neurons: N.
+        target, upper, lower, mean, published: those of `SpikeRegulariser`.
+        whole_layer: the target is that of all neurons together.
     """
 
     name: str

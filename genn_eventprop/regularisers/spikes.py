@@ -70,7 +70,7 @@ class SpikeRegulariser(PushFormulas):
             raise SettingError(f"{where}: published=True scales by tau_mem, which {model.name} does not have")
 
     def check(self, network: Network, loss: Loss) -> None:
-        """Raise `SettingError` if this does not belong to the network, or `published` does not know the loss."""
+        """Raise `SettingError` if this does not belong to `network`, or `published` does not know `loss`."""
         where = f"{type(self).__name__} of {self.population.name!r}"
         if self.population not in network.populations:
             raise SettingError(f"{where}: not a population of this network")
@@ -101,7 +101,9 @@ class SpikeCount(SpikeRegulariser):
 
     Args:
         population: the population of the neurons.
-        target: nu, spikes per trial. strength: lbd, on both sides unless `upper` or `lower` is given.
+        target: nu, spikes per trial.
+        strength: lbd, on both sides unless `upper` or `lower` is given.
+        upper, lower: strength above and below the target.
         mean, published: see `SpikeRegulariser`.
 
     Surrogate: see the module; it is not the gradient of anything.
@@ -110,7 +112,8 @@ class SpikeCount(SpikeRegulariser):
     published=True, which is 2e-7 in the scaling of this package with tau_mem 20 ms).
 
     Example:
-        >>> trainer = Trainer(net, loss, regularisers=[SpikeCount(hidden, target=14, strength=5e-10, published=True)])
+        >>> push = SpikeCount(hidden, target=14, strength=5e-10, published=True)
+        >>> trainer = Trainer(net, loss, duration=20.0, regularisers=[push])
     """
 
     def __init__(
@@ -134,10 +137,14 @@ class LayerRate(SpikeRegulariser):
 
     Args:
         population: of N neurons; S is the sum of their counts.
-        most: rho_upper, spikes of the whole population in a trial (published 10000). strength: of the push.
+        most: rho_upper, spikes of the whole population in a trial (published 10000).
+        strength: of the push.
         mean, published: see `SpikeRegulariser`.
 
     Surrogate: see the module; it is not the gradient of anything.
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, regularisers=[LayerRate(hidden, most=40.0)])
 
     Source: the layer term of the loss-shaping code, Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852.
     """
@@ -157,7 +164,13 @@ class LayerRate(SpikeRegulariser):
 
 
 def pushed_state(model: NeuronModel) -> str:
-    """The state whose costate takes the jump; see the module."""
+    """The state of `model` whose costate takes the jump; see the module.
+
+    Example:
+        >>> from genn_eventprop.regularisers import pushed_state
+        >>> pushed_state(LIF)
+        'V'
+    """
     symbols = model.symbols()
     event = next(e for e in model.events if e.emits)
     used = parse(event.threshold, symbols, model.name).free_symbols

@@ -18,35 +18,44 @@ class Callback:
     A callback with its own state returns it from `state_dict` (JSON-able) and gets it back after resuming; with
     `checkpointed` False it may be left out or added when a run is resumed. If several ranks train together, each calls
     its callbacks; one that prints or writes sets `first_rank_only`. `trainer` is the `Trainer` that calls them.
+
+    Example:
+        >>> class Watch(Callback):
+        ...     def end_epoch(self, trainer, metrics):
+        ...         print(metrics["epoch"], "train_loss" in metrics)
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, callbacks=[Watch()], progress=False)
+        >>> results = trainer.fit(events, epochs=1)
+        1 True
     """
 
     checkpointed: ClassVar[bool] = True
     first_rank_only: ClassVar[bool] = False
 
     def start(self, trainer: Any, epochs: int, batches: int) -> None:
-        """Before the first batch of `fit`; `batches` an epoch."""
+        """Before the first batch of `fit`, for `epochs` epochs of `batches` batches."""
 
     def start_epoch(self, trainer: Any, epoch: int) -> None:
-        """Before the first batch of an epoch, counted from 0; `trainer.silent` tells of the epoch before."""
+        """Before the first batch of `epoch`, counted from 0; `trainer.silent` tells of the epoch before."""
 
     def end_batch(self, trainer: Any, epoch: int, batch: int, statistics: EpochStatistics) -> None:
         """After an update; epoch and batch count from 0, `statistics` holds the epoch so far."""
 
     def end_epoch(self, trainer: Any, metrics: dict[str, Any]) -> None:
-        """After the epoch's validation, with the line that goes into metrics.jsonl, which may be added to; before the
-        checkpoint."""
+        """After the epoch's validation, with `metrics`, the line that goes into metrics.jsonl, which may be added to;
+        before the checkpoint."""
 
     def end(self, trainer: Any, results: Mapping[str, Any]) -> None:
-        """After the final evaluation."""
+        """After the final evaluation, with the `results` that `fit` returns."""
 
     def close(self) -> None:
         """Always called last, also when training failed."""
 
     def state_dict(self) -> dict[str, Any]:
+        """What resuming needs, JSON-able."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Take back the `state` that `state_dict` gave."""
 
 
 FIRST_BATCHES = 20
@@ -79,6 +88,11 @@ class Progress(Callback):
     The line shows loss, accuracy, and per population the spikes a neuron and the number of silent neurons. A population
     that is silent as a whole in its first batches, or falls silent later, gets a warning, see `SilenceWatch`; gradients
     that explode or vanish from layer to layer get a note, once.
+
+    Every `Trainer` has one, unless it is made with ``progress=False``:
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, progress=False)
     """
 
     checkpointed = False
@@ -180,6 +194,9 @@ class EarlyStopping(Callback):
     "Improved" has the same meaning as for the best checkpoint: a larger accuracy, or the same with a smaller loss. The
     best weights are in ``checkpoints/best.safetensors`` and `Trainer.best_weights`. A resumed run stops at the same
     epoch as an uninterrupted one.
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, callbacks=[EarlyStopping(patience=5)])
 
     Raises:
         SettingError: `patience` is not an integer >= 1; or no validation set was given to `fit`.

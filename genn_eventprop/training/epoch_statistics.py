@@ -44,7 +44,12 @@ class EpochStatistics:
         self.parts: dict[str, np.ndarray] = {}  # of several losses: sum of the loss, scored, correct, labelled
 
     def add(self, result: Result, data: Data, samples: np.ndarray, clipped_spikes: int = 0) -> None:
-        """Add one batch, `samples` of `data`."""
+        """Add one batch.
+
+        Args:
+            result: of the engine. data, samples: the data set, and the numbers of the samples in it.
+            clipped_spikes: input spikes that were moved into the last step.
+        """
         labels, weights = data.labels[samples], data.weights_of(samples)
         for name, part in result.parts.items():
             self._add_part(name, part, data.answers.get(name, (data.labels, None))[0][samples], weights)
@@ -107,7 +112,7 @@ class EpochStatistics:
         return {**arrays, "loss_sum": np.array([self.loss_sum])}, {key: getattr(self, key) for key in numbers}
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
-        """Continue from `state_dict`."""
+        """Continue from the `arrays` and `numbers` that `state_dict` gave."""
         for key, value in numbers.items():
             setattr(self, key, int(value))
         self.loss_sum = float(arrays["loss_sum"][0])

@@ -120,6 +120,12 @@ class Evaluation:
             spikes of every neuron in all samples.
         parts: of several losses, by the population that each reads; loss is their sum, the other numbers are those of
             the main one.
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, progress=False)
+        >>> result = trainer.evaluate(events)
+        >>> result.predictions.shape, result.readout.shape
+        ((20,), (20, 2))
     """
 
     loss: float
@@ -168,6 +174,9 @@ def evaluate(
     """Run all samples of `data`, `batch_size` at a time, with the engine's current parameters.
 
     Args:
+        engine: what runs. data: as the engine loaded it.
+        batch_size: samples of one run.
+        runaway_spikes: a neuron with more spikes per trial on average is counted as runaway.
         between: called after each batch; may end the evaluation by an exception.
     """
     statistics = EpochStatistics(runaway_spikes)

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Initialised:
-    """What was done to a population's incoming weights w: scale w + shift; spikes per neuron before and after."""
+    """What was done to a population's incoming weights w: they are now scale w + shift.
+
+    Args:
+        scale, shift: the two numbers.
+        before, after: spikes per neuron and trial.
+    """
 
     scale: float
     shift: float
@@ -39,7 +44,8 @@ def initialise_rates(
     later ones do not change.
 
     Args:
-        trainer: before `fit`. events: the training set, of which up to 64 samples are run, evenly spread.
+        trainer: before `fit`.
+        events: the training set, of which up to 64 samples are run, evenly spread.
         spikes_per_neuron: per trial, for every population that can spike, or by name; others do not change.
         tolerance: relative tolerance of the mean count.
 
@@ -51,7 +57,10 @@ def initialise_rates(
         TrainingError: a population whose target cannot be met.
 
     Example:
-        >>> initialise_rates(trainer, train, 2.0)
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, progress=False)
+        >>> done = initialise_rates(trainer, events, 2.0)
+        >>> print(f"{done['hidden'].after:.1f} spikes a neuron")
+        2.0 spikes a neuron
     """
     targets = _targets(trainer, spikes_per_neuron)
     data = trainer.engine.load(events)

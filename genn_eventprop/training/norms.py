@@ -25,7 +25,11 @@ class MaxNorm(Callback):
     For a `Conv2D` the norm is that of the weights of each output channel; `Pool2D` is not constrained.
 
     Args:
-        most: > 0. pattern: name pattern of the connections, among the learned ones.
+        most: the largest norm, > 0.
+        pattern: name pattern of the connections, among the learned ones.
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, callbacks=[MaxNorm(2.0, "input_*")])
 
     Source: Srebro & Shraibman 2005 (max norm); Srivastava et al. 2014, with dropout.
     """

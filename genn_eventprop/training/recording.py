@@ -47,6 +47,12 @@ class Trial:
         output: the population that decides; "": the last one.
         duration: of the trial, ms; 0: it ends one step after the last of `times`.
         engine: the one that ran it; "" if unknown.
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, spike_times="grid", progress=False)
+        >>> trial = record_trial(trainer, events, 0)
+        >>> trial.states["hidden"]["V"].shape == (len(trial.times), 8)
+        True
     """
 
     times: np.ndarray
@@ -81,6 +87,15 @@ def record_trial(model: Runnable, events: Events, index: int) -> Trial:
 
     Adjoints (``lambda_V``...) are there if the sample has a label and the loss is not an `UnavailableLoss`; they belong
     to this sample's loss alone.
+
+    Args:
+        model: a `Trainer`, or what `load` gave.
+        events: a data set. index: number of the sample in it.
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, progress=False)
+        >>> sorted(record_trial(trainer, events, 3).states["output"])
+        ['I', 'V', 'lambda_I', 'lambda_V']
     """
     plan, engine = model.plan, model.engine
     if not engine.records:
@@ -133,9 +148,18 @@ class Record(Callback):
     in `recordings`, epoch -> sample -> `Trial`.
 
     Args:
-        events: a data set; samples: numbers of samples in it.
+        events: a data set.
+        samples: numbers of samples in it.
         epochs: after which epochs, counted from 1; None: after every one.
-        populations: names, None for all. states: e.g. ``("V", "lambda_V")``; () for spikes alone, which costs little.
+        populations: names, None for all.
+        states: e.g. ``("V", "lambda_V")``; () for spikes alone, which costs little.
+
+    Example:
+        >>> record = Record(events, [0, 1], populations=["hidden"], states=["V"])
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, callbacks=[record], progress=False)
+        >>> results = trainer.fit(events, epochs=2)
+        >>> sorted(record.recordings), sorted(record.recordings[2])
+        ([1, 2], [0, 1])
 
     Raises:
         SettingError: an unknown population, state or sample.
@@ -221,7 +245,17 @@ def save_recording(path: Path, trials: Mapping[int, Trial]) -> None:
 
 
 def load_recording(path: Path | str) -> dict[int, Trial]:
-    """Sample number -> `Trial`, as `save_recording` wrote them.
+    """Sample number -> `Trial`, as `Record` wrote them.
+
+    Args:
+        path: a file ``recordings/epoch-0001.npz`` of a run folder.
+
+    Example:
+        >>> record = Record(events, [0])
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, callbacks=[record], progress=False, run_dir="run")
+        >>> results = trainer.fit(events, epochs=1)
+        >>> sorted(load_recording("run/recordings/epoch-0001.npz"))
+        [0]
 
     Raises:
         SettingError: no such file, or not a recording.

@@ -31,13 +31,16 @@ class Rewire(Callback):
     ``rewired`` counts those rewired in an epoch.
 
     Args:
-        pattern: name pattern of the connections, among the learned `Sparse` ones. l1: alpha. temperature: T.
+        pattern: name pattern of the connections, among the learned `Sparse` ones.
+        l1: alpha, by which weights shrink, per learning rate.
+        temperature: T of the noise.
 
     Source: Bellec, Kappel, Maass, Legenstein 2018, "Deep Rewiring", arXiv 1711.05136. Different: moments of the
     optimiser start at 0 with a new synapse, an average of weights with its own first weight.
 
     Example:
-        >>> trainer = Trainer(net, loss, callbacks=[Rewire(l1=1e-3)], ...)
+        >>> extra = net.connect(inp, hidden, Sparse(FanIn(), probability=0.5), name="extra")
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, callbacks=[Rewire("extra", l1=1e-3)])
     """
 
     def __init__(self, pattern: str = "*", l1: float = 0.0, temperature: float = 0.0) -> None:

@@ -18,6 +18,9 @@ from ..errors import SettingError
 class Streams:
     """Named random streams of one seed.
 
+    Args:
+        seed: an integer >= 0.
+
     Example:
         >>> streams = Streams(seed=1)
         >>> order = streams.at("shuffle", 7).permutation(5000)   # the same in every run with seed 1
@@ -31,7 +34,7 @@ class Streams:
         self._named: dict[str, np.random.Generator] = {}
 
     def at(self, name: str, *keys: int) -> np.random.Generator:
-        """A fresh generator for `name` and integers such as the epoch."""
+        """A fresh generator for `name` and `keys`, integers such as the epoch."""
         # crc32 and not hash(): Python's hash of a string differs from process to process
         words = [self.seed, zlib.crc32(name.encode()), len(keys), *keys]
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
@@ -47,7 +50,7 @@ class Streams:
         return {"seed": self.seed, "named": {name: g.bit_generator.state for name, g in self._named.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict`."""
+        """Continue from the `state` that `state_dict` gave."""
         self.seed = int(state["seed"])
         self._named = {}
         for name, saved in state["named"].items():

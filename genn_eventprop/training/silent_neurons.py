@@ -27,7 +27,8 @@ class Revive(Callback):
     are changed, within their bounds. The metric ``revived`` counts the neurons changed before an epoch.
 
     Args:
-        how: "redraw" or "lift". amount: of a lift.
+        how: "redraw" or "lift".
+        amount: of a lift, in units of the weights.
         populations: their names; None: all that can spike except the output.
 
     Raises:
@@ -36,7 +37,7 @@ class Revive(Callback):
     Source: Nowotny, Turner, Knight 2025, doi 10.1088/2634-4386/ada852 (redraw; lift by 0.002 in the final runs).
 
     Example:
-        >>> trainer = Trainer(net, loss, callbacks=[Revive("lift", 0.002)], ...)
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, callbacks=[Revive("lift", 0.002)])
     """
 
     def __init__(self, how: str = "redraw", amount: float = 0.002, populations: Iterable[str] | None = None) -> None:

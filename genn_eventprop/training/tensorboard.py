@@ -20,6 +20,9 @@ class TensorBoard(Callback):
     Args:
         folder: where the event files go; None: ``tensorboard`` in the run folder.
 
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, callbacks=[TensorBoard("logs")])
+
     Raises:
         SettingError: tensorboardX is missing, or neither a folder nor a run folder is given.
     """

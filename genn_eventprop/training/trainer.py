@@ -97,6 +97,7 @@ class Trainer:
         notes: notes that `Progress` prints first, in addition to its own about the data.
         carry: samples are chunks of long recordings (`data.events.chunks`): the trial of a chunk continues from the
             end of the previous one, and its gradient takes that initial state as given. See docs/long_recordings.md.
+        engine_options: of the engine alone, ``device=1``.
         communicator: an mpi4py communicator, e.g. MPI.COMM_WORLD, whose ranks train together, see `distribute`.
 
     A run folder keeps the whole model (`genn_eventprop.load`), including these attributes, which you can set:
@@ -107,9 +108,10 @@ class Trainer:
         SettingError, PlanError, NetworkError, EngineError: naming what does not fit.
 
     Example:
-        >>> trainer = Trainer(net, FirstSpikeCrossEntropy(output), duration=60.0, optimiser=Adam(5e-3))
-        >>> results = trainer.fit(train, validation, test, epochs=20)
-        >>> classes = trainer.predict(test)
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, optimiser=Adam(5e-3), progress=False)
+        >>> results = trainer.fit(events[:12], validation=events[12:16], test=events[16:], epochs=2)
+        >>> results["epochs"], trainer.predict(events[16:]).shape
+        (2, (4,))
     """
 
     tally = RenamedAttribute("statistics")
@@ -305,6 +307,10 @@ class Trainer:
         is read once, after the last epoch. Afterwards the engine holds the last weights; see `best_weights`. If the
         optimiser averages the weights (``Adam(average=0.99)``), validation, test and checkpoints have the averages.
 
+        Args:
+            train, validation, test: the three sets.
+            epochs: passes through the training set, those before a resumption included.
+
         Returns:
             The contents of results.json: ``test_accuracy`` (best weights), ``final_test_accuracy`` (last weights), ...;
             and ``history``, see `results.history`: loss, accuracy and spikes of every epoch.
@@ -397,7 +403,7 @@ class Trainer:
         return best + max(2 * checkpoint, self.figure_bytes)
 
     def note(self, text: str) -> None:
-        """Add a note to be printed before training."""
+        """Add a note, `text`, to be printed before training."""
         self._notes.append(text)
 
     def _left_alone(self, error: RankError) -> RankError:
@@ -413,7 +419,7 @@ class Trainer:
         self._stop = True
 
     def use_batch_sizes(self, sizes: Mapping[int, int]) -> None:
-        """Use other batch sizes from certain epochs on: first epoch (from 1) -> batch size.
+        """Use other batch `sizes` from certain epochs on: first epoch (from 1) -> batch size.
 
         Raises:
             SettingError: an epoch or a size that is not an integer >= 1.
@@ -424,7 +430,7 @@ class Trainer:
         self.settings["batch_sizes"] = {str(epoch): size for epoch, size in self._batch_sizes.items()}
 
     def batch_size_of(self, epoch: int) -> int:
-        """The batch size of an epoch, counted from 0."""
+        """The batch size of `epoch`, counted from 0."""
         return ([self.batch_size] + [size for first, size in self._batch_sizes.items() if first <= epoch + 1])[-1]
 
     def interrupt(self, reason: type[KeyboardInterrupt] = KeyboardInterrupt) -> None:
@@ -527,17 +533,17 @@ class Trainer:
         )  # fmt: skip
 
     def evaluate(self, events: Events | Sequence[Sample]) -> Evaluation:
-        """Run a data set, or a list of samples (times in ms, channels), forwards with the current weights, or with
-        their averages if the optimiser keeps some."""
+        """Run `events`, a data set or a list of samples (times in ms, channels), forwards with the current weights, or
+        with their averages if the optimiser keeps some."""
         return self.evaluator.evaluate(events)
 
     def predict(self, events: Events | Sequence[Sample]) -> np.ndarray:
-        """Predicted class of every sample, (S,) int64, -1 if no output decides; for a loss that compares with targets,
-        the readouts (S, K)."""
+        """Predicted class of every sample of `events`, (S,) int64, -1 if no output decides; for a loss that compares
+        with targets, the readouts (S, K)."""
         return self.evaluator.predict(events)
 
     def spike_counts(self, events: Events) -> dict[str, np.ndarray]:
-        """Population -> (S, N) int64, spikes of every neuron in every sample."""
+        """Population -> (S, N) int64, spikes of every neuron in every sample of `events`."""
         return self.evaluator.spike_counts(events)
 
     @property
@@ -620,7 +626,7 @@ class Trainer:
         return self
 
     def load_checkpoint(self, path: Path | str) -> None:
-        """Load only the weights from a checkpoint of the same network, for evaluation.
+        """Load only the weights from a checkpoint of the same network, the file `path`, for evaluation.
 
         Raises:
             CheckpointError: a damaged file or another network.
@@ -632,12 +638,14 @@ class Trainer:
         self.optimiser.restart_average()
 
     def save_weights(self, path: Path | str) -> None:
-        """Write all parameters to ``file.npz`` or to a folder of CSV files; averages if the optimiser keeps them."""
+        """Write all parameters to `path`, ``file.npz`` or a folder of CSV files; averages if the optimiser keeps
+        them."""
         with self.averaged_weights():
             save_weights(path, self.engine.parameters)
 
     def load_weights(self, path: Path | str, *, strict: bool = True) -> list[str]:
-        """Load parameters from ``file.npz``, ``file.nir``, a folder of CSV files, a checkpoint or a run folder (best).
+        """Load parameters from `path`: ``file.npz``, ``file.nir``, a folder of CSV files, a checkpoint or a run folder
+        (best).
 
         Parameters that are not in it keep their values. With ``strict=False``, so do those with another shape, and
         parameters that this network does not have are ignored, e.g. for a new output on a trained network.

@@ -41,6 +41,15 @@ class Events:
             any. Several named targets, ``{"speaker": (S,) classes, "position": (S, 2) numbers}``, are kept as one
             structured array; the one named "label" becomes `labels`. A loss selects one with `Loss.against`.
 
+    ``events[3]``, ``events[:10]`` and ``events[array]`` are data sets of those samples.
+
+    Example:
+        >>> two = Events.from_samples([([1.0, 4.5], [0, 1]), ([2.0], [2])], n_channels=3, labels=[0, 1])
+        >>> len(two), two.times, two.offsets
+        (2, array([1. , 4.5, 2. ]), array([0, 2, 3]))
+        >>> two[1].labels
+        array([1])
+
     Raises:
         DataError: NaN, negative or unsorted times, channels or labels out of range, lengths that do not match.
     """
@@ -107,7 +116,8 @@ class Events:
         name: str = "",
         targets: np.ndarray | None = None,
     ) -> Events:
-        """Events from arrays that are right by construction (parts of checked ones): no check, no copy."""
+        """Events from arrays that are right by construction (parts of checked ones): no check, no copy; arguments as
+        for the class."""
         new = object.__new__(cls)
         object.__setattr__(new, "name", name)
         new._set(times, channels, offsets, n_channels, labels, groups, n_classes, targets)
@@ -125,7 +135,13 @@ class Events:
         sort: bool = False,
         targets: Any = None,
     ) -> Events:
-        """Events from one (times in ms, channels) pair per sample; `sort` sorts each sample by time (stable)."""
+        """Events from one (times in ms, channels) pair per sample.
+
+        Args:
+            samples: the pairs.
+            sort: sort each sample by time (stable).
+            n_channels, labels, groups, n_classes, name, targets: as for the class.
+        """
         times, channels = [], []
         for i, sample in enumerate(samples):
             where = f"{name or 'events'}: sample {i}"
@@ -144,7 +160,8 @@ class Events:
 
     @classmethod
     def concatenate(cls, parts: Iterable[Events], name: str = "") -> Events:
-        """All samples of `parts`, in order; channels must agree, labels, groups, targets be in all parts or in none."""
+        """All samples of `parts`, in order; channels must agree, labels, groups, targets be in all parts or in none.
+        `name` is that of the result."""
         parts = list(parts)
         check.same_layout(parts)
         shifts = np.cumsum([0] + [len(p.times) for p in parts])
@@ -165,8 +182,8 @@ class Events:
     @classmethod
     def side_by_side(cls, parts: Iterable[Events], name: str = "") -> Events:
         """Join several recordings of the same samples: the channels of each part follow those of the previous one, for
-        a network with one input per part (`Network.input`). Labels, groups and named targets come from the parts that
-        have them.
+        a network with one input per part (`Network.input`). `name` is that of the result. Labels, groups and named
+        targets come from the parts that have them.
 
         Raises:
             DataError: parts with other numbers of samples, or that contradict each other.
@@ -211,7 +228,7 @@ class Events:
         )
 
     def sample(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """(times in ms, channels) of sample i, as views."""
+        """(times in ms, channels) of sample `i`, as views."""
         i = int(check.sample_indices(i, len(self), self.name or "events")[0])
         where = slice(int(self.offsets[i]), int(self.offsets[i + 1]))
         return self.times[where], self.channels[where]
@@ -258,7 +275,8 @@ class Events:
 
     @classmethod
     def load(cls, path: str | Path, mmap: bool = True) -> Events:
-        """Read what `save` wrote; the times and channels of a folder are memory-mapped unless mmap is False."""
+        """Read what `save` wrote; the times and channels of a folder `path` are memory-mapped unless `mmap` is
+        False."""
         from . import storage
 
         try:
@@ -269,7 +287,13 @@ class Events:
         return events
 
     def plot(self, samples: Index = 0, path: str | Path | None = None, **options: Any) -> Any:
-        """Raster of one or more samples; returns the matplotlib figure, and writes it to `path` if given."""
+        """Raster of one or more samples; returns the matplotlib figure.
+
+        Args:
+            samples: number of a sample, a slice or a list of numbers.
+            path: an image to write.
+            options: of `report.plots`, such as ``title``.
+        """
         from .raster import plot
 
         return plot(self, samples, path, **options)

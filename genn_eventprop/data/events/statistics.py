@@ -14,7 +14,25 @@ DENSE = 2**20
 
 @dataclass(frozen=True)
 class Statistics:
-    """Counts of a data set; `per_sample` quantiles are (minimum, median, maximum)."""
+    """Counts of a data set.
+
+    Args:
+        name, samples, empty_samples, events: of the data set: its name, and how many there are.
+        events_per_sample: (minimum, median, maximum).
+        mean_events: mean of it.
+        duration, mean_duration: ms, the longest and the mean time of the last event of a sample.
+        n_channels, silent_channels: how many channels there are, and how many without an event.
+        events_per_channel: (n_channels,); None where there are too many channels to list.
+        active_channels, events_per_active_channel: channels with events, and how many each has.
+        class_counts: (n_classes,) samples of every class; None without labels.
+        missing_classes: classes without a sample.
+        unlabelled: samples without a label.
+        group_counts: group -> samples.
+
+    Example:
+        >>> events.statistics().samples, events.statistics().class_counts
+        (20, array([10, 10]))
+    """
 
     name: str
     samples: int

@@ -35,7 +35,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether an engine runs on this machine, and why (not)."""
+    """Whether an engine runs on this machine.
+
+    Args:
+        name: of the engine. runs: whether it does. detail: on what, or why not.
+
+    Example:
+        >>> from genn_eventprop.engines import availability
+        >>> [engine.name for engine in availability() if engine.runs][-1]
+        'reference_event'
+    """
 
     name: str
     runs: bool

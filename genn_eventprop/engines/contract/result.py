@@ -14,7 +14,17 @@ from .lock import EngineLock
 
 @dataclass(frozen=True, eq=False)
 class Spikes:
-    """Recorded spikes, sorted by sample, then time: sample (index into the batch), time (ms), neuron."""
+    """Recorded spikes, sorted by sample, then time.
+
+    Args:
+        sample: (E,) index into the batch. time: (E,) ms. neuron: (E,).
+
+    Example:
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, progress=False)
+        >>> spikes = record_trial(trainer, events, 0).spikes["hidden"]
+        >>> spikes.time.shape == spikes.neuron.shape
+        True
+    """
 
     sample: np.ndarray
     time: np.ndarray
@@ -22,7 +32,7 @@ class Spikes:
 
     @classmethod
     def in_order(cls, sample: np.ndarray, time: np.ndarray, neuron: np.ndarray) -> Spikes:
-        """Sorted, spikes of one instant by neuron."""
+        """`sample`, `time` and `neuron` of spikes in any order, sorted; those of one instant by neuron."""
         order = np.lexsort((neuron, time, sample))
         return cls(sample[order], time[order], neuron[order])
 

@@ -17,11 +17,15 @@ Shape = tuple[int, ...]
 
 
 class Connectivity:
-    """Base of all kinds. `source` and `target` are the shapes of the two populations.
+    """Base of all kinds. `source` and `target` are the shapes of the two populations, `rng` is a random stream.
 
     Args:
         weight: initialiser, number, or array of the shape of the weights; None: scaled from data (`FromData`).
         bounds: (lower, upper), None for open; a number for all weights, or an array with one for each.
+
+    Example:
+        >>> Dense().weight_shape(inp.shape, hidden.shape), Dense().fan_in(inp.shape, hidden.shape)
+        ((4, 8), 4)
     """
 
     form: ClassVar[str] = "synapses"
@@ -38,7 +42,7 @@ class Connectivity:
         """Raise `NetworkError` if the kind does not fit between these populations."""
 
     def weight_shape(self, source: Shape, target: Shape) -> Shape:
-        """Of the weight parameter."""
+        """Shape of the weight parameter."""
         raise NotImplementedError
 
     def fan_in(self, source: Shape, target: Shape) -> int:

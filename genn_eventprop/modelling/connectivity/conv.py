@@ -19,17 +19,21 @@ class Conv2D(Connectivity):
 
     Args:
         weight: initialiser, number, or array of that shape.
-        kernel: size of the window, a number or (vertical, horizontal). channels: c_out.
+        kernel: size of the window, a number or (vertical, horizontal).
+        channels: c_out.
         stride, padding, dilation: numbers or (vertical, horizontal), as in other libraries; padding adds no spikes.
+        bounds: (lower, upper), None for open; a number, or an array with one for each weight.
         groups: the channels of source and target are divided into so many groups that follow each other; each group of
             the source is connected to that of the target alone.
 
     The target's shape is ``output_shape(source.shape)``.
 
     Example:
+        >>> image = net.input(shape=(16, 16, 2), name="image")
         >>> conv = Conv2D(FanIn(2.0), kernel=3, channels=8, stride=2, padding=1)
         >>> features = net.population(LIF(), name="features", shape=conv.output_shape(image.shape))
-        >>> net.connect(image, features, conv)
+        >>> net.connect(image, features, conv).weight_shape
+        (3, 3, 2, 8)
     """
 
     form = "windows"
@@ -60,7 +64,7 @@ class Conv2D(Connectivity):
         )  # fmt: skip
 
     def output_shape(self, source: Shape) -> tuple[int, int, int]:
-        """(height, width, channels) of the target over a source of this shape."""
+        """(height, width, channels) of the target over a `source` of this shape."""
         height, width, _ = image(source, "source", "Conv2D")
         return (*self.windows.places(height, width), self.channels)
 
@@ -110,10 +114,13 @@ def Conv1D(
 ) -> Conv2D:
     """A convolution along one axis, as over the frequencies of a spectrogram: a `Conv2D` over an image of height 1.
 
-    Populations have shape=(1, length, channels), weights (1, kernel, c_in / groups, c_out); arguments as for `Conv2D`.
+    Populations have shape=(1, length, channels), weights (1, kernel, c_in / groups, c_out).
+
+    Args:
+        weight, kernel, channels, stride, padding, dilation, groups, bounds: as for `Conv2D`, along the axis.
 
     Example:
-        >>> bands = net.input(shape=(1, 64, 1))
+        >>> bands = net.input(shape=(1, 64, 1), name="bands")
         >>> conv = Conv1D(FanIn(2.0), kernel=5, channels=8, stride=2, padding=2)
         >>> features = net.population(LIF(), name="features", shape=conv.output_shape(bands.shape))
     """

@@ -16,6 +16,12 @@ class Dense(Connectivity):
         weight: initialiser, number, or array of shape (M, N): row = one presynaptic neuron; None: scaled from data.
         bounds: (lower, upper), None for open; a number for all weights, or an array (M, N) with one for each.
         mask: (M, N); where it is False (0), the weight is and stays 0, at full cost (unlike `Sparse`).
+
+    Example:
+        >>> net.connect(inp, hidden, Dense(Normal(0.5, 0.2)), name="normal").weight_shape
+        (4, 8)
+        >>> net.connect(inp, hidden, Dense(0.1, mask=np.eye(4, 8)), name="masked").weight_shape
+        (4, 8)
     """
 
     form = "dense"

@@ -16,7 +16,13 @@ class Grouped(Connectivity):
     """All-to-all connections from the sources of group g to the targets of group g: weights (G, M / G, N / G).
 
     Args:
+        weight: initialiser, number, or array of that shape.
+        bounds: (lower, upper), None for open; a number, or an array with one for each weight.
         groups: G; both sizes are multiples of it. Neurons j of group g are those from g M / G on.
+
+    Example:
+        >>> net.connect(inp, hidden, Grouped(FanIn(), groups=2), name="halves").weight_shape
+        (2, 2, 4)
     """
 
     arguments = ("groups",)

@@ -12,7 +12,17 @@ from .synapses import Synapses
 
 
 class OneToOne(Connectivity):
-    """One synapse from each neuron to the one with the same index in a population of equal size; weights (N,)."""
+    """One synapse from each neuron to the one with the same index in a population of equal size; weights (N,).
+
+    Args:
+        weight: initialiser, number, or array (N,); None: scaled from data.
+        bounds: (lower, upper), None for open; a number, or an array (N,) with one for each.
+
+    Example:
+        >>> copy = net.population(LIF(), 8, name="copy")
+        >>> net.connect(hidden, copy, OneToOne(1.2)).weight_shape
+        (8,)
+    """
 
     def check(self, source: Shape, target: Shape) -> None:
         M, N = math.prod(source), math.prod(target)

@@ -17,14 +17,19 @@ class Pool2D(Connectivity):
     """Average pooling: every spike in a window adds the weight scale / (kh kw), one in all or one per channel.
 
     Args:
-        kernel: size of the window, a number or (vertical, horizontal). scale: factor of the average; the resulting
-            weight is learned if the connection is `trainable`.
-        stride: None: the size of the kernel, so that windows do not overlap. padding: as for `Conv2D`.
+        kernel: size of the window, a number or (vertical, horizontal).
+        scale: factor of the average; the resulting weight is learned if the connection is `trainable`.
+        stride: None: the size of the kernel, so that windows do not overlap.
+        padding: as for `Conv2D`.
         per_channel: a weight for each channel, (channels,), instead of (1,).
+        bounds: (lower, upper) of the weights, None for open.
 
     Example:
+        >>> features = net.population(LIF(), name="features", shape=(8, 8, 4))
         >>> pool = Pool2D(2, scale=4.0)
         >>> small = net.population(LIF(), name="small", shape=pool.output_shape(features.shape))
+        >>> net.connect(features, small, pool).target.shape
+        (4, 4, 4)
     """
 
     arguments = ("kernel", "scale", "stride", "padding", "per_channel")
@@ -48,7 +53,7 @@ class Pool2D(Connectivity):
         self.scale, self.per_channel = float(scale), bool(per_channel)
 
     def output_shape(self, source: Shape) -> tuple[int, int, int]:
-        """(height, width, channels) of the target over a source of this shape."""
+        """(height, width, channels) of the target over a `source` of this shape."""
         height, width, channels = image(source, "source", "Pool2D")
         return (*self.windows.places(height, width), channels)
 

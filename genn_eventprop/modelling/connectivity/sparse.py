@@ -26,7 +26,8 @@ class Sparse(Connectivity):
         bounds: (lower, upper), None for open; a number, or an array (S,) with one for each.
 
     Example:
-        >>> Sparse(FanIn(gain=2.0), probability=0.1)
+        >>> net.connect(inp, hidden, Sparse(FanIn(gain=2.0), probability=0.25), name="some").weight_shape
+        (8,)
     """
 
     arguments = ("probability", "fan_in")  # which pairs there are is among the parameter values

@@ -15,8 +15,18 @@ from ...errors import NetworkError
 class Synapses:
     """S synapses between M sources and N targets; those of source j are ``start[j]:start[j + 1]``.
 
-    start (M + 1,) int32; target (S,) int32, rising within a source; weight_of (S,) int32: where the weight of a synapse
-    stands in the flat weight parameter, None: synapse s has weight s.
+    Args:
+        pre, post: M and N.
+        start: (M + 1,) int32.
+        target: (S,) int32, rising within a source.
+        weight_of: (S,) int32: where the weight of a synapse stands in the flat weight parameter; None: synapse s has
+            weight s.
+
+    Example:
+        >>> from genn_eventprop.modelling import Synapses
+        >>> table = Synapses.of_pairs([(1, 0), (0, 2), (1, 2)], pre=2, post=3)
+        >>> table.source, table.target
+        (array([0, 1, 1], dtype=int32), array([2, 0, 2], dtype=int32))
     """
 
     pre: int
@@ -43,6 +53,8 @@ class Synapses:
         """The table of (S, 2) pairs (source, target) in any order, none of them twice.
 
         Args:
+            pairs: (S, 2) indices of neurons.
+            pre, post: M and N.
             weight_of: of every pair; None: pair k has weight k.
 
         Raises:

@@ -33,6 +33,7 @@ def main(
 
     Args:
         target: see `find_model`; None for the whole zoo, one line a model.
+        seed, quick: see `check`.
         engine, spike_times, dt: see `check_network`.
         processes: of the whole zoo, one model each; None: as many as processors. The output does not depend on it.
 

@@ -326,8 +326,10 @@ def check_network(
     parameter and delay, and on `reference_event` every input time.
 
     Args:
+        network: the one to check.
         loss: one, or a list of several. events: labelled input, a few samples. duration: trial length in ms.
         parameters: values at which to check; default ``network.initial_parameters(seed)``.
+        seed: of the initial parameters.
         engine: the engine to check, by its name, or a function of a plan and parameter values that makes it in float64.
             With exact spike times `native` and `reference_event` are compared with differences of their own losses, on
             a grid every engine is, by the straight-through model of docs/equations.md, section 6.
@@ -335,6 +337,12 @@ def check_network(
         dt: step of the grid in ms; default see `grid_step`.
         regularisers: of spikes, which act by a jump of the adjoint; on a grid it is checked that they do.
         tolerance: largest relative error of a block.
+
+    Example:
+        >>> from genn_eventprop.verify.gradients import check_network
+        >>> report = check_network(net, loss, events=events[:5], duration=20.0)
+        >>> report.passed, report.cases[0].blocks[0].name
+        (True, 'input_hidden.weight')
     """
     if events.labels is None and any(each.compares == "labels" and not each.answer for each in as_losses(loss)):
         raise SettingError("check_network needs labelled events: the loss is a function of the label")

@@ -106,9 +106,16 @@ def check(
     Args:
         loss: only the networks with this loss (a name of `LOSSES`); default all that fit the model.
         seed: of networks, parameters and input.
+        model: the neuron, with parameters or without.
+        tolerance: largest relative error of a block.
         engine: whose gradient. spike_times, dt: see `check_network`, also for what the differences are of.
         quick: the first network only.
         progress: called with words for what comes next.
+
+    Example:
+        >>> from genn_eventprop.verify.gradients import check
+        >>> check(LIF(tau_mem=15.0), quick=True).passed
+        True
     """
     model = model.model if isinstance(model, Neuron) else model
     kind = spike_times or kind_of(engine, dt)

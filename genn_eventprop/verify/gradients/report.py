@@ -11,9 +11,15 @@ from .scheme import SchemeErrors
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One array of gradients against differences of the same shape; `unsettled`: elements without a safe difference;
-    `rounding`: what a difference of losses can show where the derivative is zero; `resolution`: the rounding of every
-    difference, by the step that it was taken with."""
+    """One array of gradients against differences.
+
+    Args:
+        name: of the parameter.
+        gradient, difference: arrays of one shape.
+        unsettled: number of elements without a safe difference.
+        rounding: what a difference of losses can show where the derivative is zero.
+        resolution: the rounding of every difference, by the step that it was taken with.
+    """
 
     name: str
     gradient: np.ndarray
@@ -28,6 +34,7 @@ class Block:
         return bool(max(np.abs(self.gradient).max(), np.abs(self.difference).max()) <= self.rounding)
 
     def right(self, tolerance: float) -> bool:
+        """Whether `relative_error` and `largest_error` are below `tolerance`."""
         return bool(max(self.relative_error, self.largest_error) < tolerance)
 
     def unresolved(self, tolerance: float) -> bool:
@@ -54,10 +61,18 @@ def _ratio(error: float, scale: float) -> float:
 class Case:
     """One network with one loss.
 
-    spikes: population -> number over the batch. smallest_slope: smallest |gdot|, per ms; nan if no reference runs the
-    network. slope: order of the Taylor remainder, 2 for a right gradient; None on a grid, of step dt, where it is that
-    of no loss. may_vanish: blocks that may be all zero in this network. cannot_move: blocks that are zero by structure:
-    the population spikes at arrivals of delta synapses only, whatever its own numbers.
+    Args:
+        name: of the network.
+        blocks: one for each parameter.
+        spikes: population -> number over the batch.
+        smallest_slope: smallest |gdot|, per ms; nan if no reference runs the network.
+        slope: order of the Taylor remainder, 2 for a right gradient; None on a grid, where it is that of no loss.
+        tolerance: largest relative error of a block.
+        may_vanish: blocks that may be all zero in this network.
+        cannot_move: blocks that are zero by structure: the population spikes at arrivals of delta synapses only,
+            whatever its own numbers.
+        dt: step of the grid in ms; None with exact spike times.
+        failures: what is wrong, a sentence each.
     """
 
     name: str
@@ -104,6 +119,7 @@ class Case:
         return max((b.relative_error for b in self.blocks if not b.zero), default=np.inf)
 
     def text(self) -> str:
+        """The table of blocks, for people."""
         spikes = ", ".join(f"{name} {n}" for name, n in self.spikes.items())
         shown = f"grid of {self.dt:g} ms" if self.slope is None else f"Taylor order {self.slope:.2f}"
         slope = "" if np.isnan(self.smallest_slope) else f"smallest |gdot| {self.smallest_slope:.2e} / ms; "
@@ -121,7 +137,19 @@ class Case:
 
 @dataclass(eq=False)
 class Report:
-    """All cases of a check; the schemes of a nonlinear model; hand-written snippets against the derived ones."""
+    """The result of a check.
+
+    Args:
+        cases: one for each network.
+        failures: of hand-written snippets against the derived ones, a sentence each.
+        schemes: how accurately the grid's schemes integrate a nonlinear model.
+
+    Example:
+        >>> from genn_eventprop.verify.gradients import check
+        >>> report = check(LIF, quick=True)
+        >>> report.passed, report.worst < 1e-6
+        (True, True)
+    """
 
     cases: list[Case]
     failures: list[str] = field(default_factory=list)
@@ -129,18 +157,22 @@ class Report:
 
     @property
     def passed(self) -> bool:
+        """Whether every block of every case is right."""
         sound = not self.failures and not any(c.failures for c in self.cases)
         return bool(self.cases) and sound and all(s.passed for s in self.schemes)
 
     @property
     def worst(self) -> float:
+        """Largest relative error of all cases."""
         return max((c.worst for c in self.cases), default=np.inf)
 
     @property
     def elements(self) -> int:
+        """How many derivatives were compared."""
         return sum(b.gradient.size for c in self.cases for b in c.blocks)
 
     def text(self) -> str:
+        """All tables and the verdict, for people."""
         verdict = "passed" if self.passed else "FAILED"
         tail = f"{verdict}: {len(self.cases)} networks, {self.elements} elements, worst relative error {self.worst:.1e}"
         parts = [c.text() for c in self.cases]
@@ -153,7 +185,7 @@ class Report:
     )
 
     def row(self, name: str) -> str:
-        """One line of the table of `gradcheck --all`, under `HEADER`."""
+        """One line of the table of `gradcheck --all`, under `HEADER`; `name` of the model begins it."""
         spikes = sum(n for c in self.cases for n in c.spikes.values())
         slope = min((c.smallest_slope for c in self.cases), default=np.inf)
         orders = ", ".join(f"{s.scheme} {s.order:.1f}" for s in self.schemes) or "exact"
