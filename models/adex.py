@@ -31,4 +31,5 @@ AdEx = NeuronModel(
     threshold="V - v_peak",
     reset={"V": "v_reset", "w": "w + b"},
     input="I",
+    drives={"I_ext": {"V": "1 / c_mem"}},
 )

@@ -22,4 +22,5 @@ ALIF = NeuronModel(
     threshold="V - v_thresh - B",
     reset={"V": "v_reset", "B": "B + b_jump"},
     input="I",
+    drives={"I_ext": {"V": "1 / tau_mem"}},
 )

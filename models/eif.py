@@ -26,4 +26,5 @@ EIF = NeuronModel(
     threshold="V - v_peak",
     reset={"V": "v_reset"},
     input="I",
+    drives={"I_ext": {"V": "1 / tau_mem"}},
 )

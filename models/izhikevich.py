@@ -25,6 +25,7 @@ Izhikevich = NeuronModel(
     threshold="V - v_peak",
     reset={"V": "c", "U": "U + d"},
     input="I",
+    drives={"I_ext": "V"},
 )
 _FAST = {"a": Param(0.1, "1/ms"), "d": Param(2.0, "mV/ms")}
 _BURSTS = {"c": Param(-50.0, "mV"), "d": Param(2.0, "mV/ms")}

@@ -11,4 +11,5 @@ LI = NeuronModel(
     params={"tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms")},
     dynamics={"V": "(I - V) / tau_mem", "I": "-I / tau_syn"},
     input="I",
+    drives={"I_ext": {"V": "1 / tau_mem"}},
 )

@@ -12,4 +12,5 @@ LIAdaptive = NeuronModel(
     params={"tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms"), "tau_B": Param(100.0, "ms"), "a": Param(1.0)},
     dynamics={"V": "(I - B - V) / tau_mem", "I": "-I / tau_syn", "B": "(a * V - B) / tau_B"},
     input="I",
+    drives={"I_ext": {"V": "1 / tau_mem"}},
 )

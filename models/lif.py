@@ -19,4 +19,5 @@ LIF = NeuronModel(
     threshold="V - v_thresh",
     reset={"V": "v_reset"},
     input="I",
+    drives={"I_ext": {"V": "1 / tau_mem"}},
 )

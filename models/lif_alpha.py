@@ -19,4 +19,5 @@ LIFAlpha = NeuronModel(
     threshold="V - v_thresh",
     reset={"V": "v_reset"},
     input={"input": {"S": "exp(1)"}},
+    drives={"I_ext": {"V": "1 / tau_mem"}},
 )

@@ -29,4 +29,5 @@ LIFConductance = NeuronModel(
     threshold="V - v_thresh",
     reset={"V": "v_reset"},
     input={"exc": "G_exc", "inh": "G_inh"},
+    drives={"I_ext": {"V": "1 / tau_mem"}},
 )

@@ -13,4 +13,5 @@ LIFDelta = NeuronModel(
     threshold="V - v_thresh",
     reset={"V": "v_reset"},
     input="V",
+    drives={"I_ext": {"V": "1 / tau_mem"}},
 )

@@ -20,4 +20,5 @@ LIFDoubleExponential = NeuronModel(
     threshold="V - v_thresh",
     reset={"V": "v_reset"},
     input="S",
+    drives={"I_ext": {"V": "1 / tau_mem"}},
 )

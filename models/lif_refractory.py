@@ -20,4 +20,5 @@ LIFRefractory = NeuronModel(
     events=[Event("spike", "V - v_thresh", {"V": "v_reset"}, next_mode="refractory")],
     modes=[Mode("refractory", {"V": "0"}, lasts="t_ref")],
     input="I",
+    drives={"I_ext": {"V": "1 / tau_mem"}},
 )

@@ -14,4 +14,5 @@ LIFRelativeReset = NeuronModel(
     threshold="V - v_thresh",
     reset={"V": "V - v_thresh"},
     input="I",
+    drives={"I_ext": {"V": "1 / tau_mem"}},
 )

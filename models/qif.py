@@ -22,4 +22,5 @@ QIF = NeuronModel(
     threshold="V - v_peak",
     reset={"V": "v_reset"},
     input="I",
+    drives={"I_ext": {"V": "1 / tau_mem"}},
 )

@@ -29,4 +29,5 @@ BalancedRF = NeuronModel(
     threshold="V - v_thresh - q",
     reset={"q": "q + 1"},
     input="I",
+    drives={"I_ext": {"V": "1 / tau_syn"}},
 )

@@ -26,4 +26,5 @@ SEAdLIF = NeuronModel(
     threshold="V - v_thresh",
     reset={"V": 0.0, "w": "w + b / tau_w"},
     input="I",
+    drives={"I_ext": {"V": "1 / tau_mem"}},
 )

@@ -25,5 +25,6 @@ Theta = NeuronModel(
     threshold="theta - 3.141592653589793",
     reset={"theta": "theta - 6.283185307179586"},
     input="I",
+    drives={"I_ext": {"theta": "(1 + cos(theta)) / tau_mem"}},
     readout="theta",
 )

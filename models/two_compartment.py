@@ -29,4 +29,5 @@ TwoCompartment = NeuronModel(
     threshold="V - v_thresh",
     reset={"V": "v_reset"},
     input={"dendrite": "I_dend", "soma": "I_soma"},
+    drives={"I_ext": {"V": "g_leak"}},
 )

@@ -105,6 +105,8 @@ def describe_model(model: NeuronModel) -> str:
     lines = [model.name, "", "dynamics"]
     lines += [f"    d{name}/dt = {right}" for name, right in model.dynamics.items()]
     lines += ["initial state", *(f"    {name}(0) = {value}" for name, value in model.state.items())]
+    for drive, to in model.drive_amounts.items():
+        lines += [f"    d{name}/dt gets {drive} * ({amount}), if a current leads there" for name, amount in to.items()]
     for mode in model.modes:
         lasts = f"for {mode.lasts} ms, then {mode.then or 'free'}" if mode.lasts else "until an event"
         lines += [f"mode {mode.name}, {lasts}", *(f"    d{s}/dt = {right}" for s, right in mode.dynamics.items())]

@@ -35,7 +35,7 @@ def check_identifiers(plan: Plan) -> None:
 
 
 def _identifiers(plan: Plan) -> Iterator[tuple[str, object]]:
-    yield from (("input", name) for name in plan.input.name.split("+"))  # several inputs are "a+b"
+    yield from (("input", name) for name in plan.input.name.split("+") if name)  # several inputs are "a+b"
     for p in plan.populations:
         yield "population", p.name
         for what, names in (("state", p.derived.states), ("parameter", p.params), ("input", p.derived.receptors)):

@@ -218,7 +218,8 @@ def step_forwards(target: Target) -> str:
     t = target.trial
     arrivals = "".join(target.head(o) for o in t.arrivals)
     delivered = target.deliver(t.arrivals)
-    text = write(target, t.early, "modes that end:") + (arrivals + delivered if delivered else "")
+    early = "currents, and modes that end:" if t.plan.currents_into else "modes that end:"
+    text = write(target, t.early, early) + (arrivals + delivered if delivered else "")
     return text + write(target, t.record) + write(target, t.advance, "step of") + target.barrier()
 
 

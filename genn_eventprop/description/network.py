@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import DescriptionError, NetworkError, suggest
 from ..modelling.connectivity import Connectivity, Conv2D, Dense, Grouped, OneToOne, Pool2D, Sparse
 from ..modelling.delay import Delay
-from ..modelling.network import Connection, Input, Network, Population
+from ..modelling.network import Connection, Current, Input, Network, Population
 from ..modelling.neuron import Event, Mode, Neuron, NeuronModel
 from ..modelling.parameters import Array, Constant, FanIn, FromData, Gamma, Normal, Param, Uniform
 from .safe import Guard, plain
@@ -148,11 +148,16 @@ def describe_model(model: NeuronModel) -> dict[str, Any]:
             {"name": m.name, "dynamics": {s: plain(f) for s, f in m.dynamics.items()}, "lasts": m.lasts, "then": m.then}
             for m in model.modes
         ],
-        "receptors": {r: {s: plain(v) for s, v in to.items()} for r, to in model.receptors.items()},
+        "receptors": _describe_amounts(model.receptors),
+        **({"drives": _describe_amounts(model.drive_amounts)} if model.drives else {}),
         "readout": model.readout,
         "scheme": model.scheme,
         "snippets": dict(model.snippets),
     }
+
+
+def _describe_amounts(to: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {r: {s: plain(v) for s, v in amounts.items()} for r, amounts in to.items()}
 
 
 def build_model(record: Mapping[str, Any], guard: Guard) -> NeuronModel:
@@ -191,6 +196,9 @@ def build_model(record: Mapping[str, Any], guard: Guard) -> NeuronModel:
         ],
         input={guard.name(r, where): texts(to, f"input {r}, amount for") for r, to in record["receptors"].items()}
         or None,
+        drives={
+            guard.name(d, where): texts(to, f"drive {d}, amount for") for d, to in record.get("drives", {}).items()
+        },
         readout=record["readout"],
         scheme=record["scheme"],
         snippets=guard.snippets(record["snippets"], where),
@@ -279,7 +287,7 @@ def _argument(value: Any, guard: Guard, where: str) -> Any:
 
 
 def describe_network(network: Network) -> dict[str, Any]:
-    """Inputs, models (each once), populations with their parameters, connections.
+    """Inputs, currents, models (each once), populations with their parameters, connections.
 
     Raises:
         DescriptionError: a connection of a kind that this format does not have.
@@ -293,6 +301,7 @@ def describe_network(network: Network) -> dict[str, Any]:
             described[models[id(model)]] = describe_model(model)
     return {
         "inputs": [{"name": i.name, "size": i.size, **_shape(i)} for i in network.inputs],
+        **({"currents": [_describe_current(c) for c in network.currents]} if network.currents else {}),
         "models": described,
         "populations": [
             {
@@ -311,6 +320,10 @@ def describe_network(network: Network) -> dict[str, Any]:
     }
 
 
+def _describe_current(c: Current) -> dict[str, Any]:
+    return {"name": c.name, "size": c.size, **_shape(c), "dt": c.dt, "interpolation": c.interpolation}
+
+
 def build_network(record: Mapping[str, Any], values: Values, guard: Guard) -> Network:
     """The reverse of `describe_network`; `values`: stored parameters by name, where there are any."""
     network = Network()
@@ -319,6 +332,12 @@ def build_network(record: Mapping[str, Any], values: Values, guard: Guard) -> Ne
         name = guard.name(i["name"], "an input")
         shape = _build_shape(i, guard, name)
         places[name] = network.input(guard.size(i["size"], name), name, shape=shape)
+    for c in record.get("currents", ()):
+        name = guard.name(c["name"], "a current")
+        places[name] = network.current(
+            guard.size(c["size"], name), guard.number(c["dt"], f"{name}: dt"), name,
+            shape=_build_shape(c, guard, name), interpolation=c["interpolation"],
+        )  # fmt: skip
     models = {key: build_model(model, guard) for key, model in record["models"].items()}
     for p in record["populations"]:
         name = guard.name(p["name"], "a population")
@@ -348,7 +367,7 @@ def _trainable(record: Any) -> Any:
     return np.array(record, np.int64) if isinstance(record, list) else bool(record)
 
 
-def _shape(place: Input | Population) -> dict[str, Any]:
+def _shape(place: Input | Current | Population) -> dict[str, Any]:
     """An image's shape."""
     return {"shape": list(place.shape)} if len(place.shape) > 1 else {}
 

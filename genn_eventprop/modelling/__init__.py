@@ -2,7 +2,7 @@
 
 from .connectivity import Connectivity, Conv1D, Conv2D, Dense, Grouped, OneToOne, Pool2D, Sparse, Synapses
 from .delay import Delay
-from .network import Connection, Input, Network, Population
+from .network import Connection, Current, Input, Network, Population
 from .neuron import Event, Mode, Neuron, NeuronModel, SynapseModel
 from .parameters import Array, Constant, FanIn, FromData, Gamma, Initialiser, Normal, Param, Uniform
 
@@ -13,6 +13,7 @@ __all__ = [
     "Constant",
     "Conv1D",
     "Conv2D",
+    "Current",
     "Delay",
     "Dense",
     "Event",

@@ -30,15 +30,17 @@ def check_model(model: Model) -> None:
                 "that Python or the formulas of a step use",
                 receptor if isinstance(receptor, str) else None,
             )
-    for n in (*model.state, *model.params):
+    for n in (*model.state, *model.params, *model.drives):
         if not usable(n, model.state, model.params, model.receptors):
             raise ModelError(
-                f"{name}: {n!r} cannot name a state or parameter; use ASCII letters, digits and underscores, and no "
+                f"{name}: {n!r} cannot name a state, parameter or drive; use ASCII letters, digits and underscores, and no "
                 f"name that Python or the formulas of a step use (e.g. {spelled_out(n)})",
                 n if isinstance(n, str) else None,
             )
         if n in model.state and n in model.params:
             raise ModelError(f"{name}: {n!r} is both a state and a parameter")
+        if n in model.drives and (n in model.state or n in model.params):
+            raise ModelError(f"{name}: {n!r} is both a drive and a state or parameter; rename one", n)
     if set(model.dynamics) != set(model.state):
         odd = sorted(map(str, set(model.dynamics) ^ set(model.state)))
         derivative = next((n for n in odd if "/" in n or "'" in n), None)
@@ -60,6 +62,13 @@ def check_model(model: Model) -> None:
                     f"{name}: input {receptor!r} acts on {s!r}, not a state ({suggest(s, model.state)})", s
                 )
             parse(amount, params, f"{name}: input {receptor!r}, amount for {s}")
+    for drive, entry in model.drive_amounts.items():
+        if drive in model.receptors:
+            raise ModelError(f"{name}: {drive!r} is an input and a drive; rename one", drive)
+        for s, amount in entry.items():
+            if s not in model.state:
+                raise ModelError(f"{name}: drive {drive!r} acts on {s!r}, not a state ({suggest(s, model.state)})", s)
+            parse(amount, symbols, f"{name}: drive {drive!r}, amount for {s}")
     if model.scheme not in SCHEMES:
         raise ModelError(f"{name}: unknown scheme {model.scheme!r} ({suggest(model.scheme, SCHEMES)})")
     _check_events(model, symbols)
@@ -102,6 +111,10 @@ def _check_types(model: Model) -> None:
         check_title(part.name, f"{name}: {'an event' if hasattr(part, 'threshold') else 'a mode'}")
     if model.input is not None and not isinstance(model.input, (str, Mapping)):
         raise ModelError(f"{name}: input names a state, or is a dictionary of receptors, got {shown(model.input)}")
+    if not isinstance(model.drives, Mapping):
+        raise ModelError(
+            f"{name}: drives must be a dictionary, e.g. {{'I_ext': {{'V': '1 / c_mem'}}}}, got {shown(model.drives)}"
+        )
 
 
 EXAMPLES = {

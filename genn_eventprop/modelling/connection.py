@@ -15,7 +15,7 @@ from .connectivity.base import as_mask
 from .delay import Delay
 from .memory import check_fits
 from .parameters import Array, Constant, FromData, Initialiser, check_bounds_fit, is_open, shown_values
-from .places import Input, Population
+from .places import Current, Input, Population
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +29,13 @@ class Connection:
         delay: time in ms from a spike to its arrival, >= 0, for all synapses. On the grid it is rounded to whole steps,
             floor(delay / dt + 0.5); the engine's `reason` tells if that changed it.
         delays: individual delays, one per synapse, source or target, instead; `delay` is then 0.
-        receptor: the input of the target's model on which the spikes act.
+        receptor: the input of the target's model on which the spikes act; or a drive of it, for currents.
         trainable: learn the weights. learned: which of them, in the shape of the weights; None: all.
         sign: 1 or -1 for each source (M,) or each weight, which the weights keep, or 0 for any sign; None: any. M signs
             of a `Sparse` connection are those of sources, also if it has M synapses.
         share: the connection whose weights this one uses; None: its own.
+
+    The weights of a current c_j are those of spikes: the target i gets the current sum_j w_ij c_j(t - delay).
 
     Example:
         >>> slow = net.connect(inp, hidden, Dense(), delay=5.0, name="slow")
@@ -42,7 +44,7 @@ class Connection:
     """
 
     name: str
-    source: Input | Population
+    source: Input | Current | Population
     target: Population
     connectivity: Connectivity
     delay: float
@@ -75,6 +77,11 @@ class Connection:
     def weight_name(self) -> str:
         """Name of the parameter that its weights are."""
         return f"{(self.share or self).name}.weight"
+
+    @property
+    def of_current(self) -> bool:
+        """Whether its source is a current, and not spikes."""
+        return isinstance(self.source, Current)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -33,7 +33,10 @@ _HINTS = dict.fromkeys(
     ("max", "min", "floor", "ceil", "round", "sign", "heaviside", "Heaviside", "where", "clip"), _STEPS
 )
 _HINTS |= dict.fromkeys(("rand", "random", "randn", "normal", "uniform", "noise", "gauss", "poisson"), _NOISE)
-_TIME = "equations cannot depend on time; use input spikes for what happens at given times"
+_TIME = (
+    "equations cannot depend on time; use input spikes for what happens at given times, and drives= for "
+    "currents that are given"
+)
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,

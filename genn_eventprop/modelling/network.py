@@ -15,17 +15,17 @@ from .connection import Connection, as_learned, as_sign, check_array, check_memo
 from .connectivity import Connectivity, Dense, Sparse, Synapses
 from .delay import Delay, as_delay
 from .neuron import Neuron, NeuronModel
-from .parameters import Array, Param, is_open
-from .places import Input, Population, size_and_shape
+from .parameters import Array, FromData, Param, is_open
+from .places import Current, Input, Population, check_current, size_and_shape
 from .reach import check_below
 
 
 class Network:
-    """A spiking network: inputs, populations, connections.
+    """A spiking network: inputs, currents, populations, connections.
 
     Attributes:
-        inputs, populations, connections: lists of `Input`, `Population` and `Connection`, in the order in which they
-            were made.
+        inputs, currents, populations, connections: lists of `Input`, `Current`, `Population` and `Connection`, in the
+            order in which they were made.
 
     Example:
         >>> net = Network()
@@ -39,13 +39,15 @@ class Network:
 
     def __init__(self) -> None:
         self.inputs: list[Input] = []
+        self.currents: list[Current] = []
         self.populations: list[Population] = []
         self.connections: list[Connection] = []
 
     def __repr__(self) -> str:
-        """Inputs, populations and connections, one a line, with their sizes, parameters and what is learned."""
+        """Inputs, currents, populations and connections, one a line, with their sizes, parameters and what is learned."""
         inputs, neurons = (sum(p.size for p in places) for places in (self.inputs, self.populations))
-        parts = "".join(f"\n  {part!r}" for part in (*self.inputs, *self.populations, *self.connections))
+        every = (*self.inputs, *self.currents, *self.populations, *self.connections)
+        parts = "".join(f"\n  {part!r}" for part in every)
         learned = ", ".join(self.trainable()) or "nothing"
         return f"<Network: {inputs} input channels, {neurons} neurons; learned: {learned}{parts}>"
 
@@ -62,6 +64,32 @@ class Network:
         """
         self.inputs.append(Input(self._free_name(name), *size_and_shape(size, shape, name)))
         return self.inputs[-1]
+
+    def current(
+        self, size: int | None = None, dt: float = 1.0, name: str = "current", *,
+        shape: tuple[int, ...] | None = None, interpolation: str = "constant",
+    ) -> Current:  # fmt: skip
+        """A source of currents from the data, see `Currents`: `size` channels c_j(t), or an image.
+
+        Connections lead them to neurons: ``net.connect(stim, hidden, Dense(...))`` gives neuron i the current
+        u_i(t) = sum_j w_ij c_j(t - delay). It enters the equations of a receptor's states as a stream of arrivals,
+        x' = f(x) + a u, where a spike of weight w adds a w to x: weights mean the same for both, and a current of c is
+        c spikes a ms in the limit. A model may have `NeuronModel.drives`, named by ``receptor=``; currents go to the only
+        drive of a model if no receptor is named.
+
+        Args:
+            dt: ms from one value to the next; it need not fit the dt of the trial. A step of the grid takes the mean
+                of the current over the step.
+            interpolation: "constant": value k holds from k dt to (k + 1) dt. "linear": from value k at k dt straight to
+                value k + 1 at (k + 1) dt; the last value holds. After (number of values) dt the current is 0.
+
+        Raises:
+            NetworkError: a setting that no current has.
+        """
+        check_current(dt, interpolation, name)
+        sides = size_and_shape(size, shape, name)
+        self.currents.append(Current(self._free_name(name), *sides, float(dt), interpolation))
+        return self.currents[-1]
 
     def population(
         self,
@@ -110,7 +138,7 @@ class Network:
 
     def connect(
         self,
-        source: Input | Population,
+        source: Input | Current | Population,
         target: Population,
         connectivity: Connectivity | None = None,
         *,
@@ -124,10 +152,11 @@ class Network:
         """Connect two populations.
 
         Args:
-            source, target: what `input` or `population` returned.
+            source, target: what `input`, `current` or `population` returned.
             connectivity: which pairs have a synapse, and the initial weights: ``Dense()``, ``Sparse(...)``, ...
-            delay: ms for all synapses, an array with one for each weight, or a `Delay`.
-            receptor: name of the target's receptor; needed if it has several.
+            delay: ms for all synapses, an array with one for each weight, or a `Delay`; from a current a number, which
+                need not be whole steps.
+            receptor: name of the target's receptor, or for a current of its drive; needed if it has several.
             trainable: learn the weights; or a boolean array in their shape, True for those that are learned.
             sign: 1 or -1, or an array of signs that sources (M,) or weights keep; None: any.
             share: another connection, whose weights and connectivity this one uses: they are learned once, with the
@@ -144,7 +173,7 @@ class Network:
                 raise NetworkError(
                     f"connection {name!r}: connectivity, sign and trainable come from share=; leave them out"
                 )
-            share = self._shared(share, name)
+            share = self._shared(share, name, isinstance(source, Current))
             connectivity = share.connectivity
         if not isinstance(connectivity, Connectivity):
             example = "Dense()" if connectivity is None else f"Dense({shown(connectivity)})"
@@ -154,7 +183,14 @@ class Network:
                 "weights; other kinds are Sparse, OneToOne, Conv1D, Conv2D, Pool2D and Grouped"
             )
         shape = _weight_shape(connectivity, source, target, share, name)
+        if isinstance(source, Current) and isinstance(connectivity.weight, FromData):
+            raise NetworkError(
+                f"connection {name!r}: weights of a current have no scale that data could set; give them, e.g. "
+                f"{type(connectivity).__name__}(Normal(0.0, 0.1))"
+            )
         fixed, delays = as_delay(delay, name)
+        if delays is not None and isinstance(source, Current):
+            raise NetworkError(f"connection {name!r}: currents have one delay for all weights; give a number")
         learned = as_learned(trainable, shape, name)
         signs = as_sign(sign, (connectivity, source.shape, target.shape), name)
         connection = Connection(
@@ -164,7 +200,7 @@ class Network:
             connectivity,
             fixed,
             delays,
-            _receptor(receptor, target, name),
+            _receptor(receptor, target, name, isinstance(source, Current)),
             *(learned if share is None else (share.trainable, share.learned)),
             signs if share is None else share.sign,
             share,
@@ -172,21 +208,22 @@ class Network:
         self.connections.append(connection)
         return connection
 
-    def _check_ends(self, source: Input | Population, target: Population, name: str) -> None:
+    def _check_ends(self, source: Input | Current | Population, target: Population, name: str) -> None:
         for end, place in (("source", source), ("target", target)):
             if isinstance(place, str):
                 raise NetworkError(
-                    f"connect: the {end} is the name {place!r}; give the object that net.input(...) or "
-                    "net.population(...) returned"
+                    f"connect: the {end} is the name {place!r}; give the object that net.input(...), "
+                    "net.current(...) or net.population(...) returned"
                 )
-        if source not in self.inputs and source not in self.populations:
+        if source not in (*self.inputs, *self.currents, *self.populations):
             raise NetworkError(
-                f"connection {name!r}: its source is not part of this network; make it with this network's input(...) "
-                "or population(...)"
+                f"connection {name!r}: its source is not part of this network; make it with this network's input(...), "
+                "current(...) or population(...)"
             )
-        if isinstance(target, Input):
+        if isinstance(target, (Input, Current)):
+            kind = "an input" if isinstance(target, Input) else "a current"
             raise NetworkError(
-                f"connection {name!r}: its target {target.name!r} is an input, which receives nothing and is not a "
+                f"connection {name!r}: its target {target.name!r} is {kind}, which receives nothing and is not a "
                 "population of this network; swap source and target"
             )
         if target not in self.populations:
@@ -200,11 +237,16 @@ class Network:
                 "use a spiking model such as LIF() for it"
             )
 
-    def _shared(self, share: Connection, name: str) -> Connection:
+    def _shared(self, share: Connection, name: str, of_current: bool) -> Connection:
         """The connection whose weights connection `name` uses."""
         if share not in self.connections:
             raise NetworkError(f"connection {name!r}: share= is not a connection of this network")
         share = share.share or share
+        if share.of_current != of_current:
+            raise NetworkError(
+                f"connection {name!r}: {share.name!r} cannot share its weights, as one of the two has a current as its "
+                "source and the other spikes"
+            )
         if isinstance(share.connectivity, Sparse):
             raise NetworkError(f"connection {name!r}: the weights of a Sparse connection belong to its own pairs")
         return share
@@ -258,14 +300,15 @@ class Network:
     def check_connected(self) -> None:
         """Raise `NetworkError` if no connection leads to a population that takes input."""
         for p in self.populations:
-            if p.model.receptors and not any(c.target is p for c in self.connections):
+            if (p.model.receptors or p.model.drives) and not any(c.target is p for c in self.connections):
                 raise NetworkError(f"no connection leads to population {p.name!r}; connect it, or leave it out")
 
     def notes(self) -> list[str]:
-        """What is allowed but may be a slip: inputs that lead nowhere."""
+        """What is allowed but may be a slip: inputs and currents that lead nowhere."""
         used = {id(c.source) for c in self.connections}
-        idle = [i.name for i in self.inputs if id(i) not in used]
-        return [f"no connection leads from input {name!r}; its spikes have no effect" for name in idle]
+        idle = [f"input {i.name!r}; its spikes have" for i in self.inputs if id(i) not in used]
+        idle += [f"current {c.name!r}; it has" for c in self.currents if id(c) not in used]
+        return [f"no connection leads from {source} no effect" for source in idle]
 
     def bounds(self) -> dict[str, tuple[float | None, float | None]]:
         """Bounds of all parameters that have any, under the names of `initial_parameters`."""
@@ -287,7 +330,7 @@ class Network:
         return tuple(names)
 
     def _free_name(self, name: str) -> str:
-        used = [x.name for x in self.inputs] + [x.name for x in self.populations] + [x.name for x in self.connections]
+        used = [x.name for x in (*self.inputs, *self.currents, *self.populations, *self.connections)]
         if not isinstance(name, str) or not name.isidentifier() or not name.isascii():
             example = re.sub(r"\W|^(?=\d)", "_", name, flags=re.ASCII) if isinstance(name, str) and name else "hidden"
             raise NetworkError(
@@ -308,7 +351,7 @@ def _check_stochastic(name: str, model: NeuronModel, noise: float, dropout: floa
         raise NetworkError(f"population {name!r}: dropout={dropout:g}, but {model.name} sends no spikes to drop")
 
 
-__all__ = ["Connection", "Delay", "Dense", "Input", "Network", "Param", "Population"]
+__all__ = ["Connection", "Current", "Delay", "Dense", "Input", "Network", "Param", "Population"]
 
 
 def check_values(
@@ -350,7 +393,11 @@ def _check_mask(c: Connection, values: Mapping[str, np.ndarray]) -> None:
 
 
 def _weight_shape(
-    connectivity: Connectivity, source: Input | Population, target: Population, share: Connection | None, name: str
+    connectivity: Connectivity,
+    source: Input | Current | Population,
+    target: Population,
+    share: Connection | None,
+    name: str,
 ) -> tuple[int, ...]:
     """The shape of the weights of a connection, which fits both populations and the weights that it shares."""
     try:
@@ -368,9 +415,18 @@ def _weight_shape(
     return wanted
 
 
-def _receptor(asked: str | None, target: Population, name: str) -> str:
-    """The receptor that a connection acts on; the only one of its target if none is named."""
-    receptors = list(target.model.receptors)
+def _receptor(asked: str | None, target: Population, name: str, of_current: bool) -> str:
+    """The receptor that a connection acts on; the only one of its target if none is named.
+
+    Currents may act on drives too, and go to the only one there is before any receptor of spikes.
+    """
+    receptors, drives = list(target.model.receptors), list(target.model.drives)
+    if of_current and drives:
+        if asked is None and len(drives) == 1:
+            return drives[0]
+        receptors += drives
+    elif asked in drives:
+        raise NetworkError(f"connection {name!r}: {asked!r} of {target.model.name} takes currents, not spikes")
     if not receptors:
         states = ", ".join(map(repr, target.model.state))
         raise NetworkError(

@@ -116,6 +116,10 @@ class NeuronModel:
         reset: state -> value after the spike; shorthand like `threshold`.
         input: the state to which an arriving spike adds its weight; or receptor -> state; or receptor ->
             {state: amount per unit weight}. A single name makes the receptor "input".
+        drives: currents from outside that `Network.current` leads here under their names, such as ``{"I_ext": {"V": "1 /
+            c_mem"}}``: drive -> {state: what a unit of it adds to the state's derivative}, expressions in states and
+            parameters; or drive -> state, for 1. They belong to `dynamics`: a mode that replaces the equation of a state
+            replaces them there.
         events: the events in full, instead of `threshold` and `reset`.
         modes: further modes in addition to "free", the model's own dynamics.
         scheme: how grid engines integrate between events: "exact" (linear dynamics only), "exponential_euler", "rk4",
@@ -149,6 +153,7 @@ class NeuronModel:
     threshold: Expression | None = None
     reset: Mapping[str, Expression] | None = None
     input: str | Mapping[str, str | Mapping[str, Expression]] | None = None
+    drives: Mapping[str, str | Mapping[str, Expression]] = field(default_factory=dict)
     events: Sequence[Event] = ()
     modes: Sequence[Mode] = ()
     readout: str = "V"
@@ -202,9 +207,12 @@ class NeuronModel:
         """receptor -> {state: amount that an arriving spike of unit weight adds}."""
         if self.input is None:
             return {}
-        if isinstance(self.input, str):
-            return {"input": {self.input: 1}}
-        return {r: {e: 1} if isinstance(e, str) else dict(e) for r, e in self.input.items()}
+        return _amounts({"input": self.input} if isinstance(self.input, str) else self.input)
+
+    @property
+    def drive_amounts(self) -> dict[str, dict[str, Expression]]:
+        """drive -> {state: what a unit of the current adds to its derivative}."""
+        return _amounts(self.drives)
 
     @property
     def spiking(self) -> bool:
@@ -256,6 +264,10 @@ class NeuronModel:
             self, state=state, params=params, dynamics=dynamics, input=inputs, threshold=None, reset=None,
             events=self.events,
         )  # fmt: skip
+
+
+def _amounts(to: Mapping[str, str | Mapping[str, Expression]]) -> dict[str, dict[str, Expression]]:
+    return {r: {e: 1} if isinstance(e, str) else dict(e) for r, e in to.items()}
 
 
 @dataclass(frozen=True, eq=False)

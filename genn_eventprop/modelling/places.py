@@ -1,4 +1,4 @@
-"""Where spikes come from and go to: the input, and populations of neurons."""
+"""Where spikes and currents come from and go to: inputs, currents, and populations of neurons."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import NetworkError, shown
+from ..errors import NetworkError, shown, suggest
 from .connectivity import Shape
 from .neuron import Neuron, NeuronModel
 
@@ -33,6 +33,21 @@ class Input:
 
     def __repr__(self) -> str:
         return f"<input {self.name!r}: {_sizes(self.size, self.shape)} channels>"
+
+
+@dataclass(frozen=True, eq=False)
+class Current:
+    """A source of given currents. Built by `Network.current`, which describes the arguments."""
+
+    name: str
+    size: int
+    shape: Shape
+    dt: float
+    interpolation: str = "constant"
+
+    def __repr__(self) -> str:
+        sizes = _sizes(self.size, self.shape)
+        return f"<current {self.name!r}: {sizes} channels, {self.interpolation} over {self.dt:g} ms>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +88,19 @@ class Population:
 
 def _sizes(size: int, shape: Shape) -> str:
     return str(size) if len(shape) == 1 else f"{' x '.join(map(str, shape))} = {size}"
+
+
+INTERPOLATIONS = ("constant", "linear")
+
+
+def check_current(dt: Any, interpolation: Any, name: str) -> None:
+    """Raise `NetworkError` for a time grid or an interpolation that no current has."""
+    if not isinstance(dt, (int, float, np.number)) or isinstance(dt, bool) or not (math.isfinite(dt) and dt > 0):
+        raise NetworkError(f"current {name!r}: dt is the time in ms between its values, > 0; got {dt!r}")
+    if interpolation not in INTERPOLATIONS:
+        raise NetworkError(
+            f"current {name!r}: interpolation={interpolation!r} ({suggest(str(interpolation), INTERPOLATIONS)})"
+        )
 
 
 def size_and_shape(size: Any, shape: Any, name: str) -> tuple[int, Shape]:

@@ -48,6 +48,10 @@ class Model(Protocol):
     @property
     def receptors(self) -> Mapping[str, Mapping[str, Any]]: ...
     @property
+    def drives(self) -> Mapping[str, Any]: ...
+    @property
+    def drive_amounts(self) -> Mapping[str, Mapping[str, Any]]: ...
+    @property
     def events(self) -> Sequence[Event]: ...
     @property
     def modes(self) -> Sequence[Any]: ...
@@ -94,11 +98,11 @@ def _slope(g: sp.Expr, state: str, model: Model) -> sp.Expr:
 
 
 def _reached(model: Model) -> set[str]:
-    """States that arrivals change, through the dynamics of any mode, resets, and when events happen."""
+    """States that arrivals and currents change, through the dynamics of any mode, resets, and when events happen."""
     table, name = model.symbols(), model.name
     rights = [dict(model.dynamics), *(dict(m.dynamics) for m in model.modes)]
     uses = lambda text: {s for s in model.state if symbol(s) in parse(text, table, name).free_symbols}  # noqa: E731
-    reached = {s for to in model.receptors.values() for s in to}
+    reached = {s for to in (*model.receptors.values(), *model.drive_amounts.values()) for s in to}
     while True:
         new = {s for right in rights for s, f in right.items() if uses(f) & reached}
         for event in model.events:

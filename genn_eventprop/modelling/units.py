@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -112,7 +112,7 @@ class _Checker:
         declared: parameter -> its unit, an unknown where it has none. states: whose units are unknown.
     """
 
-    def __init__(self, declared: Mapping[str, Unit], states: Mapping[str, Any]) -> None:
+    def __init__(self, declared: Mapping[str, Unit], states: Iterable[str]) -> None:
         self.equations, self.text = _Equations(), ""
         self.names = dict(declared) | {s: self.equations.unknown(f"state {s}") for s in states}
 
@@ -201,13 +201,15 @@ def _in_unit(value: Any, factor: float, unit: str) -> str:
 
 
 def _check_equations(model: Any, declared: Mapping[str, Unit]) -> None:
-    check = _Checker(declared, model.state)
+    check = _Checker(declared, (*model.state, *model.drives))
     per_ms = parse_unit("1/ms")
     for s, start in model.state.items():
         where = f"{model.name}: initial value of {s}"
         check.require_equal(where, str(start), check.expression(where, start), s, check.names[s])
     rights = [(f"dynamics of {s}", s, f) for s, f in model.dynamics.items()]
     rights += [(f"mode {m.name!r}, dynamics of {s}", s, f) for m in model.modes for s, f in m.dynamics.items()]
+    for drive, entry in model.drive_amounts.items():
+        rights += [(f"drive {drive!r} of {s}", s, f"({amount}) * {drive}") for s, amount in entry.items()]
     for title, s, text in rights:
         where = f"{model.name}: {title}"
         rate, wanted = check.expression(where, text), _plus(check.names[s], per_ms)

@@ -120,6 +120,8 @@ def lost(graph: Any) -> tuple[str, ...]:
 
 
 def _check(network: Network, values: Mapping[str, np.ndarray], dialect: Dialect) -> None:
+    if network.currents:
+        raise DescriptionError(f"NIR has no currents as inputs, but {network.currents[0].name!r} is one")
     names = [name for c in network.connections for name in _values_of(c)]
     names += [f"{p.name}.{n}" for p in network.populations for n in p.model.params]
     missing = [name for name in names if name not in values]

@@ -3,10 +3,11 @@
 from .coefficients import PopulationCoefficients, coefficients
 from .connection import ConnectionRecord, DelayRecord
 from .make import NetworkPlan, make_plan
-from .records import InputRecord, Plan, PopulationRecord
+from .records import CurrentRecord, InputRecord, Plan, PopulationRecord
 
 __all__ = [
     "ConnectionRecord",
+    "CurrentRecord",
     "DelayRecord",
     "InputRecord",
     "NetworkPlan",

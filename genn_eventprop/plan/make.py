@@ -15,11 +15,12 @@ from ..adjoint import Derived, derive
 from ..adjoint.birth import why_no_births
 from ..errors import PlanError, shown
 from ..losses import Loss, as_losses
-from ..modelling.network import Connection, Dense, Network
+from ..modelling.drive import Drives, driven, of_drives
+from ..modelling.network import Connection, Current, Dense, Network, Population
 from ..regularisers import Clamp, Regulariser, SpikeRegulariser, WeightDecay, checked
 from . import clock
 from .connection import ConnectionRecord, DelayRecord
-from .records import SPIKE_TIMES, InputRecord, Plan, PopulationRecord
+from .records import SPIKE_TIMES, CurrentRecord, InputRecord, Plan, PopulationRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,9 @@ def make_plan(
         if spike_times == "grid":
             clock.window_steps(each.weight.ends(duration), dt)
     return NetworkPlan(
-        input=_input(network), populations=populations, connections=_connections(network, dt),
+        input=_input(network), populations=populations,
+        connections=_connections(network, dt, of_currents=False), currents=_currents(network),
+        currents_into=_connections(network, dt, of_currents=True),
         loss=loss.record, auxiliary=tuple(each.record for each in losses[1:]),
         dt=float(dt), duration=float(duration), n_steps=n_steps, spike_times=spike_times,
         trainable=network.trainable(), limits=_limits(network, penalties), decays=_decays(network, penalties),
@@ -98,8 +101,10 @@ def _number_of_steps(network: Network, dt: float, duration: float, spike_times: 
             raise PlanError(
                 f"connection {c.name!r}: a delay of {c.delay:g} ms never arrives in a trial of {duration:g} ms"
             )
-    if not network.inputs:
-        raise PlanError("the network has no input; add one with network.input(n_channels)")
+    if not network.inputs and not network.currents:
+        raise PlanError(
+            "the network has no input; add one with network.input(n_channels), or network.current(n_channels, dt)"
+        )
     return n_steps
 
 
@@ -109,7 +114,22 @@ def _input(network: Network) -> InputRecord:
     parts = (
         tuple((i.name, channels) for i, channels in zip(inputs, itertools.pairwise(ends))) if len(inputs) > 1 else ()
     )
-    return InputRecord("+".join(i.name for i in inputs), ends[-1], parts)
+    return InputRecord(
+        "+".join(i.name for i in inputs), ends[-1], parts
+    )  # without inputs a name that no population has
+
+
+def _currents(network: Network) -> tuple[CurrentRecord, ...]:
+    return tuple(CurrentRecord(c.name, c.size, c.dt, c.interpolation == "linear") for c in network.currents)
+
+
+def _drives(network: Network, p: Population) -> Drives:
+    """Which receptors of a population take currents, and whether one of these is linear between its values."""
+    linear: dict[str, bool] = {}
+    for c in network.connections:
+        if isinstance(c.source, Current) and c.target is p:
+            linear[c.receptor] = linear.get(c.receptor, False) or c.source.interpolation == "linear"
+    return tuple(linear.items())
 
 
 def _channels(c: Connection, network: Network) -> tuple[int, int] | None:
@@ -178,7 +198,8 @@ def _check_cycles(network: Network, derived: dict[str, Derived]) -> None:
         return any((e.dg_dx.T * target.receptors[c.receptor])[0] != 0 for e in target.events)
 
     # delays that are values may be zero, or become so
-    at_once = [(c.source.name, c.target.name) for c in network.connections if c.delay == 0 and moves(c)]
+    spikes = (c for c in network.connections if not c.of_current)
+    at_once = [(c.source.name, c.target.name) for c in spikes if c.delay == 0 and moves(c)]
     for start, _ in at_once:
         reached = {start}
         for _ in at_once:
@@ -194,10 +215,11 @@ def _check_cycles(network: Network, derived: dict[str, Derived]) -> None:
 def _populations(network: Network) -> tuple[PopulationRecord, ...]:
     records = []
     for p in network.populations:
-        params = p.neuron.params
+        params, drives = p.neuron.params, _drives(network, p)
         records.append(
             PopulationRecord(
-                name=p.name, size=p.size, derived=derive(p.model), params=dict(params),
+                name=p.name, size=p.size, derived=derive(driven(p.model, drives)), params=dict(params),
+                drives=of_drives(p.model, drives),
                 per_neuron=frozenset(n for n, q in params.items() if q.per_neuron),
                 trainable=tuple(n for n, q in params.items() if q.trainable),
                 noise=p.noise, dropout=p.dropout, dropped_reset=p.dropped_reset,
@@ -206,7 +228,7 @@ def _populations(network: Network) -> tuple[PopulationRecord, ...]:
     return tuple(records)
 
 
-def _connections(network: Network, dt: float) -> tuple[ConnectionRecord, ...]:
+def _connections(network: Network, dt: float, *, of_currents: bool) -> tuple[ConnectionRecord, ...]:
     every = _input(network).name
     return tuple(
         ConnectionRecord(
@@ -217,7 +239,7 @@ def _connections(network: Network, dt: float) -> tuple[ConnectionRecord, ...]:
             learned=_learned(c), mask=_mask(c), sign=c.sign, channels=_channels(c, network),
             shares=c.share.name if c.share else "",
         )
-        for c in network.connections
+        for c in network.connections if c.of_current == of_currents
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -37,9 +37,23 @@ class InputRecord:
     parts: tuple[tuple[str, tuple[int, int]], ...] = ()
 
 
+@dataclass(frozen=True)
+class CurrentRecord:
+    """A source of currents: value k of a channel holds from k `dt` on, or is where a straight line begins (`linear`)."""
+
+    name: str
+    size: int
+    dt: float
+    linear: bool
+
+
 @dataclass(frozen=True, eq=False)
 class PopulationRecord:
-    """A population: its derived equations, its parameters, and which of them vary between neurons or are learned."""
+    """A population: its derived equations, its parameters, and which of them vary between neurons or are learned.
+
+    drives: receptor that currents lead to -> (the state that is their sum, the state that is its slope or ""), which
+    the host sets where the current changes; see `modelling.drive`.
+    """
 
     name: str
     size: int
@@ -50,6 +64,7 @@ class PopulationRecord:
     noise: float = 0.0
     dropout: float = 0.0
     dropped_reset: bool = False
+    drives: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @cached_property
     def noisy_state(self) -> str:
@@ -89,11 +104,15 @@ class Plan:
     for open; decays: strength of the L2 penalty. pushes: what regularisers of spikes do to costates. loss: the main
     one, which decides predictions; auxiliary: further losses, one a population, which add up with it. spike_birth:
     sigma of docs/spike_birth.md, 0: gradients do not see spikes being born.
+
+    connections are those of spikes, and `currents_into` those of `currents`, whose delay is not rounded to steps.
     """
 
     input: InputRecord
     populations: tuple[PopulationRecord, ...]
     connections: tuple[ConnectionRecord, ...]
+    currents: tuple[CurrentRecord, ...]
+    currents_into: tuple[ConnectionRecord, ...]
     loss: LossRecord
     auxiliary: tuple[LossRecord, ...]
     dt: float
@@ -126,6 +145,11 @@ class Plan:
         return self._views.get(population, self)
 
     @property
+    def weighted(self) -> tuple[ConnectionRecord, ...]:
+        """All connections, of spikes and of currents, whose weights are parameters."""
+        return (*self.connections, *self.currents_into)
+
+    @property
     def integrates_steps(self) -> bool:
         """True if the readout is an integral that is computed step by step on the grid."""
         return self.spike_times == "grid" and self.loss.integrates
@@ -136,7 +160,7 @@ class Plan:
     def check_parameters(self, values: Mapping[str, np.ndarray]) -> None:
         """Like `Network.check_parameters`, but only of what is in `values`."""
         check_values(values, ((p.name, p.derived.model, p.params) for p in self.populations))
-        for c in self.connections:
+        for c in self.weighted:
             check_synapses(values, c.name, c.pre, c.post, c.delays.limit if c.delays else math.inf)
 
     def births(self, population: str) -> bool:
@@ -166,7 +190,7 @@ class Plan:
     def enforced_bounds(self, values: Mapping[str, np.ndarray]) -> dict[str, tuple[Any, Any]]:
         """Bounds that no optimiser replaces: delays from 0 to their maximum, signs that weights keep, weights that are
         not learned."""
-        return enforced_bounds(self.connections, values)
+        return enforced_bounds(self.weighted, values)
 
     held = RenamedAttribute("enforced_bounds")
 

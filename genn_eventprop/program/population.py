@@ -149,8 +149,27 @@ class Population:
         return names + ([NEGATIVE] if self.readout and self.readout.negative else [])
 
     def early(self) -> list[Statement]:
-        """Before the arrivals of a step."""
-        return self.events.ends() + self.events.early() + (self.readout.before_arrivals() if self.readout else [])
+        """Before the arrivals of a step; the currents change once the states at the end of the last step are read."""
+        read = self.readout.before_arrivals() if self.readout else []
+        return self.events.ends() + self.events.early() + read + self._currents()
+
+    def _currents(self) -> list[Statement]:
+        """The states that stand for currents become their means over the step."""
+        out: list[Statement] = []
+        for receptor, (state, _) in self.p.drives.items():
+            axes, at = ("batch", "n_steps", self.s.N), (SAMPLE, STEP, NEURON)
+            drive = self.s.host_value(f"drive_{receptor}", axes=axes, index=at, of_population=True)
+            out.append(Set(name("x", state), drive))
+        return out
+
+    def _drives(self) -> list[Statement]:
+        """dL/du of the step that begins: u is set there, so that lambda_u of later steps has nothing to do with it."""
+        out: list[Statement] = []
+        for receptor, (state, _) in self.p.drives.items() if self.s.adjoint else ():
+            axes = ("n_steps", self.s.N)
+            gradient = self.s.element(name("w", "by_drive", receptor), axes, (STEP, NEURON), "real", "result")
+            out.append(Set(gradient, name("l", state)))
+        return out
 
     def record_states(self) -> list[Statement]:
         """Copies of the states at `step`, behind its arrivals."""
@@ -254,7 +273,7 @@ class Population:
                 out.append(Set(name("w", f"up_{r}"), self.up(r).xreplace(self._trace()) * name("w", "push")))
         if self.readout and self.readout.negative and self.feedback_receptors:
             out.append(Set(name("w", "down"), self.readout.negative_arrival()))
-        return out
+        return out + self._drives()
 
     def _unit_D(self, receptor: str, lam: sp.Matrix) -> sp.Expr:
         """-(df/dx e) . lambda in the neuron's mode, at the state behind the arrival."""
@@ -279,7 +298,8 @@ class Population:
     def undo(self) -> list[Statement]:
         """The jumps of lambda at `step`."""
         # V of a step is read behind its events; backwards dL/dV is therefore in lambda before the events are undone
-        return (self.readout.sample() if self.readout else []) + self.events.undo()
+        fresh: list[Statement] = [Set(name("l", state), sp.Integer(0)) for state, _ in self.p.drives.values()]
+        return fresh + (self.readout.sample() if self.readout else []) + self.events.undo()
 
     def retreat(self) -> list[Statement]:
         """lambda from the end of step `step` - 1 to its start, with parameter integrals and the readout's source.

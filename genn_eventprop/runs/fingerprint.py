@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 def describe_network(network: Network) -> dict[str, str]:
     """Part of the network -> what it is, in words. Values of parameters are not part of it."""
     parts = {f"input {i.name}": f"{i.size} channels" for i in network.inputs}
+    for i in network.currents:
+        parts[f"current {i.name}"] = f"{i.size} channels, {i.interpolation} over {i.dt:g} ms"
     for p in network.populations:
         learned = [n for n, q in p.neuron.params.items() if q.trainable]
+        drives = {c.receptor for c in network.connections if c.target is p and c.receptor in p.model.drives}
         parts[f"population {p.name}"] = (
-            f"{p.size} {_describe_model(p.model)}, learned: {', '.join(learned) or 'nothing'}{_describe_stochastic(p)}"
+            f"{p.size} {_describe_model(p.model)}{_describe_drives(p.model, drives)}, learned: "
+            f"{', '.join(learned) or 'nothing'}{_describe_stochastic(p)}"
         )
     for c in network.connections:
         learned_weights = "fixed" if not c.trainable else "learned" if c.learned is None else "partly learned"
@@ -68,6 +72,12 @@ def _describe_model(model: NeuronModel) -> str:
     resets = [", ".join(f"{name} = {right}" for name, right in e.reset.items()) for e in model.events]
     events = [f"{e.name} at {e.threshold} >= 0: {reset}" for e, reset in zip(model.events, resets, strict=True)]
     return f"{model.name} ({'; '.join([*equations, *events])})"
+
+
+def _describe_drives(model: NeuronModel, used: set[str]) -> str:
+    """What those drives do that currents lead to; of others nothing depends on it."""
+    amounts = ((d, s, amount) for d, to in model.drive_amounts.items() if d in used for s, amount in to.items())
+    return "".join(f", {d} adds {amount} to d{s}/dt" for d, s, amount in amounts)
 
 
 def describe_loss(loss: Loss) -> str:

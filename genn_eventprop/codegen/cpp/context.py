@@ -101,7 +101,7 @@ class Context:
 
     def gradient_layout(self) -> tuple[dict[str, tuple[int, int, int]], int]:
         layout, offset = {}, 0
-        for c in self.plan.connections:
+        for c in self.plan.weighted:  # those of currents are filled in by the host
             for name, shape in ((n, s) for n, s in c.learns.items() if n not in layout):
                 rows, columns = (shape[0], padded(shape[1])) if len(shape) == 2 else (1, padded(math.prod(shape)))
                 layout[name] = (offset, rows, columns)
@@ -185,6 +185,8 @@ class Context:
         for i, p in enumerate(self.plan.populations):
             axes = ("batch", RECORDED, 2 * len(p.derived.states), padded(p.size))
             found.append(Buffer(f"p{i}_{RECORD}", axes, real, "result"))
+            axes = ("batch", "n_steps", padded(p.size))
+            found += [Buffer(f"p{i}_w_by_drive_{r}", axes, real, "result") for r in p.drives]
         size = self.gradient_size
         return [
             *found,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...data.augment import kernels
+from ...data.inputs import split_inputs
 from ...errors import DataError, EngineError, suggest
 from ...losses import LossRecord
 from ...plan import Plan, clock
@@ -17,6 +19,8 @@ from ...renamed import RenamedAttribute
 
 if TYPE_CHECKING:
     from ...data import Events
+    from ...data.currents import Currents
+    from ...data.inputs import DataSet
 
 
 FEW = 2_000_000
@@ -35,6 +39,7 @@ class Data:
         weights: (S,) float64, by which each sample counts in the mean of the loss over a batch, 1/B sum_b weight_b L_b;
             None: 1.
         numbers: (S,) int64 numbers of the samples in the whole data set, which key their noise; None: 0, 1, ...
+        currents: of a network that has any, by their names.
         follows: (S,) bool, whether the trial of a sample continues that of the sample before; None: it never does.
     """
 
@@ -49,6 +54,7 @@ class Data:
     numbers: np.ndarray | None = None
     follows: np.ndarray | None = None
     answers: Mapping[str, tuple[np.ndarray, np.ndarray | None]] = field(default_factory=dict)
+    currents: Mapping[str, Currents] = field(default_factory=dict)
 
     seen_by = RenamedAttribute("for_loss")
 
@@ -91,8 +97,12 @@ class Data:
         return has
 
 
-def quantise(events: Events, plan: Plan) -> Data:
-    """Events on the plan's grid; see `Engine.load`."""
+def quantise(data: DataSet | Mapping[str, Events | Currents], plan: Plan) -> Data:
+    """Events on the plan's grid, and currents; see `Engine.load`."""
+    sizes = dict(plan.input.parts) or ({plan.input.name: (0, plan.input.size)} if plan.input.size else {})
+    spiking = {name: last - first for name, (first, last) in sizes.items()}
+    events, currents = split_inputs(data, spiking, {c.name: c.size for c in plan.currents})
+    _check_currents(currents, plan)
     if events.n_channels != plan.input.size:
         raise DataError(
             f"the data has {events.n_channels} channels, but input {plan.input.name!r} has {plan.input.size}; make the "
@@ -108,7 +118,28 @@ def quantise(events: Events, plan: Plan) -> Data:
         _check_times(events, plan.duration)
     channels = events.channels.astype(np.int32, copy=False)
     clipped = 0 if exact else clipped
-    return Data(steps, times, channels, events.offsets, labels, clipped, targets, answers=others)
+    return Data(
+        steps, times, channels, events.offsets, labels, clipped, targets, answers=others, currents=currents
+    )  # fmt: skip
+
+
+def _check_currents(currents: Mapping[str, Currents], plan: Plan) -> None:
+    """Raise `DataError` for currents on another time grid than the network's, or that go on after the trial."""
+    for c in plan.currents:
+        values, dt = currents[c.name].values, currents[c.name].dt
+        if abs(dt - c.dt) > 1e-9 * c.dt:
+            raise DataError(
+                f"current {c.name!r}: the data have a value every {dt:g} ms, the network has net.current(dt={c.dt:g}); "
+                "make both the same"
+            )
+        last = math.ceil(plan.duration / dt - 1e-9)
+        # sample by sample: the values may be mapped from a file larger than memory
+        late = (i for i in range(len(values)) if values.shape[1] > last and np.any(values[i, last:]))
+        if (sample := next(late, None)) is not None:
+            raise DataError(
+                f"current {c.name!r}: sample {sample} goes on after the trial of {plan.duration:g} ms; use a longer "
+                f"duration, or currents.crop(0, {plan.duration:g})"
+            )
 
 
 def _answers(events: Events, plan: Plan) -> tuple[np.ndarray, np.ndarray | None]:

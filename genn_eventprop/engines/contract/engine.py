@@ -16,6 +16,7 @@ import numpy as np
 from ...errors import EngineError, suggest
 from ...plan import Plan, PopulationRecord
 from ...renamed import RenamedAttribute
+from .currents import CurrentBatch
 from .data import Data, batch_indices, quantise
 from .features import no_input_times, refuse
 from .lock import EngineLock, mark_overrides, one_at_a_time
@@ -31,6 +32,8 @@ from .state import TrialState
 
 if TYPE_CHECKING:
     from ...data import Events
+    from ...data.currents import Currents
+    from ...data.inputs import DataSet
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Engine(ABC):
     lock: EngineLock
     plan: Plan
     _inputs: np.ndarray | None = None
+    _currents: CurrentBatch | None = None
     _pending: PendingPass
 
     def __new__(cls, *args: Any, **settings: Any) -> Engine:
@@ -144,7 +148,7 @@ class Engine(ABC):
 
     def clear_masked(self) -> None:
         """Set gradients to 0 where a mask has no synapse; every engine calls it once gradients are complete."""
-        for c in self.plan.connections:
+        for c in self.plan.weighted:
             # engines compute the dense gradient; a weight that is no synapse must not learn, nor count in norms
             if c.mask is not None and c.weight in self.gradients:
                 self.gradients[c.weight][~c.mask] = 0
@@ -398,8 +402,22 @@ class Engine(ABC):
         """("noise" or "dropout", population) of all that is random in training."""
         return [(k, p.name) for p in self.plan.populations for k in ("noise", "dropout") if getattr(p, k) > 0]
 
-    def load(self, events: Events) -> Data:
+    @property
+    def current_gradients(self) -> Mapping[str, np.ndarray]:
+        """Current -> (B, V, M) dL/dc of every value of the last training run, or `backward`, in the order of its batch.
+
+        They belong to the mean loss of the batch, like `gradients`.
+        """
+        if self._currents is None:
+            raise EngineError("there are no gradients of currents; run with training=True a network that has currents")
+        return self._currents.of_currents
+
+    def load(self, events: DataSet | Mapping[str, Events | Currents]) -> Data:
         """Quantise a data set once for this plan's grid: the nearest step, at most T / dt - 1; see `plan/clock.py`.
+
+        Args:
+            events: `Events`; of a network with several inputs also a dictionary of `Events` and `Currents` by their
+                names; `Currents` alone if a current is the only input.
 
         Raises:
             DataError: if channels, labels or times do not fit the network and the trial.

@@ -36,6 +36,7 @@ VOLTAGE_LOSS_AFTER_TABLES = "losses of V(t) where V jumps at arrivals through ta
 HANDWRITTEN = "hand-written snippets"
 SPIKE_BIRTH = "gradients that see spikes being born (spike_birth)"
 SPIKE_BIRTH_DELAYS = "the same through delays that are values"
+CURRENTS = "currents as inputs"
 _INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
 
 
@@ -237,6 +238,12 @@ def _spike_birth_delays(plan: Plan) -> str:
     return why if name else ""
 
 
+def _currents(plan: Plan) -> str:
+    name = next((c.source for c in plan.currents_into), "")
+    why = f"takes no currents, but {name!r} is one; use engine='native' with spike_times='grid'"
+    return why if name else ""
+
+
 def _of_model(feature: str) -> Callable[[Plan], str]:
     def needs(plan: Plan) -> str:
         those = (p for p in plan.populations if MODEL_FEATURES[feature](p.derived))
@@ -265,6 +272,7 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     HANDWRITTEN: _handwritten,
     SPIKE_BIRTH: _spike_birth,
     SPIKE_BIRTH_DELAYS: _spike_birth_delays,
+    CURRENTS: _currents,
 }
 """Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing.
 

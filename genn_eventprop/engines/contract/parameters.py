@@ -14,14 +14,14 @@ __all__ = ["Tables", "Values", "copied", "delay_steps", "of_synapses", "paramete
 
 def copied(plan: Plan, parameters: Values, dtype: Any) -> dict[str, np.ndarray]:
     """Copies of `dtype`; of pairs as int32."""
-    pairs = {c.pairs for c in plan.connections if c.drawn}
+    pairs = {c.pairs for c in plan.weighted if c.drawn}
     return {k: np.array(v, np.int32 if k in pairs else dtype, order="C") for k, v in parameters.items()}
 
 
 def parameter_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
     """Shape of every parameter: those of connections, see `ConnectionRecord.values`; of neurons (N,) or (1,)."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for c in plan.connections:
+    for c in plan.weighted:
         shapes |= c.values
     for p in plan.populations:
         for n in p.derived.params:

@@ -23,6 +23,7 @@ from ...program.population import RECORD, RECORDED
 from ...program.trial import Trial
 from ...regularisers.record import SpikePush
 from .call import KINDS
+from .currents import CurrentBatch
 from .data import Data
 from .engine import Engine
 from .features import (
@@ -113,6 +114,7 @@ class ProgramEngine(Engine):
             out = self.execute(arguments, training)
         if training:
             self._collect(out)
+            self._collect_currents(out)
         parts = {}
         for prefix, loss in self._losses:
             having = data.for_loss(loss).scored(samples) if prefix else scored
@@ -195,6 +197,7 @@ class ProgramEngine(Engine):
         arguments |= {f"dL_dr_{name}": array for name, array in also.items()} | {"input_gradients": inputs}
         out, _ = self.execute_half(arguments, of_target)
         self._collect(out)
+        self._collect_currents(out)
         self._complete()
         return self._of_inputs(out, arguments) if inputs else np.zeros(0)
 
@@ -288,7 +291,17 @@ class ProgramEngine(Engine):
         which = {"noise": "noise_key", "dropout": "dropout"}
         for (kind, name), key in self.stochastic_keys(data, samples).items():
             arguments[f"p{self._numbers[name]}_{which[kind]}"] = key
-        return arguments
+        return arguments | (self._drives(data, samples) if self.plan.currents_into else {})
+
+    def _drives(self, data: Data, samples: np.ndarray) -> Arrays:
+        """The drives of every step, by the names of their buffers."""
+        edges = self.plan.dt * np.arange(self.plan.n_steps + 1)
+        self._currents = CurrentBatch(self.plan, self.parameters, self.tables, data, samples, edges, self.dtype)
+        return {f"p{self._numbers[name]}_drive_{r}": self._padded(u) for (name, r), u in self._currents.means.items()}
+
+    def _padded(self, drive: np.ndarray) -> np.ndarray:
+        """(B, K, N) as generated code reads it."""
+        return drive
 
     def _of_call(self, part: BatchShard, stochastic: bool) -> Arrays:
         """What depends on nothing but the size of a batch and of lists of events, by these: not to be changed."""
@@ -354,6 +367,18 @@ class ProgramEngine(Engine):
                 self.gradients[f"{p.name}.{n}"] = (
                     each.sum(keepdims=True, dtype=np.float64).astype(self.dtype) if shared else each
                 )
+
+    def _collect_currents(self, out: Arrays) -> None:
+        """Gradients of the weights of currents, from those of the drives of every step."""
+        if self._currents is None:
+            return
+        sizes = {p.name: p.size for p in self.plan.populations}
+        by_drive = {
+            (name, r): out[f"p{self._numbers[name]}_w_by_drive_{r}"][..., : sizes[name]]
+            for name, r in self._currents.means
+        }
+        for name, gradient in self._currents.gradients(by_drive).items():
+            self.gradients[name][...] = gradient
 
     def _spikes(self, out: Arrays) -> Mapping[str, Spikes]:
         spikes = {}

@@ -30,6 +30,7 @@ from ..contract.data import Data
 from ..contract.device_arrays import DeviceArrays
 from ..contract.engine import Availability
 from ..contract.features import (
+    CURRENTS,
     SHARED_TABLE_WEIGHTS,
     SHARED_WEIGHTS,
     SPIKE_BIRTH,
@@ -73,7 +74,7 @@ class GennEngine(ProgramEngine):
     name = "genn"
     features = {
         "grid": ProgramEngine.features["grid"]
-        - {SHARED_WEIGHTS, SHARED_TABLE_WEIGHTS, SPIKE_BIRTH, SPIKE_BIRTH_DELAYS, VOLTAGE_LOSS_WITH_JUMPS}
+        - {CURRENTS, SHARED_WEIGHTS, SHARED_TABLE_WEIGHTS, SPIKE_BIRTH, SPIKE_BIRTH_DELAYS, VOLTAGE_LOSS_WITH_JUMPS}
     }
     special_options = {
         "backend": EngineOption(str, "cuda, hip or single_threaded_cpu; by default (auto) the first that pygenn has"),

@@ -31,6 +31,7 @@ from ..contract.data import Data
 from ..contract.engine import Availability, diverged
 from ..contract.features import (
     ALL,
+    CURRENTS,
     HANDWRITTEN,
     INEXACT_INTEGRALS,
     LEARNED_RECEPTOR_GAIN,
@@ -91,7 +92,15 @@ class NativeEngine(ProgramEngine):
             SHARED_TABLE_WEIGHTS,
             SPIKE_BIRTH_DELAYS,
         },
-        "exact": ALL - {HANDWRITTEN, SPIKE_BIRTH, SPIKE_BIRTH_DELAYS, STEPWISE_READOUTS, TRAJECTORY_AUXILIARY_LOSS},
+        "exact": ALL
+        - {
+            CURRENTS,
+            HANDWRITTEN,
+            SPIKE_BIRTH,
+            SPIKE_BIRTH_DELAYS,
+            STEPWISE_READOUTS,
+            TRAJECTORY_AUXILIARY_LOSS,
+        },
     }
     options = ("slope_floor", "dtype", "threads")
     special_options = {
@@ -292,7 +301,18 @@ class NativeEngine(ProgramEngine):
         self, data: Data, samples: np.ndarray, part: BatchShard, *, training: bool
     ) -> tuple[Result, dict[int, np.ndarray]]:
         result = self._run_part(data, samples, part, training, False)
+        if training and self._currents is not None:
+            self._add_currents(part)
         return result, {root: self._slices[root - part.first] for root in part.subtrees} if training else {}
+
+    def _add_currents(self, part: BatchShard) -> None:
+        """Gradients of the weights of currents, which the host has formed for the whole shard, become part of its first
+        subtree."""
+        for k, root in enumerate(part.subtrees):
+            for c in (c for c in self.plan.currents_into if c.trainable and not c.shares):
+                offset, rows, columns = self.source.gradients[c.weight]
+                own = slice(offset, offset + rows * columns)
+                self._slices[root - part.first][own] = self._memory.gradient[own] if k == 0 else 0
 
     def empty_gradient(self) -> np.ndarray:
         return np.empty_like(self._memory.gradient)
@@ -366,6 +386,9 @@ class NativeEngine(ProgramEngine):
             arguments["times"] = data.times
             return arguments
         return arguments | self._streams_of(data) | ({} if self._carry is None else self._carry.values)
+
+    def _padded(self, drive: np.ndarray) -> np.ndarray:
+        return padded_last(drive, padded(drive.shape[-1]), self.dtype)
 
     def _scratch(self) -> Arrays:
         return {"gradient": np.empty_like(self._memory.gradient)}

@@ -18,7 +18,7 @@ class NativeMemory:
         self.plan, self.dtype = plan, dtype
         self.padded: dict[str, np.ndarray] = {}
         self.parameters: dict[str, np.ndarray] = {}
-        pairs = {c.pairs for c in plan.connections if c.drawn}
+        pairs = {c.pairs for c in plan.weighted if c.drawn}
         for key, value in parameters.items():
             if key in pairs:
                 self.parameters[key] = np.array(value, np.int32, order="C")
@@ -46,7 +46,7 @@ class NativeMemory:
         shape = self.parameters[key].shape
         if len(shape) == 2:
             return full[:, : shape[1]]
-        if any(key in c.values for c in self.plan.connections):
+        if any(key in c.values for c in self.plan.weighted):
             return full[0, : math.prod(shape)].reshape(shape)
         size = self.plan.population(key.split(".")[0]).size
         if shape == (1,) and size > 1:

@@ -22,6 +22,11 @@ ACTIVITY = ("activity", "activity_before")  # of the input, where it drives the 
 SPELLED = {"n_steps": "n_steps", "dt": "dt", "floor": "least_rise", "fresh": "scalar(args.fresh)"}  # beside `_number`
 
 
+def is_drive(b: Buffer) -> bool:
+    """Whether a buffer holds the drives of a population, which the host pads."""
+    return b.name.partition("_")[2].startswith("drive_") and b.role == "host"
+
+
 class Memory(Layout):
     """The memory of a trial of a plan.
 
@@ -50,9 +55,13 @@ class Memory(Layout):
         """Arrays that are neither arguments nor fields of the memory of a thread."""
         gradients = (f"p{i}_G_{n}" for i, p in enumerate(self.plan.populations) for n in p.trainable)
         records = ((i, f"p{i}_{RECORD}", 2 * len(p.derived.states)) for i, p in enumerate(self.plan.populations))
-        return {name: f"slice + AT_{name}" for name in gradients} | {
-            name: f"args.{name} + sample * args.{RECORDED} * {rows} * NP_p{i}" for i, name, rows in records
-        }
+        drives = ((i, f"p{i}_w_by_drive_{r}") for i, p in enumerate(self.plan.populations) for r in p.drives)
+        places = {name: f"args.{name} + sample * args.n_steps * NP_p{i}" for i, name in drives}
+        return (
+            {name: f"slice + AT_{name}" for name in gradients}
+            | places
+            | {name: f"args.{name} + sample * args.{RECORDED} * {rows} * NP_p{i}" for i, name, rows in records}
+        )
 
     # elements
 
@@ -134,7 +143,7 @@ class Memory(Layout):
 
     def _axes(self, b: Buffer) -> tuple[int | str, ...]:
         """Axes with padding, for buffers in the memory of a thread."""
-        here = b.role in ("state", "stored") or (b.role == "result" and "batch" not in b.axes)
+        here = b.role in ("state", "stored") or (b.role == "result" and "batch" not in b.axes) or is_drive(b)
         return (*b.axes[:-1], self.padded(b)) if here and b.axes[-1] == self.population(b).size else b.axes
 
     def _length(self, axis: int | str) -> str:

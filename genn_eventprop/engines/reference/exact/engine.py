@@ -21,7 +21,7 @@ from ....losses import LossRecord
 from ....plan import Plan
 from ...contract.data import Data, quantise
 from ...contract.engine import Availability, Engine
-from ...contract.features import ALL, PROGRAM_READOUTS
+from ...contract.features import ALL, CURRENTS, PROGRAM_READOUTS
 from ...contract.lock import one_at_a_time
 from ...contract.parameters import Tables, copied
 from ...contract.result import LossPart, Result, Spikes, summed
@@ -75,7 +75,7 @@ class ReferenceEvent(Engine):
 
     name = "reference_event"
     generates = False
-    features = {"exact": ALL - {PROGRAM_READOUTS}}
+    features = {"exact": ALL - {CURRENTS, PROGRAM_READOUTS}}
     options = ()  # exact slopes: slope_floor is for grid engines
 
     @classmethod

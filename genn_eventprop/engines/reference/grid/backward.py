@@ -37,6 +37,9 @@ class Trial(Forward):
         # a trial that goes on from a state does not begin at x(0); that of the trials before counts as a constant
         for p in self.plan.populations if self.start is None else ():
             self._initial_gradient(p, lam[p.name])
+        for name, gradient in self.currents.gradients(self.by_drive).items():
+            self.grad[name] += gradient
+        self.engine._currents = self.currents if self.plan.currents_into else None
         self.engine.gradients = {k: self.grad[k] for k in self.plan.trainable}
         self.engine.clear_masked()
         return self.guarded
@@ -57,6 +60,7 @@ class Trial(Forward):
         lam = {p.name: np.zeros((self.B, len(p.derived.states), p.size)) for p in self.plan.populations}
         self.pending = {p.name: np.zeros((self.B, p.size)) for p in self.plan.populations}
         self.E_of_causes = {p.name: np.zeros((self.K, self.B, p.size)) for p in self.plan.populations}
+        self.by_drive = {key: np.zeros_like(drive) for key, drive in self.currents.means.items()}
         for name, readout in self.readouts.items():
             lam[name][:, readout.v] += readout.last
         return lam
@@ -72,6 +76,7 @@ class Trial(Forward):
             self.traces[p.name].lam[k] = lam[p.name]  # the adjoint row of step k, which D of earlier spikes reads
         if k < self.K:
             self._weight_gradients(k)
+            self._drive_gradients(k, lam)
         feedback = {p.name: self._feedback(p, k) for p in self.plan.populations if p.derived.events}
         births = self._births(k)
         self._feedback_of_inputs(k)
@@ -134,6 +139,14 @@ class Trial(Forward):
             p = self.plan.population(c.target)
             row = (self._lam(p, k) * self._vector(p, "direction", c.receptor)).sum(1)
             c.add_to_weights(self.grad, self._source_spikes(c, k - c.delay_steps).T @ row)
+
+    def _drive_gradients(self, k: int, lam: dict[str, np.ndarray]) -> None:
+        """dL/du of step k is lambda_u at its start: u is set there, so that nothing before has an influence on it."""
+        for p in self.plan.populations:
+            for receptor, (state, _) in p.drives.items():
+                u = p.derived.states.index(state)
+                self.by_drive[p.name, receptor][:, k] = lam[p.name][:, u]
+                lam[p.name][:, u] = 0.0
 
     def _lam(self, p: PopulationRecord, k: int) -> np.ndarray:
         return self.traces[p.name].lam[k]

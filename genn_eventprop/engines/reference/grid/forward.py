@@ -14,8 +14,10 @@ import numpy as np
 from ....adjoint.birth import rest_distance
 from ....adjoint.propagator import numeric
 from ....plan import ConnectionRecord, PopulationCoefficients, PopulationRecord, clock, coefficients
+from ...contract.currents import CurrentBatch
 from ...contract.data import Data
 from ...contract.engine import DIVERGED, Engine, diverged
+from ...contract.parameters import Tables
 from ...contract.result import LossPart, Spikes
 from ...contract.split import spike_numbers
 from ...contract.state import TrialState
@@ -63,6 +65,10 @@ class Forward:
         for (kind, name), key in engine.stochastic_keys(data, samples).items() if stochastic else ():
             self.populations[name].stochastic_keys[kind] = key
         self.traces: dict[str, Trace] = {name: pop.trace for name, pop in self.populations.items()}
+        edges = self.plan.dt * np.arange(self.K + 1)
+        self.currents = CurrentBatch(
+            self.plan, engine.parameters, Tables(self.plan), data, samples, edges, np.dtype(np.float64)
+        )
         self.input = self._input()
         self.start = start
         if start is not None:
@@ -130,6 +136,7 @@ class Forward:
             for name, readout in self.readouts.items():
                 readout.before_arrivals(k, self.populations[name].x)
             for p in self.plan.populations:
+                self._set_drives(p, k)
                 self.populations[p.name].x = self.populations[p.name].x + self._arrivals(p, k)
             for name, readout in self.readouts.items():
                 readout.after_arrivals(k, self.populations[name].x)
@@ -163,6 +170,12 @@ class Forward:
         if bad.any():
             b, state, neuron = (int(i[0]) for i in np.nonzero(bad))
             raise diverged(self.plan, p, int(self.data.numbers_of(self.samples)[b]), step, state, neuron)
+
+    def _set_drives(self, p: PopulationRecord, k: int) -> None:
+        """The states that stand for currents take the mean over step k: their slope states stay 0."""
+        for receptor, (state, _) in p.drives.items():
+            drive = self.currents.means[p.name, receptor][:, k]
+            self.populations[p.name].x[:, p.derived.states.index(state)] = drive
 
     def _arrivals(self, p: PopulationRecord, k: int) -> np.ndarray:
         """(B, n, N) sum of w e over the spikes that arrive at step k."""

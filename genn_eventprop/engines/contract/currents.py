@@ -1,0 +1,195 @@
+"""Currents of a batch: what they drive neurons with in every piece of the trial, and their gradients from dL/du.
+
+A piece is a step of the grid, or with exact spike times the time between two changes of the current. The drive of neuron
+i is u_i(t) = sum_j w_ij c_j(t - delay); over a piece it is its mean, and where a current is linear a slope as well. Both
+are linear in c: u = P C W, with P the sparse matrix of the pieces, so that
+
+    dL/dW = (P C)^T dL/du,    dL/dC = P^T dL/du W^T.
+
+Products with W are BLAS calls for the whole batch, on the shorter of the two time axes.
+
+Axis letters: B samples, V values of a current, P pieces, M channels, N neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+import numpy as np
+
+from ...errors import EngineError
+from ...modelling.memory import check_fits
+from ...plan import ConnectionRecord, CurrentRecord, Plan
+from .data import Data
+from .parameters import Tables, Values
+
+Drives = dict[tuple[str, str], np.ndarray]
+"""(population, receptor) -> (B, P, N)."""
+LEAST = 1e-9
+"""Of a value's time: where grids that should meet are apart by less, they meet."""
+
+
+class Pieces:
+    """Values of a current -> its means, and slopes, over pieces of the trial: two sparse matrices (P, V).
+
+    Args:
+        values: V. delay: ms by which the current comes later. edges: (P + 1,) ms where pieces begin and end, ascending.
+    """
+
+    def __init__(self, current: CurrentRecord, values: int, delay: float, edges: np.ndarray) -> None:
+        self.P, self.V, h = len(edges) - 1, values, current.dt
+        began = edges - delay  # on the time axis of the current
+        cuts = np.union1d(began, h * np.arange(values + 1))
+        cuts = cuts[(cuts >= max(began[0], 0.0)) & (cuts <= min(began[-1], h * values))]
+        length, middle = np.diff(cuts), (cuts[1:] + cuts[:-1]) / 2
+        inside = length > LEAST * h
+        length, middle = length[inside], middle[inside]
+        piece = np.searchsorted(began, middle, side="right") - 1
+        k = np.minimum((middle / h).astype(np.int64), values - 1)
+        share = length / np.diff(edges)[piece]
+        self.means, self.slopes = (piece, k, share), (piece[:0], k[:0], share[:0])
+        if current.linear:
+            rising = k + 1 < values  # the last value holds
+            part = np.where(rising, middle / h - k, 0.0)
+            later, slope = np.minimum(k + 1, values - 1), np.where(rising, share / h, 0.0)
+            twice, both = np.concatenate([piece, piece]), np.concatenate([k, later])
+            self.means = twice, both, np.concatenate([share * (1 - part), share * part])
+            self.slopes = twice, both, np.concatenate([-slope, slope])
+
+    def mean(self, x: np.ndarray) -> np.ndarray:
+        """(B, V, n) -> (B, P, n)."""
+        into, of, share = self.means
+        return _product(x, into, of, share, self.P)
+
+    def slope(self, x: np.ndarray) -> np.ndarray:
+        """(B, V, n) -> (B, P, n), per ms."""
+        into, of, share = self.slopes
+        return _product(x, into, of, share, self.P)
+
+    def transposed(self, by_mean: np.ndarray, by_slope: np.ndarray | None) -> np.ndarray:
+        """dL/dc (B, V, n) from those by means and slopes (B, P, n)."""
+        into, of, share = self.means
+        out = _product(by_mean, of, into, share, self.V)
+        if by_slope is not None:
+            into, of, share = self.slopes
+            out += _product(by_slope, of, into, share, self.V)
+        return out
+
+
+def _product(x: np.ndarray, into: np.ndarray, of: np.ndarray, share: np.ndarray, size: int) -> np.ndarray:
+    """(B, size, n) whose row into[e] is the sum of share[e] x[:, of[e]] over e."""
+    out = np.zeros((x.shape[0], size, x.shape[2]), x.dtype)
+    order = np.argsort(into, kind="stable")
+    into, of, share = into[order], of[order], share[order].astype(x.dtype)
+    first = np.flatnonzero(np.diff(into, prepend=-1))
+    if len(into):
+        rows = x[:, of] if np.all(share == 1) else x[:, of] * share[:, None]
+        out[:, into[first]] = rows if len(first) == len(into) else np.add.reduceat(rows, first, axis=1)
+    return out
+
+
+class CurrentBatch:
+    """The currents of one batch, on their way to the neurons and back.
+
+    Args:
+        edges: see `Pieces`. dtype: of drives and products.
+
+    Attributes:
+        means: the drives of populations at the middle of pieces. slopes: per ms, of the drives that have a slope state.
+    """
+
+    def __init__(
+        self, plan: Plan, parameters: Values, tables: Tables, data: Data, samples: np.ndarray, edges: np.ndarray,
+        dtype: np.dtype,
+    ) -> None:  # fmt: skip
+        self.plan, B = plan, len(samples)
+        self._tables, self._shapes, self._pairs = tables, parameters, dict[str, np.ndarray]()
+        self._values = {
+            c.name: np.asarray(data.currents[c.name].values[samples], dtype)
+            for c in plan.currents if any(x.source == c.name for x in plan.currents_into)
+        }  # fmt: skip
+        records = {c.name: c for c in plan.currents}
+        self._pieces = {
+            c.name: Pieces(records[c.source], self._values[c.source].shape[1], c.delay, edges)
+            for c in plan.currents_into
+        }
+        # copies: gradients of the currents are asked for later, when an optimiser may have changed the weights
+        self._weights = {c.name: self._matrix(c, parameters, dtype) for c in plan.currents_into}
+        sizes = {p.name: p.size for p in plan.populations}
+        self.means: Drives = {}
+        self.slopes: Drives = {}
+        for c in plan.currents_into:
+            key, shape = (c.target, c.receptor), (B, len(edges) - 1, sizes[c.target])
+            total = self.means.setdefault(key, np.zeros(shape, dtype))
+            total += self._led(c, self._pieces[c.name].mean)
+            if plan.population(c.target).drives[c.receptor][1]:
+                rising = self.slopes.setdefault(key, np.zeros(shape, dtype))
+                rising += self._led(c, self._pieces[c.name].slope)
+
+    def _matrix(self, c: ConnectionRecord, parameters: Values, dtype: np.dtype) -> np.ndarray:
+        """(M, N) weights, a copy."""
+        weight = parameters[c.weight]
+        if c.form == "dense":
+            return np.array(weight, dtype)
+        advice = "use fewer channels or neurons, or a smaller image"
+        check_fits(c.pre * c.post * dtype.itemsize, f"connection {c.name!r} as a matrix", advice, EngineError)
+        table, full = self._tables.of(c, parameters), np.zeros((c.pre, c.post), dtype)
+        full[table.source, table.target] = np.ravel(weight)[table.weights]
+        return full
+
+    def _short(self, c: ConnectionRecord) -> bool:
+        """Whether the current has no more values than the trial has pieces, so that products come before pieces."""
+        return self._pieces[c.name].V <= self._pieces[c.name].P
+
+    def _led(self, c: ConnectionRecord, over: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        values, weight = self._values[c.source], self._weights[c.name]
+        return over(values @ weight) if self._short(c) else over(values) @ weight
+
+    def gradients(self, by_mean: Drives, by_slope: Drives | None = None) -> dict[str, np.ndarray]:
+        """dL/dw of every learned weight of currents, in their shapes, from dL/d(mean) and dL/d(slope) of the drives.
+
+        These also serve `of_currents` afterwards.
+        """
+        self._by = by_mean, by_slope or {}
+        out: dict[str, np.ndarray] = {}
+        for c in (c for c in self.plan.currents_into if c.trainable):
+            values, pieces = self._values[c.source], self._pieces[c.name]
+            mean, slope = self._of(c)
+            if self._short(c):
+                full = _outer(values, pieces.transposed(mean, slope))
+            else:
+                full = _outer(pieces.mean(values), mean)
+                full += 0 if slope is None else _outer(pieces.slope(values), slope)
+            out[c.weight] = out.get(c.weight, 0) + self._by_weight(c, full)
+        return out
+
+    def _of(self, c: ConnectionRecord) -> tuple[np.ndarray, np.ndarray | None]:
+        key = c.target, c.receptor
+        return self._by[0][key], self._by[1].get(key)
+
+    def _by_weight(self, c: ConnectionRecord, full: np.ndarray) -> np.ndarray:
+        """The gradient (M, N) of a matrix as that of the weights which it is made of."""
+        if c.form == "dense":
+            return full
+        table = self._tables.of(c, self._shapes)
+        size, each = int(np.prod(c.weight_shape)), full[table.source, table.target]
+        return np.bincount(table.weights, each, size).reshape(c.weight_shape)
+
+    @cached_property
+    def of_currents(self) -> Mapping[str, np.ndarray]:
+        """Current -> (B, V, M) dL/dc, after `gradients`."""
+        out: dict[str, np.ndarray] = {}
+        for c in self.plan.currents_into:
+            (mean, slope), pieces, weight = self._of(c), self._pieces[c.name], self._weights[c.name].T
+            if self._short(c):
+                by_value = pieces.transposed(mean, slope) @ weight
+            else:
+                by_value = pieces.transposed(mean @ weight, None if slope is None else slope @ weight)
+            out[c.source] = out.get(c.source, 0) + by_value
+        return out
+
+
+def _outer(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(M, N) the sum of x_m y_n over samples and rows, x (B, R, M), y (B, R, N)."""
+    return x.reshape(-1, x.shape[2]).T @ y.reshape(-1, y.shape[2])
