@@ -33,8 +33,8 @@ def check_model(model: Model) -> None:
     for n in (*model.state, *model.params, *model.drives):
         if not usable(n, model.state, model.params, model.receptors):
             raise ModelError(
-                f"{name}: {n!r} cannot name a state, parameter or drive; use ASCII letters, digits and underscores, and no "
-                f"name that Python or the formulas of a step use (e.g. {spelled_out(n)})",
+                f"{name}: {n!r} cannot name a state, parameter or drive; use ASCII letters, digits, underscores, and "
+                f"no name that Python or the formulas of a step use (e.g. {spelled_out(n)})",
                 n if isinstance(n, str) else None,
             )
         if n in model.state and n in model.params:

@@ -1,7 +1,7 @@
 """Currents into neurons: the same model with a state that the current sets, and that nothing else moves.
 
-A current that is constant for a while is a state u with du/dt = 0, one that is linear a state with du/dt = v. So a model
-with currents is a model like any other: its propagators, Taylor series and adjoint follow from its equations, and
+A current that is constant for a while is a state u with du/dt = 0, one that is linear a state with du/dt = v. So a
+model with currents is a model like any other: its propagators, Taylor series and adjoint follow from its equations, and
 dL/du of a piece of the current is lambda_u at the start of the piece, once lambda_u is set to 0 at its end.
 """
 
@@ -37,8 +37,9 @@ def slope_state(model: NeuronModel, receptor: str) -> str:
 def driven(model: NeuronModel, drives: Drives) -> NeuronModel:
     """The model with a state for each of `drives`; the same object for the same model.
 
-    A drive of the model adds its amount times u to the dynamics outside of modes. A receptor of spikes takes a current u as a stream of arrivals: each state that a spike of weight w moves by a w has
-    a u added to its derivative, in every mode.
+    A drive of the model adds its amount times u to the dynamics outside of modes. A receptor of spikes takes a current
+    as a stream of arrivals: each state that a spike of weight w moves by a w has a u added to its derivative, in every
+    mode.
 
     Raises:
         NetworkError: the model has hand-written code, which knows nothing of the current.

@@ -44,7 +44,7 @@ class Network:
         self.connections: list[Connection] = []
 
     def __repr__(self) -> str:
-        """Inputs, currents, populations and connections, one a line, with their sizes, parameters and what is learned."""
+        """Inputs, currents, populations and connections, one a line, with sizes, parameters and what is learned."""
         inputs, neurons = (sum(p.size for p in places) for places in (self.inputs, self.populations))
         every = (*self.inputs, *self.currents, *self.populations, *self.connections)
         parts = "".join(f"\n  {part!r}" for part in every)
@@ -74,8 +74,8 @@ class Network:
         Connections lead them to neurons: ``net.connect(stim, hidden, Dense(...))`` gives neuron i the current
         u_i(t) = sum_j w_ij c_j(t - delay). It enters the equations of a receptor's states as a stream of arrivals,
         x' = f(x) + a u, where a spike of weight w adds a w to x: weights mean the same for both, and a current of c is
-        c spikes a ms in the limit. A model may have `NeuronModel.drives`, named by ``receptor=``; currents go to the only
-        drive of a model if no receptor is named.
+        c spikes a ms in the limit. A model may have `NeuronModel.drives`, named by ``receptor=``; currents go to the
+        only drive of a model if no receptor is named.
 
         Args:
             dt: ms from one value to the next; it need not fit the dt of the trial. A step of the grid takes the mean
@@ -330,7 +330,8 @@ class Network:
         return tuple(names)
 
     def _free_name(self, name: str) -> str:
-        used = [x.name for x in (*self.inputs, *self.currents, *self.populations, *self.connections)]
+        parts: list[Any] = [*self.inputs, *self.currents, *self.populations, *self.connections]
+        used = [x.name for x in parts]
         if not isinstance(name, str) or not name.isidentifier() or not name.isascii():
             example = re.sub(r"\W|^(?=\d)", "_", name, flags=re.ASCII) if isinstance(name, str) and name else "hidden"
             raise NetworkError(

@@ -116,10 +116,10 @@ class NeuronModel:
         reset: state -> value after the spike; shorthand like `threshold`.
         input: the state to which an arriving spike adds its weight; or receptor -> state; or receptor ->
             {state: amount per unit weight}. A single name makes the receptor "input".
-        drives: currents from outside that `Network.current` leads here under their names, such as ``{"I_ext": {"V": "1 /
-            c_mem"}}``: drive -> {state: what a unit of it adds to the state's derivative}, expressions in states and
-            parameters; or drive -> state, for 1. They belong to `dynamics`: a mode that replaces the equation of a state
-            replaces them there.
+        drives: currents from outside, which connections of `Network.current` name as their receptor, such as
+            ``{"I_ext": {"V": "1 / c_mem"}}``: drive -> {state: what a unit of it adds to the state's derivative},
+            expressions in states and parameters; or drive -> state, for 1. They belong to `dynamics`: a mode that
+            replaces the equation of a state replaces them too.
         events: the events in full, instead of `threshold` and `reset`.
         modes: further modes in addition to "free", the model's own dynamics.
         scheme: how grid engines integrate between events: "exact" (linear dynamics only), "exponential_euler", "rk4",

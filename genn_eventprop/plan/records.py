@@ -39,7 +39,7 @@ class InputRecord:
 
 @dataclass(frozen=True)
 class CurrentRecord:
-    """A source of currents: value k of a channel holds from k `dt` on, or is where a straight line begins (`linear`)."""
+    """A source of currents: value k of a channel holds from k `dt` ms on, or begins a straight line (`linear`)."""
 
     name: str
     size: int

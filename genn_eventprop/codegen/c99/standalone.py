@@ -63,6 +63,8 @@ def standalone(
     """
     if plan.spike_times != "grid":
         raise EngineError("C files support only spikes on the grid; make the plan with spike_times='grid'")
+    if plan.currents_into:
+        raise EngineError(f"C files take spikes alone, but {plan.currents_into[0].source!r} is a current")
     plan = replace(plan, auxiliary=())  # the outputs that decide alone
     pairs = {c.pairs for c in plan.connections if c.drawn}
     parameters = {k: np.asarray(v, np.int32 if k in pairs else np.dtype(dtype)) for k, v in parameters.items()}

@@ -185,8 +185,8 @@ class Context:
         for i, p in enumerate(self.plan.populations):
             axes = ("batch", RECORDED, 2 * len(p.derived.states), padded(p.size))
             found.append(Buffer(f"p{i}_{RECORD}", axes, real, "result"))
-            axes = ("batch", "n_steps", padded(p.size))
-            found += [Buffer(f"p{i}_w_by_drive_{r}", axes, real, "result") for r in p.drives]
+            steps = ("batch", "n_steps", padded(p.size))
+            found += [Buffer(f"p{i}_w_by_drive_{r}", steps, real, "result") for r in p.drives]
         size = self.gradient_size
         return [
             *found,

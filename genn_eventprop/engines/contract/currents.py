@@ -1,8 +1,8 @@
 """Currents of a batch: what they drive neurons with in every piece of the trial, and their gradients from dL/du.
 
-A piece is a step of the grid, or with exact spike times the time between two changes of the current. The drive of neuron
-i is u_i(t) = sum_j w_ij c_j(t - delay); over a piece it is its mean, and where a current is linear a slope as well. Both
-are linear in c: u = P C W, with P the sparse matrix of the pieces, so that
+A piece is a step of the grid, or with exact spike times the time between two changes of the current. The drive of
+neuron i is u_i(t) = sum_j w_ij c_j(t - delay); over a piece it is its mean, and where a current is linear a slope as
+well. Both are linear in c: u = P C W, with P the sparse matrix of the pieces, so that
 
     dL/dW = (P C)^T dL/du,    dL/dC = P^T dL/du W^T.
 

@@ -388,7 +388,9 @@ class NativeEngine(ProgramEngine):
         return arguments | self._streams_of(data) | ({} if self._carry is None else self._carry.values)
 
     def _padded(self, drive: np.ndarray) -> np.ndarray:
-        return padded_last(drive, padded(drive.shape[-1]), self.dtype)
+        full = aligned((*drive.shape[:-1], padded(drive.shape[-1])), self.dtype)
+        full[..., : drive.shape[-1]] = drive  # idle lanes get no current, in which they would diverge
+        return full
 
     def _scratch(self) -> Arrays:
         return {"gradient": np.empty_like(self._memory.gradient)}

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ...data import Events
 from ...engines.contract.data import Data
 from ...engines.contract.result import Result, Spikes
 from ...engines.reference.exact.engine import ReferenceEvent
@@ -23,7 +22,7 @@ class Mirrored(ReferenceEvent):
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, max_spikes: int = 100_000) -> None:
         super().__init__(plan, mirrored(plan, parameters), max_spikes=max_spikes)
 
-    def load(self, events: Events) -> Data:
+    def load(self, events: Any) -> Data:
         return super().load(replace(events, channels=self.plan.input.size - 1 - events.channels))
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:

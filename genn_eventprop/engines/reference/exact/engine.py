@@ -19,7 +19,7 @@ import numpy as np
 from ....errors import EngineError
 from ....losses import LossRecord
 from ....plan import Plan
-from ...contract.data import Data, quantise
+from ...contract.data import Data
 from ...contract.engine import Availability, Engine
 from ...contract.features import ALL, CURRENTS, PROGRAM_READOUTS
 from ...contract.lock import one_at_a_time
@@ -37,7 +37,7 @@ from .records import Recording, locate
 from .routes import flat_delays, routes
 
 if TYPE_CHECKING:
-    from ....data import Events
+    pass
 
 
 SMALLEST_SLOPE = 1e-20
@@ -92,10 +92,6 @@ class ReferenceEvent(Engine):
         self.trials: list[Trial] = []
         self._tables = Tables(plan)
         self._compiled = {p.name: Compiled(p) for p in plan.populations}
-
-    def load(self, events: Events) -> Data:
-        """Check a data set against the plan and keep its times as they are; see `Engine.load`."""
-        return quantise(events, self.plan)
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = self.batch(data, samples)

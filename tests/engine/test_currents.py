@@ -1,0 +1,205 @@
+"""Networks that real-valued currents drive: against differences, by hand, and engine against reference."""
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Network, NeuronModel, OneToOne, Param, losses
+from genn_eventprop.data import Currents
+from genn_eventprop.description import Described, build, describe
+from genn_eventprop.engines import create
+from genn_eventprop.errors import DataError, EngineError, ModelError, NetworkError
+from genn_eventprop.models import LI, LIF, Izhikevich, LIFDelta, LIFRefractory, Theta
+from genn_eventprop.plan import make_plan
+from support import driven
+
+ENGINES = ("native", "c99")
+
+
+def reference(plan, parameters):
+    return create(plan, parameters, engine="reference_clock")
+
+
+def trained(engine, data, samples):
+    """(loss, gradients, gradients of currents) of a batch."""
+    result = engine.run(engine.load(data), samples, training=True)
+    gradients = {k: np.array(v, np.float64) for k, v in engine.gradients.items()}
+    return result, gradients, {k: np.array(v, np.float64) for k, v in engine.current_gradients.items()}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_on_the_grid_gradients_without_spikes_are_differences(seed):
+    """Silent neurons: the loss on the grid is smooth, so that its gradient is that of what ran."""
+    # not the maximum, which has a kink in the empty sample
+    plan, data = driven.network(seed, spikes=seed % 2 == 0, scale=0.02, loss=driven.LOSSES[seed // 2])
+    parameters = plan.network.initial_parameters(seed)
+    engine = reference(plan, parameters)
+    result = engine.run(engine.load(data), [0, 1, 2], training=True)
+    assert result.spike_counts["hidden"].sum() == 0
+    driven.assert_differences(engine, driven.differences(reference, plan, data, parameters))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("seed", range(5))
+def test_engines_agree_with_the_reference(engine, seed):
+    model = (LIF, LIFRefractory, Izhikevich, LIFDelta, Theta)[seed]
+    scale, dt = {Izhikevich: (20.0, 0.25), LIFDelta: (0.8, 0.5)}.get(model, (1.0, 0.5))
+    plan, data = driven.network(seed, model=model, scale=scale, dt=dt)
+    compare(engine, plan, data, seed)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("spikes", [True, False])
+def test_one_channel_one_neuron_one_step(engine, spikes):
+    plan, data = driven.network(1, tiny=True, spikes=spikes)
+    compare(engine, plan, data, 1, spiking=False)
+
+
+def compare(engine, plan, data, seed, spiking=True):
+    parameters, samples = plan.network.initial_parameters(seed), [1, 2, 0, 2]
+    expected = trained(reference(plan, parameters), data, samples)
+    got = trained(create(plan, parameters, engine=engine, dtype="float64"), data, samples)
+    assert not spiking or expected[0].spike_counts["hidden"].sum() > 10
+    np.testing.assert_array_equal(got[0].spike_counts["hidden"], expected[0].spike_counts["hidden"])
+    np.testing.assert_allclose(got[0].loss, expected[0].loss, rtol=1e-10)
+    for mine, theirs in zip(got[1:], expected[1:]):
+        assert mine.keys() == theirs.keys()
+        for name, value in theirs.items():
+            np.testing.assert_allclose(mine[name], value, rtol=1e-8, atol=1e-13, err_msg=name)
+
+
+def one_neuron(model=LI, receptor="input", interpolation="constant", dt=0.5, weight=0.7, **values):
+    net = Network()
+    stim = net.current(1, dt=2.0, name="stim", interpolation=interpolation)
+    output = net.population(model(**values), 1, name="output")
+    net.connect(stim, output, OneToOne(weight), receptor=receptor)
+    return make_plan(net, losses.VoltageSquaredError(output), dt=dt, duration=10.0)
+
+
+def record_V(plan, values):
+    engine = reference(plan, plan.network.initial_parameters(0))
+    data = Currents(np.reshape(values, (1, -1, 1)), 2.0, targets=np.zeros((1, plan.n_steps + 1, 1)))
+    return engine.record(engine.load(data), [0], adjoint=False)["output"]
+
+
+def test_a_drive_by_hand():
+    """tau V' = w c - V: V relaxes to w c while the current is on, and to 0 after its last value."""
+    tau, w = 8.0, 0.7
+    plan = one_neuron(receptor="I_ext", tau_mem=tau)
+    V = record_V(plan, [3.0, -1.0])["V"][0, :, 0]
+    expected, v = [0.0], 0.0
+    for k in range(plan.n_steps):
+        to = w * {0: 3.0, 1: -1.0}.get(k // 4, 0.0)
+        v = to + (v - to) * np.exp(-plan.dt / tau)
+        expected.append(v)
+    np.testing.assert_allclose(V, expected[:-1], rtol=1e-12)
+
+
+def test_at_a_receptor_a_current_is_a_stream_of_spikes():
+    """c spikes a ms: I of LI grows to c w tau_syn, and V with it."""
+    plan = one_neuron(receptor="input", tau_syn=4.0, dt=0.05)
+    states = record_V(plan, np.full(5, 3.0))
+    t = plan.dt * np.arange(plan.n_steps)
+    np.testing.assert_allclose(states["I"][0, :, 0], 3.0 * 0.7 * 4.0 * (1 - np.exp(-t / 4.0)), rtol=1e-10)
+
+
+def test_a_step_takes_the_mean_of_what_is_linear():
+    plan = one_neuron(receptor="I_ext", interpolation="linear", dt=1.0)
+    u = record_V(plan, [0.0, 4.0, 2.0])["I_ext"][0, :, 0]
+    np.testing.assert_allclose(u, 0.7 * np.array([1, 3, 3.5, 2.5, 2, 2, 0, 0, 0, 0]), rtol=1e-12)
+
+
+def test_a_delay_need_not_be_whole_steps():
+    net = Network()
+    stim, output = net.current(1, dt=1.0, name="stim"), net.population(LI(), 1, name="output")
+    net.connect(stim, output, OneToOne(1.0), receptor="I_ext", delay=0.25)
+    plan = make_plan(net, losses.EndVoltageCrossEntropy(output), dt=1.0, duration=3.0)
+    engine = reference(plan, net.initial_parameters(0))
+    data = engine.load(Currents(np.array([[[4.0], [8.0], [2.0]]]), 1.0, labels=[0]))
+    u = engine.record(data, [0], adjoint=False)["output"]["I_ext"][0, :, 0]
+    np.testing.assert_allclose(u, [3.0, 7.0, 3.5])
+
+
+def test_a_refractory_neuron_ignores_its_drive_but_not_its_receptor():
+    V = {}
+    for receptor in ("I_ext", "input"):
+        plan, data = driven.network(3, model=LIFRefractory)
+        d = plan.population("hidden").derived
+        (V[receptor],) = (m.f for m in d.modes if m.name == "refractory")
+    assert V["input"][0] == 0
+    assert any("drive_input" in str(f) or "I_ext" in str(f) for f in d.f)
+
+
+def test_networks_without_currents_do_not_know_drives():
+    plan, _ = driven.network(0)
+    assert "I_ext" in plan.population("hidden").derived.states
+    net = Network()
+    out = net.population(LIF(), 2, name="output")
+    net.connect(net.input(2), out, Dense(1.0))
+    assert make_plan(net, losses.FirstSpikeCrossEntropy(out), dt=1.0, duration=5.0).output.derived.states == ("V", "I")
+
+
+def test_a_network_with_currents_is_described_and_built_again():
+    plan, _ = driven.network(2)
+    document = describe(Described(plan.network, plan.asked, plan.duration, plan.dt, "grid"))
+    again = build(document, plan.network.initial_parameters(0)).network
+    assert repr(again.currents) == repr(plan.network.currents)
+    assert [c.receptor for c in again.connections] == [c.receptor for c in plan.network.connections]
+    assert again.populations[0].model.drives == {"I_ext": {"V": "1 / tau_mem"}}
+
+
+def test_mistakes_are_named():
+    net = Network()
+    stim, hidden = net.current(3, name="stim"), net.population(LIF(), 2, name="hidden")
+    with pytest.raises(NetworkError, match="dt is the time in ms between its values"):
+        net.current(3, dt=0.0, name="other")
+    with pytest.raises(NetworkError, match="interpolation='cubic'"):
+        net.current(3, name="other", interpolation="cubic")
+    with pytest.raises(NetworkError, match="one delay for all weights"):
+        net.connect(stim, hidden, Dense(1.0), delay=np.ones((3, 2)))
+    with pytest.raises(NetworkError, match=r"no scale that data could set; give them, e.g. Dense\(Normal"):
+        net.connect(stim, hidden, Dense())
+    with pytest.raises(NetworkError, match="its target 'stim' is a current"):
+        net.connect(hidden, stim, Dense(1.0))
+    with pytest.raises(NetworkError, match="takes currents, not spikes"):
+        net.connect(net.input(2), hidden, Dense(1.0), receptor="I_ext")
+    first = net.connect(stim, hidden, Dense(1.0))
+    with pytest.raises(NetworkError, match="one of the two has a current as its source"):
+        net.connect(net.input(3, name="more"), hidden, share=first)
+    with pytest.raises(ModelError, match="drive 'I_ext' acts on 'W', not a state"):
+        LIF_with(drives={"I_ext": "W"})
+    with pytest.raises(ModelError, match="'V' is both a drive and a state"):
+        LIF_with(drives={"V": "V"})
+    with pytest.raises(ModelError, match="drives must be a dictionary"):
+        LIF_with(drives="I_ext")
+    with pytest.raises(ModelError, match="units do not add up"):
+        LIF_with(drives={"I_ext": {"V": "tau_mem", "I": "v_rest"}}, v_rest=Param(-60.0, "mV"))
+
+
+def LIF_with(drives, **params):
+    return NeuronModel(
+        name="own", state={"V": 0.0, "I": 0.0}, params={"tau_mem": Param(10.0, "ms"), **params},
+        dynamics={"V": "(I - V) / tau_mem", "I": "-I / tau_mem"}, threshold="V - 1", reset={"V": 0}, input="I",
+        drives=drives,
+    )  # fmt: skip
+
+
+def test_data_that_do_not_fit_are_refused():
+    plan, data = driven.network(0, spikes=False)
+    engine = reference(plan, plan.network.initial_parameters(0))
+    stim = data["stim"]
+    with pytest.raises(DataError, match=r"a value every 9 ms, the network has net.current\(dt="):
+        engine.load({**data, "stim": Currents(stim.values, 9.0, labels=stim.labels)})
+    late = np.ones((3, int(40 / stim.dt), stim.n_channels))
+    with pytest.raises(DataError, match=r"sample 0 goes on after the trial of 25 ms; .* currents.crop\(0, 25\)"):
+        engine.load({**data, "stim": Currents(late, stim.dt, labels=stim.labels)})
+    late[:, int(np.ceil(25 / stim.dt)) :] = 0
+    engine.load({**data, "stim": Currents(late, stim.dt, labels=stim.labels)})
+    with pytest.raises(EngineError, match="no gradients of currents"):
+        _ = engine.current_gradients
+
+
+def test_engines_without_currents_refuse_by_name():
+    for engine, spike_times in (("reference_event", "exact"), ("native", "exact")):
+        plan, _ = driven.network(0, spike_times=spike_times)
+        with pytest.raises(EngineError, match=f"{engine} takes no currents, but 'stim' is one"):
+            create(plan, plan.network.initial_parameters(0), engine=engine)
