@@ -74,7 +74,7 @@ class Config(ExperimentConfig):
     decay: float = 0.95
     """The learning rate is multiplied by this after every epoch."""
     spike_birth: float = 0.0
-    """Noise of thresholds, e.g. 0.1, for a gradient that sees spikes about to be born, on the grid; 0: off."""
+    """Noise of thresholds, e.g. 0.1, for a gradient that sees spikes about to be born; 0: off."""
     train_size: int = 5000
     """Number of training samples, at most 5000."""
 
@@ -90,7 +90,7 @@ def build(config: Config) -> Experiment:
     net.connect(inp, hidden, Dense(Normal(*config.hidden_weight)), delay=delay_of(config.delays))
     net.connect(hidden, output, Dense(Normal(*config.output_weight)), delay=delay_of(config.delays))
     loss = loss_of(config.loss, output, tau0=config.tau0, tau1=config.tau1, alpha=config.alpha)
-    spike_times, dt = config.time_grid(solvable=solvable(net) and not config.spike_birth)
+    spike_times, dt = config.time_grid(solvable=solvable(net))
     rates = {"input_hidden.weight": config.hidden_learning_rate}
     if config.delays:
         rates["*.delay"] = config.delay_learning_rate

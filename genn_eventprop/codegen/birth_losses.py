@@ -6,12 +6,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import sympy as sp
 
 from ..program.compare import CHANGE, changed_loss
-from ..program.nodes import NEURON, Access, Buffer, Kernel, birth_change, choose, equal, expressions, name, walk
+from ..program.nodes import (
+    NEURON,
+    Access,
+    Buffer,
+    Kernel,
+    Statement,
+    birth_change,
+    choose,
+    equal,
+    expressions,
+    name,
+    walk,
+)
 from ..program.readouts import Readout
 from ..program.readouts.base import SAMPLE_WEIGHT
 from ..program.trial import Trial
@@ -28,14 +40,28 @@ def birth_losses(trial: Trial, head: str, given: str, body: Callable[[int, bool]
         head: what stands before their names. given: their first arguments. body: (population, read) -> as `changed`. is_: stands
             behind their names, of lambdas.
     """
+    numbers = {p.name: i for i, p in enumerate(trial.plan.populations)}
+    moved = {numbers[trial.plan.connections[c].target] for o in trial.births for c, _ in o.moving}
+    read = [o.population for o in trial.births if reads_change(o.kernel.body)]
+    return loss_functions(sorted(moved), read, head, given, body, is_)
+
+
+def reads_change(body: Iterable[Statement]) -> bool:
+    """Whether statements ask for the change of a loss by the readout of one output."""
+    return any(sp.sympify(e).has(birth_change) for s in walk(body) for e in expressions(s))
+
+
+def loss_functions(
+    moved: Iterable[int], read: Iterable[int], head: str, given: str, body: Callable[[int, bool], str], is_: str = ""
+) -> str:
+    """The functions of the first kind, and of the second, by the numbers of populations; see `birth_losses`."""
     end = ";\n" if is_ else "\n"
-    text, numbers = "", {p.name: i for i, p in enumerate(trial.plan.populations)}
-    for i in sorted({numbers[trial.plan.connections[c].target] for o in trial.births for c, _ in o.moving}):
+    text = ""
+    for i in moved:
         text += f"{head} birth_moved_p{i}{is_}({given}, const real *moved) {{\n{indent(body(i, False))}}}{end}"
-    for o in trial.births:
-        if any(sp.sympify(e).has(birth_change) for s in walk(o.kernel.body) for e in expressions(s)):
-            arguments = f"{given}, int32_t neuron, real {BY}"
-            text += f"{head} birth_read_p{o.population}{is_}({arguments}) {{\n{indent(body(o.population, True))}}}{end}"
+    for i in read:
+        arguments = f"{given}, int32_t neuron, real {BY}"
+        text += f"{head} birth_read_p{i}{is_}({arguments}) {{\n{indent(body(i, True))}}}{end}"
     return text
 
 

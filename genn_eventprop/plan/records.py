@@ -167,6 +167,14 @@ class Plan:
         """Whether spikes of a population that are about to be born are in the gradient."""
         return self.spike_birth > 0 and self.population(population).spiking
 
+    def births_through(self, c: ConnectionRecord) -> bool:
+        """Whether spikes that are about to be born would arrive through a connection."""
+        return c.source != self.input.name and self.births(c.source)
+
+    def adds_up(self, population: str) -> bool:
+        """`scores_births`, of the loss that reads a population, if any does."""
+        return any(l.output == population and self.read_at(population).scores_births for l in self.losses)
+
     @property
     def scores_births(self) -> bool:
         """Whether the loss of a trial with one spike more is known: its readout is linear in what arrives, and the

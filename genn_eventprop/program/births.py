@@ -13,7 +13,24 @@ import math
 import sympy as sp
 
 from ..adjoint.birth import FARTHEST, rest_distance
-from .nodes import NEURON, STEP, Add, Let, Set, Statement, above, at_least, both, choose, either, equal, name
+from .nodes import (
+    NEURON,
+    STEP,
+    Add,
+    Let,
+    Set,
+    Statement,
+    When,
+    above,
+    at_least,
+    birth_change,
+    both,
+    choose,
+    either,
+    equal,
+    name,
+)
+from .readouts import Readout
 from .scope import Scope
 
 BIRTH, OPEN, CHANGE = name("w", "birth"), name("w", "birth_open"), name("w", "birth_change")
@@ -81,3 +98,17 @@ class Births:
             if p in s.p.trainable and self.event.dg_dp[j] != 0:
                 out.append(Add(name("w", "grad", p), s.expression(self.event.dg_dp[j]) * jump))
         return [*out, Set(OPEN, sp.Integer(0))]
+
+
+def birth_is_read(readout: Readout, split: bool) -> list[Statement]:
+    """Adds to `CHANGE` what the loss changes by as a spike of the output that is read would be born.
+
+    Args:
+        split: the outer loss is the host's, so that only its slope is known.
+    """
+    by, where = readout.born()
+    exact = not (split or readout.loss.host)
+    change = birth_change(sp.Integer(readout.s.index), NEURON, by) if exact else by * readout.DR
+    if where == 0:
+        return []
+    return [When(where, (Add(CHANGE, change),)) if where != 1 else Add(CHANGE, change)]

@@ -14,7 +14,7 @@ from ..adjoint import DerivedEvent
 from ..adjoint.arrivals import change_along, powers_along
 from ..plan import Plan
 from ..plan.coefficients import feedback_symbols, has_exact_step
-from .births import CHANGE, Births
+from .births import Births, birth_is_read
 from .events import FEEDBACK, Events, Hooks
 from .handwritten import handwritten
 from .jump import x0_slope
@@ -30,7 +30,6 @@ from .nodes import (
     Statement,
     When,
     above,
-    birth_change,
     choose,
     diverged,
     name,
@@ -287,13 +286,7 @@ class Population:
     def born(self) -> list[Statement]:
         """Of a neuron whose spike could have been born at `step`: its own readout, then the jump of lambda."""
         assert self.births is not None
-        out: list[Statement] = []
-        by, where = self.readout.born() if self.readout else (sp.Integer(0), sp.Integer(0))
-        if self.readout and where != 0:
-            exact = not (self.split or self.readout.loss.host)
-            change = birth_change(sp.Integer(self.s.index), NEURON, by) if exact else by * self.readout.DR
-            out.append(When(where, (Add(CHANGE, change),)) if where != 1 else Add(CHANGE, change))
-        return out + self.births.jump()
+        return (birth_is_read(self.readout, self.split) if self.readout else []) + self.births.jump()
 
     def undo(self) -> list[Statement]:
         """The jumps of lambda at `step`."""

@@ -216,15 +216,12 @@ class _Maker:
         """The weights of a spike that is not there, times lambda . e where it would have arrived."""
         assert p.births is not None
         out = [(k, c) for k, c in enumerate(self.plan.connections) if c.source == p.p.name]
-        moving = [(k, c) for k, c in out if not self.split and self._adds_up(c.target)]
+        moving = [(k, c) for k, c in out if not self.split and self.plan.adds_up(c.target)]
         terms = [(k, "all", self._row(c, f"along_{c.receptor}")) for k, c in out if (k, c) not in moving]
         return Birth(
             i, p.births.here(), p.s.table[CHANGE].buffer, tuple(terms),
             tuple((k, self._row(c, f"along_{c.receptor}")) for k, c in moving), p.s.kernel(p.born()),
         )  # fmt: skip
-
-    def _adds_up(self, population: str) -> bool:
-        return any(l.output == population and self.plan.read_at(population).scores_births for l in self.plan.losses)
 
     def _feed_input(self) -> list[Operation]:
         """dL/d(time) of input spikes, for whoever calls the two passes: nothing learns from them in one call."""

@@ -14,7 +14,7 @@ from genn_eventprop.engines.contract.features import ALL, FEATURES, refuse
 from genn_eventprop.engines.feature_table import columns, feature_table
 from genn_eventprop.errors import EngineError
 from genn_eventprop.losses.kinds import READOUTS, ReadoutKind
-from genn_eventprop.models import LI, LIF
+from genn_eventprop.models import LI, LIF, QIF
 from genn_eventprop.models.lif_snippets import LIFSnippets
 from genn_eventprop.plan import make_plan
 from genn_eventprop.program.readouts.trace import Trace
@@ -102,6 +102,7 @@ NEEDS = {
     features.STEPWISE_READOUTS: lambda t: made(loss=lambda out: losses.Loss(out, "sampled"), times=t),
     features.HANDWRITTEN: lambda t: made(LIFSnippets, times=t),
     features.SPIKE_BIRTH: lambda t: made(times=t, spike_birth=0.1),
+    features.SPIKE_BIRTH_BY_SERIES: lambda t: made(QIF, times=t, spike_birth=0.1),
     features.SPIKE_BIRTH_DELAYS: lambda t: made(times=t, spike_birth=0.1, delay=LEARNED),
     features.CURRENTS: with_a_current,
 }  # fmt: skip

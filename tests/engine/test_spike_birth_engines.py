@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Events, Network, Normal, Param, losses
+from genn_eventprop import Delay, Dense, Events, Network, Normal, Param, losses
 from genn_eventprop.compile import create, make_plan
 from genn_eventprop.modelling.connectivity import Sparse
 from genn_eventprop.models.alif import ALIF
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
+from genn_eventprop.verify.engines import check
 from support.cuda_shim import ShimEngine
+from support.random_networks import draw
+
+NUMBERS = (2, 27, 50, 76, 96, 119)  # neurons with a closed form; tables, delays of synapses, circles, several losses
 
 LEARNED = {"tau_mem": Param(20.0, "ms", trainable=True), "v_thresh": Param(1.0, trainable=True)}
 
@@ -45,6 +51,18 @@ def of_spikes(loss, **settings):
     return net, loss(output, **settings)
 
 
+def routes():
+    """Synapses with delays of their own, neurons with constants of their own, arrivals without delay in a circle."""
+    net = Network()
+    hidden = net.population(LIF(tau_mem=Param(np.linspace(12.0, 25.0, 9), "ms", trainable=True)), 9, name="hidden")
+    output = net.population(LI(), 3, name="output")
+    net.connect(net.input(5), hidden, Dense(Normal(1.2, 0.5)))
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.4)))
+    late = Delay(np.linspace(0.3, 4.0, 27).reshape(9, 3), max=5.0, trainable=True)
+    net.connect(hidden, output, Dense(Normal(0.0, 0.7)), delay=late)
+    return net, losses.PerStepCrossEntropy(output)
+
+
 NETWORKS = {
     "integral": feed_forward,
     "end": lambda: feed_forward(losses.SquaredError, readout="end"),
@@ -53,13 +71,17 @@ NETWORKS = {
     "first_spike": lambda: of_spikes(losses.FirstSpikeCrossEntropy, silent="end"),
     "first_spike_exclude": lambda: of_spikes(losses.FirstSpikeCrossEntropy, silent="exclude"),
     "count": lambda: of_spikes(losses.SpikeCountCrossEntropy),
+    "routes": routes,
 }
+GRID = [n for n in NETWORKS if n != "routes"]  # delays that are values, which not every engine has with births
 
 
-def trial(which, engine, spike_times, **settings):
+def trial(which, engine, spike_times, whole=False, **settings):
     net, loss = NETWORKS[which]()
     rng = np.random.default_rng(4)
     samples = [(np.sort(rng.uniform(0, 20, 8)), rng.integers(0, 5, 8)) for _ in range(6)]
+    if whole:  # several arrivals at once, at the ends of steps
+        samples = [(np.ceil(times), channels) for times, channels in samples]
     targets = {"targets": rng.normal(0, 0.1, (6, 3))} if which == "end" else {"labels": [0, 1, 2, 2, 1, 0]}
     plan = make_plan(net, loss, dt=0.5, duration=40.0, spike_times=spike_times, spike_birth=0.15)
     values = net.initial_parameters(3)
@@ -68,13 +90,36 @@ def trial(which, engine, spike_times, **settings):
     return made, made.run(data, range(6), training=True)
 
 
-@pytest.mark.parametrize("which", list(NETWORKS))
-@pytest.mark.parametrize("engine", ["native", "c99", "cuda"])
-def test_engines_equal_the_reference_on_the_grid(engine, which):
-    reference, expected = trial(which, "reference_clock", "grid")
-    made, result = trial(which, engine, "grid", dtype="float64")
-    np.testing.assert_allclose(result.loss, expected.loss, rtol=1e-9)
+def agree(which, engine, spike_times, tolerance=1e-9, dtype="float64", **settings):
+    reference, expected = trial(
+        which, {"grid": "reference_clock", "exact": "reference_event"}[spike_times], spike_times, **settings
+    )
+    made, result = trial(which, engine, spike_times, dtype=dtype, **settings)
+    np.testing.assert_allclose(result.loss, expected.loss, rtol=tolerance)
     for name, gradient in reference.gradients.items():
         scale = np.abs(gradient).max()
         assert scale > 0
-        np.testing.assert_allclose(made.gradients[name], gradient, rtol=1e-7, atol=1e-9 * scale, err_msg=name)
+        np.testing.assert_allclose(
+            made.gradients[name], gradient, rtol=100 * tolerance, atol=tolerance * scale, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("which", GRID)
+@pytest.mark.parametrize("engine", ["native", "c99", "cuda"])
+def test_engines_equal_the_reference_on_the_grid(engine, which):
+    agree(which, engine, "grid")
+
+
+@pytest.mark.parametrize("which", [pytest.param(n, marks=[pytest.mark.ci] * (n in ("end", "count"))) for n in NETWORKS])
+@pytest.mark.parametrize("whole", [False, True])
+def test_native_equals_the_reference_in_continuous_time(which, whole):
+    """whole: several arrivals at once, at the ends of steps."""
+    agree(which, "native", "exact", whole=whole)
+
+
+@pytest.mark.parametrize("number", [pytest.param(n, marks=[pytest.mark.slow] * (n not in (27, 2))) for n in NUMBERS])
+def test_native_equals_the_reference_on_random_networks(number):
+    case = draw("exact", 1, number)
+    births = [None if p is None else replace(p, spike_birth=0.4) for p in (case.plan, case.probe)]
+    (verdict,) = check(replace(case, plan=births[0], probe=births[1]), ["native float64"])
+    assert verdict.kind == "right", verdict.reason

@@ -199,7 +199,7 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
 
 [[maybe_unused]] constexpr int SERIES = 11, NODES = 20;
 struct Weight_p1 {
-    static constexpr bool DRIVEN = false, SAMPLED = false;
+    static constexpr bool DRIVEN = false, SAMPLED = false, BIRTHS = false;
     static double at([[maybe_unused]] double t, [[maybe_unused]] const Args& args) { return 1.0; }
     static double opens(const Args& args) { return args.window_start; }
     static double closes(const Args& args) { return args.window_end; }

@@ -9,7 +9,7 @@ import pytest
 
 from genn_eventprop import Dense, Network, Normal, Trainer
 from genn_eventprop.data.readers import yin_yang
-from genn_eventprop.errors import CheckpointError, EngineError
+from genn_eventprop.errors import CheckpointError
 from genn_eventprop.experiments import yin_yang as page
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.models.li import LI
@@ -64,10 +64,8 @@ def test_layers_have_it_to_first_order():
     assert not gradients[0].any() and np.isfinite(gradients[1]).all() and gradients[1].any()
 
 
-def test_pages_run_it_on_the_grid_unless_told_otherwise():
-    """Exact spike times are the default without it; `native` has no births there."""
+def test_pages_keep_their_spike_times():
     made = page.build(page.Config(hidden=5, spike_birth=0.1)).trainer
-    assert (made.plan.spike_times, made.plan.dt, made.plan.spike_birth) == ("grid", 0.1, 0.1)
-    assert page.build(page.Config(hidden=5)).trainer.plan.spike_times == "exact"
-    with pytest.raises(EngineError, match="no spike_birth with exact spike times; use spike_times='grid'"):
-        page.build(page.Config(hidden=5, spike_birth=0.1, spike_times="exact"))
+    assert (made.plan.spike_times, made.plan.spike_birth) == ("exact", 0.1)
+    made = page.build(page.Config(hidden=5, spike_birth=0.1, spike_times="grid")).trainer
+    assert (made.plan.spike_times, made.plan.dt) == ("grid", 0.1)

@@ -19,7 +19,16 @@ from ..shared import shared
 from ..step_text import uses_functions
 from .context import Context, exists, padded, read
 from .declarations import args, keep_spikes, sizes
-from .exact import ExactProgram, backward_exact, bind, exact_work, forward_exact, keep_spikes_exact, models
+from .exact import (
+    BIRTH_CONSTANTS,
+    ExactProgram,
+    backward_exact,
+    bind,
+    exact_work,
+    forward_exact,
+    keep_spikes_exact,
+    models,
+)
 from .general import GeneralProgram, backward_general, forward_general, general_work, keep_spikes_general
 from .general import models as general_models
 from .grid import Grid
@@ -119,7 +128,8 @@ def _by_series(ctx: Context) -> _Trial:
 
 def _closed_form(ctx: Context) -> _Trial:
     plan, program = ctx.plan, ExactProgram(ctx)
-    passes = [program.functions(), bind(ctx), forward_exact(ctx, program), backward_exact(ctx, program)]
+    passes = [program.functions(), program.birth_losses(), bind(ctx), forward_exact(ctx, program)]
+    passes.append(backward_exact(ctx, program))
     files = [
         "series",
         "events",
@@ -131,14 +141,16 @@ def _closed_form(ctx: Context) -> _Trial:
         "trajectory",
         "record",
         "readouts",
+        *(["births"] if plan.spike_birth else []),
     ]
     files += dict.fromkeys(r.form.file for r in program.readers if r.form)
     files += ["routes"] if any(c.spread or c.delays for c in plan.connections) else []
     files += ["window_routes"] if any(c.windows for c in plan.connections) else []
+    births = [BIRTH_CONSTANTS] if plan.spike_birth else []
     library = ["}  // namespace\n", *(read(f"exact/{name}.hpp") for name in files), "namespace {\n"]
     return _Trial(
         given=program.memory,
-        body=[program.time_weights(), *library, models(ctx, program), exact_work(ctx, program), *passes],
+        body=[program.time_weights(), *births, *library, models(ctx, program), exact_work(ctx, program), *passes],
         compare="" if ctx.split or plan.loss.readout == "voltage" else program.compare(),
         others=program.auxiliary(), silent=program.readout.spikes,
         keep=keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n",

@@ -14,7 +14,7 @@ from ...errors import EngineError
 from ...losses.kinds import READOUTS as KINDS
 from ...modelling import Network
 from ...plan import ConnectionRecord, Plan
-from ...plan.closed_form import NO_CLOSED_FORM, moves_threshold
+from ...plan.closed_form import NO_CLOSED_FORM, closed_form, moves_threshold
 from ...program.readouts import Readout, readout_class
 from ...program.readouts.base import OF_STEPS
 from ...renamed import renamed
@@ -35,6 +35,7 @@ STEPWISE_READOUTS = "readouts of one's own that look at V in every step, and say
 VOLTAGE_LOSS_AFTER_TABLES = "losses of V(t) where V jumps at arrivals through tables, or with delays that are values"
 HANDWRITTEN = "hand-written snippets"
 SPIKE_BIRTH = "gradients that see spikes being born (spike_birth)"
+SPIKE_BIRTH_BY_SERIES = "the same of neurons without a closed form between spikes"
 SPIKE_BIRTH_DELAYS = "the same through delays that are values"
 CURRENTS = "currents as inputs"
 _INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
@@ -224,11 +225,18 @@ def _handwritten(plan: Plan) -> str:
 
 
 def _spike_birth(plan: Plan) -> str:
-    if not plan.spike_birth:
+    return "has no spike_birth; use engine='native', 'c99' or 'reference_clock', or spike_birth=0" * bool(
+        plan.spike_birth
+    )
+
+
+def _spike_birth_by_series(plan: Plan) -> str:
+    if not plan.spike_birth or closed_form(plan):
         return ""
-    if plan.spike_times == "exact":
-        return "has no spike_birth with exact spike times; use spike_times='grid', or engine='reference_event'"
-    return "has no spike_birth; use engine='native', 'c99' or 'reference_clock', or spike_birth=0"
+    each = ((p.name, feature, needs(p.derived)) for p in plan.populations for feature, needs in NO_CLOSED_FORM.items())
+    why = (f"population {name!r} has {feature}" for name, feature, found in each if found)
+    where = next(why, "arrivals move a threshold or add a learned amount")
+    return f"has no spike_birth where {where}; {_INSTEAD}"
 
 
 def _spike_birth_delays(plan: Plan) -> str:
@@ -271,6 +279,7 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     STEPWISE_READOUTS: _stepwise,
     HANDWRITTEN: _handwritten,
     SPIKE_BIRTH: _spike_birth,
+    SPIKE_BIRTH_BY_SERIES: _spike_birth_by_series,
     SPIKE_BIRTH_DELAYS: _spike_birth_delays,
     CURRENTS: _currents,
 }

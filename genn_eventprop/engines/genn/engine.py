@@ -34,6 +34,7 @@ from ..contract.features import (
     SHARED_TABLE_WEIGHTS,
     SHARED_WEIGHTS,
     SPIKE_BIRTH,
+    SPIKE_BIRTH_BY_SERIES,
     SPIKE_BIRTH_DELAYS,
     VOLTAGE_LOSS_WITH_JUMPS,
     refuse,
@@ -74,7 +75,15 @@ class GennEngine(ProgramEngine):
     name = "genn"
     features = {
         "grid": ProgramEngine.features["grid"]
-        - {CURRENTS, SHARED_WEIGHTS, SHARED_TABLE_WEIGHTS, SPIKE_BIRTH, SPIKE_BIRTH_DELAYS, VOLTAGE_LOSS_WITH_JUMPS}
+        - {
+            CURRENTS,
+            SHARED_WEIGHTS,
+            SHARED_TABLE_WEIGHTS,
+            SPIKE_BIRTH,
+            SPIKE_BIRTH_BY_SERIES,
+            SPIKE_BIRTH_DELAYS,
+            VOLTAGE_LOSS_WITH_JUMPS,
+        }
     }
     special_options = {
         "backend": EngineOption(str, "cuda, hip or single_threaded_cpu; by default (auto) the first that pygenn has"),

@@ -37,7 +37,7 @@ from ..contract.features import (
     LEARNED_RECEPTOR_GAIN,
     NONLINEAR_RECEPTOR_PATH,
     SHARED_TABLE_WEIGHTS,
-    SPIKE_BIRTH,
+    SPIKE_BIRTH_BY_SERIES,
     SPIKE_BIRTH_DELAYS,
     STEPWISE_READOUTS,
     TRAJECTORY_AUXILIARY_LOSS,
@@ -96,8 +96,7 @@ class NativeEngine(ProgramEngine):
         - {
             CURRENTS,
             HANDWRITTEN,
-            SPIKE_BIRTH,
-            SPIKE_BIRTH_DELAYS,
+            SPIKE_BIRTH_BY_SERIES,
             STEPWISE_READOUTS,
             TRAJECTORY_AUXILIARY_LOSS,
         },

@@ -33,6 +33,7 @@ class ExactTables:
         self.values: dict[str, Any] = {
             "n_steps": plan.n_steps, "n_points": plan.n_steps + 1, "n_nodes": 0, "duration": plan.duration,
             "slope_floor": slope_floor, "gauss": gauss_table(), "tolerance": tolerance, "order": order,
+            "spike_birth": plan.spike_birth,
         }  # fmt: skip
         self.values |= {f"d_c{i}": c.delay for i, c in enumerate(plan.connections)}
         for prefix, loss in prefixed_losses(plan):

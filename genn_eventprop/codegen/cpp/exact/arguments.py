@@ -23,6 +23,7 @@ def given(names: Context) -> list[Buffer]:
 def given_to_all(names: Context, tables: list[Buffer]) -> list[Buffer]:
     """The same, with other tables of populations."""
     plan, doubles = names.plan, ["duration", "slope_floor", "delta", "target_dt"]
+    doubles += ["spike_birth"] if plan.spike_birth else []
     found = [Buffer("times", ("spikes",), "double", "host"), Buffer("gauss", ("nodes",), "double", "host")]
     found += [Buffer("record_times", (RECORDED,), "double", "host")]
     for prefix, loss in (("", plan.loss), *auxiliary(plan)):

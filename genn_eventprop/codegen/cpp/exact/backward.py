@@ -5,7 +5,7 @@ from __future__ import annotations
 from ....plan import ConnectionRecord, PopulationRecord
 from ....program.population import RECORD
 from ..context import Context, indent
-from . import routes
+from . import births, routes
 from .groups import groups
 from .models import refs
 from .program import ExactProgram
@@ -25,6 +25,7 @@ def backward_exact(ctx: Context, program: ExactProgram) -> str:
         body += [f"for (auto& b : {name}.{which}) b.zero(NP_{name});" for which in ("mu", "held_mu", "grad")]
         if p.spiking:
             body.append(f"{name}.feedback.zero({name}.spikes.count);")
+    body += births.insert(ctx)
     body.append("begin_back(args, work, sample);")
     body += each(program.readers, lambda r: f"begin_back(p{r.scope.index}, {r.slopes})")
     body += recorders(ctx, lambda p: f"begin(args, args.{p}_{RECORD}, sample, true)")
@@ -47,9 +48,11 @@ def backward_exact(ctx: Context, program: ExactProgram) -> str:
 
 def _group(ctx: Context, program: ExactProgram, number: int, group: list[PopulationRecord]) -> str:
     read = [r for p in group for r in reads(program.readers, p)]
+    # readers number the entries of the log without births
+    log, entry, before = ("back", "number", "-1") if ctx.plan.spike_birth else ("log", "e", "begin - 1")
     lines = [
         "{",
-        f"const auto& log = work.log[{number}];",
+        f"const auto& log = work.{log}[{number}];",
         "const int64_t begin = log.steps[size_t(step)];",
     ]
     lines.append("const int64_t events = log.steps[size_t(step) + 1] - begin;")
@@ -58,7 +61,10 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
     lines += each(read, lambda r: f"open_step(p{r.scope.index}, log.entries.data + begin, events)")
     lines.append("for (int64_t e = begin + events - 1; e >= begin; --e) {")
     lines.append(_record(ctx, program, group, "log.entries.data[e].s"))
-    lines += each(read, lambda r: f"before(p{r.scope.index}, {r.slopes}, step, e)")
+    handled = each(read, lambda r: f"before(p{r.scope.index}, {r.slopes}, step, {entry})")
+    if ctx.plan.spike_birth:
+        handled = ["const int64_t number = log.number.data[e];", "if (number >= 0) {", *handled, "}"]
+    lines += handled
     lines += ["const LogEntry& entry = log.entries.data[e];", "switch (entry.kind) {"]
     names = {p.name for p in group}
     lines += [
@@ -69,9 +75,10 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
         f"case END_OF_PERIOD - {i}: {ctx.p(p.name)}.ended(entry.source, entry.index, entry.s); break;"
         for i, p in enumerate(ctx.spiking) if p in group and len(p.derived.modes) > 1
     ]  # fmt: skip
+    lines += births.cases(ctx, program, group)
     lines += ["}", "}"]
     lines.append(_record(ctx, program, group, "-1.0"))
-    lines += each(read, lambda r: f"before(p{r.scope.index}, {r.slopes}, step, begin - 1)")
+    lines += each(read, lambda r: f"before(p{r.scope.index}, {r.slopes}, step, {before})")
     lines += each(read, lambda r: f"leave(p{r.scope.index}, {r.slopes}, step)")
     return "\n".join([*lines, "}"])
 
@@ -114,7 +121,8 @@ def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
         f"{p}.arrived<{'true' if c.trainable else 'false'}, {'true' if feeds else 'false'}>({gradient}, "
         f"{row}, {receptor}, entry.s, e - begin, {reader}, {dr}{', reached.from, reached.to' if listed else ''})"
     )
-    kink = "".join(f" + {r.name}.kink({r.slopes}, e)" for r in read)
+    number = "number" if ctx.plan.spike_birth else "e"
+    kink = "".join(f" + {r.name}.kink({r.slopes}, {number})" for r in read)
     into = (
         "args.input_gradient[args.input_start[sample] + entry.index]"
         if is_input

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ....plan import ConnectionRecord, PopulationRecord
 from ....program.population import RECORD
 from ..context import RANGE, Context, indent
-from . import routes
+from . import births, routes
 from .groups import groups
 from .models import refs
 from .program import ExactProgram
@@ -26,6 +26,7 @@ def forward_exact(ctx: Context, program: ExactProgram) -> str:
     body += [f"work.log[{i}].clear(args.exact_steps);" for i in range(len(found))]
     body += each(program.readers, lambda r: f"begin(p{r.scope.index}, args, sample)")
     body += recorders(ctx, lambda p: f"begin(args, args.{p}_{RECORD}, sample, false)")
+    body += births.begin(ctx)
     body += [f"int64_t next_{ctx.c(c)} = {'from' if c.source == plan.input.name else '0'};" for c in plan.connections]
     body += [f"work.way_{ctx.c(c)}.clear(args.exact_steps, args.duration);" for c in plan.connections if c.delays]
     body += [
@@ -38,6 +39,7 @@ def forward_exact(ctx: Context, program: ExactProgram) -> str:
         "}",
         *recorders(ctx, lambda p: f"advance({p}, std::numeric_limits<double>::infinity())"),  # what rounding leaves
     ]
+    body += births.finish(ctx)
     body += [
         f"if (args.training) {ctx.p(p.name)}.keep_state(args.exact_steps);" for p in plan.populations if p.stores_states
     ]
@@ -59,6 +61,7 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
             lines.append(f"{r.name}.start({ctx.p(p.name)});")
             lines.append(f"{r.name}.absorb({ctx.p(p.name)}, {pending}.begin(), {pending}.count, log.count);")
     lines += recorders(ctx, lambda p: f"start({p})", group)
+    lines += births.start(ctx, group)
     lines += [_events(ctx, program, group)] if group[0].spiking else [_log_all(ctx, p) for p in group]
     read = [r for p in group for r in reads(program.readers, p)]
     for r in (r for r in read if r.form and r.form.nodes):
@@ -70,6 +73,7 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
     for p in group:
         lines += [_follow(ctx, p, recorder(ctx, p)), f"{recorder(ctx, p)}.advance({ctx.p(p.name)}, args.delta);"]
     lines += ["}"]
+    lines += births.scan(ctx, group)
     lines += [f"{ctx.p(p.name)}.finish();" for p in group]
     return "\n".join([*lines, "log.steps[size_t(step) + 1] = log.count;", "}"])
 

@@ -94,6 +94,7 @@ struct ReadMaximum : NoReader<O> {
     void down_to(O& out, const scalar* dr, int64_t k, double s) {
         for (; top >= 0 && step[order[top]] == k && offset[order[top]] >= s; --top) push(out, dr, order[top]);
     }
+    void lend(O& out, const scalar* dr, int64_t k, double s) { down_to(out, dr, k, s); }
     void push(O& out, const scalar* dr, int o) {
         double m[O::RESET], d[n * (n + 1)];
         horner<O::RESET, O::S>(out.flow[0].spike, out.degree, offset[o], O::own(o), m);

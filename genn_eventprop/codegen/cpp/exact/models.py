@@ -6,7 +6,7 @@ from ....plan import PopulationRecord
 from ....plan.series import MODES, varies
 from ..context import Context, indent
 from ..declarations import keep_spikes
-from . import routes
+from . import births, routes
 from .arguments import learned_dynamics
 from .groups import groups
 from .program import ExactProgram
@@ -34,6 +34,7 @@ def exact_work(ctx: Context, program: ExactProgram) -> str:
         *(f"Recorder<type_{ctx.p(p.name)}> record_{ctx.p(p.name)};" for p in ctx.plan.populations),
         *members,
         *routes.members(ctx),
+        *births.members(ctx),
         f"Log log[{len(groups(ctx.plan))}];",
         *ready,
     ]
@@ -70,7 +71,8 @@ def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
         f"    static constexpr bool coupled[{n}][{n + 1}] = {{{', '.join(rows)}}}, reached[{n}] = {{{', '.join(map(_bool, reached))}}};\n"
         f"    static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
         f"    static constexpr int pushed = {program.pushed(p)};  // state that own spikes push, -1 for none\n"
-        + (_lasts(program, p) + _reset(program, p) + _jump(program, p) if p.spiking else "") + "};\n"
+        + (_lasts(program, p) + _reset(program, p) + _jump(program, p) if p.spiking else "")
+        + (_births(program, p) if ctx.plan.births(p.name) else "") + "};\n"
         f"constexpr bool {name}::coupled[{n}][{n + 1}], {name}::reached[{n}];\nconstexpr int {name}::place[{len(place)}];\n"
     )  # fmt: skip
 
@@ -107,6 +109,17 @@ def _jump(program: ExactProgram, p: PopulationRecord) -> str:
         "                     [[maybe_unused]] scalar inv_gdot, [[maybe_unused]] scalar* lambda,\n"
         "                     [[maybe_unused]] Buffer<scalar>* grad) {\n"
         f"{indent(program.jump(p), 2)}    }}\n"
+    )
+
+
+def _births(program: ExactProgram, p: PopulationRecord) -> str:
+    """The width of the noise of the threshold function, and parameter gradients of a spike that is about to be born."""
+    return (
+        "    static void birth_width([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron, double* width) {\n"
+        f"{indent(program.birth_width(p), 2)}    }}\n"
+        "    static void born([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron, [[maybe_unused]] scalar by,\n"
+        "                     [[maybe_unused]] Buffer<scalar>* grad) {\n"
+        f"{indent(program.birth_gradients(p), 2)}    }}\n"
     )
 
 

@@ -10,17 +10,20 @@ from collections.abc import Callable, Iterable, Mapping
 
 import sympy as sp
 
+from ....adjoint.birth import rest_distance
 from ....modelling.expressions import symbol
 from ....plan import PopulationRecord
+from ....program.births import CHANGE, birth_is_read
 from ....program.compare import comparison
 from ....program.events import DL_DT
 from ....program.jump import gradients, jump, jump_term, x0_slope
-from ....program.nodes import Access, Add, Buffer, Let, Set, Statement, name
+from ....program.nodes import Access, Add, Buffer, Kernel, Let, Set, Statement, name
 from ....program.readouts import make_readout
 from ....program.readouts.base import NOW
 from ....program.readouts.spikes import COUNT
 from ....program.regularise import JUMP, TOTAL, Regularise
 from ....program.scope import Scope
+from ...birth_losses import changed, loss_functions, reads_change
 from ...statements import TYPES, Spelling, indent
 from ..context import Context
 from ..grid.compare import CONSTANTS, auxiliary_losses, compared
@@ -29,6 +32,7 @@ from ..grid.memory import Memory
 from .arguments import given, integers
 from .readings import Reading, readings_of, reads, time_weights
 
+BIRTH_WIDTH = name("t", "birth_width")
 RATE = name("t", "rate")  # E / gdot
 
 
@@ -188,6 +192,58 @@ class ExactProgram:
         body = [Let(RATE, E * symbol("inv_gdot")), *gradients(s, event, RATE, {}), *jump(s, event, RATE, {}, "jump")]
         lanes = Lanes(Spelling(self._in_model(p, places), lambda *_: ""), s.kernel(body), s.index, rows=False)
         return lanes.shared() + lanes.each()
+
+    def birth_width(self, p: PopulationRecord) -> str:
+        """The body of a model's `birth_width`, see `adjoint/birth.py`."""
+        s = self.scopes[p.name]
+        s.table[BIRTH_WIDTH] = Access(Buffer("width", (), "double", "argument"), ())
+        kernel = s.kernel([Set(BIRTH_WIDTH, symbol("sigma") * s.expression(rest_distance(p.derived)))])
+        return "const double sigma = args.spike_birth;\n" + self._once(p, kernel, {BIRTH_WIDTH: "*width"}, "double")
+
+    def birth_gradients(self, p: PopulationRecord) -> str:
+        """The body of a model's `born`, where lambda jumps by `by` dg/dx."""
+        s, slopes = self.scopes[p.name], p.derived.events[0].dg_dp
+        learned = {s.each(name("w", "grad", n)): f"grad[{k}].data[neuron]" for k, n in enumerate(p.trainable)}
+        by = {
+            name("w", "grad", n): s.expression(e)
+            for n, e in zip(p.derived.params, slopes)
+            if n in p.trainable and e != 0
+        }
+        return self._once(p, s.kernel(Add(grad, e * symbol("by")) for grad, e in by.items()), learned)
+
+    def born(self, p: PopulationRecord) -> str:
+        """Adds to `change` of a spike `b` that is about to be born what a loss that reads it would change by."""
+        readout = self.readouts.get(p.name)
+        text = self._text(self.scopes[p.name], birth_is_read(readout, self.names.split)) if readout else ""
+        if not text:
+            return ""
+        now = f"const double {NOW} = args.duration * double(b.step) / double(args.exact_steps) + b.s;\n"
+        head = f"const int neuron = b.neuron;\ndouble& {CHANGE} = change;\n{now if str(NOW) in text else ''}"
+        return self._block(head + text)
+
+    def birth_losses(self) -> str:
+        """Outer losses of readouts that a spike would change, see `codegen/birth_losses.py`."""
+        if not self.plan.spike_birth:
+            return ""
+        numbers = {p.name: i for i, p in enumerate(self.plan.populations)}
+
+        def losses(population: int, read: bool) -> str:
+            def write(spelling: Spelling, kernel: Kernel, double: bool) -> OnceText:
+                return OnceText(spelling, kernel)
+
+            readout = self.readouts[self.plan.populations[population].name]
+            text = changed(readout, self.memory.element, CONSTANTS, read=read, writer=write)
+            return self.memory.pointers() + text
+
+        through = (c for c in self.plan.connections if self.plan.births_through(c) and not self.names.split)
+        moved = {numbers[c.target] for c in through if self.plan.adds_up(c.target)}
+        births = {n: birth_is_read(r, self.names.split) for n, r in self.readouts.items() if self.plan.births(n)}
+        read = [numbers[n] for n, body in births.items() if reads_change(body)]
+        given = "[[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, int64_t sample"
+        return loss_functions(sorted(moved), read, "__attribute__((noinline)) scalar", given, losses)
+
+    def _once(self, p: PopulationRecord, kernel: Kernel, places: Mapping[sp.Symbol, str], real: str = "") -> str:
+        return OnceText(Spelling(self._in_model(p, places, real=real), lambda *_: "", CONSTANTS), kernel).text()
 
     def _number(self, p: PopulationRecord, of: str) -> Access:
         s = self.scopes[p.name]

@@ -106,7 +106,8 @@ def _time_weight(s: Scope) -> str:
     text = expression(loss.weight.expr, DOUBLE, {"T": "args.duration"})
     given = {"opens": "window_start", "closes": "window_end", "rate": "activity_rate", "jump": "activity_jump"}
     lines = [
-        f"static constexpr bool DRIVEN = {_bool(loss.weight.input_tau is not None)}, SAMPLED = {_bool(sampled)};",
+        f"static constexpr bool DRIVEN = {_bool(loss.weight.input_tau is not None)}, SAMPLED = {_bool(sampled)}, "
+        f"BIRTHS = {_bool(s.plan.spike_birth > 0)};",
         f"static double at([[maybe_unused]] double t, [[maybe_unused]] const Args& args) {{ return {text}; }}",
         *(f"static double {n}(const Args& args) {{ return args.{s.of_loss}{v}; }}" for n, v in given.items()),
         f"static const double* series(const Args& args) {{ return args.{s.of_loss}weight_series; }}",

@@ -26,6 +26,9 @@ struct NoReader : NoSource<O> {
     // For a record of lambda at s: handles what jumps there or later, and adds what is not in mu to `rows`, (n, NP).
     void down_to(O&, const scalar*, int64_t, double) {}
     void add_to(O&, const scalar*, double, scalar*) {}
+    // For what would arrive at s: handles what jumps there or later; `give_back` undoes what `lend` has added to mu for it.
+    void lend(O&, const scalar*, int64_t, double) {}
+    void give_back(O&) {}
     void open_step(O&, const LogEntry*, int64_t) {}
     void at(O&, const Args&, int, double, int64_t) {}
     scalar kink(const scalar*, int64_t) { return 0; }

@@ -19,6 +19,7 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
     struct Node {
         double s;
         int64_t step, entry, piece;  // entry: the first log entry after the node
+        double from, to;             // of the nodes that belong together
     };
     List<Node> nodes;
     Intervals<W> smooth;
@@ -116,7 +117,7 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
             if (!training) continue;
             density.reserve((nodes.count + 1) * NP);
             for (int k = 0; k < NP; ++k) density[nodes.count * NP + k] = scalar(w) * (Linear ? scalar(1) : scalar(share) * slope[k]);
-            nodes.push() = {s, step, entry, pieces};
+            nodes.push() = {s, step, entry, pieces, from, to};
         }
     }
     void take_samples(O& out, const Args& args, double s, int64_t entry) {
@@ -127,7 +128,7 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
             voltage(out, at);
             for (int k = 0; k < NP; ++k) samples[sampled * NP + k] = double(V_now[k]);
             if (!training) continue;
-            nodes.push() = {at, step, entry, pieces};
+            nodes.push() = {at, step, entry, pieces, at, at};
             if (L || M > 1) keep();
         }
     }
@@ -138,7 +139,8 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
         for (int i = 0; i < n; ++i) std::memcpy(kept + ((pieces - 1) * n + i) * NP, y[i], NP * sizeof(scalar));
     }
     // Number of nodes for `h` ms. l(V) is roughly analytic, and not much larger, within pi / |d(score)/dt| and pi / |dV/dt| of the
-    // real axis, so the error falls as rho^(-2 nodes); w is a polynomial with series_size coefficients in the step.
+    // real axis, so the error falls as rho^(-2 nodes); w is a polynomial with series_size coefficients in the step. Where `lend`
+    // integrates the polynomial through the nodes, twice as many are needed.
     int how_many(O& out, const Args& args, double h) {
         double steepest = 0;
         for (int k = 0; k < N; ++k) {
@@ -148,7 +150,7 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
             speed *= Linear ? 1.0 : steepness(args, y[V].data[k]);
             steepest = speed > steepest ? speed : steepest;
         }
-        const double z = 6.3 / (2 * h * (rate + steepest)), digits = sizeof(scalar) == 4 ? 7 : 15;
+        const double z = 6.3 / (2 * h * (rate + steepest)), digits = (sizeof(scalar) == 4 ? 7 : 15) * (W::BIRTHS ? 2 : 1);
         return 1 + int(0.5 * digits / std::log10(z + std::sqrt(z * z + 1)) + 0.5 * double(W::size(args) - 1));
     }
     Target target(const Args& args, double s) const {
@@ -205,17 +207,50 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
     // Handles the nodes of step k after log entry `entry`.
     void before(O& out, const scalar* dr, int64_t k, int64_t entry) {
         for (; top >= 0 && nodes[top].step == k && nodes[top].entry > entry; --top)
-            for (int mode = 0; mode < M; ++mode) pull(out, dr, nodes[top], mode);
+            for (int mode = 0; mode < M; ++mode) pull(out, dr, top, mode);
     }
     // Handles those at s or later.
     void down_to(O& out, const scalar* dr, int64_t k, double s) {
         for (; top >= 0 && nodes[top].step == k && nodes[top].s >= s; --top)
-            for (int mode = 0; mode < M; ++mode) pull(out, dr, nodes[top], mode);
+            for (int mode = 0; mode < M; ++mode) pull(out, dr, top, mode);
     }
-    void pull(O& out, const scalar* dr, const Node& node, int mode) {
+    // Makes mu that of s, where a spike that was not born would arrive, until `give_back`: of the nodes around s the polynomial
+    // through their values is integrated from s on, in Legendre polynomials.
+    void lend(O& out, const scalar* dr, int64_t k, double s) {
+        for (; top >= 0 && nodes[top].step == k && nodes[top].from >= s; --top)
+            for (int mode = 0; mode < M; ++mode) pull(out, dr, top, mode);
+        borrowed = top >= 0 && nodes[top].step == k && nodes[top].to > s;
+        if (!borrowed) return;
+        for (int i = 0; i < n; ++i) {
+            lent[i].reserve(NP), held_lent[i].reserve(NP);
+            std::memcpy(lent[i], out.mu[i], NP * sizeof(scalar)), std::memcpy(held_lent[i], out.held_mu[i], NP * sizeof(scalar));
+        }
+        const double from = nodes[top].from, length = nodes[top].to - from, z = 2 * (s - from) / length - 1;
+        int64_t first = top;
+        while (first > 0 && nodes[first - 1].step == k && nodes[first - 1].from == from) --first;
+        for (int64_t i = first; i <= top; ++i) {
+            const double at = 2 * (nodes[i].s - from) / length - 1;
+            double share = 0.5 * (1 - z), before = 1, now = at, P_before = 1, P = z;  // P_m at the node, and at s
+            for (int64_t m = 1; m <= top - first; ++m) {
+                const double P_next = ((2 * m + 1) * z * P - m * P_before) / (m + 1), next = ((2 * m + 1) * at * now - m * before) / (m + 1);
+                share += 0.5 * now * (P_before - P_next);
+                P_before = P, P = P_next, before = now, now = next;
+            }
+            for (int mode = 0; mode < M; ++mode) pull(out, dr, i, mode, scalar(share), false);
+        }
+    }
+    void give_back(O& out) {
+        for (int i = 0; i < n && borrowed; ++i)
+            std::memcpy(out.mu[i], lent[i], NP * sizeof(scalar)), std::memcpy(out.held_mu[i], held_lent[i], NP * sizeof(scalar));
+    }
+    Buffer<scalar> lent[n], held_lent[n];
+    bool borrowed = false;
+    // Adds `share` of node `number`; learns: to parameters, too.
+    void pull(O& out, const scalar* dr, int64_t number, int mode, scalar share = 1, bool learns = true) {
+        const Node& node = nodes[number];
         const char* modes = kept_mode + node.piece * NP;
         scalar part[NP];
-        const scalar* d = Sampled ? dr + top * NP : density.data + top * NP;
+        const scalar* d = Sampled ? dr + number * NP : density.data + number * NP;
         if (M > 1) {
             for (int i = 0; i < NP; ++i) part[i] = in(mode, modes, i) ? d[i] * (Linear ? dr[i] : scalar(1)) : scalar(0);
             d = part;
@@ -224,9 +259,9 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
         for (int j = 0; j < n; ++j) {
             scalar* mu = mode ? out.held_mu[j] : out.mu[j];
             INDEPENDENT
-            for (int i = 0; i < NP; ++i) mu[i] += row[j][O::own(i)] * d[i];
+            for (int i = 0; i < NP; ++i) mu[i] += share * (row[j][O::own(i)] * d[i]);
         }
-        for (int r = 0; r < L; ++r) {
+        for (int r = 0; learns && r < L; ++r) {
             scalar* g = out.grad[O::model::place[r]];
             row_of<C>(out.flow[mode].dspike[r], out.degree, node.s);
             for (int j = 0; j <= n; ++j)

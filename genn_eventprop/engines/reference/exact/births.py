@@ -64,6 +64,9 @@ class _Search:
     def largest(self, part: np.ndarray, best: float) -> tuple[float, float | None]:
         """(g, time) of the largest maximum above `best` in the segments of an interval; time None: none."""
         time: float | None = None
+        part = part[
+            self.seg.length[part] > 0
+        ]  # of arrivals of one instant, the slopes before and behind all of them count
         for s, following in zip(part, [*part[1:], -1]):
             if not self.possible[s]:
                 continue

@@ -282,9 +282,14 @@ class Forward:
             return
         for r in self.running.values():
             r.instant += 1  # what these arrivals arm can be told from what was armed before, see `_find_crossings`
-        self.instant = [self._arrive(times, *what)]
+        instant = [(rank, number, times, what)]
         while self.queue and self.queue[0][0] <= start + self.tolerance:
             _, rank, _, _, number, late, what = heapq.heappop(self.queue)
+            instant.append((rank, number, late, what))
+        # a kink is where the trial without births had it, so that its arrival may come a rounding error earlier now
+        instant.sort(key=lambda each: each[0] >= 0)
+        self.instant = []
+        for rank, number, late, what in instant:
             at_once = times if self.copies == 1 else late  # copies: differences need each arrival at its own time
             if rank > 0:
                 self.instant.append(self._arrive(at_once, *what))

@@ -1,0 +1,227 @@
+// Spikes that are about to be born, in exact time; docs/spike_birth.md has the mathematics.
+//
+// Forwards, a step that is over is searched for maxima of g, neuron by neuron; each neuron keeps the largest of its interval
+// between own spikes. Backwards these candidates, and the arrivals that their spikes would have had, stand in the log between
+// the events that happened. N: neurons of the population, O: its costates.
+
+namespace {
+
+// Kinds of entries in a log, beside those of `LogEntry`: the candidate `index` of the i-th spiking population is BIRTH - i,
+// and an arrival of its spike through connection c is UNBORN + c.
+constexpr int BIRTH = -2000000, UNBORN = 1000000;
+
+// What goes between the entries of a log: ahead of entry `position` of step `step`.
+struct Inserted {
+    int64_t step, position;
+    LogEntry entry;
+    bool operator<(const Inserted& o) const {
+        if (position != o.position) return position < o.position;
+        if (entry.s != o.entry.s) return entry.s < o.entry.s;
+        // forwards, candidates of an instant come before the arrivals of their spikes; connections are in order
+        if (entry.kind != o.entry.kind) return entry.kind < o.entry.kind;
+        return entry.index != o.entry.index ? entry.index < o.entry.index : entry.source < o.entry.source;
+    }
+};
+
+// The log of a group with what was inserted. number: of an entry in the original log, -1 for what was inserted.
+struct BackLog : Log {
+    Buffer<int64_t> number;
+    List<Inserted> inserted, sorted;
+    std::vector<int64_t> places;
+
+    void begin() { inserted.count = 0; }
+    // A candidate, ahead of the arrivals of its instant.
+    void born(const Log& log, int64_t step, double s, int32_t kind, int32_t neuron, int64_t index) {
+        int64_t e = log.steps[size_t(step)];
+        const int64_t end = log.steps[size_t(step) + 1];
+        while (e < end && (log.entries.data[e].s < s || (log.entries.data[e].s == s && log.entries.data[e].kind < 0))) ++e;
+        inserted.push() = {step, e, {s, kind, neuron, index}};
+    }
+    // The arrival at t_k + s + delay of a spike that was not born, behind all that happens in its instant.
+    void sent(const Log& log, const Args& args, int64_t step, double s, double delay, double together, int32_t kind, int32_t route, int64_t index) {
+        const auto start = [&](int64_t k) { return args.duration * double(k) / double(args.exact_steps); };
+        const double at = start(step) + s + delay;
+        const int64_t last = args.exact_steps - 1;
+        if (!(at < args.duration)) return;
+        int64_t k = step;
+        s += delay;
+        if (delay > 0 && k < last && at >= start(k + 1)) {
+            const int64_t about = int64_t(at / args.duration * double(args.exact_steps));
+            k = about > last ? last : about > k ? about : k;
+            while (k < last && at >= start(k + 1)) ++k;  // corrects a step that rounding misplaced
+            while (k > step && at < start(k)) --k;
+            s = at > start(k) ? at - start(k) : 0.0;
+        }
+        int64_t e = log.steps[size_t(k)];
+        while (e < log.steps[size_t(k) + 1] && log.entries.data[e].s <= s + together) ++e;
+        inserted.push() = {k, e, {s, kind, route, index}};
+    }
+    void merge(const Log& log) {
+        const size_t n = log.steps.size();
+        places.assign(n, 0), steps.assign(n, 0);
+        for (const auto& i : inserted) ++places[size_t(i.step) + 1];
+        for (size_t k = 1; k < n; ++k) places[k] += places[k - 1];
+        sorted.all.reserve(inserted.count), sorted.count = inserted.count;
+        for (int64_t i = inserted.count; i-- > 0;) sorted[--places[size_t(inserted[i].step) + 1]] = inserted[i];
+        const int64_t all = log.count + inserted.count;
+        entries.reserve(all), number.reserve(all), count = 0;
+        Inserted *next = sorted.begin(), *end = sorted.end();
+        for (size_t k = 0; k + 1 < n; ++k) {
+            Inserted* behind = next;
+            while (behind < end && behind->step == int64_t(k)) ++behind;
+            std::sort(next, behind);
+            steps[k] = count;
+            for (int64_t e = log.steps[k]; e <= log.steps[k + 1]; ++e) {
+                for (; next < behind && next->position == e; ++next) number[count] = -1, entries.data[count++] = next->entry;
+                if (e < log.steps[k + 1]) number[count] = e, entries.data[count++] = log.entries.data[e];
+            }
+        }
+        steps[n - 1] = count;
+    }
+};
+
+template <class O, int N>
+struct Births : Trajectory<O> {
+    typedef Trajectory<O> Base;
+    using Base::n, Base::S, Base::M, Base::y, Base::mode_of;
+    struct Candidate {
+        int32_t neuron;
+        int64_t step;
+        double s, g, hazard, change, y[n];  // change: of L, to first order
+    };
+    List<Candidate> all;
+    List<LogEntry> mine;  // own spikes and ends of refractory periods in the step
+    Candidate open[N];    // of the present interval; step: -1 for none, and then g is the least that counts
+    double width[N];
+    bool rising[N];  // just before the present time
+    int64_t now = 0;
+
+    void begin(const Args& args) {
+        all.count = 0;
+        this->rest();
+        for (int k = 0; k < N; ++k) O::model::birth_width(args, k, width + k), another(k);
+    }
+    void another(int k) { open[k].neuron = k, open[k].step = -1, open[k].g = -FARTHEST * width[k], rising[k] = false; }
+    // Ends an interval; the rise that ended it is no maximum.
+    void close(int k) {
+        Candidate& b = open[k];
+        if (b.step >= 0) {
+            const double u = -b.g / width[k];
+            b.hazard = std::sqrt(2 / 3.14159265358979323846) * std::exp(-0.5 * u * u) / (width[k] * std::erfc(-u * std::sqrt(0.5)));
+            b.change = 0;
+            all.push() = b;
+        }
+        another(k);
+    }
+    void finish() {
+        for (int k = 0; k < N; ++k) close(k);
+    }
+    // Searches step `step`, which is over; `ended`: the kind of ends of refractory periods.
+    void scan(O& out, const Args& args, const Log& log, int64_t step, int32_t ended) {
+        now = step, mine.count = 0;
+        for (int64_t e = log.steps[size_t(step)]; e < log.count; ++e) {
+            const int32_t kind = log.entries.data[e].kind;
+            if (kind == O::model::own_spike || (M > 1 && kind == ended)) mine.push() = log.entries.data[e];
+        }
+        for (int k = 0; k < N; ++k) {
+            const double most = double(out.reach.data[k]);  // not known of those that may have crossed, or are held
+            if (most > -1e29 && most <= open[k].g)
+                rising[k] = false;
+            else
+                follow(out, args, k);
+        }
+    }
+    // Takes a neuron through the step, event by event.
+    void follow(O& out, const Args& args, int k) {
+        double v[n], was[n], q[O::FRONT], from = 0;  // was: y ahead of the arrivals at `from`
+        for (int i = 0; i < n; ++i) was[i] = v[i] = double(y[i].data[k]);
+        for (int64_t j = 0, own = 0;;) {
+            while (own < mine.count && mine[own].source != k) ++own;
+            const double arrival = j < out.pending.count ? out.pending[j].s : std::numeric_limits<double>::infinity();
+            // as forwards: of one instant, crossings and ends of periods come before arrivals
+            const bool is_own = own < mine.count && mine[own].s <= arrival + out.together;
+            const double to = is_own ? mine[own].s : arrival < out.delta ? arrival : out.delta;
+            if (mode_of[k] == 0 && to > from + out.together) {
+                segment(out, k, was, v, from, to);
+                from = to, std::memcpy(was, v, sizeof v);
+            }
+            if (is_own) {
+                from = to;
+                for (int i = 0; i < n; ++i) y[i].data[k] = scalar(v[i]);
+                if (mine[own].kind == O::model::own_spike)
+                    spiked(out, args, k, mine[own]);
+                else
+                    this->release(out, k, to);
+                for (int i = 0; i < n; ++i) v[i] = double(y[i].data[k]);
+                ++own;
+            } else if (j < out.pending.count) {
+                const auto& a = out.pending[j++];
+                horner<O::FRONT, S>(out.flow[int(mode_of[k])].arrive[a.receptor], out.degree, a.s, O::own(k), q);
+                for (int i = 0; i < n; ++i) v[i] += q[i] * double(a.row[k]);
+            } else {
+                return;
+            }
+        }
+    }
+    void spiked(O& out, const Args& args, int k, const LogEntry& spike) {
+        double before[n], after[n];
+        for (int i = 0; i < n; ++i) before[i] = double(out.spikes.record[i + 1][spike.index]);
+        O::model::reset(args, k, before, after);
+        this->go_on(out, k, M - 1, spike.s, after);
+        close(k);
+    }
+    // g between two events: a kink at `from`, and stationary maxima behind it.
+    void segment(O& out, int k, const double* was, const double* v, double from, double to) {
+        double c[DEGREE + 1], slope[DEGREE + 1], falling[DEGREE + 1];
+        const int m = out.degree;
+        for (int p = 0; p <= m; ++p) {
+            const auto* t = out.rho + int64_t(p) * (n + 1) * S + O::own(k);
+            c[p] = double(t[n * S]);
+            for (int i = 0; i < n; ++i) c[p] += double(t[i * S]) * v[i];
+        }
+        for (int p = 0; p < m; ++p) slope[p] = (p + 1) * c[p + 1], falling[p] = -slope[p];
+        const double g = value_of(c, m, from), first = value_of(slope, m - 1, from), last = value_of(slope, m - 1, to);
+        if (rising[k] && first <= 0) offer(k, was, g, from);
+        rising[k] = last > 0;
+        const double bend = bend_of(c, m, to), h = to - from, end = value_of(c, m, to);
+        if (std::fmax(g, end) + 0.125 * bend * h * h <= open[k].g || std::fabs(first) > bend * h) return;
+        const double curve = bend_of(slope, m - 1, to);
+        bool up = first > 0;
+        for (double s = from; s < to; up = !up) {
+            double* next = up ? falling : slope;
+            s = first_crossing(next, m - 1, s, to, curve);
+            if (s < 0) return;
+            if (up && s > from) offer(k, v, value_of(c, m, s), s);
+            // onwards from where the slope has changed its sign for certain
+            for (double tiny = 1e-15 * out.delta; s < to && value_of(next, m - 1, s) <= 0; tiny *= 2) s += tiny;
+        }
+    }
+    void offer(int k, const double* v, double g, double s) {
+        Candidate& b = open[k];
+        if (!(g > b.g)) return;
+        b.g = g, b.step = now, b.s = s;
+        for (int i = 0; i < n; ++i) b.y[i] = v[i];
+    }
+
+    // Backwards: lambda jumps by hazard x change of L x dg/dx, see `ReadMaximum::push`.
+    void jump(O& out, const Args& args, const Candidate& b, double change) {
+        const int k = b.neuron;
+        const double by = b.hazard * change;
+        double row[n + 1], d[n * (n + 1)];
+        horner<n + 1, S>(out.rho, out.degree, b.s, O::own(k), row);
+        for (int j = 0; j < n; ++j) out.mu[j].data[k] += scalar(by * row[j]);
+        for (int r = 0; r < O::model::dynamic; ++r) {
+            horner<n * (n + 1), S>(out.flow[0].dspike[r], out.degree, b.s, O::own(k), d);
+            double total = 0;
+            for (int i = 0; i < n; ++i) {
+                double moved = d[i * (n + 1) + n];
+                for (int j = 0; j < n; ++j) moved += d[i * (n + 1) + j] * b.y[j];
+                total += double(out.dg[i * S + O::own(k)]) * moved;
+            }
+            out.grad[O::model::place[r]].data[k] += scalar(by * total);
+        }
+        O::model::born(args, k, scalar(by), out.grad);
+    }
+};
+
+}  // namespace

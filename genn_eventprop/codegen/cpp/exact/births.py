@@ -1,0 +1,148 @@
+"""Births of spikes in exact time: the calls of `births.hpp`, and what a birth does to the outer losses.
+
+Forwards every spiking population has a search for candidates. Backwards a trial goes through `work.back`, the logs with
+candidates and the arrivals of their spikes in their places.
+"""
+
+from __future__ import annotations
+
+from ....adjoint.birth import FARTHEST
+from ....plan import ConnectionRecord, PopulationRecord
+from ..context import Context, indent
+from . import routes
+from .groups import groups
+from .program import ExactProgram
+from .readings import each
+
+BIRTH_CONSTANTS = f"constexpr double FARTHEST = {FARTHEST};  // maxima farther below the threshold, in widths of the noise, are none\n"
+
+
+def births_of(ctx: Context, p: PopulationRecord) -> str:
+    """The candidates of a population, in the memory of a thread."""
+    return f"work.births_{ctx.p(p.name)}"
+
+
+def moving(ctx: Context, c: ConnectionRecord) -> bool:
+    """Whether an arrival through a connection changes a readout by a known amount, so that the outer loss is evaluated again."""
+    return not ctx.split and ctx.plan.adds_up(c.target)
+
+
+def moved_outputs(ctx: Context, p: PopulationRecord) -> list[str]:
+    """The outputs whose readouts a spike of a population changes so."""
+    return list(dict.fromkeys(c.target for c in ctx.plan.out_of(p.name) if moving(ctx, c)))
+
+
+def members(ctx: Context) -> list[str]:
+    """Declarations in the memory of a thread."""
+    if not ctx.plan.spike_birth:
+        return []
+    lines = [f"BackLog back[{len(groups(ctx.plan))}];"]
+    for p in ctx.spiking:
+        own = ctx.p(p.name)
+        lines.append(f"Births<type_{own}, N_{own}> births_{own};")
+        # of every candidate the changes of the readouts
+        lines += [f"Buffer<scalar> moved_{own}_{ctx.p(out)};" for out in moved_outputs(ctx, p)]
+    return lines
+
+
+# forwards
+
+
+def begin(ctx: Context) -> list[str]:
+    return [f"if (args.training) {births_of(ctx, p)}.begin(args);" for p in _born(ctx)]
+
+
+def start(ctx: Context, group: list[PopulationRecord]) -> list[str]:
+    return [f"if (args.training) {births_of(ctx, p)}.start({ctx.p(p.name)});" for p in _born(ctx) if p in group]
+
+
+def scan(ctx: Context, group: list[PopulationRecord]) -> list[str]:
+    """Once a step is over, and before its end becomes the start of the next one."""
+    lines = []
+    for p in (p for p in _born(ctx) if p in group):
+        end = f"END_OF_PERIOD - {ctx.spiking.index(p)}"
+        lines.append(f"if (args.training) {births_of(ctx, p)}.scan({ctx.p(p.name)}, args, log, step, {end});")
+    return lines
+
+
+def finish(ctx: Context) -> list[str]:
+    return [f"if (args.training) {births_of(ctx, p)}.finish();" for p in _born(ctx)]
+
+
+# backwards
+
+
+def insert(ctx: Context) -> list[str]:
+    """Puts candidates, and the arrivals of their spikes, into the logs."""
+    if not ctx.plan.spike_birth:
+        return []
+    number = {p.name: i for i, group in enumerate(groups(ctx.plan)) for p in group}
+    lines = ["for (BackLog& back : work.back) back.begin();"]
+    for i, p in enumerate(ctx.spiking):
+        all_, g = f"{births_of(ctx, p)}.all", number[p.name]
+        for out in moved_outputs(ctx, p):
+            lines.append(f"work.moved_{ctx.p(p.name)}_{ctx.p(out)}.zero({all_}.count * NP_{ctx.p(out)});")
+        body = [
+            f"auto& b = {all_}[index];",
+            "b.change = 0;  // the two halves of a batch may run the second one again",
+            f"work.back[{g}].born(work.log[{g}], b.step, b.s, BIRTH - {i}, b.neuron, index);",
+            *(_send(ctx, c, number[c.target]) for c in ctx.plan.out_of(p.name)),
+        ]
+        lines.append(f"for (int64_t index = 0; index < {all_}.count; ++index) {{\n{indent(chr(10).join(body))}}}")
+    return [*lines, *(f"work.back[{g}].merge(work.log[{g}]);" for g in range(len(groups(ctx.plan))))]
+
+
+def _send(ctx: Context, c: ConnectionRecord, group: int) -> str:
+    route, number = "route" if c.spread else "b.neuron", ctx.plan.connections.index(c)
+    sent = (
+        f"work.back[{group}].sent(work.log[{group}], args, b.step, b.s, {routes.delay(ctx, c, route)}, "
+        f"{ctx.p(c.target)}.together, UNBORN + {number}, {route}, index);"
+    )
+    return routes.each(ctx, c, "b.neuron", sent) if c.spread else sent
+
+
+def cases(ctx: Context, program: ExactProgram, group: list[PopulationRecord]) -> list[str]:
+    """Of the switch over the entries of a log."""
+    into = (c for p in group for c in ctx.plan.into(p.name) if ctx.plan.births_through(c))
+    lines = [f"case UNBORN + {ctx.plan.connections.index(c)}: {_arrival(ctx, program, c)} break;" for c in into]
+    return lines + [
+        f"case BIRTH - {ctx.spiking.index(p)}: {_birth(ctx, program, p)} break;" for p in _born(ctx) if p in group
+    ]
+
+
+def _born(ctx: Context) -> list[PopulationRecord]:
+    return [p for p in ctx.spiking if ctx.plan.spike_birth]
+
+
+def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
+    """What the arrival of a spike that was not born would do: lambda . e times its weights."""
+    p, source, own = ctx.p(c.target), ctx.plan.population(c.source), ctx.p(c.source)
+    receptor = list(ctx.plan.population(c.target).derived.receptors).index(c.receptor)
+    read = [r for r in program.readers if r.population == c.target]
+    adds = next((r for r in read if r.adds), None)
+    lines = each(read, lambda r: f"lend({p}, {r.slopes}, step, entry.s)")
+    lines += each(read, lambda r: f"at({p}, args, {receptor}, entry.s, e - begin)")
+    row, reached = routes.row(ctx, c, "entry.source"), ""
+    if c.spread:
+        lines += [f"const auto table = {routes.table(ctx, c)};", "const Range reached = table.reached(entry.source);"]
+        lines.append(f"const scalar* row = table.row_in(reached, entry.source, work.row_{p});")
+        row, reached = "row", ", reached.from, reached.to"
+    reader, dr = (adds.name, adds.slopes) if adds else (f"NoSource<Work::type_{p}>()", "nullptr")
+    to = f"work.moved_{own}_{p} + entry.index * NP_{p}, work.{p}_w_dr" if moving(ctx, c) else "nullptr, nullptr"
+    call = f"{p}.unborn({row}, {receptor}, entry.s, e - begin, {reader}, {dr}, {to}{reached});"
+    change = "" if moving(ctx, c) else f"{births_of(ctx, source)}.all[entry.index].change += "
+    return "{\n" + "\n".join([*lines, change + call, *each(read, lambda r: f"give_back({p})")]) + "\n}\n"
+
+
+def _birth(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
+    """The outer losses with the spike, then the jump of lambda."""
+    own = ctx.p(p.name)
+    lines = [f"const auto& b = {births_of(ctx, p)}.all[entry.index];", "double change = b.change;"]
+    for out in moved_outputs(ctx, p):
+        q = ctx.p(out)
+        lines.append(
+            f"change += double(birth_moved_{q}(args, work, sample, work.moved_{own}_{q} + entry.index * NP_{q}));"
+        )
+    lines.append(program.born(p))
+    lines.append(f"{births_of(ctx, p)}.jump({own}, args, b, change);")
+    return "{\n" + "\n".join(lines) + "\n}\n"
