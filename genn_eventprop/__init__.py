@@ -7,6 +7,7 @@ from .renamed import MODULES, accept_old_modules
 if TYPE_CHECKING:
     from .data import Currents, Events, Inputs
     from .deploy import load
+    from .fitting import Recording, fit, simulate
     from .modelling import (
         Connection,
         Conv1D,
@@ -53,15 +54,19 @@ __all__ = [
     "Param",
     "Pool2D",
     "Population",
+    "Recording",
     "Sparse",
     "SynapseModel",
     "Trainer",
     "Uniform",
+    "fit",
     "load",
+    "simulate",
 ]
 # kept out of the first import, which is then quick: they pull in sympy, the engines, matplotlib, data readers
 _LATER = dict.fromkeys(__all__, "modelling") | dict.fromkeys(("Currents", "Events", "Inputs"), "data")
 _LATER |= {"Trainer": "training", "load": "deploy"}
+_LATER |= dict.fromkeys(("Recording", "fit", "simulate"), "fitting")
 _ROOMS = (
     "data",
     "deploy",
@@ -69,6 +74,7 @@ _ROOMS = (
     "engines",
     "experiment",
     "experiments",
+    "fitting",
     "losses",
     "modelling",
     "models",

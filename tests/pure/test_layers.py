@@ -15,9 +15,9 @@ STAGES = (
     "description", "nir", "engines.contract", "engines.reference.grid",
     "engines.reference.exact", "engines.reference", "engines.native",
     "engines.c99", "engines.cuda", "engines.genn", "engines.registry", "engines", "compile",
-    "verify.gradients", "verify.engines", "verify", "runs", "distributed", "training", "interop", "torch", "jax",
-    "deploy", "experiment", "studies", "report.plots", "report.page", "report.view", "report.reproduce", "report",
-    "experiments", "cli",
+    "verify.gradients", "verify.engines", "verify", "runs", "distributed", "training", "fitting", "interop",
+    "torch", "jax", "deploy", "experiment", "studies", "report.plots", "report.page", "report.view", "report.reproduce",
+    "report", "experiments", "cli",
 )  # fmt: skip
 """A stage may import from those before it; a folder's own face (`__init__.py`) stands after its sub-folders."""
 PACKAGE = Path(genn_eventprop.__file__).parent

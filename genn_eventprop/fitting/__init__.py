@@ -1,0 +1,9 @@
+"""Parameters of a neuron from recordings: injected currents, measured V and spike times."""
+
+from .compare import FreeRun
+from .fit import fit
+from .recording import Recording, read_recording, read_spikes
+from .result import FitResult
+from .simulate import simulate
+
+__all__ = ["FitResult", "FreeRun", "Recording", "fit", "read_recording", "read_spikes", "simulate"]

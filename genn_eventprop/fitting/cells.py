@@ -1,0 +1,138 @@
+"""Copies of a model with parameters of their own, in every sweep of a recording, on `native` with exact spike times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..compile import compile_network
+from ..data import Events
+from ..engines import Engine
+from ..losses import EndVoltageCrossEntropy
+from ..modelling import Dense, Network
+from .forced import COUPLED, STIMULUS, TARGET, TEACHER, FittedModel
+from .recording import Recording
+
+CELL = "cell"
+
+
+@dataclass(frozen=True, eq=False)
+class Arrivals:
+    """What steps a state of the forced model: in which sweep, when in ms, by how much; (C,) each."""
+
+    sweep: np.ndarray
+    time: np.ndarray
+    amount: np.ndarray
+
+    @classmethod
+    def of_steps(cls, values: np.ndarray, dt: float) -> Arrivals:
+        """Those of (S, K) values, each for dt ms, of a state that is 0 before the sweep."""
+        steps = np.diff(values, axis=1, prepend=0.0)
+        sweep, k = np.nonzero(steps)
+        return cls(sweep, k * dt, steps[sweep, k])
+
+
+class Cells:
+    """See the module.
+
+    Args:
+        size: number of copies. varied: parameters of which each copy has a value of its own, see `set`.
+        fixed: values of others; those that are in neither are the model's.
+        arrivals: of a receptor of the model; None: the current alone, into the free model.
+        threads: of the engine, which run sweeps side by side.
+    """
+
+    def __init__(
+        self,
+        fitted: FittedModel,
+        recording: Recording,
+        size: int,
+        varied: Sequence[str],
+        fixed: Mapping[str, float],
+        arrivals: Mapping[str, Arrivals] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.recording, self.size, self.varied = recording, size, list(varied)
+        model = fitted.free if arrivals is None else fitted.forced
+        values = {n: float(p.value) for n, p in model.params.items()} | dict(fixed)
+        neuron = model(**{n: np.full(size, value) if n in self.varied else value for n, value in values.items()})
+        network = Network()
+        cell = network.population(neuron, size, name=CELL)
+        # every arrival has a channel of its own, since weights belong to channels
+        self._arrivals = {STIMULUS: Arrivals.of_steps(recording.current, recording.dt), **(arrivals or {})}
+        self._first, channels = dict[str, int](), 0
+        for receptor, these in self._arrivals.items():
+            self._first[receptor] = channels
+            weights = np.zeros((max(len(these.time), 1), size))
+            weights[: len(these.time)] = these.amount[:, None]
+            network.connect(
+                network.input(len(weights), name=f"{receptor}_steps"), cell, Dense(weights), receptor=receptor
+            )
+            channels += len(weights)
+        self._channels = channels
+        steps = max(1, round(recording.duration))
+        self.engine: Engine = compile_network(
+            network, EndVoltageCrossEntropy(cell), duration=recording.duration, dt=recording.duration / steps,
+            spike_times="exact", dtype="float64", engine="native", threads=threads,
+        )  # fmt: skip
+        self.data = self.engine.load(self._events(list(self._arrivals)))
+        self.uncoupled = self.engine.load(self._events([r for r in self._arrivals if r not in (TARGET, COUPLED)]))
+        """The same without a measured V that pulls, which is quicker."""
+
+    def _events(self, receptors: Sequence[str]) -> Events:
+        these = [self._arrivals[r] for r in receptors]
+        sweep, time = (np.concatenate([getattr(a, part) for a in these]) for part in ("sweep", "time"))
+        channel = np.concatenate([self._first[r] + np.arange(len(a.time)) for r, a in zip(receptors, these)])
+        samples = []
+        for s in range(len(self.recording)):
+            mine = np.flatnonzero(sweep == s)
+            mine = mine[np.argsort(time[mine], kind="stable")]
+            samples.append((time[mine], channel[mine]))
+        return Events.from_samples(samples, n_channels=self._channels, labels=np.zeros(len(samples), int))
+
+    def set(self, values: np.ndarray, **shared: float) -> None:
+        """Give the copies their values (size, varied), and all of them those of further parameters."""
+        for i, name in enumerate(self.varied):
+            self.engine.parameters[f"{CELL}.{name}"][...] = values[:, i]
+        for name, value in shared.items():
+            self.engine.parameters[f"{CELL}.{name}"][...] = value
+
+    def states(self, times: np.ndarray, names: Sequence[str], coupled: bool = False) -> dict[str, np.ndarray]:
+        """State -> (S, times, size); at the time of a spike before it."""
+        data, sweeps = self.data if coupled else self.uncoupled, range(len(self.recording))
+        return self.engine.record(data, sweeps, states=names, adjoint=False, times=times)[CELL]
+
+    def spikes(self) -> list[list[np.ndarray]]:
+        """Of every sweep the spike times of every copy, ms."""
+        sweeps = range(len(self.recording))
+        recorded = self.engine.run(self.uncoupled, sweeps, record_spikes=True).spikes
+        assert recorded is not None  # they were asked for
+        found = recorded[CELL]
+        return [[found.time[(found.sample == s) & (found.neuron == n)] for n in range(self.size)] for s in sweeps]
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+def forced_arrivals(recording: Recording, every: float, counts: np.ndarray, samples: np.ndarray) -> dict[str, Arrivals]:
+    """What resets the forced model and pulls it.
+
+    Args:
+        samples: (R,) of the voltage that count, `every` ms apart; counts: (S, R) whether they do.
+    """
+    assert recording.spikes is not None
+    taught = np.repeat(np.arange(len(recording)), [len(t) for t in recording.spikes])
+    arrivals = {TEACHER: Arrivals(taught, np.concatenate(recording.spikes), np.ones(len(taught)))}
+    target = np.zeros(counts.shape)
+    if recording.voltage is not None:
+        # held from one sample to the next: the mean of both ends lags the least; where nothing counts it is not used
+        v = np.where(counts, recording.voltage[:, samples], np.nan)
+        after = np.concatenate([v[:, 1:], v[:, -1:]], axis=1)
+        target = np.where(np.isfinite(v) & np.isfinite(after), (v + after) / 2, np.nan)
+    used = np.isfinite(target) & counts
+    for row, known in zip(target, used):  # unused values repeat the one before: no arrivals
+        last = np.maximum.accumulate(np.where(known, np.arange(len(row)), 0))
+        row[:] = np.where(known[last], row[last], 0.0)
+    return arrivals | {TARGET: Arrivals.of_steps(target, every), COUPLED: Arrivals.of_steps(used.astype(float), every)}

@@ -1,0 +1,316 @@
+"""`fit`: the parameters of a neuron model from a recording of a cell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import SettingError, suggest
+from ..modelling import NeuronModel, Param
+from ..modelling.expressions import parse
+from ..output import stderr
+from .compare import FreeRun, free_run
+from .forced import GAIN, FittedModel, fitted_model
+from .levenberg import Minimum, minimise
+from .recording import Recording
+from .residuals import Problem, Residuals
+from .result import FitResult, uncertainty
+
+COUPLINGS = ((20.0, 15), (5.0, 10), (1.0, 10), (0.2, 10))
+"""Coupling to the measured V in 1/ms, and how many steps a fit makes with it, before the last ones without."""
+REDRAWS = 20
+"""How often a start whose dynamics diverge is drawn again."""
+SAME = 1e-3
+"""Of each range: starts that are as near as that have found the same minimum, and go on as one."""
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What is fitted: names, low and high (P,), and the values of the other parameters."""
+
+    names: list[str]
+    low: np.ndarray
+    high: np.ndarray
+    fixed: dict[str, float]
+    remarks: list[str]
+
+
+def fit(
+    model: NeuronModel,
+    recording: Recording | Sequence[Recording],
+    *,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    fixed: Mapping[str, float] | None = None,
+    only: Iterable[str] | None = None,
+    priors: Mapping[str, tuple[float, float]] | None = None,
+    current: str | None = None,
+    starts: int = 5,
+    seed: int = 0,
+    window: tuple[float, float] = (0.5, 1.5),
+    skip: float = 0.0,
+    every: float = 0.5,
+    voltage_noise: float | None = None,
+    spike_noise: float | None = 0.5,
+    steps: int = 60,
+    threads: int | None = None,
+    progress: bool = True,
+) -> FitResult | list[FitResult]:
+    """Fit the parameters of a model to recordings; each is a cell with sweeps of its own.
+
+    The model is reset at the measured spikes, and made to agree with V between them and with the times themselves
+    (`fitting.forced`, `fitting.residuals`), by least squares from several random starts. All sweeps, starts and
+    derivatives of a cell are one batch on `native` with exact spike times.
+
+    Args:
+        model: any `NeuronModel` with one kind of spike; times in ms, V and the current in its units.
+        recording: injected current, and V or spike times or both; or a list of cells.
+        bounds: parameter -> (low, high), within which starts are drawn and the fit stays. A parameter without them has
+            those of its `Param`, or a range around its value: a fifth to five times, in mV 15 below to 15 above.
+        fixed: parameter -> a value that is known. only: fit these alone; the others keep the model's values.
+        priors: parameter -> (mean, standard deviation): its distance from the mean counts as one more residual.
+        current: the drive, state (of a synaptic current, say) or parameter that is the injected current; None: the
+            model's only drive, or what is called I.
+            ``gain``, 1 unless it is in `bounds` or `only`, multiplies it.
+        starts: random starts. seed: of these.
+        window: ms before and after a measured spike in which V does not count: models have no action potential there.
+        skip: ms at the beginning of every sweep that do not count. every: ms between samples of V that count.
+        voltage_noise: standard deviation of the errors of V, which weighs V against spikes; None: a twentieth of the
+            deviation of V. spike_noise: that of spike times, ms; None: spikes reset the model, and do not count.
+        steps: at most, after those with a coupling. threads: None for all processors.
+
+    Returns:
+        A result, or a list of them for a list of recordings.
+
+    Raises:
+        SettingError: unknown parameters, ranges that do not fit, settings that cannot be used.
+        DataError: a recording with neither V nor spikes.
+
+    Example:
+        >>> result = fit(AdEx, read_recording("cell.csv").with_spikes_above(0.0), fixed={"v_peak": -30.0})
+        >>> print(result)
+    """
+    if not isinstance(recording, Recording):
+        cells = list(recording)
+        if not cells:
+            raise SettingError("fit: the list of recordings is empty")
+    else:
+        cells = [recording]
+    _check(starts=starts, steps=steps, every=every, skip=skip, window=window)
+    for name, noise in (("voltage_noise", voltage_noise), ("spike_noise", spike_noise)):
+        if noise is not None and not (np.isfinite(noise) and noise > 0):
+            raise SettingError(f"{name} must be a positive number or None, got {noise!r}")
+    fitted = fitted_model(model, current)
+    results = []
+    for cell in cells:
+        _check_measured(cell, spike_noise)
+        ranges = choose(fitted, cell, bounds or {}, fixed or {}, only, priors or {})
+        noise = voltage_noise or _usual_noise(cell)
+        residuals = Residuals(
+            fitted, cell, window=window, skip=skip, every=every, voltage_noise=noise, spike_noise=spike_noise
+        )
+        if residuals.size == 0:
+            raise SettingError(
+                f"recording {cell.name!r}: nothing counts with skip={skip:g} and window={window}; make them smaller"
+            )
+        results.append(_fit(residuals, ranges, dict(priors or {}), starts, seed, steps, threads, progress))
+    return results[0] if isinstance(recording, Recording) else results
+
+
+def _fit(
+    residuals: Residuals,
+    ranges: Ranges,
+    priors: dict[str, tuple[float, float]],
+    starts: int,
+    seed: int,
+    steps: int,
+    threads: int | None,
+    progress: bool,
+) -> FitResult:
+    from tqdm import tqdm
+
+    began, rec = time.perf_counter(), residuals.recording
+    problem = Problem(residuals, ranges.names, ranges.low, ranges.high, ranges.fixed, starts, priors, threads)
+    couplings = [*(COUPLINGS if residuals.n_voltage else ()), (0.0, steps)]
+    with tqdm(
+        total=sum(n for _, n in couplings),
+        desc=rec.name,
+        unit="step",
+        disable=not progress,
+        file=stderr(),
+        dynamic_ncols=True,
+    ) as bar:
+
+        def report(_: int, cost: np.ndarray) -> None:
+            bar.update()
+            bar.set_postfix_str(f"coupling {problem.coupling:g}/ms, loss {cost.min():.4g} to {cost.max():.4g}")
+
+        problem.coupling = couplings[0][0]
+        points = _starts(problem, starts, np.random.default_rng(seed))
+        first = problem.parameters(points)
+        made = 0
+        for coupling, most in couplings:
+            problem.coupling = coupling
+            minimum = minimise(problem, points, steps=most, progress=report)
+            points, made = minimum.points, made + most
+            bar.update(made - bar.n)
+    problem.cells.close()
+    return _result(problem, ranges, minimum, first, time.perf_counter() - began, threads)
+
+
+def _starts(problem: Problem, starts: int, rng: np.random.Generator) -> np.ndarray:
+    """(M, P) random points whose trajectories can be computed."""
+    points = rng.random((starts, len(problem.names)))
+    for _ in range(REDRAWS):
+        lost = ~np.isfinite(problem(points)[0]).all(axis=1)
+        if not lost.any():
+            return points
+        points[lost] = rng.random((int(lost.sum()), len(problem.names)))
+    raise SettingError(
+        f"{problem.residuals.fitted.model.name}: in {REDRAWS} draws the dynamics diverge at {int(lost.sum())} "
+        f"of {starts} starts; narrow the bounds to values that a cell may have"
+    )
+
+
+def _result(
+    problem: Problem, ranges: Ranges, minimum: Minimum, first: np.ndarray, seconds: float, threads: int | None
+) -> FitResult:
+    residuals = problem.residuals
+    best = int(np.argmin(minimum.cost))
+    data = residuals.size
+    covariance = uncertainty(minimum.residuals[best], minimum.jacobian[best], data, residuals.n_voltage)
+    scale = ranges.high - ranges.low
+    values = problem.parameters(minimum.points)
+    free: FreeRun = free_run(
+        residuals.fitted, residuals.recording, problem.fixed | dict(zip(ranges.names, values[best])), residuals, threads
+    )
+    return FitResult(
+        model=residuals.fitted.model, recording=residuals.recording, names=ranges.names,
+        low=ranges.low, high=ranges.high, values=values[best], fixed=ranges.fixed,
+        covariance=covariance * np.outer(scale, scale),
+        starts=first, ends=values, losses=minimum.cost, converged=minimum.converged,
+        voltage_noise=residuals.voltage_noise if residuals.n_voltage else None, spike_noise=residuals.spike_noise,
+        n_voltage=residuals.n_voltage, n_spikes=residuals.n_spikes, free=free, simulations=problem.runs,
+        seconds=seconds, remarks=ranges.remarks,
+    )  # fmt: skip
+
+
+def choose(
+    fitted: FittedModel,
+    recording: Recording,
+    bounds: Mapping[str, tuple[float, float]],
+    fixed: Mapping[str, float],
+    only: Iterable[str] | None,
+    priors: Mapping[str, tuple[float, float]],
+) -> Ranges:
+    """Which parameters are fitted, and within which bounds.
+
+    Raises:
+        SettingError: unknown names, a name in both, bounds that are no range.
+    """
+    params, name = fitted.free.params, fitted.model.name
+    only = None if only is None else list(only)
+    for where, names in (("bounds", bounds), ("fixed", fixed), ("only", only or []), ("priors", priors)):
+        for n in names:
+            if n not in params:
+                extra = "; the injected current takes its place" if n in fitted.model.params else ""
+                raise SettingError(f"{where}: {name} has no parameter {n!r} in a fit ({suggest(n, params)}){extra}")
+    both = sorted(set(fixed) & {*bounds, *(only or []), *priors})
+    if both:
+        raise SettingError(f"{both[0]!r} is fixed, and also in bounds, only or priors; leave it out of one")
+    values, remarks = dict(fixed), list[str]()
+    asked = {*bounds, *priors, *(only or [])}
+    for n, why in _untold(fitted).items():
+        if n in asked or n in fixed:
+            continue
+        values[n] = float(params[n].value)
+        if fitted.free.state[fitted.free.readout] == n and recording.voltage is not None:
+            values[n] = float(np.nanmean(recording.voltage[:, : max(1, round(1 / recording.dt))]))
+        remarks.append(f"{n} = {values[n]:.4g} is not fitted: {why}")
+    chosen = [n for n in params if n not in values and (n in asked if only is not None else n != GAIN or n in asked)]
+    if not chosen:
+        raise SettingError(f"{name}: no parameter is left to fit; name some in only= or bounds=")
+    ranges = [_range(n, params[n], bounds.get(n), name) for n in chosen]
+    low, high = (np.array(side, float) for side in zip(*ranges))
+    return Ranges(chosen, low, high, values, remarks)
+
+
+def _untold(fitted: FittedModel) -> dict[str, str]:
+    """Parameter -> why a recording does not tell it, and a fit leaves it as it is unless asked."""
+    model = fitted.free
+    symbols = model.symbols()
+
+    def in_(*texts: object) -> set[str]:
+        return {str(s) for text in texts for s in parse(str(text), symbols, model.name).free_symbols} & set(
+            model.params
+        )
+
+    rates = in_(*model.dynamics.values(), *(f for m in model.modes for f in m.dynamics.values()))
+    resets = in_(*(v for e in model.events for v in e.reset.values()))
+    threshold = in_(*(e.threshold for e in model.events))
+    lasting = {m.lasts for m in model.modes if m.lasts}
+    untold = dict.fromkeys(
+        in_(*model.state.values()) - rates - resets - threshold - lasting, "it is where a sweep begins"
+    )
+    if fitted.diverges:
+        why = "V rises through it within microseconds, so that another value moves spikes by less than is measured"
+        untold |= dict.fromkeys(threshold - rates - resets, why)
+    return untold
+
+
+def _range(n: str, param: Param, bounds: tuple[float, float] | None, model: str) -> tuple[float, float]:
+    if bounds is None and all(b is not None and np.ndim(b) == 0 for b in param.bounds):
+        bounds = param.bounds  # type: ignore[assignment]
+    if bounds is None:
+        value = param.value
+        if not isinstance(value, (int, float)):
+            raise SettingError(f"{model}: {n} is {value}, no number from which a range follows; give bounds for it")
+        if param.unit == "mV":
+            return value - 15.0, value + 15.0
+        if value == 0:
+            raise SettingError(f"{model}: {n} is 0, from which no range follows; give bounds for it, or fix it")
+        low, high = sorted((value / 5, value * 5))
+        return low, high
+    try:
+        low, high = (float(b) for b in bounds)
+    except (TypeError, ValueError):
+        raise SettingError(f"bounds of {n!r} must be two numbers, (low, high), got {bounds!r}") from None
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise SettingError(f"bounds of {n!r} must be finite and ascend, got ({low:g}, {high:g})")
+    if param.unit == "ms" and low <= 0:
+        raise SettingError(f"bounds of {n!r}: a time constant must be positive, got {low:g} ms")
+    return low, high
+
+
+def _check(*, starts: int, steps: int, every: float, skip: float, window: tuple[float, float]) -> None:
+    for name, number in (("starts", starts), ("steps", steps)):
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
+            raise SettingError(f"{name} must be a whole number of at least 1, got {number!r}")
+    if not (np.isfinite(every) and every > 0):
+        raise SettingError(f"every must be a positive time in ms, got {every!r}")
+    if not (np.isfinite(skip) and skip >= 0):
+        raise SettingError(f"skip must be a time in ms, at least 0, got {skip!r}")
+    if len(window) != 2 or not all(np.isfinite(w) and w >= 0 for w in window):
+        raise SettingError(f"window must be two times in ms, before and after a spike, got {window!r}")
+
+
+def _check_measured(recording: Recording, spike_noise: float | None) -> None:
+    where = f"recording {recording.name!r}"
+    if recording.spikes is None:
+        raise SettingError(
+            f"{where} has no spike times; find them with recording.with_spikes_above(level) (--spikes-above), or give "
+            "them (an empty list for each sweep without spikes)"
+        )
+    if recording.voltage is None and (spike_noise is None or not sum(map(len, recording.spikes))):
+        raise SettingError(f"{where} has neither V nor spikes that count; there is nothing to fit")
+
+
+def _usual_noise(recording: Recording) -> float:
+    """A twentieth of V's deviation, spikes left out as far as a median does."""
+    if recording.voltage is None:
+        return 1.0
+    v = recording.voltage[np.isfinite(recording.voltage)]
+    deviation = 1.4826 * float(np.median(np.abs(v - np.median(v)))) if v.size else 0.0
+    return deviation / 20 or 1.0

@@ -1,0 +1,208 @@
+"""The model of a fit: a current is injected into it, and its spikes happen when those of the recording do.
+
+A free run from wrong parameters soon spikes at other times than the cell, and its error says little about the
+parameters any more. So the model that is fitted is reset at the *measured* spikes (teacher forcing: Abarbanel,
+Creveling, Farsian, Kostuk 2009, doi 10.1137/090749761, do the same with a coupling to the measured V), and stays at its
+own threshold from its own crossing to the next measured spike:
+
+    free     dx/dt = f(x, I)                    own crossing g(x) = 0: to `waiting`
+    waiting  dx/dt = f(x, I), but V stays where f is nonlinear in V, which would diverge; d(lead)/dt = 1
+    any      at a measured spike: x = h(x), lead = 0, back to `free`
+
+At the measured spike, `lead` is by how much the own crossing came too early, and g(x) < 0 how far the model was from
+one that had not come. Everything is continuous in the parameters, and where both vanish, and V agrees between spikes,
+the free run has the measured spikes.
+
+Where V was measured, dV/dt also has the term coupling * (measured V - V) outside the windows around spikes. With a
+strong coupling V cannot leave the measured one, and what remains of the error is that of dV/dt, which is linear in most
+parameters; a fit begins there and ends with a coupling of 0. With a coupling, `waiting` also ends by itself after 2 ms:
+the model goes on where the measured V has pulled it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sympy as sp
+
+from ..errors import SettingError, suggest
+from ..modelling import Event, Mode, NeuronModel, Param
+from ..modelling.expressions import parse
+from ..modelling.neuron import FREE, Expression, renamed
+
+STIMULUS, TEACHER, TARGET, COUPLED = "stimulus", "teacher", "target", "coupled"
+"""Receptors of the forced model: what changes the current, makes the measured spikes, changes the measured V, and says
+where it counts."""
+COUPLING, PATIENCE = "coupling", "patience"
+"""Its parameters: strength of the coupling, and how long `waiting` lasts."""
+FOREVER = 1e9
+"""ms."""
+GAIN = "gain"
+"""A parameter that every model has in a fit: what the injected current is multiplied by, 1 unless it is fitted."""
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """The two versions of a model that a fit runs.
+
+    Attributes:
+        free: spikes by itself. forced: see the module. spike: the event that is the spike.
+        current, lead: the states of the injected current and of the lead. coupling, patience: see `COUPLING`.
+        diverges: whether dV/dt is nonlinear in V, so that V stays at the threshold while waiting.
+    """
+
+    model: NeuronModel
+    free: NeuronModel
+    forced: NeuronModel
+    spike: Event
+    current: str
+    lead: str
+    coupling: str
+    patience: str
+    diverges: bool
+
+
+def fitted_model(model: NeuronModel, current: str | None = None) -> FittedModel:
+    """Replace `current` by an injected one and make both versions.
+
+    Args:
+        current: a drive of the model, a state that only its own decay and arrivals change (a synaptic current), or a
+            parameter; None: its only drive, or what is called I.
+
+    Raises:
+        SettingError: it is neither, or the model has no spike, or several.
+    """
+    emitting = [e for e in model.events if e.emits]
+    if len(emitting) != 1:
+        raise SettingError(
+            f"{model.name} has {len(emitting)} events that send spikes; a fit compares one kind of spike with the "
+            "recording's: fit a model with one"
+        )
+    if model.snippets:
+        raise SettingError(
+            f"{model.name} has hand-written snippets, which replace its equations; fit the model of equations"
+        )
+    if current is None:
+        current = next(iter(model.drives)) if len(model.drives) == 1 else "I"
+    injected = _with_current(model, current)
+    spike = next(e for e in injected.events if e.emits)
+    names = (TEACHER, "lead", TARGET, COUPLED, COUPLING, PATIENCE)
+    teacher, lead, target, coupled, coupling, patience = (_free_name(injected, name) for name in names)
+    waiting = _free_title(injected, "waiting")
+    own_modes = (FREE, *(m.name for m in injected.modes))
+    crossing = Event(
+        _free_title(injected, "own crossing"), spike.threshold, {}, False, spike.modes or own_modes, waiting
+    )
+    # a measured spike resets in every mode; one that leaves the mode as it is must still end the waiting
+    measured = replace(
+        spike, threshold=f"{teacher} - 0.5", reset={**spike.reset, teacher: 0, lead: 0}, modes=(),
+        next_mode=spike.next_mode or FREE,
+    )  # fmt: skip
+    silent = [replace(e, modes=e.modes or own_modes) for e in injected.events if not e.emits]
+    v = injected.readout
+    pull = f"{coupling} * {coupled} * ({target} - {v})"
+    pulled = [
+        replace(m, dynamics={**m.dynamics, v: f"{m.dynamics.get(v, injected.dynamics[v])} + {pull}"})
+        for m in injected.modes
+    ]
+    symbols = injected.symbols()
+    rate = parse(injected.dynamics[v], symbols, model.name)
+    diverges = symbols[v] in sp.diff(rate, symbols[v]).free_symbols
+    while_waiting = pull if diverges else f"{injected.dynamics[v]} + {pull}"
+    held = (teacher, lead, target, coupled)
+    forced = replace(
+        injected,
+        state={**injected.state, **dict.fromkeys(held, 0.0)},
+        params={**injected.params, coupling: Param(0.0, "1/ms"), patience: Param(FOREVER, "ms")},
+        dynamics={**injected.dynamics, v: f"{injected.dynamics[v]} + {pull}", **dict.fromkeys(held, "0")},
+        threshold=None,
+        reset=None,
+        events=(measured, crossing, *silent),
+        modes=(*pulled, Mode(waiting, {v: while_waiting, lead: 1}, lasts=patience)),
+        input={STIMULUS: current, TEACHER: teacher, TARGET: target, COUPLED: coupled},
+    )
+    return FittedModel(model, injected, forced, spike, current, lead, coupling, patience, diverges)
+
+
+def _with_current(model: NeuronModel, current: str) -> NeuronModel:
+    """The model with `current` as a state that arrivals set and nothing else changes, times the gain.
+
+    Synapses that nothing reaches any more are left out: they would stay at 0.
+    """
+    known = [*model.drives, *model.state, *model.params]
+    if current not in known:
+        raise SettingError(
+            f"{model.name} has no drive, state or parameter {current!r} for the current ({suggest(current, known)})"
+        )
+    if current == model.readout:
+        raise SettingError(f"{model.name}: {current!r} is what is measured; name the place of the injected current")
+    if GAIN in (*model.state, *model.params):
+        raise SettingError(
+            f"{model.name}: {GAIN!r} is what a fit multiplies the current by; give it another name there"
+        )
+    if current in model.state and (why := _changed_by(model, current)):
+        raise SettingError(
+            f"{model.name}: {current!r} also depends on {why}, so an injected current cannot take its place; name the "
+            "state that arrivals alone change, or a drive or parameter of the equations"
+        )
+    idle = [s for s in model.state if s not in (current, model.readout) and _stays_at_0(model, s)]
+    scaled = {current: f"{GAIN} * {current}"} | dict.fromkeys(idle, "0")
+    gone = {current, *idle}
+    driven = model.drive_amounts.get(current, {})
+
+    def of(rates: Mapping[str, Expression]) -> dict[str, Expression]:
+        left = {s: renamed(f, scaled, model.name) for s, f in rates.items() if s not in gone}
+        return {s: f"{f} + ({driven[s]}) * {GAIN} * {current}" if s in driven else f for s, f in left.items()}
+
+    dynamics = of(model.dynamics)
+    state = {s: v for s, v in model.state.items() if s not in gone}
+    modes = tuple(replace(m, dynamics=of(m.dynamics)) for m in model.modes)
+    events = tuple(
+        replace(
+            e, threshold=renamed(e.threshold, scaled, model.name),
+            reset={s: renamed(v, scaled, model.name) for s, v in e.reset.items() if s not in gone},
+        )
+        for e in model.events
+    )  # fmt: skip
+    used: set[str] = {m.lasts for m in modes if m.lasts}
+    texts: list[Any] = [*dynamics.values(), *state.values(), *(f for m in modes for f in m.dynamics.values())]
+    texts += [t for e in events for t in (e.threshold, *e.reset.values())]
+    names = model.symbols() | {n: sp.Symbol(n, real=True) for n in (GAIN, current)}
+    for text in texts:
+        used |= {str(s) for s in parse(text, names, model.name).free_symbols}
+    params = {n: p for n, p in model.params.items() if n in used and n != current} | {GAIN: Param(1.0)}
+    return replace(
+        model, state={**state, current: 0.0}, params=params, dynamics={**dynamics, current: "0"},
+        threshold=None, reset=None, events=events, modes=modes, input={STIMULUS: current}, drives={}, scheme="auto",
+    )  # fmt: skip
+
+
+def _changed_by(model: NeuronModel, state: str) -> str:
+    """What changes a state besides its own decay and arrivals; empty if nothing does."""
+    symbols = model.symbols()
+    rates = [model.dynamics[state], *(m.dynamics[state] for m in model.modes if state in m.dynamics)]
+    mixed = {str(s) for rate in rates for s in parse(rate, symbols, model.name).free_symbols}
+    changed = [e.name for e in model.events if state in e.reset]
+    return ", ".join(sorted(mixed & set(model.state) - {state})) or (f"the event {changed[0]!r}" if changed else "")
+
+
+def _stays_at_0(model: NeuronModel, state: str) -> bool:
+    """Whether a state is 0 as long as nothing arrives."""
+    symbols = model.symbols()
+    at_0 = [parse(model.dynamics[state], symbols, model.name).subs(symbols[state], 0)]
+    at_0.append(parse(model.state[state], symbols, model.name))
+    return not any(at_0) and not _changed_by(model, state)
+
+
+def _free_name(model: NeuronModel, name: str) -> str:
+    while name in (*model.state, *model.params):
+        name += "_of_fit"
+    return name
+
+
+def _free_title(model: NeuronModel, name: str) -> str:
+    while name in {FREE, *(m.name for m in model.modes), *(e.name for e in model.events)}:
+        name += " of fit"
+    return name

@@ -1,0 +1,224 @@
+"""What a fit makes small: differences between recording and forced model, and their derivatives.
+
+Residuals, each over its standard deviation:
+
+    voltage   V(t) - measured V(t), at samples outside the windows around measured spikes
+    spikes    by how much the own crossing is off the measured spike: -lead if it came too early; if it has not come,
+              the time that it still needs, -g / (max(dg/dt, 0) + s), where s is the distance of the threshold from rest
+              over 10 ms. That pushes a model that is silent; an early crossing without a spike (a surplus one) counts
+              by its lead at the next spike, or at the end of the sweep.
+
+Derivatives are differences: a copy of the neuron for every parameter, all in one run of the engine with exact spike
+times, whose rounding is far below the step. For ten parameters and thousands of residuals that is one run forwards,
+where an adjoint would need one for every residual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import sympy as sp
+
+from ..errors import EngineError
+from ..modelling.expressions import parse
+from .cells import Cells, forced_arrivals
+from .forced import FOREVER, FittedModel
+from .recording import Recording
+
+STEP = 1e-5
+"""Of a difference, as a fraction of the parameter's range; the error of V is a thousandth of the change, or less."""
+COUPLED_WAIT = 2.0
+"""ms: how long the model stays at its threshold while a measured V pulls it."""
+LONGEST_WAIT = 10.0
+"""ms: how late a spike counts whose model stays at rest."""
+
+
+class Residuals:
+    """The residuals of copies of the forced model, see the module.
+
+    Args:
+        window: ms before and after a measured spike in which V does not count. skip: ms at the beginning of a sweep.
+        every: ms between the samples of V that count, a multiple of dt. voltage_noise, spike_noise: standard
+            deviations, in the unit of V and in ms; None leaves that part out.
+    """
+
+    def __init__(
+        self,
+        fitted: FittedModel,
+        recording: Recording,
+        *,
+        window: tuple[float, float],
+        skip: float,
+        every: float,
+        voltage_noise: float | None,
+        spike_noise: float | None,
+    ) -> None:
+        rec, spikes = recording, recording.spikes
+        assert spikes is not None
+        self.fitted, self.recording = fitted, recording
+        self.voltage_noise, self.spike_noise = voltage_noise, spike_noise
+        stride = max(1, round(every / rec.dt))
+        self.every, self.samples = stride * rec.dt, np.arange(0, rec.current.shape[1], stride)
+        grid = self.samples * rec.dt
+        self.counts = np.zeros((len(rec), len(grid)), bool)
+        if rec.voltage is not None and voltage_noise is not None:
+            self.counts = np.isfinite(rec.voltage[:, self.samples]) & (grid >= skip)
+            for sweep, times in enumerate(spikes):
+                for t in times:
+                    self.counts[sweep] &= (grid < t - window[0]) | (grid > t + window[1])
+        # each measured spike, and the end of the sweep, before which a surplus crossing counts too
+        self.ends = (
+            [np.append(times[times >= skip], rec.duration) for times in spikes] if spike_noise is not None else []
+        )
+        self.times = np.unique(np.concatenate([grid[self.counts.any(axis=0)], *self.ends]))
+        self.at_grid = np.minimum(np.searchsorted(self.times, grid), max(len(self.times) - 1, 0))
+        self.at_ends = [np.searchsorted(self.times, ends) for ends in self.ends]
+        self._threshold = _threshold_of(fitted)
+        self.names = [*fitted.forced.state] if self.ends else [fitted.forced.readout]
+        self.n_voltage = int(self.counts.sum())
+
+    @property
+    def size(self) -> int:
+        """Number of residuals."""
+        return self.n_voltage + sum(map(len, self.ends))
+
+    @property
+    def n_spikes(self) -> int:
+        """Measured spikes that count."""
+        return sum(len(ends) - 1 for ends in self.ends)
+
+    def distance_at_rest(self, params: Mapping[str, float]) -> float:
+        """|g| of the initial state, in the unit of the threshold; 1 if it is 0."""
+        model = self.fitted.free
+        symbols = model.symbols()
+        given = {symbols[n]: params[n] for n in model.params}
+        initial = {s: np.array(float(parse(x, symbols, model.name).subs(given))) for s, x in model.state.items()}
+        return abs(float(self._threshold(initial, params)[0])) or 1.0
+
+    def of(
+        self, states: Mapping[str, np.ndarray], params: Mapping[str, np.ndarray | float], rest: float, coupling: float
+    ) -> np.ndarray:
+        """(copies, residuals): those of V, sweep by sweep, then those of spikes.
+
+        With a coupling, V hardly differs from the measured one, and its residual is multiplied by 1 + coupling times
+        1 ms; spikes then count by how far the threshold is at the measured times, however often it was crossed
+        before, and not at all where V diverges.
+
+        Args:
+            states: at `times`, as `Cells.states` gives them. params: (copies,) or a number each. rest: see
+                `distance_at_rest`.
+        """
+        parts = []
+        if self.n_voltage:
+            assert self.recording.voltage is not None and self.voltage_noise is not None
+            v = states[self.fitted.forced.readout][:, self.at_grid]
+            scale = (1 + coupling) / self.voltage_noise
+            parts.append(((v - self.recording.voltage[:, self.samples, None]) * scale)[self.counts])
+        for sweep, at in enumerate(self.at_ends):
+            assert self.spike_noise is not None
+            here = {n: x[sweep, at] for n, x in states.items()}
+            lead = here[self.fitted.lead]
+            g, slope = self._threshold(here, params)
+            needed = -g / (np.maximum(slope, 0.0) + rest / LONGEST_WAIT)
+            if coupling > 0:
+                off = np.zeros_like(needed) if self.fitted.diverges else needed
+            else:
+                off = np.where(lead > 0, -lead, np.maximum(needed, 0.0))
+            # a sweep ends without a spike
+            off[-1] = 0.0 if coupling > 0 else -lead[-1]
+            parts.append(off / self.spike_noise)
+        return np.concatenate(parts).T
+
+
+def _threshold_of(
+    fitted: FittedModel,
+) -> Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray | float]], tuple[np.ndarray, np.ndarray]]:
+    """A function of states and parameters that gives g and dg/dt of the model without spikes."""
+    model = fitted.free
+    symbols = model.symbols()
+    g = parse(fitted.spike.threshold, symbols, model.name)
+    rates = {s: parse(f, symbols, model.name) for s, f in model.dynamics.items()}
+    slope = sum((sp.diff(g, symbols[s]) * rate for s, rate in rates.items()), sp.Integer(0))
+    names = [*model.state, *model.params]
+    both = sp.lambdify([symbols[n] for n in names], [g, slope], "numpy")
+
+    def evaluate(
+        states: Mapping[str, np.ndarray], params: Mapping[str, np.ndarray | float]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        at, shape = {**states, **params}, states[model.readout].shape
+        value, rate = both(*(at[n] for n in names))
+        return np.broadcast_to(value, shape), np.broadcast_to(rate, shape)
+
+    return evaluate
+
+
+class Problem:
+    """Residuals and Jacobians of several starts at once, of parameters that lie in [0, 1] of their bounds.
+
+    Args:
+        names, low, high: (P,) the parameters that are fitted, and their bounds.
+        fixed: values of others, where they are not the model's.
+        priors: parameter -> (mean, standard deviation): a further residual each.
+        starts: number of points in a call.
+    """
+
+    def __init__(
+        self,
+        residuals: Residuals,
+        names: Sequence[str],
+        low: np.ndarray,
+        high: np.ndarray,
+        fixed: Mapping[str, float],
+        starts: int,
+        priors: Mapping[str, tuple[float, float]] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.residuals, self.names, self.low, self.high = residuals, list(names), low, high
+        self.priors = dict(priors or {})
+        self.copies, fitted = 1 + len(self.names), residuals.fitted
+        self.fixed = {n: float(p.value) for n, p in fitted.forced.params.items()} | dict(fixed)
+        rec, counts, samples = residuals.recording, residuals.counts, residuals.samples
+        arrivals = forced_arrivals(rec, residuals.every, counts, samples)
+        self.cells = Cells(fitted, rec, starts * self.copies, names, self.fixed, arrivals, threads)
+        self.rest = residuals.distance_at_rest(self.fixed | dict(zip(self.names, (low + high) / 2)))
+        self.coupling, self.runs = 0.0, 0
+
+    def parameters(self, points: np.ndarray) -> np.ndarray:
+        """Values of points in [0, 1]."""
+        return self.low + points * (self.high - self.low)
+
+    def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Residuals (M, R) and Jacobians (M, R, P) at points (M, P); inf where a trajectory cannot be computed."""
+        step = np.where(points + STEP > 1, -STEP, STEP)
+        copies = np.repeat(points[:, None], self.copies, axis=1)
+        places = np.arange(len(self.names))
+        copies[:, places + 1, places] += step
+        r = self._residuals(copies)
+        with np.errstate(invalid="ignore"):
+            return r[:, 0], ((r[:, 1:] - r[:, :1]) / step[:, :, None]).transpose(0, 2, 1)
+
+    def _residuals(self, copies: np.ndarray) -> np.ndarray:
+        """(M, 1 + P, R) of points (M, 1 + P, P)."""
+        try:
+            return self._run(copies)
+        except EngineError:
+            if len(copies) == 1 or np.ptp(copies, axis=0).max() == 0:
+                # it alone: what cannot be followed is a step that will not be taken
+                return np.full((*copies.shape[:2], self.residuals.size + len(self.priors)), np.inf)
+        # one start whose dynamics diverge must not end the others: each by itself, in all places
+        return np.concatenate([self._residuals(np.repeat(one[None], len(copies), axis=0))[:1] for one in copies])
+
+    def _run(self, copies: np.ndarray) -> np.ndarray:
+        values = self.parameters(copies.reshape(-1, len(self.names)))
+        coupled = self.coupling > 0
+        fitted = self.residuals.fitted
+        self.cells.set(
+            values, **{fitted.coupling: self.coupling, fitted.patience: COUPLED_WAIT if coupled else FOREVER}
+        )
+        self.runs += len(values)
+        params = self.fixed | {n: values[:, i] for i, n in enumerate(self.names)}
+        states = self.cells.states(self.residuals.times, self.residuals.names, coupled)
+        r = self.residuals.of(states, params, self.rest, self.coupling)
+        priors = [(values[:, self.names.index(n)] - mean) / std for n, (mean, std) in self.priors.items()]
+        return np.concatenate([r, *(p[:, None] for p in priors)], axis=1).reshape(*copies.shape[:2], -1)

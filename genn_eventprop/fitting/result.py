@@ -1,0 +1,173 @@
+"""What a fit found: values, how sure they are, and how the model does by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..modelling import NeuronModel
+from .compare import FreeRun
+from .recording import Recording
+
+UNSURE = 0.1
+"""Of the range: a parameter with a larger standard deviation is not told by the recording."""
+TIED = 0.98
+"""Correlation beyond which two parameters are told together only."""
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """The parameters of one cell.
+
+    Attributes:
+        names, values: (P,) what was fitted. low, high: (P,) their bounds. fixed: values of the others that are not the
+            model's own.
+        covariance: (P, P) from the curvature of the loss at `values`, see `uncertainty`.
+        starts, ends: (M, P) where each start began and ended. losses: (M,) half the sum of squared residuals there.
+        converged: (M,) whether it ended by itself, not with the last step.
+        n_voltage, n_spikes: numbers of samples and spikes that counted, with the deviations `voltage_noise` and
+            `spike_noise`.
+        free: the model by itself. simulations: runs of one neuron through all sweeps. seconds: wall-clock time.
+        remarks: what the fit decided by itself.
+    """
+
+    model: NeuronModel
+    recording: Recording
+    names: list[str]
+    low: np.ndarray
+    high: np.ndarray
+    values: np.ndarray
+    covariance: np.ndarray
+    fixed: dict[str, float]
+    starts: np.ndarray
+    ends: np.ndarray
+    losses: np.ndarray
+    converged: np.ndarray
+    voltage_noise: float | None
+    spike_noise: float | None
+    n_voltage: int
+    n_spikes: int
+    free: FreeRun
+    simulations: int
+    seconds: float
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Parameter -> value, fitted and fixed."""
+        return {**self.fixed, **dict(zip(self.names, self.values.tolist()))}
+
+    @property
+    def deviations(self) -> np.ndarray:
+        """(P,) standard deviations."""
+        return np.sqrt(np.diag(self.covariance))
+
+    @property
+    def correlation(self) -> np.ndarray:
+        """(P, P) of the errors of parameters."""
+        d = np.maximum(self.deviations, 1e-300)
+        return self.covariance / np.outer(d, d)
+
+    @property
+    def agreeing(self) -> int:
+        """How many starts found the best minimum: every parameter within a hundredth of its range."""
+        near = np.abs(self.ends - self.values) <= 0.01 * (self.high - self.low)
+        return int(near.all(axis=1).sum())
+
+    def doubts(self) -> list[str]:
+        """What the recording does not tell: parameters at a bound, unsure ones, pairs that are told only together."""
+        found, width, sure = [], self.high - self.low, self.deviations
+        for i, n in enumerate(self.names):
+            ends = (self.low[i], self.high[i])
+            at = next((b for b in ends if abs(self.values[i] - b) <= 1e-6 * width[i]), None)
+            if at is not None:
+                found.append(f"{n} is at its bound {at:g}: widen it, or fix the parameter")
+            elif not sure[i] <= UNSURE * width[i]:
+                found.append(
+                    f"{n} is not told by this recording: its deviation is {sure[i]:.3g}, its range {width[i]:.3g}"
+                )
+        c = self.correlation
+        for i in range(len(self.names)):
+            for j in range(i):
+                if abs(c[i, j]) > TIED:
+                    found.append(
+                        f"{self.names[j]} and {self.names[i]} are told together only (correlation {c[i, j]:+.3f})"
+                    )
+        if self.agreeing == 1 and len(self.losses) > 1:
+            found.append("no second start found this minimum; use more starts, or narrower bounds")
+        return found
+
+    def record(self) -> dict[str, Any]:
+        """All numbers but the traces, for results.json."""
+        free = self.free
+        return {
+            "model": self.model.name,
+            "recording": self.recording.name,
+            "parameters": {
+                n: {"value": v, "deviation": d, "low": lo, "high": hi}
+                for n, v, d, lo, hi in zip(self.names, self.values, self.deviations, self.low, self.high)
+            },
+            "fixed": self.fixed,
+            "correlation": self.correlation,
+            "losses": self.losses,
+            "ends": self.ends,
+            "agreeing_starts": self.agreeing,
+            "converged": self.converged,
+            "voltage_samples": self.n_voltage,
+            "spikes": self.n_spikes,
+            "voltage_noise": self.voltage_noise,
+            "spike_noise": self.spike_noise,
+            "free_run": {
+                "voltage_error": free.error, "coincident": free.coincident, "missing": free.missing,
+                "surplus": free.surplus, "jitter": free.jitter, "gamma": free.gamma, "rate": free.rate,
+                "measured_rate": free.measured_rate,
+            },
+            "simulations": self.simulations,
+            "seconds_fitting": self.seconds,
+            "remarks": self.remarks,
+            "doubts": self.doubts(),
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        units = {n: p.unit for n, p in self.model.params.items()}
+        rows = [
+            f"{n:12} {v:12.6g} +- {d:<10.2g} {units.get(n, '')}"
+            for n, v, d in zip(self.names, self.values, self.deviations)
+        ]
+        free = self.free
+        error = "" if free.error is None else f"V off by {free.error:.3g}; "
+        own = (
+            f"by itself: {error}{free.coincident} spikes coincide, {free.missing} missing, {free.surplus} surplus; "
+            f"{free.rate:.3g} spikes a second, measured {free.measured_rate:.3g}"
+        )
+        ends = (
+            f"{self.agreeing} of {len(self.losses)} starts found this minimum; {self.simulations} simulations, "
+            f"{self.seconds:.1f} s"
+        )
+        return "\n".join([*rows, own, ends, *self.remarks, *self.doubts()])
+
+
+def uncertainty(residuals: np.ndarray, jacobian: np.ndarray, n_data: int, n_voltage: int) -> np.ndarray:
+    """Covariance of the parameters from the curvature of the loss, J^T J (Gauss and Newton's part of it).
+
+        covariance = (J_d^T J_d / s^2 + J_p^T J_p)^-1,      s^2 = |r_d|^2 / (n - P) (1 + rho) / (1 - rho)
+
+    d are the residuals of data, p those of priors. s^2 is the variance that the fit leaves, whatever deviations were
+    assumed, times the factor by which a correlation rho of neighbouring errors of V makes them count less. It is the
+    uncertainty for a model that is right: where the model cannot be, the fit is surer than it should be.
+
+    Args:
+        residuals: (R,), jacobian: (R, P), data first. n_data: how many are of data. n_voltage: of V, in time order.
+    """
+    P = jacobian.shape[1]
+    data, J = residuals[:n_data], jacobian[:n_data]
+    variance = float(data @ data) / max(n_data - P, 1)
+    v = residuals[:n_voltage]
+    rho = float(v[1:] @ v[:-1]) / max(float(v @ v), 1e-300) if len(v) > 2 else 0.0
+    rho = min(max(rho, 0.0), 0.99)
+    variance *= (1 + rho) / (1 - rho) if n_voltage > n_data / 2 else 1.0
+    curvature = J.T @ J / max(variance, 1e-30) + jacobian[n_data:].T @ jacobian[n_data:]
+    # a direction that nothing depends on has a deviation of a hundred ranges, not infinity
+    return np.linalg.inv(curvature + 1e-4 * np.eye(P))

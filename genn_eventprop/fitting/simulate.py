@@ -1,0 +1,44 @@
+"""A model as a cell that is recorded: to try a protocol before an experiment, and in tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..modelling import Neuron, NeuronModel
+from .cells import Cells
+from .forced import GAIN, fitted_model
+from .recording import Recording
+
+
+def simulate(
+    neuron: NeuronModel | Neuron,
+    current: Any,
+    dt: float,
+    *,
+    inject: str | None = None,
+    gain: float = 1.0,
+    name: str = "cell",
+) -> Recording:
+    """Inject a current into a model and record V at every dt, and its exact spike times.
+
+    Args:
+        neuron: with values, as in ``AdEx(tau_w=120.0)``, or a model with its own. current: (S, K) or (K,). inject: as
+            `current` of `fit`. gain: what it is multiplied by.
+
+    Example:
+        >>> recording = simulate(AdEx(b=60.0), np.repeat([0.0, 800.0, 0.0], 2000), dt=0.1)
+    """
+    model = neuron if isinstance(neuron, NeuronModel) else neuron.model
+    fitted = fitted_model(model, inject)
+    params = {} if isinstance(neuron, NeuronModel) else neuron.params
+    values = {n: float(params[n].value) for n in fitted.free.params if n in params} | {GAIN: gain}
+    recording = Recording(current, dt, name=name)
+    cells = Cells(fitted, recording, 1, [], values)
+    grid = np.arange(recording.current.shape[1]) * recording.dt
+    voltage = cells.states(grid, [model.readout])[model.readout][:, :, 0]
+    spikes = tuple(sweep[0][(sweep[0] > 0) & (sweep[0] < recording.duration)] for sweep in cells.spikes())
+    cells.close()
+    return replace(recording, voltage=voltage, spikes=spikes)

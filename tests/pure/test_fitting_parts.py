@@ -1,0 +1,313 @@
+"""Parts of a fit without an engine: recordings and their files, least squares, spikes that coincide, what is fitted."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from genn_eventprop import NeuronModel, Param
+from genn_eventprop.errors import DataError, SettingError
+from genn_eventprop.fitting import Recording, read_recording, read_spikes
+from genn_eventprop.fitting.cells import Arrivals, forced_arrivals
+from genn_eventprop.fitting.compare import coincidences, gamma
+from genn_eventprop.fitting.fit import choose
+from genn_eventprop.fitting.forced import COUPLED, TARGET, TEACHER, fitted_model
+from genn_eventprop.fitting.levenberg import minimise
+from genn_eventprop.fitting.recording import recording_of_block
+from genn_eventprop.fitting.result import uncertainty
+from genn_eventprop.models import ALIF, LI, AdEx, Izhikevich, LIFRefractory
+
+RAMP = np.arange(6.0)
+
+
+def test_sweeps_of_one_recording_may_be_one_row():
+    recording = Recording(RAMP, 0.5, voltage=-RAMP, spikes=[[1.25]])
+    assert len(recording) == 1 and recording.duration == 3.0 and recording.current.shape == (1, 6)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"dt": 0.0}, "dt must be a positive time"),
+        ({"current": []}, "no samples"),
+        ({"current": [[0.0, np.nan]]}, r"sweep 0 at 0.5 ms is nan"),
+        ({"current": [[0.0], [1.0, 2.0]]}, "equally long"),
+        ({"current": np.zeros((1, 2, 3))}, r"\(sweeps, samples\)"),
+        ({"voltage": RAMP[:-1]}, r"shape \(1, 5\), the current \(1, 6\)"),
+        ({"voltage": [np.inf] * 6}, "infinite"),
+        ({"spikes": [[1.0], [2.0]]}, "given for 2 sweeps, there are 1"),
+        ({"spikes": [[3.0]]}, "at 3 ms, not within the sweep of 3 ms"),
+        ({"spikes": [[2.0, 1.0]]}, "do not ascend"),
+    ],
+)
+def test_a_wrong_recording_is_refused(settings, message):
+    with pytest.raises(DataError, match=message):
+        Recording(**{"current": RAMP, "dt": 0.5, **settings})
+
+
+def test_spikes_lie_between_samples_where_v_rises_through_the_level():
+    v = np.array([[-60.0, -20.0, 20.0, -60.0, -10.0, 0.0], [-60.0] * 6])
+    recording = Recording(np.zeros((2, 6)), 0.1, v).with_spikes_above(0.0)
+    assert np.allclose(recording.spikes[0], [0.15, 0.5]) and len(recording.spikes[1]) == 0
+    with pytest.raises(DataError, match="no voltage"):
+        Recording(RAMP, 0.1).with_spikes_above(0.0)
+
+
+def test_a_current_is_averaged_over_longer_steps():
+    assert Recording(RAMP, 0.5).with_current_step(1.0).current.tolist() == [[0.5, 0.5, 2.5, 2.5, 4.5, 4.5]]
+    with pytest.raises(DataError, match="no whole multiple"):
+        Recording(RAMP, 0.5).with_current_step(0.7)
+
+
+def test_csv_has_sweeps_in_any_order(tmp_path):
+    path = tmp_path / "cell.csv"
+    rows = [(t, s * 10 + t, -t, s) for s in (1, 0) for t in (0.2, 0.0, 0.1)]
+    path.write_text("Time (ms),I [pA],V (mV),sweep\n" + "\n".join(",".join(map(str, row)) for row in rows))
+    recording = read_recording(path)
+    assert recording.dt == 0.1 and recording.name == "cell" and recording.spikes is None
+    assert np.allclose(recording.current, [[0.0, 0.1, 0.2], [10.0, 10.1, 10.2]])
+    assert np.allclose(recording.voltage, [[0.0, -0.1, -0.2]] * 2)
+    spikes = tmp_path / "spikes.csv"
+    spikes.write_text("sweep,time\n1,0.2\n1,0.1\n")
+    assert [times.tolist() for times in read_spikes(spikes, 2)] == [[], [0.1, 0.2]]
+    with pytest.raises(DataError, match="whole numbers from 0 to 0"):
+        read_spikes(spikes, 1)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "is empty"),
+        ("time,current\n", "0 samples"),
+        ("time,curent\n0,1\n", "unknown column 'curent'.*current"),
+        ("time\n0\n1\n", "no column current"),
+        ("time,t,current\n0,0,1\n", "a column twice"),
+        ("time,current\n0,1\n1,x\n", "line 3: 2 numbers are needed, got 1,x"),
+        ("time,current\n0,1\n1\n", "line 3"),
+        ("time,current\n0,1\n1,1\n3,1\n", "not evenly spaced"),
+        ("time,current,sweep\n0,1,0\n1,1,0\n0,1,1\n", "1 to 2 samples"),
+    ],
+)
+def test_a_wrong_csv_is_refused(tmp_path, text, message):
+    path = tmp_path / "cell.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_recording(path)
+
+
+def test_npz_has_spikes_of_sweeps(tmp_path):
+    path = tmp_path / "cell.npz"
+    part = {"current": np.zeros((2, 10)), "dt": 0.5}
+    np.savez(path, **part, spike_times=[3.0, 1.0, 2.0], spike_sweeps=[1, 1, 0])
+    assert [times.tolist() for times in read_recording(path).spikes] == [[2.0], [1.0, 3.0]]
+    for wrong, message in (
+        ({"curent": 1, **part}, "unknown array 'curent'"),
+        ({"dt": 0.5}, "no array 'current'"),
+        ({**part, "spike_times": [1.0], "spike_sweeps": [2]}, "0 to 1"),
+    ):
+        np.savez(path, **wrong)
+        with pytest.raises(DataError, match=message):
+            read_recording(path)
+    path.write_bytes(b"no archive")
+    with pytest.raises(DataError, match="cannot be read as .npz"):
+        read_recording(path)
+    with pytest.raises(DataError, match="there is no file"):
+        read_recording(tmp_path / "missing.npz")
+
+
+def test_segments_of_neo_are_sweeps_in_mv_and_pa():
+    neo, pq = pytest.importorskip("neo"), pytest.importorskip("quantities")
+    block, commands = neo.Block(), []
+    for sweep in range(2):
+        segment, command = neo.Segment(), neo.Segment()
+        v = neo.AnalogSignal(np.full((4, 1), -0.07 + sweep / 1000), units="V", sampling_rate=20 * pq.kHz)
+        i = neo.AnalogSignal(np.full((4, 1), 0.1 * sweep), units="nA", sampling_rate=20 * pq.kHz)
+        segment.analogsignals.append(v)
+        command.analogsignals.append(i)
+        block.segments.append(segment)
+        commands.append(command)
+    recording = recording_of_block(block, "cell", commands)
+    assert np.allclose(recording.voltage, [[-70.0] * 4, [-69.0] * 4]) and recording.dt == 0.05
+    assert np.allclose(recording.current, [[0.0] * 4, [100.0] * 4])
+    with pytest.raises(DataError, match="sweep 0 has no signal of current"):
+        recording_of_block(block, "cell")
+
+
+def test_a_current_becomes_its_steps():
+    steps = Arrivals.of_steps(np.array([[0.0, 2.0, 2.0, -1.0], [1.0, 1.0, 1.0, 1.0]]), 0.5)
+    assert steps.sweep.tolist() == [0, 0, 1] and steps.time.tolist() == [0.5, 1.5, 0.0]
+    assert steps.amount.tolist() == [2.0, -3.0, 1.0]
+
+
+def test_the_measured_v_pulls_where_it_counts():
+    recording = Recording(np.zeros(5), 1.0, [1.0, 3.0, 9.0, 5.0, 7.0], spikes=[[2.5]])
+    counts = np.array([[True, True, False, True, True]])
+    arrivals = forced_arrivals(recording, 1.0, counts, np.arange(5))
+    assert arrivals[TEACHER].time.tolist() == [2.5]
+    # 1..3 in the first ms; from 3 on the next sample does not count; 5..7 from 3 ms on, then the last value
+    assert arrivals[TARGET].time.tolist() == [0.0, 3.0, 4.0] and arrivals[TARGET].amount.tolist() == [2.0, 4.0, 1.0]
+    assert arrivals[COUPLED].time.tolist() == [0.0, 1.0, 3.0] and arrivals[COUPLED].amount.tolist() == [1.0, -1.0, 1.0]
+
+
+def rosenbrock(points):
+    """Residuals 10 (y - x^2), 1 - x of points in [0, 1] that stand for [-2, 2]."""
+    x, y = (4 * points - 2).T
+    one, zero = np.ones_like(x), np.zeros_like(x)
+    J = np.array([[-20 * x, 10 * one], [-one, zero]]).transpose(2, 0, 1)
+    return np.stack([10 * (y - x**2), 1 - x], axis=1), 4 * J
+
+
+def test_every_start_finds_the_minimum():
+    starts = np.random.default_rng(1).random((6, 2))
+    costs = []
+    minimum = minimise(rosenbrock, starts, steps=100, progress=lambda number, cost: costs.append(cost))
+    assert np.allclose(minimum.points, 0.75, atol=1e-6) and minimum.converged.all()
+    assert (np.diff(minimum.history, axis=0) <= 0).all() and len(costs) == len(minimum.history) - 1 < 100
+
+
+def test_a_minimum_outside_ends_at_the_bound():
+    def away(points):  # minimum at (2, 0.3), the parameters mixed
+        J = np.broadcast_to(np.array([[1.0, 1.0], [0.0, 1.0]]), (len(points), 2, 2))
+        return np.einsum("mrp,mp->mr", J, points - [2.0, 0.3]), J
+
+    minimum = minimise(away, np.array([[0.2, 0.9]]), steps=50)
+    # with x = 1 fixed: (y - 1.3)^2 + (y - 0.3)^2 is smallest at 0.8
+    assert np.allclose(minimum.points, [[1.0, 0.8]], atol=1e-6)
+
+
+def test_a_step_that_cannot_be_computed_is_not_taken():
+    def half(points):
+        r, J = rosenbrock(points)
+        return np.where(points[:, :1] > 0.8, np.inf, r), J
+
+    minimum = minimise(half, np.array([[0.05, 0.9]]), steps=100)
+    assert np.allclose(minimum.points, 0.75, atol=1e-6)
+
+
+def test_spikes_coincide_once():
+    ours, theirs = np.array([10.0, 13.0, 50.0, 90.0]), np.array([12.0, 49.0, 70.0, 91.0])
+    assert coincidences(ours, theirs).tolist() == [-2.0, 1.0, -1.0]
+    assert gamma(10, 10, 10, 1000.0) == pytest.approx(1.0)
+    assert gamma(2, 25, 10, 1000.0) == pytest.approx(0.0)  # what chance gives: 2 x 4 ms x 25 / s of 10
+    assert gamma(0, 0, 0, 1000.0) is None and gamma(5, 200, 5, 1000.0) is None
+
+
+def test_uncertainty_is_that_of_many_fits():
+    rng, x = np.random.default_rng(3), np.linspace(0, 1, 200)
+    J = np.stack([np.ones_like(x), x], axis=1)
+    noise = 0.3 * rng.normal(size=(2000, 200))
+    estimates = noise @ np.linalg.pinv(J).T
+    covariances = [uncertainty(n - J @ e, J, 200, 200) for n, e in zip(noise[:100], estimates)]
+    assert np.allclose(np.mean(covariances, axis=0), np.cov(estimates.T), rtol=0.15)
+    correlated = noise + np.roll(noise, 1, axis=1)  # correlation 1/2: (1 + 1/2) / (1 - 1/2) = 3 times the variance
+    r = correlated[0]
+    assert np.allclose(uncertainty(r, J, 200, 200) / uncertainty(rng.permutation(r), J, 200, 200), 3.0, rtol=0.4)
+
+
+def test_a_prior_makes_a_parameter_sure():
+    J = np.zeros((50, 1))
+    prior = np.vstack([J, [[1 / 0.02]]])
+    assert uncertainty(np.ones(51), prior, 50, 50)[0, 0] == pytest.approx(0.02**2, rel=1e-3)
+    assert uncertainty(np.ones(50), J, 50, 50)[0, 0] == pytest.approx(1e4)
+
+
+@pytest.mark.parametrize(
+    "model, current, message",
+    [
+        (LI, "I", "0 events that send spikes"),
+        (AdEx, "J", "no drive, state or parameter 'J'"),
+        (AdEx, "V", "is what is measured"),
+        (AdEx, "w", "also depends on V"),
+        (ALIF, "B", "also depends on the event 'spike'"),
+    ],
+)
+def test_a_current_must_have_a_place(model, current, message):
+    with pytest.raises(SettingError, match=message):
+        fitted_model(model, current)
+
+
+def test_forced_models_keep_modes_and_drop_the_synapse():
+    fitted = fitted_model(LIFRefractory)
+    assert "tau_syn" not in fitted.free.params and not fitted.diverges
+    measured = fitted.forced.events[0]
+    assert measured.emits and not measured.modes and measured.next_mode == "refractory"
+    assert fitted_model(AdEx).diverges
+
+
+def test_names_that_a_fit_uses_are_moved_away():
+    model = NeuronModel(
+        name="Mine",
+        state={"V": 0.0, "lead": 0.0},
+        params={"tau": Param(10.0, "ms"), "coupling": Param(1.0), "current": Param(0.0)},
+        dynamics={"V": "(coupling * current - V - lead) / tau", "lead": "-lead / tau"},
+        threshold="V - 1",
+        reset={"V": "0", "lead": "lead + 1"},
+    )
+    fitted = fitted_model(model, "current")
+    assert fitted.lead == "lead_of_fit" and fitted.coupling == "coupling_of_fit"
+    assert fitted.free.dynamics["V"].count("gain") == 1
+
+
+def chosen(model, **settings):
+    recording = Recording(np.zeros(20), 0.1, np.full(20, -64.0), spikes=[[]])
+    names = {"bounds": {}, "fixed": {}, "only": None, "priors": {}} | settings
+    return choose(fitted_model(model), recording, **names)
+
+
+def test_what_a_recording_does_not_tell_is_left_alone():
+    ranges = chosen(AdEx)
+    assert "v_peak" not in ranges.names and "gain" not in ranges.names and len(ranges.names) == 9
+    assert dict(zip(ranges.names, ranges.high))["e_leak"] == pytest.approx(-55.6)
+    assert "v_peak" in chosen(AdEx, bounds={"v_peak": (-45.0, -35.0)}).names
+    ranges = chosen(Izhikevich)
+    assert ranges.fixed == {"v_start": -64.0, "v_peak": 30.0} and "v_start" in ranges.remarks[0]
+    assert chosen(AdEx, only=["b", "gain"]).names == ["b", "gain"]
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"bounds": {"tau": (1, 2)}}, "no parameter 'tau' in a fit"),
+        ({"bounds": {"tau_syn": (1, 2)}}, "the injected current takes its place"),
+        ({"bounds": {"b": (2, 1)}}, "finite and ascend"),
+        ({"bounds": {"b": 3}}, "two numbers"),
+        ({"bounds": {"tau_w": (0, 1)}}, "must be positive"),
+        ({"bounds": {"b": (0, 1)}, "fixed": {"b": 1.0}}, "'b' is fixed, and also"),
+        ({"only": []}, "no parameter is left"),
+    ],
+)
+def test_wrong_ranges_are_refused(settings, message):
+    with pytest.raises(SettingError, match=message):
+        chosen(AdEx, **settings)
+
+
+def test_a_parameter_of_zero_needs_bounds():
+    with pytest.raises(SettingError, match="v_reset is 0, from which no range follows"):
+        chosen(ALIF)
+
+
+def test_what_is_not_told_is_said():
+    from genn_eventprop.fitting import FitResult
+
+    known = dict.fromkeys(FitResult.__dataclass_fields__)
+    values = known | {
+        "names": ["a", "b", "c"],
+        "low": np.zeros(3),
+        "high": np.ones(3),
+        "values": np.array([0.5, 1.0, 0.5]),
+        "covariance": np.array([[1e-4, 0, 0.99e-4], [0, 1e-4, 0], [0.99e-4, 0, 1e-4]]),
+        "ends": np.array([[0.5, 1.0, 0.5], [0.9, 0.9, 0.9]]),
+        "losses": np.array([1.0, 2.0]),
+        "free": SimpleNamespace(),
+        "remarks": [],
+    }
+    doubts = FitResult(**values).doubts()
+    assert [d.split(":")[0] for d in doubts] == [
+        "b is at its bound 1",
+        "a and c are told together only (correlation +0.990)",
+        "no second start found this minimum; use more starts, or narrower bounds",
+    ]
+    values["covariance"] = np.diag([0.04, 1e-6, 1e-6])
+    assert FitResult(**values).doubts()[0].startswith("a is not told by this recording: its deviation is 0.2")

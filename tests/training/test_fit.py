@@ -1,0 +1,178 @@
+"""Fits of synthetic cells, whose parameters are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Recording, fit, simulate
+from genn_eventprop.errors import DataError, SettingError
+from genn_eventprop.fitting.cells import Cells, forced_arrivals
+from genn_eventprop.fitting.forced import fitted_model
+from genn_eventprop.fitting.residuals import Problem, Residuals
+from genn_eventprop.models import ALIF, AdEx, Izhikevich
+
+TRUE = {"tau_mem": 15.0, "tau_B": 80.0, "b_jump": 0.2, "v_thresh": 1.0, "v_reset": 0.2, "gain": 1.2}
+BOUNDS = {"tau_mem": (4.0, 60.0), "tau_B": (20.0, 300.0), "b_jump": (0.01, 0.6), "v_thresh": (0.5, 2.5),
+          "v_reset": (-0.5, 0.45), "gain": (0.3, 3.0)}  # fmt: skip
+
+
+def filtered_noise(sweeps, duration, mean, std, tau=10.0, seed=1):
+    """(S, duration) an Ornstein-Uhlenbeck current with a value a ms."""
+    rng = np.random.default_rng(seed)
+    x, rows = np.zeros(sweeps), []
+    for _ in range(duration):
+        x = x - x / tau + np.sqrt(2 / tau) * rng.normal(size=sweeps)
+        rows.append(mean + std * x)
+    return np.array(rows).T
+
+
+@pytest.fixture(scope="module")
+def alif():
+    values = {n: v for n, v in TRUE.items() if n != "gain"}
+    current = np.repeat(filtered_noise(2, 120, 1.6, 0.8), 4, axis=1)
+    return simulate(ALIF(**values), current, dt=0.25, gain=TRUE["gain"])
+
+
+def quick(recording, **settings):
+    return fit(
+        ALIF, recording, **{"bounds": BOUNDS, "starts": 2, "every": 1.0, "threads": 1, "progress": False, **settings}
+    )
+
+
+def test_every_start_finds_the_parameters(alif):
+    result = quick(alif)
+    assert sum(map(len, alif.spikes)) > 8
+    assert np.allclose(result.values, [TRUE[n] for n in result.names], rtol=1e-4) and result.agreeing == 2
+    free = result.free
+    assert free.missing == free.surplus == 0 and free.gamma == pytest.approx(1.0) and free.jitter < 1e-2
+    assert free.error < 1e-3 and free.rate == free.measured_rate
+    assert result.parameters == dict(zip(result.names, result.values.tolist())) | result.fixed
+    assert "2 of 2 starts" in str(result) and result.simulations % 14 == 0
+
+
+@pytest.mark.ci
+def test_errors_are_as_large_as_said(alif):
+    rng = np.random.default_rng(5)
+    noisy = replace(
+        alif, voltage=alif.voltage + 0.05 * rng.normal(size=alif.voltage.shape),
+        spikes=[times + 0.1 * rng.normal(size=len(times)) for times in alif.spikes],
+    )  # fmt: skip
+    result = quick(noisy, starts=1, voltage_noise=0.05, spike_noise=0.3)
+    off = (result.values - [TRUE[n] for n in result.names]) / result.deviations
+    assert 0.1 < np.sqrt((off**2).mean()) < 2.5
+    sure = result.deviations / [TRUE[n] for n in result.names]
+    assert sure.max() < 0.5 and result.free.missing + result.free.surplus < 4
+
+
+def test_spike_times_alone_tell_a_threshold(alif):
+    known = {n: TRUE[n] for n in ("tau_mem", "v_reset", "gain", "tau_B")}
+    bounds = {n: BOUNDS[n] for n in ("b_jump", "v_thresh")}
+    result = quick(replace(alif, voltage=None), bounds=bounds, fixed=known)
+    assert result.names == ["b_jump", "v_thresh"] and result.n_voltage == 0 and result.free.error is None
+    assert np.allclose(result.values, [TRUE["b_jump"], TRUE["v_thresh"]], rtol=1e-3)
+
+
+@pytest.mark.ci
+def test_a_prior_holds_what_is_not_told(alif):
+    # without spikes nothing tells b_jump
+    calm = simulate(ALIF(tau_mem=15.0), np.repeat([0.3, 0.0], 200), dt=0.5)
+    assert not len(calm.spikes[0])
+    known = {n: TRUE[n] for n in ("tau_B", "v_thresh", "v_reset", "gain")}
+    settings = {"bounds": {n: BOUNDS[n] for n in ("tau_mem", "b_jump")}, "fixed": known | {"gain": 1.0, "v_reset": 0.0}}
+    result = quick(calm, **settings, priors={"b_jump": (0.3, 0.01)})
+    told = dict(zip(result.names, zip(result.values, result.deviations)))
+    assert told["b_jump"] == (pytest.approx(0.3), pytest.approx(0.01, rel=1e-3))
+    assert told["tau_mem"][0] == pytest.approx(15.0, rel=1e-4)
+    assert any("b_jump is not told" in doubt for doubt in quick(calm, **settings).doubts())
+
+
+def test_the_forced_run_with_the_right_parameters_is_the_recording(alif):
+    fitted = fitted_model(ALIF)
+    residuals = Residuals(
+        fitted, alif, window=(0.0, 0.0), skip=0.0, every=0.25, voltage_noise=1.0, spike_noise=1.0
+    )  # fmt: skip
+    low, high = np.array(list(BOUNDS.values())).T
+    problem = Problem(residuals, list(BOUNDS), low, high, {}, 1)
+    point = (np.array(list(TRUE.values())) - low) / (high - low)
+    r, J = problem(point[None])
+    assert r.shape == (1, residuals.size) and np.abs(r).max() < 1e-6
+    # an own crossing that comes too early, and one that is still due: half the threshold, twice the threshold
+    for factor, sign in ((0.9, -1), (1.1, 1)):
+        moved = point.copy()
+        moved[3] = (factor * TRUE["v_thresh"] - low[3]) / (high[3] - low[3])
+        spikes = np.concatenate([problem(moved[None])[0][0, residuals.n_voltage :]])
+        assert (np.sign(spikes) == sign).sum() >= residuals.n_spikes - 1
+    assert J.shape == (1, residuals.size, 6) and np.isfinite(J).all()
+    problem.cells.close()
+
+
+@pytest.mark.ci
+def test_coupled_copies_follow_the_measured_v(alif):
+    fitted = fitted_model(ALIF)
+    residuals = Residuals(fitted, alif, window=(0.5, 0.5), skip=0.0, every=0.25, voltage_noise=1.0, spike_noise=None)
+    arrivals = forced_arrivals(alif, 0.25, residuals.counts, residuals.samples)
+    cells = Cells(fitted, alif, 2, ["tau_mem"], {fitted.coupling: 20.0, fitted.patience: 2.0}, arrivals)
+    cells.set(np.array([[5.0], [50.0]]))
+    v = cells.states(residuals.times, ["V"], coupled=True)["V"]
+    measured = alif.voltage[:, residuals.samples][:, np.isin(residuals.samples * 0.25, residuals.times)]
+    counts = residuals.counts[:, residuals.counts.any(axis=0)]
+    # where the coupling begins again after a spike, V is not pulled yet
+    assert np.quantile(np.abs(v - measured[:, :, None])[counts], 0.8) < 0.02
+    free = cells.states(residuals.times, ["V"])["V"]
+    assert np.quantile(np.abs(free - measured[:, :, None])[counts], 0.8) > 0.2
+    cells.close()
+
+
+@pytest.mark.ci
+def test_several_cells_are_a_list(alif):
+    results = quick([alif, replace(alif, name="twin")], bounds={"tau_B": BOUNDS["tau_B"]}, only=["tau_B"], starts=1,
+                    fixed={n: v for n, v in TRUE.items() if n != "tau_B"})  # fmt: skip
+    assert [r.recording.name for r in results] == ["cell", "twin"]
+    assert [r.values[0] for r in results] == pytest.approx([80.0, 80.0], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"starts": 0}, "starts must be a whole number"),
+        ({"every": -1.0}, "every must be a positive time"),
+        ({"skip": -1.0}, "skip must be"),
+        ({"window": (1.0,)}, "window must be two times"),
+        ({"spike_noise": 0.0}, "spike_noise must be a positive number"),
+        ({"skip": 1000.0, "spike_noise": None}, "nothing counts"),
+    ],
+)
+def test_wrong_settings_are_refused(alif, settings, message):
+    with pytest.raises(SettingError, match=message):
+        quick(alif, **settings)
+
+
+def test_a_recording_must_have_measured_something(alif):
+    with pytest.raises(SettingError, match="has no spike times"):
+        quick(replace(alif, spikes=None))
+    with pytest.raises(SettingError, match="neither V nor spikes"):
+        quick(replace(alif, voltage=None), spike_noise=None)
+    with pytest.raises(SettingError, match="list of recordings is empty"):
+        quick([])
+    with pytest.raises(DataError, match="no voltage"):
+        Recording([0.0, 1.0], 0.1).with_spikes_above(0.0)
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("name", ["AdEx", "Izhikevich"])
+def test_nonlinear_cells(name, optimised):
+    if name == "AdEx":
+        true = {"c_mem": 200.0, "g_leak": 12.0, "e_leak": -68.0, "v_thresh": -51.0, "delta_t": 2.0, "tau_w": 120.0,
+                "a": 3.0, "b": 60.0, "v_reset": -60.0}  # fmt: skip
+        recording = simulate(AdEx(**true), np.repeat(filtered_noise(2, 400, 600.0, 350.0), 5, axis=1), dt=0.2)
+        result = fit(AdEx, recording, bounds={"delta_t": (1.0, 5.0)}, starts=1, seed=1, threads=1, progress=False)
+    else:
+        true = {"a": 0.03, "b": 0.22, "c": -62.0, "d": 6.0}
+        recording = simulate(Izhikevich(**true), np.repeat(filtered_noise(2, 400, 9.0, 5.0), 5, axis=1), dt=0.2)
+        result = fit(Izhikevich, recording, bounds={"b": (0.1, 0.3)}, starts=1, threads=1, progress=False)
+    assert result.names == list(true)
+    assert np.allclose(result.values, list(true.values()), rtol=1e-3)
+    assert result.free.gamma == pytest.approx(1.0)
