@@ -39,7 +39,9 @@ def moves_threshold(d: Derived, receptor: str) -> bool:
 @lru_cache(maxsize=64)
 def closed_form(plan: Plan) -> bool:
     """True if every population of a plan is linear between spikes, with one kind of event and at most a refractory
-    period, and no arrival moves a threshold at once or adds a learned amount."""
+    period, and no arrival moves a threshold at once or adds a learned amount; and if no currents drive it."""
+    if plan.currents_into:
+        return False
     if any(needs(p.derived) for p in plan.populations for needs in NO_CLOSED_FORM.values()):
         return False
     for c in plan.connections:

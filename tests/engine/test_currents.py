@@ -8,7 +8,7 @@ from genn_eventprop.data import Currents
 from genn_eventprop.description import Described, build, describe
 from genn_eventprop.engines import create
 from genn_eventprop.errors import DataError, EngineError, ModelError, NetworkError
-from genn_eventprop.models import LI, LIF, Izhikevich, LIFDelta, LIFRefractory, Theta
+from genn_eventprop.models import LI, LIF, QIF, Izhikevich, LIFDelta, LIFRefractory, Theta
 from genn_eventprop.plan import make_plan
 from support import driven
 
@@ -26,6 +26,7 @@ def trained(engine, data, samples):
     return result, gradients, {k: np.array(v, np.float64) for k, v in engine.current_gradients.items()}
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("seed", range(4))
 def test_on_the_grid_gradients_without_spikes_are_differences(seed):
     """Silent neurons: the loss on the grid is smooth, so that its gradient is that of what ran."""
@@ -35,9 +36,38 @@ def test_on_the_grid_gradients_without_spikes_are_differences(seed):
     engine = reference(plan, parameters)
     result = engine.run(engine.load(data), [0, 1, 2], training=True)
     assert result.spike_counts["hidden"].sum() == 0
-    driven.assert_differences(engine, driven.differences(reference, plan, data, parameters))
+    found = driven.differences(reference(plan, parameters), plan, data, parameters)
+    driven.assert_differences(engine, found)
 
 
+@pytest.mark.one_in(8)
+@pytest.mark.parametrize("seed", range(8))
+def test_in_exact_time_gradients_are_differences(seed):
+    model = (LIF, LIFRefractory, QIF, LIFDelta)[seed % 4]
+    scale = {LIFDelta: 0.8}.get(model, 1.0)
+    plan, data = driven.network(seed, model=model, spike_times="exact", scale=scale, duration=12.0)
+    parameters = plan.network.initial_parameters(seed)
+    engines = [create(plan, parameters, engine="native", dtype="float64", tolerance=1e-14) for _ in range(2)]
+    result = engines[0].run(engines[0].load(data), [0, 1, 2], training=True)
+    assert result.spike_counts["hidden"].sum() > 2
+    found = driven.differences(engines[1], plan, data, parameters)
+    driven.assert_differences(engines[0], found, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.one_in(4)
+@pytest.mark.parametrize("seed", range(4))
+def test_native_is_the_reference_in_exact_time(seed):
+    model, scale = ((LIFRefractory, 1.0), (LIF, 1.0), (Izhikevich, 15.0), (Theta, 1.0))[seed]
+    plan, data = driven.network(seed, model=model, spikes=seed != 1, spike_times="exact", scale=scale, duration=8.0)
+    compare("native", plan, data, seed, reference="reference_event", spiking=False)
+
+
+def test_one_neuron_and_one_change_in_exact_time():
+    plan, data = driven.network(1, tiny=True, spike_times="exact")
+    compare("native", plan, data, 1, reference="reference_event", spiking=False)
+
+
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("seed", range(5))
 def test_engines_agree_with_the_reference(engine, seed):
@@ -54,9 +84,9 @@ def test_one_channel_one_neuron_one_step(engine, spikes):
     compare(engine, plan, data, 1, spiking=False)
 
 
-def compare(engine, plan, data, seed, spiking=True):
+def compare(engine, plan, data, seed, reference="reference_clock", spiking=True):
     parameters, samples = plan.network.initial_parameters(seed), [1, 2, 0, 2]
-    expected = trained(reference(plan, parameters), data, samples)
+    expected = trained(create(plan, parameters, engine=reference), data, samples)
     got = trained(create(plan, parameters, engine=engine, dtype="float64"), data, samples)
     assert not spiking or expected[0].spike_counts["hidden"].sum() > 10
     np.testing.assert_array_equal(got[0].spike_counts["hidden"], expected[0].spike_counts["hidden"])
@@ -196,10 +226,3 @@ def test_data_that_do_not_fit_are_refused():
     engine.load({**data, "stim": Currents(late, stim.dt, labels=stim.labels)})
     with pytest.raises(EngineError, match="no gradients of currents"):
         _ = engine.current_gradients
-
-
-def test_engines_without_currents_refuse_by_name():
-    for engine, spike_times in (("reference_event", "exact"), ("native", "exact")):
-        plan, _ = driven.network(0, spike_times=spike_times)
-        with pytest.raises(EngineError, match=f"{engine} takes no currents, but 'stim' is one"):
-            create(plan, plan.network.initial_parameters(0), engine=engine)

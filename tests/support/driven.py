@@ -75,14 +75,15 @@ def with_values(data, name, values):
     return new if isinstance(data, Currents) else {**data, name: new}
 
 
-def differences(make, plan, data, parameters, h=1e-5, count=2, seed=0):
+def differences(engine, plan, data, parameters, h=1e-5, count=2, seed=0):
     """name -> (indices, central differences of the mean loss of samples 0, 1, 2) of some of every parameter and
-    current; make: (plan, parameters) -> engine."""
+    current, by an engine whose parameters are then `parameters` again."""
     rng = np.random.default_rng(seed)
     parts = {"stim": data} if isinstance(data, Currents) else data
 
-    def loss(parameters, data):
-        engine = make(plan, parameters)
+    def loss(values, data):
+        for name in plan.trainable:
+            engine.parameters[name][...] = values[name]
         return engine.run(engine.load(data), [0, 1, 2]).loss.mean()
 
     def slopes(value, shifted):
@@ -101,6 +102,7 @@ def differences(make, plan, data, parameters, h=1e-5, count=2, seed=0):
         if isinstance(part, Currents):
             values = part.values.astype(np.float64)
             found[name] = slopes(values, lambda v, n=name: (parameters, with_values(data, n, v)))
+    loss(parameters, data)
     return found
 
 

@@ -165,6 +165,12 @@ class Context:
     def from_input(self) -> list[ConnectionRecord]:
         return [c for c in self.plan.connections if c.source == self.plan.input.name]
 
+    def drives(self, p: PopulationRecord) -> dict[str, str]:
+        """Name of each array of drives of a population -> the state that it sets: currents, and with exact spike times
+        their slopes."""
+        found = {f"drive_{r}": state for r, (state, _) in p.drives.items()}
+        return found | {f"rise_{r}": slope for r, (_, slope) in p.drives.items() if slope and self.exact}
+
     # what the host hands over or takes back, whatever the spike times
 
     def arrays(self) -> list[Buffer]:
@@ -185,8 +191,8 @@ class Context:
         for i, p in enumerate(self.plan.populations):
             axes = ("batch", RECORDED, 2 * len(p.derived.states), padded(p.size))
             found.append(Buffer(f"p{i}_{RECORD}", axes, real, "result"))
-            steps = ("batch", "n_steps", padded(p.size))
-            found += [Buffer(f"p{i}_w_by_drive_{r}", steps, real, "result") for r in p.drives]
+            each = ("batch", f"p{i}_changes" if self.exact else "n_steps", padded(p.size))
+            found += [Buffer(f"p{i}_w_by_{n}", each, real, "result") for n in self.drives(p)]
         size = self.gradient_size
         return [
             *found,

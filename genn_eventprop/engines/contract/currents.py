@@ -93,25 +93,26 @@ class CurrentBatch:
     """The currents of one batch, on their way to the neurons and back.
 
     Args:
-        edges: see `Pieces`. dtype: of drives and products.
+        dtype: of drives and products.
 
     Attributes:
+        edges: population -> see `Pieces`: steps of the grid, or with exact spike times where its currents change.
         means: the drives of populations at the middle of pieces. slopes: per ms, of the drives that have a slope state.
     """
 
     def __init__(
-        self, plan: Plan, parameters: Values, tables: Tables, data: Data, samples: np.ndarray, edges: np.ndarray,
-        dtype: np.dtype,
-    ) -> None:  # fmt: skip
+        self, plan: Plan, parameters: Values, tables: Tables, data: Data, samples: np.ndarray, dtype: np.dtype
+    ) -> None:
         self.plan, B = plan, len(samples)
-        self._tables, self._shapes, self._pairs = tables, parameters, dict[str, np.ndarray]()
+        self._tables, self._shapes = tables, parameters
         self._values = {
             c.name: np.asarray(data.currents[c.name].values[samples], dtype)
             for c in plan.currents if any(x.source == c.name for x in plan.currents_into)
         }  # fmt: skip
         records = {c.name: c for c in plan.currents}
+        self.edges = {c.target: self._edges(c.target) for c in plan.currents_into}
         self._pieces = {
-            c.name: Pieces(records[c.source], self._values[c.source].shape[1], c.delay, edges)
+            c.name: Pieces(records[c.source], self._values[c.source].shape[1], c.delay, self.edges[c.target])
             for c in plan.currents_into
         }
         # copies: gradients of the currents are asked for later, when an optimiser may have changed the weights
@@ -120,12 +121,40 @@ class CurrentBatch:
         self.means: Drives = {}
         self.slopes: Drives = {}
         for c in plan.currents_into:
-            key, shape = (c.target, c.receptor), (B, len(edges) - 1, sizes[c.target])
+            key, shape = (c.target, c.receptor), (B, len(self.edges[c.target]) - 1, sizes[c.target])
             total = self.means.setdefault(key, np.zeros(shape, dtype))
             total += self._led(c, self._pieces[c.name].mean)
             if plan.population(c.target).drives[c.receptor][1]:
                 rising = self.slopes.setdefault(key, np.zeros(shape, dtype))
                 rising += self._led(c, self._pieces[c.name].slope)
+
+    def _edges(self, population: str) -> np.ndarray:
+        plan = self.plan
+        if plan.spike_times == "grid":
+            return plan.dt * np.arange(plan.n_steps + 1)
+        dt = {c.name: c.dt for c in plan.currents}
+        into = [c for c in plan.currents_into if c.target == population]
+        cuts = np.concatenate([c.delay + dt[c.source] * np.arange(self._values[c.source].shape[1] + 1) for c in into])
+        cuts = np.unique(cuts)
+        least = LEAST * min(dt[c.source] for c in into)
+        inside = cuts[(cuts > least) & (cuts < plan.duration - least)]
+        inside = inside[np.diff(inside, prepend=0.0) > least]
+        return np.concatenate([[0.0], inside, [plan.duration]])
+
+    @property
+    def starts(self) -> Drives:
+        """The drives at the start of pieces."""
+        return {
+            key: u - self._half(key) * self.slopes[key] if key in self.slopes else u for key, u in self.means.items()
+        }
+
+    def _half(self, key: tuple[str, str]) -> np.ndarray:
+        """(P, 1) half the length of pieces."""
+        return np.diff(self.edges[key[0]])[:, None] / 2
+
+    def gradients_from_starts(self, by_start: Drives, by_slope: Drives, every: bool = False) -> dict[str, np.ndarray]:
+        """`gradients`, from those by the drives at the start of pieces and by their slopes from there."""
+        return self.gradients(by_start, {k: v - self._half(k) * by_start[k] for k, v in by_slope.items()}, every)
 
     def _matrix(self, c: ConnectionRecord, parameters: Values, dtype: np.dtype) -> np.ndarray:
         """(M, N) weights, a copy."""
@@ -146,14 +175,17 @@ class CurrentBatch:
         values, weight = self._values[c.source], self._weights[c.name]
         return over(values @ weight) if self._short(c) else over(values) @ weight
 
-    def gradients(self, by_mean: Drives, by_slope: Drives | None = None) -> dict[str, np.ndarray]:
-        """dL/dw of every learned weight of currents, in their shapes, from dL/d(mean) and dL/d(slope) of the drives.
+    def gradients(self, by_mean: Drives, by_slope: Drives | None = None, every: bool = False) -> dict[str, np.ndarray]:
+        """dL/dw of learned weights of currents, in their shapes, from dL/d(mean) and dL/d(slope) of the drives.
 
         These also serve `of_currents` afterwards.
+
+        Args:
+            every: also of weights that are not learned.
         """
         self._by = by_mean, by_slope or {}
         out: dict[str, np.ndarray] = {}
-        for c in (c for c in self.plan.currents_into if c.trainable):
+        for c in (c for c in self.plan.currents_into if c.trainable or every):
             values, pieces = self._values[c.source], self._pieces[c.name]
             mean, slope = self._of(c)
             if self._short(c):

@@ -317,8 +317,8 @@ def can_solve(network: Network, features: Mapping[str, frozenset[str]]) -> bool:
         return False
     models = [derive(p.model) for p in network.populations]
     simple = not any(needs(m) for m in models for needs in NO_CLOSED_FORM.values())
-    currents = not any(moves_threshold(m, r) for m in models for r in m.receptors)
-    return simple and currents and all(p.noise == p.dropout == 0 for p in network.populations)
+    smooth = not any(moves_threshold(m, r) for m in models for r in m.receptors)
+    return simple and smooth and not network.currents and all(p.noise == p.dropout == 0 for p in network.populations)
 
 
 __getattr__ = renamed(

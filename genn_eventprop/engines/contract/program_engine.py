@@ -23,7 +23,7 @@ from ...program.population import RECORD, RECORDED
 from ...program.trial import Trial
 from ...regularisers.record import SpikePush
 from .call import KINDS
-from .currents import CurrentBatch
+from .currents import CurrentBatch, Drives
 from .data import Data
 from .engine import Engine
 from .features import (
@@ -295,8 +295,7 @@ class ProgramEngine(Engine):
 
     def _drives(self, data: Data, samples: np.ndarray) -> Arrays:
         """The drives of every step, by the names of their buffers."""
-        edges = self.plan.dt * np.arange(self.plan.n_steps + 1)
-        self._currents = CurrentBatch(self.plan, self.parameters, self.tables, data, samples, edges, self.dtype)
+        self._currents = CurrentBatch(self.plan, self.parameters, self.tables, data, samples, self.dtype)
         return {f"p{self._numbers[name]}_drive_{r}": self._padded(u) for (name, r), u in self._currents.means.items()}
 
     def _padded(self, drive: np.ndarray) -> np.ndarray:
@@ -372,13 +371,14 @@ class ProgramEngine(Engine):
         """Gradients of the weights of currents, from those of the drives of every step."""
         if self._currents is None:
             return
-        sizes = {p.name: p.size for p in self.plan.populations}
-        by_drive = {
-            (name, r): out[f"p{self._numbers[name]}_w_by_drive_{r}"][..., : sizes[name]]
-            for name, r in self._currents.means
-        }
+        by_drive = self._by_drive(out, "drive", self._currents.means)
         for name, gradient in self._currents.gradients(by_drive).items():
             self.gradients[name][...] = gradient
+
+    def _by_drive(self, out: Arrays, part: str, drives: Drives) -> Drives:
+        """dL/d(drive), without padding; part: the array that a drive stands in."""
+        sizes = {p.name: p.size for p in self.plan.populations}
+        return {(name, r): out[f"p{self._numbers[name]}_w_by_{part}_{r}"][..., : sizes[name]] for name, r in drives}
 
     def _spikes(self, out: Arrays) -> Mapping[str, Spikes]:
         spikes = {}

@@ -27,11 +27,11 @@ from ...plan.closed_form import closed_form
 from ...program.host_values import grid_values
 from ...program.outer import on_host
 from ...toolchain import find_compiler, require
+from ..contract.currents import CurrentBatch
 from ..contract.data import Data
 from ..contract.engine import Availability, diverged
 from ..contract.features import (
     ALL,
-    CURRENTS,
     HANDWRITTEN,
     INEXACT_INTEGRALS,
     LEARNED_RECEPTOR_GAIN,
@@ -94,7 +94,6 @@ class NativeEngine(ProgramEngine):
         },
         "exact": ALL
         - {
-            CURRENTS,
             HANDWRITTEN,
             SPIKE_BIRTH_BY_SERIES,
             STEPWISE_READOUTS,
@@ -385,6 +384,27 @@ class NativeEngine(ProgramEngine):
             arguments["times"] = data.times
             return arguments
         return arguments | self._streams_of(data) | ({} if self._carry is None else self._carry.values)
+
+    def _drives(self, data: Data, samples: np.ndarray) -> Arrays:
+        if self.plan.spike_times == "grid":
+            return super()._drives(data, samples)
+        self._currents = batch = CurrentBatch(self.plan, self.parameters, self.tables, data, samples, self.dtype)
+        arguments = Arrays()
+        for name, edges in batch.edges.items():
+            i = self._numbers[name]
+            arguments |= {f"p{i}_change_times": edges[:-1], f"p{i}_changes": len(edges) - 1}
+        for part, drives in (("drive", batch.starts), ("rise", batch.slopes)):
+            arguments |= {f"p{self._numbers[name]}_{part}_{r}": self._padded(u) for (name, r), u in drives.items()}
+        return arguments
+
+    def _collect_currents(self, out: Arrays) -> None:
+        if self._currents is None or self.plan.spike_times == "grid":
+            return super()._collect_currents(out)
+        by_start, by_slope = (self._by_drive(out, part, drives) for part, drives in (
+            ("drive", self._currents.means), ("rise", self._currents.slopes)
+        ))  # fmt: skip
+        for name, gradient in self._currents.gradients_from_starts(by_start, by_slope).items():
+            self.gradients[name][...] = gradient
 
     def _padded(self, drive: np.ndarray) -> np.ndarray:
         full = aligned((*drive.shape[:-1], padded(drive.shape[-1])), self.dtype)

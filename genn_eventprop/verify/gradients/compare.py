@@ -48,10 +48,10 @@ class Problem:
         self.samples = np.arange(len(events))
         self.engine = ReferenceEvent(plan, parameters)
         self.data: Data = self.engine.load(events)
-        pairs = {c.pairs for c in plan.connections}
+        pairs = {c.pairs for c in plan.weighted}
         self.values = {k: v.copy() for k, v in self.engine.parameters.items() if k not in pairs}
         self.values |= {c.delays_name: np.array(c.delay) for c in plan.connections if not c.delays}
-        self.values["input_times"] = np.array(events.times, dtype=np.float64)
+        self.values["input_times"] = np.array(self.data.times, dtype=np.float64)
 
     def losses(self, changes: Sequence[Change]) -> tuple[np.ndarray, np.ndarray]:
         """Mean loss at every change of `values`, and whether all events kept their number and order: (C,), (C,)."""

@@ -17,7 +17,7 @@ from ....program.events import DL_DT
 from ....program.jump import gradients, jump, jump_term
 from ....program.nodes import Add, Buffer, Let, Set, Statement, name
 from ...statements import Spelling
-from ..context import Context, indent
+from ..context import Context, indent, padded
 from ..exact.arguments import given_to_all, integers, learned_dynamics
 from ..exact.program import ExactProgram
 from ..exact.readings import Reading, reads
@@ -33,10 +33,16 @@ class GeneralProgram(ExactProgram):
     """The statements of a plan's trial, and of the models of its populations."""
 
     def _host_buffers(self, names: Context) -> list[Buffer]:
-        return [*given_to_all(names, []), Buffer("tolerance", (), "double", "host")]
+        found = [*given_to_all(names, []), Buffer("tolerance", (), "double", "host")]
+        for i, p in enumerate(names.plan.populations):
+            each, changes = names.drives(p), f"p{i}_changes"
+            found += [Buffer(f"p{i}_change_times", (changes,), "double", "host")] if each else []
+            found += [Buffer(f"p{i}_{n}", ("batch", changes, padded(p.size)), "real", "host") for n in each]
+        return found
 
     def _integers(self, names: Context) -> list[str]:
-        return [*(n for n in integers(names) if n != "exact_steps" and not n.startswith("degree_")), "order"]
+        changes = [f"p{i}_changes" for i, p in enumerate(names.plan.populations) if p.drives]
+        return [*(n for n in integers(names) if n != "exact_steps" and not n.startswith("degree_")), "order", *changes]
 
     def _to_mode(self, p: PopulationRecord, read: list[Reading]) -> str:
         return ""  # there is one lambda in all modes

@@ -102,7 +102,8 @@ def _group(ctx: Context, program: GeneralProgram, number: int, group: list[Popul
     inner = [c for p in group for c in ctx.plan.into(p.name) if c.source in {q.name for q in group}]
     outer = [c for p in group for c in ctx.plan.into(p.name) if c not in inner]
     lines = [f"{{  // {names}", f"Queue& queue = work.queue[{number}];", "queue.clear(args.duration);"]
-    lines += ["int64_t instant = 0;", *(_outside(ctx, c) for c in outer), "queue.sort();"]
+    changes = [_changes(ctx, p) for p in group if p.drives]
+    lines += ["int64_t instant = 0;", *(_outside(ctx, c) for c in outer), *changes, "queue.sort();"]
     lines += [f"{ctx.p(p.name)}.begin(args);" for p in group]
     events = [NEXT_EVENT.rstrip()]
     for p in group:
@@ -118,9 +119,9 @@ def _group(ctx: Context, program: GeneralProgram, number: int, group: list[Popul
     arrivals = [
         "const double at = queue.due();", "work.now.clear();",
         "while (!queue.empty() && queue.due() <= at + together) work.now.push_back(queue.take());",
-        _for_arrivals([_touch(ctx, c) for c in (*outer, *inner)]),
+        _for_arrivals([*(_touch(ctx, c) for c in (*outer, *inner)), *(_touch_all(ctx, p) for p in group if p.drives)]),
         *(f"{ctx.p(p.name)}.cut_touched(args, at);" for p in group),
-        _for_arrivals([_add(ctx, c) for c in (*outer, *inner)], "queue.log.push() = {at, d.connection, d.route, d.index, instant};"),
+        _for_arrivals([*(_add(ctx, c) for c in (*outer, *inner)), *(_set(ctx, p) for p in group if p.drives)], "queue.log.push() = {at, d.connection, d.route, d.index, instant};"),
         *(f"{ctx.p(p.name)}.start_touched(at, instant);" for p in group), "++instant;",
     ]  # fmt: skip
     lines += ["for (;;) {", "for (;;) {", *events, "}", "if (queue.empty()) break;", *arrivals, "}"]
@@ -230,6 +231,52 @@ def _add(ctx: Context, c: ConnectionRecord) -> str:
     return f"case {ctx.plan.connections.index(c)}:\n{indent(body)}    break;"
 
 
+# changes of currents: like arrivals at all neurons of a population, number of connections + number of the population
+
+
+def _change(ctx: Context, p: PopulationRecord) -> int:
+    """What stands in the place of the number of a connection."""
+    return len(ctx.plan.connections) + ctx.plan.populations.index(p)
+
+
+def _changes(ctx: Context, p: PopulationRecord) -> str:
+    """All changes of the currents into a population; before the arrivals of their instants."""
+    name, i = ctx.p(p.name), ctx.plan.populations.index(p)
+    due = f"{{args.{name}_change_times[i], {i}, {_change(ctx, p)}, -1, int32_t(i), i, 0}}"
+    return f"for (int64_t i = 0; i < args.{name}_changes; ++i) queue.add({due});"
+
+
+def _touch_all(ctx: Context, p: PopulationRecord) -> str:
+    name = ctx.p(p.name)
+    return f"case {_change(ctx, p)}:\n    for (int k = 0; k < N_{name}; ++k) {name}.touch(k, instant);\n    break;"
+
+
+def _set(ctx: Context, p: PopulationRecord) -> str:
+    """The states that stand for currents take the values that these change to."""
+    name, states = ctx.p(p.name), p.derived.states
+    lines = [_row_of_change(name, "d.route")]
+    for n, state in ctx.drives(p).items():
+        to = f"{name}.now_x[{states.index(state)}][k]"
+        lines.append(f"for (int k = 0; k < N_{name}; ++k) {to} = double(args.{name}_{n}[row + k]);")
+    return f"case {_change(ctx, p)}: {{\n" + indent("\n".join([*lines, "break;"])) + "}"
+
+
+def _row_of_change(name: str, number: str) -> str:
+    return f"const int64_t row = (sample * args.{name}_changes + {number}) * NP_{name};"
+
+
+def _change_back(ctx: Context, program: GeneralProgram, p: PopulationRecord) -> str:
+    """dL/du is lambda_u where u is set; nothing that happened before has an influence on it."""
+    name, states = ctx.p(p.name), p.derived.states
+    lines = [f"for (int k = 0; k < N_{name}; ++k) {name}.touch(k, h.instant);"]
+    lines += [f"{name}.retreat(args, h.instant, {_reader(program, p)});", _row_of_change(name, "h.source")]
+    for n, state in ctx.drives(p).items():
+        lam = f"{name}.lambda[{states.index(state)}][k]"
+        body = f"args.{name}_w_by_{n}[row + k] = scalar({lam}), {lam} = 0;"
+        lines.append(f"for (int k = 0; k < N_{name}; ++k) {body}")
+    return f"case {_change(ctx, p)}: {{\n" + indent("\n".join([*lines, "break;"])) + "}"
+
+
 # backwards
 
 
@@ -275,6 +322,7 @@ def _group_back(ctx: Context, program: GeneralProgram, number: int, group: list[
     lines += ["for (int64_t e = log.count - 1; e >= 0; --e) {", "const Happening& h = log[e];", "switch (h.kind) {"]
     inside = {p.name for p in group}
     lines += [_arrival(ctx, program, c) for c in ctx.plan.connections if c.target in inside]
+    lines += [_change_back(ctx, program, p) for p in group if p.drives]
     lines += [_own_event_back(ctx, program, p) for p in group if p.derived.events]
     lines += ["}", "}"]
     for p in group:

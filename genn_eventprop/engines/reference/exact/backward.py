@@ -24,7 +24,7 @@ from ....regularisers import pushed_state
 from .flow import at, nodes
 from .population import PopulationModel
 from .readout import NODES, Readout, Sources, density_rows
-from .records import Arrival, Birth, ModeEnd, Recording, Segments, Spike
+from .records import Arrival, Birth, Change, Drive, ModeEnd, Recording, Segments, Spike
 
 BLOCK = 2048  # segments whose nodes are in memory at a time
 
@@ -112,7 +112,7 @@ class Backward:
     Attributes:
         gradients: "connection.weight" in the shape of the weights, "connection.delay" () or in that of the delays,
             "population.parameter" (N,).
-        input_times: (E,) dL/d(time of every input spike).
+        input_times: (E,) dL/d(time of every input spike). by_drive: population -> (P, S, N) dL/d(value of `Drive`).
         smallest_slope: smallest |gdot| of an own event, inf without events.
     """
 
@@ -124,12 +124,15 @@ class Backward:
         recording: Recording,
         readouts: Mapping[str, Readout],
         n_inputs: int,
+        drives: Mapping[str, Drive],
     ) -> None:
         self.plan, self.weights, self.recording, self.readouts = plan, weights, recording, readouts
         self.adjoint = {name: _Adjoint(m, recording) for name, m in models.items()}
         self.weight_gradient = {key: np.zeros_like(w) for key, w in weights.items()}
         self.delay_gradient = {c.name: np.zeros(c.delays.shape if c.delays else ()) for c in plan.connections}
         self.input_times = np.zeros(n_inputs)
+        self.by_drive = {name: np.zeros((len(d.times), len(d.states), models[name].size)) for name, d in drives.items()}
+        self.drives = drives
         self.smallest_slope = np.inf
 
     def run(self, dr: Mapping[str, Any], push: Mapping[str, np.ndarray], jumps: Mapping[str, np.ndarray]) -> None:
@@ -151,6 +154,8 @@ class Backward:
                 self._mode_end(event)
             elif isinstance(event, Birth):
                 self._birth(event)
+            elif isinstance(event, Change):
+                self._change(event)
             else:
                 adjoint = self.adjoint[event.population]
                 adjoint.end[event.before] = adjoint.start(event.after)
@@ -248,6 +253,14 @@ class Backward:
             event.source.feedback += D
         else:
             self.input_times[event.source] += D
+        adjoint.end[event.before] = lam
+
+    def _change(self, event: Change) -> None:
+        """dL/du is lambda_u where u is set, and nothing that happened before has an influence on it."""
+        adjoint, states = self.adjoint[event.population], self.drives[event.population].states
+        lam = adjoint.start(event.after)
+        self.by_drive[event.population][event.number] = lam[:, states].T
+        lam[:, states] = 0.0
         adjoint.end[event.before] = lam
 
     # births of spikes, see docs/spike_birth.md

@@ -10,18 +10,19 @@ Parts: `flow.py` and `series.py` (trajectories, their roots and maxima), `forwar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ....errors import EngineError
 from ....losses import LossRecord
 from ....plan import Plan
+from ...contract.currents import CurrentBatch
 from ...contract.data import Data
 from ...contract.engine import Availability, Engine
-from ...contract.features import ALL, CURRENTS, PROGRAM_READOUTS
+from ...contract.features import ALL, PROGRAM_READOUTS
 from ...contract.lock import one_at_a_time
 from ...contract.parameters import Tables, copied
 from ...contract.result import LossPart, Result, Spikes, summed
@@ -33,12 +34,8 @@ from .forward import Forward
 from .population import PopulationModel
 from .readout import Readout
 from .readouts import Several, breaks, make_readout
-from .records import Recording, locate
+from .records import Drive, Recording, locate
 from .routes import flat_delays, routes
-
-if TYPE_CHECKING:
-    pass
-
 
 SMALLEST_SLOPE = 1e-20
 """Of dL/dr where readouts are linear and births are looked for: lambda over dL/dr says how an arrival changes r."""
@@ -51,6 +48,7 @@ class Trial:
     recording: Recording
     readouts: dict[str, Readout]
     n_inputs: int
+    drives: Mapping[str, Drive]
 
     @property
     def readout(self) -> Readout:
@@ -75,7 +73,7 @@ class ReferenceEvent(Engine):
 
     name = "reference_event"
     generates = False
-    features = {"exact": ALL - {CURRENTS, PROGRAM_READOUTS}}
+    features = {"exact": ALL - {PROGRAM_READOUTS}}
     options = ()  # exact slopes: slope_floor is for grid engines
 
     @classmethod
@@ -112,7 +110,7 @@ class ReferenceEvent(Engine):
         """Run the trials forwards: (numbers of every population, losses, dL/dr, jumps of lambda_V at T)."""
         # evaluated once a run: both ways must use the same numbers
         models = self._models()
-        self.trials = [self._forward(data, int(i), models, births=births) for i in samples]
+        self.trials = self._trials(data, samples, models, births=births)
         parts, slopes, pushes = dict[str, LossPart](), dict[str, np.ndarray](), dict[str, np.ndarray]()
         for loss in self.plan.losses:
             view, name = data.for_loss(loss), loss.output
@@ -168,7 +166,7 @@ class ReferenceEvent(Engine):
     ) -> tuple[Readouts, tuple[dict[str, PopulationModel], list[Trial]]]:
         samples = self.batch(data, samples)
         models = self._models()
-        self.trials = [self._forward(data, int(i), models, births=keep) for i in samples]
+        self.trials = self._trials(data, samples, models, births=keep)
         value, valid = (np.stack([getattr(t.readout, n) for t in self.trials]) for n in ("value", "valid"))
         spikes = self._spikes() if record_spikes else None
         also = {name: self._also(i, name) for i, name in enumerate(self.plan.loss.also, 1)}
@@ -201,17 +199,44 @@ class ReferenceEvent(Engine):
             for p in self.plan.populations
         }
 
-    def _forward(self, data: Data, sample: int, models: dict[str, PopulationModel], *, births: bool) -> Trial:
+    def _trials(
+        self, data: Data, samples: np.ndarray, models: dict[str, PopulationModel], *, births: bool
+    ) -> list[Trial]:
+        self._batch = self._of_currents(data, samples, self.parameters)
+        every = [self._drives([self._batch], b) for b in range(len(samples))]
+        return [self._forward(data, int(i), models, drives, births=births) for i, drives in zip(samples, every)]
+
+    def _of_currents(self, data: Data, samples: np.ndarray, parameters: Mapping[str, np.ndarray]) -> CurrentBatch:
+        return CurrentBatch(self.plan, parameters, self._tables, data, samples, np.dtype(np.float64))
+
+    def _drives(self, batches: Sequence[CurrentBatch], b: int) -> dict[str, Drive]:
+        """The currents of sample b of batches that differ in their weights, one for each copy of the network."""
+        out = {}
+        for p in (p for p in self.plan.populations if p.drives):
+            states, values = [], []
+            for receptor, names in p.drives.items():
+                for state, part in zip(names, ("starts", "slopes")):
+                    if state:
+                        states.append(p.derived.states.index(state))
+                        each = [getattr(batch, part)[p.name, receptor][b] for batch in batches]
+                        values.append(np.concatenate(each, axis=1))
+            out[p.name] = Drive(batches[0].edges[p.name][:-1], states, np.stack(values, axis=1))
+        return out
+
+    def _forward(
+        self, data: Data, sample: int, models: dict[str, PopulationModel], drives: Mapping[str, Drive], *, births: bool
+    ) -> Trial:
         part = slice(data.offsets[sample], data.offsets[sample + 1])
         times, channels = _exact_times(data, part), data.channels[part]
         # one copy, C = 1: the leading axis
         weights = {c.weight: self.parameters[c.weight][None] for c in self.plan.connections}
         delays = flat_delays(self.plan, self.parameters)
-        return self._trial(models, weights, delays, times[None], channels, data, sample, births)
+        return self._trial(models, weights, delays, times[None], channels, data, sample, drives, births)
 
     def _trial(
         self, models: dict[str, PopulationModel], weights: Mapping[str, np.ndarray], delays: Mapping[str, np.ndarray],
-        times: np.ndarray, channels: np.ndarray, data: Data, sample: int, births: bool = False,
+        times: np.ndarray, channels: np.ndarray, data: Data, sample: int, drives: Mapping[str, Drive],
+        births: bool = False,
     ) -> Trial:  # fmt: skip
         """One trial; time weights that follow the input use that of the first copy. births: whether the way back is to
         see spikes being born."""
@@ -221,12 +246,12 @@ class ReferenceEvent(Engine):
         # where quadrature must be cut depends on the readout, and is known before the trial runs
         at = {n: breaks(v, inputs, data.for_loss(v.loss).targets_of(this)[0]) for n, v in views.items()}
         synapses = routes(self.plan, self._tables, self.parameters)
-        arguments = (self.plan, models, weights, synapses, delays, self.max_spikes, sample, at)
+        arguments = (self.plan, models, weights, synapses, delays, self.max_spikes, sample, at, drives)
         recording = Forward(*arguments).run(times, channels)
         if births and (unborn := candidates(self.plan, models, recording)):
             recording = Forward(*arguments).run(times, channels, unborn)
         readouts = {n: make_readout(v, models[n], recording, inputs) for n, v in views.items()}
-        return Trial(recording, readouts, times.shape[1])
+        return Trial(recording, readouts, times.shape[1], drives)
 
     @one_at_a_time
     def losses_of_copies(
@@ -245,11 +270,15 @@ class ReferenceEvent(Engine):
         }
         delays = {c.name: values[c.delays_name].reshape(C, -1) for c in self.plan.connections}
         total, changed, used = np.zeros(C), np.zeros(C, bool), 0
-        for i in samples:
+        of_currents = {c.weight for c in self.plan.currents_into}
+        copies = [{**self.parameters, **{n: values[n][i] for n in of_currents}} for i in range(C if of_currents else 1)]
+        batches = [self._of_currents(data, samples, copy) for copy in copies]
+        for b, i in enumerate(samples):
             part = slice(data.offsets[i], data.offsets[i + 1])
             times = values["input_times"][:, used : used + part.stop - part.start]
             used += part.stop - part.start
-            trial = self._trial(models, values, delays, times, data.channels[part], data, int(i))
+            drives = self._drives(batches, b)
+            trial = self._trial(models, values, delays, times, data.channels[part], data, int(i), drives)
             for loss in self.plan.losses:
                 view, read = data.for_loss(loss), trial.readouts[loss.output]
                 y = view.targets_of(np.array([i]))
@@ -277,10 +306,10 @@ class ReferenceEvent(Engine):
     ) -> None:  # fmt: skip
         """Gradients of losses, by the population that each reads, with dL/dr `dr`, weighted, and `also` of other
         readouts of the main one; push: (B, K) jump of lambda_V at T. passes: gets the backward pass of every trial."""
-        pairs = {c.pairs for c in self.plan.connections}
+        pairs = {c.pairs for c in self.plan.weighted}
         total = {k: np.zeros_like(v) for k, v in self.parameters.items() if k not in pairs}
         total |= {c.delays_name: np.zeros(()) for c in self.plan.connections if not c.delays}
-        inputs, self.smallest_slope = [], np.inf
+        inputs, by_drive, self.smallest_slope = [], [], np.inf
         weights = {c.weight: self.parameters[c.weight] for c in self.plan.connections}
         # the surrogate gradient of a count is a jump at own spikes, as those of the regularisers are
         jumps = self.spike_jumps(self._counts())
@@ -290,7 +319,7 @@ class ReferenceEvent(Engine):
                 jumps[loss.output] = jumps.get(loss.output, 0.0) + counted
         # one trial after the other: each has its events, so there is nothing to do for all at once
         for b, trial in enumerate(self.trials):
-            back = Backward(self.plan, models, weights, trial.recording, trial.readouts, trial.n_inputs)
+            back = Backward(self.plan, models, weights, trial.recording, trial.readouts, trial.n_inputs, trial.drives)
             slopes: dict[str, Any] = {name: each[b] for name, each in dr.items()}
             if also:
                 main = self.plan.loss
@@ -303,10 +332,26 @@ class ReferenceEvent(Engine):
             for key, g in back.gradients.items():
                 total[key] = total[key] + (g if g.shape == total[key].shape else g.sum())
             inputs.append(back.input_times)
+            by_drive.append(back.by_drive)
             self.smallest_slope = min(self.smallest_slope, back.smallest_slope)
+        if self.plan.currents_into:
+            self._add_currents(total, by_drive)
         self.gradients = {k: total[k] for k in self.plan.trainable}
         self.clear_masked()
         self.full_gradients = total | {"input_times": np.concatenate(inputs)}
+
+    def _add_currents(self, total: dict[str, np.ndarray], by_drive: list[dict[str, np.ndarray]]) -> None:
+        """Gradients of the weights of currents, learned or not; by_drive: of every trial, see `Backward`."""
+        by_start, by_slope = {}, {}
+        for p in self.plan.populations:
+            rows = iter(np.stack([each[p.name] for each in by_drive]).swapaxes(0, 2)) if p.drives else iter(())
+            for receptor, (_, slope) in p.drives.items():
+                by_start[p.name, receptor] = next(rows).swapaxes(0, 1)
+                if slope:
+                    by_slope[p.name, receptor] = next(rows).swapaxes(0, 1)
+        for name, gradient in self._batch.gradients_from_starts(by_start, by_slope, every=True).items():
+            total[name] = total[name] + gradient
+        self._currents = self._batch
 
     def _push(self, loss: LossRecord, dr: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
         """(B, K) jump of lambda_V at T for spikes that did not happen; a heuristic (see `Loss`)."""

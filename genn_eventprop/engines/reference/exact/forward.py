@@ -28,7 +28,7 @@ from .births import Candidate
 from .flow import BlowUp
 from .pieces import TrajectoryPieces
 from .population import SAME_INSTANT, PopulationModel
-from .records import Arrival, Birth, Cause, ModeEnd, Record, Recording, Renewal, Spike
+from .records import Arrival, Birth, Cause, Change, Drive, ModeEnd, Record, Recording, Renewal, Spike
 from .routes import Route
 
 
@@ -40,7 +40,7 @@ class Forward:
             go. delays: connection -> (C, D) ms, in the order of the parameter. max_spikes: own events of one
             population in the trial.
         sample: number of the sample in the data set, for messages. breaks: population -> times in ms at which what a
-            loss reads of it is not smooth by itself, so that pieces must end there.
+            loss reads of it is not smooth by itself, so that pieces must end there. drives: population -> its currents.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Forward:
         max_spikes: int,
         sample: int,
         breaks: Mapping[str, np.ndarray] | None = None,
+        drives: Mapping[str, Drive] = {},
     ) -> None:
         self.plan, self.routes, self.delays = plan, routes, delays
         self.weights = {name: w.reshape(len(w), -1) for name, w in weights.items()}
@@ -73,7 +74,7 @@ class Forward:
         # maximum needs a segment of every output at each arrival, to see whether it is a kink of that output too.
         self.aligned = {name for name, read in readouts.items() if "voltage" in read}
         self.whole_population = {name for name, read in readouts.items() if read & {"voltage", "max"}}
-        self.breaks = breaks or {}
+        self.breaks, self.drives = breaks or {}, drives
         self.tolerance = SAME_INSTANT * plan.duration if self.copies == 1 else 0.0  # each copy keeps its own order
 
     def run(self, times: np.ndarray, channels: np.ndarray, births: Sequence[Candidate] = ()) -> Recording:
@@ -102,6 +103,9 @@ class Forward:
                 first, last = c.channels or (0, self.plan.input.size)
                 if first <= m < last:
                     self._schedule(c, times[:, i], m - first, i)
+        for name, drive in self.drives.items():
+            for k, at in enumerate(drive.times):
+                self._push(np.full(self.copies, at), 0, self.order[name], -1, (name, k))
         for b in births:
             self._push(np.array([b.time]), -1, self.order[b.population], b.neuron, (b,))
         while self._next():
@@ -297,9 +301,11 @@ class Forward:
                 self._due(rank, number, at_once, what)
 
     def _due(self, rank: int, number: int, times: np.ndarray, what: tuple[Any, ...]) -> None:
-        """The end of a mode (rank 0), if it still ends then, or a spike that is not born (-1)."""
+        """The end of a mode (rank 0), if it still ends then, a change of currents, or a spike that is not born (-1)."""
         if rank < 0:
             self._birth(times, *what)
+        elif what[0] in self.drives and len(what) == 2:
+            self._change(times, *what)
         elif self.mode_ends.get(what[:2]) == number:
             self._mode_end(times, *what)
 
@@ -316,6 +322,16 @@ class Forward:
         event.after = int(r.open(lanes, x, times, event)[0])
         self.events.append(event)
         self._align(r, neuron, times)
+
+    def _change(self, times: np.ndarray, name: str, number: int) -> None:
+        r, drive = self.running[name], self.drives[name]
+        self._locate(r, float(times[0]))
+        r.check(times)
+        lanes = r.lanes_of(np.arange(r.model.size))
+        at_once = np.repeat(times, r.model.size)
+        x, before = r.states(lanes, at_once), r.close(lanes, at_once)
+        x[drive.states] = drive.values[number]
+        self.events.append(Change(name, number, before, r.open(lanes, x, at_once, None)))
 
     def _birth(self, times: np.ndarray, b: Candidate) -> None:
         """Cuts the trajectory, and sends spikes of no weight."""

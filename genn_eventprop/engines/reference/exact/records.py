@@ -95,6 +95,29 @@ class ModeEnd:
 
 
 @dataclass(eq=False)
+class Change:
+    """The currents of a population change, for the `number`-th time: segments of all its neurons end and begin."""
+
+    population: str
+    number: int
+    before: np.ndarray
+    after: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """The currents into one population in one trial.
+
+    times (P,): when they change, in ms. states (S,): which states stand for them and for their slopes; values
+    (P, S, L): what these become.
+    """
+
+    times: np.ndarray
+    states: list[int]
+    values: np.ndarray
+
+
+@dataclass(eq=False)
 class Renewal:
     """Segments that end because their polynomial does: nothing happens, lambda passes through."""
 
@@ -104,7 +127,7 @@ class Renewal:
 
 
 Cause = Arrival | Spike | ModeEnd
-Record = Arrival | Spike | ModeEnd | Renewal | Birth
+Record = Arrival | Spike | ModeEnd | Renewal | Birth | Change
 
 
 @dataclass(eq=False)

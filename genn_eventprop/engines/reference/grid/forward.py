@@ -65,9 +65,8 @@ class Forward:
         for (kind, name), key in engine.stochastic_keys(data, samples).items() if stochastic else ():
             self.populations[name].stochastic_keys[kind] = key
         self.traces: dict[str, Trace] = {name: pop.trace for name, pop in self.populations.items()}
-        edges = self.plan.dt * np.arange(self.K + 1)
         self.currents = CurrentBatch(
-            self.plan, engine.parameters, Tables(self.plan), data, samples, edges, np.dtype(np.float64)
+            self.plan, engine.parameters, Tables(self.plan), data, samples, np.dtype(np.float64)
         )
         self.input = self._input()
         self.start = start
