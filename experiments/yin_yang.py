@@ -108,6 +108,7 @@ def build(config: Config) -> Experiment:
         seed=config.seed,
         threads=config.threads,
         spike_birth=config.spike_birth,
+        weight_rows=config.weight_rows,
     )
     train, validation, test = (
         yin_yang.load("train", config.train_size),

@@ -193,6 +193,11 @@ const int32_t block = source % {channels} / {rows.depth} * {rows.width};
                 text = text.replace(f"{word}{tail}[", f"{self._from_host(f'c{i}_{name}{tail}')}[")
         return text
 
+    def _stored_weight(self, i: int, place: str) -> str:
+        """A weight, by its place in those of a connection."""
+        element = f"{self._from_host(f'c{i}_weight')}[{place}]"
+        return f"float_of({element})" if self.trial.buffers[f"c{i}_weight"].kind == "half" else element
+
     def _place_of_delay(self, i: int) -> str:
         """Index of the delay of a synapse."""
         delays = self.plan.connections[i].delays

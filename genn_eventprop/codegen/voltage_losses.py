@@ -21,19 +21,21 @@ from ..program.outer.base import ROW
 from ..program.readouts.base import SAMPLE_WEIGHT
 from ..program.readouts.voltage import Voltage
 from ..program.trial import Trial
-from .statements import Spelling, Writer, indent
+from .statements import TYPES, Spelling, Writer, indent
 
 CHANGED = name("t", "changed")
 Element = Callable[[Access, Callable[[sp.Expr], str]], str]
 HEAD = "{} real {}(const Trial *t, int64_t sample, int64_t o_row, {}) {{\n"
 
 
-def voltage_losses(trial: Trial, mark: str, element: Element, constants: Mapping[str, str]) -> str:
-    """The functions that a trial needs; mark: what stands before them."""
+def voltage_losses(
+    trial: Trial, mark: str, element: Element, constants: Mapping[str, str], weights: str = "real"
+) -> str:
+    """The functions that a trial needs; mark: what stands before them. weights: the kind of a row of them."""
     readout = trial.readout
     if not isinstance(readout, Voltage):
         return ""
-    made = _Functions(readout, mark, element, constants)
+    made = _Functions(readout, mark, element, constants, weights)
     kernels = [o.kernel for o in trial.jumps]
     spikes = any(e.atoms(node) for k in kernels for s in walk(k.body) for e in map(sp.sympify, expressions(s)))
     of_spikes = [made.of_spike()] if spikes else []
@@ -44,20 +46,24 @@ def voltage_losses(trial: Trial, mark: str, element: Element, constants: Mapping
 class _Functions:
     """The functions of one file."""
 
-    def __init__(self, readout: Voltage, mark: str, element: Element, constants: Mapping[str, str]) -> None:
+    def __init__(
+        self, readout: Voltage, mark: str, element: Element, constants: Mapping[str, str], weights: str
+    ) -> None:
+        self.weights = weights
         self.readout, self.s, self.mark, self._outside = readout, readout.s, mark, element
         self.spelling = Spelling(self._element, lambda *_: "", constants)
 
     def _element(self, access: Access, write: Callable[[sp.Expr], str]) -> str:
         if access.buffer.role == "argument":
-            return f"{access.buffer.name}[{write(access.index[0])}]"
+            argument = f"{access.buffer.name}[{write(access.index[0])}]"
+            return f"float_of({argument})" if access.buffer.kind == "half" else argument
         index = tuple(i.xreplace({STEP: ROW}) for i in access.index)
         return self._outside(Access(access.buffer, index), write)
 
-    def _argument(self, array: str, i: sp.Symbol) -> sp.Symbol:
+    def _argument(self, array: str, i: sp.Symbol, kind: str = "real") -> sp.Symbol:
         """Element i of an array that is an argument of the function."""
         element = name("o", array, i)
-        self.s.table[element] = Access(Buffer(array, (self.s.N,), "real", "argument"), (i,))
+        self.s.table[element] = Access(Buffer(array, (self.s.N,), kind, "argument"), (i,))
         return element
 
     def of_spike(self) -> str:
@@ -73,10 +79,12 @@ class _Functions:
         def V(i: sp.Symbol) -> sp.Expr:
             unit = moved.xreplace({s: self._of_output(s, i) for s in moved.free_symbols})
             before = self._argument("before", i)
-            return choose(OTHER, before + unit * self._argument("row", i), before)
+            return choose(OTHER, before + unit * self._argument("row", i, self.weights), before)
 
         value = self.readout.at() * SAMPLE_WEIGHT * CHANGE
-        return self._function(f"arrival_c{connection}", "const real *before, const real *row", V, value)
+        return self._function(
+            f"arrival_c{connection}", f"const real *before, const {TYPES[self.weights]} *row", V, value
+        )
 
     def _of_output(self, s: sp.Symbol, i: sp.Symbol) -> sp.Symbol:
         """A number of each neuron, of output i."""

@@ -21,6 +21,7 @@ from ..data.events.events import as_events
 from ..description import Described, build
 from ..description.steps import apply
 from ..engines import availability
+from ..engines.contract.half_rows import rounded_weights
 from ..errors import DataError, DescriptionError, SettingError
 from ..losses import Function, Loss, as_losses
 from ..losses.outer import UnavailableLoss
@@ -86,6 +87,8 @@ class TrainedModel:
         self.plan = make_plan(
             described.network, losses, dt=described.dt, duration=described.duration, spike_times=described.spike_times
         )
+        if described.weight_rows == "float16":
+            values = rounded_weights(self.plan, values)  # so any engine predicts what training saw
         self.engine = create(
             self.plan, values, engine=engine or _runs_here(described.engine), dtype=described.dtype, threads=threads
         )

@@ -21,6 +21,7 @@ from .steps import build_steps, describe_steps
 
 FORMAT = "genn_eventprop model 1"
 DTYPES = ("float32", "float64")
+WEIGHT_ROWS = ("float32", "float16")
 _PLACE = re.compile(r"^\S+\.py:\d+: ")
 
 
@@ -36,6 +37,7 @@ class Described:
         preprocessing: from the data as it is recorded to the network's input.
         n_channels: of the data before that.
         class_names: of the outputs; () if unknown.
+        weight_rows: as of `Trainer`.
     """
 
     network: Network
@@ -48,6 +50,7 @@ class Described:
     preprocessing: tuple[Step, ...] = ()
     n_channels: int | None = None
     class_names: tuple[str, ...] = ()
+    weight_rows: str = "float32"
 
 
 def describe(model: Described) -> dict[str, Any]:
@@ -76,6 +79,7 @@ def describe(model: Described) -> dict[str, Any]:
             "spike_times": model.spike_times,
             "engine": model.engine,
             "dtype": model.dtype,
+            **({} if model.weight_rows == "float32" else {"weight_rows": model.weight_rows}),
         },
         "preprocessing": {"channels": model.n_channels, "steps": describe_steps(model.preprocessing)},
         "class_names": [str(name) for name in model.class_names],
@@ -117,7 +121,8 @@ def _build(document: Mapping[str, Any], values: Mapping[str, np.ndarray], guard:
     network = build_network(document["network"], values, guard)
     run, prepared, names = document["run"], document["preprocessing"], document["class_names"]
     channels = prepared["channels"]
-    for value, known in ((run["spike_times"], SPIKE_TIMES), (run["dtype"], DTYPES)):
+    rows = run.get("weight_rows", "float32")
+    for value, known in ((run["spike_times"], SPIKE_TIMES), (run["dtype"], DTYPES), (rows, WEIGHT_ROWS)):
         if value not in known:
             raise DescriptionError(f"{value!r}: expected one of {', '.join(known)}")
     return Described(
@@ -131,4 +136,5 @@ def _build(document: Mapping[str, Any], values: Mapping[str, np.ndarray], guard:
         preprocessing=build_steps(prepared["steps"], guard),
         n_channels=None if channels is None else guard.size(channels, "channels"),
         class_names=tuple("".join(c if c.isprintable() else "?" for c in str(name)) for name in names),
+        weight_rows=rows,
     )

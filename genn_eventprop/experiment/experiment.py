@@ -82,6 +82,8 @@ class ExperimentConfig:
     """Spikes solved within the step (exact) or rounded to steps (grid); auto: exact where that is expected to pay."""
     threads: int | None = None
     """Number of engine threads; results do not depend on it."""
+    weight_rows: Literal["float32", "float16"] = "float32"
+    """float16: weights are rounded as they are run, in rows of half the length, beside float32 masters that learn."""
     genn_backend: str = "auto"
     """Old spelling of --engine "genn(backend=...)", for one more version."""
     run_dir: Path | None = None
@@ -409,6 +411,11 @@ def begin_with(trainer: Trainer, config: ExperimentConfig) -> None:
 
 def _settle(trainer: Trainer, config: ExperimentConfig) -> None:
     """The settings that every experiment has and that its page need not know of."""
+    if config.weight_rows != "float32" and trainer.engine.weight_rows != config.weight_rows:
+        raise SettingError(
+            "this page does not pass --weight-rows on; write Trainer(..., weight_rows=config.weight_rows) in it, or "
+            f'--engine "native(weight_rows={config.weight_rows})"'
+        )
     if config.checkpoint_batches is not None:
         trainer.checkpoint_batches = whole(config.checkpoint_batches, "checkpoint_batches")
     if config.batch_sizes:

@@ -68,7 +68,8 @@ class EventProp:
     """A spiking network with exact gradients as a function for JAX; one forward and one backward pass per batch.
 
     Args:
-        net, duration, dt, output, readout, weight, spike_times, engine, threads, spike_birth: as for the PyTorch layer.
+        net, duration, dt, output, readout, weight, spike_times, engine, threads, spike_birth, weight_rows: as for the
+            PyTorch layer.
         layout: of dense counts: "TBN" (steps, batch, channels) or "BTN".
         seed: random seed of the values in `fixed`.
 
@@ -95,13 +96,14 @@ class EventProp:
     def __init__(
         self, net: Network, *, duration: float, dt: float = 1.0, output: Population | None = None,
         readout: str | Sequence[str] = "integral", weight: str | TimeWeight = "constant", spike_times: str = "auto",
-        engine: str = "auto", threads: int | None = None, spike_birth: float = 0.0, layout: str = "TBN", seed: int = 0,
+        engine: str = "auto", threads: int | None = None, spike_birth: float = 0.0, weight_rows: str = "float32",
+        layout: str = "TBN", seed: int = 0,
     ) -> None:  # fmt: skip
         if layout not in LAYOUTS:
             raise SettingError(f"unknown layout {layout!r} ({suggest(layout, LAYOUTS)})")
         self._layer = Layer(
             net, duration=duration, dt=dt, output=output, readout=readout, weight=weight, spike_times=spike_times,
-            engine=engine, threads=threads, spike_birth=spike_birth,
+            engine=engine, threads=threads, spike_birth=spike_birth, weight_rows=weight_rows,
         )  # fmt: skip
         self.layout, self.readouts = layout, self._layer.readouts
         learned = self.plan.trainable

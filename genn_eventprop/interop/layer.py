@@ -50,7 +50,7 @@ class Layer:
         net, duration, dt, spike_times: the trial; "auto" decides by the network and the first batch. output: the
             population that is read, by default the last one.
         readout: one or several of `NAMES`. weight: w(t) of an integral. engine, threads: see `engines.create`.
-        spike_birth: see docs/spike_birth.md.
+        spike_birth: see docs/spike_birth.md. weight_rows: as of `Trainer`.
 
     Attributes:
         readouts: names of what is read, an integral first, V at every step last. names: of all parameters.
@@ -62,6 +62,7 @@ class Layer:
     def __init__(
         self, net: Network, *, duration: float, dt: float, output: Population | None, readout: str | Sequence[str],
         weight: str | TimeWeight, spike_times: str, engine: str, threads: int | None, spike_birth: float,
+        weight_rows: str,
     ) -> None:  # fmt: skip
         self.readouts = _ordered(readout)
         if not isinstance(net, Network) or not net.populations:
@@ -80,6 +81,8 @@ class Layer:
         self._described = replace(self._described, spike_times=self.choice.name)
         self._plan: Plan | None = None
         self._settings = {"engine": engine, "threads": threads}
+        if weight_rows != "float32":
+            self._settings["weight_rows"] = weight_rows
         self._made: dict[str, Runner] = {}
         self._lock = EngineLock()  # of what is made when it is first needed
         first = net.initial_parameters(0)

@@ -93,6 +93,8 @@ class EventProp(nn.Module):
         engine, threads: see `engines.create`; the engine must run the two passes separately.
         spike_birth: noise of thresholds, e.g. 0.1, for gradients that see spikes about to be born; 0 is off. Of the
             loss only its slope is known here, so a spike changes it to first order (docs/spike_birth.md).
+        weight_rows: "float32", or "float16": weights are run as float16 rounds them (docs/engines.md); the parameters,
+            and their gradients, stay float32.
         layout: of dense inputs: "TBN" (steps, batch, channels) or "BTN".
         seed: random seed of the initial weights.
 
@@ -127,6 +129,7 @@ class EventProp(nn.Module):
         engine: str = "auto",
         threads: int | None = None,
         spike_birth: float = 0.0,
+        weight_rows: str = "float32",
         layout: str = "TBN",
         seed: int = 0,
     ) -> None:
@@ -135,7 +138,7 @@ class EventProp(nn.Module):
             raise SettingError(f"unknown layout {layout!r} ({suggest(layout, LAYOUTS)})")
         self._layer = Layer(
             net, duration=duration, dt=dt, output=output, readout=readout, weight=weight, spike_times=spike_times,
-            engine=engine, threads=threads, spike_birth=spike_birth,
+            engine=engine, threads=threads, spike_birth=spike_birth, weight_rows=weight_rows,
         )  # fmt: skip
         self.layout, self.readouts = layout, self._layer.readouts
         self.net = nn.Module()

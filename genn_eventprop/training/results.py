@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engines import Engine
 from ..optimisers import Optimiser
 from ..plan import Plan
 from .epoch_statistics import EpochStatistics
@@ -101,7 +102,7 @@ def run_results(
     state: TrainingState,
     best: Evaluation | None,
     final: Evaluation | None,
-    engine: str,
+    engine: Engine,
     seed: int,
     groups: np.ndarray | None = None,
     sizes: Mapping[str, int] | None = None,
@@ -124,7 +125,8 @@ def run_results(
         "epochs": state.epoch,
         "updates": state.updates,
         "seconds_training": state.seconds,
-        "engine": engine,
+        "engine": engine.name,
+        "weight_rows": engine.weight_rows,
         "seed": seed,
         "activity": activity_of(state.metrics[-1] if state.metrics else None, sizes or {}),
         "costs": costs,

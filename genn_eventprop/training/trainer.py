@@ -90,6 +90,8 @@ class Trainer:
         checkpoint_batches: also write a checkpoint after this many batches, not only after each epoch.
         spike_birth: 0, or noise of thresholds in units of the threshold, e.g. 0.1: then the gradient is one of the
             expected loss and sees spikes that are about to be born, also those of silent neurons (docs/spike_birth.md).
+        weight_rows: "float32", or "float16": an engine with this option (native, cuda) runs weights rounded to float16,
+            in rows of half the length, beside float32 masters that learn (docs/engines.md).
         callbacks: see `Callback`. progress: show progress on stderr.
         slope_floor: lower bound of gdot in 1 / gdot, per ms; the metric ``guarded`` counts how often it applies.
         runaway_rate: a neuron that spikes more often than this per ms, on average, is counted as runaway.
@@ -142,6 +144,7 @@ class Trainer:
         progress: bool = True,
         slope_floor: float = 0.0,
         spike_birth: float = 0.0,
+        weight_rows: str = "float32",
         runaway_rate: float = 0.5,
         config: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
@@ -171,6 +174,8 @@ class Trainer:
         self._engine_settings = {
             "engine": engine, "dtype": dtype, "threads": threads, "slope_floor": slope_floor, **engine_options
         }  # fmt: skip
+        if weight_rows != "float32":
+            self._engine_settings["weight_rows"] = weight_rows
         self._asked = (spike_times, dt)
         self.choice = self._choose()
         self._compile(self.choice.name)
@@ -275,6 +280,7 @@ class Trainer:
         """What two runs have in common that are the same run."""
         described = [describe_loss(each) for each in as_losses(self.loss)]
         birth = {"spike_birth": self.plan.spike_birth} if self.plan.spike_birth else {}
+        rows = {"weight_rows": self.engine.weight_rows} if self.engine.weight_rows != "float32" else {}
         return {
             "loss": described[0] if len(described) == 1 else described,
             "dt": float(self.plan.dt), "duration": float(self.plan.duration), "spike_times": self.plan.spike_times,
@@ -283,7 +289,7 @@ class Trainer:
             "batch_size": self.batch_size, "seed": self.streams.seed, "slope_floor": float(slope_floor),
             "class_weights": self.class_weights.description,
             "regularisers": [describe_regulariser(r) for r in self.plan.regularisers],
-        } | ({"carry": True} if self.carry else {}) | birth  # fmt: skip
+        } | ({"carry": True} if self.carry else {}) | birth | rows  # fmt: skip
 
     def _prepare_optimiser(self, parameters: Mapping[str, np.ndarray]) -> None:
         learned = {name: parameters[name] for name in self.plan.trainable}
@@ -578,7 +584,7 @@ class Trainer:
             costs = accounting(self.plan, self.best_parameters or self.averaged_parameters(), best.spikes, data)
             groups = test.groups
         sizes = {p.name: p.size for p in self.plan.populations}
-        results = run_results(self.state, best, final, self.engine.name, self.streams.seed, groups, sizes, costs)
+        results = run_results(self.state, best, final, self.engine, self.streams.seed, groups, sizes, costs)
         self.recorder.write_results(results)
         return results | {"history": history(self.state.metrics)}
 
@@ -690,6 +696,7 @@ class Trainer:
         return Described(
             self.network, self.loss, self.plan.duration, self.plan.dt, self.plan.spike_times, self.engine.name,
             self.settings["dtype"], tuple(self.preprocessing), self.n_channels, tuple(self.class_names),
+            self.engine.weight_rows,
         )  # fmt: skip
 
     # ranks

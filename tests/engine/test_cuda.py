@@ -263,8 +263,12 @@ def test_nvrtc_compiles_it_within_the_registers(architecture, hidden):
     net.connect(population, population, Dense(Normal(0.0, 0.02)), delay=1.0)
     net.connect(population, out, Dense(Normal(0.0, 0.03)))
     loss = losses.IntegratedVoltageCrossEntropy(out, "exponential")
-    source = generate(make_plan(net, loss, dt=1.0, duration=1000.0), "float32")
+    plan = make_plan(net, loss, dt=1.0, duration=1000.0)
+    source = generate(plan, "float32")
     found = resources(source.text, architecture)
+    halves = resources(generate(plan, "float32", halves=True).text, architecture) if hidden == 256 else {}
+    assert all(spills == 0 and registers <= 64 for registers, spills in halves.values())
+    assert not halves or "round_weights" in halves
     assert set(found) == {"trial", "gather"} == {"trial", *(name for name, _ in source.gathers)}
     for name, (registers, spills) in found.items():
         assert spills == 0, name

@@ -188,7 +188,7 @@ void check_axonal(Case<N>& c) {
     for (int t = 0; t < c.T; ++t) {
         arrivals.send(c.at(t), c.count(t), t, delay.data());
         const int64_t n = arrivals.take(t);
-        add_rows<NP>(found.data + t * NP, c.weight, arrivals.taken, n);
+        add_rows<NP>(found.data + t * NP, c.weight.data, arrivals.taken, n);
         dot_axonal<P, NP>(out.data + c.first[size_t(t)], c.weight, c.at(t), c.count(t), c.D, t, delay.data(), c.T, grad_back);
     }
     BySource by;
@@ -225,7 +225,7 @@ void check_dendritic(Case<N>& c) {
     Window<NP> window;
     window.begin(c.ahead);
     for (int t = 0; t < c.T; ++t) {
-        add_rows<NP, true>(window.next(), c.weight, c.at(t), c.count(t));
+        add_rows<NP, true>(window.next(), c.weight.data, c.at(t), c.count(t));
         gather_and_add<NP>(sums.data + t * NP, t % 2 ? nullptr : arrived.data + t * NP, window, back.data());
         if (t % 2) std::memcpy(arrived.data + t * NP, sums.data + t * NP, NP * sizeof(scalar));
         add_products<NP>(kept, arrived.data + t * NP, c.D.data + t * NP);

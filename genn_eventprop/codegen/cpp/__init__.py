@@ -17,7 +17,7 @@ from ..equations import equations
 from ..layout import Layout
 from ..shared import shared
 from ..step_text import uses_functions
-from .context import Context, exists, padded, read
+from .context import Context, exists, padded, read, runs_in_halves
 from .declarations import args, keep_spikes, sizes
 from .exact import (
     BIRTH_CONSTANTS,
@@ -34,7 +34,7 @@ from .general import models as general_models
 from .grid import Grid
 from .outer import outer, outer_loss
 
-__all__ = ["Source", "generate", "host_source", "padded"]
+__all__ = ["Source", "generate", "host_source", "padded", "runs_in_halves"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Source:
     """Generated code and its calling convention.
 
     arrays, doubles, integers: what the host hands over, in order. gradients: parameter -> (offset, rows, padded columns)
-    in the flat gradient; gradient_size: its length. split: see `Context`.
+    in the flat gradient; gradient_size: its length. split, halves: see `Context`.
     """
 
     text: str
@@ -52,6 +52,7 @@ class Source:
     gradients: dict[str, tuple[int, int, int]]
     gradient_size: int
     split: bool
+    halves: bool = False
 
 
 def noise() -> str:
@@ -59,9 +60,14 @@ def noise() -> str:
     return "namespace {\n\n" + shared("stochastic.h", "inline") + "\n" + read("stochastic.hpp")
 
 
+def half() -> str:
+    """The text of conversions to and from float16."""
+    return "namespace {\n\n" + shared("half.h", "inline") + "\n}  // namespace\n"
+
+
 def host_source() -> str:
     """C++ of the library that all networks share: threads, and the store of recorded spikes."""
-    return read("host.hpp") + "\n" + read("host.cpp")
+    return "\n".join([read("host.hpp"), "#include <cstring>\n", half(), read("host.cpp")])
 
 
 @dataclass(frozen=True)
@@ -82,18 +88,21 @@ class _Trial:
     includes: list[str]
 
 
-def generate(plan: Plan, dtype: str, split: bool = False, carry: bool = False) -> Source:
-    """C++ for a plan; dtype "float32" or "float64"; split, carry: see `Context`."""
-    said, ctx = equations(plan, "//"), Context(plan, dtype, split, carry)
+def generate(plan: Plan, dtype: str, split: bool = False, carry: bool = False, halves: bool = False) -> Source:
+    """C++ for a plan; dtype "float32" or "float64"; split, carry, halves: see `Context`."""
+    said, ctx = equations(plan, "//"), Context(plan, dtype, split, carry, halves)
     trial = _exact(ctx) if ctx.exact else _on_grid(ctx)
     head = [said, f"typedef {ctx.real} scalar;\ntypedef scalar real;\n"]
     head += [read("host.hpp"), read("runtime.hpp"), noise() if ctx.stochastic else ""]
+    head += [half(), read("half_rows.hpp")] if ctx.halves else []
     functions = read("functions.hpp") if uses_functions(plan) else ""
     after = outer_loss(ctx, trial.compare, trial.others, trial.silent)
     parts = [*head, *trial.includes, functions, "namespace {\n", sizes(ctx), args(trial.given), outer(ctx)]
     parts += [*trial.body, "}  // namespace\n", read("batch.hpp"), after, trial.keep, "}  // namespace\n"]
     text, given = "\n".join(part for part in parts if part), trial.given
-    return Source(text, given.arrays, given.doubles, given.integers, ctx.gradients, ctx.gradient_size, split)
+    return Source(
+        text, given.arrays, given.doubles, given.integers, ctx.gradients, ctx.gradient_size, split, ctx.halves
+    )
 
 
 def _exact(ctx: Context) -> _Trial:

@@ -64,6 +64,11 @@ def windows_of(rows: WindowRows, own: str) -> str:
     return f"Windows<{sizes}>{{{', '.join(axes)}, {own}_weight}}"
 
 
+def runs_in_halves(c: ConnectionRecord, plan: Plan) -> bool:
+    """Whether native can run the rows of a connection as float16; elsewhere it has the rounded weights as float32."""
+    return c.by_rows and plan.spike_times == "grid"
+
+
 def stream(c: ConnectionRecord) -> str:
     """Prefix of the arrays of input spikes of a connection; "" if the network has a single input."""
     return f"in_{c.channels[0]}_{c.channels[1]}_" if c.channels else ""
@@ -87,14 +92,17 @@ class Context:
     """A plan, and what its generators look up in it.
 
     split: dL/d(readout) is given in a call of its own, and gradients of input times are taken; see `engines/contract/split.py`.
-    carry: trials may go on from the end of others; see `engines/contract/state.py`.
+    carry: trials may go on from the end of others; see `engines/contract/state.py`. halves: rows of weights are float16.
     gradients: parameter -> (offset, rows, padded columns) in the flat gradient of `gradient_size` numbers.
     trial: the operations, with spikes on the grid; with exact spike times there is none.
     """
 
-    def __init__(self, plan: Plan, dtype: str, split: bool = False, carry: bool = False) -> None:
+    def __init__(
+        self, plan: Plan, dtype: str, split: bool = False, carry: bool = False, halves: bool = False
+    ) -> None:  # fmt: skip
         self.plan, self.split, self.carry = plan, split, carry
         self.exact = plan.spike_times == "exact"
+        self.halves = halves and any(runs_in_halves(c, plan) for c in plan.connections)
         self.real = {"float32": "float", "float64": "double"}[dtype]
         self.trial = None if self.exact else make_trial(plan, split=split, carry=carry, record=True)
         self.gradients, self.gradient_size = self.gradient_layout()

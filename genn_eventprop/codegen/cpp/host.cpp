@@ -174,6 +174,42 @@ void host_copy_recorded(Host* host, int population, int64_t sample, int32_t* neu
     std::memcpy(time, t.data(), t.size() * sizeof(double));
 }
 
+// Rounds n weights to float16: `half` gets their bits, `rounded` the same numbers as float32, where they are not null.
+// Returns the bits of the largest size, in which infinity and nan come last. host: whose threads share the work, or null.
+uint32_t host_round(Host* host, const float* weights, uint16_t* half, float* rounded, int64_t n) {
+    constexpr int64_t CHUNK = 1 << 14;
+    struct Call {
+        const float* weights;
+        uint16_t* half;
+        float* rounded;
+        int64_t n;
+        std::atomic<uint32_t> largest{0};
+    } call{weights, half, rounded, n};
+    auto task = [](void* context, int64_t chunk, int) {
+        Call& c = *static_cast<Call*>(context);
+        const int64_t from = chunk * CHUNK, to = from + CHUNK < c.n ? from + CHUNK : c.n;
+        uint32_t largest = 0;
+        for (int64_t i = from; i < to; ++i) {
+            uint32_t bits;
+            std::memcpy(&bits, c.weights + i, sizeof bits);
+            bits &= 0x7fffffffu;
+            largest = bits > largest ? bits : largest;
+        }
+        if (c.half)
+            for (int64_t i = from; i < to; ++i) c.half[i] = half_of(c.weights[i]);
+        if (c.rounded)
+            for (int64_t i = from; i < to; ++i) c.rounded[i] = float_of(half_of(c.weights[i]));
+        for (uint32_t known = c.largest; known < largest && !c.largest.compare_exchange_weak(known, largest);) {
+        }
+    };
+    const int64_t chunks = (n + CHUNK - 1) / CHUNK;
+    if (host && chunks > 1)
+        host->run(*host, chunks, task, &call);
+    else
+        for (int64_t chunk = 0; chunk < chunks; ++chunk) task(&call, chunk, 0);
+    return call.largest;
+}
+
 // Runs task(context, i) for i < n on the engine's threads; lets other generated code (optimisers) share them.
 void host_parallel(Host* host, void (*task)(void*, int64_t), void* context, int64_t n) {
     struct Call {

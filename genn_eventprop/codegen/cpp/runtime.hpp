@@ -146,6 +146,14 @@ inline unsigned not_negative(V a) {
         return uint16_t(__builtin_ia32_cmpps512_mask(a, V{}, AT_LEAST, -1, ROUNDING));
     else
         return uint8_t(__builtin_ia32_cmppd512_mask(a, V{}, AT_LEAST, -1, ROUNDING));
+#elif defined(__SSE2__)
+    const V signs = V(a >= V{});  // by name: compilers make eight comparisons of a loop over lanes
+    if constexpr (sizeof(V) == 16 && LANES == 4) return unsigned(__builtin_ia32_movmskps(signs));
+    if constexpr (sizeof(V) == 16 && LANES == 2) return unsigned(__builtin_ia32_movmskpd(signs));
+#if defined(__AVX__)
+    if constexpr (sizeof(V) == 32 && LANES == 8) return unsigned(__builtin_ia32_movmskps256(signs));
+    if constexpr (sizeof(V) == 32 && LANES == 4) return unsigned(__builtin_ia32_movmskpd256(signs));
+#endif
 #else
     unsigned mask = 0;
     for (int i = 0; i < LANES; ++i) mask |= unsigned(a[i] >= scalar(0)) << i;
@@ -188,16 +196,23 @@ inline int64_t find_crossed(int32_t* out, const scalar* g) {
     return count;
 }
 
-// acc[0:N] += sum over r < n of base[index[r] * N : + N]; the sum stays in registers over all rows.
-template <int N, bool Zero = false>
-inline void add_rows(scalar* __restrict acc, const scalar* __restrict base, const int32_t* __restrict index, int64_t n) {
+// acc[0:N] += sum over r < n of base[index[r] * N : + N]; the sum stays in registers over all rows. Row: of the numbers of
+// rows, which `load` reads as scalars.
+template <int N, bool Zero = false, typename Row>
+inline void add_rows(scalar* __restrict acc, const Row* __restrict base, const int32_t* __restrict index, int64_t n) {
     constexpr int V = N / LANES, U = V < UNROLL ? V : UNROLL;
     for (int v = 0; v + U <= V; v += U) {
         vec s[U];
 #pragma GCC unroll 16
         for (int u = 0; u < U; ++u) s[u] = Zero ? vec{} : load(acc + (v + u) * LANES);
-        for (int64_t r = 0; r < n; ++r) {
-            const scalar* row = base + int64_t(index[r]) * N + v * LANES;
+        int64_t r = 0;
+        for (; r + 2 <= n; r += 2) {  // two rows wait for memory at once; they are added one after the other
+            const Row *one = base + int64_t(index[r]) * N + v * LANES, *other = base + int64_t(index[r + 1]) * N + v * LANES;
+#pragma GCC unroll 16
+            for (int u = 0; u < U; ++u) s[u] = (s[u] + load(one + u * LANES)) + load(other + u * LANES);
+        }
+        if (r < n) {
+            const Row* row = base + int64_t(index[r]) * N + v * LANES;
 #pragma GCC unroll 16
             for (int u = 0; u < U; ++u) s[u] += load(row + u * LANES);
         }
@@ -217,27 +232,41 @@ inline void add_row(scalar* __restrict acc, const scalar* __restrict row) {
     INDEPENDENT for (int n = 0; n < N; ++n) acc[n] += row[n];
 }
 
-// out[r] += base[index[r] * N : + N] . q, r < n.
-template <int N>
-inline void dot_rows(scalar* __restrict out, const scalar* __restrict base, const int32_t* __restrict index, int64_t n,
+// out[k] += base[index[k] * N : + N] . q, k < R: rows side by side share the numbers of q, and a row of any length is read
+// from its beginning to its end, as caches like it. The order of each sum does not depend on R.
+template <int N, int R, typename Row>
+inline void dot_some(scalar* __restrict out, const Row* __restrict base, const int32_t* __restrict index,
                      const scalar* __restrict q) {
-    constexpr int V = N / LANES, U = V < UNROLL ? V : UNROLL;
-    for (int v = 0; v + U <= V; v += U) {
-        vec c[U];
-#pragma GCC unroll 16
-        for (int u = 0; u < U; ++u) c[u] = load(q + (v + u) * LANES);
-        for (int64_t r = 0; r < n; ++r) {
-            const scalar* row = base + int64_t(index[r]) * N + v * LANES;
-            vec s[4] = {};
-#pragma GCC unroll 16
-            for (int u = 0; u < U; ++u) s[u % 4] += load(row + u * LANES) * c[u];
-            out[r] += lane_sum((s[0] + s[1]) + (s[2] + s[3]));
+    constexpr int V = N / LANES, SUMS = 4;
+    const Row* row[R];
+    vec s[R][SUMS] = {};
+#pragma GCC unroll 4
+    for (int k = 0; k < R; ++k) row[k] = base + int64_t(index[k]) * N;
+    for (int v = 0; v + SUMS <= V; v += SUMS) {
+#pragma GCC unroll 4
+        for (int u = 0; u < SUMS; ++u) {
+            const vec c = load(q + (v + u) * LANES);
+#pragma GCC unroll 4
+            for (int k = 0; k < R; ++k) s[k][u] += load(row[k] + (v + u) * LANES) * c;
         }
     }
-    for (int v = V / U * U; v < V; ++v) {
-        const vec c = load(q + v * LANES);
-        for (int64_t r = 0; r < n; ++r) out[r] += lane_sum(load(base + int64_t(index[r]) * N + v * LANES) * c);
+#pragma GCC unroll 4
+    for (int u = 0; u < V % SUMS; ++u) {
+        const vec c = load(q + (V / SUMS * SUMS + u) * LANES);
+#pragma GCC unroll 4
+        for (int k = 0; k < R; ++k) s[k][u] += load(row[k] + (V / SUMS * SUMS + u) * LANES) * c;
     }
+#pragma GCC unroll 4
+    for (int k = 0; k < R; ++k) out[k] += lane_sum((s[k][0] + s[k][1]) + (s[k][2] + s[k][3]));
+}
+
+// out[r] += base[index[r] * N : + N] . q, r < n.
+template <int N, typename Row>
+inline void dot_rows(scalar* __restrict out, const Row* __restrict base, const int32_t* __restrict index, int64_t n,
+                     const scalar* __restrict q) {
+    int64_t r = 0;
+    for (; r + 2 <= n; r += 2) dot_some<N, 2>(out + r, base, index + r, q);
+    if (r < n) dot_some<N, 1>(out + r, base, index + r, q);
 }
 
 // Memory aligned for vectors. It grows and keeps its contents; no exception crosses the C interface.
@@ -298,17 +327,45 @@ struct BySource {
     void trade(BySource& other) { begin.trade(other.begin), steps.trade(other.steps), fill.trade(other.fill); }
 };
 
-// grad[m] (+)= sum of the history rows of source m's arrivals; `first` overwrites.
+// grad[m, 0:Columns] (+)= sum of the history rows of source m's arrivals, rows of grad being N long; `first` overwrites.
+template <int N, int Columns>
+inline void gather_block(scalar* __restrict grad, const scalar* __restrict history, const BySource& by, int64_t sources,
+                         bool first) {
+    for (int64_t m = 0; m < sources; ++m) {
+        const int64_t from = by.begin.data[m], n = by.begin.data[m + 1] - from;
+        if (first)
+            add_rows<Columns, true>(grad + m * N, history, by.steps.data + from, n);
+        else if (n)
+            add_rows<Columns>(grad + m * N, history, by.steps.data + from, n);
+    }
+}
 template <int N>
 inline void gather_gradient(scalar* __restrict grad, const scalar* __restrict history, BySource& by, int64_t sources,
                             bool first) {
-    for (int64_t m = 0; m < sources; ++m) {
-        const int64_t from = by.begin[m], n = by.begin[m + 1] - from;
-        if (first)
-            add_rows<N, true>(grad + m * N, history, by.steps.data + from, n);
-        else if (n)
-            add_rows<N>(grad + m * N, history, by.steps.data + from, n);
-    }
+    gather_block<N, N>(grad, history, by, sources, first);
+}
+
+// A history of rows cut into blocks of columns: block b has COLUMNS numbers of every step, the last one what is left. A
+// block of a thousand steps stays in the second-level cache while the rows of one source after the other are summed.
+constexpr int COLUMNS = 4 * LANES;
+
+// Appends the row of a step.
+template <int N>
+inline void store_blocks(scalar* __restrict blocks, const scalar* __restrict row, int64_t step, int64_t n_steps) {
+    for (int n = 0; n + COLUMNS <= N; n += COLUMNS)
+        std::memcpy(blocks + n * n_steps + step * COLUMNS, row + n, COLUMNS * sizeof(scalar));
+    constexpr int REST = N % COLUMNS, DONE = N - REST;
+    if constexpr (REST > 0) std::memcpy(blocks + DONE * n_steps + step * REST, row + DONE, REST * sizeof(scalar));
+}
+
+// `gather_gradient` from blocks: the same sums in the same order.
+template <int N>
+inline void gather_blocks(scalar* __restrict grad, const scalar* __restrict blocks, const BySource& by, int64_t sources,
+                          int64_t n_steps, bool first) {
+    for (int n = 0; n + COLUMNS <= N; n += COLUMNS)
+        gather_block<N, COLUMNS>(grad + n, blocks + n * n_steps, by, sources, first);
+    constexpr int REST = N % COLUMNS, DONE = N - REST;
+    if constexpr (REST > 0) gather_block<N, REST>(grad + DONE, blocks + DONE * n_steps, by, sources, first);
 }
 
 // Records which state diverged; this is what `forward` then returns.

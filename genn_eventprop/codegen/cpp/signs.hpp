@@ -20,17 +20,17 @@ inline V part_of(V w) {  // V: some numbers in a register
 }
 
 // part[0:N] += sum over r < n of the entries of one sign of base[index[r] * N : + N].
-template <Part P, int N>
-inline void add_part_rows(scalar* __restrict part, const scalar* __restrict base, const int32_t* __restrict index, int64_t n) {
+template <Part P, int N, typename Row>
+inline void add_part_rows(scalar* __restrict part, const Row* __restrict base, const int32_t* __restrict index, int64_t n) {
     for (int64_t r = 0; r < n; ++r) {
-        const scalar* row = base + int64_t(index[r]) * N;
-        INDEPENDENT for (int i = 0; i < N; ++i) part[i] += part_of<P>(row[i]);
+        const Row* row = base + int64_t(index[r]) * N;
+        INDEPENDENT for (int i = 0; i < N; ++i) part[i] += part_of<P>(scalar(row[i]));
     }
 }
 
 // acc[0:N] += sum over r < n of base[index[r] * N : + N], part[0:N] += the sum of the entries of one sign.
-template <Part P, int N>
-inline void add_rows_and_part(scalar* __restrict acc, scalar* __restrict part, const scalar* __restrict base,
+template <Part P, int N, typename Row>
+inline void add_rows_and_part(scalar* __restrict acc, scalar* __restrict part, const Row* __restrict base,
                               const int32_t* __restrict index, int64_t n) {
     constexpr int V = N / LANES, U = V < UNROLL / 2 ? V : UNROLL / 2;
     for (int v = 0; n && v < V; v += U) {
@@ -40,7 +40,7 @@ inline void add_rows_and_part(scalar* __restrict acc, scalar* __restrict part, c
         for (int u = 0; u < U; ++u)
             if (u < u_end) s[u] = load(acc + (v + u) * LANES), p[u] = load(part + (v + u) * LANES);
         for (int64_t r = 0; r < n; ++r) {
-            const scalar* row = base + int64_t(index[r]) * N + v * LANES;
+            const Row* row = base + int64_t(index[r]) * N + v * LANES;
 #pragma GCC unroll 8
             for (int u = 0; u < U; ++u) {
                 if (u >= u_end) break;
@@ -56,11 +56,11 @@ inline void add_rows_and_part(scalar* __restrict acc, scalar* __restrict part, c
 }
 
 // out[r] += the entries of one sign of base[index[r] * N : + N] . q, r < n.
-template <Part P, int N>
-inline void dot_part_rows(scalar* __restrict out, const scalar* __restrict base, const int32_t* __restrict index,
+template <Part P, int N, typename Row>
+inline void dot_part_rows(scalar* __restrict out, const Row* __restrict base, const int32_t* __restrict index,
                           int64_t n, const scalar* __restrict q) {
     for (int64_t r = 0; r < n; ++r) {
-        const scalar* row = base + int64_t(index[r]) * N;
+        const Row* row = base + int64_t(index[r]) * N;
         vec s = {};
         for (int i = 0; i < N; i += LANES) s += part_of<P>(load(row + i)) * load(q + i);
         out[r] += lane_sum(s);
@@ -68,8 +68,8 @@ inline void dot_part_rows(scalar* __restrict out, const scalar* __restrict base,
 }
 
 // The same for any of the parts.
-template <Part P, int N>
-inline void dot_part(scalar* __restrict out, const scalar* __restrict base, const int32_t* __restrict index, int64_t n,
+template <Part P, int N, typename Row>
+inline void dot_part(scalar* __restrict out, const Row* __restrict base, const int32_t* __restrict index, int64_t n,
                      const scalar* __restrict q) {
     if constexpr (P == ALL)
         dot_rows<N>(out, base, index, n, q);

@@ -6,9 +6,21 @@ from the adjoint rows that the trials have stored: no atomic additions, and no g
 """
 
 from .gathers import FLIGHT, GATHERING, WARP
-from .target import DATA_SET, OF_DOUBLE, Source, generate, of_neurons, of_sample, place_of, side_by_side, threads_of
+from .target import (
+    DATA_SET,
+    OF_DOUBLE,
+    ROUND,
+    ROUND_BLOCKS,
+    Source,
+    generate,
+    of_neurons,
+    of_sample,
+    place_of,
+    side_by_side,
+    threads_of,
+)
 
 __all__ = [
-    "DATA_SET", "FLIGHT", "GATHERING", "OF_DOUBLE", "WARP", "Source", "generate", "of_neurons", "of_sample", "place_of",
-    "side_by_side", "threads_of",
+    "DATA_SET", "FLIGHT", "GATHERING", "OF_DOUBLE", "ROUND", "ROUND_BLOCKS", "WARP", "Source", "generate", "of_neurons",
+    "of_sample", "place_of", "side_by_side", "threads_of",
 ]  # fmt: skip

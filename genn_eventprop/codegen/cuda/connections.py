@@ -52,7 +52,7 @@ class _Rows:
         for o, target, slots in zip(self._users, self._targets, self._slots):
             c, i = self._ops.plan.connections[o.connection], o.connection
             there = f"at < {self._count}" + (f" && source >= 0 && source < {c.pre}" if c.channels else "")
-            weight = f"t->c{i}_weight[(int64_t)source * {c.post} + neuron]"
+            weight = self._ops._stored_weight(i, f"(int64_t)source * {c.post} + neuron")
             load = f"c{i}_rows[j * {slots} + i] = {there} ? {weight} : (real)0;\n"
             text += self._ops._over(target, load, f"{c.source} -> {c.target}")
         return f"#pragma unroll\nfor (int j = 0; j < {self._flight}; ++j) {{\n{indent(text)}}}\n"
@@ -221,7 +221,7 @@ class ConnectionOps(BlockLayout):
                 text += self._of_input(connection, self.synapses.feedback(connection, part, b, now))
                 continue
             arrival = f"{now} + t->c{connection}_delay"
-            weight = f"t->c{connection}_weight[(int64_t)source * {c.post} + n]"
+            weight = self._stored_weight(connection, f"(int64_t)source * {c.post} + n")
             row = self._row(b, f"({arrival})")
             if part == "loss":  # no product with a row: l(V) is not linear, see `voltage_losses`
                 moved = f"&t->c{connection}_weight[(int64_t)source * {c.post}]"
@@ -312,7 +312,7 @@ class ConnectionOps(BlockLayout):
             i, size = next(n for n, q in enumerate(self.plan.populations) if q.name == p), self.plan.population(p).size
             slope, add = self._element(Access(self.trial.buffers[f"p{i}_w_dr"], (sp.Symbol("n"),)), str, False), ""
             for k, row in ((k, row) for k, row in o.moving if self.plan.connections[k].target == p):
-                weight = f"t->c{k}_weight[(int64_t)source * {size} + n]"
+                weight = self._stored_weight(k, f"(int64_t)source * {size} + n")
                 arrival = f"step + t->c{k}_delay"
                 each = f"if ({slope} != 0) moved[n] += {weight} * {self._row(row, f'({arrival})')} / {slope};\n"
                 loop = f"if ({arrival} < t->n_steps)\n    for (int n = 0; n < {size}; ++n) {each}"

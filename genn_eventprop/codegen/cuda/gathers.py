@@ -146,7 +146,7 @@ class Gathers:
         post = self.plan.connections[o.connection].post
         if isinstance(o, Gather):
             return f"t->{o.rows.name}[{row} * {post} + n]"
-        weight = f"t->c{o.connection}_weight[w]"
+        weight = self._layout._stored_weight(o.connection, "w")
         return " + ".join(f"part_{part}({weight}) * t->{b.name}[{row} * {post} + n]" for part, b in o.terms)
 
     def _into(self, o: Gather | GatherDelays) -> str:

@@ -66,7 +66,7 @@ class Synapses:
     def deliver(self, o: Deliver) -> str:
         """Arrivals through a table or with individual delays; with delays they go into a ring first, by step."""
         i, c, delays = o.connection, self.plan.connections[o.connection], self.trial.delays[o.connection]
-        weight = f"part_{{part}}(t->c{i}_weight[w])"
+        weight = f"part_{{part}}({self._layout._stored_weight(i, 'w')})"
         if delays is None:
             add = "".join(f"{b.name}[n] += {weight.format(part=part)};\n" for part, b in o.sums)
         else:
@@ -94,7 +94,7 @@ class Synapses:
 
     def feedback(self, i: int, part: str, b: Buffer, now: str) -> str:
         """The lanes of a warp add what a spike at `now` caused to ``total``."""
-        add = f"total += part_{part}(t->c{i}_weight[w]) * {self._layout._row(b, f'({now} + {self._layout._delay_of(i)})')};\n"
+        add = f"total += part_{part}({self._layout._stored_weight(i, 'w')}) * {self._layout._row(b, f'({now} + {self._layout._delay_of(i)})')};\n"
         late = f"{now} + {self._layout._delay_of(i)} < t->n_steps"
         if self.plan.connections[i].delays is None:
             return f"if ({late}) {{\n{indent(self._layout._each_synapse(i, add, 'lane', WARP))}}}\n"

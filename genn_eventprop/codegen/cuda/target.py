@@ -40,7 +40,7 @@ from ..statements import TYPES, Spelling, Writer, indent
 from ..target import Target, compared, finished, gathered, step_backwards, step_forwards, write
 from ..voltage_losses import voltage_losses
 from .connections import ConnectionOps
-from .gathers import WARP, Gathers, group_buffers
+from .gathers import GATHERING, WARP, Gathers, group_buffers
 from .synapses import Synapses
 
 MOST_THREADS = 512
@@ -54,6 +54,7 @@ DATA = (
 )  # fmt: skip
 DATA_SET = ("steps", "channels", "offsets", "by_channel", "channel_start")
 """Arrays of the data set, which are on the device before a batch."""
+ROUND, ROUND_BLOCKS = "round_weights", 64
 OF_DOUBLE = "real_"
 """Before the name of a number that kernels take in their own precision beside the double."""
 HAPPENED = name("w", "happened")  # how many entries a neuron's list of events has
@@ -90,25 +91,43 @@ class Source:
         return tuple(sorted(axes | {"batch"}))
 
 
-def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
-    """CUDA C++ for a plan; dtype "float32" or "float64"; split: the two passes are two kernels."""
-    text = Kernels(make_trial(plan, split=split), {"float32": 4, "float64": 8}[dtype])
+def generate(plan: Plan, dtype: str, split: bool = False, halves: bool = False) -> Source:
+    """CUDA C++ for a plan; dtype "float32" or "float64"; split: the two passes are two kernels. halves: weights are float16,
+    rounded from their masters by another kernel, `ROUND`."""
+    trial = make_trial(plan, split=split)
+    if halves:
+        trial = replace(trial, buffers=trial.buffers | _half_weights(trial))
+    text = Kernels(trial, {"float32": 4, "float64": 8}[dtype])
     real = {"float32": "float", "float64": "double"}[dtype]
     cuda = resources.files(__package__).joinpath("runtime.cuh").read_text()
     runtime = [cuda, *(shared(name, "__device__ inline") for name in ("functions.h", "stochastic.h"))]
+    runtime += ["typedef uint16_t Half;\n", shared("half.h", "__device__ inline")] if halves else []
     trials = text.trials()
     kernels = [
+        *([text.round()] if halves else []),
         *trials.values(),
         *gathered(text),
         *text.gathers.sums(),
         *text.gathers.kernels(text.parameter, text.struct_pointer),
     ]
-    losses = voltage_losses(text.trial, "__device__ inline", text._element, text._spelling().constants)
+    losses = voltage_losses(
+        text.trial, "__device__ inline", text._element, text._spelling().constants, "half" if halves else "real"
+    )
     head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double"), losses]
     return Source(
         "\n".join(head + kernels), text.trial, text.arrays, text.numbers, text.doubles, text.integers, text.by_value,
         tuple(trials), text.threads, text.shared_bytes, tuple(text.gathers.launches),
     )  # fmt: skip
+
+
+def _half_weights(trial: Trial) -> dict[str, Buffer]:
+    """Buffers of weights as float16, of their masters, and of the size of the largest one of every connection."""
+    found = {"largest": Buffer("largest", ("connections",), "int", "error")}
+    for i, c in enumerate(trial.connections):
+        found[c.weight.name] = replace(c.weight, kind="half")
+        if not trial.plan.connections[i].shares:
+            found[f"c{i}_master"] = replace(c.weight, name=f"c{i}_master")
+    return found
 
 
 def threads_of(plan: Plan) -> int:
@@ -140,7 +159,7 @@ class Kernels(ConnectionOps, Target):
         self.synapses, self.gathers = Synapses(self), Gathers(self)
         self.threads = threads_of(self.plan)
         self.newest = {b.name for o in trial.jumps for b in _newest(o)}
-        self.bytes = {"real": real_bytes, "double": 8, "int": 4, "long": 8, "bits": 4, "key": 8, "short": 2}
+        self.bytes = {"real": real_bytes, "double": 8, "int": 4, "long": 8, "bits": 4, "key": 8, "short": 2, "half": 2}
         self._place(self.buffers)
 
     def _place(self, every: Iterable[Buffer]) -> None:
@@ -219,6 +238,30 @@ class Kernels(ConnectionOps, Target):
             "forwards": self._block("forwards", there + self._carry("keep")),
             "backwards": self._block("backwards", backwards),
         }
+
+    def round(self) -> str:
+        """The kernel that rounds weights, `ROUND_BLOCKS` blocks of `GATHERING` threads."""
+        text = f"const int64_t thread = (int64_t)blockIdx.x * {GATHERING} + threadIdx.x;\n"
+        for i, c in enumerate(self.trial.connections):
+            if self.plan.connections[i].shares:
+                continue
+            # two side by side, so that no two threads write to one word; other kernels only read them
+            text += f"""\
+{{  // {in_comment(self.plan.connections[i].name)}
+    Half *const rows = (Half *)(const Half *)t->c{i}_weight;
+    int largest = 0;
+    for (int64_t k = 2 * thread; k < {_count(c.weight)}; k += {2 * ROUND_BLOCKS * GATHERING})
+        for (int64_t at = k; at < k + 2 && at < {_count(c.weight)}; ++at) {{
+            const float weight = t->c{i}_master[at];
+            rows[at] = half_of(weight);
+            const int size = __float_as_int(weight < 0 ? -weight : weight);
+            largest = size > largest ? size : largest;
+        }}
+    if (largest > 0) atomicMax(t->largest + {i}, largest);
+}}
+"""
+        head = f'extern "C" __global__ void __launch_bounds__({GATHERING}) {ROUND}({self.parameter}) {{\n'
+        return f"{head}{indent(self.struct_pointer + text)}}}\n"
 
     def _block(self, name: str, body: str) -> str:
         """A kernel with a block for every sample."""

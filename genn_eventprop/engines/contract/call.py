@@ -12,7 +12,8 @@ import numpy as np
 from ...program.nodes import Buffer
 
 KINDS = {"double": "float64", "int": "int32", "long": "int64", "bits": "uint32", "key": "uint64", "short": "uint16"}
-"""C types of buffers -> those of NumPy; "real" is the engine's."""
+KINDS |= {"half": "uint16"}
+"""C types of buffers -> those of NumPy; "real" is the engine's, "half" the bits of a float16."""
 Arrays = Mapping[str, Any]
 _NOTHING: Any = object()  # no call yet, which an argument that is missing (None) is not
 

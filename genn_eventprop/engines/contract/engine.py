@@ -86,6 +86,9 @@ class Engine(ABC):
     splits: ClassVar[bool] = False
     """Whether it can run the forward and the backward pass of a batch in two calls, see `contract/split.py`."""
 
+    weight_rows: str = "float32"
+    """How weights are run; "float16": see `contract/half_rows.py`."""
+
     lock: EngineLock
     plan: Plan
     _inputs: np.ndarray | None = None

@@ -23,7 +23,7 @@ class EngineWrapper(Engine):
     def __init__(self, engine: Engine) -> None:
         self.lock = engine.lock
         self.inner, self.plan, self.name, self.reason = engine, engine.plan, engine.name, engine.reason
-        self.slope_floor, self.remarks = engine.slope_floor, engine.remarks
+        self.slope_floor, self.remarks, self.weight_rows = engine.slope_floor, engine.remarks, engine.weight_rows
         self.parameters, self.gradients = engine.parameters, engine.gradients
         self.seed, self.epoch = engine.seed, engine.epoch
 

@@ -173,7 +173,7 @@ def _is_input(b: Buffer) -> bool:
 def owner(plan: Plan, name: str) -> str:
     """The buffer of weights or gradients of a connection, or of the one whose weights it shares."""
     number, _, kind = name[1:].partition("_")
-    found = plan.connections[int(number)].shares if kind in ("weight", "gradient") else ""
+    found = plan.connections[int(number)].shares if kind in ("weight", "master", "gradient") else ""
     return next((f"c{i}_{kind}" for i, c in enumerate(plan.connections) if c.name == found), name)
 
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ...codegen.cuda import GATHERING, Source, generate, place_of
+from ...codegen.cuda import GATHERING, ROUND, ROUND_BLOCKS, Source, generate, place_of
 from ...errors import EngineError
 from ...optimisers import is_text
 from ...plan import Plan
 from ...program.host_values import synapse_values
 from ...program.outer import on_host
+from ..contract import half_rows
 from ..contract.data import Data
 from ..contract.device_arrays import DeviceArrays, DeviceLocation
 from ..contract.engine import Availability, diverged
@@ -58,6 +59,7 @@ class CudaEngine(ProgramEngine):
         dtype: "float32" or "float64". device: its number among those that CUDA shows (`CUDA_VISIBLE_DEVICES`), None for
             the first (of several processes on a machine each has its own), or one that is open already.
         group: samples that run together at most, None: as many as fit.
+        weight_rows: "float32", or "float16": see `contract/half_rows.py`.
 
     Raises:
         EngineError: without a device or the extra [cuda]; for what the program does not run.
@@ -68,6 +70,7 @@ class CudaEngine(ProgramEngine):
     special_options = {
         "device": EngineOption(int, "index of a GPU among those that CUDA_VISIBLE_DEVICES shows; by default the first"),
         "group": EngineOption(int, "samples that run together at most; by default as many as fit"),
+        "weight_rows": half_rows.OPTION,
     }
     parameters: DeviceArrays
     gradients: DeviceArrays
@@ -117,8 +120,10 @@ class CudaEngine(ProgramEngine):
         dtype: str = "float32",
         device: int | Device | None = None,
         group: int | None = None,
+        weight_rows: str = "float32",
     ) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
+        self.weight_rows, self._halves = weight_rows, half_rows.in_halves(weight_rows, dtype)
         self.group, self._around = group, on_host(plan)
         self.parameters, self.gradients = (DeviceArrays(a, self.lock) for a in (self.parameters, self.gradients))
         self._number = None if isinstance(device, Device) else self._first_device() if device is None else device
@@ -144,7 +149,7 @@ class CudaEngine(ProgramEngine):
     def _program(self, split: bool) -> Program:
         """The whole trial in a kernel, or its two passes in one each; compiled when first used."""
         if split not in self._programs:
-            source = generate(self.plan, self.dtype.name, split)
+            source = generate(self.plan, self.dtype.name, split, self._halves)
             if source.shared > self.device.shared_memory:
                 raise EngineError(
                     f"cuda: a trial of this network needs {source.shared} bytes of shared memory, the device has "
@@ -248,6 +253,8 @@ class CudaEngine(ProgramEngine):
             fields = batch.prepare(data, given)
             if not source.by_value:
                 fields = np.array([self._memory.value(f"fields of {kernel}", fields).address], np.uint64)
+            if self._halves and kernel != "backwards":  # which has the weights of the way there
+                launch(ROUND, ROUND_BLOCKS, GATHERING, 0, fields)
             launch(kernel, given["batch"], source.threads, source.shared, fields)
             for gather, blocks in source.gathers if training else ():
                 launch(gather, blocks, GATHERING, 0, fields)
@@ -256,6 +263,9 @@ class CudaEngine(ProgramEngine):
             if not needed.any():
                 break
             self.room = [1 << int(n - 1).bit_length() if n else room for n, room in zip(needed, self.room)]
+        if self._halves:
+            for c, bits in zip(self.plan.connections, found.pop("largest")):
+                half_rows.check_largest(c.weight, int(bits))
         self._check(found.pop("trouble")[0], given)
         bad = found.pop("unfinite")
         if training:
@@ -343,7 +353,8 @@ class CudaEngine(ProgramEngine):
         fixed, size, gradients = self._memory.fixed, self.dtype.itemsize, dict[str, DeviceLocation]()
         for i, c in enumerate(self.plan.connections):
             count = size * math.prod(c.weight_shape)
-            weight, gradient = (fixed(owner(self.plan, f"c{i}_{kind}"), count) for kind in ("weight", "gradient"))
+            kinds = ("master" if self._halves else "weight", "gradient")
+            weight, gradient = (fixed(owner(self.plan, f"c{i}_{kind}"), count) for kind in kinds)
             self._places[c.weight] = weight, gradient
             gradients[c.weight] = location(self._places[c.weight][1], c.weight_shape, self.dtype)
             if c.delays:

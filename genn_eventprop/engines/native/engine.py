@@ -27,6 +27,7 @@ from ...plan.closed_form import closed_form
 from ...program.host_values import grid_values
 from ...program.outer import on_host
 from ...toolchain import find_compiler, require
+from ..contract import half_rows
 from ..contract.currents import CurrentBatch
 from ..contract.data import Data
 from ..contract.engine import Availability, diverged
@@ -54,6 +55,7 @@ from ..contract.state import TrialState
 from .carry import Carrying
 from .exact import ExactTables
 from .memory import NativeMemory, aligned, padded_last
+from .rounded import RoundedWeights
 from .routes import NativeRoutes
 from .tables import NativeTables
 from .threads import BACKWARDS, FORWARDS, SPIKES, WHOLE, Program
@@ -78,6 +80,7 @@ class NativeEngine(ProgramEngine):
             that are not linear, or learned); beyond it the trial is run twice, in segments. `trajectory` tells the MiB.
         tolerance: relative error of a state in one piece of its Taylor series, with exact spike times of neurons
             without a closed form; None: 1e-10 in float64, 1e-6 in float32.
+        weight_rows: "float32", or "float16": see `contract/half_rows.py`.
     """
 
     name = "native"
@@ -105,6 +108,7 @@ class NativeEngine(ProgramEngine):
         "slices": EngineOption(int, "in how many slices gradients are summed; part of what defines a result's bits"),
         "trajectory_limit": EngineOption(float, "MiB a thread may use for the states of a trial"),
         "tolerance": EngineOption(float, "error of a Taylor series, for exact spike times without a closed form"),
+        "weight_rows": half_rows.OPTION,
     }
     automatic = True
     own_differences = True
@@ -135,10 +139,12 @@ class NativeEngine(ProgramEngine):
         slices: int | None = None,
         trajectory_limit: float = TRAJECTORY_LIMIT,
         tolerance: float | None = None,
+        weight_rows: str = "float32",
     ) -> None:
         if dtype not in ("float32", "float64"):
             raise EngineError(f"dtype={dtype!r}: the native engine runs 'float32' or 'float64'")
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
+        self.weight_rows, halves = weight_rows, half_rows.in_halves(weight_rows, dtype)
         self.tolerance = TOLERANCE[dtype] if tolerance is None else float(tolerance)
         if not 1e-16 <= self.tolerance <= 1e-3:
             raise EngineError(
@@ -160,6 +166,9 @@ class NativeEngine(ProgramEngine):
             require(text)
         self._memory = NativeMemory(plan, self.source, parameters, self.dtype)
         self.parameters, self.gradients = self._memory.parameters, self._memory.gradients
+        self._rounded = RoundedWeights(plan, self._memory) if halves else None
+        if halves and not self._main.source.halves:
+            self.remarks.append("weights are rounded to float16, but no rows of this network run faster for it")
         self._slices = aligned((0, self.source.gradient_size), self.dtype)
         self._tables = NativeTables(plan) if plan.spike_times == "grid" else NativeRoutes(plan)
         self._quantiles = quantiles().astype(self.dtype)
@@ -174,7 +183,7 @@ class NativeEngine(ProgramEngine):
         """The whole trial, one in two halves, as with an outer loss in Python, or one that goes on from another."""
         key = split or on_host(self.plan), carry
         if key not in self._programs:
-            source = generate(self.plan, self.dtype.name, *key)
+            source = generate(self.plan, self.dtype.name, *key, halves=self.weight_rows == "float16")
             self._programs[key] = Program(source, self.dtype, self.threads, len(self._spiking))
         return self._programs[key]
 
@@ -359,12 +368,18 @@ class NativeEngine(ProgramEngine):
         """Weights and delays where they stay; their values change there."""
         padded, rows = self._memory.padded, Arrays()
         for i, c in enumerate(self.plan.connections):
-            rows |= {f"c{i}_weight": padded[c.weight], f"c{i}_delay": c.delay_steps}
+            weight = padded[c.weight] if self._rounded is None else self._rounded.rows[c.name]
+            rows |= {f"c{i}_weight": weight, f"c{i}_delay": c.delay_steps}
             rows |= {f"c{i}_delays": padded[c.delays_name]} if c.delays else {}
         return rows
 
     def _of_synapses(self) -> Arrays:
-        self._tables.refresh(self.parameters)
+        values = self.parameters
+        if self._rounded is not None:
+            running = (p.handle() for p in self._programs.values() if p.running)
+            self._rounded.refresh(next(running, None))
+            values = self._rounded.values
+        self._tables.refresh(values)
         return self._of_rows | self._tables.values
 
     def _make_call(self, part: BatchShard, stochastic: bool) -> Arrays:

@@ -375,6 +375,7 @@ struct Shared {
 #define SHARE(T, place, count) shim::share<T>(place, count)
 #define atomicMin(to, value) shim::atomic_min(to, value)
 #define atomicMax(to, value) shim::atomic_max(to, value)
+inline int __float_as_int(float value) { int bits; memcpy(&bits, &value, 4); return bits; }
 inline double __longlong_as_double(long long bits) { double value; memcpy(&value, &bits, 8); return value; }
 
 // Runs a kernel; order 0: ascending, 1: descending, 2: shuffled. Returns 0, or 1 with a message.

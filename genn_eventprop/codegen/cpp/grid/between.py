@@ -137,7 +137,7 @@ for (int64_t k = 0; k < near; ++k)
                 c = self.plan.connections[k]
                 row = f"{self.memory.pointer(rows)} + {self.memory.row_of(rows, 'arrival')} * NP_{out}"
                 loop = f"""\
-const scalar* row = args.{self.names.c(c)}_weight + int64_t(neuron) * NP_{out};
+const auto* row = args.{self.names.c(c)}_weight + int64_t(neuron) * NP_{out};
 const scalar* along = {row};
 for (int n = 0; n < N_{out}; ++n)
     if ({slope}[n] != 0) moved[n] += row[n] * along[n] / {slope}[n];
@@ -208,7 +208,10 @@ scalar* __restrict feedback = args.input_gradient + args.input_start[sample]{bef
         if isinstance(o, Gather) and c.by_rows:
             place, rows = self.names.of_weights(c), self.memory.pointer(o.rows)
             begins = "false" if c.shares else "first"  # adds to what the connection that it shares with has left
-            gather = f"gather_gradient<NP_{self.names.p(c.target)}>({place}, {rows}, by, {c.pre}, {begins});\n"
+            size, blocks = f"NP_{self.names.p(c.target)}", self.others.blocks(c)
+            gather = f"gather_gradient<{size}>({place}, {rows}, by, {c.pre}, {begins});\n"
+            if blocks:
+                gather = f"gather_blocks<{size}>({place}, {blocks}, by, {c.pre}, n_steps, {begins});\n"
         elif c.by_synapses:
             several = self.others.together(c)
             if c is not several[0]:

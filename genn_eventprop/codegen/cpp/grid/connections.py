@@ -16,6 +16,7 @@ from ..context import Context, padded, stream, unique, windows_of
 from .memory import Memory
 from .sums import add_row, if_trained, ring_of, tail_of
 
+MANY_COLUMNS = 128  # of dense weights, from which on rows for their gradient are cut into blocks: at least two of them
 PARTS = {n: n.upper() for n in ("all", "positive", "negative", "square", "cube", "fourth")}
 
 
@@ -86,6 +87,9 @@ class Connections:
                 if self._summed(c):
                     found.append(f"Buffer<real> {self._own(c)}_caused;")
                     names.append(f"{self._own(c)}_caused")
+        blocks = [own.removeprefix("work.") for own in self._all_blocks()]
+        found += [f"Buffer<real> {own};" for own in blocks]
+        names += blocks
         if any(c.form == "dense" and (c.by_synapses or c.dendritic) for c in self.plan.connections):
             found.append("Buffer<real> series, waiting;")
             names += ["series", "waiting"]
@@ -250,13 +254,34 @@ class Connections:
         D that dendritic delays alone look back to, through a window."""
         found, more = set[str](), set[str]()
         for c in (c for c in self.plan.connections if c.trainable):
-            rows = found if c.listed and c.delays is None else more
+            rows = found if c.delays is None and (c.listed or self._cut(c)) else more
             rows.add(self._along(self._number(c), c.receptor).name)
         more |= {b.name for o in self.births for b in (*(b for _, _, b in o.terms), *(b for _, b in o.moving))}
         late = [(self.plan.connections[i], b) for i, terms in self.terms.items() for _, b in terms]
         for c, b in (*self.caused, *late):
             (found if c.dendritic and not self.names.split and len(b.axes) == 2 else more).add(b.name)
         return found - more
+
+    def _cut(self, c: ConnectionRecord) -> bool:
+        """Whether rows for the gradient of dense weights are worth cutting into blocks of columns."""
+        return c.by_rows and padded(c.post) >= MANY_COLUMNS
+
+    def blocks(self, c: ConnectionRecord) -> str:
+        """Where the rows for the gradient of a connection stand in blocks of columns; "" if they stand as they are."""
+        along = self._along(self._number(c), c.receptor).name if c.trainable else ""
+        return f"work.{along}_blocks" if self._cut(c) and along in self.memory.one_row else ""
+
+    def _all_blocks(self) -> dict[str, ConnectionRecord]:
+        """Blocks -> a connection that is gathered from them."""
+        return {own: c for c in self.plan.connections if (own := self.blocks(c))}
+
+    def keep_blocks(self) -> str:
+        """At a step backwards, appends its rows to the blocks."""
+        text = ""
+        for own, c in self._all_blocks().items():
+            row = self._rows(self._number(c), "along", c.receptor)
+            text += f"store_blocks<{self._width(c)}>({own}, {row}, step, n_steps);\n"
+        return text
 
     def _windows(self) -> dict[str, tuple[ConnectionRecord, Buffer]]:
         """Of rows of D, of which there is one: name of the window -> its connection with dendritic delays, the row. Targets
@@ -331,6 +356,7 @@ class Connections:
             self._clear(c, [c.delays_name]) for c in self.plan.connections if self._summed(c) or self._keeps(c)
         )
         clear += "".join(f"work.{window}.begin(args.ahead);\n" for window in self._windows())
+        clear += "".join(f"{own}.reserve(n_steps * {self._width(c)});\n" for own, c in self._all_blocks().items())
         late = (c for c in self.plan.connections if c.dendritic and self._summed(c))
         clear += "".join(f"work.{self._own(c)}_caused.zero({self._width(c)});\n" for c in late)
         return clear + "".join(f"int64_t behind_{self._own(c)} = {stream(c)}to;\n" for c in behind)

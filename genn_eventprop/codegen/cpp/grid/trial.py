@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import sympy as sp
 
@@ -78,7 +79,9 @@ class Grid(Target):
             if c.windows is not None:
                 found += [b for b in vars(self.trial.connections[i]).values() if b is not None and b.role != "gradient"]
             else:
-                found += [self.trial.connections[i].weight, *tables(c, f"c{i}")]
+                weight = self.trial.connections[i].weight
+                found += [replace(weight, kind="half") if self.names.halves and c.by_rows else weight]
+                found += tables(c, f"c{i}")
         if plan.loss.weight.input_tau is not None:
             found += [Buffer(n, (), "double", "host") for n in ("activity_decay", "activity_jump")]
         if plan.loss.readout == "voltage":
@@ -166,7 +169,12 @@ class Grid(Target):
         return self.between.gather(o)
 
     def gather_early(self) -> str:
-        return self.others.keep_late() + self.others.gather_kept() + self.between.gather_listed()
+        return (
+            self.others.keep_blocks()
+            + self.others.keep_late()
+            + self.others.gather_kept()
+            + self.between.gather_listed()
+        )
 
     def restore(self) -> str:
         again = "if (step - 1 < base) replay(args, work, sample, base -= args.segment);\n"

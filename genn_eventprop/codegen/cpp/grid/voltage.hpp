@@ -16,15 +16,15 @@ inline scalar loss_change(const Args& args, int64_t sample, int64_t step, int ne
 
 // feedback[i] += the change of l(V) by the arrival of the i-th row of weights, times `weight`. before: V before the arrival;
 // unit: the change of V by a unit weight.
-template <typename Unit>
-inline void losses_of_arrivals(const Args& args, int64_t sample, int64_t step, const scalar* before, const scalar* base,
+template <typename Row, typename Unit>
+inline void losses_of_arrivals(const Args& args, int64_t sample, int64_t step, const scalar* before, const Row* base,
                                const int32_t* index, int64_t count, scalar* feedback, scalar weight, Unit unit) {
     alignas(64) scalar slope[NP_OUT], V[NP_OUT];
     const Target target = target_of(args, sample, step, 0);
     const scalar l_before = pointwise(args, before, target, slope), share = weight * scalar(args.sample_weight[sample]);
     for (int64_t i = 0; i < count; ++i) {
-        const scalar* row = base + int64_t(index[i]) * NP_OUT;
-        for (int neuron = 0; neuron < NP_OUT; ++neuron) V[neuron] = before[neuron] + unit(neuron) * row[neuron];
+        const Row* row = base + int64_t(index[i]) * NP_OUT;
+        for (int neuron = 0; neuron < NP_OUT; ++neuron) V[neuron] = before[neuron] + unit(neuron) * scalar(row[neuron]);
         feedback[i] += share * (l_before - pointwise(args, V, target, slope));
     }
 }
