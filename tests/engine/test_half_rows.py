@@ -1,9 +1,12 @@
 """`weight_rows="float16"`: the results of weights that were rounded beforehand, on every engine that has it."""
 
+import ctypes
+
 import numpy as np
 import pytest
 
 from genn_eventprop import Conv2D, Delay, Dense, Events, Network, Normal, Sparse, Uniform, losses
+from genn_eventprop.codegen.cpp import half
 from genn_eventprop.engines import create, engine_class
 from genn_eventprop.engines.contract.half_rows import rounded_weights
 from genn_eventprop.engines.native import NativeEngine
@@ -12,6 +15,8 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
+from genn_eventprop.toolchain import build
+from support import driven
 from support.cuda_shim import ShimEngine
 from support.problems import every_problem
 from support.sweeps import sweep
@@ -52,17 +57,18 @@ def wide(hidden=300):
     return plan, Events.from_samples(samples, n_channels=9, labels=[0, 2, 1])
 
 
-def outcome(kind, plan, values, events, **settings):
+def outcome(kind, plan, values, events, samples=None, **settings):
     engine = kind(plan, values, **settings)
-    result = engine.run(engine.load(events), np.arange(len(events)), training=True)
+    samples = np.arange(len(events)) if samples is None else samples
+    result = engine.run(engine.load(events), samples, training=True)
     found = {"loss": result.loss, "readout": result.readout, **result.spike_counts}
     return found | {name: np.array(g) for name, g in engine.gradients.items()}
 
 
-def check_same_bits(kind, plan, events):
+def check_same_bits(kind, plan, events, samples=None):
     values = plan.network.initial_parameters(3)
-    half = outcome(kind, plan, values, events, **HALF)
-    for name, want in outcome(kind, plan, rounded_weights(plan, values), events).items():
+    half = outcome(kind, plan, values, events, samples, **HALF)
+    for name, want in outcome(kind, plan, rounded_weights(plan, values), events, samples).items():
         assert half[name].any(), name
         np.testing.assert_array_equal(half[name], want, name)
 
@@ -77,9 +83,35 @@ def test_native_has_the_bits_of_rounded_weights(name):
     check_same_bits(NativeEngine, plan, events)
 
 
+def test_conversions_are_those_of_ieee():
+    """Without F16C: every float16 that is finite, numbers between two of them, ties, subnormal and large ones."""
+    text = half() + (
+        'extern "C" void both(const float* x, uint16_t* h, float* back, int64_t n) {\n'
+        "    for (int64_t i = 0; i < n; ++i) h[i] = half_of(x[i]), back[i] = float_of(h[i]);\n}\n"
+    )
+    library = build(f"#include <cstdint>\n#include <cstring>\n{text}")
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    exact = halves[np.isfinite(halves)].astype(np.float32)
+    steps = np.unique(exact)
+    between = (steps[1:] + steps[:-1]) / 2
+    near = [np.nextafter(between, side) for side in (np.float32(-np.inf), np.float32(np.inf))]
+    x = np.concatenate([exact, between, *near, np.float32([0.0, -0.0, 1e-30, 65519.99, -65519.99, 3e-8])]).astype(
+        np.float32
+    )
+    h, back = np.empty(len(x), np.uint16), np.empty(len(x), np.float32)
+    library.both(*(ctypes.c_void_p(a.ctypes.data) for a in (x, h, back)), ctypes.c_int64(len(x)))
+    np.testing.assert_array_equal(h, x.astype(np.float16).view(np.uint16))
+    np.testing.assert_array_equal(back.view(np.uint32), x.astype(np.float16).astype(np.float32).view(np.uint32))
+
+
 @pytest.mark.parametrize("make", [every_connection, pytest.param(wide, marks=pytest.mark.ci)])
 def test_native_rounds_every_weight(make):
     check_same_bits(NativeEngine, *make())
+
+
+@pytest.mark.ci
+def test_weights_of_currents_are_rounded():
+    check_same_bits(NativeEngine, *driven.network(0), samples=[0, 1, 2])
 
 
 @pytest.mark.ci

@@ -27,8 +27,8 @@ def trainer(weight_rows="float16", hidden=30, learning_rate=5e-3, **settings):
     net.connect(net.input(5), population, Dense(Normal(1.5, 0.78)))
     net.connect(population, output, Dense(Normal(0.093, 0.1)))
     return Trainer(
-        net, IntegratedVoltageCrossEntropy(output), duration=45.0, dt=0.5, spike_times="grid", optimiser=Adam(learning_rate),
-        progress=False, weight_rows=weight_rows, **{"engine": "native"} | settings,
+        net, IntegratedVoltageCrossEntropy(output), duration=45.0, dt=0.5, spike_times="grid",
+        optimiser=Adam(learning_rate), progress=False, weight_rows=weight_rows, **{"engine": "native"} | settings,
     )  # fmt: skip
 
 

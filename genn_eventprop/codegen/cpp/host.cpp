@@ -7,6 +7,9 @@
 #include <cstring>
 #include <new>
 #include <vector>
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -195,10 +198,19 @@ uint32_t host_round(Host* host, const float* weights, uint16_t* half, float* rou
             bits &= 0x7fffffffu;
             largest = bits > largest ? bits : largest;
         }
-        if (c.half)
-            for (int64_t i = from; i < to; ++i) c.half[i] = half_of(c.weights[i]);
-        if (c.rounded)
-            for (int64_t i = from; i < to; ++i) c.rounded[i] = float_of(half_of(c.weights[i]));
+        int64_t i = from;
+#if defined(__F16C__)  // the same conversions, eight at once
+        for (; i + 8 <= to; i += 8) {
+            const __m128i half = _mm256_cvtps_ph(_mm256_loadu_ps(c.weights + i), _MM_FROUND_TO_NEAREST_INT);
+            if (c.half) _mm_storeu_si128(reinterpret_cast<__m128i*>(c.half + i), half);
+            if (c.rounded) _mm256_storeu_ps(c.rounded + i, _mm256_cvtph_ps(half));
+        }
+#endif
+        for (; i < to; ++i) {
+            const uint16_t half = half_of(c.weights[i]);
+            if (c.half) c.half[i] = half;
+            if (c.rounded) c.rounded[i] = float_of(half);
+        }
         for (uint32_t known = c.largest; known < largest && !c.largest.compare_exchange_weak(known, largest);) {
         }
     };

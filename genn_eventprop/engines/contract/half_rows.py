@@ -61,8 +61,14 @@ def check_largest(name: str, bits: int) -> None:
 
 
 def rounded_weights(plan: Plan, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Parameters with weights as an engine with ``weight_rows="float16"`` runs them."""
-    weights = {c.weight for c in plan.connections}
+    """Parameters with weights as an engine with ``weight_rows="float16"`` runs them.
+
+    Raises:
+        EngineError: see `check_largest`.
+    """
+    weights = {c.weight for c in (*plan.connections, *plan.currents_into)}
+    for name in weights & values.keys():
+        check_largest(name, int(np.abs(values[name]).max(initial=0.0).astype(np.float32).view(np.uint32)))
     return {
         n: np.asarray(v, np.float32).astype(np.float16).astype(v.dtype) if n in weights else v
         for n, v in values.items()

@@ -34,6 +34,7 @@ from .features import (
     TRAJECTORY_AUXILIARY_LOSS,
     VOLTAGE_LOSS_AFTER_TABLES,
 )
+from .half_rows import rounded_weights
 from .host_losses import activity, evaluate_outer_loss, loss_inputs, prefixed_losses
 from .noise import limit, quantiles
 from .parameters import Tables, copied
@@ -293,9 +294,17 @@ class ProgramEngine(Engine):
             arguments[f"p{self._numbers[name]}_{which[kind]}"] = key
         return arguments | (self._drives(data, samples) if self.plan.currents_into else {})
 
+    def _batch_of_currents(self, data: Data, samples: np.ndarray) -> CurrentBatch:
+        """The currents of a batch, times their weights as they are run."""
+        values = dict(self.parameters)
+        if self.weight_rows == "float16":
+            names = {c.weight for c in self.plan.currents_into}
+            values |= rounded_weights(self.plan, {n: v for n, v in values.items() if n in names})
+        return CurrentBatch(self.plan, values, self.tables, data, samples, self.dtype)
+
     def _drives(self, data: Data, samples: np.ndarray) -> Arrays:
         """The drives of every step, by the names of their buffers."""
-        self._currents = CurrentBatch(self.plan, self.parameters, self.tables, data, samples, self.dtype)
+        self._currents = self._batch_of_currents(data, samples)
         return {f"p{self._numbers[name]}_drive_{r}": self._padded(u) for (name, r), u in self._currents.means.items()}
 
     def _padded(self, drive: np.ndarray) -> np.ndarray:

@@ -28,7 +28,6 @@ from ...program.host_values import grid_values
 from ...program.outer import on_host
 from ...toolchain import find_compiler, require
 from ..contract import half_rows
-from ..contract.currents import CurrentBatch
 from ..contract.data import Data
 from ..contract.engine import Availability, diverged
 from ..contract.features import (
@@ -403,7 +402,7 @@ class NativeEngine(ProgramEngine):
     def _drives(self, data: Data, samples: np.ndarray) -> Arrays:
         if self.plan.spike_times == "grid":
             return super()._drives(data, samples)
-        self._currents = batch = CurrentBatch(self.plan, self.parameters, self.tables, data, samples, self.dtype)
+        self._currents = batch = self._batch_of_currents(data, samples)
         arguments = Arrays()
         for name, edges in batch.edges.items():
             i = self._numbers[name]
