@@ -26,6 +26,7 @@ def _gradcheck(
     engine: str = "reference_event",
     spike_times: Literal["exact", "grid"] | None = None,
     dt: float | None = None,
+    spike_birth: float = 0.0,
 ) -> None:
     """Compare every gradient of a model with finite differences, in small random networks; exit with status 1 if one is
     wrong.
@@ -39,13 +40,22 @@ def _gradcheck(
             in their steps, and those of their times are taken apart (docs/equations.md).
         spike_times: Default: exact where the engine has such spike times, and no dt is given.
         dt: Step of the grid, in ms.
+        spike_birth: Compare the gradient that sees spikes being born instead, e.g. 0.1, with that of the expected loss
+            under this noise of thresholds, by draws: feed-forward, recurrent and with two layers.
     """
     from ..verify.gradients import main
+    from ..verify.gradients.command import births
 
     if bool(model) == all:
         say("genn-eventprop gradcheck: give one MODEL, or --all for every installed model")
         raise SystemExit(2)
-    status = main(model or None, seed=seed, engine=engine, quick=quick, spike_times=spike_times, dt=dt)
+    if spike_birth:
+        if all or spike_times or dt:
+            say("genn-eventprop gradcheck: --spike-birth checks one MODEL, and chooses spike times and dt itself")
+            raise SystemExit(2)
+        status = births(model, spike_birth, seed=seed, engine=engine, quick=quick)
+    else:
+        status = main(model or None, seed=seed, engine=engine, quick=quick, spike_times=spike_times, dt=dt)
     if status:
         raise SystemExit(status)
 

@@ -84,7 +84,7 @@ def make_plan(
         dt=float(dt), duration=float(duration), n_steps=n_steps, spike_times=spike_times,
         trainable=network.trainable(), limits=_limits(network, penalties), decays=_decays(network, penalties),
         pushes=tuple(r.record for r in penalties if isinstance(r, SpikeRegulariser)),
-        spike_birth=_spike_birth(spike_birth, populations),
+        spike_birth=checked_sigma(spike_birth, populations),
         network=network, asked=loss, regularisers=penalties,
     )  # fmt: skip
 
@@ -175,7 +175,12 @@ def _check_stochastic(network: Network, loss: Loss, spike_times: str) -> None:
             raise PlanError(f"population {p.name!r} has dropout, but the loss reads its spikes; use dropout=0")
 
 
-def _spike_birth(sigma: float, populations: Sequence[PopulationRecord]) -> float:
+def checked_sigma(sigma: float, populations: Sequence[PopulationRecord]) -> float:
+    """The noise of thresholds of a plan.
+
+    Raises:
+        PlanError: of a population that cannot have births.
+    """
     if not _is_number(sigma) or not math.isfinite(sigma) or sigma < 0:
         raise PlanError(f"spike_birth is the noise of thresholds in units of the threshold, e.g. 0.1, got {sigma!r}")
     for p in (p for p in populations if sigma and p.spiking):

@@ -118,12 +118,16 @@ def _weight_steps(loss: LossRecord, duration: float) -> int:
 
 
 @lru_cache(maxsize=256)
-def varies(p: PopulationRecord) -> bool:
-    """True if the neurons of a population differ in their dynamics, threshold, or what an arrival does to them."""
+def table_params(p: PopulationRecord) -> frozenset[str]:
+    """The parameters of the dynamics, the threshold and what an arrival does: all that tables follow from."""
     d = p.derived
     used = [*d.receptors.values(), *(sp.Matrix([e.g]) for e in d.events)]
-    names = {n for n, s in zip(d.params, d.p) if any(u.has(s) for u in used)} | set(d.dynamic_params)
-    return bool(names & p.per_neuron)
+    return frozenset({n for n, s in zip(d.params, d.p) if any(u.has(s) for u in used)} | set(d.dynamic_params))
+
+
+def varies(p: PopulationRecord) -> bool:
+    """True if the neurons of a population differ in what tables follow from."""
+    return bool(table_params(p) & p.per_neuron)
 
 
 def exact_tables(

@@ -20,7 +20,8 @@ PROLOGUE = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
 IN_PART = {"genn_eventprop.engines"}
 # Records that others make and hand out, and functions for those who write a part of the package
 NO_EXAMPLE = {
-    "Activity", "Block", "Case", "Described", "EpochStatistics", "ExperimentConfig", "Initialised", "LayeredConfig",
+    "Activity", "BirthReport", "Block", "Case", "Described", "EpochStatistics", "ExperimentConfig", "Initialised",
+    "LayeredConfig",
     "LossRecord", "Optimiser", "OptimiserStep", "ParameterStep", "SpikePush", "SpikeRegulariser", "UnscaledConfig",
     "checked", "evaluate", "main", "published_scale", "run_experiment",
 }  # fmt: skip

@@ -13,7 +13,17 @@ from ...codegen.cpp.exact.arguments import OF_WEIGHT
 from ...losses import LossRecord
 from ...plan import Plan, PopulationRecord
 from ...plan.closed_form import closed_form
-from ...plan.series import DEGREE, MODES, degree, exact_tables, gauss_table, number_of_steps, varies, weight_series
+from ...plan.series import (
+    DEGREE,
+    MODES,
+    degree,
+    exact_tables,
+    gauss_table,
+    number_of_steps,
+    table_params,
+    varies,
+    weight_series,
+)
 from ..contract.host_losses import prefixed_losses
 from .memory import padded_last
 
@@ -26,6 +36,7 @@ class ExactTables:
     def __init__(self, plan: Plan, slope_floor: float, dtype: np.dtype, tolerance: float) -> None:
         self.plan, self.dtype, self.steps = plan, dtype, 0
         self.seen: dict[int, bytes] = {}  # values of parameters that all this follows from
+        self.made: dict[int, tuple[Any, ...]] = {}  # population -> delta and values that its tables were made of
         # in each piece, since errors add up over the pieces and grow in upstrokes: then gradients meet the tolerance
         tolerance = max(tolerance / 100, 1e-16)
         # the order at which a series with the fewest operations meets a tolerance (Jorba & Zou 2005)
@@ -57,6 +68,10 @@ class ExactTables:
         for i, p in enumerate(plan.populations):
             read = p.derived.model.readout
             watched = read if p.name in outputs and read in p.derived.states else None
+            follows_from = (delta, *(parameters[f"{p.name}.{n}"].tobytes() for n in sorted(table_params(p))))
+            if self.made.get(i) == follows_from:
+                continue  # e.g. first states have changed alone
+            self.made[i] = follows_from
             values[f"degree_p{i}"] = degree(plan, p, parameters, delta, self.dtype.name)
             for mode in range(len(p.derived.modes)):
                 for name, table in exact_tables(p, parameters, delta, watched, mode).arrays().items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -23,6 +23,8 @@ from ...models.li import LI
 from ...models.lif import LIF
 from ...plan import Plan, make_plan
 from ...plan.clock import number_of_steps
+from ...plan.make import checked_sigma
+from .births import BirthReport, births_of_plan
 from .compare import compare, grid_step, kind_of
 from .report import Case, Report
 from .scheme import scheme_errors
@@ -76,6 +78,11 @@ SPIKING = (
     Layout(2, False, False, "max"),
     Layout(1, True, False, "integral_exponential"),
     Layout(1, False, True, "integral_sigmoid"),
+)
+BIRTHS = (
+    Layout(1, False, False, "integral_error"),
+    Layout(1, True, False, "integral_error"),
+    Layout(2, False, False, "integral_error"),
 )
 CURVED = (SPIKING[0], SPIKING[1], SPIKING[3])  # for nonlinear models, whose runs take longer
 READOUT = (
@@ -146,6 +153,23 @@ def check(
         found = suspects(random_neuron(model, np.random.default_rng(seed), TRIALS), seed=seed)
         report.failures += [s.text(model.name) for s in found]
     return report
+
+
+def births_of_model(
+    model: NeuronModel, sigma: float, *, seed: int = 0, engine: str = "native", quick: bool = False
+) -> Iterator[BirthReport]:
+    """The gradient with births of small random networks, one after the other, against that of the expected loss.
+
+    Raises:
+        SettingError: the model never spikes. PlanError: it cannot have births.
+    """
+    if not model.spiking:
+        raise SettingError(f"{model.name} never spikes, so that no spike of it is born; check it without --spike-birth")
+    for i, layout in enumerate(BIRTHS[:1] if quick else BIRTHS):
+        plan, parameters, events = draw(model, layout, np.random.default_rng((seed, i)))
+        # as `make_plan` does, which refuses what cannot have births
+        plan = replace(plan, spike_birth=checked_sigma(sigma, plan.populations))
+        yield births_of_plan(f"{model.name}, {layout.name}", plan, parameters, events, seed=seed, engine=engine)
 
 
 def drawn_case(
