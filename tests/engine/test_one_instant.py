@@ -15,6 +15,10 @@ from genn_eventprop.verify.gradients.compare import Problem, settled
 from support.sweeps import sweep
 
 T = 60.0
+EXACTLY = {"native": {"dtype": "float64", "threads": 1}}
+JUMPS = NeuronModel(
+    name="Jumps", state={"V": 0.0}, params={"tau": Param(20.0, "ms")}, dynamics={"V": "-V / tau"}, input="V"
+)
 
 
 def equal_neurons(w: float, model: object = LIF, size: int = 8) -> tuple[Network, losses.Loss]:
@@ -189,3 +193,45 @@ def test_a_dip_within_one_instant_arms_nothing():
         net, loss = delta_network(np.array([[1.5], [first], [-first]]), model=model)
         events = Events.from_samples([([5.0, 6.0, 6.0], [0, 1, 2])], n_channels=3, labels=[0])
         assert exactly(net, loss, events, 20.0)[0].spike_counts["hidden"] == 1
+
+
+@pytest.mark.parametrize("engine", ["reference_event", "native"])
+def test_equal_outputs_that_are_read_at_all_times_stay_equal(engine):
+    """A spike of one begins new pieces for all of them; g of the others is zero to rounding, and must not be lost."""
+    net, rng = Network(), np.random.default_rng(1)
+    out = net.population(LIF(), 3, "output")
+    net.connect(net.input(8), out, Dense(np.repeat(rng.normal(1.5, 1.0, (8, 1)), 3, axis=1)))
+    samples = [(np.sort(rng.uniform(0, 29, 20)), rng.integers(0, 8, 20)) for _ in range(6)]
+    events = Events.from_samples(samples, 8, targets=np.zeros((6, 31, 3)))
+    result, gradients = outcome(net, losses.VoltageSquaredError(out), events, engine, duration=30.0)
+    counts = result.spike_counts["output"]
+    assert counts.sum() >= 60 and (counts == counts[:, :1]).all()
+    spikes = result.spikes["output"]
+    order = np.lexsort((spikes.neuron, np.round(spikes.time, 9), spikes.sample))
+    times = spikes.time[order].reshape(-1, 3)
+    np.testing.assert_allclose(times, times[:, :1] * np.ones(3), atol=1e-12)
+    weights = gradients["input_output.weight"]
+    np.testing.assert_allclose(weights, weights[:, :1] * np.ones(3), rtol=1e-8)
+
+
+@pytest.mark.parametrize("engine", ["reference_event", "native"])
+@pytest.mark.parametrize("w", [0.7, -0.7])
+def test_a_maximum_behind_an_arrival_at_the_end_of_the_trial(engine, w):
+    """A spike in the last instant before T still belongs to the trial, as for V(T)."""
+    net = Network()
+    out = net.population(JUMPS(), 1, "output")
+    net.connect(net.input(2), out, Dense(np.array([[0.5], [w]])))
+    events = Events.from_samples([(np.array([3.0, np.nextafter(T, 0)]), np.array([0, 1]))], 2)
+    decay = np.exp(-(T - 3.0) / 20.0)
+    plan = make_plan(net, losses.Loss(out, "max", also=("end",)), dt=1.0, duration=T, spike_times="exact")
+    made = engines.create(plan, net.initial_parameters(1), engine=engine, **EXACTLY.get(engine, {}))
+    read = made.forward(made.load(events), [0])
+    end, largest = 0.5 * decay + w, max(0.5, 0.5 * decay + w)
+    np.testing.assert_allclose([read.value[0, 0], read.also["end"][0, 0]], [largest, end], rtol=1e-12)
+    made.backward(np.ones((1, 1)))
+    behind = w > 0  # the maximum is V right behind the last arrival, whose time moves it: dr/ds is V' before it
+    np.testing.assert_allclose(made.gradients["input_output.weight"][:, 0], [decay, 1.0] if behind else [1.0, 0.0])
+    np.testing.assert_allclose(
+        made.input_gradients, [0.5 * decay / 20.0, -0.5 * decay / 20.0] if behind else [0.0, 0.0], atol=1e-12
+    )
+    made.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from ...engines.contract.engine import Engine
 from ...engines.contract.features import no_input_times
 from ...engines.contract.result import Result
 from ...engines.contract.split import READ
+from ...engines.reference.exact.population import SAME_INSTANT
 from ...errors import EventPropError, ToolchainError
 from ...plan import Plan
 
@@ -49,7 +51,7 @@ def outcome(engine: Engine, data: Data, probe: tuple[Engine, Data] | None = None
     try:
         result = engine.run(data, np.arange(len(data)), training=True, record_spikes=True)
         choices, numbers = _of_result(result)
-        numbers |= {f"gradient of {k}": g for k, g in _gradients(engine).items()}
+        numbers |= {f"gradient of {k}": g for k, g in _gradients_of_instants(engine, data).items()}
         numbers |= {f"{HALVES}{k}": g for k, g in _in_halves(*(probe or (engine, data))).items()}
     except ToolchainError:
         raise
@@ -72,7 +74,7 @@ def _in_halves(engine: Engine, data: Data) -> dict[str, np.ndarray]:
     also = {k: rng.normal(size=read.also[k].shape) / len(read.also[k][0]) for k in sorted(read.also)}
     timed = not no_input_times(engine.plan, engine.features)
     engine.backward(slope, also, inputs=timed)
-    numbers = {f"gradient of {k}": g for k, g in _gradients(engine).items()}
+    numbers = {f"gradient of {k}": g for k, g in _gradients_of_instants(engine, data).items()}
     numbers |= {INPUT_TIMES: _of_instants(engine, data)} if timed else {}
     others = {f"readout {k}": np.where(np.isfinite(r), r, 0.0) for k, r in read.also.items()}
     return numbers | {"readout": np.where(read.valid, read.value, 0.0)} | others
@@ -86,9 +88,38 @@ def _of_instants(engine: Engine, data: Data) -> np.ndarray:
     found, plan = np.array(engine.input_gradients, np.float64), engine.plan
     if data.times is None or not ("max" in plan.loss.readouts or _kinks_at_arrivals(plan)):
         return found
-    samples = np.repeat(np.arange(len(data)), np.diff(data.offsets))
-    instants = np.unique(np.stack([samples, data.times]), axis=1, return_inverse=True)[1].ravel()
-    return np.asarray((np.bincount(instants, found) / np.bincount(instants))[instants])
+    return _mean_of(found, np.unique(_sample_and_time(data), axis=1, return_inverse=True)[1].ravel())
+
+
+def _sample_and_time(data: Data) -> np.ndarray:
+    """(2, E) of every input spike."""
+    return np.stack([np.repeat(np.arange(len(data)), np.diff(data.offsets)), np.asarray(data.times)])
+
+
+def _mean_of(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Each value as the mean of its group."""
+    return np.asarray((np.bincount(group, values) / np.bincount(group))[group])
+
+
+def _gradients_of_instants(engine: Engine, data: Data) -> dict[str, np.ndarray]:
+    """Gradients of parameters; those of delays of channels whose spikes arrive at one instant as `_of_instants`."""
+    gradients, plan = _gradients(engine), engine.plan
+    if data.times is None or not any("max" in loss.readouts for loss in plan.losses):
+        return gradients
+    sample, time = _sample_and_time(data)
+    for c in plan.out_of(plan.input.name):
+        if not c.learns_delays or c.delays is None or c.delays.kind != "axonal":
+            continue
+        first = 0 if c.channels is None else c.channels[0]
+        mine = np.flatnonzero((data.channels >= first) & (data.channels < first + c.pre))
+        channel = data.channels[mine] - first
+        arrival = time[mine] + np.asarray(engine.parameters[c.delays_name], np.float64).ravel()[channel]
+        group = np.arange(c.pre)
+        for i, j in itertools.combinations(range(len(mine)), 2):
+            if sample[mine[i]] == sample[mine[j]] and abs(arrival[i] - arrival[j]) <= SAME_INSTANT * plan.duration:
+                group[group == group[channel[j]]] = group[channel[i]]
+        gradients[c.delays_name] = _mean_of(gradients[c.delays_name].ravel(), np.unique(group, return_inverse=True)[1])
+    return gradients
 
 
 def _kinks_at_arrivals(plan: Plan) -> bool:

@@ -170,7 +170,8 @@ class TrajectoryPieces:
         The state at the start is that after everything of this instant so far, so a crossing at the start is caused by
         what just happened, not by the flow.
         """
-        below = self.model.equations.threshold(e, x, lanes) < 0
+        start = self.model.equations.threshold(e, x, lanes)
+        below = start < 0
         if isinstance(cause, Arrival):
             # Several arrivals of one instant are added one by one, and g may dip below zero between two of them. That
             # is no crossing from below: arrivals of one instant have no order. So what this instant armed it disarms.
@@ -192,6 +193,8 @@ class TrajectoryPieces:
         if np.any(possible & ~at_once):
             g = self.model.equations.threshold_series(e, series, lanes)
             bounds = bernstein(g[:, mine])  # most pieces stay below: their bounds alone say so, without root finding
+            # below zero by less than rounding: the polynomial may begin above zero, and then would not cross it
+            bounds[0] = np.where(below[mine], np.minimum(bounds[0], start[mine]), bounds[0])
             roots = np.full(int(mine.sum()), np.inf)
             for i in np.flatnonzero((bounds.max(axis=0) >= 0) & (possible & ~at_once)[mine]):
                 root = first_upward_root(g[:, mine][:, i], bounds[:, i])

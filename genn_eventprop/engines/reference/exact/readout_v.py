@@ -127,9 +127,9 @@ class Maximum(Readout):
         order = np.lexsort((seg.start, seg.neuron))
         for mine in np.split(order, np.flatnonzero(np.diff(seg.neuron[order])) + 1):
             # between arrivals of one instant V has no value: segments that short are no candidates, but for the first,
-            # whose start is V(0)
+            # whose start is V(0), and the last, which arrivals just before T have made: its end is V(T)
             lasting = self.length[mine] > self.instant
-            lasting[0] = True
+            lasting[[0, -1]] = True
             self._search(int(seg.neuron[mine[0]]), mine[lasting], V, bounds)
 
     @property
@@ -141,7 +141,7 @@ class Maximum(Readout):
         i, j = int(start.argmax()), int(end.argmax())
         if start[0] >= max(start[i], end[j]):  # nothing above V(0): the first of equal maxima
             best, place = (float(start[0]), int(mine[0]), 0.0), "start"
-        elif end[j] >= start[i]:
+        elif end[j] >= start[i] and not (i == j and self._slope(self.segments.x, mine[[i]])[0] <= 0):
             best, place = (float(end[j]), int(mine[j]), float(self.length[mine[j]])), "end"
         else:
             best, place = (float(start[i]), int(mine[i]), 0.0), "start"
@@ -190,7 +190,8 @@ class Maximum(Readout):
             g, seg = np.full(self.model.size, self.segment[c]), self.segments
             here = seg.end if self.place[c] == "end" else seg.start
             events = [e for e in mine if abs(e.time - here[g[c]]) <= self.instant and self._reaches(e, c)]
-            if not events:
+            at_T = self.place[c] == "end" and self.length[g[c]] <= self.instant  # V rises behind arrivals just before T
+            if not events or at_T:
                 continue
             if self.place[c] == "end" or g[c] == events[0].before[c]:  # the maximum is before all of them
                 # V rises into the kink, or it would not be the maximum: below zero is rounding
