@@ -66,12 +66,22 @@ class Population:
         )
         self.events = Events(scope, hooks)
         self.step = make_step(self.d, self.p.trainable)
+        self.gains = self._gains() if scope.adjoint else {}
         late = [c for c in plan.into(self.p.name) if c.delay > 0 or c.delays]
         # a spike without delay reads the row of its own step at once; a delayed one reads that of a later step, which
         # the backward pass has left behind: then rows of all steps are stored
         delayed = any(c.source != plan.input.name or c.learns_delays for c in late)
         self.stores_rows, self.for_inputs = split or delayed, split and not delayed
         self._declare()
+
+    def _gains(self) -> dict[str, dict[str, sp.Matrix]]:
+        """Receptor -> learned parameter -> de/dp, of receptors along which an arrival adds a learned amount."""
+        symbols = dict(zip(self.d.params, self.d.p))
+        return {
+            r: by
+            for r in self.s.fed()
+            if (by := {n: e for n in self.p.trainable if any(e := self.d.receptors[r].diff(symbols[n]))})
+        }
 
     @property
     def along(self) -> list[str]:
@@ -88,7 +98,7 @@ class Population:
         for r in s.fed():
             s.each(name("w", "arrived", r))
         if self.events.pushed:
-            for r in s.fed():
+            for r in self.raising:
                 s.each(name("w", "arrived_up", r))
             s.each(name("w", "raised"))
         late = [c for c in self.plan.into(self.p.name) if c.learns_delays and c.delays and c.delays.kind == "dendritic"]
@@ -104,9 +114,11 @@ class Population:
         for r in self.along:
             # lambda . e at every step, which gradients of weights are gathered from at the arrivals
             s.element(name("w", "along", r), ("n_steps", s.N), (STEP, NEURON), "real", "stored")
+        for r in self.gains:  # the sum of weights that arrived at every step, for dL/dp = lambda . de/dp of each
+            s.element(name("w", "amount", r), ("n_steps", s.N), (STEP, NEURON), "real", "stored")
         self.rows = [f"D_{r}" for r in self.feedback_receptors]
         self.rows += [f"{POWERS[k]}_{r}" for r in self.feedback_receptors for k in self.powers(r)]
-        self.rows += [f"up_{r}" for r in self.feedback_receptors if self.events.pushed]
+        self.rows += [f"up_{r}" for r in self.feedback_receptors if r in self.raising]
         self.rows += ["down"] if self.readout and self.readout.negative and self.feedback_receptors else []
         for row in self.rows:
             if self.stores_rows:
@@ -143,7 +155,7 @@ class Population:
         """Sums over the arrivals of a step, which are cleared once they are used."""
         s = self.s
         names = [name("w", "arrived", r) for r in s.fed()]
-        names += [name("w", "arrived_up", r) for r in s.fed()] if self.events.pushed and s.adjoint else []
+        names += [name("w", "arrived_up", r) for r in self.raising] if s.adjoint else []
         names += self.arrived_powers
         return names + ([NEGATIVE] if self.readout and self.readout.negative else [])
 
@@ -197,9 +209,9 @@ class Population:
         out: list[Statement] = []
         if self.events.pushed and s.adjoint:
             # by how much arrivals raised the threshold function: their shares of E if they alone made the neuron cross
-            out.append(
-                Set(name("w", "raised"), sum((self.up(r) * name("w", "arrived_up", r) for r in s.fed()), sp.Integer(0)))
-            )
+            raised = sum((self.up(r) * name("w", "arrived_up", r) for r in self.raising), sp.Integer(0))
+            out.append(Set(name("w", "raised"), raised))
+        out += [Set(name("w", "amount", r), name("w", "arrived", r)) for r in self.gains]
         for r in s.fed():
             out += [
                 Add(x, s.expression(e) * name("w", "arrived", r)) for x, e in zip(s.x, self._direction(r)) if e != 0
@@ -223,6 +235,11 @@ class Population:
 
     def _direction(self, receptor: str) -> list[sp.Expr]:
         return list(self.d.receptors[receptor])
+
+    @property
+    def raising(self) -> list[str]:
+        """Receptors whose arrivals may put a neuron above its threshold at once."""
+        return [r for r in self.s.fed() if self.events.pushed and self.up(r) != 0]
 
     def up(self, receptor: str) -> sp.Expr:
         """How much a unit weight adds to the first threshold that it moves, if it raises it."""
@@ -252,14 +269,18 @@ class Population:
     def arrival_rows(self) -> list[Statement]:
         """The adjoint rows of `step`: what weights and spikes need of this population for the arrivals of that step.
 
-        dL/dw of an arrival is lambda . e, and D is lambda . (f(x-) - f(x+)), both with lambda behind the arrivals of
-        the step and before any jump of it (docs/equations.md, section 6).
+        dL/dw of an arrival is lambda . e, dL/dp of a parameter in e is w lambda . de/dp, and D is
+        lambda . (f(x-) - f(x+)), all with lambda behind the arrivals of the step and before any jump of it
+        (docs/equations.md, section 6).
         """
         s, d = self.s, self.d
         lam = sp.Matrix([sp.Symbol(f"lambda_{v}", real=True) for v in d.states])
         out: list[Statement] = []
         for r in self.along:
             out.append(Set(name("w", "along", r), s.expression(d.receptors[r].dot(lam))))
+        for r, by in self.gains.items():
+            for n, slope in by.items():
+                out.append(Add(name("w", "grad", n), name("w", "amount", r) * s.expression(slope.dot(lam))))
         for r in self.feedback_receptors:
             # D / w: the term that is linear in w, then those of higher powers
             unit = feedback_symbols(d, r).dot(lam) if has_exact_step(d) else self._unit_D(r, lam)
@@ -268,7 +289,7 @@ class Population:
             for k in self.powers(r):
                 change = pick([v.dot(lam) for v in change_along(d, r, k)])
                 out.append(Set(name("w", f"{POWERS[k]}_{r}"), s.expression(change, self._trace())))
-            if self.events.pushed:  # E of the spikes that arrivals alone made, see `Events`
+            if r in self.raising:  # E of the spikes that arrivals alone made, see `Events`
                 out.append(Set(name("w", f"up_{r}"), self.up(r).xreplace(self._trace()) * name("w", "push")))
         if self.readout and self.readout.negative and self.feedback_receptors:
             out.append(Set(name("w", "down"), self.readout.negative_arrival()))

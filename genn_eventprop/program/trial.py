@@ -197,7 +197,7 @@ class _Maker:
         target = next(p for p in self.populations if p.p.name == c.target)
         sums = [("all", self._row(c, f"arrived_{c.receptor}"))]
         # E of a spike that arrivals alone made goes to those that raised the threshold function
-        if target.events.pushed and target.s.adjoint:
+        if c.receptor in target.raising and target.s.adjoint:
             sums.append(("positive", self._row(c, f"arrived_up_{c.receptor}")))
         # the term of a kink of the maximum goes to arrivals with negative weights
         if target.readout and target.readout.negative:
@@ -241,7 +241,7 @@ class _Maker:
         target = next(p for p in self.populations if p.p.name == c.target)
         terms = [("all", self._row(c, f"D_{c.receptor}"))]
         terms += [(POWERS[k], self._row(c, f"{POWERS[k]}_{c.receptor}")) for k in target.powers(c.receptor)]
-        if target.events.pushed:
+        if c.receptor in target.raising:
             terms.append(("positive", self._row(c, f"up_{c.receptor}")))
         if target.readout and target.readout.negative:
             terms.append(("negative", self._row(c, "down")))

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Network, Normal, Sparse, Trainer, load, losses
+from genn_eventprop import Conv2D, Delay, Dense, Network, Normal, Sparse, Trainer, Uniform, load, losses
 from genn_eventprop.engines import create
 from genn_eventprop.errors import EngineError, NetworkError
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.plan import make_plan
 from support.clocked import random_events
+from support.engines import Native, compare
 
 
 def made(share, spike_times="grid"):
@@ -44,6 +45,51 @@ def test_gradients_are_the_sum_of_both(engine, spike_times):
     both = gradients[1].pop("layer1_layer2.weight") + gradients[1]["layer0_layer1.weight"]
     for name, gradient in (gradients[1] | {"layer0_layer1.weight": both}).items():
         np.testing.assert_allclose(gradients[0][name], gradient, rtol=1e-10, atol=1e-14)
+
+
+def delayed(owner, sharer, convolved=False, source_is_input=False):
+    """Layers 1 to 3 hear the one before them by weights that three connections share."""
+    net = Network()
+    if convolved:
+        inp = net.input(shape=(5, 5, 1))
+        layers = [net.population(LIF(), shape=(5, 5, 1), name=f"layer{i}") for i in range(4)]
+        weights = Conv2D(Normal(0.9, 0.4), 3, 1, padding=1)
+    else:
+        inp = net.input(6)
+        layers = [net.population(LIF(), 6, name=f"layer{i}") for i in range(4)]
+        weights = Dense(Normal(1.5, 0.4))
+    output = net.population(LI(), 3, name="output")
+    if source_is_input:
+        first = net.connect(inp, layers[0], weights, delay=owner, name="first")
+    else:
+        net.connect(inp, layers[0], Dense(Normal(1.5, 0.6)))
+        first = net.connect(layers[0], layers[1], weights, delay=owner, name="first")
+    net.connect(layers[0], layers[1] if source_is_input else layers[2], share=first, delay=sharer, name="second")
+    net.connect(layers[1], layers[3], share=first, delay=0.5, name="third")
+    for layer in layers[1:]:
+        net.connect(layer, output, Dense(Normal(0.3, 0.4)), name=f"out_{layer.name}")
+    loss = losses.IntegratedVoltageCrossEntropy(output)
+    return make_plan(net, loss, dt=0.5, duration=40.0)
+
+
+KINDS = {k: Delay(Uniform(0.5, 3.0), kind=k, trainable=True, max=4.0) for k in ("axonal", "dendritic", "synaptic")}
+PAIRS = [(KINDS[a], KINDS[b]) for a in KINDS for b in KINDS] + [(1.0, k) for k in KINDS.values()]
+
+
+@pytest.mark.one_in(4)
+@pytest.mark.parametrize("source_is_input", [False, True])
+@pytest.mark.parametrize(("owner", "sharer"), PAIRS, ids=lambda d: getattr(d, "kind", "one"))
+def test_with_delays_that_are_values(owner, sharer, source_is_input):
+    plan = delayed(owner, sharer, source_is_input=source_is_input)
+    compare(Native, plan, random_events(plan, 5), slices=2)
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("which", ["owner", "sharer", "both"])
+def test_convolutions_with_delays_that_are_values(which):
+    of = {name: KINDS["axonal"] if which in (name, "both") else 1.0 for name in ("owner", "sharer")}
+    plan = delayed(of["owner"], of["sharer"], convolved=True)
+    compare(Native, plan, random_events(plan, 5), slices=2)
 
 
 def test_training_and_the_run_folder(tmp_path):

@@ -60,7 +60,7 @@ def _receptor_gain(plan: Plan) -> str:
     for c in plan.connections:
         p = plan.population(c.target)
         for n, s in zip(p.derived.params, p.derived.p):
-            # dL/dp would need de/dp at every arrival, a sum over weights which programs do not form
+            # dL/dp needs de/dp at every arrival
             if n in p.trainable and p.derived.receptors[c.receptor].has(s):
                 return (
                     f"cannot learn {p.name}.{n}: receptor {c.receptor!r} of connection {c.name!r} adds an amount that "

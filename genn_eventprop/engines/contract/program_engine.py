@@ -29,7 +29,6 @@ from .engine import Engine
 from .features import (
     ALL,
     INEXACT_INTEGRALS,
-    LEARNED_RECEPTOR_GAIN,
     NONLINEAR_RECEPTOR_PATH,
     TRAJECTORY_AUXILIARY_LOSS,
     VOLTAGE_LOSS_AFTER_TABLES,
@@ -55,7 +54,6 @@ class ProgramEngine(Engine):
     features = {
         "grid": ALL
         - {
-            LEARNED_RECEPTOR_GAIN,
             INEXACT_INTEGRALS,
             NONLINEAR_RECEPTOR_PATH,
             VOLTAGE_LOSS_AFTER_TABLES,

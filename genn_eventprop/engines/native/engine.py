@@ -34,9 +34,7 @@ from ..contract.features import (
     ALL,
     HANDWRITTEN,
     INEXACT_INTEGRALS,
-    LEARNED_RECEPTOR_GAIN,
     NONLINEAR_RECEPTOR_PATH,
-    SHARED_TABLE_WEIGHTS,
     SPIKE_BIRTH_BY_SERIES,
     SPIKE_BIRTH_DELAYS,
     STEPWISE_READOUTS,
@@ -86,12 +84,10 @@ class NativeEngine(ProgramEngine):
     features = {
         "grid": ALL
         - {
-            LEARNED_RECEPTOR_GAIN,
             INEXACT_INTEGRALS,
             NONLINEAR_RECEPTOR_PATH,
             VOLTAGE_LOSS_AFTER_TABLES,
             TRAJECTORY_AUXILIARY_LOSS,
-            SHARED_TABLE_WEIGHTS,
             SPIKE_BIRTH_DELAYS,
         },
         "exact": ALL

@@ -46,8 +46,8 @@ class OwnProblem:
         """The same at values + step * directions; the first step is 0."""
         loss, orders = np.empty(len(steps)), []
         for i, step in enumerate(steps):
-            for k, v in self.values.items():
-                self.engine.parameters[k][...] = v + step * directions[k]
+            for k, direction in directions.items():
+                self.engine.parameters[k][...] = self.values[k] + step * direction
             loss[i], order = self._run()
             orders.append(order)
         for k, v in self.values.items():

@@ -207,11 +207,12 @@ scalar* __restrict feedback = args.input_gradient + args.input_start[sample]{bef
             return ""
         if isinstance(o, Gather) and c.by_rows:
             place, rows = self.names.of_weights(c), self.memory.pointer(o.rows)
-            begins = "false" if c.shares else "first"  # adds to what the connection that it shares with has left
-            size, blocks = f"NP_{self.names.p(c.target)}", self.others.blocks(c)
-            gather = f"gather_gradient<{size}>({place}, {rows}, by, {c.pre}, {begins});\n"
+            size, blocks, begins = f"NP_{self.names.p(c.target)}", self.others.blocks(c), self.others.begins(c)
+            gather = f"gather_gradient<{size}>({place}, {rows}, by, {c.pre}, {begins});
+"
             if blocks:
-                gather = f"gather_blocks<{size}>({place}, {blocks}, by, {c.pre}, n_steps, {begins});\n"
+                gather = f"gather_blocks<{size}>({place}, {blocks}, by, {c.pre}, n_steps, {begins});
+"
         elif c.by_synapses:
             several = self.others.together(c)
             if c is not several[0]:

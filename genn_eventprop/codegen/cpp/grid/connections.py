@@ -33,6 +33,11 @@ class Connections:
         self.sums = {o.connection: o.sums for o in ops if isinstance(o, Deliver)}
         self.terms = {o.connection: o.terms for o in ops if isinstance(o, GatherDelays)}
         self.births = trial.births
+        # weights that connections share of which some are gathered in the loop over steps, and others behind it
+        shared = [
+            c for c in self.plan.connections if any(c.weight == k.weight for k in self.plan.connections if k is not c)
+        ]
+        self.mixed = {c.weight for c in shared if not c.by_rows}
         fed = [(c, row) for o in trial.feedback if isinstance(o, Feedback) for c, _, row in o.terms]
         self.caused = [(self.plan.connections[c], row) for c, row in fed]  # connections of neurons, rows of D
 
@@ -329,7 +334,7 @@ class Connections:
             every = []
             for c in connections:
                 w, d = self._places(c)
-                to = f"{{{w}, {d}, first}}" if part == "all" else f"{{nullptr, {d}, false}}"
+                to = f"{{{w}, {d}, {self.begins(c)}}}" if part == "all" else f"{{nullptr, {d}, false}}"
                 every.append(f"{{{to}, {self._synapses(c)}, {self.by_source(c)}, {c.pre}}}")
             size = f"{PARTS[part]}, {self._width(connections[0])}, {len(rows)}"
             given = f"{{{', '.join(every)}}}, {{{', '.join(rows)}}}"
@@ -340,18 +345,31 @@ class Connections:
         """Where the gradients of the weights and of the delays stand, "nullptr" for what is not learned."""
         return self.names.of_weights(c), self.names.of_delays(c)
 
+    def begins(self, c: ConnectionRecord) -> str:
+        """Whether the gradients of a connection are written, not added to what is there, in the first trial of a slice."""
+        # a connection that shares weights adds to what their owner has left, or to zeros of `begin_back`
+        return "false" if c.shares or c.weight in self.mixed else "first"
+
     def _clear(self, c: ConnectionRecord, parameters: Sequence[str] | None = None) -> str:
         """Gradients, all or of these parameters, begin at zero in the first trial of a slice."""
-        found = [n for n in c.learns if parameters is None or n in parameters]
-        sizes = {n: rows * columns for n, (_, rows, columns) in self.names.gradients.items()}
-        place = dict(zip((c.weight, c.delays_name), self._places(c)))
-        return "".join(f"if (first) std::memset({place[n]}, 0, {sizes[n]} * sizeof(scalar));\n" for n in found)
+        found = [n for n in c.learns if (parameters is None or n in parameters) and n not in self.mixed]
+        return "".join(self._zero(c, n) for n in found)
+
+    def _zero(self, c: ConnectionRecord, parameter: str) -> str:
+        _, rows, columns = self.names.gradients[parameter]
+        place = dict(zip((c.weight, c.delays_name), self._places(c)))[parameter]
+        return f"if (first) std::memset({place}, 0, {rows * columns} * sizeof(scalar));\n"
 
     def begin_back(self) -> str:
         """Before the first step backwards."""
+        owners = [c for c in self.plan.connections if c.weight in self.mixed]
+        clear = "".join(self._zero(c, c.weight) for c in owners if c.trainable and not c.shares)
+        # those of delays that are written together with the weights
+        together = [c for c in owners if c.form == "dense" and c.by_synapses and c.learns_delays]
+        clear += "".join(self._zero(c, c.delays_name) for c in together)
         found = [c for c in self.plan.connections if c.listed]
         behind = (c for c in found if c.source == self.plan.input.name)
-        clear = "".join(map(self._clear, found))
+        clear += "".join(map(self._clear, found))
         clear += "".join(
             self._clear(c, [c.delays_name]) for c in self.plan.connections if self._summed(c) or self._keeps(c)
         )
@@ -407,7 +425,7 @@ class Connections:
             given = (
                 f"{w}, {along}, work.series, work.waiting, args.{self._own(c)}_delays, by, {c.pre}, n_steps, args.ahead"
             )
-            text += f"gather_dendritic<{np_}>({given}, first);\n"
+            text += f"gather_dendritic<{np_}>({given}, {self.begins(c)});\n"
         return text
 
     def _own(self, c: ConnectionRecord) -> str:

@@ -134,11 +134,17 @@ class Trial(Forward):
         return change
 
     def _weight_gradients(self, k: int) -> None:
-        """Arrivals at step k: dL/dw = lambda . e, with lambda after the arrival, the adjoint row of this step."""
+        """Arrivals at step k: dL/dw = lambda . e, dL/dp = w lambda . de/dp, with lambda after the arrivals."""
         for c in self.connections.groups:
             p = self.plan.population(c.target)
             row = (self._lam(p, k) * self._vector(p, "direction", c.receptor)).sum(1)
-            c.add_to_weights(self.grad, self._source_spikes(c, k - c.delay_steps).T @ row)
+            sent = self._source_spikes(c, k - c.delay_steps)
+            c.add_to_weights(self.grad, sent.T @ row)
+            if (d_direction := self.equations[p.name].d_direction.get(c.receptor)) is not None:
+                slopes = d_direction(*self.params[p.name].values())
+                for i, n in enumerate(p.derived.params):
+                    along = (self._lam(p, k) * np.atleast_2d(slopes[..., i]).T).sum(1)
+                    self._add(p, n, (sent @ c.weight) * along)
 
     def _drive_gradients(self, k: int, lam: dict[str, np.ndarray]) -> None:
         """dL/du of step k is lambda_u at its start: u is set there, so that nothing before has an influence on it."""

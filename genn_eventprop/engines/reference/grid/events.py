@@ -32,6 +32,8 @@ class Functions:
     def __init__(self, d: Derived) -> None:
         every = (*d.x, *d.p)
         self.x0, self.dx0_dp = numeric(d.x0, d.p), numeric(d.dx0_dp, d.p)
+        # de/dp of receptors whose arrivals add an amount that depends on parameters
+        self.d_direction = {r: numeric(e.jacobian(d.p), d.p) for r, e in d.receptors.items() if e.free_symbols}
         self.f = [numeric(m.f, every) for m in d.modes]
         self.J = [numeric(m.df_dx, every) for m in d.modes]
         self.events = [
