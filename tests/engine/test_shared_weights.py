@@ -48,16 +48,16 @@ def test_gradients_are_the_sum_of_both(engine, spike_times):
 
 
 def delayed(owner, sharer, convolved=False, source_is_input=False):
-    """Layers 1 to 3 hear the one before them by weights that three connections share."""
-    net = Network()
+    """Three connections share weights, the first of which may come from the input."""
+    net, count = Network(), 3 if source_is_input else 4
     if convolved:
         inp = net.input(shape=(5, 5, 1))
-        layers = [net.population(LIF(), shape=(5, 5, 1), name=f"layer{i}") for i in range(4)]
+        layers = [net.population(LIF(), shape=(5, 5, 1), name=f"layer{i}") for i in range(count)]
         weights = Conv2D(Normal(0.9, 0.4), 3, 1, padding=1)
     else:
         inp = net.input(6)
-        layers = [net.population(LIF(), 6, name=f"layer{i}") for i in range(4)]
-        weights = Dense(Normal(1.5, 0.4))
+        layers = [net.population(LIF(), 6, name=f"layer{i}") for i in range(count)]
+        weights = Dense(Normal(2.2, 0.4))
     output = net.population(LI(), 3, name="output")
     if source_is_input:
         first = net.connect(inp, layers[0], weights, delay=owner, name="first")
@@ -65,7 +65,7 @@ def delayed(owner, sharer, convolved=False, source_is_input=False):
         net.connect(inp, layers[0], Dense(Normal(1.5, 0.6)))
         first = net.connect(layers[0], layers[1], weights, delay=owner, name="first")
     net.connect(layers[0], layers[1] if source_is_input else layers[2], share=first, delay=sharer, name="second")
-    net.connect(layers[1], layers[3], share=first, delay=0.5, name="third")
+    net.connect(layers[1], layers[-1], share=first, delay=0.5, name="third")
     for layer in layers[1:]:
         net.connect(layer, output, Dense(Normal(0.3, 0.4)), name=f"out_{layer.name}")
     loss = losses.IntegratedVoltageCrossEntropy(output)

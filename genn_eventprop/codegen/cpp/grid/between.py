@@ -208,11 +208,9 @@ scalar* __restrict feedback = args.input_gradient + args.input_start[sample]{bef
         if isinstance(o, Gather) and c.by_rows:
             place, rows = self.names.of_weights(c), self.memory.pointer(o.rows)
             size, blocks, begins = f"NP_{self.names.p(c.target)}", self.others.blocks(c), self.others.begins(c)
-            gather = f"gather_gradient<{size}>({place}, {rows}, by, {c.pre}, {begins});
-"
+            gather = f"gather_gradient<{size}>({place}, {rows}, by, {c.pre}, {begins});\n"
             if blocks:
-                gather = f"gather_blocks<{size}>({place}, {blocks}, by, {c.pre}, n_steps, {begins});
-"
+                gather = f"gather_blocks<{size}>({place}, {blocks}, by, {c.pre}, n_steps, {begins});\n"
         elif c.by_synapses:
             several = self.others.together(c)
             if c is not several[0]:
