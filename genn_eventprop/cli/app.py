@@ -31,6 +31,7 @@ COMMANDS = {
     "view": ("view", "view"),
     "report": ("report", "report"),
     "reproduce": ("reproduce", "reproduce"),
+    "fit": ("fit", "fit_command"),
     "convert-audio": ("convert_audio", "convert_audio"),
     "make-data": ("make_data", "make_data"),
     "show": ("show", "show"),

@@ -12,7 +12,7 @@ from ..data import Events
 from ..engines import Engine
 from ..losses import EndVoltageCrossEntropy
 from ..modelling import Dense, Network
-from .forced import COUPLED, STIMULUS, TARGET, TEACHER, FittedModel
+from .forced import COUPLED, SLOPE, STIMULUS, TARGET, TEACHER, FittedModel
 from .recording import Recording
 
 CELL = "cell"
@@ -78,7 +78,9 @@ class Cells:
             spike_times="exact", dtype="float64", engine="native", threads=threads,
         )  # fmt: skip
         self.data = self.engine.load(self._events(list(self._arrivals)))
-        self.uncoupled = self.engine.load(self._events([r for r in self._arrivals if r not in (TARGET, COUPLED)]))
+        self.uncoupled = self.engine.load(
+            self._events([r for r in self._arrivals if r not in (TARGET, SLOPE, COUPLED)])
+        )
         """The same without a measured V that pulls, which is quicker."""
 
     def _events(self, receptors: Sequence[str]) -> Events:
@@ -125,14 +127,20 @@ def forced_arrivals(recording: Recording, every: float, counts: np.ndarray, samp
     assert recording.spikes is not None
     taught = np.repeat(np.arange(len(recording)), [len(t) for t in recording.spikes])
     arrivals = {TEACHER: Arrivals(taught, np.concatenate(recording.spikes), np.ones(len(taught)))}
-    target = np.zeros(counts.shape)
+    v, target, slope = (np.zeros(counts.shape) for _ in range(3))
     if recording.voltage is not None:
-        # held from one sample to the next: the mean of both ends lags the least; where nothing counts it is not used
-        v = np.where(counts, recording.voltage[:, samples], np.nan)
-        after = np.concatenate([v[:, 1:], v[:, -1:]], axis=1)
-        target = np.where(np.isfinite(v) & np.isfinite(after), (v + after) / 2, np.nan)
-    used = np.isfinite(target) & counts
-    for row, known in zip(target, used):  # unused values repeat the one before: no arrivals
-        last = np.maximum.accumulate(np.where(known, np.arange(len(row)), 0))
-        row[:] = np.where(known[last], row[last], 0.0)
-    return arrivals | {TARGET: Arrivals.of_steps(target, every), COUPLED: Arrivals.of_steps(used.astype(float), every)}
+        v = np.where(counts, recording.voltage[:, samples], 0.0)
+    used = np.zeros(counts.shape, bool)
+    used[:, :-1] = counts[:, :-1] & counts[:, 1:]
+    slope[:, :-1] = np.where(used, np.diff(v, axis=1, append=0.0) / every, 0.0)[:, :-1]
+    # where a stretch that counts begins, the target jumps from the end of the one before; arrivals are those jumps
+    for row in range(len(counts)):
+        begins = np.flatnonzero(used[row] & ~np.concatenate([[False], used[row, :-1]]))
+        ends = np.flatnonzero(used[row] & ~np.concatenate([used[row, 1:], [False]])) + 1
+        target[row, begins] = v[row, begins] - np.concatenate([[0.0], v[row, ends[:-1]]])
+    jumps = [*np.nonzero(target)]
+    return arrivals | {
+        TARGET: Arrivals(jumps[0], jumps[1] * every, target[jumps[0], jumps[1]]),
+        SLOPE: Arrivals.of_steps(slope, every),
+        COUPLED: Arrivals.of_steps(used.astype(float), every),
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, overload
 
 import numpy as np
 
@@ -38,7 +39,15 @@ class Ranges:
     remarks: list[str]
 
 
-def fit(
+@overload
+def fit(model: NeuronModel, recording: Recording, **settings: Any) -> FitResult: ...
+
+
+@overload
+def fit(model: NeuronModel, recording: Sequence[Recording], **settings: Any) -> list[FitResult]: ...
+
+
+def fit(  # type: ignore[misc]  # the overloads tell the results apart and leave the settings to this signature
     model: NeuronModel,
     recording: Recording | Sequence[Recording],
     *,
@@ -227,7 +236,9 @@ def choose(
             continue
         values[n] = float(params[n].value)
         if fitted.free.state[fitted.free.readout] == n and recording.voltage is not None:
-            values[n] = float(np.nanmean(recording.voltage[:, : max(1, round(1 / recording.dt))]))
+            values[n] = float(
+                np.mean([v[np.isfinite(v)][0] for v in recording.voltage if np.isfinite(v).any()] or [values[n]])
+            )
         remarks.append(f"{n} = {values[n]:.4g} is not fitted: {why}")
     chosen = [n for n in params if n not in values and (n in asked if only is not None else n != GAIN or n in asked)]
     if not chosen:

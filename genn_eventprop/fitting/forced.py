@@ -32,9 +32,9 @@ from ..modelling import Event, Mode, NeuronModel, Param
 from ..modelling.expressions import parse
 from ..modelling.neuron import FREE, Expression, renamed
 
-STIMULUS, TEACHER, TARGET, COUPLED = "stimulus", "teacher", "target", "coupled"
-"""Receptors of the forced model: what changes the current, makes the measured spikes, changes the measured V, and says
-where it counts."""
+STIMULUS, TEACHER, TARGET, SLOPE, COUPLED = "stimulus", "teacher", "target", "slope", "coupled"
+"""Receptors of the forced model: what changes the current, makes the measured spikes, sets the measured V and its slope
+(it is linear between samples), and says where it counts."""
 COUPLING, PATIENCE = "coupling", "patience"
 """Its parameters: strength of the coupling, and how long `waiting` lasts."""
 FOREVER = 1e9
@@ -88,8 +88,8 @@ def fitted_model(model: NeuronModel, current: str | None = None) -> FittedModel:
         current = next(iter(model.drives)) if len(model.drives) == 1 else "I"
     injected = _with_current(model, current)
     spike = next(e for e in injected.events if e.emits)
-    names = (TEACHER, "lead", TARGET, COUPLED, COUPLING, PATIENCE)
-    teacher, lead, target, coupled, coupling, patience = (_free_name(injected, name) for name in names)
+    names = (TEACHER, "lead", TARGET, SLOPE, COUPLED, COUPLING, PATIENCE)
+    teacher, lead, target, slope, coupled, coupling, patience = (_free_name(injected, name) for name in names)
     waiting = _free_title(injected, "waiting")
     own_modes = (FREE, *(m.name for m in injected.modes))
     crossing = Event(
@@ -111,17 +111,22 @@ def fitted_model(model: NeuronModel, current: str | None = None) -> FittedModel:
     rate = parse(injected.dynamics[v], symbols, model.name)
     diverges = symbols[v] in sp.diff(rate, symbols[v]).free_symbols
     while_waiting = pull if diverges else f"{injected.dynamics[v]} + {pull}"
-    held = (teacher, lead, target, coupled)
+    added = (teacher, lead, target, slope, coupled)
     forced = replace(
         injected,
-        state={**injected.state, **dict.fromkeys(held, 0.0)},
+        state={**injected.state, **dict.fromkeys(added, 0.0)},
         params={**injected.params, coupling: Param(0.0, "1/ms"), patience: Param(FOREVER, "ms")},
-        dynamics={**injected.dynamics, v: f"{injected.dynamics[v]} + {pull}", **dict.fromkeys(held, "0")},
+        dynamics={
+            **injected.dynamics,
+            v: f"{injected.dynamics[v]} + {pull}",
+            **dict.fromkeys(added, "0"),
+            target: slope,
+        },
         threshold=None,
         reset=None,
         events=(measured, crossing, *silent),
         modes=(*pulled, Mode(waiting, {v: while_waiting, lead: 1}, lasts=patience)),
-        input={STIMULUS: current, TEACHER: teacher, TARGET: target, COUPLED: coupled},
+        input={STIMULUS: current, TEACHER: teacher, TARGET: target, SLOPE: slope, COUPLED: coupled},
     )
     return FittedModel(model, injected, forced, spike, current, lead, coupling, patience, diverges)
 

@@ -2,11 +2,15 @@
 
 Residuals, each over its standard deviation:
 
-    voltage   V(t) - measured V(t), at samples outside the windows around measured spikes
+    voltage   V(t) - measured V(t), at samples outside the windows around measured spikes. In an upstroke a small error
+              of time is a large one of V, so the variance is voltage_noise^2 + (spike_noise dV/dt)^2, measured dV/dt
     spikes    by how much the own crossing is off the measured spike: -lead if it came too early; if it has not come,
-              the time that it still needs, -g / (max(dg/dt, 0) + s), where s is the distance of the threshold from rest
-              over 10 ms. That pushes a model that is silent; an early crossing without a spike (a surplus one) counts
-              by its lead at the next spike, or at the end of the sweep.
+              the time that V still needs to the threshold where g = 0, the other states as they are:
+
+                  integral from V to V_threshold of dV / (max(dV/dt, 0) + s),   s = |g at rest| / 10 ms
+
+              That pushes a model that is silent; an early crossing without a spike (a surplus one) counts by its lead
+              at the next spike, or at the end of the sweep. Both sides have the same slope where a spike is right.
 
 Derivatives are differences: a copy of the neuron for every parameter, all in one run of the engine with exact spike
 times, whose rounding is far below the step. For ten parameters and thousands of residuals that is one run forwards,
@@ -32,6 +36,8 @@ COUPLED_WAIT = 2.0
 """ms: how long the model stays at its threshold while a measured V pulls it."""
 LONGEST_WAIT = 10.0
 """ms: how late a spike counts whose model stays at rest."""
+NODES, WEIGHTS = (0.5 * (x + y) for x, y in zip(np.polynomial.legendre.leggauss(12), (1.0, 0.0)))
+"""Of Gauss and Legendre, for integrals from 0 to 1."""
 
 
 class Residuals:
@@ -77,6 +83,15 @@ class Residuals:
         self._threshold = _threshold_of(fitted)
         self.names = [*fitted.forced.state] if self.ends else [fitted.forced.readout]
         self.n_voltage = int(self.counts.sum())
+        self._deviation = self._deviations() if self.n_voltage else np.ones(self.counts.shape)
+
+    def _deviations(self) -> np.ndarray:
+        """(S, R) standard deviations of V, see the module."""
+        assert self.recording.voltage is not None and self.voltage_noise is not None
+        rises = np.abs(np.nan_to_num(np.diff(self.recording.voltage[:, self.samples], axis=1))) / self.every
+        edge = np.zeros((len(rises), 1))
+        steepest = np.maximum(np.hstack([edge, rises]), np.hstack([rises, edge]))
+        return np.hypot(self.voltage_noise, (self.spike_noise or 0.0) * steepest)
 
     @property
     def size(self) -> int:
@@ -93,8 +108,19 @@ class Residuals:
         model = self.fitted.free
         symbols = model.symbols()
         given = {symbols[n]: params[n] for n in model.params}
-        initial = {s: np.array(float(parse(x, symbols, model.name).subs(given))) for s, x in model.state.items()}
-        return abs(float(self._threshold(initial, params)[0])) or 1.0
+        initial = {s: float(parse(x, symbols, model.name).subs(given)) for s, x in model.state.items()}
+        return abs(float(self._threshold({**params, **initial})[0])) or 1.0
+
+    def _time_to_threshold(self, states: Mapping[str, np.ndarray], params: Values, least: float) -> np.ndarray:
+        """(spikes, copies) ms, see the module; negative beyond the threshold. least: of dV/dt."""
+        readout = self.fitted.free.readout
+        g, slope, _ = self._threshold({**params, **states})
+        distance = -g / np.where(slope == 0, 1.0, slope)  # of V; thresholds are linear in it
+        time = np.zeros(g.shape)
+        for node, weight in zip(NODES, WEIGHTS):
+            at = {**params, **states, readout: states[readout] + node * distance}
+            time += weight / (np.maximum(self._threshold(at)[2], 0.0) + least)
+        return distance * time
 
     def of(
         self, states: Mapping[str, np.ndarray], params: Mapping[str, np.ndarray | float], rest: float, coupling: float
@@ -113,14 +139,13 @@ class Residuals:
         if self.n_voltage:
             assert self.recording.voltage is not None and self.voltage_noise is not None
             v = states[self.fitted.forced.readout][:, self.at_grid]
-            scale = (1 + coupling) / self.voltage_noise
-            parts.append(((v - self.recording.voltage[:, self.samples, None]) * scale)[self.counts])
+            error = (v - self.recording.voltage[:, self.samples, None]) * ((1 + coupling) / self._deviation)[:, :, None]
+            parts.append(error[self.counts])
         for sweep, at in enumerate(self.at_ends):
             assert self.spike_noise is not None
             here = {n: x[sweep, at] for n, x in states.items()}
             lead = here[self.fitted.lead]
-            g, slope = self._threshold(here, params)
-            needed = -g / (np.maximum(slope, 0.0) + rest / LONGEST_WAIT)
+            needed = self._time_to_threshold(here, params, rest / LONGEST_WAIT)
             if coupling > 0:
                 off = np.zeros_like(needed) if self.fitted.diverges else needed
             else:
@@ -131,24 +156,21 @@ class Residuals:
         return np.concatenate(parts).T
 
 
-def _threshold_of(
-    fitted: FittedModel,
-) -> Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray | float]], tuple[np.ndarray, np.ndarray]]:
-    """A function of states and parameters that gives g and dg/dt of the model without spikes."""
-    model = fitted.free
-    symbols = model.symbols()
-    g = parse(fitted.spike.threshold, symbols, model.name)
-    rates = {s: parse(f, symbols, model.name) for s, f in model.dynamics.items()}
-    slope = sum((sp.diff(g, symbols[s]) * rate for s, rate in rates.items()), sp.Integer(0))
-    names = [*model.state, *model.params]
-    both = sp.lambdify([symbols[n] for n in names], [g, slope], "numpy")
+Values = Mapping[str, np.ndarray | float]
 
-    def evaluate(
-        states: Mapping[str, np.ndarray], params: Mapping[str, np.ndarray | float]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        at, shape = {**states, **params}, states[model.readout].shape
-        value, rate = both(*(at[n] for n in names))
-        return np.broadcast_to(value, shape), np.broadcast_to(rate, shape)
+
+def _threshold_of(fitted: FittedModel) -> Callable[[Values], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """A function of the values of states and parameters that gives g, dg/dV and dV/dt of the model without spikes."""
+    model, symbols = fitted.free, fitted.free.symbols()
+    g = parse(fitted.spike.threshold, symbols, model.name)
+    rate = parse(model.dynamics[model.readout], symbols, model.name)
+    names = [*model.state, *model.params]
+    compiled = sp.lambdify([symbols[n] for n in names], [g, sp.diff(g, symbols[model.readout]), rate], "numpy")
+
+    def evaluate(values: Values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        shape = np.shape(values[model.readout])
+        value, slope, rate = (np.broadcast_to(x, shape) for x in compiled(*(values[n] for n in names)))
+        return value, slope, rate
 
     return evaluate
 

@@ -72,8 +72,8 @@ class FitResult:
 
     @property
     def agreeing(self) -> int:
-        """How many starts found the best minimum: every parameter within a hundredth of its range."""
-        near = np.abs(self.ends - self.values) <= 0.01 * (self.high - self.low)
+        """How many starts found the best minimum: each parameter within a hundredth of its range or two deviations."""
+        near = np.abs(self.ends - self.values) <= 0.01 * (self.high - self.low) + 2 * self.deviations
         return int(near.all(axis=1).sum())
 
     def doubts(self) -> list[str]:

@@ -17,7 +17,7 @@ from ..checksummed import KEY, verified
 from ..errors import SettingError
 
 NAME = ".genn_eventprop.json"
-KINDS = ("run", "repeats", "scan")
+KINDS = ("run", "repeats", "scan", "fit")
 OF_A_RUN = ("config.json", "environment.json", "results.json", "model.json", "metrics.jsonl")
 """Records of a run folder that have a checksum."""
 SIGNS = (

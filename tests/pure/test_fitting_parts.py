@@ -13,7 +13,7 @@ from genn_eventprop.fitting import Recording, read_recording, read_spikes
 from genn_eventprop.fitting.cells import Arrivals, forced_arrivals
 from genn_eventprop.fitting.compare import coincidences, gamma
 from genn_eventprop.fitting.fit import choose
-from genn_eventprop.fitting.forced import COUPLED, TARGET, TEACHER, fitted_model
+from genn_eventprop.fitting.forced import COUPLED, SLOPE, TARGET, TEACHER, fitted_model
 from genn_eventprop.fitting.levenberg import minimise
 from genn_eventprop.fitting.recording import recording_of_block
 from genn_eventprop.fitting.result import uncertainty
@@ -146,9 +146,11 @@ def test_the_measured_v_pulls_where_it_counts():
     counts = np.array([[True, True, False, True, True]])
     arrivals = forced_arrivals(recording, 1.0, counts, np.arange(5))
     assert arrivals[TEACHER].time.tolist() == [2.5]
-    # 1..3 in the first ms; from 3 on the next sample does not count; 5..7 from 3 ms on, then the last value
-    assert arrivals[TARGET].time.tolist() == [0.0, 3.0, 4.0] and arrivals[TARGET].amount.tolist() == [2.0, 4.0, 1.0]
-    assert arrivals[COUPLED].time.tolist() == [0.0, 1.0, 3.0] and arrivals[COUPLED].amount.tolist() == [1.0, -1.0, 1.0]
+    # from 1 to 3 in the first ms; after it the next sample does not count; from 5 to 7 from 3 ms on
+    assert arrivals[TARGET].time.tolist() == [0.0, 3.0] and arrivals[TARGET].amount.tolist() == [1.0, 2.0]
+    assert arrivals[SLOPE].time.tolist() == [0.0, 1.0, 3.0, 4.0]
+    assert arrivals[SLOPE].amount.tolist() == [2.0, -2.0, 2.0, -2.0]
+    assert arrivals[COUPLED].time.tolist() == [0.0, 1.0, 3.0, 4.0]
 
 
 def rosenbrock(points):
@@ -298,7 +300,7 @@ def test_what_is_not_told_is_said():
         "high": np.ones(3),
         "values": np.array([0.5, 1.0, 0.5]),
         "covariance": np.array([[1e-4, 0, 0.99e-4], [0, 1e-4, 0], [0.99e-4, 0, 1e-4]]),
-        "ends": np.array([[0.5, 1.0, 0.5], [0.9, 0.9, 0.9]]),
+        "ends": np.array([[0.5, 1.0, 0.5], [0.9, 0.9, 0.9]]),  # the second is elsewhere
         "losses": np.array([1.0, 2.0]),
         "free": SimpleNamespace(),
         "remarks": [],
