@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from ..data import Events
+from ..data.inputs import DataSet, load_data
 from ..deploy.trained import TrainedModel, load
 from ..errors import EventPropError, SettingError, TrainingError, suggest
 from ..experiment.experiment import open_run
@@ -138,15 +138,15 @@ class Run:
         return load(self.path, checkpoint=self.checkpoint, engine=self.engine)
 
     @cached_property
-    def opened(self) -> tuple[TrainedModel, Events]:
+    def opened(self) -> tuple[TrainedModel, DataSet]:
         """The model of the folder and the samples in it."""
         model = self.model
         if not (self.path / SAMPLES).is_file():
             raise SettingError(f"{self.path} has no {SAMPLES}; name a data set, e.g. --data train")
-        return model, Events.load(self.path / SAMPLES)
+        return model, load_data(self.path / SAMPLES)
 
     @cached_property
-    def built(self) -> tuple[Trainer, Events]:
+    def built(self) -> tuple[Trainer, DataSet]:
         """The experiment's trainer with the trained weights, and the data set that --data names."""
         file, config, folder = open_run(self.path, self.page, self.trust, engine=self.engine)
         experiment = file.build(config)
@@ -157,7 +157,7 @@ class Run:
         return experiment.trainer, events
 
     @property
-    def at_hand(self) -> tuple[Trainer | TrainedModel, Events]:
+    def at_hand(self) -> tuple[Trainer | TrainedModel, DataSet]:
         """What the user asked for."""
         return self.opened if self.data is None else self.built
 
@@ -211,7 +211,7 @@ def _confusion(run: Run) -> Any:
     return plots.confusion(matrix, run.names, (run.data or "held-out").capitalize() + " set")
 
 
-def _evaluated(model: Trainer | TrainedModel, events: Events) -> Evaluation:
+def _evaluated(model: Trainer | TrainedModel, events: DataSet) -> Evaluation:
     return model.evaluate(events) if isinstance(model, Trainer) else model.evaluate(events, prepared=True)
 
 

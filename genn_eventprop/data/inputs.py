@@ -5,14 +5,17 @@ Axis letters: S samples, B of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import DataError, shown, suggest
+from .currents import storage
 from .currents.currents import Currents
 from .events import check
+from .events import storage as events_storage
 from .events.events import Events, Index, merge_annotations, require_events
 
 
@@ -30,8 +33,10 @@ class Inputs:
         DataError: parts of another kind, with other numbers of samples, or that contradict each other.
 
     Example:
-        >>> data = Inputs({"touch": events, "position": currents})
-        >>> data[:100]["position"]                                    # Currents
+        >>> currents = Currents(rng.random((20, 5, 3)), dt=3.0)
+        >>> data = Inputs({"touch": events, "position": currents})    # named as the inputs of the network
+        >>> data[:10]["position"]
+        Currents(10 samples, 5 steps of 3 ms, 3 channels)
     """
 
     def __init__(self, parts: Mapping[str, Events | Currents], name: str = "") -> None:
@@ -65,6 +70,31 @@ class Inputs:
         new._set(parts, name, **annotations)
         return new
 
+    @classmethod
+    def concatenate(cls, parts: Iterable[Inputs], name: str = "") -> Inputs:
+        """All samples of `parts`, in order; they need the same inputs, annotations must be in all or in none. The
+        result has the `name` of the first, or this one.
+
+        Raises:
+            DataError: other inputs, or inputs that do not fit together.
+        """
+        parts = list(parts)
+        check.same_annotations(parts)
+        first = parts[0]
+        if wrong := next((p for p in parts if p.parts.keys() != first.parts.keys()), None):
+            raise DataError(
+                f"parts with the inputs {', '.join(wrong.parts)} and {', '.join(first.parts)}; take the same"
+            )
+        joined = {
+            field: None if getattr(first, field) is None else np.concatenate([getattr(p, field) for p in parts])
+            for field in ("labels", "groups", "targets")
+        }
+        return cls.trusted(
+            {key: _concatenated([p.parts[key] for p in parts]) for key in first.parts},
+            name or first.name, n_classes=None if first.n_classes is None else max(p.n_classes or 0 for p in parts),
+            **joined,
+        )  # fmt: skip
+
     def __len__(self) -> int:
         return len(next(iter(self.parts.values())))
 
@@ -85,10 +115,35 @@ class Inputs:
             targets=select(self.targets),
         )  # fmt: skip
 
+    def with_parts(self, parts: Mapping[str, Events | Currents]) -> Inputs:
+        """Other inputs in the place of some, of the same samples; nothing is checked."""
+        return Inputs.trusted(
+            {**self.parts, **parts}, self.name, labels=self.labels, groups=self.groups, n_classes=self.n_classes,
+            targets=self.targets,
+        )  # fmt: skip
+
     @property
     def mapped(self) -> bool:
         """Whether a part is memory-mapped from disk."""
         return any(part.mapped for part in self.parts.values())
+
+    def save(self, path: str | Path) -> None:
+        """Write all inputs to one compressed .npz file at `path`, atomically; `load_data` reads it.
+
+        Raises:
+            DataError: another suffix. A large data set is written input by input, ``data["stim"].save(folder)``, and
+                put together again from what `load` maps, ``Inputs({"stim": Currents.load(folder), ...})``.
+        """
+        path = Path(path)
+        if path.suffix != ".npz":
+            raise DataError(
+                f"{path}: several inputs are saved in one .npz file; save each by itself for folders that are mapped"
+            )
+        arrays = dict[str, np.ndarray]()
+        for key, part in self.parts.items():
+            of = events_storage.arrays_of(part) if isinstance(part, Events) else storage.arrays_of(part)
+            arrays |= {f"{key}/{field}": array for field, array in of.items()}
+        events_storage.write_npz(arrays, path)
 
     def __repr__(self) -> str:
         return f"Inputs({', '.join(f'{key}: {part!r}' for key, part in self.parts.items())})"
@@ -96,6 +151,36 @@ class Inputs:
 
 DataSet = Events | Currents | Inputs
 """What networks are trained on."""
+
+
+def load_data(path: str | Path, mmap: bool = True) -> DataSet:
+    """What `save` of `Events`, `Currents` or `Inputs` wrote, whichever it was.
+
+    Raises:
+        DataError: the path is absent, of another kind, or damaged.
+    """
+    path = Path(path)
+    if storage.is_folder_of_currents(path):
+        return Currents.load(path, mmap)
+    if path.suffix != ".npz":
+        return Events.load(path, mmap)
+    with events_storage.open_npz(path) as file:
+        names: list[str] = list(file.files)
+        if not any("/" in name for name in names):
+            return Currents.load(path) if "values" in names and "times" not in names else Events.load(path)
+        arrays = events_storage.read_arrays(file, names, path)
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        key, _, field = name.partition("/")
+        parts.setdefault(key, {})[field] = array
+    try:
+        return Inputs({
+            key: Currents(**storage.arguments(of, path)) if "values" in of
+            else Events(**events_storage.arguments(of, path))
+            for key, of in parts.items()
+        })  # fmt: skip
+    except (DataError, TypeError) as error:  # an array that no input has, or one that is missing
+        raise DataError(f"{path}: not a file of inputs ({error})") from None
 
 
 def require_data(value: Any, what: str) -> DataSet:
@@ -107,6 +192,23 @@ def require_data(value: Any, what: str) -> DataSet:
     if isinstance(value, (Currents, Inputs)):
         return value
     return Inputs(value) if isinstance(value, Mapping) else require_events(value, what)
+
+
+def _concatenated(parts: list[Any]) -> Events | Currents:
+    """All samples of parts of one kind.
+
+    Raises:
+        DataError: spikes and currents.
+    """
+    if any(type(part) is not type(parts[0]) for part in parts):
+        raise DataError("an input is spikes in one part and currents in another; take the same")
+    joined: Events | Currents = type(parts[0]).concatenate(parts)
+    return joined
+
+
+def parts_of(data: DataSet) -> list[Events | Currents]:
+    """The inputs of a data set, one or several."""
+    return list(data.parts.values()) if isinstance(data, Inputs) else [data]
 
 
 def with_targets(data: DataSet, targets: np.ndarray | None) -> DataSet:
@@ -125,6 +227,8 @@ def split_inputs(
 ) -> tuple[Events, dict[str, Currents]]:
     """A data set as a network takes it.
 
+    Spikes of several inputs may also lie side by side in one part, named like all of them, "audio+touch".
+
     Args:
         spike_inputs, current_inputs: of the network, in their order: name -> number of channels.
 
@@ -135,6 +239,9 @@ def split_inputs(
     Raises:
         DataError: an input that the data does not have, or the network does not; another number of channels.
     """
+    together = "+".join(spike_inputs)
+    if isinstance(data, (Mapping, Inputs)) and together in (data.parts if isinstance(data, Inputs) else data):
+        spike_inputs = {together: sum(spike_inputs.values())} if spike_inputs else {}
     every = {**spike_inputs, **current_inputs}
     if isinstance(data, Events) and not current_inputs:
         return data, {}

@@ -8,16 +8,16 @@ model.outputs(samples).probabilities            # (S, K)
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..compile import create, make_plan
-from ..data import Events
-from ..data.events.events import as_events
+from ..data import Events, Inputs
+from ..data.inputs import DataSet
 from ..description import Described, build
 from ..description.steps import apply
 from ..engines import availability
@@ -27,7 +27,7 @@ from ..losses import Function, Loss, as_losses
 from ..losses.outer import UnavailableLoss
 from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import MODEL, RunFolder
-from ..training.evaluator import Evaluation, evaluate, ready_to_predict, spike_counts
+from ..training.evaluator import Evaluation, Samples, as_data, evaluate, ready_to_predict, spike_counts
 
 if TYPE_CHECKING:
     from .online import Stream
@@ -109,17 +109,18 @@ class TrainedModel:
         """Channels of the data before the preprocessing."""
         return self.described.n_channels or self.plan.input.size
 
-    def predict(self, samples: Events | Sequence[Any], *, prepared: bool = False) -> np.ndarray:
+    def predict(self, samples: Samples, *, prepared: bool = False) -> np.ndarray:
         """Classes (S,) int64, -1 if no output decides; for a regression, the readouts (S, K).
 
         Args:
-            samples: `Events`, or a list of (times in ms, channels), as they were recorded.
+            samples: `Events`, or a list of (times in ms, channels), as they were recorded; `Currents`, or a dictionary
+                of inputs by name, if the network has currents.
             prepared: whether they have already been preprocessed.
         """
         outputs = self.outputs(samples, prepared=prepared)
         return outputs.readout if self.regression else outputs.classes
 
-    def outputs(self, samples: Events | Sequence[Any], *, prepared: bool = False) -> Outputs:
+    def outputs(self, samples: Samples, *, prepared: bool = False) -> Outputs:
         """Classes, readouts, scores and probabilities of the `samples`; they and `prepared` as for
         `predict`."""
         outputs = [self.evaluate(part, prepared=True) for part in self._prepared(samples, prepared)]
@@ -129,21 +130,21 @@ class TrainedModel:
         probabilities = self.plan.loss.probabilities(readout, np.isfinite(readout), self.plan.duration)
         return Outputs(classes, readout, scores, probabilities)
 
-    def prepared(self, events: Events) -> Events:
+    def prepared(self, events: DataSet) -> DataSet:
         """`events` after the preprocessing used in training."""
-        (events,) = self._prepared(events, False, len(events) or 1)
-        return events
+        (data,) = self._prepared(events, False, None)
+        return data
 
-    def evaluate(self, events: Events, *, prepared: bool = False) -> Evaluation:
+    def evaluate(self, events: Samples, *, prepared: bool = False) -> Evaluation:
         """Run `events` forwards, with the loss if they have labels or targets; `prepared` as for `predict`."""
-        (events,) = self._prepared(events, prepared, len(events) or 1)
-        return evaluate(self.engine, self.engine.load(ready_to_predict(events, self.plan)), BATCH, np.inf)
+        (data,) = self._prepared(events, prepared, None)
+        return evaluate(self.engine, self.engine.load(ready_to_predict(data, self.plan)), BATCH, np.inf)
 
-    def spike_counts(self, events: Events, *, prepared: bool = False) -> dict[str, np.ndarray]:
+    def spike_counts(self, events: Samples, *, prepared: bool = False) -> dict[str, np.ndarray]:
         """Population -> (S, N) int64, spikes of every neuron in every sample of `events`; `prepared` as for
         `predict`."""
-        (events,) = self._prepared(events, prepared, len(events) or 1)
-        return spike_counts(self.engine, self.engine.load(ready_to_predict(events, self.plan)), BATCH)
+        (data,) = self._prepared(events, prepared, None)
+        return spike_counts(self.engine, self.engine.load(ready_to_predict(data, self.plan)), BATCH)
 
     def stream(self, dtype: str = "float32") -> Stream:
         """A trial that takes preprocessed input spikes as they arrive, in precision `dtype`; see `Stream`."""
@@ -155,15 +156,30 @@ class TrainedModel:
         """Free the engine's threads and memory."""
         self.engine.close()
 
-    def _prepared(self, samples: Events | Sequence[Any], prepared: bool, together: int = TOGETHER) -> Iterator[Events]:
-        """The samples as the network takes them, `together` at a time."""
+    def _prepared(self, samples: Samples, prepared: bool, together: int | None = TOGETHER) -> Iterator[DataSet]:
+        """The samples as the network takes them, `together` at a time; None: all."""
         width = self.plan.input.size if prepared else self.n_channels
-        events = as_events(samples, width)
-        if events.n_channels != width:
-            raise DataError(f"the data has {events.n_channels} channels, but this model was trained on {width}")
-        for start in range(0, max(len(events), 1), together):
-            part = events[start : start + together]
-            yield part if prepared else apply(self.described.preprocessing, part)
+        data = as_data(samples, width)
+        if isinstance(data, Events) and not self.plan.currents and data.n_channels != width:
+            raise DataError(f"the data has {data.n_channels} channels, but this model was trained on {width}")
+        together = together or len(data) or 1
+        for start in range(0, max(len(data), 1), together):
+            part: DataSet = data[start : start + together]
+            yield part if prepared else self._preprocessed(part)
+
+    def _preprocessed(self, data: DataSet) -> DataSet:
+        """Steps of the preprocessing act on spikes; of several inputs only one may have them."""
+        steps = self.described.preprocessing
+        if isinstance(data, Events):
+            return apply(steps, data)
+        if not steps:
+            return data
+        spikes = (
+            [name for name, part in data.parts.items() if isinstance(part, Events)] if isinstance(data, Inputs) else []
+        )
+        if not isinstance(data, Inputs) or len(spikes) != 1:
+            raise DataError("this model was trained with preprocessed spikes: give a dictionary with its spike input")
+        return data.with_parts({spikes[0]: apply(steps, data[spikes[0]])})
 
 
 def load(

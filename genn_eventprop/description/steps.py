@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ..data import Events
+from ..data import Currents, Events
 from ..data.augment.counter import CounterRNG
 from ..data.augment.steps import Step, fixed_steps
 from ..errors import DescriptionError, suggest
 from .safe import Guard
 
+Set = TypeVar("Set", Events, Currents)
 STEPS: dict[str, Any] = {step.__name__: step for step in fixed_steps}
 
 
@@ -48,8 +49,8 @@ def build_steps(records: Sequence[Mapping[str, Any]], guard: Guard) -> tuple[Ste
     return tuple(steps)
 
 
-def apply(steps: Iterable[Step], events: Events) -> Events:
-    """All steps in order; none of them draws random numbers."""
+def apply(steps: Iterable[Any], events: Set) -> Set:
+    """All steps in order, of spikes or of currents; none of them draws random numbers."""
     for step in steps:
         events = step(events, CounterRNG(0, 0, np.arange(len(events))))
     return events

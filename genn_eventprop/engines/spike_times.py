@@ -102,7 +102,7 @@ def choose_spike_times(
     if why := _untried(network):
         return Choice("grid", why)
     inputs = [i.name for i in network.inputs]
-    each = sum(spikes[name] for name in inputs) / plan.input.size if spikes else SPIKES
+    each = sum(spikes[name] for name in inputs) / plan.input.size if spikes and inputs else SPIKES
     if each > SPARSE:
         of = f"these data have {each:.2g} spikes a channel and trial"
         return Choice("grid", f"exact ones have been compared with it on sparse codes only; {of}")
@@ -141,6 +141,8 @@ def _untried(network: Network) -> str:
         if len(p.model.state) > 2 or len(p.model.events) > 1 or p.model.modes:
             return f"exact ones have been compared with it on LIF and LI neurons only, not on {p.model.name}"
     for c in network.connections:
+        if c.of_current:
+            return f"exact ones have been compared with it on spikes as inputs, not on currents such as {c.source.name}"
         if order.get(c.source.name, -1) >= order[c.target.name]:
             return f"exact ones have been compared with it without feedback only, such as {c.name}"
     return ""

@@ -29,6 +29,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..atomic import advice
+from ..data.inputs import DataSet
 from ..distributed import world
 from ..engines import engine_class
 from ..engines.registry import RENAMED
@@ -51,7 +52,6 @@ from .imported import with_graph
 from .options import OWN_NEURON, whole_number
 
 if TYPE_CHECKING:
-    from ..data import Events
     from ..data.augment.augmented import Augmented
     from ..data.augment.steps import Step
 
@@ -168,17 +168,17 @@ class Experiment:
     """
 
     trainer: Trainer
-    train: Events | Augmented
-    validation: Events | None = None
-    test: Events | None = None
+    train: DataSet | Augmented
+    validation: DataSet | None = None
+    test: DataSet | None = None
     class_names: Sequence[str] = ()
     preprocessing: Sequence[Step] = ()
     n_channels: int | None = None
 
-    def events(self, name: str) -> Events | None:
-        """The set called `name`, "train", "validation" or "test", as events; an augmented one as in its first epoch."""
-        events = getattr(self, name)
-        return events if events is None or not hasattr(events, "epoch") else events.epoch(0)
+    def events(self, name: str) -> DataSet | None:
+        """The set called `name`, "train", "validation" or "test"; an augmented one as in its first epoch."""
+        data: Any = getattr(self, name)
+        return data if data is None or not hasattr(data, "epoch") else data.epoch(0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data import Events
+from ..data import Currents, Events
 from ..data.augment.batchwise import is_fixed
 from ..data.events import splits
+from ..data.inputs import DataSet, Inputs
 from ..description.steps import apply
 from ..errors import SettingError, suggest
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..data.augment.augmented import Augmented
 
 
-def group_names(train: Events | Augmented) -> list[str]:
+def group_names(train: DataSet | Augmented) -> list[str]:
     """The groups of a training set, in the order of their names.
 
     Raises:
@@ -39,9 +40,7 @@ def group_names(train: Events | Augmented) -> list[str]:
     return names
 
 
-def without_group(
-    train: Events | Augmented, validation: Events | None, test: Events | None, group: str
-) -> tuple[Any, Events | None, Events]:
+def without_group(train: Any, validation: DataSet | None, test: DataSet | None, group: str) -> tuple[Any, Any, Any]:
     """Training, validation and test set of the fold whose test set is `group`; validation is None if nothing is left.
 
     Raises:
@@ -52,8 +51,10 @@ def without_group(
         raise SettingError(f"--hold-out {group}: the training set has no such group; {suggest(group, names)}")
     events = samples_of(train)
     rest: Any = _part(events, group, False)
-    held_out = [_part(events, group, True)]
-    if not isinstance(train, Events):
+    held_out: list[Any] = [_part(events, group, True)]
+    if train is not events and isinstance(events, Inputs):
+        raise SettingError("--hold-out takes pages with one augmented input; hold the group out in the page")
+    if train is not events:
         held_out = [apply([step for step in train.steps if is_fixed(step)], held_out[0])]
         rest = type(train)(rest, train.steps, train.blend, train.seed)
     # a validation set without groups is refused: it may hold samples of the group
@@ -64,21 +65,26 @@ def without_group(
     if validation is not None:
         validation = _part(validation, group, False)
         validation = validation if len(validation) else None
-    return rest, validation, Events.concatenate([each for each in held_out if len(each)], f"group {group}")
+    return rest, validation, _joined([each for each in held_out if len(each)], f"group {group}")
 
 
-def notes_of_fold(before: Events | None, after: Events | None, group: str) -> list[str]:
+def notes_of_fold(before: DataSet | None, after: DataSet | None, group: str) -> list[str]:
     """A note where a fold has lost its validation set."""
     lost = before is not None and after is None
     return [f"all validation samples belong to {group!r}, which is held out; the last epoch counts"] if lost else []
 
 
-def samples_of(train: Events | Augmented) -> Events:
+def samples_of(train: DataSet | Augmented) -> DataSet:
     """The samples of a training set, before they are augmented."""
-    return train if isinstance(train, Events) else train.events
+    return train if isinstance(train, (Events, Currents, Inputs)) else train.events
 
 
-def _part(events: Events, group: str, inside: bool) -> Events:
+def _joined(parts: list[Any], name: str) -> Any:
+    """All samples of data sets of one kind."""
+    return type(parts[0]).concatenate(parts, name)
+
+
+def _part(events: DataSet, group: str, inside: bool) -> Any:
     """The samples of a group, or all others."""
     mask = np.array([str(each) == group for each in splits.all_groups(events).tolist()], bool)
     return events[np.flatnonzero(mask == inside)]

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from ..choice import parse_spec, parse_specs
+from ..data import Currents, Events
 from ..errors import SettingError
 from ..losses.kinds import READOUTS
 from ..modelling import Conv2D, Dense, Gamma, Network, Normal, Param, Pool2D, Population
@@ -41,9 +42,7 @@ from .options import (
     transformed,
 )
 
-if TYPE_CHECKING:
-    from ..data import Events
-
+Set = TypeVar("Set", Events, Currents)
 FLOORS = {"tau_mem": 3.0, "tau_syn": 1.0}
 """ms: what a drawn or trained time constant stays above. Source: Nowotny, Turner, Knight 2025."""
 
@@ -148,14 +147,15 @@ class UnscaledConfig(LayeredConfig):
 
 def layered(
     config: LayeredConfig,
-    train: Events,
-    validation: Events | None,
-    test: Events | None,
+    train: Set,
+    validation: Set | None,
+    test: Set | None,
     class_names: Sequence[str] = (),
     shape: tuple[int, int, int] | None = None,
     **trainer: Any,
 ) -> Experiment:
-    """The experiment that `config` describes, on these data sets.
+    """The experiment that `config` describes, on these data sets: spikes, or currents, which then are what drives the
+    first layer (`Network.current` in the place of `Network.input`).
 
     Args:
         config: the settings.
@@ -171,16 +171,21 @@ def layered(
         <Network: 4 input channels, 18 neurons; learned: ...
     """
     if config.hold_out is not None:  # before anything looks at the data, as initial weights do
-        before = validation
-        train, validation, test = without_group(train, validation, test, config.hold_out)
-        trainer["notes"] = [*trainer.get("notes", ()), *notes_of_fold(before, validation, config.hold_out)]
-    if config.convolutions and shape is not None:
+        group: str = config.hold_out
+        before: Set | None = validation
+        train, validation, test = without_group(train, validation, test, group)
+        trainer["notes"] = [*trainer.get("notes", ()), *notes_of_fold(before, validation, group)]
+    if not isinstance(train, (Events, Currents)):
+        raise SettingError("layered(...) makes networks with one input, Events or Currents; build others in the page")
+    if config.convolutions and shape is not None and isinstance(train, Events):
         interleaved = f"channels_last={shape[2]}"
         config = replace(config, augment=f"{config.augment},{interleaved}" if config.augment else interleaved)
-    how = (config.augment, config.duration)
+    how: tuple[str, float] = (config.augment, config.duration)
     held_out, last = (None if events is None else transformed(events, *how) for events in (validation, test))
     learned = augmented(train, *how, config.seed)
-    network, output = network_of(config, learned.n_channels, classes_of(train), shape)
+    current = train.dt if isinstance(train, Currents) else None
+    assert learned.n_channels is not None  # it is one input
+    network, output = network_of(config, learned.n_channels, classes_of(train), shape, current)
     # the published 0.5 and 6.4 ms suit trials of 30 ms: exp(T / tau1) pushes silent classes, and is 1e33 after 500 ms
     times: dict[str, Any] = {} if config.input_weight else {"tau0": config.duration / 25, "tau1": config.duration / 2.5}
     loss = loss_of(config.loss, output, **times)
@@ -219,7 +224,8 @@ def layered(
     )
     if given := {name: rate for name, rate in wanted.items() if name not in scaled}:
         initialise_rates(new_trainer, transformed(train, *how), given)
-    return Experiment(new_trainer, learned, held_out, last, class_names, preprocessing(*how), train.n_channels)
+    steps: list[Any] = [] if isinstance(train, Currents) else preprocessing(*how)
+    return Experiment(new_trainer, learned, held_out, last, class_names, steps, train.n_channels)
 
 
 def _shared(config: LayeredConfig) -> dict[str, Any]:
@@ -242,14 +248,20 @@ def _schedule(config: LayeredConfig) -> Schedule:
 
 
 def network_of(
-    config: LayeredConfig, n_inputs: int, n_classes: int, shape: tuple[int, int, int] | None = None
-) -> tuple[Network, Population]:
-    """The network and its output population; an input of that `shape` if there are convolutions."""
+    config: LayeredConfig, n_inputs: int, n_classes: int, shape: tuple[int, int, int] | None = None,
+    current: float | None = None,
+) -> tuple[Network, Population]:  # fmt: skip
+    """The network and its output population; an input of that `shape` if there are convolutions.
+
+    Args:
+        current: ms of each value, if the input is a current.
+    """
     if not config.hidden:
         raise SettingError("--hidden: at least one hidden layer is needed")
     network = Network()
     images = bool(config.convolutions)
-    source: Any = network.input(shape=shape) if images and shape is not None else network.input(n_inputs)
+    sides: Any = {"shape": shape} if images and shape is not None else {"size": n_inputs}
+    source: Any = network.input(**sides) if current is None else network.current(dt=current, name="input", **sides)
     neuron = neuron_of(config.neuron, "--neuron", **time_constants(config))
     stochastic: Any = {"noise": config.noise, "dropout": config.hidden_dropout, "dropped_reset": config.dropped_reset}
     if images:
@@ -327,7 +339,7 @@ def time_constants(config: LayeredConfig) -> dict[str, Param]:
     return params
 
 
-def classes_of(events: Events) -> int:
+def classes_of(events: Events | Currents) -> int:
     """Number of classes of a labelled data set."""
     if events.n_classes is not None:
         return int(events.n_classes)

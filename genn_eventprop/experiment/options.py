@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from .. import optimisers
 from ..checksummed import shallow
 from ..choice import Spec, parse_spec, parse_specs
+from ..data import Currents, Events
 from ..data.augment.batchwise import is_fixed, moves_times
 from ..description.steps import apply
 from ..errors import EventPropError, SettingError, suggest
@@ -34,10 +38,10 @@ from ..regularisers import REGULARISERS, Regulariser
 from ..training.silent_neurons import Revive
 
 if TYPE_CHECKING:
-    from ..data import Events
     from ..data.augment.augmented import Augmented, Blend
     from ..data.augment.steps import Step
 
+Set = TypeVar("Set", Events, Currents)
 AT_ONCE = 20_000_000
 """Events of a training set up to which transforms that are the same every epoch are done once, before training."""
 
@@ -202,15 +206,17 @@ def schedule_of(text: str, epochs: int, where: str = "--schedule") -> Schedule:
     return optimisers.Product(*parts) if parts else optimisers.Constant()
 
 
-def augmentations_of(text: str, where: str = "--augment") -> tuple[list[Step], Blend | None]:
-    """``"shift=40,blend=0.5"``: the steps in order, and the blend, which makes new samples before any step.
+def augmentations_of(text: str, where: str = "--augment") -> tuple[list[Any], Blend | None]:
+    """``"shift=40,blend=0.5"``: the steps in order, and the blend, which makes new samples before any step; of currents
+    ``"gain=0.3,noise=0.1,shift_time=20,shift_channels=2"``.
 
     ``blend=0.5`` mixes two recordings and keeps half of each; ``blend(keep=(0.5, 0.3), times=2)`` says it all.
     """
     from ..data.augment.augmented import Blend
+    from ..data.augment.currents import CURRENT_STEPS
     from ..data.augment.steps import STEPS
 
-    table = {snake(name): step for name, step in STEPS.items()} | {"blend": _blend}
+    table = {snake(name): step for name, step in (STEPS | CURRENT_STEPS).items()} | {"blend": _blend}
     steps, blend = [], None
     for spec in parse_specs(text, where, table):
         step = make(table, spec, where)
@@ -227,7 +233,9 @@ def _blend(keep: Any = (0.5, 0.5), times: float = 2.0) -> Blend:
     return Blend(tuple(keep) if isinstance(keep, (tuple, list)) else (keep, keep), times)
 
 
-def augmented(train: Events, text: str, duration: float, seed: int, where: str = "--augment") -> Events | Augmented:
+def augmented(
+    train: Events | Currents, text: str, duration: float, seed: int, where: str = "--augment"
+) -> Events | Currents | Augmented:
     """The training set with what `text` says, without what comes later than `duration` ms.
 
     `Augmented` if one epoch is to differ from the next or the set is large, else done once.
@@ -235,6 +243,8 @@ def augmented(train: Events, text: str, duration: float, seed: int, where: str =
     from ..data.augment.augmented import Augmented
 
     steps, blend = augmentations_of(text, where)
+    if isinstance(train, Currents):
+        return Augmented(_within(train, duration), steps, blend, seed) if steps or blend else _within(train, duration)
     steps = _cropped(steps, duration)
     if not _large(train) and blend is None:
         first = next((i for i, step in enumerate(steps) if not is_fixed(step)), len(steps))
@@ -244,8 +254,10 @@ def augmented(train: Events, text: str, duration: float, seed: int, where: str =
     return train
 
 
-def transformed(events: Events, text: str, duration: float, where: str = "--augment") -> Events:
+def transformed(events: Set, text: str, duration: float, where: str = "--augment") -> Set:
     """A validation or test set: what changes the form of the input (bin, merge_channels, ...), nothing random."""
+    if isinstance(events, Currents):
+        return _within(events, duration)
     return apply(preprocessing(text, duration, where), events)
 
 
@@ -254,10 +266,21 @@ def preprocessing(text: str, duration: float, where: str = "--augment") -> list[
     return _cropped([step for step in augmentations_of(text, where)[0] if is_fixed(step)], duration)
 
 
-def late_notes(events: Events, text: str, duration: float, where: str = "--augment") -> list[str]:
+def _within(currents: Currents, duration: float) -> Currents:
+    """What begins before the end of the trial."""
+    values = math.ceil(duration / currents.dt - 1e-9)
+    return currents if values >= currents.n_steps else currents.crop(0.0, values * currents.dt)
+
+
+def late_notes(events: Events | Currents, text: str, duration: float, where: str = "--augment") -> list[str]:
     """Words for the samples that go on when the trial is over; none if a step of `text` brings their end into it."""
     from ..data.augment.steps import CompressTime, FitTime
 
+    if isinstance(events, Currents):
+        rest = events.values[:, _within(events, duration).n_steps :]
+        late = sum(bool(np.any(sample)) for sample in rest)
+        words = f"{late} of {len(events)} samples of the training set are longer than {duration:g} ms"
+        return [f"{words}; their end is dropped"] if late else []
     late = int((events.durations >= duration).sum())
     if not late or any(isinstance(step, (CompressTime, FitTime)) for step in augmentations_of(text, where)[0]):
         return []

@@ -21,7 +21,18 @@ from ..errors import SettingError, shown, suggest
 from ..losses import TimeWeight
 from ..modelling.network import Network, Population
 from ..plan import Plan
-from .layer import NAMES, Layer, Runner, check_array, check_counts, check_times, order_of_times, spikes_of_counts
+from .layer import (
+    NAMES,
+    Layer,
+    Runner,
+    check_array,
+    check_counts,
+    check_current,
+    check_times,
+    currents_by_name,
+    order_of_times,
+    spikes_of_counts,
+)
 
 LAYOUTS = ("TBN", "BTN")
 Parameters = dict[str, Array]
@@ -76,6 +87,9 @@ class EventProp:
     ``layer.init(seed, counts)`` or ``layer.init(seed, times=)`` returns initial values of the learned parameters; the
     batch scales weights without a scale of their own (``Dense()``). ``layer(parameters, counts)`` or
     ``layer(parameters, times=)`` an `Output`. times: (B, N) or (B, N, M) ms, inf for none; they have gradients.
+    A network with currents takes ``currents=`` too, an array in `layout` on the grid of its `Network.current`, or a
+    dictionary of arrays by name; if it has one current and no spike input, ``layer(parameters, x)`` will do. They have
+    gradients.
     Parameters that are not given are taken from ``layer.fixed``. `jit` and `grad` work; `vmap` runs one call after the
     other; there are no second derivatives. Noise and dropout act only with ``key=`` (a JAX random key).
 
@@ -114,19 +128,20 @@ class EventProp:
         """What runs: network, readouts and time grid, compiled."""
         return self._layer.plan
 
-    def init(self, seed: int = 0, counts: Any = None, *, times: Any = None) -> Parameters:
+    def init(self, seed: int = 0, counts: Any = None, *, times: Any = None, currents: Any = None) -> Parameters:
         """Initial values of the learned parameters, by name, in JAX's default precision; `seed` of those drawn.
 
-        A batch, `counts` or `times` as the layer takes it, scales weights that have no scale of their own, so that
-        every population spikes (`training.weights_from_data`); among them those that are not learned, in
+        A batch, `counts`, `times` and `currents` as the layer takes it, scales weights that have no scale of their own,
+        so that every population spikes (`training.weights_from_data`); among them those that are not learned, in
         ``layer.fixed``."""
         if counts is not None and times is not None:
             raise SettingError("init takes counts, or times=")
+        given = counts is not None or times is not None or currents is not None
         values = self._values(seed)
         first = {n: np.array(v) for n, v in values.items()}
         self._layer.drawn(first)
         waiting = self._layer.waiting(first)
-        if waiting and counts is None and times is None:
+        if waiting and not given:
             warnings.warn(
                 f"the weights into {', '.join(waiting)} have no scale yet: give init a batch, init(seed, counts) or "
                 "init(seed, times=times)",
@@ -134,10 +149,9 @@ class EventProp:
                 stacklevel=2,
             )
         elif waiting:
-            given = counts if times is None else times
-            inputs = np.asarray(given)[..., None] if times is not None and np.ndim(given) == 2 else np.asarray(given)
-            call = _Call(self._layer, str(jnp.zeros(0).dtype), self.layout, times is None)
-            spikes = call.spikes(inputs)[0]
+            dense, inputs, driving = self._inputs(counts, times, currents)
+            call = _Call(self._layer, str(jnp.zeros(0).dtype), self.layout, dense)
+            spikes = call.spikes(np.asarray(inputs), [np.asarray(x) for x in driving])[0]
             self._layer.scale_weights(call.runner(list(first.values())), first, spikes)
             values = {n: jnp.asarray(first[n], v.dtype) for n, v in values.items()}
             self.fixed = {n: v for n, v in values.items() if n not in self.plan.trainable}
@@ -149,25 +163,52 @@ class EventProp:
         return {name: jnp.asarray(v, real if v.dtype.kind == "f" else None) for name, v in values.items()}
 
     def __call__(
-        self, parameters: Parameters, counts: Array | None = None, *, times: Array | None = None, key: Any = None
-    ) -> Output:
-        if (counts is None) == (times is None):
-            raise SettingError("call the layer with counts, or with times=")
+        self, parameters: Parameters, counts: Array | None = None, *, times: Array | None = None, currents: Any = None,
+        key: Any = None,
+    ) -> Output:  # fmt: skip
         if not isinstance(parameters, Mapping):
             raise SettingError(
                 f"the layer takes the parameters first, as in layer(layer.init(), counts), got {shown(parameters)}"
             )
         values, real = self._complete(parameters)
+        dense, inputs, driving = self._inputs(counts, times, currents)
+        return self._output(_Call(self._layer, real, self.layout, dense), inputs, driving, values, key)
+
+    def _inputs(self, counts: Any, times: Any, currents: Any) -> tuple[bool, Any, tuple[Any, ...]]:
+        """(whether spikes are counts, these or their times, the values of each current in `layout`)."""
+        if not self.plan.input.size and currents is None and times is None:
+            counts, currents = None, counts
+        driving = []
+        for name, x in currents_by_name(currents, self.plan):
+            check_array(x, (Array, np.ndarray), "jax.numpy.asarray(x)")
+            check_current(x.shape, name, self.plan, self.layout)
+            if jnp.iscomplexobj(x):
+                raise SettingError(f"current {name!r} is complex; give x.real, or both parts as channels")
+            driving.append(x if jnp.issubdtype(x.dtype, jnp.floating) else jnp.asarray(x, jnp.zeros(0).dtype))
+        dense, inputs = self._spikes(counts, times, driving)
+        sizes = {x.shape[self.layout.index("B")] for x in driving}
+        sizes.add(inputs.shape[self.layout.index("B") if dense else 0])
+        if len(sizes) > 1:
+            raise SettingError(f"all inputs need the same samples, got batches of {', '.join(map(str, sorted(sizes)))}")
+        return dense, inputs, tuple(driving)
+
+    def _spikes(self, counts: Any, times: Any, driving: Sequence[Any]) -> tuple[bool, Any]:
+        """(whether they are counts, counts or times (B, N, M))."""
+        if not self.plan.input.size:
+            if counts is not None or times is not None:
+                raise SettingError(
+                    "the network has currents as inputs and takes no spikes; call layer(parameters, currents)"
+                )
+            return False, jnp.zeros((driving[0].shape[self.layout.index("B")], 0, 1))
+        if (counts is None) == (times is None):
+            raise SettingError("call the layer with counts, or with times=")
         if times is not None:
             check_array(times, (Array, np.ndarray), "jax.numpy.asarray(x)")
             check_times(times.shape, self.plan)
-            inputs = times.reshape(*times.shape, 1) if times.ndim == 2 else times
-        else:
-            check_array(counts, (Array, np.ndarray), "jax.numpy.asarray(x)")
-            assert counts is not None
-            check_counts(counts.shape, self.plan, self.layout)
-            inputs = counts if jnp.issubdtype(counts.dtype, jnp.integer) else jax.lax.stop_gradient(counts)
-        return self._output(_Call(self._layer, real, self.layout, times is None), inputs, values, key)
+            return False, times.reshape(*times.shape, 1) if times.ndim == 2 else times
+        check_array(counts, (Array, np.ndarray), "jax.numpy.asarray(x)")
+        check_counts(counts.shape, self.plan, self.layout)
+        return True, counts if jnp.issubdtype(counts.dtype, jnp.integer) else jax.lax.stop_gradient(counts)
 
     def _complete(self, parameters: Parameters) -> tuple[tuple[Array, ...], str]:
         """Values of all parameters in their order, and their precision."""
@@ -184,9 +225,11 @@ class EventProp:
         cast = (v.astype(real) if jnp.issubdtype(v.dtype, jnp.floating) else v for v in values.values())
         return tuple(cast), real
 
-    def _output(self, call: _Call, inputs: Array, values: tuple[Array, ...], key: Any) -> Output:
+    def _output(
+        self, call: _Call, inputs: Array, driving: tuple[Any, ...], values: tuple[Array, ...], key: Any
+    ) -> Output:
         seed = None if key is None else jax.random.bits(key, (), jnp.uint32) >> 1
-        read, together, _ = _trial(call, inputs, values, seed)
+        read, together, _ = _trial(call, inputs, driving, values, seed)
         sizes = self._layer.spiking
         parts = jnp.split(together, np.cumsum(list(sizes.values()))[:-1], axis=1) if sizes else []
         readouts = {n: r for n, r in zip(self.plan.loss.readouts, read) if n in self.readouts}
@@ -205,20 +248,27 @@ class _Call:
     def runner(self, values: Sequence[np.ndarray]) -> Runner:
         return self.layer.runner(self.real, lambda: dict(zip(self.layer.names, values)))
 
-    def spikes(self, inputs: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    def spikes(self, inputs: np.ndarray, driving: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
         """(what `Runner.forward` takes, places of the spikes in the flat input)."""
+        currents = [x if self.layout == "BTN" else x.swapaxes(0, 1) for x in driving]
         if self.dense:
             steps, channels, offsets = spikes_of_counts(inputs, self.layout == "BTN")
-            return [steps * self.layer.plan.dt, channels, offsets], steps
+            return [steps * self.layer.plan.dt, channels, offsets, *currents], steps
         place, channels, offsets = order_of_times(inputs)
-        return [inputs.reshape(-1)[place], channels, offsets], place
+        return [inputs.reshape(-1)[place], channels, offsets, *currents], place
+
+    def _in_layout(self, values: np.ndarray | None) -> np.ndarray | None:
+        """(B, V, M) values in the layout of the caller."""
+        return values if values is None or self.layout == "BTN" else values.swapaxes(0, 1)
 
     def batch(self, inputs: Any) -> int:
         return int(inputs.shape[self.layout.index("B") if self.dense else 0])
 
-    def forward(self, inputs: np.ndarray, values: Sequence[np.ndarray], key: np.ndarray | None) -> Any:
-        inputs, values = np.asarray(inputs), [np.asarray(v) for v in values]
-        spikes, seed = self.spikes(inputs)[0], None if key is None else int(key)
+    def forward(
+        self, inputs: np.ndarray, driving: Sequence[np.ndarray], values: Sequence[np.ndarray], key: np.ndarray | None
+    ) -> Any:
+        inputs, values, driving = np.asarray(inputs), [np.asarray(v) for v in values], [np.asarray(x) for x in driving]
+        spikes, seed = self.spikes(inputs, driving)[0], None if key is None else int(key)
         runner = self.runner(values)
         if self.layer.choose(runner, dict(zip(self.layer.names, values)), spikes):
             runner = self.runner(values)
@@ -231,18 +281,26 @@ class _Call:
         return read, together, np.array([runner.number, token], np.int32)
 
     def backward(
-        self, inputs: np.ndarray, values: Sequence[np.ndarray], key: np.ndarray | None, token: np.ndarray, slopes: Any
-    ) -> Any:
-        """dL/d(given), zero for counts, and dL/d(parameters); a pass that is no longer kept is run again."""
-        inputs, values = np.asarray(inputs), [np.asarray(v) for v in values]
+        self, inputs: np.ndarray, driving: Sequence[np.ndarray], values: Sequence[np.ndarray], key: np.ndarray | None,
+        token: np.ndarray, slopes: Any,
+    ) -> Any:  # fmt: skip
+        """dL/d(given), zero for counts, dL/d(currents), and dL/d(parameters); a pass that is no longer kept is run
+        again."""
+        inputs, values, driving = np.asarray(inputs), [np.asarray(v) for v in values], [np.asarray(x) for x in driving]
         runner = self.runner(values)
-        spikes, place = self.spikes(inputs)
+        spikes, place = self.spikes(inputs, driving)
         number, passed = (int(n) for n in np.asarray(token))
         with_times = not self.dense and not runner.no_times  # JAX does not say whether it wants gradients of times
-        by_time, by_parameter = runner.gradients(
-            passed if number == runner.number else -1, [np.asarray(s) for s in slopes], with_times, spikes, values,
-            None if key is None else int(key),
+        by_time, by_current, by_parameter = runner.gradients(
+            passed if number == runner.number else -1, [np.asarray(s) for s in slopes], with_times, bool(driving),
+            spikes, values, None if key is None else int(key),
         )  # fmt: skip
+        by_driving = tuple(
+            np.zeros(x.shape, x.dtype)
+            if g is None
+            else (g if self.layout == "BTN" else g.swapaxes(0, 1)).astype(x.dtype)
+            for x, g in zip(driving, by_current)
+        )
         if runner.no_times:
             by_time = np.full(len(spikes[0]), np.nan)
         by_input = np.zeros(() if self.dense else inputs.size, self.real)
@@ -252,7 +310,7 @@ class _Call:
         gradients = [
             np.zeros(v.shape, v.dtype) if g is None else g.astype(v.dtype) for v, g in zip(values, by_parameter)
         ]
-        return by_input.astype(self.real), tuple(gradients)
+        return by_input.astype(self.real), by_driving, tuple(gradients)
 
 
 def _shape(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
@@ -260,29 +318,32 @@ def _shape(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _trial(call: _Call, inputs: Array, values: tuple[Array, ...], key: Array | None) -> Any:
+def _trial(call: _Call, inputs: Array, driving: tuple[Array, ...], values: tuple[Array, ...], key: Array | None) -> Any:
     layer, B = call.layer, call.batch(inputs)
     read = tuple(_shape(layer.read_shape(name, B), call.real) for name in layer.plan.loss.readouts)
     neurons = sum(layer.spiking.values())
     shapes = read, _shape((B, neurons), jnp.int32), _shape((2,), jnp.int32)
-    return jax.pure_callback(call.forward, shapes, inputs, values, key, vmap_method="sequential")
+    return jax.pure_callback(call.forward, shapes, inputs, driving, values, key, vmap_method="sequential")
 
 
-def _forward(call: _Call, inputs: Array, values: tuple[Array, ...], key: Array | None) -> Any:
-    result = _trial(call, inputs, values, key)
-    return result, (inputs, values, key, result[2])
+def _forward(
+    call: _Call, inputs: Array, driving: tuple[Array, ...], values: tuple[Array, ...], key: Array | None
+) -> Any:
+    result = _trial(call, inputs, driving, values, key)
+    return result, (inputs, driving, values, key, result[2])
 
 
 def _backward(call: _Call, saved: Any, slopes: Any) -> Any:
-    inputs, values, key, token = saved
+    inputs, driving, values, key, token = saved
     dense = jnp.issubdtype(inputs.dtype, jnp.integer) or call.dense
-    shapes = _shape(() if call.dense else inputs.shape, call.real), tuple(_shape(v.shape, v.dtype) for v in values)
-    by_input, gradients = jax.pure_callback(
-        call.backward, shapes, inputs, values, key, token, slopes[0], vmap_method="sequential"
+    shapes_of = lambda arrays: tuple(_shape(x.shape, x.dtype) for x in arrays)  # noqa: E731
+    shapes = _shape(() if call.dense else inputs.shape, call.real), shapes_of(driving), shapes_of(values)
+    by_input, by_driving, gradients = jax.pure_callback(
+        call.backward, shapes, inputs, driving, values, key, token, slopes[0], vmap_method="sequential"
     )
     by_input = _nothing(inputs) if dense else by_input.astype(inputs.dtype)
     by_values = tuple(g if jnp.issubdtype(v.dtype, jnp.floating) else _nothing(v) for g, v in zip(gradients, values))
-    return by_input, by_values, None if key is None else _nothing(key)
+    return by_input, by_driving, by_values, None if key is None else _nothing(key)
 
 
 def _nothing(x: Array) -> Any:

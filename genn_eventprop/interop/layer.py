@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..compile import create, make_plan
-from ..data import Events
+from ..data import Currents, Events, Inputs
+from ..data.inputs import DataSet
 from ..description import Described, build, describe
 from ..engines import Engine, Readouts, Spikes
 from ..engines.contract.features import no_input_times
@@ -131,6 +133,12 @@ class Layer:
             spikes=spikes,
         )  # fmt: skip
 
+    def _arriving(self, spikes: Sequence[np.ndarray]) -> dict[str, float]:
+        """Spikes of every input in a trial, see `input_spikes`; spikes: see `Runner.forward`."""
+        network, (_, channels, offsets, *values) = self._described.network, spikes
+        currents = {c.name: Currents.trusted(v, c.dt) for c, v in zip(network.currents, values)}
+        return input_spikes(network, channels, offsets, np.arange(len(offsets) - 1), currents)
+
     def choose(self, runner: Runner, values: Mapping[str, np.ndarray], spikes: Sequence[np.ndarray]) -> bool:
         """With "auto", once: spike times by a batch, and one line that says which and why; whether engines are others.
 
@@ -142,9 +150,9 @@ class Layer:
                 return False
             if not self.choice.sure:
                 counts = runner.forward(spikes, [values[name] for name in self.names], None).spike_counts
-                d, samples = self._described, np.arange(len(spikes[2]) - 1)
-                arriving = input_spikes(d.network, spikes[1], spikes[2], samples)
-                self.choice = self._choose(arriving | {n: float(c.sum(axis=1).mean()) for n, c in counts.items()})
+                self.choice = self._choose(
+                    self._arriving(spikes) | {n: float(c.sum(axis=1).mean()) for n, c in counts.items()}
+                )
             other = self.choice.name != self._described.spike_times
             if other:
                 self._described = replace(self._described, spike_times=self.choice.name)
@@ -169,18 +177,17 @@ class Layer:
         Args:
             values: every parameter. spikes: see `Runner.forward`; the first samples of them are used.
         """
-        times, channels, offsets = spikes
+        times, channels, offsets, *currents = spikes
         offsets = offsets[: SAMPLES + 1]
-        first = times[: offsets[-1]], channels[: offsets[-1]], offsets
-        d, samples = self._described, np.arange(len(offsets) - 1)
-        arriving = input_spikes(d.network, first[1], offsets, samples)
+        first = times[: offsets[-1]], channels[: offsets[-1]], offsets, *(c[:SAMPLES] for c in currents)
+        d = self._described
 
         def run() -> tuple[Mapping[str, np.ndarray], np.ndarray]:
             result = runner.forward(first, [values[name] for name in self.names], None)
             return result.spike_counts, result.value
 
         with runner.lock:
-            return self._first_weights.scale(d.network, d.loss, values, run, arriving)
+            return self._first_weights.scale(d.network, d.loss, values, run, self._arriving(first))
 
     def watch(self, counts: Mapping[str, Any]) -> None:
         """Warn of populations that are silent, see `SilenceWatch`; counts: population -> those of a training batch."""
@@ -213,7 +220,8 @@ class Layer:
 
     def describe(self) -> str:
         plan = self.plan
-        sizes = " - ".join(str(n) for n in (plan.input.size, *(p.size for p in plan.populations)))
+        inputs = [str(plan.input.size)] * bool(plan.input.size) + [f"{c.size} (current)" for c in plan.currents]
+        sizes = " - ".join([" + ".join(inputs), *(str(p.size) for p in plan.populations)])
         grid = f"{plan.duration:g} ms in steps of {plan.dt:g} ms, {plan.spike_times} spike times"
         return f"{sizes}, {grid}, readout {', '.join(self.readouts)}"
 
@@ -256,37 +264,55 @@ class Runner:
 
         Args:
             spikes: times (E,) ms, channels (E,), offsets (B + 1,): input spikes of sample b are
-                offsets[b]:offsets[b + 1], ascending. parameters: what is outside its bounds acts at the bound. key: of
+                offsets[b]:offsets[b + 1], ascending; then, for each current of the network, (B, V, M) values.
+                parameters: what is outside its bounds acts at the bound. key: of
                 noise and dropout; None: they do not act.
 
         Raises:
-            EngineError: a parameter that is not finite.
+            EngineError: a parameter or a current that is not finite.
         """
-        times, channels, offsets = spikes
         for name, value in zip(self.names, parameters):
             if not np.isfinite(value).all():
                 wrong = np.count_nonzero(~np.isfinite(value))
                 raise EngineError(f"{name}: {wrong} of {value.size} values are not finite; use a smaller learning rate")
+        for record, value in zip(self.engine.plan.currents, spikes[3:]):
+            if not np.isfinite(value).all():
+                b, k, m = (int(i[0]) for i in np.nonzero(~np.isfinite(value)))
+                where = f"sample {b}, value {k}, channel {m}"
+                raise EngineError(
+                    f"current {record.name!r} is {value[b, k, m]} at {where}; what computes it has diverged"
+                )
         with self.lock:
-            return self._forward(times, channels, offsets, parameters, key)
+            return self._forward(spikes, parameters, key)
 
     def _forward(
-        self, times: np.ndarray, channels: np.ndarray, offsets: np.ndarray, parameters: Sequence[np.ndarray],
-        key: int | None,
+        self, spikes: Sequence[np.ndarray], parameters: Sequence[np.ndarray], key: int | None
     ) -> Readouts:  # fmt: skip
         for name, value in bounded(self.engine.plan, dict(zip(self.names, parameters))).items():
             self.engine.parameters[name][...] = value
-        size = self.engine.plan.input.size
-        times, channels = times.astype(np.float64, copy=False), channels.astype(np.int32, copy=False)
-        data = self.engine.load(Events.trusted(times, channels, offsets.astype(np.int64, copy=False), size))
+        data = self.engine.load(self._data(spikes))
         self._save_spikes()
         self.engine.epoch = key or 0
-        samples = np.arange(len(offsets) - 1)
+        samples = np.arange(len(data))
         result = self.engine.forward(data, samples, stochastic=key is not None, record_spikes=True)
         self.token += 1
         self.passes += 1
         self.spikes = result.spikes or {}
         return result
+
+    def _data(self, spikes: Sequence[np.ndarray]) -> DataSet:
+        """The inputs of a batch as a data set."""
+        plan, (times, channels, offsets, *currents) = self.engine.plan, spikes
+        times, channels = times.astype(np.float64, copy=False), channels.astype(np.int32, copy=False)
+        events = Events.trusted(times, channels, offsets.astype(np.int64, copy=False), plan.input.size)
+        if not plan.currents:
+            return events
+        # in the precision of the layer, which Currents of data have not: differences of float64 need it
+        parts: dict[str, Events | Currents] = {
+            c.name: Currents.trusted(v, c.dt) for c, v in zip(plan.currents, currents)
+        }
+        parts |= {plan.input.name: events} if plan.input.size else {}
+        return Inputs.trusted(parts, labels=None, groups=None, n_classes=None, targets=None)
 
     def _save_spikes(self) -> None:
         """Read the spikes of the last pass before another one, if somebody still holds them."""
@@ -300,28 +326,30 @@ class Runner:
         self.engine.forget()
 
     def gradients(
-        self, token: int, slopes: Sequence[np.ndarray], inputs: bool, spikes: Sequence[np.ndarray],
+        self, token: int, slopes: Sequence[np.ndarray], inputs: bool, currents: bool, spikes: Sequence[np.ndarray],
         parameters: Sequence[np.ndarray], key: int | None,
-    ) -> tuple[np.ndarray, list[np.ndarray | None]]:  # fmt: skip
+    ) -> Gradients:  # fmt: skip
         """`backward` of the pass with this token; if it is no longer kept, what `forward` was given is run again."""
         with self.lock:
             if token != self.token:
                 self.forward(spikes, parameters, key)
-            return self.backward(slopes, inputs)
+            return self.backward(slopes, inputs, currents)
 
     @property
     def no_times(self) -> str:
         """Why the engine has no gradients of input times; empty if it has."""
         return no_input_times(self.engine.plan, self.engine.features)
 
-    def backward(self, slopes: Sequence[np.ndarray], inputs: bool) -> tuple[np.ndarray, list[np.ndarray | None]]:
+    def backward(self, slopes: Sequence[np.ndarray], inputs: bool, currents: bool = False) -> Gradients:
         """Run the kept trials backwards; afterwards nothing is kept.
 
         Args:
-            slopes: dL/dr of the loss's `readouts`. inputs: whether gradients of input times are wanted.
+            slopes: dL/dr of the loss's `readouts`. inputs, currents: whether gradients of input times, and of currents,
+                are wanted.
 
         Returns:
-            dL/d(times) (E,), empty without `inputs`; dL/d(parameter) in the order of names, None of those that are not
+            dL/d(times) (E,), empty without `inputs`; dL/d(current) (B, V, M) of each current, none without `currents`;
+            dL/d(parameter) in the order of names, None of those that are not
             learned; 0 for single weights that are not.
         """
         engine, learned = self.engine, self.engine.plan.trainable
@@ -331,7 +359,15 @@ class Runner:
         gradients = {name: np.array(engine.gradients[name]) for name in self.names if name in learned}
         for name in gradients.keys() & self._fixed.keys():
             gradients[name][self._fixed[name]] = 0.0
-        return by_time, [gradients.get(name) for name in self.names]
+        by_current: list[np.ndarray | None] = []
+        if currents:  # None: a current that leads nowhere
+            found = engine.current_gradients
+            by_current = [np.array(found[c.name]) if c.name in found else None for c in engine.plan.currents]
+        return by_time, by_current, [gradients.get(name) for name in self.names]
+
+
+Gradients = tuple[np.ndarray, list[np.ndarray | None], list[np.ndarray | None]]
+"""See `Runner.backward`."""
 
 
 def bounded(plan: Plan, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -418,6 +454,51 @@ def check_counts(shape: Sequence[int], plan: Plan, layout: str) -> None:
         elif len(shape) == 2 and shape[1] == size:
             hint = "; for spike times in ms write layer(times=x), for one trial without a batch x.unsqueeze(...)"
         raise SettingError(f"the layer takes spikes of shape {expected} (layout {layout}), got {tuple(shape)}{hint}")
+
+
+def check_current(shape: Sequence[int], name: str, plan: Plan, layout: str) -> None:
+    """Raise `SettingError` for a current of a wrong shape: steps of its own grid, of which those left out are 0."""
+    record = next(c for c in plan.currents if c.name == name)
+    most, time = math.ceil(plan.duration / record.dt - 1e-9), layout.index("T")
+    if len(shape) == 3 and shape[2] == record.size and 1 <= shape[time] <= most:
+        return
+    expected = f"(B, T, {record.size})" if layout == "BTN" else f"(T, B, {record.size})"
+    grid = f"a trial of {plan.duration:g} ms has {most} values of {record.dt:g} ms"
+    hint = ""
+    if len(shape) == 3 and shape[2] == record.size and 1 <= shape[1 - time] <= most:
+        hint = f"; for this order make the layer with layout={'TBN' if layout == 'BTN' else 'BTN'!r}"
+    elif len(shape) == 2 and shape[1] == record.size:
+        hint = (
+            f"; for constant currents (B, {record.size}) write x.unsqueeze({time}) and "
+            f"net.current(..., dt={plan.duration:g})"
+        )
+    raise SettingError(
+        f"current {name!r} takes an array of shape {expected} (layout {layout}), T at most {most} ({grid}), got "
+        f"{tuple(shape)}{hint}"
+    )
+
+
+def currents_by_name(currents: Any, plan: Plan) -> list[tuple[str, Any]]:
+    """(name, array) of every current of the network, from a dictionary, or from one array if there is one current.
+
+    Raises:
+        SettingError: one that is missing, or that the network does not have.
+    """
+    names = [c.name for c in plan.currents]
+    if not isinstance(currents, Mapping):
+        if currents is None and names:
+            raise SettingError(f"the network has the currents {', '.join(names)}: give currents=")
+        if currents is not None and len(names) != 1:
+            has = f"{len(names)} currents: give currents={{name: array}} with {', '.join(names)}" if names else "none"
+            raise SettingError(f"currents= is one array, the network has {has}")
+        return [] if currents is None else [(names[0], currents)]
+    for name in currents:
+        if name not in names:
+            raise SettingError(f"currents: the network has no current {name!r} ({suggest(str(name), names)})")
+    for name in names:
+        if name not in currents:
+            raise SettingError(f"currents: no values for {name!r}")
+    return [(name, currents[name]) for name in names]
 
 
 def check_array(value: Any, kinds: Any, how: str) -> None:

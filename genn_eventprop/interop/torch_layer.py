@@ -6,19 +6,30 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data import Events
+from ..data import Currents, Events
 from ..engines import Spikes
 from ..errors import EngineError, SettingError, suggest
 from ..losses import TimeWeight
 from ..modelling.network import Network, Population
 from ..output import say
 from ..plan import Plan
-from .layer import NAMES, Layer, Runner, check_array, check_counts, check_times, runner_of
+from .layer import (
+    NAMES,
+    Layer,
+    Runner,
+    check_array,
+    check_counts,
+    check_current,
+    check_times,
+    currents_by_name,
+    runner_of,
+)
 from .torch_trial import order_of_times, run, spikes_of_counts
 
 LAYOUTS = ("TBN", "BTN")
@@ -99,7 +110,10 @@ class EventProp(nn.Module):
         seed: random seed of the initial weights.
 
     Call it with spike counts (a dense tensor in `layout`, step k at k dt), with `Events`, or with ``times=`` (B, N)
-    or (B, N, M): spike times in ms of every channel, inf for none, which get gradients. Noise and dropout act in
+    or (B, N, M): spike times in ms of every channel, inf for none, which get gradients. A network with currents takes
+    ``currents=``, a dense tensor of real numbers in `layout` on the grid of its `Network.current`, or `Currents`, or a
+    dictionary of them by name; tensors get gradients. If it has one current and no spike input, ``layer(x)`` will do.
+    After the last value a current is 0. Noise and dropout act in
     training mode, with new random numbers from torch's random state in every call. Weights without a scale of their own
     (``Dense()``) are scaled by the first call in training mode, see `scale_weights`.
 
@@ -171,47 +185,49 @@ class EventProp(nn.Module):
             name: getattr(groups[owner], attribute) for name, (owner, attribute) in zip(self._layer.names, self._places)
         }
 
-    def forward(self, spikes: Tensor | Events | None = None, *, times: Tensor | None = None) -> Output:
+    def forward(
+        self, spikes: Tensor | Events | Currents | None = None, *, times: Tensor | None = None, currents: Any = None
+    ) -> Output:  # fmt: skip
         """A batch of trials; the layer is called instead.
 
         Args:
-            spikes: spike counts in `layout`, or `Events`. times: (B, N) or (B, N, M) ms instead.
+            spikes: spike counts in `layout`, or `Events`. times: (B, N) or (B, N, M) ms instead. currents: of a network
+                that has some, see above.
         """
         values = self.values()
         first = next(v for v in values.values() if v.is_floating_point())
-        if (spikes is None) == (times is None):
-            raise SettingError("call the layer with spikes, or with times=")
-        arrays = self._of_times(times) if times is not None else self._of_spikes(spikes)
+        arrays, driving = self._inputs(spikes, times, currents)
         if not torch.compiler.is_compiling():
-            self._first_call(values, arrays)
+            self._first_call(values, [*arrays, *driving])
         number = _number(self, first.dtype)
         key = torch.randint(1 << 31, (1,)) if self.training and self._layer.stochastic else None
-        read, counts, passed, recorded = run(number, *arrays, list(values.values()), key)
+        read, counts, passed, recorded = run(number, *arrays, driving, list(values.values()), key)
         names, sizes = self.plan.loss.readouts, self._layer.spiking
         parts = dict(zip(sizes, counts.split(list(sizes.values()), 1))) if sizes else {}
         if self.training and not torch.compiler.is_compiling():
             self._layer.watch(parts)
         return Output({n: r for n, r in zip(names, read) if n in self.readouts}, parts, number, passed, recorded)
 
-    def scale_weights(self, spikes: Tensor | Events | None = None, *, times: Tensor | None = None) -> list[str]:
-        """Scale weights that have no scale of their own (``Dense()``) and are still as drawn, on a batch as `forward`
-        takes it, so that every population spikes (`training.weights_from_data`); what was done, a line each.
+    def scale_weights(
+        self, spikes: Tensor | Events | Currents | None = None, *, times: Tensor | None = None, currents: Any = None
+    ) -> list[str]:  # fmt: skip
+        """Scale weights that have no scale of their own (``Dense()``) and are still as drawn, on a batch (`spikes`,
+        `times`, `currents`) as `forward` takes it, so that every population spikes (`training.weights_from_data`); what
+        was done, a line each.
 
         The first call in training mode does this by itself, except around a compiled or a distributed layer.
         """
-        if (spikes is None) == (times is None):
-            raise SettingError("call scale_weights with spikes, or with times=")
-        arrays = self._of_times(times) if times is not None else self._of_spikes(spikes)
+        arrays, driving = self._inputs(spikes, times, currents)
         values = self.values()
         runner = self.runner(next(v for v in values.values() if v.is_floating_point()).dtype)
-        return self._layer.scale_weights(runner, _numbers_of(values), [a.numpy(force=True) for a in arrays])
+        return self._layer.scale_weights(runner, _numbers_of(values), _arrays([*arrays, *driving]))
 
     def _first_call(self, values: Mapping[str, Tensor], arrays: Sequence[Tensor]) -> None:
         """What waits for data: the scale of weights, in training mode, and the choice of spike times."""
         scales = self.training and self._layer.unscaled
         if not (scales or self._layer.undecided):
             return
-        numbers, spikes = _numbers_of(values), [a.numpy(force=True) for a in arrays]
+        numbers, spikes = _numbers_of(values), _arrays(arrays)
         runner = self.runner(next(v for v in values.values() if v.is_floating_point()).dtype)
         waiting = self._layer.waiting(numbers) if scales else []
         if waiting and torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -229,7 +245,49 @@ class EventProp(nn.Module):
         if not (self._layer.unscaled and self._layer.waiting(numbers)):  # unscaled weights say nothing of spikes
             self._layer.choose(runner, numbers, spikes)
 
-    def _of_spikes(self, spikes: Tensor | Events | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _inputs(
+        self, spikes: Tensor | Events | Currents | None, times: Tensor | None, currents: Any
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], list[Tensor]]:
+        """(times, channels, offsets) of the spikes, and (B, V, M) values of each current."""
+        plan = self.plan
+        if not plan.input.size and currents is None and times is None:
+            spikes, currents = None, spikes
+        driving = [self._of_current(name, x) for name, x in currents_by_name(currents, plan)]
+        if not plan.input.size:
+            if spikes is not None or times is not None:
+                raise SettingError("the network has currents as inputs and takes no spikes; call layer(currents)")
+            B = driving[0].shape[0]
+            arrays = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.int32), torch.zeros(B + 1).long()
+        else:
+            if (spikes is None) == (times is None):
+                raise SettingError("call the layer with spikes, or with times=")
+            arrays = self._of_times(times) if times is not None else self._of_spikes(spikes)
+        sizes = {len(arrays[2]) - 1, *(len(x) for x in driving)}
+        if len(sizes) > 1:
+            raise SettingError(f"all inputs need the same samples, got batches of {', '.join(map(str, sorted(sizes)))}")
+        return arrays, driving
+
+    def _of_current(self, name: str, x: Any) -> Tensor:
+        """(B, V, M) values of a current, with the gradient of the tensor that they come from."""
+        record = next(c for c in self.plan.currents if c.name == name)
+        if isinstance(x, Currents):
+            if abs(x.dt - record.dt) > 1e-9 * record.dt:
+                raise SettingError(
+                    f"current {name!r}: the data have a value every {x.dt:g} ms, the network every {record.dt:g} ms"
+                )
+            x = _shared(x.values)[0]
+            x = x if self.layout == "BTN" else x.transpose(0, 1)
+        check_array(x, Tensor, "torch.from_numpy(x), or Currents(x, dt)")
+        check_current(x.shape, name, self.plan, self.layout)
+        if x.is_complex():
+            raise SettingError(
+                f"current {name!r} is complex; give x.real, x.abs(), or torch.view_as_real(x) as channels"
+            )
+        if x.dtype not in DTYPES:  # of torch.autocast, or whole numbers
+            x = x.float()
+        return x if self.layout == "BTN" else x.transpose(0, 1)
+
+    def _of_spikes(self, spikes: Tensor | Events | Currents | None) -> tuple[Tensor, Tensor, Tensor]:
         """(times, channels, offsets) of counts or `Events`; they have no gradient."""
         if isinstance(spikes, Events):
             if spikes.n_channels != self.plan.input.size:
@@ -277,6 +335,10 @@ class EventProp(nn.Module):
 def _numbers_of(values: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     """The memory of parameters as arrays."""
     return {name: value.detach().numpy() for name, value in values.items()}
+
+
+def _arrays(tensors: Sequence[Tensor]) -> list[np.ndarray]:
+    return [x.numpy(force=True) for x in tensors]
 
 
 def _places(names: Sequence[str]) -> list[tuple[str, str]]:

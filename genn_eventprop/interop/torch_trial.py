@@ -21,39 +21,44 @@ from .layer import runner_of
 
 
 def run(
-    number: int, times: Tensor, channels: Tensor, offsets: Tensor, parameters: list[Tensor], key: Tensor | None
-) -> tuple[list[Tensor], Tensor, Tensor | tuple[int, int], Mapping[str, Spikes] | None]:
+    number: int, times: Tensor, channels: Tensor, offsets: Tensor, currents: list[Tensor], parameters: list[Tensor],
+    key: Tensor | None,
+) -> tuple[list[Tensor], Tensor, Tensor | tuple[int, int], Mapping[str, Spikes] | None]:  # fmt: skip
     """`trial`, by the way that costs least, and the spikes of the pass, if they are at hand."""
     if torch.compiler.is_compiling():
-        return *trial(number, times, channels, offsets, parameters, key), None
-    *read, counts, (passed, spikes) = _Eager.apply(number, times, channels, offsets, key, *parameters)
+        return *trial(number, times, channels, offsets, currents, parameters, key), None
+    *read, counts, (passed, spikes) = _Eager.apply(
+        number, times, channels, offsets, key, len(currents), *currents, *parameters
+    )
     return read, counts, passed, spikes
 
 
 @torch.library.custom_op("genn_eventprop::trial", mutates_args=())
 def trial(
-    number: int, times: Tensor, channels: Tensor, offsets: Tensor, parameters: list[Tensor], key: Tensor | None
-) -> tuple[list[Tensor], Tensor, Tensor]:
+    number: int, times: Tensor, channels: Tensor, offsets: Tensor, currents: list[Tensor], parameters: list[Tensor],
+    key: Tensor | None,
+) -> tuple[list[Tensor], Tensor, Tensor]:  # fmt: skip
     """A batch of B trials.
 
     Args:
         number: of the `Runner`. times (E,) ms, channels (E,), offsets (B + 1,): input spikes of sample b are
-            offsets[b]:offsets[b + 1], ascending. parameters: in the order of the runner's names. key: of noise and
-            dropout (1,); None: they do not act.
+            offsets[b]:offsets[b + 1], ascending. currents: (B, V, M) values of each current of the network.
+            parameters: in the order of the runner's names. key: of noise and dropout (1,); None: they do not act.
 
     Returns:
         readouts (B, K) in the order of the loss's `readouts`, inf for the first spike of a silent output, V at every
         step (B, T + 1, K); spike counts (B, N) int64, of all spiking populations side by side; token and number (2,) of
         this pass.
     """
-    read, counts, passed, _ = _forwards(number, times, channels, offsets, parameters, key)
+    read, counts, passed, _ = _forwards(number, (times, channels, offsets, *currents), parameters, key)
     return read, counts, torch.tensor(passed)
 
 
 @trial.register_fake
 def _(
-    number: int, times: Tensor, channels: Tensor, offsets: Tensor, parameters: list[Tensor], key: Tensor | None
-) -> tuple[list[Tensor], Tensor, Tensor]:
+    number: int, times: Tensor, channels: Tensor, offsets: Tensor, currents: list[Tensor], parameters: list[Tensor],
+    key: Tensor | None,
+) -> tuple[list[Tensor], Tensor, Tensor]:  # fmt: skip
     plan, B = runner_of(number).engine.plan, offsets.shape[0] - 1
     neurons, inner = sum(p.size for p in plan.populations if p.spiking), {"trace": (plan.n_steps + 1,)}
     shapes = [(B, *inner.get(name, ()), plan.output.size) for name in plan.loss.readouts]
@@ -64,67 +69,89 @@ def _(
 @torch.library.custom_op("genn_eventprop::trial_backward", mutates_args=())
 def trial_backward(
     number: int, token: Tensor, slopes: list[Tensor], times: Tensor, channels: Tensor, offsets: Tensor,
-    parameters: list[Tensor], key: Tensor | None, inputs: bool,
-) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
-    """dL/d(times), empty without `inputs`, and dL/d(parameters) from dL/dr of every readout. A pass that is no longer
-    kept is run again."""
-    arguments = times, channels, offsets, *parameters
-    by_time, by_parameter = _backwards(number, int(token[0]), slopes, arguments, key, inputs)
-    return by_time, [p.new_zeros(p.shape) if g is None else g for p, g in zip(parameters, by_parameter)]
+    currents: list[Tensor], parameters: list[Tensor], key: Tensor | None, inputs: bool, driven: bool,
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:  # fmt: skip
+    """dL/d(times), empty without `inputs`, dL/d(currents), 0 without `driven`, and dL/d(parameters) from dL/dr of every
+    readout. A pass that is no longer kept is run again."""
+    spikes = times, channels, offsets, *currents
+    by_time, by_current, by_parameter = _backwards(
+        number, int(token[0]), slopes, spikes, parameters, key, inputs, driven
+    )
+    complete = lambda tensors, gradients: [  # noqa: E731
+        t.new_zeros(t.shape) if g is None else g for t, g in zip(tensors, gradients)
+    ]
+    return by_time, complete(currents, by_current), complete(parameters, by_parameter)
 
 
 @trial_backward.register_fake
 def _(
     number: int, token: Tensor, slopes: list[Tensor], times: Tensor, channels: Tensor, offsets: Tensor,
-    parameters: list[Tensor], key: Tensor | None, inputs: bool,
-) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
+    currents: list[Tensor], parameters: list[Tensor], key: Tensor | None, inputs: bool, driven: bool,
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:  # fmt: skip
     by_time = torch.empty_like(times) if inputs else times.new_empty(0)
-    return by_time, [torch.empty_like(p) for p in parameters]
+    # contiguous, whatever the layout of the currents is
+    by_current = [torch.empty(c.shape, dtype=c.dtype) for c in currents]
+    return by_time, by_current, [torch.empty_like(p) for p in parameters]
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-    number, times, channels, offsets, parameters, key = inputs
-    _keep(ctx, number, key, (output[2], times, channels, offsets, *parameters))
+    number, times, channels, offsets, currents, parameters, key = inputs
+    _keep(ctx, number, key, len(currents), (output[2], times, channels, offsets, *currents, *parameters))
 
 
 def _backward(ctx: Any, slopes: list[Tensor], counts: Tensor | None, passed: Tensor | None) -> tuple[Any, ...]:
-    key, (token, times, channels, offsets, *parameters) = _kept(ctx)
-    inputs, slopes = ctx.needs_input_grad[1], [s.contiguous() for s in slopes]
-    by_time, by_parameter = trial_backward(ctx.number, token, slopes, times, channels, offsets, parameters, key, inputs)
-    return None, by_time if inputs else None, None, None, by_parameter, None
+    key, (token, times, channels, offsets, *rest) = _kept(ctx)
+    currents, parameters = rest[: ctx.driving], rest[ctx.driving :]
+    inputs, driven, slopes = ctx.needs_input_grad[1], _any(ctx.needs_input_grad[4]), [s.contiguous() for s in slopes]
+    by_time, by_current, by_parameter = trial_backward(
+        ctx.number, token, slopes, times, channels, offsets, currents, parameters, key, inputs, driven
+    )
+    return None, by_time if inputs else None, None, None, by_current, by_parameter, None
+
+
+def _any(needed: Any) -> bool:
+    """Whether a gradient of any tensor of a list is needed."""
+    return any(needed) if isinstance(needed, (list, tuple)) else bool(needed)
 
 
 trial.register_autograd(_backward, setup_context=_setup)
 
 
 class _Eager(torch.autograd.Function):
-    """`trial` for tensors that hold numbers: of number, times, channels, offsets, key and parameters one by one."""
+    """`trial` for tensors that hold numbers: of number, times, channels, offsets, key, the number of currents, these
+    and the parameters one by one."""
 
     @staticmethod
     def forward(
-        number: int, times: Tensor, channels: Tensor, offsets: Tensor, key: Tensor | None, *parameters: Tensor
-    ) -> tuple[Any, ...]:
-        read, counts, passed, spikes = _forwards(number, times, channels, offsets, parameters, key)
-        return *read, counts, (passed, spikes)
+        number: int, times: Tensor, channels: Tensor, offsets: Tensor, key: Tensor | None, driving: int,
+        *tensors: Tensor,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        spikes = times, channels, offsets, *tensors[:driving]
+        read, counts, passed, of_pass = _forwards(number, spikes, tensors[driving:], key)
+        return *read, counts, (passed, of_pass)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-        number, times, channels, offsets, key, *parameters = inputs
+        number, times, channels, offsets, key, driving, *tensors = inputs
         *_, counts, ((ctx.token, _), _) = output
         ctx.mark_non_differentiable(counts)
-        _keep(ctx, number, key, (times, channels, offsets, *parameters))
+        _keep(ctx, number, key, driving, (times, channels, offsets, *tensors))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *slopes: Any) -> tuple[Any, ...]:
-        key, arguments = _kept(ctx)
-        inputs = ctx.needs_input_grad[1]
-        by_time, by_parameter = _backwards(ctx.number, ctx.token, slopes[:-2], arguments, key, inputs)
-        return None, by_time if inputs else None, None, None, None, *by_parameter
+        key, tensors = _kept(ctx)
+        spikes, parameters = tensors[: 3 + ctx.driving], tensors[3 + ctx.driving :]
+        inputs, driven = ctx.needs_input_grad[1], any(ctx.needs_input_grad[6 : 6 + ctx.driving])
+        by_time, by_current, by_parameter = _backwards(
+            ctx.number, ctx.token, slopes[:-2], spikes, parameters, key, inputs, driven
+        )
+        none = [None] * ctx.driving
+        return None, by_time if inputs else None, None, None, None, None, *(by_current or none), *by_parameter
 
 
-def _keep(ctx: Any, number: int, key: Tensor | None, tensors: Sequence[Tensor]) -> None:
-    ctx.number, ctx.stochastic = number, key is not None
+def _keep(ctx: Any, number: int, key: Tensor | None, driving: int, tensors: Sequence[Tensor]) -> None:
+    ctx.number, ctx.stochastic, ctx.driving = number, key is not None, driving
     ctx.save_for_backward(*([] if key is None else [key]), *tensors)
 
 
@@ -134,27 +161,34 @@ def _kept(ctx: Any) -> tuple[Tensor | None, tuple[Tensor, ...]]:
 
 
 def _forwards(
-    number: int, times: Tensor, channels: Tensor, offsets: Tensor, parameters: Sequence[Tensor], key: Tensor | None
+    number: int, spikes: Sequence[Tensor], parameters: Sequence[Tensor], key: Tensor | None
 ) -> tuple[list[Tensor], Tensor, tuple[int, int], Mapping[str, Spikes]]:
-    runner, real = runner_of(number), _real(parameters, times)
-    arguments = _numpy([times, channels, offsets]), _numpy(parameters), None if key is None else int(key)
+    """spikes: times, channels, offsets, and the currents."""
+    runner, real = runner_of(number), _real(parameters, spikes[0])
+    arguments = _numpy(spikes), _numpy(parameters), None if key is None else int(key)
     with runner.lock:
         result = runner.forward(*arguments)
-        passed, spikes = (runner.token, runner.passes), runner.spikes
+        passed, of_pass = (runner.token, runner.passes), runner.spikes
     counts = np.concatenate([np.zeros((len(result.value), 0), np.int64), *result.spike_counts.values()], axis=1)
     read = [torch.from_numpy(r).to(real) for r in (result.value, *result.also.values())]
-    return read, torch.from_numpy(counts), passed, spikes
+    return read, torch.from_numpy(counts), passed, of_pass
 
 
 def _backwards(
-    number: int, token: int, slopes: Sequence[Tensor], arguments: Sequence[Tensor], key: Tensor | None, inputs: bool
-) -> tuple[Tensor, list[Tensor | None]]:
-    """`trial_backward`, None for a parameter that is not learned; given: times, channels, offsets and parameters."""
-    runner, (times, _, _, *parameters) = runner_of(number), arguments
-    again = _numpy(arguments[:3]), _numpy(parameters), None if key is None else int(key)
-    by_time, by_parameter = runner.gradients(token, _numpy(slopes), inputs, *again)
-    gradients = [None if g is None else torch.from_numpy(g).to(p.dtype) for p, g in zip(parameters, by_parameter)]
-    return torch.from_numpy(by_time).to(times.dtype), gradients
+    number: int, token: int, slopes: Sequence[Tensor], spikes: Sequence[Tensor], parameters: Sequence[Tensor],
+    key: Tensor | None, inputs: bool, driven: bool,
+) -> tuple[Tensor, list[Tensor | None], list[Tensor | None]]:  # fmt: skip
+    """`trial_backward`, None for a parameter that is not learned; no gradients of currents without `driven`."""
+    runner, (times, _, _, *currents) = runner_of(number), spikes
+    again = _numpy(spikes), _numpy(parameters), None if key is None else int(key)
+    by_time, by_current, by_parameter = runner.gradients(token, _numpy(slopes), inputs, driven, *again)
+    as_tensors = lambda tensors, gradients: [  # noqa: E731
+        None if g is None else torch.from_numpy(g).to(t.dtype) for t, g in zip(tensors, gradients)
+    ]
+    return (
+        torch.from_numpy(by_time).to(times.dtype), as_tensors(currents, by_current),
+        as_tensors(parameters, by_parameter),
+    )  # fmt: skip
 
 
 def _numpy(tensors: Sequence[Tensor]) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ from .connection import Connection, as_learned, as_sign, check_array, check_memo
 from .connectivity import Connectivity, Dense, Sparse, Synapses
 from .delay import Delay, as_delay
 from .neuron import Neuron, NeuronModel
-from .parameters import Array, FromData, Param, is_open
+from .parameters import Array, Param, is_open
 from .places import Current, Input, Population, check_current, size_and_shape
 from .reach import check_below
 
@@ -183,11 +183,6 @@ class Network:
                 "weights; other kinds are Sparse, OneToOne, Conv1D, Conv2D, Pool2D and Grouped"
             )
         shape = _weight_shape(connectivity, source, target, share, name)
-        if isinstance(source, Current) and isinstance(connectivity.weight, FromData):
-            raise NetworkError(
-                f"connection {name!r}: weights of a current have no scale that data could set; give them, e.g. "
-                f"{type(connectivity).__name__}(Normal(0.0, 0.1))"
-            )
         fixed, delays = as_delay(delay, name)
         if delays is not None and isinstance(source, Current):
             raise NetworkError(f"connection {name!r}: currents have one delay for all weights; give a number")

@@ -37,7 +37,13 @@ class Input:
 
 @dataclass(frozen=True, eq=False)
 class Current:
-    """A source of given currents. Built by `Network.current`, which describes the arguments."""
+    """A source of given currents. Built by `Network.current`, which describes the arguments `name`, `size`, `shape`,
+    `dt` and `interpolation`.
+
+    Example:
+        >>> net.current(3, dt=2.0, name="stim")
+        <current 'stim': 3 channels, constant over 2 ms>
+    """
 
     name: str
     size: int

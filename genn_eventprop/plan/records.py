@@ -36,6 +36,13 @@ class InputRecord:
     size: int
     parts: tuple[tuple[str, tuple[int, int]], ...] = ()
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Input -> its channels; none of a network that has currents alone."""
+        if not self.parts:
+            return {self.name: self.size} if self.size else {}
+        return {name: last - first for name, (first, last) in self.parts}
+
 
 @dataclass(frozen=True)
 class CurrentRecord:

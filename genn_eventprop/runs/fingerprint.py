@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ..data import Currents, Events, Inputs
+from ..data.inputs import DataSet
 from ..errors import CheckpointError
 from ..losses import Loss
 from ..modelling import Connection, Dense, Network, Population
 from ..modelling.neuron import NeuronModel
 from ..regularisers import Regulariser
-
-if TYPE_CHECKING:
-    from ..data import Events
 
 
 def describe_network(network: Network) -> dict[str, str]:
@@ -108,14 +107,28 @@ def describe_regulariser(regulariser: Regulariser) -> str:
     return f"{type(regulariser).__name__}: {', '.join(texts)}"
 
 
-def describe_data(events: Events) -> str:
-    """Size and a checksum of spikes and labels."""
-    sums = [events.times, events.channels, events.offsets]
-    sums += [a for a in (events.labels, events.targets) if a is not None]
+def describe_data(data: DataSet) -> str:
+    """Size and a checksum of spikes, currents, labels and targets."""
+    annotations = [a for a in (data.labels, data.targets) if a is not None]
+    if isinstance(data, Inputs):
+        parts = "; ".join(f"{name}: {_describe_part(part, [])}" for name, part in data.parts.items())
+        return f"{parts}; labels and targets: checksum {_checksum(annotations):08x}"
+    return _describe_part(data, annotations)
+
+
+def _describe_part(part: Events | Currents, annotations: list[np.ndarray]) -> str:
+    if isinstance(part, Currents):
+        grid = f"{part.n_steps} x {part.n_channels} values of {part.dt:g} ms"
+        return f"{len(part)} samples, {grid}, checksum {_checksum([part.values, *annotations]):08x}"
+    crc = _checksum([part.times, part.channels, part.offsets, *annotations])
+    return f"{len(part)} samples, {len(part.times)} spikes, checksum {crc:08x}"
+
+
+def _checksum(arrays: list[np.ndarray]) -> int:
     crc = 0
-    for array in sums:
+    for array in arrays:
         crc = zlib.crc32(np.ascontiguousarray(array).data, crc) if array.size else crc
-    return f"{len(events)} samples, {len(events.times)} spikes, checksum {crc:08x}"
+    return crc
 
 
 def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None:

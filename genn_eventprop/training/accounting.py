@@ -15,8 +15,9 @@ from ..engines import Data
 from ..plan import ConnectionRecord, Plan
 from ..plan.synapse_tables import Tables
 
-PICOJOULE = 0.9
-"""Of one addition of 32-bit floating-point numbers in a 45 nm process, Horowitz 2014, figure 1.1.9."""
+PICOJOULE, OF_PRODUCT = 0.9, 4.6
+"""Of one addition, and of a product that is added, of 32-bit floating-point numbers in a 45 nm process, Horowitz 2014,
+figure 1.1.9."""
 WIDTH = 4
 """Bytes of a number, as NeuroBench's footprint is usually given: float32."""
 
@@ -33,6 +34,9 @@ def accounting(
     activation_sparsity: share of the neurons and time steps without a spike; None with exact spike times.
     connection_sparsity: share of the synapses with weight zero. parameters: numbers; footprint_bytes: in float32.
     energy_nJ: of the additions alone, 0.9 pJ each; moving data, and updating neurons, costs more on any hardware.
+    multiply_accumulates: of a network with currents, NeuroBench's effective MACs: every value of a current that is not
+    zero counts once for each weight of its channel that is not zero; by_connection and energy_nJ have them too (4.6 pJ
+    each).
 
     Args:
         parameters: name -> values. spikes: population -> (N,) spikes of each neuron in all samples.
@@ -45,23 +49,30 @@ def accounting(
         effective = _effective_synapses(c, parameters, tables)
         operations[c.name] = float(counts[c.source][first:last] @ effective) / S
         nonzero += int(effective.sum())
-    synapses = sum(c.synapses for c in plan.connections)
+    synapses = spiking_synapses = sum(c.synapses for c in plan.connections)
     neurons = sum(p.size for p in plan.populations if p.spiking)
     steps = plan.n_steps if plan.spike_times == "grid" else None
     total = sum(operations.values())
+    products: dict[str, float] = {}
+    for c in plan.currents_into:
+        effective = _effective_synapses(c, parameters, tables)
+        there = np.count_nonzero(data.currents[c.source].values, axis=(0, 1))
+        products[c.name] = float(there @ effective) / S
+        nonzero += int(effective.sum())
+    synapses += sum(c.synapses for c in plan.currents_into)
     fired = sum(float(spikes[p.name].sum()) for p in plan.populations if p.spiking)
     numbers = sum(int(np.size(value)) for value in parameters.values())
     return {
         "synaptic_operations": total,
-        "dense_operations": None if steps is None else synapses * steps,
-        "by_connection": operations,
+        "dense_operations": None if steps is None else spiking_synapses * steps,
+        "by_connection": operations | products,
         "spikes": {p.name: float(spikes[p.name].mean()) / S for p in plan.populations if p.spiking},
         "activation_sparsity": None if steps is None or not neurons else 1 - fired / (S * neurons * steps),
         "connection_sparsity": 1 - nonzero / synapses if synapses else 0.0,
         "parameters": numbers,
         "footprint_bytes": WIDTH * numbers,
-        "energy_nJ": total * PICOJOULE * 1e-3,
-    }
+        "energy_nJ": (total * PICOJOULE + sum(products.values()) * OF_PRODUCT) * 1e-3,
+    } | ({"multiply_accumulates": sum(products.values())} if products else {})
 
 
 def _effective_synapses(c: ConnectionRecord, parameters: Mapping[str, np.ndarray], tables: Tables) -> np.ndarray:
@@ -80,4 +91,7 @@ def describe_costs(costs: Mapping[str, Any]) -> str:
     spikes = ", ".join(f"{value:.3g} spikes a neuron of {name}" for name, value in costs["spikes"].items())
     operations = f"{costs['synaptic_operations']:,.0f} synaptic operations"
     energy = f"{costs['energy_nJ']:.3g} nJ at {PICOJOULE} pJ each"
+    if products := costs.get("multiply_accumulates"):
+        operations += f" and {products:,.0f} products of currents"
+        energy = f"{costs['energy_nJ']:.3g} nJ at {PICOJOULE} and {OF_PRODUCT} pJ each"
     return "; ".join(words for words in (spikes, operations, energy) if words)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.events.events import require_events
+from ..data.inputs import DataSet, require_data
 from ..engines import Data, Engine
 from ..errors import SettingError
 from ..runs.fingerprint import describe_data
@@ -18,7 +18,6 @@ from .class_weights import ClassWeights
 from .stateful import StatefulEngine
 
 if TYPE_CHECKING:
-    from ..data import Events
     from ..data.augment.augmented import Augmented
 
 Batch = tuple[Data, np.ndarray, int]
@@ -32,7 +31,7 @@ class Batches:
     into the trial's last step; `description` tells two sets apart.
     """
 
-    def __init__(self, events: Events, engine: Engine, weights: ClassWeights) -> None:
+    def __init__(self, events: DataSet, engine: Engine, weights: ClassWeights) -> None:
         self.events = events
         data = engine.load(events)
         check_labels(data.labels, "training", needed=data.targets is None)
@@ -49,7 +48,7 @@ class Batches:
         """(S,) whether samples go on from those before them, see `engines.Data`."""
         return self.data.follows
 
-    def first(self, n: int) -> Events:
+    def first(self, n: int) -> DataSet:
         """The first n samples as the network gets them in the first epoch."""
         return self.events[:n]
 
@@ -80,13 +79,13 @@ class AugmentedBatches(Batches):
         self.clipped = 0
         self.description = describe_data(augmented.events)
         if augmented.steps or augmented.blend:
-            steps = (*augmented.steps, augmented.blend)
+            steps = augmented.steps if isinstance(augmented.steps, dict) else (*augmented.steps, augmented.blend)
             self.description += f", augmented by {steps}, seed {augmented.seed}"
 
     def __len__(self) -> int:
         return len(self.augmented)
 
-    def first(self, n: int) -> Events:
+    def first(self, n: int) -> DataSet:
         return self.augmented.batch(np.arange(min(n, len(self))), 0)
 
     def some(self, samples: np.ndarray) -> tuple[Data, np.ndarray]:
@@ -114,7 +113,7 @@ class AugmentedBatches(Batches):
 
 
 def embed_share(data: Data, share: slice, labels: np.ndarray) -> Data:
-    """`data` as the samples `share` of a batch with these labels (B,); the others have no spikes and no targets."""
+    """`data` as the samples `share` of a batch with these labels (B,); the others have no inputs and targets."""
     before, after = share.start, len(labels) - share.stop
     offsets = np.concatenate([np.zeros(before, np.int64), data.offsets, np.full(after, data.offsets[-1])])
 
@@ -127,14 +126,17 @@ def embed_share(data: Data, share: slice, labels: np.ndarray) -> Data:
         return None if values is None else wide(values, np.nan)
 
     answers = {n: (wide(classes, -1), wide_targets(t)) for n, (classes, t) in data.answers.items()}
-    return replace(data, offsets=offsets, labels=labels, targets=wide_targets(data.targets), answers=answers)
+    currents = {name: c.replace(wide(c.values, 0.0)) for name, c in data.currents.items()}
+    return replace(
+        data, offsets=offsets, labels=labels, targets=wide_targets(data.targets), answers=answers, currents=currents
+    )  # fmt: skip
 
 
-def batches_of(train: Events | Augmented, engine: Engine, weights: ClassWeights) -> Batches:
+def batches_of(train: Any, engine: Engine, weights: ClassWeights) -> Batches:
     """The batches of either kind of training set; one that is mapped from disk is never loaded as a whole."""
     from ..data.augment.augmented import Augmented
 
     if isinstance(train, Augmented):
         return AugmentedBatches(train, engine, weights)
-    train = require_events(train, "training set")
+    train = require_data(train, "training set")
     return AugmentedBatches(Augmented(train), engine, weights) if train.mapped else Batches(train, engine, weights)

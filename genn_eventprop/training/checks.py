@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..data import Events
+from ..data.inputs import DataSet, parts_of
 from ..engines import Result
 from ..errors import DataError, PlanError, SettingError, TrainingError, shown
 from ..modelling import Network
 from ..optimisers import Optimiser, Schedule
 from ..plan import Plan
 from .callbacks import Callback
-
-if TYPE_CHECKING:
-    from ..data import Events
 
 
 def check_arguments(
@@ -113,7 +111,7 @@ def check_labels(labels: np.ndarray, what: str, needed: bool = True) -> None:
         raise DataError(f"the {what} set needs a label for every sample; sample {int(np.argmax(labels < 0))} has none")
 
 
-def data_notes(train: Events, validation: Events | None, duration: float = 0.0) -> list[str]:
+def data_notes(train: DataSet, validation: DataSet | None, duration: float = 0.0) -> list[str]:
     """Notes on data that is allowed but unusual: samples without spikes, classes without samples, times that may be
     seconds.
 
@@ -121,7 +119,8 @@ def data_notes(train: Events, validation: Events | None, duration: float = 0.0) 
         duration: of a trial, ms.
     """
     notes = []
-    latest = float(train.durations.max(initial=0.0))
+    spikes = [part for part in parts_of(train) if isinstance(part, Events)]
+    latest = max((part.duration for part in spikes), default=0.0)
     if 0 < latest < 5 and duration >= 100 * latest:
         notes.append(
             f"all spikes of the training set come before {latest:g} ms of a trial of {duration:g} ms; are the times in "
@@ -130,7 +129,8 @@ def data_notes(train: Events, validation: Events | None, duration: float = 0.0) 
     for what, events in (("training", train), ("validation", validation)):
         if events is None:
             continue
-        if empty := int((events.counts == 0).sum()):
+        parts = parts_of(events)
+        if isinstance(parts[0], Events) and len(parts) == 1 and (empty := int((parts[0].counts == 0).sum())):
             notes.append(f"{empty} of {len(events)} samples of the {what} set have no spikes; they are kept")
         if events.labels is not None and events.n_classes is not None:
             missing = np.setdiff1d(np.arange(events.n_classes), events.labels).tolist()
@@ -144,7 +144,7 @@ def data_notes(train: Events, validation: Events | None, duration: float = 0.0) 
 def _first(plan: Plan, name: str, bad: np.ndarray) -> str:
     """Words for the first bad entry: which population and neuron it belongs to."""
     index = tuple(int(i[0]) for i in np.nonzero(bad))
-    for c in plan.connections:
+    for c in plan.weighted:
         if c.weight == name:
             return f"from neuron {index[0]} of {c.source!r} to neuron {index[1]} of {c.target!r}"
     population, parameter = name.split(".", 1)

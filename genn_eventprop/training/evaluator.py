@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from ..data import Events
 from ..data.events import check
-from ..data.events.events import as_events, require_events
+from ..data.events.events import as_events
+from ..data.inputs import DataSet, require_data, with_targets
 from ..engines import Data, Engine
 from ..engines.contract.result import LossPart
 from ..losses import Function
@@ -22,11 +23,13 @@ from .parameter_sets import ParameterSets
 from .stateful import in_order
 
 if TYPE_CHECKING:
-    from ..data import Events
+    from ..data.currents import Currents
     from ..data.events.splits import HeldOutTestSet
 
 Sample = tuple[Any, Any]
 """(times, channels) of one sample: two arrays or lists of one length, ms and channel numbers."""
+Samples = DataSet | Mapping[str, "Events | Currents"] | Sequence[Sample]
+"""A data set, a dictionary of inputs by name, or a list of samples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +48,14 @@ class Evaluator:
     batch_size: int
     runaway_spikes: float
 
-    def evaluate(self, events: Events | Sequence[Sample]) -> Evaluation:
+    def evaluate(self, events: Samples) -> Evaluation:
         return self.run(self.class_weights.apply(self.engine.load(self._as_events(events))))
 
-    def predict(self, events: Events | Sequence[Sample]) -> np.ndarray:
+    def predict(self, events: Samples) -> np.ndarray:
         result = self.run(self.engine.load(ready_to_predict(self._as_events(events), self.plan)))
         return result.readout if self.plan.loss.compares == "targets" else result.predictions
 
-    def spike_counts(self, events: Events) -> dict[str, np.ndarray]:
+    def spike_counts(self, events: Samples) -> dict[str, np.ndarray]:
         with self.parameter_sets.use_averages():
             return spike_counts(self.engine, self.engine.load(self._as_events(events)), self.batch_size)
 
@@ -69,28 +72,28 @@ class Evaluator:
         with self.parameter_sets.use_best():
             return self.run(data), last
 
-    def load(self, events: Events, what: str) -> Data:
+    def load(self, events: Any, what: str) -> Data:
         """A labelled data set, with class weights; `what` names it in errors.
 
         Raises:
-            DataError: it is not `Events`, or labels are missing that the loss needs.
+            DataError: it is no data set, or labels are missing that the loss needs.
         """
-        data = self.engine.load(require_events(events, f"{what} set"))
+        data = self.engine.load(require_data(events, f"{what} set"))
         check_labels(data.labels, what, needed=data.targets is None)
         return self.class_weights.apply(data)
 
-    def hold_out(self, test: Events | HeldOutTestSet | None) -> HeldOutTestSet | None:
+    def hold_out(self, test: Any) -> HeldOutTestSet | None:
         """The test set out of reach until the end, once it is known to fit."""
         from ..data.events.splits import HeldOutTestSet
 
         if test is None:
             return None
-        held_out = test if isinstance(test, HeldOutTestSet) else HeldOutTestSet(require_events(test, "test set"))
+        held_out = test if isinstance(test, HeldOutTestSet) else HeldOutTestSet(require_data(test, "test set"))
         held_out.check(lambda events: self.load(events, "test"))
         return held_out
 
-    def _as_events(self, events: Events | Sequence[Sample]) -> Events:
-        return as_events(events, self.plan.input.size)
+    def _as_events(self, events: Samples) -> DataSet:
+        return as_data(events, self.plan.input.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +143,18 @@ class Evaluation:
     spikes: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def ready_to_predict(events: Events, plan: Plan) -> Events:
+def as_data(value: Any, n_channels: int) -> DataSet:
+    """A data set of any kind, a dictionary of inputs, or a list of samples (times in ms, channels), as a data set.
+
+    Raises:
+        DataError: something else.
+    """
+    if isinstance(value, (Events, Mapping)) or not isinstance(value, (list, tuple)):
+        return require_data(value, "data")
+    return as_events(value, n_channels)
+
+
+def ready_to_predict(events: DataSet, plan: Plan) -> DataSet:
     """`events` with targets that say nothing, where a loss compares with targets that are not there."""
     targets, named = events.targets, dict[str, np.ndarray]()
     for loss in plan.losses:
@@ -155,10 +169,7 @@ def ready_to_predict(events: Events, plan: Plan) -> Events:
         targets = check.targets(named | fields, len(events), events.name)
     if targets is events.targets:
         return events
-    return Events.trusted(
-        events.times, events.channels, events.offsets, events.n_channels, events.labels, events.groups,
-        events.n_classes, events.name, targets,
-    )  # fmt: skip
+    return with_targets(events, targets)
 
 
 def spike_counts(engine: Engine, data: Data, batch_size: int) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from .silent_neurons import bounded, incoming
 from .weights_from_data import IncomingWeights, evenly, search
 
 if TYPE_CHECKING:
-    from ..data import Events
+    from ..data.inputs import DataSet
     from .trainer import Trainer
 
 
@@ -34,7 +34,7 @@ class Initialised:
 
 
 def initialise_rates(
-    trainer: Trainer, events: Events, spikes_per_neuron: float | Mapping[str, float], *, tolerance: float = 0.05
+    trainer: Trainer, events: DataSet, spikes_per_neuron: float | Mapping[str, float], *, tolerance: float = 0.05
 ) -> dict[str, Initialised]:
     """Scale the incoming weights so that every population has a given mean number of spikes per neuron and trial.
 
@@ -66,7 +66,9 @@ def initialise_rates(
     data = trainer.engine.load(events)
     samples = evenly(len(data))
     counts = lambda: trainer.engine.run(data, samples).spike_counts  # noqa: E731
-    order = [*(i.name for i in trainer.network.inputs), *(p.name for p in trainer.plan.populations)]
+    network = trainer.network
+    sources = [i.name for i in network.inputs] + [c.name for c in network.currents]
+    order = [*sources, *(p.name for p in trainer.plan.populations)]
     out = {}
     for name in sorted(targets, key=order.index):
         connections = [c for c in incoming(trainer, name) if order.index(c.source.name) < order.index(name)]

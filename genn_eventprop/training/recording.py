@@ -12,6 +12,7 @@ import numpy as np
 
 from ..atomic import replaced_file
 from ..data.events.storage import UNREADABLE, open_npz, read_arrays
+from ..data.inputs import DataSet, require_data, split_inputs
 from ..engines import Engine, Spikes, engine_class
 from ..errors import SettingError, suggest
 from ..losses.outer import UnavailableLoss
@@ -19,7 +20,6 @@ from ..plan import Plan
 from .callbacks import Callback
 
 if TYPE_CHECKING:
-    from ..data import Events
     from .trainer import Trainer
 
 
@@ -47,6 +47,7 @@ class Trial:
         output: the population that decides; "": the last one.
         duration: of the trial, ms; 0: it ends one step after the last of `times`.
         engine: the one that ran it; "" if unknown.
+        currents: name -> ((V, M) values, ms of each).
 
     Example:
         >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, spike_times="grid", progress=False)
@@ -66,6 +67,7 @@ class Trial:
     output: str = ""
     duration: float = 0.0
     engine: str = ""
+    currents: Mapping[str, tuple[np.ndarray, float]] = field(default_factory=dict)
 
     @property
     def end(self) -> float:
@@ -78,7 +80,7 @@ class Trial:
         return self.output if self.output in self.states else list(self.states)[-1]
 
 
-def record_trial(model: Runnable, events: Events, index: int) -> Trial:
+def record_trial(model: Runnable, events: DataSet, index: int) -> Trial:
     """Record sample `index` as the model's own engine runs it, with its current weights, dt and spike times.
 
     On the grid, states are those of every step. With exact spike times they are known at any time: here at `POINTS`
@@ -110,10 +112,16 @@ def record_trial(model: Runnable, events: Events, index: int) -> Trial:
     recorded = engine.record(data, [0], adjoint=scored, times=times)
     states = {name: {state: values[0] for state, values in part.items()} for name, part in recorded.items()}
     times = np.arange(plan.n_steps) * plan.dt if times is None else times
-    inputs = np.asarray(sample.times), np.asarray(sample.channels), plan.input.size
     return Trial(
-        times, states, spikes, *inputs, label, _thresholds(plan), plan.output.name, plan.duration, engine.name
+        times, states, spikes, *_spikes_in(sample, plan), label, _thresholds(plan), plan.output.name, plan.duration,
+        engine.name, {c.name: (np.asarray(data.currents[c.name].values[0]), c.dt) for c in plan.currents},
     )  # fmt: skip
+
+
+def _spikes_in(sample: DataSet, plan: Plan) -> tuple[np.ndarray, np.ndarray, int]:
+    """Times (E,) and channels (E,) of the input spikes of one sample, and the number of channels."""
+    spikes, _ = split_inputs(sample, plan.input.sizes, {c.name: c.size for c in plan.currents})
+    return np.asarray(spikes.times), np.asarray(spikes.channels), plan.input.size
 
 
 POINTS = 1000
@@ -170,13 +178,14 @@ class Record(Callback):
 
     def __init__(
         self,
-        events: Events,
+        events: DataSet,
         samples: Iterable[int],
         *,
         epochs: Iterable[int] | None = None,
         populations: Iterable[str] | None = None,
         states: Iterable[str] = (),
     ) -> None:
+        events = require_data(events, "data set to record")
         self.events, self.samples, self.states = events, tuple(int(i) for i in samples), tuple(states)
         self.epochs = None if epochs is None else frozenset(epochs)
         self.populations = None if populations is None else tuple(populations)
@@ -211,13 +220,12 @@ class Record(Callback):
             save_recording(trainer.folder.path / "recordings" / f"epoch-{epoch:04d}.npz", trials)
 
     def _trial(self, trainer: Trainer, index: int) -> Trial:
-        sample = self.events[index : index + 1]
+        sample: DataSet = self.events[index : index + 1]
         data = trainer.engine.load(sample)
         spikes = trainer.engine.run(data, [0], record_spikes=True).spikes or {}
         spikes = {name: s for name, s in spikes.items() if name in self.recorded}
         if not self.states:
-            inputs = np.asarray(sample.times), np.asarray(sample.channels), trainer.plan.input.size
-            return Trial(np.zeros(0), {}, spikes, *inputs, int(data.labels[0]))
+            return Trial(np.zeros(0), {}, spikes, *_spikes_in(sample, trainer.plan), int(data.labels[0]))
         trial = record_trial(trainer, self.events, index)
         states = {
             name: {s: v for s, v in trial.states[name].items() if s in self.states}
@@ -236,6 +244,8 @@ def save_recording(path: Path, trials: Mapping[int, Trial]) -> None:
     for index, trial in trials.items():
         for name in ("times", "input_times", "input_channels", *NUMBERS, "engine"):
             arrays[f"{index}/{name}"] = np.asarray(getattr(trial, name))
+        for name, (values, dt) in trial.currents.items():
+            arrays |= {f"{index}/currents/{name}/values": values, f"{index}/currents/{name}/dt": np.asarray(dt)}
         for name, part in trial.states.items():
             arrays |= {f"{index}/states/{name}/{state}": values for state, values in part.items()}
         for name, s in trial.spikes.items():
@@ -266,12 +276,13 @@ def load_recording(path: Path | str) -> dict[int, Trial]:
         parts: dict[int, dict[str, Any]] = {}
         for key, value in arrays.items():
             index, *rest = key.split("/")
-            part = parts.setdefault(int(index), {"states": {}, "spikes": {}})
+            part = parts.setdefault(int(index), {"states": {}, "spikes": {}, "currents": {}})
             if len(rest) == 1:
                 part[rest[0]] = NUMBERS[rest[0]](value) if rest[0] in NUMBERS else value
             else:
                 part[rest[0]].setdefault(rest[1], {})[rest[2]] = value
         for part in parts.values():
+            part["currents"] = {name: (of["values"], float(of["dt"])) for name, of in part["currents"].items()}
             part["spikes"] = {name: Spikes(**fields) for name, fields in part["spikes"].items()}
             part["engine"] = str(part.get("engine", ""))
         return {index: Trial(**part) for index, part in parts.items()}

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Events
+from ..data.inputs import DataSet, parts_of
 from ..description import Described, describe
 from ..errors import DescriptionError
 from ..runs.checkpoint import save_checkpoint
@@ -26,7 +27,8 @@ from .batches import Batches
 MAX_SAMPLES = 512
 """Most held-out samples in a run folder."""
 MAX_SPIKES = 500_000
-"""About the most input spikes of these samples; the first sample is always there."""
+"""About the most input spikes, and a quarter of the most values of currents, of these samples; the first sample is
+always there."""
 
 
 class RunRecorder:
@@ -50,7 +52,7 @@ class RunRecorder:
         model: Described,
         first: Mapping[str, np.ndarray],
         batches: Batches,
-        validation: Events | None,
+        validation: DataSet | None,
     ) -> list[str]:
         """Make the folder unless it was reopened; write the model, and what only a new folder lacks.
 
@@ -103,17 +105,26 @@ def write_model(folder: RunFolder, model: Described) -> list[str]:
 
 
 def write_start(
-    folder: RunFolder, first: Mapping[str, np.ndarray], batches: Batches, validation: Events | None
+    folder: RunFolder, first: Mapping[str, np.ndarray], batches: Batches, validation: DataSet | None
 ) -> None:
     """Write the initial weights, and samples of the validation set, or of the training set if there is none."""
     save_weights(folder.path / FIRST, first)
     samples = batches.first(MAX_SAMPLES) if validation is None else evenly_spaced(validation)
-    fitting = int(np.searchsorted(samples.offsets - samples.offsets[0], MAX_SPIKES, side="right")) - 1
+    fitting = int(np.searchsorted(np.cumsum(sizes(samples)), MAX_SPIKES, side="right"))
     samples[: max(fitting, 1)].save(Path(folder.path / SAMPLES))
 
 
-def evenly_spaced(events: Events) -> Events:
+def evenly_spaced(data: DataSet) -> DataSet:
     """As many samples as may be kept, from the whole set: many are sorted by class, and figures show every class."""
-    fitting = int(MAX_SPIKES * len(events) / max(int(events.offsets[-1] - events.offsets[0]), 1))
-    count = min(len(events), MAX_SAMPLES, max(fitting, 1))
-    return events[np.unique(np.linspace(0, len(events) - 1, count).round().astype(np.int64))]
+    fitting = int(MAX_SPIKES * len(data) / max(int(sizes(data).sum()), 1))
+    count = min(len(data), MAX_SAMPLES, max(fitting, 1))
+    chosen: DataSet = data[np.unique(np.linspace(0, len(data) - 1, count).round().astype(np.int64))]
+    return chosen
+
+
+def sizes(data: DataSet) -> np.ndarray:
+    """(S,) how many spikes a sample has, a value of a current being a quarter of one (4 bytes, not 12, and packed)."""
+    total = np.zeros(len(data), np.int64)
+    for part in parts_of(data):
+        total += part.counts if isinstance(part, Events) else part.n_steps * part.n_channels // 4
+    return total

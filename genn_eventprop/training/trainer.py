@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..compile import create, make_plan
+from ..data.inputs import DataSet, require_data
 from ..description import Described
 from ..distributed import Alone, RankError, Ranks, ranks_of
 from ..distributed.engine import RankedEngine
@@ -38,7 +39,7 @@ from .callbacks import Callback, Progress
 from .checks import check_arguments, check_batch, check_parameters, data_notes, late_delays, whole
 from .class_weights import ClassWeights, Weighting
 from .epoch_statistics import EpochStatistics
-from .evaluator import Evaluation, Evaluator, Sample
+from .evaluator import Evaluation, Evaluator, Samples
 from .parameter_sets import ParameterSets
 from .results import delay_metrics, epoch_metrics, gradient_norms, history, run_results
 from .run_recorder import RunRecorder
@@ -49,7 +50,7 @@ from .stateful import StatefulEngine, count_recordings, in_order, is_fresh
 from .weights_from_data import WeightsFromData, evenly, input_spikes
 
 if TYPE_CHECKING:
-    from ..data import Events
+    from ..data import Currents, Events
     from ..data.augment.augmented import Augmented
     from ..data.augment.batchwise import Step
     from ..data.events.splits import HeldOutTestSet
@@ -193,7 +194,7 @@ class Trainer:
         self.data_description: str | None = None
         self.page = ""  # text of the experiment's page, kept in the run folder
         self.preprocessing: tuple[Step, ...] = ()  # kept with the model; the data given to `fit` has it behind it
-        self.n_channels = self.plan.input.size  # of the data before that
+        self.n_channels = self.plan.input.size or None  # of the data before that; None: currents alone
         self.class_names: tuple[str, ...] = ()
         self._batch_sizes: dict[int, int] = {}
         self.batches = 0  # of the current epoch
@@ -237,7 +238,7 @@ class Trainer:
             return False
         data, samples, engine = self._some_trials(batches)
         counts = engine.run(data, samples).spike_counts
-        spikes = input_spikes(self.network, data.channels, data.offsets, samples)
+        spikes = input_spikes(self.network, data.channels, data.offsets, samples, data.currents)
         self.choice = self._choose(spikes | {name: float(n.sum(axis=1).mean()) for name, n in counts.items()})
         if self.choice.name == self.plan.spike_times:
             return False
@@ -299,19 +300,21 @@ class Trainer:
 
     def fit(
         self,
-        train: Events | Augmented,
-        validation: Events | None = None,
-        test: Events | HeldOutTestSet | None = None,
+        train: DataSet | Mapping[str, Events | Currents] | Augmented,
+        validation: DataSet | Mapping[str, Events | Currents] | None = None,
+        test: DataSet | Mapping[str, Events | Currents] | HeldOutTestSet | None = None,
         *,
         epochs: int,
     ) -> dict[str, Any]:
         """Train until `epochs` epochs are done in total, then evaluate the test set once.
 
-        The training set may be `data.augment.augmented.Augmented`: then each batch is augmented for its epoch.
-        The best checkpoint is chosen by validation accuracy (ties: by the smaller validation loss), never on the test
-        or training set; without a validation set it is the last one. The test set (`data.events.splits.HeldOutTestSet`)
-        is read once, after the last epoch. Afterwards the engine holds the last weights; see `best_weights`. If the
-        optimiser averages the weights (``Adam(average=0.99)``), validation, test and checkpoints have the averages.
+        A data set is `Events`; `Currents`, for a network whose only input is a current; or a dictionary of both by the
+        names of the network's inputs. The training set may be `data.augment.augmented.Augmented`: then each batch is
+        augmented for its epoch. The best checkpoint is chosen by validation accuracy (ties: by the smaller validation
+        loss), never on the test or training set; without a validation set it is the last one. The test set
+        (`data.events.splits.HeldOutTestSet`) is read once, after the last epoch. Afterwards the engine holds the last
+        weights; see `best_weights`. If the optimiser averages the weights (``Adam(average=0.99)``), validation, test
+        and checkpoints have the averages.
 
         Args:
             train, validation, test: the three sets.
@@ -331,6 +334,7 @@ class Trainer:
             if absent is not None:
                 name = absent.label
                 raise SettingError(f"the outer loss is the Python function {name}, which is not available here")
+            validation = None if validation is None else require_data(validation, "validation set")
             batches = batches_of(train, self.engine, self.class_weights)
             scaled = self._scale_weights(batches)
             if self._choose_again(batches):
@@ -365,7 +369,7 @@ class Trainer:
             result = engine.run(data, samples)
             return result.spike_counts, result.readout
 
-        spikes = input_spikes(self.network, data.channels, data.offsets, samples)
+        spikes = input_spikes(self.network, data.channels, data.offsets, samples, data.currents)
         notes = self._first_weights.scale(self.network, as_losses(self.loss)[0], engine.parameters, run, spikes)
         self.settle_bounds()
         self.optimiser.restart_average()
@@ -538,17 +542,17 @@ class Trainer:
             self.statistics.runaway_spikes,
         )  # fmt: skip
 
-    def evaluate(self, events: Events | Sequence[Sample]) -> Evaluation:
+    def evaluate(self, events: Samples) -> Evaluation:
         """Run `events`, a data set or a list of samples (times in ms, channels), forwards with the current weights, or
         with their averages if the optimiser keeps some."""
         return self.evaluator.evaluate(events)
 
-    def predict(self, events: Events | Sequence[Sample]) -> np.ndarray:
+    def predict(self, events: Samples) -> np.ndarray:
         """Predicted class of every sample of `events`, (S,) int64, -1 if no output decides; for a loss that compares
         with targets, the readouts (S, K)."""
         return self.evaluator.predict(events)
 
-    def spike_counts(self, events: Events) -> dict[str, np.ndarray]:
+    def spike_counts(self, events: Samples) -> dict[str, np.ndarray]:
         """Population -> (S, N) int64, spikes of every neuron in every sample of `events`."""
         return self.evaluator.spike_counts(events)
 

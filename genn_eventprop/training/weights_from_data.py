@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -40,12 +41,22 @@ def evenly(samples: int) -> np.ndarray:
     return np.unique(np.linspace(0, samples - 1, min(SAMPLES, samples)).astype(np.int64))
 
 
-def input_spikes(network: Network, channels: np.ndarray, offsets: np.ndarray, samples: np.ndarray) -> dict[str, float]:
-    """Spikes of every input in a trial, on average over some samples."""
+def input_spikes(
+    network: Network, channels: np.ndarray, offsets: np.ndarray, samples: np.ndarray,
+    currents: Mapping[str, Any] | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Spikes of every input in a trial, on average over some samples; of a current what stands for them, the integral
+    over time of the sizes of all channels: a current of c is c spikes a ms in the limit.
+
+    Args:
+        currents: name -> `Currents`.
+    """
     chosen = np.concatenate([channels[offsets[s] : offsets[s + 1]] for s in samples])
     ends = np.cumsum([i.size for i in network.inputs])
     counts = np.bincount(np.searchsorted(ends, chosen, side="right"), minlength=len(ends))
-    return {i.name: float(n) / len(samples) for i, n in zip(network.inputs, counts)}
+    spikes = {i.name: float(n) / len(samples) for i, n in zip(network.inputs, counts)}
+    sizes = {name: float(np.abs(c.values[samples]).sum()) * c.dt for name, c in (currents or {}).items()}
+    return spikes | {name: size / len(samples) for name, size in sizes.items()}
 
 
 class WeightsFromData:

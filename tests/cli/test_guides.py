@@ -95,3 +95,9 @@ def test_experiments(tmp_path):
     said = shell("genn-eventprop train my_experiment.py --epochs 2 --run-dir runs/digits", tmp_path)
     assert "test accuracy" in said
     assert "training curves" in shell("genn-eventprop plot runs/digits --only curves && echo training curves", tmp_path)
+
+
+def test_the_page_on_currents(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run_in_order("docs/currents.md", tmp_path)
+    assert len(names["classes"]) == 20 and len(names["train"]["touch"]) == 40

@@ -2,13 +2,28 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 
 from genn_eventprop import Currents, Events, Inputs
+from genn_eventprop.data.audio.cochlea import Membrane
+from genn_eventprop.data.audio.currents import hair_cells, mel, read_folder, wave
+from genn_eventprop.data.audio.inner_ear import Ear
+from genn_eventprop.data.augment import (
+    Augmented,
+    Blend,
+    Dropout,
+    Gain,
+    Noise,
+    ShiftChannels,
+    ShiftTime,
+)
+from genn_eventprop.data.augment.counter import CounterRNG
 from genn_eventprop.data.currents import storage
 from genn_eventprop.data.currents.encode import constant
 from genn_eventprop.data.inputs import require_data, split_inputs, with_targets
+from genn_eventprop.data.readers.currents import from_spikes, read_hdf5, read_npy, read_npz
 from genn_eventprop.errors import DataError
 
 FIELDS = ("values", "dt", "labels", "groups", "n_classes", "name", "targets")
@@ -324,3 +339,179 @@ def test_data_sets_are_recognised():
     assert isinstance(require_data({"stim": currents}, "training set"), Inputs)
     with pytest.raises(DataError, match="the training set must be Events"):
         require_data(np.zeros((3, 2, 1)), "training set")
+
+
+# augmentation
+
+
+def test_augmentations_of_currents():
+    ones = Currents(np.ones((50, 4, 3)), 5.0, labels=np.arange(50) % 2)
+    rng = CounterRNG(1, 0, np.arange(50))
+    by = Gain(0.5)(ones, rng).values
+    assert np.ptp(by, axis=(1, 2)).max() == 0 and 0.6 < by.min() < 0.7 and 1.5 < by.max() < 1.65
+    assert np.ptp(Gain(0.5, channels=True)(ones, rng).values, axis=2).min() > 0
+    noise = Noise(0.2)(ones, rng).values - 1
+    assert abs(noise.mean()) < 0.03 and abs(noise.std() - 0.2) < 0.02
+    ramp = Currents(np.broadcast_to(np.arange(1, 5)[None, :, None], (50, 4, 3)), 5.0)
+    moved = ShiftTime(10)(ramp, rng).values[:, :, 0]
+    assert {tuple(row) for row in moved.tolist()} == {
+        (3, 4, 0, 0), (2, 3, 4, 0), (1, 2, 3, 4), (0, 1, 2, 3), (0, 0, 1, 2)
+    }  # fmt: skip
+    assert np.array_equal(ShiftTime(4.9)(ramp, rng).values, ramp.values)  # less than a step
+    across = Currents(np.broadcast_to([1, 2, 3], (50, 4, 3)), 5.0)
+    rows = {tuple(row) for row in ShiftChannels(1)(across, rng).values[:, 2].tolist()}
+    assert rows == {(2, 3, 0), (1, 2, 3), (0, 1, 2)}
+    assert ShiftTime(1)(ones, rng).labels is ones.labels or np.array_equal(ShiftTime(1)(ones, rng).labels, ones.labels)
+    for wrong_step in (lambda: Gain(-1), lambda: Noise(np.nan), lambda: ShiftTime(-1), lambda: ShiftChannels(1.5)):
+        with pytest.raises(DataError, match="must be"):
+            wrong_step()
+
+
+@pytest.mark.parametrize("step", [Gain(), Gain(channels=True), Noise(), ShiftTime(4), ShiftChannels(1)])
+def test_augmentation_depends_on_seed_epoch_and_sample_alone(step):
+    train = Augmented(some_currents(), [step, step], seed=3)
+    whole = train.epoch(2)
+    for order in ([5, 0], [2], [3, 3]):
+        assert np.array_equal(train.batch(order, 2).values, whole[order].values)
+    assert not np.array_equal(whole.values, train.epoch(1).values)
+    assert not np.array_equal(whole.values, Augmented(some_currents(), [step, step], seed=4).epoch(2).values)
+    assert not np.array_equal(whole.values, Augmented(some_currents(), [step], seed=3).epoch(2).values)
+    assert len(train.batch([], 0)) == 0
+
+
+def test_several_inputs_are_augmented_each_by_its_own():
+    currents, events = some_currents(), some_events()
+    data = {"touch": events, "a": currents, "b": currents}
+    train = Augmented(data, {"a": [Noise()], "b": [Noise()], "touch": [Dropout(0.5)]}, seed=1)
+    batch = train.batch([4, 1], 0)
+    assert isinstance(batch, Inputs) and len(batch) == 2 and batch.labels.tolist() == currents.labels[[4, 1]].tolist()
+    assert not np.array_equal(batch["a"].values, batch["b"].values)
+    assert np.array_equal(train.epoch(0)["a"].values[[4, 1]], batch["a"].values)
+    assert train.epoch(0)["touch"].counts.sum() < events.counts.sum()
+    assert np.array_equal(Augmented(data).batch([3], 0)["a"].values, currents.values[[3]])
+    with pytest.raises(DataError, match="give a dictionary of steps"):
+        Augmented(data, [Noise()])
+    with pytest.raises(DataError, match="give a dictionary of steps"):
+        Augmented(currents, {"stim": [Noise()]})
+    with pytest.raises(DataError, match="no input 'c' in the data"):
+        Augmented(data, {"c": [Noise()]})
+    with pytest.raises(DataError, match="Noise is no augmentation of spikes; for these there are Affine"):
+        Augmented(data, {"touch": [Noise()]})
+    with pytest.raises(DataError, match="Dropout is no augmentation of currents; for these there are Gain, Noise"):
+        Augmented(currents, [Dropout()])
+    with pytest.raises(DataError, match="Blend mixes recordings of spikes"):
+        Augmented(currents, [], Blend())
+
+
+# files of arrays
+
+
+def test_arrays_in_files(tmp_path):
+    currents = some_currents()
+    arrays = {"x": currents.values, "y": currents.labels, "who": currents.groups}
+    np.save(tmp_path / "x.npy", currents.values)
+    mapped = read_npy(tmp_path / "x.npy", 2.0, labels=currents.labels)
+    assert mapped.mapped and np.array_equal(mapped.values, currents.values) and mapped.name == "x"
+    assert not read_npy(tmp_path / "x.npy", 2.0, mmap=False).mapped
+    np.savez(tmp_path / "x.npz", **arrays, dt=2.0)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for name, array in arrays.items():
+            file[f"deep/{name}"] = array.astype("S") if array.dtype.kind == "U" else array
+        file.attrs["dt"] = 2.0
+    for read, at in ((lambda **s: read_npz(tmp_path / "x.npz", **s), ""),
+                     (lambda **s: read_hdf5(tmp_path / "x.h5", **s), "deep/")):  # fmt: skip
+        whole = read(values=at + "x", labels=at + "y", groups=at + "who")
+        assert np.array_equal(whole.values, currents.values) and whole.labels.tolist() == currents.labels.tolist()
+        assert whole.groups.tolist() == currents.groups.tolist() and whole.dt == 2.0
+        bare = read(values=at + "x", dt=3.0)
+        assert bare.labels is None and bare.dt == 3.0
+        with pytest.raises(DataError, match="z"):
+            read(values=at + "z")
+        with pytest.raises(DataError, match="z"):
+            read(values=at + "x", labels="z")
+        with pytest.raises(DataError, match=rf"x.*one channel|{tmp_path}"):
+            read(values=at + "y")
+    (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(DataError, match="not a readable .npy file"):
+        read_npy(tmp_path / "bad.npy", 1.0)
+    with pytest.raises(DataError, match="several arrays"):
+        read_npy(tmp_path / "x.npz", 1.0)
+    with pytest.raises(DataError, match="no such file"):
+        read_npy(tmp_path / "none.npy", 1.0)
+    np.save(tmp_path / "flat.npy", np.zeros((3, 2), np.float32))
+    with pytest.raises(DataError, match=r"flat.npy: .*\(samples, steps, channels\)"):
+        read_npy(tmp_path / "flat.npy", 1.0)
+    np.savez(tmp_path / "z.npz", values=currents.values)
+    with pytest.raises(DataError, match="no array 'dt'"):
+        read_npz(tmp_path / "z.npz")
+    with h5py.File(tmp_path / "z.h5", "w") as file:
+        file["values"] = currents.values
+    with pytest.raises(DataError, match="give dt= in ms, or an attribute dt"):
+        read_hdf5(tmp_path / "z.h5")
+
+
+def test_rates_of_spikes_are_currents():
+    events = Events.from_samples([([0.0, 9.9, 10.0, 31.0], [0, 1, 4, 2]), ([], [])], 5, labels=[1, 0])
+    rates = from_spikes(events, dt=10.0, merge=2)
+    assert rates.values.shape == (2, 4, 3) and rates.labels.tolist() == [1, 0]
+    assert np.allclose(rates.values[0], [[0.1, 0, 0], [0, 0, 0.1], [0, 0, 0], [0, 0.05, 0]])  # channel 4 is alone
+    assert from_spikes(events, 10.0, duration=20.0).values.sum() == pytest.approx(0.3)
+    with pytest.raises(DataError, match="no whole number of bins"):
+        from_spikes(events, 10.0, duration=25.0)
+    with pytest.raises(DataError, match="merge >= 1"):
+        from_spikes(events, 10.0, merge=0)
+    with pytest.raises(DataError, match="of memory"):
+        from_spikes(Events.from_samples([([1e9], [0])], 2**31), 1e-3)
+
+
+# sound
+
+
+def tone(frequency, rate=8000, seconds=0.2, start=0.05):
+    t = np.arange(int(rate * seconds)) / rate
+    return np.where(t >= start, 1000 * np.sin(2 * np.pi * frequency * t), 0.0), rate
+
+
+def test_mel_spectrogram_has_a_tone_where_it_is():
+    for rate in (8000, 16000):
+        currents = mel([tone(1000, rate), tone(300, rate)], bands=20, labels=[0, 1])
+        assert currents.values.shape == (2, 20, 20) and currents.dt == 10.0 and currents.labels.tolist() == [0, 1]
+        assert currents.values.max() == 1 and currents.values.min() >= 0
+        assert currents.values[0, :3].max() < 0.5 and currents.values[0, 8:17].max(axis=1).min() > 0.95
+        # 21 edges equally far apart on the mel scale
+        centres = np.linspace(*(2595 * np.log10(1 + np.array([60, 4000]) / 700)), 22)[1:-1]
+        for b, frequency in enumerate((1000, 300)):
+            nearest = np.abs(centres - 2595 * np.log10(1 + frequency / 700)).argmin()
+            assert abs(int(currents.values[b, 10].argmax()) - nearest) <= 1
+    assert not mel([(np.zeros(800), 8000)]).values.any()
+    assert mel([tone(1000, 4000)], highest=4000.0).values[0, :, -5:].max() == 0  # beyond half the rate
+    with pytest.raises(DataError, match="mel needs bands >= 1"):
+        mel([tone(300)], bands=0)
+
+
+def test_wave_is_the_sound_itself():
+    (sound, rate), short = tone(300), (np.ones(3), 8000)
+    currents = wave([(sound, rate), short])
+    assert currents.dt == 0.125 and np.allclose(currents.values[0, :, 0], sound) and currents.values[1].sum() == 3
+    with pytest.raises(DataError, match="sound 1 has 16000 Hz, sound 0 has 8000 Hz"):
+        wave([short, (np.ones(3), 16000)])
+
+
+@pytest.mark.ci
+def test_hair_cells_answer_to_their_frequency():
+    ear = Ear(membrane=Membrane(n_channels=70))
+    currents = hair_cells([tone(2000, seconds=0.1), tone(500, seconds=0.1)], dt=10.0, merge=2, ear=ear)
+    assert currents.values.shape == (2, 10, 35) and currents.values.min() == 0 and 1 < currents.values.max() < 10
+    high, low = (int(currents.values[b, 8].argmax()) for b in (0, 1))
+    assert high < low  # channel 0 is the highest frequency
+    assert currents.values[0, :4].max() < 1e-2 < 1 < currents.values[0, 8].max()
+    with pytest.raises(DataError, match="whole number of steps of 0.25 ms"):
+        hair_cells([], dt=0.3)
+    with pytest.raises(DataError, match="merge must divide 700"):
+        hair_cells([], merge=3)
+
+
+def test_a_folder_of_recordings(data_dir):
+    currents, names = read_folder(data_dir / "fsdd" / "wav", mel, bands=24)
+    assert len(currents) == 100 and currents.n_channels == 24 and names == [str(k) for k in range(10)]
+    assert set(currents.groups.tolist()) >= {"george", "theo"} and currents.n_classes == 10

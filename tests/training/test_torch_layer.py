@@ -142,7 +142,7 @@ def test_opcheck():
     made, times = layer(spike_times="exact"), input_times().requires_grad_()
     runner = made.runner(torch.float64)
     found = made._of_times(times.detach())
-    arguments = (runner.number, found[0].requires_grad_(), *found[1:], list(made.values().values()), None)
+    arguments = (runner.number, found[0].requires_grad_(), *found[1:], [], list(made.values().values()), None)
     torch.library.opcheck(trial, arguments, test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))
 
 

@@ -1,7 +1,8 @@
-"""Augmentation: steps that change a batch of events, and data sets that are changed anew in every epoch."""
+"""Augmentation: steps that change a batch of events or currents, and data sets that are changed anew in every epoch."""
 
 from .augmented import Augmented, Blend
-from .batchwise import Step
+from .batchwise import CurrentStep, Step
+from .currents import Gain, Noise, ShiftChannels, ShiftTime
 from .steps import (
     Affine,
     Bin,
@@ -32,15 +33,20 @@ __all__ = [
     "CompressTime",
     "Crop",
     "CropChannels",
+    "CurrentStep",
     "DelayLine",
     "Dilate",
     "Dropout",
     "FitTime",
+    "Gain",
     "Jitter",
     "MergeChannels",
+    "Noise",
     "NormaliseCounts",
     "Pad",
     "Shift",
+    "ShiftChannels",
+    "ShiftTime",
     "Step",
     "Thin",
     "TrimSilence",

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...errors import DataError
+from ..currents.currents import Currents
 from ..events import check
 from ..events.events import Events
+from ..inputs import DataSet, Inputs, require_data
 from . import kernels
-from .batchwise import Step, channel_in_range, check_range, concatenate, replace_events, sort_by_time
+from .batchwise import CurrentStep, Step, channel_in_range, check_range, concatenate, replace_events, sort_by_time
 from .counter import CounterRNG
+from .currents import CURRENT_STEPS
+from .steps import STEPS
+
+Steps = Sequence[Step | CurrentStep] | Mapping[str, Sequence[Step | CurrentStep]]
 
 
 @dataclass(frozen=True)
@@ -161,39 +167,86 @@ class Augmented:
     """A data set whose batches are augmented, the same for the same (seed, epoch, sample).
 
     Args:
-        events: the data set.
-        steps: augmentations, applied in order.
-        blend: extends the data set with blended samples, with indices from len(events) on.
+        events: the data set: `Events`, `Currents`, or several inputs (`Inputs` or a dictionary).
+        steps: augmentations, applied in order; of several inputs a dictionary by their names, of which each draws its
+            own random numbers.
+        blend: extends a data set of spikes with blended samples, with indices from len(events) on.
         seed: random seed of the run.
+
+    Raises:
+        DataError: a step for spikes among those for currents, or the other way round; steps for an input that is not
+            there.
 
     Example:
         >>> train = Augmented(events, [Shift(40), Crop(0, 1000)], Blend(), seed=1)
         >>> batch = train.batch([3, 17, 9000], epoch=5)      # Events
+        >>> Augmented({"touch": events, "stim": currents}, {"stim": [Noise(0.1)]})
     """
 
-    def __init__(self, events: Events, steps: Sequence[Step] = (), blend: Blend | None = None, seed: int = 0) -> None:
-        self.events, self.steps, self.blend, self.seed = events, tuple(steps), blend, seed
-        self.size = len(events) if blend is None else round(blend.times * len(events))
-        self._centres = np.full((2, len(events)), np.nan)
-        self.n_channels = self.batch([], epoch=0).n_channels
+    def __init__(
+        self, events: Any, steps: Steps = (), blend: Blend | None = None, seed: int = 0
+    ) -> None:  # fmt: skip
+        self.events: DataSet = require_data(events, "data set to augment")
+        self.steps: Any = dict(steps) if isinstance(steps, Mapping) else tuple(steps)
+        self.blend, self.seed = blend, seed
+        if blend is not None and not isinstance(self.events, Events):
+            raise DataError("Blend mixes recordings of spikes; of currents and several inputs give steps alone")
+        for part, chain in self._chains():
+            _check_steps(part, chain)
+        self.size = len(self.events) if blend is None else round(blend.times * len(self.events))
+        self._centres = np.full((2, len(self.events)), np.nan)
+        first = self.batch([], epoch=0)
+        self.n_channels = None if isinstance(first, Inputs) else first.n_channels
 
     def __len__(self) -> int:
         return self.size
 
-    def batch(self, indices: Sequence[int] | np.ndarray, epoch: int) -> Events:
+    def _chains(self) -> list[tuple[Events | Currents, Sequence[Any]]]:
+        """The inputs that are augmented, with their steps."""
+        if isinstance(self.events, Inputs) != isinstance(self.steps, dict) and self.steps:
+            raise DataError(
+                "Augmented: of several inputs give a dictionary of steps, {name of the input: [step, ...]}; of one, a "
+                "list"
+            )
+        if isinstance(self.events, Inputs):
+            return [(self.events[name], chain) for name, chain in dict(self.steps).items()]
+        return [(self.events, self.steps)]
+
+    def batch(self, indices: Sequence[int] | np.ndarray, epoch: int) -> Any:
         """The samples of that epoch, in the order asked for."""
         chosen = check.sample_indices(indices, self.size, self.events.name or "events")
         rng = CounterRNG(self.seed, epoch, chosen)
-        batch = self.events[chosen] if self.blend is None else self.blend(self.events, rng, self._centres)
-        for position, step in enumerate(self.steps):
-            batch = step(batch, rng.for_step(position))
-        return batch
+        if isinstance(self.events, Inputs):
+            parts = self.events[chosen]
+            return parts.with_parts(
+                {n: _apply(chain, parts[n], rng.for_input(n)) for n, chain in dict(self.steps).items()}
+            )
+        blend = self.blend if isinstance(self.events, Events) else None
+        batch: Any = self.events[chosen] if blend is None else blend(self.events, rng, self._centres)  # type: ignore[arg-type]
+        return _apply(self.steps, batch, rng)
 
     def labels_of(self, indices: np.ndarray) -> np.ndarray:
         """(B,) int64 labels of samples, -1 without one, without making them; blends have that of their first part."""
         labels = self.events.labels
         return np.full(len(indices), -1) if labels is None else np.asarray(labels, np.int64)[indices % len(labels)]
 
-    def epoch(self, epoch: int) -> Events:
+    def epoch(self, epoch: int) -> Any:
         """All samples of that epoch at once."""
         return self.batch(np.arange(self.size), epoch)
+
+
+def _apply(steps: Sequence[Any], batch: Any, rng: CounterRNG) -> Any:
+    for position, step in enumerate(steps):
+        batch = step(batch, rng.for_step(position))
+    return batch
+
+
+def _check_steps(part: Events | Currents, steps: Sequence[Any]) -> None:
+    """Raise `DataError` for a step of the wrong kind; functions of one's own are not looked at."""
+    for step in steps:
+        of_currents, of_spikes = isinstance(step, CurrentStep), type(step) in STEPS.values()
+        if of_currents if isinstance(part, Events) else of_spikes:
+            given, known = ("spikes", STEPS) if isinstance(part, Events) else ("currents", CURRENT_STEPS)
+            raise DataError(
+                f"{type(step).__name__} is no augmentation of {given}; for these there are {', '.join(sorted(known))}"
+            )

@@ -5,12 +5,14 @@ Axis letters: E events of a batch.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 import numpy as np
 
 from ...errors import DataError
 from ...renamed import renamed
+from ..currents.currents import Currents
 from ..events.events import Events, gather
 from . import kernels
 from .counter import CounterRNG
@@ -27,7 +29,15 @@ class Step(Protocol):
     def __call__(self, events: Events, rng: CounterRNG) -> Events: ...
 
 
-def is_fixed(step: Step) -> bool:
+class CurrentStep(ABC):
+    """The same for currents; its attribute `fixed` as in `Step`."""
+
+    @abstractmethod
+    def __call__(self, currents: Currents, rng: CounterRNG) -> Currents:
+        """The batch, changed."""
+
+
+def is_fixed(step: Step | CurrentStep) -> bool:
     """Whether evaluation sets need the step too."""
     return bool(getattr(step, "fixed", False))
 

@@ -56,6 +56,10 @@ class CounterRNG:
         """The numbers of the step at `position` of a chain: two steps of one kind get different numbers."""
         return CounterRNG(self.seed, self.epoch, self.samples, f"{self.prefix}{position} ")
 
+    def for_input(self, name: str) -> CounterRNG:
+        """The numbers of one of several inputs."""
+        return CounterRNG(self.seed, self.epoch, self.samples, f"{self.prefix}{name}: ")
+
     of = RenamedAttribute("for_step")
 
     def keys(self, purpose: str) -> np.ndarray:

@@ -38,7 +38,8 @@ class Currents:
         DataError: values of another shape or kind, nan, too large for float32; annotations that do not match.
 
     Example:
-        >>> Currents(np.random.rand(100, 50, 40), dt=2.0, labels=np.arange(100) % 10)   # 100 ms, 40 channels
+        >>> Currents(rng.random((100, 50, 40)), dt=2.0, labels=np.arange(100) % 10)   # 100 ms, 40 channels
+        Currents(100 samples, 50 steps of 2 ms, 40 channels, 10 classes)
     """
 
     values: np.ndarray
@@ -104,7 +105,7 @@ class Currents:
         """Currents from one array (T, C) per sample; shorter ones end with zeros, as all currents do.
 
         Args:
-            annotations: labels, groups, n_classes, targets.
+            samples: (T, C) each. dt, name, annotations: those of the class: labels, groups, n_classes, targets.
 
         Raises:
             DataError: no sample, a sample of another shape, and what the class itself raises.
@@ -130,10 +131,12 @@ class Currents:
         """Constant currents, one number per channel for `duration` ms: images, coordinates, features.
 
         Args:
-            values: (S, ...); the axes after the first are flattened to channels, pixels row by row.
+            values: (S, ...); the axes after the first are flattened to channels, pixels row by row. name, annotations:
+                those of the class.
 
         Example:
-            >>> Currents.constant(images / 255, duration=20.0, labels=digits)        # (S, 28, 28) -> 784 channels
+            >>> Currents.constant(rng.random((20, 28, 28)), duration=20.0, labels=labels)
+            Currents(20 samples, 1 steps of 20 ms, 784 channels, 2 classes)
         """
         array = np.asarray(values)
         if array.ndim < 2 or 0 in array.shape[1:]:
@@ -145,7 +148,8 @@ class Currents:
 
     @classmethod
     def concatenate(cls, parts: Iterable[Currents], name: str = "") -> Currents:
-        """All samples of `parts`, in order; steps, channels and dt must agree, annotations be in all parts or none."""
+        """All samples of `parts`, in order; steps, channels and dt must agree, annotations be in all parts or none.
+        The result has the `name` of the first, or this one."""
         parts = list(parts)
         check.same_annotations(parts)
         first = parts[0]
@@ -161,7 +165,7 @@ class Currents:
         return cls.trusted(values, first.dt, n_classes=n_classes, name=name or first.name, **joined)
 
     def replace(self, values: np.ndarray, dt: float | None = None) -> Currents:
-        """Other values of the same samples, with the same annotations; nothing is checked."""
+        """Other `values`, and `dt`, of the same samples, with the same annotations; nothing is checked."""
         dt = self.dt if dt is None else dt
         return Currents.trusted(values, dt, self.labels, self.groups, self.n_classes, self.name, self.targets)
 
@@ -226,7 +230,7 @@ class Currents:
 
     @classmethod
     def load(cls, path: str | Path, mmap: bool = True) -> Currents:
-        """Read what `save` wrote; the values of a folder are memory-mapped unless mmap is False."""
+        """Read what `save` wrote to `path`; the values of a folder are memory-mapped unless mmap is False."""
         try:
             currents = cls(**storage.load(Path(path), mmap))
         except DataError as error:

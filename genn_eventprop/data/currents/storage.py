@@ -13,11 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...atomic import replaced_file
 from ...checksummed import parsed
 from ...errors import DataError
 from ..events import storage
-from ..events.storage import FolderKind, FolderWriter, open_npz, read_arrays
+from ..events.storage import FolderKind, FolderWriter, open_npz, read_arrays, write_npz
 
 BLOCK = 1 << 24
 """Values looked at together: 64 MB."""
@@ -49,18 +48,20 @@ class CurrentArrays(Protocol):
 def save(currents: CurrentArrays, path: Path) -> None:
     """Write `currents` to a .npz file or a folder; the old one stays whole until the new one is complete."""
     if path.suffix == ".npz":
-        arrays: dict[str, Any] = {"values": currents.values, "dt": np.float64(currents.dt)}
-        arrays |= {"name": np.array(currents.name), "n_classes": currents.n_classes}
-        arrays |= {field: getattr(currents, field) for field in OF_SAMPLES}
-        with replaced_file(path, DataError) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **{name: np.asarray(a) for name, a in arrays.items() if a is not None})  # type: ignore[arg-type]
-        return
+        return write_npz(arrays_of(currents), path)
     samples, n_steps, n_channels = currents.values.shape
     rows = max(1, BLOCK // (n_steps * n_channels))
     with CurrentsWriter(path, n_steps, n_channels, currents.dt, currents.name) as writer:
         for start in range(0, samples, rows):
             writer.append(currents.values[start : start + rows])
         writer.finish(currents.labels, currents.groups, currents.targets, currents.n_classes)
+
+
+def arrays_of(currents: CurrentArrays) -> dict[str, np.ndarray]:
+    """All of `currents` as arrays of an npz file; `arguments` is the reverse."""
+    arrays: dict[str, Any] = {"values": currents.values, "dt": np.float64(currents.dt), "name": currents.name}
+    arrays |= {field: getattr(currents, field) for field in (*OF_SAMPLES, "n_classes")}
+    return {name: np.asarray(value) for name, value in arrays.items() if value is not None}
 
 
 class CurrentsWriter(FolderWriter):
@@ -115,6 +116,15 @@ def load(path: Path, mmap: bool = True) -> dict[str, Any]:
                 "data.readers.currents.read_npz reads arrays of other names"
             )
         arrays = read_arrays(file, [n for n in ("values", *OF_SAMPLES, *NUMBERS) if n in file.files], path)
+    return arguments(arrays, path)
+
+
+def arguments(arrays: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
+    """Arguments of `Currents` from the arrays of a file.
+
+    Raises:
+        DataError: a number or text that is none.
+    """
     facts = {name: arrays[name].item() if arrays[name].shape == () else None for name in NUMBERS if name in arrays}
     return _arguments(facts, {n: a for n, a in arrays.items() if n not in NUMBERS}, path)
 

@@ -80,7 +80,8 @@ def how_to_read(value: Any) -> str:
     if len(getattr(value, "shape", ())) >= 2:
         return (
             ", or of spike counts (samples, steps, channels) with "
-            "genn_eventprop.data.readers.structured.from_dense(array, dt, labels)"
+            "genn_eventprop.data.readers.structured.from_dense(array, dt, labels); real numbers are "
+            "Currents(array, dt, labels=labels), for a network with net.current(...)"
         )
     return ""
 

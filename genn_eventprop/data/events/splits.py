@@ -5,12 +5,28 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from ...errors import DataError, suggest
 from ...renamed import renamed
-from .events import Events
+
+
+class Samples(Protocol):
+    """What is split: `Events`, `Currents` or `Inputs`."""
+
+    @property
+    def labels(self) -> np.ndarray | None: ...
+    @property
+    def groups(self) -> np.ndarray | None: ...
+    @property
+    def name(self) -> str: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+Set = TypeVar("Set", bound=Samples)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +37,8 @@ class Split:
     held_out: np.ndarray
     name: str = ""
 
-    def apply(self, events: Events) -> tuple[Events, Events]:
-        """(training, held-out) events."""
+    def apply(self, events: Set) -> tuple[Set, Set]:
+        """(training, held-out) samples."""
         return events[self.train], events[self.held_out]
 
 
@@ -33,7 +49,7 @@ def rng_of(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
 
 
-def held_out_size(events: Events, fraction: float) -> int:
+def held_out_size(events: Samples, fraction: float) -> int:
     """Samples to hold out; at least one, and at least one is left to train on."""
     if not 0 < fraction < 1:
         raise DataError(f"the held-out fraction must lie between 0 and 1, got {fraction}")
@@ -42,14 +58,14 @@ def held_out_size(events: Events, fraction: float) -> int:
     return int(np.clip(round(fraction * len(events)), 1, len(events) - 1))
 
 
-def random_split(events: Events, fraction: float, seed: int = 0) -> Split:
+def random_split(events: Samples, fraction: float, seed: int = 0) -> Split:
     """Hold out a random fraction of the samples."""
     size = held_out_size(events, fraction)
     order = rng_of(seed, "random split").permutation(len(events))
     return Split(np.sort(order[size:]), np.sort(order[:size]), f"random {fraction:g}, seed {seed}")
 
 
-def stratified_split(events: Events, fraction: float, seed: int = 0) -> Split:
+def stratified_split(events: Samples, fraction: float, seed: int = 0) -> Split:
     """Hold out the same fraction of each class (rounded so that the total is right, and at least one of each class).
 
     Raises:
@@ -74,7 +90,7 @@ def stratified_split(events: Events, fraction: float, seed: int = 0) -> Split:
     return Split(np.setdiff1d(np.arange(len(events)), chosen), chosen, f"stratified {fraction:g}, seed {seed}")
 
 
-def group_split(events: Events, group: int | str) -> Split:
+def group_split(events: Samples, group: int | str) -> Split:
     """Hold out all samples of one group (a speaker, a subject)."""
     groups = all_groups(events)
     known = np.unique(groups).tolist()
@@ -88,18 +104,18 @@ def group_split(events: Events, group: int | str) -> Split:
     return Split(np.flatnonzero(~mask), np.flatnonzero(mask), f"without {group}")
 
 
-def leave_one_group_out(events: Events) -> Iterator[Split]:
+def leave_one_group_out(events: Samples) -> Iterator[Split]:
     """One split per group, in the order of their names: cross-validation over speakers."""
     for group in np.unique(all_groups(events)).tolist():
         yield group_split(events, group)
 
 
-def folds(events: Events, setting: str) -> dict[str, dict[str, int | str]]:
+def folds(events: Samples, setting: str) -> dict[str, dict[str, int | str]]:
     """Leave-one-group-out as an experiment's `folds`: run name -> the setting that names the group to leave out."""
     return {f"without-{group}": {setting: group} for group in np.unique(all_groups(events)).tolist()}
 
 
-def check_classes(events: Events, split: Split) -> None:
+def check_classes(events: Samples, split: Split) -> None:
     """Raises if a class of the data set is missing from one side of the split."""
     labels = all_labels(events, "a split by class")
     for side, chosen in (("training", split.train), ("held-out", split.held_out)):
@@ -111,14 +127,14 @@ def check_classes(events: Events, split: Split) -> None:
             )
 
 
-def all_labels(events: Events, purpose: str) -> np.ndarray:
+def all_labels(events: Samples, purpose: str) -> np.ndarray:
     """(S,) labels, none missing."""
     if events.labels is None or (events.labels < 0).any():
         raise DataError(f"{events.name or 'events'}: {purpose} needs a label for every sample")
     return events.labels
 
 
-def all_groups(events: Events) -> np.ndarray:
+def all_groups(events: Samples) -> np.ndarray:
     """(S,) groups."""
     if events.groups is None:
         raise DataError(f"{events.name or 'events'}: the samples have no groups (speakers); give groups to Events")
@@ -131,23 +147,23 @@ class HeldOutTestSet:
     `Trainer.fit` opens it after the last epoch.
     """
 
-    def __init__(self, events: Events) -> None:
-        self._events: Events | None = events
+    def __init__(self, events: Samples) -> None:
+        self._events: Samples | None = events
         self.size = len(events)
 
     def __len__(self) -> int:
         return self.size
 
-    def check(self, fits: Callable[[Events], object]) -> None:
+    def check(self, fits: Callable[[Any], object]) -> None:
         """Call `fits` for the errors that it raises; the test set stays closed."""
         fits(self._unread())
 
-    def open(self) -> Events:
-        """The events; the second call is an error."""
+    def open(self) -> Any:
+        """The data set; the second call is an error."""
         events, self._events = self._unread(), None
         return events
 
-    def _unread(self) -> Events:
+    def _unread(self) -> Any:
         if self._events is None:
             raise DataError(
                 "the test set has already been opened: it is read only once, at the end; choose on the validation set"

@@ -71,7 +71,7 @@ UNREADABLE = (
 def save(events: Recordings, path: Path) -> None:
     """Write `events` to a .npz file or a folder; the old one stays whole until the new one is complete."""
     if path.suffix == ".npz":
-        return _save_npz(events, path)
+        return write_npz(arrays_of(events), path)
     with EventsWriter(path, events.n_channels, events.n_classes, events.name) as writer:
         for start in range(0, len(events.times), BLOCK):
             writer.append_flat(events.times[start : start + BLOCK], events.channels[start : start + BLOCK])
@@ -95,7 +95,7 @@ def load(path: Path, mmap: bool = True) -> dict[str, Any]:
                 f"{path}: not a file of events (no array {', '.join(sorted(missing))}); it has {file.files}"
             )
         arrays = read_arrays(file, [name for name in FLAT if name in file.files], path)
-    return _fields(arrays, path)
+    return arguments(arrays, path)
 
 
 @contextmanager
@@ -174,7 +174,7 @@ def _declared_size(file: Any, name: str) -> int:
     return size
 
 
-def _fields(arrays: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
+def arguments(arrays: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
     """Arguments of `Events` from the arrays of a file."""
     numbers = {name: _number(arrays[name], name, path) for name in ("n_channels", "n_classes") if name in arrays}
     name = _text(arrays["name"], path) if "name" in arrays else path.stem
@@ -195,14 +195,20 @@ def _text(value: np.ndarray, path: Path) -> str:
     return str(value)
 
 
-def _save_npz(events: Recordings, path: Path) -> None:
+def arrays_of(events: Recordings) -> dict[str, np.ndarray]:
+    """All of `events` as arrays of an npz file; `arguments` is the reverse."""
     arrays: dict[str, Any] = {"times": events.times, "channels": events.channels, "offsets": events.offsets}
     arrays |= {"n_channels": np.int64(events.n_channels), "name": np.array(events.name)}
     optional = {"labels": events.labels, "groups": events.groups, "n_classes": events.n_classes}
     optional["targets"] = events.targets
-    arrays |= {name: np.asarray(value) for name, value in optional.items() if value is not None}
+    arrays |= {name: value for name, value in optional.items() if value is not None}
+    return {name: np.asarray(value) for name, value in arrays.items()}
+
+
+def write_npz(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Replace a compressed npz file in one step."""
     with replaced_file(path, DataError) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 class FolderWriter:
@@ -352,7 +358,7 @@ def _load_folder(path: Path, mmap: bool) -> dict[str, Any]:
     if "offsets" not in arrays:
         raise DataError(f"{path}: samples.npz has no offsets; the folder is damaged, write it again")
     extra = {name: facts.get(name) for name in ("n_channels", "name", "n_classes")}
-    return _fields(arrays | {k: np.asarray(v) for k, v in extra.items() if v is not None}, path)
+    return arguments(arrays | {k: np.asarray(v) for k, v in extra.items() if v is not None}, path)
 
 
 def _facts(record: Any) -> dict[str, Any]:

@@ -226,6 +226,15 @@ class HDF5Output(io.RawIOBase):
 @contextmanager
 def open_layout(path: Path) -> Iterator[Any]:
     """The open file, once it is sure that it has the layout."""
+    with open_hdf5(path) as file:
+        with reading(path, "its inner tables"):
+            check_layout(file, path)
+        yield file
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[Any]:
+    """An open HDF5 file of any layout."""
     h5py = require("h5py", "HDF5 files")
     if not path.is_file():
         raise DataError(f"{path}: no such file")
@@ -234,8 +243,6 @@ def open_layout(path: Path) -> Iterator[Any]:
     except OSError as error:
         raise DataError(f"{path}: not a readable HDF5 file ({error}); download it again") from error
     with file:
-        with reading(path, "its inner tables"):
-            check_layout(file, path)
         yield file
 
 

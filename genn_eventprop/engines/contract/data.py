@@ -99,9 +99,7 @@ class Data:
 
 def quantise(data: DataSet | Mapping[str, Events | Currents], plan: Plan) -> Data:
     """Events on the plan's grid, and currents; see `Engine.load`."""
-    sizes = dict(plan.input.parts) or ({plan.input.name: (0, plan.input.size)} if plan.input.size else {})
-    spiking = {name: last - first for name, (first, last) in sizes.items()}
-    events, currents = split_inputs(data, spiking, {c.name: c.size for c in plan.currents})
+    events, currents = split_inputs(data, plan.input.sizes, {c.name: c.size for c in plan.currents})
     _check_currents(currents, plan)
     if events.n_channels != plan.input.size:
         raise DataError(

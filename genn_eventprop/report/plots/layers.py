@@ -34,10 +34,12 @@ def layers(
         prediction: the predicted class, -1 for none, for the title.
         class_names: names of the output's neurons, by default their numbers.
     """
-    rows = rasters_of(record)
-    heights = [*[1.6 if size > 20 or name == "input" else 0.8 for name, size, *_ in rows], 1.8]
+    rows, driving = rasters_of(record), dict(record.currents)
+    heights = [1.6] * len(driving) + [1.6 if size > 20 or name == "input" else 0.8 for name, size, *_ in rows] + [1.8]
     fig, axes = figure(len(heights), 1, size=(7.2, 0.9 + 1.05 * sum(heights)), sharex=True, height_ratios=heights)
-    for ax, row in zip(axes, rows):
+    for ax, (name, (numbers, dt)) in zip(axes, driving.items()):
+        currents(ax, name, numbers, dt, record.end)
+    for ax, row in zip(axes[len(driving) :], rows):
         raster(ax, *row)
     values = record.states[output][state]
     names = [*map(words, class_names), *map(str, range(len(class_names), values.shape[1]))]
@@ -58,11 +60,42 @@ def title(label: int, prediction: int | None, names: Sequence[str]) -> str:
 
 
 def rasters_of(record: Trial) -> list[tuple[str, int, np.ndarray, np.ndarray, str]]:
-    """(name, neurons, times, numbers, colour) of the input and of every population that can spike."""
+    """(name, neurons, times, numbers, colour) of input spikes, if there are any, and of every spiking population."""
     sizes = {name: next(iter(states.values())).shape[1] for name, states in record.states.items()}
-    rows = [("input", record.n_inputs, record.input_times, record.input_channels, BLUE)]
+    rows = [("input", record.n_inputs, record.input_times, record.input_channels, BLUE)] if record.n_inputs else []
     spiking = ((name, record.spikes[name]) for name in record.states if name in record.spikes)
     return rows + [(name, sizes[name], s.time, s.neuron, "#202124") for name, s in spiking]
+
+
+LINES = 6
+"""Channels of a current, up to which each is a line; more are an image."""
+
+
+def currents(ax: Axes, name: str, values: np.ndarray, dt: float, end: float) -> None:
+    """A current over time: steps of a few channels, or an image, channel 0 at the bottom as in a raster.
+
+    Args:
+        values: (V, M), each for `dt` ms. end: of the trial, ms.
+    """
+    steps, size = values.shape
+    if size <= LINES:
+        edges, lines = dt * np.arange(steps + 1), values
+        if edges[-1] < end:  # afterwards it is 0
+            edges, lines = np.append(edges, end), np.vstack([values, np.zeros((1, size))])
+        for channel, colour in zip(range(size), CLASS_COLOURS):
+            ax.stairs(lines[:, channel], edges, baseline=None, color=colour, linewidth=1.1)
+        ax.set_ylabel(name)
+    else:
+        most = float(np.abs(values).max(initial=0.0)) or 1.0
+        low = -most if values.min() < 0 else 0.0
+        box: tuple[float, float, float, float] = (0.0, dt * steps, -0.5, size - 0.5)
+        colours = "RdBu_r" if low else "Blues"
+        ax.imshow(values.T, aspect="auto", origin="lower", extent=box, vmin=low, vmax=most, cmap=colours)
+        ax.set(ylabel=name, ylim=(-0.5, size - 0.5))
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+    ax.grid(False, axis="both" if size > LINES else "y")
+    note = f"current\n{size} channels\n{values.min():.2g} to {values.max():.2g}"
+    ax.text(1.01, 1.0, note, transform=ax.transAxes, ha="left", va="top", color=GREY, fontsize=8)
 
 
 def raster(ax: Axes, name: str, size: int, times: np.ndarray, neurons: np.ndarray, colour: str) -> None:

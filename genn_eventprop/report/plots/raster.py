@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .layers import OTHERS, output_lines, raster, rasters_of, title, voltages
+from .layers import OTHERS, currents, output_lines, raster, rasters_of, title, voltages
 from .style import CLASS_COLOURS, GREY, figure, styled, words
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def trial(
     v_thresh: float | None = None,
     prediction: int | None = None,
 ) -> Figure:
-    """Rasters of one trial above V and lambda_V of some neurons.
+    """Currents and rasters of one trial above V and lambda_V of some neurons.
 
     Args:
         record: from `training.record_trial`.
@@ -35,13 +35,17 @@ def trial(
         prediction: the predicted class, -1 for none, for the title.
     """
     populations = list(record.states)
-    rows = rasters_of(record)
-    heights = [1.6 if size > 20 else 0.9 for _, size, *_ in rows] + [1.5] * (2 * len(populations))
+    rows, driving = rasters_of(record), dict(record.currents)
+    above = len(driving) + len(rows)
+    heights = [1.6] * len(driving) + [1.6 if size > 20 else 0.9 for _, size, *_ in rows]
+    heights += [1.5] * (2 * len(populations))
     fig, axes = figure(len(heights), 1, size=(7.2, 1.0 + 0.78 * sum(heights)), sharex=True, height_ratios=heights)
-    for ax, row in zip(axes, rows):
+    for ax, (name, (numbers_of, dt)) in zip(axes, driving.items()):
+        currents(ax, name, numbers_of, dt, record.end)
+    for ax, row in zip(axes[len(driving) :], rows):
         raster(ax, *row)
     for number, name in enumerate(populations):
-        v, adjoint = axes[len(rows) + 2 * number : len(rows) + 2 * number + 2]
+        v, adjoint = axes[above + 2 * number : above + 2 * number + 2]
         state, numbers = observed(record, name), None if neurons is None else neurons[name]
         if name == record.decides:
             values = record.states[name][state]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...data import Events
+from ...data.inputs import DataSet, load_data
 from ...deploy.trained import TrainedModel, load
 from ...errors import SettingError
 from ...runs.checkpoint import load_checkpoint
@@ -95,7 +95,7 @@ def _percent(value: float | None) -> str:
 def _trials(run: Path, samples: Sequence[int], checkpoint: str, engine: str | None) -> list[Block]:
     if not (run / SAMPLES).is_file():
         return [Heading("Trials"), Text(f"The run folder has no {SAMPLES}, so that no trial can be shown.")]
-    model, events = load(run, checkpoint=checkpoint, engine=engine), Events.load(run / SAMPLES)
+    model, events = load(run, checkpoint=checkpoint, engine=engine), load_data(run / SAMPLES)
     names = list(model.class_names)
     blocks: list[Block] = [Heading("Trials")]
     for index in samples or _of_classes(events):
@@ -119,14 +119,14 @@ def _steps(model: TrainedModel) -> str:
     return "with exact spike times" if plan.spike_times == "exact" else f"in steps of {plan.dt:g} ms"
 
 
-def _of_classes(events: Events, count: int = 3) -> list[int]:
+def _of_classes(events: DataSet, count: int = 3) -> list[int]:
     """The first sample of each of the first classes; the first samples where there are no labels."""
     if events.labels is None:
         return list(range(min(count, len(events))))
     return sorted(np.unique(events.labels, return_index=True)[1].tolist())[:count]
 
 
-def _classes_of(model: TrainedModel, events: Events, index: int, names: Sequence[str]) -> str:
+def _classes_of(model: TrainedModel, events: DataSet, index: int, names: Sequence[str]) -> str:
     """Which class it is, and which the network predicts."""
     label = -1 if events.labels is None else int(events.labels[index])
     description = f"class {names[label]}" if label >= 0 else "no label"
@@ -139,7 +139,8 @@ def _classes_of(model: TrainedModel, events: Events, index: int, names: Sequence
 def _trial_table(record: Trial, names: Sequence[str], caption: str) -> Grid:
     """Of every neuron that is drawn, and of every population as a whole."""
     heads = ("what", "spikes", "first spike (ms)", "largest V", "at (ms)", "largest |adjoint of V|")
-    rows = [["input", str(len(record.input_times)), _first(record.input_times), "-", "-", "-"]]
+    of_input = ["input", str(len(record.input_times)), _first(record.input_times), "-", "-", "-"]
+    rows = [of_input] if record.n_inputs else []
     output = record.decides
     for population, states in record.states.items():
         spikes = record.spikes.get(population)

@@ -106,21 +106,24 @@ def trial(record: Trial, name: str, class_names: Sequence[str]) -> str:
     populations = list(record.states)
     sizes = {p: states[observed(record, p)].shape[1] for p, states in record.states.items()}
     spiking = [p for p in populations if p in record.spikes]
-    rows = [("input", "raster"), *((p, "raster") for p in spiking)]
+    rows = [(name, "current") for name in record.currents] + [("input", "raster")] * bool(record.n_inputs)
+    rows += [(p, "raster") for p in spiking]
     shown = ((p, state) for p in populations for state in (observed(record, p), f"lambda_{observed(record, p)}"))
     rows += [(p, state) for p, state in shown if state in record.states[p]]
-    heights = [2.0 if kind == "raster" else 1.4 for _, kind in rows]
+    heights = [2.0 if kind in ("raster", "current") else 1.4 for _, kind in rows]
     figure = plotly("subplots").make_subplots(
         len(rows), 1, shared_xaxes=True, vertical_spacing=0.02, row_heights=heights
     )
     for row, (population, kind) in enumerate(rows, 1):
         if kind == "raster":
             _raster(figure, record, population, row)
+        elif kind == "current":
+            _current(figure, record, population, row)
         else:
             names = class_names if population == record.decides else ()
             _traces(figure, record, population, kind, row, names)
         state = _words(kind.removeprefix("lambda_"))
-        label = "" if kind == "raster" else f"<br>{state}" if kind == state else f"<br>λ<sub>{state}</sub>"
+        label = "" if kind in ("raster", "current") else f"<br>{state}" if kind == state else f"<br>λ<sub>{state}</sub>"
         size = sizes.get(population, record.n_inputs)
         few: dict[str, Any] = {"dtick": 1} if kind == "raster" and size <= 5 else {}
         few |= {"range": [-0.5 - 0.02 * size, size - 0.5 + 0.02 * size]} if kind == "raster" else {}
@@ -130,6 +133,15 @@ def trial(record: Trial, name: str, class_names: Sequence[str]) -> str:
     figure.update_xaxes(range=[-0.01 * record.end, record.end])
     figure.update_xaxes(title_text="time (ms)", row=len(rows))
     return _html(figure, name, 150 + int(95 * sum(heights)))
+
+
+def _current(figure: Any, record: Trial, name: str, row: int) -> None:
+    """An image of the channels over time."""
+    values, dt = record.currents[name]
+    times = dt * (np.arange(len(values)) + 0.5)
+    words = "channel %{y} at %{x:.2f} ms: %{z:.4g}<extra>" + _words(name) + "</extra>"
+    image = plotly().Heatmap(x=times, y=np.arange(values.shape[1]), z=values.T, showscale=False, hovertemplate=words)
+    figure.add_trace(image, row=row, col=1)
 
 
 def _raster(figure: Any, record: Trial, population: str, row: int) -> None:
