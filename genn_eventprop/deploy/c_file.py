@@ -40,7 +40,7 @@ def on_the_grid(model: TrainedModel, dt: float) -> TrainedModel:
 def rounded(model: TrainedModel, bits: int) -> TrainedModel:
     """The same model with the weights of a C file of so many bits."""
     values = {k: np.array(v) for k, v in model.engine.parameters.items()}
-    for c in model.plan.connections:
+    for c in model.plan.weighted:
         whole, scale = quantised(values[c.weight].astype(np.float32), bits)
         values[c.weight] = np.float32(scale) * whole.astype(np.float32)
     return TrainedModel(model.described, values, engine="c99")

@@ -13,7 +13,7 @@ import numpy as np
 from ..codegen.c99 import standalone, stream_source
 from ..engines import Spikes
 from ..engines.contract.lock import EngineLock, one_at_a_time
-from ..errors import DataError
+from ..errors import DataError, EngineError
 from ..plan import Plan, clock
 from ..toolchain.load import build
 
@@ -68,6 +68,8 @@ class Stream:
     """
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, dtype: str = "float32") -> None:
+        if plan.currents_into:
+            raise EngineError(f"streams take spikes alone, but {plan.currents_into[0].source!r} is a current")
         self.plan, self.lock = plan, EngineLock()
         self._library = _declare(build(stream_source(plan, standalone(plan, parameters, dtype=dtype)), "c"))
         self._memory = ctypes.create_string_buffer(int(self._library.model_size()))

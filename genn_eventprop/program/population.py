@@ -169,7 +169,7 @@ class Population:
         out: list[Statement] = []
         for receptor, (state, _) in self.p.drives.items():
             axes, at = ("batch", "n_steps", self.s.N), (SAMPLE, STEP, NEURON)
-            drive = self.s.host_value(f"drive_{receptor}", axes=axes, index=at, of_population=True)
+            drive = self.s.host_value(f"{receptor}_drive", axes=axes, index=at, of_population=True)
             out.append(Set(name("x", state), drive))
         return out
 
@@ -178,7 +178,7 @@ class Population:
         out: list[Statement] = []
         for receptor, (state, _) in self.p.drives.items() if self.s.adjoint else ():
             axes = ("n_steps", self.s.N)
-            gradient = self.s.element(name("w", "by_drive", receptor), axes, (STEP, NEURON), "real", "result")
+            gradient = self.s.element(name("w", receptor, "by_drive"), axes, (STEP, NEURON), "real", "result")
             out.append(Set(gradient, name("l", state)))
         return out
 

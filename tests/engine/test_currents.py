@@ -1,22 +1,41 @@
 """Networks that real-valued currents drive: against differences, by hand, and engine against reference."""
 
+import ctypes
+import subprocess
+
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Network, NeuronModel, OneToOne, Param, losses
+from genn_eventprop import Conv2D, Dense, Events, Network, NeuronModel, Normal, OneToOne, Param, losses
+from genn_eventprop.codegen.c99 import standalone
+from genn_eventprop.codegen.c99.standalone import quantised
 from genn_eventprop.data import Currents
+from genn_eventprop.deploy.online import Stream
 from genn_eventprop.description import Described, build, describe
 from genn_eventprop.engines import create
+from genn_eventprop.engines.contract.slices import BatchShard
 from genn_eventprop.errors import DataError, EngineError, ModelError, NetworkError
 from genn_eventprop.models import LI, LIF, QIF, Izhikevich, LIFDelta, LIFRefractory, Theta
 from genn_eventprop.plan import make_plan
+from genn_eventprop.toolchain import find_compiler
 from support import driven
+from support.cuda_shim import ShimEngine
+from support.genn_harness import HarnessEngine
 
 ENGINES = ("native", "c99")
 
 
 def reference(plan, parameters):
     return create(plan, parameters, engine="reference_clock")
+
+
+def made(engine, plan, parameters):
+    """An engine in float64: of the registry by its name, or a shim that stands for a device, in small groups."""
+    if engine == "cuda":
+        return ShimEngine(plan, parameters, dtype="float64", group=3)
+    if engine == "genn":
+        return HarnessEngine(plan, parameters, dtype="float64")
+    return create(plan, parameters, engine=engine, **({} if "reference" in engine else {"dtype": "float64"}))
 
 
 def trained(engine, data, samples):
@@ -77,6 +96,52 @@ def test_engines_agree_with_the_reference(engine, seed):
     compare(engine, plan, data, seed)
 
 
+@pytest.mark.one_in(3)
+@pytest.mark.parametrize("engine", ["genn", "cuda"])
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_texts_for_devices_agree_with_the_reference(engine, seed):
+    plan, data = driven.network(seed, model=(LIF, LIFRefractory, QIF, Theta)[seed], duration=12.0)
+    compare(engine, plan, data, seed, spiking=False)
+
+
+@pytest.mark.parametrize(("engine", "times"), [
+    ("native", "grid"), ("c99", "grid"), ("native", "exact"), pytest.param("cuda", "grid", marks=pytest.mark.ci),
+    pytest.param("genn", "grid", marks=pytest.mark.ci),
+])  # fmt: skip
+def test_a_batch_in_two_calls(engine, times):
+    """Also: a run without training leaves the gradients of the last one that had some."""
+    plan, data = driven.network(3, spike_times=times, loss=losses.EndVoltageCrossEntropy, duration=8.0)
+    parameters, slope = plan.network.initial_parameters(3), np.random.default_rng(0).normal(size=(3, 3))
+    every = []
+    for name in ({"grid": "reference_clock", "exact": "reference_event"}[times], engine):
+        run = made(name, plan, parameters)
+        loaded = run.load(data)
+        run.forward(loaded, [0, 2, 1])
+        run.backward(slope)
+        every.append({**{n: np.array(g) for n, g in run.gradients.items()}, **run.current_gradients})
+        every[-1]["times of spikes"] = run.input_gradients
+        run.run(loaded, [1])
+        np.testing.assert_array_equal(run.current_gradients["stim"], every[-1]["stim"])
+    for name, value in every[0].items():
+        np.testing.assert_allclose(every[1][name], value, rtol=1e-8, atol=1e-13, err_msg=name)
+
+
+def test_parts_of_a_batch_add_up():
+    """As ranks do: each runs a shard, and the sums of all are added."""
+    plan, data = driven.network(0, duration=8.0)
+    engine = made("native", plan, plan.network.initial_parameters(0))
+    loaded, batch = engine.load(data), np.array([0, 2, 1, 1, 2])
+    engine.run(loaded, batch, training=True)
+    whole, slices = {n: g.copy() for n, g in engine.gradients.items()}, engine.slices_of(len(batch))
+    sums = {}
+    for number in range(2):
+        shard = BatchShard.of_rank(len(batch), slices, number, 2)
+        sums |= {k: v.copy() for k, v in engine.run_shard(loaded, batch, shard, training=True)[1].items()}
+    engine.set_gradient(engine.add_subtrees(sums, slices))
+    for name, gradient in whole.items():
+        np.testing.assert_allclose(engine.gradients[name], gradient, rtol=1e-10, atol=1e-14, err_msg=name)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("spikes", [True, False])
 def test_one_channel_one_neuron_one_step(engine, spikes):
@@ -86,8 +151,8 @@ def test_one_channel_one_neuron_one_step(engine, spikes):
 
 def compare(engine, plan, data, seed, reference="reference_clock", spiking=True):
     parameters, samples = plan.network.initial_parameters(seed), [1, 2, 0, 2]
-    expected = trained(create(plan, parameters, engine=reference), data, samples)
-    got = trained(create(plan, parameters, engine=engine, dtype="float64"), data, samples)
+    expected = trained(made(reference, plan, parameters), data, samples)
+    got = trained(made(engine, plan, parameters), data, samples)
     assert not spiking or expected[0].spike_counts["hidden"].sum() > 10
     np.testing.assert_array_equal(got[0].spike_counts["hidden"], expected[0].spike_counts["hidden"])
     np.testing.assert_allclose(got[0].loss, expected[0].loss, rtol=1e-10)
@@ -95,6 +160,68 @@ def compare(engine, plan, data, seed, reference="reference_clock", spiking=True)
         assert mine.keys() == theirs.keys()
         for name, value in theirs.items():
             np.testing.assert_allclose(mine[name], value, rtol=1e-8, atol=1e-13, err_msg=name)
+
+
+@pytest.mark.parametrize("bits", [None, 8])
+def test_a_c_file_takes_currents_step_by_step(bits, tmp_path):
+    """The same numbers as the engine c99, with every warning of the compiler an error."""
+    net, rng, T = Network(), np.random.default_rng(2), 20.0
+    hidden = net.population(LIF(), 9, name="hidden", shape=(3, 3, 1))
+    output = net.population(LI(), 3, name="output")
+    stim, image = net.current(2, dt=0.5, name="stim"), net.current(dt=0.5, name="image", shape=(3, 3, 1))
+    net.connect(net.input(4, name="spikes"), hidden, Dense(Normal(0.4, 0.2)), delay=1.5)
+    net.connect(stim, hidden, Dense(Normal(0.8, 0.3)), delay=1.0)
+    net.connect(image, hidden, Conv2D(Normal(0.1, 0.1), 3, 1, padding=1), receptor="input")
+    net.connect(hidden, output, Dense(Normal(0.2, 0.3)))
+    plan = make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=0.5, duration=T)
+    values = rng.normal(1.0, 0.8, (1, plan.n_steps, 2)), rng.normal(0.5, 0.5, (1, plan.n_steps, 9))
+    spikes = Events.from_samples([(np.sort(rng.uniform(0, T, 20)), rng.integers(0, 4, 20))], 4, labels=[1])
+    parts = {"spikes": spikes, "stim": Currents(values[0], 0.5), "image": Currents(values[1], 0.5)}
+    parameters = {k: v.astype(np.float32).astype(np.float64) for k, v in net.initial_parameters(5).items()}
+    made_file = standalone(plan, parameters, dtype="float64", bits=bits)
+    if bits:
+        for c in plan.weighted:
+            whole, scale = quantised(parameters[c.weight], bits)
+            parameters[c.weight] = scale * whole
+    engine = made("c99", plan, parameters)
+    data = engine.load(parts)
+    expected = engine.run(data, [0])
+    assert expected.spike_counts["hidden"].sum() > 20
+    (tmp_path / "model.c").write_text(made_file.text)
+    strict = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2", "-shared", "-fPIC")
+    command = [
+        *find_compiler().command,
+        "-x",
+        "c",
+        *strict,
+        str(tmp_path / "model.c"),
+        "-o",
+        str(tmp_path / "model.so"),
+        "-lm",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    library = ctypes.CDLL(str(tmp_path / "model.so"))
+    library.model_reset()
+    for k in range(plan.n_steps):
+        flowing = np.concatenate([parts["stim"].values[0, k], parts["image"].values[0, k]]).astype(np.float64)
+        now = np.ascontiguousarray(data.channels[data.steps == k], np.intc)
+        library.model_currents(ctypes.c_void_p(flowing.ctypes.data))
+        assert library.model_step(ctypes.c_void_p(now.ctypes.data), len(now)) == 0
+    readout = np.zeros(3)
+    assert library.model_readout(ctypes.c_void_p(readout.ctypes.data)) == expected.prediction[0]
+    np.testing.assert_allclose(readout, expected.readout[0], rtol=1e-12)
+
+
+def test_c_files_and_streams_say_what_they_do_not_take():
+    plan, _ = driven.network(3, duration=8.0)
+    late = [c.delay for c in plan.currents_into if c.delay % plan.dt]
+    parameters = plan.network.initial_parameters(0)
+    assert late
+    with pytest.raises(EngineError, match=r"delay currents by whole steps of 0.5 ms, connection '\w+' by 0"):
+        standalone(plan, parameters)
+    with pytest.raises(EngineError, match="streams take spikes alone, but 'stim' is a current"):
+        Stream(plan, parameters)
 
 
 def one_neuron(model=LI, receptor="input", interpolation="constant", dt=0.5, weight=0.7, **values):

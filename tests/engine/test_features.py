@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Delay, Dense, Network, NeuronModel, Normal, Param, Sparse, losses
-from genn_eventprop.data import Currents
 from genn_eventprop.engines import create, engine_class
 from genn_eventprop.engines.contract import features
 from genn_eventprop.engines.contract.features import ALL, FEATURES, refuse
@@ -71,15 +70,6 @@ def two_along_the_trial(times):
     return make_plan(net, asked, dt=0.5, duration=T, spike_times=times)
 
 
-def with_a_current(times):
-    net = Network()
-    hidden, out = net.population(LIF(), 4, "hidden"), net.population(LI(), 2, "output")
-    net.connect(net.input(3), hidden, Dense(Normal(2.0, 0.5)))
-    net.connect(net.current(2, name="stim"), hidden, Dense(Normal(0.3, 0.3)))
-    net.connect(hidden, out, Dense(Normal(0.4, 0.4)))
-    return make_plan(net, losses.MaxVoltageCrossEntropy(out), dt=0.5, duration=T, spike_times=times)
-
-
 def table(weights):
     return Sparse(weights, probability=0.9)
 
@@ -104,7 +94,6 @@ NEEDS = {
     features.SPIKE_BIRTH: lambda t: made(times=t, spike_birth=0.1),
     features.SPIKE_BIRTH_BY_SERIES: lambda t: made(QIF, times=t, spike_birth=0.1),
     features.SPIKE_BIRTH_DELAYS: lambda t: made(times=t, spike_birth=0.1, delay=LEARNED),
-    features.CURRENTS: with_a_current,
 }  # fmt: skip
 LACKING = [
     pytest.param(name, kind, times, id=f"{kind.name}, {times}: {name}")
@@ -150,10 +139,7 @@ def test_what_a_refusal_names_trains(name, own_readout):
     engine, at = next(remedies(FEATURES[name](NEEDS[name](times)), times))
     plan = NEEDS[name](at)
     made = create(plan, plan.network.initial_parameters(1), engine=engine)
-    data = random_events(plan, 2)
-    if plan.currents:
-        data = {"input": data, "stim": Currents(np.ones((2, 9, 2)), 1.0)}
-    result = made.run(made.load(data), [0, 1], training=True)
+    result = made.run(made.load(random_events(plan, 2)), [0, 1], training=True)
     assert np.isfinite(result.loss).all() and all(np.isfinite(g).all() for g in made.gradients.values())
     made.close()
 

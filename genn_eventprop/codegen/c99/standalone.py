@@ -16,6 +16,7 @@ import sympy as sp
 from ...errors import EngineError
 from ...losses import LossRecord
 from ...plan import Plan
+from ...plan.synapse_tables import Tables
 from ...program.host_values import grid_values, parameter_values
 from ...program.nodes import Access, Buffer, expressions, walk
 from ...program.trial import EachNeuron, make_trial
@@ -63,13 +64,11 @@ def standalone(
     """
     if plan.spike_times != "grid":
         raise EngineError("C files support only spikes on the grid; make the plan with spike_times='grid'")
-    if plan.currents_into:
-        raise EngineError(f"C files take spikes alone, but {plan.currents_into[0].source!r} is a current")
     plan = replace(plan, auxiliary=())  # the outputs that decide alone
-    pairs = {c.pairs for c in plan.connections if c.drawn}
+    pairs = {c.pairs for c in plan.weighted if c.drawn}
     parameters = {k: np.asarray(v, np.int32 if k in pairs else np.dtype(dtype)) for k, v in parameters.items()}
     values = grid_values(plan) | parameter_values(plan, parameters)
-    return _Standalone(plan, values, dtype, bits).made()
+    return _Standalone(plan, values, dtype, bits, _Currents(plan, parameters, bits)).made()
 
 
 def stream_source(plan: Plan, made: Standalone) -> str:
@@ -82,10 +81,98 @@ def stream_source(plan: Plan, made: Standalone) -> str:
     return made.text + skeleton("stream.h", words)
 
 
+CURRENTS = """
+/*
+ * Currents: call model_currents before model_step with the means of all channels over that step, as numbers:
+ * ORDER. They stay until the next call, and are 0 after model_reset.
+ */
+void model_currents_at(void *memory, const double *values) {
+    Model *m = memory;
+    for (int i = 0; i < CHANNELS; ++i) m->currents[i] = (real)values[i];
+}
+
+void model_currents(const double *values);
+void model_currents(const double *values) { model_currents_at(&model, values); }
+"""
+
+
+class _Currents:
+    """The currents of a plan in a file: what the caller gives of a step, on its way to the drives of neurons.
+
+    Raises:
+        EngineError: a delay that is not a whole number of steps, which the means over steps say nothing about.
+    """
+
+    def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], bits: int | None) -> None:
+        self.plan, self.bits, tables = plan, bits, Tables(plan)
+        ends = np.cumsum([0, *(c.size for c in plan.currents)]).tolist()
+        self.first, self.channels = {c.name: at for c, at in zip(plan.currents, ends)}, ends[-1]
+        self.ring = 1 + max((c.delay_steps for c in plan.currents_into), default=0)
+        self.weights = [parameters[c.weight] for c in plan.currents_into]
+        self.tables = [None if c.form == "dense" else tables.of(c, parameters) for c in plan.currents_into]
+        for c in plan.currents_into:
+            if abs(c.delay - c.delay_steps * plan.dt) > 1e-9 * plan.dt:
+                raise EngineError(
+                    f"C files delay currents by whole steps of {plan.dt:g} ms, connection {c.name!r} by {c.delay:g} ms"
+                )
+
+    @property
+    def fields(self) -> dict[str, int]:
+        """Fields of the model -> how many numbers they have."""
+        drives = {
+            f"p{i}_{r}_drive": p.size for i, p in enumerate(self.plan.populations) for r in p.drives
+        }  # fmt: skip
+        return {"currents": self.channels, "flowing": self.ring * self.channels} | drives if drives else {}
+
+    def step(self) -> str:
+        """At the beginning of a step: the drives of all neurons."""
+        if not self.fields:
+            return ""
+        names, text = [p.name for p in self.plan.populations], ""
+        text += f"memcpy(m->flowing + step % {self.ring} * {self.channels}, m->currents, sizeof m->currents);\n"
+        text += "".join(f"memset(m->{n}, 0, sizeof m->{n});\n" for n in self.fields if n not in ("currents", "flowing"))
+        for k, (c, table) in enumerate(zip(self.plan.currents_into, self.tables)):
+            add = f"m->p{names.index(c.target)}_{c.receptor}_drive"
+            row = f"m->flowing + (step - {c.delay_steps}) % {self.ring} * {self.channels} + {self.first[c.source]}"
+            if table is None:
+                each = f"for (int n = 0; n < {c.post}; ++n) {add}[n] += from[j] * {self._weight(k, f'j * {c.post} + n')};\n"
+            else:
+                each = f"for (int s = k{k}_start[j]; s < k{k}_start[j + 1]; ++s)\n"
+                each += f"    {add}[k{k}_target[s]] += from[j] * {self._weight(k, f'k{k}_weight_of[s]')};\n"
+            body = f"const real *from = {row};\nfor (int j = 0; j < {c.pre}; ++j)\n{indent(each)}"
+            text += (
+                f"if (step >= {c.delay_steps}) {{\n{indent(body)}}}\n" if c.delay_steps else f"{{\n{indent(body)}}}\n"
+            )
+        return text
+
+    def _weight(self, k: int, at: str) -> str:
+        scale = f"(real){quantised(self.weights[k], self.bits)[1]!r} * " if self.bits else ""
+        return f"({scale}k{k}_weight[{at}])"
+
+    def constants(self) -> tuple[str, dict[str, np.ndarray]]:
+        """Weights as text, and tables of synapses, which are whole numbers."""
+        text, listed = "", dict[str, np.ndarray]()
+        for k, (c, table, weight) in enumerate(zip(self.plan.currents_into, self.tables, self.weights)):
+            value = quantised(weight, self.bits)[0] if self.bits else weight
+            text += f"/* {in_comment(f'{c.source} -> {c.target}')} */\n"
+            text += _table(BITS[self.bits][0] if self.bits else "real", f"k{k}_weight", value)
+            if table is not None:
+                listed |= {f"k{k}_start": table.start, f"k{k}_target": table.target, f"k{k}_weight_of": table.weights}
+        return text, listed
+
+    def functions(self) -> str:
+        """What takes the currents of a step."""
+        spans = ((c.name, self.first[c.name], self.first[c.name] + c.size - 1) for c in self.plan.currents)
+        order = ", ".join(f"{first} to {last} {in_comment(name)}" for name, first, last in spans)
+        return CURRENTS.replace("ORDER", order).replace("CHANNELS", str(self.channels))
+
+
 class _Standalone(Text):
-    def __init__(self, plan: Plan, values: Mapping[str, Any], dtype: str, bits: int | None) -> None:
+    def __init__(
+        self, plan: Plan, values: Mapping[str, Any], dtype: str, bits: int | None, currents: _Currents
+    ) -> None:
         super().__init__(make_trial(plan, adjoint=False))
-        self.values, self.dtype, self.bits = values, dtype, bits
+        self.values, self.dtype, self.bits, self.currents = values, dtype, bits, currents
         self.real_bytes = np.dtype(dtype).itemsize
         self.used: dict[str, Buffer] = {}
         self.listed: dict[str, np.ndarray] = {}  # tables of synapses and delays
@@ -103,6 +190,8 @@ class _Standalone(Text):
             return "(real)m->activity"
         if not b.axes:
             return self._number(b)
+        if b.name in self.currents.fields:
+            return f"m->{b.name}[{write(access.index[2])}]"
         self.used[b.name] = b
         at = self._flat(b.axes, [write(i) for i in access.index])
         return f"{b.name}[{at}]" if b.role in ("number", "host") else f"m->{b.name}[{at}]"
@@ -155,6 +244,7 @@ class _Standalone(Text):
         functions = skeleton("model.h", words)
         real = f"typedef {REAL[self.dtype]} real;\n"
         body = [*head, real, runtime(), tables, fields, functions]
+        body += [self.currents.functions()] if self.currents.fields else []
         each = (*t.early, *t.advance)
         operations = sum(plan.populations[o.population].size * _operations(o) for o in each)
         return Standalone(
@@ -167,7 +257,7 @@ class _Standalone(Text):
         return c.post if c.form == "dense" else round(c.synapses / c.pre)
 
     def _step(self) -> str:
-        text = ""
+        text = self.currents.step()
         if self.input_ring > 1:
             text += (
                 f"uint16_t *now = m->input + step % {self.input_ring} * {self.plan.input.size};\n"
@@ -247,6 +337,9 @@ class _Standalone(Text):
         if self.input_ring > 1:
             lines.append(f"uint16_t input[{self.input_ring * self.plan.input.size}];")
             total += 2 * self.input_ring * self.plan.input.size
+        for field, count in self.currents.fields.items():
+            lines.append(f"real {field}[{count}];")
+            total += self.real_bytes * count
         if self.driven:
             lines.append("double activity;")
             total += 8
@@ -260,7 +353,8 @@ class _Standalone(Text):
                 value = np.broadcast_to(np.asarray(self.values[b.name]), [self._known(a) for a in b.axes])
                 text += _table(TYPES[b.kind], b.name, value)
                 total += value.size * {"real": self.real_bytes, "int": 4}.get(b.kind, 8)
-        for name, value in self.listed.items():
+        weights, tables = self.currents.constants()
+        for name, value in (self.listed | tables).items():
             kind = next(k for k in ("uint8", "uint16", "int32") if value.max(initial=0) <= np.iinfo(k).max)
             text += _table(f"{kind}_t", name, value)
             total += value.size * np.dtype(kind).itemsize
@@ -270,7 +364,8 @@ class _Standalone(Text):
             text += f"/* {in_comment(ends)} */\n"
             text += _table(self._weight_type(), f"c{i}_weight", value)
             total += value.size * (self.bits // 8 if self.bits else self.real_bytes)
-        return text, total
+        total += sum(w.size for w in self.currents.weights) * (self.bits // 8 if self.bits else self.real_bytes)
+        return text + weights, total
 
 
 def _table(kind: str, name: str, value: np.ndarray) -> str:

@@ -74,6 +74,12 @@ def stream(c: ConnectionRecord) -> str:
     return f"in_{c.channels[0]}_{c.channels[1]}_" if c.channels else ""
 
 
+def by_drive(population: str, drive: str) -> str:
+    """The array of dL/d(drive), for the array of a drive."""
+    receptor, _, part = drive.rpartition("_")
+    return f"{population}_w_{receptor}_by_{part}"
+
+
 def streams(plan: Plan) -> dict[str, tuple[int, int]]:
     """If there are several inputs: prefix -> channels, for all of them."""
     return {stream(c): c.channels for c in plan.connections if c.channels}
@@ -176,8 +182,8 @@ class Context:
     def drives(self, p: PopulationRecord) -> dict[str, str]:
         """Name of each array of drives of a population -> the state that it sets: currents, and with exact spike times
         their slopes."""
-        found = {f"drive_{r}": state for r, (state, _) in p.drives.items()}
-        return found | {f"rise_{r}": slope for r, (_, slope) in p.drives.items() if slope and self.exact}
+        found = {f"{r}_drive": state for r, (state, _) in p.drives.items()}
+        return found | {f"{r}_rise": slope for r, (_, slope) in p.drives.items() if slope and self.exact}
 
     # what the host hands over or takes back, whatever the spike times
 
@@ -200,7 +206,7 @@ class Context:
             axes = ("batch", RECORDED, 2 * len(p.derived.states), padded(p.size))
             found.append(Buffer(f"p{i}_{RECORD}", axes, real, "result"))
             each = ("batch", f"p{i}_changes" if self.exact else "n_steps", padded(p.size))
-            found += [Buffer(f"p{i}_w_by_{n}", each, real, "result") for n in self.drives(p)]
+            found += [Buffer(by_drive(f"p{i}", n), each, real, "result") for n in self.drives(p)]
         size = self.gradient_size
         return [
             *found,

@@ -166,7 +166,7 @@ class Kernels(ConnectionOps, Target):
         """Decides between registers, shared and global memory, and what one half of a split trial hands to the other."""
         trial, seen = self.trial, self._seen_by_others()
         small = [b for b in every if b.role in ("state", "stored") and len(b.axes) <= 1]
-        self.results = [b for b in every if b.role == "result" and b.axes[0] != "batch"]
+        self.results = [b for b in every if b.role == "result" and len(b.axes) == 1 and b.axes[0] != "batch"]
         self.shared = [b for b in small if b.name in seen or not b.axes]
         self.registers = [b for b in small if b not in self.shared] + self.results
         placed = {b.name for b in small}

@@ -185,6 +185,7 @@ class _Text:
         for p in self.populations:
             wanted = [name("w", n) for n in ("count", "r", "first", *(() if p.only_spikes else ("happened",)))]
             wanted += [name("w", "r", n) for n in p.s.plan.loss.also]
+            wanted += [name("w", r, "by_drive") for r in p.p.drives]
             for b in (p.s.table[s].buffer for s in wanted if s in p.s.table):
                 d = p.names.found.get(p.names.called(b))
                 if d is not None:

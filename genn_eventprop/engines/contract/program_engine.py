@@ -62,6 +62,7 @@ class ProgramEngine(Engine):
     }
     options: ClassVar[tuple[str, ...]] = ("slope_floor", "dtype")
     trial: Trial  # set by the target
+    _batch: CurrentBatch  # of the last run
     finds_activity: ClassVar[bool] = False
     """Whether generated code finds the input's activity, where it drives the time weight of the main loss."""
 
@@ -302,8 +303,8 @@ class ProgramEngine(Engine):
 
     def _drives(self, data: Data, samples: np.ndarray) -> Arrays:
         """The drives of every step, by the names of their buffers."""
-        self._currents = self._batch_of_currents(data, samples)
-        return {f"p{self._numbers[name]}_drive_{r}": self._padded(u) for (name, r), u in self._currents.means.items()}
+        self._batch = self._batch_of_currents(data, samples)
+        return {f"p{self._numbers[name]}_{r}_drive": self._padded(u) for (name, r), u in self._batch.means.items()}
 
     def _padded(self, drive: np.ndarray) -> np.ndarray:
         """(B, K, N) as generated code reads it."""
@@ -376,16 +377,18 @@ class ProgramEngine(Engine):
 
     def _collect_currents(self, out: Arrays) -> None:
         """Gradients of the weights of currents, from those of the drives of every step."""
-        if self._currents is None:
-            return
-        by_drive = self._by_drive(out, "drive", self._currents.means)
-        for name, gradient in self._currents.gradients(by_drive).items():
+        if self.plan.currents_into:
+            self._set_currents(self._batch.gradients(self._by_drive(out, "drive", self._batch.means)))
+
+    def _set_currents(self, gradients: Arrays) -> None:
+        for name, gradient in gradients.items():
             self.gradients[name][...] = gradient
+        self._currents = self._batch
 
     def _by_drive(self, out: Arrays, part: str, drives: Drives) -> Drives:
         """dL/d(drive), without padding; part: the array that a drive stands in."""
         sizes = {p.name: p.size for p in self.plan.populations}
-        return {(name, r): out[f"p{self._numbers[name]}_w_by_{part}_{r}"][..., : sizes[name]] for name, r in drives}
+        return {(name, r): out[f"p{self._numbers[name]}_w_{r}_by_{part}"][..., : sizes[name]] for name, r in drives}
 
     def _spikes(self, out: Arrays) -> Mapping[str, Spikes]:
         spikes = {}

@@ -24,7 +24,7 @@ from ..contract import half_rows
 from ..contract.data import Data
 from ..contract.device_arrays import DeviceArrays, DeviceLocation
 from ..contract.engine import Availability, diverged
-from ..contract.features import CURRENTS, refuse
+from ..contract.features import refuse
 from ..contract.options import EngineOption
 from ..contract.program_engine import Arrays, ProgramEngine
 from ..native.engine import available_processors
@@ -66,7 +66,6 @@ class CudaEngine(ProgramEngine):
     """
 
     name = "cuda"
-    features = {"grid": ProgramEngine.features["grid"] - {CURRENTS}}
     special_options = {
         "device": EngineOption(int, "index of a GPU among those that CUDA_VISIBLE_DEVICES shows; by default the first"),
         "group": EngineOption(int, "samples that run together at most; by default as many as fit"),

@@ -30,7 +30,6 @@ from ..contract.data import Data
 from ..contract.device_arrays import DeviceArrays
 from ..contract.engine import Availability
 from ..contract.features import (
-    CURRENTS,
     SHARED_TABLE_WEIGHTS,
     SHARED_WEIGHTS,
     SPIKE_BIRTH,
@@ -76,7 +75,6 @@ class GennEngine(ProgramEngine):
     features = {
         "grid": ProgramEngine.features["grid"]
         - {
-            CURRENTS,
             SHARED_WEIGHTS,
             SHARED_TABLE_WEIGHTS,
             SPIKE_BIRTH,
@@ -208,11 +206,11 @@ class GennEngine(ProgramEngine):
             if means and len(groups) == 1:
                 strengths = super()._regularisers(arguments, True, self._counts(results[-1]))
             if training:
-                phases.backward(more | strengths)
+                phases.backward(more | strengths, part["batch"])
         if training:
             phases.finish_gradients()
         self._unfinished = False
-        return concatenate(results)
+        return concatenate(results) | (phases.by_drive() if training else {})
 
     def _begin(self, arguments: Arrays, training: bool) -> tuple[Arrays, list[slice]]:
         """Prepare the network for a batch: all its arguments, and where its groups are."""
@@ -265,6 +263,8 @@ class GennEngine(ProgramEngine):
         of_inputs = self._phases.backward_batch(arguments, groups, slopes, shared, inputs)
         self._unfinished = False
         self._collect({})
+        self._collect_currents(self._phases.by_drive())
+        self.clear_masked()
         return of_inputs
 
     def _others(self, out: Arrays, loss: LossRecord) -> Arrays:

@@ -10,6 +10,7 @@ from ..contract.program_engine import Arrays
 
 EXAMPLE_ARRAYS = (
     "samples", "sample_weight", "labels", "targets", "numbers", "activity", "activity_before", "_noise_key", "_dropout",
+    "_drive",
 )  # fmt: skip
 """Names, or ends of names, of arrays with a row for every example of a batch."""
 

@@ -18,6 +18,9 @@ from ..contract.program_engine import Arrays
 from .inputs import concatenate, group_of, rows_of_bits, slopes_of_spikes
 from .transfer import HostTransfer
 
+BY_DRIVE = "_by_drive"
+"""End of the names of results that are there after the adjoint phase."""
+
 
 class Phases:
     """Runs the phases of groups on the network that it is attached to.
@@ -52,6 +55,7 @@ class Phases:
         """All sums over groups begin at 0."""
         self.network.launch("zero")
         self.split_weights()
+        self._by_drive: list[Arrays] = []
 
     def finish_gradients(self) -> None:
         """After the last group: sum the absolute values of each gradient, for `GennEngine.finite`."""
@@ -74,11 +78,12 @@ class Phases:
             self._enlarge(needed)
         return out | self._results(group)
 
-    def backward(self, more: Arrays) -> None:
+    def backward(self, more: Arrays, batch: int) -> None:
         """The adjoint phase of the group that has just run forwards.
 
         Args:
-            more: what the way back needs besides, e.g. dL/dr from the host, and the strengths of regularisers.
+            batch: examples in the group. more: what the way back needs besides, e.g. dL/dr from the host, and the
+                strengths of regularisers.
         """
         self.transfer.more(more)
         # with dL/dr from the host the update that makes slopes of it can run only now, else it ran in `_results`
@@ -92,6 +97,7 @@ class Phases:
             # next window overwrites them. The last stretch runs back over the start of the trial, without arrivals
             if last < windows[-1][1]:
                 self.network.launch("gather")
+        self._by_drive.append({k: self.result(k, batch) for k in self.network.text.results if k.endswith(BY_DRIVE)})
 
     def backward_batch(
         self, arguments: Arrays, groups: list[slice], slopes: Mapping[str, np.ndarray], shared: Arrays, inputs: bool
@@ -113,11 +119,17 @@ class Phases:
         for group in groups:
             if len(groups) > 1:
                 self.forward(group_of(arguments, group))
-            self.backward({name: array[group] for name, array in slopes.items()} | shared)
+            part = group_of(arguments, group)
+            self.backward({name: array[group] for name, array in slopes.items()} | shared, part["batch"])
             if inputs:
-                of_inputs.append(self._input_slopes(group_of(arguments, group)))
+                of_inputs.append(self._input_slopes(part))
         self.finish_gradients()
         return np.concatenate(of_inputs)
+
+    def by_drive(self) -> Arrays:
+        """dL/d(drive) (B, K, N) of all groups of a batch that has run backwards, by the names of buffers."""
+        K = self.plan.n_steps
+        return {k: v.reshape(len(v), K, -1) for k, v in concatenate(self._by_drive).items()}
 
     def result(self, key: str, B: int) -> np.ndarray:
         """(B, n) of a buffer of the trial."""
@@ -147,7 +159,9 @@ class Phases:
         if not self.host_slopes:
             self.network.launch("outer")
         wanted = [
-            k for k in self.network.text.results if k not in self._counters and not k.endswith(("_steps", SLOPES))
+            k
+            for k in self.network.text.results
+            if k not in self._counters and not k.endswith(("_steps", SLOPES, BY_DRIVE))
         ]
         out = {k: self.result(k, group["batch"]) for k in wanted}
         out |= {k: v.sum(axis=1) for k, v in out.items() if k.endswith("loss")}  # a term of every output neuron

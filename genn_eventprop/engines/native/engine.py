@@ -303,7 +303,7 @@ class NativeEngine(ProgramEngine):
         self, data: Data, samples: np.ndarray, part: BatchShard, *, training: bool
     ) -> tuple[Result, dict[int, np.ndarray]]:
         result = self._run_part(data, samples, part, training, False)
-        if training and self._currents is not None:
+        if training and self.plan.currents_into:
             self._add_currents(part)
         return result, {root: self._slices[root - part.first] for root in part.subtrees} if training else {}
 
@@ -398,23 +398,21 @@ class NativeEngine(ProgramEngine):
     def _drives(self, data: Data, samples: np.ndarray) -> Arrays:
         if self.plan.spike_times == "grid":
             return super()._drives(data, samples)
-        self._currents = batch = self._batch_of_currents(data, samples)
+        self._batch = batch = self._batch_of_currents(data, samples)
         arguments = Arrays()
         for name, edges in batch.edges.items():
             i = self._numbers[name]
             arguments |= {f"p{i}_change_times": edges[:-1], f"p{i}_changes": len(edges) - 1}
         for part, drives in (("drive", batch.starts), ("rise", batch.slopes)):
-            arguments |= {f"p{self._numbers[name]}_{part}_{r}": self._padded(u) for (name, r), u in drives.items()}
+            arguments |= {f"p{self._numbers[name]}_{r}_{part}": self._padded(u) for (name, r), u in drives.items()}
         return arguments
 
     def _collect_currents(self, out: Arrays) -> None:
-        if self._currents is None or self.plan.spike_times == "grid":
+        if not self.plan.currents_into or self.plan.spike_times == "grid":
             return super()._collect_currents(out)
-        by_start, by_slope = (self._by_drive(out, part, drives) for part, drives in (
-            ("drive", self._currents.means), ("rise", self._currents.slopes)
-        ))  # fmt: skip
-        for name, gradient in self._currents.gradients_from_starts(by_start, by_slope).items():
-            self.gradients[name][...] = gradient
+        by_start = self._by_drive(out, "drive", self._batch.means)
+        by_slope = self._by_drive(out, "rise", self._batch.slopes)
+        self._set_currents(self._batch.gradients_from_starts(by_start, by_slope))
 
     def _padded(self, drive: np.ndarray) -> np.ndarray:
         full = aligned((*drive.shape[:-1], padded(drive.shape[-1])), self.dtype)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ....plan import ConnectionRecord, PopulationRecord
 from ....program.population import RECORD
-from ..context import RANGE, Context, indent
+from ..context import RANGE, Context, by_drive, indent
 from ..declarations import keep_spikes
 from ..exact import routes
 from ..exact.groups import groups
@@ -272,7 +272,7 @@ def _change_back(ctx: Context, program: GeneralProgram, p: PopulationRecord) -> 
     lines += [f"{name}.retreat(args, h.instant, {_reader(program, p)});", _row_of_change(name, "h.source")]
     for n, state in ctx.drives(p).items():
         lam = f"{name}.lambda[{states.index(state)}][k]"
-        body = f"args.{name}_w_by_{n}[row + k] = scalar({lam}), {lam} = 0;"
+        body = f"args.{by_drive(name, n)}[row + k] = scalar({lam}), {lam} = 0;"
         lines.append(f"for (int k = 0; k < N_{name}; ++k) {body}")
     return f"case {_change(ctx, p)}: {{\n" + indent("\n".join([*lines, "break;"])) + "}"
 

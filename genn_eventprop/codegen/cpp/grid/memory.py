@@ -24,7 +24,7 @@ SPELLED = {"n_steps": "n_steps", "dt": "dt", "floor": "least_rise", "fresh": "sc
 
 def is_drive(b: Buffer) -> bool:
     """Whether a buffer holds the drives of a population, which the host pads."""
-    return b.name.partition("_")[2].startswith("drive_") and b.role == "host"
+    return b.name.endswith("_drive") and b.role == "host"
 
 
 class Memory(Layout):
@@ -55,7 +55,7 @@ class Memory(Layout):
         """Arrays that are neither arguments nor fields of the memory of a thread."""
         gradients = (f"p{i}_G_{n}" for i, p in enumerate(self.plan.populations) for n in p.trainable)
         records = ((i, f"p{i}_{RECORD}", 2 * len(p.derived.states)) for i, p in enumerate(self.plan.populations))
-        drives = ((i, f"p{i}_w_by_drive_{r}") for i, p in enumerate(self.plan.populations) for r in p.drives)
+        drives = ((i, f"p{i}_w_{r}_by_drive") for i, p in enumerate(self.plan.populations) for r in p.drives)
         places = {name: f"args.{name} + sample * args.n_steps * NP_p{i}" for i, name in drives}
         return (
             {name: f"slice + AT_{name}" for name in gradients}
