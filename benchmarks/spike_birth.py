@@ -2,6 +2,7 @@
 
     python benchmarks/spike_birth.py                         # feed-forward, recurrent, two layers; a line a weight
     python benchmarks/spike_birth.py --kinds recurrent --networks 20 --draws 20000     # for a quiet night
+    python benchmarks/spike_birth.py --beside --weights 1.3 4                          # other gradients, too
     python benchmarks/spike_birth.py --figure docs/figures/spike_birth.png             # a spike as it is born
 
 Random networks: 5 inputs that spike once, layers of 12 LIF neurons, 3 LI outputs, the squared error of their integrals.
@@ -16,6 +17,15 @@ Compared are three gradients, on a grid of 0.1 ms:
     births       the same with spike_birth=sigma: what training does
     drawn        with spike_birth, the mean over draws of the thresholds: what is left is bias, of resets above all
 
+and with --beside, all of one trial with mean thresholds,
+
+    exact        EventProp with exact spike times; with births: and spike_birth=sigma
+    1 ms, 2 ms   EventProp on coarser grids
+    SuperSpike   surrogate gradient by automatic differentiation (torch), 1 ms, 1 / (1 + 10 |V - 1|)^2 for the
+                 derivative of a spike; the reset is not differentiated
+    escape       the same with the density of the threshold's noise, N(0, sigma), for that derivative: the gradient of
+                 escape noise with the trial's own spikes (Gygax & Zenke 2025, doi 10.1162/neco_a_01752)
+
 Printed over all networks and directions: the relative `noise` of the truth; of each gradient the cosine of the vectors
 of directional derivatives, the slope of the estimate against the truth (1: no bias) and the relative error. For `drawn`
 also its standard deviation from draw to draw, over the size of the truth.
@@ -23,9 +33,10 @@ also its standard deviation from draw to draw, over the size of the truth.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -52,6 +63,7 @@ DRAWN = NeuronModel(
 )
 Weights = dict[str, np.ndarray]
 Sample = tuple[np.ndarray, np.ndarray]
+Slope = Callable[[np.ndarray], np.ndarray]
 Kind = Literal["feed-forward", "recurrent", "two layers"]
 
 
@@ -75,6 +87,8 @@ class Settings:
     """Draws that run together."""
     gradient_runs: int = 3
     """Runs of so many draws, of which gradients are computed."""
+    beside: bool = False
+    """Compare other gradients, too."""
     figure: Path | None = None
     """Only draw the figure of the documentation."""
 
@@ -172,24 +186,90 @@ class Draws:
         return gradient[d * size : (d + 1) * size].reshape(shape)
 
 
-def gradient(weights: Weights, sample: Sample, target: np.ndarray, spike_birth: float) -> Weights:
+def gradient(
+    weights: Weights, sample: Sample, target: np.ndarray, spike_birth: float, dt: float = 0.1, spike_times: str = "grid"
+) -> Weights:
     """Of one trial with mean thresholds."""
     net, loss = network_of(weights, 1, drawn=False)
     engine = compile_network(
-        net, loss, duration=T, dt=0.1, engine="native", dtype="float64", threads=1, spike_birth=spike_birth
-    )
+        net, loss, duration=T, dt=dt, spike_times=spike_times, engine="native", dtype="float64", threads=1,
+        spike_birth=spike_birth,
+    )  # fmt: skip
     data = engine.load(Events.from_samples([sample], n_channels=INPUTS, targets=target[None]))
     engine.run(data, [0], training=True)
     return {name: engine.gradients[f"{name}.weight"].copy() for name in weights}
 
 
-def compare(kind: Kind, mean: float, seed: int, settings: Settings) -> tuple[float, np.ndarray]:
-    """(spikes a neuron; for every direction truth and its error, EventProp, births, drawn and its deviation)."""
+def surrogate(weights: Weights, sample: Sample, target: np.ndarray, slope: Slope, dt: float = 1.0) -> Weights:
+    """Of one trial by automatic differentiation; slope: a function of V - 1 in place of the derivative of a spike."""
+    import torch
+
+    class Spike(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, u: Any) -> Any:
+            ctx.save_for_backward(u)
+            return (u >= 0).to(u.dtype)
+
+        @staticmethod
+        def backward(ctx: Any, by: Any) -> Any:
+            return by * torch.from_numpy(slope(ctx.saved_tensors[0].numpy()))
+
+    w = {name: torch.tensor(value, requires_grad=True) for name, value in weights.items()}
+    steps, layers = round(T / dt), ["hidden", "second"] if "deep" in weights else ["hidden"]
+    a, b = np.exp(-dt / 20.0), np.exp(-dt / 5.0)
+    c = (a - b) / 3  # of I in V after a step, tau_syn / (tau_mem - tau_syn) (a - b)
+    arrivals = torch.zeros((steps, INPUTS), dtype=torch.float64)
+    arrivals[np.round(sample[0] / dt).astype(int), sample[1]] = 1.0
+    sizes = dict.fromkeys(layers, HIDDEN) | {"output": OUTPUTS}
+    V, I = ({name: torch.zeros(n, dtype=torch.float64) for name, n in sizes.items()} for _ in range(2))  # noqa: E741
+    sent = {name: torch.zeros(HIDDEN, dtype=torch.float64) for name in layers}  # at the end of the last step
+    late, total = torch.zeros(HIDDEN, dtype=torch.float64), torch.zeros(OUTPUTS, dtype=torch.float64)
+    for k in range(steps):
+        into = {"hidden": arrivals[k] @ w["in"]}
+        if "back" in w:
+            into["hidden"] = into["hidden"] + late @ w["back"]
+            late = sent["hidden"]  # a delay of one step of 1 ms
+        if "deep" in w:
+            into["second"] = sent["hidden"] @ w["deep"]
+        into["output"] = sent[layers[-1]] @ w["out"]
+        for name in sizes:
+            current = I[name] + into[name]
+            V[name], I[name] = a * V[name] + c * current, b * current
+        for name in layers:
+            sent[name] = Spike.apply(V[name] - 1.0)
+            V[name] = V[name] * (1 - sent[name].detach())
+        total = total + V["output"] * (dt / T)
+    (0.5 * ((total - torch.from_numpy(target)) ** 2).sum()).backward()
+    return {name: value.grad.numpy() for name, value in w.items()}
+
+
+def others(weights: Weights, sample: Sample, target: np.ndarray, sigma: float) -> dict[str, Weights]:
+    """Gradients of one trial, by the names of the module."""
+
+    def superspike(u: np.ndarray) -> np.ndarray:
+        return 1 / (1 + 10 * np.abs(u)) ** 2
+
+    def escape(u: np.ndarray) -> np.ndarray:
+        return np.exp(-0.5 * (u / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
+
+    trial = weights, sample, target
+    return {
+        "exact": gradient(*trial, 0.0, 1.0, "exact"), "exact, births": gradient(*trial, sigma, 1.0, "exact"),
+        "1 ms": gradient(*trial, 0.0, 1.0), "2 ms": gradient(*trial, 0.0, 2.0),
+        "SuperSpike": surrogate(*trial, superspike), "escape": surrogate(*trial, escape),
+    }  # fmt: skip
+
+
+def compare(kind: Kind, mean: float, seed: int, settings: Settings) -> tuple[float, list[str], np.ndarray]:
+    """(spikes a neuron; names of estimates; every direction's truth, its error, deviation of drawn, and estimates)."""
     rng = np.random.default_rng(seed)
     weights = random_network(kind, mean, rng)
     sample, target = (np.sort(rng.uniform(0, 20, INPUTS)), np.arange(INPUTS)), rng.normal(0, 0.3, OUTPUTS)
     draws = Draws(weights, sample, target, settings, seed)
-    once = [gradient(weights, sample, target, sigma) for sigma in (0.0, settings.sigma)]
+    once = {
+        "EventProp": gradient(weights, sample, target, 0.0),
+        "births": gradient(weights, sample, target, settings.sigma),
+    } | (others(weights, sample, target, settings.sigma) if settings.beside else {})
     many = draws.gradients(settings.gradient_runs)
     inner = [n for n in weights if n != "out"]  # the loss is smooth in the weights of the outputs
     directions = [{n: weights[n] for n in inner}]
@@ -199,29 +279,32 @@ def compare(kind: Kind, mean: float, seed: int, settings: Settings) -> tuple[flo
     for d in directions:
         up, down = (draws.losses({n: w + s * STEP * d.get(n, 0.0) for n, w in weights.items()}) for s in (1, -1))
         change = (up - down) / (2 * STEP)
-        along = np.array([sum(float((g[n] * d[n]).sum()) for n in inner) for g in (*once, *many)])
-        drawn = along[2:]
-        rows.append([change.mean(), change.std() / len(change) ** 0.5, *along[:2], drawn.mean(), drawn.std()])
-    return draws.rate, np.array(rows)
+        along = np.array([sum(float((g[n] * d[n]).sum()) for n in inner) for g in (*once.values(), *many)])
+        single, drawn = along[: len(once)], along[len(once) :]
+        rows.append([change.mean(), change.std() / len(change) ** 0.5, drawn.std(), *single, drawn.mean()])
+    return draws.rate, [*once, "drawn"], np.array(rows)
 
 
 def main(settings: Settings) -> None:
     if settings.figure is not None:
         draw(settings.figure, settings.sigma)
         return
-    print("network       weight spikes  noise | cosine, slope, error: EventProp | births | drawn | its deviation")
+    print("network       weight spikes  noise  deviation of drawn | cosine, slope, error of each")
     for kind in settings.kinds:
         for mean in settings.weights:
-            rates, rows = zip(*(compare(kind, mean, seed, settings) for seed in range(settings.networks)))
+            rates, names, rows = zip(*(compare(kind, mean, seed, settings) for seed in range(settings.networks)))
             table = np.concatenate(rows)
             truth, size = table[:, 0], np.linalg.norm(table[:, 0])
-            text = [f"{kind:13} {mean:6.1f} {np.mean(rates):6.2f} {np.linalg.norm(table[:, 1]) / size:6.2f}"]
-            for estimate in table.T[2:5]:
+            spread = np.linalg.norm(table[:, 2]) / size
+            text = [
+                f"{kind:13} {mean:6.1f} {np.mean(rates):6.2f} {np.linalg.norm(table[:, 1]) / size:6.2f} {spread:8.1f}"
+            ]
+            for name, estimate in zip(names[0], table.T[3:]):
                 norm, product = np.linalg.norm(estimate), float(estimate @ truth)
                 cosine = product / (norm * size) if norm else 0.0
                 error = np.linalg.norm(estimate - truth) / size
-                text.append(f"{cosine:6.3f} {product / size**2:6.2f} {error:6.2f}")
-            print(" | ".join([*text, f"{np.linalg.norm(table[:, 5]) / size:.1f}"]), flush=True)
+                text.append(f"{name} {cosine:.3f} {product / size**2:.2f} {error:.2f}")
+            print(" | ".join(text), flush=True)
 
 
 def draw(path: Path, sigma: float) -> None:
@@ -235,7 +318,7 @@ def draw(path: Path, sigma: float) -> None:
     net.connect(hidden, output, Dense(np.array([[3.0, -3.0]])), name="out")
     loss = IntegratedVoltageCrossEntropy(output)
     sample = Events.from_samples([(np.array([1.0]), np.array([0]))], n_channels=1, labels=[1])
-    weights, peak = np.linspace(4.0, 9.0, 201), 0.75**4 * 0.25  # V of a unit weight: 4^(-1/3) (1 - 1/4) / 3
+    weights = np.linspace(4.0, 9.0, 201)
     peak = (4 ** (-1 / 3) - 4 ** (-4 / 3)) / 3  # of V, by a unit weight
     engines = [
         compile_network(net, loss, duration=T, dt=0.02, engine="native", dtype="float64", threads=1, spike_birth=s)
@@ -253,18 +336,31 @@ def draw(path: Path, sigma: float) -> None:
     xi = np.linspace(-5.0, 5.0, 4001)
     mass = np.exp(-0.5 * xi**2) / np.exp(-0.5 * xi**2).sum()
     expected = [float(mass @ np.interp(w / (1 + sigma * xi), weights, curves[0])) for w in weights]
-    figure, (above, below) = plt.subplots(2, 1, figsize=(6, 5), sharex=True, layout="constrained")
-    above.plot(weights * peak, curves[0], label="L")
-    above.plot(weights * peak, expected, label="E[L], thresholds 1 + 0.1 xi")
+    figure, (above, below) = plt.subplots(2, 1, figsize=(6, 5.6), sharex=True, layout="constrained")
+    silent = weights * peak < 1.0
+    for part in (silent, ~silent):  # L jumps where the spike is born, so that no line may cross it
+        first = part[0]
+        at = weights[part] * peak
+        above.plot(at, curves[0][part], color="C0", label="L of one trial, threshold 1" if first else None)
+        below.plot(at, curves[1][part], color="C0", label="EventProp" if first else None)
+        label = f"with spike_birth={sigma:g}" if first else None
+        below.plot(at, curves[2][part], "--", color="C2", label=label)
+    above.plot(weights * peak, expected, color="C1", label=f"E[L], thresholds 1 + {sigma:g} xi")
     below.plot(weights * peak, np.gradient(expected, weights), color="C1", label="derivative of E[L]")
-    below.plot(weights * peak, curves[1], color="C0", label="EventProp")
-    below.plot(weights * peak, curves[2], color="C2", label=f"with spike_birth={sigma:g}")
     above.set_ylabel("loss")
     below.set_ylabel("dL/dw")
-    below.set_xlabel("largest V without a spike, in thresholds")
+    below.set_xlabel("largest V that the input alone would reach, in thresholds")
+    top = below.get_ylim()[1]
+    below.annotate("silent: EventProp is 0", (0.68, 0.02), (0.63, 0.45 * top), arrowprops={"arrowstyle": "->"})
+    below.annotate(
+        "a spike: its time moves\n(both are the same)",
+        (1.012, 0.12),
+        (1.06, 0.45 * top),
+        arrowprops={"arrowstyle": "->"},
+    )
     for axes in (above, below):
         axes.axvline(1.0, color="0.8", zorder=0)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper left")
     figure.savefig(path, dpi=120)
 
 

@@ -93,15 +93,18 @@ struct Births : Trajectory<O> {
     List<LogEntry> mine;  // own spikes and ends of refractory periods in the step
     Candidate open[N];    // of the present interval; step: -1 for none, and then g is the least that counts
     double width[N];
-    bool rising[N];  // just before the present time
+    Buffer<scalar> best, rising, rows;  // best: g of `open`; rising: > 0 if g rises just before the present time
+    bool has_own[N];                    // whether any of `mine` is the neuron's
     int64_t now = 0;
 
     void begin(const Args& args) {
         all.count = 0;
         this->rest();
-        for (int k = 0; k < N; ++k) O::model::birth_width(args, k, width + k), another(k);
+        best.zero(O::NP), rising.zero(O::NP);
+        for (int k = N; k < O::NP; ++k) best[k] = scalar(1e30);
+        for (int k = 0; k < N; ++k) has_own[k] = false, O::model::birth_width(args, k, width + k), another(k);
     }
-    void another(int k) { open[k].neuron = k, open[k].step = -1, open[k].g = -FARTHEST * width[k], rising[k] = false; }
+    void another(int k) { open[k].neuron = k, open[k].step = -1, open[k].g = -FARTHEST * width[k], best[k] = scalar(open[k].g), rising[k] = -1; }
     // Ends an interval; the rise that ended it is no maximum.
     void close(int k) {
         Candidate& b = open[k];
@@ -121,19 +124,93 @@ struct Births : Trajectory<O> {
         now = step, mine.count = 0;
         for (int64_t e = log.steps[size_t(step)]; e < log.count; ++e) {
             const int32_t kind = log.entries.data[e].kind;
-            if (kind == O::model::own_spike || (M > 1 && kind == ended)) mine.push() = log.entries.data[e];
+            if (kind == O::model::own_spike || (M > 1 && kind == ended)) mine.push() = log.entries.data[e], has_own[log.entries.data[e].source] = true;
         }
-        for (int k = 0; k < N; ++k) {
-            const double most = double(out.reach.data[k]);  // not known of those that may have crossed, or are held
-            if (most > -1e29 && most <= open[k].g)
-                rising[k] = false;
-            else
+        if constexpr (S == 1)
+            sift(out, args);
+        else
+            for (int k = 0; k < N; ++k)
+                if (in_reach(out, k)) follow(out, args, k);
+        for (const auto& e : mine) {
+            if (has_own[e.source] && S == 1) follow(out, args, e.source);
+            has_own[e.source] = false;
+        }
+    }
+    // Whether g may exceed the best of the interval. The bound is not known of those that may have crossed, or are held.
+    bool in_reach(O& out, int k) {
+        const scalar most = out.reach.data[k];
+        if (most > scalar(-1e29) && most <= best.data[k]) rising.data[k] = -1;
+        return !(most > scalar(-1e29) && most <= best.data[k]);
+    }
+    static constexpr int W = 3 * n + 4;  // of `rows`, at the start of the step, its arrivals and its end: g and its slope as
+                                         // rows of y, P(-s) e, s, and how much the arrival changes the slope
+    // Follows those without own events whose slope changes its sign where g may exceed the best so far; of all neurons of a
+    // vector at once, since they share their arrivals.
+    void sift(O& out, const Args& args) {
+        const int64_t count = out.pending.count;
+        rows.reserve((count + 2) * W);
+        for (int64_t j = -1; j <= count; ++j) {
+            scalar* r = rows + (j + 1) * W;
+            const double s = j < 0 ? 0.0 : j < count ? out.pending[j].s : out.delta;
+            double change = 0;
+            for (int i = 0; i <= n; ++i) {
+                double c[DEGREE + 1];
+                for (int p = 0; p <= out.degree; ++p) c[p] = double(out.rho[p * (n + 1) + i]);
+                r[i] = scalar(value_of(c, out.degree, s)), r[n + 1 + i] = scalar(slope_of(c, out.degree, s));
+                if (i < n && j >= 0 && j < count) change += double(r[n + 1 + i]) * double(r[2 * n + 2 + i] = out.pending[j].q[i]);
+            }
+            r[3 * n + 2] = scalar(s), r[3 * n + 3] = scalar(change);
+        }
+        const auto of = [](const scalar* row, const vec* x) {
+            vec v = vec{} + row[n];
+            for (int i = 0; i < n; ++i) v += row[i] * x[i];
+            return v;
+        };
+        for (int from = 0; from < O::NP; from += LANES) {
+            const vec reach = load(out.reach.data + from), top = load(best.data + from);
+            const vec far = ((reach > scalar(-1e29)) & (reach <= top)) ? vec{} - 1 : vec{};
+            const unsigned near = not_negative(far);
+            if (!near) {
+                store(rising.data + from, vec{} - 1);
+                continue;
+            }
+            vec x[n], needs = vec{} - 1, bend = vec{} + out.curve[n];
+            for (int i = 0; i < n; ++i) x[i] = load(y[i].data + from);
+            vec g = of(rows, x), slope = of(rows + n + 1, x);
+            needs = ((load(rising.data + from) > 0) & (slope <= 0) & (g > top)) ? vec{} : needs;
+            for (int64_t j = 0; j <= count; ++j) {
+                const scalar *r = rows + (j + 1) * W, h = r[3 * n + 2] - r[3 * n + 2 - W];
+                const vec next = of(r + n + 1, x), most = g + h * slope;
+                needs = ((slope > 0) & (next < 0) & (most > top)) ? vec{} : needs;
+                if (n > 2) {  // then a slope may change its sign twice within a segment
+                    bend = vec{} + out.curve[n];
+                    for (int i = 0; i < n; ++i) bend += out.curve[i] * larger(x[i], -x[i]);
+                    needs = ((larger(slope, -slope) < bend * h) & (larger(g, most) + bend * (h * h) > top)) ? vec{} : needs;
+                }
+                g = of(r, x), slope = next;
+                if (j == count) break;
+                const vec w = load(out.pending[j].row + from);
+                slope = next + r[3 * n + 3] * w;
+                needs = ((next > 0) & (slope <= 0) & (g > top)) ? vec{} : needs;
+                for (int i = 0; i < n; ++i) x[i] += r[2 * n + 2 + i] * w;
+            }
+            const vec before = load(rising.data + from);
+            store(rising.data + from, slope);
+            for (unsigned mask = not_negative(needs); mask; mask &= mask - 1) {
+                const int k = from + __builtin_ctz(mask);
+                if (k >= N || has_own[k] || mode_of[k] != 0) continue;
+                rising[k] = before[k - from];
                 follow(out, args, k);
+            }
+            for (int k = from; k < from + LANES && k < N; ++k)
+                if (has_own[k]) rising[k] = before[k - from];
+                else if (mode_of[k] != 0) rising[k] = -1;
         }
     }
     // Takes a neuron through the step, event by event.
     void follow(O& out, const Args& args, int k) {
-        double v[n], was[n], q[O::FRONT], from = 0;  // was: y ahead of the arrivals at `from`
+        double v[n], was[n], from = 0;  // was: y ahead of the arrivals at `from`
+        const scalar* start = S == 1 ? rows.data : nullptr;  // the row of `from`, where there is one
         for (int i = 0; i < n; ++i) was[i] = v[i] = double(y[i].data[k]);
         for (int64_t j = 0, own = 0;;) {
             while (own < mine.count && mine[own].source != k) ++own;
@@ -142,11 +219,12 @@ struct Births : Trajectory<O> {
             const bool is_own = own < mine.count && mine[own].s <= arrival + out.together;
             const double to = is_own ? mine[own].s : arrival < out.delta ? arrival : out.delta;
             if (mode_of[k] == 0 && to > from + out.together) {
-                segment(out, k, was, v, from, to);
-                from = to, std::memcpy(was, v, sizeof v);
+                const scalar* end = S == 1 && !is_own ? rows.data + (j + 1) * W : nullptr;
+                if (!(start && end && goes_on(k, v, start, end))) segment(out, k, was, v, from, to);
+                from = to, start = end, std::memcpy(was, v, sizeof v);
             }
             if (is_own) {
-                from = to;
+                from = to, start = nullptr;
                 for (int i = 0; i < n; ++i) y[i].data[k] = scalar(v[i]);
                 if (mine[own].kind == O::model::own_spike)
                     spiked(out, args, k, mine[own]);
@@ -156,12 +234,27 @@ struct Births : Trajectory<O> {
                 ++own;
             } else if (j < out.pending.count) {
                 const auto& a = out.pending[j++];
-                horner<O::FRONT, S>(out.flow[int(mode_of[k])].arrive[a.receptor], out.degree, a.s, O::own(k), q);
-                for (int i = 0; i < n; ++i) v[i] += q[i] * double(a.row[k]);
+                if constexpr (S == 1) {
+                    for (int i = 0; i < n; ++i) v[i] += double((mode_of[k] ? a.held : a.q)[i]) * double(a.row[k]);
+                } else {
+                    double q[O::FRONT];
+                    horner<O::FRONT, S>(out.flow[int(mode_of[k])].arrive[a.receptor], out.degree, a.s, O::own(k), q);
+                    for (int i = 0; i < n; ++i) v[i] += q[i] * double(a.row[k]);
+                }
             } else {
                 return;
             }
         }
+    }
+    // Whether a segment between two rows has no maximum that counts; as in `sift`.
+    bool goes_on(int k, const double* v, const scalar* start, const scalar* end) {
+        if (n > 2) return false;
+        double g = double(start[n]), first = double(start[2 * n + 1]), last = double(end[2 * n + 1]);
+        for (int i = 0; i < n; ++i) g += double(start[i]) * v[i], first += double(start[n + 1 + i]) * v[i], last += double(end[n + 1 + i]) * v[i];
+        const double top = open[k].g, h = double(end[3 * n + 2]) - double(start[3 * n + 2]);
+        if ((rising[k] > 0 && first <= 0 && g > top) || (first > 0 && last < 0 && g + h * first > top)) return false;
+        rising[k] = last > 0 ? 1 : -1;
+        return true;
     }
     void spiked(O& out, const Args& args, int k, const LogEntry& spike) {
         double before[n], after[n];
@@ -181,8 +274,8 @@ struct Births : Trajectory<O> {
         }
         for (int p = 0; p < m; ++p) slope[p] = (p + 1) * c[p + 1], falling[p] = -slope[p];
         const double g = value_of(c, m, from), first = value_of(slope, m - 1, from), last = value_of(slope, m - 1, to);
-        if (rising[k] && first <= 0) offer(k, was, g, from);
-        rising[k] = last > 0;
+        if (rising[k] > 0 && first <= 0) offer(k, was, g, from);
+        rising[k] = last > 0 ? 1 : -1;
         const double bend = bend_of(c, m, to), h = to - from, end = value_of(c, m, to);
         if (std::fmax(g, end) + 0.125 * bend * h * h <= open[k].g || std::fabs(first) > bend * h) return;
         const double curve = bend_of(slope, m - 1, to);
@@ -199,7 +292,7 @@ struct Births : Trajectory<O> {
     void offer(int k, const double* v, double g, double s) {
         Candidate& b = open[k];
         if (!(g > b.g)) return;
-        b.g = g, b.step = now, b.s = s;
+        b.g = g, b.step = now, b.s = s, best[k] = scalar(g);
         for (int i = 0; i < n; ++i) b.y[i] = v[i];
     }
 
