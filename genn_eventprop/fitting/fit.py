@@ -24,8 +24,6 @@ COUPLINGS = ((20.0, 15), (5.0, 10), (1.0, 10), (0.2, 10))
 """Coupling to the measured V in 1/ms, and how many steps a fit makes with it, before the last ones without."""
 REDRAWS = 20
 """How often a start whose dynamics diverge is drawn again."""
-SAME = 1e-3
-"""Of each range: starts that are as near as that have found the same minimum, and go on as one."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +83,11 @@ def fit(  # type: ignore[misc]  # the overloads tell the results apart and leave
             ``gain``, 1 unless it is in `bounds` or `only`, multiplies it.
         starts: random starts. seed: of these.
         window: ms before and after a measured spike in which V does not count: models have no action potential there.
-        skip: ms at the beginning of every sweep that do not count. every: ms between samples of V that count.
+        skip: ms at the beginning of every sweep that do not count. every: ms between samples of V that count, rounded
+            to whole samples.
         voltage_noise: standard deviation of the errors of V, which weighs V against spikes; None: a twentieth of the
             deviation of V. spike_noise: that of spike times, ms; None: spikes reset the model, and do not count.
-        steps: at most, after those with a coupling. threads: None for all processors.
+        steps: at most, after those with a coupling. threads: None for all processors. progress: a bar on stderr.
 
     Returns:
         A result, or a list of them for a list of recordings.
@@ -98,8 +97,10 @@ def fit(  # type: ignore[misc]  # the overloads tell the results apart and leave
         DataError: a recording with neither V nor spikes.
 
     Example:
-        >>> result = fit(AdEx, read_recording("cell.csv").with_spikes_above(0.0), fixed={"v_peak": -30.0})
-        >>> print(result)
+        >>> cell = simulate(LIF(tau_mem=12.0), np.repeat([0.0, 1.5, 0.0], 400), dt=0.1)
+        >>> result = fit(LIF, cell, only=["tau_mem"], starts=1, progress=False)
+        >>> round(result.parameters["tau_mem"], 3)
+        12.0
     """
     if not isinstance(recording, Recording):
         cells = list(recording)

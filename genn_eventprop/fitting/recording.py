@@ -32,6 +32,11 @@ class Recording:
 
     Raises:
         DataError: shapes that do not fit, values that are not finite, spike times outside the sweep.
+
+    Example:
+        >>> recording = Recording(np.repeat([0.0, 1.5, 0.0], 100), dt=0.1, spikes=[[12.5, 17.25]])
+        >>> recording.duration
+        30.0
     """
 
     current: np.ndarray
@@ -129,8 +134,17 @@ def read_recording(path: Path | str) -> Recording:
     .npz: current (S, K) and dt in ms, and, if there are any, voltage (S, K), and spike_times in ms with spike_sweeps.
     Of other formats (.abf, .smr, .nwb, ...) every segment is a sweep, in mV, pA and ms.
 
+    Args:
+        path: of the file, whose name is that of the cell.
+
     Raises:
         DataError: naming the file and what is wrong in it.
+
+    Example:
+        >>> from genn_eventprop.fitting import read_recording
+        >>> np.savez("cell.npz", current=np.zeros((2, 50)), dt=0.5, spike_times=[2.5], spike_sweeps=[1])
+        >>> read_recording("cell.npz").duration
+        25.0
     """
     path = Path(path)
     if not path.is_file():
@@ -143,7 +157,21 @@ def read_recording(path: Path | str) -> Recording:
 
 
 def read_spikes(path: Path | str, sweeps: int) -> tuple[np.ndarray, ...]:
-    """Spike times from a .csv file with the columns time (ms) and, for more than one sweep, sweep (from 0)."""
+    """Spike times from a .csv file with the columns time (ms) and, for more than one sweep, sweep (from 0).
+
+    Args:
+        path: of the file. sweeps: how many the recording has.
+
+    Raises:
+        DataError: naming the file and what is wrong in it.
+
+    Example:
+        >>> from genn_eventprop.fitting import read_spikes
+        >>> with open("spikes.csv", "w") as file:
+        ...     _ = file.write("sweep,time\\n1,2.5\\n")
+        >>> [times.tolist() for times in read_spikes("spikes.csv", sweeps=2)]
+        [[], [2.5]]
+    """
     columns = _columns(Path(path), need=("time",), may=("sweep",))
     times, of = columns["time"], columns.get("sweep", np.zeros(len(columns["time"])))
     if (of != of.astype(int)).any() or ((of < 0) | (of >= sweeps)).any():

@@ -45,7 +45,7 @@ class Residuals:
 
     Args:
         window: ms before and after a measured spike in which V does not count. skip: ms at the beginning of a sweep.
-        every: ms between the samples of V that count, a multiple of dt. voltage_noise, spike_noise: standard
+        every: ms between the samples of V that count, rounded to whole samples. voltage_noise, spike_noise: standard
             deviations, in the unit of V and in ms; None leaves that part out.
     """
 

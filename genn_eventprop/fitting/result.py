@@ -22,8 +22,8 @@ class FitResult:
     """The parameters of one cell.
 
     Attributes:
-        names, values: (P,) what was fitted. low, high: (P,) their bounds. fixed: values of the others that are not the
-            model's own.
+        model, recording: what was fitted to what. names, values: (P,) the parameters. low, high: (P,) their bounds.
+        fixed: values of the others that are not the model's own.
         covariance: (P, P) from the curvature of the loss at `values`, see `uncertainty`.
         starts, ends: (M, P) where each start began and ended. losses: (M,) half the sum of squared residuals there.
         converged: (M,) whether it ended by itself, not with the last step.

@@ -25,11 +25,13 @@ def simulate(
     """Inject a current into a model and record V at every dt, and its exact spike times.
 
     Args:
-        neuron: with values, as in ``AdEx(tau_w=120.0)``, or a model with its own. current: (S, K) or (K,). inject: as
-            `current` of `fit`. gain: what it is multiplied by.
+        neuron: with values, as in ``AdEx(tau_w=120.0)``, or a model with its own. current: (S, K) or (K,), each value
+            for `dt` ms. inject: as `current` of `fit`. gain: what it is multiplied by. name: of the cell.
 
     Example:
-        >>> recording = simulate(AdEx(b=60.0), np.repeat([0.0, 800.0, 0.0], 2000), dt=0.1)
+        >>> cell = simulate(LIF(tau_mem=12.0), np.repeat([0.0, 1.5, 0.0], 400), dt=0.1)
+        >>> len(cell.spikes[0])
+        3
     """
     model = neuron if isinstance(neuron, NeuronModel) else neuron.model
     fitted = fitted_model(model, inject)

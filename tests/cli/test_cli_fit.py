@@ -83,7 +83,7 @@ def test_a_fit_leaves_a_report_and_can_be_repeated(folder, capsys):
     assert again["parameters"] == results["parameters"]
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_the_guide_tries_a_protocol(tmp_path, capsys):
     place = next(i for i, block in enumerate(blocks("docs/fit.md")) if "simulate(" in block.text)
     exec(compile(blocks("docs/fit.md")[place].text, "docs/fit.md", "exec"), {})

@@ -20,7 +20,8 @@ PROLOGUE = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
 IN_PART = {"genn_eventprop.engines"}
 # Records that others make and hand out, and functions for those who write a part of the package
 NO_EXAMPLE = {
-    "Activity", "BirthReport", "Block", "Case", "Described", "EpochStatistics", "ExperimentConfig", "Initialised",
+    "Activity", "BirthReport", "Block", "Case", "Described", "EpochStatistics", "ExperimentConfig", "FitResult",
+    "FreeRun", "Initialised",
     "LayeredConfig",
     "LossRecord", "Optimiser", "OptimiserStep", "ParameterStep", "SpikePush", "SpikeRegulariser", "UnscaledConfig",
     "checked", "evaluate", "main", "published_scale", "run_experiment",
@@ -46,7 +47,9 @@ def entry(module: str, name: str) -> Any:
 OTHERS = ("genn_eventprop.torch", "genn_eventprop.jax")  # imported when their tests run
 ENTRIES = [entry(*where) for where in listed() if where[0] not in OTHERS]
 LAYERS = [pytest.param(*where, id=".".join(where)) for where in listed() if where[0] in OTHERS]
-RUNS = re.compile(r"Trainer\(|check(_network)?\(")  # something is compiled or differences are taken: in CI
+RUNS = re.compile(
+    r"Trainer\(|check(_network)?\(|fit\(|simulate\("
+)  # something is compiled or differences are taken: in CI
 
 
 def with_ci(entries: list[Any]) -> list[Any]:

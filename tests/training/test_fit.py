@@ -11,7 +11,7 @@ from genn_eventprop import Recording, fit, simulate
 from genn_eventprop.errors import DataError, SettingError
 from genn_eventprop.fitting.cells import Cells, forced_arrivals
 from genn_eventprop.fitting.forced import fitted_model
-from genn_eventprop.fitting.residuals import Problem, Residuals
+from genn_eventprop.fitting.residuals import STEP, Problem, Residuals
 from genn_eventprop.models import ALIF, AdEx, Izhikevich
 
 TRUE = {"tau_mem": 15.0, "tau_B": 80.0, "b_jump": 0.2, "v_thresh": 1.0, "v_reset": 0.2, "gain": 1.2}
@@ -161,9 +161,9 @@ def test_a_recording_must_have_measured_something(alif):
         Recording([0.0, 1.0], 0.1).with_spikes_above(0.0)
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["AdEx", "Izhikevich"])
-def test_nonlinear_cells(name, optimised):
+def test_nonlinear_cells(name):
     if name == "AdEx":
         true = {"c_mem": 200.0, "g_leak": 12.0, "e_leak": -68.0, "v_thresh": -51.0, "delta_t": 2.0, "tau_w": 120.0,
                 "a": 3.0, "b": 60.0, "v_reset": -60.0}  # fmt: skip
@@ -176,3 +176,27 @@ def test_nonlinear_cells(name, optimised):
     assert result.names == list(true)
     assert np.allclose(result.values, list(true.values()), rtol=1e-3)
     assert result.free.gamma == pytest.approx(1.0)
+
+
+@pytest.mark.slow
+def test_differences_are_the_exact_gradient(alif):
+    """dV(T)/dp of the forced model, reset by measured spikes and waiting at its own: EventProp against the copies."""
+    fitted = fitted_model(ALIF)
+    learned = {n: replace(p, trainable=n in TRUE) for n, p in fitted.forced.params.items()}
+    fitted = replace(fitted, forced=replace(fitted.forced, params=learned, threshold=None, reset=None))
+    low, high = np.array(list(BOUNDS.values())).T
+    step = STEP * (high - low)
+    # a threshold that is lower: several own crossings come too early
+    point = np.array(list(TRUE.values())) * [1.1, 0.9, 1.2, 0.8, 0.9, 1.1]
+    counts = np.zeros((2, alif.current.shape[1]), bool)
+    arrivals = forced_arrivals(alif, 0.25, counts, np.arange(alif.current.shape[1]))
+    cells = Cells(fitted, alif, 7, list(BOUNDS), {}, arrivals)
+    cells.set(np.vstack([point, point + np.diag(step)]))
+    v = cells.states(np.array([alif.duration]), ["V", fitted.lead])
+    differences = (v["V"][1, 0, 1:] - v["V"][1, 0, 0]) / step
+    readouts = cells.engine.forward(cells.uncoupled, [1])
+    assert np.allclose(readouts.value[0], v["V"][1, 0])
+    cells.engine.backward(np.ones((1, 7)), inputs=False)
+    exact = [cells.engine.gradients[f"cell.{n}"][0] for n in BOUNDS]
+    assert np.allclose(differences, exact, rtol=1e-3, atol=1e-6) and np.abs(exact[0]) > 1e-3
+    cells.close()
