@@ -11,14 +11,16 @@ of each and its ratio to the LIF network, which holds on a busy machine too.
 A step is forward, backward, the reduction of the gradients and Adam; learned parameters of neurons change before every
 step. Every line comes from a process of its own, which also tells its peak memory.
 
-The floor is what the rows of weights alone cost, measured in the same run with compiled code on one core: forwards a
-row is read for every spike that arrives, backwards one for every spike that was sent (its feedback), and for every
-arrival one row of the gradient is read, changed and written:
+The floor is what the rows alone cost, measured in the same run on one core with the best loop known (`LOOPS`; which
+one that is differs from processor to processor, and is printed). Forwards a row of weights is added for every spike
+that arrives; backwards one is multiplied for every spike that was sent (its feedback), and for every arrival an adjoint
+row is added to the gradient of its source:
 
-    rows of 256: (inputs + 2 hidden) reads + (inputs + hidden) updates;  rows of the outputs: 2 hidden reads + 1 update
+    hidden layer: (inputs + hidden) (add + gather) + hidden dot;  outputs: hidden (add + dot + gather)
 
-with `inputs` and `hidden` the numbers of spikes per sample. Nothing that touches rows spike by spike can be faster; an
-engine that sums gradients per source and not per spike can be.
+with `inputs` and `hidden` the numbers of spikes per sample. With --weight-rows float16 rows of weights are half as
+long. The processor time of a training step is told beside its time, the least of all
+steps: on a busy machine it says more.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ import tyro
 from shd_peers import PEERS
 
 from genn_eventprop import Dense, Events, Gamma, Network, Normal, Param, losses
+from genn_eventprop.codegen.cpp import half, padded
+from genn_eventprop.codegen.cpp.context import read
 from genn_eventprop.engines import Engine, availability, create
 from genn_eventprop.engines.native.engine import aligned, available_processors
 from genn_eventprop.modelling.neuron import Neuron
@@ -49,35 +53,85 @@ from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import Plan, make_plan
 from genn_eventprop.toolchain import build
 
+LOOPS = {
+    "add": ("one row after the other, all columns at once", "blocks of columns, two rows at once", "four rows at once"),
+    "dot": ("one row", "two rows at once", "four rows at once"),
+    "gather": ("whole rows", "blocks of columns"),
+}
+"""What is done with rows -> loops of `ROWS` that do it, by number. The second ones are those of `native`."""
+
 ROWS = """
-#include <cstdint>
-#include <cstring>
-typedef float vec __attribute__((vector_size(64)));
-static inline vec load(const float* p) { vec v; std::memcpy(&v, p, sizeof v); return v; }
-template <int V> static void read(const float* base, const int32_t* index, int64_t n, float* out) {
-    vec s[V];
-    std::memset(s, 0, sizeof s);
-    for (int64_t r = 0; r < n; ++r) {
-        const float* row = base + int64_t(index[r]) * V * 16;
-        for (int i = 0; i < V; ++i) s[i] += load(row + i * 16);
-    }
-    std::memcpy(out, s, sizeof s);
+template <int N, typename Row>
+void add_plain(scalar* acc, const Row* base, const int32_t* index, int64_t n) {
+    vec s[N / LANES];
+    for (int v = 0; v < N / LANES; ++v) s[v] = load(acc + v * LANES);
+    for (int64_t r = 0; r < n; ++r)
+        for (int v = 0; v < N / LANES; ++v) s[v] += load(base + int64_t(index[r]) * N + v * LANES);
+    for (int v = 0; v < N / LANES; ++v) store(acc + v * LANES, s[v]);
 }
-template <int V> static void update(float* base, const int32_t* index, int64_t n, const float* x) {
-    vec s[V];
-    std::memcpy(s, x, sizeof s);
-    for (int64_t r = 0; r < n; ++r) {
-        float* row = base + int64_t(index[r]) * V * 16;
-        for (int i = 0; i < V; ++i) {
-            const vec v = load(row + i * 16) + s[i];
-            std::memcpy(row + i * 16, &v, sizeof v);
-        }
+template <int N, int R, typename Row>
+void add_together(scalar* acc, const Row* base, const int32_t* index) {
+    const Row* row[R];
+    for (int k = 0; k < R; ++k) row[k] = base + int64_t(index[k]) * N;
+    for (int v = 0; v < N; v += LANES) {
+        vec s = load(acc + v);
+        for (int k = 0; k < R; ++k) s += load(row[k] + v);
+        store(acc + v, s);
     }
 }
-extern "C" void read_wide(float* b, const int32_t* i, int64_t n, float* x) { read<16>(b, i, n, x); }
-extern "C" void read_narrow(float* b, const int32_t* i, int64_t n, float* x) { read<2>(b, i, n, x); }
-extern "C" void update_wide(float* b, const int32_t* i, int64_t n, float* x) { update<16>(b, i, n, x); }
-extern "C" void update_narrow(float* b, const int32_t* i, int64_t n, float* x) { update<2>(b, i, n, x); }
+template <int N, typename Row>
+void add(int loop, scalar* acc, const Row* base, const int32_t* index, int64_t n) {
+    if (loop == 0) return add_plain<N>(acc, base, index, n);
+    if (loop == 1) return add_rows<N>(acc, base, index, n);
+    int64_t r = 0;
+    for (; r + 4 <= n; r += 4) add_together<N, 4>(acc, base, index + r);
+    for (; r < n; ++r) add_together<N, 1>(acc, base, index + r);
+}
+template <int N, typename Row>
+void dot(int loop, scalar* out, const Row* base, const int32_t* index, int64_t n, const scalar* q) {
+    if (loop == 1) return dot_rows<N>(out, base, index, n, q);
+    int64_t r = 0;
+    if (loop == 2)
+        for (; r + 4 <= n; r += 4) dot_some<N, 4>(out + r, base, index + r, q);
+    for (; r < n; ++r) dot_some<N, 1>(out + r, base, index + r, q);
+}
+// Calls of `rows` rows each, as in a step.
+template <int N, typename Row>
+void steps(bool dots, int loop, const Row* base, const int32_t* index, int64_t calls, int64_t rows, scalar* x,
+           scalar* out) {
+    for (int64_t c = 0; c < calls; ++c)
+        if (dots)
+            dot<N>(loop, out, base, index + c * rows, rows, x);
+        else
+            add<N>(loop, x, base, index + c * rows, rows);
+}
+template <int N>
+void gather(int loop, scalar* grad, scalar* history, const int32_t* source, int64_t n, int64_t sources,
+            int64_t n_steps) {
+    BySource by;
+    by.reset(sources);
+    by.count(source, n);
+    by.prepare(sources, n);
+    for (int64_t i = 0; i < n; ++i) by.put(source[i], int32_t(i * n_steps / n));
+    if (loop)
+        gather_blocks<N>(grad, history, by, sources, n_steps, true);
+    else
+        gather_gradient<N>(grad, history, by, sources, true);
+}
+extern "C" void rows(int wide, int half, int dots, int loop, const void* base, const int32_t* index, int64_t calls,
+                     int64_t rows, float* x, float* out) {
+    const auto f = static_cast<const float*>(base);
+    const auto h = static_cast<const Half*>(base);
+    if (wide && half) return steps<WIDE>(dots, loop, h, index, calls, rows, x, out);
+    if (wide) return steps<WIDE>(dots, loop, f, index, calls, rows, x, out);
+    if (half) return steps<NARROW>(dots, loop, h, index, calls, rows, x, out);
+    steps<NARROW>(dots, loop, f, index, calls, rows, x, out);
+}
+extern "C" void gathers(int wide, int loop, float* grad, float* history, const int32_t* source, int64_t n,
+                        int64_t sources, int64_t n_steps) {
+    if (wide) return gather<WIDE>(loop, grad, history, source, n, sources, n_steps);
+    gather<NARROW>(loop, grad, history, source, n, sources, n_steps);
+}
 """
 
 
@@ -97,6 +151,7 @@ class Settings:
         learn, learn_output: Learned parameters of the hidden and the output neurons.
         heterogeneous: Draw time constants for every hidden neuron.
         variants: See above.
+        weight_rows: "float32" or, for engines that have it, "float16".
     """
 
     engines: tuple[str, ...] = ()
@@ -120,6 +175,7 @@ class Settings:
     learn_output: tuple[str, ...] = ()
     heterogeneous: bool = False
     variants: bool = False
+    weight_rows: str = "float32"
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -145,6 +201,7 @@ class Timing:
     """Times in ms per sample, memory in MB, spikes per sample."""
 
     total: float
+    processor: float
     forward: float
     update: float
     build_seconds: float
@@ -202,24 +259,27 @@ def measure(engine_name: str, threads: int, s: Settings) -> Timing:
     """Build an engine and time its training steps; runs in a process of its own."""
     plan, events = network(s), random_events(s)
     start = time.perf_counter()
-    engine = create(plan, plan.network.initial_parameters(s.seed), engine=engine_name, threads=threads)
+    settings = {} if s.weight_rows == "float32" else {"weight_rows": s.weight_rows}
+    engine = create(plan, plan.network.initial_parameters(s.seed), engine=engine_name, threads=threads, **settings)
     built = time.perf_counter() - start
     data, samples, optimiser = engine.load(events), np.arange(s.batch), Adam(0.0)  # a rate of 0 keeps the spikes
-    clock: dict[str, list[float]] = {"total": [], "forward": [], "update": []}
+    clock: dict[str, list[float]] = {"total": [], "forward": [], "update": [], "processor": []}
     for turn in range(s.repeats + 1):  # the first is warm-up
         begin = time.perf_counter()
         engine.run(data, samples)
-        middle = time.perf_counter()
+        middle, used = time.perf_counter(), time.process_time()
         nudge(engine, turn)
         result = engine.run(data, samples, training=True)
         trained = time.perf_counter()
         engine.update(optimiser)
         end = time.perf_counter()
+        clock["processor"].append(time.process_time() - used)
         for name, seconds in (("forward", middle - begin), ("total", end - middle), ("update", end - trained)):
             clock[name].append(seconds)
     ms = {name: float(np.median(seconds[1:])) * 1e3 / s.batch for name, seconds in clock.items()}
+    ms["processor"] = min(clock["processor"][1:]) * 1e3 / s.batch
     spikes = float(result.spike_counts["hidden"].sum()) / s.batch
-    return Timing(ms["total"], ms["forward"], ms["update"], built, peak_memory(), spikes)
+    return Timing(ms["total"], ms["processor"], ms["forward"], ms["update"], built, peak_memory(), spikes)
 
 
 def variants(s: Settings) -> list[str]:
@@ -253,33 +313,54 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def row_times(s: Settings, rows: int = 400_000) -> dict[str, float]:
-    """ns for one row: "read_wide", "update_wide" (256 floats) and "read_narrow", "update_narrow" (32 floats)."""
-    library, rng, times = build(ROWS), np.random.default_rng(s.seed), {}
-    for width, name in ((256, "wide"), (32, "narrow")):
-        base = aligned((s.inputs + s.hidden, width), np.dtype(np.float32))  # rows on cache lines, as in the engine
-        index = rng.integers(0, len(base), rows).astype(np.int32)
-        x = np.zeros(width, np.float32)
-        for kind in ("read", "update"):
-            best = min(_seconds(library[f"{kind}_{name}"], base, index, x) for _ in range(5))
-            times[f"{kind}_{name}"] = best / rows * 1e9
+def row_times(s: Settings, rounds: int = 9) -> dict[str, tuple[float, int]]:
+    """Of "add wide", "dot narrow", ...: ns a row with the best loop, and its number.
+
+    Args:
+        rounds: of which the best counts. Wide rows are those of the hidden layer, narrow ones those of the outputs.
+    """
+    wide, narrow = padded(s.hidden), padded(s.outputs)
+    sizes = f"typedef float scalar, real;\nconstexpr int WIDE = {wide}, NARROW = {narrow};\n"
+    library = build("\n".join([sizes, *map(read, ("host.hpp", "runtime.hpp")), half(), read("half_rows.hpp"), ROWS]))
+    rng, sources, steps, a_step = np.random.default_rng(s.seed), s.inputs + s.hidden, s.steps, 8
+    index = rng.integers(0, sources, steps * a_step).astype(np.int32)
+    times: dict[str, tuple[float, int]] = {}
+    for name, width in (("wide", wide), ("narrow", narrow)):
+        halves = s.weight_rows == "float16"
+        base = aligned((sources, width), np.dtype(np.uint16 if halves else np.float32))  # rows on cache lines
+        gradient, history = (aligned((n, width), np.dtype(np.float32)) for n in (sources, steps))
+        x, out = aligned((width,), np.dtype(np.float32)), aligned((width,), np.dtype(np.float32))
+        given = (index, ctypes.c_int64(steps), ctypes.c_int64(a_step), x, out)
+        where = (gradient, history, index, *map(ctypes.c_int64, (len(index), sources, steps)))
+        calls = {
+            ("add", i): (library.rows, name == "wide", halves, 0, i, base, *given) for i in range(len(LOOPS["add"]))
+        }
+        calls |= {
+            ("dot", i): (library.rows, name == "wide", halves, 1, i, base, *given) for i in range(len(LOOPS["dot"]))
+        }
+        calls |= {("gather", i): (library.gathers, name == "wide", i, *where) for i in range(len(LOOPS["gather"]))}
+        least = dict.fromkeys(calls, math.inf)
+        for _ in range(rounds):  # in turns, so that all meet the same machine
+            for key, call in calls.items():
+                least[key] = min(least[key], _seconds(*call) / len(index) * 1e9)
+        for kind in LOOPS:
+            times[f"{kind} {name}"] = min((ns, i) for (k, i), ns in least.items() if k == kind)
     return times
 
 
-def _seconds(function: Any, base: np.ndarray, index: np.ndarray, x: np.ndarray) -> float:
-    pointer = lambda a: ctypes.c_void_p(a.ctypes.data)  # noqa: E731
-    start = time.perf_counter()
-    function(pointer(base), pointer(index), ctypes.c_int64(len(index)), pointer(x))
-    return time.perf_counter() - start
+def _seconds(function: Any, *given: Any) -> float:
+    """Processor time of a call."""
+    passed = [ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray) else a for a in given]
+    start = time.process_time()
+    function(*passed)
+    return time.process_time() - start
 
 
-def floor(s: Settings, row: dict[str, float], hidden_spikes: float) -> float:
+def floor(s: Settings, row: dict[str, tuple[float, int]], hidden_spikes: float) -> float:
     """ms per sample on one core that the rows alone take; see the module."""
-    scale, narrow = s.hidden / 256, s.outputs / 32
-    wide = (s.input_spikes + 2 * hidden_spikes) * row["read_wide"]
-    wide += (s.input_spikes + hidden_spikes) * row["update_wide"]
-    outputs = hidden_spikes * (2 * row["read_narrow"] + row["update_narrow"])
-    return (wide * scale + outputs * max(narrow, 1.0)) * 1e-6
+    ns = {name: best for name, (best, _) in row.items()}
+    total = (s.input_spikes + hidden_spikes) * (ns["add wide"] + ns["gather wide"]) + hidden_spikes * ns["dot wide"]
+    return (total + hidden_spikes * (ns["add narrow"] + ns["dot narrow"] + ns["gather narrow"])) * 1e-6
 
 
 def lines(s: Settings) -> list[str]:
@@ -291,10 +372,9 @@ def lines(s: Settings) -> list[str]:
         print(text, flush=True)
 
     row = row_times(s)
-    say(
-        f"rows of 256 floats: {row['read_wide']:.1f} ns to read, {row['update_wide']:.1f} ns to read, change and "
-        f"write; rows of 32: {row['read_narrow']:.1f} and {row['update_narrow']:.1f} ns"
-    )
+    say(f"rows of {s.hidden} and {s.outputs} {s.weight_rows}, ns a row with the best loop:")
+    for name, (ns, i) in row.items():
+        say(f"  {name}: {ns:.1f} ({LOOPS[name.split()[0]][i]})")
     here = {e.name: e for e in availability()}
     names = s.engines or tuple(n for n, e in here.items() if e.runs and not n.startswith("reference"))
     for name in names:
@@ -310,14 +390,14 @@ def lines(s: Settings) -> list[str]:
     return out
 
 
-def _line(name: str, threads: int, s: Settings, row: dict[str, float]) -> str:
+def _line(name: str, threads: int, s: Settings, row: dict[str, tuple[float, int]]) -> str:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         t = pool.submit(measure, name, threads, s).result()
     least = floor(s, row, t.hidden_spikes) / threads
     return (
         f"{name} threads={threads} {t.total:.2f} ms/sample peak {t.peak:.0f} MB "
-        f"(forward {t.forward:.2f}, optimiser {t.update:.3f}; {t.total / least:.2f} x the floor of {least:.2f} ms; "
-        f"spikes per sample: {s.input_spikes} input, {t.hidden_spikes:.0f} hidden = {t.hidden_spikes / s.hidden:.1f} "
+        f"(processor time {t.processor:.2f}, forward {t.forward:.2f}, optimiser {t.update:.3f}; {t.total / least:.2f} x "
+        f"the floor of {least:.2f} ms; spikes per sample: {s.input_spikes} input, {t.hidden_spikes:.0f} hidden = {t.hidden_spikes / s.hidden:.1f} "
         f"a neuron; ready after {t.build_seconds:.1f} s)"
     )
 

@@ -21,6 +21,7 @@ def test_benchmark_prints_a_line_per_thread_count():
         pattern = rf"native threads={threads} {number} ms/sample peak \d+ MB .*{number} x the floor of {number} ms"
         assert re.search(pattern, done.stdout), done.stdout
     assert float(re.search(rf"hidden = ({number}) a neuron", done.stdout).group(1)) > 1.0
-    assert re.search(rf"rows of 256 floats: {number} ns to read, {number} ns to read, change and write", done.stdout)
+    for row in ("add wide", "dot wide", "gather wide", "add narrow", "dot narrow", "gather narrow"):
+        assert re.search(rf"  {row}: {number} \([a-z ,]+\)", done.stdout), done.stdout
     for peer in ("mlGeNN", "Spyx"):
         assert re.search(rf"{peer} (absent|is installed)", done.stdout)
