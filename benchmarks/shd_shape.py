@@ -396,8 +396,9 @@ def _line(name: str, threads: int, s: Settings, row: dict[str, tuple[float, int]
     least = floor(s, row, t.hidden_spikes) / threads
     return (
         f"{name} threads={threads} {t.total:.2f} ms/sample peak {t.peak:.0f} MB "
-        f"(processor time {t.processor:.2f}, forward {t.forward:.2f}, optimiser {t.update:.3f}; {t.total / least:.2f} x "
-        f"the floor of {least:.2f} ms; spikes per sample: {s.input_spikes} input, {t.hidden_spikes:.0f} hidden = {t.hidden_spikes / s.hidden:.1f} "
+        f"(processor time {t.processor:.2f}, forward {t.forward:.2f}, optimiser {t.update:.3f}; "
+        f"{t.total / least:.2f} x the floor of {least:.2f} ms; spikes per sample: {s.input_spikes} input, "
+        f"{t.hidden_spikes:.0f} hidden = {t.hidden_spikes / s.hidden:.1f} "
         f"a neuron; ready after {t.build_seconds:.1f} s)"
     )
 
