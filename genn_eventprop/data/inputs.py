@@ -65,7 +65,7 @@ class Inputs:
 
     @classmethod
     def trusted(cls, parts: dict[str, Events | Currents], name: str = "", **annotations: Any) -> Inputs:
-        """From parts of the same samples, and their labels, groups, n_classes and targets: no check."""
+        """From parts of the same samples; no check. `annotations` are labels, groups, n_classes and targets."""
         new = object.__new__(cls)
         new._set(parts, name, **annotations)
         return new

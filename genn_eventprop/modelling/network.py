@@ -69,7 +69,7 @@ class Network:
         self, size: int | None = None, dt: float = 1.0, name: str = "current", *,
         shape: tuple[int, ...] | None = None, interpolation: str = "constant",
     ) -> Current:  # fmt: skip
-        """A source of currents from the data, see `Currents`: `size` channels c_j(t), or an image.
+        """A source of currents from the data, see `Currents`: `size` channels c_j(t), or an image of this `shape`.
 
         Connections lead them to neurons: ``net.connect(stim, hidden, Dense(...))`` gives neuron i the current
         u_i(t) = sum_j w_ij c_j(t - delay). It enters the equations of a receptor's states as a stream of arrivals,
@@ -78,6 +78,7 @@ class Network:
         only drive of a model if no receptor is named.
 
         Args:
+            name: of the source, under which a data set of several inputs has its `Currents`.
             dt: ms from one value to the next; it need not fit the dt of the trial. A step of the grid takes the mean
                 of the current over the step.
             interpolation: "constant": value k holds from k dt to (k + 1) dt. "linear": from value k at k dt straight to
