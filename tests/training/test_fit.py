@@ -67,6 +67,7 @@ def test_errors_are_as_large_as_said(alif):
     assert sure.max() < 0.5 and result.free.missing + result.free.surplus < 4
 
 
+@pytest.mark.ci
 def test_spike_times_alone_tell_a_threshold(alif):
     known = {n: TRUE[n] for n in ("tau_mem", "v_reset", "gain", "tau_B")}
     bounds = {n: BOUNDS[n] for n in ("b_jump", "v_thresh")}
