@@ -29,13 +29,13 @@ def by_structure(generate: Callable[..., Any]) -> Callable[..., Any]:
     memory: dict[Any, Any] = {}
     calls = 0
 
-    def again(plan: Plan, dtype: str, *options: Any) -> Any:
+    def again(plan: Plan, dtype: str, *options: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
-        key = (dtype, *options, *structure(plan))
+        key = (dtype, *options, *sorted(named.items()), *structure(plan))
         if key not in memory:
-            memory[key] = generate(plan, dtype, *options)
-        elif calls % 40 == 0 and generate(plan, dtype, *options).text != memory[key].text:
+            memory[key] = generate(plan, dtype, *options, **named)
+        elif calls % 40 == 0 and generate(plan, dtype, *options, **named).text != memory[key].text:
             raise AssertionError("the generated text depends on numbers that are not part of the structure")
         TEXTS.append(hashlib.sha256(memory[key].text.encode()).hexdigest()[:16])
         return memory[key]

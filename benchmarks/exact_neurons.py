@@ -1,11 +1,14 @@
 """Cost of exact spike times of neurons without a closed form: processor time of a neuron and ms, both passes.
 
     python benchmarks/exact_neurons.py [--models QIF,AdEx,Izhikevich] [--tolerance 1e-8] [--neurons 256] [--rate 1.0]
-                                       [--duration 100] [--learned] [--reference] [--heyoka] [--repeats 5]
+                                       [--duration 100] [--learned] [--grid 0.1,0.01,0.001] [--reference] [--heyoka]
+                                       [--repeats 5]
 
 A layer of neurons with 50 inputs, `--rate` arrivals a ms that all neurons receive, and two LI outputs whose integral is
 read; all weights are learned, with `--learned` all parameters of the neurons too. One thread, the smallest of some
 repeats, since other programs may use the machine. Also: the largest error of a spike time against a tolerance of 1e-14.
+`--grid`: the same network on grids of these steps in ms, with the median and the largest error of their spike times, as
+far as every neuron has as many spikes as in exact time.
 `--reference`: `reference_event` on the same network with 8 neurons. `--heyoka`: one AdEx neuron, forwards alone, with
 the same arrivals and tolerance (needs heyoka from PyPI).
 """
@@ -33,8 +36,10 @@ from genn_eventprop.plan import make_plan
 MODELS = {"QIF": (QIF, 0.15), "AdEx": (AdEx, 180.0), "Izhikevich": (Izhikevich, 2.0), "LIF": (LIF, 0.25)}
 
 
-def make(name: str, options: argparse.Namespace, engine: str, neurons: int, **more: Any) -> tuple[Engine, Any]:
-    """An engine, and its data: one sample."""
+def make(
+    name: str, options: argparse.Namespace, engine: str, neurons: int, dt: float = 0.0, **more: Any
+) -> tuple[Engine, Any]:
+    """An engine, and its data: one sample; dt: of a grid, 0 for exact spike times."""
     model, weight = MODELS[name]
     learned = {n: replace(p, trainable=True) for n, p in model.params.items()} if options.learned else {}
     net = Network()
@@ -43,7 +48,8 @@ def make(name: str, options: argparse.Namespace, engine: str, neurons: int, **mo
     net.connect(source, hidden, Dense(Normal(weight / options.rate, 0.3 * weight / options.rate)))
     net.connect(hidden, output, Dense(Normal(0.0, 0.1)))
     loss = losses.IntegratedVoltageCrossEntropy(output)
-    plan = make_plan(net, loss, dt=1.0, duration=options.duration, spike_times="exact")
+    kind = "grid" if dt else "exact"
+    plan = make_plan(net, loss, dt=dt or 1.0, duration=options.duration, spike_times=kind)
     made = engines.create(plan, net.initial_parameters(1), engine=engine, dtype="float64", **more)
     rng, count = np.random.default_rng(2), round(options.rate * options.duration)
     times = np.sort(rng.uniform(0, options.duration, count))
@@ -63,6 +69,21 @@ def cost(engine: Engine, data: Any, per: float, repeats: int) -> tuple[float, fl
         both.append(min(best) * 1e6 / per)
         best = []
     return both[0], both[1], result
+
+
+def errors(found: Any, exact: Any) -> str:
+    """Of spike times, neuron by neuron: median and largest, and how many neurons have other numbers of spikes."""
+    late, other = [np.zeros(0)], 0
+    for neuron in np.unique(exact.neuron):
+        mine, true = (np.sort(s.time[s.neuron == neuron]) for s in (found, exact))
+        if len(mine) == len(true):
+            late.append(np.abs(mine - true))
+        else:
+            other += 1
+    every = np.concatenate(late)
+    if not len(every):
+        return "other numbers of spikes in every neuron"
+    return f"median {np.median(every):.1e}, largest {every.max():.1e}; {other} neurons with other numbers of spikes"
 
 
 def heyoka(options: argparse.Namespace) -> float:
@@ -101,6 +122,7 @@ def main() -> None:
     parser.add_argument("--duration", type=float, default=100.0)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--learned", action="store_true")
+    parser.add_argument("--grid", default="")
     parser.add_argument("--reference", action="store_true")
     parser.add_argument("--heyoka", action="store_true")
     options = parser.parse_args()
@@ -110,13 +132,20 @@ def main() -> None:
         more = {"threads": 1, "tolerance": options.tolerance}
         forwards, both, result = cost(*make(name, options, "native", options.neurons, **more), per, options.repeats)
         exact, data = make(name, options, "native", options.neurons, threads=1, tolerance=1e-14)
-        truth = exact.run(data, np.arange(1), record_spikes=True).spikes["hidden"].time
+        exact_spikes = exact.run(data, np.arange(1), record_spikes=True).spikes["hidden"]
+        truth = exact_spikes.time
         mine = result.spikes["hidden"].time
         error = f"{np.abs(mine - truth).max(initial=0):.1e}" if len(mine) == len(truth) else "other spikes"
         print(
             f"{name:12} native        {forwards:8.3f} {both:8.3f} {len(mine) / options.neurons:8.1f}  {error}",
             flush=True,
         )
+        for dt in map(float, filter(None, options.grid.split(","))):
+            made = make(name, options, "native", options.neurons, dt, threads=1)
+            forwards, both, result = cost(*made, per, options.repeats)
+            said = errors(result.spikes["hidden"], exact_spikes)
+            count = len(result.spikes["hidden"].time) / options.neurons
+            print(f"{name:12} grid {dt:<9g}{forwards:8.3f} {both:8.3f} {count:8.1f}  {said}", flush=True)
         if options.reference:
             forwards, both, result = cost(*make(name, options, "reference_event", 8), 8 * options.duration, 1)
             count = len(result.spikes["hidden"].time) / 8
