@@ -38,7 +38,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """The site, in docs/_build/html."""
-    session.install("-e", ".[docs]")
+    session.install("-e", ".[docs,torch]")
     session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build/html")
 
 

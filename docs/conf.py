@@ -1,5 +1,9 @@
-"""Builds the site: pip install -e ".[docs]", then sphinx-build -W --keep-going docs docs/_build/html."""
+"""Builds the site: pip install -e ".[docs,torch]", then sphinx-build -W --keep-going -j 2 docs docs/_build/html.
 
+With GENN_EVENTPROP_NOTEBOOKS=off and GENN_EVENTPROP_GALLERY=off tutorials and gallery are shown without being run.
+"""
+
+import os
 import re
 
 import genn_eventprop
@@ -15,14 +19,36 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "reproductions/*/runs", "README.md"]
+exclude_patterns = ["_build", "reproductions/*/runs", "README.md", "gallery/*.ipynb", "gallery/*.py", "**.zip"]
 nitpicky = False
 default_role = "code"  # `name` in a docstring is a piece of code
 
 # Markdown as it stands in the repository, formulas as code: a page needs no network and no script to be read
 myst_heading_anchors = 3
-nb_execution_mode = "off"
+
+# Tutorials are notebooks: a cell that fails fails the build.
+nb_execution_mode = os.environ.get("GENN_EVENTPROP_NOTEBOOKS", "force")
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_execution_in_temp = True
+nb_execution_show_tb = True
+nb_merge_streams = True
+
+# Scripts of examples/gallery run in this process; the reference shows at each entry those that use it (_templates).
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
+    "plot_gallery": os.environ.get("GENN_EVENTPROP_GALLERY", "on") != "off",
+    "abort_on_example_error": True,
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("genn_eventprop",),
+    "inspect_global_variables": False,
+    "download_all_examples": False,
+    "write_computation_times": False,
+    "show_signature": False,
+}
 
 autosummary_generate = True
 autosummary_ignore_module_all = False
@@ -38,6 +64,7 @@ napoleon_use_rtype = False
 html_theme = "pydata_sphinx_theme"
 html_title = f"genn_eventprop {release}"
 html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,

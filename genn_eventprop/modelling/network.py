@@ -110,7 +110,7 @@ class Network:
 
         Args:
             neuron: a model with parameters, ``LIF(tau_mem=20.0)``, or the model alone.
-            size: N.
+            size: number of neurons.
             name: in the network; required.
             shape: (height, width, channels) instead of `size`, for convolutions and pooling.
             noise: strength of white noise on V in units of V per square root of ms; a step adds
