@@ -74,6 +74,19 @@ def test_data(tmp_path, monkeypatch):
 
 
 @ci
+@pytest.mark.parametrize("page", ["dt_and_engine", "silent_and_exploding", "coming_from"])
+def test_choices_and_remedies(page, tmp_path, monkeypatch, capsys):
+    if page == "coming_from":
+        pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    names = run_in_order(f"docs/{page}.md", tmp_path)
+    if page == "silent_and_exploding":
+        said = capsys.readouterr().out
+        assert "Activity(spikes_per_neuron=0.0, silent=50, runaway=0)" in said
+        assert names["weak"].evaluate(names["events"]).activity["hidden"].spikes_per_neuron > 1.8
+
+
+@ci
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler called cc")
 def test_deploy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

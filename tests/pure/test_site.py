@@ -20,3 +20,17 @@ def test_the_first_page_has_the_commands_of_the_readme():
         for page in ("docs/index.md", "README.md")
     )
     assert first == readme
+
+
+def test_the_paper_cites_what_its_bibliography_has():
+    text, entries = ((ROOT / "paper" / name).read_text() for name in ("paper.md", "paper.bib"))
+    keys = re.findall(r"^@\w+\{(\w+),", entries, re.MULTILINE)
+    assert set(re.findall(r"\[@(\w+)\]", text)) == set(keys) and len(keys) == len(set(keys))
+
+
+def test_the_commands_of_the_paper_exist():
+    """Scripts and pages that it names are there, and it repeats the numbers of the pages."""
+    text = (ROOT / "paper" / "paper.md").read_text()
+    files = re.findall(r"`(?:python )?((?:benchmarks|docs)/[\w./]+)", text)
+    assert len(files) >= 6 and all((ROOT / name).is_file() for name in files)
+    assert "97.95 +- 0.55" in (ROOT / "docs" / "results.md").read_text() and "97.95 +- 0.55" in text
