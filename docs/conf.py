@@ -31,7 +31,7 @@ myst_heading_anchors = 3
 # Tutorials are notebooks: a cell that fails fails the build.
 nb_execution_mode = os.environ.get("GENN_EVENTPROP_NOTEBOOKS", "force")
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 300  # a cell takes seconds, on a busy machine minutes
 nb_execution_in_temp = True
 nb_execution_show_tb = True
 nb_merge_streams = True
