@@ -53,6 +53,7 @@ sphinx_gallery_conf = {
 autosummary_generate = True
 autosummary_ignore_module_all = False
 autodoc_typehints = "signature"
+python_maximum_signature_line_length = 100  # longer ones: a parameter a line
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "inherited-members": False, "show-inheritance": True}
