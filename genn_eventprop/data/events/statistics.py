@@ -47,7 +47,7 @@ class Statistics:
     n_channels: int
     silent_channels: int
     events_per_channel: np.ndarray | None
-    """(n_channels,), None beyond DENSE channels: then active_channels and their events say the same"""
+    """(n_channels,); None beyond `DENSE` channels, where active_channels and their events say the same"""
     active_channels: np.ndarray
     """(A,) channels with events, ascending"""
     events_per_active_channel: np.ndarray
