@@ -353,3 +353,32 @@ def test_data_that_do_not_fit_are_refused():
     engine.load({**data, "stim": Currents(late, stim.dt, labels=stim.labels)})
     with pytest.raises(EngineError, match="no gradients of currents"):
         _ = engine.current_gradients
+
+
+@pytest.mark.parametrize("name", ["native", "reference_clock"])
+def test_a_trial_that_continues_another_has_its_currents_or_says_why_not(name):
+    """Two chunks are one long trial; a current that is late, or a line between two chunks, would be lost."""
+    values = np.random.default_rng(3).uniform(0, 2, (1, 20, 3))
+
+    def engine(duration, delay=0.0, interpolation="constant"):
+        net = Network()
+        stim = net.current(3, interpolation=interpolation)
+        out = net.population(LIF(), 2, name="out")
+        net.connect(stim, out, Dense(0.9), delay=delay)
+        plan = make_plan(net, losses.SpikeCountCrossEntropy(out), dt=1.0, duration=duration, spike_times="grid")
+        return create(plan, net.initial_parameters(0), engine=name, dtype="float64")
+
+    whole = engine(20.0)
+    want = whole.run_from(whole.load(Currents(values, 1.0, labels=[1])), [0], None)
+    half, state, counts = engine(10.0), None, 0
+    halves = half.load(Currents(values.reshape(2, 10, 3), 1.0, labels=[1, 1]))
+    for chunk in range(2):
+        result, state = half.run_from(halves, [chunk], state)
+        counts = counts + result.spike_counts["out"]
+    assert want[0].spike_counts["out"].sum() > 2
+    np.testing.assert_array_equal(counts, want[0].spike_counts["out"])
+    np.testing.assert_allclose(state.states["out"], want[1].states["out"], rtol=1e-12)
+    for settings, why in (({"delay": 2.0}, "has a delay; use delay=0"), ({"interpolation": "linear"}, "'constant'")):
+        late = engine(10.0, **settings)
+        with pytest.raises(EngineError, match=why):
+            late.run_from(late.load(Currents(values[:, :10], 1.0, labels=[1])), [0], None)

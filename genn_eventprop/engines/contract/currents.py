@@ -24,6 +24,23 @@ from ...plan import ConnectionRecord, CurrentRecord, Plan
 from .data import Data
 from .parameters import Tables, Values
 
+
+def why_not_carried(plan: Plan) -> str:
+    """Why a trial cannot go on where another ended, if a current of the first would still be on its way."""
+    late = next((c.name for c in plan.currents_into if c.delay), "")
+    if late:
+        return (
+            f"currents on their way are not carried from trial to trial: connection {late!r} has a delay; use delay=0"
+        )
+    linear = next((c.name for c in plan.currents if c.linear), "")
+    if linear:
+        return (
+            f"the line from the last value of current {linear!r} to the next trial's first is unknown; use "
+            "interpolation='constant'"
+        )
+    return ""
+
+
 Drives = dict[tuple[str, str], np.ndarray]
 """(population, receptor) -> (B, P, N)."""
 LEAST = 1e-9

@@ -233,6 +233,8 @@ def _spike_birth(plan: Plan) -> str:
 def _spike_birth_by_series(plan: Plan) -> str:
     if not plan.spike_birth or closed_form(plan):
         return ""
+    if plan.currents:
+        return f"has no spike_birth with the current {plan.currents[0].name!r} and exact spike times; {_INSTEAD}"
     each = ((p.name, feature, needs(p.derived)) for p in plan.populations for feature, needs in NO_CLOSED_FORM.items())
     why = (f"population {name!r} has {feature}" for name, feature, found in each if found)
     where = next(why, "arrivals move a threshold or add a learned amount")

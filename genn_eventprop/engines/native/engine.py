@@ -28,6 +28,7 @@ from ...program.host_values import grid_values
 from ...program.outer import on_host
 from ...toolchain import find_compiler, require
 from ..contract import half_rows
+from ..contract.currents import why_not_carried
 from ..contract.data import Data
 from ..contract.engine import Availability, diverged
 from ..contract.features import (
@@ -256,7 +257,7 @@ class NativeEngine(ProgramEngine):
         valued = [c.name for c in self.plan.connections if c.delays is not None]
         if valued:
             return f"native carries no spikes along individual delays ({valued[0]}); use engine='reference_clock'"
-        return ""
+        return why_not_carried(self.plan)
 
     def run_from(
         self, data: Data, samples: Any, state: TrialState | None, *, training: bool = False, record_spikes: bool = False

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from ....errors import EngineError
 from ....plan import Plan
+from ...contract.currents import why_not_carried
 from ...contract.data import Data
 from ...contract.engine import Availability, Engine
 from ...contract.features import ALL, INEXACT_INTEGRALS, PROGRAM_READOUTS
@@ -64,11 +66,13 @@ class ReferenceClock(Engine):
         return self.run_from(data, samples, None, training=training, record_spikes=record_spikes)[0]
 
     def why_stateless(self) -> str:
-        return ""
+        return why_not_carried(self.plan)
 
     def run_from(
         self, data: Data, samples: Any, state: TrialState | None, *, training: bool = False, record_spikes: bool = False
     ) -> tuple[Result, TrialState]:
+        if why := self.why_stateless():
+            raise EngineError(why)
         samples = self.batch(data, samples)
         trial = self._trial(data, samples, training, state)
         data.scored(samples, training=training)
