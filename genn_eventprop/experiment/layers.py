@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from ..choice import parse_spec, parse_specs
 from ..data import Currents, Events
@@ -42,7 +42,6 @@ from .options import (
     transformed,
 )
 
-Set = TypeVar("Set", Events, Currents)
 FLOORS = {"tau_mem": 3.0, "tau_syn": 1.0}
 """ms: what a drawn or trained time constant stays above. Source: Nowotny, Turner, Knight 2025."""
 
@@ -147,9 +146,9 @@ class UnscaledConfig(LayeredConfig):
 
 def layered(
     config: LayeredConfig,
-    train: Set,
-    validation: Set | None,
-    test: Set | None,
+    train: Events | Currents,
+    validation: Events | Currents | None,
+    test: Events | Currents | None,
     class_names: Sequence[str] = (),
     shape: tuple[int, int, int] | None = None,
     **trainer: Any,
@@ -172,7 +171,7 @@ def layered(
     """
     if config.hold_out is not None:  # before anything looks at the data, as initial weights do
         group: str = config.hold_out
-        before: Set | None = validation
+        before = validation
         train, validation, test = without_group(train, validation, test, group)
         trainer["notes"] = [*trainer.get("notes", ()), *notes_of_fold(before, validation, group)]
     if not isinstance(train, (Events, Currents)):

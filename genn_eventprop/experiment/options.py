@@ -16,7 +16,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from ..data.augment.augmented import Augmented, Blend
     from ..data.augment.steps import Step
 
-Set = TypeVar("Set", Events, Currents)
 AT_ONCE = 20_000_000
 """Events of a training set up to which transforms that are the same every epoch are done once, before training."""
 
@@ -254,7 +253,7 @@ def augmented(
     return train
 
 
-def transformed(events: Set, text: str, duration: float, where: str = "--augment") -> Set:
+def transformed(events: Events | Currents, text: str, duration: float, where: str = "--augment") -> Events | Currents:
     """A validation or test set: what changes the form of the input (bin, merge_channels, ...), nothing random."""
     if isinstance(events, Currents):
         return _within(events, duration)

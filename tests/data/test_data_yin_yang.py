@@ -96,3 +96,17 @@ def test_bad_input() -> None:
         yin_yang.points(1, 0, r_small=0.3)
     with pytest.raises(DataError, match="values from 0 to 1"):
         yin_yang.encode(np.array([[0.0, 1.5, 0.2, 0.3]]))
+
+
+def test_coordinates_as_currents():
+    currents, events = yin_yang.load_currents("train", 20, duration=40.0), yin_yang.load("train", 20)
+    assert currents.values.shape == (20, 1, 5) and currents.duration == 40.0 and currents.n_classes == 3
+    assert currents.labels.tolist() == events.labels.tolist()
+    times = np.empty((20, 5))
+    times[events.sample_of_event, events.channels] = events.times
+    assert (
+        np.allclose(currents.values[:, 0, :4] * 30.0, times[:, :4], atol=1e-5) and (currents.values[:, 0, 4] == 1).all()
+    )
+    assert yin_yang.load_currents("test", 3, bias=None).n_channels == 4
+    with pytest.raises(DataError, match="no split 'tests'"):
+        yin_yang.load_currents("tests")

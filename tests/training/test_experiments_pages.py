@@ -11,7 +11,7 @@ import pytest
 
 from genn_eventprop.cli import main
 from genn_eventprop.data.readers.locate import data_folder
-from genn_eventprop.errors import ModelError
+from genn_eventprop.errors import ModelError, SettingError
 from genn_eventprop.experiment import experiment_names, load_experiment
 from genn_eventprop.experiment.experiment import config_from_json
 from genn_eventprop.experiment.options import read_toml
@@ -20,7 +20,10 @@ from genn_eventprop.verify.gradients.command import find_model
 pytestmark = pytest.mark.usefixtures("contracted")  # trainings: code that is not optimised would take longer
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-PAGES = "braille deep dvs_gesture latency_mnist loss_shaping_toy nmnist sequential_mnist shd spoken_digits ssc".split()
+PAGES = (
+    "braille current_digits current_mnist current_yin_yang deep dvs_gesture latency_mnist loss_shaping_toy nmnist "
+    "sequential_mnist shd spoken_digits ssc"
+).split()
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +80,38 @@ def test_latency_mnist(data_dir, tmp_path):
     options = ["--test-size", "300", "--train-size", "1000", "--epochs", "2", "--batch-size", "10"]
     results = quick(tmp_path / "run", "latency_mnist", "--data-dir", str(data_dir), *options)
     assert results["final_test_accuracy"] > 0.3
+
+
+def test_current_yin_yang(tmp_path):
+    """Both codes with the same page."""
+    options = ["--epochs", "3", "--train-size", "600", "--dt", "1"]
+    assert quick(tmp_path / "currents", "current_yin_yang", *options)["final_test_accuracy"] > 0.45  # chance is 1 / 3
+    times = load_experiment("current_yin_yang")
+    built = times.build(times.config(code="times", train_size=10))
+    assert not built.trainer.network.currents and built.train.n_channels == 5
+
+
+@pytest.mark.ci
+def test_current_mnist(data_dir, tmp_path):
+    options = ["--test-size", "200", "--train-size", "500", "--validation-size", "100", "--epochs", "2", "--dt", "1"]
+    results = quick(tmp_path / "run", "current_mnist", "--data-dir", str(data_dir), *options)
+    assert results["final_test_accuracy"] > 0.3 and results["costs"]["multiply_accumulates"] > 0
+    page = load_experiment("current_mnist")
+    built = page.build(page.config(code="latency", train_size=10, validation_size=10, test_size=10, data_dir=data_dir))
+    assert not built.trainer.network.currents and built.train.n_channels == 784
+
+
+@pytest.mark.ci
+def test_current_digits(data_dir, tmp_path):
+    """100 recordings as mel spectrograms; rates and spikes of all."""
+    options = ["--data-dir", str(data_dir), "--epochs", "2"]
+    assert quick(tmp_path / "run", "current_digits", *options)["epochs"] == 2
+    page = load_experiment("current_digits")
+    rates, spikes = (page.build(page.config(features=f, data_dir=data_dir)) for f in ("rates", "spikes"))
+    assert len(rates.test) == len(spikes.test) == 250 and rates.train.n_channels == spikes.train.n_channels == 70
+    assert rates.test.values[0].sum() * 10 * 10 == pytest.approx(spikes.test.counts[0])  # bins of 10 ms, 10 channels
+    with pytest.raises(SettingError, match="--features rates reads spikes"):
+        page.build(page.config(features="rates", source=tmp_path))
 
 
 @pytest.mark.ci

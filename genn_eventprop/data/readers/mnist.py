@@ -14,7 +14,6 @@ import numpy as np
 from ...errors import DataError, suggest
 from ...modelling.memory import physical_memory
 from ..events.encode import latency_linear
-from ..events.events import Events
 from ..events.storage import open_npz, read_arrays
 
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -35,12 +34,14 @@ HELD_OUT = 5000
 def load_events(
     path: str | Path,
     split: str,
-    encoder: Callable[..., Events] = latency_linear,
+    encoder: Callable[..., Any] = latency_linear,
     size: int | None = None,
     held_out: int = HELD_OUT,
     **settings: Any,
-) -> Events:
-    """Events of "train", "validation" (the first `held_out` training images) or "test".
+) -> Any:
+    """Events, or what else the encoder makes, of a split.
+
+    It is "train", "validation" (the first `held_out` training images) or "test".
 
     Args:
         path: npz file, or folder of IDX files.

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, suggest
+from ..currents.currents import Currents
 from ..events.events import Events
 
 CLASSES = ("yin", "yang", "dot")
@@ -99,10 +100,23 @@ def encode(
 
 def load(split: str, size: int | None = None, **encoding: Any) -> Events:
     """A published split, "train", "validation" or "test" (`size`: its first samples only), as spike times."""
+    return encode(*_points_of(split, size), **encoding)
+
+
+def load_currents(split: str, size: int | None = None, duration: float = 60.0, bias: float | None = 1.0) -> Currents:
+    """A published split as constant currents for `duration` ms: x, y, 1 - x, 1 - y, and a fifth channel that is always
+    `bias`; None for four channels only."""
+    inputs, classes = _points_of(split, size)
+    if bias is not None:
+        inputs = np.concatenate([inputs, np.full((len(inputs), 1), bias)], axis=1)
+    return Currents.constant(inputs, duration, "yin_yang", labels=classes, n_classes=len(CLASSES))
+
+
+def _points_of(split: str, size: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Points (S, 4) and classes (S,) of a published split, or of its first samples."""
     if split not in SPLITS:
         raise DataError(f"yin_yang: no split {split!r}; {suggest(split, SPLITS)}")
     published, seed = SPLITS[split]
     if size is not None and not 0 < size <= published:
         raise DataError(f"yin_yang: the {split} split has {published} samples, got size={size}")
-    inputs, classes = points(published if size is None else size, seed)
-    return encode(inputs, classes, **encoding)
+    return points(published if size is None else size, seed)
