@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from genn_eventprop.adjoint.arrivals import is_linear_along
 from genn_eventprop.data import Events
 from genn_eventprop.engines.contract.split import READ
 from genn_eventprop.losses import LOSSES, OwnLoss, SquaredError
@@ -78,8 +79,18 @@ def draw_case(layout: Layout, dice: Dice, more: Dice | None = None) -> Case:
     others = "".join(f", {loss.factor:g} x {loss.readout} of {loss.output}" for loss in plan.auxiliary)
     text = f"{layout}{others}; {n_steps} x {dt:g} ms, {len(events)} samples, {len(events.times)} spikes"
     mirrors = not plan.auxiliary and not any(layer.wiring for layer in layers)  # else some rows have a meaning
+    mirrors = mirrors and not _kink_of_twins(plan, {layer.name for layer in layers if layer.twins})
     return Case(
         text, plan, values, events, weights, tune=not silent, class_weights=of_classes, probe=probe, mirrors=mirrors
+    )
+
+
+def _kink_of_twins(plan: Plan, twins: set[str]) -> bool:
+    """Whether neurons that are all alike spike at one instant into dynamics that are not linear in what arrives: only
+    the derivative by their common time is defined, and a numbering decides which of them gets what part of it."""
+    return any(
+        c.source in twins and not is_linear_along(plan.population(c.target).derived, c.receptor)
+        for c in plan.connections
     )
 
 
