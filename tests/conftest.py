@@ -72,8 +72,14 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Before pytest chooses by markers."""
+    """Before pytest chooses by markers. Of tests that run in CI only, a slow machine runs a share; see `.ci/run`."""
     one_in(items)
+    share = int(os.environ.get("GENN_EVENTPROP_CI_SHARE", "1"))
+    if share > 1:
+        in_ci = [item for item in items if item.get_closest_marker("ci")]
+        left_out = [item for i, item in enumerate(in_ci) if i % share]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -217,7 +217,7 @@ class EventProp(nn.Module):
 
         The first call in training mode does this by itself, except around a compiled or a distributed layer.
         """
-        arrays, driving = self._inputs(spikes, times, currents)
+        arrays, driving = self._inputs(spikes, times, currents, "scale_weights")
         values = self.values()
         runner = self.runner(next(v for v in values.values() if v.is_floating_point()).dtype)
         return self._layer.scale_weights(runner, _numbers_of(values), _arrays([*arrays, *driving]))
@@ -246,7 +246,7 @@ class EventProp(nn.Module):
             self._layer.choose(runner, numbers, spikes)
 
     def _inputs(
-        self, spikes: Tensor | Events | Currents | None, times: Tensor | None, currents: Any
+        self, spikes: Tensor | Events | Currents | None, times: Tensor | None, currents: Any, what: str = "the layer"
     ) -> tuple[tuple[Tensor, Tensor, Tensor], list[Tensor]]:
         """(times, channels, offsets) of the spikes, and (B, V, M) values of each current."""
         plan = self.plan
@@ -260,7 +260,7 @@ class EventProp(nn.Module):
             arrays = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.int32), torch.zeros(B + 1).long()
         else:
             if (spikes is None) == (times is None):
-                raise SettingError("call the layer with spikes, or with times=")
+                raise SettingError(f"call {what} with spikes, or with times=")
             arrays = self._of_times(times) if times is not None else self._of_spikes(spikes)
         sizes = {len(arrays[2]) - 1, *(len(x) for x in driving)}
         if len(sizes) > 1:

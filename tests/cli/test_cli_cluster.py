@@ -144,6 +144,7 @@ def test_a_queued_job_is_followed(folder, local, capsys):
     assert Path("begun.txt").read_text().split() == ["hidden=3"] and epochs_done("hidden=3") == 30
 
 
+@pytest.mark.ci
 def test_a_preempted_job_resumes(folder, local, capsys):
     write_scan(epochs=40, hidden=(3,), pause=0.05)
     grid = read_scan("s.toml")

@@ -87,6 +87,7 @@ def test_training_takes_the_network_of_a_graph(tmp_path, capsys):
     model.close()
 
 
+@pytest.mark.ci
 def test_the_page(tmp_path, monkeypatch, capsys):
     """All code of docs/nir.md runs, in order."""
     monkeypatch.chdir(tmp_path)

@@ -126,6 +126,7 @@ def test_a_search_finds_settings_and_leaves_the_test_set_sealed(folder, capsys):
     assert saved["objective"] == "validation_accuracy" and len(saved["trials"]) == 6
 
 
+@pytest.mark.ci
 def test_trials_that_are_worse_than_others_are_ended_early(folder, capsys, monkeypatch):
     """The sixth trial is the first that the median judges; the worst one is made to come late."""
     write_scan(trials=7, pruner="median", pause=1.0)
@@ -159,6 +160,7 @@ def test_three_failures_in_a_row_end_a_search(folder, capsys):
     assert captured.out.count("failed: ") == 3 and "3 trials failed in a row" in captured.err
 
 
+@pytest.mark.ci
 def test_trials_of_a_killed_process_go_on_in_another(folder):
     """kill -9 in the middle: the next start takes its trials over, from their checkpoints, and asks for no more."""
     write_scan(trials=2, processes=2, pause=1.5)

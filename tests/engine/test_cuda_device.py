@@ -110,6 +110,7 @@ def test_what_a_training_batch_moves():
     assert device.read_back - read < 2000 < 4 * WEIGHTS  # spike counts, guards, readouts, losses
 
 
+@pytest.mark.ci
 def test_a_batch_of_a_known_size_computes_no_layout(monkeypatch):
     """Shapes and addresses are those of the first batch of a size, also where sizes alternate."""
     engine, whole = made("float32"), made("float32")

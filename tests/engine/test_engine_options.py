@@ -70,6 +70,7 @@ def test_wrong_options_are_errors_that_name_the_owner(engine, options, message):
         made(engine, **options)
 
 
+@pytest.mark.ci
 def test_the_trainer_and_a_page_take_them(tmp_path, capsys):
     net, loss = network()
     trainer = Trainer(net, loss, duration=10.0, dt=1.0, engine="native(slices=2)", progress=False)

@@ -146,12 +146,12 @@ def test_the_maximum_behind_a_jump(times, weights, value, kind):
         assert made.input_gradients == pytest.approx(by, rel=1e-8)
 
 
-def test_the_gradient_of_a_jumping_maximum():
+@pytest.mark.parametrize("engine", ["native", pytest.param("reference_event", marks=pytest.mark.slow)])
+def test_the_gradient_of_a_jumping_maximum(engine):
     net, loss = network("max")
     labelled = Events.from_samples(events(samples=2), 6, labels=[0, 2])
-    for engine in ("reference_event", "native"):
-        report = check_network(net, loss, events=labelled, duration=T, engine=engine)
-        assert report.passed, str(report)
+    report = check_network(net, loss, events=labelled, duration=T, engine=engine)
+    assert report.passed, str(report)
 
 
 def test_the_grid_approaches_a_jumping_maximum():

@@ -55,7 +55,7 @@ def test_a_mask_has_no_gradient_where_it_is_0(kind):
     made.close()
 
 
-@pytest.mark.parametrize("engine", ["native", "reference_event"])
+@pytest.mark.parametrize("engine", ["native", pytest.param("reference_event", marks=pytest.mark.ci)])
 def test_the_gradient_check_takes_masks(engine):
     net, loss = network()
     report = check_network(net, loss, events=EVENTS, duration=30.0, engine=engine)

@@ -59,7 +59,7 @@ def test_what_only_comes_near_the_threshold_does_not_cross(above):
 def test_crossings_right_after_an_arrival():
     delta = replace(
         EIF, name="Pushed", state={"V": 0.0}, params={"tau": Param(10.0, "ms")}, dynamics={"V": "(V * V + 1) / tau"},
-        threshold="V - 3", reset={"V": "0"}, input="V", events=(),
+        threshold="V - 3", reset={"V": "0"}, input="V", events=(), drives={},
     )  # fmt: skip
     before = np.tan(0.2)  # V at 2 ms
     for gap in (1e-3, 1e-9, 1e-12):

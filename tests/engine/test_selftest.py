@@ -33,7 +33,12 @@ def small(monkeypatch, names):
 
 
 @pytest.mark.parametrize(
-    "names", [QUICK, pytest.param(WIRED, marks=pytest.mark.ci), pytest.param(tuple(RECIPES), marks=pytest.mark.slow)]
+    "names",
+    [
+        pytest.param(QUICK, marks=pytest.mark.ci),
+        pytest.param(WIRED, marks=pytest.mark.ci),
+        pytest.param(tuple(RECIPES), marks=pytest.mark.slow),
+    ],
 )
 def test_the_command_on_the_shim(names, shim, monkeypatch, tmp_path, capsys):
     small(monkeypatch, names)

@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from genn_eventprop import losses
 
 TEXT = (Path(__file__).parents[2] / "docs" / "losses.md").read_text()
 
 
+@pytest.mark.ci
 def test_the_code_runs(capsys):
     names = {}
     for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):

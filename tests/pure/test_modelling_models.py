@@ -129,8 +129,8 @@ def test_only_text_and_numbers_are_expressions(thing):
         ({"readout": "U"}, r"Leaky: readout 'U' is not a state"),
         ({"params": {"tau_mem": 20.0, "v_thresh": Param(1.0)}}, r"parameter 'tau_mem' must be a Param, got 20.0"),
         ({"params": {"V": Param(1.0)}}, r"Leaky: 'V' is both a state and a parameter"),
-        ({"params": {"exp": Param(1.0)}}, r"Leaky: 'exp' cannot name a state or parameter"),
-        ({"params": {"dt": Param(1.0)}}, r"'dt' cannot name a state or parameter"),
+        ({"params": {"exp": Param(1.0)}}, r"Leaky: 'exp' cannot name a state, parameter or drive"),
+        ({"params": {"dt": Param(1.0)}}, r"'dt' cannot name a state, parameter or drive"),
         ({"params": {"lambda_V": Param(1.0)}}, r"'lambda_V' cannot name"),
         ({"params": {"tau mem": Param(1.0)}}, r"'tau mem' cannot name"),
     ],
@@ -144,7 +144,7 @@ def test_wrong_models_say_what_and_where(changes, message):
     "name", ["in", "exp", "T", "_x", "P_V_I", "dP_tau_mem_V_I", "cH2_V", "e_input_V", "u0_V", "\u03c4"]
 )
 def test_names_that_python_or_the_formulas_need_are_refused(name):
-    with pytest.raises(ModelError, match=f"{name}.*cannot name a state or parameter"):
+    with pytest.raises(ModelError, match=f"{name}.*cannot name a state, parameter or drive"):
         model(params={"tau_mem": Param(20.0, "ms"), "v_thresh": Param(1.0), name: Param(1.0)})
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from genn_eventprop import Dense, Event, Mode, Network, NeuronModel, Normal, Param, losses
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.engines.contract.features import ALL, MODEL_FEATURES, THRESHOLD_JUMPS, refuse
+from genn_eventprop.engines.contract.features import ALL, LEARNED_RECEPTOR_GAIN, MODEL_FEATURES, THRESHOLD_JUMPS, refuse
 from genn_eventprop.errors import EngineError, NetworkError, PlanError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
@@ -115,7 +115,7 @@ def test_an_engine_refuses_what_it_cannot_run(feature, changes):
     refuse(plan_of(), "some_engine", {"grid": ALL - MODEL_FEATURES.keys()})
 
 
-def test_moved_thresholds_and_learned_gains_are_refused():
+def test_moved_thresholds_are_refused_and_gains_are_learned():
     delta = NeuronModel(
         "Delta", {"V": 0.0}, {"tau": Param(20.0, "ms")}, {"V": "-V / tau"}, "V - 1", {"V": 0}, input="V"
     )  # fmt: skip
@@ -128,7 +128,8 @@ def test_moved_thresholds_and_learned_gains_are_refused():
     )  # fmt: skip
     plan = plan_of(scaled)
     with pytest.raises(EngineError, match="cannot learn hidden.gain: receptor 'exc' of connection 'input_hidden'"):
-        ReferenceClock(plan, plan.network.initial_parameters(0))
+        refuse(plan, "some_engine", {"grid": ALL - {LEARNED_RECEPTOR_GAIN}})
+    assert "hidden.gain" in ReferenceClock(plan, plan.network.initial_parameters(0)).gradients
     fixed = plan_of(scaled(gain=Param(2.0)))
     ReferenceClock(fixed, fixed.network.initial_parameters(0))
 

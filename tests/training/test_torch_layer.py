@@ -359,6 +359,7 @@ def test_compiled_around():
     assert torch.equal(torch.compile(dense, backend="aot_eager", fullgraph=True)(counts).value, dense(counts).value)
 
 
+@pytest.mark.ci
 def test_the_tutorial_and_the_examples_run():
     root = Path(__file__).parents[2]
     code = "".join(p.split("```")[0] for p in (root / "docs" / "pytorch.md").read_text().split("```python\n")[1:])

@@ -310,8 +310,8 @@ def check_replaceable(path: Path, kind: FolderKind = EVENTS) -> None:
     names = sorted(p.name for p in path.iterdir()) if path.is_dir() else [""]
     others = sorted(set(names) - {*kind.files, kind.record})
     if others or (names and not is_folder_of(path, kind)):
-        inside = f"holds {others[0]}, which is no file of {kind.word}"
-        problem = inside if others and others[0] else f"is no folder of {kind.word}"
+        strange = next((name for name in others if name), "")
+        problem = f"holds {strange}, which is no file of {kind.word}" if strange else f"is no folder of {kind.word}"
         raise DataError(f"{path} exists and {problem}; it is not replaced: choose another name, or remove it")
 
 

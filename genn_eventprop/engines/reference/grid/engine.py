@@ -63,7 +63,7 @@ class ReferenceClock(Engine):
         )  # fmt: skip
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
-        return self.run_from(data, samples, None, training=training, record_spikes=record_spikes)[0]
+        return self._run(data, samples, None, training, record_spikes)[0]
 
     def why_stateless(self) -> str:
         return why_not_carried(self.plan)
@@ -73,6 +73,11 @@ class ReferenceClock(Engine):
     ) -> tuple[Result, TrialState]:
         if why := self.why_stateless():
             raise EngineError(why)
+        return self._run(data, samples, state, training, record_spikes)
+
+    def _run(
+        self, data: Data, samples: Any, state: TrialState | None, training: bool, record_spikes: bool
+    ) -> tuple[Result, TrialState]:
         samples = self.batch(data, samples)
         trial = self._trial(data, samples, training, state)
         data.scored(samples, training=training)
