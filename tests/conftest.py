@@ -72,7 +72,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Before pytest chooses by markers. Of tests that run in CI only, a slow machine runs a share; see `.ci/run`."""
+    """Before pytest chooses by markers. Of tests that run in CI only, `.ci/run` takes a share."""
     one_in(items)
     share = int(os.environ.get("GENN_EVENTPROP_CI_SHARE", "1"))
     if share > 1:
