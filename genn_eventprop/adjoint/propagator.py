@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import sympy as sp
 
+from ..modelling.expressions import numpy_function
 from .series import PropagatorSeries
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def numeric(entries: Sequence[sp.Expr] | sp.Matrix, symbols: Sequence[sp.Symbol]
     rows, cols = matrix.shape
     # entries that are 0 are left out: most are, and lambdify would make arrays of them
     moving = [(i, e) for i, e in enumerate(map(without_deltas, matrix)) if e != 0]
-    function = sp.lambdify(list(symbols), [e for _, e in moving], "numpy", cse=True)
+    function = numpy_function(list(symbols), [e for _, e in moving], cse=True)
 
     def evaluate(*values: np.ndarray) -> np.ndarray:
         flat = np.zeros((*np.broadcast_shapes(*map(np.shape, values)), rows * cols))

@@ -20,7 +20,7 @@ from ..plan.synapse_tables import Tables
 from ..report import plots
 from ..runs import mark
 from ..runs.checkpoint import load_checkpoint
-from ..runs.run_folder import FIRST, MODEL, SAMPLES, RunFolder
+from ..runs.run_folder import FIRST, MODEL, SAMPLES, RunFolder, runs_in
 from ..runs.weights import read_weights
 from ..training import Trainer, record_trial
 from ..training.evaluator import Evaluation
@@ -105,19 +105,6 @@ def _selection(only: str | None) -> list[str]:
 
 class MissingPlot(SettingError):
     """The network has nothing that this figure shows."""
-
-
-def runs_in(path: Path) -> list[Path]:
-    """The run folder itself, or the runs below a folder of repeats or of a scan."""
-    if (path / "config.json").is_file():
-        return [RunFolder.open(path).path]
-    below = sorted(p.parent for p in path.glob("*/config.json") if mark.kind_of(p.parent) == "run")
-    if not below:
-        raise SettingError(
-            f"{path} is not a run folder (it has no config.json) and contains none; name one that "
-            "train wrote, such as runs/yin_yang-seed1-1"
-        )
-    return below
 
 
 @dataclass

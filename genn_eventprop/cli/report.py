@@ -12,9 +12,9 @@ from ..atomic import write_text
 from ..errors import SettingError
 from ..output import say
 from ..runs import mark
+from ..runs.run_folder import runs_in
 from ..studies.tables import comparisons, finished_runs, groups_of, table, with_table
 from .options import parse
-from .plot import runs_in
 
 
 def report(arguments: Sequence[str], program: str) -> None:

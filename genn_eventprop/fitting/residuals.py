@@ -25,7 +25,7 @@ import numpy as np
 import sympy as sp
 
 from ..errors import EngineError
-from ..modelling.expressions import parse
+from ..modelling.expressions import numpy_function, parse
 from .cells import Cells, forced_arrivals
 from .forced import FOREVER, FittedModel
 from .recording import Recording
@@ -165,7 +165,7 @@ def _threshold_of(fitted: FittedModel) -> Callable[[Values], tuple[np.ndarray, n
     g = parse(fitted.spike.threshold, symbols, model.name)
     rate = parse(model.dynamics[model.readout], symbols, model.name)
     names = [*model.state, *model.params]
-    compiled = sp.lambdify([symbols[n] for n in names], [g, sp.diff(g, symbols[model.readout]), rate], "numpy")
+    compiled = numpy_function([symbols[n] for n in names], [g, sp.diff(g, symbols[model.readout]), rate])
 
     def evaluate(values: Values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         shape = np.shape(values[model.readout])

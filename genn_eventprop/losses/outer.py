@@ -14,7 +14,7 @@ import numpy as np
 import sympy as sp
 
 from ..errors import LossError, ModelError
-from ..modelling.expressions import parse, symbol
+from ..modelling.expressions import numpy_function, parse, symbol
 from ..renamed import renamed
 from .sums import SUMS
 
@@ -137,7 +137,7 @@ def formula(text: str | sp.Expr, n_outputs: int, compares: str = "labels") -> Fu
         expr = parse(text, {str(s): s for s in (*r, *y)}, "outer loss")
     except ModelError as error:
         raise LossError(str(error)) from None
-    evaluate = sp.lambdify([*r, *y], [expr, *(sp.diff(expr, s) for s in r)], "numpy", cse=True)
+    evaluate = numpy_function([*r, *y], [expr, *(sp.diff(expr, s) for s in r)], cse=True)
 
     def function(readout: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         answers = target if target.ndim == 2 else np.equal(np.arange(n_outputs), target[:, None]).astype(np.float64)
@@ -166,14 +166,14 @@ def _no_loss(r: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=64)
 def score_function(score: sp.Expr, names: tuple[str, ...]) -> Callable[..., np.ndarray]:
     """The score alone."""
-    return sp.lambdify([symbol(n) for n in names], score, "numpy")
+    return numpy_function([symbol(n) for n in names], score)
 
 
 @lru_cache(maxsize=64)
 def score_functions(score: sp.Expr, term: sp.Expr, names: tuple[str, ...]) -> Callable[..., list[np.ndarray]]:
     """[score, term, dscore/dr, dterm/dr] as a NumPy function of `names`, r first."""
     r = symbol("r")
-    return sp.lambdify([symbol(n) for n in names], [score, term, sp.diff(score, r), sp.diff(term, r)], "numpy")
+    return numpy_function([symbol(n) for n in names], [score, term, sp.diff(score, r), sp.diff(term, r)])
 
 
 __getattr__ = renamed(__name__, {"Absent": "UnavailableLoss"})

@@ -12,7 +12,7 @@ import numpy as np
 import sympy as sp
 
 from ..errors import LossError, ModelError
-from ..modelling.expressions import parse, symbol
+from ..modelling.expressions import numpy_function, parse, symbol
 
 NAMED_WEIGHTS = {
     "constant": "1",
@@ -209,7 +209,7 @@ class TimeWeight:
 @lru_cache(maxsize=256)
 def _function(symbols: tuple[sp.Symbol, sp.Symbol], expr: sp.Expr) -> Callable[..., Any]:
     """An expression as a NumPy function, compiled once."""
-    return sp.lambdify(symbols, expr, "numpy")
+    return numpy_function(symbols, expr)
 
 
 def _evaluate(expr: sp.Expr, symbols: tuple[sp.Symbol, sp.Symbol], t: np.ndarray, duration: float) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sympy as sp
@@ -49,6 +49,16 @@ _BINARY: dict[type, Callable[[Any, Any], Any]] = {
 def symbol(name: str) -> sp.Symbol:
     """The real symbol that stands for a state, parameter or time everywhere in the package."""
     return sp.Symbol(name, real=True)
+
+
+def numpy_function(arguments: Sequence[Any], expressions: Any, cse: bool = False) -> Callable[..., Any]:
+    """The expressions as a function of arrays, evaluated by NumPy; `cse`: common parts are evaluated once."""
+    from sympy.printing.numpy import NumPyPrinter
+
+    # modules="numpy" would import all of numpy, with f2py and numpy.testing: a quarter of the start of a command
+    settings = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}
+    function: Callable[..., Any] = sp.lambdify(arguments, expressions, [{}], NumPyPrinter(settings), cse=cse)
+    return function
 
 
 def parse(text: str | float | int, symbols: Mapping[str, sp.Symbol], where: str) -> sp.Expr:

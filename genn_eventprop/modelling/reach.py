@@ -9,7 +9,7 @@ import numpy as np
 import sympy as sp
 
 from ..errors import ModelError
-from .expressions import parse, symbol
+from .expressions import numpy_function, parse, symbol
 
 PROBES = 4000
 """Random states at which a threshold that is not linear is evaluated."""
@@ -129,7 +129,7 @@ def _always_below(model: Model, g: sp.Expr) -> bool:
     # of all magnitudes and both signs: states may be mV, or 1e-3 of something
     rng = np.random.default_rng(0)
     x = 10.0 ** rng.uniform(-3, 6, (len(model.state), PROBES)) * rng.choice([-1, 1], (len(model.state), PROBES))
-    function = sp.lambdify([symbol(s) for s in model.state], g.subs(values), "numpy")
+    function = numpy_function([symbol(s) for s in model.state], g.subs(values))
     with np.errstate(all="ignore"):
         g_values = np.broadcast_to(function(*x), PROBES)
     return bool(np.isfinite(g_values).any() and np.nanmax(g_values) < 0)
@@ -193,6 +193,6 @@ def _functions(model: Model) -> list[tuple[Event, str, list[str], Callable[..., 
         conditions = [(e, LANDS, g) for e, g in landings(model)] + [(e, STARTS, g) for e, g in starts(model)]
         for event, text, g in conditions:
             used = [n for n in model.params if symbol(n) in g.free_symbols]
-            functions.append((event, text, used, sp.lambdify([symbol(n) for n in used], g, "numpy")))
+            functions.append((event, text, used, numpy_function([symbol(n) for n in used], g)))
         object.__setattr__(model, "_below", functions)
     return model._below  # type: ignore[attr-defined]

@@ -17,7 +17,9 @@ from ..description.network import describe_model
 from ..errors import DescriptionError
 from ..modelling import Neuron, NeuronModel, Param
 from ..modelling.expressions import parse
-from ..models import LI, LIF, LIFDelta
+from ..models.li import LI
+from ..models.lif import LIF
+from ..models.lif_delta import LIFDelta
 from .dialects import Dialect
 from .package import nir_package
 

@@ -270,6 +270,19 @@ class RunFolder:
         return read_json(self.path / name)
 
 
+def runs_in(path: Path) -> list[Path]:
+    """The run folder itself, or the runs below a folder of repeats or of a scan."""
+    if (path / "config.json").is_file():
+        return [RunFolder.open(path).path]
+    below = sorted(p.parent for p in path.glob("*/config.json") if mark.kind_of(p.parent) == "run")
+    if not below:
+        raise SettingError(
+            f"{path} is not a run folder (it has no config.json) and contains none; name one that "
+            "train wrote, such as runs/yin_yang-seed1-1"
+        )
+    return below
+
+
 def mark_folder(folder: Path, kind: str, option: str) -> None:
     """Make `folder` one of a kind of ours, see `mark`.
 

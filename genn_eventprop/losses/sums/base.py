@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import sympy as sp
 
-from ...modelling.expressions import parse, symbol
+from ...modelling.expressions import numpy_function, parse, symbol
 
 R, Y, R_LABEL, T = symbol("r"), symbol("y"), symbol("r_label"), symbol("T")
 
@@ -46,7 +46,7 @@ class Sum:
     @cached_property
     def _function(self) -> Callable[..., list[np.ndarray]]:
         names = (R, Y, R_LABEL, T, *map(symbol, self.constants))
-        return sp.lambdify(names, [self.expression, *self.slopes], "numpy", cse=True)
+        return numpy_function(names, [self.expression, *self.slopes], cse=True)
 
     def evaluate(
         self, r: np.ndarray, used: np.ndarray, y: np.ndarray, duration: float, constants: Mapping[str, float]

@@ -13,6 +13,7 @@ import numpy as np
 import sympy as sp
 
 from ....adjoint.propagator import numeric
+from ....modelling.expressions import numpy_function
 from ....plan import PopulationRecord
 from .flow import CurvedMode, Flow, LinearMode, ModeFlow
 from .series import POINTS, basis, to_coefficients
@@ -69,7 +70,7 @@ class Compiled:
 
     def _function(self, matrix: sp.Matrix) -> Function:
         """The entries, row by row, as one NumPy function of states and parameters."""
-        return sp.lambdify(list(self.symbols), list(matrix), "numpy", cse=True)
+        return numpy_function(list(self.symbols), list(matrix), cse=True)
 
 
 class Equations:
