@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from support.flags import FLAGS, QUICKLY, UNOPTIMISED
+from support.flags import FLAGS, QUICKLY, UNOPTIMISED, precompile
 from support.sweeps import one_in
 
 matplotlib.use("Agg")
@@ -51,6 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     Flags that are set already stay."""
     if "not slow" in config.option.markexpr:
         os.environ.setdefault(FLAGS, UNOPTIMISED)
+    if os.environ.get(FLAGS) == UNOPTIMISED and not hasattr(config, "workerinput") and not config.option.collectonly:
+        precompile()
 
 
 MOST_PROCESSES = 8  # each imports the package and keeps what it has compiled

@@ -7,6 +7,8 @@ gradient as dt decreases. Names as there: lambda, D of an arrival or the end of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ....adjoint.arrivals import is_linear_along
@@ -22,6 +24,7 @@ class Trial(Forward):
     Attributes:
         pending: population -> (B, N) D of timed modes that have ended, on its way back to the event that began them.
         E_of_causes: population -> (K, B, N) E of events that the arrivals of a step caused by themselves.
+        of_arrivals: step -> what all connections that arrive there share, see `_once`.
     """
 
     def backward(self) -> int:
@@ -61,6 +64,8 @@ class Trial(Forward):
         self.pending = {p.name: np.zeros((self.B, p.size)) for p in self.plan.populations}
         self.E_of_causes = {p.name: np.zeros((self.K, self.B, p.size)) for p in self.plan.populations}
         self.by_drive = {key: np.zeros_like(drive) for key, drive in self.currents.means.items()}
+        self.of_arrivals: dict[int, dict[tuple[str, ...], np.ndarray]] = {}
+        self.longest = max((c.delay_steps for c in self.connections.groups), default=0)
         for name, readout in self.readouts.items():
             lam[name][:, readout.v] += readout.last
         return lam
@@ -90,6 +95,16 @@ class Trial(Forward):
             if k > 0:
                 lam[p.name] = self._jumps(p, k, lam[p.name], feedback.get(p.name))
                 lam[p.name] = self._retreat(p, k - 1, lam[p.name])
+        self.of_arrivals.pop(k + self.longest, None)  # spikes of earlier steps arrive before it
+
+    def _once(self, s: int, what: str, target: str, receptor: str, of: Callable[[], np.ndarray]) -> np.ndarray:
+        """A value that depends on the target, its receptor and the step of an arrival alone; with many delays there are
+        many connections that ask for it."""
+        values = self.of_arrivals.setdefault(s, {})
+        key = (what, target, receptor)
+        if key not in values:
+            values[key] = of()
+        return values[key]
 
     def _births(self, k: int) -> dict[str, np.ndarray]:
         """(B, n, N) what spikes that could have been born at step k add to lambda, by populations that have any."""
@@ -137,7 +152,7 @@ class Trial(Forward):
         """Arrivals at step k: dL/dw = lambda . e, dL/dp = w lambda . de/dp, with lambda after the arrivals."""
         for c in self.connections.groups:
             p = self.plan.population(c.target)
-            row = (self._lam(p, k) * self._vector(p, "direction", c.receptor)).sum(1)
+            row = self._row(p, k, c.receptor)
             sent = self._source_spikes(c, k - c.delay_steps)
             c.add_to_weights(self.grad, sent.T @ row)
             if (d_direction := self.equations[p.name].d_direction.get(c.receptor)) is not None:
@@ -156,6 +171,11 @@ class Trial(Forward):
 
     def _lam(self, p: PopulationRecord, k: int) -> np.ndarray:
         return self.traces[p.name].lam[k]
+
+    def _row(self, p: PopulationRecord, k: int, receptor: str) -> np.ndarray:
+        """(B, N) lambda . e, how the loss changes with a unit weight that arrives at step k."""
+        row = lambda: (self._lam(p, k) * self._vector(p, "direction", receptor)).sum(1)  # noqa: E731
+        return self._once(k, "row", p.name, receptor, row)
 
     def _feedback_of_inputs(self, k: int) -> None:
         """D of the input's spikes, where it is needed: for gradients of their times, or of delays behind the input."""
@@ -217,10 +237,14 @@ class Trial(Forward):
 
     def _unit_difference(self, c: DelayGroup, s: int) -> np.ndarray:
         """(B, N) D of a unit weight where the dynamics are linear along e: -lambda . J e."""
-        target, pop = self.plan.population(c.target), self.populations[c.target]
-        x = pop.trace.x[s]
-        e = np.broadcast_to(self._vector(target, "direction", c.receptor), x.shape[1:])
-        return -np.einsum("bnij,jn,bin->bn", pop.J(x, pop.trace.modes[s]), e, self._lam(target, s))
+
+        def difference() -> np.ndarray:
+            target, pop = self.plan.population(c.target), self.populations[c.target]
+            x = pop.trace.x[s]
+            e = np.broadcast_to(self._vector(target, "direction", c.receptor), x.shape[1:])
+            return -np.einsum("bnij,jn,bin->bn", pop.J(x, pop.trace.modes[s]), e, self._lam(target, s))
+
+        return self._once(s, "difference", c.target, c.receptor, difference)
 
     def _caused_E(self, c: DelayGroup, s: int) -> np.ndarray:
         """(B, M) share of each source in E of the events that the arrivals of step s caused.
@@ -231,21 +255,28 @@ class Trial(Forward):
 
     def _E_by_push(self, c: DelayGroup, s: int) -> np.ndarray:
         """(B, N) the same of a unit weight: E over the sum of all pushes, times the push of a unit weight."""
-        E = self.E_of_causes[c.target][s]
-        total = np.zeros_like(E)
-        for other in self.connections.into(c.target) if E.any() else ():
-            weight = np.maximum(other.weight, 0.0)
-            total += self._source_spikes(other, s - other.delay_steps) @ weight * self._push_on_threshold(other, s)
-        share = np.where(total > 0, E / np.where(total > 0, total, 1.0), 0.0)
+        E = self.E_of_causes[c.target][s]  # events of step s + 1: it is whole when feedback from s is asked for
+
+        def by_all_pushes() -> np.ndarray:
+            total = np.zeros_like(E)
+            for other in self.connections.into(c.target) if E.any() else ():
+                weight = np.maximum(other.weight, 0.0)
+                total += self._source_spikes(other, s - other.delay_steps) @ weight * self._push_on_threshold(other, s)
+            return np.where(total > 0, E / np.where(total > 0, total, 1.0), 0.0)
+
+        share = self._once(s, "share", c.target, "", by_all_pushes)
         return share * self._push_on_threshold(c, s) if E.any() else share
 
     def _push_on_threshold(self, c: DelayGroup, s: int) -> np.ndarray:
         """(B, N) how much a unit weight of the connection adds to the first threshold that it moves."""
-        pop = self.populations[c.target]
-        e = self._vector(self.plan.population(c.target), "direction", c.receptor)
-        # dg/dx . e of every event: inhibition counts as 0
-        moves = [(pop.vector(fn["dg_dx"], pop.trace.x[s]) * e).sum(1) for fn in pop.functions.events]
-        return next((np.maximum(m, 0.0) for m in moves if m.any()), np.zeros((self.B, 1)))
+
+        def push() -> np.ndarray:
+            pop, e = self.populations[c.target], self._vector(self.plan.population(c.target), "direction", c.receptor)
+            # dg/dx . e of every event: inhibition counts as 0
+            moves = [(pop.vector(fn["dg_dx"], pop.trace.x[s]) * e).sum(1) for fn in pop.functions.events]
+            return next((np.maximum(m, 0.0) for m in moves if m.any()), np.zeros((self.B, 1)))
+
+        return self._once(s, "push", c.target, c.receptor, push)
 
     def _end_of_mode(self, p: PopulationRecord, k: int, lam: np.ndarray) -> None:
         """D of the end of a timed mode: dL/d(duration), and a term in E of the event that began the mode.
