@@ -13,6 +13,7 @@ from functools import cached_property
 import sympy as sp
 
 from ..program.nodes import (
+    BY_NAME,
     NEURON,
     Access,
     Add,
@@ -62,7 +63,7 @@ class Expressions(Printer):
     def _print_Symbol(self, s: sp.Symbol) -> str:
         if s in self.writer.kernel.table and s not in self.writer.loaded:
             return self.writer._element(s)
-        return self.writer.spelling.constants.get(str(s), str(s))
+        return self.writer.spelling.constants.get(s.name, s.name)
 
     def _print_Integer(self, expr: sp.Integer) -> str:
         return str(int(expr))
@@ -131,10 +132,10 @@ class Writer:
         lines = [
             f"{'' if s in written else 'const '}{TYPES[table[s].buffer.kind]} {s}"
             f"{'' if s in fresh else f' = {self._element(s)}'};"
-            for s in sorted(self.loaded, key=str)
+            for s in sorted(self.loaded, key=BY_NAME)
         ]  # fmt: skip
         lines.append(self.block(self.kernel.body).rstrip("\n"))
-        lines += [f"{self._element(s)} = {s};" for s in sorted(self.loaded & written, key=str)]
+        lines += [f"{self._element(s)} = {s};" for s in sorted(self.loaded & written, key=BY_NAME)]
         return "\n".join(line for line in lines if line) + "\n"
 
     def _set_first(self) -> set[sp.Symbol]:

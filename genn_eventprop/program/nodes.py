@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from operator import attrgetter
 
 import sympy as sp
 
 from ..modelling.expressions import symbol
 from ..renamed import renamed, warn_renamed
 
+BY_NAME = attrgetter("name")  # order of symbols; str() of one takes thirty times longer
 STEP = symbol("step")
 NEURON = symbol("neuron")
 SAMPLE = symbol("sample")
@@ -286,7 +289,7 @@ class Kernel:
     body: tuple[Statement, ...]
     table: Mapping[sp.Symbol, Access] = field(repr=False)
 
-    @property
+    @cached_property
     def named(self) -> tuple[sp.Symbol, ...]:
         """Symbols of buffers in the code, also in the indices of other elements; sorted."""
         symbols: set[sp.Symbol] = set()
@@ -294,13 +297,13 @@ class Kernel:
         while new := {s for s in new if s in self.table and s not in symbols}:
             symbols |= new
             new = {t for s in new for i in self.table[s].index for t in i.free_symbols}
-        return tuple(sorted(symbols, key=str))
+        return tuple(sorted(symbols, key=BY_NAME))
 
-    @property
+    @cached_property
     def written(self) -> tuple[sp.Symbol, ...]:
         """Symbols of buffers that the code assigns to."""
         assigned = {t for s in walk(self.body) if not isinstance(s, Let) for t in targets(s)}
-        return tuple(sorted((t for t in assigned if t in self.table), key=str))
+        return tuple(sorted((t for t in assigned if t in self.table), key=BY_NAME))
 
     def __bool__(self) -> bool:
         return bool(self.body)

@@ -20,7 +20,7 @@ from ..adjoint import Derived
 from ..adjoint.scheme import exact_part, phi1
 from ..modelling.expressions import symbol
 from ..plan.coefficients import HALF_STEP, exact_parts, has_exact_step, propagator, propagator_derivative
-from .nodes import Let, choose, equal
+from .nodes import BY_NAME, Let, choose, equal
 
 DT = symbol("dt")
 MODE = symbol("mode")  # the number of the neuron's mode
@@ -106,7 +106,7 @@ class Lines:
         if not e.free_symbols & self.varying:
             return self._fix(e)
         if e.is_Mul or e.is_Add:
-            fixed, rest = e.as_independent(*sorted(self.varying, key=str), as_Add=e.is_Add)
+            fixed, rest = e.as_independent(*sorted(self.varying, key=BY_NAME), as_Add=e.is_Add)
             terms = [self.hoist(a) for a in e.func.make_args(rest)]  # before `fixed`: locals are numbered in this order
             return e.func(self._fix(fixed), *terms)
         return e.func(*(self.hoist(a) for a in e.args))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from ....modelling.expressions import symbol
-from ....program.nodes import NEURON, SAMPLE, STEP, Kernel, Statement
+from ....program.nodes import BY_NAME, NEURON, SAMPLE, STEP, Kernel, Statement
 from ...printer import CPP, DOUBLE
 from ...statements import TYPES, Expressions, Spelling, Writer
 from .lists import AT, FIRST, Append
@@ -73,7 +73,7 @@ class Lanes(Writer):
         return text + "".join(f"{self._element(s)} = {s};\n" for s in self._sorted() if s in written)
 
     def _sorted(self) -> list[sp.Symbol]:
-        return sorted(self.loaded, key=str)
+        return sorted(self.loaded, key=BY_NAME)
 
     def _own(self, s: sp.Symbol) -> bool:
         return any(i.has(NEURON, AT) for i in self.kernel.table[s].index)
