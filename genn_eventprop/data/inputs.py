@@ -5,7 +5,7 @@ Axis letters: S samples, B of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from .currents.currents import Currents
 from .events import check
 from .events import storage as events_storage
 from .events.events import Events, Index, merge_annotations, require_events
+from .events.samples import Samples, joined_annotations
 
 
-class Inputs:
+class Inputs(Samples):
     """Several inputs of the same S samples, in the same order.
 
     Whatever takes a data set takes such a dictionary too, and makes this of it.
@@ -53,21 +54,15 @@ class Inputs:
         name = name or next((part.name for part in parts.values() if part.name), "")
         merged = merge_annotations(list(parts.values()), "inputs")
         merged["targets"] = check.targets(merged["targets"], len(next(iter(parts.values()))), name or "inputs")
-        self._set(dict(parts), name, **merged)
-
-    def _set(
-        self, parts: dict[str, Events | Currents], name: str, labels: np.ndarray | None, groups: np.ndarray | None,
-        n_classes: int | None, targets: np.ndarray | None,
-    ) -> None:  # fmt: skip
-        self.parts, self.name = parts, name
-        self.labels, self.groups, self.n_classes = labels, groups, n_classes
-        self.targets: np.ndarray | None = targets
+        self.parts, self.name = dict(parts), name
+        self.__dict__ |= merged
 
     @classmethod
     def trusted(cls, parts: dict[str, Events | Currents], name: str = "", **annotations: Any) -> Inputs:
         """From parts of the same samples; no check. `annotations` are labels, groups, n_classes and targets."""
         new = object.__new__(cls)
-        new._set(parts, name, **annotations)
+        new.parts, new.name = parts, name
+        new.__dict__ |= annotations
         return new
 
     @classmethod
@@ -79,27 +74,17 @@ class Inputs:
             DataError: other inputs, or inputs that do not fit together.
         """
         parts = list(parts)
-        check.same_annotations(parts)
+        annotations = joined_annotations(parts, name)
         first = parts[0]
         if wrong := next((p for p in parts if p.parts.keys() != first.parts.keys()), None):
             raise DataError(
                 f"parts with the inputs {', '.join(wrong.parts)} and {', '.join(first.parts)}; take the same"
             )
-        joined = {
-            field: None if getattr(first, field) is None else np.concatenate([getattr(p, field) for p in parts])
-            for field in ("labels", "groups", "targets")
-        }
-        return cls.trusted(
-            {key: _concatenated([p.parts[key] for p in parts]) for key in first.parts},
-            name or first.name, n_classes=None if first.n_classes is None else max(p.n_classes or 0 for p in parts),
-            **joined,
-        )  # fmt: skip
+        joined = {key: _concatenated([p.parts[key] for p in parts]) for key in first.parts}
+        return cls.trusted(joined, **annotations)
 
     def __len__(self) -> int:
         return len(next(iter(self.parts.values())))
-
-    def __iter__(self) -> Iterator[Inputs]:
-        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: str | Index) -> Any:
         """The input of this name, or the chosen samples of all inputs (see `Events`) as `Inputs`."""
@@ -108,19 +93,12 @@ class Inputs:
                 raise DataError(f"no input {index!r} in the data ({suggest(index, self.parts)})")
             return self.parts[index]
         chosen = check.sample_indices(index, len(self), self.name or "inputs")
-        select = lambda a: None if a is None else a[chosen]  # noqa: E731
         parts = {key: part[index] for key, part in self.parts.items()}
-        return Inputs.trusted(
-            parts, self.name, labels=select(self.labels), groups=select(self.groups), n_classes=self.n_classes,
-            targets=select(self.targets),
-        )  # fmt: skip
+        return Inputs.trusted(parts, **self._annotations_of(chosen))
 
     def with_parts(self, parts: Mapping[str, Events | Currents]) -> Inputs:
         """Other inputs in the place of some, of the same samples; nothing is checked."""
-        return Inputs.trusted(
-            {**self.parts, **parts}, self.name, labels=self.labels, groups=self.groups, n_classes=self.n_classes,
-            targets=self.targets,
-        )  # fmt: skip
+        return Inputs.trusted({**self.parts, **parts}, **self.annotations)
 
     @property
     def mapped(self) -> bool:
@@ -213,8 +191,7 @@ def parts_of(data: DataSet) -> list[Events | Currents]:
 
 def with_targets(data: DataSet, targets: np.ndarray | None) -> DataSet:
     """The same samples, with these targets, which are not checked."""
-    annotations: dict[str, Any] = {"labels": data.labels, "groups": data.groups, "n_classes": data.n_classes}
-    annotations |= {"name": data.name, "targets": targets}
+    annotations = data.annotations | {"targets": targets}
     if isinstance(data, Currents):
         return Currents.trusted(data.values, data.dt, **annotations)
     if isinstance(data, Inputs):
@@ -255,10 +232,7 @@ def split_inputs(
                 f"{{{wanted}}}"
             )
         (name,) = every
-        data = Inputs.trusted(
-            {name: data}, data.name, labels=data.labels, groups=data.groups, n_classes=data.n_classes,
-            targets=data.targets,
-        )  # fmt: skip
+        data = Inputs.trusted({name: data}, **data.annotations)
     data = data if isinstance(data, Inputs) else Inputs(data)
     for name in data.parts:
         if name not in every:
@@ -281,8 +255,5 @@ def split_inputs(
         joined = Events.trusted(*arrays, 0)
     else:
         joined = spikes[0] if len(spikes) == 1 else Events.side_by_side(spikes)  # type: ignore[arg-type, assignment]
-    joined = Events.trusted(
-        joined.times, joined.channels, joined.offsets, joined.n_channels, data.labels, data.groups, data.n_classes,
-        data.name, data.targets,
-    )  # fmt: skip
+    joined = Events.trusted(joined.times, joined.channels, joined.offsets, joined.n_channels, **data.annotations)
     return joined, {name: data.parts[name] for name in current_inputs}  # type: ignore[misc]

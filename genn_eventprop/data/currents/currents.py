@@ -9,7 +9,7 @@ Axis letters: S samples, T steps, C channels.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ import numpy as np
 from ...errors import DataError, shown
 from ..events import check
 from ..events.events import Index
+from ..events.samples import Samples, joined_annotations
 from . import storage
 
 
 @dataclass(frozen=True, eq=False)
-class Currents:
+class Currents(Samples):
     """A data set of input currents. The values are checked once, here, and are read-only afterwards.
 
     Value k of a channel holds from k dt to (k + 1) dt, counted from the start of the trial; after the last value the
@@ -57,48 +58,7 @@ class Currents:
             raise DataError(f"{where}: dt is the positive length of a step in ms, got {shown(dt)}")
         values = _float32(self.values, where)
         _check_finite(values, where)
-        labels, targets = self.labels, self.targets
-        if isinstance(targets, Mapping) and "label" in targets:
-            if labels is not None:
-                raise DataError(f"{where}: the labels are given twice, as labels= and in targets=")
-            labels, targets = targets["label"], {n: t for n, t in targets.items() if n != "label"}
-        labels, n_classes = check.labels(labels, len(values), self.n_classes, where)
-        groups = check.groups(self.groups, len(values), where)
-        self._set(values, float(dt), labels, groups, n_classes, check.targets(targets, len(values), where))
-
-    def _set(
-        self,
-        values: np.ndarray,
-        dt: float,
-        labels: np.ndarray | None,
-        groups: np.ndarray | None,
-        n_classes: int | None,
-        targets: np.ndarray | None,
-    ) -> None:
-        for field, array in {"values": values, "labels": labels, "groups": groups, "targets": targets}.items():
-            if array is not None:
-                array = array.view()
-                array.flags.writeable = False
-            object.__setattr__(self, field, array)
-        object.__setattr__(self, "dt", dt)
-        object.__setattr__(self, "n_classes", n_classes)
-
-    @classmethod
-    def trusted(
-        cls,
-        values: np.ndarray,
-        dt: float,
-        labels: np.ndarray | None = None,
-        groups: np.ndarray | None = None,
-        n_classes: int | None = None,
-        name: str = "",
-        targets: np.ndarray | None = None,
-    ) -> Currents:
-        """Currents from arrays that are right by construction (parts of checked ones): no check, no copy."""
-        new = object.__new__(cls)
-        object.__setattr__(new, "name", name)
-        new._set(values, dt, labels, groups, n_classes, targets)
-        return new
+        self._set({"values": values, "dt": float(dt)} | self._checked_annotations(len(values), where))
 
     @classmethod
     def from_samples(cls, samples: Iterable[Any], dt: float, name: str = "", **annotations: Any) -> Currents:
@@ -151,29 +111,19 @@ class Currents:
         """All samples of `parts`, in order; steps, channels and dt must agree, annotations be in all parts or none.
         The result has the `name` of the first, or this one."""
         parts = list(parts)
-        check.same_annotations(parts)
+        annotations = joined_annotations(parts, name)
         first = parts[0]
         for i, part in enumerate(parts):
             if (part.dt, *part.values.shape[1:]) != (first.dt, *first.values.shape[1:]):
                 raise DataError(f"part {i} is {part._form()}, part 0 {first._form()}; they must agree")
-        joined = {
-            field: None if getattr(first, field) is None else np.concatenate([getattr(p, field) for p in parts])
-            for field in ("labels", "groups", "targets")
-        }
-        n_classes = None if first.n_classes is None else max(p.n_classes or 0 for p in parts)
-        values = np.concatenate([p.values for p in parts])
-        return cls.trusted(values, first.dt, n_classes=n_classes, name=name or first.name, **joined)
+        return cls.trusted(np.concatenate([p.values for p in parts]), first.dt, **annotations)
 
     def replace(self, values: np.ndarray, dt: float | None = None) -> Currents:
         """Other `values`, and `dt`, of the same samples, with the same annotations; nothing is checked."""
-        dt = self.dt if dt is None else dt
-        return Currents.trusted(values, dt, self.labels, self.groups, self.n_classes, self.name, self.targets)
+        return Currents.trusted(values, self.dt if dt is None else dt, **self.annotations)
 
     def __len__(self) -> int:
         return len(self.values)
-
-    def __iter__(self) -> Iterator[Currents]:
-        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Index) -> Currents:
         """The chosen samples, in the order given: an index, a slice, indices (repeats allowed) or a boolean mask (S,).
@@ -181,11 +131,8 @@ class Currents:
         A slice is a view; others are gathered into a new array.
         """
         chosen = check.sample_indices(index, len(self), self.name or "currents")
-        select = lambda a: None if a is None else a[chosen]  # noqa: E731
-        return Currents.trusted(
-            self.values[index] if isinstance(index, slice) else self.values[chosen],
-            self.dt, select(self.labels), select(self.groups), self.n_classes, self.name, select(self.targets),
-        )  # fmt: skip
+        values = self.values[index] if isinstance(index, slice) else self.values[chosen]
+        return Currents.trusted(values, self.dt, **self._annotations_of(chosen))
 
     def crop(self, start: float = 0.0, stop: float | None = None) -> Currents:
         """The currents from `start` to `stop` (ms), whole steps of dt, as a view; `start` becomes 0.

@@ -8,7 +8,7 @@ Axis letters: S samples, E events of all samples together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from ...errors import DataError, shown
 from . import check
+from .samples import Samples, joined_annotations
 
 if TYPE_CHECKING:
     from .statistics import Statistics
@@ -25,7 +26,7 @@ Index = int | np.integer | slice | Sequence[int] | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
-class Events:
+class Events(Samples):
     """A data set of spike trains. The arrays are checked once, here, and are read-only afterwards.
 
     Args:
@@ -72,56 +73,8 @@ class Events:
         n_channels = check.n_channels(self.n_channels, where)
         check.offsets(offsets, len(times), len(channels), where)
         check.events(times, channels, offsets, n_channels, where)
-        labels, targets = self.labels, self.targets
-        if isinstance(targets, Mapping) and "label" in targets:
-            if labels is not None:
-                raise DataError(f"{where}: the labels are given twice, as labels= and in targets=")
-            labels, targets = targets["label"], {n: t for n, t in targets.items() if n != "label"}
-        labels, n_classes = check.labels(labels, len(offsets) - 1, self.n_classes, where)
-        groups = check.groups(self.groups, len(offsets) - 1, where)
-        targets = check.targets(targets, len(offsets) - 1, where)
-        self._set(times, channels, offsets, n_channels, labels, groups, n_classes, targets)
-
-    def _set(
-        self,
-        times: np.ndarray,
-        channels: np.ndarray,
-        offsets: np.ndarray,
-        n_channels: int,
-        labels: np.ndarray | None,
-        groups: np.ndarray | None,
-        n_classes: int | None,
-        targets: np.ndarray | None,
-    ) -> None:
-        values = {"times": times, "channels": channels, "offsets": offsets, "labels": labels, "groups": groups}
-        values["targets"] = targets
-        for field, array in values.items():
-            if array is not None:
-                array = array.view()
-                array.flags.writeable = False
-            object.__setattr__(self, field, array)
-        object.__setattr__(self, "n_channels", n_channels)
-        object.__setattr__(self, "n_classes", n_classes)
-
-    @classmethod
-    def trusted(
-        cls,
-        times: np.ndarray,
-        channels: np.ndarray,
-        offsets: np.ndarray,
-        n_channels: int,
-        labels: np.ndarray | None = None,
-        groups: np.ndarray | None = None,
-        n_classes: int | None = None,
-        name: str = "",
-        targets: np.ndarray | None = None,
-    ) -> Events:
-        """Events from arrays that are right by construction (parts of checked ones): no check, no copy; arguments as
-        for the class."""
-        new = object.__new__(cls)
-        object.__setattr__(new, "name", name)
-        new._set(times, channels, offsets, n_channels, labels, groups, n_classes, targets)
-        return new
+        values = {"times": times, "channels": channels, "offsets": offsets, "n_channels": n_channels}
+        self._set(values | self._checked_annotations(len(offsets) - 1, where))
 
     @classmethod
     def from_samples(
@@ -165,18 +118,12 @@ class Events:
         parts = list(parts)
         check.same_layout(parts)
         shifts = np.cumsum([0] + [len(p.times) for p in parts])
-        first = parts[0]
-        n_classes = None if first.n_classes is None else max(p.n_classes or 0 for p in parts)
         return cls.trusted(
             np.concatenate([p.times for p in parts]),
             np.concatenate([p.channels for p in parts]),
             np.concatenate([[0]] + [p.offsets[1:] - p.offsets[0] + s for p, s in zip(parts, shifts, strict=False)]),
-            first.n_channels,
-            None if first.labels is None else np.concatenate([p.labels for p in parts if p.labels is not None]),
-            None if first.groups is None else np.concatenate([p.groups for p in parts if p.groups is not None]),
-            n_classes,
-            name or first.name,
-            None if first.targets is None else np.concatenate([p.targets for p in parts if p.targets is not None]),
+            parts[0].n_channels,
+            **joined_annotations(parts, name),
         )
 
     @classmethod
@@ -203,9 +150,6 @@ class Events:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __iter__(self) -> Iterator[Events]:
-        return (self[i] for i in range(len(self)))
-
     def __getitem__(self, index: Index) -> Events:
         """The chosen samples, in the order given: an index, a slice, indices (repeats allowed) or a boolean mask (S,).
 
@@ -215,17 +159,7 @@ class Events:
         starts, counts = self.offsets[chosen], self.counts[chosen]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         times, channels = (gather(a, starts, counts, offsets) for a in (self.times, self.channels))
-        return Events.trusted(
-            times,
-            channels,
-            offsets,
-            self.n_channels,
-            None if self.labels is None else self.labels[chosen],
-            None if self.groups is None else self.groups[chosen],
-            self.n_classes,
-            self.name,
-            None if self.targets is None else self.targets[chosen],
-        )
+        return Events.trusted(times, channels, offsets, self.n_channels, **self._annotations_of(chosen))
 
     def sample(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """(times in ms, channels) of sample `i`, as views."""
