@@ -23,7 +23,8 @@ import numpy as np
 from genn_eventprop import NeuronModel, Recording, fit, simulate
 from genn_eventprop.fitting.cells import Cells
 from genn_eventprop.fitting.forced import fitted_model
-from genn_eventprop.fitting.residuals import Problem, Residuals
+from genn_eventprop.fitting.problem import Problem
+from genn_eventprop.fitting.residuals import Residuals
 from genn_eventprop.models import ALIF, AdEx, Izhikevich
 
 FOUND = 0.02  # every parameter

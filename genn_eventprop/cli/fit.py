@@ -6,7 +6,7 @@ import itertools
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ import tyro
 
 from ..atomic import replaced_file, write_text
 from ..errors import SettingError
-from ..fitting import FitResult, Recording, fit, read_recording, read_spikes
+from ..fitting import FitOptions, FitResult, Recording, fit, read_recording, read_spikes
 from ..fitting.recording import file_hash
 from ..report.fit_page import fit_blocks
 from ..report.page import Picture, write_html
@@ -41,24 +41,17 @@ def _fit(
     priors: tuple[str, ...] = (),
     spikes: tuple[Path, ...] = (),
     spikes_above: float | None = None,
+    signals: tuple[str, ...] = (),
+    sweeps: tuple[int, ...] = (),
     current: str | None = None,
     current_step: float | None = None,
-    starts: int = 5,
-    seed: int = 0,
-    window: tuple[float, float] = (0.5, 1.5),
-    skip: float = 0.0,
-    every: float = 0.5,
-    voltage_noise: float | None = None,
-    spike_noise: float = 0.5,
-    steps: int = 60,
-    threads: int | None = None,
     run_dir: Path | None = None,
-    progress: bool = True,
+    options: Annotated[FitOptions, tyro.conf.arg(name="")] = FitOptions(),  # noqa: B008
 ) -> None:
     """Fit the parameters of a model to recordings, a file for each cell, and write a report.
 
     A recording is a .csv file with the columns time (ms), current, voltage and, for several, sweep; an .npz file with
-    current (sweeps, samples), dt, voltage, spike_times, spike_sweeps; or a file that neo reads (.abf, ...; extra
+    current (sweeps, samples), dt, voltage, spike_times, spike_sweeps, rates; or a file that neo reads (.abf, ...; extra
     ephys). The run folder has report.html, results.json, traces.npz and the command that repeats the fit.
 
     Args:
@@ -71,20 +64,12 @@ def _fit(
         priors: Mean and standard deviation of parameters, such as b=60:10.
         spikes: A .csv file with the columns time (ms) and sweep, for every recording.
         spikes_above: A spike is where V rises through this level.
+        signals: Names of the signals to read, where a file that neo reads has several of voltage or current.
+        sweeps: Numbers of the sweeps that are fitted, from 0; default: all.
         current: Drive, state or parameter of the model that is the injected current; default: its only drive, or I.
         current_step: Average the current over steps of so many ms, which is faster.
-        starts: Number of random starts.
-        seed: Random seed of the starts.
-        window: V does not count so many ms before and after a spike.
-        skip: Beginning of every sweep that does not count, in ms.
-        every: ms between the samples of V that count.
-        voltage_noise: Standard deviation of errors of V, which weighs them against those of spikes; default: a
-            twentieth of the deviation of V.
-        spike_noise: Standard deviation of errors of spike times, in ms.
-        steps: Largest number of steps of the last stage.
-        threads: Sweeps run on so many threads; default: all processors.
         run_dir: Folder of the run; default: runs/fit-MODEL-1, or the next number.
-        progress: Show a progress bar.
+        options: Of the fit.
     """
     if not recordings:
         raise SettingError("fit: name at least one recording, such as cell.csv")
@@ -94,15 +79,15 @@ def _fit(
         raise SettingError("give --spikes or --spikes-above, not both")
     neuron = find_model(model)
     cells = [
-        _read(path, spikes[i] if spikes else None, spikes_above, current_step) for i, path in enumerate(recordings)
+        _read(path, signals, sweeps, spikes[i] if spikes else None, spikes_above, current_step)
+        for i, path in enumerate(recordings)
     ]
     settings: dict[str, Any] = {
         "bounds": {n: _numbers(text, 2, "bounds") for n, text in _named(bounds, "bounds")},
         "fixed": {n: _numbers(text, 1, "fixed")[0] for n, text in _named(fixed, "fixed")},
         "only": list(only) or None,
         "priors": {n: _numbers(text, 2, "priors") for n, text in _named(priors, "priors")},
-        "current": current, "starts": starts, "seed": seed, "window": window, "skip": skip, "every": every,
-        "voltage_noise": voltage_noise, "spike_noise": spike_noise, "steps": steps,
+        "current": current, **asdict(options),
     }  # fmt: skip
     folder = run_dir or next(
         path for i in itertools.count(1) if not (path := Path("runs") / f"fit-{neuron.name.lower()}-{i}").exists()
@@ -113,23 +98,32 @@ def _fit(
     files = {str(path): file_hash(path) for path in (*recordings, *spikes)}
     with lock_for_writing(folder):
         mark_folder(folder, "fit", "--run-dir")
-        write_json(folder / "config.json", {"model": model, "files": files, "spikes_above": spikes_above,
-                                            "current_step": current_step, **settings})  # fmt: skip
+        config = {"model": model, "files": files, "spikes_above": spikes_above, "signals": signals, "sweeps": sweeps}
+        write_json(folder / "config.json", config | {"current_step": current_step, **settings})
         write_text(folder / "command.txt", command + "\n")
         write_json(folder / "environment.json", environment())
-        results = fit(neuron, cells, **settings, threads=threads, progress=progress)
+        results = fit(neuron, cells, **settings)
         _write(folder, results, command)
     for result in results:
         print(f"{result.recording.name}\n{result}\n")
     print(f"report  {folder / 'report.html'}")
 
 
-def _read(path: Path, spikes: Path | None, level: float | None, step: float | None) -> Recording:
-    recording = read_recording(path)
+def _read(
+    path: Path,
+    signals: Sequence[str],
+    sweeps: Sequence[int],
+    spikes: Path | None,
+    level: float | None,
+    step: float | None,
+) -> Recording:
+    recording = read_recording(path, signals)
     if spikes is not None:
         recording = replace(recording, spikes=read_spikes(spikes, len(recording)))
     elif level is not None:
         recording = recording.with_spikes_above(level)
+    if sweeps:
+        recording = recording[list(sweeps)]
     return recording if step is None else recording.with_current_step(step)
 
 

@@ -2,8 +2,9 @@
 
 from .compare import FreeRun
 from .fit import fit
+from .options import FitOptions
 from .recording import Recording, read_recording, read_spikes
 from .result import FitResult
 from .simulate import simulate
 
-__all__ = ["FitResult", "FreeRun", "Recording", "fit", "read_recording", "read_spikes", "simulate"]
+__all__ = ["FitOptions", "FitResult", "FreeRun", "Recording", "fit", "read_recording", "read_spikes", "simulate"]

@@ -9,6 +9,7 @@ import numpy as np
 
 from .cells import Cells
 from .forced import FittedModel
+from .rates import measured_rates, rates_of
 from .recording import Recording
 from .residuals import Residuals
 
@@ -24,22 +25,31 @@ class FreeRun:
         voltage: (S, K) at the samples of the recording. spikes: of every sweep, ms.
         error: root mean square of V outside the windows around measured spikes; None without a voltage.
         coincident, missing, surplus: numbers of spikes; those that coincide do so within 4 ms, one to one, in order.
+            None where only rates were measured.
         jitter: root mean square of the time between those that coincide, ms; None without any.
         gamma: the coincidence factor, 1 for all spikes and 0 for as many as chance would give; None without spikes
             (Kistler, Gerstner, van Hemmen 1997, doi 10.1162/neco.1997.9.5.1015).
-        rate, measured_rate: spikes a second, over all sweeps.
+        rates, measured_rates: (S,) spikes a second of the whole sweep. rate, measured_rate: means over sweeps.
     """
 
     voltage: np.ndarray
     spikes: tuple[np.ndarray, ...]
     error: float | None
-    coincident: int
-    missing: int
-    surplus: int
+    coincident: int | None
+    missing: int | None
+    surplus: int | None
     jitter: float | None
     gamma: float | None
-    rate: float
-    measured_rate: float
+    rates: np.ndarray
+    measured_rates: np.ndarray
+
+    @property
+    def rate(self) -> float:
+        return float(self.rates.mean())
+
+    @property
+    def measured_rate(self) -> float:
+        return float(self.measured_rates.mean())
 
 
 def free_run(
@@ -56,16 +66,16 @@ def free_run(
     if residuals.n_voltage and recording.voltage is not None:
         difference = (v - recording.voltage)[:, residuals.samples][residuals.counts]
         error = float(np.sqrt((difference**2).mean()))
-    assert recording.spikes is not None
+    rates = rates_of(spikes, recording.duration), measured_rates(recording)
+    if recording.spikes is None:
+        return FreeRun(v, spikes, error, None, None, None, None, None, *rates)
     pairs = [coincidences(ours, theirs) for ours, theirs in zip(spikes, recording.spikes)]
     differences = np.concatenate(pairs)
     n_ours, n_theirs = (sum(map(len, trains)) for trains in (spikes, recording.spikes))
-    n, seconds = len(differences), len(recording) * recording.duration / 1000
+    n = len(differences)
     jitter = float(np.sqrt((differences**2).mean())) if n else None
-    return FreeRun(
-        v, spikes, error, n, n_theirs - n, n_ours - n, jitter,
-        gamma(n, n_ours, n_theirs, len(recording) * recording.duration), n_ours / seconds, n_theirs / seconds,
-    )  # fmt: skip
+    together = gamma(n, n_ours, n_theirs, len(recording) * recording.duration)
+    return FreeRun(v, spikes, error, n, n_theirs - n, n_ours - n, jitter, together, *rates)
 
 
 def coincidences(ours: np.ndarray, theirs: np.ndarray, precision: float = PRECISION) -> np.ndarray:

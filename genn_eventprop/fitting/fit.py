@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, overload
 
 import numpy as np
@@ -16,8 +16,10 @@ from ..output import stderr
 from .compare import FreeRun, free_run
 from .forced import GAIN, FittedModel, fitted_model
 from .levenberg import Minimum, minimise
+from .options import FitOptions
+from .problem import Problem
 from .recording import Recording
-from .residuals import Problem, Residuals
+from .residuals import Residuals
 from .result import FitResult, uncertainty
 
 COUPLINGS = ((20.0, 15), (5.0, 10), (1.0, 10), (0.2, 10))
@@ -45,7 +47,7 @@ def fit(model: NeuronModel, recording: Recording, **settings: Any) -> FitResult:
 def fit(model: NeuronModel, recording: Sequence[Recording], **settings: Any) -> list[FitResult]: ...
 
 
-def fit(  # type: ignore[misc]  # the overloads tell the results apart and leave the settings to this signature
+def fit(
     model: NeuronModel,
     recording: Recording | Sequence[Recording],
     *,
@@ -54,16 +56,7 @@ def fit(  # type: ignore[misc]  # the overloads tell the results apart and leave
     only: Iterable[str] | None = None,
     priors: Mapping[str, tuple[float, float]] | None = None,
     current: str | None = None,
-    starts: int = 5,
-    seed: int = 0,
-    window: tuple[float, float] = (0.5, 1.5),
-    skip: float = 0.0,
-    every: float = 0.5,
-    voltage_noise: float | None = None,
-    spike_noise: float | None = 0.5,
-    steps: int = 60,
-    threads: int | None = None,
-    progress: bool = True,
+    **options: Any,
 ) -> FitResult | list[FitResult]:
     """Fit the parameters of a model to recordings; each is a cell with sweeps of its own.
 
@@ -81,13 +74,8 @@ def fit(  # type: ignore[misc]  # the overloads tell the results apart and leave
         current: the drive, state (of a synaptic current, say) or parameter that is the injected current; None: the
             model's only drive, or what is called I.
             ``gain``, 1 unless it is in `bounds` or `only`, multiplies it.
-        starts: random starts. seed: of these.
-        window: ms before and after a measured spike in which V does not count: models have no action potential there.
-        skip: ms at the beginning of every sweep that do not count. every: ms between samples of V that count, rounded
-            to whole samples.
-        voltage_noise: standard deviation of the errors of V, which weighs V against spikes; None: a twentieth of the
-            deviation of V. spike_noise: that of spike times, ms; None: spikes reset the model, and do not count.
-        steps: at most, after those with a coupling. threads: None for all processors. progress: a bar on stderr.
+        options: fields of `FitOptions`, such as ``starts=10``, ``window=(1.0, 3.0)``, ``voltage_noise=0.5``,
+            ``rate_noise=1.0``, ``progress=False``.
 
     Returns:
         A result, or a list of them for a list of recordings.
@@ -108,47 +96,45 @@ def fit(  # type: ignore[misc]  # the overloads tell the results apart and leave
             raise SettingError("fit: the list of recordings is empty")
     else:
         cells = [recording]
-    _check(starts=starts, steps=steps, every=every, skip=skip, window=window)
-    for name, noise in (("voltage_noise", voltage_noise), ("spike_noise", spike_noise)):
-        if noise is not None and not (np.isfinite(noise) and noise > 0):
-            raise SettingError(f"{name} must be a positive number or None, got {noise!r}")
+    for name in options:
+        if name not in (known := [f.name for f in fields(FitOptions)]):
+            raise SettingError(f"fit has no option {name!r} ({suggest(name, known)})")
+    chosen = FitOptions(**options)
     fitted = fitted_model(model, current)
     results = []
     for cell in cells:
-        _check_measured(cell, spike_noise)
+        _check_measured(cell, chosen)
         ranges = choose(fitted, cell, bounds or {}, fixed or {}, only, priors or {})
-        noise = voltage_noise or _usual_noise(cell)
         residuals = Residuals(
-            fitted, cell, window=window, skip=skip, every=every, voltage_noise=noise, spike_noise=spike_noise
-        )
-        if residuals.size == 0:
+            fitted, cell, window=chosen.window, skip=chosen.skip, every=chosen.every,
+            voltage_noise=chosen.voltage_noise or _usual_noise(cell), spike_noise=chosen.spike_noise,
+        )  # fmt: skip
+        of_rates = cell.rates is not None or chosen.rate_noise is not None
+        if chosen.skip >= cell.duration or not (residuals.size or of_rates):
             raise SettingError(
-                f"recording {cell.name!r}: nothing counts with skip={skip:g} and window={window}; make them smaller"
+                f"recording {cell.name!r}: nothing counts with skip={chosen.skip:g} and window={chosen.window}; make "
+                "them smaller"
             )
-        results.append(_fit(residuals, ranges, dict(priors or {}), starts, seed, steps, threads, progress))
+        results.append(_fit(residuals, ranges, dict(priors or {}), chosen))
     return results[0] if isinstance(recording, Recording) else results
 
 
 def _fit(
-    residuals: Residuals,
-    ranges: Ranges,
-    priors: dict[str, tuple[float, float]],
-    starts: int,
-    seed: int,
-    steps: int,
-    threads: int | None,
-    progress: bool,
+    residuals: Residuals, ranges: Ranges, priors: dict[str, tuple[float, float]], options: FitOptions
 ) -> FitResult:
     from tqdm import tqdm
 
     began, rec = time.perf_counter(), residuals.recording
-    problem = Problem(residuals, ranges.names, ranges.low, ranges.high, ranges.fixed, starts, priors, threads)
-    couplings = [*(COUPLINGS if residuals.n_voltage else ()), (0.0, steps)]
+    problem = Problem(
+        residuals, ranges.names, ranges.low, ranges.high, ranges.fixed, options.starts, priors, options.threads,
+        options.rate_noise,
+    )  # fmt: skip
+    couplings = [*(COUPLINGS if residuals.n_voltage else ()), (0.0, options.steps)]
     with tqdm(
         total=sum(n for _, n in couplings),
         desc=rec.name,
         unit="step",
-        disable=not progress,
+        disable=not options.progress,
         file=stderr(),
         dynamic_ncols=True,
     ) as bar:
@@ -158,7 +144,7 @@ def _fit(
             bar.set_postfix_str(f"coupling {problem.coupling:g}/ms, loss {cost.min():.4g} to {cost.max():.4g}")
 
         problem.coupling = couplings[0][0]
-        points = _starts(problem, starts, np.random.default_rng(seed))
+        points = _starts(problem, options.starts, np.random.default_rng(options.seed))
         first = problem.parameters(points)
         made = 0
         for coupling, most in couplings:
@@ -166,8 +152,8 @@ def _fit(
             minimum = minimise(problem, points, steps=most, progress=report)
             points, made = minimum.points, made + most
             bar.update(made - bar.n)
-    problem.cells.close()
-    return _result(problem, ranges, minimum, first, time.perf_counter() - began, threads)
+    problem.close()
+    return _result(problem, ranges, minimum, first, time.perf_counter() - began, options.threads)
 
 
 def _starts(problem: Problem, starts: int, rng: np.random.Generator) -> np.ndarray:
@@ -189,8 +175,7 @@ def _result(
 ) -> FitResult:
     residuals = problem.residuals
     best = int(np.argmin(minimum.cost))
-    data = residuals.size
-    covariance = uncertainty(minimum.residuals[best], minimum.jacobian[best], data, residuals.n_voltage)
+    covariance = uncertainty(minimum.residuals[best], minimum.jacobian[best], problem.n_data, residuals.n_voltage)
     scale = ranges.high - ranges.low
     values = problem.parameters(minimum.points)
     free: FreeRun = free_run(
@@ -202,7 +187,8 @@ def _result(
         covariance=covariance * np.outer(scale, scale),
         starts=first, ends=values, losses=minimum.cost, converged=minimum.converged,
         voltage_noise=residuals.voltage_noise if residuals.n_voltage else None, spike_noise=residuals.spike_noise,
-        n_voltage=residuals.n_voltage, n_spikes=residuals.n_spikes, free=free, simulations=problem.runs,
+        n_voltage=residuals.n_voltage, n_spikes=residuals.n_spikes,
+        n_rates=problem.rates.size if problem.rates else 0, free=free, simulations=problem.runs,
         seconds=seconds, remarks=ranges.remarks,
     )  # fmt: skip
 
@@ -296,26 +282,15 @@ def _range(n: str, param: Param, bounds: tuple[float, float] | None, model: str)
     return low, high
 
 
-def _check(*, starts: int, steps: int, every: float, skip: float, window: tuple[float, float]) -> None:
-    for name, number in (("starts", starts), ("steps", steps)):
-        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
-            raise SettingError(f"{name} must be a whole number of at least 1, got {number!r}")
-    if not (np.isfinite(every) and every > 0):
-        raise SettingError(f"every must be a positive time in ms, got {every!r}")
-    if not (np.isfinite(skip) and skip >= 0):
-        raise SettingError(f"skip must be a time in ms, at least 0, got {skip!r}")
-    if len(window) != 2 or not all(np.isfinite(w) and w >= 0 for w in window):
-        raise SettingError(f"window must be two times in ms, before and after a spike, got {window!r}")
-
-
-def _check_measured(recording: Recording, spike_noise: float | None) -> None:
+def _check_measured(recording: Recording, options: FitOptions) -> None:
     where = f"recording {recording.name!r}"
-    if recording.spikes is None:
+    if recording.spikes is None and (recording.rates is None or recording.voltage is not None):
         raise SettingError(
             f"{where} has no spike times; find them with recording.with_spikes_above(level) (--spikes-above), or give "
             "them (an empty list for each sweep without spikes)"
         )
-    if recording.voltage is None and (spike_noise is None or not sum(map(len, recording.spikes))):
+    nothing = options.spike_noise is None or not sum(map(len, recording.spikes or ()))
+    if recording.voltage is None and recording.rates is None and options.rate_noise is None and nothing:
         raise SettingError(f"{where} has neither V nor spikes that count; there is nothing to fit")
 
 

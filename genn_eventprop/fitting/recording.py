@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -13,10 +14,19 @@ import numpy as np
 
 from ..errors import DataError, suggest
 
-KEYS = ("current", "dt", "voltage", "spike_times", "spike_sweeps")
+KEYS = ("current", "dt", "voltage", "spike_times", "spike_sweeps", "rates")
 """What an .npz file may hold."""
-COLUMNS = {"time": ("time", "t"), "current": ("current", "i"), "voltage": ("voltage", "v"), "sweep": ("sweep",)}
+COLUMNS = {"time": ("time", "t"), "current": ("current", "i"), "voltage": ("voltage", "v"), "sweep": ("sweep",),
+           "rate": ("rate",)}  # fmt: skip
 """Column -> its names in a .csv file, in small letters and without a unit in brackets."""
+UNITS = {
+    "time": {"us": 1e-3, "ms": 1.0, "s": 1e3},
+    "current": {"pa": 1.0, "na": 1e3, "ua": 1e6, "ma": 1e9, "a": 1e12},
+    "voltage": {"uv": 1e-3, "mv": 1.0, "v": 1e3},
+    "rate": {"hz": 1.0, "1/s": 1.0, "spikes/s": 1.0, "khz": 1e3, "1/ms": 1e3},
+    "sweep": {},
+}
+"""Column -> unit in brackets, in small letters -> its factor to ms, pA, mV, spikes a second."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +39,9 @@ class Recording:
         voltage: (S, K) measured at k dt, in the unit of the model's V; nan where it was not. None: not measured.
         spikes: of every sweep its spike times in ms, ascending. None: not known (see `with_spikes_above`).
         name: of the cell.
+        rates: (S,) spikes a second of every sweep, where their times are not known.
+
+    ``recording[2:5]`` and ``recording[[0, 3]]`` are those sweeps.
 
     Raises:
         DataError: shapes that do not fit, values that are not finite, spike times outside the sweep.
@@ -44,6 +57,7 @@ class Recording:
     voltage: np.ndarray | None = None
     spikes: tuple[np.ndarray, ...] | None = None
     name: str = "cell"
+    rates: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         where = f"recording {self.name!r}"
@@ -68,6 +82,32 @@ class Recording:
             object.__setattr__(self, "voltage", voltage)
         if self.spikes is not None:
             object.__setattr__(self, "spikes", self._checked(self.spikes, where))
+        if self.rates is not None:
+            rates = np.array(self.rates, np.float64)
+            if rates.shape != current.shape[:1] or not (np.isfinite(rates) & (rates >= 0)).all():
+                raise DataError(
+                    f"{where}: rates are a number of spikes a second, at least 0, for each of the {len(current)} "
+                    f"sweeps, got {self.rates!r}"
+                )
+            if self.spikes is not None:
+                raise DataError(f"{where}: spike times tell the rates; leave rates out")
+            object.__setattr__(self, "rates", rates)
+
+    def __getitem__(self, sweeps: int | slice | Sequence[int]) -> Recording:
+        """The recording of these sweeps alone."""
+        try:
+            chosen = np.atleast_1d(np.arange(len(self))[sweeps])
+        except IndexError:
+            chosen = np.empty(0, int)
+        if chosen.size == 0:
+            raise DataError(f"recording {self.name!r} has the sweeps 0 to {len(self) - 1}, not {sweeps!r}")
+        return replace(
+            self,
+            current=self.current[chosen],
+            voltage=None if self.voltage is None else self.voltage[chosen],
+            spikes=None if self.spikes is None else tuple(self.spikes[i] for i in chosen),
+            rates=None if self.rates is None else self.rates[chosen],
+        )
 
     def _checked(self, spikes: Any, where: str) -> tuple[np.ndarray, ...]:
         if len(spikes) != len(self.current):
@@ -103,7 +143,7 @@ class Recording:
         for v in self.voltage:
             k = np.flatnonzero((v[:-1] < level) & (v[1:] >= level))
             spikes.append((k + (level - v[k]) / (v[k + 1] - v[k])) * self.dt)
-        return replace(self, spikes=tuple(times[times > 0] for times in spikes))
+        return replace(self, spikes=tuple(times[times > 0] for times in spikes), rates=None)
 
     def with_current_step(self, step: float) -> Recording:
         """The recording with its current averaged over steps of `step` ms, a whole multiple of dt: a fit is faster."""
@@ -127,15 +167,17 @@ def _sweeps(values: Any, where: str) -> np.ndarray:
     return array
 
 
-def read_recording(path: Path | str) -> Recording:
+def read_recording(path: Path | str, signals: Sequence[str] = ()) -> Recording:
     """A recording from a file: .csv and .npz as below, anything else through neo (extra ``[ephys]``).
 
-    .csv: a line of names, then numbers: time in ms (evenly spaced), current, and, if there are any, voltage and sweep.
-    .npz: current (S, K) and dt in ms, and, if there are any, voltage (S, K), and spike_times in ms with spike_sweeps.
-    Of other formats (.abf, .smr, .nwb, ...) every segment is a sweep, in mV, pA and ms.
+    .csv: a line of names, then numbers: time in ms (evenly spaced), current, and, if there are any, voltage, sweep and
+    rate (of the sweep, spikes a second). Units in brackets, such as ``V (V)`` or ``I [nA]``, become ms, pA and mV.
+    .npz: current (S, K) and dt in ms, and, if there are any, voltage (S, K), spike_times in ms with spike_sweeps, or
+    rates (S,). Of other formats (.abf, .smr, .nwb, ...) every segment is a sweep, in mV, pA and ms.
 
     Args:
         path: of the file, whose name is that of the cell.
+        signals: names of those that neo shall read, where there are several of voltage or current.
 
     Raises:
         DataError: naming the file and what is wrong in it.
@@ -153,7 +195,7 @@ def read_recording(path: Path | str) -> Recording:
         return _read_csv(path)
     if path.suffix == ".npz":
         return _read_npz(path)
-    return _read_neo(path)
+    return _read_neo(path, signals)
 
 
 def read_spikes(path: Path | str, sweeps: int) -> tuple[np.ndarray, ...]:
@@ -193,7 +235,8 @@ def _columns(path: Path, need: Sequence[str], may: Sequence[str]) -> dict[str, n
         raise DataError(f"{path} cannot be read as .csv ({error})") from None
     if not rows:
         raise DataError(f"{path} is empty; its first line names the columns: {', '.join((*need, *may))}")
-    names = [name.split("(")[0].split("[")[0].strip().lower() for name in rows[0]]
+    heads = [re.fullmatch(r"([^(\[]*)(?:[(\[](.*)[)\]])?\s*", name.strip()) for name in rows[0]]
+    names = [(head[1] if head else name).strip().lower() for head, name in zip(heads, rows[0])]
     wanted = {alias: column for column in (*need, *may) for alias in COLUMNS[column]}
     for name in names:
         if name not in wanted:
@@ -210,6 +253,14 @@ def _columns(path: Path, need: Sequence[str], may: Sequence[str]) -> dict[str, n
         raise DataError(
             f"{path}, line {line}: {len(names)} numbers are needed, got {','.join(rows[line - 1])}"
         ) from None
+    for i, (column, head) in enumerate(zip(found, heads)):
+        unit = (head[2] or "" if head else "").strip().lower().replace("\u00b5", "u").replace("\u03bc", "u")
+        if unit and unit not in UNITS[column]:
+            raise DataError(
+                f"{path}: the unit of {rows[0][i]!r} is not one of {', '.join(UNITS[column]) or 'none'}; leave it out "
+                "where numbers are in the model's unit"
+            )
+        table[:, i] *= UNITS[column].get(unit, 1.0)
     return {column: table[:, i] for i, column in enumerate(found)}
 
 
@@ -222,7 +273,7 @@ def _is_number(text: str) -> bool:
 
 
 def _read_csv(path: Path) -> Recording:
-    columns = _columns(path, need=("time", "current"), may=("voltage", "sweep"))
+    columns = _columns(path, need=("time", "current"), may=("voltage", "sweep", "rate"))
     time, sweep = columns["time"], columns.get("sweep", np.zeros(len(columns["time"])))
     labels, counts = np.unique(sweep, return_counts=True)
     if len(time) < 2 or len(set(counts.tolist())) != 1:
@@ -235,13 +286,19 @@ def _read_csv(path: Path) -> Recording:
     grid = time[order].reshape(len(labels), -1)
     dt = float((grid[:, -1] - grid[:, 0]).mean() / (grid.shape[1] - 1))
     uneven = np.abs(grid - grid[:, :1] - dt * np.arange(grid.shape[1])) > 0.01 * dt
-    if dt <= 0 or uneven.any():
+    if not dt > 0 or uneven.any():
         raise DataError(
             f"{path}: times are not evenly spaced in every sweep; sample them again at steps of one length, in ms"
         )
     part = {name: columns[name][order].reshape(grid.shape) for name in ("current", "voltage") if name in columns}
+    rates = None
+    if "rate" in columns:
+        each = columns["rate"][order].reshape(grid.shape)
+        if (each != each[:, :1]).any():
+            raise DataError(f"{path}: the rate changes within a sweep; it is one number for each")
+        rates = each[:, 0]
     # times are rounded in the file: 0.1 stands for 0.1, not for 0.09999998
-    return Recording(part["current"], float(f"{dt:.9g}"), part.get("voltage"), name=path.stem)
+    return Recording(part["current"], float(f"{dt:.9g}"), part.get("voltage"), name=path.stem, rates=rates)
 
 
 def _read_npz(path: Path) -> Recording:
@@ -256,7 +313,11 @@ def _read_npz(path: Path) -> Recording:
     for name in ("current", "dt"):
         if name not in arrays:
             raise DataError(f"{path} has no array {name!r}; it needs current (sweeps, samples) and dt in ms")
-    recording = Recording(arrays["current"], arrays["dt"].item(), arrays.get("voltage"), name=path.stem)
+    if arrays["dt"].size != 1:
+        raise DataError(f"{path}: dt is one number of ms, got an array of shape {arrays['dt'].shape}")
+    recording = Recording(
+        arrays["current"], arrays["dt"].item(), arrays.get("voltage"), name=path.stem, rates=arrays.get("rates")
+    )
     if "spike_times" not in arrays:
         return recording
     times = arrays["spike_times"]
@@ -266,7 +327,7 @@ def _read_npz(path: Path) -> Recording:
     return replace(recording, spikes=tuple(np.sort(times[of == sweep]) for sweep in range(len(recording))))
 
 
-def _read_neo(path: Path) -> Recording:
+def _read_neo(path: Path, names: Sequence[str]) -> Recording:
     try:
         import neo
     except ImportError as error:
@@ -280,37 +341,71 @@ def _read_neo(path: Path) -> Recording:
         raise DataError(f"{path} cannot be read by neo ({type(error).__name__}: {error})") from None
     commands = None
     if hasattr(reader, "read_protocol"):  # Axon: the command is in the protocol where it was not recorded
-        commands = reader.read_protocol()
-    return recording_of_block(block, path.stem, commands)
+        try:
+            commands = reader.read_protocol()
+        except Exception:  # files before version 2 have none; what is missing is named below
+            commands = None
+    return recording_of_block(block, path.stem, commands, names)
 
 
-def recording_of_block(block: Any, name: str = "cell", commands: Any = None) -> Recording:
-    """A neo block as a recording: a segment is a sweep, its first signal in volts V, that in amperes the current.
+def recording_of_block(block: Any, name: str = "cell", commands: Any = None, names: Sequence[str] = ()) -> Recording:
+    """A neo block as a recording: a segment is a sweep, its signal in volts V, that in amperes the current.
 
     Args:
         commands: segments whose signals are the current, where it was not recorded beside V.
+        names: of the signals to take, where there are several.
+
+    Raises:
+        DataError: a signal is missing, or it is not clear which one to take; a recording in voltage clamp; sweeps
+            that are not sampled alike.
     """
     sweeps: dict[str, list[np.ndarray]] = {"mV": [], "pA": []}
-    dt = 0.0
+    steps = set[float]()
     for i, segment in enumerate(block.segments):
-        signals = list(segment.analogsignals)
-        if commands is not None:
-            signals += list(commands[i].analogsignals)
-        for unit, rows in sweeps.items():
-            signal = next((s for s in signals if _is_in(s, unit)), None)
+        measured = list(segment.analogsignals)
+        commanded = [] if commands is None or i >= len(commands) else list(commands[i].analogsignals)
+        where = f"{name}: sweep {i}"
+        voltage = _signal(measured, "mV", "voltage", where, names)
+        if voltage is None and any(_is_in(s, "mV") for s in commanded):
+            raise DataError(f"{where} was recorded in voltage clamp: V is the command; a fit needs current clamp")
+        current = _signal(measured, "pA", "current", where, names) or _signal(commanded, "pA", "current", where, names)
+        for what, unit, signal in (("voltage", "mV", voltage), ("current", "pA", current)):
             if signal is None:
-                what = "voltage" if unit == "mV" else "current"
-                raise DataError(
-                    f"{name}: sweep {i} has no signal of {what} (in {unit}); export it as .csv with its {what}"
-                )
-            rows.append(np.asarray(signal.rescale(unit).magnitude, np.float64)[:, 0])
-            dt = float(signal.sampling_period.rescale("ms").magnitude)
+                raise DataError(f"{where} has no signal of {what} (in {unit}); export it as .csv with its {what}")
+            signal, channel = signal
+            sweeps[unit].append(np.asarray(signal.rescale(unit).magnitude, np.float64)[:, channel])
+            steps.add(float(f"{float(signal.sampling_period.rescale('ms').magnitude):.9g}"))
     lengths = {len(row) for rows in sweeps.values() for row in rows}
-    if len(lengths) != 1:
+    if len(lengths) != 1 or len(steps) != 1:
         raise DataError(
-            f"{name}: signals have {min(lengths, default=0)} to {max(lengths, default=0)} samples, not one length"
+            f"{name}: signals have {min(lengths, default=0)} to {max(lengths, default=0)} samples, "
+            f"{', '.join(f'{dt:g}' for dt in sorted(steps)) or 'no'} ms apart; they must be sampled alike"
         )
-    return Recording(np.array(sweeps["pA"]), dt, np.array(sweeps["mV"]), name=name)
+    return Recording(np.array(sweeps["pA"]), steps.pop(), np.array(sweeps["mV"]), name=name)
+
+
+def _signal(signals: Sequence[Any], unit: str, what: str, where: str, names: Sequence[str]) -> tuple[Any, int] | None:
+    """The one signal in this unit, and its channel: of several the one that is named.
+
+    Raises:
+        DataError: several.
+    """
+    every = [(s, c) for s in signals if _is_in(s, unit) for c in range(s.shape[1])]
+    if names and len(every) > 1:
+        every = [(s, c) for s, c in every if _name(s, c) in names or s.name in names]
+    if len(every) > 1:
+        raise DataError(
+            f"{where} has {len(every)} signals of {what}: {', '.join(_name(s, c) for s, c in every)}; name one: "
+            "read_recording(path, signals=[...]), --signals"
+        )
+    return every[0] if every else None
+
+
+def _name(signal: Any, channel: int) -> str:
+    names = signal.array_annotations.get("channel_names")
+    if names is not None and len(names) == signal.shape[1]:
+        return str(names[channel])
+    return str(signal.name or "signal") + (f"[{channel}]" if signal.shape[1] > 1 else "")
 
 
 def _is_in(signal: Any, unit: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a fit makes small: differences between recording and forced model, and their derivatives.
+"""What a fit makes small: differences between recording and forced model.
 
 Residuals, each over its standard deviation:
 
@@ -11,29 +11,19 @@ Residuals, each over its standard deviation:
 
               That pushes a model that is silent; an early crossing without a spike (a surplus one) counts by its lead
               at the next spike, or at the end of the sweep. Both sides have the same slope where a spike is right.
-
-Derivatives are differences: a copy of the neuron for every parameter, all in one run of the engine with exact spike
-times, whose rounding is far below the step. For ten parameters and thousands of residuals that is one run forwards,
-where an adjoint would need one for every residual.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import sympy as sp
 
-from ..errors import EngineError
 from ..modelling.expressions import numpy_function, parse
-from .cells import Cells, forced_arrivals
-from .forced import FOREVER, FittedModel
+from .forced import FittedModel
 from .recording import Recording
 
-STEP = 1e-5
-"""Of a difference, as a fraction of the parameter's range; the error of V is a thousandth of the change, or less."""
-COUPLED_WAIT = 2.0
-"""ms: how long the model stays at its threshold while a measured V pulls it."""
 LONGEST_WAIT = 10.0
 """ms: how late a spike counts whose model stays at rest."""
 NODES, WEIGHTS = (0.5 * (x + y) for x, y in zip(np.polynomial.legendre.leggauss(12), (1.0, 0.0)))
@@ -60,9 +50,10 @@ class Residuals:
         voltage_noise: float | None,
         spike_noise: float | None,
     ) -> None:
-        rec, spikes = recording, recording.spikes
-        assert spikes is not None
-        self.fitted, self.recording = fitted, recording
+        rec, spikes = recording, recording.spikes or ()
+        if recording.spikes is None:  # rates alone: nothing resets the model, see `fitting.rates`
+            voltage_noise = spike_noise = None
+        self.fitted, self.recording, self.skip = fitted, recording, skip
         self.voltage_noise, self.spike_noise = voltage_noise, spike_noise
         stride = max(1, round(every / rec.dt))
         self.every, self.samples = stride * rec.dt, np.arange(0, rec.current.shape[1], stride)
@@ -111,8 +102,8 @@ class Residuals:
         initial = {s: float(parse(x, symbols, model.name).subs(given)) for s, x in model.state.items()}
         return abs(float(self._threshold({**params, **initial})[0])) or 1.0
 
-    def _time_to_threshold(self, states: Mapping[str, np.ndarray], params: Values, least: float) -> np.ndarray:
-        """(spikes, copies) ms, see the module; negative beyond the threshold. least: of dV/dt."""
+    def time_to_threshold(self, states: Mapping[str, np.ndarray], params: Values, least: float) -> np.ndarray:
+        """(..., copies) ms, see the module; negative beyond the threshold. least: of dV/dt."""
         readout = self.fitted.free.readout
         g, slope, _ = self._threshold({**params, **states})
         distance = -g / np.where(slope == 0, 1.0, slope)  # of V; thresholds are linear in it
@@ -145,7 +136,7 @@ class Residuals:
             assert self.spike_noise is not None
             here = {n: x[sweep, at] for n, x in states.items()}
             lead = here[self.fitted.lead]
-            needed = self._time_to_threshold(here, params, rest / LONGEST_WAIT)
+            needed = self.time_to_threshold(here, params, rest / LONGEST_WAIT)
             if coupling > 0:
                 off = np.zeros_like(needed) if self.fitted.diverges else needed
             else:
@@ -173,74 +164,3 @@ def _threshold_of(fitted: FittedModel) -> Callable[[Values], tuple[np.ndarray, n
         return value, slope, rate
 
     return evaluate
-
-
-class Problem:
-    """Residuals and Jacobians of several starts at once, of parameters that lie in [0, 1] of their bounds.
-
-    Args:
-        names, low, high: (P,) the parameters that are fitted, and their bounds.
-        fixed: values of others, where they are not the model's.
-        priors: parameter -> (mean, standard deviation): a further residual each.
-        starts: number of points in a call.
-    """
-
-    def __init__(
-        self,
-        residuals: Residuals,
-        names: Sequence[str],
-        low: np.ndarray,
-        high: np.ndarray,
-        fixed: Mapping[str, float],
-        starts: int,
-        priors: Mapping[str, tuple[float, float]] | None = None,
-        threads: int | None = None,
-    ) -> None:
-        self.residuals, self.names, self.low, self.high = residuals, list(names), low, high
-        self.priors = dict(priors or {})
-        self.copies, fitted = 1 + len(self.names), residuals.fitted
-        self.fixed = {n: float(p.value) for n, p in fitted.forced.params.items()} | dict(fixed)
-        rec, counts, samples = residuals.recording, residuals.counts, residuals.samples
-        arrivals = forced_arrivals(rec, residuals.every, counts, samples)
-        self.cells = Cells(fitted, rec, starts * self.copies, names, self.fixed, arrivals, threads)
-        self.rest = residuals.distance_at_rest(self.fixed | dict(zip(self.names, (low + high) / 2)))
-        self.coupling, self.runs = 0.0, 0
-
-    def parameters(self, points: np.ndarray) -> np.ndarray:
-        """Values of points in [0, 1]."""
-        return self.low + points * (self.high - self.low)
-
-    def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Residuals (M, R) and Jacobians (M, R, P) at points (M, P); inf where a trajectory cannot be computed."""
-        step = np.where(points + STEP > 1, -STEP, STEP)
-        copies = np.repeat(points[:, None], self.copies, axis=1)
-        places = np.arange(len(self.names))
-        copies[:, places + 1, places] += step
-        r = self._residuals(copies)
-        with np.errstate(invalid="ignore"):
-            return r[:, 0], ((r[:, 1:] - r[:, :1]) / step[:, :, None]).transpose(0, 2, 1)
-
-    def _residuals(self, copies: np.ndarray) -> np.ndarray:
-        """(M, 1 + P, R) of points (M, 1 + P, P)."""
-        try:
-            return self._run(copies)
-        except EngineError:
-            if len(copies) == 1 or np.ptp(copies, axis=0).max() == 0:
-                # it alone: what cannot be followed is a step that will not be taken
-                return np.full((*copies.shape[:2], self.residuals.size + len(self.priors)), np.inf)
-        # one start whose dynamics diverge must not end the others: each by itself, in all places
-        return np.concatenate([self._residuals(np.repeat(one[None], len(copies), axis=0))[:1] for one in copies])
-
-    def _run(self, copies: np.ndarray) -> np.ndarray:
-        values = self.parameters(copies.reshape(-1, len(self.names)))
-        coupled = self.coupling > 0
-        fitted = self.residuals.fitted
-        self.cells.set(
-            values, **{fitted.coupling: self.coupling, fitted.patience: COUPLED_WAIT if coupled else FOREVER}
-        )
-        self.runs += len(values)
-        params = self.fixed | {n: values[:, i] for i, n in enumerate(self.names)}
-        states = self.cells.states(self.residuals.times, self.residuals.names, coupled)
-        r = self.residuals.of(states, params, self.rest, self.coupling)
-        priors = [(values[:, self.names.index(n)] - mean) / std for n, (mean, std) in self.priors.items()]
-        return np.concatenate([r, *(p[:, None] for p in priors)], axis=1).reshape(*copies.shape[:2], -1)

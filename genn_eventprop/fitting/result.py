@@ -27,8 +27,8 @@ class FitResult:
         covariance: (P, P) from the curvature of the loss at `values`, see `uncertainty`.
         starts, ends: (M, P) where each start began and ended. losses: (M,) half the sum of squared residuals there.
         converged: (M,) whether it ended by itself, not with the last step.
-        n_voltage, n_spikes: numbers of samples and spikes that counted, with the deviations `voltage_noise` and
-            `spike_noise`.
+        n_voltage, n_spikes, n_rates: numbers of samples, spikes and rates that counted, the first two with the
+            deviations `voltage_noise` and `spike_noise`.
         free: the model by itself. simulations: runs of one neuron through all sweeps. seconds: wall-clock time.
         remarks: what the fit decided by itself.
     """
@@ -49,6 +49,7 @@ class FitResult:
     spike_noise: float | None
     n_voltage: int
     n_spikes: int
+    n_rates: int
     free: FreeRun
     simulations: int
     seconds: float
@@ -117,12 +118,13 @@ class FitResult:
             "converged": self.converged,
             "voltage_samples": self.n_voltage,
             "spikes": self.n_spikes,
+            "rates": self.n_rates,
             "voltage_noise": self.voltage_noise,
             "spike_noise": self.spike_noise,
             "free_run": {
                 "voltage_error": free.error, "coincident": free.coincident, "missing": free.missing,
                 "surplus": free.surplus, "jitter": free.jitter, "gamma": free.gamma, "rate": free.rate,
-                "measured_rate": free.measured_rate,
+                "measured_rate": free.measured_rate, "rates": free.rates, "measured_rates": free.measured_rates,
             },
             "simulations": self.simulations,
             "seconds_fitting": self.seconds,
@@ -138,10 +140,11 @@ class FitResult:
         ]
         free = self.free
         error = "" if free.error is None else f"V off by {free.error:.3g}; "
-        own = (
-            f"by itself: {error}{free.coincident} spikes coincide, {free.missing} missing, {free.surplus} surplus; "
-            f"{free.rate:.3g} spikes a second, measured {free.measured_rate:.3g}"
-        )
+        spikes = (
+            "" if free.coincident is None
+            else f"{free.coincident} spikes coincide, {free.missing} missing, {free.surplus} surplus; "
+        )  # fmt: skip
+        own = f"by itself: {error}{spikes}{free.rate:.3g} spikes a second, measured {free.measured_rate:.3g}"
         ends = (
             f"{self.agreeing} of {len(self.losses)} starts found this minimum; {self.simulations} simulations, "
             f"{self.seconds:.1f} s"

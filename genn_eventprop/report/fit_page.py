@@ -34,15 +34,18 @@ def _cell(result: FitResult) -> list[Block]:
     error = [] if free.error is None else [f"V is off by {free.error:.4g} (root mean square, outside spikes)"]
     jitter = "" if free.jitter is None else f", {free.jitter:.3g} ms apart"
     coincidence = "" if free.gamma is None else f"; coincidence factor {free.gamma:.3f}"
+    spikes = (
+        f"{free.coincident} spikes coincide{jitter}, {free.missing} are missing, {free.surplus} surplus{coincidence}"
+    )
     alone = [
         *error,
-        f"{free.coincident} spikes coincide{jitter}, {free.missing} are missing, {free.surplus} surplus{coincidence}",
+        *([] if free.coincident is None else [spikes]),
         f"{free.rate:.3g} spikes a second, measured {free.measured_rate:.3g}",
     ]
     found = (
         f"{result.agreeing} of {len(result.losses)} starts found this minimum, in {result.simulations} simulations and "
-        f"{result.seconds:.1f} s, from {result.n_voltage} samples of V and {result.n_spikes} spikes in "
-        f"{len(result.recording)} sweeps of {result.recording.duration:g} ms."
+        f"{result.seconds:.1f} s, from {result.n_voltage} samples of V, {result.n_spikes} spikes "
+        f"and {result.n_rates} rates in {len(result.recording)} sweeps of {result.recording.duration:g} ms."
     )
     blocks: list[Block] = [
         Heading(name), Text(found),
@@ -53,6 +56,10 @@ def _cell(result: FitResult) -> list[Block]:
         blocks += [Heading("What the recording does not tell", 3), Items(notes)]
     blocks += [Heading("The model by itself", 3), Items(alone)]
     caption = "Injected current, V of the recording and of the model that no measured spike resets, their difference"
+    if len(free.rates) > 1:
+        of_sweeps = [[str(i), f"{r:.4g}", f"{m:.4g}"] for i, (r, m) in enumerate(zip(free.rates, free.measured_rates))]
+        table = Grid("Spikes a second in every sweep", ["sweep", "model", "measured"], of_sweeps)
+        blocks.append(Folded("Rates of sweeps", table))
     blocks.append(Picture(f"{name}-traces", traces(result), caption))
     blocks.append(Picture(f"{name}-starts", starts(result), "Where the starts began and ended, within the bounds"))
     if len(result.names) > 1:
@@ -70,7 +77,6 @@ def traces(result: FitResult) -> Figure:
     heights = {"height_ratios": [1, 3, 1.2, 0.6]}
     fig, axes = figure(4, n, (max(7.0, 3.2 * n), 6.2), sharex=True, sharey="row", squeeze=False, gridspec_kw=heights)
     t = np.arange(rec.current.shape[1]) * rec.dt
-    assert rec.spikes is not None
     for sweep in range(n):
         current, v, difference, spikes = axes[:, sweep]
         current.plot(t, rec.current[sweep], color=GREY, lw=0.8)
@@ -80,7 +86,10 @@ def traces(result: FitResult) -> Figure:
             difference.plot(t, free.voltage[sweep] - rec.voltage[sweep], color=VERMILION, lw=0.7)
         v.plot(t, free.voltage[sweep], color=BLUE, lw=0.8, label="model")
         spikes.eventplot(
-            [rec.spikes[sweep], free.spikes[sweep]], lineoffsets=[1, 0], linelengths=0.8, colors=[GREY, BLUE]
+            [rec.spikes[sweep] if rec.spikes else [], free.spikes[sweep]],
+            lineoffsets=[1, 0],
+            linelengths=0.8,
+            colors=[GREY, BLUE],
         )
         spikes.set_yticks([0, 1], ["model", "recording"])
         spikes.set_ylim(-0.6, 1.6)

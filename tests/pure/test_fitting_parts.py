@@ -40,6 +40,9 @@ def test_sweeps_of_one_recording_may_be_one_row():
         ({"spikes": [[1.0], [2.0]]}, "given for 2 sweeps, there are 1"),
         ({"spikes": [[3.0]]}, "at 3 ms, not within the sweep of 3 ms"),
         ({"spikes": [[2.0, 1.0]]}, "do not ascend"),
+        ({"rates": [1.0, 2.0]}, "for each of the 1 sweeps"),
+        ({"rates": [-1.0]}, "at least 0"),
+        ({"rates": [1.0], "spikes": [[1.0]]}, "leave rates out"),
     ],
 )
 def test_a_wrong_recording_is_refused(settings, message):
@@ -53,6 +56,26 @@ def test_spikes_lie_between_samples_where_v_rises_through_the_level():
     assert np.allclose(recording.spikes[0], [0.15, 0.5]) and len(recording.spikes[1]) == 0
     with pytest.raises(DataError, match="no voltage"):
         Recording(RAMP, 0.1).with_spikes_above(0.0)
+
+
+def test_sweeps_are_chosen():
+    recording = Recording(np.arange(6.0).reshape(3, 2), 1.0, spikes=[[0.5], [], [1.5]])
+    assert recording[1].current.tolist() == [[2.0, 3.0]] and len(recording[1:]) == 2
+    assert [t.tolist() for t in recording[[2, 0]].spikes] == [[1.5], [0.5]]
+    assert Recording(np.zeros((2, 2)), 1.0, rates=[3.0, 4.0])[-1].rates.tolist() == [4.0]
+    for wrong in (3, slice(5, None), [0, 7]):
+        with pytest.raises(DataError, match="has the sweeps 0 to 2"):
+            recording[wrong]
+
+
+def test_units_in_brackets_are_converted(tmp_path):
+    path = tmp_path / "cell.csv"
+    path.write_text("time (s),I [nA],V (V),rate (kHz)\n0,0.1,-0.07,0.02\n0.001,0.2,nan,0.02\n")
+    recording = read_recording(path)
+    assert recording.dt == 1.0 and recording.rates.tolist() == [20.0]
+    assert np.allclose(recording.current, [[100.0, 200.0]]) and np.isclose(recording.voltage[0, 0], -70.0)
+    path.write_text("time (s),I (\u03bcA)\n0,1\n1,2\n")
+    assert read_recording(path).current.tolist() == [[1e6, 2e6]] and read_recording(path).dt == 1000.0
 
 
 def test_a_current_is_averaged_over_longer_steps():
@@ -88,6 +111,9 @@ def test_csv_has_sweeps_in_any_order(tmp_path):
         ("time,current\n0,1\n1\n", "line 3"),
         ("time,current\n0,1\n1,1\n3,1\n", "not evenly spaced"),
         ("time,current,sweep\n0,1,0\n1,1,0\n0,1,1\n", "1 to 2 samples"),
+        ("time,current\nnan,1\n1,1\n2,1\n", "not evenly spaced"),
+        ("time (ms),current (fA)\n0,1\n1,1\n", "unit of 'current .fA.' is not one of pa, na"),
+        ("time,current,rate\n0,1,5\n1,1,6\n", "the rate changes within a sweep"),
     ],
 )
 def test_a_wrong_csv_is_refused(tmp_path, text, message):
@@ -106,6 +132,7 @@ def test_npz_has_spikes_of_sweeps(tmp_path):
         ({"curent": 1, **part}, "unknown array 'curent'"),
         ({"dt": 0.5}, "no array 'current'"),
         ({**part, "spike_times": [1.0], "spike_sweeps": [2]}, "0 to 1"),
+        ({**part, "dt": [0.5, 0.5]}, "dt is one number"),
     ):
         np.savez(path, **wrong)
         with pytest.raises(DataError, match=message):
@@ -133,6 +160,53 @@ def test_segments_of_neo_are_sweeps_in_mv_and_pa():
     assert np.allclose(recording.current, [[0.0] * 4, [100.0] * 4])
     with pytest.raises(DataError, match="sweep 0 has no signal of current"):
         recording_of_block(block, "cell")
+
+
+def neo_block(*signals):
+    """One segment of signals (name, unit, channels, kHz)."""
+    neo, pq = pytest.importorskip("neo"), pytest.importorskip("quantities")
+    segment = neo.Segment()
+    for name, unit, channels, rate in signals:
+        values = np.ones((4, channels))
+        segment.analogsignals.append(neo.AnalogSignal(values, units=unit, sampling_rate=rate * pq.kHz, name=name))
+    block = neo.Block()
+    block.segments.append(segment)
+    return block
+
+
+@pytest.mark.parametrize(
+    "measured, commanded, message",
+    [
+        ([("i", "pA", 1, 20)], [("cmd", "mV", 1, 20)], "was recorded in voltage clamp"),
+        ([("a", "mV", 1, 20), ("b", "mV", 1, 20), ("i", "pA", 1, 20)], [], "2 signals of voltage: a, b; name one"),
+        ([("v", "mV", 1, 20), ("i", "nA", 2, 20)], [], r"2 signals of current: i\[0\], i\[1\]"),
+        ([("v", "mV", 1, 20), ("i", "pA", 1, 10)], [], "4 to 4 samples, 0.05, 0.1 ms apart"),
+        ([("t", "s", 1, 20)], [], "has no signal of voltage"),
+    ],
+)
+def test_signals_that_are_not_clear_are_refused(measured, commanded, message):
+    block, commands = neo_block(*measured), neo_block(*commanded).segments
+    with pytest.raises(DataError, match=message):
+        recording_of_block(block, "cell", commands)
+
+
+def test_a_signal_is_named():
+    block = neo_block(("a", "mV", 2, 20), ("i", "nA", 1, 20), ("j", "pA", 1, 20))
+    recording = recording_of_block(block, "cell", None, ["a[1]", "j"])
+    assert recording.current.tolist() == [[1.0] * 4] and recording.voltage.tolist() == [[1.0] * 4]
+
+
+def test_a_file_of_neo_is_read(tmp_path):
+    """Written by neo itself, in a format that keeps units and names."""
+    neo, pq = pytest.importorskip("neo"), pytest.importorskip("quantities")
+    path = tmp_path / "cell.mat"
+    block = neo_block(("v", "V", 1, 10), ("i", "nA", 1, 10))
+    pytest.importorskip("scipy")
+    neo.io.NeoMatlabIO(str(path)).write_block(block)
+    recording = read_recording(path)
+    assert recording.dt == 0.1 and recording.name == "cell"
+    assert np.allclose(recording.voltage, 1000.0) and np.allclose(recording.current, 1000.0)
+    assert pq
 
 
 def test_a_current_becomes_its_steps():

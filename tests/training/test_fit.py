@@ -11,8 +11,10 @@ from genn_eventprop import Recording, fit, simulate
 from genn_eventprop.errors import DataError, SettingError
 from genn_eventprop.fitting.cells import Cells, forced_arrivals
 from genn_eventprop.fitting.forced import fitted_model
-from genn_eventprop.fitting.residuals import STEP, Problem, Residuals
-from genn_eventprop.models import ALIF, AdEx, Izhikevich
+from genn_eventprop.fitting.problem import STEP, Problem
+from genn_eventprop.fitting.rates import Rates
+from genn_eventprop.fitting.residuals import Residuals
+from genn_eventprop.models import ALIF, LIF, AdEx, Izhikevich
 
 TRUE = {"tau_mem": 15.0, "tau_B": 80.0, "b_jump": 0.2, "v_thresh": 1.0, "v_reset": 0.2, "gain": 1.2}
 BOUNDS = {"tau_mem": (4.0, 60.0), "tau_B": (20.0, 300.0), "b_jump": (0.01, 0.6), "v_thresh": (0.5, 2.5),
@@ -135,9 +137,52 @@ def test_several_cells_are_a_list(alif):
     assert [r.values[0] for r in results] == pytest.approx([80.0, 80.0], rel=1e-4)
 
 
+@pytest.mark.ci
+def test_a_curve_of_rates_tells_parameters():
+    current = np.repeat(np.linspace(0.8, 3.0, 8)[:, None], 400, axis=1)
+    cell = simulate(LIF(tau_mem=12.0, v_thresh=1.0, v_reset=0.2), current, dt=1.0)
+    counts = np.array([len(times) for times in cell.spikes])
+    assert counts[0] == 0 and counts.max() > 50
+    bounds = {"tau_mem": (3.0, 50.0), "v_thresh": (0.5, 2.5)}
+    for known in ({"rates": counts / 0.4}, {"spikes": cell.spikes}):  # of spike times that do not count by themselves
+        recording, noise = Recording(current, 1.0, **known), None if "rates" in known else 1.25
+        result = fit(
+            LIF, recording, bounds=bounds, fixed={"v_reset": 0.2}, starts=3, spike_noise=None, rate_noise=noise,
+            progress=False,
+        )  # fmt: skip
+        assert result.n_rates == 8 and result.agreeing == 3
+        assert np.allclose(result.values, [12.0, 1.0], rtol=0.02)
+        assert np.abs(result.free.rates - result.free.measured_rates).max() <= 1000 / 400 + 1e-9
+        assert (result.free.coincident is None) == ("rates" in known)
+
+
+@pytest.mark.ci
+def test_a_rate_is_continuous_where_spikes_are_born():
+    """n of copies with ever higher thresholds, in whose last ms spikes vanish; and of ones that are silent."""
+    recording = Recording(np.full(60, 1.5), 1.0, rates=[50.0])
+    fitted = fitted_model(LIF)
+    residuals = Residuals(
+        fitted, recording, window=(0.0, 0.0), skip=10.0, every=1.0, voltage_noise=1.0, spike_noise=1.0
+    )
+    thresholds = np.linspace(0.5, 2.5, 2001)
+    params = {n: float(p.value) for n, p in fitted.free.params.items()}
+    rates = Rates(residuals, len(thresholds), ["v_thresh"], params, None, None)
+    off = rates.of(thresholds[:, None], params | {"v_thresh": thresholds}, 1.0)[:, 0]
+    counts = np.array([(times >= 10).sum() for times in rates.cells.spikes()[0]])
+    rates.cells.close()
+    assert residuals.size == 0 and len(set(counts.tolist())) > 3 and counts[-1] == 0
+    n = 0.5 * off + 2.5 + 0.5  # 50 / s in 50 ms, half a spike as deviation
+    # n counts from where it was at the skip; steps are those of a smooth function, where one spike less would be 1
+    assert np.abs(np.diff(n)).max() < 0.2 and np.abs(n - counts).max() < 1
+    assert (np.diff(n)[thresholds[1:] > 1.5] < 0).all(), "silent neurons are drawn to the threshold"
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [
+        ({"start": 0}, "fit has no option 'start'.*starts"),
+        ({"rate_noise": -1.0}, "rate_noise must be a positive number"),
+        ({"window": 1.0}, "window must be two times"),
         ({"starts": 0}, "starts must be a whole number"),
         ({"every": -1.0}, "every must be a positive time"),
         ({"skip": -1.0}, "skip must be"),
@@ -156,6 +201,8 @@ def test_a_recording_must_have_measured_something(alif):
         quick(replace(alif, spikes=None))
     with pytest.raises(SettingError, match="neither V nor spikes"):
         quick(replace(alif, voltage=None), spike_noise=None)
+    with pytest.raises(SettingError, match="has no spike times"):  # V counts between spikes, whose times it needs
+        quick(replace(alif, spikes=None, rates=[10.0, 20.0]))
     with pytest.raises(SettingError, match="list of recordings is empty"):
         quick([])
     with pytest.raises(DataError, match="no voltage"):

@@ -1,0 +1,72 @@
+"""Options of a fit: keywords of `fit`, and options of the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import SettingError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """What counts in a fit, and how long it goes on; all are keywords of `fit`.
+
+    Args:
+        starts: Number of random starts.
+        seed: Random seed of the starts.
+        window: ms before and after a measured spike in which V does not count: models have no action potential there.
+        skip: Beginning of every sweep that does not count, in ms.
+        every: ms between the samples of V that count, rounded to whole samples.
+        voltage_noise: Standard deviation of errors of V, which weighs them against those of spikes; default: a
+            twentieth of the deviation of V.
+        spike_noise: Standard deviation of errors of spike times, in ms; with None in Python, spikes reset the model and
+            do not count.
+        rate_noise: Standard deviation of the rate of a sweep, in spikes a second. With it, rates of free runs count
+            too; default: only where they are all that is known, with half a spike a sweep.
+        steps: Largest number of steps of the last stage.
+        threads: Sweeps run on so many threads; default: all processors.
+        progress: Show a progress bar.
+
+    Raises:
+        SettingError: values that cannot be used.
+
+    Example:
+        >>> from genn_eventprop.fitting import FitOptions
+        >>> FitOptions(starts=3, skip=20.0).every
+        0.5
+    """
+
+    starts: int = 5
+    seed: int = 0
+    window: tuple[float, float] = (0.5, 1.5)
+    skip: float = 0.0
+    every: float = 0.5
+    voltage_noise: float | None = None
+    spike_noise: float | None = 0.5
+    rate_noise: float | None = None
+    steps: int = 60
+    threads: int | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("starts", "steps"):
+            number = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
+                raise SettingError(f"{name} must be a whole number of at least 1, got {number!r}")
+        if not _is_number(self.every) or self.every <= 0:
+            raise SettingError(f"every must be a positive time in ms, got {self.every!r}")
+        if not _is_number(self.skip) or self.skip < 0:
+            raise SettingError(f"skip must be a time in ms, at least 0, got {self.skip!r}")
+        window = self.window
+        if np.ndim(window) != 1 or len(window) != 2 or not all(_is_number(w) and w >= 0 for w in window):
+            raise SettingError(f"window must be two times in ms, before and after a spike, got {window!r}")
+        for name in ("voltage_noise", "spike_noise", "rate_noise"):
+            noise = getattr(self, name)
+            if noise is not None and not (_is_number(noise) and noise > 0):
+                raise SettingError(f"{name} must be a positive number or None, got {noise!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.number)) and bool(np.isfinite(value))
