@@ -45,10 +45,12 @@ class FreeRun:
 
     @property
     def rate(self) -> float:
+        """Spikes a second of the model, mean over sweeps."""
         return float(self.rates.mean())
 
     @property
     def measured_rate(self) -> float:
+        """Spikes a second of the cell, mean over sweeps."""
         return float(self.measured_rates.mean())
 
 

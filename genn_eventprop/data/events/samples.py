@@ -34,8 +34,8 @@ class Samples:
 
     @classmethod
     def trusted(cls, *values: Any, **annotations: Any) -> Self:
-        """From arrays that are right by construction (parts of checked ones): no check, no copy; arguments as for the
-        class."""
+        """From arrays that are right by construction (parts of checked ones): no check, no copy; `values` and
+        `annotations` are the arguments of the class."""
         new, own = object.__new__(cls), fields(cls)  # type: ignore[arg-type]  # a dataclass, see the class
         rest = {f.name: annotations.get(f.name, f.default) for f in own[len(values) :]}
         new._set(dict(zip((f.name for f in own), values)) | rest)
