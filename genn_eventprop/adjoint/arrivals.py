@@ -42,6 +42,12 @@ def is_linear_along(d: Derived, receptor: str) -> bool:
     return powers is not None and not set(powers) - {1}
 
 
+@lru_cache(maxsize=4096)  # a model with other values of its parameters has the same expressions
+def _vanishes(v: sp.Expr) -> bool:
+    # cheap tests first: simplify takes seconds for long expressions
+    return bool(v == 0 or sp.expand(v) == 0 or sp.simplify(v) == 0)
+
+
 @lru_cache(maxsize=256)
 def _changes(d: Derived, receptor: str, mode: int) -> tuple[sp.Matrix, ...]:
     """The factors of w, w^2, ...; one more than `HIGHEST` if there are more that are not zero."""
@@ -49,8 +55,7 @@ def _changes(d: Derived, receptor: str, mode: int) -> tuple[sp.Matrix, ...]:
     factor = d.modes[mode].f
     for k in range(1, HIGHEST + 2):  # one beyond the highest: tells a polynomial from one that goes on
         factor = -(factor.jacobian(d.x) * e) / k
-        # cheap tests first: simplify takes seconds for long expressions
-        if all(v == 0 or sp.expand(v) == 0 or sp.simplify(v) == 0 for v in factor):
+        if all(_vanishes(v) for v in factor):
             break
         factors.append(factor)
     return tuple(factors)

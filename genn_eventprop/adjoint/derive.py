@@ -243,6 +243,7 @@ def _jacobian(v: sp.Matrix, p: tuple[sp.Symbol, ...]) -> sp.Matrix:
     return v.jacobian(p) if p else sp.zeros(v.rows, 0)
 
 
+@lru_cache(maxsize=4096)  # a model with other values of its parameters has the same expressions
 def _tidy(e: sp.Expr) -> sp.Expr:
     """Simplified, unless it is so long that sympy would take minutes."""
     return sp.simplify(e) if e.count_ops() < LONG else e
