@@ -103,7 +103,7 @@ class Dynamics:
     """One population of a batch: its current state and mode, its step, and the events at the end of a step.
 
     Args:
-        functions, values: of the population, for current parameter values. dt: ms.
+        functions, values, steps: of the population, for current parameter values, a step of each mode. dt: ms.
     """
 
     def __init__(
@@ -111,13 +111,15 @@ class Dynamics:
         record: PopulationRecord,
         functions: Functions,
         values: Mapping[str, np.ndarray],
+        steps: list[Step],
         dt: float,
         K: int,
         B: int,
     ) -> None:
         self.record, self.functions, self.d, self.dt = record, functions, record.derived, dt
         self.values = list(values.values())
-        self.steps = [Step(record, m, values, dt) for m in range(len(self.d.modes))]
+        self.steps = steps
+        self.happens = [np.isin(np.arange(len(self.d.modes)), e.modes) for e in self.d.events]  # by mode
         self.trace = start_trace(record, K, B)
         x0 = functions.x0(*self.values)[..., 0]
         self.x = np.broadcast_to(np.atleast_2d(x0).T, (B, len(self.d.states), record.size)).copy()
@@ -193,10 +195,10 @@ class Dynamics:
     def _test(self, i: int, k: int, g_start: np.ndarray) -> None:
         """Event i at the end of step k; g_start: (B, N) its g at the start of the step, after the arrivals."""
         event, functions, trace = self.d.events[i], self.functions.events[i], self.trace
-        g = self.at(functions["g"], self.x)[..., 0, 0]
+        g, happens = self.at(functions["g"], self.x)[..., 0, 0], self.happens[i][self.mode]
         if self.candidates:
-            self.candidates.look(k, trace.x[k], g_start, g, np.isin(self.mode, event.modes))
-        fired = (g >= 0) & np.isin(self.mode, event.modes)
+            self.candidates.look(k, trace.x[k], g_start, g, happens)
+        fired = (g >= 0) & happens
         if event.emits:
             # `dropped_reset`: a dropped spike still resets the neuron, which then has had its spike of this step
             lost = self._dropped(k + 1)
@@ -209,6 +211,8 @@ class Dynamics:
         record.fired[k + 1], record.before[k + 1], record.mode[k + 1] = fired, self.x, self.mode
         record.slope[k + 1] = (g - g_start) / self.dt  # positive wherever g was below zero at the start
         record.caused_by_arrivals[k + 1] = (g_start >= 0) & (self.g_before_arrivals[i] < 0)
+        if not fired.any():
+            return
         self.x = np.where(fired[:, None, :], self.vector(functions["h"], self.x), self.x)
         if event.next_mode is not None:
             self._enter_mode(k + 1, fired, np.full_like(self.mode, event.next_mode))

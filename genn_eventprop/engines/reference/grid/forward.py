@@ -8,12 +8,13 @@ Axis letters: B samples, n states, N neurons, M neurons of a source, K steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import numpy as np
 
 from ....adjoint.birth import rest_distance
 from ....adjoint.propagator import numeric
-from ....plan import ConnectionRecord, PopulationCoefficients, PopulationRecord, clock, coefficients
+from ....plan import ConnectionRecord, Plan, PopulationCoefficients, PopulationRecord, clock, coefficients
 from ...contract.currents import CurrentBatch
 from ...contract.data import Data
 from ...contract.engine import DIVERGED, Engine, diverged
@@ -25,6 +26,7 @@ from .births import Candidates
 from .connections import Connections, DelayGroup
 from .events import Dynamics, Functions, Trace
 from .readouts import ClockReadout, Setting, make_readout
+from .step import Step
 
 
 class Forward:
@@ -50,13 +52,14 @@ class Forward:
         self.params = {
             p.name: {n: engine.parameters[f"{p.name}.{n}"] for n in p.derived.params} for p in self.plan.populations
         }
-        self.coef: dict[str, PopulationCoefficients] = {
-            p.name: coefficients(self.plan, p, self.params[p.name]) for p in self.plan.populations
-        }
-        self.populations = {
-            p.name: Dynamics(p, equations[p.name], self.params[p.name], self.plan.dt, self.K, self.B)
-            for p in self.plan.populations
-        }
+        self.coef: dict[str, PopulationCoefficients] = {}
+        self.populations: dict[str, Dynamics] = {}
+        for p in self.plan.populations:
+            values = self.params[p.name]
+            self.coef[p.name], steps = _of_parameters(
+                self.plan, p, tuple((n, v.shape, v.tobytes()) for n, v in values.items())
+            )
+            self.populations[p.name] = Dynamics(p, equations[p.name], values, steps, self.plan.dt, self.K, self.B)
         for name, pop in self.populations.items():
             pop.rounded = rounded or pop.rounded
             if self.plan.births(name):
@@ -164,7 +167,7 @@ class Forward:
         bad = ~(np.abs(pop.x) <= DIVERGED)
         v = p.derived.states.index(p.noisy_state)
         # a state that diverged and was reset within the step shows in the secant slope of its event only
-        for event in pop.trace.events:
+        for event in (e for e in pop.trace.events if e.fired[step].any()):
             bad[:, v] |= event.fired[step] & ~(event.slope[step] * self.plan.dt <= DIVERGED)
         if bad.any():
             b, state, neuron = (int(i[0]) for i in np.nonzero(bad))
@@ -218,3 +221,12 @@ class Forward:
                 b, k, n = np.nonzero(self.traces[p.name].spikes.swapaxes(0, 1))
                 out[p.name] = Spikes(b, k * self.plan.dt, n)
         return out
+
+
+@lru_cache(maxsize=32)
+def _of_parameters(
+    plan: Plan, p: PopulationRecord, values: tuple[tuple[str, tuple[int, ...], bytes], ...]
+) -> tuple[PopulationCoefficients, list[Step]]:
+    """Coefficients and a step of each mode. They are kept: differences change one population at a time."""
+    arrays = {name: np.frombuffer(content).reshape(shape) for name, shape, content in values}
+    return coefficients(plan, p, arrays), [Step(p, m, arrays, plan.dt) for m in range(len(p.derived.modes))]

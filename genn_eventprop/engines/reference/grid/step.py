@@ -59,10 +59,16 @@ class Step:
         compiled = _functions(d, mode)
         self._f, self._J, self._da = (self._function(compiled[name]) for name in ("f", "J", "da"))
         self._Fp, self._dap = (self._function(compiled[name]) if d.p else None for name in ("Fp", "dap"))
-        propagate = Propagator(part, values)
-        self.P, self.PH = propagate(dt), propagate(dt / 2)  # stages need z at the middle and the end of the step
-        self.dP = {n: propagate.step_derivative(n, dt) for n in self.learned if n in part.dynamic_params}
-        self.dPH = {n: propagate.step_derivative(n, dt / 2) for n in self.dP}
+        propagate, n = Propagator(part, values), len(self.z) + 1
+
+        def of_each(matrices: np.ndarray) -> np.ndarray:
+            return np.broadcast_to(matrices, (record.size, n, n))
+
+        # stages need z at the middle and the end of the step
+        self.P, self.PH = of_each(propagate(dt)), of_each(propagate(dt / 2))
+        learned = [n for n in self.learned if n in part.dynamic_params]
+        self.dP = {name: of_each(propagate.step_derivative(name, dt)) for name in learned}
+        self.dPH = {name: of_each(propagate.step_derivative(name, dt / 2)) for name in learned}
 
     def _function(self, evaluate: Callable[..., np.ndarray]) -> Any:
         def at(x: np.ndarray) -> np.ndarray:
@@ -73,21 +79,19 @@ class Step:
         return at
 
     def _propagate(self, P: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """z part of x after P (S, nz + 1, nz + 1): (B, nz, N)."""
+        """z part of x after P (N, nz + 1, nz + 1): (B, nz, N)."""
         n = len(self.z)
-        wide = np.broadcast_to(P, (x.shape[2], n + 1, n + 1))
-        return np.einsum("sij,bjs->bis", wide[:, :n, :n], x[:, self.z]) + wide[:, :n, n].T
+        return np.einsum("sij,bjs->bis", P[:, :n, :n], x[:, self.z]) + P[:, :n, n].T
 
     def _transposed(self, P: np.ndarray, lam: np.ndarray) -> np.ndarray:
         """P^T lam for lam (B, nz, N): without the constant column, which does not depend on z."""
         n = len(self.z)
-        return np.einsum("sij,bis->bjs", np.broadcast_to(P, (lam.shape[2], n + 1, n + 1))[:, :n, :n], lam)
+        return np.einsum("sij,bis->bjs", P[:, :n, :n], lam)
 
     def _by_param(self, dP: np.ndarray, lam: np.ndarray, x: np.ndarray) -> np.ndarray:
         """lam . (dP z + dc), (B, N)."""
         n = len(self.z)
-        wide = np.broadcast_to(dP, (x.shape[2], n + 1, n + 1))
-        return np.einsum("bis,sij,bjs->bs", lam, wide[:, :n, :n], x[:, self.z]) + (lam * wide[:, :n, n].T).sum(1)
+        return np.einsum("bis,sij,bjs->bs", lam, dP[:, :n, :n], x[:, self.z]) + (lam * dP[:, :n, n].T).sum(1)
 
     def _join(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         x = np.zeros((y.shape[0], len(self.y) + len(self.z), y.shape[2]))
