@@ -96,7 +96,10 @@ def test_nonlinear_dynamics_in_steps():
     assert found.passed and found.worst < 1e-6, found.text()
 
 
-@pytest.mark.parametrize("engine", [pytest.param(e, marks=pytest.mark.ci) if e == "cuda" else e for e in ENGINES])
+LONG = ("cuda", "genn")  # whose steps are run in Python; their gradients are compared with the reference's by default
+
+
+@pytest.mark.parametrize("engine", [pytest.param(e, marks=pytest.mark.ci) if e in LONG else e for e in ENGINES])
 def test_every_engine_by_its_own_runs(engine):
     def make(plan, values):
         return ENGINES[engine](plan, values, dtype="float64")
