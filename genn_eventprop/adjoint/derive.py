@@ -245,8 +245,9 @@ def _jacobian(v: sp.Matrix, p: tuple[sp.Symbol, ...]) -> sp.Matrix:
 
 @lru_cache(maxsize=4096)  # a model with other values of its parameters has the same expressions
 def _tidy(e: sp.Expr) -> sp.Expr:
-    """Simplified, unless it is so long that sympy would take minutes."""
-    return sp.simplify(e) if e.count_ops() < LONG else e
+    """Simplified, unless it is so long that sympy would take minutes; a symbol or number is simple, and `simplify`
+    would import sympy's units for it, a quarter of a second."""
+    return e if e.is_Symbol or e.is_Rational or e.count_ops() >= LONG else sp.simplify(e)
 
 
 def _derive_event(

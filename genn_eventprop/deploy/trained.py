@@ -20,7 +20,7 @@ from ..data import Events, Inputs
 from ..data.inputs import DataSet
 from ..description import Described, build
 from ..description.steps import apply
-from ..engines import availability
+from ..engines import NAMES, engine_class
 from ..engines.contract.half_rows import rounded_weights
 from ..errors import DataError, DescriptionError, SettingError
 from ..losses import Function, Loss, as_losses
@@ -227,5 +227,5 @@ def _without_function(loss: Loss) -> Loss:
 
 
 def _runs_here(name: str) -> str:
-    runnable = {engine.name for engine in availability() if engine.runs}
-    return name if name in runnable else "auto"
+    """The engine that trained the model, or "auto" where it does not run; others are not imported."""
+    return name if name in NAMES and engine_class(name).availability().runs else "auto"

@@ -13,8 +13,8 @@ import numpy as np
 from ..atomic import replaced_file
 from ..data.events.storage import UNREADABLE, open_npz, read_arrays
 from ..data.inputs import DataSet, require_data, split_inputs
-from ..engines import Engine, Spikes, engine_class
-from ..errors import SettingError, suggest
+from ..engines import Engine, Spikes, create
+from ..errors import EngineError, SettingError, ToolchainError, suggest
 from ..losses.outer import UnavailableLoss
 from ..plan import Plan
 from .callbacks import Callback
@@ -85,7 +85,8 @@ def record_trial(model: Runnable, events: DataSet, index: int) -> Trial:
 
     On the grid, states are those of every step. With exact spike times they are known at any time: here at `POINTS`
     times, and right before and after each spike if there are no more than `MOST_SPIKES`. Where the engine cannot record
-    (`Engine.records`), a reference does; `Trial.engine` says which it was.
+    (`Engine.records`: cuda and genn), `native` runs the same plan with the same weights, or else a reference;
+    `Trial.engine` says which it was.
 
     Adjoints (``lambda_V``...) are there if the sample has a label and the loss is not an `UnavailableLoss`; they belong
     to this sample's loss alone.
@@ -101,8 +102,7 @@ def record_trial(model: Runnable, events: DataSet, index: int) -> Trial:
     """
     plan, engine = model.plan, model.engine
     if not engine.records:
-        reference = {"grid": "reference_clock", "exact": "reference_event"}[plan.spike_times]
-        engine = engine_class(reference)(plan, engine.parameters)
+        engine = _recorder(plan, engine)
     sample = events[index : index + 1]
     data = engine.load(sample)
     label = int(data.labels[0])
@@ -116,6 +116,16 @@ def record_trial(model: Runnable, events: DataSet, index: int) -> Trial:
         times, states, spikes, *_spikes_in(sample, plan), label, _thresholds(plan), plan.output.name, plan.duration,
         engine.name, {c.name: (np.asarray(data.currents[c.name].values[0]), c.dt) for c in plan.currents},
     )  # fmt: skip
+
+
+def _recorder(plan: Plan, engine: Engine) -> Engine:
+    """The same plan with the weights of `engine`, on `native`, whose trials are those of any other engine up to
+    rounding; where that does not run, on the reference."""
+    try:
+        return create(plan, engine.parameters, engine="native")
+    except (EngineError, ToolchainError):
+        reference = {"grid": "reference_clock", "exact": "reference_event"}[plan.spike_times]
+        return create(plan, engine.parameters, engine=reference)
 
 
 def _spikes_in(sample: DataSet, plan: Plan) -> tuple[np.ndarray, np.ndarray, int]:

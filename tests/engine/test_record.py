@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.qif import QIF
 from genn_eventprop.plan import make_plan
+from genn_eventprop.training import record_trial
 from support import exact, problems
+from support.cuda_shim import ShimEngine
 from support.engines import refused
 from support.sweeps import sweep
 
@@ -207,3 +210,20 @@ def test_what_cannot_be_recorded_is_said():
         made.record(made.load(some_events()), [0], times=[3.0, 21.0])
     with pytest.raises(EngineError, match="needs a label for every sample"):
         made.record(made.load(dataclasses.replace(some_events(), labels=None)), [0])
+
+
+def test_an_engine_that_records_nothing_has_its_trials_recorded_by_native():
+    """Same plan, same weights: the spikes are those of the engine that trained, which says what to do itself."""
+    net, loss = feed_forward()
+    plan = make_plan(net, loss, dt=0.5, duration=20.0)
+    shim = ShimEngine(plan, net.initial_parameters(1))
+    data = shim.load(some_events())
+    with pytest.raises(EngineError, match=r"cuda records no states; use native.*or training.record_trial"):
+        shim.record(data, [1])
+    trial = record_trial(SimpleNamespace(plan=plan, engine=shim), some_events(), 1)
+    spikes = shim.run(data, [1], record_spikes=True).spikes["hidden"]
+    assert trial.engine == "native" and len(spikes.time) > 3
+    np.testing.assert_array_equal(trial.spikes["hidden"].time, spikes.time)
+    np.testing.assert_array_equal(trial.spikes["hidden"].neuron, spikes.neuron)
+    assert np.abs(trial.states["hidden"]["lambda_V"]).max() > 0
+    shim.close()

@@ -189,7 +189,10 @@ class Engine(ABC):
             EngineError: the engine records nothing, or there is no such population, neuron, state or time.
         """
         if not self.records:
-            raise EngineError(f"{self.name} records no states; use native, c99 or a reference engine")
+            raise EngineError(
+                f"{self.name} records no states; use native, c99 or a reference engine, or training.record_trial, "
+                "which runs the trial again on native"
+            )
         asked = request(self.plan, neurons, states, adjoint, times)
         samples = self.batch(data, samples)
         data.scored(samples, training=asked.adjoint)

@@ -69,7 +69,8 @@ def _of_neurons(right: Axes, counts: np.ndarray, name: str) -> None:
     """Mean over trials of every neuron that is not silent."""
     means = counts.mean(axis=0) if len(counts) else np.zeros(counts.shape[1])
     active = means[means > 0]
-    right.hist(active, bins=np.linspace(0.0, max(float(means.max(initial=0.0)), 1e-3), 31).tolist(), color=ORANGE)
+    bins = np.linspace(0.0, max(float(means.max(initial=0.0)), 1e-3), 31).tolist()
+    right.hist(active, bins=bins, histtype="stepfilled", color=ORANGE)
     silent = means.size - active.size
     note = f"{silent} of {means.size} neurons silent" + (", not shown" if silent else "")
     colour = VERMILION if 2 * silent > means.size else GREY  # most of the layer does nothing: that must be seen

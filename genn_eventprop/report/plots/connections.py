@@ -56,7 +56,7 @@ def delays(now: dict[str, np.ndarray], before: dict[str, np.ndarray], limits: di
         first, limit = before[name].ravel(), limits[name]
         bins = np.linspace(0.0, limit, 41).tolist()
         left.hist(first, bins=bins, histtype="step", color=GREY, label="initial")
-        left.hist(values.ravel(), bins=bins, color=BLUE, alpha=0.75, label="now")
+        left.hist(values.ravel(), bins=bins, histtype="stepfilled", color=BLUE, alpha=0.75, label="now")
         stuck = [float(np.mean(at)) for at in (values <= 1e-6 * limit, values >= limit * (1 - 1e-6))]
         left.set(xlabel="delay (ms)", ylabel="how many")
         left.set_title(f"{name}: {100 * stuck[0]:.0f} % at 0, {100 * stuck[1]:.0f} % at {limit:g} ms")
