@@ -3,8 +3,10 @@
 With GENN_EVENTPROP_NOTEBOOKS=off and GENN_EVENTPROP_GALLERY=off tutorials and gallery are shown without being run.
 """
 
+import json
 import os
 import re
+from pathlib import Path
 
 import genn_eventprop
 
@@ -62,6 +64,11 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
+# The switcher lists these versions, newest first. The newest stands at the root of the site, each older one in a folder of its
+# name. SITE is where the site is published; the list is part of it, so that no other server is asked.
+VERSIONS = ("0.2.0",)
+SITE = os.environ.get("GENN_EVENTPROP_SITE", "/").rstrip("/") + "/"
+
 html_theme = "pydata_sphinx_theme"
 html_title = f"genn_eventprop {release}"
 html_static_path = ["_static"]
@@ -72,6 +79,9 @@ html_theme_options = {
     "show_prev_next": True,
     "header_links_before_dropdown": 6,
     "secondary_sidebar_items": ["page-toc"],
+    "switcher": {"json_url": f"{SITE}_static/switcher.json", "version_match": release},
+    "check_switcher": False,  # it is written when the pages are
+    "navbar_start": ["navbar-logo", "version-switcher"],
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
 }
@@ -88,5 +98,15 @@ def escape(app, what, name, obj, options, lines: list[str]) -> None:
         lines[i] = "".join(p if p.startswith("`") else re.sub(r"([*|]|(?<=\w)_(?=\W|$))", r"\\\1", p) for p in parts)
 
 
+def write_switcher(app, error) -> None:
+    """_static/switcher.json: name and address of every version."""
+    if error is None and app.builder.format == "html":
+        newest, *older = VERSIONS
+        addresses = {newest: SITE} | {version: f"{SITE}{version}/" for version in older}
+        entries = [{"name": v, "version": v, "url": url, "preferred": v == newest} for v, url in addresses.items()]
+        (Path(app.outdir) / "_static" / "switcher.json").write_text(json.dumps(entries, indent=1))
+
+
 def setup(app) -> None:
     app.connect("autodoc-process-docstring", escape)
+    app.connect("build-finished", write_switcher)

@@ -73,7 +73,7 @@ def build(config: Config) -> Experiment:
     """Network, loss and data of one run."""
     data, names, is_test = load(config)
     if is_test is None:  # the same samples are the test of every seed
-        train, test = splits.stratified_split(data, 0.2, seed=0).apply(data)
+        train, test = splits.stratified_split(data, 0.2, rng=0).apply(data)
     else:
         train, test = data[~is_test], data[is_test]
     train, validation = splits.stratified_split(train, config.validation, config.seed).apply(train)

@@ -102,7 +102,7 @@ def train_and_test(config: Config) -> tuple[Events, Events, list[str]]:
     if is_test is not None:
         return events[~is_test], events[is_test], names
     # the same samples are the test of every seed, so that runs can be compared
-    return *splits.stratified_split(events, config.test, seed=0).apply(events), names
+    return *splits.stratified_split(events, config.test, rng=0).apply(events), names
 
 
 def plot(experiment: Experiment, folder: Path) -> None:

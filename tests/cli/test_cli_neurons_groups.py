@@ -45,8 +45,8 @@ def build(config):
     events = Events.from_samples(
         [([1.0, 2.0], [k % 4, 1]) for k in range(24)], 4, [k % 2 for k in range(24)], [names[k % 3] for k in range(24)]
     )
-    train, test = splits.stratified_split(events, 0.25, seed=0).apply(events)
-    train, validation = splits.stratified_split(train, 0.25, seed=0).apply(train)
+    train, test = splits.stratified_split(events, 0.25, rng=0).apply(events)
+    train, validation = splits.stratified_split(train, 0.25, rng=0).apply(train)
     return layered(config, train, validation, test)
 """
 

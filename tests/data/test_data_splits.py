@@ -58,6 +58,17 @@ def test_other_seeds_give_other_splits() -> None:
     assert len(splits.random_split(events, 0.2).held_out) == 20
 
 
+def test_a_generator_goes_on_and_the_old_name_warns() -> None:
+    events, rng = labelled(np.arange(100) % 5), np.random.default_rng(7)
+    for make in (splits.random_split, splits.stratified_split):
+        first, second = make(events, 0.2, rng), make(events, 0.2, rng=rng)
+        assert_partition(first, 100)
+        assert not np.array_equal(first.held_out, second.held_out) and first.name.endswith("a generator")
+        with pytest.warns(DeprecationWarning, match="seed= is now rng="):
+            old = make(events, 0.2, seed=3)
+        assert np.array_equal(old.held_out, make(events, 0.2, rng=3).held_out)
+
+
 def test_leave_one_group_out() -> None:
     events = labelled([0, 1, 0, 1, 0, 1], ["b", "b", "a", "a", "c", "c"])
     found = list(splits.leave_one_group_out(events))
@@ -74,7 +85,7 @@ def test_leave_one_group_out() -> None:
     [
         (lambda: splits.random_split(labelled([0, 1]), 1.0), "the held-out fraction must lie between 0 and 1, got 1.0"),
         (lambda: splits.random_split(labelled([0]), 0.5), "set: 1 samples cannot be split; at least two are needed"),
-        (lambda: splits.random_split(labelled([0, 1]), 0.5, -1), "seed must be a non-negative integer"),
+        (lambda: splits.random_split(labelled([0, 1]), 0.5, -1), "rng must be a non-negative integer"),
         (
             lambda: splits.stratified_split(labelled([0, 0, 1]), 0.5),
             "set: class 1 has one sample; .* needs two of each",

@@ -144,7 +144,7 @@ def test_splits_take_currents_and_several_inputs():
     currents = patterns()
     data = Inputs({"stim": currents, "touch": touches(currents.labels)})
     for each in (currents, data):
-        train, held_out = splits.stratified_split(each, 0.2, seed=1).apply(each)
+        train, held_out = splits.stratified_split(each, 0.2, rng=1).apply(each)
         assert len(train) == 48 and len(held_out) == 12 and np.bincount(held_out.labels).tolist() == [4, 4, 4]
         _, b = splits.group_split(each, "b").apply(each)
         assert set(b.groups.tolist()) == {"b"} and type(b) is type(each)

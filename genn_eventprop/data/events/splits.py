@@ -5,12 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
 from ...errors import DataError, suggest
-from ...renamed import renamed
+from ...renamed import renamed, warn_renamed
 
 
 class Samples(Protocol):
@@ -42,11 +42,29 @@ class Split:
         return events[self.train], events[self.held_out]
 
 
-def rng_of(seed: int, purpose: str) -> np.random.Generator:
-    """A generator that depends on the seed and the purpose only."""
-    if isinstance(seed, bool) or seed < 0:
-        raise DataError(f"seed must be a non-negative integer, got {seed!r}")
-    return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
+RNG: TypeAlias = int | np.random.Generator
+"""A seed or a generator, as SPEC 7 of Scientific Python names it: ``rng=``."""
+
+
+def rng_of(rng: RNG, purpose: str) -> np.random.Generator:
+    """The generator itself, or one that depends on the seed and the purpose only."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)) or rng < 0:
+        raise DataError(f"rng must be a non-negative integer (a seed) or a numpy.random.Generator, got {rng!r}")
+    return np.random.default_rng([int(rng), zlib.crc32(purpose.encode())])
+
+
+def _words(rng: RNG) -> str:
+    """For the name of a split, which run folders keep."""
+    return "a generator" if isinstance(rng, np.random.Generator) else f"seed {rng}"
+
+
+def _renamed_seed(rng: RNG, seed: RNG | None) -> RNG:
+    if seed is None:
+        return rng
+    warn_renamed("seed=", "rng=")
+    return seed
 
 
 def held_out_size(events: Samples, fraction: float) -> int:
@@ -58,22 +76,33 @@ def held_out_size(events: Samples, fraction: float) -> int:
     return int(np.clip(round(fraction * len(events)), 1, len(events) - 1))
 
 
-def random_split(events: Samples, fraction: float, seed: int = 0) -> Split:
-    """Hold out a random fraction of the samples."""
+def random_split(events: Samples, fraction: float, rng: RNG = 0, *, seed: int | None = None) -> Split:
+    """Hold out a random fraction of the samples.
+
+    Args:
+        events: what is split. fraction: of the samples, in (0, 1), to hold out.
+        rng: a seed, or a generator. seed: old name of it.
+    """
+    rng = _renamed_seed(rng, seed)
     size = held_out_size(events, fraction)
-    order = rng_of(seed, "random split").permutation(len(events))
-    return Split(np.sort(order[size:]), np.sort(order[:size]), f"random {fraction:g}, seed {seed}")
+    order = rng_of(rng, "random split").permutation(len(events))
+    return Split(np.sort(order[size:]), np.sort(order[:size]), f"random {fraction:g}, {_words(rng)}")
 
 
-def stratified_split(events: Samples, fraction: float, seed: int = 0) -> Split:
+def stratified_split(events: Samples, fraction: float, rng: RNG = 0, *, seed: int | None = None) -> Split:
     """Hold out the same fraction of each class (rounded so that the total is right, and at least one of each class).
+
+    Args:
+        events: what is split. fraction: of each class, in (0, 1), to hold out.
+        rng: a seed, or a generator. seed: old name of it.
 
     Raises:
         DataError: a sample without label, or a class with one sample only: it cannot be on both sides.
     """
+    rng = _renamed_seed(rng, seed)
     held_out_size(events, fraction)
     labels = all_labels(events, "a stratified split")
-    rng = rng_of(seed, "stratified split")
+    stream = rng_of(rng, "stratified split")
     parts: list[np.ndarray] = []
     classes, counts = np.unique(labels, return_counts=True)
     owed = 0.0
@@ -85,9 +114,9 @@ def stratified_split(events: Samples, fraction: float, seed: int = 0) -> Split:
         owed += fraction * count  # what rounding withheld from one class goes to the next: the total comes out right
         size = int(np.clip(round(owed), 1, count - 1))
         owed -= size
-        parts.append(rng.permutation(np.flatnonzero(labels == label))[:size])
+        parts.append(stream.permutation(np.flatnonzero(labels == label))[:size])
     chosen = np.sort(np.concatenate(parts))
-    return Split(np.setdiff1d(np.arange(len(events)), chosen), chosen, f"stratified {fraction:g}, seed {seed}")
+    return Split(np.setdiff1d(np.arange(len(events)), chosen), chosen, f"stratified {fraction:g}, {_words(rng)}")
 
 
 def group_split(events: Samples, group: int | str) -> Split:
