@@ -64,8 +64,8 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
-# The switcher lists these versions, newest first. The newest stands at the root of the site, each older one in a folder of its
-# name. SITE is where the site is published; the list is part of it, so that no other server is asked.
+# The switcher lists these versions, newest first. The newest stands at the root of the site, each older one in a folder
+# of its name. SITE is where the site is published; the list is part of it, so that no other server is asked.
 VERSIONS = ("0.2.0",)
 SITE = os.environ.get("GENN_EVENTPROP_SITE", "/").rstrip("/") + "/"
 
