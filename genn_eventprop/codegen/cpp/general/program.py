@@ -26,7 +26,10 @@ from ..grid.lanes import OnceText
 from . import series
 
 RATE = name("t", "rate")
-VOIDS = "(void)args, (void)k;\n"
+UNUSED = """\
+// Which parameters a function of a model needs depends on the model.
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+"""
 
 
 class GeneralProgram(ExactProgram):
@@ -100,7 +103,7 @@ class GeneralProgram(ExactProgram):
         following = [-1 if e.next_mode is None else e.next_mode for e in d.events] or [-1]
         lasts = [p.trainable.index(m.lasts) if m.lasts in p.trainable else -1 for m in d.modes]
         timed = "".join(
-            f"if (mode == {i}) return {self._in_model(p, {}, real='double')(self._number(p, m.lasts), str)};\n".replace("[neuron]", "[k]")
+            f"if (mode == {i}) return {self._in_model(p, {}, real='double')(self._number(p, m.lasts), str)};\n"
             for i, m in enumerate(d.modes) if m.lasts is not None
         )  # fmt: skip
         return (
@@ -118,7 +121,7 @@ class GeneralProgram(ExactProgram):
             + _table("int", "next", "int e", f"[{len(following)}]", _list(following), "[e]")
             + _table("int", "then", "int mode", f"[{len(d.modes)}]", _list(m.then for m in d.modes), "[mode]")
             + _table("int", "duration", "int mode", f"[{len(d.modes)}]", _list(lasts), "[mode]")
-            + _function("double lasts(const Args& args, int k, int mode)", f"{VOIDS}(void)mode;\n{timed}return -1.0;\n")
+            + _function("double lasts(const Args& args, int neuron, int mode)", f"{timed}return -1.0;\n")
         )
 
     def _numbers(self, p: PopulationRecord) -> str:
@@ -133,20 +136,19 @@ class GeneralProgram(ExactProgram):
                 lines.append(f"q[{j}] = octet{{}} + double({place}[0]);")
         return _function(
             "void numbers_of(const Args& args, const int32_t* lane, octet* q)",
-            "(void)args, (void)lane, (void)q;\n" + "\n".join(lines) + "\n",
+            "\n".join(lines) + "\n",
         )
 
     def _flows(self, p: PopulationRecord, learned: list[str], read: int) -> str:
         d, text = p.derived, ""
-        voids = "(void)q, (void)sign, (void)g;\n", "(void)q, (void)sign, (void)p, (void)source;\n"
         for i, m in enumerate(d.modes):
             text += f"// Mode {m.name!r}: " + ", ".join(d.states) + "\n"
             text += _function(
                 f"void flow_{i}(const octet* q, const octet* sign, octet (*x)[TERMS], octet (*g)[TERMS], int order)",
-                voids[0] + series.flow(d, m) + "\n",
+                series.flow(d, m) + "\n",
             )
             head = f"void adjoint_{i}(const octet* q, const octet* sign, octet (*x)[TERMS], octet (*l)[TERMS], octet (*p)[TERMS], const octet* source, int order)"
-            text += _function(head, voids[1] + series.adjoint(d, m, learned, read) + "\n")
+            text += _function(head, series.adjoint(d, m, learned, read) + "\n")
         for what, arguments, names in (
             ("flow", "octet (*x)[TERMS], octet (*g)[TERMS]", "x, g"),
             (
@@ -160,7 +162,7 @@ class GeneralProgram(ExactProgram):
             )
             text += _function(
                 f"void {what}(int mode, const octet* q, const octet* sign, {arguments}, int order)",
-                f"(void)mode;\n{cases}{what}_0(q, sign, {names}, order);\n",
+                f"{cases}{what}_0(q, sign, {names}, order);\n",
             )
         return text
 
@@ -178,15 +180,15 @@ class GeneralProgram(ExactProgram):
 
     def _scalar(self, p: PopulationRecord, body: Iterable[Statement], places: Mapping[sp.Symbol, str]) -> str:
         spelling = Spelling(self._in_model(p, places, real="double"), lambda *_: "", CONSTANTS)
-        return OnceText(spelling, self.scopes[p.name].kernel(body)).text().replace("[neuron]", "[k]")
+        return OnceText(spelling, self.scopes[p.name].kernel(body)).text()
 
     def _rates(self, p: PopulationRecord) -> str:
         cases = [
             self._formulas(p, {f"f[{i}]": e for i, e in enumerate(m.f)}) for m in p.derived.modes
         ]  # fmt: skip
         return _function(
-            "void rate(const Args& args, int k, int mode, const double* x, double* f)",
-            f"{VOIDS}(void)mode, (void)x;\n" + _cases("mode", cases),
+            "void rate(const Args& args, int neuron, int mode, const double* x, double* f)",
+            _cases("mode", cases),
         )
 
     def _signs(self, p: PopulationRecord) -> str:
@@ -198,15 +200,15 @@ class GeneralProgram(ExactProgram):
             text += _cases("mode", [self._formulas(p, {"u": u, "rate": rate}) for rate in rates])
             text += f"if ((fabs(u) > 1e-9 * fabs(rate) ? u : rate) < 0) signs |= 1 << {j};\n"
         return _function(
-            "void signs_of(const Args& args, int k, int mode, const double* x, int32_t& signs)",
-            f"{VOIDS}(void)mode, (void)x;\nsigns = 0;\n" + (f"double u = 0, rate = 0;\n{text}" if text else ""),
+            "void signs_of(const Args& args, int neuron, int mode, const double* x, int32_t& signs)",
+            "signs = 0;\n" + (f"double u = 0, rate = 0;\n{text}" if text else ""),
         )
 
     def _thresholds(self, p: PopulationRecord) -> str:
         cases = [self._formulas(p, {"g": e.g}) for e in p.derived.events]
         return _function(
-            "double threshold(const Args& args, int k, int e, const double* x)",
-            f"{VOIDS}(void)e;\ndouble g = 0;\n{_cases('e', cases)}return g;\n",
+            "double threshold(const Args& args, int neuron, int e, const double* x)",
+            f"double g = 0;\n{_cases('e', cases)}return g;\n",
         )
 
     def _slopes(self, p: PopulationRecord) -> str:
@@ -215,31 +217,29 @@ class GeneralProgram(ExactProgram):
             modes = {m: self._formulas(p, {"v": v}) for m, v in event.gdots.items()}
             cases.append("".join(f"if (mode == {m}) {{\n{indent(text)}}}\n" for m, text in modes.items()))
         return _function(
-            "double slope(const Args& args, int k, int e, int mode, const double* x)",
-            f"{VOIDS}(void)e, (void)mode, (void)x;\ndouble v = 0;\n{_cases('e', cases)}return v;\n",
+            "double slope(const Args& args, int neuron, int e, int mode, const double* x)",
+            f"double v = 0;\n{_cases('e', cases)}return v;\n",
         )
 
     def _resets(self, p: PopulationRecord) -> str:
         cases = [self._formulas(p, {f"after[{i}]": h for i, h in enumerate(e.h)}) for e in p.derived.events]
         return _function(
-            "void reset(const Args& args, int k, int e, const double* x, double* after)",
-            f"{VOIDS}(void)e, (void)x;\n{_cases('e', cases)}",
+            "void reset(const Args& args, int neuron, int e, const double* x, double* after)",
+            _cases("e", cases),
         )
 
     def _jumps(self, p: PopulationRecord) -> str:
         """Of lambda and of gradients, at an own event; returns E."""
         cases = [self._jump(p, event) for event in p.derived.events]
         head = (
-            "double jumps(const Args& args, int k, int e, int w_mode, const double* x, double dl_dt, double inv_gdot, "
+            "double jumps(const Args& args, int neuron, int e, int w_mode, const double* x, double dl_dt, double inv_gdot, "
             "double* lambda, Buffer<scalar>* grad)"
         )
-        return _function(
-            head, f"{VOIDS}(void)e, (void)w_mode, (void)x, (void)grad;\ndouble E = 0;\n{_cases('e', cases)}return E;\n"
-        )
+        return _function(head, f"double E = 0;\n{_cases('e', cases)}return E;\n")
 
     def _jump(self, p: PopulationRecord, event: DerivedEvent) -> str:
         s = self.scopes[p.name]
-        places = {s.each(name("w", "grad", n)): f"grad[{i}].data[k]" for i, n in enumerate(p.trainable)}
+        places = {s.each(name("w", "grad", n)): f"grad[{i}].data[neuron]" for i, n in enumerate(p.trainable)}
         places |= {x: f"x[{i}]" for i, x in enumerate(s.x)} | {v: f"lambda[{i}]" for i, v in enumerate(s.lam)}
         total = s.each(name("w", "result", "E"))
         term = symbol("dl_dt") + jump_term(s, event, {}, name("w", "mode"))
@@ -251,15 +251,15 @@ class GeneralProgram(ExactProgram):
         receptors = p.derived.receptors.values()
         cases = [self._formulas(p, {f"e[{i}]": v for i, v in enumerate(e)}) for e in receptors]
         return _function(
-            "void direction(const Args& args, int k, int receptor, double* e)",
-            f"{VOIDS}(void)receptor, (void)e;\n{_cases('receptor', cases)}",
+            "void direction(const Args& args, int neuron, int receptor, double* e)",
+            _cases("receptor", cases),
         )
 
     def _amounts(self, p: PopulationRecord) -> str:
         """dL/dp += w lambda . de/dp of learned amounts of arrivals."""
         s, cases = self.scopes[p.name], []
         for e in p.derived.receptors.values():
-            places = {s.each(name("w", "grad", n)): f"grad[{i}].data[k]" for i, n in enumerate(p.trainable)}
+            places = {s.each(name("w", "grad", n)): f"grad[{i}].data[neuron]" for i, n in enumerate(p.trainable)}
             body = []
             for n, q in zip(p.derived.params, p.derived.p):
                 by = sp.Matrix(s.lam).dot(e.diff(q).applyfunc(s.expression))
@@ -268,8 +268,8 @@ class GeneralProgram(ExactProgram):
             places |= {v: f"lambda[{i}]" for i, v in enumerate(s.lam)}
             cases.append(self._scalar(p, body, places) if body else "")
         return _function(
-            "void amounts_of(const Args& args, int k, int receptor, double weight, const double* lambda, Buffer<scalar>* grad)",
-            f"{VOIDS}(void)receptor, (void)weight, (void)lambda, (void)grad;\n{_cases('receptor', cases)}",
+            "void amounts_of(const Args& args, int neuron, int receptor, double weight, const double* lambda, Buffer<scalar>* grad)",
+            _cases("receptor", cases),
         )
 
 

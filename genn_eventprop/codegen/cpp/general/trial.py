@@ -20,7 +20,8 @@ FORWARD = "__attribute__((noinline)) int forward(const Args& args, Work& work, i
 BACKWARD = "__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {\n"
 NEXT_EVENT = """\
 const double due = queue.due();
-double when = std::numeric_limits<double>::infinity(), at;
+double when = std::numeric_limits<double>::infinity();
+[[maybe_unused]] double at;
 int who = -1, which = -1;
 """
 
@@ -199,19 +200,19 @@ def _targets(ctx: Context, c: ConnectionRecord, route: str, body: str) -> str:
         return (
             f"{{\n    const auto over = {routes.table(ctx, c)};\n    const Range reached = over.reached({route});\n"
             f"    const scalar* row = over.row_in(reached, {route}, {row});\n"
-            f"    for (int k = reached.from; k < reached.to && k < {size}; ++k) {{\n        const scalar weight = row[k];\n"
-            f"        (void)weight;\n{indent(body, 2)}    }}\n}}\n"
+            f"    for (int k = reached.from; k < reached.to && k < {size}; ++k) {{\n"
+            f"        [[maybe_unused]] const scalar weight = row[k];\n{indent(body, 2)}    }}\n}}\n"
         )
     if c.spread:
         return (
             f"for (int32_t s = args.{x}_first[{route}]; s < args.{x}_first[{route} + 1]; ++s) {{\n"
             f"    const int32_t k = args.{x}_target[s];\n    const int64_t place = args.{x}_place[s];\n"
-            f"    const scalar weight = args.{x}_weight[place];\n    (void)place, (void)weight;\n{indent(body)}}}\n"
+            f"    [[maybe_unused]] const scalar weight = args.{x}_weight[place];\n{indent(body)}}}\n"
         )
     size = ctx.p(c.target)
     return (
         f"for (int k = 0; k < N_{size}; ++k) {{\n    const int64_t place = int64_t({route}) * NP_{size} + k;\n"
-        f"    const scalar weight = args.{x}_weight[place];\n    (void)place, (void)weight;\n{indent(body)}}}\n"
+        f"    [[maybe_unused]] const scalar weight = args.{x}_weight[place];\n{indent(body)}}}\n"
     )
 
 
@@ -283,7 +284,7 @@ def _change_back(ctx: Context, program: GeneralProgram, p: PopulationRecord) -> 
 def backward_general(ctx: Context, program: GeneralProgram) -> str:
     """The adjoint: goes through what happened in reverse."""
     plan, order = ctx.plan, groups(ctx.plan)
-    body = ["(void)sample;", *(f"const scalar* {r.slopes} = {r.dr};" for r in program.readers), *refs(ctx)]
+    body = [*(f"const scalar* {r.slopes} = {r.dr};" for r in program.readers), *refs(ctx)]
     body += ["if (first) std::memset(slice, 0, GRADIENT_SIZE * sizeof(scalar));"]
     for p in plan.populations:
         name = ctx.p(p.name)
@@ -341,7 +342,7 @@ def _arrival(ctx: Context, program: GeneralProgram, c: ConnectionRecord) -> str:
     receptor = list(target.derived.receptors).index(c.receptor)
     lines = [_targets(ctx, c, "h.source", f"{p}.touch(k, h.instant);").rstrip()]
     lines.append(f"{p}.retreat(args, h.instant, {_reader(program, target)});")
-    lines.append(f"double D = {p}.arrival_extra[e];")
+    lines.append(f"[[maybe_unused]] double D = {p}.arrival_extra[e];")
     reader = _reader(program, target)
     along = f"{p}.arrived<{'true' if feeds else 'false'}>(args, {receptor}, k, double(weight), h, {reader}, D)"
     learns = f"slice[AT_{ctx.c(c)}_gradient + place] += scalar({along});" if c.trainable else f"{along};"
@@ -360,14 +361,14 @@ def _arrival(ctx: Context, program: GeneralProgram, c: ConnectionRecord) -> str:
         lines.append("args.input_gradient[args.input_start[sample] + h.index] += scalar(D);")
     elif back:
         lines.append(f"{ctx.p(c.source)}.feedback[h.index] += D;")
-    return f"case {ctx.plan.connections.index(c)}: {{\n" + indent("\n".join([*lines, "(void)D;", "break;"])) + "}"
+    return f"case {ctx.plan.connections.index(c)}: {{\n" + indent("\n".join([*lines, "break;"])) + "}"
 
 
 def _own_event_back(ctx: Context, program: GeneralProgram, p: PopulationRecord) -> str:
     name, i = ctx.p(p.name), ctx.plan.populations.index(p)
     lines = [
         f"{name}.touch(h.source, h.instant);", f"{name}.retreat(args, h.instant, {_reader(program, p)});",
-        "scalar dl_dt = 0;", f"const auto& own = {name}.own[h.index];",
+        "scalar dl_dt = 0;", f"[[maybe_unused]] const auto& own = {name}.own[h.index];",
     ]  # fmt: skip
     if reads(program.readers, p):
         lines.append(f"dl_dt += scalar({_reader(program, p)}.own_event({name}, args, h));")
@@ -378,7 +379,7 @@ def _own_event_back(ctx: Context, program: GeneralProgram, p: PopulationRecord) 
             said,
             "}",
         ]
-    lines += ["(void)own;", f"{name}.jumped(args, h.index, double(dl_dt));", "break;"]
+    lines += [f"{name}.jumped(args, h.index, double(dl_dt));", "break;"]
     return f"case {-1 - i}: {{\n" + indent("\n".join(lines)) + "}"
 
 
