@@ -1,4 +1,4 @@
-"""Names and modules of the previous version, which work for one more version with a `DeprecationWarning`."""
+"""Names and modules of the previous version, which work until 0.3.0 with a `DeprecationWarning`."""
 
 from __future__ import annotations
 
@@ -250,5 +250,5 @@ def warn_renamed(old: str, new: str) -> None:
 
 
 def _warn(old: str, new: str, level: int) -> None:
-    message = f"{old} is now {new}; the old name will be removed in the next version"
+    message = f"{old} is now {new}; the old name will be removed in 0.3.0"
     warnings.warn(message, DeprecationWarning, stacklevel=level)

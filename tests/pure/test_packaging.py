@@ -2,9 +2,11 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -94,12 +96,29 @@ def test_console_script_points_to_the_command_line() -> None:
     assert script.value == "genn_eventprop.cli:main"
 
 
-def test_version_is_that_of_the_metadata() -> None:
-    from importlib.metadata import version
-
+def test_one_version_everywhere(wheel_names: set[str]) -> None:
+    """Of the package, its wheel, the citation, the conda recipe, the changelog and the switcher of the site."""
     import genn_eventprop
 
-    assert genn_eventprop.__version__ == version("genn_eventprop")
+    version = genn_eventprop.__version__
+    assert f"genn_eventprop-{version}.dist-info/METADATA" in wheel_names
+    for file, line in (
+        ("CITATION.cff", f"\nversion: {version}\ndate-released: "),
+        ("packaging/conda/recipe.yaml", f'  version: "{version}"\n'),
+        ("CHANGELOG.md", f"\n## {version} - "),
+        ("docs/conf.py", f'\nVERSIONS = ("{version}",'),
+    ):
+        assert line in (ROOT / file).read_text(), f"{file} lacks {line!r}"
+
+
+def test_the_conda_recipe_has_the_requirements_of_the_package() -> None:
+    """The same bounds; matplotlib-base is conda's name of matplotlib without a window system."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    recipe = (ROOT / "packaging" / "conda" / "recipe.yaml").read_text()
+    for requirement in [*project["dependencies"], f"python{project['requires-python']}"]:
+        name, bound = re.split(r"(?=[<>=])", requirement, maxsplit=1)
+        name = "matplotlib-base" if name == "matplotlib" else name
+        assert f"    - {name} {bound}\n" in recipe.partition("  run:\n")[2], requirement
 
 
 ROOMS = """
