@@ -22,7 +22,7 @@ NEXT_EVENT = """\
 const double due = queue.due();
 double when = std::numeric_limits<double>::infinity();
 [[maybe_unused]] double at;
-int who = -1, which = -1;
+[[maybe_unused]] int who = -1, which = -1;
 """
 
 
