@@ -20,7 +20,7 @@ STAGES = [  # room, what it does, the record that it hands on
     ("toolchain/", "compiled once,\nkept by its content", "library"),
     ("engines/", "batches of data in,\nlosses and gradients out", ""),
 ]
-TARGETS = ("cpp/grid", "cpp/exact", "c99", "cuda", "genn")
+TARGETS = ("cpp/grid", "cpp/exact", "cpp/general", "c99", "cuda", "genn")
 USERS = ("training/", "interop/", "deploy/", "verify/")
 
 
@@ -30,7 +30,7 @@ def draw() -> Figure:
     ax = fig.subplots()
     ax.set_axis_off()
     ax.set_xlim(-0.1, 14.1)
-    ax.set_ylim(-1.85, 2.0)
+    ax.set_ylim(-2.15, 2.0)
     for i, (room, words, record) in enumerate(STAGES):
         x = 2.0 * i
         box = FancyBboxPatch((x, 0), 1.55, 1.15, boxstyle="round,pad=0.04", facecolor="white", edgecolor=BLUE)
@@ -47,8 +47,8 @@ def draw() -> Figure:
     for k, user in enumerate(USERS):
         ax.text(12.775, -0.30 - 0.27 * k, user, ha="center", va="center", fontsize=7.5, family="monospace")
     ax.text(6.8, 1.85, "the record that one stage hands to the next", ha="center", fontsize=8, color=GREY)
-    ax.text(8.775, -1.75, "targets", ha="center", fontsize=7.5, color=GREY)
-    ax.text(12.775, -1.75, "who runs engines", ha="center", fontsize=7.5, color=GREY)
+    ax.text(8.775, -2.0, "targets", ha="center", fontsize=7.5, color=GREY)
+    ax.text(12.775, -1.5, "who runs engines", ha="center", fontsize=7.5, color=GREY)
     ax.text(2.4, -0.75, "compile.py runs all of it; imports go from right to left only", fontsize=8, color=GREY)
     return fig
 

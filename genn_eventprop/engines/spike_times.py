@@ -21,12 +21,10 @@ from ..errors import EngineError, LossError, PlanError
 from ..losses import Loss
 from ..modelling import Network
 from ..plan import Plan, make_plan
-from ..plan.records import SPIKE_TIMES
 from ..regularisers import Regulariser
 from .contract.features import refuse
 from .registry import engine_class, inner_plan
 
-CHOICES = ("auto", *SPIKE_TIMES)
 LIMIT = 2.0
 """How many times as much a trial with exact spike times may cost."""
 EXACT_NS = {"trial": 1e4, "arrival": 0.1, "spike": 230.0, "step": 8.0}

@@ -257,10 +257,6 @@ class _Call:
         place, channels, offsets = order_of_times(inputs)
         return [inputs.reshape(-1)[place], channels, offsets, *currents], place
 
-    def _in_layout(self, values: np.ndarray | None) -> np.ndarray | None:
-        """(B, V, M) values in the layout of the caller."""
-        return values if values is None or self.layout == "BTN" else values.swapaxes(0, 1)
-
     def batch(self, inputs: Any) -> int:
         return int(inputs.shape[self.layout.index("B") if self.dense else 0])
 

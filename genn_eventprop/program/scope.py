@@ -123,10 +123,6 @@ class Scope:
     # facts
 
     @property
-    def is_output(self) -> bool:
-        return self.p.name == self.plan.output.name
-
-    @property
     def several_modes(self) -> bool:
         return len(self.d.modes) > 1
 

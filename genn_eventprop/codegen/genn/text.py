@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# Written by the host, one value a neuron and example / written by the neuron / one value a neuron, for all examples.
-GIVEN, OWN, SHARED = "READ_ONLY_DUPLICATE", "READ_WRITE", "READ_ONLY"
+# Written by the neuron / one value a neuron, for all examples.
+OWN, SHARED = "READ_WRITE", "READ_ONLY"
 
 
 @dataclass(frozen=True)
