@@ -45,4 +45,6 @@ def feature_table() -> str:
         if not all(cells):
             lines.append(f"| {name} | {' | '.join('yes' if c else '' for c in cells)} |")
     everywhere = [name for name in FEATURES if all(has[name] for has in of.values())]
-    return "\n".join([*lines, "", *textwrap.wrap(f"Every engine runs {'; '.join(everywhere)}.", WIDTH)])
+    if everywhere:
+        lines += ["", *textwrap.wrap(f"Every engine runs {'; '.join(everywhere)}.", WIDTH)]
+    return "\n".join(lines)

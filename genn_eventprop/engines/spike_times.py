@@ -85,6 +85,8 @@ def choose_spike_times(
     kind = engine_class(engine)
     if "exact" not in kind.features:
         return Choice("grid", f"{kind.name} has no other spike times")
+    if not kind.exact_by_itself:
+        return Choice("grid", f"{kind.name} has exact ones where spike_times='exact' asks for them")
     if "grid" not in kind.features:
         return Choice("exact", f"{kind.name} has no grid")
     if needs_grid:

@@ -141,7 +141,8 @@ class ExperimentConfig:
             exact_dt, grid_dt: ms, the time step with exact spike times and on the grid, unless the settings have one.
             solvable: False where no fast engine has exact spike times, see `engines.solvable`.
         """
-        grid = "exact" not in engine_class(self.engine).features or not solvable
+        kind = engine_class(self.engine)
+        grid = "exact" not in kind.features or not kind.exact_by_itself or not solvable
         spike_times = self.spike_times if self.spike_times in ("grid", "exact") else "grid" if grid else "exact"
         default = exact_dt if spike_times == "exact" else grid_dt
         return spike_times, default if self.dt is None else self.dt

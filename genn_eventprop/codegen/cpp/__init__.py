@@ -113,7 +113,7 @@ def _exact(ctx: Context) -> _Trial:
 def _by_series(ctx: Context) -> _Trial:
     plan, program = ctx.plan, GeneralProgram(ctx)
     passes = [program.functions(), forward_general(ctx, program), backward_general(ctx, program)]
-    files = ["exact/series", "exact/events", "general/taylor", "general/pieces"]
+    files = ["exact/series", "exact/crossings", "exact/events", "general/taylor", "general/pieces"]
     forms = dict.fromkeys(r.form.file for r in program.readers if r.form)
     for unknown in (file for file in forms if not exists(f"general/{file}.hpp")):
         raise EngineError(
@@ -141,6 +141,7 @@ def _closed_form(ctx: Context) -> _Trial:
     passes.append(backward_exact(ctx, program))
     files = [
         "series",
+        "crossings",
         "events",
         "neurons",
         "lanes",

@@ -40,6 +40,8 @@ from ..statements import TYPES, Spelling, Writer, indent
 from ..target import Target, compared, finished, gathered, step_backwards, step_forwards, write
 from ..voltage_losses import voltage_losses
 from .connections import ConnectionOps
+from .exact import ExactKernels
+from .exact import head as exact_head
 from .gathers import GATHERING, WARP, Gathers, group_buffers
 from .synapses import Synapses
 
@@ -52,7 +54,7 @@ DATA = (
     Buffer("trouble", (1,), "key", "error"), Buffer("needed", ("populations",), "int", "error"),
     Buffer("unfinite", (2, "connections"), "int", "error"),
 )  # fmt: skip
-DATA_SET = ("steps", "channels", "offsets", "by_channel", "channel_start")
+DATA_SET = ("steps", "times", "channels", "offsets", "by_channel", "channel_start")
 """Arrays of the data set, which are on the device before a batch."""
 ROUND, ROUND_BLOCKS = "round_weights", 64
 OF_DOUBLE = "real_"
@@ -66,7 +68,7 @@ SUMS = Buffer("sums", (MOST_THREADS // WARP,), "double", "state")  # of a block,
 class Source:
     """Generated code and how it is called.
 
-    arrays, numbers, doubles, integers: fields of the struct that every kernel takes, in order, 8 bytes each. numbers:
+    trial: None with exact spike times, where there are no steps to write it in. arrays, numbers, doubles, integers: fields of the struct that every kernel takes, in order, 8 bytes each. numbers:
     in the precision of the kernels; by_value: kernels take the struct itself, not its address. lengths: run-time axes
     of arrays. kernels: names of the trial's, one, or two for the halves of a split one; threads: of their blocks;
     shared: their bytes of shared memory. gathers: (kernel, blocks) that make the gradients, in order, with blocks of
@@ -74,7 +76,7 @@ class Source:
     """
 
     text: str
-    trial: Trial
+    trial: Trial | None
     arrays: tuple[Buffer, ...]
     numbers: tuple[Buffer, ...]
     doubles: tuple[Buffer, ...]
@@ -94,6 +96,8 @@ class Source:
 def generate(plan: Plan, dtype: str, split: bool = False, halves: bool = False) -> Source:
     """CUDA C++ for a plan; dtype "float32" or "float64"; split: the two passes are two kernels. halves: weights are float16,
     rounded from their masters by another kernel, `ROUND`."""
+    if plan.spike_times == "exact":
+        return _exact(plan, dtype, split)
     trial = make_trial(plan, split=split)
     if halves:
         trial = replace(trial, buffers=trial.buffers | _half_weights(trial))
@@ -117,6 +121,17 @@ def generate(plan: Plan, dtype: str, split: bool = False, halves: bool = False) 
     return Source(
         "\n".join(head + kernels), text.trial, text.arrays, text.numbers, text.doubles, text.integers, text.by_value,
         tuple(trials), text.threads, text.shared_bytes, tuple(text.gathers.launches),
+    )  # fmt: skip
+
+
+def _exact(plan: Plan, dtype: str, split: bool) -> Source:
+    """The same with exact spike times, see `exact.py`."""
+    text = ExactKernels(plan, split, threads_of(plan))
+    trials, (gathers, launches) = text.trials(), text.gathers()
+    parts = [*exact_head(plan, {"float32": "float", "float64": "double"}[dtype]), text.struct("double")]
+    return Source(
+        "\n".join([*parts, *trials.values(), gathers]), None, text.arrays, (), text.doubles, text.integers, True,
+        tuple(trials), text.threads, text.shared_bytes, tuple(launches),
     )  # fmt: skip
 
 

@@ -78,6 +78,8 @@ class Engine(ABC):
     """Special options with which `verify` runs it: no result depends on the machine or a loose tolerance."""
     automatic: ClassVar[bool] = False
     """Whether engine="auto" may choose it; engines for verification run only when asked for by name."""
+    exact_by_itself: ClassVar[bool] = True
+    """Whether spike_times="auto" may choose exact ones on it, if it has them."""
     generates: ClassVar[bool] = True
     """Whether it generates code, which `program` shows."""
     own_differences: ClassVar[bool] = False

@@ -21,8 +21,9 @@ REPORTED = ("error", "sum", "result", "of spikes")
 """Roles that the host reads, but for rows of spikes; first those whose place does not depend on the batch size, since
 sums go on from group to group."""
 PACKED = 1 << 16  # bytes; longer arrays, such as tables of synapses, are copied one by one
-TABLES = ("start", "target", "weight_of", "source", "w_start", "w_synapse", "d_start", "d_synapse")
-"""Of a connection: arrays that nobody changes in place, so that the same array needs no comparison."""
+TABLES = ("start", "target", "weight_of", "source", "w_start", "w_synapse", "d_start", "d_synapse", "u", "edges")
+"""Of a connection, or of a readout in exact time: arrays that nobody changes in place, so that the same array needs no
+comparison."""
 
 
 def layout_key(source: Source, given: Arrays) -> tuple[int, ...]:

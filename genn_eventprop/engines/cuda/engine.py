@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ...codegen.cuda import GATHERING, ROUND, ROUND_BLOCKS, Source, generate, place_of
+from ...codegen.cuda import GATHERING, ROUND, ROUND_BLOCKS, RUNAWAY, Source, generate, place_of
 from ...errors import EngineError
 from ...optimisers import is_text
 from ...plan import Plan
@@ -27,10 +28,13 @@ from ..contract.engine import Availability, diverged
 from ..contract.features import refuse
 from ..contract.options import EngineOption
 from ..contract.program_engine import Arrays, ProgramEngine
+from ..contract.result import Spikes
+from ..contract.slices import BatchShard
 from ..native.engine import available_processors
 from .batch import NOTHING, BatchLayout, bytes_a_sample, groups_of, joined, layout_key, owner, part_of
 from .cost import A100, seconds
 from .device import Device, DeviceMemory, Module, OutOfMemory
+from .exact import ExactValues
 from .learning import DeviceOptimiser, location
 from .memory import Memory
 from .visible import local_rank, open_device, visible_devices
@@ -38,7 +42,6 @@ from .visible import local_rank, open_device, visible_devices
 SAFE = 0.9  # of the memory that is free
 MARGIN = 2  # of an estimate that no card has confirmed
 BATCH = 32  # samples for which `is_fastest_for` asks
-DATA = ("steps", "channels", "offsets")
 LAYOUTS = 64  # of batches that differ in size
 
 
@@ -71,6 +74,8 @@ class CudaEngine(ProgramEngine):
         "group": EngineOption(int, "samples that run together at most; by default as many as fit"),
         "weight_rows": half_rows.OPTION,
     }
+    features = {"grid": ProgramEngine.features["grid"], "exact": frozenset()}
+    exact_by_itself = False  # before a card has shown what they cost
     parameters: DeviceArrays
     gradients: DeviceArrays
 
@@ -91,7 +96,7 @@ class CudaEngine(ProgramEngine):
         """
         neurons, weights = sum(p.size for p in plan.populations), sum(c.synapses for c in plan.connections)
         native = BATCH * 1e-10 * (4 * neurons + weights / 50) / min(available_processors(), BATCH)
-        if plan.spike_times not in cls.features:
+        if plan.spike_times != "grid":  # exact spike times run here where they are asked for
             return False
         here = MARGIN * sum(seconds(plan, A100, BATCH).values())
         if plan.n_steps * native <= here:  # small ones do not even start the driver
@@ -123,6 +128,9 @@ class CudaEngine(ProgramEngine):
     ) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
         self.weight_rows, self._halves = weight_rows, half_rows.in_halves(weight_rows, dtype)
+        self._exact = ExactValues(plan, slope_floor, self.dtype) if plan.spike_times == "exact" else None
+        if self._exact and self._halves:
+            raise EngineError("cuda has no weight_rows='float16' with exact spike times; use native, or float32 rows")
         self.group, self._around = group, on_host(plan)
         self.parameters, self.gradients = (DeviceArrays(a, self.lock) for a in (self.parameters, self.gradients))
         self._number = None if isinstance(device, Device) else self._first_device() if device is None else device
@@ -143,7 +151,9 @@ class CudaEngine(ProgramEngine):
         self._unfinite: dict[str, bool] = {}
         self._token: Any = None  # what was handed out by the last way there
         self._groups = 1  # in which the last batch ran
-        self.trial = self._program(self._around).source.trial
+        trial = self._program(self._around).source.trial
+        if trial is not None:
+            self.trial = trial
 
     def _program(self, split: bool) -> Program:
         """The whole trial in a kernel, or its two passes in one each; compiled when first used."""
@@ -172,8 +182,9 @@ class CudaEngine(ProgramEngine):
     def load(self, events: Any) -> Data:
         """The data set goes to the device at once, beside what that runs: so does an augmented set's next batch."""
         data = super().load(events)
-        if self._fits(data.steps, data.offsets):
-            self._on_device(data.steps, data.channels, data.offsets)
+        times = data.steps if data.times is None else data.times
+        if self._fits(times, data.offsets):
+            self._on_device(times, data.channels, data.offsets)
         return data
 
     # running
@@ -245,9 +256,10 @@ class CudaEngine(ProgramEngine):
         given = given | {"training": training, "n_channels": self.plan.input.size + 1, "adding": adding}
         given |= self._cut(given) | self._shared(source)
         self._resident()
-        data = {n: m.address for n, m in self._on_device(*(given[n] for n in DATA)).items()}
+        data = {n: m.address for n, m in self._on_device(*(given[n] for n in self._data)).items()}
         while True:
             given |= zip(rooms, self.room)
+            given |= self._arrivals(given)
             batch = self._layout(program, given)
             fields = batch.prepare(data, given)
             if not source.by_value:
@@ -274,7 +286,8 @@ class CudaEngine(ProgramEngine):
         found = {n.removesuffix("_sum"): v for n, v in found.items()}
         rows = self.rows() if kernel == "forwards" else []
         rows += [b.name for b in source.arrays if b.kind == "bits" and given.get("record")]
-        return found | batch.rows([b for b in source.arrays if b.name in rows])
+        found |= batch.rows([b for b in source.arrays if b.name in rows])
+        return found | (self._lists(batch, source, found) if self._exact and given.get("record") else {})
 
     def _layout(self, program: Program, given: Arrays) -> BatchLayout:
         """That of batches of this size; where sizes go on changing, those of old ones are dropped."""
@@ -287,10 +300,78 @@ class CudaEngine(ProgramEngine):
 
     def _check(self, place: np.uint64, given: Arrays) -> None:
         """Raise `EngineError` for dynamics that diverged."""
+        if place != NOTHING and self._exact:
+            sample, population = divmod(int(place), len(self.plan.populations))
+            raise EngineError(
+                f"population {self.plan.populations[population].name!r} diverged in sample {given['numbers'][sample]}: "
+                f"more than {RUNAWAY} spikes of a neuron in {self.plan.duration / self._exact.steps:g} ms; use smaller "
+                "weights, or an engine on the grid"
+            )
         if place != NOTHING:
             sample, step, population, state, neuron = place_of(int(place), self.plan)
             number = int(given["numbers"][sample])
             raise diverged(self.plan, self.plan.populations[population], number, step + 1, state, neuron)
+
+    # exact spike times
+
+    @cached_property
+    def _of_grid(self) -> Arrays:
+        return {} if self._exact else super()._of_grid
+
+    def _of_neurons(self) -> Arrays:
+        values = super()._of_neurons()
+        if self._exact is None:
+            return values
+        self._exact.refresh(self.parameters, self._seen)
+        return values | self._exact.values
+
+    def _arguments(self, data: Data, batch: np.ndarray, part: BatchShard, stochastic: bool) -> Arrays:
+        arguments = super()._arguments(data, batch, part, stochastic)
+        if self._exact:
+            arguments["times"] = data.times
+        return arguments | self._arrivals(arguments)
+
+    def _arrivals(self, given: Arrays) -> Arrays:
+        """Room for the arrivals at each population: all input spikes of a sample, and all that lists of spikes hold."""
+        if self._exact is None:
+            return {}
+        of_input = int((given["offsets"][given["samples"] + 1] - given["offsets"][given["samples"]]).max(initial=0))
+        room = {p.name: p.size * r for p, r in zip(self.plan.populations, self.room)}
+        room[self.plan.input.name] = -(-max(of_input, 1) // 256) * 256  # batches of almost one size have one layout
+        return {
+            f"p{i}_arrivals": max(sum(room[c.source] for c in self.plan.into(p.name)), 1)
+            for i, p in enumerate(self.plan.populations)
+        }
+
+    def lengths(self, arguments: Mapping[str, Any]) -> dict[str, int]:
+        own = (n for n in arguments if n.endswith("_arrivals") or n == "exact_points")
+        return super().lengths(arguments) | {n: int(arguments[n]) for n in own}
+
+    def _lists(self, batch: BatchLayout, source: Source, found: Arrays) -> Arrays:
+        """Population number -> (B,) the times and the neurons of the spikes of each sample, in order."""
+        lists = Arrays()
+        for i, p in enumerate(self.plan.populations):
+            if not p.spiking:
+                continue
+            wanted = [b for b in source.arrays if b.name in (f"p{i}_sent_time", f"p{i}_sent_index")]
+            rows = {n: v.reshape(len(v), -1) for n, v in batch.rows(wanted).items()}
+            sent = found[f"p{i}_sent"][:, 0]
+            each = np.empty(len(sent), object)
+            for k, count in enumerate(sent):
+                each[k] = rows[f"p{i}_sent_time"][k, :count], rows[f"p{i}_sent_index"][k, :count] % p.size
+            lists[f"p{i}_spikes"] = each
+        return lists
+
+    def _spikes(self, out: Arrays) -> Mapping[str, Spikes]:
+        if self._exact is None:
+            return super()._spikes(out)
+        spikes = {}
+        for i, p in enumerate(self.plan.populations):
+            if p.spiking:
+                times, neurons = zip(*out[f"p{i}_spikes"])
+                samples = np.repeat(np.arange(len(times)), [len(t) for t in times])
+                spikes[p.name] = Spikes(samples, np.concatenate(times), np.concatenate(neurons))
+        return spikes
 
     # data sets
 
@@ -301,18 +382,28 @@ class CudaEngine(ProgramEngine):
 
     def _cut(self, given: Arrays) -> Arrays:
         """A data set that does not fit: the samples of the batch, to be copied with it."""
-        if self._fits(given["steps"], given["offsets"]):
+        times, _, _ = self._data
+        if self._fits(given[times], given["offsets"]):
             return {}
         offsets, samples = given["offsets"], given["samples"]
         numbers = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in samples])
         own = np.append(given["input_start"], given["input_spikes"])
-        found = {n: given[n][numbers] for n in ("steps", "channels")}
+        found = {n: given[n][numbers] for n in (times, "channels")}
         return found | {"offsets": own, "samples": np.arange(len(samples))}
+
+    @property
+    def _data(self) -> tuple[str, str, str]:
+        """What a data set is on the device: times in steps, or in ms with exact spike times."""
+        return ("times" if self._exact else "steps"), "channels", "offsets"
 
     def _on_device(self, steps: np.ndarray, channels: np.ndarray, offsets: np.ndarray) -> dict[str, DeviceMemory]:
         """A data set's spikes in the order of their times, and once more by channel, for the gathering of gradients."""
 
         def make() -> dict[str, np.ndarray]:
+            if self._exact:
+                kinds = (np.float64, np.int32, np.int64)
+                arrays = zip(self._data, (steps, channels, offsets), kinds)
+                return {name: np.ascontiguousarray(array, kind) for name, array, kind in arrays}
             n, S = self.plan.input.size, len(offsets) - 1
             owner = np.repeat(np.arange(S), np.diff(offsets)) * n + channels
             start = np.zeros((S, n + 1), np.int64)

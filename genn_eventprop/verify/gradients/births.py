@@ -236,7 +236,8 @@ def _losses(
 
 def _gradient(plan: Plan, parameters: Values, events: Events, name: str) -> dict[str, np.ndarray]:
     options: dict[str, Any] = {"dtype": "float64"} if "dtype" in engine_class(name).options else {}
-    if "exact" not in engine_class(name).features:
+    kind = engine_class(name)
+    if "exact" not in kind.features or not kind.exact_by_itself:
         plan = plan.on_grid(number_of_steps(plan.duration, GRID))
     engine = create(plan, parameters, engine=name, **options)
     engine.run(engine.load(events), range(len(events)), training=True)

@@ -358,8 +358,10 @@ def check_network(
 
 def kind_of(engine: str | MakeEngine, dt: float | None = None) -> str:
     """The spike times in which an engine is checked: exact ones if it has them and nobody gave a step of a grid."""
-    exact = isinstance(engine, str) and "exact" in engine_class(engine).features
-    return "exact" if exact and dt is None else "grid"
+    if dt is not None or not isinstance(engine, str):
+        return "grid"
+    kind = engine_class(engine)
+    return "exact" if "exact" in kind.features and kind.exact_by_itself else "grid"
 
 
 STEPS_PER_TRIAL = 40

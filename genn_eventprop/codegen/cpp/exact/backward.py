@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ....plan import ConnectionRecord, PopulationRecord
+from ....plan.groups import groups
 from ....program.population import RECORD
 from ..context import Context, indent
 from . import births, routes
-from .groups import groups
 from .models import refs
 from .program import ExactProgram
 from .readings import each, reads

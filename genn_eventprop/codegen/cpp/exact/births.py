@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from ....adjoint.birth import FARTHEST
 from ....plan import ConnectionRecord, PopulationRecord
+from ....plan.groups import groups
 from ..context import Context, indent
 from . import routes
-from .groups import groups
 from .program import ExactProgram
 from .readings import each
 

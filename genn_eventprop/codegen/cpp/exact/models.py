@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ....plan import PopulationRecord
+from ....plan.groups import groups
 from ....plan.series import MODES, varies
 from ..context import Context, indent
 from ..declarations import keep_spikes
 from . import births, routes
 from .arguments import learned_dynamics
-from .groups import groups
 from .program import ExactProgram
 from .readings import reads
 

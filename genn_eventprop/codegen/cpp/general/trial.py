@@ -7,11 +7,11 @@ all arrivals from outside a group are known when it begins. Order of events, and
 from __future__ import annotations
 
 from ....plan import ConnectionRecord, PopulationRecord
+from ....plan.groups import groups
 from ....program.population import RECORD
 from ..context import RANGE, Context, by_drive, indent
 from ..declarations import keep_spikes
 from ..exact import routes
-from ..exact.groups import groups
 from ..exact.models import refs
 from ..exact.readings import reads
 from .program import GeneralProgram

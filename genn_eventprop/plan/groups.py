@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ....plan import Plan, PopulationRecord
+from .connection import ConnectionRecord
+from .records import Plan, PopulationRecord
+from .series import FINEST
 
 
 def groups(plan: Plan) -> list[list[PopulationRecord]]:
@@ -30,3 +32,18 @@ def groups(plan: Plan) -> list[list[PopulationRecord]]:
         found.remove(first)
         ordered.append(first)
     return ordered
+
+
+def walk_order(plan: Plan) -> list[PopulationRecord]:
+    """Populations in an order in which each can go through a step alone, once those before it have; see `back`."""
+    return [p for group in groups(plan) for p in group]
+
+
+def back(plan: Plan) -> ConnectionRecord | None:
+    """A connection against `walk_order` whose spikes may arrive within the step in which they are sent, if any.
+
+    Steps last up to the plan's dt, or `FINEST` where that is shorter.
+    """
+    order = {p.name: k for k, p in enumerate(walk_order(plan))}
+    against = (c for c in plan.connections if order.get(c.source, -1) >= order[c.target])
+    return next((c for c in against if c.delay < max(plan.dt, FINEST)), None)

@@ -1,0 +1,51 @@
+// Exact spike times: numbers of a step from tables of powers of the offset s inside it, see plan/series.py.
+#define DEGREE 20
+
+// out[c] = sum over q <= m of table[q][c] s^q, for C columns from `first` on.
+template <int C, class Table> __device__ inline void horner(const Table &table, int64_t first, int m, double s, double *out) {
+    for (int c = 0; c < C; ++c) out[c] = table[first + m * C + c];
+    for (int q = m - 1; q >= 0; --q)
+        for (int c = 0; c < C; ++c) out[c] = out[c] * s + table[first + q * C + c];
+}
+
+// Of an integral of V: out = (u(s), w(s) / T) in a step, where u(s) = int_s^delta w P_V / T dt. A step has two pieces, before
+// its window opens and inside of it, each a series in the time to its end.
+template <int C, class Table, class Edges>
+__device__ inline void integrated(const Table &table, const Edges &edges, int64_t step, double s, double *out) {
+    const double open = edges[2 * step], close = edges[2 * step + 1];
+    const int inside = s >= open;
+    if (s > close)
+        for (int c = 0; c < C; ++c) out[c] = 0;
+    else
+        horner<C>(table, (2 * step + inside) * (DEGREE + 1) * C, DEGREE, (inside ? close : open) - s, out);
+}
+
+// Offset of an arrival in the step that begins at t_k; one that rounding has put before it comes first.
+__device__ inline double offset_of(double sent, double delay, double t_k) {
+    const double after = sent + delay - t_k;
+    return after > 0 ? after : 0.0;
+}
+
+// How many of the spikes [from, to) arrive before s, or at s too.
+template <class Times>
+__device__ inline int64_t earlier(const Times &sent, int64_t from, int64_t to, double delay, double t_k, double s, bool too) {
+    int64_t a = from, b = to;
+    while (a < b) {
+        const int64_t middle = a + (b - a) / 2;
+        const double at = offset_of(sent[middle], delay, t_k);
+        if (at < s || (too && at == s)) a = middle + 1;
+        else b = middle;
+    }
+    return a - from;
+}
+
+// From when a neuron whose reset has left it above the threshold may cross it again; -1 if not before `until`.
+__device__ inline double armed_from(double *c, int m, double from, double until, double bend, double tiny) {
+    if (value_of(c, m, from) < 0) return from;
+    for (int q = 0; q <= m; ++q) c[q] = -c[q];
+    const double s = first_crossing(c, m, from, until, bend);
+    for (int q = 0; q <= m; ++q) c[q] = -c[q];
+    if (s < 0) return -1;
+    for (from = s; from < until && value_of(c, m, from) >= 0; tiny *= 2) from += tiny;
+    return from < until ? from : -1;
+}

@@ -1,0 +1,85 @@
+"""What kernels read with exact spike times: the flows of `native`, and how a time integral weighs events in a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...plan import Plan
+from ...plan.series import DEGREE, SERIES
+from ..native.exact import ExactTables
+
+
+class ExactValues:
+    """Arrays and numbers by their names in generated code; see `codegen/cuda/exact.py`."""
+
+    def __init__(self, plan: Plan, slope_floor: float, dtype: np.dtype) -> None:
+        self.plan = plan
+        self._tables = ExactTables(plan, slope_floor, dtype, 1e-10)
+        self._seen: dict[int, bytes] = {}
+        self.values: dict[str, Any] = {}
+
+    @property
+    def steps(self) -> int:
+        """In how many a trial is cut."""
+        return self._tables.steps
+
+    def refresh(self, parameters: Mapping[str, np.ndarray], seen: dict[int, bytes]) -> None:
+        """Follow parameters of neurons; seen: their values, by population."""
+        if self._seen == seen:
+            return
+        self._tables.refresh(parameters)
+        self._seen = dict(seen)
+        self.values = self._tables.values | {"exact_points": self.steps + 1}
+        if self.plan.loss.readout == "integral":
+            i = self.plan.populations.index(self.plan.output)
+            A, series = self.values[f"x_p{i}_A"][0], self.values["weight_series"]
+            v = self.plan.output.derived.states.index(self.plan.output.derived.model.readout)
+            ends = self.plan.loss.weight.ends(self.plan.duration)
+            u, edges = integral_tables(A, series, v, self.plan.duration, ends)
+            self.values |= {f"p{i}_u": u, f"p{i}_edges": edges}
+
+
+def integral_tables(
+    A: np.ndarray, series: np.ndarray, v: int, duration: float, window: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """u(s) = int_s^delta w P_V / T dt of every step, as series in the time to the end of a piece of it.
+
+    A step has a piece before the window opens and one inside; u is 0 behind it. In the time to the end of a piece
+    du/dv = A^T u + w e_V, as in codegen/cpp/exact/integral.hpp, so the coefficients follow from each other.
+
+    Args:
+        A: (n, n + 1) of x' = A x + b, b in the last column. series: (K, `SERIES`) w / T of every step, in powers of the
+            time to its end or that of the window, see `plan.series.weight_series`. v: number of the state that is read.
+        window: ms from and to which w is not 0.
+
+    Returns:
+        ((K + 1, 2, `DEGREE` + 1, n + 2) coefficients of u and, last, of w / T; (K + 1, 2) ends of both pieces in a
+        step). The last row is empty: kernels index it by points of time.
+    """
+    K, n = len(series), len(A)
+    delta = duration / K
+    start, tiny = np.arange(K) * delta, 1e-12 * delta
+    open_, close = window[0] - start, np.minimum(window[1] - start, delta)
+    close = np.where(window[1] - start < delta - tiny, close, delta)
+    never = (close <= tiny) | (open_ >= delta)  # of this step nothing counts
+    open_, close = np.where(open_ > tiny, open_, 0.0), np.where(never, -1.0, close)
+    u = np.zeros((K + 1, 2, DEGREE + 1, n + 2))
+    u[:K, 1, :SERIES, n + 1] = np.where(never[:, None], 0.0, series)
+    _follow(u[:K, 1], A, v)
+    # the piece before begins with u where the window opens
+    late = np.where(never, 0.0, close - open_)[:, None] ** np.arange(DEGREE + 1)
+    u[:K, 0, 0, : n + 1] = np.einsum("kq,kqj->kj", late, u[:K, 1, :, : n + 1])
+    _follow(u[:K, 0], A, v)
+    return u, np.append(np.stack([open_, close], axis=1), [[0.0, -1.0]], axis=0)
+
+
+def _follow(u: np.ndarray, A: np.ndarray, v: int) -> None:
+    """Fills in coefficients of u (K, `DEGREE` + 1, n + 2) after the first one; w is there."""
+    n = len(A)
+    for q in range(DEGREE):
+        u[:, q + 1, : n + 1] = u[:, q, :n] @ A
+        u[:, q + 1, v] += u[:, q, n + 1]
+        u[:, q + 1, : n + 1] /= q + 1

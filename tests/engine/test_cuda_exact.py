@@ -1,0 +1,197 @@
+"""`cuda` with exact spike times, on the shim: spikes, losses, gradients are those of `reference_event` and `native`."""
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Delay, Dense, Events, Gamma, Network, NeuronModel, Normal, Param, Sparse, losses
+from genn_eventprop.engines import create, engine_class
+from genn_eventprop.engines.contract.features import refuse
+from genn_eventprop.engines.spike_times import choose_spike_times
+from genn_eventprop.errors import EngineError
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.lif_refractory import LIFRefractory
+from genn_eventprop.plan import make_plan
+from genn_eventprop.regularisers import SpikeCount
+from support.cuda_shim import ASCENDING, DESCENDING, ShimEngine
+from support.exact import network, spikes
+
+CASES = [
+    ("recurrent", "exponential", 1.3),
+    ("recurrent", "first_inverse", 1.3),
+    ("feed-forward", "first", 0.0),
+    ("feed-forward", "end_spiking", 0.4),
+    ("feed-forward", "sigmoid_spiking", 0.0),
+    ("deep", "end", 0.0),
+    ("adaptive", "first", 0.0),
+]
+TWO_RECEPTORS = NeuronModel(
+    name="two receptors", state={"V": 0.0, "I": 0.0, "J": 0.0},
+    params={"tau": Param(15.0, "ms"), "tau_fast": Param(3.0, "ms"), "tau_slow": Param(8.0, "ms")},
+    dynamics={"V": "(I + J - V) / tau", "I": "-I / tau_fast", "J": "-J / tau_slow"},
+    threshold="V - 1", reset={"V": 0.0}, input={"fast": "I", "slow": {"J": "2"}},
+)  # fmt: skip
+
+
+def plan_of(net, loss, dt=1.0, **how):
+    return make_plan(net, loss, dt=dt, duration=50.0, spike_times="exact", **how)
+
+
+def compare(plan, events, *, truth="reference_event", tolerance=1e-8, at=1e-10, **settings):
+    """Run both; returns the engine and its result."""
+    values, samples = plan.network.initial_parameters(3), np.arange(len(events))
+    how = {"dtype": "float64", "threads": 1} if truth == "native" else {}
+    right = create(plan, values, engine=truth, **how)
+    want = right.run(right.load(events), samples, training=True, record_spikes=True)
+    engine = ShimEngine(plan, values, **{"dtype": "float64", **settings})
+    got = engine.run(engine.load(events), samples, training=True, record_spikes=True)
+    for name, expected in want.spikes.items():
+        assert expected.time.size > 5, name
+        assert np.array_equal(got.spikes[name].sample, expected.sample)
+        assert np.array_equal(got.spikes[name].neuron, expected.neuron)
+        np.testing.assert_allclose(got.spikes[name].time, expected.time, rtol=0, atol=at)
+        assert np.array_equal(got.spike_counts[name], want.spike_counts[name])
+    np.testing.assert_allclose(got.loss, want.loss, rtol=tolerance)
+    np.testing.assert_allclose(got.readout, want.readout, rtol=tolerance)
+    assert engine.gradients.keys() == right.gradients.keys()
+    for name, gradient in right.gradients.items():
+        assert np.linalg.norm(gradient) > 0, name
+        assert np.linalg.norm(engine.gradients[name] - gradient) < tolerance * np.linalg.norm(gradient), name
+    right.close()
+    return engine, got
+
+
+@pytest.mark.parametrize(
+    ("topology", "loss", "delay"), [pytest.param(*c, marks=[pytest.mark.ci] * (k > 0)) for k, c in enumerate(CASES)]
+)
+def test_a_trial_is_that_of_the_reference(topology, loss, delay):
+    net, criterion = network(topology, loss, "fixed", delay)
+    compare(plan_of(net, criterion), spikes())
+
+
+def test_neither_threads_nor_groups_nor_lists_change_a_bit(monkeypatch):
+    """Blocks and threads in any order; a batch in groups, with gradients that go on; lists that grow."""
+    net, criterion = network("recurrent", "exponential", "fixed", 1.3)
+    plan, events = plan_of(net, criterion), spikes()
+    values, outcomes = plan.network.initial_parameters(3), []
+    for order, group, room in ((ASCENDING, None, 32), (DESCENDING, 2, 32), (2, None, 1)):
+        monkeypatch.setattr("genn_eventprop.engines.contract.program_engine.FIRST_ROOM", room)
+        engine = ShimEngine(plan, values, dtype="float64", order=order, group=group)
+        data = engine.load(events)
+        for _ in range(2):
+            result = engine.run(data, [0, 1, 2], training=True, record_spikes=True)
+        spikes_of = result.spikes["hidden"]
+        outcomes.append([result.loss, spikes_of.time, spikes_of.neuron, *(g.copy() for g in engine.gradients.values())])
+        assert max(engine.room) > 1
+        engine.close()
+        assert engine.device.live == 0
+    for other in outcomes[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(outcomes[0], other))
+
+
+@pytest.mark.ci
+def test_many_arrivals_in_a_step_and_several_neurons_a_thread(monkeypatch):
+    """More than a chunk of them, at one instant too, through two receptors; a count that is regularised."""
+    monkeypatch.setattr("genn_eventprop.codegen.cuda.target.MOST_THREADS", 32)
+    net = Network()
+    source, hidden = net.input(7), net.population(TWO_RECEPTORS(), 40, "hidden")
+    out = net.population(LIF(), 3, "output")
+    net.connect(source, hidden, Dense(Normal(0.1, 0.1)), receptor="fast", name="fast")
+    net.connect(source, hidden, Dense(Normal(0.05, 0.1)), receptor="slow", delay=0.5, name="slow")
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.1)), receptor="fast", delay=2.0)
+    net.connect(hidden, out, Dense(Normal(0.4, 0.4)))
+    terms = [SpikeCount(hidden, target=3, strength=1e-2)]
+    plan = plan_of(net, losses.SpikeCountCrossEntropy(out), dt=2.0, regularisers=terms)
+    rng = np.random.default_rng(2)
+    samples = [(np.sort(np.append(rng.uniform(3, 6, n), [4.0] * 9)), rng.integers(0, 7, n + 9)) for n in (150, 40)]
+    compare(plan, Events.from_samples(samples, n_channels=7, labels=[0, 2]))
+
+
+@pytest.mark.ci
+def test_a_window_of_the_time_weight_cuts_steps():
+    net = Network()
+    hidden, out = net.population(LIF(), 12, "hidden"), net.population(LI(), 4, "output")
+    net.connect(net.input(7), hidden, Dense(Normal(0.8, 0.5)))
+    net.connect(hidden, out, Dense(Normal(0.3, 0.3)))
+    loss = losses.IntegratedVoltageCrossEntropy(out, "exponential", window=(7.3, 41.9))
+    compare(plan_of(net, loss), spikes(), truth="native")
+
+
+@pytest.mark.ci
+def test_halves_and_the_gradients_of_input_times():
+    net, criterion = network("recurrent", "end", "fixed", 1.3)
+    plan, events = plan_of(net, criterion), spikes()
+    values, found = plan.network.initial_parameters(3), []
+    for engine in (create(plan, values, engine="native", dtype="float64"), ShimEngine(plan, values, dtype="float64")):
+        data = engine.load(events)
+        read = engine.forward(data, [2, 0])
+        engine.backward(read.value - 0.3)
+        found.append([read.value, engine.input_gradients, *(g.copy() for g in engine.gradients.values())])
+    for a, b in zip(*found):
+        assert np.abs(a).max() > 0
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-9 * np.abs(a).max())
+
+
+@pytest.mark.ci
+def test_float32_keeps_spike_times_and_gradients():
+    net, criterion = network("deep", "exponential", "fixed", 1.3)
+    compare(plan_of(net, criterion), spikes(), truth="native", dtype="float32", tolerance=2e-5, at=2e-5)
+
+
+@pytest.mark.ci
+def test_a_neuron_that_runs_away_is_named():
+    net = Network()
+    out = net.population(LIF(tau_mem=0.1, tau_syn=5.0), 2, "output")
+    net.connect(net.input(1), out, Dense(Normal(1e5, 0.0)))
+    plan = plan_of(net, losses.FirstSpikeCrossEntropy(out))
+    engine = ShimEngine(plan, net.initial_parameters(1))
+    data = engine.load(Events.from_samples([([], []), ([3.0], [0])], n_channels=1, labels=[0, 1]))
+    with pytest.raises(EngineError, match="'output' diverged in sample 1: more than 200 spikes of a neuron"):
+        engine.run(data, [0, 1])
+
+
+def refused(change):
+    """A plan with one thing that is not there yet."""
+    net = Network()
+    kind = {"refractory": LIFRefractory(), "learned": LIF(tau_mem=Param(10.0, trainable=True))}
+    kind |= {"unlike": LIF(tau_syn=Gamma(5.0, low=2.0, high=9.0))}
+    hidden, out = net.population(kind.get(change, LIF()), 4, "hidden"), net.population(LI(), 2, "output")
+    weights = Normal(1.0, 0.1)
+    net.connect(net.input(3), hidden, Sparse(weights, probability=0.5) if change == "table" else Dense(weights))
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.1)), delay=0.4 if change == "feedback" else 1.0)
+    late = Delay(1.0, kind="axonal", max=3.0) if change == "delays" else 0.0
+    net.connect(hidden, out, Dense(Normal(1.0, 0.1)), delay=late)
+    loss = losses.MaxVoltageCrossEntropy if change == "max" else losses.EndVoltageCrossEntropy
+    return plan_of(net, loss(out))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("refractory", "population 'hidden' in exact time: LIFRefractory has a refractory period"),
+        ("learned", "cannot learn hidden.tau_mem in exact time; fix the parameter"),
+        ("unlike", "population 'hidden' in exact time: its neurons differ in tau_syn"),
+        ("table", "connection 'input_hidden' in exact time: it is not dense with one delay"),
+        ("delays", "connection 'hidden_output' in exact time: it is not dense with one delay"),
+        ("feedback", "its delay of 0.4 ms is shorter than the step of 1 ms; make the delay 1 ms or more"),
+        ("max", "cannot read 'max' of 'output' in exact time"),
+    ],
+)
+def test_what_is_not_there_is_refused_by_name(change, why):
+    """Before anything is compiled; `native` runs it."""
+    plan = refused(change)
+    with pytest.raises(EngineError, match=f"^cuda .*{why}.*use engine='native' with spike_times='exact'$"):
+        ShimEngine(plan, plan.network.initial_parameters(1))
+    refuse(plan, "native", engine_class("native").features)
+
+
+def test_half_rows_are_refused():
+    net, criterion = network("feed-forward", "end", "fixed", 0.0)
+    with pytest.raises(EngineError, match="no weight_rows='float16' with exact spike times; use native"):
+        ShimEngine(plan_of(net, criterion), net.initial_parameters(1), weight_rows="float16")
+
+
+def test_exact_spike_times_are_chosen_on_a_card_only_where_they_are_asked_for():
+    net, criterion = network("feed-forward", "first", "fixed", 0.0)
+    choice = choose_spike_times(net, criterion, dt=1.0, duration=50.0, engine="cuda")
+    assert choice.name == "grid" and "where spike_times='exact' asks for them" in choice.reason
