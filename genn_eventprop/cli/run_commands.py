@@ -157,7 +157,7 @@ def _spelled(argument: str) -> str:
     name, equals, value = argument.partition("=")
     if name != "--dialect":
         return argument
-    say("note: export --dialect is now called --nir-dialect, as in train; the old name works for one more version")
+    say("note: export --dialect is now called --nir-dialect, as in train; the old name works until 0.3.0")
     return f"--nir-dialect{equals}{value}"
 
 

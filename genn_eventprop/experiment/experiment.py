@@ -79,13 +79,13 @@ class ExperimentConfig:
     dt: float | None = None
     """Time step in ms; by default 1 with exact spike times, 0.1 on the grid."""
     spike_times: Literal["auto", "grid", "exact"] | None = "auto"
-    """Spikes solved within the step (exact) or rounded to steps (grid); auto: exact where that is expected to pay."""
+    """Solve spike times within the step (exact) or round them to steps (grid); auto: exact where that should pay."""
     threads: int | None = None
     """Number of engine threads; results do not depend on it."""
     weight_rows: Literal["float32", "float16"] = "float32"
-    """float16: weights are rounded as they are run, in rows of half the length, beside float32 masters that learn."""
+    """float16: run every weight as float16 rounds it; the optimiser moves float32 masters."""
     genn_backend: str = "auto"
-    """Old spelling of --engine "genn(backend=...)", for one more version."""
+    """Old spelling of --engine "genn(backend=...)", until 0.3.0."""
     run_dir: Path | None = None
     """Folder for this run; by default runs/NAME-seedSEED-NUMBER."""
     resume_if_started: bool = False

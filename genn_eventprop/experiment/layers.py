@@ -90,14 +90,14 @@ class LayeredConfig(ExperimentConfig):
     output_weight: tuple[float, float] | None = None
     """Mean and standard deviation of the initial output weights; by default scaled to what the loss can tell apart."""
     initial_spikes: float | None = None
-    """Initial spikes per hidden neuron and trial to which initial weights are scaled, layer by layer, on the training
-    set: by default 5 (1 with first spikes), and only weights without mean and standard deviation; 0: leave all as
+    """Scale initial weights, layer by layer, until each hidden neuron spikes this often in a trial of the training set.
+    By default 5 (1 if the loss reads first spikes), for weights without mean and standard deviation; 0: leave all as
     drawn."""
     delay_line: tuple[int, float] = (0, 30.0)
     """Delayed copies of the input, or of the last layer of images: how many, and the delay in ms from one to the next;
     each has its own weights."""
     output_delay_line: tuple[int, float] = (0, 10.0)
-    """Delayed copies of the last hidden layer at the output, likewise: they tell the output when its neurons spiked."""
+    """Delayed copies of the last hidden layer for the output, likewise; they show it when the layer spiked."""
     delays: str = ""
     """Learned delays of connections to hidden layers: "synaptic", "axonal" or "dendritic(high=20, max=60)", in ms."""
     delay_learning_rate: float | None = None
@@ -127,7 +127,7 @@ class LayeredConfig(ExperimentConfig):
     slope_floor: float = 0.0
     """Lower bound, per ms, on the slope at a spike in 1 / slope; the metrics count how often it applies."""
     spike_birth: float = 0.0
-    """Noise of thresholds, e.g. 0.1, for a gradient that sees spikes about to be born, on the grid; 0: off."""
+    """Noise of thresholds, e.g. 0.1, for a gradient that sees spikes about to be born; 0: off."""
 
 
 @dataclass(frozen=True)
