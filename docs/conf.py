@@ -70,7 +70,7 @@ VERSIONS = ("0.2.0",)
 SITE = os.environ.get("GENN_EVENTPROP_SITE", "/").rstrip("/") + "/"
 
 html_theme = "pydata_sphinx_theme"
-html_title = f"genn_eventprop {release}"
+html_title = "genn_eventprop"  # the switcher shows the version
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {
@@ -81,7 +81,7 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
     "switcher": {"json_url": f"{SITE}_static/switcher.json", "version_match": release},
     "check_switcher": False,  # it is written when the pages are
-    "navbar_start": ["navbar-logo", "version-switcher"],
+    "navbar_end": ["version-switcher", "theme-switcher"],  # on narrow screens they are in the drawer
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
 }
