@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checksummed import KEY as CHECKSUM
 from ..data.augment.steps import Step
 from ..errors import DescriptionError, EventPropError
 from ..losses import Loss
@@ -125,7 +126,7 @@ def _build(document: Mapping[str, Any], values: Mapping[str, np.ndarray], guard:
     for value, known in ((run["spike_times"], SPIKE_TIMES), (run["dtype"], DTYPES), (rows, WEIGHT_ROWS)):
         if value not in known:
             raise DescriptionError(f"{value!r}: expected one of {', '.join(known)}")
-    return Described(
+    described = Described(
         network,
         build_losses(document["loss"], network, guard),
         duration=guard.number(run["duration"], "duration"),
@@ -138,3 +139,6 @@ def _build(document: Mapping[str, Any], values: Mapping[str, np.ndarray], guard:
         class_names=tuple("".join(c if c.isprintable() else "?" for c in str(name)) for name in names),
         weight_rows=rows,
     )
+    fields = {key: value for key, value in document.items() if key != CHECKSUM}
+    guard.known(fields, describe(described), "the description of the model", free=("models",))
+    return described

@@ -156,26 +156,13 @@ def describe_model(model: NeuronModel) -> dict[str, Any]:
     }
 
 
-MODEL_KEYS = {
-    "name", "state", "params", "dynamics", "events", "modes", "receptors", "drives", "readout", "scheme", "snippets"
-}  # fmt: skip
-
-
 def _describe_amounts(to: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     return {r: {s: plain(v) for s, v in amounts.items()} for r, amounts in to.items()}
 
 
 def build_model(record: Mapping[str, Any], guard: Guard) -> NeuronModel:
-    """The reverse of `describe_model`.
-
-    Raises:
-        DescriptionError: a key that it never writes: read without it, the model would be another one.
-    """
+    """The reverse of `describe_model`."""
     where = guard.title(record["name"], "the name of a model")
-    if unknown := sorted(set(record) - MODEL_KEYS):
-        raise DescriptionError(
-            f"{where}: unknown key {unknown[0]!r} of a model; {suggest(unknown[0], sorted(MODEL_KEYS))}"
-        )
 
     def texts(part: Mapping[str, Any], what: str) -> dict[str, Any]:
         return {guard.name(s, where): guard.expression(f, f"{where}: {what} {s}") for s, f in part.items()}
@@ -352,6 +339,8 @@ def build_network(record: Mapping[str, Any], values: Values, guard: Guard) -> Ne
             shape=_build_shape(c, guard, name), interpolation=c["interpolation"],
         )  # fmt: skip
     models = {key: build_model(model, guard) for key, model in record["models"].items()}
+    for key, model in models.items():
+        guard.known(record["models"][key], describe_model(model), model.name)
     for p in record["populations"]:
         name = guard.name(p["name"], "a population")
         model = models[p["model"]]

@@ -12,9 +12,10 @@ from __future__ import annotations
 import ast
 import math
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import DescriptionError
+from ..errors import DescriptionError, suggest
 from ..modelling.names import TITLE_RULE, is_title
 
 LONGEST = 4000  # characters of an expression
@@ -34,6 +35,23 @@ class Guard:
 
     def __init__(self, trust: bool) -> None:
         self.trust = trust
+
+    def known(self, record: Any, known: Any, where: str, free: Iterable[str] = ()) -> None:
+        """No key that nobody reads: a newer version may have written it, and the model would be another one.
+
+        Args:
+            known: what was built from the record, described again.
+            free: keys of dictionaries whose own keys may be any.
+        """
+        if isinstance(record, Mapping) and isinstance(known, Mapping):
+            for key, value in record.items():
+                if key not in known:
+                    raise DescriptionError(f"{where}: unknown key {key!r}; {suggest(key, known)}")
+                if key not in free:
+                    self.known(value, known[key], f"{where}, {key!r}", free)
+        elif isinstance(record, list) and isinstance(known, list):
+            for value, other in zip(record, known):
+                self.known(value, other, where, free)
 
     def name(self, value: Any, where: str) -> str:
         """A name that becomes part of names in the code."""

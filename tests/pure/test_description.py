@@ -288,7 +288,7 @@ def test_hostile_expressions_are_refused_at_once(document, path, text, tmp_path,
         (("network", "models", "LIF", "name"), "LIF\nint evil() {", "is not a short text on one line"),
         (("network", "models", "LIF", "name"), "LIF \\", "is not a short text on one line"),
         (("network", "models", "LIF", "name"), "LIF ??/", "is not a short text on one line"),
-        (("network", "models", "LIF", "drive"), {}, "LIF: unknown key 'drive' of a model; did you mean 'drives'"),
+        (("network", "models", "LIF", "drive"), {}, "LIF: unknown key 'drive'; did you mean 'drives'"),
         (("network", "models", "LIF", "receptors"), {"in put": {"I": 1}}, "'in put' is not a name"),
         (("network", "models", "LIF", "params", "tau_mem", "unit"), "ms'''", "is not a short text on one line"),
         (("network", "models", "LIF", "params", "tau_mem", "bounds"), [1], "bounds are a pair"),
@@ -339,6 +339,24 @@ def test_every_missing_key_is_told(document):
     for other in (None, 1, "x", [], {}):
         with pytest.raises(DescriptionError, match="not a model description"):
             build(other)
+
+
+def test_unknown_keys_are_refused(document):
+    """A newer version may have written them; the model without them would be another one."""
+
+    def records(part, path=()):
+        yield from [path] if isinstance(part, dict) else []
+        for key, value in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
+            yield from records(value, (*path, key))
+
+    # dictionaries whose keys are names
+    named = ("models", "params", "state", "dynamics", "reset", "receptors", "drives", "fast", "both", "I", "snippets")
+    named += ("constants", "weight", "value", "initial")  # and values, in one of several forms
+    for path in (p for p in records(document) if not p or p[-1] not in named):
+        with pytest.raises(DescriptionError) as caught:
+            build(changed(document, (*path, "gain"), 1.0))
+        assert "'gain'" in str(caught.value), path
+    build(document)
 
 
 def test_hand_written_code_needs_trust():
