@@ -135,7 +135,6 @@ NEEDS = {
     features.STEPWISE_READOUTS: lambda t: made(loss=lambda out: losses.Loss(out, "sampled"), times=t),
     features.HANDWRITTEN: lambda t: made(LIFSnippets, times=t),
     features.SPIKE_BIRTH: lambda t: made(times=t, spike_birth=0.1),
-    features.SPIKE_BIRTH_BY_SERIES: lambda t: made(QIF, times=t, spike_birth=0.1),
     features.SPIKE_BIRTH_DELAYS: lambda t: made(times=t, spike_birth=0.1, delay=LEARNED),
     "dynamics that are not linear in the state": lambda t: made(QIF, times=t),
     "a threshold that is not linear in the state": lambda t: made(SQUARED, times=t),

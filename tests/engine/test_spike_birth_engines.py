@@ -9,6 +9,7 @@ import pytest
 
 from genn_eventprop import Delay, Dense, Events, Network, Normal, Param, losses
 from genn_eventprop.compile import create, make_plan
+from genn_eventprop.data import Currents
 from genn_eventprop.modelling.connectivity import Sparse
 from genn_eventprop.models.alif import ALIF
 from genn_eventprop.models.li import LI
@@ -16,10 +17,12 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.verify.engines import check
 from support.cuda_shim import ShimEngine
+from support.nonlinear import ADEX, CONDUCTANCE
 from support.random_networks import draw
 
 NUMBERS = (2, 27, 50, 76, 96, 119)  # neurons with a closed form; tables, delays of synapses, circles, several losses
 
+PEAK = {"v_peak": Param(2.0, trainable=True)}
 LEARNED = {"tau_mem": Param(20.0, "ms", trainable=True), "v_thresh": Param(1.0, trainable=True)}
 
 
@@ -63,6 +66,18 @@ def routes():
     return net, losses.PerStepCrossEntropy(output)
 
 
+def nonlinear():
+    """Receptors that open conductances, and neurons with a peak, some of which spike."""
+    net = Network()
+    hidden, deep = net.population(CONDUCTANCE, 6, name="hidden"), net.population(ADEX(**PEAK), 5, name="deep")
+    output = net.population(LI(), 3, name="output")
+    net.connect(net.input(5), hidden, Dense(Normal(0.25, 0.15)), receptor="up")
+    net.connect(hidden, deep, Dense(Normal(1.0, 0.8)), delay=0.7)
+    net.connect(deep, hidden, Dense(Normal(0.0, 0.1)), receptor="down")
+    net.connect(deep, output, Dense(Normal(0.0, 0.7)))
+    return net, losses.MaxVoltageCrossEntropy(output)
+
+
 NETWORKS = {
     "integral": feed_forward,
     "end": lambda: feed_forward(losses.SquaredError, readout="end"),
@@ -74,10 +89,13 @@ NETWORKS = {
     "routes": routes,
 }
 GRID = [n for n in NETWORKS if n != "routes"]  # delays that are values, which not every engine has with births
+NETWORKS["nonlinear"] = nonlinear
 
 
-def trial(which, engine, spike_times, whole=False, **settings):
+def trial(which, engine, spike_times, whole=False, driven=False, batch=6, **settings):
     net, loss = NETWORKS[which]()
+    if driven:
+        net.connect(net.current(1, dt=4.0, name="stim"), net.populations[0], Dense(0.05), name="drive")
     rng = np.random.default_rng(4)
     samples = [(np.sort(rng.uniform(0, 20, 8)), rng.integers(0, 5, 8)) for _ in range(6)]
     if whole:  # several arrivals at once, at the ends of steps
@@ -86,8 +104,11 @@ def trial(which, engine, spike_times, whole=False, **settings):
     plan = make_plan(net, loss, dt=0.5, duration=40.0, spike_times=spike_times, spike_birth=0.15)
     values = net.initial_parameters(3)
     made = ShimEngine(plan, values, **settings) if engine == "cuda" else create(plan, values, engine=engine, **settings)
-    data = made.load(Events.from_samples(samples, n_channels=5, **targets))
-    return made, made.run(data, range(6), training=True)
+    data = Events.from_samples(samples, n_channels=5, **targets)
+    if driven:
+        data = {"input": data, "stim": Currents(rng.normal(0, 1, (6, 10, 1)), 4.0)}
+    data = made.load(data)
+    return made, made.run(data, range(batch), training=True)
 
 
 def agree(which, engine, spike_times, tolerance=1e-9, dtype="float64", **settings):
@@ -110,11 +131,19 @@ def test_engines_equal_the_reference_on_the_grid(engine, which):
     agree(which, engine, "grid")
 
 
-@pytest.mark.parametrize("which", [pytest.param(n, marks=[pytest.mark.ci] * (n in ("end", "count"))) for n in NETWORKS])
+@pytest.mark.parametrize(
+    "which", [pytest.param(n, marks=[pytest.mark.ci] * (n in ("end", "count"))) for n in (*GRID, "routes")]
+)
 @pytest.mark.parametrize("whole", [False, True])
 def test_native_equals_the_reference_in_continuous_time(which, whole):
     """whole: several arrivals at once, at the ends of steps."""
-    agree(which, "native", "exact", whole=whole)
+    agree(which, "native", "exact", whole=whole, batch=3)
+
+
+@pytest.mark.parametrize("which", [pytest.param(n, marks=[pytest.mark.ci] * (n != "nonlinear")) for n in NETWORKS])
+def test_native_by_series_equals_the_reference(which):
+    """Neither nonlinear neurons nor currents have a closed form between spikes."""
+    agree(which, "native", "exact", whole=True, driven=which != "nonlinear", batch=2)
 
 
 @pytest.mark.parametrize("number", [pytest.param(n, marks=[pytest.mark.slow] * (n not in (27, 2))) for n in NUMBERS])

@@ -13,7 +13,6 @@ from genn_eventprop.models.alif import ALIF
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_delta import LIFDelta
-from genn_eventprop.models.qif import QIF
 
 SIGMA, T = 0.1, 30.0
 TIMES = np.array([1.0, 4.0, 5.5, 9.0, 12.0])
@@ -96,24 +95,18 @@ def test_off_changes_nothing_and_on_reaches_silence(engine):
 
 
 def test_what_cannot_have_births_is_refused_by_name():
-    def plan(model, sigma=SIGMA, engine="reference_clock", spike_times="grid"):
+    def plan(model, sigma=SIGMA, engine="reference_clock"):
         net = Network()
         hidden, output = net.population(model(), 2, name="hidden"), net.population(LI(), 2, name="output")
         net.connect(net.input(1), hidden, Dense(1.0), receptor=next(iter(model.receptors)))
         net.connect(hidden, output, Dense(1.0))
         loss = losses.IntegratedVoltageCrossEntropy(output)
-        return compile_network(
-            net, loss, duration=10.0, dt=1.0, engine=engine, spike_times=spike_times, spike_birth=sigma
-        )
+        return compile_network(net, loss, duration=10.0, dt=1.0, engine=engine, spike_times="grid", spike_birth=sigma)
 
     with pytest.raises(PlanError, match="spike_birth is the noise of thresholds .* got -1"):
         plan(LIF, -1)
     with pytest.raises(EngineError, match="genn has no spike_birth; use engine='native', 'c99'"):
         plan(LIF, engine="genn")
-    with pytest.raises(
-        EngineError, match="native has no spike_birth where population .* has dynamics that are not linear in"
-    ):
-        plan(QIF, engine="native", spike_times="exact")
     with pytest.raises(PlanError, match="spikes of population .hidden.: LIFDelta has receptors whose arrivals move"):
         plan(LIFDelta)
     plan(ALIF)

@@ -112,8 +112,14 @@ def _exact(ctx: Context) -> _Trial:
 
 def _by_series(ctx: Context) -> _Trial:
     plan, program = ctx.plan, GeneralProgram(ctx)
-    passes = [program.functions(), forward_general(ctx, program), backward_general(ctx, program)]
+    passes = [
+        program.functions(),
+        program.birth_losses(),
+        forward_general(ctx, program),
+        backward_general(ctx, program),
+    ]
     files = ["exact/series", "exact/crossings", "exact/events", "general/taylor", "general/pieces"]
+    files += ["exact/candidates", "general/births"] if plan.spike_birth else []
     forms = dict.fromkeys(r.form.file for r in program.readers if r.form)
     for unknown in (file for file in forms if not exists(f"general/{file}.hpp")):
         raise EngineError(
@@ -125,10 +131,11 @@ def _by_series(ctx: Context) -> _Trial:
     files += [f"general/{file}" for file in forms]
     windows = any(c.windows for c in plan.connections)
     files += ["exact/routes", "exact/window_routes"] if windows else []
+    births = [BIRTH_CONSTANTS] if plan.spike_birth else []
     library = ["}  // namespace\n", *(read(f"{name}.hpp") for name in files), "namespace {\n"]
     return _Trial(
         given=program.memory,
-        body=[program.time_weights(), *library, UNUSED, general_models(ctx, program), general_work(ctx, program), *passes],
+        body=[program.time_weights(), *births, *library, UNUSED, general_models(ctx, program), general_work(ctx, program), *passes],
         compare="" if ctx.split or plan.loss.readout == "voltage" else program.compare(),
         others=program.auxiliary(), silent=program.readout.spikes, keep=keep_spikes_general(ctx),
         includes=[read(f"{name}.hpp") for name in ("signs", "windows")] if windows else [],
@@ -151,7 +158,7 @@ def _closed_form(ctx: Context) -> _Trial:
         "trajectory",
         "record",
         "readouts",
-        *(["births"] if plan.spike_birth else []),
+        *(["candidates", "births"] if plan.spike_birth else []),
     ]
     files += dict.fromkeys(r.form.file for r in program.readers if r.form)
     files += ["routes"] if any(c.spread or c.delays for c in plan.connections) else []

@@ -14,7 +14,7 @@ from ...errors import EngineError
 from ...losses.kinds import READOUTS as KINDS
 from ...modelling import Network
 from ...plan import ConnectionRecord, Plan
-from ...plan.closed_form import NO_CLOSED_FORM, closed_form, moves_threshold
+from ...plan.closed_form import NO_CLOSED_FORM, moves_threshold
 from ...plan.groups import back
 from ...plan.series import FINEST, table_params
 from ...program.readouts import Readout, readout_class
@@ -37,7 +37,6 @@ STEPWISE_READOUTS = "readouts of one's own that look at V in every step, and say
 VOLTAGE_LOSS_AFTER_TABLES = "losses of V(t) where V jumps at arrivals through tables, or with delays that are values"
 HANDWRITTEN = "hand-written snippets"
 SPIKE_BIRTH = "gradients that see spikes being born (spike_birth)"
-SPIKE_BIRTH_BY_SERIES = "the same of neurons without a closed form between spikes"
 SPIKE_BIRTH_DELAYS = "the same through delays that are values"
 CURRENTS = "currents as inputs"
 # what a thread a neuron does not do yet, see codegen/cuda/exact.py; any engine on a grid does
@@ -239,17 +238,6 @@ def _spike_birth(plan: Plan) -> str:
     )
 
 
-def _spike_birth_by_series(plan: Plan) -> str:
-    if not plan.spike_birth or closed_form(plan):
-        return ""
-    if plan.currents:
-        return f"has no spike_birth with the current {plan.currents[0].name!r} and exact spike times; {_INSTEAD}"
-    each = ((p.name, feature, needs(p.derived)) for p in plan.populations for feature, needs in NO_CLOSED_FORM.items())
-    why = (f"population {name!r} has {feature}" for name, feature, found in each if found)
-    where = next(why, "arrivals move a threshold or add a learned amount")
-    return f"has no spike_birth where {where}; {_INSTEAD}"
-
-
 def _spike_birth_delays(plan: Plan) -> str:
     late = (c for c in plan.connections if c.delays is not None and c.source != plan.input.name)
     name = next((c.name for c in late if plan.spike_birth), "")
@@ -342,7 +330,6 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     STEPWISE_READOUTS: _stepwise,
     HANDWRITTEN: _handwritten,
     SPIKE_BIRTH: _spike_birth,
-    SPIKE_BIRTH_BY_SERIES: _spike_birth_by_series,
     SPIKE_BIRTH_DELAYS: _spike_birth_delays,
     CURRENTS: _currents,
     EXACT_REFRACTORY: _exact_refractory,

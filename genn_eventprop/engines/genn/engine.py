@@ -33,7 +33,6 @@ from ..contract.features import (
     SHARED_TABLE_WEIGHTS,
     SHARED_WEIGHTS,
     SPIKE_BIRTH,
-    SPIKE_BIRTH_BY_SERIES,
     SPIKE_BIRTH_DELAYS,
     VOLTAGE_LOSS_WITH_JUMPS,
     refuse,
@@ -78,7 +77,6 @@ class GennEngine(ProgramEngine):
             SHARED_WEIGHTS,
             SHARED_TABLE_WEIGHTS,
             SPIKE_BIRTH,
-            SPIKE_BIRTH_BY_SERIES,
             SPIKE_BIRTH_DELAYS,
             VOLTAGE_LOSS_WITH_JUMPS,
         }

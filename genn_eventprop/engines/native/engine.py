@@ -36,7 +36,6 @@ from ..contract.features import (
     HANDWRITTEN,
     INEXACT_INTEGRALS,
     NONLINEAR_RECEPTOR_PATH,
-    SPIKE_BIRTH_BY_SERIES,
     SPIKE_BIRTH_DELAYS,
     STEPWISE_READOUTS,
     TRAJECTORY_AUXILIARY_LOSS,
@@ -94,7 +93,6 @@ class NativeEngine(ProgramEngine):
         "exact": ALL
         - {
             HANDWRITTEN,
-            SPIKE_BIRTH_BY_SERIES,
             STEPWISE_READOUTS,
             TRAJECTORY_AUXILIARY_LOSS,
         },

@@ -6,10 +6,6 @@
 
 namespace {
 
-// Kinds of entries in a log, beside those of `LogEntry`: the candidate `index` of the i-th spiking population is BIRTH - i,
-// and an arrival of its spike through connection c is UNBORN + c.
-constexpr int BIRTH = -2000000, UNBORN = 1000000;
-
 // What goes between the entries of a log: ahead of entry `position` of step `step`.
 struct Inserted {
     int64_t step, position;
@@ -109,9 +105,7 @@ struct Births : Trajectory<O> {
     void close(int k) {
         Candidate& b = open[k];
         if (b.step >= 0) {
-            const double u = -b.g / width[k];
-            b.hazard = std::sqrt(2 / 3.14159265358979323846) * std::exp(-0.5 * u * u) / (width[k] * std::erfc(-u * std::sqrt(0.5)));
-            b.change = 0;
+            b.hazard = hazard_of(b.g, width[k]), b.change = 0;
             all.push() = b;
         }
         another(k);
@@ -144,30 +138,69 @@ struct Births : Trajectory<O> {
     }
     static constexpr int W = 3 * n + 4;  // of `rows`, at the start of the step, its arrivals and its end: g and its slope as
                                          // rows of y, P(-s) e, s, and how much the arrival changes the slope
+    void make_rows(O& out) {
+        const int64_t count = out.pending.count + 2;
+        const auto* rho = out.rho + out.degree * (n + 1);
+        rows.reserve(count * W);
+        for (int64_t first = 0; first < count; first += 8) {  // eight at once
+            octet s = {}, g[n + 1], slope[n + 1];
+            for (int l = 0; l < 8; ++l) s[l] = first + l == 0 ? 0.0 : first + l <= out.pending.count ? out.pending[first + l - 1].s : out.delta;
+            for (int i = 0; i <= n; ++i) g[i] = octet{} + double(rho[i]), slope[i] = octet{};
+            const auto* t = rho;
+            for (int p = out.degree - 1; p >= 0; --p) {
+                t -= n + 1;
+                for (int i = 0; i <= n; ++i) slope[i] = slope[i] * s + g[i], g[i] = g[i] * s + double(t[i]);
+            }
+            for (int l = 0; l < 8 && first + l < count; ++l) {
+                scalar* r = rows + (first + l) * W;
+                double change = 0;
+                for (int i = 0; i <= n; ++i) {
+                    r[i] = scalar(g[i][l]), r[n + 1 + i] = scalar(slope[i][l]);
+                    if (i < n && first + l > 0 && first + l < count - 1)
+                        change += double(r[n + 1 + i]) * double(r[2 * n + 2 + i] = out.pending[first + l - 1].q[i]);
+                }
+                r[3 * n + 2] = scalar(s[l]), r[3 * n + 3] = scalar(change);
+            }
+        }
+    }
+    // Where in [a, b] the slope of g crosses zero from above, by Newton's method within brackets; of those neurons of a vector at
+    // which `asked` is not negative. slope_a > 0 and slope_b < 0: at the ends. Sets g there.
+    static vec summit(const O& out, const vec* x, vec a, vec b, vec slope_a, vec slope_b, vec asked, vec& g) {
+        const vec close = (b - a) * (sizeof(scalar) == 4 ? scalar(1e-4) : scalar(1e-9));  // Newton's error is quadratic in its step
+        const int m = out.degree;
+        vec c[DEGREE + 1], s = a + (b - a) * (slope_a / (slope_a - slope_b));
+        for (int p = 0; p <= m; ++p) {
+            const auto* t = out.rho + p * (n + 1);
+            c[p] = vec{} + scalar(t[n]);
+            for (int i = 0; i < n; ++i) c[p] += scalar(t[i]) * x[i];
+        }
+        for (int turn = 0; turn < 60; ++turn) {
+            vec f = scalar(m) * c[m], d = {};
+            for (int p = m - 1; p >= 1; --p) d = d * s + f, f = f * s + scalar(p) * c[p];
+            a = f > 0 ? s : a, b = f > 0 ? b : s;
+            vec next = s - f / d;
+            next = ((next >= a) & (next <= b)) ? next : scalar(0.5) * (a + b);
+            const vec moved = next - s;
+            s = next;
+            if (!not_negative(larger(moved, -moved) > close ? asked : vec{} - 1)) break;
+        }
+        g = c[m];
+        for (int p = m - 1; p >= 0; --p) g = g * s + c[p];
+        return s;
+    }
     // Follows those without own events whose slope changes its sign where g may exceed the best so far; of all neurons of a
     // vector at once, since they share their arrivals.
     void sift(O& out, const Args& args) {
         const int64_t count = out.pending.count;
-        rows.reserve((count + 2) * W);
-        for (int64_t j = -1; j <= count; ++j) {
-            scalar* r = rows + (j + 1) * W;
-            const double s = j < 0 ? 0.0 : j < count ? out.pending[j].s : out.delta;
-            double change = 0;
-            for (int i = 0; i <= n; ++i) {
-                double c[DEGREE + 1];
-                for (int p = 0; p <= out.degree; ++p) c[p] = double(out.rho[p * (n + 1) + i]);
-                r[i] = scalar(value_of(c, out.degree, s)), r[n + 1 + i] = scalar(slope_of(c, out.degree, s));
-                if (i < n && j >= 0 && j < count) change += double(r[n + 1 + i]) * double(r[2 * n + 2 + i] = out.pending[j].q[i]);
-            }
-            r[3 * n + 2] = scalar(s), r[3 * n + 3] = scalar(change);
-        }
+        make_rows(out);
         const auto of = [](const scalar* row, const vec* x) {
             vec v = vec{} + row[n];
             for (int i = 0; i < n; ++i) v += row[i] * x[i];
             return v;
         };
-        for (int from = 0; from < O::NP; from += LANES) {
-            const vec reach = load(out.reach.data + from), top = load(best.data + from);
+        for (int from = 0; from < N; from += LANES) {
+            const vec reach = load(out.reach.data + from);
+            vec top = load(best.data + from);
             const vec far = ((reach > scalar(-1e29)) & (reach <= top)) ? vec{} - 1 : vec{};
             const unsigned near = not_negative(far);
             if (!near) {
@@ -181,11 +214,22 @@ struct Births : Trajectory<O> {
             for (int64_t j = 0; j <= count; ++j) {
                 const scalar *r = rows + (j + 1) * W, h = r[3 * n + 2] - r[3 * n + 2 - W];
                 const vec next = of(r + n + 1, x), most = g + h * slope;
-                needs = ((slope > 0) & (next < 0) & (most > top)) ? vec{} : needs;
-                if (n > 2) {  // then a slope may change its sign twice within a segment
+                const vec falls = ((slope > 0) & (next < 0) & (most > top)) ? vec{} : vec{} - 1;
+                if (n > 2) {
+                    needs = falls >= 0 ? vec{} : needs;  // then a slope may change its sign twice within a segment
                     bend = vec{} + out.curve[n];
                     for (int i = 0; i < n; ++i) bend += out.curve[i] * larger(x[i], -x[i]);
                     needs = ((larger(slope, -slope) < bend * h) & (larger(g, most) + bend * (h * h) > top)) ? vec{} : needs;
+                } else if (unsigned mask = not_negative(falls)) {  // one maximum inside
+                    vec highest;
+                    const vec at = summit(out, x, vec{} + r[3 * n + 2 - W], vec{} + r[3 * n + 2], slope, next, falls, highest);
+                    for (; mask; mask &= mask - 1) {
+                        const int l = __builtin_ctz(mask), k = from + l;
+                        double v[n];
+                        for (int i = 0; i < n; ++i) v[i] = double(x[i][l]);
+                        if (k < N && !has_own[k] && mode_of[k] == 0) offer(k, v, double(highest[l]), double(at[l]));
+                    }
+                    top = load(best.data + from);
                 }
                 g = of(r, x), slope = next;
                 if (j == count) break;
@@ -211,6 +255,8 @@ struct Births : Trajectory<O> {
     void follow(O& out, const Args& args, int k) {
         double v[n], was[n], from = 0;  // was: y ahead of the arrivals at `from`
         const scalar* start = S == 1 ? rows.data : nullptr;  // the row of `from`, where there is one
+        double g = 0, slope = 0;                              // else, behind an own spike, g and its slope there
+        bool reset = false;
         for (int i = 0; i < n; ++i) was[i] = v[i] = double(y[i].data[k]);
         for (int64_t j = 0, own = 0;;) {
             while (own < mine.count && mine[own].source != k) ++own;
@@ -220,20 +266,24 @@ struct Births : Trajectory<O> {
             const double to = is_own ? mine[own].s : arrival < out.delta ? arrival : out.delta;
             if (mode_of[k] == 0 && to > from + out.together) {
                 const scalar* end = S == 1 && !is_own ? rows.data + (j + 1) * W : nullptr;
-                if (!(start && end && goes_on(k, v, start, end))) segment(out, k, was, v, from, to);
-                from = to, start = end, std::memcpy(was, v, sizeof v);
+                if (start) g = at(start, v), slope = at(start + n + 1, v);
+                const bool known = n <= 2 && S == 1 && (start || reset);
+                if (!(known && goes_on(k, was, v, from, to, g, slope, end))) segment(out, k, was, v, from, to);
+                from = to, start = end, reset = false, std::memcpy(was, v, sizeof v);
             }
             if (is_own) {
                 from = to, start = nullptr;
                 for (int i = 0; i < n; ++i) y[i].data[k] = scalar(v[i]);
+                reset = mine[own].kind == O::model::own_spike && M == 1;
                 if (mine[own].kind == O::model::own_spike)
-                    spiked(out, args, k, mine[own]);
+                    spiked(out, args, k, mine[own], g, slope);
                 else
                     this->release(out, k, to);
                 for (int i = 0; i < n; ++i) v[i] = double(y[i].data[k]);
                 ++own;
             } else if (j < out.pending.count) {
                 const auto& a = out.pending[j++];
+                reset = false;  // an arrival in the instant of a spike has changed the slope
                 if constexpr (S == 1) {
                     for (int i = 0; i < n; ++i) v[i] += double((mode_of[k] ? a.held : a.q)[i]) * double(a.row[k]);
                 } else {
@@ -246,48 +296,45 @@ struct Births : Trajectory<O> {
             }
         }
     }
-    // Whether a segment between two rows has no maximum that counts; as in `sift`.
-    bool goes_on(int k, const double* v, const scalar* start, const scalar* end) {
-        if (n > 2) return false;
-        double g = double(start[n]), first = double(start[2 * n + 1]), last = double(end[2 * n + 1]);
-        for (int i = 0; i < n; ++i) g += double(start[i]) * v[i], first += double(start[n + 1 + i]) * v[i], last += double(end[n + 1 + i]) * v[i];
-        const double top = open[k].g, h = double(end[3 * n + 2]) - double(start[3 * n + 2]);
-        if ((rising[k] > 0 && first <= 0 && g > top) || (first > 0 && last < 0 && g + h * first > top)) return false;
+    static double at(const scalar* row, const double* v) {
+        double by = double(row[n]);
+        for (int i = 0; i < n; ++i) by += double(row[i]) * v[i];
+        return by;
+    }
+    // Whether all is said of a segment that begins with g and a slope, as in `sift`. end: the row at its end, nullptr at an own
+    // spike, up to which a slope that changes its sign but once rises.
+    bool goes_on(int k, const double* was, const double* v, double from, double to, double g, double slope, const scalar* end) {
+        const double last = end ? at(end + n + 1, v) : 1.0;
+        if (slope > 0 && last < 0 && g + (to - from) * slope > open[k].g) return false;
+        if (rising[k] > 0 && slope <= 0) offer(k, was, g, from);
         rising[k] = last > 0 ? 1 : -1;
         return true;
     }
-    void spiked(O& out, const Args& args, int k, const LogEntry& spike) {
+    // Sets g and its slope behind the spike.
+    void spiked(O& out, const Args& args, int k, const LogEntry& spike, double& g, double& slope) {
         double before[n], after[n];
         for (int i = 0; i < n; ++i) before[i] = double(out.spikes.record[i + 1][spike.index]);
         O::model::reset(args, k, before, after);
         this->go_on(out, k, M - 1, spike.s, after);
+        g = out.threshold(k, after), slope = out.slope_at(k, after);
         close(k);
     }
     // g between two events: a kink at `from`, and stationary maxima behind it.
     void segment(O& out, int k, const double* was, const double* v, double from, double to) {
-        double c[DEGREE + 1], slope[DEGREE + 1], falling[DEGREE + 1];
+        double c[DEGREE + 1], slope[DEGREE + 1];
         const int m = out.degree;
         for (int p = 0; p <= m; ++p) {
             const auto* t = out.rho + int64_t(p) * (n + 1) * S + O::own(k);
             c[p] = double(t[n * S]);
             for (int i = 0; i < n; ++i) c[p] += double(t[i * S]) * v[i];
         }
-        for (int p = 0; p < m; ++p) slope[p] = (p + 1) * c[p + 1], falling[p] = -slope[p];
+        for (int p = 0; p < m; ++p) slope[p] = (p + 1) * c[p + 1];
         const double g = value_of(c, m, from), first = value_of(slope, m - 1, from), last = value_of(slope, m - 1, to);
         if (rising[k] > 0 && first <= 0) offer(k, was, g, from);
         rising[k] = last > 0 ? 1 : -1;
         const double bend = bend_of(c, m, to), h = to - from, end = value_of(c, m, to);
         if (std::fmax(g, end) + 0.125 * bend * h * h <= open[k].g || std::fabs(first) > bend * h) return;
-        const double curve = bend_of(slope, m - 1, to);
-        bool up = first > 0;
-        for (double s = from; s < to; up = !up) {
-            double* next = up ? falling : slope;
-            s = first_crossing(next, m - 1, s, to, curve);
-            if (s < 0) return;
-            if (up && s > from) offer(k, v, value_of(c, m, s), s);
-            // onwards from where the slope has changed its sign for certain
-            for (double tiny = 1e-15 * out.delta; s < to && value_of(next, m - 1, s) <= 0; tiny *= 2) s += tiny;
-        }
+        each_maximum(slope, m, from, to, [&](double s) { offer(k, v, value_of(c, m, s), s); });
     }
     void offer(int k, const double* v, double g, double s) {
         Candidate& b = open[k];

@@ -45,28 +45,33 @@ def members(ctx: Context) -> list[str]:
     return lines
 
 
+def group_numbers(ctx: Context) -> dict[str, int]:
+    """Population -> number of its group."""
+    return {p.name: i for i, group in enumerate(groups(ctx.plan)) for p in group}
+
+
 # forwards
 
 
 def begin(ctx: Context) -> list[str]:
-    return [f"if (args.training) {births_of(ctx, p)}.begin(args);" for p in _born(ctx)]
+    return [f"if (args.training) {births_of(ctx, p)}.begin(args);" for p in born(ctx)]
 
 
 def start(ctx: Context, group: list[PopulationRecord]) -> list[str]:
-    return [f"if (args.training) {births_of(ctx, p)}.start({ctx.p(p.name)});" for p in _born(ctx) if p in group]
+    return [f"if (args.training) {births_of(ctx, p)}.start({ctx.p(p.name)});" for p in born(ctx) if p in group]
 
 
 def scan(ctx: Context, group: list[PopulationRecord]) -> list[str]:
     """Once a step is over, and before its end becomes the start of the next one."""
     lines = []
-    for p in (p for p in _born(ctx) if p in group):
+    for p in (p for p in born(ctx) if p in group):
         end = f"END_OF_PERIOD - {ctx.spiking.index(p)}"
         lines.append(f"if (args.training) {births_of(ctx, p)}.scan({ctx.p(p.name)}, args, log, step, {end});")
     return lines
 
 
 def finish(ctx: Context) -> list[str]:
-    return [f"if (args.training) {births_of(ctx, p)}.finish();" for p in _born(ctx)]
+    return [f"if (args.training) {births_of(ctx, p)}.finish();" for p in born(ctx)]
 
 
 # backwards
@@ -76,7 +81,7 @@ def insert(ctx: Context) -> list[str]:
     """Puts candidates, and the arrivals of their spikes, into the logs."""
     if not ctx.plan.spike_birth:
         return []
-    number = {p.name: i for i, group in enumerate(groups(ctx.plan)) for p in group}
+    number = group_numbers(ctx)
     lines = ["for (BackLog& back : work.back) back.begin();"]
     for i, p in enumerate(ctx.spiking):
         all_, g = f"{births_of(ctx, p)}.all", number[p.name]
@@ -106,11 +111,12 @@ def cases(ctx: Context, program: ExactProgram, group: list[PopulationRecord]) ->
     into = (c for p in group for c in ctx.plan.into(p.name) if ctx.plan.births_through(c))
     lines = [f"case UNBORN + {ctx.plan.connections.index(c)}: {_arrival(ctx, program, c)} break;" for c in into]
     return lines + [
-        f"case BIRTH - {ctx.spiking.index(p)}: {_birth(ctx, program, p)} break;" for p in _born(ctx) if p in group
+        f"case BIRTH - {ctx.spiking.index(p)}: {_birth(ctx, program, p)} break;" for p in born(ctx) if p in group
     ]
 
 
-def _born(ctx: Context) -> list[PopulationRecord]:
+def born(ctx: Context) -> list[PopulationRecord]:
+    """The populations whose spikes may be born."""
     return [p for p in ctx.spiking if ctx.plan.spike_birth]
 
 
@@ -136,6 +142,12 @@ def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
 
 def _birth(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
     """The outer losses with the spike, then the jump of lambda."""
+    lines = [*change_of_losses(ctx, program, p), f"{births_of(ctx, p)}.jump({ctx.p(p.name)}, args, b, change);"]
+    return "{\n" + "\n".join(lines) + "\n}\n"
+
+
+def change_of_losses(ctx: Context, program: ExactProgram, p: PopulationRecord) -> list[str]:
+    """Declares `change`, that of L by the spike of the candidate `b` at a log's `entry`."""
     own = ctx.p(p.name)
     lines = [f"const auto& b = {births_of(ctx, p)}.all[entry.index];", "double change = b.change;"]
     for out in moved_outputs(ctx, p):
@@ -143,6 +155,4 @@ def _birth(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
         lines.append(
             f"change += double(birth_moved_{q}(args, work, sample, work.moved_{own}_{q} + entry.index * NP_{q}));"
         )
-    lines.append(program.born(p))
-    lines.append(f"{births_of(ctx, p)}.jump({own}, args, b, change);")
-    return "{\n" + "\n".join(lines) + "\n}\n"
+    return [*lines, program.born(p)]

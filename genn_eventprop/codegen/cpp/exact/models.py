@@ -72,7 +72,7 @@ def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
         f"    static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
         f"    static constexpr int pushed = {program.pushed(p)};  // state that own spikes push, -1 for none\n"
         + (_lasts(program, p) + _reset(program, p) + _jump(program, p) if p.spiking else "")
-        + (_births(program, p) if ctx.plan.births(p.name) else "") + "};\n"
+        + (birth_functions(program, p) if ctx.plan.births(p.name) else "") + "};\n"
         f"constexpr bool {name}::coupled[{n}][{n + 1}], {name}::reached[{n}];\nconstexpr int {name}::place[{len(place)}];\n"
     )  # fmt: skip
 
@@ -112,7 +112,7 @@ def _jump(program: ExactProgram, p: PopulationRecord) -> str:
     )
 
 
-def _births(program: ExactProgram, p: PopulationRecord) -> str:
+def birth_functions(program: ExactProgram, p: PopulationRecord) -> str:
     """The width of the noise of the threshold function, and parameter gradients of a spike that is about to be born."""
     return (
         "    static void birth_width([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron, double* width) {\n"

@@ -211,13 +211,15 @@ class ExactProgram:
         }
         return self._once(p, s.kernel(Add(grad, e * symbol("by")) for grad, e in by.items()), learned)
 
+    time_of_birth = "args.duration * double(b.step) / double(args.exact_steps) + b.s"
+
     def born(self, p: PopulationRecord) -> str:
         """Adds to `change` of a spike `b` that is about to be born what a loss that reads it would change by."""
         readout = self.readouts.get(p.name)
         text = self._text(self.scopes[p.name], birth_is_read(readout, self.names.split)) if readout else ""
         if not text:
             return ""
-        now = f"const double {NOW} = args.duration * double(b.step) / double(args.exact_steps) + b.s;\n"
+        now = f"const double {NOW} = {self.time_of_birth};\n"
         head = f"const int neuron = b.neuron;\ndouble& {CHANGE} = change;\n{now if str(NOW) in text else ''}"
         return self._block(head + text)
 

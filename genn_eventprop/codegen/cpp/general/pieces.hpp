@@ -9,7 +9,8 @@
 
 namespace {
 
-enum Why : int8_t { START, RENEWAL, ARRIVAL, OWN_EVENT, END_OF_MODE };  // what a piece began with; what caused an own event
+// What a piece began with; what caused an own event. CANDIDATE: a spike that is about to be born.
+enum Why : int8_t { START, RENEWAL, ARRIVAL, OWN_EVENT, END_OF_MODE, CANDIDATE };
 
 // What happened to the neurons of a group, in order. kind: number of a connection for an arrival, -1 - population for an own event.
 // source: route of an arrival, neuron of an own event. index: number of the spike that arrives, or of the own event. instant: events
@@ -578,14 +579,21 @@ struct Pieces {
 
     // Backwards
 
-    Buffer<int64_t> back, reached;  // the piece whose end `lambda` belongs to, or its start if it is `opened`; the instant that is reached
+    Buffer<int64_t> back;  // the piece whose end `lambda` belongs to, or its start if it is `opened`
     Buffer<int8_t> opened;
+    // With births: whether a piece is opened ahead of what it began with, and then its series of lambda around its end.
+    Buffer<int8_t> ahead;
+    Buffer<double> adjoints;
+    // Stand for an instant in `Piece`, and in `touch`.
+    static constexpr int64_t of_candidate(int64_t index) { return -10 - index; }
+    static constexpr int64_t of_arrival(int64_t number) { return -(int64_t(1) << 40) - number; }
 
     // On entry mu is lambda at the end of the trial.
     void begin_back() {
-        back.reserve(NP), reached.reserve(NP), opened.reserve(NP);
+        back.reserve(NP), opened.reserve(NP);
+        if (M::births) ahead.zero(NP), adjoints.reserve(int64_t(n) * TERMS * NP);
         for (int k = 0; k < N; ++k) {
-            back[k] = current[k], reached[k] = -2, opened[k] = 0, carry[k] = 0, seen[k] = -1;
+            back[k] = current[k], opened[k] = 0, carry[k] = 0, seen[k] = -1;
             for (int i = 0; i < n; ++i) lambda[i][k] = double(mu[i][k]);
         }
         feedback.zero(own.count + 1);
@@ -595,17 +603,63 @@ struct Pieces {
     template <class Reader>
     void retreat(const Args& args, int64_t instant, const Reader& reader) {
         int count = 0;
+        const auto begins = [&](int k) {
+            const Piece& p = pieces[back[k]];
+            return p.why == START || (p.why != RENEWAL && p.why != END_OF_MODE && p.instant == instant);
+        };
         for (int i = 0; i < n_touched; ++i) {
             const int k = touched[i];
-            leave(k);
+            if (M::births && ahead[k]) {
+                ahead[k] = 0;
+                if (begins(k)) continue;
+                pass(args, k);
+            } else {
+                leave(k);
+            }
             todo[count++] = k;
         }
         n_touched = 0;
+        undo<false>(args, count, reader, begins);
+    }
+    // With births: brings the `touched` neurons into the pieces that contain a time.
+    template <class Reader>
+    void reach(const Args& args, double at, const Reader& reader) {
+        int count = 0;
+        for (int i = 0; i < n_touched; ++i) {
+            const int k = touched[i];
+            if (ahead[k]) {
+                if (pieces[back[k]].start <= at + together) continue;
+                pass(args, k);
+            } else {
+                leave(k), ahead[k] = 1;
+            }
+            todo[count++] = k;
+        }
+        n_touched = 0;
+        undo<true>(args, count, reader, [&](int k) { return pieces[back[k]].start <= at + together; });
+    }
+    // lambda . e at a time in the piece that `reach` has opened.
+    double along(const Args& args, int receptor, int k, double at) const {
+        double e[n], q = 0;
+        M::direction(args, k, receptor, e);
+        const double s = at - pieces[back.data[k]].end;
+        for (int i = 0; i < n; ++i) {
+            if (e[i] == 0) continue;
+            const double* l = adjoints.data + int64_t(i) * TERMS * NP + k;
+            double v = l[int64_t(order) * NP];
+            for (int j = order - 1; j >= 0; --j) v = v * s + l[int64_t(j) * NP];
+            q += v * e[i];
+        }
+        return q;
+    }
+    // Integrates backwards, piece by piece, until each neuron of `todo` has opened the one that is asked for.
+    template <bool Keep, class Reader, class Done>
+    void undo(const Args& args, int count, const Reader& reader, const Done& done) {
         while (count) {
             for (int m = 0; m < M::modes; ++m) {
                 int same = 0;
                 for (int i = 0; i < count; ++i) lanes[same] = todo[i], same += pieces[back[todo[i]]].mode == m;
-                for (int from = 0; from < same; from += SIDE) integrate(args, m, lanes + from, same - from < SIDE ? same - from : SIDE, reader);
+                for (int from = 0; from < same; from += SIDE) integrate<Keep>(args, m, lanes + from, same - from < SIDE ? same - from : SIDE, reader);
             }
             int left = 0;
             for (int i = 0; i < count; ++i) {
@@ -614,19 +668,23 @@ struct Pieces {
                 opened[k] = 1;
                 if constexpr (Reader::reads) lambda[M::read][k] += reader.opened(k, back[k]);
                 for (int j = 0; j < n; ++j) now_x[j][k] = p.x[j];
-                if (p.why == START || ((p.why == ARRIVAL || p.why == OWN_EVENT) && p.instant == instant)) continue;
-                if (p.why == END_OF_MODE) mode_ended(args, k);
-                leave(k);
+                if (done(k)) continue;
+                pass(args, k);
                 todo[left++] = k;
             }
             count = left;
         }
     }
+    // From the start of a piece, which began with nothing or with the end of a mode, to the end of the one before.
+    void pass(const Args& args, int k) {
+        if (pieces[back[k]].why == END_OF_MODE) mode_ended(args, k);
+        leave(k);
+    }
     // From the start of a piece to the end of the one before.
     void leave(int k) {
         if (opened[k]) back[k] = pieces[back[k]].before, opened[k] = 0;
     }
-    template <class Reader>
+    template <bool Keep, class Reader>
     void integrate(const Args& args, int m, const int32_t* lane, int count, const Reader& reader) {
         octet q[M::numbers], c[n][TERMS], l[n][TERMS], p[M::dynamic + 1][TERMS], source[TERMS], sign[M::kinks + 1], s;
         int32_t each[SIDE];
@@ -641,6 +699,10 @@ struct Pieces {
         }
         M::numbers_of(args, each, q);
         M::adjoint(m, q, sign, c, l, p, source, order);
+        if constexpr (Keep)
+            for (int j = 0; j < n; ++j)
+                for (int t = 0; t <= order; ++t)
+                    for (int i = 0; i < count; ++i) adjoints[(int64_t(j) * TERMS + t) * NP + each[i]] = l[j][t][i];
         for (int i = 0; args.recorded && i < count; ++i) {
             const Piece& piece = pieces[back[each[i]]];
             each_time(args, piece, [&](scalar* row, double t) { record_lane(row + n * NP, l, i, t - piece.end); });

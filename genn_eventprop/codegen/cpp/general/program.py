@@ -19,6 +19,7 @@ from ....program.nodes import Add, Buffer, Let, Set, Statement, name
 from ...statements import Spelling
 from ..context import Context, indent, padded
 from ..exact.arguments import given_to_all, integers, learned_dynamics
+from ..exact.models import birth_functions
 from ..exact.program import ExactProgram
 from ..exact.readings import Reading, reads
 from ..grid.compare import CONSTANTS
@@ -46,6 +47,8 @@ class GeneralProgram(ExactProgram):
     def _integers(self, names: Context) -> list[str]:
         changes = [f"p{i}_changes" for i, p in enumerate(names.plan.populations) if p.drives]
         return [*(n for n in integers(names) if n != "exact_steps" and not n.startswith("degree_")), "order", *changes]
+
+    time_of_birth = "b.at"
 
     def _to_mode(self, p: PopulationRecord, read: list[Reading]) -> str:
         return ""  # there is one lambda in all modes
@@ -80,6 +83,7 @@ class GeneralProgram(ExactProgram):
         amounts = any(d.receptors[r].has(q) for r in d.receptors for q in self._learned_symbols(p))
         head = "static constexpr int " + ", ".join(f"{k} = {v}" for k, v in flags.items()) + ";\n"
         head += f"static constexpr bool amounts = {_bool(amounts)};  // whether amounts of arrivals are learned\n"
+        head += f"static constexpr bool births = {_bool(self.plan.spike_birth > 0)};\n"
         head += f"static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
         parts = [head, self._modes(p), self._numbers(p), self._flows(p, learned, read), self._rates(p)]
         parts += [self._directions(p), self._amounts(p), self._signs(p)]
@@ -87,6 +91,8 @@ class GeneralProgram(ExactProgram):
             parts += [self._thresholds(p), self._slopes(p), self._resets(p), self._jumps(p)]
         else:
             parts.append(NO_EVENTS)
+        if self.plan.births(p.name):
+            parts += [birth_functions(self, p), self._threshold_slopes(p)]
         body = "".join(indent(part) for part in parts)
         return f"struct Model_p{s.index} {{\n{body}}};\nconstexpr int Model_p{s.index}::place[{len(place)}];\n"
 
@@ -210,6 +216,11 @@ class GeneralProgram(ExactProgram):
             "double threshold(const Args& args, int neuron, int e, const double* x)",
             f"double g = 0;\n{_cases('e', cases)}return g;\n",
         )
+
+    def _threshold_slopes(self, p: PopulationRecord) -> str:
+        """dg/dx of a model whose spikes may be born, which is the same in all states."""
+        text = self._formulas(p, {f"dg[{i}]": e for i, e in enumerate(p.derived.events[0].dg_dx)})
+        return _function("void threshold_slopes(const Args& args, int neuron, double* dg)", text)
 
     def _slopes(self, p: PopulationRecord) -> str:
         cases = []

@@ -14,7 +14,9 @@ from ..declarations import keep_spikes
 from ..exact import routes
 from ..exact.models import refs
 from ..exact.readings import reads
+from . import births
 from .program import GeneralProgram
+from .synapses import targets
 
 FORWARD = "__attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {\n"
 BACKWARD = "__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {\n"
@@ -42,6 +44,7 @@ def general_work(ctx: Context, program: GeneralProgram) -> str:
     if ctx.plan.loss.readout == "spike_times":
         ready, same = [*ready, "int64_t ready_targets = 0;"], "ready && ready_targets == args.n_targets"
         room.append("ready_targets = args.n_targets;")
+    fields += births.members(ctx)
     fields += [*(r.member() for r in program.readers), *members, f"Queue queue[{len(groups(ctx.plan))}];"]
     fields += ["std::vector<Due> now;  // arrivals of one instant", "Lost lost;", *ready]
     body = [f"if ({same}) return;", *prepare, *room, "ready = true;"]
@@ -65,6 +68,7 @@ def forward_general(ctx: Context, program: GeneralProgram) -> str:
     body = [*refs(ctx), *RANGE, "const double together = args.duration * 0x1p-46;  // times this near are one instant"]
     body += [program.initial(p) for p in ctx.plan.populations]
     body += [_group(ctx, program, i, g) for i, g in enumerate(groups(ctx.plan))]
+    body += births.search(ctx)
     body += [_read(ctx, program, p) for p in ctx.plan.populations if reads(program.readers, p)]
     body += [
         f"if (args.recorded) {_recorded(ctx, p)}, {ctx.p(p.name)}.record_states(args);" for p in ctx.plan.populations
@@ -187,33 +191,9 @@ def _reach(ctx: Context, p: PopulationRecord) -> str:
         if c.target == p.name:
             receptor = list(p.derived.receptors).index(c.receptor)
             add = f"if (k == neuron) w += double(weight), receptor = {receptor}, hit = true;"
-            cases.append(f"case {i}: {{\n{indent(_targets(ctx, c, 'h.source', add))}    break;\n}}")
+            cases.append(f"case {i}: {{\n{indent(targets(ctx, c, 'h.source', add))}    break;\n}}")
     body = ["bool hit = false;", "switch (h.kind) {", *cases, "}", "return hit;"]
     return "[&](const Happening& h, int neuron, int& receptor, double& w) {\n" + indent("\n".join(body)) + "}"
-
-
-def _targets(ctx: Context, c: ConnectionRecord, route: str, body: str) -> str:
-    """Code for every target ``k`` of a route, with its ``weight``; ``place`` is that of the weight, and of its gradient."""
-    x = ctx.c(c)
-    if c.windows is not None:  # the row is expanded; neurons of its range that no window reaches get a weight of 0
-        row, size = f"work.row_{ctx.p(c.target)}", f"N_{ctx.p(c.target)}"
-        return (
-            f"{{\n    const auto over = {routes.table(ctx, c)};\n    const Range reached = over.reached({route});\n"
-            f"    const scalar* row = over.row_in(reached, {route}, {row});\n"
-            f"    for (int k = reached.from; k < reached.to && k < {size}; ++k) {{\n"
-            f"        [[maybe_unused]] const scalar weight = row[k];\n{indent(body, 2)}    }}\n}}\n"
-        )
-    if c.spread:
-        return (
-            f"for (int32_t s = args.{x}_first[{route}]; s < args.{x}_first[{route} + 1]; ++s) {{\n"
-            f"    const int32_t k = args.{x}_target[s];\n    const int64_t place = args.{x}_place[s];\n"
-            f"    [[maybe_unused]] const scalar weight = args.{x}_weight[place];\n{indent(body)}}}\n"
-        )
-    size = ctx.p(c.target)
-    return (
-        f"for (int k = 0; k < N_{size}; ++k) {{\n    const int64_t place = int64_t({route}) * NP_{size} + k;\n"
-        f"    [[maybe_unused]] const scalar weight = args.{x}_weight[place];\n{indent(body)}}}\n"
-    )
 
 
 def _for_arrivals(cases: list[str], after: str = "") -> str:
@@ -222,13 +202,13 @@ def _for_arrivals(cases: list[str], after: str = "") -> str:
 
 
 def _touch(ctx: Context, c: ConnectionRecord) -> str:
-    body = _targets(ctx, c, "d.route", f"{ctx.p(c.target)}.touch(k, instant);")
+    body = targets(ctx, c, "d.route", f"{ctx.p(c.target)}.touch(k, instant);")
     return f"case {ctx.plan.connections.index(c)}:\n{indent(body)}    break;"
 
 
 def _add(ctx: Context, c: ConnectionRecord) -> str:
     receptor = list(ctx.plan.population(c.target).derived.receptors).index(c.receptor)
-    body = _targets(ctx, c, "d.route", f"{ctx.p(c.target)}.add(args, {receptor}, k, double(weight));")
+    body = targets(ctx, c, "d.route", f"{ctx.p(c.target)}.add(args, {receptor}, k, double(weight));")
     return f"case {ctx.plan.connections.index(c)}:\n{indent(body)}    break;"
 
 
@@ -290,6 +270,7 @@ def backward_general(ctx: Context, program: GeneralProgram) -> str:
         name = ctx.p(p.name)
         body += _readers(program, p)
         body += [f"for (auto& b : {name}.{which}) b.zero(NP_{name});" for which in ("mu", "grad")]
+    body += births.begin_back(ctx)
     body.append("begin_back(args, work, sample);")
     body += [f"{ctx.p(p.name)}.begin_back();" for p in plan.populations]
     body += [f"if (args.recorded) {_recorded(ctx, p)};" for p in plan.populations]
@@ -320,8 +301,15 @@ def _readers(program: GeneralProgram, p: PopulationRecord) -> list[str]:
 def _group_back(ctx: Context, program: GeneralProgram, number: int, group: list[PopulationRecord]) -> str:
     lines = [f"{{  // {', '.join(p.name for p in group)}", f"const auto& log = work.queue[{number}].log;"]
     lines += [f"{ctx.p(p.name)}.arrival_extra.zero(log.count + 1);" for p in group]
-    lines += ["for (int64_t e = log.count - 1; e >= 0; --e) {", "const Happening& h = log[e];", "switch (h.kind) {"]
     inside = {p.name for p in group}
+    if ctx.plan.spike_birth:
+        cases = births.cases(ctx, program, group, {p.name: _reader(program, p) for p in group})
+        lines += [f"const auto& unborn = work.unborn[{number}].all;", "int64_t u = unborn.count;"]
+        lines += ["for (int64_t e = log.count - 1;; --e) {", "while (u > 0 && unborn[u - 1].position > e) {"]
+        lines += ["const Unborn& entry = unborn[--u];", "switch (entry.kind) {", cases, "}", "}", "if (e < 0) break;"]
+    else:
+        lines.append("for (int64_t e = log.count - 1; e >= 0; --e) {")
+    lines += ["const Happening& h = log[e];", "switch (h.kind) {"]
     lines += [_arrival(ctx, program, c) for c in ctx.plan.connections if c.target in inside]
     lines += [_change_back(ctx, program, p) for p in group if p.drives]
     lines += [_own_event_back(ctx, program, p) for p in group if p.derived.events]
@@ -340,7 +328,7 @@ def _arrival(ctx: Context, program: GeneralProgram, c: ConnectionRecord) -> str:
     back = ctx.split or not is_input
     feeds = back or c.learns_delays
     receptor = list(target.derived.receptors).index(c.receptor)
-    lines = [_targets(ctx, c, "h.source", f"{p}.touch(k, h.instant);").rstrip()]
+    lines = [targets(ctx, c, "h.source", f"{p}.touch(k, h.instant);").rstrip()]
     lines.append(f"{p}.retreat(args, h.instant, {_reader(program, target)});")
     lines.append(f"[[maybe_unused]] double D = {p}.arrival_extra[e];")
     reader = _reader(program, target)
@@ -349,7 +337,7 @@ def _arrival(ctx: Context, program: GeneralProgram, c: ConnectionRecord) -> str:
     if c.windows is not None and c.trainable:
         learns = f"work.along_{p}[k] = scalar({along});"
         lines.append(f"work.along_{p}.zero(NP_{p});")
-    lines.append(_targets(ctx, c, "h.source", learns).rstrip())
+    lines.append(targets(ctx, c, "h.source", learns).rstrip())
     if c.windows is not None and c.trainable:
         lines.append(f"{routes.table(ctx, c)}.gather(h.source, work.along_{p}, slice + AT_{ctx.c(c)}_gradient);")
     if feeds and reads(program.readers, target):

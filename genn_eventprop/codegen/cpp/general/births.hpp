@@ -1,0 +1,154 @@
+// Spikes that are about to be born, of neurons without a closed form; docs/spike_birth.md has the mathematics.
+//
+// Once a trial is over, the pieces of every neuron are searched for maxima of g, and cut at the largest of each interval between own
+// spikes. Backwards these candidates, and the arrivals that their spikes would have had, come between the events that happened.
+// Pieces of the targets are not cut: lambda at such an arrival is that of the piece which contains it.
+
+namespace {
+
+// Behind `position` entries of the log of a group.
+struct Unborn {
+    int64_t position;
+    double at;
+    int32_t kind, source;
+    int64_t index;
+    bool operator<(const Unborn& o) const {
+        if (position != o.position) return position < o.position;
+        if (at != o.at) return at < o.at;
+        // forwards, candidates of an instant come before the arrivals of their spikes; connections are in order
+        if (kind != o.kind) return kind < o.kind;
+        return index != o.index ? index < o.index : source < o.source;
+    }
+};
+
+struct UnbornLog {
+    List<Unborn> all;
+    // A candidate, ahead of the arrivals of its instant.
+    void born(const List<Happening>& log, double at, int32_t kind, int32_t neuron, int64_t index) {
+        int64_t e = std::lower_bound(log.all.data, log.all.data + log.count, at, [](const Happening& h, double t) { return h.at < t; }) - log.all.data;
+        while (e < log.count && log[e].at == at && log[e].kind < 0) ++e;
+        all.push() = {e, at, kind, neuron, index};
+    }
+    // An arrival of a spike that was not born, behind all that happens in its instant.
+    void sent(const List<Happening>& log, const Args& args, double at, int32_t kind, int32_t route, int64_t index) {
+        if (!(at < args.duration)) return;
+        const double last = at + args.duration * 0x1p-46;
+        const int64_t e = std::upper_bound(log.all.data, log.all.data + log.count, last, [](double t, const Happening& h) { return t < h.at; }) - log.all.data;
+        all.push() = {e, at, kind, route, index};
+    }
+    void sort() { std::sort(all.begin(), all.end()); }
+};
+
+template <class O, int N>
+struct Births {
+    static constexpr int n = O::n;
+    struct Candidate {
+        int32_t neuron;
+        double at, hazard, change;  // change: of L, to first order
+    };
+    struct Peak {
+        double g, at, x[n];
+    };
+    List<Candidate> all;
+    List<Peak> peaks;
+    Buffer<int64_t> peak;             // of every piece: the largest maximum inside, -1 for none that counts
+    Buffer<double> first, last, end;  // of every piece: slope of g at its start and at its end, g at its end
+    double width[N];
+    Path path;
+
+    // Once the trial is over.
+    void search(O& o, const Args& args) {
+        all.count = peaks.count = 0;
+        path.clear(N), o.find_path(path);
+        peak.reserve(o.pieces.count), first.reserve(o.pieces.count), last.reserve(o.pieces.count), end.reserve(o.pieces.count);
+        for (int k = 0; k < N; ++k) O::model::birth_width(args, k, width + k);
+        o.each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS]) {
+            for (int l = 0; l < count; ++l) look(o, args, number[l], c, l);
+        });
+        for (int k = 0; k < N; ++k) choose(o, k);
+    }
+    // g along a piece, which is linear in the state.
+    void look(O& o, const Args& args, int64_t number, const octet (*c)[TERMS], int l) {
+        const auto& p = o.pieces[number];
+        const int k = p.neuron, m = o.order;
+        const double h = p.end - p.start, lowest = -FARTHEST * width[k];
+        double dg[n], g[TERMS], slope[TERMS];
+        O::model::threshold_slopes(args, k, dg);
+        for (int j = 1; j <= m; ++j) {
+            g[j] = 0;
+            for (int i = 0; i < n; ++i) g[j] += dg[i] * c[i][j][l];
+            slope[j - 1] = j * g[j];
+        }
+        g[0] = O::model::threshold(args, k, 0, p.x);
+        first[number] = slope[0], last[number] = value_of(slope, m - 1, h), end[number] = value_of(g, m, h), peak[number] = -1;
+        double most = 0;
+        for (int j = m; j >= 1; --j) most = (most + std::fmax(g[j], 0.0)) * h;
+        if (g[0] + most <= lowest || !O::model::possible(0, p.mode) || std::fabs(slope[0]) > bend_of(g, m, h) * h) return;
+        double best = lowest;
+        each_maximum(slope, m, 0.0, h, [&](double s) {
+            const double value = value_of(g, m, s);
+            if (!(value > best) || !(s < h)) return;
+            if (peak[number] < 0) peak[number] = peaks.count, peaks.push();
+            Peak& top = peaks[peak[number]];
+            best = top.g = value, top.at = p.start + s;
+            for (int i = 0; i < n; ++i) {
+                double series[TERMS];
+                for (int j = 0; j <= m; ++j) series[j] = c[i][j][l];
+                top.x[i] = value_of(series, m, s);
+            }
+        });
+    }
+    // The candidate of every interval of a neuron.
+    void choose(O& o, int k) {
+        const double lowest = -FARTHEST * width[k];
+        double best = lowest;
+        const auto& mine = path.of[size_t(k)];
+        int64_t chosen = -1, before = -1;  // place in `mine` of the piece that the maximum is in, or at the end of; of the last one
+        bool inside = false;
+        for (int64_t i = 0; i < int64_t(mine.size()); ++i) {
+            const auto& p = o.pieces[mine[size_t(i)]];
+            const int64_t number = mine[size_t(i)], last_one = before < 0 ? -1 : mine[size_t(before)];
+            const bool own = p.why == OWN_EVENT, lasts = p.end > p.start;
+            if (own) {  // the rise that led to it is no maximum
+                close(o, k, chosen, inside, best);
+                best = lowest, chosen = before = -1;
+            }
+            if (!lasts) continue;  // of arrivals of one instant, the slopes before and behind all of them count
+            const bool kink = before >= 0 && O::model::possible(0, o.pieces[last_one].mode) && last[last_one] > 0 && first[number] <= 0;
+            if (kink && end[last_one] > best) best = end[last_one], chosen = before, inside = false;
+            if (peak[number] >= 0 && peaks[peak[number]].g > best) best = peaks[peak[number]].g, chosen = i, inside = true;
+            before = i;
+        }
+        close(o, k, chosen, inside, best);
+    }
+    // Cuts the trajectory at the candidate of an interval, in or behind piece `place` of the neuron; -1: it has none.
+    void close(O& o, int k, int64_t place, bool inside, double g) {
+        if (place < 0) return;
+        const auto* mine = path.of[size_t(k)].data() + place;
+        const int64_t chosen = mine[0], index = all.count, added = o.pieces.count;
+        o.pieces.push();
+        auto &p = o.pieces[chosen], &part = o.pieces[added];
+        part = p;
+        if (inside) {  // `part` is what comes before it
+            const Peak& top = peaks[peak[chosen]];
+            part.end = p.start = top.at, p.before = added, p.why = CANDIDATE, p.instant = O::of_candidate(index);
+            for (int i = 0; i < n; ++i) part.last[i] = p.x[i] = top.x[i];
+            all.push() = {int32_t(k), top.at, hazard_of(g, width[k]), 0.0};
+        } else {  // `part` has no length, and lies ahead of what happens there
+            part.start = p.end, part.before = chosen, part.why = CANDIDATE, part.instant = O::of_candidate(index);
+            for (int i = 0; i < n; ++i) part.x[i] = part.last[i];
+            o.pieces[mine[1]].before = added;
+            all.push() = {int32_t(k), part.start, hazard_of(g, width[k]), 0.0};
+        }
+    }
+    // Backwards: lambda jumps by hazard x change of L x dg/dx.
+    void jump(O& o, const Args& args, const Candidate& b, double change) const {
+        const double by = b.hazard * change;
+        double dg[n];
+        O::model::threshold_slopes(args, b.neuron, dg);
+        for (int i = 0; i < n; ++i) o.lambda[i][b.neuron] += by * dg[i];
+        O::model::born(args, b.neuron, scalar(by), o.grad);
+    }
+};
+
+}  // namespace

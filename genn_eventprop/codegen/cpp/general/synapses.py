@@ -1,0 +1,31 @@
+"""The synapses of a route, as a loop in C++."""
+
+from __future__ import annotations
+
+from ....plan import ConnectionRecord
+from ..context import Context, indent
+from ..exact import routes
+
+
+def targets(ctx: Context, c: ConnectionRecord, route: str, body: str) -> str:
+    """Code for every target ``k`` of a route, with its ``weight``; ``place`` is that of the weight, and of its gradient."""
+    x = ctx.c(c)
+    if c.windows is not None:  # the row is expanded; neurons of its range that no window reaches get a weight of 0
+        row, size = f"work.row_{ctx.p(c.target)}", f"N_{ctx.p(c.target)}"
+        return (
+            f"{{\n    const auto over = {routes.table(ctx, c)};\n    const Range reached = over.reached({route});\n"
+            f"    const scalar* row = over.row_in(reached, {route}, {row});\n"
+            f"    for (int k = reached.from; k < reached.to && k < {size}; ++k) {{\n"
+            f"        [[maybe_unused]] const scalar weight = row[k];\n{indent(body, 2)}    }}\n}}\n"
+        )
+    if c.spread:
+        return (
+            f"for (int32_t s = args.{x}_first[{route}]; s < args.{x}_first[{route} + 1]; ++s) {{\n"
+            f"    const int32_t k = args.{x}_target[s];\n    const int64_t place = args.{x}_place[s];\n"
+            f"    [[maybe_unused]] const scalar weight = args.{x}_weight[place];\n{indent(body)}}}\n"
+        )
+    size = ctx.p(c.target)
+    return (
+        f"for (int k = 0; k < N_{size}; ++k) {{\n    const int64_t place = int64_t({route}) * NP_{size} + k;\n"
+        f"    [[maybe_unused]] const scalar weight = args.{x}_weight[place];\n{indent(body)}}}\n"
+    )
