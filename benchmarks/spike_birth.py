@@ -3,6 +3,8 @@
     python benchmarks/spike_birth.py                         # feed-forward, recurrent, two layers; a line a weight
     python benchmarks/spike_birth.py --kinds recurrent --networks 20 --draws 20000     # for a quiet night
     python benchmarks/spike_birth.py --beside --weights 1.3 4                          # other gradients, too
+    python benchmarks/spike_birth.py --deaths --kinds feed-forward                     # spikes about to disappear
+    python benchmarks/spike_birth.py --time                                            # of a training step
     python benchmarks/spike_birth.py --figure docs/figures/spike_birth.png             # a spike as it is born
 
 Random networks: 5 inputs that spike once, layers of 12 LIF neurons, 3 LI outputs, the squared error of their integrals.
@@ -26,6 +28,14 @@ and with --beside, all of one trial with mean thresholds,
     escape       the same with the density of the threshold's noise, N(0, sigma), for that derivative: the gradient of
                  escape noise with the trial's own spikes (Gygax & Zenke 2025, doi 10.1162/neco_a_01752)
 
+With --deaths, of feed-forward networks, boundary terms of one trial that see spikes about to disappear, too: a spike's
+own maximum is where V would have gone without its reset. Every maximum M has the weight of the noise's density at
+M - 1, on both sides of the threshold, in place of the hazard on one side:
+
+    mirror       Delta L is the loss with that spike alone added, or taken away
+    resets       Delta L is the loss of two runs of the neuron, with that one threshold just below M and just above
+    birth half   the births of `resets` alone, with the hazard: `births`, and what resets do to later spikes
+
 Printed over all networks and directions: the relative `noise` of the truth; of each gradient the cosine of the vectors
 of directional derivatives, the slope of the estimate against the truth (1: no bias) and the relative error. For `drawn`
 also its standard deviation from draw to draw, over the size of the truth.
@@ -33,6 +43,8 @@ also its standard deviation from draw to draw, over the size of the truth.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,9 +53,11 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
-from genn_eventprop import Dense, Events, Network, NeuronModel, Param
+from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param
 from genn_eventprop.compile import compile_network, create, make_plan
+from genn_eventprop.data.readers import yin_yang
 from genn_eventprop.engines import Engine, ReferenceClock
+from genn_eventprop.experiment.options import loss_of
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy, Loss, SquaredError
 from genn_eventprop.modelling.connectivity import Sparse
 from genn_eventprop.models.li import LI
@@ -89,6 +103,10 @@ class Settings:
     """Runs of so many draws, of which gradients are computed."""
     beside: bool = False
     """Compare other gradients, too."""
+    deaths: bool = False
+    """Compare boundary terms that see spikes about to disappear, of feed-forward networks."""
+    time: bool = False
+    """Only time training steps of Yin-Yang with published settings, with and without."""
     figure: Path | None = None
     """Only draw the figure of the documentation."""
 
@@ -260,6 +278,91 @@ def others(weights: Weights, sample: Sample, target: np.ndarray, sigma: float) -
     }  # fmt: skip
 
 
+TIMES = np.linspace(0.0, T, 8001)
+SMALL = 1e-9  # how far from a maximum the thresholds of `resets` are
+
+
+def response(t: np.ndarray) -> np.ndarray:
+    """V of a LIF or LI neuron t ms after an arrival of weight 1."""
+    u = np.maximum(t, 0.0)
+    return (np.exp(-u / 20.0) - np.exp(-u / 5.0)) / 3
+
+
+def run_neuron(V: np.ndarray, thresholds: dict[int, float]) -> tuple[list[float], list[tuple[int, np.ndarray]]]:
+    """Spike times, and of every interval between them its first index and V from there on, as if it did not end.
+
+    V: what the input alone does, at `TIMES`. thresholds: of single intervals, 1 for the others.
+    """
+    spikes, intervals, first = list[float](), list[tuple[int, np.ndarray]](), 0
+    while True:
+        intervals.append((first, V))
+        theta = thresholds.get(len(spikes), 1.0)
+        above = np.flatnonzero(V[first:] >= theta)
+        if not len(above):
+            return spikes, intervals
+        k = first + int(above[0])
+        at = float(TIMES[k] - (V[k] - theta) / max(V[k] - V[k - 1], 1e-12) * (TIMES[1] - TIMES[0]))
+        spikes.append(at)
+        V = np.where(TIMES >= TIMES[k], V - theta * np.exp(-np.maximum(TIMES - at, 0.0) / 20.0), V)
+        first = k
+
+
+def boundary_terms(weights: Weights, sample: Sample, target: np.ndarray, sigma: float) -> dict[str, Weights]:
+    """Of a feed-forward network, added to EventProp's gradient with exact spike times; by the names of the module."""
+    event_prop = gradient(weights, sample, target, 0.0, 1.0, "exact")
+    out = {name: {n: g.copy() for n, g in event_prop.items()} for name in ("mirror", "resets", "birth half")}
+    kernels = response(TIMES[:, None] - sample[0][None])[:, np.argsort(sample[1])]  # (time, input)
+
+    def readout(spikes: list[float]) -> float:
+        u = T - np.array(spikes)
+        return float((20 * (1 - np.exp(-u / 20)) - 5 * (1 - np.exp(-u / 5))).sum()) / (3 * T)
+
+    runs = [run_neuron(kernels @ weights["in"][:, i], {}) for i in range(HIDDEN)]
+    total = sum(readout(spikes) * weights["out"][i] for i, (spikes, _) in enumerate(runs))
+
+    for i, (spikes, intervals) in enumerate(runs):
+        w, this = weights["in"][:, i], readout(spikes)
+
+        def loss(other: list[float], i: int = i, this: float = this) -> float:
+            r = total + (readout(other) - this) * weights["out"][i]
+            return 0.5 * float(((r - target) ** 2).sum())
+
+        for number, (first, V) in enumerate(intervals):
+            dies = number < len(spikes)
+            last = int(np.searchsorted(TIMES, spikes[number])) if dies else len(TIMES)
+            inside = np.flatnonzero((V[1:-1] > V[:-2]) & (V[1:-1] >= V[2:])) + 1
+            below, beyond = inside[(inside > first) & (inside < last)], inside[inside >= last]
+            found = [(int(below[V[below].argmax()]), True)] if len(below) else []
+            found += [(int(beyond[0]), False)] if dies and len(beyond) else []
+            for m, birth in found:
+                u = (V[m] - 1.0) / sigma
+                if abs(u) > 4:
+                    continue
+                density = float(np.exp(-0.5 * u * u) / (sigma * np.sqrt(2 * np.pi)))
+                slope = np.array([_slope_of(kernels, w, j, number, m) for j in range(INPUTS)])
+                alone = [*spikes, float(TIMES[m])] if birth else [*spikes[:number], *spikes[number + 1 :]]
+                change = (loss(alone) - loss(spikes)) * (1 if birth else -1)
+                out["mirror"]["in"][:, i] += density * change * slope
+                moved = {number: float(V[m]) - SMALL}, {number: float(V[m]) + SMALL}
+                with_spike, without = (run_neuron(kernels @ w, each)[0] for each in moved)
+                change = loss(with_spike) - loss(without)
+                out["resets"]["in"][:, i] += density * change * slope
+                if birth:
+                    silent = 0.5 * (1 + math.erf(-u / 2**0.5))  # probability of the trial's side
+                    out["birth half"]["in"][:, i] += density / silent * change * slope
+    return out
+
+
+def _slope_of(kernels: np.ndarray, w: np.ndarray, j: int, number: int, m: int) -> float:
+    """Derivative by weight j of V at `TIMES[m]` in an interval as if it did not end."""
+    values = []
+    for sign in (1, -1):
+        moved = w + sign * 1e-5 * (np.arange(INPUTS) == j)
+        intervals = run_neuron(kernels @ moved, {})[1]
+        values.append(float(intervals[min(number, len(intervals) - 1)][1][m]))
+    return (values[0] - values[1]) / 2e-5
+
+
 def compare(kind: Kind, mean: float, seed: int, settings: Settings) -> tuple[float, list[str], np.ndarray]:
     """(spikes a neuron; names of estimates; every direction's truth, its error, deviation of drawn, and estimates)."""
     rng = np.random.default_rng(seed)
@@ -270,6 +373,8 @@ def compare(kind: Kind, mean: float, seed: int, settings: Settings) -> tuple[flo
         "EventProp": gradient(weights, sample, target, 0.0),
         "births": gradient(weights, sample, target, settings.sigma),
     } | (others(weights, sample, target, settings.sigma) if settings.beside else {})
+    if settings.deaths and kind == "feed-forward":
+        once |= boundary_terms(weights, sample, target, settings.sigma)
     many = draws.gradients(settings.gradient_runs)
     inner = [n for n in weights if n != "out"]  # the loss is smooth in the weights of the outputs
     directions = [{n: weights[n] for n in inner}]
@@ -286,6 +391,9 @@ def compare(kind: Kind, mean: float, seed: int, settings: Settings) -> tuple[flo
 
 
 def main(settings: Settings) -> None:
+    if settings.time:
+        time_steps(settings.sigma)
+        return
     if settings.figure is not None:
         draw(settings.figure, settings.sigma)
         return
@@ -305,6 +413,33 @@ def main(settings: Settings) -> None:
                 error = np.linalg.norm(estimate - truth) / size
                 text.append(f"{name} {cosine:.3f} {product / size**2:.2f} {error:.2f}")
             print(" | ".join(text), flush=True)
+
+
+def time_steps(sigma: float) -> None:
+    """Processor time of a training step, with and without in turns, on `native` with one thread."""
+    samples = yin_yang.load("validation")
+    for spike_times, dt in (("exact", 1.0), ("grid", 0.1)):
+        net = Network()
+        hidden, output = net.population(LIF(), 200, name="hidden"), net.population(LIF(), 3, name="output")
+        net.connect(net.input(5), hidden, Dense(Normal(1.5, 0.78)))
+        net.connect(hidden, output, Dense(Normal(0.93, 0.1)))
+        loss = loss_of("first_spike_exp(silent='exclude')", output, tau0=0.5, tau1=6.4, alpha=3e-3)
+        engines, each = [], list[list[float]]()
+        for spike_birth in (0.0, sigma):
+            made = compile_network(
+                net, loss, duration=60.0, dt=dt, spike_times=spike_times, engine="native", threads=1,
+                spike_birth=spike_birth,
+            )  # fmt: skip
+            engines.append((made, made.load(samples)))
+            each.append([])
+        for turn in range(8):
+            for (made, data), times in zip(engines, each):
+                start = time.process_time()
+                for first in range(0, 256, 32):
+                    made.run(data, range(first, first + 32), training=True)
+                times.extend([(time.process_time() - start) / 256 * 1e3] * (turn > 0))
+        off, on = (float(np.median(times)) for times in each)
+        print(f"{spike_times:6} {off:.3f} ms a sample, with births {on:.3f}: {on / off:.2f} times")
 
 
 def draw(path: Path, sigma: float) -> None:
