@@ -94,23 +94,26 @@ def split(body: Iterable[Statement]) -> list[EventSplit]:
 
 
 def _end_of_run(body: list[Statement]) -> int:
-    """Length of the run of rare statements, and locals between them, at the beginning."""
+    """Length of the run of rare statements at the beginning, and of what is assigned between them.
+
+    What is assigned there is so for all neurons, before the rare statements, and once more behind those (`_again`).
+    """
     end = 0
     for i, s in enumerate(body, 1):
         if is_rare(s):
             end = i
-        elif not isinstance(s, Let):
+        elif not (isinstance(s, Let) or (isinstance(s, Set) and s.target not in symbols(body[: i - 1]))):
             break
     return end
 
 
 def _split_run(vector_loop: list[Statement], run: list[Statement]) -> EventSplit:
-    """One run: the statements before its rare ones, and these with the locals between them."""
+    """One run: the statements before its rare ones, and these with what is assigned between them."""
     whens = [s for s in run if isinstance(s, When)]
     starts = tuple(s for s in vector_loop if isinstance(s, Let) and s.changes)  # of the rare statements alone
     # such a local is still 0 when the conditions are first tested: no(it) holds
     fresh = {no(s.target): sp.Integer(1) for s in starts if s.value == 0}
-    before = [s for s in vector_loop if s not in starts] + [s for s in run if isinstance(s, Let)]
+    before = [s for s in vector_loop if s not in starts] + [s for s in run if isinstance(s, Let | Set)]
     condition = either(*(s.condition.xreplace(fresh) for s in whens))
     # a threshold function g >= 0 is such a number already: no other is computed
     if condition.func == at_least and condition.args[0].is_Symbol:
@@ -127,8 +130,9 @@ def _split_run(vector_loop: list[Statement], run: list[Statement]) -> EventSplit
 
 
 def _again(s: When, later: list[Statement]) -> When:
-    """The statement, followed by the locals behind it once more: it may change their values, e.g. a reset those of g."""
-    return When(s.condition, (*s.body, *(Set(n.target, n.value) for n in later if isinstance(n, Let))), s.otherwise)
+    """The statement, followed by what is assigned behind it once more: it may change that, e.g. a reset g."""
+    assigned = (Set(n.target, n.value) for n in later if isinstance(n, Let | Set))
+    return When(s.condition, (*s.body, *assigned), s.otherwise)
 
 
 def rewrite(body: Iterable[Statement], change: Callable[[Statement], Iterable[Statement] | None]) -> list[Statement]:

@@ -169,10 +169,29 @@ class TimeWeight:
             t, s, T = symbol("t"), symbol("s"), symbol("T")
             c = np.stack([_evaluate(e, (t, T), start, duration) for e in self.split[0]], axis=1)
             phi = np.stack([_evaluate(e, (s, T), nodes, duration) for e in self.split[1]]) * weights
-        first, last = self.ends(duration)
-        middle = start + 0.5 * dt
-        c = np.where(((middle > first) & (middle < last))[:, None], c, 0.0)
-        return c, nodes, phi if self.input_tau is None else phi * np.exp(-nodes / self.input_tau)
+        return self._in_window(c, dt), nodes, self._decaying(phi, nodes)
+
+    def trapezoid(self, dt: float, n_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `basis`, for `n_steps` steps of `dt` ms in which y is known at both ends alone.
+
+        J = Q = 2, and phi_j is half a step there. The integral has an error of the order of dt^2, that of a spike time
+        on the grid is of the order of dt.
+        """
+        duration = dt * n_steps
+        self.check(duration, dt)
+        nodes = np.array([0.0, dt])
+        c = self.smooth(np.arange(n_steps)[:, None] * dt + nodes, duration)
+        return self._in_window(c, dt), nodes, self._decaying(np.diag([0.5 * dt, 0.5 * dt]), nodes)
+
+    def _in_window(self, c: np.ndarray, dt: float) -> np.ndarray:
+        """Coefficients (T, J), 0 in the steps outside of the window."""
+        first, last = self.ends(dt * len(c))
+        middle = (np.arange(len(c)) + 0.5) * dt
+        return np.where(((middle > first) & (middle < last))[:, None], c, 0.0)
+
+    def _decaying(self, phi: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+        """phi (J, Q) with the decay of the input's activity within a step."""
+        return phi if self.input_tau is None else phi * np.exp(-nodes / self.input_tau)
 
     def activity(self, counts: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
         """a at k dt before and after the arrivals of step k, (T + 1, ...) each; counts (T + 1, ...) input spikes.

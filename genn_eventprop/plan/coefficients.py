@@ -9,7 +9,8 @@ computes them in float64 whenever a parameter changes; a kernel only multiplies.
   In mode number 2 they are P2_V_I, c2_V, PH2_V_I ... A row of a mode that equals the one of mode "free" has the name
   of the latter, so that it is computed and stored once;
 * u0_V, u0_1, dtau_mem_u0_V ...: what a step adds to the integral of the readout state against basis function 0 of the
-  time weight, per state and as a constant, with derivatives;
+  time weight, per state and as a constant, with derivatives; of a step that is not exact the weights u0_V and u1_V of V
+  at its beginning and its end;
 * Q_<receptor>_<state>: -A e, for D of an arrival (`docs/equations.md`); e_<receptor>_<state>: what a unit weight adds;
 * dt where a step is no propagator alone, and the parameters of the model themselves.
 
@@ -170,17 +171,18 @@ class Coefficient:
 def basis_size(plan: Plan, p: PopulationRecord) -> int:
     """J, the number of basis functions of the time weight that a step of `p` integrates; 0 without such a readout."""
     plan = plan.read_at(p.name)
-    integrated = plan.integrates_steps and plan.loss.output == p.name and has_exact_step(p.derived)
-    return plan.loss.basis_size(plan.dt) if integrated else 0
+    if not (plan.integrates_steps and plan.loss.output == p.name):
+        return 0
+    return plan.loss.basis_size(plan.dt) if has_exact_step(p.derived) else 2
 
 
 @lru_cache(maxsize=256)
 def coefficient_names(plan: Plan, p: PopulationRecord) -> tuple[Coefficient, ...]:
     """All coefficients of a population in a fixed order, the model's parameters last."""
     d = p.derived
-    varies = _mode_varies(p, 0)
+    varies = has_exact_step(d) and _mode_varies(p, 0)
     names = [Coefficient(e.name, _mode_varies(p, e.mode)) for e in propagator_entries(d, p.trainable)]
-    learned = [n for n in p.trainable if n in d.dynamic_params]
+    learned = [n for n in p.trainable if n in d.dynamic_params] if has_exact_step(d) else []
     for j in range(basis_size(plan, p)):
         for term in integral_terms(p):
             names += [Coefficient(n, varies) for n in (f"u{j}_{term}", *(f"d{n}_u{j}_{term}" for n in learned))]
@@ -195,8 +197,11 @@ def coefficient_names(plan: Plan, p: PopulationRecord) -> tuple[Coefficient, ...
 
 
 def integral_terms(p: PopulationRecord) -> list[str]:
-    """The states that the readout state's integral over a step depends on, then "1" if a constant drives them."""
+    """The states that the readout state's integral over a step depends on, then "1" if a constant drives them; the
+    readout state alone where it is a sum of V at both ends of the step."""
     d = p.derived
+    if not has_exact_step(d):
+        return [d.model.readout]
     v = d.states.index(d.model.readout)
     reached = [s for j, s in enumerate(d.states) if d.coupling[v][j]]
     return reached + (["1"] if any(d.b[d.states.index(s)] != 0 for s in reached) else [])
@@ -222,7 +227,8 @@ class PopulationCoefficients:
     spans: (mode, step in ms) -> expm (S, n + 1, n + 1) of the exact part; d_spans: the same by parameter.
 
     For the output of an integral readout: u (J, S, n), u0 (J, S): the step adds sum_j weight[k, j] (u_j . x + u0_j) to
-    r, x the state at the start of the step; du, du0: derivatives. Empty (J = 0) elsewhere.
+    r, x the state at the start of the step; du, du0: derivatives. Empty (J = 0) elsewhere. Of a step that is not exact
+    u_1 belongs to the state at its end, before the events there.
 
     direction, feedback: receptor -> e and -A e, (S, n): an arrival of weight w adds w e, and D = w (-A e) . lambda.
     """
@@ -255,17 +261,22 @@ def coefficients(plan: Plan, population: PopulationRecord, values: Mapping[str, 
     free, learned = series[0]
     n, step, d_step = free.k - 1, spans[0, dt], d_spans[0, dt]
     rows, d_row = np.zeros((0, free.size, n + 1)), np.zeros((len(learned), 0, free.size, n + 1))
-    if plan.integrates_steps and plan.loss.output == population.name and population.exact:
+    if basis_size(plan, population):
         _, nodes, phi = _basis(plan)
-        rows, d_row = free.rows(d.states.index(d.model.readout), nodes, phi / plan.duration)
+        v = d.states.index(d.model.readout)
+        if has_exact_step(d):
+            rows, d_row = free.rows(v, nodes, phi / plan.duration)
+        else:
+            rows = np.zeros((len(phi), 1, len(d.states) + 1))
+            rows[:, 0, v], d_row = np.diag(phi) / plan.duration, d_row[:0]
     d_rows = dict(zip(learned, d_row))
     all_values = [np.asarray(values[name], dtype=np.float64) for name in d.params]
     directions, feedbacks = _vectors(d)
     return PopulationCoefficients(
         spans=spans, d_spans=d_spans, P=step[:, :n, :n], c=step[:, :n, n],
         dP={p: v[:, :n, :n] for p, v in d_step.items()}, dc={p: v[:, :n, n] for p, v in d_step.items()},
-        u=rows[..., :n], u0=rows[..., n],
-        du={p: v[..., :n] for p, v in d_rows.items()}, du0={p: v[..., n] for p, v in d_rows.items()},
+        u=rows[..., :-1], u0=rows[..., -1],
+        du={p: v[..., :-1] for p, v in d_rows.items()}, du0={p: v[..., -1] for p, v in d_rows.items()},
         direction={r: v(all_values) for r, v in directions.items()},
         feedback={r: v(all_values) for r, v in feedbacks.items()} if population.exact else {},
     )  # fmt: skip
@@ -337,6 +348,8 @@ def coefficient_values(plan: Plan, p: PopulationRecord, parameters: Mapping[str,
 @lru_cache(maxsize=64)
 def _basis(plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The time weight's basis on the plan's grid."""
+    if not has_exact_step(plan.output.derived):
+        return plan.loss.weight.trapezoid(plan.dt, plan.n_steps)
     return plan.loss.basis(plan.dt, plan.n_steps)
 
 

@@ -57,13 +57,15 @@ class Hooks:
     """What a readout and regularisers add to the events of a population.
 
     spiked: at a spike, forwards. time_gradient: (event, state -> value before it) -> adds to DL_DT of a spike,
-    backwards. after: once lambda has jumped there, of a spike that was sent. states: those whose values before the
-    spike `time_gradient` needs. before: (number of an event) -> what all neurons do before its threshold is tested.
+    backwards; silent: the same of an event that sends none. after: once lambda has jumped there, of a spike that was
+    sent. states: those whose values before the event both need. before: (number of an event) -> what all neurons do
+    before its threshold is tested.
     births: what looks for spikes that are about to be born.
     """
 
     spiked: Callable[[], list[Statement]]
     time_gradient: Callable[[DerivedEvent, dict[sp.Symbol, sp.Symbol]], list[Statement]]
+    silent: Callable[[DerivedEvent, dict[sp.Symbol, sp.Symbol]], list[Statement]]
     after: Callable[[], list[Statement]]
     states: tuple[str, ...] = ()
     before: Callable[[int], list[Statement]] = lambda _: []
@@ -206,7 +208,7 @@ class Events:
             if not self.p.dropped_reset:  # a dropped spike leaves no trace; otherwise it resets but is not sent
                 body = [When(no(lost), tuple(body))]
             body = [Let(lost, draw, "int"), *body]
-        before = self.hooks.before(i) if event.emits and self.s.adjoint else []
+        before = self.hooks.before(i) if self.s.adjoint else []
         births = self.hooks.births.look(name("t", "start", i), g) if self.hooks.births else []
         return [*before, Let(g, self.s.expression(event.g)), *births, When(both(*conditions), tuple(body))]
 
@@ -341,7 +343,7 @@ class Events:
         body: list[Statement] = [Let(dl, start, changes=True)]
         if event.next_mode in self.timed:
             body += [Add(dl, name("w", "pending")), Set(name("w", "pending"), sp.Integer(0))]
-        body += self.hooks.time_gradient(event, before) if event.emits else []
+        body += (self.hooks.time_gradient if event.emits else self.hooks.silent)(event, before)
         body.append(Let(E, dl + jump_term(s, event, before, name("b", "mode"))))
         if self.pushed:
             # several arrivals of one step: each gets E in proportion to how much it raised the threshold function

@@ -59,6 +59,7 @@ class Population:
         hooks = Hooks(
             spiked=readout.spiked if readout else list,
             time_gradient=readout.time_gradient if readout else _nothing,
+            silent=readout.silent_event if readout else _nothing,
             after=lambda: (readout.after() if readout else []) + self.regularise.after(),
             states=readout.states if readout else (),
             before=readout.before_spikes if readout else _before_nothing,
@@ -231,6 +232,7 @@ class Population:
             out.append(Add(name("x", self.p.noisy_state), drawn))
         # before the events: a reset would hide a state that is no number
         out += [When(diverged(x), (Diverged(i),)) for i, x in enumerate(s.x)]
+        out += self.readout.after_step() if self.readout else []
         return out + self.events.detect()
 
     def _direction(self, receptor: str) -> list[sp.Expr]:
@@ -322,7 +324,8 @@ class Population:
         gradients that differ from those of the step by the order of the scheme.
         """
         s, step, trace = self.s, self.step, self._trace(back=True)
-        out: list[Statement] = [Let(line.target, s.expression(line.value, trace)) for line in step.stages]
+        out = self.readout.source_at_end() if self.readout else []
+        out += [Let(line.target, s.expression(line.value, trace)) for line in step.stages]
         for p, rate in step.rates.items():  # int lambda . df/dp dt, before lambda itself is moved to the start
             extra = self.readout.rate(p) if self.readout else sp.Integer(0)
             out.append(Add(name("w", "grad", p), s.expression(rate, trace) + extra.xreplace(trace)))

@@ -24,6 +24,10 @@ TURNING = NeuronModel(
 )  # fmt: skip
 """g = sin(omega t) - height crosses zero at known times, and near its top twice within as short a time as one likes; a
 spike lowers it for a moment."""
+RISING = NeuronModel(
+    name="Rising", state={"V": 0.0, "I": 0.0}, params={"tau": Param(5.0, "ms")},
+    dynamics={"V": "(I - tanh(V)) / tau", "I": "-I / tau"}, input="I",
+)  # fmt: skip
 
 
 def spike_times(neuron, weight, times, duration, engine="native", size=1, **options):
@@ -99,3 +103,41 @@ def test_an_upstroke_that_no_double_resolves_is_an_error():
         EngineError, match="neuron 0 of population 'hidden', sample 0, at 5.9.* ms: V cannot be followed"
     ):
         spike_times(AdEx(v_peak=20.0), 3000.0, [1.0], 40.0)
+
+
+def test_a_state_at_rest_that_follows_the_square_of_another_one():
+    """Its first three coefficients are zero after an arrival, or nearly: they are no measure of its size."""
+    for rest in (0.0, 1e-200, 1e-12):
+        follower = NeuronModel(
+            name="Follower", state={"V": 0.0, "u": "rest", "I": 0.0},
+            params={"tau": Param(5.0, "ms"), "rest": Param(rest)},
+            dynamics={"V": "(I - V) / tau", "u": "(V**2 - u) / tau", "I": "-I / tau"}, threshold="u - 0.2",
+            reset={"u": "0"}, input="I",
+        )  # fmt: skip
+        expected = spike_times(follower(), 3.0, [1.0, 9.0], 30.0, "reference_event")
+        assert len(expected) > 1
+        np.testing.assert_allclose(spike_times(follower(), 3.0, [1.0, 9.0], 30.0), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("closed_form", [False, True])
+@pytest.mark.parametrize("gap", ["one ulp", 2e-13])
+def test_the_maximum_behind_arrivals_just_before_the_end(closed_form, gap):
+    """Where V still rises behind them it is V(T), and their time changes it by -dI/dt alone; else it is V at theirs."""
+    tau, end = 5.0, 20.0
+    late = np.nextafter(end, 0) if gap == "one ulp" else end - gap
+    gradients = {}
+    for weight in (1.0, -1.0, -50.0):
+        net = Network()
+        out = net.population(LI(tau_mem=tau, tau_syn=tau) if closed_form else RISING(), 1, "output")
+        net.connect(net.input(2), out, Dense(np.array([[3.0], [weight]])))
+        plan = make_plan(net, losses.SquaredError(out, "max"), dt=1.0, duration=end, spike_times="exact")
+        made = engines.create(plan, net.initial_parameters(1), engine="native", dtype="float64", threads=1)
+        sample = np.array([18.0, late]), np.array([0, 1])
+        data = made.load(Events.from_samples([sample], n_channels=2, targets=np.zeros((1, 1))))
+        value = made.forward(data, [0]).value[0, 0]
+        made.backward(np.ones((1, 1)))
+        gradients[weight] = float(made.input_gradients[1])
+        made.close()
+    current = 3.0 * np.exp(-2.0 / tau)
+    slope = (current - (value if closed_form else np.tanh(value))) / tau
+    assert gradients == pytest.approx({1.0: -1.0 / tau, -1.0: 1.0 / tau, -50.0: slope}, rel=1e-9)

@@ -100,16 +100,6 @@ def test_gradients_converge_as_dt_falls():
     assert changes[1] < 0.5 * changes[0] < 0.5
 
 
-def test_integrals_of_a_nonlinear_output_are_refused():
-    net = Network()
-    output = net.population(QIF(), 3, name="output")
-    net.connect(net.input(4), output, Dense(Normal(0.1, 0.2)))
-    plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(output), dt=0.5, duration=15.0)
-    for engine in (NativeEngine, ReferenceClock):
-        with pytest.raises(EngineError, match="cannot read integrals of V from population 'output'"):
-            engine(plan, net.initial_parameters(0))
-
-
 def test_arrivals_on_a_state_with_curved_dynamics_are_refused():
     model = dataclasses.replace(ADEX, threshold=None, reset=None, input={"charge": "V", "current": "I"})
     net = Network()

@@ -84,7 +84,7 @@ def _integrals(plan: Plan) -> str:
         return ""
     return (
         f"cannot read integrals of V from population {p.name!r}: {p.derived.model.name} is not linear in the state, or "
-        "has modes; read an output of LI neurons, or use engine='native' with spike_times='exact'"
+        "has modes; read an output of LI neurons, or use engine='native'"
     )
 
 
@@ -122,10 +122,13 @@ def _voltage_with_jumps(plan: Plan) -> str:
         return ""
     v = out.derived.model.readout
     timed = (c for c in plan.into(out.name) if c.source != plan.input.name or c.learns_delays)
-    moved = [c.receptor for c in timed if out.derived.receptors[c.receptor][out.derived.states.index(v)] != 0]
-    if not out.spiking and not moved:
+    i = out.derived.states.index(v)
+    moved = [c.receptor for c in timed if out.derived.receptors[c.receptor][i] != 0]
+    resets = any(e.h[i] != out.derived.x[i] for e in out.derived.events)
+    if not out.spiking and not resets and not moved:
         return ""
-    why = "its neurons spike" if out.spiking else f"arrivals at its receptor {moved[0]!r} act on {v} at once"
+    why = f"arrivals at its receptor {moved[0]!r} act on {v} at once" if moved else f"its events reset {v}"
+    why = "its neurons spike" if out.spiking else why
     return (
         f"cannot run a loss of {v}(t) on population {out.name!r}: {why}; read an output of LI neurons, or use "
         "engine='native'"

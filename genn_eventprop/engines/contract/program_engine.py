@@ -28,7 +28,6 @@ from .data import Data
 from .engine import Engine
 from .features import (
     ALL,
-    INEXACT_INTEGRALS,
     NONLINEAR_RECEPTOR_PATH,
     TRAJECTORY_AUXILIARY_LOSS,
     VOLTAGE_LOSS_AFTER_TABLES,
@@ -54,7 +53,6 @@ class ProgramEngine(Engine):
     features = {
         "grid": ALL
         - {
-            INEXACT_INTEGRALS,
             NONLINEAR_RECEPTOR_PATH,
             VOLTAGE_LOSS_AFTER_TABLES,
             TRAJECTORY_AUXILIARY_LOSS,

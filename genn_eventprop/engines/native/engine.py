@@ -34,7 +34,6 @@ from ..contract.engine import Availability, diverged
 from ..contract.features import (
     ALL,
     HANDWRITTEN,
-    INEXACT_INTEGRALS,
     NONLINEAR_RECEPTOR_PATH,
     SPIKE_BIRTH_DELAYS,
     STEPWISE_READOUTS,
@@ -84,7 +83,6 @@ class NativeEngine(ProgramEngine):
     features = {
         "grid": ALL
         - {
-            INEXACT_INTEGRALS,
             NONLINEAR_RECEPTOR_PATH,
             VOLTAGE_LOSS_AFTER_TABLES,
             TRAJECTORY_AUXILIARY_LOSS,

@@ -114,12 +114,16 @@ class Readout:
         """From here the step starts."""
         return []
 
+    def after_step(self) -> list[Statement]:
+        """At the end of `step`, before the events there."""
+        return []
+
     def spiked(self) -> list[Statement]:
         """At a spike of the output, detected at `step` + 1, before its reset."""
         return []
 
     def before_spikes(self, event: int) -> list[Statement]:
-        """Before spikes of event number `event` are detected at `step` + 1; for the backward pass alone."""
+        """Before event number `event` is detected at `step` + 1; for the backward pass alone."""
         return []
 
     def end(self) -> list[Statement]:
@@ -165,8 +169,16 @@ class Readout:
 
     own = RenamedAttribute("time_gradient")
 
+    def silent_event(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
+        """Adds l(x-) - l(x+) to `events.DL_DT` of an event that sends no spike."""
+        return []
+
     def after(self) -> list[Statement]:
         """Once lambda has jumped at a spike."""
+        return []
+
+    def source_at_end(self) -> list[Statement]:
+        """What step `step` - 1 adds to lambda at its end, behind the jumps there."""
         return []
 
     def source(self) -> list[Statement]:
@@ -179,7 +191,7 @@ class Readout:
 
 
 OF_STEPS = (
-    "before_arrivals", "after_arrivals", "before_spikes", "arrival", "loss_of_arrival", "negative_arrival", "sample",
-    "source", "rate",
+    "before_arrivals", "after_arrivals", "after_step", "before_spikes", "arrival", "loss_of_arrival",
+    "negative_arrival", "sample", "silent_event", "source_at_end", "source", "rate",
 )  # fmt: skip
 """Methods that only a trial in steps asks for."""

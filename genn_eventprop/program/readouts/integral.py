@@ -3,6 +3,9 @@
 Within a step the time weight is a combination of basis functions j with coefficients weight[k, j], and V is linear in
 the state x at the start of the step. So their integral is exact, with u_j from `plan.coefficients`, and its adjoint is
 a source weight[k, j] u_j at that state: no quadrature error makes gradient and loss differ.
+
+Where a step is not one exact propagator (nonlinear dynamics, modes), the integral is a trapezoid: u_0 and u_1 are half
+of dt / T each, of V at the start of the step, behind its arrivals, and at its end, before the events there.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import sympy as sp
 
 from ...adjoint import DerivedEvent
-from ...plan.coefficients import basis_size, integral_terms
+from ...plan.coefficients import basis_size, has_exact_step, integral_terms
 from ..events import DL_DT
 from ..nodes import SAMPLE, STEP, Add, Statement, name
 from .base import BetweenEvents, Readout
@@ -19,10 +22,13 @@ from .base import BetweenEvents, Readout
 class Integral(Readout):
     def declare(self) -> None:
         s, self.size = self.s, basis_size(self.plan, self.s.p)
+        # pieces whose x is that at the start of the step, and at its end
+        self.at_start = range(self.size) if has_exact_step(s.d) else range(1)
+        self.at_end = range(len(self.at_start), self.size)
         self.driven = self.loss.weight.input_tau is not None
-        if s.p.spiking:  # V jumps at a reset: l(x-) - l(x+) needs V from before it, and what the reset is made of
-            event = s.d.events[0]
-            after = event.h[self.v].free_symbols
+        jumps = [e for e in s.d.events if e.emits or self.moved_by(e)]
+        if jumps:  # V jumps at a reset: l(x-) - l(x+) needs V from before it, and what the reset is made of
+            after = set().union(*(e.h[self.v].free_symbols for e in jumps))
             self.states = (s.d.model.readout, *(v for v in s.d.states if sp.Symbol(v, real=True) in after))
         for j in range(self.size):
             row = s.host_value_of_loss("time_weight", "real", ("n_steps", self.size), (STEP, j), j=j)
@@ -38,6 +44,10 @@ class Integral(Readout):
         if len(self.s.d.modes) == 1:
             return BetweenEvents("integral", "ReadIntegral")
         return BetweenEvents("voltage", "ReadVoltage", "Of::INTEGRAL", nodes=True)
+
+    def moved_by(self, event: DerivedEvent) -> bool:
+        """Whether an event changes V."""
+        return event.h[self.v] != self.s.d.x[self.v]
 
     def piece(self, j: int, prefix: str = "") -> sp.Expr:
         """u_j . x + u_j1."""
@@ -57,27 +67,45 @@ class Integral(Readout):
         return name("g", "integrand_weight") * (name("g", "activity_before") if self.driven else 1)
 
     def after_arrivals(self) -> list[Statement]:
-        return [Add(self.R, sum((self.weight(j) * self.piece(j) for j in range(self.size)), sp.Integer(0)))]
+        return self._add(self.at_start)
+
+    def after_step(self) -> list[Statement]:
+        return self._add(self.at_end)
+
+    def _add(self, pieces: range) -> list[Statement]:
+        total = sum((self.weight(j) * self.piece(j) for j in pieces), sp.Integer(0))
+        return [Add(self.R, total)] if pieces else []
 
     def density(self, j: int) -> sp.Expr:
         """The factor of u_j . x + u_j1 in dL, of step `step` - 1; `Voltage` has another one at every node."""
         return self.DR * self.weight(j, back=True)
 
     def source(self) -> list[Statement]:
+        return self._source(self.at_start)
+
+    def source_at_end(self) -> list[Statement]:
+        return self._source(self.at_end)
+
+    def _source(self, pieces: range) -> list[Statement]:
         out: list[Statement] = []
-        for tail in integral_terms(self.s.p):
+        for tail in integral_terms(self.s.p) if pieces else ():
             if tail != "1":
-                pieces = (self.density(j) * self.s.number(f"u{j}_{tail}") for j in range(self.size))
-                out.append(Add(name("l", tail), sum(pieces, sp.Integer(0))))
+                terms = (self.density(j) * self.s.number(f"u{j}_{tail}") for j in pieces)
+                out.append(Add(name("l", tail), sum(terms, sp.Integer(0))))
         return out
 
     def rate(self, param: str) -> sp.Expr:
-        return sum((self.density(j) * self.piece(j, f"d{param}_") for j in range(self.size)), sp.Integer(0))
+        if self.at_end:  # no parameter is in a trapezoid
+            return sp.Integer(0)
+        return sum((self.density(j) * self.piece(j, f"d{param}_") for j in self.at_start), sp.Integer(0))
 
     def time_gradient(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
         # E gets l(x-) - l(x+), l = w V / T: a later spike keeps V before the reset for longer
         drop = before[self.V] - self.s.expression(event.h[self.v], before)
         return [Add(DL_DT, self.at() * self.DR * drop)]
+
+    def silent_event(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
+        return self.time_gradient(event, before) if self.moved_by(event) else []
 
     def arrival(self, receptor: str) -> sp.Expr:
         # D gets l(x-) - l(x+) of an arrival that moves V itself (a delta synapse); 0 otherwise

@@ -47,6 +47,9 @@ class Several(Readout):
     def after_arrivals(self) -> list[Statement]:
         return self._statements("after_arrivals")
 
+    def after_step(self) -> list[Statement]:
+        return self._statements("after_step")
+
     def spiked(self) -> list[Statement]:
         return self._statements("spiked")
 
@@ -77,8 +80,14 @@ class Several(Readout):
     def time_gradient(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
         return self._statements("time_gradient", event, before)
 
+    def silent_event(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
+        return self._statements("silent_event", event, before)
+
     def after(self) -> list[Statement]:
         return self._statements("after")
+
+    def source_at_end(self) -> list[Statement]:
+        return self._statements("source_at_end")
 
     def source(self) -> list[Statement]:
         return self._statements("source")

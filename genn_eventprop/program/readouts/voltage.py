@@ -24,10 +24,10 @@ class Voltage(Integral):
     def declare(self) -> None:
         super().declare()
         s = self.s
-        spikes = [(i, e) for i, e in enumerate(s.d.events) if e.emits]
-        after = {str(x) for _, e in spikes for x in e.h[self.v].free_symbols}
+        jumps = [(i, e) for i, e in enumerate(s.d.events) if e.emits or self.moved_by(e)]
+        after = {str(x) for _, e in jumps for x in e.h[self.v].free_symbols}
         self.states = tuple(v for v in s.d.states if v in after)
-        for i, _ in spikes if s.adjoint else ():
+        for i, _ in jumps if s.adjoint else ():
             row = s.element(name("w", "unspiked", i), ("n_points", s.N), (STEP + 1, NEURON), "real", "stored")
             s.alias(name("w", "unspiked", i, "back"), row, (STEP, NEURON))
         # an arrival that moves V has l(x-) - l(x+) in its D: l is not linear, so the row V before it is stored
@@ -46,10 +46,9 @@ class Voltage(Integral):
     def before_arrivals(self) -> list[Statement]:
         return [Set(BEFORE, self.V)] if self.moved else []
 
-    def after_arrivals(self) -> list[Statement]:
-        scale = [name("g", "node_scale", j) for j in range(self.size)]
-        nodes: list[Statement] = [Set(name("w", NODES, j), scale[j] * self.piece(j)) for j in range(self.size)]
-        return super().after_arrivals() + (nodes if self.s.adjoint else [])
+    def _add(self, pieces: range) -> list[Statement]:
+        node = [Set(name("w", NODES, j), name("g", "node_scale", j) * self.piece(j)) for j in pieces]
+        return [*super()._add(pieces), *(node if self.s.adjoint else [])]
 
     def density(self, j: int) -> sp.Expr:
         return name("w", NODES, "before", j)
@@ -61,7 +60,8 @@ class Voltage(Integral):
         return self.s.expression(self.s.d.receptors[receptor][self.v])
 
     def before_spikes(self, event: int) -> list[Statement]:
-        return [Set(name("w", "unspiked", event), self.V)]
+        happens = self.s.d.events[event]
+        return [Set(name("w", "unspiked", event), self.V)] if happens.emits or self.moved_by(happens) else []
 
     def time_gradient(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
         # V of all outputs before they spike: l is no sum over outputs, so that V of the others matters as well

@@ -12,8 +12,6 @@ import numpy as np
 from ... import losses
 from ...adjoint import derive
 from ...data import Events
-from ...engines import engine_class
-from ...engines.contract.features import INEXACT_INTEGRALS
 from ...engines.reference.exact.engine import ReferenceEvent
 from ...engines.reference.grid.engine import ReferenceClock
 from ...errors import EngineError, SettingError, suggest
@@ -128,8 +126,6 @@ def check(
     kind = spike_times or kind_of(engine, dt)
     linear = derive(model).linear
     layouts = (SPIKING if linear else CURVED) if model.spiking else READOUT
-    if model.modes and INEXACT_INTEGRALS not in engine_class(engine).features.get(kind, ()):
-        layouts = tuple(x for x in layouts if not (x.model_is_output and x.loss.startswith("integral")))
     layouts = layouts[:1] if quick else layouts
     if loss is not None:
         if loss not in LOSSES:

@@ -13,16 +13,22 @@ struct ReadMaximum : Reader<O> {
         out = &o;
         for (int k = 0; k < N; ++k) best[k] = -std::numeric_limits<double>::infinity();
         o.each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS]) {
-            for (int l = 0; l < count; ++l) search(o, number[l], c[V], l);
+            for (int l = 0; l < count; ++l) search(o, args, number[l], c[V], l);
         });
         for (int k = 0; k < N; ++k) path.each[size_t(k)].push_back(at[k]);
     }
-    void search(O& o, int64_t number, const octet* c, int l) {
+    void search(O& o, const Args& args, int64_t number, const octet* c, int l) {
         const auto& p = o.pieces[number];
         const int k = p.neuron, m = o.order;
         const double h = p.end - p.start;
         if (p.start == 0 || p.x[V] > best[k]) better(k, p.x[V], p.start, false);
-        if (h <= o.together) return;
+        if (h <= o.together) {
+            // arrivals just before T: where V rises behind them its maximum is V(T), whose time does not move with theirs
+            double f[O::n];
+            O::model::rate(args, k, p.mode, p.x, f);
+            if (p.start > 0 && p.end >= o.end_of_trial && f[V] > 0 && p.last[V] >= best[k]) better(k, p.last[V], p.end, true);
+            return;
+        }
         double falling[TERMS], series[TERMS];
         for (int j = 0; j <= m; ++j) series[j] = c[j][l];
         for (int j = 0; j < m; ++j) falling[j] = -(j + 1) * series[j + 1];

@@ -272,8 +272,9 @@ struct Pieces {
         }
         return true;
     }
-    // Shortens `length` until the last two terms of every state are within the tolerance of its largest low one, and those of every
-    // threshold that is not linear in them. Lengths are halved in two steps, so that a small change of a parameter rarely changes them.
+    // Shortens `length` until the last two terms of every state are within the tolerance of the largest of its first three, and those of
+    // every threshold that is not linear in them. Lengths are halved in two steps, so that a small change of a parameter rarely changes
+    // them.
     bool limit(const octet (*c)[TERMS], const octet (*g)[TERMS], const int32_t* each, int count, octet& length) {
         octet h = length, top, below;
         constexpr double STEP = 0.70710678118654752;
@@ -290,7 +291,7 @@ struct Pieces {
                 size = (size > d ? size : d) * tolerance;
                 below = lanes_fabs(s[order - 1]) * high, top = lanes_fabs(s[order]) * high * h;
                 for (int l = 0; l < count; ++l)
-                    if (!(top[l] <= size[l] && below[l] <= size[l])) {
+                    if (!(top[l] <= size[l] && below[l] <= size[l]) && !rests(s, l, h[l], size[l], std::fmax(top[l], below[l]))) {
                         length[l] = -1, good = false;
                         if (h[l] < SHORTEST * end_of_time || !std::isfinite(h[l])) return fails(each[l], i < n ? i : 0);
                     }
@@ -300,6 +301,13 @@ struct Pieces {
                 if (length[l] < 0) h[l] *= STEP, high[l] *= by, length[l] = h[l];
         }
         return true;
+    }
+    // Whether the first three terms vanish to the tolerance beside the next ones, as of a state at rest that follows the square of
+    // another one: no length would be short enough for what is measured by them. The next ones are the measure then.
+    bool rests(const octet* s, int l, double h, double size, double last) const {
+        double most = 0, power = h * h * h;
+        for (int j = 3; j <= order / 2; ++j, power *= h) most = std::fmax(most, std::fabs(s[j][l]) * power);
+        return size <= tolerance * tolerance * most && last <= tolerance * most;
     }
     bool fails(int k, int state) {
         lost.neuron = k, lost.state = state, lost.at = pieces[current[k]].start;

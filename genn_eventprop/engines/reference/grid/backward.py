@@ -318,7 +318,8 @@ class Trial(Forward):
             dl_dt = dl_dt + self.pending[p.name]
             self.pending[p.name] = np.where(fired, 0.0, self.pending[p.name])
         if p.name in self.readouts:
-            dl_dt = dl_dt + self.readouts[p.name].spike_term(k, before)
+            read = self.readouts[p.name]
+            dl_dt = dl_dt + (read.spike_term if event.emits else read.silent_term)(k, i, before)
         E = dl_dt + (lam * pop.jump_coefficient(i, k)).sum(1)  # lambda+ . a, a = dh/dx f(x-) - f(x+)
         rate = self._rate(p, k, E, fired, record)
         dg_dx = pop.vector(fn["dg_dx"], before)
@@ -349,6 +350,8 @@ class Trial(Forward):
     def _retreat(self, p: PopulationRecord, k: int, lam: np.ndarray) -> np.ndarray:
         """From the end to the start of step k: the transposed step, sources, and the parameter integrals."""
         read = self.readouts.get(p.name)
+        if read:
+            lam[:, read.v] += read.end_source(k)
         back, rates = self.populations[p.name].retreat(k, lam)
         for n, rate in rates.items():
             self._add(p, n, rate + read.parameter_term(k, n, self.traces[p.name].x[k]) if read else rate)

@@ -21,7 +21,7 @@ from ....plan import Plan
 from ...contract.currents import why_not_carried
 from ...contract.data import Data
 from ...contract.engine import Availability, Engine
-from ...contract.features import ALL, INEXACT_INTEGRALS, PROGRAM_READOUTS
+from ...contract.features import ALL, PROGRAM_READOUTS
 from ...contract.parameters import copied
 from ...contract.result import Result, summed
 from ...contract.split import Readouts
@@ -42,7 +42,7 @@ class ReferenceClock(Engine):
 
     Then the hazards of spikes that are not born are those of the means, and gradients average to that of the expected
     loss (benchmarks/spike_birth.py)."""
-    features = {"grid": ALL - {INEXACT_INTEGRALS, PROGRAM_READOUTS}}
+    features = {"grid": ALL - {PROGRAM_READOUTS}}
 
     @classmethod
     def availability(cls) -> Availability:

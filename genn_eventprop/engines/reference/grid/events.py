@@ -127,6 +127,7 @@ class Dynamics:
         lasts = clock.mode_steps(self.d, values, dt)
         self.lasts = [np.broadcast_to(lasts[m.lasts], record.size) if m.lasts else None for m in self.d.modes]
         self.g_before_arrivals: list[np.ndarray] = []
+        self.step_end = self.x  # (B, n, N) states at the end of the last step, before the events there
         self.candidates: Candidates | None = None  # for births of spikes, if they are looked for
         self.rounded: Callable[[np.ndarray], np.ndarray] = lambda x: x  # see `ReferenceClock.rounded`
         self.stochastic_keys: dict[str, np.ndarray] = {}  # "noise", "dropout" -> (B,) keys; empty: nothing is random
@@ -187,6 +188,7 @@ class Dynamics:
             noise = normal(self.stochastic_keys["noise"], k + 1, self.record.size)
             self.x[:, self.d.states.index(self.record.noisy_state)] += self.record.noise * np.sqrt(self.dt) * noise
         self.x, self.has_spiked = self.rounded(self.x), np.zeros_like(self.mode, bool)
+        self.step_end = self.x
         # in the order of the model, each on the state after the resets of those before: two events of one step must not
         # both start from the same state
         for i in range(len(self.d.events)):

@@ -145,6 +145,8 @@ class Forward:
             for p in self.plan.populations:
                 self.populations[p.name].advance(k)
                 self._check(p, k + 1)
+            for name, readout in self.readouts.items():
+                readout.after_step(k, self.populations[name].step_end)
         # at T: no arrivals any more, but V(T) is a candidate for a maximum and a sample of a trace
         for name, readout in self.readouts.items():
             readout.before_arrivals(self.K, self.populations[name].x)
@@ -206,7 +208,7 @@ class Forward:
         setting = Setting(
             plan=plan, B=self.B, coef=self.coef[p.name],
             slope=lambda x: pop.f(x, pop.mode)[:, v_index],
-            after=lambda x: pop.vector(pop.functions.events[0]["h"], x) if p.spiking else x,
+            after=lambda event, x: pop.vector(pop.functions.events[event]["h"], x),
             arrived=lambda c, k: self._source_spikes(c, k - c.delay_steps),
             direction=lambda c: np.broadcast_to(self._vector(p, "direction", c.receptor)[v_index], p.size),
             into=self.connections.into,

@@ -25,7 +25,8 @@ SMALLEST_SLOPE = 1e-20
 class Setting:
     """A batch as a readout sees it.
 
-    coef: of the output. slope: states (B, n, K) -> dV/dt (B, K). after: states before an own spike -> after it.
+    coef: of the output. slope: states (B, n, K) -> dV/dt (B, K). after: (number of an event, states before it) ->
+    states after it.
     arrived: (delay group, step) -> (B, M) spikes that arrive then. direction: delay group -> (K,) change of V by a unit
     weight. into: population -> delay groups that lead there. counts: (T + 1, B) input spikes of every step.
     """
@@ -34,7 +35,7 @@ class Setting:
     B: int
     coef: PopulationCoefficients
     slope: Callable[[Array], Array]
-    after: Callable[[Array], Array]
+    after: Callable[[int, Array], Array]
     arrived: Callable[[DelayGroup, int], Array]
     direction: Callable[[DelayGroup], Array]
     into: Callable[[str], tuple[DelayGroup, ...]]
@@ -59,6 +60,9 @@ class ClockReadout:
 
     def after_arrivals(self, k: int, x: Array) -> None:
         """The same after them: where step k starts from."""
+
+    def after_step(self, k: int, x: Array) -> None:
+        """The same at the end of step k, before the events there."""
 
     def spiked(self, k: int, before: Array, spikes: Array) -> None:
         """Own spikes (B, K) at step k; before: (B, n, K) states at k dt before any reset."""
@@ -113,8 +117,12 @@ class ClockReadout:
         """(B, K) by how much a spike of each output at step k would change the loss by being read."""
         return 0.0
 
-    def spike_term(self, k: int, before: Array) -> Array:
-        """(B, K) dl_p/dt_k + l(x-) - l(x+) of own spikes at step k."""
+    def spike_term(self, k: int, event: int, before: Array) -> Array:
+        """(B, K) dl_p/dt_k + l(x-) - l(x+) of own spikes at step k, made by event number `event`."""
+        return np.zeros((self.s.B, self.plan.output.size))
+
+    def silent_term(self, k: int, event: int, before: Array) -> Array:
+        """(B, K) l(x-) - l(x+) of an event at step k that sends no spike."""
         return np.zeros((self.s.B, self.plan.output.size))
 
     def arrival_term(self, c: DelayGroup, k: int) -> Array | float:
@@ -131,6 +139,10 @@ class ClockReadout:
 
     def jump_at_spike(self, k: int) -> Array | float:
         """(B, K) added to lambda_V right before an own spike at step k."""
+        return 0.0
+
+    def end_source(self, k: int) -> Array | float:
+        """(B, K) that step k adds to lambda_V at its end, behind the jumps there."""
         return 0.0
 
     def step_source(self, k: int) -> Array | float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ....plan.coefficients import integrand_weight, node_part, node_scale, weight_coefficients
+from ....plan.coefficients import has_exact_step, integrand_weight, node_part, node_scale, weight_coefficients
 from .connections import DelayGroup
 from .readout import Array, ClockReadout, Setting
 
@@ -23,29 +23,48 @@ class End(ClockReadout):
 
 
 class Integral(ClockReadout):
-    """r = 1/T int w V dt: step k adds sum_j w_j[k] (u_j . x + u0_j)."""
+    """r = 1/T int w V dt: step k adds sum_j w_j[k] (u_j . x + u0_j), x the state at its start.
+
+    Of steps that are not exact propagators it is a trapezoid, and x of the second of two pieces is that at the end.
+    """
 
     def __init__(self, s: Setting) -> None:
         super().__init__(s)
+        J = len(s.coef.u)
+        self.at_start = slice(0, J if has_exact_step(s.plan.output.derived) else 1)
+        self.at_end = slice(self.at_start.stop, J)
         before, after = self.loss_of.weight.activity(s.counts, s.plan.dt)
         self.w = weight_coefficients(s.plan)[:, None] * after[:-1, :, None]
         self.at = integrand_weight(s.plan)[:, None] * before
 
     def after_arrivals(self, k: int, x: Array) -> None:
-        self.value += np.einsum("bj,bjc->bc", self.w[k], self.pieces(x))
+        self.add(k, x, self.at_start)
 
-    def pieces(self, x: Array) -> Array:
+    def after_step(self, k: int, x: Array) -> None:
+        self.add(k, x, self.at_end)
+
+    def add(self, k: int, x: Array, j: slice) -> None:
+        """The pieces j of step k."""
+        self.value += np.einsum("bj,bjc->bc", self.w[k][:, j], self.pieces(x, j))
+
+    def pieces(self, x: Array, j: slice) -> Array:
         """(B, J, K): u_j . x + u0_j."""
-        u, K = self.s.coef.u, self.plan.output.size
-        wide = np.broadcast_to(u, (u.shape[0], K, u.shape[2]))
-        return np.einsum("jci,bic->bjc", wide, x) + self.s.coef.u0
+        return np.einsum("jci,bic->bjc", self.wide(j), x) + self.s.coef.u0[j]
+
+    def wide(self, j: slice) -> Array:
+        """(J, K, n): u_j of every output."""
+        u = self.s.coef.u[j]
+        return np.broadcast_to(u, (len(u), self.plan.output.size, u.shape[2]))
 
     def density(self, k: int) -> Array:
         """(B, J, K): the factor of u_j . x + u0_j in dL."""
         return self.w[k][:, :, None] * self.dr[:, None]
 
-    def spike_term(self, k: int, before: Array) -> Array:
-        return self.at[k][:, None] * self.dr * (before - self.s.after(before))[:, self.v]
+    def spike_term(self, k: int, event: int, before: Array) -> Array:
+        return self.at[k][:, None] * self.dr * (before - self.s.after(event, before))[:, self.v]
+
+    def silent_term(self, k: int, event: int, before: Array) -> Array:
+        return self.spike_term(k, event, before)
 
     def arrival_term(self, c: DelayGroup, k: int) -> Array | float:
         return -(self.at[k][:, None] * self.dr * self.s.direction(c)) @ c.weight.T
@@ -53,12 +72,15 @@ class Integral(ClockReadout):
     def arrival_term_by_synapse(self, c: DelayGroup, k: int) -> Array | float:
         return -(self.at[k][:, None] * self.dr * self.s.direction(c))[:, None] * c.weight
 
+    def end_source(self, k: int) -> Array | float:
+        return np.einsum("bjc,jci->bic", self.density(k)[:, self.at_end], self.wide(self.at_end))[:, self.v]
+
     def step_source(self, k: int) -> Array | float:
-        u, K = self.s.coef.u, self.plan.output.size
-        wide = np.broadcast_to(u, (u.shape[0], K, u.shape[2]))
-        return np.einsum("bjc,jci->bic", self.density(k), wide)
+        return np.einsum("bjc,jci->bic", self.density(k)[:, self.at_start], self.wide(self.at_start))
 
     def parameter_term(self, k: int, param: str, x: Array) -> Array | float:
+        if param not in self.s.coef.du:  # no parameter is in a trapezoid
+            return 0.0
         u, K = self.s.coef.du[param], self.plan.output.size
         wide = np.broadcast_to(u, (u.shape[0], K, u.shape[2]))
         return np.einsum("bjc,bjc->bc", self.density(k), np.einsum("jci,bic->bjc", wide, x) + self.s.coef.du0[param])
@@ -79,9 +101,9 @@ class Voltage(Integral):
     def before_arrivals(self, k: int, x: Array) -> None:
         self.before[k] = x[:, self.v]
 
-    def after_arrivals(self, k: int, x: Array) -> None:
-        super().after_arrivals(k, x)
-        self.nodes[k] = self.pieces(x) * self.node_scale[:, None]
+    def add(self, k: int, x: Array, j: slice) -> None:
+        super().add(k, x, j)
+        self.nodes[k][:, j] = self.pieces(x, j) * self.node_scale[j, None]
 
     def score(self, y: Array) -> Array:
         self.y, T, J = y, self.plan.n_steps, len(self.node_scale)
@@ -118,9 +140,9 @@ class Voltage(Integral):
         loss = self.loss_of.pointwise(V, y, self.plan.duration)[0]
         return loss * (self.at[k] * self.factor).reshape(self.s.B, *middle)
 
-    def spike_term(self, k: int, before: Array) -> Array:
+    def spike_term(self, k: int, event: int, before: Array) -> Array:
         """Each spike of a step against the other outputs before any reset of that step: they have no order."""
-        V, after = before[:, self.v], self.s.after(before)[:, self.v]
+        V, after = before[:, self.v], self.s.after(event, before)[:, self.v]
         K = V.shape[1]
         # l depends on all outputs together: one row for each spike, in which only that output is reset
         changed = np.where(np.eye(K, dtype=bool), after[:, None], V[:, None])

@@ -74,7 +74,7 @@ class FirstSpike(_OfSpikes):
         super().scale(factor, scored, tau_mem)
         self._push(factor, scored, tau_mem)
 
-    def spike_term(self, k: int, before: Array) -> Array:
+    def spike_term(self, k: int, event: int, before: Array) -> Array:
         return np.where(self.spikes[k] & (self.rank[k] == 0), self.dr, 0.0)
 
     def birth(self, k: int) -> Array | float:
@@ -99,7 +99,7 @@ class SpikeTimes(FirstSpike):
     def birth(self, k: int) -> Array | float:
         return 0.0  # which spike would meet which target is not known
 
-    def spike_term(self, k: int, before: Array) -> Array:
+    def spike_term(self, k: int, event: int, before: Array) -> Array:
         M = self.each.shape[2]
         rank = self.rank[k]
         slope = np.take_along_axis(self.each, np.minimum(rank, M - 1)[..., None], 2)[..., 0]
@@ -140,6 +140,10 @@ class Several(ClockReadout):
         for part in self.parts:
             part.after_arrivals(k, x)
 
+    def after_step(self, k: int, x: Array) -> None:
+        for part in self.parts:
+            part.after_step(k, x)
+
     def spiked(self, k: int, before: Array, spikes: Array) -> None:
         for part in self.parts:
             part.spiked(k, before, spikes)
@@ -164,8 +168,11 @@ class Several(ClockReadout):
             part.scale(factor, scored, tau_mem)
         self.last = sum((part.last for part in self.parts), np.zeros_like(self.last))
 
-    def spike_term(self, k: int, before: Array) -> Array:
-        return sum((part.spike_term(k, before) for part in self.parts), np.zeros_like(self.last))
+    def spike_term(self, k: int, event: int, before: Array) -> Array:
+        return sum((part.spike_term(k, event, before) for part in self.parts), np.zeros_like(self.last))
+
+    def silent_term(self, k: int, event: int, before: Array) -> Array:
+        return sum((part.silent_term(k, event, before) for part in self.parts), np.zeros_like(self.last))
 
     def arrival_term(self, c: DelayGroup, k: int) -> Array | float:
         return sum(part.arrival_term(c, k) for part in self.parts)
@@ -178,6 +185,9 @@ class Several(ClockReadout):
 
     def jump_at_spike(self, k: int) -> Array | float:
         return sum(part.jump_at_spike(k) for part in self.parts)
+
+    def end_source(self, k: int) -> Array | float:
+        return sum(part.end_source(k) for part in self.parts)
 
     def step_source(self, k: int) -> Array | float:
         return sum(part.step_source(k) for part in self.parts)
