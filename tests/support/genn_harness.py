@@ -170,6 +170,7 @@ class HarnessNetwork:
         self.rows = {c: self.rows_of(s, tables.get(s.of)) for c, s in text.synapses.items()}
         self.library = build(network_source(text))
         self.numbers = {(p, n): 1.0 for p, (_, t) in text.populations.items() for n, _ in t.params}
+        self.of_population = {}  # its numbers as one array, until one is set
         self.update_numbers = {(u, n): 1.0 for u, t in text.updates.items() for n, _ in t.params}
         self.lengths = {(p, n): 1 for p, (_, t) in text.populations.items() for n, *_ in t.arrays} | dict(lengths)
         self.reload()
@@ -235,6 +236,7 @@ class HarnessNetwork:
     def set_number(self, population, name, value):
         assert (population, name) in self.numbers
         self.numbers[population, name] = float(value)
+        self.of_population.pop(population, None)
 
     def set_update_number(self, update, name, value):
         assert (update, name) in self.update_numbers
@@ -310,8 +312,9 @@ class HarnessNetwork:
     def update(self, t, b, p, x, inputs):
         sent = np.zeros((1 + len(self.events[p]), self.size(p)), np.int32)
         memory = self.variables(b, p, [n for n, *_ in (*x.vars, *x.arrays)])
-        numbers = np.array([self.numbers[p, n] for n, _ in x.params])
-        self.call(f"update_{p}", memory, [numbers], float(t), b, [inputs], [sent])
+        if p not in self.of_population:
+            self.of_population[p] = np.array([self.numbers[p, n] for n, _ in x.params])
+        self.call(f"update_{p}", memory, [self.of_population[p]], float(t), b, [inputs], [sent])
         copies = {v: self.memory[p, v][b].copy() for v in self.read[p]}
         lists = [np.flatnonzero(s).astype(np.int32) for s in sent]
         return lists[0], {c: lists[1 + e] for e, (c, *_) in enumerate(self.events[p])}, copies
@@ -329,19 +332,19 @@ class HarnessNetwork:
         if len(self.past) <= look_back:
             return
         spikes, events, pre = self.past[-1][b][s.source]
+        sent_off = [(f, sent) for f, sent in (("spread", spikes), ("back", events.get(name, ()))) if len(sent)]
+        if not sent_off:
+            return
         nothing = {v: np.zeros(self.size(s.target)) for _, _, v in s.update.post_refs}
         when = range(s.delay + 1) if s.delays else [look_back]
         post = [self.past[-1 - d][b][s.target][2] if d < len(self.past) else nothing for d in when]
         length, ind = self.rows[name]
-        for function, sent in (("spread", spikes), ("back", events.get(name, ()))):
-            if len(sent):
-                memory = self.variables(b, name, [n for n, *_ in s.update.vars])
-                refs = [pointers([pre[v] for _, _, v in s.update.pre_refs])]
-                refs.append(pointers([x[v] for _, _, v in s.update.post_refs for x in post]))
-                table = [length], [ind], ind.shape[1]
-                self.call(
-                    f"{function}_{name}", memory, *refs, [sent], len(sent), [self.in_syn[name][b]], [to_pre], *table
-                )
+        memory = self.variables(b, name, [n for n, *_ in s.update.vars])
+        refs = [pointers([pre[v] for _, _, v in s.update.pre_refs])]
+        refs.append(pointers([x[v] for _, _, v in s.update.post_refs for x in post]))
+        table = [length], [ind], ind.shape[1]
+        for function, sent in sent_off:
+            self.call(f"{function}_{name}", memory, *refs, [sent], len(sent), [self.in_syn[name][b]], [to_pre], *table)
 
     def call(self, function, *given):
         """Numbers as they are, a list of one array as its pointer."""
