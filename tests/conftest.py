@@ -51,6 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     Flags that are set already stay."""
     if "not slow" in config.option.markexpr:
         os.environ.setdefault(FLAGS, UNOPTIMISED)
+    # else each of the processes that tests start, of which there are more than a hundred, compiles the package again
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if os.environ.get(FLAGS) == UNOPTIMISED and not hasattr(config, "workerinput") and not config.option.collectonly:
         precompile()
 
