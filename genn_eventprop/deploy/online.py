@@ -1,8 +1,9 @@
-"""A trained model that takes spikes as they arrive: in chunks of any size, with readouts at any time."""
+"""A trained model that takes spikes and currents as they arrive: in chunks of any size, with readouts at any time."""
 
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,9 +13,10 @@ import numpy as np
 
 from ..codegen.c99 import standalone, stream_source
 from ..engines import Spikes
+from ..engines.contract.currents import Pieces
 from ..engines.contract.lock import EngineLock, one_at_a_time
-from ..errors import DataError, EngineError
-from ..plan import Plan, clock
+from ..errors import DataError, suggest
+from ..plan import CurrentRecord, Plan, clock
 from ..toolchain.load import build
 
 ROOM = 4096
@@ -51,13 +53,77 @@ class _Lists(ctypes.Structure):
         ("dt", ctypes.c_double), ("duration", ctypes.c_double), ("step", ctypes.c_int64), ("steps", ctypes.c_void_p),
         ("channels", ctypes.c_void_p), ("now", ctypes.c_void_p), ("waiting", ctypes.c_int64),
         ("found", ctypes.c_void_p), ("count", ctypes.c_int64), ("room", ctypes.c_int64),
+        ("currents", ctypes.c_void_p), ("first", ctypes.c_int64),
     ]  # fmt: skip
+
+
+class _Flow:
+    """A current of a stream: the values that steps to come need.
+
+    Attributes:
+        values: (n, M) from value number `first` on.
+    """
+
+    def __init__(self, current: CurrentRecord, plan: Plan) -> None:
+        self.current, self.plan, self.first = current, plan, 0
+        self.values = np.zeros((0, current.size))
+
+    def with_further(self, values: Any) -> _Flow:
+        """The same with values after those that there are; this one stays as it is.
+
+        Raises:
+            DataError: values of another shape, not finite, or after the end of the trial.
+        """
+        c, new = self.current, _Flow(self.current, self.plan)
+        try:
+            further = np.asarray(values, np.float64)
+        except (TypeError, ValueError):
+            raise DataError(f"current {c.name!r}: values must be numbers (steps, {c.size})") from None
+        if further.ndim != 2 or further.shape[1] != c.size:
+            raise DataError(f"current {c.name!r}: values must be (steps, {c.size}), got shape {further.shape}")
+        if not np.isfinite(further).all():
+            k, channel = np.argwhere(~np.isfinite(further))[0]
+            raise DataError(f"current {c.name!r}: value {k} of channel {channel} is {further[k, channel]}")
+        room = math.ceil(self.plan.duration / c.dt - 1e-9) - self.known
+        if np.any(further[room:]):
+            raise DataError(f"current {c.name!r} goes on after the trial of {self.plan.duration:g} ms; reset() first")
+        # as the engines see them
+        new.values = np.concatenate([self.values, further[:room].astype(np.float32)])
+        new.first = self.first
+        return new
+
+    @property
+    def known(self) -> int:
+        """How many values there have been."""
+        return self.first + len(self.values)
+
+    def means(self, start: int, end: int) -> np.ndarray:
+        """(end - start, M) over steps; forgets values that no later step needs.
+
+        Raises:
+            DataError: these need further values.
+        """
+        c, dt = self.current, self.plan.dt
+        every = math.ceil(self.plan.duration / c.dt - 1e-9)
+        needed = min(math.ceil(end * dt / c.dt - 1e-9) + c.linear, every)
+        if start < end and self.known < needed:
+            line = ", and one more, to which the line leads" if c.linear else ""
+            raise DataError(
+                f"current {c.name!r}: {needed - self.known} more values are needed until {end * dt:g} ms (one every "
+                f"{c.dt:g} ms{line}); push zeros where it is silent"
+            )
+        edges = dt * np.arange(start, end + 1) - self.first * c.dt
+        means = Pieces(c, len(self.values), 0.0, edges).mean(self.values[None])[0]
+        past = min(math.floor(end * dt / c.dt + 1e-9), self.known) - self.first
+        self.values, self.first = self.values[past:], self.first + past
+        return means
 
 
 class Stream:
     """One trial of a network, step by step; the state is kept between calls.
 
-    However the spikes are cut into chunks, the result is that of one trial of the engine `c99` in the same precision.
+    However spikes and currents are cut into chunks, the result is that of one trial of the engine `c99` in the same
+    precision, for currents up to rounding of their means over steps.
     Threads may share a stream, which is one trial for all of them: their calls wait for each other.
 
     Args:
@@ -68,8 +134,6 @@ class Stream:
     """
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, dtype: str = "float32") -> None:
-        if plan.currents_into:
-            raise EngineError(f"streams take spikes alone, but {plan.currents_into[0].source!r} is a current")
         self.plan, self.lock = plan, EngineLock()
         self._library = _declare(build(stream_source(plan, standalone(plan, parameters, dtype=dtype)), "c"))
         self._memory = ctypes.create_string_buffer(int(self._library.model_size()))
@@ -87,36 +151,42 @@ class Stream:
         """Begin a new trial."""
         self._library.model_reset_at(self._memory)
         self._lists = _Lists(dt=self.plan.dt, duration=self.plan.duration)
+        self._flows = {c.name: _Flow(c, self.plan) for c in self.plan.currents}
         self._done: list[np.ndarray] = []
         self._waiting = np.zeros((3, 0), np.int32)
         self._hold(ROOM)
         self._empty()
 
-    def push(self, events: tuple[Any, Any], until: float) -> Moment:
+    def push(self, events: tuple[Any, Any], until: float, currents: Mapping[str, Any] | None = None) -> Moment:
         """Continue until a given time.
 
         Args:
             events: (times in ms, channels) of the input spikes up to `until` that were not pushed before.
             until: ms; computes the steps whose spikes are all known by then; at the end of the trial, all steps.
+            currents: of a network with currents, by name: (n, M) values that follow those which were pushed before, one
+                for each dt of the current. They must reach until the last step; a current that is linear needs one
+                value more.
 
         Raises:
-            DataError: a spike for a step already computed, after `until`, or of a channel the network does not have.
+            DataError: a spike for a step already computed, after `until`, or of a channel the network does not have;
+                currents that the network does not have, or that do not reach far enough. The stream is then what it
+                was.
         """
         with self.lock:
-            self._advance(events, until)
+            self._advance(events, until, currents)
             return self._now()
 
     @one_at_a_time
-    def advance(self, events: tuple[Any, Any], until: float) -> None:
+    def advance(self, events: tuple[Any, Any], until: float, currents: Mapping[str, Any] | None = None) -> None:
         """`push` without looking: `now` says what is known."""
-        self._advance(events, until)
+        self._advance(events, until, currents)
 
     @one_at_a_time
     def now(self) -> Moment:
         """What is known at the end of the last step."""
         return self._now()
 
-    def _advance(self, events: tuple[Any, Any], until: float) -> None:
+    def _advance(self, events: tuple[Any, Any], until: float, currents: Mapping[str, Any] | None) -> None:
         times, channels = np.asarray(events[0], np.float64), np.asarray(events[1], np.int64)
         if times.shape != channels.shape or times.ndim != 1:
             raise DataError(
@@ -125,6 +195,8 @@ class Stream:
         if not (times.flags.c_contiguous and channels.flags.c_contiguous):
             times, channels = np.ascontiguousarray(times), np.ascontiguousarray(channels)
         count = len(times)
+        flows, rows = self._flowing(currents or {}, until)
+        self._lists.currents, self._lists.first = rows.ctypes.data, self.step
         if self._lists.waiting + count > self._waiting.shape[1]:
             self._hold(2 * (self._lists.waiting + count))
         state = self._lists, self._memory, times.ctypes.data, channels.ctypes.data
@@ -134,9 +206,25 @@ class Stream:
             status = self._library.stream_advance(*state, 0, until)
         if status == REFUSED:
             raise self._refused(times, channels, until)
+        self._flows = flows
         if status == DIVERGED:
             at = self.step * self.plan.dt
             raise DataError(f"the network's dynamics diverged at {at:g} ms; reset() begins a new trial")
+
+    def _flowing(self, currents: Mapping[str, Any], until: float) -> tuple[dict[str, _Flow], np.ndarray]:
+        """The currents with further values, and their means over the steps until `until`."""
+        if not self._flows and not currents:
+            return {}, np.empty(0)
+        for name in currents:
+            if name not in self._flows:
+                raise DataError(f"the network has no current {name!r} ({suggest(name, self._flows)})")
+        plan = self.plan
+        end = plan.n_steps
+        if until < plan.duration:
+            end = max(self.step, int(clock.input_steps(np.array([until]), plan.dt, 0.5, plan.n_steps - 1)[0][0]))
+        flows = {n: f.with_further(currents.get(n, np.zeros((0, f.current.size)))) for n, f in self._flows.items()}
+        rows = [f.means(self.step, end) for f in flows.values()]
+        return flows, np.ascontiguousarray(np.concatenate(rows, axis=1))
 
     def _now(self) -> Moment:
         prediction = self._library.model_readout_at(self._memory, self._out.ctypes.data)

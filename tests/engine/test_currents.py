@@ -215,15 +215,66 @@ def test_a_c_file_takes_currents_step_by_step(bits, tmp_path):
     np.testing.assert_allclose(readout, expected.readout[0], rtol=1e-12)
 
 
-def test_c_files_and_streams_say_what_they_do_not_take():
+@pytest.mark.parametrize("interpolation", ["constant", "linear"])
+def test_streams_are_the_engine_however_currents_are_cut(interpolation):
+    rng, net = np.random.default_rng(4), Network()
+    stim, fast = net.current(2, dt=0.7, name="stim", interpolation=interpolation), net.current(1, dt=0.2, name="fast")
+    inp, hidden = net.input(3), net.population(LIF(tau_mem=5.0), 6, name="hidden")
+    output = net.population(LI(), 2, name="output")
+    net.connect(stim, hidden, Dense(rng.normal(0.8, 0.4, (2, 6))), delay=1.0)
+    net.connect(fast, output, Dense(rng.normal(0.1, 0.1, (1, 2))))
+    net.connect(inp, hidden, Dense(rng.normal(0.5, 0.3, (3, 6))))
+    net.connect(hidden, output, Dense(rng.normal(0.2, 0.3, (6, 2))))
+    plan = make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=0.5, duration=12.0)
+    parameters = net.initial_parameters(1)
+    values = {"stim": rng.normal(1.5, 1.0, (2, 18, 2)), "fast": rng.normal(0, 1, (2, 60, 1))}
+    events = Events.from_samples([(np.sort(rng.uniform(0, 12, 9)), rng.integers(0, 3, 9)) for _ in range(2)], 3)
+    parts = {n: Currents(v, {"stim": 0.7, "fast": 0.2}[n]) for n, v in values.items()}
+    engine = create(plan, parameters, engine="c99", dtype="float64")
+    name = net.inputs[0].name
+    want = engine.run(engine.load({name: events, **parts}), [0, 1], record_spikes=True)
+    stream = Stream(plan, parameters, dtype="float64")
+    for b in range(2):
+        stream.reset()
+        (times, channels), pushed = events.sample(b), dict.fromkeys(values, 0)
+        for since, until in zip((0, 0.3, 4.1, 4.1, 9.6), (0.3, 4.1, 4.1, 9.6, 12.0)):
+            now = (times > since) & (times <= until)
+            chunk = {}
+            for n, dt in (("stim", 0.7), ("fast", 0.2)):
+                last = min(
+                    int(np.ceil((until + 0.5) / dt)) + (n == "stim" and interpolation == "linear"), len(values[n][b])
+                )
+                chunk[n] = values[n][b, pushed[n] : last]
+                pushed[n] = last
+            if until == 12.0:  # the data are zero until the end
+                chunk["stim"] = np.concatenate([chunk["stim"], np.zeros((0, 2))])
+            moment = stream.push((times[now], channels[now]), until, chunk)
+        spikes = want.spikes["hidden"]
+        assert len(moment.spikes["hidden"].time) == (spikes.sample == b).sum() > 3
+        assert np.array_equal(moment.spikes["hidden"].neuron, spikes.neuron[spikes.sample == b])
+        np.testing.assert_allclose(moment.readout, want.readout[b], rtol=1e-6)
+    stream.reset()
+    none = [], []
+    for given, message in (
+        ({"stm": []}, "no current 'stm'.*stim"),
+        ({"stim": np.zeros(3)}, r"values must be \(steps, 2\), got shape \(3,\)"),
+        ({"stim": [[1.0, np.nan]]}, "value 0 of channel 1 is nan"),
+        ({"stim": "soft"}, "values must be numbers"),
+        ({"stim": np.ones((40, 2))}, "goes on after the trial of 12 ms"),
+        ({"stim": np.ones((2, 2))}, "more values are needed until 2 ms"),
+    ):
+        with pytest.raises(DataError, match=message):
+            stream.push(none, 2.0, given)
+    assert stream.step == 0 and stream.push(none, 0.5, {"stim": np.ones((2, 2)), "fast": np.ones((3, 1))}).time == 0.5
+
+
+def test_c_files_say_what_they_do_not_take():
     plan, _ = driven.network(3, duration=8.0)
     late = [c.delay for c in plan.currents_into if c.delay % plan.dt]
     parameters = plan.network.initial_parameters(0)
     assert late
     with pytest.raises(EngineError, match=r"delay currents by whole steps of 0.5 ms, connection '\w+' by 0"):
         standalone(plan, parameters)
-    with pytest.raises(EngineError, match="streams take spikes alone, but 'stim' is a current"):
-        Stream(plan, parameters)
 
 
 def one_neuron(model=LI, receptor="input", interpolation="constant", dt=0.5, weight=0.7, **values):

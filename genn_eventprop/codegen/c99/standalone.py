@@ -76,6 +76,7 @@ def stream_source(plan: Plan, made: Standalone) -> str:
     sizes = [p.size if p.spiking else 0 for p in plan.populations]
     words = {
         "NEURONS": str(sum(sizes)), "POPULATIONS": str(len(sizes)), "N_IN": str(plan.input.size),
+        "N_CURRENTS": str(sum(c.size for c in plan.currents) if plan.currents_into else 0),
         "N_STEPS": str(plan.n_steps), "WORDS": ", ".join(str((n + 31) // 32) for n in sizes),
     }  # fmt: skip
     return made.text + skeleton("stream.h", words)

@@ -9,6 +9,8 @@ typedef struct {
     int64_t waiting;
     int32_t *found;            /* recorded spikes, as triples (step, population, neuron) */
     int64_t count, room;
+    const double *currents;    /* of steps from `first` on, their means over the step, N_CURRENTS a step */
+    int64_t first;
 } Stream;
 
 enum { DONE = 0, FULL = 1, DIVERGED = -3, REFUSED = -4 };
@@ -47,7 +49,7 @@ static void stream_note(Stream *s, const Model *m) {
 }
 
 /* Takes n spikes until `until` ms, then makes the steps whose spikes are all known by then: step k has those from
- * (k - 1/2) dt on. FULL: make room for found spikes and go on with n = 0. REFUSED: a spike that is late, after `until`,
+ * (k - 1/2) dt on; `currents` has rows for them. FULL: make room for found spikes and go on with n = 0. REFUSED: a spike that is late, after `until`,
  * or of no input; nothing was changed. */
 int stream_advance(Stream *s, void *memory, const double *times, const int64_t *channels, int64_t n, double until) {
     Model *m = memory;
@@ -66,6 +68,9 @@ int stream_advance(Stream *s, void *memory, const double *times, const int64_t *
             s->channels[left++] = s->channels[i];
         }
         s->waiting = left;
+#if N_CURRENTS
+        model_currents_at(m, s->currents + (s->step - s->first) * N_CURRENTS);
+#endif
         if (model_step_at(m, s->now, due)) return DIVERGED;
         s->step = m->step;
         stream_note(s, m);
