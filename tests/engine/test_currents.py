@@ -268,6 +268,15 @@ def test_streams_are_the_engine_however_currents_are_cut(interpolation):
     assert stream.step == 0 and stream.push(none, 0.5, {"stim": np.ones((2, 2)), "fast": np.ones((3, 1))}).time == 0.5
 
 
+def test_a_product_that_overflows_is_named():
+    plan, data = driven.network(1, tiny=True, spikes=False)
+    huge = driven.with_values(data, "stim", np.full((3, 1, 1), 3e38, np.float32))
+    parameters = {n: 100 * v for n, v in plan.network.initial_parameters(0).items()}
+    engine = create(plan, parameters, engine="native")
+    with pytest.raises(EngineError, match=r"current times weight is too large for float32 at neuron 0 in sample 2"):
+        engine.run(engine.load(huge), [2])
+
+
 def test_c_files_say_what_they_do_not_take():
     plan, _ = driven.network(3, duration=8.0)
     late = [c.delay for c in plan.currents_into if c.delay % plan.dt]

@@ -140,7 +140,14 @@ class CurrentBatch:
         for c in plan.currents_into:
             key, shape = (c.target, c.receptor), (B, len(self.edges[c.target]) - 1, sizes[c.target])
             total = self.means.setdefault(key, np.zeros(shape, dtype))
-            total += self._led(c, self._pieces[c.name].mean)
+            with np.errstate(over="ignore", invalid="ignore"):  # found below
+                total += self._led(c, self._pieces[c.name].mean)
+            if not np.isfinite(total).all():
+                sample, piece, neuron = (int(n) for n in np.argwhere(~np.isfinite(total))[0])
+                raise EngineError(
+                    f"connection {c.name!r}: current times weight is too large for {dtype} at neuron {neuron} in sample "
+                    f"{samples[sample]} at {self.edges[c.target][piece]:g} ms; scale the currents, or check the weights"
+                )
             if plan.population(c.target).drives[c.receptor][1]:
                 rising = self.slopes.setdefault(key, np.zeros(shape, dtype))
                 rising += self._led(c, self._pieces[c.name].slope)
