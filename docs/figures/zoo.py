@@ -3,7 +3,7 @@
 genn-eventprop gradcheck --all > zoo.txt
 python docs/figures/zoo.py zoo.txt
 
-Without an argument only the figure is drawn.
+Without an argument only the figure is drawn; with --told [MODEL ...] the table of what recordings tell.
 """
 
 import re
@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from genn_eventprop import Dense, Events, Network, NeuronModel
+from genn_eventprop import Dense, Events, Network, NeuronModel, simulate
 from genn_eventprop.engines import ReferenceClock
-from genn_eventprop.errors import EngineError
+from genn_eventprop.errors import EngineError, SettingError
+from genn_eventprop.fitting import identifiability
 from genn_eventprop.losses import EndVoltageCrossEntropy, FirstSpikeCrossEntropy
 from genn_eventprop.models import ZOO
 from genn_eventprop.plan import make_plan
@@ -84,6 +85,61 @@ def figure() -> None:
     canvas.savefig(HERE / "zoo.png", dpi=80)
 
 
+def told(model: NeuronModel) -> tuple[str, str, str]:
+    """(current, what V and spikes tell, what spikes alone tell), of 500 ms of filtered noise that evokes 15 spikes."""
+    rng, x, shape = np.random.default_rng(1), 0.0, []
+    for _ in range(500):
+        x += -x / 10 + np.sqrt(2 / 10) * rng.normal()
+        shape.append(1 + 0.5 * x)
+    means = np.geomspace(0.1, 2000, 32)
+    while True:  # all in one batch, without the largest ones where the model diverges
+        try:
+            spikes = simulate(model, means[:, None] * np.array(shape), 1.0).spikes
+        except EngineError:
+            means = means[:-4]
+            continue
+        break
+    mean, number = next(((m, len(times)) for m, times in zip(means, spikes) if len(times) >= 15), (0, 0))
+    if not number:
+        return "none makes it spike often", "", ""
+    return f"{mean:.3g}; {number}", *(_told(model, mean * np.array(shape), voltage) for voltage in (True, False))
+
+
+def _told(model: NeuronModel, current: np.ndarray, voltage: bool) -> str:
+    result = identifiability(model, current, 1.0, voltage=voltage, threads=1)
+    unsure, tied = [], {}
+    for doubt in result.doubts():
+        words = doubt.split()
+        if words[1] == "and":
+            # pairs that share a parameter are one group
+            both = {words[0], words[2]}
+            groups = [g for g in tied if g & both]
+            tied = {frozenset(both.union(*groups)): None} | {g: None for g in tied if g not in groups}
+        else:
+            unsure.append(words[0])
+    groups = [" with ".join(f"`{n}`" for n in result.names if n in group) for group in tied]
+    alone = [n for n in unsure if not any(n in group for group in tied)]
+    parts = [f"together only: {g}" for g in groups] + ([f"not: {', '.join(f'`{n}`' for n in alone)}"] if alone else [])
+    return "; ".join(parts) or "all"
+
+
+def cards(names: list[str]) -> None:
+    """Write the rows of these models; those of others stay."""
+    begin, end = "<!-- cards: docs/figures/zoo.py --told -->", "<!-- end of the cards -->"
+    for name in names:
+        try:
+            cells = told(ZOO[name])
+        except SettingError as error:  # no spike, several kinds of spikes, a current that cannot be injected
+            cells = (str(error).split(";")[0].removeprefix(f"{name} "), "", "")
+        page = PAGE.read_text()
+        (head, rest), tail = page.split(begin), page.split(end)[1]
+        rows = {line.split("`")[1]: line for line in rest.split(end)[0].splitlines() if line.startswith("| `")}
+        rows[name] = f"| `{name}` | {' | '.join(cells)} |"
+        print(rows[name], flush=True)
+        lines = ["| model | mean current; spikes | V and spikes tell | spikes alone tell |", "|---|---|---|---|"]
+        PAGE.write_text("\n".join([head + begin, *lines, *(rows[n] for n in ZOO if n in rows), end]) + tail)
+
+
 def table(checked: str) -> None:
     head = ("model", "what it is", "states", "source", "gradcheck", "networks", "spikes", "scheme: order")
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -115,6 +171,9 @@ def table(checked: str) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--told"]:
+        cards(sys.argv[2:] or list(ZOO))
+        sys.exit()
     figure()
     if len(sys.argv) > 1:
         table(Path(sys.argv[1]).read_text())

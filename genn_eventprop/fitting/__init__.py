@@ -2,9 +2,21 @@
 
 from .compare import FreeRun
 from .fit import fit
+from .identifiability import Identifiability, identifiability
 from .options import FitOptions
 from .recording import Recording, read_recording, read_spikes
 from .result import FitResult
 from .simulate import simulate
 
-__all__ = ["FitOptions", "FitResult", "FreeRun", "Recording", "fit", "read_recording", "read_spikes", "simulate"]
+__all__ = [
+    "FitOptions",
+    "FitResult",
+    "FreeRun",
+    "Identifiability",
+    "Recording",
+    "fit",
+    "identifiability",
+    "read_recording",
+    "read_spikes",
+    "simulate",
+]

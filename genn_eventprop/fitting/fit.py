@@ -107,7 +107,7 @@ def fit(
         ranges = choose(fitted, cell, bounds or {}, fixed or {}, only, priors or {})
         residuals = Residuals(
             fitted, cell, window=chosen.window, skip=chosen.skip, every=chosen.every,
-            voltage_noise=chosen.voltage_noise or _usual_noise(cell), spike_noise=chosen.spike_noise,
+            voltage_noise=chosen.voltage_noise or usual_noise(cell), spike_noise=chosen.spike_noise,
         )  # fmt: skip
         of_rates = cell.rates is not None or chosen.rate_noise is not None
         if chosen.skip >= cell.duration or not (residuals.size or of_rates):
@@ -218,7 +218,7 @@ def choose(
         raise SettingError(f"{both[0]!r} is fixed, and also in bounds, only or priors; leave it out of one")
     values, remarks = dict(fixed), list[str]()
     asked = {*bounds, *priors, *(only or [])}
-    for n, why in _untold(fitted).items():
+    for n, why in untold(fitted).items():
         if n in asked or n in fixed:
             continue
         values[n] = float(params[n].value)
@@ -235,7 +235,7 @@ def choose(
     return Ranges(chosen, low, high, values, remarks)
 
 
-def _untold(fitted: FittedModel) -> dict[str, str]:
+def untold(fitted: FittedModel) -> dict[str, str]:
     """Parameter -> why a recording does not tell it, and a fit leaves it as it is unless asked."""
     model = fitted.free
     symbols = model.symbols()
@@ -249,13 +249,13 @@ def _untold(fitted: FittedModel) -> dict[str, str]:
     resets = in_(*(v for e in model.events for v in e.reset.values()))
     threshold = in_(*(e.threshold for e in model.events))
     lasting = {m.lasts for m in model.modes if m.lasts}
-    untold = dict.fromkeys(
+    names = dict.fromkeys(
         in_(*model.state.values()) - rates - resets - threshold - lasting, "it is where a sweep begins"
     )
     if fitted.diverges:
         why = "V rises through it within microseconds, so that another value moves spikes by less than is measured"
-        untold |= dict.fromkeys(threshold - rates - resets, why)
-    return untold
+        names |= dict.fromkeys(threshold - rates - resets, why)
+    return names
 
 
 def _range(n: str, param: Param, bounds: tuple[float, float] | None, model: str) -> tuple[float, float]:
@@ -294,7 +294,7 @@ def _check_measured(recording: Recording, options: FitOptions) -> None:
         raise SettingError(f"{where} has neither V nor spikes that count; there is nothing to fit")
 
 
-def _usual_noise(recording: Recording) -> float:
+def usual_noise(recording: Recording) -> float:
     """A twentieth of V's deviation, spikes left out as far as a median does."""
     if recording.voltage is None:
         return 1.0

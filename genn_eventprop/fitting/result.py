@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,8 +69,7 @@ class FitResult:
     @property
     def correlation(self) -> np.ndarray:
         """(P, P) of the errors of parameters."""
-        d = np.maximum(self.deviations, 1e-300)
-        return self.covariance / np.outer(d, d)
+        return correlations(self.covariance)
 
     @property
     def agreeing(self) -> int:
@@ -79,23 +79,13 @@ class FitResult:
 
     def doubts(self) -> list[str]:
         """What the recording does not tell: parameters at a bound, unsure ones, pairs that are told only together."""
-        found, width, sure = [], self.high - self.low, self.deviations
+        found, width = [], self.high - self.low
         for i, n in enumerate(self.names):
-            ends = (self.low[i], self.high[i])
-            at = next((b for b in ends if abs(self.values[i] - b) <= 1e-6 * width[i]), None)
+            at = next((b for b in (self.low[i], self.high[i]) if abs(self.values[i] - b) <= 1e-6 * width[i]), None)
             if at is not None:
                 found.append(f"{n} is at its bound {at:g}: widen it, or fix the parameter")
-            elif not sure[i] <= UNSURE * width[i]:
-                found.append(
-                    f"{n} is not told by this recording: its deviation is {sure[i]:.3g}, its range {width[i]:.3g}"
-                )
-        c = self.correlation
-        for i in range(len(self.names)):
-            for j in range(i):
-                if abs(c[i, j]) > TIED:
-                    found.append(
-                        f"{self.names[j]} and {self.names[i]} are told together only (correlation {c[i, j]:+.3f})"
-                    )
+        at_bound = [n.split(" ")[0] for n in found]
+        found += not_told(self.names, self.low, self.high, self.deviations, self.correlation, at_bound)
         if self.agreeing == 1 and len(self.losses) > 1:
             found.append("no second start found this minimum; use more starts, or narrower bounds")
         return found
@@ -150,6 +140,34 @@ class FitResult:
             f"{self.seconds:.1f} s"
         )
         return "\n".join([*rows, own, ends, *self.remarks, *self.doubts()])
+
+
+def correlations(covariance: np.ndarray) -> np.ndarray:
+    """(P, P) correlations of errors with this covariance."""
+    d = np.maximum(np.sqrt(np.diag(covariance)), 1e-300)
+    return covariance / np.outer(d, d)
+
+
+def not_told(
+    names: Sequence[str],
+    low: np.ndarray,
+    high: np.ndarray,
+    deviations: np.ndarray,
+    correlation: np.ndarray,
+    without: Sequence[str] = (),
+) -> list[str]:
+    """Parameters whose deviation is a tenth of their range or more, but those of `without`, and pairs told together."""
+    found, width = [], high - low
+    for i, n in enumerate(names):
+        if n not in without and not deviations[i] <= UNSURE * width[i]:
+            found.append(
+                f"{n} is not told by this recording: its deviation is {deviations[i]:.3g}, its range {width[i]:.3g}"
+            )
+    for i in range(len(names)):
+        for j in range(i):
+            if abs(correlation[i, j]) > TIED:
+                found.append(f"{names[j]} and {names[i]} are told together only (correlation {correlation[i, j]:+.3f})")
+    return found
 
 
 def uncertainty(residuals: np.ndarray, jacobian: np.ndarray, n_data: int, n_voltage: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 
 from genn_eventprop import Recording, fit, simulate
 from genn_eventprop.errors import DataError, SettingError
+from genn_eventprop.fitting import identifiability
 from genn_eventprop.fitting.cells import Cells, forced_arrivals
 from genn_eventprop.fitting.forced import fitted_model
 from genn_eventprop.fitting.problem import STEP, Problem
@@ -135,6 +136,34 @@ def test_several_cells_are_a_list(alif):
                     fixed={n: v for n, v in TRUE.items() if n != "tau_B"})  # fmt: skip
     assert [r.recording.name for r in results] == ["cell", "twin"]
     assert [r.values[0] for r in results] == pytest.approx([80.0, 80.0], rel=1e-4)
+
+
+@pytest.mark.ci
+def test_what_a_recording_would_tell_is_what_a_fit_of_it_says():
+    values, known = {"tau_mem": 12.0, "v_thresh": 0.8}, {"v_reset": 0.2}
+    current = np.repeat([0.4, 1.6, 0.9, 1.4], 100)
+    before = identifiability(
+        LIF(**values, **known), current, 0.5, only=list(values), voltage_noise=0.02, spike_noise=0.2
+    )
+    rng = np.random.default_rng(2)
+    cell = simulate(LIF(**values, **known), current, dt=0.5)
+    noisy = replace(
+        cell, voltage=cell.voltage + 0.02 * rng.normal(size=cell.voltage.shape),
+        spikes=[times + 0.2 * rng.normal(size=len(times)) for times in cell.spikes],
+    )  # fmt: skip
+    result = fit(
+        LIF, noisy, only=list(values), fixed=known, starts=1, voltage_noise=0.02, spike_noise=0.2, progress=False
+    )
+    assert before.names == result.names and before.spikes == len(cell.spikes[0]) > 3
+    # that of the fit is scaled by the errors which were drawn, and V is less sure where it is steep
+    assert (np.abs(np.log(before.deviations / result.deviations)) < np.log(2.5)).all() and not before.doubts()
+    # without V, the unit of V is free: what divides threshold and reset cannot be told from the gain
+    alone = identifiability(LIF(**values, **known), current, 0.5, voltage=False, only=["v_thresh", "v_reset", "gain"])
+    assert any("told" in doubt for doubt in alone.doubts()) and (alone.deviations > before.deviations.max()).all()
+    with pytest.raises(SettingError, match="does not spike with this current"):
+        identifiability(LIF, np.zeros(20), 1.0, voltage=False)
+    with pytest.raises(SettingError, match="tau_mem = 12 is outside its bounds"):
+        identifiability(LIF(**values), current, 0.5, bounds={"tau_mem": (20.0, 30.0)})
 
 
 @pytest.mark.ci

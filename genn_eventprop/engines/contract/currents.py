@@ -144,9 +144,10 @@ class CurrentBatch:
                 total += self._led(c, self._pieces[c.name].mean)
             if not np.isfinite(total).all():
                 sample, piece, neuron = (int(n) for n in np.argwhere(~np.isfinite(total))[0])
+                time = self.edges[c.target][piece]
                 raise EngineError(
-                    f"connection {c.name!r}: current times weight is too large for {dtype} at neuron {neuron} in sample "
-                    f"{samples[sample]} at {self.edges[c.target][piece]:g} ms; scale the currents, or check the weights"
+                    f"connection {c.name!r}: current times weight is too large for {dtype} at neuron {neuron} in "
+                    f"sample {samples[sample]} at {time:g} ms; scale the currents, or check the weights"
                 )
             if plan.population(c.target).drives[c.receptor][1]:
                 rising = self.slopes.setdefault(key, np.zeros(shape, dtype))
