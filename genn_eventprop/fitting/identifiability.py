@@ -71,7 +71,7 @@ def identifiability(
     Args:
         neuron, current, dt, inject: as for `simulate`.
         voltage: whether V would be measured, not the spikes alone.
-        only, bounds: as for `fit`; a parameter that is 0, of which no range follows, has -1 to 1 without bounds.
+        only, bounds: as for `fit`; a parameter that is 0 in the model, which tells no range, has -1 to 1 without one.
         fixed: names of parameters that would be known.
         options: of `FitOptions`, of which the deviations, ``window``, ``skip``, ``every`` and ``threads`` matter.
 
@@ -97,9 +97,10 @@ def identifiability(
     params = {} if isinstance(neuron, NeuronModel) else neuron.params
     every = {n: float(params[n].value if n in params else p.value) for n, p in fitted.free.params.items()}
     bounds = dict(bounds or {})
-    if only is None:
-        left = set(every) - {*untold(fitted), *fixed, *bounds}
-        bounds |= {n: (-1.0, 1.0) for n in left if every[n] == 0 and fitted.free.params[n].unit != "mV"}
+    only = None if only is None else list(only)
+    free = fitted.free.params
+    asked = set(free if only is None else only) - {*(untold(fitted) if only is None else ()), *fixed, *bounds}
+    bounds |= {n: (-1.0, 1.0) for n in asked if n in free and free[n].value == 0 and free[n].unit != "mV"}
     ranges = choose(fitted, recording, bounds, {n: every[n] for n in fixed if n in every}, only, {})
     values = np.array([every[n] for n in ranges.names])
     outside = (values < ranges.low) | (values > ranges.high)

@@ -14,10 +14,11 @@ from genn_eventprop.deploy.online import Stream
 from genn_eventprop.description import Described, build, describe
 from genn_eventprop.engines import create
 from genn_eventprop.engines.contract.slices import BatchShard
-from genn_eventprop.errors import DataError, EngineError, ModelError, NetworkError
+from genn_eventprop.errors import DataError, EngineError, ModelError, NetworkError, SettingError
 from genn_eventprop.models import LI, LIF, QIF, Izhikevich, LIFDelta, LIFRefractory, Theta
 from genn_eventprop.plan import make_plan
 from genn_eventprop.toolchain import find_compiler
+from genn_eventprop.verify.gradients import check_network
 from support import driven
 from support.cuda_shim import ShimEngine
 from support.genn_harness import HarnessEngine
@@ -266,6 +267,39 @@ def test_streams_are_the_engine_however_currents_are_cut(interpolation):
         with pytest.raises(DataError, match=message):
             stream.push(none, 2.0, given)
     assert stream.step == 0 and stream.push(none, 0.5, {"stim": np.ones((2, 2)), "fast": np.ones((3, 1))}).time == 0.5
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("engine", ["native", "reference_event"])
+def test_check_network_has_currents(engine):
+    """Also that a wrong gradient of a current fails."""
+    rng, net = np.random.default_rng(1), Network()
+    stim, inp = net.current(2, dt=1.5, name="stim", interpolation="linear"), net.input(2, name="touch")
+    hidden, output = net.population(LIF(tau_mem=6.0), 3, name="hidden"), net.population(LI(), 2, name="output")
+    net.connect(stim, hidden, Dense(rng.normal(1.3, 0.3, (2, 3))), delay=0.4)
+    net.connect(inp, hidden, Dense(rng.normal(0.8, 0.3, (2, 3))))
+    net.connect(hidden, output, Dense(rng.normal(0.5, 0.4, (3, 2))))
+    loss = losses.IntegratedVoltageCrossEntropy(output)
+    touch = Events.from_samples([([1.0, 3.3], [0, 1]), ([2.2], [1])], 2, labels=[0, 1])
+    data = {"touch": touch, "stim": Currents(rng.normal(1.2, 0.5, (2, 6, 2)), 1.5)}
+    report = check_network(net, loss, events=data, duration=10.0, engine=engine)
+    blocks = {block.name: block for block in report.cases[0].blocks}
+    assert report.passed, report
+    assert blocks["stim.values"].gradient.shape == (2, 6, 2) and np.abs(blocks["stim.values"].gradient).max() > 1e-3
+    assert "stim_hidden.weight" in blocks and sum(report.cases[0].spikes.values()) > 3
+
+    def wrong(plan, parameters):
+        made = create(plan, parameters, engine=engine, **({"dtype": "float64"} if engine == "native" else {}))
+        gradients = type(made).current_gradients
+        kind = type("Wrong", (type(made),), {
+            "current_gradients": property(lambda e: {n: 1.01 * g for n, g in gradients.fget(e).items()})
+        })  # fmt: skip
+        made.__class__ = kind
+        return made
+
+    assert not check_network(net, loss, events=data, duration=10.0, engine=wrong, spike_times="exact").passed
+    with pytest.raises(SettingError, match="checked with exact spike times alone"):
+        check_network(net, loss, events=data, duration=10.0, engine="native", dt=0.5)
 
 
 def test_a_product_that_overflows_is_named():

@@ -13,7 +13,8 @@ from functools import partial
 
 import numpy as np
 
-from ...data import Events
+from ...data import Currents, Events
+from ...data.inputs import DataSet, require_data, split_inputs
 from ...engines import Data, create, engine_class
 from ...engines.contract.engine import Engine
 from ...engines.contract.features import refuse
@@ -28,7 +29,7 @@ from ...plan import Plan, make_plan
 from ...plan.clock import window_steps
 from ...regularisers import Regulariser
 from .grid import GridProblem
-from .own import Change, OwnProblem
+from .own import Change, OwnProblem, values_of
 from .report import Block, Case, Report
 
 STEP = 1e-3  # of the scale of a block
@@ -195,7 +196,7 @@ def compare(
     name: str,
     plan: Plan,
     parameters: Mapping[str, np.ndarray],
-    events: Events,
+    events: DataSet,
     *,
     engine: str | MakeEngine = "reference_event",
     tolerance: float = 1e-6,
@@ -211,18 +212,32 @@ def compare(
         )
     make = partial(_made, engine=engine) if isinstance(engine, str) else engine
     if plan.spike_times == "grid":
+        if not isinstance(events, Events):
+            raise SettingError(
+                "networks with currents are checked with exact spike times alone; leave out dt, and use "
+                "engine='native' or 'reference_event'"
+            )
         return _on_grid(name, plan, parameters, events, make, tolerance=tolerance, may_vanish=may_vanish)
     plan = replace(plan, pushes=())
     tested, samples = make(plan, parameters), np.arange(len(events))
     result = tested.run(tested.load(events), samples, training=True)
     _no_pushes(plan, tested, events, result)
-    own_losses = tested.own_differences
+    # copies of the reference in lockstep have the same currents
+    own_losses = tested.own_differences or bool(plan.currents_into)
     own = tested if isinstance(tested, ReferenceEvent) else _reference(plan, parameters, needed=not own_losses)
     if own is not None and own is not tested:
         own.run(own.load(events), samples, training=True)
     gradients = dict(getattr(tested, "full_gradients", tested.gradients))
+    problem: AnyProblem
+    if own_losses:
+        problem = OwnProblem(plan, parameters, events, tested.name if tested.own_differences else "native")
+        if plan.currents_into:
+            gradients |= {values_of(n): np.array(g, np.float64) for n, g in tested.current_gradients.items()}
+            gradients = {k: g for k, g in gradients.items() if k in problem.values}
+    else:
+        assert isinstance(events, Events)  # the data of a network without currents
+        problem = Problem(plan, parameters, events)
     every = gradients if own is None else own.full_gradients | gradients
-    problem = OwnProblem(plan, parameters, events, tested.name) if own_losses else Problem(plan, parameters, events)
     noise = ROUNDING * max(1.0, abs(float(result.loss.mean())))
     case = Case(
         name=name, blocks=_blocks(plan, problem, gradients, noise),
@@ -279,7 +294,7 @@ def _blocks(plan: Plan, problem: AnyProblem, gradients: Mapping[str, np.ndarray]
     return blocks
 
 
-def _no_pushes(plan: Plan, engine: Engine, events: Events, result: Result) -> None:
+def _no_pushes(plan: Plan, engine: Engine, events: DataSet, result: Result) -> None:
     for loss in plan.losses:
         readout = result.parts[loss.output].readout if plan.auxiliary else result.readout
         _no_push(loss, readout, engine.load(events).for_loss(loss).labels)
@@ -312,7 +327,7 @@ def check_network(
     network: Network,
     loss: Loss | Sequence[Loss],
     *,
-    events: Events,
+    events: DataSet | Mapping[str, Events | Currents],
     duration: float,
     parameters: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
@@ -323,11 +338,12 @@ def check_network(
     tolerance: float = 1e-6,
 ) -> Report:
     """Check your own network, with whatever readout, loss, regulariser, connection or engine is your own: every weight,
-    parameter and delay, and on `reference_event` every input time.
+    parameter and delay, on `reference_event` every input time, and with exact spike times every value of a current.
 
     Args:
         network: the one to check.
-        loss: one, or a list of several. events: labelled input, a few samples. duration: trial length in ms.
+        loss: one, or a list of several. duration: trial length in ms.
+        events: labelled input, a few samples: `Events`, `Currents`, or a dictionary of several inputs.
         parameters: values at which to check; default ``network.initial_parameters(seed)``.
         seed: of the initial parameters.
         engine: the engine to check, by its name, or a function of a plan and parameter values that makes it in float64.
@@ -344,6 +360,7 @@ def check_network(
         >>> report.passed, report.cases[0].blocks[0].name
         (True, 'input_hidden.weight')
     """
+    events = require_data(events, "input")
     if events.labels is None and any(each.compares == "labels" and not each.answer for each in as_losses(loss)):
         raise SettingError("check_network needs labelled events: the loss is a function of the label")
     kind = spike_times or kind_of(engine, dt)
@@ -353,6 +370,8 @@ def check_network(
     step = duration if kind == "exact" else dt or grid_step(duration, as_losses(loss))
     plan = make_plan(network, loss, dt=step, duration=duration, spike_times=kind, regularisers=regularisers)
     values = network.initial_parameters(seed) if parameters is None else parameters
+    if not plan.currents and not isinstance(events, Events):  # several inputs of spikes: side by side
+        events, _ = split_inputs(events, plan.input.sizes, {})
     return Report([compare("network", plan, values, events, engine=engine, tolerance=tolerance, seed=seed)])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...data import Events
+from ...data.inputs import DataSet, Inputs, split_inputs
 from ...engines import create
 from ...engines.contract.parameters import Tables, of_synapses
 from ...plan import ConnectionRecord, Plan, PopulationRecord
@@ -15,20 +15,27 @@ Change = tuple[str | None, tuple[int, ...], float]
 """One number of a problem, changed: (block, index, by how much); None as the block: nothing is changed."""
 
 
+def values_of(current: str) -> str:
+    """The block of a current's values."""
+    return f"{current}.values"
+
+
 class OwnProblem:
-    """As `compare.Problem`, with the losses of `engine` in float64. Blocks: what the engine has gradients for.
+    """As `compare.Problem`, with the losses of `engine` in float64. Blocks: what the engine has gradients for, and
+    "current.values".
 
     Events keep their number and order if all arrivals at and spikes of each population, and the ends of timed modes
     that spikes begin, sorted by time, come from the same neurons as before.
     """
 
-    def __init__(
-        self, plan: Plan, parameters: Mapping[str, np.ndarray], events: Events, engine: str = "native"
-    ) -> None:
-        self.plan, self.events, self.samples = plan, events, np.arange(len(events))
+    def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], data: DataSet, engine: str = "native") -> None:
+        self.plan, self.inputs, self.samples = plan, data, np.arange(len(data))
+        self.events, currents = split_inputs(data, plan.input.sizes, {c.name: c.size for c in plan.currents})
+        self.currents = {values_of(name): part for name, part in currents.items()}
         self.engine = create(plan, parameters, engine=engine, dtype="float64", threads=1)
-        self.data, self.tables = self.engine.load(events), Tables(plan)
+        self.data, self.tables = self.engine.load(data), Tables(plan)
         self.values = {k: self.engine.parameters[k].copy() for k in self.engine.gradients}
+        self.values |= {k: part.values.astype(np.float64) for k, part in self.currents.items()}
 
     def losses(self, changes: Sequence[Change]) -> tuple[np.ndarray, np.ndarray]:
         """Mean loss at every change of `values`, and whether all events kept their number and order: (C,), (C,)."""
@@ -36,27 +43,38 @@ class OwnProblem:
         loss, same = np.empty(len(changes)), np.empty(len(changes), bool)
         for i, (name, index, by) in enumerate(changes):
             assert name is not None
-            self.engine.parameters[name][index] += by
+            value = self.values[name].copy()
+            value[index] += by
+            self._set({name: value})
             loss[i], changed = self._run()
             same[i] = changed == order
-            self.engine.parameters[name][...] = self.values[name]
+            self._set({name: self.values[name]})
         return loss, same
 
     def along(self, directions: Mapping[str, np.ndarray], steps: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
         """The same at values + step * directions; the first step is 0."""
         loss, orders = np.empty(len(steps)), []
         for i, step in enumerate(steps):
-            for k, direction in directions.items():
-                self.engine.parameters[k][...] = self.values[k] + step * direction
+            self._set({k: self.values[k] + step * direction for k, direction in directions.items()})
             loss[i], order = self._run()
             orders.append(order)
-        for k, v in self.values.items():
-            self.engine.parameters[k][...] = v
+        self._set(self.values)
         return loss, np.array([order == orders[0] for order in orders])
 
     def scale(self, name: str) -> float:
         """The size by which steps of a block are measured."""
         return max(float(np.sqrt(np.mean(self.values[name] ** 2))), 0.1)
+
+    def _set(self, values: Mapping[str, np.ndarray]) -> None:
+        flowing = {k: v for k, v in values.items() if k in self.currents}
+        for k, v in values.items():
+            if k not in flowing:
+                self.engine.parameters[k][...] = v
+        if flowing:
+            parts = {c.name: self.currents[values_of(c.name)] for c in self.plan.currents}
+            parts |= {n: part.replace(flowing.get(values_of(n), part.values)) for n, part in parts.items()}
+            whole = self.inputs.with_parts(parts) if isinstance(self.inputs, Inputs) else next(iter(parts.values()))
+            self.data = self.engine.load(whole)
 
     def _run(self) -> tuple[float, bytes]:
         """Mean loss, and all events in their order as bytes."""
