@@ -27,6 +27,13 @@ class Identifiability:
         names, values, low, high: (P,) the parameters, and the bounds a fit would have.
         covariance: (P, P) of their errors, for errors of V and spikes as the options say. fixed: parameters that a fit
             leaves as they are, with the reason. spikes: how many the recording has.
+
+    Example:
+        >>> from genn_eventprop.fitting import identifiability
+        >>> pulse = np.repeat([0.0, 1.5, 0.0], 400)
+        >>> told = identifiability(LIF, pulse, dt=0.1, only=["tau_mem", "v_thresh"])
+        >>> told.names, told.spikes, told.doubts()
+        (['tau_mem', 'v_thresh'], 1, [])
     """
 
     names: list[str]
