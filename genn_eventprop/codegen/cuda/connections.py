@@ -208,9 +208,11 @@ class ConnectionOps(BlockLayout):
         shuffled = f"__shfl_sync(EVERY, channel{i}, first{i} + at)"
         return f"{shuffled} - {channels[0]}" if channels else shuffled
 
-    def _row(self, b: Buffer, step: str) -> str:
+    def _row(self, b: Buffer, step: str, n: str = "n") -> str:
         """Element n of the row of a step."""
-        return f"t->{b.name}[(sample * t->n_steps + {step}) * {b.axes[1]} + n]" if len(b.axes) == 2 else f"{b.name}[n]"
+        if len(b.axes) == 2:
+            return f"t->{b.name}[(sample * t->n_steps + {step}) * {b.axes[1]} + {n}]"
+        return f"{b.name}[{n}]"
 
     def _dots(self, terms: Terms, now: str) -> str:
         """Computes ``total`` in lane 0: what a spike of ``source`` at `now` caused; the lanes share its targets."""
@@ -230,10 +232,10 @@ class ConnectionOps(BlockLayout):
                 continue
             if c.post <= WARP and c.channels is None:  # asked for before the sums over longer rows
                 here = f"const int here{connection} = {'lane' if c.post == WARP else f'lane < {c.post} ? lane : 0'};\n"
-                first = weight.replace(" + n]", f" + here{connection}]")
+                first = self._stored_weight(connection, f"(int64_t)source * {c.post} + here{connection}")
                 ask += "" if here in ask else f"{here}const real w{connection} = {first};\n"
                 there = f"{arrival} < t->n_steps" + ("" if c.post == WARP else f" && lane < {c.post}")
-                short = row.replace("[n]", f"[here{connection}]").replace(" + n]", f" + here{connection}]")
+                short = self._row(b, f"({arrival})", f"here{connection}")
                 text += f"if ({there}) total += part_{part}(w{connection}) * {short};\n"
                 continue
             loop = f"for (int n = lane; n < {c.post}; n += 32) total += part_{part}({weight}) * {row};\n"

@@ -39,7 +39,7 @@ class BlockLayout(Layout):
     def _spelling(self, inside: bool = True) -> Spelling:
         raise NotImplementedError
 
-    def _row(self, b: Buffer, step: str) -> str:
+    def _row(self, b: Buffer, step: str, n: str = "n") -> str:
         """Element ``n`` of the row of a step."""
         raise NotImplementedError
 
