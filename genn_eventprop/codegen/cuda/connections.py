@@ -283,9 +283,7 @@ class ConnectionOps(BlockLayout):
         name = self.plan.populations[i].name
         after = "const uint32_t word = __ballot_sync(EVERY, here);\n"
         after += f"if (lane == 0 && neuron / 32 < {words}) {p}_born[neuron / 32] = word;\n"
-        found = self._over(i, f"here = {here};\n", name, after).replace(
-            "const int32_t neuron", "int here = 0;\n    const int32_t neuron", 1
-        )
+        found = self._over(i, f"here = {here};\n", name, after, declare="int here = 0;\n")
         body = f"const int32_t source = {p}_list[k];\n{self._dots(o.terms, 'step')}"
         body += f"if (lane == 0) {{\n{indent(self._moved(o))}    {o.into.name}[source] = total;\n}}\n"
         dots = f"for (int k = warp; k < *{p}_sent; k += {self.threads // WARP}) {{\n{indent(body)}}}\n"

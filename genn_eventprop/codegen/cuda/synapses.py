@@ -24,7 +24,7 @@ class BlockLayout(Layout):
 
     threads: int
 
-    def _over(self, population: int, body: str, comment: str, after: str = "") -> str:
+    def _over(self, population: int, body: str, comment: str, after: str = "", declare: str = "") -> str:
         """Code for every neuron of a population."""
         raise NotImplementedError
 

@@ -376,13 +376,19 @@ class Kernels(ConnectionOps, Target):
                 text += self._over(i, check, p.name)
         return f"int full = 0;\n{text}if (__syncthreads_or(full)) return;\n" if text else ""
 
-    def _over(self, population: int, body: str, comment: str, after: str = "") -> str:
-        """Code for every neuron of a population; `i` is its index among those of the thread."""
+    def _over(self, population: int, body: str, comment: str, after: str = "", declare: str = "") -> str:
+        """Code for every neuron of a population; `i` is its index among those of the thread.
+
+        Args:
+            body: for neurons that are there. after: for all lanes. declare: variables of both.
+        """
         p, slots = self.plan.populations[population], self._slots(population)
         # only the last neurons of a thread may be missing
         last = f"i < {slots - 1} || " if slots > 1 else ""
         guard = f"if ({last}neuron < {p.size}) " if p.size % self.threads else ""
-        text = f"const int32_t neuron = threadIdx.x + i * {self.threads};\n{guard}{{\n{indent(body)}}}\n{after}"
+        text = (
+            f"{declare}const int32_t neuron = threadIdx.x + i * {self.threads};\n{guard}{{\n{indent(body)}}}\n{after}"
+        )
         return f"#pragma unroll\nfor (int i = 0; i < {slots}; ++i) {{  // {in_comment(comment)}\n{indent(text)}}}\n"
 
     # operations
@@ -456,9 +462,7 @@ class Kernels(ConnectionOps, Target):
         if i in self.listed:
             place = f"t->p{i}_sent_at[(sample * {p.size} + neuron) * t->p{i}_room + w_count - 1]"
             body += f"if (sent && w_count <= t->p{i}_room) {place} = (int32_t)(step + 1);\n"
-        return self._over(i, body, p.name, after).replace(
-            "const int32_t neuron", "int emitted = 0;\n    const int32_t neuron", 1
-        )
+        return self._over(i, body, p.name, after, declare="int emitted = 0;\n")
 
 
 class _NewestWriter(Writer):
