@@ -110,6 +110,8 @@ def test_bad_values() -> None:
         encode.sigma_delta(np.zeros((2, 3)))
     with pytest.raises(DataError, match="lengths must be 2 numbers of frames from 1 to 3"):
         encode.sigma_delta(np.zeros((2, 3, 1)), lengths=np.array([1, 4]))
+    with pytest.raises(DataError, match="pad shorter ones and give their lengths="):
+        encode.sigma_delta([np.zeros((3, 1)), np.zeros((4, 1))])
 
 
 def test_mnist_latency_of_the_real_images(data_dir: Path) -> None:

@@ -159,9 +159,17 @@ def sigma_delta(
         signals: (S, T, C) values at frames dt ms apart, in any unit.
         threshold: in the unit of the signal.
         lengths: (S,) frames that count, default all.
+
+    Raises:
+        DataError: signals of another shape, of different lengths, or not finite.
     """
     check_positive(threshold=threshold, dt=dt)
-    signals = np.asarray(signals, np.float64)
+    try:
+        signals = np.asarray(signals, np.float64)
+    except ValueError as error:
+        raise DataError(
+            f"signals need the axes (samples, frames, channels): pad shorter ones and give their lengths=...; {error}"
+        ) from None
     if signals.ndim != 3 or not np.isfinite(signals).all():
         raise DataError(f"signals must be finite and have the axes (samples, frames, channels), got {signals.shape}")
     samples, frames, width = signals.shape
