@@ -62,6 +62,7 @@ MUTANTS = {
     "a sum over half a warp": (dense, r"offset = 16; offset > 0", "offset = 8; offset > 0"),
     "warps beyond the last source": (dense, r"if \(item >= \d+\) return;\n", ""),
     "a slice that is left out": (convolution, r"slice < (\d+); \+\+slice", r"slice + 1 < \1; ++slice"),
+    "no barrier between pixels": (convolution, r"if \(seen0 >= 0 && [^)]*\) __syncthreads\(\);\n", ""),
     "places outside of the image": (convolution, r"if \(y < 0 .*\) continue;\n", ""),
     "sums of slices over each other": (
         convolution,

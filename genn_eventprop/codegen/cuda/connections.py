@@ -110,8 +110,11 @@ class ConnectionOps(BlockLayout):
 
     def _late(self, connection: int) -> bool:
         """Whether it delays the spikes of a population by a common delay."""
-        c = self.plan.connections[connection]
-        return self._plain(connection) and c.delay > 0 and not self._from_input(connection)
+        return self.plan.connections[connection].delay > 0 and not self._from_input(connection)
+
+    def _list_of(self, connection: int) -> str:
+        """The name of the list of the neurons whose spikes arrive now."""
+        return f"c{connection}" if self._late(connection) else f"p{self._source(connection)}"
 
     def _list(self, name: str, population: int, bits: str, number: int, after: str = "") -> str:
         """Turns a row of bits into a list; `bits` is its word ``v``. Each list is made by another warp.
@@ -148,11 +151,13 @@ class ConnectionOps(BlockLayout):
         lists, rows = dict[str, str](), dict[str, list[Deliver]]()
         for o in operations:
             i = o.connection
-            if self._plain(i) and not self._from_input(i):
-                name = f"c{i}" if self._late(i) else f"p{self._source(i)}"
-                bits = self._bits(i, "v")
+            if self._from_input(i):
+                continue
+            name, bits = self._list_of(i), self._bits(i, "v")
+            if name not in lists:
                 bits = f"(step > t->c{i}_delay ? {bits} : 0u)" if self._late(i) else bits
                 lists[name] = self._list(name, self._source(i), bits, len(lists))
+            if self._plain(i):
                 rows.setdefault(name, []).append(o)
         loops = [
             _Rows(self, users, f"{name}_count", f"at < {name}_count ? {name}_list[at] : 0")
@@ -161,7 +166,7 @@ class ConnectionOps(BlockLayout):
         of_input = [_Rows(self, [o], f"count{o.connection}", self._channel(o.connection)) for o in inputs]
         text = "".join(self._now(o.connection) + r.registers + r.ask("0") for o, r in zip(inputs, of_input))
         text += "".join(lists.values()) + ("__syncthreads();\n" if lists else "")
-        text += "".join(f"const int {name}_count = *{name}_sent;\n" for name in rows)
+        text += "".join(f"const int {name}_count = *{name}_sent;\n" for name in lists)
         ahead = loops[:1] if loops and not loops[0].wide else []
         text += "".join(r.registers for r in loops) + "".join(r.ask("0") for r in ahead)
         for o, r in zip(inputs, of_input):
@@ -176,11 +181,9 @@ class ConnectionOps(BlockLayout):
         """The windows of every input."""
         text = ""
         for i in range(len(self.plan.connections)):
-            if self._from_input(i) and self._plain(i):
+            if self._from_input(i):
                 text += f"int64_t next{i} = from;\nint32_t at{i}, channel{i}, at{i}_after, channel{i}_after;\n"
                 text += self._window(i, f"next{i}", "") + self._window(i, f"next{i} + 32", "_after")
-            elif self._from_input(i):
-                text += f"int64_t next{i} = from;\n"
         return f"{text}int64_t step = 0;\n"
 
     def _window(self, i: int, start: str, which: str) -> str:

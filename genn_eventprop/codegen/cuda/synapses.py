@@ -1,7 +1,9 @@
 """Connections with a table of synapses, with windows or with individual delays, as CUDA text, in the kernel of a trial.
 
-Forwards, the threads of a block share the synapses of a spike; where a thread writes to neurons of other threads, there is
-a barrier between spikes, so that every sum has a fixed order. Backwards, the lanes of a warp share them.
+Forwards, the threads of a block share the synapses of a spike, one after the other from the lists that dense connections
+use too; where a thread writes to neurons of other threads, there is a barrier between spikes, so that every sum has a fixed
+order. Spikes of one pixel have the same windows, in which a target always has the same thread: no barrier between these.
+Backwards, the lanes of a warp share the synapses.
 
 In the loops ``source`` is the neuron that spiked, ``n`` the target and ``w`` the index of the weight.
 """
@@ -43,8 +45,20 @@ class BlockLayout(Layout):
         """Element ``n`` of the row of a step."""
         raise NotImplementedError
 
-    def _bits(self, connection: int, word: str = "word") -> str:
-        """The row of bits of the spikes that arrive now."""
+    def _list_of(self, connection: int) -> str:
+        """The name of the list of the neurons whose spikes arrive now."""
+        raise NotImplementedError
+
+    def _channel(self, i: int) -> str:
+        """The source of input spike ``at`` of those that arrive now."""
+        raise NotImplementedError
+
+    def _now(self, i: int, declare: bool = True) -> str:
+        """Finds the spikes of the input's window that arrive now."""
+        raise NotImplementedError
+
+    def _next_window(self, i: int) -> str:
+        """Goes on to the next window of input spikes."""
         raise NotImplementedError
 
 
@@ -74,14 +88,34 @@ class Synapses:
             for part in delays.arriving:
                 add += f"{self._layout._ring(i, part, 'arrival', 'n')} += {weight.format(part=part)};\n"
         barrier = "__syncthreads();\n" if c.form != "dense" else ""  # dense: a thread writes only to its neurons
-        rows = self._layout._each_synapse(i, add, "threadIdx.x", self._layout.threads) + barrier
-        if self._layout._from_input(i):
-            head = f"for (; next{i} < to && t->steps[next{i}] + t->c{i}_delay == step; ++next{i}) {{\n"
-            spikes = head + indent(f"{self._layout._source_of(i, f't->channels[next{i}]')}{rows}") + "}\n"
+        rows = self._layout._each_synapse(i, add, "threadIdx.x", self._layout.threads)
+        before = ""
+        if c.windows is None:
+            rows += barrier
         else:
-            spikes = self._layout._each_set(self._layout._source(i), self._layout._bits(i), rows)
-            spikes = f"if (step > t->c{i}_delay) {{\n{indent(spikes)}}}\n"
-        return barrier + spikes + (self._take(o) if delays else "")
+            before = f"int32_t seen{i} = -1;\n"
+            pixel = f"source / {c.windows.source[2]}"
+            rows = f"if (seen{i} >= 0 && seen{i} != {pixel}) __syncthreads();\nseen{i} = {pixel};\n{rows}"
+        return (
+            barrier
+            + before
+            + self._each_arrival(i, rows)
+            + (barrier if before else "")
+            + (self._take(o) if delays else "")
+        )
+
+    def _each_arrival(self, i: int, rows: str) -> str:
+        """Code for every spike that arrives now, in order; all threads run it together."""
+        if not self._layout._from_input(i):
+            name = self._layout._list_of(i)
+            body = f"const int32_t source = {name}_list[k];\n{rows}"
+            return f"for (int k = 0; k < {name}_count; ++k) {{\n{indent(body)}}}\n"
+        c = self.plan.connections[i]
+        skip = f"if (source < 0 || source >= {c.pre}) continue;\n" if c.channels else ""
+        body = f"const int32_t source = {self._layout._channel(i)};\n{skip}{rows}"
+        loop = f"for (int at = 0; at < count{i}; ++at) {{\n{indent(body)}}}\n"
+        more = self._layout._next_window(i) + self._layout._now(i, declare=False) + loop
+        return f"{self._layout._now(i)}{loop}while (now{i} >> 31) {{\n{indent(more)}}}\n"
 
     def _take(self, o: Deliver) -> str:
         """Adds what arrives now, and clears its place in the ring: it is that of a later step from here on."""
