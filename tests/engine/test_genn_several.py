@@ -107,6 +107,7 @@ def both_ways(engine, events, samples=(0, 1, 2)):
     return read, {k: np.array(v) for k, v in engine.gradients.items()} | {"times": engine.input_gradients}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("regularised", ["example", "batch"])
 @pytest.mark.parametrize("model", READOUTS)
 def test_several_readouts_in_one_pass(kind, model, regularised):

@@ -234,7 +234,7 @@ def recurrent_qif():
     return net, loss, events, run(net, loss, events, "reference_event")[1]
 
 
-@pytest.mark.parametrize("tolerance", [1e-11, 1e-13, 1e-16])
+@pytest.mark.parametrize("tolerance", [*(pytest.param(t, marks=pytest.mark.ci) for t in (1e-11, 1e-13)), 1e-16])
 def test_series_of_the_highest_order_have_the_gradient(tolerance, recurrent_qif):
     net, loss, events, expected = recurrent_qif
     _, mine = run(net, loss, events, "native", dtype="float64", threads=1, tolerance=tolerance)

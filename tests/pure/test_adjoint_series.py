@@ -23,6 +23,7 @@ def drawn(params, factor, size=5):
     return {n: p.value * (factor if p.unit == "ms" else 1.0) * rng.uniform(0.8, 1.2, size) for n, p in params.items()}
 
 
+@pytest.mark.one_in(2)  # every model with one factor or two
 @pytest.mark.parametrize("factor", [1.0, 0.05, 0.005])
 @pytest.mark.parametrize("name, mode", [*FREE, *MODES])
 def test_series_equal_exponentials_of_block_matrices(name, mode, factor):
