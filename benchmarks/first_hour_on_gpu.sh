@@ -61,6 +61,8 @@ for batch in 32 256 1024; do
 done
 step yin_yang "the accuracy of native; small networks are not faster on a card" \
     genn-eventprop train yin_yang --quick --engine cuda --run-dir run_cuda
+step yin_yang_exact "the same with exact spike times on the card, on the order of native's accuracy; its time is not known" \
+    genn-eventprop train yin_yang --quick --engine cuda --spike-times exact --run-dir run_cuda_exact
 step yin_yang_native "for comparison" genn-eventprop train yin_yang --quick --engine native --run-dir run_native
 
 if python -c "import pygenn" > /dev/null 2>&1; then

@@ -276,6 +276,23 @@ def test_nvrtc_compiles_it_within_the_registers(architecture, hidden):
     assert source.shared < 12 * hidden + 1024
 
 
+@pytest.mark.ci
+def test_nvrtc_compiles_exact_spike_times():
+    """The search for a crossing has its intervals in local memory; 1,024 neurons fit any card."""
+    net = Network()
+    population, out = net.population(LIF(), 1024, name="hidden"), net.population(LI(), 20, name="output")
+    net.connect(net.input(700), population, Dense(Normal(0.03, 0.01)))
+    net.connect(population, population, Dense(Normal(0.0, 0.02)), delay=1.0)
+    net.connect(population, out, Dense(Normal(0.0, 0.03)))
+    loss = losses.IntegratedVoltageCrossEntropy(out, "exponential")
+    plan = make_plan(net, loss, dt=1.0, duration=1000.0, spike_times="exact")
+    for split, kernels in ((False, {"trial", "gather"}), (True, {"forwards", "backwards", "gather"})):
+        source = generate(plan, "float32", split=split)
+        found = resources(source.text, "sm_90")
+        assert set(found) == kernels and source.shared < 8 * 1024
+        assert all(registers <= 128 for registers, _ in found.values()), found
+
+
 def test_a_block_has_the_shared_memory_for_4096_neurons():
     source = generate(Shape(hidden=4096, steps=10, spikes=80).network()[0], "float32")
     assert 40 << 10 < source.shared <= 48 << 10
