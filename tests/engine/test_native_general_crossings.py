@@ -10,6 +10,7 @@ import pytest
 from genn_eventprop import Dense, Network, NeuronModel, Param, engines, losses
 from genn_eventprop.data import Events
 from genn_eventprop.errors import EngineError
+from genn_eventprop.modelling.neuron import Event, Mode
 from genn_eventprop.models.adex import AdEx
 from genn_eventprop.models.eif import EIF
 from genn_eventprop.models.izhikevich import Izhikevich
@@ -141,3 +142,21 @@ def test_the_maximum_behind_arrivals_just_before_the_end(closed_form, gap):
     current = 3.0 * np.exp(-2.0 / tau)
     slope = (current - (value if closed_form else np.tanh(value))) / tau
     assert gradients == pytest.approx({1.0: -1.0 / tau, -1.0: 1.0 / tau, -50.0: slope}, rel=1e-9)
+
+
+@pytest.mark.parametrize("engine", ["native", "reference_event"])
+def test_an_event_waits_for_its_mode_once_g_has_been_below_wherever_that_was(engine):
+    """`tire` happens at 4 ms; then u falls below 0.5, for 0.06 ms, until a spike at 6 raises it, all in `busy`. So it
+    happens again at 9.3 ms, when `busy` ends with u above 0.5, and V goes on at twice the rate."""
+    bursting = NeuronModel(
+        name="Waiting", state={"V": 0.0, "u": 0.0, "I": 0.0},
+        params={"tau": Param(2.8037, "ms"), "t_busy": Param(5.3, "ms")},
+        dynamics={"V": "0.25 + I", "u": "-u / tau", "I": "-I / tau"}, input="I",
+        events=[
+            Event("spike", "V - 1", {"V": 0.0, "u": "u + 1"}, modes=("free", "busy")),
+            Event("tire", "u - 0.5", {}, emits=False, modes=("free",), next_mode="busy"),
+        ],
+        modes=[Mode("busy", {"V": "0.5 + I"}, lasts="t_busy")],
+    )  # fmt: skip
+    times = spike_times(bursting(), 0.0, [1.0], 13.0, engine)
+    np.testing.assert_allclose(times, [4, 6, 8, 10, 12], rtol=0, atol=1e-9)

@@ -247,8 +247,8 @@ struct Pieces {
         for (int l = 0; l < count; ++l) {
             const int k = each[l];
             for (int e = 0; e < E; ++e) {
-                if (!M::possible(e, m)) {
-                    if (g[e][0][l] < 0) armed[k] |= 1 << e;
+                if (!M::possible(e, m)) {  // g may fall below zero all the same: a later mode may have the event
+                    if (!(armed[k] >> e & 1) && sinks(l, g[e], stop[l])) armed[k] |= 1 << e;
                     continue;
                 }
                 if (most[e][l] < 0)
@@ -313,6 +313,20 @@ struct Pieces {
         lost.neuron = k, lost.state = state, lost.at = pieces[current[k]].start;
         return false;
     }
+    // Where g, not below zero at the beginning of a piece, falls below it; `stop` or more if it does not.
+    double falls(double* c, double stop, double bend) const {
+        for (int j = 0; j <= order; ++j) c[j] = -c[j];
+        double s = c[0] >= 0 ? 0.0 : first_crossing(c, order, 0.0, stop, bend);
+        for (int j = 0; j <= order; ++j) c[j] = -c[j];
+        if (s < 0) return stop;
+        for (double tiny = 1e-15 * stop + 1e-300; s < stop && value_of(c, order, s) >= 0; tiny *= 2) s += tiny;
+        return s;
+    }
+    bool sinks(int l, const octet* g, double stop) const {
+        double c[TERMS];
+        for (int j = 0; j <= order; ++j) c[j] = g[j][l];
+        return c[0] < 0 || falls(c, stop, bend_of(c, order, stop)) < stop;
+    }
     // The first crossing of event e within a piece that may have one.
     void cross(int k, int e, int l, const octet* g, double stop) {
         double c[TERMS], s = 0;
@@ -321,11 +335,7 @@ struct Pieces {
         const double bend = bend_of(c, order, stop);
         if (c[0] >= 0) {
             if (armed[k] >> e & 1) return crosses(k, e, p.start);  // at once
-            for (int j = 0; j <= order; ++j) c[j] = -c[j];
-            s = c[0] >= 0 ? 0.0 : first_crossing(c, order, 0.0, stop, bend);
-            for (int j = 0; j <= order; ++j) c[j] = -c[j];
-            if (s < 0) return;
-            for (double tiny = 1e-15 * stop + 1e-300; s < stop && value_of(c, order, s) >= 0; tiny *= 2) s += tiny;
+            s = falls(c, stop, bend);
             if (s >= stop) return;
         }
         armed[k] |= 1 << e;

@@ -15,7 +15,7 @@ import numpy as np
 from .flow import at
 from .population import PopulationModel
 from .records import Arrival, Cause, Segments, Spike
-from .series import ORDER, basis, bernstein, first_upward_root, follow_root
+from .series import ORDER, basis, bernstein, first_upward_root, follow_root, stretch
 
 TRUST_FRACTION, MAX_FRACTION = 0.9, 0.95
 """With copies, as fractions of a piece's span: where the next piece starts, and the last point that may be evaluated.
@@ -157,9 +157,30 @@ class TrajectoryPieces:
         if self.copies > 1:
             wrong = (time > self.valid_until[lanes]) | (time < self.start[lanes])
             self.changed[np.unique(lanes[wrong] // self.model.size)] = True
+        if self.model.events:
+            self._arm_within(lanes, time)
         ids = self.segment[lanes].copy()
         self.closed.append((ids, time))
         return ids
+
+    def _arm_within(self, lanes: np.ndarray, time: np.ndarray) -> None:
+        """Arm events whose g fell below zero since pieces began, up to `time` (G,): what happens now may raise it.
+
+        `_find_crossings` sees where pieces begin, and of modes that have the event where g rises again.
+        """
+        for e in range(len(self.model.events)):
+            waits = ~self.armed[e, lanes] & (time > self.start[lanes])
+            if not waits.any():
+                continue
+            there = lanes[waits]
+            g = self.model.equations.threshold_series(e, self.series[:, :, there], there)
+            g = stretch(g, (time[waits] - self.start[there]) / self.span[there])
+            bounds, last = bernstein(g), at(g[:, None], np.ones(len(there)))[0]
+            for i in np.flatnonzero(bounds.min(axis=0) < 0):
+                sinks = last[i] < 0 or first_upward_root(-g[:, i], -bounds[:, i]) is not None
+                self.armed[e, there[i]] |= sinks
+                if sinks:
+                    self.armed_by[e, there[i]] = 0
 
     def _find_crossings(
         self, e: int, x: np.ndarray, series: np.ndarray, lanes: np.ndarray, possible: np.ndarray, time: np.ndarray,
