@@ -121,10 +121,10 @@ def identifiability(
     known = {n: v for n, v in every.items() if n not in ranges.names}
     problem = Problem(residuals, ranges.names, ranges.low, ranges.high, known | ranges.fixed, 1, threads=chosen.threads)
     width = ranges.high - ranges.low
-    _, jacobian = problem(((values - ranges.low) / width)[None])
+    jacobian = problem.slopes((values - ranges.low) / width)
     problem.close()
     # a direction that nothing depends on has a deviation of a hundred ranges, as in `result.uncertainty`
-    inverse = np.linalg.inv(jacobian[0].T @ jacobian[0] + 1e-4 * np.eye(len(values)))
+    inverse = np.linalg.inv(jacobian.T @ jacobian + 1e-4 * np.eye(len(values)))
     return Identifiability(
         ranges.names, values, ranges.low, ranges.high, inverse * np.outer(width, width), ranges.remarks, spikes
     )

@@ -86,6 +86,23 @@ class Problem:
         with np.errstate(invalid="ignore"):
             return r[:, 0], ((r[:, 1:] - r[:, :1]) / step[:, :, None]).transpose(0, 2, 1)
 
+    def slopes(self, point: np.ndarray) -> np.ndarray:
+        """(R, P) the Jacobian at a point (P,) where the model is right, for one start.
+
+        Where a step makes a spike late, its residual is the time that is left until the threshold, with a bound for
+        models that stay at rest, which makes it rise more slowly. So each derivative is taken on the side on which the
+        spike comes early, by its lead.
+        """
+        copies = np.repeat(point[None], self.copies, axis=0)[None]
+        places, (up, down) = np.arange(len(self.names)), (copies.copy(), copies.copy())
+        up[0, places + 1, places] += STEP
+        down[0, places + 1, places] -= STEP
+        ahead, behind = (self._residuals(moved)[0] for moved in (up, down))
+        slopes = np.where(
+            ahead[1:] < behind[1:], (ahead[1:] - ahead[:1]) / STEP, (behind[:1] - behind[1:]) / STEP
+        )  # fmt: skip
+        return slopes.T
+
     def _residuals(self, copies: np.ndarray) -> np.ndarray:
         """(M, 1 + P, R) of points (M, 1 + P, P)."""
         try:
