@@ -10,7 +10,8 @@ Residuals, each over its standard deviation:
                   integral from V to V_threshold of dV / (max(dV/dt, 0) + s),   s = |g at rest| / 10 ms
 
               That pushes a model that is silent; an early crossing without a spike (a surplus one) counts by its lead
-              at the next spike, or at the end of the sweep. Both sides have the same slope where a spike is right.
+              at the next spike, or at the end of the sweep. Both sides have the same slope where V rises faster than
+              s; where it does not, a late spike counts less than an early one.
 """
 
 from __future__ import annotations
