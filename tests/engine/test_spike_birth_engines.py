@@ -141,7 +141,10 @@ def test_native_equals_the_reference_in_continuous_time(which, whole):
     agree(which, "native", "exact", whole=whole, batch=3)
 
 
-@pytest.mark.parametrize("which", [pytest.param(n, marks=[pytest.mark.ci] * (n != "nonlinear")) for n in NETWORKS])
+BY_SERIES = {"nonlinear": [], "routes": [pytest.mark.ci]}  # the others are slow
+
+
+@pytest.mark.parametrize("which", [pytest.param(n, marks=BY_SERIES.get(n, [pytest.mark.slow])) for n in NETWORKS])
 def test_native_by_series_equals_the_reference(which):
     """Neither nonlinear neurons nor currents have a closed form between spikes."""
     agree(which, "native", "exact", whole=True, driven=which != "nonlinear", batch=2)
