@@ -115,6 +115,7 @@ def same_numbers(a, b):
     assert (one["test_loss"], one["updates"]) == (two["test_loss"], two["updates"])
 
 
+@pytest.mark.ci
 def test_cells_are_jobs_of_submitit(folder, local, capsys):
     write_scan(hidden=(3, 13))
     assert main(["scan", "s.toml"]) == 1

@@ -216,6 +216,7 @@ def test_checkpoint_batches_must_be_positive(folder, capsys):
     assert "checkpoint_batches must be an integer >= 1, got 0" in capsys.readouterr().err
 
 
+@pytest.mark.ci
 def test_a_folder_renamed_during_training_is_named_as_it_is(folder):
     process = start("train", "page.py", "--run-dir", "run", "--pause", "0.2")
     until(lambda: Path("run/metrics.jsonl").is_file(), process)

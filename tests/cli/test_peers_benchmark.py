@@ -20,6 +20,7 @@ def peers(monkeypatch):
     return module
 
 
+@pytest.mark.ci
 def test_small_measurements_are_kept(peers, tmp_path, capsys):
     given = peers.Settings(
         tmp_path, peers=("native", "mlgenn", "norse"), tasks=("layer",), python=(f"norse={sys.executable}",),

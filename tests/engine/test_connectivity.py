@@ -33,6 +33,7 @@ QUICK += [("conv", d, loss) for d, loss in (("synaptic", "max"), ("axonal", "fir
 
 
 @pytest.mark.parametrize(("kind", "delays", "loss"), sweep(CASES, QUICK))
+@pytest.mark.one_in(2)
 def test_a_connection_is_the_sum_of_dense_ones(kind, delays, loss):
     net, made = C.network(kind, delays, loss=loss)
     values, data = net.initial_parameters(4), C.events(net, GRID["duration"])
@@ -90,6 +91,7 @@ ON_SHIM = [
         [*(("c99", *c) for c in QUICK[::2]), *(("cuda", *c) for c in ON_SHIM), *(("genn", *c) for c in ON_HARNESS)],
     ),
 )
+@pytest.mark.one_in(2)
 def test_targets_are_as_the_clocked_reference(engine, kind, delays, loss):
     net, made = C.network(kind, delays, loss=loss)
     values, data = net.initial_parameters(4), C.events(net, GRID["duration"])

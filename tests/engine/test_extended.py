@@ -24,6 +24,7 @@ KINDS = tuple(THERE)
 
 @pytest.mark.one_in(4)
 @pytest.mark.parametrize("kind, changes", list(zip(KINDS, diffs(ROOT / "docs" / "extend.md"))), ids=KINDS)
+@pytest.mark.ci
 def test_the_diff_alone_is_enough(kind, changes, tmp_path):
     copy_of_the_package(tmp_path)
     script = Path(__file__).parents[1] / "support" / "extended.py"

@@ -182,6 +182,7 @@ def remedies(message, times):
 
 
 @pytest.mark.parametrize(("name", "kind", "times"), LACKING)
+@pytest.mark.one_in(3)
 def test_a_refusal_names_engines_that_run_it(name, kind, times, own_readout):
     plan = NEEDS[name](times)
     with pytest.raises(EngineError, match=f"^toy {re.escape(FEATURES[name](plan))}$") as refused:
@@ -205,6 +206,7 @@ def without(name):
         if without(n) and n != features.CURRENTS  # whose data are no events
     ],
 )
+@pytest.mark.one_in(2)
 def test_what_a_refusal_names_trains(name, own_readout):
     kind, times = next((k, t) for n, k, t in (case.values for case in LACKING) if n == name)
     engine, at = next(remedies(FEATURES[name](NEEDS[name](times)), times))

@@ -127,6 +127,7 @@ def test_losses(make, name):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.one_in(3)
 def test_published_losses_in_float32(make, name):
     spiking = name.startswith("first") or name == "spike_count"
     plan = build(lambda o: make_loss(name, o), spiking, learned=False)

@@ -121,6 +121,7 @@ def test_grid(engine, loss, wiring):
     ([4.0, 19.999], [0.2, 0.7], 0.7 + 0.2 * np.exp(-1.5999)), ([5.0], [-1.0], 0.0),
 ])  # fmt: skip
 @pytest.mark.parametrize("kind", ["native", "reference_event", "grid"])
+@pytest.mark.one_in(3)
 def test_the_maximum_behind_a_jump(times, weights, value, kind):
     """V(t) = sum of w exp(-(t - s) / 10) behind s; its derivatives where t* is behind the last arrivals."""
     model = NeuronModel(

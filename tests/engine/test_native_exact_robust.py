@@ -107,6 +107,7 @@ RANDOM = given(
     spikes=[(5.619224490864245, 2), (5.000000000000001, 1), (9.81536508884124, 0), (19.999999999999, 0),
             (7.133789679534486, 0), (0.3, 2), (1e-310, 0), (1e-310, 1), (1.0, 0), (14.873672717549184, 2)],
 )  # fmt: skip
+@pytest.mark.ci
 def test_random_networks_are_the_reference(topology, dt, spikes, seed, scale, loss):
     are_the_reference(topology, dt, spikes, seed, scale, loss)
 

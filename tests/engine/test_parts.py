@@ -96,6 +96,7 @@ def test_native_gives_the_same_bits_in_any_number_of_parts(spike_times, noise, b
 @pytest.mark.parametrize(
     "engine, spike_times", [("reference_clock", "grid"), ("reference_event", "exact"), ("c99", "grid")]
 )
+@pytest.mark.one_in(2)
 def test_other_engines_give_the_batch_mean_too(engine, spike_times):
     made, data = setting(engine, spike_times)
     samples = np.arange(7)

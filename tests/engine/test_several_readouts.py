@@ -100,6 +100,7 @@ TARGETS = ("native", "native exact", "c99", "cuda", "cuda in groups")
          ("LIF", "native", "float32"), ("LI", "native exact", "float32")],
     ),
 )  # fmt: skip
+@pytest.mark.one_in(2)
 def test_engines_are_the_reference(model, engine, dtype):
     exact, (bound, near) = engine.endswith("exact"), BOUNDS[dtype]
     plan, found = plan_of(model, SETS[model], "exact" if exact else "grid"), []

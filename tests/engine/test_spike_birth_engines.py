@@ -136,6 +136,7 @@ def test_engines_equal_the_reference_on_the_grid(engine, which):
     "which", [pytest.param(n, marks=[pytest.mark.ci] * (n in ("end", "count"))) for n in (*GRID, "routes")]
 )
 @pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.one_in(3)
 def test_native_equals_the_reference_in_continuous_time(which, whole):
     """whole: several arrivals at once, at the ends of steps."""
     agree(which, "native", "exact", whole=whole, batch=3)

@@ -57,6 +57,7 @@ def stepped(library, plan, steps, channels):
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in PROBLEMS])
+@pytest.mark.one_in(2)
 def test_a_file_gives_the_bits_of_the_grid_engine(name, tmp_path):
     plan, events = PROBLEMS[name]()
     values = plan.network.initial_parameters(3)

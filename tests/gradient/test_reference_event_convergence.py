@@ -98,6 +98,7 @@ def test_spike_times_and_loss_converge(loss, recurrent):
 
 
 @pytest.mark.parametrize(("loss", "recurrent"), sweep(CASES, QUICK))
+@pytest.mark.one_in(2)
 def test_gradients_converge_in_angle_and_norm(loss, recurrent):
     (exact, *grid), _, _ = runs(loss, recurrent)
     assert {k.split(".")[0] for k in exact} >= {"input_hidden", "hidden", "hidden_output"}

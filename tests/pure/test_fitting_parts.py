@@ -386,4 +386,4 @@ def test_what_is_not_told_is_said():
         "no second start found this minimum; use more starts, or narrower bounds",
     ]
     values["covariance"] = np.diag([0.04, 1e-6, 1e-6])
-    assert FitResult(**values).doubts()[0].startswith("a is not told by this recording: its deviation is 0.2")
+    assert FitResult(**values).doubts()[1].startswith("a is not told by this recording: its deviation is 0.2")

@@ -105,6 +105,7 @@ def test_resuming_with_another_thread_count_gives_the_same_bits(tmp_path, monkey
         ({"engine": "reference_clock"}, "grid"),
     ],
 )
+@pytest.mark.one_in(2)
 def test_exact_spike_times_where_the_engine_can(settings, spike_times):
     config = yin_yang.Config(**{"train_size": 20, "hidden": 5, "engine": "native", **settings})
     assert yin_yang.build(config).trainer.plan.spike_times == spike_times

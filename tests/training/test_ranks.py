@@ -267,6 +267,7 @@ def test_sigterm_ends_all_ranks_after_the_same_batch(page):
 
 
 @needs_mpi
+@pytest.mark.ci
 def test_sigterm_to_one_rank_is_told_as_what_it_is(page):
     process, pids = start_slow(2)
     os.kill(pids[1], signal.SIGTERM)  # the first rank, which speaks, receives nothing itself
@@ -276,6 +277,7 @@ def test_sigterm_to_one_rank_is_told_as_what_it_is(page):
 
 
 @needs_mpi
+@pytest.mark.ci
 def test_a_hanging_rank_is_named_and_all_end(page):
     process, pids = start_slow(3)
     os.kill(pids[1], signal.SIGSTOP)
