@@ -40,6 +40,8 @@ class Inputs(Samples):
         Currents(10 samples, 5 steps of 3 ms, 3 channels)
     """
 
+    parts: dict[str, Events | Currents]
+
     def __init__(self, parts: Mapping[str, Events | Currents], name: str = "") -> None:
         if not parts:
             raise DataError("the dictionary of inputs is empty; give {name of the input: Events or Currents}")
@@ -54,15 +56,13 @@ class Inputs(Samples):
         name = name or next((part.name for part in parts.values() if part.name), "")
         merged = merge_annotations(list(parts.values()), "inputs")
         merged["targets"] = check.targets(merged["targets"], len(next(iter(parts.values()))), name or "inputs")
-        self.parts, self.name = dict(parts), name
-        self.__dict__ |= merged
+        self._set({"parts": dict(parts), "name": name} | merged)
 
     @classmethod
     def trusted(cls, parts: dict[str, Events | Currents], name: str = "", **annotations: Any) -> Inputs:
         """From parts of the same samples; no check. `annotations` are labels, groups, n_classes and targets."""
         new = object.__new__(cls)
-        new.parts, new.name = parts, name
-        new.__dict__ |= annotations
+        new._set({"parts": parts, "name": name} | annotations)
         return new
 
     @classmethod

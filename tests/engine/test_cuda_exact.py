@@ -191,7 +191,7 @@ def test_half_rows_are_refused():
         ShimEngine(plan_of(net, criterion), net.initial_parameters(1), weight_rows="float16")
 
 
-def test_exact_spike_times_are_chosen_on_a_card_only_where_they_are_asked_for():
+def test_a_card_has_exact_spike_times_only_if_asked():
     net, criterion = network("feed-forward", "first", "fixed", 0.0)
     choice = choose_spike_times(net, criterion, dt=1.0, duration=50.0, engine="cuda")
     assert choice.name == "grid" and "where spike_times='exact' asks for them" in choice.reason

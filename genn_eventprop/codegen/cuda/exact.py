@@ -376,7 +376,9 @@ __syncthreads();
         n, p = self.n, self.name
         end = n * (n + 1)
         take = self._by_receptor(
-            lambda r: f"horner<{2 * n + 1}>(t->x_{p}_arrive_{r}, 0, (int)t->degree_{p}, s, f);\n" + self._along(r)
+            lambda r: (
+                f"horner<{2 * n + 1}>(t->x_{p}_arrive_{r}, 0, (int)t->degree_{p}, s, f);\n" + self._along(r, 2 * n + 1)
+            )
         )
         take += "" if self.integrates else f"f[{2 * n + 1}] = 0;\n"
         each = (
@@ -401,17 +403,20 @@ __syncthreads();
             start = self.over(f"{p}_read[i] += {add};\n")
         return start + loop + self.over(last)
 
-    def _along(self, receptor: str) -> str:
-        """Sets the last two of ``f`` to u . e and u . (-A e), less what an arrival that moves V itself takes from the loss."""
+    def _along(self, receptor: str, slot: int, back: bool = False) -> str:
+        """Sets ``f[slot]`` to u . e and, on the way back, the next one to u . (-A e), less what an arrival that moves V
+        itself takes from the loss."""
         if not self.integrates:
             return ""
         n, p = self.n, self.name
-        arrive, back = f"t->x_{p}_arrive_{receptor}", f"t->x_{p}_back_{receptor}"
+        arrive, moved = f"t->x_{p}_arrive_{receptor}", f"t->x_{p}_back_{receptor}"
         assert self.readout is not None
         text = f"double u[{n + 2}];\nintegrated<{n + 2}>(t->{p}_u, t->{p}_edges, step, s, u);\n"
-        text += f"f[{2 * n + 1}] = {' + '.join(f'{arrive}[{j}] * u[{j}]' for j in range(n))};\n"
-        against = " + ".join(f"{back}[{n + j}] * u[{j}]" for j in range(n))
-        return f"{text}const double against = {against} - {arrive}[{self.readout.v}] * u[{n + 1}];\n(void)against;\n"
+        text += f"f[{slot}] = {' + '.join(f'{arrive}[{j}] * u[{j}]' for j in range(n))};\n"
+        if back:
+            against = " + ".join(f"{moved}[{n + j}] * u[{j}]" for j in range(n))
+            text += f"f[{slot + 1}] = {against} - {arrive}[{self.readout.v}] * u[{n + 1}];\n"
+        return text
 
     def _sent(self) -> str:
         """The spikes of the step in order of time, those of one instant by neuron: listed by neuron, then each counts those
@@ -592,9 +597,7 @@ const auto undo_{p} = [&](const int32_t neuron, const int i) {{
         n, p, w = self.n, self.name, self.width
         take = self._by_receptor(
             lambda r: (
-                f"horner<{2 * n}>(t->x_{p}_back_{r}, 0, (int)t->degree_{p}, s, f);\n"
-                + self._along(r).replace(f"f[{2 * n + 1}]", f"f[{2 * n}]")
-                + (f"f[{2 * n + 1}] = against;\n" if self.integrates else "")
+                f"horner<{2 * n}>(t->x_{p}_back_{r}, 0, (int)t->degree_{p}, s, f);\n" + self._along(r, 2 * n, back=True)
             )
         )
         take += "" if self.integrates else f"f[{2 * n}] = f[{2 * n + 1}] = 0;\n"

@@ -25,9 +25,9 @@ class Samples:
     targets: Any
 
     def _set(self, values: Mapping[str, Any]) -> None:
-        """Fields of a frozen dataclass; arrays as read-only views."""
+        """Fields, of a frozen dataclass too; arrays as read-only views."""
         for field, value in values.items():
-            if isinstance(value, np.ndarray):
+            if isinstance(value, np.ndarray) and value.flags.writeable:
                 value = value.view()
                 value.flags.writeable = False
             object.__setattr__(self, field, value)
