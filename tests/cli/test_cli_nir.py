@@ -62,6 +62,7 @@ def test_training_begins_with_a_graph(run, tmp_path, capsys):
     assert "the graph has 5 inputs and 3 outputs, this experiment has 40 and 6" in capsys.readouterr().err
 
 
+@pytest.mark.ci
 def test_training_takes_the_network_of_a_graph(tmp_path, capsys):
     """One with other nodes than the experiment: another hidden layer, other names."""
     rng, out = np.random.default_rng(1), tmp_path / "other.nir"

@@ -98,7 +98,7 @@ def test_output_never_ends_a_training(folder, line, status):
     as_whole()
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @FULL
 @pytest.mark.parametrize("command", ["report run", "show run", "cache where", "engines", "plot run --only curves"])
 def test_a_full_stdout_is_named(folder, command):
@@ -127,6 +127,7 @@ def test_a_scan_goes_on_without_output(folder, where):
     assert "a page may print" in Path("runs/s/logs/seed=1.log").read_text()
 
 
+@pytest.mark.ci
 @FULL
 def test_a_job_succeeds_without_its_log(folder):
     Path("runs/s/logs").mkdir(parents=True)
@@ -137,7 +138,7 @@ def test_a_job_succeeds_without_its_log(folder):
     assert status == 0 and "seed=1: finished" in said and "seed=2: finished" in said, said
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("number", "status", "word"), [(signal.SIGHUP, 129, "hung up"), (signal.SIGTERM, 143, "terminated")]
 )
@@ -203,6 +204,7 @@ def test_a_worker_whose_scan_is_gone_says_nothing(folder):
     process.stderr.close()
 
 
+@pytest.mark.ci
 def test_a_hang_up_that_is_ignored_stays_so(folder):
     """As under nohup."""
     command = ["bash", "-c", f"trap '' HUP; exec {TRAIN} --pause 0.05"]
@@ -246,6 +248,7 @@ def test_a_trainer_in_python_needs_no_stderr(folder, monkeypatch, broken):
     full.close()
 
 
+@pytest.mark.ci
 def test_a_name_that_the_locale_lacks_is_printed(folder):
     assert main(["train", "page.py", "--run-dir", "läuft", "--epochs", "1"]) == 0
     status, said = shell(f"PYTHONIOENCODING=ascii {PROGRAM} show läuft; PYTHONIOENCODING=ascii {PROGRAM} plot läuft")

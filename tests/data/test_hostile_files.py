@@ -289,8 +289,8 @@ def test_toml_that_is_none(tmp_path: Path, text: str) -> None:
         read_toml(tmp_path / "x.toml")
 
 
-def test_toml_of_a_hundred_thousand_dots_ends(tmp_path: Path) -> None:
-    (tmp_path / "x.toml").write_text(".".join("a" * 20_000) + " = 1")
+def test_toml_of_many_dots_ends(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(".".join("a" * 6_000) + " = 1")
     began = time.process_time()
     with pytest.raises(SettingError, match=r"x\.toml is not valid TOML: .*nested"):
         read_toml(tmp_path / "x.toml")

@@ -96,9 +96,9 @@ def compared_names(path: Path) -> list[str]:
     """Comparisons with the name of an engine; dialects of generated code and GeNN's backends are something else."""
     found, names = [], set(NAMES) - (set(BACKENDS) if "genn" in path.parts else set())
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Compare) and "dialect" not in ast.unparse(node):
-            constants = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant)}
-            found += [f"{path.name}:{node.lineno}: {ast.unparse(node)}"] if constants & names else []
+        if isinstance(node, ast.Compare) and names & {n.value for n in ast.walk(node) if isinstance(n, ast.Constant)}:
+            text = ast.unparse(node)
+            found += [f"{path.name}:{node.lineno}: {text}"] if "dialect" not in text else []
     return found
 
 

@@ -36,12 +36,12 @@ def network(learned=False, decay=False, loss=losses.IntegratedVoltageCrossEntrop
     net.connect(hidden, hidden, Dense(Normal(0.0, 0.3)), delay=1.0)
     net.connect(hidden, out, Dense(Normal(0.0, 0.5)))
     terms = [WeightDecay(1e-2, "hidden_hidden.weight")] if decay else []
-    return net, make_plan(net, loss(out), dt=1.0, duration=30.0, regularisers=terms)
+    return net, make_plan(net, loss(out), dt=1.0, duration=12.0, regularisers=terms)
 
 
 def events(seed=4, samples=4):
     rng = np.random.default_rng(seed)
-    trials = [(np.sort(rng.uniform(0, 29, 40)), rng.integers(0, 9, 40)) for _ in range(samples)]
+    trials = [(np.sort(rng.uniform(0, 9, 20)), rng.integers(0, 9, 20)) for _ in range(samples)]
     return Events.from_samples(trials, n_channels=9, labels=rng.integers(0, 5, samples))
 
 

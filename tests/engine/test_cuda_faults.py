@@ -111,6 +111,7 @@ COUNTERS = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("counter", COUNTERS)
 def test_a_counter_without_atomic_operations_is_noticed(counter, monkeypatch):
     """Each is first reached by several threads, and raises nothing."""
@@ -160,6 +161,7 @@ def test_more_shared_memory_than_the_launch_asks_for_is_noticed():
 # gathers, groups and lists that overflow
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("group", [1, 2, None])
 def test_lists_that_overflow_in_a_later_group(group, monkeypatch):
     """Gradients go on from group to group, and a group whose lists were too short leaves nothing in them."""

@@ -82,7 +82,7 @@ def check(got, want, tolerance=1e-8):
         np.testing.assert_allclose(got[key], value, rtol=tolerance, atol=tolerance * 1e-2 * size, err_msg=key)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("loss", list(LOSSES))
 @pytest.mark.parametrize("wiring", sweep(["dense", "table", "delays"], ["dense"]))
 @pytest.mark.parametrize("whole", [False, True])

@@ -79,7 +79,7 @@ def numbers(made, events):
     return found, read.spike_counts["hidden"].sum()
 
 
-@pytest.mark.one_in(8)
+@pytest.mark.one_in(9)
 @pytest.mark.parametrize("model", list(MODELS))
 @pytest.mark.parametrize("wiring", sweep(list(WIRING), ["dense", "synaptic table", "dendritic", "axonal"]))
 def test_nonlinear_arrivals(engine, model, wiring):

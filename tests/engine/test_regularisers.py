@@ -161,7 +161,7 @@ def test_the_gradient_pushes_the_count_towards_its_target():
     for target, worse in ((0.5, 1.0), (6.0, -1.0)):
         net, hidden, loss = network()
         plan = plan_of(net, loss, regularisers=SpikeCount(hidden, target, 0.02))
-        engine, result = trained("reference_clock", plan)
+        engine, result = trained("native", plan)
         before, optimiser = result.spike_counts["hidden"].mean(), SGD(0.5)
         for _ in range(40):
             engine.update(optimiser)

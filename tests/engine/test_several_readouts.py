@@ -119,6 +119,7 @@ def test_engines_are_the_reference(model, engine, dtype):
         assert relative(found[1][1][name], wanted) < bound, name
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("model", SETS)
 def test_differences_of_a_loss_of_v_at_every_step(model):
     """`reference_event`: weights, time constants and input times."""

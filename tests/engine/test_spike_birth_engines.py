@@ -125,7 +125,7 @@ def agree(which, engine, spike_times, tolerance=1e-9, dtype="float64", **setting
         )
 
 
-@pytest.mark.one_in(2)  # every readout on one engine or two
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("which", GRID)
 @pytest.mark.parametrize("engine", ["native", "c99", "cuda"])
 def test_engines_equal_the_reference_on_the_grid(engine, which):

@@ -123,7 +123,7 @@ def slope_of(running, data, c):
 @pytest.mark.parametrize(
     "engine, readout",
     sweep(
-        [(engine, readout) for engine in ("reference_event", "native") for readout in READOUTS[:4]],
+        [(engine, readout) for engine in ("native", "reference_event") for readout in READOUTS[:4]],
         [("reference_event", "first_spike"), ("native", "max"), ("native", "end")],
     ),
 )

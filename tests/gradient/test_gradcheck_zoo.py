@@ -102,7 +102,9 @@ def test_gradients(model):
     assert case.worst < 1e-6 and sum(case.spikes.values()) >= case.MINIMUM_SPIKES
 
 
-@pytest.mark.parametrize("name", ["QIF", "AdEx", pytest.param("Theta", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["QIF", *(pytest.param(n, marks=m) for n, m in (("AdEx", pytest.mark.ci), ("Theta", pytest.mark.slow)))]
+)
 def test_schemes_have_their_order(name):
     rk4, euler = scheme_errors(random_neuron(models.ZOO[name], np.random.default_rng(0), 3))
     assert (rk4.scheme, euler.scheme) == ("rk4", "exponential_euler")

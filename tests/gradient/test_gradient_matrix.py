@@ -27,7 +27,7 @@ def test_the_quick_cells_are_all_losses_and_topologies():
     assert {*QUICK, *WEIGHTS} == set(LOSSES) and {c.topology for c in QUICK.values()} == set(matrix.TOPOLOGIES)
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize(
     "cell",
     sweep(EVERY, list(QUICK.values())),
@@ -65,7 +65,7 @@ def _minus(method):
 @pytest.mark.parametrize(
     ("kind", "method", "loss"),
     [
-        ("Voltage", "sources", "per_step"),
+        pytest.param("Voltage", "sources", "per_step", marks=pytest.mark.ci),
         pytest.param("Voltage", "spike_term", "per_step_exponential", marks=pytest.mark.slow),
         pytest.param("Voltage", "spike_term", "voltage_error", marks=pytest.mark.slow),
         ("SpikeTimes", "spike_term", "spike_times"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import genn_eventprop
@@ -36,6 +37,7 @@ def exists(parts: tuple[str, ...]) -> bool:
     return place.with_suffix(".py").exists() or (place / "__init__.py").exists()
 
 
+@cache
 def modules_imported(path: Path) -> set[str]:
     """Modules below the package that a file imports: relative, absolute, inside functions, or by `import_module`."""
     here = ("genn_eventprop", *path.relative_to(PACKAGE).parts[:-1])
@@ -50,7 +52,7 @@ def modules_imported(path: Path) -> set[str]:
                     names.add(".".join((full if exists(full) else parts)[1:]))
         elif isinstance(node, ast.Import):
             names |= {a.name.partition(".")[2] for a in node.names if a.name.startswith("genn_eventprop.")}
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Call) and "import_module" in (getattr(node.func, n, "") for n in ("id", "attr")):
             name = node.args[0]
             if isinstance(name, ast.Constant) and str(name.value).startswith("genn_eventprop."):
                 names.add(str(name.value).partition(".")[2])

@@ -120,6 +120,7 @@ def test_sequential_mnist(data_dir, tmp_path):
     assert quick(tmp_path / "run", "sequential_mnist", "--data-dir", str(data_dir), *options)["epochs"] == 1
 
 
+@pytest.mark.ci
 def test_nmnist_small_and_its_resplits(data_dir, tmp_path):
     options = ["--data-dir", str(data_dir), "--small", "--epochs", "1"]
     first = quick(tmp_path / "a", "nmnist", *options)
@@ -141,6 +142,7 @@ def test_settings_beside_the_pages_are_settings_of_their_page():
         config_from_json(load_experiment(name.group(1)).config, read_toml(file))
 
 
+@pytest.mark.ci
 def test_spoken_digits_official_split_and_speaker_out(data_dir, tmp_path, cache):
     file = load_experiment("spoken_digits")
     base = {**file.quick, "data_dir": data_dir, "engine": "reference_clock"}

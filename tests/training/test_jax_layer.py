@@ -174,6 +174,7 @@ def test_importing_the_package_does_not_import_jax():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.ci
 def test_the_page_runs():
     page = (Path(__file__).parents[2] / "docs" / "jax.md").read_text()
     code = "".join(part.split("```")[0] for part in page.split("```python\n")[1:])

@@ -121,7 +121,8 @@ def plot(experiment, folder):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
-@pytest.mark.parametrize("hidden", [20, pytest.param(1200, marks=pytest.mark.ci)])
+@pytest.mark.ci
+@pytest.mark.parametrize("hidden", [20, 1200])
 def test_a_run_needs_no_more_than_it_says(tmp_path, hidden):
     """Of a small network most of it are figures, of a large one weights and checkpoints."""
     (tmp_path / "page.py").write_text(PAGE)

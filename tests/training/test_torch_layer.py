@@ -34,7 +34,7 @@ def layer(readout="integral", **settings):
 
 
 @pytest.mark.parametrize("engine", ["native", "reference_event"])
-@pytest.mark.parametrize("readout", ["integral", "max", "end"])
+@pytest.mark.parametrize("readout", ["max", *(pytest.param(r, marks=pytest.mark.ci) for r in ("integral", "end"))])
 def test_gradcheck_on_exact_spike_times(readout, engine):
     """Weights, time constants and input times, in float64."""
     made, times = layer(readout, spike_times="exact", engine=engine), input_times().requires_grad_()
@@ -300,6 +300,7 @@ def test_importing_the_package_does_not_import_torch():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.ci
 def test_two_processes_of_ddp(tmp_path):
     """Gloo on two ranks: the averaged gradient is that of the whole batch on one."""
     script = tmp_path / "ranks.py"

@@ -126,7 +126,7 @@ def test_sparse_and_shared_kernels_are_scaled_too():
 
 
 def test_resuming_is_exact_and_one_seed_decides(tmp_path):
-    settings = {"optimiser": Adam(0.05), "seed": 3}
+    settings = {"optimiser": Adam(0.05), "seed": 3, "dt": 2.0}
     whole = trainer(*network(), **settings, run_dir=tmp_path / "whole")
     whole.fit(events(), epochs=2)
     trainer(*network(), **{**settings, "optimiser": Adam(0.05)}, run_dir=tmp_path / "part").fit(events(), epochs=1)
@@ -150,7 +150,7 @@ def test_silent_neurons_are_redrawn_at_the_scale_of_now():
 
 def test_samples_without_spikes_are_told(capsys):
     empty = Events.from_samples([([], [])] * 6, 30, labels=[0, 1, 2] * 2)
-    t = trainer(*network())
+    t = trainer(*network(), dt=5.0)
     t.fit(empty, epochs=1)
     told = [note for note in t.notes if "first" in note]
     assert any("it stays silent, whatever the factor" in note for note in told)
@@ -158,7 +158,7 @@ def test_samples_without_spikes_are_told(capsys):
 
 def test_silence_is_reported_again_and_again(capsys):
     net, loss = network(hidden=Dense(Normal(0.001, 0.0005)))
-    t = trainer(net, loss, progress=True, batch_size=1)
+    t = trainer(net, loss, progress=True, batch_size=1, dt=5.0)
     t.fit(events(21), epochs=4)
     told = capsys.readouterr().err
     # looks after 20 batches and at the end of 4 epochs; of these the first, second, fourth and eighth count
@@ -208,7 +208,7 @@ def test_a_layer_warns_of_silence():
     from genn_eventprop.torch import EventProp
 
     net, _ = network(hidden=Dense(Normal(0.001, 0.0005)))
-    layer = EventProp(net, duration=50.0, readout="max", engine="reference_clock")
+    layer = EventProp(net, duration=50.0, dt=5.0, readout="max", engine="reference_clock")
     data = events(2)
     with torch.no_grad(), pytest.warns(RuntimeWarning, match="was silent in the last 20 batches") as told:
         for _ in range(60):
