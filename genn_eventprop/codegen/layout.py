@@ -7,6 +7,7 @@ target and ``w`` the index of the weight.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from ..modelling.connectivity import WindowRows
 from ..program.nodes import Buffer
@@ -20,6 +21,14 @@ DATA = (
 )  # fmt: skip
 RANGE = "const int64_t from = t->offsets[t->samples[sample]], to = t->offsets[t->samples[sample] + 1];\n"
 INTEGERS = ("batch", "n_points", "training", "n_nodes")
+
+
+class Axis(NamedTuple):
+    """Windows along one axis of an image, as names of lists: where those of a pixel start, their targets and weights."""
+
+    start: str
+    target: str
+    weight: str
 
 
 class Layout:
@@ -165,18 +174,19 @@ class Layout:
 
     def _each_of_windows(self, i: int, rows: WindowRows, body: str, first: str, stride: int | str) -> str:
         """The same for windows: row by row, the targets of a row side by side."""
+        down, across = self._axes(i)
         text = f"""\
-{self._windows_over(i, rows)}for (int32_t a = DOWN[y]; a < DOWN[y + 1]; ++a) {{
-    for (int32_t b = ACROSS[x]; b < ACROSS[x + 1]; ++b) {{
-        const int32_t target = DOWN_target[a] + ACROSS_target[b] + block;
-        const int32_t weight = DOWN_weight[a] + ACROSS_weight[b] + source % {rows.depth} * {rows.target[2]} + block;
+{self._windows_over(i, rows)}for (int32_t a = {down.start}[y]; a < {down.start}[y + 1]; ++a) {{
+    for (int32_t b = {across.start}[x]; b < {across.start}[x + 1]; ++b) {{
+        const int32_t target = {down.target}[a] + {across.target}[b] + block;
+        const int32_t weight = {down.weight}[a] + {across.weight}[b] + source % {rows.depth} * {rows.target[2]} + block;
         for (int32_t o = {first or 0}; o < {rows.width}; o += {stride}) {{
             const int32_t n = target + o, w = weight + o;
 {indent(body, 3)}        }}
     }}
 }}
 """
-        return f"{{\n{indent(self._with_axes(i, text))}}}\n"
+        return f"{{\n{indent(text)}}}\n"
 
     def _windows_over(self, i: int, rows: WindowRows) -> str:
         """Declares where in the image `source` is, and the first channel that its group leads to."""
@@ -186,12 +196,12 @@ const int32_t pixel = source / {channels}, y = pixel / {width}, x = pixel % {wid
 const int32_t block = source % {channels} / {rows.depth} * {rows.width};
 """
 
-    def _with_axes(self, i: int, text: str) -> str:
-        """Text with the names of the two lists of windows of a connection."""
-        for word, name in (("DOWN", "down"), ("ACROSS", "across")):
-            for tail in ("_target", "_weight", ""):
-                text = text.replace(f"{word}{tail}[", f"{self._from_host(f'c{i}_{name}{tail}')}[")
-        return text
+    def _axes(self, i: int) -> tuple[Axis, Axis]:
+        """The lists of windows of a connection, down and across its image."""
+        down, across = (
+            Axis(*(self._from_host(f"c{i}_{name}{part}") for part in ("", "_target", "_weight"))) for name in ("down", "across")
+        )
+        return down, across
 
     def _stored_weight(self, i: int, place: str) -> str:
         """A weight, by its place in those of a connection."""

@@ -29,8 +29,8 @@ void some_rows(void* context, int64_t task) {{
         const scalar* __restrict all_g = static_cast<const scalar*>(job.arrays[1]) + row * job.strides[1];
 {states}
         for (int64_t i = 0; i < job.columns; ++i) {{
-            scalar x = all_x[i], g = all_g[i];
-            (void)g;
+            scalar x = all_x[i];
+            [[maybe_unused]] scalar g = all_g[i];
 {loads}
 {code}
             all_x[i] = x;

@@ -213,7 +213,7 @@ struct Weight_p1 {
 
 // ... series.hpp ...
 
-// ... crossings.hpp ...
+// ... crossings.h ...
 
 // ... events.hpp ...
 
@@ -469,8 +469,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     return 0;
 }
 
-__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {
-    (void)sample;
+__attribute__((noinline)) void backward(const Args& args, Work& work, [[maybe_unused]] int64_t sample, scalar* slice, bool first) {
     const scalar* dr = work.p1_w_dr;
     [[maybe_unused]] auto& p0 = work.p0;
     [[maybe_unused]] auto& p1 = work.p1;

@@ -5,16 +5,16 @@ void model_reset_at(void *memory) {
     const int64_t step = 0;
     (void)step;
     memset(m, 0, sizeof *m);
-    RESET
+    $RESET
 }
 
 int model_step_at(void *memory, const int *spikes, int count) {
     Model *m = memory;
     const int64_t step = m->step;
-    if (step >= N_STEPS) return -1;
+    if (step >= $N_STEPS) return -1;
     for (int i = 0; i < count; ++i)
-        if (spikes[i] < 0 || spikes[i] >= N_IN) return -2;
-    STEP
+        if (spikes[i] < 0 || spikes[i] >= $N_IN) return -2;
+    $STEP
     m->step = step + 1;
     return 0;
 }
@@ -22,16 +22,16 @@ int model_step_at(void *memory, const int *spikes, int count) {
 int model_readout_at(void *memory, double *readout) {
     Model *m = memory;
     const int64_t step = m->step;
-    double score[K_OUT];
+    double score[$K_OUT];
     int best = 0;
     (void)step;
-    READOUT
-    for (int n = 0; n < K_OUT; ++n) {
-        VALUES
+    $READOUT
+    for (int n = 0; n < $K_OUT; ++n) {
+        $VALUES
     }
-    for (int n = 1; n < K_OUT; ++n)
+    for (int n = 1; n < $K_OUT; ++n)
         if (score[n] > score[best]) best = n;
-    for (int n = 0; n < K_OUT; ++n)
+    for (int n = 0; n < $K_OUT; ++n)
         if (n != best && score[n] >= score[best]) return -1;
     return score[best] > -HUGE_VAL ? best : -1;
 }
@@ -39,7 +39,7 @@ int model_readout_at(void *memory, double *readout) {
 const uint32_t *model_spikes_at(const void *memory, int population) {
     const Model *m = memory;
     (void)m;
-    SPIKES
+    $SPIKES
     (void)population;
     return 0;
 }

@@ -6,16 +6,16 @@ static int needs(Trial *t, int population, int64_t room) {
 /* Whether a list of events of this trial needs more room: of the last population that does, -1 - its number. */
 static int full(Trial *t, int64_t sample) {
     int full = 0;
-    FULL
+    $FULL
     return full;
 }
 
 /* 0: done; 1 + i: population i has left its dynamics, see `trouble`; -1 - i: its lists need room for trouble[3]. */
 int eventprop_run(void *const *arrays, const double *numbers, const int64_t *integers) {
     Trial trial;
-    UNPACK
+    $UNPACK
     for (int64_t sample = 0; sample < trial.batch; ++sample) {
-        TRIAL
+        $TRIAL
     }
     return 0;
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from string import Template
 from typing import Any
 
 import numpy as np
@@ -82,19 +83,19 @@ def stream_source(plan: Plan, made: Standalone) -> str:
     return made.text + skeleton("stream.h", words)
 
 
-CURRENTS = """
+CURRENTS = Template("""
 /*
  * Currents: call model_currents before model_step with the means of all channels over that step, as numbers:
- * ORDER. They stay until the next call, and are 0 after model_reset.
+ * $ORDER. They stay until the next call, and are 0 after model_reset.
  */
 void model_currents_at(void *memory, const double *values) {
     Model *m = memory;
-    for (int i = 0; i < CHANNELS; ++i) m->currents[i] = (real)values[i];
+    for (int i = 0; i < $CHANNELS; ++i) m->currents[i] = (real)values[i];
 }
 
 void model_currents(const double *values);
 void model_currents(const double *values) { model_currents_at(&model, values); }
-"""
+""")
 
 
 class _Currents:
@@ -165,7 +166,7 @@ class _Currents:
         """What takes the currents of a step."""
         spans = ((c.name, self.first[c.name], self.first[c.name] + c.size - 1) for c in self.plan.currents)
         order = ", ".join(f"{first} to {last} {in_comment(name)}" for name, first, last in spans)
-        return CURRENTS.replace("ORDER", order).replace("CHANNELS", str(self.channels))
+        return CURRENTS.substitute(ORDER=order, CHANNELS=self.channels)
 
 
 class _Standalone(Text):
@@ -380,9 +381,9 @@ def _table(kind: str, name: str, value: np.ndarray) -> str:
 
 
 def _score(loss: LossRecord, r: str, duration: float) -> str:
-    names = {"r": sp.Symbol("r_"), "T": sp.Float(duration), **{k: sp.Float(v) for k, v in loss.constants.items()}}
-    score = loss.expressions[0].xreplace({sp.Symbol(k, real=True): v for k, v in names.items()})
-    return expression(score, DOUBLE).replace("r_", f"(double){r}")
+    values = {"T": sp.Float(duration), **{k: sp.Float(v) for k, v in loss.constants.items()}}
+    score = loss.expressions[0].xreplace({sp.Symbol(k, real=True): v for k, v in values.items()})
+    return expression(score, DOUBLE, {"r": f"(double){r}"})
 
 
 def _operations(o: EachNeuron) -> int:

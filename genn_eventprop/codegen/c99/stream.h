@@ -9,7 +9,7 @@ typedef struct {
     int64_t waiting;
     int32_t *found;            /* recorded spikes, as triples (step, population, neuron) */
     int64_t count, room;
-    const double *currents;    /* of steps from `first` on, their means over the step, N_CURRENTS a step */
+    const double *currents;    /* of steps from `first` on, their means over the step, $N_CURRENTS a step */
     int64_t first;
 } Stream;
 
@@ -18,12 +18,12 @@ enum { DONE = 0, FULL = 1, DIVERGED = -3, REFUSED = -4 };
 /* Rounds as `plan/clock.py` does; later spikes belong to the last step. */
 static int64_t stream_step(const Stream *s, double time) {
     const double step = floor(time / s->dt + 0.5);
-    return step < N_STEPS - 1 ? (int64_t)step : N_STEPS - 1;
+    return step < $N_STEPS - 1 ? (int64_t)step : $N_STEPS - 1;
 }
 
 static int stream_take(Stream *s, const double *times, const int64_t *channels, int64_t n, double until) {
     for (int64_t i = 0; i < n; ++i) {
-        const int known = channels[i] >= 0 && channels[i] < N_IN && times[i] >= 0 && times[i] <= until;
+        const int known = channels[i] >= 0 && channels[i] < $N_IN && times[i] >= 0 && times[i] <= until;
         if (!known || times[i] > s->duration || stream_step(s, times[i]) < s->step) return REFUSED;
     }
     for (int64_t i = 0; i < n; ++i) {
@@ -33,10 +33,10 @@ static int stream_take(Stream *s, const double *times, const int64_t *channels, 
     return DONE;
 }
 
-static const int32_t stream_words[] = {WORDS};
+static const int32_t stream_words[] = {$WORDS};
 
 static void stream_note(Stream *s, const Model *m) {
-    for (int p = 0; p < POPULATIONS; ++p) {
+    for (int p = 0; p < $POPULATIONS; ++p) {
         const uint32_t *row = model_spikes_at(m, p);
         for (int32_t word = 0; word < stream_words[p]; ++word)
             for (uint32_t bits = row[word]; bits; bits &= bits - 1) {
@@ -53,10 +53,10 @@ static void stream_note(Stream *s, const Model *m) {
  * or of no input; nothing was changed. */
 int stream_advance(Stream *s, void *memory, const double *times, const int64_t *channels, int64_t n, double until) {
     Model *m = memory;
-    const int64_t end = until >= s->duration ? N_STEPS : stream_step(s, until);
+    const int64_t end = until >= s->duration ? $N_STEPS : stream_step(s, until);
     if (stream_take(s, times, channels, n, until)) return REFUSED;
     while (s->step < end) {
-        if (s->room - s->count < NEURONS) return FULL;
+        if (s->room - s->count < $NEURONS) return FULL;
         int64_t left = 0;
         int due = 0;
         for (int64_t i = 0; i < s->waiting; ++i) {
@@ -68,8 +68,8 @@ int stream_advance(Stream *s, void *memory, const double *times, const int64_t *
             s->channels[left++] = s->channels[i];
         }
         s->waiting = left;
-#if N_CURRENTS
-        model_currents_at(m, s->currents + (s->step - s->first) * N_CURRENTS);
+#if $N_CURRENTS
+        model_currents_at(m, s->currents + (s->step - s->first) * $N_CURRENTS);
 #endif
         if (model_step_at(m, s->now, due)) return DIVERGED;
         s->step = m->step;

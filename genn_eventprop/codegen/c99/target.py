@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from string import Template
 
 import sympy as sp
 
@@ -66,12 +66,13 @@ def runtime() -> str:
 
 
 def skeleton(name: str, words: Mapping[str, str] | None = None) -> str:
-    """A file in this folder with its words in capitals replaced; one that stands alone in its line by indented lines."""
-    text = resources.files(__package__).joinpath(name).read_text()
-    for word, value in (words or {}).items():
-        text = re.sub(rf"^( *){word}\n", lambda m, v=value: indent(v, len(m[1]) // 4), text, flags=re.M)  # type: ignore[misc]
-        text = re.sub(rf"\b{word}\b", lambda _, v=value: v, text)  # type: ignore[misc]
-    return text
+    """A file in this folder with its ``$WORDS`` replaced; one that stands alone in its line by lines with its indentation."""
+    words, lines = words or {}, []
+    for line in resources.files(__package__).joinpath(name).read_text().splitlines(keepends=True):
+        word = line.strip().removeprefix("$")
+        alone = line.strip() == f"${word}" and word in words
+        lines.append(indent(words[word], line.index("$") // 4) if alone else Template(line).substitute(words))
+    return "".join(lines)
 
 
 class Text(Synapses, Target):

@@ -60,6 +60,11 @@ def noise() -> str:
     return "namespace {\n\n" + shared("stochastic.h", "inline") + "\n" + read("stochastic.hpp")
 
 
+def crossings() -> str:
+    """The search for crossings of exact spike times."""
+    return shared("crossings.h", "inline", "__attribute__((noinline))")
+
+
 def half() -> str:
     """The text of conversions to and from float16."""
     return "namespace {\n\n" + shared("half.h", "inline") + "\n}  // namespace\n"
@@ -118,7 +123,7 @@ def _by_series(ctx: Context) -> _Trial:
         forward_general(ctx, program),
         backward_general(ctx, program),
     ]
-    files = ["exact/series", "exact/crossings", "exact/events", "general/taylor", "general/pieces"]
+    files = ["exact/events", "general/taylor", "general/pieces"]
     files += ["exact/candidates", "general/births"] if plan.spike_birth else []
     forms = dict.fromkeys(r.form.file for r in program.readers if r.form)
     for unknown in (file for file in forms if not exists(f"general/{file}.hpp")):
@@ -132,7 +137,7 @@ def _by_series(ctx: Context) -> _Trial:
     windows = any(c.windows for c in plan.connections)
     files += ["exact/routes", "exact/window_routes"] if windows else []
     births = [BIRTH_CONSTANTS] if plan.spike_birth else []
-    library = ["}  // namespace\n", *(read(f"{name}.hpp") for name in files), "namespace {\n"]
+    library = ["}  // namespace\n", read("exact/series.hpp"), crossings(), *(read(f"{name}.hpp") for name in files), "namespace {\n"]
     return _Trial(
         given=program.memory,
         body=[program.time_weights(), *births, *library, UNUSED, general_models(ctx, program), general_work(ctx, program), *passes],
@@ -147,8 +152,6 @@ def _closed_form(ctx: Context) -> _Trial:
     passes = [program.functions(), program.birth_losses(), bind(ctx), forward_exact(ctx, program)]
     passes.append(backward_exact(ctx, program))
     files = [
-        "series",
-        "crossings",
         "events",
         "neurons",
         "lanes",
@@ -164,7 +167,7 @@ def _closed_form(ctx: Context) -> _Trial:
     files += ["routes"] if any(c.spread or c.delays for c in plan.connections) else []
     files += ["window_routes"] if any(c.windows for c in plan.connections) else []
     births = [BIRTH_CONSTANTS] if plan.spike_birth else []
-    library = ["}  // namespace\n", *(read(f"exact/{name}.hpp") for name in files), "namespace {\n"]
+    library = ["}  // namespace\n", read("exact/series.hpp"), crossings(), *(read(f"exact/{name}.hpp") for name in files), "namespace {\n"]
     return _Trial(
         given=program.memory,
         body=[program.time_weights(), *births, *library, models(ctx, program), exact_work(ctx, program), *passes],

@@ -28,7 +28,7 @@ def _function(ctx: Context, name: str, expr: object, dialect: Dialect) -> str:
     names = {"T": "args.duration"} | {c: f"args.loss_{c}" for c in ctx.plan.loss.constants}
     names = names if dialect is DOUBLE else {n: f"scalar({v})" for n, v in names.items()}
     text = expression(expr, dialect, names)
-    return f"inline {real} {name}({real} r, const Args& args) {{ (void)r; (void)args; return {text}; }}"
+    return f"inline {real} {name}([[maybe_unused]] {real} r, [[maybe_unused]] const Args& args) {{ return {text}; }}"
 
 
 def _pointwise(ctx: Context) -> list[str]:
@@ -37,7 +37,7 @@ def _pointwise(ctx: Context) -> list[str]:
         return []
     labels = loss.compares == "labels"
     if labels:
-        target = "return {args.labels[sample], nullptr, nullptr, part}; (void)step;"
+        target = "return {args.labels[sample], nullptr, nullptr, part};"
     else:
         target = (
             "const double* low = args.targets + (sample * args.target_rows + step) * N_OUT; "
@@ -46,9 +46,10 @@ def _pointwise(ctx: Context) -> list[str]:
     parts = [_function(ctx, f"{name}_at", expr, CPP) for name, expr in _expressions(ctx)] if labels else []
     return [
         read("target.hpp"),
-        f"inline Target target_of(const Args& args, int64_t sample, int64_t step, scalar part) {{ (void)step; {target} }}",
-        "inline bool has_target(const Args& args, int64_t sample) { (void)args; (void)sample; "
-        f"return {'args.labels[sample] >= 0' if labels else 'true'}; }}",
+        "inline Target target_of(const Args& args, int64_t sample, [[maybe_unused]] int64_t step, scalar part) "
+        f"{{ {target} }}",
+        "inline bool has_target([[maybe_unused]] const Args& args, [[maybe_unused]] int64_t sample) "
+        f"{{ return {'args.labels[sample] >= 0' if labels else 'true'}; }}",
         *parts,
         read(f"pointwise_{'cross_entropy' if labels else 'squared_error'}.hpp"),
     ]

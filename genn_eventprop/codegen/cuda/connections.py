@@ -332,15 +332,16 @@ class ConnectionOps(BlockLayout):
 
     def _each_of_windows(self, i: int, rows: WindowRows, body: str, first: str, stride: int | str) -> str:
         """Threads share the targets of all rows."""
+        down, across = self._axes(i)
         each = f"""\
-const int32_t a = DOWN[y] + k / {rows.width} / columns, b = ACROSS[x] + k / {rows.width} % columns;
-const int32_t o = block + k % {rows.width}, n = DOWN_target[a] + ACROSS_target[b] + o;
-const int32_t w = DOWN_weight[a] + ACROSS_weight[b] + source % {rows.depth} * {rows.target[2]} + o;
+const int32_t a = {down.start}[y] + k / {rows.width} / columns, b = {across.start}[x] + k / {rows.width} % columns;
+const int32_t o = block + k % {rows.width}, n = {down.target}[a] + {across.target}[b] + o;
+const int32_t w = {down.weight}[a] + {across.weight}[b] + source % {rows.depth} * {rows.target[2]} + o;
 {body}"""
         text = f"""\
-{self._windows_over(i, rows)}const int32_t columns = ACROSS[x + 1] - ACROSS[x];
-const int32_t end = (DOWN[y + 1] - DOWN[y]) * columns * {rows.width};
+{self._windows_over(i, rows)}const int32_t columns = {across.start}[x + 1] - {across.start}[x];
+const int32_t end = ({down.start}[y + 1] - {down.start}[y]) * columns * {rows.width};
 for (int32_t k = {first or 0}; k < end; k += {stride}) {{
 {indent(each)}}}
 """
-        return f"{{\n{indent(self._with_axes(i, text))}}}\n"
+        return f"{{\n{indent(text)}}}\n"

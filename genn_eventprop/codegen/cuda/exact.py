@@ -40,7 +40,6 @@ from ...program.readouts.base import NOW, Readout
 from ...program.readouts.spikes import COUNT
 from ...program.regularise import JUMP, TOTAL, Regularise
 from ...program.scope import Scope
-from .. import cpp
 from ..equations import equations
 from ..layout import RANGE, Layout
 from ..safe_text import in_comment
@@ -58,12 +57,6 @@ DATA = (
 )  # fmt: skip
 INTEGERS = ("batch", "training", "adding", "exact_steps", "exact_points")
 RATE = name("t", "rate")  # E / gdot
-
-
-def exact_text(plan: Plan) -> str:
-    """What finds crossings, of `native`, for a device."""
-    text = resources.files(cpp).joinpath("exact/crossings.hpp").read_text()
-    return text.replace("__attribute__((noinline))", "inline").replace("inline double", "__device__ inline double")
 
 
 class Walk:
@@ -205,7 +198,7 @@ class Walk:
         )
         said = f"t->{p}_w_count[sample * {self.N} + neuron] = {p}_count[i] + 1;\n"
         if self.readout is not None and (spiked := self._said(self.readout.spiked(), before)):
-            said += f"const double {NOW} = time;\n(void){NOW};\n{spiked}"
+            said += f"[[maybe_unused]] const double {NOW} = time;\n{spiked}"
         if self.integrates:
             said += f"double f[{n + 2}];\nintegrated<{n + 2}>(t->{p}_u, t->{p}_edges, step, s, f);\n"
             said += f"{p}_read[i] += {' + '.join(f'f[{j}] * (after[{j}] - before[{j}])' for j in range(n))};\n"
@@ -341,8 +334,7 @@ for (int64_t e = next{k} + threadIdx.x; e < end{k}; e += {self.k.threads}) {{
 if ((int)threadIdx.x < {count}) {{
     const int64_t place = {self.name}_arrived + {first} + threadIdx.x;
     const double s = t->{self.name}_a_s[place];
-    const int32_t connection = t->{self.name}_a_connection[place];
-    (void)connection;
+    [[maybe_unused]] const int32_t connection = t->{self.name}_a_connection[place];
     double f[{self.width}];
 {indent(body)}    for (int c = 0; c < {self.width}; ++c) factors[threadIdx.x * {self.width} + c] = f[c];
     offset[threadIdx.x] = s;
@@ -557,16 +549,15 @@ const auto newest_{p} = [&](const int32_t neuron, const int i) {{
 const auto undo_{p} = [&](const int32_t neuron, const int i) {{
     const int64_t event = ({p}_undo[i] - 1) * (int64_t){self.N} + neuron;
     double *const mu = {p}_mu[i];
-    const double s = {self._event("s")}, inv_gdot = {self._event("rate")};
+    const double s = {self._event("s")};
+    [[maybe_unused]] const double inv_gdot = {self._event("rate")};
     double m[{back + n * n}], before[{n}], lambda[{n}], extra[{n + 2}] = {{0}};
     horner<{back + n * n}>(t->x_{p}_spike, 0, (int)t->degree_{p}, s, m);
 {indent("".join(f"before[{k}] = {self._event(f'x{k}')};" + chr(10) for k in range(n)))}\
     double {DL_DT} = {self._event("by")};
 {indent(own + extra)}\
     for (int k = 0; k < {n}; ++k) lambda[k] = extra[k] + {" + ".join(f"m[{back} + {j} * {n} + k] * mu[{j}]" for j in range(n))};
-    const double dl_dt = {DL_DT};
-    (void)inv_gdot;
-    (void)dl_dt;
+    [[maybe_unused]] const double dl_dt = {DL_DT};
 {indent(jumped + push)}\
     for (int k = 0; k < {n}; ++k) mu[k] = {" + ".join(f"m[{j} * {n + 1} + k] * (lambda[{j}] - extra[{j}])" for j in range(n))};
     --{p}_undo[i];
@@ -737,8 +728,8 @@ class ExactKernels(Layout):
 
     def _there(self) -> str:
         # the length of an instant: crossings within it of each other or of an arrival count as simultaneous
-        text = "const double together = sizeof(real) == 4 ? t->delta / 131072 : t->duration / 70368744177664.0;\n(void)together;\n"
-        text += "int ran_away = 0;\n(void)ran_away;\n"
+        text = "[[maybe_unused]] const double together = sizeof(real) == 4 ? t->delta / 131072 : t->duration / 70368744177664.0;\n"
+        text += "[[maybe_unused]] int ran_away = 0;\n"
         text += "".join(w.declare() for w in self.walks)
         text += "".join(f"int {w.name}_before[{w.slots}] = {{0}};\n" for w in self.walks if w.p.spiking)
         for k, c in enumerate(self.plan.connections):
@@ -764,7 +755,7 @@ class ExactKernels(Layout):
     def _block(self, name: str, body: str) -> str:
         head = f'extern "C" __global__ void __launch_bounds__({self.threads}) {name}({self.parameter}) {{\n'
         start = "const Trial *const t = &t_;\nconst int64_t sample = blockIdx.x;\n"
-        start += f"const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n(void)lane;\n(void)warp;\n{RANGE}(void)from;\n(void)to;\n"
+        start += f"[[maybe_unused]] const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n[[maybe_unused]] {RANGE}"
         start += "extern __shared__ double shared_memory[];\nchar *const memory = (char *)shared_memory;\n"
         at = 0
         for b in self._shared:
@@ -801,5 +792,5 @@ def head(plan: Plan, real: str) -> list[str]:
     runtime = [resources.files(__package__).joinpath(n).read_text() for n in ("runtime.cuh", "exact.cuh")]
     functions = shared("functions.h", "__device__ inline")
     # `exact.cuh` uses the search for crossings, which uses TIME_ROUNDING
-    crossings = "#define TIME_ROUNDING 1e-17\n" + exact_text(plan)
+    crossings = "#define TIME_ROUNDING 1e-17\n" + shared("crossings.h", "__device__ inline")
     return [equations(plan, "//"), f"typedef {real} real;\n", runtime[0], functions, crossings, runtime[1]]

@@ -181,11 +181,12 @@ class Gathers:
         slices = group_slices(c, size)
         synapse = f"const int s = t->c{i}_{kind}_synapse[k];\n"
         if c.form == "dense":
-            synapse += f"const int32_t source = s / {c.post}, n = s % {c.post}, w = s;\n"
+            synapse += f"const int32_t source = s / {c.post}, n = s % {c.post};\n[[maybe_unused]] const int32_t w = s;\n"
         else:
-            synapse += f"const int32_t source = t->c{i}_source[s], n = t->c{i}_target[s], w = t->c{i}_weight_of[s];\n"
+            synapse += f"const int32_t source = t->c{i}_source[s], n = t->c{i}_target[s];\n"
+            synapse += f"[[maybe_unused]] const int32_t w = t->c{i}_weight_of[s];\n"
         each = self._each_spike(i, self._add_apart(o))
-        each = f"{synapse}(void)w;\nconst int64_t delay = {self._layout._delay_of(i)};\n{each}"
+        each = f"{synapse}const int64_t delay = {self._layout._delay_of(i)};\n{each}"
         start = f"t->c{i}_{kind}_start[group"
         body = f"""\
 const int group = (int)(item / {slices}), slice = (int)(item % {slices});

@@ -285,8 +285,8 @@ class Kernels(ConnectionOps, Target):
         bounds = f"{self.threads}, {side_by_side(self.threads, values)}"
         head = f'extern "C" __global__ void __launch_bounds__({bounds}) {name}({self.parameter}) {{\n'
         start = f"{self.struct_pointer}const int64_t sample = blockIdx.x;\n"
-        start += "const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n(void)lane;\n(void)warp;\n"
-        return head + indent(f"{start}{RANGE}(void)from;\n(void)to;\n{self._memory(body)}{body}") + "}\n"
+        start += "[[maybe_unused]] const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n"
+        return head + indent(f"{start}[[maybe_unused]] {RANGE}{self._memory(body)}{body}") + "}\n"
 
     def _memory(self, body: str) -> str:
         """Declares the registers and shared memory that a body uses."""

@@ -94,7 +94,7 @@ def _run(code: str, names: dict[str, np.ndarray], changed: list[str]) -> np.ndar
         'extern "C" void run(const double* in, double* out, int trials) {',
         "for (int k_ = 0; k_ < trials; ++k_) {",
     ]
-    lines += [f"scalar {n} = in[{i} * trials + k_]; (void){n};" for i, n in enumerate(used)]
+    lines += [f"[[maybe_unused]] scalar {n} = in[{i} * trials + k_];" for i, n in enumerate(used)]
     lines += ["{", code, "}"]  # a scope of its own, as wherever snippets go
     lines += [f"out[{i} * trials + k_] = {n};" for i, n in enumerate(changed)]
     head = "".join(f"#include <{h}>\n" for h in ("cmath", "cstdint", "cstring", "limits", "type_traits"))

@@ -12,13 +12,13 @@ from .program import ExactProgram
 from .readings import each, reads
 from .recorders import recorder, recorders
 
-HEAD = "__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {\n"
+HEAD = "__attribute__((noinline)) void backward(const Args& args, Work& work, [[maybe_unused]] int64_t sample, scalar* slice, bool first) {\n"
 
 
 def backward_exact(ctx: Context, program: ExactProgram) -> str:
     plan = ctx.plan
     found = groups(plan)
-    body = ["(void)sample;", *(f"const scalar* {r.slopes} = {r.dr};" for r in program.readers), *refs(ctx)]
+    body = [*(f"const scalar* {r.slopes} = {r.dr};" for r in program.readers), *refs(ctx)]
     body.append("if (first) std::memset(slice, 0, GRADIENT_SIZE * sizeof(scalar));")
     for p in plan.populations:
         name = ctx.p(p.name)

@@ -1,4 +1,4 @@
-// Exact spike times: polynomials in the offset inside a step. `crossings.hpp` finds where they cross zero.
+// Exact spike times: polynomials in the offset inside a step. `crossings.h` finds where they cross zero.
 #include <algorithm>
 #include <vector>
 

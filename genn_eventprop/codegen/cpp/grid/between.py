@@ -180,7 +180,7 @@ for (int n = 0; n < N_{out}; ++n)
         amount, weight = w.expression(readout.loss_of_arrival(c.receptor)), w.expression(readout.at())
         return f"""\
 losses_of_arrivals(args, sample, arrival, {before}, args.{self.names.c(c)}_weight, index, count, feedback,
-                   {weight}, [&](int neuron) {{ (void)neuron; return scalar({amount}); }});
+                   {weight}, [&]([[maybe_unused]] int neuron) {{ return scalar({amount}); }});
 """
 
     def feed_input(self, o: FeedInput) -> str:

@@ -2,20 +2,20 @@
 
 namespace {
 
-inline double value_of(const double *c, int m, double s) {
+FUNCTION double value_of(const double *c, int m, double s) {
     double v = c[m];
     for (int q = m - 1; q >= 0; --q) v = v * s + c[q];
     return v;
 }
 
-inline double slope_of(const double *c, int m, double s) {
+FUNCTION double slope_of(const double *c, int m, double s) {
     double v = m * c[m];
     for (int q = m - 1; q >= 1; --q) v = v * s + q * c[q];
     return v;
 }
 
 // The root in [a, b] of a polynomial that rises through zero exactly once there.
-inline double polished(const double *c, int m, double a, double b, double g_a, double g_b, double curve) {
+FUNCTION double polished(const double *c, int m, double a, double b, double g_a, double g_b, double curve) {
     double s = a - g_a * (b - a) / (g_b - g_a);
     for (int k = 0; k < 60; ++k) {
         double g = c[m], d = 0;
@@ -36,7 +36,7 @@ inline double polished(const double *c, int m, double a, double b, double g_a, d
 
 // Smallest s in [a, b] where the polynomial c of degree m crosses zero from below, -1 if there is none. curve: bound on |c''|.
 // Intervals are bisected until the bound shows that c stays below zero or rises through it exactly once.
-__attribute__((noinline)) double first_crossing(const double *c, int m, double a, double b, double curve) {
+OUT_OF_LINE double first_crossing(const double *c, int m, double a, double b, double curve) {
     double ends[64], left = a, right = b, g_left = value_of(c, m, a), s_left = slope_of(c, m, a);
     if (g_left >= 0) return a;
     int depth = 0;
