@@ -199,7 +199,8 @@ const int32_t block = source % {channels} / {rows.depth} * {rows.width};
     def _axes(self, i: int) -> tuple[Axis, Axis]:
         """The lists of windows of a connection, down and across its image."""
         down, across = (
-            Axis(*(self._from_host(f"c{i}_{name}{part}") for part in ("", "_target", "_weight"))) for name in ("down", "across")
+            Axis(*(self._from_host(f"c{i}_{name}{part}") for part in ("", "_target", "_weight")))
+            for name in ("down", "across")
         )
         return down, across
 

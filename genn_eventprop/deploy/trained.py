@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .online import Stream
 
 BATCH = 32
-TOGETHER = 256
+SAMPLES_AT_ONCE = 256
 """Samples that are preprocessed together."""
 
 
@@ -156,7 +156,7 @@ class TrainedModel:
         """Free the engine's threads and memory."""
         self.engine.close()
 
-    def _prepared(self, samples: Samples, prepared: bool, together: int | None = TOGETHER) -> Iterator[DataSet]:
+    def _prepared(self, samples: Samples, prepared: bool, together: int | None = SAMPLES_AT_ONCE) -> Iterator[DataSet]:
         """The samples as the network takes them, `together` at a time; None: all."""
         width = self.plan.input.size if prepared else self.n_channels
         data = as_data(samples, width)

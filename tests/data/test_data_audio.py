@@ -137,7 +137,7 @@ def test_a_tone_excites_its_place() -> None:
 def test_spikes_do_not_depend_on_what_is_converted_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
     sounds = [tone(f, s) for f, s in ((300.0, 0.2), (500.0, 0.31), (900.0, 0.1))]
     together = inner_ear.to_events(sounds, seed=3)
-    monkeypatch.setattr(inner_ear, "TOGETHER", 1)
+    monkeypatch.setattr(inner_ear, "RECORDINGS_AT_ONCE", 1)
     alone = inner_ear.to_events(sounds, seed=3)
     assert np.array_equal(together.times, alone.times) and np.array_equal(together.channels, alone.channels)
     assert not np.array_equal(inner_ear.to_events(sounds, seed=4).times, alone.times)

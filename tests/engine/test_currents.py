@@ -372,7 +372,7 @@ def test_a_delay_need_not_be_whole_steps():
     np.testing.assert_allclose(u, [3.0, 7.0, 3.5])
 
 
-def test_a_refractory_neuron_ignores_its_drive_but_not_its_receptor():
+def test_a_refractory_neuron_ignores_its_drive_alone():
     V = {}
     for receptor in ("I_ext", "input"):
         plan, data = driven.network(3, model=LIFRefractory)
@@ -450,7 +450,7 @@ def test_data_that_do_not_fit_are_refused():
 
 
 @pytest.mark.parametrize("name", ["native", "reference_clock"])
-def test_a_trial_that_continues_another_has_its_currents_or_says_why_not(name):
+def test_currents_of_a_trial_that_continues_another(name):
     """Two chunks are one long trial; a current that is late, or a line between two chunks, would be lost."""
     values = np.random.default_rng(3).uniform(0, 2, (1, 20, 3))
 

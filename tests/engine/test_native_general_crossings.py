@@ -72,7 +72,7 @@ def test_crossings_right_after_an_arrival():
         assert len(found) == 1 and 2.0 <= found[0] < 2.0 + 1.1 * gap + 1e-12
 
 
-def test_a_reset_beyond_the_threshold_waits_until_g_has_been_below():
+def test_a_reset_beyond_the_threshold_waits_for_g_below():
     leaking = NeuronModel(
         name="Leaking", state={"V": 0.0}, params={"tau": Param(10.0, "ms")}, dynamics={"V": "-V * V / tau"},
         threshold="V - 1", reset={"V": "V - 0.3"}, input="V",
@@ -145,7 +145,7 @@ def test_the_maximum_behind_arrivals_just_before_the_end(closed_form, gap):
 
 
 @pytest.mark.parametrize("engine", ["native", "reference_event"])
-def test_an_event_waits_for_its_mode_once_g_has_been_below_wherever_that_was(engine):
+def test_an_event_waits_for_its_mode_once_g_was_below(engine):
     """`tire` happens at 4 ms; then u falls below 0.5, for 0.06 ms, until a spike at 6 raises it, all in `busy`. So it
     happens again at 9.3 ms, when `busy` ends with u above 0.5, and V goes on at twice the rate."""
     bursting = NeuronModel(

@@ -336,7 +336,7 @@ def test_a_class_where_outputs_are_equally_good_is_wrong(truth: Truth) -> None:
 def test_spikes_decided_by_rounding_are_undecided() -> None:
     truth = Truth(grazing())
     times = truth.outcome.numbers["spike times of hidden"]
-    later = [t for t in truth.tried(F64) if not np.array_equal(t.numbers["spike times of hidden"], times)]
+    later = [t for t in truth.perturbed_runs(F64) if not np.array_equal(t.numbers["spike times of hidden"], times)]
     assert later, "one of the changes must move the spike by a step"
     assert judged(truth, later[0], F64)[0] == "undecided"
     assert judged(truth, later[0], F64, strict=True)[0] == "wrong"
@@ -350,7 +350,7 @@ def test_float32_rounding_and_real_errors_are_told_apart(moves: bool) -> None:
     plain = network("plain", LIF(), 2, LIF(), 2, "spike_count", weights={"in": 5.0, "out": 9.0}, **sizes)
     states_alone = replace(F32, change=0.0)
     truth = Truth(replace(steep if moves else plain, strict=False))
-    want, held = truth.outcome, truth.tried(states_alone)[-1]
+    want, held = truth.outcome, truth.perturbed_runs(states_alone)[-1]
     assert bool(other_number(want, held, F32.relative, F32.eps)) == moves
     assert judged(truth, held, states_alone) == ("right", "")
     off = {k: v * 1.01 if "gradient" in k else v for k, v in want.numbers.items()}

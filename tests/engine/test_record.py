@@ -212,7 +212,7 @@ def test_what_cannot_be_recorded_is_said():
         made.record(made.load(dataclasses.replace(some_events(), labels=None)), [0])
 
 
-def test_an_engine_that_records_nothing_has_its_trials_recorded_by_native():
+def test_native_records_for_engines_that_do_not():
     """Same plan, same weights: the spikes are those of the engine that trained, which says what to do itself."""
     net, loss = feed_forward()
     plan = make_plan(net, loss, dt=0.5, duration=20.0)

@@ -71,7 +71,7 @@ def test_engines_read_what_the_reference_reads(engine, output, loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_without_spikes_the_gradient_is_that_of_the_computed_loss(loss):
+def test_without_spikes_gradients_are_differences(loss):
     """Of weights, time constants and the initial state: differences of a trial in steps, where no spike could move."""
     plan = network(SATURATED, loss, hidden=False)
     clock = engines.create(plan, plan.network.initial_parameters(4), engine="reference_clock")

@@ -50,7 +50,7 @@ def test_a_wrong_recording_is_refused(settings, message):
         Recording(**{"current": RAMP, "dt": 0.5, **settings})
 
 
-def test_spikes_lie_between_samples_where_v_rises_through_the_level():
+def test_spikes_lie_where_v_rises_through_the_level():
     v = np.array([[-60.0, -20.0, 20.0, -60.0, -10.0, 0.0], [-60.0] * 6])
     recording = Recording(np.zeros((2, 6)), 0.1, v).with_spikes_above(0.0)
     assert np.allclose(recording.spikes[0], [0.15, 0.5]) and len(recording.spikes[1]) == 0

@@ -93,7 +93,7 @@ def test_a_prior_holds_what_is_not_told(alif):
     assert any("b_jump is not told" in doubt for doubt in quick(calm, **settings).doubts())
 
 
-def test_the_forced_run_with_the_right_parameters_is_the_recording(alif):
+def test_forced_with_the_right_parameters_it_is_the_recording(alif):
     fitted = fitted_model(ALIF)
     residuals = Residuals(
         fitted, alif, window=(0.0, 0.0), skip=0.0, every=0.25, voltage_noise=1.0, spike_noise=1.0

@@ -53,7 +53,7 @@ def test_gradients_of_currents_are_those_of_differences(layout, readout):
     assert torch.autograd.gradcheck(lambda x: made(x).value, (x,), atol=1e-7)
 
 
-def test_gradient_through_a_spiking_network_is_that_of_the_engine():
+def test_the_gradient_through_a_network_is_the_engines():
     """dL/dc of the layer against that of the trainer's engine, in the layout of the caller."""
     made, x = layer(), values(requires_grad=True)
     labels = np.array([0, 2, 1])

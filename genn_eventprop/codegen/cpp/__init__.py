@@ -137,7 +137,13 @@ def _by_series(ctx: Context) -> _Trial:
     windows = any(c.windows for c in plan.connections)
     files += ["exact/routes", "exact/window_routes"] if windows else []
     births = [BIRTH_CONSTANTS] if plan.spike_birth else []
-    library = ["}  // namespace\n", read("exact/series.hpp"), crossings(), *(read(f"{name}.hpp") for name in files), "namespace {\n"]
+    library = [
+        "}  // namespace\n",
+        read("exact/series.hpp"),
+        crossings(),
+        *(read(f"{name}.hpp") for name in files),
+        "namespace {\n",
+    ]
     return _Trial(
         given=program.memory,
         body=[program.time_weights(), *births, *library, UNUSED, general_models(ctx, program), general_work(ctx, program), *passes],
@@ -167,7 +173,13 @@ def _closed_form(ctx: Context) -> _Trial:
     files += ["routes"] if any(c.spread or c.delays for c in plan.connections) else []
     files += ["window_routes"] if any(c.windows for c in plan.connections) else []
     births = [BIRTH_CONSTANTS] if plan.spike_birth else []
-    library = ["}  // namespace\n", read("exact/series.hpp"), crossings(), *(read(f"exact/{name}.hpp") for name in files), "namespace {\n"]
+    library = [
+        "}  // namespace\n",
+        read("exact/series.hpp"),
+        crossings(),
+        *(read(f"exact/{name}.hpp") for name in files),
+        "namespace {\n",
+    ]
     return _Trial(
         given=program.memory,
         body=[program.time_weights(), *births, *library, models(ctx, program), exact_work(ctx, program), *passes],

@@ -755,7 +755,9 @@ class ExactKernels(Layout):
     def _block(self, name: str, body: str) -> str:
         head = f'extern "C" __global__ void __launch_bounds__({self.threads}) {name}({self.parameter}) {{\n'
         start = "const Trial *const t = &t_;\nconst int64_t sample = blockIdx.x;\n"
-        start += f"[[maybe_unused]] const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n[[maybe_unused]] {RANGE}"
+        start += (
+            f"[[maybe_unused]] const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n[[maybe_unused]] {RANGE}"
+        )
         start += "extern __shared__ double shared_memory[];\nchar *const memory = (char *)shared_memory;\n"
         at = 0
         for b in self._shared:

@@ -181,7 +181,9 @@ class Gathers:
         slices = group_slices(c, size)
         synapse = f"const int s = t->c{i}_{kind}_synapse[k];\n"
         if c.form == "dense":
-            synapse += f"const int32_t source = s / {c.post}, n = s % {c.post};\n[[maybe_unused]] const int32_t w = s;\n"
+            synapse += (
+                f"const int32_t source = s / {c.post}, n = s % {c.post};\n[[maybe_unused]] const int32_t w = s;\n"
+            )
         else:
             synapse += f"const int32_t source = t->c{i}_source[s], n = t->c{i}_target[s];\n"
             synapse += f"[[maybe_unused]] const int32_t w = t->c{i}_weight_of[s];\n"

@@ -39,7 +39,11 @@ def update_text(optimiser: Optimiser, dtype: str) -> str:
     fields += [*(f"double f_{n};" for n in scalars), "int64_t f_n;"]
     code = [f"const int64_t i_ = (int64_t)blockIdx.x * {THREADS} + threadIdx.x;"]
     code += ["if (i_ >= u_.f_n) return;", *(f"const scalar {n} = (scalar)u_.f_{n};" for n in scalars)]
-    code += ["scalar x = u_.f_x[i_];", "[[maybe_unused]] scalar g = u_.f_g[i_];", *(f"scalar {n} = u_.f_{n}[i_];" for n in states)]
+    code += [
+        "scalar x = u_.f_x[i_];",
+        "[[maybe_unused]] scalar g = u_.f_g[i_];",
+        *(f"scalar {n} = u_.f_{n}[i_];" for n in states),
+    ]
     code.append(statements(optimiser.full_code(), optimiser.local_names, CUDA).rstrip("\n"))
     code += [
         f"const scalar {b}_ = u_.f_{a} ? u_.f_{a}[i_] : (scalar)u_.f_{b};"

@@ -26,7 +26,7 @@ from . import cochlea, hair_cell
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 400_000
 """Hz of a recording."""
-TOGETHER = 8
+RECORDINGS_AT_ONCE = 8
 """Recordings that go through the hair cells side by side (memory: about 120 MB for one second each)."""
 
 
@@ -130,7 +130,7 @@ def spikes_of_sounds(
     for n, (sound, rate) in enumerate(sounds):
         prepared = prepare(sound, rate, ear, f"sound {first + n}")
         waiting.append(permeability(prepared, ear, min(rate, cochlea.RATE) / 2))
-        if len(waiting) == TOGETHER:
+        if len(waiting) == RECORDINGS_AT_ONCE:
             yield from spikes_of_nerve(waiting, ear, seed, position)
             position += len(waiting)
             waiting = []

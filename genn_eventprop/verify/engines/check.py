@@ -51,13 +51,13 @@ TRIES = {"grid": 8, "exact": 3}  # by how the last bit of a single state falls, 
 @dataclass(frozen=True)
 class Precision:
     """format: of the numbers. relative: agreement asked for. eps: of the format. change: of the numbers that the
-    reference is tried with. steep: how far its own numbers may move by it, relative to their size."""
+    reference is tried with. max_condition: how far its own numbers may move by it, relative to their size."""
 
     format: str
     relative: float
     eps: float
     change: float
-    steep: float
+    max_condition: float
 
 
 PRECISION = {
@@ -94,7 +94,7 @@ class Truth:
         stopped = self.outcome.stopped
         return "" if stopped or self._engine is None else masked_gradients(self._engine)
 
-    def tried(self, precision: Precision) -> list[Outcome]:
+    def perturbed_runs(self, precision: Precision) -> list[Outcome]:
         """Runs with numbers changed as a number format may change them."""
         if precision not in self._tried:
             kind = self.case.plan.spike_times
@@ -105,7 +105,7 @@ class Truth:
 
     def _try(self, precision: Precision, number: int) -> Outcome:
         rng, change = np.random.default_rng(number), precision.change
-        values = moved_values(self.case.plan, self.case.parameters, change, rng)
+        values = perturbed_values(self.case.plan, self.case.parameters, change, rng)
         later = change * float(rng.uniform(-1, 1))
         return self._run(values, later, lambda x: moved(x, precision.eps, rng))
 
@@ -140,7 +140,7 @@ def _plans(case: Case) -> tuple[Plan, ...]:
     return (case.plan,) if case.probe is None else (case.plan, case.probe)
 
 
-def moved_values(
+def perturbed_values(
     plan: Plan, values: dict[str, np.ndarray], change: float, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Parameters with a relative change, the same for equal values. Not of times that are counted in steps, nor of
@@ -288,13 +288,13 @@ def judged(truth: Truth, got: Outcome, precision: Precision, strict: bool = Fals
         if np.abs(value[np.isfinite(value)]).max(initial=0.0) > most:
             return "undecided", f"{precision.format} does not hold {key}"
     allowed: dict[str, float] = {}
-    for tried in truth.tried(precision):
-        if other := other_choice(want, tried, precision.relative):
+    for run in truth.perturbed_runs(precision):
+        if other := other_choice(want, run, precision.relative):
             return "undecided", f"rounding decides: {other}"
-        for key, moved in distance(want, tried).items():
+        for key, moved in distance(want, run).items():
             allowed[key] = max(allowed.get(key, 0.0), 3 * moved)
     size = {k: np.abs(want.numbers[k]).max(initial=0.0) for k in allowed}
-    steep = [k for k, v in allowed.items() if v > 3 * precision.steep * size[k] and k in got.numbers]
+    steep = [k for k, v in allowed.items() if v > 3 * precision.max_condition * size[k] and k in got.numbers]
     allowed |= dict.fromkeys(steep, np.inf)
     still = other_choice(want, got, precision.relative) or other_number(want, got, *close, allowed)
     if still:

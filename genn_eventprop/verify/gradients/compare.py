@@ -29,7 +29,7 @@ from ...plan import Plan, make_plan
 from ...plan.clock import window_steps
 from ...regularisers import Regulariser
 from .grid import GridProblem
-from .own import Change, OwnProblem, values_of
+from .own import Change, EngineDifferences, values_of
 from .report import Block, Case, Report
 
 STEP = 1e-3  # of the scale of a block
@@ -96,7 +96,7 @@ class Problem:
         return 0.05 * float(high - low) if low < 0 < high - low else np.inf
 
 
-AnyProblem = Problem | OwnProblem | GridProblem
+AnyProblem = Problem | EngineDifferences | GridProblem
 MakeEngine = Callable[[Plan, Mapping[str, np.ndarray]], Engine]
 
 
@@ -165,7 +165,9 @@ def _ahead(problem: AnyProblem, name: str, index: tuple[int, ...]) -> tuple[floa
     return np.nan, np.nan
 
 
-def taylor_order(problem: Problem | OwnProblem, gradients: Mapping[str, np.ndarray], rng: np.random.Generator) -> float:
+def taylor_order(
+    problem: Problem | EngineDifferences, gradients: Mapping[str, np.ndarray], rng: np.random.Generator
+) -> float:
     """Order of |L(v + eps d) - L(v) - eps dL/dv . d| in eps along a random direction d of all blocks but delays.
 
     eps is halved from 1e-2 until the remainder nears rounding: 1e-12 of the loss, or down to 1e-14 where spikes keep
@@ -230,7 +232,7 @@ def compare(
     gradients = dict(getattr(tested, "full_gradients", tested.gradients))
     problem: AnyProblem
     if own_losses:
-        problem = OwnProblem(plan, parameters, events, tested.name if tested.own_differences else "native")
+        problem = EngineDifferences(plan, parameters, events, tested.name if tested.own_differences else "native")
         if plan.currents_into:
             gradients |= {values_of(n): np.array(g, np.float64) for n, g in tested.current_gradients.items()}
             gradients = {k: g for k, g in gradients.items() if k in problem.values}

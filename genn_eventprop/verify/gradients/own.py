@@ -20,7 +20,7 @@ def values_of(current: str) -> str:
     return f"{current}.values"
 
 
-class OwnProblem:
+class EngineDifferences:
     """As `compare.Problem`, with the losses of `engine` in float64. Blocks: what the engine has gradients for, and
     "current.values".
 

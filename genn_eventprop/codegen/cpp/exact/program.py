@@ -27,7 +27,7 @@ from ...birth_losses import changed, loss_functions, reads_change
 from ...statements import TYPES, Spelling, indent
 from ..context import Context
 from ..grid.compare import CONSTANTS, auxiliary_losses, compared
-from ..grid.lanes import Lanes, OnceText
+from ..grid.lanes import ScalarWriter, VectorLoopWriter
 from ..grid.memory import Memory
 from .arguments import given, integers
 from .readings import Reading, readings_of, reads, time_weights
@@ -181,7 +181,7 @@ class ExactProgram:
         after = [s.each(name("w", "after", x)) for x in s.d.states]
         places = _numbered("before", s.x) | _numbered("after", after)
         kernel = s.kernel(Set(x, s.expression(e)) for x, e in zip(after, h))
-        return OnceText(Spelling(self._in_model(p, places, real="double"), lambda *_: "", CONSTANTS), kernel).text()
+        return ScalarWriter(Spelling(self._in_model(p, places, real="double"), lambda *_: "", CONSTANTS), kernel).text()
 
     def jump(self, p: PopulationRecord) -> str:
         """The body of a model's `jump`: of an own spike with ``dl_dt`` and ``inv_gdot``, by the state before it."""
@@ -190,7 +190,9 @@ class ExactProgram:
         places = learned | _numbered("kept", s.x) | _numbered("lambda", s.lam)
         E = symbol("dl_dt") + jump_term(s, event, {}, name("w", "mode"))
         body = [Let(RATE, E * symbol("inv_gdot")), *gradients(s, event, RATE, {}), *jump(s, event, RATE, {}, "jump")]
-        lanes = Lanes(Spelling(self._in_model(p, places), lambda *_: ""), s.kernel(body), s.index, rows=False)
+        lanes = VectorLoopWriter(
+            Spelling(self._in_model(p, places), lambda *_: ""), s.kernel(body), s.index, rows=False
+        )
         return lanes.shared() + lanes.each()
 
     def birth_width(self, p: PopulationRecord) -> str:
@@ -230,8 +232,8 @@ class ExactProgram:
         numbers = {p.name: i for i, p in enumerate(self.plan.populations)}
 
         def losses(population: int, read: bool) -> str:
-            def write(spelling: Spelling, kernel: Kernel, double: bool) -> OnceText:
-                return OnceText(spelling, kernel)
+            def write(spelling: Spelling, kernel: Kernel, double: bool) -> ScalarWriter:
+                return ScalarWriter(spelling, kernel)
 
             readout = self.readouts[self.plan.populations[population].name]
             text = changed(readout, self.memory.element, CONSTANTS, read=read, writer=write)
@@ -245,7 +247,7 @@ class ExactProgram:
         return loss_functions(sorted(moved), read, "__attribute__((noinline)) scalar", given, losses)
 
     def _once(self, p: PopulationRecord, kernel: Kernel, places: Mapping[sp.Symbol, str], real: str = "") -> str:
-        return OnceText(Spelling(self._in_model(p, places, real=real), lambda *_: "", CONSTANTS), kernel).text()
+        return ScalarWriter(Spelling(self._in_model(p, places, real=real), lambda *_: "", CONSTANTS), kernel).text()
 
     def _number(self, p: PopulationRecord, of: str) -> Access:
         s = self.scopes[p.name]
@@ -325,7 +327,7 @@ class ExactProgram:
 
     def _text(self, s: Scope, body: Iterable[Statement]) -> str:
         kernel = s.kernel(body)
-        return OnceText(Spelling(self.memory.element, lambda *_: "", CONSTANTS), kernel).text() if kernel else ""
+        return ScalarWriter(Spelling(self.memory.element, lambda *_: "", CONSTANTS), kernel).text() if kernel else ""
 
 
 def _numbered(array: str, symbols: Iterable[sp.Symbol]) -> dict[sp.Symbol, str]:

@@ -23,7 +23,7 @@ from ..exact.models import birth_functions
 from ..exact.program import ExactProgram
 from ..exact.readings import Reading, reads
 from ..grid.compare import CONSTANTS
-from ..grid.lanes import OnceText
+from ..grid.lanes import ScalarWriter
 from . import series
 
 RATE = name("t", "rate")
@@ -186,7 +186,7 @@ class GeneralProgram(ExactProgram):
 
     def _scalar(self, p: PopulationRecord, body: Iterable[Statement], places: Mapping[sp.Symbol, str]) -> str:
         spelling = Spelling(self._in_model(p, places, real="double"), lambda *_: "", CONSTANTS)
-        return OnceText(spelling, self.scopes[p.name].kernel(body)).text()
+        return ScalarWriter(spelling, self.scopes[p.name].kernel(body)).text()
 
     def _rates(self, p: PopulationRecord) -> str:
         cases = [

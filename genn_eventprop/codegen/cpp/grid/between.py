@@ -12,13 +12,13 @@ from ...statements import Spelling, indent
 from ..context import Context, stream, streams
 from .carried import Carried
 from .connections import PARTS, Connections
-from .lanes import Lanes
+from .lanes import VectorLoopWriter
 from .lists import Lists
 from .loops import Loops
 from .memory import Memory
 
 
-class Between:
+class ConnectionOps:
     """Operations of a trial on connections; lists: those of every spiking population."""
 
     def __init__(
@@ -176,7 +176,9 @@ for (int n = 0; n < N_{out}; ++n)
         table = {
             s: Access(a.buffer, tuple(i.xreplace(moved) for i in a.index)) for s, a in readout.s.table.items()
         }  # fmt: skip
-        w = Lanes(Spelling(self.memory.element, lambda *_: ""), Kernel((), table), readout.s.index, rows=False)
+        w = VectorLoopWriter(
+            Spelling(self.memory.element, lambda *_: ""), Kernel((), table), readout.s.index, rows=False
+        )
         amount, weight = w.expression(readout.loss_of_arrival(c.receptor)), w.expression(readout.at())
         return f"""\
 losses_of_arrivals(args, sample, arrival, {before}, args.{self.names.c(c)}_weight, index, count, feedback,

@@ -12,7 +12,7 @@ from ....program.nodes import Access, Kernel
 from ....program.trial import Trial
 from ...birth_losses import birth_losses, changed
 from ...statements import Spelling, indent
-from .lanes import OnceText
+from .lanes import ScalarWriter
 from .memory import Memory
 
 CONSTANTS = {
@@ -28,7 +28,7 @@ def compared(memory: Memory, kernel: Kernel) -> str:
         read = access.buffer.name == main
         return f"r[{write(access.index[0])}]" if read else memory.element(access, write)
 
-    text = OnceText(Spelling(element, lambda *_: "", CONSTANTS), kernel).text()
+    text = ScalarWriter(Spelling(element, lambda *_: "", CONSTANTS), kernel).text()
     return memory.pointers() + text
 
 
@@ -36,8 +36,8 @@ def birth_functions(memory: Memory, trial: Trial) -> str:
     """Outer losses of readouts that a spike would change, see `codegen/birth_losses.py`."""
 
     def body(population: int, read: bool) -> str:
-        def write(spelling: Spelling, kernel: Kernel, double: bool) -> OnceText:
-            return OnceText(spelling, kernel)
+        def write(spelling: Spelling, kernel: Kernel, double: bool) -> ScalarWriter:
+            return ScalarWriter(spelling, kernel)
 
         text = changed(trial.readouts[population], memory.element, CONSTANTS, read=read, writer=write)
         return memory.pointers() + text

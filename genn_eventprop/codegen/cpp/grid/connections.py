@@ -14,7 +14,7 @@ from ....program.nodes import Buffer, name
 from ....program.trial import Deliver, Feedback, GatherDelays, Trial
 from ..context import Context, padded, stream, unique, windows_of
 from .memory import Memory
-from .sums import add_row, if_trained, ring_of, tail_of
+from .sums import add_row, delay_ring, if_trained, suffix_of
 
 MANY_COLUMNS = 128  # of dense weights, from which on rows for their gradient are cut into blocks: at least two of them
 PARTS = {n: n.upper() for n in ("all", "positive", "negative", "square", "cube", "fourth")}
@@ -63,7 +63,9 @@ class Connections:
         """What arrives at `step` in a population is over."""
         into = self.plan.into(self.plan.populations[population].name)
         lists = "".join(f"work.{self._own(c)}_arrivals.take(step);\n" for c in into if c.axonal)
-        return lists + "".join(if_trained(part, f"{ring_of(sums)}.next();\n") for part, sums in self.ringed(population))
+        return lists + "".join(
+            if_trained(part, f"{delay_ring(sums)}.next();\n") for part, sums in self.ringed(population)
+        )
 
     def members(self) -> tuple[list[str], list[str], list[str]]:
         """Members of a thread's memory, the lines that make room for them, and the names of those that only a pass
@@ -72,18 +74,18 @@ class Connections:
         room: list[str] = []
         names: list[str] = []
         for i in range(len(self.plan.populations)):
-            found += [f"Ring<NP_p{i}> {ring_of(sums).removeprefix('work.')};" for _, sums in self.ringed(i)]
+            found += [f"Ring<NP_p{i}> {delay_ring(sums).removeprefix('work.')};" for _, sums in self.ringed(i)]
         names += self._windows()
         found += [f"Window<{self._width(c)}> {window};" for window, (c, _) in self._windows().items()]
         for c in self.plan.connections:
             if self.known(c):
-                rows = [f"{self._own(c)}_rows{tail_of(part)}" for part in self._parts(c)]
+                rows = [f"{self._own(c)}_rows{suffix_of(part)}" for part in self._parts(c)]
                 found.append(f"Buffer<real> {', '.join(rows)};")
                 room += [f"{row}.zero(n_steps * {self._width(c)});" for row in rows]
             elif c.axonal:
                 found.append(f"Arrivals {self._own(c)}_arrivals;")
             elif c.dendritic:
-                for tail in map(tail_of, self._parts(c)):
+                for tail in map(suffix_of, self._parts(c)):
                     found.append(f"Window<{self._width(c)}> {self._own(c)}_sums{tail};")
                     if self._keeps(c):
                         found.append(f"Buffer<real> {self._own(c)}_arrived{tail};")
@@ -114,13 +116,15 @@ class Connections:
 
     def begin(self, populations: Sequence[int]) -> str:
         """Nothing is on the way to these populations."""
-        begun = [(part, f"{ring_of(sums)}.begin(args.ahead);\n") for i in populations for part, sums in self.ringed(i)]
+        begun = [
+            (part, f"{delay_ring(sums)}.begin(args.ahead);\n") for i in populations for part, sums in self.ringed(i)
+        ]
         lines = [if_trained(part, line) for part, line in begun]
         for c in (c for i in populations for c in self.plan.into(self.plan.populations[i].name)):
             if c.axonal:
                 lines.append(f"work.{self._own(c)}_arrivals.begin(args.ahead);\n")
             elif c.dendritic:
-                sums = [(part, f"work.{self._own(c)}_sums{tail_of(part)}") for part in self._parts(c)]
+                sums = [(part, f"work.{self._own(c)}_sums{suffix_of(part)}") for part in self._parts(c)]
                 lines += [if_trained(part, f"{own}.begin(args.ahead);\n") for part, own in sums]
         return "".join(lines)
 
@@ -128,7 +132,7 @@ class Connections:
         """All that arrives through a `known` connection, as rows; `by` has the spikes of every source."""
         text = ""
         for part in self._parts(c):
-            given = f"work.{self._own(c)}_rows{tail_of(part)}, work.series, {self._synapses(c)}, by, {c.pre}"
+            given = f"work.{self._own(c)}_rows{suffix_of(part)}, work.series, {self._synapses(c)}, by, {c.pre}"
             line = f"scatter_known<{PARTS[part]}, {self._width(c)}>({given}, n_steps, args.ahead);\n"
             text += if_trained(part, line)
         return text
@@ -145,13 +149,13 @@ class Connections:
         if c.by_synapses:
             given = f"{self._synapses(c)}, index, count"
             if c.delays is not None:
-                sums = [(part, f"{ring_of(b)}.now()") for part, b in self.sums[self.plan.connections.index(c)]]
+                sums = [(part, f"{delay_ring(b)}.now()") for part, b in self.sums[self.plan.connections.index(c)]]
             return "".join(
                 if_trained(part, f"scatter_rows<{self._template(c, part)}>({into}, {given});\n") for part, into in sums
             )
         np_, given, text = self._width(c), f"args.{self._own(c)}_sorted, index, count", ""
         for part in self._parts(c):
-            row = f"work.{self._own(c)}_sums{tail_of(part)}"
+            row = f"work.{self._own(c)}_sums{suffix_of(part)}"
             line = f"add_rows<{np_}, true>({row}.next(), {given});\n"
             if part != "all":
                 line = f"std::memset({row}.next(), 0, {np_} * sizeof(real));\n"
@@ -169,10 +173,10 @@ class Connections:
         own, np_, text = self._own(c), self._width(c), ""
         for part, into in sums:
             if self.known(c):
-                text += if_trained(part, add_row(np_, into, f"work.{own}_rows{tail_of(part)} + step * {np_}"))
+                text += if_trained(part, add_row(np_, into, f"work.{own}_rows{suffix_of(part)} + step * {np_}"))
             elif c.dendritic:
                 kept = self._kept(c, part) if self._keeps(c) else "nullptr"
-                given = f"{into}, {kept}, work.{own}_sums{tail_of(part)}, args.{own}_back"
+                given = f"{into}, {kept}, work.{own}_sums{suffix_of(part)}, args.{own}_back"
                 text += if_trained(part, f"gather_and_add<{np_}>({given});\n")
         return text
 
@@ -182,8 +186,8 @@ class Connections:
         for i in populations:
             for part, sums in self.ringed(i):
                 into = self.memory.pointer(self.direct.get(sums.name, sums))
-                add = add_row(f"NP_p{i}", into, f"{ring_of(sums)}.now()")
-                text += if_trained(part, f"{add}{ring_of(sums)}.next();\n")
+                add = add_row(f"NP_p{i}", into, f"{delay_ring(sums)}.now()")
+                text += if_trained(part, f"{add}{delay_ring(sums)}.next();\n")
         return text
 
     # backwards
@@ -206,7 +210,7 @@ class Connections:
     def _kept(self, c: ConnectionRecord, part: str) -> str:
         """Where what arrives at `step` is kept."""
         lent = self._lent().get(c.name) if part == "all" else None
-        rows = self.memory.pointer(lent) if lent else f"work.{self._own(c)}_arrived{tail_of(part)}"
+        rows = self.memory.pointer(lent) if lent else f"work.{self._own(c)}_arrived{suffix_of(part)}"
         return f"{rows} + step * {self._width(c)}"
 
     def take_kept(self) -> str:

@@ -13,7 +13,7 @@ from .lists import AT, FIRST, Append
 NOW = symbol("now")  # the step in 32 bits, for comparisons in vectors
 
 
-class _Text(Expressions):
+class LoopExpressions(Expressions):
     def _print_equal(self, e: sp.Expr) -> str:
         return super()._print_equal(e.xreplace({STEP: NOW}))
 
@@ -35,7 +35,7 @@ class _Text(Expressions):
         return super()._print_Pow(e)
 
 
-class Lanes(Writer):
+class VectorLoopWriter(Writer):
     """The text of a kernel in a loop over neurons.
 
     Args:
@@ -43,7 +43,7 @@ class Lanes(Writer):
             are accessed where they are used.
     """
 
-    expressions = _Text
+    expressions = LoopExpressions
 
     def __init__(self, spelling: Spelling, kernel: Kernel, population: int, rows: bool) -> None:
         super().__init__(spelling, kernel, population)
@@ -89,10 +89,10 @@ class Lanes(Writer):
         return super().statement(s)
 
 
-class OnceText(Writer):
+class ScalarWriter(Writer):
     """The text of code that runs once a trial, in double precision."""
 
-    expressions = _Text
+    expressions = LoopExpressions
 
     def __init__(self, spelling: Spelling, kernel: Kernel) -> None:
         super().__init__(spelling, kernel, double=True)

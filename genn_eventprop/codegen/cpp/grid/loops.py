@@ -28,7 +28,7 @@ from ....program.nodes import (
 from ....program.scope import Scope
 from ...rare import EventSplit, live_statements, rewrite, split, without_entry
 from ...statements import Spelling, indent
-from .lanes import Lanes
+from .lanes import VectorLoopWriter
 from .lists import AT, FIRST, Append, Lists
 from .memory import Memory
 
@@ -99,8 +99,8 @@ class Loops:
         loop = f"INDEPENDENT for (int neuron = 0; neuron < {self.NP}; ++neuron) {{\n{indent(each)}}}\n"
         return out + (f"{{\n{indent(shared + loop)}}}\n" if shared else loop)
 
-    def _lanes(self, body: Iterable[Statement], table: Table, rows: bool = False) -> Lanes:
-        return Lanes(self.spelling, Kernel(tuple(body), table), self.s.index, rows)
+    def _lanes(self, body: Iterable[Statement], table: Table, rows: bool = False) -> VectorLoopWriter:
+        return VectorLoopWriter(self.spelling, Kernel(tuple(body), table), self.s.index, rows)
 
     def _rare(self, part: EventSplit, table: Table) -> str:
         """Handles the neurons whose test is not negative, and appends them to the lists of events."""

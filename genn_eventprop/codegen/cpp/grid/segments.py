@@ -14,7 +14,7 @@ from ....program.nodes import Buffer, name
 from ....program.trial import Deliver, EachNeuron, Trial
 from ...statements import indent
 from ..context import Context, stream
-from .between import Between
+from .between import ConnectionOps
 from .connections import Connections
 from .loops import Loops
 from .memory import Memory
@@ -56,7 +56,7 @@ class Segments:
         """Where what a segment starts from is kept."""
         return f"work.{name} + {step} / args.segment * {self.memory.padded(b)}"
 
-    def again(self, deliver: Callable[[Deliver], str], between: Between, others: Connections) -> str:
+    def again(self, deliver: Callable[[Deliver], str], between: ConnectionOps, others: Connections) -> str:
         """The body of `replay`; deliver: the text of arrivals."""
         body, after = "[[maybe_unused]] const scalar dt = scalar(args.dt);\n", ""
         for i in self.stored:
@@ -80,7 +80,7 @@ class Segments:
         head = f"{ROW}[[maybe_unused]] const int32_t now = int32_t(step);\n"
         return f"{body}for (int64_t step = base; step < stop; ++step) {{\n{indent(head + steps)}}}\n{after}"
 
-    def _on_the_way(self, between: Between, others: Connections) -> str:
+    def _on_the_way(self, between: ConnectionOps, others: Connections) -> str:
         """What was sent before the segment and arrives in it, through delays that are values."""
         into = [c for i in self.stored for c in self.plan.into(self.plan.populations[i].name)]
         late = (between.spiked(c) + others.send(c) for c in into if _comes_late(others, c))

@@ -6,13 +6,13 @@ from ....program.nodes import Buffer
 from ...statements import indent
 
 
-def ring_of(sums: Buffer) -> str:
+def delay_ring(sums: Buffer) -> str:
     """The ring that leads to sums."""
     return f"work.{sums.name}_ring"
 
 
-def tail_of(part: str) -> str:
-    """Of names of what is kept of a part of the weights."""
+def suffix_of(part: str) -> str:
+    """Of names that belong to a part of the weights."""
     return "" if part == "all" else f"_{part}"
 
 

@@ -27,7 +27,7 @@ from ....program.trial import (
 from ...statements import indent
 from ...target import Target, finished, step_backwards, step_forwards, write
 from ..context import Context, ends, stream, streams
-from .between import Between
+from .between import ConnectionOps
 from .carried import Carried
 from .compare import auxiliary_losses, birth_functions, compared
 from .connections import Connections, tables
@@ -62,7 +62,7 @@ class Grid(Target):
         by_name = dict(zip((p.name for p in self.plan.populations), self.lists))
         self.others = Connections(self.memory, names, self.trial, self.direct)
         self.memory.one_row = self.others.one_row()
-        self.between = Between(self.memory, names, self.trial, by_name, self.others, self.carried)
+        self.between = ConnectionOps(self.memory, names, self.trial, by_name, self.others, self.carried)
         self.segments = Segments(self.trial, names, self.memory, self.loops)
 
     def _host_buffers(self) -> list[Buffer]:
