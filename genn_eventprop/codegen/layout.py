@@ -174,7 +174,7 @@ class Layout:
 
     def _each_of_windows(self, i: int, rows: WindowRows, body: str, first: str, stride: int | str) -> str:
         """The same for windows: row by row, the targets of a row side by side."""
-        down, across = self._axes(i)
+        down, across = self._window_axes(i)
         text = f"""\
 {self._windows_over(i, rows)}for (int32_t a = {down.start}[y]; a < {down.start}[y + 1]; ++a) {{
     for (int32_t b = {across.start}[x]; b < {across.start}[x + 1]; ++b) {{
@@ -196,7 +196,7 @@ const int32_t pixel = source / {channels}, y = pixel / {width}, x = pixel % {wid
 const int32_t block = source % {channels} / {rows.depth} * {rows.width};
 """
 
-    def _axes(self, i: int) -> tuple[Axis, Axis]:
+    def _window_axes(self, i: int) -> tuple[Axis, Axis]:
         """The lists of windows of a connection, down and across its image."""
         down, across = (
             Axis(*(self._from_host(f"c{i}_{name}{part}") for part in ("", "_target", "_weight")))

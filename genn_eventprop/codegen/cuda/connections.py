@@ -332,7 +332,7 @@ class ConnectionOps(BlockLayout):
 
     def _each_of_windows(self, i: int, rows: WindowRows, body: str, first: str, stride: int | str) -> str:
         """Threads share the targets of all rows."""
-        down, across = self._axes(i)
+        down, across = self._window_axes(i)
         each = f"""\
 const int32_t a = {down.start}[y] + k / {rows.width} / columns, b = {across.start}[x] + k / {rows.width} % columns;
 const int32_t o = block + k % {rows.width}, n = {down.target}[a] + {across.target}[b] + o;
