@@ -144,6 +144,30 @@ def test_the_maximum_behind_arrivals_just_before_the_end(closed_form, gap):
     assert gradients == pytest.approx({1.0: -1.0 / tau, -1.0: 1.0 / tau, -50.0: slope}, rel=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["closed form", "series", "reference_event"])
+def test_a_maximum_before_arrivals_at_the_start_of_the_trial(kind):
+    """V(0) is one, whatever arrives at t = 0."""
+    falls = "V" if kind == "closed form" else "tanh(V)"
+    model = NeuronModel(
+        name="Started", state={"V": "start"}, params={"tau": Param(10.0, "ms"), "start": Param(0.25, trainable=True)},
+        dynamics={"V": f"-{falls} / tau"}, input="V",
+    )  # fmt: skip
+    net = Network()
+    out = net.population(model(), 1, "output")
+    net.connect(net.input(2), out, Dense(np.array([[-1.0], [0.5]])))
+    plan = make_plan(net, losses.SquaredError(out, "max"), dt=1.0, duration=20.0, spike_times="exact")
+    settings = {} if kind == "reference_event" else {"dtype": "float64", "threads": 1}
+    name = kind if kind == "reference_event" else "native"
+    made = engines.create(plan, net.initial_parameters(1), engine=name, **settings)
+    sample = np.array([0.0, 4.0]), np.array([0, 1])
+    value = made.forward(made.load(Events.from_samples([sample], n_channels=2, targets=np.zeros((1, 1)))), [0]).value
+    made.backward(np.ones((1, 1)))
+    assert value[0, 0] == 0.25
+    assert float(made.gradients["output.start"][0]) == pytest.approx(1.0, rel=1e-12)
+    assert made.input_gradients == pytest.approx([0.0, 0.0], abs=1e-12)
+    made.close()
+
+
 @pytest.mark.parametrize("engine", ["native", "reference_event"])
 def test_an_event_waits_for_its_mode_once_g_was_below(engine):
     """`tire` happens at 4 ms; then u falls below 0.5, for 0.06 ms, until a spike at 6 raises it, all in `busy`. So it

@@ -11,7 +11,10 @@ struct ReadMaximum : Reader<O> {
     O* out = nullptr;
     void look(O& o, const Args& args, int64_t, Path& path) {
         out = &o;
-        for (int k = 0; k < N; ++k) best[k] = -std::numeric_limits<double>::infinity();
+        for (int k = 0; k < N; ++k) {  // V(0); arrivals at t = 0 end the first piece where it starts
+            const auto& first = o.pieces[path.of[size_t(k)].front()];
+            better(k, first.x[V], first.start, first.end == first.start);
+        }
         o.each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS]) {
             for (int l = 0; l < count; ++l) search(o, args, number[l], c[V], l);
         });
@@ -21,7 +24,7 @@ struct ReadMaximum : Reader<O> {
         const auto& p = o.pieces[number];
         const int k = p.neuron, m = o.order;
         const double h = p.end - p.start;
-        if (p.start == 0 || p.x[V] > best[k]) better(k, p.x[V], p.start, false);
+        if (p.x[V] > best[k]) better(k, p.x[V], p.start, false);
         if (h <= o.together) {
             // arrivals just before T: where V rises behind them its maximum is V(T), whose time does not move with theirs
             double f[O::n];
