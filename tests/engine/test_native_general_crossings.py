@@ -15,6 +15,7 @@ from genn_eventprop.models.adex import AdEx
 from genn_eventprop.models.eif import EIF
 from genn_eventprop.models.izhikevich import Izhikevich
 from genn_eventprop.models.li import LI
+from genn_eventprop.models.qif import QIF
 from genn_eventprop.plan import make_plan
 
 TURNING = NeuronModel(
@@ -165,6 +166,30 @@ def test_a_maximum_before_arrivals_at_the_start_of_the_trial(kind):
     assert value[0, 0] == 0.25
     assert float(made.gradients["output.start"][0]) == pytest.approx(1.0, rel=1e-12)
     assert made.input_gradients == pytest.approx([0.0, 0.0], abs=1e-12)
+    made.close()
+
+
+def test_the_gradient_of_an_integral_whose_weight_bends():
+    """r = 1/T int w(t) V dt with V = v0 exp(-t / tau), in one trial with QIF neurons: dr/dtau to twelve digits, although the
+    powers of w in a piece cancel where the piece is long."""
+    model = NeuronModel(
+        name="Falls", state={"V": 0.3}, params={"tau": Param(35.0, "ms", trainable=True)},
+        dynamics={"V": "-V / tau"}, input="V",
+    )  # fmt: skip
+    net, end, tau = Network(), 20.0, 35.0
+    hidden, out = net.population(QIF(), 1, "hidden"), net.population(model(), 1, "output")
+    net.connect(net.input(1), hidden, Dense(np.zeros((1, 1)))), net.connect(hidden, out, Dense(np.ones((1, 1))))
+    plan = make_plan(
+        net, losses.SquaredError(out, "integral", weight="sigmoid"), dt=1.0, duration=end, spike_times="exact"
+    )
+    made = engines.create(plan, net.initial_parameters(1), engine="native", dtype="float64", tolerance=1e-13)
+    empty = np.zeros(0), np.zeros(0, dtype=int)
+    made.forward(made.load(Events.from_samples([empty], n_channels=1, targets=np.zeros((1, 1)))), [0])
+    made.backward(np.ones((1, 1)))
+    t, part = np.polynomial.legendre.leggauss(60)
+    t = end * (t + 1) / 2
+    wanted = np.sum(part / 2 / (1 + np.exp((t / end - 0.5) / 0.2)) * 0.3 * t / tau**2 * np.exp(-t / tau))
+    assert float(made.gradients["output.tau"][0]) == pytest.approx(wanted, rel=1e-12)
     made.close()
 
 

@@ -65,8 +65,10 @@ struct Densities {
     Buffer<double> power;       // TERMS numbers per piece, in powers of (t - end) / length
     double legendre[NODES][NODES], shifted[NODES][NODES];  // P_m at the nodes, times (2 m + 1) weight; coefficients of P_m(2 v + 1)
     const double *unit = nullptr, *part = nullptr;
+    double fall = 0;
     int nodes = 0;
     void begin(const Args& args) {
+        fall = std::pow(args.tolerance, 1.0 / double(args.order));
         const int count = int(args.order) < NODES ? int(args.order) : NODES;
         unit = args.gauss + count * (count - 1), part = unit + count;
         if (count == nodes) return;
@@ -97,14 +99,19 @@ struct Densities {
             a[m] = 0;
             for (int q = 0; q < nodes; ++q) a[m] += legendre[m][q] * values[q];
             // What is rounding is left out: in powers of time it grows by a factor of 6 with every m.
-            if (std::fabs(a[m]) <= 1e-15 * (2 * m + 1) * most + 0.1 * noise) a[m] = 0;
+            if (std::fabs(a[m]) <= 1e-15 * (2 * m + 1) * most + noise) a[m] = 0;
         }
+        // High powers lose terms where they are multiplied with another series, whose coefficients fall by `fall` each: no less than
+        // the constant does.
+        double lost = 0;
         for (int j = 0; j < TERMS; ++j) {
             double v = 0;
             for (int m = j; m < nodes; ++m) v += a[m] * shifted[m][j];
             power[piece * TERMS + j] = j < nodes ? v : 0;
+            if (j < nodes) lost = lost * fall + std::fabs(v);
         }
-        return nodes < 3 || std::fabs(a[nodes - 1]) + std::fabs(a[nodes - 2]) <= tolerance * most + noise;
+        const double bound = tolerance * most + noise;
+        return nodes < 3 || (std::fabs(a[nodes - 1]) + std::fabs(a[nodes - 2]) <= bound && lost <= bound + 4 * most * std::pow(fall, nodes - 1));
     }
     void source(int64_t piece, double length, double factor, int order, octet* to, int lane) const {
         double scale = factor;
