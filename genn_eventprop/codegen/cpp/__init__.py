@@ -132,8 +132,8 @@ def _by_series(ctx: Context) -> _Trial:
             "spike_times='grid', or neurons that are linear between spikes"
         )
     files += ["general/readouts"] if forms else []
-    files += ["general/integral"] if "voltage" in forms and "integral" not in forms else []
-    files += [f"general/{file}" for file in forms]
+    # the reader of V at every step builds on that of integrals
+    files += [f"general/{file}" for file in sorted({*forms, "integral"} if "voltage" in forms else forms)]
     windows = any(c.windows for c in plan.connections)
     files += ["exact/routes", "exact/window_routes"] if windows else []
     births = [BIRTH_CONSTANTS] if plan.spike_birth else []
