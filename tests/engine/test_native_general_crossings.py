@@ -170,8 +170,8 @@ def test_a_maximum_before_arrivals_at_the_start_of_the_trial(kind):
 
 
 def test_the_gradient_of_an_integral_whose_weight_bends():
-    """r = 1/T int w(t) V dt with V = v0 exp(-t / tau), in one trial with QIF neurons: dr/dtau to twelve digits, although the
-    powers of w in a piece cancel where the piece is long."""
+    """r = 1/T int w(t) V dt with V = v0 exp(-t / tau), in one trial with QIF neurons: dr/dtau to twelve digits,
+    although the powers of w in a piece cancel where the piece is long."""
     model = NeuronModel(
         name="Falls", state={"V": 0.3}, params={"tau": Param(35.0, "ms", trainable=True)},
         dynamics={"V": "-V / tau"}, input="V",

@@ -235,3 +235,21 @@ def test_a_maximum_behind_an_arrival_at_the_end_of_the_trial(engine, w):
         made.input_gradients, [0.5 * decay / 20.0, -0.5 * decay / 20.0] if behind else [0.0, 0.0], atol=1e-12
     )
     made.close()
+
+
+@pytest.mark.parametrize("engine", ["reference_event", "native"])
+def test_an_arrival_far_beyond_the_threshold_is_a_spike_where_the_dynamics_diverge(engine):
+    """The reset comes first: behind it V rises by 10^25 a ms."""
+    model = NeuronModel(
+        name="Exponential", state={"V": 0.0}, params={"tau": Param(20.0, "ms")},
+        dynamics={"V": "(exp(V) - 1 - V) / tau"}, threshold="V - 1", reset={"V": "0"}, input="V",
+    )  # fmt: skip
+    net = Network()
+    hidden, out = net.population(model(), 1, "hidden"), net.population(LI(), 1, "output")
+    net.connect(net.input(1), hidden, Dense(np.array([[60.0]])))
+    net.connect(hidden, out, Dense(np.array([[1.0]])))
+    events = Events.from_samples([([0.0, 7.5], [0, 0])], 1, targets=np.zeros((1, 1)))
+    result, gradients = outcome(net, losses.SquaredError(out, "integral"), events, engine, duration=20.0)
+    np.testing.assert_array_equal(result.spikes["hidden"].time, [0.0, 7.5])
+    assert gradients["input_hidden.weight"] == 0.0
+    assert np.isfinite(gradients["hidden_output.weight"]).all() and gradients["hidden_output.weight"] > 0

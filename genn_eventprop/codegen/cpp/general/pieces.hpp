@@ -223,7 +223,9 @@ struct Pieces {
         }
         M::numbers_of(args, each, q);
         M::flow(m, q, sign, c, g, order);
-        if (search && !limit(c, g, each, count, length)) return false;
+        bool leaves[SIDE];  // by an own event at its start, behind which the series is not needed and may be no number
+        for (int l = 0; l < count; ++l) leaves[l] = search && at_once(each[l], m, g, l);
+        if (search && !limit(c, g, each, count, leaves, length)) return false;
         for (int l = 0; l < count; ++l) {
             const int k = each[l];
             for (int i = 0; i < n; ++i)
@@ -235,7 +237,7 @@ struct Pieces {
         for (int l = 0; l < count; ++l) {
             const int k = each[l];
             const Piece& p = pieces[current[k]];
-            guess[k] = length[l];
+            if (!leaves[l]) guess[k] = length[l];
             until[k] = std::fmin(p.start + length[l], std::fmin(mode_end[k], end_of_time));
             stop[l] = until[k] - p.start;
         }
@@ -275,7 +277,7 @@ struct Pieces {
     // Shortens `length` until the last two terms of every state are within the tolerance of the largest of its first three, and those of
     // every threshold that is not linear in them. Lengths are halved in two steps, so that a small change of a parameter rarely changes
     // them.
-    bool limit(const octet (*c)[TERMS], const octet (*g)[TERMS], const int32_t* each, int count, octet& length) {
+    bool limit(const octet (*c)[TERMS], const octet (*g)[TERMS], const int32_t* each, int count, const bool* leaves, octet& length) {
         octet h = length, top, below;
         constexpr double STEP = 0.70710678118654752;
         const double by = std::pow(STEP, order - 1);
@@ -291,7 +293,7 @@ struct Pieces {
                 size = (size > d ? size : d) * tolerance;
                 below = lanes_fabs(s[order - 1]) * high, top = lanes_fabs(s[order]) * high * h;
                 for (int l = 0; l < count; ++l)
-                    if (!(top[l] <= size[l] && below[l] <= size[l]) && !rests(s, l, h[l], size[l], std::fmax(top[l], below[l]))) {
+                    if (!leaves[l] && !(top[l] <= size[l] && below[l] <= size[l]) && !rests(s, l, h[l], size[l], std::fmax(top[l], below[l]))) {
                         length[l] = -1, good = false;
                         if (h[l] < SHORTEST * end_of_time || !std::isfinite(h[l])) return fails(each[l], i < n ? i : 0);
                     }
@@ -308,6 +310,11 @@ struct Pieces {
         double most = 0, power = h * h * h;
         for (int j = 3; j <= order / 2; ++j, power *= h) most = std::fmax(most, std::fabs(s[j][l]) * power);
         return size <= tolerance * tolerance * most && last <= tolerance * most;
+    }
+    bool at_once(int k, int m, const octet (*g)[TERMS], int l) const {
+        for (int e = 0; e < E; ++e)
+            if (g[e][0][l] >= 0 && (armed.data[k] >> e & 1) && M::possible(e, m)) return true;
+        return false;
     }
     bool fails(int k, int state) {
         lost.neuron = k, lost.state = state, lost.at = pieces[current[k]].start;
@@ -727,13 +734,14 @@ struct Pieces {
         }
         for (int j = 0; j < n; ++j) {
             const octet at = value_at(l[j], order, s);
-            for (int i = 0; i < count; ++i) lambda[j][each[i]] = at[i];
+            for (int i = 0; i < count; ++i) lambda[j][each[i]] = s[i] != 0 ? at[i] : l[j][0][i];
         }
         for (int r = 0; r < M::dynamic; ++r) {  // the integral of lambda . df/dp over the piece
             octet v = {};
             for (int j = order; j >= 0; --j) v = v * s + p[r][j] * INVERSE[j + 1];
             v *= -s;
-            for (int i = 0; i < count; ++i) grad[M::place[r]][each[i]] += scalar(v[i]);
+            for (int i = 0; i < count; ++i)
+                if (s[i] != 0) grad[M::place[r]][each[i]] += scalar(v[i]);
         }
     }
     // The end of a timed mode: lambda is continuous, and D goes to what began the mode.

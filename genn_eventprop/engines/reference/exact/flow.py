@@ -32,7 +32,7 @@ class ModeFlow(Protocol):
     Backwards, pieces are computed anew instead of stored: a segment remembers its start and its span only.
     """
 
-    def start(self, x: np.ndarray, lanes: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+    def start(self, x: np.ndarray, lanes: np.ndarray, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
     def series(self, x: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray: ...
     def psi(self, series: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray: ...
 
@@ -65,7 +65,7 @@ class LinearMode:
             terms.append(term)
         return np.stack(terms, axis=1)[:, :, : self.n]
 
-    def start(self, x: np.ndarray, lanes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def start(self, x: np.ndarray, lanes: np.ndarray, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         span = np.full(len(lanes), self.span)
         return self.series(x, lanes, span), span
 
@@ -94,14 +94,19 @@ class CurvedMode:
 
     def __init__(self, f: Fields, df_dx: Fields, n: int, size: int, duration: float) -> None:
         self.f, self.df_dx, self.n, self.size, self.duration = f, df_dx, n, size, duration
+        self.shortest = SHORTEST * duration
         self.guess = np.full(size, 0.05 * duration)  # span of the last piece of every neuron: the next will be similar
         self.largest = np.zeros((n, 1))  # |x| of every state so far: what rounding is measured against
         self.to_series, self.to_values = integration()
 
-    def start(self, x: np.ndarray, lanes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Copies have the span of their neuron in the first copy: other pieces would make other rounding errors."""
+    def start(self, x: np.ndarray, lanes: np.ndarray, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Copies have the span of their neuron in the first copy: other pieces would make other rounding errors.
+
+        left: of which lanes (G,) an own event leaves x at once. Where the dynamics diverge there, x is held instead:
+        nothing reads more of such a piece than its start.
+        """
         first = lanes < self.size
-        series, span = self._choose_spans(x[:, first], lanes[first])
+        series, span = self._choose_spans(x[:, first], lanes[first], left[first])
         if first.all():
             return series, span
         every = np.zeros(self.size)
@@ -109,7 +114,7 @@ class CurvedMode:
         span = every[lanes % self.size]
         return self.series(x, lanes, span), span
 
-    def _choose_spans(self, x: np.ndarray, lanes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _choose_spans(self, x: np.ndarray, lanes: np.ndarray, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients and spans of new pieces: 1.6 times the last span, shortened by 0.6 until a piece is good."""
         span = np.minimum(1.6 * self.guess[lanes], self.duration)
         series, pending = np.zeros((ORDER + 1, *x.shape)), np.ones(len(lanes), bool)
@@ -118,14 +123,19 @@ class CurvedMode:
             series[..., i], good = self._solve(x[:, i], lanes[i], span[i])
             pending[i] = ~good
             span[i[~good]] *= 0.6
-            if span.min() < SHORTEST * self.duration:
-                raise BlowUp(int(lanes[int(span.argmin())]))
-        self.guess[lanes] = span
-        self.largest = np.maximum(self.largest, np.abs(x).max(axis=1, keepdims=True))
+            short = pending & (span <= self.shortest)
+            if np.any(short & ~left):
+                raise BlowUp(int(lanes[np.flatnonzero(short & ~left)[0]]))
+            series[..., short], span[short], pending[short] = held(x[:, short]), self.shortest, False
+        lasts = span > self.shortest
+        self.guess[lanes[lasts]] = span[lasts]
+        self.largest = np.maximum(self.largest, np.abs(x[:, lasts]).max(axis=1, initial=0.0, keepdims=True))
         return series, span
 
     def series(self, x: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray:
-        return self._solve(x, lanes, span)[0]
+        series, short = self._solve(x, lanes, span)[0], span <= self.shortest
+        series[..., short] = held(x[:, short])
+        return series
 
     def _solve(self, x: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (K, n, G) and whether they are good, by iterating x <- x0 + span int f(x)."""
@@ -170,8 +180,14 @@ class CurvedMode:
                 break
         rate = np.einsum("ijqg,jmqg->imqg", J, values)
         out = span * np.einsum("kq,imqg->kimg", self.to_series, rate)
+        out[..., span <= self.shortest] = 0.0  # x is held
         out[0] += np.eye(self.n)[:, :, None]
         return out
+
+
+def held(x: np.ndarray) -> np.ndarray:
+    """Coefficients (K, n, G) of pieces along which x stays what it is."""
+    return np.concatenate([x[None], np.zeros((ORDER, *x.shape))])
 
 
 class BlowUp(EngineError):
@@ -192,14 +208,16 @@ class Flow:
     def __init__(self, modes: list[ModeFlow], n: int) -> None:
         self.modes, self.n = modes, n
 
-    def start(self, x: np.ndarray, lanes: np.ndarray, mode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """New pieces from x (n, G): coefficients (K, n, G) and spans (G,) in ms."""
+    def start(
+        self, x: np.ndarray, lanes: np.ndarray, mode: np.ndarray, left: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """New pieces from x (n, G): coefficients (K, n, G) and spans (G,) in ms. left: see `CurvedMode.start`."""
         if len(self.modes) == 1:
-            return self.modes[0].start(x, lanes)
+            return self.modes[0].start(x, lanes, left)
         series, span = np.zeros((ORDER + 1, self.n, len(lanes))), np.zeros(len(lanes))
         for m in np.unique(mode):
             i = np.flatnonzero(mode == m)
-            series[..., i], span[i] = self.modes[m].start(x[:, i], lanes[i])
+            series[..., i], span[i] = self.modes[m].start(x[:, i], lanes[i], left[i])
         return series, span
 
     def series(self, x: np.ndarray, lanes: np.ndarray, mode: np.ndarray, span: np.ndarray) -> np.ndarray:

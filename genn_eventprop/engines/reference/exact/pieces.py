@@ -100,7 +100,7 @@ class TrajectoryPieces:
         ids = np.arange(self.count, self.count + len(lanes))
         self.count += len(lanes)
         mode = self.mode[lanes].copy()
-        series, span = self.model.flow.start(x, lanes, mode)
+        series, span = self.model.flow.start(x, lanes, mode, self._fires_at_once(x, lanes, mode))
         self.opened.append((lanes, time, x, mode, span))
         self.segment[lanes], self.start[lanes], self.span[lanes] = ids, time, span
         trust, most = (1.0, 1.0) if self.copies == 1 else (TRUST_FRACTION, MAX_FRACTION)
@@ -111,13 +111,21 @@ class TrajectoryPieces:
             self._end_at_breaks(lanes, time)
         if self.aligned:
             self._align_ends()
-        for e, event in enumerate(self.model.events):
-            # in a mode that the event is not of, g may cross without an event; once the mode ends, g >= 0 fires at once
-            possible = np.isin(mode, event.modes) if len(self.model.flow.modes) > 1 else np.ones(len(lanes), bool)
-            self._find_crossings(e, x, series, lanes, possible, time, cause)
+        for e in range(len(self.model.events)):
+            self._find_crossings(e, x, series, lanes, self._possible(e, mode), time, cause)
         if self.copies > 1 and len(self.model.events):
             self._shorten_before_crossings(lanes)
         return ids
+
+    def _possible(self, e: int, mode: np.ndarray) -> np.ndarray:
+        """Where it is an event of the mode. Elsewhere g may cross without it; g >= 0 as that ends fires at once."""
+        return np.isin(mode, self.model.events[e].modes) if len(self.model.flow.modes) > 1 else np.ones(len(mode), bool)
+
+    def _fires_at_once(self, x: np.ndarray, lanes: np.ndarray, mode: np.ndarray) -> np.ndarray:
+        fires = np.zeros(len(lanes), bool)
+        for e in range(len(self.model.events)):
+            fires |= self._possible(e, mode) & self.armed[e, lanes] & (self.model.equations.threshold(e, x, lanes) >= 0)
+        return fires
 
     def _shorten_before_crossings(self, lanes: np.ndarray) -> None:
         """End new pieces earlier if the first copy crosses just behind their end: another copy may cross before it.
