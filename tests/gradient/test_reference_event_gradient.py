@@ -68,16 +68,42 @@ def response(t, weights, times):
     return float(np.array(weights) @ (0.5 * (np.exp(-s / 12.0) - np.exp(-s / 4.0))))
 
 
-@pytest.mark.parametrize("weight", ["constant", "linear", "exponential", "sigmoid", "sin(t) + t * t / T"])
+@pytest.mark.parametrize(
+    "weight", ["constant", "linear", "exponential", "sigmoid", "sin(t) + t * t / T", "exp(-8 * (t - 15)**2)"]
+)
 def test_integral_equals_adaptive_quadrature(weight):
     w, times = [1.3, -2.0, 0.8], [2.1, 11.7, 20.0]
     engine, value = readout_of(lambda p: losses.IntegratedVoltageCrossEntropy(p, weight), w, times)
     of_time = engine.plan.loss.weight
     want, _ = quad(
         lambda t: float(of_time(np.array(t), 30.0)) * response(t, w, times) / 30.0, 0, 30,
-        points=times, epsabs=1e-13, limit=200,
+        points=[*times, 15.0], epsabs=1e-13, limit=200,
     )  # fmt: skip
     assert value == pytest.approx(want, abs=1e-12)
+
+
+def test_a_loss_that_changes_within_a_piece():
+    """Cross entropy of V up to 90: its slope is a step of 0.2 ms where the two outputs cross."""
+    w, times = np.array([[900.0, -400.0], [-300.0, 1000.0]]), [2.0, 7.0]
+    net = Network()
+    inp, out = net.input(2), net.population(LI(tau_mem=12.0, tau_syn=4.0), 2, name="output")
+    net.connect(inp, out, Dense(w))
+    plan = make_plan(net, losses.PerStepCrossEntropy(out), dt=1.0, duration=30.0, spike_times="exact")
+    engine = ReferenceEvent(plan, net.initial_parameters(0))
+    result = engine.run(
+        engine.load(Events.from_samples([(times, [0, 1])], 2, labels=[0])), [0], training=True
+    )  # fmt: skip
+
+    def ahead(t):  # of the output with the label
+        return response(t, w[:, 0], times) - response(t, w[:, 1], times)
+
+    def mean(f):
+        points = [*times, *(t for t in np.linspace(7.0, 30.0, 24) if abs(ahead(t)) < 300)]
+        return quad(f, 0, 30, points=points, epsabs=1e-12, epsrel=1e-12, limit=2000)[0] / 30.0
+
+    assert result.loss[0] == pytest.approx(mean(lambda t: np.logaddexp(0.0, -ahead(t))), rel=1e-10)
+    of_first = mean(lambda t: -response(t, [1.0], times[:1]) / (1.0 + np.exp(np.clip(ahead(t), -700, 700))))
+    assert engine.gradients["input_output.weight"][0, 0] == pytest.approx(of_first, rel=1e-10)
 
 
 def test_maximum_inside_between_samples_and_at_a_kink():

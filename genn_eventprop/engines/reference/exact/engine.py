@@ -243,14 +243,21 @@ class ReferenceEvent(Engine):
         inputs = np.sort(times[0])
         views = {loss.output: self.plan.read_at(loss.output) for loss in self.plan.losses}
         this = np.array([sample])
+        asked = {n: data.for_loss(v.loss) for n, v in views.items()}
+        targets = {n: view.targets_of(this)[0] for n, view in asked.items()}
         # where quadrature must be cut depends on the readout, and is known before the trial runs
-        at = {n: breaks(v, inputs, data.for_loss(v.loss).targets_of(this)[0]) for n, v in views.items()}
+        at = {n: breaks(v, inputs, targets[n]) for n, v in views.items()}
         synapses = routes(self.plan, self._tables, self.parameters)
-        arguments = (self.plan, models, weights, synapses, delays, self.max_spikes, sample, at, drives)
-        recording = Forward(*arguments).run(times, channels)
-        if births and (unborn := candidates(self.plan, models, recording)):
-            recording = Forward(*arguments).run(times, channels, unborn)
-        readouts = {n: make_readout(v, models[n], recording, inputs) for n, v in views.items()}
+        while True:
+            arguments = (self.plan, models, weights, synapses, delays, self.max_spikes, sample, at, drives)
+            recording = Forward(*arguments).run(times, channels)
+            if births and (unborn := candidates(self.plan, models, recording)):
+                recording = Forward(*arguments).run(times, channels, unborn)
+            readouts = {n: make_readout(v, models[n], recording, inputs) for n, v in views.items()}
+            halves = {n: r.halves(targets[n] if asked[n].scored(this)[0] else None) for n, r in readouts.items()}
+            if not any(map(len, halves.values())):
+                break
+            at = {n: np.append(at[n], halves[n]) for n in views}
         return Trial(recording, readouts, times.shape[1], drives)
 
     @one_at_a_time

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from ....losses.readout import gauss_legendre
@@ -10,6 +12,16 @@ from .population import SAME_INSTANT
 from .readout import NODES, NONE, Readout, Sources
 from .records import Arrival, Spike
 from .series import at, bernstein, largest_inside, stretch
+
+FINEST = 1e-4  # of the trial: segments are not halved below, where w(t) has a kink
+
+
+@lru_cache(maxsize=1)
+def _last_coefficients() -> np.ndarray:
+    """(2, Q): from values at the nodes to the last two Legendre coefficients."""
+    x, w = np.polynomial.legendre.leggauss(NODES)
+    m = np.arange(NODES - 2, NODES)
+    return (np.polynomial.legendre.legvander(x, NODES - 1)[:, m] * w[:, None] * (m + 0.5)).T
 
 
 class End(Readout):
@@ -44,6 +56,18 @@ class Integral(Readout):
         weight = self.plan.loss.weight
         w = weight(t, self.plan.duration) / self.plan.duration
         return w if weight.input_tau is None else w * weight.activity_at(t, self.inputs)
+
+    def halves(self, y: np.ndarray | None) -> np.ndarray:
+        return self._middles(self.density, np.zeros(len(self.density)))
+
+    def _middles(self, values: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """The middles (ms) of segments of the first copy in which values (G, Q) at the nodes are no polynomial of a
+        degree that the quadrature integrates: the last two Legendre coefficients are above 1e-11 of its size and above
+        `noise` (G,), what rounding leaves of it."""
+        seg = self.segments
+        last = np.abs(values @ _last_coefficients().T).sum(axis=1)
+        rough = (last > 1e-11 * np.abs(values).max(axis=1) + noise) & (seg.neuron < self.model.size)
+        return (seg.start + seg.length / 2)[rough & (seg.length > FINEST * self.plan.duration)]
 
     def sources(self, dr: np.ndarray) -> Sources:
         return Sources(self.density * dr[self.segments.neuron, None], NONE, np.zeros(0), np.zeros(0))
@@ -92,6 +116,17 @@ class Voltage(Integral):
         K = self.model.size
         self.slope[self.ids] = np.moveaxis(w * slope, -1, 1).reshape(self.copies * K, *slope.shape[1:3])
         return np.einsum("ciq,q,ci->c", w[..., 0] * loss, weights, length)
+
+    def halves(self, y: np.ndarray | None) -> np.ndarray:
+        if y is None:
+            return np.zeros(0)
+        with np.errstate(all="ignore"):  # copies that are `changed` may have diverged
+            self.score(y)
+            # dl/dV is a difference of numbers as large as 1 or V: where it nearly vanishes no segment is short enough
+            noise = 1e-13 * (np.abs(self.density) * (1 + np.abs(self.V))).max(axis=1)
+            most = noise[self.ids].reshape(self.copies, -1, self.ids.shape[1]).max(axis=1)
+            noise[self.ids] = np.repeat(most, self.model.size, axis=0)
+            return self._middles(self.slope, noise)
 
     def sources(self, dr: np.ndarray) -> Sources:
         return Sources(self.slope * dr[self.segments.neuron, None], NONE, np.zeros(0), np.zeros(0))

@@ -98,6 +98,9 @@ class Several(Readout):
     def evaluate(self) -> None:
         self.value, self.valid = self.parts[0].value, self.parts[0].valid
 
+    def halves(self, y: np.ndarray | None) -> np.ndarray:
+        return np.concatenate([part.halves(y) for part in self.parts])
+
     def signature(self) -> tuple[object, ...]:
         return tuple(part.signature() for part in self.parts)
 
