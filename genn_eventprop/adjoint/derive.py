@@ -25,6 +25,7 @@ import sympy as sp
 from ..errors import ModelError
 from ..modelling.expressions import parse, symbol
 from ..modelling.neuron import FREE, Event, Mode, NeuronModel
+from ..modelling.removable import without_removable
 from ..modelling.source_location import located
 
 Symbols = tuple[sp.Symbol, ...]
@@ -233,7 +234,8 @@ def _derive_modes(model: NeuronModel, table: dict[str, sp.Symbol], x: Symbols, p
     for mode in (Mode(FREE, {}), *model.modes):
         where = f"{model.name}: " if mode.name == FREE else f"{model.name}: mode {mode.name!r}, "
         right = {**model.dynamics, **mode.dynamics}  # a mode says only which equations it changes
-        f = sp.Matrix([parse(right[s], table, f"{where}dynamics of {s}") for s in model.state])
+        read = [parse(right[s], table, f"{where}dynamics of {s}") for s in model.state]
+        f = sp.Matrix([without_removable(e, x) for e in read])
         then = names.index(mode.then or FREE)
         modes.append(DerivedMode(mode.name, f, f.jacobian(x), _jacobian(f, p), mode.lasts, then))
     return tuple(modes)
@@ -257,10 +259,12 @@ def _derive_event(
     names = [m.name for m in modes]
     possible = tuple(i for i, n in enumerate(names) if not event.modes or n in event.modes)
     next_mode = None if event.next_mode is None else names.index(event.next_mode)
-    g = parse(event.threshold, table, f"{model.name}: threshold of event {event.name!r}")
+    g = without_removable(parse(event.threshold, table, f"{model.name}: threshold of event {event.name!r}"), x)
     h = sp.Matrix(
         [
-            parse(event.reset[s], table, f"{model.name}: reset of {s}") if s in event.reset else table[s]
+            without_removable(parse(event.reset[s], table, f"{model.name}: reset of {s}"), x)
+            if s in event.reset
+            else table[s]
             for s in model.state
         ]
     )

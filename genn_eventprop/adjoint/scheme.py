@@ -37,21 +37,6 @@ class Field(Protocol):
     def df_dp(self) -> sp.Matrix: ...
 
 
-class phi1(sp.Function):  # noqa: N801  (a function's name in formulas)
-    """phi1(x) = (e^x - 1) / x, 1 at x = 0."""
-
-    nargs = 1
-
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
-        return phi1_slope(self.args[0])
-
-
-class phi1_slope(sp.Function):  # noqa: N801
-    """The derivative of phi1, 1/2 at x = 0."""
-
-    nargs = 1
-
-
 def exact_states(fields: Iterable[Field], x: tuple[sp.Symbol, ...]) -> tuple[int, ...]:
     """Indices of the exact part: rows of every df/dx that are constant and zero outside the set."""
     fields = list(fields)

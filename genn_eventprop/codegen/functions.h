@@ -1,4 +1,4 @@
-/* (e^x - 1) / x and its derivative; adjoint/scheme.py */
+/* (e^x - 1) / x and its derivatives; modelling/removable.py */
 FUNCTION real phi1(real x) { return x == 0 ? 1 : expm1(x) / x; }
 
 FUNCTION real phi1_slope(real x) {
@@ -8,6 +8,16 @@ FUNCTION real phi1_slope(real x) {
         term /= (real)(k + 1);
         sum += (real)k * term;
         term *= x;
+    }
+    return sum;
+}
+
+FUNCTION real phi1_bend(real x) {
+    if (fabs(x) >= (real)0.5) return (exp(x) - 2 * phi1_slope(x)) / x;
+    real sum = 0, term = 1;
+    for (int k = 0; k < 18; ++k) { /* sum_k x^k / (k! (k + 3)) */
+        sum += term / (real)(k + 3);
+        term *= x / (real)(k + 1);
     }
     return sum;
 }

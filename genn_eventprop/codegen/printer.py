@@ -48,11 +48,23 @@ def _phi1_slope(x: str) -> str:
     return f"(fabs({x}) < 0.5 ? {series} : (exp({x}) - {_phi1(x)}) / ({x}))"
 
 
-GENN = Dialect("genn", temporary="tmp_", step="ms_per_step", spelled={"phi1": _phi1, "phi1_slope": _phi1_slope})
+def _phi1_bend(x: str) -> str:
+    """(e^x - 2 phi1') / x, where that would cancel the series sum_k x^k / (k! (k + 3))."""
+    series = ""
+    for k in range(13, -1, -1):
+        term = repr(1 / (math.factorial(k) * (k + 3)))
+        series = f"({term} + {x} * {series})" if series else term
+    return f"(fabs({x}) < 0.5 ? {series} : (exp({x}) - 2.0 * {_phi1_slope(x)}) / ({x}))"
+
+
+SPELLED = {"phi1": _phi1, "phi1_slope": _phi1_slope, "phi1_bend": _phi1_bend}
+GENN = Dialect("genn", temporary="tmp_", step="ms_per_step", spelled=SPELLED)
 # functions.hpp has these: no calls, so that loops over neurons become vectors
-_INLINE = {n: f"fn_{n}" for n in ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "phi1", "phi1_slope")}
+_PHI1 = tuple(SPELLED)
+_INLINE = {n: f"fn_{n}" for n in ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", *_PHI1)}
 CPP = Dialect("cpp", literal="scalar({})", functions={**_INLINE, "Abs": "fn_abs"})
-DOUBLE = Dialect("double", declare="const double")  # C++ on the host side of a trial, whatever `scalar` is
+# C++ on the host side of a trial, whatever `scalar` is
+DOUBLE = Dialect("double", declare="const double", functions={n: n for n in _PHI1})
 DIALECTS = {d.name: d for d in (GENN, CPP)}
 
 

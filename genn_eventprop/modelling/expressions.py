@@ -14,6 +14,7 @@ from typing import Any
 import sympy as sp
 
 from ..errors import ModelError, suggest
+from .removable import NUMPY, phi1
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "exp": sp.exp,
@@ -26,6 +27,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "cosh": sp.cosh,
     "tanh": sp.tanh,
     "abs": sp.Abs,
+    "exprel": phi1,
 }
 _STEPS = "write a step or a kink as an event or a mode, whose gradient is exact: events=[Event(...)], modes=[Mode(...)]"
 _NOISE = "a random equation or threshold has no exact gradient; noise on V is a setting of the run, not of the model"
@@ -57,7 +59,7 @@ def numpy_function(arguments: Sequence[Any], expressions: Any, cse: bool = False
 
     # modules="numpy" would import all of numpy, with f2py and numpy.testing: a quarter of the start of a command
     settings = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}
-    function: Callable[..., Any] = sp.lambdify(arguments, expressions, [{}], NumPyPrinter(settings), cse=cse)
+    function: Callable[..., Any] = sp.lambdify(arguments, expressions, [NUMPY], NumPyPrinter(settings), cse=cse)
     return function
 
 

@@ -17,8 +17,9 @@ from functools import lru_cache
 import sympy as sp
 
 from ..adjoint import Derived
-from ..adjoint.scheme import exact_part, phi1
+from ..adjoint.scheme import exact_part
 from ..modelling.expressions import symbol
+from ..modelling.removable import phi1
 from ..plan.coefficients import HALF_STEP, exact_parts, has_exact_step, propagator, propagator_derivative
 from .nodes import BY_NAME, Let, choose, equal
 

@@ -6,6 +6,8 @@ those of its parts up to k (Jorba & Zou 2005, doi 10.1080/10586458.2005.10128904
     z = u v        z_k = sum_j u_j v_(k-j)
     z = u / v      z_k = (u_k - sum_(j>=1) v_j z_(k-j)) / v_0
     z = exp(u)     k z_k = sum_(j>=1) j u_j z_(k-j),      and likewise log, sin and cos, sinh and cosh, tan, tanh
+    z = phi1(u)    k z_k = sum_(j>=1) j u_j d_(k-j),      d = phi1'(u), and in the same way phi1' from phi1'' and so on:
+                   of derivative m to order p - m, which needs no division by u_0 where (exp(u) - 1) / u does
     z = u^a        k u_0 z_k = sum_(j>=1) (a j - (k - j)) u_j z_(k-j)
 
 So dx/dt = f(x) gives x_(k+1) = f_k / (k + 1): the flow to any order, and the adjoint equation, whose right side is an
@@ -20,6 +22,8 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from ..modelling.removable import MOMENTS
+
 PAIRS = {sp.sin: "sincos", sp.cos: "sincos", sp.sinh: "sinhcosh", sp.cosh: "sinhcosh", sp.tan: "tan", sp.tanh: "tanh"}
 """Functions that come as two series at once: with the derivative of the function."""
 
@@ -29,8 +33,9 @@ class Node:
     """One series.
 
     kind: "state", "sum", "product", "quotient", "exp", "log", "power", one of `PAIRS`, or "first" or "second" of such a
-    pair. of: the nodes that it is made of. factors: of a sum, those of its terms, then what is constant in it; of a
-    quotient, the constant numerator, if that is no node; of a power, the exponent.
+    pair; "moments" for phi1 and all its derivatives, or "moment" for one of them. of: the nodes that it is made of.
+    factors: of a sum, those of its terms, then what is constant in it; of a quotient, the constant numerator, if that
+    is no node; of a power, the exponent; of a moment, its number.
     """
 
     kind: str
@@ -115,6 +120,9 @@ class Recurrences:
         elif type(e) in PAIRS:
             pair = self._add(Node(PAIRS[type(e)], (self.node(e.args[0]),)), e)
             made = self._add(Node("second" if isinstance(e, (sp.cos, sp.cosh)) else "first", (pair,)), e)
+        elif type(e) in MOMENTS:
+            every = self._add(Node("moments", (self.node(e.args[0]),)), MOMENTS[0](e.args[0]))
+            made = self._add(Node("moment", (every,), (sp.Integer(MOMENTS.index(type(e))),)), e)
         else:
             raise NotImplementedError(f"{e.func} has no recurrence")
         self._known[e] = made

@@ -121,6 +121,22 @@ def test_a_state_at_rest_that_follows_the_square_of_another_one():
         np.testing.assert_allclose(spike_times(follower(), 3.0, [1.0, 9.0], 30.0), expected, rtol=0, atol=1e-9)
 
 
+def test_a_threshold_that_grows_where_the_state_is_smooth():
+    """V is a polynomial for 5 ms, in which exp(V) grows to 10^40: g needs shorter pieces, in `reference_event` too."""
+    growing = NeuronModel(
+        name="Growing", state={"V": 0.0, "I": 0.0}, params={"tau": Param(5.0, "ms")},
+        dynamics={"V": "I / tau", "I": "-I / tau"}, threshold="exp(V) - 50 * V - 3", reset={"V": "0"}, input="I",
+    )  # fmt: skip
+    expected = spike_times(growing(), 200.0, [1.0], 30.0, "reference_event")
+    # I = 200 exp(-s / tau) sends V from 0 to the zero of g again and again
+    top = 5.8
+    for _ in range(9):
+        top -= (np.exp(top) - 50 * top - 3) / (np.exp(top) - 50)
+    counted = np.arange(1, 1 + int(200 / top))
+    np.testing.assert_allclose(expected, 1 - 5 * np.log1p(-counted * top / 200), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(spike_times(growing(), 200.0, [1.0], 30.0), expected, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("closed_form", [False, True])
 @pytest.mark.parametrize("gap", ["one ulp", 2e-13])
 def test_the_maximum_behind_arrivals_just_before_the_end(closed_form, gap):
@@ -209,3 +225,18 @@ def test_an_event_waits_for_its_mode_once_g_was_below(engine):
     )  # fmt: skip
     times = spike_times(bursting(), 0.0, [1.0], 13.0, engine)
     np.testing.assert_allclose(times, [4, 6, 8, 10, 12], rtol=0, atol=1e-9)
+
+
+def test_a_dip_of_g_in_a_piece_that_is_cut_behind_it_counts():
+    """g is below zero for 0.4 ms around every 2 pi ms; `busy` ends 1 ms behind the second time. A piece
+    begins with an arrival before it and is cut by one behind it, while g is above zero."""
+    dipping = NeuronModel(
+        name="Dipping", state={"angle": "pi", "I": 0.0},
+        params={"t_busy": Param(2 * np.pi + 0.8, "ms"), "pi": Param(np.pi)},
+        dynamics={"angle": "1 + I", "I": "-I / 5"}, input="I", readout="angle",
+        events=[Event("tire", "0.98 + cos(angle)", {}, modes=("free",), next_mode="busy")],
+        modes=[Mode("busy", {}, lasts="t_busy")],
+    )  # fmt: skip
+    first, last = np.arccos(0.98), 2 * np.pi + 0.8
+    found = spike_times(dipping(), 0.0, [2 * np.pi - 0.3, 2 * np.pi + 0.3], 15.0)
+    np.testing.assert_allclose(found, first + last * np.arange(3), rtol=0, atol=1e-8)

@@ -78,6 +78,28 @@ inline scalar fn_phi1_slope(scalar x) {
     const bool small = x < scalar(0.5) && x > scalar(-0.5);
     return pick(small, near, (fn_exp(x) - fn_phi1(x)) / pick(small, scalar(1), x));
 }
+// Its second derivative, (e^x - 2 phi1_slope) / x; sum_k x^k / (k! (k + 3)).
+inline scalar fn_phi1_bend(scalar x) {
+    constexpr double single[] = {1.0 / 3, 1.0 / 4, 1.0 / 10, 1.0 / 36, 1.0 / 168, 1.0 / 960, 1.0 / 6480, 1.0 / 50400};
+    constexpr double all[] = {1.0 / 3, 1.0 / 4, 1.0 / 10, 1.0 / 36, 1.0 / 168, 1.0 / 960, 1.0 / 6480, 1.0 / 50400,
+                              1.0 / 443520, 1.0 / 4354560, 1.0 / 47174400, 1.0 / 558835200, 1.0 / 7185024000.0,
+                              1.0 / 99632332800.0};
+    const scalar near = SINGLE ? horner(x, single) : horner(x, all);
+    const bool small = x < scalar(0.5) && x > scalar(-0.5);
+    return pick(small, near, (fn_exp(x) - scalar(2) * fn_phi1_slope(x)) / pick(small, scalar(1), x));
+}
+
+// phi1 and its derivatives in double precision, whatever `scalar` is: int_0^1 t^m e^(t x) dt for m = 0, 1, 2.
+inline double moment(int m, double x) {
+    if (m == 0) return x == 0 ? 1.0 : std::expm1(x) / x;
+    if (std::fabs(x) >= 0.5) return (std::exp(x) - m * moment(m - 1, x)) / x;
+    double sum = 0, term = 1;
+    for (int k = 0; k < 18; term *= x / ++k) sum += term / (k + m + 1);
+    return sum;
+}
+inline double phi1(double x) { return moment(0, x); }
+inline double phi1_slope(double x) { return moment(1, x); }
+inline double phi1_bend(double x) { return moment(2, x); }
 
 // log of m 2^n, m in [sqrt(1/2), sqrt(2)): 2 artanh((m - 1) / (m + 1)) + n log 2. NaN below 0, -infinity at 0.
 inline scalar fn_log(scalar x) {

@@ -210,19 +210,24 @@ struct Pieces {
         }
         start(k, at, current[k], -1, why);
     }
-    // The series of neurons in one mode, how far they reach, and whether they cross.
-    bool expand(const Args& args, int m, const int32_t* lane, int count, bool search) {
-        octet q[M::numbers], c[n][TERMS], g[ROOM][TERMS], sign[M::kinks + 1], length;
-        int32_t each[SIDE];
+    // The series of states and thresholds along the current pieces of neurons in one mode; each: which neurons.
+    void follow(const Args& args, int m, const int32_t* lane, int count, int32_t* each, octet (*c)[TERMS], octet (*g)[TERMS]) {
+        octet q[M::numbers], sign[M::kinks + 1];
         for (int l = 0; l < SIDE; ++l) {
             each[l] = lane[l < count ? l : 0];
             Piece& p = pieces[current[each[l]]];
             if (M::kinks > 0) M::signs_of(args, each[l], m, p.x, p.signs), set_signs(p, l, sign);
             for (int i = 0; i < n; ++i) c[i][0][l] = p.x[i];
-            length[l] = std::fmin(2 * guess[each[l]], end_of_time - p.start);
         }
         M::numbers_of(args, each, q);
         M::flow(m, q, sign, c, g, order);
+    }
+    // The series of neurons in one mode, how far they reach, and whether they cross.
+    bool expand(const Args& args, int m, const int32_t* lane, int count, bool search) {
+        octet c[n][TERMS], g[ROOM][TERMS], length;
+        int32_t each[SIDE];
+        follow(args, m, lane, count, each, c, g);
+        for (int l = 0; l < SIDE; ++l) length[l] = std::fmin(2 * guess[each[l]], end_of_time - pieces[current[each[l]]].start);
         bool leaves[SIDE];  // by an own event at its start, behind which the series is not needed and may be no number
         for (int l = 0; l < count; ++l) leaves[l] = search && at_once(each[l], m, g, l);
         if (search && !limit(c, g, each, count, leaves, length)) return false;
@@ -400,7 +405,11 @@ struct Pieces {
         for (int e = 0; e < E; ++e) {  // g that falls below zero after the cut has armed nothing yet
             double now[n];
             for (int i = 0; i < n; ++i) now[i] = now_x[i][k];
-            if ((armed[k] & ~p.armed) >> e & 1 && M::threshold(args, k, e, p.x) >= 0 && M::threshold(args, k, e, now) >= 0) armed[k] &= ~(1 << e);
+            if (!((armed[k] & ~p.armed) >> e & 1) || M::threshold(args, k, e, p.x) < 0 || M::threshold(args, k, e, now) < 0) continue;
+            octet c[n][TERMS], g[ROOM][TERMS];
+            int32_t each[SIDE];
+            follow(args, mode[k], &k, 1, each, c, g);
+            if (!(s > 0 && sinks(0, g[e], s))) armed[k] &= ~(1 << e);
         }
         for (int i = 0; i < n; ++i) p.last[i] = now_x[i][k];
         p.end = at;

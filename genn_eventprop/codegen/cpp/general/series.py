@@ -17,7 +17,10 @@ from ...printer import Dialect, expression
 from ...safe_text import in_comment
 from ..context import indent
 
-FUNCTIONS = {n: f"lanes_{n}" for n in ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh")}
+FUNCTIONS = {
+    n: f"lanes_{n}"
+    for n in ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "phi1", "phi1_slope", "phi1_bend")
+}
 LANES = Dialect("lanes", functions={**FUNCTIONS, "Abs": "lanes_fabs"})  # of eight neurons at once
 LONGEST = 100  # letters of an expression in a comment
 
@@ -39,6 +42,8 @@ class SeriesText:
             return self.places[node.factors[0]]
         if node.kind in ("first", "second"):
             return f"{'s' if node.kind == 'first' else 'd'}{node.of[0]}"
+        if node.kind == "moment":
+            return f"s{node.of[0]}[{node.factors[0]}]"
         return f"s{i}"
 
     def constant(self, e: sp.Expr) -> str:
@@ -91,6 +96,8 @@ class SeriesText:
                 return f"{s}[0] = lanes_sinh({u[0]}[0]), {d}[0] = lanes_cosh({u[0]}[0]);"
             case "sinhcosh":
                 return f"{s}[k] = chain({u[0]}, {d}, k), {d}[k] = chain({u[0]}, {s}, k);"
+            case "moments":
+                return f"moments_of_0({u[0]}[0], {s}, order);" if first else f"moments({u[0]}, {s}, k, order);"
             case "tan" | "tanh":  # d: its derivative, 1 + z^2 or 1 - z^2
                 sign = "+" if node.kind == "tan" else "-"
                 if first:
@@ -102,9 +109,12 @@ class SeriesText:
         """Declarations, each with what the series is."""
         lines = []
         for i, node in enumerate(self.series.nodes):
-            if node.kind in ("state", "first", "second"):
+            if node.kind in ("state", "first", "second", "moment"):
                 continue
-            names = f"s{i}[TERMS]" + (f", d{i}[TERMS]" if node.kind in ("sincos", "sinhcosh", "tan", "tanh") else "")
+            rows = "[TERMS + MOMENTS]" if node.kind == "moments" else ""
+            names = f"s{i}{rows}[TERMS]" + (
+                f", d{i}[TERMS]" if node.kind in ("sincos", "sinhcosh", "tan", "tanh") else ""
+            )
             lines.append(f"octet {names};  // {_short(self.series.expressions[i])}")
         return lines
 

@@ -58,6 +58,41 @@ inline octet chain(const octet* u, const octet* d, int k) {
     if (j < k) a += NUMBER[j] * u[j] * d[k - j];
     return (a + b) * INVERSE[k];
 }
+// Of phi1(u) = (e^u - 1) / u and its derivatives, z[m] = int_0^1 t^m e^(t u) dt for m <= order + MOMENTS - 1, so that those of the
+// first MOMENTS come to all orders: dz[m] = z[m + 1] du.
+constexpr int MOMENTS = 3;
+// The recurrence u z[m + 1] + (m + 1) z[m] = e^u, in the direction in which it forgets errors: up while m < u, else down; up below -36,
+// where e^u is rounding beside the others.
+inline void moments_at(double u, double* z, int last) {
+    const double e = std::exp(u);
+    const int up = u < -36 || u > last ? last : u > 0 ? int(u) : -1;
+    if (up >= 0) z[0] = u == 0 ? 1.0 : std::expm1(u) / u;
+    for (int m = 1; m <= up; ++m) z[m] = (e - m * z[m - 1]) / u;
+    double next = 0;
+    for (int m = last + 20 + 2 * int(std::fmin(std::fabs(u), 36.0)); m > up; --m) {
+        next = (e - u * next) / (m + 1);
+        if (m <= last) z[m] = next;
+    }
+}
+inline void moments_of_0(octet u, octet (*z)[TERMS], int order) {
+    double each[TERMS + MOMENTS];
+    for (int l = 0; l < SIDE; ++l) {
+        moments_at(u[l], each, order + MOMENTS - 1);
+        for (int m = 0; m < order + MOMENTS; ++m) z[m][0][l] = each[m];
+    }
+}
+inline void moments(const octet* u, octet (*z)[TERMS], int k, int order) {
+    for (int m = order + MOMENTS - 1 - k; m >= 0; --m) z[m][k] = chain(u, z[m + 1], k);
+}
+template <int m>
+inline octet lanes_moment(octet u) {
+    double each[MOMENTS];
+    for (int l = 0; l < SIDE; ++l) moments_at(u[l], each, MOMENTS - 1), u[l] = each[m];
+    return u;
+}
+inline octet lanes_phi1(octet u) { return lanes_moment<0>(u); }
+inline octet lanes_phi1_slope(octet u) { return lanes_moment<1>(u); }
+inline octet lanes_phi1_bend(octet u) { return lanes_moment<2>(u); }
 // Of z = log u: u dz = du.
 inline octet logarithm(const octet* u, const octet* z, int k) {
     octet a = {};

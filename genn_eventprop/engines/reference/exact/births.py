@@ -16,7 +16,7 @@ from ....adjoint.birth import FARTHEST, hazard
 from ....plan import Plan
 from .population import PopulationModel
 from .records import Recording, Segments
-from .series import at, bernstein, derivative, largest_inside, stretch
+from .series import at, bernstein, derivative, largest_inside
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def _of_population(sigma: float, name: str, model: PopulationModel, recording: R
     seg, neurons = recording.segments[name], np.arange(model.size)
     width = -sigma * model.equations.threshold(0, model.equations.x0, neurons)
     series = model.flow.series(seg.x, seg.neuron, seg.mode, seg.span)
-    g = stretch(model.equations.threshold_series(0, series, seg.neuron), seg.length / seg.span)
+    g = model.equations.threshold_series(0, series, seg.neuron, seg.length / seg.span)
     begins = {spike.after for spike in recording.own_events[name]}
     search = _Search(seg, g, np.isin(seg.mode, model.events[0].modes))
     order, out = np.lexsort((seg.start, seg.neuron)), list[Candidate]()

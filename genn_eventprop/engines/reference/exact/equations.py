@@ -16,7 +16,7 @@ from ....adjoint.propagator import numeric
 from ....modelling.expressions import numpy_function
 from ....plan import PopulationRecord
 from .flow import CurvedMode, Flow, LinearMode, ModeFlow
-from .series import POINTS, basis, to_coefficients
+from .series import POINTS, basis, stretch, to_coefficients
 
 Function = Callable[..., list[Any]]
 
@@ -152,14 +152,23 @@ class Equations:
         """g at x (n, ..., G): (..., G)."""
         return self._evaluator(self._compiled.g[event], None)(x, lanes)[0]
 
-    def threshold_series(self, event: int, series: np.ndarray, lanes: np.ndarray) -> np.ndarray:
-        """Coefficients (K, G) of g along trajectories (K, n, G)."""
+    def is_linear(self, event: int) -> bool:
+        """Whether a threshold is linear in the state."""
+        return self._compiled.linear_g[event]
+
+    def threshold_rounding(self, event: int, x: np.ndarray, lanes: np.ndarray) -> np.ndarray:
+        """(G,) sum_i |dg/dx_i x_i|, by which rounding of the states x (n, G) is passed on to g."""
+        slopes = self._compiled.jump[event]["dg_dx"](*x, *(v[lanes] for v in self.values))
+        return np.abs(slopes.reshape(len(lanes), -1).T * x).sum(axis=0)
+
+    def threshold_series(self, event: int, series: np.ndarray, lanes: np.ndarray, part: np.ndarray) -> np.ndarray:
+        """Coefficients (K, G) of g along trajectories (K, n, G), on the first `part` (G,) of them."""
         if self._compiled.linear_g[event]:
             g = np.einsum("kig,ig->kg", series, self.slope[event][:, lanes])
             g[0] += self.offset[event][lanes]
-            return g
+            return g if np.all(part == 1) else stretch(g, part)
         # g at the 21 Chebyshev points, interpolated: exact to rounding where x and g are smooth on the piece
-        x = np.einsum("qk,kng->nqg", basis(POINTS), series)
+        x = np.einsum("gqk,kng->nqg", basis(part[:, None] * POINTS), series)
         with np.errstate(all="ignore"):
             return to_coefficients() @ self.threshold(event, x, lanes)
 

@@ -15,7 +15,7 @@ import numpy as np
 from .flow import at
 from .population import PopulationModel
 from .records import Arrival, Cause, Segments, Spike
-from .series import ORDER, basis, bernstein, first_upward_root, follow_root, stretch
+from .series import ORDER, POINTS, basis, bernstein, first_upward_root, follow_root
 
 TRUST_FRACTION, MAX_FRACTION = 0.9, 0.95
 """With copies, as fractions of a piece's span: where the next piece starts, and the last point that may be evaluated.
@@ -23,6 +23,8 @@ TRUST_FRACTION, MAX_FRACTION = 0.9, 0.95
 A copy has its events a little later than the first one, so its piece must last beyond the first copy's. Beyond the
 span itself it may not: extrapolation of a polynomial of degree 20 multiplies rounding by 4e3 at 1.05 spans.
 """
+SMOOTH = 1e-13  # last coefficients of a threshold that is not linear, in parts of it or of its rounding
+SHORTEST = 1e-12  # of a piece: as short as it may become where a threshold has a kink
 PROBES = basis(np.linspace(0.0, MAX_FRACTION, 40))  # where copies are tested for a crossing that the first lacks
 
 
@@ -31,8 +33,9 @@ class TrajectoryPieces:
     """Current polynomial piece of every neuron of one population.
 
     start, end, valid_until: (L,) ms where a piece begins, where it is replaced by the next one, and up to where it may
-    be evaluated. crossing: (E, L) ms of the next own event, inf: none on this piece. cause: (E, N) the arrival or event
-    that put g above zero in the same instant, for own events about to happen for that reason; else None. armed: (E, L)
+    be evaluated. reach: (L,) ms for which thresholds are polynomials too, at most span. crossing: (E, L) ms of the next
+    own event, inf: none on this piece. cause: (E, N) the arrival or event that put g above zero in the same instant,
+    for own events about to happen for that reason; else None. armed: (E, L)
     whether g has been below zero since the last own event: only then can it cross from below. armed_by: (E, L) the
     `instant` whose arrivals armed it, 0: none did. opened, closed: the segments so far, for `segments`.
     """
@@ -43,6 +46,7 @@ class TrajectoryPieces:
     end: np.ndarray
     valid_until: np.ndarray
     span: np.ndarray
+    reach: np.ndarray
     mode: np.ndarray
     series: np.ndarray
     crossing: np.ndarray
@@ -71,7 +75,7 @@ class TrajectoryPieces:
         """
         L, E = model.lanes, len(model.events)
         new = cls(
-            model, copies, np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L, np.int64),
+            model, copies, *np.zeros((5, L)), np.zeros(L, np.int64),
             np.zeros((ORDER + 1, model.flow.n, L)), np.full((E, L), np.inf), np.zeros((E, L), bool),
             np.zeros((E, L), np.int64), np.zeros(L, np.int64), np.full((E, model.size), None), np.zeros(copies, bool),
             np.append(np.unique(breaks), np.inf), aligned, duration,
@@ -101,11 +105,12 @@ class TrajectoryPieces:
         self.count += len(lanes)
         mode = self.mode[lanes].copy()
         series, span = self.model.flow.start(x, lanes, mode, self._fires_at_once(x, lanes, mode))
+        reach = self._reach(x, series, lanes, span)
         self.opened.append((lanes, time, x, mode, span))
-        self.segment[lanes], self.start[lanes], self.span[lanes] = ids, time, span
+        self.segment[lanes], self.start[lanes], self.span[lanes], self.reach[lanes] = ids, time, span, reach
         trust, most = (1.0, 1.0) if self.copies == 1 else (TRUST_FRACTION, MAX_FRACTION)
-        self.end[lanes] = np.minimum(time + trust * span, self.duration)  # time weights of losses end at T
-        self.valid_until[lanes] = time + most * span
+        self.end[lanes] = np.minimum(time + trust * reach, self.duration)  # time weights of losses end at T
+        self.valid_until[lanes] = time + most * reach
         self.series[:, :, lanes] = series
         if len(self.breaks) > 1:
             self._end_at_breaks(lanes, time)
@@ -127,6 +132,32 @@ class TrajectoryPieces:
             fires |= self._possible(e, mode) & self.armed[e, lanes] & (self.model.equations.threshold(e, x, lanes) >= 0)
         return fires
 
+    def _reach(self, x: np.ndarray, series: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray:
+        """(G,) ms from the start of new pieces for which every threshold is a polynomial to rounding.
+
+        One that is not linear in the states may need shorter pieces than they do: exp(u) while u grows a hundredfold.
+        What its coefficients are measured by is g in the first half, where it may be far smaller than at the end.
+        """
+        equations, fraction = self.model.equations, np.ones(len(lanes))
+        for e in range(len(self.model.events)):
+            if equations.is_linear(e):
+                continue
+            rounding = equations.threshold_rounding(e, x, lanes)
+            pending = np.arange(len(lanes))
+            while len(pending):
+                part = lanes[pending]
+                g = equations.threshold_series(e, series[..., pending], part, fraction[pending])
+                with np.errstate(all="ignore"):
+                    first = np.abs(basis(POINTS[: ORDER // 2 + 1]) @ g).max(axis=0)
+                    good = np.abs(g[-3:]).max(axis=0) <= SMOOTH * np.maximum(first, rounding[pending])
+                pending = pending[~good & (fraction[pending] > SHORTEST)]
+                fraction[pending] *= 0.6
+        if self.copies > 1:  # all copies of a neuron as in the first one
+            every, mine = np.zeros(self.model.size), lanes < self.model.size
+            every[lanes[mine]] = fraction[mine]
+            fraction = every[lanes % self.model.size]
+        return fraction * span
+
     def _shorten_before_crossings(self, lanes: np.ndarray) -> None:
         """End new pieces earlier if the first copy crosses just behind their end: another copy may cross before it.
 
@@ -135,7 +166,7 @@ class TrajectoryPieces:
         """
         first = lanes[lanes < self.model.size]
         soon, end = self.crossing[:, first].min(axis=0), self.end[first]
-        near = (soon > end) & (soon < end + (1 - TRUST_FRACTION) * self.span[first])
+        near = (soon > end) & (soon < end + (1 - TRUST_FRACTION) * self.reach[first])
         for neuron, crossing in zip(first[near], soon[near]):
             every = self.lanes_of(np.array([neuron]))
             self.end[every] = np.minimum(self.end[every], self.start[every] + 0.6 * (crossing - self.start[neuron]))
@@ -181,8 +212,8 @@ class TrajectoryPieces:
             if not waits.any():
                 continue
             there = lanes[waits]
-            g = self.model.equations.threshold_series(e, self.series[:, :, there], there)
-            g = stretch(g, (time[waits] - self.start[there]) / self.span[there])
+            fraction = (time[waits] - self.start[there]) / self.span[there]
+            g = self.model.equations.threshold_series(e, self.series[:, :, there], there, fraction)
             bounds, last = bernstein(g), at(g[:, None], np.ones(len(there)))[0]
             for i in np.flatnonzero(bounds.min(axis=0) < 0):
                 sinks = last[i] < 0 or first_upward_root(-g[:, i], -bounds[:, i]) is not None
@@ -220,7 +251,7 @@ class TrajectoryPieces:
                 # has a slope. Unless an earlier cause of this instant did it: then that one stays
                 self.cause[e, lanes[i]] = None
         if np.any(possible & ~at_once):
-            g = self.model.equations.threshold_series(e, series, lanes)
+            g = self.model.equations.threshold_series(e, series, lanes, self.reach[lanes] / self.span[lanes])
             bounds = bernstein(g[:, mine])  # most pieces stay below: their bounds alone say so, without root finding
             # below zero by less than rounding: the polynomial may begin above zero, and then would not cross it
             bounds[0] = np.where(below[mine], np.minimum(bounds[0], start[mine]), bounds[0])
@@ -229,7 +260,7 @@ class TrajectoryPieces:
                 root = first_upward_root(g[:, mine][:, i], bounds[:, i])
                 roots[i] = np.inf if root is None else root
             u = roots if self.copies == 1 else self._follow_copies(g, lanes, mine, roots, possible & ~at_once)
-            crossing = np.where(at_once, time, time + u * self.span[lanes])
+            crossing = np.where(at_once, time, time + u * self.reach[lanes])
         self.crossing[e, lanes] = crossing
         if self.copies > 1:
             self._mark_changed(lanes, at_once, at_once[mine])

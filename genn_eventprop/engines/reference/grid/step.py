@@ -18,25 +18,10 @@ import sympy as sp
 from ....adjoint import Derived, Propagator
 from ....adjoint.propagator import numeric
 from ....adjoint.scheme import linear_part
+from ....modelling.removable import NUMPY
 from ....plan import PopulationRecord
 
-
-def phi1(x: np.ndarray) -> np.ndarray:
-    """(e^x - 1) / x."""
-    safe = np.where(x == 0, 1.0, x)  # phi1(0) = 1; expm1 is exact to rounding near 0, so nothing cancels
-    return np.where(x == 0, 1.0, np.expm1(safe) / safe)
-
-
-def phi1_slope(x: np.ndarray) -> np.ndarray:
-    """The derivative of phi1, by its power series near 0."""
-    small = np.abs(x) < 0.5  # the closed form divides a difference of nearly equal numbers by x there
-    far = np.where(small, 1.0, x)
-    series, term = np.zeros_like(x), np.ones_like(x)
-    for k in range(1, 18):  # sum_k k x^(k-1) / (k + 1)!
-        term = term / (k + 1)
-        series = series + k * term
-        term = term * np.where(small, x, 0.0)
-    return np.where(small, series, (np.exp(far) - phi1(far)) / far)
+phi1, phi1_slope = NUMPY["phi1"], NUMPY["phi1_slope"]
 
 
 class Step:

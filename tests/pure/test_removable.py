@@ -1,0 +1,58 @@
+"""Quotients that are 0 / 0 where they have a limit, as the rates of Hodgkin and Huxley are."""
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from genn_eventprop.modelling.expressions import parse
+from genn_eventprop.modelling.removable import MOMENTS, NUMPY, phi1, without_removable
+
+TABLE = {n: sp.Symbol(n, real=True) for n in ("V", "n", "k", "v", "a")}
+V = TABLE["V"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.1 * (V + 40) / (1 - exp(-(V + 40) / 10)) * (1 - n)", "0.01 * (V + 55.5) / (1 - exp(-0.1 * (V + 55.5)))",
+        "(v - V) / (exp((v - V) / k) - 1)", "V * (1 - a * exp(-V / k)) / (1 - exp(-V / k))",
+        "V / (exp(V / 2) - exp(-V / 2))", "(exp(V) - 1) / V", "V**2 / (1 - exp(-V))",
+        "0.32 * (13 - V + v) / (exp((13 - V + v) / 4) - 1)", "n + 2 * V / (a * exp(V / k) - a)",
+    ],
+)  # fmt: skip
+def test_quotients_of_differences_of_exponentials_are_rewritten(text):
+    e = parse(text, TABLE, "a test")
+    made = without_removable(e, [V, TABLE["n"]])
+    assert made.has(phi1)
+    for point in (
+        {"V": 0.37, "n": 0.3, "k": 1.3, "v": 0.2, "a": 0.7},
+        {"V": -61.0, "n": 0.8, "k": 4.0, "v": 3.0, "a": 2.0},
+    ):
+        values = {TABLE[n]: x for n, x in point.items()}
+        plain = made.replace(phi1, lambda x: (sp.exp(x) - 1) / x).subs(values)
+        assert float(plain) == pytest.approx(float(e.subs(values)), rel=1e-12)
+    # the denominator has no zero any more
+    below = sp.fraction(sp.together(made.replace(phi1, lambda x: sp.Symbol("positive", positive=True))))[1]
+    assert not below.free_symbols & {V} or below.has(sp.exp)
+
+
+@pytest.mark.parametrize(
+    "text", ["1 / (1 - exp(-V))", "k / (1 + exp(-V))", "V / (2 - exp(-V))", "a * (exp(k) - 1) / k"]
+)
+def test_other_quotients_are_as_they_were(text):
+    e = parse(text, TABLE, "a test")
+    assert without_removable(e, [V]) == e
+
+
+@pytest.mark.parametrize("m", range(len(MOMENTS)))
+def test_the_functions_and_their_derivatives(m):
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    s = 0.5 + 0.5 * nodes
+    for x in (-30.0, -3.0, -0.51, -0.49, -1e-9, 0.0, 1e-12, 0.3, 0.6, 5.0, 25.0):
+        expected = 0.5 * np.sum(weights * s**m * np.exp(s * x))
+        assert NUMPY[MOMENTS[m].__name__](x) == pytest.approx(expected, rel=1e-13)
+    assert m == 2 or MOMENTS[m](V).diff(V) == MOMENTS[m + 1](V)
+
+
+def test_equations_may_name_it():
+    assert parse("exprel(V / k)", TABLE, "a test") == phi1(V / TABLE["k"])
