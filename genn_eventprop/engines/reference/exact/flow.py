@@ -23,6 +23,7 @@ from ....errors import EngineError
 from .series import ORDER, POINTS, at, basis, from_powers, integration
 
 SHORTEST = 1e-12  # of the trial: a piece that would have to be shorter means that the dynamics diverge
+MIDDLE = 3e-8  # coefficient 10 of a piece whose coefficient 20 is at rounding
 Fields = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (x (n, ..., G), lanes (G,)) -> (rows, ..., G)
 
 
@@ -95,7 +96,7 @@ class CurvedMode:
     def __init__(self, f: Fields, df_dx: Fields, n: int, size: int, duration: float) -> None:
         self.f, self.df_dx, self.n, self.size, self.duration = f, df_dx, n, size, duration
         self.shortest = SHORTEST * duration
-        self.guess = np.full(size, 0.05 * duration)  # span of the last piece of every neuron: the next will be similar
+        self.guess = np.full(size, 0.05 * duration)  # span of the next piece of every neuron, by its last one
         self.largest = np.zeros((n, 1))  # |x| of every state so far: what rounding is measured against
         self.to_series, self.to_values = integration()
 
@@ -115,8 +116,8 @@ class CurvedMode:
         return self.series(x, lanes, span), span
 
     def _choose_spans(self, x: np.ndarray, lanes: np.ndarray, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Coefficients and spans of new pieces: 1.6 times the last span, shortened by 0.6 until a piece is good."""
-        span = np.minimum(1.6 * self.guess[lanes], self.duration)
+        """Coefficients and spans of new pieces: as the last piece suggests, shortened by 0.6 until a piece is good."""
+        span = np.clip(self.guess[lanes], 2 * self.shortest, self.duration)
         series, pending = np.zeros((ORDER + 1, *x.shape)), np.ones(len(lanes), bool)
         while pending.any():
             i = np.flatnonzero(pending)
@@ -128,9 +129,16 @@ class CurvedMode:
                 raise BlowUp(int(lanes[np.flatnonzero(short & ~left)[0]]))
             series[..., short], span[short], pending[short] = held(x[:, short]), self.shortest, False
         lasts = span > self.shortest
-        self.guess[lanes[lasts]] = span[lasts]
+        self.guess[lanes[lasts]] = (span * self._growth(series))[lasts]
         self.largest = np.maximum(self.largest, np.abs(x[:, lasts]).max(axis=1, initial=0.0, keepdims=True))
         return series, span
+
+    def _growth(self, series: np.ndarray) -> np.ndarray:
+        """(G,) by how much a piece could have been longer. Its last coefficients are at rounding and tell nothing;
+        those in the middle, a, say how fast they fall: c_20 is about a^2, and grows with the span to the power 20."""
+        scale = np.maximum(np.abs(series[:2]).max(axis=0), 1e-3 * self.largest) + 1e-290
+        middle = (np.abs(series[ORDER // 2 - 1 : ORDER // 2 + 2]).max(axis=0) / scale).max(axis=0)
+        return np.clip(0.9 * (MIDDLE / np.maximum(middle, 1e-290)) ** (2 / ORDER), 0.3, 1.6)
 
     def series(self, x: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray:
         series, short = self._solve(x, lanes, span)[0], span <= self.shortest
@@ -147,7 +155,7 @@ class CurvedMode:
             change, settled = np.full(x.shape[1], np.inf), np.zeros(x.shape[1], bool)
             for _ in range(self.ITERATIONS):
                 f = self.f(values, lanes)
-                new = x[:, None] + span * np.einsum("qj,njg->nqg", self.to_values, f)
+                new = x[:, None] + span * (self.to_values @ f)
                 scale = np.maximum(np.abs(new).max(axis=1), floor)
                 last, change = change, (np.abs(new - values).max(axis=1) / scale).max(axis=0)
                 values = new
@@ -155,7 +163,7 @@ class CurvedMode:
                 settled |= (change < 1e-15) | ((change < 1e-13) & (change >= 0.5 * last))
                 if np.all(settled | ~np.isfinite(change) | (change > 1e6)):
                     break
-            series = span * np.einsum("kj,njg->kng", self.to_series, self.f(values, lanes))
+            series = (span * (self.to_series @ self.f(values, lanes))).swapaxes(0, 1)
             series[0] += x
             # converged to the collocation polynomial; that this is the solution its last coefficients tell, three of
             # them since those of even or odd functions vanish
@@ -174,12 +182,12 @@ class CurvedMode:
         values = np.broadcast_to(one, J.shape)
         for _ in range(self.ITERATIONS):
             rate = np.einsum("ijqg,jmqg->imqg", J, values)
-            new = one + span * np.einsum("qr,imrg->imqg", self.to_values, rate)
+            new = one + span * (self.to_values @ rate)
             change, values = np.abs(new - values).max(), new
             if change < 1e-15 * np.abs(new).max():
                 break
         rate = np.einsum("ijqg,jmqg->imqg", J, values)
-        out = span * np.einsum("kq,imqg->kimg", self.to_series, rate)
+        out = np.moveaxis(span * (self.to_series @ rate), 2, 0)
         out[..., span <= self.shortest] = 0.0  # x is held
         out[0] += np.eye(self.n)[:, :, None]
         return out
