@@ -73,7 +73,7 @@ def test_no_crossing_is_missed_against_dense_sampling():
     A = np.array([[-1 / 17.0, 1 / 17.0], [0.0, -1 / 4.0]])
     flow = LinearMode(np.block([[A, np.zeros((2, 1))], [np.zeros((1, 3))]])[None], 4.0)
     x = np.stack([rng.uniform(-0.5, 0.999, N), rng.uniform(-1, 12, N)])
-    C, _ = flow.start(x, np.arange(N))
+    C, _ = flow.start(x, np.arange(N), np.zeros(N, bool))
     g = C[:, 0].copy()
     g[0] -= 1.0
     found = [first_upward_root(g[:, i], b) for i, b in enumerate(bernstein(g).T)]
@@ -116,7 +116,7 @@ def test_flow_equals_the_matrix_exponential():
     u = rng.uniform(0.2, 1.0, 5)
     exact = [expm(M[i] * u[i] * flow.span) for i in range(5)]
     want = np.stack([(e @ np.append(x[:, i], 1.0))[:3] for i, e in enumerate(exact)], axis=1)
-    series, span = flow.start(x, neurons)
+    series, span = flow.start(x, neurons, np.zeros(len(neurons), bool))
     np.testing.assert_allclose(at(series, u), want, atol=1e-14)
     psi = np.moveaxis(at(flow.psi(series, neurons, span), u), -1, 0)
     np.testing.assert_allclose(psi, [e[:3, :3] for e in exact], atol=1e-14)
@@ -129,7 +129,7 @@ def test_collocation_equals_closed_forms_to_rounding():
     df = lambda x, lanes: (rate[lanes] * (1 - 2 * x))[None]  # noqa: E731
     flow = CurvedMode(f, df, 1, 3, 100.0)
     x, lanes = np.array([[0.01, 0.5, 0.2]]), np.arange(3)
-    series, span = flow.start(x, lanes)
+    series, span = flow.start(x, lanes, np.zeros(len(lanes), bool))
     assert np.all(span[:2] > span[2]) and np.all(span * rate > 0.5)
     for u in (0.3, 1.0):
         e = np.exp(rate * u * span)

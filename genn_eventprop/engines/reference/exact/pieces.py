@@ -75,7 +75,7 @@ class TrajectoryPieces:
         """
         L, E = model.lanes, len(model.events)
         new = cls(
-            model, copies, *np.zeros((5, L)), np.zeros(L, np.int64),
+            model, copies, np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L, np.int64),
             np.zeros((ORDER + 1, model.flow.n, L)), np.full((E, L), np.inf), np.zeros((E, L), bool),
             np.zeros((E, L), np.int64), np.zeros(L, np.int64), np.full((E, model.size), None), np.zeros(copies, bool),
             np.append(np.unique(breaks), np.inf), aligned, duration,
