@@ -52,7 +52,8 @@ class Spelling:
 
 
 def indent(text: str, depth: int = 1) -> str:
-    return "".join(f"{'    ' * depth}{line}\n" if line else "\n" for line in text.splitlines())
+    """Indented lines, without empty ones."""
+    return "".join(f"{'    ' * depth}{line}\n" for line in text.splitlines() if line.strip())
 
 
 class Expressions(Printer):

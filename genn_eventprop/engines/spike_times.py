@@ -91,6 +91,7 @@ def choose_spike_times(
         return Choice("exact", f"{kind.name} has no grid")
     if needs_grid:
         return Choice("grid", f"{needs_grid} needs it")
+    # asked of the engine itself, so that the rule refuses what `create` would refuse, with its reason
     try:
         plan = make_plan(
             network, loss, dt=dt, duration=duration, spike_times="exact", regularisers=regularisers,
@@ -112,6 +113,7 @@ def choose_spike_times(
         network, GRID_NS, duration / (dt if grid_dt is None else grid_dt), expected
     )
     if ratio > LIMIT:
+        # without data the spikes are a guess, which the first batches may correct
         return Choice("grid", f"a trial with exact ones would take about {ratio:.1f} times as long", spikes is not None)
     many = "" if ratio <= 1 else f"a trial takes about {ratio:.1f} times as long as on the grid, and "
     return Choice("exact", f"{many}its gradient is that of what was computed", spikes is not None)

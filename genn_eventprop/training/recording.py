@@ -107,6 +107,7 @@ def record_trial(model: Runnable, events: DataSet, index: int) -> Trial:
     data = engine.load(sample)
     label = int(data.labels[0])
     scored = bool(data.scored(np.array([0]))[0]) and not isinstance(plan.loss.outer, UnavailableLoss)
+    # a run of its own: with exact spike times the times to record depend on where the spikes are
     spikes = dict(engine.run(data, [0], record_spikes=True).spikes or {})
     times = None if plan.spike_times == "grid" else _times(plan.duration, [s.time for s in spikes.values()])
     recorded = engine.record(data, [0], adjoint=scored, times=times)

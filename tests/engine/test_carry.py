@@ -1,4 +1,7 @@
-"""Trials that go on from the end of others: chunks are one long trial, and gradients take their beginning as given."""
+"""Trials that go on from the end of others: chunks are one long trial, and gradients take their beginning as given.
+
+What hypothesis draws is where a recording is cut, and the delays and refractory periods that reach over the cuts.
+"""
 
 from dataclasses import replace
 

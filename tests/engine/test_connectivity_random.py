@@ -1,4 +1,8 @@
-"""Every combination of connectivity and delays in networks that hypothesis draws, against the clocked reference."""
+"""Every combination of connectivity and delays in networks that hypothesis draws, against the clocked reference.
+
+A generator beside `support.random_networks`, whose networks are of any neurons and losses, so that a difference may be
+one that rounding decides. Here all neurons are LIF and only connections vary: any difference is a fault.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,8 @@
-"""Exact spike times of `native` on hostile input: random networks against `reference_event`, and single hard cases."""
+"""Exact spike times of `native` on hostile input: weights and spikes at random against `reference_event`, hard cases.
+
+Hypothesis draws weights and spikes alone, of three networks that are compiled once: a thousand examples take the time
+of three networks of `support.random_networks`.
+"""
 
 from __future__ import annotations
 

@@ -110,6 +110,11 @@ def generate(plan: Plan, dtype: str, split: bool = False, carry: bool = False, h
     )
 
 
+def _outside(*files: str) -> list[str]:
+    """Texts of files among those of the network: each opens the unnamed namespace itself, in which the others stand."""
+    return ["}  // namespace\n", *files, "namespace {\n"]
+
+
 def _exact(ctx: Context) -> _Trial:
     """With exact spike times: by closed forms, or by Taylor series if some population has none."""
     return _closed_form(ctx) if closed_form(ctx.plan) else _by_series(ctx)
@@ -137,13 +142,7 @@ def _by_series(ctx: Context) -> _Trial:
     windows = any(c.windows for c in plan.connections)
     files += ["exact/routes", "exact/window_routes"] if windows else []
     births = [BIRTH_CONSTANTS] if plan.spike_birth else []
-    library = [
-        "}  // namespace\n",
-        read("exact/series.hpp"),
-        crossings(),
-        *(read(f"{name}.hpp") for name in files),
-        "namespace {\n",
-    ]
+    library = _outside(read("exact/series.hpp"), crossings(), *(read(f"{name}.hpp") for name in files))
     return _Trial(
         given=program.memory,
         body=[program.time_weights(), *births, *library, UNUSED, general_models(ctx, program), general_work(ctx, program), *passes],
@@ -169,17 +168,11 @@ def _closed_form(ctx: Context) -> _Trial:
         "readouts",
         *(["candidates", "births"] if plan.spike_birth else []),
     ]
-    files += dict.fromkeys(r.form.file for r in program.readers if r.form)
+    files += dict.fromkeys(r.form.file for r in program.readers if r.form)  # two readouts may share a reader
     files += ["routes"] if any(c.spread or c.delays for c in plan.connections) else []
     files += ["window_routes"] if any(c.windows for c in plan.connections) else []
     births = [BIRTH_CONSTANTS] if plan.spike_birth else []
-    library = [
-        "}  // namespace\n",
-        read("exact/series.hpp"),
-        crossings(),
-        *(read(f"exact/{name}.hpp") for name in files),
-        "namespace {\n",
-    ]
+    library = _outside(read("exact/series.hpp"), crossings(), *(read(f"exact/{name}.hpp") for name in files))
     return _Trial(
         given=program.memory,
         body=[program.time_weights(), *births, *library, models(ctx, program), exact_work(ctx, program), *passes],
@@ -194,7 +187,7 @@ def _on_grid(ctx: Context) -> _Trial:
     """With spikes on the grid."""
     plan, grid = ctx.plan, Grid(ctx)
     memory, *passes = grid.text()
-    voltage = ["}  // namespace\n", read("grid/voltage.hpp"), "namespace {\n"]
+    voltage = _outside(read("grid/voltage.hpp"))
     windows = ["windows"] if any(c.windows for c in plan.connections) else []
     files = ["signs", "connectivity", "delays"] if ctx.ahead else ["signs"] if grid.signed or windows else []
     files += windows

@@ -51,12 +51,6 @@ def unique(names: Iterable[T]) -> list[T]:
     return list(dict.fromkeys(names))
 
 
-def indent(text: str, levels: int = 1) -> str:
-    """Indented text without empty lines, ending in a newline."""
-    pad = "    " * levels
-    return "".join(pad + line + "\n" for line in text.split("\n") if line.strip())
-
-
 def windows_of(rows: WindowRows, own: str) -> str:
     """The windows of a connection for windows.hpp; own: what its arrays begin with."""
     sizes = f"{rows.source[1]}, {rows.depth}, {rows.width}, {rows.groups}, {rows.cells}"

@@ -6,7 +6,8 @@ And `pointwise`, the outer loss of V at one time, for the readout "voltage".
 from __future__ import annotations
 
 from ..printer import CPP, DOUBLE, Dialect, expression
-from .context import Context, indent, read
+from ..statements import indent
+from .context import Context, read
 
 RUNNING = """\
 args.loss[sample] = has_target(args, sample) ? work.reader.running : std::numeric_limits<double>::quiet_NaN();

@@ -47,7 +47,7 @@ def outcome(engine: Engine, data: Data, probe: tuple[Engine, Data] | None = None
 
     probe: what runs the halves, where the loss of the engine's plan has none.
     """
-    engine.seed, engine.epoch = 3, 1
+    engine.seed, engine.epoch = 3, 1  # noise and dropout are drawn from these: the same on every engine
     try:
         result = engine.run(data, np.arange(len(data)), training=True, record_spikes=True)
         choices, numbers = _of_result(result)
@@ -70,6 +70,7 @@ def _in_halves(engine: Engine, data: Data) -> dict[str, np.ndarray]:
         return {}
     engine.seed, engine.epoch, rng = 3, 1, np.random.default_rng(7)
     read = engine.forward(data, np.arange(len(data)), stochastic=True)
+    # a sum with random factors reaches every readout, where the loss of a trained class may hardly depend on some
     slope = rng.normal(size=read.value.shape)
     also = {k: rng.normal(size=read.also[k].shape) / len(read.also[k][0]) for k in sorted(read.also)}
     timed = not no_input_times(engine.plan, engine.features)
@@ -117,6 +118,7 @@ def _gradients_of_instants(engine: Engine, data: Data) -> dict[str, np.ndarray]:
         group = np.arange(c.pre)
         for i, j in itertools.combinations(range(len(mine)), 2):
             if sample[mine[i]] == sample[mine[j]] and abs(arrival[i] - arrival[j]) <= SAME_INSTANT * plan.duration:
+                # a chain of arrivals is one instant
                 group[group == group[channel[j]]] = group[channel[i]]
         gradients[c.delays_name] = _mean_of(gradients[c.delays_name].ravel(), np.unique(group, return_inverse=True)[1])
     return gradients
@@ -151,6 +153,7 @@ def _of_result(result: Result) -> tuple[dict[str, np.ndarray], dict[str, np.ndar
         choices[f"outputs of {k} with a readout"] = shown
         numbers |= {f"loss of {k}": np.nan_to_num(part.loss), f"readout of {k}": np.where(shown, part.readout, 0.0)}
     for k, s in (result.spikes or {}).items():
+        # engines record spikes of one time in orders of their own
         order = np.lexsort((s.time, s.neuron, s.sample))
         numbers[f"spike times of {k}"] = s.time[order]
     return choices, {k: np.asarray(v, np.float64) for k, v in numbers.items()}
@@ -164,7 +167,7 @@ def other_choice(want: Outcome, got: Outcome, relative: float) -> str:
         other = got.choices[key]
         if value.shape != other.shape or not np.array_equal(value, other):
             return f"{key}: {_short(other)} for {_short(value)}"
-    clear = want.lead > relative
+    clear = want.lead > relative  # rounding may decide between two outputs that are nearer than that
     if not np.array_equal(want.prediction[clear], got.prediction[clear]):
         return f"prediction: {_short(got.prediction)} for {_short(want.prediction)}"
     if (tied := (got.lead == 0) & (got.prediction != -1)).any():

@@ -1,4 +1,9 @@
-"""Small random networks around a model, and the check of all of them."""
+"""Small random networks around a model, and the check of all of them.
+
+Differences need networks that spike, whose events keep their order under small changes: weights are tuned until every
+layer does, and draws in which something is nearly decided are drawn again. (Random networks of the tests are of any
+kind that an engine accepts, silent and undecided ones too: there two engines are compared, nothing is differenced.)
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ....plan import ConnectionRecord, PopulationRecord
 from ....plan.groups import groups
 from ....program.population import RECORD
-from ..context import Context, indent
+from ...statements import indent
+from ..context import Context
 from . import births, routes
 from .models import refs
 from .program import ExactProgram

@@ -9,7 +9,8 @@ from __future__ import annotations
 from ....adjoint.birth import FARTHEST
 from ....plan import ConnectionRecord, PopulationRecord
 from ....plan.groups import groups
-from ..context import Context, indent
+from ...statements import indent
+from ..context import Context
 from . import routes
 from .program import ExactProgram
 from .readings import each

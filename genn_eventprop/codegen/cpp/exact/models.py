@@ -5,7 +5,8 @@ from __future__ import annotations
 from ....plan import PopulationRecord
 from ....plan.groups import groups
 from ....plan.series import MODES, varies
-from ..context import Context, indent
+from ...statements import indent
+from ..context import Context
 from ..declarations import keep_spikes
 from . import births, routes
 from .arguments import learned_dynamics
@@ -25,6 +26,7 @@ def exact_work(ctx: Context, program: ExactProgram) -> str:
         f"row_{ctx.p(name)}.zero(NP_{ctx.p(name)}), along_{ctx.p(name)}.zero(NP_{ctx.p(name)});"
         for name in routes.spread_to(ctx)
     ]
+    # memory is allocated in the first trial of a thread and kept; only the number of target times may change between calls
     ready, same = ["int64_t guarded = 0;", "bool ready = false;"], "ready"
     if ctx.plan.loss.readout == "spike_times":
         ready, same = [*ready, "int64_t ready_targets = 0;"], "ready && ready_targets == args.n_targets"
@@ -55,12 +57,14 @@ def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
     n = len(d.states)
     rows = []
     for i in range(n):
+        # what a state neither depends on nor is driven by stands as `false` in the type, so that the compiler leaves
+        # those products out; a loop over a table of zeros would do them
         driven = any(d.coupling[i][j] and m.b(d.x)[j] != 0 for j in range(n) for m in d.modes)
         rows.append("{" + ", ".join(_bool(c) for c in (*d.coupling[i], driven)) + "}")
     reached = [any(d.coupling[i][j] and e[j] != 0 for j in range(n) for e in d.receptors.values()) for i in range(n)]
     learned = learned_dynamics(p)
-    place = [p.trainable.index(name) for name in learned] or [0]
-    own = -1 - ctx.spiking.index(p) if p.spiking else 0
+    place = [p.trainable.index(name) for name in learned] or [0]  # C++ has no arrays of length 0
+    own = -1 - ctx.spiking.index(p) if p.spiking else 0  # kinds of events from 0 on are connections
     watched = p.spiking or any(r.form is not None and r.form.extrema for r in reads(program.readings, p))
     name = f"Model_{ctx.p(p.name)}"
     return (
@@ -138,6 +142,7 @@ def bind(ctx: Context) -> str:
             for i, n in enumerate(learned_dynamics(p)):
                 lines += [f"{flow}.{n2}[{i}] = {t}_{n2}_{n};" for n2 in ("dstep", "dspike")]
         lines += [f"{name}.degree = int(args.degree_{ctx.p(p.name)});", f"{name}.delta = args.delta;"]
+        # crossings and arrivals nearer than `together` are one instant; `slack` is what rounding makes of g within it, 20 times
         lines.append(
             f"{name}.together = instant(args.duration, args.delta), {name}.slack = scalar(20 * args.delta * {name}.together);"
         )

@@ -8,7 +8,8 @@ weights from the table of synapses; otherwise a route is a source, and its row i
 from __future__ import annotations
 
 from ....plan import ConnectionRecord
-from ..context import Context, indent, windows_of
+from ...statements import indent
+from ..context import Context, windows_of
 
 
 def members(ctx: Context) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ....plan import ConnectionRecord, PopulationRecord
 from ....plan.groups import groups
-from ..context import Context, indent
+from ...statements import indent
+from ..context import Context
 from ..exact import births, routes
 from .program import GeneralProgram
 from .synapses import targets

@@ -16,8 +16,8 @@ from ....plan import PopulationRecord
 from ....program.events import DL_DT
 from ....program.jump import gradients, jump, jump_term
 from ....program.nodes import Add, Buffer, Let, Set, Statement, name
-from ...statements import Spelling
-from ..context import Context, indent, padded
+from ...statements import Spelling, indent
+from ..context import Context, padded
 from ..exact.arguments import given_to_all, integers, learned_dynamics
 from ..exact.models import birth_functions
 from ..exact.program import ExactProgram

@@ -15,7 +15,7 @@ from ....modelling.expressions import symbol
 from ....program.taylor import Kinks, Node, Recurrences
 from ...printer import Dialect, expression
 from ...safe_text import in_comment
-from ..context import indent
+from ...statements import indent
 
 FUNCTIONS = {
     n: f"lanes_{n}"

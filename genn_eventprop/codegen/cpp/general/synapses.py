@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ....plan import ConnectionRecord
-from ..context import Context, indent
+from ...statements import indent
+from ..context import Context
 from ..exact import routes
 
 

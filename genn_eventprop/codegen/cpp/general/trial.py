@@ -9,7 +9,8 @@ from __future__ import annotations
 from ....plan import ConnectionRecord, PopulationRecord
 from ....plan.groups import groups
 from ....program.population import RECORD
-from ..context import RANGE, Context, by_drive, indent
+from ...statements import indent
+from ..context import RANGE, Context, by_drive
 from ..declarations import keep_spikes
 from ..exact import routes
 from ..exact.models import refs

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from ....plan import ConnectionRecord
 from ....program.nodes import Buffer, name
 from ....program.trial import Deliver, Feedback, GatherDelays, Trial
+from ...statements import indent
 from ..context import Context, padded, stream, unique, windows_of
 from .memory import Memory
-from .sums import add_row, delay_ring, if_trained, suffix_of
 
 MANY_COLUMNS = 128  # of dense weights, from which on rows for their gradient are cut into blocks: at least two of them
 PARTS = {n: n.upper() for n in ("all", "positive", "negative", "square", "cube", "fourth")}
@@ -477,3 +477,25 @@ def tables(c: ConnectionRecord, own: str) -> list[Buffer]:
     found += [Buffer(f"{own}_sorted", (c.pre, width), "real", "host")] if c.dendritic else []
     many = c.form == "dense" and c.by_synapses
     return found + ([Buffer(f"{own}_delays", (c.pre, width), "short", "host")] if many else [])
+
+
+def delay_ring(sums: Buffer) -> str:
+    """The ring that leads to sums."""
+    return f"work.{sums.name}_ring"
+
+
+def suffix_of(part: str) -> str:
+    """Of names that belong to a part of the weights."""
+    return "" if part == "all" else f"_{part}"
+
+
+def if_trained(part: str, code: str) -> str:
+    """Code for sums of a part of the weights."""
+    if part == "all":
+        return code
+    return f"if (args.training) {code}" if code.count("\n") == 1 else f"if (args.training) {{\n{indent(code)}}}\n"
+
+
+def add_row(np_: str, into: str, row: str) -> str:
+    """Code that adds a row of `np_` numbers."""
+    return f"add_row<{np_}>({into}, {row});\n"
