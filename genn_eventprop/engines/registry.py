@@ -78,7 +78,7 @@ def engine_and_options(engine: str) -> tuple[str, dict[str, Any]]:
 def check_options(engine: str, options: Iterable[str]) -> None:
     """Raise `SettingError` for options that an engine does not have, saying which one has them; "auto" has those of all
     engines, and those of the engine that it chooses count."""
-    owners = {option: c.name for c in _kinds("auto") for option in c.special_options}
+    owners = option_owners()
     here = {option for c in _kinds(engine) for option in c.special_options}
     for option in options:
         if option in here:
@@ -90,9 +90,12 @@ def check_options(engine: str, options: Iterable[str]) -> None:
             raise SettingError(
                 f"engine {engine!r}: {option} is no option of an engine, it is set by itself: {option}=..."
             )
-        raise SettingError(
-            f"unknown argument or engine option {option!r}; options of engines: {suggest(option, owners)}"
-        )
+        raise SettingError(f"unknown argument or engine option {option!r} ({suggest(option, owners)})")
+
+
+def option_owners() -> dict[str, str]:
+    """Option -> the engine that has it."""
+    return {option: c.name for c in _kinds("auto") for option in c.special_options}
 
 
 def _kinds(name: str) -> list[type[Engine]]:
@@ -160,6 +163,8 @@ def create(
     name, behind = engine_and_options(engine)
     options = behind | _present(name, options)
     check_options(name, options)
+    if dtype not in ("float32", "float64"):
+        raise SettingError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
     settings: dict[str, Any] = {"dtype": dtype, "threads": threads, "slope_floor": slope_floor, **options}
     if name == "auto":
         made, reason = _fastest(plan, parameters, settings)

@@ -53,7 +53,7 @@ class Choice:
     def line(self, dt: float) -> str:
         """One line that says which and why, and of a grid what it costs."""
         if self.name == "exact":
-            return f"exact spike times: {self.reason} (spike_times='grid' is the other choice)"
+            return f"exact spike times: {self.reason} (the alternative: spike_times='grid')"
         low, high = ANGLES[min(ANGLES, key=lambda step: abs(np.log(step / dt)))]
         return (
             f"spikes on the grid of {dt:g} ms: {self.reason}; at such steps the grid's gradient is {low} to {high} "
@@ -84,9 +84,9 @@ def choose_spike_times(
     """
     kind = engine_class(engine)
     if "exact" not in kind.features:
-        return Choice("grid", f"{kind.name} has no other spike times")
+        return Choice("grid", f"{kind.name} has no exact spike times")
     if not kind.exact_by_itself:
-        return Choice("grid", f"{kind.name} has exact ones where spike_times='exact' asks for them")
+        return Choice("grid", f"{kind.name} takes exact ones only on request, spike_times='exact'")
     if "grid" not in kind.features:
         return Choice("exact", f"{kind.name} has no grid")
     if needs_grid:
@@ -116,7 +116,7 @@ def choose_spike_times(
         # without data the spikes are a guess, which the first batches may correct
         return Choice("grid", f"a trial with exact ones would take about {ratio:.1f} times as long", spikes is not None)
     many = "" if ratio <= 1 else f"a trial takes about {ratio:.1f} times as long as on the grid, and "
-    return Choice("exact", f"{many}its gradient is that of what was computed", spikes is not None)
+    return Choice("exact", f"{many}its gradient is exact", spikes is not None)
 
 
 def coarse_step(plan: Plan, parameters: Mapping[str, np.ndarray]) -> str:

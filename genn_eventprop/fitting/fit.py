@@ -9,7 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from ..errors import SettingError, suggest
+from ..errors import SettingError, shown, suggest
 from ..modelling import NeuronModel, Param
 from ..modelling.expressions import parse
 from ..output import stderr
@@ -90,12 +90,20 @@ def fit(
         >>> round(result.parameters["tau_mem"], 3)
         12.0
     """
-    if not isinstance(recording, Recording):
-        cells = list(recording)
-        if not cells:
-            raise SettingError("fit: the list of recordings is empty")
-    else:
-        cells = [recording]
+    cells = [recording] if isinstance(recording, Recording) else list(recording)
+    if not cells:
+        raise SettingError("fit: the list of recordings is empty")
+    for cell in cells:
+        if not isinstance(cell, Recording):
+            raise SettingError(
+                f"fit takes a Recording or a list of them, got {shown(recording)}; make one with "
+                "Recording(current, dt=..., voltage=...), or read_recording(FILE)"
+            )
+    if not isinstance(model, NeuronModel):
+        raise SettingError(
+            f"fit takes a NeuronModel, such as genn_eventprop.models.AdEx, got {shown(model)}; values of parameters go "
+            "into fixed= and bounds="
+        )
     for name in options:
         if name not in (known := [f.name for f in fields(FitOptions)]):
             raise SettingError(f"fit has no option {name!r} ({suggest(name, known)})")

@@ -89,7 +89,7 @@ def identifiability(
         >>> from genn_eventprop.fitting import identifiability
         >>> calm = identifiability(LIF(tau_mem=12.0), np.repeat([0.0, 0.8, 0.0], 400), dt=0.1, fixed=["v_reset"])
         >>> [doubt.split(":")[0] for doubt in calm.doubts()]
-        ['v_thresh is not told by this recording']
+        ['v_thresh is not determined by this recording']
     """
     chosen = FitOptions(**options)
     recording = simulate(neuron, current, dt, inject=inject)

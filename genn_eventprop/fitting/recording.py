@@ -90,7 +90,7 @@ class Recording:
                     f"sweeps, got {self.rates!r}"
                 )
             if self.spikes is not None:
-                raise DataError(f"{where}: spike times tell the rates; leave rates out")
+                raise DataError(f"{where}: the rates follow from the spike times; leave rates out")
             object.__setattr__(self, "rates", rates)
 
     def __getitem__(self, sweeps: int | slice | Sequence[int]) -> Recording:

@@ -15,7 +15,7 @@ from .recording import Recording
 UNSURE = 0.1
 """Of the range: a parameter with a larger standard deviation is not told by the recording."""
 TIED = 0.98
-"""Correlation beyond which two parameters are told together only."""
+"""Correlation beyond which two parameters are only determined together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,12 +161,15 @@ def not_told(
     for i, n in enumerate(names):
         if n not in without and not deviations[i] <= UNSURE * width[i]:
             found.append(
-                f"{n} is not told by this recording: its deviation is {deviations[i]:.3g}, its range {width[i]:.3g}"
+                f"{n} is not determined by this recording: its deviation is {deviations[i]:.3g}, "
+                f"its range {width[i]:.3g}"
             )
     for i in range(len(names)):
         for j in range(i):
             if abs(correlation[i, j]) > TIED:
-                found.append(f"{names[j]} and {names[i]} are told together only (correlation {correlation[i, j]:+.3f})")
+                found.append(
+                    f"{names[j]} and {names[i]} are only determined together (correlation {correlation[i, j]:+.3f})"
+                )
     return found
 
 

@@ -69,7 +69,7 @@ class Layer:
         self.readouts = _ordered(readout)
         if not isinstance(net, Network) or not net.populations:
             raise SettingError(
-                f"the layer is made of a Network with a population, got {shown(net)}; make one with net = Network() "
+                f"the layer takes a Network with a population, got {shown(net)}; make one with net = Network() "
                 "and net.population(...)"
             )
         output = net.populations[-1] if output is None else output

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from numbers import Real
+from types import FunctionType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,6 +28,8 @@ Weight: TypeAlias = str | sp.Expr | TimeWeight
 
 def _weight(weight: Weight, window: Window = None) -> TimeWeight:
     if not isinstance(weight, TimeWeight):
+        if isinstance(weight, FunctionType):
+            raise LossError("a time weight is an expression in t and T, such as 'exp(-t / T)', not a function")
         weight = INPUT if weight == "input" else TimeWeight(str(weight))
     return weight if window is None else replace(weight, window=window)
 
@@ -58,8 +62,8 @@ def FirstSpikeCrossEntropy(
     terms = {"exponential": "alpha * (exp(r / tau1) - 1)", "inverse": "alpha / (1.01 * T - r)"}
     if form not in terms:
         raise LossError(f"form={form!r}: choose one of {', '.join(terms)}")
-    if not (tau0 > 0 and tau1 > 0):
-        raise LossError(f"tau0 and tau1 must be positive times in ms, got {tau0} and {tau1}")
+    if not all(isinstance(tau, Real) and tau > 0 for tau in (tau0, tau1)):
+        raise LossError(f"tau0 and tau1 must be positive times in ms, got {tau0!r} and {tau1!r}")
     constants = {"tau0": tau0, "alpha": alpha} | ({"tau1": tau1} if form == "exponential" else {})
     return Loss(
         population, "first_spike", score="-r / tau0", term=terms[form], constants=constants, silent=silent

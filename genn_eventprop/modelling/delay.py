@@ -82,8 +82,9 @@ def as_delay(value: Any, name: str) -> tuple[float, Delay | None]:
             raise NetworkError(f"connection {name!r}: delays must be finite times >= 0 ms")
         return 0.0, Delay(times, trainable=False, max=max(float(times.max()), 1e-9))
     if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value >= 0):
+        individual = f"Delay({value!r}, max=...)" if hasattr(value, "sample") else "an array, or Delay(...)"
         raise NetworkError(
-            f"connection {name!r}: delay must be a finite time >= 0 ms, got {value!r}; for individual delays give an "
-            "array, or Delay(...)"
+            f"connection {name!r}: delay must be a finite time >= 0 ms, got {value!r}; for individual delays give "
+            f"{individual}"
         )
     return float(value), None

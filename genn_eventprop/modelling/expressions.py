@@ -147,4 +147,6 @@ class _Builder:
             hint = f" (a threshold is an expression that crosses zero from below, as {left} - {right}; {_STEPS})"
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor):
             hint = " (a power is written **, as V**2)"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in FUNCTIONS:
+            hint = f" (write {node.func.attr}(...) without {ast.unparse(node.func.value)})"
         raise self.fail(f"{ast.unparse(node)!r} is not arithmetic{hint}")

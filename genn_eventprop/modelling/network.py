@@ -177,7 +177,8 @@ class Network:
             share = self._shared(share, name, isinstance(source, Current))
             connectivity = share.connectivity
         if not isinstance(connectivity, Connectivity):
-            example = "Dense()" if connectivity is None else f"Dense({shown(connectivity)})"
+            missing = connectivity is None or isinstance(connectivity, type)
+            example = "Dense()" if missing else f"Dense({shown(connectivity)})"
             example = "Dense(array)" if hasattr(connectivity, "shape") else example
             raise NetworkError(
                 f"connection {name!r}: expected Dense(...), got {shown(connectivity)}; write {example} for all-to-all "
@@ -211,6 +212,8 @@ class Network:
                     f"connect: the {end} is the name {place!r}; give the object that net.input(...), "
                     "net.current(...) or net.population(...) returned"
                 )
+        if isinstance(source, Connectivity):
+            raise NetworkError(f"connect: the order is source, target, connectivity; got {shown(source)} first")
         if source not in (*self.inputs, *self.currents, *self.populations):
             raise NetworkError(
                 f"connection {name!r}: its source is not part of this network; make it with this network's input(...), "
@@ -330,6 +333,8 @@ class Network:
         used = [x.name for x in parts]
         if not isinstance(name, str) or not name.isidentifier() or not name.isascii():
             example = re.sub(r"\W|^(?=\d)", "_", name, flags=re.ASCII) if isinstance(name, str) and name else "hidden"
+            if name == "":
+                raise NetworkError(f"a name is needed, e.g. name={example!r}")
             raise NetworkError(
                 f"{name!r} cannot name a part of a network; use ASCII letters, digits and underscores, e.g. "
                 f"name={example!r}"

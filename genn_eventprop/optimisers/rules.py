@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import sqrt
 from typing import Any, ClassVar
 
-from ..errors import SettingError
+from ..errors import SettingError, suggest
 from .base import Optimiser
 
 _ADAM = """\
@@ -50,7 +50,7 @@ class Adam(Optimiser):
         **shared: Any,
     ) -> None:
         settings = {"learning_rate": learning_rate, "beta1": beta1, "beta2": beta2, "epsilon": epsilon}
-        super().__init__(settings, **_shared(shared, "Adam"))
+        super().__init__(settings, **_shared(shared, "Adam", settings))
 
     def check(self, settings: Mapping[str, float], where: str) -> None:
         super().check(settings, where)
@@ -96,7 +96,8 @@ class AdamW(Adam):
         **shared: Any,
     ) -> None:
         settings = {"learning_rate": learning_rate, "beta1": beta1, "beta2": beta2, "epsilon": epsilon}
-        Optimiser.__init__(self, {**settings, "weight_decay": weight_decay}, **_shared(shared, "AdamW"))
+        settings["weight_decay"] = weight_decay
+        Optimiser.__init__(self, settings, **_shared(shared, "AdamW", settings))
 
     def check(self, settings: Mapping[str, float], where: str) -> None:
         super().check(settings, where)
@@ -131,7 +132,8 @@ class SGD(Optimiser):
     code = "v = momentum * v + g\nx = x - step_size * v\n"
 
     def __init__(self, learning_rate: float = 1e-2, momentum: float = 0.0, **shared: Any) -> None:
-        super().__init__({"learning_rate": learning_rate, "momentum": momentum}, **_shared(shared, "SGD"))
+        settings = {"learning_rate": learning_rate, "momentum": momentum}
+        super().__init__(settings, **_shared(shared, "SGD", settings))
 
     def check(self, settings: Mapping[str, float], where: str) -> None:
         super().check(settings, where)
@@ -162,7 +164,7 @@ class RMSprop(Optimiser):
 
     def __init__(self, learning_rate: float = 1e-3, rho: float = 0.99, epsilon: float = 1e-8, **shared: Any) -> None:
         settings = {"learning_rate": learning_rate, "rho": rho, "epsilon": epsilon}
-        super().__init__(settings, **_shared(shared, "RMSprop"))
+        super().__init__(settings, **_shared(shared, "RMSprop", settings))
 
     def check(self, settings: Mapping[str, float], where: str) -> None:
         super().check(settings, where)
@@ -173,12 +175,14 @@ class RMSprop(Optimiser):
         return {"rho": settings["rho"], "step_size": settings["learning_rate"], "epsilon": settings["epsilon"]}
 
 
-def _shared(shared: dict[str, Any], name: str) -> dict[str, Any]:
+def _shared(shared: dict[str, Any], name: str, own: Iterable[str]) -> dict[str, Any]:
     """The keyword arguments common to all optimisers, with their defaults."""
     known = {"groups": None, "bounds": None, "clip_norm": None, "average": None}
     for key in shared:
         if key not in known:
-            raise SettingError(f"{name}: unknown setting {key!r}; known besides its own: {', '.join(known)}")
+            every = [*own, *known]
+            hint = "the learning rate is called learning_rate" if key in ("lr", "alpha", "eta") else suggest(key, every)
+            raise SettingError(f"{name}: unknown setting {key!r} ({hint})")
     return {**known, **shared}
 
 

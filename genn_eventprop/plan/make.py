@@ -202,7 +202,7 @@ def _check_cycles(network: Network, derived: dict[str, Derived]) -> None:
         target = derived[c.target.name]
         return any((e.dg_dx.T * target.receptors[c.receptor])[0] != 0 for e in target.events)
 
-    # delays that are values may be zero, or become so
+    # individual delays may be zero, or become so
     spikes = (c for c in network.connections if not c.of_current)
     at_once = [(c.source.name, c.target.name) for c in spikes if c.delay == 0 and moves(c)]
     for start, _ in at_once:
@@ -249,7 +249,7 @@ def _connections(network: Network, dt: float, *, of_currents: bool) -> tuple[Con
 
 
 def _synapses(c: Connection) -> dict[str, Any]:
-    """Which synapses there are: delays that are values need a table also where rows would do."""
+    """Which synapses there are: individual delays need a table also where rows would do."""
     kind = c.connectivity
     if kind.form == "windows" and c.delays is None:
         return {"form": "windows", "windows": kind.rows(c.source.shape)}

@@ -45,7 +45,7 @@ def ring_steps(c: ConnectionRecord, dt: float) -> int:
 
 
 def delay_steps(c: ConnectionRecord, parameters: Values, dt: float) -> np.ndarray:
-    """int32 whole steps of delays that are values, in the shape of the parameter; at most those of its limit."""
+    """int32 whole steps of individual delays, in the shape of the parameter; at most those of its limit."""
     assert c.delays is not None
     last = clock.to_steps(c.delays.limit, dt)
     return np.clip(clock.to_steps(parameters[c.delays_name], dt), 0, last).astype(np.int32)

@@ -51,7 +51,7 @@ class Trial:
     Forwards: `begin`, then for steps 0 ... n_steps - 1 `early`, `arrivals` and `advance`, then `end`; `compare`
     between the passes. Backwards: `begin_back`, then for steps n_steps ... 0 `before_jumps` (not at step n_steps),
     `feedback`, `births` (not at step n_steps), `jumps` and `retreat` (not at step 0), then `end_back`. spikes:
-    population -> the rows of bits of its spikes; delays: of connections whose delays are values. readouts: population
+    population -> the rows of bits of its spikes; delays: of connections with individual delays. readouts: population
     -> what a loss reads of it, the main one first. split: the two passes are two calls, `compare` takes dL/dr from the
     host, and `end_back` gives the gradients of input times as well; for_inputs: buffers of which they alone need more
     than the row of a step.

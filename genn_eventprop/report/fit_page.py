@@ -53,7 +53,7 @@ def _cell(result: FitResult) -> list[Block]:
              ["parameter", "value", "unit", "bounds"], rows),
     ]  # fmt: skip
     if notes := [*result.doubts(), *result.remarks]:
-        blocks += [Heading("What the recording does not tell", 3), Items(notes)]
+        blocks += [Heading("What the recording does not determine", 3), Items(notes)]
     blocks += [Heading("The model by itself", 3), Items(alone)]
     caption = "Injected current, V of the recording and of the model that no measured spike resets, their difference"
     if len(free.rates) > 1:

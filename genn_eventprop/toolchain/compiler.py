@@ -42,7 +42,8 @@ def more_flags() -> list[str]:
         return shlex.split(text)
     except ValueError as error:
         raise ToolchainError(
-            f"{FLAGS_VARIABLE} is set to {text!r}, which is not a list of flags ({error}); unset it or mend its quotes"
+            f"{FLAGS_VARIABLE} is set to {text!r}, which is not a list of flags ({error}); unset it "
+            "or correct its quotes"
         ) from None
 
 

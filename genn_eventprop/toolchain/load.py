@@ -71,7 +71,10 @@ def device_code(source: str, options: Sequence[str], compile_it: Callable[[], by
             cache.publish(built, key, source, ".cu", ".cubin")
     except OSError as error:  # it runs all the same
         why = error.strerror or error
-        say(f"note: the code cache {cache.folder} cannot be written ({why}); the GPU's code is made anew next time")
+        say(
+            f"note: the code cache {cache.folder} cannot be written ({why}); the GPU code will be compiled "
+            "again next time"
+        )
     return code
 
 

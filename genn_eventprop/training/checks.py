@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ..data import Events
 from ..data.inputs import DataSet, parts_of
 from ..engines import Result
-from ..errors import DataError, PlanError, SettingError, TrainingError, shown
+from ..engines.registry import RENAMED, option_owners
+from ..errors import DataError, PlanError, SettingError, TrainingError, shown, suggest
 from ..modelling import Network
 from ..optimisers import Optimiser, Schedule
 from ..plan import Plan
 from .callbacks import Callback
 
+ELSEWHERE = {
+    "learning_rate": "it belongs to the optimiser: optimiser=Adam(learning_rate=...)",
+    "lr": "it belongs to the optimiser: optimiser=Adam(learning_rate=...)",
+    "epochs": "it is an argument of fit: trainer.fit(train, epochs=...)",
+    "validation": "it is an argument of fit: trainer.fit(train, validation=..., epochs=...)",
+    "device": "it is an option of an engine: engine='cuda(device=0)'",
+}
+"""What is often looked for in the trainer, and where it is."""
+
+
+def check_names(given: Iterable[str], own: Iterable[str]) -> None:
+    """Refuse arguments of a trainer that neither it nor an engine has.
+
+    Raises:
+        SettingError: naming the nearest that there is, or where the setting belongs.
+    """
+    owners = option_owners()
+    for name in given:
+        if name not in owners and name not in RENAMED:
+            hint = ELSEWHERE.get(name) or suggest(name, [*own, *owners])
+            raise SettingError(f"Trainer has no argument {name!r}; {hint}")
+
 
 def check_arguments(
-    network: object, optimiser: object, schedule: object, callbacks: object, numbers: Mapping[str, object]
+    network: object,
+    optimiser: object,
+    schedule: object,
+    callbacks: object,
+    numbers: Mapping[str, object],
+    run_dir: object,
 ) -> None:
     """Refuse arguments of a trainer that are things of another kind.
 
@@ -43,6 +72,8 @@ def check_arguments(
             f"callbacks must be a list of genn_eventprop.training.Callback objects, got {shown(callbacks)}; a function "
             "becomes one as the method end_epoch of a subclass"
         )
+    if not isinstance(run_dir, (str, os.PathLike, type(None))):
+        raise SettingError(f"run_dir must be the path of a folder, got {shown(run_dir)}")
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not value >= 0:
             raise SettingError(f"{name} must be a number >= 0, got {shown(value)}")
@@ -82,8 +113,8 @@ def check_batch(
 
 _FIRST = (
     "No update has been made yet, so the learning rate is not the cause: check the initial weights and "
-    "time constants, at "
-    "targets and class weights, and at losses or regularisers of your own; slope_floor of the trainer bounds 1 / slope."
+    "time constants, targets and class weights, and losses or regularisers of your own; slope_floor of the trainer "
+    "bounds 1 / slope."
 )
 _ADVICE = "Try a smaller learning rate, clip_norm of the optimiser, or slope_floor of the trainer."
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..atomic import replaced_file
+from ..data.events import check
 from ..data.events.storage import UNREADABLE, open_npz, read_arrays
 from ..data.inputs import DataSet, require_data, split_inputs
 from ..engines import Engine, Spikes, create
@@ -101,6 +102,7 @@ def record_trial(model: Runnable, events: DataSet, index: int) -> Trial:
         ['I', 'V', 'lambda_I', 'lambda_V']
     """
     plan, engine = model.plan, model.engine
+    index = range(len(events))[check.sample_indices([index], len(events), "record_trial")[0]]
     if not engine.records:
         engine = _recorder(plan, engine)
     sample = events[index : index + 1]

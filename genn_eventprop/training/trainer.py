@@ -36,7 +36,7 @@ from ..runs.weights import fitting_weights, save_weights
 from .accounting import accounting
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
-from .checks import check_arguments, check_batch, check_parameters, data_notes, late_delays, whole
+from .checks import check_arguments, check_batch, check_names, check_parameters, data_notes, late_delays, whole
 from .class_weights import ClassWeights, Weighting
 from .epoch_statistics import EpochStatistics
 from .evaluator import Evaluation, Evaluator, Samples
@@ -161,7 +161,8 @@ class Trainer:
         )
         self.network, self.loss, self.streams = network, loss, Streams(seed)
         numbers = {"slope_floor": slope_floor, "runaway_rate": runaway_rate}
-        check_arguments(network, optimiser, schedule, callbacks, numbers)
+        check_names(engine_options, [*(self.made_with.keys() - engine_options.keys()), "optimiser", "run_dir"])
+        check_arguments(network, optimiser, schedule, callbacks, numbers, run_dir)
         network.check_connected()
         self.class_weights = ClassWeights(class_weights, as_losses(loss)[0])
         self.optimiser, self.schedule = optimiser or Adam(), schedule or Constant()
@@ -616,6 +617,10 @@ class Trainer:
         Raises:
             CheckpointError: a damaged or missing checkpoint, another network, other settings.
         """
+        if not isinstance(self, Trainer):
+            raise SettingError(
+                "resume belongs to a trainer that is made as the first one was: Trainer(...).resume(FOLDER)"
+            )
         run_dir = run_dir if run_dir is not None else self.run_dir
         if run_dir is None:
             raise SettingError("resume needs the folder of the run")

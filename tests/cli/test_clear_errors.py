@@ -91,7 +91,9 @@ def test_several_losses():
 @pytest.mark.parametrize("pause", [0.05, 0.2, 0.5])
 def test_ctrl_c_while_everything_is_imported(tmp_path, pause):
     code = "import sys; from genn_eventprop.cli import main; print('go', flush=True); sys.exit(main(['engines']))"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "go\n"
     time.sleep(pause)
     process.send_signal(signal.SIGINT)
@@ -101,7 +103,7 @@ def test_ctrl_c_while_everything_is_imported(tmp_path, pause):
 
 def test_the_first_import_is_small():
     code = "import sys, genn_eventprop.cli; print([m for m in ('numpy', 'sympy', 'matplotlib') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+    assert subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
 class Items:

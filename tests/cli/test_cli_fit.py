@@ -87,4 +87,4 @@ def test_a_fit_leaves_a_report_and_can_be_repeated(folder, capsys):
 def test_the_guide_tries_a_protocol(tmp_path, capsys):
     place = next(i for i, block in enumerate(blocks("docs/fit.md")) if "simulate(" in block.text)
     exec(compile(blocks("docs/fit.md")[place].text, "docs/fit.md", "exec"), {})
-    assert "v_thresh is not told by this recording" in capsys.readouterr().out.splitlines()[-1]
+    assert "v_thresh is not determined by this recording" in capsys.readouterr().out.splitlines()[-1]

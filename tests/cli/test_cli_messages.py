@@ -68,7 +68,7 @@ def test_samples_are_not_looked_for_in_a_whole_home(tmp_path, monkeypatch, capsy
 def test_a_worker_that_outlived_its_scan_is_named(tmp_path):
     folder = tmp_path / "scan"
     with locked(folder) as lock:
-        command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+        command = [sys.executable, "-P", "-c", "import sys; sys.stdin.read()"]
         worker = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[lock])
     try:
         with pytest.raises(

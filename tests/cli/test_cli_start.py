@@ -19,7 +19,7 @@ assert status == 0 and not slow, slow
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_help_and_version_import_nothing_slow(option):
-    done = subprocess.run([sys.executable, "-c", START.format(option=option)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", START.format(option=option)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -29,7 +29,7 @@ def test_extras_are_imported_only_where_they_are_used():
         "import sys, genn_eventprop.training, genn_eventprop.cli.scan, genn_eventprop.cli.train\n"
         "assert not {'mpi4py', 'submitit', 'optuna'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", text], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -12,13 +12,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Event, Events, Network, NeuronModel, Normal, OneToOne, Param, Trainer, load
+from genn_eventprop import (
+    Dense,
+    Event,
+    Events,
+    Network,
+    NeuronModel,
+    Normal,
+    OneToOne,
+    Param,
+    Recording,
+    Trainer,
+    Uniform,
+    fit,
+    load,
+)
 from genn_eventprop.cli import main
+from genn_eventprop.data import splits
+from genn_eventprop.data.augment import Augmented, Shift
 from genn_eventprop.deploy.trained import TrainedModel
 from genn_eventprop.errors import EventPropError
-from genn_eventprop.losses import FirstSpikeCrossEntropy, MaxVoltageCrossEntropy, SpikeCountCrossEntropy
+from genn_eventprop.losses import (
+    FirstSpikeCrossEntropy,
+    IntegratedVoltageCrossEntropy,
+    MaxVoltageCrossEntropy,
+    SpikeCountCrossEntropy,
+)
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import Adam
+from genn_eventprop.training import record_trial
+from genn_eventprop.verify import check
 
 
 def mine(**changes):
@@ -99,7 +122,13 @@ def nir(dialect, **settings):
     return to_nir(network()[0], network()[0].initial_parameters(0), dialect, **settings)
 
 
+def unpacked(split):
+    train, test = split
+    return train, test
+
+
 ARRAY = np.zeros((8, 20, 4))
+CELL = Recording(np.ones((1, 20)), dt=0.1, voltage=np.zeros((1, 20)))
 RECIPE = "structured.from_dense(array, dt, labels)"
 TWO_ROWS = [[1, 0], [0, 1]]
 
@@ -124,6 +153,11 @@ IN_PYTHON = {
         "'dV/dt'",
         "the name of the state alone",
     ),
+    "a function of NumPy": (
+        lambda: mine(dynamics={"V": "-np.exp(V)", "I": "-I"}),
+        "'np.exp(V)'",
+        "write exp(...) without np",
+    ),
     "a whole equation": (lambda: mine(dynamics={"V": "dV = -V", "I": "-I"}), "'dV = -V'", "only the right-hand side"),
     "a threshold as a comparison": (lambda: mine(threshold="V > v_t"), "'V > v_t'", "as V - v_t"),
     "a reset as text": (lambda: mine(reset="V = 0"), "'V = 0'", "{'V': '0'}"),
@@ -143,7 +177,7 @@ IN_PYTHON = {
     "a negative deviation": (lambda: Normal(0.0, -1.0), "-1.0", "std >= 0"),
     "a mean as text": (lambda: Normal("0", 1.0), "'0'", "must be a number"),
     "size before neuron": (lambda: Network().population(256, LIF()), "256", "net.population(LIF(), 256, name="),
-    "a population without a name": (lambda: Network().population(LIF(), 3), "''", "name='hidden'"),
+    "a population without a name": (lambda: Network().population(LIF(), 3), "a name is needed", "name='hidden'"),
     "a name with a space": (lambda: Network().population(LIF(), 3, name="layer 1"), "'layer 1'", "name='layer_1'"),
     "a size that is no integer": (lambda: Network().population(LIF(), 2.5, name="a"), "2.5", "an integer >= 1"),
     "a name as a source": (lambda: connected("name", "hidden", Dense(1.0)), "'hidden'", "the object that"),
@@ -151,6 +185,13 @@ IN_PYTHON = {
     "to the input": (lambda: connected("hidden", "input", Dense(1.0)), "'input'", "swap source and target"),
     "from a readout": (lambda: connected("LI", "hidden", Dense(1.0)), "'readout' (LI)", "LIF()"),
     "a delay with its unit": (lambda: network(delay="1ms"), "'1ms'", "a finite time >= 0 ms"),
+    "a kind that is not called": (lambda: connected("input", "hidden", Dense), "got Dense", "write Dense()"),
+    "the kind first": (
+        lambda: parts()[0].connect(Dense(1.0), *parts()[1:]),
+        "Dense first",
+        "source, target, connectivity",
+    ),
+    "random delays without Delay": (lambda: network(delay=Uniform(0, 5)), "Uniform(low=0", "Delay(Uniform("),
     "one to one of two sizes": (lambda: connected("input", "hidden", OneToOne(1.0)), "4 and 5", "equal size"),
     "a model without input": (
         lambda: (n := Network()).connect(n.input(2), n.population(mine(input=None), 2, name="a"), Dense(1.0)),
@@ -169,6 +210,24 @@ IN_PYTHON = {
     "first spikes of a readout": (lambda: FirstSpikeCrossEntropy(network()[1]), "'output'", "LIF()"),
     "a maximum of spiking outputs": (lambda: MaxVoltageCrossEntropy(network(output=LIF)[1]), "'output'", "use LI()"),
     "a neuron in place of a network": (lambda: Trainer(LIF(), None, duration=1.0, dt=1.0), "Neuron", "Network()"),
+    "a learning rate of the trainer": (lambda: trainer(learning_rate=0.1), "'learning_rate'", "optimiser=Adam("),
+    "epochs of the trainer": (lambda: trainer(epochs=3), "'epochs'", "trainer.fit(train, epochs="),
+    "a misspelt argument": (lambda: trainer(batchsize=3), "'batchsize'", "did you mean 'batch_size'"),
+    "another word for float64": (lambda: trainer(dtype="double"), "'double'", "'float32' or 'float64'"),
+    "a run folder that is a number": (lambda: trainer(run_dir=5), "5", "the path of a folder"),
+    "resuming without a trainer": (lambda: Trainer.resume("runs/a"), "resume", "Trainer(...).resume(FOLDER)"),
+    "torch's word for the learning rate": (lambda: Adam(lr=1e-3), "'lr'", "learning_rate"),
+    "torch's betas": (lambda: Adam(betas=(0.9, 0.99)), "'betas'", "known: average, beta1"),
+    "a time constant of a loss as text": (
+        lambda: FirstSpikeCrossEntropy(network(output=LIF)[1], tau0="1"),
+        "'1'",
+        "positive times in ms",
+    ),
+    "a function as a time weight": (
+        lambda: IntegratedVoltageCrossEntropy(network()[1], lambda t: t),
+        "a function",
+        "'exp(-t / T)'",
+    ),
     "an optimiser by name": (lambda: trainer(optimiser="adam"), "'adam'", "Adam(1e-3)"),
     "a learning rate as an optimiser": (lambda: trainer(optimiser=1e-3), "0.001", "Adam(1e-3)"),
     "a learning rate as text": (lambda: Adam("1e-3"), "'1e-3'", "must be a number"),
@@ -194,6 +253,16 @@ IN_PYTHON = {
         "sample 0 is [1.0]",
         "a pair (times in ms, channels)",
     ),
+    "a split that is not applied": (lambda: unpacked(splits.random_split(events(), 0.5)), "indices", "split.apply("),
+    "augmentation by name": (lambda: Augmented(events(), "shift=3"), "'shift=3'", "[Shift(4)"),
+    "a step that is not called": (lambda: Augmented(events(), [Shift]), "Shift", "an object such as Shift(4)"),
+    "a number of an augmentation as text": (lambda: Shift("3"), "'3'", "from 0"),
+    "a sample that is not there": (lambda: record_trial(trainer(), events(), 9), "no sample 9", "there are 2"),
+    # fits
+    "an array as a recording": (lambda: fit(LIF, ARRAY), "ndarray of shape (8, 20, 4)", "Recording(current, dt="),
+    "a model by name": (lambda: fit("LIF", CELL), "'LIF'", "genn_eventprop.models.AdEx"),
+    "a model with its values": (lambda: fit(LIF(tau_mem=5.0), CELL), "Neuron", "fixed="),
+    "a model to check by name": (lambda: check("lif"), "'lif'", "genn_eventprop.models.LIF"),
     "no labels": (
         lambda: trainer().fit(events(labels=(-1, 0)), epochs=1),
         "sample 0 has none",

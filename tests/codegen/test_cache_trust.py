@@ -38,7 +38,7 @@ def folder(tmp_path, monkeypatch):
 
 def ask():
     """`build` in a process of its own: it may die."""
-    return subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-P", "-c", ASK], capture_output=True, text=True, timeout=120)
 
 
 def library(folder):

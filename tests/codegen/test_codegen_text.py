@@ -90,7 +90,7 @@ sys.stdout.write(generate(golden_plan(), "float64").text)
 
 
 def test_two_processes_write_the_same_text():
-    command = [sys.executable, "-c", SHOW, str(Path(__file__).parents[1])]
+    command = [sys.executable, "-P", "-c", SHOW, str(Path(__file__).parents[1])]
     children = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONHASHSEED": seed})
         for seed in ("1", "77")

@@ -230,7 +230,7 @@ def test_processes_that_build_the_same_code_at_once_all_get_it(folder, tmp_path)
             time.sleep(0.001)
         print(build({SOURCE!r}).answer())
     """)
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, "-P", "-c", code]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     for child in children:
         assert child.stdout.readline() == "ready\n"

@@ -114,7 +114,7 @@ def test_a_disk_that_fills_up_leaves_no_half_entry(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     samples = [(np.sort(rng.uniform(0, 999, 2000)), rng.integers(0, 700, 2000)) for _ in range(3)]
     hdf5.write_shd(Events.from_samples(samples, 700, [0, 1, 2]), tmp_path / "x.h5")
-    command = [sys.executable, "-c", FULL, str(tmp_path / "x.h5"), str(tmp_path / "cache")]
+    command = [sys.executable, "-P", "-c", FULL, str(tmp_path / "x.h5"), str(tmp_path / "cache")]
     said = subprocess.run(command, capture_output=True, text=True)
     message = r"cannot be written \(File too large\); no partial file is kept; allow larger .*, or set GENN_EVENT"
     assert re.search(message, said.stdout), said
@@ -154,7 +154,7 @@ print(len(cache.cached("x", [], {}, build, Path(sys.argv[1])).times))
 
 
 def test_two_processes_build_one_entry(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", RACE, str(tmp_path)]
+    command = [sys.executable, "-P", "-c", RACE, str(tmp_path)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate(timeout=60)[0].strip() for process in both] == ["2", "2"]
     assert len(list(tmp_path.iterdir())) == 1

@@ -43,7 +43,7 @@ print(peak - start)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc (Linux)")
 def test_memory_mapped_events_stay_on_disk(tmp_path: Path) -> None:
     """40 million events, 480 MB on disk; the process's own memory grows by less than a quarter of that."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "large")], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", SCRIPT, str(tmp_path / "large")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "large" / "times.f8").stat().st_size == 8 * 40_000_000
     assert float(done.stdout) < 120.0
@@ -66,7 +66,7 @@ print((peak_memory() - before) / 2**20)
 def test_the_expected_memory_leaves_mapped_files_out(tmp_path: Path) -> None:
     """300 MB of a mapped file and 128 MiB of the process's own."""
     (tmp_path / "mapped").write_bytes(bytes(300_000_000))
-    done = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path / "mapped")], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", PEAK, str(tmp_path / "mapped")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert 100 < float(done.stdout) < 160
 
@@ -124,7 +124,7 @@ print((memory("VmHWM:") - start) / size if kind == "held" else (memory("RssAnon:
 )
 def test_training_needs_little_more_than_the_events(tmp_path: Path, kind: str, spike_times: str, most: float) -> None:
     """96 MB of events: a training holds them and one step a spike; of a mapped set it holds some batches only."""
-    command = [sys.executable, "-c", TRAIN, str(tmp_path / "large"), kind, spike_times]
+    command = [sys.executable, "-P", "-c", TRAIN, str(tmp_path / "large"), kind, spike_times]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < most

@@ -194,4 +194,4 @@ def test_half_rows_are_refused():
 def test_a_card_has_exact_spike_times_only_if_asked():
     net, criterion = network("feed-forward", "first", "fixed", 0.0)
     choice = choose_spike_times(net, criterion, dt=1.0, duration=50.0, engine="cuda")
-    assert choice.name == "grid" and "where spike_times='exact' asks for them" in choice.reason
+    assert choice.name == "grid" and "only on request, spike_times='exact'" in choice.reason

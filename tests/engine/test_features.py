@@ -164,7 +164,7 @@ LACKING = [
 def own_readout(monkeypatch, request):
     """V at samples in time, as a readout that the references do not know; of steps alone, if need be."""
     monkeypatch.setitem(READOUTS, "sampled", ReadoutKind("trace.Trace"))
-    if "say nothing" in request.node.name:
+    if features.STEPWISE_READOUTS in request.node.name:
         monkeypatch.delattr(Trace, "between_events")
 
 

@@ -345,4 +345,4 @@ def test_a_gradient_that_is_not_finite_is_seen_by_the_host(monkeypatch):
 
 def test_pygenn_is_not_imported_by_importing_the_package():
     code = "import genn_eventprop, genn_eventprop.engines.genn, sys; raise SystemExit('pygenn' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Native, on the grid: tables of synapses and delays that are values, against reference_clock."""
+"""Native, on the grid: tables of synapses and individual delays, against reference_clock."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Native with exact spike times: tables of synapses and delays that are values, against reference_event."""
+"""Native with exact spike times: tables of synapses and individual delays, against reference_event."""
 
 import numpy as np
 import pytest

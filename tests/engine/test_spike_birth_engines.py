@@ -88,7 +88,7 @@ NETWORKS = {
     "count": lambda: of_spikes(losses.SpikeCountCrossEntropy),
     "routes": routes,
 }
-GRID = [n for n in NETWORKS if n != "routes"]  # delays that are values, which not every engine has with births
+GRID = [n for n in NETWORKS if n != "routes"]  # individual delays, which not every engine has with births
 NETWORKS["nonlinear"] = nonlinear
 
 

@@ -382,8 +382,8 @@ def test_what_is_not_told_is_said():
     doubts = FitResult(**values).doubts()
     assert [d.split(":")[0] for d in doubts] == [
         "b is at its bound 1",
-        "a and c are told together only (correlation +0.990)",
+        "a and c are only determined together (correlation +0.990)",
         "no second start found this minimum; use more starts, or narrower bounds",
     ]
     values["covariance"] = np.diag([0.04, 1e-6, 1e-6])
-    assert FitResult(**values).doubts()[1].startswith("a is not told by this recording: its deviation is 0.2")
+    assert FitResult(**values).doubts()[1].startswith("a is not determined by this recording: its deviation is 0.2")

@@ -214,7 +214,7 @@ def test_adding_delays_or_pairs_changes_no_other_draw():
         (lambda: two(Dense(1.0), 5, 3, delay=[1.0, -1.0]), r"delays must be finite times >= 0 ms"),
         (lambda: Network().population(LIF(), name="a", shape=(3, 3)), r"'a': shape must be \(height, width"),
         (lambda: Network().population(LIF(), 5, "a", shape=(2, 2, 1)), r"has 4 neurons, size=5; leave out the size"),
-        (lambda: Network().population(LIF(), 5), r"'' cannot name a part of a network"),
+        (lambda: Network().population(LIF(), 5), r"a name is needed"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(make, message):

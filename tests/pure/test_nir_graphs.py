@@ -411,12 +411,12 @@ def test_the_package_does_without_nir():
         "try: nir.from_nir('x.nir')\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout
     assert said == "DescriptionError NIR graphs need the package nir: pip install 'genn_eventprop[nir]'\n"
     code = (
         "import genn_eventprop, genn_eventprop.training, sys; sys.exit('nir' in sys.modules or 'h5py' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-c", code]).returncode == 0
 
 
 def test_sparse_weights_and_axonal_delays_are_written():

@@ -132,5 +132,5 @@ for room in ("models", "losses", "regularisers", "optimisers", "data", "plots", 
 
 @pytest.mark.ci
 def test_rooms_are_there_after_the_plain_import() -> None:
-    done = subprocess.run([sys.executable, "-c", ROOMS], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-P", "-c", ROOMS], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -108,6 +108,6 @@ def test_what_is_refused():
 def test_the_page_runs():
     page = (Path(__file__).parents[2] / "docs" / "long_recordings.md").read_text()
     code = page.split("```python\n")[1].split("```")[0].replace("epochs=25", "epochs=2").replace("cut(32", "cut(16")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "with what was carried" in done.stdout

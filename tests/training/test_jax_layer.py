@@ -171,14 +171,14 @@ def test_what_is_refused():
 
 def test_importing_the_package_does_not_import_jax():
     code = "import sys, genn_eventprop; assert 'jax' not in sys.modules"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.ci
 def test_the_page_runs():
     page = (Path(__file__).parents[2] / "docs" / "jax.md").read_text()
     code = "".join(part.split("```")[0] for part in page.split("```python\n")[1:])
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert "loss" in done.stdout
 

@@ -126,7 +126,7 @@ def plot(experiment, folder):
 def test_a_run_needs_no_more_than_it_says(tmp_path, hidden):
     """Of a small network most of it are figures, of a large one weights and checkpoints."""
     (tmp_path / "page.py").write_text(PAGE)
-    command = [sys.executable, "-c", MEASURE, "train", "page.py", "--hidden", str(hidden), "--run-dir", "run"]
+    command = [sys.executable, "-P", "-c", MEASURE, "train", "page.py", "--hidden", str(hidden), "--run-dir", "run"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     peak, told = map(int, done.stdout.splitlines()[-1].split())

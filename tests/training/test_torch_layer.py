@@ -293,7 +293,7 @@ def test_an_ordinary_loop_learns():
 
 def test_importing_the_package_does_not_import_torch():
     done = subprocess.run(
-        [sys.executable, "-c", "import sys, genn_eventprop; assert 'torch' not in sys.modules"],
+        [sys.executable, "-P", "-c", "import sys, genn_eventprop; assert 'torch' not in sys.modules"],
         capture_output=True,
         text=True,
     )

@@ -126,7 +126,7 @@ for epoch in range(1_000_000):
 @pytest.mark.parametrize("delay", [0.0, 0.013, 0.037])
 def test_a_killed_process_leaves_a_good_checkpoint(tmp_path, delay):
     path = tmp_path / "last.safetensors"
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-P", "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     time.sleep(delay)
     process.send_signal(signal.SIGKILL)

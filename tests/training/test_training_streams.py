@@ -27,7 +27,7 @@ def test_a_stream_is_a_function_of_seed_name_and_keys():
 
 def test_the_same_in_another_process():
     code = "from genn_eventprop.training import Streams; print(Streams(7).at('order', 1).integers(2**62))"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    other = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert int(other.stdout) == Streams(7).at("order", 1).integers(2**62)
 
 

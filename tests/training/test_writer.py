@@ -37,7 +37,7 @@ with lock_for_writing(sys.argv[1]):
 def other(tmp_path):
     """A process that holds the folder; `stdin` lets it go."""
     folder = tmp_path / "run"
-    command = [sys.executable, "-c", HOLD, str(folder)]
+    command = [sys.executable, "-P", "-c", HOLD, str(folder)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     yield process, folder
@@ -108,7 +108,7 @@ def test_lock_of_a_living_machine_is_respected(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     foreign(folder)
     beat = f"import os, time; time.sleep(0.3); os.utime({str(folder / NAME)!r})"
-    process = subprocess.Popen([sys.executable, "-c", beat])
+    process = subprocess.Popen([sys.executable, "-P", "-c", beat])
     with pytest.raises(SettingError, match="being written by process .* on node7"), lock_for_writing(folder):
         pass
     process.wait()
@@ -144,7 +144,7 @@ def test_a_file_system_without_links_will_do(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", no_links)
     with lock_for_writing(tmp_path / "run"):
         (tmp_path / "run" / "kept").touch()
-        command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+        command = [sys.executable, "-P", "-c", HOLD, str(tmp_path / "run")]
         assert "one writer" in subprocess.run(command, capture_output=True, text=True, input="\n").stderr
 
 
@@ -210,7 +210,7 @@ def test_of_several_that_find_a_dead_owner_one_takes_over(tmp_path):
     folder = tmp_path / "run"
     foreign(folder)
     os.utime(folder / NAME, (1, 1))
-    command = [sys.executable, "-c", RACE, str(folder)]
+    command = [sys.executable, "-P", "-c", RACE, str(folder)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
     assert all(p.stdout.readline() == "ready\n" for p in processes)
     Path(tmp_path / "start").touch()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ...errors import DataError
+from ...errors import DataError, shown
 from ..currents.currents import Currents
 from ..events import check
 from ..events.events import Events
@@ -187,6 +187,8 @@ class Augmented:
         self, events: Any, steps: Steps = (), blend: Blend | None = None, seed: int = 0
     ) -> None:  # fmt: skip
         self.events: DataSet = require_data(events, "data set to augment")
+        if isinstance(steps, str) or not isinstance(steps, Iterable):
+            raise DataError(f"Augmented: steps are a list such as [Shift(4), Jitter(1.0)], got {shown(steps)}")
         self.steps: Any = dict(steps) if isinstance(steps, Mapping) else tuple(steps)
         self.blend, self.seed = blend, seed
         if blend is not None and not isinstance(self.events, Events):
@@ -243,6 +245,9 @@ def _apply(steps: Sequence[Any], batch: Any, rng: CounterRNG) -> Any:
 
 def _check_steps(part: Events | Currents, steps: Sequence[Any]) -> None:
     """Raise `DataError` for a step of the wrong kind; functions of one's own are not looked at."""
+    for step in steps:
+        if not callable(step) or isinstance(step, type):
+            raise DataError(f"Augmented: a step is an object such as Shift(4), got {shown(step)}")
     for step in steps:
         of_currents, of_spikes = isinstance(step, CurrentStep), type(step) in STEPS.values()
         if of_currents if isinstance(part, Events) else of_spikes:

@@ -6,6 +6,7 @@ Axis letters: E events of a batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from numbers import Real
 from typing import Protocol
 
 import numpy as np
@@ -114,7 +115,7 @@ def concatenate(samples: list[tuple[np.ndarray, np.ndarray]], template: Events, 
 
 def check_range(what: str, value: float, low: float, high: float) -> None:
     """Raises unless low <= value <= high."""
-    if isinstance(value, bool) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
         raise DataError(f"{what} must be from {low:g} to {high:g}, got {value!r}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,9 @@ class Split:
     train: np.ndarray
     held_out: np.ndarray
     name: str = ""
+
+    def __iter__(self) -> NoReturn:
+        raise DataError("a split holds indices; for the samples write train, held_out = split.apply(events)")
 
     def apply(self, events: Set) -> tuple[Set, Set]:
         """(training, held-out) samples."""

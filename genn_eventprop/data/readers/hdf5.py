@@ -113,8 +113,12 @@ def write_rows(
     h5py = require("h5py", "HDF5 files")
     path = Path(path)
     unit = np.uint16 if n_channels <= 2**16 else np.uint32  # as published, unless that would wrap
-    with replaced_file(path, DataError) as temporary, open(temporary, "w+b", buffering=0) as raw:
-        output = HDF5Output(raw)
+    # closed before the file below it: left to the garbage collector, it would flush a closed file
+    with (
+        replaced_file(path, DataError) as temporary,
+        open(temporary, "w+b", buffering=0) as raw,
+        HDF5Output(raw) as output,
+    ):
         with h5py.File(output, "w") as file:
             times = file.create_dataset("spikes/times", (len(labels),), h5py.vlen_dtype(np.dtype(dtype)))
             units = file.create_dataset("spikes/units", (len(labels),), h5py.vlen_dtype(np.dtype(unit)))

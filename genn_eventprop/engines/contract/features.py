@@ -21,30 +21,30 @@ from ...program.readouts import Readout, readout_class
 from ...program.readouts.base import OF_STEPS
 from ...renamed import renamed
 
-INEXACT_INTEGRALS = "integrals of V over steps that are not exact propagators"
-THRESHOLD_JUMPS = "arrivals that move a threshold at once"
-LEARNED_RECEPTOR_GAIN = "learned amounts of arrivals"
-NONLINEAR_RECEPTOR_PATH = "arrivals along which the dynamics are no polynomial"
+INEXACT_INTEGRALS = "integrals of V with nonlinear dynamics or modes"
+THRESHOLD_JUMPS = "delta synapses that move a threshold"
+LEARNED_RECEPTOR_GAIN = "learned receptor gains"
+NONLINEAR_RECEPTOR_PATH = "arrivals at a state on which the dynamics depend non-polynomially"
 VOLTAGE_LOSS_WITH_JUMPS = "losses of V(t) where V jumps at spikes"
 SEVERAL_READOUTS = "several readouts in one pass"
 SEVERAL_INPUTS = "several inputs"
-SHARED_WEIGHTS = "weights that connections share"
-SHARED_TABLE_WEIGHTS = "weights that connections share, in tables or with delays that are values"
+SHARED_WEIGHTS = "weights shared by connections"
+SHARED_TABLE_WEIGHTS = "weights shared by connections, in tables or with individual delays"
 SEVERAL_LOSSES = "several losses"
 TRAJECTORY_AUXILIARY_LOSS = "auxiliary losses that need the whole trajectory"
-PROGRAM_READOUTS = "readouts of one's own"
-STEPWISE_READOUTS = "readouts of one's own that look at V in every step, and say nothing of what is between events"
-VOLTAGE_LOSS_AFTER_TABLES = "losses of V(t) where V jumps at arrivals through tables, or with delays that are values"
+PROGRAM_READOUTS = "custom readouts"
+STEPWISE_READOUTS = "custom readouts that read V at steps only"
+VOLTAGE_LOSS_AFTER_TABLES = "losses of V(t) where V jumps at arrivals through tables or with individual delays"
 HANDWRITTEN = "hand-written snippets"
-SPIKE_BIRTH = "gradients that see spikes being born (spike_birth)"
-SPIKE_BIRTH_DELAYS = "the same through delays that are values"
+SPIKE_BIRTH = "gradients with spike births (spike_birth)"
+SPIKE_BIRTH_DELAYS = "spike births through individual delays"
 CURRENTS = "currents as inputs"
 # what a thread a neuron does not do yet, see codegen/cuda/exact.py; any engine on a grid does
 EXACT_REFRACTORY = "refractory periods"
 EXACT_LEARNED_NEURONS = "learned parameters of neurons"
-EXACT_UNLIKE_NEURONS = "neurons of a population that differ in time constants or thresholds"
-EXACT_TABLES = "tables of synapses, convolutions, delays that are values"
-EXACT_FEEDBACK = "connections back with a delay shorter than a step"
+EXACT_UNLIKE_NEURONS = "time constants or thresholds that differ within a population"
+EXACT_TABLES = "tables of synapses, convolutions, individual delays"
+EXACT_FEEDBACK = "feedback connections with a delay shorter than a step"
 EXACT_TRAJECTORY = "maxima of V, V(t), and integrals whose time weight follows the input"
 _INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
 
@@ -244,7 +244,7 @@ def _spike_birth(plan: Plan) -> str:
 def _spike_birth_delays(plan: Plan) -> str:
     late = (c for c in plan.connections if c.delays is not None and c.source != plan.input.name)
     name = next((c.name for c in late if plan.spike_birth), "")
-    why = f"has no spike_birth through connection {name!r}, whose delays are values; use engine='c99', or one delay"
+    why = f"has no spike_birth through connection {name!r}, which has individual delays; use engine='c99', or one delay"
     return why if name else ""
 
 

@@ -17,7 +17,7 @@ from ...errors import EngineError, suggest
 from ...plan import Plan
 from .options import EngineOption
 
-OPTION = EngineOption(str, "float16: weights are rounded as they are run, in rows of half the length")
+OPTION = EngineOption(str, "float16: weights are rounded to float16 when they are used, in rows of half the length")
 BEYOND = 65520.0  # rounds to infinity; the largest float16 is 65504
 NORMAL = 2.0**-14  # below, float16 has fewer than 11 digits
 

@@ -160,7 +160,7 @@ class NativeEngine(ProgramEngine):
         self.parameters, self.gradients = self._memory.parameters, self._memory.gradients
         self._rounded = RoundedWeights(plan, self._memory) if halves else None
         if halves and not self._main.source.halves:
-            self.remarks.append("weights are rounded to float16, but no rows of this network run faster for it")
+            self.remarks.append("weights are rounded to float16, but this network has no rows that become faster")
         self._slices = aligned((0, self.source.gradient_size), self.dtype)
         self._tables = NativeTables(plan) if plan.spike_times == "grid" else NativeRoutes(plan)
         self._quantiles = quantiles().astype(self.dtype)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import BLUE, CLASS_COLOURS, GREY, ORANGE, figure, styled, words
+from .style import BLUE, CLASS_COLOURS, GREY, ORANGE, AlignedColumn, figure, styled, words
 
 if TYPE_CHECKING:
     from ...training import Trial
@@ -46,7 +46,7 @@ def layers(
     voltages(axes[-1], record, output, state, output_lines(values, record.label, prediction, names), others=True)
     axes[-1].set(xlabel="time (ms)", xlim=(-0.01 * record.end, record.end))
     axes[0].set_title(title(record.label, prediction, names))
-    fig.align_ylabels(axes)
+    fig.set_layout_engine(AlignedColumn(axes))
     return fig
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .layers import OTHERS, currents, output_lines, raster, rasters_of, title, voltages
-from .style import CLASS_COLOURS, GREY, figure, styled, words
+from .style import CLASS_COLOURS, GREY, AlignedColumn, figure, styled, words
 
 if TYPE_CHECKING:
     from ...training import Trial
@@ -64,7 +64,7 @@ def trial(
     axes[-1].set_xlim(-0.01 * record.end, record.end)
     classes = [*map(words, class_names), *map(str, range(len(class_names), len(names)))]
     axes[0].set_title(title(record.label, prediction, classes))
-    fig.align_ylabels(axes)
+    fig.set_layout_engine(AlignedColumn(axes))
     return fig
 
 

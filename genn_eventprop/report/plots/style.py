@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ...atomic import replaced_file
 
@@ -76,6 +78,32 @@ def figure(
     return fig, fig.subplots(rows, columns, **options)
 
 
+class AlignedColumn(ConstrainedLayoutEngine):
+    """Constrained layout of axes above one another, whose y labels stand in one line.
+
+    `Figure.align_ylabels` does the same, but measures the tick labels of all axes again for each of them.
+    """
+
+    def __init__(self, axes: Sequence[Axes]) -> None:
+        super().__init__()
+        self._axes = axes
+        self._pads = [ax.yaxis.labelpad for ax in axes]
+
+    def execute(self, fig: Figure) -> None:
+        self._align(fig)  # before: a label that is moved outwards needs its room
+        super().execute(fig)
+        self._align(fig)  # and again: heights, and with them the ticks, have changed
+
+    def _align(self, fig: Figure) -> None:
+        edges = []
+        for ax, pad in zip(self._axes, self._pads):
+            ax.yaxis.labelpad = pad
+            ax.yaxis.get_tightbbox()  # places the label beside the tick labels of now
+            edges.append(ax.yaxis.label.get_window_extent().x1)
+        for ax, pad, edge in zip(self._axes, self._pads, edges):
+            ax.yaxis.labelpad = pad + (edge - min(edges)) * 72 / fig.dpi  # points
+
+
 SIGNED = {".png": {"Software": "genn_eventprop"}, ".pdf": {"Creator": "genn_eventprop"}}
 SIGNED[".svg"] = SIGNED[".pdf"]
 """Who made a figure, by the kind of file: one of somebody else is not replaced, see `runs.mark`."""
@@ -96,7 +124,11 @@ def save(fig: Figure, path: Path | str) -> Path:
             fig.set_dpi(RC["savefig.dpi"])
             layout.execute(fig)
             fig.set_layout_engine(None)
-        fig.savefig(content, format=path.suffix[1:] or None, metadata=SIGNED.get(path.suffix.lower()))
+        kind = path.suffix[1:].lower() or None
+        options: dict[str, Any] = {}
+        if kind == "png":
+            options["pil_kwargs"] = {"compress_level": 1}  # a third of the time for a tenth more bytes
+        fig.savefig(content, format=kind, metadata=SIGNED.get(path.suffix.lower()), **options)
     with replaced_file(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+        temporary.write_bytes(content.getvalue())
     return path

@@ -367,7 +367,11 @@ def check_network(
         raise SettingError("check_network needs labelled events: the loss is a function of the label")
     kind = spike_times or kind_of(engine, dt)
     if kind == "exact" and (regularisers or dt is not None):
-        what = "regularisers of spikes are the gradient of nothing" if regularisers else f"dt={dt:g}"
+        what = (
+            "the gradient of a spike regulariser is a surrogate, which cannot be checked"
+            if regularisers
+            else f"dt={dt:g}"
+        )
         raise SettingError(f"check_network: {what} with exact spike times; use spike_times='grid', or leave it out")
     step = duration if kind == "exact" else dt or grid_step(duration, as_losses(loss))
     plan = make_plan(network, loss, dt=step, duration=duration, spike_times=kind, regularisers=regularisers)

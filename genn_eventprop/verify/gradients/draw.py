@@ -19,7 +19,7 @@ from ...adjoint import derive
 from ...data import Events
 from ...engines.reference.exact.engine import ReferenceEvent
 from ...engines.reference.grid.engine import ReferenceClock
-from ...errors import EngineError, SettingError, suggest
+from ...errors import EngineError, SettingError, shown, suggest
 from ...losses import Loss, TimeWeight
 from ...modelling import Dense, Input, Network, Neuron, NeuronModel, Normal, Param, Population
 from ...models.li import LI
@@ -128,6 +128,8 @@ def check(
         True
     """
     model = model.model if isinstance(model, Neuron) else model
+    if not isinstance(model, NeuronModel):
+        raise SettingError(f"check takes a NeuronModel, such as genn_eventprop.models.LIF, got {shown(model)}")
     kind = spike_times or kind_of(engine, dt)
     linear = derive(model).linear
     layouts = (SPIKING if linear else CURVED) if model.spiking else READOUT
@@ -165,7 +167,7 @@ def births_of_model(
         SettingError: the model never spikes. PlanError: it cannot have births.
     """
     if not model.spiking:
-        raise SettingError(f"{model.name} never spikes, so that no spike of it is born; check it without --spike-birth")
+        raise SettingError(f"{model.name} never spikes, so it has no spike births; check it without --spike-birth")
     for i, layout in enumerate(BIRTHS[:1] if quick else BIRTHS):
         plan, parameters, events = draw(model, layout, np.random.default_rng((seed, i)))
         # as `make_plan` does, which refuses what cannot have births

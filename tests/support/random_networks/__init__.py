@@ -1,7 +1,7 @@
 """Random networks for `genn_eventprop.verify.engines`, and those that found faults.
 
 `dice` (what decides) -> `layout` (what is compiled in: models, sizes, connections, loss), `wiring` (tables of synapses,
-delays that are values, shared weights) -> `networks` (numbers, input, targets: a `Case`). `draw` does all of it by a
+individual delays, shared weights) -> `networks` (numbers, input, targets: a `Case`). `draw` does all of it by a
 seed; `coverage` says what a network has. `known` has the networks that found faults.
 """
 

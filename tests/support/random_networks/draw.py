@@ -13,7 +13,7 @@ WIRING, AUXILIARY, KIND = 1, 2, 3  # streams of their own
 
 
 def draw(spike_times: str, seed: int, structure: int, number: int = 0) -> Case:
-    """A network, half of them with tables of synapses and delays that are values, a fifth with auxiliary losses.
+    """A network, half of them with tables of synapses and individual delays, a fifth with auxiliary losses.
 
     Raises:
         EventPropError: where the network is refused.

@@ -107,7 +107,7 @@ NAMES = ("hidden0", "hidden1", "hidden2"), ("h", "h_I", "counts")
 
 @dataclass(frozen=True)
 class Wiring:
-    """A connection whose synapses are not all of them, or whose delays are values; see `wiring`.
+    """A connection whose synapses are not all of them, or with individual delays; see `wiring`.
 
     delays: their kind, "" for the one delay of the layer. learned: these delays are. window: kernel, padding, stride.
     groups: of a convolution. fixed: weights of a pool are not learned. per_channel: they are one a channel. share:

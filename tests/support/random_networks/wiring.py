@@ -1,4 +1,4 @@
-"""Tables of synapses and delays that are values, put onto a layout that has only dense weights and one delay each.
+"""Tables of synapses and individual delays, put onto a layout that has only dense weights and one delay each.
 
 The dice are others than those of the layout and its numbers, which stay what they are without any of this.
 """

@@ -1,7 +1,7 @@
-"""Connections with tables of synapses or windows, or with delays that are values: calls of connectivity.hpp, windows.hpp
+"""Connections with tables of synapses or windows, or with individual delays: calls of connectivity.hpp, windows.hpp
 and delays.hpp.
 
-What is sent with delays of single synapses, or through a table with delays that are values, goes to a ring of sums that all
+What is sent with delays of single synapses, or through a table with individual delays, goes to a ring of sums that all
 such connections of a receptor share. Backwards D of a unit weight that arrives is kept, a row a step.
 """
 
@@ -222,7 +222,7 @@ class Connections:
         return text
 
     def dots(self, c: ConnectionRecord, part: str, row: Buffer) -> str:
-        """Adds to `feedback` what the `count` spikes of `index` at `step` cause, for delays that are values.
+        """Adds to `feedback` what the `count` spikes of `index` at `step` cause, for individual delays.
 
         Args:
             part: of the weights. row: D of every step.

@@ -81,7 +81,7 @@ class Segments:
         return f"{body}for (int64_t step = base; step < stop; ++step) {{\n{indent(head + steps)}}}\n{after}"
 
     def _on_the_way(self, between: ConnectionOps, others: Connections) -> str:
-        """What was sent before the segment and arrives in it, through delays that are values."""
+        """What was sent before the segment and arrives in it, through individual delays."""
         into = [c for i in self.stored for c in self.plan.into(self.plan.populations[i].name)]
         late = (between.spiked(c) + others.send(c) for c in into if _comes_late(others, c))
         sent, begin = "".join(f"{{\n{indent(text)}}}\n" for text in late), others.begin(self.stored)

@@ -1,4 +1,4 @@
-"""`reference_event`: NumPy float64, event by event with exact spike times: the truth for gradients. Clear, not fast.
+"""`reference_event`: NumPy float64, event by event, exact spike times; the reference for gradients. Clear, not fast.
 
 Crossing times solve the flow, analytic or integrated to rounding; input times and delays are not rounded, and the
 gradient is the derivative of exactly what was computed, for every parameter whether trained or not. The result does
@@ -65,7 +65,7 @@ class ReferenceEvent(Engine):
 
     Attributes:
         full_gradients: after a training run, gradients of the batch mean loss by everything: "connection.weight",
-            "connection.delay" (a number, or in the shape of delays that are values), "population.parameter", and
+            "connection.delay" (a number, or in the shape of individual delays), "population.parameter", and
             "input_times" (one entry an input spike of the batch, sample after sample).
         smallest_slope: smallest |gdot| among the own spikes of the last training run, per ms.
         trials: the trials of the last run, with all events in order.
@@ -78,7 +78,7 @@ class ReferenceEvent(Engine):
 
     @classmethod
     def availability(cls) -> Availability:
-        return Availability(cls.name, True, "NumPy float64, exact spike times; slow, the truth for gradients")
+        return Availability(cls.name, True, "NumPy float64, exact spike times; slow; the reference for gradients")
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, max_spikes: int = 100_000) -> None:
         super().__init__(plan, parameters)

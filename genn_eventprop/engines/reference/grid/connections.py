@@ -96,7 +96,7 @@ def _delay_groups(c: ConnectionRecord, table: Synapses | None, parameters: Value
         mask = np.zeros((c.pre, c.post), bool)
         mask[table.source, table.target] = True
         weight = _dense(table, weight.reshape(-1)[table.weights])
-    # delays that are values: a group for each step that occurs, as they are rounded now; learned delays regroup
+    # individual delays: a group for each step that occurs, as they are rounded now; learned delays regroup
     if c.delays is None:
         return [DelayGroup(c, table, c.delay_steps, weight, mask)]
     steps = of_synapses(c, delay_steps(c, parameters, dt), table)
