@@ -16,6 +16,7 @@ from genn_eventprop.models import LI, LIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.toolchain import Cache, build, load
 from genn_eventprop.toolchain import compiler as compilers
+from support.compiled import as_in_a_new_process
 from support.sweeps import sweep
 
 SOURCE = 'extern "C" int answer() { return 42; }\n'
@@ -32,7 +33,7 @@ def folder(tmp_path, monkeypatch):
     """An empty cache of this test, and nothing loaded before."""
     cache = tmp_path / "cache"
     monkeypatch.setenv("GENN_EVENTPROP_CACHE", str(cache))
-    monkeypatch.setattr(load, "_loaded", {})
+    as_in_a_new_process(monkeypatch)
     return cache
 
 
@@ -94,7 +95,7 @@ def test_links_and_files_of_others_are_not_loaded(folder, tmp_path, monkeypatch,
     if os.getuid() == 0:
         os.chown(path, 12345, 12345)
         assert cache.hit(key) is None and "belongs to another user" in capsys.readouterr().err
-        monkeypatch.setattr(load, "_loaded", {})
+        as_in_a_new_process(monkeypatch)
         build(SOURCE)
         path = library(folder)
     os.rename(path, tmp_path / "moved.so")
@@ -142,12 +143,12 @@ def test_without_a_compiler_what_another_machine_built_is_used(folder, tmp_path,
     plan = small_plan()
     before = loss_of_one_trial(plan)[1]
     no_compiler(tmp_path, monkeypatch)
-    monkeypatch.setattr(load, "_loaded", {})
+    as_in_a_new_process(monkeypatch)
     engine, loss = loss_of_one_trial(plan)
     np.testing.assert_array_equal(loss, before)
     assert engine.name == "native" and "compiled on another machine" in engine.reason
     monkeypatch.setattr(load, "cpu_features", lambda: "another processor")
-    monkeypatch.setattr(load, "_loaded", {})
+    as_in_a_new_process(monkeypatch)
     with pytest.raises(ToolchainError, match=r"no C\+\+ compiler"):
         loss_of_one_trial(plan)
 

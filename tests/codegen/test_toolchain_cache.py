@@ -12,6 +12,7 @@ import pytest
 from genn_eventprop.errors import ToolchainError
 from genn_eventprop.toolchain import Cache, Compiler, build, cache_folder, clear, find_compiler, load
 from genn_eventprop.toolchain import compiler as compilers
+from support.compiled import as_in_a_new_process
 
 SOURCE = 'extern "C" int answer() { return 42; }\n'
 
@@ -21,7 +22,7 @@ def folder(tmp_path, monkeypatch):
     """An empty cache of this test, and nothing loaded before."""
     cache = tmp_path / "cache"
     monkeypatch.setenv("GENN_EVENTPROP_CACHE", str(cache))
-    monkeypatch.setattr(load, "_loaded", {})
+    as_in_a_new_process(monkeypatch)
     return cache
 
 
@@ -114,7 +115,7 @@ def test_code_is_compiled_once_and_runs(folder, monkeypatch):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and not list(folder.glob("build-*"))
     monkeypatch.setattr(Compiler, "compile", lambda *a: pytest.fail("compiled again"))
     assert build(SOURCE).answer() == 42
-    monkeypatch.setattr(load, "_loaded", {})
+    as_in_a_new_process(monkeypatch)
     before = library.stat().st_mtime_ns
     os.utime(library, (1, 1))
     assert build(SOURCE).answer() == 42
@@ -242,7 +243,7 @@ def test_processes_that_build_the_same_code_at_once_all_get_it(folder, tmp_path)
 
 def test_the_folder_may_be_relative_or_empty(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(load, "_loaded", {})
+    as_in_a_new_process(monkeypatch)
     monkeypatch.setenv("GENN_EVENTPROP_CACHE", "here")
     assert cache_folder() == tmp_path / "here" and build(SOURCE).answer() == 42
     monkeypatch.setenv("GENN_EVENTPROP_CACHE", "")

@@ -127,13 +127,12 @@ def test_pygenn_is_as_the_clocked_reference(kind, delays, loss):
     tested.close()
 
 
-def test_genn_takes_other_pairs_weights_and_delays(monkeypatch):
+def test_genn_takes_other_pairs_weights_and_delays():
     """Values that change between batches: weights and delays are sent, other pairs make another network."""
-    monkeypatch.setattr(HarnessEngine, "batch_size", 2)
     net, made = C.network("probability", "synaptic")
     values, other, data = net.initial_parameters(4), net.initial_parameters(5), C.events(net, GRID["duration"])
     plan = make_plan(net, made, **GRID)
-    tested = HarnessEngine(plan, values, dtype="float64")
+    tested = HarnessEngine(plan, values, dtype="float64", batch_size=2)
     tested.update(Adam(1e-2))  # before anything has run, with gradients of 0
     every = np.arange(len(data))
     tested.run(tested.load(data), every, training=True)

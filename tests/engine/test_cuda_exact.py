@@ -69,14 +69,13 @@ def test_a_trial_is_that_of_the_reference(topology, loss, delay):
     compare(plan_of(net, criterion), spikes())
 
 
-def test_neither_threads_nor_groups_nor_lists_change_a_bit(monkeypatch):
+def test_neither_threads_nor_groups_nor_lists_change_a_bit():
     """Blocks and threads in any order; a batch in groups, with gradients that go on; lists that grow."""
     net, criterion = network("recurrent", "exponential", "fixed", 1.3)
     plan, events = plan_of(net, criterion), spikes()
     values, outcomes = plan.network.initial_parameters(3), []
     for order, group, room in ((ASCENDING, None, 32), (DESCENDING, 2, 32), (2, None, 1)):
-        monkeypatch.setattr("genn_eventprop.engines.contract.program_engine.FIRST_ROOM", room)
-        engine = ShimEngine(plan, values, dtype="float64", order=order, group=group)
+        engine = ShimEngine(plan, values, dtype="float64", room=room, order=order, group=group)
         data = engine.load(events)
         for _ in range(2):
             result = engine.run(data, [0, 1, 2], training=True, record_spikes=True)

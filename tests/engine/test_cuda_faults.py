@@ -22,8 +22,6 @@ from support.connected import network as connected
 from support.cuda_shim import ShimEngine
 from support.cuda_shim.indices import narrow_products
 
-FIRST_ROOM = "genn_eventprop.engines.contract.program_engine.FIRST_ROOM"
-
 
 def replaced(pattern, by, text):
     """The text with a fault; an error if it has no such place."""
@@ -113,13 +111,12 @@ COUNTERS = {
 
 @pytest.mark.one_in(2)
 @pytest.mark.parametrize("counter", COUNTERS)
-def test_a_counter_without_atomic_operations_is_noticed(counter, monkeypatch):
+def test_a_counter_without_atomic_operations_is_noticed(counter):
     """Each is first reached by several threads, and raises nothing."""
     terms = [lambda p: LayerRate(p, 1.0, 1e-3)] if counter == "total" else []
     plan, values, events = problem(regularisers=terms)
     weights = np.array([1.0, np.inf, np.inf]) if counter == "unfinite" else None
-    if counter == "needed":
-        monkeypatch.setattr(FIRST_ROOM, 1)
+    room = 1 if counter == "needed" else None
     if counter == "trouble":
         values = {**values, "input_hidden.weight": values["input_hidden.weight"] * 1e31}
 
@@ -133,10 +130,10 @@ def test_a_counter_without_atomic_operations_is_noticed(counter, monkeypatch):
         with pytest.raises(EngineError, match="diverged in sample"):
             outcome(plan, values, events)
     else:
-        outcome(plan, values, events, weights)
+        outcome(plan, values, events, weights, room=room)
     memory = "shared" if counter == "total" else "global"
     with pytest.raises(RuntimeError, match=f"race on {memory} memory"):
-        outcome(plan, values, events, weights, change=change)
+        outcome(plan, values, events, weights, room=room, change=change)
 
 
 def test_the_squares_of_a_gradient_need_their_barriers():
@@ -163,11 +160,10 @@ def test_more_shared_memory_than_the_launch_asks_for_is_noticed():
 
 @pytest.mark.one_in(3)
 @pytest.mark.parametrize("group", [1, 2, None])
-def test_lists_that_overflow_in_a_later_group(group, monkeypatch):
+def test_lists_that_overflow_in_a_later_group(group):
     """Gradients go on from group to group, and a group whose lists were too short leaves nothing in them."""
-    monkeypatch.setattr(FIRST_ROOM, 1)
     plan, values, events = problem(learned=True)
-    engine, result = outcome(plan, values, events, group=group)
+    engine, result = outcome(plan, values, events, group=group, room=1)
     groups = 1 if group is None else -(-len(events) // group)
     assert engine.device.launches.count("trial") >= groups + (2 if group == 1 else 1)  # one of them in a later group
     clock = ReferenceClock(plan, values)
@@ -177,14 +173,15 @@ def test_lists_that_overflow_in_a_later_group(group, monkeypatch):
         assert relative(engine.gradients[name], gradient) < 1e-9 and gradient.any(), name
 
 
-def test_a_gather_that_runs_although_lists_overflowed(monkeypatch):
+def test_a_gather_that_runs_although_lists_overflowed():
     """It reads more spikes of a neuron than its list has, and adds to the gradient of the groups before."""
-    monkeypatch.setattr(FIRST_ROOM, 1)
     plan, values, events = problem()
-    right, _ = outcome(plan, values, events, group=1)
+    right, _ = outcome(plan, values, events, group=1, room=1)
     assert all(np.any(g) for g in right.gradients.values())
     with pytest.raises(RuntimeError, match="gather: wrote outside of a piece of global memory"):
-        outcome(plan, values, events, group=1, change=lambda t: replaced(r"if \(t->needed\[p\]\) return;", ";", t))
+        outcome(
+            plan, values, events, group=1, room=1, change=lambda t: replaced(r"if \(t->needed\[p\]\) return;", ";", t)
+        )
 
 
 # indices

@@ -221,12 +221,11 @@ def test_a_data_set_for_every_batch_reloads_nothing(make):
     ("case", "batch_size"),
     sweep([(i, size) for i in SIDE_BY_SIDE for size in (None, 2)], [(3, None), *((i, 2) for i in SIDE_BY_SIDE)]),
 )
-def test_examples_side_by_side_give_the_same(case, batch_size, monkeypatch):
+def test_examples_side_by_side_give_the_same(case, batch_size):
     """As on cuda and hip, where GeNN has a batch size; after a batch of 3 come 5, and an incomplete group."""
-    monkeypatch.setattr(harness.HarnessEngine, "batch_size", batch_size)
     plan = build(*CASES[case])
     values = plan.network.initial_parameters(3)
-    engine, events = harness.HarnessEngine(plan, values, dtype="float64"), random_events(plan)
+    engine, events = harness.HarnessEngine(plan, values, dtype="float64", batch_size=batch_size), random_events(plan)
     for samples in ([4, 0, 1], [0, 1, 2, 3, 4], [2, 0]):
         check_same(engine, plan, values, events, samples=np.array(samples))
     assert engine.group == (batch_size or 3)
@@ -234,10 +233,9 @@ def test_examples_side_by_side_give_the_same(case, batch_size, monkeypatch):
 
 def test_no_more_examples_side_by_side_than_genn_takes(monkeypatch):
     """GeNN ends the process at 1024 on cuda and hip; such a batch runs in groups of nearly the same size."""
-    monkeypatch.setattr(harness.HarnessEngine, "batch_size", None)
     plan = build(*CASES[1])
     values = plan.network.initial_parameters(3)
-    engine = harness.HarnessEngine(plan, values, dtype="float64")
+    engine = harness.HarnessEngine(plan, values, dtype="float64", batch_size=None)
     sizes = []
     for batch in (1, 32, 1023, 1024, 2100):
         engine._regroup(batch, engine._text(training=True))
@@ -249,12 +247,11 @@ def test_no_more_examples_side_by_side_than_genn_takes(monkeypatch):
     assert engine.group == engine.network.batch == 3
 
 
-def test_one_sample_first_leaves_batches_side_by_side(monkeypatch):
+def test_one_sample_first_leaves_batches_side_by_side():
     """With the weights that were changed, and the optimiser's moments, in the network built anew."""
-    monkeypatch.setattr(harness.HarnessEngine, "batch_size", None)
     plan = build(*CASES[8])
     values, events = plan.network.initial_parameters(3), random_events(plan)
-    engines = [harness.HarnessEngine(plan, values, dtype="float64"), ReferenceClock(plan, values)]
+    engines = [harness.HarnessEngine(plan, values, dtype="float64", batch_size=None), ReferenceClock(plan, values)]
     for engine in engines:
         data, optimiser = engine.load(events), optimisers.Adam(1e-3)
         engine.use(optimiser)

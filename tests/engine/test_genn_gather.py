@@ -43,10 +43,6 @@ def random_events(plan, n_samples=5, seed=2):
     return Events.from_samples([*samples, ([], [])], n_channels=plan.input.size, labels=rng.integers(0, 3, n_samples))
 
 
-def side_by_side(monkeypatch, group=None):
-    monkeypatch.setattr(harness.HarnessEngine, "batch_size", group)
-
-
 def check_gradients(engine, plan, values, events, samples):
     clock = ReferenceClock(plan, values)
     results = [e.run(e.load(events), samples, training=True) for e in (clock, engine)]
@@ -68,12 +64,11 @@ WINDOWS, SENT = (1, 7, 40, 64), ((0.0, None), (3.0, None), (1.0, 1), (1.0, 3))
 )
 def test_the_gradient_does_not_depend_on_the_window(window, delay, group, monkeypatch):
     """40 steps: windows of one step, with a rest, of the whole trial, longer; delays beyond a window."""
-    side_by_side(monkeypatch, group)
     monkeypatch.setattr(gather, "WINDOW", window)
     monkeypatch.setattr(gather, "LONGEST_WINDOW", window)
     plan = build(delay)
     values = plan.network.initial_parameters(3)
-    engine = harness.HarnessEngine(plan, values, dtype="float64")
+    engine = harness.HarnessEngine(plan, values, dtype="float64", batch_size=group)
     for samples in ([0, 1, 2, 3], [4, 3], [1]):
         check_gradients(engine, plan, values, random_events(plan), samples)
     assert engine._transfer.window == min(window, 40)
@@ -125,9 +120,8 @@ class Traffic:
 
 def test_a_training_batch_copies_no_gradient_and_no_weight(monkeypatch):
     """To the host comes one number, in which NaN shows; to the device goes nothing that was only read."""
-    side_by_side(monkeypatch)
     plan = build()
-    engine = harness.HarnessEngine(plan, plan.network.initial_parameters(3), dtype="float64")
+    engine = harness.HarnessEngine(plan, plan.network.initial_parameters(3), dtype="float64", batch_size=None)
     optimiser, data = optimisers.Adam(1e-3), engine.load(random_events(plan))
     engine.use(optimiser)
     engine.run(data, [0, 1, 2], training=True)
@@ -172,10 +166,9 @@ def test_only_what_was_written_goes_back():
 
 
 @pytest.mark.parametrize("group", [1, 3])
-def test_what_is_not_finite_shows_in_the_sums(group, monkeypatch):
-    side_by_side(monkeypatch, group)
+def test_what_is_not_finite_shows_in_the_sums(group):
     plan = build()
-    engine = harness.HarnessEngine(plan, plan.network.initial_parameters(3), dtype="float64")
+    engine = harness.HarnessEngine(plan, plan.network.initial_parameters(3), dtype="float64", batch_size=group)
     data = engine.load(random_events(plan))
     result = engine.run(data, [0, 1, 2], training=True)
     assert all(engine.finite(name) for name in plan.trainable)
@@ -193,11 +186,9 @@ def test_what_is_not_finite_shows_in_the_sums(group, monkeypatch):
 
 def test_groups_shrink_to_32_bit_indices(monkeypatch):
     """At first by the length of the arrays, then in the middle of a batch when a spike store grows."""
-    side_by_side(monkeypatch)
-    monkeypatch.setattr("genn_eventprop.engines.contract.program_engine.FIRST_ROOM", 1)
     plan = build()
     values = plan.network.initial_parameters(3)
-    engine = harness.HarnessEngine(plan, values, dtype="float64")
+    engine = harness.HarnessEngine(plan, values, dtype="float64", batch_size=None, room=1)
     events = random_events(plan)
     monkeypatch.setattr(transfer, "MOST_INDICES", 3 * 40 * 9 - 1)
     check_gradients(engine, plan, values, events, [0, 1, 2, 3])
@@ -206,7 +197,7 @@ def test_groups_shrink_to_32_bit_indices(monkeypatch):
     monkeypatch.setattr(transfer, "MOST_INDICES", 160)
     plan = build(learned=False)
     values = plan.network.initial_parameters(3)
-    engine = harness.HarnessEngine(plan, values, dtype="float64")
+    engine = harness.HarnessEngine(plan, values, dtype="float64", batch_size=None, room=1)
     engine.run(engine.load(events), [4, 4, 4, 4], training=True)
     assert engine.group == 4
     check_gradients(engine, plan, values, events, [0, 1, 2, 3])
@@ -214,10 +205,9 @@ def test_groups_shrink_to_32_bit_indices(monkeypatch):
 
 
 def test_what_no_group_can_index_is_an_error(monkeypatch):
-    side_by_side(monkeypatch)
     plan = build()
     values = plan.network.initial_parameters(3)
-    engine = harness.HarnessEngine(plan, values, dtype="float64")
+    engine = harness.HarnessEngine(plan, values, dtype="float64", batch_size=None)
     monkeypatch.setattr(transfer, "MOST_INDICES", 9 * 10)
     with pytest.raises(EngineError, match="the data set has .* entries of event_step.*split it"):
         engine.load(random_events(plan)) and engine.run(engine.load(random_events(plan)), [0])
@@ -230,7 +220,6 @@ def test_what_no_group_can_index_is_an_error(monkeypatch):
 
 def test_the_lists_of_spikes_stay_on_the_device_for_a_maximum(monkeypatch):
     """Which negative weights arrived at a kink is found there, with a connection of these weights alone."""
-    side_by_side(monkeypatch, 3)
     net = Network()
     inp = net.input(6)
     hidden = net.population(LIF(tau_mem=18.0, v_thresh=0.7), 9, name="hidden")
@@ -239,7 +228,7 @@ def test_the_lists_of_spikes_stay_on_the_device_for_a_maximum(monkeypatch):
     net.connect(hidden, output, Dense(Normal(0.0, 0.8)), delay=1.0)
     plan = make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=0.5, duration=20.0)
     values, events = net.initial_parameters(3), random_events(plan)
-    engine, clock = harness.HarnessEngine(plan, values, dtype="float64"), ReferenceClock(plan, values)
+    engine, clock = harness.HarnessEngine(plan, values, dtype="float64", batch_size=3), ReferenceClock(plan, values)
     engine.run(engine.load(events), [0], training=True)
     traffic = Traffic(engine.network, monkeypatch)
     for e in (engine, clock):

@@ -184,12 +184,11 @@ def test_live_arrays_cannot_be_exchanged_or_removed():
 
 
 @pytest.mark.parametrize("batch_size", [None, 2], ids=["all at once", "groups of 2"])
-def test_learning_side_by_side(batch_size, monkeypatch):
+def test_learning_side_by_side(batch_size):
     """As on cuda and hip: gradients are summed over the examples by one custom update, which the next one reads."""
-    monkeypatch.setattr(harness.HarnessEngine, "batch_size", batch_size)
     plan, events = small()
     values = plan.network.initial_parameters(2)
-    side_by_side = harness.HarnessEngine(plan, values, dtype="float64")
+    side_by_side = harness.HarnessEngine(plan, values, dtype="float64", batch_size=batch_size)
     engines = [side_by_side, create(plan, values, engine="native", dtype="float64")]
     for engine in engines:
         optimiser, data = optimisers.Adam(1e-2), engine.load(events)

@@ -144,22 +144,20 @@ def test_published_losses_in_float32(make, name):
         [("every step", None), *((name, 3) for name in SIDE_BY_SIDE)],
     ),
 )
-def test_examples_side_by_side_give_the_same(name, batch_size, monkeypatch):
-    monkeypatch.setattr(harness.HarnessEngine, "batch_size", batch_size)
+def test_examples_side_by_side_give_the_same(name, batch_size):
     plan = build(*LOSSES[name])
     values = plan.network.initial_parameters(3)
-    engine = harness.HarnessEngine(plan, values, dtype="float64")
+    engine = harness.HarnessEngine(plan, values, dtype="float64", batch_size=batch_size)
     for samples in ([3, 0, 1, 2], [1, 3]):
         check_same(engine, plan, values, random_events(plan), samples=np.array(samples))
 
 
 @pytest.mark.parametrize("name", ["V at the end", "every step", "squared error of first spikes", "spike times"])
-def test_weights_of_samples(name, monkeypatch):
+def test_weights_of_samples(name):
     """The mean of the loss is weighted, also where the examples of a batch run in groups."""
-    monkeypatch.setattr(harness.HarnessEngine, "batch_size", 3)
     plan = build(*LOSSES[name])
     values = plan.network.initial_parameters(3)
-    clock, engine = ReferenceClock(plan, values), harness.HarnessEngine(plan, values, dtype="float64")
+    clock, engine = ReferenceClock(plan, values), harness.HarnessEngine(plan, values, dtype="float64", batch_size=3)
     for e in (clock, engine):
         data = replace(e.load(random_events(plan)), weights=np.array([0.5, 2.0, 0.0, 1.5]))
         e.run(data, [3, 0, 1, 2], training=True)
@@ -182,11 +180,12 @@ REGULARISERS = {
         [("each example", 1), ("each example", 3), ("batch mean", 3), ("layer", None)],
     ),
 )
-def test_regularisers_side_by_side(name, group, monkeypatch):
-    monkeypatch.setattr(harness.HarnessEngine, "batch_size", group)
+def test_regularisers_side_by_side(name, group):
     plan = build(*LOSSES["V at the end"], regularised=[REGULARISERS[name]])
     values = plan.network.initial_parameters(3)
-    check_same(harness.HarnessEngine(plan, values, dtype="float64"), plan, values, random_events(plan))
+    check_same(
+        harness.HarnessEngine(plan, values, dtype="float64", batch_size=group), plan, values, random_events(plan)
+    )
 
 
 @pytest.mark.needs_genn

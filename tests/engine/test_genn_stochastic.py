@@ -21,15 +21,15 @@ QUICK = (*SOME, "counts of a sample, reset", "delta synapses", "modes")
 
 
 @pytest.fixture(params=["harness", "side by side", pytest.param("pygenn", marks=pytest.mark.needs_genn)])
-def make(request, monkeypatch):
+def make(request):
     made = []
 
     def engine(plan, values):
         if request.param == "pygenn":
             made.append(on_genn(plan, values, dtype="float64"))
         else:
-            monkeypatch.setattr(harness.HarnessEngine, "batch_size", 1 if request.param == "harness" else 3)
-            made.append(harness.HarnessEngine(plan, values, dtype="float64"))
+            group = 1 if request.param == "harness" else 3
+            made.append(harness.HarnessEngine(plan, values, dtype="float64", batch_size=group))
         return made[-1]
 
     engine.on = request.param

@@ -33,9 +33,9 @@ def cases():
         yield pytest.param(name, "pygenn", id=f"{name}-pygenn", marks=[real] if name in ON_PYGENN else [real, slow])
 
 
-def make(kind, plan, values, dtype="float64"):
+def make(kind, plan, values, dtype="float64", **settings):
     if kind == "harness":
-        return harness.HarnessEngine(plan, values, dtype=dtype)
+        return harness.HarnessEngine(plan, values, dtype=dtype, **settings)
     return on_genn(plan, values, dtype=dtype)
 
 
@@ -72,24 +72,22 @@ def test_float32_agrees_to_1e_4(name):
     check_same(make("pygenn", plan, values, "float32"), ReferenceClock(plan, values), events, tolerance=1e-4)
 
 
-def test_more_events_than_the_store_holds(monkeypatch):
+def test_more_events_than_the_store_holds():
     """The store grows by what it counted, events and not spikes."""
-    monkeypatch.setattr("genn_eventprop.engines.contract.program_engine.FIRST_ROOM", 2)
     plan = PLANS["two spikes"]()
     values, events = plan.network.initial_parameters(1), E.random_events(plan)
-    engine = make("harness", plan, values)
+    engine = make("harness", plan, values, room=2)
     assert set(engine.room) == {2}
     check_same(engine, ReferenceClock(plan, values), events)
     assert engine.room[0] > 2
 
 
 @pytest.mark.parametrize("name", sweep(["bursting", "delta"], ["delta"]))
-def test_examples_side_by_side_give_the_same(name, monkeypatch):
+def test_examples_side_by_side_give_the_same(name):
     """As on cuda and hip, where GeNN has a batch size."""
-    monkeypatch.setattr(harness.HarnessEngine, "batch_size", 2)
     plan = PLANS[name]()
     values, events = plan.network.initial_parameters(1), E.random_events(plan)
-    check_same(make("harness", plan, values), ReferenceClock(plan, values), events)
+    check_same(make("harness", plan, values, batch_size=2), ReferenceClock(plan, values), events)
 
 
 def test_arrivals_move_thresholds_by_the_state():
@@ -129,9 +127,8 @@ def test_every_model_of_the_zoo(name, loss, kind):
     check_same(make(kind, plan, values), ReferenceClock(plan, values), events)
 
 
-def test_learned_initial_states_and_biases(monkeypatch):
+def test_learned_initial_states_and_biases():
     """lambda(0) . dx0/dp and a constant drive, of one neuron each and shared."""
-    monkeypatch.setattr(harness.HarnessEngine, "batch_size", 3)
     model = NeuronModel(
         name="Started", state={"V": "v_start + v_reset", "I": "i_start"},
         params={
@@ -149,7 +146,7 @@ def test_learned_initial_states_and_biases(monkeypatch):
     plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(output), dt=0.5, duration=40.0)
     start = net.initial_parameters(1)
     clock = ReferenceClock(plan, start)
-    check_same(make("harness", plan, start), clock, E.random_events(plan))
+    check_same(make("harness", plan, start, batch_size=3), clock, E.random_events(plan))
     assert all(clock.gradients[f"hidden0.{n}"].any() for n in model.params)
 
 

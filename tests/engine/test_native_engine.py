@@ -18,6 +18,7 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.optimisers import SGD, Adam
 from genn_eventprop.plan import make_plan
 from genn_eventprop.toolchain.compiler import Compiler
+from support.compiled import as_in_a_new_process
 from support.promises import engine_of, make, random_events
 
 pytestmark = pytest.mark.usefixtures("optimised")
@@ -123,12 +124,11 @@ def test_parameters_are_live(plan):
 
 def test_a_change_of_dt_duration_or_values_compiles_nothing(monkeypatch, tmp_path):
     """Times and parameters are arguments of the generated code; another size is another network."""
-    from genn_eventprop.toolchain import load
 
     compiled = []
     real = Compiler.compile
     monkeypatch.setattr(Compiler, "compile", lambda self, a, b: (compiled.append(1), real(self, a, b))[1])
-    monkeypatch.setattr(load, "_loaded", {})
+    as_in_a_new_process(monkeypatch)
     monkeypatch.setenv("GENN_EVENTPROP_CACHE", str(tmp_path))
     events = random_events(4)
     for plan in (make(), make(dt=0.25), make(duration=60.0), make(hidden_values={"tau_syn": 7.0}), make(weight=0.5)):
@@ -138,7 +138,7 @@ def test_a_change_of_dt_duration_or_values_compiles_nothing(monkeypatch, tmp_pat
         engine.parameters["hidden.tau_mem"][...] = 11.0
         engine.run(engine.load(events), np.arange(3))
     assert len(compiled) == 2  # the network, and what all networks share
-    monkeypatch.setattr(load, "_loaded", {})  # as in a new process: from the cache
+    as_in_a_new_process(monkeypatch)
     engine_of(make())
     assert len(compiled) == 2
 

@@ -24,9 +24,13 @@ TYPES = {
 
 
 class HarnessEngine(GennEngine):
-    """The genn engine on the harness: everything but pygenn itself. `batch_size` is GeNN's, None for the batch's."""
+    """The genn engine on the harness: everything but pygenn itself. batch_size: GeNN's, None for the batch's; room: for
+    events of a neuron at first."""
 
-    batch_size = 1
+    def __init__(self, plan, values, *, batch_size=1, room=None, **settings):
+        self.batch_size = batch_size
+        super().__init__(plan, values, **settings)
+        self.room[:] = self.room if room is None else [room] * len(self.room)
 
     def _choose_backend(self, asked):
         return "single_threaded_cpu"

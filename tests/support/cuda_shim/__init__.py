@@ -147,9 +147,10 @@ class ShimDevice(Device):
 
 
 class ShimEngine(CudaEngine):
-    """`cuda` on the shim, threads shuffled."""
+    """`cuda` on the shim, threads shuffled. room: for events of a neuron at first."""
 
     name = "cuda"
 
-    def __init__(self, plan, values, *, order=SHUFFLED, seed=1, mutate=0, change=None, **settings):
+    def __init__(self, plan, values, *, order=SHUFFLED, seed=1, mutate=0, change=None, room=None, **settings):
         super().__init__(plan, values, device=ShimDevice(order, seed, mutate, change), **settings)
+        self.room[:] = self.room if room is None else [room] * len(self.room)
