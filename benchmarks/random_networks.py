@@ -61,6 +61,7 @@ class Settings:
         structures: How many. first: Number of the first. only: The number of a single one.
         inputs: How many networks with the same structure, and other numbers.
         spike_times: "grid" or "exact".
+        currents: Also currents as inputs.
         known: The networks that were wrong once, instead of random ones.
         workers: Processes; 0 for none, to debug.
         level: Of the compiler's optimisation.
@@ -78,6 +79,7 @@ class Settings:
     only: int | None = None
     inputs: int = 1
     spike_times: str = "grid"
+    currents: bool = False
     known: bool = False
     workers: int = 2
     level: int = 0
@@ -167,7 +169,7 @@ def run(s: Settings, number: Number, say: Any) -> Finding:
             text, case = list(KNOWN.items())[number[0]][0], list(KNOWN.values())[number[0]]()
         else:
             text = f"structure {number[0]} of seed {s.seed}"
-            case = draw(s.spike_times, s.seed, *number)
+            case = draw(s.spike_times, s.seed, *number, currents=s.currents)
             text, has = case.text, features(case)
         verdicts = check(case, engines_of(s, case, number[0]), follow, functools.partial(make, card=s.card))
         follow("the end")
@@ -284,7 +286,8 @@ def reason(text: str) -> str:
 def asked(s: Settings) -> str:
     """The kind of networks, as on the command line."""
     named = f" --engines {' '.join(repr(e) for e in s.engines)}" if s.engines else ""
-    return f"--spike-times {s.spike_times} --inputs {s.inputs} --level {s.level} --seed {s.seed}{named}"
+    driven = " --currents" if s.currents else ""
+    return f"--spike-times {s.spike_times}{driven} --inputs {s.inputs} --level {s.level} --seed {s.seed}{named}"
 
 
 def table(s: Settings, found: list[Finding]) -> str:

@@ -162,7 +162,7 @@ def moved(values: np.ndarray, change: float, rng: np.random.Generator) -> np.nda
 
 
 def loaded(engine: Engine, case: Case) -> Data:
-    data = engine.load(case.events)
+    data = engine.load(case.data)
     return data if case.weights is None else replace(data, weights=case.weights)
 
 
@@ -333,7 +333,7 @@ def tuned(case: Case) -> Case:
     data = loaded(engine, case)
     for p in (p for p in case.plan.populations if p.spiking):
         first = {c.weight: np.array(engine.parameters[c.weight]) for c in case.plan.into(p.name)}
-        for _ in range(TUNINGS if len(case.events.times) else 0):
+        for _ in range(TUNINGS if len(case.events.times) or case.currents else 0):
             rate, low = _rate(engine, data, p.name), min(1.0, 10 / p.size)
             if low <= rate <= 3 * low:
                 break

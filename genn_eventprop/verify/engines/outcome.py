@@ -52,6 +52,7 @@ def outcome(engine: Engine, data: Data, probe: tuple[Engine, Data] | None = None
         result = engine.run(data, np.arange(len(data)), training=True, record_spikes=True)
         choices, numbers = _of_result(result)
         numbers |= {f"gradient of {k}": g for k, g in _gradients_of_instants(engine, data).items()}
+        numbers |= _of_currents(engine)
         numbers |= {f"{HALVES}{k}": g for k, g in _in_halves(*(probe or (engine, data))).items()}
     except ToolchainError:
         raise
@@ -62,6 +63,12 @@ def outcome(engine: Engine, data: Data, probe: tuple[Engine, Data] | None = None
 
 def _gradients(engine: Engine) -> dict[str, np.ndarray]:
     return {k: np.array(g, np.float64) for k, g in engine.gradients.items()}
+
+
+def _of_currents(engine: Engine) -> dict[str, np.ndarray]:
+    if not any(engine.plan.out_of(c.name) for c in engine.plan.currents):
+        return {}
+    return {f"gradient of values of {k}": np.array(g, np.float64) for k, g in engine.current_gradients.items()}
 
 
 def _in_halves(engine: Engine, data: Data) -> dict[str, np.ndarray]:
@@ -76,6 +83,7 @@ def _in_halves(engine: Engine, data: Data) -> dict[str, np.ndarray]:
     timed = not no_input_times(engine.plan, engine.features)
     engine.backward(slope, also, inputs=timed)
     numbers = {f"gradient of {k}": g for k, g in _gradients_of_instants(engine, data).items()}
+    numbers |= _of_currents(engine)
     numbers |= {INPUT_TIMES: _of_instants(engine, data)} if timed else {}
     others = {f"readout {k}": np.where(np.isfinite(r), r, 0.0) for k, r in read.also.items()}
     return numbers | {"readout": np.where(read.valid, read.value, 0.0)} | others

@@ -9,18 +9,21 @@ from .layout import Layout, draw_layout
 from .networks import draw_case
 from .wiring import wired
 
-WIRING, AUXILIARY, KIND = 1, 2, 3  # streams of their own
+WIRING, AUXILIARY, KIND, CURRENTS = 1, 2, 3, 4  # streams of their own
 
 
-def draw(spike_times: str, seed: int, structure: int, number: int = 0) -> Case:
+def draw(spike_times: str, seed: int, structure: int, number: int = 0, currents: bool = False) -> Case:
     """A network, half of them with tables of synapses and individual delays, a fifth with auxiliary losses.
+
+    currents: whether it has these beside its spikes.
 
     Raises:
         EventPropError: where the network is refused.
     """
     layout, several = draw_structure(spike_times, seed, structure)
     more = Random(seed, structure, 0, AUXILIARY) if several else None
-    return draw_case(layout, Random(seed, structure, number), more)
+    driven = Random(seed, structure, 0, CURRENTS) if currents else None
+    return draw_case(layout, Random(seed, structure, number), more, driven)
 
 
 def draw_structure(spike_times: str, seed: int, structure: int) -> tuple[Layout, bool]:

@@ -24,6 +24,7 @@ from genn_eventprop.verify.engines import Case
 from genn_eventprop.verify.gradients.draw import spread
 
 from .auxiliary import with_answers, with_auxiliary
+from .currents import add_currents, draw_currents
 from .dice import Dice
 from .layout import AT_ONCE, LINEAR, MODELS, NONLINEAR, Layer, Layout, Wiring
 from .wiring import connectivity, learned_and_late, share
@@ -36,8 +37,9 @@ OF_CLASSES = (0.0, 0.4, 1.0, 2.5, 7.0)  # weights
 ROWS = (2, 3, 16, 62, 300)  # of a target series that need not fit the grid
 
 
-def draw_case(layout: Layout, dice: Dice, more: Dice | None = None) -> Case:
-    """A layout with numbers; more: decides about auxiliary losses, None for a single loss.
+def draw_case(layout: Layout, dice: Dice, more: Dice | None = None, driven: Dice | None = None) -> Case:
+    """A layout with numbers; more: decides about auxiliary losses, None for a single loss; driven: about currents, None
+    for none.
 
     Raises:
         EventPropError: where the network is refused.
@@ -63,6 +65,8 @@ def draw_case(layout: Layout, dice: Dice, more: Dice | None = None) -> Case:
         if layer.skip:
             _connect(net, before[-2], population, layer, dice, 0.0, 0.3, 0.3)
         before.append(population)
+    if driven is not None:
+        add_currents(net, {layer.name for layer in layers if layer.twins}, driven, dt, duration)
     loss = draw_loss(layout, net.populations[-1], dice, dt, n_steps)
     terms = _regularisers(layout, net)
     asked = [loss] if more is None else with_auxiliary(loss, layout, net.populations[:-1], more)
@@ -71,6 +75,7 @@ def draw_case(layout: Layout, dice: Dice, more: Dice | None = None) -> Case:
     of_classes = plan.loss.compares == "labels" and dice.bernoulli(0.4)
     events = draw_events(layout, plan, dice, empty=of_classes and dice.bernoulli(0.6))
     events = events if more is None else with_answers(events, plan, more.numbers())
+    currents = draw_currents(net.currents, len(events), driven, duration) if driven is not None else {}
     weights = dice.numbers().uniform(0.5, 2.0, len(events)) if not of_classes and dice.bernoulli(0.2) else None
     if of_classes:
         assert events.labels is not None
@@ -78,11 +83,13 @@ def draw_case(layout: Layout, dice: Dice, more: Dice | None = None) -> Case:
     probe = None if plan.loss.readout in READ and not plan.auxiliary else halves(plan)
     others = "".join(f", {loss.factor:g} x {loss.readout} of {loss.output}" for loss in plan.auxiliary)
     text = f"{layout}{others}; {n_steps} x {dt:g} ms, {len(events)} samples, {len(events.times)} spikes"
-    mirrors = not plan.auxiliary and not any(layer.wiring for layer in layers)  # else some rows have a meaning
+    text += "".join(f", {c.size} currents {c.interpolation} {c.dt:g} ms" for c in net.currents)
+    mirrors = not plan.auxiliary and not net.currents and not any(layer.wiring for layer in layers)  # else some rows have a meaning
     mirrors = mirrors and not _kink_of_twins(plan, {layer.name for layer in layers if layer.twins})
     return Case(
-        text, plan, values, events, weights, tune=not silent, class_weights=of_classes, probe=probe, mirrors=mirrors
-    )
+        text, plan, values, events, weights, tune=not silent, class_weights=of_classes, probe=probe, mirrors=mirrors,
+        currents=currents,
+    )  # fmt: skip
 
 
 def _kink_of_twins(plan: Plan, twins: set[str]) -> bool:
