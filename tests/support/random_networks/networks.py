@@ -84,7 +84,9 @@ def draw_case(layout: Layout, dice: Dice, more: Dice | None = None, driven: Dice
     others = "".join(f", {loss.factor:g} x {loss.readout} of {loss.output}" for loss in plan.auxiliary)
     text = f"{layout}{others}; {n_steps} x {dt:g} ms, {len(events)} samples, {len(events.times)} spikes"
     text += "".join(f", {c.size} currents {c.interpolation} {c.dt:g} ms" for c in net.currents)
-    mirrors = not plan.auxiliary and not net.currents and not any(layer.wiring for layer in layers)  # else some rows have a meaning
+    mirrors = (
+        not plan.auxiliary and not net.currents and not any(layer.wiring for layer in layers)
+    )  # else some rows have a meaning
     mirrors = mirrors and not _kink_of_twins(plan, {layer.name for layer in layers if layer.twins})
     return Case(
         text, plan, values, events, weights, tune=not silent, class_weights=of_classes, probe=probe, mirrors=mirrors,
@@ -93,10 +95,15 @@ def draw_case(layout: Layout, dice: Dice, more: Dice | None = None, driven: Dice
 
 
 def _kink_of_twins(plan: Plan, twins: set[str]) -> bool:
-    """Whether neurons that are all alike spike at one instant into dynamics that are not linear in what arrives: only
-    the derivative by their common time is defined, and a numbering decides which of them gets what part of it."""
+    """Whether neurons that are all alike spike at one instant into dynamics that are not linear in what arrives, or at
+    a maximum of V, which they move: only the derivative by their common time is defined, and a numbering decides which
+    of them gets what part of it."""
     return any(
-        c.source in twins and not is_linear_along(plan.population(c.target).derived, c.receptor)
+        c.source in twins
+        and (
+            not is_linear_along(plan.population(c.target).derived, c.receptor)
+            or (c.target == plan.output.name and "max" in plan.loss.readouts)
+        )
         for c in plan.connections
     )
 
