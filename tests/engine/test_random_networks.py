@@ -65,12 +65,15 @@ class Drawn:
 
 
 def none_is_wrong(
-    data: st.DataObject, spike_times: str, engines: Sequence[str], connected: bool = False, several: bool = False
-) -> None:
+    data: st.DataObject, spike_times: str, engines: Sequence[str], connected: bool = False, several: bool = False,
+    driven: bool = False,
+) -> None:  # fmt: skip
     dice = Drawn(data)
     try:
         layout = draw_layout(dice, spike_times)
-        case = draw_case(wired(layout, dice) if connected else layout, dice, dice if several else None)
+        case = draw_case(
+            wired(layout, dice) if connected else layout, dice, dice if several else None, dice if driven else None
+        )
     except EventPropError:
         return  # refused by name
     wrong = [v for v in check(case, engines) if v.kind == "wrong"]
@@ -106,12 +109,20 @@ def test_auxiliary_losses_that_hypothesis_draws(data: st.DataObject) -> None:
     none_is_wrong(data, "grid", ["native float64", "c99 float64"], several=True)
 
 
-def test_auxiliary_losses_change_no_other_draw() -> None:
+@pytest.mark.ci
+@pytest.mark.parametrize("spike_times", ["grid", "exact"])
+@FEW
+@given(st.data())
+def test_currents_that_hypothesis_draws(spike_times: str, data: st.DataObject) -> None:
+    none_is_wrong(data, spike_times, ENGINES[:1], driven=True)
+
+
+def test_auxiliary_losses_and_currents_change_no_other_draw() -> None:
     for number in range(6):
         layout = draw_layout(Random(1, number), "grid")
         try:
             plain = draw_case(layout, Random(1, number, number))
-            other = draw_case(layout, Random(1, number, number), Random(1, number, 0, 2))
+            other = draw_case(layout, Random(1, number, number), Random(1, number, 0, 2), Random(1, number, 0, 4))
         except EventPropError:
             continue
         assert all(np.array_equal(other.parameters[k], v) for k, v in plain.parameters.items())
