@@ -37,7 +37,7 @@ def add_currents(net: Network, twins: set[str], dice: Dice, dt: float, duration:
         named = [*target.model.drives, *target.model.receptors]
         net.connect(
             source, target, kind, receptor=dice.pick(named), trainable=dice.bernoulli(0.7),
-            delay=dice.pick((0.0, dt, 0.4 * dt, 0.3 * duration)),
+            delay=dice.pick([d for d in (0.0, dt, 0.4 * dt, 0.3 * duration) if d < duration]),
         )  # fmt: skip
 
 
