@@ -247,9 +247,16 @@ def _jacobian(v: sp.Matrix, p: tuple[sp.Symbol, ...]) -> sp.Matrix:
 
 @lru_cache(maxsize=4096)  # a model with other values of its parameters has the same expressions
 def _tidy(e: sp.Expr) -> sp.Expr:
-    """Simplified, unless it is so long that sympy would take minutes; a symbol or number is simple, and `simplify`
-    would import sympy's units for it, a quarter of a second."""
-    return e if e.is_Symbol or e.is_Rational or e.count_ops() >= LONG else sp.simplify(e)
+    """Simplified, unless sympy would take minutes: where it is long, or would have to find the common factors of
+    denominators with several exponentials, as in alpha / (alpha + beta) of published rates. A symbol or number is
+    simple, and `simplify` would import sympy's units for it, a quarter of a second."""
+    if e.is_Symbol or e.is_Rational or e.count_ops() >= LONG or _divides_by_functions(e):
+        return e
+    return sp.simplify(e)
+
+
+def _divides_by_functions(e: sp.Expr) -> bool:
+    return any(p.exp.could_extract_minus_sign() and len(p.base.atoms(sp.Function)) > 1 for p in e.atoms(sp.Pow))
 
 
 def _derive_event(

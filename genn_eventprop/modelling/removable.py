@@ -88,6 +88,8 @@ def without_removable(e: sp.Expr, states: Iterable[sp.Symbol]) -> sp.Expr:
         for j, b in enumerate(factors):
             if j == i or _below(a) is _below(b) or not b.free_symbols & moving:
                 continue
+            if not (b.base if _below(b) else b).is_polynomial(*moving):  # cancel may take for ever
+                continue
             # what is left of w: b / w where e^w - 1 is below, w / (1 / b) where it is above
             ratio = sp.cancel(sp.nsimplify(b / w if _below(a) else b * w, rational=True))
             if not sp.fraction(ratio)[1].free_symbols & moving:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import sympy as sp
 
+from genn_eventprop.adjoint import derive
+from genn_eventprop.modelling import NeuronModel, Param
 from genn_eventprop.modelling.expressions import parse
 from genn_eventprop.modelling.removable import MOMENTS, NUMPY, phi1, without_removable
 
@@ -56,3 +58,24 @@ def test_the_functions_and_their_derivatives(m):
 
 def test_equations_may_name_it():
     assert parse("exprel(V / k)", TABLE, "a test") == phi1(V / TABLE["k"])
+
+
+@pytest.mark.ci
+def test_quotients_of_rates_are_derived_without_common_denominators():
+    """m = alpha / (alpha + beta), as of Wang and Buzsaki: sympy takes hours for the common factors of its powers."""
+    alpha, beta = "0.1 * (V + 35) / (1 - exp(-0.1 * (V + 35)))", "4 * exp(-(V + 60) / 18)"
+    model = NeuronModel(
+        name="WangBuzsaki",
+        state={"V": -64.0, "h": 0.8, "I": 0.0},
+        params={"g": Param(0.1)},
+        dynamics={
+            "V": f"I - 35 * ({alpha} / ({alpha} + {beta}))**3 * h * (V - 55) - g * (V + 65)",
+            "h": "0.35 * exp(-(V + 58) / 20) * (1 - h) - 5 * h / (1 + exp(-0.1 * (V + 28)))",
+            "I": "-I / 5",
+        },
+        threshold="V",
+        reset={"V": "-70", "h": "0.9 * h"},
+        input="I",
+    )
+    derived = derive(model)
+    assert derived.modes[0].f[0].has(phi1) and derived.events[0].gdot == derived.modes[0].f[0]
