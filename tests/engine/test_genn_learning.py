@@ -148,7 +148,7 @@ def test_parameters_are_live_and_stay_on_the_device(make):
     engine.use(optimiser)
     data = engine.load(events)
     engine.run(data, [0], training=True)
-    assert W not in engine.parameters._host and W not in engine.gradients._host
+    assert not engine.parameters.on_host(W) and not engine.gradients.on_host(W)
     rows = engine.parameters[W][1:3]  # a view keeps its array alive
     gradient = engine.gradients[W].copy()
     engine.update(optimiser)
@@ -159,7 +159,7 @@ def test_parameters_are_live_and_stay_on_the_device(make):
     assert not np.array_equal(held, before)
     del rows
     engine.run(data, [0], training=True)
-    assert W not in engine.parameters._host
+    assert not engine.parameters.on_host(W)
     engine.gradients[W] *= 0.0  # what is written into gradients counts
     saved = engine.parameters[W].copy()
     engine.update(optimiser)
