@@ -90,6 +90,7 @@ def local(monkeypatch):
     """Jobs are processes of this machine, begun by submitit."""
     pytest.importorskip("submitit")
     monkeypatch.setattr(cluster, "CLUSTER", "local")
+    monkeypatch.setattr(cluster, "POLL", (0.05, 0.1))
     yield
     gc.collect()  # submitit leaves its processes and pipes to the garbage collector, which warns
 
@@ -330,7 +331,6 @@ def test_the_queue_decides_while_a_job_is_in_it(folder, monkeypatch, capsys):
 
 
 def test_a_job_that_slurm_killed_is_a_failed_one(folder, local, monkeypatch):
-    monkeypatch.setattr(cluster, "POLL", (0.05, 0.1))
     job = Job("cell", ("tiny.py",), folder / "cell", folder / "logs" / "cell.log")
     runner = SlurmRunner(folder, slurm_of({}, "s.toml"), 1, worker.run)
     monkeypatch.setattr(runner, "submit", lambda jobs: {"cell": "999999999"})

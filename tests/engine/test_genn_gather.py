@@ -55,6 +55,7 @@ def check_gradients(engine, plan, values, events, samples):
 WINDOWS, SENT = (1, 7, 40, 64), ((0.0, None), (3.0, None), (1.0, 1), (1.0, 3))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("window", "delay", "group"),
     sweep(

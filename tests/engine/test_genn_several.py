@@ -127,6 +127,7 @@ def test_several_readouts_in_one_pass(kind, model, regularised):
     engine.close()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("valued", [False, True], ids=["dense", "tables and delays"])
 def test_times_of_the_spikes_of_several_inputs(kind, valued):
     """Of samples that come twice, with spikes of a channel that share a step."""

@@ -56,7 +56,7 @@ def made(engine, plan):
     return create(plan, plan.network.initial_parameters(2), engine=engine, dtype="float64")
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     "engine, spike_times, readout", sweep(TWICE, [c for c in TWICE if c[0] not in COMPILED or c[1:] in COMPILED[c[0]]])
 )

@@ -92,7 +92,7 @@ def together(works):
         return [future.result(120) for future in [pool.submit(begin, work) for work in works]]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("outer", ["named", "function"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_runs_of_threads_are_those_of_one(kind, outer):
@@ -168,6 +168,7 @@ def test_spikes_of_a_pass_outlive_another_threads(keep):
         np.testing.assert_array_equal(spikes.time, want[f"{name} time"])
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "native exact"])
 def test_a_loss_that_runs_its_engine_is_refused(kind):
     """It would overwrite the trials that the gradient is of; with a second engine it may."""

@@ -70,6 +70,7 @@ def test_a_birth_is_worth_what_a_run_with_it_says(loss):
         np.testing.assert_allclose(made.gradients["in.weight"][:, n], expected, rtol=2e-3, atol=1e-6)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("loss", list(LOSSES))
 def test_references_agree_as_dt_falls(loss):
     """Some hidden neurons spike, and the outputs whose spikes are read."""

@@ -82,6 +82,7 @@ def record(adjoint=True, spiking=True, size=30):
     return Trial(times, states, spikes, np.array([0.0, 3.0]), np.array([4, 1]), 5, 1 if adjoint else -1)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("adjoint", [True, False])
 @pytest.mark.parametrize("spiking", [True, False])
 def test_trial(tmp_path, adjoint, spiking):

@@ -44,7 +44,7 @@ def input_times(batch=3, seed=1):
 
 @pytest.mark.parametrize("engine", ["native", "reference_event"])
 @pytest.mark.parametrize("readout", ["integral", "max", "end", "first_spike"])
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 def test_differences_on_exact_spike_times(readout, engine):
     """Weights, time constants and input times, in float64."""
     made = layer(readout, spike_times="exact", engine=engine)

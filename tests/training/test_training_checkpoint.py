@@ -122,6 +122,7 @@ for epoch in range(1_000_000):
 """
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 @pytest.mark.parametrize("delay", [0.0, 0.013, 0.037])
 def test_a_killed_process_leaves_a_good_checkpoint(tmp_path, delay):

@@ -72,6 +72,7 @@ def test_they_are_in_the_description(tmp_path):
     np.testing.assert_array_equal(c.sign, sign)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("engine", "sign"),
     sweep(

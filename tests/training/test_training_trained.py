@@ -64,6 +64,7 @@ def trained(folder, config, **changes):
     return experiment, events[18:]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "changes",
     [

@@ -200,7 +200,7 @@ def whole(tmp_path_factory):
     return t, t.fit(*RESUME_DATA, epochs=4)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     ("checkpoint_batches", "interrupted_after"), [(None, 5), (None, 8), (None, 9), (1, 3), (1, 8), (2, 7), (2, 9)]
 )

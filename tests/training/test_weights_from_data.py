@@ -46,6 +46,7 @@ def trainer(net, loss, **settings):
     return Trainer(net, loss, **{**defaults, "optimiser": SGD(0.0), **settings})
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("channels", "spikes"), [(3, 1), (30, 2), (100, 3)])
 def test_layers_reach_their_rates_on_any_channels(channels, spikes):
     data = events(channels=channels, spikes=spikes)
@@ -63,6 +64,7 @@ def test_layers_reach_their_rates_on_any_channels(channels, spikes):
     assert any("initial weights into first times" in note for note in t.notes)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("loss", "rate"), [(FirstSpikeCrossEntropy, 4.0), (SpikeCountCrossEntropy, 3.0)])
 def test_outputs_that_spike_have_a_rate_that_suits(loss, rate):
     t = trainer(*network(output=LIF, loss=loss))
