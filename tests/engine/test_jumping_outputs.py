@@ -150,7 +150,7 @@ def test_the_maximum_behind_a_jump(times, weights, value, kind):
 @pytest.mark.parametrize("engine", ["native", pytest.param("reference_event", marks=pytest.mark.slow)])
 def test_the_gradient_of_a_jumping_maximum(engine):
     net, loss = network("max")
-    labelled = Events.from_samples(events(samples=2), 6, labels=[0, 2])
+    labelled = Events.from_samples(events(samples=1), 6, labels=[2])
     report = check_network(net, loss, events=labelled, duration=T, engine=engine)
     assert report.passed, str(report)
 
