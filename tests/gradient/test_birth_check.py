@@ -38,6 +38,13 @@ def test_births_are_nearer_to_the_expected_loss():
     assert not worse.passed and "FAILED" in worse.text()
 
 
+@pytest.mark.ci
+def test_no_threshold_is_drawn_below_the_start_of_a_neuron():
+    net, loss, events = network()
+    report = check_births(net, loss, events=events, duration=40.0, sigma=0.8, draws=20, directions=0)
+    assert np.isfinite([report.truth, report.drawn]).all()
+
+
 def test_a_drawn_threshold_is_that_of_a_neuron_with_another_one():
     net, loss, events = network()
     drawn, other = network(lambda: drawn_model(LIF)(first_0=0.2, first_1=0.2)), network(lambda: LIF(v_thresh=1.2))

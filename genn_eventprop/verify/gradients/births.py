@@ -29,6 +29,7 @@ from ...plan.clock import number_of_steps
 
 NEXT = 8
 STEP = 0.01  # of the differences, relative
+LOWEST = 0.98  # of g at the start of the trial: thresholds are drawn no lower
 GRID = 0.2  # ms, of the trials whose thresholds are drawn and whose gradient is taken
 
 Values = Mapping[str, np.ndarray]
@@ -174,14 +175,16 @@ def _state(x: np.ndarray, index: int) -> np.ndarray:
 def _draws(
     plan: Plan, parameters: Values, noisy: Sequence[str], draws: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Parameter of the drawn model -> (draws, N) s xi."""
+    """Parameter of the drawn model -> (draws, N) s xi; none so low that a neuron would start above its threshold."""
     out = {}
     for name in noisy:
         p = plan.population(name)
         at = [np.asarray(parameters[f"{name}.{n}"]) for n in p.derived.params]
-        width = plan.spike_birth * np.reshape(numeric([rest_distance(p.derived)], p.derived.p)(*at), -1)
+        at_start = p.derived.events[0].g.subs(dict(zip(p.derived.x, p.derived.x0)))
+        rest, start = numeric([rest_distance(p.derived), at_start], p.derived.p)(*at).reshape(-1, 2).T
         for i in range(NEXT):
-            out[f"{name}.first_{i}"] = width * rng.standard_normal((draws, p.size))
+            drawn = plan.spike_birth * rest * rng.standard_normal((draws, p.size))
+            out[f"{name}.first_{i}"] = np.maximum(drawn, LOWEST * start)
     return out
 
 
