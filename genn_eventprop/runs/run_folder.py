@@ -52,6 +52,27 @@ FREE = (".lock",)
 """May be in a folder that has no mark yet: the lock of a scan that was killed at once."""
 
 
+DEPTH = dict.fromkeys(
+    (
+        "epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "undecided", "guarded",
+        "clipped_spikes", "clipped_gradients", "learning_rate", "seconds",
+    ), 0,
+) | dict.fromkeys(
+    ("spikes_per_neuron", "silent", "runaway", "gradient_norms", "validation_interval", "validation_per_class"), 1
+) | {"losses": 2}  # fmt: skip
+"""Of metrics.jsonl: in how many containers the numbers of a key stand."""
+
+
+def _numbers(value: Any, depth: int) -> bool:
+    """Whether these are numbers, or None, in so many lists or dictionaries."""
+    if value is None:
+        return True
+    if depth == 0:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    inside = value.values() if isinstance(value, dict) else value
+    return isinstance(value, (dict, list)) and all(_numbers(v, depth - 1) for v in inside)
+
+
 class RunFolder:
     """Paths and writers of a run folder; `create` starts one, `open` finds one that exists."""
 
@@ -223,6 +244,9 @@ class RunFolder:
             record = verified(line)
             if "epoch" not in record:
                 raise ValueError("it records no epoch")
+            for key, depth in DEPTH.items():
+                if key in record and not _numbers(record[key], depth):
+                    raise ValueError(f"{key} is {str(record[key])[:40]!r}, no number")
             return record
         except ValueError as error:
             raise SettingError(

@@ -133,10 +133,10 @@ def _gradients_of_instants(engine: Engine, data: Data) -> dict[str, np.ndarray]:
 
 
 def _kinks_at_arrivals(plan: Plan) -> bool:
-    """Whether the order of arrivals of one instant matters to their gradients."""
-    from_input = [c for c in plan.connections if c.source == plan.input.name]
+    """Whether the order of arrivals of one instant matters to their gradients. Those of hidden neurons count: delta
+    synapses hand an instant of the input on."""
     return plan.spike_times == "exact" and not all(
-        is_linear_along(plan.population(c.target).derived, c.receptor) for c in from_input
+        is_linear_along(plan.population(c.target).derived, c.receptor) for c in plan.connections
     )
 
 
