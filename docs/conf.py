@@ -26,6 +26,9 @@ extensions = [
 exclude_patterns = ["_build", "reproductions/*/runs", "README.md", "gallery/*.ipynb", "gallery/*.py", "**.zip"]
 nitpicky = False
 default_role = "code"  # `name` in a docstring is a piece of code
+highlight_language = (
+    "none"  # a block that names no language is a formula or output: its "lambda" and "with" are no Python
+)
 
 # Markdown as it stands in the repository, formulas as code: a page needs no network and no script to be read
 myst_heading_anchors = 3
