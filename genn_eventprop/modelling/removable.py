@@ -79,28 +79,31 @@ def without_removable(e: sp.Expr, states: Iterable[sp.Symbol]) -> sp.Expr:
         return e
     if not isinstance(e, sp.Mul):
         return e.func(*(without_removable(a, moving) for a in e.args))
-    factors = [without_removable(a, moving) for a in e.args]
-    for i, a in enumerate(factors):
-        split = _vanishing(a.base if _below(a) else a)
+    factors = [_power(without_removable(a, moving)) for a in e.args]
+    for i, (a, p) in enumerate(factors):
+        split = _vanishing(a)
         if split is None or not split[1].free_symbols & moving:
             continue
         outside, w = split
-        for j, b in enumerate(factors):
-            if j == i or _below(a) is _below(b) or not b.free_symbols & moving:
+        for j, (b, q) in enumerate(factors):
+            # a polynomial on the other side of the fraction bar; of anything else `cancel` may take for ever
+            if p * q > 0 or not b.free_symbols & moving or not b.is_polynomial(*moving):
                 continue
-            if not (b.base if _below(b) else b).is_polynomial(*moving):  # cancel may take for ever
+            ratio = sp.cancel(sp.nsimplify(b / w, rational=True))
+            if q < 0:
+                ratio = sp.cancel(1 / ratio)
+            if sp.fraction(ratio)[1].free_symbols & moving:
                 continue
-            # what is left of w: b / w where e^w - 1 is below, w / (1 / b) where it is above
-            ratio = sp.cancel(sp.nsimplify(b / w if _below(a) else b * w, rational=True))
-            if not sp.fraction(ratio)[1].free_symbols & moving:
-                rest = [f for n, f in enumerate(factors) if n not in (i, j)]
-                made = outside * phi1(w)
-                return sp.Mul(*rest, ratio, 1 / made if _below(a) else made)
-    return sp.Mul(*factors)
+            both = min(abs(p), abs(q)) * (1 if p > 0 else -1)  # a^p b^q has (a / b)^both
+            rest = [f**n for k, (f, n) in enumerate(factors) if k not in (i, j)]
+            made = (outside * phi1(w)) ** both * ratio ** abs(both)
+            return without_removable(sp.Mul(*rest, a ** (p - both), b ** (q + both)), moving) * made
+    return sp.Mul(*(f**n for f, n in factors))
 
 
-def _below(e: sp.Expr) -> bool:
-    return isinstance(e, sp.Pow) and e.exp == -1
+def _power(e: sp.Expr) -> tuple[sp.Expr, int]:
+    """(base, exponent) of a power with a whole exponent."""
+    return (e.base, int(e.exp)) if isinstance(e, sp.Pow) and e.exp.is_Integer else (e, 1)
 
 
 def _vanishing(e: sp.Expr) -> tuple[sp.Expr, sp.Expr] | None:

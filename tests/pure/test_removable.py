@@ -6,7 +6,7 @@ import sympy as sp
 
 from genn_eventprop.adjoint import derive
 from genn_eventprop.modelling import NeuronModel, Param
-from genn_eventprop.modelling.expressions import parse
+from genn_eventprop.modelling.expressions import numpy_function, parse, symbol
 from genn_eventprop.modelling.removable import MOMENTS, NUMPY, phi1, without_removable
 
 TABLE = {n: sp.Symbol(n, real=True) for n in ("V", "n", "k", "v", "a")}
@@ -20,6 +20,7 @@ V = TABLE["V"]
         "(v - V) / (exp((v - V) / k) - 1)", "V * (1 - a * exp(-V / k)) / (1 - exp(-V / k))",
         "V / (exp(V / 2) - exp(-V / 2))", "(exp(V) - 1) / V", "V**2 / (1 - exp(-V))",
         "0.32 * (13 - V + v) / (exp((13 - V + v) / 4) - 1)", "n + 2 * V / (a * exp(V / k) - a)",
+        "(n * V / (1 - exp(-V / k)))**3", "V**2 * n / (1 - exp(-V))**2", "(exp(V) - 1)**3 / V**2",
     ],
 )  # fmt: skip
 def test_quotients_of_differences_of_exponentials_are_rewritten(text):
@@ -79,3 +80,6 @@ def test_quotients_of_rates_are_derived_without_common_denominators():
     )
     derived = derive(model)
     assert derived.modes[0].f[0].has(phi1) and derived.events[0].gdot == derived.modes[0].f[0]
+    at_limit = {"V": -35.0, "h": 0.5, "I": 1.0, "g": 0.1}  # of (V + 35) / (1 - exp(-0.1 (V + 35))), which is 10
+    value = numpy_function([symbol(n) for n in at_limit], derived.modes[0].f[0])(*at_limit.values())
+    assert value == pytest.approx(1 - 35 * (1 / (1 + 4 * np.exp(-25 / 18))) ** 3 * 0.5 * -90 - 0.1 * 30)
