@@ -209,6 +209,24 @@ def test_the_gradient_of_an_integral_whose_weight_bends():
     made.close()
 
 
+@pytest.mark.parametrize("weight", ["1 - t / T", "exp(-t / T) * (1 - t / T)**3", "t"])
+def test_a_weight_that_vanishes_at_an_end_needs_no_short_pieces(weight):
+    """There it is all rounding, and no piece too long: halved to the end, this would take a minute."""
+    net = Network()
+    out = net.population(QIF(), 3, "output")
+    net.connect(net.input(1), out, Dense(np.ones((1, 3))))
+    loss = losses.SquaredError(out, "integral", weight=weight)
+    samples = [(np.array([2.0, 5.0]), np.array([0, 0]))] * 40
+    events, found = Events.from_samples(samples, n_channels=1, targets=np.zeros((40, 3))), []
+    for options in ({"tolerance": 1e-10}, {"tolerance": 1e-14}):
+        plan = make_plan(net, loss, dt=1.0, duration=10.0, spike_times="exact")
+        made = engines.create(plan, net.initial_parameters(1), engine="native", dtype="float64", **options)
+        made.run(made.load(events), np.arange(40), training=True)
+        found.append(np.array(made.gradients["input_output.weight"]))
+        made.close()
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-9)
+
+
 @pytest.mark.parametrize("engine", ["native", "reference_event"])
 def test_an_event_waits_for_its_mode_once_g_was_below(engine):
     """`tire` happens at 4 ms; then u falls below 0.5, for 0.06 ms, until a spike at 6 raises it, all in `busy`. So it

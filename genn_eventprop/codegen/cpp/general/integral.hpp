@@ -27,7 +27,7 @@ struct ReadIntegral : Reader<O> {
                     r += w[q] * densities.part[q] * value_of(series, o.order, s);
                 }
                 total[p.neuron] += r * h;
-                if (!densities.set(piece[l], w, RESOLVED, 0.0) && h > FINEST * args.duration) path.halve(p.neuron, p.start, p.end), again = true;
+                if (!densities.set(piece[l], w, RESOLVED, weight.noise) && h > FINEST * args.duration) path.halve(p.neuron, p.start, p.end), again = true;
             }
         });
         return again;

@@ -101,17 +101,16 @@ struct Densities {
             // What is rounding is left out: in powers of time it grows by a factor of 6 with every m.
             if (std::fabs(a[m]) <= 1e-15 * (2 * m + 1) * most + noise) a[m] = 0;
         }
-        // High powers lose terms where they are multiplied with another series, whose coefficients fall by `fall` each: no less than
-        // the constant does.
+        // High powers lose terms where they are multiplied with another series, whose coefficients fall by `fall` each. Low ones do
+        // not get smaller with the piece, and lose what the other series has left out anyway.
         double lost = 0;
         for (int j = 0; j < TERMS; ++j) {
             double v = 0;
             for (int m = j; m < nodes; ++m) v += a[m] * shifted[m][j];
             power[piece * TERMS + j] = j < nodes ? v : 0;
-            if (j < nodes) lost = lost * fall + std::fabs(v);
+            if (2 * j >= nodes && j < nodes) lost = lost * fall + std::fabs(v);
         }
-        const double bound = tolerance * most + noise;
-        return nodes < 3 || (std::fabs(a[nodes - 1]) + std::fabs(a[nodes - 2]) <= bound && lost <= bound + 4 * most * std::pow(fall, nodes - 1));
+        return nodes < 3 || std::fmax(lost, std::fabs(a[nodes - 1]) + std::fabs(a[nodes - 2])) <= tolerance * most + noise;
     }
     void source(int64_t piece, double length, double factor, int order, octet* to, int lane) const {
         double scale = factor;
@@ -123,14 +122,16 @@ struct Densities {
 template <class W>
 struct TimeWeight {
     std::vector<double> times, after;  // of input spikes; a(t) right behind each
+    double noise = 0;                  // what rounding leaves of w, of its largest value: where it vanishes no piece is short enough
     void begin(const Args& args, int64_t sample) {
         times.clear(), after.clear();
-        if (!W::DRIVEN) return;
         double a = 0, last = 0;
-        for (int64_t i = args.offsets[args.samples[sample]]; i < args.offsets[args.samples[sample] + 1]; ++i) {
+        for (int64_t i = args.offsets[args.samples[sample]]; W::DRIVEN && i < args.offsets[args.samples[sample] + 1]; ++i) {
             a = a * std::exp((last - args.times[i]) * W::rate(args)) + W::jump(args), last = args.times[i];
             times.push_back(last), after.push_back(a);
         }
+        noise = 0;
+        for (int i = 0; i < 64; ++i) noise = std::fmax(noise, 3e-15 * std::fabs(at(args, args.duration * i / 64, args.duration * i / 64)));
     }
     void cuts(const Args& args, Path& path) const {
         path.every.push_back(W::opens(args)), path.every.push_back(W::closes(args));

@@ -54,7 +54,8 @@ struct ReadVoltage : Reader<O> {
                 for (int k = 0; k < N; ++k) d[k][q] = w != 0 ? w * share * double(slope[k]) : 0.0;
             }
             bool resolved = true;
-            for (int k = 0; k < N; ++k) resolved &= densities.set(mine[k][i], d[k], single ? 1e-5 : RESOLVED, noise * (single ? 1e-5 : 1e-13));
+            noise = noise * (single ? 1e-5 : 1e-13) + weight.noise * share;
+            for (int k = 0; k < N; ++k) resolved &= densities.set(mine[k][i], d[k], single ? 1e-5 : RESOLVED, noise);
             if (!resolved && h > FINEST * args.duration) path.every.push_back(0.5 * (p.start + p.end)), again = true;
         }
         return again;

@@ -58,12 +58,12 @@ class Integral(Readout):
         return w if weight.input_tau is None else w * weight.activity_at(t, self.inputs)
 
     def halves(self, y: np.ndarray | None) -> np.ndarray:
-        return self._middles(self.density, np.zeros(len(self.density)))
+        return self._middles(self.density, 1e-15 * np.abs(self.density).max(initial=0.0))
 
-    def _middles(self, values: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    def _middles(self, values: np.ndarray, noise: np.ndarray | float) -> np.ndarray:
         """The middles (ms) of segments of the first copy in which values (G, Q) at the nodes are no polynomial of a
         degree that the quadrature integrates: the last two Legendre coefficients are above 1e-11 of its size and above
-        `noise` (G,), what rounding leaves of it."""
+        `noise`, (G,) or for all, what rounding leaves of it."""
         seg = self.segments
         last = np.abs(values @ _last_coefficients().T).sum(axis=1)
         rough = (last > 1e-11 * np.abs(values).max(axis=1) + noise) & (seg.neuron < self.model.size)
