@@ -71,7 +71,9 @@ struct ReadMaximum : NoReader<O> {
             const double s = first_crossing(falling, m - 1, from, to, bend_of(falling, m - 1, to));
             if (s > from && value_of(c, m, s) > best[k]) keep(k, v, value_of(c, m, s), s, before_entry);
         }
-        if (end > best[k]) keep(k, v, end, to, before_entry), at_end[k] = true;
+        // V that rises to T has its maximum there, whose time does not move with that of arrivals just before it: rounding may not decide
+        const bool rises = final && to == out.delta && s1 > 0 && end >= best[k] - 4e-16 * std::fabs(best[k]);
+        if (end > best[k] || rises) keep(k, v, end, to, before_entry), at_end[k] = true;
     }
     void keep(int k, const double* v, double value, double s, int64_t before_entry) {
         best[k] = value, offset[k] = s, step[k] = now, position[k] = before_entry, kink_entry[k] = -1;
