@@ -105,6 +105,9 @@ def write_text(
 
 def temporary_path(path: Path) -> Path:
     """A new name beside `path`; as long names as file systems have, 255 bytes, get shorter ones."""
+    path = path if path.name else path.absolute()  # "." has a name too, the root none
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     return path.with_name(f".{path.name[:50]}.{os.getpid()}.{next(_numbers)}{SUFFIX}")
 
 

@@ -21,6 +21,7 @@ import contextlib
 import dataclasses
 import importlib
 import pkgutil
+import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -506,7 +507,11 @@ def _own_file(settings: Mapping[str, Any]) -> str | None:
 
 
 def config_from_json(config: type[ExperimentConfig], values: Mapping[str, Any]) -> ExperimentConfig:
-    """A config from JSON values: texts become paths, lists tuples and one value a tuple where the fields say so."""
+    """A config from JSON values: texts become paths, lists tuples and one value a tuple where the fields say so.
+
+    Raises:
+        SettingError: a number, text or True is wanted, and the value is another one.
+    """
     hints = typing.get_type_hints(config)
     converted: dict[str, Any] = {}
     for name, value in values.items():
@@ -514,5 +519,24 @@ def config_from_json(config: type[ExperimentConfig], values: Mapping[str, Any]) 
             value = Path(value)
         if typing.get_origin(hints[name]) is tuple and not isinstance(value, (list, tuple)):
             value = (value,)
+        if not _fits(value, hints[name]):
+            raise SettingError(f"{name} must be {_in_words(hints[name])}, got {value!r}")
         converted[name] = tuple(value) if isinstance(value, list) else value
     return config(**converted)
+
+
+WANTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "nothing"}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type; True of types that are more than one word."""
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if not all(kind in WANTED for kind in kinds):
+        return True
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, (int, *kinds) if float in kinds else kinds)
+
+
+def _in_words(hint: Any) -> str:
+    return " or ".join(WANTED[kind] for kind in typing.get_args(hint) or (hint,) if kind is not type(None))

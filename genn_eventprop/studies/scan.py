@@ -121,6 +121,11 @@ def read_scan(path: Path | str) -> Scan:
     if both:
         raise SettingError(f"{path}: {both[0]} is in [settings] and in [grid]; keep one")
     values = {name: _values(name, choices, path) for name, choices in grid.items()}
+    for each in (settings, *({name: value} for name, choices in values.items() for value in choices)):
+        try:
+            config_from_json(file.config, each)
+        except SettingError as error:
+            raise SettingError(f"{path}: {error}") from None
     processes = table.get("processes", 1)
     if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
         raise SettingError(f"{path}: processes must be an integer >= 1, got {processes!r}")

@@ -190,6 +190,8 @@ def test_a_cell_with_other_settings_is_not_done(folder, capsys):
         ("experiment = 'tiny.py'\n[settings]\nhidden = 1\n[grid]\nhidden = [2]\n", r"hidden is in \[settings\] and in"),
         ("experiment = 'tiny.py'\n[settings]\nrun-dir = 'x'\n", "run_dir cannot be set in a scan"),
         ("experiment = 'tiny.py'\n[grid]\nseed = '3-1'\n", "write integers and ranges such as 1-8"),
+        ("experiment = 'tiny.py'\n[settings]\nepochs = 'a'\n", "s.toml: epochs must be a whole number, got 'a'"),
+        ("experiment = 'tiny.py'\n[grid]\nseed = [1, true]\n", "s.toml: seed must be a whole number, got True"),
         ("experiment = 'yin_yan'\n", "unknown experiment 'yin_yan'"),
         ("[settings]\n", "name the experiment"),
         ("experiment = \n", "is not valid TOML"),

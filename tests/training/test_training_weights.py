@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genn_eventprop.errors import CheckpointError
+from genn_eventprop.errors import CheckpointError, WriteError
 from genn_eventprop.runs import load_weights, save_weights
 
 
@@ -36,6 +36,14 @@ def test_csv_says_what_it_is(tmp_path):
     text = (tmp_path / "w" / "input_hidden.weight.csv").read_text().splitlines()
     assert text[0] == "# input_hidden.weight, shape 5 x 4, rows: presynaptic neurons, columns: neurons"
     assert len(text) == 6 and text[1].count(",") == 3
+
+
+def test_the_folder_where_one_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_weights("", parameters())
+    assert (tmp_path / "input_hidden.weight.csv").is_file() and not list(tmp_path.parent.glob("*.tmp"))
+    with pytest.raises(WriteError, match="/ cannot be written .*; choose another name or folder"):
+        save_weights("/", parameters())
 
 
 def test_a_part_is_enough(tmp_path):
