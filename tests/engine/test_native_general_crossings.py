@@ -10,6 +10,7 @@ import pytest
 from genn_eventprop import Dense, Network, NeuronModel, Param, engines, losses
 from genn_eventprop.data import Events
 from genn_eventprop.errors import EngineError
+from genn_eventprop.losses.readout import TimeWeight
 from genn_eventprop.modelling.neuron import Event, Mode
 from genn_eventprop.models.adex import AdEx
 from genn_eventprop.models.eif import EIF
@@ -207,6 +208,24 @@ def test_the_gradient_of_an_integral_whose_weight_bends():
     wanted = np.sum(part / 2 / (1 + np.exp((t / end - 0.5) / 0.2)) * 0.3 * t / tau**2 * np.exp(-t / tau))
     assert float(made.gradients["output.tau"][0]) == pytest.approx(wanted, rel=1e-12)
     made.close()
+
+
+def test_a_weight_that_follows_inputs_of_one_instant():
+    """Pieces between them are as short as rounding, and powers of their length are no numbers."""
+    net = Network()
+    out = net.population(QIF(tau_mem=Param(20.0, "ms", trainable=True)), 2, "output")
+    net.connect(net.input(3), out, Dense(np.ones((3, 2))))
+    loss = losses.SquaredError(out, "integral", weight=TimeWeight("constant", None, 20.0, 0.01))
+    times = np.array([0.0, 5e-324, 0.03, np.nextafter(0.03, 1), np.nextafter(np.nextafter(0.03, 1), 1), 0.06])
+    events = Events.from_samples([(times, np.arange(6) % 3)], n_channels=3, targets=np.zeros((1, 2)))
+    found = []
+    for options in ({"tolerance": 1e-8}, {"tolerance": 1e-14}):
+        plan = make_plan(net, loss, dt=0.1, duration=0.1, spike_times="exact")
+        made = engines.create(plan, net.initial_parameters(1), engine="native", dtype="float64", **options)
+        made.run(made.load(events), [0], training=True)
+        found.append(np.array(made.gradients["output.tau_mem"]))
+        made.close()
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-11)
 
 
 @pytest.mark.parametrize("weight", ["1 - t / T", "exp(-t / T) * (1 - t / T)**3", "t"])

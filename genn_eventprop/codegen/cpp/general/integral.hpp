@@ -22,7 +22,7 @@ struct ReadIntegral : Reader<O> {
                 double w[NODES], r = 0, series[TERMS];
                 for (int j = 0; j <= o.order; ++j) series[j] = c[V][j][l];
                 for (int q = 0; q < densities.nodes; ++q) {
-                    const double s = h * densities.unit[q];
+                    const double s = h * (h > o.together ? densities.unit[q] : 0.5);  // rounding may bring nodes of one instant behind an arrival
                     w[q] = weight.at(args, p.start + s, p.start);
                     r += w[q] * densities.part[q] * value_of(series, o.order, s);
                 }

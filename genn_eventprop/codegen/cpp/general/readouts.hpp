@@ -114,7 +114,9 @@ struct Densities {
     }
     void source(int64_t piece, double length, double factor, int order, octet* to, int lane) const {
         double scale = factor;
-        for (int j = 0; j < nodes && j <= order; ++j, scale /= length) to[j][lane] += power.data[piece * TERMS + j] * scale;
+        // of a piece as short as rounding, whose powers of the length are no numbers, the first ones are all there is
+        for (int j = 0; j < nodes && j <= order && std::fabs(scale) < 1e280; ++j, scale /= length)
+            to[j][lane] += power.data[piece * TERMS + j] * scale;
     }
 };
 

@@ -46,7 +46,7 @@ struct ReadVoltage : Reader<O> {
             const double h = p.end - p.start;
             double noise = 0;  // of dl/dV, a difference of numbers as large as 1 or V: where it nearly vanishes no piece is short enough
             for (int q = 0; q < nodes; ++q) {
-                const double t = p.start + h * densities.unit[q], a = weight.at(args, t, p.start), w = scored ? a : 0.0;
+                const double t = p.start + h * (h > o.together ? densities.unit[q] : 0.5), a = weight.at(args, t, p.start), w = scored ? a : 0.0;
                 for (int k = 0; k < N; ++k) now[k] = scalar(values[mine[k][i] * nodes + q]);
                 for (int k = 0; k < N; ++k) total[k] += a * h * densities.part[q] * values[mine[k][i] * nodes + q];
                 if (w != 0) running += w * h * densities.part[q] * double(pointwise(args, now, target(args, t), slope));
