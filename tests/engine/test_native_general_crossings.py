@@ -210,6 +210,29 @@ def test_the_gradient_of_an_integral_whose_weight_bends():
     made.close()
 
 
+@pytest.mark.parametrize("engine", ["native", pytest.param("reference_event", marks=pytest.mark.ci)])
+def test_lambda_where_the_states_are_at_rest(engine):
+    """V stays at rest for 60 time constants, and the series of lambda ends far sooner than that of V: what the rest
+    potential does is known in closed form there, dV/drest = (1 - exp(-(T - s) k / tau)) / k."""
+    model = NeuronModel(
+        name="Resting", state={"V": "rest"}, params={"tau": Param(5.0, "ms"), "rest": Param(-65.0, trainable=True)},
+        dynamics={"V": "(rest - V + 3 * exp((V + 50) / 3)) / tau"}, threshold="V + 40", reset={"V": "rest"}, input="V",
+    )  # fmt: skip
+    net, end = Network(), 300.0
+    out = net.population(model(), 1, "output")
+    net.connect(net.input(1), out, Dense(np.array([[1.0]])))
+    plan = make_plan(net, losses.SquaredError(out, "end"), dt=1.0, duration=end, spike_times="exact")
+    options = {"dtype": "float64", "tolerance": 1e-13} if engine == "native" else {}
+    made = engines.create(plan, net.initial_parameters(1), engine=engine, **options)
+    made.forward(made.load(Events.from_samples([([2.0], [0])], n_channels=1, targets=np.zeros((1, 1)))), [0])
+    made.backward(np.ones((1, 1)))
+    V = -65.0
+    for _ in range(50):  # the fixed point
+        V = -65.0 + 3 * np.exp((V + 50) / 3)
+    assert float(made.gradients["output.rest"][0]) == pytest.approx(1 / (1 - np.exp((V + 50) / 3)), rel=1e-11)
+    made.close()
+
+
 def test_a_weight_that_follows_inputs_of_one_instant():
     """Pieces between them are as short as rounding, and powers of their length are no numbers."""
     net = Network()

@@ -126,7 +126,7 @@ struct Pieces {
     Buffer<int8_t> made, exact;  // made: the series of the current piece is there; exact: and its coefficients are of that piece
     Buffer<int64_t> seen;
     int n_touched = 0, order = 0;
-    double together = 0, tolerance = 0, end_of_trial = 0, end_of_time = 0;
+    double together = 0, tolerance = 0, longest = 0, end_of_trial = 0, end_of_time = 0;
     Lost lost;
 
     void prepare() {
@@ -143,7 +143,8 @@ struct Pieces {
     // On entry x is the initial state.
     void begin(const Args& args) {
         pieces.count = own.count = shares.count = spikes.count = n_free = 0;
-        order = int(args.order), tolerance = args.tolerance, together = args.duration * 0x1p-46;
+        order = int(args.order), tolerance = args.tolerance, longest = 1.2 * std::exp((std::log(tolerance) + std::lgamma(order + 2.0)) / (order + 1));
+        together = args.duration * 0x1p-46;
         end_of_trial = args.duration, end_of_time = args.duration + 2 * together, n_touched = 0, lost = Lost();
         for (int k = 0; k < N; ++k) {
             mode[k] = 0, mode_end[k] = infinite(), armed[k] = 0, guess[k] = 1.0, seen[k] = -1;
@@ -227,7 +228,12 @@ struct Pieces {
         octet c[n][TERMS], g[ROOM][TERMS], length;
         int32_t each[SIDE];
         follow(args, m, lane, count, each, c, g);
-        for (int l = 0; l < SIDE; ++l) length[l] = std::fmin(2 * guess[each[l]], end_of_time - pieces[current[each[l]]].start);
+        for (int l = 0; l < SIDE; ++l) {
+            const Piece& p = pieces[current[each[l]]];
+            length[l] = std::fmin(2 * guess[each[l]], end_of_time - p.start);
+            // at rest the series of the states would last for ever, that of lambda does not
+            if (search) length[l] = std::fmin(length[l], longest / M::change_rate(args, each[l], m, p.x));
+        }
         bool leaves[SIDE];  // by an own event at its start, behind which the series is not needed and may be no number
         for (int l = 0; l < count; ++l) leaves[l] = search && at_once(each[l], m, g, l);
         if (search && !limit(c, g, each, count, leaves, length)) return false;

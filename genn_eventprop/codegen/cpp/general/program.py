@@ -85,7 +85,14 @@ class GeneralProgram(ExactProgram):
         head += f"static constexpr bool amounts = {_bool(amounts)};  // whether amounts of arrivals are learned\n"
         head += f"static constexpr bool births = {_bool(self.plan.spike_birth > 0)};\n"
         head += f"static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
-        parts = [head, self._modes(p), self._numbers(p), self._flows(p, learned, read), self._rates(p)]
+        parts = [
+            head,
+            self._modes(p),
+            self._numbers(p),
+            self._flows(p, learned, read),
+            self._rates(p),
+            self._change_rates(p),
+        ]
         parts += [self._directions(p), self._amounts(p), self._signs(p)]
         if d.events:
             parts += [self._thresholds(p), self._slopes(p), self._resets(p), self._jumps(p)]
@@ -195,6 +202,25 @@ class GeneralProgram(ExactProgram):
         return _function(
             "void rate(const Args& args, int neuron, int mode, const double* x, double* f)",
             _cases("mode", cases),
+        )
+
+    def _change_rates(self, p: PopulationRecord) -> str:
+        """How fast a small change of the states changes: max_i |J_ii| + sum_j sqrt |J_ij J_ji| of J = df/dx, a bound that
+        no units of the states alter."""
+        cases = []
+        for mode in p.derived.modes:
+            J, n = mode.df_dx, len(p.derived.x)
+            entries = {f"v[{i}]": J[i, i] for i in range(n)}
+            pairs = [(i, j) for i in range(n) for j in range(i) if J[i, j] * J[j, i] != 0]
+            entries |= {f"v[{n + k}]": J[i, j] * J[j, i] for k, (i, j) in enumerate(pairs)}
+            text = f"double v[{len(entries)}] = {{}};\n" + self._formulas(p, entries)
+            for i in range(n):
+                mixed = (f" + std::sqrt(std::fabs(v[{n + k}]))" for k, pair in enumerate(pairs) if i in pair)
+                text += f"most = std::fmax(most, std::fabs(v[{i}]){''.join(mixed)});\n"
+            cases.append(text)
+        return _function(
+            "double change_rate(const Args& args, int neuron, int mode, const double* x)",
+            f"double most = 0;\n{_cases('mode', cases)}return most;\n",
         )
 
     def _signs(self, p: PopulationRecord) -> str:

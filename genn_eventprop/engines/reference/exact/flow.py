@@ -22,6 +22,7 @@ import numpy as np
 from ....errors import EngineError
 from .series import ORDER, POINTS, at, basis, from_powers, integration
 
+LONGEST = 3.0  # of a piece, by `CurvedMode._change_rate`: exp(3 u) is a polynomial of degree 20 on [0, 1] to rounding
 SHORTEST = 1e-12  # of the trial: a piece that would have to be shorter means that the dynamics diverge
 MIDDLE = 3e-8  # coefficient 10 of a piece whose coefficient 20 is at rounding
 Fields = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (x (n, ..., G), lanes (G,)) -> (rows, ..., G)
@@ -117,7 +118,9 @@ class CurvedMode:
 
     def _choose_spans(self, x: np.ndarray, lanes: np.ndarray, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients and spans of new pieces: as the last piece suggests, shortened by 0.6 until a piece is good."""
-        span = np.clip(self.guess[lanes], 2 * self.shortest, self.duration)
+        span = np.clip(
+            np.minimum(self.guess[lanes], LONGEST / self._change_rate(x, lanes)), 2 * self.shortest, self.duration
+        )
         series, pending = np.zeros((ORDER + 1, *x.shape)), np.ones(len(lanes), bool)
         while pending.any():
             i = np.flatnonzero(pending)
@@ -144,6 +147,15 @@ class CurvedMode:
         series, short = self._solve(x, lanes, span)[0], span <= self.shortest
         series[..., short] = held(x[:, short])
         return series
+
+    def _change_rate(self, x: np.ndarray, lanes: np.ndarray) -> np.ndarray:
+        """(G,) how fast a small change of the states changes: max_i |J_ii| + sum_j sqrt |J_ij J_ji| of J = df/dx, a
+        bound that no units of the states alter. At rest a series of the states lasts for ever, that of psi does not."""
+        with np.errstate(all="ignore"):
+            J = self.df_dx(x[:, None], lanes)[:, :, 0]
+            mixed = np.sqrt(np.abs(J * J.swapaxes(0, 1)))
+            rate = mixed.sum(axis=1).max(axis=0)
+        return np.where(np.isfinite(rate), np.maximum(rate, 1e-300), 1e-300)
 
     def _solve(self, x: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (K, n, G) and whether they are good, by iterating x <- x0 + span int f(x)."""
