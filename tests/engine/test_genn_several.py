@@ -1,5 +1,7 @@
 """`genn`: several inputs, several losses, and several readouts in one pass, with dL/dr given from outside."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -19,20 +21,8 @@ from support.genn_harness import HarnessEngine
 from support.on_genn import on_genn
 from support.problems import inputs, several
 
-
-class InPairs(HarnessEngine):
-    """Two examples side by side."""
-
-    batch_size = 2
-
-
-class SideBySide(HarnessEngine):
-    """All examples of a batch."""
-
-    batch_size = None
-
-
-KINDS = {"harness": HarnessEngine, "in pairs": InPairs, "side by side": SideBySide, "pygenn": on_genn}
+in_pairs, side_by_side = partial(HarnessEngine, batch_size=2), partial(HarnessEngine, batch_size=None)
+KINDS = {"harness": HarnessEngine, "in pairs": in_pairs, "side by side": side_by_side, "pygenn": on_genn}
 READOUTS = {"LI": ("integral", "max", "end", "trace"), "LIF": ("first_spike", "count", "end", "trace")}
 
 
@@ -57,7 +47,7 @@ def test_data_sets_of_several_inputs_that_grow():
     net.connect(audio, output, Dense(Normal(0.3, 0.3)), delay=1.0)
     plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(output), dt=0.5, duration=20.0)
     values = net.initial_parameters(1)
-    engine, clock = InPairs(plan, values, dtype="float64"), ReferenceClock(plan, values)
+    engine, clock = in_pairs(plan, values, dtype="float64"), ReferenceClock(plan, values)
     for n in (2, 30, 5):
         rng = np.random.default_rng(n)
         samples = [(np.sort(rng.uniform(0, 18, n)), rng.choice([0, 2, 3, 5, 6], n)) for _ in range(3)]
@@ -171,7 +161,7 @@ def test_two_calls_are_the_training_run(kind):
 def test_a_batch_of_one_group_runs_forwards_once(monkeypatch):
     passes, forward = [], Phases.forward
     monkeypatch.setattr(Phases, "forward", lambda self, group: passes.append(1) or forward(self, group))
-    for kind, n in ((SideBySide, 1), (InPairs, 4), (HarnessEngine, 6)):
+    for kind, n in ((side_by_side, 1), (in_pairs, 4), (HarnessEngine, 6)):
         plan = halves_of("LI")
         both_ways(kind(plan, plan.network.initial_parameters(2), dtype="float64"), events_of())
         assert len(passes) == n
@@ -186,7 +176,7 @@ def test_a_loss_in_python_leaves_other_readouts_out():
         taken = losses.Function(lambda r, y, p=plan: p.loss.evaluate(r, r == r, y, p.duration), "labels")
         own = Loss(plan.network.populations[-1], "integral", outer=taken, also=plan.loss.also)
         for p in (plan, make_plan(plan.network, own, dt=0.5, duration=25.0, regularisers=plan.regularisers)):
-            engine = InPairs(p, plan.network.initial_parameters(2), dtype="float64")
+            engine = in_pairs(p, plan.network.initial_parameters(2), dtype="float64")
             engine.run(engine.load(events_of(labels)), [0, 1, 2], training=True)
             found.append({k: np.array(v) for k, v in engine.gradients.items()})
     for other in found[1:]:

@@ -189,7 +189,8 @@ class CurvedMode:
     def psi(self, series: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray:
         """Coefficients (K, n, n, G) of dx(s)/dx(0), by iterating psi <- 1 + span int df/dx psi."""
         x = np.einsum("qk,kng->nqg", basis(POINTS), series)
-        J = self.df_dx(x, lanes)
+        short = span <= self.shortest  # x is held there, and df/dx may be no number
+        J = np.where(short, 0.0, self.df_dx(x, lanes))
         one = np.eye(self.n)[:, :, None, None]
         values = np.broadcast_to(one, J.shape)
         for _ in range(self.ITERATIONS):
@@ -200,7 +201,6 @@ class CurvedMode:
                 break
         rate = np.einsum("ijqg,jmqg->imqg", J, values)
         out = np.moveaxis(span * (self.to_series @ rate), 2, 0)
-        out[..., span <= self.shortest] = 0.0  # x is held
         out[0] += np.eye(self.n)[:, :, None]
         return out
 
