@@ -147,8 +147,10 @@ struct Pieces {
         together = args.duration * 0x1p-46;
         end_of_trial = args.duration, end_of_time = args.duration + 2 * together, n_touched = 0, lost = Lost();
         for (int k = 0; k < N; ++k) {
-            mode[k] = 0, mode_end[k] = infinite(), armed[k] = 0, guess[k] = 1.0, seen[k] = -1;
-            for (int i = 0; i < n; ++i) now_x[i][k] = double(x[i][k]);
+            mode[k] = 0, mode_end[k] = infinite(), armed[k] = 0, seen[k] = -1;
+            double first[n];
+            for (int i = 0; i < n; ++i) first[i] = now_x[i][k] = double(x[i][k]);
+            guess[k] = std::fmin(1.0, longest / M::change_rate(args, k, 0, first));
             start(k, 0.0, -1, -1, START);
         }
     }
@@ -228,15 +230,16 @@ struct Pieces {
         octet c[n][TERMS], g[ROOM][TERMS], length;
         int32_t each[SIDE];
         follow(args, m, lane, count, each, c, g);
-        for (int l = 0; l < SIDE; ++l) {
-            const Piece& p = pieces[current[each[l]]];
-            length[l] = std::fmin(2 * guess[each[l]], end_of_time - p.start);
-            // at rest the series of the states would last for ever, that of lambda does not
-            if (search) length[l] = std::fmin(length[l], longest / M::change_rate(args, each[l], m, p.x));
-        }
+        for (int l = 0; l < SIDE; ++l) length[l] = std::fmin(2 * guess[each[l]], end_of_time - pieces[current[each[l]]].start);
         bool leaves[SIDE];  // by an own event at its start, behind which the series is not needed and may be no number
         for (int l = 0; l < count; ++l) leaves[l] = search && at_once(each[l], m, g, l);
         if (search && !limit(c, g, each, count, leaves, length)) return false;
+        // at rest the series of the states last for ever, that of lambda does not; no need to look at pieces that do not grow
+        for (int l = 0; search && l < count; ++l) {
+            const Piece& p = pieces[current[each[l]]];
+            const bool other = p.why == OWN_EVENT || p.why == END_OF_MODE;
+            if (length[l] > guess[each[l]] || other) length[l] = std::fmin(length[l], longest / M::change_rate(args, each[l], m, p.x));
+        }
         for (int l = 0; l < count; ++l) {
             const int k = each[l];
             for (int i = 0; i < n; ++i)
