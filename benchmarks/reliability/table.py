@@ -59,7 +59,9 @@ command (`--saved`): after a fix, only its part runs again. So far the campaign 
 which now has a test: npz files in which a flipped bit makes zipfile expect another compression (a bare traceback),
 HDF5 files without class names (a bare traceback), a wrong learning rate in the metrics of an epoch that was interrupted
 after its last batch, time steps and layers too large for any memory (a bare MemoryError), a table of `export` whose
-order changed from run to run, and a SIGTERM or SIGHUP that was lost when it came while the garbage collector ran.
+order changed from run to run, a SIGTERM or SIGHUP that was lost when it came while the garbage collector ran, numbers
+of metrics.jsonl that are texts or tables (a bare traceback in `view`), settings of the wrong type in a scan, and
+`export` to an empty name (bare tracebacks).
 
 What a run promises, and how:
 
