@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop import Dense, Network, NeuronModel, Normal, Param, engines, losses
+from genn_eventprop import Delay, Dense, Network, NeuronModel, Normal, Param, Uniform, engines, losses
 from genn_eventprop.data import Events
 from genn_eventprop.errors import EngineError
 from genn_eventprop.losses import TimeWeight
@@ -290,8 +290,21 @@ def test_hundreds_of_spikes_in_a_step_then_an_error(dtype):
     result, _, _ = run(plan, values, events_of([(3.0, 0)]), "native", dtype=dtype)
     assert 500 < result.spike_counts["hidden"][0, 0] < 10_000
     values["input_hidden.weight"][...] = 1e5
-    with pytest.raises(EngineError, match="'hidden' diverged.*more than 200 spikes per neuron"):
+    with pytest.raises(EngineError, match="'hidden' diverged.*more than 1000 spikes of its 5 neurons"):
         run(plan, values, events_of([(3.0, 0)]), "native", dtype=dtype)
+
+
+def test_the_activity_of_many_neurons_runs_away():
+    """The work of a step grows with the square of its spikes: 200 of each of 40 neurons took minutes."""
+    net = Network()
+    inp, hidden = net.input(3), net.population(LIF(tau_mem=10.0, tau_syn=4.0), 40, name="hidden")
+    net.connect(inp, hidden, Dense(20.0))
+    net.connect(hidden, hidden, Dense(5.0), delay=Delay(Uniform(0.0, 0.5)))
+    plan = make_plan(net, losses.SpikeCountCrossEntropy(hidden), dt=1.0, duration=T, spike_times="exact")
+    with pytest.raises(
+        EngineError, match="'hidden' diverged in sample 0: more than 1000 spikes of its 40 neurons in 1 ms"
+    ):
+        run(plan, net.initial_parameters(0), events_of([(3.0, 0)]), "native")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -226,10 +226,12 @@ class NativeEngine(ProgramEngine):
             raise diverged(self.plan, self.plan.populations[population], int(numbers[sample]), step, state, neuron)
         if not closed_form(self.plan):
             raise self._lost(self.plan.populations[population], int(numbers[sample]), step, state, neuron)
+        name = self._spiking[population]
+        size = self.plan.population(name).size
+        most = max(min(200 * size, 1000), 20 * size)  # `runaway` in codegen/cpp/exact/spiking.hpp
         raise EngineError(
-            f"population {self._spiking[population]!r} diverged in sample {numbers[sample]}: more than 200 spikes per "
-            f"neuron in {self.plan.duration / max(self._exact.steps, 1):g} ms; use smaller weights or an engine on the "
-            "grid"
+            f"population {name!r} diverged in sample {numbers[sample]}: more than {most} spikes of its {size} neurons "
+            f"in {self.plan.duration / max(self._exact.steps, 1):g} ms; use smaller weights or an engine on the grid"
         )
 
     def _lost(self, p: PopulationRecord, sample: int, step: int, state: int, neuron: int) -> EngineError:

@@ -206,7 +206,7 @@ def _spike(ctx: Context, program: ExactProgram, p: PopulationRecord, group: list
         f"const int neuron = {name}.emit(args, which, t_k, work.guarded, before, after);",
         f"const int64_t index = {name}.spikes.count - 1;",
         f"log.push({name}.now, {-1 - number}, neuron, index);",
-        f"if ({name}.spikes_in_step > RUNAWAY * N_{name}) return {1 + number};",
+        f"if ({name}.spikes_in_step > runaway(N_{name})) return {1 + number};",
     ]
     lines += each(reads(program.readers, p), lambda r: f"jump({name}, neuron, {name}.now, before, after)")
     for c in ctx.plan.out_of(p.name):

@@ -73,9 +73,10 @@ struct Lanes : Neurons<M, N, Varies> {
     void insert(Incoming a) {
         set_factors(a);
         pending.push();
-        int64_t at = pending.count - 1;
-        for (; at > cursor && pending[at - 1].s > a.s; --at) pending[at] = pending[at - 1];
-        pending[at] = a;
+        Incoming *first = pending.begin() + cursor, *last = pending.begin() + pending.count - 1;
+        Incoming* at = std::upper_bound(first, last, a, [](const Incoming& x, const Incoming& y) { return x.s < y.s; });
+        std::move_backward(at, last, last + 1);
+        *at = a;
         if (known && a.s <= now) {  // crossings of this instant come first, later ones are searched again
             next = now, until = now + together;
             for (int64_t i = hits.count; i-- > 0;) {

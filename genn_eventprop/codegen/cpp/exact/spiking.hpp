@@ -3,7 +3,9 @@
 
 namespace {
 
-constexpr int RUNAWAY = 200;  // more spikes per neuron and step end the trial
+// The most spikes of a population in a step; more end the trial. No step is longer than the shortest time constant. The work
+// grows with the square of this number: 200 per neuron, but no more than 1,000 in all, or 20 per neuron of a large population.
+constexpr int64_t runaway(int64_t neurons) { return std::max(std::min(200 * neurons, int64_t(1000)), 20 * neurons); }
 
 template <class M, int N, bool Varies>
 struct Spiking : Lanes<M, N, Varies> {
