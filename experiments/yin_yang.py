@@ -92,7 +92,7 @@ def build(config: Config) -> Experiment:
     loss = loss_of(config.loss, output, tau0=config.tau0, tau1=config.tau1, alpha=config.alpha)
     spike_times, dt = config.time_grid(solvable=solvable(net))
     rates = {"input_hidden.weight": config.hidden_learning_rate}
-    if config.delays:
+    if config.delays:  # a group that matches nothing is an error
         rates["*.delay"] = config.delay_learning_rate
     groups = {pattern: {"learning_rate": rate} for pattern, rate in rates.items() if rate is not None}
     trainer = Trainer(
@@ -122,10 +122,12 @@ def plot(experiment: Experiment, folder: Path) -> None:
     """Learning curves, the plane, one trial, spike counts."""
     trainer, test = experiment.trainer, experiment.test
     assert test is not None and test.labels is not None
+    # the plane below is coloured by first spike times
     if trainer.plan.loss.readout != "first_spike":
         plots.standard(experiment, folder)
         return
     sizes = {p.name: p.size for p in trainer.plan.populations}
+    # 0.981: the paper's accuracy, as a line
     plots.save(plots.learning_curves(trainer.state.metrics, 0.981, sizes), folder / "curves.png")
     with trainer.best_weights():
         x, y, inside = plots.disc(resolution=121)
@@ -146,7 +148,7 @@ def closest_decision(first_spikes: np.ndarray, labels: np.ndarray) -> int:
     is_right = np.arange(first_spikes.shape[1]) == labels[:, None]
     right = np.where(is_right, first_spikes, np.inf).min(axis=1)
     other = np.where(is_right, np.inf, first_spikes).min(axis=1)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # inf - inf where no output spikes
         gap = np.abs(right - other)
     return int(np.where(np.isfinite(gap), gap, np.inf).argmin())
 

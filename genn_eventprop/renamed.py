@@ -222,12 +222,13 @@ class RenamedModules(MetaPathFinder, Loader):
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> Any:
         new = new_module(name)
+        # as a package, or the import system would not ask for what lay below it
         return None if new is None else ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         new = new_module(spec.name)
         assert new is not None
-        present = import_module(new)
+        present = import_module(new)  # before the warning: a module that cannot be imported has its own error
         _warn(spec.name, new, 2)
         module = ModuleType(spec.name, present.__doc__)
         module.__getattr__ = lambda name: getattr(present, name)  # type: ignore[method-assign]
@@ -241,6 +242,7 @@ class RenamedModules(MetaPathFinder, Loader):
 def accept_old_modules() -> None:
     """Lets imports of the previous version's modules work, after everything that the package itself has."""
     if not any(isinstance(finder, RenamedModules) for finder in sys.meta_path):
+        # last, so that it is asked only for what nothing else finds: a present module is never shadowed
         sys.meta_path.append(RenamedModules())
 
 
@@ -250,5 +252,6 @@ def warn_renamed(old: str, new: str) -> None:
 
 
 def _warn(old: str, new: str, level: int) -> None:
+    # `level` leads to the line that used the old name, which Python shows and filters of warnings look at
     message = f"{old} is now {new}; the old name will be removed in 0.3.0"
     warnings.warn(message, DeprecationWarning, stacklevel=level)

@@ -89,15 +89,17 @@ def _fit(
         "priors": {n: _numbers(text, 2, "priors") for n, text in _named(priors, "priors")},
         "current": current, **asdict(options),
     }  # fmt: skip
+    # settings and files are read before there is a folder: a typing error leaves nothing behind
     folder = run_dir or next(
         path for i in itertools.count(1) if not (path := Path("runs") / f"fit-{neuron.name.lower()}-{i}").exists()
     )
     if mark.strangers(folder):
         raise SettingError(f"run folder {folder} exists and is not empty; choose another --run-dir")
     command = shlex.join(["genn-eventprop", *sys.argv[1:]])
+    # hashes, since a path alone does not say which data a result is of
     files = {str(path): file_hash(path) for path in (*recordings, *spikes)}
     with lock_for_writing(folder):
-        mark_folder(folder, "fit", "--run-dir")
+        mark_folder(folder, "fit", "--run-dir")  # first: what is killed later is known to be ours
         config = {"model": model, "files": files, "spikes_above": spikes_above, "signals": signals, "sweeps": sweeps}
         write_json(folder / "config.json", config | {"current_step": current_step, **settings})
         write_text(folder / "command.txt", command + "\n")
@@ -156,6 +158,7 @@ def _write(folder: Path, results: Sequence[FitResult], command: str) -> None:
             save(block.figure, folder / "figures" / f"{block.name}.png")
     arrays: dict[str, np.ndarray] = {}
     for i, r in enumerate(results):
+        # spikes of all sweeps in one array with the sweep of each: npz holds no ragged ones without pickle
         arrays |= {f"voltage_{i}": r.free.voltage, f"spike_times_{i}": np.concatenate(r.free.spikes)}
         arrays[f"spike_sweeps_{i}"] = np.repeat(np.arange(len(r.free.spikes)), [len(t) for t in r.free.spikes])
     with replaced_file(folder / "traces.npz") as temporary, temporary.open("wb") as file:

@@ -87,10 +87,12 @@ def _plot(
                 for file, figure in several.items():
                     print(plots.save(figure, folder / "plots" / f"{file}.{format}"))
             except MissingPlot as error:
+                # not every network has delays or kernels: that is an error only for someone who asked for them
                 if only is not None:
                     failed.append(f"{name} of {folder}: {error}")
             except EventPropError as error:
                 failed.append(f"{name} of {folder}: {error}")
+    # said at the end, so that one run that cannot be read does not take the figures of the others away
     if failed:
         raise TrainingError("not drawn:\n  " + "\n  ".join(failed))
 
@@ -191,7 +193,7 @@ def _trial(run: Run) -> Any:
 
 def _confusion(run: Run) -> Any:
     finished = (run.path / "results.json").is_file() and run.folder.results.get("test")
-    if finished and run.data is None:
+    if finished and run.data is None:  # counted when the training ended: no data is needed
         return plots.confusion(np.array(finished["confusion"]), run.names, "Test set")
     result = _evaluated(*run.at_hand)
     matrix = confusion_matrix(result.labels, result.predictions, result.scores.shape[1])
@@ -211,7 +213,7 @@ def _spikes(run: Run) -> Any:
 
 
 def _weights(run: Run) -> Any:
-    first, last = run.first, run.parameters
+    first, last = run.first, run.parameters  # the former has only what is learned
     return plots.weights({name: last[name] for name in first if name in last}, first)
 
 
@@ -234,6 +236,7 @@ def _connectivity(run: Run) -> Any:
 
 
 def _kernels(run: Run) -> Any:
+    # weights (height, width, channels in, channels out); shared ones are drawn with the connection that owns them
     convolutions = [c for c in run.plan.connections if len(c.weight_shape) == 4 and not c.shares]
     if not convolutions:
         raise MissingPlot("no connection is a convolution")
@@ -249,6 +252,7 @@ def _together(folders: Sequence[Path]) -> Any:
     metrics, notes = {}, {}
     for path in folders:
         folder = RunFolder.open(path)
+        # the shortest name that tells the runs apart
         name = path.name if len({p.parent for p in folders}) == 1 else f"{path.parent.name}/{path.name}".lstrip("/")
         name = str(path) if name in metrics else name
         metrics[name] = folder.metrics

@@ -55,6 +55,7 @@ def _evaluate(
     events = experiment.events(data)
     if events is None:
         raise SettingError(f"experiment {file.name} has no {data} set")
+    # the page builds network and data anew; the checkpoint knows whether they are those of the run, and says so if not
     path = folder.checkpoint(checkpoint)
     experiment.trainer.load_checkpoint(path)
     result = experiment.trainer.evaluate(events)
@@ -134,6 +135,7 @@ def _export(
     if out.suffix == ".c":
         _export_c(run, out, checkpoint, overwrite, bits, dt, measure, trust)
         return
+    # an option of another kind of file would have no effect, and nobody would notice
     if bits != 32 or measure or (dt is not None and out.suffix != ".nir"):
         raise SettingError("--bits, --dt and --measure are for C files: export RUN NAME.c")
     if out.suffix == ".nir":
@@ -169,13 +171,14 @@ def _check_free(out: Path, overwrite: bool) -> None:
 def _export_nir(
     run: Path, out: Path, checkpoint: str, overwrite: bool, dialect: str, dt: float | None, trust: bool
 ) -> None:
-    from ..deploy.trained import load
+    from ..deploy.trained import load  # here, since `evaluate` and `resume` need neither
     from ..nir import lost, save
 
     _check_free(out, overwrite)
     model = load(run, checkpoint=checkpoint, trust=trust)
     plan, described = model.plan, model.described
     values = {k: np.array(v) for k, v in model.engine.parameters.items()}
+    # the specification is in continuous time; the simulators' dialects are in steps, by default those of the training
     if dt is None and dialect != "spec" and plan.spike_times == "grid":
         dt = plan.dt
     graph = save(out, described.network, values, dialect, dt=dt, outputs=[plan.output.name])
@@ -209,6 +212,7 @@ def _export_c(
     for step in grid.described.preprocessing:
         print(f"  not in the file, apply beforehand: {step}")
     if measure:
+        # one change at a time, so that the table says what the grid costs and what the rounding
         models = {"run": model} | ({f"grid of {dt:g} ms": grid} if dt is not None else {})
         models |= {f"weights of {bits} bits": rounded(grid, bits)} if bits < 32 else {}
         for line in measured(models, measure):

@@ -68,6 +68,7 @@ def go_on(file: ExperimentFile, config: ExperimentConfig) -> dict[str, Any]:
 def parse(file: ExperimentFile, arguments: Sequence[str], program: str) -> ExperimentConfig:
     """The experiment's settings. Later wins: its defaults, QUICK if asked for, the TOML file, the options."""
     table = _read_toml(file, arguments)
+    # asked for before anything is parsed: QUICK changes the defaults of the options that are parsed
     quick = "--quick" in arguments or (table.get("quick") is True and "--no-quick" not in arguments)
     defaults = config_from_json(file.config, {**(file.quick if quick else {}), **table})
     return options.parse(file.config, arguments, program, default=defaults, description=file.text)
@@ -103,10 +104,12 @@ def _typed(config: type[ExperimentConfig], table: Mapping[str, Any], path: str) 
             words = [option if value else f"--no-{name.replace('_', '-')}"]
         else:
             words = [option, *(str(v) for v in (value if isinstance(value, list) else [value]))]
+        # one by one, so that the message names the setting; words for the terminal would be of the option, not the file
         try:
             parsed = options.parse(config, words, "train", console_outputs=False)
         except SystemExit:
             raise SettingError(f"{path}: {name} = {value!r} cannot be used; see {option} in --help") from None
+        # the parser reads tau = "20" like --tau 20, but in TOML a number in quotation marks is a mistake
         if isinstance(value, str) and not isinstance(getattr(parsed, name), (str, Path)):
             raise SettingError(f"{path}: {name} = {value!r} is a string; write the number without quotation marks")
         values[name] = getattr(parsed, name)
@@ -116,6 +119,7 @@ def _typed(config: type[ExperimentConfig], table: Mapping[str, Any], path: str) 
 def describe_results(results: Mapping[str, Any]) -> str:
     """The final numbers, formatted for the terminal."""
     lines = []
+    # without a validation set the chosen weights are the last ones: one line says it all
     validated = results["best_epoch"] is not None
     for key, words, as_percent in (
         ("test_accuracy", "test accuracy, weights chosen on validation", validated),
@@ -124,7 +128,7 @@ def describe_results(results: Mapping[str, Any]) -> str:
     ):
         if as_percent and results[key] is not None:
             lines.append(f"{words:45} {100 * results[key]:.2f} %")
-    for name, part in [*results.get("losses", {}).items()][1:]:
+    for name, part in [*results.get("losses", {}).items()][1:]:  # the first is the main loss, named above
         if part["test_accuracy"] is not None:
             lines.append(f"{f'test accuracy of {name}':45} {100 * part['test_accuracy']:.2f} %")
     for words in silent_words(results.get("activity", {})):
@@ -164,7 +168,7 @@ def train_repeats(file: ExperimentFile, config: ExperimentConfig) -> None:
             summary = run_repeats(file, config, variants, root)
         else:
             summary = run_jobs(file, config, variants, root, runner_of(config, root))
-    except KeyboardInterrupt as stop:
+    except KeyboardInterrupt as stop:  # or `Terminated`, which derives from it and has an exit status of its own
         raise type(stop)(f"continue with the same command and --run-dir {root}") from None
     print(describe_summary(summary, root))
 
@@ -206,7 +210,7 @@ def variants_of(file: ExperimentFile, config: ExperimentConfig) -> dict[str, dic
 
 def groups_as_folds(file: ExperimentFile, config: ExperimentConfig) -> dict[str, dict[str, Any]]:
     """Folds of a page without a function of its own: each group of its training set is held out once."""
-    experiment = file.build(config)
+    experiment = file.build(config)  # the only way to know its training set; the trainer comes with it
     experiment.trainer.close()
     try:
         names = group_names(experiment.train)

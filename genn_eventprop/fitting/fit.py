@@ -23,7 +23,8 @@ from .residuals import Residuals
 from .result import FitResult, uncertainty
 
 COUPLINGS = ((20.0, 15), (5.0, 10), (1.0, 10), (0.2, 10))
-"""Coupling to the measured V in 1/ms, and how many steps a fit makes with it, before the last ones without."""
+"""Coupling to the measured V in 1/ms, and how many steps a fit makes with it, before the last ones without: from far
+above the membrane's own rate, where V cannot leave the measured one, to below it (see `forced`)."""
 REDRAWS = 20
 """How often a start whose dynamics diverge is drawn again."""
 
@@ -151,6 +152,7 @@ def _fit(
             bar.update()
             bar.set_postfix_str(f"coupling {problem.coupling:g}/ms, loss {cost.min():.4g} to {cost.max():.4g}")
 
+        # with the coupling of the first steps: at a random start V may diverge without one
         problem.coupling = couplings[0][0]
         points = _starts(problem, options.starts, np.random.default_rng(options.seed))
         first = problem.parameters(points)
@@ -159,7 +161,7 @@ def _fit(
             problem.coupling = coupling
             minimum = minimise(problem, points, steps=most, progress=report)
             points, made = minimum.points, made + most
-            bar.update(made - bar.n)
+            bar.update(made - bar.n)  # the steps that were not needed
     problem.close()
     return _result(problem, ranges, minimum, first, time.perf_counter() - began, options.threads)
 
@@ -230,11 +232,13 @@ def choose(
         if n in asked or n in fixed:
             continue
         values[n] = float(params[n].value)
+        # where a sweep begins is known if it is V itself: the first voltage that was measured
         if fitted.free.state[fitted.free.readout] == n and recording.voltage is not None:
             values[n] = float(
                 np.mean([v[np.isfinite(v)][0] for v in recording.voltage if np.isfinite(v).any()] or [values[n]])
             )
         remarks.append(f"{n} = {values[n]:.4g} is not fitted: {why}")
+    # the gain is fitted only if it is named: it and a resistance would explain the same data
     chosen = [n for n in params if n not in values and (n in asked if only is not None else n != GAIN or n in asked)]
     if not chosen:
         raise SettingError(f"{name}: no parameter is left to fit; name some in only= or bounds=")
@@ -273,11 +277,12 @@ def _range(n: str, param: Param, bounds: tuple[float, float] | None, model: str)
         value = param.value
         if not isinstance(value, (int, float)):
             raise SettingError(f"{model}: {n} is {value}, no number from which a range follows; give bounds for it")
+        # a voltage may have any sign and its zero means nothing, so that no factor makes a range of it
         if param.unit == "mV":
             return value - 15.0, value + 15.0
         if value == 0:
             raise SettingError(f"{model}: {n} is 0, from which no range follows; give bounds for it, or fix it")
-        low, high = sorted((value / 5, value * 5))
+        low, high = sorted((value / 5, value * 5))  # of a negative value, the other way round
         return low, high
     try:
         low, high = (float(b) for b in bounds)
@@ -303,9 +308,10 @@ def _check_measured(recording: Recording, options: FitOptions) -> None:
 
 
 def usual_noise(recording: Recording) -> float:
-    """A twentieth of V's deviation, spikes left out as far as a median does."""
+    """A twentieth of V's standard deviation, in which spikes hardly count: 1.4826 times the median absolute deviation,
+    which is the standard deviation of a normal distribution."""
     if recording.voltage is None:
         return 1.0
     v = recording.voltage[np.isfinite(recording.voltage)]
     deviation = 1.4826 * float(np.median(np.abs(v - np.median(v)))) if v.size else 0.0
-    return deviation / 20 or 1.0
+    return deviation / 20 or 1.0  # a V that does not move says nothing about its noise

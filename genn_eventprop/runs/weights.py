@@ -104,7 +104,7 @@ def read_weights(path: Path, names: Container[str] | None = None) -> dict[str, n
     """Name -> array, of ``file.npz``, ``file.nir``, a folder of CSV files, a checkpoint or a run folder (its best).
 
     Args:
-        wanted: names; of an npz, arrays of other names are not unpacked and come as empty ones.
+        names: those that are needed; of an npz, arrays of other names are not unpacked and come as empty ones.
     """
     if (path / "config.json").is_file():
         path = RunFolder.open(path).checkpoint("best")

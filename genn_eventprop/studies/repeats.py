@@ -82,6 +82,7 @@ def start_or_continue(
     """
     config = dataclasses.replace(config, run_dir=folder)
     ranks = world()
+    # one rank holds the lock and says where the run stands: the others could see a file that it has just written
     with ranks.guard(), lock_for_writing(folder) if ranks.first else nullcontext():
         state = ranks.of_first(run_state(folder, config.epochs if longer else None))
         if state == "new":
@@ -180,6 +181,7 @@ def percent(mean: float, deviation: float | None) -> str:
 
 
 def _description(file: ExperimentFile, config: ExperimentConfig, variants: Mapping[str, Any]) -> dict[str, Any]:
+    # repeats are found again by this, in whatever folder and with however many threads they were started
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("run_dir", "threads")}
     return dict(jsonable({"experiment": file.source, "settings": settings, "variants": dict(variants)}))
 
@@ -240,6 +242,8 @@ def job_of(file: ExperimentFile, config: ExperimentConfig, root: Path, name: str
     table, run_dir = root / "cells" / f"{name}.toml", root / name
     write_text(table, write_toml(changed(file, config)))
     if run_state(run_dir) == "new":
+        # what an attempt left that was killed before its first checkpoint is in the way; of a run that another process
+        # is just starting, nothing is
         if not is_locked(run_dir):
             with lock_for_writing(run_dir):
                 RunFolder(run_dir).start_over()
@@ -253,5 +257,6 @@ def job_of(file: ExperimentFile, config: ExperimentConfig, root: Path, name: str
 def changed(file: ExperimentFile, config: ExperimentConfig) -> dict[str, Any]:
     """The settings that differ from the experiment's own, without those that only say how to run it."""
     settings = jsonable(dataclasses.asdict(config))
+    # `quick` itself counts as changed: the job that reads the file then starts from the same defaults
     defaults = jsonable({**dataclasses.asdict(file.config()), **(file.quick if config.quick else {}), "quick": False})
     return {k: v for k, v in settings.items() if v != defaults[k] and v is not None and k not in INCIDENTAL}

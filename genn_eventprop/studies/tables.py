@@ -69,6 +69,7 @@ class FinishedRun:
     @property
     def group(self) -> str:
         """The same for runs of one line; a setting that came after a run counts with its default."""
+        # where the data lay, and that all folds were asked for at once, change no number
         left_out = {*INCIDENTAL, *self.varied, "data_dir", "cross_validate"}
         settings = {name: value for name, value in {**self.defaults, **self.settings}.items() if name not in left_out}
         return json.dumps([self.experiment, settings, self.machine], sort_keys=True)
@@ -94,6 +95,7 @@ def finished_runs(paths: Iterable[Path]) -> tuple[list[FinishedRun], list[str]]:
             left_out.append(str(error))
             return {}
 
+    # the index keeps what the folders say; the defaults of now are added afterwards, since they change with the version
     installed, results = set(experiment_names()), records((path for path, _ in folders), read)
     finished = [(*folder, record) for folder, record in zip(folders, results) if record]
     return [_finished(path, varied, record, installed) for path, varied, record in finished], left_out
@@ -190,6 +192,7 @@ def _costs(runs: Sequence[FinishedRun]) -> str:
 
 def _accuracy(runs: Sequence[FinishedRun], key: str) -> str:
     values = [run.results[key] for run in runs if run.results.get(key) is not None]
+    # a mean over some of the runs would stand beside one over all, as if they could be compared
     if len(values) < len(runs):
         return "-"
     bounds = interval(values, limits=(0.0, 1.0))
@@ -221,6 +224,7 @@ def _by_pair(runs: Sequence[FinishedRun]) -> dict[object, float]:
     pairs: dict[object, float] = {}
     for run in runs:
         if run.results.get(key) is not None:
+            # sorted: two folders of repeats may name what varies in another order
             varied = sorted({*run.varied, "seed"})
             pairs[json.dumps([[name, run.settings.get(name)] for name in varied])] = run.results[key]
     return pairs
@@ -270,6 +274,7 @@ def scan_rows(cells: Mapping[str, Mapping[str, Any]], results: Mapping[str, Mapp
     groups: dict[str, Row] = {}
     for name, values in cells.items():
         settings = {k: v for k, v in values.items() if k != "seed"}
+        # repr, since values may be lists, which are no keys
         row = groups.setdefault(repr(settings), {"settings": settings, "wanted": 0, "cells": []})
         row["wanted"] += 1
         row["cells"] += [name] if name in results else []
@@ -287,6 +292,7 @@ def _score(row: Row) -> float:
 
 def scan_table(rows: Sequence[Row]) -> str:
     """The table, and below it the chosen setting with its test accuracy."""
+    # the first row has the best score: without one nothing was chosen, and the test set is all there is to show
     chosen_by_validation = bool(rows) and _score(rows[0]) >= 0
     names = list(rows[0]["settings"]) if rows else []
     heads = [*names, "runs", "validation" if chosen_by_validation else "test (no validation set)", "s per run"]

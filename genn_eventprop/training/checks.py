@@ -75,6 +75,7 @@ def check_arguments(
     if not isinstance(run_dir, (str, os.PathLike, type(None))):
         raise SettingError(f"run_dir must be the path of a folder, got {shown(run_dir)}")
     for name, value in numbers.items():
+        # bool is an int to Python; `not value >= 0`, since nan compares as false either way
         if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not value >= 0:
             raise SettingError(f"{name} must be a number >= 0, got {shown(value)}")
 
@@ -94,6 +95,7 @@ def check_batch(
         TrainingError: naming the parameter, the population and the first bad entry.
     """
     advice = _FIRST if updates == 0 else _ADVICE
+    # gradients before the loss: they name a weight and its neurons, where a loss names a trial alone
     for name in plan.trainable:
         if finite(name):
             continue
@@ -152,6 +154,7 @@ def data_notes(train: DataSet, validation: DataSet | None, duration: float = 0.0
     notes = []
     spikes = [part for part in parts_of(train) if isinstance(part, Events)]
     latest = max((part.duration for part in spikes), default=0.0)
+    # one of the two alone is common (short codes, long trials); together they are spikes in a hundredth of the trial
     if 0 < latest < 5 and duration >= 100 * latest:
         notes.append(
             f"all spikes of the training set come before {latest:g} ms of a trial of {duration:g} ms; are the times in "

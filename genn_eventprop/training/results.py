@@ -20,7 +20,6 @@ APART = 1e4
 NEAR = 1e-6
 """Of the maximum: what is nearer to a bound counts as at it (float32)."""
 
-
 HISTORY = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
@@ -175,6 +174,7 @@ def _learned(array: Any, mask: np.ndarray | None) -> np.ndarray:
 
 
 def _norm(arrays: Any) -> float:
+    # in float64: squares of a vanishing gradient, below 1e-19, would underflow in float32
     return float(np.sqrt(sum(np.sum(np.square(np.asarray(a, np.float64))) for a in arrays)))
 
 
@@ -185,6 +185,7 @@ def gradient_note(norms: Mapping[str, tuple[float, float]], output: str = "") ->
         norms: of `gradient_norms`. Gradients are compared relative to the weights, each layer's with that of the one
             which the main loss reads. output: its name; if nothing into it is learned, the last layer.
     """
+    # relative to the weights, since wide layers have small weights and, for the same learning, small gradients
     relative = {name: r for name, (_, r) in norms.items() if np.isfinite(r)}
     if len(relative) < 2:
         return ""
@@ -197,6 +198,7 @@ def gradient_note(norms: Mapping[str, tuple[float, float]], output: str = "") ->
                 f"{name} and {relative[last]:.1e} for {last}; scale the initial weights to a firing rate in every "
                 "layer (initialise_rates, --initial-spikes), or use fewer layers"
             )
+        # > 0: where the loss of the batch has no gradient, as when all are right by a margin, nothing explodes
         if relative[name] > APART * relative[last] > 0:
             return (
                 f"the gradient explodes in the backward pass: relative to the weights it is {relative[name]:.1e} for "
@@ -215,7 +217,7 @@ def delay_metrics(plan: Plan, parameters: Mapping[str, np.ndarray], optimiser: O
     for c in plan.connections:
         if c.delays is not None and c.learns_delays:
             delays = np.asarray(parameters[c.delays_name], np.float64)
-            low, high = optimiser.bounds_of(c.delays_name)
+            low, high = optimiser.bounds_of(c.delays_name)  # may be narrower than 0 to the limit of the connection
             margin = NEAR * c.delays.limit
             metrics[c.name] = {
                 "mean": float(delays.mean()),

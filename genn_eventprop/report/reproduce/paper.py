@@ -118,6 +118,7 @@ class Paper:
 
     def runs(self) -> list[str]:
         """The names of all runs in the order in which they are run: the first seed of every cell first."""
+        # seed after seed, not cell after cell: a report made half-way compares all cells
         turns = [list(cell.runs()) for cell in self.cells().values()]
         return [name for turn in itertools.zip_longest(*turns) for name in turn if name is not None]
 
@@ -206,7 +207,7 @@ def read_paper(path: Path, quick: bool = False) -> Paper:
     check_keys(changed, OF_QUICK, f"{where}, [quick]")
     forced = changed.get("settings", {}) if quick else {}
     seeds = changed.get("seeds") if quick else None
-    tables = tuple(_table(table, document, forced, seeds, where) for table in document["tables"])
+    tables = tuple(_table(table, document, forced, seeds, path) for table in document["tables"])
     names = [cell.name for table in tables for cell in table.cells]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -219,18 +220,19 @@ def read_paper(path: Path, quick: bool = False) -> Paper:
 
 
 def _table(
-    table: Mapping[str, Any], paper: Mapping[str, Any], forced: Mapping[str, Any], seeds: str | None, where: str
+    table: Mapping[str, Any], paper: Mapping[str, Any], forced: Mapping[str, Any], seeds: str | None, path: Path
 ) -> Table:
-    check_keys(table, OF_TABLE, f"{where}, [[tables]]")
+    check_keys(table, OF_TABLE, f"{path}, [[tables]]")
     title = table.get("title", "")
-    where = f"{where}, table {title!r}"
+    where = f"{path}, table {title!r}"
     experiment = table.get("experiment", paper.get("experiment"))
     if not isinstance(experiment, str):
         raise SettingError(f'{where}: name the experiment, e.g. experiment = "yin_yang"')
     accuracy = table.get("accuracy", paper.get("accuracy", "chosen"))
     if accuracy not in ACCURACIES:
         raise SettingError(f"{where}: accuracy = {accuracy!r}; {suggest(str(accuracy), ACCURACIES)}")
-    beside = Path(where.split(", table")[0]).parent / experiment
+    # a page of one's own is looked for beside the paper's file first, so that both can be moved together
+    beside = path.parent / experiment
     experiment = str(beside) if experiment.endswith(".py") and beside.is_file() else experiment
     shared = {**paper.get("settings", {}), **table.get("settings", {})}
     config = load_experiment(experiment).config
@@ -262,6 +264,7 @@ def _cell(
     seeds = whole_numbers(quick_seeds or cell.get("seeds", default), f"{where}: seeds")
     folds = {name: values[:1] if quick_seeds else values for name, values in cell.get("folds", {}).items()}
     return Cell(
+        # what the quick version forces wins over the cell's own settings
         cell["name"], {**shared, **cell.get("settings", {}), **forced}, tuple(seeds), folds,
         None if published is None else Published(**published), cell.get("remark", ""),
     )  # fmt: skip

@@ -43,9 +43,10 @@ def write_report(paper: Paper, folder: Path, command: str, out: Path | None = No
         out = folder
     html, markdown = out / "report.html", out / "report.md"
     blocks = blocks_of(paper, collect(paper, folder), folder, command)
+    # all are looked at before the first is written: a report is replaced whole, or not at all
     for path in files_of(blocks, html, markdown):
         mark.check_written_by_us(path, "--out")
-    write_text(markdown, write_markdown(blocks, markdown))
+    write_text(markdown, write_markdown(blocks, markdown))  # and the figures beside it
     write_text(html, write_html(blocks))
     return html, markdown
 
@@ -123,8 +124,8 @@ def row_of(outcome: Outcome) -> list[str]:
     cell, hidden = outcome.cell, outcome.hidden()
     runs = f"{len(outcome.runs)}" + ("" if len(outcome.runs) == outcome.total else f" of {outcome.total}")
     seeds = outcome.seeds
-    run = len(seeds) > 3 and seeds[-1] - seeds[0] == len(seeds) - 1
-    seed_text = f"{seeds[0]} to {seeds[-1]}" if run else ", ".join(map(str, seeds))
+    gapless = len(seeds) > 3 and seeds[-1] - seeds[0] == len(seeds) - 1
+    seed_text = f"{seeds[0]} to {seeds[-1]}" if gapless else ", ".join(map(str, seeds))
     seeds_text = f" (seed{'s' if len(seeds) > 1 else ''} {seed_text})" if seeds else ""
     epochs = sorted({int(r["epochs"]) for r in outcome.runs.values()})
     return [
@@ -161,6 +162,7 @@ def difference(outcome: Outcome) -> str:
     ours, n = outcome.deviation, len(outcome.seeds)
     if ours is None or published.deviation is None or not published.seeds:
         return words
+    # of a difference of two means, each with the variance of its own runs (Welch)
     error = math.sqrt(ours**2 / n + published.deviation**2 / published.seeds)
     return words if error == 0 else f"{words} ({abs(mean - published.accuracy) / error:.1f} standard errors)"
 
@@ -172,6 +174,7 @@ def order_words(table: Table, steps: Sequence[Step]) -> str:
         return f"The paper's order is {order}; no pair of these cells has finished runs yet."
     sentences, with_folds = [], {cell.name for cell in table.cells if cell.folds}
     for step in steps:
+        # seeds of a fold are one pair: they share its speaker, so that they are not as many independent ones
         c, unit = step.compared, "folds" if {step.better, step.worse} <= with_folds else "runs"
         within = "" if c.interval is None else f", 95 % interval {c.interval[0]:+.1f} to {c.interval[1]:+.1f}"
         pairs = f"{step.agreeing} of {c.pairs} {unit}"

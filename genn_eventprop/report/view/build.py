@@ -31,7 +31,7 @@ def view_page(run: Path, samples: Sequence[int], checkpoint: str = "best", engin
     Raises:
         SettingError: not a run folder, no epoch yet, no such sample, or plotly is missing.
     """
-    folder, library = RunFolder.open(run), script()
+    folder, library = RunFolder.open(run), script()  # plotly missing is said before a trial is computed
     metrics = folder.metrics
     if not metrics:
         raise SettingError(f"{run} has no epoch yet")
@@ -50,7 +50,7 @@ def _about(folder: RunFolder) -> str:
 
 def _summary(folder: RunFolder, metrics: Sequence[Mapping[str, Any]]) -> list[Block]:
     last, items = metrics[-1], []
-    has_model = (folder.path / MODEL).is_file()
+    has_model = (folder.path / MODEL).is_file()  # runs of older versions have none
     sizes = {p["name"]: f" of {p['size']}" for p in folder.model["network"]["populations"]} if has_model else {}
     if (folder.path / "results.json").is_file():
         results = folder.results
@@ -123,6 +123,7 @@ def _of_classes(events: DataSet, count: int = 3) -> list[int]:
     """The first sample of each of the first classes; the first samples where there are no labels."""
     if events.labels is None:
         return list(range(min(count, len(events))))
+    # `unique` gives the first index of each class; sorted, the page begins with the first sample of the folder
     return sorted(np.unique(events.labels, return_index=True)[1].tolist())[:count]
 
 
@@ -149,7 +150,7 @@ def _trial_table(record: Trial, names: Sequence[str], caption: str) -> Grid:
         size = states[state].shape[1]
         active = 0 if spikes is None else len(np.unique(spikes.neuron))
         rows.append([f"{population}: {active} of {size} active", str(len(times)), _first(times), "-", "-", "-"])
-        for i in neurons_drawn(record, population):
+        for i in neurons_drawn(record, population):  # as the figure chooses them: the table says what it shows
             times_of = times if spikes is None else times[spikes.neuron == i]
             name = names[i] if population == output and i < len(names) else str(i)
             at, lam = int(states[state][:, i].argmax()), states.get(f"lambda_{state}")
@@ -171,7 +172,7 @@ def _weights(folder: RunFolder, checkpoint: str) -> list[Block]:
     blocks: list[Block] = [Heading("Weights")]
     heads = ("", "shape", "mean", "standard deviation", "smallest", "largest")
     for name, values in now.items():
-        if name not in before:
+        if name not in before:  # it was not learned
             continue
         caption = f"{name}: distribution before and after the training" + (
             ", and the matrix." if values.ndim == 2 else "."

@@ -39,6 +39,7 @@ class Block:
 
     def unresolved(self, tolerance: float) -> bool:
         """True if all errors are rounding of the differences, and that is too much to show `tolerance`."""
+        # element by element: the steps, and so the rounding of the differences, differ between them
         gap = np.abs(self.gradient - self.difference)
         return not self.right(tolerance) and bool(np.all(gap <= self.resolution))
 
@@ -54,7 +55,7 @@ class Block:
 
 
 def _ratio(error: float, scale: float) -> float:
-    return error / scale if scale > 0 else (0.0 if error == 0 else np.inf)
+    return error / scale if scale > 0 else (0.0 if error == 0 else np.inf)  # zero must be zero exactly
 
 
 @dataclass(eq=False)
@@ -86,7 +87,7 @@ class Case:
     dt: float | None = None
     failures: list[str] = field(default_factory=list)
 
-    MINIMUM_SPIKES = 20
+    MINIMUM_SPIKES = 20  # over the batch: fewer leave most weights without an event that they could move
 
     def judge(self) -> None:
         """Fill `failures`: wrong blocks, and everything by which the check would prove nothing."""
@@ -105,6 +106,8 @@ class Case:
                 )
             elif not b.zero and not b.right(self.tolerance):
                 self.failures.append(f"{b.name}: relative error {b.relative_error:.1e}, largest {b.largest_error:.1e}")
+        # a wrong gradient has order 1, a right one 2, less a little where the largest steps still feel the third order;
+        # `not >`, so that nan fails too
         if self.slope is not None and not self.slope > 1.9:
             self.failures.append(f"Taylor remainder falls with order {self.slope:.2f}, not 2")
 
@@ -159,6 +162,7 @@ class Report:
     def passed(self) -> bool:
         """Whether every block of every case is right."""
         sound = not self.failures and not any(c.failures for c in self.cases)
+        # no case at all proves nothing either
         return bool(self.cases) and sound and all(s.passed for s in self.schemes)
 
     @property
