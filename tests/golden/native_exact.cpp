@@ -420,7 +420,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
             const int neuron = p0.emit(args, which, t_k, work.guarded, before, after);
             const int64_t index = p0.spikes.count - 1;
             log.push(p0.now, -1, neuron, index);
-            if (p0.spikes_in_step > RUNAWAY * N_p0) return 1;
+            if (p0.spikes_in_step > runaway(N_p0)) return 1;
         }
         break;
     }
