@@ -57,14 +57,18 @@ def _phi1_bend(x: str) -> str:
     return f"(fabs({x}) < 0.5 ? {series} : (exp({x}) - 2.0 * {_phi1_slope(x)}) / ({x}))"
 
 
+C_REAL = {"float32": "float", "float64": "double"}
+"""dtype of an engine -> the type of its real numbers in C, C++, CUDA and GeNN."""
 SPELLED = {"phi1": _phi1, "phi1_slope": _phi1_slope, "phi1_bend": _phi1_bend}
 GENN = Dialect("genn", temporary="tmp_", step="ms_per_step", spelled=SPELLED)
 # functions.hpp has these: no calls, so that loops over neurons become vectors
-_PHI1 = tuple(SPELLED)
-_INLINE = {n: f"fn_{n}" for n in ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", *_PHI1)}
+_INLINE = {n: f"fn_{n}" for n in ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", *SPELLED)}
 CPP = Dialect("cpp", literal="scalar({})", functions={**_INLINE, "Abs": "fn_abs"})
-# C++ on the host side of a trial, whatever `scalar` is
-DOUBLE = Dialect("double", declare="const double", functions={n: n for n in _PHI1})
+# phi1.h has these; tgmath.h or overloads pick the precision of all functions
+_BY_NAME = {n: n for n in SPELLED}
+REAL = Dialect("c", literal="(real){}", functions=_BY_NAME)
+# in double precision, whatever `real` and `scalar` are
+DOUBLE = Dialect("double", declare="const double", functions=_BY_NAME)
 DIALECTS = {d.name: d for d in (GENN, CPP)}
 
 

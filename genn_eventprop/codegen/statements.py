@@ -28,11 +28,8 @@ from ..program.nodes import (
     Undo,
     When,
 )
-from .printer import Dialect, Printer
+from .printer import DOUBLE, REAL, Printer
 
-_OWN = {n: n for n in ("phi1", "phi1_slope", "phi1_bend")}  # the runtime has them
-REAL = Dialect("c", literal="(real){}", functions=_OWN)  # tgmath.h or overloads pick the function's precision
-DOUBLE = Dialect("c_double", literal="{}", functions=_OWN)
 TYPES = {"real": "real", "double": "double", "int": "int32_t", "long": "int64_t", "bits": "uint32_t", "key": "uint64_t"}
 TYPES |= {"short": "uint16_t", "half": "Half"}
 

@@ -15,6 +15,7 @@ from ..plan import Plan
 from ..renamed import warn_renamed
 from .contract.engine import Availability, Engine
 from .contract.features import TRAJECTORY_AUXILIARY_LOSS, can_solve
+from .contract.parameters import real_numbers
 from .contract.wrapper import SwappedLosses, with_trajectory_loss_first
 
 ENGINES = {
@@ -163,8 +164,7 @@ def create(
     name, behind = engine_and_options(engine)
     options = behind | _present(name, options)
     check_options(name, options)
-    if dtype not in ("float32", "float64"):
-        raise SettingError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+    real_numbers(dtype)  # also for a reference, which is always in float64
     settings: dict[str, Any] = {"dtype": dtype, "threads": threads, "slope_floor": slope_floor, **options}
     if name == "auto":
         made, reason = _fastest(plan, parameters, settings)

@@ -279,7 +279,7 @@ def test_data_that_does_not_fit_is_refused(plan):
 def test_wrong_settings_and_parameters_are_refused(plan):
     values = plan.network.initial_parameters(3)
     cases = [
-        ({"dtype": "float16"}, EngineError, r"dtype='float16': the native engine runs 'float32' or 'float64'"),
+        ({"dtype": "float16"}, SettingError, r"dtype must be 'float32' or 'float64', got 'float16'"),
         ({"threads": 0}, EngineError, r"threads=0: must be at least 1"),
         ({"slices": 0}, EngineError, r"slices=0: must be at least 1"),
         ({"slope_floor": -1.0}, EngineError, r"slope_floor must be a finite number >= 0, got -1.0"),

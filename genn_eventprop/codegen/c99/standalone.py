@@ -22,13 +22,12 @@ from ...program.host_values import grid_values, parameter_values
 from ...program.nodes import Access, Buffer, expressions, walk
 from ...program.trial import EachNeuron, make_trial
 from ..equations import equations
-from ..printer import expression
+from ..printer import C_REAL, DOUBLE, expression
 from ..safe_text import in_comment
-from ..statements import DOUBLE, TYPES, indent
+from ..statements import TYPES, indent
 from ..target import step_forwards, write
 from .target import Text, runtime, skeleton
 
-REAL = {"float32": "float", "float64": "double"}
 BITS = {8: ("int8_t", 127), 16: ("int16_t", 32767)}
 
 
@@ -244,7 +243,7 @@ class _Standalone(Text):
         }  # fmt: skip
         head = [equations(plan, "/*", " */"), skeleton("interface.h", words)]
         functions = skeleton("model.h", words)
-        real = f"typedef {REAL[self.dtype]} real;\n"
+        real = f"typedef {C_REAL[self.dtype]} real;\n"
         body = [*head, real, runtime(), tables, fields, functions]
         body += [self.currents.functions()] if self.currents.fields else []
         each = (*t.early, *t.advance)

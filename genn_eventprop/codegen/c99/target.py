@@ -28,6 +28,7 @@ from ...program.trial import (
 from ..birth_losses import c_birth_losses
 from ..equations import equations
 from ..layout import RANGE, Layout
+from ..printer import C_REAL
 from ..safe_text import in_comment
 from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
@@ -52,7 +53,7 @@ class Source:
 def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     """C99 for a plan; dtype "float32" or "float64". split: a call runs one pass of all samples, `training` says which."""
     trial = make_trial(plan, split=split, record=True)
-    real = {"float32": "float", "float64": "double"}[dtype]
+    real = C_REAL[dtype]
     text = Text(trial)
     body = [text.losses(), text.forward(), text.compare(), text.backward(), text.run()]  # names what it uses
     head = [equations(plan, "/*", " */"), f"typedef {real} real;\n", runtime(), shared("stochastic.h", INLINE)]
@@ -61,7 +62,8 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
 
 def runtime() -> str:
     """The text that every C99 file begins with."""
-    return f"{skeleton('runtime.h')}\n{shared('functions.h', INLINE)}"
+    texts = (skeleton("runtime.h"), *(shared(name, INLINE) for name in ("phi1.h", "functions.h")))
+    return "\n".join(texts)
 
 
 def skeleton(name: str, words: Mapping[str, str] | None = None) -> str:

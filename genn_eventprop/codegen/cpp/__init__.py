@@ -60,6 +60,12 @@ def noise() -> str:
     return "namespace {\n\n" + shared("stochastic.h", "inline") + "\n" + read("stochastic.hpp")
 
 
+def phi1_in_double() -> str:
+    """phi1 and its derivatives for what a trial computes in double precision, whatever `scalar` is."""
+    text = "namespace {\nnamespace in_double {\ntypedef double real;\n" + shared("phi1.h", "inline") + "}\n"
+    return text + "using in_double::phi1, in_double::phi1_slope, in_double::phi1_bend;\n}  // namespace\n\n"
+
+
 def crossings() -> str:
     """The search for crossings of exact spike times."""
     return shared("crossings.h", "inline", "__attribute__((noinline))")
@@ -100,7 +106,7 @@ def generate(plan: Plan, dtype: str, split: bool = False, carry: bool = False, h
     head = [said, f"typedef {ctx.real} scalar;\ntypedef scalar real;\n"]
     head += [read("host.hpp"), read("runtime.hpp"), noise() if ctx.stochastic else ""]
     head += [half(), read("half_rows.hpp")] if ctx.halves else []
-    functions = read("functions.hpp") if uses_functions(plan) else ""
+    functions = phi1_in_double() + read("functions.hpp") if uses_functions(plan) else ""
     after = outer_loss(ctx, trial.compare, trial.others, trial.silent)
     parts = [*head, *trial.includes, functions, "namespace {\n", sizes(ctx), args(trial.given), outer(ctx)]
     parts += [*trial.body, "}  // namespace\n", read("batch.hpp"), after, trial.keep, "}  // namespace\n"]

@@ -18,6 +18,7 @@ from ...program.nodes import Buffer
 from ...program.population import RECORD, RECORDED
 from ...program.trial import make_trial
 from ..layout import DATA
+from ..printer import C_REAL
 
 T = TypeVar("T")
 
@@ -103,7 +104,7 @@ class Context:
         self.plan, self.split, self.carry = plan, split, carry
         self.exact = plan.spike_times == "exact"
         self.halves = halves and any(runs_in_halves(c, plan) for c in plan.connections)
-        self.real = {"float32": "float", "float64": "double"}[dtype]
+        self.real = C_REAL[dtype]
         self.trial = None if self.exact else make_trial(plan, split=split, carry=carry, record=True)
         self.gradients, self.gradient_size = self.gradient_layout()
 

@@ -47,15 +47,27 @@ inline Reduced reduced(scalar x) {
                      n * scalar(SINGLE ? -2.12194440054690583e-4 : 1.42860682030941723212e-6);
     return {r, same_bits<scalar>(bits_t((same_bits<bits_t>(z) << MANTISSA) + ONE))};
 }
+// int_0^1 s^m e^(s x) ds, the m-th derivative of phi1, for |x| < 1/2 by its power series: sum_k x^k / (k! (k + m + 1)).
+template <int m, int N>
+struct MomentSeries {
+    double c[N] = {};
+    constexpr MomentSeries() {
+        double factorial = 1;
+        for (int k = 0; k < N; factorial *= ++k) c[k] = 1 / (factorial * (k + m + 1));
+    }
+};
+template <int m>
+inline scalar near_moment(scalar x) {
+    constexpr MomentSeries<m, SINGLE ? 8 : 14> series;
+    return horner(x, series.c);
+}
 // (e^r - 1) / r for |r| <= log 2 / 2, accurate to rounding: a Chebyshev polynomial (error 1e-8) or the power series.
 inline scalar near_phi1(scalar r) {
     if constexpr (SINGLE) {
         constexpr double c[] = {1.000000011, 0.5000000047, 0.1666650518, 0.04166635276, 0.008369156452, 0.00139411189};
         return horner(r, c);
     } else {
-        constexpr double c[] = {1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320, 1.0 / 362880,
-                                1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0, 1.0 / 87178291200.0};
-        return horner(r, c);
+        return near_moment<0>(r);
     }
 }
 inline scalar fn_exp(scalar x) {
@@ -68,38 +80,14 @@ inline scalar fn_phi1(scalar x) {
     const scalar y = k.scale * (k.r * near_phi1(k.r)) + (k.scale - scalar(1));
     return pick(x == 0, scalar(1), y / pick(x == 0, scalar(1), x));
 }
-// The derivative of phi1, (e^x - phi1) / x; for |x| < 1/2 by the series sum_k k x^(k - 1) / (k + 1)!.
-inline scalar fn_phi1_slope(scalar x) {
-    constexpr double single[] = {1.0 / 2, 2.0 / 6, 3.0 / 24, 4.0 / 120, 5.0 / 720, 6.0 / 5040, 7.0 / 40320, 8.0 / 362880};
-    constexpr double all[] = {1.0 / 2, 2.0 / 6, 3.0 / 24, 4.0 / 120, 5.0 / 720, 6.0 / 5040, 7.0 / 40320, 8.0 / 362880,
-                              9.0 / 3628800, 10.0 / 39916800, 11.0 / 479001600, 12.0 / 6227020800.0, 13.0 / 87178291200.0,
-                              14.0 / 1307674368000.0};
-    const scalar near = SINGLE ? horner(x, single) : horner(x, all);
+// Moment m from that before it, (e^x - m before) / x; by the series where that would lose digits.
+template <int m>
+inline scalar next_moment(scalar x, scalar before) {
     const bool small = x < scalar(0.5) && x > scalar(-0.5);
-    return pick(small, near, (fn_exp(x) - fn_phi1(x)) / pick(small, scalar(1), x));
+    return pick(small, near_moment<m>(x), (fn_exp(x) - scalar(m) * before) / pick(small, scalar(1), x));
 }
-// Its second derivative, (e^x - 2 phi1_slope) / x; sum_k x^k / (k! (k + 3)).
-inline scalar fn_phi1_bend(scalar x) {
-    constexpr double single[] = {1.0 / 3, 1.0 / 4, 1.0 / 10, 1.0 / 36, 1.0 / 168, 1.0 / 960, 1.0 / 6480, 1.0 / 50400};
-    constexpr double all[] = {1.0 / 3, 1.0 / 4, 1.0 / 10, 1.0 / 36, 1.0 / 168, 1.0 / 960, 1.0 / 6480, 1.0 / 50400,
-                              1.0 / 443520, 1.0 / 4354560, 1.0 / 47174400, 1.0 / 558835200, 1.0 / 7185024000.0,
-                              1.0 / 99632332800.0};
-    const scalar near = SINGLE ? horner(x, single) : horner(x, all);
-    const bool small = x < scalar(0.5) && x > scalar(-0.5);
-    return pick(small, near, (fn_exp(x) - scalar(2) * fn_phi1_slope(x)) / pick(small, scalar(1), x));
-}
-
-// phi1 and its derivatives in double precision, whatever `scalar` is: int_0^1 t^m e^(t x) dt for m = 0, 1, 2.
-inline double moment(int m, double x) {
-    if (m == 0) return x == 0 ? 1.0 : std::expm1(x) / x;
-    if (std::fabs(x) >= 0.5) return (std::exp(x) - m * moment(m - 1, x)) / x;
-    double sum = 0, term = 1;
-    for (int k = 0; k < 18; term *= x / ++k) sum += term / (k + m + 1);
-    return sum;
-}
-inline double phi1(double x) { return moment(0, x); }
-inline double phi1_slope(double x) { return moment(1, x); }
-inline double phi1_bend(double x) { return moment(2, x); }
+inline scalar fn_phi1_slope(scalar x) { return next_moment<1>(x, fn_phi1(x)); }
+inline scalar fn_phi1_bend(scalar x) { return next_moment<2>(x, fn_phi1_slope(x)); }
 
 // log of m 2^n, m in [sqrt(1/2), sqrt(2)): 2 artanh((m - 1) / (m + 1)) + n log 2. NaN below 0, -infinity at 0.
 inline scalar fn_log(scalar x) {

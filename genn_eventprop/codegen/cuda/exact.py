@@ -792,7 +792,7 @@ class ExactKernels(Layout):
 def head(plan: Plan, real: str) -> list[str]:
     """What stands before the struct."""
     runtime = [resources.files(__package__).joinpath(n).read_text() for n in ("runtime.cuh", "exact.cuh")]
-    functions = shared("functions.h", "__device__ inline")
+    functions = [shared(name, "__device__ inline") for name in ("phi1.h", "functions.h")]
     # `exact.cuh` uses the search for crossings, which uses TIME_ROUNDING
     crossings = "#define TIME_ROUNDING 1e-17\n" + shared("crossings.h", "__device__ inline")
-    return [equations(plan, "//"), f"typedef {real} real;\n", runtime[0], functions, crossings, runtime[1]]
+    return [equations(plan, "//"), f"typedef {real} real;\n", runtime[0], *functions, crossings, runtime[1]]

@@ -34,6 +34,7 @@ from ...program.trial import (
 )
 from ..equations import equations
 from ..layout import RANGE
+from ..printer import C_REAL
 from ..safe_text import in_comment
 from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
@@ -102,9 +103,9 @@ def generate(plan: Plan, dtype: str, split: bool = False, halves: bool = False) 
     if halves:
         trial = replace(trial, buffers=trial.buffers | _half_weights(trial))
     text = Kernels(trial, {"float32": 4, "float64": 8}[dtype])
-    real = {"float32": "float", "float64": "double"}[dtype]
+    real = C_REAL[dtype]
     cuda = resources.files(__package__).joinpath("runtime.cuh").read_text()
-    runtime = [cuda, *(shared(name, "__device__ inline") for name in ("functions.h", "stochastic.h"))]
+    runtime = [cuda, *(shared(name, "__device__ inline") for name in ("phi1.h", "functions.h", "stochastic.h"))]
     runtime += ["typedef uint16_t Half;\n", shared("half.h", "__device__ inline")] if halves else []
     trials = text.trials()
     kernels = [
@@ -128,7 +129,7 @@ def _exact(plan: Plan, dtype: str, split: bool) -> Source:
     """The same with exact spike times, see `exact.py`."""
     text = ExactKernels(plan, split, threads_of(plan))
     trials, (gathers, launches) = text.trials(), text.gathers()
-    parts = [*exact_head(plan, {"float32": "float", "float64": "double"}[dtype]), text.struct("double")]
+    parts = [*exact_head(plan, C_REAL[dtype]), text.struct("double")]
     return Source(
         "\n".join([*parts, *trials.values(), gathers]), None, text.arrays, (), text.doubles, text.integers, True,
         tuple(trials), text.threads, text.shared_bytes, tuple(launches),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ...optimisers import Optimiser
 from ..optimiser import statements
-from ..printer import Dialect
+from ..printer import C_REAL, Dialect
 from ..statements import indent
 
 THREADS = 256
@@ -51,7 +51,7 @@ def update_text(optimiser: Optimiser, dtype: str) -> str:
     ]
     code += ["u_.f_x[i_] = x < low_ ? low_ : x > high_ ? high_ : x;", *(f"u_.f_{n}[i_] = {n};" for n in states)]
     head = f'extern "C" __global__ void __launch_bounds__({THREADS}) update(const __grid_constant__ Update u_) {{\n'
-    scalar = {"float32": "float", "float64": "double"}[dtype]
+    scalar = C_REAL[dtype]
     types = f"typedef long long int64_t;\ntypedef {scalar} scalar;\n"
     struct = f"struct Update {{\n{indent(chr(10).join(fields))}}};\n"
     return f"{types}{struct}{head}{indent(chr(10).join(code))}}}\n{_SQUARES.format(threads=THREADS)}"

@@ -6,10 +6,23 @@ from typing import Any
 
 import numpy as np
 
+from ...codegen.printer import C_REAL
+from ...errors import SettingError
 from ...plan import Plan
 from ...plan.synapse_tables import Tables, Values, delay_steps, of_synapses, ring_steps
 
-__all__ = ["Tables", "Values", "copied", "delay_steps", "of_synapses", "parameter_shapes", "ring_steps"]
+__all__ = ["Tables", "Values", "copied", "delay_steps", "of_synapses", "parameter_shapes", "real_numbers", "ring_steps"]
+
+
+def real_numbers(dtype: str) -> np.dtype:
+    """The real numbers of an engine, by their name.
+
+    Raises:
+        SettingError: neither "float32" nor "float64".
+    """
+    if dtype not in C_REAL:
+        raise SettingError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+    return np.dtype(dtype)
 
 
 def copied(plan: Plan, parameters: Values, dtype: Any) -> dict[str, np.ndarray]:

@@ -35,7 +35,7 @@ from .features import (
 from .half_rows import rounded_weights
 from .host_losses import activity, evaluate_outer_loss, loss_inputs, prefixed_losses
 from .noise import limit, quantiles
-from .parameters import Tables, copied
+from .parameters import Tables, copied, real_numbers
 from .result import LossPart, Result, Spikes, summed
 from .slices import BatchShard
 from .split import Readouts
@@ -66,7 +66,7 @@ class ProgramEngine(Engine):
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float, dtype: str) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor)
-        self.dtype = np.dtype(dtype)
+        self.dtype = real_numbers(dtype)
         self.parameters = copied(plan, parameters, self.dtype)
         self.tables = Tables(plan)
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}

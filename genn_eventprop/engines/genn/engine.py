@@ -107,8 +107,6 @@ class GennEngine(ProgramEngine):
         self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0, dtype: str = "float32",
         backend: str | None = None, optimize_code: bool = True,
     ) -> None:  # fmt: skip
-        if dtype not in ("float32", "float64"):
-            raise EngineError(f"dtype={dtype!r}: the genn engine runs 'float32' or 'float64'")
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
         self.backend, self.optimize_code = self._choose_backend(backend), optimize_code
         self.parameters, self.gradients = (DeviceArrays(a, self.lock) for a in (self.parameters, self.gradients))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...codegen.genn.text import POSTSYNAPTIC_CODE, NetworkText, NeuronText, SynapseText, UpdateText
+from ...codegen.printer import C_REAL
 from ...errors import EngineError
 from ...modelling.connectivity import Synapses
 from .install import import_pygenn
@@ -78,7 +79,7 @@ class Network:
             select = importlib.import_module(f"pygenn.{backend}_backend").DeviceSelect
             choice = {"device_select_method": select.MANUAL, "manual_device_id": device}
         model = self._pygenn.GeNNModel(
-            {"float32": "float", "float64": "double"}[dtype],
+            C_REAL[dtype],
             f"eventprop_{self.text.name}_{os.getpid()}_{next(_numbers)}", backend=backend, optimize_code=optimize_code,
             **choice,
         )  # fmt: skip

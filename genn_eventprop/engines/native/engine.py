@@ -133,8 +133,6 @@ class NativeEngine(ProgramEngine):
         tolerance: float | None = None,
         weight_rows: str = "float32",
     ) -> None:
-        if dtype not in ("float32", "float64"):
-            raise EngineError(f"dtype={dtype!r}: the native engine runs 'float32' or 'float64'")
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
         self.weight_rows, halves = weight_rows, half_rows.in_halves(weight_rows, dtype)
         self.tolerance = TOLERANCE[dtype] if tolerance is None else float(tolerance)
