@@ -22,19 +22,19 @@ from ..losses import TimeWeight
 from ..modelling.network import Network, Population
 from ..plan import Plan
 from .layer import (
-    NAMES,
     Layer,
     Runner,
     check_array,
     check_counts,
     check_current,
+    check_layout,
     check_times,
     currents_by_name,
+    named_readout,
     order_of_times,
     spikes_of_counts,
 )
 
-LAYOUTS = ("TBN", "BTN")
 Parameters = dict[str, Array]
 
 
@@ -66,13 +66,7 @@ class Output:
         return next(iter(self.readouts.values()))
 
     def __getattr__(self, name: str) -> Array:
-        readout = next((k for k, v in NAMES.items() if v == name), None)
-        if readout is None or name.startswith("__"):
-            raise AttributeError(name)
-        if readout not in self.readouts:
-            have = ", ".join(map(repr, self.readouts))
-            raise AttributeError(f"this layer reads {have}; make it with readout={readout!r} for .{name}")
-        return self.readouts[readout]
+        return named_readout(self.readouts, name)
 
 
 class EventProp:
@@ -113,8 +107,7 @@ class EventProp:
         engine: str = "auto", threads: int | None = None, spike_birth: float = 0.0, weight_rows: str = "float32",
         layout: str = "TBN", seed: int = 0,
     ) -> None:  # fmt: skip
-        if layout not in LAYOUTS:
-            raise SettingError(f"unknown layout {layout!r} ({suggest(layout, LAYOUTS)})")
+        check_layout(layout)
         self._layer = Layer(
             net, duration=duration, dt=dt, output=output, readout=readout, weight=weight, spike_times=spike_times,
             engine=engine, threads=threads, spike_birth=spike_birth, weight_rows=weight_rows,

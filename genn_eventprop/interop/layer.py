@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,9 @@ NAMES = {
     "trace": "v",
 }  # fmt: skip
 """Readout -> what outputs call it."""
+Value = TypeVar("Value")
+LAYOUTS = ("TBN", "BTN")
+"""Of dense inputs: steps, batch, channels; or the batch first."""
 
 LOOK = 20
 """Calls in training mode between two looks for silent populations."""
@@ -505,6 +508,27 @@ def check_array(value: Any, kinds: Any, how: str) -> None:
     """Raise `SettingError` unless an input is an array of the library; how: how one is made."""
     if not isinstance(value, kinds):
         raise SettingError(f"the layer takes arrays of spike counts or times, got {shown(value)}; write {how}")
+
+
+def check_layout(layout: str) -> None:
+    """Raise `SettingError` for a layout of dense inputs that there is not."""
+    if layout not in LAYOUTS:
+        raise SettingError(f"unknown layout {layout!r} ({suggest(layout, LAYOUTS)})")
+
+
+def named_readout(readouts: Mapping[str, Value], name: str) -> Value:
+    """An attribute of an output: a readout by the name of `NAMES`.
+
+    Raises:
+        AttributeError: there is no such name, or this layer does not read it.
+    """
+    readout = next((k for k, v in NAMES.items() if v == name), None)
+    if readout is None:
+        raise AttributeError(name)
+    if readout not in readouts:
+        have = ", ".join(map(repr, readouts))
+        raise AttributeError(f"this layer reads {have}; make it with readout={readout!r} for .{name}")
+    return readouts[readout]
 
 
 def check_times(shape: Sequence[int], plan: Plan) -> None:

@@ -14,25 +14,25 @@ from torch import Tensor, nn
 
 from ..data import Currents, Events
 from ..engines import Spikes
-from ..errors import EngineError, SettingError, suggest
+from ..errors import EngineError, SettingError
 from ..losses import TimeWeight
 from ..modelling.network import Network, Population
 from ..output import say
 from ..plan import Plan
 from .layer import (
-    NAMES,
     Layer,
     Runner,
     check_array,
     check_counts,
     check_current,
+    check_layout,
     check_times,
     currents_by_name,
+    named_readout,
     runner_of,
 )
 from .torch_trial import order_of_times, run, spikes_of_counts
 
-LAYOUTS = ("TBN", "BTN")
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 
@@ -79,13 +79,7 @@ class Output:
             return runner.spikes
 
     def __getattr__(self, name: str) -> Tensor:
-        readout = next((k for k, v in NAMES.items() if v == name), None)
-        if readout is None:
-            raise AttributeError(name)
-        if readout not in self.readouts:
-            have = ", ".join(map(repr, self.readouts))
-            raise AttributeError(f"this layer reads {have}; make it with readout={readout!r} for .{name}")
-        return self.readouts[readout]
+        return named_readout(self.readouts, name)
 
 
 class EventProp(nn.Module):
@@ -148,8 +142,7 @@ class EventProp(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if layout not in LAYOUTS:
-            raise SettingError(f"unknown layout {layout!r} ({suggest(layout, LAYOUTS)})")
+        check_layout(layout)
         self._layer = Layer(
             net, duration=duration, dt=dt, output=output, readout=readout, weight=weight, spike_times=spike_times,
             engine=engine, threads=threads, spike_birth=spike_birth, weight_rows=weight_rows,

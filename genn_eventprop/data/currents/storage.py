@@ -7,7 +7,6 @@ folder of events it is written piece by piece, and appears under its name when i
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +15,8 @@ import numpy as np
 from ...checksummed import parsed
 from ...errors import DataError
 from ..events import storage
-from ..events.storage import FolderKind, FolderWriter, open_npz, read_arrays, write_npz
+from ..events.check import Annotated
+from ..events.storage import FolderKind, FolderWriter, open_npz, raw_array, read_arrays, write_npz
 
 BLOCK = 1 << 24
 """Values looked at together: 64 MB."""
@@ -26,19 +26,13 @@ OF_SAMPLES = ("labels", "groups", "targets")
 NUMBERS = ("dt", "n_classes", "name")
 
 
-class CurrentArrays(Protocol):
+class CurrentArrays(Annotated, Protocol):
     """The arrays of `Currents`, which alone calls this."""
 
     @property
     def values(self) -> np.ndarray: ...
     @property
     def dt(self) -> float: ...
-    @property
-    def labels(self) -> np.ndarray | None: ...
-    @property
-    def groups(self) -> np.ndarray | None: ...
-    @property
-    def targets(self) -> Any: ...
     @property
     def n_classes(self) -> int | None: ...
     @property
@@ -140,12 +134,7 @@ def _load_folder(path: Path, mmap: bool) -> dict[str, Any]:
     sizes: list[Any] = [facts.get(name) for name in ("samples", "steps", "channels")]
     if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in sizes):
         raise DataError(f"{path}: {KIND.record} must say samples, steps and channels; the folder is damaged")
-    shape: tuple[int, int, int] = (sizes[0], sizes[1], sizes[2])
-    file, size = path / "values.f4", 4 * math.prod(shape)
-    if not file.is_file() or file.stat().st_size != size:
-        raise DataError(f"{file}: missing or not {size} bytes long; the folder is damaged, write it again")
-    mapped = mmap and size  # an empty file cannot be mapped
-    values = np.memmap(file, "<f4", "r", shape=shape) if mapped else np.fromfile(file, "<f4").reshape(shape)
+    values = raw_array(path / "values.f4", "<f4", tuple(sizes), mmap)
     with open_npz(path / "samples.npz") as samples:
         arrays = read_arrays(samples, [n for n in OF_SAMPLES if n in samples.files], path / "samples.npz")
     return _arguments({name: facts.get(name) for name in NUMBERS}, {"values": values} | arrays, path)

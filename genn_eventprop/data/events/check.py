@@ -16,7 +16,18 @@ BLOCK = 1 << 22  # events looked at together: 50 MB of times and channels
 MAX_CHANNELS = 2**31
 
 
-class Recordings(Protocol):
+class Annotated(Protocol):
+    """What samples have besides their spikes or currents."""
+
+    @property
+    def labels(self) -> np.ndarray | None: ...
+    @property
+    def groups(self) -> np.ndarray | None: ...
+    @property
+    def targets(self) -> Any: ...
+
+
+class Recordings(Annotated, Protocol):
     """The arrays of `Events`, for what `Events` itself calls: its checks, statistics, rasters and files."""
 
     @property
@@ -28,15 +39,9 @@ class Recordings(Protocol):
     @property
     def n_channels(self) -> int: ...
     @property
-    def labels(self) -> np.ndarray | None: ...
-    @property
-    def groups(self) -> np.ndarray | None: ...
-    @property
     def n_classes(self) -> int | None: ...
     @property
     def name(self) -> str: ...
-    @property
-    def targets(self) -> Any: ...
     @property
     def counts(self) -> np.ndarray: ...
     @property
@@ -268,17 +273,6 @@ def sample_indices(index: Any, n_samples: int, where: str) -> np.ndarray:
     if outside.any():
         raise DataError(f"{where}: no sample {array[np.argmax(outside)]}; there are {n_samples}, counted from 0")
     return np.where(array < 0, array + n_samples, array).astype(np.int64)
-
-
-class Annotated(Protocol):
-    """What same_annotations compares."""
-
-    @property
-    def labels(self) -> np.ndarray | None: ...
-    @property
-    def groups(self) -> np.ndarray | None: ...
-    @property
-    def targets(self) -> Any: ...
 
 
 def same_annotations(parts: Sequence[Annotated]) -> None:

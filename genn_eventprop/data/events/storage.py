@@ -342,23 +342,30 @@ def _load_folder(path: Path, mmap: bool) -> dict[str, Any]:
         raise DataError(f"{path}: not a folder of events (events.json: {error})") from error
     if facts["format"] != FORMAT:
         raise DataError(f"{path}: format {facts['format']!r}, this version reads {FORMAT!r}; write the folder again")
-    n_events = facts["events"]
-    flat = {}
-    for name, dtype in (("times.f8", "<f8"), ("channels.i4", "<i4")):
-        file, size = path / name, n_events * np.dtype(dtype).itemsize
-        if not file.is_file() or file.stat().st_size != size:
-            raise DataError(f"{file}: missing or not {size} bytes long; the folder is damaged, write it again")
-        mapped = mmap and n_events  # an empty file cannot be mapped
-        # read-only, and shared by all processes that train on this folder
-        flat[name] = np.memmap(file, dtype, "r", shape=(n_events,)) if mapped else np.fromfile(file, dtype)
+    shape = (facts["events"],)
+    times = raw_array(path / "times.f8", "<f8", shape, mmap)
+    channels = raw_array(path / "channels.i4", "<i4", shape, mmap)
     with open_npz(path / "samples.npz") as samples:
         there = [name for name in OF_SAMPLES if name in samples.files]
         arrays = read_arrays(samples, there, path / "samples.npz")
-    arrays |= {"times": flat["times.f8"], "channels": flat["channels.i4"]}
+    arrays |= {"times": times, "channels": channels}
     if "offsets" not in arrays:
         raise DataError(f"{path}: samples.npz has no offsets; the folder is damaged, write it again")
     extra = {name: facts.get(name) for name in ("n_channels", "name", "n_classes")}
     return arguments(arrays | {k: np.asarray(v) for k, v in extra.items() if v is not None}, path)
+
+
+def raw_array(file: Path, dtype: str, shape: tuple[int, ...], mmap: bool) -> np.ndarray:
+    """The numbers in a raw file of a folder; a mapped one is read-only, and shared by all processes that train on it.
+
+    Raises:
+        DataError: the file is absent, or not as long as `shape` says.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if not file.is_file() or file.stat().st_size != size:
+        raise DataError(f"{file}: missing or not {size} bytes long; the folder is damaged, write it again")
+    # an empty file cannot be mapped
+    return np.memmap(file, dtype, "r", shape=shape) if mmap and size else np.fromfile(file, dtype).reshape(shape)
 
 
 def _facts(record: Any) -> dict[str, Any]:

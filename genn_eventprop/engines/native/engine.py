@@ -34,11 +34,9 @@ from ..contract.engine import Availability, diverged
 from ..contract.features import (
     ALL,
     HANDWRITTEN,
-    NONLINEAR_RECEPTOR_PATH,
     SPIKE_BIRTH_DELAYS,
     STEPWISE_READOUTS,
     TRAJECTORY_AUXILIARY_LOSS,
-    VOLTAGE_LOSS_AFTER_TABLES,
     refuse,
 )
 from ..contract.noise import quantiles
@@ -81,13 +79,7 @@ class NativeEngine(ProgramEngine):
 
     name = "native"
     features = {
-        "grid": ALL
-        - {
-            NONLINEAR_RECEPTOR_PATH,
-            VOLTAGE_LOSS_AFTER_TABLES,
-            TRAJECTORY_AUXILIARY_LOSS,
-            SPIKE_BIRTH_DELAYS,
-        },
+        "grid": ProgramEngine.features["grid"] - {SPIKE_BIRTH_DELAYS},
         "exact": ALL
         - {
             HANDWRITTEN,
