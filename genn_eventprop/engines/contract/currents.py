@@ -6,7 +6,7 @@ well. Both are linear in c: u = P C W, with P the sparse matrix of the pieces, s
 
     dL/dW = (P C)^T dL/du,    dL/dC = P^T dL/du W^T.
 
-Products with W are BLAS calls for the whole batch, on the shorter of the two time axes.
+Products with W (`current_products.py`) are for the whole batch, on the shorter of the two time axes.
 
 Axis letters: B samples, V values of a current, P pieces, M channels, N neurons.
 """
@@ -19,8 +19,8 @@ from functools import cached_property
 import numpy as np
 
 from ...errors import EngineError
-from ...modelling.memory import check_fits
 from ...plan import ConnectionRecord, CurrentRecord, Plan
+from .current_products import Product, product
 from .data import Data
 from .parameters import Tables, Values
 
@@ -121,7 +121,6 @@ class CurrentBatch:
         self, plan: Plan, parameters: Values, tables: Tables, data: Data, samples: np.ndarray, dtype: np.dtype
     ) -> None:
         self.plan, B = plan, len(samples)
-        self._tables, self._shapes = tables, parameters
         self._values = {
             c.name: np.asarray(data.currents[c.name].values[samples], dtype)
             for c in plan.currents if any(x.source == c.name for x in plan.currents_into)
@@ -133,7 +132,10 @@ class CurrentBatch:
             for c in plan.currents_into
         }
         # copies: gradients of the currents are asked for later, when an optimiser may have changed the weights
-        self._weights = {c.name: self._matrix(c, parameters, dtype) for c in plan.currents_into}
+        self._weights: dict[str, Product] = {
+            c.name: product(c, parameters[c.weight], dtype, lambda c=c: tables.of(c, parameters))  # type: ignore[misc]
+            for c in plan.currents_into
+        }
         sizes = {p.name: p.size for p in plan.populations}
         self.means: Drives = {}
         self.slopes: Drives = {}
@@ -181,24 +183,13 @@ class CurrentBatch:
         """`gradients`, from those by the drives at the start of pieces and by their slopes from there."""
         return self.gradients(by_start, {k: v - self._half(k) * by_start[k] for k, v in by_slope.items()}, every)
 
-    def _matrix(self, c: ConnectionRecord, parameters: Values, dtype: np.dtype) -> np.ndarray:
-        """(M, N) weights, a copy."""
-        weight = parameters[c.weight]
-        if c.form == "dense":
-            return np.array(weight, dtype)
-        advice = "use fewer channels or neurons, or a smaller image"
-        check_fits(c.pre * c.post * dtype.itemsize, f"connection {c.name!r} as a matrix", advice, EngineError)
-        table, full = self._tables.of(c, parameters), np.zeros((c.pre, c.post), dtype)
-        full[table.source, table.target] = np.ravel(weight)[table.weights]
-        return full
-
     def _short(self, c: ConnectionRecord) -> bool:
         """Whether the current has no more values than the trial has pieces, so that products come before pieces."""
         return self._pieces[c.name].V <= self._pieces[c.name].P
 
     def _led(self, c: ConnectionRecord, over: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         values, weight = self._values[c.source], self._weights[c.name]
-        return over(values @ weight) if self._short(c) else over(values) @ weight
+        return over(weight.ahead(values)) if self._short(c) else weight.ahead(over(values))
 
     def gradients(self, by_mean: Drives, by_slope: Drives | None = None, every: bool = False) -> dict[str, np.ndarray]:
         """dL/dw of learned weights of currents, in their shapes, from dL/d(mean) and dL/d(slope) of the drives.
@@ -211,42 +202,29 @@ class CurrentBatch:
         self._by = by_mean, by_slope or {}
         out: dict[str, np.ndarray] = {}
         for c in (c for c in self.plan.currents_into if c.trainable or every):
-            values, pieces = self._values[c.source], self._pieces[c.name]
+            values, pieces, weight = self._values[c.source], self._pieces[c.name], self._weights[c.name]
             mean, slope = self._of(c)
             if self._short(c):
-                full = _outer(values, pieces.transposed(mean, slope))
+                found = weight.by_weight(values, pieces.transposed(mean, slope))
             else:
-                full = _outer(pieces.mean(values), mean)
-                full += 0 if slope is None else _outer(pieces.slope(values), slope)
-            out[c.weight] = out.get(c.weight, 0) + self._by_weight(c, full)
+                found = weight.by_weight(pieces.mean(values), mean)
+                found = found if slope is None else found + weight.by_weight(pieces.slope(values), slope)
+            out[c.weight] = out.get(c.weight, 0) + found
         return out
 
     def _of(self, c: ConnectionRecord) -> tuple[np.ndarray, np.ndarray | None]:
         key = c.target, c.receptor
         return self._by[0][key], self._by[1].get(key)
 
-    def _by_weight(self, c: ConnectionRecord, full: np.ndarray) -> np.ndarray:
-        """The gradient (M, N) of a matrix as that of the weights which it is made of."""
-        if c.form == "dense":
-            return full
-        table = self._tables.of(c, self._shapes)
-        size, each = int(np.prod(c.weight_shape)), full[table.source, table.target]
-        return np.bincount(table.weights, each, size).reshape(c.weight_shape)
-
     @cached_property
     def of_currents(self) -> Mapping[str, np.ndarray]:
         """Current -> (B, V, M) dL/dc, after `gradients`."""
         out: dict[str, np.ndarray] = {}
         for c in self.plan.currents_into:
-            (mean, slope), pieces, weight = self._of(c), self._pieces[c.name], self._weights[c.name].T
+            (mean, slope), pieces, weight = self._of(c), self._pieces[c.name], self._weights[c.name]
             if self._short(c):
-                by_value = pieces.transposed(mean, slope) @ weight
+                by_value = weight.back(pieces.transposed(mean, slope))
             else:
-                by_value = pieces.transposed(mean @ weight, None if slope is None else slope @ weight)
+                by_value = pieces.transposed(weight.back(mean), None if slope is None else weight.back(slope))
             out[c.source] = out.get(c.source, 0) + by_value
         return out
-
-
-def _outer(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(M, N) the sum of x_m y_n over samples and rows, x (B, R, M), y (B, R, N)."""
-    return x.reshape(-1, x.shape[2]).T @ y.reshape(-1, y.shape[2])
