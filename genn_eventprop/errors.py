@@ -42,6 +42,10 @@ class SettingError(EventPropError, ValueError):
     """An unknown or unusable setting of an experiment, a trainer or the command line."""
 
 
+class UsageError(SettingError):
+    """A command line that is wrong as it stands: an option, a value, a name, or something that is missing."""
+
+
 class ToolchainError(EventPropError, RuntimeError):
     """No compiler, a failed compilation, or a code cache that cannot be used."""
 

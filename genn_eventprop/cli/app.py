@@ -13,7 +13,7 @@ from importlib import import_module, resources
 
 from .. import __version__
 from ..atomic import advice
-from ..errors import EventPropError, OutputError, Terminated, suggest
+from ..errors import EventPropError, OutputError, Terminated, UsageError, suggest
 from ..output import Output, say
 from .first_import import importing
 
@@ -111,7 +111,7 @@ def _run(command: Command, arguments: Sequence[str], program: str) -> int:
     try:
         with terminable():
             command(arguments, program)
-    except SystemExit as stop:  # the option parser has already spoken
+    except SystemExit as stop:  # after --help, say
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt as stop:
         word, status = (stop.word, stop.status) if isinstance(stop, Terminated) else ("interrupted", 130)
@@ -129,7 +129,7 @@ def _run(command: Command, arguments: Sequence[str], program: str) -> int:
     except OSError as error:
         return _complain(_in_words(error), status=1)
     except EventPropError as error:
-        return _complain(str(error), status=1)
+        return _complain(str(error), status=2 if isinstance(error, UsageError) else 1)
     return 0
 
 

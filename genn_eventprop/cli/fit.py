@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 
 from ..atomic import replaced_file, write_text
-from ..errors import SettingError
+from ..errors import SettingError, UsageError
 from ..fitting import FitOptions, FitResult, Recording, fit, read_recording, read_spikes
 from ..fitting.recording import file_hash
 from ..report.fit_page import fit_blocks
@@ -72,7 +72,7 @@ def _fit(
         options: Of the fit.
     """
     if not recordings:
-        raise SettingError("fit: name at least one recording, such as cell.csv")
+        raise UsageError("fit: name at least one recording, such as cell.csv")
     if spikes and len(spikes) != len(recordings):
         raise SettingError(f"--spikes needs a file for each of the {len(recordings)} recordings, got {len(spikes)}")
     if spikes and spikes_above is not None:

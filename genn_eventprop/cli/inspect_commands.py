@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ..atomic import write_text
-from ..output import say
+from ..errors import UsageError
 from .options import parse
 
 
@@ -47,12 +47,10 @@ def _gradcheck(
     from ..verify.gradients.command import births
 
     if bool(model) == all:
-        say("genn-eventprop gradcheck: give one MODEL, or --all for every installed model")
-        raise SystemExit(2)
+        raise UsageError("gradcheck: give one MODEL, or --all for every installed model")
     if spike_birth:
         if all or spike_times or dt:
-            say("genn-eventprop gradcheck: --spike-birth checks one MODEL, and chooses spike times and dt itself")
-            raise SystemExit(2)
+            raise UsageError("gradcheck: --spike-birth checks one MODEL, and chooses spike times and dt itself")
         status = births(model, spike_birth, seed=seed, engine=engine, quick=quick)
     else:
         status = main(model or None, seed=seed, engine=engine, quick=quick, spike_times=spike_times, dt=dt)

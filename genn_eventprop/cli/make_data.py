@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from ..atomic import write_errors, write_text
-from ..errors import SettingError, suggest
+from ..errors import SettingError, UsageError, suggest
 from .options import parse
 
 
@@ -23,7 +23,7 @@ def make_data(arguments: Sequence[str], program: str) -> None:
         print(f"{program} KIND --help lists the options.")
         raise SystemExit(0 if arguments else 2)
     if arguments[0] not in kinds:
-        raise SettingError(f"unknown kind of data {arguments[0]!r} ({suggest(arguments[0], kinds)})")
+        raise UsageError(f"unknown kind of data {arguments[0]!r} ({suggest(arguments[0], kinds)})")
     parse(kinds[arguments[0]], arguments[1:], f"{program} {arguments[0]}")
 
 

@@ -1,38 +1,113 @@
-"""Options from the signatures of functions and the fields of dataclasses (tyro), with help that fits the terminal."""
+"""Options from the signatures of functions and the fields of dataclasses (tyro), with help that fits the terminal and
+mistakes in one line."""
 
 from __future__ import annotations
 
+import difflib
+import functools
 import io
 import re
 import shutil
-import sys
 import textwrap
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import Any
 
 import tyro
+
+from ..errors import UsageError, suggest
 
 NOTHING = re.compile(r"\s*\(default:\s*(None|'')?\)")
 """Defaults that the help omits: the text of the option says what happens without it."""
 OPTION = re.compile(r" {2}\S.*? {2,}(?=\S)")
 """An option or positional argument whose text begins on the same line."""
+ENTRY = re.compile(r"^  (\S.*?)(?: {2,}|\n {3,})(\S.*(?:\n {3,}\S.*)*)", re.MULTILINE)
+"""An option or positional argument as it is written, and its text."""
 EXAMPLE = 4
 """Indentation of examples, whose lines stay as they are."""
+WIDEST = 100
+"""Columns of help, however wide the terminal is."""
 
 
 def parse(what: Any, arguments: Sequence[str], program: str, **settings: Any) -> Any:
     """Call the function, or make the dataclass, `what` with the options in `arguments`.
 
-    `settings` go to ``tyro.cli``. Help and mistakes end in SystemExit.
+    `settings` go to ``tyro.cli``. Help ends in SystemExit.
+
+    Raises:
+        UsageError: an option that is unknown, a value that cannot be read, something missing, or a word too many.
     """
-    buffer = io.StringIO() if {"-h", "--help"} & set(arguments) else sys.stdout
+    # a function is called once tyro is done, whose output is held back here
+    later = what if isinstance(what, type) else functools.wraps(what)(functools.partial(functools.partial, what))
+    read = functools.partial(
+        tyro.cli, later, prog=program, config=(tyro.conf.DisallowNone,), return_unknown_args=True, **settings
+    )
+    printed, complaint, rest = io.StringIO(), io.StringIO(), []
     try:
-        with redirect_stdout(buffer):
-            return tyro.cli(what, args=list(arguments), prog=program, config=(tyro.conf.DisallowNone,), **settings)
-    finally:
-        if isinstance(buffer, io.StringIO):
-            print(fitted(buffer.getvalue(), min(shutil.get_terminal_size().columns, 100)), end="")
+        with redirect_stdout(printed), redirect_stderr(complaint):
+            made, rest = read(args=list(arguments))
+    except SystemExit as stop:
+        if not stop.code:
+            print(fitted(printed.getvalue(), min(shutil.get_terminal_size().columns, WIDEST)), end="")
+            raise
+    else:
+        if not rest:
+            return made if isinstance(what, type) else made()
+    with redirect_stdout(io.StringIO()) as text, suppress(SystemExit):
+        read(args=["--help"])
+    mistake = _mistake(arguments, rest, complaint.getvalue(), _entries(text.getvalue()))
+    raise UsageError(f"{mistake}; see {program} --help")
+
+
+def _entries(text: str) -> dict[str, tuple[str, str]]:
+    """Name of an option or positional argument -> how it is written in the help `text`, and what it is."""
+    entries = {}
+    for usage, words in ENTRY.findall(NOTHING.sub("", text)):
+        described = " ".join(words.split()).removesuffix(" (required)").rstrip(".")
+        entry = usage.rstrip(), re.sub(r"\. \((default: .*)\)$", r"; \1", described)
+        for name in re.findall(r"(?<!\S)--?[\w-]+", usage) or [entry[0]]:
+            entries[name] = entry
+    return entries
+
+
+def _mistake(
+    arguments: Sequence[str], rest: Sequence[str], complaint: str, entries: Mapping[str, tuple[str, str]]
+) -> str:
+    """What is wrong with the arguments, and what would be right.
+
+    Args:
+        rest: the arguments that tyro could not place. complaint: what it said if it could not read one of them; names
+            and values are looked for in it, and it stands as it is where it has none. entries: see `_entries`.
+    """
+    options = [name for name in entries if name.startswith("-")]
+    written = [word.partition("=")[0] for word in arguments if re.match("--?[A-Za-z]", word)]
+    if unknown := [name for name in written if name.replace("_", "-") not in options]:
+        return "; ".join(f"unknown option {name}{_nearest(name, entries)}" for name in unknown)
+    if rest:
+        return f"no option or argument takes {rest[0]!r}"
+    lines = [line.strip(" │╭╮╰╯─") for line in complaint.splitlines()]
+    said = " ".join(line for line in lines if line)
+    if bad := re.search(r"invalid choice '(.*?)' for argument '(.*?)'\. Expected one of \((.*?)\)", said):
+        value, name, choices = bad.groups()
+        values = set(re.findall("'(.*?)'", choices)) - {"None"}  # which is among them where it is the default
+        return f"{f'{name}: ' if name in options else ''}unknown value {value!r}; {suggest(value, values)}"
+    if (bad := re.search(r"Error parsing (\S+): [^']*('.*?')", said)) and bad[1] in entries:
+        return "{} cannot be read as the value of {} ({})".format(bad[2], *entries[bad[1]])
+    if bad := re.search(r"Missing value for argument '(.*?)'", said):
+        if bad[1] in options:
+            return "a value is missing: {} ({})".format(*entries[bad[1]])
+        lines.append(bad[1].upper())
+    missing = ["{} is missing ({})".format(*entry) for name, entry in entries.items() if name in lines]
+    return "; ".join(missing) or said
+
+
+def _nearest(name: str, entries: Mapping[str, tuple[str, str]]) -> str:
+    """Ask for the option that is spelt much like `name`, or whose words begin with its letters, as those of --lr do."""
+    spelt = name.strip("-").lower().replace("_", "-")
+    options = [option[2:] for option in entries if option.startswith("--")]
+    initials = {"".join(word[0] for word in option.split("-")): option for option in options if "-" in option}
+    close = [initials[spelt]] if spelt in initials else difflib.get_close_matches(spelt, options, n=1)
+    return f" (did you mean {entries[f'--{close[0]}'][0]}?)" if close else ""
 
 
 def fitted(text: str, width: int) -> str:

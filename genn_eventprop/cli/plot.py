@@ -13,7 +13,7 @@ import tyro
 
 from ..data.inputs import DataSet, load_data
 from ..deploy.trained import TrainedModel, load
-from ..errors import EventPropError, SettingError, TrainingError, suggest
+from ..errors import EventPropError, SettingError, TrainingError, UsageError, suggest
 from ..experiment.experiment import open_run
 from ..plan import Plan
 from ..plan.synapse_tables import Tables
@@ -70,7 +70,7 @@ def _plot(
         trust: With --data: run the neuron's file that the settings of the runs name (--neuron FILE:NAME).
     """
     if not runs:
-        raise SettingError("plot: name at least one run folder, e.g. runs/yin_yang-seed1-1")
+        raise UsageError("plot: name at least one run folder, e.g. runs/yin_yang-seed1-1")
     selection = _selection(only)
     folders = [folder for path in runs for folder in runs_in(path)]
     if len(folders) > 1 and "curves" in selection:

@@ -14,7 +14,7 @@ import tyro
 
 from ..data.open import open_samples
 from ..deploy.trained import Outputs, TrainedModel, load
-from ..errors import SettingError
+from ..errors import UsageError
 from ..output import say
 from .options import parse
 
@@ -52,7 +52,7 @@ def _predict(
         trust: Accept hand-written code from the run folder, which is compiled and run. Only for folders of your own.
     """
     if not files:
-        raise SettingError("predict: name at least one file or folder with samples")
+        raise UsageError("predict: name at least one file or folder with samples")
     model = load(run, checkpoint=checkpoint, engine=engine, threads=threads, trust=trust)
     rows = _rows(model, files)
     text = _print_csv(model, rows) if csv else _print_table(model, list(rows))

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from ..atomic import write_text
-from ..errors import SettingError
+from ..errors import SettingError, UsageError
 from ..output import say
 from ..runs import mark
 from ..runs.run_folder import runs_in
@@ -38,7 +38,7 @@ def _report(
             95 % interval, and how often chance would produce one as large.
     """
     if not runs:
-        raise SettingError("report: name at least one run folder")
+        raise UsageError("report: name at least one run folder")
     folders, left_out = list[Path](), list[str]()
     for path in runs:
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..distributed import launched
-from ..errors import SettingError
+from ..errors import SettingError, UsageError
 from ..experiment.experiment import (
     ExperimentConfig,
     ExperimentFile,
@@ -41,7 +41,7 @@ def train(arguments: Sequence[str], program: str) -> None:
         print(f"{program} EXPERIMENT --help lists its options with their defaults.")
         raise SystemExit(0 if arguments else 2)
     if arguments[0].startswith("-"):
-        raise SettingError(f"name the experiment before its options: {program} EXPERIMENT {arguments[0]}")
+        raise UsageError(f"name the experiment before its options: {program} EXPERIMENT {arguments[0]}")
     train_file(load_experiment(arguments[0]), arguments[1:], f"{program} {arguments[0]}")
 
 
@@ -106,8 +106,8 @@ def _typed(config: type[ExperimentConfig], table: Mapping[str, Any], path: str) 
             words = [option, *(str(v) for v in (value if isinstance(value, list) else [value]))]
         # one by one, so that the message names the setting; words for the terminal would be of the option, not the file
         try:
-            parsed = options.parse(config, words, "train", console_outputs=False)
-        except SystemExit:
+            parsed = options.parse(config, words, "train")
+        except UsageError:
             raise SettingError(f"{path}: {name} = {value!r} cannot be used; see {option} in --help") from None
         # the parser reads tau = "20" like --tau 20, but in TOML a number in quotation marks is a mistake
         if isinstance(value, str) and not isinstance(getattr(parsed, name), (str, Path)):

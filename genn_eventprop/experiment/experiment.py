@@ -34,7 +34,7 @@ from ..data.inputs import DataSet
 from ..distributed import world
 from ..engines import engine_class
 from ..engines.registry import RENAMED
-from ..errors import SettingError, TrainingError, WriteError, suggest
+from ..errors import SettingError, TrainingError, UsageError, WriteError, suggest
 from ..modelling import NeuronModel
 from ..modelling.user_file import import_file
 from ..renamed import warn_renamed
@@ -253,7 +253,7 @@ def load_experiment(source: str | Path) -> ExperimentFile:
             raise SettingError(f"there is no experiment file {path}")
         return _from_module(import_file(path), path.stem, str(path))
     if text not in experiment_names():
-        raise SettingError(f"unknown experiment {text!r} ({suggest(text, experiment_names())}); or give a .py file")
+        raise UsageError(f"unknown experiment {text!r} ({suggest(text, experiment_names())}); or give a .py file")
     return _from_module(importlib.import_module(f"{PACKAGE}.{text}"), text, text)
 
 

@@ -243,7 +243,7 @@ def test_what_is_not_there_is_refused(folder, capsys):
         (["tiny.paper.toml", "--processes", "0"], "processes must be at least 1"),
         (["no.toml"], "there is no config file no.toml"),
     ):
-        assert main(["reproduce", *arguments]) == 1
+        assert main(["reproduce", *arguments]) == (2 if "there is no paper" in message else 1)
         assert message in capsys.readouterr().err
 
 

@@ -39,7 +39,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ...errors import SettingError, suggest
+from ...errors import SettingError, UsageError, suggest
 from ...experiment.experiment import PACKAGE, check_settings, load_experiment
 from ...experiment.options import read_toml
 from ...studies.repeats import whole_numbers
@@ -183,7 +183,7 @@ def find_paper(name: str, data: str | None = None, quick: bool = False) -> Paper
     papers = paper_names()
     names = [known_name for known_name in papers if "." not in known_name]
     if name not in names:
-        raise SettingError(f"there is no paper {name!r}; {suggest(name, names)}")
+        raise UsageError(f"there is no paper {name!r}; {suggest(name, names)}")
     others = [known_name.split(".", 1)[1] for known_name in papers if known_name.startswith(f"{name}.")]
     if data is not None and data not in others:
         raise SettingError(f"{name} on {data!r} is not prepared; {suggest(data, others) if others else 'leave it out'}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from ... import models
 from ...engines.native.engine import available_processors
-from ...errors import EventPropError, ModelError, suggest
+from ...errors import EventPropError, ModelError, UsageError, suggest
 from ...modelling import NeuronModel
 from ...modelling.user_file import model_in, model_in_file
 from ...output import say
@@ -102,7 +102,7 @@ def find_model(target: str) -> NeuronModel:
     if target.lower() not in known:
         file = target if Path(target).suffix else f"{target}.py"
         yours = f"{file} is a file: its models are named {file}:NAME" if Path(file).is_file() else ""
-        raise ModelError(
+        raise UsageError(
             f"no built-in model {target!r} ({suggest(target.lower(), zoo)}); "
             + (yours or "for your own, use my_neuron.py:MyNeuron")
         )
