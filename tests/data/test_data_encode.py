@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genn_eventprop.data import Events
 from genn_eventprop.data.events import encode
 from genn_eventprop.data.readers import mnist
 from genn_eventprop.errors import DataError
@@ -81,13 +82,12 @@ def test_sigma_delta_follows_the_signal_within_one_threshold(seed: int, threshol
             assert abs(signals[i, lengths[i] - 1, c] - sent) < threshold + 1e-9
 
 
-def test_encoding_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (7, 4, 4)).astype(np.uint8)
+def test_encoding_in_chunks_changes_nothing() -> None:
+    n, half = encode.CHUNK + 3, encode.CHUNK // 2
+    images, labels = np.random.default_rng(0).integers(0, 256, (n, 4, 4)).astype(np.uint8), np.arange(n)
     for encoder in (encode.latency_linear, encode.latency_logarithmic, encode.sequential):
-        monkeypatch.setattr(encode, "CHUNK", 512)
-        whole = encoder(images, np.arange(7))
-        monkeypatch.setattr(encode, "CHUNK", 2)
-        parts = encoder(images, np.arange(7))
+        whole = encoder(images, labels)
+        parts = Events.concatenate([encoder(images[:half], labels[:half]), encoder(images[half:], labels[half:])])
         for field in ("times", "channels", "offsets", "labels"):
             assert np.array_equal(getattr(whole, field), getattr(parts, field))
 

@@ -72,13 +72,14 @@ def test_refuses_wrong_input_and_says_where(changes: dict[str, Any], message: st
         small(**changes)
 
 
-def test_order_is_checked_across_blocks_and_not_across_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    from genn_eventprop.data.events import check
+def test_order_is_checked_across_blocks_and_not_across_samples() -> None:
+    from genn_eventprop.data.events.check import BLOCK
 
-    monkeypatch.setattr(check, "BLOCK", 2)
-    Events([1.0, 2.0, 0.5, 0.6, 0.1], [0] * 5, [0, 2, 4, 5], 1)
-    with pytest.raises(DataError, match=re.escape("sample 0, event 2: time 0.5 ms comes after 2.0 ms")):
-        Events([1.0, 2.0, 0.5, 0.6, 0.1], [0] * 5, [0, 4, 5], 1)
+    times, channels = np.full(BLOCK + 3, 2.0), np.zeros(BLOCK + 3, np.int32)
+    times[BLOCK:] = 0.5, 0.6, 0.1
+    Events(times, channels, [0, BLOCK, BLOCK + 2, BLOCK + 3], 1)
+    with pytest.raises(DataError, match=re.escape(f"sample 0, event {BLOCK}: time 0.5 ms comes after 2.0 ms")):
+        Events(times, channels, [0, BLOCK + 2, BLOCK + 3], 1)
 
 
 def test_arrays_cannot_be_changed_afterwards() -> None:

@@ -44,9 +44,8 @@ def test_shd_layout_round_trip(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x.h5"]
 
 
-def test_shd_layout_through_a_memory_mapped_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hdf5, "ROWS", 2)
-    hdf5.write_shd(digits(), tmp_path / "x.h5")
+def test_shd_layout_through_a_memory_mapped_folder(tmp_path: Path) -> None:
+    hdf5.write_shd(digits(hdf5.ROWS + 3), tmp_path / "x.h5")
     direct, mapped = hdf5.read_shd(tmp_path / "x.h5"), hdf5.convert_shd(tmp_path / "x.h5", tmp_path / "folder")
     for field in ("times", "channels", "offsets", "labels", "groups", "n_classes", "name"):
         assert np.array_equal(getattr(direct, field), getattr(mapped, field)), field

@@ -1,7 +1,9 @@
 """Engines say themselves what they can do; nothing else knows their names."""
 
 import ast
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -57,14 +59,15 @@ def test_refused_spike_times_name_an_engine(plan):
 
 
 def test_an_engine_is_one_class_and_one_line(plan, monkeypatch):
-    monkeypatch.setattr(registry, "ENGINES", {"toy": "somewhere.Toy"})
-    monkeypatch.setattr(registry.importlib, "import_module", lambda *_: type("module", (), {"Toy": Toy}))
+    module = ModuleType("toys")
+    module.Toy = Toy
+    monkeypatch.setitem(sys.modules, "genn_eventprop.engines.toys", module)
+    monkeypatch.setitem(registry.ENGINES, "toy", "toys.Toy")
     first = plan.network.initial_parameters(0)
     if plan.spike_times == "grid":
         assert isinstance(create(plan, first, engine="toy"), Toy)
         with pytest.raises(EngineError, match="toy computes exact slopes; slope_floor is for grid engines only"):
             create(plan, first, engine="toy", slope_floor=0.1)
-    monkeypatch.setattr(Toy, "features", {plan.spike_times: frozenset()})
     with pytest.raises(SettingError, match="unknown engine 'toi'"):
         create(plan, first, engine="toi")
 

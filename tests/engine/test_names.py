@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Event, Mode, Network, NeuronModel, Param, engines, losses, regularisers
-from genn_eventprop.codegen.reserved_words import KEYWORDS, MACROS
+from genn_eventprop.codegen.genn.learning import KEYWORDS, MACROS
 from genn_eventprop.data import Events
 from genn_eventprop.modelling.names import usable
 from genn_eventprop.models.li import LI

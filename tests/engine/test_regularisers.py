@@ -13,6 +13,7 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import SGD, Adam
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import Clamp, LayerRate, SpikeCount, WeightDecay, pushed_state
+from support.compiled import as_in_a_new_process
 
 DURATION, B = 40.0, 5
 LOSSES = {
@@ -274,10 +275,9 @@ def test_the_trainer_learns_with_them_and_resumes_only_the_same(tmp_path):
         trainer().resume(tmp_path / "run")
 
 
-def test_misfits_are_refused_before_compilation(monkeypatch):
-    from genn_eventprop import engines
-
-    monkeypatch.setattr(engines, "create", lambda *a, **k: pytest.fail("an engine was made"))
+def test_misfits_are_refused_before_compilation(monkeypatch, tmp_path):
+    as_in_a_new_process(monkeypatch)
+    monkeypatch.setenv("GENN_EVENTPROP_CACHE", str(tmp_path))
     net, hidden, loss = network()
     settings = {"duration": DURATION, "dt": 1.0, "spike_times": "grid", "engine": "native", "progress": False}
     with pytest.raises(SettingError, match="initial values of enter.weight, .* lie outside its bounds .0.0, None"):
@@ -286,6 +286,7 @@ def test_misfits_are_refused_before_compilation(monkeypatch):
         Trainer(net, loss, optimiser=Adam(groups={"hidden.tau_mem": {"learning_rate": 1.0}}), **settings)
     with pytest.raises(SettingError, match="LI never spikes"):
         Trainer(net, loss, regularisers=[SpikeCount(loss.population)], **settings)
+    assert not list(tmp_path.iterdir())
 
 
 def test_registry():
