@@ -16,7 +16,7 @@ MODULES = {
     "cli.repeats": "cli.train",
     "cli.search_report": "cli.scan",
     "codegen.cuda.between": "codegen.cuda.connections",
-    "codegen.words": "codegen.reserved_words",
+    "codegen.words": "codegen.genn.learning",
     "crosscheck": "verify.engines",
     "data.aer": "data.readers.aer",
     "data.augment.distort": "data.augment.steps",

@@ -11,9 +11,20 @@ from ...optimisers import is_text
 from ...plan import ConnectionRecord, Plan
 from ..optimiser import statements
 from ..printer import GENN
-from ..reserved_words import KEYWORDS, MACROS
 from . import gather
 from .text import UpdateText
+
+# of C, C++ and CUDA
+KEYWORDS = frozenset(
+    "alignas alignof asm auto bool break case catch char class const constexpr continue decltype default delete do "
+    "double else enum explicit export extern false final float for friend goto if inline int long mutable namespace "
+    "new noexcept nullptr operator override private protected public register return short signed sizeof static "
+    "static_assert static_cast struct switch template this throw true try typedef typeid typename union unsigned "
+    "using virtual void volatile while".split()
+)
+MACROS = frozenset(
+    "NULL EOF INFINITY NAN errno stdin stdout stderr unix linux HUGE_VAL HUGE_VALF RAND_MAX BUFSIZ CHAR_BIT".split()
+)  # of the C++ headers, which a declaration would expand
 
 TAKEN = KEYWORDS | MACROS | frozenset(
     "t dt id batch scalar gradient lower upper id_syn id_pre id_post num_pre num_post timepoint uint8_t int8_t uint16_t "
