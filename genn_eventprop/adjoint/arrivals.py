@@ -6,7 +6,7 @@ Where f is a polynomial along the receptor's direction e this is a sum over powe
 
 so that a spike forms its D from one adjoint row of the target for each power, where f is linear from a single one. The
 expansion is around the state x behind the arrivals, since a step starts there and the backward pass knows it. Other f
-would have to be evaluated again for every arrival: where D is needed, `engines/contract/features.py` refuses them.
+are evaluated again at every synapse of a spike (`evaluated_change`), or `engines/contract/features.py` refuses them.
 """
 
 from __future__ import annotations
@@ -34,6 +34,12 @@ def change_along(d: Derived, receptor: str, power: int) -> list[sp.Matrix]:
     """The factor of w^power in f(x - w e) - f(x) at the state x behind the arrival, (n,) in every mode."""
     changes = [_changes(d, receptor, m) for m in range(len(d.modes))]
     return [each[power - 1] if power <= len(each) else sp.zeros(len(d.states), 1) for each in changes]
+
+
+def evaluated_change(d: Derived, receptor: str, weight: sp.Symbol) -> list[sp.Matrix]:
+    """f(x - w e) - f(x) at the state x behind the arrival, (n,) in every mode, for any f."""
+    before = dict(zip(d.x, sp.Matrix(d.x) - weight * d.receptors[receptor]))
+    return [mode.f.subs(before, simultaneous=True) - mode.f for mode in d.modes]
 
 
 def is_linear_along(d: Derived, receptor: str) -> bool:

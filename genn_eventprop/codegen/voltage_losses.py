@@ -5,7 +5,8 @@ E of a spike and D of an arrival contain l(x-) - l(x+) (docs/equations.md, secti
 
 ``loss_change(t, sample, o_row, neuron, before, V)``: l at the beginning of step ``o_row`` minus l with V of one output
 changed. ``arrival_c<i>(t, sample, o_row, before, row)``: what one spike through connection i, whose weights are ``row``,
-adds to dL/dt there. before: V of all outputs.
+adds to dL/dt there. before: V of all outputs. ``synapse_c<i>(t, sample, o_row, neuron, before, weight)``: the same of a
+single synapse, for its delay.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from ..program.compare import CHANGE, OTHER, loss_change
 from ..program.nodes import NEURON, STEP, Access, Buffer, Kernel, both, choose, equal, expressions, name, walk
 from ..program.nodes import loss_change as node
 from ..program.outer.base import ROW
+from ..program.population import WEIGHT
 from ..program.readouts.base import SAMPLE_WEIGHT
 from ..program.readouts.voltage import Voltage
-from ..program.trial import Trial
+from ..program.trial import GatherDelays, Trial
 from .statements import TYPES, Spelling, Writer, indent
 
 CHANGED = name("t", "changed")
@@ -40,7 +42,12 @@ def voltage_losses(
     spikes = any(e.atoms(node) for k in kernels for s in walk(k.body) for e in map(sp.sympify, expressions(s)))
     of_spikes = [made.of_spike()] if spikes else []
     through = {i for o in trial.feedback for i, part, _ in o.terms if part == "loss"}
-    return "".join([*of_spikes, *(made.of_arrival(i, trial.plan.connections[i].receptor) for i in sorted(through))])
+    delays = [o for o in trial.end_back if isinstance(o, GatherDelays) and any(part == "loss" for part, _ in o.terms)]
+    learned = {o.connection for o in delays}
+    receptor = [c.receptor for c in trial.plan.connections]
+    of_arrivals = [made.of_arrival(i, receptor[i]) for i in sorted(through | learned)]
+    each = [i for i in sorted(learned) if trial.plan.connections[i].delays.kind != "axonal"]  # type: ignore[union-attr]
+    return "".join([*of_spikes, *of_arrivals, *(made.of_synapse(i, receptor[i]) for i in each)])
 
 
 class _Functions:
@@ -74,17 +81,28 @@ class _Functions:
         return self._function("loss_change", arguments, V, CHANGE)
 
     def of_arrival(self, connection: int, receptor: str) -> str:
-        moved = sp.sympify(self.readout.loss_of_arrival(receptor))
-
         def V(i: sp.Symbol) -> sp.Expr:
-            unit = moved.xreplace({s: self._of_output(s, i) for s in moved.free_symbols})
             before = self._argument("before", i)
-            return choose(OTHER, before + unit * self._argument("row", i, self.weights), before)
+            return choose(OTHER, before + self._unit(receptor, i) * self._argument("row", i, self.weights), before)
 
         value = self.readout.at() * SAMPLE_WEIGHT * CHANGE
         return self._function(
             f"arrival_c{connection}", f"const real *before, const {TYPES[self.weights]} *row", V, value
         )
+
+    def of_synapse(self, connection: int, receptor: str) -> str:
+        def V(i: sp.Symbol) -> sp.Expr:
+            before, here = self._argument("before", i), both(OTHER, equal(i, NEURON))
+            return choose(here, before + self._unit(receptor, i) * WEIGHT, before)
+
+        value = self.readout.at() * SAMPLE_WEIGHT * CHANGE
+        arguments = f"int32_t neuron, const real *before, real {WEIGHT}"
+        return self._function(f"synapse_c{connection}", arguments, V, value)
+
+    def _unit(self, receptor: str, i: sp.Symbol) -> sp.Expr:
+        """What a unit weight adds to V of output i."""
+        moved = sp.sympify(self.readout.loss_of_arrival(receptor))
+        return moved.xreplace({s: self._of_output(s, i) for s in moved.free_symbols})
 
     def _of_output(self, s: sp.Symbol, i: sp.Symbol) -> sp.Symbol:
         """A number of each neuron, of output i."""

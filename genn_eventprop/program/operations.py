@@ -1,7 +1,8 @@
 """What a trial is made of: a kernel for all neurons, and what happens between neurons.
 
 A part of a weight is a function of it: "all" of it, "positive" and "negative" ones alone (else 0), or a power,
-"square", "cube" or "fourth".
+"square", "cube" or "fourth". Two parts are no factors of a row (`EVALUATED`): they stand for code that is run for the
+weight, with the row among what it reads.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from dataclasses import dataclass
 import sympy as sp
 
 from .nodes import Buffer, Kernel
+
+EVALUATED = ("loss", "change")
+"""Parts that are evaluated: "loss", what all synapses through which a spike arrives at one time do to a loss of V then;
+"change", lambda . (f(x - w e) - f(x)) of a single synapse, code of `Trial.changes`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +48,8 @@ class Deliver:
 @dataclass(frozen=True)
 class Feedback:
     """Set ``into`` of every neuron of `population` that spiked at `step` to what its spike caused: the sum over
-    `terms` (connection, part, row) of the dot product of its weights with the row of the step of the arrival. Part
-    "loss": instead of the product what the arrival does to a loss of V at that time, row V before it."""
+    `terms` (connection, part, row) of the dot product of its weights with the row of the step of the arrival; of parts
+    that are `EVALUATED`, what these say instead of the product."""
 
     population: int
     into: Buffer
@@ -77,7 +82,8 @@ class Gather:
 @dataclass(frozen=True)
 class GatherDelays:
     """dL/d(delay) += what the spike caused through that synapse, the sum over `terms` (part, row) of its weight times
-    the row of the arrival's step, for every spike of the connection's source."""
+    the row of the arrival's step, for every spike of the connection's source. Of a part "loss", a delay of a single
+    synapse, or of a target, gets what that synapse alone does, one of a source what all of them do."""
 
     connection: int
     terms: tuple[tuple[str, Buffer], ...]

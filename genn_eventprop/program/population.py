@@ -8,10 +8,12 @@ each other as there.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import sympy as sp
 
 from ..adjoint import DerivedEvent
-from ..adjoint.arrivals import change_along, powers_along
+from ..adjoint.arrivals import change_along, evaluated_change, powers_along
 from ..plan import Plan
 from ..plan.coefficients import feedback_symbols, has_exact_step
 from .births import Births, birth_is_read
@@ -40,20 +42,27 @@ from .readouts import Readout
 from .readouts.maximum import NEGATIVE
 from .regularise import Regularise
 from .scope import Scope
-from .step import make_step, pick
+from .step import MODE, make_step, pick
 
 RECORD, RECORDED = "w_record", "recorded"  # copies for the host, and the number of their rows
+IN_MODE = name("w", "mode")
+WEIGHT, D = name("t", "weight"), name("t", "D")  # locals of `Population.change`: the weight that arrives, its D
 POWERS = {2: "square", 3: "cube", 4: "fourth"}  # powers of a weight, see `operations`; also in names of rows
 
 
 class Population:
     """The statements of one population; a method for each list of a `Trial` that it has a kernel in."""
 
-    def __init__(self, plan: Plan, scope: Scope, readout: Readout | None, split: bool, carry: bool) -> None:
+    def __init__(
+        self, plan: Plan, scope: Scope, readout: Readout | None, split: bool, carry: bool, evaluates: bool
+    ) -> None:  # fmt: skip
         self.plan, self.s, self.p, self.d, self.readout, self.split = plan, scope, scope.p, scope.d, readout, split
         self.fresh = scope.host_value("fresh", "int") if carry else sp.Integer(1)
         # receptors whose arrivals need D; with split passes also those of the input, whose times get a gradient
         self.feedback_receptors = scope.fed() if split else scope.fed_by_spikes()
+        # of them those whose D is evaluated at every synapse, from rows of what f depends on
+        nonlinear = [r for r in self.feedback_receptors if powers_along(self.d, r) is None]
+        self.evaluated = nonlinear if evaluates and scope.adjoint else []
         self.regularise = Regularise(scope)
         self.births = Births(scope) if plan.births(self.p.name) and scope.adjoint else None
         hooks = Hooks(
@@ -121,11 +130,13 @@ class Population:
         self.rows += [f"{POWERS[k]}_{r}" for r in self.feedback_receptors for k in self.powers(r)]
         self.rows += [f"up_{r}" for r in self.feedback_receptors if r in self.raising]
         self.rows += ["down"] if self.readout and self.readout.negative and self.feedback_receptors else []
+        self.rows += self.evaluated_rows
         for row in self.rows:
+            kind = "int" if row == f"at_{IN_MODE}" else "real"
             if self.stores_rows:
-                s.element(name("w", row), ("n_steps", s.N), (STEP, NEURON), "real", "stored")
+                s.element(name("w", row), ("n_steps", s.N), (STEP, NEURON), kind, "stored")
             else:
-                s.each(name("w", row))
+                s.each(name("w", row), kind)
         if self.p.stores_states:  # f is not linear: its derivatives backwards need the states of the forward pass
             for v in self.d.states:
                 trace = s.element(name("w", "trace", v), ("n_steps", s.N), (STEP, NEURON), "real", "stored")
@@ -139,6 +150,36 @@ class Population:
     def powers(self, receptor: str) -> list[int]:
         """Powers of a weight above the first in D of an arrival, where f is a polynomial of a higher degree along e."""
         return [k for k in powers_along(self.d, receptor) or () if k > 1]
+
+    # arrivals along which f is no polynomial of a low degree
+
+    def _evaluated(self, receptor: str) -> list[sp.Expr]:
+        """lambda . (f(x - w e) - f(x)) of an arrival of `WEIGHT` in every mode."""
+        lam = sp.Matrix([sp.Symbol(f"lambda_{v}", real=True) for v in self.d.states])
+        weight = sp.Dummy("weight", real=True)  # no parameter is called like it
+        changes = evaluated_change(self.d, receptor, weight)
+        return [self.s.expression(v.dot(lam)).xreplace({weight: WEIGHT}) for v in changes]
+
+    @cached_property
+    def _copied(self) -> list[sp.Symbol]:
+        """What `_evaluated` depends on at the time of an arrival: adjoints, states, the mode."""
+        used = {s for r in self.evaluated for e in self._evaluated(r) for s in e.free_symbols}
+        mode = [IN_MODE] if self.evaluated and self.s.several_modes else []
+        return [*(v for v in (*self.s.lam, *self.s.x) if v in used), *mode]
+
+    @property
+    def evaluated_rows(self) -> list[str]:
+        """The rows of their values at every step, of an adjoint first."""
+        return [f"at_{v}" for v in self._copied]
+
+    def change(self, receptor: str) -> list[Statement]:
+        """Sets `D` to what an arrival of `WEIGHT` changes, from the rows of its step."""
+        rows = {v: name("w", row) for v, row in zip(self._copied, self.evaluated_rows)}
+        # in canonical order: the text is the same in every process
+        shared, values = sp.cse([e.xreplace(rows) for e in self._evaluated(receptor)],
+                                sp.numbered_symbols("t_s", real=True), order="canonical")  # fmt: skip
+        picked = pick(values).xreplace({MODE: rows.get(IN_MODE, MODE)})
+        return [*(Let(s, e) for s, e in shared), Let(D, picked)]
 
     # forwards
 
@@ -286,8 +327,8 @@ class Population:
         for r in self.feedback_receptors:
             # D / w: the term that is linear in w, then those of higher powers
             unit = feedback_symbols(d, r).dot(lam) if has_exact_step(d) else self._unit_D(r, lam)
-            D = s.expression(unit, self._trace())
-            out.append(Set(name("w", f"D_{r}"), D + (self.readout.arrival(r) if self.readout else 0)))
+            own = s.expression(unit, self._trace()) if r not in self.evaluated else sp.Integer(0)
+            out.append(Set(name("w", f"D_{r}"), own + (self.readout.arrival(r) if self.readout else 0)))
             for k in self.powers(r):
                 change = pick([v.dot(lam) for v in change_along(d, r, k)])
                 out.append(Set(name("w", f"{POWERS[k]}_{r}"), s.expression(change, self._trace())))
@@ -295,6 +336,7 @@ class Population:
                 out.append(Set(name("w", f"up_{r}"), self.up(r).xreplace(self._trace()) * name("w", "push")))
         if self.readout and self.readout.negative and self.feedback_receptors:
             out.append(Set(name("w", "down"), self.readout.negative_arrival()))
+        out += [Set(name("w", row), v.xreplace(self._trace())) for v, row in zip(self._copied, self.evaluated_rows)]
         return out + self._drives()
 
     def _unit_D(self, receptor: str, lam: sp.Matrix) -> sp.Expr:

@@ -8,7 +8,7 @@ neurons. The definition of the order is `engines/reference/grid/engine.py` and i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..plan import ConnectionRecord, Plan
@@ -16,7 +16,7 @@ from .births import CHANGE
 from .compare import RUNNING, comparison, further_slopes
 from .connectivity import Delays, Dense, Table, Windows, delays, dense, table, windows
 from .events import FEEDBACK
-from .nodes import Buffer, name
+from .nodes import Buffer, Kernel, name
 from .operations import (
     Birth,
     Deliver,
@@ -54,7 +54,8 @@ class Trial:
     population -> the rows of bits of its spikes; delays: of connections with individual delays. readouts: population
     -> what a loss reads of it, the main one first. split: the two passes are two calls, `compare` takes dL/dr from the
     host, and `end_back` gives the gradients of input times as well; for_inputs: buffers of which they alone need more
-    than the row of a step.
+    than the row of a step. changes: connection -> the code of parts "change", which sets the local `population.D` for a
+    synapse of weight `population.WEIGHT` whose target is ``neuron``, at the arrival's ``step``.
 
     Where the trial can be recorded, `record` stands between `arrivals` and `advance`, and `before_jumps` ends with the
     records of the adjoint: both are those at the time of the step, behind its arrivals.
@@ -83,6 +84,7 @@ class Trial:
     split: bool = False
     for_inputs: frozenset[str] = frozenset()
     record: tuple[Record, ...] = ()
+    changes: Mapping[int, Kernel] = field(default_factory=dict)
 
     @property
     def readout(self) -> Readout:
@@ -106,20 +108,29 @@ class Trial:
 
 
 def make_trial(
-    plan: Plan, *, adjoint: bool = True, split: bool = False, carry: bool = False, record: bool = False
+    plan: Plan,
+    *,
+    adjoint: bool = True,
+    split: bool = False,
+    carry: bool = False,
+    record: bool = False,
+    evaluates: bool = False,
 ) -> Trial:
     """The trial of a plan with spikes on the grid; without `adjoint` the forward pass alone, for inference.
 
     carry: the number ``fresh`` says whether it begins from rest, and not from the end of another: 1 or 0.
     record: states and adjoints of ``recorded`` steps go to the host: all of them or, in most runs, none.
+    evaluates: the target runs parts "change"; without them, arrivals along which f is no polynomial have no D.
     """
-    return _Maker(plan, adjoint, split, carry, record).trial()
+    return _Maker(plan, adjoint, split, carry, record, evaluates).trial()
 
 
 class _Maker:
     """A trial under construction: scopes first, since buffers are declared in the order in which they are asked for."""
 
-    def __init__(self, plan: Plan, adjoint: bool, split: bool, carry: bool, record: bool) -> None:
+    def __init__(
+        self, plan: Plan, adjoint: bool, split: bool, carry: bool, record: bool, evaluates: bool
+    ) -> None:  # fmt: skip
         self.plan, self.adjoint, self.split, self.buffers = plan, adjoint, split, dict[str, Buffer]()
         self.record = record
         self.scopes = [Scope(plan, p, i, self.buffers, adjoint) for i, p in enumerate(plan.populations)]
@@ -127,7 +138,9 @@ class _Maker:
             s.host_value("n_steps", "int")
         places = {p.name: i for i, p in enumerate(plan.populations)}
         self.readouts = {i: make_readout(self.scopes[i], split) for i in (places[loss.output] for loss in plan.losses)}
-        self.populations = [Population(plan, s, self.readouts.get(s.index), split, carry) for s in self.scopes]
+        self.populations = [
+            Population(plan, s, self.readouts.get(s.index), split, carry, evaluates) for s in self.scopes
+        ]
         kinds: dict[str, Callable[[ConnectionRecord, int, dict[str, Buffer]], Dense | Table | Windows]] = {
             "dense": dense, "windows": windows, "synapses": table,
         }  # fmt: skip
@@ -185,7 +198,14 @@ class _Maker:
             jumps=tuple(self.each("undo")), retreat=tuple(self.each("retreat")),
             end_back=(*self.each("end_back"), *gathered, *self._feed_input()), spikes=self.spikes, split=self.split,
             readouts=self.readouts, for_inputs=frozenset(rows), record=self.records("record_states"),
+            changes=self._changes(),
         )  # fmt: skip
+
+    def _changes(self) -> dict[int, Kernel]:
+        """Of the connections whose receptor has a part "change"."""
+        targets = {p.p.name: p for p in self.populations}
+        found = ((i, c.receptor, targets[c.target]) for i, c in enumerate(self.plan.connections))
+        return {i: p.s.kernel(p.change(r)) for i, r, p in found if r in p.evaluated}
 
     def _row(self, c: ConnectionRecord, what: str) -> Buffer:
         """An adjoint row, or a sum over arrivals, of the target of a connection."""
@@ -241,6 +261,8 @@ class _Maker:
         target = next(p for p in self.populations if p.p.name == c.target)
         terms = [("all", self._row(c, f"D_{c.receptor}"))]
         terms += [(POWERS[k], self._row(c, f"{POWERS[k]}_{c.receptor}")) for k in target.powers(c.receptor)]
+        if c.receptor in target.evaluated:
+            terms.append(("change", self._row(c, target.evaluated_rows[0])))
         if c.receptor in target.raising:
             terms.append(("positive", self._row(c, f"up_{c.receptor}")))
         if target.readout and target.readout.negative:

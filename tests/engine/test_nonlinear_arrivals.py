@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from genn_eventprop import Delay, Dense, Event, Events, Mode, Network, NeuronModel, Normal, Param, Sparse
+from genn_eventprop import Conv2D, Delay, Dense, Event, Events, Mode, Network, NeuronModel, Normal, Param, Sparse
 from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.errors import EngineError
-from genn_eventprop.losses import Loss
+from genn_eventprop.losses import Loss, PerStepCrossEntropy, SquaredError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
+from support.engines import ENGINES
 from support.sweeps import sweep
 
 DELTA_QIF = NeuronModel(
@@ -32,6 +33,18 @@ REFRACTORY = NeuronModel(
 EXPONENTIAL = NeuronModel(
     name="DeltaEIF", state={"V": 0.0}, params={"tau": Param(10.0, "ms")}, dynamics={"V": "(0.1 * exp(V) - V) / tau"},
     threshold="V - 2", reset={"V": "0"}, input="V",
+)  # fmt: skip
+GATED = NeuronModel(
+    name="Gated", state={"V": 0.0, "I": 0.0},
+    params={"tau": Param(10.0, trainable=True), "t_weight": Param(0.3, trainable=True), "t_ref": Param(1.2, "ms")},
+    dynamics={"V": "(tanh(2 * I) - V + t_weight * V**5) / tau", "I": "-I / 4"},
+    events=[Event("spike", "V - 0.5", {"V": "-0.1"}, next_mode="held")],
+    modes=[Mode("held", {"V": "(0.1 + exp(-I)) / tau"}, lasts="t_ref")],
+    input={"exc": {"I": "1"}, "inh": {"I": "-0.5", "V": "-0.05"}},
+)  # fmt: skip
+JUMPS = NeuronModel(
+    name="Jumps", state={"V": 0.0, "I": 0.0}, params={"tau": Param(10.0, "ms", trainable=True), "gain": Param(1.3)},
+    dynamics={"V": "(I - V) / tau", "I": "-I / 5"}, input={"exc": {"V": "gain", "I": "0.3"}},
 )  # fmt: skip
 DELTA_LIF = NeuronModel(
     name="DeltaLIF", state={"V": 0.0}, params={"tau": Param(10.0, "ms")}, dynamics={"V": "-V / tau"},
@@ -94,8 +107,74 @@ def test_nonlinear_arrivals(engine, model, wiring):
         np.testing.assert_allclose(got[key], gradient, rtol=1e-8, atol=1e-11 * np.abs(gradient).max(), err_msg=key)
 
 
-def test_what_is_no_polynomial_has_no_input_times(engine):
+def evaluated(wiring, size):
+    """Arrivals from the input and from neurons whose D is evaluated: of the dynamics of a hidden layer, and of a loss
+    of V(t) that they move through tables, windows or individual delays."""
+    net = Network()
+    if wiring == "windows":
+        image = net.input(9, shape=(3, 3, 1))
+        hidden = net.population(GATED(), 8, "hidden", shape=(2, 2, 2))
+        output = net.population(JUMPS(), 2, "output", shape=(1, 1, 2))
+        net.connect(image, hidden, Conv2D(Normal(1.0, 0.4), kernel=2, channels=2), receptor="exc")
+        net.connect(hidden, hidden, Dense(Normal(0.2, 0.3)), receptor="inh", delay=learned("axonal"))
+        net.connect(hidden, output, Conv2D(Normal(0.3, 0.4), kernel=2, channels=2), delay=1.0)
+        return net, output
+    kind, settings = WIRING[wiring]
+    hidden, output = net.population(GATED(), size, "hidden"), net.population(JUMPS(), min(size, 3), "output")
+    channels = net.input(9)
+    net.connect(channels, hidden, kind(Normal(1.0, 0.4)), receptor="exc", **settings)
+    net.connect(hidden, hidden, kind(Normal(0.2, 0.3)), receptor="inh", **settings)
+    net.connect(channels, output, kind(Normal(0.3, 0.3)), name="skip", **settings)
+    net.connect(hidden, output, kind(Normal(0.2, 0.4)), **settings)
+    return net, output
+
+
+@pytest.mark.parametrize("kind", [pytest.param("c99", marks=pytest.mark.ci), "native"])
+@pytest.mark.parametrize(
+    ("wiring", "size"),
+    sweep([*((w, 6) for w in (*WIRING, "windows")), ("dense", 1), ("synaptic", 1)], [("synaptic table", 6)]),
+)
+def test_arrivals_are_evaluated_at_every_synapse(kind, wiring, size):
+    net, output = evaluated(wiring, size)
+    labelled = wiring != "axonal" and size > 1
+    times = [(t / 2, np.arange(40) * 7 % 9) for t, _ in TIMES]
+    targets = np.random.default_rng(1).normal(0.3, 0.5, (3, 31, output.size))
+    answers = {"labels": [0, 1, 0]} if labelled else {"targets": targets}
+    events = Events.from_samples(times, n_channels=9, **answers)
+    loss = PerStepCrossEntropy(output) if labelled else SquaredError(output, "voltage")
+    plan, values = make_plan(net, loss, dt=0.5, duration=15.0), net.initial_parameters(3)
+    settings = [{}, *([{"trajectory_limit": 1e-3}] if kind == "native" else [])]  # whole, and in segments
+    found = []
+    for made in (ReferenceClock(plan, values), *(ENGINES[kind](plan, values, dtype="float64", **s) for s in settings)):
+        result = made.run(made.load(events), [0, 1, 2], training=True)
+        found.append({k: np.array(v) for k, v in made.gradients.items()} | {"loss": result.loss})
+        made.close()
+    assert result.spike_counts["hidden"].sum() > 10
+    want, *every = found
+    for got in every:
+        for key, gradient in want.items():
+            np.testing.assert_allclose(got[key], gradient, rtol=1e-9, atol=1e-12 * np.abs(gradient).max(), err_msg=key)
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param("c99", marks=pytest.mark.ci), pytest.param("native", marks=pytest.mark.ci)]
+)
+@pytest.mark.parametrize("wiring", sweep(list(WIRING), ["dense"]))
+def test_input_times_of_what_is_no_polynomial(kind, wiring):
+    net, output = network(EXPONENTIAL, wiring)
+    events = Events.from_samples(TIMES, n_channels=5, labels=[0, 1, 2])
+    plan, values = make_plan(net, Loss(output, "integral"), dt=0.5, duration=30.0), net.initial_parameters(3)
+    want, _ = numbers(ReferenceClock(plan, values), events)
+    got, _ = numbers(ENGINES[kind](plan, values, dtype="float64"), events)
+    assert set(got) == set(want) and want["input"].any()
+    for key, gradient in want.items():
+        np.testing.assert_allclose(got[key], gradient, rtol=1e-9, atol=1e-12 * np.abs(gradient).max(), err_msg=key)
+
+
+@pytest.mark.parametrize("kind", ["cuda", "genn"])
+def test_what_is_no_polynomial_has_no_input_times(kind):
     """Trained as ever, since weights do not need D of the input; input times and recurrent arrivals are refused."""
+    engine = ENGINES[kind]
     net, output = network(EXPONENTIAL, "dense")
     events = Events.from_samples(TIMES, n_channels=5, labels=[0, 1, 2])
     with pytest.raises(EngineError, match="cannot run connection 'hidden_hidden': an arrival at .* polynomial"):

@@ -11,6 +11,7 @@ import sympy as sp
 
 from ...plan import Plan
 from ...program.nodes import NEURON, SAMPLE, Access, Buffer, Kernel
+from ...program.population import WEIGHT, D
 from ...program.trial import (
     Birth,
     Deliver,
@@ -52,7 +53,7 @@ class Source:
 
 def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     """C99 for a plan; dtype "float32" or "float64". split: a call runs one pass of all samples, `training` says which."""
-    trial = make_trial(plan, split=split, record=True)
+    trial = make_trial(plan, split=split, record=True, evaluates=True)
     real = C_REAL[dtype]
     text = Text(trial)
     body = [text.losses(), text.forward(), text.compare(), text.backward(), text.run()]  # names what it uses
@@ -114,7 +115,18 @@ class Text(Layout, Target):
 
     def losses(self) -> str:
         given = (self.trial, "static", self._element, self.spelling.constants)
-        return voltage_losses(*given) + c_birth_losses(*given)
+        return voltage_losses(*given) + c_birth_losses(*given) + self.losses_of_spikes() + self.changes()
+
+    def changes(self) -> str:
+        return "".join(map(self._change, self.trial.changes))
+
+    def _change(self, connection: int) -> str:
+        """D of an arrival through a connection, evaluated; see `Trial.changes`."""
+        arguments = f"const Trial *t, int64_t sample, int64_t step, int32_t neuron, real {WEIGHT}"
+        text = (
+            f"(void)sample;\n(void)step;\n{Writer(self.spelling, self.trial.changes[connection]).text()}return {D};\n"
+        )
+        return f"static real change_c{connection}({arguments}) {{\n{indent(text)}}}\n"
 
     def compare(self) -> str:
         body = f"(void)t;\n(void)sample;\n{compared(self)}"
@@ -245,6 +257,12 @@ class Text(Layout, Target):
                 f"const real *row = t->c{connection}_weight + (int64_t)source * {c.post}, *D = {self._row(b, arrival)};\n"
                 f"for (int32_t n = 0; n < {c.post}; ++n) total += part_{part}(row[n]) * D[n];\n"
             )
+            if part == "change":
+                dot = (
+                    f"const real *row = t->c{connection}_weight + (int64_t)source * {c.post};\n"
+                    f"for (int32_t n = 0; n < {c.post}; ++n)\n"
+                    f"    total += change_c{connection}(t, sample, {arrival}, n, row[n]);\n"
+                )
             body += self._of_input(connection, f"if ({arrival[1:-1]} < t->n_steps) {{\n{indent(dot)}}}\n")
         return body
 
@@ -346,17 +364,60 @@ class Text(Layout, Target):
 
     def _feedback_of_synapses(self, i: int, part: str, b: Buffer, now: str) -> str:
         """Adds what a spike at `now` caused to ``total``; b: rows of the adjoint."""
-        add = f"total += part_{part}(t->c{i}_weight[w]) * ({self._row(b, 'arrival')})[n];\n"
+        if part == "loss":
+            return f"total += {self._loss_of_spike(i, now)};\n"
+        add = f"total += {self._caused(i, part, b)};\n"
         return f"{{\n{indent(self._in_time(i, now, add))}}}\n"
+
+    def _caused(self, i: int, part: str, b: Buffer) -> str:
+        """What the arrival at a single synapse caused."""
+        weight = f"t->c{i}_weight[w]"
+        if part == "change":
+            return f"change_c{i}(t, sample, arrival, n, {weight})"
+        if part == "loss":
+            return f"synapse_c{i}(t, sample, arrival, n, {self._row(b, 'arrival')}, {weight})"
+        return f"part_{part}({weight}) * ({self._row(b, 'arrival')})[n]"
+
+    def _loss_of_spike(self, i: int, sent: str) -> str:
+        """What the arrivals of a spike did to a loss of V, the synapses of one time together."""
+        return f"spike_c{i}(t, sample, {sent}, source)"
+
+    def losses_of_spikes(self) -> str:
+        """The functions of `_loss_of_spike`."""
+        return "".join(map(self._losses_of_spikes, sorted(self._after_tables())))
+
+    def _after_tables(self) -> dict[int, Buffer]:
+        """Connections whose arrivals at a time are no row, and which have a part "loss" -> V before the arrivals."""
+        terms = [(i, part, b) for o in self.trial.feedback for i, part, b in o.terms]
+        terms += [(o.connection, *t) for o in self.trial.end_back if isinstance(o, GatherDelays) for t in o.terms]
+        return {i: b for i, part, b in terms if part == "loss" and not self._plain(i)}
+
+    def _losses_of_spikes(self, i: int) -> str:
+        before, c = self._row(self._after_tables()[i], "arrival"), self.plan.connections[i]
+        late = f"sent + {self._delay_of(i)} == arrival" if c.delays else "1"
+        each = self._each_synapse(i, f"if ({late}) {{\n    row[n] += t->c{i}_weight[w];\n    any = 1;\n}}\n")
+        call = f"if (any) total += arrival_c{i}(t, sample, arrival, {before}, row);\n"
+        body = f"real row[{c.post}] = {{0}};\nint any = 0;\n{each}{call}"
+        first, last = ("0", f"t->c{i}_ring - 1") if c.delays else (f"t->c{i}_delay",) * 2
+        loop = (
+            f"for (int64_t arrival = sent + {first}; arrival <= sent + {last} && arrival < t->n_steps; ++arrival) {{\n"
+        )
+        text = f"real total = 0;\n{loop}{indent(body)}}}\nreturn total;\n"
+        head = f"static real spike_c{i}(const Trial *t, int64_t sample, int64_t sent, int32_t source)"
+        return f"{head} {{\n{indent(text)}}}\n"
 
     def _gather_synapses(self, o: Gather | GatherDelays) -> str:
         i = o.connection
         if isinstance(o, Gather):
             add = f"t->c{i}_gradient[w] += ({self._row(o.rows, 'arrival')})[n];\n"
         else:
-            terms = (f"part_{part}(t->c{i}_weight[w]) * ({self._row(b, 'arrival')})[n]" for part, b in o.terms)
+            # V of all targets moves at once where they share the delay
+            shared = self.plan.connections[i].delays.kind == "axonal"  # type: ignore[union-attr]
+            terms = [self._caused(i, part, b) for part, b in o.terms if not (part == "loss" and shared)]
             add = f"t->c{i}_delay_gradient[{self._place_of_delay(i)}] += {' + '.join(terms)};\n"
         rows = self._in_time(i, "sent", add)
+        if isinstance(o, GatherDelays) and shared and any(part == "loss" for part, _ in o.terms):
+            rows += f"t->c{i}_delay_gradient[source] += {self._loss_of_spike(i, 'sent')};\n"
         if self._from_input(i):
             head = "for (int64_t i = t->offsets[t->samples[sample]]; i < t->offsets[t->samples[sample] + 1]; ++i) {\n"
             return (

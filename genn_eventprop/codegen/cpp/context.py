@@ -105,7 +105,7 @@ class Context:
         self.exact = plan.spike_times == "exact"
         self.halves = halves and any(runs_in_halves(c, plan) for c in plan.connections)
         self.real = C_REAL[dtype]
-        self.trial = None if self.exact else make_trial(plan, split=split, carry=carry, record=True)
+        self.trial = None if self.exact else make_trial(plan, split=split, carry=carry, record=True, evaluates=True)
         self.gradients, self.gradient_size = self.gradient_layout()
 
     def gradient_layout(self) -> tuple[dict[str, tuple[int, int, int]], int]:

@@ -101,8 +101,7 @@ def _nonlinear_receptor(plan: Plan, c: ConnectionRecord) -> str:
     d = plan.population(c.target).derived
     return (
         f"an arrival at receptor {c.receptor!r} of {d.model.name} moves a state on which the dynamics depend "
-        "nonlinearly, and by no polynomial of degree 4 or less; let arrivals act on a current, or use "
-        "engine='native' with spike_times='exact', or engine='reference_clock'"
+        "nonlinearly, and by no polynomial of degree 4 or less; let arrivals act on a current, or use engine='native'"
     )
 
 
@@ -219,7 +218,7 @@ def _voltage_after_tables(plan: Plan) -> str:
         if moved and timed and (c.form != "dense" or c.delays is not None):
             return (
                 f"cannot run a loss of {d.model.readout}(t) after connection {c.name!r}, whose arrivals move it at "
-                "once, at different times per target; use engine='reference_clock', or Dense with delay=a number"
+                "once, at different times per target; use engine='native', or Dense with delay=a number"
             )
     return ""
 

@@ -26,12 +26,7 @@ from .call import KINDS
 from .currents import CurrentBatch, Drives
 from .data import Data
 from .engine import Engine
-from .features import (
-    ALL,
-    NONLINEAR_RECEPTOR_PATH,
-    TRAJECTORY_AUXILIARY_LOSS,
-    VOLTAGE_LOSS_AFTER_TABLES,
-)
+from .features import ALL, TRAJECTORY_AUXILIARY_LOSS
 from .half_rows import rounded_weights
 from .host_losses import activity, evaluate_outer_loss, loss_inputs, prefixed_losses
 from .noise import limit, quantiles
@@ -50,14 +45,7 @@ CALLS = 32
 class ProgramEngine(Engine):
     """See the module; dtype: "float32" or "float64"."""
 
-    features = {
-        "grid": ALL
-        - {
-            NONLINEAR_RECEPTOR_PATH,
-            VOLTAGE_LOSS_AFTER_TABLES,
-            TRAJECTORY_AUXILIARY_LOSS,
-        }
-    }
+    features = {"grid": ALL - {TRAJECTORY_AUXILIARY_LOSS}}
     options: ClassVar[tuple[str, ...]] = ("slope_floor", "dtype")
     trial: Trial  # set by the target
     _batch: CurrentBatch  # of the last run

@@ -30,10 +30,12 @@ from ..contract.data import Data
 from ..contract.device_arrays import DeviceArrays
 from ..contract.engine import Availability
 from ..contract.features import (
+    NONLINEAR_RECEPTOR_PATH,
     SHARED_TABLE_WEIGHTS,
     SHARED_WEIGHTS,
     SPIKE_BIRTH,
     SPIKE_BIRTH_DELAYS,
+    VOLTAGE_LOSS_AFTER_TABLES,
     VOLTAGE_LOSS_WITH_JUMPS,
     refuse,
 )
@@ -74,10 +76,12 @@ class GennEngine(ProgramEngine):
     features = {
         "grid": ProgramEngine.features["grid"]
         - {
+            NONLINEAR_RECEPTOR_PATH,
             SHARED_WEIGHTS,
             SHARED_TABLE_WEIGHTS,
             SPIKE_BIRTH,
             SPIKE_BIRTH_DELAYS,
+            VOLTAGE_LOSS_AFTER_TABLES,
             VOLTAGE_LOSS_WITH_JUMPS,
         }
     }

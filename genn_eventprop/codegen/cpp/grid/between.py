@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from ....modelling.expressions import symbol
 from ....plan import ConnectionRecord
 from ....program.births import BIRTH, CHANGE, OPEN
-from ....program.nodes import STEP, Access, Buffer, Kernel
-from ....program.readouts.integral import Integral
+from ....program.nodes import Buffer
 from ....program.trial import Birth, Deliver, Feedback, FeedInput, Gather, GatherDelays, Trial
-from ...statements import Spelling, indent
+from ...statements import indent
 from ..context import Context, stream, streams
 from .carried import Carried
 from .connections import PARTS, Connections
-from .lanes import VectorLoopWriter
+from .evaluated import Evaluated
 from .lists import Lists
 from .loops import Loops
 from .memory import Memory
@@ -23,10 +21,10 @@ class ConnectionOps:
 
     def __init__(
         self, memory: Memory, names: Context, trial: Trial, lists: dict[str, Lists], others: Connections,
-        carried: Carried,
+        carried: Carried, evaluated: Evaluated,
     ) -> None:  # fmt: skip
         self.memory, self.names, self.trial, self.plan, self.lists = memory, names, trial, trial.plan, lists
-        self.others, self.carried = others, carried
+        self.others, self.carried, self.evaluated = others, carried, evaluated
 
     def _delay(self, c: ConnectionRecord, sign: str = "+") -> str:
         return f" {sign} args.{self.names.c(c)}_delay" if c.delay > 0 else ""
@@ -149,6 +147,8 @@ for (int n = 0; n < N_{out}; ++n)
 
     def _term(self, connection: int, part: str, row: Buffer) -> str:
         c, array = self.plan.connections[connection], self.memory.pointer(row)
+        if self.evaluated.runs(c, part):
+            return f"if (step < n_steps) {{\n{indent(self.evaluated.feedback(connection, part, row))}}}\n"
         if c.delays is not None:
             return f"if (step < n_steps) {{\n{indent(self.others.dots(c, part, row))}}}\n"
         if len(row.axes) == 2:
@@ -170,20 +170,7 @@ for (int n = 0; n < N_{out}; ++n)
 
     def _losses(self, c: ConnectionRecord, before: str) -> str:
         """The changes of a loss of V by arrivals."""
-        readout = self.trial.readout
-        assert isinstance(readout, Integral)
-        moved = {STEP: symbol("arrival")}
-        table = {
-            s: Access(a.buffer, tuple(i.xreplace(moved) for i in a.index)) for s, a in readout.s.table.items()
-        }  # fmt: skip
-        w = VectorLoopWriter(
-            Spelling(self.memory.element, lambda *_: ""), Kernel((), table), readout.s.index, rows=False
-        )
-        amount, weight = w.expression(readout.loss_of_arrival(c.receptor)), w.expression(readout.at())
-        return f"""\
-losses_of_arrivals(args, sample, arrival, {before}, args.{self.names.c(c)}_weight, index, count, feedback,
-                   {weight}, [&]([[maybe_unused]] int neuron) {{ return scalar({amount}); }});
-"""
+        return self.evaluated.losses(c, before, f"args.{self.names.c(c)}_weight", "index", "count", "feedback")
 
     def feed_input(self, o: FeedInput) -> str:
         """Gradients of the times of input spikes, step by step; those of several inputs one after the other."""
@@ -204,6 +191,10 @@ scalar* __restrict feedback = args.input_gradient + args.input_start[sample]{bef
 
     def gather(self, o: Gather | GatherDelays) -> str:
         """Weight gradients: rows are summed once per source. Gradients of delays come with those of the weights."""
+        evaluated = self.evaluated.delays(o) if isinstance(o, GatherDelays) else ""
+        return self._gather(o) + evaluated
+
+    def _gather(self, o: Gather | GatherDelays) -> str:
         c = self.plan.connections[o.connection]
         if c.listed or (isinstance(o, GatherDelays) and c.trainable):
             return ""

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from ....plan import ConnectionRecord
 from ....program.nodes import Buffer, name
-from ....program.trial import Deliver, Feedback, GatherDelays, Trial
+from ....program.operations import EVALUATED
+from ....program.trial import Deliver, GatherDelays, Trial
 from ...statements import indent
 from ..context import Context, padded, stream, unique, windows_of
 from .memory import Memory
@@ -31,14 +32,16 @@ class Connections:
         self.memory, self.names, self.plan, self.scopes, self.direct = memory, names, names.plan, trial.scopes, direct
         ops = (*trial.step, *trial.end_back)
         self.sums = {o.connection: o.sums for o in ops if isinstance(o, Deliver)}
-        self.terms = {o.connection: o.terms for o in ops if isinstance(o, GatherDelays)}
+        # what is no product of a weight and a row is run by `Evaluated`
+        delays = [o for o in ops if isinstance(o, GatherDelays)]
+        self.terms = {o.connection: tuple(t for t in o.terms if t[0] not in EVALUATED) for o in delays}
         self.births = trial.births
         # weights that connections share of which some are gathered in the loop over steps, and others behind it
         shared = [
             c for c in self.plan.connections if any(c.weight == k.weight for k in self.plan.connections if k is not c)
         ]
         self.mixed = {c.weight for c in shared if not c.by_rows}
-        fed = [(c, row) for o in trial.feedback if isinstance(o, Feedback) for c, _, row in o.terms]
+        fed = [(c, row) for o in trial.feedback for c, part, row in o.terms if part not in EVALUATED]
         self.caused = [(self.plan.connections[c], row) for c, row in fed]  # connections of neurons, rows of D
 
     def _number(self, c: ConnectionRecord) -> int:

@@ -10,6 +10,7 @@ import sympy as sp
 from ....plan import PopulationRecord
 from ....plan.coefficients import basis_size
 from ....program.nodes import Buffer, Kernel, Set, name
+from ....program.operations import EVALUATED
 from ....program.scope import Scope
 from ....program.trial import (
     Birth,
@@ -31,6 +32,7 @@ from .between import ConnectionOps
 from .carried import Carried
 from .compare import auxiliary_losses, birth_functions, compared
 from .connections import Connections, tables
+from .evaluated import Evaluated
 from .lists import Lists
 from .loops import Loops
 from .memory import ACTIVITY, Memory
@@ -62,7 +64,8 @@ class Grid(Target):
         by_name = dict(zip((p.name for p in self.plan.populations), self.lists))
         self.others = Connections(self.memory, names, self.trial, self.direct)
         self.memory.one_row = self.others.one_row()
-        self.between = ConnectionOps(self.memory, names, self.trial, by_name, self.others, self.carried)
+        self.evaluated = Evaluated(self.memory, names, self.trial, by_name)
+        self.between = ConnectionOps(self.memory, names, self.trial, by_name, self.others, self.carried, self.evaluated)
         self.segments = Segments(self.trial, names, self.memory, self.loops)
 
     def _host_buffers(self) -> list[Buffer]:
@@ -119,7 +122,7 @@ class Grid(Target):
         """Whether rows are added or multiplied of which only a part of every weight counts."""
         ops = (*self.trial.feedback, *self.trial.end_back)
         terms = [t[-2] for o in ops if isinstance(o, (Feedback, FeedInput, GatherDelays)) for t in o.terms]
-        return any(len(o.sums) > 1 for o in self.trial.arrivals) or bool(set(terms) - {"all", "loss"})
+        return any(len(o.sums) > 1 for o in self.trial.arrivals) or bool(set(terms) - {"all", *EVALUATED})
 
     def text(self) -> list[str]:
         """The memory of a thread and the functions of a trial, but for `compare`."""
@@ -128,10 +131,12 @@ class Grid(Target):
         self.memory.used |= {b.name: b for b in self.outer_buffers()}
         forwards = set(self.memory.used)
         functions.append(self._backward())
-        births = birth_functions(self.memory, self.trial)
+        births, changes = birth_functions(self.memory, self.trial), self.evaluated.functions()
+        members = tuple(a + b for a, b in zip(self.others.members(), self.evaluated.members()))
         return [
-            work(self.memory, self.lists, forwards, self.segments.kept(), self.others.members()),
+            work(self.memory, self.lists, forwards, self.segments.kept(), members),
             births,
+            changes,
             *functions,
         ]
 
