@@ -132,7 +132,7 @@ def evaluated(wiring, size):
 @pytest.mark.parametrize("kind", [pytest.param("c99", marks=pytest.mark.ci), "native"])
 @pytest.mark.parametrize(
     ("wiring", "size"),
-    sweep([*((w, 6) for w in (*WIRING, "windows")), ("dense", 1), ("synaptic", 1)], [("synaptic table", 6)]),
+    sweep([*((w, 6) for w in (*WIRING, "windows")), ("dense", 1), ("synaptic", 1)], [("table", 6)]),
 )
 def test_arrivals_are_evaluated_at_every_synapse(kind, wiring, size):
     net, output = evaluated(wiring, size)
