@@ -149,7 +149,7 @@ def test_arrivals_are_evaluated_at_every_synapse(kind, wiring, size):
         result = made.run(made.load(events), [0, 1, 2], training=True)
         found.append({k: np.array(v) for k, v in made.gradients.items()} | {"loss": result.loss})
         made.close()
-    assert result.spike_counts["hidden"].sum() > 10
+    assert result.spike_counts["hidden"].sum() > (0 if size == 1 else 10)
     want, *every = found
     for got in every:
         for key, gradient in want.items():

@@ -43,12 +43,13 @@ class Evaluated:
         through = {i for i, part, _ in terms if part == "loss"}
         self.late = any(self.plan.connections[i].delays and self.plan.connections[i].spread for i in through)
 
-    def members(self) -> tuple[list[str], list[str], list[str]]:
-        """As of `Connections.members`: what arrives of one spike at every step, and whether anything does."""
+    def members(self) -> tuple[list[str], list[str]]:
+        """Members of a thread's memory, and the lines that make room for them: what arrives of one spike at every step, and
+        whether anything does."""
         if not self.late:
-            return [], [], []
+            return [], []
         room = ["arriving_rows.zero((args.ahead + 1) * NP_OUT);", "arriving_any.zero(args.ahead + 1);"]
-        return ["Buffer<real> arriving_rows;", "Buffer<int32_t> arriving_any;"], room, []
+        return ["Buffer<real> arriving_rows;", "Buffer<int32_t> arriving_any;"], room
 
     def functions(self) -> str:
         """The code of every connection with a part "change"."""

@@ -132,9 +132,9 @@ class Grid(Target):
         forwards = set(self.memory.used)
         functions.append(self._backward())
         births, changes = birth_functions(self.memory, self.trial), self.evaluated.functions()
-        members = tuple(a + b for a, b in zip(self.others.members(), self.evaluated.members()))
+        (found, room, late), (more, more_room) = self.others.members(), self.evaluated.members()
         return [
-            work(self.memory, self.lists, forwards, self.segments.kept(), members),
+            work(self.memory, self.lists, forwards, self.segments.kept(), (found + more, room + more_room, late)),
             births,
             changes,
             *functions,
