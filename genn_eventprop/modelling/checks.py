@@ -21,8 +21,28 @@ SCHEMES = ("auto", "exact", "exponential_euler", "rk4")
 
 
 def check_model(model: Model) -> None:
-    name = model.name
+    """Raise `ModelError` for a model that cannot be derived, before anything of it is: naming the part and a remedy."""
+    # each check may rely on those before it: names become symbols, without which no equation can be read
     _check_types(model)
+    _check_names(model)
+    symbols, name = model.symbols(), model.name
+    _check_equations(model, symbols)
+    if model.scheme not in SCHEMES:
+        raise ModelError(f"{name}: unknown scheme {model.scheme!r} ({suggest(model.scheme, SCHEMES)})")
+    _check_events(model, symbols)
+    check_snippets(name, model.snippets, model.state, model.params, model.spiking)
+    check_units(model)
+    for n, param in model.params.items():
+        try:
+            param.check_positive(f"{name}: {n}")
+        except NetworkError as error:  # here it is the model's line that is wrong
+            raise ModelError(str(error), n) from None
+    check_reach(model)
+    check_below(model, {n: p.value for n, p in model.params.items()}, name)
+
+
+def _check_names(model: Model) -> None:
+    name = model.name
     for receptor in model.receptors:
         if not (isinstance(receptor, str) and usable(receptor, (), (), ())):
             raise ModelError(
@@ -48,8 +68,10 @@ def check_model(model: Model) -> None:
         raise ModelError(
             f"{name}: dynamics and state must name the same variables; they differ in {', '.join(odd)}{hint}"
         )
-    symbols = model.symbols()
-    params = {n: symbols[n] for n in model.params}
+
+
+def _check_equations(model: Model, symbols: Mapping[str, sp.Symbol]) -> None:
+    name, params = model.name, {n: symbols[n] for n in model.params}
     for s in model.state:
         parse(model.state[s], params, f"{name}: initial value of {s}")
         parse(model.dynamics[s], symbols, f"{name}: dynamics of {s}")
@@ -69,18 +91,6 @@ def check_model(model: Model) -> None:
             if s not in model.state:
                 raise ModelError(f"{name}: drive {drive!r} acts on {s!r}, not a state ({suggest(s, model.state)})", s)
             parse(amount, symbols, f"{name}: drive {drive!r}, amount for {s}")
-    if model.scheme not in SCHEMES:
-        raise ModelError(f"{name}: unknown scheme {model.scheme!r} ({suggest(model.scheme, SCHEMES)})")
-    _check_events(model, symbols)
-    check_snippets(name, model.snippets, model.state, model.params, model.spiking)
-    check_units(model)
-    for n, param in model.params.items():
-        try:
-            param.check_positive(f"{name}: {n}")
-        except NetworkError as error:  # here it is the model's line that is wrong
-            raise ModelError(str(error), n) from None
-    check_reach(model)
-    check_below(model, {n: p.value for n, p in model.params.items()}, name)
 
 
 def _check_types(model: Model) -> None:

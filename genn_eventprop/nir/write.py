@@ -40,7 +40,7 @@ def to_nir(
         values: parameters by the names of `Network.initial_parameters`.
         dialect: who is to read it: "spec", "norse" or "snntorch", see `dialects`.
         dt: time step in ms, for the last two: the reader then makes the steps that a grid of dt makes here.
-        outputs: populations that the graph gives out; by default those from which no other gets spikes.
+        outputs: the output populations of the graph; by default those that send spikes to no other.
 
     Returns:
         The graph; `lost` says what it does not hold.
@@ -51,7 +51,7 @@ def to_nir(
         ['hidden', 'hidden_output', 'input', 'input_hidden', 'output', 'output_output']
 
     Raises:
-        DescriptionError: what NIR, or the reader of the dialect, has no words for, with the name of its part.
+        DescriptionError: what NIR, or the reader of the dialect, cannot express; the message names the part.
     """
     convention = dialect_of(dialect, dt)
     if convention.name != "spec" and dt is None:

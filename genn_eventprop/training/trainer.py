@@ -73,8 +73,8 @@ class Trainer:
         duration, dt: trial length and time step in ms; without dt, 1 with exact spike times and 0.1 on the grid.
         spike_times: "grid", "exact", or "auto", which takes exact ones where they are expected to pay and says in one
             line which it took and why (`engines.spike_times`); dense data can change that in `fit`.
-        engine: name of an engine, or "auto" for the fastest that this machine can run; options of the engine alone
-            stand behind its name, "cuda(device=1)", or among the arguments as `engine_options`.
+        engine: name of an engine, or "auto" for the fastest that this machine can run; options that only this
+            engine has follow its name, "cuda(device=1)", or are arguments, see `engine_options`.
         regularisers: see `genn_eventprop.regularisers`; several add up.
         initial_rates: spikes per neuron and trial to which `fit` scales weights that have no scale of their own
             (``Dense()``) on the training set, before the first update: for all populations that spike, or by name;
@@ -100,7 +100,7 @@ class Trainer:
         notes: notes that `Progress` prints first, in addition to its own about the data.
         carry: samples are chunks of long recordings (`data.events.chunks`): the trial of a chunk continues from the
             end of the previous one, and its gradient takes that initial state as given. See docs/long_recordings.md.
-        engine_options: of the engine alone, ``device=1``.
+        engine_options: options that only this engine has, such as ``device=1``.
         communicator: an mpi4py communicator, e.g. MPI.COMM_WORLD, whose ranks train together, see `distribute`.
 
     A run folder keeps the whole model (`genn_eventprop.load`), including these attributes, which you can set:
