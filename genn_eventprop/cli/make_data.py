@@ -67,7 +67,7 @@ def _spoken_words(
         if path.exists() and not overwrite:
             raise SettingError(f"{path} exists; give another folder, or --overwrite")
     if as_shd:
-        _check_links(folder)
+        check_links(folder)
     for number, (part, said_by) in enumerate(parts.items()):
         began = time.perf_counter()
         words = espeak.sayings(said_by, speeds, pitches, seed + number)
@@ -79,7 +79,7 @@ def _spoken_words(
             flush=True,
         )
     if as_shd:
-        _link(folder, paths)
+        link_as_shd(folder, paths)
 
 
 def _check(
@@ -101,7 +101,7 @@ NOTE = "These are not the Spiking Heidelberg Digits but synthetic speech in thei
 NOTE += "spoken_words): links to ../spoken_words_*.h5.\n"
 
 
-def _check_links(folder: Path) -> None:
+def check_links(folder: Path) -> None:
     """Raise `SettingError` if another file, link or note is where --as-shd writes: the real data set, say."""
     place = folder / "SHD"
     for part in ("train", "test"):
@@ -113,10 +113,10 @@ def _check_links(folder: Path) -> None:
         raise SettingError(f"{note} exists and was not written by make-data; it is not replaced")
 
 
-def _link(folder: Path, paths: dict[str, Path]) -> None:
+def link_as_shd(folder: Path, paths: dict[str, Path]) -> None:
     """Under the names that loaders of SHD look for, with a note of what they are."""
     place = folder / "SHD"
-    _check_links(folder)  # once more: the recordings have taken their time
+    check_links(folder)  # once more: the recordings have taken their time
     with write_errors(place):
         place.mkdir(exist_ok=True)
         for part, path in paths.items():

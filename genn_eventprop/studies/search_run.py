@@ -67,7 +67,7 @@ class SearchRun:
         if self.ready:
             return self.ready.pop(0)
         with lock_with_retry(self.scan.folder):
-            trial = self._orphan() or self._new()
+            trial = self.orphaned_trial() or self.new_trial()
             if trial is None:
                 return None
             trial.set_user_attr("process", self.me)  # inside the lock, or two processes could take the same trial
@@ -121,7 +121,7 @@ class SearchRun:
 
     # trials
 
-    def _orphan(self) -> Any:
+    def orphaned_trial(self) -> Any:
         """A trial whose process is dead: it is marked as running, and no process holds the lock of its name."""
         optuna = import_optuna()
         for frozen in self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
@@ -135,7 +135,8 @@ class SearchRun:
                 return trial
         return None
 
-    def _new(self) -> Any:
+    def new_trial(self) -> Any:
+        """The next trial with its settings, None if all have begun."""
         count = len(self.study.get_trials(deepcopy=False))
         if count >= self.search.trials:
             return None

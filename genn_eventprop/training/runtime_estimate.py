@@ -59,18 +59,18 @@ def estimate_runtime(
         first = in_order(train.follows, None, len(train), size)[:1]
         data, samples, _ = next(iter(train.of(first, epochs.start)))
         prepared = min(prepared, time.perf_counter() - began)
-    batch = _timed(engine, data, samples, training=True)
+    batch = seconds_of_a_batch(engine, data, samples, training=True)
     size = len(samples)  # of chunks of long recordings perhaps fewer
     epoch = len(train) / size * max(batch, prepared)  # the next batch is prepared while the engine runs
     if validation is not None:
-        epoch += len(validation) / size * _timed(engine, data, samples, training=False)
+        epoch += len(validation) / size * seconds_of_a_batch(engine, data, samples, training=False)
     peak, resident = peak_memory(), resident_memory()
     if peak is not None:
         peak = max(peak, (peak if resident is None else resident) + later_bytes)
     return RuntimeEstimate(epoch, epoch * len(epochs), peak, ranks)
 
 
-def _timed(engine: Engine, data: Data, samples: np.ndarray, training: bool) -> float:
+def seconds_of_a_batch(engine: Engine, data: Data, samples: np.ndarray, training: bool) -> float:
     """Seconds of the faster of two runs: the first may compile code and allocate memory."""
     fastest = math.inf
     for _ in range(2):

@@ -247,7 +247,7 @@ def searches(sampler, count):
 
 
 def settings_of(run):
-    trial = run._new()
+    trial = run.new_trial()
     values = dict(trial.params)
     run.study.tell(trial, values["rate"])
     return values
@@ -273,7 +273,7 @@ def test_machines_on_one_folder_get_different_settings(folder, sampler):
 def test_a_trial_of_a_killed_process_gets_all_settings(folder):
     (run,) = searches("random", 1)
     run.study.ask()  # its process was killed before it could ask for the settings
-    trial = run._orphan()
+    trial = run.orphaned_trial()
     assert trial.number == 0 and set(trial.params) == {"rate", "hidden"}
     (other,) = searches("random", 1)
     assert other.study.get_trials()[0].params == trial.params
@@ -288,7 +288,7 @@ def test_a_journal_survives_a_kill_and_a_full_disk(folder):
     settings_of(searches("random", 1)[0])
     before = path.read_bytes()
     with small_files(len(before) + 20), pytest.raises(WriteError, match=r"study.journal cannot be written \(File too"):
-        run._new()
+        run.new_trial()
     assert path.read_bytes() == before
     settings_of(run)
     assert [t.state.name for t in trials()] == ["COMPLETE"] * 3

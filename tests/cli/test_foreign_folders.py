@@ -232,14 +232,14 @@ def test_links_to_the_real_data_stay(folder, capsys):
     Path("words/SHD").mkdir(parents=True)
     os.symlink("../../real.h5", "words/SHD/shd_train.h5")
     with pytest.raises(SettingError, match="shd_train.h5 exists and is no link that make-data made"):
-        make_data._check_links(Path("words"))
+        make_data.check_links(Path("words"))
     Path("words/SHD/shd_train.h5").unlink()
     paths = {part: Path(f"words/spoken_words_{part}.h5") for part in ("train", "test")}
-    make_data._link(Path("words"), paths)
-    make_data._link(Path("words"), paths)
+    make_data.link_as_shd(Path("words"), paths)
+    make_data.link_as_shd(Path("words"), paths)
     Path("words/SHD/README.txt").write_text("of the data set")
     with pytest.raises(SettingError, match="README.txt exists and was not written by make-data"):
-        make_data._link(Path("words"), paths)
+        make_data.link_as_shd(Path("words"), paths)
     assert Path("words/SHD/README.txt").read_text() == "of the data set"
 
 

@@ -285,7 +285,7 @@ def test_empty_samples_and_missing_classes_are_told(capsys):
 def test_what_compiles_once_is_not_taken_for_the_speed():
     pauses = iter([0.6, 0.0])
     engine = SimpleNamespace(run=lambda *_, training: time.sleep(next(pauses)))
-    assert runtime_estimate._timed(engine, None, None, training=True) < 0.3
+    assert runtime_estimate.seconds_of_a_batch(engine, None, None, training=True) < 0.3
 
 
 def test_measuring_changes_nothing():
