@@ -299,7 +299,7 @@ def test_a_users_own_file_by_path_and_directly(tmp_path):
 
 def test_a_users_own_file_imports_its_neighbours(tmp_path, monkeypatch):
     """Whatever the current folder is, as ``python my_page.py`` would."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")  # and restores the path, to which pages add their folders
     (tmp_path / "my_shared_loss.py").write_text('LOSS = "max"\n')
     path = tmp_path / "my_page.py"
     path.write_text(OWN.replace("def build", "from my_shared_loss import LOSS\n\ndef build"))
