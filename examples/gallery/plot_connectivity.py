@@ -39,4 +39,8 @@ for axis, (name, kind) in zip(axes.flat, kinds.items()):
         matrix[table.source, table.target] = values["c.weight"].ravel()[table.weights]
     axis.imshow(matrix, vmin=0, vmax=2, cmap="viridis")
     axis.set_title(name, fontsize=10)
+for axis in axes[-1]:
+    axis.set_xlabel("target")
+for axis in axes[:, 0]:
+    axis.set_ylabel("source")
 plt.show()

@@ -34,7 +34,7 @@ plan = make_plan(net, EndVoltageCrossEntropy(output), dt=1.0, duration=60.0)
 engine = create(plan, net.initial_parameters(1), engine="reference_clock")
 counts = engine.run(engine.load(events), [0]).spike_counts["features"][0].reshape(16, 16, 2)
 
-fig, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(9, 3.5), layout="constrained")
 for axis, picture, title in zip(axes, (square, counts[..., 0], counts[..., 1]), ("input", "left edges", "upper edges")):
     axis.imshow(picture, cmap="magma")
     axis.set_title(title)

@@ -27,5 +27,5 @@ for axis, alpha in zip(axes, (0.0, 0.05)):
     dx, dy = (-slope[:, i].reshape(right.shape)[np.ix_(some, some)] for i in (0, 1))
     axis.quiver(t[some], t[some], dx, dy, color="white")
     axis.set(xlabel="right output (ms)", ylabel="other output (ms)", title=f"alpha = {alpha}")
-    fig.colorbar(shown)
+    fig.colorbar(shown, label="loss")
 plt.show()

@@ -30,4 +30,6 @@ for axis, (model, weight) in zip(axes.flat, models.items()):
     axis.set_title(model.name)
 for axis in axes[-1]:
     axis.set_xlabel("time (ms)")
+for axis in axes[:, 0]:
+    axis.set_ylabel("V")
 plt.show()

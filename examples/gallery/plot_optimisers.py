@@ -32,6 +32,6 @@ for optimiser in (SGD(0.5, momentum=0.9), RMSprop(2e-3), Adam(5e-3), AdamW(5e-3,
     )  # fmt: skip
     history = trainer.fit(events, epochs=20)["history"]
     axis.plot(history["epoch"], history["train_loss"], label=type(optimiser).__name__)
-axis.set(xlabel="epoch", ylabel="training loss")
+axis.set(xlabel="epoch", ylabel="training loss", xticks=range(0, 21, 5))
 axis.legend()
 plt.show()
