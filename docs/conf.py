@@ -3,6 +3,7 @@
 With GENN_EVENTPROP_NOTEBOOKS=off and GENN_EVENTPROP_GALLERY=off tutorials and gallery are shown without being run.
 """
 
+import inspect
 import json
 import os
 import re
@@ -55,6 +56,7 @@ sphinx_gallery_conf = {
     "show_signature": False,
 }
 
+toc_object_entries_show_parents = "hide"  # in the menu of a page, whose title has the class
 autosummary_generate = True
 autosummary_ignore_module_all = False
 autodoc_typehints = "signature"
@@ -101,6 +103,31 @@ def escape(app, what, name, obj, options, lines: list[str]) -> None:
         lines[i] = "".join(p if p.startswith("`") else re.sub(r"([*|]|(?<=\w)_(?=\W|$))", r"\\\1", p) for p in parts)
 
 
+def one_parameter_a_line(app, what, name, obj, options, lines: list[str]) -> None:
+    """A line for each parameter, also where a docstring has several in one: "size: of it. name: in the network."
+
+    Runs before napoleon, which takes all that follows the first name for its text.
+    """
+    try:
+        names = "|".join(map(re.escape, inspect.signature(obj).parameters))
+    except (TypeError, ValueError):  # nothing that is called
+        return
+    begin = next((i + 1 for i, line in enumerate(lines) if line.strip() == "Args:"), len(lines))
+    end = next((i for i in range(begin, len(lines)) if not lines[i].strip()), len(lines))
+    if not names or begin == end:
+        return
+    indent = re.match(" *", lines[begin])[0]
+    parameter, written = re.compile(rf"(?:{names})(?:, (?:{names}))*: "), []
+    for line in lines[begin:end]:
+        # a parameter begins after a full stop, which may end the line before
+        ended = not written or written[-1].endswith(".")
+        if ended and parameter.match(line.strip()):
+            line = indent + line.strip()
+        first, *others = re.split(rf"(?<=\.) (?={parameter.pattern})", line)
+        written += [first, *(indent + other for other in others)]
+    lines[begin:end] = written
+
+
 def write_switcher(app, error) -> None:
     """_static/switcher.json: name and address of every version."""
     if error is None and app.builder.format == "html":
@@ -111,5 +138,6 @@ def write_switcher(app, error) -> None:
 
 
 def setup(app) -> None:
+    app.connect("autodoc-process-docstring", one_parameter_a_line, priority=400)
     app.connect("autodoc-process-docstring", escape)
     app.connect("build-finished", write_switcher)

@@ -1,6 +1,7 @@
 """What the pages of the site promise, without building it."""
 
 import re
+import runpy
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +21,24 @@ def test_the_first_page_has_the_commands_of_the_readme():
         for page in ("docs/index.md", "README.md")
     )
     assert first == readme
+
+
+def test_the_reference_gives_every_parameter_a_line():
+    """Docstrings write several in one line; a colon in a text begins no parameter."""
+    split = runpy.run_path(str(ROOT / "docs" / "conf.py"))["one_parameter_a_line"]
+
+    def connect(source, target, delay, receptor): ...
+
+    together = "    source: a population. target: another one; delay: no name. delay, receptor: of it,"
+    lines = ["Connect.", "", "Args:", together, "        in ms.", ""]
+    split(None, "function", "connect", connect, None, lines)
+    assert lines[2:] == [
+        "Args:", "    source: a population.", "    target: another one; delay: no name.", "    delay, receptor: of it,",
+        "        in ms.", "",
+    ]  # fmt: skip
+    wrapped = ["Args:", "    source: a population of", "        delay: 3.", "        target: another one."]
+    split(None, "function", "connect", connect, None, wrapped)
+    assert wrapped[1:] == ["    source: a population of", "        delay: 3.", "    target: another one."]
 
 
 def test_the_paper_cites_what_its_bibliography_has():
