@@ -100,8 +100,9 @@ class Expressions(Printer):
         return f"({value} != {value})"
 
     def _print_loss_change(self, e: sp.Expr) -> str:
-        step, neuron, before, V = self._all(e)
-        return f"loss_change(t, sample, {step}, {neuron}, &{before} - {neuron}, {V})"
+        step, neuron, before, V, *of_loss = self._all(e)
+        function = "_p".join(["loss_change", *of_loss])
+        return f"{function}(t, sample, {step}, {neuron}, &{before} - {neuron}, {V})"
 
     def _print_birth_change(self, e: sp.Expr) -> str:
         population, neuron, by = self._all(e)

@@ -1,7 +1,7 @@
 """Losses of V at one time as functions of C and CUDA, where V jumps at spikes.
 
 E of a spike and D of an arrival contain l(x-) - l(x+) (docs/equations.md, section 2). Such a loss is no sum over outputs
-(a softmax), so both need l of all outputs, once with the V of one of them changed: too long to stand in every kernel.
+(a softmax), so both need l of all outputs, once with the V of one of them changed: too long to stand in every kernel. Those of an auxiliary loss end in the number of their population.
 
 ``loss_change(t, sample, o_row, neuron, before, V)``: l at the beginning of step ``o_row`` minus l with V of one output
 changed. ``arrival_c<i>(t, sample, o_row, before, row)``: what one spike through connection i, whose weights are ``row``,
@@ -31,32 +31,50 @@ HEAD = "{} real {}(const Trial *t, int64_t sample, int64_t o_row, {}) {{\n"
 
 
 def voltage_losses(
-    trial: Trial, mark: str, element: Element, constants: Mapping[str, str], weights: str = "real"
+    trial: Trial,
+    mark: str,
+    element: Element,
+    constants: Mapping[str, str],
+    weights: str = "real",
+    head: str = HEAD,
+    main: bool = True,
+    begin: Callable[[], str] = str,
+    writer: Callable[..., Writer] = Writer,
 ) -> str:
-    """The functions that a trial needs; mark: what stands before them. weights: the kind of a row of them."""
-    readout = trial.readout
-    if not isinstance(readout, Voltage):
-        return ""
-    made = _Functions(readout, mark, element, constants, weights)
-    kernels = [o.kernel for o in trial.jumps]
-    spikes = any(e.atoms(node) for k in kernels for s in walk(k.body) for e in map(sp.sympify, expressions(s)))
-    of_spikes = [made.of_spike()] if spikes else []
-    through = {i for o in trial.feedback for i, part, _ in o.terms if part == "loss"}
-    delays = [o for o in trial.end_back if isinstance(o, GatherDelays) and any(part == "loss" for part, _ in o.terms)]
-    learned = {o.connection for o in delays}
-    receptor = [c.receptor for c in trial.plan.connections]
-    of_arrivals = [made.of_arrival(i, receptor[i]) for i in sorted(through | learned)]
-    each = [i for i in sorted(learned) if trial.plan.connections[i].delays.kind != "axonal"]  # type: ignore[union-attr]
-    return "".join([*of_spikes, *of_arrivals, *(made.of_synapse(i, receptor[i]) for i in each)])
+    """The functions that a trial needs.
+
+    Args:
+        mark: what stands before them. weights: the kind of a row of them. head: the head of a function. main: whether the main
+            loss has such functions, too. begin: what a function begins with, once its body is written. writer: of their text.
+    """
+    connections, text = trial.plan.connections, ""
+    terms = [(i, part) for o in trial.feedback for i, part, _ in o.terms]
+    late = [(o.connection, part) for o in trial.end_back if isinstance(o, GatherDelays) for part, _ in o.terms]
+    learned = {i for i, part in late if part == "loss"}
+    through = learned | {i for i, part in terms if part == "loss"}
+    for number, readout in trial.readouts.items():
+        if not isinstance(readout, Voltage) or (readout is trial.readout and not main):
+            continue
+        made = _Functions(readout, mark, element, constants, weights, head, begin, writer)
+        kernels = [o.kernel for o in trial.jumps if o.population == number]
+        if any(e.atoms(node) for k in kernels for s in walk(k.body) for e in map(sp.sympify, expressions(s))):
+            text += made.of_spike()
+        own = [(i, c) for i, c in enumerate(connections) if i in through and c.target == readout.s.p.name]
+        text += "".join(made.of_arrival(i, c.receptor) for i, c in own)
+        each = [(i, c) for i, c in own if i in learned and c.delays is not None and c.delays.kind != "axonal"]
+        text += "".join(made.of_synapse(i, c.receptor) for i, c in each)
+    return text
 
 
 class _Functions:
     """The functions of one file."""
 
     def __init__(
-        self, readout: Voltage, mark: str, element: Element, constants: Mapping[str, str], weights: str
-    ) -> None:
-        self.weights = weights
+        self, readout: Voltage, mark: str, element: Element, constants: Mapping[str, str], weights: str, head: str,
+        begin: Callable[[], str], writer: Callable[..., Writer],
+    ) -> None:  # fmt: skip
+        self.weights, self.head, self.begin, self.writer = weights, head, begin, writer
+        self.tail = readout.s.of_loss and f"_p{readout.s.index}"
         self.readout, self.s, self.mark, self._outside = readout, readout.s, mark, element
         self.spelling = Spelling(self._element, lambda *_: "", constants)
 
@@ -78,7 +96,7 @@ class _Functions:
             return choose(both(OTHER, equal(i, NEURON)), CHANGED, self._argument("before", i))
 
         arguments = f"int32_t neuron, const real *before, real {CHANGED}"
-        return self._function("loss_change", arguments, V, CHANGE)
+        return self._function(f"loss_change{self.tail}", arguments, V, CHANGE)
 
     def of_arrival(self, connection: int, receptor: str) -> str:
         def V(i: sp.Symbol) -> sp.Expr:
@@ -111,6 +129,6 @@ class _Functions:
 
     def _function(self, what: str, arguments: str, V: Callable[[sp.Symbol], sp.Expr], value: sp.Expr) -> str:
         kernel = loss_change(self.s, self.readout, V)
-        writer = Writer(self.spelling, Kernel(kernel.body, self.s.table), double=True)
+        writer = self.writer(self.spelling, Kernel(kernel.body, self.s.table), double=True)
         body = writer.text() + f"return (real)({writer.expression(value)});\n"
-        return HEAD.format(self.mark, what, arguments) + indent(body) + "}\n"
+        return self.head.format(self.mark, what, arguments) + indent(self.begin() + body) + "}\n"

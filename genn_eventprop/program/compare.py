@@ -55,7 +55,10 @@ def comparison(s: Scope, readout: Readout, host_slopes: bool = False) -> tuple[K
     if outer.each_step:
         rows = _each_node(outer, outer.compare())
         if labelled:
-            rows = [When(at_least(LABEL, 0), tuple(rows), (Set(RUNNING, name("o", "nan")),))]
+            # a sample may be without a label of an auxiliary loss in training too: it has no gradient then
+            nothing = _each_node(outer, [], outer.each_output([Set(outer.r(n), sp.Integer(0))]))
+            without = (*(nothing if s.of_loss else []), Set(RUNNING, name("o", "nan")))
+            rows = [When(at_least(LABEL, 0), tuple(rows), without)]
         return s.kernel([cleared]), s.kernel(rows)
     scored = [Let(LOSS, sp.Integer(0), "double", changes=True), *outer.compare(), Set(result, LOSS)]
     if plan.scores_births:
@@ -115,8 +118,15 @@ def changed_loss(s: Scope, readout: Readout, moved: Callable[[sp.Symbol], sp.Exp
     return s.kernel([Let(CHANGE, sp.Integer(0), "double", changes=True), *there])
 
 
-def _each_node(outer: Outer, scored: list[Statement]) -> list[Statement]:
-    """The outer loss at every node of a step; in the place of V stands what multiplies it in dL."""
+def _each_node(outer: Outer, scored: list[Statement], instead: Statement | None = None) -> list[Statement]:
+    """The outer loss at every node of a step; in the place of V stands what multiplies it in dL.
+
+    Args:
+        instead: what is done at every node without a loss.
+    """
+    if instead is not None:
+        size = sp.Integer(outer.readout.size)  # type: ignore[attr-defined]
+        return [Range(NODE, sp.Integer(0), size, (instead,))]
     s, J, V = outer.s, sp.Integer(outer.readout.size), outer.r(n)  # type: ignore[attr-defined]
     weight = s.alias(name("o", "time_weight"), name("g", "time_weight", 0), (ROW, NODE))
     scale = s.alias(name("o", "node_scale"), name("g", "node_scale", 0), (NODE,))

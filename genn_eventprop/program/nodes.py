@@ -241,9 +241,9 @@ class random_bits(sp.Function):  # noqa: N801
 
 class loss_change(sp.Function):  # noqa: N801
     """(step, neuron, before, V): l(V) at a step minus l with V of one output changed; before: that output's element of
-    a row of V."""
+    a row of V. Of an auxiliary loss the number of its population comes fifth."""
 
-    nargs = 4
+    nargs = (4, 5)
 
 
 class birth_change(sp.Function):  # noqa: N801

@@ -280,5 +280,5 @@ class _Maker:
             once, each_step = comparison(self.scopes[i], readout, host_slopes=self.split)
             others = further_slopes(readout)
             operations += [Once(once), *([EachNeuron(i, others)] if others else [])]
-            operations += [EachStep(each_step, self.buffers["loss"])] if each_step else []
+            operations += [EachStep(each_step, self.buffers[f"{self.scopes[i].of_loss}loss"])] if each_step else []
         return operations

@@ -1,11 +1,25 @@
-"""An auxiliary loss over the whole trial, on engines that compile one only as the main loss."""
+"""Auxiliary losses over the whole trial: as they are, and where an engine exchanges one with the main loss."""
 
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Events, FanIn, Network, Normal, Trainer, load, losses
+from genn_eventprop import (
+    Delay,
+    Dense,
+    Events,
+    FanIn,
+    Network,
+    NeuronModel,
+    Normal,
+    Param,
+    Sparse,
+    Trainer,
+    load,
+    losses,
+)
 from genn_eventprop.engines import create
 from genn_eventprop.errors import EngineError
+from genn_eventprop.losses.readout import TimeWeight
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import SpikeCount
@@ -87,18 +101,62 @@ def test_a_trainer_with_it_and_its_run_folder(tmp_path):
     assert set(model.predict(data).tolist()) <= {-1, 0, 1}
 
 
-def test_what_is_refused():
-    net, hidden, output, aux, third = network()
+JUMPS = NeuronModel(
+    name="Jumps", state={"V": 0.0}, params={"tau": Param(10.0, "ms", trainable=True)}, dynamics={"V": "-V / tau"},
+    input="V",
+)  # fmt: skip
+
+
+def along_the_trial():
+    """Losses along the trial: of outputs, of one whose V jumps at arrivals, of V and of the spikes of neurons."""
+    net, hidden, output, aux, _ = network()
+    jumps, timed = net.population(JUMPS(), 2, name="jumps"), net.population(LIF(), 5, name="timed")
+    net.connect(hidden, timed, Dense(Normal(1.5, 0.5)))
+    late = Delay(2.0, kind="synaptic", trainable=True, max=5.0)
+    net.connect(hidden, jumps, Sparse(Normal(0.3, 0.4), probability=0.7), delay=late)
+    net.connect(hidden, jumps, Dense(Normal(0.3, 0.4)), name="rows")
+    asked = [
+        losses.PerStepCrossEntropy(output),
+        0.7 * losses.PerStepCrossEntropy(jumps).against("other"),
+        losses.SquaredError(hidden, "voltage").against("of_hidden"),
+        losses.SquaredError(aux, "voltage", weight=TimeWeight("constant", input_tau=20.0)).against("v"),
+        losses.SpikeTimeError(timed).against("times"),
+    ]
+    pushes = [SpikeCount(hidden, 2.0, 1e-3, published=True)]
+    return net, make_plan(net, asked, dt=1.0, duration=T, regularisers=pushes)
+
+
+@pytest.mark.parametrize("engine", [pytest.param("native", marks=pytest.mark.ci), "c99"])
+def test_several_losses_over_the_trial(engine):
+    rng, found = np.random.default_rng(3), []
+    of_hidden = rng.normal(0.3, 0.5, (S, STEPS + 1, 5))
+    of_hidden[0, 4:9] = np.nan
+    data = events()
+    targets = {n: data.targets[n] for n in data.targets.dtype.names} | {"of_hidden": of_hidden}
+    targets["other"] = np.where(targets["other"] == 2, 1, targets["other"])  # some have none
+    data = Events.from_samples([data.sample(i) for i in range(S)], 4, labels=data.labels, targets=targets)
+    for which in (engine, "reference_clock"):
+        net, plan = along_the_trial()
+        made = create(plan, net.initial_parameters(1), engine=which, dtype="float64")
+        result = made.run(made.load(data), [3, 0, 4, 1, 2], training=True)
+        found.append((result.parts, {k: np.array(v) for k, v in made.gradients.items()}))
+        made.close()
+    (parts, gradients), (wanted, right) = found
+    assert np.isnan(wanted["jumps"].loss).any() and wanted["hidden"].loss.any()
+    for output, part in wanted.items():
+        np.testing.assert_allclose(parts[output].loss, part.loss, rtol=1e-9, err_msg=output)
+        np.testing.assert_allclose(parts[output].readout, part.readout, rtol=1e-9, err_msg=output)
+    for key, gradient in right.items():
+        assert gradient.any() or "third" in key, key
+        np.testing.assert_allclose(
+            gradients[key], gradient, rtol=1e-9, atol=1e-12 * np.abs(gradient).max(), err_msg=key
+        )
+
+
+def test_what_the_exchange_asks_for():
+    net, _, output, aux, _ = network()
     main, step = losses.MaxVoltageCrossEntropy(output), losses.PerStepCrossEntropy(aux).against("side")
-    both = [main, step, losses.PerStepCrossEntropy(third).against("other")]
     first, options = net.initial_parameters(1), {"dt": 1.0, "duration": T}
-    why = "native runs one loss over the whole trial, but 'voltage' of 'aux' is another, or regularisers have published"
-    for plan in (
-        make_plan(net, both, **options),
-        make_plan(net, [main, step], regularisers=[SpikeCount(hidden, 2.0, 1e-3, published=True)], **options),
-    ):
-        with pytest.raises(EngineError, match=f"{why} strengths; use engine='reference_clock'"):
-            create(plan, first, engine="native")
     made = create(make_plan(net, [main, step], **options), first, engine="native")
     data = made.load(events(side=(0, -1, 1, 2, 0)))
     assert np.isnan(made.run(data, [0, 1]).parts["aux"].loss).tolist() == [False, True]  # as it may be in an evaluation

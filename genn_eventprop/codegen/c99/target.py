@@ -169,7 +169,8 @@ class Text(Layout, Target):
         body = Writer(self.spelling, o.kernel, double=True).text()
         into = self._element(Access(o.into, (SAMPLE,)), str)
         loop = f"for (int64_t o_row = 0; o_row < t->n_steps; ++o_row) {{\n{indent(body)}}}\n"
-        return f"double t_running = 0;\n{loop}{into} = t_running;\n"
+        text = f"double t_running = 0;\n{loop}{into} = t_running;\n"
+        return f"{{\n{indent(text)}}}\n" if len(self.trial.readouts) > 1 else text
 
     def total(self, o: Total) -> str:
         count = self._element(Access(o.of, (NEURON,)), str)

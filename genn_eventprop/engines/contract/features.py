@@ -173,12 +173,12 @@ def _losses(plan: Plan) -> str:
 
 
 def _trajectory_auxiliary(plan: Plan) -> str:
-    reference = {"grid": "reference_clock", "exact": "reference_event"}[plan.spike_times]
+    other = {"grid": "native", "exact": "reference_event"}[plan.spike_times]
     trajectory = (loss for loss in plan.auxiliary if KINDS[loss.readout].in_trial)
     return next(
         (
             f"runs one loss over the whole trial, but {loss.readout!r} of {loss.output!r} is another, or regularisers "
-            f"have published strengths; use engine={reference!r}"
+            f"have published strengths; use engine={other!r}"
             for loss in trajectory
         ),
         "",

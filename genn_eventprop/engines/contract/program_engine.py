@@ -26,7 +26,7 @@ from .call import KINDS
 from .currents import CurrentBatch, Drives
 from .data import Data
 from .engine import Engine
-from .features import ALL, TRAJECTORY_AUXILIARY_LOSS
+from .features import ALL
 from .half_rows import rounded_weights
 from .host_losses import activity, evaluate_outer_loss, loss_inputs, prefixed_losses
 from .noise import limit, quantiles
@@ -45,7 +45,7 @@ CALLS = 32
 class ProgramEngine(Engine):
     """See the module; dtype: "float32" or "float64"."""
 
-    features = {"grid": ALL - {TRAJECTORY_AUXILIARY_LOSS}}
+    features = {"grid": ALL}
     options: ClassVar[tuple[str, ...]] = ("slope_floor", "dtype")
     trial: Trial  # set by the target
     _batch: CurrentBatch  # of the last run
@@ -272,8 +272,9 @@ class ProgramEngine(Engine):
             if driven and (prefix or not self.finds_activity):
                 known |= activity(self.plan, loss, data, samples)
             arguments |= {f"{prefix}{n}": v for n, v in known.items()} if prefix else known
-        if self.plan.loss.readout == "spike_times":
-            arguments["n_targets"] = arguments["targets"].shape[2]
+        for prefix, loss in self._losses:
+            if loss.readout == "spike_times":
+                arguments[f"{prefix}n_targets"] = arguments[f"{prefix}targets"].shape[2]
         which = {"noise": "noise_key", "dropout": "dropout"}
         for (kind, name), key in self.stochastic_keys(data, samples).items():
             arguments[f"p{self._numbers[name]}_{which[kind]}"] = key
@@ -390,7 +391,8 @@ class ProgramEngine(Engine):
     def lengths(self, arguments: Mapping[str, Any]) -> dict[str, int]:
         """Run-time lengths of axes."""
         names = ("batch", "n_steps", "n_points", "n_nodes", "n_targets", "input_spikes", RECORDED)
-        known = {n: int(arguments[n]) for n in (*names, *(n for n in arguments if n.endswith("_ring")))}
+        ends = ("_ring", "_n_nodes", "_n_targets")  # of connections and of auxiliary losses
+        known = {n: int(arguments[n]) for n in (*names, *(n for n in arguments if n.endswith(ends)))}
         known |= {"populations": len(self.room), "connections": len(self.plan.connections)}
         return known | {f"p{i}_room": room for i, room in enumerate(self.room)}
 

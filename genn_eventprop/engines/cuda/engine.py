@@ -25,7 +25,12 @@ from ..contract import half_rows
 from ..contract.data import Data
 from ..contract.device_arrays import DeviceArrays, DeviceLocation
 from ..contract.engine import Availability, diverged
-from ..contract.features import NONLINEAR_RECEPTOR_PATH, VOLTAGE_LOSS_AFTER_TABLES, refuse
+from ..contract.features import (
+    NONLINEAR_RECEPTOR_PATH,
+    TRAJECTORY_AUXILIARY_LOSS,
+    VOLTAGE_LOSS_AFTER_TABLES,
+    refuse,
+)
 from ..contract.options import EngineOption
 from ..contract.program_engine import Arrays, ProgramEngine
 from ..contract.result import Spikes
@@ -75,7 +80,8 @@ class CudaEngine(ProgramEngine):
         "weight_rows": half_rows.OPTION,
     }
     features = {
-        "grid": ProgramEngine.features["grid"] - {NONLINEAR_RECEPTOR_PATH, VOLTAGE_LOSS_AFTER_TABLES},
+        "grid": ProgramEngine.features["grid"]
+        - {NONLINEAR_RECEPTOR_PATH, TRAJECTORY_AUXILIARY_LOSS, VOLTAGE_LOSS_AFTER_TABLES},
         "exact": frozenset(),
     }
     exact_by_itself = False  # before a card has shown what they cost

@@ -35,6 +35,7 @@ from ..contract.features import (
     SHARED_WEIGHTS,
     SPIKE_BIRTH,
     SPIKE_BIRTH_DELAYS,
+    TRAJECTORY_AUXILIARY_LOSS,
     VOLTAGE_LOSS_AFTER_TABLES,
     VOLTAGE_LOSS_WITH_JUMPS,
     refuse,
@@ -81,6 +82,7 @@ class GennEngine(ProgramEngine):
             SHARED_TABLE_WEIGHTS,
             SPIKE_BIRTH,
             SPIKE_BIRTH_DELAYS,
+            TRAJECTORY_AUXILIARY_LOSS,
             VOLTAGE_LOSS_AFTER_TABLES,
             VOLTAGE_LOSS_WITH_JUMPS,
         }

@@ -78,6 +78,7 @@ class NativeEngine(ProgramEngine):
     """
 
     name = "native"
+    trajectory_loss_first = True  # only the main one runs in vectors
     features = {
         "grid": ProgramEngine.features["grid"] - {SPIKE_BIRTH_DELAYS},
         "exact": ALL

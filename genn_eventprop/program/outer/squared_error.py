@@ -36,7 +36,7 @@ class VoltageSquaredError(SquaredError):
     def _targets(self, what: str, after: sp.Expr) -> tuple[sp.Symbol, sp.Symbol]:
         """At a step, and at the one after it, which is called `what`."""
         axes = ("batch", "n_points", self.s.N)
-        low = self.s.element(name("o", "low"), axes, (SAMPLE, ROW, n), "double", "host", "targets")
+        low = self.s.element(name("o", "low"), axes, (SAMPLE, ROW, n), "double", "host", f"{self.s.of_loss}targets")
         return low, self.s.alias(name("o", what), low, (SAMPLE, after, n))
 
     def value(self) -> list[Statement]:
@@ -48,7 +48,8 @@ class VoltageSquaredError(SquaredError):
 
     def compare(self) -> list[Statement]:
         low, high = self._targets("high", ROW + 1)
-        part = self.s.host_value("node_part", "double", ("n_nodes",), (name("o", "node"),))
+        nodes = (f"{self.s.of_loss}n_nodes",)
+        part = self.s.host_value_of_loss("node_part", "double", nodes, (name("o", "node"),))
         target, V = Let(TARGET, low + (high - low) * part, "double"), self.r(n)
         body = [*self._difference(V), Set(V, DIFFERENCE * SAMPLE_WEIGHT)]
         nothing: tuple[Statement, ...] = (Set(V, sp.Integer(0)),)
@@ -60,7 +61,8 @@ class SpikeTimeError(SquaredError):
 
     def compare(self) -> list[Statement]:
         s = self.s
-        s.element(TARGET, ("batch", s.N, "n_targets"), (SAMPLE, n, m), "double", "host", "targets")
+        axes = ("batch", s.N, f"{s.of_loss}n_targets")
+        s.element(TARGET, axes, (SAMPLE, n, m), "double", "host", f"{s.of_loss}targets")
         there = above(s.alias(name("o", "count"), name("w", "count"), (n,)), m)
         step = s.alias(name("o", "spike_step"), name("w", "spike_step"), (n, m))
         slope = s.alias(name("o", "spike_slope"), name("w", "slope"), (n, m))

@@ -63,9 +63,10 @@ class SpikeTimes(FirstSpike):
             return
         s.each(COUNT, "int", "result")
         s.each(name("w", "left"), "int")
-        s.host_value("n_targets", "int")
-        s.element(name("w", "spike_step"), (s.N, "n_targets"), (NEURON, COUNT), self.time_kind, "stored")
-        s.element(name("w", "slope"), (s.N, "n_targets"), (NEURON, name("w", "left")), "real", "stored")
+        s.host_value_of_loss("n_targets", "int")
+        axes = (s.N, f"{s.of_loss}n_targets")
+        s.element(name("w", "spike_step"), axes, (NEURON, COUNT), self.time_kind, "stored")
+        s.element(name("w", "slope"), axes, (NEURON, name("w", "left")), "real", "stored")
 
     def spiked(self) -> list[Statement]:
         """COUNT includes this spike already."""

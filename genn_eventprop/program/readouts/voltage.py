@@ -36,9 +36,9 @@ class Voltage(Integral):
             s.element(BEFORE, ("n_steps", s.N), (STEP, NEURON), "real", "stored")
         for j in range(self.size):
             axes = ("n_steps", self.size, s.N)
-            node = s.element(name("w", NODES, j), axes, (STEP, j, NEURON), "real", "stored", NODES)
+            node = s.element(name("w", NODES, j), axes, (STEP, j, NEURON), "real", "stored", f"{s.of_loss}{NODES}")
             s.alias(name("w", NODES, "before", j), node, (STEP - 1, j, NEURON))
-            s.host_value("node_scale", "real", (self.size,), (j,), j=j)
+            s.host_value_of_loss("node_scale", "real", (self.size,), (j,), j=j)
 
     def between_events(self) -> BetweenEvents:
         return BetweenEvents("voltage", "ReadVoltage", nodes=True)
@@ -66,5 +66,6 @@ class Voltage(Integral):
     def time_gradient(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
         # V of all outputs before they spike: l is no sum over outputs, so that V of the others matters as well
         unspiked = name("w", "unspiked", self.s.d.events.index(event), "back")
-        change = loss_change(STEP, NEURON, unspiked, self.s.expression(event.h[self.v], before))
+        of_loss = (sp.Integer(self.s.index),) if self.s.of_loss else ()  # the main loss has no number
+        change = loss_change(STEP, NEURON, unspiked, self.s.expression(event.h[self.v], before), *of_loss)
         return [Add(DL_DT, self.at() * SAMPLE_WEIGHT * change)]

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from genn_eventprop.data import Events
-from genn_eventprop.losses import FirstSpikeCrossEntropy, Loss, SpikeCountCrossEntropy, SquaredError
+from genn_eventprop.losses import (
+    FirstSpikeCrossEntropy,
+    Loss,
+    PerStepCrossEntropy,
+    SpikeCountCrossEntropy,
+    SpikeTimeError,
+    SquaredError,
+    VoltageSquaredError,
+)
 from genn_eventprop.losses.readout import TimeWeight
 from genn_eventprop.modelling import Population
 from genn_eventprop.plan import Plan
@@ -27,6 +35,10 @@ def with_auxiliary(loss: Loss, layout: Layout, hidden: list[Population], dice: D
         if not population.dropout and dice.bernoulli(0.6):
             name = f"of_{population.name}"
             asked.append(dice.pick(FACTORS) * _loss(layer.model, population, dice).against(name))
+    if layout.spike_times == "grid" and len(asked) > 1 and dice.bernoulli(0.5):
+        population = asked.pop().population
+        along = dice.pick((PerStepCrossEntropy, VoltageSquaredError, SpikeTimeError))(population)
+        asked.append(dice.pick(FACTORS) * along.against(f"of_{population.name}"))
     return [dice.pick((0.7, 1.0)) * asked[0], *asked[1:]]
 
 
@@ -52,5 +64,7 @@ def with_answers(events: Events, plan: Plan, rng: np.random.Generator) -> Events
         if loss.compares == "labels":
             named[loss.answer] = rng.integers(-1, loss.n_classes, len(events))
         else:
-            named[loss.answer] = rng.uniform(0.2, 0.8, (len(events), loss.n_classes))
+            shape = [2 if m is None else m for m in loss.target_shape(plan.n_steps)]
+            by = plan.duration if loss.readout == "spike_times" else 1.0
+            named[loss.answer] = by * rng.uniform(0.2, 0.8, (len(events), *shape))
     return replace(events, targets=named) if named else events

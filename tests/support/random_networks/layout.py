@@ -90,10 +90,9 @@ EIF_DELTA = NeuronModel(
     reset={"V": "v_reset"},
     input="V",
 )
-"""V' is no polynomial of what arrivals move: engines run it behind the input, without the gradients of its times."""
+"""V' is no polynomial of what arrivals move."""
 
-POLYNOMIAL = {"QIFDelta": QIF_DELTA, "CubicDelta": CUBIC_DELTA, "SquaredLIF": SQUARED_LIF, "SquaredLI": SQUARED_LI}
-BENT: dict[str, NeuronModel] = {**POLYNOMIAL, "EIFDelta": EIF_DELTA}
+BENT = {m.name: m for m in (QIF_DELTA, CUBIC_DELTA, SQUARED_LIF, SQUARED_LI, EIF_DELTA)}
 """Models whose dynamics are not linear along a receptor: the time of an arrival has a gradient of its own there."""
 MODELS: dict[str, NeuronModel] = {**ZOO, "Started": STARTED, "LIDelta": LI_DELTA, "LIBoth": LI_BOTH, **BENT}
 NONLINEAR = ("LIFConductance", "QIF", "Theta", "EIF", "AdEx", "Izhikevich", "IzhikevichFast", "IzhikevichBursting",
@@ -198,7 +197,7 @@ def draw_layout(dice: Dice, spike_times: str) -> Layout:
     n_hidden = dice.pick((0, 1, 2, 3))
     large = dice.pick(range(n_hidden)) if n_hidden else 0  # one layer of any size is enough
     hidden = tuple(
-        draw_layer(dice, names[i], _model(dice, spiking, i), dice.pick(SIZES if i == large else SMALL), i, exact)
+        draw_layer(dice, names[i], _model(dice, spiking), dice.pick(SIZES if i == large else SMALL), i, exact)
         for i in range(n_hidden)
     )
     options = _outputs(loss, settings, spiking, exact)
@@ -218,11 +217,9 @@ def draw_layout(dice: Dice, spike_times: str) -> Layout:
     return Layout(spike_times, dice.pick((1, 2, 5, 16, 17)), hidden, output, loss, settings, regulariser)
 
 
-def _model(dice: Dice, spiking: list[str], before: int) -> str:
+def _model(dice: Dice, spiking: list[str]) -> str:
     """Of a hidden layer."""
-    if not dice.bernoulli(0.2):
-        return dice.pick(spiking)
-    return dice.pick([n for n in (POLYNOMIAL if before else BENT) if MODELS[n].spiking])
+    return dice.pick([n for n in BENT if MODELS[n].spiking] if dice.bernoulli(0.2) else spiking)
 
 
 def _bent_outputs(loss: str, settings: Mapping[str, str]) -> list[str]:
@@ -233,7 +230,7 @@ def _bent_outputs(loss: str, settings: Mapping[str, str]) -> list[str]:
     if read == "max":
         return ["SquaredLI"]
     of_spikes = read in ("first_spike", "count", "spike_times")
-    return [n for n, model in POLYNOMIAL.items() if model.spiking or not of_spikes]
+    return [n for n, model in BENT.items() if model.spiking or not of_spikes]
 
 
 def _outputs(loss: str, settings: Mapping[str, str], spiking: list[str], exact: bool) -> list[str]:
@@ -277,7 +274,7 @@ def draw_layer(dice: Dice, name: str, model: str, size: int, before: int, exact:
     """A population with `before` layers in front of it."""
     at_once = model in AT_ONCE
     spiking = MODELS[model].spiking
-    looped = spiking and model != "EIFDelta" and dice.bernoulli(0.4)
+    looped = spiking and dice.bernoulli(0.4)
     odd = dice.bernoulli(0.6)
     return Layer(
         name, model, size, {n: dice.pick(KINDS) if odd else "number" for n in MODELS[model].params},

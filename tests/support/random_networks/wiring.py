@@ -57,7 +57,7 @@ def _wiring(dice: Dice, source: Shape, layer: Layer, last: bool, loop: bool = Fa
     one_to_one = math.prod(source) == size or not (last or loop or len(shape) == 3)
     kinds = ("conv", "pool") if window[0] else KINDS if one_to_one else KINDS[:-1]
     kind, delays = dice.pick(kinds), dice.pick(DELAYS)
-    learned = layer.model != "EIFDelta" and dice.bernoulli(0.6)  # it is refused with learned delays
+    learned = dice.bernoulli(0.6)
     pooled = {"fixed": dice.bernoulli(0.5), "per_channel": dice.bernoulli(0.4)} if kind == "pool" else {}
     again = dice.pick(DELAYS) if kind not in UNSHARED and dice.bernoulli(0.35) else None
     groups = dice.pick((1, 2)) if kind == "conv" and source[2] % 2 == 0 else 1

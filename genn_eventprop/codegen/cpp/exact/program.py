@@ -18,6 +18,7 @@ from ....program.compare import comparison
 from ....program.events import DL_DT
 from ....program.jump import gradients, jump, jump_term, x0_slope
 from ....program.nodes import Access, Add, Buffer, Kernel, Let, Set, Statement, name
+from ....program.operations import Once
 from ....program.readouts import make_readout
 from ....program.readouts.base import NOW
 from ....program.readouts.spikes import COUNT
@@ -308,7 +309,7 @@ class ExactProgram:
     def auxiliary(self) -> str:
         """Auxiliary losses, and their readouts for the host."""
         others = [(self.scopes[l.output], self.readouts[l.output]) for l in self.plan.auxiliary]
-        return auxiliary_losses(self.memory, [comparison(*o, host_slopes=self.names.split)[0] for o in others])
+        return auxiliary_losses(self.memory, [Once(comparison(*o, host_slopes=self.names.split)[0]) for o in others])
 
     def time_weights(self) -> str:
         """Time weights, for the readers."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import sympy as sp
 
 from ....losses.kinds import READOUTS
 from ....program.host_values import auxiliary
-from ....program.nodes import Access, Kernel
-from ....program.trial import Trial
+from ....program.nodes import SAMPLE, Access, Kernel
+from ....program.trial import EachStep, Once, Trial
 from ...birth_losses import birth_losses, changed
 from ...statements import Spelling, indent
+from ...voltage_losses import voltage_losses
 from .lanes import ScalarWriter
 from .memory import Memory
 
@@ -47,9 +48,27 @@ def birth_functions(memory: Memory, trial: Trial) -> str:
     return birth_losses(trial, head, given, body)
 
 
-def auxiliary_losses(memory: Memory, kernels: list[Kernel]) -> str:
+HEAD = (
+    "{} real {}([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, int64_t sample, int64_t o_row, {}) {{\n"
+)
+
+
+def loss_functions(memory: Memory, trial: Trial) -> str:
+    """Of auxiliary losses of V where it jumps, see `codegen/voltage_losses.py`; the main loss has those of voltage.hpp."""
+
+    def write(spelling: Spelling, kernel: Kernel, double: bool) -> ScalarWriter:
+        return ScalarWriter(spelling, kernel)
+
+    def begin() -> str:
+        return f"{memory.pointers()}[[maybe_unused]] const int64_t n_steps = args.n_steps;\n"
+
+    given = (memory.element, CONSTANTS, "real", HEAD, False, begin, write)
+    return voltage_losses(trial, "[[maybe_unused]] inline", *given)
+
+
+def auxiliary_losses(memory: Memory, operations: Sequence[Once | EachStep]) -> str:
     """Auxiliary losses, and their readouts for the host; of halves, with what the host has found."""
-    took = "".join(f"{{\n{indent(compared(memory, kernel))}}}\n" for kernel in kernels)
+    took = "".join(f"{{\n{indent(_compared_by(memory, o))}}}\n" for o in operations)
     took = f"if (args.half == BACKWARDS) {{\n{indent(took)}}}\n" if took and memory.names.split else took
     said = ""
     for prefix, loss in auxiliary(memory.plan):
@@ -58,3 +77,12 @@ def auxiliary_losses(memory: Memory, kernels: list[Kernel]) -> str:
         each = f"const double r = double(work.{prefix}w_r[n]);\nargs.{prefix}w_r[sample * {loss.n_classes} + n] = {read};\n"
         said += f"for (int n = 0; n < {loss.n_classes}; ++n) {{\n{indent(each)}}}\n"
     return took + said
+
+
+def _compared_by(memory: Memory, o: Once | EachStep) -> str:
+    if isinstance(o, Once):
+        return compared(memory, o.kernel)
+    body = ScalarWriter(Spelling(memory.element, lambda *_: "", CONSTANTS), o.kernel).text()
+    into = memory.element(Access(o.into, (SAMPLE,)), str)
+    loop = f"for (int64_t o_row = 0; o_row < args.n_steps; ++o_row) {{\n{indent(body)}}}\n"
+    return f"{memory.pointers()}double t_running = 0;\n{loop}{into} = t_running;\n"

@@ -17,7 +17,7 @@ from ....program.readouts.integral import Integral
 from ....program.trial import Feedback, FeedInput, GatherDelays, Trial
 from ...printer import CPP
 from ...statements import Spelling, Writer, indent
-from ..context import Context, windows_of
+from ..context import Context, padded, windows_of
 from .lanes import LoopExpressions, VectorLoopWriter
 from .lists import Lists
 from .memory import Memory
@@ -41,14 +41,15 @@ class Evaluated:
         terms = [t for o in (*trial.feedback, *trial.end_back) if isinstance(o, (Feedback, FeedInput)) for t in o.terms]
         terms += [(o.connection, *t) for o in trial.end_back if isinstance(o, GatherDelays) for t in o.terms]
         through = {i for i, part, _ in terms if part == "loss"}
-        self.late = any(self.plan.connections[i].delays and self.plan.connections[i].spread for i in through)
+        late = (self.plan.connections[i] for i in sorted(through))
+        self.widths = [padded(c.post) for c in late if c.delays and c.spread]  # of what arrives at different times
 
     def members(self) -> tuple[list[str], list[str]]:
         """Members of a thread's memory, and the lines that make room for them: what arrives of one spike at every step, and
         whether anything does."""
-        if not self.late:
+        if not self.widths:
             return [], []
-        room = ["arriving_rows.zero((args.ahead + 1) * NP_OUT);", "arriving_any.zero(args.ahead + 1);"]
+        room = [f"arriving_rows.zero((args.ahead + 1) * {max(self.widths)});", "arriving_any.zero(args.ahead + 1);"]
         return ["Buffer<real> arriving_rows;", "Buffer<int32_t> arriving_any;"], room
 
     def functions(self) -> str:
@@ -173,44 +174,54 @@ const scalar w = scalar({own}_weight[{row}]);
 
     def losses(self, c: ConnectionRecord, before: str, base: str, index: str, count: str, into: str) -> str:
         """The changes of a loss of V by the arrivals of rows of weights at `arrival`; before: V before them."""
+        if c.target != self.plan.output.name:  # of an auxiliary loss, see compare.py
+            i, NP = self.names.c(c), f"NP_{self.names.p(c.target)}"
+            each = f"""\
+scalar moved[{NP}];
+for (int n = 0; n < {NP}; ++n) moved[n] = scalar(({base})[int64_t(({index})[i]) * {NP} + n]);
+({into})[i] += arrival_{i}(args, work, sample, arrival, {before}, moved);
+"""
+            return f"for (int64_t i = 0; i < {count}; ++i) {{\n{indent(each)}}}\n"
         amount, weight = self._of_arrival(c)
         return f"""\
 losses_of_arrivals(args, sample, arrival, {before}, {base}, {index}, {count}, {into},
                    {weight}, [&]([[maybe_unused]] int neuron) {{ return scalar({amount}); }});
 """
 
-    def _before(self, row: Buffer) -> str:
-        return f"{self.memory.pointer(row)} + arrival * NP_OUT"
+    def _before(self, c: ConnectionRecord, row: Buffer) -> str:
+        return f"{self.memory.pointer(row)} + arrival * NP_{self.names.p(c.target)}"
 
     def _loss(self, c: ConnectionRecord, row: Buffer, into: str) -> str:
         """What a spike of `source` at `step` does to the loss: all its synapses of one time together."""
-        own, before = f"args.{self.names.c(c)}", self._before(row)
+        own, before, NP = f"args.{self.names.c(c)}", self._before(c, row), f"NP_{self.names.p(c.target)}"
         if c.axonal:
             call = self.losses(c, before, f"{own}_weight", "&source", "1", into)
             late = f"const int64_t arrival = step + {own}_delays[source]; arrival < n_steps"
             return f"if ({late}) {{\n{indent(call)}}}\n"
         if c.delays is None:
             call = self.losses(c, before, "row", "&first", "1", into)
-            body = "alignas(64) scalar row[NP_OUT] = {};\nconst int32_t first = 0;\n"
+            body = f"alignas(64) scalar row[{NP}] = {{}};\nconst int32_t first = 0;\n"
             body += self._synapses(c, "row[n] += w;\n") + call
             return f"if (const int64_t arrival = step{self._delay(c)}; arrival < n_steps) {{\n{indent(body)}}}\n"
-        put = "work.arriving_rows[(arrival - step) * NP_OUT + n] += w;\nwork.arriving_any[arrival - step] = 1;\n"
+        put = f"work.arriving_rows[(arrival - step) * {NP} + n] += w;\nwork.arriving_any[arrival - step] = 1;\n"
         call = self.losses(c, before, "row", "&first", "1", into)
         body = f"""\
 if (!work.arriving_any[arrival - step]) continue;
-scalar* row = work.arriving_rows + (arrival - step) * NP_OUT;
+scalar* row = work.arriving_rows + (arrival - step) * {NP};
 const int32_t first = 0;
-{call}std::memset(row, 0, NP_OUT * sizeof(scalar));
+{call}std::memset(row, 0, {NP} * sizeof(scalar));
 work.arriving_any[arrival - step] = 0;
 """
         loop = "for (int64_t arrival = step; arrival <= step + args.ahead && arrival < n_steps; ++arrival)"
         return f"{self._synapses(c, put)}{loop} {{\n{indent(body)}}}\n"
 
     def _loss_of_synapse(self, c: ConnectionRecord, row: Buffer, into: str) -> str:
+        if c.target != self.plan.output.name:
+            return f"{into} += synapse_{self.names.c(c)}(args, work, sample, arrival, n, {self._before(c, row)}, w);\n"
         amount, weight = self._of_arrival(c)
         return f"""\
 const int neuron = n;
-scalar* before = {self._before(row)};
+scalar* before = {self._before(c, row)};
 const scalar V = before[neuron] + w * scalar({amount}), share = {weight} * scalar(args.sample_weight[sample]);
 {into} += share * loss_change(args, sample, arrival, neuron, before, V);
 """

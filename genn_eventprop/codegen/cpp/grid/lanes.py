@@ -21,7 +21,9 @@ class LoopExpressions(Expressions):
         return f"!({self._all(e)[0]} <= DIVERGED)"
 
     def _print_loss_change(self, e: sp.Expr) -> str:
-        step, neuron, before, V = self._all(e)
+        step, neuron, before, V, *of_loss = self._all(e)
+        if of_loss:
+            return f"loss_change_p{of_loss[0]}(args, work, sample, {step}, {neuron}, &{before} - {neuron}, {V})"
         return f"loss_change(args, sample, {step}, {neuron}, &{before} - {neuron}, {V})"
 
     def _print_birth_change(self, e: sp.Expr) -> str:

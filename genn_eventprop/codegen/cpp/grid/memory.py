@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 
 import sympy as sp
 
-from ....plan import PopulationRecord
+from ....plan import Plan, PopulationRecord
+from ....program.host_values import auxiliary
 from ....program.nodes import Access, Buffer
 from ....program.population import RECORD, RECORDED
 from ...layout import Layout
@@ -25,6 +26,12 @@ SPELLED = {"n_steps": "n_steps", "dt": "dt", "floor": "least_rise", "fresh": "sc
 def is_drive(b: Buffer) -> bool:
     """Whether a buffer holds the drives of a population, which the host pads."""
     return b.name.endswith("_drive") and b.role == "host"
+
+
+def targets_of(plan: Plan) -> list[str]:
+    """What says how many targets an output has, of every loss of spike times."""
+    losses = [("", plan.loss), *auxiliary(plan)]
+    return [f"{prefix}n_targets" for prefix, loss in losses if loss.readout == "spike_times"]
 
 
 class Memory(Layout):
@@ -132,7 +139,7 @@ class Memory(Layout):
         # late arrivals find nothing; 8: a chunk of `shift_by_delay`
         rows = "(n_steps + args.ahead + 8)" if self.names.ahead else "n_steps"
         lengths = {"n_steps": "args.segment" if self._is_trajectory(b) else rows, "n_points": "(n_steps + 1)"}
-        lengths["n_targets"] = "args.n_targets"
+        lengths |= {n: f"args.{n}" for n in targets_of(self.plan)}
         if b.name in self.one_row:
             return self.padded(b)
         return " * ".join(str(a) if isinstance(a, int) else lengths.get(a, a) for a in self._axes(b))

@@ -30,7 +30,7 @@ from ...target import Target, finished, step_backwards, step_forwards, write
 from ..context import Context, ends, stream, streams
 from .between import ConnectionOps
 from .carried import Carried
-from .compare import auxiliary_losses, birth_functions, compared
+from .compare import auxiliary_losses, birth_functions, compared, loss_functions
 from .connections import Connections, tables
 from .evaluated import Evaluated
 from .lists import Lists
@@ -131,7 +131,8 @@ class Grid(Target):
         self.memory.used |= {b.name: b for b in self.outer_buffers()}
         forwards = set(self.memory.used)
         functions.append(self._backward())
-        births, changes = birth_functions(self.memory, self.trial), self.evaluated.functions()
+        births = birth_functions(self.memory, self.trial)
+        changes = loss_functions(self.memory, self.trial) + self.evaluated.functions()
         (found, room, late), (more, more_room) = self.others.members(), self.evaluated.members()
         return [
             work(self.memory, self.lists, forwards, self.segments.kept(), (found + more, room + more_room, late)),
@@ -267,14 +268,16 @@ class Grid(Target):
         """The outer loss, the main one."""
         if self.names.split or not self.trial.compare:  # the host has found it
             return ""
-        each_step = [
-            o for o in self.trial.compare if isinstance(o, EachStep)
-        ]  # whose `Once` does what `outer_loss` does
-        return write(self, each_step or self.trial.compare[:1])
+        # of a loss at every step, whose `Once` does what `outer_loss` does
+        main = self.trial.compare[1:2] if self.plan.loss.readout == "voltage" else self.trial.compare[:1]
+        return write(self, main)
 
     def auxiliary(self) -> str:
         """Auxiliary losses, and their readouts for the host; of halves, with what the host has found."""
         if not self.plan.auxiliary:
             return ""
-        others = [o for o in self.trial.compare[-len(self.plan.auxiliary) :] if isinstance(o, Once)]
-        return auxiliary_losses(self.memory, [o.kernel for o in others])
+        once = [
+            k for k, o in enumerate(self.trial.compare) if isinstance(o, Once)
+        ]  # one of every loss, and what follows
+        others = self.trial.compare[once[1] :] if len(once) > 1 else ()
+        return auxiliary_losses(self.memory, [o for o in others if isinstance(o, (Once, EachStep))])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence, Set
 from ....program.nodes import Buffer
 from ...statements import TYPES, indent
 from .lists import Lists
-from .memory import ACTIVITY, Memory
+from .memory import ACTIVITY, Memory, targets_of
 
 SEGMENTS = "const int64_t segment = args.segment, kept = segment < n_steps ? (n_steps + segment - 1) / segment : 0;\n"
 
@@ -48,7 +48,7 @@ def work(
     fields.append("int64_t guarded = 0, diverged_state = -1, diverged_neuron = -1;")
     trade.append("by_source")
     begin = SEGMENTS if kept else ""
-    by_targets = memory.plan.loss.readout == "spike_times"
+    by_targets = targets_of(memory.plan)
     text = _prepare("prepare", "ready", begin, reserve + more[1], by_targets)
     text += (
         "// The same for what only a pass backwards needs; `trade` gives that to another Work, and takes the other's.\n"
@@ -59,10 +59,10 @@ def work(
     return "struct Work {\n" + indent("\n".join(fields) + "\n" + text) + "};\n"
 
 
-def _prepare(function: str, ready: str, begin: str, reserve: Sequence[str], by_targets: bool) -> str:
+def _prepare(function: str, ready: str, begin: str, reserve: Sequence[str], by_targets: Sequence[str]) -> str:
     """A function that allocates memory for a trial once, and the members with the number of steps and targets."""
-    sizes = ["args.n_steps", *(["args.n_targets"] if by_targets else [])]
-    names = [ready, *([f"{ready}_targets"] if by_targets else [])]
+    sizes = ["args.n_steps", *(f"args.{n}" for n in by_targets)]
+    names = [ready, *(f"{ready}_{n.replace('n_targets', 'targets')}" for n in by_targets)]
     same = " && ".join(f"{n} == {size}" for n, size in zip(names, sizes))
     lines = [f"if ({same}) return;", "[[maybe_unused]] const int64_t n_steps = args.n_steps;", *begin.splitlines()]
     lines += [*reserve, *(f"{n} = {size};" for n, size in zip(names, sizes))]
