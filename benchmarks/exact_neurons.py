@@ -2,13 +2,15 @@
 
     python benchmarks/exact_neurons.py [--models QIF,AdEx,Izhikevich] [--tolerance 1e-8] [--neurons 256] [--rate 1.0]
                                        [--duration 100] [--learned] [--grid 0.1,0.01,0.001] [--reference] [--heyoka]
-                                       [--repeats 5]
+                                       [--grow neurons=16,64,256] [--dtype float32] [--repeats 5]
 
 A layer of neurons with 50 inputs, `--rate` arrivals a ms that all neurons receive, and two LI outputs whose integral is
 read; all weights are learned, with `--learned` all parameters of the neurons too. One thread, the smallest of some
 repeats, since other programs may use the machine. Also: the largest error of a spike time against a tolerance of 1e-14.
 `--grid`: the same network on grids of these steps in ms, with the median and the largest error of their spike times, as
 far as every neuron has as many spikes as in exact time.
+`--grow`: one row for each value of tolerance, neurons, rate or duration, the other settings as they are; again for more
+of these. `--dtype float32`: of native.
 `--reference`: `reference_event` on the same network with 8 neurons. `--heyoka`: one AdEx neuron, forwards alone, with
 the same arrivals and tolerance (needs heyoka from PyPI).
 """
@@ -35,6 +37,8 @@ from genn_eventprop.plan import make_plan
 # model, mean weight at one arrival a ms: some spikes a neuron in 100 ms
 MODELS = {"QIF": (QIF, 0.15), "AdEx": (AdEx, 180.0), "Izhikevich": (Izhikevich, 2.0), "LIF": (LIF, 0.25)}
 
+GROWING = {"tolerance": float, "neurons": int, "rate": float, "duration": float}
+
 
 def make(
     name: str, options: argparse.Namespace, engine: str, neurons: int, dt: float = 0.0, **more: Any
@@ -50,7 +54,8 @@ def make(
     loss = losses.IntegratedVoltageCrossEntropy(output)
     kind = "grid" if dt else "exact"
     plan = make_plan(net, loss, dt=dt or 1.0, duration=options.duration, spike_times=kind)
-    made = engines.create(plan, net.initial_parameters(1), engine=engine, dtype="float64", **more)
+    settings = {"dtype": "float64", **more}
+    made = engines.create(plan, net.initial_parameters(1), engine=engine, **settings)
     rng, count = np.random.default_rng(2), round(options.rate * options.duration)
     times = np.sort(rng.uniform(0, options.duration, count))
     events = Events.from_samples([(times, rng.integers(0, 50, count))], n_channels=50, labels=[0])
@@ -112,24 +117,11 @@ def heyoka(options: argparse.Namespace) -> float:
     return best * 1e6 / options.duration
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default="QIF,AdEx,Izhikevich")
-    parser.add_argument("--tolerance", type=float, default=1e-8)
-    parser.add_argument("--neurons", type=int, default=256)
-    parser.add_argument("--rate", type=float, default=1.0)
-    parser.add_argument("--duration", type=float, default=100.0)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--learned", action="store_true")
-    parser.add_argument("--grid", default="")
-    parser.add_argument("--reference", action="store_true")
-    parser.add_argument("--heyoka", action="store_true")
-    options = parser.parse_args()
-    print("us a neuron and ms         forwards  with backwards  spikes a neuron  largest error of a time (ms)")
+def rows(options: argparse.Namespace) -> None:
+    """A row for each model with exact spike times, and what else is asked for."""
     for name in filter(None, options.models.split(",")):
         per = options.neurons * options.duration
-        more = {"threads": 1, "tolerance": options.tolerance}
+        more = {"threads": 1, "tolerance": options.tolerance, "dtype": options.dtype}
         forwards, both, result = cost(*make(name, options, "native", options.neurons, **more), per, options.repeats)
         exact, data = make(name, options, "native", options.neurons, threads=1, tolerance=1e-14)
         exact_spikes = exact.run(data, np.arange(1), record_spikes=True).spikes["hidden"]
@@ -150,6 +142,33 @@ def main() -> None:
             forwards, both, result = cost(*make(name, options, "reference_event", 8), 8 * options.duration, 1)
             count = len(result.spikes["hidden"].time) / 8
             print(f"{name:12} reference     {forwards:8.1f} {both:8.1f} {count:8.1f}", flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default="QIF,AdEx,Izhikevich")
+    parser.add_argument("--tolerance", type=float, default=1e-8)
+    parser.add_argument("--neurons", type=int, default=256)
+    parser.add_argument("--rate", type=float, default=1.0)
+    parser.add_argument("--duration", type=float, default=100.0)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--learned", action="store_true")
+    parser.add_argument("--grid", default="")
+    parser.add_argument("--reference", action="store_true")
+    parser.add_argument("--heyoka", action="store_true")
+    parser.add_argument("--grow", action="append", default=[])
+    parser.add_argument("--dtype", default="float64")
+    options = parser.parse_args()
+    print("us a neuron and ms         forwards  with backwards  spikes a neuron  largest error of a time (ms)")
+    for setting, _, values in (asked.partition("=") for asked in options.grow):
+        if setting not in GROWING:
+            parser.error(f"--grow {setting}: it is one of {', '.join(GROWING)}, as in --grow neurons=16,64")
+        for value in values.split(","):
+            print(f"{setting} {value}")
+            rows(argparse.Namespace(**{**vars(options), setting: GROWING[setting](value)}))
+    if not options.grow:
+        rows(options)
     if options.heyoka:
         print(f"AdEx         heyoka        {heyoka(options):8.3f} (one neuron, no spikes)")
 
