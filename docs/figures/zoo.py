@@ -127,8 +127,8 @@ def cards(names: list[str]) -> None:
     begin, end = "<!-- cards: docs/figures/zoo.py --told -->", "<!-- end of the cards -->"
     for name in names:
         try:
-            cells = told(ZOO[name])
-        except SettingError as error:  # no spike, several kinds of spikes, a current that cannot be injected
+            cells = told(ZOO[name]) if ZOO[name].spiking else ("sends no spikes", "", "")
+        except SettingError as error:  # several kinds of spikes, a current that cannot be injected
             cells = (str(error).split(";")[0].removeprefix(f"{name} "), "", "")
         page = PAGE.read_text()
         (head, rest), tail = page.split(begin), page.split(end)[1]

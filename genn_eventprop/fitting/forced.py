@@ -21,7 +21,8 @@ the model goes on where the measured V has pulled it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -152,13 +153,13 @@ def _with_current(model: NeuronModel, current: str) -> NeuronModel:
             f"{model.name}: {current!r} also depends on {why}, so an injected current cannot take its place; name the "
             "state that arrivals alone change, or a drive or parameter of the equations"
         )
-    idle = [s for s in model.state if s not in (current, model.readout) and _stays_at_0(model, s)]
+    idle = _at_0(model, {current, model.readout})
     scaled = {current: f"{GAIN} * {current}"} | dict.fromkeys(idle, "0")
     gone = {current, *idle}
     driven = model.drive_amounts.get(current, {})
 
     def of(rates: Mapping[str, Expression]) -> dict[str, Expression]:
-        left = {s: renamed(f, scaled, model.name) for s, f in rates.items() if s not in gone}
+        left = {s: _without_zeros(renamed(f, scaled, model.name)) for s, f in rates.items() if s not in gone}
         return {s: f"{f} + ({driven[s]}) * {GAIN} * {current}" if s in driven else f for s, f in left.items()}
 
     dynamics = of(model.dynamics)
@@ -166,17 +167,16 @@ def _with_current(model: NeuronModel, current: str) -> NeuronModel:
     modes = tuple(replace(m, dynamics=of(m.dynamics)) for m in model.modes)
     events = tuple(
         replace(
-            e, threshold=renamed(e.threshold, scaled, model.name),
-            reset={s: renamed(v, scaled, model.name) for s, v in e.reset.items() if s not in gone},
+            e, threshold=_without_zeros(renamed(e.threshold, scaled, model.name)),
+            reset={s: _without_zeros(renamed(v, scaled, model.name)) for s, v in e.reset.items() if s not in gone},
         )
         for e in model.events
     )  # fmt: skip
     used: set[str] = {m.lasts for m in modes if m.lasts}
     texts: list[Any] = [*dynamics.values(), *state.values(), *(f for m in modes for f in m.dynamics.values())]
     texts += [t for e in events for t in (e.threshold, *e.reset.values())]
-    names = model.symbols() | {n: sp.Symbol(n, real=True) for n in (GAIN, current)}
     for text in texts:
-        used |= {str(s) for s in parse(text, names, model.name).free_symbols}
+        used |= {n.id for n in ast.walk(ast.parse(str(text))) if isinstance(n, ast.Name)}
     params = {n: p for n, p in model.params.items() if n in used and n != current} | {GAIN: Param(1.0)}
     return replace(
         model, state={**state, current: 0.0}, params=params, dynamics={**dynamics, current: "0"},
@@ -184,21 +184,47 @@ def _with_current(model: NeuronModel, current: str) -> NeuronModel:
     )  # fmt: skip
 
 
-def _changed_by(model: NeuronModel, state: str) -> str:
-    """What changes a state besides its own decay and arrivals; empty if nothing does."""
+def _without_zeros(text: str) -> str:
+    """An expression without the products and sums that are nothing since a state is 0."""
+
+    class Fold(ast.NodeTransformer):
+        def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+            self.generic_visit(node)
+            left, right = (isinstance(x, ast.Constant) and x.value == 0 for x in (node.left, node.right))
+            if left and isinstance(node.op, (ast.Mult, ast.Div)):
+                return node.left
+            if right and isinstance(node.op, (ast.Mult, ast.Add, ast.Sub)):
+                return node.right if isinstance(node.op, ast.Mult) else node.left
+            return node.right if left and isinstance(node.op, ast.Add) else node
+
+    return ast.unparse(Fold().visit(ast.parse(text, mode="eval")))
+
+
+def _changed_by(model: NeuronModel, state: str, at_0: Iterable[str] = ()) -> str:
+    """What changes a state besides its own decay and arrivals; empty if nothing does. at_0: states that are 0."""
     symbols = model.symbols()
     rates = [model.dynamics[state], *(m.dynamics[state] for m in model.modes if state in m.dynamics)]
-    mixed = {str(s) for rate in rates for s in parse(rate, symbols, model.name).free_symbols}
+    zero = {symbols[s]: 0 for s in at_0}
+    mixed = {str(s) for rate in rates for s in parse(rate, symbols, model.name).subs(zero).free_symbols}
     changed = [e.name for e in model.events if state in e.reset]
     return ", ".join(sorted(mixed & set(model.state) - {state})) or (f"the event {changed[0]!r}" if changed else "")
 
 
-def _stays_at_0(model: NeuronModel, state: str) -> bool:
-    """Whether a state is 0 as long as nothing arrives."""
-    symbols = model.symbols()
-    at_0 = [parse(model.dynamics[state], symbols, model.name).subs(symbols[state], 0)]
-    at_0.append(parse(model.state[state], symbols, model.name))
-    return not any(at_0) and not _changed_by(model, state)
+def _at_0(model: NeuronModel, but: Collection[str]) -> list[str]:
+    """The states that are 0 as long as nothing arrives, those that they alone change included."""
+    symbols, found = model.symbols(), list[str]()
+    while True:
+        zero = {symbols[s]: 0 for s in found}
+        more = [
+            s for s in model.state
+            if s not in (*but, *found)
+            and parse(model.state[s], symbols, model.name) == 0
+            and parse(model.dynamics[s], symbols, model.name).subs({**zero, symbols[s]: 0}) == 0
+            and not _changed_by(model, s, found)
+        ]  # fmt: skip
+        if not more:
+            return found
+        found += more
 
 
 def _free_name(model: NeuronModel, name: str) -> str:

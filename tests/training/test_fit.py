@@ -15,7 +15,7 @@ from genn_eventprop.fitting.forced import fitted_model
 from genn_eventprop.fitting.problem import STEP, Problem
 from genn_eventprop.fitting.rates import Rates
 from genn_eventprop.fitting.residuals import Residuals
-from genn_eventprop.models import ALIF, LIF, AdEx, Izhikevich
+from genn_eventprop.models import ALIF, LIF, ZOO, AdEx, Izhikevich
 
 TRUE = {"tau_mem": 15.0, "tau_B": 80.0, "b_jump": 0.2, "v_thresh": 1.0, "v_reset": 0.2, "gain": 1.2}
 BOUNDS = {"tau_mem": (4.0, 60.0), "tau_B": (20.0, 300.0), "b_jump": (0.01, 0.6), "v_thresh": (0.5, 2.5),
@@ -268,3 +268,12 @@ def test_differences_are_the_exact_gradient(alif):
     exact = [cells.engine.gradients[f"cell.{n}"][0] for n in BOUNDS]
     assert np.allclose(differences, exact, rtol=1e-3, atol=1e-6) and np.abs(exact[0]) > 1e-3
     cells.close()
+
+
+@pytest.mark.parametrize("name", [n for n, m in ZOO.items() if m.spiking])
+def test_every_model_of_the_zoo_takes_an_injected_current(name):
+    """Synapses that nothing reaches are left out, with parameters that have no effect without them."""
+    fitted = fitted_model(ZOO[name])
+    assert not {"S", "G_e", "G_i", "tau_rise", "tau_decay", "e_exc", "e_inh"} & {
+        *fitted.forced.state, *fitted.forced.params
+    }  # fmt: skip

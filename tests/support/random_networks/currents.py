@@ -46,7 +46,7 @@ def draw_currents(sources: list[Current], samples: int, dice: Dice, duration: fl
     found = {}
     for source in sources:
         rng = dice.numbers()
-        steps = max(1, int(np.ceil(dice.pick((1.0, 0.5)) * duration / source.dt)))
+        steps = max(1, int(np.ceil(dice.pick((1.0, 0.5)) * duration / source.dt - 1e-9)))
         values = rng.normal(dice.pick((0.0, 1.0)), 1.0, (samples, steps, source.size))
         values *= (rng.random((samples, 1, 1)) < 0.85) / max(1.0, 0.1 * duration)
         found[source.name] = Currents(values, source.dt)
