@@ -110,7 +110,7 @@ class Evaluated:
         `w` the weight, `delay` the place of a learned delay."""
         own, NP, N = f"args.{self.names.c(c)}", f"NP_{self.names.p(c.target)}", c.post
         row = f"int64_t(source) * {NP} + n"
-        learned = c.delays is not None and c.learns_delays
+        learned = "[delay]" in body
         in_time = f"if (arrival >= n_steps) continue;\n{body}"
         if c.windows is not None:
             rows = c.windows
