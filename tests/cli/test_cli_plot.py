@@ -136,7 +136,7 @@ def test_runs_of_older_versions_say_what_they_lack(runs, capsys):
             1,
             "unknown engine 'nativ'",
         ),
-        (["plot"], 1, "plot: name at least one run folder"),
+        (["plot"], 2, "plot: name at least one run folder"),
     ],
 )
 def test_what_plot_refuses(runs, capsys, arguments, status, message):

@@ -172,13 +172,13 @@ def test_the_table_takes_its_place_in_a_document(runs, capsys):
     assert Path("doc.md").read_text().count("| `train own.py` |") == 1
     Path("plain.md").write_text("# Title\n")
     capsys.readouterr()
-    for arguments, message in (
-        (["one4", "--markdown", "plain.md"], "plain.md does not say where the table goes"),
-        (["one4", "--markdown", "absent.md"], "there is no document absent.md"),
-        (["absent"], "absent is not a run folder"),
-        ([], "name at least one run folder"),
+    for arguments, status, message in (
+        (["one4", "--markdown", "plain.md"], 1, "plain.md does not say where the table goes"),
+        (["one4", "--markdown", "absent.md"], 1, "there is no document absent.md"),
+        (["absent"], 1, "absent is not a run folder"),
+        ([], 2, "name at least one run folder"),
     ):
-        assert main(["report", *arguments]) == 1
+        assert main(["report", *arguments]) == status
         assert message in capsys.readouterr().err
     Path("one4/results.json").unlink()
     assert main(["report", "one4"]) == 1

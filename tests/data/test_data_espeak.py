@@ -112,7 +112,7 @@ def test_without_the_program_the_package_is_named(tmp_path, monkeypatch, capsys)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["make-data", "spoken_words", str(tmp_path / "words")]) == 1
     assert "espeak-ng is not installed: on Debian and Ubuntu, apt install espeak-ng" in capsys.readouterr().err
-    assert main(["make-data", "spoken_word", "x"]) == 1
+    assert main(["make-data", "spoken_word", "x"]) == 2
     assert "did you mean 'spoken_words'" in capsys.readouterr().err
     assert main(["make-data", "--help"]) == 0 and "Kinds: spoken_words" in capsys.readouterr().out
 

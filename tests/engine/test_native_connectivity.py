@@ -220,8 +220,9 @@ def test_two_connections_with_dendritic_delays_from_the_input(trainable):
 
 def test_what_is_missing_is_refused_by_name():
     net = Network()
-    outputs = net.population(LIFDelta(), 3, name="outputs")
-    net.connect(net.input(4), outputs, Dense(1.0), delay=Delay(1.0, max=3.0))
-    plan = make_plan(net, losses.PerStepCrossEntropy(outputs), **GRID)
-    with pytest.raises(EngineError, match=r"native cannot run a loss of V\(t\) after connection 'input_outputs'"):
+    hidden, outputs = (net.population(LIF(), n, name=name) for n, name in ((4, "hidden"), (3, "outputs")))
+    net.connect(net.input(4), hidden, Dense(1.0))
+    net.connect(hidden, outputs, Dense(1.0), delay=Delay(1.0, max=3.0))
+    plan = make_plan(net, losses.FirstSpikeCrossEntropy(outputs), **GRID, spike_birth=0.1)
+    with pytest.raises(EngineError, match="native has no spike_birth through connection 'hidden_outputs'"):
         create(plan, net.initial_parameters(0), engine="native")

@@ -8,7 +8,6 @@ import pytest
 from genn_eventprop import Dense, Events, Network, Normal, Param, losses
 from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.engines.native.engine import NativeEngine
-from genn_eventprop.errors import EngineError
 from genn_eventprop.plan import make_plan
 from support.nonlinear import ADEX, QIF, build
 
@@ -98,15 +97,3 @@ def test_gradients_converge_as_dt_falls():
         last = now.copy()
         native.close()
     assert changes[1] < 0.5 * changes[0] < 0.5
-
-
-def test_arrivals_on_a_state_with_curved_dynamics_are_refused():
-    model = dataclasses.replace(ADEX, threshold=None, reset=None, input={"charge": "V", "current": "I"})
-    net = Network()
-    hidden = net.population(QIF(), 4, name="hidden")
-    target = net.population(model(), 3, name="target")
-    net.connect(net.input(4), hidden, Dense(1.0))
-    net.connect(hidden, target, Dense(1.0), receptor="charge")
-    plan = make_plan(net, losses.FirstSpikeCrossEntropy(target), dt=0.5, duration=15.0)
-    with pytest.raises(EngineError, match="hidden_target"):
-        NativeEngine(plan, net.initial_parameters(0))

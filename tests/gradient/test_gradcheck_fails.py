@@ -17,7 +17,7 @@ from genn_eventprop.engines.reference.exact import (
     readouts as event_readouts,
 )
 from genn_eventprop.engines.reference.exact.engine import ReferenceEvent
-from genn_eventprop.errors import EventPropError, ModelError, SettingError
+from genn_eventprop.errors import EventPropError, ModelError, SettingError, UsageError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.verify.gradients import Block, Case, check, check_network, main
@@ -207,7 +207,7 @@ def test_errors():
         check(LIF, loss="maxx")
     with pytest.raises(SettingError, match="LI never spikes"):
         check(LI, loss="first_spike")
-    with pytest.raises(ModelError, match="no built-in model 'liff' .*did you mean 'lif'"):
+    with pytest.raises(UsageError, match="no built-in model 'liff' .*did you mean 'lif'"):
         main("liff")
     with pytest.raises(ModelError, match="no file 'absent.py'"):
         main("absent.py:Neuron")
