@@ -159,8 +159,9 @@ def main() -> None:
     options = parser.parse_args()
     print("| cell | spikes | largest error of a parameter | starts within 2 % | simulations | processor time |")
     print("|---|---|---|---|---|---|", flush=True)
+    summary = []
     for name in options.models:
-        task = TASKS[name]
+        task, fits = TASKS[name], list[tuple[int, float, str, int, int, float]]()
         for seed in range(options.first, options.first + options.cells):
             true, recording = cell(task, seed)
             if options.noise:
@@ -175,13 +176,28 @@ def main() -> None:
             found = sum(error(end[order], true) < FOUND for end in result.ends)
             worst = max(true, key=lambda n: abs(result.parameters[n] / true[n] - 1))
             assert recording.spikes is not None
-            off = f"{100 * error(result.values[order], true):.2g} % ({worst})"
+            wrong = error(result.values[order], true)
+            off = f"{100 * wrong:.2g} % ({worst})"
+            fits.append(
+                (sum(map(len, recording.spikes)), wrong, f"{off}, cell {seed}", found, result.simulations, seconds)
+            )
             row = (recording.name, sum(map(len, recording.spikes)), off, f"{found} of {options.starts}")
             print("|", " | ".join(map(str, (*row, result.simulations, f"{seconds:.1f} s"))), "|", flush=True)
             for forced in (False, True) if options.evolution else ():
                 what = "the forced model's residuals" if forced else "V of a free run"
                 outcome = evolve(task, true, recording, options.evolution, forced)
                 print(f"differential evolution on {what}: {outcome}", flush=True)
+        spikes, _, _, found_starts, simulations, times = zip(*fits)
+        summary.append(
+            f"| {name} | {len(fits)} | {min(spikes)} to {max(spikes)} | {max(fits, key=lambda f: f[1])[2]} | "
+            f"{sum(found_starts)} of {options.starts * len(fits)} | {np.median(simulations):.0f}, {max(simulations)} | "
+            f"{np.median(times):.1f} s, {max(times):.1f} s |"
+        )
+    print(
+        "\n| model | cells | spikes | largest error of a parameter | starts within 2 % | "
+        "simulations: median, most | processor time: median, most |\n|---|---|---|---|---|---|---|"
+    )
+    print("\n".join(summary))
 
 
 if __name__ == "__main__":
