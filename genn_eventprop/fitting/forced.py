@@ -202,12 +202,16 @@ def _without_zeros(text: str) -> str:
 
 def _changed_by(model: NeuronModel, state: str, at_0: Iterable[str] = ()) -> str:
     """What changes a state besides its own decay and arrivals; empty if nothing does. at_0: states that are 0."""
-    symbols = model.symbols()
-    rates = [model.dynamics[state], *(m.dynamics[state] for m in model.modes if state in m.dynamics)]
+    symbols, rates = model.symbols(), _rates(model, state)
     zero = {symbols[s]: 0 for s in at_0}
     mixed = {str(s) for rate in rates for s in parse(rate, symbols, model.name).subs(zero).free_symbols}
     changed = [e.name for e in model.events if state in e.reset]
     return ", ".join(sorted(mixed & set(model.state) - {state})) or (f"the event {changed[0]!r}" if changed else "")
+
+
+def _rates(model: NeuronModel, state: str) -> list[Expression]:
+    """dx/dt of a state, and in the modes that have their own."""
+    return [model.dynamics[state], *(m.dynamics[state] for m in model.modes if state in m.dynamics)]
 
 
 def _at_0(model: NeuronModel, but: Collection[str]) -> list[str]:
@@ -219,7 +223,7 @@ def _at_0(model: NeuronModel, but: Collection[str]) -> list[str]:
             s for s in model.state
             if s not in (*but, *found)
             and parse(model.state[s], symbols, model.name) == 0
-            and parse(model.dynamics[s], symbols, model.name).subs({**zero, symbols[s]: 0}) == 0
+            and not any(parse(f, symbols, model.name).subs({**zero, symbols[s]: 0}) for f in _rates(model, s))
             and not _changed_by(model, s, found)
         ]  # fmt: skip
         if not more:

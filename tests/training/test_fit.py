@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from genn_eventprop import Recording, fit, simulate
+from genn_eventprop import NeuronModel, Param, Recording, fit, simulate
 from genn_eventprop.errors import DataError, SettingError
 from genn_eventprop.fitting import identifiability
 from genn_eventprop.fitting.cells import Cells, forced_arrivals
@@ -15,6 +15,7 @@ from genn_eventprop.fitting.forced import fitted_model
 from genn_eventprop.fitting.problem import STEP, Problem
 from genn_eventprop.fitting.rates import Rates
 from genn_eventprop.fitting.residuals import Residuals
+from genn_eventprop.modelling import Event, Mode
 from genn_eventprop.models import ALIF, LIF, ZOO, AdEx, Izhikevich
 
 TRUE = {"tau_mem": 15.0, "tau_B": 80.0, "b_jump": 0.2, "v_thresh": 1.0, "v_reset": 0.2, "gain": 1.2}
@@ -277,3 +278,14 @@ def test_every_model_of_the_zoo_takes_an_injected_current(name):
     assert not {"S", "G_e", "G_i", "tau_rise", "tau_decay", "e_exc", "e_inh"} & {
         *fitted.forced.state, *fitted.forced.params
     }  # fmt: skip
+
+
+def test_a_state_that_a_mode_moves_is_no_idle_synapse():
+    """It is 0 at first, and stays there in the free mode alone."""
+    model = NeuronModel(
+        name="Tired", state={"V": 0.0, "w": 0.0}, params={"tau": Param(10.0, "ms"), "t_ref": Param(2.0, "ms")},
+        dynamics={"V": "-(V + w) / tau", "w": "-w / tau"}, input="V", drives={"I_ext": {"V": "1 / tau"}},
+        events=[Event("spike", "V - 1", {"V": 0.0}, modes=("free",), next_mode="up")],
+        modes=[Mode("up", {"V": "0", "w": "0.3"}, lasts="t_ref")],
+    )  # fmt: skip
+    assert "w" in fitted_model(model).forced.state
