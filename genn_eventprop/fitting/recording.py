@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..atomic import replaced_file
 from ..errors import DataError, suggest
 
 KEYS = ("current", "dt", "voltage", "spike_times", "spike_sweeps", "rates")
@@ -144,6 +145,26 @@ class Recording:
             k = np.flatnonzero((v[:-1] < level) & (v[1:] >= level))
             spikes.append((k + (level - v[k]) / (v[k + 1] - v[k])) * self.dt)
         return replace(self, spikes=tuple(times[times > 0] for times in spikes), rates=None)
+
+    def save(self, path: Path | str) -> None:
+        """Write an .npz file at `path`, in one step; `read_recording` reads it. The name is that of the file.
+
+        Raises:
+            DataError: another suffix, or a file that cannot be written.
+        """
+        path = Path(path)
+        if path.suffix != ".npz":
+            raise DataError(f"{path}: recordings are saved as .npz; name a file that ends in .npz")
+        arrays: dict[str, Any] = {"current": self.current, "dt": self.dt}
+        if self.voltage is not None:
+            arrays["voltage"] = self.voltage
+        if self.rates is not None:
+            arrays["rates"] = self.rates
+        if self.spikes is not None:
+            arrays["spike_times"] = np.concatenate(self.spikes)
+            arrays["spike_sweeps"] = np.repeat(np.arange(len(self)), [len(times) for times in self.spikes])
+        with replaced_file(path, DataError) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
 
     def with_current_step(self, step: float) -> Recording:
         """The recording with its current averaged over steps of `step` ms, a whole multiple of dt: a fit is faster."""

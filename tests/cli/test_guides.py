@@ -114,3 +114,12 @@ def test_the_page_on_currents(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = run_in_order("docs/currents.md", tmp_path)
     assert len(names["classes"]) == 20 and len(names["train"]["touch"]) == 40
+
+
+@ci
+def test_fit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert blocks("docs/fit.md")[0].name == "make_cell.py"
+    names = run_in_order("docs/fit.md", tmp_path)
+    assert (tmp_path / "runs/fit-adex-1/report.html").is_file()
+    assert abs(names["result"].parameters["tau_mem"] - 12.0) < 0.01

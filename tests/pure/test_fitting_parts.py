@@ -68,6 +68,23 @@ def test_sweeps_are_chosen():
             recording[wrong]
 
 
+@pytest.mark.parametrize(
+    "given", [{}, {"spikes": [[], [0.5, 1.25]]}, {"rates": [2.0, 0.0]}, {"voltage": [[1, np.nan]] * 2}]
+)
+def test_a_recording_is_saved_and_read(given, tmp_path):
+    recording = Recording(np.arange(4.0).reshape(2, 2), 1.0, name="saved", **given)
+    recording.save(tmp_path / "saved.npz")
+    again = read_recording(tmp_path / "saved.npz")
+    assert again.name == "saved" and again.dt == 1.0 and np.array_equal(again.current, recording.current)
+    assert (again.spikes is None) == (recording.spikes is None)
+    assert all(np.array_equal(a, b) for a, b in zip(again.spikes or (), recording.spikes or (), strict=True))
+    for name in ("voltage", "rates"):
+        a, b = getattr(again, name), getattr(recording, name)
+        assert (a is None) == (b is None) and (a is None or np.array_equal(a, b, equal_nan=True))
+    with pytest.raises(DataError, match=r"ends in \.npz"):
+        recording.save(tmp_path / "saved.csv")
+
+
 def test_units_in_brackets_are_converted(tmp_path):
     path = tmp_path / "cell.csv"
     path.write_text("time (s),I [nA],V (V),rate (kHz)\n0,0.1,-0.07,0.02\n0.001,0.2,nan,0.02\n")
