@@ -227,8 +227,9 @@ def inner_plan(kind: type[Engine], plan: Plan) -> Plan | None:
 
     None if it runs `plan` itself.
     """
-    features = kind.features.get(plan.spike_times)
-    if features is None or (TRAJECTORY_AUXILIARY_LOSS in features and not kind.trajectory_loss_first):
+    times = plan.spike_times
+    features = kind.features.get(times)
+    if features is None or (TRAJECTORY_AUXILIARY_LOSS in features and times not in kind.trajectory_loss_first):
         return None
     return with_trajectory_loss_first(plan)
 

@@ -1,5 +1,7 @@
 """Auxiliary losses over the whole trial: as they are, and where an engine exchanges one with the main loss."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -20,16 +22,16 @@ from genn_eventprop import (
 from genn_eventprop.engines import create
 from genn_eventprop.errors import EngineError
 from genn_eventprop.losses.readout import TimeWeight
-from genn_eventprop.models import LI, LIF
+from genn_eventprop.models import LI, LIF, QIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import SpikeCount
 
 S, T, STEPS = 5, 20.0, 20
 
 
-def network():
+def network(model=LIF):
     net = Network()
-    hidden, output = net.population(LIF(), 5, name="hidden"), net.population(LI(), 2, name="output")
+    hidden, output = net.population(model(), 5, name="hidden"), net.population(LI(), 2, name="output")
     aux, third = net.population(LI(), 3, name="aux"), net.population(LI(), 3, name="third")
     net.connect(net.input(4), hidden, Dense(FanIn(6.0, 6.0)))
     for target in (output, aux, third):
@@ -107,9 +109,9 @@ JUMPS = NeuronModel(
 )  # fmt: skip
 
 
-def along_the_trial():
+def along_the_trial(model, spike_times):
     """Losses along the trial: of outputs, of one whose V jumps at arrivals, of V and of the spikes of neurons."""
-    net, hidden, output, aux, _ = network()
+    net, hidden, output, aux, _ = network(model)
     jumps, timed = net.population(JUMPS(), 2, name="jumps"), net.population(LIF(), 5, name="timed")
     net.connect(hidden, timed, Dense(Normal(1.5, 0.5)))
     late = Delay(2.0, kind="synaptic", trainable=True, max=5.0)
@@ -123,22 +125,34 @@ def along_the_trial():
         losses.SpikeTimeError(timed).against("times"),
     ]
     pushes = [SpikeCount(hidden, 2.0, 1e-3, published=True)]
-    return net, make_plan(net, asked, dt=1.0, duration=T, regularisers=pushes)
+    return net, make_plan(net, asked, dt=1.0, duration=T, regularisers=pushes, spike_times=spike_times)
 
 
-@pytest.mark.parametrize("engine", [pytest.param("native", marks=pytest.mark.ci), "c99"])
-def test_several_losses_over_the_trial(engine):
-    rng, found = np.random.default_rng(3), []
-    of_hidden = rng.normal(0.3, 0.5, (S, STEPS + 1, 5))
+def events_along_the_trial(rows=STEPS + 1):
+    rng, data = np.random.default_rng(3), events()
+    of_hidden = rng.normal(0.3, 0.5, (S, rows, 5))
     of_hidden[0, 4:9] = np.nan
-    data = events()
     targets = {n: data.targets[n] for n in data.targets.dtype.names} | {"of_hidden": of_hidden}
     targets["other"] = np.where(targets["other"] == 2, 1, targets["other"])  # some have none
-    data = Events.from_samples([data.sample(i) for i in range(S)], 4, labels=data.labels, targets=targets)
-    for which in (engine, "reference_clock"):
-        net, plan = along_the_trial()
+    return Events.from_samples([data.sample(i) for i in range(S)], 4, labels=data.labels, targets=targets)
+
+
+@pytest.mark.parametrize(
+    ("engine", "spike_times", "model"),
+    [
+        pytest.param("native", "grid", LIF, marks=pytest.mark.ci),
+        ("c99", "grid", LIF),
+        pytest.param("native", "exact", LIF, marks=pytest.mark.ci),
+        pytest.param("native", "exact", QIF, marks=pytest.mark.ci),
+    ],
+)
+def test_several_losses_over_the_trial(engine, spike_times, model):
+    rows, samples = (37, [3, 1]) if spike_times == "exact" else (STEPS + 1, [3, 0, 4, 1, 2])
+    data, found = events_along_the_trial(rows), []
+    for which in (engine, {"grid": "reference_clock", "exact": "reference_event"}[spike_times]):
+        net, plan = along_the_trial(model, spike_times)
         made = create(plan, net.initial_parameters(1), engine=which, dtype="float64")
-        result = made.run(made.load(data), [3, 0, 4, 1, 2], training=True)
+        result = made.run(made.load(data), samples, training=True)
         found.append((result.parts, {k: np.array(v) for k, v in made.gradients.items()}))
         made.close()
     (parts, gradients), (wanted, right) = found
@@ -151,6 +165,29 @@ def test_several_losses_over_the_trial(engine):
         np.testing.assert_allclose(
             gradients[key], gradient, rtol=1e-9, atol=1e-12 * np.abs(gradient).max(), err_msg=key
         )
+
+
+@pytest.mark.parametrize("model", [LIF, QIF], ids=["LIF", "QIF"])
+def test_the_gradient_of_several_exact_losses_is_that_of_the_engine(model):
+    net, plan = along_the_trial(model, "exact")
+    plan = replace(plan, pushes=())  # what is published is no derivative
+    rng, made = np.random.default_rng(4), create(plan, net.initial_parameters(1), engine="native", dtype="float64")
+    made.parameters["hidden_jumps.delay"][...] += rng.uniform(0, 1, made.parameters["hidden_jumps.delay"].shape)
+    data = made.load(events_along_the_trial(rows=37))
+    made.run(data, range(S), training=True)
+    first = {k: np.array(v) for k, v in made.parameters.items() if k in made.gradients}
+    along = {k: rng.normal(size=v.shape) for k, v in first.items()}
+    slope = sum((made.gradients[k] * along[k]).sum() for k in first)
+
+    def loss(by):
+        for k, v in first.items():
+            made.parameters[k][...] = v + by * along[k]
+        return made.run(data, range(S)).loss.mean()
+
+    h = 1e-4
+    difference = (8 * (loss(h) - loss(-h)) - (loss(2 * h) - loss(-2 * h))) / (12 * h)
+    assert slope == pytest.approx(difference, rel=1e-8)
+    made.close()
 
 
 def test_what_the_exchange_asks_for():

@@ -89,7 +89,6 @@ struct Args {
     double duration;
     double slope_floor;
     double delta;
-    double target_dt;
     double window_start;
     double window_end;
     double activity_rate;
@@ -104,7 +103,6 @@ struct Args {
     int64_t training;
     int64_t record;
     int64_t recorded;
-    int64_t target_rows;
     int64_t exact_steps;
     int64_t series_size;
     int64_t degree_p0;
@@ -174,11 +172,10 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.duration = numbers[0];
     args.slope_floor = numbers[1];
     args.delta = numbers[2];
-    args.target_dt = numbers[3];
-    args.window_start = numbers[4];
-    args.window_end = numbers[5];
-    args.activity_rate = numbers[6];
-    args.activity_jump = numbers[7];
+    args.window_start = numbers[3];
+    args.window_end = numbers[4];
+    args.activity_rate = numbers[5];
+    args.activity_jump = numbers[6];
     args.n_steps = integers[0];
     args.batch = integers[1];
     args.half = integers[2];
@@ -189,11 +186,10 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.training = integers[7];
     args.record = integers[8];
     args.recorded = integers[9];
-    args.target_rows = integers[10];
-    args.exact_steps = integers[11];
-    args.series_size = integers[12];
-    args.degree_p0 = integers[13];
-    args.degree_p1 = integers[14];
+    args.exact_steps = integers[10];
+    args.series_size = integers[11];
+    args.degree_p0 = integers[12];
+    args.degree_p1 = integers[13];
     return args;
 }
 
@@ -291,14 +287,15 @@ struct Work {
     Buffer<double> p1_w_r;
     Log log[2];
     int64_t guarded = 0;
-    bool ready = false;
-    void prepare([[maybe_unused]] const Args& args) {
-        if (ready) return;
+    int64_t ready = -1;
+    void prepare(const Args& args) {
+        if (ready == args.n_steps) return;
+        [[maybe_unused]] const int64_t n_steps = args.n_steps;
         p0.prepare();
         p1.prepare();
         p1_w_dr.zero(NP_p1);
         p1_w_r.zero(NP_p1);
-        ready = true;
+        ready = args.n_steps;
     }
     void prepare_back(const Args&) {}
     void trade(Work&) {}

@@ -153,11 +153,6 @@ class Context:
         return [(kind, p) for p in self.plan.populations for kind in ("noise", "dropout") if getattr(p, kind) > 0]
 
     @property
-    def compares_targets(self) -> bool:
-        """True if generated code reads the data set's targets."""
-        return self.plan.loss.compares == "targets" and not self.split
-
-    @property
     def ahead(self) -> bool:
         """Whether arrivals are looked ahead for, through tables of synapses or with individual delays."""
         return not self.exact and not all(c.by_rows or c.windows for c in self.plan.connections)
@@ -214,5 +209,4 @@ class Context:
         more = ["input_gradients"] if self.split else []
         stored = not self.exact and any(p.stores_states for p in self.plan.populations)
         more += ["segment"] if stored else []
-        series = self.compares_targets and self.plan.loss.readout == "voltage"
-        return [*CALL, *more, *(["target_rows"] if self.exact or series else [])]
+        return [*CALL, *more]

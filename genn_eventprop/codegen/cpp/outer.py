@@ -5,55 +5,64 @@ And `pointwise`, the outer loss of V at one time, for the readout "voltage".
 
 from __future__ import annotations
 
-from ..printer import CPP, DOUBLE, Dialect, expression
+from ...losses import LossRecord
+from ...program.host_values import auxiliary
+from ..printer import CPP, expression
+from ..safe_text import in_comment
 from ..statements import indent
 from .context import Context, read
 
-RUNNING = """\
-args.loss[sample] = has_target(args, sample) ? work.reader.running : std::numeric_limits<double>::quiet_NaN();
+STEEPNESS = """\
+// How many times as fast as V its score changes.
+static double steepness([[maybe_unused]] const Args& args, [[maybe_unused]] scalar v) {{ return {}; }}
 """
 
 
 def outer(ctx: Context) -> str:
-    """Where V is compared at single times: score, term and their derivatives as functions of V, and `pointwise`."""
-    return "\n".join(_pointwise(ctx))
+    """A struct `Loss_p<i>` for every loss that compares V at single times; on the grid the main one alone has it."""
+    losses = [("", ctx.plan.loss), *(auxiliary(ctx.plan) if ctx.exact else [])]
+    found = [_pointwise(ctx, prefix, loss) for prefix, loss in losses if loss.readout == "voltage"]
+    main = [] if ctx.exact else [f"typedef Loss_{ctx.p(ctx.plan.output.name)} MainLoss;\n"]
+    return "\n".join([read("target.hpp"), *found, *main]) if found else ""
 
 
-def _expressions(ctx: Context) -> list[tuple[str, object]]:
-    loss = ctx.plan.loss
-    return list(zip(("score", "term", "score_slope", "term_slope"), (*loss.expressions, *loss.derivatives)))
+def _function(name: str, expr: object, constants: dict[str, str]) -> str:
+    text = expression(expr, CPP, {n: f"scalar({v})" for n, v in constants.items()})
+    return f"static scalar {name}([[maybe_unused]] scalar r, [[maybe_unused]] const Args& args) {{ return {text}; }}"
 
 
-def _function(ctx: Context, name: str, expr: object, dialect: Dialect) -> str:
-    real = "double" if dialect is DOUBLE else "scalar"
-    names = {"T": "args.duration"} | {c: f"args.loss_{c}" for c in ctx.plan.loss.constants}
-    names = names if dialect is DOUBLE else {n: f"scalar({v})" for n, v in names.items()}
-    text = expression(expr, dialect, names)
-    return f"inline {real} {name}([[maybe_unused]] {real} r, [[maybe_unused]] const Args& args) {{ return {text}; }}"
-
-
-def _pointwise(ctx: Context) -> list[str]:
-    loss = ctx.plan.loss
-    if loss.readout != "voltage":
-        return []
-    labels = loss.compares == "labels"
+def _pointwise(ctx: Context, prefix: str, loss: LossRecord) -> str:
+    labels, own, p = loss.compares == "labels", f"args.{prefix}", ctx.p(loss.output)
+    target, faster = f"return {{{own}labels[sample], nullptr, nullptr, part}};", "1.0"
     if labels:
-        target = "return {args.labels[sample], nullptr, nullptr, part};"
+        faster = "fmax(1.0, fabs(double(score_slope_at(v, args))))"
     else:
-        target = (
-            "const double* low = args.targets + (sample * args.target_rows + step) * N_OUT; "
-            "return {0, low, step + 1 < args.target_rows ? low + N_OUT : low, part};"
-        )
-    parts = [_function(ctx, f"{name}_at", expr, CPP) for name, expr in _expressions(ctx)] if labels else []
-    return [
-        read("target.hpp"),
-        "inline Target target_of(const Args& args, int64_t sample, [[maybe_unused]] int64_t step, scalar part) "
-        f"{{ {target} }}",
-        "inline bool has_target([[maybe_unused]] const Args& args, [[maybe_unused]] int64_t sample) "
-        f"{{ return {'args.labels[sample] >= 0' if labels else 'true'}; }}",
-        *parts,
-        read(f"pointwise_{'cross_entropy' if labels else 'squared_error'}.hpp"),
-    ]
+        target = f"""\
+const double* low = {own}targets + (sample * rows(args) + step) * N;
+return {{0, low, step + 1 < rows(args) ? low + N : low, part}};"""
+    rows = f"{own}target_rows" if ctx.exact and not labels else "args.n_steps + 1"
+    constants = {"T": "args.duration"} | {c: f"{own}loss_{c}" for c in loss.constants}
+    functions = zip(("score", "term", "score_slope", "term_slope"), (*loss.expressions, *loss.derivatives))
+    body = f"""\
+static constexpr int N = N_{p}, NP = NP_{p};
+static double share(const Args& args, int64_t sample) {{ return {own}sample_weight[sample]; }}
+static int64_t rows(const Args& args) {{ return {rows}; }}  // of a series of targets
+static bool has_target([[maybe_unused]] const Args& args, [[maybe_unused]] int64_t sample) {{
+    return {f"{own}labels[sample] >= 0" if labels else "true"};
+}}
+static Target target_of(const Args& args, int64_t sample, [[maybe_unused]] int64_t step, scalar part) {{
+{indent(target)}}}
+{"".join(_function(f"{name}_at", e, constants) + chr(10) for name, e in functions) if labels else ""}\
+{STEEPNESS.format(faster) if ctx.exact else ""}{read(f"pointwise_{'cross_entropy' if labels else 'squared_error'}.hpp")}"""
+    return f"// The loss of V(t) of {in_comment(loss.output)}.\nstruct Loss_{p} {{\n{indent(body)}}};\n"
+
+
+def running(prefix: str, tail: str, population: str) -> str:
+    """A loss of V between events: its reader has added it up."""
+    there = f"Loss_{population}::has_target(args, sample)"
+    return (
+        f"args.{prefix}loss[sample] = {there} ? work.reader{tail}.running : std::numeric_limits<double>::quiet_NaN();\n"
+    )
 
 
 def outer_loss(ctx: Context, compared: str, others: str, silent: bool) -> str:
@@ -99,7 +108,7 @@ def _also(ctx: Context) -> str:
 def _compare(ctx: Context, compared: str) -> str:
     loss = ctx.plan.loss
     if not ctx.split:
-        return RUNNING if ctx.exact and loss.readout == "voltage" else compared
+        return running("", "", ctx.p(loss.output)) if ctx.exact and loss.readout == "voltage" else compared
     lines = [f"work.{ctx.out}dr[n] = scalar(args.dL_dr[sample * N_OUT + n]);"]
     if loss.silent == "end":
         lines.append(f"work.{ctx.out}missing[n] = scalar(args.lambda_V_end[sample * N_OUT + n]);")

@@ -76,8 +76,8 @@ class Engine(ABC):
     """Further arguments, which only this engine has; users write them behind its name: "cuda(device=1)"."""
     when_compared: ClassVar[Mapping[str, Any]] = {}
     """Special options with which `verify` runs it: no result depends on the machine or a loose tolerance."""
-    trajectory_loss_first: ClassVar[bool] = False
-    """Whether a loss over the trial is exchanged with the main loss for speed, though it runs as an auxiliary one."""
+    trajectory_loss_first: ClassVar[frozenset[str]] = frozenset()
+    """Spike times with which a loss over the trial changes places with the main one for speed, though it need not."""
     automatic: ClassVar[bool] = False
     """Whether engine="auto" may choose it; engines for verification run only when asked for by name."""
     exact_by_itself: ClassVar[bool] = True

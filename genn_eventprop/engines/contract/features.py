@@ -173,12 +173,11 @@ def _losses(plan: Plan) -> str:
 
 
 def _trajectory_auxiliary(plan: Plan) -> str:
-    other = {"grid": "native", "exact": "reference_event"}[plan.spike_times]
     trajectory = (loss for loss in plan.auxiliary if KINDS[loss.readout].in_trial)
     return next(
         (
             f"runs one loss over the whole trial, but {loss.readout!r} of {loss.output!r} is another, or regularisers "
-            f"have published strengths; use engine={other!r}"
+            "have published strengths; use engine='native'"
             for loss in trajectory
         ),
         "",

@@ -20,6 +20,7 @@ import numpy as np
 
 from ...codegen.cpp import generate, host_source, padded
 from ...codegen.cpp.context import streams
+from ...codegen.cpp.exact.arguments import series_of_targets
 from ...errors import EngineError, ToolchainError
 from ...losses import LossRecord
 from ...plan import Plan, PopulationRecord
@@ -36,7 +37,6 @@ from ..contract.features import (
     HANDWRITTEN,
     SPIKE_BIRTH_DELAYS,
     STEPWISE_READOUTS,
-    TRAJECTORY_AUXILIARY_LOSS,
     refuse,
 )
 from ..contract.noise import quantiles
@@ -78,14 +78,13 @@ class NativeEngine(ProgramEngine):
     """
 
     name = "native"
-    trajectory_loss_first = True  # only the main one runs in vectors
+    trajectory_loss_first = frozenset({"grid"})  # where only the main one runs in vectors
     features = {
         "grid": ProgramEngine.features["grid"] - {SPIKE_BIRTH_DELAYS},
         "exact": ALL
         - {
             HANDWRITTEN,
             STEPWISE_READOUTS,
-            TRAJECTORY_AUXILIARY_LOSS,
         },
     }
     options = ("slope_floor", "dtype", "threads")
@@ -377,11 +376,11 @@ class NativeEngine(ProgramEngine):
         arguments, n_slices = super()._arguments(data, batch, part, stochastic), part.last - part.first
         if len(self._slices) < n_slices:
             self._slices = aligned((n_slices, self.source.gradient_size), self.dtype)
-        rows = arguments["targets"].shape[1] if self.plan.loss.readout == "voltage" and "targets" in arguments else 0
-        rows = rows or self.plan.n_steps + 1
-        arguments |= {"slices": self._slices, "target_rows": rows, "target_dt": self.plan.duration / (rows - 1)}
+        arguments["slices"] = self._slices
         if self.plan.spike_times == "exact":
             arguments["times"] = data.times
+            for prefix, _ in series_of_targets(self.plan):
+                arguments[f"{prefix}target_rows"] = arguments[f"{prefix}targets"].shape[1]
             return arguments
         return arguments | self._streams_of(data) | ({} if self._carry is None else self._carry.values)
 

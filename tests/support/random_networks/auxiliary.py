@@ -35,7 +35,7 @@ def with_auxiliary(loss: Loss, layout: Layout, hidden: list[Population], dice: D
         if not population.dropout and dice.bernoulli(0.6):
             name = f"of_{population.name}"
             asked.append(dice.pick(FACTORS) * _loss(layer.model, population, dice).against(name))
-    if layout.spike_times == "grid" and len(asked) > 1 and dice.bernoulli(0.5):
+    if len(asked) > 1 and dice.bernoulli(0.5):
         population = asked.pop().population
         along = dice.pick((PerStepCrossEntropy, VoltageSquaredError, SpikeTimeError))(population)
         asked.append(dice.pick(FACTORS) * along.against(f"of_{population.name}"))

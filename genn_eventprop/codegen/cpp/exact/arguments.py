@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from ....plan import ConnectionRecord, PopulationRecord
+from ....losses import LossRecord
+from ....plan import ConnectionRecord, Plan, PopulationRecord
 from ....plan.series import MODES, varies
 from ....program.connectivity.windows import window_values
 from ....program.host_values import auxiliary
 from ....program.nodes import Buffer
 from ....program.population import RECORDED
 from ..context import Context
+from ..grid.memory import targets_of
 
 OF_WEIGHT = ("window_start", "window_end", "activity_rate", "activity_jump")
 """Where the time weight of a loss begins and ends, and how it follows the input."""
@@ -22,7 +24,7 @@ def given(names: Context) -> list[Buffer]:
 
 def given_to_all(names: Context, tables: list[Buffer]) -> list[Buffer]:
     """The same, with other tables of populations."""
-    plan, doubles = names.plan, ["duration", "slope_floor", "delta", "target_dt"]
+    plan, doubles = names.plan, ["duration", "slope_floor", "delta"]
     doubles += ["spike_birth"] if plan.spike_birth else []
     found = [Buffer("times", ("spikes",), "double", "host"), Buffer("gauss", ("nodes",), "double", "host")]
     found += [Buffer("record_times", (RECORDED,), "double", "host")]
@@ -32,7 +34,9 @@ def given_to_all(names: Context, tables: list[Buffer]) -> list[Buffer]:
         found += [Buffer(f"{prefix}labels", ("batch",), "long", "host")]
         found += [Buffer(f"{prefix}weight_series", ("terms",), "double", "host")]
         if loss.compares == "targets" and not names.split:
-            rows = {"spike_times": (K, "n_targets"), "voltage": ("target_rows", K)}.get(loss.readout, (K,))
+            rows = {"spike_times": (K, f"{prefix}n_targets"), "voltage": (f"{prefix}target_rows", K)}.get(
+                loss.readout, (K,)
+            )
             found.append(Buffer(f"{prefix}targets", ("batch", *rows), "double", "host"))
         ends = ("dL_dr", "lambda_V_end") if names.split else ()
         found += [Buffer(f"{prefix}{n}", ("batch", K), "double", "host") for n in ends]
@@ -72,7 +76,14 @@ def integers(names: Context) -> list[str]:
     plan, prefixes = names.plan, ["", *(prefix for prefix, _ in auxiliary(names.plan))]
     found = ["exact_steps", *(f"{prefix}series_size" for prefix in prefixes)]
     found += [f"degree_p{i}" for i in range(len(plan.populations))]
-    return [*found, *(["n_targets"] if plan.loss.readout == "spike_times" else [])]
+    found += [f"{prefix}target_rows" for prefix, loss in series_of_targets(plan)]
+    return [*found, *targets_of(plan)]
+
+
+def series_of_targets(plan: Plan) -> list[tuple[str, LossRecord]]:
+    """Losses that compare V(t) with series of targets, whose rows may be any number with exact spike times."""
+    losses = [("", plan.loss), *auxiliary(plan)]
+    return [(n, loss) for n, loss in losses if loss.readout == "voltage" and loss.compares == "targets"]
 
 
 def routes(c: ConnectionRecord) -> list[str]:

@@ -8,43 +8,47 @@ from ....plan.series import MODES, varies
 from ...statements import indent
 from ..context import Context
 from ..declarations import keep_spikes
+from ..grid.memory import targets_of
+from ..grid.work import prepare
 from . import births, routes
 from .arguments import learned_dynamics
 from .program import ExactProgram
 from .readings import reads
 
+NO_HALVES = """\
+    void prepare_back(const Args&) {}
+    void trade(Work&) {}
+"""
+
 
 def exact_work(ctx: Context, program: ExactProgram) -> str:
     """Per-thread memory."""
-    fields, prepare = [], []
+    fields, own = [], []
     for p in ctx.plan.populations:
         kind = f"Costates<Model_{ctx.p(p.name)}, {p.size}, {_bool(varies(p))}>"
-        fields.append(f"    typedef {kind} type_{ctx.p(p.name)};\n    type_{ctx.p(p.name)} {ctx.p(p.name)};")
-        prepare.append(f"        {ctx.p(p.name)}.prepare();")
+        fields += [f"typedef {kind} type_{ctx.p(p.name)};", f"type_{ctx.p(p.name)} {ctx.p(p.name)};"]
+        own.append(f"{ctx.p(p.name)}.prepare();")
     members, room = program.memory.members()
     room += [
         f"row_{ctx.p(name)}.zero(NP_{ctx.p(name)}), along_{ctx.p(name)}.zero(NP_{ctx.p(name)});"
         for name in routes.spread_to(ctx)
     ]
-    # memory is allocated in the first trial of a thread and kept; only the number of target times may change between calls
-    ready, same = ["int64_t guarded = 0;", "bool ready = false;"], "ready"
-    if ctx.plan.loss.readout == "spike_times":
-        ready, same = [*ready, "int64_t ready_targets = 0;"], "ready && ready_targets == args.n_targets"
-        room.append("ready_targets = args.n_targets;")
-    lines = [
+    fields += [
         *(r.member() for r in program.readers),
         *(f"Recorder<type_{ctx.p(p.name)}> record_{ctx.p(p.name)};" for p in ctx.plan.populations),
         *members,
         *routes.members(ctx),
         *births.members(ctx),
         f"Log log[{len(groups(ctx.plan))}];",
-        *ready,
     ]
-    return (
-        "struct Work {\n" + "\n".join(fields) + f"\n{indent(chr(10).join(lines))}"
-        f"    void prepare([[maybe_unused]] const Args& args) {{\n        if ({same}) return;\n" + "\n".join(prepare)
-        + f"\n{indent(chr(10).join(room), 2)}        ready = true;\n    }}\n    void prepare_back(const Args&) {{}}\n    void trade(Work&) {{}}\n}};\n"
-    )  # fmt: skip
+    return work_struct(ctx, fields, [*own, *room])
+
+
+def work_struct(ctx: Context, fields: list[str], room: list[str]) -> str:
+    """`struct Work`; room: the lines that allocate its memory."""
+    body = "\n".join([*fields, "int64_t guarded = 0;\n"])
+    body += prepare("prepare", "ready", "", room, targets_of(ctx.plan))
+    return f"struct Work {{\n{indent(body)}{NO_HALVES}}};\n"
 
 
 def models(ctx: Context, program: ExactProgram) -> str:

@@ -18,7 +18,6 @@ from ....program.compare import comparison
 from ....program.events import DL_DT
 from ....program.jump import gradients, jump, jump_term, x0_slope
 from ....program.nodes import Access, Add, Buffer, Kernel, Let, Set, Statement, name
-from ....program.operations import Once
 from ....program.readouts import make_readout
 from ....program.readouts.base import NOW
 from ....program.readouts.spikes import COUNT
@@ -30,6 +29,7 @@ from ..context import Context
 from ..grid.compare import CONSTANTS, auxiliary_losses, compared
 from ..grid.lanes import ScalarWriter, VectorLoopWriter
 from ..grid.memory import Memory
+from ..outer import running
 from .arguments import given, integers
 from .readings import Reading, readings_of, reads, time_weights
 
@@ -60,10 +60,7 @@ class ExactMemory(Memory):
                 found[b.name] = b.kind, self.count(b)
         fields = [f"Buffer<{TYPES[kind]}> {n};" for n, (kind, _) in found.items()]
         room = [f"{n}.zero({size});" for n, (_, size) in found.items()]
-        steps = (
-            ["const int64_t n_steps = args.n_steps;"] if any("n_steps" in size for _, size in found.values()) else []
-        )
-        return fields, steps + room
+        return fields, room
 
 
 class ExactProgram:
@@ -308,13 +305,17 @@ class ExactProgram:
 
     def auxiliary(self) -> str:
         """Auxiliary losses, and their readouts for the host."""
-        others = [(self.scopes[l.output], self.readouts[l.output]) for l in self.plan.auxiliary]
-        return auxiliary_losses(self.memory, [Once(comparison(*o, host_slopes=self.names.split)[0]) for o in others])
+        return auxiliary_losses(self.memory, [self._compared(loss.output) for loss in self.plan.auxiliary])
+
+    def _compared(self, output: str) -> str:
+        s, readout = self.scopes[output], self.readouts[output]
+        if s.plan.loss.readout == "voltage":
+            return running(s.of_loss, readings_of(s, readout, self.memory)[0].tail, f"p{s.index}")
+        return compared(self.memory, comparison(s, readout, host_slopes=self.names.split)[0])
 
     def time_weights(self) -> str:
         """Time weights, for the readers."""
-        nodes = any(r.form is not None and r.form.nodes for r in self.readers)
-        return time_weights(self.names, [self.scopes[name] for name in self.readouts], nodes)
+        return time_weights([self.scopes[name] for name in self.readouts])
 
     # text
 

@@ -12,14 +12,7 @@ from ....program.readouts import Readout, Several
 from ....program.readouts.base import BetweenEvents
 from ....program.scope import Scope
 from ...printer import DOUBLE, expression
-from ..context import Context
 from ..grid.memory import Memory
-
-NO_TARGETS = """\
-struct Target {};
-inline Target target_of(const Args&, int64_t, int64_t, scalar) { return {}; }
-inline bool has_target(const Args&, int64_t) { return true; }
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,22 +75,10 @@ def each(readings: list[Reading], call: Callable[[Reading], str]) -> list[str]:
     return [f"{r.name}.{call(r)};" for r in readings if r.form is not None]
 
 
-def time_weights(ctx: Context, scopes: list[Scope], nodes: bool) -> str:
-    """w(t) of the losses as functions of t, without window and a(t), and what else divides time into intervals.
-
-    nodes: whether any readout takes V at nodes between events.
-    """
+def time_weights(scopes: list[Scope]) -> str:
+    """w(t) of the losses as functions of t, without window and a(t), and what else divides time into intervals."""
     sizes = f"[[maybe_unused]] constexpr int SERIES = {SERIES}, NODES = {NODES};\n"
-    return (_pointwise(ctx) if nodes else "") + sizes + "".join(_time_weight(s) for s in scopes)
-
-
-def _pointwise(ctx: Context) -> str:
-    """How steep the main loss is as a function of V; and an empty `Target` if it does not compare V at single times."""
-    loss = ctx.plan.loss
-    labels = loss.readout == "voltage" and loss.compares == "labels"
-    steepness = "fmax(1.0, fabs(double(score_slope_at(v, args))))" if labels else "1.0"
-    text = f"inline double steepness([[maybe_unused]] const Args& args, [[maybe_unused]] scalar v) {{ return {steepness}; }}\n"
-    return text if loss.readout == "voltage" else text + NO_TARGETS
+    return sizes + "".join(_time_weight(s) for s in scopes)
 
 
 def _time_weight(s: Scope) -> str:
@@ -106,6 +87,7 @@ def _time_weight(s: Scope) -> str:
     text = expression(loss.weight.expr, DOUBLE, {"T": "args.duration"})
     given = {"opens": "window_start", "closes": "window_end", "rate": "activity_rate", "jump": "activity_jump"}
     lines = [
+        *([f"typedef Loss_p{s.index} Loss;"] if loss.readout == "voltage" else []),
         f"static constexpr bool DRIVEN = {_bool(loss.weight.input_tau is not None)}, SAMPLED = {_bool(sampled)}, "
         f"BIRTHS = {_bool(s.plan.spike_birth > 0)};",
         f"static double at([[maybe_unused]] double t, [[maybe_unused]] const Args& args) {{ return {text}; }}",

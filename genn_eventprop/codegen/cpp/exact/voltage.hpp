@@ -1,4 +1,4 @@
-// L = 1/T int w(t) l(V(t)) dt, where l is the generated `pointwise`, by Gauss-Legendre quadrature between successive events
+// L = 1/T int w(t) l(V(t)) dt, where l is the generated `Loss_p<i>::pointwise`, by Gauss-Legendre quadrature between successive events
 // of the output.
 //
 // A step is read when it is over; its log has the order of arrivals and own spikes. dl/dV at the nodes is kept for the
@@ -33,7 +33,8 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
     bool scored = false, training = false;
 
     void begin(O& out, const Args& args, int64_t number) {
-        sample = number, share = args.sample_weight[sample], scored = !Scored || has_target(args, sample), training = args.training;
+        sample = number, scored = true, training = args.training;
+        if constexpr (Scored) scored = W::Loss::has_target(args, sample), share = W::Loss::share(args, sample);
         smooth.begin(args, sample);
         for (double& v : total) v = 0;
         running = rate = 0, pieces = nodes.count = sampled = 0;
@@ -113,7 +114,7 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
             voltage(out, s);
             for (int k = 0; k < N; ++k) total[k] += w * double(V_now[k]);
             if (!scored) continue;
-            if constexpr (Scored) running += w * double(pointwise(args, V_now, target(args, s), slope));
+            if constexpr (Scored) running += w * double(W::Loss::pointwise(args, V_now, target(args, s), slope));
             if (!training) continue;
             density.reserve((nodes.count + 1) * NP);
             for (int k = 0; k < NP; ++k) density[nodes.count * NP + k] = scalar(w) * (Linear ? scalar(1) : scalar(share) * slope[k]);
@@ -147,16 +148,17 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
             const double* a = out.flow[0].A + (O::own(k) * n + V) * (n + 1);
             double speed = std::fabs(a[n]);
             for (int j = 0; j < n; ++j) speed += std::fabs(a[j] * double(y[j].data[k]));
-            speed *= Linear ? 1.0 : steepness(args, y[V].data[k]);
+            if constexpr (Scored) speed *= W::Loss::steepness(args, y[V].data[k]);
             steepest = speed > steepest ? speed : steepest;
         }
         const double z = 6.3 / (2 * h * (rate + steepest)), digits = (sizeof(scalar) == 4 ? 7 : 15) * (W::BIRTHS ? 2 : 1);
         return 1 + int(0.5 * digits / std::log10(z + std::sqrt(z * z + 1)) + 0.5 * double(W::size(args) - 1));
     }
-    Target target(const Args& args, double s) const {
-        const double t = (smooth.start + s) / args.target_dt;
-        const int64_t last = args.target_rows - 2, k = t < double(last) ? int64_t(t) : last;
-        return target_of(args, sample, k, scalar(t - double(k)));
+    auto target(const Args& args, double s) const {
+        const int64_t last = W::Loss::rows(args) - 2;
+        const double t = (smooth.start + s) / (args.duration / double(last + 1));
+        const int64_t k = t < double(last) ? int64_t(t) : last;
+        return W::Loss::target_of(args, sample, k, scalar(t - double(k)));
     }
     // w (l(V_now) - l(V_after)) / B.
     scalar moved(const Args& args, double s) {
@@ -165,8 +167,8 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
             for (int k = 0; k < N; ++k) change += double(V_now[k]) - double(V_after[k]);
         } else if constexpr (Scored) {
             if (!scored) return 0;
-            change = double(pointwise(args, V_now, target(args, s), slope));
-            change = share * (change - double(pointwise(args, V_after, target(args, s), slope)));
+            change = double(W::Loss::pointwise(args, V_now, target(args, s), slope));
+            change = share * (change - double(W::Loss::pointwise(args, V_after, target(args, s), slope)));
         }
         return scalar(smooth.at(args, s) * change);
     }

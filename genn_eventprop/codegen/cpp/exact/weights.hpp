@@ -37,9 +37,10 @@ struct Intervals {
         cuts_.clear();
         for (double t : {open, close})
             if (t > tiny && t < delta) cuts_.push_back({t, 0.0});
-        if (W::SAMPLED)
-            for (int64_t k = int64_t(start / args.target_dt); double(k) * args.target_dt < start + delta; ++k)
-                cuts_.push_back({double(k) * args.target_dt - start, 0.0});
+        if constexpr (W::SAMPLED) {
+            const double dt = args.duration / double(W::Loss::rows(args) - 1);
+            for (int64_t k = int64_t(start / dt); double(k) * dt < start + delta; ++k) cuts_.push_back({double(k) * dt - start, 0.0});
+        }
         for (int64_t i = W::DRIVEN ? first_[size_t(step)] : 0; W::DRIVEN && i < first_[size_t(step) + 1]; ++i)
             cuts_.push_back({args.times[i] - start, W::jump(args)});
         if (cuts_.size() > 1) std::sort(cuts_.begin(), cuts_.end());

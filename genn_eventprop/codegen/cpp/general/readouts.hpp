@@ -138,8 +138,10 @@ struct TimeWeight {
     void cuts(const Args& args, Path& path) const {
         path.every.push_back(W::opens(args)), path.every.push_back(W::closes(args));
         path.every.insert(path.every.end(), times.begin(), times.end());
-        if (W::SAMPLED)
-            for (int64_t k = 1; k + 1 < args.target_rows; ++k) path.every.push_back(double(k) * args.target_dt);
+        if constexpr (W::SAMPLED) {
+            const int64_t last = W::Loss::rows(args) - 1;
+            for (int64_t k = 1; k < last; ++k) path.every.push_back(double(k) * (args.duration / double(last)));
+        }
     }
     // Before an input spike at t itself. from: the start of the piece that t is in.
     double at(const Args& args, double t, double from) const {

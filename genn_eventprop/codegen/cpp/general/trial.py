@@ -13,7 +13,7 @@ from ...statements import indent
 from ..context import RANGE, Context, by_drive
 from ..declarations import keep_spikes
 from ..exact import routes
-from ..exact.models import refs
+from ..exact.models import refs, work_struct
 from ..exact.readings import reads
 from . import births
 from .program import GeneralProgram
@@ -36,23 +36,15 @@ def general_work(ctx: Context, program: GeneralProgram) -> str:
         name = ctx.p(p.name)
         fields += [f"typedef Pieces<Model_{name}, {p.size}> type_{name};", f"type_{name} {name};"]
         fields += [f"Path path_{name};"] if reads(program.readers, p) else []
-    prepare = [f"{ctx.p(p.name)}.prepare();" for p in ctx.plan.populations]
+    own = [f"{ctx.p(p.name)}.prepare();" for p in ctx.plan.populations]
     members, room = program.memory.members()
     for name in dict.fromkeys(ctx.p(c.target) for c in ctx.plan.connections if c.windows):
         fields.append(f"Buffer<scalar> row_{name}, along_{name};  // an expanded row of weights, and its gradient")
         room.append(f"row_{name}.zero(NP_{name}), along_{name}.zero(NP_{name});")
-    ready, same = ["int64_t guarded = 0;", "bool ready = false;"], "ready"
-    if ctx.plan.loss.readout == "spike_times":
-        ready, same = [*ready, "int64_t ready_targets = 0;"], "ready && ready_targets == args.n_targets"
-        room.append("ready_targets = args.n_targets;")
     fields += births.members(ctx)
     fields += [*(r.member() for r in program.readers), *members, f"Queue queue[{len(groups(ctx.plan))}];"]
-    fields += ["std::vector<Due> now;  // arrivals of one instant", "Lost lost;", *ready]
-    body = [f"if ({same}) return;", *prepare, *room, "ready = true;"]
-    return (
-        "struct Work {\n" + indent("\n".join(fields)) + "    void prepare([[maybe_unused]] const Args& args) {\n"
-        + indent("\n".join(body), 2) + "    }\n    void prepare_back(const Args&) {}\n    void trade(Work&) {}\n};\n"
-    )  # fmt: skip
+    fields += ["std::vector<Due> now;  // arrivals of one instant", "Lost lost;"]
+    return work_struct(ctx, fields, [*own, *room])
 
 
 def models(ctx: Context, program: GeneralProgram) -> str:

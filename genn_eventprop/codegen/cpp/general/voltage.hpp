@@ -1,4 +1,4 @@
-// L = 1/T int w(t) l(V(t)) dt with the generated `pointwise`, by Gauss-Legendre quadrature: pieces of all outputs begin and end together.
+// L = 1/T int w(t) l(V(t)) dt with the generated `Loss_p<i>::pointwise`, by Gauss-Legendre quadrature: pieces of all outputs begin and end together.
 // INTEGRAL: r = 1/T int w V dt. SAMPLES: V at the start of every step of the plan's grid, before the events at that time.
 
 namespace {
@@ -16,7 +16,7 @@ struct ReadVoltage : Reader<O> {
     O* out = nullptr;
     const Path* way = nullptr;
     void look(O& o, const Args& args, int64_t number, Path& path) {
-        out = &o, way = &path, sample = number, share = args.sample_weight[sample], scored = has_target(args, sample), moved_at = -1;
+        out = &o, way = &path, sample = number, share = W::Loss::share(args, sample), scored = W::Loss::has_target(args, sample), moved_at = -1;
         densities.begin(args), weight.begin(args, sample), weight.cuts(args, path);
         path.aligned = true;
         for (int k = 0; k < NP; ++k) now[k] = V_here[k] = 0;
@@ -49,7 +49,7 @@ struct ReadVoltage : Reader<O> {
                 const double t = p.start + h * (h > o.together ? densities.unit[q] : 0.5), a = weight.at(args, t, p.start), w = scored ? a : 0.0;
                 for (int k = 0; k < N; ++k) now[k] = scalar(values[mine[k][i] * nodes + q]);
                 for (int k = 0; k < N; ++k) total[k] += a * h * densities.part[q] * values[mine[k][i] * nodes + q];
-                if (w != 0) running += w * h * densities.part[q] * double(pointwise(args, now, target(args, t), slope));
+                if (w != 0) running += w * h * densities.part[q] * double(W::Loss::pointwise(args, now, target(args, t), slope));
                 for (int k = 0; k < N; ++k) noise = std::fmax(noise, std::fabs(w) * share * (1 + std::fabs(double(now[k]))));
                 for (int k = 0; k < N; ++k) d[k][q] = w != 0 ? w * share * double(slope[k]) : 0.0;
             }
@@ -63,10 +63,11 @@ struct ReadVoltage : Reader<O> {
     void finish(O&, const Args&, double* readout) {
         for (int k = 0; k < N; ++k) readout[k] = total[k];
     }
-    Target target(const Args& args, double at) const {
-        const double t = at / args.target_dt;
-        const int64_t last = args.target_rows - 2, k = t < double(last) ? int64_t(t) : last;
-        return target_of(args, sample, k, scalar(t - double(k)));
+    auto target(const Args& args, double at) const {
+        const int64_t last = W::Loss::rows(args) - 2;
+        const double t = at / (args.duration / double(last + 1));
+        const int64_t k = t < double(last) ? int64_t(t) : last;
+        return W::Loss::target_of(args, sample, k, scalar(t - double(k)));
     }
     void source(int, int64_t piece, const scalar*, int order, octet* to, int lane, octet&) const {
         const auto& p = out->pieces[piece];
@@ -88,7 +89,7 @@ struct ReadVoltage : Reader<O> {
     double change(const Args& args, double at) {
         const double w = scored ? weight.at(args, at, at) : 0.0;
         double d = 0;
-        if (w != 0) d = double(pointwise(args, now, target(args, at), slope)), d -= double(pointwise(args, V_here, target(args, at), slope));
+        if (w != 0) d = double(W::Loss::pointwise(args, now, target(args, at), slope)), d -= double(W::Loss::pointwise(args, V_here, target(args, at), slope));
         std::memcpy(V_here, now, sizeof now);
         return share * w * d;
     }

@@ -66,9 +66,9 @@ def loss_functions(memory: Memory, trial: Trial) -> str:
     return voltage_losses(trial, "[[maybe_unused]] inline", *given)
 
 
-def auxiliary_losses(memory: Memory, operations: Sequence[Once | EachStep]) -> str:
-    """Auxiliary losses, and their readouts for the host; of halves, with what the host has found."""
-    took = "".join(f"{{\n{indent(_compared_by(memory, o))}}}\n" for o in operations)
+def auxiliary_losses(memory: Memory, losses: Sequence[str]) -> str:
+    """Auxiliary losses, as code, and their readouts for the host; of halves, with what the host has found."""
+    took = "".join(f"{{\n{indent(text)}}}\n" for text in losses)
     took = f"if (args.half == BACKWARDS) {{\n{indent(took)}}}\n" if took and memory.names.split else took
     said = ""
     for prefix, loss in auxiliary(memory.plan):
@@ -79,7 +79,8 @@ def auxiliary_losses(memory: Memory, operations: Sequence[Once | EachStep]) -> s
     return took + said
 
 
-def _compared_by(memory: Memory, o: Once | EachStep) -> str:
+def compared_by(memory: Memory, o: Once | EachStep) -> str:
+    """The code of an auxiliary loss."""
     if isinstance(o, Once):
         return compared(memory, o.kernel)
     body = ScalarWriter(Spelling(memory.element, lambda *_: "", CONSTANTS), o.kernel).text()

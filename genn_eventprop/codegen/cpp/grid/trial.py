@@ -30,7 +30,7 @@ from ...target import Target, finished, step_backwards, step_forwards, write
 from ..context import Context, ends, stream, streams
 from .between import ConnectionOps
 from .carried import Carried
-from .compare import auxiliary_losses, birth_functions, compared, loss_functions
+from .compare import auxiliary_losses, birth_functions, compared, compared_by, loss_functions
 from .connections import Connections, tables
 from .evaluated import Evaluated
 from .lists import Lists
@@ -280,4 +280,6 @@ class Grid(Target):
             k for k, o in enumerate(self.trial.compare) if isinstance(o, Once)
         ]  # one of every loss, and what follows
         others = self.trial.compare[once[1] :] if len(once) > 1 else ()
-        return auxiliary_losses(self.memory, [o for o in others if isinstance(o, (Once, EachStep))])
+        return auxiliary_losses(
+            self.memory, [compared_by(self.memory, o) for o in others if isinstance(o, (Once, EachStep))]
+        )

@@ -1,15 +1,15 @@
-// Losses of V(t). `pointwise` returns l(V) of all outputs at one time, and its slope.
+// The main loss, of V(t). `pointwise` returns l(V) of all outputs at one time, and its slope.
 
 namespace {
 
 // l(V) before the spikes of the output at a step, minus l with V of one output changed.
 inline scalar loss_change(const Args& args, int64_t sample, int64_t step, int neuron, scalar* before, scalar V) {
-    if (!has_target(args, sample)) return 0;
+    if (!MainLoss::has_target(args, sample)) return 0;
     alignas(64) scalar slope[NP_OUT];
-    const Target target = target_of(args, sample, step, 0);
-    const scalar kept = before[neuron], l_before = pointwise(args, before, target, slope);
+    const Target target = MainLoss::target_of(args, sample, step, 0);
+    const scalar kept = before[neuron], l_before = MainLoss::pointwise(args, before, target, slope);
     before[neuron] = V;
-    const scalar change = l_before - pointwise(args, before, target, slope);
+    const scalar change = l_before - MainLoss::pointwise(args, before, target, slope);
     before[neuron] = kept;
     return change;
 }
@@ -20,19 +20,19 @@ template <typename Row, typename Unit>
 inline void losses_of_arrivals(const Args& args, int64_t sample, int64_t step, const scalar* before, const Row* base,
                                const int32_t* index, int64_t count, scalar* feedback, scalar weight, Unit unit) {
     alignas(64) scalar slope[NP_OUT], V[NP_OUT];
-    const Target target = target_of(args, sample, step, 0);
-    const scalar l_before = pointwise(args, before, target, slope), share = weight * scalar(args.sample_weight[sample]);
+    const Target target = MainLoss::target_of(args, sample, step, 0);
+    const scalar l_before = MainLoss::pointwise(args, before, target, slope), share = weight * scalar(args.sample_weight[sample]);
     for (int64_t i = 0; i < count; ++i) {
         const Row* row = base + int64_t(index[i]) * NP_OUT;
         for (int neuron = 0; neuron < NP_OUT; ++neuron) V[neuron] = before[neuron] + unit(neuron) * scalar(row[neuron]);
-        feedback[i] += share * (l_before - pointwise(args, V, target, slope));
+        feedback[i] += share * (l_before - MainLoss::pointwise(args, V, target, slope));
     }
 }
 
 // The loss of V at the nodes of every step; overwrites V with dL/dV.
 template <int J, bool Driven, typename Memory>
 inline double voltage_loss(const Args& args, Memory& work, int64_t sample) {
-    if (!has_target(args, sample)) return std::numeric_limits<double>::quiet_NaN();
+    if (!MainLoss::has_target(args, sample)) return std::numeric_limits<double>::quiet_NaN();
     double running = 0;
     const scalar share = scalar(args.sample_weight[sample]);
     alignas(64) scalar slope[NP_OUT];
@@ -42,7 +42,7 @@ inline double voltage_loss(const Args& args, Memory& work, int64_t sample) {
             scalar weight = args.time_weight[step * J + j];
             if constexpr (Driven) weight *= work.activity[step];
             running += double(weight / args.node_scale[j] *
-                              pointwise(args, V, target_of(args, sample, step, args.node_part[j]), slope));
+                              MainLoss::pointwise(args, V, MainLoss::target_of(args, sample, step, args.node_part[j]), slope));
             if (args.training)
                 for (int n = 0; n < NP_OUT; ++n) V[n] = weight * share * slope[n];
         }

@@ -49,18 +49,21 @@ def work(
     trade.append("by_source")
     begin = SEGMENTS if kept else ""
     by_targets = targets_of(memory.plan)
-    text = _prepare("prepare", "ready", begin, reserve + more[1], by_targets)
+    text = prepare("prepare", "ready", begin, reserve + more[1], by_targets)
     text += (
         "// The same for what only a pass backwards needs; `trade` gives that to another Work, and takes the other's.\n"
     )
-    text += _prepare("prepare_back", "ready_back", "", reserve_late, by_targets)
+    text += prepare("prepare_back", "ready_back", "", reserve_late, by_targets)
     swaps = "".join(f"{n}.trade(other.{n});\n" for n in trade) + "std::swap(ready_back, other.ready_back);\n"
     text += f"void trade(Work& other) {{\n{indent(swaps)}}}\n"
     return "struct Work {\n" + indent("\n".join(fields) + "\n" + text) + "};\n"
 
 
-def _prepare(function: str, ready: str, begin: str, reserve: Sequence[str], by_targets: Sequence[str]) -> str:
-    """A function that allocates memory for a trial once, and the members with the number of steps and targets."""
+def prepare(function: str, ready: str, begin: str, reserve: Sequence[str], by_targets: Sequence[str]) -> str:
+    """A function that allocates memory for a trial once, and the members with the number of steps and targets.
+
+    Memory is allocated in the first trial of a thread and kept; only these numbers may change between calls.
+    """
     sizes = ["args.n_steps", *(f"args.{n}" for n in by_targets)]
     names = [ready, *(f"{ready}_{n.replace('n_targets', 'targets')}" for n in by_targets)]
     same = " && ".join(f"{n} == {size}" for n, size in zip(names, sizes))
