@@ -76,7 +76,7 @@ def ended(status: int, out: Output) -> int:
 
 def _main(arguments: list[str], out: Output) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_help())
+        (print if arguments else say)(_help())
         return 0 if arguments else 2
     if arguments[0] == "--version":
         print(f"{PROGRAM} {__version__}")

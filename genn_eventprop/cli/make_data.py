@@ -12,16 +12,18 @@ import tyro
 
 from ..atomic import write_errors, write_text
 from ..errors import SettingError, UsageError, suggest
-from .options import parse
+from .options import parse, show_usage
 
 
 def make_data(arguments: Sequence[str], program: str) -> None:
     """Generate spoken digits by text-to-speech, as spikes in the SHD layout: make-data spoken_words words."""
     kinds = {"spoken_words": _spoken_words}
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: {program} KIND FOLDER [OPTIONS]\n\nKinds: {', '.join(kinds)}")
-        print(f"{program} KIND --help lists the options.")
-        raise SystemExit(0 if arguments else 2)
+        show_usage(
+            f"usage: {program} KIND FOLDER [OPTIONS]\n\nKinds: {', '.join(kinds)}\n"
+            f"{program} KIND --help lists the options.",
+            arguments,
+        )
     if arguments[0] not in kinds:
         raise UsageError(f"unknown kind of data {arguments[0]!r} ({suggest(arguments[0], kinds)})")
     parse(kinds[arguments[0]], arguments[1:], f"{program} {arguments[0]}")

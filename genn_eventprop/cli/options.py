@@ -11,11 +11,12 @@ import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import tyro
 
 from ..errors import UsageError, suggest
+from ..output import say
 
 NOTHING = re.compile(r"\s*\(default:\s*(None|'')?\)")
 """Defaults that the help omits: the text of the option says what happens without it."""
@@ -57,6 +58,15 @@ def parse(what: Any, arguments: Sequence[str], program: str, **settings: Any) ->
         read(args=["--help"])
     mistake = _mistake(arguments, rest, complaint.getvalue(), _entries(text.getvalue()))
     raise UsageError(f"{mistake}; see {program} --help")
+
+
+def show_usage(text: str, arguments: Sequence[str]) -> NoReturn:
+    """Print how a command is called and end: an answer on stdout after --help, else a complaint on stderr, status 2."""
+    if arguments:
+        print(text)
+    else:
+        say(text)
+    raise SystemExit(0 if arguments else 2)
 
 
 def _entries(text: str) -> dict[str, tuple[str, str]]:

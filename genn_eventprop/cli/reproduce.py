@@ -16,17 +16,19 @@ from ..report.reproduce import Paper, find_paper, paper_names, write_report
 from ..studies.cluster import Slurm, SlurmRunner, slurm_of
 from ..studies.jobs import Job, LocalRunner, Runner, last_line, processors
 from ..studies.scan import locked, prepare
-from .options import parse
+from .options import parse, show_usage
 from .worker import run as run_command
 
 
 def reproduce(arguments: Sequence[str], program: str) -> None:
     """Repeat the experiments of a paper and compare: reproduce yin-yang --quick."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: {program} NAME [OPTIONS]\n\nPapers; .DATA means a data set other than the paper's:")
-        print("\n".join(f"  {name}" for name in paper_names()) + "\n\nor a TOML file of your own.")
-        print(f"{program} NAME --help lists the options.")
-        raise SystemExit(0 if arguments else 2)
+        papers = "\n".join(f"  {name}" for name in paper_names())
+        show_usage(
+            f"usage: {program} NAME [OPTIONS]\n\nPapers; .DATA means a data set other than the paper's:\n{papers}\n\n"
+            f"or a TOML file of your own.\n{program} NAME --help lists the options.",
+            arguments,
+        )
     parse(_reproduce, arguments, program)
 
 

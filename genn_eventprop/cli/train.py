@@ -37,9 +37,11 @@ def train(arguments: Sequence[str], program: str) -> None:
     """Train an experiment, by name or from a Python file: train yin_yang --quick."""
     if not arguments or arguments[0] in ("-h", "--help"):
         names = ", ".join(experiment_names())
-        print(f"usage: {program} EXPERIMENT [OPTIONS]\n\nExperiments: {names}; or a Python file.")
-        print(f"{program} EXPERIMENT --help lists its options with their defaults.")
-        raise SystemExit(0 if arguments else 2)
+        options.show_usage(
+            f"usage: {program} EXPERIMENT [OPTIONS]\n\nExperiments: {names}; or a Python file.\n"
+            f"{program} EXPERIMENT --help lists its options with their defaults.",
+            arguments,
+        )
     if arguments[0].startswith("-"):
         raise UsageError(f"name the experiment before its options: {program} EXPERIMENT {arguments[0]}")
     train_file(load_experiment(arguments[0]), arguments[1:], f"{program} {arguments[0]}")

@@ -185,7 +185,10 @@ def test_help_lists_options_with_defaults(tiny, capsys, monkeypatch):
     assert "yin_yang" in capsys.readouterr().out
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("genn-eventprop 0.")
-    assert main([]) == 2 and main(["train"]) == 2
+    for arguments in ([], ["train"], ["make-data"], ["reproduce"]):
+        assert main(arguments) == 2
+        printed = capsys.readouterr()
+        assert printed.out == "" and printed.err.startswith("usage: genn-eventprop")
 
 
 @pytest.mark.parametrize(
