@@ -3,7 +3,7 @@
 genn-eventprop gradcheck --all > zoo.txt
 python docs/figures/zoo.py zoo.txt
 
-Without an argument only the figure is drawn; with --told [MODEL ...] the table of what recordings tell.
+Without an argument only the figure is drawn; with --identify [MODEL ...] the table of what a recording determines.
 """
 
 import re
@@ -85,8 +85,8 @@ def figure() -> None:
     canvas.savefig(HERE / "zoo.png", dpi=80)
 
 
-def told(model: NeuronModel) -> tuple[str, str, str]:
-    """(current, what V and spikes tell, what spikes alone tell), of 500 ms of filtered noise that evokes 15 spikes."""
+def identified(model: NeuronModel) -> tuple[str, str, str]:
+    """Current, what V and spikes determine, what spikes alone do; 500 ms of filtered noise that evokes 15 spikes."""
     rng, x, shape = np.random.default_rng(1), 0.0, []
     for _ in range(500):
         x += -x / 10 + np.sqrt(2 / 10) * rng.normal()
@@ -116,18 +116,18 @@ def _told(model: NeuronModel, current: np.ndarray, voltage: bool) -> str:
             tied = {frozenset(both.union(*groups)): None} | {g: None for g in tied if g not in groups}
         else:
             unsure.append(words[0])
-    groups = [" with ".join(f"`{n}`" for n in result.names if n in group) for group in tied]
+    groups = [", ".join(f"`{n}`" for n in result.names if n in group) for group in tied]
     alone = [n for n in unsure if not any(n in group for group in tied)]
-    parts = [f"together only: {g}" for g in groups] + ([f"not: {', '.join(f'`{n}`' for n in alone)}"] if alone else [])
+    parts = [f"only together: {g}" for g in groups] + ([f"not: {', '.join(f'`{n}`' for n in alone)}"] if alone else [])
     return "; ".join(parts) or "all"
 
 
 def cards(names: list[str]) -> None:
     """Write the rows of these models; those of others stay."""
-    begin, end = "<!-- cards: docs/figures/zoo.py --told -->", "<!-- end of the cards -->"
+    begin, end = "<!-- cards: docs/figures/zoo.py --identify -->", "<!-- end of the cards -->"
     for name in names:
         try:
-            cells = told(ZOO[name]) if ZOO[name].spiking else ("sends no spikes", "", "")
+            cells = identified(ZOO[name]) if ZOO[name].spiking else ("sends no spikes", "", "")
         except SettingError as error:  # several kinds of spikes, a current that cannot be injected
             cells = (str(error).split(";")[0].removeprefix(f"{name} "), "", "")
         page = PAGE.read_text()
@@ -135,7 +135,7 @@ def cards(names: list[str]) -> None:
         rows = {line.split("`")[1]: line for line in rest.split(end)[0].splitlines() if line.startswith("| `")}
         rows[name] = f"| `{name}` | {' | '.join(cells)} |"
         print(rows[name], flush=True)
-        lines = ["| model | mean current; spikes | V and spikes tell | spikes alone tell |", "|---|---|---|---|"]
+        lines = ["| model | mean current; spikes | determined by V and spikes | by spikes alone |", "|---|---|---|---|"]
         PAGE.write_text("\n".join([head + begin, *lines, *(rows[n] for n in ZOO if n in rows), end]) + tail)
 
 
@@ -170,7 +170,7 @@ def table(checked: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--told"]:
+    if sys.argv[1:2] == ["--identify"]:
         cards(sys.argv[2:] or list(ZOO))
         sys.exit()
     figure()
