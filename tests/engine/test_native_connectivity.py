@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from genn_eventprop import Delay, Dense, Events, Network, Normal, Param, Sparse, Uniform, losses
 from genn_eventprop.engines import create
 from genn_eventprop.engines.native.engine import NativeEngine
-from genn_eventprop.errors import EngineError
 from genn_eventprop.losses import Loss
 from genn_eventprop.models import ZOO
 from genn_eventprop.models.li import LI
@@ -216,13 +215,3 @@ def test_two_connections_with_dendritic_delays_from_the_input(trainable):
     result, gradients = compare(plan, net.initial_parameters(4), C.events(net, 30.0))
     assert result.spike_counts["hidden"].sum() > 10
     assert gradients["one.delay"].any() and gradients["two.delay"].any()
-
-
-def test_what_is_missing_is_refused_by_name():
-    net = Network()
-    hidden, outputs = (net.population(LIF(), n, name=name) for n, name in ((4, "hidden"), (3, "outputs")))
-    net.connect(net.input(4), hidden, Dense(1.0))
-    net.connect(hidden, outputs, Dense(1.0), delay=Delay(1.0, max=3.0))
-    plan = make_plan(net, losses.FirstSpikeCrossEntropy(outputs), **GRID, spike_birth=0.1)
-    with pytest.raises(EngineError, match="native has no spike_birth through connection 'hidden_outputs'"):
-        create(plan, net.initial_parameters(0), engine="native")

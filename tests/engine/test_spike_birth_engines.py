@@ -66,6 +66,23 @@ def routes():
     return net, losses.PerStepCrossEntropy(output)
 
 
+def late():
+    """Learned delays of every kind, from dense weights, a table and a circle."""
+
+    def delay(kind, *shape):
+        return Delay(rng.uniform(0.3, 4.0, shape), kind=kind, max=5.0, trainable=True)
+
+    net, rng = Network(), np.random.default_rng(5)
+    hidden, deep = net.population(LIF(), 9, name="hidden"), net.population(LIF(), 4, name="deep")
+    output = net.population(LI(), 3, name="output")
+    net.connect(net.input(5), hidden, Dense(Normal(1.2, 0.5)))
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.4)), delay=delay("dendritic", 9))
+    net.connect(hidden, deep, Sparse(Normal(1.0, 0.7), probability=0.7), delay=delay("axonal", 9))
+    net.connect(deep, output, Dense(Normal(0.0, 0.7)), delay=delay("axonal", 4))
+    net.connect(deep, hidden, Dense(Normal(0.0, 0.3)), delay=delay("synaptic", 4, 9))
+    return net, losses.PerStepCrossEntropy(output)
+
+
 def nonlinear():
     """Receptors that open conductances, and neurons with a peak, some of which spike."""
     net = Network()
@@ -87,8 +104,9 @@ NETWORKS = {
     "first_spike_exclude": lambda: of_spikes(losses.FirstSpikeCrossEntropy, silent="exclude"),
     "count": lambda: of_spikes(losses.SpikeCountCrossEntropy),
     "routes": routes,
+    "late": late,
 }
-GRID = [n for n in NETWORKS if n != "routes"]  # individual delays, which not every engine has with births
+GRID = list(NETWORKS)
 NETWORKS["nonlinear"] = nonlinear
 
 
@@ -132,9 +150,7 @@ def test_engines_equal_the_reference_on_the_grid(engine, which):
     agree(which, engine, "grid")
 
 
-@pytest.mark.parametrize(
-    "which", [pytest.param(n, marks=[pytest.mark.ci] * (n in ("end", "count"))) for n in (*GRID, "routes")]
-)
+@pytest.mark.parametrize("which", [pytest.param(n, marks=[pytest.mark.ci] * (n in ("end", "count"))) for n in GRID])
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.one_in(3)
 def test_native_equals_the_reference_in_continuous_time(which, whole):

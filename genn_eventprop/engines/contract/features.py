@@ -242,7 +242,7 @@ def _spike_birth(plan: Plan) -> str:
 def _spike_birth_delays(plan: Plan) -> str:
     late = (c for c in plan.connections if c.delays is not None and c.source != plan.input.name)
     name = next((c.name for c in late if plan.spike_birth), "")
-    why = f"has no spike_birth through connection {name!r}, which has individual delays; use engine='c99', or one delay"
+    why = f"has no spike_birth through the individual delays of connection {name!r}; use engine='native', or one delay"
     return why if name else ""
 
 

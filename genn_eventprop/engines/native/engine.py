@@ -35,7 +35,6 @@ from ..contract.engine import Availability, diverged
 from ..contract.features import (
     ALL,
     HANDWRITTEN,
-    SPIKE_BIRTH_DELAYS,
     STEPWISE_READOUTS,
     refuse,
 )
@@ -80,12 +79,8 @@ class NativeEngine(ProgramEngine):
     name = "native"
     trajectory_loss_first = frozenset({"grid"})  # where only the main one runs in vectors
     features = {
-        "grid": ProgramEngine.features["grid"] - {SPIKE_BIRTH_DELAYS},
-        "exact": ALL
-        - {
-            HANDWRITTEN,
-            STEPWISE_READOUTS,
-        },
+        "grid": ProgramEngine.features["grid"],
+        "exact": ALL - {HANDWRITTEN, STEPWISE_READOUTS},
     }
     options = ("slope_floor", "dtype", "threads")
     special_options = {

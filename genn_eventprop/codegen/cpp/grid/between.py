@@ -113,7 +113,7 @@ scalar* __restrict feedback = work.{prefix}feedback;
         body = f"""\
 work.p{i}_born_feedback.zero(count);  // that of the step's spikes is still needed
 scalar* __restrict feedback = work.p{i}_born_feedback;
-{"".join(self._term(*term) for term in o.terms)}{shared}for (int64_t k = 0; k < count; ++k) {{
+{"".join(self._term(*term, happened=False) for term in o.terms)}{shared}for (int64_t k = 0; k < count; ++k) {{
 {indent(each + kernel)}}}
 """
         head = f"""\
@@ -145,12 +145,12 @@ for (int n = 0; n < N_{out}; ++n)
             text += f"{{\n{indent(add)}}}\n"
         return text
 
-    def _term(self, connection: int, part: str, row: Buffer) -> str:
+    def _term(self, connection: int, part: str, row: Buffer, happened: bool = True) -> str:
         c, array = self.plan.connections[connection], self.memory.pointer(row)
         if self.evaluated.runs(c, part):
             return f"if (step < n_steps) {{\n{indent(self.evaluated.feedback(connection, part, row))}}}\n"
         if c.delays is not None:
-            return f"if (step < n_steps) {{\n{indent(self.others.dots(c, part, row))}}}\n"
+            return f"if (step < n_steps) {{\n{indent(self.others.dots(c, part, row, happened))}}}\n"
         if len(row.axes) == 2:
             array = f"{array} + {self.memory.row_of(row, 'arrival')} * NP_{self.names.p(c.target)}"
         code = indent(self._product(c, part, array))

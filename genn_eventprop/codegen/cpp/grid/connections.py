@@ -224,17 +224,19 @@ class Connections:
             text += f"std::memcpy(work.{self._own(c)}_arrived, {row} + step * {width}, {width} * sizeof(real));\n"
         return text
 
-    def dots(self, c: ConnectionRecord, part: str, row: Buffer) -> str:
+    def dots(self, c: ConnectionRecord, part: str, row: Buffer, happened: bool) -> str:
         """Adds to `feedback` what the `count` spikes of `index` at `step` cause, for individual delays.
 
         Args:
-            part: of the weights. row: D of every step.
+            part: of the weights. row: of every step, D of an arrival, or lambda . e. happened: whether these are spikes of the
+                trial, from which delays learn, and not spikes that could be born.
         """
+        learns = happened and self._summed(c)
         D, window = self.memory.pointer(row), f"{self._own(c)}_{row.name}"
         np_, weight = self._width(c), f"args.{self._own(c)}_weight"
         if c.axonal:
             given = f"feedback, {weight}, index, count, {D}, step, args.{self._own(c)}_delays, n_steps"
-            grad = self._places(c)[1] if self._summed(c) else "nullptr"
+            grad = self._places(c)[1] if learns else "nullptr"
             return f"dot_axonal<{PARTS[part]}, {np_}>({given}, {grad});\n"
         now = f"{D} + step * {np_}"
         if c.by_synapses:
@@ -246,7 +248,7 @@ class Connections:
         )
         gather = f"gather_row<{np_}>(work.drive, {near});\n"
         given = f"args.{self._own(c)}_sorted, index, count, work.drive"
-        if self._summed(c):
+        if learns:
             return f"{gather}dot_dendritic<{PARTS[part]}, {np_}>(feedback, work.{self._own(c)}_caused, {given});\n"
         return f"{gather}dot_part<{PARTS[part]}, {np_}>(feedback, {given});\n"
 
