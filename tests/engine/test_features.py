@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genn_eventprop import Delay, Dense, Event, Gamma, Mode, Network, NeuronModel, Normal, Param, Sparse, losses
+from genn_eventprop import Delay, Dense, Event, Mode, Network, NeuronModel, Normal, Param, Sparse, losses
 from genn_eventprop.engines import create, engine_class
 from genn_eventprop.engines.contract import features
 from genn_eventprop.engines.contract.features import ALL, FEATURES, refuse
@@ -15,7 +15,6 @@ from genn_eventprop.errors import EngineError
 from genn_eventprop.losses.kinds import READOUTS, ReadoutKind
 from genn_eventprop.models import LI, LIF, QIF
 from genn_eventprop.models.lif_delta import LIFDelta
-from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.models.lif_snippets import LIFSnippets
 from genn_eventprop.plan import closed_form, make_plan
 from genn_eventprop.program.readouts.trace import Trace
@@ -147,12 +146,8 @@ NEEDS = {
     features.SEVERAL_INPUTS: lambda t: several(t, inputs=2),
     features.SEVERAL_LOSSES: lambda t: several(t, losses_of=2),
     features.CURRENTS: driven,
-    features.EXACT_REFRACTORY: lambda t: made(LIFRefractory, times=t),
-    features.EXACT_LEARNED_NEURONS: lambda t: made(lambda: LIF(tau_mem=Param(9.0, trainable=True)), times=t),
-    features.EXACT_UNLIKE_NEURONS: lambda t: made(lambda: LIF(tau_mem=Gamma(9.0, low=5.0, high=20.0)), times=t),
     features.EXACT_TABLES: lambda t: made(weights=table, times=t),
     features.EXACT_FEEDBACK: back,
-    features.EXACT_TRAJECTORY: lambda t: made(times=t),
 }  # fmt: skip
 LACKING = [
     pytest.param(name, kind, times, id=f"{kind.name}, {times}: {name}")

@@ -1,11 +1,12 @@
 // Exact spike times: numbers of a step from tables of powers of the offset s inside it, see plan/series.py.
 #define DEGREE 20
 
-// out[c] = sum over q <= m of table[q][c] s^q, for C columns from `first` on.
-template <int C, class Table> __device__ inline void horner(const Table &table, int64_t first, int m, double s, double *out) {
-    for (int c = 0; c < C; ++c) out[c] = table[first + m * C + c];
+// out[c] = sum over q <= m of table[q][c] s^q, for C of the columns, which are `all`, and one of S neurons; first: the place of
+// the first of them.
+template <int C, int S = 1, int all = C, class Table> __device__ inline void horner(const Table &table, int64_t first, int m, double s, double *out) {
+    for (int c = 0; c < C; ++c) out[c] = table[first + (m * all + c) * S];
     for (int q = m - 1; q >= 0; --q)
-        for (int c = 0; c < C; ++c) out[c] = out[c] * s + table[first + q * C + c];
+        for (int c = 0; c < C; ++c) out[c] = out[c] * s + table[first + (q * all + c) * S];
 }
 
 // Of an integral of V: out = (u(s), w(s) / T) in a step, where u(s) = int_s^delta w P_V / T dt. A step has two pieces, before
@@ -48,4 +49,21 @@ __device__ inline double armed_from(double *c, int m, double from, double until,
     if (s < 0) return -1;
     for (from = s; from < until && value_of(c, m, from) >= 0; tiny *= 2) from += tiny;
     return from < until ? from : -1;
+}
+
+// How many Gauss nodes integrate something over h ms: it is analytic, and not much larger, within pi / rate of the real axis, so
+// that the error falls as rho^(-2 nodes). terms: coefficients of the polynomial that it is multiplied with.
+__device__ inline int nodes_of(double h, double rate, int64_t terms) {
+    const double z = 3.15 / (h * rate), digits = sizeof(real) == 4 ? 7 : 15;
+    return 1 + (int)(0.5 * digits / (0.4342944819032518 * log(z + sqrt(z * z + 1))) + 0.5 * (double)(terms - 1));
+}
+
+// The first of the spikes [from, to) later than `after`.
+template <class Times> __device__ inline int64_t first_later(const Times &times, int64_t from, int64_t to, double after) {
+    while (from < to) {
+        const int64_t middle = from + (to - from) / 2;
+        if (times[middle] > after) to = middle;
+        else from = middle + 1;
+    }
+    return from;
 }

@@ -3,18 +3,19 @@
 Within a step x(t_k + s) = P(s) y + c(s), and y changes at events alone (`plan/series.py`). The arrivals of a step are known
 when it begins: those from the input, from populations before, and from spikes of earlier steps, since a connection back has
 a delay of at least a step. A block sorts them by time; then every thread takes its neurons from arrival to arrival. It
-looks for crossings between two by the bound on g'' that `native` uses, and solves them where they happen: nothing of
-other neurons matters to it within the step. At the end of the step the block puts the spikes of its neurons in order of
-time, which is the list that later populations and steps take their arrivals from. So a step has a few barriers for each
-population, whatever happens in it.
+looks for crossings between two by the bound on g'' that `native` uses, and solves them where they happen, as it ends their
+refractory periods: nothing of other neurons matters to it within the step. At the end of the step the block puts the spikes
+of its neurons in order of time, which is the list that later populations and steps take their arrivals from. So a step has
+a few barriers for each population, whatever happens in it.
 
 Backwards mu = P(s)^T lambda is constant between events. Threads walk through the same arrivals from the last one to the first,
-with their own spikes in between, add what an arrival adds to the gradient of its weight, and write D of it; then warps add D
-over the targets of an arrival, which goes to the spike that caused it.
+with their own events in between, add what an arrival adds to the gradient of its weight and to learned parameters, and write
+its D; then warps add D over the targets of an arrival, which goes to the spike that caused it.
 
-Numbers that all neurons share at an arrival are computed once a block, for `CHUNK` arrivals at a time. States, adjoints and
-times are double precision in either engine; weights and gradients have the engine's own. Resets, jumps, readouts, outer
-losses and regularisers are the statements of `program`.
+Numbers that all neurons share at an arrival are computed once a block, for `CHUNK` arrivals at a time; where neurons differ
+each computes its own. States, adjoints and times are double precision in either engine; weights and gradients have the
+engine's own. Resets, jumps, readouts, outer losses and regularisers are the statements of `program`; what reads V between
+events is in `exact_readings.py`.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from ...modelling.expressions import symbol
 from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...plan.groups import walk_order
 from ...plan.series import DEGREE
-from ...program.compare import comparison
+from ...program.compare import comparison, further_slopes
 from ...program.events import DL_DT
-from ...program.jump import jump, jump_term
-from ...program.nodes import Access, Add, Buffer, Let, Set, Statement, name
+from ...program.jump import gradients, jump, jump_term, x0_slope
+from ...program.nodes import Access, Add, Buffer, Kernel, Let, Set, Statement, name
 from ...program.outer import on_host
-from ...program.readouts import make_readout
-from ...program.readouts.base import NOW, Readout
+from ...program.readouts import Several, make_readout
+from ...program.readouts.base import NOW
 from ...program.readouts.spikes import COUNT
 from ...program.regularise import JUMP, TOTAL, Regularise
 from ...program.scope import Scope
@@ -45,6 +46,8 @@ from ..layout import RANGE, Layout
 from ..safe_text import in_comment
 from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
+from .exact_neurons import Neurons
+from .exact_readings import Reading, SeriesIntegral, VoltageLoss, Weighted, make_readings, time_weight
 from .gathers import GATHERING, WARP
 
 CHUNK = 32  # arrivals whose numbers a block computes together, a thread each
@@ -59,20 +62,21 @@ INTEGERS = ("batch", "training", "adding", "exact_steps", "exact_points")
 RATE = name("t", "rate")  # E / gdot
 
 
-class Walk:
+class Walk(Neurons):
     """One population of the trial.
 
     A step goes through `forwards` of every population in order, and back through `backwards` in the reverse order.
     """
 
     def __init__(self, kernels: ExactKernels, p: PopulationRecord, i: int) -> None:
-        self.k, self.p, self.i, self.plan, self.n = kernels, p, i, kernels.plan, len(p.derived.states)
-        self.scope, self.name, self.N = kernels.scopes[i], f"p{i}", p.size
-        self.readout: Readout | None = kernels.readouts.get(p.name)
-        self.regularise = Regularise(self.scope) if p.spiking else None
-        self.into = [(k, c) for k, c in enumerate(self.plan.connections) if c.target == p.name]
-        # a time integral is read between events; all other readouts are statements at spikes and at both ends
-        self.integrates = self.readout is not None and self.readout.between_events() is not None
+        super().__init__(kernels.scopes[i], kernels.threads, kernels.split, kernels.said)
+        self.k, self.regularise = kernels, Regularise(self.scope) if p.spiking else None
+        readout = kernels.readouts.get(p.name)
+        parts = list(readout.parts) if isinstance(readout, Several) else [readout] if readout else []
+        self.readings = make_readings(self, parts)
+        self.series = next((r for r in self.readings if isinstance(r, SeriesIntegral)), None)
+        # readings whose statements say all of it
+        self.said_of = [r.part for r in self.readings if type(r) is Reading]
         self.feeds = [(k, c) for k, c in self.into if c.source != self.plan.input.name or kernels.split]
         if p.spiking:
             self.scope.each(COUNT, "int", "result")
@@ -81,13 +85,18 @@ class Walk:
 
     def buffers(self) -> list[Buffer]:
         """What a trial keeps of a population besides the values of `program`."""
-        x, n, room = f"x_{self.name}", self.n, f"{self.name}_room"
-        sizes = {"rho": n + 1, "spike": n * (n + 1) + n * n}
-        sizes |= {f"arrive_{r}": 2 * n + 1 for r in self.p.derived.receptors}
-        sizes |= {f"back_{r}": 2 * n for r in self.p.derived.receptors}
-        found = [Buffer(f"{x}_{t}", ((DEGREE + 1) * size,), "double", "number") for t, size in sizes.items()]
-        found += [Buffer(f"{x}_{t}", (n + 1,), "double", "number") for t in ("dg", "curve")]
-        found += [Buffer(f"{x}_A", (n * (n + 1),), "double", "number")]
+        x, n, room, S = f"x_{self.name}", self.n, f"{self.name}_room", self.S
+        sizes = {"_rho": n + 1}
+        for mode in self.modes:
+            sizes |= {f"{mode}_spike": self.reset_size}
+            sizes |= {f"{mode}_arrive_{r}": 2 * n + 1 for r in self.p.derived.receptors}
+            sizes |= {f"{mode}_back_{r}": (2 + len(self.dynamic)) * n for r in self.p.derived.receptors}
+            sizes |= {f"{mode}_dspike_{q}": n * (n + 1) for q in self.dynamic}
+        found = [Buffer(f"{x}{t}", ((DEGREE + 1) * size * S,), "double", "number") for t, size in sizes.items()]
+        found += [Buffer(f"{x}_{t}", ((n + 1) * S,), "double", "number") for t in ("dg", "curve")]
+        for mode in self.modes:
+            found += [Buffer(f"{x}{mode}_A", (n * (n + 1) * (self.N if S > 1 else 1),), "double", "number")]
+            found += [Buffer(f"{x}{mode}_dstep_{q}", (n * (n + 1) * S,), "double", "number") for q in self.dynamic]
         arrivals = {"s": "double", "connection": "int", "source": "int", "index": "int"}
         found += [
             Buffer(f"{self.name}_a_{f}", (f"{self.name}_arrivals",), kind, "stored") for f, kind in arrivals.items()
@@ -96,127 +105,139 @@ class Walk:
         if self.p.spiking:
             fields = {"s": "double", "time": "double", "rate": "double", "step": "int", "handled": "int", "by": "real"}
             fields |= {f"x{k}": "double" for k in range(n)}
+            if len(self.modes) > 1:
+                fields |= {"end_s": "double", "end_step": "int", "end_handled": "int"}
+                fields |= {f"end_x{k}": "double" for k in range(n)}
             found += [Buffer(f"{self.name}_e_{f}", (self.N, room), kind, "stored") for f, kind in fields.items()]
             ordered = {"unsorted": "int", "sent_index": "int", "sent_time": "double"}
             found += [Buffer(f"{self.name}_{f}", (self.N, room), kind, "stored") for f, kind in ordered.items()]
             found.append(Buffer(f"{self.name}_w_guarded", (self.N,), "int", "result"))
             found.append(Buffer(f"{self.name}_sent", (1,), "int", "result"))
+        if S > 1:
+            found.append(Buffer(f"{self.name}_w_end", (self.end_size, self.N), "double", "stored"))
+        if self.dynamic:
+            found.append(Buffer(f"{self.name}_trace", ("exact_points", n, self.N), "double", "stored"))
+        for q in self.p.trainable:
+            found.append(Buffer(f"{self.name}_G_{q}", (self.N,), "real", "gradient"))
+            found.append(Buffer(f"{self.name}_G_{q}_sum", (self.N,), "real", "sum"))
         if self.feeds:
             found.append(Buffer(f"{self.name}_z", (CHUNK, self.N), "real", "stored"))
-        if self.integrates:
-            found.append(Buffer(f"{self.name}_u", ("exact_points", 2 * (DEGREE + 1) * (n + 2)), "double", "host"))
-            found.append(Buffer(f"{self.name}_edges", ("exact_points", 2), "double", "host"))
-        return found
+        return found + [b for r in self.readings for b in r.buffers()]
 
     def shared(self) -> list[Buffer]:
         """In shared memory: P(delta) and c(delta), rho there, and how many spikes each neuron has sent in the step."""
-        n = self.n
-        found = [
-            Buffer(f"{self.name}_end", (n * (n + 1) + n + 1,), "double"),
-            Buffer(f"{self.name}_u0", (n + 2,), "double"),
-        ]
+        found = [Buffer(f"{self.name}_end", (self.end_size,), "double")] if self.S == 1 else []
+        found += [Buffer(f"{self.name}_u0", (self.n + 2,), "double")] if self.series else []
+        found += [b for r in self.readings for b in r.shared()]
         return found + ([Buffer(f"{self.name}_new", (self.N + 1,), "int")] if self.p.spiking else [])
 
     @property
-    def width(self) -> int:
-        """Numbers of an arrival that all neurons share."""
-        return 2 * self.n + 2
+    def end_size(self) -> int:
+        """Numbers of the end of a step: P and c of every mode, and the row of the threshold."""
+        return len(self.modes) * self.n * (self.n + 1) + self.n + 1
 
-    # text
+    def end_number(self, c: int) -> str:
+        """Number c of the end of a step."""
+        return (
+            f"{self.name}_end[{c}]"
+            if self.S == 1
+            else f"t->{self.name}_w_end[(sample * {self.end_size} + {c}) * {self.N} + neuron]"
+        )
 
-    def over(self, body: str, comment: str = "") -> str:
-        """Code for every neuron, number `i` of those of the thread."""
-        slots, threads = self.slots, self.k.threads
-        guard = f"if (neuron < {self.N}) " if self.N % threads else ""
-        text = f"const int32_t neuron = threadIdx.x + i * {threads};\n{guard}{{\n{indent(body)}}}\n"
-        said = f"  // {in_comment(comment)}" if comment else ""
-        return f"#pragma unroll\nfor (int i = 0; i < {slots}; ++i) {{{said}\n{indent(text)}}}\n"
-
-    @property
-    def slots(self) -> int:
-        return -(-self.N // self.k.threads)
-
-    def _said(self, body: Iterable[Statement], places: dict[sp.Symbol, str]) -> str:
-        return self.k.said(self.scope, body, places)
-
-    def _event(self, field: str, index: str = "event") -> str:
-        return f"t->{self.name}_e_{field}[{self.name}_events + {index}]"
-
-    def _dot(self, row: Callable[[int], str], constant: str, of: str) -> str:
-        """row . of + constant."""
-        return " + ".join([constant, *(f"{row(j)} * {of}[{j}]" for j in range(self.n))])
+    def _of_end(self, mode: str) -> int:
+        """Where P(delta) of a mode begins among the numbers of the end of a step, behind that of the free one and rho."""
+        return self.n * (self.n + 1) + self.n + 1 if mode else 0
 
     def declare(self) -> str:
         """Registers of the neurons of a thread."""
         p, slots = self.name, self.slots
         text = f"double {p}_y[{slots}][{self.n}];\n"
         if self.p.spiking:
-            text += f"double {p}_now[{slots}], {p}_g[{slots}];\nint {p}_known[{slots}], {p}_unarmed[{slots}], {p}_count[{slots}];\n"
+            text += f"double {p}_g[{slots}];\nint {p}_known[{slots}], {p}_unarmed[{slots}], {p}_count[{slots}];\n"
             text += f"const int64_t {p}_events = sample * {self.N} * t->{p}_room;\nint64_t {p}_total = 0;\n"
-        text += f"double {p}_read[{slots}];\n" if self.integrates else ""
+        text += f"double {p}_now[{slots}];\n" if self.walks else ""
+        text += self._declare_modes() + (f"double {p}_until[{slots}];\n" if len(self.modes) > 1 else "")
+        text += "".join(r.declare() for r in self.readings)
         return f"{text}const int64_t {p}_arrived = sample * t->{p}_arrivals;\nint64_t {p}_last = 0;\n"
+
+    def _declare_modes(self) -> str:
+        return f"int {self.name}_mode[{self.slots}];\n" if len(self.modes) > 1 else ""
+
+    @property
+    def walks(self) -> bool:
+        """Whether anything is looked at between the events of a step."""
+        return self.p.spiking or any(r.by_nodes for r in self.readings)
 
     def begin(self) -> str:
         """The start of the trial."""
-        n, p, s = self.n, self.name, self.scope
+        p, s = self.name, self.scope
         y = {x: f"{p}_y[i][{k}]" for k, x in enumerate(s.x)}
-        body = self._said([Set(x, s.expression(e)) for x, e in zip(s.x, self.p.derived.x0)], y)
-        if self.readout is not None:
-            body += self._said(self.readout.begin(), y)
+        body = self.said([Set(x, s.expression(e)) for x, e in zip(s.x, self.p.derived.x0)], y)
+        for part in self.said_of:
+            body += self.said(part.begin(), y)
+        body += f"{p}_now[i] = 0;\n" if self.walks else ""
         if self.p.spiking:
             body += f"{p}_count[i] = 0;\n{p}_unarmed[i] = {self._threshold(f'{p}_y[i]')} >= 0;\n{self._start_of_step()}"
             body += (
                 f"t->{p}_w_guarded[sample * {self.N} + neuron] = 0;\nt->{p}_w_count[sample * {self.N} + neuron] = 0;\n"
             )
-        body += f"{p}_read[i] = 0;\n" if self.integrates else ""
-        end = f"double m[{n * (n + 1) + n * n}];\nhorner<{n * (n + 1) + n * n}>(t->x_{p}_spike, 0, (int)t->degree_{p}, t->delta, m);\n"
-        end += f"for (int c = 0; c < {n * (n + 1)}; ++c) {p}_end[c] = m[c];\n"
-        end += f"horner<{n + 1}>(t->x_{p}_rho, 0, (int)t->degree_{p}, t->delta, m);\n"
-        end += f"for (int c = 0; c <= {n}; ++c) {p}_end[{n * (n + 1)} + c] = m[c];\n"
-        return self.over(body, f"start of {self.p.name}") + f"if (threadIdx.x == 0) {{\n{indent(end)}}}\n"
+        body += f"{p}_mode[i] = 0;\n" if len(self.modes) > 1 else ""
+        body += "".join(r.begin() for r in self.readings)
+        first = self.over(body, f"start of {self.p.name}")
+        return first + (
+            self.over(self._ends()) if self.S > 1 else f"if (threadIdx.x == 0) {{\n{indent(self._ends())}}}\n"
+        )
 
-    def _threshold(self, of: str) -> str:
-        return self._dot(lambda j: f"t->x_{self.name}_dg[{j}]", f"t->x_{self.name}_dg[{self.n}]", of)
+    def _ends(self) -> str:
+        """Sets the numbers of the end of a step."""
+        n = self.n
+        text = f"double m[{self.reset_size}];\n"
+        for mode in self.modes:
+            text += self.horner("spike", n * (n + 1), "t->delta", "m", mode, of=self.reset_size)
+            text += "".join(f"{self.end_number(self._of_end(mode) + c)} = m[{c}];\n" for c in range(n * (n + 1)))
+        text += self.horner("rho", n + 1, "t->delta", "m")
+        return text + "".join(f"{self.end_number(n * (n + 1) + c)} = m[{c}];\n" for c in range(n + 1))
 
     def _start_of_step(self) -> str:
         p = self.name
         return f"{p}_now[i] = 0;\n{p}_known[i] = !{p}_unarmed[i];\n{p}_g[i] = {self._threshold(f'{p}_y[i]')};\n"
 
-    # forwards
-
     def look(self) -> str:
         """A function that takes a neuron from `now` to `next`, and through all crossings before; row: of g at `next`."""
+        read = "".join(r.read() for r in self.readings)
+        text = "".join(r.functions() for r in self.readings) + (self._read_until(read) if read else "")
         if not self.p.spiking:
-            return ""
-        n, p, s = self.n, self.name, self.scope
-        bend = " + ".join([f"t->x_{p}_curve[{n}]", *(f"t->x_{p}_curve[{j}] * fabs(y[{j}])" for j in range(n))])
+            return text
+        p, n, s = self.name, self.n, self.scope
+        until = (lambda to: f"read_{p}(neuron, i, {to}, handled);\n") if read else (lambda to: "")
         before = {x: f"before[{k}]" for k, x in enumerate(s.x)}
         after = [s.each(name("w", "after", x)) for x in s.d.states]
-        reset = self._said(
+        reset = self.said(
             [Set(x, s.expression(e)) for x, e in zip(after, self.p.derived.events[0].h)],
             before | {x: f"after[{k}]" for k, x in enumerate(after)},
         )
         said = f"t->{p}_w_count[sample * {self.N} + neuron] = {p}_count[i] + 1;\n"
-        if self.readout is not None and (spiked := self._said(self.readout.spiked(), before)):
-            said += f"[[maybe_unused]] const double {NOW} = time;\n{spiked}"
-        if self.integrates:
-            said += f"double f[{n + 2}];\nintegrated<{n + 2}>(t->{p}_u, t->{p}_edges, step, s, f);\n"
-            said += f"{p}_read[i] += {' + '.join(f'f[{j}] * (after[{j}] - before[{j}])' for j in range(n))};\n"
-        back = n * (n + 1)
-        text = f"""\
-const auto look_{p} = [&](const int32_t neuron, const int i, const double next, const auto &row, const int at, const int handled, const bool last) {{
+        spiked = "".join(self.said(part.spiked(), before) for part in self.said_of)
+        said += f"[[maybe_unused]] const double {NOW} = time;\n{spiked}" if spiked else ""
+        said += "".join(r.jumped() for r in self.readings)
+        stored = "".join(f"{self.event(f'x{k}')} = before[{k}];\n" for k in range(n))
+        stored += f"{self.event('end_step')} = -1;\n" if len(self.modes) > 1 else ""
+        return f"""\
+const double slack_{p} = 20 * t->delta * together;
+{text}const auto look_{p} = [&](const int32_t neuron, const int i, const double next, const auto &row, const int at, const int handled, const bool last) {{
     double *const y = {p}_y[i];
-    for (int spiked = 0;; ++spiked) {{
+    for (int spiked = 0;;) {{
+{indent(self._release(until), 2)}\
         // with |g''| <= bend, g between two times is at most `one`, and at most `both`
         const double g = {self._dot(lambda j: f"row[at + {j}]", f"row[at + {n}]", "y")};
-        const double bend = {bend};
-        const double h = next - {p}_now[i], half = 0.5 * h * h + slack_{p};
+        const double bend = {self.bend("y")};
+        const double h = fmax(next - {p}_now[i], 0.0), half = 0.5 * h * h + slack_{p};
         const double one = g + bend * half, both = fmax(g, {p}_g[i]) + 0.25 * half * bend;
         const bool below = fmax({p}_known[i] && both < one ? both : one, {p}_known[i] ? {p}_g[i] : one) < 0;
         double s = -1;
         if (!below || {p}_unarmed[i]) {{
             double c[DEGREE + 1], from = {p}_now[i];
-            for (int q = 0; q <= t->degree_{p}; ++q) c[q] = {self._dot(lambda j: f"t->x_{p}_rho[q * {n + 1} + {j}]", f"t->x_{p}_rho[q * {n + 1} + {n}]", "y")};
+{indent(self.powers("c", "y"), 3)}\
             if ({p}_unarmed[i]) {{
                 from = armed_from(c, (int)t->degree_{p}, from, next + together, bend, 1e-15 * t->delta);
                 {p}_unarmed[i] = from < 0;
@@ -227,17 +248,15 @@ const auto look_{p} = [&](const int32_t neuron, const int i, const double next, 
             {p}_g[i] = g, {p}_known[i] = !{p}_unarmed[i];
             break;
         }}
-        if (!last && s > next) s = next;
-        if (spiked == {RUNAWAY}) {{
+        if (!last && s > next) s = fmax(next, {p}_now[i]);
+        if (spiked++ == {RUNAWAY}) {{
             atomicMin(t->trouble, (uint64_t)(sample * {len(self.plan.populations)} + {self.i}));
             ran_away = 1;
             break;
         }}
-        double m[{back + n * n}], before[{n}], after[{n}], gdot = 0;
-        horner<{back + n * n}>(t->x_{p}_spike, 0, (int)t->degree_{p}, s, m);
-        for (int k = 0; k < {n}; ++k) before[k] = {self._dot(lambda j: f"m[k * {n + 1} + {j}]", f"m[k * {n + 1} + {n}]", "y")};
-{indent(reset, 2)}\
-        for (int k = 0; k < {n}; ++k) gdot += t->x_{p}_dg[k] * ({self._dot(lambda j: f"t->x_{p}_A[k * {n + 1} + {j}]", f"t->x_{p}_A[k * {n + 1} + {n}]", "before")});
+        double m[{self.reset_size}], before[{n}], after[{n}], gdot = 0;
+{indent(self.horner("spike", self.reset_size, "s", "m") + self._state("m", "y", "before") + reset, 2)}\
+        for (int k = 0; k < {n}; ++k) gdot += {self.number("dg", "k")} * ({self._rate("k", "before")});
         if (!(gdot > 0) || gdot < t->slope_floor) {{
             gdot = t->slope_floor;
             t->{p}_w_guarded[sample * {self.N} + neuron] += 1;
@@ -245,29 +264,84 @@ const auto look_{p} = [&](const int32_t neuron, const int i, const double next, 
         const double at_ms = t_k + s, time = at_ms < t->duration ? at_ms : t->duration;
         if ({p}_count[i] < t->{p}_room) {{
             const int64_t event = (int64_t){p}_count[i] * {self.N} + neuron;
-            {self._event("s")} = s;
-            {self._event("time")} = time;
-            {self._event("rate")} = gdot > 0 ? 1 / gdot : 0.0;
-            {self._event("step")} = (int32_t)step;
-            {self._event("handled")} = handled;
-{indent("".join(f"{self._event(f'x{k}')} = before[{k}];" + chr(10) for k in range(n)), 3)}\
+            {self.event("s")} = s;
+            {self.event("time")} = time;
+            {self.event("rate")} = gdot > 0 ? 1 / gdot : 0.0;
+            {self.event("step")} = (int32_t)step;
+            {self.event("handled")} = handled;
+{indent(stored, 3)}\
         }}
+{indent(until("s"), 2)}\
         {{
 {indent(said, 3)}\
         }}
-        for (int k = 0; k < {n}; ++k) y[k] += {" + ".join(f"m[{back} + k * {n} + {j}] * (after[{j}] - before[{j}])" for j in range(n))};
+{indent(self._go_on(), 2)}\
         {p}_unarmed[i] = {self._threshold("after")} >= 0;
         {p}_now[i] = s, {p}_known[i] = 0;
         ++{p}_count[i];
     }}
-    {p}_now[i] = next;
+{indent(until("next"))}\
+    {p}_now[i] = fmax(next, {p}_now[i]);
 }};
 """
-        return f"const double slack_{p} = 20 * t->delta * together;\n{text}"
+
+    def _read_until(self, body: str) -> str:
+        """A function that reads from the present time on; entry: arrivals of the step that have come before."""
+        p = self.name
+        return f"""\
+const auto read_{p} = [&](const int32_t neuron, const int i, const double until, [[maybe_unused]] const int entry) {{
+    const double *const y = {p}_y[i];
+    const double since = {p}_now[i];
+{indent(body)}\
+}};
+"""
+
+    def _release(self, until: Callable[[str], str]) -> str:
+        """The end of a refractory period, if it comes before what is next."""
+        if len(self.modes) == 1:
+            return ""
+        p, n, (free, held) = self.name, self.n, self.modes
+        stored = "".join(f"{self.event(f'end_x{k}')} = state[{k}];\n" for k in range(n))
+        return f"""\
+if ({p}_mode[i]) {{
+    const double due = fmax({p}_until[i] - t_k, {p}_now[i]);
+    if (!(due < t->delta) || next < due - together) break;
+{indent(until("due"))}\
+    double m[{self.reset_size}], state[{n}];
+{indent(self.horner("spike", self.reset_size, "due", "m", held) + self._state("m", "y", "state"))}\
+{indent(self.horner("spike", self.reset_size, "due", "m", free) + self.from_state("m", "state", "y"))}\
+    if ({p}_count[i] <= t->{p}_room) {{
+        const int64_t event = (int64_t)({p}_count[i] - 1) * {self.N} + neuron;
+        {self.event("end_s")} = due;
+        {self.event("end_step")} = (int32_t)step;
+        {self.event("end_handled")} = handled;
+{indent(stored, 2)}\
+    }}
+    {p}_mode[i] = 0, {p}_known[i] = 0, {p}_now[i] = due;
+}}
+"""
+
+    def _go_on(self) -> str:
+        """y behind a spike."""
+        n, p = self.n, self.name
+        if len(self.modes) == 1:
+            jump = " + ".join(f"m[{n * (n + 1)} + k * {n} + {j}] * (after[{j}] - before[{j}])" for j in range(n))
+            return f"for (int k = 0; k < {n}; ++k) y[k] += {jump};\n"
+        lasts, s = name("w", "lasts"), self.scope
+        s.each(lasts)
+        duration = self.p.derived.modes[1].lasts
+        ms = sp.Integer(0) if duration is None else s.number(duration)
+        text = f"double lasts;\n{self.said([Set(lasts, ms)], {lasts: 'lasts'})}{p}_until[i] = t_k + s + lasts;\n{p}_mode[i] = 1;\n"
+        return (
+            text + self.horner("spike", self.reset_size, "s", "m", self.modes[1]) + self.from_state("m", "after", "y")
+        )
 
     def forwards(self) -> str:
         """A step: its arrivals in order, the neurons through them, and their spikes in order."""
-        return f"{{  // {in_comment(self.p.name)}\n{indent(self._arrivals() + self._walk() + self._sent())}}}\n"
+        replay = "".join(r.replay() for r in self.readings)
+        return (
+            f"{{  // {in_comment(self.p.name)}\n{indent(self._arrivals() + self._walk() + self._sent() + replay)}}}\n"
+        )
 
     def _times(self, c: ConnectionRecord) -> tuple[str, str]:
         """(when spike e was sent, how many there are so far)."""
@@ -304,8 +378,12 @@ for (uint32_t due = EVERY; due == EVERY; end{k} += __popc(due)) {{
                 for j, d in self.into
                 if j != k
             )
+            number = f"{k}"
             if c.source == self.plan.input.name:
                 source, index = "t->channels[e]", "e - from"
+                if c.channels:
+                    number = f"t->channels[e] >= {c.channels[0]} && t->channels[e] < {c.channels[1]} ? {k} : -1"
+                    source += f" - {c.channels[0]}"
             else:
                 stored = f"t->p{self.k.number[c.source]}_sent_index[e]"
                 source, index = f"{stored} % {c.pre}", stored
@@ -314,7 +392,7 @@ for (int64_t e = next{k} + threadIdx.x; e < end{k}; e += {self.k.threads}) {{
     const double s = offset_of({times}[e], {self._delay(k, c)}, t_k);
     const int64_t place = {p}_arrived + begin + {rank};
     t->{p}_a_s[place] = s;
-    t->{p}_a_connection[place] = {k};
+    t->{p}_a_connection[place] = {number};
     t->{p}_a_source[place] = {source};
     t->{p}_a_index[place] = (int32_t)({index});
 }}
@@ -323,20 +401,22 @@ for (int64_t e = next{k} + threadIdx.x; e < end{k}; e += {self.k.threads}) {{
         start = f"t->{p}_a_start[sample * t->exact_points + step]"
         text += f"{p}_last = begin + count;\n"
         body = f"{start} = (int32_t)begin;\nif (step + 1 == t->exact_steps) {start[:-1]} + 1] = (int32_t){p}_last;\n"
-        if self.integrates:
-            body += f"double f[{self.n + 2}];\nintegrated<{self.n + 2}>(t->{p}_u, t->{p}_edges, step, 0.0, f);\n"
-            body += f"for (int c = 0; c < {self.n + 2}; ++c) {p}_u0[c] = f[c];\n"
+        body += "".join(r.enter() for r in self.readings)
         return f"{text}if (threadIdx.x == 0) {{\n{indent(body)}}}\n__syncthreads();\n"
 
     def _take(self, count: str, first: str, body: str) -> str:
         """Loads arrivals into shared memory, a thread each, with what they have for all neurons: ``f``."""
+        W = self.width
+        if self.S > 1:
+            body = ""
+        keep = f"for (int c = 0; c < {W}; ++c) factors[threadIdx.x * {W} + c] = f[c];\n" if body else ""
         return f"""\
 if ((int)threadIdx.x < {count}) {{
     const int64_t place = {self.name}_arrived + {first} + threadIdx.x;
-    const double s = t->{self.name}_a_s[place];
+    [[maybe_unused]] const double s = t->{self.name}_a_s[place];
     [[maybe_unused]] const int32_t connection = t->{self.name}_a_connection[place];
-    double f[{self.width}];
-{indent(body)}    for (int c = 0; c < {self.width}; ++c) factors[threadIdx.x * {self.width} + c] = f[c];
+    [[maybe_unused]] double f[{W}] = {{0}};
+{indent(body + keep)}\
     offset[threadIdx.x] = s;
     from_connection[threadIdx.x] = connection;
     source_of[threadIdx.x] = t->{self.name}_a_source[place];
@@ -345,70 +425,76 @@ if ((int)threadIdx.x < {count}) {{
 __syncthreads();
 """
 
-    def _by_receptor(self, text: Callable[[str], str]) -> str:
-        """Text that depends on the receptor of ``connection``."""
-        fed = {c.receptor: [k for k, d in self.into if d.receptor == c.receptor] for _, c in self.into}
-        if len(fed) == 1:
-            return text(next(iter(fed)))
-        cases = (
-            f"if ({' || '.join(f'connection == {k}' for k in ks)}) {{\n{indent(text(r))}}}\n" for r, ks in fed.items()
-        )
-        return "".join(cases)
-
-    def _weight(self, e: str) -> str:
-        """The weight of arrival `e` of a chunk at ``neuron``."""
-        text = ""
-        for k, _ in self.into:
-            w = f"t->c{k}_weight[(int64_t)source_of[{e}] * {self.N} + neuron]"
-            text = w if not text else f"from_connection[{e}] == {k} ? {w} : {text}"
-        return text
+    @property
+    def _skip(self) -> str:
+        """Of arrivals that are those of other inputs."""
+        return "if (from_connection[e] < 0) continue;\n" if any(c.channels for _, c in self.into) else ""
 
     def _walk(self) -> str:
         """The neurons through the arrivals of the step, and to its end."""
-        n, p = self.n, self.name
-        end = n * (n + 1)
-        take = self._by_receptor(
+        n, p, W = self.n, self.name, self.width
+        take = self.by_receptor(
             lambda r: (
-                f"horner<{2 * n + 1}>(t->x_{p}_arrive_{r}, 0, (int)t->degree_{p}, s, f);\n" + self._along(r, 2 * n + 1)
+                self.horner(f"arrive_{r}", 2 * n + 1, "s", "f")
+                + (self.series.along(r, 2 * n + 1) if self.series else "")
             )
         )
-        take += "" if self.integrates else f"f[{2 * n + 1}] = 0;\n"
-        each = (
-            f"look_{p}(neuron, i, offset[e], factors, e * {self.width} + {n}, (int)first + e, false);\n"
-            if self.p.spiking
+        for mode in self.modes[1:]:
+            held = f"f + {self.front}"
+            take += self.by_receptor(lambda r: self.horner(f"arrive_{r}", n, "s", held, mode, of=2 * n + 1))  # noqa: B023
+        each, row, at = self._skip, "factors", f"e * {W} + {n}"
+        if self.S > 1:
+            of = lambda mode: self.by_receptor(  # noqa: E731
+                lambda r: self.horner(f"arrive_{r}", 2 * n + 1, "offset[e]", "f", mode), "from_connection[e]"
+            )
+            each += f"double f[{2 * n + 1}];\n{of('')}"
+            row, at = "f", f"{n}"
+        each += self._until("offset[e]", row, at, "(int)first + e", "false")
+        each += (
+            f"{{\n{indent(of(self.modes[1]))}}}\n".replace("{\n", f"if ({p}_mode[i]) {{\n", 1)
+            if self.S > 1 and len(self.modes) > 1
             else ""
         )
-        each += f"const double w = {self._weight('e')};\n"
-        each += f"for (int k = 0; k < {n}; ++k) {p}_y[i][k] += factors[e * {self.width} + k] * w;\n"
-        each += f"{p}_read[i] += factors[e * {self.width} + {2 * n + 1}] * w;\n" if self.integrates else ""
+        each += f"const double w = {self.weight_of('from_connection[e]', 'source_of[e]')};\n"
+        each += "".join(r.arriving() for r in self.readings)
+        if self.S > 1:
+            each += f"for (int k = 0; k < {n}; ++k) {p}_y[i][k] += f[k] * w;\n"
+        elif len(self.modes) > 1:
+            each += f"const int first_of = e * {W} + ({p}_mode[i] ? {self.front} : 0);\n"
+            each += f"for (int k = 0; k < {n}; ++k) {p}_y[i][k] += factors[first_of + k] * w;\n"
+        else:
+            each += f"for (int k = 0; k < {n}; ++k) {p}_y[i][k] += factors[e * {W} + k] * w;\n"
+        each += "".join(r.arrived() for r in self.readings)
         chunk = f"const int m = count - first < {CHUNK} ? (int)(count - first) : {CHUNK};\n"
         chunk += self._take("m", "begin + first", take)
         chunk += self.over(f"for (int e = 0; e < m; ++e) {{\n{indent(each)}}}\n") + "__syncthreads();\n"
         loop = f"for (int64_t first = 0; first < count; first += {CHUNK}) {{\n{indent(chunk)}}}\n" if self.into else ""
-        last = f"look_{p}(neuron, i, t->delta, {p}_end, {end}, (int)count, true);\n" if self.p.spiking else ""
+        last = ""
+        if self.S > 1 and self.p.spiking:
+            last += f"const double row[{n + 1}] = {{{', '.join(self.end_number(n * (n + 1) + c) for c in range(n + 1))}}};\n"
+            last += self._until("t->delta", "row", "0", "(int)count", "true")
+        else:
+            last += self._until("t->delta", f"{p}_end", f"{n * (n + 1)}", "(int)count", "true")
         last += f"double y[{n}];\nfor (int k = 0; k < {n}; ++k) y[k] = {p}_y[i][k];\n"
-        last += f"for (int k = 0; k < {n}; ++k) {p}_y[i][k] = {self._dot(lambda j: f'{p}_end[k * {n + 1} + {j}]', f'{p}_end[k * {n + 1} + {n}]', 'y')};\n"
-        last += self._start_of_step() if self.p.spiking else ""
-        start = ""
-        if self.integrates:
-            add = self._dot(lambda j: f"{p}_u0[{j}]", f"{p}_u0[{n}]", f"{p}_y[i]")
-            start = self.over(f"{p}_read[i] += {add};\n")
-        return start + loop + self.over(last)
+        last += self.by_mode(lambda mode: "".join(
+            f"{p}_y[i][{k}] = {self._dot(lambda j: self.end_number(self._of_end(mode) + k * (n + 1) + j), self.end_number(self._of_end(mode) + k * (n + 1) + n), 'y')};\n"  # noqa: B023
+            for k in range(n)
+        ))  # fmt: skip
+        last += "".join(f"{self.of_trace('step', k)} = {p}_y[i][{k}];\n" for k in range(n) if self.dynamic)
+        last += self._start_of_step() if self.p.spiking else f"{p}_now[i] = 0;\n" if self.walks else ""
+        first = (self.series.start() if self.series else "") + "".join(r.before() for r in self.readings)
+        return (self.over(first) if first else "") + loop + self.over(last)
 
-    def _along(self, receptor: str, slot: int, back: bool = False) -> str:
-        """Sets ``f[slot]`` to u . e and, on the way back, the next one to u . (-A e), less what an arrival that moves V
-        itself takes from the loss."""
-        if not self.integrates:
-            return ""
-        n, p = self.n, self.name
-        arrive, moved = f"t->x_{p}_arrive_{receptor}", f"t->x_{p}_back_{receptor}"
-        assert self.readout is not None
-        text = f"double u[{n + 2}];\nintegrated<{n + 2}>(t->{p}_u, t->{p}_edges, step, s, u);\n"
-        text += f"f[{slot}] = {' + '.join(f'{arrive}[{j}] * u[{j}]' for j in range(n))};\n"
-        if back:
-            against = " + ".join(f"{moved}[{n + j}] * u[{j}]" for j in range(n))
-            text += f"f[{slot + 1}] = {against} - {arrive}[{self.readout.v}] * u[{n + 1}];\n"
-        return text
+    def _until(self, to: str, row: str, at: str, handled: str, last: str) -> str:
+        """Takes a neuron to the next arrival, or to the end of the step."""
+        p = self.name
+        if self.p.spiking:
+            return f"look_{p}(neuron, i, {to}, {row}, {at}, {handled}, {last});\n"
+        return f"read_{p}(neuron, i, {to}, {handled});\n{p}_now[i] = {to};\n" if self.walks else ""
+
+    def of_trace(self, step: str, k: int | str) -> str:
+        """State k at the end of a step."""
+        return f"t->{self.name}_trace[((sample * t->exact_points + {step}) * {self.n} + {k}) * {self.N} + neuron]"
 
     def _sent(self) -> str:
         """The spikes of the step in order of time, those of one instant by neuron: listed by neuron, then each counts those
@@ -438,15 +524,15 @@ const int64_t list = {p}_events + {p}_total;
 __syncthreads();
 for (int a = threadIdx.x; a < sent; a += {threads}) {{
     const int32_t event = t->{p}_unsorted[list + a];
-    const double s = {self._event("s")};
+    const double s = {self.event("s")};
     int rank = 0;
     for (int b = 0; b < sent; ++b) {{
         const int32_t other = t->{p}_unsorted[list + b];
-        const double at = {self._event("s", "other")};
+        const double at = {self.event("s", "other")};
         rank += at < s || (at == s && b < a);
     }}
     t->{p}_sent_index[list + rank] = event;
-    t->{p}_sent_time[list + rank] = {self._event("time")};
+    t->{p}_sent_time[list + rank] = {self.event("time")};
 }}
 {p}_total += sent;
 __syncthreads();
@@ -456,9 +542,9 @@ __syncthreads();
     def end(self) -> str:
         """The end of the pass forwards."""
         p, text = self.name, ""
-        if self.readout is not None:
-            text = self._said(self.readout.end(), {x: f"{p}_y[i][{k}]" for k, x in enumerate(self.scope.x)})
-            text += f"t->{p}_w_r[sample * {self.N} + neuron] = {p}_read[i];\n" if self.integrates else ""
+        y = {x: f"{p}_y[i][{k}]" for k, x in enumerate(self.scope.x)}
+        text = "".join(self.said(part.end(), y) for part in self.said_of)
+        text += "".join(r.end() for r in self.readings)
         text = self.over(text, f"end of {self.p.name}") if text else ""
         return text + (f"if (threadIdx.x == 0) t->{p}_sent[sample] = (int32_t){p}_total;\n" if self.p.spiking else "")
 
@@ -467,14 +553,29 @@ __syncthreads();
     def _pushes(self) -> list[Statement]:
         """What is added to lambda at every own spike that was sent."""
         found = self.regularise.after() if self.regularise else []
-        return found + (self.readout.after() if self.readout is not None else [])
+        return found + [s for r in self.readings for s in r.part.after()]
+
+    @property
+    def _looks_back(self) -> bool:
+        """Whether readings go through stretches of time backwards."""
+        return any(r.read_back() for r in self.readings)
+
+    @property
+    def _knows_y(self) -> bool:
+        """Whether they need y there."""
+        return bool(self.dynamic) and any(r.by_nodes for r in self.readings)
 
     def declare_back(self) -> str:
         p, slots = self.name, self.slots
         text = f"double {p}_mu[{slots}][{self.n}];\nconst int64_t {p}_arrived = sample * t->{p}_arrivals;\n"
+        text += f"double {p}_sum[{slots}][{len(self.p.trainable)}];\n" if self.p.trainable else ""
+        text += f"double {p}_at[{slots}];\n" if self._looks_back else ""
+        text += "".join(r.declare_back() for r in self.readings)
+        text += f"double {p}_y_back[{slots}][{self.n}];\n" if self._knows_y else ""
         if self.p.spiking:
             text += f"int {p}_undo[{slots}], {p}_undo_step[{slots}], {p}_undo_handled[{slots}];\n"
             text += f"const int64_t {p}_events = sample * {self.N} * t->{p}_room;\n"
+            text += self._declare_modes()
         return text
 
     def begin_back(self) -> str:
@@ -487,11 +588,14 @@ __syncthreads();
             s.each(JUMP)
             statements += [] if self.regularise and self.regularise.terms else [Set(JUMP, sp.Integer(0))]
             statements += [Add(JUMP, value) for value in values]
-        if self.readout is not None and not self.integrates:
-            statements += self.readout.begin_back()
-            last = self.readout.last()
-            statements += [Add(self.readout.lam, last)] if last != 0 else []
-        body = f"for (int k = 0; k < {n}; ++k) {p}_mu[i][k] = 0;\n{self._said(statements, lam)}"
+        for part in self.said_of:
+            statements += part.begin_back()
+            last = part.last()
+            statements += [Add(part.lam, last)] if last != 0 else []
+        body = f"for (int k = 0; k < {n}; ++k) {p}_mu[i][k] = 0;\n{self.said(statements, lam)}"
+        L = len(self.p.trainable)
+        body += f"for (int k = 0; k < {L}; ++k) {p}_sum[i][k] = 0;\n" if L else ""
+        body += "".join(r.begin_back() for r in self.readings)
         for k, c in self.into:
             if c.trainable:
                 body += f"for (int64_t source = 0; source < {c.pre}; ++source) t->c{k}_slice[(sample * {c.pre} + source) * {self.N} + neuron] = 0;\n"
@@ -499,119 +603,260 @@ __syncthreads();
         if self.regularise and self.regularise.whole_layer:
             text = f"int32_t {p}_{TOTAL} = 0;\nfor (int k = 0; k < {self.N}; ++k) {p}_{TOTAL} += t->{p}_w_count[sample * {self.N} + k];\n"
         if self.p.spiking:
-            body += f"{p}_undo[i] = t->{p}_w_count[sample * {self.N} + neuron];\nnewest_{p}(neuron, i);\n"
+            body += f"{p}_undo[i] = t->{p}_w_count[sample * {self.N} + neuron];\n"
+            if len(self.modes) > 1:
+                newest = self.event("end_step", f"({p}_undo[i] - 1) * (int64_t){self.N} + neuron")
+                body += f"{p}_mode[i] = {p}_undo[i] > 0 && {newest} < 0;\n"
+            body += f"newest_{p}(neuron, i);\n"
             body += (
-                f"for (int k = 0; k < {p}_undo[i]; ++k) {self._event('by', f'(int64_t)k * {self.N} + neuron')} = 0;\n"
+                f"for (int k = 0; k < {p}_undo[i]; ++k) {self.event('by', f'(int64_t)k * {self.N} + neuron')} = 0;\n"
             )
-        first = f"double m[{n * (n + 1) + n * n}];\nhorner<{n * (n + 1) + n * n}>(t->x_{p}_spike, 0, (int)t->degree_{p}, t->delta, m);\n"
-        first += f"for (int c = 0; c < {n * (n + 1)}; ++c) {p}_end[c] = m[c];\n"
-        return (
-            text
-            + self.over(body, f"start backwards of {self.p.name}")
-            + f"if (threadIdx.x == 0) {{\n{indent(first)}}}\n"
-        )
+        text += self.over(body, f"start backwards of {self.p.name}")
+        return text + (f"if (threadIdx.x == 0) {{\n{indent(self._ends())}}}\n" if self.S == 1 and self.k.split else "")
 
     def undo(self) -> str:
-        """Functions: one that looks up the newest spike that is left, and one that undoes it."""
+        """Functions: one that looks up the newest event that is left, and one that undoes it."""
+        back = "".join(r.read_back() for r in self.readings)
+        text = "".join(r.functions() for r in self.readings) + (self._read_back_to(back) if back else "")
         if not self.p.spiking:
-            return ""
-        p, n, s, event = self.name, self.n, self.scope, self.p.derived.events[0]
-        back = n * (n + 1)
-        places = {x: f"before[{k}]" for k, x in enumerate(s.x)} | {l: f"lambda[{k}]" for k, l in enumerate(s.lam)}
-        own = ""
-        if self.readout is not None and not self.integrates:
-            early = {x: name("b", x) for x in s.x}
-            said = self._said([b for e in s.d.events for b in self.readout.time_gradient(e, early)], places)
-            for k, b in enumerate(early.values()):
-                own += f"const double {b} = before[{k}];\n" if str(b) in said else ""
-            own += f"const double {NOW} = {self._event('time')};\n" if str(NOW) in said else ""
-            own = f"{{\n{indent(own + said)}}}\n" if said else ""
-        extra = ""
-        if self.integrates:
-            assert self.readout is not None
-            v, h = self.readout.v, s.expression(event.h[self.readout.v])
-            after = Writer(self.k.spelling(s, places), s.kernel([]), -1, double=True)
-            after.kernel = s.kernel([Set(s.lam[0], h)])
-            dr = f"t->{p}_w_dr[sample * {self.N} + neuron]"
-            extra = f"integrated<{n + 2}>(t->{p}_u, t->{p}_edges, step, s, extra);\n"
-            extra += f"for (int k = 0; k < {n + 2}; ++k) extra[k] *= {dr};\n"
-            extra += f"{DL_DT} += extra[{n + 1}] * (before[{v}] - ({after.expression(h)}));\n"
-        E = symbol("dl_dt") + jump_term(s, event, {}, name("w", "mode"))
-        jumped = self._said([Let(RATE, E * symbol("inv_gdot"), "double"), *jump(s, event, RATE, {}, "jump")], places)
-        pushed = {a.target for a in self._pushes() if isinstance(a, Add)}
-        push = "".join(f"lambda[{s.lam.index(l)}] += t->{p}_{JUMP}[sample * {self.N} + neuron];\n" for l in pushed)
+            return text
+        p = self.name
+        step, handled = self.event("step"), self.event("handled")
+        if len(self.modes) > 1:
+            step = f"({p}_mode[i] ? {step} : {self.event('end_step')})"
+            handled = f"({p}_mode[i] ? {handled} : {self.event('end_handled')})"
         return f"""\
 const auto newest_{p} = [&](const int32_t neuron, const int i) {{
     const int64_t event = ({p}_undo[i] - 1) * (int64_t){self.N} + neuron;
-    {p}_undo_step[i] = {p}_undo[i] > 0 ? (int){self._event("step")} : -1;
-    {p}_undo_handled[i] = {p}_undo[i] > 0 ? (int){self._event("handled")} : 0;
+    {p}_undo_step[i] = {p}_undo[i] > 0 ? (int){step} : -1;
+    {p}_undo_handled[i] = {p}_undo[i] > 0 ? (int){handled} : 0;
 }};
-const auto undo_{p} = [&](const int32_t neuron, const int i) {{
+{text}const auto undo_{p} = [&](const int32_t neuron, const int i) {{
     const int64_t event = ({p}_undo[i] - 1) * (int64_t){self.N} + neuron;
     double *const mu = {p}_mu[i];
-    const double s = {self._event("s")};
-    [[maybe_unused]] const double inv_gdot = {self._event("rate")};
-    double m[{back + n * n}], before[{n}], lambda[{n}], extra[{n + 2}] = {{0}};
-    horner<{back + n * n}>(t->x_{p}_spike, 0, (int)t->degree_{p}, s, m);
-{indent("".join(f"before[{k}] = {self._event(f'x{k}')};" + chr(10) for k in range(n)))}\
-    double {DL_DT} = {self._event("by")};
-{indent(own + extra)}\
-    for (int k = 0; k < {n}; ++k) lambda[k] = extra[k] + {" + ".join(f"m[{back} + {j} * {n} + k] * mu[{j}]" for j in range(n))};
-    [[maybe_unused]] const double dl_dt = {DL_DT};
-{indent(jumped + push)}\
-    for (int k = 0; k < {n}; ++k) mu[k] = {" + ".join(f"m[{j} * {n + 1} + k] * (lambda[{j}] - extra[{j}])" for j in range(n))};
+{indent(self._undo_end() + self._undo_spike())}\
     --{p}_undo[i];
     newest_{p}(neuron, i);
 }};
 """
 
+    def _read_back_to(self, body: str) -> str:
+        p = self.name
+        return f"""\
+const auto read_back_{p} = [&](const int32_t neuron, const int i, const double since, [[maybe_unused]] const int entry) {{
+    double *const mu = {p}_mu[i];
+    const double until = {p}_at[i];
+{indent(body)}\
+    {p}_at[i] = fmin(since, until);
+}};
+"""
+
+    def _back_to(self, s: str, entry: str) -> str:
+        return f"read_back_{self.name}(neuron, i, {s}, {entry});\n" if self._looks_back else ""
+
+    def _to_lambda(self, m: str, out: str) -> str:
+        """lambda = P(-s)^T mu."""
+        n = self.n
+        terms = " + ".join(f"{m}[{n * (n + 1)} + {j} * {n} + k] * mu[{j}]" for j in range(n))
+        return f"for (int k = 0; k < {n}; ++k) {out}[k] = {terms};\n"
+
+    def _from_lambda(self, m: str, of: str) -> str:
+        """mu = P(s)^T lambda."""
+        n = self.n
+        terms = " + ".join(f"{m}[{j} * {n + 1} + k] * {of}[{j}]" for j in range(n))
+        return f"for (int k = 0; k < {n}; ++k) mu[k] = {terms};\n"
+
+    def _between(self, mode: str, m: str, state: str, lam: str, sign: str) -> str:
+        """What the part of a step before (+) or behind (-) a jump at s adds to learned parameters of the dynamics."""
+        n, C, text = self.n, self.n * (self.n + 1), ""
+        for q in self.dynamic:
+            change = self._dot(lambda j: f"d[k * {n + 1} + {j}]", f"d[k * {n + 1} + {n}]", "at")
+            text += self.horner(f"dspike_{q}", C, "s", "d", mode)
+            text += f"for (int k = 0; k < {n}; ++k) {self.sum_of(q)} {sign}= {lam}[k] * ({change});\n"
+        if not text:
+            return ""
+        return f"{{\n{indent(f'double d[{C}], at[{n}];' + chr(10) + self.from_state(m, state, 'at') + text)}}}\n"
+
+    def _undo_end(self) -> str:
+        """The end of a refractory period: lambda is continuous, and D goes to the spike that began it."""
+        if len(self.modes) == 1:
+            return ""
+        p, n, (free, held) = self.name, self.n, self.modes
+        duration = [q for q in self.p.trainable if q in self.p.derived.durations]
+        R, handled = self.reset_size, self.event("end_handled")
+        text = f"const double s = {self.event('end_s')};\n{self._back_to('s', f'(int){handled}')}"
+        text += f"double m[{R}], later[{R}], state[{n}], lambda[{n}], D = 0;\n"
+        text += self.horner("spike", R, "s", "m", held) + self.horner("spike", R, "s", "later", free)
+        text += "".join(f"state[{k}] = {self.event(f'end_x{k}')};\n" for k in range(n)) + self._to_lambda(
+            "later", "lambda"
+        )
+        text += f"for (int k = 0; k < {n}; ++k) D += lambda[k] * ({self._rate('k', 'state', held)} - ({self._rate('k', 'state', free)}));\n"
+        text += f"{self.event('by')} += (real)D;\n" + "".join(f"{self.sum_of(q)} += D;\n" for q in duration)
+        text += self._from_lambda("m", "lambda")
+        text += self._between(held, "m", "state", "lambda", "+") + self._between(free, "later", "state", "lambda", "-")
+        text += self.from_state("m", "state", f"{p}_y_back[i]") if self._knows_y else ""
+        text += "".join(r.undone("end") for r in self.readings)
+        return f"if (!{p}_mode[i]) {{\n{indent(text + f'{p}_mode[i] = 1;' + chr(10) + f'newest_{p}(neuron, i);' + chr(10))}    return;\n}}\n"
+
+    def _undo_spike(self) -> str:
+        """An own spike: the jump of the model, and its gradients of learned parameters."""
+        p, n, s, event, R = self.name, self.n, self.scope, self.p.derived.events[0], self.reset_size
+        places = {x: f"before[{k}]" for k, x in enumerate(s.x)} | {l: f"lambda[{k}]" for k, l in enumerate(s.lam)}
+        for q in self.p.trainable:
+            places[s.each(name("w", "grad", q))] = self.sum_of(q)
+        own = ""
+        if self.said_of:
+            early = {x: name("b", x) for x in s.x}
+            said = self.said(
+                [b for part in self.said_of for e in s.d.events for b in part.time_gradient(e, early)], places
+            )
+            for k, b in enumerate(early.values()):
+                own += f"const double {b} = before[{k}];\n" if str(b) in said else ""
+            own += f"const double {NOW} = {self.event('time')};\n" if str(NOW) in said else ""
+            own = f"{{\n{indent(own + said)}}}\n" if said else ""
+        E = symbol("dl_dt") + jump_term(s, event, {}, name("w", "mode"))
+        body = [
+            Let(RATE, E * symbol("inv_gdot"), "double"),
+            *gradients(s, event, RATE, {}),
+            *jump(s, event, RATE, {}, "jump"),
+        ]
+        jumped = self.said(body, places)
+        pushed = {a.target for a in self._pushes() if isinstance(a, Add)}
+        jumped += "".join(f"lambda[{s.lam.index(l)}] += t->{p}_{JUMP}[sample * {self.N} + neuron];\n" for l in pushed)
+        after, handled = self.after("before", "after"), self.event("handled")
+        text = f"const double s = {self.event('s')};\n{self._back_to('s', f'(int){handled}')}"
+        text += f"[[maybe_unused]] const double inv_gdot = {self.event('rate')};\n"
+        text += f"double m[{R}], before[{n}], lambda[{n}], extra[{n + 2}] = {{0}};\n" + self.horner(
+            "spike", R, "s", "m"
+        )
+        text += "".join(f"before[{k}] = {self.event(f'x{k}')};\n" for k in range(n))
+        next_ = "m"
+        if len(self.modes) > 1:
+            next_ = "later"
+            text += f"double later[{R}];\n" + self.horner("spike", R, "s", "later", self.modes[1])
+        reads = [r.time_gradient() for r in self.readings]
+        if any(reads) or self.dynamic:
+            text += f"double after[{n}];\n{after}"
+        text += f"double {DL_DT} = {self.event('by')};\n{own}{''.join(reads)}"
+        text += self._to_lambda(next_, "lambda")
+        text += f"double right[{n}];\nfor (int k = 0; k < {n}; ++k) right[k] = lambda[k];\n" if self.dynamic else ""
+        text += f"for (int k = 0; k < {n}; ++k) lambda[k] += extra[k];\n"
+        text += f"[[maybe_unused]] const double dl_dt = {DL_DT};\n{jumped}"
+        text += f"for (int k = 0; k < {n}; ++k) lambda[k] -= extra[k];\n" + self._from_lambda("m", "lambda")
+        text += self._between("", "m", "before", "lambda", "+") + self._between(
+            self.modes[-1], next_, "after", "right", "-"
+        )
+        text += self.from_state("m", "before", f"{p}_y_back[i]") if self._knows_y else ""
+        text += "".join(r.undone("spike") for r in self.readings)
+        return text + (f"{p}_mode[i] = 0;\n" if len(self.modes) > 1 else "")
+
     def backwards(self) -> str:
         """A step backwards."""
-        n, p = self.n, self.name
+        n, p, C = self.n, self.name, self.n + 1
         retreat = f"double a[{n}];\nfor (int k = 0; k < {n}; ++k) a[k] = {p}_mu[i][k];\n"
-        retreat += f"for (int k = 0; k < {n}; ++k) {p}_mu[i][k] = {' + '.join(f'{p}_end[{j} * {n + 1} + k] * a[{j}]' for j in range(n))};\n"
+
+        def back(mode: str) -> str:
+            text, end = "", self._of_end(mode)
+            for q in self.dynamic:
+                for k in range(n):
+                    d = lambda j: self.number(f"dstep_{q}", k * C + j, mode)  # noqa: B023, E731
+                    change = " + ".join([d(n), *(f"{d(j)} * {self.of_trace('step', j)}" for j in range(n))])
+                    text += f"{self.sum_of(q)} += a[{k}] * ({change});\n"
+            for k in range(n):
+                text += f"{p}_mu[i][{k}] = {' + '.join(f'{self.end_number(end + j * C + k)} * a[{j}]' for j in range(n))};\n"
+            if self._knows_y:
+                state = "".join(f"state[{k}] = {self.of_trace('step', k)};\n" for k in range(n))
+                text += f"double m[{self.reset_size}], state[{n}];\n{state}"
+                text += self.horner("spike", self.reset_size, "t->delta", "m", mode) + self.from_state(
+                    "m", "state", f"{p}_y_back[i]"
+                )
+            return text
+
+        retreat += (
+            self.by_mode(back)
+            + "".join(r.retreat() for r in self.readings)
+            + (f"{p}_at[i] = t->delta;\n" if self._looks_back else "")
+        )
         text = self.over(retreat, f"step back of {self.p.name}")
         undo = f"while ({p}_undo_step[i] == step{{more}}) undo_{p}(neuron, i);\n" if self.p.spiking else ""
         if self.into:
             start = f"t->{p}_a_start[sample * t->exact_points + step"
             text += f"const int64_t begin = {start}], end = {start} + 1];\n"
             text += f"for (int64_t high = end; high > begin;) {{\n{indent(self._chunk_back(undo))}}}\n"
-        rest = undo.format(more="")
-        if self.integrates:
-            dr = f"t->{p}_w_dr[sample * {self.N} + neuron]"
-            rest += f"double f[{n + 2}];\nintegrated<{n + 2}>(t->{p}_u, t->{p}_edges, step, 0.0, f);\n"
-            rest += f"for (int k = 0; k < {n}; ++k) {p}_mu[i][k] += {dr} * f[k];\n"
+        rest = undo.format(more="") + self._back_to("0.0", "-1")
+        rest += self.series.leave() if self.series else ""
         text += self.over(rest) if rest else ""
         return f"{{  // {in_comment(self.p.name)}\n{indent(text)}}}\n"
 
     def _chunk_back(self, undo: str) -> str:
-        n, p, w = self.n, self.name, self.width
-        take = self._by_receptor(
-            lambda r: (
-                f"horner<{2 * n}>(t->x_{p}_back_{r}, 0, (int)t->degree_{p}, s, f);\n" + self._along(r, 2 * n, back=True)
+        n, p, W, L = self.n, self.name, self.width, len(self.dynamic)
+        size = (2 + L) * n
+        take = ""
+        for k, mode in enumerate(self.modes):
+            into = f"f + {k * self.back}" if k else "f"
+            take += self.by_receptor(
+                lambda r: (
+                    self.horner(f"back_{r}", size, "s", into, mode)  # noqa: B023
+                    + (self.series.along(r, size, back=True) if self.series else "")
+                )
             )
-        )
-        take += "" if self.integrates else f"f[{2 * n}] = f[{2 * n + 1}] = 0;\n"
-        dr = f"const double dr = t->{p}_w_dr[sample * {self.N} + neuron];\n" if self.integrates else ""
+        number = "(int)(low - begin) + e"
+        each = undo.format(more=f" && {p}_undo_handled[i] > {number}") + self._back_to("offset[e]", number)
+        if self.S > 1:
+            each += f"double f[{size}];\n" + self.by_mode(
+                lambda mode: self.by_receptor(
+                    lambda r: self.horner(f"back_{r}", size, "offset[e]", "f", mode), "from_connection[e]"
+                )
+            )
+        elif len(self.modes) > 1:
+            each += f"const int first_of = e * {W} + ({p}_mode[i] ? {self.back} : 0);\n"
+        at = (lambda c: f"f[{c}]") if self.S > 1 else (lambda c: f"factors[{'first_of' if len(self.modes) > 1 else f'e * {W}'} + {c}]")  # fmt: skip
 
-        def part(first: int) -> str:
-            terms = [f"factors[e * {w} + {first + k}] * {p}_mu[i][{k}]" for k in range(n)]
-            return " + ".join(terms + ([f"factors[e * {w} + {2 * n + first // n}] * dr"] if self.integrates else []))
+        def part(first: int, more: list[str]) -> str:
+            return " + ".join([*(f"{at(first + k)} * {p}_mu[i][{k}]" for k in range(n)), *filter(None, more)])
 
-        each = undo.format(more=f" && {p}_undo_handled[i] > (int)(low - begin) + e")
         learned = [(k, c) for k, c in self.into if c.trainable]
+        if self.feeds or self.dynamic or any(r.by_nodes for r in self.readings):
+            each += f"[[maybe_unused]] const double w = {self.weight_of('from_connection[e]', 'source_of[e]')};\n"
         if learned:
-            each += f"const real q = (real)({part(0)});\n"
+            each += f"const real q = (real)({part(0, [r.of_weight() for r in self.readings])});\n"
         for k, c in learned:
             only = f"if (from_connection[e] == {k}) " if len(self.into) > 1 else ""
             each += f"{only}t->c{k}_slice[(sample * {c.pre} + source_of[e]) * {self.N} + neuron] += q;\n"
-        each += f"t->{p}_z[(sample * {CHUNK} + e) * {self.N} + neuron] = (real)({part(n)});\n" if self.feeds else ""
+        for r, q in enumerate(self.dynamic):
+            each += f"{self.sum_of(q)} += w * ({part((2 + r) * n, [])});\n"
+        if self.feeds:
+            D = f"w * ({part(n, [r.of_time() for r in self.readings])})"
+            D = " + ".join([D, *filter(None, (r.kink() for r in self.readings))])
+            each += f"t->{p}_z[(sample * {CHUNK} + e) * {self.N} + neuron] = (real)({D});\n"
+        each += f"for (int k = 0; k < {n}; ++k) {p}_y_back[i][k] -= {at('k')} * w;\n" if self._knows_y else ""
+        each += "".join(r.undone("arrival") for r in self.readings)
         text = f"const int m = high - begin < {CHUNK} ? (int)(high - begin) : {CHUNK};\nconst int64_t low = high - m;\n"
         text += self._take("m", "low", take)
-        text += self.over(f"{dr}for (int e = m - 1; e >= 0; --e) {{\n{indent(each)}}}\n") + "__syncthreads();\n"
+        text += (
+            self.over(f"for (int e = m - 1; e >= 0; --e) {{\n{indent(self._skip + each)}}}\n") + "__syncthreads();\n"
+        )
         # a connection after the other: a spike may have arrivals through several
         text += "".join(self._feed(k, c) for k, c in self.feeds)
         return text + "high = low;\n"
+
+    def learned(self) -> str:
+        """The end of the pass backwards: gradients of parameters of neurons."""
+        if not self.p.trainable:
+            return ""
+        p, s = self.name, self.scope
+        places = {l: f"{p}_mu[i][{k}]" for k, l in enumerate(s.lam)}
+        first: list[Statement] = []
+        for q in self.p.trainable:
+            grad = s.each(name("w", "grad", q))
+            places[grad] = self.sum_of(q)
+            slope = x0_slope(s, q)
+            first += [Add(grad, slope)] if slope != 0 else []
+        text = self.said(first, places)
+        text += "".join(
+            f"t->{p}_G_{q}[sample * {self.N} + neuron] = (real){self.sum_of(q)};\n" for q in self.p.trainable
+        )
+        return self.over(text, f"gradients of parameters of {self.p.name}")
 
     def _feed(self, k: int, c: ConnectionRecord) -> str:
         """Warps share the arrivals of a chunk: D of an arrival goes to the spike that caused it."""
@@ -622,9 +867,8 @@ const auto undo_{p} = [&](const int32_t neuron, const int i) {{
         return f"""\
 for (int e = warp; e < m; e += {self.k.threads // WARP}) {{
     if (from_connection[e] != {k}) continue;
-    const int64_t row = (int64_t)source_of[e] * {self.N};
     real total = 0;
-    for (int n = lane; n < {self.N}; n += {WARP}) total += t->c{k}_weight[row + n] * t->{self.name}_z[(sample * {CHUNK} + e) * {self.N} + n];
+    for (int n = lane; n < {self.N}; n += {WARP}) total += t->{self.name}_z[(sample * {CHUNK} + e) * {self.N} + n];
     total = warp_sum(total);
     if (lane == 0) {into} += total;
 }}
@@ -641,11 +885,9 @@ class ExactKernels(Layout):
         self._program: dict[str, Buffer] = {}
         self.scopes = [Scope(plan, p, i, self._program) for i, p in enumerate(plan.populations)]
         self.number = {p.name: i for i, p in enumerate(plan.populations)}
-        out = self.number[plan.output.name]
-        self.readouts = {plan.output.name: make_readout(self.scopes[out], split)}
+        self.readouts = {l.output: make_readout(self.scopes[self.number[l.output]], split) for l in plan.losses}
         self.walks = [Walk(self, p, self.number[p.name]) for p in walk_order(plan)]
         self.host_slopes = split or on_host(plan)
-        self._compare = comparison(self.scopes[out], self.readouts[plan.output.name], self.host_slopes)[0]
         width = max(w.width for w in self.walks)
         chunk = {"offset": "double", "from_connection": "int", "source_of": "int", "index_of": "int"}
         self._shared = [Buffer("factors", (CHUNK * width,), "double")]
@@ -703,7 +945,9 @@ class ExactKernels(Layout):
             b = replace(b, role="stored") if b.role == "state" else b
             return self._in_struct(b, [write(i) for i in access.index])
 
-        return Spelling(element, lambda *_: "", {"o_infinity": "INFINITE", "o_nan": "NOT_A_NUMBER"})
+        return Spelling(
+            element, lambda *_: "", {"o_infinity": "INFINITE", "o_nan": "NOT_A_NUMBER", "g_n_steps": "t->n_steps"}
+        )
 
     def said(self, s: Scope, body: Iterable[Statement], places: dict[sp.Symbol, str]) -> str:
         kernel = s.kernel(body)
@@ -713,23 +957,34 @@ class ExactKernels(Layout):
 
     def _make_bodies(self) -> dict[str, str]:
         there, back = self._there(), self._back()
-        out = self.scopes[self.number[self.plan.output.name]]
-        compare = Writer(self.spelling(out, {}), self._compare, -1, double=True).text()
+        compare = "".join(map(self._compared, self.readouts))
         compare = f"if (threadIdx.x == 0) {{  // outer loss\n{indent(compare)}}}\n__syncthreads();\n"
         if self.split:
             return {"forwards": there, "backwards": compare + back}
         return {"trial": f"{{\n{indent(there)}}}\n{compare}if (!t->training) return;\n{back}"}
 
+    def _compared(self, output: str) -> str:
+        """The outer loss of what is read of a population; of halves, what the host has made of it."""
+        s, readout = self.scopes[self.number[output]], self.readouts[output]
+        if any(isinstance(r, VoltageLoss) for w in self.walks for r in w.readings if w.p.name == output):
+            return ""  # it is made along the trial
+        text = self._once(s, comparison(s, readout, self.host_slopes)[0])
+        further = further_slopes(readout) if self.split else None
+        if further:
+            text += f"for (int neuron = 0; neuron < {s.N}; ++neuron) {{\n{indent(self._once(s, further))}}}\n"
+        return f"{{\n{indent(text)}}}\n"
+
+    def _once(self, s: Scope, kernel: Kernel) -> str:
+        return Writer(self.spelling(s, {}), kernel, -1, double=True).text()
+
     def _step(self) -> str:
         return (
-            "const double t_k = t->duration * (double)step / (double)t->exact_steps;\n"
-            "const double t_end = step + 1 < t->exact_steps ? t->duration * (double)(step + 1) / (double)t->exact_steps : t->duration;\n"
+            "[[maybe_unused]] const double t_k = t->duration * (double)step / (double)t->exact_steps;\n"
+            "[[maybe_unused]] const double t_end = step + 1 < t->exact_steps ? t->duration * (double)(step + 1) / (double)t->exact_steps : t->duration;\n"
         )
 
     def _there(self) -> str:
-        # the length of an instant: crossings within it of each other or of an arrival count as simultaneous
-        text = "[[maybe_unused]] const double together = sizeof(real) == 4 ? t->delta / 131072 : t->duration / 70368744177664.0;\n"
-        text += "[[maybe_unused]] int ran_away = 0;\n"
+        text = "[[maybe_unused]] int ran_away = 0;\n"
         text += "".join(w.declare() for w in self.walks)
         text += "".join(f"int {w.name}_before[{w.slots}] = {{0}};\n" for w in self.walks if w.p.spiking)
         for k, c in enumerate(self.plan.connections):
@@ -741,12 +996,19 @@ class ExactKernels(Layout):
         return text + "".join(w.end() for w in self.walks) + "__syncthreads();\n"
 
     def _back(self) -> str:
-        text = "int64_t step = t->exact_steps;\n" + "".join(w.declare_back() + w.undo() for w in self.walks)
+        head = "int64_t step = t->exact_steps;\n"
+        text = "".join(w.declare_back() + w.undo() for w in self.walks)
         if self.split:
             text += f"for (int64_t e = from + threadIdx.x; e < to; e += {self.threads}) t->input_gradient[t->input_start[sample] + e - from] = 0;\n"
         text += "".join(w.begin_back() for w in self.walks) + "__syncthreads();\n"
         body = "".join(w.backwards() for w in reversed(self.walks))
-        return f"{text}while (--step >= 0) {{\n{indent(body)}}}\n"
+        text = f"{head}double t_k = t->duration;\n{text}"
+        text += f"while (--step >= 0) {{\n    t_k = t->duration * (double)step / (double)t->exact_steps;\n{indent(body)}}}\n"
+        return text + "".join(w.learned() for w in self.walks)
+
+    def functions(self) -> str:
+        """What kernels call."""
+        return "".join(time_weight(w) for w in self.walks if any(isinstance(r, Weighted) for r in w.readings))
 
     def trials(self) -> dict[str, str]:
         """name -> text."""
@@ -759,6 +1021,8 @@ class ExactKernels(Layout):
             f"[[maybe_unused]] const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n[[maybe_unused]] {RANGE}"
         )
         start += "extern __shared__ double shared_memory[];\nchar *const memory = (char *)shared_memory;\n"
+        # the length of an instant: crossings within it of each other or of an arrival count as simultaneous
+        start += "[[maybe_unused]] const double together = sizeof(real) == 4 ? t->delta / 131072 : t->duration / 70368744177664.0;\n"
         at = 0
         for b in self._shared:
             kind, size = TYPES[b.kind], int(b.axes[0])
@@ -772,7 +1036,8 @@ class ExactKernels(Layout):
         learned: Sequence[tuple[int, ConnectionRecord]] = [
             (k, c) for k, c in enumerate(self.plan.connections) if c.trainable
         ]
-        if not learned:
+        neurons = [(b, b.axes[0]) for w in self.walks for b in w.buffers() if b.role == "gradient"]
+        if not learned and not neurons:
             return "", []
         again = f"for (int p = 0; p < {len(self.walks)}; ++p)\n    if (t->needed[p]) return;\n"
         text = f"const Trial *const t = &t_;\n{again}int64_t w = (int64_t)blockIdx.x * {GATHERING} + threadIdx.x;\n"
@@ -784,7 +1049,13 @@ class ExactKernels(Layout):
             )
             add += f"t->c{k}_gradient[w] = total;\nif (total - total != 0) atomicMax(t->unfinite + {k}, 1);\nreturn;\n"
             text += f"if (w < {size}) {{\n{indent(add)}}}\nw -= {size};\n"
-        blocks = -(-sum(c.pre * c.post for _, c in learned) // GATHERING)
+        for b, count in neurons:
+            add = f"real total = t->adding ? t->{b.name}_sum[w] : (real)0;\n"
+            add += (
+                f"for (int64_t sample = 0; sample < t->batch; ++sample) total += t->{b.name}[sample * {count} + w];\n"
+            )
+            text += f"if (w < {count}) {{\n{indent(f'{add}t->{b.name}_sum[w] = total;' + chr(10) + 'return;' + chr(10))}}}\nw -= {count};\n"
+        blocks = -(-(sum(c.pre * c.post for _, c in learned) + sum(int(n) for _, n in neurons)) // GATHERING)
         head = f'extern "C" __global__ void __launch_bounds__({GATHERING}) gather({self.parameter}) {{\n'
         return f"{head}{indent(text)}}}\n", [("gather", blocks)]
 

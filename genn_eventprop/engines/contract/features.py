@@ -16,7 +16,7 @@ from ...modelling import Network
 from ...plan import ConnectionRecord, Plan
 from ...plan.closed_form import NO_CLOSED_FORM, moves_threshold
 from ...plan.groups import back
-from ...plan.series import FINEST, table_params
+from ...plan.series import FINEST
 from ...program.readouts import Readout, readout_class
 from ...program.readouts.base import OF_STEPS
 from ...renamed import renamed
@@ -40,12 +40,8 @@ SPIKE_BIRTH = "gradients with spike births (spike_birth)"
 SPIKE_BIRTH_DELAYS = "spike births through individual delays"
 CURRENTS = "currents as inputs"
 # what a thread a neuron does not do yet, see codegen/cuda/exact.py; any engine on a grid does
-EXACT_REFRACTORY = "refractory periods"
-EXACT_LEARNED_NEURONS = "learned parameters of neurons"
-EXACT_UNLIKE_NEURONS = "time constants or thresholds that differ within a population"
 EXACT_TABLES = "tables of synapses, convolutions, individual delays"
 EXACT_FEEDBACK = "feedback connections with a delay shorter than a step"
-EXACT_TRAJECTORY = "maxima of V, V(t), and integrals whose time weight follows the input"
 _INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
 
 
@@ -255,27 +251,6 @@ def _currents(plan: Plan) -> str:
 _EXACT = "use engine='native' with spike_times='exact'"
 
 
-def _exact_refractory(plan: Plan) -> str:
-    p = next((p for p in plan.populations if len(p.derived.modes) > 1), None)
-    if plan.spike_times == "grid" or p is None:
-        return ""
-    return f"cannot run population {p.name!r} in exact time: {p.derived.model.name} has a refractory period; {_EXACT}"
-
-
-def _exact_learned_neurons(plan: Plan) -> str:
-    learned = next((f"{p.name}.{n}" for p in plan.populations for n in p.trainable), "")
-    why = f"cannot learn {learned} in exact time; fix the parameter, or {_EXACT}"
-    return why if learned and plan.spike_times == "exact" else ""
-
-
-def _exact_unlike_neurons(plan: Plan) -> str:
-    p = next((p for p in plan.populations if table_params(p) & p.per_neuron), None)
-    if plan.spike_times == "grid" or p is None:
-        return ""
-    n = min(table_params(p) & p.per_neuron)
-    return f"cannot run population {p.name!r} in exact time: its neurons differ in {n}; use one value, or {_EXACT}"
-
-
 def _exact_tables(plan: Plan) -> str:
     c = next((c for c in plan.connections if not c.by_rows), None)
     why = "cannot run connection {!r} in exact time: it is not dense with one delay; {}"
@@ -291,17 +266,6 @@ def _exact_feedback(plan: Plan) -> str:
         f"cannot run connection {c.name!r} in exact time: it leads back, and its delay of {c.delay:g} ms is shorter "
         f"than the step of {least:g} ms; make the delay {least:g} ms or more, or {_EXACT}"
     )
-
-
-def _exact_trajectory(plan: Plan) -> str:
-    if plan.spike_times == "grid":
-        return ""
-    for loss in plan.losses:
-        if loss.readout not in ("integral", "end", "first_spike", "spike_times", "count"):
-            return f"cannot read {loss.readout!r} of {loss.output!r} in exact time; {_EXACT}"
-        if loss.weight.input_tau is not None:
-            return f"cannot weigh V of {loss.output!r} by the input's activity in exact time; {_EXACT}"
-    return ""
 
 
 def _of_model(feature: str) -> Callable[[Plan], str]:
@@ -333,12 +297,8 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     SPIKE_BIRTH: _spike_birth,
     SPIKE_BIRTH_DELAYS: _spike_birth_delays,
     CURRENTS: _currents,
-    EXACT_REFRACTORY: _exact_refractory,
-    EXACT_LEARNED_NEURONS: _exact_learned_neurons,
-    EXACT_UNLIKE_NEURONS: _exact_unlike_neurons,
     EXACT_TABLES: _exact_tables,
     EXACT_FEEDBACK: _exact_feedback,
-    EXACT_TRAJECTORY: _exact_trajectory,
 }
 """Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing.
 

@@ -26,9 +26,14 @@ from ..contract.data import Data
 from ..contract.device_arrays import DeviceArrays, DeviceLocation
 from ..contract.engine import Availability, diverged
 from ..contract.features import (
+    INEXACT_INTEGRALS,
     NONLINEAR_RECEPTOR_PATH,
+    SEVERAL_INPUTS,
+    SEVERAL_LOSSES,
+    SEVERAL_READOUTS,
     TRAJECTORY_AUXILIARY_LOSS,
     VOLTAGE_LOSS_AFTER_TABLES,
+    VOLTAGE_LOSS_WITH_JUMPS,
     refuse,
 )
 from ..contract.options import EngineOption
@@ -82,7 +87,9 @@ class CudaEngine(ProgramEngine):
     features = {
         "grid": ProgramEngine.features["grid"]
         - {NONLINEAR_RECEPTOR_PATH, TRAJECTORY_AUXILIARY_LOSS, VOLTAGE_LOSS_AFTER_TABLES},
-        "exact": frozenset(),
+        "exact": frozenset(
+            {INEXACT_INTEGRALS, SEVERAL_INPUTS, SEVERAL_LOSSES, SEVERAL_READOUTS, VOLTAGE_LOSS_WITH_JUMPS}
+        ),
     }
     exact_by_itself = False  # before a card has shown what they cost
     parameters: DeviceArrays
@@ -338,6 +345,9 @@ class CudaEngine(ProgramEngine):
         arguments = super()._arguments(data, batch, part, stochastic)
         if self._exact:
             arguments["times"] = data.times
+            if self.plan.loss.readout == "voltage" and "targets" in arguments:
+                rows = arguments["targets"].shape[1]
+                arguments |= {"target_rows": rows, "target_dt": self.plan.duration / (rows - 1)}
         return arguments | self._arrivals(arguments)
 
     def _arrivals(self, given: Arrays) -> Arrays:
@@ -353,7 +363,7 @@ class CudaEngine(ProgramEngine):
         }
 
     def lengths(self, arguments: Mapping[str, Any]) -> dict[str, int]:
-        own = (n for n in arguments if n.endswith("_arrivals") or n == "exact_points")
+        own = (n for n in arguments if n.endswith("_arrivals") or n in ("exact_points", "target_rows"))
         return super().lengths(arguments) | {n: int(arguments[n]) for n in own}
 
     def _lists(self, batch: BatchLayout, source: Source, found: Arrays) -> Arrays:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...plan import Plan
 from ...plan.series import DEGREE, SERIES
+from ..contract.host_losses import prefixed_losses
 from ..native.exact import ExactTables
 
 
@@ -17,7 +18,7 @@ class ExactValues:
 
     def __init__(self, plan: Plan, slope_floor: float, dtype: np.dtype) -> None:
         self.plan = plan
-        self._tables = ExactTables(plan, slope_floor, dtype, 1e-10)
+        self._tables = ExactTables(plan, slope_floor, dtype, 1e-10, table_dtype=np.dtype(np.float64))
         self._seen: dict[int, bytes] = {}
         self.values: dict[str, Any] = {}
 
@@ -33,13 +34,14 @@ class ExactValues:
         self._tables.refresh(parameters)
         self._seen = dict(seen)
         self.values = self._tables.values | {"exact_points": self.steps + 1}
-        if self.plan.loss.readout == "integral":
-            i = self.plan.populations.index(self.plan.output)
-            A, series = self.values[f"x_p{i}_A"][0], self.values["weight_series"]
-            v = self.plan.output.derived.states.index(self.plan.output.derived.model.readout)
-            ends = self.plan.loss.weight.ends(self.plan.duration)
-            u, edges = integral_tables(A, series, v, self.plan.duration, ends)
-            self.values |= {f"p{i}_u": u, f"p{i}_edges": edges}
+        for prefix, loss in prefixed_losses(self.plan):
+            p = self.plan.population(loss.output)
+            i, A = self.plan.populations.index(p), self.values[f"x_p{self.plan.populations.index(p)}_A"]
+            if "integral" in loss.readouts and len(A) == 1:  # neurons that differ have no series in common
+                v = p.derived.states.index(p.derived.model.readout)
+                ends = loss.weight.ends(self.plan.duration)
+                u, edges = integral_tables(A[0], self.values[f"{prefix}weight_series"], v, self.plan.duration, ends)
+                self.values |= {f"p{i}_u": u, f"p{i}_edges": edges}
 
 
 def integral_tables(

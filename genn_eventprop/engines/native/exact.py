@@ -31,10 +31,17 @@ SERIES = ("spike", "rho", "arrive", "back", "dspike")  # tables that stay in flo
 
 
 class ExactTables:
-    """values: arrays and numbers by their names in generated code; steps: in how many the trial is cut."""
+    """values: arrays and numbers by their names in generated code; steps: in how many the trial is cut.
 
-    def __init__(self, plan: Plan, slope_floor: float, dtype: np.dtype, tolerance: float) -> None:
+    Args:
+        table_dtype: of the tables of populations, if not `dtype`.
+    """
+
+    def __init__(
+        self, plan: Plan, slope_floor: float, dtype: np.dtype, tolerance: float, table_dtype: np.dtype | None = None
+    ) -> None:
         self.plan, self.dtype, self.steps = plan, dtype, 0
+        self.table_dtype = table_dtype or dtype
         self.seen: dict[int, bytes] = {}  # values of parameters that all this follows from
         self.made: dict[int, tuple[Any, ...]] = {}  # population -> delta and values that its tables were made of
         # in each piece, since errors add up over the pieces and grow in upstrokes: then gradients meet the tolerance
@@ -80,10 +87,10 @@ class ExactTables:
     def _place(self, p: PopulationRecord, key: str, name: str, table: np.ndarray) -> None:
         full = padded(p.size) if varies(p) else 1
         series = name.split("_")[0] in SERIES
-        dtype = np.dtype(np.float64) if series and not varies(p) else self.dtype
+        dtype = np.dtype(np.float64) if series and not varies(p) else self.table_dtype
         self.values[key] = table if name == "A" else padded_last(table, full, dtype)
         if name == "step":
-            self.values[f"{key}_rest"] = padded_last(table - table.astype(self.dtype), full, self.dtype)
+            self.values[f"{key}_rest"] = padded_last(table - table.astype(self.table_dtype), full, self.table_dtype)
 
 
 def _of_weight(loss: LossRecord, plan: Plan) -> dict[str, float]:

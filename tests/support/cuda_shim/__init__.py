@@ -38,6 +38,9 @@ def checked(text):
     text = text.replace(struct[0], f"struct {name} {{\n{fields}}};\n")
     text = text.replace("extern __shared__ double shared_memory[];", "const shim::Shared shared_memory;")
     text = re.sub(r"const \w+ \*(\w+) = t->", r"const auto \1 = t->", text)
+    # beside an integer, a choice would take the integer's type, since a checked element converts to any
+    text = re.sub(r"\? (t->\w+\[[^\[\]]*\]) :", r"? +\1 :", text)
+    text = re.sub(r"(\? [\w.]+ :) (t->\w+\[)", r"\1 +\2", text)
     text = re.sub(r"const __grid_constant__ (\w+) ", r"const \1 &", text)
     return text.replace("const real *before", "shim::Row<real> before"), arrays, numbers
 

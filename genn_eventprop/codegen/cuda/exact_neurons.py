@@ -1,0 +1,163 @@
+"""The neurons of one population in exact time, as CUDA text: their tables, and what is computed from these in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import sympy as sp
+
+from ...plan.series import MODES, varies
+from ...program.nodes import Set, Statement, name
+from ...program.scope import Scope
+from ..cpp import padded
+from ..safe_text import in_comment
+from ..statements import indent
+
+Said = Callable[[Scope, Iterable[Statement], dict[sp.Symbol, str]], str]
+
+
+class Neurons:
+    """Names, sizes and pieces of text.
+
+    Tables follow from parameters: one for all neurons, whose numbers at an arrival the block then shares, or one each (S).
+    After a spike a neuron may be in its refractory period, with P and c of its own; all arrivals reach it there, too.
+
+    Args:
+        threads: of a block. split: the two passes are two kernels. said: statements as text, with elements where they are.
+    """
+
+    def __init__(self, scope: Scope, threads: int, split: bool, said: Said) -> None:
+        p = scope.p
+        self.scope, self.threads, self.split, self._said = scope, threads, split, said
+        self.p, self.i, self.plan, self.n = p, scope.index, scope.plan, len(p.derived.states)
+        self.name, self.N = scope.prefix.removesuffix("_"), p.size
+        self.S, self.own = (padded(p.size), "neuron") if varies(p) else (1, "0")
+        self.modes = MODES[: len(p.derived.modes)]
+        self.dynamic = [n for n in p.trainable if n in p.derived.dynamic_params]
+        self.into = [(k, c) for k, c in enumerate(self.plan.connections) if c.target == p.name]
+
+    @property
+    def reset_size(self) -> int:
+        """Columns of the table of P(s), c(s) and P(-s)."""
+        return self.n * (2 * self.n + 1)
+
+    @property
+    def front(self) -> int:
+        """Where the numbers of an arrival for neurons in a refractory period begin, forwards."""
+        return 2 * self.n + 2
+
+    @property
+    def back(self) -> int:
+        """The same backwards: behind P(-s) e, P(-s) (-A e), their derivatives and what a series of an integral adds."""
+        return (2 + len(self.dynamic)) * self.n + 2
+
+    @property
+    def width(self) -> int:
+        """Numbers of an arrival that all neurons share."""
+        return len(self.modes) * self.back if self.S == 1 else 1
+
+    def over(self, body: str, comment: str = "") -> str:
+        """Code for every neuron, number `i` of those of the thread."""
+        slots, threads = self.slots, self.threads
+        guard = f"if (neuron < {self.N}) " if self.N % threads else ""
+        text = f"const int32_t neuron = threadIdx.x + i * {threads};\n{guard}{{\n{indent(body)}}}\n"
+        said = f"  // {in_comment(comment)}" if comment else ""
+        return f"#pragma unroll\nfor (int i = 0; i < {slots}; ++i) {{{said}\n{indent(text)}}}\n"
+
+    @property
+    def slots(self) -> int:
+        return -(-self.N // self.threads)
+
+    def said(self, body: Iterable[Statement], places: dict[sp.Symbol, str]) -> str:
+        return self._said(self.scope, body, places)
+
+    def event(self, field: str, index: str = "event") -> str:
+        return f"t->{self.name}_e_{field}[{self.name}_events + {index}]"
+
+    def _dot(self, row: Callable[[int], str], constant: str, of: str) -> str:
+        """row . of + constant."""
+        return " + ".join([constant, *(f"{row(j)} * {of}[{j}]" for j in range(self.n))])
+
+    def number(self, table: str, c: int | str, mode: str = "") -> str:
+        """Column c of a table of one power."""
+        at = f"({c}) * {self.S} + {self.own}" if self.S > 1 else f"{c}"
+        return f"t->x_{self.name}{mode}_{table}[{at}]"
+
+    def horner(self, table: str, size: int, s: str, out: str, mode: str = "", of: int = 0, first: int = 0) -> str:
+        """Columns of a table of powers at s; of: how many it has, of which `size` from `first` on are wanted."""
+        of = of or size
+        start = f"{first * self.S} + {self.own}" if self.S > 1 else f"{first}"
+        return f"horner<{size}, {self.S}, {of}>(t->x_{self.name}{mode}_{table}, {start}, (int)t->degree_{self.name}, {s}, {out});\n"
+
+    def by_mode(self, text: Callable[[str], str]) -> str:
+        """Text that depends on the mode of the neuron."""
+        if len(self.modes) == 1:
+            return text(self.modes[0])
+        free, held = map(text, self.modes)
+        return f"if ({self.name}_mode[i]) {{\n{indent(held)}}} else {{\n{indent(free)}}}\n"
+
+    def _rate(self, k: int | str, state: str, mode: str = "") -> str:
+        """Row k of f(state) = A state + b."""
+        return self._dot(lambda j: self.rate_number(k, j, mode), self.rate_number(k, self.n, mode), state)
+
+    def rate_number(self, k: int | str, j: int, mode: str = "") -> str:
+        """Element (k, j) of A, or of b."""
+        n = self.n
+        at = f"(neuron * {n} + {k}) * {n + 1}" if self.S > 1 else f"{k} * {n + 1}"
+        return f"t->x_{self.name}{mode}_A[{at} + {j}]"
+
+    def _threshold(self, of: str) -> str:
+        return self._dot(lambda j: self.number("dg", j), self.number("dg", self.n), of)
+
+    def powers(self, out: str, of: str) -> str:
+        """Sets the coefficients `out` of g in powers of the offset, of y."""
+        n, S = self.n, self.S
+        at = (lambda j: f"(q * {n + 1} + {j}) * {S} + {self.own}") if S > 1 else (lambda j: f"q * {n + 1} + {j}")
+        rho = f"t->x_{self.name}_rho"
+        return f"for (int q = 0; q <= t->degree_{self.name}; ++q) {out}[q] = {self._dot(lambda j: f'{rho}[{at(j)}]', f'{rho}[{at(n)}]', of)};\n"
+
+    def bend(self, of: str) -> str:
+        """A bound on |g''| in the step, of y."""
+        return " + ".join(
+            [self.number("curve", self.n), *(f"{self.number('curve', j)} * fabs({of}[{j}])" for j in range(self.n))]
+        )
+
+    def _state(self, m: str, of: str, out: str) -> str:
+        """x = P y + c by the table of a spike at s, ``m``."""
+        n = self.n
+        return f"for (int k = 0; k < {n}; ++k) {out}[k] = {self._dot(lambda j: f'{m}[k * {n + 1} + {j}]', f'{m}[k * {n + 1} + {n}]', of)};\n"
+
+    def from_state(self, m: str, state: str, out: str) -> str:
+        """y = P(-s) (x - c) by the same table; `out` is not `state`."""
+        n = self.n
+        terms = (f"{m}[{n * (n + 1)} + k * {n} + {j}] * ({state}[{j}] - {m}[{j * (n + 1) + n}])" for j in range(n))
+        return f"for (int k = 0; k < {n}; ++k) {out}[k] = {' + '.join(terms)};\n"
+
+    def by_receptor(self, text: Callable[[str], str], connection: str = "connection") -> str:
+        """Text that depends on the receptor of ``connection``."""
+        fed = {c.receptor: [k for k, d in self.into if d.receptor == c.receptor] for _, c in self.into}
+        if len(fed) == 1:
+            return text(next(iter(fed)))
+        cases = (
+            f"if ({' || '.join(f'{connection} == {k}' for k in ks)}) {{\n{indent(text(r))}}}\n" for r, ks in fed.items()
+        )
+        return "".join(cases)
+
+    def weight_of(self, connection: str, source: str) -> str:
+        """The weight of an arrival at ``neuron``."""
+        text = ""
+        for k, _ in self.into:
+            w = f"t->c{k}_weight[(int64_t){source} * {self.N} + neuron]"
+            text = w if not text else f"{connection} == {k} ? {w} : {text}"
+        return text
+
+    def sum_of(self, q: str) -> str:
+        """The gradient of a learned parameter."""
+        return f"{self.name}_sum[i][{self.p.trainable.index(q)}]"
+
+    def after(self, before: str, after: str) -> str:
+        """The state behind a spike, from that before it."""
+        s = self.scope
+        targets = [s.each(name("w", "after", x)) for x in s.d.states]
+        places = {x: f"{before}[{k}]" for k, x in enumerate(s.x)} | {x: f"{after}[{k}]" for k, x in enumerate(targets)}
+        return self.said([Set(x, s.expression(e)) for x, e in zip(targets, self.p.derived.events[0].h)], places)

@@ -1,0 +1,924 @@
+"""What losses read between events in exact time, as CUDA text: a part of a walk for each way of reading V.
+
+Forwards a neuron tells its readings of every stretch of time in which y is constant, before it changes; backwards, in the
+reverse order, readings add to mu what dL/dr makes of the same stretch. Readouts that look at spikes or ends alone need
+nothing of this: `Reading` itself, whose statements are in `program/readouts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sympy as sp
+
+from ...plan import Plan, PopulationRecord
+from ...plan.series import DEGREE, NODES, gauss_table, varies
+from ...program.events import DL_DT
+from ...program.nodes import Buffer
+from ...program.readouts.base import Readout
+from ...program.readouts.integral import Integral
+from ...program.readouts.maximum import Maximum
+from ...program.readouts.trace import Trace
+from ...program.readouts.voltage import Voltage
+from ..printer import DOUBLE, expression
+from ..statements import indent
+from .exact_neurons import Neurons
+
+GAUSS = Buffer("gauss", (NODES * (NODES + 1),), "double", "host")
+"""Nodes and weights; see `plan.series.gauss_table`."""
+assert len(gauss_table()) == GAUSS.axes[0]
+
+
+class Reading:
+    """One readout of a population; its hooks return text, or nothing.
+
+    In all of them ``neuron`` is number ``i`` of those of the thread, and in `arrived` and `fed` the arrival has number
+    ``e`` in its chunk, offset ``offset[e]`` and, at the neuron, the weight ``w``.
+    """
+
+    by_nodes = False  # whether it reads stretches of time
+
+    def __init__(self, walk: Neurons, part: Readout) -> None:
+        self.walk, self.part = walk, part
+        self.name = f"{walk.name}{'_' * bool(part.which)}{part.which}"
+        table, at = walk.scope.table, f"[sample * {walk.N} + neuron]"
+        self.r, self.dr = (f"t->{table[x].buffer.name}{at}" for x in (part.R, part.DR))
+
+    def buffers(self) -> list[Buffer]:
+        return []
+
+    def declare(self) -> str:
+        """Registers of the pass forwards."""
+        return ""
+
+    def begin(self) -> str:
+        return ""
+
+    def enter(self) -> str:
+        """A step forwards, once a block."""
+        return ""
+
+    def read(self) -> str:
+        """y is constant from the present time of the neuron to ``until``."""
+        return ""
+
+    def arriving(self) -> str:
+        """Right before an arrival changes y."""
+        return ""
+
+    def arrived(self) -> str:
+        return ""
+
+    def jumped(self) -> str:
+        """At an own spike at ``s``, from the state ``before`` to ``after``."""
+        return ""
+
+    def end(self) -> str:
+        return ""
+
+    def shared(self) -> list[Buffer]:
+        return []
+
+    def before(self) -> str:
+        """The start of a step, before its arrivals."""
+        return ""
+
+    def replay(self) -> str:
+        """A step once more, all neurons in step, when its spikes are known."""
+        return ""
+
+    def retreat(self) -> str:
+        """The end of a step, backwards, once mu is that of the step."""
+        return ""
+
+    def undone(self, event: str) -> str:
+        """Behind an event undone: "arrival", "spike" or "end"."""
+        return ""
+
+    def functions(self) -> str:
+        """What both passes use."""
+        return ""
+
+    def declare_back(self) -> str:
+        """Registers of the pass backwards."""
+        return ""
+
+    def begin_back(self) -> str:
+        return ""
+
+    def read_back(self) -> str:
+        """The stretch of time from ``since`` to the present time of the neuron."""
+        return ""
+
+    def of_weight(self) -> str:
+        """What dL/dr adds to lambda . e of an arrival of unit weight."""
+        return ""
+
+    def of_time(self) -> str:
+        """What it adds to D of an arrival of unit weight."""
+        return ""
+
+    def kink(self) -> str:
+        """What it adds to D of an arrival whatever its weight."""
+        return ""
+
+    def time_gradient(self) -> str:
+        """Adds to ``DL_DT`` of an own spike and to ``extra``, which lambda has beside P^T mu there."""
+        return ""
+
+
+def make_readings(walk: Neurons, parts: list[Readout]) -> list[Reading]:
+    """Of the readouts of one population, in their order."""
+    return [_class_of(walk, part)(walk, part) for part in parts]
+
+
+def _class_of(walk: Neurons, part: Readout) -> type[Reading]:
+    if part.between_events() is None:
+        return Reading
+    if isinstance(part, Voltage):
+        return VoltageLoss
+    if isinstance(part, Integral):
+        return SeriesIntegral if integral_by_series(walk.plan, walk.p, part) else NodeIntegral
+    return {Maximum: MaximumInTime, Trace: Samples}[type(part)]
+
+
+def integral_by_series(plan: Plan, p: PopulationRecord, part: Integral) -> bool:
+    """Whether an integral follows from one series a step for all neurons; see `SeriesIntegral`."""
+    learned = any(n in p.derived.dynamic_params for n in p.trainable)
+    return len(p.derived.modes) == 1 and not part.driven and not learned and not varies(p)
+
+
+def time_weight(walk: Neurons) -> str:
+    """w of the loss that reads a population, as a function of t and T in ms."""
+    text = expression(walk.scope.plan.loss.weight.expr, DOUBLE, {})
+    given = "[[maybe_unused]] double t, [[maybe_unused]] double T"
+    return f"__device__ inline double weight_{walk.name}({given}) {{ return {text}; }}\n"
+
+
+class SeriesIntegral(Reading):
+    """r = 1/T int w V dt where V is linear between events, in one mode, and neurons have the same fixed parameters.
+
+    u(s) = int_s^delta w P_V / T dt is a series a step, `engines/cuda/exact.py` makes it: r is u(0) . x at its start, and
+    u . jump of every event, so that neurons do nothing between events.
+    """
+
+    def buffers(self) -> list[Buffer]:
+        p, n = self.walk.name, self.walk.n
+        tables = Buffer(f"{p}_u", ("exact_points", 2 * (DEGREE + 1) * (n + 2)), "double", "host")
+        return [tables, Buffer(f"{p}_edges", ("exact_points", 2), "double", "host")]
+
+    def _integrated(self, s: str, out: str) -> str:
+        p, size = self.walk.name, self.walk.n + 2
+        return f"integrated<{size}>(t->{p}_u, t->{p}_edges, step, {s}, {out});\n"
+
+    def declare(self) -> str:
+        return f"double {self.name}_read[{self.walk.slots}];\n"
+
+    def begin(self) -> str:
+        return f"{self.name}_read[i] = 0;\n"
+
+    def enter(self) -> str:
+        p, size = self.walk.name, self.walk.n + 2
+        return f"double f[{size}];\n{self._integrated('0.0', 'f')}for (int c = 0; c < {size}; ++c) {p}_u0[c] = f[c];\n"
+
+    def start(self) -> str:
+        """The step without its events."""
+        p, n = self.walk.name, self.walk.n
+        total = " + ".join([f"{p}_u0[{n}]", *(f"{p}_u0[{j}] * {p}_y[i][{j}]" for j in range(n))])
+        return f"{self.name}_read[i] += {total};\n"
+
+    def along(self, receptor: str, slot: int, back: bool = False) -> str:
+        """Sets ``f[slot]`` to u . e and, on the way back, the next one to u . (-A e), less what an arrival that moves V
+        itself takes from the loss."""
+        n, p = self.walk.n, self.walk.name
+        arrive, moved = f"t->x_{p}_arrive_{receptor}", f"t->x_{p}_back_{receptor}"
+        text = f"double u[{n + 2}];\n{self._integrated('s', 'u')}"
+        text += f"f[{slot}] = {' + '.join(f'{arrive}[{j}] * u[{j}]' for j in range(n))};\n"
+        if back:
+            against = " + ".join(f"{moved}[{n + j}] * u[{j}]" for j in range(n))
+            text += f"f[{slot + 1}] = {against} - {arrive}[{self.part.v}] * u[{n + 1}];\n"
+        return text
+
+    def arrived(self) -> str:
+        return f"{self.name}_read[i] += factors[e * {self.walk.width} + {2 * self.walk.n + 1}] * w;\n"
+
+    def jumped(self) -> str:
+        n = self.walk.n
+        text = f"double f[{n + 2}];\n{self._integrated('s', 'f')}"
+        return (
+            text + f"{self.name}_read[i] += {' + '.join(f'f[{j}] * (after[{j}] - before[{j}])' for j in range(n))};\n"
+        )
+
+    def end(self) -> str:
+        return f"{self.r} = {self.name}_read[i];\n"
+
+    def of_weight(self) -> str:
+        return f"factors[e * {self.walk.width} + {2 * self.walk.n}] * {self.dr}"
+
+    def of_time(self) -> str:
+        return f"factors[e * {self.walk.width} + {2 * self.walk.n + 1}] * {self.dr}"
+
+    def time_gradient(self) -> str:
+        n, v = self.walk.n, self.part.v
+        text = f"{self._integrated('s', 'extra')}for (int k = 0; k < {n + 2}; ++k) extra[k] *= {self.dr};\n"
+        return text + f"{DL_DT} += extra[{n + 1}] * (before[{v}] - after[{v}]);\n"
+
+    def leave(self) -> str:
+        """The start of a step, backwards."""
+        n = self.walk.n
+        text = f"double f[{n + 2}];\n{self._integrated('0.0', 'f')}"
+        return text + f"for (int k = 0; k < {n}; ++k) {self.walk.name}_mu[i][k] += {self.dr} * f[k];\n"
+
+
+class _Stretches(Reading):
+    """What needs V, or its row in P, at times in between."""
+
+    by_nodes = True
+
+    def row(self, s: str, out: str = "row") -> str:
+        """Sets `out` to the row of V in P(s) and c(s)."""
+        w, n, v = self.walk, self.walk.n, self.part.v
+        return w.by_mode(lambda mode: w.horner("spike", n + 1, s, out, mode, of=w.reset_size, first=v * (n + 1)))
+
+    def change(self, q: str, s: str, out: str = "row") -> str:
+        """The same of dP(s) and dc(s), by a learned parameter."""
+        w, n, first = self.walk, self.walk.n, self.part.v * (self.walk.n + 1)
+        size = n * (n + 1)
+        return w.by_mode(lambda mode: w.horner(f"dspike_{q}", n + 1, s, out, mode, of=size, first=first))
+
+    def V(self, row: str, y: str) -> str:
+        n = self.walk.n
+        return " + ".join([f"{row}[{n}]", *(f"{row}[{j}] * {y}[{j}]" for j in range(n))])
+
+    def pull(self, s: str, by: str, y: str = "") -> str:
+        """Backwards: V at s, times `by`, is part of the loss. y: of a neuron there, if not the present one."""
+        w, n = self.walk, self.walk.n
+        text = f"double row[{n + 1}];\n{self.row(s)}"
+        text += f"for (int k = 0; k < {n}; ++k) {w.name}_mu[i][k] += {by} * row[k];\n"
+        for q in w.dynamic:
+            text += f"{self.change(q, s)}{w.sum_of(q)} += {by} * ({self.V('row', y or f'{w.name}_y_back[i]')});\n"
+        return text
+
+
+class Weighted(_Stretches):
+    """What a time weight is part of, by Gauss nodes."""
+
+    @property
+    def _prefix(self) -> str:
+        return self.walk.scope.of_loss
+
+    @property
+    def _driven(self) -> bool:
+        assert isinstance(self.part, Integral)
+        return self.part.driven
+
+    @property
+    def _activity(self) -> str:
+        """Right behind input spike ``later`` - 1."""
+        return f"t->{self.walk.name}_heard[t->input_start[sample] + later - 1 - from]"
+
+    def buffers(self) -> list[Buffer]:
+        names = ["window_start", "window_end"] + ["activity_rate", "activity_jump"] * self._driven
+        found = [Buffer(f"{self._prefix}{n}", (), "double", "host") for n in names]
+        found += [GAUSS, Buffer(f"{self._prefix}series_size", (), "long", "host")]
+        activity = Buffer(f"{self.walk.name}_heard", ("input_spikes",), "double", "scratch")
+        return found + ([activity, Buffer("input_start", ("batch",), "long", "host")] if self._driven else [])
+
+    def declare(self) -> str:
+        heard = f"int64_t {self.name}_hears = from;\n" if self._driven else ""
+        return f"double {self.name}_read[{self.walk.slots}];\n{heard}"
+
+    def begin(self) -> str:
+        return f"{self.name}_read[i] = 0;\n"
+
+    def enter(self) -> str:
+        if not self._driven:
+            return ""
+        heard, pre = f"{self.name}_hears", self._prefix
+        return f"""\
+for (; {heard} < to && t->times[{heard}] < t_end; ++{heard}) {{  // the input's activity
+    const int64_t later = {heard};
+    const double before = later > from ? {self._activity} * exp((t->times[later - 1] - t->times[later]) * t->{pre}activity_rate) : 0.0;
+    t->{self.walk.name}_heard[t->input_start[sample] + later - from] = before + t->{pre}activity_jump;
+}}
+"""
+
+    def functions(self) -> str:
+        pre, level = self._prefix, ""
+        if self._driven:
+            level = f"""\
+    const int64_t later = first_later(t->times, from, to, at);
+    if (later == from) return 0.0;
+    const double level = {self._activity} * exp((t->times[later - 1] - at) * t->{pre}activity_rate);
+"""
+        return f"""\
+const auto weight_of_{self.name} = [&](const double s) {{
+    const double at = t_k + s;
+    if (at < t->{pre}window_start || at > t->{pre}window_end) return 0.0;
+{level}    return weight_{self.walk.name}(at, t->duration) {"* level " if level else ""}/ t->duration;
+}};
+"""
+
+    def end(self) -> str:
+        return f"{self.r} = {self.name}_read[i];\n"
+
+
+class NodeIntegral(Weighted):
+    """r = 1/T int w V dt of any output with exact spike times, by Gauss nodes in every stretch of time between events.
+
+    The number of nodes makes it exact to rounding, since V is a polynomial piece and w smooth between input spikes.
+    """
+
+    def _nodes(self, body: str) -> str:
+        """Code for all nodes ``s`` of a stretch of time, with their weights ``part``."""
+        pre = self._prefix
+        later = "int64_t later = first_later(t->times, from, to, t_k + first);\n    " if self._driven else ""
+        cut = (
+            "const double b = later < to ? fmin(last, t->times[later] - t_k) : last;"
+            if self._driven
+            else "const double b = last;"
+        )
+        step = "++later" if self._driven else ""
+        return f"""\
+{{
+    const double first = fmax(since, t->{pre}window_start - t_k), last = fmin(until, t->{pre}window_end - t_k);
+    {later}for (double a = first; a < last; {step}) {{
+        {cut}
+        if (b <= a) continue;
+        const int count = nodes_of(b - a, 1 / t->delta, t->{pre}series_size);
+        for (int q = 0; q < count; ++q) {{
+            const double s = a + (b - a) * t->gauss[count * (count - 1) + q];
+            const double part = (b - a) * t->gauss[count * count + q] * weight_of_{self.name}(s);
+{indent(body, 3)}        }}
+        a = b;
+    }}
+}}
+"""
+
+    def read(self) -> str:
+        text = f"double row[{self.walk.n + 1}];\n{self.row('s')}{self.name}_read[i] += part * ({self.V('row', 'y')});\n"
+        return self._nodes(text)
+
+    def read_back(self) -> str:
+        return self._nodes(self.pull("s", f"part * {self.dr}"))
+
+    def of_time(self) -> str:
+        w, v = self.walk, self.part.v
+        n, terms = w.n, list[str]()
+        for k, c in w.into:
+            if w.p.derived.receptors[c.receptor][v] != 0:
+                column = w.number(f"arrive_{c.receptor}", v)
+                terms.append(f"(from_connection[e] == {k} ? {column} : 0.0)")
+        return f"-weight_of_{self.name}(offset[e]) * {self.dr} * ({' + '.join(terms)})" if terms and n else ""
+
+    def time_gradient(self) -> str:
+        v = self.part.v
+        return f"{DL_DT} += {self.dr} * weight_of_{self.name}(s) * (before[{v}] - after[{v}]);\n"
+
+
+class VoltageLoss(Weighted):
+    """L = 1/T int w l(V) dt, l the outer loss of all outputs at one time; see `codegen/cpp/exact/voltage.hpp`.
+
+    l needs V of all outputs at once. So when a step is over, the block goes through its events once more, in step: between
+    two of them V of all is taken at nodes, and thread 0 makes l and dl/dV of it. What the nodes between two events of a
+    neuron add to mu does not depend on mu, so that it is made at once, and stored with the event behind them.
+    """
+
+    by_nodes = False
+
+    @property
+    def _labels(self) -> bool:
+        return self.walk.plan.loss.compares == "labels"
+
+    @property
+    def _moving(self) -> list[int]:
+        """Connections whose arrivals move V itself."""
+        w = self.walk
+        return [k for k, c in w.into if w.p.derived.receptors[c.receptor][self.part.v] != 0]
+
+    def buffers(self) -> list[Buffer]:
+        w, found = self.walk, super().buffers()
+        stored: list[tuple[str, tuple[int | str, ...]]] = [
+            (f"{w.name}_a_pull{k}", (f"{w.name}_arrivals", w.N)) for k in range(w.n)
+        ]
+        stored += [(f"{w.name}_pull{k}", ("exact_points", w.N)) for k in range(w.n)]
+        stored += [(f"{w.name}_a_loss", (f"{w.name}_arrivals",))] if self._moving else []
+        stored += [(f"{w.name}_learned_{q}", (w.N,)) for q in w.dynamic]
+        if w.p.spiking:
+            fields = ["loss", *(f"pull{k}" for k in range(w.n))]
+            fields += [f"end_pull{k}" for k in range(w.n)] if len(w.modes) > 1 else []
+            stored += [(f"{w.name}_e_{f}", (w.N, f"{w.name}_room")) for f in fields]
+        found += [Buffer(n, axes, "double", "stored") for n, axes in stored]
+        found.append(Buffer("loss", ("batch",), "double", "result"))
+        if self._labels:
+            return found + [
+                Buffer("labels", ("batch",), "long", "host"),
+                Buffer("sample_weight", ("batch",), "double", "host"),
+            ]
+        targets = Buffer("targets", ("batch", "target_rows", w.N), "double", "host")
+        numbers = [Buffer("target_dt", (), "double", "host"), Buffer("target_rows", (), "long", "host")]
+        return [*found, targets, *numbers, Buffer("sample_weight", ("batch",), "double", "host")]
+
+    def shared(self) -> list[Buffer]:
+        return [Buffer(f"{self.walk.name}_{n}", (self.walk.N,), "double") for n in ("time", "V", "slope")]
+
+    def declare(self) -> str:
+        w, p, slots = self.walk, self.walk.name, self.walk.slots
+        text = (
+            super().declare() + f"double {p}_y_then[{slots}][{w.n}], {p}_pull_now[{slots}][{w.n}], {p}_running = 0;\n"
+        )
+        text += f"double {p}_learned_now[{slots}][{len(w.dynamic)}];\n" if w.dynamic else ""
+        text += f"int {p}_replayed[{slots}];\n" if w.p.spiking else ""
+        return text + (f"int {p}_mode_then[{slots}];\n" if len(w.modes) > 1 else "")
+
+    def begin(self) -> str:
+        w, p = self.walk, self.walk.name
+        text = super().begin() + f"for (int k = 0; k < {w.n}; ++k) {p}_pull_now[i][k] = 0;\n"
+        text += f"for (int k = 0; k < {len(w.dynamic)}; ++k) {p}_learned_now[i][k] = 0;\n" if w.dynamic else ""
+        text += f"{p}_replayed[i] = 0;\n" if w.p.spiking else ""
+        return text + (f"{p}_mode_then[i] = 0;\n" if len(w.modes) > 1 else "")
+
+    def before(self) -> str:
+        return f"for (int k = 0; k < {self.walk.n}; ++k) {self.walk.name}_y_then[i][k] = {self.walk.name}_y[i][k];\n"
+
+    def _then(self, text: str) -> str:
+        """Text of the walk, of the time that the block goes through once more."""
+        return text.replace(f"{self.walk.name}_mode[i]", f"{self.walk.name}_mode_then[i]")
+
+    def functions(self) -> str:
+        """l of all outputs, thread 0 alone, and its slope."""
+        p, N, loss = self.walk.name, self.walk.N, self.walk.plan.loss
+        V, slope = f"{p}_V", f"{p}_slope"
+        if not self._labels:
+            body = f"""\
+    const double since = (t_k + s) / t->target_dt, rows = (double)(t->target_rows - 2);
+    const int64_t row = (int64_t)fmin(since, rows), low = (sample * t->target_rows + row) * {N};
+    double total = 0;
+    for (int n = 0; n < {N}; ++n) {{
+        const double first = t->targets[low + n], wanted = first + (t->targets[low + {N} + n] - first) * (since - (double)row);
+        const double error = wanted == wanted ? {V}[n] - wanted : 0.0;
+        {slope}[n] = error;
+        total += error * error;
+    }}
+    return 0.5 * total;
+"""
+        else:
+            names = {"T": "t->duration"} | {c: f"t->loss_{c}" for c in loss.constants}
+            score, term, score_slope, term_slope = (
+                expression(e, DOUBLE, names) for e in (*loss.expressions, *loss.derivatives)
+            )
+            score_of, slope_of = (
+                f"[&](const double r) {{ return [[maybe_unused]] (double)({e}); }}".replace("[[maybe_unused]] ", "")
+                for e in (score, score_slope)
+            )
+            body = f"""\
+    const auto score = {score_of};
+    const auto score_slope = {slope_of};
+    const int64_t label = t->labels[sample];
+    double top = score({V}[0]), total = 0;
+    for (int n = 1; n < {N}; ++n) top = fmax(top, score({V}[n]));
+    for (int n = 0; n < {N}; ++n) {{
+        const double part = exp(score({V}[n]) - top);
+        {slope}[n] = part;
+        total += part;
+    }}
+    for (int n = 0; n < {N}; ++n) {slope}[n] = {slope}[n] / total * score_slope({V}[n]);
+    const double r = {V}[label];
+    {slope}[label] += (double)({term_slope}) - score_slope(r);
+    return log(total) + top - score(r) + (double)({term});
+"""
+        return super().functions() + f"const auto loss_of_{p} = [&]([[maybe_unused]] const double s) {{\n{body}}};\n"
+
+    @property
+    def _scored(self) -> str:
+        return "t->labels[sample] >= 0" if self._labels else "true"
+
+    def _jump(self, neuron_V: str) -> str:
+        """Thread 0: w (l(V) - l(V behind an event)) / B into ``slope[0]``; neuron_V: sets V to that behind it."""
+        p = self.walk.name
+        return f"""\
+__syncthreads();
+if (threadIdx.x == 0) {{
+    double change = 0;
+    if (scored) {{
+        change = loss_of_{p}(when);
+{indent(neuron_V, 2)}\
+        change = (change - loss_of_{p}(when)) * weight_of_{self.name}(when) * t->sample_weight[sample];
+    }}
+    {p}_slope[0] = change;
+}}
+__syncthreads();
+"""
+
+    def _take_V(self) -> str:
+        w, p = self.walk, self.walk.name
+        return f"double row[{w.n + 1}];\n{self._then(self.row('when'))}{p}_V[neuron] = {self.V('row', f'{p}_y_then[i]')};\n"
+
+    def _flush(self, place: Callable[[int], str]) -> str:
+        p = self.walk.name
+        return "".join(f"{place(k)} = {p}_pull_now[i][{k}];\n{p}_pull_now[i][{k}] = 0;\n" for k in range(self.walk.n))
+
+    def replay(self) -> str:
+        w, p, N = self.walk, self.walk.name, self.walk.N
+        text = f"""\
+double reached = 0;
+const bool scored = {self._scored};
+for (int arrival = 0;;) {{
+    int first = -1;
+    double when = arrival < (int)count ? t->{p}_a_s[{p}_arrived + begin + arrival] : t->delta;
+{indent(self._first_own() if w.p.spiking else "")}\
+{indent(self._advance())}\
+    reached = fmax(reached, when);
+{indent(self._own() if w.p.spiking else "")}\
+    if (arrival == (int)count) break;
+{indent(self._arrive())}\
+    ++arrival;
+}}
+"""
+        text += w.over(self._flush(lambda k: f"t->{p}_pull{k}[(sample * t->exact_points + step) * {N} + neuron]"))
+        return f"{{  // V of all outputs between the events of the step\n{indent(text)}}}\n"
+
+    def _first_own(self) -> str:
+        """The next own event before the next arrival, that of neuron ``first``."""
+        w, p, N = self.walk, self.walk.name, self.walk.N
+        spike = w.event("handled")
+        body = "double at = INFINITE;\n"
+        spiked = f"const int64_t event = (int64_t){p}_replayed[i] * {N} + neuron;\nif ({p}_replayed[i] < {p}_count[i] && {spike} <= arrival) at = {w.event('s')};\n"
+        if len(w.modes) > 1:
+            ends = f"const int64_t event = (int64_t)({p}_replayed[i] - 1) * {N} + neuron;\nif ({w.event('end_step')} == step && {w.event('end_handled')} <= arrival) at = {w.event('end_s')};\n"
+            body += f"if ({p}_mode_then[i]) {{\n{indent(ends)}}} else {{\n{indent(spiked)}}}\n"
+        else:
+            body += spiked
+        return f"""\
+{w.over(body + f"{p}_time[neuron] = at;" + chr(10))}\
+__syncthreads();
+for (int k = 0; k < {N}; ++k)
+    if ({p}_time[k] < (first < 0 ? INFINITE : (double){p}_time[first])) first = k;
+if (first >= 0) when = {p}_time[first];
+__syncthreads();
+"""
+
+    def _advance(self) -> str:
+        """V at nodes from ``reached`` to ``when``."""
+        w, p, n, N, pre = self.walk, self.walk.name, self.walk.n, self.walk.N, self._prefix
+        loss, v = w.plan.loss, self.part.v
+        speed = w.by_mode(
+            lambda mode: (
+                f"speed = fabs({w.rate_number(v, n, mode)}){''.join(f' + fabs({w.rate_number(v, j, mode)} * {p}_y_then[i][{j}])' for j in range(n))};\n"
+            )
+        )
+        steep = ""
+        if self._labels:
+            names = {"T": "t->duration"} | {c: f"t->loss_{c}" for c in loss.constants}
+            steep = f"[[maybe_unused]] const double r = {p}_y_then[i][{v}];\nspeed *= fmax(1.0, fabs((double)({expression(loss.derivatives[0], DOUBLE, names)})));\n"
+        cuts = f"""\
+const double opens = t->{pre}window_start - t_k, closes = t->{pre}window_end - t_k;
+if (opens > a && opens < b) b = opens;
+if (closes > a && closes < b) b = closes;
+"""
+        if not self._labels:
+            cuts += "int64_t knot = (int64_t)((t_k + a) / t->target_dt);\nwhile ((double)knot * t->target_dt - t_k <= a) ++knot;\nb = fmin(b, (double)knot * t->target_dt - t_k);\n"
+        if self._driven:
+            cuts += "int64_t later = first_later(t->times, from, to, t_k + a);\nwhile (later < to && t->times[later] - t_k <= a) ++later;\nif (later < to) b = fmin(b, t->times[later] - t_k);\n"
+        V = self.V("row", f"{p}_y_then[i]")
+        take = f"double row[{n + 1}];\n{self._then(self.row('s'))}{p}_V[neuron] = {V};\n{self.name}_read[i] += part * {p}_V[neuron];\n"
+        by = f"part * t->sample_weight[sample] * {p}_slope[neuron]"
+        pull = f"double row[{n + 1}];\n{self._then(self.row('s'))}const double by = {by};\n"
+        pull += f"for (int k = 0; k < {n}; ++k) {p}_pull_now[i][k] += by * row[k];\n"
+        for j, q in enumerate(w.dynamic):
+            pull += f"{self._then(self.change(q, 's'))}{p}_learned_now[i][{j}] += by * ({V});\n"
+        node = f"""\
+const double s = a + (b - a) * t->gauss[nodes * (nodes - 1) + q];
+const double part = (b - a) * t->gauss[nodes * nodes + q] * weight_of_{self.name}(s);
+{w.over(take)}\
+__syncthreads();
+if (threadIdx.x == 0 && scored) {p}_running += part * loss_of_{p}(s);
+__syncthreads();
+{w.over(f"if (scored && {self._training}) {{{chr(10)}{indent(pull)}}}{chr(10)}")}\
+"""
+        return f"""\
+if (when > reached) {{
+{indent(w.over(f"double speed;{chr(10)}{self._then(speed)}{steep}{p}_time[neuron] = speed;{chr(10)}"))}\
+    __syncthreads();
+    double rate = 0;
+    for (int k = 0; k < {N}; ++k) rate = fmax(rate, {p}_time[k]);
+    rate += 1 / t->delta;
+    __syncthreads();
+    for (double a = reached; a < when;) {{
+        double b = when;
+{indent(cuts, 2)}\
+        if (a >= opens - 1e-12 * t->delta && a < closes - 1e-12 * t->delta) {{
+            int nodes = nodes_of(b - a, rate, t->{pre}series_size);
+            for (; nodes > {NODES}; nodes = nodes_of(b - a, rate, t->{pre}series_size)) b = a + 0.5 * (b - a);
+            for (int q = 0; q < nodes; ++q) {{
+{indent(node, 4)}\
+            }}
+        }}
+        a = b;
+    }}
+}}
+"""
+
+    @property
+    def _training(self) -> str:
+        return "true" if self.walk.split else "t->training"
+
+    def _own(self) -> str:
+        """An own event: the spike of neuron ``first``, or the end of its refractory period."""
+        w, p, n, N = self.walk, self.walk.name, self.walk.n, self.walk.N
+        R, v = w.reset_size, self.part.v
+        spike = f"const int64_t event = (int64_t){p}_replayed[i] * {N} + neuron;\n"
+        before = (
+            f"double before[{n}], after[{n}];\n"
+            + "".join(f"before[{k}] = {w.event(f'x{k}')};\n" for k in range(n))
+            + w.after("before", "after")
+        )
+        take = self._take_V()
+        mine = f"if (neuron == first) {{\n{indent(f'{spike}if ({p}_replayed[i] < t->{p}_room) {{{chr(10)}{indent(before)}    {p}_V[neuron] = before[{v}], {p}_time[neuron] = after[{v}];{chr(10)}}}{chr(10)}')}}}\n"
+        store = f"{w.event('loss')} = {p}_slope[0];\n" + self._flush(lambda k: w.event(f"pull{k}"))
+        go_on = (
+            f"double m[{R}];\n{before}"
+            + w.horner("spike", R, "when", "m", w.modes[-1])
+            + w.from_state("m", "after", f"{p}_y_then[i]")
+        )
+        done = f"{spike}if ({p}_replayed[i] < t->{p}_room) {{\n{indent(store + go_on)}}}\n++{p}_replayed[i];\n"
+        done += f"{p}_mode_then[i] = 1;\n" if len(w.modes) > 1 else ""
+        spiked = (
+            w.over(take + mine)
+            + self._jump(f"{p}_V[first] = {p}_time[first];\n")
+            + w.over(f"if (neuron == first) {{\n{indent(done)}}}\n")
+            + "__syncthreads();\n"
+        )
+        if len(w.modes) == 1:
+            return f"if (first >= 0) {{\n{indent(spiked)}    continue;\n}}\n"
+        ended = f"const int64_t event = (int64_t)({p}_replayed[i] - 1) * {N} + neuron;\ndouble m[{R}], state[{n}];\n"
+        ended += "".join(f"state[{k}] = {w.event(f'end_x{k}')};\n" for k in range(n)) + self._flush(
+            lambda k: w.event(f"end_pull{k}")
+        )
+        ended += (
+            w.horner("spike", R, "when", "m", w.modes[0])
+            + w.from_state("m", "state", f"{p}_y_then[i]")
+            + f"{p}_mode_then[i] = 0;\n"
+        )
+        which = w.over(f"if (neuron == first) {p}_slope[0] = {p}_mode_then[i];\n")
+        both = f"if (period) {{\n{indent(w.over(f'if (neuron == first) {{{chr(10)}{indent(ended)}}}{chr(10)}'))}}} else {{\n{indent(spiked)}}}\n"
+        return f"if (first >= 0) {{\n{indent(f'__syncthreads();{chr(10)}{which}__syncthreads();{chr(10)}const bool period = {p}_slope[0] > 0;{chr(10)}__syncthreads();{chr(10)}{both}')}    continue;\n}}\n"
+
+    def _arrive(self) -> str:
+        w, p, n, N = self.walk, self.walk.name, self.walk.n, self.walk.N
+        place = f"{p}_arrived + begin + arrival"
+        text = f"[[maybe_unused]] const int32_t by = t->{p}_a_connection[{place}], source = t->{p}_a_source[{place}];\n"
+        if any(c.channels for _, c in w.into):
+            text += "if (by < 0) {\n    ++arrival;\n    continue;\n}\n"
+        weight = w.weight_of("by", "source")
+        if self._moving:
+            moved = w.by_receptor(
+                lambda r: f"{p}_time[neuron] = {p}_V[neuron] + {w.number(f'arrive_{r}', self.part.v)} * w;\n", "by"
+            )
+            each = f"{self._take_V()}const double w = {weight};\n{moved}"
+            text += w.over(each) + self._jump(f"for (int n = 0; n < {N}; ++n) {p}_V[n] = {p}_time[n];\n")
+            text += f"if (threadIdx.x == 0) t->{p}_a_loss[{place}] = {p}_slope[0];\n__syncthreads();\n"
+        add = (
+            self._flush(lambda k: f"t->{p}_a_pull{k}[({place}) * {N} + neuron]")
+            + f"double f[{n}];\nconst double w = {weight};\n"
+        )
+        add += self._then(
+            w.by_mode(
+                lambda mode: w.by_receptor(lambda r: w.horner(f"arrive_{r}", n, "when", "f", mode, of=2 * n + 1), "by")
+            )
+        )
+        add += f"for (int k = 0; k < {n}; ++k) {p}_y_then[i][k] += f[k] * w;\n"
+        return text + w.over(add)
+
+    def end(self) -> str:
+        w, p = self.walk, self.walk.name
+        text = super().end()
+        text += "".join(
+            f"t->{p}_learned_{q}[sample * {w.N} + neuron] = {p}_learned_now[i][{k}];\n" for k, q in enumerate(w.dynamic)
+        )
+        return text + f"if (neuron == 0) t->loss[sample] = {self._scored} ? {p}_running : NOT_A_NUMBER;\n"
+
+    def begin_back(self) -> str:
+        w = self.walk
+        return "".join(f"{w.sum_of(q)} = t->{w.name}_learned_{q}[sample * {w.N} + neuron];\n" for q in w.dynamic)
+
+    def _pulled(self, place: Callable[[int], str]) -> str:
+        return "".join(f"{self.walk.name}_mu[i][{k}] += {place(k)};\n" for k in range(self.walk.n))
+
+    def retreat(self) -> str:
+        p, N = self.walk.name, self.walk.N
+        return self._pulled(lambda k: f"t->{p}_pull{k}[(sample * t->exact_points + step) * {N} + neuron]")
+
+    def undone(self, event: str) -> str:
+        w, p = self.walk, self.walk.name
+        if event == "arrival":
+            return self._pulled(lambda k: f"t->{p}_a_pull{k}[({p}_arrived + low + e) * {w.N} + neuron]")
+        return self._pulled(lambda k: w.event(f"{'end_' * (event == 'end')}pull{k}"))
+
+    def kink(self) -> str:
+        if not self._moving:
+            return ""
+        return f"(neuron == 0 ? (double)t->{self.walk.name}_a_loss[{self.walk.name}_arrived + low + e] : 0.0)"
+
+    def time_gradient(self) -> str:
+        return f"{DL_DT} += {self.walk.event('loss')};\n"
+
+
+class Samples(_Stretches):
+    """V at the start of every step of the plan's grid, before the events of that time."""
+
+    @property
+    def _trace(self) -> Callable[[sp.Symbol], str]:
+        table, N = self.walk.scope.table, self.walk.N
+        return lambda x: f"t->{table[x].buffer.name}[(sample * t->n_points + at) * {N} + neuron]"
+
+    def buffers(self) -> list[Buffer]:
+        return [Buffer("n_steps", (), "long", "host"), Buffer("n_points", (), "long", "host")]
+
+    def declare(self) -> str:
+        return f"int64_t {self.name}_next[{self.walk.slots}];\n"
+
+    def begin(self) -> str:
+        return f"{self.name}_next[i] = 0;\n"
+
+    _time = "const double s = t->duration * (double)(at * t->exact_steps - step * t->n_steps) / ((double)t->n_steps * (double)t->exact_steps);\n"
+
+    def read(self) -> str:
+        each = f"double row[{self.walk.n + 1}];\n{self.row('s')}{self._trace(self.part.R)} = {self.V('row', 'y')};\n"
+        return f"""\
+{{
+    const int64_t all = t->exact_steps, last = step + 1 < all ? ((step + 1) * t->n_steps + all - 1) / all : t->n_steps + 1;
+    for (int64_t &at = {self.name}_next[i]; at < last; ++at) {{
+        {self._time}        if (s > until + together) break;  // what is simultaneous comes behind
+{indent(each, 2)}    }}
+}}
+"""
+
+    def declare_back(self) -> str:
+        return f"int64_t {self.name}_left[{self.walk.slots}];\n"
+
+    def begin_back(self) -> str:
+        return f"{self.name}_left[i] = t->n_steps;\n"
+
+    def read_back(self) -> str:
+        each = self.pull("s", self._trace(self.part.DR))
+        return f"""\
+{{
+    const int64_t first = (step * t->n_steps + t->exact_steps - 1) / t->exact_steps;
+    for (int64_t &at = {self.name}_left[i]; at >= first; --at) {{
+        {self._time}        if (entry >= 0 && s <= since + together) break;
+{indent(each, 2)}    }}
+}}
+"""
+
+
+class MaximumInTime(_Stretches):
+    """r = max V, attained at ends of stretches or at stationary points inside; see `codegen/cpp/exact/maximum.hpp`.
+
+    At a kink, where the slope changes sign at an arrival, D of the arrival gets dL/dr times the slope before it. Where
+    arrivals move V itself, V right behind those of an instant is attained too.
+    """
+
+    FIELDS = {"best": "double", "offset": "double", "turn": "double", "rise": "double"}
+    COUNTS = ("step", "entry", "kink_step", "kink_entry", "last_step", "last_entry", "at_end", "had")
+
+    @property
+    def _jumps(self) -> bool:
+        assert isinstance(self.part, Maximum)
+        return self.part.jumps
+
+    def _of(self, field: str) -> str:
+        return f"{self.name}_m_{field}[i]"
+
+    def _kept(self, field: str) -> str:
+        return f"t->{self.name}_m_{field}[sample * {self.walk.N} + neuron]"
+
+    def _fields(self) -> dict[str, str]:
+        """What the pass backwards needs."""
+        found = {
+            "offset": "double",
+            "turn": "double",
+            "step": "int",
+            "entry": "int",
+            "kink_step": "int",
+            "kink_entry": "int",
+        }
+        return found | {f"y{k}": "double" for k in range(self.walk.n)}
+
+    def buffers(self) -> list[Buffer]:
+        return [Buffer(f"{self.name}_m_{f}", (self.walk.N,), kind, "stored") for f, kind in self._fields().items()]
+
+    def declare(self) -> str:
+        slots = self.walk.slots
+        text = "".join(f"double {self.name}_m_{f}[{slots}];\n" for f in self.FIELDS)
+        text += "".join(f"int {self.name}_m_{f}[{slots}];\n" for f in self.COUNTS)
+        return text + f"double {self.name}_m_y[{slots}][{self.walk.n}];\n"
+
+    def begin(self) -> str:
+        p, n, v = self.walk.name, self.walk.n, self.part.v
+        text = f"{self._of('best')} = {p}_y[i][{v}];\n{self._of('at_end')} = 1;\n"
+        text += "".join(f"{self._of(f)} = 0;\n" for f in ("offset", "turn", "rise", "step", "entry", "had"))
+        text += "".join(f"{self._of(f)} = -1;\n" for f in ("kink_step", "kink_entry", "last_step", "last_entry"))
+        return text + f"for (int k = 0; k < {n}; ++k) {self.name}_m_y[i][k] = {p}_y[i][k];\n"
+
+    def functions(self) -> str:
+        return ""
+
+    def read(self) -> str:
+        w, n = self.walk, self.walk.n
+        m = f"(int)t->degree_{w.name}"
+        keep = f"""\
+const auto keep = [&](const double value, const double s) {{
+    {self._of("best")} = value, {self._of("offset")} = s, {self._of("step")} = (int32_t)step, {self._of("entry")} = entry, {self._of("kink_entry")} = -1;
+    for (int k = 0; k < {n}; ++k) {self.name}_m_y[i][k] = y[k];
+}};
+"""
+        jumped = f"""\
+if ({self._of("had")} && value_of(c, {m}, since) > best) {{
+    keep(value_of(c, {m}, since), since);
+    if (s0 <= 0) {self._of("turn")} = s0, {self._of("kink_step")} = {self._of("last_step")}, {self._of("kink_entry")} = {self._of("last_entry")};
+}}
+"""
+        body = f"""\
+const bool final = step + 1 == t->exact_steps && until >= t->delta;
+if (until > since + (final ? 0.0 : together)) {{
+    double c[DEGREE + 1];
+    const double &best = {self._of("best")};
+    {keep.replace(chr(10), chr(10) + "    ").rstrip()}
+    {self._of("at_end")} = 0;
+{indent(w.powers("c", "y"))}\
+    const double value = value_of(c, {m}, until), s0 = slope_of(c, {m}, since), s1 = slope_of(c, {m}, until);
+{indent(jumped if self._jumps else "")}\
+    {self._of("had")} = 0, {self._of("last_entry")} = -1;
+    if (s0 > 0 && s1 < 0 && value_of(c, {m}, since) + s0 * (until - since) > best) {{
+        double falling[DEGREE + 1], curve = 0;
+        for (int q = 0; q < {m}; ++q) falling[q] = -(q + 1) * c[q + 1];
+        for (int q = {m} - 1; q >= 2; --q) curve = curve * until + q * (q - 1) * fabs(falling[q]);
+        const double s = first_crossing(falling, {m} - 1, since, until, curve);
+        if (s > since && value_of(c, {m}, s) > best) keep(value_of(c, {m}, s), s);
+    }}
+    // V that rises to T has its maximum there, whose time does not move with that of arrivals just before it: rounding may not decide
+    const bool rises = final && s1 > 0 && value >= best - 4e-16 * fabs(best);
+    if (value > best || rises) keep(value, until), {self._of("at_end")} = 1;
+}}
+"""
+        return f"{{\n{indent(body)}}}\n"
+
+    def _slope(self, value: str) -> str:
+        """Of the present V at an arrival."""
+        w = self.walk
+        return f"double c[DEGREE + 1];\n{w.powers('c', f'{w.name}_y[i]')}{value}"
+
+    def arriving(self) -> str:
+        m = f"(int)t->degree_{self.walk.name}"
+        rise = self._slope(f"{self._of('rise')} = slope_of(c, {m}, offset[e]);\n")
+        return f"""\
+if (!{self._of("had")}) {{
+    {self._of("rise")} = 0, {self._of("had")} = 1;
+    if ({self._of("at_end")}) {{
+{indent(rise, 2)}    }}
+}}
+"""
+
+    def arrived(self) -> str:
+        m = f"(int)t->degree_{self.walk.name}"
+        lower = f"slope_of(c, {m}, offset[e]) <= 0"
+        if self._jumps:
+            lower += f" || value_of(c, {m}, offset[e]) < {self._of('best')}"
+        number = "(int)first + e"
+        kink = f"{self._of('turn')} = {self._of('rise')}, {self._of('kink_step')} = (int32_t)step, {self._of('kink_entry')} = {number};\n"
+        found = self._slope(f"if ({lower}) {{\n    {kink}}}\n")
+        return f"""\
+if (w != 0) {{
+    {self._of("last_step")} = (int32_t)step, {self._of("last_entry")} = {number};
+    if ({self._of("at_end")} && {self._of("rise")} > 0 && {self._of("kink_entry")} < 0) {{
+{indent(found, 2)}    }}
+}}
+"""
+
+    def end(self) -> str:
+        fields = [f for f in self._fields() if not f.startswith("y")]
+        text = "".join(f"{self._kept(f)} = {self._of(f)};\n" for f in fields)
+        text += "".join(f"{self._kept(f'y{k}')} = {self.name}_m_y[i][{k}];\n" for k in range(self.walk.n))
+        return f"{self.r} = {self._of('best')};\n{text}"
+
+    def declare_back(self) -> str:
+        return f"int {self.name}_pushed[{self.walk.slots}];\n"
+
+    def begin_back(self) -> str:
+        return f"{self.name}_pushed[i] = 0;\n"
+
+    def read_back(self) -> str:
+        n = self.walk.n
+        y = "".join(f"best_y[{k}] = {self._kept(f'y{k}')};\n" for k in range(n)) if self.walk.dynamic else ""
+        y = f"double best_y[{n}];\n{y}" if y else ""
+        push = y + f"const double s = {self._kept('offset')};\n" + self.pull("s", self.dr, "best_y")
+        return f"""\
+if (!{self.name}_pushed[i] && {self._kept("step")} == step && {self._kept("entry")} > entry) {{
+    {self.name}_pushed[i] = 1;
+{indent(push)}}}
+"""
+
+    def kink(self) -> str:
+        at = f"{self._kept('kink_step')} == step && {self._kept('kink_entry')} == (int)(low - begin) + e"
+        return f"({at} ? {self.dr} * {self._kept('turn')} : 0.0)"
