@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import inspect
 import io
 import re
 import shutil
@@ -38,8 +39,11 @@ def parse(what: Any, arguments: Sequence[str], program: str, **settings: Any) ->
     Raises:
         UsageError: an option that is unknown, a value that cannot be read, something missing, or a word too many.
     """
-    # a function is called once tyro is done, whose output is held back here
-    later = what if isinstance(what, type) else functools.wraps(what)(functools.partial(functools.partial, what))
+    later = what
+    if not isinstance(what, type):
+        # a function is called once tyro is done, whose output is held back here; tyro would describe the partial
+        later = functools.wraps(what)(functools.partial(functools.partial, what))
+        settings.setdefault("description", (inspect.getdoc(what) or "").split("\n\nArgs:")[0])
     read = functools.partial(
         tyro.cli, later, prog=program, config=(tyro.conf.DisallowNone,), return_unknown_args=True, **settings
     )

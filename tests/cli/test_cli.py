@@ -175,6 +175,7 @@ def test_help_lists_options_with_defaults(tiny, capsys, monkeypatch):
     for command in ("scan", "plot", "evaluate", "export"):
         assert main([command, "--help"]) == 0
         text = capsys.readouterr().out
+        assert "partial(" not in text and "Args:" not in text
         assert max(map(len, text.splitlines())) <= 80 and "None" not in text and "(default: )" not in text
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
