@@ -1,6 +1,7 @@
 """Auxiliary losses over the whole trial: as they are, and where an engine exchanges one with the main loss."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from genn_eventprop.losses.readout import TimeWeight
 from genn_eventprop.models import LI, LIF, QIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import SpikeCount
+from support.cuda_shim import ShimEngine
 
 S, T, STEPS = 5, 20.0, 20
 
@@ -109,13 +111,17 @@ JUMPS = NeuronModel(
 )  # fmt: skip
 
 
-def along_the_trial(model, spike_times):
-    """Losses along the trial: of outputs, of one whose V jumps at arrivals, of V and of the spikes of neurons."""
+def along_the_trial(model, spike_times, rows=False):
+    """Losses along the trial: of outputs, of one whose V jumps at arrivals, of V and of the spikes of neurons.
+
+    rows: what makes V jump arrives through dense weights alone.
+    """
     net, hidden, output, aux, _ = network(model)
     jumps, timed = net.population(JUMPS(), 2, name="jumps"), net.population(LIF(), 5, name="timed")
     net.connect(hidden, timed, Dense(Normal(1.5, 0.5)))
     late = Delay(2.0, kind="synaptic", trainable=True, max=5.0)
-    net.connect(hidden, jumps, Sparse(Normal(0.3, 0.4), probability=0.7), delay=late)
+    if not rows:
+        net.connect(hidden, jumps, Sparse(Normal(0.3, 0.4), probability=0.7), delay=late)
     net.connect(hidden, jumps, Dense(Normal(0.3, 0.4)), name="rows")
     asked = [
         losses.PerStepCrossEntropy(output),
@@ -142,6 +148,7 @@ def events_along_the_trial(rows=STEPS + 1):
     [
         pytest.param("native", "grid", LIF, marks=pytest.mark.ci),
         ("c99", "grid", LIF),
+        pytest.param("cuda", "grid", LIF, marks=pytest.mark.ci),
         pytest.param("native", "exact", LIF, marks=pytest.mark.ci),
         pytest.param("native", "exact", QIF, marks=pytest.mark.ci),
     ],
@@ -150,8 +157,9 @@ def test_several_losses_over_the_trial(engine, spike_times, model):
     rows, samples = (37, [3, 1]) if spike_times == "exact" else (STEPS + 1, [3, 0, 4, 1, 2])
     data, found = events_along_the_trial(rows), []
     for which in (engine, {"grid": "reference_clock", "exact": "reference_event"}[spike_times]):
-        net, plan = along_the_trial(model, spike_times)
-        made = create(plan, net.initial_parameters(1), engine=which, dtype="float64")
+        net, plan = along_the_trial(model, spike_times, rows=engine == "cuda")
+        make = ShimEngine if which == "cuda" else partial(create, engine=which)
+        made = make(plan, net.initial_parameters(1), dtype="float64")
         result = made.run(made.load(data), samples, training=True)
         found.append((result.parts, {k: np.array(v) for k, v in made.gradients.items()}))
         made.close()

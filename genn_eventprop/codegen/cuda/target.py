@@ -432,13 +432,14 @@ class Kernels(ConnectionOps, Target):
             Writer(self._spelling(inside=False), o.kernel, double=True).text(),
             self._element(Access(o.into, (SAMPLE,)), str),
         )
-        return (
+        text = (
             "double t_running = 0;\n"
             f"for (int64_t o_row = threadIdx.x; o_row < t->n_steps; o_row += {self.threads}) {{\n{indent(body)}}}\n"
             "t_running = warp_sum(t_running);\nif (lane == 0) sums[warp] = t_running;\n__syncthreads();\n"
             "if (threadIdx.x == 0) {\n    double total = 0;\n"
             f"    for (int w = 0; w < {self.threads // WARP}; ++w) total += sums[w];\n    {into} = total;\n}}\n"
         )
+        return f"{{\n{indent(text)}}}\n" if len(self.trial.readouts) > 1 else text
 
     def undo(self, o: EachNeuron) -> str:
         """With the newest entry of the list in registers."""

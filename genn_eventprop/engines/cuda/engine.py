@@ -31,7 +31,6 @@ from ..contract.features import (
     SEVERAL_INPUTS,
     SEVERAL_LOSSES,
     SEVERAL_READOUTS,
-    TRAJECTORY_AUXILIARY_LOSS,
     VOLTAGE_LOSS_AFTER_TABLES,
     VOLTAGE_LOSS_WITH_JUMPS,
     refuse,
@@ -85,8 +84,7 @@ class CudaEngine(ProgramEngine):
         "weight_rows": half_rows.OPTION,
     }
     features = {
-        "grid": ProgramEngine.features["grid"]
-        - {NONLINEAR_RECEPTOR_PATH, TRAJECTORY_AUXILIARY_LOSS, VOLTAGE_LOSS_AFTER_TABLES},
+        "grid": ProgramEngine.features["grid"] - {NONLINEAR_RECEPTOR_PATH, VOLTAGE_LOSS_AFTER_TABLES},
         "exact": frozenset(
             {INEXACT_INTEGRALS, SEVERAL_INPUTS, SEVERAL_LOSSES, SEVERAL_READOUTS, VOLTAGE_LOSS_WITH_JUMPS}
         ),
