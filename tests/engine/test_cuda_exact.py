@@ -5,7 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from genn_eventprop import Delay, Dense, Events, Gamma, Network, NeuronModel, Normal, Param, Sparse, losses
+from genn_eventprop import (
+    Conv2D,
+    Delay,
+    Dense,
+    Events,
+    Gamma,
+    Network,
+    NeuronModel,
+    Normal,
+    Param,
+    Sparse,
+    Uniform,
+    losses,
+)
 from genn_eventprop.engines import create, engine_class
 from genn_eventprop.engines.contract.features import refuse
 from genn_eventprop.engines.spike_times import choose_spike_times
@@ -52,7 +65,8 @@ def mixed():
     second = net.population(LIF(tau_mem=unlike, **learned(v_thresh=0.9)), 5, "second")
     output = net.population(LI(**learned(tau_syn=4.0)), 4, "output")
     other = net.population(LI(tau_mem=unlike, **learned(tau_syn=4.0)), 3, "other")
-    net.connect(left, first, Dense(Normal(0.9, 0.6)))
+    late = Delay(Uniform(0.5, 4.0), kind="synaptic", trainable=True, max=9.0)
+    net.connect(left, first, Sparse(Normal(0.9, 0.6), probability=0.8), delay=late)
     net.connect(right, first, Dense(Normal(0.9, 0.6)), delay=0.7)
     net.connect(right, other, Dense(Normal(0.3, 0.3)))
     net.connect(first, second, Dense(Normal(0.6, 0.4)), delay=0.3)
@@ -137,6 +151,33 @@ def test_many_arrivals_in_a_step_and_several_neurons_a_thread(monkeypatch):
     compare(plan, Events.from_samples(samples, n_channels=7, labels=[0, 2]))
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("dendritic", marks=pytest.mark.ci),
+        *(pytest.param(k, marks=pytest.mark.slow) for k in ("axonal", "one")),
+    ],
+)
+def test_tables_convolutions_shared_weights_and_individual_delays(kind):
+    net = Network()
+    delay = 0.6 if kind == "one" else Delay(Uniform(0.5, 4.0), kind=kind, trainable=True, max=9.0)
+    image, late = net.input(shape=(3, 4, 2)), Delay(Uniform(0.0, 2.0), kind="synaptic", trainable=True, max=3.0)
+    conv = Conv2D(Normal(1.5, 0.8), kernel=(2, 3), channels=3, stride=(1, 2), padding=(0, 1))
+    hidden = net.population(LIF(), name="hidden", shape=conv.output_shape((3, 4, 2)))
+    second, third = (net.population(LIF(), hidden.size, name) for name in ("second", "third"))
+    out = net.population(LI(), 3, "output")
+    net.connect(image, hidden, conv, delay=delay)
+    net.connect(hidden, hidden, Sparse(Normal(0.0, 0.3), probability=0.4), delay=1.5)
+    owner = net.connect(hidden, second, Dense(Normal(0.6, 0.4)), delay=late)
+    net.connect(second, third, share=owner, delay=0.5)
+    net.connect(second, out, Dense(Normal(0.4, 0.4)), delay=late)
+    net.connect(third, out, Dense(Normal(0.4, 0.4)))
+    rng = np.random.default_rng(3)
+    samples = [(np.sort(rng.uniform(0, 30, n)), rng.integers(0, 24, n)) for n in (50, 30)]
+    loss = losses.PerStepCrossEntropy if kind == "one" else losses.MaxVoltageCrossEntropy
+    compare(plan_of(net, loss(out)), Events.from_samples(samples, n_channels=24, labels=[0, 2]))
+
+
 @pytest.mark.ci
 def test_a_window_of_the_time_weight_cuts_steps():
     net = Network()
@@ -185,10 +226,10 @@ def refused(change):
     net = Network()
     hidden, out = net.population(LIF(), 4, "hidden"), net.population(LI(), 2, "output")
     weights = Normal(1.0, 0.1)
-    net.connect(net.input(3), hidden, Sparse(weights, probability=0.5) if change == "table" else Dense(weights))
-    net.connect(hidden, hidden, Dense(Normal(0.0, 0.1)), delay=0.4 if change == "feedback" else 1.0)
-    late = Delay(1.0, kind="axonal", max=3.0) if change == "delays" else 0.0
-    net.connect(hidden, out, Dense(Normal(1.0, 0.1)), delay=late)
+    net.connect(net.input(3), hidden, Dense(weights))
+    late = {"feedback": 0.4, "delays": Delay(1.0, kind="axonal", max=3.0)}
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.1)), delay=late.get(change, 1.0))
+    net.connect(hidden, out, Dense(Normal(1.0, 0.1)))
     births = {"spike_birth": 0.1} if change == "births" else {}
     return plan_of(net, losses.EndVoltageCrossEntropy(out), **births)
 
@@ -196,15 +237,15 @@ def refused(change):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ("table", "connection 'input_hidden' in exact time: it is not dense with one delay"),
-        ("delays", "connection 'hidden_output' in exact time: it is not dense with one delay"),
+        ("delays", "'hidden_hidden' .* leads back, and its individual delays may be shorter than the step of 1 ms"),
+        ("births", "has no spike_birth"),
         ("feedback", "its delay of 0.4 ms is shorter than the step of 1 ms; make the delay 1 ms or more"),
     ],
 )
 def test_what_is_not_there_is_refused_by_name(change, why):
     """Before anything is compiled; `native` runs it."""
     plan = refused(change)
-    with pytest.raises(EngineError, match=f"^cuda .*{why}.*use engine='native' with spike_times='exact'$"):
+    with pytest.raises(EngineError, match=f"^cuda .*{why}.*use engine='native'"):
         ShimEngine(plan, plan.network.initial_parameters(1))
     refuse(plan, "native", engine_class("native").features)
 

@@ -146,7 +146,6 @@ NEEDS = {
     features.SEVERAL_INPUTS: lambda t: several(t, inputs=2),
     features.SEVERAL_LOSSES: lambda t: several(t, losses_of=2),
     features.CURRENTS: driven,
-    features.EXACT_TABLES: lambda t: made(weights=table, times=t),
     features.EXACT_FEEDBACK: back,
 }  # fmt: skip
 LACKING = [

@@ -67,3 +67,18 @@ template <class Times> __device__ inline int64_t first_later(const Times &times,
     }
     return from;
 }
+
+// The synapse of a route at a neuron, whose targets are in order; -1 if there is none.
+template <class First, class Target>
+__device__ inline int32_t synapse_at(const First &first, const Target &target, int32_t route, int32_t neuron) {
+    int32_t from = first[route], to = first[route + 1];
+    while (from < to) {
+        const int32_t middle = from + (to - from) / 2;
+        if (target[middle] < neuron) from = middle + 1;
+        else to = middle;
+    }
+    return from < first[route + 1] && target[from] == neuron ? from : -1;
+}
+template <class Place, class Weight> __device__ inline real weight_at(int32_t synapse, const Place &place, const Weight &weight) {
+    return synapse < 0 ? (real)0 : weight[place[synapse]];
+}

@@ -20,8 +20,9 @@ events is in `exact_readings.py`.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib import resources
 
@@ -59,6 +60,8 @@ DATA = (
     Buffer("unfinite", (2, "connections"), "int", "error"),
 )  # fmt: skip
 INTEGERS = ("batch", "training", "adding", "exact_steps", "exact_points")
+ARRIVAL = {"s": "double", "connection": "int", "source": "int", "index": "int"}
+"""What is stored of an arrival: its offset, the route or the source that it comes from, and the number of the spike."""
 RATE = name("t", "rate")  # E / gdot
 
 
@@ -77,7 +80,9 @@ class Walk(Neurons):
         self.series = next((r for r in self.readings if isinstance(r, SeriesIntegral)), None)
         # readings whose statements say all of it
         self.said_of = [r.part for r in self.readings if type(r) is Reading]
-        self.feeds = [(k, c) for k, c in self.into if c.source != self.plan.input.name or kernels.split]
+        self.feeds = [
+            (k, c) for k, c in self.into if c.source != self.plan.input.name or kernels.split or c.learns_delays
+        ]
         if p.spiking:
             self.scope.each(COUNT, "int", "result")
 
@@ -97,10 +102,11 @@ class Walk(Neurons):
         for mode in self.modes:
             found += [Buffer(f"{x}{mode}_A", (n * (n + 1) * (self.N if S > 1 else 1),), "double", "number")]
             found += [Buffer(f"{x}{mode}_dstep_{q}", (n * (n + 1) * S,), "double", "number") for q in self.dynamic]
-        arrivals = {"s": "double", "connection": "int", "source": "int", "index": "int"}
-        found += [
-            Buffer(f"{self.name}_a_{f}", (f"{self.name}_arrivals",), kind, "stored") for f, kind in arrivals.items()
-        ]
+        for into in ("a", "u") if any(c.delays for _, c in self.into) else ("a",):
+            found += [
+                Buffer(f"{self.name}_{into}_{f}", (f"{self.name}_arrivals",), kind, "stored")
+                for f, kind in ARRIVAL.items()
+            ]
         found.append(Buffer(f"{self.name}_a_start", ("exact_points",), "int", "stored"))
         if self.p.spiking:
             fields = {"s": "double", "time": "double", "rate": "double", "step": "int", "handled": "int", "by": "real"}
@@ -359,8 +365,10 @@ if ({p}_mode[i]) {{
     def _arrivals(self) -> str:
         """Finds the arrivals of the step, a warp 32 spikes at a time, and stores them in order of time; those of one instant
         keep the order of their connections."""
-        p, text = self.name, ""
+        p, text, late = self.name, "", [k for k, c in self.into if c.delays]
         for k, c in self.into:
+            if k in late:
+                continue
             times, limit = self._times(c)
             text += f"""\
 int64_t end{k} = next{k};
@@ -369,40 +377,121 @@ for (uint32_t due = EVERY; due == EVERY; end{k} += __popc(due)) {{
     due = __ballot_sync(EVERY, e < {limit} && {times}[e] + {self._delay(k, c)} < t_end);
 }}
 """
-        total = " + ".join(f"(end{k} - next{k})" for k, _ in self.into) or "0"
-        text += f"const int64_t begin = {p}_last, count = {total};\n"
-        for k, c in self.into:
-            times, _ = self._times(c)
-            rank = f"e - next{k}" + "".join(
-                f" + earlier({self._times(d)[0]}, next{j}, end{j}, {self._delay(j, d)}, t_k, s, {str(j < k).lower()})"
-                for j, d in self.into
-                if j != k
-            )
-            number = f"{k}"
-            if c.source == self.plan.input.name:
-                source, index = "t->channels[e]", "e - from"
-                if c.channels:
-                    number = f"t->channels[e] >= {c.channels[0]} && t->channels[e] < {c.channels[1]} ? {k} : -1"
-                    source += f" - {c.channels[0]}"
-            else:
-                stored = f"t->p{self.k.number[c.source]}_sent_index[e]"
-                source, index = f"{stored} % {c.pre}", stored
-            text += f"""\
-for (int64_t e = next{k} + threadIdx.x; e < end{k}; e += {self.k.threads}) {{
-    const double s = offset_of({times}[e], {self._delay(k, c)}, t_k);
-    const int64_t place = {p}_arrived + begin + {rank};
-    t->{p}_a_s[place] = s;
-    t->{p}_a_connection[place] = {number};
-    t->{p}_a_source[place] = {source};
-    t->{p}_a_index[place] = (int32_t)({index});
-}}
-"""
-        text += "".join(f"next{k} = end{k};\n" for k, _ in self.into)
+        text += f"const int64_t begin = {p}_last;\n"
+        if late:
+            text += self._late_arrivals()
+        else:
+            total = " + ".join(f"(end{k} - next{k})" for k, _ in self.into) or "0"
+            text += f"const int64_t count = {total};\n"
+            for k, c in self.into:
+                rank = f"e - next{k}" + "".join(
+                    f" + earlier({self._times(d)[0]}, next{j}, end{j}, {self._delay(j, d)}, t_k, s, {str(j < k).lower()})"
+                    for j, d in self.into
+                    if j != k
+                )
+                text += self._each_due(k, c, f"{p}_arrived + begin + {rank}", "a")
+        text += "".join(f"next{k} = end{k};\n" for k, _ in self.into if k not in late)
         start = f"t->{p}_a_start[sample * t->exact_points + step]"
         text += f"{p}_last = begin + count;\n"
         body = f"{start} = (int32_t)begin;\nif (step + 1 == t->exact_steps) {start[:-1]} + 1] = (int32_t){p}_last;\n"
         body += "".join(r.enter() for r in self.readings)
         return f"{text}if (threadIdx.x == 0) {{\n{indent(body)}}}\n__syncthreads();\n"
+
+    def _each_due(self, k: int, c: ConnectionRecord, place: str, into: str) -> str:
+        """Stores the arrivals of spikes ``next`` to ``end`` through a connection with one delay."""
+        return f"""\
+for (int64_t e = next{k} + threadIdx.x; e < end{k}; e += {self.k.threads}) {{
+    const double s = offset_of({self._times(c)[0]}[e], {self._delay(k, c)}, t_k);
+    const int64_t place = {place};
+{indent(self._store(k, c, into))}}}
+"""
+
+    def _store(self, k: int, c: ConnectionRecord, into: str, route: str = "") -> str:
+        """Stores the arrival of spike ``e`` at ``s`` in ``place``; one that no synapse of the connection takes belongs to none."""
+        p, taken, text = self.name, "", ""
+        if c.source == self.plan.input.name:
+            source, index = "t->channels[e]", "e - from"
+            if c.channels:
+                taken = f"{source} >= {c.channels[0]} && {source} < {c.channels[1]}"
+                source += f" - {c.channels[0]}"
+        else:
+            index = f"t->p{self.k.number[c.source]}_sent_index[e]"
+            source = f"{index} % {c.pre}"
+        if route:
+            source, taken = route, ""
+        elif not c.by_rows:  # with one delay a source has a route, or none
+            text = f"const int32_t sender = {f'{taken} ? {source} : -1' if taken else source};\n"
+            taken = f"{'sender >= 0 && ' if taken else ''}t->c{k}_start[sender] < t->c{k}_start[sender + 1]"
+            text += f"const bool taken = {taken};\n"
+            taken, source = "taken", f"taken ? t->c{k}_start[sender] : 0"
+        return f"""\
+{text}t->{p}_{into}_s[place] = s;
+t->{p}_{into}_connection[place] = {f"{taken} ? {k} : -1" if taken else k};
+t->{p}_{into}_source[place] = {source};
+t->{p}_{into}_index[place] = (int32_t)({index});
+"""
+
+    def _late_arrivals(self) -> str:
+        """The same where synapses have delays of their own: spikes that may be due are searched route by route, each thread some of
+        them one after the other; then every arrival counts those before it."""
+        p, threads = self.name, self.k.threads
+        text = "int64_t count = 0;\n"
+        for k, c in self.into:
+            times, limit = self._times(c)
+            if not c.delays:
+                text += self._each_due(k, c, f"{p}_arrived + count + e - next{k}", "u")
+                text += f"count += end{k} - next{k};\n"
+                continue
+            sender = (
+                f"t->p{self._number_of(c)}_sent_index[e] % {c.pre}"
+                if c.source != self.plan.input.name
+                else "t->channels[e]"
+            )
+            skip = ""
+            if c.channels:
+                sender += f" - {c.channels[0]}"
+                skip = f"if (sender < 0 || sender >= {c.pre}) continue;\n"
+            store = self._store(k, c, "u", route="route")
+
+            def each(body: str) -> str:
+                head = f"const int32_t sender = {sender};\n{skip}"  # noqa: B023
+                inner = f"const double delay = t->c{k}_delays[t->c{k}_delay_of[route]], at = {times}[e] + delay;\n"  # noqa: B023
+                inner += f"if (at < t_k || !(at < t_end)) continue;\n{body}"
+                loop = f"for (int32_t route = t->c{k}_start[sender]; route < t->c{k}_start[sender + 1]; ++route) {{\n{indent(inner)}}}\n"  # noqa: B023
+                return f"for (int64_t e = first; e < last; ++e) {{\n{indent(head + loop)}}}\n"
+
+            placed = f"const double s = offset_of({times}[e], delay, t_k);\nconst int64_t place = {p}_arrived + at_place++;\n{store}"
+            text += f"""\
+while (next{k} < {limit} && {times}[next{k}] + t->limit_c{k} < t_k) ++next{k};
+{{
+    const int64_t each = ({limit} - next{k} + {threads - 1}) / {threads}, first = next{k} + threadIdx.x * each;
+    const int64_t last = first + each < {limit} ? first + each : {limit};
+    int mine = 0;
+{indent(each("++mine;" + chr(10)))}\
+    due_of[threadIdx.x] = mine;
+    __syncthreads();
+    int64_t at_place = count;
+    for (int k = 0; k < {threads}; ++k) at_place += k < (int)threadIdx.x ? (int)due_of[k] : 0, count += due_of[k];
+{indent(each(placed))}\
+    __syncthreads();
+}}
+"""
+        copied = "".join(f"t->{p}_a_{f}[place] = t->{p}_u_{f}[{p}_arrived + a];\n" for f in ARRIVAL)
+        return f"""\
+{text}__syncthreads();
+for (int a = threadIdx.x; a < (int)count; a += {threads}) {{
+    const double s = t->{p}_u_s[{p}_arrived + a];
+    int rank = 0;
+    for (int b = 0; b < (int)count; ++b) {{
+        const double other = t->{p}_u_s[{p}_arrived + b];
+        rank += other < s || (other == s && b < a);
+    }}
+    const int64_t place = {p}_arrived + begin + rank;
+{indent(copied)}}}
+"""
+
+    def _number_of(self, c: ConnectionRecord) -> int:
+        return self.k.number[c.source]
 
     def _take(self, count: str, first: str, body: str) -> str:
         """Loads arrivals into shared memory, a thread each, with what they have for all neurons: ``f``."""
@@ -428,7 +517,8 @@ __syncthreads();
     @property
     def _skip(self) -> str:
         """Of arrivals that are those of other inputs."""
-        return "if (from_connection[e] < 0) continue;\n" if any(c.channels for _, c in self.into) else ""
+        some = any(c.channels or not (c.by_rows or c.delays) for _, c in self.into)
+        return "if (from_connection[e] < 0) continue;\n" if some else ""
 
     def _walk(self) -> str:
         """The neurons through the arrivals of the step, and to its end."""
@@ -597,7 +687,7 @@ __syncthreads();
         body += f"for (int k = 0; k < {L}; ++k) {p}_sum[i][k] = 0;\n" if L else ""
         body += "".join(r.begin_back() for r in self.readings)
         for k, c in self.into:
-            if c.trainable:
+            if c.trainable and c.by_rows:
                 body += f"for (int64_t source = 0; source < {c.pre}; ++source) t->c{k}_slice[(sample * {c.pre} + source) * {self.N} + neuron] = 0;\n"
         text = ""
         if self.regularise and self.regularise.whole_layer:
@@ -611,6 +701,13 @@ __syncthreads();
             body += (
                 f"for (int k = 0; k < {p}_undo[i]; ++k) {self.event('by', f'(int64_t)k * {self.N} + neuron')} = 0;\n"
             )
+        for k, c in self.into:
+            zero = [(f"c{k}_slice", c.synapses)] if c.trainable and not c.by_rows else []
+            zero += [(f"c{k}_delay_slice", math.prod(c.delays.shape))] if c.delays and c.learns_delays else []
+            for of, size in zero:
+                text += (
+                    f"for (int w = threadIdx.x; w < {size}; w += {self.k.threads}) t->{of}[sample * {size} + w] = 0;\n"
+                )
         text += self.over(body, f"start backwards of {self.p.name}")
         return text + (f"if (threadIdx.x == 0) {{\n{indent(self._ends())}}}\n" if self.S == 1 and self.k.split else "")
 
@@ -822,7 +919,12 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
             each += f"const real q = (real)({part(0, [r.of_weight() for r in self.readings])});\n"
         for k, c in learned:
             only = f"if (from_connection[e] == {k}) " if len(self.into) > 1 else ""
-            each += f"{only}t->c{k}_slice[(sample * {c.pre} + source_of[e]) * {self.N} + neuron] += q;\n"
+            if c.by_rows:
+                each += f"{only}t->c{k}_slice[(sample * {c.pre} + source_of[e]) * {self.N} + neuron] += q;\n"
+            else:
+                add = f"const int32_t at = {self.synapse(k, 'source_of[e]')};\n"
+                add += f"if (at >= 0) t->c{k}_slice[sample * {c.synapses} + at] += q;\n"
+                each += f"{only}{{\n{indent(add)}}}\n"
         for r, q in enumerate(self.dynamic):
             each += f"{self.sum_of(q)} += w * ({part((2 + r) * n, [])});\n"
         if self.feeds:
@@ -859,21 +961,30 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
         return self.over(text, f"gradients of parameters of {self.p.name}")
 
     def _feed(self, k: int, c: ConnectionRecord) -> str:
-        """Warps share the arrivals of a chunk: D of an arrival goes to the spike that caused it."""
-        if c.source == self.plan.input.name:
-            into = "t->input_gradient[t->input_start[sample] + index_of[e]]"
-        else:
+        """Warps share the arrivals of a chunk: D of an arrival goes to the spike that caused it, and to its delay."""
+        into = ""
+        if c.source != self.plan.input.name:
             into = f"t->p{self.k.number[c.source]}_e_by[{self._events_of(c)} + index_of[e]]"
+        elif self.k.split:
+            into = "t->input_gradient[t->input_start[sample] + index_of[e]]"
+        keep = f"{into} += total;\n" if into else ""
+        late = ""
+        if c.delays and c.learns_delays:
+            keep += "total_of[e] = total;\n"
+            size = math.prod(c.delays.shape)  # one after the other: several arrivals may have the same delay
+            each = f"if (from_connection[e] == {k}) t->c{k}_delay_slice[sample * {size} + t->c{k}_delay_of[source_of[e]]] += (real)total_of[e];\n"
+            late = f"if (threadIdx.x == 0)\n    for (int e = 0; e < m; ++e)\n        {each}__syncthreads();\n"
         return f"""\
 for (int e = warp; e < m; e += {self.k.threads // WARP}) {{
     if (from_connection[e] != {k}) continue;
     real total = 0;
     for (int n = lane; n < {self.N}; n += {WARP}) total += t->{self.name}_z[(sample * {CHUNK} + e) * {self.N} + n];
     total = warp_sum(total);
-    if (lane == 0) {into} += total;
+    if (lane == 0) {{
+{indent(keep, 2)}    }}
 }}
 __syncthreads();
-"""
+{late}"""
 
 
 class ExactKernels(Layout):
@@ -889,9 +1000,16 @@ class ExactKernels(Layout):
         self.walks = [Walk(self, p, self.number[p.name]) for p in walk_order(plan)]
         self.host_slopes = split or on_host(plan)
         width = max(w.width for w in self.walks)
-        chunk = {"offset": "double", "from_connection": "int", "source_of": "int", "index_of": "int"}
+        chunk = {
+            "offset": "double",
+            "total_of": "double",
+            "from_connection": "int",
+            "source_of": "int",
+            "index_of": "int",
+        }
         self._shared = [Buffer("factors", (CHUNK * width,), "double")]
         self._shared += [Buffer(n, (CHUNK,), kind) for n, kind in chunk.items()]
+        self._shared += [Buffer("due_of", (threads,), "int")] if any(c.delays for c in plan.connections) else []
         self._shared += [b for w in self.walks for b in w.shared()]
         self._shared.sort(key=lambda b: b.kind != "double")  # aligned by size
         self.shared_bytes = sum((8 if b.kind == "double" else 4) * int(b.axes[0]) for b in self._shared)
@@ -909,6 +1027,7 @@ class ExactKernels(Layout):
                 buffers.append(replace(b, role="stored") if b.role == "state" else b)
         doubles = ["duration", "delta", "slope_floor"]
         doubles += [f"d_c{k}" for k, c in enumerate(self.plan.connections) if c.delay > 0]
+        doubles += [f"limit_c{k}" for k, c in enumerate(self.plan.connections) if c.delays]
         buffers += [Buffer(n, (), "double", "host") for n in doubles]
         more = [f"degree_p{w.i}" for w in self.walks] + [f"p{w.i}_arrivals" for w in self.walks]
         more += [f"p{w.i}_room" for w in self.walks]
@@ -918,10 +1037,21 @@ class ExactKernels(Layout):
     def _of_connections(self) -> list[Buffer]:
         found = []
         for k, c in enumerate(self.plan.connections):
-            found.append(Buffer(f"c{k}_weight", (c.pre, c.post), "real", "number"))
+            found.append(Buffer(f"c{k}_weight", c.weight_shape, "real", "number"))
+            S, W, size = c.synapses, math.prod(c.weight_shape), (c.pre, c.post) if c.by_rows else (c.synapses,)
             if c.trainable:
-                found.append(Buffer(f"c{k}_gradient", (c.pre, c.post), "real", "gradient"))
-                found.append(Buffer(f"c{k}_slice", (c.pre, c.post), "real", "stored"))
+                found += [] if c.shares else [Buffer(f"c{k}_gradient", c.weight_shape, "real", "gradient")]
+                found.append(Buffer(f"c{k}_slice", size, "real", "stored"))
+            if not c.by_rows:
+                arrays: dict[str, int | str] = {"start": c.pre + 1, "first": f"c{k}_ends", "target": S, "place": S}
+                arrays |= {"group": S, "group_start": W + 1} if c.trainable else {}
+                arrays |= {"delay_of": f"c{k}_routes"} if c.delays else {}
+                found += [Buffer(f"c{k}_{n}", (length,), "int", "host") for n, length in arrays.items()]
+            if c.delays:
+                found.append(Buffer(f"c{k}_delays", c.delays.shape, "real", "host"))
+            if c.delays and c.learns_delays:
+                found.append(Buffer(f"c{k}_delay_gradient", c.delays.shape, "real", "gradient"))
+                found.append(Buffer(f"c{k}_delay_slice", (math.prod(c.delays.shape),), "real", "stored"))
         if self.split:
             found.append(Buffer("input_gradient", ("input_spikes",), "real", "of spikes"))
             found.append(Buffer("input_start", ("batch",), "long", "host"))
@@ -1031,31 +1161,50 @@ class ExactKernels(Layout):
             at += (8 if b.kind == "double" else 4) * size
         return f"{head}{indent(start + body)}}}\n"
 
+    def _summed(self, k: int, c: ConnectionRecord) -> str:
+        """Adds the gradient of weight ``w`` through a connection, sample by sample, to ``total``."""
+        if c.by_rows:
+            size = math.prod(c.weight_shape)
+            return (
+                f"for (int64_t sample = 0; sample < t->batch; ++sample) total += t->c{k}_slice[sample * {size} + w];\n"
+            )
+        group, synapse = f"t->c{k}_group_start", f"t->c{k}_group[k]"
+        return f"""\
+for (int64_t sample = 0; sample < t->batch; ++sample)
+    for (int32_t k = {group}[w]; k < {group}[w + 1]; ++k) total += t->c{k}_slice[sample * {c.synapses} + {synapse}];
+"""
+
     def gathers(self) -> tuple[str, list[tuple[str, int]]]:
         """The kernel that sums gradients over the samples, a thread a weight, in their order; and its launch."""
-        learned: Sequence[tuple[int, ConnectionRecord]] = [
-            (k, c) for k, c in enumerate(self.plan.connections) if c.trainable
-        ]
+        learned = [(k, c) for k, c in enumerate(self.plan.connections) if c.trainable and not c.shares]
         neurons = [(b, b.axes[0]) for w in self.walks for b in w.buffers() if b.role == "gradient"]
-        if not learned and not neurons:
+        late = [(k, c) for k, c in enumerate(self.plan.connections) if c.learns_delays]
+        if not learned and not neurons and not late:
             return "", []
         again = f"for (int p = 0; p < {len(self.walks)}; ++p)\n    if (t->needed[p]) return;\n"
         text = f"const Trial *const t = &t_;\n{again}int64_t w = (int64_t)blockIdx.x * {GATHERING} + threadIdx.x;\n"
+        sizes = list[int]()
         for k, c in learned:
-            size = c.pre * c.post
+            sizes.append(math.prod(c.weight_shape))
             add = f"real total = t->adding ? t->c{k}_gradient[w] : (real)0;\n"
-            add += (
-                f"for (int64_t sample = 0; sample < t->batch; ++sample) total += t->c{k}_slice[sample * {size} + w];\n"
+            add += "".join(
+                self._summed(j, d) for j, d in enumerate(self.plan.connections) if j == k or d.shares == c.name
             )
             add += f"t->c{k}_gradient[w] = total;\nif (total - total != 0) atomicMax(t->unfinite + {k}, 1);\nreturn;\n"
-            text += f"if (w < {size}) {{\n{indent(add)}}}\nw -= {size};\n"
+            text += f"if (w < {sizes[-1]}) {{\n{indent(add)}}}\nw -= {sizes[-1]};\n"
+        for k, c in late:
+            sizes.append(math.prod(c.delays.shape) if c.delays else 0)
+            add = f"real total = t->adding ? t->c{k}_delay_gradient[w] : (real)0;\n"
+            add += f"for (int64_t sample = 0; sample < t->batch; ++sample) total += t->c{k}_delay_slice[sample * {sizes[-1]} + w];\n"
+            add += f"t->c{k}_delay_gradient[w] = total;\nif (total - total != 0) atomicMax(t->unfinite + {len(self.plan.connections) + k}, 1);\nreturn;\n"
+            text += f"if (w < {sizes[-1]}) {{\n{indent(add)}}}\nw -= {sizes[-1]};\n"
         for b, count in neurons:
             add = f"real total = t->adding ? t->{b.name}_sum[w] : (real)0;\n"
             add += (
                 f"for (int64_t sample = 0; sample < t->batch; ++sample) total += t->{b.name}[sample * {count} + w];\n"
             )
             text += f"if (w < {count}) {{\n{indent(f'{add}t->{b.name}_sum[w] = total;' + chr(10) + 'return;' + chr(10))}}}\nw -= {count};\n"
-        blocks = -(-(sum(c.pre * c.post for _, c in learned) + sum(int(n) for _, n in neurons)) // GATHERING)
+        blocks = -(-(sum(sizes) + sum(int(n) for _, n in neurons)) // GATHERING)
         head = f'extern "C" __global__ void __launch_bounds__({GATHERING}) gather({self.parameter}) {{\n'
         return f"{head}{indent(text)}}}\n", [("gather", blocks)]
 

@@ -143,11 +143,17 @@ class Neurons:
         )
         return "".join(cases)
 
+    def synapse(self, k: int, route: str) -> str:
+        """Number of the synapse of a route at ``neuron``, -1 if it has none."""
+        return f"synapse_at(t->c{k}_first, t->c{k}_target, {route}, neuron)"
+
     def weight_of(self, connection: str, source: str) -> str:
         """The weight of an arrival at ``neuron``."""
         text = ""
-        for k, _ in self.into:
+        for k, c in self.into:
             w = f"t->c{k}_weight[(int64_t){source} * {self.N} + neuron]"
+            if not c.by_rows:
+                w = f"weight_at({self.synapse(k, source)}, t->c{k}_place, t->c{k}_weight)"
             text = w if not text else f"{connection} == {k} ? {w} : {text}"
         return text
 

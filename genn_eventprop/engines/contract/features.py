@@ -40,7 +40,6 @@ SPIKE_BIRTH = "gradients with spike births (spike_birth)"
 SPIKE_BIRTH_DELAYS = "spike births through individual delays"
 CURRENTS = "currents as inputs"
 # what a thread a neuron does not do yet, see codegen/cuda/exact.py; any engine on a grid does
-EXACT_TABLES = "tables of synapses, convolutions, individual delays"
 EXACT_FEEDBACK = "feedback connections with a delay shorter than a step"
 _INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
 
@@ -251,19 +250,14 @@ def _currents(plan: Plan) -> str:
 _EXACT = "use engine='native' with spike_times='exact'"
 
 
-def _exact_tables(plan: Plan) -> str:
-    c = next((c for c in plan.connections if not c.by_rows), None)
-    why = "cannot run connection {!r} in exact time: it is not dense with one delay; {}"
-    return why.format(c.name, _EXACT) if c is not None and plan.spike_times == "exact" else ""
-
-
 def _exact_feedback(plan: Plan) -> str:
     c = back(plan) if plan.spike_times == "exact" else None
     if c is None:
         return ""
     least = max(plan.dt, FINEST)
+    late = f"delay of {c.delay:g} ms is" if c.delays is None else "individual delays may be"
     return (
-        f"cannot run connection {c.name!r} in exact time: it leads back, and its delay of {c.delay:g} ms is shorter "
+        f"cannot run connection {c.name!r} in exact time: it leads back, and its {late} shorter "
         f"than the step of {least:g} ms; make the delay {least:g} ms or more, or {_EXACT}"
     )
 
@@ -297,7 +291,6 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     SPIKE_BIRTH: _spike_birth,
     SPIKE_BIRTH_DELAYS: _spike_birth_delays,
     CURRENTS: _currents,
-    EXACT_TABLES: _exact_tables,
     EXACT_FEEDBACK: _exact_feedback,
 }
 """Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing.

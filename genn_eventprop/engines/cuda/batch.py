@@ -21,7 +21,10 @@ REPORTED = ("error", "sum", "result", "of spikes")
 """Roles that the host reads, but for rows of spikes; first those whose place does not depend on the batch size, since
 sums go on from group to group."""
 PACKED = 1 << 16  # bytes; longer arrays, such as tables of synapses, are copied one by one
-TABLES = ("start", "target", "weight_of", "source", "w_start", "w_synapse", "d_start", "d_synapse", "u", "edges")
+TABLES = (
+    "start", "target", "weight_of", "source", "w_start", "w_synapse", "d_start", "d_synapse", "u", "edges",
+    "first", "place", "delay_of", "group", "group_start",
+)  # fmt: skip
 """Of a connection, or of a readout in exact time: arrays that nobody changes in place, so that the same array needs no
 comparison."""
 

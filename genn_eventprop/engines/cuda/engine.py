@@ -31,6 +31,8 @@ from ..contract.features import (
     SEVERAL_INPUTS,
     SEVERAL_LOSSES,
     SEVERAL_READOUTS,
+    SHARED_TABLE_WEIGHTS,
+    SHARED_WEIGHTS,
     VOLTAGE_LOSS_AFTER_TABLES,
     VOLTAGE_LOSS_WITH_JUMPS,
     refuse,
@@ -43,7 +45,7 @@ from ..native.engine import available_processors
 from .batch import NOTHING, BatchLayout, bytes_a_sample, groups_of, joined, layout_key, owner, part_of
 from .cost import A100, seconds
 from .device import Device, DeviceMemory, Module, OutOfMemory
-from .exact import ExactValues
+from .exact import ExactRoutes, ExactValues
 from .learning import DeviceOptimiser, location
 from .memory import Memory
 from .visible import local_rank, open_device, visible_devices
@@ -86,7 +88,16 @@ class CudaEngine(ProgramEngine):
     features = {
         "grid": ProgramEngine.features["grid"] - {NONLINEAR_RECEPTOR_PATH, VOLTAGE_LOSS_AFTER_TABLES},
         "exact": frozenset(
-            {INEXACT_INTEGRALS, SEVERAL_INPUTS, SEVERAL_LOSSES, SEVERAL_READOUTS, VOLTAGE_LOSS_WITH_JUMPS}
+            {
+                INEXACT_INTEGRALS,
+                SEVERAL_INPUTS,
+                SEVERAL_LOSSES,
+                SEVERAL_READOUTS,
+                SHARED_TABLE_WEIGHTS,
+                SHARED_WEIGHTS,
+                VOLTAGE_LOSS_AFTER_TABLES,
+                VOLTAGE_LOSS_WITH_JUMPS,
+            }
         ),
     }
     exact_by_itself = False  # before a card has shown what they cost
@@ -143,6 +154,7 @@ class CudaEngine(ProgramEngine):
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
         self.weight_rows, self._halves = weight_rows, half_rows.in_halves(weight_rows, dtype)
         self._exact = ExactValues(plan, slope_floor, self.dtype) if plan.spike_times == "exact" else None
+        self._routes = ExactRoutes(plan, self.tables)
         if self._exact and self._halves:
             raise EngineError("cuda has no weight_rows='float16' with exact spike times; use native, or float32 rows")
         self.group, self._around = group, on_host(plan)
@@ -355,13 +367,18 @@ class CudaEngine(ProgramEngine):
         of_input = int((given["offsets"][given["samples"] + 1] - given["offsets"][given["samples"]]).max(initial=0))
         room = {p.name: p.size * r for p, r in zip(self.plan.populations, self.room)}
         room[self.plan.input.name] = -(-max(of_input, 1) // 256) * 256  # batches of almost one size have one layout
-        return {
-            f"p{i}_arrivals": max(sum(room[c.source] for c in self.plan.into(p.name)), 1)
-            for i, p in enumerate(self.plan.populations)
-        }
+        found = {f"p{i}_arrivals": 1 for i in range(len(self.plan.populations))}
+        for k, c in enumerate(self.plan.connections):
+            # with delays of their own, the routes of a source are arrivals of their own
+            found[f"p{self._numbers[c.target]}_arrivals"] += room[c.source] * (self._routes.most[k] if c.delays else 1)
+        return found
 
     def lengths(self, arguments: Mapping[str, Any]) -> dict[str, int]:
-        own = (n for n in arguments if n.endswith("_arrivals") or n in ("exact_points", "target_rows"))
+        own = (
+            n
+            for n in arguments
+            if n.endswith(("_arrivals", "_routes", "_ends")) or n in ("exact_points", "target_rows")
+        )
         return super().lengths(arguments) | {n: int(arguments[n]) for n in own}
 
     def _lists(self, batch: BatchLayout, source: Source, found: Arrays) -> Arrays:
@@ -438,13 +455,13 @@ class CudaEngine(ProgramEngine):
 
     def _of_synapses(self) -> Arrays:
         """Delays and tables; weights are on the device."""
-        return synapse_values(self.tables, self.parameters)
+        return self._routes.refresh(self.parameters) if self._exact else synapse_values(self.tables, self.parameters)
 
     def _shared(self, source: Source) -> Arrays:
         """Which synapses share a weight or a delay, by the names of `codegen.cuda.gathers.group_buffers`."""
         wanted, found = {b.name for b in source.arrays}, Arrays()
         for i, c in enumerate(self.plan.connections):
-            if c.windows is not None or (c.form == "dense" and not c.delays):
+            if self._exact or c.windows is not None or c.by_rows:
                 continue
             table = None if c.form == "dense" else self.tables.of(c, self.parameters)
             if c.name not in self._grouped or self._grouped[c.name][0] is not table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 
 from ...plan import Plan
 from ...plan.series import DEGREE, SERIES
+from ...plan.synapse_tables import Tables
 from ..contract.host_losses import prefixed_losses
 from ..native.exact import ExactTables
+from ..native.routes import route_arrays
 
 
 class ExactValues:
@@ -42,6 +45,38 @@ class ExactValues:
                 ends = loss.weight.ends(self.plan.duration)
                 u, edges = integral_tables(A[0], self.values[f"{prefix}weight_series"], v, self.plan.duration, ends)
                 self.values |= {f"p{i}_u": u, f"p{i}_edges": edges}
+
+
+class ExactRoutes:
+    """Connections other than dense weights with one delay, see `engines/native/routes.py`; by names in generated code.
+
+    most: number of a connection -> most routes of a source.
+    """
+
+    def __init__(self, plan: Plan, tables: Tables) -> None:
+        self.plan, self._tables = plan, tables
+        self._seen: dict[str, Any] = {}
+        self.values: dict[str, Any] = {}
+        self.most: dict[int, int] = {}
+
+    def refresh(self, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Follow the pairs of tables; weights and delays are read where they are."""
+        for i, c in enumerate(self.plan.connections):
+            if c.delays:
+                self.values[f"c{i}_delays"] = parameters[c.delays_name]
+            table = None if c.form == "dense" else self._tables.of(c, parameters)
+            if c.by_rows or (c.name in self._seen and self._seen[c.name] is table):
+                continue
+            self._seen[c.name] = table
+            made = route_arrays(c, table)
+            self.most[i] = int(np.diff(made["start"]).max(initial=1))
+            made["group"] = np.argsort(made["place"], kind="stable")
+            counts = np.bincount(made["place"], minlength=math.prod(c.weight_shape))
+            made["group_start"] = np.append(0, np.cumsum(counts))
+            self.values |= {f"c{i}_routes": len(made["delay_of"]), f"c{i}_ends": len(made["first"])}
+            self.values |= {f"limit_c{i}": c.delays.limit} if c.delays else {}
+            self.values |= {f"c{i}_{n}": np.ascontiguousarray(v, np.int32) for n, v in made.items()}
+        return self.values
 
 
 def integral_tables(

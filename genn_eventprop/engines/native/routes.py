@@ -36,13 +36,15 @@ class NativeRoutes:
             table = None if c.form == "dense" else self._tables.of(c, parameters)
             if c.name not in self._seen or self._seen[c.name] is not table:
                 self._seen[c.name] = table
-                made = _arrays(c, table)
+                made = route_arrays(c, table)
+                made["place"] = _place(made["place"], c.weight_shape)
+                made["delay_of"] = _place(made["delay_of"], c.delays.shape if c.delays else ())
                 self.values |= {f"c{i}_{n}": np.ascontiguousarray(made[n], INT) for n in routes(c)}
 
 
-def _arrays(c: ConnectionRecord, table: Synapses | None) -> dict[str, np.ndarray]:
-    """start (M + 1,): routes of a source; first (R + 1,): synapses of a route; target, place (S,): see `routes.hpp`;
-    delay_of (R,): where the delay of a route stands."""
+def route_arrays(c: ConnectionRecord, table: Synapses | None) -> dict[str, np.ndarray]:
+    """start (M + 1,): routes of a source; first (R + 1,): synapses of a route, by their targets; target, place (S,):
+    of a synapse, place among the weights; delay_of (R,): place of a route's delay. table: None if it is dense."""
     if table is None:
         source, target = np.divmod(np.arange(c.pre * c.post), c.post)
         weight = np.arange(c.pre * c.post)
@@ -54,8 +56,7 @@ def _arrays(c: ConnectionRecord, table: Synapses | None) -> dict[str, np.ndarray
     new = np.flatnonzero(np.r_[True, (np.diff(source) != 0) | (np.diff(delay) != 0)])
     return {
         "start": np.searchsorted(source[new], np.arange(c.pre + 1)), "first": np.r_[new, len(source)],
-        "target": target, "place": _place(weight, c.weight_shape),
-        "delay_of": _place(delay[new], c.delays.shape if c.delays else ()),
+        "target": target, "place": weight, "delay_of": delay[new],
     }  # fmt: skip
 
 
