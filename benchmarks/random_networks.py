@@ -121,20 +121,23 @@ def engines_of(s: Settings, case: Case, structure: int) -> list[str]:
         return list(ENGINES)
     if case.plan.spike_times == "exact":
         narrow = ["native float32"] if structure % 4 == 0 else []
-        return ["native float64", *narrow, *(["mirrored float64"] if case.mirrors else [])]
+        card = ["cuda float64"] if structure % 2 and not refused(case, "cuda") else []
+        return ["native float64", *narrow, *card, *(["mirrored float64"] if case.mirrors else [])]
     turn = TURNS[structure % len(TURNS)]
     turn = "c99 float64" if refused(case, turn) else turn
     return list(dict.fromkeys(("native float64", *(["c99 float64"] if refused(case, "native") else []), turn)))
 
 
-def refused(case: Case, name: str) -> bool:
-    """Whether an engine refuses the network."""
+def refused(case: Case, name: str) -> str:
+    """Why an engine refuses the network; empty if it does not."""
+    if name.startswith("mirrored"):
+        return ""
     kind = engine_class(name.split()[0])
     try:
         refuse(case.plan, kind.name, kind.features)
-    except EventPropError:
-        return True
-    return False
+    except EventPropError as error:
+        return str(error)
+    return ""
 
 
 def make(name: str, case: Case, card: bool = False) -> Engine:
@@ -171,7 +174,12 @@ def run(s: Settings, number: Number, say: Any) -> Finding:
             text = f"structure {number[0]} of seed {s.seed}"
             case = draw(s.spike_times, s.seed, *number, currents=s.currents)
             text, has = case.text, features(case)
-        verdicts = check(case, engines_of(s, case, number[0]), follow, functools.partial(make, card=s.card))
+        engines = engines_of(s, case, number[0])
+        reasons = [refused(case, name) for name in engines]
+        if all(reasons):  # before the reference runs
+            verdicts = [Verdict(name, "refused", why) for name, why in zip(engines, reasons)]
+        else:
+            verdicts = check(case, engines, follow, functools.partial(make, card=s.card))
         follow("the end")
     except EventPropError as error:
         verdicts = [Verdict("the network", "refused", f"{type(error).__name__}: {error}")]

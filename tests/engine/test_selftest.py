@@ -6,9 +6,10 @@ import pytest
 from genn_eventprop.cli import main
 from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.engines.c99.engine import C99Engine
+from genn_eventprop.engines.contract.features import refuse
 from genn_eventprop.engines.cuda import engine as cuda
 from genn_eventprop.verify.engines import selftest as tested
-from genn_eventprop.verify.engines.representative import RECIPES, Shape, case
+from genn_eventprop.verify.engines.representative import EXACT, RECIPES, Shape, case
 from support.cuda_shim import SHUFFLED, ShimDevice
 from support.sweeps import sweep
 
@@ -38,6 +39,7 @@ def small(monkeypatch, names):
         pytest.param(QUICK, marks=pytest.mark.ci),
         pytest.param(WIRED, marks=pytest.mark.ci),
         pytest.param(tuple(RECIPES), marks=pytest.mark.slow),
+        pytest.param(tuple(EXACT), marks=pytest.mark.slow),
     ],
 )
 def test_the_command_on_the_shim(names, shim, monkeypatch, tmp_path, capsys):
@@ -51,6 +53,13 @@ def test_the_command_on_the_shim(names, shim, monkeypatch, tmp_path, capsys):
         assert line.count("right") >= 2 and "cuda float32" in line
     assert report.count("has the same bits") == 2 and "batch 5: training" in report
     assert "steps of Adam: right" in report and "a batch in groups: right" in report
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_the_card_runs_every_exact_recipe(name):
+    plan = case(name).plan
+    assert plan.spike_times == "exact"
+    refuse(plan, "cuda", cuda.CudaEngine.features)
 
 
 def test_a_fault_is_found_and_the_status_is_1(monkeypatch, tmp_path, capsys):

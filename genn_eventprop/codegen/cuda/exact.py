@@ -967,22 +967,22 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
             into = f"t->p{self.k.number[c.source]}_e_by[{self._events_of(c)} + index_of[e]]"
         elif self.k.split:
             into = "t->input_gradient[t->input_start[sample] + index_of[e]]"
-        keep = f"{into} += total;\n" if into else ""
-        late = ""
-        if c.delays and c.learns_delays:
-            keep += "total_of[e] = total;\n"
-            size = math.prod(c.delays.shape)  # one after the other: several arrivals may have the same delay
-            each = f"if (from_connection[e] == {k}) t->c{k}_delay_slice[sample * {size} + t->c{k}_delay_of[source_of[e]]] += (real)total_of[e];\n"
-            late = f"if (threadIdx.x == 0)\n    for (int e = 0; e < m; ++e)\n        {each}__syncthreads();\n"
+        keep, late = f"{into} += total;\n", ""
+        if c.delays:  # a spike, and a delay, may have several arrivals in a chunk: one after the other
+            keep = "total_of[e] = total;\n"
+            each = f"if (from_connection[e] != {k}) continue;\n"
+            each += f"{into} += (real)total_of[e];\n" if into else ""
+            if c.learns_delays:
+                place = f"t->c{k}_delay_of[source_of[e]]"
+                each += f"t->c{k}_delay_slice[sample * {math.prod(c.delays.shape)} + {place}] += (real)total_of[e];\n"
+            late = f"if (threadIdx.x == 0)\n    for (int e = 0; e < m; ++e) {{\n{indent(each, 2)}    }}\n__syncthreads();\n"
         return f"""\
 for (int e = warp; e < m; e += {self.k.threads // WARP}) {{
     if (from_connection[e] != {k}) continue;
     real total = 0;
     for (int n = lane; n < {self.N}; n += {WARP}) total += t->{self.name}_z[(sample * {CHUNK} + e) * {self.N} + n];
     total = warp_sum(total);
-    if (lane == 0) {{
-{indent(keep, 2)}    }}
-}}
+    if (lane == 0) {keep}}}
 __syncthreads();
 {late}"""
 

@@ -35,7 +35,8 @@ CHANNELS, CLASSES, SAMPLES = 9, 4, 5
 @dataclass(frozen=True)
 class Recipe:
     """A recurrent network of hidden neurons. learned: parameters of theirs. scale: of its weights. delay: of all its
-    connections, in steps. wiring: of the input, a name of `_wiring`. delays: kind of those that are values, of all."""
+    connections, in steps. wiring: of the input, a name of `_wiring`. delays: kind of those that are values, of all but,
+    with exact spike times, the recurrent connection, which has one of two steps there."""
 
     loss: Callable[[Population], Loss]
     model: str = "LIF"
@@ -48,6 +49,7 @@ class Recipe:
     hidden: int = 37
     wiring: str = "dense"
     delays: str = ""
+    spike_times: str = "grid"
     stochastic: dict[str, Any] = field(default_factory=dict)
     regularisers: Callable[[Population], list[SpikeRegulariser]] = lambda hidden: []
 
@@ -93,13 +95,30 @@ RECIPES: dict[str, Recipe] = {
     "pooling, delays of sources": Recipe(EndVoltageCrossEntropy, wiring="pooling", delays="axonal", scale=12.0),
     "LIF, 300 steps": Recipe(IntegratedVoltageCrossEntropy, duration=150.0, scale=1.5),
 }  # fmt: skip
+_EXACT: dict[str, Any] = {"spike_times": "exact", "duration": 25.0}
+EXACT = {
+    "exact: LIF, integral of V, learned time constants": Recipe(
+        lambda o: IntegratedVoltageCrossEntropy(o, "exponential"), learned=("tau_mem", "tau_syn"), **_EXACT
+    ),
+    "exact: refractory LIF, softmax over V(t)": Recipe(
+        PerStepCrossEntropy, "LIFRefractory", learned=("t_ref",), **_EXACT
+    ),
+    "exact: LIF, spike times": Recipe(SpikeTimeError, output="LIF", **_EXACT),
+    "exact: sparse, a delay a synapse, maximum of V": Recipe(
+        MaxVoltageCrossEntropy, wiring="sparse", delays="synaptic", scale=2.0, **_EXACT
+    ),
+    "exact: convolution, spike counts": Recipe(
+        lambda o: SpikeCountCrossEntropy(o, gain=0.4), output="LIF", wiring="convolution", scale=2.0, **_EXACT
+    ),
+}
+"""Recipes for engines that have exact spike times too; `cuda` sorts arrivals and spikes of a step in them."""
 LARGE = {"5,000 neurons": Recipe(EndVoltageCrossEntropy, hidden=5000, duration=6.0, scale=3.0, wiring="no recurrence")}
 """Recipes that take long without a device: more than 48 KB of shared memory on `cuda`."""
 
 
 def case(name: str) -> Case:
     """A recipe with weights, input, labels and targets."""
-    r = (RECIPES | LARGE)[name]
+    r = (RECIPES | EXACT | LARGE)[name]
     net = Network()
     wiring, channels, size = _wiring(r)
     hidden = net.population(_neuron(r), name="hidden", **size, **r.stochastic)
@@ -108,9 +127,11 @@ def case(name: str) -> Case:
     receptor = next(iter(ZOO[r.model].receptors))
     net.connect(net.input(**channels), hidden, wiring, delay=delay, receptor=receptor)
     if r.wiring != "no recurrence":
-        net.connect(hidden, hidden, Dense(Normal(0.0, 0.1 * r.scale)), delay=delay, receptor=receptor)
+        back = 2 * r.dt if r.spike_times == "exact" else delay
+        net.connect(hidden, hidden, Dense(Normal(0.0, 0.1 * r.scale)), delay=back, receptor=receptor)
     net.connect(hidden, output, Dense(Normal(0.2, 0.4)), delay=delay)
-    plan = make_plan(net, r.loss(output), dt=r.dt, duration=r.duration, regularisers=r.regularisers(hidden))
+    how: dict[str, Any] = {"regularisers": r.regularisers(hidden), "spike_times": r.spike_times}
+    plan = make_plan(net, r.loss(output), dt=r.dt, duration=r.duration, **how)
     return Case(name, plan, net.initial_parameters(3), _events(plan))
 
 

@@ -3,9 +3,10 @@ authors could not run on a GPU; any engine on the grid will do.
 
     genn-eventprop engines --selftest cuda
 
-Every network of `representative` runs in float64 and float32 against `reference_clock` by the rules of `check`, and on
-`native` too where there is a compiler, which tells a fault of the machine from one of the engine. Then a network of the
-shape of spoken digits is timed, and run twice for the same bits. The report is plain text, made to be sent.
+Every network of `representative` runs in float64 and float32 against `reference_clock`, or with exact spike times
+against `reference_event`, by the rules of `check`, and on `native` too where there is a compiler, which tells a fault
+of the machine from one of the engine. Then a network of the shape of spoken digits is timed, and run twice for the
+same bits. The report is plain text, made to be sent.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ...optimisers import Adam
 from .case import Case
 from .check import PRECISION, Truth, Verdict, forward_alone, judged, loaded
 from .outcome import outcome
-from .representative import LARGE, RECIPES, Shape, case
+from .representative import EXACT, LARGE, RECIPES, Shape, case
 
 BATCHES = (32, 256)
 LEARNING = "LIF, integral of V, delays, learned time constants"
@@ -43,7 +44,7 @@ def selftest(
     say: Callable[[str], None] = print,
     *,
     settings: dict[str, Any] | None = None,
-    names: Iterable[str] = (*RECIPES, *LARGE),
+    names: Iterable[str] = (*RECIPES, *EXACT, *LARGE),
     shape: Shape | None = None,
     batches: Iterable[int] = BATCHES,
 ) -> bool:
@@ -68,8 +69,10 @@ def selftest(
     for line in (*_machine(), f"{engine}: {here.detail}"):
         say(line)
     others = [a.name for a in availability() if a.runs and engine_class(a.name).automatic and a.name != engine]
-    say(f"\nspikes, losses, gradients against reference_clock{''.join(f', beside {n}' for n in others)}")
+    say(f"\nspikes, losses, gradients against the references{''.join(f', beside {n}' for n in others)}")
     for name in names:
+        if name in EXACT and "exact" not in kind.features:
+            continue
         verdicts = list(_verdicts(name, kind, settings, others))
         faults += sum(v.kind == "wrong" for v in verdicts)
         say(f"  {name}: " + ", ".join(f"{v.engine} {v.kind}" for v in verdicts))
