@@ -50,6 +50,8 @@ fi
 step gradients "every gradient right, status 0" genn-eventprop gradcheck LIF --quick --engine cuda
 step random_networks "0 wrong" \
     python "$here/random_networks.py" --structures 20 --engines "cuda float64" "cuda float32" --card --workers 1
+step random_networks_exact "0 wrong; most are refused by name" python "$here/random_networks.py" --structures 100 \
+    --spike-times exact --engines "cuda float64" --card --workers 1
 step host "0.3 ms a batch of 32: the engine's Python alone, with kernels that do nothing" python "$here/gpu_host.py"
 
 # ms a sample of the trial alone is in the self-test; here with the data and the optimiser, beside native on this machine

@@ -1,5 +1,6 @@
 """`cuda` with exact spike times, on the shim: spikes, losses, gradients are those of `reference_event` and `native`."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -124,6 +125,40 @@ def test_every_kind_of_neuron_and_readout_and_no_order_changes_a_bit():
         assert max(engine.room) > 1
         engine.close()
         assert engine.device.live == 0
+
+
+FAULTS = {
+    "a refractory period does not end": (r"if \(!\(due < t->delta\) \|\| next < due - together\) break;", "break;"),
+    "its end has no D": (r"(_e_by\[.*\]) \+= \(real\)D;", r"\1 += (real)0;"),
+    "arrivals keep no order": (r"rank \+= other < s \|\| \(other == s && b < a\);", "rank += b < a;"),
+    "a kink has no D": (r"(\? .*_w_dr\[.*\]) \* .*_m_turn\[.*\] : 0\.0", r"? 0.0 : 0.0"),
+    "one node for every stretch": (r"return 1 \+ \(int\)\(0\.5 \* digits.*;", "return 1;"),
+    "what is behind a jump is not taken off a learned parameter": (r"-= right\[k\] \*", "-= 0 * right[k] *"),
+    "an arrival is looked up one target further": (
+        r"return from < first\[route \+ 1\] && target\[from\] == neuron \? from : -1;",
+        "return from + 1 < first[route + 1] && target[from] == neuron ? from + 1 : -1;",
+    ),
+    "delays are added up side by side": (
+        r"if \(threadIdx\.x == 0\)(?=\n\s+for \(int e = 0; e < m; \+\+e\))",
+        "if (threadIdx.x < 2)",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_the_text_is_noticed(fault):
+    plan, events = mixed()
+    old, new = FAULTS[fault]
+
+    def change(text):
+        changed, count = re.subn(old, new, text)
+        assert count, f"{fault}: nothing to change"
+        return changed
+
+    with pytest.raises((AssertionError, EngineError, RuntimeError)) as noticed:
+        compare(plan, events, change=change)
+    assert "nothing to change" not in str(noticed.value)
 
 
 @pytest.mark.ci
