@@ -10,7 +10,7 @@ Symbols are those of the derived model: states, parameters, ``lambda_<state>``, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -64,8 +64,14 @@ class Lines:
         self.lines: list[Let] = []
         self.numbers = sp.numbered_symbols(f"{local.prefix}c", real=True)
 
-    def statements(self) -> tuple[Let, ...]:
-        return (*(Let(s, e) for e, s in self.fixed.items()), *self.lines)
+    def statements(self, results: Iterable[sp.Expr]) -> tuple[Let, ...]:
+        """Those that results depend on: not every stage of every model is used by the transposed step."""
+        live, out = set().union(*(sp.sympify(e).free_symbols for e in results)), list[Let]()
+        for s in reversed([*(Let(s, e) for e, s in self.fixed.items()), *self.lines]):
+            if s.target in live:
+                live |= s.value.free_symbols
+                out.append(s)
+        return tuple(reversed(out))
 
     def let(self, values: Mapping[str, sp.Expr]) -> dict[str, sp.Expr]:
         """Assign temporaries that share subexpressions; what needs none (a symbol, a fixed value) is handed back."""
@@ -136,11 +142,11 @@ def make_step(d: Derived, learned: tuple[str, ...], local: Locals = Locals()) ->
     new = [_Mode(d, m, forward, learned).advance() for m in range(len(d.modes))]
     backward = Lines(local, {*d.x, *lam})
     back = [_Mode(d, m, backward, learned).retreat(lam) for m in range(len(d.modes))]
-    return Step(
-        forward=forward.statements(), ends=tuple(pick([n[i] for n in new]) for i in range(len(d.states))),
-        stages=backward.statements(), rates={n: pick([b[1].get(n, sp.Integer(0)) for b in back]) for n in learned},
-        back=tuple(pick([b[0][i] for b in back]) for i in range(len(d.states))),
-    )  # fmt: skip
+    ends = tuple(pick([n[i] for n in new]) for i in range(len(d.states)))
+    rates = {n: pick([b[1].get(n, sp.Integer(0)) for b in back]) for n in learned}
+    before = tuple(pick([b[0][i] for b in back]) for i in range(len(d.states)))
+    stages = backward.statements([*rates.values(), *before])
+    return Step(forward=forward.statements(ends), ends=ends, stages=stages, rates=rates, back=before)
 
 
 def _exact_step(d: Derived, lam: list[sp.Symbol], learned: tuple[str, ...]) -> Step:

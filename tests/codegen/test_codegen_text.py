@@ -22,10 +22,13 @@ from genn_eventprop.codegen.cpp import generate
 from genn_eventprop.codegen.optimiser import update_source
 from genn_eventprop.codegen.printer import assignments, expression
 from genn_eventprop.engines.native.engine import NativeEngine
+from genn_eventprop.models.izhikevich import Izhikevich
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.lif_conductance import LIFConductance
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
+from genn_eventprop.program.step import make_step
 from genn_eventprop.toolchain import Compiler, find_compiler, load
 from support.pinned import PINNED, golden_plan
 from support.sweeps import sweep
@@ -134,6 +137,15 @@ def test_exact_code_compiles_without_a_warning(tmp_path, name):
 def test_the_code_of_two_halves_compiles_without_a_warning(tmp_path, name, spike_times):
     plan = golden_plan() if name == "golden" else plan_for(name)
     compile_strictly(generate(dataclasses.replace(plan, spike_times=spike_times), "float32", split=True).text, tmp_path)
+
+
+@pytest.mark.parametrize("model", [Izhikevich, LIFConductance], ids=lambda m: m.name)
+def test_every_local_of_a_step_is_used(model):
+    d = derive(model)
+    step = make_step(d, tuple(d.dynamic_params))
+    for lets, results in ((step.forward, step.ends), (step.stages, (*step.rates.values(), *step.back))):
+        read = {s for e in (*results, *(let.value for let in lets)) for s in e.free_symbols}
+        assert lets and not [let.target for let in lets if let.target not in read]
 
 
 def test_the_optimiser_compiles_without_a_warning(tmp_path):
