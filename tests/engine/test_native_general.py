@@ -207,6 +207,32 @@ def test_gradients_are_differences_of_the_engine_itself(model):
     assert report.passed, report.text()
 
 
+@pytest.mark.ci
+@pytest.mark.parametrize("model", [AdEx, QIF], ids=lambda m: m.name)
+def test_gradients_where_arrivals_end_every_piece(model):
+    """The order of a series follows from the time of the next arrival: no difference may see where it changes."""
+    net, out = small(model, 20.0 if model is AdEx else 0.15)
+    rng = np.random.default_rng(3)
+    events = Events.from_samples([(np.sort(rng.uniform(0, 20.0, 200)), rng.integers(0, 5, 200))], 5, labels=[1])
+    plan = make_plan(net, losses.EndVoltageCrossEntropy(out), dt=1.0, duration=T, spike_times="exact")
+    made = engines.create(plan, net.initial_parameters(1), engine="native", dtype="float64")
+    data = made.load(events)
+    assert made.run(data, [0], training=True).spike_counts["hidden"].any()
+    first = {k: np.array(made.parameters[k]) for k in made.gradients}
+    along = {k: np.abs(v) * rng.normal(size=v.shape) for k, v in first.items()}
+    slope = sum((made.gradients[k] * along[k]).sum() for k in first)
+
+    def loss(by):
+        for k, v in first.items():
+            made.parameters[k][...] = v + by * along[k]
+        return made.run(data, [0]).loss[0]
+
+    h = 1e-6
+    difference = (8 * (loss(h) - loss(-h)) - (loss(2 * h) - loss(-2 * h))) / (12 * h)
+    assert slope == pytest.approx(difference, rel=1e-7)
+    made.close()
+
+
 def test_float32_is_near_float64():
     net, out = small(QIF, 5.0, 1.0)
     loss, events = losses.IntegratedVoltageCrossEntropy(out), spikes()[0]

@@ -143,9 +143,9 @@ struct Births : Trajectory<O> {
         const auto* rho = out.rho + out.degree * (n + 1);
         rows.reserve(count * W);
         for (int64_t first = 0; first < count; first += 8) {  // eight at once
-            octet s = {}, g[n + 1], slope[n + 1];
+            eight s = {}, g[n + 1], slope[n + 1];
             for (int l = 0; l < 8; ++l) s[l] = first + l == 0 ? 0.0 : first + l <= out.pending.count ? out.pending[first + l - 1].s : out.delta;
-            for (int i = 0; i <= n; ++i) g[i] = octet{} + double(rho[i]), slope[i] = octet{};
+            for (int i = 0; i <= n; ++i) g[i] = eight{} + double(rho[i]), slope[i] = eight{};
             const auto* t = rho;
             for (int p = out.degree - 1; p >= 0; --p) {
                 t -= n + 1;

@@ -24,20 +24,20 @@ inline void horner(const T* table, int m, double s, int neuron, double* out) {
 }
 
 // Vectors of eight numbers, whatever the width of the machine.
-typedef double octet __attribute__((vector_size(64)));
+typedef double eight __attribute__((vector_size(64)));
 
 // The same at `count` offsets: out[c * stride + e], with room for a multiple of 8 offsets.
 template <int C, typename R>
 inline void horner_many(const double* table, int m, const double* s, int64_t count, R* out, int64_t stride) {
     constexpr int AT_ONCE = 8;  // columns evaluated side by side, to hide latency
     for (int64_t e = 0; e < count; e += 8) {
-        octet x;
+        eight x;
         std::memcpy(&x, s + e, sizeof x);
         for (int first = 0; first < C; first += AT_ONCE) {
-            octet v[AT_ONCE];
+            eight v[AT_ONCE];
             const double* t = table + int64_t(m) * C + first;
 #pragma GCC unroll 8
-            for (int c = 0; c < AT_ONCE; ++c) v[c] = octet{} + (first + c < C ? t[c] : 0.0);
+            for (int c = 0; c < AT_ONCE; ++c) v[c] = eight{} + (first + c < C ? t[c] : 0.0);
             for (int q = m - 1; q >= 0; --q) {
                 t -= C;
 #pragma GCC unroll 8

@@ -55,8 +55,9 @@ struct Queue {
     }
     bool empty() const { return next == outside.size() && inside.empty(); }
     bool inside_first() const { return !inside.empty() && (next == outside.size() || inside.front() < outside[next]); }
-    // Time of the next arrival, or the end of the trial.
+    // Time of the next arrival, or the end of the trial; and its connection, -1 for the end.
     double due() const { return empty() ? duration : inside_first() ? inside.front().at : outside[next].at; }
+    int through() const { return empty() ? -1 : inside_first() ? inside.front().connection : outside[next].connection; }
     Due take() {
         if (!inside_first()) return outside[next++];
         std::pop_heap(inside.begin(), inside.end(), later);
@@ -87,6 +88,7 @@ struct Lost {
 };
 
 constexpr double SHORTEST = 1e-13;  // a piece may not be shorter, in parts of the trial
+constexpr int LEAST = 4;            // order of a series
 constexpr int RUNAWAY = 200;        // more events per neuron within 1 ms end the trial
 
 template <class M, int N>
@@ -98,7 +100,7 @@ struct Pieces {
         int64_t before, instant;      // the piece before it; the event that began it
         int32_t neuron, armed, signs;  // one bit for each event whose g has been below zero since it happened last; signs of kinks
         int16_t mode;
-        int8_t why;
+        int8_t why, order;  // order: of its series
         double x[n], last[n];  // states at its start, after what began it; and at its end
     };
     struct Own {
@@ -125,7 +127,7 @@ struct Pieces {
     Buffer<int32_t> event, mode, armed, todo, touched, lanes;
     Buffer<int8_t> made, exact;  // made: the series of the current piece is there; exact: and its coefficients are of that piece
     Buffer<int64_t> seen;
-    int n_touched = 0, order = 0;
+    int n_touched = 0, order = 0, top = 0;  // order: that follows from the tolerance; top: that of the series at hand
     double together = 0, tolerance = 0, longest = 0, end_of_trial = 0, end_of_time = 0;
     Lost lost;
 
@@ -166,12 +168,13 @@ struct Pieces {
         }
         Piece& p = pieces[number];
         p.start = p.end = at, p.mode_end = mode_end[k], p.before = before, p.instant = instant;
-        p.neuron = k, p.armed = armed[k], p.signs = 0, p.mode = int16_t(mode[k]), p.why = why;
+        p.neuron = k, p.armed = armed[k], p.signs = 0, p.mode = int16_t(mode[k]), p.why = why, p.order = int8_t(order);
         for (int i = 0; i < n; ++i) p.x[i] = p.last[i] = now_x[i][k];
         current[k] = number, until[k] = at, crossing[k] = infinite(), made[k] = exact[k] = 0;
     }
-    // Makes pieces until all reach `horizon` or have an own event before. False if the tolerance cannot be met.
-    bool advance(const Args& args, double horizon) {
+    // Makes pieces until all reach `horizon` or have an own event before. False if the tolerance cannot be met. ends: whether something
+    // happens to every neuron at the horizon, so that no piece goes on beyond.
+    bool advance(const Args& args, double horizon, bool ends) {
         int count = 0;
         for (int k = 0; k < N; ++k) todo[count] = k, count += wants(k, horizon);
         while (count) {
@@ -184,7 +187,7 @@ struct Pieces {
                     lanes[same] = k, same += mode[k] == m && !made[k];
                 }
                 for (int from = 0; from < same; from += SIDE)
-                    if (!expand(args, m, lanes + from, same - from < SIDE ? same - from : SIDE, true)) return false;
+                    if (!expand(args, m, lanes + from, same - from < SIDE ? same - from : SIDE, true, ends ? horizon : infinite())) return false;
             }
             for (int i = 0; i < count; ++i) {
                 const int k = todo[i];
@@ -214,8 +217,9 @@ struct Pieces {
         start(k, at, current[k], -1, why);
     }
     // The series of states and thresholds along the current pieces of neurons in one mode; each: which neurons.
-    void follow(const Args& args, int m, const int32_t* lane, int count, int32_t* each, octet (*c)[TERMS], octet (*g)[TERMS]) {
+    void follow(const Args& args, int m, const int32_t* lane, int count, int32_t* each, octet (*c)[TERMS], octet (*g)[TERMS], int to) {
         octet q[M::numbers], sign[M::kinks + 1];
+        top = to;
         for (int l = 0; l < SIDE; ++l) {
             each[l] = lane[l < count ? l : 0];
             Piece& p = pieces[current[each[l]]];
@@ -223,54 +227,79 @@ struct Pieces {
             for (int i = 0; i < n; ++i) c[i][0][l] = p.x[i];
         }
         M::numbers_of(args, each, q);
-        M::flow(m, q, sign, c, g, order);
+        M::flow(m, q, sign, c, g, top);
     }
-    // The series of neurons in one mode, how far they reach, and whether they cross.
-    bool expand(const Args& args, int m, const int32_t* lane, int count, bool search) {
+    // The order that pieces need which end at a known time, closer than their series reach; `order` or more if they need that. The
+    // terms of a series with the last ones at the tolerance after `guess` fall by as much as follows from that.
+    int order_until(const int32_t* lane, int count, double known) {
+        double part = 0;  // of `guess` that a piece lasts
+        for (int l = 0; l < count; ++l) {
+            const Piece& p = pieces[current[lane[l]]];
+            const double h = known - p.start, far = guess[lane[l]];
+            if (!(h > 0 && h < 0.8 * far) || p.why == OWN_EVENT || p.why == END_OF_MODE || known > mode_end[lane[l]]) return order;
+            part = std::fmax(part, h / far);
+        }
+        const double fall = std::log(tolerance);
+        const int to = 2 + int(std::ceil(fall / (std::log(part) + fall / (order - 1))));
+        return to < LEAST ? LEAST : to;
+    }
+    // The series of neurons in one mode, how far they reach, and whether they cross. known: when all of these pieces end at the latest.
+    bool expand(const Args& args, int m, const int32_t* lane, int count, bool search, double known) {
         octet c[n][TERMS], g[ROOM][TERMS], length;
         int32_t each[SIDE];
-        follow(args, m, lane, count, each, c, g);
-        for (int l = 0; l < SIDE; ++l) length[l] = std::fmin(2 * guess[each[l]], end_of_time - pieces[current[each[l]]].start);
         bool leaves[SIDE];  // by an own event at its start, behind which the series is not needed and may be no number
-        for (int l = 0; l < count; ++l) leaves[l] = search && at_once(each[l], m, g, l);
-        if (search && !limit(c, g, each, count, leaves, length)) return false;
+        // with absolute values a piece may end before; births go through series of one order
+        const int to = known < infinite() && M::kinks == 0 && !M::births ? order_until(lane, count, known) : order;
+        bool ends = to < order;
+        if (ends) {
+            follow(args, m, lane, count, each, c, g, to);
+            for (int l = 0; l < SIDE; ++l) length[l] = known + 2 * together - pieces[current[each[l]]].start;
+            for (int l = 0; l < count; ++l) leaves[l] = at_once(each[l], m, g, l);
+            ends = suffices(args, m, c, g, each, count, leaves, length);
+        }
+        if (!ends) {
+            follow(args, m, lane, count, each, c, g, order);
+            for (int l = 0; l < SIDE; ++l) length[l] = std::fmin(2 * guess[each[l]], end_of_time - pieces[current[each[l]]].start);
+            for (int l = 0; l < count; ++l) leaves[l] = search && at_once(each[l], m, g, l);
+            if (search && !limit(c, g, each, count, leaves, length)) return false;
+        }
         // at rest the series of the states last for ever, that of lambda does not; no need to look at pieces that do not grow
-        for (int l = 0; search && l < count; ++l) {
+        for (int l = 0; search && !ends && l < count; ++l) {
             const Piece& p = pieces[current[each[l]]];
             const bool other = p.why == OWN_EVENT || p.why == END_OF_MODE;
             if (length[l] > guess[each[l]] || other) length[l] = std::fmin(length[l], longest / M::change_rate(args, each[l], m, p.x));
         }
-        for (int l = 0; l < count; ++l) {
+        for (int l = 0; !ends && l < count; ++l) {  // where what is known comes, nothing else is asked for
             const int k = each[l];
             for (int i = 0; i < n; ++i)
                 for (int j = 0; j <= order; ++j) coefficients[(int64_t(i) * TERMS + j) * NP + k] = c[i][j][l];
             exact[k] = 1;
         }
         if (!search) return true;
-        octet most[ROOM], stop = {};
+        octet most[ROOM], stop = {}, within = {};  // within: where an own event is looked for
         for (int l = 0; l < count; ++l) {
             const int k = each[l];
-            const Piece& p = pieces[current[k]];
-            if (!leaves[l]) guess[k] = length[l];
-            until[k] = std::fmin(p.start + length[l], std::fmin(mode_end[k], end_of_time));
-            stop[l] = until[k] - p.start;
+            Piece& p = pieces[current[k]];
+            if (!leaves[l] && !ends) guess[k] = length[l];
+            until[k] = ends ? known : std::fmin(p.start + length[l], std::fmin(mode_end[k], end_of_time));
+            stop[l] = until[k] - p.start, within[l] = ends ? length[l] : stop[l], p.order = int8_t(top);
         }
         for (int e = 0; e < E; ++e) {  // a bound on g: what lowers it is left out
             octet b = {};
-            for (int j = order; j >= 1; --j) b = (b + (g[e][j] > 0.0 ? g[e][j] : octet{})) * stop;
+            for (int j = top; j >= 1; --j) b = (b + larger(g[e][j], octet{})) * within;
             most[e] = b + g[e][0];
         }
         for (int l = 0; l < count; ++l) {
             const int k = each[l];
             for (int e = 0; e < E; ++e) {
                 if (!M::possible(e, m)) {  // g may fall below zero all the same: a later mode may have the event
-                    if (!(armed[k] >> e & 1) && sinks(l, g[e], stop[l])) armed[k] |= 1 << e;
+                    if (!(armed[k] >> e & 1) && sinks(l, g[e], within[l])) armed[k] |= 1 << e;
                     continue;
                 }
                 if (most[e][l] < 0)
                     armed[k] |= 1 << e;
                 else
-                    cross(k, e, l, g[e], stop[l]);
+                    cross(k, e, l, g[e], within[l]);
             }
             if (M::kinks > 0) {
                 for (int j = 0; j < M::kinks; ++j) until[k] = std::fmin(until[k], bends(k, j, l, g[E + j], stop[l]));
@@ -280,7 +309,7 @@ struct Pieces {
             if (crossing[k] < until[k]) until[k] = crossing[k], stop[l] = crossing[k] - pieces[current[k]].start;
         }
         octet end[n];
-        for (int i = 0; i < n; ++i) end[i] = value_at(c[i], order, stop);
+        for (int i = 0; i < n; ++i) end[i] = value_at(c[i], top, stop);
         for (int l = 0; l < count; ++l) {
             Piece& p = pieces[current[each[l]]];
             p.end = until[each[l]], made[each[l]] = 1;
@@ -303,8 +332,7 @@ struct Pieces {
                 if (i >= n && i < n + E && !M::bent(i - n)) continue;
                 const octet* s = i < n ? c[i] : g[i - n];
                 const octet a = lanes_fabs(s[0]), b = lanes_fabs(s[1]) * h, d = lanes_fabs(s[2]) * h * h;
-                octet size = a > b ? a : b;
-                size = (size > d ? size : d) * tolerance;
+                octet size = larger(larger(a, b), d) * tolerance;
                 below = lanes_fabs(s[order - 1]) * high, top = lanes_fabs(s[order]) * high * h;
                 for (int l = 0; l < count; ++l)
                     if (!leaves[l] && !(top[l] <= size[l] && below[l] <= size[l]) && !rests(s, l, h[l], size[l], std::fmax(top[l], below[l]))) {
@@ -315,6 +343,29 @@ struct Pieces {
             if (good) break;
             for (int l = 0; l < SIDE; ++l)
                 if (length[l] < 0) h[l] *= STEP, high[l] *= by, length[l] = h[l];
+        }
+        return true;
+    }
+    // The same for pieces with a series of order `top` that end at a known time: whether they may be that long. Where they may be far
+    // longer, the next one is told so.
+    bool suffices(const Args& args, int m, const octet (*c)[TERMS], const octet (*g)[TERMS], const int32_t* each, int count, const bool* leaves, const octet& h) {
+        octet high = h, least = octet{} + infinite();  // least: how far the last terms are below what is allowed
+        for (int j = 2; j < top; ++j) high *= h;
+        for (int i = 0; i < n + E; ++i) {
+            if (i >= n && !M::bent(i - n)) continue;
+            const octet* s = i < n ? c[i] : g[i - n];
+            const octet a = lanes_fabs(s[0]), b = lanes_fabs(s[1]) * h, d = lanes_fabs(s[2]) * h * h;
+            octet size = larger(larger(a, b), d) * tolerance;
+            const octet below = lanes_fabs(s[top - 1]) * high, last = lanes_fabs(s[top]) * high * h;
+            const octet room = size / (larger(below, last) + 1e-300);
+            least = -larger(-room, -least);
+            for (int l = 0; l < count; ++l)
+                if (!leaves[l] && !(last[l] <= size[l] && below[l] <= size[l])) return false;
+        }
+        for (int l = 0; l < count; ++l) {
+            const int k = each[l];
+            if (leaves[l] || guess[k] > 4 * h[l] || !(least[l] > double(int64_t(1) << top / 2))) continue;
+            guess[k] = std::fmin(1.4142135623730951 * guess[k], longest / M::change_rate(args, k, m, pieces[current[k]].x));
         }
         return true;
     }
@@ -336,31 +387,31 @@ struct Pieces {
     }
     // Where g, not below zero at the beginning of a piece, falls below it; `stop` or more if it does not.
     double falls(double* c, double stop, double bend) const {
-        for (int j = 0; j <= order; ++j) c[j] = -c[j];
-        double s = c[0] >= 0 ? 0.0 : first_crossing(c, order, 0.0, stop, bend);
-        for (int j = 0; j <= order; ++j) c[j] = -c[j];
+        for (int j = 0; j <= top; ++j) c[j] = -c[j];
+        double s = c[0] >= 0 ? 0.0 : first_crossing(c, top, 0.0, stop, bend);
+        for (int j = 0; j <= top; ++j) c[j] = -c[j];
         if (s < 0) return stop;
-        for (double tiny = 1e-15 * stop + 1e-300; s < stop && value_of(c, order, s) >= 0; tiny *= 2) s += tiny;
+        for (double tiny = 1e-15 * stop + 1e-300; s < stop && value_of(c, top, s) >= 0; tiny *= 2) s += tiny;
         return s;
     }
     bool sinks(int l, const octet* g, double stop) const {
         double c[TERMS];
-        for (int j = 0; j <= order; ++j) c[j] = g[j][l];
-        return c[0] < 0 || falls(c, stop, bend_of(c, order, stop)) < stop;
+        for (int j = 0; j <= top; ++j) c[j] = g[j][l];
+        return c[0] < 0 || falls(c, stop, bend_of(c, top, stop)) < stop;
     }
     // The first crossing of event e within a piece that may have one.
     void cross(int k, int e, int l, const octet* g, double stop) {
         double c[TERMS], s = 0;
         const Piece& p = pieces[current[k]];
-        for (int j = 0; j <= order; ++j) c[j] = g[j][l];
-        const double bend = bend_of(c, order, stop);
+        for (int j = 0; j <= top; ++j) c[j] = g[j][l];
+        const double bend = bend_of(c, top, stop);
         if (c[0] >= 0) {
             if (armed[k] >> e & 1) return crosses(k, e, p.start);  // at once
             s = falls(c, stop, bend);
             if (s >= stop) return;
         }
         armed[k] |= 1 << e;
-        s = first_crossing(c, order, s, stop, bend);
+        s = first_crossing(c, top, s, stop, bend);
         if (s >= 0) crosses(k, e, p.start + s);
     }
     // The series of a piece end where the argument of an absolute value changes its sign.
@@ -368,9 +419,9 @@ struct Pieces {
         double c[TERMS], s = 0;
         const Piece& p = pieces[current[k]];
         const double sign = p.signs >> j & 1 ? -1 : 1;
-        for (int i = 0; i <= order; ++i) c[i] = -sign * u[i][l];
-        for (double tiny = 1e-9 * stop; s < stop && value_of(c, order, s) >= 0; tiny *= 2) s += tiny;
-        s = s < stop ? first_crossing(c, order, s, stop, bend_of(c, order, stop)) : -1;
+        for (int i = 0; i <= top; ++i) c[i] = -sign * u[i][l];
+        for (double tiny = 1e-9 * stop; s < stop && value_of(c, top, s) >= 0; tiny *= 2) s += tiny;
+        s = s < stop ? first_crossing(c, top, s, stop, bend_of(c, top, stop)) : -1;
         return s < 0 ? infinite() : p.start + s;
     }
     static void set_signs(const Piece& p, int l, octet* sign) {
@@ -403,7 +454,7 @@ struct Pieces {
         if (at == p.end || !(s > 0)) {
             for (int i = 0; i < n; ++i) now_x[i][k] = s > 0 ? p.last[i] : p.x[i];
         } else {
-            if (!exact[k]) expand(args, mode[k], &k, 1, false);
+            if (!exact[k]) expand(args, mode[k], &k, 1, false, infinite());
             for (int i = 0; i < n; ++i) {
                 const double* c = coefficients.data + int64_t(i) * TERMS * NP + k;
                 double v = c[int64_t(order) * NP];
@@ -417,7 +468,7 @@ struct Pieces {
             if (!((armed[k] & ~p.armed) >> e & 1) || M::threshold(args, k, e, p.x) < 0 || M::threshold(args, k, e, now) < 0) continue;
             octet c[n][TERMS], g[ROOM][TERMS];
             int32_t each[SIDE];
-            follow(args, mode[k], &k, 1, each, c, g);
+            follow(args, mode[k], &k, 1, each, c, g, order);
             if (!(s > 0 && sinks(0, g[e], s))) armed[k] &= ~(1 << e);
         }
         for (int i = 0; i < n; ++i) p.last[i] = now_x[i][k];
@@ -532,14 +583,14 @@ struct Pieces {
         each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS]) {
             for (int l = 0; l < count; ++l) {
                 const Piece& p = pieces[number[l]];
-                each_time(args, p, [&](scalar* row, double t) { record_lane(row, c, l, t - p.start); });
+                each_time(args, p, [&](scalar* row, double t) { record_lane(row, c, l, t - p.start, order); });
             }
         });
     }
-    void record_lane(scalar* row, const octet (*c)[TERMS], int l, double s) const {
+    void record_lane(scalar* row, const octet (*c)[TERMS], int l, double s, int to) const {
         for (int i = 0; i < n; ++i) {
-            double v = c[i][order][l];
-            for (int j = order - 1; j >= 0; --j) v = v * s + c[i][j][l];
+            double v = c[i][to][l];
+            for (int j = to - 1; j >= 0; --j) v = v * s + c[i][j][l];
             row[i * NP] = scalar(v);
         }
     }
@@ -731,32 +782,34 @@ struct Pieces {
     void integrate(const Args& args, int m, const int32_t* lane, int count, const Reader& reader) {
         octet q[M::numbers], c[n][TERMS], l[n][TERMS], p[M::dynamic + 1][TERMS], source[TERMS], sign[M::kinks + 1], s;
         int32_t each[SIDE];
+        int to = Reader::reads || Keep ? order : 0;  // what is read is a series of that order
         for (int j = 0; j < TERMS; ++j) source[j] = octet{};
         for (int i = 0; i < SIDE; ++i) {
             const int k = each[i] = lane[i < count ? i : 0];
             const Piece& piece = pieces[back[k]];
+            to = piece.order > to ? piece.order : to;
             s[i] = piece.start - piece.end, set_signs(piece, i, sign);
             for (int j = 0; j < n; ++j) c[j][0][i] = piece.last[j], l[j][0][i] = lambda[j][k];
             if constexpr (Reader::reads)
                 if (i < count) reader.source(k, back[k], order, source, i, l[M::read][0]);
         }
         M::numbers_of(args, each, q);
-        M::adjoint(m, q, sign, c, l, p, source, order);
+        M::adjoint(m, q, sign, c, l, p, source, to);
         if constexpr (Keep)
             for (int j = 0; j < n; ++j)
                 for (int t = 0; t <= order; ++t)
                     for (int i = 0; i < count; ++i) adjoints[(int64_t(j) * TERMS + t) * NP + each[i]] = l[j][t][i];
         for (int i = 0; args.recorded && i < count; ++i) {
             const Piece& piece = pieces[back[each[i]]];
-            each_time(args, piece, [&](scalar* row, double t) { record_lane(row + n * NP, l, i, t - piece.end); });
+            each_time(args, piece, [&](scalar* row, double t) { record_lane(row + n * NP, l, i, t - piece.end, to); });
         }
         for (int j = 0; j < n; ++j) {
-            const octet at = value_at(l[j], order, s);
+            const octet at = value_at(l[j], to, s);
             for (int i = 0; i < count; ++i) lambda[j][each[i]] = s[i] != 0 ? at[i] : l[j][0][i];
         }
         for (int r = 0; r < M::dynamic; ++r) {  // the integral of lambda . df/dp over the piece
             octet v = {};
-            for (int j = order; j >= 0; --j) v = v * s + p[r][j] * INVERSE[j + 1];
+            for (int j = to; j >= 0; --j) v = v * s + p[r][j] * INVERSE[j + 1];
             v *= -s;
             for (int i = 0; i < count; ++i)
                 if (s[i] != 0) grad[M::place[r]][each[i]] += scalar(v[i]);

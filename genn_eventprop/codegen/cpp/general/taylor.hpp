@@ -8,6 +8,30 @@ namespace {
 constexpr int SIDE = 8;            // neurons side by side
 constexpr int TERMS = DEGREE + 2;  // room for coefficient `order` + 1
 
+#if defined(__AVX__) && !defined(__AVX512F__)
+// Of two registers: a vector that is wider than those of the machine GCC keeps in memory, and loads and stores it in every operation.
+struct octet {
+    typedef double half __attribute__((vector_size(32)));
+    half a, b;
+    double& operator[](int l) { return reinterpret_cast<double*>(this)[l]; }
+    double operator[](int l) const { return reinterpret_cast<const double*>(this)[l]; }
+    octet operator-() const { return {-a, -b}; }
+    octet operator+() const { return *this; }
+#define OPERATOR(o)                                                                               \
+    friend octet operator o(const octet& u, const octet& v) { return {u.a o v.a, u.b o v.b}; }    \
+    friend octet operator o(const octet& u, double v) { return {u.a o v, u.b o v}; }              \
+    friend octet operator o(double u, const octet& v) { return {u o v.a, u o v.b}; }              \
+    octet& operator o##=(const octet& v) { return *this = *this o v; }                            \
+    octet& operator o##=(double v) { return *this = *this o v; }
+    OPERATOR(+) OPERATOR(-) OPERATOR(*) OPERATOR(/)
+#undef OPERATOR
+};
+inline octet larger(const octet& u, const octet& v) { return {u.a > v.a ? u.a : v.a, u.b > v.b ? u.b : v.b}; }
+#else
+typedef double octet __attribute__((vector_size(64)));
+inline octet larger(octet u, octet v) { return u > v ? u : v; }
+#endif
+
 #define LANEWISE(f)                                       \
     inline octet lanes_##f(octet u) {                     \
         octet z;                                          \

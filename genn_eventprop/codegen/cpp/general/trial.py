@@ -23,6 +23,7 @@ FORWARD = "__attribute__((noinline)) int forward(const Args& args, Work& work, i
 BACKWARD = "__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {\n"
 NEXT_EVENT = """\
 const double due = queue.due();
+[[maybe_unused]] const int through = queue.through();
 double when = std::numeric_limits<double>::infinity();
 [[maybe_unused]] double at;
 [[maybe_unused]] int who = -1, which = -1;
@@ -106,7 +107,7 @@ def _group(ctx: Context, program: GeneralProgram, number: int, group: list[Popul
     events = [NEXT_EVENT.rstrip()]
     for p in group:
         name, i = ctx.p(p.name), ctx.plan.populations.index(p)
-        events.append(f"if (!{name}.advance(args, due)) return give_up(work, {name}.lost, {i});")
+        events.append(f"if (!{name}.advance(args, due, {_ends(ctx, p)})) return give_up(work, {name}.lost, {i});")
     for p in group:
         if p.derived.events:
             name, i = ctx.p(p.name), ctx.plan.populations.index(p)
@@ -125,6 +126,13 @@ def _group(ctx: Context, program: GeneralProgram, number: int, group: list[Popul
     lines += ["for (;;) {", "for (;;) {", *events, "}", "if (queue.empty()) break;", *arrivals, "}"]
     lines += [f"{ctx.p(p.name)}.finish(args);" for p in group]
     return "\n".join([*lines, "}"])
+
+
+def _ends(ctx: Context, p: PopulationRecord) -> str:
+    """Whether the next arrival reaches every neuron of a population, or is the end of the trial."""
+    every = [i for i, c in enumerate(ctx.plan.connections) if c.target == p.name and c.by_rows]
+    every += [_change(ctx, p)] if p.drives else []
+    return " || ".join(f"through == {i}" for i in (-1, *every))
 
 
 def _due(ctx: Context, c: ConnectionRecord, at: str, source: str, route: str, index: str) -> str:
