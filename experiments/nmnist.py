@@ -25,6 +25,7 @@ from genn_eventprop.data.events import splits
 from genn_eventprop.data.readers import aer
 from genn_eventprop.data.readers import tonic as tonic_sets
 from genn_eventprop.data.readers.locate import data_folder, locate
+from genn_eventprop.errors import DataError
 from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
@@ -86,7 +87,12 @@ def folds(config: Config) -> Mapping[str, Mapping[str, Any]]:
 def full_sets(config: Config) -> tuple[Events, Events]:
     """All 60,000 and 10,000 recordings."""
     folder = data_folder(config.data_dir)
-    train, test = (tonic_sets.load("nmnist", folder, part, pool=config.pool) for part in ("train", "test"))
+    try:
+        train, test = (tonic_sets.load("nmnist", folder, part, pool=config.pool) for part in ("train", "test"))
+    except DataError as error:
+        if (small := folder / "nmnist_small").is_dir():
+            raise DataError(f"{error}; or add --small, for the 400 recordings in {small}") from error
+        raise
     return train, test
 
 

@@ -228,8 +228,13 @@ def experiment_names() -> list[str]:
         >>> "yin_yang" in experiment_names()
         True
     """
-    package = importlib.import_module(PACKAGE)
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+    folder = str(experiments_folder())
+    return sorted(module.name for module in pkgutil.iter_modules([folder]) if not module.name.startswith("_"))
+
+
+def experiments_folder() -> Path:
+    """Where the installed experiments are, with their settings files (.toml)."""
+    return Path(importlib.import_module(PACKAGE).__path__[0])
 
 
 def load_experiment(source: str | Path) -> ExperimentFile:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ..data.events import Events
 from ..errors import SettingError, shown, suggest
 from ..losses import TimeWeight
 from ..modelling.network import Network, Population
@@ -199,7 +200,12 @@ class EventProp:
             check_array(times, (Array, np.ndarray), "jax.numpy.asarray(x)")
             check_times(times.shape, self.plan)
             return False, times.reshape(*times.shape, 1) if times.ndim == 2 else times
-        check_array(counts, (Array, np.ndarray), "jax.numpy.asarray(x)")
+        how = "jax.numpy.asarray(x)"
+        if isinstance(counts, Events):
+            turned = "" if self.layout == "BTN" else ".swapaxes(0, 1)"
+            dense = f"structured.to_dense(events, {self.plan.dt:g}, {self.plan.n_steps}){turned}"
+            how = f"jax.numpy.asarray({dense}), from genn_eventprop.data.readers import structured"
+        check_array(counts, (Array, np.ndarray), how)
         check_counts(counts.shape, self.plan, self.layout)
         return True, counts if jnp.issubdtype(counts.dtype, jnp.integer) else jax.lax.stop_gradient(counts)
 
@@ -263,7 +269,7 @@ class _Call:
             runner = self.runner(values)
         with runner.lock:
             result, token = runner.forward(spikes, values, seed), runner.token
-        self.layer.watch(result.spike_counts)
+        self.layer.watch(result.spike_counts, "init(seed, counts)")
         counts = [c.astype(np.int32) for c in result.spike_counts.values()]
         together = np.concatenate(counts, 1) if counts else np.zeros((len(result.value), 0), np.int32)
         read = tuple(np.asarray(r, self.real) for r in (result.value, *result.also.values()))

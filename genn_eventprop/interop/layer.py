@@ -42,7 +42,6 @@ LAYOUTS = ("TBN", "BTN")
 
 LOOK = 20
 """Calls in training mode between two looks for silent populations."""
-REMEDY = "leave out the weight (Dense()), which scales it to the first batch, or use larger initial weights"
 
 _numbers = itertools.count(1)
 _runners: weakref.WeakValueDictionary[int, Runner] = weakref.WeakValueDictionary()
@@ -192,19 +191,30 @@ class Layer:
         with runner.lock:
             return self._first_weights.scale(d.network, d.loss, values, run, self._arriving(first))
 
-    def watch(self, counts: Mapping[str, Any]) -> None:
-        """Warn of populations that are silent, see `SilenceWatch`; counts: population -> those of a training batch."""
+    def watch(self, counts: Mapping[str, Any], scale: str) -> None:
+        """Warn of populations that are silent, see `SilenceWatch`.
+
+        Args:
+            counts: population -> those of a training batch. scale: what scales weights without a scale of their own.
+        """
         for name, spikes in counts.items():
             self._spikes[name] = self._spikes.get(name, 0) + int(spikes.sum())
         self._calls += 1
         if self._calls % LOOK == 0:
             for name in self._watch.due(self._spikes):
                 warnings.warn(
-                    f"{name} was silent in the last {LOOK} batches, and silent neurons receive no gradient; {REMEDY}",
+                    f"{name} was silent in the last {LOOK} batches, and silent neurons receive no gradient; "
+                    f"{self._remedy(name, scale)}",
                     RuntimeWarning,
                     stacklevel=4,
                 )
             self._spikes = {}
+
+    def _remedy(self, name: str, scale: str) -> str:
+        """What makes a silent population spike."""
+        if all(c.from_data for c in self._described.network.connections if c.target.name == name):
+            return f"{scale} scales its weights, Dense(), to a batch; if that was done, use a smaller learning rate"
+        return f"leave out the weight (Dense()), which {scale} scales to a batch, or use larger initial weights"
 
     @property
     def stochastic(self) -> bool:

@@ -198,7 +198,7 @@ class EventProp(nn.Module):
         names, sizes = self.plan.loss.readouts, self._layer.spiking
         parts = dict(zip(sizes, counts.split(list(sizes.values()), 1))) if sizes else {}
         if self.training and not torch.compiler.is_compiling():
-            self._layer.watch(parts)
+            self._layer.watch(parts, "the first call in training mode, or scale_weights(batch),")
         return Output({n: r for n, r in zip(names, read) if n in self.readouts}, parts, number, passed, recorded)
 
     def scale_weights(

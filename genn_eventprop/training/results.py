@@ -192,11 +192,14 @@ def gradient_note(norms: Mapping[str, tuple[float, float]], output: str = "") ->
     last = output if output in relative else [*relative][-1]
     before = [name for name in relative if name != last]
     for name in before:
-        if relative[name] * APART < relative[last]:
+        # of a single hidden layer only a gradient of 0, of silent neurons: through one layer nothing vanishes, and with
+        # weights on a data set's scale its gradient is often small beside a readout's
+        if relative[name] * APART < relative[last] and (len(before) > 1 or relative[name] == 0):
+            fewer = ", or use fewer layers" if len(before) > 1 else ""
             return (
                 f"the gradient vanishes in the backward pass: relative to the weights it is {relative[name]:.1e} for "
                 f"{name} and {relative[last]:.1e} for {last}; scale the initial weights to a firing rate in every "
-                "layer (initialise_rates, --initial-spikes), or use fewer layers"
+                f"layer (initialise_rates, --initial-spikes){fewer}"
             )
         # > 0: where the loss of the batch has no gradient, as when all are right by a margin, nothing explodes
         if relative[name] > APART * relative[last] > 0:

@@ -238,3 +238,14 @@ def test_early_stopping_and_tensorboard_on_the_command_line(page, capsys):
     assert "run folder run exists" in capsys.readouterr().err
     with pytest.raises(SettingError, match="patience must be an integer"):
         experiment.EarlyStopping(0)
+
+
+def test_the_small_set_and_installed_settings_are_found(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "tonic.datasets", None)
+    (tmp_path / "nmnist_small").mkdir()
+    options = ["--config", "experiments/nmnist_saccades.toml", "--data-dir", str(tmp_path)]
+    assert main(["train", "nmnist", *options]) == 1
+    text = capsys.readouterr().err
+    assert "note: --config experiments/nmnist_saccades.toml is " in text
+    assert f"or add --small, for the 400 recordings in {tmp_path / 'nmnist_small'}" in text

@@ -263,6 +263,10 @@ def test_data_that_does_not_fit_is_refused(plan):
             r"sample 1 has a spike at 30 ms, outside the trial of 30 ms \(2 such spikes in all\)",
         ),
         (
+            Events.from_samples([([1e3, 25e3], [0, 1])], n_channels=7),
+            r"outside the trial of 30 ms \(2 such .*; are the times in microseconds\? .* divide them by 1000",
+        ),
+        (
             Events.from_samples([([1.0], [0])] * 2, n_channels=7, labels=[1, 4]),
             r"sample 1 has label 4, but the output 'output' has 4 classes",
         ),

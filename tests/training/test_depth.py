@@ -55,7 +55,10 @@ def test_notes_on_gradients():
     assert "explodes in the backward pass: relative to the weights it is 5.0e+04 for b" in gradient_note(
         {"a": (1.0, 1.0), "b": (1.0, 5e4), "out": (1.0, 2.0)}
     )
-    assert "vanishes" in gradient_note({"a": (0.0, 0.0), "out": (1.0, 2.0)})  # a silent layer
+    # one hidden layer: only where it is silent, and fewer layers are no remedy
+    silent = gradient_note({"a": (0.0, 0.0), "out": (1.0, 2.0)})
+    assert "vanishes" in silent and "fewer layers" not in silent
+    assert gradient_note({"a": (1.0, 1e-4), "out": (1.0, 2.0)}) == ""
     # populations may be added in any order, and an auxiliary readout may have nothing to learn from
     norms = {"out": (1.0, 2.0), "a": (1.0, 1e-4), "aux": (0.0, 0.0)}
     assert "vanishes in the backward pass: relative to the weights it is 1.0e-04 for a and 2.0e+00 for out" in (

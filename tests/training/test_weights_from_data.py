@@ -215,7 +215,13 @@ def test_a_layer_warns_of_silence():
     with torch.no_grad(), pytest.warns(RuntimeWarning, match="was silent in the last 20 batches") as told:
         for _ in range(60):
             layer(data)
-    assert sum("first was silent" in str(w.message) for w in told) == 2
+    messages = [str(w.message) for w in told]
+    assert sum("first was silent" in m for m in messages) == 2
+    assert any("leave out the weight (Dense()), which the first call in training mode" in m for m in messages)
+    other = EventProp(network()[0], duration=50.0, dt=5.0, readout="max", engine="reference_clock")
+    with pytest.warns(RuntimeWarning, match=r"first was .* init\(seed, counts\) scales its weights, Dense"):
+        for _ in range(20):
+            other._layer.watch({"first": np.zeros(1)}, "init(seed, counts)")
 
 
 def test_a_function_of_jax_scales_with_a_batch():
@@ -230,6 +236,8 @@ def test_a_function_of_jax_scales_with_a_batch():
     parameters = layer.init(1, times=times)
     assert float(layer(drawn, times=times).spike_counts["first"].mean()) < 1.0
     assert float(layer(parameters, times=times).spike_counts["first"].mean()) == pytest.approx(5.0, rel=0.35)
+    with pytest.raises(SettingError, match=r"structured.to_dense\(events, 1, 50\).swapaxes\(0, 1\)\), from genn_ev"):
+        layer(parameters, events(2))
 
 
 def recordings(channels=30, classes=4, samples=400):

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ...data.inputs import DataSet
 
 
+NEARLY_ALL, FAR, SECONDS = 0.9, 20.0, 5.0
+"""Spikes are in another unit than ms if this share of them is after the trial and the last by this factor; the duration
+is in seconds, not the times in microseconds, up to this value."""
 FEW = 2_000_000
 """Spikes of a data set that NumPy quantises by itself."""
 
@@ -189,8 +192,24 @@ def _check_times(events: Events, duration: float) -> None:
         sample = int(np.searchsorted(events.offsets, first, side="right") - 1)
         raise DataError(
             f"sample {sample} has a spike at {events.times[first]:g} ms, outside the trial of {duration:g} ms "
-            f"({late} such spikes in all); use a longer duration or crop the data"
+            f"({late} such spikes in all); {_late_remedy(events, duration, late)}"
         )
+
+
+def _late_remedy(events: Events, duration: float, late: int) -> str:
+    """What to do about `late` spikes after the trial: another unit where nearly all are, and far outside."""
+    latest = float(events.times.max())
+    if late < NEARLY_ALL * len(events.times) or latest < FAR * duration:
+        return "use a longer duration or crop the data"
+    if duration <= SECONDS:
+        return (
+            f"is the duration in seconds? It is interpreted as ms: use duration={1000 * duration:g}, and dt in ms, or "
+            "crop the data"
+        )
+    return (
+        "are the times in microseconds? They are interpreted as ms: divide them by 1000, or use a longer duration or "
+        "crop the data"
+    )
 
 
 def _steps(times: np.ndarray, dt: float, shift: float, last: int) -> tuple[np.ndarray, int]:
