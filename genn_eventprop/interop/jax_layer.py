@@ -217,6 +217,12 @@ class EventProp:
         for name in set(self.plan.trainable) - set(parameters):
             raise SettingError(f"no value was given for {name!r}, which is learned; init() has one")
         values = {name: jnp.asarray(parameters.get(name, self.fixed.get(name))) for name in names}
+        for name in parameters:
+            (shape, kind), v = self._layer.forms[name], values[name]
+            if v.shape != shape:
+                raise SettingError(f"{name} has the shape {v.shape}; it must have that of init(), {shape}")
+            if kind == "f" and not jnp.issubdtype(v.dtype, jnp.floating):
+                raise SettingError(f"{name} is {v.dtype}; the layer runs in float32 or float64")
         kinds = {str(v.dtype) for n, v in values.items() if jnp.issubdtype(v.dtype, jnp.floating) and n in parameters}
         real = next(iter(kinds), str(jnp.zeros(0).dtype))
         if len(kinds) > 1 or real not in ("float32", "float64"):

@@ -91,6 +91,7 @@ class Layer:
         self._lock = EngineLock()  # of what is made when it is first needed
         first = net.initial_parameters(0)
         self.names = tuple(first)
+        self.forms = {name: (np.shape(v), np.asarray(v).dtype.kind) for name, v in first.items()}
         self.unscaled = any(c.from_data for c in net.connections)
         self._first_weights = WeightsFromData(net, first)
         self._watch, self._calls, self._spikes = SilenceWatch(), 0, dict[str, int]()

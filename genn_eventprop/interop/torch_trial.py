@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..engines import Spikes
+from ..errors import EngineError
 from . import layer
 from .layer import runner_of
 
@@ -138,7 +138,6 @@ class _Eager(torch.autograd.Function):
         _keep(ctx, number, key, driving, (times, channels, offsets, *tensors))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *slopes: Any) -> tuple[Any, ...]:
         key, tensors = _kept(ctx)
         spikes, parameters = tensors[: 3 + ctx.driving], tensors[3 + ctx.driving :]
@@ -147,7 +146,28 @@ class _Eager(torch.autograd.Function):
             ctx.number, ctx.token, slopes[:-2], spikes, parameters, key, inputs, driven
         )
         none = [None] * ctx.driving
-        return None, by_time if inputs else None, None, None, None, None, *(by_current or none), *by_parameter
+        found = by_time if inputs else None, *(by_current or none), *by_parameter
+        if torch.is_grad_enabled():  # create_graph=True
+            found = _Final.apply(len(found), *found, *tensors, *slopes[:-2])
+        return None, found[0], None, None, None, None, *found[1:]
+
+
+class _Final(torch.autograd.Function):
+    """Gradients of a trial, which depend on its inputs, `tensors`, in a way that is not known.
+
+    `once_differentiable` would take them for constants wherever the slopes that come in are.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, number: int, *tensors: Any) -> tuple[Any, ...]:
+        return tuple(None if t is None else t.view_as(t) for t in tensors[:number])
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Any) -> Any:
+        raise EngineError(
+            "the layer has first derivatives only: its gradient cannot be differentiated again (create_graph=True, a "
+            "penalty on gradients); detach() it if it is meant as a constant"
+        )
 
 
 def _keep(ctx: Any, number: int, key: Tensor | None, driving: int, tensors: Sequence[Tensor]) -> None:

@@ -167,6 +167,15 @@ def test_what_is_refused():
         made(parameters | {"hidden.tau": jnp.ones(1)}, times=input_times())
     with pytest.raises(SettingError, match="no value was given for 'input_hidden.weight', which is learned"):
         made({k: v for k, v in parameters.items() if k != "input_hidden.weight"}, times=input_times())
+    weight = parameters["input_hidden.weight"]
+    for wrong, message in (
+        (weight.T, r"input_hidden.weight has the shape .*; it must have that of init\(\)"),
+        (jnp.ones(weight.shape[1]), "has the shape"),
+        (1.0, r"has the shape \(\)"),
+        (jnp.ones(weight.shape, jnp.int32), "input_hidden.weight is int32"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            made({**parameters, "input_hidden.weight": wrong}, times=input_times())
     with pytest.raises(SettingError, match="runs in float32 or float64, the parameters are float16"):
         made({k: v.astype(jnp.float16) for k, v in parameters.items()}, times=input_times())
     with pytest.raises(AttributeError, match="reads 'max'; make it with readout='integral' for .integral"):

@@ -50,6 +50,21 @@ def test_gradcheck_on_exact_spike_times(readout, engine):
     assert torch.autograd.gradcheck(function, (times, *parameters), eps=1e-6, atol=1e-6, rtol=1e-4, fast_mode=True)
 
 
+@pytest.mark.parametrize("before", [lambda t: t, lambda t: 1 + 0.9 * t])
+def test_gradients_are_not_differentiated_again(before):
+    """They would be taken for constants."""
+    made, times = layer("max"), input_times().requires_grad_()
+    out = made(times=before(times)).maximum.sum()
+    (gradient,) = torch.autograd.grad(out, times, create_graph=True)
+    assert gradient.abs().sum() > 0
+    with pytest.raises(EngineError, match="first derivatives only"):
+        (out + gradient.pow(2).sum()).backward()
+    out = made(times=before(times)).maximum.sum()
+    (again,) = torch.autograd.grad(out, times, create_graph=True)
+    (out + again.detach().sum()).backward()
+    assert torch.equal(times.grad, gradient)
+
+
 def test_gradcheck_of_first_spikes():
     made, times = layer("first_spike", spike_times="exact"), input_times().requires_grad_()
 
