@@ -158,4 +158,4 @@ def test_command(tmp_path, capsys, monkeypatch):
     )
     assert main(f"{file}:Readout", seed=2) == 0
     text = capsys.readouterr().out
-    assert "output.tau" in text and "smallest |gdot|" in text and "passed: 1 networks" in text
+    assert "output.tau" in text and "smallest |gdot|" in text and "passed: 1 network," in text

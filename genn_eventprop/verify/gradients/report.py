@@ -172,14 +172,25 @@ class Report:
 
     @property
     def elements(self) -> int:
-        """How many derivatives were compared."""
-        return sum(b.gradient.size for c in self.cases for b in c.blocks)
+        """How many derivatives were compared, without blocks that are all zero."""
+        return sum(b.gradient.size for c in self.cases for b in c.blocks if not b.zero)
 
     def text(self) -> str:
         """All tables and the verdict, for people."""
         verdict = "passed" if self.passed else "FAILED"
-        tail = f"{verdict}: {len(self.cases)} networks, {self.elements} elements, worst relative error {self.worst:.1e}"
+        networks = f"{len(self.cases)} network{'s' * (len(self.cases) != 1)}"
+        tail = f"{verdict}: {networks}, {self.elements} elements, worst relative error {self.worst:.1e}"
+        reasons = [*(f"{c.name}: {f}" for c in self.cases for f in c.failures), *self.failures]
+        if reasons:
+            tail += f"; {reasons[0]}" + (f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else "")
         parts = [c.text() for c in self.cases]
+        moved = {b.name: None for c in self.cases for b in c.blocks if b.zero and b.name in c.cannot_move}
+        if moved:
+            parts.append(
+                "note: every spike of some layers was made by the arrival of a delta synapse, so these gradients are zero "
+                f"and were not tested: {', '.join(moved)}; let the input act on a current instead of the state that "
+                "the threshold reads"
+            )
         if self.schemes:
             parts.append("\n".join(["the grid's schemes, in trials without spikes", *(s.text() for s in self.schemes)]))
         return "\n\n".join([*parts, "\n".join([*(f"FAILED {f}" for f in self.failures), tail])])
