@@ -354,6 +354,12 @@ class Trainer:
                 *late_delays(self.plan, self.engine.parameters),
             ]
             self.notes += scaled
+            if validation is not None and validation is test:
+                self.notes.append("the validation set is the test set: the best weights are chosen on the test set")
+            if self.state.epoch > epochs:
+                self.notes.append(
+                    f"{self.state.epoch} epochs are done already, more than epochs={epochs}: none is added"
+                )
             with contextlib.nullcontext() if self.run_dir is None else lock_for_writing(self.run_dir):
                 first = {name: self.engine.parameters[name] for name in self.plan.trainable}
                 config = self.config if self._asked[0] != "auto" else {**self.config, "resolved": self._resolved()}

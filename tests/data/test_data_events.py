@@ -215,3 +215,9 @@ def test_statistics_of_many_channels_need_little_memory() -> None:
 def test_targets_of_different_lengths_are_told():
     with pytest.raises(DataError, match="target 'position' is no array: its parts have different lengths"):
         Events.from_samples([([], []), ([], [])], 2, targets={"position": [[0.1, 0.2], [0.3]]})
+
+
+@pytest.mark.parametrize("sample", [[(1.0, 2), (5.0, 3)], np.array([[1.0, 2.0], [5.0, 3.0]])])
+def test_two_events_as_rows_are_no_pair(sample):
+    with pytest.raises(DataError, match=r"sample 0 may be two events .* \(a\[:, 0\], a\[:, 1\]\)"):
+        Events.from_samples([sample], 30)

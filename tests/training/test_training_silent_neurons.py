@@ -282,6 +282,17 @@ def test_empty_samples_and_missing_classes_are_told(capsys):
     assert "note: the validation set has no sample of class" in text and "training set has no sample" not in text
 
 
+def test_a_set_without_spikes_a_test_set_for_validation_and_fewer_epochs_than_done_are_noted():
+    t, some = trainer(), events(16, 1)
+    empty = Events([], [], [0] * 3, some.n_channels, [0, 1], n_classes=some.n_classes)
+    t.fit(empty, some, some, epochs=2)
+    assert any(n.startswith("no sample of the training set has a spike") for n in t.notes)
+    assert "the validation set is the test set: the best weights are chosen on the test set" in t.notes
+    t.fit(empty, some, events(16, 2), epochs=1)
+    assert "2 epochs are done already, more than epochs=1: none is added" in t.notes
+    assert not any("is the test set" in n for n in t.notes)
+
+
 def test_what_compiles_once_is_not_taken_for_the_speed():
     pauses = iter([0.6, 0.0])
     engine = SimpleNamespace(run=lambda *_, training: time.sleep(next(pauses)))

@@ -75,7 +75,19 @@ def pair(sample: Any, where: str) -> tuple[Any, Any]:
             f"{where} is {shown(sample)}; every sample is a pair (times in ms, channels) of two lists of one length"
             f"{how_to_read(sample)}"
         ) from None
+    if _two_rows(sample):
+        raise DataError(
+            f"{where} may be two events (time, channel) or the times and the channels of two; give a pair of lists, "
+            "([times], [channels]); rows of an array a are (a[:, 0], a[:, 1])"
+        )
     return times, channels
+
+
+def _two_rows(sample: Any) -> bool:
+    """Whether a sample of two events may be rows of a time and a channel, which has the form of a pair too."""
+    if isinstance(sample, np.ndarray):
+        return sample.shape == (2, 2)
+    return isinstance(sample, list) and all(isinstance(part, tuple) and len(part) == 2 for part in sample)
 
 
 def how_to_read(value: Any) -> str:

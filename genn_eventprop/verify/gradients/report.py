@@ -187,9 +187,9 @@ class Report:
         moved = {b.name: None for c in self.cases for b in c.blocks if b.zero and b.name in c.cannot_move}
         if moved:
             parts.append(
-                "note: every spike of some layers was made by the arrival of a delta synapse, so these gradients are zero "
-                f"and were not tested: {', '.join(moved)}; let the input act on a current instead of the state that "
-                "the threshold reads"
+                "note: every spike of some layers was made by the arrival of a delta synapse, so these gradients are "
+                f"zero and were not tested: {', '.join(moved)}; let the input act on a current instead of the state "
+                "that the threshold reads"
             )
         if self.schemes:
             parts.append("\n".join(["the grid's schemes, in trials without spikes", *(s.text() for s in self.schemes)]))
