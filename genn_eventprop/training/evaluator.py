@@ -142,6 +142,16 @@ class Evaluation:
     parts: dict[str, PartEvaluation] = field(default_factory=dict)
     spikes: dict[str, np.ndarray] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        undecided = f", {self.undecided} undecided" if self.undecided else ""
+        numbers = [f"accuracy {100 * self.accuracy:.2f} %"] * (not np.isnan(self.accuracy)) + [f"loss {self.loss:.5g}"]
+        populations = (
+            f"{name} {a.spikes_per_neuron:.2f} spikes a neuron, {a.silent} silent" for name, a in self.activity.items()
+        )
+        return (
+            f"<Evaluation: {', '.join(numbers)}, {len(self.predictions)} samples{undecided}; {'; '.join(populations)}>"
+        )
+
 
 def as_data(value: Any, n_channels: int) -> DataSet:
     """A data set of any kind, a dictionary of inputs, or a list of samples (times in ms, channels), as a data set.

@@ -291,6 +291,8 @@ def test_a_set_without_spikes_a_test_set_for_validation_and_fewer_epochs_than_do
     t.fit(empty, some, events(16, 2), epochs=1)
     assert "2 epochs are done already, more than epochs=1: none is added" in t.notes
     assert not any("is the test set" in n for n in t.notes)
+    shown = repr(t.evaluate(empty))
+    assert shown.startswith("<Evaluation: accuracy ") and "2 samples" in shown and "spikes a neuron" in shown
 
 
 def test_what_compiles_once_is_not_taken_for_the_speed():
