@@ -55,7 +55,7 @@ def build(config: Config) -> Experiment:
     frame = braille.FRAME_MS / config.speed
     train, test = (braille.load(path, part, config.threshold, frame) for part in ("train", "test"))
     train, validation = splits.stratified_split(train, config.validation, config.seed).apply(train)
-    return layered(config, train, validation, test)
+    return layered(config, train, validation, test, braille.class_names(path))
 
 
 def plot(experiment: Experiment, folder: Path) -> None:

@@ -15,8 +15,10 @@ import tyro
 
 from ..atomic import replaced_file, write_text
 from ..errors import SettingError, UsageError
-from ..fitting import FitOptions, FitResult, Recording, fit, read_recording, read_spikes
+from ..fitting import FitOptions, FitResult, Recording, read_recording, read_spikes
+from ..fitting.fit import prepare
 from ..fitting.recording import file_hash
+from ..output import say
 from ..report.fit_page import fit_blocks
 from ..report.page import Picture, write_html
 from ..report.plots import save
@@ -89,12 +91,13 @@ def _fit(
         "priors": {n: _numbers(text, 2, "priors") for n, text in _named(priors, "priors")},
         "current": current, **asdict(options),
     }  # fmt: skip
-    # settings and files are read before there is a folder: a typing error leaves nothing behind
+    # settings and files are read before there is a folder: what is refused leaves nothing behind
     folder = run_dir or next(
         path for i in itertools.count(1) if not (path := Path("runs") / f"fit-{neuron.name.lower()}-{i}").exists()
     )
     if mark.strangers(folder):
         raise SettingError(f"run folder {folder} exists and is not empty; choose another --run-dir")
+    tasks = prepare(neuron, cells, **settings)
     command = shlex.join(["genn-eventprop", *sys.argv[1:]])
     # hashes, since a path alone does not say which data a result is of
     files = {str(path): file_hash(path) for path in (*recordings, *spikes)}
@@ -104,7 +107,7 @@ def _fit(
         write_json(folder / "config.json", config | {"current_step": current_step, **settings})
         write_text(folder / "command.txt", command + "\n")
         write_json(folder / "environment.json", environment())
-        results = fit(neuron, cells, **settings)
+        results = [task.run() for task in tasks]
         _write(folder, results, command)
     for result in results:
         print(f"{result.recording.name}\n{result}\n")
@@ -126,6 +129,12 @@ def _read(
         recording = recording.with_spikes_above(level)
     if sweeps:
         recording = recording[list(sweeps)]
+    if level is not None and recording.spikes is not None and not any(map(len, recording.spikes)):
+        assert recording.voltage is not None
+        say(
+            f"note: {recording.name}: V never rises through --spikes-above {level:g}, the fit is to a cell without "
+            f"spikes; the highest V is {np.nanmax(recording.voltage, initial=-np.inf):g}"
+        )
     return recording if step is None else recording.with_current_step(step)
 
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import EngineError, LossError, PlanError
+from ..errors import EngineError, LossError, PlanError, suggest
 from ..losses import Loss
 from ..modelling import Network
 from ..plan import Plan, make_plan
+from ..plan.records import SPIKE_TIMES
 from ..regularisers import Regulariser
 from .contract.features import refuse
 from .registry import engine_class, inner_plan
@@ -36,6 +37,8 @@ ANGLES = {0.1: (15, 55), 0.2: (15, 62), 0.5: (16, 70), 1.0: (16, 70), 2.0: (19, 
 feed-forward networks in docs/grid_versus_exact.md; the least is that of dense spikes."""
 EXACT_DT, GRID_DT = 1.0, 0.1
 """Step in ms where none is asked for."""
+IN_SECONDS = 5.0
+"""Times that dt is a time constant at which this one is taken for seconds."""
 SPARSE = 2.0
 """Spikes of an input channel in a trial, up to which a code is sparse."""
 SPIKES = 1.0
@@ -59,6 +62,12 @@ class Choice:
             f"spikes on the grid of {dt:g} ms: {self.reason}; at such steps the grid's gradient is {low} to {high} "
             "degrees off the exact one (docs/grid_versus_exact.md)"
         )
+
+
+def check_spike_times(spike_times: str) -> None:
+    """Raise `PlanError` unless spike times are "auto", or those of a plan."""
+    if spike_times not in (known := ("auto", *SPIKE_TIMES)):
+        raise PlanError(f"unknown spike_times={spike_times!r} ({suggest(str(spike_times), known)})")
 
 
 def choose_spike_times(
@@ -120,7 +129,8 @@ def choose_spike_times(
 
 
 def coarse_step(plan: Plan, parameters: Mapping[str, np.ndarray]) -> str:
-    """A note where the step of a grid exceeds half the shortest time constant; "" elsewhere."""
+    """A note where the step of a grid exceeds half the shortest time constant, or where this one may be in seconds; ""
+    elsewhere."""
     constants = {
         f"{p.name}.{name}": float(np.min(parameters[f"{p.name}.{name}"]))
         for p in plan.populations
@@ -128,7 +138,14 @@ def coarse_step(plan: Plan, parameters: Mapping[str, np.ndarray]) -> str:
         if name.startswith("tau") and f"{p.name}.{name}" in parameters
     }
     name = min(constants, key=constants.__getitem__, default="")
-    if not name or plan.spike_times == "exact" or plan.dt <= constants[name] / 2:
+    if not name:
+        return ""
+    if plan.dt >= IN_SECONDS * constants[name]:
+        return (
+            f"{name} = {constants[name]:g} ms is far below dt = {plan.dt:g} ms; is it in seconds? Time constants are "
+            f"interpreted as ms ({name.rpartition('.')[2]}={1000 * constants[name]:g})"
+        )
+    if plan.spike_times == "exact" or plan.dt <= constants[name] / 2:
         return ""
     return (
         f"dt = {plan.dt:g} ms exceeds half of the shortest time constant, {name} = {constants[name]:g} ms: what "

@@ -138,9 +138,13 @@ class UnscaledConfig(LayeredConfig):
     """
 
     input_weight: tuple[float, float] | None = (0.03, 0.01)
+    """Mean and standard deviation of the initial weights from the input to the first hidden layer."""
     hidden_weight: tuple[float, float] | None = (0.02, 0.03)
+    """Mean and standard deviation of the initial weights from one hidden layer to the next."""
     recurrent_weight: tuple[float, float] | None = (0.0, 0.02)
+    """Mean and standard deviation of the initial weights within a hidden layer."""
     output_weight: tuple[float, float] | None = (0.0, 0.03)
+    """Mean and standard deviation of the initial output weights."""
     output: str = "LI"
 
 

@@ -283,8 +283,10 @@ def late_notes(events: Events | Currents, text: str, duration: float, where: str
     late = int((events.durations >= duration).sum())
     if not late or any(isinstance(step, (CompressTime, FitTime)) for step in augmentations_of(text, where)[0]):
         return []
+    are = "is" if late == 1 else "are"
     return [
-        f"{late} of {len(events)} samples of the training set are longer than {duration:g} ms; later spikes are dropped"
+        f"{late} of {len(events)} samples of the training set {are} longer than {duration:g} ms; later spikes are "
+        "dropped"
     ]
 
 

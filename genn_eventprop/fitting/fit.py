@@ -100,6 +100,37 @@ def fit(
                 f"fit takes a Recording or a list of them, got {shown(recording)}; make one with "
                 "Recording(current, dt=..., voltage=...), or read_recording(FILE)"
             )
+    tasks = prepare(model, cells, bounds=bounds, fixed=fixed, only=only, priors=priors, current=current, **options)
+    results = [task.run() for task in tasks]
+    return results[0] if isinstance(recording, Recording) else results
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """The fit to one cell, with all settings checked."""
+
+    residuals: Residuals
+    ranges: Ranges
+    priors: dict[str, tuple[float, float]]
+    options: FitOptions
+
+    def run(self) -> FitResult:
+        """Fit it."""
+        return _fit(self.residuals, self.ranges, self.priors, self.options)
+
+
+def prepare(
+    model: NeuronModel,
+    cells: Sequence[Recording],
+    *,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    fixed: Mapping[str, float] | None = None,
+    only: Iterable[str] | None = None,
+    priors: Mapping[str, tuple[float, float]] | None = None,
+    current: str | None = None,
+    **options: Any,
+) -> list[FitTask]:
+    """What `fit` does with every cell; raises what it raises, before anything is computed."""
     if not isinstance(model, NeuronModel):
         raise SettingError(
             f"fit takes a NeuronModel, such as genn_eventprop.models.AdEx, got {shown(model)}; values of parameters go "
@@ -110,7 +141,7 @@ def fit(
             raise SettingError(f"fit has no option {name!r} ({suggest(name, known)})")
     chosen = FitOptions(**options)
     fitted = fitted_model(model, current)
-    results = []
+    tasks = []
     for cell in cells:
         _check_measured(cell, chosen)
         ranges = choose(fitted, cell, bounds or {}, fixed or {}, only, priors or {})
@@ -124,8 +155,8 @@ def fit(
                 f"recording {cell.name!r}: nothing counts with skip={chosen.skip:g} and window={chosen.window}; make "
                 "them smaller"
             )
-        results.append(_fit(residuals, ranges, dict(priors or {}), chosen))
-    return results[0] if isinstance(recording, Recording) else results
+        tasks.append(FitTask(residuals, ranges, dict(priors or {}), chosen))
+    return tasks
 
 
 def _fit(
@@ -275,13 +306,19 @@ def _range(n: str, param: Param, bounds: tuple[float, float] | None, model: str)
         bounds = param.bounds  # type: ignore[assignment]
     if bounds is None:
         value = param.value
+        wanted = f" (--bounds {n}=LOW:HIGH, bounds={{{n!r}: (low, high)}})"
         if not isinstance(value, (int, float)):
-            raise SettingError(f"{model}: {n} is {value}, no number from which a range follows; give bounds for it")
+            raise SettingError(
+                f"{model}: {n} is {value}, no number from which a range follows; give bounds for it{wanted}"
+            )
         # a voltage may have any sign and its zero means nothing, so that no factor makes a range of it
         if param.unit == "mV":
             return value - 15.0, value + 15.0
         if value == 0:
-            raise SettingError(f"{model}: {n} is 0, from which no range follows; give bounds for it, or fix it")
+            raise SettingError(
+                f"{model}: {n} is 0, from which no range follows; give bounds for it{wanted}, or fix it "
+                f"(--fixed {n}=0, fixed={{{n!r}: 0}})"
+            )
         low, high = sorted((value / 5, value * 5))  # of a negative value, the other way round
         return low, high
     try:

@@ -21,9 +21,10 @@ from ..engines import Engine, Readouts, Spikes
 from ..engines.contract.features import no_input_times
 from ..engines.contract.lock import EngineLock
 from ..engines.contract.result import SpikeRecords
-from ..engines.spike_times import Choice, choose_spike_times
-from ..errors import EngineError, SettingError, shown, suggest
+from ..engines.spike_times import Choice, check_spike_times, choose_spike_times
+from ..errors import EngineError, LossError, SettingError, shown, suggest
 from ..losses import Loss, TimeWeight
+from ..losses.kinds import READOUTS
 from ..modelling.network import Network, Population
 from ..output import say
 from ..plan import Plan
@@ -75,6 +76,9 @@ class Layer:
                 "and net.population(...)"
             )
         output = net.populations[-1] if output is None else output
+        check_spike_times(spike_times)
+        if isinstance(output, Population):
+            _check_readouts(self.readouts, output)
         main, *also = self.readouts if self.readouts != ("trace",) else ("end", "trace")
         time_weight = weight if isinstance(weight, TimeWeight) else TimeWeight(weight)
         time_weight = time_weight if main == "integral" else TimeWeight()
@@ -503,8 +507,14 @@ def currents_by_name(currents: Any, plan: Plan) -> list[tuple[str, Any]]:
         if currents is None and names:
             raise SettingError(f"the network has the currents {', '.join(names)}: give currents=")
         if currents is not None and len(names) != 1:
-            has = f"{len(names)} currents: give currents={{name: array}} with {', '.join(names)}" if names else "none"
-            raise SettingError(f"currents= is one array, the network has {has}")
+            if not names:
+                raise SettingError(
+                    "this network has no current input: leave out currents=, or add net.current(size, dt)"
+                )
+            raise SettingError(
+                f"currents= is one array, the network has {len(names)} currents: give currents={{name: array}} with "
+                f"{', '.join(names)}"
+            )
         return [] if currents is None else [(names[0], currents)]
     for name in currents:
         if name not in names:
@@ -513,6 +523,21 @@ def currents_by_name(currents: Any, plan: Plan) -> list[tuple[str, Any]]:
         if name not in currents:
             raise SettingError(f"currents: no values for {name!r}")
     return [(name, currents[name]) for name in names]
+
+
+def _check_readouts(readouts: Sequence[str], output: Population) -> None:
+    """Raise `LossError` where a readout needs an output that spikes, or one that does not."""
+    model = output.model
+    for name in readouts:
+        kind = READOUTS.get(name)
+        needs = "spikes" if kind is not None and kind.spikes else "no spikes" if name == "max" else ""
+        if needs and model.spiking != (needs == "spikes"):
+            other = "a spiking model such as LIF()" if needs == "spikes" else "LI()"
+            does = "spikes" if model.spiking else "never spikes"
+            raise LossError(
+                f"readout={name!r} needs an output with {needs}, but {output.name!r} is made of {model.name}, which "
+                f"{does}: make it of {other}"
+            )
 
 
 def check_array(value: Any, kinds: Any, how: str) -> None:

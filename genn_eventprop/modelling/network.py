@@ -15,7 +15,7 @@ from .connection import Connection, as_learned, as_sign, check_array, check_memo
 from .connectivity import Connectivity, Dense, Sparse, Synapses
 from .delay import Delay, as_delay
 from .neuron import Neuron, NeuronModel
-from .parameters import Array, Param, is_open
+from .parameters import Array, Param, is_open, not_finite
 from .places import Current, Input, Population, check_current, size_and_shape
 from .reach import check_below
 
@@ -362,7 +362,7 @@ def check_values(
     """`Network.check_parameters` for populations, each as (name, model, parameters)."""
     for key, value in values.items():
         if not np.all(np.isfinite(value)):
-            raise NetworkError(f"{key}: values must be finite")
+            raise NetworkError(f"{key}: values must be finite{not_finite(np.asarray(value))}")
     for name, model, params in populations:
         for n, param in params.items():
             key = f"{name}.{n}"

@@ -241,8 +241,17 @@ def as_initialiser(value: Any, where: str) -> Initialiser:
             "numbers, or Normal(mean, std)"
         ) from None
     if not np.all(np.isfinite(array)):
-        raise NetworkError(f"{where}: values must be finite, got {shown(value)}")
+        raise NetworkError(f"{where}: values must be finite, got {shown(value)}{not_finite(array)}")
     return Constant(float(array)) if array.ndim == 0 else Array(array)
+
+
+def not_finite(array: np.ndarray) -> str:
+    """Of an array with values that are not finite, how many are not, and the first; "" for a single number."""
+    if array.ndim == 0:
+        return ""
+    bad = np.argwhere(~np.isfinite(array))
+    where = ", ".join(map(str, bad[0]))
+    return f"; {len(bad)} of {array.size} are not, the first is {array[tuple(bad[0])]} at [{where}]"
 
 
 def check_bounds(bounds: Any, where: str) -> None:

@@ -309,7 +309,7 @@ def _metrics(run_dir: Path) -> list[dict[str, Any]]:
 
 def status_table(cells: list[CellState]) -> str:
     """The table, and how many cells are in which state."""
-    heads = ["cell", "state", "epoch", "to go", "validation", ""]
+    heads = ["cell", "state", "epoch", "to go", "validation", "remark"]
     body = [
         [c.name, c.state, f"{c.epoch}/{c.epochs}", "-" if c.remaining is None else duration(c.remaining),
          "-" if c.validation is None else f"{100 * c.validation:.2f} %", c.remark]

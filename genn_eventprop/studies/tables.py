@@ -20,6 +20,7 @@ from ..experiment.experiment import experiment_names, load_experiment
 from ..runs import mark
 from ..runs.run_folder import RunFolder, jsonable, read_json
 from ..runs.run_index import records
+from ..training.accounting import energy_words
 from .comparison import interval, paired
 from .repeats import INCIDENTAL, deviation, percent, summarise
 
@@ -187,7 +188,7 @@ def _costs(runs: Sequence[FinishedRun]) -> str:
         return "-"
     spikes = ", ".join(f"{fmean(c['spikes'][name] for c in costs):.3g}" for name in costs[0]["spikes"])
     operations, energy = (fmean(c[key] for c in costs) for key in ("synaptic_operations", "energy_nJ"))
-    return f"{spikes}; {operations:,.0f}; {energy:.3g} nJ"
+    return f"{spikes}; {operations:,.0f}; {energy_words(energy)}"
 
 
 def _accuracy(runs: Sequence[FinishedRun], key: str) -> str:

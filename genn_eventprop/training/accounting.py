@@ -86,12 +86,21 @@ def _effective_synapses(c: ConnectionRecord, parameters: Mapping[str, np.ndarray
     return np.bincount(table.source, weight.ravel()[table.weights] != 0, minlength=c.pre).astype(np.int64)
 
 
+def energy_words(nanojoule: float) -> str:
+    """``"11.1 nJ"``, ``"1.24 µJ"``."""
+    value, unit = next(
+        (v, u) for v, u in ((nanojoule, "nJ"), (nanojoule * 1e-3, "µJ"), (nanojoule * 1e-6, "mJ"))
+        if float(f"{v:.3g}") < 1000 or u == "mJ"
+    )  # fmt: skip
+    return f"{value:.3g} {unit}"
+
+
 def describe_costs(costs: Mapping[str, Any]) -> str:
     """``"1.4 spikes a neuron of hidden; 12,300 synaptic operations; 11.1 nJ at 0.9 pJ each"``."""
     spikes = ", ".join(f"{value:.3g} spikes a neuron of {name}" for name, value in costs["spikes"].items())
     operations = f"{costs['synaptic_operations']:,.0f} synaptic operations"
-    energy = f"{costs['energy_nJ']:.3g} nJ at {PICOJOULE} pJ each"
+    energy = f"{energy_words(costs['energy_nJ'])} at {PICOJOULE} pJ each"
     if products := costs.get("multiply_accumulates"):
         operations += f" and {products:,.0f} products of currents"
-        energy = f"{costs['energy_nJ']:.3g} nJ at {PICOJOULE} and {OF_PRODUCT} pJ each"
+        energy = f"{energy_words(costs['energy_nJ'])} at {PICOJOULE} and {OF_PRODUCT} pJ each"
     return "; ".join(words for words in (spikes, operations, energy) if words)

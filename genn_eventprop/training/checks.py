@@ -36,7 +36,7 @@ def check_names(given: Iterable[str], own: Iterable[str]) -> None:
     owners = option_owners()
     for name in given:
         if name not in owners and name not in RENAMED:
-            hint = ELSEWHERE.get(name) or suggest(name, [*own, *owners])
+            hint = ELSEWHERE.get(name) or suggest(name, {*own, *owners})
             raise SettingError(f"Trainer has no argument {name!r}; {hint}")
 
 
@@ -144,6 +144,10 @@ def check_labels(labels: np.ndarray, what: str, needed: bool = True) -> None:
         raise DataError(f"the {what} set needs a label for every sample; sample {int(np.argmax(labels < 0))} has none")
 
 
+def _have_no(n: int) -> str:
+    return "has no spikes; it is" if n == 1 else "have no spikes; they are"
+
+
 def data_notes(train: DataSet, validation: DataSet | None, duration: float = 0.0) -> list[str]:
     """Notes on data that is allowed but unusual: samples without spikes, classes without samples, times that may be
     seconds.
@@ -169,7 +173,7 @@ def data_notes(train: DataSet, validation: DataSet | None, duration: float = 0.0
             continue
         parts = parts_of(events)
         if isinstance(parts[0], Events) and len(parts) == 1 and (empty := int((parts[0].counts == 0).sum())):
-            notes.append(f"{empty} of {len(events)} samples of the {what} set have no spikes; they are kept")
+            notes.append(f"{empty} of {len(events)} samples of the {what} set {_have_no(empty)} kept")
         if events.labels is not None and events.n_classes is not None:
             missing = np.setdiff1d(np.arange(events.n_classes), events.labels).tolist()
             if missing:

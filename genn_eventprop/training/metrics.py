@@ -127,13 +127,18 @@ def describe(numbers: dict[str, Any], accuracy: float, class_names: Sequence[str
     wrong = confusion.copy()
     np.fill_diagonal(wrong, 0)
     worst = [np.unravel_index(i, wrong.shape) for i in np.argsort(-wrong, axis=None, kind="stable")[:5]]
-    texts = [f"{names[i]} as {[*names, 'undecided'][j]} {wrong[i, j]}" for i, j in worst if wrong[i, j]]
+    texts = [f"{names[i]} as {[*names, 'undecided'][j]} ({times(int(wrong[i, j]))})" for i, j in worst if wrong[i, j]]
     if texts:
         lines.append("commonest mistakes: " + ", ".join(texts))
     for name, group in (numbers["per_group"] or {}).items():
         value = "no labels" if group["accuracy"] is None else f"{100 * group['accuracy']:.2f} % of {group['samples']}"
         lines.append(f"group {name}: {value}")
     return "\n".join(lines)
+
+
+def times(n: int) -> str:
+    """ "once", "twice", "8 times"."""
+    return {1: "once", 2: "twice"}.get(n, f"{n} times")
 
 
 def _same_length(labels: np.ndarray, *others: np.ndarray) -> None:

@@ -19,7 +19,7 @@ from ..distributed import Alone, RankError, Ranks, ranks_of
 from ..distributed.engine import RankedEngine
 from ..engines import Data, Engine, engine_class
 from ..engines.contract.memory import check_training
-from ..engines.spike_times import EXACT_DT, GRID_DT, Choice, choose_spike_times, coarse_step
+from ..engines.spike_times import EXACT_DT, GRID_DT, Choice, check_spike_times, choose_spike_times, coarse_step
 from ..errors import CheckpointError, HungUp, SettingError, Terminated
 from ..losses import Loss, as_losses
 from ..losses.outer import UnavailableLoss
@@ -206,6 +206,7 @@ class Trainer:
     def _choose(self, spikes: Mapping[str, float] | None = None) -> Choice:
         """What spike times to take, by the spikes of inputs and populations in a trial if they are known."""
         spike_times, dt = self._asked
+        check_spike_times(spike_times)
         if spike_times != "auto":
             return Choice(spike_times, "asked for")
         needs_grid = [name for name in ("slope_floor",) if self._engine_settings[name]] + ["carry"] * self.carry

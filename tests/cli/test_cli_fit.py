@@ -21,6 +21,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cell.csv").write_text("time,current\n0,1\n1,1\n2,0\n")
     (tmp_path / "spikes.csv").write_text("time\n1.5\n")
+    (tmp_path / "v.csv").write_text("time,current,voltage\n0,1,0\n1,1,1\n2,0,2\n")
     return tmp_path
 
 
@@ -38,12 +39,16 @@ def folder(tmp_path, monkeypatch):
         (["lif", "cell.csv", "--fixed", "tau_mem=x"], "'x' is not a number"),
         (["lif", "cell.csv", "--spikes", "spikes.csv", "--only", "tau"], "has no parameter 'tau' in a fit"),
         (["lif", "cell.csv", "--current-step", "1.5"], "no whole multiple"),
+        (["lif", "cell.csv", "--spikes", "spikes.csv", "--sweeps", "7"], "has the sweeps 0 to 0, not [7]"),
+        (["lif", "cell.csv", "--spikes", "spikes.csv", "--bounds", "tau_mem=9:4"], "must be finite and ascend"),
+        (["li", "cell.csv", "--spikes", "spikes.csv"], "LI"),
+        (["lif", "v.csv", "--spikes-above", "500"], "V never rises through --spikes-above 500"),
     ],
 )
 def test_mistakes_are_explained(folder, capsys, words, message):
     assert main(["fit", *words]) == (2 if message.startswith(("name at least", "no built-in")) else 1)
     assert message in capsys.readouterr().err
-    assert not (folder / "runs" / "fit-lif-1" / "results.json").exists()
+    assert not (folder / "runs").exists()
 
 
 def test_a_folder_with_something_in_it_stays(folder, capsys):

@@ -30,7 +30,7 @@ from genn_eventprop.cli import main
 from genn_eventprop.data import splits
 from genn_eventprop.data.augment import Augmented, Shift
 from genn_eventprop.deploy.trained import TrainedModel
-from genn_eventprop.errors import EventPropError
+from genn_eventprop.errors import EventPropError, SettingError
 from genn_eventprop.losses import (
     FirstSpikeCrossEntropy,
     IntegratedVoltageCrossEntropy,
@@ -235,6 +235,7 @@ IN_PYTHON = {
     "a regulariser by name": (lambda: trainer(regularisers="l2"), "'l2'", "SpikeCount(population)"),
     "a bound of slopes as text": (lambda: trainer(slope_floor="0.1"), "'0.1'", "a number >= 0"),
     "a batch size as a float": (lambda: trainer(batch_size=32.0), "32.0", "an integer >= 1"),
+    "spike times": (lambda: trainer(spike_times="exac"), "'exac'", "did you mean 'exact'? known: auto, exact, grid"),
     "an engine in capitals": (lambda: trainer(engine="Native"), "'Native'", "did you mean 'native'"),
     "no step": (lambda: trainer(dt=0.0), "dt=0.0", "positive times in ms"),
     "a trial that is no multiple of the step": (lambda: trainer(duration=0.5), "0.5 ms", "duration=1 or dt=0.5"),
@@ -257,6 +258,16 @@ IN_PYTHON = {
     "a step that is not called": (lambda: Augmented(events(), [Shift]), "Shift", "an object such as Shift(4)"),
     "a number of an augmentation as text": (lambda: Shift("3"), "'3'", "from 0"),
     "a sample that is not there": (lambda: record_trial(trainer(), events(), 9), "no sample 9", "there are 2"),
+    "rows as a sample": (
+        lambda: Events.from_samples([np.ones((27, 2))], 4),
+        "ndarray of shape (27, 2)",
+        "write (a[:, 0], a[:, 1])",
+    ),
+    "a duration in seconds": (
+        lambda: trainer(duration=0.02, dt=0.001).fit(Events.from_samples([([9.0], [0])], 4, [0]), epochs=1),
+        "0.02 ms",
+        "use duration=20",
+    ),
     # fits
     "an array as a recording": (lambda: fit(LIF, ARRAY), "ndarray of shape (8, 20, 4)", "Recording(current, dt="),
     "a model by name": (lambda: fit("LIF", CELL), "'LIF'", "genn_eventprop.models.AdEx"),
@@ -281,6 +292,13 @@ IN_PYTHON = {
     "analog values": (lambda: layer()(tensor(20, 3, 4, value=0.5)), "0.5", "torch.bernoulli"),
     "an array of numpy": (lambda: layer()(np.zeros((20, 3, 4))), "ndarray of shape (20, 3, 4)", "torch.from_numpy(x)"),
     "an unknown readout": (lambda: layer(readout="maximum"), "'maximum'", "did you mean 'max'"),
+    "spike times of a layer": (lambda: layer(spike_times="exac"), "'exac'", "did you mean 'exact'? known: auto, "),
+    "first spikes that a layer cannot read": (
+        lambda: layer(readout="first_spike"),
+        "'output' is made of LI",
+        "such as LIF()",
+    ),
+    "a current without an input": (lambda: layer()(currents=tensor(20, 3, 4)), "no current input", "leave out"),
     "an unknown layout": (lambda: layer(layout="BNT"), "'BNT'", "known: BTN, TBN"),
     "an output by name": (lambda: layer(output="output"), "'output'", "net.population(...)"),
     "JAX without parameters": (
@@ -406,3 +424,10 @@ def test_on_the_command_line(line, tmp_path, monkeypatch, capsys):
     assert status == 2 if "--help" in said else status in (1, 2), said
     assert len(said.splitlines()) == 1 and said.startswith("genn-eventprop: "), said
     assert not Path("runs").exists() or not any(Path("runs").glob("*/config.json"))
+
+
+def test_what_is_known_is_listed_once():
+    with pytest.raises(SettingError) as error:
+        trainer(epoch=3)
+    known = str(error.value).partition("known: ")[2].split(", ")
+    assert "weight_rows" in known and len(known) == len(set(known))

@@ -191,6 +191,7 @@ def test_plot_draws_every_event_and_writes_the_file(tmp_path: Any) -> None:
     shown = [axis.collections[0].get_offsets().data.tolist() for axis in figure.axes]
     assert shown == [[[1.0, 0.0], [2.0, 1.0]], [], [[0.5, 2.0]]]
     assert figure.axes[2].get_title() == "sample 2, z, group a"
+    assert [[text.get_text() for text in axis.texts] for axis in figure.axes[:3]] == [[], ["no events"], []]
     assert (tmp_path / "raster.png").stat().st_size > 1000
 
 

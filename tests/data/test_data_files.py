@@ -336,6 +336,7 @@ def test_braille_splits(data_dir: Path) -> None:
     assert (len(train), len(test)) == (1080, 270)
     assert (test.groups % 5 == 0).all() and (train.groups % 5 != 0).all()
     assert train.n_channels == 24 and train.n_classes == 27
+    assert braille.class_names(path)[:3] == ["Space", "A", "B"]
     assert test.counts.mean() < 0.6 * train.counts.mean()
     with pytest.raises(DataError, match="braille: no split 'dev'; known: all, test, train"):
         braille.load(path, "dev")

@@ -212,7 +212,7 @@ def test_several_runs_on_one_page(tmp_path):
     np.testing.assert_allclose(activity.lines[0].get_ydata(), 1.5)
     np.testing.assert_allclose(silent.lines[0].get_ydata(), 3)
     texts = [t.get_text() for t in fig.legends[0].get_texts()]
-    assert texts == ["a  test 91.00 %", "b", "dashed: training"]
+    assert texts == ["a  test 91.00 %", "b", "solid: validation", "dashed: training"]
     assert plots.save(plots.compare_runs({f"run{i}": metrics(2) for i in range(12)}), tmp_path / "x.png").exists()
     with pytest.raises(SettingError, match="there is no epoch to plot yet"):
         plots.compare_runs({"new": []})

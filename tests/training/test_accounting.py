@@ -7,7 +7,7 @@ from genn_eventprop import Dense, Events, Network, Normal, Trainer
 from genn_eventprop.losses import MaxVoltageCrossEntropy
 from genn_eventprop.modelling import Conv2D, Sparse
 from genn_eventprop.models import LI, LIF
-from genn_eventprop.training.accounting import accounting, describe_costs
+from genn_eventprop.training.accounting import accounting, describe_costs, energy_words
 
 
 def network():
@@ -67,3 +67,9 @@ def test_costs_are_those_of_every_spike_at_every_synapse(spike_times):
     spikes = counts["hidden"].sum() + counts["second"].sum()
     assert costs["activation_sparsity"] == (pytest.approx(1 - spikes / (5 * 17 * 20)) if on_grid else None)
     assert f"{total:,.0f} synaptic operations" in describe_costs(costs)
+
+
+def test_energies_have_a_unit_that_can_be_read():
+    assert [energy_words(v) for v in (0.97, 999.4, 999.6, 1240.0, 3.2e6)] == [
+        "0.97 nJ", "999 nJ", "1 µJ", "1.24 µJ", "3.2 mJ",
+    ]  # fmt: skip

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, load
-from genn_eventprop.engines.spike_times import ANGLES, Choice, choose_spike_times
+from genn_eventprop.engines.spike_times import ANGLES, Choice, choose_spike_times, coarse_step
 from genn_eventprop.experiment import LayeredConfig, layered
 from genn_eventprop.losses import MaxVoltageCrossEntropy
 from genn_eventprop.models import ALIF, LI, LIF
 from genn_eventprop.optimisers import Adam
+from genn_eventprop.plan import make_plan
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -115,6 +116,10 @@ def test_one_line_says_which_and_why(capsys):
     asked.fit(events(), epochs=1)
     told = capsys.readouterr().err
     assert "note: dt = 5 ms exceeds half of the shortest time constant, hidden.tau_syn = 5 ms" in told
+    plan = make_plan(*network(lambda: LIF(tau_mem=0.02)), dt=1.0, duration=20.0, spike_times="exact")
+    assert "hidden.tau_mem = 0.02 ms is far below dt = 1 ms; is it in seconds? " in coarse_step(
+        plan, plan.network.initial_parameters(1)
+    )
     assert "on the grid of" not in told
 
 

@@ -103,3 +103,4 @@ def test_results_and_metrics_hold_them(tmp_path):
     text = metrics.describe(results["test"], results["test_accuracy"], ["no", "yes"])
     for part in ("95 % interval", "top 2", "worst classes: ", "group s1: "):
         assert part in text
+    assert [metrics.times(n) for n in (1, 2, 3)] == ["once", "twice", "3 times"]

@@ -73,7 +73,7 @@ def pair(sample: Any, where: str) -> tuple[Any, Any]:
     except (TypeError, ValueError):
         raise DataError(
             f"{where} is {shown(sample)}; every sample is a pair (times in ms, channels) of two lists of one length"
-            f"{how_to_read(sample)}"
+            f"{_of_rows(sample) or how_to_read(sample)}"
         ) from None
     if _two_rows(sample):
         raise DataError(
@@ -88,6 +88,12 @@ def _two_rows(sample: Any) -> bool:
     if isinstance(sample, np.ndarray):
         return sample.shape == (2, 2)
     return isinstance(sample, list) and all(isinstance(part, tuple) and len(part) == 2 for part in sample)
+
+
+def _of_rows(sample: Any) -> str:
+    """How an array with a row (time, channel) for every event is a sample."""
+    rows = isinstance(sample, np.ndarray) and sample.ndim == 2 and sample.shape[1] == 2
+    return "; of an array a of rows (time, channel) write (a[:, 0], a[:, 1])" if rows else ""
 
 
 def how_to_read(value: Any) -> str:

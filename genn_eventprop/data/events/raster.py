@@ -47,6 +47,8 @@ def plot(
         size = float(np.clip(3000.0 / max(len(times), 1), 0.3, 24.0))  # points^2: dense rasters need small marks
         axis.scatter(times, channels, s=size, marker="o", linewidths=0, color="black", rasterized=len(times) > 5000)
         axis.set_title(caption(events, int(i), class_names), fontsize=9)
+        if not len(times):
+            axis.text(0.5, 0.5, "no events", transform=axis.transAxes, ha="center", va="center", color="0.4")
     for axis in axes.flat[len(chosen) :]:
         axis.set_axis_off()
     axes[0, 0].set_xlim(0, 1.02 * max(float(events.durations[chosen].max(initial=0.0)), 1e-3))

@@ -17,7 +17,17 @@ from ..events.storage import open_npz, read_arrays
 
 FRAME_MS = 25.0
 """ms between frames: the fingertip was read at 40 Hz."""
+CLASSES = 27
 SPLITS = ("train", "test", "all")
+
+
+def class_names(path: str | Path) -> list[str]:
+    """The letters of the classes, "Space", "A", ..., "Z"."""
+    with open_npz(Path(path)) as file:
+        letters = read_arrays(file, ["letters"], Path(path))["letters"]
+    if letters.shape != (CLASSES,) or letters.dtype.kind != "U":
+        raise DataError(f"{path}: letters must be {CLASSES} texts, got {letters.dtype} of shape {letters.shape}")
+    return [str(letter) for letter in letters]
 
 
 def load(path: str | Path, split: str = "all", threshold: float = 1.0, dt: float = FRAME_MS) -> Events:
@@ -46,6 +56,6 @@ def load(path: str | Path, split: str = "all", threshold: float = 1.0, dt: float
         dt,
         length[rows],
         groups=repetition[rows].astype(np.int64),
-        n_classes=27,
+        n_classes=CLASSES,
         name=f"braille {split}",
     )

@@ -32,7 +32,7 @@ def compare_runs(runs: Mapping[str, Metrics], notes: Mapping[str, str] | None = 
     if not runs:
         raise SettingError("there is no epoch to plot yet")
     columns = 1 if max(map(len, runs)) > 45 or len(runs) < 3 else 2
-    lines_of_legend = -(-len(runs) // columns) + 1
+    lines_of_legend = -(-(len(runs) + 2) // columns)
     fig, axes = figure(2, 2, size=(9.6, 5.8 + 0.2 * lines_of_legend), sharex=True)
     (loss, accuracy), (spikes, silent) = axes
     for colour, lines in zip(_colours(len(runs)), runs.values()):
@@ -68,6 +68,8 @@ def _legend(fig: Figure, runs: Mapping[str, Metrics], notes: Mapping[str, str], 
         Line2D([], [], color=colour, label=words(f"{name}  {notes.get(name, '')}".strip()))
         for colour, name in zip(_colours(len(runs)), runs)
     ]
+    if any(np.isfinite(column(lines, "validation_loss")).any() for lines in runs.values()):
+        handles.append(Line2D([], [], color=GREY, label="solid: validation"))
     handles.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=(0, (3, 2)), label="dashed: training"))
     fig.legend(handles=handles, loc="outside lower left", ncols=columns)
 
