@@ -2,6 +2,7 @@
 
     python benchmarks/grid_versus_exact.py --data-dir DATA                               all of it: a quiet day
     python benchmarks/grid_versus_exact.py --data-dir DATA --parts tuned --only yin_yang --share 0.3
+    python benchmarks/grid_versus_exact.py --data-dir DATA --parts tuned --only spoken_digits --finalists 3
     python benchmarks/grid_versus_exact.py --parts costs
 
 Gradients of the same networks at the same weights, exact spike times against grids of 0.1 to 5 ms, on Yin-Yang, latency
@@ -53,6 +54,8 @@ class Settings:
         seeds: Of the trainings. epochs: Of each.
         train: False to take the trainings that are in the folder already and start none.
         parts: What to do. only: Tasks of "tuned". share: Of the epochs of these, for a first look.
+        finalists: So many settings of each kind, the best ones after a share `after` of the epochs, are trained to the
+            end, and the best of them is chosen (successive halving). 0: all are.
     """
 
     out: Path = Path("runs/grid_versus_exact")
@@ -67,6 +70,8 @@ class Settings:
     parts: tuple[str, ...] = ("gradients", "tuned", "costs")
     only: tuple[str, ...] = ()
     share: float = 1.0
+    finalists: int = 0
+    after: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -179,17 +184,18 @@ def tuned(s: Settings) -> list[str]:
         epochs = max(1, round(contest.epochs * s.share))
         for kind in KINDS:
             folder = s.out / "tuned" / f"{name}-{epochs}" / kind
-            trials = {
-                (rate, i): _train(s, contest, kind, epochs, folder / f"{rate:g}-{i}", 1, rate, i, read_test=False)
-                for rate in contest.rates
-                for i in range(len(contest.others))
-            }
-            done = {k: r for k, r in trials.items() if r is not None}
-            if len(done) < len(trials):
+            entrants = [(rate, i) for rate in contest.rates for i in range(len(contest.others))]
+            if s.finalists:
+                first = _validated(s, name, kind, max(1, round(epochs * s.after)), entrants)
+                if first is None:
+                    continue
+                entrants = sorted(entrants, key=first.__getitem__, reverse=True)[: s.finalists]
+            best = _validated(s, name, kind, epochs, entrants)
+            if best is None:
                 continue
-            rate, i = max(done, key=lambda k: done[k]["best_validation_accuracy"])
+            rate, i = max(best, key=best.__getitem__)
             runs = [
-                _train(s, contest, kind, epochs, folder / f"seed{seed}", seed, rate, i)
+                _train(s, contest, kind, epochs, folder / f"seed{seed}-{rate:g}-{i}", seed, rate, i)
                 for seed in seeds.seeds_of(s.seeds)
             ]
             tests = [100 * r["test_accuracy"] for r in runs if r is not None]
@@ -200,12 +206,25 @@ def tuned(s: Settings) -> list[str]:
             words = f"rate {rate:g}, {', '.join(f'{k} {v}' for k, v in contest.others[i].items() if v) or 'no penalty'}"
             seconds = np.mean([r["seconds_training"] for r in runs if r is not None])
             lines.append(
-                f"| {name} | {epochs} | {step} | {words} | {100 * done[rate, i]['best_validation_accuracy']:.2f} | "
+                f"| {name} | {epochs} | {step} | {words} | {100 * best[rate, i]:.2f} | "
                 f"{np.mean(tests):.2f}{spread} ({len(tests)}) | {seconds:.0f} |"
             )
             print(lines[-1], flush=True)
             _write_between(s.doc, lines)
     return lines
+
+
+def _validated(
+    s: Settings, name: str, kind: str, epochs: int, entrants: list[tuple[float, int]]
+) -> dict[tuple[float, int], float] | None:
+    """Rate and number of the other setting -> best validation accuracy with seed 1; None if a run is missing."""
+    contest, folder = CONTESTS[name], s.out / "tuned" / f"{name}-{epochs}" / kind
+    runs = {
+        (rate, i): _train(s, contest, kind, epochs, folder / f"{rate:g}-{i}", 1, rate, i, read_test=False)
+        for rate, i in entrants
+    }
+    done = {entrant: r["best_validation_accuracy"] for entrant, r in runs.items() if r is not None}
+    return done if len(done) == len(entrants) else None
 
 
 def _train(
