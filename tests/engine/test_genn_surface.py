@@ -56,9 +56,9 @@ def shown(parts):
 
 @pytest.mark.parametrize("name", models.ZOO)
 def test_text_is_the_golden_one(name):
-    """After a wanted change run the tests once with GENN_EVENTPROP_GOLDEN=write and read the difference."""
+    """After a wanted change run the tests once with UPDATE_GOLDEN=1 and read the difference."""
     file, text = GOLDEN / f"genn_{name.lower()}.txt", shown(model_texts(models.ZOO[name]))
-    if os.environ.get("GENN_EVENTPROP_GOLDEN") == "write":
+    if os.environ.get("UPDATE_GOLDEN"):
         file.write_text(text)
     assert text == file.read_text()
 
