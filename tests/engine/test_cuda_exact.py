@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import SpikeCount
 from support.cuda_shim import ASCENDING, DESCENDING, ShimEngine
 from support.exact import network, spikes
+from support.random_networks import draw
 
 CASES = [
     ("recurrent", "exponential", 1.3),
@@ -221,6 +223,35 @@ def test_a_window_of_the_time_weight_cuts_steps():
     net.connect(hidden, out, Dense(Normal(0.3, 0.3)))
     loss = losses.IntegratedVoltageCrossEntropy(out, "exponential", window=(7.3, 41.9))
     compare(plan_of(net, loss), spikes(), truth="native")
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda out: losses.IntegratedVoltageCrossEntropy(out, "exponential"),
+        pytest.param(losses.PerStepCrossEntropy, marks=pytest.mark.ci),
+        pytest.param(losses.MaxVoltageCrossEntropy, marks=pytest.mark.ci),
+    ],
+)
+def test_steps_without_arrivals(loss):
+    """Nothing else makes the threads of a block wait for each other in them; the shim finds races."""
+    net = Network()
+    out = net.population(LI(), 16, "output")
+    net.connect(net.input(7), out, Dense(Normal(0.3, 0.3)))
+    samples = [(np.array([3.2, 3.2, 31.7]), np.array([0, 4, 2])), (np.array([]), np.array([], int))]
+    events = Events.from_samples(samples, 7, labels=[3, 0], n_classes=16)
+    compare(plan_of(net, loss(out)), events, truth="native")
+
+
+def test_the_activity_of_input_spikes_at_the_ends_of_steps():
+    """The time of a node may be rounded to that of the spike, whose activity was unknown then: not a number."""
+    case = draw("exact", 6, 3, 0)  # a weight that follows the input, no hidden layer, 20 steps of 1 ms
+    assert case.plan.loss.weight.expression == "constant" and case.plan.loss.weight.input_gain > 0
+    read = []
+    for make in (ShimEngine, partial(create, engine="native")):
+        engine = make(case.plan, case.parameters, dtype="float64")
+        read.append(engine.run(engine.load(case.events), np.arange(len(case.events)), training=True).readout)
+    np.testing.assert_allclose(*read, rtol=1e-8)
 
 
 @pytest.mark.ci

@@ -394,8 +394,10 @@ for (uint32_t due = EVERY; due == EVERY; end{k} += __popc(due)) {{
         start = f"t->{p}_a_start[sample * t->exact_points + step]"
         text += f"{p}_last = begin + count;\n"
         body = f"{start} = (int32_t)begin;\nif (step + 1 == t->exact_steps) {start[:-1]} + 1] = (int32_t){p}_last;\n"
-        body += "".join(r.enter() for r in self.readings)
-        return f"{text}if (threadIdx.x == 0) {{\n{indent(body)}}}\n__syncthreads();\n"
+        entered = "".join(r.enter() for r in self.readings)
+        if entered:
+            text += "__syncthreads();  // else a step without arrivals has none before the next one\n"
+        return f"{text}if (threadIdx.x == 0) {{\n{indent(body + entered)}}}\n__syncthreads();\n"
 
     def _each_due(self, k: int, c: ConnectionRecord, place: str, into: str) -> str:
         """Stores the arrivals of spikes ``next`` to ``end`` through a connection with one delay."""

@@ -296,7 +296,8 @@ class Weighted(_Stretches):
             return ""
         heard, pre = f"{self.name}_hears", self._prefix
         return f"""\
-for (; {heard} < to && t->times[{heard}] < t_end; ++{heard}) {{  // the input's activity
+const double heard_until = fmax(t_end, t_k + t->delta);  // which the time of a node may be, rounded
+for (; {heard} < to && t->times[{heard}] <= heard_until; ++{heard}) {{  // the input's activity
     const int64_t later = {heard};
     const double before = later > from ? {self._activity} * exp((t->times[later - 1] - t->times[later]) * t->{pre}activity_rate) : 0.0;
     t->{self.walk.name}_heard[t->input_start[sample] + later - from] = before + t->{pre}activity_jump;
