@@ -164,7 +164,7 @@ def data_notes(train: DataSet, validation: DataSet | None, duration: float = 0.0
             f"all spikes of the training set come before {latest:g} ms of a trial of {duration:g} ms; are the times in "
             "seconds? They are interpreted as ms"
         )
-    if spikes and not any(part.counts.any() for part in spikes):
+    if len(spikes) == len(parts_of(train)) and not any(part.counts.any() for part in spikes):
         notes.append(
             "no sample of the training set has a spike: only neurons that spike by themselves can learn from it"
         )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
+from genn_eventprop.data import Currents, Inputs
 from genn_eventprop.data.events.splits import HeldOutTestSet
 from genn_eventprop.errors import DataError, SettingError, TrainingError
 from genn_eventprop.losses import FirstSpikeCrossEntropy
@@ -14,6 +15,7 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam, EaseIn, HalveOnPlateau
 from genn_eventprop.runs.run_folder import jsonable
 from genn_eventprop.training import Callback, EarlyStopping, Revive, initialise_rates, runtime_estimate
+from genn_eventprop.training.checks import data_notes
 from support.sweeps import sweep
 
 
@@ -291,6 +293,8 @@ def test_a_set_without_spikes_a_test_set_for_validation_and_fewer_epochs_than_do
     t.fit(empty, some, events(16, 2), epochs=1)
     assert "2 epochs are done already, more than epochs=1: none is added" in t.notes
     assert not any("is the test set" in n for n in t.notes)
+    driven = Inputs({"spikes": empty, "current": Currents(np.zeros((2, 4, 3)), 1.0)})
+    assert not any("has a spike" in n for n in data_notes(driven, None))
     shown = repr(t.evaluate(empty))
     assert shown.startswith("<Evaluation: accuracy ") and "2 samples" in shown and "spikes a neuron" in shown
 
