@@ -13,7 +13,7 @@ from ..errors import SettingError, UsageError
 from ..output import say
 from ..runs import mark
 from ..runs.run_folder import runs_in
-from ..studies.tables import comparisons, finished_runs, groups_of, table, with_table
+from ..studies.tables import activities, comparisons, finished_runs, groups_of, table, with_table
 from .options import parse
 
 
@@ -26,6 +26,7 @@ def _report(
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
     markdown: Path | None = None,
     paired: bool = False,
+    activity: bool = False,
 ) -> None:
     """Tabulate finished runs: time and accuracy, with the standard deviation over seeds or folds and the 95 %
     confidence interval of the mean (Student's t, cut off at 0 and 100 %). Runs without results are named and left out.
@@ -36,6 +37,8 @@ def _report(
         markdown: Write the table into this document, between its markers, instead of printing it.
         paired: Also compare every line with the first, on the seeds and folds that both have: mean difference, its
             95 % interval, and how often chance would produce one as large.
+        activity: Also list the silent neurons and the spikes per neuron of every layer that spikes, in the
+            training trials of the last epoch: the smallest and the largest number of the runs.
     """
     if not runs:
         raise UsageError("report: name at least one run folder")
@@ -52,6 +55,7 @@ def _report(
     for words in left_out:
         say(f"left out: {words}")
     text = table(finished) + ("\n" + comparisons(finished) if paired else "")
+    text += "\n" + activities(finished) if activity else ""
     if markdown is None:
         print(text, end="")
         return

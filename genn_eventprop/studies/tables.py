@@ -218,6 +218,24 @@ def comparisons(runs: Sequence[FinishedRun]) -> str:
     return markdown_table(heads, rows, aligned=False)
 
 
+def activities(runs: Sequence[FinishedRun]) -> str:
+    """Markdown: what the layers that spike did, in every line, in the training trials of the last epoch."""
+    rows = []
+    for group in groups_of(runs).values():
+        last = [epochs[-1] for run in group if (epochs := RunFolder.open(run.folder).metrics)]
+        for layer in last[0].get("silent", {}) if last else ():
+            silent, spikes = ([line[key][layer] for line in last] for key in ("silent", "spikes_per_neuron"))
+            rows.append([f"`{command(group[0])}`", layer, _spread(silent, "d"), _spread(spikes, ".2f")])
+    heads = ("in training, last epoch", "layer", "silent neurons", "spikes per neuron")
+    return markdown_table(heads, rows, aligned=False)
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    """The smallest and the largest, and their mean."""
+    low, high = f"{min(values):{form}}", f"{max(values):{form}}"
+    return low if low == high else f"{low} to {high}, mean {fmean(values):.{1 if form == 'd' else 2}f}"
+
+
 def _by_pair(runs: Sequence[FinishedRun]) -> dict[object, float]:
     """(seed, fold) -> test accuracy, of the weights chosen on validation where there was one."""
     validated = all(run.results.get("best_validation_accuracy") is not None for run in runs)

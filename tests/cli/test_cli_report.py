@@ -105,6 +105,22 @@ def test_what_has_no_results_is_named_and_left_out(runs, tmp_path, capsys):
     assert main(["report", "nowhere"]) == 1 and main(["report", str(tmp_path / "one4"), "nowhere"]) == 1
 
 
+def test_activity_is_that_of_the_last_epoch(runs, capsys):
+    capsys.readouterr()
+    assert main(["report", "one4", "one5", "folds", "--activity"]) == 0
+    table = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
+    assert [row[:2] for row in rows[2:]] == [
+        ["`train own.py`", "hidden"], ["`train own.py --hidden 4 3`", "hidden1"], ["`train own.py --hidden 4 3`", "hidden2"]
+    ]  # fmt: skip
+    last = [json.loads((Path(run) / "metrics.jsonl").read_text().splitlines()[-1]) for run in ("one4", "one5")]
+    silent, spikes = ([line[key]["hidden"] for line in last] for key in ("silent", "spikes_per_neuron"))
+    low, high = min(silent), max(silent)
+    assert rows[2][2] == (f"{low}" if low == high else f"{low} to {high}, mean {np.mean(silent):.1f}")
+    low, high = (f"{value:.2f}" for value in (min(spikes), max(spikes)))
+    assert rows[2][3] == (low if low == high else f"{low} to {high}, mean {np.mean(spikes):.2f}")
+
+
 def test_runs_from_before_a_setting_existed_share_the_line(runs, tmp_path, capsys):
     shutil.copytree("one4", tmp_path / "old")
     config = json.loads((tmp_path / "old" / "config.json").read_text())
