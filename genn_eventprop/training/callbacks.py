@@ -61,8 +61,13 @@ class Callback:
 FIRST_BATCHES = 20
 """Batches of an epoch after which a population that has not spiked at all is reported, without waiting for its end."""
 REMEDY = (
-    "leave out the weight (Dense()), which scales it to the data, or use initialise_rates or Revive; in layered "
-    "experiments leave out --input-weight and --hidden-weight, or use --initial-spikes 5 and --revive lift=0.01"
+    "leave out the weight (Dense()), which scales it to the data, or use initialise_rates, Revive or spike_birth=0.3; "
+    "in layered experiments leave out --input-weight and --hidden-weight, or use --initial-spikes 5, "
+    "--revive lift=0.01 or --spike-birth 0.3"
+)
+SCALED_REMEDY = (
+    "its weights were scaled to the data, so use a smaller learning rate, Revive or spike_birth=0.3 "
+    "(--revive lift=0.01 or --spike-birth 0.3)"
 )
 
 
@@ -113,7 +118,8 @@ class Progress(Callback):
 
     def end_batch(self, trainer: Any, epoch: int, batch: int, statistics: EpochStatistics) -> None:
         if batch + 1 == FIRST_BATCHES < trainer.batches:
-            self._warn({name: int(total.sum()) for name, total in statistics.spikes.items()}, f"{batch + 1} batches")
+            spikes = {name: int(total.sum()) for name, total in statistics.spikes.items()}
+            self._warn(trainer.network, spikes, f"{batch + 1} batches")
         if not stderr().isatty():
             return
         if self._bar is None:
@@ -128,15 +134,17 @@ class Progress(Callback):
     def end_epoch(self, trainer: Any, metrics: dict[str, Any]) -> None:
         self.close()
         say(describe_epoch(metrics, self._epochs))
-        self._warn(metrics["spikes_per_neuron"], "whole epoch")
+        self._warn(trainer.network, metrics["spikes_per_neuron"], "whole epoch")
         if (note := metrics.get("gradient_note")) and not self._told_of_gradients:
             self._told_of_gradients = True
             say(f"note: {note}")
 
-    def _warn(self, spikes: Mapping[str, float], span: str) -> None:
+    def _warn(self, network: Any, spikes: Mapping[str, float], span: str) -> None:
         for name in self._silence.due(spikes):
             self.close()
-            say(f"warning: {name} was silent for the {span}, and silent neurons receive no gradient; {REMEDY}")
+            scaled = all(c.from_data for c in network.connections if c.target.name == name)
+            remedy = SCALED_REMEDY if scaled else REMEDY
+            say(f"warning: {name} was silent for the {span}, and silent neurons receive no gradient; {remedy}")
 
     def close(self) -> None:
         if self._bar is not None:

@@ -111,7 +111,7 @@ def test_activity_is_that_of_the_last_epoch(runs, capsys):
     table = capsys.readouterr().out.split("\n\n")[1].splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
     assert [row[:2] for row in rows[2:]] == [
-        ["`train own.py`", "hidden"], ["`train own.py --hidden 4 3`", "hidden1"], ["`train own.py --hidden 4 3`", "hidden2"]
+        ["`train own.py`", "hidden"], *(["`train own.py --hidden 4 3`", layer] for layer in ("hidden1", "hidden2"))
     ]  # fmt: skip
     last = [json.loads((Path(run) / "metrics.jsonl").read_text().splitlines()[-1]) for run in ("one4", "one5")]
     silent, spikes = ([line[key]["hidden"] for line in last] for key in ("silent", "spikes_per_neuron"))

@@ -96,6 +96,7 @@ def test_failed_download_says_what_to_place_where(tmp_path: Path, monkeypatch: p
         match=r"place Train/0/\*.bin in .*NMNIST by hand \(source: https:.*, and delete damaged files there",
     ):
         tonic_sets.load("nmnist", tmp_path, "train")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_damaged_file_is_named(tmp_path: Path) -> None:

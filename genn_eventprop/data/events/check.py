@@ -66,6 +66,9 @@ def as_vector(values: Any, dtype: type, where: str) -> np.ndarray:
     return array.astype(dtype)
 
 
+ROWS = "of an array a of rows (time, channel) write (a[:, 0], a[:, 1])"
+
+
 def pair(sample: Any, where: str) -> tuple[Any, Any]:
     """(times, channels) of one sample."""
     try:
@@ -78,7 +81,7 @@ def pair(sample: Any, where: str) -> tuple[Any, Any]:
     if _two_rows(sample):
         raise DataError(
             f"{where} may be two events (time, channel) or the times and the channels of two; give a pair of lists, "
-            "([times], [channels]); rows of an array a are (a[:, 0], a[:, 1])"
+            f"([times], [channels]); {ROWS}"
         )
     return times, channels
 
@@ -93,7 +96,7 @@ def _two_rows(sample: Any) -> bool:
 def _of_rows(sample: Any) -> str:
     """How an array with a row (time, channel) for every event is a sample."""
     rows = isinstance(sample, np.ndarray) and sample.ndim == 2 and sample.shape[1] == 2
-    return "; of an array a of rows (time, channel) write (a[:, 0], a[:, 1])" if rows else ""
+    return f"; {ROWS}" if rows else ""
 
 
 def how_to_read(value: Any) -> str:

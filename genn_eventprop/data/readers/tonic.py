@@ -100,10 +100,13 @@ def open_tonic(name: str, folder: Path, part: str, **options: Any) -> Any:
             unpack(fetch(self.url, folder / self.filename, self.file_md5), folder)
 
     Placed.__name__ = original.__name__  # the name is the folder that tonic looks in
+    place = folder / source.tonic_name
+    new = not place.exists()
     try:
         return Placed(str(folder), **arguments, **options)
     except Exception as error:  # tonic lets through whatever the network, the archive and the file system raise
-        place = folder / source.tonic_name
+        if new and place.is_dir() and not any(place.iterdir()):
+            place.rmdir()  # an empty folder would look like a data set that is damaged
         url = getattr(original, f"{part}_url", None) or getattr(original, "base_url", "see tonic")
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         raise DataError(
