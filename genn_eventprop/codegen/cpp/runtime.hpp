@@ -161,6 +161,16 @@ inline unsigned not_negative(V a) {
 #endif
 }
 
+// Whether any lane of four vectors is >= 0.
+inline bool any_of_four(const scalar* g) {
+#if defined(__AVX512F__)
+    return not_negative(load(g)) | not_negative(load(g + LANES)) | not_negative(load(g + 2 * LANES)) | not_negative(load(g + 3 * LANES));
+#else
+    const auto some = (load(g) >= vec{}) | (load(g + LANES) >= vec{}) | (load(g + 2 * LANES) >= vec{}) | (load(g + 3 * LANES) >= vec{});
+    return not_negative(some ? vec{} : vec{} - 1);
+#endif
+}
+
 #if defined(__AVX512F__) && defined(__AVX512VL__)
 #define PACKS 1
 // The lanes of x whose bit in the mask is set, packed in order and followed by zeros.
@@ -182,16 +192,20 @@ inline int64_t find_crossed(int32_t* out, const scalar* g) {
     Neurons lane;
     for (int i = 0; i < LANES; ++i) lane[i] = i;
 #endif
-    for (int n = 0; n < N; n += LANES) {
-        unsigned mask = not_negative(load(g + n));
-        if (N - n < LANES) mask &= (1u << (N - n)) - 1u;
+    constexpr int four = 4 * LANES, whole = (N + LANES - 1) / LANES * LANES;
+    for (int from = 0; from < N; from += four) {
+        if (from + four <= whole && !any_of_four(g + from)) continue;  // in most steps few neurons cross
+        for (int n = from; n < from + four && n < N; n += LANES) {
+            unsigned mask = not_negative(load(g + n));
+            if (N - n < LANES) mask &= (1u << (N - n)) - 1u;
 #if defined(PACKS)
-        const Neurons neuron = packed(lane + n, mask);
-        std::memcpy(out + count, &neuron, sizeof neuron);
-        count += __builtin_popcount(mask);
+            const Neurons neuron = packed(lane + n, mask);
+            std::memcpy(out + count, &neuron, sizeof neuron);
+            count += __builtin_popcount(mask);
 #else
-        for (; mask; mask &= mask - 1) out[count++] = n + __builtin_ctz(mask);
+            for (; mask; mask &= mask - 1) out[count++] = n + __builtin_ctz(mask);
 #endif
+        }
     }
     return count;
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ....modelling.expressions import symbol
 from ....plan import ConnectionRecord
 from ....program.births import BIRTH, CHANGE, OPEN
-from ....program.nodes import Buffer
+from ....program.nodes import Access, Buffer, Kernel
 from ....program.trial import Birth, Deliver, Feedback, FeedInput, Gather, GatherDelays, Trial
 from ...statements import indent
 from ..context import Context, stream, streams
@@ -104,12 +105,11 @@ scalar* __restrict feedback = work.{prefix}feedback;
 
     def birth(self, o: Birth, loops: Loops) -> str:
         """The neurons with a candidate at `step`, the dot products of their rows, and their kernel."""
-        i, table = o.population, o.kernel.table
-        rows, found = table[BIRTH].buffer, f"work.p{i}_born"
-        row = f"{self.memory.pointer(rows)} + {self.memory.row_of(rows, 'step')} * NP_p{i}"
-        is_open, into = (self.memory.pointer(table[s].buffer) for s in (OPEN, CHANGE))
+        i, lists = o.population, self.lists[self.plan.populations[o.population].name]
+        is_open, into = (self.memory.pointer(o.kernel.table[s].buffer) for s in (OPEN, CHANGE))
+        found = Access(Buffer(f"work.p{i}_born_birth", ("entries",)), (symbol("k"),))
+        shared, kernel = loops.entry(Kernel(o.kernel.body, {**o.kernel.table, BIRTH: found}))
         each = f"const int neuron = index[k];\nscalar total = feedback[k];\n{self._moved(o)}{into}[neuron] = total;\n"
-        shared, kernel = loops.entry(o.kernel)
         body = f"""\
 work.p{i}_born_feedback.zero(count);  // that of the step's spikes is still needed
 scalar* __restrict feedback = work.p{i}_born_feedback;
@@ -117,11 +117,13 @@ scalar* __restrict feedback = work.p{i}_born_feedback;
 {indent(each + kernel)}}}
 """
         head = f"""\
-int32_t* index = {found};
-const int64_t near = find_crossed<N_p{i}>(index, {row});
+int32_t* index = work.p{i}_born;
 int64_t count = 0;
-for (int64_t k = 0; k < near; ++k)
-    if ({is_open}[index[k]] > 0) index[count++] = index[k];
+for (int64_t k = {lists.births}.start[step]; k < {lists.births}.start[step + 1]; ++k) {{
+    const int32_t neuron = {lists.births}.neuron[k];
+    if (!({is_open}[neuron] > 0)) continue;  // a later one of its interval was larger
+    work.p{i}_born_birth[count] = {lists.births}.record[0][k], index[count++] = neuron;
+}}
 """
         return "{\n" + indent(f"{head}if (count) {{\n{indent(body)}}}\n") + "}\n"
 

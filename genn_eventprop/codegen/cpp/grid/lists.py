@@ -1,7 +1,8 @@
 """Lists of what happened to the neurons of a population: one for each kind of event, one for ends of timed modes.
 
 An entry has the neuron and what the backward pass needs; those of step k are start[k] .. start[k + 1]. If a population
-has a single event and always sends a spike with it, the list of that event is also the list of its spikes.
+has a single event and always sends a spike with it, the list of that event is also the list of its spikes. A list of
+maxima, with `program.births.BIRTH`, says from which of them a spike may be born.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ class Lists:
     def spikes(self) -> str:
         return f"work.{self.prefix}spikes"
 
+    @property
+    def births(self) -> str:
+        return f"work.{self.prefix}births"
+
     def name(self, kind: int) -> str:
         """The list for a kind of entry, in the memory of a thread."""
         if kind == self.n_events:
@@ -55,7 +60,7 @@ class Lists:
 
     def sizes(self) -> dict[str, int]:
         """For every list, name -> how many numbers an entry has."""
-        found = {self.name(k): len(self.fields[k]) for k in self.kinds}
+        found = {self.name(k): len(self.fields[k]) for k in self.kinds} | ({self.births: 1} if self.born else {})
         return found | ({} if self.alone or not self.spiking else {self.spikes: 0})
 
     def table(self, kind: int) -> dict[sp.Symbol, Access]:

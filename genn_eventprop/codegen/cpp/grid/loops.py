@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import sympy as sp
 
+from ....program.births import BIRTH
 from ....program.events import FEEDBACK, SENT
 from ....program.nodes import (
     NEURON,
@@ -51,7 +52,20 @@ class Loops:
         """A loop over all neurons, then one over those with an event."""
         body = rewrite(kernel.body, self._on_grid)
         table = {**kernel.table, GUARDED: Access(Buffer(f"{self.prefix}w_guarded", ()), ())}
-        return self._noise(body) + "".join(self._part(part, table) for part in split(body))
+        out = self._noise(body) + "".join(self._part(part, table) for part in split(body))
+        return out + (self._births(table) if any(isinstance(s, Set) and s.target == BIRTH for s in body) else "")
+
+    def _births(self, table: Table) -> str:
+        """Appends the neurons with a new largest maximum at the step to the list of maxima."""
+        births, array = self.lists.births, self.memory.pointer(table[BIRTH].buffer)
+        body = f"""\
+const int64_t first = {births}.count;
+{births}.reserve({self.NP});
+{births}.count += find_crossed<{self.N}>({births}.neuron + first, {array});
+for (int64_t k = first; k < {births}.count; ++k) {births}.record[0][k] = {array}[{births}.neuron[k]];
+{births}.start[step + 1] = int32_t({births}.count);
+"""
+        return f"if (args.training) {{\n{indent(body)}}}\n"
 
     def _on_grid(self, s: Statement) -> list[Statement] | None:
         """What replaces a statement on this target, None to keep it."""

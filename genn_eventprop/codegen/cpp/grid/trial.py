@@ -9,6 +9,7 @@ import sympy as sp
 
 from ....plan import PopulationRecord
 from ....plan.coefficients import basis_size
+from ....program.births import BIRTH
 from ....program.nodes import Buffer, Kernel, Set, name
 from ....program.operations import EVALUATED
 from ....program.scope import Scope
@@ -63,7 +64,10 @@ class Grid(Target):
         self.loops = {s.index: Loops(self.memory, s, self.lists[s.index], self._direct(s)) for s in self.trial.scopes}
         by_name = dict(zip((p.name for p in self.plan.populations), self.lists))
         self.others = Connections(self.memory, names, self.trial, self.direct)
-        self.memory.one_row = self.others.one_row()
+        births = {
+            s.table[BIRTH].buffer.name for s in self.trial.scopes if BIRTH in s.table
+        }  # lists hold those of all steps
+        self.memory.one_row = self.others.one_row() | births
         self.evaluated = Evaluated(self.memory, names, self.trial, by_name)
         self.between = ConnectionOps(self.memory, names, self.trial, by_name, self.others, self.carried, self.evaluated)
         self.segments = Segments(self.trial, names, self.memory, self.loops)

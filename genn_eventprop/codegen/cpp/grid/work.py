@@ -38,9 +38,10 @@ def work(
             fields.append(f"Buffer<real> {own.prefix}feedback;")
             trade.append(f"{own.prefix}feedback")
         if own.born:
-            fields += [f"Buffer<int32_t> {own.prefix}born;", f"Buffer<real> {own.prefix}born_feedback;"]
+            fields += [f"Buffer<int32_t> {own.prefix}born;"]
+            fields += [f"Buffer<real> {own.prefix}born_{n};" for n in ("birth", "feedback")]
             trade.append(f"{own.prefix}born_feedback")
-            reserve.append(f"{own.prefix}born.reserve(NP_{own.prefix[:-1]} + 16);")
+            reserve += [f"{own.prefix}{n}.reserve(NP_{own.prefix[:-1]});" for n in ("born", "born_birth")]
         if own.n_events and not own.alone:
             fields.append(f"Buffer<int32_t> {own.prefix}found;")
             reserve.append(f"{own.prefix}found.reserve(NP_{own.prefix[:-1]} + 16);")
