@@ -83,6 +83,19 @@ def further_slopes(readout: Readout) -> Kernel | None:
     return others[0].s.kernel(body) if body else None
 
 
+def at_one_time(s: Scope, readout: Readout, V: Callable[[sp.Symbol], sp.Symbol]) -> tuple[Kernel, Kernel]:
+    """(code that sets `LOSS` to l(V) and V to dl/dV times the weight of the sample, code that sets `LOSS` alone).
+
+    Both are for a sample that has a target.
+
+    Args:
+        V: of output i at that time.
+    """
+    outer, clear = make_outer(s.plan, s, readout, False), Let(LOSS, sp.Integer(0), "double", changes=True)
+    outer.V = V
+    return s.kernel([clear, *outer.compare()]), s.kernel([clear, *outer.value()])
+
+
 def loss_change(s: Scope, readout: Readout, V: Callable[[sp.Symbol], sp.Expr]) -> Kernel:
     """Code that sets `CHANGE` to l at the beginning of step `ROW`, minus l with another V; 0 without a label.
 

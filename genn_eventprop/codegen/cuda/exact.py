@@ -47,7 +47,7 @@ from ..layout import RANGE, Layout
 from ..safe_text import in_comment
 from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
-from .exact_neurons import Neurons
+from .exact_neurons import SHARED, Neurons
 from .exact_readings import Reading, SeriesIntegral, VoltageLoss, Weighted, make_readings, time_weight
 from .gathers import GATHERING, WARP
 
@@ -1074,6 +1074,8 @@ class ExactKernels(Layout):
                 return own[b.name]
             if b.name.endswith(f"_{TOTAL}"):
                 return b.name
+            if b.role == SHARED:
+                return f"{b.name}[{write(access.index[0])}]"
             b = replace(b, role="stored") if b.role == "state" else b
             return self._in_struct(b, [write(i) for i in access.index])
 

@@ -13,6 +13,8 @@ from ..cpp import padded
 from ..safe_text import in_comment
 from ..statements import indent
 
+SHARED = "shared"
+"""Role of a buffer in shared memory that statements of `program` name."""
 Said = Callable[[Scope, Iterable[Statement], dict[sp.Symbol, str]], str]
 
 

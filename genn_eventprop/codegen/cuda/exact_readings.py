@@ -13,8 +13,10 @@ import sympy as sp
 
 from ...plan import Plan, PopulationRecord
 from ...plan.series import DEGREE, NODES, gauss_table, varies
+from ...program.compare import at_one_time
 from ...program.events import DL_DT
-from ...program.nodes import Buffer
+from ...program.nodes import Access, Buffer, name
+from ...program.outer.base import LOSS, PART, ROW
 from ...program.readouts.base import Readout
 from ...program.readouts.integral import Integral
 from ...program.readouts.maximum import Maximum
@@ -22,7 +24,7 @@ from ...program.readouts.trace import Trace
 from ...program.readouts.voltage import Voltage
 from ..printer import DOUBLE, expression
 from ..statements import indent
-from .exact_neurons import Neurons
+from .exact_neurons import SHARED, Neurons
 
 GAUSS = Buffer("gauss", (NODES * (NODES + 1),), "double", "host")
 """Nodes and weights; see `plan.series.gauss_table`."""
@@ -412,16 +414,12 @@ class VoltageLoss(Weighted):
         found += [Buffer(n, axes, "double", "stored") for n, axes in stored]
         found.append(Buffer("loss", ("batch",), "double", "result"))
         if self._labels:
-            return found + [
-                Buffer("labels", ("batch",), "long", "host"),
-                Buffer("sample_weight", ("batch",), "double", "host"),
-            ]
-        targets = Buffer("targets", ("batch", "target_rows", w.N), "double", "host")
-        numbers = [Buffer("target_dt", (), "double", "host"), Buffer("target_rows", (), "long", "host")]
-        return [*found, targets, *numbers, Buffer("sample_weight", ("batch",), "double", "host")]
+            return found
+        return [*found, Buffer("target_dt", (), "double", "host"), Buffer("target_rows", (), "long", "host")]
 
     def shared(self) -> list[Buffer]:
-        return [Buffer(f"{self.walk.name}_{n}", (self.walk.N,), "double") for n in ("time", "V", "slope")]
+        p, N = self.walk.name, self.walk.N
+        return [Buffer(f"{p}_{n}", (size,), "double") for n, size in {"time": N, "V": N, "change": 1}.items()]
 
     def declare(self) -> str:
         w, p, slots = self.walk, self.walk.name, self.walk.slots
@@ -446,56 +444,36 @@ class VoltageLoss(Weighted):
         """Text of the walk, of the time that the block goes through once more."""
         return text.replace(f"{self.walk.name}_mode[i]", f"{self.walk.name}_mode_then[i]")
 
-    def functions(self) -> str:
-        """l of all outputs, thread 0 alone, and its slope."""
-        p, N, loss = self.walk.name, self.walk.N, self.walk.plan.loss
-        V, slope = f"{p}_V", f"{p}_slope"
+    def _loss(self) -> str:
+        """Two functions of thread 0, l of all outputs at a time of the step: one leaves dl/dV / B in the place of V."""
+        w, p, s = self.walk, self.walk.name, self.walk.scope
+        V = Buffer(f"{p}_V", (w.N,), "double", SHARED)
+
+        def of_output(i: sp.Symbol) -> sp.Symbol:
+            element = name("o", "V", i)
+            s.table[element] = Access(V, (i,))
+            return element
+
+        slopes, value = (w.said(k.body, {}) for k in at_one_time(s, self.part, of_output))
+        place = ""
         if not self._labels:
-            body = f"""\
-    const double since = (t_k + s) / t->target_dt, rows = (double)(t->target_rows - 2);
-    const int64_t row = (int64_t)fmin(since, rows), low = (sample * t->target_rows + row) * {N};
-    double total = 0;
-    for (int n = 0; n < {N}; ++n) {{
-        const double first = t->targets[low + n], wanted = first + (t->targets[low + {N} + n] - first) * (since - (double)row);
-        const double error = wanted == wanted ? {V}[n] - wanted : 0.0;
-        {slope}[n] = error;
-        total += error * error;
-    }}
-    return 0.5 * total;
+            place = f"""\
+const double since = (t_k + s) / t->target_dt;
+const int64_t {ROW} = (int64_t)fmin(since, (double)(t->target_rows - 2));
+const double {PART} = since - (double){ROW};
 """
-        else:
-            names = {"T": "t->duration"} | {c: f"t->loss_{c}" for c in loss.constants}
-            score, term, score_slope, term_slope = (
-                expression(e, DOUBLE, names) for e in (*loss.expressions, *loss.derivatives)
-            )
-            score_of, slope_of = (
-                f"[&](const double r) {{ return [[maybe_unused]] (double)({e}); }}".replace("[[maybe_unused]] ", "")
-                for e in (score, score_slope)
-            )
-            body = f"""\
-    const auto score = {score_of};
-    const auto score_slope = {slope_of};
-    const int64_t label = t->labels[sample];
-    double top = score({V}[0]), total = 0;
-    for (int n = 1; n < {N}; ++n) top = fmax(top, score({V}[n]));
-    for (int n = 0; n < {N}; ++n) {{
-        const double part = exp(score({V}[n]) - top);
-        {slope}[n] = part;
-        total += part;
-    }}
-    for (int n = 0; n < {N}; ++n) {slope}[n] = {slope}[n] / total * score_slope({V}[n]);
-    const double r = {V}[label];
-    {slope}[label] += (double)({term_slope}) - score_slope(r);
-    return log(total) + top - score(r) + (double)({term});
-"""
-        return super().functions() + f"const auto loss_of_{p} = [&]([[maybe_unused]] const double s) {{\n{body}}};\n"
+        text = ""
+        for what, body in (("slopes", slopes), ("loss", value)):
+            body = indent(f"{place}{body}return {LOSS};\n")
+            text += f"[[maybe_unused]] const auto {what}_of_{p} = [&]([[maybe_unused]] const double s) {{\n{body}}};\n"
+        return text
 
     @property
     def _scored(self) -> str:
         return "t->labels[sample] >= 0" if self._labels else "true"
 
     def _jump(self, neuron_V: str) -> str:
-        """Thread 0: w (l(V) - l(V behind an event)) / B into ``slope[0]``; neuron_V: sets V to that behind it."""
+        """Thread 0: w (l(V) - l(V behind an event)) / B into ``change``; neuron_V: sets V to that behind it."""
         p = self.walk.name
         return f"""\
 __syncthreads();
@@ -506,7 +484,7 @@ if (threadIdx.x == 0) {{
 {indent(neuron_V, 2)}\
         change = (change - loss_of_{p}(when)) * weight_of_{self.name}(when) * t->sample_weight[sample];
     }}
-    {p}_slope[0] = change;
+    {p}_change[0] = change;
 }}
 __syncthreads();
 """
@@ -522,6 +500,7 @@ __syncthreads();
     def replay(self) -> str:
         w, p, N = self.walk, self.walk.name, self.walk.N
         text = f"""\
+{self._loss()}\
 double reached = 0;
 const bool scored = {self._scored};
 for (int arrival = 0;;) {{
@@ -583,7 +562,7 @@ if (closes > a && closes < b) b = closes;
             cuts += "int64_t later = first_later(t->times, from, to, t_k + a);\nwhile (later < to && t->times[later] - t_k <= a) ++later;\nif (later < to) b = fmin(b, t->times[later] - t_k);\n"
         V = self.V("row", f"{p}_y_then[i]")
         take = f"double row[{n + 1}];\n{self._then(self.row('s'))}{p}_V[neuron] = {V};\n{self.name}_read[i] += part * {p}_V[neuron];\n"
-        by = f"part * t->sample_weight[sample] * {p}_slope[neuron]"
+        by = f"part * {p}_V[neuron]"
         pull = f"double row[{n + 1}];\n{self._then(self.row('s'))}const double by = {by};\n"
         pull += f"for (int k = 0; k < {n}; ++k) {p}_pull_now[i][k] += by * row[k];\n"
         for j, q in enumerate(w.dynamic):
@@ -593,7 +572,7 @@ const double s = a + (b - a) * t->gauss[nodes * (nodes - 1) + q];
 const double part = (b - a) * t->gauss[nodes * nodes + q] * weight_of_{self.name}(s);
 {w.over(take)}\
 __syncthreads();
-if (threadIdx.x == 0 && scored) {p}_running += part * loss_of_{p}(s);
+if (threadIdx.x == 0 && scored) {p}_running += part * slopes_of_{p}(s);
 __syncthreads();
 {w.over(f"if (scored && {self._training}) {{{chr(10)}{indent(pull)}}}{chr(10)}")}\
 """
@@ -636,7 +615,7 @@ if (when > reached) {{
         )
         take = self._take_V()
         mine = f"if (neuron == first) {{\n{indent(f'{spike}if ({p}_replayed[i] < t->{p}_room) {{{chr(10)}{indent(before)}    {p}_V[neuron] = before[{v}], {p}_time[neuron] = after[{v}];{chr(10)}}}{chr(10)}')}}}\n"
-        store = f"{w.event('loss')} = {p}_slope[0];\n" + self._flush(lambda k: w.event(f"pull{k}"))
+        store = f"{w.event('loss')} = {p}_change[0];\n" + self._flush(lambda k: w.event(f"pull{k}"))
         go_on = (
             f"double m[{R}];\n{before}"
             + w.horner("spike", R, "when", "m", w.modes[-1])
@@ -661,9 +640,9 @@ if (when > reached) {{
             + w.from_state("m", "state", f"{p}_y_then[i]")
             + f"{p}_mode_then[i] = 0;\n"
         )
-        which = w.over(f"if (neuron == first) {p}_slope[0] = {p}_mode_then[i];\n")
+        which = w.over(f"if (neuron == first) {p}_change[0] = {p}_mode_then[i];\n")
         both = f"if (period) {{\n{indent(w.over(f'if (neuron == first) {{{chr(10)}{indent(ended)}}}{chr(10)}'))}}} else {{\n{indent(spiked)}}}\n"
-        return f"if (first >= 0) {{\n{indent(f'__syncthreads();{chr(10)}{which}__syncthreads();{chr(10)}const bool period = {p}_slope[0] > 0;{chr(10)}__syncthreads();{chr(10)}{both}')}    continue;\n}}\n"
+        return f"if (first >= 0) {{\n{indent(f'__syncthreads();{chr(10)}{which}__syncthreads();{chr(10)}const bool period = {p}_change[0] > 0;{chr(10)}__syncthreads();{chr(10)}{both}')}    continue;\n}}\n"
 
     def _arrive(self) -> str:
         w, p, n, N = self.walk, self.walk.name, self.walk.n, self.walk.N
@@ -678,7 +657,7 @@ if (when > reached) {{
             )
             each = f"{self._take_V()}const double w = {weight};\n{moved}"
             text += w.over(each) + self._jump(f"for (int n = 0; n < {N}; ++n) {p}_V[n] = {p}_time[n];\n")
-            text += f"if (threadIdx.x == 0) t->{p}_a_loss[{place}] = {p}_slope[0];\n__syncthreads();\n"
+            text += f"if (threadIdx.x == 0) t->{p}_a_loss[{place}] = {p}_change[0];\n__syncthreads();\n"
         add = (
             self._flush(lambda k: f"t->{p}_a_pull{k}[({place}) * {N} + neuron]")
             + f"double f[{n}];\nconst double w = {weight};\n"

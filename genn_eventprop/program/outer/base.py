@@ -22,6 +22,7 @@ n = name("o", "n")  # the output that a loop is at
 LABEL = name("o", "label")
 LOSS = name("o", "loss")
 ROW, NODE = name("o", "row"), name("o", "node")  # step and node, where V is compared all the time
+PART = name("o", "part")  # with exact spike times, how far a time is from target `ROW` to the next one
 
 
 class Outer:

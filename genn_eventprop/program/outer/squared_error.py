@@ -6,7 +6,7 @@ import sympy as sp
 
 from ..nodes import SAMPLE, Add, Let, Range, Set, Statement, When, above, below, both, choose, is_nan, name, no
 from ..readouts.base import SAMPLE_WEIGHT
-from .base import LOSS, ROW, Outer, n
+from .base import LOSS, PART, ROW, Outer, n
 
 TARGET, DIFFERENCE = name("o", "target"), name("t", "difference")
 m = name("o", "m")  # the spike that a loop is at
@@ -31,29 +31,43 @@ class SquaredError(Outer):
 
 
 class VoltageSquaredError(SquaredError):
-    """Of V(t) at the nodes of a step, against targets at k dt that are linear in between."""
+    """Of V(t) at the nodes of a step, against targets at k dt that are linear in between.
+
+    With exact spike times, at any time: that of `ROW` and `PART`.
+    """
+
+    @property
+    def _exact(self) -> bool:
+        return self.plan.spike_times == "exact"
 
     def _targets(self, what: str, after: sp.Expr) -> tuple[sp.Symbol, sp.Symbol]:
         """At a step, and at the one after it, which is called `what`."""
-        axes = ("batch", "n_points", self.s.N)
+        axes = ("batch", "target_rows" if self._exact else "n_points", self.s.N)
         low = self.s.element(name("o", "low"), axes, (SAMPLE, ROW, n), "double", "host", f"{self.s.of_loss}targets")
         return low, self.s.alias(name("o", what), low, (SAMPLE, after, n))
 
     def value(self) -> list[Statement]:
         """Nothing where the step that begins has no target."""
+        if self._exact:
+            there = When(no(is_nan(TARGET)), (Add(LOSS, (self.r(n) - TARGET) ** 2 / 2),))
+            return [self.each_output([self._target(PART), there])]
         low, high = self._targets("after", AFTER)
         there = no(is_nan(low + high))
         after = Let(AFTER, choose(below(ROW, name("g", "n_steps")), ROW + 1, ROW), "long")
         return [after, self.each_output([When(there, (Add(LOSS, (self.r(n) - low) ** 2 / 2),))])]
 
     def compare(self) -> list[Statement]:
-        low, high = self._targets("high", ROW + 1)
-        nodes = (f"{self.s.of_loss}n_nodes",)
-        part = self.s.host_value_of_loss("node_part", "double", nodes, (name("o", "node"),))
-        target, V = Let(TARGET, low + (high - low) * part, "double"), self.r(n)
+        part, V = PART, self.r(n)
+        if not self._exact:
+            nodes = (f"{self.s.of_loss}n_nodes",)
+            part = self.s.host_value_of_loss("node_part", "double", nodes, (name("o", "node"),))
         body = [*self._difference(V), Set(V, DIFFERENCE * SAMPLE_WEIGHT)]
         nothing: tuple[Statement, ...] = (Set(V, sp.Integer(0)),)
-        return [self.each_output([target, When(no(is_nan(TARGET)), tuple(body), nothing)])]
+        return [self.each_output([self._target(part), When(no(is_nan(TARGET)), tuple(body), nothing)])]
+
+    def _target(self, part: sp.Expr) -> Let:
+        low, high = self._targets("high", ROW + 1)
+        return Let(TARGET, low + (high - low) * part, "double")
 
 
 class SpikeTimeError(SquaredError):
