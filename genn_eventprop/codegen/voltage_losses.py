@@ -6,7 +6,8 @@ E of a spike and D of an arrival contain l(x-) - l(x+) (docs/equations.md, secti
 ``loss_change(t, sample, o_row, neuron, before, V)``: l at the beginning of step ``o_row`` minus l with V of one output
 changed. ``arrival_c<i>(t, sample, o_row, before, row)``: what one spike through connection i, whose weights are ``row``,
 adds to dL/dt there. before: V of all outputs. ``synapse_c<i>(t, sample, o_row, neuron, before, weight)``: the same of a
-single synapse, for its delay.
+single synapse, for its delay. ``spike_c<i>(t, sample, sent, source)``: what a spike adds through a table, windows or individual
+delays, where its arrivals at one time are no row of weights.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from ..program.population import WEIGHT
 from ..program.readouts.base import SAMPLE_WEIGHT
 from ..program.readouts.voltage import Voltage
 from ..program.trial import GatherDelays, Trial
+from .layout import Layout
 from .statements import TYPES, Spelling, Writer, indent
 
+NEW = chr(10)
 CHANGED = name("t", "changed")
 Element = Callable[[Access, Callable[[sp.Expr], str]], str]
 HEAD = "{} real {}(const Trial *t, int64_t sample, int64_t o_row, {}) {{\n"
@@ -44,7 +47,7 @@ def voltage_losses(
     """The functions that a trial needs.
 
     Args:
-        mark: what stands before them. weights: the kind of a row of them. head: the head of a function. main: whether the main
+        mark: what stands before them. weights: the kind of a row of a dense connection. head: the head of a function. main: whether the main
             loss has such functions, too. begin: what a function begins with, once its body is written. writer: of their text.
     """
     connections, text = trial.plan.connections, ""
@@ -55,25 +58,51 @@ def voltage_losses(
     for number, readout in trial.readouts.items():
         if not isinstance(readout, Voltage) or (readout is trial.readout and not main):
             continue
-        made = _Functions(readout, mark, element, constants, weights, head, begin, writer)
+        made = _Functions(readout, mark, element, constants, head, begin, writer)
         kernels = [o.kernel for o in trial.jumps if o.population == number]
         if any(e.atoms(node) for k in kernels for s in walk(k.body) for e in map(sp.sympify, expressions(s))):
             text += made.of_spike()
         own = [(i, c) for i, c in enumerate(connections) if i in through and c.target == readout.s.p.name]
-        text += "".join(made.of_arrival(i, c.receptor) for i, c in own)
+        text += "".join(made.of_arrival(i, c.receptor, weights if c.by_rows else "real") for i, c in own)
         each = [(i, c) for i, c in own if i in learned and c.delays is not None and c.delays.kind != "axonal"]
         text += "".join(made.of_synapse(i, c.receptor) for i, c in each)
     return text
+
+
+def losses_of_spikes(text: Layout, mark: str, row: Callable[[Buffer, str], str]) -> str:
+    """The functions ``spike_c<i>`` of a trial.
+
+    Args:
+        row: (rows, step) -> a pointer to the row of that step.
+    """
+    trial = text.trial
+    terms = [(i, part, b) for o in trial.feedback for i, part, b in o.terms]
+    terms += [(o.connection, *t) for o in trial.end_back if isinstance(o, GatherDelays) for t in o.terms]
+    before = {i: b for i, part, b in terms if part == "loss" and not text._plain(i)}
+    return "".join(_of_spikes(text, mark, i, row(before[i], "arrival")) for i in sorted(before))
+
+
+def _of_spikes(text: Layout, mark: str, i: int, before: str) -> str:
+    """Synapse by synapse the weights of one time become a row, for every time at which something may arrive."""
+    c = text.plan.connections[i]
+    late = f"sent + {text._delay_of(i)} == arrival" if c.delays else "1"
+    add = f"if ({late}) {{\n    row[n] += {text._stored_weight(i, 'w')};\n    any = 1;\n}}\n"
+    call = f"if (any) total += arrival_c{i}(t, sample, arrival, {before}, row);\n"
+    body = f"real row[{c.post}] = {{0}};\nint any = 0;\n{text._each_synapse(i, add)}{call}"
+    first, last = ("0", f"t->c{i}_ring - 1") if c.delays else (f"t->c{i}_delay",) * 2
+    loop = f"for (int64_t arrival = sent + {first}; arrival <= sent + {last} && arrival < t->n_steps; ++arrival) {{\n"
+    head = f"{mark} real spike_c{i}(const Trial *t, int64_t sample, int64_t sent, int32_t source)"
+    return f"{head} {{\n{indent(f'real total = 0;{NEW}{loop}{indent(body)}}}{NEW}return total;{NEW}')}}}\n"
 
 
 class _Functions:
     """The functions of one file."""
 
     def __init__(
-        self, readout: Voltage, mark: str, element: Element, constants: Mapping[str, str], weights: str, head: str,
+        self, readout: Voltage, mark: str, element: Element, constants: Mapping[str, str], head: str,
         begin: Callable[[], str], writer: Callable[..., Writer],
     ) -> None:  # fmt: skip
-        self.weights, self.head, self.begin, self.writer = weights, head, begin, writer
+        self.head, self.begin, self.writer = head, begin, writer
         self.tail = readout.s.of_loss and f"_p{readout.s.index}"
         self.readout, self.s, self.mark, self._outside = readout, readout.s, mark, element
         self.spelling = Spelling(self._element, lambda *_: "", constants)
@@ -98,15 +127,13 @@ class _Functions:
         arguments = f"int32_t neuron, const real *before, real {CHANGED}"
         return self._function(f"loss_change{self.tail}", arguments, V, CHANGE)
 
-    def of_arrival(self, connection: int, receptor: str) -> str:
+    def of_arrival(self, connection: int, receptor: str, weights: str) -> str:
         def V(i: sp.Symbol) -> sp.Expr:
             before = self._argument("before", i)
-            return choose(OTHER, before + self._unit(receptor, i) * self._argument("row", i, self.weights), before)
+            return choose(OTHER, before + self._unit(receptor, i) * self._argument("row", i, weights), before)
 
         value = self.readout.at() * SAMPLE_WEIGHT * CHANGE
-        return self._function(
-            f"arrival_c{connection}", f"const real *before, const {TYPES[self.weights]} *row", V, value
-        )
+        return self._function(f"arrival_c{connection}", f"const real *before, const {TYPES[weights]} *row", V, value)
 
     def of_synapse(self, connection: int, receptor: str) -> str:
         def V(i: sp.Symbol) -> sp.Expr:

@@ -129,7 +129,7 @@ def evaluated(wiring, size):
     return net, output
 
 
-@pytest.mark.parametrize("kind", [pytest.param("c99", marks=pytest.mark.ci), "native"])
+@pytest.mark.parametrize("kind", [*(pytest.param(k, marks=pytest.mark.ci) for k in ("c99", "cuda")), "native"])
 @pytest.mark.parametrize(
     ("wiring", "size"),
     sweep([*((w, 6) for w in (*WIRING, "windows")), ("dense", 1), ("synaptic", 1)], [("table", 6)]),
@@ -156,9 +156,8 @@ def test_arrivals_are_evaluated_at_every_synapse(kind, wiring, size):
             np.testing.assert_allclose(got[key], gradient, rtol=1e-9, atol=1e-12 * np.abs(gradient).max(), err_msg=key)
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param("c99", marks=pytest.mark.ci), pytest.param("native", marks=pytest.mark.ci)]
-)
+@pytest.mark.ci
+@pytest.mark.parametrize("kind", ["c99", "native", "cuda"])
 @pytest.mark.parametrize("wiring", sweep(list(WIRING), ["dense"]))
 def test_input_times_of_what_is_no_polynomial(kind, wiring):
     net, output = network(EXPONENTIAL, wiring)
@@ -171,10 +170,9 @@ def test_input_times_of_what_is_no_polynomial(kind, wiring):
         np.testing.assert_allclose(got[key], gradient, rtol=1e-9, atol=1e-12 * np.abs(gradient).max(), err_msg=key)
 
 
-@pytest.mark.parametrize("kind", ["cuda", "genn"])
-def test_what_is_no_polynomial_has_no_input_times(kind):
+def test_what_is_no_polynomial_has_no_input_times():
     """Trained as ever, since weights do not need D of the input; input times and recurrent arrivals are refused."""
-    engine = ENGINES[kind]
+    engine = ENGINES["genn"]
     net, output = network(EXPONENTIAL, "dense")
     events = Events.from_samples(TIMES, n_channels=5, labels=[0, 1, 2])
     with pytest.raises(EngineError, match="cannot run connection 'hidden_hidden': an arrival at .* polynomial"):

@@ -34,7 +34,7 @@ from ..safe_text import in_comment
 from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
 from ..target import Target, compared, finished, step_backwards, step_forwards, write
-from ..voltage_losses import voltage_losses
+from ..voltage_losses import losses_of_spikes, voltage_losses
 
 INLINE = "static inline"
 TROUBLE = Buffer("trouble", (4,), "long", "stored")
@@ -115,7 +115,8 @@ class Text(Layout, Target):
 
     def losses(self) -> str:
         given = (self.trial, "static", self._element, self.spelling.constants)
-        return voltage_losses(*given) + c_birth_losses(*given) + self.losses_of_spikes() + self.changes()
+        of_spikes = losses_of_spikes(self, "static", self._row)
+        return voltage_losses(*given) + c_birth_losses(*given) + of_spikes + self.changes()
 
     def changes(self) -> str:
         return "".join(map(self._change, self.trial.changes))
@@ -382,30 +383,6 @@ class Text(Layout, Target):
     def _loss_of_spike(self, i: int, sent: str) -> str:
         """What the arrivals of a spike did to a loss of V, the synapses of one time together."""
         return f"spike_c{i}(t, sample, {sent}, source)"
-
-    def losses_of_spikes(self) -> str:
-        """The functions of `_loss_of_spike`."""
-        return "".join(map(self._losses_of_spikes, sorted(self._after_tables())))
-
-    def _after_tables(self) -> dict[int, Buffer]:
-        """Connections whose arrivals at a time are no row, and which have a part "loss" -> V before the arrivals."""
-        terms = [(i, part, b) for o in self.trial.feedback for i, part, b in o.terms]
-        terms += [(o.connection, *t) for o in self.trial.end_back if isinstance(o, GatherDelays) for t in o.terms]
-        return {i: b for i, part, b in terms if part == "loss" and not self._plain(i)}
-
-    def _losses_of_spikes(self, i: int) -> str:
-        before, c = self._row(self._after_tables()[i], "arrival"), self.plan.connections[i]
-        late = f"sent + {self._delay_of(i)} == arrival" if c.delays else "1"
-        each = self._each_synapse(i, f"if ({late}) {{\n    row[n] += t->c{i}_weight[w];\n    any = 1;\n}}\n")
-        call = f"if (any) total += arrival_c{i}(t, sample, arrival, {before}, row);\n"
-        body = f"real row[{c.post}] = {{0}};\nint any = 0;\n{each}{call}"
-        first, last = ("0", f"t->c{i}_ring - 1") if c.delays else (f"t->c{i}_delay",) * 2
-        loop = (
-            f"for (int64_t arrival = sent + {first}; arrival <= sent + {last} && arrival < t->n_steps; ++arrival) {{\n"
-        )
-        text = f"real total = 0;\n{loop}{indent(body)}}}\nreturn total;\n"
-        head = f"static real spike_c{i}(const Trial *t, int64_t sample, int64_t sent, int32_t source)"
-        return f"{head} {{\n{indent(text)}}}\n"
 
     def _gather_synapses(self, o: Gather | GatherDelays) -> str:
         i = o.connection

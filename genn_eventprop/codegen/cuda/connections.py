@@ -233,6 +233,11 @@ class ConnectionOps(BlockLayout):
                 call = f"arrival_c{connection}(t, sample, {arrival}, &{row.removesuffix(' + n]')}], {moved})"
                 text += f"if (lane == 0 && {arrival} < t->n_steps) total += {call};\n"
                 continue
+            if part == "change":
+                change = f"change_c{connection}(t, sample, {arrival}, n, {weight})"
+                each = f"for (int n = lane; n < {c.post}; n += {WARP}) total += {change};\n"
+                text += self._of_input(connection, f"if ({arrival} < t->n_steps) {{\n{indent(each)}}}\n")
+                continue
             if c.post <= WARP and c.channels is None:  # asked for before the sums over longer rows
                 here = f"const int here{connection} = {'lane' if c.post == WARP else f'lane < {c.post} ? lane : 0'};\n"
                 first = self._stored_weight(connection, f"(int64_t)source * {c.post} + here{connection}")

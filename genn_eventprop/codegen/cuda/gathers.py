@@ -146,8 +146,25 @@ class Gathers:
         post = self.plan.connections[o.connection].post
         if isinstance(o, Gather):
             return f"t->{o.rows.name}[{row} * {post} + n]"
-        weight = self._layout._stored_weight(o.connection, "w")
-        return " + ".join(f"part_{part}({weight}) * t->{b.name}[{row} * {post} + n]" for part, b in o.terms)
+        weight, i = self._layout._stored_weight(o.connection, "w"), o.connection
+        of = f"t, {row} / t->n_steps, {row} % t->n_steps, n"  # sample, step, target
+        terms = []
+        for part, b in o.terms:
+            if part == "change":
+                terms.append(f"change_c{i}({of}, {weight})")
+            elif part != "loss":
+                terms.append(f"part_{part}({weight}) * t->{b.name}[{row} * {post} + n]")
+            elif self._at_once(o):  # with the first synapse of the spike, for all
+                sent = f"{row} / t->n_steps, {row} % t->n_steps - delay"
+                terms.append(f"(leads ? spike_c{i}(t, {sent}, source) : (real)0)")
+            else:
+                terms.append(f"synapse_c{i}({of}, &t->{b.name}[{row} * {post}], {weight})")
+        return " + ".join(terms)
+
+    def _at_once(self, o: GatherDelays) -> bool:
+        """Whether all synapses of a source have one delay, so that its spike moves V of all targets at once."""
+        delays = self.plan.connections[o.connection].delays
+        return delays is not None and delays.kind == "axonal"
 
     def _into(self, o: Gather | GatherDelays) -> str:
         return f"c{o.connection}_{'gradient' if isinstance(o, Gather) else 'delay_gradient'}"
@@ -188,6 +205,9 @@ class Gathers:
             synapse += f"const int32_t source = t->c{i}_source[s], n = t->c{i}_target[s];\n"
             synapse += f"[[maybe_unused]] const int32_t w = t->c{i}_weight_of[s];\n"
         each = self._each_spike(i, self._add_apart(o))
+        synapse += (
+            f"[[maybe_unused]] const bool leads = k == t->c{i}_{kind}_start[group];\n"  # the loop over spikes has a `k`
+        )
         each = f"{synapse}const int64_t delay = {self._layout._delay_of(i)};\n{each}"
         start = f"t->c{i}_{kind}_start[group"
         body = f"""\

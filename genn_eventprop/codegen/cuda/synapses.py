@@ -128,8 +128,13 @@ class Synapses:
 
     def feedback(self, i: int, part: str, b: Buffer, now: str) -> str:
         """The lanes of a warp add what a spike at `now` caused to ``total``."""
-        add = f"total += part_{part}({self._layout._stored_weight(i, 'w')}) * {self._layout._row(b, f'({now} + {self._layout._delay_of(i)})')};\n"
-        late = f"{now} + {self._layout._delay_of(i)} < t->n_steps"
+        if part == "loss":  # of all synapses of one time together, see `voltage_losses`
+            return f"if (lane == 0) total += spike_c{i}(t, sample, {now}, source);\n"
+        weight, arrival = self._layout._stored_weight(i, "w"), f"{now} + {self._layout._delay_of(i)}"
+        add = f"total += part_{part}({weight}) * {self._layout._row(b, f'({arrival})')};\n"
+        if part == "change":
+            add = f"total += change_c{i}(t, sample, {arrival}, n, {weight});\n"
+        late = f"{arrival} < t->n_steps"
         if self.plan.connections[i].delays is None:
             return f"if ({late}) {{\n{indent(self._layout._each_synapse(i, add, 'lane', WARP))}}}\n"
         return self._layout._each_synapse(i, f"if ({late}) {add}", "lane", WARP)

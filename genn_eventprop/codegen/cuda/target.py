@@ -18,6 +18,7 @@ import sympy as sp
 
 from ...plan import Plan
 from ...program.nodes import NEURON, SAMPLE, Access, Buffer, Kernel, Statement, Undo, When, name
+from ...program.population import WEIGHT, D
 from ...program.trial import (
     Birth,
     Deliver,
@@ -39,13 +40,14 @@ from ..safe_text import in_comment
 from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
 from ..target import Target, compared, finished, gathered, step_backwards, step_forwards, write
-from ..voltage_losses import voltage_losses
+from ..voltage_losses import losses_of_spikes, voltage_losses
 from .connections import ConnectionOps
 from .exact import ExactKernels
 from .exact import head as exact_head
 from .gathers import GATHERING, WARP, Gathers, group_buffers
 from .synapses import Synapses
 
+INLINE = "__device__ inline"
 MOST_THREADS = 512
 """Of a block, a neuron each up to there. Beyond, 128 registers of each keep the states of 4,096 neurons."""
 REGISTERS = 65536  # of a multiprocessor
@@ -99,14 +101,14 @@ def generate(plan: Plan, dtype: str, split: bool = False, halves: bool = False) 
     rounded from their masters by another kernel, `ROUND`."""
     if plan.spike_times == "exact":
         return _exact(plan, dtype, split)
-    trial = make_trial(plan, split=split)
+    trial = make_trial(plan, split=split, evaluates=True)
     if halves:
         trial = replace(trial, buffers=trial.buffers | _half_weights(trial))
     text = Kernels(trial, {"float32": 4, "float64": 8}[dtype])
     real = C_REAL[dtype]
     cuda = resources.files(__package__).joinpath("runtime.cuh").read_text()
-    runtime = [cuda, *(shared(name, "__device__ inline") for name in ("phi1.h", "functions.h", "stochastic.h"))]
-    runtime += ["typedef uint16_t Half;\n", shared("half.h", "__device__ inline")] if halves else []
+    runtime = [cuda, *(shared(name, INLINE) for name in ("phi1.h", "functions.h", "stochastic.h"))]
+    runtime += ["typedef uint16_t Half;\n", shared("half.h", INLINE)] if halves else []
     trials = text.trials()
     kernels = [
         *([text.round()] if halves else []),
@@ -115,10 +117,10 @@ def generate(plan: Plan, dtype: str, split: bool = False, halves: bool = False) 
         *text.gathers.sums(),
         *text.gathers.kernels(text.parameter, text.struct_pointer),
     ]
-    losses = voltage_losses(
-        text.trial, "__device__ inline", text._element, text._spelling().constants, "half" if halves else "real"
-    )
-    head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double"), losses]
+    losses = voltage_losses(text.trial, INLINE, text._element, text._spelling().constants, "half" if halves else "real")
+    losses += losses_of_spikes(text, INLINE, lambda b, step: f"&{text._row(b, step, '0')}")
+    changes = text.changes(stored=True)
+    head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double"), losses, changes]
     return Source(
         "\n".join(head + kernels), text.trial, text.arrays, text.numbers, text.doubles, text.integers, text.by_value,
         tuple(trials), text.threads, text.shared_bytes, tuple(text.gathers.launches),
@@ -215,6 +217,8 @@ class Kernels(ConnectionOps, Target):
             return table or isinstance(o, Once | EachStep | Feedback)
 
         seen = _names(o for o in (*self.trial.forwards, *self.trial.backwards) if by_others(o))
+        for kernel in self.trial.changes.values():
+            seen |= {kernel.table[s].buffer.name for s in kernel.named}
         return seen | {o.into.name for o in self.trial.births}
 
     # elements and structure
@@ -316,9 +320,26 @@ class Kernels(ConnectionOps, Target):
             )
         return text + (self._full() or "__syncthreads();\n")
 
+    def changes(self, stored: bool) -> str:
+        """D of an arrival through a connection, evaluated, see `Trial.changes`: functions where its rows are stored for all
+        steps; else those of the present step are in shared memory, and the functions inside the kernel."""
+        text = ""
+        for i, kernel in self.trial.changes.items():
+            rows = (kernel.table[s].buffer for s in kernel.named)
+            if stored != any(b.role == "stored" for b in rows):
+                continue
+            start = f"{INLINE} real change_c{i}" if stored else f"const auto change_c{i} = [&]"
+            arguments = (
+                f"const Trial *t, const int64_t sample, const int64_t step, const int32_t neuron, const real {WEIGHT}"
+            )
+            body = Writer(self._spelling(inside=False), kernel).text()
+            text += f"{start}({arguments}) {{\n{indent(f'{body}return {D};{chr(10)}')}}}{'' if stored else ';'}\n"
+        return text
+
     def _back(self) -> str:
         """The pass backwards, from step n_steps to 0; the loop ends inside its body, at step 0."""
-        text = write(self, self.trial.begin_back, "start backwards of") + self.before_steps_back()
+        text = self.changes(stored=False)
+        text += write(self, self.trial.begin_back, "start backwards of") + self.before_steps_back()
         text += "".join(self._newest_events(o) for o in self.trial.jumps)
         return (
             f"{text}for (step = t->n_steps;; --step) {{\n{indent(step_backwards(self))}}}\n{finished(self, apart=True)}"

@@ -27,7 +27,6 @@ from ..contract.device_arrays import DeviceArrays, DeviceLocation
 from ..contract.engine import Availability, diverged
 from ..contract.features import (
     INEXACT_INTEGRALS,
-    NONLINEAR_RECEPTOR_PATH,
     SEVERAL_INPUTS,
     SEVERAL_LOSSES,
     SEVERAL_READOUTS,
@@ -86,7 +85,7 @@ class CudaEngine(ProgramEngine):
         "weight_rows": half_rows.OPTION,
     }
     features = {
-        "grid": ProgramEngine.features["grid"] - {NONLINEAR_RECEPTOR_PATH, VOLTAGE_LOSS_AFTER_TABLES},
+        "grid": ProgramEngine.features["grid"],
         "exact": frozenset(
             {
                 INEXACT_INTEGRALS,
