@@ -25,12 +25,24 @@ from pathlib import Path
 import tyro
 
 from genn_eventprop.codegen.cuda import Source, generate
-from genn_eventprop.engines.cuda.cost import A100, H100, RTX_4090, Card, Spikes, bytes_of, seconds, steps
+from genn_eventprop.engines.cuda.cost import (
+    A100,
+    H100,
+    RTX_4090,
+    Card,
+    Spikes,
+    bytes_of,
+    exact_steps,
+    limits,
+    seconds,
+    steps,
+)
 from genn_eventprop.verify.engines.representative import Shape
 
 MARKS = ("<!-- gpu_cost: written by benchmarks/gpu_cost.py -->", "<!-- end of gpu_cost -->")
 SPIKES = 26  # of a hidden neuron in a trial
 BATCHES = (1, 32, 256)
+SMALL = Shape(inputs=5, hidden=30, outputs=3, steps=300, spikes=30)
 CARDS = (H100, A100, RTX_4090)
 READ_BEFORE = {("700 - 256 - 20", 32): 0.271, ("700 - 256 - 20", 256): 0.052}
 """ms a sample on an H100: read from the machine code of the engine before its second pass."""
@@ -154,6 +166,51 @@ def predictions(shapes: dict[str, Shape]) -> list[str]:
     return lines
 
 
+def small() -> list[str]:
+    """What a small network waits for: whether several samples a block would help."""
+    columns = (
+        "5 - 30 - 3, 300 steps, H100: batch",
+        "blocks per multiprocessor: there, at most",
+        "cycles of a step: waits, instructions, L2",
+        "ms per batch: trial, gather + launches, host",
+    )
+    lines = [f"| {' | '.join(columns)} |", "|---|---|---|---|"]
+    plan, _ = SMALL.network()
+    spikes, most = spikes_of(SMALL), blocks_beside(compiled(SMALL, H100.architecture), H100)
+    for batch in (256, 1024, 4096):
+        there = min(-(-batch // H100.multiprocessors), most)
+        cycles = ", ".join(f"{c:.0f}" for c in limits(plan, H100, there, spikes).values())
+        s = {n: 1e3 * v for n, v in seconds(plan, H100, batch, spikes, most).items()}
+        times = f"{s['trial']:.2f}, {s['gather'] + s['launches']:.2f}, {s['host']:.2f}"
+        lines.append(f"| {batch} | {there}, {most} | {cycles} | {times} |")
+    return lines
+
+
+def exact() -> list[str]:
+    """With exact spike times, where the card's rate in double precision may be what is longest."""
+    columns = (
+        "exact, 700 - 256 - 20",
+        "registers, spills",
+        "blocks per multiprocessor",
+        "cycles of a step of these: waits, instructions, L2, double precision",
+        "ms per sample: batch 32, 256",
+    )
+    lines = [f"| {' | '.join(columns)} |", "|---|---|---|---|---|"]
+    shape = Shape(spike_times="exact")
+    plan, spikes = shape.network()[0], spikes_of(shape)
+    for card in CARDS:
+        c = compiled(shape, card.architecture)
+        most = blocks_beside(c, card)
+        cycles = ", ".join(f"{v:.0f}" for v in limits(plan, card, most, spikes).values())
+        times = (1e3 * sum(seconds(plan, card, b, spikes, most).values()) / b for b in BATCHES[1:])
+        ms = ", ".join(f"**{t:.3f}**" for t in times)
+        lines.append(f"| {card.name} | {c.registers['trial']}, {c.spills} B | {most} | {cycles} | {ms} |")
+    found = {card.name: exact_steps(plan, card, spikes) for card in CARDS}
+    lines += ["", f"| cycles that a block waits in a step | {' | '.join(found[H100.name])} |"]
+    lines.append(f"|---|{'---|' * len(found[H100.name])}")
+    return lines + [f"| {n} | {' | '.join(f'{v:.0f}' for v in waits.values())} |" for n, waits in found.items()]
+
+
 def page() -> str:
     shapes = {f"700 - {n} - 20": Shape(hidden=n) for n in (256, 1024, 4096)}
     published = [
@@ -161,7 +218,8 @@ def page() -> str:
         "|---|---|",
         *(f"| {name} | {ms} |" for name, ms in PUBLISHED),
     ]
-    parts = [resources(shapes), counts(shapes), waits(shapes), predictions(shapes), published]
+    parts = [resources(shapes), counts(shapes), waits(shapes), predictions(shapes), small(), published]
+    parts.append(exact())
     return "\n\n".join("\n".join(p) for p in parts)
 
 

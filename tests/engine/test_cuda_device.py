@@ -363,6 +363,18 @@ def test_the_cost_at_the_shape_of_spoken_digits():
     assert per_sample[1057] > per_sample[1056]  # another wave
 
 
+def test_the_cost_of_exact_spike_times_follows_the_rate_in_double_precision():
+    plan = Shape(spike_times="exact").network()[0]
+    spikes = cost.Spikes(8.0, {"hidden": 6.7, "output": 0.0})
+    longest, each = {}, {}
+    for card in (cost.H100, cost.A100, cost.RTX_4090):
+        cycles = cost.limits(plan, card, cost.blocks_beside(plan, card), spikes)
+        longest[card.name] = max(cycles, key=cycles.get)
+        each[card.name] = 1e3 * sum(cost.seconds(plan, card, 256, spikes).values()) / 256
+    assert longest == {"H100 SXM": "waits", "A100 80 GB": "waits", "RTX 4090": "double precision"}
+    assert 0.03 < each["H100 SXM"] < each["A100 80 GB"] < 0.2 < each["RTX 4090"] < 0.5
+
+
 def test_release_waits_for_a_data_set_that_comes():
     """The thread that brings it may be about to take a spare piece."""
     engine = made()

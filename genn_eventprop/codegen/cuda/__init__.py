@@ -5,7 +5,7 @@ so that every sum is the same in every run. Weight gradients are gathered afterw
 from the adjoint rows that the trials have stored: no atomic additions, and no gradient for each sample.
 """
 
-from .exact import RUNAWAY
+from .exact import CHUNK, RUNAWAY
 from .gathers import FLIGHT, GATHERING, WARP
 from .target import (
     DATA_SET,
@@ -22,6 +22,6 @@ from .target import (
 )
 
 __all__ = [
-    "DATA_SET", "FLIGHT", "GATHERING", "OF_DOUBLE", "ROUND", "ROUND_BLOCKS", "RUNAWAY", "WARP", "Source", "generate", "of_neurons",
+    "CHUNK", "DATA_SET", "FLIGHT", "GATHERING", "OF_DOUBLE", "ROUND", "ROUND_BLOCKS", "RUNAWAY", "WARP", "Source", "generate", "of_neurons",
     "of_sample", "place_of", "side_by_side", "threads_of",
 ]  # fmt: skip

@@ -541,13 +541,14 @@ __syncthreads();
             )
             each += f"double f[{2 * n + 1}];\n{of('')}"
             row, at = "f", f"{n}"
+        # asked for before the neuron's way to the arrival, which takes a part of the time of the load
+        each += f"const double w = {self.weight_of('from_connection[e]', 'source_of[e]')};\n"
         each += self._until("offset[e]", row, at, "(int)first + e", "false")
         each += (
             f"{{\n{indent(of(self.modes[1]))}}}\n".replace("{\n", f"if ({p}_mode[i]) {{\n", 1)
             if self.S > 1 and len(self.modes) > 1
             else ""
         )
-        each += f"const double w = {self.weight_of('from_connection[e]', 'source_of[e]')};\n"
         each += "".join(r.arriving() for r in self.readings)
         if self.S > 1:
             each += f"for (int k = 0; k < {n}; ++k) {p}_y[i][k] += f[k] * w;\n"

@@ -33,6 +33,7 @@ class Neurons:
         self.scope, self.threads, self.split, self._said = scope, threads, split, said
         self.p, self.i, self.plan, self.n = p, scope.index, scope.plan, len(p.derived.states)
         self.name, self.N = scope.prefix.removesuffix("_"), p.size
+        # padded as `native` has them: both engines take the same arrays from `plan/series.py`
         self.S, self.own = (padded(p.size), "neuron") if varies(p) else (1, "0")
         self.modes = MODES[: len(p.derived.modes)]
         self.dynamic = [n for n in p.trainable if n in p.derived.dynamic_params]
@@ -40,7 +41,10 @@ class Neurons:
 
     @property
     def reset_size(self) -> int:
-        """Columns of the table of P(s), c(s) and P(-s)."""
+        """Columns of the table of P(s), c(s) and P(-s).
+
+        P(-s) has columns of its own: an inverse of P(s) in a thread would cost more, and digits where a time constant is short.
+        """
         return self.n * (2 * self.n + 1)
 
     @property
@@ -55,7 +59,7 @@ class Neurons:
 
     @property
     def width(self) -> int:
-        """Numbers of an arrival that all neurons share."""
+        """Numbers of an arrival that all neurons share; where neurons differ there are none, but an array needs a length."""
         return len(self.modes) * self.back if self.S == 1 else 1
 
     def over(self, body: str, comment: str = "") -> str:
@@ -64,6 +68,7 @@ class Neurons:
         guard = f"if (neuron < {self.N}) " if self.N % threads else ""
         text = f"const int32_t neuron = threadIdx.x + i * {threads};\n{guard}{{\n{indent(body)}}}\n"
         said = f"  // {in_comment(comment)}" if comment else ""
+        # unrolled, since arrays of a thread are registers only where every index is known to the compiler
         return f"#pragma unroll\nfor (int i = 0; i < {slots}; ++i) {{{said}\n{indent(text)}}}\n"
 
     @property
@@ -86,7 +91,7 @@ class Neurons:
         return f"t->x_{self.name}{mode}_{table}[{at}]"
 
     def horner(self, table: str, size: int, s: str, out: str, mode: str = "", of: int = 0, first: int = 0) -> str:
-        """Columns of a table of powers at s; of: how many it has, of which `size` from `first` on are wanted."""
+        """Columns of a table of powers at s, whose number is a template's, so that they stay in registers; of: how many it has, of which `size` from `first` on are wanted."""
         of = of or size
         start = f"{first * self.S} + {self.own}" if self.S > 1 else f"{first}"
         return f"horner<{size}, {self.S}, {of}>(t->x_{self.name}{mode}_{table}, {start}, (int)t->degree_{self.name}, {s}, {out});\n"
@@ -119,7 +124,8 @@ class Neurons:
         return f"for (int q = 0; q <= t->degree_{self.name}; ++q) {out}[q] = {self._dot(lambda j: f'{rho}[{at(j)}]', f'{rho}[{at(n)}]', of)};\n"
 
     def bend(self, of: str) -> str:
-        """A bound on |g''| in the step, of y."""
+        """A bound on |g''| in the step, of y: with g at the two ends it rules out nearly all crossings, at the price of a
+        few products, where a search would cost hundreds and make the rest of the warp wait."""
         return " + ".join(
             [self.number("curve", self.n), *(f"{self.number('curve', j)} * fabs({of}[{j}])" for j in range(self.n))]
         )
@@ -130,7 +136,7 @@ class Neurons:
         return f"for (int k = 0; k < {n}; ++k) {out}[k] = {self._dot(lambda j: f'{m}[k * {n + 1} + {j}]', f'{m}[k * {n + 1} + {n}]', of)};\n"
 
     def from_state(self, m: str, state: str, out: str) -> str:
-        """y = P(-s) (x - c) by the same table; `out` is not `state`."""
+        """y = P(-s) (x - c) by the same table; `out` is not `state`, all of which every row reads."""
         n = self.n
         terms = (f"{m}[{n * (n + 1)} + k * {n} + {j}] * ({state}[{j}] - {m}[{j * (n + 1) + n}])" for j in range(n))
         return f"for (int k = 0; k < {n}; ++k) {out}[k] = {' + '.join(terms)};\n"
@@ -138,7 +144,7 @@ class Neurons:
     def by_receptor(self, text: Callable[[str], str], connection: str = "connection") -> str:
         """Text that depends on the receptor of ``connection``."""
         fed = {c.receptor: [k for k, d in self.into if d.receptor == c.receptor] for _, c in self.into}
-        if len(fed) == 1:
+        if len(fed) == 1:  # no branch: the usual network has one
             return text(next(iter(fed)))
         cases = (
             f"if ({' || '.join(f'{connection} == {k}' for k in ks)}) {{\n{indent(text(r))}}}\n" for r, ks in fed.items()

@@ -168,13 +168,17 @@ def _events(plan: Plan) -> Events:
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a network to time; the default is that of spoken digits, with 8000 input spikes in a trial of 1000 steps."""
+    """Of a network to time; the default is that of spoken digits, with 8000 input spikes in a trial of 1000 steps.
+
+    With exact spike times the connection of hidden neurons to themselves has a delay of 1 ms.
+    """
 
     inputs: int = 700
     hidden: int = 256
     outputs: int = 20
     steps: int = 1000
     spikes: int = 8000
+    spike_times: str = "grid"
 
     def network(self) -> tuple[Plan, dict[str, np.ndarray]]:
         """Recurrent LIF neurons that spike about 25 times, and LI outputs, with initial values."""
@@ -183,10 +187,12 @@ class Shape:
         hidden = net.population(ZOO["LIF"], self.hidden, "hidden")
         output = net.population(ZOO["LI"], self.outputs, "output")
         net.connect(net.input(self.inputs), hidden, Dense(Normal(mean, mean / 2)))
-        net.connect(hidden, hidden, Dense(Normal(0.0, 0.02)))
+        back = 1.0 if self.spike_times == "exact" else 0.0
+        net.connect(hidden, hidden, Dense(Normal(0.0, 0.02)), delay=back)
         net.connect(hidden, output, Dense(Normal(0.0, 0.03)))
         loss = IntegratedVoltageCrossEntropy(output, "exponential")
-        return make_plan(net, loss, dt=1.0, duration=float(self.steps)), net.initial_parameters(1)
+        plan = make_plan(net, loss, dt=1.0, duration=float(self.steps), spike_times=self.spike_times)
+        return plan, net.initial_parameters(1)
 
     def events(self, samples: int, seed: int = 1) -> Events:
         rng = np.random.default_rng(seed)
