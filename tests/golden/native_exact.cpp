@@ -237,6 +237,7 @@ struct Model_p0 {
     static constexpr int n = 2, receptors = 1, learned = 0, dynamic = 0, own_spike = -1;
     static constexpr int modes = 1, duration = -1;  // learned length of the refractory period, -1 for none
     static constexpr bool spiking = true, watched = true;
+    static constexpr bool spread = false;  // whether arrivals may reach some neurons alone
     static constexpr bool coupled[2][3] = {{true, true, false}, {false, true, false}}, reached[2] = {true, true};
     static constexpr int place[1] = {0};  // of learned parameters of the dynamics
     static constexpr int pushed = -1;  // state that own spikes push, -1 for none
@@ -268,6 +269,7 @@ struct Model_p1 {
     static constexpr int n = 2, receptors = 1, learned = 0, dynamic = 0, own_spike = 0;
     static constexpr int modes = 1, duration = -1;  // learned length of the refractory period, -1 for none
     static constexpr bool spiking = false, watched = true;
+    static constexpr bool spread = false;  // whether arrivals may reach some neurons alone
     static constexpr bool coupled[2][3] = {{true, true, false}, {false, true, false}}, reached[2] = {true, true};
     static constexpr int place[1] = {0};  // of learned parameters of the dynamics
     static constexpr int pushed = -1;  // state that own spikes push, -1 for none

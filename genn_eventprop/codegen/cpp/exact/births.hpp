@@ -142,16 +142,16 @@ struct Births : Trajectory<O> {
         const int64_t count = out.pending.count + 2;
         const auto* rho = out.rho + out.degree * (n + 1);
         rows.reserve(count * W);
-        for (int64_t first = 0; first < count; first += 8) {  // eight at once
-            eight s = {}, g[n + 1], slope[n + 1];
-            for (int l = 0; l < 8; ++l) s[l] = first + l == 0 ? 0.0 : first + l <= out.pending.count ? out.pending[first + l - 1].s : out.delta;
-            for (int i = 0; i <= n; ++i) g[i] = eight{} + double(rho[i]), slope[i] = eight{};
+        for (int64_t first = 0; first < count; first += DOUBLES) {
+            doubles s = {}, g[n + 1], slope[n + 1];
+            for (int l = 0; l < DOUBLES; ++l) s[l] = first + l == 0 ? 0.0 : first + l <= out.pending.count ? out.pending[first + l - 1].s : out.delta;
+            for (int i = 0; i <= n; ++i) g[i] = doubles{} + double(rho[i]), slope[i] = doubles{};
             const auto* t = rho;
             for (int p = out.degree - 1; p >= 0; --p) {
                 t -= n + 1;
                 for (int i = 0; i <= n; ++i) slope[i] = slope[i] * s + g[i], g[i] = g[i] * s + double(t[i]);
             }
-            for (int l = 0; l < 8 && first + l < count; ++l) {
+            for (int l = 0; l < DOUBLES && first + l < count; ++l) {
                 scalar* r = rows + (first + l) * W;
                 double change = 0;
                 for (int i = 0; i <= n; ++i) {

@@ -123,7 +123,7 @@ struct Costates : Spiking<M, N, Varies> {
                 if (Grad) store(slice_row + v, load(slice_row + v) + a);
                 if (Feed) sum += b * load(row + v);
             }
-            if (Feed) total = lane_sum(sum);
+            if (Feed) total = lane_sum(sum + vec{});  // of a copy: else g++ keeps `sum` in memory throughout (AVX-512)
         }
         return total;
     }

@@ -10,9 +10,13 @@ struct Arrival {
     int64_t index;        // number of the spike in its list, -1 for input spikes
     scalar q[2 * n + 1];  // P(-s) e and the row dg P(s) of the threshold; unused if neurons have parameters of their own
     scalar held[2 * n + 1];  // the same for neurons in a refractory period
-    void set(double at, const scalar* weights, int32_t by, int32_t to, int32_t from, int64_t spike) {
+    int32_t first, end;      // the row is 0 for neurons outside, a range of whole vectors
+    Arrival& set(double at, const scalar* weights, int32_t by, int32_t to, int32_t from, int64_t spike) {
         s = at, row = weights, connection = by, receptor = to, source = from, index = spike;
+        first = 0, end = std::numeric_limits<int32_t>::max();
+        return *this;
     }
+    void within(int32_t from, int32_t to) { first = from, end = to; }
 };
 
 // Sorts arrivals by time; those of one instant keep their order. Merges of runs that double in length, since

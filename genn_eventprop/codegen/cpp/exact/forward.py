@@ -113,7 +113,9 @@ def _take(ctx: Context, c: ConnectionRecord, place: str, due: str, route: str, i
     p = ctx.plan.population(c.target)
     receptor = list(p.derived.receptors).index(c.receptor)
     row, number = routes.row(ctx, c, route), ctx.plan.connections.index(c)
-    return f"{place}.set({due}, {row}, {number}, {receptor}, {route}, {index});"
+    rows = f"work.rows_{ctx.p(p.name)}.last()"
+    within = f".within({rows}.from, {rows}.to)" if c.spread else ""
+    return f"{place}.set({due}, {row}, {number}, {receptor}, {route}, {index}){within};"
 
 
 def _due(ctx: Context, c: ConnectionRecord) -> str:

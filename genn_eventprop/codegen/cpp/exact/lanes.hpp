@@ -13,7 +13,7 @@ struct Lanes : Neurons<M, N, Varies> {
     typedef Neurons<M, N, Varies> Base;
     using Base::n, Base::NP, Base::S, Base::FRONT, Base::flow, Base::curve, Base::rho, Base::degree, Base::delta, Base::x;
     using Base::low, Base::reach, Base::trace, Base::pending, Base::own, Base::add_up, Base::threshold, Base::collect;
-    using Base::set_factors, Base::add, Base::together, Base::slack;
+    using Base::narrow, Base::reaches, Base::set_factors, Base::add, Base::together, Base::slack;
     using typename Base::Incoming, typename Base::table;
 
     struct Hit {
@@ -126,6 +126,13 @@ struct Lanes : Neurons<M, N, Varies> {
                 horner<FRONT, S>(flow[0].arrive[a.receptor], degree, a.s, lane_neuron[l], q);
                 for (int i = 0; i < n; ++i) lane[i][l] += scalar(q[i] * double(a.row[lane_neuron[l]]));
             }
+        } else if (narrow(a)) {
+            for (int l = 0; l < lanes; ++l) {
+                const int k = lane_neuron.data[l];
+                if (!reaches(a, k)) continue;
+                for (int i = 0; i < n; ++i)
+                    if (M::reached[i]) lane[i].data[l] += a.q[i] * a.row[k];
+            }
         } else {
             for (int from = 0; from < lanes; from += LANES) {  // whole vectors: lanes behind the last one hold stale neurons
                 const int32_t* __restrict neuron = lane_neuron.data + from;
@@ -222,8 +229,8 @@ struct Lanes : Neurons<M, N, Varies> {
         const double g0 = double(prior_g.data[l]), g1 = double(last_g.data[l]), bend = double(bends.data[l]), h = next - now;
         const double rise = g1 - g0;
         if (g1 >= 0 && g0 < 0 && g0 > -1e20 && rise > bend * h * h && !unarmed[size_t(lane_neuron.data[l])]) {
-            const double least = 0.5 * rise / h, noise = std::numeric_limits<scalar>::epsilon() * 8;
-            hits.push() = {next - h * g1 / rise, (0.125 * bend * h * h + noise) / least, l, false};
+            const double per_g = h / rise, noise = std::numeric_limits<scalar>::epsilon() * 8;  // the slope is at least half of rise / h
+            hits.push() = {next - g1 * per_g, 2 * per_g * (0.125 * bend * h * h + noise), l, false};
         } else {
             solve(l, -1);
         }

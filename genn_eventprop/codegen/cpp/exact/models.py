@@ -76,6 +76,7 @@ def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
         f"    static constexpr int n = {n}, receptors = {len(d.receptors)}, learned = {len(p.trainable)}, dynamic = {len(learned)}, own_spike = {own};\n"
         f"    static constexpr int modes = {len(d.modes)}, duration = {_learned_duration(p)};  // learned length of the refractory period, -1 for none\n"
         f"    static constexpr bool spiking = {_bool(p.spiking)}, watched = {_bool(watched)};\n"
+        f"    static constexpr bool spread = {_bool(p.name in routes.spread_to(ctx))};  // whether arrivals may reach some neurons alone\n"
         f"    static constexpr bool coupled[{n}][{n + 1}] = {{{', '.join(rows)}}}, reached[{n}] = {{{', '.join(map(_bool, reached))}}};\n"
         f"    static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
         f"    static constexpr int pushed = {program.pushed(p)};  // state that own spikes push, -1 for none\n"

@@ -9,7 +9,15 @@
 
 namespace {
 
-inline vec larger(vec a, vec b) { return a > b ? a : b; }
+// The larger of two numbers in every lane. By name where g++ would make a comparison and a mask of the one with zeros.
+template <typename V>
+inline V larger(V a, V b) {
+#if defined(__AVX__) && !defined(__AVX512F__)
+    if constexpr (sizeof(V) == 32 && LANES == 8) return V(__builtin_ia32_maxps256(a, b));
+    if constexpr (sizeof(V) == 32 && LANES == 4) return V(__builtin_ia32_maxpd256(a, b));
+#endif
+    return a > b ? a : b;
+}
 
 template <class M, int N, bool Varies>
 struct Neurons {
@@ -42,6 +50,9 @@ struct Neurons {
         for (int i = 0; i < n; ++i) std::memcpy(trace + (at * n + i) * NP, x[i], NP * sizeof(scalar));
     }
     static constexpr int own(int neuron) { return Varies ? neuron : 0; }
+    // Whether an arrival reaches so few neurons (a window over an image, some synapses) that the others are passed over.
+    static bool narrow(const Incoming& a) { return M::spread && a.end - a.first < NP / 2; }
+    static bool reaches(const Incoming& a, int neuron) { return neuron >= a.first && neuron < a.end; }
     // What a step adds to state i. The table has P - 1, since rounding errors of P itself would accumulate over the steps, and
     // `rest` is the rounding error of the table.
     template <typename real>
@@ -134,6 +145,7 @@ struct Neurons {
     void collect(int mode, int neuron, int64_t from, int64_t to, double* at) const {
         for (int64_t e = from; e < to; ++e) {
             const Incoming& a = pending[e];
+            if (narrow(a) && !reaches(a, neuron)) continue;
             if constexpr (Varies) {
                 double q[FRONT];
                 horner<FRONT, S>(flow[mode].arrive[a.receptor], degree, a.s, neuron, q);
@@ -185,15 +197,26 @@ struct Neurons {
         if constexpr (Varies) {
             for (int64_t r = 0; r < count; ++r) add_varying(a[r]);
             return true;
-        } else {
-            constexpr int V = NP / LANES, U = V < UNROLL / 2 ? V : UNROLL / 2;
-            const bool both = M::watched && kappa[a->receptor][1] > 0;
-            int v = 0;
+        } else if constexpr (M::spread) {
             bool any = false;
-            for (; v + U <= V; v += U) any |= both ? add_block<2, U>(a, count, v) : add_block<M::watched, U>(a, count, v);
-            for (; v < V; ++v) any |= both ? add_block<2, 1>(a, count, v) : add_block<M::watched, 1>(a, count, v);
+            for (int64_t from = 0, to; from < count; from = to) {
+                for (to = from + 1; to < count && !narrow(a[from]) && !narrow(a[to]);) ++to;
+                any |= add_whole(a + from, to - from);
+            }
             return any;
+        } else {
+            return add_whole(a, count);
         }
+    }
+    bool add_whole(const Incoming* a, int64_t count) {
+        constexpr int V = NP / LANES, U = V < UNROLL / 2 ? V : UNROLL / 2;
+        const bool both = M::watched && kappa[a->receptor][1] > 0;
+        if (count == 1) return both ? add_one<2>(*a) : add_one<M::watched>(*a);
+        int v = 0;
+        bool any = false;
+        for (; v + U <= V; v += U) any |= both ? add_block<2, U>(a, count, v) : add_block<M::watched, U>(a, count, v);
+        for (; V % U && v < V; ++v) any |= both ? add_block<2, 1>(a, count, v) : add_block<M::watched, 1>(a, count, v);
+        return any;
     }
     // Sums stay in registers over all rows. Bound: 0 none, 1 by positive weights only, 2 by all weights.
     template <int Bound, int U>
@@ -227,6 +250,25 @@ struct Neurons {
 #pragma GCC unroll 16
         for (int u = 1; u < U; ++u) most_of_all = larger(most_of_all, lift[u]);
         return Bound && not_negative(most_of_all);
+    }
+    // The same for a single row, where it is not 0. Its sums need not stay in registers, of which AVX2 has too few for a block.
+    template <int Bound>
+    bool add_one(const Incoming& a) {
+        const scalar* most = kappa[a.receptor];
+        const scalar rest = scalar(delta + together - a.s), up = Bound ? most[0] * rest : 0, down = Bound > 1 ? most[1] * rest : 0;
+        vec highest = vec{} + scalar(-1);
+        const int from = M::spread ? a.first : 0, to = M::spread && a.end < NP ? a.end : NP;
+        for (int v = from; v < to; v += LANES) {
+            const vec w = load(a.row + v);
+            for (int i = 0; i < n; ++i)
+                if (M::reached[i]) store(moved[i].data + v, load(moved[i].data + v) + a.q[i] * w);
+            if (!Bound) continue;
+            vec lift = load(reach.data + v) + up * larger(w, vec{});
+            if (Bound > 1) lift += down * larger(-w, vec{});
+            store(reach.data + v, lift);
+            highest = larger(highest, lift);
+        }
+        return Bound && not_negative(highest);
     }
     // factor[c] = column c of a table of C columns at s, for each neuron.
     template <int C>

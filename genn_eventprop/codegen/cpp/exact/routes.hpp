@@ -35,6 +35,7 @@ struct Rows {
         row.written = reached;
         return row.data;
     }
+    Range last() const { return all[used - 1].written; }
 };
 
 // A row of zeros, valid until the next one is asked for.

@@ -23,21 +23,22 @@ inline void horner(const T* table, int m, double s, int neuron, double* out) {
     }
 }
 
-// Vectors of eight numbers, whatever the width of the machine.
-typedef double eight __attribute__((vector_size(64)));
+// As wide as the machine: g++ keeps a wider one in memory, not in two registers.
+typedef double doubles __attribute__((vector_size(VECTOR_BYTES)));
+constexpr int DOUBLES = VECTOR_BYTES / int(sizeof(double));
 
 // The same at `count` offsets: out[c * stride + e], with room for a multiple of 8 offsets.
 template <int C, typename R>
 inline void horner_many(const double* table, int m, const double* s, int64_t count, R* out, int64_t stride) {
     constexpr int AT_ONCE = 8;  // columns evaluated side by side, to hide latency
-    for (int64_t e = 0; e < count; e += 8) {
-        eight x;
+    for (int64_t e = 0; e < count; e += DOUBLES) {
+        doubles x;
         std::memcpy(&x, s + e, sizeof x);
         for (int first = 0; first < C; first += AT_ONCE) {
-            eight v[AT_ONCE];
+            doubles v[AT_ONCE];
             const double* t = table + int64_t(m) * C + first;
 #pragma GCC unroll 8
-            for (int c = 0; c < AT_ONCE; ++c) v[c] = eight{} + (first + c < C ? t[c] : 0.0);
+            for (int c = 0; c < AT_ONCE; ++c) v[c] = doubles{} + (first + c < C ? t[c] : 0.0);
             for (int q = m - 1; q >= 0; --q) {
                 t -= C;
 #pragma GCC unroll 8
@@ -47,7 +48,7 @@ inline void horner_many(const double* table, int m, const double* s, int64_t cou
 #pragma GCC unroll 8
             for (int c = 0; c < AT_ONCE; ++c)
                 if (first + c < C)
-                    for (int i = 0; i < 8; ++i) out[(first + c) * stride + e + i] = R(v[c][i]);
+                    for (int i = 0; i < DOUBLES; ++i) out[(first + c) * stride + e + i] = R(v[c][i]);
         }
     }
 }
