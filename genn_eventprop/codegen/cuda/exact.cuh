@@ -5,6 +5,8 @@
 // the first of them.
 template <int C, int S = 1, int all = C, class Table> __device__ inline void horner(const Table &table, int64_t first, int m, double s, double *out) {
     for (int c = 0; c < C; ++c) out[c] = table[first + (m * all + c) * S];
+    // ten columns of four powers on their way took 80 registers, which neurons with learned parameters had spilled
+#pragma unroll(C > 5 ? 1 : 4)
     for (int q = m - 1; q >= 0; --q)
         for (int c = 0; c < C; ++c) out[c] = out[c] * s + table[first + (q * all + c) * S];
 }
