@@ -192,6 +192,16 @@ struct Births : Trajectory<O> {
     // vector at once, since they share their arrivals.
     void sift(O& out, const Args& args) {
         const int64_t count = out.pending.count;
+        const auto near = [&](int from) {
+            const vec reach = load(out.reach.data + from);
+            return not_negative(((reach > scalar(-1e29)) & (reach <= load(best.data + from))) ? vec{} - 1 : vec{});
+        };
+        bool some = mine.count > 0;
+        for (int from = 0; !some && from < N; from += LANES) some = near(from);
+        if (!some) {
+            for (int from = 0; from < N; from += LANES) store(rising.data + from, vec{} - 1);
+            return;
+        }
         make_rows(out);
         const auto of = [](const scalar* row, const vec* x) {
             vec v = vec{} + row[n];
@@ -199,14 +209,11 @@ struct Births : Trajectory<O> {
             return v;
         };
         for (int from = 0; from < N; from += LANES) {
-            const vec reach = load(out.reach.data + from);
-            vec top = load(best.data + from);
-            const vec far = ((reach > scalar(-1e29)) & (reach <= top)) ? vec{} - 1 : vec{};
-            const unsigned near = not_negative(far);
-            if (!near) {
+            if (!near(from)) {
                 store(rising.data + from, vec{} - 1);
                 continue;
             }
+            vec top = load(best.data + from);
             vec x[n], needs = vec{} - 1, bend = vec{} + out.curve[n];
             for (int i = 0; i < n; ++i) x[i] = load(y[i].data + from);
             vec g = of(rows, x), slope = of(rows + n + 1, x);
