@@ -18,8 +18,8 @@ Data: mnist/mnist.npz, or the four IDX files in a folder mnist.
     genn-eventprop train latency_mnist --quick
 
 Published: 97.58 +- 0.12 % (10 seeds). Here: 97.4 % (3 seeds), 11 s per epoch on one core; with our own settings 98.7 %
-(3 seeds), and with two convolutions (--config experiments/latency_mnist_convolutions.toml) 99.2 %. docs/tried_settings.md
-has the runs.
+(3 seeds), and with two convolutions (--config experiments/latency_mnist_convolutions.toml) 99.2 %.
+docs/tried_settings.md has the runs.
 """
 
 from __future__ import annotations
