@@ -12,6 +12,7 @@ from genn_eventprop.engines.c99 import C99Engine
 from genn_eventprop.engines.native import NativeEngine
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.plan import make_plan
 from support import connected as C
 from support.cuda_shim import ShimEngine
@@ -91,6 +92,25 @@ def test_rows_in_exact_time(shape, delay):
     data = C.events(net, 20.0)
     want = run(plan, values, data, "reference_event")
     assert_same(run(plan, values, data, "native", dtype="float64"), want, 1e-8)
+
+
+@pytest.mark.ci
+def test_arrivals_in_exact_time_that_reach_few_neurons():
+    """Others are passed over, within a step and in refractory periods too."""
+    net = Network()
+    image = net.input(shape=(12, 2, 2))
+    conv = Conv2D(FanIn(3.0, 12.0), kernel=3, channels=4, padding=1)
+    hidden = net.population(LIFRefractory(t_ref=1.0), name="hidden", shape=conv.output_shape((12, 2, 2)))
+    output = net.population(LI(), 3, name="output")
+    net.connect(image, hidden, conv)
+    net.connect(hidden, hidden, Conv2D(Normal(0.0, 0.1), 3, 4, padding=1), delay=0.1)
+    net.connect(hidden, output, Dense(Normal(0.1, 0.3)))
+    loss = losses.IntegratedVoltageCrossEntropy(output)
+    plan, values = make_plan(net, loss, dt=0.5, duration=20.0, spike_times="exact"), net.initial_parameters(1)
+    data = C.events(net, 20.0)
+    want = run(plan, values, data, "reference_event")
+    for dtype, tolerance in (("float64", 1e-8), ("float32", 1e-3)):
+        assert_same(run(plan, values, data, "native", dtype=dtype), want, tolerance)
 
 
 @pytest.mark.parametrize("engine", ["native", *(pytest.param(e, marks=pytest.mark.ci) for e in ("c99", "cuda"))])
