@@ -264,7 +264,7 @@ def batch_indices(data: Data, samples: Any) -> np.ndarray:
         raise DataError(
             f"a batch is a list of sample indices, got {samples.dtype}; for a mask use np.flatnonzero(mask)"
         )
-    outside = samples[(samples < 0) | (samples >= len(data))]
-    if outside.size:
+    if samples.min() < 0 or samples.max() >= len(data):
+        outside = samples[(samples < 0) | (samples >= len(data))]
         raise DataError(f"sample {outside[0]} is not in a data set with {len(data)} samples (0 to {len(data) - 1})")
     return samples.astype(np.int64)

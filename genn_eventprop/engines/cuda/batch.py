@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,8 @@ class Pack:
     def filled(self, given: Arrays) -> np.ndarray:
         for name, view in self.views:
             if name in given:
-                view[:] = np.ravel(given[name])  # of the same length, whatever its shape
+                value = given[name]  # of the same length, whatever its shape
+                view[:] = value.reshape(-1) if isinstance(value, np.ndarray) else np.ravel(value)
         return self.whole
 
 
@@ -69,7 +71,11 @@ class BatchLayout:
         assert all(b.role == "error" for b in reported[:errors]) and reported[0].name == "trouble"
         starts = np.cumsum([0] + [_aligned(self._bytes(b)) for b in reported]).tolist()
         self._errors, self._report_bytes = starts[errors], starts[-1]
-        self._reported = [(b.name, at, self._bytes(b)) for b, at in zip(reported, starts)]
+        self._reported = [(b.name, at) for b, at in zip(reported, starts)]
+        self._report = np.dtype({
+            "names": [b.name for b in reported], "offsets": starts[:-1], "itemsize": starts[-1],
+            "formats": [(self._kinds[b.name], self._shapes[b.name]) for b in reported],
+        })  # fmt: skip
         self._cleared = [(b.name, self._bytes(b)) for b in source.arrays if of_neurons(b)]
         inputs = [b for b in source.arrays if _is_input(b) and b.name not in DATA_SET]
         self._large = [b.name for b in inputs if self._bytes(b) > PACKED]
@@ -94,8 +100,13 @@ class BatchLayout:
         ends = np.cumsum([len(s.arrays), len(s.numbers), len(s.doubles), len(s.integers)]).tolist()
         self._fields = np.zeros(ends[-1], np.uint64)
         self._addresses = self._fields[: ends[0]]
-        slots = (self._fields[i : i + 1] for i in range(ends[0], ends[1]))
-        self._numbers = [(b.name.removeprefix(OF_DOUBLE), slot.view(kind(b))) for b, slot in zip(s.numbers, slots)]
+        self._numbers = list[tuple[np.ndarray, np.ndarray, list[str]]]()  # (fields, which of them, names) of every kind
+        kinds = [kind(b) for b in s.numbers]
+        for dtype in dict.fromkeys(kinds):
+            fields = self._fields[ends[0] : ends[1]].view(dtype)[:: 8 // dtype.itemsize]
+            which = [i for i, other in enumerate(kinds) if other == dtype]
+            names = [s.numbers[i].name.removeprefix(OF_DOUBLE) for i in which]
+            self._numbers.append((fields, np.array(which), names))
         self._doubles = self._fields[ends[1] : ends[2]].view(np.float64)
         self._integers = self._fields[ends[2] :].view(np.int64)
         self._state: tuple[object, ...] = ()  # of what the addresses were found for
@@ -116,9 +127,8 @@ class BatchLayout:
             self._place(packed | large | data)
             # placing may have allocated: then the addresses are those of the new generation
             self._state = (self._memory.generation, *state[1:])
-        for name, field in self._numbers:
-            value = given.get(name, 0.0)
-            field[0] = value if np.ndim(value) == 0 else value[0]
+        for fields, which, names in self._numbers:
+            fields[which] = [_number(given.get(name, 0.0)) for name in names]
         self._doubles[:] = [given.get(b.name, 0.0) for b in self._source.doubles]
         self._integers[:] = [given[n] for n in self._source.integers]
         for name, count in self._cleared:
@@ -136,7 +146,7 @@ class BatchLayout:
         """The address of every array."""
         memory = self._memory
         self._block = memory.work("report", self._report_bytes)
-        places = inputs | {n: self._block.address + at for n, at, _ in self._reported}
+        places = inputs | {n: self._block.address + at for n, at in self._reported}
         for b in self._source.arrays:
             if b.name in places:
                 continue
@@ -148,8 +158,8 @@ class BatchLayout:
 
     def report(self) -> Arrays:
         """What the kernels have left, by the names of buffers."""
-        raw = self._block.read((self._report_bytes,), np.dtype(np.uint8))
-        return {n: raw[at : at + c].view(self._kinds[n]).reshape(self._shapes[n]) for n, at, c in self._reported}
+        found = self._block.read((self._report_bytes,), np.dtype(np.uint8)).view(self._report)[0]
+        return {n: found[n] for n, _ in self._reported}
 
     def rows(self, wanted: list[Buffer]) -> Arrays:
         """Of every step: bits, one a neuron, and V."""
@@ -158,6 +168,11 @@ class BatchLayout:
 
     def _bytes(self, b: Buffer) -> int:
         return math.prod(self._shapes[b.name]) * self._kinds[b.name].itemsize
+
+
+def _number(value: Any) -> Any:
+    """A number, or the first one of an array."""
+    return value.item(0) if isinstance(value, (np.ndarray, np.generic)) else value
 
 
 def _aligned(count: int) -> int:

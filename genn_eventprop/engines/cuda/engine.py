@@ -306,12 +306,14 @@ class CudaEngine(ProgramEngine):
         bad = found.pop("unfinite")
         if training:
             both = ((c.weight, c.delays_name) for c in self.plan.connections)
-            self._unfinite = {n: bool(b) for names, flags in zip(both, bad.T) for n, b in zip(names, flags)}
+            self._unfinite = {n: bool(b) for names, flags in zip(both, bad.T.tolist()) for n, b in zip(names, flags)}
             self.gradients.pull()
         found = {n.removesuffix("_sum"): v for n, v in found.items()}
         rows = self.rows() if kernel == "forwards" else []
-        rows += [b.name for b in source.arrays if b.kind == "bits" and given.get("record")]
-        found |= batch.rows([b for b in source.arrays if b.name in rows])
+        if given.get("record"):
+            rows += [b.name for b in source.arrays if b.kind == "bits"]
+        if rows:
+            found |= batch.rows([b for b in source.arrays if b.name in rows])
         return found | (self._lists(batch, source, found) if self._exact and given.get("record") else {})
 
     def _layout(self, program: Program, given: Arrays) -> BatchLayout:
@@ -458,10 +460,11 @@ class CudaEngine(ProgramEngine):
 
     def _shared(self, source: Source) -> Arrays:
         """Which synapses share a weight or a delay, by the names of `codegen.cuda.gathers.group_buffers`."""
+        here = [(i, c) for i, c in enumerate(self.plan.connections) if c.windows is None and not c.by_rows]
+        if self._exact or not here:
+            return {}
         wanted, found = {b.name for b in source.arrays}, Arrays()
-        for i, c in enumerate(self.plan.connections):
-            if self._exact or c.windows is not None or c.by_rows:
-                continue
+        for i, c in here:
             table = None if c.form == "dense" else self.tables.of(c, self.parameters)
             if c.name not in self._grouped or self._grouped[c.name][0] is not table:
                 self._grouped[c.name] = table, groups_of(c, i, table)

@@ -40,6 +40,7 @@ class DeviceOptimiser:
         self._sizes = {weight: math.prod(shape) for weight, shape in shapes.items()}
         self._states, self._scalars = optimiser.full_state_names(), optimiser.full_scalar_names()
         self._moments: dict[str, DeviceArrays] = {}
+        self._structs: dict[str, tuple[object, np.ndarray, np.ndarray]] = {}
 
     def runs(self, optimiser: Optimiser) -> bool:
         """Whether it has this text."""
@@ -86,17 +87,27 @@ class DeviceOptimiser:
 
     def _launch(self, kernel: str, item: ParameterStep, blocks: int, shared: int) -> None:
         """With the `Update` of codegen/cuda/update.py."""
-        weight, count = item.name, self._sizes[item.name]
-        places, numbers = [m.address for m in self._places[weight]], list[float]()
-        for side, bound, open_end in (("lower", item.lower, -np.inf), ("upper", item.upper, np.inf)):
-            single = bound is None or np.ndim(bound) == 0
-            numbers.append(float(open_end if bound is None else bound) if single else open_end)
-            places.append(0 if single else self._bound(weight, side, bound).address)
-        places += [self._squares(weight).address, *(self._state(weight, k).address for k in self._states)]
-        numbers += [item.scalars.get(n, 0.0) for n in self._scalars]
-        struct = np.array([*places, *(0 for _ in numbers), count], np.uint64)
-        struct[len(places) : -1].view(np.float64)[:] = numbers
+        struct, scalars = self._struct(item)
+        scalars[:] = [item.scalars.get(n, 0.0) for n in self._scalars]
         self._module.launch(kernel, blocks, THREADS, shared, struct)
+
+    def _struct(self, item: ParameterStep) -> tuple[np.ndarray, np.ndarray]:
+        """The struct of a weight, and the part of it that changes from step to step."""
+        weight, bounds = item.name, (item.lower, item.upper)
+        if weight in self._structs and self._structs[weight][0] == bounds:
+            return self._structs[weight][1:]
+        places, numbers = [m.address for m in self._places[weight]], list[float]()
+        single = [bound is None or np.ndim(bound) == 0 for bound in bounds]
+        for side, bound, one, open_end in zip(("lower", "upper"), bounds, single, (-np.inf, np.inf)):
+            numbers.append(float(open_end if bound is None else bound) if one else open_end)
+            places.append(0 if one else self._bound(weight, side, bound).address)
+        places += [self._squares(weight).address, *(self._state(weight, k).address for k in self._states)]
+        struct = np.array([*places, *(0 for _ in (*numbers, *self._scalars)), self._sizes[weight]], np.uint64)
+        floats = struct[len(places) : -1].view(np.float64)
+        floats[: len(numbers)] = numbers
+        if all(single):  # arrays may change in place
+            self._structs[weight] = bounds, struct, floats[len(numbers) :]
+        return struct, floats[len(numbers) :]
 
     def _state(self, weight: str, name: str) -> DeviceMemory:
         return self._memory.fixed(f"{name} of {weight}", self._sizes[weight] * self._dtype.itemsize)
