@@ -19,6 +19,10 @@ EXACTLY = {"native": {"dtype": "float64", "threads": 1}}
 JUMPS = NeuronModel(
     name="Jumps", state={"V": 0.0}, params={"tau": Param(20.0, "ms")}, dynamics={"V": "-V / tau"}, input="V"
 )
+SPIKES = NeuronModel(
+    name="JumpsAndSpikes", state={"V": 0.0}, params={"tau": Param(20.0, "ms")}, dynamics={"V": "-V / tau"},
+    threshold="V - 1", reset={"V": "0"}, input="V",
+)  # fmt: skip
 
 
 def equal_neurons(w: float, model: object = LIF, size: int = 8) -> tuple[Network, losses.Loss]:
@@ -253,3 +257,24 @@ def test_an_arrival_far_beyond_the_threshold_is_a_spike_where_the_dynamics_diver
     np.testing.assert_array_equal(result.spikes["hidden"].time, [0.0, 7.5])
     assert gradients["input_hidden.weight"] == 0.0
     assert np.isfinite(gradients["hidden_output.weight"]).all() and gradients["hidden_output.weight"] > 0
+
+
+@pytest.mark.parametrize("engine", ["reference_event", "native"])
+def test_spikes_sent_on_without_a_delay_arrive_before_the_reset_of_their_instant(engine):
+    """The input drives both populations over threshold; the second also gets the spike of the first, at once."""
+    net = Network()
+    inp = net.input(1)
+    spiking = SPIKES()
+    first, second = net.population(spiking, 1, "first"), net.population(spiking, 2, "second")
+    output = net.population(LI(), 1, "output")
+    net.connect(inp, second, Dense(np.array([[1.5, 0.7]])))
+    net.connect(inp, first, Dense(np.array([[1.5]])))
+    net.connect(first, second, Dense(np.array([[0.4, 0.4]])))
+    net.connect(second, output, Dense(np.array([[1.0], [0.5]])))
+    events = Events.from_samples([([1.0, 3.0], [0, 0])], n_channels=1, targets=np.ones((1, 1)))
+    plan = make_plan(net, losses.SquaredError(output), dt=1.0, duration=6.0, spike_times="exact")
+    made = engines.create(plan, net.initial_parameters(1), engine=engine, dtype="float64", threads=1)
+    data = made.load(events)
+    V = made.record(data, [0], times=np.array([1.5, 2.5]), states=["V"], neurons={"second": [0, 1]})["second"]["V"]
+    assert np.array_equal(V, np.zeros((1, 2, 2)))  # 0.4 has been added before both of them spiked
+    assert made.run(data, [0], training=True).spike_counts["second"].tolist() == [[2, 2]]

@@ -24,6 +24,7 @@ import numpy as np
 
 from ....errors import EngineError
 from ....plan import ConnectionRecord, Plan
+from ....plan.groups import groups
 from .births import Candidate
 from .flow import BlowUp
 from .pieces import TrajectoryPieces
@@ -62,6 +63,8 @@ class Forward:
         self.events: list[Record] = []
         self.queue: list[tuple[float, int, int, int, int, np.ndarray, tuple[Any, ...]]] = []
         self.order = {p.name: i for i, p in enumerate(plan.populations)}
+        number = {p.name: i for i, group in enumerate(groups(plan)) for p in group}
+        self.group = [number[p.name] for p in plan.populations]
         self.pushed = 0
         self.changed = np.zeros(self.copies, bool)
         # (population, neuron) -> number in the queue of the end of its mode. An event that ends the mode early leaves
@@ -279,17 +282,25 @@ class Forward:
             self.mode_ends[key] = self._push(end, 0, self.order[r.model.name], neuron, (r.model.name, neuron, source))
 
     def _handle_queue(self) -> None:
-        """Handle the head of the queue: the end of a timed mode, or an arrival with all others of its instant."""
-        start, rank, _, _, number, times, what = heapq.heappop(self.queue)
+        """Handle the head of the queue: the end of a timed mode, or the arrivals of an instant at the first populations
+        that have some."""
+        start, rank, place, neuron, number, times, what = heapq.heappop(self.queue)
         if rank <= 0:
             self._due(rank, number, times, what)
             return
         for r in self.running.values():
             r.instant += 1  # what these arrivals arm can be told from what was armed before, see `_find_crossings`
-        instant = [(rank, number, times, what)]
+        due = [(start, rank, place, neuron, number, times, what)]
         while self.queue and self.queue[0][0] <= start + self.tolerance:
-            _, rank, _, _, number, late, what = heapq.heappop(self.queue)
-            instant.append((rank, number, late, what))
+            due.append(heapq.heappop(self.queue))
+        # what is sent on without a delay arrives in this instant too, so populations behind these wait for it
+        first = min(self.group[entry[2]] for entry in due if entry[1] > 0)
+        instant = []
+        for entry in due:
+            if self.group[entry[2]] == first:
+                instant.append((entry[1], *entry[4:]))
+            else:
+                heapq.heappush(self.queue, entry)
         # a kink is where the trial without births had it, so that its arrival may come a rounding error earlier now
         instant.sort(key=lambda each: each[0] >= 0)
         self.instant = []
