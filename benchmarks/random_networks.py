@@ -90,6 +90,11 @@ class Settings:
     out: Path | None = None
     into: Path | None = None
 
+    def __post_init__(self) -> None:
+        for name in self.engines:
+            if len(name.split()) != 2:
+                sys.exit(f"--engines {name}: an engine and a number format are needed, such as \"{name} float64\"")
+
 
 @dataclass(frozen=True)
 class Finding:
