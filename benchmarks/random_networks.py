@@ -93,7 +93,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name in self.engines:
             if len(name.split()) != 2:
-                sys.exit(f"--engines {name}: an engine and a number format are needed, such as \"{name} float64\"")
+                sys.exit(f'--engines {name}: an engine and a number format are needed, such as "{name} float64"')
 
 
 @dataclass(frozen=True)
