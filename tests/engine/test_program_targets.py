@@ -9,7 +9,6 @@ from genn_eventprop import Dense, Network, NeuronModel, Normal, Param, Sparse, l
 from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.engines.c99.engine import C99Engine
 from genn_eventprop.engines.native.engine import NativeEngine
-from genn_eventprop.errors import EngineError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
@@ -35,25 +34,14 @@ def test_lists_of_events_grow_and_a_second_run_is_the_same(target):
     assert max(engine.room) > 1
 
 
-def test_what_is_refused_by_name():
-    """V(t) that jumps through a table, on cuda; through dense weights it runs, see the problems."""
-    net = Network()
-    hidden, out = net.population(LIF(), 3, name="hidden"), net.population(E.DELTA_LI(), 2, name="output")
-    net.connect(net.input(2), hidden, Dense(Normal(1.0, 0.1)))
-    net.connect(hidden, out, Sparse(Normal(1.0, 0.1), probability=0.5))
-    plan = make_plan(net, losses.PerStepCrossEntropy(out), dt=1.0, duration=10.0)
-    with pytest.raises(EngineError, match="cuda cannot run a loss of V.t. after connection 'hidden_output', whose"):
-        ShimEngine(plan, net.initial_parameters(1))
-
-
 @pytest.mark.parametrize("target", [*TARGETS.values(), NativeEngine])
-def test_v_that_jumps_through_a_table_from_the_input(target):
-    """Nobody asks for the gradient of the time of an input spike."""
+def test_v_that_jumps_through_tables(target):
+    """From neurons, and from the input, where nobody asks for the gradient of the time of a spike."""
     net = Network()
     source, out = net.input(7), net.population(E.DELTA_LI(), 3, name="output")
     hidden = net.population(LIF(), 9, name="hidden")
     net.connect(source, hidden, Dense(Normal(1.5, 0.6)))
-    net.connect(hidden, out, Dense(Normal(0.3, 0.4)), delay=1.0)
+    net.connect(hidden, out, Sparse(Normal(0.3, 0.4), probability=0.5), delay=1.0)
     net.connect(source, out, Sparse(Normal(0.3, 0.4), probability=0.5), delay=1.0)
     plan = make_plan(net, losses.PerStepCrossEntropy(out), dt=0.5, duration=30.0)
     values, events = net.initial_parameters(3), random_events(plan)
