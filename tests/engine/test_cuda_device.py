@@ -148,6 +148,17 @@ def test_host_writes_reach_the_device_and_back():
     np.testing.assert_allclose(weight, -0.1, rtol=1e-6)
 
 
+def test_an_optimiser_with_other_bounds_takes_over():
+    engine, weight = made(), "hidden_hidden.weight"
+    engine.parameters[weight][:] *= 0.1
+    engine.run(engine.load(events()), BATCH, training=True)
+    engine.update(Adam(0.01))
+    engine.update(Adam(1.0, bounds={weight: (np.full((40, 40), -0.2), 0.2)}))
+    assert np.abs(engine.parameters[weight]).max() == 0.2
+    engine.update(Adam(10.0, bounds={weight: (-0.5, 0.5)}))
+    assert np.abs(engine.parameters[weight]).max() == 0.5
+
+
 def test_an_optimiser_in_python_runs_on_the_host():
     class Own(SGD):
         def update(self, parameters, gradients):

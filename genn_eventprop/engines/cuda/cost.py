@@ -31,11 +31,7 @@ SCHEDULERS = 4  # of a multiprocessor, an instruction a cycle each
 EXACT_REGISTERS = 128
 POWERS = 6  # of the offset, in tables of a step
 NEAR = 35  # cycles of a load that the L1 cache has
-EXACT_ISSUED = (
-    110,
-    90,
-    1500,
-)  # instructions of a warp for an arrival, forwards and backwards, and for the rest of a step
+EXACT_ISSUED = 110, 90, 1500  # instructions of a warp: for an arrival, forwards and backwards; for the rest of a step
 
 
 @dataclass(frozen=True)

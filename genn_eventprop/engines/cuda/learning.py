@@ -94,10 +94,11 @@ class DeviceOptimiser:
     def _struct(self, item: ParameterStep) -> tuple[np.ndarray, np.ndarray]:
         """The struct of a weight, and the part of it that changes from step to step."""
         weight, bounds = item.name, (item.lower, item.upper)
-        if weight in self._structs and self._structs[weight][0] == bounds:
+        single = [bound is None or np.ndim(bound) == 0 for bound in bounds]
+        kept = all(single)  # arrays may change in place
+        if kept and weight in self._structs and self._structs[weight][0] == bounds:
             return self._structs[weight][1:]
         places, numbers = [m.address for m in self._places[weight]], list[float]()
-        single = [bound is None or np.ndim(bound) == 0 for bound in bounds]
         for side, bound, one, open_end in zip(("lower", "upper"), bounds, single, (-np.inf, np.inf)):
             numbers.append(float(open_end if bound is None else bound) if one else open_end)
             places.append(0 if one else self._bound(weight, side, bound).address)
@@ -105,7 +106,7 @@ class DeviceOptimiser:
         struct = np.array([*places, *(0 for _ in (*numbers, *self._scalars)), self._sizes[weight]], np.uint64)
         floats = struct[len(places) : -1].view(np.float64)
         floats[: len(numbers)] = numbers
-        if all(single):  # arrays may change in place
+        if kept:
             self._structs[weight] = bounds, struct, floats[len(numbers) :]
         return struct, floats[len(numbers) :]
 

@@ -64,9 +64,8 @@ class Grid(Target):
         self.loops = {s.index: Loops(self.memory, s, self.lists[s.index], self._direct(s)) for s in self.trial.scopes}
         by_name = dict(zip((p.name for p in self.plan.populations), self.lists))
         self.others = Connections(self.memory, names, self.trial, self.direct)
-        births = {
-            s.table[BIRTH].buffer.name for s in self.trial.scopes if BIRTH in s.table
-        }  # lists hold those of all steps
+        # maxima of all steps are in lists
+        births = {s.table[BIRTH].buffer.name for s in self.trial.scopes if BIRTH in s.table}
         self.memory.one_row = self.others.one_row() | births
         self.evaluated = Evaluated(self.memory, names, self.trial, by_name)
         self.between = ConnectionOps(self.memory, names, self.trial, by_name, self.others, self.carried, self.evaluated)
