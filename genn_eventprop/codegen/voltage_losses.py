@@ -27,7 +27,6 @@ from ..program.trial import GatherDelays, Trial
 from .layout import Layout
 from .statements import TYPES, Spelling, Writer, indent
 
-NEW = chr(10)
 CHANGED = name("t", "changed")
 Element = Callable[[Access, Callable[[sp.Expr], str]], str]
 HEAD = "{} real {}(const Trial *t, int64_t sample, int64_t o_row, {}) {{\n"
@@ -92,7 +91,8 @@ def _of_spikes(text: Layout, mark: str, i: int, before: str) -> str:
     first, last = ("0", f"t->c{i}_ring - 1") if c.delays else (f"t->c{i}_delay",) * 2
     loop = f"for (int64_t arrival = sent + {first}; arrival <= sent + {last} && arrival < t->n_steps; ++arrival) {{\n"
     head = f"{mark} real spike_c{i}(const Trial *t, int64_t sample, int64_t sent, int32_t source)"
-    return f"{head} {{\n{indent(f'real total = 0;{NEW}{loop}{indent(body)}}}{NEW}return total;{NEW}')}}}\n"
+    whole = f"real total = 0;\n{loop}{indent(body)}}}\nreturn total;\n"
+    return f"{head} {{\n{indent(whole)}}}\n"
 
 
 class _Functions:
