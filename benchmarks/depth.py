@@ -2,8 +2,8 @@
 
     python benchmarks/depth.py --into docs/depth.md
 
-Each row is a run of `experiments/deep.py`. Gradient norms: of the last batch of an epoch, of the learned weights
-that lead to a layer; 40 epochs of one seed take about a minute on an idle core.
+Each row is a run of `genn_eventprop/experiments/deep.py`. Gradient norms: of the last batch of an epoch, of the learned
+weights that lead to a layer; 40 epochs of one seed take about a minute on an idle core.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def run(experiment: str, seed: int, folder: Path, options: list[str]) -> dict[st
     """Results of one seed, run now unless they are there."""
     results = folder / "results.json"
     if not results.exists():
-        command = [sys.executable, "-m", "genn_eventprop.cli", "train", experiment, "--seed", str(seed)]
+        command = [sys.executable, "-m", "genn_eventprop", "train", experiment, "--seed", str(seed)]
         subprocess.run([*command, "--run-dir", str(folder), *options], check=True, stdout=subprocess.DEVNULL)
     return json.loads(results.read_text())
 

@@ -34,7 +34,7 @@ def main() -> None:
     experiment, *options = sys.argv[1:] or ["yin_yang"]
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "GENN_EVENTPROP_CACHE": str(Path(folder, "cache"))}
-        train = [sys.executable, "-m", "genn_eventprop.cli", "train", experiment, "--quick", *options]
+        train = [sys.executable, "-m", "genn_eventprop", "train", experiment, "--quick", *options]
         rows = {
             "empty cache": measure([*train, "--run-dir", str(Path(folder, "first"))], environment),
             "filled cache": measure([*train, "--run-dir", str(Path(folder, "second"))], environment),

@@ -3,7 +3,7 @@ Neurons of the zoo
 ==================
 
 Six models under the same regular input, as the reference engine on a grid runs them. Every model is a small
-file of equations in ``models/``.
+file of equations in ``genn_eventprop/models/``.
 """
 
 import matplotlib.pyplot as plt

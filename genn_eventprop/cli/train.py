@@ -17,9 +17,9 @@ from ..experiment.experiment import (
     check_settings,
     config_from_json,
     experiment_names,
-    experiments_folder,
     load_experiment,
     run_experiment,
+    settings_file,
 )
 from ..experiment.hold_out import group_names
 from ..experiment.options import read_toml, spec_text
@@ -82,19 +82,10 @@ def _read_toml(file: ExperimentFile, arguments: Sequence[str]) -> dict[str, Any]
     path = _value_of("--config", arguments)
     if path is None:
         return {}
-    table: dict[str, Any] = read_toml(_settings_file(path))
+    table: dict[str, Any] = read_toml(settings_file(path))
     table = {name.replace("-", "_"): spec_text(value) for name, value in table.items()}
     check_settings(file.config, table, path)
     return _typed(file.config, table, path)
-
-
-def _settings_file(path: str) -> Path:
-    """The file, or, where there is none, the one of that name that is installed with the experiments."""
-    here, installed = Path(path), experiments_folder() / Path(path).name
-    if here.exists() or here.parts[:-1] != ("experiments",) or not installed.is_file():
-        return here
-    say(f"note: --config {path} is {installed}")
-    return installed
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:

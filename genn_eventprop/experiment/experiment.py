@@ -37,6 +37,7 @@ from ..engines.registry import RENAMED
 from ..errors import SettingError, TrainingError, UsageError, WriteError, suggest
 from ..modelling import NeuronModel
 from ..modelling.user_file import import_file
+from ..output import say
 from ..renamed import warn_renamed
 from ..runs.run_folder import PAGE_TEXT, RunFolder, jsonable
 from ..runs.run_lock import lock_for_writing
@@ -235,6 +236,15 @@ def experiment_names() -> list[str]:
 def experiments_folder() -> Path:
     """Where the installed experiments are, with their settings files (.toml)."""
     return Path(importlib.import_module(PACKAGE).__path__[0])
+
+
+def settings_file(path: Path | str) -> Path:
+    """The file, or, where there is no experiments/NAME.toml, the one of that name that is installed."""
+    here, installed = Path(path), experiments_folder() / Path(path).name
+    if here.exists() or here.parts[:-1] != ("experiments",) or not installed.is_file():
+        return here
+    say(f"note: {path} is {installed}")
+    return installed
 
 
 def load_experiment(source: str | Path) -> ExperimentFile:

@@ -31,7 +31,7 @@ from typing import Any
 
 from ..atomic import write_text
 from ..errors import SettingError, suggest
-from ..experiment.experiment import ExperimentFile, check_settings, config_from_json, load_experiment
+from ..experiment.experiment import ExperimentFile, check_settings, config_from_json, load_experiment, settings_file
 from ..experiment.options import read_toml, write_toml
 from ..runs.run_folder import RunFolder, mark_folder, read_json, run_state
 from ..runs.run_lock import is_locked, lock_for_writing
@@ -97,7 +97,7 @@ def read_scan(path: Path | str) -> Scan:
     Raises:
         SettingError: no such file, not TOML, an unknown key or setting, an empty or doubled list of values.
     """
-    path = Path(path)
+    path = settings_file(path)
     if path.suffix != ".toml":
         raise SettingError(
             f"{path}: a scan is a TOML file, with experiment = {path.stem!r} say, and a table [grid] of values"

@@ -247,5 +247,5 @@ def test_the_small_set_and_installed_settings_are_found(tmp_path, monkeypatch, c
     options = ["--config", "experiments/nmnist_saccades.toml", "--data-dir", str(tmp_path)]
     assert main(["train", "nmnist", *options]) == 1
     text = capsys.readouterr().err
-    assert "note: --config experiments/nmnist_saccades.toml is " in text
+    assert "note: experiments/nmnist_saccades.toml is " in text
     assert f"or add --small, for the 400 recordings in {tmp_path / 'nmnist_small'}" in text

@@ -267,7 +267,7 @@ def test_a_job_that_is_cancelled_is_not_waited_for_for_ever(folder, capsys):
 def test_slurm_requeues_a_running_training_on_demand(folder, capsys):
     """`scontrol requeue`: the first attempt has ended, and the cell waits and runs again."""
     write_scan(epochs=60, hidden=(3,), pause=0.2, slurm="time = 20\ncpus = 1\n")
-    command = [sys.executable, "-m", "genn_eventprop.cli", "scan", "s.toml"]
+    command = [sys.executable, "-m", "genn_eventprop", "scan", "s.toml"]
     with open("said", "w") as said:
         scan = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
     wait_for(lambda: epochs_done("hidden=3") >= 3)

@@ -64,7 +64,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def start(*arguments):
-    command = [sys.executable, "-m", "genn_eventprop.cli", *arguments]
+    command = [sys.executable, "-m", "genn_eventprop", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -105,7 +105,7 @@ def test_a_killed_repeat_goes_on_from_its_checkpoint(tiny, tmp_path):
     """The process is killed in the middle of its second seed; afterwards all is as if it had not been."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert main(["train", tiny, "--seeds", "1-3", "--epochs", "8", "--run-dir", str(whole)]) == 0
-    command = [sys.executable, "-m", "genn_eventprop.cli", "train", tiny, "--seeds", "1-3", "--epochs", "8"]
+    command = [sys.executable, "-m", "genn_eventprop", "train", tiny, "--seeds", "1-3", "--epochs", "8"]
     Path("slowly").touch()
     process = subprocess.Popen([*command, "--run-dir", str(cut)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60

@@ -162,7 +162,7 @@ def test_a_killed_reproduction_goes_on(folder):
     command = [
         sys.executable,
         "-m",
-        "genn_eventprop.cli",
+        "genn_eventprop",
         "reproduce",
         "tiny.paper.toml",
         "--only",

@@ -123,7 +123,7 @@ def test_a_killed_scan_takes_its_trainings_along_and_goes_on(folder):
     """SIGKILL of the scan: its trainings end too (Linux), and the next scan continues from their checkpoints."""
     Path("s.toml").write_text(SCAN.format(epochs=8, hidden=[3]))
     Path("slowly").touch()
-    command = [sys.executable, "-m", "genn_eventprop.cli", "scan", "s.toml"]
+    command = [sys.executable, "-m", "genn_eventprop", "scan", "s.toml"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     metrics = [Path(f"runs/s/hidden=3,seed={s}/metrics.jsonl") for s in (1, 2)]
     deadline = time.monotonic() + 60

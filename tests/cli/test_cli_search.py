@@ -164,7 +164,7 @@ def test_three_failures_in_a_row_end_a_search(folder, capsys):
 def test_trials_of_a_killed_process_go_on_in_another(folder):
     """kill -9 in the middle: the next start takes its trials over, from their checkpoints, and asks for no more."""
     write_scan(trials=2, processes=2, pause=1.5)
-    command = [sys.executable, "-m", "genn_eventprop.cli", "scan", "s.toml"]
+    command = [sys.executable, "-m", "genn_eventprop", "scan", "s.toml"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     files = [Path(f"runs/s/trial000{i}-seed1/metrics.jsonl") for i in (0, 1)]
     deadline = time.monotonic() + 60

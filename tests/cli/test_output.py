@@ -144,7 +144,7 @@ def test_a_job_succeeds_without_its_log(folder):
 )
 @pytest.mark.parametrize("more", [[], ["--seeds", "1"]])
 def test_signals_end_with_a_checkpoint(folder, number, status, word, more):
-    command = [sys.executable, "-m", "genn_eventprop.cli", "train", "page.py", "--run-dir", "run", "--pause", "0.1"]
+    command = [sys.executable, "-m", "genn_eventprop", "train", "page.py", "--run-dir", "run", "--pause", "0.1"]
     process = subprocess.Popen([*command, *more], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     run = Path("run/seed1" if more else "run")
     while not (run / "metrics.jsonl").exists():
@@ -221,7 +221,7 @@ def test_a_hang_up_that_is_ignored_stays_so(folder):
 @pytest.mark.ci
 def test_a_hang_up_ends_a_scan_and_its_trainings_go_on_later(folder):
     Path("s.toml").write_text('experiment = "page.py"\n[settings]\npause = 0.1\n[grid]\nseed = "1-2"\n')
-    command = [sys.executable, "-m", "genn_eventprop.cli", "scan", "s.toml"]
+    command = [sys.executable, "-m", "genn_eventprop", "scan", "s.toml"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
     while not Path("runs/s/seed=1/metrics.jsonl").exists():
         assert process.poll() is None

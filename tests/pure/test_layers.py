@@ -18,7 +18,7 @@ STAGES = (
     "engines.c99", "engines.cuda", "engines.genn", "engines.registry", "engines", "compile",
     "verify.gradients", "verify.engines", "verify", "runs", "distributed", "training", "fitting", "interop",
     "torch", "jax", "deploy", "experiment", "studies", "report.plots", "report.page", "report.view", "report.reproduce",
-    "report", "cli", "experiments",
+    "report", "cli", "experiments", "__main__",
 )  # fmt: skip
 """A stage may import from those before it; a folder's own face (`__init__.py`) stands after its sub-folders."""
 PACKAGE = Path(genn_eventprop.__file__).parent

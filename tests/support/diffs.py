@@ -53,9 +53,6 @@ def _changes(block: str) -> list[Change]:
 
 
 def copy_of_the_package(folder: Path) -> None:
-    """As it is installed: models and experiments are inside. Byte code comes along; that of a file that is changed then
-    is older than it, and not used."""
+    """With its byte code; that of a file that is changed then is older than it, and not used."""
     ignored = shutil.ignore_patterns("*.pyc.*")  # that another process writes
     shutil.copytree(ROOT / "genn_eventprop", folder / "genn_eventprop", ignore=ignored)
-    for name in ("models", "experiments"):
-        shutil.copytree(ROOT / name, folder / "genn_eventprop" / name, ignore=ignored)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from genn_eventprop import experiments
 from genn_eventprop.cli import main
 from genn_eventprop.data.readers.locate import data_folder
 from genn_eventprop.errors import ModelError, SettingError
@@ -19,7 +20,7 @@ from genn_eventprop.verify.gradients.command import find_model
 
 pytestmark = pytest.mark.usefixtures("contracted")  # trainings: code that is not optimised would take longer
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+EXPERIMENTS = Path(experiments.__file__).parent
 PAGES = (
     "braille current_digits current_mnist current_yin_yang deep dvs_gesture latency_mnist loss_shaping_toy nmnist "
     "sequential_mnist shd spoken_digits ssc"

@@ -129,7 +129,7 @@ def page(tmp_path, monkeypatch):
 
 
 def ranks(n, *arguments):
-    command = [MPIEXEC, "-n", str(n), sys.executable, "-m", "genn_eventprop.cli", *arguments]
+    command = [MPIEXEC, "-n", str(n), sys.executable, "-m", "genn_eventprop", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
@@ -230,7 +230,7 @@ def test_ranks_that_do_not_fit_together_end_before_training(page, trouble, messa
 
 
 def start_slow(n, patience="3"):
-    command = [MPIEXEC, "-n", str(n), sys.executable, "-m", "genn_eventprop.cli", "train", "page.py"]
+    command = [MPIEXEC, "-n", str(n), sys.executable, "-m", "genn_eventprop", "train", "page.py"]
     process = subprocess.Popen(
         [*command, "--trouble", "slow", "--epochs", "500", "--run-dir", "run"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
