@@ -5,13 +5,15 @@
     python benchmarks/random_networks.py --only 17                            # one of them again, by its number
     python benchmarks/random_networks.py --known                              # networks that were wrong once
     python benchmarks/random_networks.py --engines "cuda float64" --card      # on a GPU; without --card on the shim
+    python benchmarks/random_networks.py --engines "genn float64"             # on pygenn; "harness float64" without it
 
 `tests/support/random_networks` draws a network by (seed, structure, input), and `genn_eventprop.verify.engines` says
 what counts as equal, and when rounding decides. What is compiled in is drawn by the structure; `--inputs` networks with
 other numbers run on it. The table counts structures: of an engine the programs that differ in their text. `native` in
-float64 runs them all, where it does not refuse them, the others by turns: `cuda` and `genn` on the CPU, on the shim and
-the harness of the tests (`tests/support`). Each runs in a process of its own pool, so that a crash or an endless loop
-is found, too. Exit status 1 if a network is wrong, 130 after Ctrl-C or SIGTERM, which keep what --out has.
+float64 runs them all, where it does not refuse them, the others by turns: `cuda` on the CPU, on the shim of the tests;
+`genn` on the CPU by pygenn, and where that is not installed `harness`, which executes the same text (both in
+`tests/support`). Each runs in a process of its own pool, so that a crash or an endless loop is found, too. Exit status
+1 if a network is wrong, 130 after Ctrl-C or SIGTERM, which keep what --out has.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ import tyro
 
 from genn_eventprop.engines import Engine, engine_class
 from genn_eventprop.engines.contract.features import refuse
+from genn_eventprop.engines.genn import GennEngine
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.toolchain.cache import VARIABLE
 from genn_eventprop.verify.engines import ENGINES, Case, Verdict, check, made
@@ -67,7 +70,8 @@ class Settings:
         level: Of the compiler's optimisation.
         timeout: Seconds for one engine on one network.
         minutes: After so many, no further structure begins; 0: no limit.
-        engines: Names such as "cuda float64"; the usual ones, by turns, if empty.
+        engines: Names such as "cuda float64"; the usual ones, by turns, if empty. "genn" is pygenn on the CPU,
+            "harness" the same text without it.
         card: "cuda" runs on the machine's GPU.
         out: File of one JSON object a network, written as they are found; what is in it counts and is not run again.
         into: A page, whose table between the marks of the spike times is replaced.
@@ -94,6 +98,8 @@ class Settings:
         for name in self.engines:
             if len(name.split()) != 2:
                 sys.exit(f'--engines {name}: an engine and a number format are needed, such as "{name} float64"')
+            if name.split()[0] == "genn" and not (here := GennEngine.availability()).runs:
+                sys.exit(f'--engines "{name}": {here.detail}; "harness float64" executes the same text without pygenn')
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,7 @@ def engines_of(s: Settings, case: Case, structure: int) -> list[str]:
         card = ["cuda float64"] if structure % 2 and not refused(case, "cuda") else []
         return ["native float64", *narrow, *card, *(["mirrored float64"] if case.mirrors else [])]
     turn = TURNS[structure % len(TURNS)]
+    turn = turn if GennEngine.availability().runs else turn.replace("genn", "harness")
     turn = "c99 float64" if refused(case, turn) else turn
     return list(dict.fromkeys(("native float64", *(["c99 float64"] if refused(case, "native") else []), turn)))
 
@@ -137,7 +144,7 @@ def refused(case: Case, name: str) -> str:
     """Why an engine refuses the network; empty if it does not."""
     if name.startswith("mirrored"):
         return ""
-    kind = engine_class(name.split()[0])
+    kind = engine_class(name.split()[0].replace("harness", "genn"))
     try:
         refuse(case.plan, kind.name, kind.features)
     except EventPropError as error:
@@ -145,17 +152,20 @@ def refused(case: Case, name: str) -> str:
     return ""
 
 
-def make(name: str, case: Case, card: bool = False) -> Engine:
+def make(name: str, case: Case, card: bool = False, level: int = 0) -> Engine:
     """An engine by name and number format; genn on the CPU, and cuda unless there is a card."""
     kind, dtype = name.split()
     if kind == "cuda" and not card:
         from support.cuda_shim import ShimEngine
 
         return ShimEngine(case.plan, case.parameters, dtype=dtype)
-    if kind == "genn":
+    if kind == "harness":
         from support.genn_harness import HarnessEngine
 
         return HarnessEngine(case.plan, case.parameters, dtype=dtype)
+    if kind == "genn":
+        options = {"dtype": dtype, "optimize_code": level > 0, **GennEngine.when_compared}
+        return GennEngine(case.plan, case.parameters, **options)
     return made(name, case)
 
 
@@ -184,7 +194,7 @@ def run(s: Settings, number: Number, say: Any) -> Finding:
         if all(reasons):  # before the reference runs
             verdicts = [Verdict(name, "refused", why) for name, why in zip(engines, reasons)]
         else:
-            verdicts = check(case, engines, follow, functools.partial(make, card=s.card))
+            verdicts = check(case, engines, follow, functools.partial(make, card=s.card, level=s.level))
         follow("the end")
     except EventPropError as error:
         verdicts = [Verdict("the network", "refused", f"{type(error).__name__}: {error}")]
@@ -322,6 +332,8 @@ def table(s: Settings, found: list[Finding]) -> str:
         numbers = [len({p for p, _, _ in each}), len(each), *(kinds[k] for k in KINDS), sum(x[2] for x in each)]
         rows.append(f"| {name} | {' | '.join(map(str, numbers))} |")
     refused = Counter((v.engine, reason(v.reason)) for f in found for v in f.verdicts if v.kind == "refused")
+    if any(name.startswith("genn") for name in by_engine):
+        rows += ["", f"* genn ran on {GennEngine.availability().detail}"]
     rows += ["", *(f"* {engine} refused {n}: {why}" for (engine, why), n in refused.most_common()), ""]
     rows += ["| what was drawn | structures | of them right on every engine that ran |", "|---|---|---|"]
     for name in FEATURES:

@@ -22,6 +22,7 @@ from genn_eventprop.verify.gradients import check_network
 from support import driven
 from support.cuda_shim import ShimEngine
 from support.genn_harness import HarnessEngine
+from support.on_genn import on_genn
 
 ENGINES = ("native", "c99")
 
@@ -42,6 +43,8 @@ def made(engine, plan, parameters):
         return ShimEngine(plan, parameters, dtype="float64", group=3)
     if engine == "genn":
         return HarnessEngine(plan, parameters, dtype="float64")
+    if engine == "pygenn":
+        return on_genn(plan, parameters, dtype="float64")
     return create(plan, parameters, engine=engine, **({} if "reference" in engine else {"dtype": "float64"}))
 
 
@@ -104,6 +107,13 @@ def test_engines_agree_with_the_reference(engine, seed):
 def test_texts_for_devices_agree_with_the_reference(engine, seed):
     plan, data = driven.network(seed, model=(LIF, LIFRefractory, QIF, Theta)[seed], duration=12.0)
     compare(engine, plan, data, seed, spiking=False)
+
+
+@pytest.mark.parametrize("spikes", [True, False], ids=["beside spikes", "alone"])
+@pytest.mark.parametrize("engine", ["genn", pytest.param("pygenn", marks=pytest.mark.needs_genn)])
+def test_currents_on_genn(engine, spikes):
+    plan, data = driven.network(1, spikes=spikes, duration=12.0)
+    compare(engine, plan, data, 1)
 
 
 @pytest.mark.parametrize(("engine", "times"), [

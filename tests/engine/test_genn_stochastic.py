@@ -16,7 +16,7 @@ CASES = {
         "model": "LIFDelta", "scale": 0.3, "dropout": 0.4, "dropped_reset": True, "regularised": "batch",
     },
 }  # fmt: skip
-SOME = ("both", "both with reset, mean counts", "nonlinear")  # the others on one side only, builds take long
+SOME = ("dropout", "both", "both with reset, mean counts", "nonlinear")  # the others on one side only, builds take long
 QUICK = (*SOME, "counts of a sample, reset", "delta synapses", "modes")
 
 

@@ -23,7 +23,7 @@ from genn_eventprop.engines import availability, create
 from genn_eventprop.engines.genn import install
 from genn_eventprop.engines.genn import network as genn_network
 from genn_eventprop.engines.genn.network import Network as GennNetwork
-from genn_eventprop.errors import EngineError, SettingError, TrainingError
+from genn_eventprop.errors import EngineError, SettingError, ToolchainError, TrainingError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
@@ -241,7 +241,9 @@ def test_an_error_in_the_code_does_not_speak_of_devices(monkeypatch):
 
     monkeypatch.setattr(importlib.import_module("pygenn"), "GeNNModel", misread, raising=False)
     engine = make(small_plan())
-    with pytest.raises(EngineError, match="for cuda: hidden: sim code: type.*engine='native' runs the same") as caught:
+    with pytest.raises(
+        ToolchainError, match="for cuda: hidden: sim code: type.*engine='native' runs the same"
+    ) as caught:
         engine.run(engine.load(THREE_SPIKES), [0])
     assert "devices" not in str(caught.value)
 
@@ -266,7 +268,7 @@ def test_what_it_cannot_run_is_refused_by_name(monkeypatch, plan, settings, mess
 @pytest.mark.needs_genn
 def test_a_failed_build_keeps_its_folder():
     wrong = NetworkText("forward", {"hidden": (3, NeuronText((), (), (), (), sim_code="V = nonsense(1.0);\n"))})
-    with pytest.raises(EngineError, match="GeNN could not build the forward network.*engine='native'") as caught:
+    with pytest.raises(ToolchainError, match="GeNN could not build the forward network.*engine='native'") as caught:
         GennNetwork(wrong, "float32", 1, BACKEND)
     assert "Undefined identifier" in str(caught.value)  # GeNN's own message
     folder = Path(re.search(r"Its code is in (\S+)", str(caught.value)).group(1))
@@ -282,7 +284,7 @@ def test_a_failed_compilation_shows_the_compilers_message(monkeypatch, tmp_path)
     compiler.write_text("#!/bin/sh\necho 'out of registers' >&2\nexit 1\n")
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
-    with pytest.raises(EngineError, match="(?s)could not build.*out of registers"):
+    with pytest.raises(ToolchainError, match="(?s)could not build.*out of registers"):
         train_one_batch()
     monkeypatch.undo()
     train_one_batch()

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ from hypothesis import strategies as st
 
 from genn_eventprop import Dense, Events, Network
 from genn_eventprop.adjoint import derive
+from genn_eventprop.engines.contract.engine import Availability
+from genn_eventprop.engines.genn import GennEngine
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.losses import EndVoltageCrossEntropy
 from genn_eventprop.models.adex import AdEx
@@ -34,6 +37,7 @@ from genn_eventprop.verify.engines import ENGINES, Case, Verdict, check, made
 from genn_eventprop.verify.engines.check import PRECISION, Truth, judged, loaded, masked_gradients, starts_above
 from genn_eventprop.verify.engines.mirror import mirrored
 from genn_eventprop.verify.engines.outcome import HALVES, INPUT_TIMES, other_number, outcome
+from support.genn_harness import HarnessEngine
 from support.random_networks import FEATURES, Random, draw, draw_case, draw_layout, features, wired
 from support.random_networks.known import KNOWN, network
 from support.random_networks.layout import MODELS, NONLINEAR
@@ -384,10 +388,42 @@ def grazing() -> Case:
 # the command
 
 
-def test_the_table_counts_structures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two networks of one program are one; of an engine without a text they are as many as their numbers."""
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(COMMAND.parent))
-    command = importlib.import_module("random_networks")
+    return importlib.import_module("random_networks")
+
+
+@pytest.mark.needs_genn
+def test_genn_is_pygenn_where_that_is_installed(command: ModuleType) -> None:
+    case = KNOWN["no weight at all, sum, grid"]()
+    turn = command.TURNS.index("genn float64")
+    assert "genn float64" in command.engines_of(command.Settings(), case, turn)
+    engine = command.make("genn float64", case)
+    assert type(engine) is GennEngine and engine.backend == "single_threaded_cpu"
+    assert type(command.make("harness float64", case)) is HarnessEngine
+    found = [command.Finding((0, 0), "", (Verdict("genn float64", "right"),), 1.0)]
+    assert "* genn ran on pygenn 5.4 with single_threaded_cpu" in command.table(command.Settings(), found)
+
+
+def test_without_pygenn_the_harness_is_asked_for_by_its_name(
+    command: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = Availability("genn", False, "pygenn is not installed")
+    monkeypatch.setattr(GennEngine, "availability", lambda: absent)
+    with pytest.raises(SystemExit, match='"genn float64": pygenn is not installed; "harness float64" executes'):
+        command.Settings(engines=("genn float64",))
+    turn = command.TURNS.index("genn float64")
+    engines = command.engines_of(command.Settings(), KNOWN["no weight at all, sum, grid"](), turn)
+    assert engines == ["native float64", "harness float64"]
+    number = list(KNOWN).index("t_ref of one step and a half"), 0
+    found = command.run(command.Settings(known=True, engines=("harness float64",)), number, lambda _: None)
+    text = command.table(command.Settings(), [found])
+    assert found.kind == "right" and "| harness float64 | 1 | 1 | 1 |" in text and "genn ran on" not in text
+
+
+def test_the_table_counts_structures(command: ModuleType) -> None:
+    """Two networks of one program are one; of an engine without a text they are as many as their numbers."""
     right = (Verdict("native float64", "right", "", True), Verdict("mirrored float64", "right"))
     programs = (("native float64", "a text"),)
     found = [command.Finding((n, i), "", right, 1.0, ("one output",), programs) for n, i in ((1, 0), (1, 1), (2, 0))]

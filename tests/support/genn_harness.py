@@ -16,6 +16,7 @@ from genn_eventprop.codegen.genn.text import POSTSYNAPTIC_CODE
 from genn_eventprop.engines.genn.engine import GennEngine
 from genn_eventprop.engines.genn.transfer import synapse_places
 from genn_eventprop.toolchain import build
+from support.genn_rules import refuse
 
 TYPES = {
     "scalar": ("scalar", np.float64), "double": ("double", np.float64), "int": ("int", np.int32),
@@ -97,8 +98,9 @@ def synapse_source(name, pre, post, text):
         for kind, memory, index, names in (
             ("{}&", "memory", "i * stride + k", u.vars), ("const {}", "pre", "i", u.pre_refs),
         ):  # fmt: skip
-            for v, (n, kd, _) in enumerate(names):
-                lines.append(f"            {kind.format(kd)} {n} = (({kd}*){memory}[{v}])[{index}]; (void){n};")
+            for v, (n, kd, access) in enumerate(names):
+                of = "const {}" if access == "READ_ONLY" else kind
+                lines.append(f"            {of.format(kd)} {n} = (({kd}*){memory}[{v}])[{index}]; (void){n};")
         for v, (n, kd, _) in enumerate(u.post_refs):
             now = f"const {kd} {n} = (({kd}*)post[{v}])[j]"
             lines.append(f"            {f'const Past {n}{{post + {v * past}, j}}' if text.delays else now}; (void){n};")
@@ -127,14 +129,15 @@ def update_source(name, text, pre=0, post=0):
     if pre:
         lines += ["        const unsigned int id_syn = id; (void)id_syn;"]
     reduced = {n: a for n, _, a in text.vars if a.startswith("REDUCE")}
+    fixed = {n for n, _, a, *_ in (*text.refs, *text.vars) if a.startswith("READ_ONLY")}
     for i, (n, k, _) in enumerate(names_of(text)):
         place = f"(({k}*)memory[{i}])[id * strides[{i}]]"
-        lines.append(f"        {k} {n} = {0 if n in reduced else place}; (void){n};")
+        lines.append(f"        {'const ' * (n in fixed)}{k} {n} = {0 if n in reduced else place}; (void){n};")
     lines.append(text.code)
     for i, (n, k, _) in enumerate(names_of(text)):
         place = f"(({k}*)memory[{i}])[id * strides[{i}]]"
         join = {"SUM": f"{place} + {n}", "MAX": f"{place} > {n} ? {place} : {n}"}
-        lines.append(f"        {place} = {join[reduced[n][-3:]] if n in reduced else n};")
+        lines += [f"        {place} = {join[reduced[n][-3:]] if n in reduced else n};"] * (n not in fixed)
     return "\n".join([*lines, "    }", "}", ""])
 
 
@@ -170,6 +173,7 @@ class HarnessNetwork:
     """Has the methods of `genn_eventprop.engines.genn.network.Network`."""
 
     def __init__(self, text, batch, lengths, tables):
+        refuse(text)
         self.text, self.batch = text, batch
         self.rows = {c: self.rows_of(s, tables.get(s.of)) for c, s in text.synapses.items()}
         self.library = build(network_source(text))
@@ -296,7 +300,7 @@ class HarnessNetwork:
             self.call(f"custom_{name}", pointers(parts), [strides], [numbers], self.elements(update), arrays, b)
 
     def run(self, first, last):
-        longest = max(s.delay for s in self.text.synapses.values())
+        longest = max((s.delay for s in self.text.synapses.values()), default=0)
         for t in range(first, last):
             self.past = [*self.past[-1 - longest :], [self.step(t, b) for b in range(self.batch)]]
 

@@ -13,9 +13,9 @@ SLOPES = "slopes"  # array with D of every event of the examples, summed over th
 
 
 def sources(plan: Plan) -> dict[str, tuple[int, int]]:
-    """Population -> its channels; of several inputs those that lead anywhere."""
+    """Population -> its channels; of several inputs those that lead anywhere, none of a network with currents alone."""
     if not plan.input.parts:
-        return {plan.input.name: (0, plan.input.size)}
+        return {plan.input.name: (0, plan.input.size)} if plan.input.size else {}
     used = {c.channels for c in plan.connections if c.source == plan.input.name}
     return {name: own for name, own in plan.input.parts if own in used}
 

@@ -202,9 +202,7 @@ class GennWriter(Writer):
         for draw in sorted(value.atoms(normal_number, random_bits), key=str):
             bits = self._local("bits")
             text += self._mixed(bits, draw.args[0])
-            mask, table = (1 << TABLE_BITS) - 1, self.names.add(_QUANTILES)
-            number = f"({table}[{bits} & {mask}U] + {table}[({bits} / {mask + 1}U) & {mask}U])"
-            value = value.xreplace({draw: sp.Symbol(number if isinstance(draw, normal_number) else str(bits))})
+            value = value.xreplace({draw: self._normal(bits) if isinstance(draw, normal_number) else bits})
         for call in sorted(value.atoms(sp.Function), key=str):
             if call.func.__name__ in GENN.spelled and call.args[0].args:
                 argument = self._local("argument")
@@ -215,6 +213,10 @@ class GennWriter(Writer):
     def _local(self, what: str) -> sp.Symbol:
         self.names.locals += 1
         return sp.Symbol(f"v_{what}_{self.names.locals}", real=True)
+
+    def _normal(self, bits: sp.Symbol) -> sp.Symbol:
+        mask, table = (1 << TABLE_BITS) - 1, self.names.add(_QUANTILES)  # GeNN takes no array that no code names
+        return sp.Symbol(f"({table}[{bits} & {mask}U] + {table}[({bits} / {mask + 1}U) & {mask}U])")
 
     def _mixed(self, bits: sp.Symbol, key: sp.Symbol) -> str:
         """The 32 bits of `engines.contract.noise` for this neuron and step; the key of a step is two words."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...codegen.genn.text import POSTSYNAPTIC_CODE, NetworkText, NeuronText, SynapseText, UpdateText
 from ...codegen.printer import C_REAL
-from ...errors import EngineError
+from ...errors import EngineError, ToolchainError
 from ...modelling.connectivity import Synapses
 from .install import import_pygenn
 
@@ -37,7 +37,8 @@ class Network:
         device: number of the device; None: the one that GeNN chooses. tables: synapses of sparse connections.
 
     Raises:
-        EngineError: if GeNN cannot build or load it; the folder with its code stays, and is named.
+        EngineError, ToolchainError: if GeNN cannot build or load it, for want of a device or because of its code; the
+            folder with that stays, and is named.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Network:
                 self._load()
         except Exception as error:
             self._remove.detach()
-            raise EngineError(_failure(text.name, backend, error, log)) from error
+            raise _failure(text.name, backend, error, log) from error
 
     def close(self) -> None:
         """Free its memory and delete its code."""
@@ -278,16 +279,19 @@ def _zeros(variables: tuple[tuple[str, str, str], ...]) -> dict[str, float]:
     return {n: 0.0 if kind == "scalar" else 0 for n, kind, _ in variables}
 
 
-def _failure(name: str, backend: str, error: Exception, log: Path) -> str:
-    """A message with the end of the compiler's output."""
+def _failure(name: str, backend: str, error: Exception, log: Path) -> EngineError | ToolchainError:
+    """An error of the device, or of the code, with the end of the compiler's output."""
     text = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     tail = "".join(f"\n    {line}" for line in text[-12:])
     what = str(error) or type(error).__name__
+    kind: type[EngineError | ToolchainError] = ToolchainError
+    advice = "engine='native' runs the same network without GeNN"
     if backend in ("cuda", "hip") and _OF_DEVICES.search(what) and not isinstance(error, subprocess.CalledProcessError):
+        kind = EngineError
         advice = "see `genn-eventprop engines` for its devices, or use the engine genn(backend=single_threaded_cpu)"
-    else:
-        advice = "engine='native' runs the same network without GeNN"
-    return f"GeNN could not build the {name} network for {backend}: {what}; {advice}. Its code is in {log.parent}{tail}"
+    return kind(
+        f"GeNN could not build the {name} network for {backend}: {what}; {advice}. Its code is in {log.parent}{tail}"
+    )
 
 
 @contextlib.contextmanager
