@@ -28,7 +28,11 @@ KINDS = tuple(THERE)
 def test_the_diff_alone_is_enough(kind, changes, tmp_path):
     copy_of_the_package(tmp_path)
     script = Path(__file__).parents[1] / "support" / "extended.py"
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{script.parents[1]}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     assert not THERE[kind]()
     for change in changes:
         change.apply(tmp_path)

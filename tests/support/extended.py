@@ -7,7 +7,6 @@ that the recipes end with.
 import sys
 
 import numpy as np
-from genn_harness import HarnessEngine
 
 from genn_eventprop import Dense, Events, Network, Normal, Uniform
 from genn_eventprop.engines import create
@@ -16,6 +15,7 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.verify import check_network
+from support.genn_harness import HarnessEngine
 
 B, CHANNELS, HIDDEN, OUTPUTS = 7, 6, 13, 3
 
