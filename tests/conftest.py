@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+from support.extras import REASON
 from support.flags import FLAGS, QUICKLY, UNOPTIMISED, precompile
 from support.sweeps import one_in
 
@@ -90,3 +91,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked needs_genn are skipped by name where pygenn is not installed."""
     if item.get_closest_marker("needs_genn") and importlib.util.find_spec("pygenn") is None:
         pytest.skip("pygenn is not installed")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Names of tests that are skipped for want of an extra, into $GENN_EVENTPROP_LACKING: where the extra is installed,
+    `pytest @FILE` runs them."""
+    file = os.environ.get("GENN_EVENTPROP_LACKING")
+    if file and report.skipped and REASON in str(report.longrepr) and "PYTEST_XDIST_WORKER" not in os.environ:
+        with open(file, "a") as lacking:
+            lacking.write(f"{report.nodeid}\n")
+
+
+pytest_collectreport = pytest_runtest_logreport  # of a whole file

@@ -18,6 +18,7 @@ from genn_eventprop.studies import cluster
 from genn_eventprop.studies.cluster import Cell, SlurmRunner, minutes, slurm_of
 from genn_eventprop.studies.jobs import Job
 from genn_eventprop.studies.scan import locked, read_scan
+from support.extras import needs
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -88,7 +89,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def local(monkeypatch):
     """Jobs are processes of this machine, begun by submitit."""
-    pytest.importorskip("submitit")
+    needs("submitit")
     monkeypatch.setattr(cluster, "CLUSTER", "local")
     monkeypatch.setattr(cluster, "POLL", (0.05, 0.1))
     yield
@@ -153,7 +154,7 @@ def test_a_preempted_job_resumes(folder, local, capsys):
     assert main(["scan", "s.toml", "--detach"]) == 0
     wait_for(lambda: epochs_done("hidden=3") >= 2)
     number = json.loads(Path("runs/s/slurm/jobs.json").read_text())["hidden=3"]
-    submitit = pytest.importorskip("submitit")
+    submitit = needs("submitit")
     submitit.local.local.LocalJob(grid.folder / "slurm", number)._interrupt()
     assert main(["scan", "s.toml"]) == 0
     assert main(["train", "tiny.py", "--epochs", "40", "--run-dir", "whole"]) == 0
@@ -161,7 +162,7 @@ def test_a_preempted_job_resumes(folder, local, capsys):
 
 
 def test_the_script_is_shown_where_there_is_no_slurm(folder, capsys, monkeypatch):
-    pytest.importorskip("submitit")
+    needs("submitit")
     write_scan(slurm='partition = "gpu"\naccount = "snn"\ntime = "1:30:00"\nmemory = "8G"\ncpus = 4\ngpus = 1\n'
                'setup = ["module load cuda"]\noptions = {nice = 100}\n')  # fmt: skip
     assert main(["scan", "s.toml", "--dry-run"]) == 0
@@ -178,7 +179,7 @@ def test_the_script_is_shown_where_there_is_no_slurm(folder, capsys, monkeypatch
 
 
 def test_no_name_of_a_folder_is_run_by_the_script(tmp_path):
-    pytest.importorskip("submitit")
+    needs("submitit")
     folder = tmp_path / "a b; touch MARK; $(touch MARK) `touch MARK` '"
     slurm = slurm_of({"partition": "'; touch MARK; $(touch MARK)"}, "s.toml")
     (tmp_path / "script.sh").write_text(SlurmRunner.script(folder, slurm, 1, 1).replace("\nsrun ", "\ntrue "))
@@ -297,7 +298,7 @@ cat queue
 
 def test_the_queue_decides_while_a_job_is_in_it(folder, monkeypatch, capsys):
     """As after `scontrol requeue`: the attempt that was ended has left a status and a result, and the job waits."""
-    submitit = pytest.importorskip("submitit")
+    submitit = needs("submitit")
     monkeypatch.setattr(cluster, "POLL", (0.05, 0.1))
     for name, text in (("squeue", SQUEUE), ("sbatch", "#!/bin/sh\nexit 1\n")):
         Path("bin").mkdir(exist_ok=True)

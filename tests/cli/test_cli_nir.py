@@ -9,8 +9,9 @@ import pytest
 import genn_eventprop
 from genn_eventprop import nir as interop
 from genn_eventprop.cli import main
+from support.extras import needs
 
-nir = pytest.importorskip("nir")
+nir = needs("nir")
 TRAIN = ["train", "loss_shaping_toy", "--quick", "--epochs", "1"]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from genn_eventprop.cli import main
 from support.disks import small_files
+from support.extras import needs
 
 EXPERIMENT = """
 from dataclasses import dataclass
@@ -164,7 +165,7 @@ def test_figures_on_a_full_disk_stay_as_they_were(runs, capsys):
 @pytest.mark.parametrize("out", ["weights.npz", "weights", "model.c", "model.nir"])
 def test_an_export_on_a_full_disk_leaves_what_was_there(runs, capsys, out):
     if out.endswith(".nir"):
-        pytest.importorskip("nir")
+        needs("nir")
     assert main(["export", "two/seed1", out]) == 0
     path = Path(out)
     before = {p: p.read_bytes() for p in (path.iterdir() if path.is_dir() else [path])}

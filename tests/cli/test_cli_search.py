@@ -18,6 +18,7 @@ from genn_eventprop.studies.scan import read_scan
 from genn_eventprop.studies.search import Range, import_optuna, search_of, study_of
 from genn_eventprop.studies.search_run import SearchRun
 from support.disks import small_files
+from support.extras import REASON, needs
 
 # validation is better for a larger rate and more hidden neurons; a training is nothing but writing its curve
 EXPERIMENT = """
@@ -84,7 +85,7 @@ kind = ["a", "b"]
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    pytest.importorskip("optuna")
+    needs("optuna")
     monkeypatch.chdir(tmp_path)
     Path("tiny.py").write_text(EXPERIMENT)
     return tmp_path
@@ -198,7 +199,7 @@ def test_bad_searches(table, message):
 
 
 def test_ranges_become_distributions():
-    pytest.importorskip("optuna")
+    needs("optuna")
     ranges = {
         "a": {"low": 1e-4, "high": 1e-2, "log": True}, "b": {"low": 50, "high": 400, "step": 50},
         "c": ["LIF", "ALIF"], "d": [[10, 20], [30]], "e": {"low": 0, "high": 1.0},
@@ -238,7 +239,7 @@ SAMPLED = ["random", "tpe", "qmc", "cmaes"]
 def searches(sampler, count):
     """Processes that work on one study; each has opened it before any of them has asked for a trial."""
     if sampler == "cmaes":
-        pytest.importorskip("cmaes")
+        pytest.importorskip("cmaes", reason=f"{REASON} [search], and cmaes")
     write_scan(trials=20)
     text = Path("s.toml").read_text().replace('"random"', f'"{sampler}"')
     Path("s.toml").write_text(text.replace('kind = ["a", "b"]\n', ""))
@@ -253,7 +254,7 @@ def settings_of(run):
     return values
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.filterwarnings("ignore:.* is experimental:Warning")  # by its text: optuna may not be installed
 @pytest.mark.parametrize("sampler", SAMPLED)
 def test_a_search_opened_again_asks_for_new_settings(folder, sampler):
     asked = [settings_of(searches(sampler, 1)[0]) for _ in range(6)]
@@ -263,7 +264,7 @@ def test_a_search_opened_again_asks_for_new_settings(folder, sampler):
     assert [settings_of(run) for _ in range(6)] == asked  # as if it had never been interrupted
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.filterwarnings("ignore:.* is experimental:Warning")  # by its text: optuna may not be installed
 @pytest.mark.parametrize("sampler", SAMPLED)
 def test_machines_on_one_folder_get_different_settings(folder, sampler):
     asked = [settings_of(run) for _ in range(2) for run in searches(sampler, 3)]

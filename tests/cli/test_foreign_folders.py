@@ -16,6 +16,7 @@ from genn_eventprop.runs import mark
 from genn_eventprop.runs.run_folder import RunFolder
 from genn_eventprop.runs.run_lock import NAME, lock_for_writing
 from genn_eventprop.toolchain import clear
+from support.extras import needs
 
 PAGE = """
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ COMMANDS = {
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_foreign_folder_stays_as_it_is(folder, capsys, name):
     if "search" in name or name == "status":
-        pytest.importorskip("optuna")
+        needs("optuna")
     before = filled(FOREIGN)
     assert main(COMMANDS[name]) == 1
     err = capsys.readouterr().err

@@ -10,6 +10,7 @@ import shutil
 
 import pytest
 
+from support.extras import needs
 from support.guides import ROOT, blocks, commands, run_in_order, shape, shell
 
 ci = pytest.mark.ci
@@ -77,7 +78,7 @@ def test_data(tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", ["dt_and_engine", "silent_and_exploding", "coming_from"])
 def test_choices_and_remedies(page, tmp_path, monkeypatch, capsys):
     if page == "coming_from":
-        pytest.importorskip("torch")
+        needs("torch")
     monkeypatch.chdir(tmp_path)
     names = run_in_order(f"docs/{page}.md", tmp_path)
     if page == "silent_and_exploding":

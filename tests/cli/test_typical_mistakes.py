@@ -41,6 +41,7 @@ from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.training import record_trial
 from genn_eventprop.verify import check
+from support.extras import needs
 
 
 def mine(**changes):
@@ -97,25 +98,25 @@ def connected(source, target, *arguments):
 
 
 def layer(**settings):
-    pytest.importorskip("torch")
+    needs("torch")
     from genn_eventprop.torch import EventProp
 
     return EventProp(network()[0], **{"duration": 20.0, **settings})
 
 
 def tensor(*shape, value=0.0):
-    return pytest.importorskip("torch").full(shape, value)
+    return needs("torch").full(shape, value)
 
 
 def jax_layer(*arguments, **named):
-    pytest.importorskip("jax")
+    needs("jax")
     from genn_eventprop.jax import EventProp
 
     return EventProp(network()[0], duration=20.0)(*arguments, **named)
 
 
 def nir(dialect, **settings):
-    pytest.importorskip("nir")
+    needs("nir")
     from genn_eventprop.nir import to_nir
 
     return to_nir(network()[0], network()[0].initial_parameters(0), dialect, **settings)

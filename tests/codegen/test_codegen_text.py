@@ -4,7 +4,6 @@ After a wanted change run ``UPDATE_GOLDEN=1 pytest tests/codegen/test_codegen_te
 """
 
 import dataclasses
-import importlib.util
 import os
 import re
 import subprocess
@@ -30,6 +29,7 @@ from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
 from genn_eventprop.program.step import make_step
 from genn_eventprop.toolchain import Compiler, find_compiler, load
+from support.extras import needs
 from support.pinned import PINNED, golden_plan
 from support.sweeps import sweep
 
@@ -170,8 +170,7 @@ def compile_strictly(source, folder):
 
 def test_zig_compiles_and_runs_the_generated_code(monkeypatch, optimised):
     """The embedded compiler gives the same numbers as the system's."""
-    if importlib.util.find_spec("ziglang") is None:
-        pytest.skip("the ziglang package is not installed")
+    needs("ziglang")
     plan = golden_plan()
     values = plan.network.initial_parameters(1)
     events = Events.from_samples([(np.arange(5.0), np.arange(5))], n_channels=5, labels=[1])

@@ -13,6 +13,7 @@ import pytest
 from genn_eventprop.data.readers import download
 from genn_eventprop.data.readers import tonic as tonic_sets
 from genn_eventprop.errors import DataError
+from support.extras import needs
 
 
 class Server(ThreadingHTTPServer):
@@ -111,7 +112,7 @@ def test_an_archive_is_unpacked_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_tonic_set_is_fetched_unpacked_and_read(
     server: Server, tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    datasets = pytest.importorskip("tonic.datasets")
+    datasets = needs("tonic.datasets")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.write(data_dir / "fsdd" / "shd_layout_sample.h5", "shd_train.h5")
     server.content, server.piece = (tmp_path / "a.zip").read_bytes(), 300_000

@@ -13,6 +13,7 @@ from genn_eventprop.data.audio import espeak
 from genn_eventprop.data.readers import hdf5
 from genn_eventprop.data.readers import tonic as tonic_sets
 from genn_eventprop.errors import DataError
+from support.extras import needs
 
 pytest.importorskip("h5py")
 pytest.importorskip("scipy")
@@ -70,7 +71,7 @@ def test_shd_files_with_held_out_voices(stand_in, capsys):
         assert 40 < events.durations.max() < 140  # 60 ms of sound: the silence around it was cut off
     assert hdf5.class_names("words/spoken_words_test.h5")[9:12] == ["nine", "null", "eins"]
     assert "not the Spiking Heidelberg Digits" in Path("words/SHD/README.txt").read_text()
-    pytest.importorskip("tonic")
+    needs("tonic")
     through = tonic_sets.load("shd", "words", "train", progress=False, cache=Path("cache"))
     assert np.array_equal(through.labels, train.labels) and len(through.times) == len(train.times)
     assert main(arguments) == 1

@@ -9,8 +9,9 @@ import pytest
 
 from genn_eventprop.data.readers import aer, hdf5
 from genn_eventprop.errors import DataError
+from support.extras import needs
 
-tonic = pytest.importorskip("tonic", reason="tonic (extra `data`) is not installed")
+tonic = needs("tonic")
 
 from genn_eventprop.data.readers import structured  # noqa: E402
 from genn_eventprop.data.readers import tonic as tonic_sets  # noqa: E402

@@ -22,6 +22,7 @@ from genn_eventprop.plan import make_plan
 from genn_eventprop.verify.engines.representative import Shape
 from support.clocked import relative
 from support.cuda_shim import ASCENDING, DESCENDING, SHUFFLED, ShimEngine
+from support.extras import needs
 
 BARRIER = "__syncthreads();"
 
@@ -243,7 +244,7 @@ def test_without_a_device_the_error_says_what_to_do(problem):
 
 def resources(text, architecture):
     """kernel -> (registers, bytes of spills), as ptxas reports them."""
-    core = pytest.importorskip("cuda.core", reason="the extra [cuda] is not installed")
+    core = needs("cuda.core")
     log = io.StringIO()
     options = core.ProgramOptions(arch=architecture, std="c++17", ptxas_options=["-v"])
     core.Program(text, "c++", options).compile("cubin", logs=log)

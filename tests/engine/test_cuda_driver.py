@@ -25,8 +25,11 @@ from genn_eventprop.verify.engines.representative import Shape
 from support.clocked import build, random_events
 from support.cuda_shim import SHUFFLED, ShimDevice, ShimEngine, ShimMemory, ShimModule
 from support.engines import run
+from support.extras import needs
 
-driver = pytest.importorskip("genn_eventprop.engines.cuda.driver", reason="the extra [cuda] is not installed")
+needs("cuda.core")
+from genn_eventprop.engines.cuda import driver  # noqa: E402
+
 STATUS = driver.cu.CUresult
 FINE = STATUS.CUDA_SUCCESS
 

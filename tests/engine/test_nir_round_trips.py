@@ -9,9 +9,10 @@ from genn_eventprop import Conv2D, Delay, Dense, Network, OneToOne, Pool2D
 from genn_eventprop import nir as interop
 from genn_eventprop.models import LI, LIF, LIFDelta
 from genn_eventprop.nir.neurons import IF, CubaLI, CubaLIF, DeltaLI, DeltaLIF, Integrator
+from support.extras import needs
 from support.sampled import random_spikes, run
 
-nir = pytest.importorskip("nir")
+nir = needs("nir")
 
 HIDDEN = (LIF, LIFDelta, CubaLIF, DeltaLIF, IF)
 OUTPUT = (LI, LIF, CubaLI, DeltaLI, Integrator)

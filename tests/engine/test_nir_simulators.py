@@ -13,9 +13,10 @@ import pytest
 from genn_eventprop import Dense, Network, Normal
 from genn_eventprop import nir as interop
 from genn_eventprop.models import LIF, LIFDelta
+from support.extras import needs
 from support.sampled import random_spikes, run
 
-nir = pytest.importorskip("nir")
+nir = needs("nir")
 
 FILES = Path(__file__).parent.parent / "golden" / "nir"
 
@@ -72,7 +73,7 @@ def network(model, *, several=False, recurrent=False):
 
 def there(module, x):
     """Spikes (T, N) of the last layer."""
-    torch, state, spikes = pytest.importorskip("torch"), None, []
+    torch, state, spikes = needs("torch"), None, []
     with torch.no_grad():
         for step in x:
             given = torch.tensor(step[None], dtype=torch.float32)

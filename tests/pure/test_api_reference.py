@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from support.extras import needs
+
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 PROLOGUE = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
 # docs/engines.md describes the interface between trainer and engine, which only those who write an engine need
@@ -174,7 +176,7 @@ def namespace(tmp_path, monkeypatch) -> dict[str, Any]:
 
 @pytest.mark.parametrize("obj", with_ci(ENTRIES))
 def test_its_example_runs(obj, namespace):
-    pytest.importorskip("nir") if obj.__module__.startswith("genn_eventprop.nir") else None
+    needs("nir") if obj.__module__.startswith("genn_eventprop.nir") else None
     count = run_example(obj, obj.__name__, namespace)
     assert bool(count) == (obj.__name__ not in NO_EXAMPLE)
 
@@ -182,7 +184,7 @@ def test_its_example_runs(obj, namespace):
 @pytest.mark.ci
 @pytest.mark.parametrize("module, name", LAYERS)
 def test_a_layer_of_another_library(module, name, namespace):
-    pytest.importorskip(module.rpartition(".")[2])
+    needs(module.rpartition(".")[2])
     obj = getattr(import_module(module), name)
     assert not faults(obj)
     assert run_example(obj, name, namespace)

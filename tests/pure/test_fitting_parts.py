@@ -18,6 +18,7 @@ from genn_eventprop.fitting.levenberg import minimise
 from genn_eventprop.fitting.recording import recording_of_block
 from genn_eventprop.fitting.result import uncertainty
 from genn_eventprop.models import ALIF, LI, AdEx, Izhikevich, LIFRefractory
+from support.extras import needs
 
 RAMP = np.arange(6.0)
 
@@ -162,7 +163,7 @@ def test_npz_has_spikes_of_sweeps(tmp_path):
 
 
 def test_segments_of_neo_are_sweeps_in_mv_and_pa():
-    neo, pq = pytest.importorskip("neo"), pytest.importorskip("quantities")
+    neo, pq = needs("neo"), needs("quantities")
     block, commands = neo.Block(), []
     for sweep in range(2):
         segment, command = neo.Segment(), neo.Segment()
@@ -181,7 +182,7 @@ def test_segments_of_neo_are_sweeps_in_mv_and_pa():
 
 def neo_block(*signals):
     """One segment of signals (name, unit, channels, kHz)."""
-    neo, pq = pytest.importorskip("neo"), pytest.importorskip("quantities")
+    neo, pq = needs("neo"), needs("quantities")
     segment = neo.Segment()
     for name, unit, channels, rate in signals:
         values = np.ones((4, channels))
@@ -215,7 +216,7 @@ def test_a_signal_is_named():
 
 def test_a_file_of_neo_is_read(tmp_path):
     """Written by neo itself, in a format that keeps units and names."""
-    neo, pq = pytest.importorskip("neo"), pytest.importorskip("quantities")
+    neo, pq = needs("neo"), needs("quantities")
     path = tmp_path / "cell.mat"
     block = neo_block(("v", "V", 1, 10), ("i", "nA", 1, 10))
     pytest.importorskip("scipy")

@@ -11,8 +11,9 @@ from genn_eventprop import nir as interop
 from genn_eventprop.errors import DescriptionError
 from genn_eventprop.models import ALIF, LI, LIF, LIFConductance, LIFRefractory, LIFRelativeReset
 from genn_eventprop.nir.neurons import CubaLIF
+from support.extras import needs
 
-nir = pytest.importorskip("nir")
+nir = needs("nir")
 
 
 def lif(n, tau=0.02, **values):
@@ -150,7 +151,7 @@ def test_convolutions(stride, padding, dilation, groups):
 
 
 def test_a_convolution_is_that_of_torch():
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     rng = np.random.default_rng(5)
     x, kernel = rng.normal(size=(3, 9, 8)), rng.normal(size=(4, 3, 3, 2))
     options = {"stride": (2, 1), "padding": (1, 2), "dilation": (2, 3)}

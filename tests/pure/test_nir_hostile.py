@@ -9,8 +9,9 @@ import pytest
 
 from genn_eventprop.errors import DescriptionError
 from genn_eventprop.nir import from_nir
+from support.extras import needs
 
-nir = pytest.importorskip("nir")
+nir = needs("nir")
 h5py = pytest.importorskip("h5py")
 
 

@@ -17,6 +17,7 @@ from genn_eventprop.experiment import experiment_names, load_experiment
 from genn_eventprop.experiment.experiment import config_from_json
 from genn_eventprop.experiment.options import read_toml
 from genn_eventprop.verify.gradients.command import find_model
+from support.extras import needs
 
 pytestmark = pytest.mark.usefixtures("contracted")  # trainings: code that is not optimised would take longer
 
@@ -185,7 +186,7 @@ def test_where_data_sets_of_tonic_lie(tmp_path, monkeypatch):
 
 
 def test_shd_and_ssc_through_tonic(data_dir, tmp_path, cache):
-    pytest.importorskip("tonic", reason="tonic (extra `data`) is not installed")
+    needs("tonic")
     for name, parts in (("SHD", ("train", "test")), ("SSC", ("train", "valid", "test"))):
         (tmp_path / name).mkdir()
         for part in parts:
@@ -200,7 +201,7 @@ def test_shd_and_ssc_through_tonic(data_dir, tmp_path, cache):
 
 
 def test_nmnist_and_dvs_gesture_through_tonic(data_dir, tmp_path, cache):
-    pytest.importorskip("tonic", reason="tonic (extra `data`) is not installed")
+    needs("tonic")
     import numpy as np
 
     for part in ("Train", "Test"):

@@ -19,6 +19,7 @@ from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam
+from support.extras import needs
 
 
 def trainer(weight_rows="float16", hidden=30, learning_rate=5e-3, **settings):
@@ -77,7 +78,7 @@ def test_pages_and_engine_names_have_it():
 
 
 def test_layers_have_it():
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     from genn_eventprop.torch import EventProp
 
     found = []

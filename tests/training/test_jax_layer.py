@@ -16,9 +16,10 @@ from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.errors import SettingError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
+from support.extras import needs
 from support.layers import network
 
-jax = pytest.importorskip("jax", reason="the extra [jax] is not installed")
+jax = needs("jax")
 import jax.numpy as jnp  # noqa: E402
 from jax.test_util import check_grads  # noqa: E402
 

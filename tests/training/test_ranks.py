@@ -1,6 +1,5 @@
 """Training on several ranks, with a real mpiexec: the bits of one rank, one writer, and what ends all of them."""
 
-import importlib.util
 import json
 import os
 import runpy
@@ -21,12 +20,20 @@ from genn_eventprop.engines import Data
 from genn_eventprop.errors import SettingError
 from genn_eventprop.runs import load_checkpoint
 from genn_eventprop.training.batches import embed_share
+from support.extras import REASON, needs
 from support.on_genn import BACKEND
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-needs_mpi = pytest.mark.skipif(
-    MPIEXEC is None or importlib.util.find_spec("mpi4py") is None, reason="mpi4py or mpiexec is not installed"
-)
+
+
+@pytest.fixture
+def mpi():
+    if MPIEXEC is None:
+        pytest.skip(f"{REASON} [mpi], and mpiexec")
+    needs("mpi4py")
+
+
+needs_mpi = pytest.mark.usefixtures("mpi")
 
 EXPERIMENT = """
 import os, time

@@ -15,6 +15,7 @@ from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam
+from support.extras import needs
 
 
 def trainer(spike_birth, **settings):
@@ -50,7 +51,7 @@ def test_the_setting_is_recorded_and_belongs_to_the_run(tmp_path):
 
 
 def test_layers_have_it_to_first_order():
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     from genn_eventprop.torch import EventProp
 
     gradients = []

@@ -14,6 +14,7 @@ from genn_eventprop.losses import MaxVoltageCrossEntropy
 from genn_eventprop.models import ALIF, LI, LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
+from support.extras import needs
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -133,7 +134,7 @@ def test_layered_pages_take_it_by_default():
 
 
 def test_a_layer_of_torch_decides_by_its_first_batch(capsys):
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     from genn_eventprop.torch import EventProp
 
     net, _ = network(size=4)

@@ -8,8 +8,9 @@ from genn_eventprop.errors import EngineError, SettingError
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import SGD
+from support.extras import needs
 
-torch = pytest.importorskip("torch", reason="the extra [torch] is not installed")
+torch = needs("torch")
 from genn_eventprop.torch import EventProp, trial  # noqa: E402
 
 
@@ -203,7 +204,7 @@ def test_errors_of_several_inputs():
 
 @pytest.mark.ci
 def test_jax_gradients_are_those_of_torch():
-    jax = pytest.importorskip("jax")
+    jax = needs("jax")
     from genn_eventprop.jax import EventProp as JaxLayer
 
     x = values(2).float().numpy()

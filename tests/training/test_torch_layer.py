@@ -19,8 +19,9 @@ from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import SGD
+from support.extras import needs
 
-torch = pytest.importorskip("torch", reason="the extra [torch] is not installed")
+torch = needs("torch")
 from genn_eventprop.torch import EventProp, trial  # noqa: E402
 from support.torch_net import input_times, network  # noqa: E402
 

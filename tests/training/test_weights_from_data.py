@@ -16,6 +16,7 @@ from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import SGD, Adam
 from genn_eventprop.training import Revive
 from genn_eventprop.training.callbacks import SilenceWatch
+from support.extras import needs
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -184,7 +185,7 @@ def test_a_population_that_falls_silent_is_due_anew():
 
 
 def test_a_layer_of_torch_scales_in_its_first_call():
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     from genn_eventprop.torch import EventProp
 
     net, _ = network()
@@ -212,7 +213,7 @@ def test_a_layer_of_torch_scales_in_its_first_call():
 
 
 def test_a_layer_warns_of_silence():
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     from genn_eventprop.torch import EventProp
 
     net, _ = network(hidden=Dense(Normal(0.001, 0.0005)))
@@ -231,7 +232,7 @@ def test_a_layer_warns_of_silence():
 
 
 def test_a_function_of_jax_scales_with_a_batch():
-    pytest.importorskip("jax")
+    needs("jax")
     from genn_eventprop.jax import EventProp
 
     net, _ = network()

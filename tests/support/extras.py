@@ -1,0 +1,25 @@
+"""Libraries of the extras: a test that needs one is skipped where it is not installed, with a reason that names it."""
+
+from typing import Any
+
+import pytest
+
+EXTRA_OF = {
+    "cuda": "cuda",
+    "jax": "jax",
+    "mpi4py": "mpi",
+    "neo": "ephys",
+    "nir": "nir",
+    "optuna": "search",
+    "quantities": "ephys",
+    "submitit": "cluster",
+    "tonic": "data",
+    "torch": "torch",
+    "ziglang": "compiler",
+}
+REASON = "needs the extra"
+
+
+def needs(module: str) -> Any:
+    """The module, imported."""
+    return pytest.importorskip(module, reason=f"{REASON} [{EXTRA_OF[module.partition('.')[0]]}]")
