@@ -1,6 +1,7 @@
 """Networks that real-valued currents drive: against differences, by hand, and engine against reference."""
 
 import ctypes
+import math
 import subprocess
 
 import numpy as np
@@ -91,6 +92,62 @@ def test_native_is_the_reference_in_exact_time(seed):
 def test_one_neuron_and_one_change_in_exact_time():
     plan, data = driven.network(1, tiny=True, spike_times="exact")
     compare("native", plan, data, 1, reference="reference_event", spiking=False)
+
+
+def highest(values, jumps, dt, tau, tau_syn, receptor, linear, h=0.005):
+    """(N,) of neurons: the largest V by small steps of the linear system, and when; values: (T, N) currents, jumps:
+    step -> (N,) of I."""
+    rate = np.zeros((4, 4))  # of V, I, u and its slope
+    rate[0, :2], rate[1, 1], rate[2, 3] = (-1 / tau, 1 / tau), -1 / tau_syn, 1.0
+    rate[0 if receptor == "I_ext" else 1, 2] = 1 / tau if receptor == "I_ext" else 1.0
+    step = sum(np.linalg.matrix_power(rate * h, k) / math.factorial(k) for k in range(9))
+    y = np.zeros((4, values.shape[1]))
+    best, when, number = y[0].copy(), np.zeros(len(y[0])), 0
+    for now, then in zip(values, [*values[1:], values[-1]]):
+        y[2:] = now, (then - now) / dt if linear else 0 * now
+        for _ in range(round(dt / h)):
+            y[1] += jumps.get(number, 0.0)
+            y, number = step @ y, number + 1
+            when = np.where(y[0] > best, number * h, when)
+            best = np.maximum(best, y[0])
+    return best, when
+
+
+@pytest.mark.parametrize(("receptor", "interpolation", "kinds"), [
+    ("I_ext", "constant", {"0", "inside", "sample", "T"}), ("I_ext", "linear", {"0", "inside", "T"}),
+    ("input", "constant", {"0", "inside", "T"}), ("input", "linear", {"0", "inside", "T"}),
+])  # fmt: skip
+@pytest.mark.parametrize(("seed", "spikes"), [(8, False), (15, True)])
+def test_the_maximum_under_drawn_currents(receptor, interpolation, kinds, seed, spikes):
+    """It is at 0, inside a piece, at a sample of the current, or at T; V may fall at first before T."""
+    N, dt, T, rng = 120, 2.0, 10.0, np.random.default_rng(seed)
+    net = Network()
+    output = net.population(driven.learned(LI, tau_mem=3.0, tau_syn=1.5), N, name="output")
+    net.connect(net.current(N, dt=dt, name="stim", interpolation=interpolation), output, OneToOne(Normal(1.0, 0.2)),
+                receptor=receptor)  # fmt: skip
+    net.connect(net.input(4, name="spikes"), output, Dense(Normal(0.3, 2.0)))
+    plan = make_plan(net, losses.SquaredError(output, "max"), dt=T, duration=T, spike_times="exact")
+    parameters = net.initial_parameters(0)
+    values = rng.normal(0, 1, (1, round(T / dt), N))
+    at = np.sort(rng.choice(np.arange(1, 2000), 4, replace=False)) if spikes else np.zeros(0, int)
+    data = {
+        "stim": Currents(values, dt, targets=np.zeros((1, N))),
+        "spikes": Events.from_samples([(at * 0.005, np.arange(4)[: len(at)])], 4),
+    }
+    pair = {n: made(n, plan, parameters) for n in ("reference_event", "native")}
+    read = {n: e.run(e.load(data), [0], training=True).readout[0] for n, e in pair.items()}
+    jumps = dict(zip(at.tolist(), parameters["spikes_output.weight"]))
+    driven_by = values[0] * parameters["stim_output.weight"]
+    expected, when = highest(driven_by, jumps, dt, 3.0, 1.5, receptor, interpolation == "linear")
+    places = np.select(
+        [when == 0, np.abs(when - T) < 1e-6, np.abs(when % dt - dt / 2) > 0.499 * dt], ["0", "T", "sample"], "inside"
+    )  # fmt: skip
+    assert set(places) >= (kinds if spikes else kinds - ({"inside"} if "sample" in kinds else set()))
+    for name, each in read.items():
+        np.testing.assert_allclose(each, expected, rtol=0, atol=5e-6, err_msg=name)
+    gradients = [{**e.gradients, **e.current_gradients} for e in pair.values()]
+    for name, gradient in gradients[0].items():
+        np.testing.assert_allclose(gradients[1][name], gradient, rtol=1e-8, atol=1e-12, err_msg=name)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -135,8 +135,9 @@ def _by_series(ctx: Context) -> _Trial:
         backward_general(ctx, program),
     ]
     files = ["exact/events", "general/taylor", "general/pieces"]
-    files += ["exact/candidates", "general/births"] if plan.spike_birth else []
     forms = dict.fromkeys(r.form.file for r in program.readers if r.form)
+    files += ["exact/stationary"] if plan.spike_birth or "maximum" in forms else []
+    files += ["exact/candidates", "general/births"] if plan.spike_birth else []
     for unknown in (file for file in forms if not exists(f"general/{file}.hpp")):
         raise EngineError(
             f"native has no reader {unknown!r} for neurons without a closed form between events (codegen/cpp/general); use "
@@ -172,7 +173,7 @@ def _closed_form(ctx: Context) -> _Trial:
         "trajectory",
         "record",
         "readouts",
-        *(["candidates", "births"] if plan.spike_birth else []),
+        *(["stationary", "candidates", "births"] if plan.spike_birth else []),
     ]
     files += dict.fromkeys(r.form.file for r in program.readers if r.form)  # two readouts may share a reader
     files += ["routes"] if any(c.spread or c.delays for c in plan.connections) else []

@@ -32,32 +32,16 @@ struct ReadMaximum : Reader<O> {
             if (p.start > 0 && p.end >= o.end_of_trial && f[V] > 0 && p.last[V] >= best[k]) better(k, p.last[V], p.end, true);
             return;
         }
-        double falling[TERMS], series[TERMS];
+        double slope_of_V[TERMS], series[TERMS];
         for (int j = 0; j <= m; ++j) series[j] = c[j][l];
-        for (int j = 0; j < m; ++j) falling[j] = -(j + 1) * series[j + 1];
-        const double bend = bend_of(falling, m - 1, h);
+        for (int j = 0; j < m; ++j) slope_of_V[j] = (j + 1) * series[j + 1];
         double most = 0, power = h;
         for (int j = 1; j <= m; ++j, power *= h) most += std::fmax(series[j] * power, 0.0);
         if (series[0] + most <= best[k]) return;
-        // V rises where `falling` is negative; its stationary maxima are where that crosses zero from below
-        const auto beyond = [&](double s, double sign) {  // the next point at which sign * falling is negative
-            const double from = s;
-            for (double tiny = 1e-15 * h; s < h && sign * value_of(falling, m - 1, s) >= 0; tiny *= 2) s = from + tiny;
-            return s;
-        };
-        const auto next = [&](double s, double sign) {  // from there, the next point at which it crosses zero from below
-            double c[TERMS];
-            for (int j = 0; j < m; ++j) c[j] = sign * falling[j];
-            return s < h ? first_crossing(c, m - 1, s, h, bend) : -1.0;
-        };
-        double s = 0;
-        if (value_of(falling, m - 1, 0) >= 0) s = next(beyond(0, -1), -1);
-        while (s >= 0 && s < h) {
-            s = next(beyond(s, 1), 1);
-            if (s < 0 || s >= h) break;
-            if (value_of(series, m, s) > best[k] + 1e-15 * std::fabs(best[k])) better(k, value_of(series, m, s), p.start + s, true);
-            s = next(beyond(s, -1), -1);
-        }
+        each_maximum(slope_of_V, m, 0.0, h, [&](double s) {
+            const double value = value_of(series, m, s);
+            if (s < h && value > best[k] + 1e-15 * std::fabs(best[k])) better(k, value, p.start + s, true);
+        });
         if (p.last[V] > best[k]) better(k, p.last[V], p.end, true);
     }
     void better(int k, double value, double t, bool end) { best[k] = value, at[k] = t, before[k] = end; }

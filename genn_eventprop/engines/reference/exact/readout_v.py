@@ -176,7 +176,7 @@ class Maximum(Readout):
         i, j = int(start.argmax()), int(end.argmax())
         if start[0] >= max(start[i], end[j]):  # nothing above V(0): the first of equal maxima
             best, place = (float(start[0]), int(mine[0]), 0.0), "start"
-        elif end[j] >= start[i] and not (i == j and self._slope(self.segments.x, mine[[i]])[0] <= 0):
+        elif end[j] >= start[i] and not (i == j and self._falls_within_rounding(mine[i], V)):
             best, place = (float(end[j]), int(mine[j]), float(self.length[mine[j]])), "end"
         else:
             best, place = (float(start[i]), int(mine[i]), 0.0), "start"
@@ -186,6 +186,11 @@ class Maximum(Readout):
                 best, place = (value, int(g), u * float(self.length[g])), "inside"
         self.value[c], self.segment[c], self.offset[c] = best
         self.place[c] = place
+
+    def _falls_within_rounding(self, g: int, V: np.ndarray) -> bool:
+        """Whether V falls at the start of a segment so short that its end is no lower."""
+        rises = self.at_end[self.v, g] - self.segments.x[self.v, g] > 1e-14 * np.abs(V[:, g]).max()
+        return not rises and bool(self._slope(self.segments.x, np.array([g]))[0] <= 0)
 
     def signature(self) -> tuple[object, ...]:
         """For every class: at which arrival the maximum is, or between which."""
