@@ -32,7 +32,8 @@ has() { command -v "$1" > /dev/null 2>&1; }
 
 : > summary.txt
 step machine "the card's name, driver 580 or newer" nvidia-smi
-step engines "cuda: yes, with name, compute capability and memory" genn-eventprop engines
+step engines "cuda: yes, with name, compute capability and memory" \
+    bash -c "genn-eventprop engines | tee /dev/stderr | grep -q '^cuda  *yes'"
 step selftest "all right; 256 hidden: 0.05 ms a sample at batch 32, 0.011 at 256; ready in 2 to 4 s" \
     genn-eventprop engines --selftest cuda --report selftest_report.txt
 step selftest_again "ready in less than 1 s: the machine code comes from the code cache" \

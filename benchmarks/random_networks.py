@@ -196,10 +196,9 @@ def run(s: Settings, number: Number, say: Any) -> Finding:
         else:
             verdicts = check(case, engines, follow, functools.partial(make, card=s.card, level=s.level))
         follow("the end")
-    except EventPropError as error:
-        verdicts = [Verdict("the network", "refused", f"{type(error).__name__}: {error}")]
-    except Exception as error:  # whatever it is, the network found it
-        verdicts = [Verdict(stage or "the network", "wrong", f"{type(error).__name__}: {error}")]
+    except Exception as error:  # whatever it is, the network found it; the package may refuse it while it is drawn
+        kind = "refused" if isinstance(error, EventPropError) and not stage else "wrong"
+        verdicts = [Verdict(stage or "the network", kind, f"{type(error).__name__}: {error}")]
     return Finding(number, text, tuple(verdicts), time.perf_counter() - start, has, tuple(programs.items()))
 
 

@@ -54,6 +54,10 @@ class EngineError(EventPropError, RuntimeError):
     """An engine cannot run here, or ran into a limit (a runaway population, memory)."""
 
 
+class Refusal(EngineError):
+    """A network asks for a feature, or a size, that an engine does not have; another machine does not help."""
+
+
 class TrainingError(EventPropError, RuntimeError):
     """Training had to stop, for example because a gradient was not finite."""
 

@@ -26,8 +26,9 @@ from hypothesis import strategies as st
 from genn_eventprop import Dense, Events, Network
 from genn_eventprop.adjoint import derive
 from genn_eventprop.engines.contract.engine import Availability
+from genn_eventprop.engines.cuda import engine as cuda
 from genn_eventprop.engines.genn import GennEngine
-from genn_eventprop.errors import EventPropError
+from genn_eventprop.errors import EngineError, EventPropError, Refusal
 from genn_eventprop.losses import EndVoltageCrossEntropy
 from genn_eventprop.models.adex import AdEx
 from genn_eventprop.models.li import LI
@@ -435,6 +436,30 @@ def test_the_table_counts_structures(command: ModuleType) -> None:
 
 
 COMMAND = Path(__file__).resolve().parents[2] / "benchmarks" / "random_networks.py"
+
+
+@pytest.mark.parametrize("stop, kind", [(EngineError, "wrong"), (Refusal, "refused")])
+def test_an_engine_that_the_machine_cannot_start_refuses_nothing(
+    stop: type[EngineError], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a driver or a card the check fails; a feature that the engine does not have is a refusal."""
+
+    def fails(number: int) -> None:
+        raise stop("cuda: no GPU")
+
+    monkeypatch.setattr(cuda, "open_device", fails)
+    case = network("plain", LIF(), 2, LI(), 2, "end", spike_times="grid")
+    (verdict,) = check(case, ["cuda float64"])
+    assert verdict.kind == kind and verdict.reason.endswith("cuda: no GPU")
+
+
+@pytest.mark.ci
+def test_the_command_fails_where_the_card_does_not_start() -> None:
+    command = [sys.executable, str(COMMAND), *"--structures 1 --workers 0 --card --engines".split(), "cuda float64"]
+    done = subprocess.run(
+        command, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1 and "cuda float64: wrong: does not start: " in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...errors import EngineError
+from ...errors import Refusal
 from ...plan import Plan
 from ...plan.closed_form import closed_form
 from ...program.nodes import Buffer
@@ -139,7 +139,7 @@ def _by_series(ctx: Context) -> _Trial:
     files += ["exact/stationary"] if plan.spike_birth or "maximum" in forms else []
     files += ["exact/candidates", "general/births"] if plan.spike_birth else []
     for unknown in (file for file in forms if not exists(f"general/{file}.hpp")):
-        raise EngineError(
+        raise Refusal(
             f"native has no reader {unknown!r} for neurons without a closed form between events (codegen/cpp/general); use "
             "spike_times='grid', or neurons that are linear between spikes"
         )

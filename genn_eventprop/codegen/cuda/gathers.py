@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ...errors import EngineError
+from ...errors import Refusal
 from ...modelling.connectivity import WindowRows
 from ...plan import ConnectionRecord
 from ...program.nodes import Buffer
@@ -58,7 +58,7 @@ def group_buffers(i: int, c: ConnectionRecord) -> list[Buffer]:
         slices = window_slices(c.windows)
         return [_parts(i, "w", c.weight_shape, slices)] if slices > 1 else []
     if S > MOST_SYNAPSES and (c.form != "dense" or grouped_delays(c)):
-        raise EngineError(
+        raise Refusal(
             f"cuda: connection {c.name!r} has {S} synapses in a table, which holds {MOST_SYNAPSES}; use a smaller "
             "connection, or a dense one with one delay or one a synapse"
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from ...adjoint import derive
 from ...adjoint.arrivals import powers_along
-from ...errors import EngineError
+from ...errors import Refusal
 from ...losses.kinds import READOUTS as KINDS
 from ...modelling import Network
 from ...plan import ConnectionRecord, Plan
@@ -308,16 +308,16 @@ def refuse(plan: Plan, engine: str, features: Mapping[str, frozenset[str]]) -> N
         features: see `Engine.features`.
 
     Raises:
-        EngineError: naming the engine, the first feature that is missing, and the part of the plan that needs it.
+        Refusal: naming the engine, the first feature that is missing, and the part of the plan that needs it.
     """
     if plan.spike_times not in features:
         (have,) = features
         instead = {"exact": "reference_event or native for exact spike times"}
         other = instead.get(plan.spike_times, "reference_clock or native for spikes on the grid")
-        raise EngineError(f"{engine} runs spike_times={have!r} only; use {other}")
+        raise Refusal(f"{engine} runs spike_times={have!r} only; use {other}")
     for name, needs in FEATURES.items():
         if name not in features[plan.spike_times] and (why := needs(plan)):
-            raise EngineError(f"{engine} {why}")
+            raise Refusal(f"{engine} {why}")
 
 
 def can_solve(network: Network, features: Mapping[str, frozenset[str]]) -> bool:

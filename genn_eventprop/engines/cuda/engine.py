@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...codegen.cuda import GATHERING, ROUND, ROUND_BLOCKS, RUNAWAY, Source, generate, place_of
-from ...errors import EngineError
+from ...errors import EngineError, Refusal
 from ...optimisers import is_text
 from ...plan import Plan
 from ...program.host_values import synapse_values
@@ -155,7 +155,7 @@ class CudaEngine(ProgramEngine):
         self._exact = ExactValues(plan, slope_floor, self.dtype) if plan.spike_times == "exact" else None
         self._routes = ExactRoutes(plan, self.tables)
         if self._exact and self._halves:
-            raise EngineError("cuda has no weight_rows='float16' with exact spike times; use native, or float32 rows")
+            raise Refusal("cuda has no weight_rows='float16' with exact spike times; use native, or float32 rows")
         self.group, self._around = group, on_host(plan)
         self.parameters, self.gradients = (DeviceArrays(a, self.lock) for a in (self.parameters, self.gradients))
         self._number = None if isinstance(device, Device) else self._first_device() if device is None else device

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...codegen.cpp import padded
-from ...errors import EngineError
+from ...errors import Refusal
 from ...modelling.connectivity import Synapses
 from ...plan import ConnectionRecord, Plan, clock
 from ...program.connectivity.windows import window_values
@@ -31,12 +31,12 @@ class NativeTables:
         self.ahead = min(max(delayed, default=0), plan.n_steps)
         for c in self.connections.values():
             if (plan.n_steps + self.ahead) * padded(c.post) >= 1 << 31:
-                raise EngineError(
+                raise Refusal(
                     f"connection {c.name!r}: {plan.n_steps} steps of {c.post} neurons are more than native counts with "
                     "tables of synapses or individual delays; use a larger dt or a shorter trial"
                 )
         if self.ahead >= 1 << 16:
-            raise EngineError(
+            raise Refusal(
                 f"native keeps delays of less than 65536 steps, these are up to {self.ahead}; use a larger dt"
             )
         self.values: dict[str, Any] = {"ahead": self.ahead}

@@ -34,7 +34,7 @@ from ...engines.contract.data import Data
 from ...engines.contract.engine import Engine
 from ...engines.native.engine import NativeEngine
 from ...engines.reference.exact.engine import ReferenceEvent
-from ...errors import EventPropError, ToolchainError
+from ...errors import EventPropError, Refusal, ToolchainError
 from ...modelling import Connection, Dense, Network
 from ...plan import Plan
 from .case import Case
@@ -191,10 +191,8 @@ def check(
     say("native float64")
     try:
         case = tuned(case) if case.tune else case
-    except ToolchainError as error:
-        return [Verdict("native float64", "wrong", not_compiled(error))]
     except EventPropError as error:
-        return [Verdict("native float64", "refused", str(error))]
+        return [Verdict("native float64", *not_run(error))]
     if started := starts_above(case):
         return [Verdict("the network", "wrong", started)]
     say("the reference")
@@ -226,10 +224,8 @@ def _judge(name: str, case: Case, truth: Truth, make: Callable[[str, Case], Engi
         if case.probe is not None and engine.splits:
             probe = _probe(name, case, make)
         got = outcome(engine, data, probe)
-    except ToolchainError as error:
-        return "wrong", not_compiled(error), False
     except EventPropError as error:
-        return "refused", str(error), False
+        return *not_run(error), False
     if (stopped := truth.outcome.stopped) and (got.stopped or f"more than {MAX_SPIKES}" in stopped):
         return "refused", stopped, False
     kind, reason = judged(truth, got, PRECISION[name.split()[1]], case.strict)
@@ -246,9 +242,7 @@ def _probe(name: str, case: Case, make: Callable[[str, Case], Engine]) -> tuple[
     asked = replace(case, plan=case.probe)
     try:
         engine = make(name, asked)
-    except ToolchainError:
-        raise
-    except EventPropError:
+    except Refusal:
         return None
     return engine, loaded(engine, asked)
 
@@ -269,9 +263,15 @@ def masked_gradients(engine: Engine) -> str:
     return ""
 
 
-def not_compiled(error: ToolchainError) -> str:
+def not_run(error: EventPropError) -> tuple[str, str]:
+    """(kind, reason) of an engine that does not start: it refuses the network by name, or else it is wrong, be it that
+    its driver or its device is missing."""
+    if isinstance(error, Refusal):
+        return "refused", str(error)
+    if not isinstance(error, ToolchainError):
+        return "wrong", f"does not start: {error}"
     lines = str(error).splitlines()
-    return "; ".join(["does not compile", *[x for x in lines if "error:" in x][:1], lines[0]])
+    return "wrong", "; ".join(["does not compile", *[x for x in lines if "error:" in x][:1], lines[0]])
 
 
 def judged(truth: Truth, got: Outcome, precision: Precision, strict: bool = False) -> tuple[str, str]:
@@ -352,14 +352,10 @@ def _tuner(case: Case) -> Engine:
     """native, or c99 where native refuses the network by name."""
     try:
         return NativeEngine(case.plan, case.parameters, threads=1, dtype="float64")
-    except ToolchainError:
-        raise
-    except EventPropError as refusal:
+    except Refusal as refusal:
         try:
             return C99Engine(case.plan, case.parameters, dtype="float64")
-        except ToolchainError:
-            raise
-        except EventPropError:
+        except Refusal:
             if case.mirrors and case.plan.spike_times == "exact":
                 return ReferenceEvent(case.plan, case.parameters, max_spikes=MAX_SPIKES)
             raise refusal from None
