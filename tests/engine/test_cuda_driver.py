@@ -238,10 +238,44 @@ def test_devices_and_their_numbers(found, problem):
     assert driver.devices() == ["Stand-in (sm_90, 80 GiB)"] * 2
     with pytest.raises(EngineError, match=r"cuda: no device number 2 \(device_id must be within .*native runs on the"):
         CudaEngine(*problem[:2], device=2)
-    found.version = 12080  # which does not load what NVRTC 13 makes
-    assert driver.devices() == []
-    found.fails, found.version = {"cuInit": STATUS.CUDA_ERROR_NO_DEVICE}, 13000
-    assert driver.devices() == []
+
+
+def no_library(flags):
+    raise RuntimeError('"cuda" is an NVIDIA driver library and can only be found via system search')
+
+
+NO_DEVICE = {"cuInit": STATUS.CUDA_ERROR_NO_DEVICE}
+ABSENT = {
+    "no driver": ({"cuInit": no_library}, None, "no NVIDIA driver is on this machine: .* install driver 580 or newer"),
+    "an old driver": (
+        {"version": 12080},
+        None,
+        r"the NVIDIA driver is for CUDA 12.8, and the engine compiles for CUDA 13: install driver 580 or newer",
+    ),
+    "no card": ({"fails": NO_DEVICE}, None, "an NVIDIA driver is there, but no GPU: .*`nvidia-smi -L`.*--gpus all"),
+    "no visible card": ({"fails": NO_DEVICE}, "", "CUDA_VISIBLE_DEVICES='' shows no GPU of this machine: unset it, or"),
+    "no such card": ({"count": 0}, "7", "CUDA_VISIBLE_DEVICES='7' shows no GPU of this machine: unset it, or"),
+}
+
+
+@pytest.mark.parametrize("case", ABSENT)
+def test_what_is_missing_is_named(found, problem, monkeypatch, case):
+    """By name it is an error that says what to do, and `engines` says the same. "auto" speaks only of a driver that
+    is old: there is a card that could be used."""
+    changes, visible, message = ABSENT[case]
+    for name, value in changes.items():
+        monkeypatch.setattr(found, name, value)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(cuda, "available_processors", lambda: 1)
+    with pytest.raises(EngineError, match=f"^cuda: {message}.*; native runs on the CPU") as error:
+        create(*problem[:2], engine="cuda")
+    here = CudaEngine.availability()
+    assert not here.runs and str(error.value).endswith(here.detail)
+    engine = create(*Shape(spikes=20).network())
+    assert engine.name == "native" and any("does not start" in r for r in engine.remarks) == (case == "an old driver")
+    engine.close()
 
 
 @pytest.mark.parametrize(

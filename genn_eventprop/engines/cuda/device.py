@@ -25,6 +25,10 @@ class Forked(EngineError):
         super().__init__(FORKED)
 
 
+class NoDevice(EngineError):
+    """There is no GPU for this process: nothing that "auto" would have to mention."""
+
+
 class OutOfMemory(EngineError):
     """The device has no such piece of memory left."""
 

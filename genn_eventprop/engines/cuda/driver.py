@@ -18,11 +18,13 @@ from cuda.core import ObjectCode, Program, ProgramOptions
 
 from ...errors import EngineError, ToolchainError
 from ...toolchain.load import device_code
-from .device import Device, DeviceMemory, Forked, Module, OutOfMemory
+from .device import Device, DeviceMemory, Forked, Module, NoDevice, OutOfMemory
 
 WITHOUT_ASKING = 48 << 10  # bytes of shared memory that a block of any device may have
 SHARED_MEMORY = cu.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
 ALLOWED = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+DRIVER = "580 or newer"  # for CUDA 13, which the extra [cuda] installs
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 _started: set[int] = set()  # the process in which CUDA was started, and of which it was forked
 
 
@@ -40,19 +42,49 @@ def check(answer: tuple[Any, ...], what: str) -> Any:
     return values[0] if values else None
 
 
-def start() -> None:
-    """Start the driver.
+def start() -> int:
+    """Start the driver; how many devices are visible, at least one.
 
     Raises:
-        Forked: this process has inherited a started one. EngineError: anything else.
+        Forked: this process has inherited a started one. NoDevice: no driver, or no device. EngineError: anything else.
     """
     if _started and os.getpid() not in _started:
         raise Forked
-    answer = cu.cuInit(0)
+    try:
+        answer = cu.cuInit(0)
+    except RuntimeError as error:  # of the library that looks for it
+        text = f"cuda: no NVIDIA driver is on this machine: for an NVIDIA GPU install driver {DRIVER}"
+        raise NoDevice(f"{text}; native runs on the CPU") from error
     if answer[0] == cu.CUresult.CUDA_ERROR_NOT_INITIALIZED:  # something else had started it before the fork
         raise Forked
-    check(answer, "starting the driver")
-    _started.add(os.getpid())
+    count = 0
+    if answer[0] != cu.CUresult.CUDA_ERROR_NO_DEVICE:
+        check(answer, "starting the driver")
+        _started.add(os.getpid())
+        count = int(check(cu.cuDeviceGetCount(), "counting devices"))
+    if not count:
+        raise NoDevice(f"cuda: {_no_device()}; native runs on the CPU")
+    version, own = int(check(cu.cuDriverGetVersion(), "asking for the driver's version")), cu.CUDA_VERSION // 1000
+    if version // 1000 < own:  # it loads nothing that this NVRTC makes
+        raise EngineError(
+            f"cuda: the NVIDIA driver is for CUDA {version // 1000}.{version % 1000 // 10}, and the engine compiles for "
+            f"CUDA {own}: install driver {DRIVER}, or packages for the driver's CUDA (docs/engines.md, The first run on "
+            "a GPU); native runs on the CPU"
+        )
+    return count
+
+
+def _no_device() -> str:
+    """Why the driver shows none, and what to do."""
+    if VISIBLE in os.environ:
+        return (
+            f"{VISIBLE}={os.environ[VISIBLE]!r} shows no GPU of this machine: unset it, or give it numbers as "
+            "`nvidia-smi -L` lists them"
+        )
+    return (
+        "an NVIDIA driver is there, but no GPU: see whether `nvidia-smi -L` lists one (a container is started with "
+        "--gpus all, a SLURM job with --gres=gpu:1)"
+    )
 
 
 class CudaMemory(DeviceMemory):
@@ -164,9 +196,9 @@ class CudaDevice(Device):
         try:
             start()
             self.core = CoreDevice(number)
-        except Forked:
+        except EngineError:
             raise
-        except Exception as error:  # no driver, no such device
+        except Exception as error:  # no such device
             raise EngineError(f"cuda: no device number {number} ({error}); native runs on the CPU") from None
         try:
             self.name, self.arch = self.core.name, self.core.arch
@@ -204,22 +236,13 @@ class CudaDevice(Device):
 
 
 def devices() -> list[str]:
-    """Name, compute capability and memory of every visible device; empty without a driver of NVRTC's version.
+    """Name, compute capability and memory of every visible device.
 
     Raises:
-        Forked: CUDA cannot be used in this process.
+        EngineError: as of `start`.
     """
-    try:
-        start()
-        count = check(cu.cuDeviceGetCount(), "counting devices")
-        if check(cu.cuDriverGetVersion(), "asking for its version") // 1000 < cu.CUDA_VERSION // 1000:
-            return []
-    except Forked:
-        raise
-    except (EngineError, RuntimeError):
-        return []
     found = []
-    for i in range(int(count)):
+    for i in range(start()):
         device = CoreDevice(i)
         memory = int(check(cu.cuDeviceTotalMem(i), "asking for memory")) / 2**30
         found.append(f"{device.name} (sm_{device.arch}, {memory:.0f} GiB)")

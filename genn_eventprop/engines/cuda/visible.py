@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ...errors import EngineError
-from .device import Device
+from .device import Device, NoDevice
 
 MISSING = (
     "the cuda engine needs the extra [cuda]: pip install 'genn_eventprop[cuda]', and a driver for an NVIDIA GPU; "
@@ -33,16 +33,20 @@ def visible_devices() -> tuple[list[str], str]:
     except Exception:  # as above
         return [], MISSING
     try:
-        found = devices()
+        return devices(), ""
+    except NoDevice as error:
+        return [], str(error).removeprefix("cuda: ")
     except Exception as error:
         return [], str(error) if isinstance(error, EngineError) else f"cuda: looking for devices failed: {error}"
-    return found, "" if found else "the extra [cuda] is installed, but no GPU whose driver knows its CUDA (13) is there"
 
 
-RANKS = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PALS_LOCAL_RANKID", "SLURM_LOCALID")
+RANKS = (
+    "LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PALS_LOCAL_RANKID",
+    "FLUX_TASK_LOCAL_ID", "SLURM_LOCALID",
+)  # fmt: skip
 
 
 def local_rank() -> int:
-    """The number of this process among those that a launcher started on this machine (Open MPI, MPICH and Intel MPI,
-    PALS, SLURM); 0 for a process of its own."""
+    """The number of this process among those that a launcher started on this machine (torchrun, and `studies.jobs`;
+    Open MPI, MVAPICH, MPICH and Intel MPI, PALS, Flux, SLURM); 0 for a process of its own."""
     return next((int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()), 0)
