@@ -10,7 +10,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from ..runs.run_folder import run_state, write_json
 
 POLL = 0.2  # s between looks at the processes
+RANK_VARIABLE = "LOCAL_RANK"  # as torchrun calls it
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 ENDED = (129, 130, 143)
@@ -68,7 +69,7 @@ class LocalRunner:
     """Up to `processes` jobs at once on this machine, each in a process that stays warm for the next one.
 
     A process has imported the package and compiled and derived what its last job needed; a job that crashes takes only
-    its own process along.
+    its own process along. Each of several has a LOCAL_RANK, by which engines spread over the GPUs of a machine.
 
     Args:
         processes: at once.
@@ -91,7 +92,7 @@ class LocalRunner:
         try:
             while True:
                 while len(running) < self.processes and (job := next_job()) is not None:
-                    worker = idle.pop() if idle else _Worker(self.keep_open, self.threads)
+                    worker = idle.pop() if idle else self._worker({w.rank for w in running})
                     worker.begin(job)
                     running[worker] = job
                 if not running:
@@ -115,17 +116,26 @@ class LocalRunner:
                 worker.close()
 
 
-class _Worker:
-    """A process that runs `worker.main`: jobs go in as lines of JSON, exit statuses come out as lines."""
+    def _worker(self, ranks: Set[int]) -> _Worker:
+        """A new one, beside those of these ranks."""
+        return _Worker(self.keep_open, self.threads, min(set(range(self.processes)) - ranks), self.processes > 1)
 
-    def __init__(self, keep_open: Sequence[int], threads: int | None) -> None:
+
+class _Worker:
+    """A process that runs `worker.main`: jobs go in as lines of JSON, exit statuses come out as lines.
+
+    rank: its number among those that run at once; ranked: whether it is told.
+    """
+
+    def __init__(self, keep_open: Sequence[int], threads: int | None, rank: int, ranked: bool) -> None:
         settings = {} if threads is None else {name: str(threads) for name in THREAD_VARIABLES}
+        self.rank, own = rank, {RANK_VARIABLE: str(rank)} if ranked else {}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "genn_eventprop.cli.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**settings, **os.environ},
+            env={**settings, **os.environ, **own},
             pass_fds=keep_open,
             preexec_fn=_end_with(os.getpid()),
         )

@@ -258,6 +258,34 @@ def test_local_trainings_share_warm_processes(tmp_path, monkeypatch):
     assert json.loads(jobs[1].status_file.read_text())["status"] == -9
 
 
+RANKED = """
+import os, time
+from pathlib import Path
+ranks = Path("ranks.txt")
+with ranks.open("a") as file:
+    file.write(os.environ.get("LOCAL_RANK", "none") + " ")
+if {crash}:
+    os.kill(os.getpid(), 9)
+until = time.monotonic() + 60
+while len(ranks.read_text().split()) < {count} and time.monotonic() < until:
+    time.sleep(0.05)
+"""
+
+
+def test_trainings_at_once_have_ranks_by_which_they_share_gpus(tmp_path, monkeypatch):
+    """The process in the place of one that died has its rank; one process alone keeps the rank that it was given."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOCAL_RANK", "5")
+    Path("page.py").write_text(RANKED.format(crash=False, count=4))
+    Path("crash.py").write_text(RANKED.format(crash=True, count=4))
+    pages = ["page.py", "page.py", "crash.py", "page.py"]
+    jobs = [Job(str(i), (page,), tmp_path / f"{i}", tmp_path / "logs" / f"{i}.log") for i, page in enumerate(pages)]
+    list(LocalRunner(3).run(jobs))
+    assert sorted(Path("ranks.txt").read_text().split()) == ["0", "1", "2", "2"]
+    list(LocalRunner(1).run(jobs[:1]))
+    assert Path("ranks.txt").read_text().split()[4:] == ["5"]
+
+
 def test_the_status_of_a_scan(folder, capsys):
     Path("s.toml").write_text(SCAN.format(epochs=2, hidden=[3, 13, 4, 5]).replace('"1-2"', "[1]"))
     root = Path("runs/s")

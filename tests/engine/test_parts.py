@@ -132,7 +132,13 @@ def test_an_engine_around_another_hands_on_who_it_is():
     assert asked == [(1, 3)]
 
 
-@pytest.mark.parametrize("launcher", ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"])
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        "LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PALS_LOCAL_RANKID",
+        "FLUX_TASK_LOCAL_ID", "SLURM_LOCALID",
+    ],
+)  # fmt: skip
 def test_a_rank_opens_its_own_device_first(launcher, monkeypatch):
     """A context on device 0 would take memory there, or the device, from the rank that owns it."""
     from genn_eventprop.engines.cuda import engine as cuda

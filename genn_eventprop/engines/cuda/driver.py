@@ -67,9 +67,9 @@ def start() -> int:
     version, own = int(check(cu.cuDriverGetVersion(), "asking for the driver's version")), cu.CUDA_VERSION // 1000
     if version // 1000 < own:  # it loads nothing that this NVRTC makes
         raise EngineError(
-            f"cuda: the NVIDIA driver is for CUDA {version // 1000}.{version % 1000 // 10}, and the engine compiles for "
-            f"CUDA {own}: install driver {DRIVER}, or packages for the driver's CUDA (docs/engines.md, The first run on "
-            "a GPU); native runs on the CPU"
+            f"cuda: the NVIDIA driver is for CUDA {version // 1000}.{version % 1000 // 10}, and the engine compiles "
+            f"for CUDA {own}: install driver {DRIVER}, or packages for the driver's CUDA (docs/engines.md, The first "
+            "run on a GPU); native runs on the CPU"
         )
     return count
 
