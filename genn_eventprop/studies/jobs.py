@@ -115,7 +115,6 @@ class LocalRunner:
             for worker in (*running, *idle):
                 worker.close()
 
-
     def _worker(self, ranks: Set[int]) -> _Worker:
         """A new one, beside those of these ranks."""
         return _Worker(self.keep_open, self.threads, min(set(range(self.processes)) - ranks), self.processes > 1)
