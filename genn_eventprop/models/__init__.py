@@ -7,25 +7,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from genn_eventprop import NeuronModel
 
-    from .adex import AdEx
-    from .alif import ALIF
-    from .eif import EIF
-    from .izhikevich import Izhikevich, IzhikevichBursting, IzhikevichFast
-    from .li import LI
-    from .li_adaptive import LIAdaptive
-    from .lif import LIF
-    from .lif_alpha import LIFAlpha
-    from .lif_conductance import LIFConductance
-    from .lif_delta import LIFDelta
-    from .lif_double_exponential import LIFDoubleExponential
-    from .lif_refractory import LIFRefractory
-    from .lif_relative_reset import LIFRelativeReset
-    from .qif import QIF
-    from .resonate_and_fire import BalancedRF
-    from .se_adlif import SEAdLIF
-    from .theta import Theta
-    from .two_compartment import TwoCompartment
-
 # name -> file; read when a model is asked for, since checking all of them takes longer than most commands
 _FILES = {
     "LIF": "lif",

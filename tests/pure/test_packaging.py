@@ -40,7 +40,7 @@ def build_wheel(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-SOURCES = [file.relative_to(ROOT) for file in PACKAGE.rglob("*.py")]
+SOURCES = [file.relative_to(ROOT) for file in PACKAGE.rglob("*.py*") if file.suffix in (".py", ".pyi")]
 
 
 def test_every_source_file_is_in_the_wheel(wheel_names: set[str]) -> None:

@@ -8,6 +8,7 @@ EXTRA_OF = {
     "cuda": "cuda",
     "jax": "jax",
     "mpi4py": "mpi",
+    "mypy": "dev",
     "neo": "ephys",
     "nir": "nir",
     "optuna": "search",
