@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -95,6 +96,24 @@ def nonlinear():
     return net, losses.MaxVoltageCrossEntropy(output)
 
 
+def drawn(seed):
+    """Two or three populations that spike, with loops and delays, each onto one or two outputs."""
+    rng, net = np.random.default_rng(seed), Network()
+    pick = lambda *values: values[rng.integers(len(values))]  # noqa: E731
+    source = net.input(5, name="input")
+    models = [pick(LIF, ALIF, LIFRefractory) for _ in range(2 + seed % 2)]
+    hidden = [net.population(model(), int(rng.integers(4, 8)), name=f"hidden{i}") for i, model in enumerate(models)]
+    outputs = [net.population(LI(), 3, name=f"output{i}") for i in range(1 + seed // 2 % 2)]
+    every = [(a, b) for a in hidden for b in hidden]
+    loops = [every[i] for i in rng.choice(len(every), 2, replace=False)]
+    for p in hidden:
+        net.connect(source, p, Dense(Normal(1.2, 0.5)))
+    for pair in [*loops, *((p, o) for p in hidden for o in outputs)]:
+        net.connect(*pair, Dense(Normal(0.0, 0.5)), delay=pick(0.5, 1.0, 3.5))
+    kinds = losses.IntegratedVoltageCrossEntropy, losses.EndVoltageCrossEntropy, losses.MaxVoltageCrossEntropy
+    return net, [kinds[(seed + i) % 3](output) for i, output in enumerate(outputs)]
+
+
 NETWORKS = {
     "integral": feed_forward,
     "end": lambda: feed_forward(losses.SquaredError, readout="end"),
@@ -108,6 +127,8 @@ NETWORKS = {
 }
 GRID = list(NETWORKS)
 NETWORKS["nonlinear"] = nonlinear
+DRAWN = {f"drawn {seed}": partial(drawn, seed) for seed in range(6)}
+NETWORKS |= DRAWN
 
 
 def trial(which, engine, spike_times, whole=False, driven=False, batch=6, **settings):
@@ -159,6 +180,15 @@ def test_native_equals_the_reference_in_continuous_time(which, whole):
 
 
 BY_SERIES = {"nonlinear": [], "routes": [pytest.mark.ci]}  # the others are slow
+
+
+@pytest.mark.parametrize(
+    ("engine", "times"), [("native", "grid"), ("c99", "grid"), ("cuda", "grid"), ("native", "exact")]
+)
+@pytest.mark.parametrize("which", DRAWN)
+@pytest.mark.one_in(4)
+def test_drawn_networks_of_several_populations(engine, times, which):
+    agree(which, engine, times, batch=3)
 
 
 @pytest.mark.parametrize("which", [pytest.param(n, marks=BY_SERIES.get(n, [pytest.mark.slow])) for n in NETWORKS])

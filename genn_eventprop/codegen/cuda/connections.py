@@ -298,9 +298,9 @@ class ConnectionOps(BlockLayout):
         kernel = Writer(self._spelling(), o.kernel, i).text()
         each = self._over(i, f"if ({here}) {{\n{indent(kernel)}}}\n", name)
         listed = self._list(p, i, f"{p}_born[v]", 0)
-        return (
-            f"{self._birth_losses(o)}{found}__syncthreads();\n{listed}__syncthreads();\n{dots}__syncthreads();\n{each}"
-        )
+        text = f"{found}__syncthreads();\n{listed}__syncthreads();\n{dots}__syncthreads();\n{each}"
+        # a scope: the births of another population may change the same readouts
+        return f"{{\n{indent(self._birth_losses(o) + text)}}}\n"
 
     def _birth_losses(self, o: Birth) -> str:
         """As lambdas: they read what is in shared memory."""
