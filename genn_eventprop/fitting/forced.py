@@ -5,18 +5,18 @@ parameters any more. So the model that is fitted is reset at the *measured* spik
 Creveling, Farsian, Kostuk 2009, doi 10.1137/090749761, do the same with a coupling to the measured V), and stays at its
 own threshold from its own crossing to the next measured spike:
 
-    free     dx/dt = f(x, I)                    own crossing g(x) = 0: to `waiting`
-    waiting  dx/dt = f(x, I), but V stays where f is nonlinear in V, which would diverge; d(lead)/dt = 1
-    any      at a measured spike: x = h(x), lead = 0, back to `free`
+    dx/dt = f(x, I), but dV/dt = 0 while waiting where f is nonlinear in V, which would diverge;  d(lead)/dt = waits
+    own crossing g(x) = 0: waits = 1
+    measured spike: x = h(x), waits = lead = 0, and the mode changes as it does at the model's own spike
 
 At the measured spike, `lead` is by how much the own crossing came too early, and g(x) < 0 how far the model was from
-one that had not come. Everything is continuous in the parameters, and where both vanish, and V agrees between spikes,
-the free run has the measured spikes.
+one that had not come. Where both vanish, and V agrees between spikes, the free run has the measured spikes. That the
+model waits is a state of its own, not a mode: the model's modes go on, end and stay as they do without it.
 
 Where V was measured, dV/dt also has the term coupling * (measured V - V) outside the windows around spikes. With a
 strong coupling V cannot leave the measured one, and what remains of the error is that of dV/dt, which is linear in most
-parameters; a fit begins there and ends with a coupling of 0. With a coupling, `waiting` also ends by itself after 2 ms:
-the model goes on where the measured V has pulled it.
+parameters; a fit begins there and ends with a coupling of 0. With a coupling, a V that stays waits for 2 ms only: the
+model goes on where the measured V has pulled it, at most at its threshold.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from typing import Any
 
 import sympy as sp
 
-from ..errors import SettingError, suggest
-from ..modelling import Event, Mode, NeuronModel, Param
+from ..errors import SettingError, shown, suggest
+from ..modelling import Event, NeuronModel, Param
 from ..modelling.expressions import parse
 from ..modelling.neuron import FREE, Expression, renamed
 
@@ -37,9 +37,11 @@ STIMULUS, TEACHER, TARGET, SLOPE, COUPLED = "stimulus", "teacher", "target", "sl
 """Receptors of the forced model: what changes the current, makes the measured spikes, sets the measured V and its slope
 (it is linear between samples), and says where it counts."""
 COUPLING, PATIENCE = "coupling", "patience"
-"""Its parameters: strength of the coupling, and how long `waiting` lasts."""
+"""Its parameters: strength of the coupling, and how long a V that stays waits."""
 FOREVER = 1e9
 """ms."""
+BELOW = 1e-3
+"""Units of V by which a V that has waited begins below the threshold, so that it can cross it again."""
 GAIN = "gain"
 """A parameter that every model has in a fit: what the injected current is multiplied by, 1 unless it is fitted."""
 
@@ -89,44 +91,48 @@ def fitted_model(model: NeuronModel, current: str | None = None) -> FittedModel:
         current = next(iter(model.drives)) if len(model.drives) == 1 else "I"
     injected = _with_current(model, current)
     spike = next(e for e in injected.events if e.emits)
-    names = (TEACHER, "lead", TARGET, SLOPE, COUPLED, COUPLING, PATIENCE)
-    teacher, lead, target, slope, coupled, coupling, patience = (_free_name(injected, name) for name in names)
-    waiting = _free_title(injected, "waiting")
-    own_modes = (FREE, *(m.name for m in injected.modes))
-    crossing = Event(
-        _free_title(injected, "own crossing"), spike.threshold, {}, False, spike.modes or own_modes, waiting
-    )
-    # a measured spike resets in every mode; one that leaves the mode as it is must still end the waiting
-    measured = replace(
-        spike, threshold=f"{teacher} - 0.5", reset={**spike.reset, teacher: 0, lead: 0}, modes=(),
-        next_mode=spike.next_mode or FREE,
-    )  # fmt: skip
-    silent = [replace(e, modes=e.modes or own_modes) for e in injected.events if not e.emits]
+    names = (TEACHER, "lead", "waits", TARGET, SLOPE, COUPLED, COUPLING, PATIENCE)
+    teacher, lead, waits, target, slope, coupled, coupling, patience = (_free_name(injected, name) for name in names)
     v = injected.readout
-    pull = f"{coupling} * {coupled} * ({target} - {v})"
-    pulled = [
-        replace(m, dynamics={**m.dynamics, v: f"{m.dynamics.get(v, injected.dynamics[v])} + {pull}"})
-        for m in injected.modes
-    ]
+    rates_of_v = [injected.dynamics[v], *(m.dynamics[v] for m in injected.modes if v in m.dynamics)]
     symbols = injected.symbols()
-    rate = parse(injected.dynamics[v], symbols, model.name)
-    diverges = symbols[v] in sp.diff(rate, symbols[v]).free_symbols
-    while_waiting = pull if diverges else f"{injected.dynamics[v]} + {pull}"
-    added = (teacher, lead, target, slope, coupled)
+    diverges = any(
+        symbols[v] in sp.diff(parse(rate, symbols, model.name), symbols[v]).free_symbols for rate in rates_of_v
+    )
+
+    def followed(rates: Mapping[str, Expression]) -> dict[str, Expression]:
+        if v not in rates:
+            return dict(rates)
+        rate = f"(1 - {waits}) * ({rates[v]})" if diverges else rates[v]
+        return {**rates, v: f"{rate} + {coupling} * {coupled} * ({target} - {v})"}
+
+    # a measured spike resets in every mode, and what it does to the mode is what the model's own does
+    measured = replace(
+        spike, threshold=f"{teacher} - 0.5", reset={**spike.reset, teacher: 0, lead: 0, waits: 0}, modes=()
+    )
+    # one that waits has crossed, and cannot again
+    crossed = f"(1 - {waits}) * ({spike.threshold}) - 1.0 * {waits}"  # a number may have any unit
+    crossing = replace(
+        spike, name=_free_title(injected, "own crossing"), threshold=crossed, reset={waits: 1}, emits=False,
+        next_mode=None,
+    )  # fmt: skip
+    events = [measured, crossing, *(e for e in injected.events if not e.emits)]
+    if diverges:
+        beyond = f"({spike.threshold}) / ({sp.diff(parse(spike.threshold, symbols, model.name), symbols[v])})"
+        start = f"{v} - ({beyond} + abs({beyond})) / 2 - {BELOW}"
+        events.append(
+            Event(_free_title(injected, "end of waiting"), f"{lead} - {patience}", {waits: 0, lead: 0, v: start}, False)
+        )
+    added = (teacher, lead, waits, target, slope, coupled)
     forced = replace(
         injected,
         state={**injected.state, **dict.fromkeys(added, 0.0)},
         params={**injected.params, coupling: Param(0.0, "1/ms"), patience: Param(FOREVER, "ms")},
-        dynamics={
-            **injected.dynamics,
-            v: f"{injected.dynamics[v]} + {pull}",
-            **dict.fromkeys(added, "0"),
-            target: slope,
-        },
+        dynamics={**followed(injected.dynamics), **dict.fromkeys(added, "0"), lead: waits, target: slope},
         threshold=None,
         reset=None,
-        events=(measured, crossing, *silent),
-        modes=(*pulled, Mode(waiting, {v: while_waiting, lead: 1}, lasts=patience)),
+        events=events,
+        modes=[replace(m, dynamics=followed(m.dynamics)) for m in injected.modes],
         input={STIMULUS: current, TEACHER: teacher, TARGET: target, SLOPE: slope, COUPLED: coupled},
     )
     return FittedModel(model, injected, forced, spike, current, lead, coupling, patience, diverges)
@@ -138,6 +144,10 @@ def _with_current(model: NeuronModel, current: str) -> NeuronModel:
     Synapses that nothing reaches any more are left out: they would stay at 0.
     """
     known = [*model.drives, *model.state, *model.params]
+    if not isinstance(current, str):
+        raise SettingError(
+            f"the place of the injected current must be a name, one of {', '.join(known)}, got {shown(current)}"
+        )
     if current not in known:
         raise SettingError(
             f"{model.name} has no drive, state or parameter {current!r} for the current ({suggest(current, known)})"
@@ -159,10 +169,12 @@ def _with_current(model: NeuronModel, current: str) -> NeuronModel:
     driven = model.drive_amounts.get(current, {})
 
     def of(rates: Mapping[str, Expression]) -> dict[str, Expression]:
-        left = {s: _without_zeros(renamed(f, scaled, model.name)) for s, f in rates.items() if s not in gone}
-        return {s: f"{f} + ({driven[s]}) * {GAIN} * {current}" if s in driven else f for s, f in left.items()}
+        return {s: _without_zeros(renamed(f, scaled, model.name)) for s, f in rates.items() if s not in gone}
 
-    dynamics = of(model.dynamics)
+    # a drive belongs to the free equations: a mode that replaces the equation of a state replaces it too
+    dynamics = {
+        s: f"{f} + ({driven[s]}) * {GAIN} * {current}" if s in driven else f for s, f in of(model.dynamics).items()
+    }
     state = {s: v for s, v in model.state.items() if s not in gone}
     modes = tuple(replace(m, dynamics=of(m.dynamics)) for m in model.modes)
     events = tuple(
