@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, overload
 
@@ -18,7 +18,7 @@ from .forced import GAIN, FittedModel, fitted_model
 from .levenberg import Minimum, minimise
 from .options import FitOptions
 from .problem import Problem
-from .recording import Recording
+from .recording import Recording, is_number, is_pair
 from .residuals import Residuals
 from .result import FitResult, uncertainty
 
@@ -91,7 +91,7 @@ def fit(
         >>> round(result.parameters["tau_mem"], 3)
         12.0
     """
-    cells = [recording] if isinstance(recording, Recording) else list(recording)
+    cells: list[Any] = [*recording] if isinstance(recording, (list, tuple)) else [recording]
     if not cells:
         raise SettingError("fit: the list of recordings is empty")
     for cell in cells:
@@ -248,7 +248,8 @@ def choose(
         SettingError: unknown names, a name in both, bounds that are no range.
     """
     params, name = fitted.free.params, fitted.model.name
-    only = None if only is None else list(only)
+    only = None if only is None else names_of(only, "only")
+    check_settings(bounds, fixed, priors)
     for where, names in (("bounds", bounds), ("fixed", fixed), ("only", only or []), ("priors", priors)):
         for n in names:
             if n not in params:
@@ -276,6 +277,29 @@ def choose(
     ranges = [_range(n, params[n], bounds.get(n), name) for n in chosen]
     low, high = (np.array(side, float) for side in zip(*ranges))
     return Ranges(chosen, low, high, values, remarks)
+
+
+def check_settings(bounds: object, fixed: object, priors: object) -> None:
+    """Raise `SettingError` for what is not of the kind that `fit` says."""
+    forms: dict[str, tuple[object, Callable[[Any], bool], str]] = {
+        "bounds": (bounds, is_pair, "two numbers, (low, high)"),
+        "fixed": (fixed, is_number, "a number"),
+        "priors": (priors, lambda v: is_pair(v) and v[1] > 0, "two numbers, a mean and a positive standard deviation"),
+    }
+    for where, (values, is_right, form) in forms.items():
+        if not isinstance(values, Mapping):
+            raise SettingError(f"{where} must be a dictionary, of a parameter {form}, got {shown(values)}")
+        for n, value in values.items():
+            if not isinstance(n, str) or not is_right(value):
+                raise SettingError(f"{where} of {n!r} must be {form}, finite, got {shown(value)}")
+
+
+def names_of(names: Iterable[str], where: str) -> list[str]:
+    """A list of names; of a text, the letters would be taken for them."""
+    listed = [*names] if isinstance(names, Iterable) and not isinstance(names, (str, bytes, Mapping)) else [None]
+    if not all(isinstance(n, str) for n in listed):
+        raise SettingError(f"{where} must be a list of names of parameters, got {shown(names)}")
+    return listed  # type: ignore[return-value]  # each is a text
 
 
 def untold(fitted: FittedModel) -> dict[str, str]:
@@ -321,11 +345,8 @@ def _range(n: str, param: Param, bounds: tuple[float, float] | None, model: str)
             )
         low, high = sorted((value / 5, value * 5))  # of a negative value, the other way round
         return low, high
-    try:
-        low, high = (float(b) for b in bounds)
-    except (TypeError, ValueError):
-        raise SettingError(f"bounds of {n!r} must be two numbers, (low, high), got {bounds!r}") from None
-    if not (np.isfinite([low, high]).all() and low < high):
+    low, high = (float(b) for b in bounds)
+    if not low < high:
         raise SettingError(f"bounds of {n!r} must be finite and ascend, got ({low:g}, {high:g})")
     if param.unit == "ms" and low <= 0:
         raise SettingError(f"bounds of {n!r}: a time constant must be positive, got {low:g} ms")

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import SettingError
 from ..modelling import Neuron, NeuronModel
-from .fit import choose, untold, usual_noise
+from .fit import check_settings, choose, names_of, untold, usual_noise
 from .forced import fitted_model
 from .options import FitOptions
 from .problem import Problem
@@ -103,8 +103,9 @@ def identifiability(
     fitted = fitted_model(model, inject)
     params = {} if isinstance(neuron, NeuronModel) else neuron.params
     every = {n: float(params[n].value if n in params else p.value) for n, p in fitted.free.params.items()}
-    bounds = dict(bounds or {})
-    only = None if only is None else list(only)
+    check_settings(bounds := {} if bounds is None else bounds, {}, {})
+    bounds = dict(bounds)
+    only, fixed = None if only is None else names_of(only, "only"), names_of(fixed, "fixed")
     free = fitted.free.params
     asked = set(free if only is None else only) - {*(untold(fitted) if only is None else ()), *fixed, *bounds}
     bounds |= {n: (-1.0, 1.0) for n in asked if n in free and free[n].value == 0 and free[n].unit != "mV"}

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import SettingError
+from ..errors import SettingError, shown
+from .recording import is_number, is_pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,22 +52,21 @@ class FitOptions:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("starts", "steps"):
+        for name, least in (("starts", 1), ("steps", 1), ("seed", 0), ("threads", 1)):
             number = getattr(self, name)
-            if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
-                raise SettingError(f"{name} must be a whole number of at least 1, got {number!r}")
-        if not _is_number(self.every) or self.every <= 0:
-            raise SettingError(f"every must be a positive time in ms, got {self.every!r}")
-        if not _is_number(self.skip) or self.skip < 0:
-            raise SettingError(f"skip must be a time in ms, at least 0, got {self.skip!r}")
+            whole = isinstance(number, (int, np.integer)) and not isinstance(number, bool) and number >= least
+            if not whole and not (name == "threads" and number is None):
+                raise SettingError(f"{name} must be a whole number of at least {least}, got {shown(number)}")
+        if not isinstance(self.progress, (bool, np.bool_)):
+            raise SettingError(f"progress must be True or False, got {shown(self.progress)}")
+        if not is_number(self.every) or self.every <= 0:
+            raise SettingError(f"every must be a positive time in ms, got {shown(self.every)}")
+        if not is_number(self.skip) or self.skip < 0:
+            raise SettingError(f"skip must be a time in ms, at least 0, got {shown(self.skip)}")
         window = self.window
-        if np.ndim(window) != 1 or len(window) != 2 or not all(_is_number(w) and w >= 0 for w in window):
-            raise SettingError(f"window must be two times in ms, before and after a spike, got {window!r}")
+        if not is_pair(window) or not all(w >= 0 for w in window):
+            raise SettingError(f"window must be two times in ms, before and after a spike, got {shown(window)}")
         for name in ("voltage_noise", "spike_noise", "rate_noise"):
             noise = getattr(self, name)
-            if noise is not None and not (_is_number(noise) and noise > 0):
-                raise SettingError(f"{name} must be a positive number or None, got {noise!r}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.number)) and bool(np.isfinite(value))
+            if noise is not None and not (is_number(noise) and noise > 0):
+                raise SettingError(f"{name} must be a positive number or None, got {shown(noise)}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..atomic import replaced_file
-from ..errors import DataError, suggest
+from ..data.events.storage import open_npz, read_arrays
+from ..errors import DataError, EventPropError, shown, suggest
 
 KEYS = ("current", "dt", "voltage", "spike_times", "spike_sweeps", "rates")
 """What an .npz file may hold."""
@@ -45,7 +47,8 @@ class Recording:
     ``recording[2:5]`` and ``recording[[0, 3]]`` are those sweeps.
 
     Raises:
-        DataError: shapes that do not fit, values that are not finite, spike times outside the sweep.
+        DataError: what is no array of real numbers, shapes that do not fit, values that are not finite, spike times
+            outside the sweep.
 
     Example:
         >>> recording = Recording(np.repeat([0.0, 1.5, 0.0], 100), dt=0.1, spikes=[[12.5, 17.25]])
@@ -61,9 +64,11 @@ class Recording:
     rates: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise DataError(f"the name of a recording must be a text, got {shown(self.name)}")
         where = f"recording {self.name!r}"
-        if not (np.ndim(self.dt) == 0 and np.isfinite(self.dt) and self.dt > 0):
-            raise DataError(f"{where}: dt must be a positive time in ms, got {self.dt!r}")
+        if not (is_number(self.dt) and self.dt > 0):
+            raise DataError(f"{where}: dt must be a positive time in ms, got {shown(self.dt)}")
         current = _sweeps(self.current, f"{where}: current")
         if current.size == 0:
             raise DataError(f"{where}: the current has no samples; its shape (sweeps, samples) is {current.shape}")
@@ -80,15 +85,21 @@ class Recording:
                 raise DataError(f"{where}: the voltage has shape {voltage.shape}, the current {current.shape}")
             if np.isinf(voltage).any():
                 raise DataError(f"{where}: the voltage is infinite somewhere; write nan where it was not measured")
+            if np.isnan(voltage).all(axis=1).any():
+                sweep = int(np.argmax(np.isnan(voltage).all(axis=1)))
+                raise DataError(
+                    f"{where}: the voltage of sweep {sweep} is nan everywhere; leave the sweep out (--sweeps, "
+                    "recording[[...]]), or give no voltage"
+                )
             object.__setattr__(self, "voltage", voltage)
         if self.spikes is not None:
             object.__setattr__(self, "spikes", self._checked(self.spikes, where))
         if self.rates is not None:
-            rates = np.array(self.rates, np.float64)
+            rates = _numbers(self.rates, f"{where}: rates")
             if rates.shape != current.shape[:1] or not (np.isfinite(rates) & (rates >= 0)).all():
                 raise DataError(
                     f"{where}: rates are a number of spikes a second, at least 0, for each of the {len(current)} "
-                    f"sweeps, got {self.rates!r}"
+                    f"sweeps, got {shown(self.rates)}"
                 )
             if self.spikes is not None:
                 raise DataError(f"{where}: the rates follow from the spike times; leave rates out")
@@ -98,10 +109,10 @@ class Recording:
         """The recording of these sweeps alone."""
         try:
             chosen = np.atleast_1d(np.arange(len(self))[sweeps])
-        except IndexError:
+        except (IndexError, TypeError, ValueError):
             chosen = np.empty(0, int)
-        if chosen.size == 0:
-            raise DataError(f"recording {self.name!r} has the sweeps 0 to {len(self) - 1}, not {sweeps!r}")
+        if chosen.size == 0 or chosen.ndim != 1:
+            raise DataError(f"recording {self.name!r} has the sweeps 0 to {len(self) - 1}, not {shown(sweeps)}")
         return replace(
             self,
             current=self.current[chosen],
@@ -111,12 +122,21 @@ class Recording:
         )
 
     def _checked(self, spikes: Any, where: str) -> tuple[np.ndarray, ...]:
-        if len(spikes) != len(self.current):
+        form = "give a list with one array for every sweep"
+        try:
+            each = [] if isinstance(spikes, (str, bytes, Mapping)) else [*spikes]
+        except (TypeError, RuntimeError):  # what cannot be iterated; a tensor that is elsewhere
+            each = []
+        if not each:
+            raise DataError(f"{where}: spikes must be spike times of every sweep, got {shown(spikes)}; {form}")
+        if len(each) != len(self.current):
             raise DataError(
-                f"{where}: spike times are given for {len(spikes)} sweeps, there are {len(self.current)}; give a "
-                "list with one array for every sweep"
+                f"{where}: spike times are given for {len(each)} sweeps, there are {len(self.current)}; {form}"
             )
-        checked = tuple(np.array(times, np.float64).reshape(-1) for times in spikes)
+        checked = tuple(_numbers(times, f"{where}: spike times of sweep {i}") for i, times in enumerate(each))
+        for sweep, times in enumerate(checked):
+            if times.ndim != 1:
+                raise DataError(f"{where}: spike times of sweep {sweep} have shape {times.shape}; {form}")
         for sweep, times in enumerate(checked):
             outside = times[~((times > 0) & (times < self.duration))]
             if outside.size:
@@ -140,6 +160,8 @@ class Recording:
         """The recording with a spike wherever V rises through `level`, between samples on a straight line."""
         if self.voltage is None:
             raise DataError(f"recording {self.name!r} has no voltage; give its spike times")
+        if not is_number(level):
+            raise DataError(f"the level of spikes must be a finite number, in the unit of V, got {shown(level)}")
         spikes = []
         for v in self.voltage:
             k = np.flatnonzero((v[:-1] < level) & (v[1:] >= level))
@@ -153,7 +175,7 @@ class Recording:
             DataError: another suffix, or a file that cannot be written.
         """
         path = Path(path)
-        if path.suffix != ".npz":
+        if path.suffix.lower() != ".npz":
             raise DataError(f"{path}: recordings are saved as .npz; name a file that ends in .npz")
         arrays: dict[str, Any] = {"current": self.current, "dt": self.dt}
         if self.voltage is not None:
@@ -168,6 +190,8 @@ class Recording:
 
     def with_current_step(self, step: float) -> Recording:
         """The recording with its current averaged over steps of `step` ms, a whole multiple of dt: a fit is faster."""
+        if not (is_number(step) and step > 0):
+            raise DataError(f"a current step must be a positive time in ms, got {shown(step)}")
         n = round(step / self.dt)
         if n < 1 or abs(n * self.dt - step) > 1e-9 * step:
             raise DataError(f"a current step of {step:g} ms is no whole multiple of the recording's {self.dt:g} ms")
@@ -177,11 +201,46 @@ class Recording:
         return replace(self, current=current)
 
 
-def _sweeps(values: Any, where: str) -> np.ndarray:
+def is_number(value: object) -> bool:
+    """Whether this is one finite real number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return False
     try:
-        array = np.array(values, np.float64)
-    except (TypeError, ValueError):
-        raise DataError(f"{where} must be an array of numbers, one row a sweep, all equally long") from None
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond all floats
+        return False
+
+
+def is_pair(value: Any) -> bool:
+    """Whether these are two finite real numbers."""
+    pair = isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    return pair and len(value) == 2 and all(map(is_number, value))
+
+
+def _numbers(values: Any, where: str) -> np.ndarray:
+    """A copy as float64; texts, dates, complex numbers, truth values and objects are no measurements.
+
+    Raises:
+        DataError: it is no array of real numbers.
+    """
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError):  # rows of several lengths; a tensor with a gradient, or elsewhere
+        raise DataError(
+            f"{where} must be an array of numbers, with rows that are equally long, got {shown(values)}"
+        ) from None
+    if array.dtype.kind not in "iuf":
+        kinds = {"c": "complex numbers", "U": "texts", "S": "texts", "M": "dates", "m": "durations",
+                 "b": "truth values", "V": "records"}  # fmt: skip
+        raise DataError(
+            f"{where} must be an array of numbers, got {kinds.get(array.dtype.kind, f'{shown(values)}')}; convert it "
+            "to float"
+        )
+    return array.astype(np.float64)
+
+
+def _sweeps(values: Any, where: str) -> np.ndarray:
+    array = _numbers(values, where)
     array = array[None] if array.ndim == 1 else array
     if array.ndim != 2:
         raise DataError(f"{where} has shape {array.shape}; it needs (sweeps, samples)")
@@ -209,14 +268,27 @@ def read_recording(path: Path | str, signals: Sequence[str] = ()) -> Recording:
         >>> read_recording("cell.npz").duration
         25.0
     """
-    path = Path(path)
+    path = _file(path)
     if not path.is_file():
         raise DataError(f"there is no file {path}; name a recording, .csv, .npz or a format that neo reads")
-    if path.suffix == ".csv":
-        return _read_csv(path)
-    if path.suffix == ".npz":
-        return _read_npz(path)
-    return _read_neo(path, signals)
+    read = {".csv": _read_csv, ".npz": _read_npz}.get(path.suffix.lower())
+    try:
+        return _read_neo(path, [signals] if isinstance(signals, str) else signals) if read is None else read(path)
+    except DataError as error:
+        raise error if str(path) in str(error) else DataError(f"{path}: {error}") from None
+
+
+def _file(path: Path | str) -> Path:
+    try:
+        return Path(path)
+    except TypeError:
+        raise DataError(f"the path of a recording must be a text or a Path, got {shown(path)}") from None
+
+
+def _cell_name(path: Path) -> str:
+    """Of the cell: that of its file, with what cannot be printed written as an escape."""
+    text = path.stem.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def read_spikes(path: Path | str, sweeps: int) -> tuple[np.ndarray, ...]:
@@ -235,9 +307,10 @@ def read_spikes(path: Path | str, sweeps: int) -> tuple[np.ndarray, ...]:
         >>> [times.tolist() for times in read_spikes("spikes.csv", sweeps=2)]
         [[], [2.5]]
     """
-    columns = _columns(Path(path), need=("time",), may=("sweep",))
+    path = _file(path)
+    columns = _columns(path, need=("time",), may=("sweep",))
     times, of = columns["time"], columns.get("sweep", np.zeros(len(columns["time"])))
-    if (of != of.astype(int)).any() or ((of < 0) | (of >= sweeps)).any():
+    if (of != np.round(of)).any() or ((of < 0) | (of >= sweeps)).any():
         raise DataError(f"{path}: sweeps are whole numbers from 0 to {sweeps - 1}, those of the recording")
     return tuple(np.sort(times[of == sweep]) for sweep in range(sweeps))
 
@@ -268,11 +341,12 @@ def _columns(path: Path, need: Sequence[str], may: Sequence[str]) -> dict[str, n
         what = f"has no column {missing[0]}" if missing else "has a column twice"
         raise DataError(f"{path} {what}; its first line names {', '.join(names)}")
     try:
-        table = np.array(rows[1:], np.float64).reshape(-1, len(names))
+        table = np.array(rows[1:], np.float64).reshape(len(rows) - 1, len(names))
     except ValueError:
-        line = next(n for n, row in enumerate(rows[1:], 2) if len(row) != len(names) or not all(map(_is_number, row)))
+        wrong = (len(row) != len(names) or not all(map(_reads_as_number, row)) for row in rows[1:])
+        line = 1 + next(n for n, is_wrong in enumerate(wrong, 1) if is_wrong)
         raise DataError(
-            f"{path}, line {line}: {len(names)} numbers are needed, got {','.join(rows[line - 1])}"
+            f"{path}, line {line}: {len(names)} numbers are needed, got {','.join(rows[line - 1])[:80]}"
         ) from None
     for i, (column, head) in enumerate(zip(found, heads)):
         unit = (head[2] or "" if head else "").strip().lower().replace("\u00b5", "u").replace("\u03bc", "u")
@@ -285,7 +359,7 @@ def _columns(path: Path, need: Sequence[str], may: Sequence[str]) -> dict[str, n
     return {column: table[:, i] for i, column in enumerate(found)}
 
 
-def _is_number(text: str) -> bool:
+def _reads_as_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
@@ -297,6 +371,8 @@ def _read_csv(path: Path) -> Recording:
     columns = _columns(path, need=("time", "current"), may=("voltage", "sweep", "rate"))
     time, sweep = columns["time"], columns.get("sweep", np.zeros(len(columns["time"])))
     labels, counts = np.unique(sweep, return_counts=True)
+    if not np.isfinite(sweep).all():
+        raise DataError(f"{path}: numbers of sweeps must be finite")
     if len(time) < 2 or len(set(counts.tolist())) != 1:
         raise (
             DataError(f"{path}: sweeps have {counts.min()} to {counts.max()} samples; they must be equally long")
@@ -319,31 +395,29 @@ def _read_csv(path: Path) -> Recording:
             raise DataError(f"{path}: the rate changes within a sweep; it is one number for each")
         rates = each[:, 0]
     # times are rounded in the file: 0.1 stands for 0.1, not for 0.09999998
-    return Recording(part["current"], float(f"{dt:.9g}"), part.get("voltage"), name=path.stem, rates=rates)
+    return Recording(part["current"], float(f"{dt:.9g}"), part.get("voltage"), name=_cell_name(path), rates=rates)
 
 
 def _read_npz(path: Path) -> Recording:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as .npz ({error})") from None
-    for name in arrays:
-        if name not in KEYS:
-            raise DataError(f"{path}: unknown array {name!r} ({suggest(name, KEYS)}); remove it")
+    with open_npz(path) as file:
+        for name in file.files:
+            if name not in KEYS:
+                raise DataError(f"{path}: unknown array {name!r} ({suggest(name, KEYS)}); remove it")
+        arrays = read_arrays(file, file.files, path)
     for name in ("current", "dt"):
         if name not in arrays:
             raise DataError(f"{path} has no array {name!r}; it needs current (sweeps, samples) and dt in ms")
     if arrays["dt"].size != 1:
         raise DataError(f"{path}: dt is one number of ms, got an array of shape {arrays['dt'].shape}")
     recording = Recording(
-        arrays["current"], arrays["dt"].item(), arrays.get("voltage"), name=path.stem, rates=arrays.get("rates")
+        arrays["current"], arrays["dt"].item(), arrays.get("voltage"), name=_cell_name(path), rates=arrays.get("rates")
     )
     if "spike_times" not in arrays:
         return recording
     times = arrays["spike_times"]
     of = arrays.get("spike_sweeps", np.zeros(times.shape, int))
-    if of.shape != times.shape or ((of < 0) | (of >= len(recording))).any():
+    times, of = _numbers(times, f"{path}: spike_times"), _numbers(of, f"{path}: spike_sweeps")
+    if of.shape != times.shape or not ((of == np.round(of)) & (of >= 0) & (of < len(recording))).all():
         raise DataError(f"{path}: spike_sweeps must have a sweep, 0 to {len(recording) - 1}, for each of spike_times")
     return replace(recording, spikes=tuple(np.sort(times[of == sweep]) for sweep in range(len(recording))))
 
@@ -366,7 +440,12 @@ def _read_neo(path: Path, names: Sequence[str]) -> Recording:
             commands = reader.read_protocol()
         except Exception:  # files before version 2 have none; what is missing is named below
             commands = None
-    return recording_of_block(block, path.stem, commands, names)
+    try:
+        return recording_of_block(block, _cell_name(path), commands, names)
+    except EventPropError:
+        raise
+    except Exception as error:  # a block of a damaged file may be anything
+        raise DataError(f"{path}: what neo read is no recording ({type(error).__name__}: {error})") from None
 
 
 def recording_of_block(block: Any, name: str = "cell", commands: Any = None, names: Sequence[str] = ()) -> Recording:

@@ -156,7 +156,7 @@ def test_npz_has_spikes_of_sweeps(tmp_path):
         with pytest.raises(DataError, match=message):
             read_recording(path)
     path.write_bytes(b"no archive")
-    with pytest.raises(DataError, match="cannot be read as .npz"):
+    with pytest.raises(DataError, match="not a readable npz file"):
         read_recording(path)
     with pytest.raises(DataError, match="there is no file"):
         read_recording(tmp_path / "missing.npz")
