@@ -5,7 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Events, Network, Normal, losses
+from genn_eventprop import Delay, Dense, Events, Network, Normal, Uniform, losses
+from genn_eventprop.engines import ReferenceClock
+from genn_eventprop.engines.cuda.memory import Memory
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
@@ -42,6 +44,21 @@ def delayed():
     return make_plan(net, loss, dt=1.0, duration=30.0), net.initial_parameters(3), events_of(net, 30.0)
 
 
+def large():
+    """More samples than a warp has lanes, two inputs, and learned delays of synapses, sources and targets."""
+    net, delay = Network(), lambda kind: Delay(Uniform(0.0, 3.0), kind=kind, max=4.0, trainable=True)
+    hidden, out = net.population(LIF(), 6, name="hidden"), net.population(LI(), 3, name="output")
+    net.connect(net.input(5, name="sound"), hidden, Dense(Normal(1.5, 0.8)), delay=delay("synaptic"))
+    net.connect(net.input(4, name="touch"), hidden, Dense(Normal(1.5, 0.8)), delay=delay("axonal"))
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.3)))
+    net.connect(hidden, out, Dense(Normal(0.0, 0.5)), delay=delay("dendritic"))
+    plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(out), dt=1.0, duration=12.0)
+    rng = np.random.default_rng(4)
+    samples = [(np.sort(rng.uniform(0, 6, n)), rng.integers(0, 9, n)) for n in rng.integers(6, 14, 34)]
+    labels = rng.integers(0, 3, len(samples))
+    return plan, net.initial_parameters(3), Events.from_samples(samples, n_channels=9, labels=labels)
+
+
 BARRIER = r"__syncthreads\(\);\n"
 MUTANTS = {
     "no barrier after the lists": (dense, rf"(\*p0_sent = before;\n\s*\}}\n[^\n]*\n(?:.*\n)*?)\s*{BARRIER}", r"\1"),
@@ -72,37 +89,105 @@ MUTANTS = {
     "a sum of lanes that is left out": (delayed, r"total = warp_sum\(total\);\n", ""),
     "a ring that is not cleared": (delayed, r"(t->c0_arriving_all\[[^;=]*\]) = 0;\n(?!.*for)", ""),
     "a delay that is left out": (delayed, r"\(row \+ delay\)", "(row)"),
+    "spikes of the last of 32 samples": (
+        large,
+        r"every = __shfl_sync\(EVERY, last, 31\)",
+        "every = __shfl_sync(EVERY, last, 30)",
+    ),
+    "the last of 32 samples": (large, r"sample < t->batch\) \{", "sample < t->batch && lane < 31) {"),
+    "samples beyond the first 32": (large, r"first < t->batch; first \+= 32", "first < 1; first += 32"),
+    "the channel of another input": (large, r"t->n_channels \+ source \+ 5", "t->n_channels + source"),
+    "a weight of another input": (large, r"(__shfl_sync\(EVERY, channel1[^;]*) - 5", r"\1"),
+}
+BEGUN_ANEW = {
+    "delays of synapses": r"t->adding (\? t->c0_delay_gradient)",
+    "delays of sources": r"t->adding(\) total \+= t->c1_delay_gradient)",
+    "delays of targets": r"t->adding(\) total \+= t->c3_delay_gradient)",
+    "weights": r"t->adding(.*t->c1_gradient)",
 }
 
 
-def outcome(problem, change=None):
+def outcome(problem, change=None, **settings):
     plan, values, events = problem
-    engine = ShimEngine(plan, values, dtype="float64", change=change)
-    result = engine.run(engine.load(events), np.arange(len(events)), training=True)
+    engine = ShimEngine(plan, values, dtype="float64", change=change, **settings)
+    return of_run(engine, engine.load(events), np.arange(len(events)))
+
+
+def of_run(engine, data, samples):
+    result = engine.run(data, samples, training=True)
     return {"loss": result.loss, **{k: np.array(g) for k, g in engine.gradients.items()}}
+
+
+def same(got, want):
+    return all(relative(got[k], value) < 1e-9 for k, value in want.items())
+
+
+def changing(pattern, by, counts):
+    """A change of the text, which appends to `counts` how many places it has found."""
+
+    def change(text):
+        text, found = re.subn(pattern, by, text)
+        counts.append(found)
+        return text
+
+    return change
 
 
 @pytest.fixture(scope="module")
 def right():
     """problem -> what the text as it is computes."""
-    return {make: outcome(make()) for make in (dense, convolution, delayed)}
+    return {make: outcome(make()) for make in (dense, convolution, delayed, large)}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_fault_is_noticed(mutant, right):
     make, pattern, by = MUTANTS[mutant]
-    count = 0
-
-    def change(text):
-        nonlocal count
-        text, found = re.subn(pattern, by, text)
-        count += found
-        return text
-
+    counts = []
     try:
-        got = outcome(make(), change)
+        got = outcome(make(), changing(pattern, by, counts))
     except RuntimeError as error:
         assert re.search(r"race|outside|barrier|shared memory", str(error))
     else:
-        assert any(not relative(got[k], want) < 1e-9 for k, want in right[make].items())
-    assert count
+        assert not same(got, right[make])
+    assert sum(counts)
+
+
+def test_a_large_batch_is_that_of_the_reference(right):
+    """Two inputs, more samples than lanes; in groups, too, gradients of weights and delays go on."""
+    plan, values, events = large()
+    clock = ReferenceClock(plan, values)
+    want = of_run(clock, clock.load(events), np.arange(len(events)))
+    assert all(np.all(value.any(axis=-1)) for value in want.values())
+    assert same(right[large], want) and same(outcome(large(), group=20), want)
+
+
+@pytest.mark.parametrize("what", BEGUN_ANEW)
+def test_gradients_that_begin_anew_in_each_group_are_noticed(what, right):
+    counts = []
+    got = outcome(large(), changing(BEGUN_ANEW[what], r"0\1", counts), group=20)
+    assert sum(counts) and not same(got, right[large])
+
+
+def moved():
+    """A small batch, and again after memory has moved: for a larger one, and because it was given back."""
+    plan, values, events = large()
+    engine = ShimEngine(plan, values, dtype="float64")
+    data = engine.load(events)
+    for act in (lambda: None, lambda: of_run(engine, data, np.arange(5)), engine._memory.release):
+        act()
+        yield of_run(engine, data, np.arange(2))
+
+
+def test_memory_may_move_between_batches():
+    before, *after = moved()
+    assert all(np.array_equal(found[k], value) for found in after for k, value in before.items())
+
+
+def test_addresses_from_before_memory_moved_are_noticed(monkeypatch):
+    """The number that changes with every allocation stays what it is."""
+    monkeypatch.setattr(Memory, "generation", property(lambda _: 0, lambda *_: None), raising=False)
+    batches = moved()
+    before = next(batches)
+    with pytest.raises((RuntimeError, AssertionError)):  # memory that was freed is used, or the numbers are others
+        for after in batches:
+            assert same(after, before)
