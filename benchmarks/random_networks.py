@@ -2,6 +2,7 @@
 
     python benchmarks/random_networks.py --structures 200                     # on the grid, against reference_clock
     python benchmarks/random_networks.py --structures 200 --spike-times exact # against reference_event
+    python benchmarks/random_networks.py --also currents births --structures 200 # networks with more, see Settings
     python benchmarks/random_networks.py --only 17                            # one of them again, by its number
     python benchmarks/random_networks.py --known                              # networks that were wrong once
     python benchmarks/random_networks.py --engines "cuda float64" --card      # on a GPU; without --card on the shim
@@ -35,7 +36,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cheap
 import tyro
@@ -48,7 +49,7 @@ from genn_eventprop.toolchain.cache import VARIABLE
 from genn_eventprop.verify.engines import ENGINES, Case, Verdict, check, made
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # of the networks, the shim and the harness
-from support.random_networks import FEATURES, draw, features  # noqa: E402
+from support.random_networks import ASKED_FOR, FEATURES, draw, features  # noqa: E402
 from support.random_networks.known import KNOWN  # noqa: E402
 
 KINDS = ("right", "undecided", "refused", "wrong")  # from good to bad: a network is what its worst engine is
@@ -64,7 +65,7 @@ class Settings:
         structures: How many. first: Number of the first. only: The number of a single one.
         inputs: How many networks with the same structure, and other numbers.
         spike_times: "grid" or "exact".
-        currents: Also currents as inputs.
+        also: What networks have besides: currents (beside spikes, or alone), further inputs, births, modes.
         known: The networks that were wrong once, instead of random ones.
         workers: Processes; 0 for none, to debug.
         level: Of the compiler's optimisation.
@@ -83,7 +84,7 @@ class Settings:
     only: int | None = None
     inputs: int = 1
     spike_times: str = "grid"
-    currents: bool = False
+    also: tuple[Literal["currents", "alone", "inputs", "births", "modes"], ...] = ()
     known: bool = False
     workers: int = 2
     level: int = 0
@@ -187,7 +188,7 @@ def run(s: Settings, number: Number, say: Any) -> Finding:
             text, case = list(KNOWN.items())[number[0]][0], list(KNOWN.values())[number[0]]()
         else:
             text = f"structure {number[0]} of seed {s.seed}"
-            case = draw(s.spike_times, s.seed, *number, currents=s.currents)
+            case = draw(s.spike_times, s.seed, *number, also=s.also)
             text, has = case.text, features(case)
         engines = engines_of(s, case, number[0])
         reasons = [refused(case, name) for name in engines]
@@ -308,8 +309,8 @@ def reason(text: str) -> str:
 def asked(s: Settings) -> str:
     """The kind of networks, as on the command line."""
     named = f" --engines {' '.join(repr(e) for e in s.engines)}" if s.engines else ""
-    driven = " --currents" if s.currents else ""
-    return f"--spike-times {s.spike_times}{driven} --inputs {s.inputs} --level {s.level} --seed {s.seed}{named}"
+    also = f" --also {' '.join(s.also)}" if s.also else ""
+    return f"--spike-times {s.spike_times}{also} --inputs {s.inputs} --level {s.level} --seed {s.seed}{named}"
 
 
 def table(s: Settings, found: list[Finding]) -> str:
@@ -335,7 +336,7 @@ def table(s: Settings, found: list[Finding]) -> str:
         rows += ["", f"* genn ran on {GennEngine.availability().detail}"]
     rows += ["", *(f"* {engine} refused {n}: {why}" for (engine, why), n in refused.most_common()), ""]
     rows += ["| what was drawn | structures | of them right on every engine that ran |", "|---|---|---|"]
-    for name in FEATURES:
+    for name in (*FEATURES, *(ASKED_FOR if s.also else ())):
         those = {f.program("native float64"): f.kind for f in found if name in f.features}
         rows.append(f"| {name} | {len(those)} | {sum(kind == 'right' for kind in those.values())} |")
     return "\n".join(rows) + "\n"

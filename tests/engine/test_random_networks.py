@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from genn_eventprop import Dense, Events, Network
 from genn_eventprop.adjoint import derive
+from genn_eventprop.adjoint.birth import why_no_births
 from genn_eventprop.engines.contract.engine import Availability
 from genn_eventprop.engines.cuda import engine as cuda
 from genn_eventprop.engines.genn import GennEngine
@@ -39,9 +40,21 @@ from genn_eventprop.verify.engines.check import PRECISION, Truth, judged, loaded
 from genn_eventprop.verify.engines.mirror import mirrored
 from genn_eventprop.verify.engines.outcome import HALVES, INPUT_TIMES, other_number, outcome
 from support.genn_harness import HarnessEngine
-from support.random_networks import FEATURES, Random, draw, draw_case, draw_layout, features, wired
+from support.random_networks import (
+    ALSO,
+    ASKED_FOR,
+    FEATURES,
+    Random,
+    draw,
+    draw_case,
+    draw_layout,
+    features,
+    wired,
+    with_births,
+    with_modes,
+)  # fmt: skip
 from support.random_networks.known import KNOWN, network
-from support.random_networks.layout import MODELS, NONLINEAR
+from support.random_networks.layout import BORN, MODELS, NONLINEAR
 from support.random_networks.networks import halves
 from support.random_networks.wiring import DELAYS, KINDS
 
@@ -71,14 +84,18 @@ class Drawn:
 
 def none_is_wrong(
     data: st.DataObject, spike_times: str, engines: Sequence[str], connected: bool = False, several: bool = False,
-    driven: bool = False,
+    also: Sequence[str] = (),
 ) -> None:  # fmt: skip
     dice = Drawn(data)
+    asked = lambda kind: dice if kind in also else None  # noqa: E731
     try:
         layout = draw_layout(dice, spike_times)
+        layout = with_modes(layout, dice) if "modes" in also else layout
+        layout = with_births(layout, dice) if "births" in also else layout
         case = draw_case(
-            wired(layout, dice) if connected else layout, dice, dice if several else None, dice if driven else None
-        )
+            wired(layout, dice) if connected else layout, dice, dice if several else None,
+            asked("currents") or asked("alone"), alone="alone" in also, several=asked("inputs"), births=asked("births"),
+        )  # fmt: skip
     except EventPropError:
         return  # refused by name
     wrong = [v for v in check(case, engines) if v.kind == "wrong"]
@@ -116,10 +133,11 @@ def test_auxiliary_losses_that_hypothesis_draws(data: st.DataObject) -> None:
 
 @pytest.mark.ci
 @pytest.mark.parametrize("spike_times", ["grid", "exact"])
+@pytest.mark.parametrize("also", [[kind] for kind in ALSO], ids=ALSO)
 @FEW
 @given(st.data())
-def test_currents_that_hypothesis_draws(spike_times: str, data: st.DataObject) -> None:
-    none_is_wrong(data, spike_times, ENGINES[:1], driven=True)
+def test_networks_with_more_that_hypothesis_draws(spike_times: str, also: list[str], data: st.DataObject) -> None:
+    none_is_wrong(data, spike_times, ENGINES[:1], also=also)
 
 
 def test_auxiliary_losses_and_currents_change_no_other_draw() -> None:
@@ -166,6 +184,20 @@ def test_everything_that_engines_treat_apart_is_drawn(spike_times: str) -> None:
             drawn.update(features(draw(spike_times, 2, structure)))
     rare = {name for name in FEATURES if drawn[name] < 3}
     assert rare <= ({n for n in FEATURES if "receptors" in n} if spike_times == "exact" else set())
+
+
+@pytest.mark.parametrize("spike_times", ["grid", "exact"])
+def test_everything_that_is_asked_for_is_drawn(spike_times: str) -> None:
+    drawn: Counter[str] = Counter()
+    for structure in range(15):
+        for also in (["currents", "inputs", "births", "modes"], ["alone", "modes"]):
+            with contextlib.suppress(EventPropError):
+                drawn.update(features(draw(spike_times, 2, structure, also=also)))
+    assert not {name for name in ASKED_FOR if drawn[name] < 2}
+
+
+def test_models_whose_spikes_can_be_born_are_listed() -> None:
+    assert not {n: why for n in BORN if (why := why_no_births(derive(MODELS[n])))}
 
 
 def test_a_number_of_a_structure_leaves_what_is_compiled_in() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,8 +17,9 @@ class Case:
 
     strict: an exact tie in it has one right answer, so that rounding is no excuse. class_weights: weights of samples
     are those of their classes. probe: the same network with a loss that runs in two halves, where that of the plan does
-    not, for the gradients of input times. mirrors: whether all neurons can be numbered backwards (`mirror`). currents:
-    those of the network by the names of their sources.
+    not, for the gradients of input times. mirrors: whether all neurons can be numbered backwards (`mirror`). beside:
+    data of further inputs and of currents by their names; where these are all, only the labels and targets of `events`
+    count.
     """
 
     text: str
@@ -31,9 +32,12 @@ class Case:
     class_weights: bool = False
     probe: Plan | None = None
     mirrors: bool = False
-    currents: Mapping[str, Currents] = field(default_factory=dict)
+    beside: Mapping[str, Events | Currents] = field(default_factory=dict)
 
     @property
     def data(self) -> Events | dict[str, Events | Currents]:
         """What an engine loads."""
-        return {self.plan.input.name: self.events, **self.currents} if self.currents else self.events
+        if self.plan.input.size:
+            return {next(iter(self.plan.input.sizes)): self.events, **self.beside} if self.beside else self.events
+        answers = {n: getattr(self.events, n) for n in ("labels", "targets", "n_classes")}
+        return {name: replace(data, **answers) for name, data in self.beside.items()}

@@ -328,12 +328,13 @@ def without_labels(engine: Engine, data: Data, training: Outcome) -> str:
 
 
 def tuned(case: Case) -> Case:
-    """The case with weights scaled layer by layer until a neuron spikes 1 to 3 times, in large layers less."""
+    """The case with weights scaled layer by layer until a neuron spikes 1 to 3 times, in large layers less; weights of
+    currents where there is nothing else."""
     engine = _tuner(case)
-    data = loaded(engine, case)
+    data, scaled = loaded(engine, case), case.plan.connections if case.plan.input.size else case.plan.weighted
     for p in (p for p in case.plan.populations if p.spiking):
-        first = {c.weight: np.array(engine.parameters[c.weight]) for c in case.plan.into(p.name)}
-        for _ in range(TUNINGS if len(case.events.times) or case.currents else 0):
+        first = {c.weight: np.array(engine.parameters[c.weight]) for c in scaled if c.target == p.name}
+        for _ in range(TUNINGS if len(case.events.times) or case.beside else 0):
             rate, low = _rate(engine, data, p.name), min(1.0, 10 / p.size)
             if low <= rate <= 3 * low:
                 break
@@ -343,7 +344,7 @@ def tuned(case: Case) -> Case:
             if not 0 < _rate(engine, data, p.name) < math.inf:
                 for key, weight in first.items():
                     engine.parameters[key][...] = weight
-    weights = {c.weight: engine.parameters[c.weight] for c in case.plan.connections}
+    weights = {c.weight: engine.parameters[c.weight] for c in scaled}
     rounded = {k: w.astype(np.float32).astype(np.float64) for k, w in weights.items()}
     return replace(case, parameters=case.parameters | rounded)
 

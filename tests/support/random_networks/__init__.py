@@ -5,11 +5,14 @@ individual delays, shared weights) -> `networks` (numbers, input, targets: a `Ca
 seed; `coverage` says what a network has. `known` has the networks that found faults.
 """
 
-from .coverage import FEATURES, features
+from .coverage import ASKED_FOR, FEATURES, features
 from .dice import Dice, Random
-from .draw import draw
-from .layout import Layout, draw_layout
+from .draw import ALSO, draw
+from .layout import Layout, draw_layout, with_births, with_modes
 from .networks import draw_case
 from .wiring import wired
 
-__all__ = ["FEATURES", "Dice", "Layout", "Random", "draw", "draw_case", "draw_layout", "features", "wired"]
+__all__ = [
+    "ALSO", "ASKED_FOR", "FEATURES", "Dice", "Layout", "Random", "draw", "draw_case", "draw_layout", "features",
+    "wired", "with_births", "with_modes",
+]  # fmt: skip

@@ -77,9 +77,21 @@ FEATURES: dict[str, Callable[[Case], bool]] = {
     "an empty sample and class weights": _empty_with_class_weights,
     "several losses": lambda case: bool(case.plan.auxiliary),
     "several readouts": lambda case: bool(case.plan.loss.also),
+    "modes": lambda case: any(p.derived.modes for p in case.plan.populations),
 }
+ASKED_FOR: dict[str, Callable[[Case], bool]] = {
+    "several inputs": lambda case: len(case.plan.input.sizes) > 1,
+    "currents beside spikes": lambda case: bool(case.plan.currents and case.plan.input.size),
+    "currents alone": lambda case: not case.plan.input.size,
+    "events that send nothing": lambda case: any(not e.emits for p in case.plan.populations for e in p.derived.events),
+    "births": lambda case: case.plan.spike_birth > 0,
+    "births and learned delays": lambda case: (
+        case.plan.spike_birth > 0 and any(c.learns_delays for c in case.plan.connections)
+    ),
+}
+"""Of networks with more (`draw`)."""
 
 
 def features(case: Case) -> tuple[str, ...]:
     """Names of what a network has."""
-    return tuple(name for name, has in FEATURES.items() if has(case))
+    return tuple(name for name, has in (FEATURES | ASKED_FOR).items() if has(case))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from genn_eventprop.modelling import NeuronModel, Param
+from genn_eventprop.modelling import Event, Mode, NeuronModel, Param
 from genn_eventprop.models import ZOO
 
 from .dice import Dice
@@ -94,12 +95,86 @@ EIF_DELTA = NeuronModel(
 
 BENT = {m.name: m for m in (QIF_DELTA, CUBIC_DELTA, SQUARED_LIF, SQUARED_LI, EIF_DELTA)}
 """Models whose dynamics are not linear along a receptor: the time of an arrival has a gradient of its own there."""
-MODELS: dict[str, NeuronModel] = {**ZOO, "Started": STARTED, "LIDelta": LI_DELTA, "LIBoth": LI_BOTH, **BENT}
+
+TWO_PHASES = NeuronModel(
+    name="TwoPhases",
+    state={"V": "v_reset", "I": 0.0},
+    params={**ZOO["LIF"].params, "t_abs": Param(2.0, "ms"), "t_rel": Param(4.0, "ms")},
+    dynamics=ZOO["LIF"].dynamics,
+    events=[Event("spike", "V - v_thresh", {"V": "v_reset"}, modes=("free", "relative"), next_mode="absolute")],
+    modes=[
+        Mode("absolute", {"V": "0"}, lasts="t_abs", then="relative"),
+        Mode("relative", {"V": "(I / 2 - V) / tau_mem"}, lasts="t_rel"),
+    ],
+    input="I",
+    drives={"I_ext": {"V": "1 / tau_mem"}},
+)
+"""A refractory period of V that stands still, then one in which V follows half of the current."""
+
+UP_AND_DOWN = NeuronModel(
+    name="UpAndDown",
+    state={"V": 0.0, "I": 0.0},
+    params={**ZOO["LIF"].params, "v_up": Param(0.5)},
+    dynamics=ZOO["LIF"].dynamics,
+    events=[
+        Event("up", "V - v_up", emits=False, modes=("free",), next_mode="up"),
+        Event("spike", "V - v_thresh", {"V": "v_reset"}, modes=("up",), next_mode="free"),
+        Event("down", "v_up / 2 - V", emits=False, modes=("up",), next_mode="free"),
+    ],
+    modes=[Mode("up", {"V": "(3 * I / 2 - V) / tau_mem"})],
+    input="I",
+    drives={"I_ext": {"V": "1 / tau_mem"}},
+)
+"""A state of the neuron that begins and ends with events which send nothing."""
+
+FALLING = NeuronModel(
+    name="Falling",
+    state={"V": 0.0, "I": 0.0},
+    params={**ZOO["LIF"].params, "v_down": Param(-0.3), "t_fall": Param(3.0, "ms")},
+    dynamics=ZOO["LIF"].dynamics,
+    events=[Event("spike", "V - v_thresh", {"I": "I / 2"}, modes=("free",), next_mode="falling")],
+    modes=[Mode("falling", {"V": "(v_down - V) / tau_syn", "I": "-I / tau_mem"}, lasts="t_fall")],
+    input="I",
+    drives={"I_ext": {"V": "1 / tau_mem"}},
+)
+"""After a spike other equations, which no input enters, bring V down."""
+
+DELTA_REFRACTORY = NeuronModel(
+    name="DeltaRefractory",
+    state={"V": 0.0},
+    params={"tau_mem": Param(20.0, "ms"), "t_ref": Param(3.0, "ms"), "v_thresh": Param(1.0), "v_reset": Param(0.0)},
+    dynamics={"V": "-V / tau_mem"},
+    events=[Event("spike", "V - v_thresh", {"V": "v_reset"}, modes=("free",), next_mode="refractory")],
+    modes=[Mode("refractory", {"V": "-2 * V / tau_mem"}, lasts="t_ref")],
+    input="V",
+)
+"""Arrivals move V in a period in which it cannot spike."""
+
+QIF_REFRACTORY = NeuronModel(
+    name="QIFRefractory",
+    state=ZOO["QIF"].state,
+    params={**ZOO["QIF"].params, "t_ref": Param(2.0, "ms")},
+    dynamics=ZOO["QIF"].dynamics,
+    events=[Event("spike", "V - v_peak", {"V": "v_reset"}, next_mode="refractory")],
+    modes=[Mode("refractory", {"V": "0"}, lasts="t_ref")],
+    input=ZOO["QIF"].input,
+    drives=ZOO["QIF"].drives,
+)
+"""Nonlinear, and at rest after a spike."""
+
+MODAL = {m.name: m for m in (TWO_PHASES, UP_AND_DOWN, FALLING, DELTA_REFRACTORY, QIF_REFRACTORY)}
+"""Models with modes, drawn by `with_modes` alone; LIFRefractory of the zoo is among the others."""
+BORN = ("LIF", "ALIF", "LIFRefractory", "LIFAlpha", "LIFDoubleExponential", "EIF", "QIF", "AdEx", "Started",
+        "TwoPhases", "Falling", "QIFRefractory")  # fmt: skip
+"""Models whose spikes can be born (docs/spike_birth.md)."""
+MODELS: dict[str, NeuronModel] = {
+    **ZOO, "Started": STARTED, "LIDelta": LI_DELTA, "LIBoth": LI_BOTH, **BENT, **MODAL,
+}  # fmt: skip
 NONLINEAR = ("LIFConductance", "QIF", "Theta", "EIF", "AdEx", "Izhikevich", "IzhikevichFast", "IzhikevichBursting",
-             "BalancedRF", *BENT)  # fmt: skip
+             "BalancedRF", *BENT, "QIFRefractory")  # fmt: skip
 LINEAR = [n for n in MODELS if n not in NONLINEAR]  # written down, since deriving all of them takes seconds
-SPIKING = [n for n, m in MODELS.items() if m.spiking]
-AT_ONCE = ["LIFDelta", "QIFDelta", "CubicDelta", "EIFDelta"]  # arrivals move the threshold
+SPIKING = [n for n, m in MODELS.items() if m.spiking and n not in MODAL]
+AT_ONCE = ["LIFDelta", "QIFDelta", "CubicDelta", "EIFDelta", "DeltaRefractory"]  # arrivals move the threshold
 NAMES = ("hidden0", "hidden1", "hidden2"), ("h", "h_I", "counts")
 """Of hidden populations: plain ones, and such that together with a state make one name of the generated code."""
 
@@ -215,6 +290,41 @@ def draw_layout(dice: Dice, spike_times: str) -> Layout:
         dice.pick(("", "SpikeCount", "LayerRate", "SpikeCount batch")) if pushed and dice.bernoulli(0.3) else ""
     )
     return Layout(spike_times, dice.pick((1, 2, 5, 16, 17)), hidden, output, loss, settings, regulariser)
+
+
+def with_modes(layout: Layout, dice: Dice) -> Layout:
+    """The layout with models that have modes in half of its spiking layers; losses of integrals and of V(t) keep their
+    output."""
+    read = layout.settings.get("readout", layout.loss)
+    of_spikes = read in ("first_spike", "spike_count", "spike_time_error", "count", "end")
+    layers = [
+        replace(layer, **_modal(dice, layer))
+        if MODELS[layer.model].spiking and (layer is not layout.output or of_spikes) and dice.bernoulli(0.5) else layer
+        for layer in (*layout.hidden, layout.output)
+    ]  # fmt: skip
+    return replace(layout, hidden=tuple(layers[:-1]), output=layers[-1])
+
+
+def _modal(dice: Dice, layer: Layer) -> dict[str, Any]:
+    model, odd = dice.pick(list(MODAL)), dice.bernoulli(0.6)
+    kinds = {n: dice.pick(KINDS) if odd else "number" for n in MODELS[model].params}
+    late = layer.loop_delayed or (layer.looped and model in AT_ONCE)
+    return {"model": model, "kinds": kinds, "loop_delayed": late, "awkward_names": False}
+
+
+def with_births(layout: Layout, dice: Dice) -> Layout:
+    """The layout with models whose spikes can be born."""
+    layers = [
+        replace(layer, dropout=0.0, awkward_names=False, **({} if layer.model in BORN else _born(dice)))
+        if MODELS[layer.model].spiking else layer
+        for layer in (*layout.hidden, layout.output)
+    ]  # fmt: skip
+    return replace(layout, hidden=tuple(layers[:-1]), output=layers[-1])
+
+
+def _born(dice: Dice) -> dict[str, Any]:
+    model = dice.pick(BORN)
+    return {"model": model, "kinds": {n: dice.pick(KINDS) for n in MODELS[model].params}}
 
 
 def _model(dice: Dice, spiking: list[str]) -> str:

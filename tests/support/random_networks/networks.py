@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from genn_eventprop.adjoint.arrivals import is_linear_along
-from genn_eventprop.data import Events
+from genn_eventprop.data import Currents, Events
 from genn_eventprop.engines.contract.split import READ
 from genn_eventprop.losses import LOSSES, OwnLoss, SquaredError
 from genn_eventprop.losses.loss import Loss
@@ -24,9 +24,9 @@ from genn_eventprop.verify.engines import Case
 from genn_eventprop.verify.gradients.draw import spread
 
 from .auxiliary import with_answers, with_auxiliary
-from .currents import add_currents, draw_currents
 from .dice import Dice
 from .layout import AT_ONCE, LINEAR, MODELS, NONLINEAR, Layer, Layout, Wiring
+from .sources import add_currents, add_inputs, draw_currents, draw_inputs
 from .wiring import connectivity, learned_and_late, share
 
 GRIDS = ((20, 1.0), (40, 0.5), (40, 1.0), (100, 0.25), (75, 0.3), (100, 0.2), (20, 2.0), (7, 5.0), (2, 5.0), (1, 20.0))
@@ -35,11 +35,19 @@ FINE = ((100, 0.1), (150, 0.1), (60, 0.1), (100, 0.05), (7, 0.1), (1, 0.1))
 SAMPLES = (1, 2, 3)
 OF_CLASSES = (0.0, 0.4, 1.0, 2.5, 7.0)  # weights
 ROWS = (2, 3, 16, 62, 300)  # of a target series that need not fit the grid
+SIGMAS = (0.1, 0.4, 1.0)  # of births
 
 
-def draw_case(layout: Layout, dice: Dice, more: Dice | None = None, driven: Dice | None = None) -> Case:
-    """A layout with numbers; more: decides about auxiliary losses, None for a single loss; driven: about currents, None
-    for none.
+def draw_case(
+    layout: Layout, dice: Dice, more: Dice | None = None, driven: Dice | None = None, *, alone: bool = False,
+    several: Dice | None = None, births: Dice | None = None,
+) -> Case:  # fmt: skip
+    """A layout with numbers.
+
+    Args:
+        more: decides about auxiliary losses, None for a single loss; driven: about currents, None for none; alone: the
+            network has no other input. several: about further inputs of spikes. births: about their noise, None for
+            gradients without.
 
     Raises:
         EventPropError: where the network is refused.
@@ -48,7 +56,7 @@ def draw_case(layout: Layout, dice: Dice, more: Dice | None = None, driven: Dice
     n_steps, dt = dice.pick(FINE if curved else GRIDS)
     duration = dt * n_steps
     net, layers = Network(), [*layout.hidden, layout.output]
-    before: list[Input | Population] = [net.input(layout.channels, shape=layout.image)]
+    before: list[Input | Population] = [] if alone else [net.input(layout.channels, shape=layout.image)]
     silent = dice.bernoulli(0.03)
     for layer in layers:
         neuron = draw_neuron(layer, dice, dt)
@@ -58,24 +66,35 @@ def draw_case(layout: Layout, dice: Dice, more: Dice | None = None, driven: Dice
         )  # fmt: skip
         delay = _delays(dice, dt, duration)
         into, loop, grid = layer.wiring, layer.loop_wiring, (dt, duration)
-        _connect(net, before[-1], population, layer, dice, delay() if layer.delayed else 0.0, 0.6, 0.5, into, grid)
+        if before:
+            _connect(net, before[-1], population, layer, dice, delay() if layer.delayed else 0.0, 0.6, 0.5, into, grid)
         if layer.looped:
             late = delay() if layer.loop_delayed else 0.0
             _connect(net, population, population, layer, dice, late, 0.0, 0.3, loop, grid)
-        if layer.skip:
+        if layer.skip and len(before) > 1:
             _connect(net, before[-2], population, layer, dice, 0.0, 0.3, 0.3)
         before.append(population)
+    twins = {layer.name for layer in layers if layer.twins}
     if driven is not None:
-        add_currents(net, {layer.name for layer in layers if layer.twins}, driven, dt, duration)
+        add_currents(net, twins, driven, dt, duration, alone)
+    if several is not None:
+        add_inputs(net, twins, several, dt, duration)
     loss = draw_loss(layout, net.populations[-1], dice, dt, n_steps)
     terms = _regularisers(layout, net)
     asked = [loss] if more is None else with_auxiliary(loss, layout, net.populations[:-1], more)
-    plan = make_plan(net, asked, dt=dt, duration=duration, spike_times=layout.spike_times, regularisers=terms)
+    sigma = 0.0 if births is None else births.pick(SIGMAS)
+    plan = make_plan(
+        net, asked, dt=dt, duration=duration, spike_times=layout.spike_times, regularisers=terms, spike_birth=sigma
+    )
     values = {k: v * (not silent or not k.endswith(".weight")) for k, v in net.initial_parameters(1).items()}
     of_classes = plan.loss.compares == "labels" and dice.bernoulli(0.4)
     events = draw_events(layout, plan, dice, empty=of_classes and dice.bernoulli(0.6))
     events = events if more is None else with_answers(events, plan, more.numbers())
-    currents = draw_currents(net.currents, len(events), driven, duration) if driven is not None else {}
+    beside: dict[str, Events | Currents] = {}
+    if driven is not None:
+        beside |= draw_currents(net.currents, len(events), driven, duration)
+    if several is not None:
+        beside |= draw_inputs(net.inputs[1:], len(events), several, duration)
     weights = dice.numbers().uniform(0.5, 2.0, len(events)) if not of_classes and dice.bernoulli(0.2) else None
     if of_classes:
         assert events.labels is not None
@@ -83,14 +102,14 @@ def draw_case(layout: Layout, dice: Dice, more: Dice | None = None, driven: Dice
     probe = None if plan.loss.readout in READ and not plan.auxiliary else halves(plan)
     others = "".join(f", {loss.factor:g} x {loss.readout} of {loss.output}" for loss in plan.auxiliary)
     text = f"{layout}{others}; {n_steps} x {dt:g} ms, {len(events)} samples, {len(events.times)} spikes"
-    text += "".join(f", {c.size} currents {c.interpolation} {c.dt:g} ms" for c in net.currents)
-    mirrors = (
-        not plan.auxiliary and not net.currents and not any(layer.wiring for layer in layers)
-    )  # else some rows have a meaning
-    mirrors = mirrors and not _kink_of_twins(plan, {layer.name for layer in layers if layer.twins})
+    text += "".join(f", {c.size} currents {c.interpolation} {c.dt:g} ms" for c in net.currents) + ", alone" * alone
+    text += "".join(f", {i.size} channels more" for i in net.inputs[1:]) + (f", births {sigma:g}" if sigma else "")
+    # where rows have a meaning, or births are one's own, the reference does not know the network mirrored
+    mirrors = not (plan.auxiliary or beside or sigma or any(layer.wiring for layer in layers))
+    mirrors = mirrors and not _kink_of_twins(plan, twins)
     return Case(
         text, plan, values, events, weights, tune=not silent, class_weights=of_classes, probe=probe, mirrors=mirrors,
-        currents=currents,
+        beside=beside,
     )  # fmt: skip
 
 
@@ -115,7 +134,8 @@ def halves(plan: NetworkPlan) -> Plan:
     main = "first_spike" if output.model.spiking else "integral" if linear else "end"
     kinds = ("first_spike", "count", "end", "trace") if output.model.spiking else ("end", "max", "trace")
     loss = Loss(output, main, also=tuple(n for n in kinds if n != main))
-    return make_plan(plan.network, loss, dt=plan.dt, duration=plan.duration, spike_times=plan.spike_times)
+    how: dict[str, Any] = {"spike_times": plan.spike_times, "spike_birth": plan.spike_birth}
+    return make_plan(plan.network, loss, dt=plan.dt, duration=plan.duration, **how)
 
 
 def draw_neuron(layer: Layer, dice: Dice, dt: float) -> Neuron:
