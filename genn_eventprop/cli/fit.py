@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,19 +16,26 @@ import numpy as np
 import tyro
 
 from ..atomic import replaced_file, write_text
-from ..errors import SettingError, UsageError
+from ..checksummed import KEY
+from ..errors import DataError, EventPropError, SettingError, TrainingError, UsageError
 from ..fitting import FitOptions, FitResult, Recording, read_recording, read_spikes
-from ..fitting.fit import prepare
-from ..fitting.recording import file_hash
+from ..fitting.fit import FitTask, prepare
+from ..fitting.recording import cell_name, file_hash
+from ..fitting.saved import load_result, save_result
+from ..modelling import NeuronModel
 from ..output import say
 from ..report.fit_page import fit_blocks
 from ..report.page import Picture, write_html
 from ..report.plots import save
 from ..runs import mark
-from ..runs.run_folder import environment, mark_folder, write_json
+from ..runs.run_folder import environment, json_text, mark_folder, read_json, write_json
 from ..runs.run_lock import lock_for_writing
 from ..verify.gradients.command import find_model
 from .options import parse
+
+CONFIG, RESULTS, REPORT = "config.json", "results.json", "report.html"
+ANY = ("progress", "threads")
+"""Settings that a command which goes on may change."""
 
 
 def fit_command(arguments: Sequence[str], program: str) -> None:
@@ -54,7 +63,8 @@ def _fit(
 
     A recording is a .csv file with the columns time (ms), current, voltage and, for several, sweep; an .npz file with
     current (sweeps, samples), dt, voltage, spike_times, spike_sweeps, rates; or a file that neo reads (.abf, ...; extra
-    ephys). The run folder has report.html, results.json, traces.npz and the command that repeats the fit.
+    ephys). The run folder has report.html, results.json, traces.npz and the command that repeats the fit. Each cell's
+    result is in it before the next begins; a command that was stopped goes on when it is given again.
 
     Args:
         model: Name of an installed model, or my_neuron.py:MyNeuron.
@@ -80,8 +90,9 @@ def _fit(
     if spikes and spikes_above is not None:
         raise SettingError("give --spikes or --spikes-above, not both")
     neuron = find_model(model)
+    names = _names(recordings)
     cells = [
-        _read(path, signals, sweeps, spikes[i] if spikes else None, spikes_above, current_step)
+        replace(_read(path, signals, sweeps, spikes[i] if spikes else None, spikes_above, current_step), name=names[i])
         for i, path in enumerate(recordings)
     ]
     settings: dict[str, Any] = {
@@ -91,27 +102,105 @@ def _fit(
         "priors": {n: _numbers(text, 2, "priors") for n, text in _named(priors, "priors")},
         "current": current, **asdict(options),
     }  # fmt: skip
+    # hashes, since a path alone does not say which data a result is of, nor which model
+    own_model = [path] if (path := Path(model.partition(":")[0])).is_file() else []
+    files = {str(path): file_hash(path) for path in (*recordings, *spikes, *own_model)}
+    config: dict[str, Any] = {
+        "model": model,
+        "files": files,
+        "spikes_above": spikes_above,
+        "signals": signals,
+        "sweeps": sweeps,
+    }
+    config |= {"cells": names, "current_step": current_step, **settings}
+    folder = _folder(run_dir, Path("runs") / f"fit-{neuron.name.lower()}", config)
     # settings and files are read before there is a folder: what is refused leaves nothing behind
-    folder = run_dir or next(
-        path for i in itertools.count(1) if not (path := Path("runs") / f"fit-{neuron.name.lower()}-{i}").exists()
-    )
-    if mark.strangers(folder):
-        raise SettingError(f"run folder {folder} exists and is not empty; choose another --run-dir")
     tasks = prepare(neuron, cells, **settings)
     command = shlex.join(["genn-eventprop", *sys.argv[1:]])
-    # hashes, since a path alone does not say which data a result is of
-    files = {str(path): file_hash(path) for path in (*recordings, *spikes)}
     with lock_for_writing(folder):
         mark_folder(folder, "fit", "--run-dir")  # first: what is killed later is known to be ours
-        config = {"model": model, "files": files, "spikes_above": spikes_above, "signals": signals, "sweeps": sweeps}
-        write_json(folder / "config.json", config | {"current_step": current_step, **settings})
+        write_json(folder / CONFIG, config)
         write_text(folder / "command.txt", command + "\n")
         write_json(folder / "environment.json", environment())
-        results = [task.run() for task in tasks]
-        _write(folder, results, command)
-    for result in results:
-        print(f"{result.recording.name}\n{result}\n")
-    print(f"report  {folder / 'report.html'}")
+        _fit_cells(folder, neuron, tasks, command)
+    print(f"report  {folder / REPORT}")
+
+
+def _folder(named: Path | None, stem: Path, config: Mapping[str, Any]) -> Path:
+    """The folder of the run: the one that the same command has not finished, or a new one.
+
+    Raises:
+        SettingError: the one that is named holds something else.
+    """
+    if named is None:
+        number = next(i for i in itertools.count(1) if not Path(f"{stem}-{i}").exists())
+        last = Path(f"{stem}-{number - 1}")
+        return last if number > 1 and _goes_on(last, config) else Path(f"{stem}-{number}")
+    if not mark.strangers(named) or _goes_on(named, config):
+        return named
+    if mark.kind_of(named) == "fit":
+        what = "holds a fit that is finished" if _finished(named) else "holds a fit of other data or settings"
+        raise SettingError(f"run folder {named} {what}; choose another --run-dir")
+    raise SettingError(f"run folder {named} exists and is not empty; choose another --run-dir")
+
+
+def _goes_on(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether a fit of the same data with the same settings has begun in this folder and is not finished."""
+    if mark.kind_of(folder) != "fit" or _finished(folder):
+        return False
+    began = _read_record(folder / CONFIG)
+    now = json.loads(json_text(config))
+    return all(began.get(n) == v for n, v in now.items() if n not in (*ANY, KEY))
+
+
+def _finished(folder: Path) -> bool:
+    """Whether all cells are fitted, and the report is there."""
+    return (folder / REPORT).exists() and _read_record(folder / RESULTS).get("failed") == {}
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except SettingError:  # it was not written yet, or is damaged
+        return {}
+
+
+def _fit_cells(folder: Path, neuron: NeuronModel, tasks: Sequence[FitTask], command: str) -> None:
+    """Fit one cell after the other; each result is in the folder before the next begins.
+
+    Raises:
+        TrainingError: a cell could not be fitted; the others are.
+    """
+    results, failed = list[FitResult](), dict[str, str]()
+    for i, task in enumerate(tasks, 1):
+        path, recording = folder / "cells" / f"{i}.npz", task.residuals.recording
+        result = None
+        if path.exists():
+            try:
+                result = load_result(path, neuron, recording)
+                say(f"{recording.name} was fitted before: {path}")
+            except DataError as error:
+                say(f"note: {error}; {recording.name} is fitted again")
+        if result is None:
+            try:
+                result = task.run()
+            except EventPropError as error:
+                failed[recording.name] = str(error)
+                say(f"{recording.name} could not be fitted: {error}")
+                continue
+            except KeyboardInterrupt as stop:
+                write_json(folder / RESULTS, _record(results, failed) | {"stopped": {recording.name: task.best}})
+                stop.args = (*stop.args, f"the same command goes on in {folder}")
+                raise
+            # before it is written: whatever the disk does, it has been seen
+            print(f"{recording.name}\n{result}\n", flush=True)
+            save_result(result, path)
+        results.append(result)
+    if results:
+        _write(folder, results, failed, command)
+    if failed:
+        reasons = "; ".join(f"{n}: {e}" for n, e in failed.items())
+        raise TrainingError(f"{len(failed)} of {len(tasks)} cells could not be fitted: {reasons}")
 
 
 def _read(
@@ -158,13 +247,22 @@ def _numbers(text: str, count: int, option: str) -> tuple[float, ...]:
     return numbers
 
 
-def _write(folder: Path, results: Sequence[FitResult], command: str) -> None:
-    """Report, figures and traces, and last the results, without which a run counts as unfinished."""
-    blocks = fit_blocks(results, command)
-    write_text(folder / "report.html", write_html(blocks))
-    for block in blocks:
-        if isinstance(block, Picture):
-            save(block.figure, folder / "figures" / f"{block.name}.png")
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Of cells, each once: of a/cell.npz and b/cell.npz those with their folders, of one file twice with a number."""
+    names = [cell_name(path) for path in paths]
+    longer = [cell_name(path.with_suffix(""), whole=True) for path in paths]
+    names = [long if names.count(short) > 1 else short for short, long in zip(names, longer)]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})" for i, name in enumerate(names)
+    ]
+
+
+def _record(results: Sequence[FitResult], failed: Mapping[str, str]) -> dict[str, Any]:
+    return {"cells": [r.record() for r in results], "failed": dict(failed)}
+
+
+def _write(folder: Path, results: Sequence[FitResult], failed: Mapping[str, str], command: str) -> None:
+    """Results and traces, then figures and last the report, without which a fit is not finished."""
     arrays: dict[str, np.ndarray] = {}
     for i, r in enumerate(results):
         # spikes of all sweeps in one array with the sweep of each: npz holds no ragged ones without pickle
@@ -172,4 +270,22 @@ def _write(folder: Path, results: Sequence[FitResult], command: str) -> None:
         arrays[f"spike_sweeps_{i}"] = np.repeat(np.arange(len(r.free.spikes)), [len(t) for t in r.free.spikes])
     with replaced_file(folder / "traces.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    write_json(folder / "results.json", {"cells": [r.record() for r in results]})
+    write_json(folder / RESULTS, _record(results, failed))
+    try:
+        blocks = fit_blocks(results, command)
+        names = set[str]()
+        for block in blocks:
+            if isinstance(block, Picture):
+                # a name of a cell may be longer than one of a file, and have signs that are none of a file's
+                name = re.sub(r"[^\w.-]+", "_", block.name, flags=re.ASCII)[-100:].lstrip(".")
+                names.add(name := name if name not in names else f"{len(names)}-{name}")
+                save(block.figure, folder / "figures" / f"{name}.png")
+        page = write_html(blocks)
+    except EventPropError:
+        raise
+    except Exception as error:  # whatever a drawing says about strange numbers: the results are there
+        what = f"{type(error).__name__}: {error}"
+        raise TrainingError(
+            f"the figures of {folder} cannot be drawn ({what}); the results are in {RESULTS}"
+        ) from error
+    write_text(folder / REPORT, page)

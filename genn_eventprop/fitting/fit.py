@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, overload
 
 import numpy as np
@@ -113,10 +114,22 @@ class FitTask:
     ranges: Ranges
     priors: dict[str, tuple[float, float]]
     options: FitOptions
+    best: dict[str, Any] = field(default_factory=dict)
+    """While it runs, the best point so far: its parameters, its loss, and the coupling with which that was computed."""
 
     def run(self) -> FitResult:
-        """Fit it."""
-        return _fit(self.residuals, self.ranges, self.priors, self.options)
+        """Fit it.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, or SIGTERM in a command (`Terminated`); its text has the best parameters so far.
+        """
+        try:
+            return _fit(self.residuals, self.ranges, self.priors, self.options, self.best)
+        except KeyboardInterrupt as stop:
+            values = ", ".join(f"{n} = {v:.6g}" for n, v in self.best.get("parameters", {}).items())
+            best = f"best so far: {values}, coupling {self.best.get('coupling')}/ms" if values else "no step was made"
+            stop.args = (f"fit of {self.residuals.recording.name} stopped; {best}",)
+            raise
 
 
 def prepare(
@@ -160,7 +173,11 @@ def prepare(
 
 
 def _fit(
-    residuals: Residuals, ranges: Ranges, priors: dict[str, tuple[float, float]], options: FitOptions
+    residuals: Residuals,
+    ranges: Ranges,
+    priors: dict[str, tuple[float, float]],
+    options: FitOptions,
+    best: dict[str, Any],
 ) -> FitResult:
     from tqdm import tqdm
 
@@ -169,15 +186,28 @@ def _fit(
         residuals, ranges.names, ranges.low, ranges.high, ranges.fixed, options.starts, priors, options.threads,
         options.rate_noise,
     )  # fmt: skip
+
+    def evaluate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        r, J = problem(points)
+        loss = 0.5 * (r**2).sum(axis=1)
+        i = int(np.argmin(loss))
+        if best.get("coupling") != problem.coupling or loss[i] < best["loss"]:
+            values = problem.parameters(points[i]).tolist()
+            best.update(parameters=dict(zip(problem.names, values)), loss=float(loss[i]), coupling=problem.coupling)
+        return r, J
+
     couplings = [*(COUPLINGS if residuals.n_voltage else ()), (0.0, options.steps)]
-    with tqdm(
-        total=sum(n for _, n in couplings),
-        desc=rec.name,
-        unit="step",
-        disable=not options.progress,
-        file=stderr(),
-        dynamic_ncols=True,
-    ) as bar:
+    with (
+        contextlib.closing(problem),
+        tqdm(
+            total=sum(n for _, n in couplings),
+            desc=rec.name,
+            unit="step",
+            disable=not options.progress,
+            file=stderr(),
+            dynamic_ncols=True,
+        ) as bar,
+    ):
 
         def report(_: int, cost: np.ndarray) -> None:
             bar.update()
@@ -190,10 +220,9 @@ def _fit(
         made = 0
         for coupling, most in couplings:
             problem.coupling = coupling
-            minimum = minimise(problem, points, steps=most, progress=report)
+            minimum = minimise(evaluate, points, steps=most, progress=report)
             points, made = minimum.points, made + most
             bar.update(made - bar.n)  # the steps that were not needed
-    problem.close()
     return _result(problem, ranges, minimum, first, time.perf_counter() - began, options.threads)
 
 

@@ -285,9 +285,9 @@ def _file(path: Path | str) -> Path:
         raise DataError(f"the path of a recording must be a text or a Path, got {shown(path)}") from None
 
 
-def _cell_name(path: Path) -> str:
-    """Of the cell: that of its file, with what cannot be printed written as an escape."""
-    text = path.stem.encode("utf-8", "backslashreplace").decode()
+def cell_name(path: Path, whole: bool = False) -> str:
+    """That of its file, or the whole path as it is, with what cannot be printed written as an escape."""
+    text = (str(path) if whole else path.stem).encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -395,7 +395,7 @@ def _read_csv(path: Path) -> Recording:
             raise DataError(f"{path}: the rate changes within a sweep; it is one number for each")
         rates = each[:, 0]
     # times are rounded in the file: 0.1 stands for 0.1, not for 0.09999998
-    return Recording(part["current"], float(f"{dt:.9g}"), part.get("voltage"), name=_cell_name(path), rates=rates)
+    return Recording(part["current"], float(f"{dt:.9g}"), part.get("voltage"), name=cell_name(path), rates=rates)
 
 
 def _read_npz(path: Path) -> Recording:
@@ -410,7 +410,7 @@ def _read_npz(path: Path) -> Recording:
     if arrays["dt"].size != 1:
         raise DataError(f"{path}: dt is one number of ms, got an array of shape {arrays['dt'].shape}")
     recording = Recording(
-        arrays["current"], arrays["dt"].item(), arrays.get("voltage"), name=_cell_name(path), rates=arrays.get("rates")
+        arrays["current"], arrays["dt"].item(), arrays.get("voltage"), name=cell_name(path), rates=arrays.get("rates")
     )
     if "spike_times" not in arrays:
         return recording
@@ -441,7 +441,7 @@ def _read_neo(path: Path, names: Sequence[str]) -> Recording:
         except Exception:  # files before version 2 have none; what is missing is named below
             commands = None
     try:
-        return recording_of_block(block, _cell_name(path), commands, names)
+        return recording_of_block(block, cell_name(path), commands, names)
     except EventPropError:
         raise
     except Exception as error:  # a block of a damaged file may be anything

@@ -80,7 +80,8 @@ def traces(result: FitResult) -> Figure:
     for sweep in range(n):
         current, v, difference, spikes = axes[:, sweep]
         current.plot(t, rec.current[sweep], color=GREY, lw=0.8)
-        current.set_title(words(f"{rec.name}, sweep {sweep}"))
+        name = rec.name if len(rec.name) <= 40 else f"{rec.name[:37]}..."  # a longer one leaves no place for the axes
+        current.set_title(words(f"{name}, sweep {sweep}"))
         if rec.voltage is not None:
             v.plot(t, rec.voltage[sweep], color=GREY, lw=1.6, label="recording")
             difference.plot(t, free.voltage[sweep] - rec.voltage[sweep], color=VERMILION, lw=0.7)

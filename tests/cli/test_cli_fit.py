@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -86,6 +92,112 @@ def test_a_fit_leaves_a_report_and_can_be_repeated(folder, capsys):
     assert main(["fit", "lif", "two.npz", *SMALL]) == 0
     again = json.loads((folder / "runs" / "fit-lif-2" / "results.json").read_text())["cells"][0]
     assert again["parameters"] == results["parameters"]
+
+
+def step_cell(path, tau=12.0, factor=1.0):
+    """A recording of an LIF that four steps of current excite."""
+    current = np.repeat([0.4, 1.6, 0.9, 1.4], 40)
+    cell = simulate(LIF(tau_mem=tau, v_thresh=0.7), current, dt=0.5)
+    path.parent.mkdir(exist_ok=True)
+    np.savez(path, current=factor * current, dt=0.5, voltage=cell.voltage, spike_times=cell.spikes[0])
+
+
+def command(*words, limit=None):
+    """The command in a process of its own; limit: bytes that a file may have."""
+    set_limit = None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    return subprocess.Popen(
+        [sys.executable, "-m", "genn_eventprop", "fit", "lif", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=set_limit,
+    )  # fmt: skip
+
+
+def wait_for(condition, process, seconds=240):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.02)
+
+
+@pytest.mark.ci
+def test_a_killed_fit_goes_on(folder):
+    """The first cell is safe when it ends; the same command fits the second. Both files are called cell.npz."""
+    step_cell(folder / "a" / "cell.npz", 12.0)
+    step_cell(folder / "b" / "cell.npz", 15.0)
+    words = ("a/cell.npz", "b/cell.npz", *SMALL)
+    first = command(*words)
+    run = folder / "runs" / "fit-lif-1"
+    wait_for((run / "cells" / "1.npz").exists, first)
+    first.kill()
+    first.communicate()
+    assert not (run / "cells" / "2.npz").exists() and not (run / "report.html").exists()
+    before = (run / "cells" / "1.npz").read_bytes()
+    again = command(*words)
+    out, error = again.communicate()
+    assert again.returncode == 0 and b"a/cell was fitted before" in error and b"b/cell\n" in out, error
+    assert (run / "cells" / "1.npz").read_bytes() == before and not (folder / "runs" / "fit-lif-2").exists()
+    cells = json.loads((run / "results.json").read_text())["cells"]
+    assert [c["recording"] for c in cells] == ["a/cell", "b/cell"]
+    assert [c["parameters"]["tau_mem"]["value"] for c in cells] == pytest.approx([12.0, 15.0], rel=1e-3)
+    assert len(list((run / "figures").iterdir())) == 4
+    # it is finished now: by name it is refused, and other settings or data are another fit
+    assert main(["fit", "lif", *words, "--run-dir", str(run)]) == 1
+    step_cell(folder / "a" / "cell.npz", 13.0)
+    (run / "report.html").unlink()
+    assert main(["fit", "lif", *words, "--run-dir", str(run)]) == 1
+
+
+@pytest.mark.ci
+def test_files_that_may_not_grow_lose_nothing(folder, capsys):
+    step_cell(folder / "a.npz")
+    words = ("a.npz", *SMALL, "--run-dir", "mine")
+    assert main(["fit", "lif", *words[:-1], "other"]) == 0  # compiled, so that the limit meets our files alone
+    limited = command(*words, limit=4000)
+    out, error = limited.communicate()
+    assert limited.returncode == 1 and b"tau_mem" in out and b"1.npz cannot be written (File too large)" in error
+    capsys.readouterr()
+    assert main(["fit", "lif", *words]) == 0
+    assert "tau_mem" in capsys.readouterr().out and (folder / "mine" / "report.html").exists()
+
+
+@pytest.mark.ci
+def test_a_cell_that_cannot_be_fitted_leaves_the_others(folder, capsys):
+    step_cell(folder / "huge.npz", factor=1e308)
+    name = "$a_b " + "x" * 230
+    step_cell(folder / f"{name}.npz")
+    step_cell(folder / os.fsdecode(b"caf\xe9\n.npz"))
+    words = ["huge.npz", f"{name}.npz", os.fsdecode(b"caf\xe9\n.npz"), *SMALL]
+    for _ in range(2):  # the same command tries the one again
+        assert main(["fit", "lif", *words]) == 1
+        assert "1 of 3 cells could not be fitted: huge: " in capsys.readouterr().err
+    assert sorted(p.name for p in (folder / "runs").iterdir()) == ["fit-lif-1"]
+    results = json.loads((folder / "runs" / "fit-lif-1" / "results.json").read_text())
+    assert list(results["failed"]) == ["huge"] and len(results["cells"]) == 2
+    assert results["cells"][0]["recording"] == name and "caf" in results["cells"][1]["recording"]
+    assert len(list((folder / "runs" / "fit-lif-1" / "figures").iterdir())) == 4
+    assert "x" * 230 in (folder / "runs" / "fit-lif-1" / "report.html").read_text()
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_heard_and_the_best_so_far_kept(folder, number, status):
+    step_cell(folder / "a.npz")
+    process = command("a.npz", *SMALL[:-1], "--starts", "100", "--progress")
+    said = b""
+
+    def steps():
+        nonlocal said
+        said += os.read(process.stderr.fileno(), 4096)
+        return b"loss" in said
+
+    wait_for(steps, process)
+    sent = time.monotonic()
+    process.send_signal(number)
+    _, error = process.communicate()
+    heard = time.monotonic() - sent
+    assert process.returncode == status and b"fit of a stopped; best so far: tau_mem = " in error, error
+    assert heard < 10, "two seconds on a machine that is not loaded"
+    stopped = json.loads((folder / "runs" / "fit-lif-1" / "results.json").read_text())["stopped"]["a"]
+    assert 4 <= stopped["parameters"]["tau_mem"] <= 40 and stopped["loss"] > 0 and stopped["coupling"] >= 0
 
 
 @pytest.mark.slow
