@@ -32,8 +32,7 @@ from shd_shape import peak_memory, random_events
 
 from genn_eventprop import Delay, Dense, Events, Network, Normal, Sparse, Uniform, losses
 from genn_eventprop.engines import Engine, create
-from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
+from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import Plan, make_plan
 

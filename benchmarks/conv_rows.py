@@ -31,8 +31,7 @@ from shd_shape import peak_memory
 from genn_eventprop import Conv2D, Dense, Events, FanIn, Network, losses
 from genn_eventprop.engines import create
 from genn_eventprop.modelling import Input, Population
-from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
+from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import Plan, make_plan
 

@@ -27,11 +27,7 @@ import numpy as np
 from genn_eventprop import Dense, Network, Normal, engines, losses
 from genn_eventprop.data import Events
 from genn_eventprop.engines import Engine
-from genn_eventprop.models.adex import AdEx
-from genn_eventprop.models.izhikevich import Izhikevich
-from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
-from genn_eventprop.models.qif import QIF
+from genn_eventprop.models import LI, LIF, QIF, AdEx, Izhikevich
 from genn_eventprop.plan import make_plan
 
 # model, mean weight at one arrival a ms: some spikes a neuron in 100 ms

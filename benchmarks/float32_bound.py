@@ -17,9 +17,7 @@ import tyro
 
 from genn_eventprop import Dense, Network, Normal, engines, losses
 from genn_eventprop.data import Events
-from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
-from genn_eventprop.models.lif_refractory import LIFRefractory
+from genn_eventprop.models import LI, LIF, LIFRefractory
 from genn_eventprop.plan import make_plan
 
 MODELS = {"LIF": LIF, "LIFRefractory": LIFRefractory}

@@ -23,8 +23,7 @@ import numpy as np
 
 from genn_eventprop import Dense, Events, Network, Normal, losses, optimisers
 from genn_eventprop.engines import availability, create
-from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
+from genn_eventprop.models import LI, LIF
 from genn_eventprop.plan import Plan, make_plan
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

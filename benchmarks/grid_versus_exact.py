@@ -34,8 +34,7 @@ from genn_eventprop.engines import create
 from genn_eventprop.engines.spike_times import EXACT_NS
 from genn_eventprop.experiment import load_experiment, run_experiment
 from genn_eventprop.losses import Loss
-from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
+from genn_eventprop.models import LI, LIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.report import plots
 

@@ -30,8 +30,7 @@ from genn_eventprop.data.augment.steps import Shift
 from genn_eventprop.data.open import open_events
 from genn_eventprop.data.readers import hdf5
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy
-from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
+from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import Adam
 
 

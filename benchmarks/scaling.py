@@ -34,8 +34,7 @@ from genn_eventprop.distributed import world
 from genn_eventprop.distributed.engine import RankedEngine
 from genn_eventprop.distributed.ranks import Ranks
 from genn_eventprop.engines import create
-from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
+from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
 from genn_eventprop.report import plots

@@ -47,8 +47,7 @@ from genn_eventprop.codegen.cpp.context import read
 from genn_eventprop.engines import Engine, availability, create
 from genn_eventprop.engines.native.engine import aligned, available_processors
 from genn_eventprop.modelling.neuron import Neuron
-from genn_eventprop.models import ZOO
-from genn_eventprop.models.li import LI
+from genn_eventprop.models import LI, ZOO
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import Plan, make_plan
 from genn_eventprop.toolchain import build

@@ -60,8 +60,7 @@ from genn_eventprop.engines import Engine, ReferenceClock
 from genn_eventprop.experiment.options import loss_of
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy, Loss, SquaredError
 from genn_eventprop.modelling.connectivity import Sparse
-from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
+from genn_eventprop.models import LI, LIF
 
 INPUTS, HIDDEN, OUTPUTS, T = 5, 12, 3, 40.0
 STEP = 0.01  # of the differences, relative

@@ -15,8 +15,7 @@ import numpy as np
 from genn_eventprop import Dense, Network, Normal
 from genn_eventprop.deploy.online import Stream
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy
-from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
+from genn_eventprop.models import LI, LIF
 from genn_eventprop.plan import make_plan
 
 

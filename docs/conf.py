@@ -1,8 +1,10 @@
-"""Builds the site: pip install -e ".[docs,torch]", then sphinx-build -W --keep-going -j 2 docs docs/_build/html.
+"""Builds the site: pip install -e ".[docs]", then sphinx-build -W --keep-going -j 2 docs docs/_build/html.
 
+Without the extra torch, the tutorial on PyTorch is shown without being run.
 With GENN_EVENTPROP_NOTEBOOKS=off and GENN_EVENTPROP_GALLERY=off tutorials and gallery are shown without being run.
 """
 
+import importlib.util
 import inspect
 import json
 import os
@@ -36,6 +38,8 @@ myst_heading_anchors = 3
 
 # Tutorials are notebooks: a cell that fails fails the build.
 nb_execution_mode = os.environ.get("GENN_EVENTPROP_NOTEBOOKS", "force")
+NEEDS_TORCH = "tutorials/pytorch"
+nb_execution_excludepatterns = [] if importlib.util.find_spec("torch") else [f"{NEEDS_TORCH}.md"]
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300  # a cell takes seconds, on a busy machine minutes
 nb_execution_in_temp = True
@@ -128,6 +132,19 @@ def one_parameter_a_line(app, what, name, obj, options, lines: list[str]) -> Non
     lines[begin:end] = written
 
 
+NOT_RUN = """
+```{note}
+Results are missing: this page was built without PyTorch.
+```
+"""
+
+
+def note_what_was_not_run(app, page: str, source: list[str]) -> None:
+    """Below the title of the tutorial on PyTorch, where torch is not installed."""
+    if page == NEEDS_TORCH and nb_execution_excludepatterns:
+        source[0] = re.sub(r"^# .*\n", lambda title: title[0] + NOT_RUN, source[0], count=1, flags=re.MULTILINE)
+
+
 def write_switcher(app, error) -> None:
     """_static/switcher.json: name and address of every version."""
     if error is None and app.builder.format == "html":
@@ -140,4 +157,5 @@ def write_switcher(app, error) -> None:
 def setup(app) -> None:
     app.connect("autodoc-process-docstring", one_parameter_a_line, priority=400)
     app.connect("autodoc-process-docstring", escape)
+    app.connect("source-read", note_what_was_not_run)
     app.connect("build-finished", write_switcher)

@@ -11,8 +11,7 @@ import argparse
 import torch
 
 from genn_eventprop import Dense, Network, Normal
-from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
+from genn_eventprop.models import LI, LIF
 from genn_eventprop.torch import EventProp
 
 CLASSES = ("across", "down", "diagonal")

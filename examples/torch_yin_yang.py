@@ -7,8 +7,7 @@ import torch
 
 from genn_eventprop import Dense, Network, Normal
 from genn_eventprop.data.readers import yin_yang
-from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
+from genn_eventprop.models import LI, LIF
 from genn_eventprop.torch import EventProp
 
 

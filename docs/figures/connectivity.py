@@ -12,8 +12,7 @@ import numpy as np
 from genn_eventprop import Conv2D, Delay, Dense, Events, FanIn, Network, Normal, Sparse, Trainer, Uniform, losses
 from genn_eventprop.engines import create
 from genn_eventprop.modelling import Synapses
-from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
+from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
 from genn_eventprop.report import plots

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from genn_eventprop import Dense, Events, Network, Population, losses
 from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.losses import Loss, TimeWeight
-from genn_eventprop.models.li import LI
-from genn_eventprop.models.lif import LIF
+from genn_eventprop.models import LI, LIF
 from genn_eventprop.plan import Plan, make_plan
 from genn_eventprop.report.plots import save
 from genn_eventprop.report.plots.style import BLUE, GREY, LIGHT, ORANGE, figure, styled

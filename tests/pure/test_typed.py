@@ -10,8 +10,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import pytest
-
 from genn_eventprop import models
 from support.extras import needs
 
@@ -72,7 +70,6 @@ trainer.fit("events", epochs=3)
 """
 
 
-@pytest.mark.ci  # seconds with a cache, half a minute without
 def test_mypy_follows_the_installed_package(tmp_path):
     """As users run it, outside the checkout; what it says is about their script alone."""
     needs("mypy")
