@@ -67,7 +67,7 @@ def _plot(
         page: With --data: your own experiment file, if the runs were made with one.
         engine: Another engine than in training.
         format: File format of the figures.
-        trust: With --data: run the neuron's file that the settings of the runs name (--neuron FILE:NAME).
+        trust: With --data: run and open the files that the runs' settings name (--neuron FILE:NAME, --data-dir).
     """
     if not runs:
         raise UsageError("plot: name at least one run folder, e.g. runs/yin_yang-seed1-1")

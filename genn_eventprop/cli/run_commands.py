@@ -48,7 +48,7 @@ def _evaluate(
         data: Data set of the experiment.
         engine: Another engine than in training.
         threads: Number of engine threads.
-        trust: Run the neuron's file that the run's settings name (--neuron FILE:NAME).
+        trust: Run and open the files that the run's settings name (--neuron FILE:NAME, --data-dir).
     """
     file, config, folder = open_run(run, page, trust, engine=engine, threads=threads)
     experiment = file.build(config)
@@ -90,7 +90,7 @@ def _resume(
         epochs: Total number of epochs, instead of the number with which the run was started.
         threads: Number of engine threads; results do not depend on it.
         engine: The engine of the run, if "auto" would choose another one on this machine.
-        trust: Run the neuron's file that the run's settings name (--neuron FILE:NAME).
+        trust: Run and open the files that the run's settings name (--neuron FILE:NAME, --data-dir).
     """
     if mark.kind_of(run) == "repeats":
         raise SettingError(f"{run} holds several runs: continue with the command that started them and --run-dir {run}")

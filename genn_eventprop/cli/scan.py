@@ -14,7 +14,7 @@ from ..distributed import launched
 from ..errors import SettingError, TrainingError
 from ..experiment.options import write_toml
 from ..runs import mark
-from ..runs.run_folder import RunFolder, write_json
+from ..runs.run_folder import RunFolder, run_in, write_json
 from ..studies.cluster import SlurmRunner
 from ..studies.jobs import Job, LocalRunner, Runner, last_line, processors
 from ..studies.scan import Scan, cell_states, locked, prepare, read_scan, status_table
@@ -168,7 +168,7 @@ def _queue(grid: Scan) -> Mapping[str, str]:
 
 
 def _results(grid: Scan) -> dict[str, dict[str, Any]]:
-    folders = {name: grid.folder / name for name in grid.cells()}
+    folders = {name: run_in(grid.folder, name) for name in grid.cells()}
     return {name: RunFolder(path).results for name, path in folders.items() if (path / "results.json").is_file()}
 
 

@@ -51,7 +51,7 @@ from ..training.tensorboard import TensorBoard
 from ..training.trainer import Trainer
 from .hold_out import notes_of_fold, samples_of, without_group
 from .imported import with_graph
-from .options import OWN_NEURON, whole_number
+from .options import neuron_file, whole_number
 
 if TYPE_CHECKING:
     from ..data.augment.augmented import Augmented
@@ -381,7 +381,7 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
             path = trainer.folder.path
             page = "" if file.installed else f" --page {file.source}"
             how = f"mpiexec -n {trainer.ranks.size} " if trainer.ranks.size > 1 else ""
-            trust = " --trust" if _own_file(dataclasses.asdict(config)) else ""
+            trust = " --trust" if files_named(file.config, dataclasses.asdict(config)) else ""
             how += f"genn-eventprop resume {path}{page}{trust}"
             raise type(stop)(f"continue with: {how}") from None
         raise
@@ -495,7 +495,8 @@ def open_run(
 
     Args:
         page: the experiment to run; None: the one that made the run, if it is installed with the package.
-        trust: run the files that the settings name, as ``neuron = "my_neuron.py:MyNeuron"`` does.
+        trust: run and open the files that the settings name, as ``neuron = "my_neuron.py:MyNeuron"`` and ``data_dir``
+            do. A run folder may come from anybody.
 
     Raises:
         SettingError: not a run folder, a page that is not installed and was not given, a file that is not trusted, or a
@@ -503,22 +504,38 @@ def open_run(
     """
     folder = RunFolder.open(path)
     saved = folder.config
-    if "experiment" not in saved:
+    if "experiment" not in saved or not isinstance(saved.get("settings"), dict):
         raise SettingError(f"{folder.path} was not made by an experiment; continue it with Trainer.resume in Python")
     file = page_of(saved["experiment"], page, str(folder.path))
     check_settings(file.config, saved["settings"], str(folder.path / "config.json"))
-    own = _own_file(saved["settings"])
-    if own is not None and not trust:
-        raise SettingError(
-            f"{folder.path} was made with the neuron {own!r}, a file that is run only if you say so: add --trust"
-        )
-    values = {**saved["settings"], "run_dir": str(folder.path), **{k: v for k, v in changes.items() if v is not None}}
+    settings = {name: value for name, value in saved["settings"].items() if name not in OF_THE_COMMAND}
+    if not trust and (named := files_named(file.config, settings)):
+        raise SettingError(f"{folder.path} was made with {named[0]}; add --trust, if you know who made it")
+    values = {**settings, "run_dir": str(folder.path), **{k: v for k, v in changes.items() if v is not None}}
     return file, config_from_json(file.config, values), folder
 
 
-def _own_file(settings: Mapping[str, Any]) -> str | None:
-    """A setting that names a neuron in a Python file, which runs when the setting is used."""
-    return next((value for value in settings.values() if isinstance(value, str) and OWN_NEURON.match(value)), None)
+OF_THE_COMMAND = ("run_dir", "config", "slurm")
+"""Settings that name files for the command that starts a run: where a run is opened again, they are left out."""
+
+
+def files_named(config: type[ExperimentConfig], settings: Mapping[str, Any]) -> list[str]:
+    """In words, each file that settings name: neurons in Python files, which run when the setting is used, whatever the
+    setting; and what a setting of type Path leads to.
+    """
+    hints, named = typing.get_type_hints(config), []
+    for name, value in settings.items():
+        texts = [value] if isinstance(value, (str, Path)) else value if isinstance(value, (list, tuple)) else []
+        for text in texts:
+            if isinstance(text, str) and neuron_file(text) is not None:
+                named.append(f"the neuron {text!r}, a file that is run only if you say so")
+            elif name not in OF_THE_COMMAND and (isinstance(text, Path) or _is_path(hints[name])):
+                named.append(f"{name} = {str(text)!r}, which is opened only if you say so")
+    return named
+
+
+def _is_path(hint: Any) -> bool:
+    return hint is Path or any(map(_is_path, typing.get_args(hint)))
 
 
 def config_from_json(config: type[ExperimentConfig], values: Mapping[str, Any]) -> ExperimentConfig:
@@ -530,7 +547,7 @@ def config_from_json(config: type[ExperimentConfig], values: Mapping[str, Any]) 
     hints = typing.get_type_hints(config)
     converted: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, str) and Path in (hints[name], *typing.get_args(hints[name])):
+        if isinstance(value, str) and _is_path(hints[name]):
             value = Path(value)
         if typing.get_origin(hints[name]) is tuple and not isinstance(value, (list, tuple)):
             value = (value,)
@@ -540,18 +557,28 @@ def config_from_json(config: type[ExperimentConfig], values: Mapping[str, Any]) 
     return config(**converted)
 
 
-WANTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "nothing"}
+WANTED = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path",
+    type(None): "nothing",
+}  # fmt: skip
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type; True of types that are more than one word."""
-    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    if not all(kind in WANTED for kind in kinds):
-        return True
-    if isinstance(value, bool):
-        return bool in kinds
-    return isinstance(value, (int, *kinds) if float in kinds else kinds)
+    """Whether a value is of a type; True of types that are none of `WANTED`, nor tuples of them."""
+    kinds = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(_fits(value, kind) for kind in kinds)
+    if typing.get_origin(hint) is tuple:
+        each = kinds if kinds[1:] != (...,) else (kinds[0],) * len(value) if isinstance(value, (tuple, list)) else ()
+        return isinstance(value, (tuple, list)) and len(value) == len(each) and all(map(_fits, value, each))
+    if hint not in WANTED or isinstance(value, bool):
+        return hint not in WANTED or hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)
 
 
 def _in_words(hint: Any) -> str:
-    return " or ".join(WANTED[kind] for kind in typing.get_args(hint) or (hint,) if kind is not type(None))
+    kinds = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        each = " and ".join(_in_words(kind) for kind in kinds if kind is not ...)
+        return f"a list of {each}"
+    return WANTED.get(hint) or " or ".join(_in_words(kind) for kind in kinds if kind is not type(None))

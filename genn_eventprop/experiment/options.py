@@ -127,20 +127,22 @@ def snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-OWN_NEURON = re.compile(r".*\.py:")
-"""How a neuron in a file of one's own begins."""
+def neuron_file(text: str) -> tuple[str, str] | None:
+    """(file, what stands behind it) of a neuron in a file of one's own, which runs when it is used; None for others."""
+    match = re.fullmatch(r"(.*?\.py)(?::(.*))?", text, re.DOTALL)
+    return None if match is None else (match[1], match[2] or "")
 
 
 def neuron_of(text: str, where: str, **defaults: Any) -> Neuron:
     """``"LIF"``, ``"ALIF(tau_B=100)"``, any of `models.ZOO`, or ``"my_neuron.py:MyNeuron(tau_m=10)"`` of one's own;
     `defaults` are used where the model has them."""
     table: Mapping[str, NeuronModel] = ZOO
-    if text.endswith(".py"):
-        model_in_file(text)  # an error that lists the models in the file
-    if (file := OWN_NEURON.match(text)) is not None:
-        text = text[file.end() :]
+    if (own := neuron_file(text)) is not None:
+        file, text = own
+        if not text:
+            model_in_file(f"{file}:")  # an error that lists the models in the file
         name = parse_spec(text, where).name
-        table = {name: model_in_file(file[0] + name)}
+        table = {name: model_in_file(f"{file}:{name}")}
     spec = parse_spec(text, where, table)
     model = table.get(spec.name)
     if model is None:

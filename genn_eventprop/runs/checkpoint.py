@@ -24,6 +24,7 @@ from ..atomic import replaced_file
 from ..checksummed import parsed
 from ..errors import CheckpointError
 from ..output import say
+from ..regular import read_regular
 from .run_folder import jsonable
 
 FORMAT = "genn_eventprop checkpoint 1"
@@ -73,7 +74,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint at {path}") from None
     except OSError as error:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..checksummed import KEY, verified
 from ..errors import SettingError
+from ..regular import open_regular, read_regular
 
 NAME = ".genn_eventprop.json"
 KINDS = ("run", "repeats", "scan", "fit")
@@ -89,7 +90,7 @@ def written_by_us(path: Path) -> bool:
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_regular(path, path.parent))
     except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
@@ -98,7 +99,7 @@ def _json(path: Path) -> dict[str, Any] | None:
 def _checksummed(path: Path) -> bool:
     """Whether a file, or its first line, is a record with a checksum that is right."""
     try:
-        text = path.read_bytes()
+        text = read_regular(path, path.parent)
         text = text.split(b"\n", 1)[0] if path.suffix == ".jsonl" else text
         return KEY.encode() in text and KEY in json.loads(text) and bool(verified(text))
     except (OSError, ValueError, TypeError, RecursionError):
@@ -117,7 +118,7 @@ def _is_run(folder: Path) -> bool:
 def _is_checkpoint(path: Path) -> bool:
     """Whether a safetensors file has the name of our format in its header."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path, path.parent.parent) as file:
             length = min(int.from_bytes(file.read(8), "little"), 2**26)
             return b"genn_eventprop checkpoint" in file.read(length)
     except OSError:

@@ -33,6 +33,7 @@ import numpy as np
 from ..atomic import write_errors, write_text
 from ..checksummed import verified, with_checksum
 from ..errors import SettingError, TrainingError
+from ..regular import read_regular
 from . import mark
 from .run_lock import current_path
 
@@ -124,6 +125,7 @@ class RunFolder:
             SettingError: if there is none.
         """
         folder = cls(path)
+        folder.check_entries()
         if not (folder.path / "config.json").is_file():
             raise SettingError(
                 f"{folder.path} is not a run folder (it has no config.json); name one that train wrote, such as "
@@ -131,13 +133,13 @@ class RunFolder:
             )
         if mark.kind_of(folder.path) != "run":
             raise SettingError(f"{folder.path} is not a run folder (genn-eventprop did not write its config.json)")
-        folder.check_links()
         return folder
 
-    def check_links(self) -> None:
-        """Raise `SettingError` for a link that leads out of the folder: what is written there would be somewhere else.
+    def check_entries(self) -> None:
+        """Raise `SettingError` for a link that leads out of the folder, and for a pipe, socket or device in it.
 
-        A run folder may come from anybody, and a link is written through, not replaced.
+        A run folder may come from anybody. A link is written through, not replaced: what is written there would be
+        somewhere else. A pipe is waited for.
         """
         root = self.path.resolve()
         folders = [part for part in (self.path, self.checkpoints, self.plots) if part.is_dir()]
@@ -147,6 +149,8 @@ class RunFolder:
                     f"{entry} is a link to {os.readlink(entry)}, out of the run folder; put what it leads to in its "
                     "place"
                 )
+            if entry.exists() and not (entry.is_file() or entry.is_dir()):
+                raise SettingError(f"{entry} is a pipe, socket or device, which no run has written; remove it")
 
     @property
     def checkpoints(self) -> Path:
@@ -231,7 +235,10 @@ class RunFolder:
             SettingError: a line is damaged, or lines are missing.
         """
         path = self.path / "metrics.jsonl"
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        try:
+            lines = read_regular(path, self.path).split(b"\n")[:-1] if path.exists() else []
+        except OSError as error:
+            raise SettingError(f"{path} cannot be read ({error.strerror})") from None
         epochs = [self._epoch(line, number) for number, line in enumerate(lines, 1)]
         if [line["epoch"] for line in epochs] != list(range(1, len(epochs) + 1)):
             raise SettingError(f"{path}: an epoch is missing or appears twice; {self._again}")
@@ -298,13 +305,26 @@ def runs_in(path: Path) -> list[Path]:
     """The run folder itself, or the runs below a folder of repeats or of a scan."""
     if (path / "config.json").is_file():
         return [RunFolder.open(path).path]
-    below = sorted(p.parent for p in path.glob("*/config.json") if mark.kind_of(p.parent) == "run")
+    found = sorted(p.parent for p in path.glob("*/config.json") if mark.kind_of(p.parent) == "run")
+    below = [run_in(path, run.name) for run in found] if mark.kind_of(path) else found
     if not below:
         raise SettingError(
             f"{path} is not a run folder (it has no config.json) and contains none; name one that "
             "train wrote, such as runs/yin_yang-seed1-1"
         )
     return below
+
+
+def run_in(study: Path, name: str) -> Path:
+    """The run folder called `name` in the folder of a study.
+
+    Raises:
+        SettingError: it is elsewhere: a study may come from anybody, and its runs are read and gone on with.
+    """
+    path = study / name
+    if not name or Path(name).name != name or path.resolve() != study.resolve() / name:
+        raise SettingError(f"{path} is not in {study}, or is a link; put the run folder there, or name it itself")
+    return path
 
 
 def mark_folder(folder: Path, kind: str, option: str) -> None:
@@ -331,7 +351,7 @@ def read_json(path: Path) -> dict[str, Any]:
         SettingError: it cannot be read, or is damaged.
     """
     try:
-        return verified(path.read_bytes())
+        return verified(read_regular(path, path.parent))
     except OSError as error:
         raise SettingError(f"{path} cannot be read ({error.strerror})") from None
     except ValueError as error:

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import socket
+import stat
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ from ..atomic import advice
 from ..checksummed import parsed
 from ..errors import SettingError, TrainingError
 from ..output import say
+from ..regular import open_regular, read_regular
 from ..renamed import renamed
 
 NAME = ".writer.json"
@@ -253,7 +255,7 @@ def _acquire(path: Path, new_owner: LockOwner) -> None:
         # A loop, since between any two looks the lock may be released, or taken by a third process.
         while not _link(new, path):
             owner = _read_owner(path)
-            if owner is None and not path.exists():
+            if owner is None and not os.path.lexists(path):
                 continue  # released meanwhile
             if owner is None and _is_foreign(path):
                 raise SettingError(f"{path} was not written by genn-eventprop; choose another folder, or remove it")
@@ -290,7 +292,7 @@ _NO_LINKS = {1, 38, 95, 45}  # EPERM, ENOSYS, EOPNOTSUPP on Linux and macOS: fil
 def _read_owner(path: Path) -> LockOwner | None:
     """Who is written in a lock file; None for one that is gone or damaged."""
     try:
-        return LockOwner(**parsed(path.read_text()))
+        return LockOwner(**parsed(read_regular(path)))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -299,9 +301,9 @@ def _is_foreign(path: Path) -> bool:
     """Whether a file under the name of a lock is another program's, and not one of ours that was cut, or zeroed by a
     power cut."""
     try:
-        text = path.read_bytes().rstrip(b"\0")
-    except OSError:
-        return path.is_dir()
+        text = read_regular(path).rstrip(b"\0")
+    except OSError:  # also a pipe, and a link to nowhere
+        return os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode)
     try:
         return not set(json.loads(text)) <= {field.name for field in fields(LockOwner)}
     except (ValueError, TypeError, RecursionError):
@@ -336,7 +338,7 @@ def _shows_heartbeat(path: Path, owner: LockOwner | None) -> bool:
 def _last_heartbeat(path: Path) -> float | None:
     """Time of the last sign of life, by the clock of the file server; opening the file asks the server again."""
     try:
-        with open(path) as file:
+        with open_regular(path) as file:
             return os.fstat(file.fileno()).st_mtime
     except OSError:
         return None

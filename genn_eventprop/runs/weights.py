@@ -11,6 +11,7 @@ import numpy as np
 from ..atomic import replaced_file, replaced_folder
 from ..data.events.storage import open_npz, read_arrays
 from ..errors import CheckpointError, DataError, suggest
+from ..regular import open_regular
 from .checkpoint import load_checkpoint
 from .run_folder import RunFolder
 
@@ -138,7 +139,8 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
     arrays = {}
     for file in files:
         try:
-            arrays[file.stem] = np.loadtxt(file, delimiter=",", ndmin=1)
+            with open_regular(file) as content:
+                arrays[file.stem] = np.loadtxt(content, delimiter=",", ndmin=1)
         except ValueError as error:
             raise CheckpointError(f"{file} is not a table of numbers ({error})") from None
     return arrays

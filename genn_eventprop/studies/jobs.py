@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..runs.run_folder import run_state, write_json
+from ..regular import read_regular
+from ..runs.run_folder import write_json
 
 POLL = 0.2  # s between looks at the processes
 RANK_VARIABLE = "LOCAL_RANK"  # as torchrun calls it
@@ -35,11 +36,12 @@ class Job:
     log: Path
 
     def command(self) -> list[str]:
-        """The command of genn-eventprop that starts this job, or continues it from its last checkpoint."""
-        if run_state(self.run_dir) == "started":
-            page = self.arguments[0]
-            return ["resume", str(self.run_dir), *(["--page", page] if page.endswith(".py") else [])]
-        return ["train", *self.arguments, "--run-dir", str(self.run_dir)]
+        """The command of genn-eventprop that starts this job, or continues it from its last checkpoint.
+
+        Its settings are always those of the study: what a run folder says about itself is compared with them, and files
+        that it names are run and opened because they are named here.
+        """
+        return ["train", *self.arguments, "--run-dir", str(self.run_dir), "--resume-if-started"]
 
     @property
     def status_file(self) -> Path:
@@ -188,5 +190,5 @@ def processors() -> int:
 
 def last_line(log: Path) -> str:
     """The last line of a log that says something."""
-    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+    lines = read_regular(log).decode(errors="replace").split("\n") if log.exists() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "it left no message")

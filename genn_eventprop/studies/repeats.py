@@ -19,7 +19,7 @@ from ..errors import SettingError, TrainingError
 from ..experiment.experiment import ExperimentConfig, ExperimentFile, run_experiment
 from ..experiment.options import whole_number, write_toml
 from ..runs import mark
-from ..runs.run_folder import RunFolder, jsonable, mark_folder, read_json, run_state, write_json
+from ..runs.run_folder import RunFolder, jsonable, mark_folder, read_json, run_in, run_state, write_json
 from ..runs.run_lock import is_locked, lock_for_writing
 from .jobs import Job, Runner, last_line, processors
 
@@ -192,6 +192,20 @@ def _agree(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     ignored = varied | set(INCIDENTAL)
     a, b = ({k: v for k, v in part["settings"].items() if k not in ignored} for part in (before, now))
     return a == b and before["experiment"] == now["experiment"]
+
+
+def variants_of(root: Path) -> dict[str, dict[str, Any]]:
+    """Name of a run folder in `root` -> what is special about it.
+
+    Raises:
+        SettingError: repeats.json is damaged, or names a folder elsewhere.
+    """
+    variants = read_json(root / "repeats.json").get("variants")
+    if not isinstance(variants, dict) or not all(isinstance(changes, dict) for changes in variants.values()):
+        raise SettingError(f"{root / 'repeats.json'} is damaged: it lists no runs")
+    for name in variants:
+        run_in(root, name)
+    return variants
 
 
 def _read(root: Path) -> dict[str, Any] | None:

@@ -33,7 +33,7 @@ from ..atomic import write_text
 from ..errors import SettingError, suggest
 from ..experiment.experiment import ExperimentFile, check_settings, config_from_json, load_experiment, settings_file
 from ..experiment.options import read_toml, write_toml
-from ..runs.run_folder import RunFolder, mark_folder, read_json, run_state
+from ..runs.run_folder import RunFolder, mark_folder, read_json, run_in, run_state
 from ..runs.run_lock import is_locked, lock_for_writing
 from ..training.runtime_estimate import duration
 from .cluster import Slurm, slurm_of
@@ -82,7 +82,7 @@ class Scan:
         file = self.folder / "cells" / f"{name}.toml"
         extra = () if threads is None or "threads" in self.settings else ("--threads", str(threads))
         arguments = (self.file.source, "--config", str(file), *extra)
-        return Job(name, arguments, self.folder / name, self.folder / "logs" / f"{name}.log")
+        return Job(name, arguments, run_in(self.folder, name), self.folder / "logs" / f"{name}.log")
 
     def expected(self, cell: Mapping[str, Any]) -> dict[str, Any]:
         """All settings of a cell, the experiment's defaults filled in."""

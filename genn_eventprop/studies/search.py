@@ -36,6 +36,7 @@ import numpy as np
 
 from ..atomic import write_errors
 from ..errors import SettingError, suggest
+from ..regular import open_regular
 from ..runs.run_folder import mark_folder
 from .repeats import whole_numbers
 
@@ -82,8 +83,22 @@ class Search:
         return {name: _distribution(optuna, choices) for name, choices in self.ranges.items()}
 
     def settings(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings of the experiment from the parameters of a trial."""
-        return {n: json.loads(v) if _coded(self.ranges[n]) else v for n, v in parameters.items()}
+        """Settings of the experiment from the parameters of a trial.
+
+        Raises:
+            SettingError: a value that is not in [search.ranges]: the journal of a study may come from anybody.
+        """
+        settings = {}
+        for name, value in parameters.items():
+            choices = self.ranges.get(name, [])
+            settings[name] = json.loads(value) if _coded(choices) else value
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not (settings[name] in choices if isinstance(choices, list) else number):
+                raise SettingError(
+                    f"study.journal has {name} = {str(value)[:80]!r}, which is not in [search.ranges] of the scan; "
+                    "choose another folder"
+                )
+        return settings
 
 
 def search_of(table: Mapping[str, Any], where: str) -> Search:
@@ -167,8 +182,13 @@ def study_of(search: Search, folder: Path) -> Any:
         "none": lambda: pruners.NopPruner(),
     }  # fmt: skip
     mark_folder(folder, "scan", "folder")
+    if os.path.lexists(journal := folder / "study.journal"):
+        try:
+            open_regular(journal, folder).close()
+        except OSError as error:
+            raise SettingError(f"{journal} cannot be read ({error.strerror}); choose another folder") from None
     return optuna.create_study(
-        storage=optuna.storages.JournalStorage(journal_of(folder / "study.journal")), study_name="search",
+        storage=optuna.storages.JournalStorage(journal_of(journal)), study_name="search",
         load_if_exists=True, sampler=sampler_of(search, 0), pruner=ends[search.pruner](),
         direction="maximize" if search.worse > 0 else "minimize",
     )  # fmt: skip

@@ -18,11 +18,11 @@ from typing import Any
 from ..errors import SettingError
 from ..experiment.experiment import experiment_names, load_experiment
 from ..runs import mark
-from ..runs.run_folder import RunFolder, jsonable, read_json
+from ..runs.run_folder import RunFolder, jsonable
 from ..runs.run_index import records
 from ..training.accounting import energy_words
 from .comparison import interval, paired
-from .repeats import INCIDENTAL, deviation, percent, summarise
+from .repeats import INCIDENTAL, deviation, percent, summarise, variants_of
 
 BEGIN, END = "<!-- table of results: begin -->", "<!-- table of results: end -->"
 COLUMNS = (
@@ -82,7 +82,7 @@ def finished_runs(paths: Iterable[Path]) -> tuple[list[FinishedRun], list[str]]:
     folders: list[tuple[Path, tuple[str, ...]]] = []
     for path in paths:
         if mark.kind_of(path) == "repeats":
-            variants = read_json(path / "repeats.json")["variants"]
+            variants = variants_of(path)
             varied = tuple({name for changes in variants.values() for name in changes} | {"seed"})
             folders += [(path / name, varied) for name in variants]
         else:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from genn_eventprop import Events
-from genn_eventprop.cli import main
+from genn_eventprop.cli import main, worker
 from genn_eventprop.data.augment.augmented import Augmented
 from genn_eventprop.data.augment.steps import Jitter, MergeChannels
-from genn_eventprop.errors import DataError, ModelError
+from genn_eventprop.errors import DataError, ModelError, SettingError
 from genn_eventprop.experiment.hold_out import without_group
 from genn_eventprop.experiment.options import neuron_of
+from genn_eventprop.studies.cluster import Cell
+from genn_eventprop.studies.scan import locked, prepare, read_scan
 
 NEURON = """
 from genn_eventprop import NeuronModel, Param
@@ -78,6 +85,85 @@ def test_a_run_with_a_neuron_of_ones_own(folder, capsys):
         assert "made with the neuron 'neuron.py:Mine(v_t=0.02)', a file" in capsys.readouterr().err
     assert main(["evaluate", "run", "--page", "page.py", "--trust"]) == 0
     assert main(["resume", "run", "--page", "page.py", "--epochs", "2", "--trust"]) == 0
+
+
+SLOWLY = """
+import time
+from pathlib import Path
+from genn_eventprop.training import Callback
+
+class Slowly(Callback):
+    checkpointed = False
+    def end_epoch(self, trainer, metrics):
+        if Path("slowly").exists():
+            time.sleep(0.2)
+"""
+STUDIES = {
+    "scan": ("[grid]\nseed = [1, 2]", ["seed=1", "seed=2"]),
+    "search": ("[search]\ntrials = 2\npruner = 'none'\n[search.ranges]\nlearning_rate = {low = 1e-3, high = 1e-2}",
+               ["trial0000-seed1", "trial0001-seed1"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["scan", pytest.param("search", marks=pytest.mark.ci)])
+def test_a_killed_study_with_a_neuron_of_ones_own_goes_on(folder, kind, capsys):
+    """kill -9, and the same command again: the file of the study names the neuron once more."""
+    if kind == "search":
+        pytest.importorskip("optuna")
+    page = PAGE.replace("test)\n", "test, callbacks=[Slowly()])\n")
+    Path("page.py").write_text(SLOWLY + page)
+    table, runs = STUDIES[kind]
+    settings = 'neuron = "neuron.py:Mine(v_t=0.02)"\nepochs = 6'
+    Path("s.toml").write_text(f'experiment = "page.py"\nprocesses = 2\n[settings]\n{settings}\n{table}\n')
+    Path("slowly").touch()
+    command = [sys.executable, "-m", "genn_eventprop", "scan", "s.toml"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    metrics = [Path("runs/s", run, "metrics.jsonl") for run in runs]
+    deadline = time.monotonic() + 90
+    while not all(m.is_file() and m.read_text().count("\n") > 1 for m in metrics) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    Path("slowly").unlink()
+    before = [m.read_text().splitlines()[:2] for m in metrics]
+    wait_until_gone(Path("runs/s"))
+    assert not any(m.with_name("results.json").exists() for m in metrics)
+    assert main(["scan", "s.toml"]) == 0, capsys.readouterr().out
+    assert [m.read_text().splitlines()[:2] for m in metrics] == before  # from the checkpoints, not anew
+    assert all(m.read_text().count("\n") == 6 for m in metrics)
+
+
+def wait_until_gone(study):
+    """The trainings of a scan that was killed end a moment after it."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            with locked(study):
+                if not any(study.glob("*/.writer.json")):
+                    return
+        except SettingError:
+            pass
+        time.sleep(0.05)
+
+
+def test_jobs_of_slurm_go_on_with_a_neuron_of_ones_own(folder, capsys):
+    """What a job of the queue runs when its run was started before; the training itself is not run in a queue here."""
+    Path("s.toml").write_text(
+        'experiment = "page.py"\n[settings]\nneuron = "neuron.py:Mine(v_t=0.02)"\nepochs = 2\n[grid]\nseed = [1]\n'
+    )
+    study = read_scan("s.toml")
+    (job,), _ = prepare(study, None)
+    result = Path("runs/s/seed=1/results.json")
+    for _ in range(2):  # from the beginning, and from the last checkpoint
+        assert Cell(job, worker.run)() == 0, job.log.read_text()
+        result.unlink()
+        (job,), _ = prepare(study, None)
+    config = json.loads(Path("runs/s/seed=1/config.json").read_text())
+    del config["sha256"]
+    config["settings"]["neuron"] = "other.py:Mine"
+    Path("runs/s/seed=1/config.json").write_text(json.dumps(config))
+    assert Cell(job, worker.run)() == 1
+    assert "was run with neuron = 'other.py:Mine', now it is 'neuron.py:Mine(v_t=0.02)'" in capsys.readouterr().err
 
 
 def test_each_group_of_a_page_is_held_out_once(folder, capsys):

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...checksummed import parsed
 from ...errors import DataError
+from ...regular import read_regular
 from ..events import storage
 from ..events.check import Annotated
 from ..events.storage import FolderKind, FolderWriter, open_npz, raw_array, read_arrays, write_npz
@@ -125,7 +126,7 @@ def arguments(arrays: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
 
 def _load_folder(path: Path, mmap: bool) -> dict[str, Any]:
     try:
-        facts = parsed((path / KIND.record).read_bytes())
+        facts = parsed(read_regular(path / KIND.record))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a folder of currents ({KIND.record}: {error})") from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from ...atomic import replaced_file, write_errors
 from ...checksummed import parsed, verified, with_checksum
 from ...errors import DataError
 from ...modelling.memory import in_words, physical_memory
+from ...regular import open_regular, read_regular
 from .check import BLOCK, Recordings
 
 FORMAT = "genn_eventprop events 1"
@@ -98,16 +99,20 @@ def load(path: Path, mmap: bool = True) -> dict[str, Any]:
     return arguments(arrays, path)
 
 
+def open_file(path: Path) -> BinaryIO:
+    """A data file, or a DataError that says why it cannot be read: a pipe, on which a reader would wait, is none."""
+    try:
+        return open_regular(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
 @contextmanager
 def open_npz(path: Path) -> Iterator[Any]:
     """An npz file opened without pickle, or a DataError that says why it is not one."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        content = open(path, "rb")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    with content:
+    with open_file(path) as content:
         try:
             file = np.load(content, allow_pickle=False)
         except UNREADABLE as error:
@@ -297,7 +302,7 @@ class EventsWriter(FolderWriter):
 def digest_of(path: Path) -> str:
     """SHA-256 of a file, read in blocks."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -318,7 +323,7 @@ def check_replaceable(path: Path, kind: FolderKind = EVENTS) -> None:
 def is_folder_of(path: Path, kind: FolderKind) -> bool:
     """Whether a folder has a record of ours, be it a damaged one."""
     try:
-        return f"genn_eventprop {kind.word}".encode() in (path / kind.record).read_bytes()
+        return f"genn_eventprop {kind.word}".encode() in read_regular(path / kind.record)
     except OSError:
         return False
 
@@ -337,7 +342,7 @@ def _replace_folder(new: Path, path: Path, kind: FolderKind) -> None:
 
 def _load_folder(path: Path, mmap: bool) -> dict[str, Any]:
     try:
-        facts = _facts(parsed((path / "events.json").read_bytes()))
+        facts = _facts(parsed(read_regular(path / "events.json")))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a folder of events (events.json: {error})") from error
     if facts["format"] != FORMAT:
@@ -400,9 +405,12 @@ def verify(path: Path, kind: FolderKind = EVENTS) -> None:
     if not path.is_dir():
         return
     try:
-        facts = verified((path / kind.record).read_bytes())
-    except ValueError as error:
+        facts = verified(read_regular(path / kind.record))
+        digests = facts.get("files", {})
+        if not isinstance(digests, dict):
+            raise ValueError(f"files must be a record, is {str(digests)[:40]!r}")
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: {kind.record} is damaged: {error}; write the folder again") from None
-    for name, digest in facts.get("files", {}).items():
+    for name, digest in digests.items():
         if name in kind.files and digest_of(path / name) != digest:
             raise DataError(f"{path / name}: its contents do not match its checksum; it is damaged, write it again")

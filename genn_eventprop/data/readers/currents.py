@@ -15,7 +15,7 @@ from ...errors import DataError
 from ...modelling.memory import check_fits
 from ..currents.currents import Currents
 from ..events.events import Events
-from ..events.storage import open_npz, read_arrays
+from ..events.storage import UNREADABLE, open_file, open_npz, read_arrays
 from .hdf5 import open_hdf5, reading, texts_of
 from .hdf5_inside import inside
 
@@ -30,11 +30,10 @@ def read_npy(path: str | Path, dt: float, mmap: bool = True, **annotations: Any)
         DataError: no such file, no array file, values that are no currents.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
+    open_file(path).close()
     try:
         array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: not a readable .npy file ({error}); write it with numpy.save") from error
     if not isinstance(array, np.ndarray):
         array.close()
@@ -91,12 +90,16 @@ def read_hdf5(
             if column is None and of not in (None, key):
                 raise DataError(f"{path}: no table {of!r} for the {key}; it has {', '.join(file)}")
             if column is not None:
+                if not getattr(column, "shape", ()):
+                    raise DataError(f"{path}: {of} must be an array with a row for each sample, to be the {key}")
                 found[key] = np.array(texts_of(column, path)) if column.dtype.kind in "SO" else column[()]
         step = dt if dt is not None else table.attrs.get("dt", file.attrs.get("dt"))
+        if isinstance(step, np.ndarray) and step.size == 1:
+            step = step.item()
         if step is None:
             raise DataError(f"{path}: the file does not say how long a value holds: give dt= in ms, or an attribute dt")
         array = table[()]
-    return _in_file(path, lambda: Currents(array, float(step), name=name or path.stem, **found))
+    return _in_file(path, lambda: Currents(array, step, name=name or path.stem, **found))
 
 
 def _in_file(path: Path, make: Callable[[], Currents]) -> Currents:

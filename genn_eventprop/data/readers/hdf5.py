@@ -11,7 +11,9 @@ Source: Cramer, Stradmann, Schemmel, Zenke 2020, doi 10.1109/TNNLS.2020.3044364.
 
 from __future__ import annotations
 
+import errno
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +25,7 @@ from ...atomic import replaced_file
 from ...errors import DataError
 from ..events import check
 from ..events.events import Events
-from ..events.storage import EventsWriter
+from ..events.storage import EventsWriter, open_file
 from ..optional import require
 from .hdf5_inside import Budget, inside
 
@@ -240,14 +242,25 @@ def open_layout(path: Path) -> Iterator[Any]:
 def open_hdf5(path: Path) -> Iterator[Any]:
     """An open HDF5 file of any layout."""
     h5py = require("h5py", "HDF5 files")
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
+    open_file(path).close()
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
-        raise DataError(f"{path}: not a readable HDF5 file ({error}); download it again") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{path}: {_why_not(error)}") from error
     with file:
         yield file
+
+
+def _why_not(error: Exception) -> str:
+    """Why HDF5 could not open a file, from its text: the number of the error is lost on the way."""
+    if "unable to lock file" in str(error) and str(errno.EAGAIN) not in re.findall(r"errno = (\d+)", str(error)):
+        return f"its disk has no locks ({error}); set HDF5_USE_FILE_LOCKING=FALSE, if nobody writes to the file"
+    if "unable to lock file" in str(error) or "already open for" in str(error):
+        return (
+            f"another program has it open and may be writing to it ({error}); close it there. If none has, a program "
+            "that wrote it has crashed: write the file again"
+        )
+    return f"not a readable HDF5 file ({error}); download it again"
 
 
 @contextmanager
@@ -257,7 +270,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except (RuntimeError, OSError, KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+    except (RuntimeError, OSError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
         raise DataError(f"{path}: {what} cannot be read ({error}); the file is damaged, download it again") from error
 
 
