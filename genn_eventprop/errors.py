@@ -86,6 +86,10 @@ class HungUp(Terminated):
     word, status = "hung up", 129
 
 
+class Stopped(KeyboardInterrupt):
+    """`Engine.stop` was called while a batch ran, by a signal handler say."""
+
+
 class DescriptionError(EventPropError, ValueError):
     """The description of a model cannot be written, read, or used without trusting who wrote it."""
 

@@ -44,6 +44,9 @@ class RankedEngine(EngineWrapper):
     def local_samples(self, batch: int) -> slice:
         return self.shard(batch).samples
 
+    def stop(self) -> None:
+        """All ranks end a batch together."""
+
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
         samples = batch_indices(data, samples)
         self.inner.seed, self.inner.epoch = self.seed, self.epoch

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 WORDS = {
-    signal.SIGINT: "stopping after this batch, with a checkpoint; press Ctrl-C again to stop at once",
-    signal.SIGTERM: "terminated: stopping after this batch, with a checkpoint",
-    signal.SIGHUP: "hung up: stopping after this batch, with a checkpoint",
+    signal.SIGINT: "stopping with a checkpoint; press Ctrl-C again to stop at once",
+    signal.SIGTERM: "terminated: stopping with a checkpoint",
+    signal.SIGHUP: "hung up: stopping with a checkpoint",
 }
 ENDS = {signal.SIGTERM: Terminated, signal.SIGHUP: HungUp}
 """What is raised by signals that others send."""
@@ -29,7 +29,7 @@ AGAIN = 0.05  # s after which a signal that could not be raised is sent again
 
 @contextlib.contextmanager
 def interruptible(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP let the batch end and write a checkpoint; the second one stops at once.
+    """Ctrl-C, SIGTERM and SIGHUP end a training with a checkpoint; the second one stops at once.
 
     A signal that is ignored (SIGHUP under nohup) stays so.
 

@@ -20,7 +20,7 @@ from ..distributed.engine import RankedEngine
 from ..engines import Data, Engine, engine_class
 from ..engines.contract.memory import check_training
 from ..engines.spike_times import EXACT_DT, GRID_DT, Choice, check_spike_times, choose_spike_times, coarse_step
-from ..errors import CheckpointError, HungUp, SettingError, Terminated
+from ..errors import CheckpointError, HungUp, SettingError, Stopped, Terminated
 from ..losses import Loss, as_losses
 from ..losses.outer import UnavailableLoss
 from ..modelling import Network
@@ -200,6 +200,7 @@ class Trainer:
         self._batch_sizes: dict[int, int] = {}
         self.batches = 0  # of the current epoch
         self._stop, self._interrupted = False, 0  # 1 and more: a reason, see `REASONS`
+        self._fresh = True  # whether a training can be resumed from the current batch
         if communicator is not None:
             self.distribute(communicator)
 
@@ -409,6 +410,10 @@ class Trainer:
                 callback.end(self, results)
         except RankError as error:
             raise self._left_alone(error) from None
+        except Stopped:
+            if self._fresh:
+                self._save("last")
+            raise REASONS[self._interrupted - 1] from None
         finally:
             for callback in self.callbacks:
                 callback.close()
@@ -452,8 +457,12 @@ class Trainer:
         return ([self.batch_size] + [size for first, size in self._batch_sizes.items() if first <= epoch + 1])[-1]
 
     def interrupt(self, reason: type[KeyboardInterrupt] = KeyboardInterrupt) -> None:
-        """End `fit` after the current batch, on all ranks, with a checkpoint and `reason`; for signal handlers."""
+        """End `fit` with a checkpoint and `reason`; for signal handlers.
+
+        After the current batch, on all ranks; `native` on a single one leaves that in the middle, without a trace.
+        """
         self._interrupted = REASONS.index(reason) + 1
+        self.engine.stop()
 
     def _epoch(self, train: Batches, validation: Data | None) -> None:
         """The rest of the current epoch: all of it, unless training was resumed in the middle."""
@@ -472,7 +481,8 @@ class Trainer:
         for batch in train.of(order[state.batch :], state.epoch):
             self._batch(*batch)
             state.epoch_seconds = before + time.perf_counter() - began
-            if state.batch < len(order) and not is_fresh(follows, order[state.batch]):
+            self._fresh = state.batch == len(order) or is_fresh(follows, order[state.batch])
+            if not self._fresh:
                 continue  # a checkpoint does not hold what is carried
             self._end_if_interrupted()
             in_the_middle = state.batch < len(order)

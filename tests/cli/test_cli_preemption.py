@@ -97,7 +97,7 @@ def test_one_line_begins_goes_on_and_is_done(folder, capsys):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143 and "Traceback" not in err, err
-    assert "terminated: stopping after this batch, with a checkpoint" in err
+    assert "terminated: stopping with a checkpoint" in err
     assert "terminated; continue with: genn-eventprop resume run" in err
     assert not Path("run/results.json").exists()
     assert load_checkpoint("run/checkpoints/last.safetensors").info["position"]["updates"] > 4

@@ -153,7 +153,7 @@ def test_signals_end_with_a_checkpoint(folder, number, status, word, more):
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == status and "Traceback" not in err, err
-    assert f"{word}: stopping after this batch, with a checkpoint" in err
+    assert f"{word}: stopping with a checkpoint" in err
     how = "with the same command and --run-dir run" if more else "with: genn-eventprop resume run"
     assert f"genn-eventprop: {word}; continue {how}" in err
     assert not (run / "results.json").exists()

@@ -28,6 +28,7 @@ constexpr int N_OUT = N_p1, NP_OUT = NP_p1;
 constexpr int64_t GRADIENT_SIZE = 480;
 
 struct Args {
+    Host* host;
     const int32_t* steps;
     const int32_t* channels;
     const int64_t* offsets;
@@ -379,6 +380,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     int64_t next_c0 = from;
     int64_t next_c1 = 0;
     for (int64_t step = 0; step < args.exact_steps; ++step) {
+    if (step % 64 == 0) args.host->poll();
     const double t_k = args.duration * double(step) / double(args.exact_steps);
     const double t_end = step + 1 < args.exact_steps ? args.duration * double(step + 1) / double(args.exact_steps) : args.duration;
     work.reader.enter(p1, args, step, false);
@@ -484,6 +486,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, [[maybe_un
     work.reader.begin_back(p1, dr);
     if (args.recorded) { work.record_p0.begin(args, args.p0_w_record, sample, true); work.record_p1.begin(args, args.p1_w_record, sample, true); }
     for (int64_t step = args.exact_steps - 1; step >= 0; --step) {
+    if (step % 64 == 0) args.host->poll();
     work.reader.enter(p1, args, step, true);
     if (args.recorded) { work.record_p0.enter(args, step); work.record_p1.enter(args, step); }
     {

@@ -33,6 +33,7 @@ constexpr int N_OUT = N_p1, NP_OUT = NP_p1;
 constexpr int64_t GRADIENT_SIZE = 1152;
 
 struct Args {
+    Host* host;
     const int32_t* steps;
     const int32_t* channels;
     const int64_t* offsets;
@@ -277,6 +278,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     }
     int64_t next_c0 = from;
     for (int64_t step = 0; step < n_steps; ++step) {
+        if (step % 64 == 0) args.host->poll();
         [[maybe_unused]] const int32_t now = int32_t(step);
         const int64_t row = step % args.segment;
         if (row == 0 && args.segment < n_steps) {
@@ -536,6 +538,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     }
     int64_t base = (n_steps - 1) / args.segment * args.segment;  // of the segment there is
     for (int64_t step = n_steps; step >= 0; --step) {
+        if (step % 64 == 0) args.host->poll();
         [[maybe_unused]] const int32_t now = int32_t(step);
         if (step < n_steps) {
             // adjoint rows of hidden; reads l_I, l_V, n_Q_input_I, n_Q_input_V; writes w_D_input, w_along_input

@@ -30,6 +30,7 @@ constexpr int N_OUT = N_p1, NP_OUT = NP_p1;
 constexpr int64_t GRADIENT_SIZE = 480;
 
 struct Args {
+    Host* host;
     const int32_t* steps;
     const int32_t* channels;
     const int64_t* offsets;
@@ -270,6 +271,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     }
     int64_t next_c0 = from;
     for (int64_t step = 0; step < n_steps; ++step) {
+        if (step % 64 == 0) args.host->poll();
         [[maybe_unused]] const int32_t now = int32_t(step);
         // modes that end: hidden; reads g_room, x_I, x_V; writes e_inv, e_kind, e_mode, e_step, e_x_I, e_x_V,
         //   w_happened, w_mode, w_until
@@ -532,6 +534,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         p1_l_V[neuron] = l_V;
     }
     for (int64_t step = n_steps; step >= 0; --step) {
+        if (step % 64 == 0) args.host->poll();
         [[maybe_unused]] const int32_t now = int32_t(step);
         if (step < n_steps) {
             // adjoint rows of hidden; reads l_I; writes w_along_input

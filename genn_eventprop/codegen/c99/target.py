@@ -408,21 +408,21 @@ class Text(Layout, Target):
 
 
 WHOLE = """\
-const int population = forward(&trial, sample);
+const int population = forward(t, sample);
 if (population) return population;
-if (full(&trial, sample)) return full(&trial, sample);
-compare(&trial, sample);
-if (trial.training) backward(&trial, sample);
+if (full(t, sample)) return full(t, sample);
+compare(t, sample);
+if (t->training) backward(t, sample);
 """
 HALF = """\
-if (trial.training) {
-    compare(&trial, sample);
-    backward(&trial, sample);
-    continue;
+if (t->training) {
+    compare(t, sample);
+    backward(t, sample);
+    return 0;
 }
-const int population = forward(&trial, sample);
+const int population = forward(t, sample);
 if (population) return population;
-if (full(&trial, sample)) return full(&trial, sample);
+if (full(t, sample)) return full(t, sample);
 """
 
 

@@ -39,6 +39,7 @@ void locate(const Args& args, Work& work, Trouble& trouble);
 // Outer loss of one trial: hands over readouts and loss, sets dL/dr divided by the batch, and lambda_V at T of silent outputs.
 void outer_loss(const Args& args, Work& work, int64_t sample);
 
+constexpr int OVER = -1;  // what a batch returns that nobody wanted to its end
 constexpr int64_t SPIKES = 3;  // a call that only hands over the spikes of the kept trials
 
 int run_batch(Engine& engine, const Args& args) {
@@ -83,9 +84,11 @@ int run_batch(Engine& engine, const Args& args) {
             }
         } catch (const std::bad_alloc&) {
             troubles[slice].population = NO_MEMORY;
+        } catch (const Host::Over&) {  // as the other slices are, or will be
         }
     };
     on_threads(engine.host, args.n_slices, task);
+    if (engine.host.over) return OVER;
     for (int64_t slice = 0; slice < args.n_slices; ++slice)
         if (troubles[slice].population == NO_MEMORY) return 1;
     for (int64_t slice = 0; slice < args.n_slices; ++slice) {
@@ -117,13 +120,21 @@ int eventprop_attach(Host* host) {
     return 0;
 }
 
-// Returns 0 on success, 1 if out of memory, 2 + i if population i diverged (with exact spike times, the i-th spiking one).
+// Returns 0 on success, 1 if out of memory, 2 + i if population i diverged (with exact spike times, the i-th spiking one),
+// OVER if it was stopped: by a signal handler that has raised an exception, or by host_stop. Called with Python's lock.
 int eventprop_run(Host* host, void* const* arrays, const double* numbers, const int64_t* integers) {
+    host->begin(*host);
+    int status = OVER;
     try {
-        return run_batch(*static_cast<Engine*>(host->network), unpack(arrays, numbers, integers));
+        Args args = unpack(arrays, numbers, integers);
+        args.host = host;
+        status = run_batch(*static_cast<Engine*>(host->network), args);
     } catch (const std::bad_alloc&) {
-        return 1;
+        status = 1;
+    } catch (const Host::Over&) {
     }
+    host->end(*host);
+    return status;
 }
 
 // Sample, step, state and neuron of the trial that failed in eventprop_run; -1 where unknown.

@@ -38,7 +38,7 @@ def args(given: Layout) -> str:
     """The struct of what the host hands over or takes back, and how it is filled."""
     const = {"number": "const ", "host": "const "}
     types = {b.name: f"{const.get(b.role, '')}{TYPES[b.kind]}*" for b in given.arrays}
-    fields = [f"{t} {n};" for n, t in types.items()]
+    fields = ["Host* host;", *(f"{t} {n};" for n, t in types.items())]
     fields += [f"double {b.name};" for b in given.doubles] + [f"int64_t {n};" for n in given.integers]
     read = [f"args.{n} = static_cast<{t}>(arrays[{i}]);" for i, (n, t) in enumerate(types.items())]
     read += [f"args.{b.name} = numbers[{i}];" for i, b in enumerate(given.doubles)]

@@ -2,6 +2,7 @@
 // POSIX threads by their C interface: <thread>, <mutex> and <condition_variable> take half a second to compile.
 #include <pthread.h>
 #include <sched.h>
+#include <time.h>
 
 #include <atomic>
 #include <cstring>
@@ -30,7 +31,8 @@ class Pool {
     Pool& operator=(const Pool&) = delete;
     ~Pool() { end(); }
     int threads() const { return threads_; }
-    void run(int64_t n, void (*task)(void*, int64_t, int), void* context) {
+    template <typename F>
+    void run(int64_t n, void (*task)(void*, int64_t, int), void* context, F waiting) {
         call_ = task;
         context_ = context;
         n_ = n;
@@ -38,7 +40,7 @@ class Pool {
         if (threads_ > 1) next_generation(false);
         share(0);
         for (int spin = 0; pending_.load(std::memory_order_acquire) > 0; ++spin)
-            if (spin > 2000) sched_yield();
+            if (spin > 2000) sched_yield(), waiting();
     }
 
   private:
@@ -112,11 +114,61 @@ struct Recording {
     }
 };
 
+// PyEval_SaveThread, PyEval_RestoreThread, PyErr_CheckSignals.
+struct Python {
+    void* (*release)();
+    void (*take)(void*);
+    int (*handle_signals)();
+};
+
+// Signals of a batch. Python only notes them while C runs; their handlers run in its main thread, when that asks for it.
+class Signals {
+  public:
+    explicit Signals(const Python& p) : python_(p) {}
+    void begin() {
+        caller_ = pthread_self(), looked_ = seconds();
+        state_ = python_.release();
+    }
+    void end() {
+        python_.take(state_);
+        state_ = nullptr;
+    }
+    // Whether a handler has raised an exception, which Python finds when the batch returns. Handlers run in the thread that
+    // has begun the batch, every half a second; elsewhere this does nothing.
+    bool raised() {
+        if (!state_ || !pthread_equal(pthread_self(), caller_)) return false;
+        const double now = seconds();
+        if (now < looked_ + 0.5) return false;
+        python_.take(state_);
+        const bool raised = python_.handle_signals() != 0;
+        state_ = python_.release();
+        looked_ = seconds();
+        return raised;
+    }
+
+  private:
+    static double seconds() {
+        timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+    }
+    const Python python_;
+    void* state_ = nullptr;
+    pthread_t caller_{};
+    double looked_ = 0;
+};
+
 struct Owner : Host {
-    Owner(int n_threads, int populations) : pool(n_threads), recorded(size_t(populations)) {
+    Owner(int n_threads, int populations, const Python& python)
+        : pool(n_threads), recorded(size_t(populations)), signals(python) {
         threads = n_threads;
         run = [](Host& host, int64_t n, void (*task)(void*, int64_t, int), void* context) {
-            of(host).pool.run(n, task, context);
+            of(host).pool.run(n, task, context, [&] { host.look(host); });
+        };
+        begin = [](Host& host) { host.over = 0, of(host).signals.begin(); };
+        end = [](Host& host) { of(host).signals.end(); };
+        look = [](Host& host) {
+            if (of(host).signals.raised()) __atomic_store_n(&host.over, 1, __ATOMIC_RELAXED);
         };
         start_records = [](Host& host, int64_t batch) {
             return fits([&] {
@@ -147,6 +199,7 @@ struct Owner : Host {
     }
     Pool pool;
     std::vector<Recording> recorded;
+    Signals signals;
 };
 
 }  // namespace
@@ -154,15 +207,18 @@ struct Owner : Host {
 extern "C" {
 
 // Null if the system refuses the threads or the memory.
-Host* host_create(int threads, int populations) {
+Host* host_create(int threads, int populations, const Python* python) {
     try {
-        return new Owner(threads, populations);
+        return new Owner(threads, populations, *python);
     } catch (...) {
         return nullptr;
     }
 }
 
 void host_destroy(Host* host) { delete static_cast<Owner*>(host); }
+
+// Ends the batch that runs.
+void host_stop(Host* host) { __atomic_store_n(&host->over, 1, __ATOMIC_RELAXED); }
 
 int64_t host_recorded(Host* host, int population, int64_t sample) {
     return int64_t(Owner::of(*host).recorded[size_t(population)].neuron[size_t(sample)].size());

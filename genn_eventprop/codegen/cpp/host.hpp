@@ -16,4 +16,14 @@ struct Host {
     // What the network keeps between calls, and how to free it.
     void* network = nullptr;
     void (*drop)(void* network) = nullptr;
+    // A batch runs without Python's lock, which its caller returns to now and then to handle signals.
+    void (*begin)(Host&) = nullptr, (*end)(Host&) = nullptr, (*look)(Host&) = nullptr;
+    int over = 0;  // nobody wants the rest of this batch
+
+    struct Over {};
+    // Trials call it every few steps.
+    __attribute__((noinline, cold)) void poll() {
+        look(*this);
+        if (__atomic_load_n(&over, __ATOMIC_RELAXED)) throw Over();
+    }
 };

@@ -16,7 +16,7 @@ from ...plan import Plan
 from ...program.outer import on_host
 from ...toolchain import find_compiler
 from ...toolchain.load import build
-from ..contract.call import TrialCall
+from ..contract.call import PYTHON, TrialCall, trial_function
 from ..contract.engine import Availability, diverged
 from ..contract.features import refuse
 from ..contract.program_engine import Arrays, ProgramEngine
@@ -54,7 +54,7 @@ class C99Engine(ProgramEngine):
         if split not in self._programs:
             source = generate(self.plan, self.dtype.name, True) if split else self.source
             call = TrialCall(source, self.dtype, lambda b, arguments: self.shape(b, arguments, of_sample(b, split)))
-            self._programs[split] = source, call, build(source.text, "c").eventprop_run
+            self._programs[split] = source, call, trial_function(build(source.text, "c"))
         return self._programs[split]
 
     def execute(self, arguments: Arrays, training: bool) -> Arrays:
@@ -73,7 +73,7 @@ class C99Engine(ProgramEngine):
         _, call, function = self._program(split)
         while True:
             arrays = call.arrays(arguments, stored)
-            status = call(function, arrays, arguments)
+            status = call(function, arrays, arguments, PYTHON)
             if status >= 0:
                 break
             full = -1 - status

@@ -15,6 +15,13 @@ KINDS = {"double": "float64", "int": "int32", "long": "int64", "bits": "uint32",
 KINDS |= {"half": "uint16"}
 """C types of buffers -> those of NumPy; "real" is the engine's, "half" the bits of a float16."""
 Arrays = Mapping[str, Any]
+PYTHON = (ctypes.c_void_p * 3)(
+    *(
+        ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
+        for name in ("PyEval_SaveThread", "PyEval_RestoreThread", "PyErr_CheckSignals")
+    )
+)
+"""With these a long batch lets signal handlers run."""
 _NOTHING: Any = object()  # no call yet, which an argument that is missing (None) is not
 
 
@@ -27,6 +34,14 @@ class Source(Protocol):
     def doubles(self) -> Sequence[Buffer]: ...
     @property
     def integers(self) -> Sequence[str]: ...
+
+
+def trial_function(library: ctypes.CDLL) -> Any:
+    """`eventprop_run` of a library, which takes a pointer before arrays and numbers.
+
+    It releases Python's lock itself; what a signal handler raises in between is raised when it returns.
+    """
+    return ctypes.PYFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)(("eventprop_run", library))
 
 
 class TrialCall:

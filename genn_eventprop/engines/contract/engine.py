@@ -329,6 +329,9 @@ class Engine(ABC):
         """Free what the last `forward` left for `backward`."""
         self._pending.drop()
 
+    def stop(self) -> None:  # noqa: B027  (most engines let it end)
+        """End the batch that runs, which raises `Stopped`; for signal handlers. Most engines let it end."""
+
     def displace(self) -> None:
         """A run begins that overwrites what the last `forward` left; `backward` of another thread will say so."""
         self._pending.begin_run()

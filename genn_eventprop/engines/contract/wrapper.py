@@ -46,6 +46,9 @@ class EngineWrapper(Engine):
     def share_machine(self, number: int, processes: int) -> None:
         self.inner.share_machine(number, processes)
 
+    def stop(self) -> None:
+        self.inner.stop()
+
     def close(self) -> None:
         self.inner.close()
 

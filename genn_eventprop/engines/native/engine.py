@@ -496,6 +496,10 @@ class NativeEngine(ProgramEngine):
         step = optimiser.next_step(gradients)
         self._main.update(step, self.parameters, self.gradients)
 
+    def stop(self) -> None:
+        for program in list(self._programs.values()):
+            program.stop()
+
     def close(self) -> None:
         for program in self._programs.values():
             program.close()

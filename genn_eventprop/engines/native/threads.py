@@ -14,13 +14,14 @@ import numpy as np
 
 from ...codegen.cpp import Source, host_source
 from ...codegen.optimiser import update_source
-from ...errors import EngineError
+from ...errors import EngineError, Stopped
 from ...program.nodes import Buffer
 from ...toolchain import build
-from ..contract.call import TrialCall
+from ..contract.call import PYTHON, TrialCall, trial_function
 
 Arrays = Mapping[str, Any]
 WHOLE, FORWARDS, BACKWARDS, SPIKES = 0, 1, 2, 3  # which part of a batch a call runs, as in batch.hpp
+OVER = -1  # status of a batch that was stopped
 
 
 class Program:
@@ -34,13 +35,31 @@ class Program:
         self.source, self.dtype, self.count, self.populations = source, dtype, count, populations
         self.call = TrialCall(source, dtype, _shape)
         self._handle: int | None = None
-        self._pid = 0
+        self._pid, self._inside = 0, False
         self._updates: dict[str, ctypes.CDLL] = {}  # text of an optimiser -> its library
         self._update_memory: dict[str, UpdateMemory] = {}  # of parameters
 
     def run(self, arrays: Arrays, arguments: Arrays) -> int:
-        """The status of `eventprop_run`."""
-        return self.call(self.library.eventprop_run, arrays, arguments, self.handle())
+        """The status of `eventprop_run`.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, heard within half a second; or what else a signal handler raises. Stopped: see
+                `stop`.
+        """
+        handle = self.handle()
+        self._inside = True
+        try:
+            status = self.call(self.library.eventprop_run, arrays, arguments, handle)
+        finally:
+            self._inside = False
+        if status == OVER:
+            raise Stopped
+        return status
+
+    def stop(self) -> None:
+        """End the batch that runs, if any."""
+        if self._inside:
+            self.host.host_stop(self._handle)
 
     @cached_property
     def _libraries(self) -> tuple[ctypes.CDLL, ctypes.CDLL]:
@@ -66,8 +85,9 @@ class Program:
 
     def handle(self) -> int:
         """Handle of the C++ threads, which are started if they do not run."""
+        self._stay_outside()
         if not self.running:
-            library, handle = self.library, self.host.host_create(self.count, self.populations)
+            library, handle = self.library, self.host.host_create(self.count, self.populations, PYTHON)
             if not handle:
                 raise EngineError(f"could not start {self.count} threads; ask for fewer with threads=")
             if library.eventprop_attach(handle):
@@ -109,7 +129,14 @@ class Program:
             scalars = (ctypes.c_double * len(step.scalar_names))(*[item.scalars[n] for n in step.scalar_names])
             update(*memory.arguments, scalars, *(b is not None for b in bounds), parallel, handle)
 
+    def _stay_outside(self) -> None:
+        if self._inside:
+            raise EngineError(
+                "a signal handler used the engine in the middle of a batch; let it set a flag, or raise an exception"
+            )
+
     def close(self) -> None:
+        self._stay_outside()
         if self.running:
             self.host.host_destroy(self._handle)
         self._handle = None
@@ -118,7 +145,7 @@ class Program:
 def declare(library: ctypes.CDLL) -> ctypes.CDLL:
     c = ctypes
     library.eventprop_attach.argtypes = [c.c_void_p]
-    library.eventprop_run.argtypes = [c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p]
+    library.eventprop_run = trial_function(library)
     library.eventprop_trouble.argtypes = [c.c_void_p, c.c_void_p]
     library.eventprop_trouble.restype = None
     return library
@@ -127,7 +154,9 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
 def declare_host(library: ctypes.CDLL) -> ctypes.CDLL:
     c = ctypes
     library.host_create.restype = c.c_void_p
-    library.host_create.argtypes = [c.c_int, c.c_int]
+    library.host_create.argtypes = [c.c_int, c.c_int, c.c_void_p]
+    library.host_stop.argtypes = [c.c_void_p]
+    library.host_stop.restype = None
     library.host_destroy.argtypes = [c.c_void_p]
     library.host_destroy.restype = None
     library.host_recorded.argtypes = [c.c_void_p, c.c_int, c.c_int64]

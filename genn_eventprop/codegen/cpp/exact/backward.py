@@ -6,7 +6,7 @@ from ....plan import ConnectionRecord, PopulationRecord
 from ....plan.groups import groups
 from ....program.population import RECORD
 from ...statements import indent
-from ..context import Context
+from ..context import POLL, Context
 from . import births, routes
 from .models import refs
 from .program import ExactProgram
@@ -32,6 +32,7 @@ def backward_exact(ctx: Context, program: ExactProgram) -> str:
     body += recorders(ctx, lambda p: f"begin(args, args.{p}_{RECORD}, sample, true)")
     body += [
         "for (int64_t step = args.exact_steps - 1; step >= 0; --step) {",
+        POLL,
         *each(program.readers, lambda r: f"enter(p{r.scope.index}, args, step, true)"),
         *recorders(ctx, lambda _: "enter(args, step)"),
         *(_group(ctx, program, len(found) - 1 - i, g) for i, g in enumerate(reversed(found))),

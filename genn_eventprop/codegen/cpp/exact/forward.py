@@ -6,7 +6,7 @@ from ....plan import ConnectionRecord, PopulationRecord
 from ....plan.groups import groups
 from ....program.population import RECORD
 from ...statements import indent
-from ..context import RANGE, Context
+from ..context import POLL, RANGE, Context
 from . import births, routes
 from .models import refs
 from .program import ExactProgram
@@ -32,6 +32,7 @@ def forward_exact(ctx: Context, program: ExactProgram) -> str:
     body += [f"work.way_{ctx.c(c)}.clear(args.exact_steps, args.duration);" for c in plan.connections if c.delays]
     body += [
         "for (int64_t step = 0; step < args.exact_steps; ++step) {",
+        POLL,
         "const double t_k = args.duration * double(step) / double(args.exact_steps);",
         "const double t_end = step + 1 < args.exact_steps ? args.duration * double(step + 1) / double(args.exact_steps) : args.duration;",
         *each(program.readers, lambda r: f"enter(p{r.scope.index}, args, step, false)"),

@@ -127,6 +127,7 @@ struct Pieces {
     Buffer<int32_t> event, mode, armed, todo, touched, lanes;
     Buffer<int8_t> made, exact;  // made: the series of the current piece is there; exact: and its coefficients are of that piece
     Buffer<int64_t> seen;
+    unsigned rounds = 0;  // of integration
     int n_touched = 0, order = 0, top = 0;  // order: that follows from the tolerance; top: that of the series at hand
     double together = 0, tolerance = 0, longest = 0, end_of_trial = 0, end_of_time = 0;
     Lost lost;
@@ -178,6 +179,7 @@ struct Pieces {
         int count = 0;
         for (int k = 0; k < N; ++k) todo[count] = k, count += wants(k, horizon);
         while (count) {
+            poll(args);
             int left = 0;
             for (int m = 0; m < M::modes; ++m) {
                 int same = 0;
@@ -196,6 +198,9 @@ struct Pieces {
             count = left;
         }
         return true;
+    }
+    void poll(const Args& args) {
+        if (++rounds % 16 == 0) args.host->poll();
     }
     bool wants(int k, double horizon) const {
         if (crossing.data[k] < infinite()) return false;
@@ -750,6 +755,7 @@ struct Pieces {
     template <bool Keep, class Reader, class Done>
     void undo(const Args& args, int count, const Reader& reader, const Done& done) {
         while (count) {
+            poll(args);
             for (int m = 0; m < M::modes; ++m) {
                 int same = 0;
                 for (int i = 0; i < count; ++i) lanes[same] = todo[i], same += pieces[back[todo[i]]].mode == m;

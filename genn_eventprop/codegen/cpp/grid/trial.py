@@ -28,7 +28,7 @@ from ....program.trial import (
 )
 from ...statements import indent
 from ...target import Target, finished, step_backwards, step_forwards, write
-from ..context import Context, ends, stream, streams
+from ..context import POLL, Context, ends, stream, streams
 from .between import ConnectionOps
 from .carried import Carried
 from .compare import auxiliary_losses, birth_functions, compared, compared_by, loss_functions
@@ -220,7 +220,7 @@ class Grid(Target):
         body += write(self, t.begin) + self.carried.begin() + self.others.begin(every) + self.between.sum_known()
         late = (c for c in self.names.from_input if not self.others.known(c))
         body += "".join(f"int64_t next_{self.names.c(c)} = {stream(c)}from;\n" for c in late)
-        steps = indent(NOW + self.segments.keep() + step_forwards(self))
+        steps = indent(POLL + "\n" + NOW + self.segments.keep() + step_forwards(self))
         body += f"for (int64_t step = 0; step < n_steps; ++step) {{\n{steps}}}\n"
         body += "".join(self._diverged(i, p) for i, p in enumerate(self.plan.populations))
         ends = [lists.name(lists.n_events) for lists in self.lists if lists.timed]
@@ -253,7 +253,7 @@ class Grid(Target):
         body = write(self, self.trial.begin_back)
         body += SEGMENT if self.segments.stored else ""
         body += self.others.begin_back()
-        steps = indent(NOW + self.others.take_kept() + step_backwards(self))
+        steps = indent(POLL + "\n" + NOW + self.others.take_kept() + step_backwards(self))
         body += f"for (int64_t step = n_steps; step >= 0; --step) {{\n{steps}}}\n"
         body += self._clear() + finished(self)
         head = "void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first)"
