@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -82,6 +83,7 @@ class TrainedModel:
         self, described: Described, values: dict[str, np.ndarray], *, engine: str | None = None,
         threads: int | None = None,
     ) -> None:  # fmt: skip
+        self._threads = threads
         losses = [_without_function(loss) for loss in as_losses(described.loss)]
         self.described = described
         self.plan = make_plan(
@@ -92,6 +94,12 @@ class TrainedModel:
         self.engine = create(
             self.plan, values, engine=engine or _runs_here(described.engine), dtype=described.dtype, threads=threads
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle holds the model and its weights; the copy makes its own engine."""
+        values = {name: np.array(value) for name, value in self.engine.parameters.items()}
+        settings = {"engine": self.engine.name, "threads": self._threads}
+        return partial(TrainedModel, **settings), (self.described, values)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from ..engines import Data, Engine, Result
 from ..engines.contract.data import batch_indices
 from ..engines.contract.slices import BatchShard
 from ..engines.contract.wrapper import EngineWrapper
+from ..errors import EngineError
 from .ranks import Ranks
 
 PIECE = 1 << 22
@@ -44,7 +45,13 @@ class RankedEngine(EngineWrapper):
     def local_samples(self, batch: int) -> slice:
         return self.shard(batch).samples
 
-    def stop(self) -> None:
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise EngineError(
+            "an engine on several ranks cannot be pickled, nor its trainer; give each process its own, and "
+            "call distribute there"
+        )
+
+    def stop(self, stopping: bool = True) -> None:
         """All ranks end a batch together."""
 
     def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:

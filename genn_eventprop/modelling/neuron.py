@@ -7,7 +7,7 @@ from below, and sets x to h(x, p). All else (adjoint, propagators, generated cod
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import sympy as sp
@@ -201,6 +201,10 @@ class NeuronModel:
         for name in values:
             params[name].check_positive(f"{self.name}: {name}")
         return Neuron(self, params)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without functions that were made of the equations: a pickle holds data."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @property
     def receptors(self) -> dict[str, dict[str, Expression]]:

@@ -21,14 +21,14 @@ from ..engines import Data, Engine, engine_class
 from ..engines.contract.memory import check_training
 from ..engines.spike_times import EXACT_DT, GRID_DT, Choice, check_spike_times, choose_spike_times, coarse_step
 from ..errors import CheckpointError, HungUp, SettingError, Stopped, Terminated
-from ..losses import Loss, as_losses
+from ..losses import Function, Loss, as_losses
 from ..losses.outer import UnavailableLoss
 from ..modelling import Network
 from ..optimisers import Adam, Constant, Optimiser, Schedule, check_patterns
 from ..optimisers import Progress as ScheduleProgress
 from ..regularisers import Regulariser
 from ..renamed import RenamedAttribute
-from ..runs.checkpoint import load_checkpoint, load_latest
+from ..runs.checkpoint import Checkpoint, load_checkpoint, load_latest
 from ..runs.fingerprint import check_same, describe_loss, describe_network, describe_regulariser
 from ..runs.run_folder import RunFolder
 from ..runs.run_lock import lock_for_writing
@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 
 OWN = ("self", "network", "loss", "optimiser", "run_dir", "communicator", "engine_options")
 """Arguments of a trainer that another one with the same settings does not share."""
+SET = ("page", "preprocessing", "n_channels", "class_names", "config", "figure_bytes", "choice", "made_with")
+"""Attributes of a trainer that are set after it was made."""
 
 
 REASONS = (KeyboardInterrupt, Terminated, HungUp)
@@ -204,6 +206,37 @@ class Trainer:
         if communicator is not None:
             self.distribute(communicator)
 
+    def __repr__(self) -> str:
+        sizes = " - ".join(str(p.size) for p in (*self.network.inputs, *self.network.currents, *self.plan.populations))
+        outer = ("a function" if isinstance(loss.outer, Function) else loss.outer for loss in as_losses(self.loss))
+        losses = " + ".join(f"{name} of {loss.readout}" for name, loss in zip(outer, as_losses(self.loss)))
+        times = f"{self.plan.spike_times} spike times" + f", dt {self.plan.dt:g} ms" * (self.plan.spike_times == "grid")
+        done = f"{self.state.epoch} epochs done" if self.state.updates else "untrained"
+        return f"<Trainer: {sizes}, {losses}, {self.engine.name}, {times}; {done}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a checkpoint holds, and what makes the same trainer: a copy has its own engine, and trains on from here.
+
+        Between the chunks of a recording (`carry`) it starts with the next one.
+        """
+        if isinstance(self.ranks, Ranks):
+            raise SettingError("a trainer on several ranks cannot be pickled; give each process one of its own")
+        arguments = {name: value for name, value in self.made_with.items() if name != "graph"}
+        arguments |= {"optimiser": self.optimiser, "run_dir": self.run_dir}
+        return {
+            "problem": (self.network, self.loss), "arguments": arguments, "checkpoint": pack(self),
+            "attributes": {name: self.__dict__[name] for name in SET}, "batch_sizes": self._batch_sizes,
+        }  # fmt: skip
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        checkpoint = Checkpoint(*state["checkpoint"])
+        self.__init__(*state["problem"], **state["arguments"])  # type: ignore[misc]
+        self._compile_as(checkpoint.info["settings"])
+        unpack(self, checkpoint)
+        if state["batch_sizes"]:
+            self.use_batch_sizes(state["batch_sizes"])
+        self.__dict__.update(state["attributes"])
+
     def _choose(self, spikes: Mapping[str, float] | None = None) -> Choice:
         """What spike times to take, by the spikes of inputs and populations in a trial if they are known."""
         spike_times, dt = self._asked
@@ -333,6 +366,8 @@ class Trainer:
         """
         with self.ranks.guard():
             epochs = whole(epochs, "epochs")
+            self._stop, self._interrupted = False, 0
+            self.engine.stop(False)
             absent = next((each.outer for each in self.plan.losses if isinstance(each.outer, UnavailableLoss)), None)
             if absent is not None:
                 name = absent.label
@@ -390,7 +425,6 @@ class Trainer:
         return *batches.some(evenly(len(batches))), engine
 
     def _fit(self, batches: Batches, held_out: Data | None, test: HeldOutTestSet | None, epochs: int) -> dict[str, Any]:
-        self._stop, self._interrupted = False, 0
         self.ranks.begin(lambda: self._interrupted)
         if self.ranks.size > 1 and self.state.updates == 0:
             self._save("last")  # mpiexec kills all ranks with the first: there is always something to go on from
@@ -415,6 +449,7 @@ class Trainer:
                 self._save("last")
             raise REASONS[self._interrupted - 1] from None
         finally:
+            self.engine.stop(False)
             for callback in self.callbacks:
                 callback.close()
         return results

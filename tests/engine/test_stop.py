@@ -67,6 +67,11 @@ def later(seconds, action, *arguments):
         passed.append(time.monotonic() - began - seconds)
 
 
+def crowd():
+    """Processes for each processor that wait for it, among them ours."""
+    return max(1.0, os.getloadavg()[0] / os.cpu_count())
+
+
 def press():
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -80,7 +85,7 @@ def test_ctrl_c_is_heard_within_two_seconds(kind):
     interrupted = handled(signal.default_int_handler), later(0.5, press), pytest.raises(KeyboardInterrupt)
     with interrupted[0], interrupted[1] as since, interrupted[2]:
         engine.run(data, many, training=True)
-    assert since[0] < 2, since
+    assert since[0] < 2 * crowd(), since
     again = engine.run(data, few, training=True)
     np.testing.assert_array_equal(before.loss, again.loss)
     for name, gradient in gradients.items():
@@ -107,6 +112,7 @@ def test_a_single_trial_is_left_in_its_middle_forwards_and_backwards(kind):
     def stopped(run, whole):
         with later(0.2 * whole, engine.stop) as since, pytest.raises(Stopped):
             run()
+        engine.stop(False)
         assert since[0] < 0.5 * whole, (since, whole)
 
     forward()
@@ -117,6 +123,17 @@ def test_a_single_trial_is_left_in_its_middle_forwards_and_backwards(kind):
     stopped(backward, back)
     with pytest.raises(EngineError, match="backward needs a forward run"):
         backward()
+
+
+def test_a_stopped_engine_begins_no_other_batch():
+    """A signal may come while a batch is prepared, or its code compiled."""
+    engine = engine_of("grid")
+    data = load(engine)
+    engine.stop()
+    with pytest.raises(Stopped):
+        engine.run(data, [0])
+    engine.stop(False)
+    engine.run(data, [0])
 
 
 def test_a_batch_goes_on_after_a_handler_that_raises_nothing():
@@ -217,13 +234,13 @@ def start(tmp_path, monkeypatch):
 
 
 def ends(process, *signals):
-    """stderr of a process that ends within two seconds of signals."""
+    """stderr of a process that ends within two seconds of signals, if it has the machine for itself."""
     began = time.monotonic()
     for number in signals:
         process.send_signal(number)
         time.sleep(0.1)
     _, err = process.communicate(timeout=60)
-    assert time.monotonic() - began < 2, err
+    assert time.monotonic() - began < 2 * crowd(), err
     assert "Traceback" not in err
     return err
 

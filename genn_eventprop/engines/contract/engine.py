@@ -98,12 +98,20 @@ class Engine(ABC):
     _inputs: np.ndarray | None = None
     _currents: CurrentBatch | None = None
     _pending: PendingPass
+    _settings: dict[str, Any]
 
     def __new__(cls, *args: Any, **settings: Any) -> Engine:
         # here, not in __init__: a subclass may use the lock, or run the engine, before it calls that of the base class
         self = super().__new__(cls)
         self.lock, self._pending = EngineLock(), PendingPass()
+        self._settings = {name: value for name, value in settings.items() if name not in ("plan", "parameters")}
         return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle holds the plan, the settings and the parameters; the copy compiles or loads its own code."""
+        state = {name: getattr(self, name) for name in ("seed", "epoch", "reason", "remarks")}
+        parameters = {name: np.array(value) for name, value in self.parameters.items()}
+        return _made, (type(self), self.plan, parameters, self._settings), state
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
@@ -329,8 +337,11 @@ class Engine(ABC):
         """Free what the last `forward` left for `backward`."""
         self._pending.drop()
 
-    def stop(self) -> None:  # noqa: B027  (most engines let it end)
-        """End the batch that runs, which raises `Stopped`; for signal handlers. Most engines let it end."""
+    def stop(self, stopping: bool = True) -> None:  # noqa: B027  (most engines let a batch end)
+        """End the batch that runs, and every other until ``stop(False)``, with `Stopped`; for signal handlers.
+
+        Most engines let a batch end.
+        """
 
     def displace(self) -> None:
         """A run begins that overwrites what the last `forward` left; `backward` of another thread will say so."""
@@ -512,3 +523,8 @@ def _rounded_delays(plan: Plan) -> list[str]:
     moved = [c for c in plan.connections if abs(c.delay_steps * plan.dt - c.delay) > 1e-9 * plan.dt]
     changes = ", ".join(f"{c.name} {c.delay:g} -> {c.delay_steps * plan.dt:g} ms" for c in moved)
     return [f"delays rounded to whole steps: {changes}"] if moved else []
+
+
+def _made(kind: type[Engine], plan: Plan, parameters: Mapping[str, np.ndarray], settings: dict[str, Any]) -> Engine:
+    """Of a pickle."""
+    return kind(plan, parameters, **settings)

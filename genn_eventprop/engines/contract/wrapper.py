@@ -27,6 +27,9 @@ class EngineWrapper(Engine):
         self.parameters, self.gradients = engine.parameters, engine.gradients
         self.seed, self.epoch = engine.seed, engine.epoch
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.inner,)
+
     def load(self, events: Any) -> Data:
         return self.inner.load(events)
 
@@ -46,8 +49,8 @@ class EngineWrapper(Engine):
     def share_machine(self, number: int, processes: int) -> None:
         self.inner.share_machine(number, processes)
 
-    def stop(self) -> None:
-        self.inner.stop()
+    def stop(self, stopping: bool = True) -> None:
+        self.inner.stop(stopping)
 
     def close(self) -> None:
         self.inner.close()
@@ -79,6 +82,9 @@ class SwappedLosses(EngineWrapper):
         super().__init__(engine)
         self.plan = plan
         self._swapped: WeakKeyDictionary[Data, Data] = WeakKeyDictionary()  # data of `plan` -> that of `inner`
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.inner, self.plan)
 
     def load(self, events: Any) -> Data:
         swapped = self.inner.load(events)

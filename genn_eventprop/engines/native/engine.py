@@ -496,9 +496,9 @@ class NativeEngine(ProgramEngine):
         step = optimiser.next_step(gradients)
         self._main.update(step, self.parameters, self.gradients)
 
-    def stop(self) -> None:
+    def stop(self, stopping: bool = True) -> None:
         for program in list(self._programs.values()):
-            program.stop()
+            program.stop(stopping)
 
     def close(self) -> None:
         for program in self._programs.values():

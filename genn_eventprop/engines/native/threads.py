@@ -35,7 +35,7 @@ class Program:
         self.source, self.dtype, self.count, self.populations = source, dtype, count, populations
         self.call = TrialCall(source, dtype, _shape)
         self._handle: int | None = None
-        self._pid, self._inside = 0, False
+        self._pid, self._inside, self._stopping = 0, False, False
         self._updates: dict[str, ctypes.CDLL] = {}  # text of an optimiser -> its library
         self._update_memory: dict[str, UpdateMemory] = {}  # of parameters
 
@@ -47,6 +47,8 @@ class Program:
                 `stop`.
         """
         handle = self.handle()
+        if self._stopping:
+            raise Stopped
         self._inside = True
         try:
             status = self.call(self.library.eventprop_run, arrays, arguments, handle)
@@ -56,9 +58,10 @@ class Program:
             raise Stopped
         return status
 
-    def stop(self) -> None:
-        """End the batch that runs, if any."""
-        if self._inside:
+    def stop(self, stopping: bool) -> None:
+        """End the batch that runs, and all others until this is called with False."""
+        self._stopping = stopping
+        if stopping and self._inside:
             self.host.host_stop(self._handle)
 
     @cached_property
