@@ -103,6 +103,9 @@ class EventProp(nn.Module):
         layout: of dense inputs: "TBN" (steps, batch, channels) or "BTN".
         seed: random seed of the initial weights.
 
+    It may be moved, as in ``layer.to("cuda")``: readouts and counts are on the device of its parameters, and a
+    gradient is on that of what it belongs to.
+
     Call it with spike counts (a dense tensor in `layout`, step k at k dt), with `Events`, or with ``times=`` (B, N)
     or (B, N, M): spike times in ms of every channel, inf for none, which get gradients. A network with currents takes
     ``currents=``, a dense tensor of real numbers in `layout` on the grid of its `Network.current`, or `Currents`, or a
@@ -212,8 +215,13 @@ class EventProp(nn.Module):
         """
         arrays, driving = self._inputs(spikes, times, currents, "scale_weights")
         values = self.values()
-        runner = self.runner(next(v for v in values.values() if v.is_floating_point()).dtype)
-        return self._layer.scale_weights(runner, _numbers_of(values), _arrays([*arrays, *driving]))
+        runner, numbers = (
+            self.runner(next(v for v in values.values() if v.is_floating_point()).dtype),
+            _numbers_of(values),
+        )
+        done = self._layer.scale_weights(runner, numbers, _arrays([*arrays, *driving]))
+        _put_back(values, numbers)
+        return done
 
     def _first_call(self, values: Mapping[str, Tensor], arrays: Sequence[Tensor]) -> None:
         """What waits for data: the scale of weights, in training mode, and the choice of spike times."""
@@ -233,6 +241,7 @@ class EventProp(nn.Module):
             )
         elif waiting:
             self._layer.scale_weights(runner, numbers, spikes)
+            _put_back(values, numbers)
         if scales:
             self._layer.unscaled = False
         if not (self._layer.unscaled and self._layer.waiting(numbers)):  # unscaled weights say nothing of spikes
@@ -306,7 +315,7 @@ class EventProp(nn.Module):
         if times.dtype in (torch.float16, torch.bfloat16):  # of torch.autocast
             times = times.float()
         place, channels, offsets = order_of_times(times if times.dim() == 3 else times.unsqueeze(2))
-        return times.reshape(-1)[place], channels, offsets
+        return times.reshape(-1)[place.to(times.device)], channels, offsets
 
     def runner(self, dtype: torch.dtype) -> Runner:
         """The engine of a precision, `dtype`; made when it is first needed.
@@ -326,8 +335,15 @@ class EventProp(nn.Module):
 
 
 def _numbers_of(values: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """The memory of parameters as arrays."""
-    return {name: value.detach().numpy() for name, value in values.items()}
+    """Parameters as arrays: their memory on the CPU, else copies."""
+    return {name: value.numpy(force=True) for name, value in values.items()}
+
+
+def _put_back(values: Mapping[str, Tensor], numbers: Mapping[str, np.ndarray]) -> None:
+    """Parameters that are not on the CPU, from arrays that were changed."""
+    with torch.no_grad():
+        for name in (n for n, value in values.items() if value.device.type != "cpu"):
+            values[name].copy_(torch.from_numpy(numbers[name]))
 
 
 def _arrays(tensors: Sequence[Tensor]) -> list[np.ndarray]:

@@ -47,8 +47,8 @@ def trial(
 
     Returns:
         readouts (B, K) in the order of the loss's `readouts`, inf for the first spike of a silent output, V at every
-        step (B, T + 1, K); spike counts (B, N) int64, of all spiking populations side by side; token and number (2,) of
-        this pass.
+        step (B, T + 1, K); spike counts (B, N) int64, of all spiking populations side by side, like the readouts on the
+        device of the parameters; token and number (2,) of this pass, on the CPU.
     """
     read, counts, passed, _ = _forwards(number, (times, channels, offsets, *currents), parameters, key)
     return read, counts, torch.tensor(passed)
@@ -62,8 +62,9 @@ def _(
     plan, B = runner_of(number).engine.plan, offsets.shape[0] - 1
     neurons, inner = sum(p.size for p in plan.populations if p.spiking), {"trace": (plan.n_steps + 1,)}
     shapes = [(B, *inner.get(name, ()), plan.output.size) for name in plan.loss.readouts]
-    read = [torch.empty(shape, dtype=_real(parameters, times)) for shape in shapes]
-    return read, torch.empty(B, neurons, dtype=torch.int64), torch.empty(2, dtype=torch.int64)
+    real = _real(parameters, times)
+    read = [real.new_empty(shape) for shape in shapes]
+    return read, real.new_empty((B, neurons), dtype=torch.int64), torch.empty(2, dtype=torch.int64)
 
 
 @torch.library.custom_op("genn_eventprop::trial_backward", mutates_args=())
@@ -90,7 +91,7 @@ def _(
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:  # fmt: skip
     by_time = torch.empty_like(times) if inputs else times.new_empty(0)
     # contiguous, whatever the layout of the currents is
-    by_current = [torch.empty(c.shape, dtype=c.dtype) for c in currents]
+    by_current = [c.new_empty(c.shape) for c in currents]
     return by_time, by_current, [torch.empty_like(p) for p in parameters]
 
 
@@ -191,7 +192,7 @@ def _forwards(
         passed, of_pass = (runner.token, runner.passes), runner.spikes
     counts = np.concatenate([np.zeros((len(result.value), 0), np.int64), *result.spike_counts.values()], axis=1)
     read = [torch.from_numpy(r).to(real) for r in (result.value, *result.also.values())]
-    return read, torch.from_numpy(counts), passed, of_pass
+    return read, torch.from_numpy(counts).to(real.device), passed, of_pass
 
 
 def _backwards(
@@ -203,11 +204,10 @@ def _backwards(
     again = _numpy(spikes), _numpy(parameters), None if key is None else int(key)
     by_time, by_current, by_parameter = runner.gradients(token, _numpy(slopes), inputs, driven, *again)
     as_tensors = lambda tensors, gradients: [  # noqa: E731
-        None if g is None else torch.from_numpy(g).to(t.dtype) for t, g in zip(tensors, gradients)
+        None if g is None else torch.from_numpy(g).to(t) for t, g in zip(tensors, gradients)
     ]
     return (
-        torch.from_numpy(by_time).to(times.dtype), as_tensors(currents, by_current),
-        as_tensors(parameters, by_parameter),
+        torch.from_numpy(by_time).to(times), as_tensors(currents, by_current), as_tensors(parameters, by_parameter)
     )  # fmt: skip
 
 
@@ -215,8 +215,9 @@ def _numpy(tensors: Sequence[Tensor]) -> list[np.ndarray]:
     return [x.numpy(force=True) for x in tensors]
 
 
-def _real(parameters: Sequence[Tensor], times: Tensor) -> torch.dtype:
-    return next((p.dtype for p in parameters if p.is_floating_point()), times.dtype)
+def _real(parameters: Sequence[Tensor], times: Tensor) -> Tensor:
+    """A tensor of the kind and on the device of the readouts."""
+    return next((p for p in parameters if p.is_floating_point()), times)
 
 
 @torch.library.custom_op("genn_eventprop::spikes_of_counts", mutates_args=())
