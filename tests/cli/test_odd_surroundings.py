@@ -92,7 +92,7 @@ def test_a_tilde_without_a_home(path):
             read(path)
 
 
-def shell(line, module="-m genn_eventprop.cli", **environment):
+def shell(line, module="-m genn_eventprop", **environment):
     """A command line in a shell: status and both streams, as bytes."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "PYTHON"))}
     command = f"{sys.executable} {module} {line}"

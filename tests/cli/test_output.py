@@ -53,7 +53,7 @@ def build(config):
     events = Events.from_samples(samples, 2, [i % 2 for i in range(12)])
     return Experiment(trainer, events[:8], events[8:10], events[10:])
 """
-PROGRAM = f"{sys.executable} -m genn_eventprop.cli"
+PROGRAM = f"{sys.executable} -m genn_eventprop"
 TRAIN = f"{PROGRAM} train page.py --talk --run-dir run"
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 
