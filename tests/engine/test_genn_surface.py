@@ -248,6 +248,16 @@ def test_an_error_in_the_code_does_not_speak_of_devices(monkeypatch):
     assert "devices" not in str(caught.value)
 
 
+@pytest.mark.needs_genn
+def test_without_make_the_message_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(genn_network.tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(
+        ToolchainError, match="'make'; GeNN builds with make and a C\\+\\+ compiler: install them, or eng"
+    ):
+        train_one_batch()
+
+
 @pytest.mark.parametrize(
     ("plan", "settings", "message"),
     [

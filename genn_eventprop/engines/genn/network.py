@@ -286,6 +286,8 @@ def _failure(name: str, backend: str, error: Exception, log: Path) -> EngineErro
     what = str(error) or type(error).__name__
     kind: type[EngineError | ToolchainError] = ToolchainError
     advice = "engine='native' runs the same network without GeNN"
+    if isinstance(error, FileNotFoundError):  # of a program
+        advice = f"GeNN builds with make and a C++ compiler: install them, or {advice}"
     if backend in ("cuda", "hip") and _OF_DEVICES.search(what) and not isinstance(error, subprocess.CalledProcessError):
         kind = EngineError
         advice = "see `genn-eventprop engines` for its devices, or use the engine genn(backend=single_threaded_cpu)"
