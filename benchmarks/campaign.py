@@ -1,4 +1,5 @@
-"""docs/reliability.md: kills, full disks, damaged files, crowds, threads, and random settings, files and command lines.
+"""docs/reliability.md: kills, full disks, damaged files, crowds, threads, and random settings, files, command lines and
+networks.
 
     python benchmarks/campaign.py                       # all of it, to docs/reliability.md
     python benchmarks/campaign.py --quick --out /tmp/x  # a few trials of each part
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from reliability import crowd, damage, disk, foreign, fuzz, hostile, kills, outputs, studies, threads
+from reliability import crowd, damage, disk, foreign, fuzz, hostile, kills, networks, outputs, studies, threads
 from reliability.child import Child, Outcome, preload
 from reliability.table import Part, page, table
 
@@ -43,6 +44,8 @@ PARTS = (
     "searches",
     "foreign",
     "outputs",
+    "networks",
+    "pygenn",
 )
 
 
@@ -68,6 +71,10 @@ class Options:
     """Of other programs."""
     streams: int = 200
     """Commands with broken stdout and stderr."""
+    networks: int = 700
+    """Random networks of all kinds."""
+    on_pygenn: int = 300
+    """The same on real GeNN."""
     quick: bool = False
     """A few trials of each part instead."""
     workers: int = 1
@@ -101,6 +108,8 @@ def parts(o: Options) -> dict[str, Callable[[Path, np.random.Generator], Part]]:
         "searches": lambda f, r: studies.studies("search", max(1, rest // 2), f, r),
         "foreign": lambda f, r: foreign.foreign_folders(o.folders, f, r),
         "outputs": lambda f, r: outputs.outputs(o.streams, f, r),
+        "networks": lambda f, r: networks.networks(o.networks, f, o.seed),
+        "pygenn": lambda f, r: networks.on_pygenn(o.on_pygenn, f, o.seed),
     }
 
 
@@ -108,8 +117,9 @@ def campaign(o: Options) -> list[Part]:
     """All parts, `parts_at_once` of them at a time, in the order of `PARTS`."""
     if o.quick:
         o = replace(
-            o, kills=5, disk_steps=3, places=2, processes=3, rounds=1, cases=60, folders=60, streams=20, hostile=50
-        )
+            o, kills=5, disk_steps=3, places=2, processes=3, rounds=1, cases=60, folders=60, streams=20, hostile=50,
+            networks=14, on_pygenn=6,
+        )  # fmt: skip
     preload()
     with tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as root:
         os.environ["GENN_EVENTPROP_CACHE"] = str(Path(root) / "cache")

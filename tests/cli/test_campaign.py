@@ -1,5 +1,6 @@
 """The campaign of benchmarks/ on a small scale: it runs, finds nothing, and would tell if it did."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
-from reliability import child, damage, disk, event_files, table  # noqa: E402
+from reliability import child, damage, disk, event_files, networks, table  # noqa: E402
 
 
 def campaign(tmp_path, *only):
@@ -89,3 +90,21 @@ def test_random_event_files_that_are_whole_are_right(tmp_path, monkeypatch):
         place.mkdir()
         monkeypatch.chdir(place)
         assert event_files.event_file(np.random.default_rng(seed))[0] == "right"
+
+
+@pytest.mark.ci
+def test_random_networks_are_counted_by_how_they_ended(tmp_path):
+    part = networks._drawn(table.Part("networks"), ((), ("--also", "modes")), 5, tmp_path, 1)
+    assert part.ended.total() == 5 and part.ended["right"] >= 2 and not part.faults
+
+
+def test_a_wrong_network_and_a_script_that_breaks_off_are_faults(tmp_path, monkeypatch):
+    row = {"number": [3, 0], "kind": "wrong", "verdicts": [{"engine": "native", "kind": "wrong", "reason": "loss"}]}
+    script = tmp_path / "script.py"
+    script.write_text(f"import sys; open(sys.argv[-1], 'w').write({json.dumps(row)!r}); sys.exit(1)")
+    monkeypatch.setattr(networks, "SCRIPT", script)
+    part = networks._drawn(table.Part("networks"), (("--also", "births"),), 1, tmp_path, 7)
+    assert part.faults == ["networks: wrong result: --also births --seed 7 --only 3: native: loss"]
+    script.write_text("raise KeyError('here')")
+    part = networks._drawn(table.Part("networks"), ((),), 2, tmp_path / "none", 7)
+    assert len(part.faults) == 1 and "status 1" in part.faults[0] and "KeyError: 'here'" in part.faults[0]
