@@ -100,12 +100,18 @@ def test_steep_upstrokes(name):
     np.testing.assert_allclose(coarse, fine, rtol=0, atol=1e-7)
 
 
-def test_an_upstroke_that_no_double_resolves_is_an_error():
-    """At 20 mV V rises by 10^14 mV a ms: between two numbers of time it passes all bounds."""
+def test_an_upstroke_between_two_numbers_of_time():
+    """At 20 mV V rises by 10^14 mV a ms, and reaches it 2e-8 ms after v_thresh + 20 delta_t."""
+    high, low = (spike_times(AdEx(v_peak=v), 3000.0, [1.0], 40.0) for v in (20.0, -10.4))
+    assert len(high) > 0
+    np.testing.assert_allclose(high - low, 281 / 30 * np.exp(-20), rtol=0, atol=1e-10)
+
+
+def test_an_upstroke_beyond_all_numbers_is_an_error():
     with pytest.raises(
         EngineError, match="neuron 0 of population 'hidden', sample 0, at 5.9.* ms: V cannot be followed"
     ):
-        spike_times(AdEx(v_peak=20.0), 3000.0, [1.0], 40.0)
+        spike_times(AdEx(v_peak=2000.0), 3000.0, [1.0], 40.0)
 
 
 def test_a_state_at_rest_that_follows_the_square_of_another_one():

@@ -2,12 +2,6 @@
 
 namespace {
 
-// A trial that failed: population (counted from 1; 0: no trouble), sample of the batch and, where known, step, state, neuron.
-struct Trouble {
-    int population = 0;
-    int64_t sample = -1, step = -1, state = -1, neuron = -1;
-};
-
 constexpr int NO_MEMORY = -1;  // stands in place of the population
 
 // What a network keeps between calls.
@@ -79,8 +73,13 @@ int run_batch(Engine& engine, const Args& args) {
                 if (back) own.prepare_back(args);
                 if (args.half == BACKWARDS) work.trade(own);
                 outer_loss(args, work, sample);
-                if (back) backward(args, work, sample, args.slices + slice * GRADIENT_SIZE, sample == begin);
+                try {
+                    if (back) backward(args, work, sample, args.slices + slice * GRADIENT_SIZE, sample == begin);
+                } catch (const Trouble& trouble) {  // of Taylor series
+                    troubles[slice] = trouble, troubles[slice].sample = sample;
+                }
                 if (args.half == BACKWARDS) work.trade(own);
+                if (troubles[slice].population) return;
             }
         } catch (const std::bad_alloc&) {
             troubles[slice].population = NO_MEMORY;
@@ -94,7 +93,7 @@ int run_batch(Engine& engine, const Args& args) {
     for (int64_t slice = 0; slice < args.n_slices; ++slice) {
         Trouble& trouble = troubles[slice];
         if (trouble.population) {  // the first failing sample, whatever the number of threads
-            locate(args, engine.work[0], trouble);
+            if (trouble.step < 0) locate(args, engine.work[0], trouble);
             engine.trouble = trouble;
             return 1 + trouble.population;
         }

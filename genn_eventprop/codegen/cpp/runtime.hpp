@@ -52,6 +52,12 @@ class NoDenormals {
     NoDenormals& operator=(const NoDenormals&) = delete;
 };
 
+// A trial that failed: population (counted from 1; 0: no trouble), sample of the batch and, where known, step, state, neuron.
+struct Trouble {
+    int population = 0;
+    int64_t sample = -1, step = -1, state = -1, neuron = -1;
+};
+
 // The iterations of the following loop are independent.
 #if defined(__clang__)
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")

@@ -225,6 +225,14 @@ class NativeEngine(ProgramEngine):
         where = f"neuron {neuron} of population {p.name!r}, sample {sample}, at {time:.6g} ms"
         if state < 0:
             return EngineError(f"{where}: more than 200 events per neuron within 1 ms; use smaller weights")
+        states = p.derived.states
+        if state >= len(states):
+            costate = f"lambda_{states[state - len(states)]}" if state < 2 * len(states) else "lambda . df/dp"
+            return EngineError(
+                f"{where}: there is no gradient, since {costate} of {p.derived.model.name} cannot be followed back "
+                f"to a tolerance of {self.tolerance:g}: a small change grows beyond every bound; change the parameters "
+                "of the neuron, or shorten the trial"
+            )
         return EngineError(
             f"{where}: {p.derived.states[state]} cannot be followed to a tolerance of {self.tolerance:g}; the dynamics "
             f"of {p.derived.model.name} diverge there: stop the rise with a threshold, or use smaller weights"

@@ -131,11 +131,11 @@ struct Births {
         part = p;
         if (inside) {  // `part` is what comes before it
             const Peak& top = peaks[peak[chosen]];
-            part.end = p.start = top.at, p.before = added, p.why = CANDIDATE, p.instant = O::of_candidate(index);
+            part.end = p.start = top.at, part.span = part.end - part.start, p.span = p.end - p.start, p.before = added, p.why = CANDIDATE, p.instant = O::of_candidate(index);
             for (int i = 0; i < n; ++i) part.last[i] = p.x[i] = top.x[i];
             all.push() = {int32_t(k), top.at, hazard_of(g, width[k]), 0.0};
         } else {  // `part` has no length, and lies ahead of what happens there
-            part.start = p.end, part.before = chosen, part.why = CANDIDATE, part.instant = O::of_candidate(index);
+            part.start = p.end, part.span = 0, part.before = chosen, part.why = CANDIDATE, part.instant = O::of_candidate(index);
             for (int i = 0; i < n; ++i) part.x[i] = part.last[i];
             o.pieces[mine[1]].before = added;
             all.push() = {int32_t(k), part.start, hazard_of(g, width[k]), 0.0};

@@ -87,16 +87,19 @@ struct Lost {
     double at = 0;
 };
 
-constexpr double SHORTEST = 1e-13;  // a piece may not be shorter, in parts of the trial
+constexpr double SHORTEST = 1e-200;  // a piece may not be shorter, in parts of the trial
+constexpr int STANDSTILL = 10000;   // pieces in a row that are shorter than the rounding of their time end the trial
 constexpr int LEAST = 4;            // order of a series
 constexpr int RUNAWAY = 200;        // more events per neuron within 1 ms end the trial
+constexpr int HALVINGS = 40;        // of a piece whose adjoint is not resolved
 
 template <class M, int N>
 struct Pieces {
     typedef M model;
-    static constexpr int n = M::n, E = M::events, NP = (N + 15) / 16 * 16, ROOM = E + M::kinks > 0 ? E + M::kinks : 1;
+    static constexpr int n = M::n, E = M::events, NP = (N + 15) / 16 * 16, FIRST = E + M::kinks, ROOM = FIRST + M::most_exponents > 0 ? FIRST + M::most_exponents : 1;
     struct Piece {
         double start, end, mode_end;  // mode_end: when its timed mode ends
+        double span;  // its length, which may be below the rounding of times: at 20 mV AdEx rises by delta_t in 10^-14 ms
         int64_t before, instant;      // the piece before it; the event that began it
         int32_t neuron, armed, signs;  // one bit for each event whose g has been below zero since it happened last; signs of kinks
         int16_t mode;
@@ -124,12 +127,13 @@ struct Pieces {
     Buffer<int64_t> current, free;  // the piece of every neuron; pieces that were taken back
     int64_t n_free = 0;
     Buffer<double> until, crossing, mode_end, guess, coefficients, now_x[n], lambda[n], carry, arrival_extra;
-    Buffer<int32_t> event, mode, armed, todo, touched, lanes;
+    Buffer<double> crossing_span, units;  // from the start of the piece to the crossing; of the time in `coefficients`
+    Buffer<int32_t> event, mode, armed, todo, touched, lanes, standstill;
     Buffer<int8_t> made, exact;  // made: the series of the current piece is there; exact: and its coefficients are of that piece
     Buffer<int64_t> seen;
     unsigned rounds = 0;  // of integration
     int n_touched = 0, order = 0, top = 0;  // order: that follows from the tolerance; top: that of the series at hand
-    double together = 0, tolerance = 0, longest = 0, end_of_trial = 0, end_of_time = 0;
+    double together = 0, tolerance = 0, longest = 0, finest = 0, end_of_trial = 0, end_of_time = 0;
     Lost lost;
 
     void prepare() {
@@ -138,6 +142,7 @@ struct Pieces {
         if (M::pushed >= 0) jump.zero(NP);
         current.zero(NP), until.zero(NP), crossing.zero(NP), mode_end.zero(NP), guess.zero(NP), carry.zero(NP);
         event.zero(NP), mode.zero(NP), armed.zero(NP), todo.zero(NP), touched.zero(NP), lanes.zero(NP), made.zero(NP), exact.zero(NP);
+        standstill.zero(NP), crossing_span.zero(NP), units.zero(NP);
         seen.zero(NP), coefficients.zero(int64_t(n) * TERMS * NP);
     }
 
@@ -148,15 +153,22 @@ struct Pieces {
         pieces.count = own.count = shares.count = spikes.count = n_free = 0;
         order = int(args.order), tolerance = args.tolerance, longest = 1.2 * std::exp((std::log(tolerance) + std::lgamma(order + 2.0)) / (order + 1));
         together = args.duration * 0x1p-46;
-        end_of_trial = args.duration, end_of_time = args.duration + 2 * together, n_touched = 0, lost = Lost();
+        finest = args.duration * 0x1p-36, end_of_trial = args.duration, end_of_time = args.duration + 2 * together, n_touched = 0, lost = Lost();
         for (int k = 0; k < N; ++k) {
             mode[k] = 0, mode_end[k] = infinite(), armed[k] = 0, seen[k] = -1;
-            double first[n];
-            for (int i = 0; i < n; ++i) first[i] = now_x[i][k] = double(x[i][k]);
-            guess[k] = std::fmin(1.0, longest / M::change_rate(args, k, 0, first));
+            for (int i = 0; i < n; ++i) now_x[i][k] = double(x[i][k]);
             start(k, 0.0, -1, -1, START);
+            guess[k] = std::fmin(1.0, lasts_at_most(args, k));
         }
     }
+    // What a piece lasts at most by how fast a small change of its first state changes: at rest the series of the states last for ever,
+    // that of lambda does not.
+    double lasts_at_most(const Args& args, int k) const {
+        const Piece& p = pieces[current.data[k]];
+        return longest / M::change_rate(args, k, p.mode, p.x);
+    }
+    // The unit of time of series that are to reach to h: 1, but of the order of h where powers of h would be no numbers.
+    double unit_of(double h) const { return h < finest && h > 0 ? std::ldexp(1.0, std::ilogb(h)) : 1.0; }
     static double infinite() { return std::numeric_limits<double>::infinity(); }
     // Begins a piece from now_x.
     void start(int k, double at, int64_t before, int64_t instant, Why why) {
@@ -168,7 +180,7 @@ struct Pieces {
             pieces.push();
         }
         Piece& p = pieces[number];
-        p.start = p.end = at, p.mode_end = mode_end[k], p.before = before, p.instant = instant;
+        p.start = p.end = at, p.span = 0, p.mode_end = mode_end[k], p.before = before, p.instant = instant;
         p.neuron = k, p.armed = armed[k], p.signs = 0, p.mode = int16_t(mode[k]), p.why = why, p.order = int8_t(order);
         for (int i = 0; i < n; ++i) p.x[i] = p.last[i] = now_x[i][k];
         current[k] = number, until[k] = at, crossing[k] = infinite(), made[k] = exact[k] = 0;
@@ -222,17 +234,17 @@ struct Pieces {
         start(k, at, current[k], -1, why);
     }
     // The series of states and thresholds along the current pieces of neurons in one mode; each: which neurons.
-    void follow(const Args& args, int m, const int32_t* lane, int count, int32_t* each, octet (*c)[TERMS], octet (*g)[TERMS], int to) {
+    void follow(const Args& args, int m, const int32_t* lane, int count, int32_t* each, octet (*c)[TERMS], octet (*g)[TERMS], int to, octet& unit) {
         octet q[M::numbers], sign[M::kinks + 1];
         top = to;
         for (int l = 0; l < SIDE; ++l) {
-            each[l] = lane[l < count ? l : 0];
+            each[l] = lane[l < count ? l : 0], unit[l] = unit_of(guess[each[l]]);
             Piece& p = pieces[current[each[l]]];
             if (M::kinks > 0) M::signs_of(args, each[l], m, p.x, p.signs), set_signs(p, l, sign);
             for (int i = 0; i < n; ++i) c[i][0][l] = p.x[i];
         }
         M::numbers_of(args, each, q);
-        M::flow(m, q, sign, c, g, top);
+        M::flow(m, q, sign, unit, c, g, top);
     }
     // The order that pieces need which end at a known time, closer than their series reach; `order` or more if they need that. The
     // terms of a series with the last ones at the tolerance after `guess` fall by as much as follows from that.
@@ -250,44 +262,48 @@ struct Pieces {
     }
     // The series of neurons in one mode, how far they reach, and whether they cross. known: when all of these pieces end at the latest.
     bool expand(const Args& args, int m, const int32_t* lane, int count, bool search, double known) {
-        octet c[n][TERMS], g[ROOM][TERMS], length;
+        octet c[n][TERMS], g[ROOM][TERMS], length, unit;  // length: in units, as all that is put into a series
         int32_t each[SIDE];
         bool leaves[SIDE];  // by an own event at its start, behind which the series is not needed and may be no number
         // with absolute values a piece may end before; births go through series of one order
         const int to = known < infinite() && M::kinks == 0 && !M::births ? order_until(lane, count, known) : order;
         bool ends = to < order;
         if (ends) {
-            follow(args, m, lane, count, each, c, g, to);
-            for (int l = 0; l < SIDE; ++l) length[l] = known + 2 * together - pieces[current[each[l]]].start;
+            follow(args, m, lane, count, each, c, g, to, unit);
+            for (int l = 0; l < SIDE; ++l) length[l] = (known + 2 * together - pieces[current[each[l]]].start) / unit[l];
             for (int l = 0; l < count; ++l) leaves[l] = at_once(each[l], m, g, l);
-            ends = suffices(args, m, c, g, each, count, leaves, length);
+            ends = suffices(args, m, c, g, each, count, leaves, length, unit);
         }
-        if (!ends) {
-            follow(args, m, lane, count, each, c, g, order);
-            for (int l = 0; l < SIDE; ++l) length[l] = std::fmin(2 * guess[each[l]], end_of_time - pieces[current[each[l]]].start);
+        for (bool again = false; !ends;) {
+            follow(args, m, lane, count, each, c, g, order, unit);
+            for (int l = 0; l < SIDE; ++l) length[l] = std::fmin(2 * guess[each[l]], end_of_time - pieces[current[each[l]]].start) / unit[l];
             for (int l = 0; l < count; ++l) leaves[l] = search && at_once(each[l], m, g, l);
-            if (search && !limit(c, g, each, count, leaves, length)) return false;
+            if (!search || limit(m, c, g, each, count, leaves, length, unit)) break;
+            if (again) return false;
+            again = true;  // what arrived may have brought a neuron to where another unit is called for
+            for (int l = 0; l < count; ++l) guess[each[l]] = std::fmin(guess[each[l]], lasts_at_most(args, each[l]));
         }
-        // at rest the series of the states last for ever, that of lambda does not; no need to look at pieces that do not grow
-        for (int l = 0; search && !ends && l < count; ++l) {
-            const Piece& p = pieces[current[each[l]]];
-            const bool other = p.why == OWN_EVENT || p.why == END_OF_MODE;
-            if (length[l] > guess[each[l]] || other) length[l] = std::fmin(length[l], longest / M::change_rate(args, each[l], m, p.x));
+        for (int l = 0; search && !ends && l < count; ++l) {  // no need to look at pieces that do not grow
+            const bool other = pieces[current[each[l]]].why == END_OF_MODE;
+            if (length[l] * unit[l] > guess[each[l]] || other) length[l] = std::fmin(length[l], lasts_at_most(args, each[l]) / unit[l]);
         }
         for (int l = 0; !ends && l < count; ++l) {  // where what is known comes, nothing else is asked for
             const int k = each[l];
             for (int i = 0; i < n; ++i)
                 for (int j = 0; j <= order; ++j) coefficients[(int64_t(i) * TERMS + j) * NP + k] = c[i][j][l];
-            exact[k] = 1;
+            exact[k] = 1, units[k] = unit[l];
         }
         if (!search) return true;
         octet most[ROOM], stop = {}, within = {};  // within: where an own event is looked for
         for (int l = 0; l < count; ++l) {
             const int k = each[l];
             Piece& p = pieces[current[k]];
-            if (!leaves[l] && !ends) guess[k] = length[l];
-            until[k] = ends ? known : std::fmin(p.start + length[l], std::fmin(mode_end[k], end_of_time));
-            stop[l] = until[k] - p.start, within[l] = ends ? length[l] : stop[l], p.order = int8_t(top);
+            if (!leaves[l] && !ends) guess[k] = length[l] * unit[l];
+            const double last = ends ? known : std::fmin(mode_end[k], end_of_time);
+            until[k] = std::fmin(p.start + length[l] * unit[l], last);
+            // the difference of two times is exact, and belongs to them; but where it would be rounding
+            stop[l] = until[k] < last && length[l] * unit[l] < 4 * together ? length[l] : (until[k] - p.start) / unit[l];
+            within[l] = ends ? length[l] : stop[l], p.order = int8_t(top);
         }
         for (int e = 0; e < E; ++e) {  // a bound on g: what lowers it is left out
             octet b = {};
@@ -304,33 +320,35 @@ struct Pieces {
                 if (most[e][l] < 0)
                     armed[k] |= 1 << e;
                 else
-                    cross(k, e, l, g[e], within[l]);
+                    cross(k, e, l, g[e], within[l], unit[l]);
             }
             if (M::kinks > 0) {
-                for (int j = 0; j < M::kinks; ++j) until[k] = std::fmin(until[k], bends(k, j, l, g[E + j], stop[l]));
-                stop[l] = until[k] - pieces[current[k]].start;
+                const double before = until[k];
+                for (int j = 0; j < M::kinks; ++j) until[k] = std::fmin(until[k], bends(k, j, l, g[E + j], stop[l], unit[l]));
+                if (until[k] < before) stop[l] = (until[k] - pieces[current[k]].start) / unit[l];
                 if (crossing[k] > until[k]) crossing[k] = infinite();
             }
-            if (crossing[k] < until[k]) until[k] = crossing[k], stop[l] = crossing[k] - pieces[current[k]].start;
+            if (crossing[k] <= until[k]) until[k] = crossing[k], stop[l] = crossing_span[k] / unit[l];
         }
         octet end[n];
         for (int i = 0; i < n; ++i) end[i] = value_at(c[i], top, stop);
         for (int l = 0; l < count; ++l) {
             Piece& p = pieces[current[each[l]]];
-            p.end = until[each[l]], made[each[l]] = 1;
+            p.end = until[each[l]], p.span = stop[l] * unit[l], made[each[l]] = 1;
             for (int i = 0; i < n; ++i) p.last[i] = stop[l] > 0 ? end[i][l] : p.x[i];
+            int32_t& times = standstill[each[l]] = p.end > p.start ? 0 : standstill[each[l]] + 1;
+            if (times > STANDSTILL) return fails(each[l], 0);
         }
         return true;
     }
     // Shortens `length` until the last two terms of every state are within the tolerance of the largest of its first three, and those of
-    // every threshold that is not linear in them. Lengths are halved in two steps, so that a small change of a parameter rarely changes
-    // them.
-    bool limit(const octet (*c)[TERMS], const octet (*g)[TERMS], const int32_t* each, int count, const bool* leaves, octet& length) {
+    // every threshold that is not linear in them, and no exponent changes by more than its series can follow. Lengths are halved in two
+    // steps, so that a small change of a parameter rarely changes them.
+    bool limit(int m, const octet (*c)[TERMS], const octet (*g)[TERMS], const int32_t* each, int count, const bool* leaves, octet& length, const octet& unit) {
         octet h = length, top, below;
         constexpr double STEP = 0.70710678118654752;
         const double by = std::pow(STEP, order - 1);
-        octet high = octet{} + 1.0;
-        for (int j = 1; j < order; ++j) high *= h;
+        octet high = to_power(h, order - 1);
         for (;;) {
             bool good = true;
             for (int i = 0; i < n + E + M::kinks; ++i) {
@@ -342,7 +360,16 @@ struct Pieces {
                 for (int l = 0; l < count; ++l)
                     if (!leaves[l] && !(top[l] <= size[l] && below[l] <= size[l]) && !rests(s, l, h[l], size[l], std::fmax(top[l], below[l]))) {
                         length[l] = -1, good = false;
-                        if (h[l] < SHORTEST * end_of_time || !std::isfinite(h[l])) return fails(each[l], i < n ? i : 0);
+                        if (h[l] * unit[l] < SHORTEST * end_of_time || !std::isfinite(h[l])) return fails(each[l], i < n ? i : 0);
+                    }
+            }
+            for (int i = 0; good && i < M::exponents(m); ++i) {
+                const octet* u = g[FIRST + i];
+                const octet change = change_of(u, order, h), last = larger(lanes_fabs(u[order - 1]), lanes_fabs(u[order]) * h) * high;
+                for (int l = 0; l < count; ++l)
+                    if (!leaves[l] && !(change[l] <= 0.75 * order && last[l] <= 10 * tolerance)) {
+                        length[l] = -1, good = false;
+                        if (h[l] * unit[l] < SHORTEST * end_of_time || !std::isfinite(h[l])) return fails(each[l], 0);
                     }
             }
             if (good) break;
@@ -351,11 +378,18 @@ struct Pieces {
         }
         return true;
     }
+    // By how much a series changes at most. Term k of exp(u) is at most (change of u)^k / k! of exp(u_0): all that follow the last ones are
+    // at most twice as large as long as u changes by less than 3/4 of the order. Where it changes by more the last ones tell nothing.
+    static octet change_of(const octet* u, int order, octet h) {
+        octet sum = lanes_fabs(u[order]) * h;
+        for (int j = order - 1; j >= 1; --j) sum = (sum + lanes_fabs(u[j])) * h;
+        return sum;
+    }
     // The same for pieces with a series of order `top` that end at a known time: whether they may be that long. Where they may be far
     // longer, the next one is told so.
-    bool suffices(const Args& args, int m, const octet (*c)[TERMS], const octet (*g)[TERMS], const int32_t* each, int count, const bool* leaves, const octet& h) {
-        octet high = h, least = octet{} + infinite();  // least: how far the last terms are below what is allowed
-        for (int j = 2; j < top; ++j) high *= h;
+    bool suffices(const Args& args, int m, const octet (*c)[TERMS], const octet (*g)[TERMS], const int32_t* each, int count, const bool* leaves, const octet& h, const octet& unit) {
+        const octet high = to_power(h, top - 1);
+        octet least = octet{} + infinite();  // least: how far the last terms are below what is allowed
         for (int i = 0; i < n + E; ++i) {
             if (i >= n && !M::bent(i - n)) continue;
             const octet* s = i < n ? c[i] : g[i - n];
@@ -367,10 +401,15 @@ struct Pieces {
             for (int l = 0; l < count; ++l)
                 if (!leaves[l] && !(last[l] <= size[l] && below[l] <= size[l])) return false;
         }
+        for (int i = 0; i < M::exponents(m); ++i) {
+            const octet change = change_of(g[FIRST + i], top, h);
+            for (int l = 0; l < count; ++l)
+                if (!leaves[l] && !(change[l] <= 0.75 * top)) return false;
+        }
         for (int l = 0; l < count; ++l) {
             const int k = each[l];
-            if (leaves[l] || guess[k] > 4 * h[l] || !(least[l] > double(int64_t(1) << top / 2))) continue;
-            guess[k] = std::fmin(1.4142135623730951 * guess[k], longest / M::change_rate(args, k, m, pieces[current[k]].x));
+            if (leaves[l] || guess[k] > 4 * h[l] * unit[l] || !(least[l] > double(int64_t(1) << top / 2))) continue;
+            guess[k] = std::fmin(1.4142135623730951 * guess[k], lasts_at_most(args, k));
         }
         return true;
     }
@@ -405,35 +444,35 @@ struct Pieces {
         return c[0] < 0 || falls(c, stop, bend_of(c, top, stop)) < stop;
     }
     // The first crossing of event e within a piece that may have one.
-    void cross(int k, int e, int l, const octet* g, double stop) {
+    void cross(int k, int e, int l, const octet* g, double stop, double unit) {
         double c[TERMS], s = 0;
-        const Piece& p = pieces[current[k]];
         for (int j = 0; j <= top; ++j) c[j] = g[j][l];
         const double bend = bend_of(c, top, stop);
         if (c[0] >= 0) {
-            if (armed[k] >> e & 1) return crosses(k, e, p.start);  // at once
+            if (armed[k] >> e & 1) return crosses(k, e, 0);  // at once
             s = falls(c, stop, bend);
             if (s >= stop) return;
         }
         armed[k] |= 1 << e;
         s = first_crossing(c, top, s, stop, bend);
-        if (s >= 0) crosses(k, e, p.start + s);
+        if (s >= 0) crosses(k, e, s * unit);
     }
     // The series of a piece end where the argument of an absolute value changes its sign.
-    double bends(int k, int j, int l, const octet* u, double stop) {
+    double bends(int k, int j, int l, const octet* u, double stop, double unit) {
         double c[TERMS], s = 0;
         const Piece& p = pieces[current[k]];
         const double sign = p.signs >> j & 1 ? -1 : 1;
         for (int i = 0; i <= top; ++i) c[i] = -sign * u[i][l];
         for (double tiny = 1e-9 * stop; s < stop && value_of(c, top, s) >= 0; tiny *= 2) s += tiny;
         s = s < stop ? first_crossing(c, top, s, stop, bend_of(c, top, stop)) : -1;
-        return s < 0 ? infinite() : p.start + s;
+        return s < 0 ? infinite() : p.start + s * unit;
     }
     static void set_signs(const Piece& p, int l, octet* sign) {
         for (int j = 0; j < M::kinks; ++j) sign[j][l] = p.signs >> j & 1 ? -1.0 : 1.0;
     }
-    void crosses(int k, int e, double at) {
-        if (at < crossing[k]) crossing[k] = at, event[k] = e;
+    void crosses(int k, int e, double after) {
+        const double at = pieces[current[k]].start + after;
+        if (at < crossing[k]) crossing[k] = at, crossing_span[k] = after, event[k] = e;
     }
     // The first own event, -1 for none; `when` is its time.
     int first(double& when) const {
@@ -455,7 +494,7 @@ struct Pieces {
             mode[k] = pieces[before].mode, mode_end[k] = pieces[before].mode_end;
         }
         Piece& p = pieces[current[k]];
-        const double s = at - p.start;
+        const double s = at == p.end ? p.span : at - p.start;
         if (at == p.end || !(s > 0)) {
             for (int i = 0; i < n; ++i) now_x[i][k] = s > 0 ? p.last[i] : p.x[i];
         } else {
@@ -463,7 +502,7 @@ struct Pieces {
             for (int i = 0; i < n; ++i) {
                 const double* c = coefficients.data + int64_t(i) * TERMS * NP + k;
                 double v = c[int64_t(order) * NP];
-                for (int j = order - 1; j >= 0; --j) v = v * s + c[int64_t(j) * NP];
+                for (int j = order - 1; j >= 0; --j) v = v * (s / units[k]) + c[int64_t(j) * NP];
                 now_x[i][k] = v;
             }
         }
@@ -471,13 +510,13 @@ struct Pieces {
             double now[n];
             for (int i = 0; i < n; ++i) now[i] = now_x[i][k];
             if (!((armed[k] & ~p.armed) >> e & 1) || M::threshold(args, k, e, p.x) < 0 || M::threshold(args, k, e, now) < 0) continue;
-            octet c[n][TERMS], g[ROOM][TERMS];
+            octet c[n][TERMS], g[ROOM][TERMS], unit;
             int32_t each[SIDE];
-            follow(args, mode[k], &k, 1, each, c, g, order);
-            if (!(s > 0 && sinks(0, g[e], s))) armed[k] &= ~(1 << e);
+            follow(args, mode[k], &k, 1, each, c, g, order, unit);
+            if (!(s > 0 && sinks(0, g[e], s / unit[0]))) armed[k] &= ~(1 << e);
         }
         for (int i = 0; i < n; ++i) p.last[i] = now_x[i][k];
-        p.end = at;
+        p.end = at, p.span = s > 0 ? s : 0.0;
     }
     // An own event of neuron k at a time: its reset and the change of its mode. Returns its number.
     int64_t fire(const Args& args, int k, double at, int64_t instant, int64_t& guarded) {
@@ -507,6 +546,7 @@ struct Pieces {
         }
         for (int i = 0; i < n; ++i) now_x[i][k] = after[i];
         start(k, at, current[k], instant, OWN_EVENT);
+        guess[k] = std::fmin(1.0, lasts_at_most(args, k));  // not the last one of an upstroke
         if (M::emits(e)) {
             const int64_t spike = o.spike = spikes.count++;
             spikes.reserve(1), spike_time.reserve(spike + 1);
@@ -614,7 +654,7 @@ struct Pieces {
                     lane[l] = p.neuron, set_signs(p, l, sign);
                     for (int i = 0; i < n; ++i) c[i][0][l] = p.x[i];
                 }
-                if (count) M::numbers_of(args, lane, q), M::flow(m, q, sign, c, g, order), f(number, count, c);
+                if (count) M::numbers_of(args, lane, q), M::flow(m, q, sign, octet{} + 1.0, c, g, order), f(number, count, c);
                 count = 0;
             };
             for (const auto& mine : path.of)
@@ -660,9 +700,9 @@ struct Pieces {
                     const int64_t made = pieces.count;
                     Piece& part = pieces.push();
                     part = whole;
-                    part.start = from, part.end = at, part.before = before;
+                    part.start = from, part.end = at, part.span = at - from, part.before = before;
                     Piece& rest = pieces[number[l]];
-                    rest.start = at, rest.before = made, rest.why = RENEWAL, rest.instant = -1;
+                    rest.start = at, rest.span = whole.end - at, rest.before = made, rest.why = RENEWAL, rest.instant = -1;
                     for (int i = 0; i < n; ++i) {
                         for (int j = 0; j <= order; ++j) series[j] = c[i][j][l];
                         part.x[i] = from == whole.start ? whole.x[i] : value_of(series, order, from - whole.start);
@@ -678,21 +718,22 @@ struct Pieces {
 
     // Backwards
 
-    Buffer<int64_t> back;  // the piece whose end `lambda` belongs to, or its start if it is `opened`
-    Buffer<int8_t> opened;
-    // With births: whether a piece is opened ahead of what it began with, and then its series of lambda around its end.
+    Buffer<int64_t> back;  // the piece that `lambda` is in
+    Buffer<double> left;   // from the start of it to where `lambda` is; -1: at its end
+    Buffer<int8_t> opened;  // whether it is at the start, behind what a reader adds there
+    // With births: whether lambda is in a piece ahead of what that began with, and then its last series, around `middles`.
     Buffer<int8_t> ahead;
-    Buffer<double> adjoints;
+    Buffer<double> adjoints, middles;
     // Stand for an instant in `Piece`, and in `touch`.
     static constexpr int64_t of_candidate(int64_t index) { return -10 - index; }
     static constexpr int64_t of_arrival(int64_t number) { return -(int64_t(1) << 40) - number; }
 
     // On entry mu is lambda at the end of the trial.
     void begin_back() {
-        back.reserve(NP), opened.reserve(NP);
-        if (M::births) ahead.zero(NP), adjoints.reserve(int64_t(n) * TERMS * NP);
+        back.reserve(NP), opened.reserve(NP), left.reserve(NP);
+        if (M::births) ahead.zero(NP), middles.zero(NP), adjoints.reserve(int64_t(n) * TERMS * NP);
         for (int k = 0; k < N; ++k) {
-            back[k] = current[k], opened[k] = 0, carry[k] = 0, seen[k] = -1;
+            back[k] = current[k], left[k] = -1, opened[k] = 0, carry[k] = 0, seen[k] = -1;
             for (int i = 0; i < n; ++i) lambda[i][k] = double(mu[i][k]);
         }
         feedback.zero(own.count + 1);
@@ -710,7 +751,7 @@ struct Pieces {
             const int k = touched[i];
             if (M::births && ahead[k]) {
                 ahead[k] = 0;
-                if (begins(k)) continue;
+                if (opened[k] && begins(k)) continue;
                 pass(args, k);
             } else {
                 leave(k);
@@ -720,14 +761,15 @@ struct Pieces {
         n_touched = 0;
         undo<false>(args, count, reader, begins);
     }
-    // With births: brings the `touched` neurons into the pieces that contain a time.
+    // With births: brings the `touched` neurons to where their last series contains a time.
     template <class Reader>
     void reach(const Args& args, double at, const Reader& reader) {
         int count = 0;
+        const auto contains = [&](int k) { return pieces[back[k]].start + left[k] <= at + together; };
         for (int i = 0; i < n_touched; ++i) {
             const int k = touched[i];
             if (ahead[k]) {
-                if (pieces[back[k]].start <= at + together) continue;
+                if (contains(k)) continue;
                 pass(args, k);
             } else {
                 leave(k), ahead[k] = 1;
@@ -735,13 +777,13 @@ struct Pieces {
             todo[count++] = k;
         }
         n_touched = 0;
-        undo<true>(args, count, reader, [&](int k) { return pieces[back[k]].start <= at + together; });
+        undo<true>(args, count, reader, contains);
     }
-    // lambda . e at a time in the piece that `reach` has opened.
+    // lambda . e at a time that `reach` has reached.
     double along(const Args& args, int receptor, int k, double at) const {
         double e[n], q = 0;
         M::direction(args, k, receptor, e);
-        const double s = at - pieces[back.data[k]].end;
+        const double s = at - middles.data[k];
         for (int i = 0; i < n; ++i) {
             if (e[i] == 0) continue;
             const double* l = adjoints.data + int64_t(i) * TERMS * NP + k;
@@ -751,7 +793,7 @@ struct Pieces {
         }
         return q;
     }
-    // Integrates backwards, piece by piece, until each neuron of `todo` has opened the one that is asked for.
+    // Integrates backwards, piece by piece, until `done`.
     template <bool Keep, class Reader, class Done>
     void undo(const Args& args, int count, const Reader& reader, const Done& done) {
         while (count) {
@@ -761,65 +803,136 @@ struct Pieces {
                 for (int i = 0; i < count; ++i) lanes[same] = todo[i], same += pieces[back[todo[i]]].mode == m;
                 for (int from = 0; from < same; from += SIDE) integrate<Keep>(args, m, lanes + from, same - from < SIDE ? same - from : SIDE, reader);
             }
-            int left = 0;
+            int others = 0;
             for (int i = 0; i < count; ++i) {
                 const int k = todo[i];
                 const Piece& p = pieces[back[k]];
+                if (left[k] > 0) {  // a part of a piece
+                    if (!Keep || !done(k)) todo[others++] = k;
+                    continue;
+                }
                 opened[k] = 1;
                 if constexpr (Reader::reads) lambda[M::read][k] += reader.opened(k, back[k]);
                 for (int j = 0; j < n; ++j) now_x[j][k] = p.x[j];
                 if (done(k)) continue;
                 pass(args, k);
-                todo[left++] = k;
+                todo[others++] = k;
             }
-            count = left;
+            count = others;
         }
     }
     // From the start of a piece, which began with nothing or with the end of a mode, to the end of the one before.
     void pass(const Args& args, int k) {
-        if (pieces[back[k]].why == END_OF_MODE) mode_ended(args, k);
+        if (opened[k] && pieces[back[k]].why == END_OF_MODE) mode_ended(args, k);
         leave(k);
     }
     // From the start of a piece to the end of the one before.
     void leave(int k) {
-        if (opened[k]) back[k] = pieces[back[k]].before, opened[k] = 0;
+        if (opened[k]) back[k] = pieces[back[k]].before, left[k] = -1, opened[k] = 0;
     }
     template <bool Keep, class Reader>
     void integrate(const Args& args, int m, const int32_t* lane, int count, const Reader& reader) {
-        octet q[M::numbers], c[n][TERMS], l[n][TERMS], p[M::dynamic + 1][TERMS], source[TERMS], sign[M::kinks + 1], s;
+        octet q[M::numbers], c[n][TERMS], l[n][TERMS], p[M::dynamic + 1][TERMS], source[TERMS], sign[M::kinks + 1], h, unit, nothing = {};
         int32_t each[SIDE];
         int to = Reader::reads || Keep ? order : 0;  // what is read is a series of that order
         for (int j = 0; j < TERMS; ++j) source[j] = octet{};
         for (int i = 0; i < SIDE; ++i) {
             const int k = each[i] = lane[i < count ? i : 0];
             const Piece& piece = pieces[back[k]];
+            const bool at_end = left[k] < 0;
+            if (at_end) left[k] = piece.span;
             to = piece.order > to ? piece.order : to;
-            s[i] = piece.start - piece.end, set_signs(piece, i, sign);
-            for (int j = 0; j < n; ++j) c[j][0][i] = piece.last[j], l[j][0][i] = lambda[j][k];
+            unit[i] = unit_of(left[k]), h[i] = unit[i] == 1 ? left[k] : left[k] / unit[i], set_signs(piece, i, sign);
+            for (int j = 0; j < n; ++j) c[j][0][i] = at_end ? piece.last[j] : now_x[j][k], l[j][0][i] = lambda[j][k];
             if constexpr (Reader::reads)
-                if (i < count) reader.source(k, back[k], order, source, i, l[M::read][0]);
+                if (i < count) {
+                    reader.source(k, back[k], order, source, i, at_end ? l[M::read][0] : nothing);
+                    move(source, i, left[k] - piece.span, unit[i]);
+                }
         }
         M::numbers_of(args, each, q);
-        M::adjoint(m, q, sign, c, l, p, source, to);
-        if constexpr (Keep)
-            for (int j = 0; j < n; ++j)
-                for (int t = 0; t <= order; ++t)
-                    for (int i = 0; i < count; ++i) adjoints[(int64_t(j) * TERMS + t) * NP + each[i]] = l[j][t][i];
-        for (int i = 0; args.recorded && i < count; ++i) {
-            const Piece& piece = pieces[back[each[i]]];
-            each_time(args, piece, [&](scalar* row, double t) { record_lane(row + n * NP, l, i, t - piece.end, to); });
-        }
+        M::adjoint(m, q, sign, unit, c, l, p, source, to);
+        const octet whole = h;
+        bool parts = false;
+        if (to < order && !resolves(l, p, h, unit, each, count, to)) h = whole, M::adjoint(m, q, sign, unit, c, l, p, source, to = order);
+        for (int turn = 0; !resolves(l, p, h, unit, each, count, to); ++turn, parts = true)
+            if (turn == HALVINGS) unresolved(args, lost.neuron, lost.state);
+        const octet s = -h;
+        if (Keep || args.recorded)
+            for (int i = 0; i < count; ++i) keep<Keep>(args, each[i], i, l, h[i], unit[i], to);
+        octet total = {};  // is no number if one of them is none
         for (int j = 0; j < n; ++j) {
             const octet at = value_at(l[j], to, s);
+            total += at;
             for (int i = 0; i < count; ++i) lambda[j][each[i]] = s[i] != 0 ? at[i] : l[j][0][i];
+            if (!parts) continue;
+            const octet x_at = value_at(c[j], to, s);
+            for (int i = 0; i < count; ++i) now_x[j][each[i]] = x_at[i];
         }
+        for (int i = 0; i < count; ++i)
+            for (int j = 0; !std::isfinite(total[i]) && j < n; ++j)
+                if (!std::isfinite(lambda[j][each[i]])) unresolved(args, each[i], j);
+        for (int i = 0; i < count; ++i) left[each[i]] = !parts || h[i] == whole[i] ? 0.0 : left[each[i]] - h[i] * unit[i];
         for (int r = 0; r < M::dynamic; ++r) {  // the integral of lambda . df/dp over the piece
             octet v = {};
             for (int j = to; j >= 0; --j) v = v * s + p[r][j] * INVERSE[j + 1];
-            v *= -s;
-            for (int i = 0; i < count; ++i)
+            v *= h * unit;
+            for (int i = 0; i < count; ++i) {
                 if (s[i] != 0) grad[M::place[r]][each[i]] += scalar(v[i]);
+                if (!std::isfinite(v[i])) unresolved(args, each[i], n + r);
+            }
         }
+    }
+    // What births and the host ask for of lambda along the last h of a piece.
+    template <bool Keep>
+    [[gnu::noinline]] void keep(const Args& args, int k, int i, const octet (*l)[TERMS], double h, double unit, int to) {
+        const Piece& piece = pieces[back[k]];
+        const double middle = piece.end - (piece.span - left[k]);  // the series are around it
+        double power = 1;
+        if (Keep) middles[k] = middle;
+        for (int t = 0; Keep && t <= order; ++t, power /= unit)
+            for (int j = 0; j < n; ++j) adjoints[(int64_t(j) * TERMS + t) * NP + k] = l[j][t][i] * power;
+        if (args.recorded)
+            each_time(args, piece, [&](scalar* row, double t) {
+                if (t <= middle && (middle - t <= h * unit || h * unit >= left[k])) record_lane(row + n * NP, l, i, (t - middle) / unit, to);
+            });
+    }
+    // A polynomial in powers of t as one in powers of (t - by) / unit.
+    void move(octet* source, int i, double by, double unit) const {
+        for (int j = 0; by != 0 && j < order; ++j)
+            for (int t = order - 1; t >= j; --t) source[t][i] += source[t + 1][i] * by;
+        for (double j = 0, power = 1; unit != 1 && j <= order; ++j, power *= unit) source[int(j)][i] *= power;
+    }
+    // Whether the series of lambda, and of the integrals that are gradients, are resolved as far as h; where not, h is halved. The last two
+    // terms are measured by the first three, of lambda otherwise by all in the first half, of integrals by the gradient so far.
+    bool resolves(const octet (*l)[TERMS], const octet (*p)[TERMS], octet& h, const octet& unit, const int32_t* each, int count, int to) {
+        const double within = 100 * tolerance;
+        const octet high = to_power(h, to - 1);
+        octet excess = octet{} - infinite(), last[n + M::dynamic], first[n + M::dynamic];
+        for (int r = 0; r < n + M::dynamic; ++r) {
+            const octet* z = r < n ? l[r] : p[r - n];
+            first[r] = larger(lanes_fabs(z[0]), larger(lanes_fabs(z[1]) * h, lanes_fabs(z[2]) * h * h));
+            last[r] = larger(lanes_fabs(z[to - 1]), lanes_fabs(z[to]) * h) * high;
+            excess = larger(excess, last[r] - within * first[r]);
+        }
+        bool good = true;
+        for (int i = 0; i < count; ++i) {
+            if (excess[i] <= 0) continue;
+            bool halve = false;
+            for (int r = 0; r < n + M::dynamic; ++r) {
+                double most = r < n ? first[r][i] : std::fabs(double(grad[M::place[r < n ? 0 : r - n]][each[i]])) / (h[i] * unit[i]), power = 1;
+                for (int j = 0; r < n && j <= to / 2; ++j, power *= h[i]) most = std::fmax(most, std::fabs(l[r < n ? r : 0][j][i]) * power);
+                if (!(last[r][i] <= within * std::fmax(most, first[r][i]))) halve = true, lost.neuron = each[i], lost.state = r;
+            }
+            if (halve) good = false, h[i] *= 0.5;
+        }
+        return good;
+    }
+    // A gradient that cannot be had is an error, not a number. series: n states, then integrals.
+    [[noreturn, gnu::cold, gnu::noinline]] void unresolved(const Args& args, int k, int series) const {
+        const Piece& piece = pieces[back.data[k]];
+        const double at = piece.end - (piece.span - left.data[k]);
+        throw Trouble{1 + M::number, -1, int64_t(at / args.duration * 0x1p50), n + series, k};
     }
     // The end of a timed mode: lambda is continuous, and D goes to what began the mode.
     void mode_ended(const Args& args, int k) {

@@ -78,7 +78,8 @@ class GeneralProgram(ExactProgram):
         place = [p.trainable.index(q) for q in learned] or [0]
         flags = {
             "n": n, "events": len(d.events), "modes": len(d.modes), "numbers": max(len(d.params), 1),
-            "learned": len(p.trainable), "dynamic": len(learned), "pushed": self.pushed(p), "read": max(read, 0), "kinks": len(series.kinks_of(d).arguments),
+            "number": s.index, "learned": len(p.trainable), "dynamic": len(learned), "pushed": self.pushed(p), "read": max(read, 0), "kinks": len(series.kinks_of(d).arguments),
+            "most_exponents": max(len(series.exponents(d, m)) for m in d.modes),
         }  # fmt: skip
         amounts = any(d.receptors[r].has(q) for r in d.receptors for q in self._learned_symbols(p))
         head = "static constexpr int " + ", ".join(f"{k} = {v}" for k, v in flags.items()) + ";\n"
@@ -115,6 +116,7 @@ class GeneralProgram(ExactProgram):
         bent = [any(g.has(*d.x) for g in e.dg_dx) for e in d.events] or [False]  # whether g is not linear in the state
         following = [-1 if e.next_mode is None else e.next_mode for e in d.events] or [-1]
         lasts = [p.trainable.index(m.lasts) if m.lasts in p.trainable else -1 for m in d.modes]
+        grow = [len(series.exponents(d, m)) for m in d.modes]
         timed = "".join(
             f"if (mode == {i}) return {self._in_model(p, {}, real='double')(self._number(p, m.lasts), str)};\n"
             for i, m in enumerate(d.modes) if m.lasts is not None
@@ -134,6 +136,7 @@ class GeneralProgram(ExactProgram):
             + _table("int", "next", "int e", f"[{len(following)}]", _list(following), "[e]")
             + _table("int", "then", "int mode", f"[{len(d.modes)}]", _list(m.then for m in d.modes), "[mode]")
             + _table("int", "duration", "int mode", f"[{len(d.modes)}]", _list(lasts), "[mode]")
+            + _table("int", "exponents", "int mode", f"[{len(d.modes)}]", _list(grow), "[mode]")
             + _function("double lasts(const Args& args, int neuron, int mode)", f"{timed}return -1.0;\n")
         )
 
@@ -157,10 +160,10 @@ class GeneralProgram(ExactProgram):
         for i, m in enumerate(d.modes):
             text += f"// Mode {m.name!r}: " + ", ".join(d.states) + "\n"
             text += _function(
-                f"void flow_{i}(const octet* q, const octet* sign, octet (*x)[TERMS], octet (*g)[TERMS], int order)",
+                f"void flow_{i}(const octet* q, const octet* sign, octet unit, octet (*x)[TERMS], octet (*g)[TERMS], int order)",
                 series.flow(d, m) + "\n",
             )
-            head = f"void adjoint_{i}(const octet* q, const octet* sign, octet (*x)[TERMS], octet (*l)[TERMS], octet (*p)[TERMS], const octet* source, int order)"
+            head = f"void adjoint_{i}(const octet* q, const octet* sign, octet unit, octet (*x)[TERMS], octet (*l)[TERMS], octet (*p)[TERMS], const octet* source, int order)"
             text += _function(head, series.adjoint(d, m, learned, read) + "\n")
         for what, arguments, names in (
             ("flow", "octet (*x)[TERMS], octet (*g)[TERMS]", "x, g"),
@@ -171,11 +174,11 @@ class GeneralProgram(ExactProgram):
             ),
         ):
             cases = "".join(
-                f"if (mode == {i}) return {what}_{i}(q, sign, {names}, order);\n" for i in range(1, len(d.modes))
+                f"if (mode == {i}) return {what}_{i}(q, sign, unit, {names}, order);\n" for i in range(1, len(d.modes))
             )
             text += _function(
-                f"void {what}(int mode, const octet* q, const octet* sign, {arguments}, int order)",
-                f"{cases}{what}_0(q, sign, {names}, order);\n",
+                f"void {what}(int mode, const octet* q, const octet* sign, octet unit, {arguments}, int order)",
+                f"{cases}{what}_0(q, sign, unit, {names}, order);\n",
             )
         return text
 

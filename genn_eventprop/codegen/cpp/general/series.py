@@ -1,7 +1,8 @@
 """Taylor series of a model as C++: the flow in each mode, its adjoint, and thresholds along it.
 
 Eight neurons side by side, see `taylor.hpp`. In the text ``x[i][k]`` is coefficient k of state i, ``l[i][k]`` that of its costate,
-``q[j]`` a parameter, and ``s4[k]`` that of series number 4, whose expression stands beside its declaration.
+``q[j]`` a parameter, and ``s4[k]`` that of series number 4, whose expression stands beside its declaration. All are in powers of the
+time divided by ``unit``: at the end of an upstroke those of the time itself are no numbers.
 """
 
 from __future__ import annotations
@@ -136,11 +137,12 @@ class SeriesText:
         others = [(to, self.series.sum(e)) for to, e in along]
         start, step = self.order("0"), self.order("k")
         for k, lines in (("0", start), ("k", step)):
-            following, scale = ("1", "") if k == "0" else ("k + 1", " * INVERSE[k + 1]")
+            following, scale = ("1", " * unit") if k == "0" else ("k + 1", " * step")
             for to, i, more in rates:
                 value = f"{self.name(i)}[{k}]{more.format(k=k)}"
-                lines.append(f"{to}[{following}] = {f'({value})' if more and scale else value}{scale};")
+                lines.append(f"{to}[{following}] = {f'({value})' if more else value}{scale};")
             lines += [f"{to}[{k}] = {self.name(i)}[{k}];" for to, i in others]
+        step.insert(0, "const octet step = unit * INVERSE[k + 1];")
         loop = "for (int k = 1; k <= order; ++k) {\n" + indent("\n".join(step)) + "}"
         return "\n".join([*self.constants(), *self.arrays(), *start, loop])
 
@@ -161,14 +163,27 @@ def kinks_of(d: Derived) -> Kinks:
     return Kinks(every, d.x)
 
 
+def exponents(d: Derived, mode: DerivedMode) -> list[sp.Expr]:
+    """What exp and tanh are taken of in a mode and in thresholds.
+
+    Far from where such a function matters it adds less than rounding to every coefficient of the states, which then
+    tell nothing of it: V may come from there to v_thresh within a piece.
+    """
+    every = [part for e in (*mode.f, *(event.g for event in d.events)) for part in sp.preorder_traversal(e)]
+    found = [e.args[0] for e in every if isinstance(e, (sp.exp, sp.tanh))]
+    found += [e.exp * sp.log(e.base) for e in every if isinstance(e, sp.Pow) and e.exp.has(*d.x)]
+    return [u for u in dict.fromkeys(found) if u.has(*d.x)]
+
+
 def flow(d: Derived, mode: DerivedMode) -> str:
-    """Coefficients of the states, of the thresholds of all events, and of what absolute values are taken of, to
-    ``order``; coefficient 0 of the states is there."""
+    """Coefficients of the states, of the thresholds of all events, of what absolute values are taken of, and of
+    `exponents`, to ``order``; coefficient 0 of the states is there."""
     bent = kinks_of(d)
     text = SeriesText({x: f"x[{i}]" for i, x in enumerate(d.x)}, parameters(d) | _signs(bent))
     derivatives = [(f"x[{i}]", bent.smooth(f), "") for i, f in enumerate(mode.f)]
     along = [(f"g[{e}]", bent.smooth(event.g)) for e, event in enumerate(d.events)]
     along += [(f"g[{len(d.events) + j}]", bent.smooth(u)) for j, u in enumerate(bent.arguments)]
+    along += [(f"g[{len(along) + j}]", bent.smooth(u)) for j, u in enumerate(exponents(d, mode))]
     return text.function(derivatives, along)
 
 

@@ -131,6 +131,14 @@ inline octet power(const octet* u, const octet* z, A a, int k) {
     return sum * INVERSE[k] / u[0];
 }
 
+inline octet to_power(octet h, int k) {
+    octet power = k & 1 ? h : octet{} + 1.0;
+    for (k >>= 1; k; k >>= 1) {
+        h *= h;
+        if (k & 1) power *= h;
+    }
+    return power;
+}
 // sum over k <= m of c_k s^k.
 inline octet value_at(const octet* c, int m, octet s) {
     octet v = c[m];
