@@ -39,7 +39,7 @@ def test_several_inputs(kind, valued):
 
 
 def test_data_sets_of_several_inputs_that_grow():
-    """And a channel without any spike, and an input that leads nowhere."""
+    """And a channel without any spike, an input that leads nowhere, and spikes of one input alone."""
     net = Network()
     audio, _, touch = net.input(3, name="audio"), net.input(2, name="nowhere"), net.input(2, name="touch")
     output = net.population(LI(), 2, name="output")
@@ -48,9 +48,9 @@ def test_data_sets_of_several_inputs_that_grow():
     plan = make_plan(net, losses.IntegratedVoltageCrossEntropy(output), dt=0.5, duration=20.0)
     values = net.initial_parameters(1)
     engine, clock = in_pairs(plan, values, dtype="float64"), ReferenceClock(plan, values)
-    for n in (2, 30, 5):
+    for n, channels in ((2, [0, 2, 3, 5, 6]), (30, [0, 2, 3, 5, 6]), (5, [0, 2, 3, 5, 6]), (4, [5, 6]), (4, [0, 1])):
         rng = np.random.default_rng(n)
-        samples = [(np.sort(rng.uniform(0, 18, n)), rng.choice([0, 2, 3, 5, 6], n)) for _ in range(3)]
+        samples = [(np.sort(rng.uniform(0, 18, n)), rng.choice(channels, n)) for _ in range(3)]
         events = Events.from_samples(samples, 7, labels=[0, 1, 0])
         found = [e.run(e.load(events), [2, 0, 1], training=True).loss for e in (engine, clock)]
         np.testing.assert_allclose(*found, rtol=1e-10)

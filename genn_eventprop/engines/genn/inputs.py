@@ -43,9 +43,9 @@ def input_events(steps: np.ndarray, channels: np.ndarray, offsets: np.ndarray, s
     inside = (channels >= span[0]) & (channels < span[1])
     if not inside.all():
         before = np.concatenate([[0], np.cumsum(inside)])
-        steps, channels, offsets = steps[inside], channels[inside] - first_channel, before[offsets]
+        steps, channels, offsets = steps[inside], channels[inside], before[offsets]
     samples = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    key = samples * n_channels + channels
+    key = samples * n_channels + channels - first_channel
     order = np.argsort(key, kind="stable")  # a sample's events are in time order already
     key, steps = key[order], steps[order]
     fresh = np.ones(len(key), bool)
