@@ -163,7 +163,7 @@ def make(name: str, case: Case, card: bool = False, level: int = 0) -> Engine:
     if kind == "harness":
         from support.genn_harness import HarnessEngine
 
-        return HarnessEngine(case.plan, case.parameters, dtype=dtype)
+        return HarnessEngine(case.plan, case.parameters, dtype=dtype, batch_size=2)  # side by side, one may be empty
     if kind == "genn":
         options = {"dtype": dtype, "optimize_code": level > 0, **GennEngine.when_compared}
         return GennEngine(case.plan, case.parameters, **options)
