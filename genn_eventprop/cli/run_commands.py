@@ -11,12 +11,13 @@ import numpy as np
 import tyro
 
 from ..atomic import write_text
+from ..data.inputs import load_data
 from ..errors import SettingError
 from ..experiment.experiment import open_run, run_experiment
 from ..output import say
 from ..runs import mark
 from ..runs.checkpoint import load_checkpoint
-from ..runs.run_folder import RunFolder
+from ..runs.run_folder import SAMPLES, RunFolder
 from ..runs.weights import save_weights
 from ..training import metrics
 from .options import parse
@@ -126,9 +127,10 @@ def _export(
         checkpoint: The weights chosen on validation (best), or those of the last epoch.
         overwrite: Replace an existing file.
         bits: Bits per weight in a C file: 32 is float, 8 and 16 are integers with one scale per connection.
-        dt: Time step in ms of a C file, or of a NIR file in a dialect other than spec; default: that of the training.
-            Required after training with exact spike times.
-        measure: Recordings or data sets on which to compare the arithmetic of the C file with the run.
+        dt: Time step in ms of a C file, or of a NIR file in a dialect other than spec; default: that of the training;
+            for a C file after exact spike times a tenth of it.
+        measure: Recordings or data sets on which to compare the arithmetic of the C file with the run; default: the
+            held-out samples in the run folder, if it differs.
         nir_dialect: The simulator that will read the NIR file, or spec for the NIR specification.
         trust: Accept hand-written code from the run folder; only for folders of your own.
     """
@@ -201,7 +203,7 @@ def _export_c(
 
     _check_free(out, overwrite)
     model = load(run, checkpoint=checkpoint, trust=trust)
-    grid = model if dt is None else on_the_grid(model, dt)
+    grid = on_the_grid(model, dt)
     exported = c_file(grid, bits=bits if bits < 32 else None)
     write_text(out, exported.text)
     print(f"{out}: {checkpoint} checkpoint of {run}, steps of {grid.plan.dt:g} ms")
@@ -211,9 +213,12 @@ def _export_c(
         print(f"  {name:24} {weights:,} weights")
     for step in grid.described.preprocessing:
         print(f"  not in the file, apply beforehand: {step}")
-    if measure:
-        # one change at a time, so that the table says what the grid costs and what the rounding
-        models = {"run": model} | ({f"grid of {dt:g} ms": grid} if dt is not None else {})
-        models |= {f"weights of {bits} bits": rounded(grid, bits)} if bits < 32 else {}
-        for line in measured(models, measure):
-            print(f"  {line}")
+    # one change at a time, so that the table says what the grid costs and what the rounding
+    models = {"run": model} | ({f"grid of {grid.plan.dt:g} ms": grid} if grid is not model else {})
+    models |= {f"weights of {bits} bits": rounded(grid, bits)} if bits < 32 else {}
+    own = run / SAMPLES
+    samples = load_data(own) if len(models) > 1 and not measure and not model.regression and own.is_file() else None
+    if samples is not None:
+        print("  on the held-out samples in the run folder:")
+    for line in measured(models, measure, samples) if measure or samples is not None else ():
+        print(f"  {line}")

@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from ..codegen.c99 import Standalone, standalone
 from ..codegen.c99.standalone import quantised
+from ..data.inputs import DataSet
 from ..data.open import open_samples
-from ..errors import SettingError
 from .trained import TrainedModel
+
+FINER = 10
+"""Steps of a C file for each of a training with exact spike times."""
 
 
 def c_file(model: TrainedModel, *, bits: int | None = None) -> Standalone:
-    """The C file of a trained model.
+    """The C file of a trained model, with spikes on the grid; see `on_the_grid`.
 
     Raises:
-        SettingError: a model with exact spike times. EngineError: one that cannot be written as C.
+        EngineError: a model that cannot be written as C.
     """
-    if model.plan.spike_times != "grid":
-        raise SettingError(
-            "this model was trained with exact spike times, but C files support only spikes on the grid; give --dt, "
-            "e.g. a tenth of the time step in training, and check the effect with --measure"
-        )
     return standalone(model.plan, dict(model.engine.parameters), dtype="float32", bits=bits)
 
 
-def on_the_grid(model: TrainedModel, dt: float) -> TrainedModel:
-    """The same model with spikes on a grid of `dt` ms."""
+def on_the_grid(model: TrainedModel, dt: float | None) -> TrainedModel:
+    """The same model with spikes on a grid of `dt` ms; None: that of the training, or after exact spike times the finer
+    one of 1/10 of its dt."""
     described = model.described
+    if dt is None:
+        if described.spike_times == "grid":
+            return model
+        dt = model.plan.dt / FINER
     values = {k: np.array(v) for k, v in model.engine.parameters.items()}
     grid = dataclasses.replace(described, spike_times="grid", dt=dt)
     return TrainedModel(grid, values, engine="c99")
@@ -46,12 +50,19 @@ def rounded(model: TrainedModel, bits: int) -> TrainedModel:
     return TrainedModel(model.described, values, engine="c99")
 
 
-def measured(models: dict[str, TrainedModel], files: Sequence[Path]) -> list[str]:
-    """A line for each model: its accuracy on samples with labels, and how often it says what the first one says."""
+def measured(
+    models: dict[str, TrainedModel], files: Sequence[Path], samples: DataSet | None = None
+) -> list[str]:  # fmt: skip
+    """A line for each model: its accuracy on samples with labels, and how often it says what the first one says.
+
+    Args:
+        files: of recordings. samples: which have been preprocessed.
+    """
     right, same, labelled, total = dict.fromkeys(models, 0), dict.fromkeys(models, 0), 0, 0
     first = next(iter(models.values()))
-    for _, events in open_samples(files, first.n_channels):
-        classes = {name: model.outputs(events).classes for name, model in models.items()}
+    recorded = ((events, False) for _, events in open_samples(files, first.n_channels)) if files else ()
+    for events, prepared in chain([] if samples is None else [(samples, True)], recorded):
+        classes = {name: model.outputs(events, prepared=prepared).classes for name, model in models.items()}
         truth = np.full(len(events), -1) if events.labels is None else events.labels
         total, labelled = total + len(events), labelled + int((truth >= 0).sum())
         for name, predictions in classes.items():

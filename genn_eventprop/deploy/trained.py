@@ -98,7 +98,7 @@ class TrainedModel:
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle holds the model and its weights; the copy makes its own engine."""
         values = {name: np.array(value) for name, value in self.engine.parameters.items()}
-        settings = {"engine": self.engine.name, "threads": self._threads}
+        settings: dict[str, Any] = {"engine": self.engine.name, "threads": self._threads}
         return partial(TrainedModel, **settings), (self.described, values)
 
     @property

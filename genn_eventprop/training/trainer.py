@@ -207,7 +207,8 @@ class Trainer:
             self.distribute(communicator)
 
     def __repr__(self) -> str:
-        sizes = " - ".join(str(p.size) for p in (*self.network.inputs, *self.network.currents, *self.plan.populations))
+        places: list[Any] = [*self.network.inputs, *self.network.currents, *self.network.populations]
+        sizes = " - ".join(str(place.size) for place in places)
         outer = ("a function" if isinstance(loss.outer, Function) else loss.outer for loss in as_losses(self.loss))
         losses = " + ".join(f"{name} of {loss.readout}" for name, loss in zip(outer, as_losses(self.loss)))
         times = f"{self.plan.spike_times} spike times" + f", dt {self.plan.dt:g} ms" * (self.plan.spike_times == "grid")

@@ -11,6 +11,7 @@ import pytest
 import genn_eventprop
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
 from genn_eventprop.cli import main
+from genn_eventprop.deploy.c_file import on_the_grid
 from genn_eventprop.models.lif import LIF
 
 
@@ -75,7 +76,7 @@ def test_a_stream_says_what_predict_says(run):
     model.close()
 
 
-def test_exact_spike_times_need_a_grid(tmp_path, capsys):
+def test_exact_spike_times_go_on_a_grid(tmp_path, capsys):
     folder = tmp_path / "run"
     net = Network()
     hidden, output = net.population(LIF(), 3, name="hidden"), net.population(LIF(), 2, name="output")
@@ -86,14 +87,61 @@ def test_exact_spike_times_need_a_grid(tmp_path, capsys):
         engine="reference_event", run_dir=folder, progress=False,
     )  # fmt: skip
     trainer.fit(Events.from_samples([([1.0, 3.0], [0, 1]), ([2.0], [1])], 2, labels=[0, 1]), epochs=1)
-    assert main(["export", str(folder), str(tmp_path / "model.c")]) == 1
-    assert (
-        "trained with exact spike times, but C files support only spikes on the grid; give --dt"
-        in capsys.readouterr().err
-    )
-    assert main(["export", str(folder), str(tmp_path / "model.c"), "--dt", "0.1"]) == 0
-    assert "steps of 0.1 ms" in capsys.readouterr().out
-    assert shutil.which("cc") is None or (tmp_path / "model.c").stat().st_size > 1000
+    assert main(["export", str(folder), str(tmp_path / "model.c"), "--dt", "0.2"]) == 0
+    said = capsys.readouterr().out
+    assert "steps of 0.2 ms" in said and "grid of 0.2 ms" in said and "of 2" in said
+
+
+SAY = """
+#include <stdio.h>
+int main(void) {
+    int samples, steps, count, spikes[64];
+    double readout[3];
+    if (scanf("%d %d", &samples, &steps) != 2) return 1;
+    for (int s = 0; s < samples; ++s) {
+        model_reset();
+        for (int k = 0; k < steps; ++k) {
+            if (scanf("%d", &count) != 1) return 1;
+            for (int i = 0; i < count; ++i)
+                if (scanf("%d", &spikes[i]) != 1) return 1;
+            if (model_step(spikes, count)) return 2;
+        }
+        printf("%d", model_readout(readout));
+        printf(" %.9g %.9g %.9g\\n", readout[0], readout[1], readout[2]);
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+def test_the_run_of_the_readme_becomes_a_c_file_that_says_what_predict_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "yin_yang", "--quick", "--epochs", "3", "--run-dir", "run"]) == 0
+    capsys.readouterr()
+    assert main(["export", "run", "model.c"]) == 0
+    said = capsys.readouterr().out
+    assert "steps of 0.1 ms" in said and "on the held-out samples in the run folder:" in said
+    Path("say.c").write_text('#include "model.c"\n' + SAY)
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"]
+    subprocess.run(["gcc", *flags, "say.c", "-o", "say", "-lm"], check=True)
+    samples, model = Events.load("run/samples.npz"), genn_eventprop.load("run")
+    steps = round(model.plan.duration / 0.1)
+    numbers = [len(samples), steps]
+    for s in range(len(samples)):
+        times, channels = samples.sample(s)
+        at = np.floor(times / 0.1 + 0.5).astype(int)
+        for k in range(steps):
+            numbers += [int((at == k).sum()), *channels[at == k]]
+    done = subprocess.run(["./say"], input=" ".join(map(str, numbers)), capture_output=True, text=True, check=True)
+    told = np.array([line.split() for line in done.stdout.splitlines()], float)
+    same = told[:, 0] == model.predict(samples, prepared=True)
+    assert f"same class as the run in {100 * same.mean():.2f} % of {len(samples)}" in said.splitlines()[-1]
+    assert same.mean() > 0.97
+    grid = on_the_grid(model, None).outputs(samples, prepared=True)
+    np.testing.assert_array_equal(told[:, 0], grid.classes)
+    finite = np.isfinite(grid.readout)
+    np.testing.assert_array_equal(told[:, 1:][finite].astype(np.float32), grid.readout[finite].astype(np.float32))
 
 
 def test_export_prints_the_same_table_every_time(run, tmp_path, capsys):

@@ -148,7 +148,7 @@ class Program:
 def declare(library: ctypes.CDLL) -> ctypes.CDLL:
     c = ctypes
     library.eventprop_attach.argtypes = [c.c_void_p]
-    library.eventprop_run = trial_function(library)
+    library.eventprop_run = trial_function(library)  # type: ignore[attr-defined]
     library.eventprop_trouble.argtypes = [c.c_void_p, c.c_void_p]
     library.eventprop_trouble.restype = None
     return library
