@@ -42,6 +42,13 @@ COMMANDS = {
 }
 
 
+MEANT = {
+    "search": "optuna searches the settings of a page with [search]: scan PAGE.toml, see docs/cluster.md",
+    "test": "evaluate RUN tells the accuracy on the test set",
+    "simulate": "plot RUN --only trial shows one; in Python: genn_eventprop.simulate",
+    "list": "the experiments are listed by: train --help",
+}
+"""Words that are no commands, and what does it."""
 PRINTING = ("predict", "report", "show", "evaluate", "gradcheck", "cache", "completion")
 """Commands that only print, and so end when nobody reads on."""
 
@@ -83,7 +90,8 @@ def _main(arguments: list[str], out: Output) -> int:
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        return _complain(f"unknown command {name!r} ({suggest(name, COMMANDS)})", status=2)
+        hint = MEANT.get(name) or suggest(name, COMMANDS)
+        return _complain(f"unknown command {name!r} ({hint})", status=2)
     module, function = COMMANDS[name]
     out.lasting = name not in PRINTING
     with importing(module):

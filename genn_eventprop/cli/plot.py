@@ -38,7 +38,7 @@ def plot(arguments: Sequence[str], program: str) -> None:
 
 def _plot(
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
-    out: Path = Path("plots"),
+    out: Path | None = None,
     only: str | None = None,
     data: Literal["train", "validation", "test"] | None = None,
     sample: int = 0,
@@ -48,7 +48,7 @@ def _plot(
     format: Literal["png", "pdf", "svg"] = "png",
     trust: bool = False,
 ) -> None:
-    """Draw figures of one or more runs, in the folder plots/ of each run.
+    """Draw figures of one or more runs, in the folder plots/ of each run, or of a single one in --out.
 
     curves: loss, accuracy, activity. trial: one sample, with spikes, V and its adjoint. confusion: confusion matrix of
     the test set if the run has finished, otherwise of --data. spikes: histograms of spike counts. weights: before and
@@ -59,7 +59,8 @@ def _plot(
 
     Args:
         runs: Run folders.
-        out: Folder for the common figure of several runs.
+        out: Folder for the figures of a single run, default plots/ in it; of several runs for the common one, default
+            plots/ here.
         only: Some of these names, separated by commas.
         data: Data set for trial, spikes and confusion, rebuilt by the experiment; default: the samples in the folder.
         sample: Index of the sample for trial, from 0.
@@ -74,18 +75,22 @@ def _plot(
     selection = _selection(only)
     folders = [folder for path in runs for folder in runs_in(path)]
     if len(folders) > 1 and "curves" in selection:
-        together = out / f"training_curves.{format}"
+        together = (out or Path("plots")) / f"training_curves.{format}"
         mark.check_written_by_us(together, "--out")
         print(plots.save(_together(folders), together))
     failed = []
     for folder in folders:
+        place = folder / "plots" if out is None or len(folders) > 1 else out
         run = Run(folder, data, sample, checkpoint, page, engine, trust)
         for name in selection:
             try:
                 figures = FIGURES[name](run)
                 several = figures if isinstance(figures, dict) else {name: figures}
                 for file, figure in several.items():
-                    print(plots.save(figure, folder / "plots" / f"{file}.{format}"))
+                    drawn = place / f"{file}.{format}"
+                    if place == out:
+                        mark.check_written_by_us(drawn, "--out")
+                    print(plots.save(figure, drawn))
             except MissingPlot as error:
                 # not every network has delays or kernels: that is an error only for someone who asked for them
                 if only is not None:

@@ -64,7 +64,8 @@ def open_events(
 
 
 def open_samples(paths: Iterable[str | Path], n_channels: int) -> Iterator[tuple[list[str], Events]]:
-    """(names, Events) of the samples of all files, in the order of `paths`; recordings a few at a time.
+    """(names, Events) of the samples of all files, in the order of `paths`; recordings a few at a time. A name is the
+    path of the file, with ``[i]`` where it holds several samples.
 
     A recording goes through the inner-ear model alone, with random numbers of its own: its spikes are the same whatever
     lies beside it.
@@ -85,7 +86,7 @@ def open_samples(paths: Iterable[str | Path], n_channels: int) -> Iterator[tuple
         yield from encode_recordings(recordings)
         recordings = []
         events = open_dataset(path, lambda file: hdf5.read_shd(file, n_channels), "wav files, ")
-        yield [f"{path.name}[{i}]" for i in range(len(events))], events
+        yield [f"{path}[{i}]" for i in range(len(events))], events
     yield from encode_recordings(recordings)
 
 
@@ -144,7 +145,7 @@ def encode_recordings(files: Iterable[Path]) -> Iterator[tuple[list[str], Events
     rest = iter(files)
     while batch := list(islice(rest, BATCH)):
         spikes = [inner_ear.to_events([inner_ear.read_wav(path)]) for path in batch]
-        yield [path.name for path in batch], Events.concatenate(spikes)
+        yield [str(path) for path in batch], Events.concatenate(spikes)
 
 
 def files_of(path: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import sympy as sp
 
-from ..errors import ModelError, shown, suggest
+from ..errors import ModelError, check_keywords, shown, suggest
 from .checks import check_model
 from .expressions import parse, symbol
 from .parameters import Param, as_initialiser
@@ -20,6 +20,13 @@ from .source_location import caller, located
 
 Expression = str | float | int
 FREE = "free"
+
+
+MEANT = {
+    "spike": "emits", "spikes": "emits", "emit": "emits", "sends": "emits", "silent": "emits", "condition": "threshold",
+    "when": "threshold", "mode": "modes", "jump": "reset", "to": "next_mode", "then": "next_mode",
+}  # fmt: skip
+"""Other words for the arguments of an `Event`."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,10 @@ class Event:
     emits: bool = True
     modes: tuple[str, ...] = ()
     next_mode: str | None = None
+
+    def __new__(cls, *_: Any, **arguments: Any) -> Event:
+        check_keywords("Event", arguments, (f.name for f in fields(cls)), MEANT)
+        return super().__new__(cls)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ class SilenceWatch:
 
 
 class Progress(Callback):
-    """A progress bar within the epoch (on a terminal) and one line after it.
+    """A progress bar within the epoch (on a terminal) and one line after it; in a notebook one line that moves, with
+    the numbers of the last epoch.
 
     The line shows loss, accuracy, and per population the spikes a neuron and the number of silent neurons. A population
     that is silent as a whole in its first batches, or falls silent later, gets a warning, see `SilenceWatch`; gradients
@@ -105,6 +106,7 @@ class Progress(Callback):
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._last = ""  # in a notebook: the line of the last epoch
         self._told_of_gradients = False
         self._silence = SilenceWatch()
 
@@ -120,6 +122,9 @@ class Progress(Callback):
         if batch + 1 == FIRST_BATCHES < trainer.batches:
             spikes = {name: int(total.sum()) for name, total in statistics.spikes.items()}
             self._warn(trainer.network, spikes, f"{batch + 1} batches")
+        if in_notebook():
+            self._move(epoch + (batch + 1) / trainer.batches)
+            return
         if not stderr().isatty():
             return
         if self._bar is None:
@@ -132,12 +137,25 @@ class Progress(Callback):
             self._bar.set_postfix_str(f"{_score(statistics.loss, statistics.accuracy)}{_activity(statistics)}")
 
     def end_epoch(self, trainer: Any, metrics: dict[str, Any]) -> None:
-        self.close()
-        say(describe_epoch(metrics, self._epochs))
+        if in_notebook():
+            self._last = describe_epoch(metrics, self._epochs)
+            self._move(metrics["epoch"])
+        else:
+            self.close()
+            say(describe_epoch(metrics, self._epochs))
         self._warn(trainer.network, metrics["spikes_per_neuron"], "whole epoch")
         if (note := metrics.get("gradient_note")) and not self._told_of_gradients:
             self._told_of_gradients = True
+            self.close()
             say(f"note: {note}")
+
+    def _move(self, epochs: float) -> None:
+        """Moves the line of the whole training; `epochs` are done."""
+        if self._bar is None:
+            form = "{percentage:3.0f} % |{bar:20}| {elapsed}<{remaining}  {desc}"
+            self._bar = tqdm(total=self._epochs, initial=epochs, bar_format=form, file=stderr())
+        self._bar.set_description_str(self._last or f"epoch 1/{self._epochs}", refresh=epochs == int(epochs))
+        self._bar.update(epochs - self._bar.n)
 
     def _warn(self, network: Any, spikes: Mapping[str, float], span: str) -> None:
         for name in self._silence.due(spikes):
@@ -150,6 +168,11 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def in_notebook() -> bool:
+    """Whether stderr is a cell of a notebook: no terminal, but a line can be written over."""
+    return type(stderr().stream).__module__.startswith("ipykernel.")
 
 
 def describe_epoch(metrics: Mapping[str, Any], epochs: int) -> str:

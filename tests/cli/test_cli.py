@@ -196,6 +196,11 @@ def test_help_lists_options_with_defaults(tiny, capsys, monkeypatch):
     ("arguments", "status", "message"),
     [
         (["trian", "x"], 2, "unknown command 'trian' (did you mean 'train'?"),
+        (
+            ["search", "page.toml"],
+            2,
+            "unknown command 'search' (optuna searches the settings of a page with [search]: scan",
+        ),
         (["train", "yin_yan"], 2, "unknown experiment 'yin_yan' (did you mean 'yin_yang'?"),
         (["train", "--quick", "yin_yang"], 2, "name the experiment before its options"),
         (["train", "absent.py"], 1, "there is no experiment file"),

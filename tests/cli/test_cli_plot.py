@@ -76,6 +76,16 @@ def test_every_figure_of_every_run_and_one_page_of_all(runs, capsys):
     assert text.startswith("<?xml")
 
 
+def test_the_figures_of_one_run_go_where_out_says(runs, capsys):
+    before = names("two/seed1/plots")
+    assert main(["plot", "two/seed1", "--out", "mine", "--only", "curves,trial"]) == 0
+    assert names("mine") == {"curves", "trial"} and names("two/seed1/plots") == before
+    Path("mine/curves.png").write_text("a text of mine")
+    assert main(["plot", "two/seed1", "--out", "mine", "--only", "curves"]) == 1
+    assert "mine/curves.png exists and was not written by genn-eventprop" in capsys.readouterr().err
+    assert Path("mine/curves.png").read_text() == "a text of mine"
+
+
 def test_connections_have_figures_of_their_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     image = EXPERIMENT.replace("import Dense,", "import Conv2D, Delay, Dense, Sparse, Uniform,")

@@ -90,7 +90,7 @@ def test_recordings_go_through_the_ear_and_the_preprocessing(here, capsys):
     shutil.copy("hum.wav", "sounds/deep/b.WAV")
     shutil.copy("whistle.wav", "sounds/a.wav")
     folder = table(["sounds"], capsys)
-    assert [row["sample"] for row in folder] == ["a.wav", "b.WAV"]
+    assert [row["sample"] for row in folder] == ["sounds/a.wav", "sounds/deep/b.WAV"]
     assert folder[0]["probability_low"] == rows[1]["probability_low"]  # the same whatever lies beside it
 
 
@@ -113,7 +113,8 @@ def test_data_sets_with_labels_get_an_accuracy(here, capsys):
     os.makedirs("sets/more")
     events.save("sets/b.npz")
     events.save("sets/more/a.npz")
-    assert [row["sample"] for row in table(["sets"], capsys)] == ["b.npz[0]", "b.npz[1]", "a.npz[0]", "a.npz[1]"]
+    paths = [row["sample"] for row in table(["sets"], capsys)]
+    assert paths == ["sets/b.npz[0]", "sets/b.npz[1]", "sets/more/a.npz[0]", "sets/more/a.npz[1]"]
     capsys.readouterr()
     assert main(["predict", "run", "set", "hum.wav"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -219,6 +220,16 @@ def test_names_and_order_of_samples(here):
     found = list(open_samples(["hum.wav", "two.npz", "whistle.wav", "hum.wav"], 700))
     assert [names for names, _ in found] == [["hum.wav"], ["two.npz[0]", "two.npz[1]"], ["whistle.wav", "hum.wav"]]
     assert np.array_equal(found[0][1].times, found[2][1][1].times)
+
+
+def test_files_of_equal_names_are_told_apart_by_their_paths(here, capsys):
+    for folder, name in (("anna", "hum"), ("ben", "whistle")):
+        Path(folder).mkdir()
+        shutil.copy(f"{name}.wav", f"{folder}/1.wav")
+    assert main(["predict", "run", "anna", "ben/1.wav"]) == 0
+    lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert lines == [["anna/1.wav", "low"], ["ben/1.wav", "high"]]
+    assert [row["sample"] for row in table([str(here / "anna")], capsys)] == [str(here / "anna/1.wav")]
 
 
 def test_weights_of_another_run_from_the_command_line(here, capsys):

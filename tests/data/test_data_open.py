@@ -101,7 +101,7 @@ def test_training_and_prediction_open_the_same(tmp_path: Path, name: str) -> Non
         (tmp_path / name.lower()).rename(tmp_path / name)
     ((names, samples),) = open_samples([tmp_path / name], 700)
     events, _ = open_events(tmp_path / name, cache=tmp_path / "cache")
-    assert names == [f"{name}[{i}]" for i in range(3)] and np.array_equal(samples.times, events.times)
+    assert names == [f"{tmp_path / name}[{i}]" for i in range(3)] and np.array_equal(samples.times, events.times)
 
 
 @pytest.mark.parametrize("old", ["sources", "samples"])

@@ -214,3 +214,17 @@ def test_inputs_are_named_like_states(name):
     parts = {"state": {"V": 0.0}, "params": {}, "dynamics": {"V": "-V"}}
     with pytest.raises(ModelError, match="cannot name an input"):
         NeuronModel(name="M", input={name: "V"}, **parts)
+
+
+@pytest.mark.parametrize(
+    ("argument", "hint"),
+    [
+        ("spike", "did you mean 'emits'?"),
+        ("nextmode", "did you mean 'next_mode'?"),
+        ("colour", "known: emits, modes, name, next_mode, reset, threshold"),
+    ],
+)
+def test_an_argument_that_an_event_does_not_have(argument, hint):
+    with pytest.raises(ModelError, match=f"Event has no argument '{argument}'") as error:
+        Event("up", "V - 1", {}, **{argument: False})
+    assert hint in str(error.value)
