@@ -100,16 +100,17 @@ def drawn(seed):
     """Two or three populations that spike, with loops and delays, each onto one or two outputs."""
     rng, net = np.random.default_rng(seed), Network()
     pick = lambda *values: values[rng.integers(len(values))]  # noqa: E731
+    later = lambda n: Delay(rng.uniform(0.3, 4.0, n), kind="axonal", max=5.0, trainable=True)  # noqa: E731
     source = net.input(5, name="input")
     models = [pick(LIF, ALIF, LIFRefractory) for _ in range(2 + seed % 2)]
     hidden = [net.population(model(), int(rng.integers(4, 8)), name=f"hidden{i}") for i, model in enumerate(models)]
     outputs = [net.population(LI(), 3, name=f"output{i}") for i in range(1 + seed // 2 % 2)]
     every = [(a, b) for a in hidden for b in hidden]
     loops = [every[i] for i in rng.choice(len(every), 2, replace=False)]
-    for p in hidden:
-        net.connect(source, p, Dense(Normal(1.2, 0.5)))
+    for p in hidden:  # of both signs: arrivals end the rise of V
+        net.connect(source, p, Dense(Normal(1.0, 1.5)), delay=later(5))
     for pair in [*loops, *((p, o) for p in hidden for o in outputs)]:
-        net.connect(*pair, Dense(Normal(0.0, 0.5)), delay=pick(0.5, 1.0, 3.5))
+        net.connect(*pair, Dense(Normal(0.0, 0.5)), delay=pick(0.5, 1.0, 3.5, later(pair[0].size)))
     kinds = losses.IntegratedVoltageCrossEntropy, losses.EndVoltageCrossEntropy, losses.MaxVoltageCrossEntropy
     return net, [kinds[(seed + i) % 3](output) for i, output in enumerate(outputs)]
 

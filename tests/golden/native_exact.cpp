@@ -509,7 +509,8 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, [[maybe_un
     switch (entry.kind) {
     case 1: {
     work.reader.at(p1, args, 0, entry.s, e - begin);
-    p0.feedback[entry.index] += p1.arrived<true, true>(slice + AT_c1_gradient + int64_t(entry.source) * NP_p1, args.c1_weight + int64_t(entry.source) * NP_p1, 0, entry.s, e - begin, NoSource<Work::type_p1>(), nullptr) + work.reader.kink(dr, e);
+    const scalar D = p1.arrived<true, true>(slice + AT_c1_gradient + int64_t(entry.source) * NP_p1, args.c1_weight + int64_t(entry.source) * NP_p1, 0, entry.s, e - begin, NoSource<Work::type_p1>(), nullptr) + work.reader.kink(dr, e);
+    p0.feedback[entry.index] += D;
     }
      break;
     }

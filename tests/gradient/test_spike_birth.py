@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Events, Network, losses
+from genn_eventprop import Delay, Dense, Events, Network, OneToOne, losses
 from genn_eventprop.adjoint.birth import hazard
 from genn_eventprop.compile import compile_network
 from genn_eventprop.errors import EngineError, PlanError
@@ -68,6 +70,62 @@ def test_a_birth_is_worth_what_a_run_with_it_says(loss):
         change = float(loud.run(events, [0]).loss[0]) - quiet
         expected = float(hazard(np.array(m - 1.0), SIGMA)) * change * kernel(GRID[V[:, n].argmax()])
         np.testing.assert_allclose(made.gradients["in.weight"][:, n], expected, rtol=2e-3, atol=1e-6)
+
+
+def test_a_maximum_that_an_arrival_ends_moves_with_it():
+    """dL/d(delay) = h (L with its spike at the kink - L) dV/dt before it: nothing else depends on the delay."""
+    delays, first, second = np.array([2.0, 4.0]), np.array([7.5, 7.0]), np.array([-9.0, -12.0])
+    onto = np.array([[1.0, 0.3, -0.5], [-0.4, 0.8, 0.2]])
+
+    def trial(thresholds=1.0):
+        net = Network()
+        hidden = net.population(LIF(v_thresh=np.broadcast_to(thresholds, 2)), 2, name="hidden")
+        output = net.population(LI(), 3, name="output")
+        late = Delay(delays, kind="axonal", max=9.0, trainable=True)
+        net.connect(net.input(2), hidden, Dense([first, second]), delay=late, name="in")
+        net.connect(hidden, output, Dense(onto), delay=1.0, name="out")
+        loss = losses.EndVoltageCrossEntropy(output)
+        made = compile_network(net, loss, duration=T, dt=1.0, engine="reference_event", spike_times="exact",
+                               spike_birth=SIGMA)  # fmt: skip
+        data = made.load(Events.from_samples([(np.array([1.0, 3.0]), np.arange(2))], n_channels=2, labels=[1]))
+        return made, float(made.run(data, [0], training=True).loss[0])
+
+    made, quiet = trial()
+    s = 4.0  # from the arrival of the first input, at 3 ms, to that of the second one, at 7 ms
+    V, rise = first * (np.exp(-s / 20) - np.exp(-s / 5)) / 3, first * (np.exp(-s / 5) / 5 - np.exp(-s / 20) / 20) / 3
+    assert (V < 1).all() and (hazard(V - 1, SIGMA) > 0.01).all()
+    worth = np.zeros(2)
+    for n in range(2):
+        _, loud = trial(np.where(np.arange(2) == n, V - 1e-6, 1.0))
+        worth[n] = hazard(V[n] - 1, SIGMA) * (loud - quiet)
+    # the first delay moves the rise under the kink, the second one the kink
+    np.testing.assert_allclose(made.gradients["in.delay"], [-worth @ rise, worth @ rise], rtol=2e-3)
+
+
+def test_the_expected_loss_moves_with_an_arrival_that_ends_the_rise():
+    """One neuron under every quantile of its threshold, side by side: dE[L]/d(delay) of what ends the rise."""
+    N, step = 8000, 0.05
+
+    def trial(thresholds, delay, engine, **settings):
+        net, count = Network(), len(thresholds)
+        source, hidden = net.input(2), net.population(LIF(v_thresh=thresholds), count, name="hidden")
+        output = net.population(LI(), count, name="output")
+        net.connect(source, hidden, Dense(np.outer([7.0, 0.0], np.ones(count))), name="up")
+        late = Delay(delay, max=9.0, trainable=True)
+        net.connect(source, hidden, Dense(np.outer([0.0, -12.0], np.ones(count))), delay=late, name="down")
+        net.connect(hidden, output, OneToOne(1.0) if count > 1 else Dense(1.0))  # dense: L with the spike is known
+        loss = losses.SquaredError(output, readout="end")
+        made = compile_network(net, loss, duration=20.0, dt=1.0, engine=engine, spike_times="exact", **settings)
+        data = made.load(Events.from_samples([(np.zeros(2), np.arange(2))], 2, targets=np.full((1, count), 0.3)))
+        return made, made.run(data, [0], training="spike_birth" in settings)
+
+    drawn = np.array([1 + SIGMA * NormalDist().inv_cdf((i + 0.5) / N) for i in range(N)])
+    mean = [trial(drawn, 4.0 + h, "native", dtype="float64")[1] for h in (step, -step)]
+    expected = (mean[0].loss[0] - mean[1].loss[0]) / (2 * step * N)
+    silent = 1 - mean[0].spike_counts["hidden"].mean()
+    made, result = trial(np.ones(1), 4.0, "reference_event", spike_birth=SIGMA)
+    assert result.spike_counts["hidden"].sum() == 0 and 0.3 < silent < 0.95 and abs(expected) > 1e-3
+    np.testing.assert_allclose(silent * made.gradients["down.delay"].sum(), expected, rtol=0.03)
 
 
 @pytest.mark.one_in(2)

@@ -2,15 +2,14 @@
 
 Every own threshold g becomes g - s xi, with xi drawn anew after every own spike and s as in docs/spike_birth.md: a
 neuron carries its next `NEXT` draws as states, so that any engine runs it. The mean loss of many draws is
-differentiated by central differences with the same draws, along a common factor of all weights onto spiking neurons
-and along random directions (every weight times a normal number).
+differentiated by central differences with the same draws, along a common factor of all weights onto spiking neurons,
+one of all learned delays, and along random directions (every one of them times a normal number).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,9 @@ from ...adjoint import derive
 from ...adjoint.birth import rest_distance
 from ...adjoint.propagator import numeric
 from ...data import Events
-from ...engines import ReferenceClock, create, engine_class
+from ...engines import create, engine_class
 from ...engines.contract.engine import Engine
+from ...engines.reference.exact import ReferenceEvent
 from ...errors import SettingError
 from ...losses import Loss
 from ...modelling import Network, NeuronModel, Param
@@ -30,7 +30,7 @@ from ...plan.clock import number_of_steps
 NEXT = 8
 STEP = 0.01  # of the differences, relative
 LOWEST = 0.98  # of g at the start of the trial: thresholds are drawn no lower
-GRID = 0.2  # ms, of the trials whose thresholds are drawn and whose gradient is taken
+GRID = 0.2  # ms, of the trial whose gradient is taken where an engine has no exact spike times
 
 Values = Mapping[str, np.ndarray]
 
@@ -140,9 +140,13 @@ def births_of_plan(
     rng = np.random.default_rng((seed, 1))
     noisy = [p.name for p in plan.populations if p.spiking]
     weights = list(dict.fromkeys(c.weight for c in plan.connections if c.target in noisy))
+    delays = [c.delays_name for c in plan.connections if c.learns_delays]
     along: dict[str, dict[str, np.ndarray]] = {"all weights": {w: np.array(parameters[w]) for w in weights}}
+    along |= {"all delays": {d: np.array(parameters[d]) for d in delays}} if delays else {}
     for i in range(directions):
-        along[f"direction {i + 1}"] = {w: parameters[w] * rng.standard_normal(np.shape(parameters[w])) for w in weights}
+        along[f"direction {i + 1}"] = {
+            n: parameters[n] * rng.standard_normal(np.shape(parameters[n])) for n in (*weights, *delays)
+        }
     thresholds = _draws(plan, parameters, noisy, draws, rng)
     drawn, start = _with_drawn_thresholds(plan), dict(parameters)
     start |= {key: each[0] for key, each in thresholds.items()}
@@ -151,25 +155,20 @@ def births_of_plan(
     for direction in along.values():
         change = np.zeros(draws)
         for sign in (1, -1):
-            values = {w: parameters[w] + sign * STEP * direction[w] for w in weights}
+            values = {n: parameters[n] + sign * STEP * direction.get(n, 0.0) for n in (*weights, *delays)}
             losses, rate = _losses(truth, events, values, thresholds, noisy)
             change += sign * losses / (2 * STEP)
         rows.append(change.mean())
         errors.append(change.std() / draws**0.5)
     one = [_gradient(replace(plan, spike_birth=s), parameters, events, engine) for s in (0.0, plan.spike_birth)]
     few = max(draws // 20, 10)
-    clock = ReferenceClock(drawn.on_grid(number_of_steps(plan.duration, GRID)), start)
-    states = {p.name: p.derived.states for p in drawn.populations}
-    clock.threshold_noise = {n: partial(_state, index=states[n].index("next_0")) for n in noisy}
-    means = np.array([_along(g, along) for g in _drawn_gradients(clock, events, thresholds, few)])
+    reference = ReferenceEvent(drawn, start)
+    reference.threshold_noise = {n: drawn.population(n).derived.states.index("next_0") for n in noisy}
+    means = np.array([_along(g, along) for g in _drawn_gradients(reference, events, thresholds, few)])
     return BirthReport(
         name, plan.spike_birth, rate, np.array(rows), np.array(errors), _along(one[0], along), _along(one[1], along),
         means.mean(axis=0), means.std(axis=0) / few**0.5, list(along),
     )  # fmt: skip
-
-
-def _state(x: np.ndarray, index: int) -> np.ndarray:
-    return x[:, index]
 
 
 def _draws(

@@ -100,9 +100,7 @@ def _record_adjoints(ctx: Context, program: ExactProgram, p: PopulationRecord, a
 
 def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
     """The weight gradient of an arrival, and its D, which goes to the spike that caused it and to its delay."""
-    p, is_input, listed = ctx.p(c.target), c.source == ctx.plan.input.name, c.spread
-    back = ctx.split or not is_input
-    feeds = back or c.learns_delays
+    p, listed, hands = ctx.p(c.target), c.spread, routes.hand_back(ctx, c, "entry")
     receptor = list(ctx.plan.population(c.target).derived.receptors).index(c.receptor)
     read = [r for r in program.readers if r.population == c.target]
     adds = next((r for r in read if r.adds), None)
@@ -120,23 +118,12 @@ def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
         row = "row"
     reader, dr = (adds.name, adds.slopes) if adds else (f"NoSource<Work::type_{ctx.p(c.target)}>()", "nullptr")
     call = (
-        f"{p}.arrived<{'true' if c.trainable else 'false'}, {'true' if feeds else 'false'}>({gradient}, "
+        f"{p}.arrived<{'true' if c.trainable else 'false'}, {'true' if hands else 'false'}>({gradient}, "
         f"{row}, {receptor}, entry.s, e - begin, {reader}, {dr}{', reached.from, reached.to' if listed else ''})"
     )
     number = "number" if ctx.plan.spike_birth else "e"
     kink = "".join(f" + {r.name}.kink({r.slopes}, {number})" for r in read)
-    into = (
-        "args.input_gradient[args.input_start[sample] + entry.index]"
-        if is_input
-        else f"{ctx.p(c.source)}.feedback[entry.index]"
-    )
-    if c.learns_delays:
-        place = routes.delay_place(ctx, c, "entry.source")
-        lines.append(f"const scalar D = {call}{kink};")
-        lines.append(f"slice[AT_{ctx.c(c)}_delay_gradient + {place}] += D;")
-        lines += [f"{into} += D;"] if back else []
-    else:
-        lines.append(f"{into} += {call}{kink};" if feeds else f"{call};")
+    lines += [f"const scalar D = {call}{kink};", *hands] if hands else [f"{call};"]
     if listed and c.trainable:
         lines.append(f"table.gather(entry.source, along, {slice_});")
     return "{\n" + "\n".join(lines) + "\n}\n"

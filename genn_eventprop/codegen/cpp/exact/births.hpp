@@ -83,13 +83,13 @@ struct Births : Trajectory<O> {
     struct Candidate {
         int32_t neuron;
         int64_t step;
-        double s, g, hazard, change, y[n];  // change: of L, to first order
+        double s, g, hazard, change, rise, y[n];  // change: of L, to first order; rise: slope of g before a kink, else 0
     };
     List<Candidate> all;
     List<LogEntry> mine;  // own spikes and ends of refractory periods in the step
     Candidate open[N];    // of the present interval; step: -1 for none, and then g is the least that counts
     double width[N];
-    Buffer<scalar> best, rising, rows;  // best: g of `open`; rising: > 0 if g rises just before the present time
+    Buffer<scalar> best, rising, rows;  // best: g of `open`; rising: the slope of g just before the present time, if it rises
     bool has_own[N];                    // whether any of `mine` is the neuron's
     int64_t now = 0;
 
@@ -313,8 +313,8 @@ struct Births : Trajectory<O> {
     bool goes_on(int k, const double* was, const double* v, double from, double to, double g, double slope, const scalar* end) {
         const double last = end ? at(end + n + 1, v) : 1.0;
         if (slope > 0 && last < 0 && g + (to - from) * slope > open[k].g) return false;
-        if (rising[k] > 0 && slope <= 0) offer(k, was, g, from);
-        rising[k] = last > 0 ? 1 : -1;
+        if (rising[k] > 0 && slope <= 0) offer(k, was, g, from, double(rising[k]));
+        rising[k] = scalar(last);
         return true;
     }
     // Sets g and its slope behind the spike.
@@ -337,16 +337,16 @@ struct Births : Trajectory<O> {
         }
         for (int p = 0; p < m; ++p) slope[p] = (p + 1) * c[p + 1];
         const double g = value_of(c, m, from), first = value_of(slope, m - 1, from), last = value_of(slope, m - 1, to);
-        if (rising[k] > 0 && first <= 0) offer(k, was, g, from);
-        rising[k] = last > 0 ? 1 : -1;
+        if (rising[k] > 0 && first <= 0) offer(k, was, g, from, double(rising[k]));
+        rising[k] = scalar(last);
         const double bend = bend_of(c, m, to), h = to - from, end = value_of(c, m, to);
         if (std::fmax(g, end) + 0.125 * bend * h * h <= open[k].g || std::fabs(first) > bend * h) return;
         each_maximum(slope, m, from, to, [&](double s) { offer(k, v, value_of(c, m, s), s); });
     }
-    void offer(int k, const double* v, double g, double s) {
+    void offer(int k, const double* v, double g, double s, double rise = 0) {
         Candidate& b = open[k];
         if (!(g > b.g)) return;
-        b.g = g, b.step = now, b.s = s, best[k] = scalar(g);
+        b.g = g, b.step = now, b.s = s, b.rise = rise, best[k] = scalar(g);
         for (int i = 0; i < n; ++i) b.y[i] = v[i];
     }
 
@@ -368,6 +368,17 @@ struct Births : Trajectory<O> {
             out.grad[O::model::place[r]].data[k] += scalar(by * total);
         }
         O::model::born(args, k, scalar(by), out.grad);
+    }
+    // By how much an arrival with a weight lowers the slope of g, as a negative number.
+    static double fall(const O& out, int k, int receptor, double weight, double s) {
+        double q[O::FRONT], by = 0;
+        horner<O::FRONT, S>(out.flow[0].arrive[receptor], out.degree, s, O::own(k), q);
+        for (int i = 0; i < n; ++i) {
+            double slope = 0;
+            for (int p = out.degree; p >= 1; --p) slope = slope * s + p * double(out.rho[(int64_t(p) * (n + 1) + i) * S + O::own(k)]);
+            by += slope * q[i];
+        }
+        return std::fmin(weight * by, 0.0);
     }
 };
 

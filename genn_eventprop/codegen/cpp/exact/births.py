@@ -144,7 +144,40 @@ def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
 def _birth(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
     """The outer losses with the spike, then the jump of lambda."""
     lines = [*change_of_losses(ctx, program, p), f"{births_of(ctx, p)}.jump({ctx.p(p.name)}, args, b, change);"]
-    return "{\n" + "\n".join(lines) + "\n}\n"
+    return "{\n" + "\n".join([*lines, _move_kink(ctx, p)]) + "\n}\n"
+
+
+def _move_kink(ctx: Context, p: PopulationRecord) -> str:
+    """Of a maximum that is a kink: D of the arrivals that end the rise."""
+    name, cases = ctx.p(p.name), []
+    for c in ctx.plan.into(p.name):
+        receptor = list(p.derived.receptors).index(c.receptor)
+        weight = f"double(({routes.row_now(ctx, c, 'a.source')})[b.neuron])"
+        fall = f"return {births_of(ctx, p)}.fall({name}, b.neuron, {receptor}, {weight}, a.s);"
+        cases.append(f"case {ctx.plan.connections.index(c)}: {fall}")
+    at = "for (int64_t i = e + 1; i < begin + events && log.entries.data[i].s <= b.s + " + f"{name}.together; ++i)"
+    fall = "const auto fall = [&](const LogEntry& a) {\nswitch (a.kind) {\n" + "\n".join(cases) + "\n}\nreturn 0.0;\n};"
+    return divided(ctx, p, [fall], at, "log.entries.data[i]", "LogEntry", "scalar")
+
+
+def divided(ctx: Context, p: PopulationRecord, head: list[str], each_: str, arrival: str, kind: str, real: str) -> str:
+    """Divides D of a kink among the arrivals of its instant, in proportion to how much each lowers the slope of g, which does
+    not depend on an order that they do not have.
+
+    Args:
+        head: declares ``fall``. each_: goes through the entries of the instant, `arrival`, with the number i.
+    """
+    hands = [(i, routes.hand_back(ctx, c, "a")) for i, c in enumerate(ctx.plan.connections) if c.target == p.name]
+    cases = [f"case {i}: {{ {' '.join(lines)} break; }}" for i, lines in hands if lines]
+    if not cases:
+        return ""
+    give = [
+        f"const {kind}& a = {arrival};", f"const {real} D = {real}(b.hazard * change * b.rise * fall(a) / total);",
+        "switch (a.kind) {", *cases, "}",
+    ]  # fmt: skip
+    lines = [*head, "double total = 0;", f"{each_} total += fall({arrival});"]
+    lines.append(f"if (total < 0) {each_} {{\n{indent(chr(10).join(give))}}}")
+    return "if (b.rise > 0) {\n" + indent("\n".join(lines)) + "}"
 
 
 def change_of_losses(ctx: Context, program: ExactProgram, p: PopulationRecord) -> list[str]:

@@ -59,6 +59,19 @@ def delay_place(ctx: Context, c: ConnectionRecord, route: str) -> str:
     return f"args.{ctx.c(c)}_delay_of[{route}]" if c.spread else route
 
 
+def hand_back(ctx: Context, c: ConnectionRecord, arrival: str) -> list[str]:
+    """``D`` of an arrival goes to its delay, and to the spike or the input that arrived."""
+    lines = []
+    if c.learns_delays:
+        place = delay_place(ctx, c, f"{arrival}.source")
+        lines.append(f"slice[AT_{ctx.c(c)}_delay_gradient + {place}] += scalar(D);")
+    if c.source != ctx.plan.input.name:
+        lines.append(f"{ctx.p(c.source)}.feedback[{arrival}.index] += D;")
+    elif ctx.split:
+        lines.append(f"args.input_gradient[args.input_start[sample] + {arrival}.index] += scalar(D);")
+    return lines
+
+
 def each(ctx: Context, c: ConnectionRecord, source: str, body: str) -> str:
     """Code for every route of a source; behind windows it is the source itself, if any of them is over it."""
     if c.windows is not None:

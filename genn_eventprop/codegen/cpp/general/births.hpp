@@ -45,6 +45,8 @@ struct Births {
     struct Candidate {
         int32_t neuron;
         double at, hazard, change;  // change: of L, to first order
+        double rise, after[n];      // of a kink: the slope of g before it, and the states behind all arrivals there; else 0
+        int mode;
     };
     struct Peak {
         double g, at, x[n];
@@ -133,12 +135,15 @@ struct Births {
             const Peak& top = peaks[peak[chosen]];
             part.end = p.start = top.at, part.span = part.end - part.start, p.span = p.end - p.start, p.before = added, p.why = CANDIDATE, p.instant = O::of_candidate(index);
             for (int i = 0; i < n; ++i) part.last[i] = p.x[i] = top.x[i];
-            all.push() = {int32_t(k), top.at, hazard_of(g, width[k]), 0.0};
+            all.push() = {int32_t(k), top.at, hazard_of(g, width[k]), 0.0, 0.0, {}, 0};
         } else {  // `part` has no length, and lies ahead of what happens there
             part.start = p.end, part.span = 0, part.before = chosen, part.why = CANDIDATE, part.instant = O::of_candidate(index);
             for (int i = 0; i < n; ++i) part.x[i] = part.last[i];
             o.pieces[mine[1]].before = added;
-            all.push() = {int32_t(k), part.start, hazard_of(g, width[k]), 0.0};
+            Candidate& b = all.push() = {int32_t(k), part.start, hazard_of(g, width[k]), 0.0, last[chosen], {}, 0};
+            while (!(o.pieces[*++mine].end > b.at)) {}
+            std::memcpy(b.after, o.pieces[*mine].x, sizeof b.after);
+            b.mode = o.pieces[*mine].mode;
         }
     }
     // Backwards: lambda jumps by hazard x change of L x dg/dx.
@@ -148,6 +153,17 @@ struct Births {
         O::model::threshold_slopes(args, b.neuron, dg);
         for (int i = 0; i < n; ++i) o.lambda[i][b.neuron] += by * dg[i];
         O::model::born(args, b.neuron, scalar(by), o.grad);
+    }
+    // By how much an arrival at the kink lowers the slope of g, all others added, as a negative number. reach: see `divide`.
+    template <class Reach>
+    static double fall(const Args& args, const Candidate& b, const Happening& h, const Reach& reach) {
+        int receptor = 0;
+        double w = 0, e[n], without[n];
+        if (!reach(h, b.neuron, receptor, w)) return 0;
+        O::model::direction(args, b.neuron, receptor, e);
+        for (int i = 0; i < n; ++i) without[i] = b.after[i] - w * e[i];
+        const double slope = O::model::slope(args, b.neuron, 0, b.mode, b.after);
+        return std::fmin(slope - O::model::slope(args, b.neuron, 0, b.mode, without), 0.0);
     }
 };
 

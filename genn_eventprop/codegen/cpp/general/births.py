@@ -8,7 +8,7 @@ from ...statements import indent
 from ..context import Context
 from ..exact import births, routes
 from .program import GeneralProgram
-from .synapses import targets
+from .synapses import reach, targets
 
 
 def members(ctx: Context) -> list[str]:
@@ -98,4 +98,11 @@ def _birth(ctx: Context, program: GeneralProgram, p: PopulationRecord, readers: 
         f"{name}.touch(entry.source, {here});", f"{name}.retreat(args, {here}, {readers});",
         *births.change_of_losses(ctx, program, p), f"{births.births_of(ctx, p)}.jump({name}, args, b, change);",
     ]  # fmt: skip
+    head = [
+        f"const auto reach = {reach(ctx, p)};",
+        f"const auto fall = [&](const Happening& a) {{ return {births.births_of(ctx, p)}.fall(args, b, a, reach); }};",
+    ]
+    # the arrivals of its instant are the next ones in the log
+    at = "for (int64_t i = e + 1; i < log.count && log[i].at == entry.at; ++i)"
+    lines.append(births.divided(ctx, p, head, at, "log[i]", "Happening", "double"))
     return "{\n" + indent("\n".join(lines)) + "}\n"

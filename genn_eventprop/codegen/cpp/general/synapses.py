@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....plan import ConnectionRecord
+from ....plan import ConnectionRecord, PopulationRecord
 from ...statements import indent
 from ..context import Context
 from ..exact import routes
@@ -30,3 +30,15 @@ def targets(ctx: Context, c: ConnectionRecord, route: str, body: str) -> str:
         f"for (int k = 0; k < N_{size}; ++k) {{\n    const int64_t place = int64_t({route}) * NP_{size} + k;\n"
         f"    [[maybe_unused]] const scalar weight = args.{x}_weight[place];\n{indent(body)}}}\n"
     )
+
+
+def reach(ctx: Context, p: PopulationRecord) -> str:
+    """A function: which weight an arrival has at a neuron."""
+    cases = []
+    for i, c in enumerate(ctx.plan.connections):
+        if c.target == p.name:
+            receptor = list(p.derived.receptors).index(c.receptor)
+            add = f"if (k == neuron) w += double(weight), receptor = {receptor}, hit = true;"
+            cases.append(f"case {i}: {{\n{indent(targets(ctx, c, 'h.source', add))}    break;\n}}")
+    body = ["bool hit = false;", "switch (h.kind) {", *cases, "}", "return hit;"]
+    return "[&](const Happening& h, int neuron, int& receptor, double& w) {\n" + indent("\n".join(body)) + "}"

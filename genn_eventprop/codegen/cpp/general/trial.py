@@ -17,7 +17,7 @@ from ..exact.models import refs, work_struct
 from ..exact.readings import reads
 from . import births
 from .program import GeneralProgram
-from .synapses import targets
+from .synapses import reach, targets
 
 FORWARD = "__attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {\n"
 BACKWARD = "__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {\n"
@@ -172,9 +172,7 @@ def _own_event(ctx: Context, p: PopulationRecord, inner: list[ConnectionRecord])
         f"queue.log.push() = {{at, {-1 - i}, which, number, instant}};",
     ]
     if any((e.dg_dx.T * r)[0] != 0 for e in p.derived.events for r in p.derived.receptors.values()):
-        lines.append(
-            f"if ({name}.own[number].why == ARRIVAL) {name}.divide(args, number, queue.log, {_reach(ctx, p)});"
-        )
+        lines.append(f"if ({name}.own[number].why == ARRIVAL) {name}.divide(args, number, queue.log, {reach(ctx, p)});")
     lines.append(f"if ({name}.runs_away()) return give_up(work, {{which, -1, at}}, {i});")
     sends = []
     for c in (c for c in inner if c.source == p.name):
@@ -183,18 +181,6 @@ def _own_event(ctx: Context, p: PopulationRecord, inner: list[ConnectionRecord])
     if sends:
         lines += [f"if ({name}.own[number].spike >= 0) {{", *sends, "}"]
     return f"case {i}: {{\n" + indent("\n".join([*lines, "break;"])) + "}"
-
-
-def _reach(ctx: Context, p: PopulationRecord) -> str:
-    """A function: which weight an arrival has at a neuron."""
-    cases = []
-    for i, c in enumerate(ctx.plan.connections):
-        if c.target == p.name:
-            receptor = list(p.derived.receptors).index(c.receptor)
-            add = f"if (k == neuron) w += double(weight), receptor = {receptor}, hit = true;"
-            cases.append(f"case {i}: {{\n{indent(targets(ctx, c, 'h.source', add))}    break;\n}}")
-    body = ["bool hit = false;", "switch (h.kind) {", *cases, "}", "return hit;"]
-    return "[&](const Happening& h, int neuron, int& receptor, double& w) {\n" + indent("\n".join(body)) + "}"
 
 
 def _for_arrivals(cases: list[str], after: str = "") -> str:
@@ -325,15 +311,13 @@ def _group_back(ctx: Context, program: GeneralProgram, number: int, group: list[
 def _arrival(ctx: Context, program: GeneralProgram, c: ConnectionRecord) -> str:
     """The weight gradient of an arrival, and its D, which goes to the spike that caused it and to its delay."""
     p, target = ctx.p(c.target), ctx.plan.population(c.target)
-    is_input = c.source == ctx.plan.input.name
-    back = ctx.split or not is_input
-    feeds = back or c.learns_delays
+    hands = routes.hand_back(ctx, c, "h")
     receptor = list(target.derived.receptors).index(c.receptor)
     lines = [targets(ctx, c, "h.source", f"{p}.touch(k, h.instant);").rstrip()]
     lines.append(f"{p}.retreat(args, h.instant, {_reader(program, target)});")
     lines.append(f"[[maybe_unused]] double D = {p}.arrival_extra[e];")
     reader = _reader(program, target)
-    along = f"{p}.arrived<{'true' if feeds else 'false'}>(args, {receptor}, k, double(weight), h, {reader}, D)"
+    along = f"{p}.arrived<{'true' if hands else 'false'}>(args, {receptor}, k, double(weight), h, {reader}, D)"
     learns = f"slice[AT_{ctx.c(c)}_gradient + place] += scalar({along});" if c.trainable else f"{along};"
     if c.windows is not None and c.trainable:
         learns = f"work.along_{p}[k] = scalar({along});"
@@ -341,15 +325,9 @@ def _arrival(ctx: Context, program: GeneralProgram, c: ConnectionRecord) -> str:
     lines.append(targets(ctx, c, "h.source", learns).rstrip())
     if c.windows is not None and c.trainable:
         lines.append(f"{routes.table(ctx, c)}.gather(h.source, work.along_{p}, slice + AT_{ctx.c(c)}_gradient);")
-    if feeds and reads(program.readers, target):
+    if hands and reads(program.readers, target):
         lines.append(f"D += {reader}.arrivals({p}, args, h);")
-    if c.learns_delays:
-        place = routes.delay_place(ctx, c, "h.source")
-        lines.append(f"slice[AT_{ctx.c(c)}_delay_gradient + {place}] += scalar(D);")
-    if back and is_input:
-        lines.append("args.input_gradient[args.input_start[sample] + h.index] += scalar(D);")
-    elif back:
-        lines.append(f"{ctx.p(c.source)}.feedback[h.index] += D;")
+    lines += hands
     return f"case {ctx.plan.connections.index(c)}: {{\n" + indent("\n".join([*lines, "break;"])) + "}"
 
 

@@ -22,9 +22,9 @@ from ....losses.readout import gauss_legendre
 from ....plan import Plan
 from ....regularisers import pushed_state
 from .flow import at, nodes
-from .population import PopulationModel
+from .population import SAME_INSTANT, PopulationModel
 from .readout import NODES, Readout, Sources, density_rows
-from .records import Arrival, Birth, Change, Drive, ModeEnd, Recording, Segments, Spike
+from .records import Arrival, Birth, Change, Drive, ModeEnd, Recording, Renewal, Segments, Spike
 
 BLOCK = 2048  # segments whose nodes are in memory at a time
 
@@ -145,7 +145,8 @@ class Backward:
             self._place_sources(name)
         # Strictly the reverse order of events. So D of an arrival is complete before the own event that sent the spike
         # is reached, and E of an own event before the arrival or mode end that caused it.
-        for event in reversed(self.recording.events):
+        for number in reversed(range(len(self.recording.events))):
+            event = self.recording.events[number]
             if isinstance(event, Spike):
                 self._own_event(event)
             elif isinstance(event, Arrival):
@@ -153,7 +154,7 @@ class Backward:
             elif isinstance(event, ModeEnd):
                 self._mode_end(event)
             elif isinstance(event, Birth):
-                self._birth(event)
+                self._birth(event, number)
             elif isinstance(event, Change):
                 self._change(event)
             else:
@@ -247,13 +248,17 @@ class Backward:
         # neurons of an aligned population that the arrival does not reach have a jump of 0, and no share in D
         jump = np.zeros((len(e), len(event.neurons)))
         jump[:, at_] = w * e
-        D = self._difference(event, lam, jump)
-        self.delay_gradient[c.name].reshape(-1)[route.delay] += D
+        self._give(event, self._difference(event, lam, jump))
+        adjoint.end[event.before] = lam
+
+    def _give(self, event: Arrival, D: float) -> None:
+        """D of an arrival goes to its delay, and to the spike or the input that arrived."""
+        self.delay_gradient[event.connection.name].reshape(-1)[event.route.delay] += D
         if isinstance(event.source, Spike):
             event.source.feedback += D
         else:
+            assert not isinstance(event.source, Birth)
             self.input_times[event.source] += D
-        adjoint.end[event.before] = lam
 
     def _change(self, event: Change) -> None:
         """dL/du is lambda_u where u is set, and nothing that happened before has an influence on it."""
@@ -275,7 +280,7 @@ class Backward:
         moved = birth.moved.setdefault(target, np.zeros(readout.model.size))
         np.add.at(moved, neurons, np.divide(along, dr, out=np.zeros_like(along), where=dr != 0))
 
-    def _birth(self, event: Birth) -> None:
+    def _birth(self, event: Birth, number: int) -> None:
         """h times the change of L by the spike goes to the adjoint of g."""
         adjoint, n = self.adjoint[event.population], event.neuron
         change = event.change + sum(self.readouts[name].change_of_loss(by) for name, by in event.moved.items())
@@ -286,6 +291,34 @@ class Backward:
         adjoint.end[event.before] = adjoint.start(event.after) + jump * dg_dx
         for name, value in zip(adjoint.gradient, jump * dg_dp):
             adjoint.gradient[name][n] += value
+        if event.rise > 0:
+            self._move_kink(event, number, jump * event.rise, dg_dx)
+
+    def _move_kink(self, event: Birth, number: int, D: float, dg_dx: np.ndarray) -> None:
+        """Of a maximum that is a kink: dg_m/ds = gdot(t_m-) of the arrivals that end the rise, in proportion to how
+        much each lowers gdot, which does not depend on an order that arrivals of one instant do not have."""
+        n, adjoint = event.neuron, self.adjoint[event.population]
+        seg, equations, lane = adjoint.segments, adjoint.model.equations, np.array([event.neuron])
+        arrivals, after = list[Arrival](), event.after
+        for e in self.recording.events[number + 1 :]:
+            if not isinstance(e, Renewal | Change) and e.time > event.time + SAME_INSTANT * self.plan.duration:
+                break
+            if isinstance(e, Arrival) and not isinstance(e.source, Birth) and e.connection.target == event.population:
+                if n in e.route.target:
+                    arrivals.append(e)
+                    after = int(e.after[np.flatnonzero(e.neurons == n)[0]])
+        x, mode = seg.x[:, [after]], seg.mode[[after]]
+        falls = np.zeros(len(arrivals))
+        for i, e in enumerate(arrivals):
+            c, here = e.connection, e.route.target == n
+            w = self.weights[c.weight].reshape(-1)[e.route.weight[here]].sum()
+            without = x - w * equations.direction[c.receptor][:, lane]
+            falls[i] = max(
+                float(dg_dx @ (equations.field(without, lane, mode) - equations.field(x, lane, mode))[:, 0]), 0.0
+            )
+        for e, fall in zip(arrivals, falls):
+            if fall > 0:
+                self._give(e, D * fall / falls.sum())
 
     def _difference(self, event: Arrival, lam: np.ndarray, jump: np.ndarray) -> float:
         """D = sum over targets of lambda . (f(x-) - f(x+)) + l(x-) - l(x+), + kinks and E of events it caused.

@@ -21,23 +21,29 @@ from .series import at, bernstein, derivative, largest_inside
 
 @dataclass(frozen=True)
 class Candidate:
-    """A spike of a neuron that was not born at `time` ms."""
+    """A spike of a neuron that was not born at `time` ms. rise: dg/dt there, of a kink; 0 at a stationary maximum."""
 
     population: str
     neuron: int
     time: float
     hazard: float
+    rise: float
 
 
-def candidates(plan: Plan, models: Mapping[str, PopulationModel], recording: Recording) -> list[Candidate]:
-    """All of a trial, in no order."""
+def candidates(
+    plan: Plan, models: Mapping[str, PopulationModel], recording: Recording, noise: Mapping[str, int]
+) -> list[Candidate]:
+    """All of a trial, in no order; noise: see `ReferenceEvent.threshold_noise`."""
     spiking = (p.name for p in plan.populations if plan.births(p.name))
-    return [c for name in spiking for c in _of_population(plan.spike_birth, name, models[name], recording)]
+    return [c for n in spiking for c in _of_population(plan.spike_birth, n, models[n], recording, noise.get(n))]
 
 
-def _of_population(sigma: float, name: str, model: PopulationModel, recording: Recording) -> list[Candidate]:
-    seg, neurons = recording.segments[name], np.arange(model.size)
-    width = -sigma * model.equations.threshold(0, model.equations.x0, neurons)
+def _of_population(
+    sigma: float, name: str, model: PopulationModel, recording: Recording, noise: int | None
+) -> list[Candidate]:
+    seg, neurons, x0 = recording.segments[name], np.arange(model.size), model.equations.x0
+    above, at_start = (np.zeros(len(seg.neuron)), 0.0) if noise is None else (seg.x[noise], x0[noise])
+    width = -sigma * (model.equations.threshold(0, x0, neurons) + at_start)
     series = model.flow.series(seg.x, seg.neuron, seg.mode, seg.span)
     g = model.equations.threshold_series(0, series, seg.neuron, seg.length / seg.span)
     begins = {spike.after for spike in recording.own_events[name]}
@@ -47,9 +53,10 @@ def _of_population(sigma: float, name: str, model: PopulationModel, recording: R
         n = int(seg.neuron[mine[0]])
         first = [i for i, s in enumerate(mine) if i == 0 or int(s) in begins]
         for part in np.split(mine, first[1:]):
-            best, time = search.largest(part, -FARTHEST * float(width[n]))
+            best, time, rise = search.largest(part, -FARTHEST * float(width[n]))
             if time is not None:
-                out.append(Candidate(name, n, time, float(hazard(np.array(best), width[n]))))
+                of_mean = np.array(best + above[part[0]])  # one draw holds for the whole interval
+                out.append(Candidate(name, n, time, float(hazard(of_mean, width[n])), rise))
     return out
 
 
@@ -61,9 +68,10 @@ class _Search:
         slope, ones = derivative(g), np.ones(g.shape[1])
         self.end, self.slope_start, self.slope_end = at(g, ones), at(slope, 0 * ones), at(slope, ones)
 
-    def largest(self, part: np.ndarray, best: float) -> tuple[float, float | None]:
-        """(g, time) of the largest maximum above `best` in the segments of an interval; time None: none."""
+    def largest(self, part: np.ndarray, best: float) -> tuple[float, float | None, float]:
+        """(g, time, rise) of the largest maximum above `best` in the segments of an interval; time None: none."""
         time: float | None = None
+        rise = 0.0
         part = part[
             self.seg.length[part] > 0
         ]  # of arrivals of one instant, the slopes before and behind all of them count
@@ -72,9 +80,10 @@ class _Search:
                 continue
             u, value = largest_inside(self.g[:, s], self.bounds[:, s], best)
             if u is not None:
-                best, time = value, float(self.seg.start[s] + u * self.seg.length[s])
+                best, time, rise = value, float(self.seg.start[s] + u * self.seg.length[s]), 0.0
             # the end of an interval is a spike, and that of the trial is followed by nothing
             turns = following >= 0 and self.slope_end[s] > 0 >= self.slope_start[following]
             if turns and self.end[s] > best:
                 best, time = float(self.end[s]), float(self.seg.end[s])
-        return best, time
+                rise = float(self.slope_end[s] / self.seg.length[s])
+        return best, time, rise

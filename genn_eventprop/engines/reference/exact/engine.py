@@ -75,6 +75,9 @@ class ReferenceEvent(Engine):
     generates = False
     features = {"exact": ALL - {PROGRAM_READOUTS}}
     options = ()  # exact slopes: slope_floor is for grid engines
+    threshold_noise: Mapping[str, int] = {}
+    """Where thresholds are drawn: population -> number of the state by which they lie above their means; see
+    `ReferenceClock.threshold_noise`."""
 
     @classmethod
     def availability(cls) -> Availability:
@@ -251,7 +254,7 @@ class ReferenceEvent(Engine):
         while True:
             arguments = (self.plan, models, weights, synapses, delays, self.max_spikes, sample, at, drives)
             recording = Forward(*arguments).run(times, channels)
-            if births and (unborn := candidates(self.plan, models, recording)):
+            if births and (unborn := candidates(self.plan, models, recording, self.threshold_noise)):
                 recording = Forward(*arguments).run(times, channels, unborn)
             readouts = {n: make_readout(v, models[n], recording, inputs) for n, v in views.items()}
             halves = {n: r.halves(targets[n] if asked[n].scored(this)[0] else None) for n, r in readouts.items()}

@@ -349,7 +349,7 @@ class Forward:
         r = self.running[b.population]
         lanes = r.lanes_of(np.array([b.neuron]))
         x, before = r.states(lanes, times), r.close(lanes, times)
-        birth = Birth(b.population, b.neuron, float(times[0]), b.hazard, int(before[0]), 0)
+        birth = Birth(b.population, b.neuron, float(times[0]), b.hazard, b.rise, int(before[0]), 0)
         birth.after = int(r.open(lanes, x, times, None)[0])
         self.events.append(birth)
         self._align(r, b.neuron, times)

@@ -63,7 +63,7 @@ class Spike:
 
 @dataclass(eq=False)
 class Birth:
-    """A spike that was not born, with its hazard.
+    """A spike that was not born, with its hazard; rise: see `Candidate`.
 
     Backwards, change: what its arrivals would add to L to first order; moved: by how much they would change readouts
     that are linear in them, output population -> (K,).
@@ -73,6 +73,7 @@ class Birth:
     neuron: int
     time: float
     hazard: float
+    rise: float
     before: int
     after: int
     change: float = 0.0
