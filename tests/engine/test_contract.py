@@ -54,7 +54,7 @@ def test_every_engine_declares_known_features_and_is_listed():
 def test_refused_spike_times_name_an_engine(plan):
     for name in NAMES:
         if plan.spike_times not in engine_class(name).features:
-            with pytest.raises(EngineError, match=f"{name} runs spike_times='(grid|exact)' only; use reference_"):
+            with pytest.raises(EngineError, match=f"{name} runs spike_times='(grid|exact)' only; use engine='native'$"):
                 create(plan, plan.network.initial_parameters(0), engine=name)
 
 

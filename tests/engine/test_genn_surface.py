@@ -264,7 +264,7 @@ def test_without_make_the_message_says_what_to_install(monkeypatch, tmp_path):
         (
             lambda: small_plan(spike_times="exact"),
             {},
-            "genn runs spike_times='grid' only; use reference_event or native for exact spike times",
+            "genn runs spike_times='grid' only; use engine='native'",
         ),
         (small_plan, {"dtype": "float16"}, "dtype must be 'float32' or 'float64', got 'float16'"),
     ],

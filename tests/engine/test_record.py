@@ -218,7 +218,7 @@ def test_native_records_for_engines_that_do_not():
     plan = make_plan(net, loss, dt=0.5, duration=20.0)
     shim = ShimEngine(plan, net.initial_parameters(1))
     data = shim.load(some_events())
-    with pytest.raises(EngineError, match=r"cuda records no states; use native.*or training.record_trial"):
+    with pytest.raises(EngineError, match=r"cuda records no states; use engine='native'.*or training.record_trial"):
         shim.record(data, [1])
     trial = record_trial(SimpleNamespace(plan=plan, engine=shim), some_events(), 1)
     spikes = shim.run(data, [1], record_spikes=True).spikes["hidden"]

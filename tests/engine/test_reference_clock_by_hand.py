@@ -172,5 +172,5 @@ def test_exact_spike_times_are_refused():
     output = net.population(LIF(), 1, name="output")
     net.connect(net.input(1), output, Dense(1.0))
     plan = make_plan(net, losses.FirstSpikeCrossEntropy(output), dt=1.0, duration=9.0, spike_times="exact")
-    with pytest.raises(EngineError, match="reference_clock runs spike_times='grid' only; use reference_event"):
+    with pytest.raises(EngineError, match="reference_clock runs spike_times='grid' only; use engine='native'"):
         ReferenceClock(plan, net.initial_parameters(0))

@@ -164,7 +164,7 @@ def test_what_cannot_have_births_is_refused_by_name():
 
     with pytest.raises(PlanError, match="spike_birth is the noise of thresholds .* got -1"):
         plan(LIF, -1)
-    with pytest.raises(EngineError, match="genn has no spike_birth; use engine='native', 'c99'"):
+    with pytest.raises(EngineError, match="genn has no spike_birth; set spike_birth=0, or use engine='native'$"):
         plan(LIF, engine="genn")
     with pytest.raises(PlanError, match="spikes of population .hidden.: LIFDelta has receptors whose arrivals move"):
         plan(LIFDelta)

@@ -18,7 +18,7 @@ from ...plan import Plan, PopulationRecord
 from ...renamed import RenamedAttribute
 from .currents import CurrentBatch
 from .data import Data, batch_indices, quantise
-from .features import no_input_times, refuse
+from .features import engines_that, no_input_times, refuse
 from .lock import EngineLock, mark_overrides, one_at_a_time
 from .memory import check_batch, trial_bytes
 from .noise import keys
@@ -202,8 +202,8 @@ class Engine(ABC):
         """
         if not self.records:
             raise EngineError(
-                f"{self.name} records no states; use native, c99 or a reference engine, or training.record_trial, "
-                "which runs the trial again on native"
+                f"{self.name} records no states; use {engines_that(lambda kind: kind.records)}, or "
+                "training.record_trial, which runs the trial again on native"
             )
         asked = request(self.plan, neurons, states, adjoint, times)
         samples = self.batch(data, samples)
@@ -290,8 +290,8 @@ class Engine(ABC):
         """
         if not self.splits:
             raise EngineError(
-                f"{self.name} cannot run the forward and backward passes separately; use native, reference_clock or "
-                "reference_event"
+                f"{self.name} cannot run the forward and backward passes separately; use "
+                f"{engines_that(lambda kind: kind.splits)}"
             )
         if self.plan.auxiliary:
             raise EngineError("a loss in Python reads only one population; make the plan with one loss")

@@ -1,12 +1,15 @@
 """What a plan can ask of an engine, by name, and the one place where an engine refuses a plan.
 
 Each engine declares the features that it has, see `Engine.features`; `refuse` names the first that is missing, what in
-the plan needs it, and what to do.
+the plan needs it, and what to do: which engines run the plan follows from what they declare.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from ...adjoint import derive
 from ...adjoint.arrivals import powers_along
@@ -41,7 +44,6 @@ SPIKE_BIRTH_DELAYS = "spike births through individual delays"
 CURRENTS = "currents as inputs"
 # what a thread a neuron does not do yet, see codegen/cuda/exact.py; any engine on a grid does
 EXACT_FEEDBACK = "feedback connections with a delay shorter than a step"
-_INSTEAD = "use engine='reference_event' with spike_times='exact', or engine='native' with spike_times='grid'"
 
 
 MODEL_FEATURES = NO_CLOSED_FORM
@@ -54,7 +56,7 @@ def _jumps(plan: Plan) -> str:
         if moves_threshold(d, c.receptor):
             return (
                 f"cannot run connection {c.name!r}: an arrival at receptor {c.receptor!r} of {d.model.name} moves its "
-                "threshold at once; let arrivals act on a current, or use engine='reference_event'"
+                "threshold at once; let arrivals act on a current"
             )
     return ""
 
@@ -67,7 +69,7 @@ def _receptor_gain(plan: Plan) -> str:
             if n in p.trainable and p.derived.receptors[c.receptor].has(s):
                 return (
                     f"cannot learn {p.name}.{n}: receptor {c.receptor!r} of connection {c.name!r} adds an amount that "
-                    "depends on it; fix the parameter, or use engine='native' with spike_times='exact'"
+                    "depends on it; fix the parameter"
                 )
     return ""
 
@@ -79,7 +81,7 @@ def _integrals(plan: Plan) -> str:
         return ""
     return (
         f"cannot read integrals of V from population {p.name!r}: {p.derived.model.name} is not linear in the state, or "
-        "has modes; read an output of LI neurons, or use engine='native'"
+        "has modes; read an output of LI neurons"
     )
 
 
@@ -96,7 +98,7 @@ def _nonlinear_receptor(plan: Plan, c: ConnectionRecord) -> str:
     d = plan.population(c.target).derived
     return (
         f"an arrival at receptor {c.receptor!r} of {d.model.name} moves a state on which the dynamics depend "
-        "nonlinearly, and by no polynomial of degree 4 or less; let arrivals act on a current, or use engine='native'"
+        "nonlinearly, and by no polynomial of degree 4 or less; let arrivals act on a current"
     )
 
 
@@ -106,7 +108,8 @@ def no_input_times(plan: Plan, features: Mapping[str, frozenset[str]]) -> str:
         return ""
     for c in plan.out_of(plan.input.name):
         if powers_along(plan.population(c.target).derived, c.receptor) is None:
-            return f"has no gradients of the input times of connection {c.name!r}: {_nonlinear_receptor(plan, c)}"
+            why = f"has no gradients of the input times of connection {c.name!r}: {_nonlinear_receptor(plan, c)}"
+            return why + remedy(plan, why, NONLINEAR_RECEPTOR_PATH)
     return ""
 
 
@@ -123,30 +126,25 @@ def _voltage_with_jumps(plan: Plan) -> str:
         return ""
     why = f"arrivals at its receptor {moved[0]!r} act on {v} at once" if moved else f"its events reset {v}"
     why = "its neurons spike" if out.spiking else why
-    return (
-        f"cannot run a loss of {v}(t) on population {out.name!r}: {why}; read an output of LI neurons, or use "
-        "engine='native'"
-    )
+    return f"cannot run a loss of {v}(t) on population {out.name!r}: {why}; read an output of LI neurons"
 
 
 def _several(plan: Plan) -> str:
     if not plan.loss.also:
         return ""
-    return f"cannot read {', '.join(plan.loss.also)} beside {plan.loss.readout} in one pass; use engine='native'"
+    return f"cannot read {', '.join(plan.loss.also)} beside {plan.loss.readout} in one pass"
 
 
 def _inputs(plan: Plan) -> str:
     names = (c.name for c in plan.connections if c.channels)
-    why = "cannot run connection {!r}, whose source is one of several inputs; use engine='native'"
+    why = "cannot run connection {!r}, whose source is one of several inputs"
     return next((why.format(n) for n in names), "")
 
 
 def _shared(plan: Plan) -> str:
     sharing = (c for c in plan.connections if c.shares)
-    why = (
-        "cannot run connection {!r}, which shares the weights of {!r}; use engine='reference_clock', 'native' or 'c99' "
-    )
-    return next((why.format(c.name, c.shares) + "with spike_times='grid', or 'reference_event'" for c in sharing), "")
+    why = "cannot run connection {!r}, which shares the weights of {!r}"
+    return next((why.format(c.name, c.shares) for c in sharing), "")
 
 
 def _shared_tables(plan: Plan) -> str:
@@ -155,7 +153,7 @@ def _shared_tables(plan: Plan) -> str:
         if any(x.form == "synapses" or x.delays is not None for x in (c, every[c.shares])):
             return (
                 f"shares only weights of dense connections and convolutions with one delay each, not those of "
-                f"{c.shares!r} with {c.name!r}; use engine='reference_clock' or 'c99'"
+                f"{c.shares!r} with {c.name!r}"
             )
     return ""
 
@@ -164,7 +162,7 @@ def _losses(plan: Plan) -> str:
     if not plan.auxiliary:
         return ""
     read = ", ".join(repr(loss.output) for loss in plan.auxiliary)
-    return f"cannot add the auxiliary loss of {read}; use engine='native'"
+    return f"cannot add the auxiliary loss of {read}"
 
 
 def _trajectory_auxiliary(plan: Plan) -> str:
@@ -172,7 +170,7 @@ def _trajectory_auxiliary(plan: Plan) -> str:
     return next(
         (
             f"runs one loss over the whole trial, but {loss.readout!r} of {loss.output!r} is another, or regularisers "
-            "have published strengths; use engine='native'"
+            "have published strengths"
             for loss in trajectory
         ),
         "",
@@ -183,7 +181,7 @@ def _readouts(plan: Plan) -> str:
     readout = next((loss.readout for loss in plan.losses if not KINDS[loss.readout].everywhere), "")
     if not readout:
         return ""
-    return f"cannot read {readout!r}; use engine='native'"
+    return f"cannot read {readout!r}"
 
 
 def _stepwise(plan: Plan) -> str:
@@ -195,7 +193,7 @@ def _stepwise(plan: Plan) -> str:
         if stepwise and reader.between_events is Readout.between_events:
             return (
                 f"cannot read {name!r} with exact spike times: it reads V in every step, and does not define how V is "
-                "read between events; use spike_times='grid'"
+                "read between events"
             )
     return ""
 
@@ -212,7 +210,7 @@ def _voltage_after_tables(plan: Plan) -> str:
         if moved and timed and (c.form != "dense" or c.delays is not None):
             return (
                 f"cannot run a loss of {d.model.readout}(t) after connection {c.name!r}, whose arrivals move it at "
-                "once, at different times per target; use engine='native', or Dense with delay=a number"
+                "once, at different times per target; use Dense with delay=a number"
             )
     return ""
 
@@ -222,32 +220,25 @@ def _handwritten(plan: Plan) -> str:
         if p.derived.model.snippets:
             return (
                 f"cannot run population {p.name!r}: the hand-written snippets of {p.derived.model.name} make whole "
-                "steps; use engine='native' with spike_times='grid', or engine='reference_event', which runs the "
-                "equations"
+                "steps, not its equations"
             )
     return ""
 
 
 def _spike_birth(plan: Plan) -> str:
-    return "has no spike_birth; use engine='native', 'c99' or 'reference_clock', or spike_birth=0" * bool(
-        plan.spike_birth
-    )
+    return "has no spike_birth; set spike_birth=0" * bool(plan.spike_birth)
 
 
 def _spike_birth_delays(plan: Plan) -> str:
     late = (c for c in plan.connections if c.delays is not None and c.source != plan.input.name)
     name = next((c.name for c in late if plan.spike_birth), "")
-    why = f"has no spike_birth through the individual delays of connection {name!r}; use engine='native', or one delay"
+    why = f"has no spike_birth through the individual delays of connection {name!r}; use one delay"
     return why if name else ""
 
 
 def _currents(plan: Plan) -> str:
     name = next((c.source for c in plan.currents_into), "")
-    why = f"takes no currents, but {name!r} is one; use engine='native' with spike_times='grid'"
-    return why if name else ""
-
-
-_EXACT = "use engine='native' with spike_times='exact'"
+    return f"takes no currents, but {name!r} is one" if name else ""
 
 
 def _exact_feedback(plan: Plan) -> str:
@@ -258,14 +249,14 @@ def _exact_feedback(plan: Plan) -> str:
     late = f"delay of {c.delay:g} ms is" if c.delays is None else "individual delays may be"
     return (
         f"cannot run connection {c.name!r} in exact time: it leads back, and its {late} shorter "
-        f"than the step of {least:g} ms; make the delay {least:g} ms or more, or {_EXACT}"
+        f"than the step of {least:g} ms; make the delay {least:g} ms or more"
     )
 
 
 def _of_model(feature: str) -> Callable[[Plan], str]:
     def needs(plan: Plan) -> str:
         those = (p for p in plan.populations if MODEL_FEATURES[feature](p.derived))
-        wrong = (f"cannot run population {p.name!r}: {p.derived.model.name} has {feature}; {_INSTEAD}" for p in those)
+        wrong = (f"cannot run population {p.name!r}: {p.derived.model.name} has {feature}" for p in those)
         return next(wrong, "")
 
     return needs
@@ -293,7 +284,8 @@ FEATURES: dict[str, Callable[[Plan], str]] = {
     CURRENTS: _currents,
     EXACT_FEEDBACK: _exact_feedback,
 }
-"""Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name; "" if nothing.
+"""Feature -> what in a plan needs it, as the rest of a sentence that begins with the engine's name, and behind a ;
+what to change in the network; "" if nothing.
 
 The order is that in which a plan is refused: neuron models first, since what they lack rules out most.
 """
@@ -312,12 +304,48 @@ def refuse(plan: Plan, engine: str, features: Mapping[str, frozenset[str]]) -> N
     """
     if plan.spike_times not in features:
         (have,) = features
-        instead = {"exact": "reference_event or native for exact spike times"}
-        other = instead.get(plan.spike_times, "reference_clock or native for spikes on the grid")
-        raise Refusal(f"{engine} runs spike_times={have!r} only; use {other}")
-    for name, needs in FEATURES.items():
-        if name not in features[plan.spike_times] and (why := needs(plan)):
-            raise Refusal(f"{engine} {why}")
+        why = f"runs spike_times={have!r} only"
+    elif not (why := missing(plan, features[plan.spike_times])):
+        return
+    raise Refusal(f"{engine} {why}{remedy(plan, why)}")
+
+
+def missing(plan: Plan, features: frozenset[str]) -> str:
+    """What a plan asks for that is not among the features, as in `FEATURES`; "" if nothing is."""
+    return next((why for name, needs in FEATURES.items() if name not in features and (why := needs(plan))), "")
+
+
+def remedy(plan: Plan, why: str, feature: str = "") -> str:
+    """The end of a message: the engines that run a plan and have a feature; of these the one that "auto" may take.
+
+    Args:
+        why: the message, with what to change in the network behind a ; if there is something.
+    """
+
+    def runs(times: str, kind: Any, automatic: bool) -> bool:
+        have = kind.features.get(times)
+        if have is None or (automatic and not kind.automatic) or (feature and feature not in have):
+            return False
+        return not missing(replace(plan, spike_times=times), have)
+
+    times, other = plan.spike_times, "grid" if plan.spike_times == "exact" else "exact"
+    ways = [engines_that(partial(runs, times, automatic=True))]
+    if not any(ways):
+        there = engines_that(partial(runs, other, automatic=True)) or engines_that(
+            partial(runs, other, automatic=False)
+        )
+        ways = [engines_that(partial(runs, times, automatic=False)), there and f"{there} with spike_times={other!r}"]
+    ways = [way for way in ways if way]
+    return (", or use " if ";" in why else "; use ") * bool(ways) + ", or ".join(ways)
+
+
+def engines_that(has: Callable[[Any], bool]) -> str:
+    """The engines whose class has something, as an argument: "engine='native' or 'c99'"; "" if there is none."""
+    from ..registry import NAMES, engine_class  # whose engines declare what they have by the names of this module
+
+    *names, last = [""] + [repr(name) for name in NAMES if has(engine_class(name))]
+    names = [name for name in names if name]
+    return f"engine={', '.join(names)}{' or ' * bool(names)}{last}" if last else ""
 
 
 def can_solve(network: Network, features: Mapping[str, frozenset[str]]) -> bool:
