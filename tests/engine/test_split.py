@@ -221,3 +221,24 @@ def test_what_cannot_be_is_said():
         EngineError, match="reference_clock cannot run the forward and backward passes separately; use engine=.native."
     ):
         whole.forward(data, [0])
+
+
+@pytest.mark.parametrize(
+    ("engine", "spike_times"), [pytest.param(*e, marks=[pytest.mark.ci] * (e[0] in ("c99", "genn"))) for e in ENGINES]
+)
+def test_parameters_that_change_between_the_calls_are_named(engine, spike_times):
+    """A gradient of states of one network with the weights of another is that of none."""
+    run = made(engine, plan_of("integral", spike_times))
+    slope = np.ones((3, 3))
+    data = run.load(events())
+    run.forward(data, range(3))
+    run.backward(slope)
+    expected = {name: gradient.copy() for name, gradient in run.gradients.items()}
+    run.forward(data, range(3))
+    run.parameters["hidden.tau_mem"][...] *= 1.1
+    run.parameters["input_hidden.weight"][0, 0] += 0.1
+    with pytest.raises(EngineError, match="input_hidden.weight, hidden.tau_mem changed between forward and backward"):
+        run.backward(slope)
+    run.forward(data, range(3))
+    run.backward(slope)
+    assert np.abs(run.gradients["hidden.tau_mem"] - expected["hidden.tau_mem"]).max() > 0

@@ -211,6 +211,15 @@ def test_passes_may_overlap():
         assert torch.equal(p.grad, w)
 
 
+def test_parameters_that_change_between_the_passes_are_an_error():
+    made = layer(spike_times="exact")
+    out = made(times=input_times(seed=1)).value.sum()
+    with torch.no_grad():
+        made.net.input_hidden.weight.mul_(1.1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.backward()
+
+
 def test_copies_pickles_and_state_dicts():
     made, times = layer(), input_times()
     want = made(times=times).value

@@ -107,6 +107,16 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
         """Whether an array is on the host."""
         return name in self._host
 
+    def only_on_host(self) -> list[str]:
+        """Names of the arrays that have no location."""
+        return [name for name in self._names if name not in self._locations]
+
+    def written(self) -> list[str]:
+        """What the host has written since the device had it last."""
+        with self._lock:
+            mine = (n for n, location in self._locations.items() if location.write is not None)
+            return [name for name in mine if name in self._host and self._written(name)]
+
     def _written(self, name: str) -> bool:
         """Whether the host's array has other bits than the device's; NaN equals itself."""
         # bits, not values: -0.0 and 0.0 differ, and an array with NaN is not written again and again

@@ -280,8 +280,8 @@ class Engine(ABC):
         """Run the trials of `samples` forwards.
 
         Args:
-            keep: what `backward` needs. It goes with the next run, or with a change of parameters. Threads that share
-                an engine hold its lock from `forward` to `backward`: ``with engine.lock:``.
+            keep: what `backward` needs. It goes with the next run; until `backward`, parameters must stay as they are.
+                Threads that share an engine hold its lock from `forward` to `backward`: ``with engine.lock:``.
             stochastic: noise and dropout act, as in training.
             record_spikes: may be read until the engine runs again.
 
@@ -304,7 +304,7 @@ class Engine(ABC):
         self._inputs = None
         readouts, saved = self._forward_half(data, samples, keep, stochastic, record_spikes)
         if keep:
-            self._pending.store(readouts, saved)
+            self._pending.store(readouts, saved, self.parameters)
         return readouts
 
     @one_at_a_time
@@ -317,9 +317,11 @@ class Engine(ABC):
                 `input_gradients` are wanted; without, it is quicker on some engines.
 
         Raises:
-            EngineError: no forward run is stored, a wrong shape, or numbers that are not finite.
+            EngineError: no forward run is stored, parameters have changed since, a wrong shape, or numbers that are
+                not finite.
         """
         readouts, saved = self._pending.get()
+        self._pending.check(self.parameters)
         if inputs and (why := no_input_times(self.plan, self.features)):
             raise EngineError(f"{self.name} {why}; or call backward with inputs=False")
         slope, others = check_slope(slope, readouts.value, ""), dict(also or {})

@@ -21,6 +21,7 @@ import numpy as np
 
 from ...errors import EngineError
 from ...losses.kinds import READOUTS
+from .device_arrays import DeviceArrays
 
 if TYPE_CHECKING:
     from .result import Spikes
@@ -55,12 +56,26 @@ class PendingPass:
 
     def __init__(self) -> None:
         self._pass: tuple[Readouts, Any] | None = None
+        self._parameters: Mapping[str, np.ndarray] = {}  # copies of those that it ran with
         self._thread = 0  # that ran it
         self._displaced: set[int] = set()  # threads whose pass another thread's run dropped
 
-    def store(self, readouts: Readouts, saved: Any) -> None:
+    def store(self, readouts: Readouts, saved: Any, parameters: Mapping[str, np.ndarray]) -> None:
         """saved: what the engine needs on the way back."""
         self._pass, self._thread = (readouts, saved), threading.get_ident()
+        # of those on a device it is known which are written
+        copied = parameters.only_on_host() if isinstance(parameters, DeviceArrays) else parameters
+        self._parameters = {name: parameters[name].copy() for name in copied}
+
+    def check(self, parameters: Mapping[str, np.ndarray]) -> None:
+        """Raise `EngineError` if parameters have other values than in the pass."""
+        changed = parameters.written() if isinstance(parameters, DeviceArrays) else []
+        changed += [name for name, v in self._parameters.items() if v.tobytes() != parameters[name].tobytes()]
+        if changed:
+            raise EngineError(
+                f"{', '.join(changed)} changed between forward and backward, so that the gradient would be of no "
+                "network; change parameters behind backward, or run forward again"
+            )
 
     def get(self) -> tuple[Readouts, Any]:
         """What `store` stored.
@@ -81,7 +96,7 @@ class PendingPass:
 
     def drop(self) -> None:
         """Free it: it has been used, or nobody will."""
-        self._pass = None
+        self._pass, self._parameters = None, {}
 
     def begin_run(self) -> None:
         """Another run overwrites it."""
@@ -89,7 +104,7 @@ class PendingPass:
         if self._pass is not None and self._thread != me:
             self._displaced.add(self._thread)
         self._displaced.discard(me)
-        self._pass = None
+        self.drop()
 
 
 def check_slope(slope: Any, value: np.ndarray, what: str) -> np.ndarray:
