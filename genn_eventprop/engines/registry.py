@@ -14,7 +14,7 @@ from ..modelling import Network
 from ..plan import Plan
 from ..renamed import warn_renamed
 from .contract.engine import Availability, Engine
-from .contract.features import TRAJECTORY_AUXILIARY_LOSS, can_solve
+from .contract.features import TRAJECTORY_AUXILIARY_LOSS, can_solve, list_engines
 from .contract.parameters import real_numbers
 from .contract.wrapper import SwappedLosses, with_trajectory_loss_first
 
@@ -53,6 +53,9 @@ def engine_class(engine: str) -> type[Engine]:
         return next(c for c in map(engine_class, NAMES) if c.automatic)
     module, _, kind = ENGINES[name].rpartition(".")
     return getattr(importlib.import_module(f".{module}", __package__), kind)
+
+
+list_engines(lambda: map(engine_class, NAMES))
 
 
 def engine_and_options(engine: str) -> tuple[str, dict[str, Any]]:

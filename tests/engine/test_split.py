@@ -218,7 +218,8 @@ def test_what_cannot_be_is_said():
     whole = made("reference_clock", plan)
     whole.splits = False
     with pytest.raises(
-        EngineError, match="reference_clock cannot run the forward and backward passes separately; use engine=.native."
+        EngineError,
+        match="reference_clock cannot run the forward and backward passes separately; use engine='cuda', 'native', '",
     ):
         whole.forward(data, [0])
 

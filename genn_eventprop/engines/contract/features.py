@@ -6,7 +6,7 @@ the plan needs it, and what to do: which engines run the plan follows from what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -341,11 +341,16 @@ def remedy(plan: Plan, why: str, feature: str = "") -> str:
 
 def engines_that(has: Callable[[Any], bool]) -> str:
     """The engines whose class has something, as an argument: "engine='native' or 'c99'"; "" if there is none."""
-    from ..registry import NAMES, engine_class  # whose engines declare what they have by the names of this module
+    names = [repr(kind.name) for listing in _listings for kind in listing() if has(kind)]
+    return f"engine={' or '.join(filter(None, (', '.join(names[:-1]), names[-1])))}" if names else ""
 
-    *names, last = [""] + [repr(name) for name in NAMES if has(engine_class(name))]
-    names = [name for name in names if name]
-    return f"engine={', '.join(names)}{' or ' * bool(names)}{last}" if last else ""
+
+_listings: list[Callable[[], Iterable[Any]]] = []
+
+
+def list_engines(listing: Callable[[], Iterable[Any]]) -> None:
+    """How all engine classes are listed: said by `registry`, which imports engines, and these the names of features."""
+    _listings.append(listing)
 
 
 def can_solve(network: Network, features: Mapping[str, frozenset[str]]) -> bool:
