@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -100,22 +100,6 @@ def suggest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(_plain(name), map(_plain, names), n=1)
     hint = f"did you mean {next(n for n in names if _plain(n) == close[0])!r}? " if close else ""
     return f"{hint}known: {', '.join(names) if names else 'none'}"
-
-
-def check_keywords(what: str, names: Iterable[str], known: Iterable[str], meant: Mapping[str, str]) -> None:
-    """Refuse arguments that a constructor does not have, with the name that was probably meant.
-
-    Args:
-        meant: other words for arguments -> their names.
-
-    Raises:
-        ModelError: naming the first one.
-    """
-    known = list(known)
-    for name in names:
-        if name not in known:
-            hint = f"did you mean {meant[name]!r}? known: {', '.join(known)}" if name in meant else suggest(name, known)
-            raise ModelError(f"{what} has no argument {name!r} ({hint})")
 
 
 def _plain(name: str) -> str:

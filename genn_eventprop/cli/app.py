@@ -159,7 +159,9 @@ def _complain(message: str, status: int) -> int:
 def _help() -> str:
     lines = [f"usage: {PROGRAM} COMMAND ...", "", "Exact gradients of spiking neural networks (EventProp).", ""]
     for name, place in COMMANDS.items():
-        lines += textwrap.wrap(_summary(*place), 79, initial_indent=f"  {name:14} ", subsequent_indent=" " * 17)
+        lines += textwrap.wrap(
+            _summary(*place), 79, initial_indent=f"  {name:14} ", subsequent_indent=" " * 17, break_on_hyphens=False
+        )
     return "\n".join([*lines, "", f"{PROGRAM} COMMAND --help describes a command; --version prints the version."])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -80,10 +82,13 @@ def _engines(selftest: str = "", report: Path | None = None, features: bool = Fa
     if features:
         print(feature_table())
         return
+    width = shutil.get_terminal_size((10_000, 24)).columns  # lines that go elsewhere stay whole
     for engine in availability():
-        print(f"{engine.name:16} {'yes' if engine.runs else 'no ':4} {engine.detail}")
+        words = [f"{engine.name:16} {'yes' if engine.runs else 'no ':4} {engine.detail}"]
         for name, option in engine_class(engine.name).special_options.items():
-            print(f"{'':21} --engine '{engine.name}({name}=...)': {option.meaning}")
+            words.append(f"{'':21} --engine '{engine.name}({name}=...)': {option.meaning}")
+        for line in words:
+            print(textwrap.fill(line, width, subsequent_indent=" " * 24, break_on_hyphens=False))
 
 
 def _selftest(engine: str, path: Path) -> int:

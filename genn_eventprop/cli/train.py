@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,9 @@ from .worker import run as run_command
 def train(arguments: Sequence[str], program: str) -> None:
     """Train an experiment, by name or from a Python file: train yin_yang --quick."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        names = ", ".join(experiment_names())
+        names = f"Experiments: {', '.join(experiment_names())}; or a Python file."
         options.show_usage(
-            f"usage: {program} EXPERIMENT [OPTIONS]\n\nExperiments: {names}; or a Python file.\n"
+            f"usage: {program} EXPERIMENT [OPTIONS]\n\n{textwrap.fill(names, 79)}\n"
             f"{program} EXPERIMENT --help lists its options with their defaults.",
             arguments,
         )

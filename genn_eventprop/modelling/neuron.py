@@ -6,13 +6,15 @@ from below, and sets x to h(x, p). All else (adjoint, propagators, generated cod
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import sympy as sp
 
-from ..errors import ModelError, check_keywords, shown, suggest
+from ..errors import ModelError, shown, suggest
 from .checks import check_model
 from .expressions import parse, symbol
 from .parameters import Param, as_initialiser
@@ -21,14 +23,41 @@ from .source_location import caller, located
 Expression = str | float | int
 FREE = "free"
 
-
-MEANT = {
-    "spike": "emits", "spikes": "emits", "emit": "emits", "sends": "emits", "silent": "emits", "condition": "threshold",
-    "when": "threshold", "mode": "modes", "jump": "reset", "to": "next_mode", "then": "next_mode",
-}  # fmt: skip
-"""Other words for the arguments of an `Event`."""
+_T = TypeVar("_T")
 
 
+def named_arguments(**meant: str) -> Callable[[type[_T]], type[_T]]:
+    """For a class: arguments that its constructor does not have are refused, with the name that was probably meant.
+
+    Args:
+        meant: other words for arguments, and their names.
+
+    Raises:
+        ModelError: by the constructor, naming the first one.
+    """
+
+    def decorate(cls: type[_T]) -> type[_T]:
+        init: Any = cls.__init__
+        known = list(inspect.signature(cls).parameters)
+
+        @functools.wraps(init)
+        def checked(self: _T, *values: Any, **arguments: Any) -> None:
+            for name in arguments:
+                if name not in known:
+                    hint = suggest(meant.get(name, name), known)
+                    raise ModelError(f"{cls.__name__} has no argument {name!r} ({hint})")
+            init(self, *values, **arguments)
+
+        cls.__init__ = checked  # type: ignore[method-assign]
+        return cls
+
+    return decorate
+
+
+@named_arguments(
+    spike="emits", spikes="emits", emit="emits", sends="emits", silent="emits", condition="threshold",
+    when="threshold", mode="modes", jump="reset", to="next_mode", then="next_mode",
+)  # fmt: skip
 @dataclass(frozen=True)
 class Event:
     """One kind of event of a neuron, such as its spike.
@@ -52,10 +81,6 @@ class Event:
     emits: bool = True
     modes: tuple[str, ...] = ()
     next_mode: str | None = None
-
-    def __new__(cls, *_: Any, **arguments: Any) -> Event:
-        check_keywords("Event", arguments, (f.name for f in fields(cls)), MEANT)
-        return super().__new__(cls)
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,9 @@ class Progress(Callback):
         say(f"engine {trainer.engine.name}: {trainer.engine.reason}")
         for note in trainer.notes:
             say(f"note: {note}")
-        if trainer.runtime_estimate is not None:
+        if trainer.state.epoch == epochs:
+            say(f"note: the training is finished ({epochs} of {epochs} epochs); a larger number of epochs trains on")
+        elif trainer.runtime_estimate is not None:
             say(str(trainer.runtime_estimate))
 
     def end_batch(self, trainer: Any, epoch: int, batch: int, statistics: EpochStatistics) -> None:

@@ -163,6 +163,23 @@ def test_an_experiment_file_runs_directly(tiny):
     assert again.returncode == 1 and "exists and is not empty" in again.stderr and "Traceback" not in again.stderr
 
 
+@pytest.mark.parametrize("command", [["--help"], ["train", "--help"], ["engines"]])
+def test_lists_fit_a_terminal_of_80_columns(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert command != ["--help"] or "runs/yin_yang-seed1-1" in text, "a command to copy is not broken at a hyphen"
+
+
+def test_resuming_what_is_finished_says_so(tiny, capsys):
+    assert main(["train", tiny, "--epochs", "1", "--run-dir", "run"]) == 0
+    capsys.readouterr()
+    assert main(["resume", "run", "--page", tiny]) == 0
+    err = capsys.readouterr().err
+    assert "note: the training is finished (1 of 1 epochs)" in err and "expected" not in err
+
+
 def test_help_lists_options_with_defaults(tiny, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["train", tiny, "--help"]) == 0
