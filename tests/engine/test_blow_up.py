@@ -11,6 +11,8 @@ from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.errors import EngineError
 from genn_eventprop.models import ZOO
 from genn_eventprop.plan import make_plan
+from support.genn_harness import HarnessEngine
+from support.on_genn import on_genn
 from support.sweeps import sweep
 
 UNSTABLE = NeuronModel(
@@ -60,6 +62,20 @@ def test_where_and_when_is_told(name):
         told.append(float(re.search("at ([0-9.]+) ms;", str(error.value)).group(1)))
         assert np.isfinite(engine.run(data, [0, 1, 2], training=True).loss).all()  # the engine goes on
     assert told[0] == told[1] and 10 <= told[2] <= 40
+
+
+@pytest.mark.parametrize("on", ["harness", pytest.param("pygenn", marks=pytest.mark.needs_genn)])
+@pytest.mark.parametrize("name", ["QIF", pytest.param("EIF", marks=pytest.mark.slow)])
+def test_genn_tells_it_where_a_reset_hides_it(name, on):
+    """A spike follows in the same step, and nothing that the host reads is infinite."""
+    plan = network(name, WILD[name])
+    values = plan.network.initial_parameters(1)
+    engine = (HarnessEngine if on == "harness" else on_genn)(plan, values, dtype="float64")
+    data = engine.load(events())
+    with pytest.raises(EngineError, match="'hidden': V of neuron .* diverged in sample 3 at .*smaller dt than 0.5 ms"):
+        engine.run(data, np.array([0, 1, 3, 2]), training=True)
+    assert np.isfinite(engine.run(data, [0, 1, 2], training=True).loss).all()  # the engine goes on
+    engine.close()
 
 
 def test_training_stops_with_weights_as_they_were(tmp_path):

@@ -111,8 +111,6 @@ def test_regularisers_of_counts_and_of_the_layer(engine):
     compare(engine, plan, random_events(plan))
 
 
-# GeNN's kernels do not look: what is not finite is found by the trainer
-@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "genn"], indirect=True)
 def test_dynamics_that_diverge_are_an_error_that_says_where(engine):
     plan, events = PROBLEMS["neurons: quadratic"]()
     values = plan.network.initial_parameters(3)

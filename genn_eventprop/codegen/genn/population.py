@@ -18,7 +18,7 @@ from ...program.trial import Trial
 from ..statements import indent
 from . import gather
 from .text import OWN, SHARED, NeuronText, UpdateText, words
-from .writer import Declared, GennWriter, Names, kinds, newest
+from .writer import DIVERGED, Declared, GennWriter, Names, kinds, newest
 
 FIXED = tuple(Declared(f"g_{n}", "parameter", "int", (), n) for n in ("lead", "start", "turn", "window"))
 PIECES = ("begin", "early", "advance", "begin_back", "leave", "undo", "retreat", "end_back")
@@ -132,7 +132,12 @@ class Population:
         guarded = name("w", "guarded")
         if self.listed and guarded in self.s.table:
             self.names.declared(self.s.table[guarded].buffer)
-        return self.code("begin")
+        return self.code("begin") + f"{DIVERGED.name} = 0;\n" * self.may_diverge
+
+    @property
+    def may_diverge(self) -> bool:
+        """Whether the forward phase, once written, looks for states that have left the dynamics."""
+        return DIVERGED.name in self.names.found
 
     def begin_back(self) -> str:
         """Between the phases."""

@@ -30,7 +30,7 @@ from .learning import Rule, learning_updates
 from .population import Population
 from .source import SLOPES, source, sources
 from .text import NetworkText, SynapseText, UpdateText
-from .writer import Declared
+from .writer import DIVERGED, Declared
 
 
 def network_text(plan: Plan, *, training: bool = True, rule: Rule | None = None, split: bool = False) -> NetworkText:
@@ -157,6 +157,10 @@ class _Text:
                     refs = (("w_total", "int", "READ_ONLY", update, "total"),)
                 else:
                     self.results[b] = ("update", update, "total")
+            if p.may_diverge:
+                update, code = f"diverged_{p.p.name}", f"total = {DIVERGED.name};\n"
+                self.updates[update] = p.update("totals", code, vars=(("total", "int", "REDUCE_NEURON_SUM"),))
+                self.results[f"{p.s.prefix}{DIVERGED.name}"] = ("update", update, "total")
             self.updates[f"turn_{p.p.name}"] = p.update("turn", p.begin_back(), refs=refs)
 
     def _learning(self) -> None:

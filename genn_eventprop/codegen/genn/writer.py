@@ -145,6 +145,9 @@ class GennExpressions(Expressions):
     def _print_Symbol(self, s: sp.Symbol) -> str:
         return _plain(super()._print_Symbol(s))
 
+    def _print_diverged(self, e: sp.Expr) -> str:
+        return f"(!(fabs({self._all(e)[0]}) <= 1.0e30))"
+
     def _print_is_nan(self, e: sp.Expr) -> str:
         return f"({self._all(e)[0]} < -1.0e30)"
 
@@ -168,11 +171,14 @@ class GennWriter(Writer):
         return self.block(rewrite(self.kernel.body, self._drop))
 
     def _drop(self, s: Statement) -> list[Statement] | None:
-        """GeNN clears what arrived; checks of the dynamics are those of results; the caller declares ``sent``."""
+        """GeNN clears what arrived; the caller declares ``sent``; a state that has diverged is looked for in training
+        where dynamics are nonlinear, since a reset may hide it, and else shows in the results."""
         cleared = isinstance(s, Set) and s.target in self.kernel.table and (
             self.kernel.table[s.target].buffer.name in self.names.inputs
         )  # fmt: skip
-        ends = isinstance(s, When) and all(isinstance(t, Diverged) for t in s.body)
+        ends = isinstance(s, When) and all(isinstance(t, Diverged) for t in s.body) and (
+            self.names.s.d.linear or not self.names.s.adjoint
+        )  # fmt: skip
         return [] if cleared or ends or (isinstance(s, Let) and s.target == name("sent")) else None
 
     def statement(self, s: Statement) -> str:
@@ -188,6 +194,9 @@ class GennWriter(Writer):
         if isinstance(s, Range):
             i, (start, stop) = s.index, (self.expression(e) for e in (s.start, s.stop))
             return f"for (int {i} = {start}; {i} < {stop}; {i}++) {{\n{indent(self.block(s.body))}}}\n"
+        if isinstance(s, Diverged):
+            first = self.names.add(DIVERGED)
+            return f"{first} = {first} > 0 ? {first} : (step + 1) * {len(self.names.s.x)} + {s.state};\n"
         if isinstance(s, Undo):
             return self._undo(s)
         if isinstance(s, Code):
@@ -262,6 +271,10 @@ class GennWriter(Writer):
 
 
 _QUANTILES = Declared("g_quantiles", "array", "scalar", (1 << TABLE_BITS,), "quantiles")
+
+
+DIVERGED = Declared("w_diverged", "variable", "int")
+"""The step at whose end the first state had left the dynamics, times the number of states, plus its index; 0: none."""
 
 
 def kinds(scope: Scope) -> int:

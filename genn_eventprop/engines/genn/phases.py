@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 
 from ...codegen.genn.source import SLOPES, sources
-from ...plan import Plan
+from ...codegen.genn.writer import DIVERGED
+from ...errors import EngineError
+from ...plan import Plan, PopulationRecord
+from ..contract.engine import diverged
 from ..contract.program_engine import Arrays
 from .inputs import concatenate, group_of, rows_of_bits, slopes_of_spikes
 from .transfer import HostTransfer
@@ -62,7 +65,11 @@ class Phases:
         self.network.launch("check")
 
     def forward(self, group: Arrays) -> Arrays:
-        """The forward phase of a group, and what the host reads of it."""
+        """The forward phase of a group, and what the host reads of it.
+
+        Raises:
+            EngineError: for dynamics that diverged.
+        """
         while True:
             # all of a group is sent anew when the phase runs again: other memory has nothing
             self.transfer.samples(group["samples"])
@@ -164,6 +171,9 @@ class Phases:
             if k not in self._counters and not k.endswith(("_steps", SLOPES, BY_DRIVE))
         ]
         out = {k: self.result(k, group["batch"]) for k in wanted}
+        for i, p in enumerate(self.plan.populations):
+            if np.any(out.pop(f"p{i}_{DIVERGED.name}", 0)):
+                raise self._diverged(p, group)
         out |= {k: v.sum(axis=1) for k, v in out.items() if k.endswith("loss")}  # a term of every output neuron
         if group["record"]:
             for i in (i for i, p in enumerate(self.plan.populations) if p.spiking):
@@ -171,6 +181,14 @@ class Phases:
                 steps = self.result(f"p{i}_steps", group["batch"]).reshape(*count.shape, self.room[i])
                 out[f"p{i}_spikes"] = rows_of_bits(count, steps, self.plan.n_steps + 1)
         return out
+
+    def _diverged(self, p: PopulationRecord, group: Arrays) -> EngineError:
+        """Of the first neuron of a population whose state has left the dynamics."""
+        ends = self.network.neurons(p.name, DIVERGED.name, pull=True)[: group["batch"]]
+        first = ends[ends > 0].min()
+        b, neuron = (int(i[0]) for i in np.nonzero(ends == first))
+        step, state = divmod(int(first), len(p.derived.states))
+        return diverged(self.plan, p, int(group["numbers"][b]), step, state, neuron)
 
     def _input_slopes(self, group: Arrays) -> np.ndarray:
         """dL/d(time) of the input spikes of a group."""
