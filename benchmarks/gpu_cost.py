@@ -3,10 +3,10 @@
     python benchmarks/gpu_cost.py                          # needs the extra [cuda] (NVRTC compiles without a driver)
     python benchmarks/gpu_cost.py --write docs/engines.md  # puts the tables between the marks in the page
 
-Counted: registers, spills and shared memory as ptxas reports them for each architecture; launches as the engine makes
-them; barriers in the text of the loops; blocks per multiprocessor that registers, shared memory and threads allow;
-bytes of rows of weights and of the adjoint, for the spikes of the shape of spoken digits (8000 input spikes, 26 per
-hidden neuron, 1000 steps).
+Counted: registers, stack, spills and shared memory as ptxas -v reports them for each architecture; launches as the
+engine makes them; barriers in the text of the loops; blocks per multiprocessor that registers, shared memory and
+threads allow; bytes of rows of weights and of the adjoint, for the spikes of the shape of spoken digits (8000 input
+spikes, 26 per hidden neuron, 1000 steps).
 
 Predicted (`engines/cuda/cost.py`, which `engine="auto"` asks too): a trial is a chain of steps, a step a chain of waits
 for rows, lists, shuffles and barriers, printed one by one; blocks beside each other share issue slots and the bandwidth
@@ -57,11 +57,13 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Compiled:
-    """registers: kernel -> registers of a thread; spills: bytes in all."""
+    """registers: kernel -> registers of a thread; stack: bytes of the trial's frame in local memory, which has arrays
+    that are indexed, and spilled registers; spills: bytes of the latter, of all kernels."""
 
     source: Source
     registers: dict[str, int]
     spills: int
+    stack: int
 
 
 def compiled(shape: Shape, architecture: str) -> Compiled:
@@ -73,9 +75,11 @@ def compiled(shape: Shape, architecture: str) -> Compiled:
     options = ProgramOptions(arch=architecture, std="c++17", ptxas_options=["-v"])
     Program(source.text, "c++", options).compile("cubin", logs=log)
     found = re.findall(
-        r"entry function '(\w+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers", log.getvalue(), re.S
-    )
-    return Compiled(source, {k: int(r) for k, _, r in found}, sum(int(s) for _, s, _ in found))
+        r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores.*?Used (\d+) registers",
+        log.getvalue(), re.S,
+    )  # fmt: skip
+    stacks, registers = {k: int(n) for k, n, _, _ in found}, {k: int(r) for k, _, _, r in found}
+    return Compiled(source, registers, sum(int(s) for _, _, s, _ in found), stacks["trial"])
 
 
 def blocks_beside(c: Compiled, card: Card) -> int:
@@ -101,7 +105,8 @@ def spikes_of(shape: Shape) -> Spikes:
 
 def resources(shapes: dict[str, Shape]) -> list[str]:
     lines = [
-        "| shape | architecture | registers: trial, gathers | spills | shared memory | blocks per multiprocessor |"
+        "| shape | architecture | registers: trial, gathers | stack, spills | shared memory "
+        "| blocks per multiprocessor |"
     ]
     lines.append("|---|---|---|---|---|---|")
     cards = {card.architecture: card for card in CARDS} | {"sm_100": CARDS[0]}
@@ -111,8 +116,8 @@ def resources(shapes: dict[str, Shape]) -> list[str]:
             gathers = sorted({c.registers[k] for k, _ in c.source.gathers})
             side = str(blocks_beside(c, card)) if architecture == card.architecture else ""
             lines.append(
-                f"| {name} | {architecture} | {c.registers['trial']}, {gathers[0]} to {gathers[-1]} | {c.spills} B | "
-                f"{c.source.shared} B | {side} |"
+                f"| {name} | {architecture} | {c.registers['trial']}, {gathers[0]} to {gathers[-1]} "
+                f"| {c.stack}, {c.spills} B | {c.source.shared} B | {side} |"
             )
     return lines
 
@@ -190,7 +195,7 @@ def exact() -> list[str]:
     """With exact spike times, where the card's rate in double precision may be what is longest."""
     columns = (
         "exact, 700 - 256 - 20",
-        "registers, spills",
+        "registers, stack, spills",
         "blocks per multiprocessor",
         "cycles of a step of these: waits, instructions, L2, double precision",
         "ms per sample: batch 32, 256",
@@ -204,7 +209,7 @@ def exact() -> list[str]:
         cycles = ", ".join(f"{v:.0f}" for v in limits(plan, card, most, spikes).values())
         times = (1e3 * sum(seconds(plan, card, b, spikes, most).values()) / b for b in BATCHES[1:])
         ms = ", ".join(f"**{t:.3f}**" for t in times)
-        lines.append(f"| {card.name} | {c.registers['trial']}, {c.spills} B | {most} | {cycles} | {ms} |")
+        lines.append(f"| {card.name} | {c.registers['trial']}, {c.stack}, {c.spills} B | {most} | {cycles} | {ms} |")
     found = {card.name: exact_steps(plan, card, spikes) for card in CARDS}
     lines += ["", f"| cycles that a block waits in a step | {' | '.join(found[H100.name])} |"]
     lines.append(f"|---|{'---|' * len(found[H100.name])}")

@@ -5,7 +5,7 @@
     python benchmarks/gpu_machine_code.py --hidden 1024 4096 --architecture sm_80
     python benchmarks/gpu_machine_code.py --text kernels.cu  # any text, such as `show MODEL --target cuda` elsewhere
 
-NVRTC compiles, nvdisasm prints. Of each kernel: registers and bytes of spills. Of each loop over steps (it has
+NVRTC compiles, nvdisasm prints. Of each kernel: registers, bytes of stack and spills. Of each loop over steps (it has
 barriers) and of each kernel without one, as they stand in the text: instructions, loads from global memory and from
 shared memory, stores, shuffles and votes, barriers, conversions and sums in double precision; "chain" is the number
 of loads from global memory on the longest path of registers, a load after the other; "in flight" is the largest
@@ -55,6 +55,7 @@ class Instruction:
 @dataclass(frozen=True)
 class Resources:
     registers: int
+    stack: int
     spills: int
     shared: int
 
@@ -78,11 +79,12 @@ def compiled(text: str, architecture: str) -> tuple[bytes, dict[str, Resources]]
     options = ProgramOptions(arch=architecture, std="c++17", ptxas_options=["-v"])
     cubin = Program(text, "c++", options).compile("cubin", logs=log).code
     found = re.findall(
-        r"entry function '(\w+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers(?:.*?(\d+) bytes smem)?[^\n]*",
+        r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores.*?Used (\d+) registers"
+        r"(?:.*?(\d+) bytes smem)?[^\n]*",
         log.getvalue(),
         re.S,
     )
-    return cubin, {k: Resources(int(r), int(s), int(m or 0)) for k, s, r, m in found}
+    return cubin, {k: Resources(int(r), int(f), int(s), int(m or 0)) for k, f, s, r, m in found}
 
 
 def kernels(cubin: bytes) -> dict[str, list[Instruction | str]]:
@@ -222,7 +224,8 @@ def rows(text: str, architecture: str) -> Iterator[str]:
         for number, body in enumerate(loops(code)):
             counts = [str(sum(re.match(p, x.name) is not None for x in body)) for p in COUNTED.values()]
             name = f"{kernel}, {('forwards', 'backwards')[number % 2]}" if kernel == "trial" else kernel
-            cells = (name, r.registers, f"{r.spills} B", len(body), *counts, chain(body), in_flight(body))
+            local = (f"{n} B" for n in (r.stack, r.spills))
+            cells = (name, r.registers, *local, len(body), *counts, chain(body), in_flight(body))
             yield "| " + " | ".join(map(str, cells)) + " |"
 
 
@@ -237,7 +240,7 @@ def main(hidden: tuple[int, ...] = (256,), architecture: str = "sm_90", text: Pa
     texts = {str(text): text.read_text()} if text else {}
     if not text:
         texts = {f"700 - {n} - 20": generate(Shape(hidden=n).network()[0], "float32").text for n in hidden}
-    head = ("kernel", "registers", "spills", "instructions", *COUNTED, "chain", "in flight")
+    head = ("kernel", "registers", "stack", "spills", "instructions", *COUNTED, "chain", "in flight")
     for name, source in texts.items():
         print(f"{name}, {architecture}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
         print("\n".join(rows(source, architecture)), "\n", sep="")
