@@ -22,6 +22,7 @@ from genn_eventprop.experiment.hold_out import without_group
 from genn_eventprop.experiment.options import neuron_of
 from genn_eventprop.studies.cluster import Cell
 from genn_eventprop.studies.scan import locked, prepare, read_scan
+from support.extras import needs
 
 NEURON = """
 from genn_eventprop import NeuronModel, Param
@@ -109,7 +110,7 @@ STUDIES = {
 def test_a_killed_study_with_a_neuron_of_ones_own_goes_on(folder, kind, capsys):
     """kill -9, and the same command again: the file of the study names the neuron once more."""
     if kind == "search":
-        pytest.importorskip("optuna")
+        needs("optuna")
     page = PAGE.replace("test)\n", "test, callbacks=[Slowly()])\n")
     Path("page.py").write_text(SLOWLY + page)
     table, runs = STUDIES[kind]

@@ -21,6 +21,7 @@ from genn_eventprop.experiment import LayeredConfig
 from genn_eventprop.experiment.experiment import OF_THE_COMMAND, experiment_names, load_experiment, open_run
 from genn_eventprop.runs.run_folder import RunFolder
 from genn_eventprop.studies.search import search_of
+from support.extras import needs
 
 PAGE = '''
 """Two classes, told by which channel spikes first."""
@@ -278,7 +279,7 @@ def test_a_journal_names_no_file() -> None:
 
 @pytest.mark.parametrize("kind", ["pipe", "link"])
 def test_a_journal_is_a_file(here: Path, kind: str, capsys: Any) -> None:
-    pytest.importorskip("optuna")
+    needs("optuna")
     text = 'experiment = "page.py"\nfolder = "study"\n[search]\ntrials = 1\n[search.ranges]\nseed_ = [1, 2]\n'
     (here / "search.toml").write_text(text.replace("seed_", "batch_size"))
     (here / "study").mkdir()
