@@ -48,7 +48,7 @@ def named_arguments(**meant: str) -> Callable[[type[_T]], type[_T]]:
                     raise ModelError(f"{cls.__name__} has no argument {name!r} ({hint})")
             init(self, *values, **arguments)
 
-        cls.__init__ = checked  # type: ignore[method-assign]
+        cls.__init__ = checked  # type: ignore[assignment]
         return cls
 
     return decorate
