@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from tqdm import tqdm
 
-from ..errors import SettingError
+from ..engines.contract.features import refuse
+from ..errors import EventPropError, SettingError
 from ..output import say, stderr
+from ..plan.make import checked_sigma
 from .epoch_statistics import EpochStatistics
 
 
@@ -60,15 +63,38 @@ class Callback:
 
 FIRST_BATCHES = 20
 """Batches of an epoch after which a population that has not spiked at all is reported, without waiting for its end."""
-REMEDY = (
-    "leave out the weight (Dense()), which scales it to the data, or use initialise_rates, Revive or spike_birth=0.3; "
-    "in layered experiments leave out --input-weight and --hidden-weight, or use --initial-spikes 5, "
-    "--revive lift=0.01 or --spike-birth 0.3"
-)
-SCALED_REMEDY = (
-    "its weights were scaled to the data, so use a smaller learning rate, Revive or spike_birth=0.3 "
-    "(--revive lift=0.01 or --spike-birth 0.3)"
-)
+SIGMA = 0.3  # a noise of thresholds that reaches neurons far below them
+
+
+def remedy(trainer: Any, name: str, spikes: Mapping[str, float]) -> str:
+    """What makes a silent population of a trainer spike; spikes: of every population that can, since the last look."""
+    births = _births(trainer, spikes)
+    if all(c.from_data for c in trainer.network.connections if c.target.name == name):
+        return f"its weights were scaled to the data, so use a smaller learning rate{births}"
+    return (
+        "leave out the weight (Dense()), which scales it to the data, or call initialise_rates(trainer, events, 2.0)"
+        f"{births}; on the command line leave out --input-weight and --hidden-weight, or use --initial-spikes 5 where "
+        "the experiment has it"
+    )
+
+
+def _births(trainer: Any, spikes: Mapping[str, float]) -> str:
+    """Whether births would help: they are not on yet, network and engine have them, and the loss sees silence."""
+    plan = trainer.plan
+    try:
+        checked_sigma(SIGMA, plan.populations)
+        refuse(replace(plan, spike_birth=SIGMA), trainer.engine.name, trainer.engine.features)
+    except EventPropError:
+        return ""
+    if plan.spike_birth > 0 or any(l.readout == "spike_times" and not spikes[l.output] for l in plan.losses):
+        return ""
+    births = f", or use spike_birth={SIGMA} (--spike-birth {SIGMA})"
+    if any(l.readout == "first_spike" and l.silent == "exclude" and not spikes[l.output] for l in plan.losses):
+        births += (
+            " together with silent='end' in the loss (--loss \"first_spike_exp(silent='end')\"): this loss leaves "
+            "silent outputs out, so that no birth would change it"
+        )
+    return births
 
 
 class SilenceWatch:
@@ -123,7 +149,7 @@ class Progress(Callback):
     def end_batch(self, trainer: Any, epoch: int, batch: int, statistics: EpochStatistics) -> None:
         if batch + 1 == FIRST_BATCHES < trainer.batches:
             spikes = {name: int(total.sum()) for name, total in statistics.spikes.items()}
-            self._warn(trainer.network, spikes, f"{batch + 1} batches")
+            self._warn(trainer, spikes, f"{batch + 1} batches")
         if in_notebook():
             self._move(epoch + (batch + 1) / trainer.batches)
             return
@@ -145,7 +171,7 @@ class Progress(Callback):
         else:
             self.close()
             say(describe_epoch(metrics, self._epochs))
-        self._warn(trainer.network, metrics["spikes_per_neuron"], "whole epoch")
+        self._warn(trainer, metrics["spikes_per_neuron"], "whole epoch")
         if (note := metrics.get("gradient_note")) and not self._told_of_gradients:
             self._told_of_gradients = True
             self.close()
@@ -159,12 +185,11 @@ class Progress(Callback):
         self._bar.set_description_str(self._last or f"epoch 1/{self._epochs}", refresh=epochs == int(epochs))
         self._bar.update(epochs - self._bar.n)
 
-    def _warn(self, network: Any, spikes: Mapping[str, float], span: str) -> None:
+    def _warn(self, trainer: Any, spikes: Mapping[str, float], span: str) -> None:
         for name in self._silence.due(spikes):
             self.close()
-            scaled = all(c.from_data for c in network.connections if c.target.name == name)
-            remedy = SCALED_REMEDY if scaled else REMEDY
-            say(f"warning: {name} was silent for the {span}, and silent neurons receive no gradient; {remedy}")
+            what = remedy(trainer, name, spikes)
+            say(f"warning: {name} was silent for the {span}, and silent neurons receive no gradient; {what}")
 
     def close(self) -> None:
         if self._bar is not None:
