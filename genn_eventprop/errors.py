@@ -97,7 +97,7 @@ class DescriptionError(EventPropError, ValueError):
 def suggest(name: str, known: Iterable[str]) -> str:
     """``"did you mean 'x'? known: a, b, x"`` for an unknown `name`; the tail of every unknown-name message."""
     names = sorted(known)
-    close = difflib.get_close_matches(_plain(name), map(_plain, names), n=1)
+    close = difflib.get_close_matches(_plain(str(name)), map(_plain, names), n=1)
     hint = f"did you mean {next(n for n in names if _plain(n) == close[0])!r}? " if close else ""
     return f"{hint}known: {', '.join(names) if names else 'none'}"
 

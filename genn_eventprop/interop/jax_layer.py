@@ -176,8 +176,7 @@ class EventProp:
         for name, x in currents_by_name(currents, self.plan):
             check_array(x, (Array, np.ndarray), "jax.numpy.asarray(x)")
             check_current(x.shape, name, self.plan, self.layout)
-            if jnp.iscomplexobj(x):
-                raise SettingError(f"current {name!r} is complex; give x.real, or both parts as channels")
+            _check_real(x, f"current {name!r}")
             driving.append(x if jnp.issubdtype(x.dtype, jnp.floating) else jnp.asarray(x, jnp.zeros(0).dtype))
         dense, inputs = self._spikes(counts, times, driving)
         sizes = {x.shape[self.layout.index("B")] for x in driving}
@@ -198,6 +197,7 @@ class EventProp:
             raise SettingError("call the layer with counts, or with times=")
         if times is not None:
             check_array(times, (Array, np.ndarray), "jax.numpy.asarray(x)")
+            _check_real(times, "times=")
             check_times(times.shape, self.plan)
             return False, times.reshape(*times.shape, 1) if times.ndim == 2 else times
         how = "jax.numpy.asarray(x)"
@@ -206,6 +206,7 @@ class EventProp:
             dense = f"structured.to_dense(events, {self.plan.dt:g}, {self.plan.n_steps}){turned}"
             how = f"jax.numpy.asarray({dense}), from genn_eventprop.data.readers import structured"
         check_array(counts, (Array, np.ndarray), how)
+        _check_real(counts, "the array of spike counts")
         check_counts(counts.shape, self.plan, self.layout)
         return True, counts if jnp.issubdtype(counts.dtype, jnp.integer) else jax.lax.stop_gradient(counts)
 
@@ -233,12 +234,23 @@ class EventProp:
     def _output(
         self, call: _Call, inputs: Array, driving: tuple[Any, ...], values: tuple[Array, ...], key: Any
     ) -> Output:
-        seed = None if key is None else jax.random.bits(key, (), jnp.uint32) >> 1
+        try:
+            seed = None if key is None else jax.random.bits(key, (), jnp.uint32) >> 1
+        except TypeError:
+            raise SettingError(f"key must be one of jax.random.key(seed), got {shown(key)}") from None
         read, together, _ = _trial(call, inputs, driving, values, seed)
         sizes = self._layer.spiking
         parts = jnp.split(together, np.cumsum(list(sizes.values()))[:-1], axis=1) if sizes else []
         readouts = {n: r for n, r in zip(self.plan.loss.readouts, read) if n in self.readouts}
         return Output(readouts, dict(zip(sizes, parts)))
+
+
+def _check_real(x: Any, what: str) -> None:
+    """Raise `SettingError` for an array of anything but real numbers."""
+    if jnp.iscomplexobj(x):
+        raise SettingError(f"{what} is complex; give x.real, or both parts as channels")
+    if not (jnp.issubdtype(x.dtype, jnp.number) or x.dtype == bool):
+        raise SettingError(f"{what} holds {x.dtype}, no numbers")
 
 
 @dataclass(frozen=True)

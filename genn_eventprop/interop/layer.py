@@ -420,7 +420,7 @@ def spikes_of_counts(counts: np.ndarray, batch_first: bool) -> tuple[np.ndarray,
     B = array.shape[0 if batch_first else 1]
     place = np.flatnonzero(array)
     values = array.reshape(-1)[place]
-    fits = (values > 0) & (values == np.floor(values))
+    fits = (values > 0) & (values == np.floor(values)) & np.isfinite(values)
     if not fits.all():
         raise SettingError(
             f"spike counts must be non-negative integers, got {values[~fits][0]:g}; draw or encode spikes first (e.g. "

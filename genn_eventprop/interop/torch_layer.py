@@ -191,11 +191,11 @@ class EventProp(nn.Module):
                 that has some, see above.
         """
         values = self.values()
-        first = next(v for v in values.values() if v.is_floating_point())
+        precision = _precision(values)
         arrays, driving = self._inputs(spikes, times, currents)
         if not torch.compiler.is_compiling():
             self._first_call(values, [*arrays, *driving])
-        number = _number(self, first.dtype)
+        number = _number(self, precision)
         key = torch.randint(1 << 31, (1,)) if self.training and self._layer.stochastic else None
         read, counts, passed, recorded = run(number, *arrays, driving, list(values.values()), key)
         names, sizes = self.plan.loss.readouts, self._layer.spiking
@@ -215,10 +215,7 @@ class EventProp(nn.Module):
         """
         arrays, driving = self._inputs(spikes, times, currents, "scale_weights")
         values = self.values()
-        runner, numbers = (
-            self.runner(next(v for v in values.values() if v.is_floating_point()).dtype),
-            _numbers_of(values),
-        )
+        runner, numbers = self.runner(_precision(values)), _numbers_of(values)
         done = self._layer.scale_weights(runner, numbers, _arrays([*arrays, *driving]))
         _put_back(values, numbers)
         return done
@@ -228,8 +225,8 @@ class EventProp(nn.Module):
         scales = self.training and self._layer.unscaled
         if not (scales or self._layer.undecided):
             return
+        runner = self.runner(_precision(values))
         numbers, spikes = _numbers_of(values), _arrays(arrays)
-        runner = self.runner(next(v for v in values.values() if v.is_floating_point()).dtype)
         waiting = self._layer.waiting(numbers) if scales else []
         if waiting and torch.distributed.is_available() and torch.distributed.is_initialized():
             # every process has another batch, and would scale its copy of the weights by itself
@@ -280,11 +277,8 @@ class EventProp(nn.Module):
             x = _shared(x.values)[0]
             x = x if self.layout == "BTN" else x.transpose(0, 1)
         check_array(x, Tensor, "torch.from_numpy(x), or Currents(x, dt)")
+        x = _real(x, f"current {name!r}")
         check_current(x.shape, name, self.plan, self.layout)
-        if x.is_complex():
-            raise SettingError(
-                f"current {name!r} is complex; give x.real, x.abs(), or torch.view_as_real(x) as channels"
-            )
         if x.dtype not in DTYPES:  # of torch.autocast, or whole numbers
             x = x.float()
         return x if self.layout == "BTN" else x.transpose(0, 1)
@@ -300,6 +294,7 @@ class EventProp(nn.Module):
         how = "Events.from_samples([(times, channels), ...], n_channels)" if samples else "torch.from_numpy(x)"
         check_array(spikes, Tensor, how)
         assert isinstance(spikes, Tensor)
+        spikes = _real(spikes, "the tensor of spike counts")
         if spikes.requires_grad:
             raise SettingError(
                 "spike counts have no derivative; give times= for gradients of input spikes, or detach()"
@@ -311,9 +306,8 @@ class EventProp(nn.Module):
     def _of_times(self, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(times, channels, offsets) of the finite times, sorted within each sample."""
         check_array(times, Tensor, "torch.from_numpy(x)")
+        times = _real(times, "times=")
         check_times(times.shape, self.plan)
-        if times.dtype in (torch.float16, torch.bfloat16):  # of torch.autocast
-            times = times.float()
         place, channels, offsets = order_of_times(times if times.dim() == 3 else times.unsqueeze(2))
         return times.reshape(-1)[place.to(times.device)], channels, offsets
 
@@ -323,7 +317,7 @@ class EventProp(nn.Module):
         Raises:
             SettingError: a precision that engines do not have.
         """
-        if dtype not in DTYPES:
+        if not isinstance(dtype, torch.dtype) or dtype not in DTYPES:
             raise SettingError(f"the layer runs in float32 and float64, not in {dtype}; convert it with .float()")
         runner = self._layer.runner(DTYPES[dtype], lambda: {k: v.numpy(force=True) for k, v in self.values().items()})
         _note_threads(runner)
@@ -332,6 +326,37 @@ class EventProp(nn.Module):
     def extra_repr(self) -> str:
         """Sizes and settings, for `print`."""
         return self._layer.describe()
+
+
+def _precision(values: Mapping[str, Tensor]) -> torch.dtype:
+    """The one in which the layer runs, that of its parameters.
+
+    Raises:
+        SettingError: parameters without numbers.
+    """
+    for name, value in values.items():
+        if value.is_meta:
+            raise SettingError(f"{name} has no numbers on the device meta; layer.to_empty(device='cpu') makes room")
+    return next(v.dtype for v in values.values() if v.is_floating_point() or v.is_complex())
+
+
+def _real(x: Tensor, what: str) -> Tensor:
+    """A tensor whose numbers an engine can take; those of half precision, of torch.autocast say, as float32.
+
+    Raises:
+        SettingError: a tensor of another kind.
+    """
+    if x.is_complex():
+        raise SettingError(f"{what} is complex; give x.real, x.abs(), or torch.view_as_real(x) as channels")
+    if x.is_meta:
+        raise SettingError(f"{what} has no numbers on the device meta; make it on another device")
+    if x.is_nested:
+        raise SettingError(f"{what} is nested; give samples of one length, torch.nested.to_padded_tensor(x, 0.0)")
+    if x.is_quantized:
+        raise SettingError(f"{what} is quantised; give x.dequantize()")
+    if x.layout is not torch.strided:
+        raise SettingError(f"{what} is sparse ({x.layout}); give x.to_dense()")
+    return x.float() if x.is_floating_point() and x.dtype not in DTYPES else x
 
 
 def _numbers_of(values: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

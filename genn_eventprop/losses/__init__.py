@@ -3,6 +3,8 @@
 A new loss is a function in `library.py` that returns a `Loss`: choose a readout, write the score and the extra term.
 """
 
+from ..arguments import explain
+from ..errors import LossError
 from .library import (
     LOSSES,
     EndVoltageCrossEntropy,
@@ -42,3 +44,5 @@ __all__ = [
     "formula",
     "make_loss",
 ]
+
+explain(globals(), __all__, LossError)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from ..errors import LossError, ModelError
+from ..errors import LossError, ModelError, shown
 from ..modelling.expressions import numpy_function, parse, symbol
 from ..renamed import renamed
 from .sums import SUMS
@@ -114,6 +114,10 @@ class Function:
         return self.name or getattr(self.function, "__qualname__", type(self.function).__name__)
 
 
+MOST_OUTPUTS = 10_000
+"""Of a formula: each is a symbol with a derivative."""
+
+
 def formula(text: str | sp.Expr, n_outputs: int, compares: str = "labels") -> Function:
     """An outer loss as an expression in r0, r1, ... and y0, y1, ...; its gradient is derived.
 
@@ -132,6 +136,8 @@ def formula(text: str | sp.Expr, n_outputs: int, compares: str = "labels") -> Fu
         LossError: for a symbol that does not exist.
     """
     text = str(text)
+    if not 1 <= n_outputs <= MOST_OUTPUTS:
+        raise LossError(f"formula: n_outputs must be from 1 to {MOST_OUTPUTS:,}, got {shown(n_outputs)}")
     r, y = (tuple(symbol(f"{letter}{i}") for i in range(n_outputs)) for letter in "ry")
     try:
         expr = parse(text, {str(s): s for s in (*r, *y)}, "outer loss")

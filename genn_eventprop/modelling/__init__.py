@@ -1,5 +1,7 @@
 """The user's description: models as equations, networks of populations, where parameters start."""
 
+from ..arguments import explain
+from ..errors import ModelError, NetworkError
 from .connectivity import Connectivity, Conv1D, Conv2D, Dense, Grouped, OneToOne, Pool2D, Sparse, Synapses
 from .delay import Delay
 from .network import Connection, Current, Input, Network, Population
@@ -37,3 +39,6 @@ __all__ = [
     "Synapses",
     "Uniform",
 ]
+
+explain(globals(), ("Event", "Mode", "Neuron", "NeuronModel", "SynapseModel"), ModelError)
+explain(globals(), __all__, NetworkError)

@@ -78,7 +78,7 @@ def as_delay(value: Any, name: str) -> tuple[float, Delay | None]:
         return 0.0, value
     if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value):
         times = np.asarray(value)
-        if times.dtype.kind not in "iuf" or not np.isfinite(times).all() or (times < 0).any():
+        if not times.size or times.dtype.kind not in "iuf" or not np.isfinite(times).all() or (times < 0).any():
             raise NetworkError(f"connection {name!r}: delays must be finite times >= 0 ms")
         return 0.0, Delay(times, trainable=False, max=max(float(times.max()), 1e-9))
     if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value >= 0):

@@ -4,6 +4,8 @@ An optimiser is a short text of elementwise assignments (`Optimiser.code`). NumP
 definition; a compiling engine turns the same text into C (`OptimiserStep` carries all it needs).
 """
 
+from ..arguments import explain
+from ..errors import SettingError
 from .base import Optimiser, OptimiserStep, ParameterStep, check_patterns, gradient_norm, is_text
 from .rules import SGD, Adam, AdamW, RMSprop
 from .schedules import (
@@ -41,3 +43,5 @@ __all__ = [
     "gradient_norm",
     "is_text",
 ]
+
+explain(globals(), __all__, SettingError)

@@ -11,6 +11,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..arguments import explain
 from ..errors import SettingError, shown
 from ..losses import Loss
 from ..modelling.network import Network
@@ -64,3 +65,5 @@ __all__ = [
     "published_scale",
     "pushed_state",
 ]
+
+explain(globals(), __all__, SettingError)

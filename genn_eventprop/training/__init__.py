@@ -1,5 +1,7 @@
 """Training: the trainer, what it measures and records, what it calls at every epoch, its random streams."""
 
+from ..arguments import explain
+from ..errors import SettingError
 from ..renamed import renamed
 from .callbacks import Callback, EarlyStopping, Progress
 from .epoch_statistics import Activity, EpochStatistics
@@ -49,3 +51,5 @@ __getattr__ = renamed(
     __name__,
     {"Tally": "EpochStatistics"} | {name: f"{room}:{name}" for room, names in _MOVED.items() for name in names},
 )
+
+explain(globals(), __all__, SettingError)

@@ -9,10 +9,10 @@ from pathlib import Path
 import genn_eventprop
 
 STAGES = (
-    "errors", "choice", "home", "output", "atomic", "checksummed", "regular", "renamed", "modelling",
-    "models", "adjoint", "losses", "regularisers", "plan", "optimisers", "program", "codegen", "toolchain",
-    "data.optional", "data.events", "data.currents", "data.inputs", "data.augment", "data.cache", "data.readers",
-    "data.audio", "data",
+    "errors", "arguments", "choice", "home", "output", "atomic", "checksummed", "regular", "renamed",
+    "modelling", "models", "adjoint", "losses", "regularisers", "plan", "optimisers", "program", "codegen",
+    "toolchain", "data.optional", "data.events", "data.currents", "data.inputs", "data.augment", "data.cache",
+    "data.readers", "data.audio", "data",
     "description", "nir", "engines.contract", "engines.reference.grid",
     "engines.reference.exact", "engines.reference", "engines.native",
     "engines.c99", "engines.cuda", "engines.genn", "engines.registry", "engines", "compile",

@@ -104,7 +104,7 @@ class Currents(Samples):
                 f"{name or 'currents'}: constant currents are an array (samples, channels), or images (samples, "
                 f"height, width, ...); got shape {array.shape}"
             )
-        return cls(array.reshape(len(array), 1, -1), duration, name=name, **annotations)
+        return cls(array.reshape(len(array), 1, math.prod(array.shape[1:])), duration, name=name, **annotations)
 
     @classmethod
     def concatenate(cls, parts: Iterable[Currents], name: str = "") -> Currents:
