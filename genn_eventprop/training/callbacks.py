@@ -121,7 +121,7 @@ class Progress(Callback):
     that is silent as a whole in its first batches, or falls silent later, gets a warning, see `SilenceWatch`; gradients
     that explode or vanish from layer to layer get a note, once.
 
-    Every `Trainer` has one, unless it is made with ``progress=False``:
+    Every `Trainer` has one; with ``progress=False`` it is quiet, and says no more than these warnings and that note:
 
     Example:
         >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, progress=False)
@@ -130,7 +130,8 @@ class Progress(Callback):
     checkpointed = False
     first_rank_only = True
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
         self._bar: Any = None
         self._last = ""  # in a notebook: the line of the last epoch
         self._told_of_gradients = False
@@ -138,6 +139,8 @@ class Progress(Callback):
 
     def start(self, trainer: Any, epochs: int, batches: int) -> None:
         self._epochs = epochs
+        if self.quiet:
+            return
         say(f"engine {trainer.engine.name}: {trainer.engine.reason}")
         for note in trainer.notes:
             say(f"note: {note}")
@@ -150,6 +153,8 @@ class Progress(Callback):
         if batch + 1 == FIRST_BATCHES < trainer.batches:
             spikes = {name: int(total.sum()) for name, total in statistics.spikes.items()}
             self._warn(trainer, spikes, f"{batch + 1} batches")
+        if self.quiet:
+            return
         if in_notebook():
             self._move(epoch + (batch + 1) / trainer.batches)
             return
@@ -165,10 +170,10 @@ class Progress(Callback):
             self._bar.set_postfix_str(f"{_score(statistics.loss, statistics.accuracy)}{_activity(statistics)}")
 
     def end_epoch(self, trainer: Any, metrics: dict[str, Any]) -> None:
-        if in_notebook():
+        if in_notebook() and not self.quiet:
             self._last = describe_epoch(metrics, self._epochs)
             self._move(metrics["epoch"])
-        else:
+        elif not self.quiet:
             self.close()
             say(describe_epoch(metrics, self._epochs))
         self._warn(trainer, metrics["spikes_per_neuron"], "whole epoch")

@@ -95,7 +95,7 @@ class Trainer:
             expected loss and sees spikes that are about to be born, also those of silent neurons (docs/spike_birth.md).
         weight_rows: "float32", or "float16": an engine with this option (native, cuda) runs weights rounded to float16,
             in rows of half the length, beside float32 masters that learn (docs/engines.md).
-        callbacks: see `Callback`. progress: show progress on stderr.
+        callbacks: see `Callback`. progress: show progress on stderr; without it, only warnings.
         slope_floor: lower bound of gdot in 1 / gdot, per ms; the metric ``guarded`` counts how often it applies.
         runaway_rate: a neuron that spikes more often than this per ms, on average, is counted as runaway.
         config: written to config.json; default: the trainer's own settings.
@@ -186,7 +186,7 @@ class Trainer:
         if config is None:
             self.config = dict(self.settings)
         self._first_weights = WeightsFromData(network, self.engine.parameters, initial_rates)
-        self.callbacks: list[Callback] = [*callbacks, *([Progress()] if progress else [])]
+        self.callbacks: list[Callback] = [*callbacks, Progress(quiet=not progress)]
         self.recorder = RunRecorder(None if run_dir is None else Path(run_dir))
         self.state, self.statistics = TrainingState(), EpochStatistics(runaway_rate * duration)
         self.silent: dict[str, np.ndarray] = {}

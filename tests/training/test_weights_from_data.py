@@ -159,6 +159,21 @@ def test_samples_without_spikes_are_told(capsys):
     assert any("it stays silent, whatever the factor" in note for note in told)
 
 
+def test_without_progress_the_warnings_stay(capsys):
+    """Silence, and a gradient that vanishes on its way back; nothing else is said, and nothing where all is well."""
+    net, loss = network(hidden=Dense(Normal(0.001, 0.0005)))
+    silent = trainer(net, loss, progress=False, batch_size=1, dt=5.0)
+    silent.fit(events(21), epochs=2)
+    for _ in range(2):  # the second time it is known
+        silent.callbacks[-1].end_epoch(silent, silent.state.metrics[-1] | {"gradient_note": "the gradient vanishes"})
+    told = capsys.readouterr().err
+    assert "warning: first was silent for the 20 batches" in told and "warning: first was silent for the whole" in told
+    assert told.count("note: the gradient vanishes\n") == 1
+    assert not [line for line in told.splitlines() if not line.startswith(("warning: ", "note: the gradient "))]
+    trainer(*network(), progress=False, dt=5.0).fit(events(6), epochs=1)
+    assert capsys.readouterr().err == ""
+
+
 def test_silence_is_reported_again_and_again(capsys):
     net, loss = network(hidden=Dense(Normal(0.001, 0.0005)))
     t = trainer(net, loss, progress=True, batch_size=1, dt=5.0)
