@@ -121,7 +121,10 @@ class Progress(Callback):
     that is silent as a whole in its first batches, or falls silent later, gets a warning, see `SilenceWatch`; gradients
     that explode or vanish from layer to layer get a note, once.
 
-    Every `Trainer` has one; with ``progress=False`` it is quiet, and says no more than these warnings and that note:
+    Args:
+        quiet: say no more than these warnings and that note.
+
+    Every `Trainer` has one; with ``progress=False`` a quiet one:
 
     Example:
         >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, progress=False)
