@@ -87,6 +87,10 @@ def test_gradients_of_tall_spikes(delta_t, v_peak):
     assert len(result.spikes["neuron"].time) >= 1
     for name in set(low) - {"neuron.v_peak"}:
         assert mine[name] == pytest.approx(low[name], rel=3e-6, abs=1e-11), name
+    truth, expected = run(net, plan, values | {"neuron.v_peak": v_peak}, "reference_event")
+    np.testing.assert_allclose(result.spikes["neuron"].time, truth.spikes["neuron"].time, rtol=0, atol=1e-11)
+    for name in mine:
+        assert mine[name] == pytest.approx(expected[name], rel=1e-9, abs=1e-25), name
     expected = difference(net, plan, values | {"neuron.v_peak": v_peak}, "arrival.weight", 4.0)
     assert mine["arrival.weight"] == pytest.approx(expected, rel=1e-8)
     # dt/dv_peak = 1 / Vdot there

@@ -23,7 +23,7 @@ from ....errors import EngineError
 from .series import ORDER, POINTS, at, basis, from_powers, integration
 
 LONGEST = 3.0  # of a piece, by `CurvedMode._change_rate`: exp(3 u) is a polynomial of degree 20 on [0, 1] to rounding
-SHORTEST = 1e-12  # of the trial: a piece that would have to be shorter means that the dynamics diverge
+SHORTEST = 1e-200  # of the trial: a piece that would have to be shorter means that the dynamics diverge
 MIDDLE = 3e-8  # coefficient 10 of a piece whose coefficient 20 is at rounding
 Fields = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (x (n, ..., G), lanes (G,)) -> (rows, ..., G)
 
@@ -118,9 +118,10 @@ class CurvedMode:
 
     def _choose_spans(self, x: np.ndarray, lanes: np.ndarray, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients and spans of new pieces: as the last piece suggests, shortened by 0.6 until a piece is good."""
-        span = np.clip(
-            np.minimum(self.guess[lanes], LONGEST / self._change_rate(x, lanes)), 2 * self.shortest, self.duration
-        )
+        longest = LONGEST / self._change_rate(x, lanes)
+        # the last piece of an upstroke says nothing of the first one after it
+        guess = np.minimum(np.maximum(self.guess[lanes], 1e-3 * longest), longest)
+        span = np.clip(guess, 2 * self.shortest, self.duration)
         series, pending = np.zeros((ORDER + 1, *x.shape)), np.ones(len(lanes), bool)
         while pending.any():
             i = np.flatnonzero(pending)

@@ -27,7 +27,7 @@ from ....plan import ConnectionRecord, Plan
 from ....plan.groups import groups
 from .births import Candidate
 from .flow import BlowUp
-from .pieces import TrajectoryPieces
+from .pieces import STANDSTILL, TrajectoryPieces
 from .population import SAME_INSTANT, PopulationModel
 from .records import Arrival, Birth, Cause, Change, Drive, ModeEnd, Record, Recording, Renewal, Spike
 from .routes import Route
@@ -185,6 +185,9 @@ class Forward:
             early = ~(r.crossing[:, lanes].min(axis=0, initial=np.inf) >= time)
             r.changed[np.unique(lanes[early] // r.model.size)] = True
         x = r.states(lanes, time)
+        r.standstill = r.standstill + 1 if time[0] == r.start[lanes[0]] else 0
+        if r.standstill > STANDSTILL:
+            raise BlowUp(int(lanes[0]))
         before = r.close(lanes, time)
         self.events.append(Renewal(r.model.name, before, r.open(lanes, x, time, None)))
 
@@ -203,8 +206,8 @@ class Forward:
             r.changed |= late | ~(r.next_crossings() >= times)
             times = np.where(late, time, times)
         event, equations = r.model.events[e], r.model.equations
-        x = r.states(lanes, times)
-        before = r.close(lanes, times)
+        x = r.states(lanes, times, e)
+        before = r.close(lanes, times, e)
         cause = r.cause[e, neuron]
         spike = Spike(
             r.model.name, neuron, e, time, times, mode, x[:, 0], len(r.own_events), int(before[0]), 0, cause,

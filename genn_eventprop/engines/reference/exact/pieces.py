@@ -25,6 +25,7 @@ span itself it may not: extrapolation of a polynomial of degree 20 multiplies ro
 """
 SMOOTH = 1e-13  # last coefficients of a threshold that is not linear, in parts of it or of its rounding
 SHORTEST = 1e-12  # of a piece: as short as it may become where a threshold has a kink
+STANDSTILL = 500  # pieces in a row that are shorter than the rounding of their time: the dynamics diverge
 PROBES = basis(np.linspace(0.0, MAX_FRACTION, 40))  # where copies are tested for a crossing that the first lacks
 
 
@@ -34,8 +35,8 @@ class TrajectoryPieces:
 
     start, end, valid_until: (L,) ms where a piece begins, where it is replaced by the next one, and up to where it may
     be evaluated. reach: (L,) ms for which thresholds are polynomials too, at most span. crossing: (E, L) ms of the next
-    own event, inf: none on this piece. cause: (E, N) the arrival or event that put g above zero in the same instant,
-    for own events about to happen for that reason; else None. armed: (E, L)
+    own event, inf: none on this piece; part: (E, L) of the reach before it. cause: (E, N) the arrival or event that put
+    g above zero in the same instant, for own events about to happen for that reason; else None. armed: (E, L)
     whether g has been below zero since the last own event: only then can it cross from below. armed_by: (E, L) the
     `instant` whose arrivals armed it, 0: none did. opened, closed: the segments so far, for `segments`.
     """
@@ -50,6 +51,7 @@ class TrajectoryPieces:
     mode: np.ndarray
     series: np.ndarray
     crossing: np.ndarray
+    part: np.ndarray
     armed: np.ndarray
     armed_by: np.ndarray
     segment: np.ndarray
@@ -59,9 +61,10 @@ class TrajectoryPieces:
     aligned: bool
     duration: float
     opened: list[tuple[np.ndarray, ...]] = field(default_factory=list)
-    closed: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    closed: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
     count: int = 0
     own_events: list[Spike] = field(default_factory=list)
+    standstill: int = 0
     instant: int = 0  # number of the present instant: it counts up before the arrivals of each are added
 
     @classmethod
@@ -76,7 +79,8 @@ class TrajectoryPieces:
         L, E = model.lanes, len(model.events)
         new = cls(
             model, copies, np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L), np.zeros(L, np.int64),
-            np.zeros((ORDER + 1, model.flow.n, L)), np.full((E, L), np.inf), np.zeros((E, L), bool),
+            np.zeros((ORDER + 1, model.flow.n, L)), np.full((E, L), np.inf), np.zeros((E, L)),
+            np.zeros((E, L), bool),
             np.zeros((E, L), np.int64), np.zeros(L, np.int64), np.full((E, model.size), None), np.zeros(copies, bool),
             np.append(np.unique(breaks), np.inf), aligned, duration,
         )  # fmt: skip
@@ -87,9 +91,21 @@ class TrajectoryPieces:
         """The lanes of neurons in all copies, copy by copy."""
         return (np.arange(self.copies)[:, None] * self.model.size + neurons).ravel()
 
-    def states(self, lanes: np.ndarray, time: np.ndarray) -> np.ndarray:
-        """x (n, G) at `time` (G,), by the current pieces."""
-        return at(self.series[:, :, lanes], (time - self.start[lanes]) / self.span[lanes])
+    def elapsed(self, lanes: np.ndarray, time: np.ndarray, event: int | None = None) -> np.ndarray:
+        """(G,) ms since the current pieces began, at `time` (G,), perhaps that of an own event: in the upstroke of a
+        spike also where it is below the rounding of times."""
+        start, after = self.start[lanes], self.trust * self.reach[lanes]
+        if event is not None:
+            after = self.part[event, lanes] * self.reach[lanes]
+        return np.where(time == start + after, after, time - start)
+
+    @property
+    def trust(self) -> float:
+        return 1.0 if self.copies == 1 else TRUST_FRACTION
+
+    def states(self, lanes: np.ndarray, time: np.ndarray, event: int | None = None) -> np.ndarray:
+        """x (n, G) at `time` (G,), by the current pieces; event: as of `elapsed`."""
+        return at(self.series[:, :, lanes], self.elapsed(lanes, time, event) / self.span[lanes])
 
     def open(self, lanes: np.ndarray, x: np.ndarray, time: np.ndarray, cause: Cause | None) -> np.ndarray:
         """Begin new pieces at x (n, G) in the current modes.
@@ -108,8 +124,8 @@ class TrajectoryPieces:
         reach = self._reach(x, series, lanes, span)
         self.opened.append((lanes, time, x, mode, span))
         self.segment[lanes], self.start[lanes], self.span[lanes], self.reach[lanes] = ids, time, span, reach
-        trust, most = (1.0, 1.0) if self.copies == 1 else (TRUST_FRACTION, MAX_FRACTION)
-        self.end[lanes] = np.minimum(time + trust * reach, self.duration)  # time weights of losses end at T
+        most = 1.0 if self.copies == 1 else MAX_FRACTION
+        self.end[lanes] = np.minimum(time + self.trust * reach, self.duration)  # time weights of losses end at T
         self.valid_until[lanes] = time + most * reach
         self.series[:, :, lanes] = series
         if len(self.breaks) > 1:
@@ -188,8 +204,8 @@ class TrajectoryPieces:
             each = following.reshape(self.copies, -1)
             self.changed |= (each != each[0]).any(axis=1)
 
-    def close(self, lanes: np.ndarray, time: np.ndarray) -> np.ndarray:
-        """End pieces at `time` (G,); returns their segment numbers.
+    def close(self, lanes: np.ndarray, time: np.ndarray, event: int | None = None) -> np.ndarray:
+        """End pieces at `time` (G,), perhaps that of an own event; returns their segment numbers.
 
         Mark copies whose piece cannot be evaluated there, or has not begun.
         """
@@ -199,7 +215,7 @@ class TrajectoryPieces:
         if self.model.events:
             self._arm_within(lanes, time)
         ids = self.segment[lanes].copy()
-        self.closed.append((ids, time))
+        self.closed.append((ids, time, self.elapsed(lanes, time, event)))
         return ids
 
     def _arm_within(self, lanes: np.ndarray, time: np.ndarray) -> None:
@@ -261,6 +277,9 @@ class TrajectoryPieces:
                 roots[i] = np.inf if root is None else root
             u = roots if self.copies == 1 else self._follow_copies(g, lanes, mine, roots, possible & ~at_once)
             crossing = np.where(at_once, time, time + u * self.reach[lanes])
+            self.part[e, lanes] = np.where(at_once, 0.0, u)
+        else:
+            self.part[e, lanes] = 0.0
         self.crossing[e, lanes] = crossing
         if self.copies > 1:
             self._mark_changed(lanes, at_once, at_once[mine])
@@ -301,11 +320,11 @@ class TrajectoryPieces:
 
     def segments(self, duration: float) -> Segments:
         """All segments of the trial, at its end."""
-        end = np.full(self.count, duration)
-        for ids, time in self.closed:
-            end[ids] = time
+        end, length = np.full(self.count, duration), np.zeros(self.count)
+        for ids, time, elapsed in self.closed:
+            end[ids], length[ids] = time, elapsed
         lane, start, x, mode, span = zip(*self.opened)
         return Segments(
             np.concatenate(lane), np.concatenate(start), end, np.concatenate(x, axis=1), np.concatenate(mode),
-            np.concatenate(span),
+            np.concatenate(span), length,
         )  # fmt: skip

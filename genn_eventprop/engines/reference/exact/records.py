@@ -133,7 +133,10 @@ Record = Arrival | Spike | ModeEnd | Renewal | Birth | Change
 
 @dataclass(eq=False)
 class Segments:
-    """Segments of a population: neuron = lane (G,), start, end, span (G,) in ms, x (n, G) at the start, mode (G,)."""
+    """Segments of a population: neuron = lane (G,), start, end, span (G,) in ms, x (n, G) at the start, mode (G,).
+
+    length: (G,) ms, end - start also where that is below the rounding of times.
+    """
 
     neuron: np.ndarray
     start: np.ndarray
@@ -141,15 +144,13 @@ class Segments:
     x: np.ndarray
     mode: np.ndarray
     span: np.ndarray
+    length: np.ndarray
 
     def part(self, ids: np.ndarray | slice, end: np.ndarray | None = None) -> Segments:
         """Some of the segments, perhaps ending earlier."""
-        stop = self.end[ids] if end is None else end
-        return Segments(self.neuron[ids], self.start[ids], stop, self.x[:, ids], self.mode[ids], self.span[ids])
-
-    @property
-    def length(self) -> np.ndarray:
-        return self.end - self.start
+        start, stop = self.start[ids], self.end[ids] if end is None else end
+        length = self.length[ids] if end is None else stop - start
+        return Segments(self.neuron[ids], start, stop, self.x[:, ids], self.mode[ids], self.span[ids], length)
 
 
 def locate(seg: Segments, size: int, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
