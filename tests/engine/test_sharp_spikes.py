@@ -13,6 +13,7 @@ from genn_eventprop.data import Events
 from genn_eventprop.errors import EngineError
 from genn_eventprop.models import ZOO
 from genn_eventprop.plan import make_plan
+from genn_eventprop.verify import check_network
 from support.eventful import learned
 from support.sweeps import sweep
 
@@ -169,6 +170,22 @@ def test_gradients_of_random_networks(model, seed):
         if abs((high - low) / (2 * step) - len(direction)) <= 1e-4 * len(direction):
             return
     pytest.fail(f"differences {(high - low) / (2 * step)}, gradient {len(direction)}")
+
+
+@pytest.mark.parametrize("delta_t, v_peak", [(0.3, -44.4), pytest.param(2.0, 20.0, marks=pytest.mark.ci)])
+def test_gradcheck_at_the_default_tolerance(delta_t, v_peak):
+    net = Network()
+    sharp = {"delta_t": Param(delta_t, "mV", trainable=True), "v_peak": Param(v_peak, "mV")}
+    neuron = net.population(ZOO["AdEx"](**sharp, tau_w=Param(10.0, "ms", trainable=True)), 3, "hidden")
+    out = net.population(ZOO["LI"](), 2, "output")
+    net.connect(net.input(3), neuron, Dense(Normal(2500.0, 300.0)))
+    net.connect(neuron, out, Dense(Normal(0.5, 0.5)))
+    rng = np.random.default_rng(1)
+    events = Events.from_samples([(np.sort(rng.uniform(0, 20, 8)), rng.integers(0, 3, 8))], 3, labels=[0])
+    loss = losses.IntegratedVoltageCrossEntropy(out)
+    report = check_network(net, loss, events=events, duration=30.0, engine="native", tolerance=1e-7)
+    (case,) = report.cases
+    assert case.failures == [] and case.spikes["hidden"] > 3
 
 
 def test_a_gradient_that_cannot_be_followed_is_an_error():
