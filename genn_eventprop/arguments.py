@@ -124,7 +124,7 @@ def fits(value: Any, hint: Any) -> bool:
     if hint is Any:
         return not isinstance(value, (list, tuple)) or _kind(value) is not None
     if origin is np.ndarray:
-        return _kind(value) in tuple("biuf")
+        return _kind(value) in tuple("biuf") and np.ndim(value) > 0
     if hint is float or hint is int:
         number = isinstance(value, numbers.Real if hint is float else numbers.Integral)
         return number and not isinstance(value, bool) and not (isinstance(value, int) and abs(value) >= 2**63)

@@ -23,6 +23,8 @@ from genn_eventprop import losses as lo
 from genn_eventprop import optimisers as op
 from genn_eventprop import regularisers as rg
 from genn_eventprop import training
+from genn_eventprop.data.events import encode
+from genn_eventprop.data.readers import currents as readers
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.models import LI, LIF
 
@@ -224,6 +226,14 @@ CALLS: dict[str, Callable[[], Call]] = {
     "Inputs.concatenate": lambda: of(ge.Inputs.concatenate, parts=[ge.Inputs({"a": events()})] * 2),
     "Inputs.with_parts": lambda: of(ge.Inputs({"a": events()}).with_parts, parts={"a": events()}),
     "Inputs.__getitem__": lambda: of(ge.Inputs({"a": events()}).__getitem__, index=0),
+    "latency_linear": lambda: of(encode.latency_linear, values=np.full((2, 2), 0.5)),
+    "latency_logarithmic": lambda: of(encode.latency_logarithmic, values=np.full((2, 2), 0.5)),
+    "sequential": lambda: of(encode.sequential, values=np.full((2, 3), 0.5)),
+    "sigma_delta": lambda: of(encode.sigma_delta, signals=np.ones((2, 3, 2))),
+    "from_spikes": lambda: of(readers.from_spikes, events=events()),
+    "read_npy": lambda: of(readers.read_npy, path="nothing.npy", dt=1.0),
+    "read_npz": lambda: of(readers.read_npz, path="nothing.npz"),
+    "read_hdf5": lambda: of(readers.read_hdf5, path="nothing.h5"),
     # training
     "Trainer": lambda: of(
         ge.Trainer, network=(net := network()), loss=loss(net), duration=10.0, dt=1.0, engine="reference_clock", **QUIET

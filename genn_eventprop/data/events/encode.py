@@ -5,11 +5,14 @@ Axis letters: S samples, C values (pixels, sensors) of a sample, T frames.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from ...arguments import explain
 from ...errors import DataError
+from . import check
 from .events import Events
 
 CHUNK = 512  # samples encoded together
@@ -111,7 +114,11 @@ def sequential(
     check_positive(thresholds=thresholds, dt=dt)
     levels = (np.arange(thresholds) + 0.5) / thresholds
     values = np.asarray(values)
-    width = 2 * thresholds + bool(cue)
+    width, size = 2 * thresholds + bool(cue), math.prod(values.shape[1:])
+    if order is not None:
+        order = check.as_vector(order, np.int64, "sequential: order")
+        if len(order) and not (0 <= order.min() and order.max() < size):
+            raise DataError(f"sequential: order has indices of {size} values, 0 to {size - 1}; got {order.max()}")
     parts = []
     for start in range(0, len(values), CHUNK):
         frames = unit_range(values[start : start + CHUNK])
@@ -206,3 +213,6 @@ def check_positive(**settings: float) -> None:
     for name, value in settings.items():
         if not np.isfinite(value) or value <= 0:
             raise DataError(f"{name} must be above 0, got {value}")
+
+
+explain(globals(), ("unit_range", "latency_linear", "latency_logarithmic", "sequential", "sigma_delta"), DataError)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arguments import explain
 from ...errors import DataError
 from ...modelling.memory import check_fits
 from ..currents.currents import Currents
@@ -122,8 +123,10 @@ def from_spikes(events: Events, dt: float = 10.0, merge: int = 1, duration: floa
     Raises:
         DataError: bins that do not fit, or more values than the memory has room for.
     """
-    if merge < 1 or not dt > 0:
+    if merge < 1 or not 0 < dt < np.inf:
         raise DataError(f"from_spikes needs dt > 0 and merge >= 1, got dt={dt!r} and merge={merge!r}")
+    if duration is not None and not np.isfinite(duration):
+        raise DataError(f"from_spikes: duration must be a finite number of ms, got {duration}")
     bins = int(events.duration // dt) + 1 if duration is None else round(duration / dt)
     if duration is not None and (bins < 1 or abs(bins * dt - duration) > 1e-6 * dt):
         raise DataError(f"from_spikes: a duration of {duration:g} ms is no whole number of bins of {dt:g} ms")
@@ -142,3 +145,6 @@ def from_spikes(events: Events, dt: float = 10.0, merge: int = 1, duration: floa
     return Currents(
         values, dt, events.labels, events.groups, events.n_classes, events.name, events.targets
     )  # fmt: skip
+
+
+explain(globals(), ("read_npy", "read_npz", "read_hdf5", "from_spikes"), DataError)
