@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Delay, Dense, Events, Network, Normal, Param, losses
+from genn_eventprop.adjoint.birth import FARTHEST
 from genn_eventprop.compile import create, make_plan
 from genn_eventprop.data import Currents
+from genn_eventprop.engines.reference.exact.records import Birth
 from genn_eventprop.modelling.connectivity import Sparse
 from genn_eventprop.models.alif import ALIF
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.lif_alpha import LIFAlpha
 from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.verify.engines import check
 from support.cuda_shim import ShimEngine
@@ -204,3 +207,44 @@ def test_native_equals_the_reference_on_random_networks(number):
     births = [None if p is None else replace(p, spike_birth=0.4) for p in (case.plan, case.probe)]
     (verdict,) = check(replace(case, plan=births[0], probe=births[1]), ["native float64"])
     assert verdict.kind == "right", verdict.reason
+
+
+EDGES = {
+    "two states": LIF, "three states": LIFAlpha, "an adaptive threshold": ALIF,
+    "constants of their own": partial(LIF, tau_mem=Param(np.linspace(12.0, 25.0, 12), "ms")), "a series": ADEX,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", EDGES)
+def test_maxima_at_the_edge_of_what_counts(kind):
+    """Of each neuron: its largest maximum is just nearer than `FARTHEST`, or just not: no bound passes it over."""
+    net, rng = Network(), np.random.default_rng(6)
+    hidden, output = net.population(EDGES[kind](), 12, name="hidden"), net.population(LI(), 2, name="output")
+    scale = {"a series": 0.7, "three states": 0.25}.get(kind, 1.0)
+    net.connect(net.input(4), hidden, Dense(scale * rng.normal(1.1, 0.9, (4, 12))))
+    net.connect(hidden, output, Dense(Normal(0.0, 0.7)), delay=1.0)
+    loss = losses.SquaredError(output, readout="end")
+    times = np.array([1.0, 3.1, 4.4, 9.0, 9.7, 16.0, 23.0])
+    events = Events.from_samples([(times, np.array([0, 1, 2, 3, 0, 1, 2]))], 4, targets=np.ones((1, 2)))
+
+    def gradient(engine, sigma):
+        plan = make_plan(net, loss, dt=0.5, duration=30.0, spike_times="exact", spike_birth=sigma)
+        options = {} if engine == "reference_event" else {"dtype": "float64"}
+        made = create(plan, net.initial_parameters(3), engine=engine, **options)
+        made.run(made.load(events), [0], training=True)
+        return made, made.gradients["input_hidden.weight"].copy()
+
+    reference, _ = gradient("reference_event", 1.0)
+    model = reference._models()["hidden"]
+    rest = -model.equations.threshold(0, model.equations.x0, np.arange(12))
+    found = 0
+    for birth in (e for e in reference.trials[0].recording.events if isinstance(e, Birth)):
+        x, n = reference.trials[0].recording.segments["hidden"].x[:, [birth.after]], np.array([birth.neuron])
+        sigma = float(-model.equations.threshold(0, x, n)[0] / rest[birth.neuron] / FARTHEST)
+        if sigma < 0.02:
+            continue
+        inside, outside = (gradient("native", sigma * by)[1] for by in (1 + 1e-6, 1 - 1e-6))
+        for by, mine in ((1 + 1e-6, inside), (1 - 1e-6, outside)):
+            np.testing.assert_allclose(mine, gradient("reference_event", sigma * by)[1], rtol=1e-8, atol=1e-13)
+        found += np.abs(inside - outside).max() > 1e-9
+    assert found >= 3
