@@ -18,6 +18,7 @@ from .compare import FreeRun, free_run
 from .forced import GAIN, FittedModel, fitted_model
 from .levenberg import Minimum, minimise
 from .options import FitOptions
+from .own_run import OwnRun
 from .problem import Problem
 from .recording import Recording, is_number, is_pair
 from .residuals import Residuals
@@ -28,6 +29,24 @@ COUPLINGS = ((20.0, 15), (5.0, 10), (1.0, 10), (0.2, 10))
 above the membrane's own rate, where V cannot leave the measured one, to below it (see `forced`)."""
 REDRAWS = 20
 """How often a start whose dynamics diverge is drawn again."""
+
+
+WINDOWS = 3
+"""How often the last stage is made, with windows around the own spikes of where it began."""
+DRAWS = 64
+"""Points around the end of the forced model of which one may have the spikes of the recording."""
+SETTLED, NEAR = 1e-3, 0.01
+"""Of a parameter's range: windows around spikes of such a point are those of its end; starts are at one minimum."""
+TOGETHER = 1.5
+"""Root mean square of residuals of own spikes up to which the model by itself has the spikes of the recording."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Where the last stage ended: point (P,) in [0, 1], covariance (P, P)."""
+
+    point: np.ndarray
+    covariance: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -223,7 +242,8 @@ def _fit(
             minimum = minimise(evaluate, points, steps=most, progress=report)
             points, made = minimum.points, made + most
             bar.update(made - bar.n)  # the steps that were not needed
-    return _result(problem, ranges, minimum, first, time.perf_counter() - began, options.threads)
+        alone = _by_itself(problem, minimum, options, best)
+        return _result(problem, ranges, minimum, alone, first, began, options.threads)
 
 
 def _starts(problem: Problem, starts: int, rng: np.random.Generator) -> np.ndarray:
@@ -240,14 +260,87 @@ def _starts(problem: Problem, starts: int, rng: np.random.Generator) -> np.ndarr
     )
 
 
+def _by_itself(problem: Problem, minimum: Minimum, options: FitOptions, best: dict[str, Any]) -> Alone | None:
+    """The last stage, see `own_run`; None where the model by itself has not the spikes of the recording."""
+    residuals = problem.residuals
+    if problem.rates is not None or residuals.spike_noise is None or not residuals.n_spikes:
+        return None
+    own = OwnRun(residuals, problem.names, problem.low, problem.high, problem.fixed, problem.priors, options.threads)
+    with contextlib.closing(own):
+        found = _settled(own, problem, minimum, options)
+    problem.runs += own.runs
+    if found is None or np.sqrt((found.residuals[0, own.n_voltage : own.n_data] ** 2).mean()) > TOGETHER:
+        return None
+    point, r = found.points[0], found.residuals[0]
+    best.update(parameters=dict(zip(problem.names, own.parameters(point).tolist())), loss=float(found.cost[0]))
+    return Alone(point, _covariance(point, r, found.jacobian[0], own.n_data, own.n_voltage))
+
+
+def _settled(own: OwnRun, problem: Problem, minimum: Minimum, options: FitOptions) -> Minimum | None:
+    """The minimum of the own run next to that of the forced model; None where spikes are not those measured."""
+    i = int(np.argmin(minimum.cost))
+    point = own.nearest(minimum.points[i : i + 1])
+    if point is None:
+        # the errors of the forced model are larger, and may lose a spike that only just happens: look around it
+        spread = uncertainty(minimum.residuals[i], minimum.jacobian[i], problem.n_data, problem.residuals.n_voltage)
+        rng, middle = np.random.default_rng(options.seed), np.zeros(len(spread))
+        draws = rng.multivariate_normal(middle, spread, DRAWS, check_valid="ignore")
+        draws *= np.linspace(0.0, 2.0, DRAWS)[:, None]
+        point = own.nearest(np.clip(minimum.points[i] + draws, 0.0, 1.0))
+    if point is None:
+        return None
+    for _ in range(WINDOWS):
+        own.look_around(point)
+        found = minimise(own, point[None], steps=options.steps)
+        if not np.isfinite(found.cost[0]):
+            return None
+        moved, point = np.abs(found.points[0] - point).max(), found.points[0]
+        if moved < SETTLED:
+            break
+    return found
+
+
+def _covariance(point: np.ndarray, r: np.ndarray, jacobian: np.ndarray, n_data: int, n_voltage: int) -> np.ndarray:
+    """(P, P) that of `uncertainty`, and the way that is left where the steps ended before a jump of the loss.
+
+    Beyond the jump a spike is another one. Without it the steps would go on as far as the smooth part of the loss
+    falls, and the truth may be as far away.
+    """
+    inside = (point > 0) & (point < 1)
+    g, J = jacobian.T @ r * inside, jacobian * inside
+    left = np.linalg.lstsq(J.T @ J + 1e-12 * np.trace(J.T @ J) * np.eye(len(g)), g, rcond=None)[0]
+    left = np.clip(left, -1.0, 1.0)
+    return uncertainty(r, jacobian, n_data, n_voltage) + np.outer(left, left)
+
+
 def _result(
-    problem: Problem, ranges: Ranges, minimum: Minimum, first: np.ndarray, seconds: float, threads: int | None
+    problem: Problem,
+    ranges: Ranges,
+    minimum: Minimum,
+    alone: Alone | None,
+    first: np.ndarray,
+    began: float,
+    threads: int | None,
 ) -> FitResult:
     residuals = problem.residuals
     best = int(np.argmin(minimum.cost))
-    covariance = uncertainty(minimum.residuals[best], minimum.jacobian[best], problem.n_data, residuals.n_voltage)
     scale = ranges.high - ranges.low
-    values = problem.parameters(minimum.points)
+    points, remarks = minimum.points, list(ranges.remarks)
+    jumps: list[str] = []
+    if alone is None:
+        r, jacobian = minimum.residuals[best], minimum.jacobian[best]
+        if residuals.n_spikes:
+            r, jacobian, jumps = problem.smooth(points[best])
+            remarks.append(
+                "by itself the model has not the measured spikes: values and deviations are of the forced one"
+            )
+        covariance = _covariance(points[best], r, jacobian, problem.n_data, residuals.n_voltage)
+    else:
+        covariance = alone.covariance
+        # the starts that ended here would have gone on to where the best of them went
+        same = (np.abs(points - points[best]) <= NEAR).all(axis=1)
+        points = np.where(same[:, None], alone.point, points)
+    values = problem.parameters(points)
     free: FreeRun = free_run(
         residuals.fitted, residuals.recording, problem.fixed | dict(zip(ranges.names, values[best])), residuals, threads
     )
@@ -259,7 +352,7 @@ def _result(
         voltage_noise=residuals.voltage_noise if residuals.n_voltage else None, spike_noise=residuals.spike_noise,
         n_voltage=residuals.n_voltage, n_spikes=residuals.n_spikes,
         n_rates=problem.rates.size if problem.rates else 0, free=free, simulations=problem.runs,
-        seconds=seconds, remarks=ranges.remarks,
+        seconds=time.perf_counter() - began, remarks=remarks, jumps=jumps,
     )  # fmt: skip
 
 

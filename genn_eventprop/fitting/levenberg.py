@@ -49,11 +49,11 @@ def minimise(
     """
     x = points.copy()
     r, J = (np.array(part) for part in evaluate(x))
-    cost = 0.5 * (r**2).sum(axis=1)
+    cost = _cost(r, J)
     M, P = x.shape
     mu, growth = np.full(M, 1e-2), np.full(M, 2.0)
     stalled, history = np.zeros(M, int), [cost.copy()]
-    done = np.zeros(M, bool)
+    done = np.isinf(cost)  # nothing leads away from what cannot be computed
     for number in range(1, steps + 1):
         step = np.zeros((M, P))
         predicted = np.zeros(M)
@@ -64,8 +64,7 @@ def minimise(
         if done.all():
             break
         r_new, J_new = evaluate(x + step)
-        cost_new = 0.5 * (r_new**2).sum(axis=1)
-        cost_new = np.where(np.isfinite(cost_new), cost_new, np.inf)
+        cost_new = _cost(r_new, J_new)
         gain = (cost - cost_new) / np.maximum(predicted, 1e-300)
         for m in np.flatnonzero(~done):
             if cost_new[m] < cost[m]:
@@ -84,6 +83,12 @@ def minimise(
         if progress is not None:
             progress(number, cost)
     return Minimum(x, cost, r, J, done, np.array(history))
+
+
+def _cost(r: np.ndarray, J: np.ndarray) -> np.ndarray:
+    """(M,) half the sum of squares; inf where residuals or derivatives cannot be computed."""
+    cost = 0.5 * (r**2).sum(axis=1)
+    return np.where(np.isfinite(cost) & np.isfinite(J).all(axis=(1, 2)), cost, np.inf)
 
 
 def _step(x: np.ndarray, r: np.ndarray, J: np.ndarray, mu: float) -> tuple[np.ndarray, float]:

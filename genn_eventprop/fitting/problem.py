@@ -1,9 +1,4 @@
-"""Residuals of a fit and their derivatives by all parameters, at several points at once.
-
-Derivatives are differences: a copy of the neuron for every parameter, all in one run of the engine with exact spike
-times, whose rounding is far below the step. For ten parameters and thousands of residuals that is one run forwards,
-where an adjoint would need one for every residual.
-"""
+"""Residuals of a fit and their derivatives by all parameters, at several points at once."""
 
 from __future__ import annotations
 
@@ -11,14 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..errors import EngineError
 from .cells import Cells, forced_arrivals
+from .differences import STEP, differences, run_or_inf
 from .forced import FOREVER
 from .rates import Rates
 from .residuals import Residuals
 
-STEP = 1e-5
-"""Of a difference, as a fraction of the parameter's range; the error of V is a thousandth of the change, or less."""
+JUMP = 0.01
+"""Standard deviations of a residual: a larger difference over such a step is a jump."""
 COUPLED_WAIT = 2.0
 """ms: how long the model stays at its threshold while a measured V pulls it."""
 
@@ -51,7 +46,7 @@ class Problem:
         self.copies, fitted = 1 + len(self.names), residuals.fitted
         self.fixed = {n: float(p.value) for n, p in fitted.forced.params.items()} | dict(fixed)
         rec, counts, samples = residuals.recording, residuals.counts, residuals.samples
-        size = starts * self.copies
+        self.size = size = starts * self.copies
         self.cells, self.rates = None, None
         if residuals.size:
             arrivals = forced_arrivals(rec, residuals.every, counts, samples)
@@ -78,41 +73,39 @@ class Problem:
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residuals (M, R) and Jacobians (M, R, P) at points (M, P); inf where a trajectory cannot be computed."""
-        step = np.where(points + STEP > 1, -STEP, STEP)
-        copies = np.repeat(points[:, None], self.copies, axis=1)
-        places = np.arange(len(self.names))
-        copies[:, places + 1, places] += step
-        r = self._residuals(copies)
-        with np.errstate(invalid="ignore"):
-            return r[:, 0], ((r[:, 1:] - r[:, :1]) / step[:, :, None]).transpose(0, 2, 1)
+        return differences(self._residuals, points)
 
     def slopes(self, point: np.ndarray) -> np.ndarray:
-        """(R, P) the Jacobian at a point (P,) where the model is right, for one start.
+        """(R, P) the Jacobian at a point (P,) where the model is right: by the side on which a spike comes early, since
+        one that is late counts less the later it is."""
+        _, ahead, behind = self.sides(point)
+        return np.where(ahead + behind < 0, ahead, behind)
 
-        Where a step makes a spike late, its residual is the time that is left until the threshold, with a bound for
-        models that stay at rest, which makes it rise more slowly. So each derivative is taken on the side on which the
-        spike comes early, by its lead.
+    def smooth(self, point: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Residuals (R,) at a point (P,), their Jacobian (R, P) without jumps, and the parameters that jump there.
+
+        Where a crossing appears or vanishes a residual jumps from early to late, and its difference over a step is not
+        a derivative: it is then taken on the other side.
         """
-        copies = np.repeat(point[None], self.copies, axis=0)[None]
+        r, ahead, behind = self.sides(point)
+        large, small = np.maximum(np.abs(ahead), np.abs(behind)), np.minimum(np.abs(ahead), np.abs(behind))
+        jumps = (large > 10 * small) & (large * STEP > JUMP)
+        jacobian = np.where(jumps & (np.abs(behind) < np.abs(ahead)), behind, ahead)
+        return r, jacobian, [n for n, jumped in zip(self.names, jumps.any(axis=0)) if jumped]
+
+    def sides(self, point: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Residuals (R,) at a point (P,), and their differences (R, P) over a step up, and over one down."""
+        starts = self.size // self.copies
+        copies = np.repeat(np.repeat(point[None], self.copies, axis=0)[None], starts, axis=0)
         places, (up, down) = np.arange(len(self.names)), (copies.copy(), copies.copy())
-        up[0, places + 1, places] += STEP
-        down[0, places + 1, places] -= STEP
-        ahead, behind = (self._residuals(moved)[0] for moved in (up, down))
-        slopes = np.where(
-            ahead[1:] < behind[1:], (ahead[1:] - ahead[:1]) / STEP, (behind[:1] - behind[1:]) / STEP
-        )  # fmt: skip
-        return slopes.T
+        up[:, places + 1, places] += STEP
+        down[:, places + 1, places] -= STEP
+        above, below = (self._residuals(moved)[0] for moved in (up, down))
+        return above[0], (above[1:] - above[0]).T / STEP, (below[0] - below[1:]).T / STEP
 
     def _residuals(self, copies: np.ndarray) -> np.ndarray:
         """(M, 1 + P, R) of points (M, 1 + P, P)."""
-        try:
-            return self._run(copies)
-        except EngineError:
-            if len(copies) == 1 or np.ptp(copies, axis=0).max() == 0:
-                # it alone: what cannot be followed is a step that will not be taken
-                return np.full((*copies.shape[:2], self.n_data + len(self.priors)), np.inf)
-        # one start whose dynamics diverge must not end the others: each by itself, in all places
-        return np.concatenate([self._residuals(np.repeat(one[None], len(copies), axis=0))[:1] for one in copies])
+        return run_or_inf(self._run, copies, self.n_data + len(self.priors))
 
     def _run(self, copies: np.ndarray) -> np.ndarray:
         values = self.parameters(copies.reshape(-1, len(self.names)))

@@ -7,11 +7,12 @@ Residuals, each over its standard deviation:
     spikes    by how much the own crossing is off the measured spike: -lead if it came too early; if it has not come,
               the time that V still needs to the threshold where g = 0, the other states as they are:
 
-                  integral from V to V_threshold of dV / (max(dV/dt, 0) + s),   s = |g at rest| / 10 ms
+                  x = integral from V to V_threshold of dV / (d/2 + sqrt(d^2/4 + s^2)),
+                  d = dV/dt, s = |g at rest| / 10 s,
 
-              That pushes a model that is silent; an early crossing without a spike (a surplus one) counts by its lead
-              at the next spike, or at the end of the sweep. Both sides have the same slope where V rises faster than
-              s; where it does not, a late spike counts less than an early one.
+              which is dV / (dV/dt) wherever V rises, and of which 10 ms asinh(x / 10 ms) counts. So a spike that is a
+              little late counts like one that is as early, and a model that is silent is pushed; an early crossing
+              without a spike (a surplus one) counts by its lead at the next spike, or at the end of the sweep.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from ..modelling.expressions import numpy_function, parse
 from .forced import FittedModel
 from .recording import Recording
 
-LONGEST_WAIT = 10.0
-"""ms: how late a spike counts whose model stays at rest."""
+SLOWEST = 1e4
+"""ms in which V goes from rest to the threshold, at the least speed that counts."""
+LATE = 10.0
+"""ms: a spike that is later counts by the logarithm of its lateness."""
 NODES, WEIGHTS = (0.5 * (x + y) for x, y in zip(np.polynomial.legendre.leggauss(12), (1.0, 0.0)))
 """Of Gauss and Legendre, for integrals from 0 to 1."""
 
@@ -54,7 +57,7 @@ class Residuals:
         rec, spikes = recording, recording.spikes or ()
         if recording.spikes is None:  # rates alone: nothing resets the model, see `fitting.rates`
             voltage_noise = spike_noise = None
-        self.fitted, self.recording, self.skip = fitted, recording, skip
+        self.fitted, self.recording, self.skip, self.window = fitted, recording, skip, window
         self.voltage_noise, self.spike_noise = voltage_noise, spike_noise
         stride = max(1, round(every / rec.dt))
         self.every, self.samples = stride * rec.dt, np.arange(0, rec.current.shape[1], stride)
@@ -104,14 +107,17 @@ class Residuals:
         return abs(float(self._threshold({**params, **initial})[0])) or 1.0
 
     def time_to_threshold(self, states: Mapping[str, np.ndarray], params: Values, least: float) -> np.ndarray:
-        """(..., copies) ms, see the module; negative beyond the threshold. least: of dV/dt."""
+        """(..., copies) ms, see the module; negative beyond the threshold. least: speed where dV/dt is 0."""
         readout = self.fitted.free.readout
         g, slope, _ = self._threshold({**params, **states})
         distance = -g / np.where(slope == 0, 1.0, slope)  # of V; thresholds are linear in it
         time = np.zeros(g.shape)
         for node, weight in zip(NODES, WEIGHTS):
             at = {**params, **states, readout: states[readout] + node * distance}
-            time += weight / (np.maximum(self._threshold(at)[2], 0.0) + least)
+            half = self._threshold(at)[2] / 2
+            # half + hypot(half, least), without the difference of nearly equal numbers where V falls
+            rise = np.hypot(half, least)
+            time += weight / np.where(half > 0, half + rise, least**2 / (rise - half))
         return distance * time
 
     def of(
@@ -137,7 +143,7 @@ class Residuals:
             assert self.spike_noise is not None
             here = {n: x[sweep, at] for n, x in states.items()}
             lead = here[self.fitted.lead]
-            needed = self.time_to_threshold(here, params, rest / LONGEST_WAIT)
+            needed = LATE * np.arcsinh(self.time_to_threshold(here, params, rest / SLOWEST) / LATE)
             if coupling > 0:
                 off = np.zeros_like(needed) if self.fitted.diverges else needed
             else:

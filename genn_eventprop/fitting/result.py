@@ -14,6 +14,8 @@ from .recording import Recording
 
 UNSURE = 0.1
 """Of the range: a parameter with a larger standard deviation is not told by the recording."""
+FEW = 2.0
+"""So many residuals of each kind are taken to be as large as those of all data: one or two do not tell how large."""
 TIED = 0.98
 """Correlation beyond which two parameters are only determined together."""
 
@@ -31,7 +33,7 @@ class FitResult:
         n_voltage, n_spikes, n_rates: numbers of samples, spikes and rates that counted, the first two with the
             deviations `voltage_noise` and `spike_noise`.
         free: the model by itself. simulations: runs of one neuron through all sweeps. seconds: wall-clock time.
-        remarks: what the fit decided by itself.
+        remarks: what the fit decided by itself. jumps: parameters a small change of which makes the loss jump there.
     """
 
     model: NeuronModel
@@ -55,6 +57,7 @@ class FitResult:
     simulations: int
     seconds: float
     remarks: list[str] = field(default_factory=list)
+    jumps: list[str] = field(default_factory=list)
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -86,6 +89,11 @@ class FitResult:
                 found.append(f"{n} is at its bound {at:g}: widen it, or fix the parameter")
         at_bound = [n.split(" ")[0] for n in found]
         found += not_told(self.names, self.low, self.high, self.deviations, self.correlation, at_bound)
+        if self.jumps:
+            found.append(
+                f"the loss jumps at this minimum: a small change of {', '.join(self.jumps)} lets a spike appear or "
+                "vanish; deviations are those of its smooth part"
+            )
         if self.agreeing == 1 and len(self.losses) > 1:
             found.append("no second start found this minimum; use more starts, or narrower bounds")
         return found
@@ -119,6 +127,7 @@ class FitResult:
             "simulations": self.simulations,
             "seconds_fitting": self.seconds,
             "remarks": self.remarks,
+            "jumps": self.jumps,
             "doubts": self.doubts(),
         }  # fmt: skip
 
@@ -176,22 +185,30 @@ def not_told(
 def uncertainty(residuals: np.ndarray, jacobian: np.ndarray, n_data: int, n_voltage: int) -> np.ndarray:
     """Covariance of the parameters from the curvature of the loss, J^T J (Gauss and Newton's part of it).
 
-        covariance = (J_d^T J_d / s^2 + J_p^T J_p)^-1,      s^2 = |r_d|^2 / (n - P) (1 + rho) / (1 - rho)
+        covariance = (J^T J)^-1 (s_v^2 J_v^T J_v + s_d^2 J_d^T J_d + J_p^T J_p) (J^T J)^-1
 
-    d are the residuals of data, p those of priors. s^2 is the variance that the fit leaves, whatever deviations were
-    assumed, times the factor by which a correlation rho of neighbouring errors of V makes them count less. It is the
-    uncertainty for a model that is right: where the model cannot be, the fit is surer than it should be.
+    v are the residuals of V, d those of other data, p those of priors. s^2 is the variance that the fit leaves of each
+    kind, whatever deviations were assumed; for V times (1 + rho) / (1 - rho), by which a correlation rho of
+    neighbouring errors makes them count less. It is the uncertainty for a model that is right: where the model cannot
+    be, the fit is surer than it should be.
 
     Args:
         residuals: (R,), jacobian: (R, P), data first. n_data: how many are of data. n_voltage: of V, in time order.
     """
     P = jacobian.shape[1]
     data, J = residuals[:n_data], jacobian[:n_data]
-    variance = float(data @ data) / max(n_data - P, 1)
-    v = residuals[:n_voltage]
-    rho = float(v[1:] @ v[:-1]) / max(float(v @ v), 1e-300) if len(v) > 2 else 0.0
-    rho = min(max(rho, 0.0), 0.99)
-    variance *= (1 + rho) / (1 - rho) if n_voltage > n_data / 2 else 1.0
-    curvature = J.T @ J / max(variance, 1e-30) + jacobian[n_data:].T @ jacobian[n_data:]
+    common = max(float(data @ data) / max(n_data - P, 1), 1e-30)
     # a direction that nothing depends on has a deviation of a hundred ranges, not infinity
-    return np.linalg.inv(curvature + 1e-4 * np.eye(P))
+    inverse = np.linalg.inv(jacobian.T @ jacobian + 1e-4 * common * np.eye(P))
+    noise = jacobian[n_data:].T @ jacobian[n_data:] + 1e-4 * common**2 * np.eye(P)
+    for rows, is_voltage in ((slice(0, n_voltage), True), (slice(n_voltage, n_data), False)):
+        r, of_kind = data[rows], J[rows].T @ J[rows]
+        # what the parameters have taken of the errors of this kind; few errors tell their size badly
+        left = len(r) - float(np.trace(inverse @ of_kind))
+        variance = (float(r @ r) + FEW * common) / (max(left, 0.0) + FEW)
+        if is_voltage:
+            rho = float(r[1:] @ r[:-1]) / max(float(r @ r), 1e-300) if len(r) > 2 else 0.0
+            rho = min(max(rho, 0.0), 0.99)
+            variance *= (1 + rho) / (1 - rho)
+        noise = noise + variance * of_kind
+    return inverse @ noise @ inverse

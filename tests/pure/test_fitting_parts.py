@@ -16,6 +16,7 @@ from genn_eventprop.fitting.fit import choose
 from genn_eventprop.fitting.forced import COUPLED, SLOPE, TARGET, TEACHER, fitted_model
 from genn_eventprop.fitting.levenberg import minimise
 from genn_eventprop.fitting.recording import recording_of_block
+from genn_eventprop.fitting.residuals import Residuals
 from genn_eventprop.fitting.result import uncertainty
 from genn_eventprop.models import ALIF, LI, AdEx, Izhikevich, LIFRefractory
 from support.extras import needs
@@ -407,3 +408,26 @@ def test_what_is_not_told_is_said():
     ]
     values["covariance"] = np.diag([0.04, 1e-6, 1e-6])
     assert FitResult(**values).doubts()[1].startswith("a is not determined by this recording: its deviation is 0.2")
+
+
+def test_errors_of_each_kind_are_measured_by_themselves():
+    """V errs by 0.3 and spikes by 2 of what they are said to; their covariance is that of many fits."""
+    rng, x = np.random.default_rng(4), np.linspace(0, 1, 240)
+    J = np.stack([np.where(x < 0.8, 1.0, 4.0), x], axis=1)
+    errors = rng.normal(size=(3000, 240)) * np.where(np.arange(240) < 200, 0.3, 2.0)
+    estimates = errors @ np.linalg.pinv(J).T
+    covariances = [uncertainty(e - J @ p, J, 240, 200) for e, p in zip(errors[:200], estimates)]
+    assert np.allclose(np.mean(covariances, axis=0), np.cov(estimates.T), rtol=0.12)
+
+
+def test_a_steep_v_counts_less():
+    """The variance of V is voltage_noise^2 + (spike_noise dV/dt)^2, of the steeper of both sides."""
+    rise = Recording(np.zeros(6), 1.0, [0.0, 0.0, 0.0, 3.0, 3.0, 3.0], spikes=[[]])
+    fitted = fitted_model(LIFRefractory)
+    residuals = Residuals(fitted, rise, window=(0.0, 0.0), skip=0.0, every=1.0, voltage_noise=0.5, spike_noise=0.4)
+    states = dict.fromkeys(residuals.names, np.zeros((1, 7, 1)))  # at the samples, and at the end
+    states["V"] = np.append(rise.voltage, 3.0)[None, :, None] + 2.0
+    params = {n: float(p.value) for n, p in fitted.forced.params.items()}
+    v = residuals.of(states, params, 1.0, 0.0)[0, :6]
+    steep = 2.0 / np.hypot(0.5, 0.4 * 3.0)
+    assert np.allclose(v, [4.0, 4.0, steep, steep, 4.0, 4.0])

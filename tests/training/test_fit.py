@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ from genn_eventprop import NeuronModel, Param, Recording, fit, simulate
 from genn_eventprop.errors import DataError, SettingError
 from genn_eventprop.fitting import identifiability
 from genn_eventprop.fitting.cells import Cells, forced_arrivals
+from genn_eventprop.fitting.differences import STEP
 from genn_eventprop.fitting.forced import fitted_model
-from genn_eventprop.fitting.problem import STEP, Problem
+from genn_eventprop.fitting.problem import Problem
 from genn_eventprop.fitting.rates import Rates
 from genn_eventprop.fitting.residuals import Residuals
 from genn_eventprop.modelling import Event, Mode
@@ -54,7 +57,37 @@ def test_every_start_finds_the_parameters(alif):
     assert free.missing == free.surplus == 0 and free.gamma == pytest.approx(1.0) and free.jitter < 1e-2
     assert free.error < 1e-3 and free.rate == free.measured_rate
     assert result.parameters == dict(zip(result.names, result.values.tolist())) | result.fixed
-    assert "2 of 2 starts" in str(result) and result.simulations % 14 == 0
+    assert "2 of 2 starts" in str(result) and result.simulations % 7 == 0
+
+
+def test_late_and_early_spikes_count_alike():
+    """V rises by 0.01 a ms at the threshold, which is moved by little: a spike is as early as it was late."""
+    cell = simulate(LIF, np.full(150, 1.2), 1.0)
+    assert len(cell.spikes[0]) == 4
+    fitted = fitted_model(LIF)
+    residuals = Residuals(fitted, cell, window=(0.0, 0.0), skip=0.0, every=1.0, voltage_noise=1.0, spike_noise=1.0)
+    problem = Problem(residuals, ["v_thresh"], np.array([0.9]), np.array([1.1]), {}, 2)
+    late, early = (r[residuals.n_voltage :][:4] for r in problem(np.array([[0.505], [0.495]]))[0])
+    problem.close()
+    exact = 20 * np.log(0.2 / (0.2 - 0.001))  # tau log((I - v_thresh) / (I - v_thresh - 0.001)) ms
+    assert np.allclose(late, exact, rtol=1e-2) and np.allclose(early, -exact, rtol=1e-2)
+
+
+def test_spikes_that_the_model_has_not_are_missing():
+    current = np.repeat([0.0, 1.5, 0.0], 400)
+    cell = simulate(LIF(tau_mem=8.0), current, 0.1)
+    own = cell.spikes[0]
+    assert len(own) == 4
+
+    def beside(spikes):
+        bounds = {"tau_mem": (7.9, 8.1)}
+        known = {"v_thresh": 1.0, "v_reset": 0.0}
+        recording = replace(cell, spikes=[np.sort(spikes)])
+        free = fit(LIF, recording, bounds=bounds, fixed=known, starts=1, steps=1, progress=False).free
+        return free.coincident, free.missing, free.surplus
+
+    assert beside(own[[0, 2, 3]]) == (3, 0, 1)
+    assert beside([*own, 15.0, 100.0]) == (4, 2, 0)
 
 
 @pytest.mark.ci
@@ -91,7 +124,7 @@ def test_a_prior_holds_what_is_not_told(alif):
     told = dict(zip(result.names, zip(result.values, result.deviations)))
     assert told["b_jump"] == (pytest.approx(0.3), pytest.approx(0.01, rel=1e-3))
     assert told["tau_mem"][0] == pytest.approx(15.0, rel=1e-4)
-    assert any("b_jump is not told" in doubt for doubt in quick(calm, **settings).doubts())
+    assert any("b_jump is not determined" in doubt for doubt in quick(calm, **settings).doubts())
 
 
 def test_forced_with_the_right_parameters_it_is_the_recording(alif):
@@ -150,7 +183,7 @@ def test_what_a_recording_would_tell():
     # without V its unit is free: threshold, reset and gain may all grow by one factor
     varied = np.repeat([0.4, 1.6, 0.9, 1.4], 100)
     alone = identifiability(neuron, varied, 0.5, voltage=False, only=["v_thresh", "v_reset", "gain"])
-    assert sum("told by this recording" in doubt for doubt in alone.doubts()) == 3
+    assert sum("determined by this recording" in doubt for doubt in alone.doubts()) == 3
     assert np.allclose(alone.deviations / alone.deviations[0], [1.0, 0.25, 1.25], rtol=1e-2)
     with pytest.raises(SettingError, match="does not spike with this current"):
         identifiability(LIF, np.zeros(20), 1.0, voltage=False)
@@ -289,3 +322,20 @@ def test_a_state_that_a_mode_moves_is_no_idle_synapse():
         modes=[Mode("up", {"V": "0", "w": "0.3"}, lasts="t_ref")],
     )  # fmt: skip
     assert "w" in fitted_model(model).forced.state
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("name, count", [("LIF", 8), ("LIFRefractory", 6)])
+def test_deviations_of_noisy_cells_are_right(name, count):
+    """Of cells that were simulated by their exact solution; 100 of each are in benchmarks/fit_calibration.py."""
+    place = Path(__file__).parents[2] / "benchmarks" / "fit_calibration.py"
+    spec = importlib.util.spec_from_file_location("fit_calibration", place)
+    calibration = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(calibration)
+    cells = [
+        calibration.fitted(name, *cell, True, seed, 1) for seed, cell in enumerate(calibration.cells_of(name, count))
+    ]
+    assert all(cell["by_itself"] for cell in cells)
+    z = np.array([list(cell["z"].values()) for cell in cells])
+    # errors of the parameters of one cell go together: about as many independent ones as there are cells
+    assert (np.abs(z.mean(axis=0)) < 3 / np.sqrt(count)).all() and 0.5 < np.sqrt((z**2).mean()) < 1.7

@@ -1,0 +1,132 @@
+"""The last stage of a fit: the model by itself beside the recording, where it has the measured spikes.
+
+A measured spike time has an error, and the forced model is reset with that error: its V is off until the next spike,
+and so is the next crossing. Where the model without any forcing has the spikes of the recording, one for each, its own
+run has neither: V and its own spike times differ from the measured ones by the errors of measurement alone,
+
+    (V(t) - measured V(t)) / voltage_noise,     (own time - measured time) / spike_noise
+
+whose sum of squares is the likelihood. A cell that is no such model has noise of its own, and the errors of a free run
+add up; then the forced model is the better one, and this stage is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..errors import EngineError
+from .cells import Cells
+from .compare import PRECISION
+from .differences import differences, run_or_inf
+from .residuals import Residuals
+
+
+class OwnRun:
+    """Residuals and Jacobians of free runs, as `Problem` has them of forced ones: V, spikes, priors.
+
+    Args:
+        residuals: of the forced model, whose windows around measured spikes do not count here either.
+        names, low, high, fixed, priors, threads: as for `Problem`.
+    """
+
+    def __init__(
+        self,
+        residuals: Residuals,
+        names: Sequence[str],
+        low: np.ndarray,
+        high: np.ndarray,
+        fixed: Mapping[str, float],
+        priors: Mapping[str, tuple[float, float]],
+        threads: int | None,
+    ) -> None:
+        self.residuals, self.names, self.low, self.high, self.priors = residuals, list(names), low, high, priors
+        known = {n: v for n, v in fixed.items() if n in residuals.fitted.free.params}
+        self.cells = Cells(residuals.fitted, residuals.recording, 1 + len(names), names, known, threads=threads)
+        self.runs, self.counts = 0, residuals.counts
+        assert residuals.recording.spikes is not None and residuals.spike_noise is not None
+        self.measured = [times[times >= residuals.skip] for times in residuals.recording.spikes]
+
+    def nearest(self, points: np.ndarray) -> np.ndarray | None:
+        """(P,) that of the points (M, P) whose spikes are nearest to those measured; None: none has the same spikes."""
+        size, found = self.cells.size, list[float]()
+        for start in range(0, len(points), size):
+            some = points[start : start + size]
+            for own in self._own(np.resize(some, (size, len(self.names))))[: len(some)]:
+                together = all(map(_together, own, self.measured))
+                found.append(sum(((a - b) ** 2).sum() for a, b in zip(own, self.measured)) if together else np.inf)
+        best = int(np.argmin(found))
+        return points[best] if np.isfinite(found[best]) else None
+
+    def _own(self, points: np.ndarray) -> list[list[np.ndarray]]:
+        """Of points (size, P), one for each copy, the own spikes of each sweep."""
+        self.cells.set(self.parameters(points))
+        self.runs += len(points)
+        try:
+            spikes = self.cells.spikes()
+        except EngineError:  # one of them diverges, and nobody knows which
+            return [[np.empty(0)] * len(self.measured)] * len(points)
+        return [[sweep[i][sweep[i] >= self.residuals.skip] for sweep in spikes] for i in range(len(points))]
+
+    def look_around(self, point: np.ndarray) -> None:
+        """Take V outside windows around the own spikes of this point (P,), besides those around the measured ones."""
+        own = self._own(np.repeat(point[None], self.cells.size, axis=0))[0]
+        rec, (before, after) = self.residuals.recording, self.residuals.window
+        grid = self.residuals.samples * rec.dt
+        self.counts = self.residuals.counts.copy()
+        for sweep, times in enumerate(own):
+            for t in times:
+                self.counts[sweep] &= (grid < t - before) | (grid > t + after)
+
+    @property
+    def n_voltage(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def n_data(self) -> int:
+        return self.n_voltage + sum(map(len, self.measured))
+
+    def parameters(self, points: np.ndarray) -> np.ndarray:
+        """Values of points in [0, 1]."""
+        return self.low + points * (self.high - self.low)
+
+    def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Residuals (1, R) and Jacobian (1, R, P) at one point (1, P); inf where spikes are not those measured."""
+        r, J = differences(self._residuals, points)
+        lost = ~np.isfinite(J).all(axis=(0, 1))
+        if lost.any() and np.isfinite(r).all():  # a step loses a spike that only just happens: take the other one
+            J[:, :, lost] = differences(self._residuals, points, -1.0)[1][:, :, lost]
+        return r, J
+
+    def _residuals(self, copies: np.ndarray) -> np.ndarray:
+        """(1, 1 + P, R) of points (1, 1 + P, P)."""
+        return run_or_inf(self._run, copies, self.n_data + len(self.priors))
+
+    def _run(self, copies: np.ndarray) -> np.ndarray:
+        values = self.parameters(copies[0])
+        residuals, rec = self.residuals, self.residuals.recording
+        own = self._own(copies[0])
+        parts = []
+        if self.n_voltage:
+            assert rec.voltage is not None and residuals.voltage_noise is not None
+            self.runs += len(values)  # once for the spikes, and once for V at the times of samples
+            used = np.flatnonzero(self.counts.any(axis=0))
+            name = residuals.fitted.free.readout
+            v = self.cells.states(residuals.samples[used] * rec.dt, [name])[name]
+            error = (v - rec.voltage[:, residuals.samples[used], None]) / residuals.voltage_noise
+            parts.append(error[self.counts[:, used]].T)
+        for sweep, measured in enumerate(self.measured):
+            lost = np.full(len(measured), np.inf)
+            rows = [each[sweep] - measured if _together(each[sweep], measured) else lost for each in own]
+            parts.append(np.array(rows) / residuals.spike_noise)
+        parts += [((values[:, self.names.index(n)] - mean) / std)[:, None] for n, (mean, std) in self.priors.items()]
+        return np.concatenate(parts, axis=1)[None]
+
+    def close(self) -> None:
+        self.cells.close()
+
+
+def _together(ours: np.ndarray, measured: np.ndarray) -> bool:
+    """Whether there is one spike for each measured one, which coincides with it."""
+    return len(ours) == len(measured) and bool((np.abs(ours - measured) <= PRECISION).all())
