@@ -140,10 +140,11 @@ def fits(value: Any, hint: Any) -> bool:
         return False
     if isinstance(value, Mapping) and len(kinds) == 2:
         return all(fits(k, kinds[0]) and fits(v, kinds[1]) for k, v in value.items())
+    parts: Any = value
     if origin is tuple and kinds and kinds[1:] != (...,):
-        return len(value) == len(kinds) and all(map(fits, value, kinds))
-    each = kinds[0] if kinds and isinstance(value, (Collection, np.ndarray)) else Any
-    return each is Any or all(fits(part, each) for part in value)
+        return len(parts) == len(kinds) and all(map(fits, parts, kinds))
+    each = kinds[0] if kinds and isinstance(parts, (Collection, np.ndarray)) else Any
+    return each is Any or all(fits(part, each) for part in parts)
 
 
 def _kind(value: Any) -> str | None:
