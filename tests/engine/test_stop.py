@@ -218,7 +218,7 @@ def start(tmp_path, monkeypatch):
 
     def start(*command):
         Path("began").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "genn_eventprop.cli", *command]
+        command = [sys.executable, "-m", "genn_eventprop", *command]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         while not Path("began").exists():
