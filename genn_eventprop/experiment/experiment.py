@@ -519,6 +519,10 @@ OF_THE_COMMAND = ("run_dir", "config", "slurm")
 """Settings that name files for the command that starts a run: where a run is opened again, they are left out."""
 
 
+OF_THE_START = ("init_from",)
+"""Settings that name files for the first update alone: a run that is opened again has weights of its own."""
+
+
 def files_named(config: type[ExperimentConfig], settings: Mapping[str, Any]) -> list[str]:
     """In words, each file that settings name: neurons in Python files, which run when the setting is used, whatever the
     setting; and what a setting of type Path leads to.
@@ -529,7 +533,7 @@ def files_named(config: type[ExperimentConfig], settings: Mapping[str, Any]) -> 
         for text in texts:
             if isinstance(text, str) and neuron_file(text) is not None:
                 named.append(f"the neuron {text!r}, a file that is run only if you say so")
-            elif name not in OF_THE_COMMAND and (isinstance(text, Path) or _is_path(hints[name])):
+            elif name not in (*OF_THE_COMMAND, *OF_THE_START) and (isinstance(text, Path) or _is_path(hints[name])):
                 named.append(f"{name} = {str(text)!r}, which is opened only if you say so")
     return named
 
