@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..data import Currents, Events, Inputs
 from ..data.inputs import DataSet
 from ..description import Described, build, describe
 from ..engines import Engine, Readouts, Spikes
+from ..engines.contract.device_arrays import DeviceArrays
 from ..engines.contract.features import no_input_times
 from ..engines.contract.lock import EngineLock
 from ..engines.contract.result import SpikeRecords
@@ -274,25 +276,38 @@ class Runner:
         self.token = self.passes = 0
         self.spikes: Mapping[str, Spikes] = {}
         self._fixed = {c.weight: ~c.learned for c in engine.plan.connections if c.learned is not None}
+        self._by_host = {c.weight for c in engine.plan.connections if c.sign is not None} | self._fixed.keys()
+        self._by_host |= {
+            name for name, pair in engine.plan.limits.items() if any(isinstance(b, np.ndarray) for b in pair)
+        }
         self.lock = engine.lock
         _runners[self.number] = self
 
-    def forward(self, spikes: Sequence[np.ndarray], parameters: Sequence[np.ndarray], key: int | None) -> Readouts:
+    def shares(self, name: str, array: Any) -> bool:
+        """Whether a parameter that is an array of another library lies on the engine's device as the engine has it.
+
+        `forward` takes it and `gradients` fill such a one without a copy on the host. Not those of which single weights
+        are bounded: the bounds are on the host.
+        """
+        arrays = self.engine.parameters
+        return isinstance(arrays, DeviceArrays) and name not in self._by_host and arrays.beside(name, array)
+
+    def forward(self, spikes: Sequence[np.ndarray], parameters: Sequence[Any], key: int | None) -> Readouts:
         """Run trials; the tokens of earlier ones are no longer valid.
 
         Args:
             spikes: times (E,) ms, channels (E,), offsets (B + 1,): input spikes of sample b are
                 offsets[b]:offsets[b + 1], ascending; then, for each current of the network, (B, V, M) values.
-                parameters: what is outside its bounds acts at the bound. key: of
-                noise and dropout; None: they do not act.
+                parameters: arrays of NumPy, or of another library where it `shares` them; what is outside its bounds
+                acts at the bound. key: of noise and dropout; None: they do not act.
 
         Raises:
             EngineError: a parameter or a current that is not finite.
         """
         for name, value in zip(self.names, parameters):
-            if not np.isfinite(value).all():
-                wrong = np.count_nonzero(~np.isfinite(value))
-                raise EngineError(f"{name}: {wrong} of {value.size} values are not finite; use a smaller learning rate")
+            wrong, size = int((~(abs(value) < math.inf)).sum()), math.prod(value.shape)  # where the array is
+            if wrong:
+                raise EngineError(f"{name}: {wrong} of {size} values are not finite; use a smaller learning rate")
         for record, value in zip(self.engine.plan.currents, spikes[3:]):
             if not np.isfinite(value).all():
                 b, k, m = (int(i[0]) for i in np.nonzero(~np.isfinite(value)))
@@ -303,11 +318,14 @@ class Runner:
         with self.lock:
             return self._forward(spikes, parameters, key)
 
-    def _forward(
-        self, spikes: Sequence[np.ndarray], parameters: Sequence[np.ndarray], key: int | None
-    ) -> Readouts:  # fmt: skip
+    def _forward(self, spikes: Sequence[np.ndarray], parameters: Sequence[Any], key: int | None) -> Readouts:
+        arrays = self.engine.parameters
         for name, value in bounded(self.engine.plan, dict(zip(self.names, parameters))).items():
-            self.engine.parameters[name][...] = value
+            if isinstance(value, (np.ndarray, np.generic)):
+                arrays[name][...] = value
+            else:
+                assert isinstance(arrays, DeviceArrays)
+                arrays.take(name, value)
         data = self.engine.load(self._data(spikes))
         self._save_spikes()
         self.engine.epoch = key or 0
@@ -345,25 +363,28 @@ class Runner:
 
     def gradients(
         self, token: int, slopes: Sequence[np.ndarray], inputs: bool, currents: bool, spikes: Sequence[np.ndarray],
-        parameters: Sequence[np.ndarray], key: int | None,
+        parameters: Sequence[Any], key: int | None, into: Mapping[str, Any] = MappingProxyType({}),
     ) -> Gradients:  # fmt: skip
         """`backward` of the pass with this token; if it is no longer kept, what `forward` was given is run again."""
         with self.lock:
             if token != self.token:
                 self.forward(spikes, parameters, key)
-            return self.backward(slopes, inputs, currents)
+            return self.backward(slopes, inputs, currents, into)
 
     @property
     def no_times(self) -> str:
         """Why the engine has no gradients of input times; empty if it has."""
         return no_input_times(self.engine.plan, self.engine.features)
 
-    def backward(self, slopes: Sequence[np.ndarray], inputs: bool, currents: bool = False) -> Gradients:
+    def backward(
+        self, slopes: Sequence[np.ndarray], inputs: bool, currents: bool = False,
+        into: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Gradients:  # fmt: skip
         """Run the kept trials backwards; afterwards nothing is kept.
 
         Args:
             slopes: dL/dr of the loss's `readouts`. inputs, currents: whether gradients of input times, and of currents,
-                are wanted.
+                are wanted. into: parameter -> an array of another library, which it `shares`, for its gradient.
 
         Returns:
             dL/d(times) (E,), empty without `inputs`; dL/d(current) (B, V, M) of each current, none without `currents`;
@@ -374,7 +395,13 @@ class Runner:
         engine.backward(slopes[0], dict(zip(engine.plan.loss.also, slopes[1:])), inputs=inputs)
         self.token += 1
         by_time = np.array(engine.input_gradients) if inputs else np.empty(0)
-        gradients = {name: np.array(engine.gradients[name]) for name in self.names if name in learned}
+        gradients: dict[str, Any] = dict(into)
+        for name in (n for n in self.names if n in learned):
+            if name in into:
+                assert isinstance(engine.gradients, DeviceArrays)
+                engine.gradients.give(name, into[name])
+            else:
+                gradients[name] = np.array(engine.gradients[name])
         for name in gradients.keys() & self._fixed.keys():
             gradients[name][self._fixed[name]] = 0.0
         by_current: list[np.ndarray | None] = []
@@ -384,17 +411,17 @@ class Runner:
         return by_time, by_current, [gradients.get(name) for name in self.names]
 
 
-Gradients = tuple[np.ndarray, list[np.ndarray | None], list[np.ndarray | None]]
+Gradients = tuple[np.ndarray, list[np.ndarray | None], list[Any | None]]
 """See `Runner.backward`."""
 
 
-def bounded(plan: Plan, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def bounded(plan: Plan, values: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters within their bounds and signs, which other libraries' optimisers do not know."""
     values_in_bounds = dict(values)
     signs = enforced_bounds([c for c in plan.connections if c.sign is not None], values)
     for bounds in (plan.limits, signs):
         for name, pair in bounds.items():
-            values_in_bounds[name] = np.clip(values_in_bounds[name], *pair)
+            values_in_bounds[name] = values_in_bounds[name].clip(*pair)
     return values_in_bounds
 
 

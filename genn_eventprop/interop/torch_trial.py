@@ -17,7 +17,7 @@ from torch import Tensor
 from ..engines import Spikes
 from ..errors import EngineError
 from . import layer
-from .layer import runner_of
+from .layer import Runner, runner_of
 
 
 def run(
@@ -186,7 +186,7 @@ def _forwards(
 ) -> tuple[list[Tensor], Tensor, tuple[int, int], Mapping[str, Spikes]]:
     """spikes: times, channels, offsets, and the currents."""
     runner, real = runner_of(number), _real(parameters, spikes[0])
-    arguments = _numpy(spikes), _numpy(parameters), None if key is None else int(key)
+    arguments = _numpy(spikes), _parameters(runner, parameters), None if key is None else int(key)
     with runner.lock:
         result = runner.forward(*arguments)
         passed, of_pass = (runner.token, runner.passes), runner.spikes
@@ -201,10 +201,14 @@ def _backwards(
 ) -> tuple[Tensor, list[Tensor | None], list[Tensor | None]]:  # fmt: skip
     """`trial_backward`, None for a parameter that is not learned; no gradients of currents without `driven`."""
     runner, (times, _, _, *currents) = runner_of(number), spikes
-    again = _numpy(spikes), _numpy(parameters), None if key is None else int(key)
-    by_time, by_current, by_parameter = runner.gradients(token, _numpy(slopes), inputs, driven, *again)
+    values = _parameters(runner, parameters)
+    again, learned = (_numpy(spikes), values, None if key is None else int(key)), runner.engine.plan.trainable
+    into = {
+        n: torch.empty_like(v) for n, v in zip(runner.names, values) if isinstance(v, Tensor) and n in learned
+    }  # fmt: skip
+    by_time, by_current, by_parameter = runner.gradients(token, _numpy(slopes), inputs, driven, *again, into)
     as_tensors = lambda tensors, gradients: [  # noqa: E731
-        None if g is None else torch.from_numpy(g).to(t) for t, g in zip(tensors, gradients)
+        g if g is None or isinstance(g, Tensor) else torch.from_numpy(g).to(t) for t, g in zip(tensors, gradients)
     ]
     return (
         torch.from_numpy(by_time).to(times), as_tensors(currents, by_current), as_tensors(parameters, by_parameter)
@@ -213,6 +217,12 @@ def _backwards(
 
 def _numpy(tensors: Sequence[Tensor]) -> list[np.ndarray]:
     return [x.numpy(force=True) for x in tensors]
+
+
+def _parameters(runner: Runner, parameters: Sequence[Tensor]) -> list[Tensor | np.ndarray]:
+    """Those that lie on the engine's device as the engine has them, the others as arrays of the host."""
+    tensors = [(name, p.detach()) for name, p in zip(runner.names, parameters)]
+    return [p if not p.is_cpu and runner.shares(name, p) else p.numpy(force=True) for name, p in tensors]
 
 
 def _real(parameters: Sequence[Tensor], times: Tensor) -> Tensor:

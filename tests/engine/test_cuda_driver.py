@@ -1,9 +1,7 @@
 """The real device's code (`engines/cuda/driver.py`) on a driver that is stood in for: its memory is the host's, its
 kernels run on the shim. What the driver itself does, no test here can show."""
 
-import ctypes
 import gc
-import itertools
 import os
 import re
 import traceback
@@ -23,198 +21,19 @@ from genn_eventprop.errors import EngineError
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.verify.engines.representative import Shape
 from support.clocked import build, random_events
-from support.cuda_shim import SHUFFLED, ShimDevice, ShimEngine, ShimMemory, ShimModule
+from support.cuda_shim import ShimEngine
 from support.engines import run
 from support.extras import needs
+from support.gpu_arrays import GpuArray
 
 needs("cuda.core")
 from genn_eventprop.engines.cuda import driver  # noqa: E402
-
-STATUS = driver.cu.CUresult
-FINE = STATUS.CUDA_SUCCESS
-
-
-class Driver:
-    """As much of the CUDA driver as the engine calls. fails: function -> the status that it answers from now on."""
-
-    CUresult, CUstream, CUfunction = STATUS, staticmethod(int), staticmethod(int)
-    shared, CUDA_VERSION, version = 200 << 10, 13050, 13000
-
-    def __init__(self, devices=2, memory=1 << 30):
-        self.count, self.memory, self.fails, self.pieces, self.synchronised = devices, memory, {}, {}, []
-        self.process, self.context, self.waiting = os.getpid(), 0, []  # waiting: (stream, what a copy will do)
-        self.shim = ShimDevice(SHUFFLED)
-
-    @property
-    def taken(self):
-        return sum(piece.bytes for piece in self.pieces.values())
-
-    def _answer(self, name, *values):
-        status = self.fails.get(name, FINE)
-        return (status, *values) if status == FINE else (status, *(None for _ in values))
-
-    def cuInit(self, flags):
-        if os.getpid() != self.process:
-            return (STATUS.CUDA_ERROR_NOT_INITIALIZED,)
-        return self._answer("cuInit")
-
-    def cuCtxGetCurrent(self):
-        return self._answer("cuCtxGetCurrent", self.context)
-
-    def cuCtxSetCurrent(self, context):
-        self.context = context
-        return self._answer("cuCtxSetCurrent")
-
-    def cuDeviceGetCount(self):
-        return self._answer("cuDeviceGetCount", self.count)
-
-    def cuDeviceTotalMem(self, number):
-        return self._answer("cuDeviceTotalMem", 80 << 30)
-
-    def cuDriverGetVersion(self):
-        return self._answer("cuDriverGetVersion", self.version)
-
-    def cuDeviceGetAttribute(self, attribute, number):
-        assert "SHARED_MEMORY_PER_BLOCK_OPTIN" in attribute.name and number in (0, 1)
-        return self._answer("cuDeviceGetAttribute", self.shared)
-
-    def cuKernelSetAttribute(self, attribute, value, kernel, number):
-        assert "MAX_DYNAMIC_SHARED_SIZE" in attribute.name and number in (0, 1)
-        assert isinstance(kernel, Handle)
-        self.allowed = value
-        return self._answer("cuKernelSetAttribute")
-
-    def cuMemGetInfo(self):
-        return self._answer("cuMemGetInfo", self.memory - self.taken, self.memory)
-
-    def cuMemAlloc(self, count):
-        if count > self.cuMemGetInfo()[1]:
-            return STATUS.CUDA_ERROR_OUT_OF_MEMORY, None
-        piece = ShimMemory(self.shim, count)
-        self.pieces[piece.address] = piece
-        return self._answer("cuMemAlloc", piece.address)
-
-    def cuMemFree(self, address):
-        assert os.getpid() == self.process
-        self.catch_up()
-        self.pieces.pop(address).free()
-        return self._answer("cuMemFree")
-
-    def catch_up(self, stream=None):
-        """Do what waits: as late as a device may."""
-        for queue, act in self.waiting:
-            if stream in (None, queue):
-                act()
-        self.waiting = [w for w in self.waiting if stream not in (None, w[0])]
-
-    def cuMemcpyHtoDAsync(self, to, source, count, stream):
-        self.waiting.append((stream, lambda: ctypes.memmove(to, source, count)))
-        return self._answer("cuMemcpyHtoDAsync")
-
-    def cuMemcpyDtoHAsync(self, to, source, count, stream):
-        self.waiting.append((stream, lambda: ctypes.memmove(to, source, count)))
-        return self._answer("cuMemcpyDtoHAsync")
-
-    def cuMemsetD8Async(self, to, value, count, stream):
-        self.waiting.append((stream, lambda: ctypes.memset(to, value, count)))
-        return self._answer("cuMemsetD8Async")
-
-    def cuStreamSynchronize(self, stream):
-        self.synchronised.append(stream)
-        self.catch_up(stream)
-        return self._answer("cuStreamSynchronize")
-
-    def cuLaunchKernel(self, function, *where):
-        blocks, by, bz, threads, ty, tz, shared, stream, parameters, extra = where
-        assert (by, bz, ty, tz, extra) == (1, 1, 1, 1, 0)
-        answer = self._answer("cuLaunchKernel")
-        if answer[0] == FINE:
-            self.catch_up(stream)
-            module, kernel = KERNELS[function]
-            struct = ctypes.c_uint64.from_address(parameters).value  # its address
-            module.launch(kernel, blocks, threads, shared, SimpleNamespace(ctypes=SimpleNamespace(data=struct)))
-        return answer
-
-
-KERNELS = []  # (module, name) of those that were looked up
-
-
-class Handle(int):
-    """A kernel of cuda.core."""
-
-
-class Stream:
-    def __init__(self, handle):
-        self.handle = handle
-
-    def close(self):
-        self.handle = None
-
-
-class Core:
-    """cuda.core's Device."""
-
-    name, arch = "Stand-in", "90"
-
-    def __init__(self, number):
-        if number not in (0, 1):
-            raise ValueError(f"device_id must be within [0, 2), got {number}")
-        self.device_id = number
-
-    driver: Driver
-    numbers = itertools.count(7)
-
-    def set_current(self):
-        self.driver.context = self.device_id + 1
-
-    def create_stream(self):
-        return Stream(next(self.numbers))
-
-
-class Program:
-    """cuda.core's Program; its "cubin" is the text."""
-
-    made: list[str]
-
-    def __init__(self, text, kind, options):
-        assert kind == "c++" and options.arch == "sm_90"
-        self._text = text
-
-    def compile(self, kind):
-        assert kind == "cubin"
-        self.made.append(self._text)
-        return SimpleNamespace(code=self._text.encode())
-
-
-class Code:
-    """cuda.core's ObjectCode: kernels of the shim."""
-
-    shim: ShimDevice  # whose memory they use
-
-    def __init__(self, text):
-        self._module = ShimModule(text, self.shim)
-
-    @classmethod
-    def from_cubin(cls, code):
-        return cls(code.decode())
-
-    def get_kernel(self, name):
-        KERNELS.append((self._module, name))
-        return SimpleNamespace(handle=Handle(len(KERNELS) - 1))
+from support.cuda_driver import FINE, STATUS, Core, Handle, stand_in_driver  # noqa: E402
 
 
 @pytest.fixture
 def found(monkeypatch, tmp_path):
-    stand_in = Driver()
-    monkeypatch.setattr(driver, "cu", stand_in)
-    monkeypatch.setattr(driver, "CoreDevice", type("Core", (Core,), {"driver": stand_in}))
-    stand_in.made = []
-    monkeypatch.setattr(driver, "Program", type("Program", (Program,), {"made": stand_in.made}))
-    monkeypatch.setattr(driver, "ObjectCode", type("Code", (Code,), {"shim": stand_in.shim}))
-    monkeypatch.setattr(driver, "nvrtc", SimpleNamespace(nvrtcVersion=lambda: (0, 13, 0)))
-    monkeypatch.setattr(driver, "_started", set())
-    monkeypatch.setenv("GENN_EVENTPROP_CACHE", str(tmp_path / "cache"))
-    return stand_in
+    return stand_in_driver(monkeypatch, tmp_path / "cache")
 
 
 @pytest.fixture(scope="module")
@@ -385,6 +204,53 @@ def test_memory_that_is_not_there(found, problem):
 
 
 # memory
+
+
+def test_arrays_of_other_libraries_are_copied_on_the_device(found):
+    """In order with what they do with them, and done at once: their memory may be anybody's next."""
+    device, kind = driver.CudaDevice(0), np.dtype(np.float32)
+    memory, array = device.allocate(48), GpuArray(np.arange(12, dtype=kind).reshape(3, 4))
+    assert memory.beside(array, (3, 4), kind) and array.streams == [-1]
+    assert not memory.beside(array, (4, 3), kind) and not memory.beside(array, (3, 4), np.dtype(np.int32))
+    assert not memory.beside(array.values, (3, 4), kind) and not memory.beside(GpuArray(array.values, 1), (3, 4), kind)
+    assert not memory.beside(GpuArray(np.zeros((4, 3), kind).T), (3, 4), kind)
+    frozen = np.zeros((3, 4), kind)
+    frozen.flags.writeable = False  # which NumPy does not export: BufferError
+    assert not memory.beside(GpuArray(frozen), (3, 4), kind)
+    array.streams.clear()
+    memory.take(array)
+    array.values[:] = -1.0
+    assert np.array_equal(memory.read((12,), kind), np.arange(12))
+    memory.write(np.arange(12, dtype=kind)[::-1])
+    memory.give(array)
+    assert np.array_equal(array.values.reshape(-1), np.arange(12)[::-1]) and array.streams == [device.queue] * 2
+    assert [n for n, _ in found.copied].count("cuMemcpyDtoDAsync") == 2
+    nothing = GpuArray(np.zeros((0, 4), kind))
+    memory.take(nothing)
+    memory.give(nothing)
+
+
+def test_what_is_copied_on_the_device_and_what_the_host_writes(found, problem):
+    """The last one counts, and arrays of the host that somebody refers to stay current."""
+    plan, values, events = problem
+    engine = CudaEngine(plan, values)
+    data = engine.load(events)
+    engine.run(data, [0, 1], training=True)
+    first, second = (c.weight for c in plan.connections[:2])
+    held, new = engine.parameters[first], np.array(engine.parameters[first]) + 0.25
+    engine.parameters[second][...] = 0.125
+    engine.parameters.take(first, GpuArray(new))
+    assert np.array_equal(held, new) and (engine.parameters[second] == 0.125).all()
+    again = CudaEngine(plan, values | {first: new, second: np.full_like(values[second], 0.125, np.float32)})
+    wanted = again.run(again.load(events), [0, 1], training=True)
+    assert np.array_equal(engine.run(data, [0, 1], training=True).loss, wanted.loss)
+    gradient = GpuArray(np.zeros_like(new))
+    engine.gradients.give(first, gradient)
+    assert np.array_equal(gradient.values, again.gradients[first]) and gradient.values.any()
+    engine.gradients[first][...] = 3.0
+    engine.gradients.give(first, gradient)
+    assert (gradient.values == 3.0).all()
+    assert not engine.parameters.beside("hidden.tau_mem", gradient)  # on the host
 
 
 def test_an_array_may_change_while_it_is_copied(found):

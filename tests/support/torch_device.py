@@ -1,12 +1,14 @@
 """A second device for PyTorch on a machine without a GPU: "fake", whose tensors hold tensors of the CPU.
 
 Operations check what those of a GPU check: all tensors are on one device, and NumPy gets none without a copy. Autograd
-checks that a gradient is on the device of what it belongs to, as for every device.
+checks that a gradient is on the device of what it belongs to, as for every device. Other libraries see a GPU (DLPack).
 """
 
 import torch
 from torch.utils import backend_registration
 from torch.utils._pytree import tree_flatten, tree_map
+
+from support.gpu_arrays import GpuArray
 
 backend_registration._setup_privateuseone_for_python_backend("fake")
 CPU, FAKE = torch.device("cpu"), torch.device("fake", 0)
@@ -34,6 +36,15 @@ class FakeTensor(torch.Tensor):
         if not force:
             raise TypeError("can't convert fake:0 device type tensor to numpy")
         return self.detach().cpu().numpy()
+
+    number, streams = 0, []  # of the GPU; streams that were asked to wait for what has been done with a tensor
+
+    def __dlpack_device__(self):
+        return 2, self.number
+
+    def __dlpack__(self, *, stream=None, **_):
+        self.streams.append(stream)
+        return GpuArray(self.inner.detach(), self.number).__dlpack__()
 
     def __repr__(self):
         return f"FakeTensor({self.inner})"

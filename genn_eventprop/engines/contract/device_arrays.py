@@ -9,7 +9,7 @@ written is seen by comparing it with what came. Arrays to which nobody refers ha
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +17,23 @@ from typing import Any
 import numpy as np
 
 
+def _no_other(array: Any) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class DeviceLocation:
-    """Where an array is on the device. read: a fresh copy of it. write: put values there; None: read-only."""
+    """Where an array is on the device. read: a fresh copy of it. write: put values there; None: read-only.
+
+    beside: whether an array of another library is on the same device and of the same kind. take: copy such an array to
+    this place; give: copy what is here into such an array; without the host, and done when they return.
+    """
 
     read: Callable[[], np.ndarray]
     write: Callable[[np.ndarray], None] | None = None
+    beside: Callable[[Any], bool] = _no_other
+    take: Callable[[Any], object] = _no_other
+    give: Callable[[Any], object] = _no_other
 
 
 def _references(arrays: Mapping[str, np.ndarray], name: str) -> int:
@@ -83,19 +94,43 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
 
     def push(self) -> None:
         """Send what the host may have written to the device."""
-        for name, location in self._locations.items():
-            if name in self._host and location.write is not None and self._written(name):
-                location.write(self._host[name])
+        self._push(self._locations)
+        self._drop_unreferenced(self._locations)
+
+    def _push(self, names: Collection[str]) -> None:
+        for name in names:
+            write = self._locations[name].write
+            if name in self._host and write is not None and self._written(name):
+                write(self._host[name])
                 self._device_values[name] = self._host[name].copy()
-        self._drop_unreferenced()
 
     def pull(self) -> None:
         """Read what the device has changed into the arrays that somebody refers to."""
-        self._drop_unreferenced()
-        for name, location in self._locations.items():
+        self._pull(self._locations)
+
+    def _pull(self, names: Collection[str]) -> None:
+        self._drop_unreferenced(names)
+        for name in names:
             if name in self._host:
-                self._host[name][...] = location.read()
+                self._host[name][...] = self._locations[name].read()
                 self._device_values[name] = self._host[name].copy()
+
+    def beside(self, name: str, array: Any) -> bool:
+        """Whether an array of another library is on the device of the one with this name, and of the same kind."""
+        location = self._locations.get(name)
+        return location is not None and location.beside(array)
+
+    def take(self, name: str, array: Any) -> None:
+        """Copy such an array into the one with this name, on the device."""
+        with self._lock:
+            self._locations[name].take(array)
+            self._pull([name])
+
+    def give(self, name: str, array: Any) -> None:
+        """Copy the array with this name, as it is with what the host has written, into such an array, on the device."""
+        with self._lock:
+            self._push([name])
+            self._locations[name].give(array)
 
     def to_host(self) -> None:
         """Move all arrays to the host, which is then their only location."""
@@ -123,8 +158,8 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
         device = self._device_values.get(name)
         return device is None or self._host[name].tobytes() != device.tobytes()
 
-    def _drop_unreferenced(self) -> None:
-        for name in self._locations:
+    def _drop_unreferenced(self, names: Collection[str]) -> None:
+        for name in names:
             if name in self._host and _references(self._host, name) <= _UNREFERENCED:
                 del self._host[name]
                 self._device_values.pop(name, None)

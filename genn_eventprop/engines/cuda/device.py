@@ -6,7 +6,7 @@ What is done to a device is done in the order in which it is asked for. The host
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -48,6 +48,16 @@ class DeviceMemory(Protocol):
         Raises:
             EngineError: what went wrong since the last read.
         """
+
+    def beside(self, array: Any, shape: tuple[int, ...], dtype: np.dtype) -> bool:
+        """Whether an array of another library (DLPack) is on the same device, contiguous, of this shape and type."""
+        return False
+
+    def take(self, array: Any) -> None:
+        """Copy such an array to the beginning, once what made it is done, and wait for the copy."""
+
+    def give(self, array: Any) -> None:
+        """Copy the beginning into such an array, once nothing else uses it, and wait for the copy."""
 
     def clear(self, count: int) -> None:
         """Set the first `count` bytes to 0."""

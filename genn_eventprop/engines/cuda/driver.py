@@ -6,6 +6,7 @@ Not run on a GPU yet: see docs/engines.md.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import weakref
 from typing import Any
@@ -15,6 +16,7 @@ from cuda.bindings import driver as cu
 from cuda.bindings import nvrtc
 from cuda.core import Device as CoreDevice
 from cuda.core import ObjectCode, Program, ProgramOptions
+from cuda.core.utils import StridedMemoryView
 
 from ...errors import EngineError, ToolchainError
 from ...toolchain.load import device_code
@@ -25,6 +27,7 @@ SHARED_MEMORY = cu.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_
 ALLOWED = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 DRIVER = "580 or newer"  # for CUDA 13, which the extra [cuda] installs
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+DLPACK, NOTHING_WAITS = 2, -1  # kDLCUDA, a GPU's own memory; in the place of a stream
 _started: set[int] = set()  # the process in which CUDA was started, and of which it was forked
 
 
@@ -120,6 +123,31 @@ class CudaMemory(DeviceMemory):
         for key in copying:
             self._device.copying.pop(key, None)
         return value
+
+    def beside(self, array: Any, shape: tuple[int, ...], dtype: np.dtype) -> bool:
+        if array.__dlpack_device__() != (DLPACK, self._device.core.device_id):
+            return False
+        try:
+            view = self._device.view(array, NOTHING_WAITS)
+        except BufferError:  # such as a view that conjugates
+            return False
+        rows = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+        return view.shape == shape and view.dtype == dtype and view.strides in (None, rows)
+
+    def take(self, array: Any) -> None:
+        view = self._device.view(array, int(self._device.queue))
+        self._copy(self.address, view.ptr, view)
+
+    def give(self, array: Any) -> None:
+        view = self._device.view(array, int(self._device.queue))
+        self._copy(view.ptr, self.address, view)
+
+    def _copy(self, to: int, source: int, view: StridedMemoryView) -> None:
+        """Copy on the device. The host waits: what knows nothing of this stream may free or read the array next."""
+        count = view.size * view.dtype.itemsize
+        if count:
+            check(cu.cuMemcpyDtoDAsync(to, source, count, self._device.queue), "copying on the device")
+            check(cu.cuStreamSynchronize(self._device.queue), f"running on {self._device.name}")
 
     def clear(self, count: int) -> None:
         self._device.use()
@@ -223,6 +251,11 @@ class CudaDevice(Device):
     def available(self) -> int:
         self.use()
         return int(check(cu.cuMemGetInfo(), "asking for free memory"))
+
+    def view(self, array: Any, stream: int) -> StridedMemoryView:
+        """Where an array of another library is; that library lets the stream wait for what it does with the array."""
+        self.use()  # torch hands over arrays of the current device alone
+        return StridedMemoryView.from_dlpack(array, stream_ptr=stream)
 
     def compile(self, text: str) -> Module:
         return CudaModule(self, text)

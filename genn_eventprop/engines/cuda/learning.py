@@ -20,7 +20,8 @@ from .memory import Memory
 
 def location(memory: DeviceMemory, shape: tuple[int, ...], dtype: np.dtype) -> DeviceLocation:
     """Of an array at the beginning of a piece of memory."""
-    return DeviceLocation(lambda: memory.read(shape, dtype), memory.write)
+    beside = lambda array: memory.beside(array, shape, dtype)  # noqa: E731
+    return DeviceLocation(lambda: memory.read(shape, dtype), memory.write, beside, memory.take, memory.give)
 
 
 class DeviceOptimiser:
