@@ -65,7 +65,8 @@ class Settings:
         structures: How many. first: Number of the first. only: The number of a single one.
         inputs: How many networks with the same structure, and other numbers.
         spike_times: "grid" or "exact".
-        also: What networks have besides: currents (beside spikes, or alone), further inputs, births, modes.
+        also: What networks have besides: currents (beside spikes, or alone), further inputs, births, modes, exponential
+            neurons with sharp spikes.
         known: The networks that were wrong once, instead of random ones.
         workers: Processes; 0 for none, to debug.
         level: Of the compiler's optimisation.
@@ -84,7 +85,7 @@ class Settings:
     only: int | None = None
     inputs: int = 1
     spike_times: str = "grid"
-    also: tuple[Literal["currents", "alone", "inputs", "births", "modes"], ...] = ()
+    also: tuple[Literal["currents", "alone", "inputs", "births", "modes", "sharp"], ...] = ()
     known: bool = False
     workers: int = 2
     level: int = 0

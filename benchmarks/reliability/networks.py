@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).parents[1] / "random_networks.py"
 ON_GENN = ("--engines", "genn float64")
 KINDS: tuple[tuple[str, ...], ...] = tuple(
     ("--spike-times", times, *(("--also", *also.split()) if also else ()))
-    for also in ("", "currents", "alone", "inputs", "births", "modes", "births currents inputs modes")
+    for also in ("", "currents", "alone", "inputs", "births", "modes", "sharp", "births currents inputs modes")
     for times in ("grid", "exact")
 )
 """Options of the script. In half of the networks connections are tables or have delays of their own, many learned."""

@@ -52,6 +52,7 @@ from support.random_networks import (
     wired,
     with_births,
     with_modes,
+    with_sharp_spikes,
 )  # fmt: skip
 from support.random_networks.known import KNOWN, network
 from support.random_networks.layout import BORN, MODELS, NONLINEAR
@@ -91,6 +92,7 @@ def none_is_wrong(
     try:
         layout = draw_layout(dice, spike_times)
         layout = with_modes(layout, dice) if "modes" in also else layout
+        layout = with_sharp_spikes(layout, dice) if "sharp" in also else layout
         layout = with_births(layout, dice) if "births" in also else layout
         case = draw_case(
             wired(layout, dice) if connected else layout, dice, dice if several else None,

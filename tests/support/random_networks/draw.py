@@ -7,19 +7,19 @@ from collections.abc import Collection
 from genn_eventprop.verify.engines import Case
 
 from .dice import Random
-from .layout import Layout, draw_layout, with_births, with_modes
+from .layout import Layout, draw_layout, with_births, with_modes, with_sharp_spikes
 from .networks import draw_case
 from .wiring import wired
 
-WIRING, AUXILIARY, KIND, CURRENTS, INPUTS, BIRTHS, MODES = 1, 2, 3, 4, 5, 6, 7  # streams of their own
-ALSO = ("currents", "alone", "inputs", "births", "modes")
+WIRING, AUXILIARY, KIND, CURRENTS, INPUTS, BIRTHS, MODES, SHARP = 1, 2, 3, 4, 5, 6, 7, 8  # streams of their own
+ALSO = ("currents", "alone", "inputs", "births", "modes", "sharp")
 
 
 def draw(spike_times: str, seed: int, structure: int, number: int = 0, also: Collection[str] = ()) -> Case:
     """A network, half of them with tables of synapses and individual delays, a fifth with auxiliary losses.
 
     also: what it has besides, of `ALSO`: "currents", beside its spikes or "alone", further "inputs" of spikes,
-    gradients that see "births", models with "modes".
+    gradients that see "births", models with "modes", exponential neurons with "sharp" spikes.
 
     Raises:
         EventPropError: where the network is refused.
@@ -45,6 +45,8 @@ def draw_structure(
     tables, several = kind.bernoulli(0.5), kind.bernoulli(0.2) and layout.loss != "several"
     if "modes" in also:
         layout = with_modes(layout, Random(seed, structure, 0, MODES))
+    if "sharp" in also:
+        layout = with_sharp_spikes(layout, Random(seed, structure, 0, SHARP))
     if "births" in also:
         layout = with_births(layout, Random(seed, structure, 1, BIRTHS))
     return (wired(layout, Random(seed, structure, 0, WIRING)) if tables else layout), several

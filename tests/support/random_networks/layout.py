@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from genn_eventprop.modelling import Event, Mode, NeuronModel, Param
 from genn_eventprop.models import ZOO
 
@@ -211,6 +213,7 @@ class Layer:
 
     delayed, looped, loop_delayed: whether its connections have delays. twins: all neurons alike. awkward_names: its
     states are called like variables of the generated code. shape, wiring, loop_wiring: of a network with connectivity.
+    sharp: values in the place of the model's, by name.
     """
 
     name: str
@@ -230,6 +233,7 @@ class Layer:
     shape: tuple[int, ...] | None = None
     wiring: Wiring | None = None
     loop_wiring: Wiring | None = None
+    sharp: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         marks = [
@@ -238,6 +242,7 @@ class Layer:
         kinds = " ".join(f"{n}:{k}" for n, k in self.kinds.items() if k != "number")
         marks += [str(self.wiring)] if self.wiring else []
         marks += [f"loop {self.loop_wiring}"] if self.looped and self.loop_wiring else []
+        marks += [f"{name}={value:.4g}" for name, value in self.sharp.items()]
         return " ".join([f"{self.size} {self.model}", *marks, *([f"({kinds})"] if kinds else [])])
 
 
@@ -325,6 +330,27 @@ def with_births(layout: Layout, dice: Dice) -> Layout:
 def _born(dice: Dice) -> dict[str, Any]:
     model = dice.pick(BORN)
     return {"model": model, "kinds": {n: dice.pick(KINDS) for n in MODELS[model].params}}
+
+
+def with_sharp_spikes(layout: Layout, dice: Dice) -> Layout:
+    """The layout with exponential neurons in its spiking layers, whose spikes rise within 0.2 to 5 mV to a peak of up
+    to 60 times as much; recovery of AdEx from 1 ms on, with large jumps."""
+    layers = [
+        replace(layer, **_sharp(dice)) if MODELS[layer.model].spiking else layer
+        for layer in (*layout.hidden, layout.output)
+    ]
+    return replace(layout, hidden=tuple(layers[:-1]), output=layers[-1])
+
+
+def _sharp(dice: Dice) -> dict[str, Any]:
+    model, rng = dice.pick(("AdEx", "EIF")), dice.numbers()
+    params = MODELS[model].params
+    delta_t = float(10 ** rng.uniform(np.log10(0.2), np.log10(5.0)))
+    values = {"delta_t": delta_t, "v_peak": params["v_thresh"].value + delta_t * float(10 ** rng.uniform(0.5, 1.78))}
+    if model == "AdEx":
+        values |= {"tau_w": float(10 ** rng.uniform(0.0, 2.3)), "b": float(10 ** rng.uniform(1.0, 2.8))}
+    kinds = {n: dice.pick(KINDS) for n in params}
+    return {"model": model, "kinds": kinds, "awkward_names": False, "sharp": values}
 
 
 def _model(dice: Dice, spiking: list[str]) -> str:

@@ -149,6 +149,8 @@ def draw_neuron(layer: Layer, dice: Dice, dt: float) -> Neuron:
         kind = layer.kinds[n]
         several = kind == "array" or (kind == "learned" and not layer.twins and dice.bernoulli(0.7))
         drawn = _values(layer.model, n, rng, layer.size if several and not layer.twins else 1, extreme)
+        if n in layer.sharp:  # a peak stays above its threshold, however small delta_t is
+            drawn = np.full_like(drawn, layer.sharp[n]).astype(np.float32).astype(np.float64)
         if n in lasting and dice.bernoulli(0.6):
             drawn = np.full_like(drawn, round(dt * (dice.pick((0.0, 1.0, 3.0)) + dice.pick((0.5, 1.0))), 6))
         value = np.resize(drawn, layer.size) if several else float(drawn[0])
