@@ -15,6 +15,8 @@ from ..errors import EngineError
 
 STEP = 1e-5
 """Of a difference, as a fraction of the parameter's range; the error of V is a thousandth of the change, or less."""
+JUMP = 0.01
+"""Standard deviations of a residual: a larger difference over such a step may be a jump."""
 Run = Callable[[np.ndarray], np.ndarray]
 """Copies of points (M, 1 + P, P) -> their residuals (M, 1 + P, R)."""
 
@@ -29,6 +31,23 @@ def differences(run: Run, points: np.ndarray, sign: float = 1.0) -> tuple[np.nda
     r = run(copies)
     with np.errstate(invalid="ignore"):
         return r[:, 0], ((r[:, 1:] - r[:, :1]) / step[:, :, None]).transpose(0, 2, 1)
+
+
+def may_jump(jacobian: np.ndarray) -> bool:
+    """Whether a difference is so large that the other side has to be looked at, too."""
+    return not (np.abs(jacobian) * STEP <= JUMP).all()
+
+
+def without_jumps(ahead: np.ndarray, behind: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives of the differences upwards and downwards (..., R, P), and where one of the two holds a jump.
+
+    Where a crossing appears or vanishes a residual jumps from early to late, or is no more (inf), and its difference
+    over a step is not a derivative: it is then taken on the other side.
+    """
+    up, down = (np.where(np.isfinite(J), np.abs(J), np.inf) for J in (ahead, behind))
+    large, small = np.maximum(up, down), np.minimum(up, down)
+    jumps = (large > 10 * small) & (large * STEP > JUMP)
+    return np.where(jumps & (down < up), behind, ahead), jumps
 
 
 def run_or_inf(run: Run, copies: np.ndarray, size: int) -> np.ndarray:

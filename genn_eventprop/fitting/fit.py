@@ -43,10 +43,11 @@ TOGETHER = 1.5
 
 @dataclass(frozen=True)
 class Alone:
-    """Where the last stage ended: point (P,) in [0, 1], covariance (P, P)."""
+    """Where the last stage ended: point (P,) in [0, 1], covariance (P, P), parameters at which the loss jumps there."""
 
     point: np.ndarray
     covariance: np.ndarray
+    jumps: list[str]
 
 
 @dataclass(frozen=True)
@@ -268,12 +269,14 @@ def _by_itself(problem: Problem, minimum: Minimum, options: FitOptions, best: di
     own = OwnRun(residuals, problem.names, problem.low, problem.high, problem.fixed, problem.priors, options.threads)
     with contextlib.closing(own):
         found = _settled(own, problem, minimum, options)
+        if found is not None:
+            own(found.points)  # for the jumps there
     problem.runs += own.runs
     if found is None or np.sqrt((found.residuals[0, own.n_voltage : own.n_data] ** 2).mean()) > TOGETHER:
         return None
     point, r = found.points[0], found.residuals[0]
     best.update(parameters=dict(zip(problem.names, own.parameters(point).tolist())), loss=float(found.cost[0]))
-    return Alone(point, _covariance(point, r, found.jacobian[0], own.n_data, own.n_voltage))
+    return Alone(point, _covariance(point, r, found.jacobian[0], own.n_data, own.n_voltage), own.jumps)
 
 
 def _settled(own: OwnRun, problem: Problem, minimum: Minimum, options: FitOptions) -> Minimum | None:
@@ -336,7 +339,7 @@ def _result(
             )
         covariance = _covariance(points[best], r, jacobian, problem.n_data, residuals.n_voltage)
     else:
-        covariance = alone.covariance
+        covariance, jumps = alone.covariance, alone.jumps
         # the starts that ended here would have gone on to where the best of them went
         same = (np.abs(points - points[best]) <= NEAR).all(axis=1)
         points = np.where(same[:, None], alone.point, points)

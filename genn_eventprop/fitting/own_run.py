@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import EngineError
 from .cells import Cells
 from .compare import PRECISION
-from .differences import differences, run_or_inf
+from .differences import differences, may_jump, run_or_inf, without_jumps
 from .residuals import Residuals
 
 
@@ -47,6 +47,8 @@ class OwnRun:
         self.runs, self.counts = 0, residuals.counts
         assert residuals.recording.spikes is not None and residuals.spike_noise is not None
         self.measured = [times[times >= residuals.skip] for times in residuals.recording.spikes]
+        self.jumps: list[str] = []
+        """Parameters a small change of which makes a residual jump, at the last point."""
 
     def nearest(self, points: np.ndarray) -> np.ndarray | None:
         """(P,) that of the points (M, P) whose spikes are nearest to those measured; None: none has the same spikes."""
@@ -94,9 +96,10 @@ class OwnRun:
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residuals (1, R) and Jacobian (1, R, P) at one point (1, P); inf where spikes are not those measured."""
         r, J = differences(self._residuals, points)
-        lost = ~np.isfinite(J).all(axis=(0, 1))
-        if lost.any() and np.isfinite(r).all():  # a step loses a spike that only just happens: take the other one
-            J[:, :, lost] = differences(self._residuals, points, -1.0)[1][:, :, lost]
+        self.jumps = []
+        if may_jump(J) and np.isfinite(r).all():
+            J, jumps = without_jumps(J, differences(self._residuals, points, -1.0)[1])
+            self.jumps = [n for n, jumped in zip(self.names, jumps.any(axis=(0, 1))) if jumped]
         return r, J
 
     def _residuals(self, copies: np.ndarray) -> np.ndarray:

@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from .cells import Cells, forced_arrivals
-from .differences import STEP, differences, run_or_inf
+from .differences import STEP, differences, run_or_inf, without_jumps
 from .forced import FOREVER
 from .rates import Rates
 from .residuals import Residuals
 
-JUMP = 0.01
-"""Standard deviations of a residual: a larger difference over such a step is a jump."""
 COUPLED_WAIT = 2.0
 """ms: how long the model stays at its threshold while a measured V pulls it."""
 
@@ -82,15 +80,9 @@ class Problem:
         return np.where(ahead + behind < 0, ahead, behind)
 
     def smooth(self, point: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Residuals (R,) at a point (P,), their Jacobian (R, P) without jumps, and the parameters that jump there.
-
-        Where a crossing appears or vanishes a residual jumps from early to late, and its difference over a step is not
-        a derivative: it is then taken on the other side.
-        """
+        """Residuals (R,) at a point (P,), their Jacobian (R, P) `without_jumps`, and the parameters that jump there."""
         r, ahead, behind = self.sides(point)
-        large, small = np.maximum(np.abs(ahead), np.abs(behind)), np.minimum(np.abs(ahead), np.abs(behind))
-        jumps = (large > 10 * small) & (large * STEP > JUMP)
-        jacobian = np.where(jumps & (np.abs(behind) < np.abs(ahead)), behind, ahead)
+        jacobian, jumps = without_jumps(ahead, behind)
         return r, jacobian, [n for n, jumped in zip(self.names, jumps.any(axis=0)) if jumped]
 
     def sides(self, point: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
