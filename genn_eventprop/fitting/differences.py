@@ -39,7 +39,7 @@ def may_jump(jacobian: np.ndarray) -> bool:
 
 
 def without_jumps(ahead: np.ndarray, behind: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Derivatives of the differences upwards and downwards (..., R, P), and where one of the two holds a jump.
+    """Derivatives of the differences upwards and downwards (..., R, P), and numbers of parameters of jumps.
 
     Where a crossing appears or vanishes a residual jumps from early to late, or is no more (inf), and its difference
     over a step is not a derivative: it is then taken on the other side.
@@ -47,7 +47,7 @@ def without_jumps(ahead: np.ndarray, behind: np.ndarray) -> tuple[np.ndarray, np
     up, down = (np.where(np.isfinite(J), np.abs(J), np.inf) for J in (ahead, behind))
     large, small = np.maximum(up, down), np.minimum(up, down)
     jumps = (large > 10 * small) & (large * STEP > JUMP)
-    return np.where(jumps & (down < up), behind, ahead), jumps
+    return np.where(jumps & (down < up), behind, ahead), np.unique(np.nonzero(jumps)[-1])
 
 
 def run_or_inf(run: Run, copies: np.ndarray, size: int) -> np.ndarray:

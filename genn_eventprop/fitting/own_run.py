@@ -99,7 +99,7 @@ class OwnRun:
         self.jumps = []
         if may_jump(J) and np.isfinite(r).all():
             J, jumps = without_jumps(J, differences(self._residuals, points, -1.0)[1])
-            self.jumps = [n for n, jumped in zip(self.names, jumps.any(axis=(0, 1))) if jumped]
+            self.jumps = [self.names[i] for i in jumps]
         return r, J
 
     def _residuals(self, copies: np.ndarray) -> np.ndarray:

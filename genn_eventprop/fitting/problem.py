@@ -83,7 +83,7 @@ class Problem:
         """Residuals (R,) at a point (P,), their Jacobian (R, P) `without_jumps`, and the parameters that jump there."""
         r, ahead, behind = self.sides(point)
         jacobian, jumps = without_jumps(ahead, behind)
-        return r, jacobian, [n for n, jumped in zip(self.names, jumps.any(axis=0)) if jumped]
+        return r, jacobian, [self.names[i] for i in jumps]
 
     def sides(self, point: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Residuals (R,) at a point (P,), and their differences (R, P) over a step up, and over one down."""
