@@ -84,8 +84,10 @@ def make(table: Mapping[str, Callable[..., Any]], spec: Spec, where: str, *leadi
             raise SettingError(f"{where}: {spec.name}: {name} = {value!r} cannot be used; it must be of type {kind}")
     try:
         return factory(*leading, *spec.values, **{**usable, **spec.options})
-    except EventPropError:
-        raise
+    except EventPropError as error:
+        if not hasattr(error, "of_argument"):  # else of a value inside, which the text of the option has
+            raise
+        raise SettingError(f"{where}: {error}") from None
     except (TypeError, ValueError, ArithmeticError) as error:  # values of a kind that only the factory can tell
         raise SettingError(f"{where}: {spec.name} cannot be made of these values: {error}") from None
 

@@ -179,7 +179,7 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def test_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="absent.txt: cannot be read"):
+    with pytest.raises(DataError, match="absent.txt: no such file"):
         cache.key_of([tmp_path / "absent.txt"], {})
     with pytest.raises(DataError, match="cache settings must be plain values"):
         cache.key_of([], {"f": print})

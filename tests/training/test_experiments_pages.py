@@ -239,7 +239,8 @@ def test_choices_from_toml_and_the_command_line(data_dir, tmp_path):
     saved = settings(tmp_path / "run")
     assert (saved["hidden"], saved["loss"], saved["neuron"]) == ([20], "max", "LIF(v_thresh=0.8)")
     assert (saved["augment"], saved["schedule"]) == ("dropout=0.1,shift(channels=1)", "ease_in,cosine")
-    assert main(["evaluate", str(tmp_path / "run"), "--data", "train"]) == 0
+    assert main(["evaluate", str(tmp_path / "run"), "--data", "train"]) == 1  # --data-dir is a folder elsewhere
+    assert main(["evaluate", str(tmp_path / "run"), "--data", "train", "--trust"]) == 0
 
 
 @pytest.mark.parametrize(

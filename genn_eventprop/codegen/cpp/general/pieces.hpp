@@ -878,7 +878,8 @@ struct Pieces {
             for (int j = to; j >= 0; --j) v = v * s + p[r][j] * INVERSE[j + 1];
             v *= h * unit;
             for (int i = 0; i < count; ++i) {
-                if (s[i] != 0) grad[M::place[r]][each[i]] += scalar(v[i]);
+                if (s[i] == 0) continue;  // a piece without length, whose series may overflow
+                grad[M::place[r]][each[i]] += scalar(v[i]);
                 if (!std::isfinite(v[i])) unresolved(args, each[i], n + r);
             }
         }
@@ -917,7 +918,7 @@ struct Pieces {
         }
         bool good = true;
         for (int i = 0; i < count; ++i) {
-            if (excess[i] <= 0) continue;
+            if (excess[i] <= 0 || h[i] == 0) continue;
             bool halve = false;
             for (int r = 0; r < n + M::dynamic; ++r) {
                 double most = r < n ? first[r][i] : std::fabs(double(grad[M::place[r < n ? 0 : r - n]][each[i]])) / (h[i] * unit[i]), power = 1;
