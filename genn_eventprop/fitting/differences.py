@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..errors import EngineError
+from ..errors import EngineError, ModelError
 
 STEP = 1e-5
 """Of a difference, as a fraction of the parameter's range; the error of V is a thousandth of the change, or less."""
@@ -54,7 +54,7 @@ def run_or_inf(run: Run, copies: np.ndarray, size: int) -> np.ndarray:
     """What `run` returns; `size` times inf for points whose trajectories cannot be computed."""
     try:
         return run(copies)
-    except EngineError:
+    except (EngineError, ModelError):  # a dynamics that diverges, a start above the threshold
         if len(copies) == 1 or np.ptp(copies, axis=0).max() == 0:
             # it alone: what cannot be followed is a step that will not be taken
             return np.full((*copies.shape[:2], size), np.inf)

@@ -294,13 +294,13 @@ class EventProp(nn.Module):
         how = "Events.from_samples([(times, channels), ...], n_channels)" if samples else "torch.from_numpy(x)"
         check_array(spikes, Tensor, how)
         assert isinstance(spikes, Tensor)
-        spikes = _real(spikes, "the tensor of spike counts")
-        if spikes.requires_grad:
+        counts = _real(spikes, "the tensor of spike counts")
+        if counts.requires_grad:
             raise SettingError(
                 "spike counts have no derivative; give times= for gradients of input spikes, or detach()"
             )
-        check_counts(spikes.shape, self.plan, self.layout)
-        step, channels, offsets = spikes_of_counts(spikes, self.layout == "BTN")
+        check_counts(counts.shape, self.plan, self.layout)
+        step, channels, offsets = spikes_of_counts(counts, self.layout == "BTN")
         return step.to(torch.float64) * self.plan.dt, channels, offsets
 
     def _of_times(self, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:

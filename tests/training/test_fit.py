@@ -324,6 +324,14 @@ def test_a_state_that_a_mode_moves_is_no_idle_synapse():
     assert "w" in fitted_model(model).forced.state
 
 
+def test_a_start_above_the_threshold_is_drawn_again():
+    rng = np.random.default_rng(0)
+    cell = simulate(LIF(tau_mem=15.0, v_reset=0.1), np.repeat(1.5 + 0.5 * rng.normal(size=60), 8), dt=0.25)
+    bounds = {"v_thresh": (0.5, 1.5), "v_reset": (-0.5, 1.2)}
+    result = fit(LIF, cell, bounds=bounds, only=list(bounds), fixed={"tau_mem": 15.0}, starts=8, progress=False)
+    assert np.allclose(result.values, [1.0, 0.1], atol=1e-6)
+
+
 def calibration_benchmark():
     place = Path(__file__).parents[2] / "benchmarks" / "fit_calibration.py"
     spec = importlib.util.spec_from_file_location("fit_calibration", place)
