@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -138,12 +139,9 @@ def wait_until_gone(study):
     """The trainings of a scan that was killed end a moment after it."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        try:
-            with locked(study):
-                if not any(study.glob("*/.writer.json")):
-                    return
-        except SettingError:
-            pass
+        with contextlib.suppress(SettingError), locked(study):  # still in use
+            if not any(study.glob("*/.writer.json")):
+                return
         time.sleep(0.05)
 
 
