@@ -9,13 +9,13 @@ from ..errors import DataError
 from ..renamed import renamed
 
 
-def require(module: str, purpose: str) -> ModuleType:
-    """The module, or an error that says how to install it."""
+def require(module: str, purpose: str, extra: str = "data") -> ModuleType:
+    """The module, or an error that says how to install it: with the `extra` of this package."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise DataError(
-            f'{purpose} need {module}, which cannot be imported ({error}); pip install "genn_eventprop[data]"'
+            f'{purpose} need {module}, which cannot be imported ({error}); pip install "genn_eventprop[{extra}]"'
         ) from error
 
 

@@ -13,6 +13,7 @@ EXTRA_OF = {
     "nir": "nir",
     "optuna": "search",
     "quantities": "ephys",
+    "sklearn": "baseline",
     "submitit": "cluster",
     "tonic": "data",
     "torch": "torch",
