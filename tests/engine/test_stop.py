@@ -184,7 +184,7 @@ class Mark(Callback):
 
     def end_batch(self, trainer, epoch, batch, statistics):
         if batch == 2 and os.path.exists("press"):
-            # In the middle of the next one. Not by a signal, for which a batch shorter than half a second does not look.
+            # In the middle of the next one. Not by a signal: a batch shorter than half a second does not look for it.
             threading.Timer(0.02, trainer.interrupt).start()
 
 @dataclass(frozen=True)
