@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .renamed import MODULES, accept_old_modules
-
 if TYPE_CHECKING:
     from .data import Currents, Events, Inputs
     from .deploy import load
@@ -85,7 +83,6 @@ _ROOMS = (
     "training",
     "verify",
 )
-accept_old_modules()
 
 
 def __getattr__(name: str) -> Any:
@@ -93,7 +90,7 @@ def __getattr__(name: str) -> Any:
 
     if name in _LATER:
         return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
-    if name in _ROOMS or name in MODULES:
+    if name in _ROOMS:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -14,7 +14,6 @@ from ..atomic import write_text
 from ..data.inputs import load_data
 from ..errors import SettingError
 from ..experiment.experiment import open_run, run_experiment
-from ..output import say
 from ..runs import mark
 from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import SAMPLES, RunFolder
@@ -102,7 +101,7 @@ def _resume(
 
 def export(arguments: Sequence[str], program: str) -> None:
     """Write the weights of a run to npz or CSV files, or the whole model to a C or NIR file: export RUN model.c."""
-    parse(_export, [_spelled(argument) for argument in arguments], program)
+    parse(_export, arguments, program)
 
 
 def _export(
@@ -154,15 +153,6 @@ def _export(
         print(
             f"  {name:30} {' x '.join(map(str, value.shape)):12} mean {value.mean():.4g}, deviation {value.std():.4g}"
         )
-
-
-def _spelled(argument: str) -> str:
-    """An argument of export, with the name that the option of NIR's dialect has everywhere."""
-    name, equals, value = argument.partition("=")
-    if name != "--dialect":
-        return argument
-    say("note: export --dialect is now called --nir-dialect, as in train; the old name works until 0.3.0")
-    return f"--nir-dialect{equals}{value}"
 
 
 def _check_free(out: Path, overwrite: bool) -> None:

@@ -31,7 +31,6 @@ from ..program.nodes import (
     targets,
     walk,
 )
-from ..renamed import renamed
 
 TEST = name("t", "test")
 
@@ -177,6 +176,3 @@ def without_entry(s: Statement) -> tuple[Statement, ...]:
     if isinstance(s, When) and is_rare(s):
         return tuple(t for inner in s.body for t in without_entry(inner))
     return () if isinstance(s, StoreEvent) else (s,)
-
-
-__getattr__ = renamed(__name__, {"Part": "EventSplit", "happened": "without_entry", "needed": "live_statements"})

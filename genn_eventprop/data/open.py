@@ -20,7 +20,6 @@ import numpy as np
 from ..errors import DataError
 from ..home import expanded
 from ..output import say
-from ..renamed import renamed
 from .audio import inner_ear
 from .cache import cached
 from .events.events import Events
@@ -184,6 +183,3 @@ def _files_below(path: Path) -> list[Path]:
             reported = True
             say(f"note: looking for samples in all folders below {path}, {len(files):,} files so far")
     return sorted(files)
-
-
-__getattr__ = renamed(__name__, {"heard": "encode_recordings"})

@@ -6,7 +6,6 @@ import importlib
 from types import ModuleType
 
 from ..errors import DataError
-from ..renamed import renamed
 
 
 def require(module: str, purpose: str, extra: str = "data") -> ModuleType:
@@ -17,6 +16,3 @@ def require(module: str, purpose: str, extra: str = "data") -> ModuleType:
         raise DataError(
             f'{purpose} need {module}, which cannot be imported ({error}); pip install "genn_eventprop[{extra}]"'
         ) from error
-
-
-__getattr__ = renamed(__name__, {"need": "require"})

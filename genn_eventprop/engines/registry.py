@@ -12,7 +12,6 @@ from ..choice import parse_spec
 from ..errors import EngineError, SettingError, suggest
 from ..modelling import Network
 from ..plan import Plan
-from ..renamed import warn_renamed
 from .contract.engine import Availability, Engine
 from .contract.features import TRAJECTORY_AUXILIARY_LOSS, can_solve, list_engines
 from .contract.parameters import real_numbers
@@ -30,8 +29,6 @@ ENGINES = {
 NAMES = tuple(ENGINES)
 SHARED = ("dtype", "threads", "slope_floor")
 """Settings that `create` has for all engines."""
-RENAMED = {"genn_backend": ("genn", "backend")}
-"""Options of the previous version -> engine and option."""
 
 
 def engine_class(engine: str) -> type[Engine]:
@@ -165,7 +162,7 @@ def create(
         'reference_event'
     """
     name, behind = engine_and_options(engine)
-    options = behind | _present(name, options)
+    options = behind | {option: value for option, value in options.items() if value is not None}
     check_options(name, options)
     real_numbers(dtype)  # also for a reference, which is always in float64
     settings: dict[str, Any] = {"dtype": dtype, "threads": threads, "slope_floor": slope_floor, **options}
@@ -175,18 +172,6 @@ def create(
         made, reason = _make(engine_class(name), plan, parameters, settings), "asked for"
     made.reason = "; ".join((reason, *made.remarks))
     return made
-
-
-def _present(engine: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options by the names that they have now; an old one of another engine did not count, and does not."""
-    present = {name: value for name, value in options.items() if value is not None}
-    for old, (owner, new) in RENAMED.items():
-        if old in present:
-            value = present.pop(old)
-            if value != "auto":
-                warn_renamed(f"{old}={value!r}", f"engine='{owner}({new}={value})'")
-                present |= {new: value} if engine == owner else {}
-    return present
 
 
 def _fastest(plan: Plan, parameters: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> tuple[Engine, str]:

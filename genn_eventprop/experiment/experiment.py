@@ -33,12 +33,10 @@ from ..atomic import advice
 from ..data.inputs import DataSet
 from ..distributed import world
 from ..engines import engine_class
-from ..engines.registry import RENAMED
 from ..errors import SettingError, TrainingError, UsageError, WriteError, suggest
 from ..modelling import NeuronModel
 from ..modelling.user_file import import_file
 from ..output import say
-from ..renamed import warn_renamed
 from ..runs.run_folder import PAGE_TEXT, RunFolder, jsonable
 from ..runs.run_lock import lock_for_writing
 from ..runs.weights import NIR
@@ -86,8 +84,6 @@ class ExperimentConfig:
     """Number of engine threads; results do not depend on it."""
     weight_rows: Literal["float32", "float16"] = "float32"
     """float16: run every weight as float16 rounds it; the optimiser moves float32 masters."""
-    genn_backend: str = "auto"
-    """Old spelling of --engine "genn(backend=...)", until 0.3.0."""
     run_dir: Path | None = None
     """Folder for this run; by default runs/NAME-seedSEED-NUMBER."""
     resume_if_started: bool = False
@@ -124,15 +120,6 @@ class ExperimentConfig:
     """The one-minute variant; explicit options take precedence."""
     config: Path | None = None
     """TOML file of settings, named like these options."""
-
-    def __post_init__(self) -> None:
-        if self.genn_backend != "auto":
-            owner, option = RENAMED["genn_backend"]
-            present = f"{owner}({option}={self.genn_backend})"
-            warn_renamed(f"genn_backend={self.genn_backend!r}", f"engine={present!r}")
-            if self.engine == owner:
-                object.__setattr__(self, "engine", present)
-            object.__setattr__(self, "genn_backend", "auto")
 
     def time_grid(self, exact_dt: float = 1.0, grid_dt: float = 0.1, *, solvable: bool = True) -> tuple[str, float]:
         """(spike_times, dt) of a page that wants exact spike times: with "auto", unless the engine has only the grid.
@@ -507,8 +494,8 @@ def open_run(
     if "experiment" not in saved or not isinstance(saved.get("settings"), dict):
         raise SettingError(f"{folder.path} was not made by an experiment; continue it with Trainer.resume in Python")
     file = page_of(saved["experiment"], page, str(folder.path))
-    check_settings(file.config, saved["settings"], str(folder.path / "config.json"))
-    settings = {name: value for name, value in saved["settings"].items() if name not in OF_THE_COMMAND}
+    settings = {name: value for name, value in saved["settings"].items() if name not in (*OF_THE_COMMAND, *NO_MORE)}
+    check_settings(file.config, settings, str(folder.path / "config.json"))
     if not trust and (named := files_named(file.config, settings)):
         raise SettingError(f"{folder.path} was made with {named[0]}; add --trust, if you know who made it")
     values = {**settings, "run_dir": str(folder.path), **{k: v for k, v in changes.items() if v is not None}}
@@ -518,6 +505,8 @@ def open_run(
 OF_THE_COMMAND = ("run_dir", "config", "slurm")
 """Settings that name files for the command that starts a run: where a run is opened again, they are left out."""
 
+NO_MORE = ("genn_backend",)
+"""Settings that every folder of an earlier version has, always with their defaults."""
 
 OF_THE_START = ("init_from",)
 """Settings that name files for the first update alone: a run that is opened again has weights of its own."""

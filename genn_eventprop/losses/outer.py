@@ -15,7 +15,6 @@ import sympy as sp
 
 from ..errors import LossError, ModelError, shown
 from ..modelling.expressions import numpy_function, parse, symbol
-from ..renamed import renamed
 from .sums import SUMS
 
 NAMED = {"cross_entropy": "labels", "squared_error": "targets", **{name: s.compares for name, s in SUMS.items()}}
@@ -180,6 +179,3 @@ def score_functions(score: sp.Expr, term: sp.Expr, names: tuple[str, ...]) -> Ca
     """[score, term, dscore/dr, dterm/dr] as a NumPy function of `names`, r first."""
     r = symbol("r")
     return numpy_function([symbol(n) for n in names], [score, term, sp.diff(score, r), sp.diff(term, r)])
-
-
-__getattr__ = renamed(__name__, {"Absent": "UnavailableLoss"})

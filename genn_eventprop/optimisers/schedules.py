@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CheckpointError, SettingError
-from ..renamed import RenamedAttribute
 
 
 @dataclass(frozen=True)
@@ -132,8 +131,6 @@ class ByParameter(Schedule):
 
     def __init__(self, others: Schedule, by_pattern: Mapping[str, Schedule]) -> None:
         self.others, self.by_pattern = others, dict(by_pattern)
-
-    own = RenamedAttribute("by_pattern")
 
     def factor(self, progress: Progress) -> float:
         return self.others.factor(progress)

@@ -34,7 +34,6 @@ from ..adjoint.propagator import numeric
 from ..adjoint.scheme import LinearPart, exact_part, linear_part
 from ..adjoint.series import PropagatorSeries
 from ..modelling.expressions import symbol
-from ..renamed import renamed
 from . import clock
 from .records import Plan, PopulationRecord
 
@@ -381,20 +380,3 @@ def node_scale(plan: Plan) -> np.ndarray:
     if plan.loss.readout != "voltage":
         return np.zeros(0)
     return plan.duration / np.diag(_basis(plan)[2])
-
-
-__getattr__ = renamed(
-    __name__,
-    {
-        "Entry": "PropagatorEntry",
-        "HALF": "HALF_STEP",
-        "Value": "Coefficient",
-        "derivative": "propagator_derivative",
-        "entries": "propagator_entries",
-        "is_plain": "has_exact_step",
-        "parts": "exact_parts",
-        "readout_row": "integral_terms",
-        "value_arrays": "coefficient_values",
-        "value_names": "coefficient_names",
-    },
-)

@@ -13,7 +13,6 @@ import numpy as np
 
 from ..modelling.connection import sign_of_weights
 from ..modelling.connectivity import Synapses
-from ..renamed import renamed
 from .connection import ConnectionRecord
 
 
@@ -55,6 +54,3 @@ def _sources(c: ConnectionRecord, values: Mapping[str, np.ndarray]) -> np.ndarra
     sources = np.empty(len(table), np.int64)
     sources[table.weights] = table.source
     return sources
-
-
-__getattr__ = renamed(__name__, {"held": "enforced_bounds"})

@@ -17,7 +17,6 @@ from ..losses import LossRecord
 from ..modelling.network import check_synapses, check_values
 from ..modelling.parameters import Param, within
 from ..regularisers import SpikePush, pushed_state
-from ..renamed import RenamedAttribute
 from . import clock
 from .connection import ConnectionRecord
 from .enforced_bounds import enforced_bounds
@@ -206,8 +205,6 @@ class Plan:
         """Bounds that no optimiser replaces: delays from 0 to their maximum, signs that weights keep, weights that are
         not learned."""
         return enforced_bounds(self.weighted, values)
-
-    held = RenamedAttribute("enforced_bounds")
 
     def decay(self) -> dict[str, float]:
         """Parameter -> sum of the strengths of every `WeightDecay` that acts on it."""

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 import sympy as sp
 
 from ..adjoint import DerivedEvent
-from ..renamed import renamed
 from .nodes import Add, Statement, choose, equal, name, together
 from .scope import Scope
 
@@ -62,6 +61,3 @@ def jump(
 def x0_slope(s: Scope, param: str) -> sp.Expr:
     """dL/dp by the states that a trial starts from: lambda(0) . dx0/dp."""
     return sp.Matrix(s.lam).dot(s.d.dx0_dp[:, s.d.params.index(param)].applyfunc(s.expression))
-
-
-__getattr__ = renamed(__name__, {"along": "jump_term"})

@@ -15,7 +15,6 @@ from operator import attrgetter
 import sympy as sp
 
 from ..modelling.expressions import symbol
-from ..renamed import renamed, warn_renamed
 
 BY_NAME = attrgetter("name")  # order of symbols; str() of one takes thirty times longer
 STEP = symbol("step")
@@ -43,27 +42,6 @@ class Buffer:
     axes: tuple[int | str, ...]
     kind: str = "real"
     role: str = "state"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "role", Role(self.role))
-
-
-class Role(str):
-    """The role of a buffer; equal, with a warning, to its name in the previous version as well."""
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, str) and OLD_ROLES.get(other) == str(self):
-            warn_renamed(f"buffer role {other!r}", repr(str(self)))
-            return True
-        return str.__eq__(self, other)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = str.__hash__
-
-
-OLD_ROLES = {"given": "host", "kept": "stored"}
 
 
 @dataclass(frozen=True)
@@ -336,6 +314,3 @@ def together(assigned: Mapping[sp.Symbol, sp.Expr], prefix: str) -> tuple[Statem
         else:
             lines.append(Set(target, e))
     return (*lines, *late)
-
-
-__getattr__ = renamed(__name__, {"Keep": "StoreEvent"})

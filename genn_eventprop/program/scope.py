@@ -8,7 +8,6 @@ import sympy as sp
 
 from ..plan import Plan, PopulationRecord
 from ..plan.coefficients import coefficient_names
-from ..renamed import RenamedAttribute
 from .nodes import NEURON, Access, Buffer, Kernel, Statement, name
 
 
@@ -107,10 +106,6 @@ class Scope:
         e = sp.sympify(e).xreplace(self.names)
         # after the translation, since the keys are symbols of the scope
         return e.xreplace(dict(replacements)) if replacements else e
-
-    given = RenamedAttribute("host_value")
-    given_loss = RenamedAttribute("host_value_of_loss")
-    own = RenamedAttribute("expression")
 
     def number(self, of: str) -> sp.Symbol:
         """A coefficient or a parameter by its name in `plan.coefficients`."""

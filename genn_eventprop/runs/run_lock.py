@@ -29,7 +29,6 @@ from ..checksummed import parsed
 from ..errors import SettingError, TrainingError
 from ..output import say
 from ..regular import open_regular, read_regular
-from ..renamed import renamed
 
 NAME = ".writer.json"
 BEAT = 15.0
@@ -373,15 +372,3 @@ def _remove_stale(path: Path, owner: LockOwner | None, new_owner: LockOwner) -> 
 def _busy_message(path: Path, owner: LockOwner | None) -> str:
     who = "another process" if owner is None else f"process {owner.pid} on {owner.host}"
     return f"{path.parent} is being written by {who}; a run folder has one writer: wait for it, or stop it first"
-
-
-__getattr__ = renamed(
-    __name__,
-    {
-        "writer": "lock_for_writing",
-        "held": "is_locked",
-        "lives": "is_alive",
-        "myself": "current_process",
-        "Owner": "LockOwner",
-    },  # fmt: skip
-)

@@ -16,7 +16,7 @@ from typing import Any
 from ..atomic import write_text
 from ..distributed import world
 from ..errors import SettingError, TrainingError
-from ..experiment.experiment import ExperimentConfig, ExperimentFile, run_experiment
+from ..experiment.experiment import NO_MORE, ExperimentConfig, ExperimentFile, run_experiment
 from ..experiment.options import whole_number, write_toml
 from ..runs import mark
 from ..runs.run_folder import RunFolder, jsonable, mark_folder, read_json, run_in, run_state, write_json
@@ -36,7 +36,7 @@ MOST_NUMBERS = 10_000
 """Of seeds, say, in one list: each of them is a training."""
 INCIDENTAL = (
     "run_dir", "config", "threads", "seeds", "resume_if_started", "checkpoint_batches", "tensorboard",
-    "runner", "processes", "slurm",
+    "runner", "processes", "slurm", *NO_MORE,
 )  # fmt: skip
 """Settings that do not change what a run computes."""
 

@@ -2,7 +2,6 @@
 
 from ..arguments import explain
 from ..errors import SettingError
-from ..renamed import renamed
 from .callbacks import Callback, EarlyStopping, Progress
 from .epoch_statistics import Activity, EpochStatistics
 from .evaluator import Evaluation, evaluate
@@ -36,20 +35,5 @@ __all__ = [
     "load_recording",
     "record_trial",
 ]
-
-_MOVED = {
-    "genn_eventprop.runs": (
-        "Checkpoint", "RunFolder", "load_checkpoint", "load_weights", "save_checkpoint", "save_weights",
-    ),
-    "genn_eventprop.experiment": (
-        "Experiment", "ExperimentConfig", "ExperimentFile", "LayeredConfig", "experiment_names", "layered",
-        "load_experiment", "run_experiment",
-    ),
-    "genn_eventprop.deploy": ("Outputs", "TrainedModel", "load"),
-}  # fmt: skip
-__getattr__ = renamed(
-    __name__,
-    {"Tally": "EpochStatistics"} | {name: f"{room}:{name}" for room, names in _MOVED.items() for name in names},
-)
 
 explain(globals(), __all__, SettingError)

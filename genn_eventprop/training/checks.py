@@ -10,7 +10,7 @@ import numpy as np
 from ..data import Events
 from ..data.inputs import DataSet, parts_of
 from ..engines import Result
-from ..engines.registry import RENAMED, option_owners
+from ..engines.registry import option_owners
 from ..errors import DataError, PlanError, SettingError, TrainingError, shown, suggest
 from ..modelling import Network
 from ..optimisers import Optimiser, Schedule
@@ -35,7 +35,7 @@ def check_names(given: Iterable[str], own: Iterable[str]) -> None:
     """
     owners = option_owners()
     for name in given:
-        if name not in owners and name not in RENAMED:
+        if name not in owners:
             hint = ELSEWHERE.get(name) or suggest(name, {*own, *owners})
             raise SettingError(f"Trainer has no argument {name!r}; {hint}")
 

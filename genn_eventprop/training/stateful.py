@@ -13,7 +13,6 @@ from ..engines.contract.data import batch_indices
 from ..engines.contract.state import TrialState
 from ..engines.contract.wrapper import EngineWrapper
 from ..errors import EngineError
-from ..renamed import renamed
 
 
 class StatefulEngine(EngineWrapper):
@@ -84,8 +83,3 @@ def count_recordings(follows: np.ndarray | None, samples: int) -> int:
 def is_fresh(follows: np.ndarray | None, samples: np.ndarray) -> bool:
     """Whether a batch starts from the initial state: none of its trials continues another one."""
     return follows is None or not follows[samples].any()
-
-
-__getattr__ = renamed(
-    __name__, {"CarryingEngine": "StatefulEngine", "begins": "is_fresh", "recordings": "count_recordings"}
-)

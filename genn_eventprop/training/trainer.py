@@ -27,7 +27,6 @@ from ..modelling import Network
 from ..optimisers import Adam, Constant, Optimiser, Schedule, check_patterns
 from ..optimisers import Progress as ScheduleProgress
 from ..regularisers import Regulariser
-from ..renamed import RenamedAttribute
 from ..runs.checkpoint import Checkpoint, load_checkpoint, load_latest
 from ..runs.fingerprint import check_same, describe_loss, describe_network, describe_regulariser
 from ..runs.run_folder import RunFolder
@@ -118,10 +117,6 @@ class Trainer:
         >>> results["epochs"], trainer.predict(events[16:]).shape
         (2, (4,))
     """
-
-    tally = RenamedAttribute("statistics")
-    position = RenamedAttribute("state")
-    forecast = RenamedAttribute("runtime_estimate")
 
     def __init__(
         self,

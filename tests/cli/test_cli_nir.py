@@ -40,10 +40,6 @@ def test_a_run_becomes_a_graph_and_back(run, tmp_path, capsys):
     assert "are for C files" in capsys.readouterr().err
     assert main(["export", str(run), str(tmp_path / "w.npz"), "--nir-dialect", "norse"]) == 1
     assert capsys.readouterr().err.startswith("genn-eventprop: --nir-dialect is for NIR files")
-    for old in (["--dialect", "norse"], ["--dialect=norse"]):
-        assert main(["export", str(run), str(tmp_path / "w.npz"), *old]) == 1
-        said = capsys.readouterr().err
-        assert "export --dialect is now called --nir-dialect" in said and "--nir-dialect is for NIR files" in said
 
 
 def test_training_begins_with_a_graph(run, tmp_path, capsys):

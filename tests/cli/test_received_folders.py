@@ -19,7 +19,13 @@ from genn_eventprop.cli import main
 from genn_eventprop.deploy.trained import load
 from genn_eventprop.errors import EventPropError, SettingError
 from genn_eventprop.experiment import LayeredConfig
-from genn_eventprop.experiment.experiment import OF_THE_COMMAND, experiment_names, load_experiment, open_run
+from genn_eventprop.experiment.experiment import (
+    OF_THE_COMMAND,
+    OF_THE_START,
+    experiment_names,
+    load_experiment,
+    open_run,
+)
 from genn_eventprop.runs.run_folder import RunFolder
 from genn_eventprop.studies.search import search_of
 from support.extras import needs
@@ -31,7 +37,6 @@ from genn_eventprop.models import LIF
 Mine = LIF
 Path(__file__).with_name("MARK").touch()
 """
-pytestmark = pytest.mark.filterwarnings("ignore:genn_backend")
 OPENING = ("open", "os.listdir", "os.scandir", "socket.connect", "shutil.copyfile")
 FORBIDDEN = re.compile(r"""['"](?!/)([^'"]*/)?outside[/'"]|^socket|intruder\.py""")
 """A path from here, as settings name it: pytest looks through folders of earlier tests, and plotly has modules of
@@ -132,7 +137,7 @@ def test_no_setting_makes_a_reader_run_or_open_a_file(here: Path, name: str, cap
 
             result = quietly(build)
             names_a_file = name in PATHS or (".py" in text and "://" not in text)
-            assert isinstance(result, SettingError) or not names_a_file or name in OF_THE_COMMAND, (name, value)
+            assert isinstance(result, SettingError) or not names_a_file or name in (*OF_THE_COMMAND, *OF_THE_START)
 
 
 @pytest.mark.one_in(2)
@@ -285,3 +290,11 @@ def test_a_folder_opened_without_its_mark_is_read_within_itself(here: Path) -> N
     (here / "run" / "results.json").unlink()
     (here / "run" / "results.json").symlink_to(here / "outside" / "results.json")
     assert isinstance(quietly(lambda: RunFolder("run").results), SettingError)
+
+
+def test_a_folder_of_the_previous_version_opens(here: Path) -> None:
+    given(here / "run", {"genn_backend": "auto"}, "page.py")
+    assert not hasattr(open_run("run", "page.py")[1], "genn_backend")
+    given(here / "run", {"genn_backends": "auto"}, "page.py")
+    with pytest.raises(SettingError, match="unknown setting 'genn_backends'"):
+        open_run("run", "page.py")

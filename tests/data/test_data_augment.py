@@ -492,5 +492,4 @@ def test_steps_say_of_themselves_what_they_do() -> None:
     }  # fmt: skip
     assert names(moves_times) == {"Bin", "CompressTime", "DelayLine", "Dilate", "FitTime", "Pad", "TrimSilence"}
     assert not is_fixed(lambda events, rng: events) and not moves_times(lambda events, rng: events)
-    with pytest.warns(DeprecationWarning, match="steps.FIXED is now"):
-        assert set(augment.FIXED) == {augment.STEPS[name] for name in names(is_fixed)}
+    assert set(augment.fixed_steps) == {augment.STEPS[name] for name in names(is_fixed)}

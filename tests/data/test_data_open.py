@@ -1,8 +1,6 @@
 """Whatever a user points at: told apart by what it is."""
 
-import importlib
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -102,11 +100,3 @@ def test_training_and_prediction_open_the_same(tmp_path: Path, name: str) -> Non
     ((names, samples),) = open_samples([tmp_path / name], 700)
     events, _ = open_events(tmp_path / name, cache=tmp_path / "cache")
     assert names == [f"{tmp_path / name}[{i}]" for i in range(3)] and np.array_equal(samples.times, events.times)
-
-
-@pytest.mark.parametrize("old", ["sources", "samples"])
-def test_modules_of_the_previous_version_open_too(old: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, f"genn_eventprop.data.{old}", raising=False)
-    with pytest.warns(DeprecationWarning, match=f"data.{old} is now genn_eventprop.data.open"):
-        module = importlib.import_module(f"genn_eventprop.data.{old}")
-    assert module.open_events is open_events and module.open_samples is open_samples

@@ -58,15 +58,12 @@ def test_other_seeds_give_other_splits() -> None:
     assert len(splits.random_split(events, 0.2).held_out) == 20
 
 
-def test_a_generator_goes_on_and_the_old_name_warns() -> None:
+def test_a_generator_goes_on() -> None:
     events, rng = labelled(np.arange(100) % 5), np.random.default_rng(7)
     for make in (splits.random_split, splits.stratified_split):
         first, second = make(events, 0.2, rng), make(events, 0.2, rng=rng)
         assert_partition(first, 100)
         assert not np.array_equal(first.held_out, second.held_out) and first.name.endswith("a generator")
-        with pytest.warns(DeprecationWarning, match="seed= is now rng="):
-            old = make(events, 0.2, seed=3)
-        assert np.array_equal(old.held_out, make(events, 0.2, rng=3).held_out)
 
 
 def test_leave_one_group_out() -> None:

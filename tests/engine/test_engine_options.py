@@ -1,9 +1,7 @@
 """Options that one engine has: behind its name wherever an engine is named; errors say whose option it is."""
 
 import json
-import warnings
 
-import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Network, Trainer, losses
@@ -11,7 +9,6 @@ from genn_eventprop.cli import main
 from genn_eventprop.engines import NAMES, create, engine_class
 from genn_eventprop.engines.registry import engine_and_options
 from genn_eventprop.errors import SettingError
-from genn_eventprop.experiment import ExperimentConfig
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
 
@@ -85,15 +82,3 @@ def test_the_trainer_and_a_page_take_them(tmp_path, capsys):
     assert json.loads((tmp_path / "b" / "results.json").read_text())["engine"] == "native"
     assert main(["engines"]) == 0
     assert "--engine 'cuda(device=...)': index of a GPU" in capsys.readouterr().out
-
-
-def test_the_old_spelling_works_with_a_warning():
-    with pytest.warns(DeprecationWarning, match=r"genn_backend='hip' is now engine='genn\(backend=hip\)'"):
-        made("native", genn_backend="hip")  # as before: an option of another engine
-    with pytest.warns(DeprecationWarning, match="genn_backend"):
-        config = ExperimentConfig(engine="genn", genn_backend="single_threaded_cpu")
-    assert config.engine == "genn(backend=single_threaded_cpu)"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert ExperimentConfig(genn_backend="auto").engine == "auto"
-        assert np.isfinite(made("native", genn_backend=None).parameters["input_output.weight"]).all()

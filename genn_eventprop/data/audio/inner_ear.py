@@ -18,7 +18,6 @@ import numpy as np
 
 from ...errors import DataError
 from ...output import stderr
-from ...renamed import renamed
 from ..events.events import Events
 from ..optional import require
 from ..readers.hdf5 import write_rows
@@ -272,6 +271,3 @@ def convert_audio(
     write_rows(out, rows(), ear.membrane.n_channels, labels, speakers, names)
     known = () if speakers is None else tuple(np.unique(speakers).tolist())
     return Converted(len(files), total[0], int(total[1]), tuple(names), known)
-
-
-__getattr__ = renamed(__name__, {"hear": "spikes_of_sounds", "fire": "spikes_of_nerve"})

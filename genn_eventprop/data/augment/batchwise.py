@@ -12,7 +12,6 @@ from typing import Protocol
 import numpy as np
 
 from ...errors import DataError
-from ...renamed import renamed
 from ..currents.currents import Currents
 from ..events.events import Events, gather
 from . import kernels
@@ -124,12 +123,3 @@ def check_whole(what: str, value: int, low: int, high: int) -> None:
     check_range(what, value, low, high)
     if not isinstance(value, (int, np.integer)):
         raise DataError(f"{what} must be a whole number, got {value!r}")
-
-
-__getattr__ = renamed(
-    __name__,
-    {
-        "changed": "replace_events", "whole": "kernel_batch", "with_arrays": "replace_arrays",
-        "sliced": "slice_samples", "inside": "channel_in_range", "in_order": "sort_by_time", "joined": "concatenate",
-    },
-)  # fmt: skip

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import DataError
-from ...renamed import RenamedAttribute, renamed
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -60,8 +59,6 @@ class CounterRNG:
         """The numbers of one of several inputs."""
         return CounterRNG(self.seed, self.epoch, self.samples, f"{self.prefix}{name}: ")
 
-    of = RenamedAttribute("for_step")
-
     def keys(self, purpose: str) -> np.ndarray:
         """(B,) uint64, one key a sample; different purposes are independent."""
         with np.errstate(over="ignore"):
@@ -98,6 +95,3 @@ def to_unit(bits: np.ndarray) -> np.ndarray:
     """Upper 53 bits as float64 in [0, 1)."""
     bits >>= np.uint64(11)  # the 53 that a float64 holds exactly: 1 - 2^-53 is the largest result, never 1
     return bits * 2.0**-53
-
-
-__getattr__ = renamed(__name__, {"Draw": "CounterRNG"})

@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...errors import DataError
-from ...renamed import renamed
 from ..events.events import Events
 from . import kernels
 from .batchwise import Step as Step
@@ -539,5 +538,3 @@ STEPS: dict[str, Any] = {
 
 fixed_steps = tuple(step for step in STEPS.values() if is_fixed(step))
 """Those that a description of a trained model may hold as its preprocessing."""
-
-__getattr__ = renamed(__name__, {"FIXED": "fixed_steps"})

@@ -10,7 +10,6 @@ from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from ...errors import DataError, suggest
-from ...renamed import renamed, warn_renamed
 
 
 class Samples(Protocol):
@@ -63,13 +62,6 @@ def _words(rng: RNG) -> str:
     return "a generator" if isinstance(rng, np.random.Generator) else f"seed {rng}"
 
 
-def _renamed_seed(rng: RNG, seed: RNG | None) -> RNG:
-    if seed is None:
-        return rng
-    warn_renamed("seed=", "rng=")
-    return seed
-
-
 def held_out_size(events: Samples, fraction: float) -> int:
     """Samples to hold out; at least one, and at least one is left to train on."""
     if not 0 < fraction < 1:
@@ -79,30 +71,28 @@ def held_out_size(events: Samples, fraction: float) -> int:
     return int(np.clip(round(fraction * len(events)), 1, len(events) - 1))
 
 
-def random_split(events: Samples, fraction: float, rng: RNG = 0, *, seed: int | None = None) -> Split:
+def random_split(events: Samples, fraction: float, rng: RNG = 0) -> Split:
     """Hold out a random fraction of the samples.
 
     Args:
         events: what is split. fraction: of the samples, in (0, 1), to hold out.
-        rng: a seed, or a generator. seed: old name of it.
+        rng: a seed, or a generator.
     """
-    rng = _renamed_seed(rng, seed)
     size = held_out_size(events, fraction)
     order = rng_of(rng, "random split").permutation(len(events))
     return Split(np.sort(order[size:]), np.sort(order[:size]), f"random {fraction:g}, {_words(rng)}")
 
 
-def stratified_split(events: Samples, fraction: float, rng: RNG = 0, *, seed: int | None = None) -> Split:
+def stratified_split(events: Samples, fraction: float, rng: RNG = 0) -> Split:
     """Hold out the same fraction of each class (rounded so that the total is right, and at least one of each class).
 
     Args:
         events: what is split. fraction: of each class, in (0, 1), to hold out.
-        rng: a seed, or a generator. seed: old name of it.
+        rng: a seed, or a generator.
 
     Raises:
         DataError: a sample without label, or a class with one sample only: it cannot be on both sides.
     """
-    rng = _renamed_seed(rng, seed)
     held_out_size(events, fraction)
     labels = all_labels(events, "a stratified split")
     stream = rng_of(rng, "stratified split")
@@ -201,6 +191,3 @@ class HeldOutTestSet:
                 "the test set has already been opened: it is read only once, at the end; choose on the validation set"
             )
         return self._events
-
-
-__getattr__ = renamed(__name__, {"Sealed": "HeldOutTestSet"})

@@ -15,7 +15,6 @@ from ...errors import DataError, EngineError, suggest
 from ...losses import LossRecord
 from ...plan import Plan, clock
 from ...plan.clock import BLOCK
-from ...renamed import RenamedAttribute
 
 if TYPE_CHECKING:
     from ...data import Events
@@ -58,8 +57,6 @@ class Data:
     follows: np.ndarray | None = None
     answers: Mapping[str, tuple[np.ndarray, np.ndarray | None]] = field(default_factory=dict)
     currents: Mapping[str, Currents] = field(default_factory=dict)
-
-    seen_by = RenamedAttribute("for_loss")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -15,7 +15,6 @@ import numpy as np
 
 from ...errors import EngineError, suggest
 from ...plan import Plan, PopulationRecord
-from ...renamed import RenamedAttribute
 from .currents import CurrentBatch
 from .data import Data, batch_indices, quantise
 from .features import engines_that, no_input_times, refuse
@@ -488,16 +487,6 @@ class Engine(ABC):
     def whole_counts(self, counts: np.ndarray) -> np.ndarray:
         """Spike counts (B, N) of the whole batch from those of the samples run here; ranks replace this."""
         return counts
-
-    own = RenamedAttribute("local_samples")
-    settle = RenamedAttribute("share_machine")
-    run_on = RenamedAttribute("run_from")
-    cannot_carry = RenamedAttribute("why_stateless")
-    run_part = RenamedAttribute("run_shard")
-    roots_of = RenamedAttribute("subtrees_of")
-    room_for_gradient = RenamedAttribute("empty_gradient")
-    add_sums = RenamedAttribute("add_subtrees")
-    take_gradient = RenamedAttribute("set_gradient")
 
     @one_at_a_time  # noqa: B027  (most engines have nothing to free)
     def close(self) -> None:

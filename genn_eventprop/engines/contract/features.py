@@ -22,7 +22,6 @@ from ...plan.groups import back
 from ...plan.series import FINEST
 from ...program.readouts import Readout, readout_class
 from ...program.readouts.base import OF_STEPS
-from ...renamed import renamed
 
 INEXACT_INTEGRALS = "integrals of V with nonlinear dynamics or modes"
 THRESHOLD_JUMPS = "delta synapses that move a threshold"
@@ -362,16 +361,3 @@ def can_solve(network: Network, features: Mapping[str, frozenset[str]]) -> bool:
     simple = not any(needs(m) for m in models for needs in NO_CLOSED_FORM.values())
     smooth = not any(moves_threshold(m, r) for m in models for r in m.receptors)
     return simple and smooth and not network.currents and all(p.noise == p.dropout == 0 for p in network.populations)
-
-
-__getattr__ = renamed(
-    __name__,
-    {
-        "ALONG": "TRAJECTORY_AUXILIARY_LOSS", "AMOUNTS": "LEARNED_RECEPTOR_GAIN", "BENT": "NONLINEAR_RECEPTOR_PATH",
-        "INPUTS": "SEVERAL_INPUTS", "INTEGRALS": "INEXACT_INTEGRALS", "JUMPS": "THRESHOLD_JUMPS",
-        "LOSSES": "SEVERAL_LOSSES", "MOVED_APART": "VOLTAGE_LOSS_AFTER_TABLES",
-        "MOVED_VOLTAGE": "VOLTAGE_LOSS_WITH_JUMPS", "OF_MODELS": "MODEL_FEATURES", "READOUTS": "PROGRAM_READOUTS",
-        "SEVERAL": "SEVERAL_READOUTS", "SHARED": "SHARED_WEIGHTS", "SHARED_TABLES": "SHARED_TABLE_WEIGHTS",
-        "SILENT": "SPIKELESS", "STEPWISE": "STEPWISE_READOUTS",
-    },
-)  # fmt: skip

@@ -10,7 +10,6 @@ import numpy as np
 from ...losses import LossRecord
 from ...plan import Plan
 from ...program.host_values import auxiliary
-from ...renamed import renamed
 from .data import Data
 
 
@@ -66,8 +65,3 @@ def evaluate_outer_loss(
     if loss.silent == "end" and tau is not None:
         last = -tau.astype(np.float64) * loss.push(r, valid, y, duration) * weight
     return value, np.where(scored[:, None], slope, 0.0) * weight, np.where(scored[:, None], last, 0.0)
-
-
-__getattr__ = renamed(
-    __name__, {"taken": "evaluate_outer_loss", "prefixed": "prefixed_losses", "compared_with": "loss_inputs"}
-)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...plan import Plan
-from ...renamed import renamed
 from .lock import EngineLock
 
 
@@ -112,6 +111,3 @@ class Result:
     guarded: int
     spikes: Mapping[str, Spikes] | None
     parts: Mapping[str, LossPart] = field(default_factory=dict)
-
-
-__getattr__ = renamed(__name__, {"Recorded": "SpikeRecords"})

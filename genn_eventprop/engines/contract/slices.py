@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...renamed import RenamedAttribute, renamed
-
 
 @dataclass(frozen=True)
 class BatchShard:
@@ -57,9 +55,6 @@ class BatchShard:
             start += span
         return subtrees
 
-    own = RenamedAttribute("samples")
-    roots = RenamedAttribute("subtrees")
-
 
 def add_in_tree(sums: dict[int, np.ndarray], slices: int) -> np.ndarray:
     """The sum over all slices, in the order of the tree: floating-point sums depend on it.
@@ -74,6 +69,3 @@ def add_in_tree(sums: dict[int, np.ndarray], slices: int) -> np.ndarray:
                 sums[s] += sums.pop(s + stride)
         stride *= 2
     return sums[0]
-
-
-__getattr__ = renamed(__name__, {"Part": "BatchShard"})

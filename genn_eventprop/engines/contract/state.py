@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...renamed import renamed
-
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -33,6 +31,3 @@ class TrialState:
         select = lambda arrays: {name: x[rows] for name, x in arrays.items()}  # noqa: E731
         sent = {name: x[:, rows] for name, x in self.sent.items()}
         return TrialState(select(self.states), select(self.modes), select(self.until), sent)
-
-
-__getattr__ = renamed(__name__, {"Carry": "TrialState"})

@@ -11,7 +11,6 @@ import numpy as np
 from ...errors import EngineError
 from ...losses.kinds import READOUTS
 from ...plan import Plan
-from ...renamed import renamed
 from .data import Data, batch_indices
 from .engine import Engine
 from .result import Result, summed
@@ -134,13 +133,3 @@ def _relabel_data(data: Data, plan: Plan, other: Plan) -> Data:
     answers = {**data.answers, plan.loss.output: (data.labels, data.targets)}
     labels, targets = answers.pop(other.loss.output)
     return replace(data, labels=labels, targets=targets, answers=answers)
-
-
-__getattr__ = renamed(
-    __name__,
-    {
-        "Around": "EngineWrapper",
-        "Reordered": "SwappedLosses",
-        "over_the_trial_first": "with_trajectory_loss_first",
-    },
-)

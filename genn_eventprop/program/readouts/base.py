@@ -11,13 +11,11 @@ time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import sympy as sp
 
 from ...adjoint import DerivedEvent
 from ...plan import Plan
-from ...renamed import RenamedAttribute, warn_renamed
 from ..nodes import STEP, Set, Statement, name
 from ..scope import Scope
 
@@ -52,12 +50,6 @@ class Readout:
     spikes = False  # whether a silent output has no readout
     negative = False  # whether it needs the sum of the negative weights that arrive in a step
     states: tuple[str, ...] = ()  # whose values right before a spike `time_gradient` needs
-
-    def __init_subclass__(cls, **more: Any) -> None:
-        super().__init_subclass__(**more)
-        if "own" in vars(cls) and "time_gradient" not in vars(cls):  # a readout written for the previous version
-            warn_renamed(f"{cls.__name__}.own", f"{cls.__name__}.time_gradient")
-            cls.time_gradient = vars(cls)["own"]  # type: ignore[method-assign]
 
     def __init__(self, plan: Plan, scope: Scope, *which: str) -> None:
         self.R, self.DR, self.which = name("w", "r", *which), name("w", "dr", *which), "".join(which)
@@ -166,8 +158,6 @@ class Readout:
     def time_gradient(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
         """Adds dl_p/dt + l(x-) - l(x+) to `events.DL_DT` of a spike; before: state -> its value right before it."""
         return []
-
-    own = RenamedAttribute("time_gradient")
 
     def silent_event(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
         """Adds l(x-) - l(x+) to `events.DL_DT` of an event that sends no spike."""
