@@ -1,7 +1,8 @@
 """Free Spoken Digit Dataset as 700-channel spikes (an npz file of flat arrays).
 
-Arrays: ticks, units, offsets, tick_hz, labels, speaker, index, is_test. Source of the recordings: Jakobovski,
-free-spoken-digit-dataset (CC BY-SA 4.0): recordings 0 .. 4 of a digit and speaker are the official test set.
+Arrays: ticks, units, offsets, tick_hz, labels, speaker, index, is_test; the last three may be missing. Source of the
+recordings: Jakobovski, free-spoken-digit-dataset (CC BY-SA 4.0): recordings 0 .. 4 of a digit and speaker are the
+official test set.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def is_upstream(folder: Path) -> bool:
 
 
 def load(path: str | Path, split: str = "all") -> Events:
-    """Events with speakers as groups; `split` is the official "train" or "test", or "all".
+    """Events with speakers, if the file has them, as groups; `split` is the official "train" or "test", or "all".
 
     Raises:
         DataError: no such split; the file is absent, foreign or damaged.
@@ -37,16 +38,20 @@ def load(path: str | Path, split: str = "all") -> Events:
         raise DataError(f"fsdd: no split {split!r}; {suggest(split, SPLITS)}")
     path = Path(path)
     with open_npz(path) as file:
-        names = ("ticks", "units", "offsets", "tick_hz", "labels", "speaker", "is_test")
-        ticks, units, offsets, tick_hz, labels, speaker, is_test = read_arrays(file, names, path).values()
+        names = ["ticks", "units", "offsets", "tick_hz", "labels", *({"speaker", "is_test"} & {*file.files})]
+        arrays = read_arrays(file, names, path)
+    ticks, units, offsets, tick_hz, labels = (arrays[name] for name in names[:5])
+    speaker, is_test = arrays.get("speaker"), arrays.get("is_test")
     if tick_hz.shape != () or tick_hz.dtype.kind not in "iuf" or not 0 < tick_hz < np.inf:
         raise DataError(f"{path}: tick_hz must be above 0, got {str(tick_hz)[:40]}")
-    if ticks.dtype.kind not in "iuf" or is_test.dtype.kind not in "biu":
+    if ticks.dtype.kind not in "iuf" or (is_test is not None and is_test.dtype.kind not in "biu"):
         raise DataError(f"{path}: ticks must be numbers and is_test True or False; the file is damaged")
     hz = float(tick_hz)
     events = Events(ticks * (1000.0 / hz), units, offsets, N_CHANNELS, labels, speaker, 10, f"fsdd {split}")
     if split == "all":
         return events
+    if is_test is None:
+        raise DataError(f"{path}: no array 'is_test', which says what is {split}; read all, and split it")
     if is_test.shape != (len(events),):
         raise DataError(f"{path}: is_test has shape {is_test.shape} for {len(events)} samples; the file is damaged")
     return events[np.flatnonzero(is_test == (split == "test"))]
