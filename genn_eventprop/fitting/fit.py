@@ -22,7 +22,8 @@ from .own_run import OwnRun
 from .problem import Problem
 from .recording import Recording, is_number, is_pair
 from .residuals import Residuals
-from .result import FitResult, uncertainty
+from .result import FitResult, uncertainty, variances
+from .spread import spread
 
 COUPLINGS = ((20.0, 15), (5.0, 10), (1.0, 10), (0.2, 10))
 """Coupling to the measured V in 1/ms, and how many steps a fit makes with it, before the last ones without: from far
@@ -35,6 +36,8 @@ WINDOWS = 3
 """How often the last stage is made, with windows around the own spikes of where it began."""
 DRAWS = 64
 """Points around the end of the forced model of which one may have the spikes of the recording."""
+PREFIX_STEPS = 10
+"""Steps with the beginnings of the sweeps, up to the first spike that is not that of the recording."""
 SETTLED, NEAR = 1e-3, 0.01
 """Of a parameter's range: windows around spikes of such a point are those of its end; starts are at one minimum."""
 TOGETHER = 1.5
@@ -267,31 +270,45 @@ def _by_itself(problem: Problem, minimum: Minimum, options: FitOptions, best: di
     if problem.rates is not None or residuals.spike_noise is None or not residuals.n_spikes:
         return None
     own = OwnRun(residuals, problem.names, problem.low, problem.high, problem.fixed, problem.priors, options.threads)
+    alone = None
     with contextlib.closing(own):
         found = _settled(own, problem, minimum, options)
         if found is not None:
             own(found.points)  # for the jumps there
+            point, r, jacobian = found.points[0], found.residuals[0], found.jacobian[0]
+            if np.sqrt((r[own.n_voltage : own.n_data] ** 2).mean()) <= TOGETHER:
+                alone = Alone(point, _own_covariance(own, point, r, jacobian, options.seed), own.jumps)
+                values = own.parameters(point).tolist()
+                best.update(parameters=dict(zip(problem.names, values)), loss=float(found.cost[0]))
     problem.runs += own.runs
-    if found is None or np.sqrt((found.residuals[0, own.n_voltage : own.n_data] ** 2).mean()) > TOGETHER:
-        return None
-    point, r = found.points[0], found.residuals[0]
-    best.update(parameters=dict(zip(problem.names, own.parameters(point).tolist())), loss=float(found.cost[0]))
-    return Alone(point, _covariance(point, r, found.jacobian[0], own.n_data, own.n_voltage), own.jumps)
+    return alone
+
+
+def _own_covariance(own: OwnRun, point: np.ndarray, r: np.ndarray, jacobian: np.ndarray, seed: int) -> np.ndarray:
+    """(P, P) `_covariance`, and that of `spread` where the loss is no parabola."""
+    size = variances(r, jacobian, own.n_data, own.n_voltage)
+    covariance, rng = _covariance(point, r, jacobian, own.n_data, own.n_voltage), np.random.default_rng(seed)
+    return spread(lambda points: own.losses(points, size), point, covariance, rng)
 
 
 def _settled(own: OwnRun, problem: Problem, minimum: Minimum, options: FitOptions) -> Minimum | None:
     """The minimum of the own run next to that of the forced model; None where spikes are not those measured."""
     i = int(np.argmin(minimum.cost))
-    point = own.nearest(minimum.points[i : i + 1])
-    if point is None:
+    point = minimum.points[i]
+    if not own.look_around(point):
         # the errors of the forced model are larger, and may lose a spike that only just happens: look around it
         spread = uncertainty(minimum.residuals[i], minimum.jacobian[i], problem.n_data, problem.residuals.n_voltage)
         rng, middle = np.random.default_rng(options.seed), np.zeros(len(spread))
         draws = rng.multivariate_normal(middle, spread, DRAWS, check_valid="ignore")
         draws *= np.linspace(0.0, 2.0, DRAWS)[:, None]
-        point = own.nearest(np.clip(minimum.points[i] + draws, 0.0, 1.0))
-    if point is None:
-        return None
+        point = own.nearest(np.clip(point + draws, 0.0, 1.0))
+    # up to the first spike that is lost or surplus, then to the next one
+    while not own.look_around(point):
+        reached = sum(own.leading)
+        point = minimise(own, point[None], steps=PREFIX_STEPS).points[0]
+        own.look_around(point)
+        if sum(own.leading) <= reached:
+            return None
     for _ in range(WINDOWS):
         own.look_around(point)
         found = minimise(own, point[None], steps=options.steps)

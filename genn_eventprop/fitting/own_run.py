@@ -47,19 +47,32 @@ class OwnRun:
         self.runs, self.counts = 0, residuals.counts
         assert residuals.recording.spikes is not None and residuals.spike_noise is not None
         self.measured = [times[times >= residuals.skip] for times in residuals.recording.spikes]
+        self.leading = [*map(len, self.measured)]
+        """Of each sweep, how many spikes count, see `look_around`."""
         self.jumps: list[str] = []
         """Parameters a small change of which makes a residual jump, at the last point."""
 
-    def nearest(self, points: np.ndarray) -> np.ndarray | None:
-        """(P,) that of the points (M, P) whose spikes are nearest to those measured; None: none has the same spikes."""
-        size, found = self.cells.size, list[float]()
+    def nearest(self, points: np.ndarray) -> np.ndarray:
+        """(P,) that of the points (M, P) with most leading spikes that coincide, of those the one nearest to them."""
+        size, found = self.cells.size, list[tuple[int, float]]()
         for start in range(0, len(points), size):
             some = points[start : start + size]
             for own in self._own(np.resize(some, (size, len(self.names))))[: len(some)]:
-                together = all(map(_together, own, self.measured))
-                found.append(sum(((a - b) ** 2).sum() for a, b in zip(own, self.measured)) if together else np.inf)
-        best = int(np.argmin(found))
-        return points[best] if np.isfinite(found[best]) else None
+                leading = [*map(_leading, own, self.measured)]
+                off = sum(((a[:n] - b[:n]) ** 2).sum() for a, b, n in zip(own, self.measured, leading))
+                found.append((-sum(leading), float(off)))
+        return points[min(range(len(points)), key=found.__getitem__)]
+
+    def losses(self, points: np.ndarray, variances: np.ndarray) -> np.ndarray:
+        """(M,) half the sum of squared residuals over their variances (R,) at points (M, P); inf where spikes are lost
+        and outside [0, 1]."""
+        size = self.cells.size
+        found = [
+            self._residuals(np.resize(np.clip(points[i : i + size], 0, 1), (1, size, points.shape[1])))[0]
+            for i in range(0, len(points), size)
+        ]
+        losses = 0.5 * (np.concatenate(found)[: len(points)] ** 2 / variances).sum(axis=1)
+        return np.where(((points >= 0) & (points <= 1)).all(axis=1), losses, np.inf)
 
     def _own(self, points: np.ndarray) -> list[list[np.ndarray]]:
         """Of points (size, P), one for each copy, the own spikes of each sweep."""
@@ -71,15 +84,27 @@ class OwnRun:
             return [[np.empty(0)] * len(self.measured)] * len(points)
         return [[sweep[i][sweep[i] >= self.residuals.skip] for sweep in spikes] for i in range(len(points))]
 
-    def look_around(self, point: np.ndarray) -> None:
-        """Take V outside windows around the own spikes of this point (P,), besides those around the measured ones."""
+    def look_around(self, point: np.ndarray) -> bool:
+        """Compare what goes with this point (P,), and return whether that is everything.
+
+        V counts outside windows around its own spikes, besides those around the measured ones; and where a spike is
+        lost or surplus, a sweep counts up to there.
+        """
         own = self._own(np.repeat(point[None], self.cells.size, axis=0))[0]
         rec, (before, after) = self.residuals.recording, self.residuals.window
         grid = self.residuals.samples * rec.dt
         self.counts = self.residuals.counts.copy()
-        for sweep, times in enumerate(own):
+        self.leading = [*map(_leading, own, self.measured)]
+        for sweep, (times, measured, n) in enumerate(zip(own, self.measured, self.leading)):
             for t in times:
                 self.counts[sweep] &= (grid < t - before) | (grid > t + after)
+            following = np.concatenate([times[n:], measured[n:]])
+            self.counts[sweep] &= grid < following.min(initial=np.inf) - PRECISION
+        return self.together(own)
+
+    def together(self, own: Sequence[np.ndarray]) -> bool:
+        """Whether the own spikes of all sweeps are the measured ones, one for each."""
+        return all(len(a) == len(b) == _leading(a, b) for a, b in zip(own, self.measured))
 
     @property
     def n_voltage(self) -> int:
@@ -87,7 +112,7 @@ class OwnRun:
 
     @property
     def n_data(self) -> int:
-        return self.n_voltage + sum(map(len, self.measured))
+        return self.n_voltage + sum(self.leading)
 
     def parameters(self, points: np.ndarray) -> np.ndarray:
         """Values of points in [0, 1]."""
@@ -119,17 +144,23 @@ class OwnRun:
             v = self.cells.states(residuals.samples[used] * rec.dt, [name])[name]
             error = (v - rec.voltage[:, residuals.samples[used], None]) / residuals.voltage_noise
             parts.append(error[self.counts[:, used]].T)
-        for sweep, measured in enumerate(self.measured):
-            lost = np.full(len(measured), np.inf)
-            rows = [each[sweep] - measured if _together(each[sweep], measured) else lost for each in own]
+        for sweep, (measured, n) in enumerate(zip(self.measured, self.leading)):
+            lost = np.full(n, np.inf)
+            rows = [each[sweep][:n] - measured[:n] if self._has(each[sweep], measured, n) else lost for each in own]
             parts.append(np.array(rows) / residuals.spike_noise)
         parts += [((values[:, self.names.index(n)] - mean) / std)[:, None] for n, (mean, std) in self.priors.items()]
         return np.concatenate(parts, axis=1)[None]
+
+    def _has(self, own: np.ndarray, measured: np.ndarray, n: int) -> bool:
+        """Whether the first n spikes coincide; no more than those measured where they are all."""
+        return _leading(own, measured) >= n and (n < len(measured) or len(own) == n)
 
     def close(self) -> None:
         self.cells.close()
 
 
-def _together(ours: np.ndarray, measured: np.ndarray) -> bool:
-    """Whether there is one spike for each measured one, which coincides with it."""
-    return len(ours) == len(measured) and bool((np.abs(ours - measured) <= PRECISION).all())
+def _leading(ours: np.ndarray, measured: np.ndarray) -> int:
+    """How many of the first spikes coincide with the measured ones, one to one."""
+    n = min(len(ours), len(measured))
+    off = np.flatnonzero(np.abs(ours[:n] - measured[:n]) > PRECISION)
+    return int(off[0]) if len(off) else n

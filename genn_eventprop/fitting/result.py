@@ -195,20 +195,37 @@ def uncertainty(residuals: np.ndarray, jacobian: np.ndarray, n_data: int, n_volt
     Args:
         residuals: (R,), jacobian: (R, P), data first. n_data: how many are of data. n_voltage: of V, in time order.
     """
-    P = jacobian.shape[1]
-    data, J = residuals[:n_data], jacobian[:n_data]
-    common = max(float(data @ data) / max(n_data - P, 1), 1e-30)
-    # a direction that nothing depends on has a deviation of a hundred ranges, not infinity
-    inverse = np.linalg.inv(jacobian.T @ jacobian + 1e-4 * common * np.eye(P))
-    noise = jacobian[n_data:].T @ jacobian[n_data:] + 1e-4 * common**2 * np.eye(P)
+    inverse = _inverse(residuals, jacobian, n_data)
+    common = _common(residuals, jacobian, n_data)
+    of_data, of_priors = jacobian[:n_data], jacobian[n_data:]
+    each = variances(residuals, jacobian, n_data, n_voltage)[:n_data, None]
+    noise = of_priors.T @ of_priors + (each * of_data).T @ of_data + 1e-4 * common**2 * np.eye(jacobian.shape[1])
+    return inverse @ noise @ inverse
+
+
+def variances(residuals: np.ndarray, jacobian: np.ndarray, n_data: int, n_voltage: int) -> np.ndarray:
+    """(R,) s^2 of each residual, see `uncertainty`; 1 of priors."""
+    inverse, common = _inverse(residuals, jacobian, n_data), _common(residuals, jacobian, n_data)
+    every = np.ones(len(residuals))
     for rows, is_voltage in ((slice(0, n_voltage), True), (slice(n_voltage, n_data), False)):
-        r, of_kind = data[rows], J[rows].T @ J[rows]
+        r, of_kind = residuals[rows], jacobian[rows].T @ jacobian[rows]
         # what the parameters have taken of the errors of this kind; few errors tell their size badly
         left = len(r) - float(np.trace(inverse @ of_kind))
-        variance = (float(r @ r) + FEW * common) / (max(left, 0.0) + FEW)
+        every[rows] = (float(r @ r) + FEW * common) / (max(left, 0.0) + FEW)
         if is_voltage:
             rho = float(r[1:] @ r[:-1]) / max(float(r @ r), 1e-300) if len(r) > 2 else 0.0
             rho = min(max(rho, 0.0), 0.99)
-            variance *= (1 + rho) / (1 - rho)
-        noise = noise + variance * of_kind
-    return inverse @ noise @ inverse
+            every[rows] *= (1 + rho) / (1 - rho)
+    return every
+
+
+def _common(residuals: np.ndarray, jacobian: np.ndarray, n_data: int) -> float:
+    """The variance that the fit leaves of all data."""
+    data = residuals[:n_data]
+    return max(float(data @ data) / max(n_data - jacobian.shape[1], 1), 1e-30)
+
+
+def _inverse(residuals: np.ndarray, jacobian: np.ndarray, n_data: int) -> np.ndarray:
+    """(P, P) of J^T J; a direction that nothing depends on has a deviation of a hundred ranges, not infinity."""
+    common = _common(residuals, jacobian, n_data)
+    return np.linalg.inv(jacobian.T @ jacobian + 1e-4 * common * np.eye(jacobian.shape[1]))

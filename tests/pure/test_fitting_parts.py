@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from genn_eventprop import NeuronModel, Param
 from genn_eventprop.errors import DataError, SettingError
@@ -18,6 +20,7 @@ from genn_eventprop.fitting.levenberg import minimise
 from genn_eventprop.fitting.recording import recording_of_block
 from genn_eventprop.fitting.residuals import Residuals
 from genn_eventprop.fitting.result import uncertainty
+from genn_eventprop.fitting.spread import spread
 from genn_eventprop.models import ALIF, LI, AdEx, Izhikevich, LIFRefractory
 from support.extras import needs
 
@@ -431,3 +434,42 @@ def test_a_steep_v_counts_less():
     v = residuals.of(states, params, 1.0, 0.0)[0, :6]
     steep = 2.0 / np.hypot(0.5, 0.4 * 3.0)
     assert np.allclose(v, [4.0, 4.0, steep, steep, 4.0, 4.0])
+
+
+def moment_on_a_grid(losses, point, axes):
+    """(2, 2) the second moment about a point of exp(-loss), summed along axes (2, 2) that are its columns."""
+    along = np.linspace(-8, 8, 641)
+    off = np.stack(np.meshgrid(along, along, indexing="ij"), -1).reshape(-1, 2) @ axes.T
+    weight = np.exp(-losses(point + off))
+    return (off * weight[:, None]).T @ off / weight.sum()
+
+
+@given(
+    st.floats(0.002, 0.05), st.floats(1.0, 10.0), st.floats(0.0, 3.0), st.floats(3.0, 30.0),
+    st.sampled_from(["none", "wall", "gorge", "both"]),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_deviations_are_those_of_the_density_around_the_minimum(width, ratio, angle, narrow, kind):
+    """Parabolas of all directions, beside a wall, or with a gorge whose curvature is larger than that around it."""
+    point, turn = np.array([0.5, 0.45]), np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    lengths = np.array([width, width / ratio])
+
+    def losses(points):
+        x = (points - point) @ turn / lengths
+        loss = 0.5 * (x**2).sum(axis=1)
+        if kind in ("gorge", "both"):  # narrow times steeper, until it has risen by a quarter
+            loss += 0.25 * (1 - np.exp(-0.5 * (narrow**2 - 1) * x[:, 1] ** 2 / 0.25))
+        if kind in ("wall", "both"):
+            loss = np.where(x[:, 0] < 0, np.inf, loss)
+        return np.where(((points >= 0) & (points <= 1)).all(axis=1), loss, np.inf)
+
+    local = lengths / np.array([1.0, narrow if kind in ("gorge", "both") else 1.0])
+    covariance = (turn * local**2) @ turn.T
+    found = spread(losses, point, covariance, np.random.default_rng(0))
+    if kind in ("none", "wall"):
+        assert found is covariance
+        return
+    exact = moment_on_a_grid(losses, point, turn * lengths)
+    root = np.linalg.inv(np.linalg.cholesky(exact))
+    ratios = np.linalg.eigvalsh(root @ found @ root.T)
+    assert 0.5 < ratios[0] and ratios[1] < 2.0, (found, exact)
