@@ -14,7 +14,8 @@ from pathlib import Path
 
 import tyro
 
-from genn_eventprop.verify.gradients import matrix
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # of the networks
+from support import gradient_matrix as matrix  # noqa: E402
 
 HEAD = """\
 # Gradients compared with finite differences
@@ -23,8 +24,8 @@ Written by `python benchmarks/gradient_matrix.py`. Every row is a small random n
 all parameters learned and different for every neuron) on `reference_event`. Its gradient is compared, element by
 element and in float64, with central differences (Richardson) of event-exact forward runs. A number is the largest
 error of a kind of gradient, relative to the norm of its block or to its largest element, whichever is larger. "0"
-means that gradient and differences are both zero, or below their rounding. `genn_eventprop/verify/gradients/matrix.py`
-says which networks are drawn again; the losses are defined in `verify/gradients/draw.py` and explained in
+means that gradient and differences are both zero, or below their rounding. `tests/support/gradient_matrix.py` says
+which networks are drawn again; the losses are defined in `genn_eventprop/verify/gradients/draw.py` and explained in
 [losses](losses.md).
 
 Models: [the zoo](zoo.md) and two variants as users write them: `LIFBias` (bias current `i_bias`, initial

@@ -46,9 +46,10 @@ from genn_eventprop.engines.contract.features import refuse
 from genn_eventprop.engines.genn import GennEngine
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.toolchain.cache import VARIABLE
-from genn_eventprop.verify.engines import ENGINES, Case, Verdict, check, made
+from genn_eventprop.verify.engines import Case, Verdict
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # of the networks, the shim and the harness
+from support.engine_check import ENGINES, check, made  # noqa: E402
 from support.random_networks import ASKED_FOR, FEATURES, draw, features  # noqa: E402
 from support.random_networks.known import KNOWN  # noqa: E402
 

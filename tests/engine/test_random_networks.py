@@ -35,11 +35,12 @@ from genn_eventprop.models.adex import AdEx
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
-from genn_eventprop.verify.engines import ENGINES, Case, Verdict, check, made
-from genn_eventprop.verify.engines.check import PRECISION, Truth, judged, loaded, masked_gradients, starts_above
-from genn_eventprop.verify.engines.mirror import mirrored
+from genn_eventprop.verify.engines import Case, Verdict
+from genn_eventprop.verify.engines.check import PRECISION, Truth, judged, loaded
 from genn_eventprop.verify.engines.outcome import HALVES, INPUT_TIMES, other_number, outcome
+from support.engine_check import ENGINES, check, made, masked_gradients, starts_above
 from support.genn_harness import HarnessEngine
+from support.mirror import mirrored
 from support.random_networks import (
     ALSO,
     ASKED_FOR,

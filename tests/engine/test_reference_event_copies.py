@@ -10,9 +10,9 @@ from genn_eventprop.models import AdEx, LIFDelta
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import make_plan
-from genn_eventprop.verify.gradients import matrix
 from genn_eventprop.verify.gradients.compare import Problem
 from genn_eventprop.verify.gradients.draw import Layout, draw
+from support import gradient_matrix as matrix
 
 
 def problem(duration):

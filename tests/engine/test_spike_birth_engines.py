@@ -19,8 +19,8 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_alpha import LIFAlpha
 from genn_eventprop.models.lif_refractory import LIFRefractory
-from genn_eventprop.verify.engines import check
 from support.cuda_shim import ShimEngine
+from support.engine_check import check
 from support.nonlinear import ADEX, CONDUCTANCE
 from support.random_networks import draw
 

@@ -1,4 +1,4 @@
-"""The matrix neuron x loss x parameter x topology, from the table in `gradients.matrix`; and that it can fail."""
+"""The matrix neuron x loss x parameter x topology of `support.gradient_matrix`; and that it can fail."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,9 @@ from genn_eventprop.engines.reference.exact import readouts as event_readouts
 from genn_eventprop.errors import SettingError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
-from genn_eventprop.verify.gradients import check_network, matrix
+from genn_eventprop.verify.gradients import check_network
 from genn_eventprop.verify.gradients.draw import LOSSES
+from support import gradient_matrix as matrix
 from support.sweeps import sweep
 
 # every readout and outer loss once, and every topology once; other weights over time, and all of LIF and LI, -m slow

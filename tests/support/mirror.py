@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ...engines.contract.data import Data
-from ...engines.contract.result import Result, Spikes
-from ...engines.reference.exact.engine import ReferenceEvent
-from ...plan import Plan
+from genn_eventprop.engines.contract.data import Data
+from genn_eventprop.engines.contract.result import Result, Spikes
+from genn_eventprop.engines.reference.exact.engine import ReferenceEvent
+from genn_eventprop.plan import Plan
 
 
 class Mirrored(ReferenceEvent):

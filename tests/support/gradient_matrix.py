@@ -14,14 +14,14 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from ... import models
-from ...adjoint import derive
-from ...errors import EngineError
-from ...modelling import NeuronModel, Param, SynapseModel
-from ...models.li import LI
-from ...models.lif import LIF
-from .draw import DRAWS, LOSSES, Layout, drawn_case
-from .report import Case
+from genn_eventprop import models
+from genn_eventprop.adjoint import derive
+from genn_eventprop.errors import EngineError
+from genn_eventprop.modelling import NeuronModel, Param, SynapseModel
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.verify.gradients.draw import DRAWS, LOSSES, Layout, drawn_case
+from genn_eventprop.verify.gradients.report import Case
 
 TOPOLOGIES: dict[str, tuple[int, bool, bool]] = {  # name -> hidden layers, recurrence in each, skip connections
     "feed-forward": (1, False, False),
