@@ -41,7 +41,7 @@ Surrogate gradients cannot be checked by differences; a test compares each with 
 | loss `spike_count` | a count is piecewise constant | `test_losses_surrogates.py` |
 | push on a silent output | a heuristic; in `first_spike_end` here all correct classes spike | `test_losses_outer.py` |
 | input times, driven weight | the weight is held constant, also in the differences | `test_losses_surrogates.py` |
-| regularisers of spikes | a count is piecewise constant | `test_regularisers.py` |
+| regularisers of spikes | a count is piecewise constant | `losses/test_regularisers.py` |
 """
 
 

@@ -1,5 +1,5 @@
 """What GeNN 5.4.0 refuses of a network though C++ would take it: read from its sources, and compared with pygenn in
-`tests/engine/test_genn_rules.py`. The harness refuses it too, so that such faults show without pygenn.
+`tests/engine/genn/test_rules.py`. The harness refuses it too, so that such faults show without pygenn.
 """
 
 import re

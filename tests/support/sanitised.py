@@ -22,8 +22,8 @@ if platform.machine() == "x86_64":
     FLAGS += " -mno-avx512f"  # GCC 12 does not align its sanitised stack frames to the 64 bytes of such vectors
 
 LEFT_OUT = (
-    "tests/engine/test_native_engine.py::test_the_engine_recovers_from_exhausted_memory",
-    "tests/engine/test_native_engine.py::test_threads_that_cannot_start_are_an_error",
+    "tests/engine/native/test_engine.py::test_the_engine_recovers_from_exhausted_memory",
+    "tests/engine/native/test_engine.py::test_threads_that_cannot_start_are_an_error",
 )
 
 

@@ -1,4 +1,4 @@
-"""The trial that is written once: what its targets have beyond `test_engines`."""
+"""The trial that is written once: what its targets have beyond `contract/test_engines`."""
 
 import shutil
 import subprocess

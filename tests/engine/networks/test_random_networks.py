@@ -470,7 +470,7 @@ def test_the_table_counts_structures(command: ModuleType) -> None:
     assert "| one output | 1 | 1 |" in rows
 
 
-COMMAND = Path(__file__).resolve().parents[2] / "benchmarks" / "random_networks.py"
+COMMAND = Path(__file__).resolve().parents[3] / "benchmarks" / "random_networks.py"
 
 
 @pytest.mark.parametrize("stop, kind", [(EngineError, "wrong"), (Refusal, "refused")])

@@ -30,7 +30,7 @@ from genn_eventprop.plan import make_plan
 from support.on_genn import BACKEND
 from support.sweeps import sweep
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 THREE_SPIKES = Events(np.array([1.0, 2.0, 3.0]), np.array([0, 1, 2]), np.array([0, 3]), 3, labels=[1])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "shd_shape.py"
+FILE = Path(__file__).resolve().parents[3] / "benchmarks" / "shd_shape.py"
 TINY = "--inputs 20 --hidden 16 --outputs 4 --steps 60 --input-spikes 300 --batch 4 --mean 0.3 --repeats 2".split()
 
 

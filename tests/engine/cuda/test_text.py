@@ -1,6 +1,6 @@
 """The CUDA text, run on the CPU by `support/cuda_shim`: orders of threads, races, groups; and what NVRTC says of it.
 
-`test_program_targets` runs every problem on it. Nothing here needs a GPU, and nothing here shows its memory or speed.
+`contract/test_program_targets` runs every problem on it. Nothing here needs a GPU or shows its memory and speed.
 """
 
 import io

@@ -15,7 +15,7 @@ from genn_eventprop.toolchain import find_compiler
 from genn_eventprop.toolchain.load import key_of
 from support import sanitised
 
-TESTS = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parents[2]
 
 
 pytestmark = pytest.mark.skipif(not sanitised.available(), reason="g++ with its address sanitiser is not here")
@@ -28,8 +28,8 @@ def check(arguments: list[str], timeout: float) -> None:
 
 
 SMALLEST = [
-    "engine/test_small_populations.py::test_one_neuron_is_run_as_the_reference_runs_it[lif-exact-number-learned]",
-    "engine/test_target_series.py::test_series_of_any_length_are_those_of_the_reference[16-False]",
+    "engine/networks/test_small_populations.py::test_one_neuron_is_run_as_the_reference_runs_it[lif-exact-number-learned]",
+    "engine/losses/test_target_series.py::test_series_of_any_length_are_those_of_the_reference[16-False]",
 ]
 
 

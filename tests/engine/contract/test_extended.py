@@ -27,7 +27,7 @@ KINDS = tuple(THERE)
 @pytest.mark.ci
 def test_the_diff_alone_is_enough(kind, changes, tmp_path):
     copy_of_the_package(tmp_path)
-    script = Path(__file__).parents[1] / "support" / "extended.py"
+    script = Path(__file__).parents[2] / "support" / "extended.py"
     environment = {
         **os.environ,
         "PYTHONPATH": f"{tmp_path}{os.pathsep}{script.parents[1]}",

@@ -1,4 +1,4 @@
-"""Several inputs share the channels of the data; engines are compared with the reference in `test_engines`."""
+"""Several inputs share the channels of the data; engines are compared with the reference in `contract/test_engines`."""
 
 import numpy as np
 import pytest

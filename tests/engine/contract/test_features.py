@@ -21,7 +21,7 @@ from genn_eventprop.plan import closed_form, make_plan
 from genn_eventprop.program.readouts.trace import Trace
 from support.clocked import random_events
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "engines.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "engines.md"
 T = 20.0
 SIZED = NeuronModel(
     name="Sized", state={"V": 0.0, "I": 0.0}, params={"tau": Param(5.0, "ms"), "size": Param(1.0, trainable=True)},

@@ -332,7 +332,7 @@ LIMITED = """
 
 def run_limited(body):
     """Python code in a process whose address space is limited, since no limit can be taken back in this one."""
-    code = textwrap.dedent(LIMITED).format(folder=str(Path(__file__).parents[1]), body=textwrap.dedent(body))
+    code = textwrap.dedent(LIMITED).format(folder=str(Path(__file__).parents[2]), body=textwrap.dedent(body))
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -18,7 +18,7 @@ from support.sampled import random_spikes, run
 
 nir = needs("nir")
 
-FILES = Path(__file__).parent.parent / "golden" / "nir"
+FILES = Path(__file__).parents[2] / "golden" / "nir"
 
 
 @pytest.mark.parametrize("name", ["norse", "snntorch", "snntorch_convolutions"])

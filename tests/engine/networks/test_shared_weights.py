@@ -1,4 +1,4 @@
-"""Weights that two connections share; engines are compared with the reference in `test_engines`."""
+"""Weights that two connections share; engines are compared with the reference in `contract/test_engines`."""
 
 import numpy as np
 import pytest

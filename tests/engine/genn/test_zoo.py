@@ -17,7 +17,7 @@ from support.problems import PLANS
 from support.sweeps import sweep
 
 ON_PYGENN = ("bursting", "delta", "two spikes", "exponential, Euler", "conductance")  # the others are slow tests
-SLOW = (  # with Euler steps its functions are in every run; the losses are in test_genn_losses
+SLOW = (  # with Euler steps its functions are in every run; the losses are in genn/test_losses
     "every function", "quadratic, Euler", "exponential", "refractory counts",
     "refractory spike times",
 )  # fmt: skip
@@ -26,7 +26,7 @@ SLOW = (  # with Euler steps its functions are in every run; the losses are in t
 def cases():
     real, slow = pytest.mark.needs_genn, pytest.mark.slow
     for name in PLANS:
-        if name == "delta per step":  # refused by name, see test_genn_losses
+        if name == "delta per step":  # refused by name, see genn/test_losses
             continue
         marks = [slow] if name in SLOW else []
         yield pytest.param(name, "harness", id=f"{name}-harness", marks=marks)
