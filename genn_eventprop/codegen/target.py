@@ -231,16 +231,17 @@ def compared(target: Target) -> str:
 def step_backwards(target: Target) -> str:
     """Step ``step``, from n_steps to 0, where the text leaves the loop.
 
-    All feedback of a step is computed from the adjoint before any jump of that step.
+    All feedback of a step is computed from the adjoint before any jump of that step, but for what births of spikes add to
+    its rows.
     """
     t = target.trial
-    leave = write(target, t.before_jumps, "adjoint rows of") + target.gather_early()
+    born = "".join(target.head(o) + target.birth(o) for o in t.births)
+    born += target.barrier() if born else ""
+    leave = write(target, t.before_jumps, "adjoint rows of") + born + target.gather_early()
     text = f"if (step < {target.n_steps}) {{\n{indent(leave)}}}\n" if leave else ""
     if t.feedback:
         text += "".join(target.head(o) for o in t.feedback)
         text += target.feedback(t.feedback) + target.barrier()
-    born = "".join(target.head(o) + target.birth(o) for o in t.births)
-    text += f"if (step < {target.n_steps}) {{\n{indent(born)}}}\n{target.barrier()}" if born else ""
     for o in t.jumps:
         undone = target.undo(o)
         text += target.head(o, "jumps of") + undone if undone else ""

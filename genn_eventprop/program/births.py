@@ -4,6 +4,10 @@ Forwards every step stores in ``w_birth`` by how much a new largest maximum of t
 to the threshold, and a negative number where there is none. Backwards the last one of an interval is met first; then
 ``w_birth_open`` is 0 until the spike before it is undone. What its spike would change L by is `trial.Birth`'s to find;
 `jump` adds it, times the hazard, to lambda.
+
+At a kink the arrivals of the step turn dg/dt from r > 0 to q <= 0, and the maximum moves with them: their D are those
+of a lambda that has made the part r / (r - q) of its jump, which is `KINK`. They add up to r h Delta L, and each has
+its share in proportion to how much it changes dg/dt.
 """
 
 from __future__ import annotations
@@ -32,20 +36,28 @@ from .nodes import (
 )
 from .readouts import Readout
 from .scope import Scope
+from .step import pick
 
 BIRTH, OPEN, CHANGE = name("w", "birth"), name("w", "birth_open"), name("w", "birth_change")
 BEST, RISE = name("w", "birth_best"), name("w", "birth_rise")
+KINK, JUMP = name("w", "birth_kink"), name("t", "birth_jump")
+SLOPE, BEHIND = name("w", "birth_slope"), name("t", "birth_behind")  # dg/dt before the arrivals of the step, and behind
 LOWEST = sp.Float(-1e30)
 
 
 class Births:
-    """Of one population with one event, whose threshold is linear in the state."""
+    """Of one population with one event, whose threshold is linear in the state.
 
-    def __init__(self, scope: Scope) -> None:
-        self.s, self.event = scope, scope.d.events[0]
+    moves: whether D of its arrivals is needed.
+    """
+
+    def __init__(self, scope: Scope, moves: bool) -> None:
+        self.s, self.event, self.moves = scope, scope.d.events[0], moves
         s = scope
         s.element(BIRTH, ("n_steps", s.N), (STEP, NEURON), "real", "stored")
-        for each in (OPEN, CHANGE, BEST, RISE):
+        if moves:
+            s.element(KINK, ("n_steps", s.N), (STEP, NEURON), "real", "stored")
+        for each in (OPEN, CHANGE, BEST, RISE, *([SLOPE] if moves else [])):
             s.each(each)
         self.width = s.host_value("spike_birth") * s.expression(rest_distance(s.d))
 
@@ -54,13 +66,24 @@ class Births:
     def begin(self) -> list[Statement]:
         return self.spiked()
 
+    def before_arrivals(self) -> list[Statement]:
+        return [Set(SLOPE, self._slope())] if self.moves else []
+
+    def after_arrivals(self) -> list[Statement]:
+        return [Let(BEHIND, self._slope())] if self.moves else []
+
+    def _slope(self) -> sp.Expr:
+        return self.s.expression(pick([self.event.dg_dx.dot(m.f) for m in self.s.d.modes]))
+
     def look(self, start: sp.Expr, end: sp.Expr) -> list[Statement]:
         """g at the start and the end of a step: a maximum at its start, if g rose to it and does not rise from it."""
         # one comparison after the other, and nothing loaded behind one: so compilers make vectors of it
         peak, reach, rises = name("t", "birth_peak"), name("t", "birth_reach"), choose(above(end, start), 1, 0)
         if len(self.event.modes) < len(self.s.d.modes):
             rises = choose(either(*(equal(name("w", "mode"), m) for m in self.event.modes)), rises, 0)
+        kink = choose(above(SLOPE, 0), choose(above(BEHIND, 0), 0, SLOPE / (SLOPE - BEHIND)), 0)
         return [
+            *([Set(KINK, kink)] if self.moves else []),
             Let(reach, FARTHEST * self.width),
             Let(peak, choose(above(RISE, 0), choose(above(rises, 0), LOWEST, start), LOWEST)),
             Set(BIRTH, choose(above(peak, BEST), peak + reach, -1)),
@@ -87,16 +110,16 @@ class Births:
 
     def jump(self) -> list[Statement]:
         """Of a neuron that has, once `CHANGE` is there."""
-        s, g, u, jump = self.s, name("t", "birth_g"), name("t", "birth_u"), name("t", "birth_jump")
+        s, g, u = self.s, name("t", "birth_g"), name("t", "birth_u")
         twice_Phi = 2 - sp.erfc(u * sp.Float(math.sqrt(0.5)))
         h = sp.Float(math.sqrt(2 / math.pi)) * sp.exp(-(u**2) / 2) / (self.width * twice_Phi)
         out: list[Statement] = [
-            Let(g, BIRTH - FARTHEST * self.width), Let(u, -g / self.width), Let(jump, h * CHANGE),
+            Let(g, BIRTH - FARTHEST * self.width), Let(u, -g / self.width), Let(JUMP, h * CHANGE),
         ]  # fmt: skip
-        out += [Add(v, s.expression(e) * jump) for v, e in zip(s.lam, self.event.dg_dx) if e != 0]
+        out += [Add(v, s.expression(e) * JUMP) for v, e in zip(s.lam, self.event.dg_dx) if e != 0]
         for j, p in enumerate(s.d.params):
             if p in s.p.trainable and self.event.dg_dp[j] != 0:
-                out.append(Add(name("w", "grad", p), s.expression(self.event.dg_dp[j]) * jump))
+                out.append(Add(name("w", "grad", p), s.expression(self.event.dg_dp[j]) * JUMP))
         return [*out, Set(OPEN, sp.Integer(0))]
 
 

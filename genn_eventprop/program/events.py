@@ -179,7 +179,8 @@ class Events:
     def before_step(self) -> list[Statement]:
         """Thresholds behind the arrivals, where the step begins: gdot is the secant from there."""
         events = enumerate(self.d.events) if self.s.adjoint else ()
-        return [Let(name("t", "start", i), self.s.expression(e.g)) for i, e in events]
+        starts: list[Statement] = [Let(name("t", "start", i), self.s.expression(e.g)) for i, e in events]
+        return starts + (self.hooks.births.after_arrivals() if self.hooks.births else [])
 
     def detect(self) -> list[Statement]:
         """The events at the end of the step, in the order of the model; at most one of them sends a spike.

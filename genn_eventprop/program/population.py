@@ -16,7 +16,7 @@ from ..adjoint import DerivedEvent
 from ..adjoint.arrivals import change_along, evaluated_change, powers_along
 from ..plan import Plan
 from ..plan.coefficients import feedback_symbols, has_exact_step
-from .births import Births, birth_is_read
+from .births import JUMP, KINK, Births, birth_is_read
 from .events import FEEDBACK, Events, Hooks
 from .handwritten import handwritten
 from .jump import x0_slope
@@ -64,7 +64,8 @@ class Population:
         nonlinear = [r for r in self.feedback_receptors if powers_along(self.d, r) is None]
         self.evaluated = nonlinear if evaluates and scope.adjoint else []
         self.regularise = Regularise(scope)
-        self.births = Births(scope) if plan.births(self.p.name) and scope.adjoint else None
+        moves = bool(self.feedback_receptors)
+        self.births = Births(scope, moves) if plan.births(self.p.name) and scope.adjoint else None
         hooks = Hooks(
             spiked=readout.spiked if readout else list,
             time_gradient=readout.time_gradient if readout else _nothing,
@@ -204,7 +205,8 @@ class Population:
     def early(self) -> list[Statement]:
         """Before the arrivals of a step; the currents change once the states at the end of the last step are read."""
         read = self.readout.before_arrivals() if self.readout else []
-        return self.events.ends() + self.events.early() + read + self._currents()
+        births = self.births.before_arrivals() if self.births else []
+        return self.events.ends() + self.events.early() + read + self._currents() + births
 
     def _currents(self) -> list[Statement]:
         """The states that stand for currents become their means over the step."""
@@ -324,20 +326,27 @@ class Population:
         for r, by in self.gains.items():
             for n, slope in by.items():
                 out.append(Add(name("w", "grad", n), name("w", "amount", r) * s.expression(slope.dot(lam))))
-        for r in self.feedback_receptors:
-            # D / w: the term that is linear in w, then those of higher powers
-            unit = feedback_symbols(d, r).dot(lam) if has_exact_step(d) else self._unit_D(r, lam)
-            own = s.expression(unit, self._trace()) if r not in self.evaluated else sp.Integer(0)
-            out.append(Set(name("w", f"D_{r}"), own + (self.readout.arrival(r) if self.readout else 0)))
-            for k in self.powers(r):
-                change = pick([v.dot(lam) for v in change_along(d, r, k)])
-                out.append(Set(name("w", f"{POWERS[k]}_{r}"), s.expression(change, self._trace())))
-            if r in self.raising:  # E of the spikes that arrivals alone made, see `Events`
-                out.append(Set(name("w", f"up_{r}"), self.up(r).xreplace(self._trace()) * name("w", "push")))
+        for row, D in self._rows_of_D(lam).items():
+            read = self.readout.arrival(row[2:]) if self.readout and row.startswith("D_") else sp.Integer(0)
+            out.append(Set(name("w", row), D + read))
+        for r in (r for r in self.feedback_receptors if r in self.raising):
+            # E of the spikes that arrivals alone made, see `Events`
+            out.append(Set(name("w", f"up_{r}"), self.up(r).xreplace(self._trace()) * name("w", "push")))
         if self.readout and self.readout.negative and self.feedback_receptors:
             out.append(Set(name("w", "down"), self.readout.negative_arrival()))
         out += [Set(name("w", row), v.xreplace(self._trace())) for v, row in zip(self._copied, self.evaluated_rows)]
         return out + self._drives()
+
+    def _rows_of_D(self, lam: sp.Matrix) -> dict[str, sp.Expr]:
+        """Row -> D / w: the term that is linear in w, then those of higher powers; all are linear in lambda."""
+        s, d, out = self.s, self.d, dict[str, sp.Expr]()
+        for r in self.feedback_receptors:
+            unit = feedback_symbols(d, r).dot(lam) if has_exact_step(d) else self._unit_D(r, lam)
+            out[f"D_{r}"] = s.expression(unit, self._trace()) if r not in self.evaluated else sp.Integer(0)
+            for k in self.powers(r):
+                change = pick([v.dot(lam) for v in change_along(d, r, k)])
+                out[f"{POWERS[k]}_{r}"] = s.expression(change, self._trace())
+        return out
 
     def _unit_D(self, receptor: str, lam: sp.Matrix) -> sp.Expr:
         """-(df/dx e) . lambda in the neuron's mode, at the state behind the arrival."""
@@ -349,9 +358,17 @@ class Population:
         return {name("x", v): name("w", role, v) for v in self.d.states} if self.p.stores_states else {}
 
     def born(self) -> list[Statement]:
-        """Of a neuron whose spike could have been born at `step`: its own readout, then the jump of lambda."""
+        """Of a neuron whose spike could have been born at `step`: its own readout, then the jump of lambda.
+
+        D of the arrivals of the step sees a part of the jump, where they make a kink.
+        """
         assert self.births is not None
-        return (birth_is_read(self.readout, self.split) if self.readout else []) + self.births.jump()
+        out = (birth_is_read(self.readout, self.split) if self.readout else []) + self.births.jump()
+        if self.births.moves:
+            part = self.births.event.dg_dx * KINK * JUMP
+            rows = self._rows_of_D(part) | {f"at_{v}": self.s.expression(e) for v, e in zip(self.s.lam, part)}
+            out += [Add(name("w", row), change) for row, change in rows.items() if row in self.rows and change != 0]
+        return out
 
     def undo(self) -> list[Statement]:
         """The jumps of lambda at `step`."""

@@ -49,8 +49,8 @@ class Trial:
     """A plan's trial.
 
     Forwards: `begin`, then for steps 0 ... n_steps - 1 `early`, `arrivals` and `advance`, then `end`; `compare`
-    between the passes. Backwards: `begin_back`, then for steps n_steps ... 0 `before_jumps` (not at step n_steps),
-    `feedback`, `births` (not at step n_steps), `jumps` and `retreat` (not at step 0), then `end_back`. spikes:
+    between the passes. Backwards: `begin_back`, then for steps n_steps ... 0 `before_jumps` and `births` (not at step
+    n_steps), `feedback`, `jumps` and `retreat` (not at step 0), then `end_back`. spikes:
     population -> the rows of bits of its spikes; delays: of connections with individual delays. readouts: population
     -> what a loss reads of it, the main one first. split: the two passes are two calls, `compare` takes dL/dr from the
     host, and `end_back` gives the gradients of input times as well; for_inputs: buffers of which they alone need more
@@ -103,7 +103,7 @@ class Trial:
     @property
     def backwards(self) -> tuple[Operation, ...]:
         """With `compare`."""
-        before = (*self.compare, *self.begin_back, *self.before_jumps, *self.feedback, *self.births)
+        before = (*self.compare, *self.begin_back, *self.before_jumps, *self.births, *self.feedback)
         return (*before, *self.jumps, *self.retreat, *self.end_back)
 
 

@@ -72,7 +72,8 @@ def test_a_birth_is_worth_what_a_run_with_it_says(loss):
         np.testing.assert_allclose(made.gradients["in.weight"][:, n], expected, rtol=2e-3, atol=1e-6)
 
 
-def test_a_maximum_that_an_arrival_ends_moves_with_it():
+@pytest.mark.parametrize(("engine", "dt"), [("reference_event", 1.0), ("reference_clock", 0.01), ("native", 0.01)])
+def test_a_maximum_that_an_arrival_ends_moves_with_it(engine, dt):
     """dL/d(delay) = h (L with its spike at the kink - L) dV/dt before it: nothing else depends on the delay."""
     delays, first, second = np.array([2.0, 4.0]), np.array([7.5, 7.0]), np.array([-9.0, -12.0])
     onto = np.array([[1.0, 0.3, -0.5], [-0.4, 0.8, 0.2]])
@@ -85,8 +86,11 @@ def test_a_maximum_that_an_arrival_ends_moves_with_it():
         net.connect(net.input(2), hidden, Dense([first, second]), delay=late, name="in")
         net.connect(hidden, output, Dense(onto), delay=1.0, name="out")
         loss = losses.EndVoltageCrossEntropy(output)
-        made = compile_network(net, loss, duration=T, dt=1.0, engine="reference_event", spike_times="exact",
-                               spike_birth=SIGMA)  # fmt: skip
+        times = "exact" if engine == "reference_event" else "grid"
+        options = {"dtype": "float64"} if engine == "native" else {}
+        made = compile_network(
+            net, loss, duration=T, dt=dt, engine=engine, spike_times=times, spike_birth=SIGMA, **options
+        )
         data = made.load(Events.from_samples([(np.array([1.0, 3.0]), np.arange(2))], n_channels=2, labels=[1]))
         return made, float(made.run(data, [0], training=True).loss[0])
 
@@ -104,9 +108,9 @@ def test_a_maximum_that_an_arrival_ends_moves_with_it():
 
 def test_the_expected_loss_moves_with_an_arrival_that_ends_the_rise():
     """One neuron under every quantile of its threshold, side by side: dE[L]/d(delay) of what ends the rise."""
-    N, step = 8000, 0.05
+    N, step = 3000, 0.1
 
-    def trial(thresholds, delay, engine, **settings):
+    def trial(thresholds, delay, engine, times="exact", dt=1.0, **settings):
         net, count = Network(), len(thresholds)
         source, hidden = net.input(2), net.population(LIF(v_thresh=thresholds), count, name="hidden")
         output = net.population(LI(), count, name="output")
@@ -115,7 +119,7 @@ def test_the_expected_loss_moves_with_an_arrival_that_ends_the_rise():
         net.connect(source, hidden, Dense(np.outer([0.0, -12.0], np.ones(count))), delay=late, name="down")
         net.connect(hidden, output, OneToOne(1.0) if count > 1 else Dense(1.0))  # dense: L with the spike is known
         loss = losses.SquaredError(output, readout="end")
-        made = compile_network(net, loss, duration=20.0, dt=1.0, engine=engine, spike_times="exact", **settings)
+        made = compile_network(net, loss, duration=20.0, dt=dt, engine=engine, spike_times=times, **settings)
         data = made.load(Events.from_samples([(np.zeros(2), np.arange(2))], 2, targets=np.full((1, count), 0.3)))
         return made, made.run(data, [0], training="spike_birth" in settings)
 
@@ -123,9 +127,42 @@ def test_the_expected_loss_moves_with_an_arrival_that_ends_the_rise():
     mean = [trial(drawn, 4.0 + h, "native", dtype="float64")[1] for h in (step, -step)]
     expected = (mean[0].loss[0] - mean[1].loss[0]) / (2 * step * N)
     silent = 1 - mean[0].spike_counts["hidden"].mean()
-    made, result = trial(np.ones(1), 4.0, "reference_event", spike_birth=SIGMA)
-    assert result.spike_counts["hidden"].sum() == 0 and 0.3 < silent < 0.95 and abs(expected) > 1e-3
-    np.testing.assert_allclose(silent * made.gradients["down.delay"].sum(), expected, rtol=0.03)
+    assert 0.3 < silent < 0.95 and abs(expected) > 1e-3
+    for engine in [("reference_event",), ("reference_clock", "grid", 0.02), ("c99", "grid", 0.02)]:
+        made, result = trial(np.ones(1), 4.0, *engine, spike_birth=SIGMA)
+        assert result.spike_counts["hidden"].sum() == 0
+        np.testing.assert_allclose(silent * made.gradients["down.delay"].sum(), expected, rtol=0.03)
+
+
+@pytest.mark.one_in(2)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_grid_agrees_with_exact_time_at_kinks_as_dt_falls(seed):
+    """Two layers; of both signs, so that arrivals end rises of V, and in the second layer those of spikes do."""
+    rng = np.random.default_rng(seed)
+    times, channels = np.sort(rng.choice(np.arange(10, 200), 14, replace=False)) / 10, rng.integers(0, 7, 14)
+    delays = rng.integers(3, 40, 7) / 10, rng.integers(3, 40, 6) / 10
+    weights = rng.normal(1.0, 2.5, (7, 6)), rng.normal(0.5, 2.5, (6, 5)), rng.normal(0, 1.0, (5, 3))
+
+    def gradients(engine, times_of, dt, **options):
+        net = Network()
+        hidden, deep = (net.population(LIF(), n, name=name) for n, name in ((6, "hidden"), (5, "deep")))
+        output = net.population(LI(), 3, name="output")
+        late = [Delay(d, kind="axonal", max=9.0, trainable=True) for d in delays]
+        net.connect(net.input(7), hidden, Dense(weights[0]), delay=late[0], name="in")
+        net.connect(hidden, deep, Dense(weights[1]), delay=late[1], name="up")
+        net.connect(deep, output, Dense(weights[2]), delay=1.0, name="out")
+        loss = losses.EndVoltageCrossEntropy(output)
+        made = compile_network(
+            net, loss, duration=T, dt=dt, engine=engine, spike_times=times_of, spike_birth=0.3, **options
+        )
+        data = made.load(Events.from_samples([(times, channels)], n_channels=7, labels=[1]))
+        made.run(data, [0], training=True)
+        return {n: g.copy() for n, g in made.gradients.items()}
+
+    exact = gradients("reference_event", "exact", 1.0)
+    made = gradients("native", "grid", 0.005, dtype="float64")
+    for name, gradient in exact.items():
+        assert np.linalg.norm(made[name] - gradient) < 0.04 * np.linalg.norm(gradient), name
 
 
 @pytest.mark.one_in(2)

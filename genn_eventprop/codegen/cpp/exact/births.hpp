@@ -369,7 +369,7 @@ struct Births : Trajectory<O> {
         }
         O::model::born(args, k, scalar(by), out.grad);
     }
-    // By how much an arrival with a weight lowers the slope of g, as a negative number.
+    // By how much an arrival with a weight changes the slope of g.
     static double fall(const O& out, int k, int receptor, double weight, double s) {
         double q[O::FRONT], by = 0;
         horner<O::FRONT, S>(out.flow[0].arrive[receptor], out.degree, s, O::own(k), q);
@@ -378,7 +378,7 @@ struct Births : Trajectory<O> {
             for (int p = out.degree; p >= 1; --p) slope = slope * s + p * double(out.rho[(int64_t(p) * (n + 1) + i) * S + O::own(k)]);
             by += slope * q[i];
         }
-        return std::fmin(weight * by, 0.0);
+        return weight * by;
     }
 };
 

@@ -161,8 +161,8 @@ def _move_kink(ctx: Context, p: PopulationRecord) -> str:
 
 
 def divided(ctx: Context, p: PopulationRecord, head: list[str], each_: str, arrival: str, kind: str, real: str) -> str:
-    """Divides D of a kink among the arrivals of its instant, in proportion to how much each lowers the slope of g, which does
-    not depend on an order that they do not have.
+    """Divides D of a kink among the arrivals of its instant, in proportion to how much each changes the slope of g: the mean
+    over all orders that they might have.
 
     Args:
         head: declares ``fall``. each_: goes through the entries of the instant, `arrival`, with the number i.

@@ -154,7 +154,7 @@ struct Births {
         for (int i = 0; i < n; ++i) o.lambda[i][b.neuron] += by * dg[i];
         O::model::born(args, b.neuron, scalar(by), o.grad);
     }
-    // By how much an arrival at the kink lowers the slope of g, all others added, as a negative number. reach: see `divide`.
+    // By how much an arrival at the kink changes the slope of g, all others added. reach: see `divide`.
     template <class Reach>
     static double fall(const Args& args, const Candidate& b, const Happening& h, const Reach& reach) {
         int receptor = 0;
@@ -163,7 +163,7 @@ struct Births {
         O::model::direction(args, b.neuron, receptor, e);
         for (int i = 0; i < n; ++i) without[i] = b.after[i] - w * e[i];
         const double slope = O::model::slope(args, b.neuron, 0, b.mode, b.after);
-        return std::fmin(slope - O::model::slope(args, b.neuron, 0, b.mode, without), 0.0);
+        return slope - O::model::slope(args, b.neuron, 0, b.mode, without);
     }
 };
 

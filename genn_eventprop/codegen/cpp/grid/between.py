@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ....modelling.expressions import symbol
 from ....plan import ConnectionRecord
-from ....program.births import BIRTH, CHANGE, OPEN
+from ....program.births import CHANGE, OPEN
 from ....program.nodes import Access, Buffer, Kernel
 from ....program.trial import Birth, Deliver, Feedback, FeedInput, Gather, GatherDelays, Trial
 from ...statements import indent
@@ -107,12 +107,13 @@ scalar* __restrict feedback = work.{prefix}feedback;
         """The neurons with a candidate at `step`, the dot products of their rows, and their kernel."""
         i, lists = o.population, self.lists[self.plan.populations[o.population].name]
         is_open, into = (self.memory.pointer(o.kernel.table[s].buffer) for s in (OPEN, CHANGE))
-        found = Access(Buffer(f"work.p{i}_born_birth", ("entries",)), (symbol("k"),))
-        shared, kernel = loops.entry(Kernel(o.kernel.body, {**o.kernel.table, BIRTH: found}))
+        found = {s: Access(Buffer(f"work.p{i}_born_{s}", ("entries",)), (symbol("k"),)) for s in lists.born}
+        shared, kernel = loops.entry(Kernel(o.kernel.body, {**o.kernel.table, **found}))
+        copies = "".join(f"work.p{i}_born_{s}[count] = {lists.births}.record[{n}][k], " for n, s in enumerate(found))
         each = f"const int neuron = index[k];\nscalar total = feedback[k];\n{self._moved(o)}{into}[neuron] = total;\n"
         body = f"""\
-work.p{i}_born_feedback.zero(count);  // that of the step's spikes is still needed
-scalar* __restrict feedback = work.p{i}_born_feedback;
+work.p{i}_feedback.zero(count);
+scalar* __restrict feedback = work.p{i}_feedback;
 {"".join(self._term(*term, happened=False) for term in o.terms)}{shared}for (int64_t k = 0; k < count; ++k) {{
 {indent(each + kernel)}}}
 """
@@ -122,7 +123,7 @@ int64_t count = 0;
 for (int64_t k = {lists.births}.start[step]; k < {lists.births}.start[step + 1]; ++k) {{
     const int32_t neuron = {lists.births}.neuron[k];
     if (!({is_open}[neuron] > 0)) continue;  // a later one of its interval was larger
-    work.p{i}_born_birth[count] = {lists.births}.record[0][k], index[count++] = neuron;
+    {copies}index[count++] = neuron;
 }}
 """
         return "{\n" + indent(f"{head}if (count) {{\n{indent(body)}}}\n") + "}\n"

@@ -2,7 +2,7 @@
 
 An entry has the neuron and what the backward pass needs; those of step k are start[k] .. start[k + 1]. If a population
 has a single event and always sends a spike with it, the list of that event is also the list of its spikes. A list of
-maxima, with `program.births.BIRTH`, says from which of them a spike may be born.
+maxima, with `program.births.BIRTH` and perhaps `KINK`, says from which of them a spike may be born.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from ....modelling.expressions import symbol
+from ....program.births import BIRTH, KINK
 from ....program.nodes import Access, Buffer, Set, Statement, StoreEvent, Undo, name
 from ....program.scope import Scope
 from ...rare import symbols
@@ -35,7 +36,7 @@ class Lists:
     def __init__(self, scope: Scope, undone: Iterable[Statement]) -> None:
         self.prefix, p, self.size = f"p{scope.index}_", scope.p, scope.N
         self.n_events, self.spiking = len(scope.d.events), p.spiking
-        self.born = scope.adjoint and scope.plan.births(p.name)
+        self.born = [s for s in (BIRTH, KINK) if s in scope.table]
         self.alone = self.n_events == 1 and scope.d.events[0].emits and not (p.dropout > 0 and p.dropped_reset)
         self.timed = any(m.lasts for m in scope.d.modes)
         self.fields = {u.kind: _fields(u.changes) for u in undone if isinstance(u, Undo)}
@@ -60,7 +61,9 @@ class Lists:
 
     def sizes(self) -> dict[str, int]:
         """For every list, name -> how many numbers an entry has."""
-        found = {self.name(k): len(self.fields[k]) for k in self.kinds} | ({self.births: 1} if self.born else {})
+        found = {self.name(k): len(self.fields[k]) for k in self.kinds} | (
+            {self.births: len(self.born)} if self.born else {}
+        )
         return found | ({} if self.alone or not self.spiking else {self.spikes: 0})
 
     def table(self, kind: int) -> dict[sp.Symbol, Access]:

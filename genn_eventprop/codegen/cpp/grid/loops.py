@@ -58,11 +58,13 @@ class Loops:
     def _births(self, table: Table) -> str:
         """Appends the neurons with a new largest maximum at the step to the list of maxima."""
         births, array = self.lists.births, self.memory.pointer(table[BIRTH].buffer)
+        fields = [f"{births}.record[{i}][k] = {self.memory.pointer(table[s].buffer)}[{births}.neuron[k]]"
+                  for i, s in enumerate(self.lists.born)]  # fmt: skip
         body = f"""\
 const int64_t first = {births}.count;
 {births}.reserve({self.NP});
 {births}.count += find_crossed<{self.N}>({births}.neuron + first, {array});
-for (int64_t k = first; k < {births}.count; ++k) {births}.record[0][k] = {array}[{births}.neuron[k]];
+for (int64_t k = first; k < {births}.count; ++k) {", ".join(fields)};
 {births}.start[step + 1] = int32_t({births}.count);
 """
         return f"if (args.training) {{\n{indent(body)}}}\n"

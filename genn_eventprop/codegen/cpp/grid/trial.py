@@ -9,7 +9,7 @@ import sympy as sp
 
 from ....plan import PopulationRecord
 from ....plan.coefficients import basis_size
-from ....program.births import BIRTH
+from ....program.births import BIRTH, KINK
 from ....program.nodes import Buffer, Kernel, Set, name
 from ....program.operations import EVALUATED
 from ....program.scope import Scope
@@ -65,7 +65,7 @@ class Grid(Target):
         by_name = dict(zip((p.name for p in self.plan.populations), self.lists))
         self.others = Connections(self.memory, names, self.trial, self.direct)
         # maxima of all steps are in lists
-        births = {s.table[BIRTH].buffer.name for s in self.trial.scopes if BIRTH in s.table}
+        births = {s.table[b].buffer.name for s in self.trial.scopes for b in (BIRTH, KINK) if b in s.table}
         self.memory.one_row = self.others.one_row() | births
         self.evaluated = Evaluated(self.memory, names, self.trial, by_name)
         self.between = ConnectionOps(self.memory, names, self.trial, by_name, self.others, self.carried, self.evaluated)

@@ -38,10 +38,9 @@ def work(
             fields.append(f"Buffer<real> {own.prefix}feedback;")
             trade.append(f"{own.prefix}feedback")
         if own.born:
-            fields += [f"Buffer<int32_t> {own.prefix}born;"]
-            fields += [f"Buffer<real> {own.prefix}born_{n};" for n in ("birth", "feedback")]
-            trade.append(f"{own.prefix}born_feedback")
-            reserve += [f"{own.prefix}{n}.reserve(NP_{own.prefix[:-1]});" for n in ("born", "born_birth")]
+            born = [f"{own.prefix}born", *(f"{own.prefix}born_{s}" for s in own.born)]
+            fields += [f"Buffer<{'real' if i else 'int32_t'}> {n};" for i, n in enumerate(born)]
+            reserve += [f"{n}.reserve(NP_{own.prefix[:-1]});" for n in born]
         if own.n_events and not own.alone:
             fields.append(f"Buffer<int32_t> {own.prefix}found;")
             reserve.append(f"{own.prefix}found.reserve(NP_{own.prefix[:-1]} + 16);")

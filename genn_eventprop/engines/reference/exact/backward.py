@@ -296,7 +296,7 @@ class Backward:
 
     def _move_kink(self, event: Birth, number: int, D: float, dg_dx: np.ndarray) -> None:
         """Of a maximum that is a kink: dg_m/ds = gdot(t_m-) of the arrivals that end the rise, in proportion to how
-        much each lowers gdot, which does not depend on an order that arrivals of one instant do not have."""
+        much each changes gdot: the mean over all orders that arrivals of one instant might have."""
         n, adjoint = event.neuron, self.adjoint[event.population]
         seg, equations, lane = adjoint.segments, adjoint.model.equations, np.array([event.neuron])
         arrivals, after = list[Arrival](), event.after
@@ -313,12 +313,9 @@ class Backward:
             c, here = e.connection, e.route.target == n
             w = self.weights[c.weight].reshape(-1)[e.route.weight[here]].sum()
             without = x - w * equations.direction[c.receptor][:, lane]
-            falls[i] = max(
-                float(dg_dx @ (equations.field(without, lane, mode) - equations.field(x, lane, mode))[:, 0]), 0.0
-            )
-        for e, fall in zip(arrivals, falls):
-            if fall > 0:
-                self._give(e, D * fall / falls.sum())
+            falls[i] = dg_dx @ (equations.field(without, lane, mode) - equations.field(x, lane, mode))[:, 0]
+        for e, fall in zip(arrivals, falls) if falls.sum() > 0 else ():
+            self._give(e, D * fall / falls.sum())
 
     def _difference(self, event: Arrival, lam: np.ndarray, jump: np.ndarray) -> float:
         """D = sum over targets of lambda . (f(x-) - f(x+)) + l(x-) - l(x+), + kinks and E of events it caused.

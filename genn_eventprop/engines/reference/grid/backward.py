@@ -23,6 +23,7 @@ class Trial(Forward):
 
     Attributes:
         pending: population -> (B, N) D of timed modes that have ended, on its way back to the event that began them.
+        of_kinks: (population, step) -> (B, n, N) what births at a kink add to lambda as D of its arrivals sees it.
         E_of_causes: population -> (K, B, N) E of events that the arrivals of a step caused by themselves.
         of_arrivals: step -> what all connections that arrive there share, see `_once`.
     """
@@ -63,6 +64,7 @@ class Trial(Forward):
         lam = {p.name: np.zeros((self.B, len(p.derived.states), p.size)) for p in self.plan.populations}
         self.pending = {p.name: np.zeros((self.B, p.size)) for p in self.plan.populations}
         self.E_of_causes = {p.name: np.zeros((self.K, self.B, p.size)) for p in self.plan.populations}
+        self.of_kinks: dict[tuple[str, int], np.ndarray] = {}
         self.by_drive = {key: np.zeros_like(drive) for key, drive in self.currents.means.items()}
         self.of_arrivals: dict[int, dict[tuple[str, ...], np.ndarray]] = {}
         self.longest = max((c.delay_steps for c in self.connections.groups), default=0)
@@ -82,8 +84,8 @@ class Trial(Forward):
         if k < self.K:
             self._weight_gradients(k)
             self._drive_gradients(k, lam)
+        births = self._births(k)  # first: D of the arrivals at a kink sees a part of them
         feedback = {p.name: self._feedback(p, k) for p in self.plan.populations if p.derived.events}
-        births = self._births(k)
         self._feedback_of_inputs(k)
         for name, change in births.items():
             lam[name] = lam[name] + change
@@ -111,12 +113,12 @@ class Trial(Forward):
         out = {}
         for p in self.plan.populations if k < self.K else ():
             candidates = self.populations[p.name].candidates
-            h = candidates.take(k) if candidates else np.zeros(0)
-            if not h.any():
+            if not candidates or not (h := candidates.take(k)).any():
                 continue
             jump, x = h * self._birth(p, k, h > 0), np.zeros((self.B, len(p.derived.states), p.size))
             event, pop = self.populations[p.name].functions.events[0], self.populations[p.name]
             out[p.name] = pop.vector(event["dg_dx"], x) * jump[:, None]  # g is linear: its derivatives need no state
+            self.of_kinks[p.name, k] = out[p.name] * candidates.kinks[k][:, None]
             dg_dp = pop.at(event["dg_dp"], x)
             for j, n in enumerate(p.derived.params):
                 self._add(p, n, jump * dg_dp[..., j, 0])
@@ -171,6 +173,9 @@ class Trial(Forward):
 
     def _lam(self, p: PopulationRecord, k: int) -> np.ndarray:
         return self.traces[p.name].lam[k]
+
+    def _lam_of_D(self, p: PopulationRecord, k: int) -> np.ndarray:
+        return self._lam(p, k) + self.of_kinks.get((p.name, k), 0.0)
 
     def _row(self, p: PopulationRecord, k: int, receptor: str) -> np.ndarray:
         """(B, N) lambda . e, how the loss changes with a unit weight that arrives at step k."""
@@ -230,7 +235,7 @@ class Trial(Forward):
         target, pop = self.plan.population(c.target), self.populations[c.target]
         if is_linear_along(target.derived, c.receptor):
             return self._unit_difference(c, s)[:, None] * c.weight
-        x, mode, lam = pop.trace.x[s], pop.trace.modes[s], self._lam(target, s)
+        x, mode, lam = pop.trace.x[s], pop.trace.modes[s], self._lam_of_D(target, s)
         e = np.broadcast_to(self._vector(target, "direction", c.receptor), x.shape[1:])
         after = pop.f(x, mode)
         return np.stack([(lam * (pop.f(x - row * e, mode) - after)).sum(1) for row in c.weight], axis=1)
@@ -242,7 +247,7 @@ class Trial(Forward):
             target, pop = self.plan.population(c.target), self.populations[c.target]
             x = pop.trace.x[s]
             e = np.broadcast_to(self._vector(target, "direction", c.receptor), x.shape[1:])
-            return -np.einsum("bnij,jn,bin->bn", pop.J(x, pop.trace.modes[s]), e, self._lam(target, s))
+            return -np.einsum("bnij,jn,bin->bn", pop.J(x, pop.trace.modes[s]), e, self._lam_of_D(target, s))
 
         return self._once(s, "difference", c.target, c.receptor, difference)
 

@@ -129,6 +129,7 @@ class Dynamics:
         self.g_before_arrivals: list[np.ndarray] = []
         self.step_end = self.x  # (B, n, N) states at the end of the last step, before the events there
         self.candidates: Candidates | None = None  # for births of spikes, if they are looked for
+        self.slope_before_arrivals = np.zeros(0)  # (B, N) dg/dt, where they are
         self.rounded: Callable[[np.ndarray], np.ndarray] = lambda x: x  # see `ReferenceClock.rounded`
         self.stochastic_keys: dict[str, np.ndarray] = {}  # "noise", "dropout" -> (B,) keys; empty: nothing is random
 
@@ -160,6 +161,16 @@ class Dynamics:
 
     # forwards
 
+    def _threshold_slope(self) -> np.ndarray:
+        slope: np.ndarray = (self.vector(self.functions.events[0]["dg_dx"], self.x) * self.f(self.x, self.mode)).sum(1)
+        return slope
+
+    def arrive(self, change: np.ndarray) -> None:
+        """Adds what arrives in a step, (B, n, N)."""
+        if self.candidates:
+            self.slope_before_arrivals = self._threshold_slope()
+        self.x = self.x + change
+
     def end_modes(self, k: int) -> None:
         """Timed modes that end at step k, before its arrivals."""
         over = self.until == k
@@ -180,6 +191,8 @@ class Dynamics:
 
     def advance(self, k: int) -> None:
         """Step k from the state after its arrivals, then the events at k + 1."""
+        if self.candidates:
+            self.candidates.turn(k, self.slope_before_arrivals, self._threshold_slope())
         trace, x = self.trace, self.rounded(self.x)
         trace.x[k], trace.modes[k] = x, self.mode
         start = [self.at(e["g"], x)[..., 0, 0] for e in self.functions.events]

@@ -139,7 +139,7 @@ class Forward:
                 readout.before_arrivals(k, self.populations[name].x)
             for p in self.plan.populations:
                 self._set_drives(p, k)
-                self.populations[p.name].x = self.populations[p.name].x + self._arrivals(p, k)
+                self.populations[p.name].arrive(self._arrivals(p, k))
             for name, readout in self.readouts.items():
                 readout.after_arrivals(k, self.populations[name].x)
             for p in self.plan.populations:
