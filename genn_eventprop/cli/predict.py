@@ -37,10 +37,12 @@ def _predict(
     threads: int | None = None,
     trust: bool = False,
 ) -> None:
-    """Classify wav files, HDF5 files in the SHD layout, npz files, or folders of them with a trained model.
+    """Classify recordings (wav), HDF5 files in the SHD layout, npz files, files of event cameras (AEDAT, EVT, DAT), CSV
+    files of events, or folders of them with a trained model.
 
     Only the run folder is needed, neither the experiment file nor its data. Give samples as they were recorded; the
-    preprocessing of the training is applied to them. For a regression the readouts are printed.
+    preprocessing of the training is applied to them. A file in a folder that has the name of a class is taken to be of
+    that class, unless it says so itself. For a regression the readouts are printed.
 
     Args:
         run: The run folder.
@@ -76,7 +78,13 @@ def _rows(model: TrainedModel, files: Sequence[Path]) -> Iterator[Row]:
         for i, (name, label) in enumerate(zip(names, labels, strict=True)):
             p = None if outputs.probabilities is None else outputs.probabilities[i]
             one = Outputs(outputs.classes[i], outputs.readout[i], outputs.scores[i], p)
-            yield Row(name, None if label < 0 else _class(model, label), one)
+            yield Row(name, _folder_class(model, name) if label < 0 else _class(model, label), one)
+
+
+def _folder_class(model: TrainedModel, name: str) -> str | None:
+    """The class whose name the folder of a file has."""
+    folder = Path(name).parent.name
+    return folder if folder in model.class_names and not model.regression else None
 
 
 def _class(model: TrainedModel, label: int) -> str:

@@ -5,6 +5,7 @@ from ..errors import DataError
 from .currents import Currents
 from .events import Events, Statistics, splits
 from .inputs import Inputs
+from .readers import files  # noqa: F401  (makes the readers known to `Events.from_folder`)
 
 __all__ = ["Currents", "Events", "Inputs", "Statistics", "splits"]
 

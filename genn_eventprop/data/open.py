@@ -23,11 +23,13 @@ from ..output import say
 from .audio import inner_ear
 from .cache import cached
 from .events.events import Events
+from .events.folder import READERS, read_folder, reader_of
 from .events.storage import FACTS, open_npz, read_array
 from .readers import fsdd, hdf5
 
 KINDS = (
     "a folder of wav files (CLASS/*.wav or CLASS_SPEAKER_NUMBER.wav)",
+    "a folder of event files for each class (CLASS/*.aedat4, .raw, .dat, .csv, ...), or such a file",
     "an HDF5 file in the SHD layout (.h5, .hdf5)",
     "an npz file of FSDD spikes",
     "a file or folder written by Events.save",
@@ -54,7 +56,10 @@ def open_events(
     """
     path = expanded(path)
     if path.is_dir() and not is_events_folder(path):
-        return _open_recordings(path, seed, progress, cache)
+        if any(file.suffix.lower() in SOUND for file in files_of(path)):
+            return _open_recordings(path, seed, progress, cache)
+        events, names, _ = read_folder(Events, path)
+        return events, names or [str(k) for k in range(events.n_classes or 0)]
     events = open_dataset(
         path, lambda file: cached(file.stem, [file], {}, lambda folder: hdf5.convert_shd(file, folder), cache)
     )
@@ -70,8 +75,8 @@ def open_samples(paths: Iterable[str | Path], n_channels: int) -> Iterator[tuple
     lies beside it.
 
     Args:
-        paths: wav files, HDF5 files in the SHD layout, npz files, folders of events, and folders (however deep) of wav
-            files or, where there are none, of HDF5 and npz files.
+        paths: wav files, HDF5 files in the SHD layout, npz files, files of event cameras, CSV files, folders of events,
+            and folders (however deep) of wav files or, where there are none, of the others.
         n_channels: of the data, for the files that do not say it.
 
     Raises:
@@ -84,17 +89,19 @@ def open_samples(paths: Iterable[str | Path], n_channels: int) -> Iterator[tuple
             continue
         yield from encode_recordings(recordings)
         recordings = []
-        events = open_dataset(path, lambda file: hdf5.read_shd(file, n_channels), "wav files, ")
+        events = open_dataset(path, lambda file: hdf5.read_shd(file, n_channels), "wav files, ", n_channels)
         yield [f"{path}[{i}]" for i in range(len(events))], events
     yield from encode_recordings(recordings)
 
 
-def open_dataset(path: Path, read_hdf5: Callable[[Path], Events], also: str = "") -> Events:
+def open_dataset(
+    path: Path, read_hdf5: Callable[[Path], Events], also: str = "", n_channels: int | None = None
+) -> Events:
     """A data set in one file, or in a folder of events.
 
     Args:
         read_hdf5: reads a file in the SHD layout: into memory, or through the cache.
-        also: kinds beside `KINDS` that the caller takes, for the message.
+        also: kinds beside `KINDS` that the caller takes, for the message. n_channels: for files that do not say it.
 
     Raises:
         DataError: `path` does not exist, or is not a known kind of data.
@@ -108,6 +115,10 @@ def open_dataset(path: Path, read_hdf5: Callable[[Path], Events], also: str = ""
         return fsdd.load(path) if is_fsdd else Events.load(path)
     if path.is_dir():
         return Events.load(path)
+    if suffix and (name := reader_of(path)):
+        reader = READERS[name]
+        options = {"n_channels": n_channels} if reader.sized else {}
+        return reader.read(path, **options)  # type: ignore[return-value]
     problem = "not a known kind of data" if path.exists() else "does not exist"
     raise DataError(f"{path}: {problem}; give {also}{'; '.join(KINDS)}")
 
@@ -158,10 +169,10 @@ def files_of(path: Path) -> list[Path]:
         return [path]
     _refuse_home(path)
     files = _files_below(path)
-    for suffixes in (SOUND, (*HDF5, *NPZ)):
-        if matches := [file for file in files if file.suffix.lower() in suffixes]:
-            return matches
-    raise DataError(f"{path}: no wav, HDF5 or npz files in it, and it is not a folder of events")
+    sounds = [file for file in files if file.suffix.lower() in SOUND]
+    if matches := sounds or [file for file in files if reader_of(file)]:
+        return matches
+    raise DataError(f"{path}: no recordings in it, and it is not a folder of events; give {'; '.join(KINDS)}")
 
 
 def _refuse_home(path: Path) -> None:
@@ -174,10 +185,10 @@ def _refuse_home(path: Path) -> None:
 
 
 def _files_below(path: Path) -> list[Path]:
-    """All files, sorted; a search that takes long is reported."""
+    """All files that are not hidden, sorted; a search that takes long is reported."""
     files, start, reported = list[Path](), time.monotonic(), False
     for entry in path.rglob("*"):
-        if entry.is_file():
+        if entry.is_file() and not any(part.startswith(".") for part in entry.relative_to(path).parts):
             files.append(entry)
         if not reported and time.monotonic() - start > PATIENCE:
             reported = True

@@ -123,6 +123,26 @@ def test_data_sets_with_labels_get_an_accuracy(here, capsys):
     assert lines[3].split()[:3] == ["hum.wav", "-", "low"]
 
 
+def test_class_folders_are_labels(here, capsys):
+    """Of files without a label; a folder of another name is no class, and a label in a file counts more."""
+    for folder in ("words/low", "words/high", "words/hum"):
+        Path(folder).mkdir(parents=True)
+        shutil.copy("hum.wav", f"{folder}/1.wav")
+    rows = table(["words"], capsys)
+    assert [row["label"] for row in rows] == ["high", "", "low"]
+    assert main(["predict", "run", "words"]) == 0
+    assert "accuracy 50.00 % of 2 labelled samples" in capsys.readouterr().out
+    Events.from_samples([([1.0], [0])], 700, labels=[0]).save("words/low/set.npz")
+    rng = np.random.default_rng(5)
+    lines = [f"{t},{c}" for t, c in zip(np.sort(rng.uniform(0, 150, 500)), rng.integers(350, 450, 500))]
+    Path("words/low/1.csv").write_text("time_ms,channel\n" + "\n".join(lines) + "\n")
+    rows = table(["words/low/set.npz", "words/low/1.csv"], capsys)
+    assert [(row["label"], row["sample"]) for row in rows] == [
+        ("high", "words/low/set.npz[0]"), ("low", "words/low/1.csv[0]"),
+    ]  # fmt: skip
+    assert rows[1]["class"] == "low"
+
+
 def test_hdf5_files(here, capsys):
     pytest.importorskip("h5py")
     from genn_eventprop.data.readers.hdf5 import write_shd
@@ -186,7 +206,7 @@ def test_readouts_of_a_regression(tmp_path, monkeypatch, capsys):
         (["run", "absent.wav"], "absent.wav: no such file"),
         (["run", "absent.xyz"], "absent.xyz: does not exist; give wav files"),
         (["run", "tones.txt"], "tones.txt: not a known kind of data; give wav files"),
-        (["run", "empty"], "empty: no wav, HDF5 or npz files in it, and it is not a folder of events"),
+        (["run", "empty"], "empty: no recordings in it, and it is not a folder of events"),
         (["run", "broken.wav"], "broken.wav: not a readable wav file"),
         (["run", "broken.npz"], "broken.npz: not a readable npz file"),
         (["run", "narrow.npz"], "the data has 5 channels, but this model was trained on 700"),

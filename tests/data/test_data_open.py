@@ -86,7 +86,7 @@ def test_what_is_not_known(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="x.txt: not a known kind of data; give"):
         open_events(tmp_path / "x.txt")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty: no wav files"):
+    with pytest.raises(DataError, match="empty: no recordings in it"):
         open_events(tmp_path / "empty")
 
 

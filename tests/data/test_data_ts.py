@@ -102,6 +102,15 @@ def test_errors_name_file_and_line(tmp_path, text, message):
         read_ts(path)
 
 
+def test_one_long_series_among_many_is_refused_before_memory_is_taken(tmp_path, monkeypatch):
+    path = tmp_path / "x.ts"
+    path.write_text("@data\n" + "1\n" * 2000 + ",".join(["1"] * 2000) + "\n")
+    assert read_ts(path)[0].values.nbytes > 16e6 > 30 * path.stat().st_size
+    monkeypatch.setattr("genn_eventprop.modelling.memory.physical_memory", lambda: 10_000_000)
+    with pytest.raises(DataError, match="2001 series .* take 15.3 MiB"):
+        read_ts(path)
+
+
 def test_a_missing_file_and_a_folder_are_told(tmp_path: Path):
     with pytest.raises(DataError, match="no such file"):
         read_ts(tmp_path / "none.ts")

@@ -6,7 +6,9 @@ import pytest
 
 EXTRA_OF = {
     "cuda": "cuda",
+    "faery": "dev",
     "jax": "jax",
+    "lz4": "camera",
     "mpi4py": "mpi",
     "mypy": "dev",
     "neo": "ephys",
@@ -18,6 +20,7 @@ EXTRA_OF = {
     "tonic": "data",
     "torch": "torch",
     "ziglang": "compiler",
+    "zstandard": "camera",
 }
 REASON = "needs the extra"
 

@@ -8,7 +8,7 @@ Axis letters: S samples, E events of all samples together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +110,37 @@ class Events(Samples):
         flat_channels = np.concatenate(channels) if channels else np.empty(0, np.int32)
         offsets = np.concatenate([[0], np.cumsum([len(t) for t in times])]).astype(np.int64)
         return cls(flat_times, flat_channels, offsets, n_channels, labels, groups, n_classes, name, targets)
+
+    @classmethod
+    def from_folder(
+        cls,
+        path: str | Path,
+        reader: str | Callable[[Path], Any] | None = None,
+        *,
+        n_channels: int | None = None,
+        name: str = "",
+        **options: Any,
+    ) -> Events:
+        """Events from files in a folder for each class, ``path/CLASS/...``; class k is the k-th name in alphabetical
+        order. Files that lie in `path` itself have the labels that they hold, or none.
+
+        Args:
+            path: the folder. reader: "camera" (AEDAT, EVT, DAT), "csv", "npz", "hdf5", "nmnist" (see
+                `data.readers.files`); or a function (file, options) -> Events, or -> (times in ms, channels) of one
+                sample; None: by the suffix of each file, others are left out.
+            n_channels: for files that do not say it; default: the largest of all. name: of the data set.
+            options: of the reader, such as ``pool=4`` or ``size=(128, 128)``.
+
+        Raises:
+            DataError: no such folder, no such reader, no files, files that cannot be read or do not fit together.
+
+        Example:
+            >>> gestures = Events.from_folder("recordings", "camera", pool=4)      # doctest: +SKIP
+        """
+        from .folder import read_folder
+
+        events: Events = read_folder(cls, path, reader, n_channels, name, **options)[0]
+        return events
 
     @classmethod
     def concatenate(cls, parts: Iterable[Events], name: str = "") -> Events:

@@ -57,6 +57,8 @@ def read_ts(path: str | Path, dt: float = 1.0, name: str = "") -> tuple[Currents
             raise DataError(f"{where}: label {labels[-1][:40]!r} is none of @classLabel ({', '.join(names)[:100]})")
     if not series:
         raise DataError(f"{path}: no sample after @data; the file is truncated or in another format")
+    size = len(series) * max(map(len, series)) * series[0].shape[1]
+    check_fits(4.0 * size, f"{len(series)} series of {path}, as long as the longest", "shorten it", DataError)
     name = name or " ".join(facts.get("problemname", [])) or path.stem
     if regression:
         return Currents.from_samples(series, dt, name, targets=_numbers(labels, f"{path}: targets")[:, None]), []

@@ -1,0 +1,110 @@
+"""A folder of recordings, one folder a class, as one data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import DataError, suggest
+from ...home import expanded
+from .check import Recordings
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How files of one kind become events.
+
+    Args:
+        read: (file, options) -> `Events`. suffixes: of such files, in lower case. sized: `n_channels` is an option.
+            widens: the files do not say their number of channels: that of a folder is the largest of its files.
+    """
+
+    read: Callable[..., Recordings]
+    suffixes: tuple[str, ...]
+    sized: bool = False
+    widens: bool = False
+
+
+READERS: dict[str, Reader] = {}
+"""By name; `data.readers` fills it, whose formats build on the containers here."""
+
+
+def reader_of(path: Path) -> str | None:
+    """The name of the reader for a file, by its suffix."""
+    return next((name for name, reader in READERS.items() if path.suffix.lower() in reader.suffixes), None)
+
+
+def read_folder(
+    kind: Any, folder: str | Path, reader: str | Callable[[Path], Any] | None = None, n_channels: int | None = None,
+    name: str = "", **options: Any,
+) -> tuple[Any, list[str], list[Path]]:  # fmt: skip
+    """(Events, class names, the file of each sample), see `Events.from_folder`; `kind` is `Events`."""
+    folder = expanded(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: {'no folder' if folder.exists() else 'no such folder'}; give one with a folder of "
+                        "recordings for each class")  # fmt: skip
+    if isinstance(reader, str) and reader not in READERS:
+        raise DataError(f"no reader {reader!r}; {suggest(reader, READERS)}, or give a function file -> events")
+    files = [file for file in sorted(folder.rglob("*")) if _is_recording(file.relative_to(folder), file, reader)]
+    if not files:
+        kinds = "; ".join(f"{name}: {', '.join(each.suffixes)}" for name, each in READERS.items())
+        raise DataError(f"{folder}: no recordings that can be read ({kinds}); for others give a reader, a function")
+    names = class_folders(folder, files)
+    read = [_read(kind, file, reader, n_channels, options) for file in files]
+    widths, parts = [part.n_channels for part, _ in read], list[Any]()
+    if len(set(widths)) > 1 and not all(widens for _, widens in read):
+        i = next(i for i, width in enumerate(widths) if width != widths[0])
+        raise DataError(f"{files[i]} has {widths[i]} channels, {files[0]} {widths[0]}; they must agree")
+    for file, (part, _) in zip(files, read):
+        annotations = part.annotations
+        if names:
+            label = names.index(file.relative_to(folder).parts[0])
+            annotations |= {"labels": np.full(len(part), label), "n_classes": len(names)}
+        parts.append(kind.trusted(part.times, part.channels, part.offsets, max(widths), **annotations))
+    events = kind.concatenate(parts, name or folder.name)
+    return events, names, [file for file, part in zip(files, parts) for _ in range(len(part))]
+
+
+def class_folders(folder: Path, files: list[Path]) -> list[str]:
+    """The folders in `folder` that hold the files, in order of their names; none if the files lie in it themselves.
+
+    Raises:
+        DataError: some of them do.
+    """
+    places = [file.relative_to(folder).parts for file in files]
+    names = sorted({parts[0] for parts in places if len(parts) > 1})
+    loose = next((file for file, parts in zip(files, places) if len(parts) == 1), None)
+    if names and loose is not None:
+        raise DataError(f"{loose} lies beside the folders of classes ({', '.join(names)[:100]}); move it into one")
+    return names
+
+
+def _is_recording(place: Path, file: Path, reader: Any) -> bool:
+    if any(part.startswith(".") for part in place.parts) or not file.is_file():
+        return False
+    if reader is None:
+        return reader_of(file) is not None
+    return not isinstance(reader, str) or file.suffix.lower() in READERS[reader].suffixes
+
+
+def _read(kind: Any, file: Path, reader: Any, n_channels: int | None, options: dict[str, Any]) -> tuple[Any, bool]:
+    """The events of a file, and whether they may be given more channels."""
+    if callable(reader):
+        events = reader(file, **options)
+        if isinstance(events, kind):
+            return events, False
+        width = n_channels or 1
+        if n_channels is None and isinstance(events, tuple) and len(events) == 2:
+            width = int(np.asarray(events[1]).max(initial=0)) + 1
+        return kind.from_samples([events], width, name=str(file)), True
+    known = READERS[reader or reader_of(file) or ""]
+    if known.sized and n_channels is not None:
+        options = {**options, "n_channels": n_channels}
+    try:
+        return known.read(file, **options), known.widens
+    except TypeError as error:  # of the names of options, which are those of a function
+        raise DataError(f"{file}: {error}") from None

@@ -1,0 +1,121 @@
+"""Events in text files: CSV with a line an event.
+
+Columns are found by their names in the first line: a time, and either a channel or x and y, with or without a polarity.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import DataError
+from ...modelling.memory import check_fits
+from ..events.events import Events
+from ..events.storage import open_file
+from .structured import Sensor, flatten
+from .structured import n_channels as channels_of
+
+NAMES = {
+    "t": "t", "time": "t", "timestamp": "t", "times": "t", "ts": "t",
+    "channel": "channel", "neuron": "channel", "unit": "channel", "channels": "channel", "units": "channel",
+    "x": "x", "y": "y", "p": "p", "on": "p", "pol": "p", "polarity": "p",
+}  # fmt: skip
+"""Names of columns, in lower case; a time may have its unit behind it, as in time_us."""
+UNITS = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+"""ms"""
+EXPAND = 12.0
+"""Bytes of memory for a byte of text, at most: a number and its comma are two characters."""
+
+
+def read_csv(
+    path: str | Path, n_channels: int | None = None, size: tuple[int, int] | None = None, unit: str | None = None,
+    sort: bool = False,
+) -> Events:  # fmt: skip
+    """Events of one recording, a data set of one sample, from a CSV file.
+
+    The first line names the columns: ``time,channel``; or ``t,x,y,p`` of a camera, where channel = (p H + y) W + x.
+    Without names there are two columns, time and channel. Separators are commas, semicolons, tabs or spaces.
+
+    Args:
+        n_channels: number of channels; default: the largest that occurs + 1. size: (width, height) of a camera. unit:
+            of the times: "s", "ms", "us" or "ns"; default: what the name says (time_us), else ms, for a camera
+            microseconds. sort: put events that are out of order in order.
+
+    Raises:
+        DataError: naming file, column or line.
+    """
+    path = Path(path)
+    with open_file(path) as file:
+        content = file.read()
+    check_fits(EXPAND * len(content), f"numbers of {path}", "split the file", DataError)
+    text = content.decode("utf-8", "replace")
+    first_line = next((line for line in text.splitlines() if line.strip() and line[0] != "#"), "")
+    if not first_line:
+        raise DataError(f"{path}: no events; it should hold a line an event: time,channel")
+    separator = next((each for each in ",;\t" if each in first_line), None)
+    first = [word.strip().strip('"').lower() for word in first_line.split(separator)]
+    named = any(word[:1].isalpha() and word not in ("nan", "inf") for word in first)
+    if not named and len(first) != 2:
+        raise DataError(f"{path}: {len(first)} columns without names; let the first line name them: time,channel or "
+                        "t,x,y,p")  # fmt: skip
+    columns, in_ms = _columns(first if named else ["time", "channel"], unit, path)
+    if named:
+        text = text.partition(first_line)[2]
+    try:
+        # True and False of pandas are on and off
+        text = re.sub("(?i)true", "1", re.sub("(?i)false", "0", text))
+        table = (
+            np.loadtxt(io.StringIO(text), delimiter=separator, ndmin=2) if text.strip() else np.empty((0, len(first)))
+        )
+    except ValueError as error:
+        raise DataError(f"{path}: {error}; the file is truncated or damaged".replace("\n", " ")) from None
+    if table.shape[1] != len(first):
+        raise DataError(f"{path}: {len(first)} names for {table.shape[1]} columns")
+    column = {name: table[:, i] for name, i in columns.items()}
+    if wrong := [name for name, values in column.items() if not np.isfinite(values).all()]:
+        raise DataError(f"{path}: column {first[columns[wrong[0]]]} has values that are not finite")
+    times, channels = column["t"] * in_ms, column.get("channel")
+    if channels is None:
+        times, channels, n_channels = _of_camera(column, times, size, path)
+    elif n_channels is None:
+        n_channels = int(min(channels.max(initial=0), 2**31)) + 1
+    return Events.from_samples([(times, channels)], n_channels, name=path.stem, sort=sort)
+
+
+def _columns(words: list[str], unit: str | None, path: Path) -> tuple[dict[str, int], float]:
+    """What is used -> its column, and the ms of a count of the time."""
+    columns, unit_in_name = dict[str, int](), ""
+    for i, word in enumerate(words):
+        base, _, last = word.replace("(", "_").replace("[", "_").rstrip(")]").rpartition("_")
+        timed = NAMES.get(base.strip()) == "t" and last in UNITS
+        name = "t" if timed else NAMES.get(word)
+        if name is not None and name not in columns:
+            columns[name] = i
+            unit_in_name = last if timed else unit_in_name
+    if "t" not in columns or not ("channel" in columns or {"x", "y"} <= columns.keys()):
+        raise DataError(
+            f"{path}: columns {', '.join(words)[:100]}; needed are a time, and a channel, or x and y (and p): let the "
+            "first line name them so"
+        )
+    unit = unit or unit_in_name or ("ms" if "channel" in columns else "us")
+    if unit not in UNITS:
+        raise DataError(f"{path}: no unit {unit!r}; known are {', '.join(UNITS)}")
+    return columns, UNITS[unit]
+
+
+def _of_camera(
+    column: dict[str, np.ndarray], times: np.ndarray, size: tuple[int, int] | None, path: Path
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """(times from the first event on, channels, number of channels)."""
+    if size is None:
+        raise DataError(f"{path}: x and y are those of a camera, whose size is not known; give size=(width, height)")
+    sensor: Sensor = (*size, 2 if "p" in column else 1)
+    rows = np.empty(len(times), [(name, np.int64) for name in column])
+    for name, values in column.items():
+        if name != "t" and not np.array_equal(values, np.floor(values)):
+            raise DataError(f"{path}: column {name} must hold integers")
+        rows[name] = np.clip(values, -1, 2**31)
+    return times - times[:1].sum(), flatten(rows, sensor, str(path))[1], channels_of(sensor)
