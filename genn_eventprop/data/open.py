@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from ..output import say
 from .audio import inner_ear
 from .cache import cached
 from .events.events import Events
-from .events.folder import READERS, read_folder, reader_of
+from .events.folder import read_file, read_folder, reader_of
 from .events.storage import FACTS, open_npz, read_array
 from .readers import fsdd, hdf5
 
@@ -43,23 +44,27 @@ PATIENCE = 2.0
 
 
 def open_events(
-    path: str | Path, seed: int = 0, progress: bool = True, cache: Path | None = None
-) -> tuple[Events, list[str]]:
+    path: str | Path, seed: int = 0, progress: bool = True, cache: Path | None = None, reader: str | None = None,
+    **options: Any,
+) -> tuple[Events, list[str]]:  # fmt: skip
     """(Events, class names) of the data at `path`; recordings and HDF5 files are converted once, into the cache.
 
     Args:
         path: see KINDS.
         seed: random seed of the inner-ear model, for wav files.
+        reader, options: how files of events are read, see `Events.from_folder`.
 
     Raises:
         DataError: `path` does not exist, or is not a known kind of data.
     """
     path = expanded(path)
     if path.is_dir() and not is_events_folder(path):
-        if any(file.suffix.lower() in SOUND for file in files_of(path)):
+        if reader is None and any(file.suffix.lower() in SOUND for file in files_of(path)):
             return _open_recordings(path, seed, progress, cache)
-        events, names, _ = read_folder(Events, path)
+        events, names, _ = read_folder(Events, path, reader, **options)
         return events, names or [str(k) for k in range(events.n_classes or 0)]
+    if path.is_file() and (options or reader):
+        return read_file(Events, path, reader, **options), []
     events = open_dataset(
         path, lambda file: cached(file.stem, [file], {}, lambda folder: hdf5.convert_shd(file, folder), cache)
     )
@@ -115,10 +120,9 @@ def open_dataset(
         return fsdd.load(path) if is_fsdd else Events.load(path)
     if path.is_dir():
         return Events.load(path)
-    if suffix and (name := reader_of(path)):
-        reader = READERS[name]
-        options = {"n_channels": n_channels} if reader.sized else {}
-        return reader.read(path, **options)  # type: ignore[return-value]
+    if suffix and reader_of(path):
+        events: Events = read_file(Events, path, n_channels=n_channels)
+        return events
     problem = "not a known kind of data" if path.exists() else "does not exist"
     raise DataError(f"{path}: {problem}; give {also}{'; '.join(KINDS)}")
 

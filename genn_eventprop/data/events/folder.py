@@ -47,8 +47,7 @@ def read_folder(
     if not folder.is_dir():
         raise DataError(f"{folder}: {'no folder' if folder.exists() else 'no such folder'}; give one with a folder of "
                         "recordings for each class")  # fmt: skip
-    if isinstance(reader, str) and reader not in READERS:
-        raise DataError(f"no reader {reader!r}; {suggest(reader, READERS)}, or give a function file -> events")
+    check_known(reader)
     files = [file for file in sorted(folder.rglob("*")) if _is_recording(file.relative_to(folder), file, reader)]
     if not files:
         kinds = "; ".join(f"{name}: {', '.join(each.suffixes)}" for name, each in READERS.items())
@@ -83,12 +82,26 @@ def class_folders(folder: Path, files: list[Path]) -> list[str]:
     return names
 
 
+def check_known(reader: Any) -> None:
+    """Raise `DataError` for the name of a reader that there is not."""
+    if isinstance(reader, str) and reader not in READERS:
+        raise DataError(f"no reader {reader!r}; {suggest(reader, READERS)}, or give a function file -> events")
+
+
 def _is_recording(place: Path, file: Path, reader: Any) -> bool:
     if any(part.startswith(".") for part in place.parts) or not file.is_file():
         return False
     if reader is None:
         return reader_of(file) is not None
-    return not isinstance(reader, str) or file.suffix.lower() in READERS[reader].suffixes
+    return reader not in READERS or file.suffix.lower() in READERS[reader].suffixes
+
+
+def read_file(
+    kind: Any, file: Path, reader: str | Callable[[Path], Any] | None = None, n_channels: int | None = None,
+    **options: Any,
+) -> Any:  # fmt: skip
+    """The events of one file, as for `read_folder`."""
+    return _read(kind, file, reader, n_channels, options)[0]
 
 
 def _read(kind: Any, file: Path, reader: Any, n_channels: int | None, options: dict[str, Any]) -> tuple[Any, bool]:
@@ -101,7 +114,11 @@ def _read(kind: Any, file: Path, reader: Any, n_channels: int | None, options: d
         if n_channels is None and isinstance(events, tuple) and len(events) == 2:
             width = int(np.asarray(events[1]).max(initial=0)) + 1
         return kind.from_samples([events], width, name=str(file)), True
-    known = READERS[reader or reader_of(file) or ""]
+    check_known(reader)
+    name = reader or reader_of(file)
+    if name is None:
+        raise DataError(f"{file}: of no known kind; name a reader: {', '.join(READERS)}")
+    known = READERS[name]
     if known.sized and n_channels is not None:
         options = {**options, "n_channels": n_channels}
     try:

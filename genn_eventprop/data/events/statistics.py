@@ -66,6 +66,10 @@ class Statistics:
             f"  duration         mean {self.mean_duration:.1f} ms, longest {self.duration:.1f} ms",
             f"  channels         {self.n_channels}, {self.silent_channels} of them silent",
         ]
+        if self.mean_duration > 0:
+            per_channel = self.samples * self.mean_duration / 1000  # s
+            mean, most = self.events / self.n_channels / per_channel, self.events_per_active_channel.max() / per_channel
+            lines.append(f"  rate             mean {mean:.3g} Hz a channel, {most:.3g} Hz in the busiest")
         if self.class_counts is not None:
             missing = f", without samples: {list(self.missing_classes)}" if self.missing_classes else ""
             unlabelled = f", {self.unlabelled} unlabelled" if self.unlabelled else ""
