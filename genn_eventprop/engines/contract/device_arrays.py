@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +114,18 @@ class DeviceArrays(MutableMapping[str, np.ndarray]):
             if name in self._host:
                 self._host[name][...] = self._locations[name].read()
                 self._device_values[name] = self._host[name].copy()
+
+    @contextmanager
+    def unless_stopped(self) -> Iterator[None]:
+        """Where `KeyboardInterrupt` leaves the block, the arrays are as they were before it."""
+        before = {name: location.read() for name, location in self._locations.items()}
+        try:
+            yield
+        except KeyboardInterrupt:
+            for name, value in before.items():
+                self._locations[name].write(value)  # type: ignore[misc]
+            self.pull()
+            raise
 
     def beside(self, name: str, array: Any) -> bool:
         """Whether an array of another library is on the device of the one with this name, and of the same kind."""

@@ -341,7 +341,7 @@ class Engine(ABC):
     def stop(self, stopping: bool = True) -> None:  # noqa: B027  (most engines let a batch end)
         """End the batch that runs, and every other until ``stop(False)``, with `Stopped`; for signal handlers.
 
-        Most engines let a batch end.
+        Most engines let a batch end. One that does not leaves gradients as they were before it.
         """
 
     def displace(self) -> None:

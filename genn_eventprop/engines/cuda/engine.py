@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...codegen.cuda import GATHERING, ROUND, ROUND_BLOCKS, RUNAWAY, Source, generate, place_of
-from ...errors import EngineError, Refusal
+from ...errors import EngineError, Refusal, Stopped
 from ...optimisers import is_text
 from ...plan import Plan
 from ...program.host_values import synapse_values
@@ -156,7 +157,7 @@ class CudaEngine(ProgramEngine):
         self._routes = ExactRoutes(plan, self.tables)
         if self._exact and self._halves:
             raise Refusal("cuda has no weight_rows='float16' with exact spike times; use native, or float32 rows")
-        self.group, self._around = group, on_host(plan)
+        self.group, self._around, self._stopping = group, on_host(plan), False
         self.parameters, self.gradients = (DeviceArrays(a, self.lock) for a in (self.parameters, self.gradients))
         self._number = None if isinstance(device, Device) else self._first_device() if device is None else device
         self._open(device if isinstance(device, Device) else open_device(self._number or 0))
@@ -217,11 +218,11 @@ class CudaEngine(ProgramEngine):
     def execute(self, given: Arrays, training: bool) -> Arrays:
         self._token = None
         kernel = "forwards" if self._around else "trial"  # there is no way back without its halves
-        return self._in_groups(given, self._around, lambda part, on: self._run(part, kernel, training, on))
+        return self._in_groups(given, self._around, training, lambda part, on: self._run(part, kernel, training, on))
 
     def execute_half(self, given: Arrays, kept: Any) -> tuple[Arrays, Any]:
         if kept is None:
-            out = self._in_groups(given, True, lambda part, on: self._run(part, "forwards", False, on))
+            out = self._in_groups(given, True, False, lambda part, on: self._run(part, "forwards", False, on))
             self._token = [self._groups == 1]
             return out, self._token
         if kept is not self._token:
@@ -229,14 +230,20 @@ class CudaEngine(ProgramEngine):
         self._token = None
         if kept[0]:
             return self._run(given, "backwards", True, False), None
-        return self._in_groups(given, True, self._both), None
+        return self._in_groups(given, True, True, self._both), None
 
     def _both(self, part: Arrays, adding: bool) -> Arrays:
         """A group whose way there has not been kept."""
         self._run(part, "forwards", False, False)
         return self._run(part, "backwards", True, adding)
 
-    def _in_groups(self, given: Arrays, split: bool, run: Callable[[Arrays, bool], Arrays]) -> Arrays:
+    def stop(self, stopping: bool = True) -> None:
+        """Between groups: the kernels of one are all in the queue when its first one begins."""
+        self._stopping = stopping
+
+    def _in_groups(
+        self, given: Arrays, split: bool, training: bool, run: Callable[[Arrays, bool], Arrays]
+    ) -> Arrays:  # fmt: skip
         """Run a batch in groups that fit; run: (samples of a group, whether gradients go on) -> what it gives."""
         program, B = self._program(split), given["batch"]
         size = self.group or (B if self._has_run(program, given) else self._fitting(given, split))
@@ -247,7 +254,9 @@ class CudaEngine(ProgramEngine):
                 if size >= B:
                     return run(given, False)
                 parts = (part_of(given, k, min(k + size, B), program.of_samples) for k in starts)
-                return joined([run(part, k > 0) for part, k in zip(parts, starts)])
+                self._resident()
+                with self.gradients.unless_stopped() if training else nullcontext():
+                    return joined([run(part, k > 0) for part, k in zip(parts, starts)])
             except OutOfMemory as error:  # something else took memory, or `group` asks for more than there is
                 self._memory.release()
                 program.layouts.clear()
@@ -283,6 +292,8 @@ class CudaEngine(ProgramEngine):
         self._resident()
         data = {n: m.address for n, m in self._on_device(*(given[n] for n in self._data)).items()}
         while True:
+            if self._stopping:
+                raise Stopped
             given |= zip(rooms, self.room)
             given |= self._arrivals(given)
             batch = self._layout(program, given)

@@ -17,7 +17,7 @@ from genn_eventprop.engines.cuda import engine as cuda
 from genn_eventprop.engines.cuda.device import OutOfMemory
 from genn_eventprop.engines.cuda.engine import CudaEngine
 from genn_eventprop.engines.cuda.visible import visible_devices
-from genn_eventprop.errors import EngineError
+from genn_eventprop.errors import EngineError, Stopped
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.verify.engines.representative import Shape
 from support.clocked import build, random_events
@@ -28,7 +28,7 @@ from support.gpu_arrays import GpuArray
 
 needs("cuda.core")
 from genn_eventprop.engines.cuda import driver  # noqa: E402
-from support.cuda_driver import FINE, STATUS, Core, Handle, stand_in_driver  # noqa: E402
+from support.cuda_driver import FINE, KERNELS, STATUS, Core, Handle, stand_in_driver  # noqa: E402
 
 
 @pytest.fixture
@@ -183,6 +183,43 @@ def test_after_an_error_close_gives_back_what_there_is(found, problem):
     with pytest.raises(EngineError, match="running on Stand-in failed: CUDA_ERROR_ILLEGAL_ADDRESS"):
         engine.close()
     assert not found.pieces
+
+
+@pytest.mark.parametrize("halves", [False, True])
+def test_a_batch_that_is_stopped_between_groups_leaves_no_trace(found, problem, halves):
+    plan, values, events = problem
+    engine, fresh = (CudaEngine(plan, values, group=1) for _ in range(2))
+    data, launches, launch = engine.load(events), [], found.cuLaunchKernel
+
+    def batch(engine, samples):
+        if not halves:
+            return engine.run(data, samples, training=True).loss
+        read = engine.forward(data, samples)
+        engine.backward(np.cos(read.value))
+        return read.value
+
+    def stopping(function, *where):
+        launches.append(KERNELS[function][1])
+        if launches.count("backwards" if halves else "trial") == 2:
+            engine.stop()
+        return launch(function, *where)
+
+    batch(engine, [2, 3])
+    host, name = engine.gradients["input_hidden.weight"], "hidden_output.weight"
+    before = {n: np.array(g) for n, g in engine.gradients.items()}
+    found.cuLaunchKernel = stopping
+    with pytest.raises(Stopped):
+        batch(engine, [0, 1, 2, 3])
+    assert launches.count("backwards" if halves else "trial") == 2, "not in the middle"
+    assert not engine.gradients.on_host(name) and np.array_equal(engine.gradients[name], before[name])
+    assert host is engine.gradients["input_hidden.weight"]
+    with pytest.raises(Stopped):
+        batch(engine, [0])
+    assert all(np.array_equal(engine.gradients[n], g) for n, g in before.items())
+    found.cuLaunchKernel = launch
+    engine.stop(False)
+    assert np.array_equal(batch(engine, [0, 1, 2, 3]), batch(fresh, [0, 1, 2, 3]))
+    assert all(np.array_equal(engine.gradients[n], g) and g.any() for n, g in fresh.gradients.items())
 
 
 def test_memory_that_is_not_there(found, problem):
