@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from .engines import NAMES, Engine, create, engine_class
-from .engines.registry import inner_plan
+from .engines import Engine, create, engine_class
+from .engines.registry import all_engines, inner_plan
 from .errors import SettingError, suggest
 from .losses import Loss
 from .modelling import Network
@@ -34,7 +34,7 @@ __all__ = ["build", "compile_network", "create", "make_plan", "make_trial", "pro
 
 def targets() -> tuple[str, ...]:
     """Names of the engines that generate code, fastest first."""
-    return tuple(name for name in NAMES if engine_class(name).generates)
+    return tuple(kind.name for kind in all_engines() if kind.generates)
 
 
 def program_text(plan: Plan, target: str, dtype: str = "float32") -> list[tuple[str, str]]:

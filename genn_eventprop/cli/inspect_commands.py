@@ -74,8 +74,9 @@ def _engines(selftest: str = "", report: Path | None = None, features: bool = Fa
         report: File for the self-test report; default: genn-eventprop-selftest-ENGINE.txt.
         features: Print which engine runs what instead, as a table in Markdown.
     """
-    from ..engines import availability, engine_class
+    from ..engines import availability
     from ..engines.feature_table import feature_table
+    from ..engines.registry import all_engines
 
     if selftest:
         raise SystemExit(_selftest(selftest, report or Path(f"genn-eventprop-selftest-{selftest}.txt")))
@@ -83,9 +84,10 @@ def _engines(selftest: str = "", report: Path | None = None, features: bool = Fa
         print(feature_table())
         return
     width = shutil.get_terminal_size((10_000, 24)).columns  # lines that go elsewhere stay whole
+    options = {kind.name: kind.special_options for kind in all_engines()}
     for engine in availability():
         words = [f"{engine.name:16} {'yes' if engine.runs else 'no ':4} {engine.detail}"]
-        for name, option in engine_class(engine.name).special_options.items():
+        for name, option in options.get(engine.name, {}).items():
             words.append(f"{'':21} --engine '{engine.name}({name}=...)': {option.meaning}")
         for line in words:
             print(textwrap.fill(line, width, subsequent_indent=" " * 24, break_on_hyphens=False))

@@ -21,8 +21,9 @@ from ..data import Events, Inputs
 from ..data.inputs import DataSet
 from ..description import Described, build
 from ..description.steps import apply
-from ..engines import NAMES, engine_class
+from ..engines import NAMES
 from ..engines.contract.half_rows import rounded_weights
+from ..engines.registry import availability_of
 from ..errors import DataError, DescriptionError, SettingError
 from ..losses import Function, Loss, as_losses
 from ..losses.outer import UnavailableLoss
@@ -236,4 +237,4 @@ def _without_function(loss: Loss) -> Loss:
 
 def _runs_here(name: str) -> str:
     """The engine that trained the model, or "auto" where it does not run; others are not imported."""
-    return name if name in NAMES and engine_class(name).availability().runs else "auto"
+    return name if name in NAMES and availability_of(name).runs else "auto"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from .contract.engine import Engine
 from .contract.features import FEATURES
-from .registry import NAMES, engine_class
+from .registry import all_engines
 
 WIDTH = 136
 """Of a line in the docs."""
@@ -26,7 +26,7 @@ ABILITIES: dict[str, Callable[[type[Engine], str], bool]] = {
 
 def columns() -> list[Column]:
     """Every engine with each kind of spike times that it has."""
-    return [(kind, times) for kind in map(engine_class, NAMES) for times in ("grid", "exact") if times in kind.features]
+    return [(kind, times) for kind in all_engines() for times in ("grid", "exact") if times in kind.features]
 
 
 def runs(kind: type[Engine], times: str) -> dict[str, bool]:

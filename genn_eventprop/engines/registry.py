@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,20 @@ from .contract.features import TRAJECTORY_AUXILIARY_LOSS, can_solve, list_engine
 from .contract.parameters import real_numbers
 from .contract.wrapper import SwappedLosses, with_trajectory_loss_first
 
-ENGINES = {
-    "cuda": "cuda.CudaEngine",
-    "native": "native.NativeEngine",
-    "genn": "genn.GennEngine",
-    "c99": "c99.C99Engine",
-    "reference_clock": "reference.grid.ReferenceClock",
-    "reference_event": "reference.exact.ReferenceEvent",
+GROUP = "genn_eventprop.engines"
+"""Of entry points, by which other distributions have engines here (docs/extend.md)."""
+OWN = {
+    "cuda": "cuda:CudaEngine",
+    "native": "native:NativeEngine",
+    "genn": "genn:GennEngine",
+    "c99": "c99:C99Engine",
+    "reference_clock": "reference.grid:ReferenceClock",
+    "reference_event": "reference.exact:ReferenceEvent",
 }
-"""Name -> where in this folder its class stands, fastest first. A new engine is a file, and a line here."""
+"""Name -> where in this folder its class stands, fastest first; here, since a checkout that is not installed has no
+entry points, and those have no order."""
+ENGINES = {name: EntryPoint(name, f"{__package__}.{place}", GROUP) for name, place in OWN.items()}
+ENGINES |= {e.name: e for e in sorted(entry_points(group=GROUP)) if e.name not in OWN}
 NAMES = tuple(ENGINES)
 SHARED = ("dtype", "threads", "slope_floor")
 """Settings that `create` has for all engines."""
@@ -43,16 +48,35 @@ def engine_class(engine: str) -> type[Engine]:
         'reference_event'
 
     Raises:
-        SettingError: for an unknown name.
+        SettingError: for an unknown name. EngineError: an engine of another distribution that cannot be imported.
     """
     name, _ = engine_and_options(engine)
     if name == "auto":
-        return next(c for c in map(engine_class, NAMES) if c.automatic)
-    module, _, kind = ENGINES[name].rpartition(".")
-    return getattr(importlib.import_module(f".{module}", __package__), kind)
+        return next(c for c in all_engines() if c.automatic)
+    if name in OWN:
+        return ENGINES[name].load()
+    try:
+        kind = ENGINES[name].load()
+        if not issubclass(kind, Engine) or kind.name != name:
+            raise TypeError(f"{ENGINES[name].value} is no Engine of that name")
+    except Exception as error:
+        raise EngineError(
+            f"engine {name!r} of another package cannot be used ({type(error).__name__}: {error}); remove or repair it"
+        ) from error
+    return kind
 
 
-list_engines(lambda: map(engine_class, NAMES))
+def all_engines() -> Iterator[type[Engine]]:
+    """The classes of all engines that can be imported, fastest first; `availability` says why others cannot."""
+    for name in NAMES:
+        try:
+            kind = engine_class(name)
+        except EngineError:
+            continue
+        yield kind
+
+
+list_engines(all_engines)
 
 
 def engine_and_options(engine: str) -> tuple[str, dict[str, Any]]:
@@ -79,6 +103,8 @@ def engine_and_options(engine: str) -> tuple[str, dict[str, Any]]:
 def check_options(engine: str, options: Iterable[str]) -> None:
     """Raise `SettingError` for options that an engine does not have, saying which one has them; "auto" has those of all
     engines, and those of the engine that it chooses count."""
+    if not (options := tuple(options)):
+        return
     owners = option_owners()
     here = {option for c in _kinds(engine) for option in c.special_options}
     for option in options:
@@ -100,7 +126,7 @@ def option_owners() -> dict[str, str]:
 
 
 def _kinds(name: str) -> list[type[Engine]]:
-    return [engine_class(n) for n in (ENGINES if name == "auto" else (name,))]
+    return list(all_engines()) if name == "auto" else [engine_class(name)]
 
 
 def availability() -> tuple[Availability, ...]:
@@ -111,7 +137,15 @@ def availability() -> tuple[Availability, ...]:
         >>> {engine.name: engine.runs for engine in availability()}["reference_clock"]
         True
     """
-    return tuple(engine_class(name).availability() for name in NAMES)
+    return tuple(map(availability_of, NAMES))
+
+
+def availability_of(name: str) -> Availability:
+    """One engine on this machine."""
+    try:
+        return engine_class(name).availability()
+    except EngineError as error:
+        return Availability(name, False, str(error))
 
 
 def solvable(network: Network) -> bool:
@@ -177,7 +211,7 @@ def create(
 def _fastest(plan: Plan, parameters: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> tuple[Engine, str]:
     """The fastest engine that starts, and why it was chosen; its remarks say which one did not start."""
     failures: list[str] = []
-    for kind in map(engine_class, NAMES):
+    for kind in all_engines():
         try:
             if not kind.is_fastest_for(plan):
                 continue

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Change:
             after = "".join(line[1:] + "\n" for line in hunk if line[:1] in (" ", "+", ""))
             assert self.new or text.count(before) == 1, f"{self.path}: {before}"
             text = after if self.new else text.replace(before, after)
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text)
 
 
@@ -56,3 +58,16 @@ def copy_of_the_package(folder: Path) -> None:
     """With its byte code; that of a file that is changed then is older than it, and not used."""
     ignored = shutil.ignore_patterns("*.pyc.*")  # that another process writes
     shutil.copytree(ROOT / "genn_eventprop", folder / "genn_eventprop", ignore=ignored)
+
+
+def install(distribution: Path, into: Path) -> None:
+    """What pip makes of a folder with one module and a pyproject.toml: the module, and its entry points."""
+    project = tomllib.loads((distribution / "pyproject.toml").read_text())["project"]
+    info = into / f"{project['name']}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    groups = project["entry-points"].items()
+    lines = (f"[{group}]\n" + "".join(f"{n} = {v}\n" for n, v in points.items()) for group, points in groups)
+    (info / "entry_points.txt").write_text("".join(lines))
+    for module in distribution.glob("*.py"):
+        shutil.copy(module, into)

@@ -6,6 +6,7 @@ from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.engines.c99.engine import C99Engine
 from genn_eventprop.engines.contract.features import FEATURES
 from genn_eventprop.engines.native.engine import NativeEngine
+from genn_eventprop.engines.registry import OWN, all_engines
 from support.clocked import relative
 from support.cuda_shim import ShimEngine
 from support.genn_harness import HarnessEngine
@@ -19,6 +20,7 @@ class Native(NativeEngine):
 
 
 ENGINES = {"native": Native, "c99": C99Engine, "cuda": ShimEngine, "genn": HarnessEngine}
+ENGINES |= {kind.name: kind for kind in all_engines() if kind.name not in OWN and "grid" in kind.features}
 
 
 def refused(kind, plan):
@@ -58,7 +60,8 @@ def check_same(got, want, engine, clock, tolerance, without_gradient=()):
 def compare(kind, plan, events, tolerance=1e-9, without_gradient=(), **settings):
     """Run an engine and the reference; returns both with their results, (engine, result, reference, result)."""
     values = plan.network.initial_parameters(3)
-    engine, clock = kind(plan, values, **{"dtype": "float64", **settings}), ReferenceClock(plan, values)
+    double = {"dtype": "float64"} if "dtype" in kind.options else {}
+    engine, clock = kind(plan, values, **{**double, **settings}), ReferenceClock(plan, values)
     got, want = run(engine, events), run(clock, events)
     check_same(got, want, engine, clock, tolerance, without_gradient)
     engine.close()

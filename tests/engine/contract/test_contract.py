@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 
@@ -62,7 +63,7 @@ def test_an_engine_is_one_class_and_one_line(plan, monkeypatch):
     module = ModuleType("toys")
     module.Toy = Toy
     monkeypatch.setitem(sys.modules, "genn_eventprop.engines.toys", module)
-    monkeypatch.setitem(registry.ENGINES, "toy", "toys.Toy")
+    monkeypatch.setitem(registry.ENGINES, "toy", EntryPoint("toy", "genn_eventprop.engines.toys:Toy", registry.GROUP))
     first = plan.network.initial_parameters(0)
     if plan.spike_times == "grid":
         assert isinstance(create(plan, first, engine="toy"), Toy)

@@ -52,6 +52,7 @@ QUICK = {
         "losses: several", "inputs: two, tables and delays",
     ),
 }  # fmt: skip
+QUICK |= {name: QUICK["c99"] for name in ENGINES if name not in QUICK}  # of other packages
 CASES = [
     pytest.param(engine, name, marks=[] if name in QUICK[engine] else [pytest.mark.slow])
     for engine in ENGINES for name in PROBLEMS
