@@ -7,21 +7,21 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import tyro
 
 from ..atomic import replaced_file, write_text
 from ..checksummed import KEY
-from ..errors import DataError, EventPropError, SettingError, TrainingError, UsageError
+from ..errors import DataError, EventPropError, SettingError, TrainingError, UsageError, WriteError
 from ..fitting import FitOptions, FitResult, Recording, read_recording, read_spikes
 from ..fitting.fit import FitTask, prepare
 from ..fitting.recording import cell_name, file_hash
-from ..fitting.saved import load_result, save_result
+from ..fitting.saved import Stage, load_result, load_stage, save_result, save_stage
 from ..modelling import NeuronModel
 from ..output import say
 from ..report.fit_page import fit_blocks
@@ -34,7 +34,8 @@ from ..verify.gradients.command import find_model
 from .options import parse
 
 CONFIG, RESULTS, REPORT = "config.json", "results.json", "report.html"
-ANY = ("progress", "threads")
+Saved = TypeVar("Saved")
+ANY = ("progress", "threads", "time_limit")
 """Settings that a command which goes on may change."""
 
 
@@ -173,34 +174,65 @@ def _fit_cells(folder: Path, neuron: NeuronModel, tasks: Sequence[FitTask], comm
     """
     results, failed = list[FitResult](), dict[str, str]()
     for i, task in enumerate(tasks, 1):
-        path, recording = folder / "cells" / f"{i}.npz", task.residuals.recording
-        result = None
-        if path.exists():
-            try:
-                result = load_result(path, neuron, recording)
-                say(f"{recording.name} was fitted before: {path}")
-            except DataError as error:
-                say(f"note: {error}; {recording.name} is fitted again")
-        if result is None:
-            try:
-                result = task.run()
-            except EventPropError as error:
-                failed[recording.name] = str(error)
-                say(f"{recording.name} could not be fitted: {error}")
-                continue
-            except KeyboardInterrupt as stop:
-                write_json(folder / RESULTS, _record(results, failed) | {"stopped": {recording.name: task.best}})
-                stop.args = (*stop.args, f"the same command goes on in {folder}")
-                raise
-            # before it is written: whatever the disk does, it has been seen
-            print(f"{recording.name}\n{result}\n", flush=True)
-            save_result(result, path)
-        results.append(result)
+        try:
+            results.append(_fit_cell(folder, i, neuron, task, _record(results, failed)))
+        except WriteError:
+            raise
+        except EventPropError as error:
+            name = task.residuals.recording.name
+            failed[name] = str(error)
+            say(f"{name} could not be fitted: {error}")
     if results:
         _write(folder, results, failed, command)
     if failed:
         reasons = "; ".join(f"{n}: {e}" for n, e in failed.items())
         raise TrainingError(f"{len(failed)} of {len(tasks)} cells could not be fitted: {reasons}")
+
+
+def _fit_cell(folder: Path, number: int, neuron: NeuronModel, task: FitTask, before: Mapping[str, Any]) -> FitResult:
+    """The result of a cell, from its file or after the last stage that a command before has saved; in the folder then.
+
+    Args:
+        before: results.json of the cells before it.
+    """
+    path, recording = folder / "cells" / f"{number}.npz", task.residuals.recording
+    if (result := _saved(path, lambda at: load_result(at, neuron, recording), recording.name)) is not None:
+        say(f"{recording.name} was fitted before: {path}")
+        return result
+    last = path.with_suffix(".stage.npz")
+
+    def record_best() -> None:
+        write_json(folder / RESULTS, {**before, "stopped": {recording.name: task.best}})
+
+    def keep(stage: Stage) -> None:
+        try:
+            save_stage(stage, last)
+            record_best()
+        except WriteError as error:  # the fit may still end
+            say(f"note: {error}; the fit goes on")
+
+    if (stage := _saved(last, load_stage, recording.name)) is not None:
+        say(f"{recording.name} goes on after stage {stage.number}")
+    try:
+        result = task.run(stage, keep)
+    except KeyboardInterrupt as stop:
+        record_best()
+        stop.args = (*stop.args, f"the same command goes on in {folder}")
+        raise
+    # before it is written: whatever the disk does, it has been seen
+    print(f"{recording.name}\n{result}\n", flush=True)
+    save_result(result, path)
+    last.unlink(missing_ok=True)
+    return result
+
+
+def _saved(path: Path, load: Callable[[Path], Saved], name: str) -> Saved | None:
+    """What a command before has saved of a cell."""
+    try:
+        return load(path) if path.exists() else None
+    except DataError as error:
+        say(f"note: {error}; {name} is fitted again")
+        return None
 
 
 def _read(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, overload
 
 import numpy as np
@@ -23,6 +23,7 @@ from .problem import Problem
 from .recording import Recording, is_number, is_pair
 from .residuals import Residuals
 from .result import FitResult, uncertainty, variances
+from .saved import Stage
 from .spread import spread
 
 COUPLINGS = ((20.0, 15), (5.0, 10), (1.0, 10), (0.2, 10))
@@ -36,6 +37,10 @@ WINDOWS = 3
 """How often the last stage is made, with windows around the own spikes of where it began."""
 DRAWS = 64
 """Points around the end of the forced model of which one may have the spikes of the recording."""
+FORCED = "by itself the model has not the measured spikes: values and deviations are of the forced one"
+RESERVE = 4
+"""Longest steps before the time limit after which no further one is made: that step, differences to both sides, a free
+run."""
 PREFIX_STEPS = 10
 """Steps with the beginnings of the sweeps, up to the first spike that is not that of the recording."""
 SETTLED, NEAR = 1e-3, 0.01
@@ -140,14 +145,17 @@ class FitTask:
     best: dict[str, Any] = field(default_factory=dict)
     """While it runs, the best point so far: its parameters, its loss, and the coupling with which that was computed."""
 
-    def run(self) -> FitResult:
+    def run(self, begun: Stage | None = None, keep: Callable[[Stage], None] = lambda stage: None) -> FitResult:
         """Fit it.
+
+        Args:
+            begun: of the same task, after which it goes on. keep: called after each stage.
 
         Raises:
             KeyboardInterrupt: Ctrl-C, or SIGTERM in a command (`Terminated`); its text has the best parameters so far.
         """
         try:
-            return _fit(self.residuals, self.ranges, self.priors, self.options, self.best)
+            return _fit(self, begun, keep)
         except KeyboardInterrupt as stop:
             values = ", ".join(f"{n} = {v:.6g}" for n, v in self.best.get("parameters", {}).items())
             best = f"best so far: {values}, coupling {self.best.get('coupling')}/ms" if values else "no step was made"
@@ -195,18 +203,27 @@ def prepare(
     return tasks
 
 
-def _fit(
-    residuals: Residuals,
-    ranges: Ranges,
-    priors: dict[str, tuple[float, float]],
-    options: FitOptions,
-    best: dict[str, Any],
-) -> FitResult:
+class Clock:
+    """Whether there is no time for a further step, and for the runs that follow the last: called before each."""
+
+    def __init__(self, limit: float | None) -> None:
+        self.began = self.last = time.perf_counter()
+        self.limit, self.longest, self.late = limit, 0.0, False
+
+    def __call__(self) -> bool:
+        now = time.perf_counter()
+        self.longest, self.last = max(self.longest, now - self.last), now
+        self.late |= self.limit is not None and now + RESERVE * self.longest > self.began + self.limit
+        return self.late
+
+
+def _fit(task: FitTask, begun: Stage | None, keep: Callable[[Stage], None]) -> FitResult:
     from tqdm import tqdm
 
-    began, rec = time.perf_counter(), residuals.recording
+    residuals, ranges, options, best = task.residuals, task.ranges, task.options, task.best
+    clock, rec = Clock(options.time_limit), residuals.recording
     problem = Problem(
-        residuals, ranges.names, ranges.low, ranges.high, ranges.fixed, options.starts, priors, options.threads,
+        residuals, ranges.names, ranges.low, ranges.high, ranges.fixed, options.starts, task.priors, options.threads,
         options.rate_noise,
     )  # fmt: skip
 
@@ -238,16 +255,40 @@ def _fit(
 
         # with the coupling of the first steps: at a random start V may diverge without one
         problem.coupling = couplings[0][0]
-        points = _starts(problem, options.starts, np.random.default_rng(options.seed))
-        first = problem.parameters(points)
-        made = 0
-        for coupling, most in couplings:
+        if begun is None:
+            first = points = _starts(problem, options.starts, np.random.default_rng(options.seed))
+            stages = 0
+        else:
+            first, points, minimum, stages = begun.first, begun.minimum.points, begun.minimum, begun.number
+            problem.runs, problem.coupling = begun.simulations, couplings[stages - 1][0]
+            best.update(begun.best)
+        clock.last = time.perf_counter()  # what was compiled and drawn is no step
+        for number, (coupling, most) in enumerate(couplings[stages:], stages + 1):
             problem.coupling = coupling
-            minimum = minimise(evaluate, points, steps=most, progress=report)
-            points, made = minimum.points, made + most
-            bar.update(made - bar.n)  # the steps that were not needed
-        alone = _by_itself(problem, minimum, options, best)
-        return _result(problem, ranges, minimum, alone, first, began, options.threads)
+            minimum = minimise(evaluate, points, steps=most, progress=report, stop=clock)
+            points = minimum.points
+            if clock.late:
+                break
+            keep(Stage(number, first, minimum, problem.runs, dict(best)))
+            bar.update(sum(n for _, n in couplings[:number]) - bar.n)  # the steps that were not needed
+        coupling = problem.coupling
+        if coupling:  # there was no time for the last stage
+            minimum = _without_coupling(problem, minimum)
+        alone = None if clock.late else _by_itself(problem, minimum, options, best, clock)
+        remarks, stopped = [*ranges.remarks], ""
+        if clock.late:
+            where = f"at a coupling of {coupling:g}/ms" if coupling else "in the last stage"
+            stopped = f"stopped {where} by the time limit of {options.time_limit:g} s: these are the best values so far"
+        elif alone is None and residuals.n_spikes:
+            remarks.append(FORCED)
+        found = _result(problem, ranges, remarks, minimum, alone, problem.parameters(first), options.threads)
+        return replace(found, stopped=stopped, seconds=time.perf_counter() - clock.began)
+
+
+def _without_coupling(problem: Problem, minimum: Minimum) -> Minimum:
+    """The same points with the residuals of a model that V does not pull."""
+    problem.coupling = 0.0
+    return minimise(problem, minimum.points, steps=0)
 
 
 def _starts(problem: Problem, starts: int, rng: np.random.Generator) -> np.ndarray:
@@ -264,7 +305,9 @@ def _starts(problem: Problem, starts: int, rng: np.random.Generator) -> np.ndarr
     )
 
 
-def _by_itself(problem: Problem, minimum: Minimum, options: FitOptions, best: dict[str, Any]) -> Alone | None:
+def _by_itself(
+    problem: Problem, minimum: Minimum, options: FitOptions, best: dict[str, Any], clock: Clock
+) -> Alone | None:
     """The last stage, see `own_run`; None where the model by itself has not the spikes of the recording."""
     residuals = problem.residuals
     if problem.rates is not None or residuals.spike_noise is None or not residuals.n_spikes:
@@ -272,7 +315,7 @@ def _by_itself(problem: Problem, minimum: Minimum, options: FitOptions, best: di
     own = OwnRun(residuals, problem.names, problem.low, problem.high, problem.fixed, problem.priors, options.threads)
     alone = None
     with contextlib.closing(own):
-        found = _settled(own, problem, minimum, options)
+        found = _settled(own, problem, minimum, options, clock)
         if found is not None:
             own(found.points)  # for the jumps there
             point, r, jacobian = found.points[0], found.residuals[0], found.jacobian[0]
@@ -291,7 +334,7 @@ def _own_covariance(own: OwnRun, point: np.ndarray, r: np.ndarray, jacobian: np.
     return spread(lambda points: own.losses(points, size), point, covariance, rng)
 
 
-def _settled(own: OwnRun, problem: Problem, minimum: Minimum, options: FitOptions) -> Minimum | None:
+def _settled(own: OwnRun, problem: Problem, minimum: Minimum, options: FitOptions, clock: Clock) -> Minimum | None:
     """The minimum of the own run next to that of the forced model; None where spikes are not those measured."""
     i = int(np.argmin(minimum.cost))
     point = minimum.points[i]
@@ -305,13 +348,13 @@ def _settled(own: OwnRun, problem: Problem, minimum: Minimum, options: FitOption
     # up to the first spike that is lost or surplus, then to the next one
     while not own.look_around(point):
         reached = sum(own.leading)
-        point = minimise(own, point[None], steps=PREFIX_STEPS).points[0]
+        point = minimise(own, point[None], steps=PREFIX_STEPS, stop=clock).points[0]
         own.look_around(point)
         if sum(own.leading) <= reached:
             return None
     for _ in range(WINDOWS):
         own.look_around(point)
-        found = minimise(own, point[None], steps=options.steps)
+        found = minimise(own, point[None], steps=options.steps, stop=clock)
         if not np.isfinite(found.cost[0]):
             return None
         moved, point = np.abs(found.points[0] - point).max(), found.points[0]
@@ -336,24 +379,21 @@ def _covariance(point: np.ndarray, r: np.ndarray, jacobian: np.ndarray, n_data: 
 def _result(
     problem: Problem,
     ranges: Ranges,
+    remarks: list[str],
     minimum: Minimum,
     alone: Alone | None,
     first: np.ndarray,
-    began: float,
     threads: int | None,
 ) -> FitResult:
     residuals = problem.residuals
     best = int(np.argmin(minimum.cost))
     scale = ranges.high - ranges.low
-    points, remarks = minimum.points, list(ranges.remarks)
+    points = minimum.points
     jumps: list[str] = []
     if alone is None:
         r, jacobian = minimum.residuals[best], minimum.jacobian[best]
         if residuals.n_spikes:
             r, jacobian, jumps = problem.smooth(points[best])
-            remarks.append(
-                "by itself the model has not the measured spikes: values and deviations are of the forced one"
-            )
         covariance = _covariance(points[best], r, jacobian, problem.n_data, residuals.n_voltage)
     else:
         covariance, jumps = alone.covariance, alone.jumps
@@ -372,7 +412,7 @@ def _result(
         voltage_noise=residuals.voltage_noise if residuals.n_voltage else None, spike_noise=residuals.spike_noise,
         n_voltage=residuals.n_voltage, n_spikes=residuals.n_spikes,
         n_rates=problem.rates.size if problem.rates else 0, free=free, simulations=problem.runs,
-        seconds=time.perf_counter() - began, remarks=remarks, jumps=jumps,
+        seconds=0.0, remarks=remarks, jumps=jumps,
     )  # fmt: skip
 
 

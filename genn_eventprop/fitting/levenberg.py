@@ -40,12 +40,18 @@ class Minimum:
 
 
 def minimise(
-    evaluate: Evaluate, points: np.ndarray, *, steps: int, progress: Callable[[int, np.ndarray], None] | None = None
+    evaluate: Evaluate,
+    points: np.ndarray,
+    *,
+    steps: int,
+    progress: Callable[[int, np.ndarray], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Minimum:
     """Minimise half the sum of squared residuals of every start, within [0, 1].
 
     Args:
         points: (M, P). steps: at most. progress: called after each step with its number and the costs (M,).
+        stop: called before each step; it ends there if this returns True.
     """
     x = points.copy()
     r, J = (np.array(part) for part in evaluate(x))
@@ -55,6 +61,8 @@ def minimise(
     stalled, history = np.zeros(M, int), [cost.copy()]
     done = np.isinf(cost)  # nothing leads away from what cannot be computed
     for number in range(1, steps + 1):
+        if stop():
+            break
         step = np.zeros((M, P))
         predicted = np.zeros(M)
         for m in np.flatnonzero(~done):

@@ -27,6 +27,7 @@ class FitOptions:
         rate_noise: Standard deviation of the rate of a sweep, in spikes a second. With it, rates of free runs count
             too; default: only where they are all that is known, with half a spike a sweep.
         steps: Largest number of steps of the last stage.
+        time_limit: Seconds for a cell, checked before every step; the best so far is then the result, and says so.
         threads: Sweeps run on so many threads; default: all processors.
         progress: Show a progress bar.
 
@@ -48,6 +49,7 @@ class FitOptions:
     spike_noise: float | None = 0.5
     rate_noise: float | None = None
     steps: int = 60
+    time_limit: float | None = None
     threads: int | None = None
     progress: bool = True
 
@@ -63,6 +65,8 @@ class FitOptions:
             raise SettingError(f"every must be a positive time in ms, got {shown(self.every)}")
         if not is_number(self.skip) or self.skip < 0:
             raise SettingError(f"skip must be a time in ms, at least 0, got {shown(self.skip)}")
+        if self.time_limit is not None and not (is_number(self.time_limit) and self.time_limit > 0):
+            raise SettingError(f"time_limit must be a positive number of seconds or None, got {shown(self.time_limit)}")
         window = self.window
         if not is_pair(window) or not all(w >= 0 for w in window):
             raise SettingError(f"window must be two times in ms, before and after a spike, got {shown(window)}")

@@ -34,6 +34,7 @@ class FitResult:
             deviations `voltage_noise` and `spike_noise`.
         free: the model by itself. simulations: runs of one neuron through all sweeps. seconds: wall-clock time.
         remarks: what the fit decided by itself. jumps: parameters a small change of which makes the loss jump there.
+        stopped: where a time limit ended the fit; empty if none did.
     """
 
     model: NeuronModel
@@ -58,6 +59,7 @@ class FitResult:
     seconds: float
     remarks: list[str] = field(default_factory=list)
     jumps: list[str] = field(default_factory=list)
+    stopped: str = ""
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -126,6 +128,7 @@ class FitResult:
             },
             "simulations": self.simulations,
             "seconds_fitting": self.seconds,
+            "stopped": self.stopped,
             "remarks": self.remarks,
             "jumps": self.jumps,
             "doubts": self.doubts(),
@@ -148,7 +151,7 @@ class FitResult:
             f"{self.agreeing} of {len(self.losses)} starts found this minimum; {self.simulations} simulations, "
             f"{self.seconds:.1f} s"
         )
-        return "\n".join([*rows, own, ends, *self.remarks, *self.doubts()])
+        return "\n".join([*([self.stopped] if self.stopped else []), *rows, own, ends, *self.remarks, *self.doubts()])
 
 
 def correlations(covariance: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""The result of one cell as one file, so that a command that was stopped goes on after it."""
+"""The result of one cell as one file, and until then its last stage, after which a command that was stopped goes on."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,55 @@ from ..data.events.storage import open_npz, read_arrays
 from ..errors import DataError
 from ..modelling import NeuronModel
 from .compare import FreeRun
+from .levenberg import Minimum
 from .recording import Recording
 from .result import FitResult
 
 FREE, REST = "free.", "rest"
 """Before the names of arrays of the free run; the array of the text that holds what is no array."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """What the stages of a fit so far have found; the following ones begin with it.
+
+    Attributes:
+        number: of stages. first: (M, P) where the starts began. minimum: where the last stage ended.
+        simulations, best: as in `FitResult` and `FitTask`.
+    """
+
+    number: int
+    first: np.ndarray
+    minimum: Minimum
+    simulations: int
+    best: dict[str, Any]
+
+
+def save_stage(stage: Stage, path: Path) -> None:
+    """Write a stage, in one step.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    rest = {"number": stage.number, "simulations": stage.simulations, "best": stage.best}
+    arrays = {"first": stage.first, REST: np.array(json.dumps(rest)), **asdict(stage.minimum)}
+    with replaced_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def load_stage(path: Path) -> Stage:
+    """What `save_stage` wrote.
+
+    Raises:
+        DataError: it cannot be read, or is damaged.
+    """
+    with open_npz(path) as file:
+        values: dict[str, Any] = dict(read_arrays(file, file.files, path))
+    try:
+        first, rest = values.pop("first"), json.loads(str(values.pop(REST)))
+        return Stage(first=first, minimum=Minimum(**values), **rest)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is no stage of a fit ({error}); remove it") from None
 
 
 def save_result(result: FitResult, path: Path) -> None:

@@ -48,7 +48,7 @@ def _cell(result: FitResult) -> list[Block]:
         f"and {result.n_rates} rates in {len(result.recording)} sweeps of {result.recording.duration:g} ms."
     )
     blocks: list[Block] = [
-        Heading(name), Text(found),
+        Heading(name), *([Text(result.stopped)] if result.stopped else []), Text(found),
         Grid("Parameters: value and standard deviation from the curvature of the loss, for a model that is right",
              ["parameter", "value", "unit", "bounds"], rows),
     ]  # fmt: skip

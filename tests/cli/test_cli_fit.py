@@ -15,6 +15,8 @@ import pytest
 
 from genn_eventprop import simulate
 from genn_eventprop.cli import main
+from genn_eventprop.errors import Terminated, WriteError
+from genn_eventprop.fitting.saved import save_stage
 from genn_eventprop.models import LIF
 from genn_eventprop.runs import mark
 from support.guides import blocks
@@ -144,6 +146,53 @@ def test_a_killed_fit_goes_on(folder):
     step_cell(folder / "a" / "cell.npz", 13.0)
     (run / "report.html").unlink()
     assert main(["fit", "lif", *words, "--run-dir", str(run)]) == 1
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, Terminated])
+@pytest.mark.parametrize("stage", [1, 3, 5])
+def test_the_same_command_goes_on_after_the_last_stage(folder, capsys, monkeypatch, stop, stage):
+    step_cell(folder / "a.npz")
+    assert main(["fit", "lif", "a.npz", *SMALL, "--run-dir", "whole"]) == 0
+
+    def stopped(at, path):
+        save_stage(at, path)
+        if at.number == stage:
+            raise stop
+
+    monkeypatch.setattr("genn_eventprop.cli.fit.save_stage", stopped)
+    words = ["fit", "lif", "a.npz", *SMALL, "--run-dir", "run"]
+    assert main(words) == (143 if stop is Terminated else 130)
+    run = folder / "run"
+    best = json.loads((run / "results.json").read_text())["stopped"]["a"]
+    assert best["coupling"] == [20.0, 5.0, 1.0, 0.2, 0.0][stage - 1]
+    assert [p.name for p in (run / "cells").iterdir()] == ["1.stage.npz"]
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    capsys.readouterr()
+    assert main(words) == 0
+    assert f"a goes on after stage {stage}" in capsys.readouterr().err
+    assert [p.name for p in (run / "cells").iterdir()] == ["1.npz"]
+    whole, resumed = (json.loads((folder / r / "results.json").read_text())["cells"][0] for r in ("whole", "run"))
+    assert {**whole, "seconds_fitting": 0} == {**resumed, "seconds_fitting": 0}
+
+
+def test_a_stage_that_cannot_be_saved_or_read_is_a_note(folder, capsys, monkeypatch):
+    step_cell(folder / "a.npz")
+
+    def full(at, path):
+        raise WriteError(f"{path} cannot be written")
+
+    monkeypatch.setattr("genn_eventprop.cli.fit.save_stage", full)
+    (folder / "run" / "cells").mkdir(parents=True)
+    assert main(["fit", "lif", "a.npz", *SMALL, "--run-dir", "other"]) == 0
+    assert "1.stage.npz cannot be written; the fit goes on" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    (folder / "other" / "report.html").unlink()
+    (folder / "other" / "cells" / "1.npz").unlink()
+    (folder / "other" / "cells" / "1.stage.npz").write_bytes(b"PK no stage")
+    assert main(["fit", "lif", "a.npz", *SMALL, "--run-dir", "other"]) == 0
+    assert "a is fitted again" in capsys.readouterr().err
 
 
 @pytest.mark.ci

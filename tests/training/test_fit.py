@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +17,12 @@ from genn_eventprop.errors import DataError, SettingError
 from genn_eventprop.fitting import identifiability
 from genn_eventprop.fitting.cells import Cells, forced_arrivals
 from genn_eventprop.fitting.differences import STEP
+from genn_eventprop.fitting.fit import prepare
 from genn_eventprop.fitting.forced import fitted_model
 from genn_eventprop.fitting.problem import Problem
 from genn_eventprop.fitting.rates import Rates
 from genn_eventprop.fitting.residuals import Residuals
+from genn_eventprop.fitting.saved import load_stage, save_stage
 from genn_eventprop.modelling import Event, Mode
 from genn_eventprop.models import ALIF, LIF, ZOO, AdEx, Izhikevich
 
@@ -386,3 +391,55 @@ def test_no_deviation_is_that_of_a_jump():
     assert any("by itself the model has not the measured spikes" in remark for remark in result.remarks)
     assert result.jumps and any("the loss jumps at this minimum" in doubt for doubt in result.doubts())
     assert (result.deviations > 1e-3 * (result.high - result.low)).all(), str(result)
+
+
+def step_cell():
+    return simulate(LIF(tau_mem=12.0, v_thresh=0.7), np.repeat([0.4, 1.6, 0.9, 1.4, 0.2, 1.1], 40), dt=0.5)
+
+
+STEP_BOUNDS = {"tau_mem": (4.0, 40.0), "v_thresh": (0.5, 3.0), "v_reset": (-0.5, 0.4)}
+
+
+def task_of(cell, **options):
+    settings = {"bounds": STEP_BOUNDS, "starts": 3, "threads": 1, "progress": False} | options
+    return prepare(LIF, [cell], **settings)[0]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_a_fit_goes_on_after_each_stage_as_if_it_had_not_stopped(noise, tmp_path):
+    """With noise of V the last steps are many, and the model by itself has the spikes or has not."""
+    cell = step_cell()
+    cell = replace(cell, voltage=cell.voltage + noise * np.random.default_rng(2).normal(size=cell.voltage.shape))
+    stages, task = [], task_of(cell)
+    whole = task.run(keep=stages.append)
+    assert [stage.number for stage in stages] == [1, 2, 3, 4, 5]
+    for stage in stages:
+        save_stage(stage, tmp_path / "stage.npz")
+        again, later = task_of(cell), []
+        result = again.run(load_stage(tmp_path / "stage.npz"), later.append)
+        assert len(later) == 5 - stage.number and again.best == task.best
+        before, now = whole.record(), result.record()
+        assert before.pop("seconds_fitting") and now.pop("seconds_fitting")
+        assert repr(before) == repr(now)
+        for name in ("starts", "ends", "losses", "covariance"):
+            np.testing.assert_array_equal(getattr(whole, name), getattr(result, name))
+
+
+@pytest.mark.parametrize("limit", [4.0, 14.0, 22.0, 28.0])
+def test_a_time_limit_is_kept_and_the_best_so_far_reported(limit, monkeypatch):
+    """By a clock that goes on by a second whenever a step asks: so long is a step, and nothing else takes time."""
+    asked = []
+
+    def perf_counter():
+        asked.append(len(asked))
+        return float(asked[-1])
+
+    monkeypatch.setattr(sys.modules["genn_eventprop.fitting.fit"], "time", SimpleNamespace(perf_counter=perf_counter))
+    result = task_of(step_cell(), time_limit=limit).run()
+    assert asked[-1] <= limit and re.match(
+        rf"stopped .* by the time limit of {limit:g} s: these are the best values so far\n", str(result)
+    )
+    assert (limit < 10) == bool((result.values == result.starts).all(axis=1).any())
+    assert all(low <= v <= high for v, (low, high) in zip(result.values, STEP_BOUNDS.values()))
+    assert np.isfinite(result.covariance).all() and not (limit < 28 and result.converged.any())
+    assert result.record()["stopped"] == result.stopped
