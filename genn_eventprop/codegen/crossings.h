@@ -59,4 +59,22 @@ OUT_OF_LINE double first_crossing(const double *c, int m, double a, double b, do
     }
 }
 
+// From when a neuron whose reset has left it above the threshold may cross it again; -1 if not before `until`.
+FUNCTION double armed_from(double *c, int m, double from, double until, double curve, double tiny) {
+    if (value_of(c, m, from) < 0) return from;
+    for (int q = 0; q <= m; ++q) c[q] = -c[q];
+    const double s = first_crossing(c, m, from, until, curve);
+    for (int q = 0; q <= m; ++q) c[q] = -c[q];
+    if (s < 0) return -1;
+    for (from = s; from < until && value_of(c, m, from) >= 0; tiny *= 2) from += tiny;
+    return from < until ? from : -1;
+}
+
+// Bound on |c''| in [0, s].
+FUNCTION double bend_of(const double *c, int m, double s) {
+    double curve = 0;
+    for (int j = m; j >= 2; --j) curve = curve * s + j * (j - 1) * fabs(c[j]);
+    return curve;
+}
+
 }  // namespace

@@ -179,7 +179,9 @@ def _closed_form(ctx: Context) -> _Trial:
     files += ["routes"] if any(c.spread or c.delays for c in plan.connections) else []
     files += ["window_routes"] if any(c.windows for c in plan.connections) else []
     births = [BIRTH_CONSTANTS] if plan.spike_birth else []
-    library = _outside(read("exact/series.hpp"), crossings(), *(read(f"exact/{name}.hpp") for name in files))
+    parts = ["neuron.h", *(["maximum.h"] if "maximum" in files else [])]  # that `cuda` shares
+    one = ["#define UNROLL_POWERS\n", *(shared(name, "inline") for name in parts)]
+    library = _outside(read("exact/series.hpp"), crossings(), *one, *(read(f"exact/{name}.hpp") for name in files))
     return _Trial(
         given=program.memory,
         body=[program.time_weights(), *births, *library, models(ctx, program), exact_work(ctx, program), *passes],

@@ -1,15 +1,4 @@
 // Exact spike times: numbers of a step from tables of powers of the offset s inside it, see plan/series.py.
-#define DEGREE 20
-
-// out[c] = sum over q <= m of table[q][c] s^q, for C of the columns, which are `all`, and one of S neurons; first: the place of
-// the first of them.
-template <int C, int S = 1, int all = C, class Table> __device__ inline void horner(const Table &table, int64_t first, int m, double s, double *out) {
-    for (int c = 0; c < C; ++c) out[c] = table[first + (m * all + c) * S];
-    // ten columns of four powers on their way took 80 registers, which neurons with learned parameters had spilled
-#pragma unroll(C > 5 ? 1 : 4)
-    for (int q = m - 1; q >= 0; --q)
-        for (int c = 0; c < C; ++c) out[c] = out[c] * s + table[first + (q * all + c) * S];
-}
 
 // Of an integral of V: out = (u(s), w(s) / T) in a step, where u(s) = int_s^delta w P_V / T dt. A step has two pieces, before
 // its window opens and inside of it, each a series in the time to its end.
@@ -40,17 +29,6 @@ __device__ inline int64_t earlier(const Times &sent, int64_t from, int64_t to, d
         else b = middle;
     }
     return a - from;
-}
-
-// From when a neuron whose reset has left it above the threshold may cross it again; -1 if not before `until`.
-__device__ inline double armed_from(double *c, int m, double from, double until, double bend, double tiny) {
-    if (value_of(c, m, from) < 0) return from;
-    for (int q = 0; q <= m; ++q) c[q] = -c[q];
-    const double s = first_crossing(c, m, from, until, bend);
-    for (int q = 0; q <= m; ++q) c[q] = -c[q];
-    if (s < 0) return -1;
-    for (from = s; from < until && value_of(c, m, from) >= 0; tiny *= 2) from += tiny;
-    return from < until ? from : -1;
 }
 
 // How many Gauss nodes integrate something over h ms: it is analytic, and not much larger, within pi / rate of the real axis, so

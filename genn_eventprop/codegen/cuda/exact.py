@@ -52,6 +52,12 @@ from .exact_readings import Reading, SeriesIntegral, VoltageLoss, Weighted, make
 from .gathers import GATHERING, WARP
 
 CHUNK = 32  # arrivals whose numbers a block computes together, a thread each
+SETTINGS = f"""\
+#define DEGREE {DEGREE}
+#define TIME_ROUNDING 1e-17
+// ten columns of four powers on their way took 80 registers, which neurons with learned parameters had spilled
+#define UNROLL_POWERS _Pragma("unroll(C > 5 ? 1 : 4)")
+"""
 RUNAWAY = 200  # more spikes of a neuron in a step end the trial
 DATA = (
     Buffer("times", ("spikes",), "double", "host"), Buffer("channels", ("spikes",), "int", "host"),
@@ -93,7 +99,7 @@ class Walk(Neurons):
         x, n, room, S = f"x_{self.name}", self.n, f"{self.name}_room", self.S
         sizes = {"_rho": n + 1}
         for mode in self.modes:
-            sizes |= {f"{mode}_spike": self.reset_size}
+            sizes |= {f"{mode}_spike": n * (2 * n + 1)}
             sizes |= {f"{mode}_arrive_{r}": 2 * n + 1 for r in self.p.derived.receptors}
             sizes |= {f"{mode}_back_{r}": (2 + len(self.dynamic)) * n for r in self.p.derived.receptors}
             sizes |= {f"{mode}_dspike_{q}": n * (n + 1) for q in self.dynamic}
@@ -183,7 +189,7 @@ class Walk(Neurons):
             body += self.said(part.begin(), y)
         body += f"{p}_now[i] = 0;\n" if self.walks else ""
         if self.p.spiking:
-            body += f"{p}_count[i] = 0;\n{p}_unarmed[i] = {self._threshold(f'{p}_y[i]')} >= 0;\n{self._start_of_step()}"
+            body += f"{p}_count[i] = 0;\n{p}_unarmed[i] = cell.threshold({p}_y[i]) >= 0;\n{self._start_of_step()}"
             body += (
                 f"t->{p}_w_guarded[sample * {self.N} + neuron] = 0;\nt->{p}_w_count[sample * {self.N} + neuron] = 0;\n"
             )
@@ -196,17 +202,16 @@ class Walk(Neurons):
 
     def _ends(self) -> str:
         """Sets the numbers of the end of a step."""
-        n = self.n
-        text = f"double m[{self.reset_size}];\n"
-        for mode in self.modes:
-            text += self.horner("spike", n * (n + 1), "t->delta", "m", mode, of=self.reset_size)
-            text += "".join(f"{self.end_number(self._of_end(mode) + c)} = m[{c}];\n" for c in range(n * (n + 1)))
-        text += self.horner("rho", n + 1, "t->delta", "m")
-        return text + "".join(f"{self.end_number(n * (n + 1) + c)} = m[{c}];\n" for c in range(n + 1))
+        n, text = self.n, self.cell("0") if self.S == 1 else ""
+        for number, mode in enumerate(self.modes):
+            numbers = "".join(f"{self.end_number(self._of_end(mode) + c)} = m.m[{c}];\n" for c in range(n * (n + 1)))
+            text += f"{{\n    const auto m = cell.at({number}, t->delta);\n{indent(numbers)}}}\n"
+        text += f"double row[{n + 1}];\n{self.horner('rho', n + 1, 't->delta', 'row')}"
+        return text + "".join(f"{self.end_number(n * (n + 1) + c)} = row[{c}];\n" for c in range(n + 1))
 
     def _start_of_step(self) -> str:
         p = self.name
-        return f"{p}_now[i] = 0;\n{p}_known[i] = !{p}_unarmed[i];\n{p}_g[i] = {self._threshold(f'{p}_y[i]')};\n"
+        return f"{p}_now[i] = 0;\n{p}_known[i] = !{p}_unarmed[i];\n{p}_g[i] = cell.threshold({p}_y[i]);\n"
 
     def look(self) -> str:
         """A function that takes a neuron from `now` to `next`, and through all crossings before; row: of g at `next`."""
@@ -217,11 +222,7 @@ class Walk(Neurons):
         p, n, s = self.name, self.n, self.scope
         until = (lambda to: f"read_{p}(neuron, i, {to}, handled);\n") if read else (lambda to: "")
         before = {x: f"before[{k}]" for k, x in enumerate(s.x)}
-        after = [s.each(name("w", "after", x)) for x in s.d.states]
-        reset = self.said(
-            [Set(x, s.expression(e)) for x, e in zip(after, self.p.derived.events[0].h)],
-            before | {x: f"after[{k}]" for k, x in enumerate(after)},
-        )
+        reset = self.after("before", "after")
         said = f"t->{p}_w_count[sample * {self.N} + neuron] = {p}_count[i] + 1;\n"
         spiked = "".join(self.said(part.spiked(), before) for part in self.said_of)
         said += f"[[maybe_unused]] const double {NOW} = time;\n{spiked}" if spiked else ""
@@ -232,18 +233,19 @@ class Walk(Neurons):
 const double slack_{p} = 20 * t->delta * together;
 {text}const auto look_{p} = [&](const int32_t neuron, const int i, const double next, const auto &row, const int at, const int handled, const bool last) {{
     double *const y = {p}_y[i];
+    {self.cell()}\
     for (int spiked = 0;;) {{
 {indent(self._release(until), 2)}\
         // with |g''| <= bend, g between two times is at most `one`, and at most `both`
         const double g = {self._dot(lambda j: f"row[at + {j}]", f"row[at + {n}]", "y")};
-        const double bend = {self.bend("y")};
+        const double bend = cell.bend(y);
         const double h = fmax(next - {p}_now[i], 0.0), half = 0.5 * h * h + slack_{p};
         const double one = g + bend * half, both = fmax(g, {p}_g[i]) + 0.25 * half * bend;
         const bool below = fmax({p}_known[i] && both < one ? both : one, {p}_known[i] ? {p}_g[i] : one) < 0;
         double s = -1;
         if (!below || {p}_unarmed[i]) {{
             double c[DEGREE + 1], from = {p}_now[i];
-{indent(self.powers("c", "y"), 3)}\
+            cell.powers(y, c);
             if ({p}_unarmed[i]) {{
                 from = armed_from(c, (int)t->degree_{p}, from, next + together, bend, 1e-15 * t->delta);
                 {p}_unarmed[i] = from < 0;
@@ -260,9 +262,11 @@ const double slack_{p} = 20 * t->delta * together;
             ran_away = 1;
             break;
         }}
-        double m[{self.reset_size}], before[{n}], after[{n}], gdot = 0;
-{indent(self.horner("spike", self.reset_size, "s", "m") + self._state("m", "y", "before") + reset, 2)}\
-        for (int k = 0; k < {n}; ++k) gdot += {self.number("dg", "k")} * ({self._rate("k", "before")});
+        const auto m = cell.at(0, s);
+        double before[{n}], after[{n}];
+        m.to_state(y, before);
+{indent(reset, 2)}\
+        double gdot = cell.slope(before);
         if (!(gdot > 0) || gdot < t->slope_floor) {{
             gdot = t->slope_floor;
             t->{p}_w_guarded[sample * {self.N} + neuron] += 1;
@@ -282,7 +286,7 @@ const double slack_{p} = 20 * t->delta * together;
 {indent(said, 3)}\
         }}
 {indent(self._go_on(), 2)}\
-        {p}_unarmed[i] = {self._threshold("after")} >= 0;
+        {p}_unarmed[i] = cell.threshold(after) >= 0;
         {p}_now[i] = s, {p}_known[i] = 0;
         ++{p}_count[i];
     }}
@@ -297,6 +301,7 @@ const double slack_{p} = 20 * t->delta * together;
         return f"""\
 const auto read_{p} = [&](const int32_t neuron, const int i, const double until, [[maybe_unused]] const int entry) {{
     const double *const y = {p}_y[i];
+    {self.cell()}\
     const double since = {p}_now[i];
 {indent(body)}\
 }};
@@ -306,16 +311,16 @@ const auto read_{p} = [&](const int32_t neuron, const int i, const double until,
         """The end of a refractory period, if it comes before what is next."""
         if len(self.modes) == 1:
             return ""
-        p, n, (free, held) = self.name, self.n, self.modes
+        p, n = self.name, self.n
         stored = "".join(f"{self.event(f'end_x{k}')} = state[{k}];\n" for k in range(n))
         return f"""\
 if ({p}_mode[i]) {{
     const double due = fmax({p}_until[i] - t_k, {p}_now[i]);
     if (!(due < t->delta) || next < due - together) break;
 {indent(until("due"))}\
-    double m[{self.reset_size}], state[{n}];
-{indent(self.horner("spike", self.reset_size, "due", "m", held) + self._state("m", "y", "state"))}\
-{indent(self.horner("spike", self.reset_size, "due", "m", free) + self.from_state("m", "state", "y"))}\
+    double state[{n}];
+    cell.at(1, due).to_state(y, state);
+    cell.at(0, due).from_state(state, y);
     if ({p}_count[i] <= t->{p}_room) {{
         const int64_t event = (int64_t)({p}_count[i] - 1) * {self.N} + neuron;
         {self.event("end_s")} = due;
@@ -331,16 +336,13 @@ if ({p}_mode[i]) {{
         """y behind a spike."""
         n, p = self.n, self.name
         if len(self.modes) == 1:
-            jump = " + ".join(f"m[{n * (n + 1)} + k * {n} + {j}] * (after[{j}] - before[{j}])" for j in range(n))
-            return f"for (int k = 0; k < {n}; ++k) y[k] += {jump};\n"
+            return f"for (int k = 0; k < {n}; ++k) y[k] += m.jump(k, before, after);\n"
         lasts, s = name("w", "lasts"), self.scope
         s.each(lasts)
         duration = self.p.derived.modes[1].lasts
         ms = sp.Integer(0) if duration is None else s.number(duration)
         text = f"double lasts;\n{self.said([Set(lasts, ms)], {lasts: 'lasts'})}{p}_until[i] = t_k + s + lasts;\n{p}_mode[i] = 1;\n"
-        return (
-            text + self.horner("spike", self.reset_size, "s", "m", self.modes[1]) + self.from_state("m", "after", "y")
-        )
+        return text + "cell.at(1, s).from_state(after, y);\n"
 
     def forwards(self) -> str:
         """A step: its arrivals in order, the neurons through them, and their spikes in order."""
@@ -734,6 +736,7 @@ const auto newest_{p} = [&](const int32_t neuron, const int i) {{
 {text}const auto undo_{p} = [&](const int32_t neuron, const int i) {{
     const int64_t event = ({p}_undo[i] - 1) * (int64_t){self.N} + neuron;
     double *const mu = {p}_mu[i];
+    {self.cell()}\
 {indent(self._undo_end() + self._undo_spike())}\
     --{p}_undo[i];
     newest_{p}(neuron, i);
@@ -744,7 +747,7 @@ const auto newest_{p} = [&](const int32_t neuron, const int i) {{
         p = self.name
         return f"""\
 const auto read_back_{p} = [&](const int32_t neuron, const int i, const double since, [[maybe_unused]] const int entry) {{
-    double *const mu = {p}_mu[i];
+    {self.cell()}\
     const double until = {p}_at[i];
 {indent(body)}\
     {p}_at[i] = fmin(since, until);
@@ -754,53 +757,24 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
     def _back_to(self, s: str, entry: str) -> str:
         return f"read_back_{self.name}(neuron, i, {s}, {entry});\n" if self._looks_back else ""
 
-    def _to_lambda(self, m: str, out: str) -> str:
-        """lambda = P(-s)^T mu."""
-        n = self.n
-        terms = " + ".join(f"{m}[{n * (n + 1)} + {j} * {n} + k] * mu[{j}]" for j in range(n))
-        return f"for (int k = 0; k < {n}; ++k) {out}[k] = {terms};\n"
-
-    def _from_lambda(self, m: str, of: str) -> str:
-        """mu = P(s)^T lambda."""
-        n = self.n
-        terms = " + ".join(f"{m}[{j} * {n + 1} + k] * {of}[{j}]" for j in range(n))
-        return f"for (int k = 0; k < {n}; ++k) mu[k] = {terms};\n"
-
-    def _between(self, mode: str, m: str, state: str, lam: str, sign: str) -> str:
-        """What the part of a step before (+) or behind (-) a jump at s adds to learned parameters of the dynamics."""
-        n, C, text = self.n, self.n * (self.n + 1), ""
-        for q in self.dynamic:
-            change = self._dot(lambda j: f"d[k * {n + 1} + {j}]", f"d[k * {n + 1} + {n}]", "at")
-            text += self.horner(f"dspike_{q}", C, "s", "d", mode)
-            text += f"for (int k = 0; k < {n}; ++k) {self.sum_of(q)} {sign}= {lam}[k] * ({change});\n"
-        if not text:
-            return ""
-        return f"{{\n{indent(f'double d[{C}], at[{n}];' + chr(10) + self.from_state(m, state, 'at') + text)}}}\n"
-
     def _undo_end(self) -> str:
         """The end of a refractory period: lambda is continuous, and D goes to the spike that began it."""
         if len(self.modes) == 1:
             return ""
-        p, n, (free, held) = self.name, self.n, self.modes
+        p, n = self.name, self.n
         duration = [q for q in self.p.trainable if q in self.p.derived.durations]
-        R, handled = self.reset_size, self.event("end_handled")
+        handled = self.event("end_handled")
         text = f"const double s = {self.event('end_s')};\n{self._back_to('s', f'(int){handled}')}"
-        text += f"double m[{R}], later[{R}], state[{n}], lambda[{n}], D = 0;\n"
-        text += self.horner("spike", R, "s", "m", held) + self.horner("spike", R, "s", "later", free)
-        text += "".join(f"state[{k}] = {self.event(f'end_x{k}')};\n" for k in range(n)) + self._to_lambda(
-            "later", "lambda"
-        )
-        text += f"for (int k = 0; k < {n}; ++k) D += lambda[k] * ({self._rate('k', 'state', held)} - ({self._rate('k', 'state', free)}));\n"
-        text += f"{self.event('by')} += (real)D;\n" + "".join(f"{self.sum_of(q)} += D;\n" for q in duration)
-        text += self._from_lambda("m", "lambda")
-        text += self._between(held, "m", "state", "lambda", "+") + self._between(free, "later", "state", "lambda", "-")
-        text += self.from_state("m", "state", f"{p}_y_back[i]") if self._knows_y else ""
+        text += f"double state[{n}];\n" + "".join(f"state[{k}] = {self.event(f'end_x{k}')};\n" for k in range(n))
+        text += f"const double D = cell.undo_end(s, state, mu, {self.learn});\n{self.event('by')} += (real)D;\n"
+        text += "".join(f"{self.sum_of(q)} += D;\n" for q in duration)
+        text += f"cell.at(1, s).from_state(state, {p}_y_back[i]);\n" if self._knows_y else ""
         text += "".join(r.undone("end") for r in self.readings)
         return f"if (!{p}_mode[i]) {{\n{indent(text + f'{p}_mode[i] = 1;' + chr(10) + f'newest_{p}(neuron, i);' + chr(10))}    return;\n}}\n"
 
     def _undo_spike(self) -> str:
         """An own spike: the jump of the model, and its gradients of learned parameters."""
-        p, n, s, event, R = self.name, self.n, self.scope, self.p.derived.events[0], self.reset_size
+        p, n, s, event = self.name, self.n, self.scope, self.p.derived.events[0]
         places = {x: f"before[{k}]" for k, x in enumerate(s.x)} | {l: f"lambda[{k}]" for k, l in enumerate(s.lam)}
         for q in self.p.trainable:
             places[s.each(name("w", "grad", q))] = self.sum_of(q)
@@ -826,27 +800,16 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
         after, handled = self.after("before", "after"), self.event("handled")
         text = f"const double s = {self.event('s')};\n{self._back_to('s', f'(int){handled}')}"
         text += f"[[maybe_unused]] const double inv_gdot = {self.event('rate')};\n"
-        text += f"double m[{R}], before[{n}], lambda[{n}], extra[{n + 2}] = {{0}};\n" + self.horner(
-            "spike", R, "s", "m"
-        )
+        text += f"const auto m = cell.at(0, s);\ndouble before[{n}], after[{n}] = {{0}}, extra[{n + 2}] = {{0}};\n"
         text += "".join(f"before[{k}] = {self.event(f'x{k}')};\n" for k in range(n))
-        next_ = "m"
-        if len(self.modes) > 1:
-            next_ = "later"
-            text += f"double later[{R}];\n" + self.horner("spike", R, "s", "later", self.modes[1])
         reads = [r.time_gradient() for r in self.readings]
         if any(reads) or self.dynamic:
-            text += f"double after[{n}];\n{after}"
+            text += after
         text += f"double {DL_DT} = {self.event('by')};\n{own}{''.join(reads)}"
-        text += self._to_lambda(next_, "lambda")
-        text += f"double right[{n}];\nfor (int k = 0; k < {n}; ++k) right[k] = lambda[k];\n" if self.dynamic else ""
-        text += f"for (int k = 0; k < {n}; ++k) lambda[k] += extra[k];\n"
-        text += f"[[maybe_unused]] const double dl_dt = {DL_DT};\n{jumped}"
-        text += f"for (int k = 0; k < {n}; ++k) lambda[k] -= extra[k];\n" + self._from_lambda("m", "lambda")
-        text += self._between("", "m", "before", "lambda", "+") + self._between(
-            self.modes[-1], next_, "after", "right", "-"
-        )
-        text += self.from_state("m", "before", f"{p}_y_back[i]") if self._knows_y else ""
+        jumps = f"const auto jumps = [&]([[maybe_unused]] double *lambda) {{\n{indent(jumped)}}};\n"
+        text += f"[[maybe_unused]] const double dl_dt = {DL_DT};\n{jumps}"
+        text += f"cell.undo_spike(s, m, before, after, extra, mu, jumps, {self.learn});\n"
+        text += f"m.from_state(before, {p}_y_back[i]);\n" if self._knows_y else ""
         text += "".join(r.undone("spike") for r in self.readings)
         return text + (f"{p}_mode[i] = 0;\n" if len(self.modes) > 1 else "")
 
@@ -866,10 +829,8 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
                 text += f"{p}_mu[i][{k}] = {' + '.join(f'{self.end_number(end + j * C + k)} * a[{j}]' for j in range(n))};\n"
             if self._knows_y:
                 state = "".join(f"state[{k}] = {self.of_trace('step', k)};\n" for k in range(n))
-                text += f"double m[{self.reset_size}], state[{n}];\n{state}"
-                text += self.horner("spike", self.reset_size, "t->delta", "m", mode) + self.from_state(
-                    "m", "state", f"{p}_y_back[i]"
-                )
+                number = self.modes.index(mode)
+                text += f"double state[{n}];\n{state}cell.at({number}, t->delta).from_state(state, {p}_y_back[i]);\n"
             return text
 
         retreat += (
@@ -1143,7 +1104,10 @@ class ExactKernels(Layout):
 
     def functions(self) -> str:
         """What kernels call."""
-        return "".join(time_weight(w) for w in self.walks if any(isinstance(r, Weighted) for r in w.readings))
+        library = [shared(name, "__device__ inline") for name in ("neuron.h", "maximum.h")]
+        library.append(resources.files(__package__).joinpath("exact.cuh").read_text())
+        weights = (time_weight(w) for w in self.walks if any(isinstance(r, Weighted) for r in w.readings))
+        return "".join([*library, *(w.tables() for w in self.walks), *weights])
 
     def trials(self) -> dict[str, str]:
         """name -> text."""
@@ -1158,6 +1122,7 @@ class ExactKernels(Layout):
         start += "extern __shared__ double shared_memory[];\nchar *const memory = (char *)shared_memory;\n"
         # the length of an instant: crossings within it of each other or of an arrival count as simultaneous
         start += "[[maybe_unused]] const double together = sizeof(real) == 4 ? t->delta / 131072 : t->duration / 70368744177664.0;\n"
+        start += "".join(f"const Tables_{w.name} {w.name}_tables{{t, together}};\n" for w in self.walks)
         at = 0
         for b in self._shared:
             kind, size = TYPES[b.kind], int(b.axes[0])
@@ -1216,8 +1181,6 @@ for (int64_t sample = 0; sample < t->batch; ++sample)
 
 def head(plan: Plan, real: str) -> list[str]:
     """What stands before the struct."""
-    runtime = [resources.files(__package__).joinpath(n).read_text() for n in ("runtime.cuh", "exact.cuh")]
-    functions = [shared(name, "__device__ inline") for name in ("phi1.h", "functions.h")]
-    # `exact.cuh` uses the search for crossings, which uses TIME_ROUNDING
-    crossings = "#define TIME_ROUNDING 1e-17\n" + shared("crossings.h", "__device__ inline")
-    return [equations(plan, "//"), f"typedef {real} real;\n", runtime[0], *functions, crossings, runtime[1]]
+    runtime = resources.files(__package__).joinpath("runtime.cuh").read_text()
+    files = (shared(name, "__device__ inline") for name in ("phi1.h", "functions.h", "crossings.h"))
+    return [equations(plan, "//"), f"typedef {real} real;\n", runtime, SETTINGS, *files]

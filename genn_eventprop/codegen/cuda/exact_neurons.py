@@ -40,14 +40,6 @@ class Neurons:
         self.into = [(k, c) for k, c in enumerate(self.plan.connections) if c.target == p.name]
 
     @property
-    def reset_size(self) -> int:
-        """Columns of the table of P(s), c(s) and P(-s).
-
-        P(-s) has columns of its own: an inverse of P(s) in a thread would cost more, and digits where a time constant is short.
-        """
-        return self.n * (2 * self.n + 1)
-
-    @property
     def front(self) -> int:
         """Where the numbers of an arrival for neurons in a refractory period begin, forwards."""
         return 2 * self.n + 2
@@ -62,11 +54,61 @@ class Neurons:
         """Numbers of an arrival that all neurons share; where neurons differ there are none, but an array needs a length."""
         return len(self.modes) * self.back if self.S == 1 else 1
 
+    def tables(self) -> str:
+        """What `Neuron` (codegen/neuron.h) reads, as a struct."""
+        x, n, L = f"x_{self.name}", self.name, self.dynamic
+
+        def by_mode(table: str) -> str:
+            every = [f"t->{x}{mode}_{table}" for mode in reversed(self.modes)]
+            return " : ".join([f"mode ? {every[0]}", every[1]] if len(every) > 1 else every)
+
+        arguments = "([[maybe_unused]] int mode"
+        fields = "".join(
+            f"decltype(Trial::{x}_{table}) {table} = t->{x}_{table};\n" for table in ("dg", "curve", "rho")
+        )
+        functions = f"__device__ auto spike{arguments}) const {{ return {by_mode('spike')}; }}\n"
+        functions += f"__device__ auto rates{arguments}) const {{ return {by_mode('A')}; }}\n"
+        if L:
+            which = " : ".join(
+                [
+                    *(f"r == {r} ? ({by_mode(f'dspike_{q}')})" for r, q in enumerate(L[:-1])),
+                    f"({by_mode(f'dspike_{L[-1]}')})",
+                ]
+            )
+            places = " : ".join(
+                [
+                    *(f"r == {r} ? {self.p.trainable.index(q)}" for r, q in enumerate(L[:-1])),
+                    str(self.p.trainable.index(L[-1])),
+                ]
+            )
+            functions += f"__device__ auto dspike{arguments}, [[maybe_unused]] int r) const {{ return {which}; }}\n"
+            functions += f"__device__ static int place([[maybe_unused]] int r) {{ return {places}; }}  // among all learned ones\n"
+        constants = f"n = {self.n}, S = {self.S}, modes = {len(self.modes)}, dynamic = {len(L)}"
+        body = f"static constexpr int {constants};\nconst Trial *t;\ndouble together;\nint degree = (int)t->degree_{n};\n{fields}{functions}"
+        return f"struct Tables_{n} {{\n{indent(body)}}};\n"
+
+    def cell(self, neuron: str = "neuron") -> str:
+        """Declares ``cell``, a neuron with its tables."""
+        return f"const Neuron<Tables_{self.name}> cell{{{self.name}_tables, {neuron}}};\n"
+
+    @property
+    def mode(self) -> str:
+        """The mode of a neuron."""
+        return f"{self.name}_mode[i]" if len(self.modes) > 1 else "0"
+
+    @property
+    def learn(self) -> str:
+        """A function that adds to the gradient of a learned parameter of the dynamics."""
+        if not self.dynamic:
+            return "[](int, double) {}"
+        return f"[&](int r, double by) {{ {self.name}_sum[i][Tables_{self.name}::place(r)] += by; }}"
+
     def over(self, body: str, comment: str = "") -> str:
         """Code for every neuron, number `i` of those of the thread."""
         slots, threads = self.slots, self.threads
         guard = f"if (neuron < {self.N}) " if self.N % threads else ""
-        text = f"const int32_t neuron = threadIdx.x + i * {threads};\n{guard}{{\n{indent(body)}}}\n"
+        cell = self.cell() if "cell." in body or "(cell" in body else ""
+        text = f"const int32_t neuron = threadIdx.x + i * {threads};\n{guard}{{\n{indent(cell + body)}}}\n"
         said = f"  // {in_comment(comment)}" if comment else ""
         # unrolled, since arrays of a thread are registers only where every index is known to the compiler
         return f"#pragma unroll\nfor (int i = 0; i < {slots}; ++i) {{{said}\n{indent(text)}}}\n"
@@ -103,43 +145,11 @@ class Neurons:
         free, held = map(text, self.modes)
         return f"if ({self.name}_mode[i]) {{\n{indent(held)}}} else {{\n{indent(free)}}}\n"
 
-    def _rate(self, k: int | str, state: str, mode: str = "") -> str:
-        """Row k of f(state) = A state + b."""
-        return self._dot(lambda j: self.rate_number(k, j, mode), self.rate_number(k, self.n, mode), state)
-
     def rate_number(self, k: int | str, j: int, mode: str = "") -> str:
         """Element (k, j) of A, or of b."""
         n = self.n
         at = f"(neuron * {n} + {k}) * {n + 1}" if self.S > 1 else f"{k} * {n + 1}"
         return f"t->x_{self.name}{mode}_A[{at} + {j}]"
-
-    def _threshold(self, of: str) -> str:
-        return self._dot(lambda j: self.number("dg", j), self.number("dg", self.n), of)
-
-    def powers(self, out: str, of: str) -> str:
-        """Sets the coefficients `out` of g in powers of the offset, of y."""
-        n, S = self.n, self.S
-        at = (lambda j: f"(q * {n + 1} + {j}) * {S} + {self.own}") if S > 1 else (lambda j: f"q * {n + 1} + {j}")
-        rho = f"t->x_{self.name}_rho"
-        return f"for (int q = 0; q <= t->degree_{self.name}; ++q) {out}[q] = {self._dot(lambda j: f'{rho}[{at(j)}]', f'{rho}[{at(n)}]', of)};\n"
-
-    def bend(self, of: str) -> str:
-        """A bound on |g''| in the step, of y: with g at the two ends it rules out nearly all crossings, at the price of a
-        few products, where a search would cost hundreds and make the rest of the warp wait."""
-        return " + ".join(
-            [self.number("curve", self.n), *(f"{self.number('curve', j)} * fabs({of}[{j}])" for j in range(self.n))]
-        )
-
-    def _state(self, m: str, of: str, out: str) -> str:
-        """x = P y + c by the table of a spike at s, ``m``."""
-        n = self.n
-        return f"for (int k = 0; k < {n}; ++k) {out}[k] = {self._dot(lambda j: f'{m}[k * {n + 1} + {j}]', f'{m}[k * {n + 1} + {n}]', of)};\n"
-
-    def from_state(self, m: str, state: str, out: str) -> str:
-        """y = P(-s) (x - c) by the same table; `out` is not `state`, all of which every row reads."""
-        n = self.n
-        terms = (f"{m}[{n * (n + 1)} + k * {n} + {j}] * ({state}[{j}] - {m}[{j * (n + 1) + n}])" for j in range(n))
-        return f"for (int k = 0; k < {n}; ++k) {out}[k] = {' + '.join(terms)};\n"
 
     def by_receptor(self, text: Callable[[str], str], connection: str = "connection") -> str:
         """Text that depends on the receptor of ``connection``."""

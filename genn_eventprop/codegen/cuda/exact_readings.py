@@ -237,29 +237,18 @@ class _Stretches(Reading):
 
     by_nodes = True
 
-    def row(self, s: str, out: str = "row") -> str:
-        """Sets `out` to the row of V in P(s) and c(s)."""
-        w, n, v = self.walk, self.walk.n, self.part.v
-        return w.by_mode(lambda mode: w.horner("spike", n + 1, s, out, mode, of=w.reset_size, first=v * (n + 1)))
+    def row(self, s: str) -> str:
+        """Sets ``row`` to that of V in P(s) and c(s)."""
+        return f"double row[{self.walk.n + 1}];\ncell.row({self.part.v}, {self.walk.mode}, {s}, row);\n"
 
-    def change(self, q: str, s: str, out: str = "row") -> str:
-        """The same of dP(s) and dc(s), by a learned parameter."""
-        w, n, first = self.walk, self.walk.n, self.part.v * (self.walk.n + 1)
-        size = n * (n + 1)
-        return w.by_mode(lambda mode: w.horner(f"dspike_{q}", n + 1, s, out, mode, of=size, first=first))
-
-    def V(self, row: str, y: str) -> str:
-        n = self.walk.n
-        return " + ".join([f"{row}[{n}]", *(f"{row}[{j}] * {y}[{j}]" for j in range(n))])
+    def V(self, y: str) -> str:
+        return f"linear<{self.walk.n}>(row, {y})"
 
     def pull(self, s: str, by: str, y: str = "") -> str:
         """Backwards: V at s, times `by`, is part of the loss. y: of a neuron there, if not the present one."""
-        w, n = self.walk, self.walk.n
-        text = f"double row[{n + 1}];\n{self.row(s)}"
-        text += f"for (int k = 0; k < {n}; ++k) {w.name}_mu[i][k] += {by} * row[k];\n"
-        for q in w.dynamic:
-            text += f"{self.change(q, s)}{w.sum_of(q)} += {by} * ({self.V('row', y or f'{w.name}_y_back[i]')});\n"
-        return text
+        w = self.walk
+        y = y or (f"{w.name}_y_back[i]" if w.dynamic else "nullptr")
+        return f"cell.pull({self.part.v}, {w.mode}, {s}, {by}, {y}, {w.name}_mu[i], {w.learn});\n"
 
 
 class Weighted(_Stretches):
@@ -359,7 +348,7 @@ class NodeIntegral(Weighted):
 """
 
     def read(self) -> str:
-        text = f"double row[{self.walk.n + 1}];\n{self.row('s')}{self.name}_read[i] += part * ({self.V('row', 'y')});\n"
+        text = f"{self.row('s')}{self.name}_read[i] += part * {self.V('y')};\n"
         return self._nodes(text)
 
     def read_back(self) -> str:
@@ -490,8 +479,8 @@ __syncthreads();
 """
 
     def _take_V(self) -> str:
-        w, p = self.walk, self.walk.name
-        return f"double row[{w.n + 1}];\n{self._then(self.row('when'))}{p}_V[neuron] = {self.V('row', f'{p}_y_then[i]')};\n"
+        p = self.walk.name
+        return f"{self._then(self.row('when'))}{p}_V[neuron] = {self.V(f'{p}_y_then[i]')};\n"
 
     def _flush(self, place: Callable[[int], str]) -> str:
         p = self.walk.name
@@ -560,13 +549,11 @@ if (closes > a && closes < b) b = closes;
             cuts += "int64_t knot = (int64_t)((t_k + a) / t->target_dt);\nwhile ((double)knot * t->target_dt - t_k <= a) ++knot;\nb = fmin(b, (double)knot * t->target_dt - t_k);\n"
         if self._driven:
             cuts += "int64_t later = first_later(t->times, from, to, t_k + a);\nwhile (later < to && t->times[later] - t_k <= a) ++later;\nif (later < to) b = fmin(b, t->times[later] - t_k);\n"
-        V = self.V("row", f"{p}_y_then[i]")
-        take = f"double row[{n + 1}];\n{self._then(self.row('s'))}{p}_V[neuron] = {V};\n{self.name}_read[i] += part * {p}_V[neuron];\n"
-        by = f"part * {p}_V[neuron]"
-        pull = f"double row[{n + 1}];\n{self._then(self.row('s'))}const double by = {by};\n"
-        pull += f"for (int k = 0; k < {n}; ++k) {p}_pull_now[i][k] += by * row[k];\n"
-        for j, q in enumerate(w.dynamic):
-            pull += f"{self._then(self.change(q, 's'))}{p}_learned_now[i][{j}] += by * ({V});\n"
+        V = self.V(f"{p}_y_then[i]")
+        take = f"{self._then(self.row('s'))}{p}_V[neuron] = {V};\n{self.name}_read[i] += part * {p}_V[neuron];\n"
+        learn = f"[&](int r, double by) {{ {p}_learned_now[i][r] += by; }}" if w.dynamic else w.learn
+        by = f"{v}, {self._then(w.mode)}, s, part * {p}_V[neuron], {p}_y_then[i], {p}_pull_now[i], {learn}"
+        pull = f"cell.pull({by});\n"
         node = f"""\
 const double s = a + (b - a) * t->gauss[nodes * (nodes - 1) + q];
 const double part = (b - a) * t->gauss[nodes * nodes + q] * weight_of_{self.name}(s);
@@ -606,7 +593,7 @@ if (when > reached) {{
     def _own(self) -> str:
         """An own event: the spike of neuron ``first``, or the end of its refractory period."""
         w, p, n, N = self.walk, self.walk.name, self.walk.n, self.walk.N
-        R, v = w.reset_size, self.part.v
+        v = self.part.v
         spike = f"const int64_t event = (int64_t){p}_replayed[i] * {N} + neuron;\n"
         before = (
             f"double before[{n}], after[{n}];\n"
@@ -616,11 +603,7 @@ if (when > reached) {{
         take = self._take_V()
         mine = f"if (neuron == first) {{\n{indent(f'{spike}if ({p}_replayed[i] < t->{p}_room) {{{chr(10)}{indent(before)}    {p}_V[neuron] = before[{v}], {p}_time[neuron] = after[{v}];{chr(10)}}}{chr(10)}')}}}\n"
         store = f"{w.event('loss')} = {p}_change[0];\n" + self._flush(lambda k: w.event(f"pull{k}"))
-        go_on = (
-            f"double m[{R}];\n{before}"
-            + w.horner("spike", R, "when", "m", w.modes[-1])
-            + w.from_state("m", "after", f"{p}_y_then[i]")
-        )
+        go_on = f"{before}cell.at({len(w.modes) - 1}, when).from_state(after, {p}_y_then[i]);\n"
         done = f"{spike}if ({p}_replayed[i] < t->{p}_room) {{\n{indent(store + go_on)}}}\n++{p}_replayed[i];\n"
         done += f"{p}_mode_then[i] = 1;\n" if len(w.modes) > 1 else ""
         spiked = (
@@ -631,15 +614,11 @@ if (when > reached) {{
         )
         if len(w.modes) == 1:
             return f"if (first >= 0) {{\n{indent(spiked)}    continue;\n}}\n"
-        ended = f"const int64_t event = (int64_t)({p}_replayed[i] - 1) * {N} + neuron;\ndouble m[{R}], state[{n}];\n"
+        ended = f"const int64_t event = (int64_t)({p}_replayed[i] - 1) * {N} + neuron;\ndouble state[{n}];\n"
         ended += "".join(f"state[{k}] = {w.event(f'end_x{k}')};\n" for k in range(n)) + self._flush(
             lambda k: w.event(f"end_pull{k}")
         )
-        ended += (
-            w.horner("spike", R, "when", "m", w.modes[0])
-            + w.from_state("m", "state", f"{p}_y_then[i]")
-            + f"{p}_mode_then[i] = 0;\n"
-        )
+        ended += f"cell.at(0, when).from_state(state, {p}_y_then[i]);\n{p}_mode_then[i] = 0;\n"
         which = w.over(f"if (neuron == first) {p}_change[0] = {p}_mode_then[i];\n")
         both = f"if (period) {{\n{indent(w.over(f'if (neuron == first) {{{chr(10)}{indent(ended)}}}{chr(10)}'))}}} else {{\n{indent(spiked)}}}\n"
         return f"if (first >= 0) {{\n{indent(f'__syncthreads();{chr(10)}{which}__syncthreads();{chr(10)}const bool period = {p}_change[0] > 0;{chr(10)}__syncthreads();{chr(10)}{both}')}    continue;\n}}\n"
@@ -724,7 +703,7 @@ class Samples(_Stretches):
     _time = "const double s = t->duration * (double)(at * t->exact_steps - step * t->n_steps) / ((double)t->n_steps * (double)t->exact_steps);\n"
 
     def read(self) -> str:
-        each = f"double row[{self.walk.n + 1}];\n{self.row('s')}{self._trace(self.part.R)} = {self.V('row', 'y')};\n"
+        each = f"{self.row('s')}{self._trace(self.part.R)} = {self.V('y')};\n"
         return f"""\
 {{
     const int64_t all = t->exact_steps, last = step + 1 < all ? ((step + 1) * t->n_steps + all - 1) / all : t->n_steps + 1;
@@ -753,134 +732,45 @@ class Samples(_Stretches):
 
 
 class MaximumInTime(_Stretches):
-    """r = max V, attained at ends of stretches or at stationary points inside; see `codegen/cpp/exact/maximum.hpp`.
+    """r = max V: `Maximum` of codegen/maximum.h; arrivals are counted within their steps."""
 
-    At a kink, where the slope changes sign at an arrival, D of the arrival gets dL/dr times the slope before it. Where
-    arrivals move V itself, V right behind those of an instant is attained too.
-    """
-
-    FIELDS = {"best": "double", "offset": "double", "turn": "double", "rise": "double"}
-    COUNTS = ("step", "entry", "kink_step", "kink_entry", "last_step", "last_entry", "at_end", "had")
-
-    @property
-    def _jumps(self) -> bool:
-        assert isinstance(self.part, Maximum)
-        return self.part.jumps
-
-    def _of(self, field: str) -> str:
-        return f"{self.name}_m_{field}[i]"
+    def __init__(self, walk: Neurons, part: Readout) -> None:
+        super().__init__(walk, part)
+        assert isinstance(part, Maximum)
+        self._kind = f"Maximum<Tables_{walk.name}, {str(part.jumps).lower()}, int>"
+        self._most = f"{self.name}_most[i]"
+        # what the pass backwards needs
+        self._fields = dict.fromkeys(("offset", "turn"), "double")
+        self._fields |= dict.fromkeys(("step", "entry", "kink_step", "kink_entry"), "int")
 
     def _kept(self, field: str) -> str:
         return f"t->{self.name}_m_{field}[sample * {self.walk.N} + neuron]"
 
-    def _fields(self) -> dict[str, str]:
-        """What the pass backwards needs."""
-        found = {
-            "offset": "double",
-            "turn": "double",
-            "step": "int",
-            "entry": "int",
-            "kink_step": "int",
-            "kink_entry": "int",
-        }
-        return found | {f"y{k}": "double" for k in range(self.walk.n)}
-
     def buffers(self) -> list[Buffer]:
-        return [Buffer(f"{self.name}_m_{f}", (self.walk.N,), kind, "stored") for f, kind in self._fields().items()]
+        kinds = self._fields | {f"y{k}": "double" for k in range(self.walk.n)}
+        return [Buffer(f"{self.name}_m_{f}", (self.walk.N,), kind, "stored") for f, kind in kinds.items()]
 
     def declare(self) -> str:
-        slots = self.walk.slots
-        text = "".join(f"double {self.name}_m_{f}[{slots}];\n" for f in self.FIELDS)
-        text += "".join(f"int {self.name}_m_{f}[{slots}];\n" for f in self.COUNTS)
-        return text + f"double {self.name}_m_y[{slots}][{self.walk.n}];\n"
+        return f"{self._kind} {self.name}_most[{self.walk.slots}];\n"
 
     def begin(self) -> str:
-        p, n, v = self.walk.name, self.walk.n, self.part.v
-        text = f"{self._of('best')} = {p}_y[i][{v}];\n{self._of('at_end')} = 1;\n"
-        text += "".join(f"{self._of(f)} = 0;\n" for f in ("offset", "turn", "rise", "step", "entry", "had"))
-        text += "".join(f"{self._of(f)} = -1;\n" for f in ("kink_step", "kink_entry", "last_step", "last_entry"))
-        return text + f"for (int k = 0; k < {n}; ++k) {self.name}_m_y[i][k] = {p}_y[i][k];\n"
-
-    def functions(self) -> str:
-        return ""
+        return f"{self._most}.begin({self.walk.name}_y[i], {self.walk.name}_y[i][{self.part.v}]);\n"
 
     def read(self) -> str:
-        w, n = self.walk, self.walk.n
-        m = f"(int)t->degree_{w.name}"
-        keep = f"""\
-const auto keep = [&](const double value, const double s) {{
-    {self._of("best")} = value, {self._of("offset")} = s, {self._of("step")} = (int32_t)step, {self._of("entry")} = entry, {self._of("kink_entry")} = -1;
-    for (int k = 0; k < {n}; ++k) {self.name}_m_y[i][k] = y[k];
-}};
-"""
-        jumped = f"""\
-if ({self._of("had")} && value_of(c, {m}, since) > best) {{
-    keep(value_of(c, {m}, since), since);
-    if (s0 <= 0) {self._of("turn")} = s0, {self._of("kink_step")} = {self._of("last_step")}, {self._of("kink_entry")} = {self._of("last_entry")};
-}}
-"""
-        body = f"""\
-const bool final = step + 1 == t->exact_steps && until >= t->delta;
-if (until > since + (final ? 0.0 : together)) {{
-    double c[DEGREE + 1];
-    const double &best = {self._of("best")};
-    {keep.replace(chr(10), chr(10) + "    ").rstrip()}
-    {self._of("at_end")} = 0;
-{indent(w.powers("c", "y"))}\
-    const double value = value_of(c, {m}, until), s0 = slope_of(c, {m}, since), s1 = slope_of(c, {m}, until);
-{indent(jumped if self._jumps else "")}\
-    {self._of("had")} = 0, {self._of("last_entry")} = -1;
-    if (s0 > 0 && s1 < 0 && value_of(c, {m}, since) + s0 * (until - since) > best) {{
-        double falling[DEGREE + 1], curve = 0;
-        for (int q = 0; q < {m}; ++q) falling[q] = -(q + 1) * c[q + 1];
-        for (int q = {m} - 1; q >= 2; --q) curve = curve * until + q * (q - 1) * fabs(falling[q]);
-        const double s = first_crossing(falling, {m} - 1, since, until, curve);
-        if (s > since && value_of(c, {m}, s) > best) keep(value_of(c, {m}, s), s);
-    }}
-    // V that rises to T has its maximum there, whose time does not move with that of arrivals just before it: rounding may not decide
-    const bool rises = final && s1 > 0 && value >= best - 4e-16 * fabs(best);
-    if (value > best || rises) keep(value, until), {self._of("at_end")} = 1;
-}}
-"""
-        return f"{{\n{indent(body)}}}\n"
-
-    def _slope(self, value: str) -> str:
-        """Of the present V at an arrival."""
-        w = self.walk
-        return f"double c[DEGREE + 1];\n{w.powers('c', f'{w.name}_y[i]')}{value}"
+        last = "step + 1 == t->exact_steps && until >= t->delta"
+        return f"{self._most}.read(cell, y, since, until, (int)step, entry, {last});\n"
 
     def arriving(self) -> str:
-        m = f"(int)t->degree_{self.walk.name}"
-        rise = self._slope(f"{self._of('rise')} = slope_of(c, {m}, offset[e]);\n")
-        return f"""\
-if (!{self._of("had")}) {{
-    {self._of("rise")} = 0, {self._of("had")} = 1;
-    if ({self._of("at_end")}) {{
-{indent(rise, 2)}    }}
-}}
-"""
+        return f"{self._most}.arriving(cell, {self.walk.name}_y[i], offset[e]);\n"
 
     def arrived(self) -> str:
-        m = f"(int)t->degree_{self.walk.name}"
-        lower = f"slope_of(c, {m}, offset[e]) <= 0"
-        if self._jumps:
-            lower += f" || value_of(c, {m}, offset[e]) < {self._of('best')}"
-        number = "(int)first + e"
-        kink = f"{self._of('turn')} = {self._of('rise')}, {self._of('kink_step')} = (int32_t)step, {self._of('kink_entry')} = {number};\n"
-        found = self._slope(f"if ({lower}) {{\n    {kink}}}\n")
-        return f"""\
-if (w != 0) {{
-    {self._of("last_step")} = (int32_t)step, {self._of("last_entry")} = {number};
-    if ({self._of("at_end")} && {self._of("rise")} > 0 && {self._of("kink_entry")} < 0) {{
-{indent(found, 2)}    }}
-}}
-"""
+        arrival = f"{self.walk.name}_y[i], offset[e], (int)step, (int)first + e"
+        return f"if (w != 0) {self._most}.reached(cell, {arrival});\n"
 
     def end(self) -> str:
-        fields = [f for f in self._fields() if not f.startswith("y")]
-        text = "".join(f"{self._kept(f)} = {self._of(f)};\n" for f in fields)
-        text += "".join(f"{self._kept(f'y{k}')} = {self.name}_m_y[i][{k}];\n" for k in range(self.walk.n))
-        return f"{self.r} = {self._of('best')};\n{text}"
+        text = "".join(f"{self._kept(f)} = {self._most}.{f};\n" for f in self._fields)
+        text += "".join(f"{self._kept(f'y{k}')} = {self._most}.y[{k}];\n" for k in range(self.walk.n))
+        return f"{self.r} = {self._most}.best;\n{text}"
 
     def declare_back(self) -> str:
         return f"int {self.name}_pushed[{self.walk.slots}];\n"
@@ -889,10 +779,8 @@ if (w != 0) {{
         return f"{self.name}_pushed[i] = 0;\n"
 
     def read_back(self) -> str:
-        n = self.walk.n
-        y = "".join(f"best_y[{k}] = {self._kept(f'y{k}')};\n" for k in range(n)) if self.walk.dynamic else ""
-        y = f"double best_y[{n}];\n{y}" if y else ""
-        push = y + f"const double s = {self._kept('offset')};\n" + self.pull("s", self.dr, "best_y")
+        y = ", ".join(self._kept(f"y{k}") for k in range(self.walk.n)) if self.walk.dynamic else "0"
+        push = f"const double best_y[{self.walk.n}] = {{{y}}};\n" + self.pull(self._kept("offset"), self.dr, "best_y")
         return f"""\
 if (!{self.name}_pushed[i] && {self._kept("step")} == step && {self._kept("entry")} > entry) {{
     {self.name}_pushed[i] = 1;

@@ -131,7 +131,7 @@ def _exact(plan: Plan, dtype: str, split: bool) -> Source:
     """The same with exact spike times, see `exact.py`."""
     text = ExactKernels(plan, split, threads_of(plan))
     trials, (gathers, launches) = text.trials(), text.gathers()
-    parts = [*exact_head(plan, C_REAL[dtype]), text.functions(), text.struct("double")]
+    parts = [*exact_head(plan, C_REAL[dtype]), text.struct("double"), text.functions()]
     return Source(
         "\n".join([*parts, *trials.values(), gathers]), None, text.arrays, (), text.doubles, text.integers, True,
         tuple(trials), text.threads, text.shared_bytes, tuple(launches),

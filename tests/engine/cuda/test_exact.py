@@ -134,7 +134,10 @@ FAULTS = {
     "arrivals keep no order": (r"rank \+= other < s \|\| \(other == s && b < a\);", "rank += b < a;"),
     "a kink has no D": (r"(\? .*_w_dr\[.*\]) \* .*_m_turn\[.*\] : 0\.0", r"? 0.0 : 0.0"),
     "one node for every stretch": (r"return 1 \+ \(int\)\(0\.5 \* digits.*;", "return 1;"),
-    "what is behind a jump is not taken off a learned parameter": (r"-= right\[k\] \*", "-= 0 * right[k] *"),
+    "what is behind a jump is not taken off a learned parameter": (
+        "after, right, -1, learn",
+        "after, right, -0.0, learn",
+    ),
     "an arrival is looked up one target further": (
         r"return from < first\[route \+ 1\] && target\[from\] == neuron \? from : -1;",
         "return from + 1 < first[route + 1] && target[from] == neuron ? from + 1 : -1;",

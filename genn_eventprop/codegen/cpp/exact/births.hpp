@@ -294,8 +294,8 @@ struct Births : Trajectory<O> {
                 if constexpr (S == 1) {
                     for (int i = 0; i < n; ++i) v[i] += double((mode_of[k] ? a.held : a.q)[i]) * double(a.row[k]);
                 } else {
-                    double q[O::FRONT];
-                    horner<O::FRONT, S>(out.flow[int(mode_of[k])].arrive[a.receptor], out.degree, a.s, O::own(k), q);
+                    double q[n];
+                    out.of(k).arrive(mode_of[k], a.receptor, a.s, q);
                     for (int i = 0; i < n; ++i) v[i] += q[i] * double(a.row[k]);
                 }
             } else {
@@ -323,18 +323,14 @@ struct Births : Trajectory<O> {
         for (int i = 0; i < n; ++i) before[i] = double(out.spikes.record[i + 1][spike.index]);
         O::model::reset(args, k, before, after);
         this->go_on(out, k, M - 1, spike.s, after);
-        g = out.threshold(k, after), slope = out.slope_at(k, after);
+        g = out.of(k).threshold(after), slope = out.of(k).slope(after);
         close(k);
     }
     // g between two events: a kink at `from`, and stationary maxima behind it.
     void segment(O& out, int k, const double* was, const double* v, double from, double to) {
         double c[DEGREE + 1], slope[DEGREE + 1];
         const int m = out.degree;
-        for (int p = 0; p <= m; ++p) {
-            const auto* t = out.rho + int64_t(p) * (n + 1) * S + O::own(k);
-            c[p] = double(t[n * S]);
-            for (int i = 0; i < n; ++i) c[p] += double(t[i * S]) * v[i];
-        }
+        out.of(k).powers(v, c);
         for (int p = 0; p < m; ++p) slope[p] = (p + 1) * c[p + 1];
         const double g = value_of(c, m, from), first = value_of(slope, m - 1, from), last = value_of(slope, m - 1, to);
         if (rising[k] > 0 && first <= 0) offer(k, was, g, from, double(rising[k]));
@@ -355,24 +351,20 @@ struct Births : Trajectory<O> {
         const int k = b.neuron;
         const double by = b.hazard * change;
         double row[n + 1], d[n * (n + 1)];
-        horner<n + 1, S>(out.rho, out.degree, b.s, O::own(k), row);
+        horner<n + 1, S>(out.rho, O::own(k), out.degree, b.s, row);
         for (int j = 0; j < n; ++j) out.mu[j].data[k] += scalar(by * row[j]);
         for (int r = 0; r < O::model::dynamic; ++r) {
-            horner<n * (n + 1), S>(out.flow[0].dspike[r], out.degree, b.s, O::own(k), d);
+            horner<n * (n + 1), S>(out.flow[0].dspike[r], O::own(k), out.degree, b.s, d);
             double total = 0;
-            for (int i = 0; i < n; ++i) {
-                double moved = d[i * (n + 1) + n];
-                for (int j = 0; j < n; ++j) moved += d[i * (n + 1) + j] * b.y[j];
-                total += double(out.dg[i * S + O::own(k)]) * moved;
-            }
+            for (int i = 0; i < n; ++i) total += double(out.dg[i * S + O::own(k)]) * linear<n>(d + i * (n + 1), b.y);
             out.grad[O::model::place[r]].data[k] += scalar(by * total);
         }
         O::model::born(args, k, scalar(by), out.grad);
     }
     // By how much an arrival with a weight changes the slope of g.
     static double fall(const O& out, int k, int receptor, double weight, double s) {
-        double q[O::FRONT], by = 0;
-        horner<O::FRONT, S>(out.flow[0].arrive[receptor], out.degree, s, O::own(k), q);
+        double q[n], by = 0;
+        out.of(k).arrive(0, receptor, s, q);
         for (int i = 0; i < n; ++i) {
             double slope = 0;
             for (int p = out.degree; p >= 1; --p) slope = slope * s + p * double(out.rho[(int64_t(p) * (n + 1) + i) * S + O::own(k)]);

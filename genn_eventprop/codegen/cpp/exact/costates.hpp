@@ -10,7 +10,7 @@ template <class M, int N, bool Varies>
 struct Costates : Spiking<M, N, Varies> {
     typedef Spiking<M, N, Varies> Base;
     using Base::n, Base::NP, Base::S, Base::BACK, Base::RESET, Base::flow, Base::degree, Base::ends, Base::factor;
-    using Base::offsets, Base::own, Base::rate, Base::spikes, Base::to_state, Base::from_state, Base::trace;
+    using Base::offsets, Base::own, Base::of, Base::spikes, Base::trace;
     using typename Base::End, typename Base::table;
 
     Buffer<scalar> mu[n], held_mu[n], grad[M::learned + 1], feedback, jump, back_columns;
@@ -153,69 +153,43 @@ struct Costates : Spiking<M, N, Varies> {
     }
     // An own spike: the jump of the model and its gradients of learned parameters. extra: what the reader adds to lambda there.
     void jumped(const Args& args, int neuron, int64_t index, double s, scalar dl_dt, const double* extra) {
-        double m[RESET], behind[RESET], before[n], after[n];  // `behind`: for the mode after the spike
-        scalar kept[n], lambda[n];
+        Propagator<n> m;
+        double before[n], after[n] = {}, v[n];
+        scalar kept[n];
         if constexpr (Varies)
-            horner<RESET, S>(flow[0].spike, degree, s, neuron, m);
+            m = of(neuron).at(0, s);
         else  // the last one not used yet
-            for (int64_t c = 0, e = --resets; c < RESET; ++c) m[c] = reset_columns.data[c * reset_room + e];
-        if (M::modes > 1) horner<RESET, S>(flow[M::modes - 1].spike, degree, s, own(neuron), behind);
-        const double* next = M::modes > 1 ? behind : m;
-        Buffer<scalar>* next_mu = M::modes > 1 ? held_mu : mu;
+            for (int64_t c = 0, e = --resets; c < RESET; ++c) m.m[c] = reset_columns.data[c * reset_room + e];
         for (int i = 0; i < n; ++i) kept[i] = spikes.record[i + 1][index], before[i] = double(kept[i]);
-        double right[n], left[n];
-        to_lambda(next, neuron, next_mu, right);
-        for (int i = 0; i < n; ++i) lambda[i] = scalar(right[i] + extra[i]);
-        M::jump(args, neuron, kept, dl_dt, spikes.record[0][index], lambda, grad);
-        if (M::pushed >= 0) lambda[M::pushed < 0 ? 0 : M::pushed] += jump[neuron];
-        for (int i = 0; i < n; ++i) left[i] = double(lambda[i]) - extra[i];
-        from_lambda(m, neuron, left, mu);
-        if (!M::dynamic) return;
-        M::reset(args, neuron, before, after);
-        between(0, neuron, s, m, before, left, 1), between(M::modes - 1, neuron, s, next, after, right, -1);
+        if (M::dynamic) M::reset(args, neuron, before, after);
+        take(M::modes > 1 ? held_mu : mu, neuron, v);
+        const auto jumps = [&](double* of_double) {
+            scalar lambda[n];
+            for (int i = 0; i < n; ++i) lambda[i] = scalar(of_double[i]);
+            M::jump(args, neuron, kept, dl_dt, spikes.record[0][index], lambda, grad);
+            if (M::pushed >= 0) lambda[M::pushed < 0 ? 0 : M::pushed] += jump[neuron];
+            for (int i = 0; i < n; ++i) of_double[i] = double(lambda[i]);
+        };
+        of(neuron).undo_spike(s, m, before, after, extra, v, jumps, learning(neuron));
+        for (int i = 0; i < n; ++i) mu[i].data[neuron] = scalar(v[i]);
     }
-    // The end of a refractory period, see Derived.durations: lambda is continuous, and D goes to the spike that began it.
+    // The end of a refractory period, see Derived.durations.
     void ended(int neuron, int64_t index, double s) {
-        double held[RESET], m[RESET], lambda[n], D = 0;
+        double v[n];
         const End& end = ends[index];
-        horner<RESET, S>(flow[0].spike, degree, s, own(neuron), m);
-        horner<RESET, S>(flow[M::modes - 1].spike, degree, s, own(neuron), held);
-        to_lambda(m, neuron, mu, lambda);
-        for (int i = 0; i < n; ++i) D += lambda[i] * (rate(M::modes - 1, i, neuron, end.x) - rate(0, i, neuron, end.x));
+        take(mu, neuron, v);
+        const double D = of(neuron).undo_end(s, end.x, v, learning(neuron));
         feedback[end.index] += scalar(D);
         if (M::duration >= 0) grad[M::duration < 0 ? 0 : M::duration].data[neuron] += scalar(D);
-        from_lambda(held, neuron, lambda, held_mu);
-        if (M::dynamic) between(M::modes - 1, neuron, s, held, end.x, lambda, 1), between(0, neuron, s, m, end.x, lambda, -1);
+        for (int i = 0; i < n; ++i) held_mu[i].data[neuron] = scalar(v[i]);
     }
-    // lambda = P(-s)^T mu, after which mu is zero; and back, mu = P(s)^T lambda.
-    static void to_lambda(const double* m, int neuron, Buffer<scalar>* mu, double* lambda) {
-        for (int i = 0; i < n; ++i) {
-            lambda[i] = 0;
-            for (int j = 0; j < n; ++j) lambda[i] += m[n * (n + 1) + j * n + i] * double(mu[j].data[neuron]);
-        }
-        for (int i = 0; i < n; ++i) mu[i].data[neuron] = 0;
+    // mu of a neuron, which leaves a mode.
+    static void take(Buffer<scalar>* mu, int neuron, double* v) {
+        for (int i = 0; i < n; ++i) v[i] = double(mu[i].data[neuron]), mu[i].data[neuron] = 0;
     }
-    static void from_lambda(const double* m, int neuron, const double* lambda, Buffer<scalar>* mu) {
-        for (int j = 0; j < n; ++j) {
-            double v = 0;
-            for (int i = 0; i < n; ++i) v += m[i * (n + 1) + j] * lambda[i];
-            mu[j].data[neuron] = scalar(v);
-        }
-    }
-    // Adds to learned parameters of the dynamics what the part of a step before (sign 1) or after (-1) a jump at s contributes.
-    void between(int mode, int neuron, double s, const double* m, const double* state, const double* lambda, double sign) {
-        double d[n * (n + 1)], at[n];
-        from_state(m, state, at);
-        for (int r = 0; r < M::dynamic; ++r) {
-            horner<n * (n + 1), S>(flow[mode].dspike[r], degree, s, own(neuron), d);
-            double v = 0;
-            for (int i = 0; i < n; ++i) {
-                double change = d[i * (n + 1) + n];
-                for (int j = 0; j < n; ++j) change += d[i * (n + 1) + j] * at[j];
-                v += lambda[i] * change;
-            }
-            grad[M::place[r]].data[neuron] += scalar(sign * v);
-        }
+    // Adds to a learned parameter of the dynamics.
+    auto learning(int neuron) {
+        return [this, neuron](int r, double by) { grad[M::place[r]].data[neuron] += scalar(by); };
     }
 };
 

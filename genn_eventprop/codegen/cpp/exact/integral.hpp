@@ -60,7 +60,7 @@ struct ReadIntegral : NoReader<O> {
     }
     // Evaluates u or du (n + 1 numbers) of a neuron at s, in interval p.
     void look(const Buffer<double>& table, int p, double s, int k, double* f) const {
-        horner<n + 1, S>(table.data + int64_t(p) * WIDTH, degree, smooth.all[size_t(p)].to - s, O::own(k), f);
+        horner<n + 1, S>(table.data, int64_t(p) * WIDTH + O::own(k), degree, smooth.all[size_t(p)].to - s, f);
     }
     void look(const Buffer<double>& table, double s, int k, double* f) const { look(table, smooth.find(s), s, k, f); }
     void start(O& out) {

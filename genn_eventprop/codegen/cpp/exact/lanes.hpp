@@ -12,7 +12,7 @@ template <class M, int N, bool Varies>
 struct Lanes : Neurons<M, N, Varies> {
     typedef Neurons<M, N, Varies> Base;
     using Base::n, Base::NP, Base::S, Base::FRONT, Base::flow, Base::curve, Base::rho, Base::degree, Base::delta, Base::x;
-    using Base::low, Base::reach, Base::trace, Base::pending, Base::own, Base::add_up, Base::threshold, Base::collect;
+    using Base::low, Base::reach, Base::trace, Base::pending, Base::own, Base::add_up, Base::of, Base::collect;
     using Base::narrow, Base::reaches, Base::set_factors, Base::add, Base::together, Base::slack;
     using typename Base::Incoming, typename Base::table;
 
@@ -46,13 +46,13 @@ struct Lanes : Neurons<M, N, Varies> {
         if (keep) trace.reserve((steps + 1) * n * NP);
         if constexpr (M::spiking) {
             double end[n + 1];
-            horner<n + 1, S>(rho, degree, delta, 0, end);
+            horner<n + 1, S>(rho, 0, degree, delta, end);
             for (int i = 0; i <= n; ++i) row_at_end[i] = scalar(end[i]);
             n_unarmed = 0;
             for (int k = 0; k < N; ++k) {
                 double state[n];
                 for (int i = 0; i < n; ++i) state[i] = double(x[i].data[k]);
-                unarmed[size_t(k)] = threshold(k, state) >= 0;
+                unarmed[size_t(k)] = of(k).threshold(state) >= 0;
                 n_unarmed += unarmed[size_t(k)];
             }
         }
@@ -105,7 +105,7 @@ struct Lanes : Neurons<M, N, Varies> {
         const int l = lanes++;
         double state[n], by[n];
         for (int i = 0; i < n; ++i) state[i] = double(x[i].data[neuron]), by[i] = double(low[i].data[neuron]);
-        last_g[l] = checked > 0 || unarmed[size_t(neuron)] ? UNKNOWN : scalar(threshold(neuron, state));
+        last_g[l] = checked > 0 || unarmed[size_t(neuron)] ? UNKNOWN : scalar(of(neuron).threshold(state));
         lane_neuron[l] = neuron;
         collect(0, neuron, 0, cursor, by);
         for (int i = 0; i < n; ++i) base[i][l] = x[i].data[neuron], lane[i][l] = scalar(by[i]);
@@ -121,9 +121,9 @@ struct Lanes : Neurons<M, N, Varies> {
     }
     void reach_lanes(const Incoming& a) {
         if constexpr (Varies) {
-            double q[FRONT];
+            double q[n];
             for (int l = 0; l < lanes; ++l) {
-                horner<FRONT, S>(flow[0].arrive[a.receptor], degree, a.s, lane_neuron[l], q);
+                of(lane_neuron[l]).arrive(0, a.receptor, a.s, q);
                 for (int i = 0; i < n; ++i) lane[i][l] += scalar(q[i] * double(a.row[lane_neuron[l]]));
             }
         } else if (narrow(a)) {
@@ -193,7 +193,7 @@ struct Lanes : Neurons<M, N, Varies> {
             double row[n + 1];
             for (int l = 0; l < lanes; ++l) {
                 const int k = lane_neuron[l];
-                horner<n + 1, S>(rho, degree, next, k, row);
+                horner<n + 1, S>(rho, k, degree, next, row);
                 scalar g = scalar(row[n]), bend = curve[n * S + own(k)];
                 for (int i = 0; i < n; ++i) {
                     const scalar v = base[i].data[l] + lane[i].data[l];
@@ -238,32 +238,18 @@ struct Lanes : Neurons<M, N, Varies> {
     // Adds the crossing of a lane before `until` to hits. about: an estimate, or -1.
     void solve(int l, double about) {
         const int neuron = lane_neuron[l];
-        double c[DEGREE + 1], v[n], bend = double(curve[n * S + own(neuron)]), from = now, s = -1;
-        for (int i = 0; i < n; ++i) v[i] = add_up(base[i][l], lane[i][l]), bend += double(curve[i * S + own(neuron)]) * std::fabs(v[i]);
-        for (int q = 0; q <= degree; ++q) {
-            const table* t = rho + int64_t(q) * (n + 1) * S + own(neuron);
-            c[q] = double(t[n * S]);
-            for (int i = 0; i < n; ++i) c[q] += double(t[i * S]) * v[i];
+        double c[DEGREE + 1], v[n], from = now, s = -1;
+        for (int i = 0; i < n; ++i) v[i] = add_up(base[i][l], lane[i][l]);
+        const double bend = of(neuron).bend(v);
+        of(neuron).powers(v, c);
+        if (unarmed[size_t(neuron)]) {
+            from = armed_from(c, degree, from, until, bend, 1e-15 * delta);
+            if (from < 0) return;
+            unarmed[size_t(neuron)] = 0, --n_unarmed;
         }
-        if (unarmed[size_t(neuron)] && !fell_below(neuron, c, bend, from)) return;
         if (about >= 0) s = quickly(c, degree, from, until, about, bend);
         if (s < 0) s = first_crossing(c, degree, from, until, bend);
         if (s >= 0) hits.push() = {s, 0, l, true};
-    }
-    // For an unarmed neuron: sets `from` to the first time at which g is below zero; false if that is not before `until`.
-    bool fell_below(int neuron, double* c, double bend, double& from) {
-        if (value_of(c, degree, from) >= 0) {
-            for (int q = 0; q <= degree; ++q) c[q] = -c[q];
-            const double s = value_of(c, degree, from) >= 0 ? from : first_crossing(c, degree, from, until, bend);
-            for (int q = 0; q <= degree; ++q) c[q] = -c[q];
-            if (s < 0) return false;
-            from = s;
-            for (double tiny = 1e-15 * delta; from < until && value_of(c, degree, from) >= 0; tiny *= 2) from += tiny;
-            if (from >= until) return false;
-        }
-        unarmed[size_t(neuron)] = 0;
-        --n_unarmed;
-        return true;
     }
     // Index in hits of the first crossing (the lowest neuron among simultaneous ones), -1 if there is none.
     int64_t first_hit() {

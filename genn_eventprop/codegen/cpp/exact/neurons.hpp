@@ -68,36 +68,14 @@ struct Neurons {
     static double add_up(scalar a, scalar b) { return double(a) + double(b); }
     // Splits a double into two scalars.
     static void split(double v, scalar& high, scalar& rest) { high = scalar(v), rest = scalar(v - double(high)); }
-    double threshold(int neuron, const double* state) const {
-        double g = double(dg[n * S + own(neuron)]);
-        for (int i = 0; i < n; ++i) g += double(dg[i * S + own(neuron)]) * state[i];
-        return g;
-    }
-    double slope_at(int neuron, const double* state) const {
-        double v = 0;
-        for (int i = 0; i < n; ++i) v += double(dg[i * S + own(neuron)]) * rate(0, i, neuron, state);
-        return v;
-    }
-    // dx_i/dt in a mode.
-    double rate(int mode, int i, int neuron, const double* state) const {
-        const double* a = flow[mode].A + (own(neuron) * n + i) * (n + 1);
-        double f = a[n];
-        for (int j = 0; j < n; ++j) f += a[j] * state[j];
-        return f;
-    }
-    // From y to x at s, and back, by the table `spike` evaluated at s.
-    static void to_state(const double* m, const double* at, double* state) {
-        for (int i = 0; i < n; ++i) {
-            state[i] = m[i * (n + 1) + n];
-            for (int j = 0; j < n; ++j) state[i] += m[i * (n + 1) + j] * at[j];
-        }
-    }
-    static void from_state(const double* m, const double* state, double* at) {
-        for (int i = 0; i < n; ++i) {
-            at[i] = 0;
-            for (int j = 0; j < n; ++j) at[i] += m[n * (n + 1) + i * n + j] * (state[j] - m[j * (n + 1) + n]);
-        }
-    }
+    // What `Neuron` reads.
+    static constexpr int modes = M::modes, dynamic = M::dynamic;
+    const table* spike(int mode) const { return flow[mode].spike; }
+    const table* dspike(int mode, int r) const { return flow[mode].dspike[r]; }
+    const table* arrive(int mode, int receptor) const { return flow[mode].arrive[receptor]; }
+    const double* rates(int mode) const { return flow[mode].A; }
+    typedef Neurons Population;
+    Neuron<Population> of(int neuron) const { return {*this, neuron}; }
 
     // Start of a step: clears `moved` and bounds g without arrivals.
     __attribute__((noinline)) void start() {
@@ -147,8 +125,8 @@ struct Neurons {
             const Incoming& a = pending[e];
             if (narrow(a) && !reaches(a, neuron)) continue;
             if constexpr (Varies) {
-                double q[FRONT];
-                horner<FRONT, S>(flow[mode].arrive[a.receptor], degree, a.s, neuron, q);
+                double q[n];
+                of(neuron).arrive(mode, a.receptor, a.s, q);
                 for (int i = 0; i < n; ++i) at[i] += q[i] * double(a.row[neuron]);
             } else {
                 const scalar* q = mode ? a.held : a.q;
@@ -162,7 +140,7 @@ struct Neurons {
         if constexpr (!Varies) {
             double out[FRONT];
             for (int mode = 0; mode < M::modes; ++mode) {
-                horner<FRONT, 1>(flow[mode].arrive[a.receptor], degree, a.s, 0, out);
+                horner<FRONT>(flow[mode].arrive[a.receptor], 0, degree, a.s, out);
                 for (int c = 0; c < FRONT; ++c) (mode ? a.held : a.q)[c] = scalar(out[c]);
             }
         }

@@ -41,13 +41,14 @@ struct Recorder : Trajectory<O> {
         for (; next < count && times[next] - start_of_step <= to + rounding; ++next) states(out, times[next] - start_of_step);
     }
     void states(O& out, double at) {
-        double m[O::RESET], now[n], state[n];
+        Propagator<n> m;
+        double now[n], state[n];
         for (int mode = 0; mode < M; ++mode)
             for (int k = 0; k < NP; ++k) {
-                if (k == 0 || S > 1) horner<O::RESET, S>(out.flow[mode].spike, out.degree, at, O::own(k), m);
+                if (k == 0 || S > 1) m = out.of(k).at(mode, at);
                 if (!in(mode, mode_of, k)) continue;
                 for (int i = 0; i < n; ++i) now[i] = double(y[i].data[k]);
-                O::to_state(m, now, state);
+                m.to_state(now, state);
                 for (int i = 0; i < n; ++i) row(i)[k] = scalar(state[i]);
             }
     }
@@ -60,17 +61,16 @@ struct Recorder : Trajectory<O> {
     }
     // lambda = P(-s)^T mu at `s`; in every mode, since mu of the mode that a neuron is not in is zero.
     void adjoints(O& out) {
-        double m[O::RESET], lambda[n];
+        Propagator<n> m;
+        double now[n], lambda[n];
         for (int i = 0; i < n; ++i) std::memset(row(n + i), 0, NP * sizeof(scalar));
         for (int mode = 0; mode < M; ++mode) {
             const Buffer<scalar>* mu = mode ? out.held_mu : out.mu;
             for (int k = 0; k < NP; ++k) {
-                if (k == 0 || S > 1) horner<O::RESET, S>(out.flow[mode].spike, out.degree, s, O::own(k), m);
-                for (int i = 0; i < n; ++i) {
-                    lambda[i] = 0;
-                    for (int j = 0; j < n; ++j) lambda[i] += m[n * (n + 1) + j * n + i] * double(mu[j].data[k]);
-                    row(n + i)[k] += scalar(lambda[i]);
-                }
+                if (k == 0 || S > 1) m = out.of(k).at(mode, s);
+                for (int i = 0; i < n; ++i) now[i] = double(mu[i].data[k]);
+                m.to_lambda(now, lambda);
+                for (int i = 0; i < n; ++i) row(n + i)[k] += scalar(lambda[i]);
             }
         }
     }

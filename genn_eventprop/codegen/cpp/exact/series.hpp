@@ -12,22 +12,11 @@ constexpr double INVERSE[DEGREE + 2] = {0,       1.,      1. / 2,  1. / 3,  1. /
 // Newton stops when its error, quadratic in its last step, is below this many ms.
 constexpr double TIME_ROUNDING = sizeof(scalar) == 4 ? 2e-7 : 1e-17;
 
-// out[c] = sum over q <= m of table[q][c][neuron] s^q, for C columns and S neurons with parameters of their own.
-template <int C, int S, typename T>
-inline void horner(const T* table, int m, double s, int neuron, double* out) {
-    const T* t = table + int64_t(m) * C * S + neuron;
-    for (int c = 0; c < C; ++c) out[c] = double(t[c * S]);
-    for (int q = m - 1; q >= 0; --q) {
-        t -= C * S;
-        for (int c = 0; c < C; ++c) out[c] = out[c] * s + double(t[c * S]);
-    }
-}
-
 // As wide as the machine: g++ keeps a wider one in memory, not in two registers.
 typedef double doubles __attribute__((vector_size(VECTOR_BYTES)));
 constexpr int DOUBLES = VECTOR_BYTES / int(sizeof(double));
 
-// The same at `count` offsets: out[c * stride + e], with room for a multiple of 8 offsets.
+// `horner` of neuron.h at `count` offsets: out[c * stride + e], with room for a multiple of 8 offsets.
 template <int C, typename R>
 inline void horner_many(const double* table, int m, const double* s, int64_t count, R* out, int64_t stride) {
     constexpr int AT_ONCE = 8;  // columns evaluated side by side, to hide latency
@@ -65,13 +54,6 @@ inline double quickly(const double* c, int m, double a, double b, double s, doub
         s = next < a ? a : next > b ? b : next;
     }
     return -1;
-}
-
-// Bound on |c''| in [0, s].
-inline double bend_of(const double* c, int m, double s) {
-    double curve = 0;
-    for (int j = m; j >= 2; --j) curve = curve * s + j * (j - 1) * std::fabs(c[j]);
-    return curve;
 }
 
 }  // namespace

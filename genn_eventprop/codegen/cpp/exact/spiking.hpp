@@ -10,9 +10,9 @@ constexpr int64_t runaway(int64_t neurons) { return std::max(std::min(200 * neur
 template <class M, int N, bool Varies>
 struct Spiking : Lanes<M, N, Varies> {
     typedef Lanes<M, N, Varies> Base;
-    using Base::n, Base::S, Base::RESET, Base::flow, Base::curve, Base::rho, Base::degree, Base::delta, Base::x, Base::low;
-    using Base::moved, Base::reach, Base::pending, Base::own, Base::growth, Base::add_up, Base::split, Base::threshold;
-    using Base::slope_at, Base::to_state, Base::from_state, Base::collect, Base::together, Base::lane, Base::base;
+    using Base::n, Base::S, Base::rho, Base::degree, Base::delta, Base::x, Base::low;
+    using Base::moved, Base::reach, Base::pending, Base::own, Base::growth, Base::add_up, Base::split, Base::of;
+    using Base::collect, Base::together, Base::lane, Base::base;
     using Base::last_g, Base::lane_neuron, Base::lanes, Base::hits, Base::unarmed, Base::n_unarmed, Base::cursor;
     using Base::first_due, Base::due, Base::now, Base::until, Base::known, Base::row_at_due, Base::UNKNOWN, Base::forget;
     using Base::now_is, Base::known_at, Base::close_lane, Base::solve;
@@ -73,17 +73,15 @@ struct Spiking : Lanes<M, N, Varies> {
         }
         if constexpr (!Varies) {
             double row[n + 1];
-            horner<n + 1, S>(rho, degree, due, 0, row);
+            horner<n + 1, S>(rho, 0, degree, due, row);
             for (int i = 0; i <= n; ++i) row_at_due[i] = scalar(row[i]);
         }
     }
     // Begins the refractory period of a neuron whose state after the spike is `after`.
     void hold(const Args& args, int neuron, int64_t index, const double* after) {
-        double m[RESET];
-        horner<RESET, S>(flow[M::modes - 1].spike, degree, now, own(neuron), m);
         Held& h = held.push();
         h.neuron = neuron, h.from = cursor, h.index = index, h.until = begun + now + M::lasts(args, neuron);
-        from_state(m, after, h.y);
+        of(neuron).at(M::modes - 1, now).from_state(after, h.y);
         look_for_due();
     }
     // Ends a refractory period: the neuron becomes a lane. Returns the neuron.
@@ -91,14 +89,12 @@ struct Spiking : Lanes<M, N, Varies> {
         const int64_t which = first_due;
         Held h = held[which];
         now_is(due, row_at_due);
-        double m[RESET], at[n], more[n] = {};
+        double at[n], more[n] = {};
         collect(1, h.neuron, h.from, cursor, h.y);
         End& end = ends.push();
         end.index = h.index;
-        horner<RESET, S>(flow[M::modes - 1].spike, degree, now, own(h.neuron), m);
-        to_state(m, h.y, end.x);
-        horner<RESET, S>(flow[0].spike, degree, now, own(h.neuron), m);
-        from_state(m, end.x, at);
+        of(h.neuron).at(M::modes - 1, now).to_state(h.y, end.x);
+        of(h.neuron).at(0, now).from_state(end.x, at);
         const int l = lanes++;
         lane_neuron[l] = h.neuron, last_g[l] = UNKNOWN;
         collect(0, h.neuron, cursor, pending.count, more);
@@ -118,23 +114,24 @@ struct Spiking : Lanes<M, N, Varies> {
         const int l = hits[which].lane, neuron = lane_neuron[l];
         const double s = now = std::fmin(hits[which].s, known_at());
         hits.drop(which);
-        double m[RESET], v[n];
-        horner<RESET, S>(flow[0].spike, degree, s, own(neuron), m);
+        const auto cell = of(neuron);
+        const auto m = cell.at(0, s);
+        double v[n];
         for (int i = 0; i < n; ++i) v[i] = add_up(base[i][l], lane[i][l]);
-        to_state(m, v, before);
+        m.to_state(v, before);
         M::reset(args, neuron, before, after);
         const int64_t index = spikes.count;
         spikes.reserve(1);
         spike_time.reserve(index + 1);
         spikes.neuron[index] = neuron;
         spike_time[index] = std::fmin(t_k + s, args.duration);
-        double gdot = slope_at(neuron, before);
+        double gdot = cell.slope(before);
         if (!(gdot > 0) || gdot < args.slope_floor) ++guarded, gdot = args.slope_floor;
         spikes.record[0][index] = gdot > 0 ? scalar(1 / gdot) : scalar(0);
         for (int i = 0; i < n; ++i) spikes.record[i + 1][index] = scalar(before[i]);
         ++spikes.count;
         ++spikes_in_step;
-        const double g = threshold(neuron, after), rest = until - now;
+        const double g = cell.threshold(after), rest = until - now;
         if (g >= 0) unarmed[size_t(neuron)] = 1, ++n_unarmed;
         if (M::modes > 1) {
             close_lane(l);
@@ -143,8 +140,7 @@ struct Spiking : Lanes<M, N, Varies> {
             return neuron;
         }
         for (int i = 0; i < n; ++i) {
-            double jump = 0;
-            for (int j = 0; j < n; ++j) jump += m[n * (n + 1) + i * n + j] * (after[j] - before[j]);
+            const double jump = m.jump(i, before, after);
             scalar &high = x[i].data[neuron], &rest = low[i].data[neuron], &later = moved[i].data[neuron];
             split(add_up(base[i][l], lane[i][l]) + jump, base[i][l], lane[i][l]);
             split(add_up(high, rest) + double(later) + jump, high, rest);  // so that later arrivals add to a small number
@@ -152,9 +148,8 @@ struct Spiking : Lanes<M, N, Varies> {
         }
         last_g[l] = UNKNOWN;
         if (rest > 0) {
-            double bend = double(curve[n * S + own(neuron)]);
-            for (int i = 0; i < n; ++i) bend += double(curve[i * S + own(neuron)]) * std::fabs(double(base[i][l] + lane[i][l]));
-            if (g + rest * (std::fmax(slope_at(neuron, after), 0.0) + 0.5 * bend * rest) >= 0) solve(l, -1);
+            for (int i = 0; i < n; ++i) v[i] = double(base[i][l] + lane[i][l]);
+            if (g + rest * (std::fmax(cell.slope(after), 0.0) + 0.5 * cell.bend(v) * rest) >= 0) solve(l, -1);
         }
         return neuron;
     }

@@ -18,27 +18,25 @@ struct Trajectory {
     }
     static bool in(int mode, const char* modes, int k) { return M == 1 || modes[k] == mode; }
     void arrive(O& out, int receptor, const scalar* weights, double s) {
-        double q[O::FRONT];
+        double q[n];
         for (int mode = 0; mode < M; ++mode)
             for (int k = 0; k < NP; ++k) {
-                if (k == 0 || S > 1) horner<O::FRONT, S>(out.flow[mode].arrive[receptor], out.degree, s, O::own(k), q);
+                if (k == 0 || S > 1) out.of(k).arrive(mode, receptor, s, q);
                 for (int i = 0; i < n; ++i) y[i].data[k] += in(mode, mode_of, k) ? scalar(q[i]) * weights[k] : scalar(0);
             }
     }
     // A neuron goes on from a state in a mode.
     void go_on(O& out, int neuron, int mode, double s, const double* state) {
-        double m[O::RESET], now[n];
-        horner<O::RESET, S>(out.flow[mode].spike, out.degree, s, O::own(neuron), m);
-        O::from_state(m, state, now);
+        double now[n];
+        out.of(neuron).at(mode, s).from_state(state, now);
         for (int i = 0; i < n; ++i) y[i].data[neuron] = scalar(now[i]);
         mode_of[neuron] = char(mode);
     }
     // The refractory period of a neuron ends.
     void release(O& out, int neuron, double s) {
-        double m[O::RESET], now[n], state[n];
+        double now[n], state[n];
         for (int i = 0; i < n; ++i) now[i] = double(y[i].data[neuron]);
-        horner<O::RESET, S>(out.flow[M - 1].spike, out.degree, s, O::own(neuron), m);
-        O::to_state(m, now, state);
+        out.of(neuron).at(M - 1, s).to_state(now, state);
         go_on(out, neuron, 0, s, state);
     }
 };
