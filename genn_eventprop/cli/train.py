@@ -30,6 +30,7 @@ from ..studies.cluster import SlurmRunner, slurm_of
 from ..studies.jobs import LocalRunner, Runner, processors
 from ..studies.repeats import describe_summary, repeats_folder, run_jobs, run_repeats, start_or_continue, whole_numbers
 from ..training.accounting import describe_costs
+from ..training.compared import in_words
 from ..training.results import silent_words
 from . import options
 from .worker import run as run_command
@@ -132,6 +133,10 @@ def describe_results(results: Mapping[str, Any]) -> str:
     ):
         if as_percent and results[key] is not None:
             lines.append(f"{words:45} {100 * results[key]:.2f} %")
+    for name in ("test", "validation"):
+        if baselines := in_words(results, name):
+            lines.append(f"{f'without a network, {name} set':45} {baselines}")
+            break
     for name, part in [*results.get("losses", {}).items()][1:]:  # the first is the main loss, named above
         if part["test_accuracy"] is not None:
             lines.append(f"{f'test accuracy of {name}':45} {100 * part['test_accuracy']:.2f} %")

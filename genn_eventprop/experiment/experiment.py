@@ -42,6 +42,7 @@ from ..runs.run_lock import lock_for_writing
 from ..runs.weights import NIR
 from ..training.callbacks import EarlyStopping
 from ..training.checks import whole
+from ..training.compared import Baselines, compared
 from ..training.interrupt import interruptible
 from ..training.recording import recorded_times
 from ..training.runtime_estimate import figure_memory
@@ -116,6 +117,8 @@ class ExperimentConfig:
     """With --runner slurm: TOML file whose table [slurm] has the job options."""
     read_test: bool = True
     """Evaluate the test set after training; --no-read-test keeps it sealed, as in the trials of a search."""
+    baseline: bool = False
+    """Also tell what logistic regression and 1-NN reach on the same split (extra baseline)."""
     quick: bool = False
     """The one-minute variant; explicit options take precedence."""
     config: Path | None = None
@@ -362,7 +365,9 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
     try:
         with interruptible(trainer):
             test = experiment.test if config.read_test else None
-            results = trainer.fit(experiment.train, experiment.validation, test, epochs=config.epochs)
+            results = trainer.fit(
+                experiment.train, experiment.validation, test, epochs=config.epochs, baseline=config.baseline
+            )
     except KeyboardInterrupt as stop:
         if trainer.folder is not None and any(trainer.folder.checkpoints.iterdir()):
             path = trainer.folder.path
@@ -376,6 +381,20 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
         with trainer.alone(), _drawing(run_dir):
             file.plot(experiment, trainer.folder.plots)
     return {**results, "run_dir": str(run_dir if trainer.folder is None else trainer.folder.path)}
+
+
+def baselines_of_run(path: Path, page: Path | None = None, trust: bool = False) -> Baselines:
+    """Chance, logistic regression and 1-NN on the data of an existing run, which are made anew; see `open_run`."""
+    file, config, _ = open_run(path, page, trust)
+    experiment = file.build(config)
+    if config.hold_out is not None:
+        experiment = _without_group(experiment, config.hold_out)
+    experiment.trainer.close()
+    sets = {"test": experiment.events("test"), "validation": experiment.events("validation")}
+    found, problem = compared(experiment.train, sets, classical=True)
+    if problem:
+        raise SettingError(f"{path}: {problem}")
+    return found
 
 
 def _without_group(experiment: Experiment, group: str) -> Experiment:

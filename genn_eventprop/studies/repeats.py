@@ -36,7 +36,7 @@ MOST_NUMBERS = 10_000
 """Of seeds, say, in one list: each of them is a training."""
 INCIDENTAL = (
     "run_dir", "config", "threads", "seeds", "resume_if_started", "checkpoint_batches", "tensorboard",
-    "runner", "processes", "slurm", *NO_MORE,
+    "baseline", "runner", "processes", "slurm", *NO_MORE,
 )  # fmt: skip
 """Settings that do not change what a run computes."""
 

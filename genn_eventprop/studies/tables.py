@@ -30,6 +30,7 @@ COLUMNS = (
     "runs",
     "test accuracy, chosen on validation",
     "test accuracy, last epoch",
+    "without a network",
     "epochs",
     "a test sample: spikes a neuron, synaptic operations, energy",
     "time per run",
@@ -116,7 +117,7 @@ def _record(path: Path) -> dict[str, Any]:
     if missing:
         raise SettingError(f"{path / 'results.json'} has no {', '.join(sorted(missing))}; is it the file of a run?")
     machine = f"{environment.get('cores')} cores, {environment.get('processor') or environment.get('machine')}"
-    names = (*NEEDED, "best_validation_accuracy", "costs")
+    names = (*NEEDED, "best_validation_accuracy", "costs", "baselines")
     return {
         "experiment": config["experiment"], "settings": config["settings"], "defaults": config.get("defaults", {}),
         "machine": machine, "results": {name: results.get(name) for name in names},
@@ -160,6 +161,7 @@ def _cells(runs: Sequence[FinishedRun]) -> list[str]:
         _which(runs),
         _accuracy(runs, "test_accuracy") if runs[0].results.get("best_validation_accuracy") is not None else "-",
         _accuracy(runs, "final_test_accuracy"),
+        _baselines(runs),
         ", ".join(sorted({str(run.results["epochs"]) for run in runs})),
         _costs(runs),
         f"{fmean(seconds):.0f} s",
@@ -189,6 +191,13 @@ def _costs(runs: Sequence[FinishedRun]) -> str:
     spikes = ", ".join(f"{fmean(c['spikes'][name] for c in costs):.3g}" for name in costs[0]["spikes"])
     operations, energy = (fmean(c[key] for c in costs) for key in ("synaptic_operations", "energy_nJ"))
     return f"{spikes}; {operations:,.0f}; {energy_words(energy)}"
+
+
+def _baselines(runs: Sequence[FinishedRun]) -> str:
+    """Chance, and the classical methods that all runs know, on the test set; means over runs."""
+    each = [(run.results.get("baselines") or {}).get("test") or {} for run in runs]
+    names = [name for name in each[0] if all(name in of_run for of_run in each)]
+    return ", ".join(f"{name} {100 * fmean(of_run[name] for of_run in each):.1f} %" for name in names) or "-"
 
 
 def _accuracy(runs: Sequence[FinishedRun], key: str) -> str:

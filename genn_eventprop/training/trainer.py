@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from ..compile import create, make_plan
 from ..data.inputs import DataSet, require_data
+from ..data.optional import require
 from ..description import Described
 from ..distributed import Alone, RankError, Ranks, ranks_of
 from ..distributed.engine import RankedEngine
@@ -26,6 +27,7 @@ from ..losses.outer import UnavailableLoss
 from ..modelling import Network
 from ..optimisers import Adam, Constant, Optimiser, Schedule, check_patterns
 from ..optimisers import Progress as ScheduleProgress
+from ..output import say
 from ..regularisers import Regulariser
 from ..runs.checkpoint import Checkpoint, load_checkpoint, load_latest
 from ..runs.fingerprint import check_same, describe_loss, describe_network, describe_regulariser
@@ -37,6 +39,7 @@ from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
 from .checks import check_arguments, check_batch, check_names, check_parameters, data_notes, late_delays, whole
 from .class_weights import ClassWeights, Weighting
+from .compared import Baselines, compared
 from .epoch_statistics import EpochStatistics
 from .evaluator import Evaluation, Evaluator, Samples
 from .parameter_sets import ParameterSets
@@ -337,6 +340,7 @@ class Trainer:
         test: DataSet | Mapping[str, Events | Currents] | HeldOutTestSet | None = None,
         *,
         epochs: int,
+        baseline: bool = False,
     ) -> dict[str, Any]:
         """Train until `epochs` epochs are done in total, then evaluate the test set once.
 
@@ -351,6 +355,8 @@ class Trainer:
         Args:
             train, validation, test: the three sets.
             epochs: passes through the training set, those before a resumption included.
+            baseline: also fit logistic regression and 1-NN (extra ``[baseline]``) to the same training set. Chance and
+                what these reach on test and validation set are the results' ``baselines``, see `data.baselines`.
 
         Returns:
             The contents of results.json: ``test_accuracy`` (best weights), ``final_test_accuracy`` (last weights), ...;
@@ -368,6 +374,8 @@ class Trainer:
             if absent is not None:
                 name = absent.label
                 raise SettingError(f"the outer loss is the Python function {name}, which is not available here")
+            if baseline:
+                require("sklearn", "baselines", "baseline")
             validation = None if validation is None else require_data(validation, "validation set")
             batches = batches_of(train, self.engine, self.class_weights)
             scaled = self._scale_weights(batches)
@@ -397,7 +405,10 @@ class Trainer:
                 first = {name: self.engine.parameters[name] for name in self.plan.trainable}
                 config = self.config if self._asked[0] != "auto" else {**self.config, "resolved": self._resolved()}
                 self.notes += self.recorder.open(config, self.page, self.described, first, batches, validation)
-                return self._fit(batches, held_out, held_out_test, epochs)
+                return self._fit(
+                    batches, held_out, held_out_test, epochs,
+                    lambda test: self._compared(train, validation, test, baseline),
+                )  # fmt: skip
 
     def _scale_weights(self, batches: Batches) -> list[str]:
         """Scale weights that are still as drawn and have no scale of their own, on every rank alike."""
@@ -420,7 +431,21 @@ class Trainer:
         engine = self.engine.inner if isinstance(self.engine, (RankedEngine, StatefulEngine)) else self.engine
         return *batches.some(evenly(len(batches))), engine
 
-    def _fit(self, batches: Batches, held_out: Data | None, test: HeldOutTestSet | None, epochs: int) -> dict[str, Any]:
+    def _compared(self, train: Any, validation: DataSet | None, test: DataSet | None, classical: bool) -> Baselines:
+        """Baselines of this training; on one rank, since they are the same on all."""
+        if not isinstance(train, Mapping) and hasattr(train, "epoch"):
+            samples = train
+        else:
+            samples = require_data(train, "training set")
+        found, problem = compared(samples, {"test": test, "validation": validation}, classical and self.ranks.first)
+        if problem and self.ranks.first:
+            say(f"warning: {problem}")
+        return found
+
+    def _fit(
+        self, batches: Batches, held_out: Data | None, test: HeldOutTestSet | None, epochs: int,
+        baselines: Callable[[DataSet | None], Baselines],
+    ) -> dict[str, Any]:  # fmt: skip
         self.ranks.begin(lambda: self._interrupted)
         if self.ranks.size > 1 and self.state.updates == 0:
             self._save("last")  # mpiexec kills all ranks with the first: there is always something to go on from
@@ -435,7 +460,7 @@ class Trainer:
                 callback.start(self, epochs, n_batches)
             while self.state.epoch < epochs and not self._stop:
                 self._epoch(batches, held_out)
-            results = self._results(test)
+            results = self._results(test, baselines)
             for callback in self.callbacks:
                 callback.end(self, results)
         except RankError as error:
@@ -627,9 +652,11 @@ class Trainer:
         """All parameters, those learned as the averages that the optimiser keeps, if any."""
         return self.parameter_sets.averages()
 
-    def _results(self, held_out_test: HeldOutTestSet | None) -> dict[str, Any]:
+    def _results(
+        self, held_out_test: HeldOutTestSet | None, baselines: Callable[[DataSet | None], Baselines]
+    ) -> dict[str, Any]:
         """Read the test set, with the last weights and the chosen ones."""
-        final = best = groups = costs = None
+        final = best = groups = costs = test = None
         if held_out_test is not None:
             test = held_out_test.open()
             data = self.evaluator.load(test, "test")
@@ -638,6 +665,7 @@ class Trainer:
             groups = test.groups
         sizes = {p.name: p.size for p in self.plan.populations}
         results = run_results(self.state, best, final, self.engine, self.streams.seed, groups, sizes, costs)
+        results["baselines"] = baselines(test)
         self.recorder.write_results(results)
         return results | {"history": history(self.state.metrics)}
 

@@ -83,9 +83,10 @@ def test_lines_are_settings_and_cells_come_from_the_runs(runs, capsys):
     assert rows[0][3] == f"{np.mean(values):.2f} +- {np.std(values, ddof=1):.2f} % {within}"
     a, b = (100 * results(f"folds/{name}-seed1")["final_test_accuracy"] for name in "ab")
     assert rows[1][1] == f"speaker_out: a {a:.1f}, b {b:.1f}; seed 1"
-    assert rows[2][1] == "seeds 4, 5" and rows[2][4] == "1" and "reference_clock" in rows[2][7]
+    assert rows[2][1] == "seeds 4, 5" and rows[2][5] == "1" and "reference_clock" in rows[2][8]
     operations = [results(name)["costs"]["synaptic_operations"] for name in ("one4", "one5")]
-    assert rows[2][5].split("; ")[1] == f"{np.mean(operations):,.0f}"
+    assert rows[2][4] == "chance 50.0 %"
+    assert rows[2][6].split("; ")[1] == f"{np.mean(operations):,.0f}"
 
 
 def test_what_has_no_results_is_named_and_left_out(runs, tmp_path, capsys):

@@ -15,6 +15,7 @@ from ...runs.checkpoint import load_checkpoint
 from ...runs.run_folder import FIRST, MODEL, SAMPLES, RunFolder
 from ...runs.weights import read_weights
 from ...training.accounting import describe_costs
+from ...training.compared import in_words
 from ...training.recording import Trial, record_trial
 from ..page import Block, Folded, Grid, Heading, Interactive, Items, Text, write_html
 from ..plots.raster import observed
@@ -56,7 +57,9 @@ def _summary(folder: RunFolder, metrics: Sequence[Mapping[str, Any]]) -> list[Bl
         results = folder.results
         for key in ("test_accuracy", "final_test_accuracy", "best_validation_accuracy"):
             if results.get(key) is not None:
-                items.append(f"{key.replace('_', ' ')}: {100 * results[key]:.2f} %")
+                beside = in_words(results, "validation" if "validation" in key else "test")
+                words = f"{key.replace('_', ' ')}: {100 * results[key]:.2f} %"
+                items.append(words + f" (without a network: {beside})" * bool(beside))
         if results.get("costs"):
             items.append(f"a test sample takes {describe_costs(results['costs'])}")
     else:
