@@ -188,6 +188,34 @@ def test_gradcheck_at_the_default_tolerance(delta_t, v_peak):
     assert case.failures == [] and case.spikes["hidden"] > 3
 
 
+@pytest.mark.parametrize("seed", sweep(range(12), [0, 1]))
+def test_gradients_of_neurons_at_rest(seed):
+    """The loss alone moves lambda: lambda_V begins with its second term, lambda_w with its third, and what rests begins
+    to move by exp(-60): integrals of lambda . df/dp begin with their fourth term or later."""
+    rng = np.random.default_rng(seed)
+    net = Network()
+    neuron = net.population(learned(ZOO["AdEx"]), 4, "neuron")
+    net.connect(net.input(1), neuron, Dense(Normal(1.0, 0.0)), name="arrival")
+    weight = "1 + sin(t / 7) / 2" if seed % 2 else "constant"
+    loss = losses.IntegratedVoltageCrossEntropy(neuron, weight=weight)
+    plan = make_plan(net, loss, dt=0.5, duration=float(rng.choice([0.5, 4.0, 20.0])), spike_times="exact")
+    values = net.initial_parameters(seed)
+    values["neuron.delta_t"] = rng.uniform(0.2, 0.6, 4)
+    values["neuron.tau_w"] = np.exp(rng.uniform(0, np.log(200.0), 4))
+    events = Events.from_samples([(np.zeros(0), np.zeros(0, int))], 1, labels=[1])
+    gradients = []
+    for name in ("native", "reference_event"):
+        engine = engines.create(plan, values, engine=name, dtype="float64")
+        engine.run(engine.load(events), np.arange(1), training=True)
+        gradients.append({k: np.array(v) for k, v in engine.gradients.items()})
+        engine.close()
+    mine, expected = gradients
+    assert np.abs(expected["neuron.delta_t"]).max() > 0
+    for name in ("delta_t", "v_thresh", "e_leak"):  # of the others integrands are differences that rounding decides
+        want = expected[f"neuron.{name}"]
+        np.testing.assert_allclose(mine[f"neuron.{name}"], want, rtol=1e-8, atol=1e-9 * np.abs(want).max(), err_msg=name)
+
+
 def test_a_gradient_that_cannot_be_followed_is_an_error():
     """V stays where it is, but a small change of V(0) would have grown by e^2000: lambda overflows."""
     model = NeuronModel(

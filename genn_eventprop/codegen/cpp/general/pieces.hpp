@@ -905,7 +905,8 @@ struct Pieces {
         for (double j = 0, power = 1; unit != 1 && j <= order; ++j, power *= unit) source[int(j)][i] *= power;
     }
     // Whether the series of lambda, and of the integrals that are gradients, are resolved as far as h; where not, h is halved. The last two
-    // terms are measured by the first three, of lambda otherwise by all in the first half, of integrals by the gradient so far.
+    // terms are measured by the first three, or else by all in the first half, of integrals also by the gradient so far. A source alone
+    // makes lambda begin with its second term, and integrals with a later one still.
     bool resolves(const octet (*l)[TERMS], const octet (*p)[TERMS], octet& h, const octet& unit, const int32_t* each, int count, int to) {
         const double within = 100 * tolerance;
         const octet high = to_power(h, to - 1);
@@ -921,9 +922,10 @@ struct Pieces {
             if (excess[i] <= 0 || h[i] == 0) continue;
             bool halve = false;
             for (int r = 0; r < n + M::dynamic; ++r) {
-                double most = r < n ? first[r][i] : std::fabs(double(grad[M::place[r < n ? 0 : r - n]][each[i]])) / (h[i] * unit[i]), power = 1;
-                for (int j = 0; r < n && j <= to / 2; ++j, power *= h[i]) most = std::fmax(most, std::fabs(l[r < n ? r : 0][j][i]) * power);
-                if (!(last[r][i] <= within * std::fmax(most, first[r][i]))) halve = true, lost.neuron = each[i], lost.state = r;
+                const octet* z = r < n ? l[r] : p[r - n];
+                double most = r < n ? 0.0 : std::fabs(double(grad[M::place[r < n ? 0 : r - n]][each[i]])) / (h[i] * unit[i]), power = 1;
+                for (int j = 0; j <= to / 2; ++j, power *= h[i]) most = std::fmax(most, std::fabs(z[j][i]) * power);
+                if (!(last[r][i] <= within * most)) halve = true, lost.neuron = each[i], lost.state = r;
             }
             if (halve) good = false, h[i] *= 0.5;
         }
