@@ -188,6 +188,52 @@ def test_gradcheck_at_the_default_tolerance(delta_t, v_peak):
     assert case.failures == [] and case.spikes["hidden"] > 3
 
 
+READS = [(loss, seed) for loss in ("voltage_error", "avg_xentropy", "sum") for seed in range(6)]
+
+
+@pytest.mark.parametrize("loss, seed", sweep(READS, [("voltage_error", 0), ("sum", 1)]))
+def test_gradients_of_losses_along_tall_spikes(loss, seed):
+    """At the end of an upstroke V comes from -40 mV to its peak in less time than separates two doubles: that adds
+    nothing to a loss of V, but all that the loss changes to lambda."""
+    rng = np.random.default_rng(seed)
+    net = Network()
+    model = ("EIF", "AdEx")[seed % 2]
+    output = net.population(learned(ZOO[model]), 3, "output")
+    weight = {"EIF": 40.0, "AdEx": 2500.0}[model]
+    net.connect(net.input(4), output, Dense(Normal(weight, 0.3 * weight)))
+    plan = make_plan(net, losses.LOSSES[loss](output), dt=0.5, duration=20.0, spike_times="exact")
+    values = net.initial_parameters(seed)
+    values["output.delta_t"] = rng.uniform(1.0, 4.0, 3)
+    values["output.v_peak"] = values["output.v_thresh"] + values["output.delta_t"] * rng.uniform(10.0, 60.0, 3)
+    times = [(np.sort(rng.uniform(0, 15, 10)), rng.integers(0, 4, 10))]
+    targets = (
+        {"targets": rng.uniform(-60, -40, (1, 41, 3))} if loss == "voltage_error" else {"labels": [1], "n_classes": 3}
+    )
+    events = Events.from_samples(times, 4, **targets)
+
+    def loss_and_gradients(name, numbers=values, **options):
+        engine = engines.create(plan, numbers, engine=name, dtype="float64", **options)
+        result = engine.run(engine.load(events), np.arange(1), training=True)
+        gradients = {k: np.array(v) for k, v in engine.gradients.items()}
+        engine.close()
+        return result, gradients
+
+    result, mine = loss_and_gradients("native")
+    truth, expected = loss_and_gradients("reference_event")
+    assert result.spike_counts["output"].sum() >= 3
+    assert result.loss == pytest.approx(truth.loss, rel=1e-9)
+    for name in mine:
+        size = np.abs(expected[name]).max()
+        np.testing.assert_allclose(mine[name], expected[name], rtol=1e-7, atol=1e-8 * size + 1e-15, err_msg=name)
+    direction = {k: v / np.linalg.norm(v) ** 2 for k, v in mine.items() if np.linalg.norm(v) > 1e-6}
+    for step in (1e-6, 1e-7, 1e-8):
+        ends = [{k: v + by * direction.get(k, 0.0) for k, v in values.items()} for by in (step, -step)]
+        high, low = (loss_and_gradients("native", numbers, tolerance=1e-14)[0].loss[0] for numbers in ends)
+        if abs((high - low) / (2 * step) - len(direction)) <= 1e-3 * len(direction):
+            return
+    pytest.fail(f"differences {(high - low) / (2 * step)}, gradient {len(direction)}")
+
+
 @pytest.mark.parametrize("seed", sweep(range(12), [0, 1]))
 def test_gradients_of_neurons_at_rest(seed):
     """The loss alone moves lambda: lambda_V begins with its second term, lambda_w with its third, and what rests begins
@@ -213,7 +259,9 @@ def test_gradients_of_neurons_at_rest(seed):
     assert np.abs(expected["neuron.delta_t"]).max() > 0
     for name in ("delta_t", "v_thresh", "e_leak"):  # of the others integrands are differences that rounding decides
         want = expected[f"neuron.{name}"]
-        np.testing.assert_allclose(mine[f"neuron.{name}"], want, rtol=1e-8, atol=1e-9 * np.abs(want).max(), err_msg=name)
+        np.testing.assert_allclose(
+            mine[f"neuron.{name}"], want, rtol=1e-8, atol=1e-9 * np.abs(want).max(), err_msg=name
+        )
 
 
 def test_a_gradient_that_cannot_be_followed_is_an_error():

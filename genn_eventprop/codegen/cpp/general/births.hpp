@@ -64,16 +64,16 @@ struct Births {
         path.clear(N), o.find_path(path);
         peak.reserve(o.pieces.count), first.reserve(o.pieces.count), last.reserve(o.pieces.count), end.reserve(o.pieces.count);
         for (int k = 0; k < N; ++k) O::model::birth_width(args, k, width + k);
-        o.each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS]) {
-            for (int l = 0; l < count; ++l) look(o, args, number[l], c, l);
+        o.each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS], const octet& unit) {
+            for (int l = 0; l < count; ++l) look(o, args, number[l], c, l, unit[l]);
         });
         for (int k = 0; k < N; ++k) choose(o, k);
     }
     // g along a piece, which is linear in the state.
-    void look(O& o, const Args& args, int64_t number, const octet (*c)[TERMS], int l) {
+    void look(O& o, const Args& args, int64_t number, const octet (*c)[TERMS], int l, double unit) {
         const auto& p = o.pieces[number];
         const int k = p.neuron, m = o.order;
-        const double h = p.end - p.start, lowest = -FARTHEST * width[k];
+        const double h = (p.end - p.start) / unit, lowest = -FARTHEST * width[k];
         double dg[n], g[TERMS], slope[TERMS];
         O::model::threshold_slopes(args, k, dg);
         for (int j = 1; j <= m; ++j) {
@@ -82,7 +82,7 @@ struct Births {
             slope[j - 1] = j * g[j];
         }
         g[0] = O::model::threshold(args, k, 0, p.x);
-        first[number] = slope[0], last[number] = value_of(slope, m - 1, h), end[number] = value_of(g, m, h), peak[number] = -1;
+        first[number] = slope[0] / unit, last[number] = value_of(slope, m - 1, h) / unit, end[number] = value_of(g, m, h), peak[number] = -1;
         double most = 0;
         for (int j = m; j >= 1; --j) most = (most + std::fmax(g[j], 0.0)) * h;
         if (g[0] + most <= lowest || !O::model::possible(0, p.mode) || std::fabs(slope[0]) > bend_of(g, m, h) * h) return;
@@ -92,7 +92,7 @@ struct Births {
             if (!(value > best) || !(s < h)) return;
             if (peak[number] < 0) peak[number] = peaks.count, peaks.push();
             Peak& top = peaks[peak[number]];
-            best = top.g = value, top.at = p.start + s;
+            best = top.g = value, top.at = p.start + s * unit;
             for (int i = 0; i < n; ++i) {
                 double series[TERMS];
                 for (int j = 0; j <= m; ++j) series[j] = c[i][j][l];

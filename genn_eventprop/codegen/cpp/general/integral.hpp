@@ -15,16 +15,16 @@ struct ReadIntegral : Reader<O> {
     bool read(O& o, const Args& args, int64_t, Path& path) {
         bool again = false;
         for (double& r : total) r = 0;
-        o.each(args, path, [&](const int64_t* piece, int count, const octet (*c)[TERMS]) {
+        o.each(args, path, [&](const int64_t* piece, int count, const octet (*c)[TERMS], const octet& unit) {
             for (int l = 0; l < count; ++l) {
                 const auto& p = o.pieces[piece[l]];
-                const double h = p.end - p.start;
+                const double h = p.span;
                 double w[NODES], r = 0, series[TERMS];
                 for (int j = 0; j <= o.order; ++j) series[j] = c[V][j][l];
                 for (int q = 0; q < densities.nodes; ++q) {
                     const double s = h * (h > o.together ? densities.unit[q] : 0.5);  // rounding may bring nodes of one instant behind an arrival
                     w[q] = weight.at(args, p.start + s, p.start);
-                    r += w[q] * densities.part[q] * value_of(series, o.order, s);
+                    r += w[q] * densities.part[q] * value_of(series, o.order, s / unit[l]);
                 }
                 total[p.neuron] += r * h;
                 if (!densities.set(piece[l], w, RESOLVED, weight.noise) && h > FINEST * args.duration) path.halve(p.neuron, p.start, p.end), again = true;
@@ -35,9 +35,9 @@ struct ReadIntegral : Reader<O> {
     void finish(O&, const Args&, double* readout) {
         for (int k = 0; k < N; ++k) readout[k] = total[k];
     }
-    void source(int k, int64_t piece, const scalar* dr, int order, octet* to, int lane, octet&) const {
+    void source(int k, int64_t piece, const scalar* dr, int order, octet* to, int lane, double unit, octet&) const {
         const auto& p = out->pieces[piece];
-        if (p.end > p.start) densities.source(piece, p.end - p.start, double(dr[k]), order, to, lane);
+        if (p.span > 0) densities.source(piece, p.span / unit, double(dr[k]), order, to, lane);
     }
     double arrival(O&, const Args& args, const scalar* dr, int k, double, double dv, const Happening& h) {
         return dv == 0 ? 0 : -weight.at(args, h.at, h.at) * double(dr[k]) * dv;

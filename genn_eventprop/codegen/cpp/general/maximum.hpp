@@ -15,12 +15,12 @@ struct ReadMaximum : Reader<O> {
             const auto& first = o.pieces[path.of[size_t(k)].front()];
             better(k, first.x[V], first.start, first.end == first.start);
         }
-        o.each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS]) {
-            for (int l = 0; l < count; ++l) search(o, args, number[l], c[V], l);
+        o.each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS], const octet& unit) {
+            for (int l = 0; l < count; ++l) search(o, args, number[l], c[V], l, unit[l]);
         });
         for (int k = 0; k < N; ++k) path.each[size_t(k)].push_back(at[k]);
     }
-    void search(O& o, const Args& args, int64_t number, const octet* c, int l) {
+    void search(O& o, const Args& args, int64_t number, const octet* c, int l, double unit) {
         const auto& p = o.pieces[number];
         const int k = p.neuron, m = o.order;
         const double h = p.end - p.start;
@@ -35,12 +35,12 @@ struct ReadMaximum : Reader<O> {
         double slope_of_V[TERMS], series[TERMS];
         for (int j = 0; j <= m; ++j) series[j] = c[j][l];
         for (int j = 0; j < m; ++j) slope_of_V[j] = (j + 1) * series[j + 1];
-        double most = 0, power = h;
-        for (int j = 1; j <= m; ++j, power *= h) most += std::fmax(series[j] * power, 0.0);
+        double most = 0, power = h / unit;
+        for (int j = 1; j <= m; ++j, power *= h / unit) most += std::fmax(series[j] * power, 0.0);
         if (series[0] + most <= best[k]) return;
-        each_maximum(slope_of_V, m, 0.0, h, [&](double s) {
+        each_maximum(slope_of_V, m, 0.0, h / unit, [&](double s) {
             const double value = value_of(series, m, s);
-            if (s < h && value > best[k] + 1e-15 * std::fabs(best[k])) better(k, value, p.start + s, true);
+            if (s * unit < h && value > best[k] + 1e-15 * std::fabs(best[k])) better(k, value, p.start + s * unit, true);
         });
         if (p.last[V] > best[k]) better(k, p.last[V], p.end, true);
     }
@@ -65,7 +65,7 @@ struct ReadMaximum : Reader<O> {
     void finish(O&, const Args&, double* readout) {
         for (int k = 0; k < N; ++k) readout[k] = best[k];
     }
-    void source(int k, int64_t number, const scalar* dr, int, octet*, int lane, octet& jump) const {
+    void source(int k, int64_t number, const scalar* dr, int, octet*, int lane, double, octet& jump) const {
         if (before[k] && number == piece[k]) jump[lane] += double(dr[k]);
     }
     double opened(int k, int64_t number, const scalar* dr) const { return !before[k] && number == piece[k] ? double(dr[k]) : 0; }

@@ -625,10 +625,10 @@ struct Pieces {
     void record_states(const Args& args) {
         Path path;
         path.clear(N), find_path(path);
-        each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS]) {
+        each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS], const octet& unit) {
             for (int l = 0; l < count; ++l) {
                 const Piece& p = pieces[number[l]];
-                each_time(args, p, [&](scalar* row, double t) { record_lane(row, c, l, t - p.start, order); });
+                each_time(args, p, [&](scalar* row, double t) { record_lane(row, c, l, (t - p.start) / unit[l], order); });
             }
         });
     }
@@ -640,10 +640,11 @@ struct Pieces {
         }
     }
 
-    // Calls f(pieces, their number, series of their states) for the pieces of a path that last.
+    // Calls f(pieces, their number, series of their states, the units of time of these) for the pieces of a path that last, be it for
+    // less than the rounding of times.
     template <class F>
     void each(const Args& args, const Path& path, const F& f) {
-        octet q[M::numbers], c[n][TERMS], g[ROOM][TERMS], sign[M::kinks + 1];
+        octet q[M::numbers], c[n][TERMS], g[ROOM][TERMS], sign[M::kinks + 1], unit;
         int64_t number[SIDE];
         int32_t lane[SIDE];
         for (int m = 0; m < M::modes; ++m) {
@@ -651,15 +652,15 @@ struct Pieces {
             const auto flush = [&] {
                 for (int l = 0; l < SIDE && count; ++l) {
                     const Piece& p = pieces[number[l < count ? l : 0]];
-                    lane[l] = p.neuron, set_signs(p, l, sign);
+                    lane[l] = p.neuron, unit[l] = unit_of(p.span), set_signs(p, l, sign);
                     for (int i = 0; i < n; ++i) c[i][0][l] = p.x[i];
                 }
-                if (count) M::numbers_of(args, lane, q), M::flow(m, q, sign, octet{} + 1.0, c, g, order), f(number, count, c);
+                if (count) M::numbers_of(args, lane, q), M::flow(m, q, sign, unit, c, g, order), f(number, count, c, unit);
                 count = 0;
             };
             for (const auto& mine : path.of)
                 for (int64_t i : mine)
-                    if (pieces[i].mode == m && pieces[i].end > pieces[i].start) {
+                    if (pieces[i].mode == m && pieces[i].span > 0) {
                         number[count++] = i;
                         if (count == SIDE) flush();
                     }
@@ -683,7 +684,7 @@ struct Pieces {
         std::sort(path.every.begin(), path.every.end());
         path.every.erase(std::unique(path.every.begin(), path.every.end()), path.every.end());
         for (auto& mine : path.each) std::sort(mine.begin(), mine.end());
-        each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS]) {
+        each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS], const octet& unit) {
             for (int l = 0; l < count; ++l) {
                 const Piece whole = pieces[number[l]];
                 const auto& own = path.each[size_t(whole.neuron)];
@@ -705,8 +706,8 @@ struct Pieces {
                     rest.start = at, rest.span = whole.end - at, rest.before = made, rest.why = RENEWAL, rest.instant = -1;
                     for (int i = 0; i < n; ++i) {
                         for (int j = 0; j <= order; ++j) series[j] = c[i][j][l];
-                        part.x[i] = from == whole.start ? whole.x[i] : value_of(series, order, from - whole.start);
-                        part.last[i] = rest.x[i] = value_of(series, order, at - whole.start);
+                        part.x[i] = from == whole.start ? whole.x[i] : value_of(series, order, (from - whole.start) / unit[l]);
+                        part.last[i] = rest.x[i] = value_of(series, order, (at - whole.start) / unit[l]);
                     }
                     if (from > whole.start) part.why = RENEWAL, part.instant = -1;
                     before = made, from = at;
@@ -846,8 +847,8 @@ struct Pieces {
             for (int j = 0; j < n; ++j) c[j][0][i] = at_end ? piece.last[j] : now_x[j][k], l[j][0][i] = lambda[j][k];
             if constexpr (Reader::reads)
                 if (i < count) {
-                    reader.source(k, back[k], order, source, i, at_end ? l[M::read][0] : nothing);
-                    move(source, i, left[k] - piece.span, unit[i]);
+                    reader.source(k, back[k], order, source, i, unit[i], at_end ? l[M::read][0] : nothing);
+                    move(source, i, (left[k] - piece.span) / unit[i]);
                 }
         }
         M::numbers_of(args, each, q);
@@ -898,11 +899,10 @@ struct Pieces {
                 if (t <= middle && (middle - t <= h * unit || h * unit >= left[k])) record_lane(row + n * NP, l, i, (t - middle) / unit, to);
             });
     }
-    // A polynomial in powers of t as one in powers of (t - by) / unit.
-    void move(octet* source, int i, double by, double unit) const {
+    // A polynomial in powers of t as one in powers of t - by.
+    void move(octet* source, int i, double by) const {
         for (int j = 0; by != 0 && j < order; ++j)
             for (int t = order - 1; t >= j; --t) source[t][i] += source[t + 1][i] * by;
-        for (double j = 0, power = 1; unit != 1 && j <= order; ++j, power *= unit) source[int(j)][i] *= power;
     }
     // Whether the series of lambda, and of the integrals that are gradients, are resolved as far as h; where not, h is halved. The last two
     // terms are measured by the first three, or else by all in the first half, of integrals also by the gradient so far. A source alone

@@ -15,8 +15,8 @@ struct Reader {
     bool read(O&, const Args&, int64_t, Path&) { return false; }            // true if it asks for further cuts
     void finish(O&, const Args&, double*) {}
     void begin_back(O&, const scalar*) {}
-    // What is added to -dlambda/dt in a piece, in powers of the time from its end, and to lambda at its end.
-    void source(int, int64_t, const scalar*, int, octet*, int, octet&) const {}
+    // What is added to -dlambda/dt in a piece, in powers of the time from its end divided by a unit, and to lambda at its end.
+    void source(int, int64_t, const scalar*, int, octet*, int, double, octet&) const {}
     double opened(int, int64_t, const scalar*) const { return 0; }  // what is added to lambda at its start
     // l(x-) - l(x+) of an arrival, target by target, and of all of them together; the same of an own event.
     double arrival(O&, const Args&, const scalar*, int, double, double, const Happening&) { return 0; }
@@ -27,7 +27,7 @@ struct Reader {
 // The readers of one population, as one.
 template <class... Readers>
 struct Several {
-    void source(int, int64_t, int, octet*, int, octet&) const {}
+    void source(int, int64_t, int, octet*, int, double, octet&) const {}
     double opened(int, int64_t) const { return 0; }
     template <class O>
     double arrival(O&, const Args&, int, double, double, const Happening&) const { return 0; }
@@ -42,8 +42,8 @@ struct Several<R, More...> {
     const scalar* dr;
     Several<More...> rest;
     static constexpr bool reads = true;
-    void source(int k, int64_t piece, int order, octet* to, int lane, octet& jump) const {
-        first.source(k, piece, dr, order, to, lane, jump), rest.source(k, piece, order, to, lane, jump);
+    void source(int k, int64_t piece, int order, octet* to, int lane, double unit, octet& jump) const {
+        first.source(k, piece, dr, order, to, lane, unit, jump), rest.source(k, piece, order, to, lane, unit, jump);
     }
     double opened(int k, int64_t piece) const { return first.opened(k, piece, dr) + rest.opened(k, piece); }
     template <class O>
@@ -112,11 +112,9 @@ struct Densities {
         }
         return nodes < 3 || std::fmax(lost, std::fabs(a[nodes - 1]) + std::fabs(a[nodes - 2])) <= tolerance * most + noise;
     }
+    // length: of the piece, in units.
     void source(int64_t piece, double length, double factor, int order, octet* to, int lane) const {
-        double scale = factor;
-        // of a piece as short as rounding, whose powers of the length are no numbers, the first ones are all there is
-        for (int j = 0; j < nodes && j <= order && std::fabs(scale) < 1e280; ++j, scale /= length)
-            to[j][lane] += power.data[piece * TERMS + j] * scale;
+        for (int j = 0; j < nodes && j <= order; ++j, factor /= length) to[j][lane] += power.data[piece * TERMS + j] * factor;
     }
 };
 

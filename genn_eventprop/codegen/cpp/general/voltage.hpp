@@ -25,40 +25,59 @@ struct ReadVoltage : Reader<O> {
         constexpr bool single = sizeof(scalar) == 4;
         const int nodes = densities.nodes;
         values.reserve((o.pieces.count + 1) * nodes);
-        o.each(args, path, [&](const int64_t* piece, int count, const octet (*c)[TERMS]) {
+        o.each(args, path, [&](const int64_t* piece, int count, const octet (*c)[TERMS], const octet& unit) {
             for (int l = 0; l < count; ++l) {
                 const auto& p = o.pieces[piece[l]];
                 double series[TERMS];
                 for (int j = 0; j <= o.order; ++j) series[j] = c[V][j][l];
-                for (int q = 0; q < nodes; ++q) values[piece[l] * nodes + q] = value_of(series, o.order, (p.end - p.start) * densities.unit[q]);
+                for (int q = 0; q < nodes; ++q) values[piece[l] * nodes + q] = value_of(series, o.order, p.span * densities.unit[q] / unit[l]);
             }
         });
-        std::vector<int64_t> mine[N];
-        for (int k = 0; k < N; ++k)
-            for (int64_t number : path.of[size_t(k)])
-                if (o.pieces[number].end > o.pieces[number].start) mine[k].push_back(number);
         bool again = false;
         double d[N][NODES];
+        int64_t number[N];
+        size_t next[N] = {};  // in the path of every neuron
         running = 0;
         for (double& r : total) r = 0;
-        for (size_t i = 0; i < mine[0].size(); ++i) {
-            const auto& p = o.pieces[mine[0][i]];
+        for (;;) {
+            for (int k = 0; k < N; ++k) pass_brief(o, args, path.of[size_t(k)], k, next[k]);
+            if (next[0] == path.of[0].size()) break;
+            for (int k = 0; k < N; ++k) number[k] = path.of[size_t(k)][next[k]++];
+            const auto& p = o.pieces[number[0]];
             const double h = p.end - p.start;
             double noise = 0;  // of dl/dV, a difference of numbers as large as 1 or V: where it nearly vanishes no piece is short enough
             for (int q = 0; q < nodes; ++q) {
                 const double t = p.start + h * (h > o.together ? densities.unit[q] : 0.5), a = weight.at(args, t, p.start), w = scored ? a : 0.0;
-                for (int k = 0; k < N; ++k) now[k] = scalar(values[mine[k][i] * nodes + q]);
-                for (int k = 0; k < N; ++k) total[k] += a * h * densities.part[q] * values[mine[k][i] * nodes + q];
+                for (int k = 0; k < N; ++k) now[k] = scalar(values[number[k] * nodes + q]);
+                for (int k = 0; k < N; ++k) total[k] += a * h * densities.part[q] * values[number[k] * nodes + q];
                 if (w != 0) running += w * h * densities.part[q] * double(W::Loss::pointwise(args, now, target(args, t), slope));
                 for (int k = 0; k < N; ++k) noise = std::fmax(noise, std::fabs(w) * share * (1 + std::fabs(double(now[k]))));
                 for (int k = 0; k < N; ++k) d[k][q] = w != 0 ? w * share * double(slope[k]) : 0.0;
             }
             bool resolved = true;
             noise = noise * (single ? 1e-5 : 1e-13) + weight.noise * share;
-            for (int k = 0; k < N; ++k) resolved &= densities.set(mine[k][i], d[k], single ? 1e-5 : RESOLVED, noise);
+            for (int k = 0; k < N; ++k) resolved &= densities.set(number[k], d[k], single ? 1e-5 : RESOLVED, noise);
             if (!resolved && h > FINEST * args.duration) path.every.push_back(0.5 * (p.start + p.end)), again = true;
+            for (int k = 0; k < N; ++k) now[k] = scalar(o.pieces[number[k]].last[V]);
         }
         return again;
+    }
+    // The pieces of a neuron between two that last for more than the rounding of times: ends of upstrokes, along which all other outputs
+    // stay where they are. They add nothing to the loss, but dl/dV to lambda: l may be far larger behind them.
+    void pass_brief(O& o, const Args& args, const std::vector<int64_t>& all, int k, size_t& next) {
+        for (; next < all.size() && !(o.pieces[all[next]].end > o.pieces[all[next]].start); ++next) {
+            const auto& p = o.pieces[all[next]];
+            if (!(p.span > 0)) continue;
+            const double w = (scored ? weight.at(args, p.start, p.start) : 0.0) * share;
+            double d[NODES] = {};
+            for (int q = 0; w != 0 && q < densities.nodes; ++q) {
+                now[k] = scalar(values[all[next] * densities.nodes + q]);
+                W::Loss::pointwise(args, now, target(args, p.start), slope);
+                d[q] = w * double(slope[k]);
+            }
+            now[k] = scalar(p.last[V]);
+            densities.set(all[next], d, RESOLVED, 0.0);
+        }
     }
     void finish(O&, const Args&, double* readout) {
         for (int k = 0; k < N; ++k) readout[k] = total[k];
@@ -69,9 +88,9 @@ struct ReadVoltage : Reader<O> {
         const int64_t k = t < double(last) ? int64_t(t) : last;
         return W::Loss::target_of(args, sample, k, scalar(t - double(k)));
     }
-    void source(int, int64_t piece, const scalar*, int order, octet* to, int lane, octet&) const {
+    void source(int, int64_t piece, const scalar*, int order, octet* to, int lane, double unit, octet&) const {
         const auto& p = out->pieces[piece];
-        if (p.end > p.start) densities.source(piece, p.end - p.start, 1.0, order, to, lane);
+        if (p.span > 0) densities.source(piece, p.span / unit, 1.0, order, to, lane);
     }
     // Sets V_here to V behind everything at a time.
     void reach(O& o, double at) {
@@ -135,7 +154,7 @@ struct ReadVoltage<O, V, N, W, Of::SAMPLES> : Reader<O> {
         return false;
     }
     void finish(O&, const Args&, double* readout) { std::memcpy(readout, samples.data, size_t(rows * NP) * sizeof(double)); }
-    void source(int k, int64_t piece, const scalar* dr, int, octet*, int lane, octet& jump) const {
+    void source(int k, int64_t piece, const scalar* dr, int, octet*, int lane, double, octet& jump) const {
         if (first.data[piece] >= 0) jump[lane] += double(dr[first.data[piece] * NP + k]);
     }
     double opened(int k, int64_t piece, const scalar* dr) const { return out->pieces[piece].why == START ? double(dr[k]) : 0; }
