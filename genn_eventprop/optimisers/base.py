@@ -151,6 +151,9 @@ class Optimiser(Averaging):
     state_names: ClassVar[tuple[str, ...]] = ()
     scalar_names: ClassVar[tuple[str, ...]] = ()
     code: ClassVar[str] = ""
+    scale_free: ClassVar[bool] = False
+    """Whether gradients that are all multiplied by one number give the same steps: then clipping cannot make these
+    smaller."""
 
     def __init__(
         self,

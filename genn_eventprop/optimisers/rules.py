@@ -40,6 +40,7 @@ class Adam(Optimiser):
     state_names = ("m", "v")
     scalar_names: ClassVar[tuple[str, ...]] = ("beta1", "beta2", "step_size", "epsilon_hat")
     code = _ADAM
+    scale_free = True
 
     def __init__(
         self,
@@ -161,6 +162,7 @@ class RMSprop(Optimiser):
     state_names = ("v",)
     scalar_names = ("rho", "step_size", "epsilon")
     code = "v = rho * v + (1 - rho) * g * g\nx = x - step_size * g / (sqrt(v) + epsilon)\n"
+    scale_free = True
 
     def __init__(self, learning_rate: float = 1e-3, rho: float = 0.99, epsilon: float = 1e-8, **shared: Any) -> None:
         settings = {"learning_rate": learning_rate, "rho": rho, "epsilon": epsilon}

@@ -82,19 +82,22 @@ def check_arguments(
 
 def check_batch(
     plan: Plan, result: Result, gradients: Mapping[str, np.ndarray], where: str,
-    finite: Callable[[str], bool] = lambda name: False, updates: int | None = None,
+    finite: Callable[[str], bool] = lambda name: False, updates: int | None = None, clips: bool = True,
 ) -> None:  # fmt: skip
     """Refuse a batch whose loss or gradient is not finite.
 
     Args:
         where: words for the message, e.g. ``"epoch 3, batch 17"``. finite: whether a gradient is known to be finite;
             then it is not looked at, which would fetch it from a device. updates: how often the optimiser has changed
-            the parameters; of the first batch it is not at fault.
+            the parameters; of the first batch it is not at fault. clips: whether the optimiser's clip_norm makes steps
+            smaller.
 
     Raises:
         TrainingError: naming the parameter, the population and the first bad entry.
     """
-    advice = _FIRST if updates == 0 else _ADVICE
+    advice = _FIRST if updates == 0 else _after_updates(clips)
+    spiking = plan.spike_times == "grid" and any(p.spiking for p in plan.populations)
+    slopes = " Where spikes hardly cross the threshold, slope_floor of the trainer bounds 1 / slope." if spiking else ""
     # gradients before the loss: they name a weight and its neurons, where a loss names a trial alone
     for name in plan.trainable:
         if finite(name):
@@ -103,7 +106,7 @@ def check_batch(
         if bad.any():
             raise TrainingError(
                 f"the gradient of {name} is not finite ({_first(plan, name, bad)}; {np.count_nonzero(bad)} of "
-                f"{bad.size} entries) in {where}; weights and checkpoint are untouched. {advice}"
+                f"{bad.size} entries) in {where}; weights and checkpoint are untouched. {advice}{slopes}"
             )
     if not np.all(np.isfinite(result.loss)):
         trial = int(np.argmin(np.isfinite(result.loss)))
@@ -115,21 +118,25 @@ def check_batch(
 
 _FIRST = (
     "No update has been made yet, so the learning rate is not the cause: check the initial weights and "
-    "time constants, targets and class weights, and losses or regularisers of your own; slope_floor of the trainer "
-    "bounds 1 / slope."
+    "time constants, targets and class weights, and losses or regularisers of your own."
 )
-_ADVICE = "Try a smaller learning rate, clip_norm of the optimiser, or slope_floor of the trainer."
 
 
-def check_parameters(parameters: Mapping[str, np.ndarray], where: str) -> None:
-    """Refuse to save parameters that are not finite.
+def _after_updates(clips: bool) -> str:
+    return f"Use a smaller learning rate{', or clip_norm of the optimiser' if clips else ''}."
+
+
+def check_parameters(parameters: Mapping[str, np.ndarray], where: str, clips: bool = True) -> None:
+    """Refuse to save parameters that are not finite; clips: see `check_batch`.
 
     Raises:
         TrainingError: naming the parameter.
     """
     for name, value in parameters.items():
         if not np.all(np.isfinite(value)):
-            raise TrainingError(f"{name} is not finite after {where}; no checkpoint was written. {_ADVICE}")
+            raise TrainingError(
+                f"{name} is not finite after {where}; no checkpoint was written. {_after_updates(clips)}"
+            )
 
 
 def check_labels(labels: np.ndarray, what: str, needed: bool = True) -> None:

@@ -37,7 +37,8 @@ def epoch_metrics(
     whole epoch; learning_rate is the last one used; clipped_spikes are input spikes moved back into the
     trial's last step. gradient_norms are of the epoch's last full batch, see `gradient_norms`.
     """
-    activity, note = statistics.activity(), gradient_note(statistics.gradients, plan.loss.output)
+    activity = statistics.activity()
+    note = gradient_note(statistics.gradients, plan.loss.output, clips=not optimiser.scale_free)
     return (
         {
             "epoch": state.epoch + 1,
@@ -178,12 +179,13 @@ def _norm(arrays: Any) -> float:
     return float(np.sqrt(sum(np.sum(np.square(np.asarray(a, np.float64))) for a in arrays)))
 
 
-def gradient_note(norms: Mapping[str, tuple[float, float]], output: str = "") -> str:
+def gradient_note(norms: Mapping[str, tuple[float, float]], output: str = "", clips: bool = True) -> str:
     """What is wrong with the gradients of layers, "" if nothing is.
 
     Args:
         norms: of `gradient_norms`. Gradients are compared relative to the weights, each layer's with that of the one
-            which the main loss reads. output: its name; if nothing into it is learned, the last layer.
+            which the main loss reads. output: its name; if nothing into it is learned, the last layer. clips: see
+            `checks.check_batch`.
     """
     # relative to the weights, since wide layers have small weights and, for the same learning, small gradients
     relative = {name: r for name, (_, r) in norms.items() if np.isfinite(r)}
@@ -203,10 +205,11 @@ def gradient_note(norms: Mapping[str, tuple[float, float]], output: str = "") ->
             )
         # > 0: where the loss of the batch has no gradient, as when all are right by a margin, nothing explodes
         if relative[name] > APART * relative[last] > 0:
+            clip = ", or clip each gradient (clip_norm={'*': 1} of the optimiser, --clip-each 1)" if clips else ""
             return (
                 f"the gradient explodes in the backward pass: relative to the weights it is {relative[name]:.1e} for "
-                f"{name} and {relative[last]:.1e} for {last}; clip it (clip_norm={{'*': ...}} of the optimiser, "
-                "--clip-each; slope_floor), or scale the initial weights to a firing rate (--initial-spikes)"
+                f"{name} and {relative[last]:.1e} for {last}; scale the initial weights to a firing rate "
+                f"(initialise_rates, --initial-spikes){clip}"
             )
     return ""
 

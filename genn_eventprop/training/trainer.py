@@ -568,7 +568,8 @@ class Trainer:
         self.ranks.clipped = clipped_spikes
         result = self.engine.run(data, samples, training=True)
         where = f"epoch {state.epoch + 1}, batch {state.batch + 1}"
-        check_batch(self.plan, result, self.engine.gradients, where, self.engine.finite, state.updates)
+        clips = not self.optimiser.scale_free
+        check_batch(self.plan, result, self.engine.gradients, where, self.engine.finite, state.updates, clips)
         if state.batch == self._measured:  # before the update, so that a resumed run has the same
             self.statistics.gradients = gradient_norms(self.plan, self.engine.gradients, self.engine.parameters)
         self._schedule(state.updates)
@@ -582,7 +583,7 @@ class Trainer:
     def _end_epoch(self, clipped_spikes: int, held_out: Evaluation | None) -> None:
         """Metrics, choice of the best weights, checkpoints; then the state moves to the next epoch."""
         state = self.state
-        check_parameters(self.engine.parameters, f"epoch {state.epoch + 1}")
+        check_parameters(self.engine.parameters, f"epoch {state.epoch + 1}", not self.optimiser.scale_free)
         metrics = epoch_metrics(self.plan, state, self.statistics, self.optimiser, clipped_spikes, held_out)
         if self.ranks.size > 1:
             metrics["ranks"] = self.ranks.size

@@ -151,7 +151,7 @@ class Poison(Callback):
     ("batch", "advice"),
     [
         (0, "No update has been made yet, so the learning rate is not the cause: check"),
-        (1, "Try a smaller learning rate"),
+        (1, "Use a smaller learning rate"),
     ],
 )
 def test_advice_for_a_nan_fits_its_moment(batch, advice):

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...errors import EngineError, suggest
 from ...plan import Plan, PopulationRecord
+from ...plan.coefficients import has_exact_step
 from .currents import CurrentBatch
 from .data import Data, batch_indices, quantise
 from .features import engines_that, no_input_times, refuse
@@ -500,10 +501,13 @@ DIVERGED = 1e30
 def diverged(plan: Plan, p: PopulationRecord, sample: int, step: int, state: int, neuron: int) -> EngineError:
     """The error of dynamics that diverged: where and when, and what to do."""
     d = p.derived
+    remedies = ["smaller weights", "a smaller learning rate"]
+    if not has_exact_step(d):
+        remedies = [f"a smaller dt than {plan.dt:g} ms", *remedies, *(["a lower threshold"] if p.spiking else [])]
     return EngineError(
         f"population {p.name!r}: {d.states[state]} of neuron {neuron} ({d.model.name}) diverged in sample "
-        f"{sample} at {step * plan.dt:g} ms; weights and checkpoints are untouched. Use a smaller dt than {plan.dt:g} "
-        "ms, smaller weights or learning rate, or a threshold that is reached earlier"
+        f"{sample} at {step * plan.dt:g} ms; weights and checkpoints are untouched. Use {', '.join(remedies[:-1])} or "
+        f"{remedies[-1]}"
     )
 
 

@@ -56,9 +56,10 @@ def test_where_and_when_is_told(name):
         NativeEngine(plan, values, threads=1),
     ):
         data = engine.load(events())
-        with pytest.raises(EngineError, match="diverged in sample 3 at .*smaller dt than 0.5 ms") as error:
+        with pytest.raises(EngineError, match="diverged in sample 3 at ") as error:
             engine.run(data, np.array([0, 1, 3, 2]), training=True)
         assert "population 'hidden': V of neuron" in str(error.value)
+        assert ("smaller dt than 0.5 ms" in str(error.value)) == (name in WILD)  # the other's step is exact
         told.append(float(re.search("at ([0-9.]+) ms;", str(error.value)).group(1)))
         assert np.isfinite(engine.run(data, [0, 1, 2], training=True).loss).all()  # the engine goes on
     assert told[0] == told[1] and 10 <= told[2] <= 40
