@@ -15,8 +15,10 @@ from ...engines.contract.features import no_input_times
 from ...engines.contract.result import Result
 from ...engines.contract.split import READ
 from ...engines.reference.exact.population import SAME_INSTANT
+from ...engines.reference.exact.routes import routes
 from ...errors import EventPropError, ToolchainError
 from ...plan import Plan
+from ...plan.synapse_tables import Tables
 
 HALVES = "halves: "
 """How numbers of the two halves of a trial are called, which an engine may lack; see `Engine.splits`."""
@@ -111,25 +113,28 @@ def _mean_of(values: np.ndarray, group: np.ndarray) -> np.ndarray:
 
 
 def _gradients_of_instants(engine: Engine, data: Data) -> dict[str, np.ndarray]:
-    """Gradients of parameters; those of delays of channels whose spikes arrive at one instant as `_of_instants`."""
+    """Gradients of parameters; those of delays of input spikes that reach a neuron at one instant as `_of_instants`."""
     gradients, plan = _gradients(engine), engine.plan
-    if data.times is None or not any("max" in loss.readouts for loss in plan.losses):
+    learned = [c for c in plan.out_of(plan.input.name) if c.learns_delays and c.delays is not None]
+    if data.times is None or not learned or not any("max" in loss.readouts for loss in plan.losses):
         return gradients
-    sample, time = _sample_and_time(data)
-    for c in plan.out_of(plan.input.name):
-        if not c.learns_delays or c.delays is None or c.delays.kind != "axonal":
-            continue
+    ways = routes(plan, Tables(plan), engine.parameters)
+    delays = [np.asarray(engine.parameters[c.delays_name], np.float64).ravel() for c in learned]
+    places = np.split(np.arange(sum(map(len, delays))), np.cumsum([len(d) for d in delays])[:-1])
+    arrivals = []  # (sample, population, neuron, time, which of all delays)
+    for c, delay, place in zip(learned, delays, places):
         first = 0 if c.channels is None else c.channels[0]
-        mine = np.flatnonzero((data.channels >= first) & (data.channels < first + c.pre))
-        channel = data.channels[mine] - first
-        arrival = time[mine] + np.asarray(engine.parameters[c.delays_name], np.float64).ravel()[channel]
-        group = np.arange(c.pre)
-        for i, j in itertools.combinations(range(len(mine)), 2):
-            if sample[mine[i]] == sample[mine[j]] and abs(arrival[i] - arrival[j]) <= SAME_INSTANT * plan.duration:
-                # a chain of arrivals is one instant
-                group[group == group[channel[j]]] = group[channel[i]]
-        gradients[c.delays_name] = _mean_of(gradients[c.delays_name].ravel(), np.unique(group, return_inverse=True)[1])
-    return gradients
+        for sample, time, row in zip(*_sample_and_time(data), data.channels - first):
+            for way in ways[c.name][row] if 0 <= row < c.pre else ():
+                at = time + delay[way.delay]
+                arrivals += [(sample, c.target, neuron, at, place[way.delay]) for neuron in way.target]
+    group = np.arange(sum(map(len, delays)))
+    for one, other in itertools.pairwise(sorted(arrivals)):
+        if one[:3] == other[:3] and other[3] - one[3] <= SAME_INSTANT * plan.duration:  # a chain of them is one instant
+            group[group == group[other[4]]] = group[one[4]]
+    every = np.concatenate([gradients[c.delays_name].ravel() for c in learned])
+    means = _mean_of(every, np.unique(group, return_inverse=True)[1])
+    return gradients | {c.delays_name: means[place] for c, place in zip(learned, places)}
 
 
 def _kinks_at_arrivals(plan: Plan) -> bool:

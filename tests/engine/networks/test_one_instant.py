@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from genn_eventprop import Dense, Network, NeuronModel, Param, engines, losses
+from genn_eventprop import Delay, Dense, Network, NeuronModel, Param, engines, losses
 from genn_eventprop.data import Events
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.plan import make_plan
+from genn_eventprop.verify.engines import Case
 from genn_eventprop.verify.gradients.compare import Problem, settled
+from support.engine_check import check
 from support.sweeps import sweep
 
 T = 60.0
@@ -239,6 +243,25 @@ def test_a_maximum_behind_an_arrival_at_the_end_of_the_trial(engine, w):
         made.input_gradients, [0.5 * decay / 20.0, -0.5 * decay / 20.0] if behind else [0.0, 0.0], atol=1e-12
     )
     made.close()
+
+
+@pytest.mark.parametrize("kind", ["synaptic", "axonal"])
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
+def test_arrivals_of_one_instant_that_share_the_kink_of_a_maximum(kind, seed):
+    """Which of their delays gets it is the engine's choice: they are compared as one."""
+    rng, net = np.random.default_rng(seed), Network()
+    delays = np.minimum(rng.uniform(0.0, 12.0, (4, 2)), 5.0)  # learned ones stay at their limit
+    delays = delays if kind == "synaptic" else delays[:, 0]
+    out = net.population(JUMPS(), 2, "output")
+    net.connect(net.input(4), out, Dense(rng.uniform(-0.2, 1.0, (4, 2))), delay=Delay(delays, kind=kind, max=5.0))
+    plan = make_plan(net, losses.MaxVoltageCrossEntropy(out), dt=1.0, duration=T, spike_times="exact")
+    at = np.repeat(rng.uniform(0.0, 40.0, 3), 4)
+    channels = np.concatenate([rng.permutation(4) for _ in range(3)])
+    events = Events.from_samples([(np.sort(at), channels)], 4, labels=[1])
+    case = Case("", plan, net.initial_parameters(1), events, tune=False, strict=True)
+    (verdict,) = check(case, ["native float64"])
+    assert verdict.kind == "right", verdict.reason
 
 
 @pytest.mark.parametrize("engine", ["reference_event", "native"])
