@@ -65,15 +65,6 @@ def loss_functions(
     return text
 
 
-def c_birth_losses(trial: Trial, mark: str, element: Element, constants: Mapping[str, str]) -> str:
-    """The same in C and CUDA; mark: what stands before them."""
-
-    def body(population: int, read: bool) -> str:
-        return changed(trial.readouts[population], element, constants, read=read)
-
-    return birth_losses(trial, f"{mark} real", "const Trial *t, int64_t sample", body)
-
-
 def changed(
     readout: Readout,
     element: Element,

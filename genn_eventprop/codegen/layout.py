@@ -110,22 +110,11 @@ class Layout:
     def _steps(self, body: str) -> str:
         return f"for (step = 0; step < t->n_steps; ++step) {{\n{indent(body)}}}\n"
 
-    def _steps_back(self, body: str) -> str:
-        return f"for (step = t->n_steps;; --step) {{\n{indent(body)}}}\n"
-
     # spikes
 
     def _words(self, population: int) -> int:
         """The number of words of a row of bits, one bit per neuron."""
         return -(-self.plan.populations[population].size // 32)
-
-    def _each_set(self, population: int, bits: str, body: str) -> str:
-        """Code for every neuron ``source`` whose bit is set in a row of bits, `bits` its word ``word``."""
-        return (
-            f"for (int32_t word = 0; word < {self._words(population)}; ++word) {{\n"
-            f"    for (uint32_t rest = {bits}; rest; rest &= rest - 1) {{\n"
-            f"        const int32_t source = 32 * word + lowest(rest);\n{indent(body, 2)}    }}\n}}\n"
-        )
 
     # connections
 
@@ -135,14 +124,6 @@ class Layout:
 
     def _from_input(self, connection: int) -> bool:
         return self.plan.connections[connection].source == self.plan.input.name
-
-    def _source_of(self, connection: int, channel: str) -> str:
-        """Declares ``source`` for a channel; channels of other inputs are skipped."""
-        c = self.plan.connections[connection]
-        if c.channels is None:
-            return f"const int32_t source = {channel};\n"
-        skip = f"if (source < 0 || source >= {c.pre}) continue;\n"
-        return f"const int32_t source = {channel} - {c.channels[0]};\n{skip}"
 
     def _of_input(self, connection: int, body: str) -> str:
         """Code for a ``source`` among all input channels; does nothing for channels of other inputs."""

@@ -7,6 +7,7 @@ name is an identifier, and a comment never ends before its line does and never g
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 
 from ..errors import EngineError
@@ -46,3 +47,8 @@ def _identifiers(plan: Plan) -> Iterator[tuple[str, object]]:
     for loss in plan.losses:
         yield "the loss reads", loss.output
         yield from (("loss constant", name) for name in loss.constants)
+
+
+def comment_lines(text: str) -> list[str]:
+    """The lines of a comment, which nothing in `text` can leave."""
+    return textwrap.wrap(in_comment(text), 100, subsequent_indent="  ", break_long_words=False)

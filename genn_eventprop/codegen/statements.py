@@ -6,8 +6,8 @@ precision of the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import sympy as sp
@@ -17,9 +17,12 @@ from ..program.nodes import (
     NEURON,
     Access,
     Add,
+    Block,
+    Buffer,
     Code,
     Diverged,
     Kernel,
+    Leave,
     Let,
     Range,
     Set,
@@ -27,11 +30,12 @@ from ..program.nodes import (
     StoreEvent,
     Undo,
     When,
+    While,
 )
 from .printer import DOUBLE, REAL, Printer
 
 TYPES = {"real": "real", "double": "double", "int": "int32_t", "long": "int64_t", "bits": "uint32_t", "key": "uint64_t"}
-TYPES |= {"short": "uint16_t", "half": "Half"}
+TYPES |= {"short": "uint16_t", "half": "Half"} | {k: f"{k}_t" for k in ("int8", "int16", "uint8", "uint16")}
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,15 @@ class Spelling:
 
     Args:
         element: an element of a buffer as an expression that can be assigned to. diverged: (population, state) -> what
-            ends the trial. constants: symbol -> text, such as infinity.
+            ends the trial. constants: symbol -> text, such as infinity. comment: a line for a reader as text. buffers:
+            of a loop program, by name.
     """
 
     element: Callable[[Access, Callable[[sp.Expr], str]], str]
     diverged: Callable[[int, int], str]
     constants: Mapping[str, str] = field(default_factory=dict)
+    comment: Callable[[str], str] = lambda _: ""
+    buffers: Mapping[str, Buffer] = field(default_factory=dict)
 
 
 def indent(text: str, depth: int = 1) -> str:
@@ -99,6 +106,32 @@ class Expressions(Printer):
         value = self._all(e)[0]
         return f"({value} != {value})"
 
+    def _print_element(self, e: sp.Expr) -> str:
+        b = self.writer.spelling.buffers[e.args[0].name]
+        return self.writer.spelling.element(Access(b, e.args[1:]), self.writer.expression)
+
+    def _print_part(self, e: sp.Expr) -> str:
+        return f"part_{e.args[0]}({self._print(e.args[1])})"
+
+    def _print_quotient(self, e: sp.Expr) -> str:
+        return self._of_integers(e, " / ")
+
+    def _print_remainder(self, e: sp.Expr) -> str:
+        return self._of_integers(e, " % ")
+
+    def _of_integers(self, e: sp.Expr, operator: str) -> str:
+        return f"({operator.join(t if t.isidentifier() or t.isdigit() else f'({t})' for t in self._all(e))})"
+
+    def _print_bit(self, e: sp.Expr) -> str:
+        return f"((uint32_t)1 << {self._print(e.args[0])})"
+
+    def _print_lowest(self, e: sp.Expr) -> str:
+        return f"lowest({self._print(e.args[0])})"
+
+    def _print_without_lowest(self, e: sp.Expr) -> str:
+        (flags,) = self._all(e)
+        return f"({flags} & ({flags} - 1))"
+
     def _print_loss_change(self, e: sp.Expr) -> str:
         step, neuron, before, V, *of_loss = self._all(e)
         function = "_p".join(["loss_change", *of_loss])
@@ -149,14 +182,18 @@ class Writer:
         return fresh
 
     def _element(self, s: sp.Symbol) -> str:
-        return self.spelling.element(self.kernel.table[s], self.expression)
+        a = self.kernel.table[s]
+        return self.spelling.element(
+            replace(a, buffer=self.spelling.buffers.get(a.buffer.name, a.buffer)), self.expression
+        )
 
     def block(self, body: Iterable[Statement]) -> str:
         return "".join(self.statement(s) for s in body)
 
     def statement(self, s: Statement) -> str:
         if isinstance(s, Let):
-            return f"{'' if s.changes else 'const '}{TYPES[s.kind]} {s.target} = {self.expression(s.value)};\n"
+            self.loaded.add(s.target)
+            return f"{'' if s.changes else 'const '}{TYPES[s.kind]} {s.target.name} = {self.expression(s.value)};\n"
         if isinstance(s, Set):
             return f"{self.expression(s.target)} = {self.expression(s.value)};\n"
         if isinstance(s, Add):
@@ -164,7 +201,15 @@ class Writer:
         if isinstance(s, Diverged):
             return f"{self.spelling.diverged(self.population, s.state)}\n"
         if isinstance(s, Range):
-            return self.loop(s, self.block(s.body))
+            return self.loop(s, self.scope(s.body))
+        if isinstance(s, While):
+            return f"while ({_bare(self.expression(s.condition))}) {{\n{indent(self.scope(s.body))}}}\n"
+        if isinstance(s, Block):
+            text = self._inside(s).block(s.body)
+            scope = f"{{\n{indent(text)}}}\n" if any(isinstance(i, Let) for i in s.body) else text
+            return self.spelling.comment(s.note) + scope if text else ""
+        if isinstance(s, Leave):
+            return f"return {self.expression(s.status)};\n"
         if isinstance(s, (StoreEvent, Undo)):
             return self.block(s.body)
         if isinstance(s, Code):
@@ -172,13 +217,29 @@ class Writer:
             arguments = "".join(f"const {TYPES[table[r].buffer.kind]} {r} = {self._element(r)};\n" for r in read)
             return f"{{\n{indent(arguments + s.text)}}}\n"
         assert isinstance(s, When)
-        text = f"if ({_bare(self.expression(s.condition))}) {{\n{indent(self.block(s.body))}}}"
-        return text + (f" else {{\n{indent(self.block(s.otherwise))}}}\n" if s.otherwise else "\n")
+        text = f"if ({_bare(self.expression(s.condition))}) {{\n{indent(self.scope(s.body))}}}"
+        return text + (f" else {{\n{indent(self.scope(s.otherwise))}}}\n" if s.otherwise else "\n")
+
+    def scope(self, body: Sequence[Statement]) -> str:
+        """The statements between two brackets, without a second pair."""
+        only, around = body[0] if len(body) == 1 else None, set(self.loaded)
+        inside = isinstance(only, Block) and not only.note
+        text = self._inside(only).block(only.body) if inside else self.block(body)  # type: ignore[arg-type, union-attr]
+        self.loaded = around
+        return text
+
+    def _inside(self, s: Block) -> Writer:
+        """A writer of what is inside of a block: its own names come before those around it."""
+        inside = type(self)(
+            self.spelling, Kernel(s.body, {**self.kernel.table, **s.names}), double=s.double or self.dialect is DOUBLE
+        )
+        inside.loaded = self.loaded - set(s.names)
+        return inside
 
     def loop(self, s: Range, body: str) -> str:
         """The loop of a range around a body."""
-        start, stop = self.expression(s.start), self.expression(s.stop)
-        return f"for (int32_t {s.index} = {start}; {s.index} < {stop}; ++{s.index}) {{\n{indent(body)}}}\n"
+        start, stop, i = self.expression(s.start), self.expression(s.stop), s.index.name
+        return f"for ({TYPES[s.kind]} {i} = {start}; {i} < {stop}; ++{i}) {{\n{indent(body)}}}\n"
 
     def expression(self, e: sp.Basic) -> str:
         """An expression, possibly an index within another one."""

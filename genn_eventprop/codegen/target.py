@@ -4,8 +4,9 @@
 text of each operation. The target puts that text into its own frame: functions or kernels, the loop over steps, and its
 memory. In the text, ``step`` is the number of the step.
 
-Targets are `cpp/grid` (engine `native` with spikes on the grid), `c99` and `cuda`. Two generators are not:
+Targets are `cpp/grid` (engine `native` with spikes on the grid) and `cuda`. Three generators are not:
 
+* `c99`: it prints the loops that `program.lower` makes of the operations, once for all targets to come.
 * `genn`: the loop over steps is GeNN's, so there is no frame to put text into. It reads the same operations of the same
   trial and writes kernels with the same `statements.Writer`, but an operation becomes a record: neuron code
   (`EachNeuron`), a synapse (`Deliver`), an event sent back (`Feedback`), or a custom update (`Gather`, `GatherDelays`,
@@ -15,11 +16,10 @@ Targets are `cpp/grid` (engine `native` with spikes on the grid), `c99` and `cud
 
 from __future__ import annotations
 
-import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
-from ..program.nodes import Buffer
+from ..program.lower import heading
 from ..program.trial import (
     Birth,
     Deliver,
@@ -35,7 +35,7 @@ from ..program.trial import (
     Total,
     Trial,
 )
-from .safe_text import in_comment
+from .safe_text import comment_lines
 from .statements import indent
 
 
@@ -60,7 +60,7 @@ class Target(ABC):
     @staticmethod
     def lines(text: str) -> list[str]:
         """The lines of a comment, which nothing in `text` can leave."""
-        return textwrap.wrap(in_comment(text), 100, subsequent_indent="  ", break_long_words=False)
+        return comment_lines(text)
 
     # neurons
 
@@ -143,49 +143,6 @@ def write(target: Target, operations: Iterable[Operation], stage: str = "") -> s
     """The text of operations, in order; each that has any begins with a line that says what it does in `stage`."""
     texts = ((o, _one(target, o)) for o in operations)
     return "".join(target.head(o, stage) + text for o, text in texts if text)
-
-
-def heading(trial: Trial, o: Operation, *, stage: str = "") -> str:
-    """One line about an operation: what it does in `stage`, for which populations, what it reads and writes.
-
-    Of a kernel these are its symbols (docs/architecture.md has their prefixes), of the others names of buffers.
-    """
-    plan = trial.plan
-    if isinstance(o, Record):
-        copies = {o.kernel.table[s].buffer.name for s in o.kernel.written}
-        return f"record of {plan.populations[o.population].name}; writes {', '.join(sorted(copies))}"
-    if isinstance(o, (EachNeuron, Once, EachStep)):
-        where = plan.populations[o.population].name if isinstance(o, EachNeuron) else "once a trial"
-        written = o.kernel.written
-        read = [s for s in o.kernel.named if s not in written]
-        words = f"{stage} {where}".strip() if not isinstance(o, EachStep) else f"{stage} every step".strip()
-        return "; ".join([words, *_symbols("reads", read), *_symbols("writes", written)])
-    if isinstance(o, Total):
-        return f"sum over neurons; reads {o.of.name}; writes {o.into.name}"
-    if isinstance(o, FeedInput):
-        return f"gradients of input times; reads {_names(row for _, _, row in o.terms)}; writes {o.into.name}"
-    if isinstance(o, Feedback):
-        population = plan.populations[o.population].name
-        return f"what spikes of {population} caused; reads {_names(r for _, _, r in o.terms)}; writes {o.into.name}"
-    if isinstance(o, Birth):
-        rows = [*(r for _, _, r in o.terms), *(r for _, r in o.moving)]
-        return f"births of spikes of {plan.populations[o.population].name}; reads {_names(rows)}; writes {o.into.name}"
-    c = plan.connections[o.connection]
-    way = f"{c.source} -> {c.target}"
-    if isinstance(o, Deliver):
-        return f"arrivals {way}; adds to {_names(into for _, into in o.sums)}"
-    if isinstance(o, Gather):
-        return f"dL/dw of {way}; reads {o.rows.name}"
-    return f"dL/d(delay) of {way}; reads {_names(row for _, row in o.terms)}"
-
-
-def _symbols(verb: str, symbols: Iterable[object]) -> list[str]:
-    names = ", ".join(map(str, symbols))
-    return [f"{verb} {names}"] if names else []
-
-
-def _names(buffers: Iterable[Buffer]) -> str:
-    return ", ".join(dict.fromkeys(b.name for b in buffers))
 
 
 def _one(target: Target, o: Operation) -> str:

@@ -130,7 +130,9 @@ class _Functions:
     def of_arrival(self, connection: int, receptor: str, weights: str) -> str:
         def V(i: sp.Symbol) -> sp.Expr:
             before = self._argument("before", i)
-            return choose(OTHER, before + self._unit(receptor, i) * self._argument("row", i, weights), before)
+            return choose(
+                OTHER, before + self.readout.moved_by_arrival(receptor, i) * self._argument("row", i, weights), before
+            )
 
         value = self.readout.at() * SAMPLE_WEIGHT * CHANGE
         return self._function(f"arrival_c{connection}", f"const real *before, const {TYPES[weights]} *row", V, value)
@@ -138,21 +140,11 @@ class _Functions:
     def of_synapse(self, connection: int, receptor: str) -> str:
         def V(i: sp.Symbol) -> sp.Expr:
             before, here = self._argument("before", i), both(OTHER, equal(i, NEURON))
-            return choose(here, before + self._unit(receptor, i) * WEIGHT, before)
+            return choose(here, before + self.readout.moved_by_arrival(receptor, i) * WEIGHT, before)
 
         value = self.readout.at() * SAMPLE_WEIGHT * CHANGE
         arguments = f"int32_t neuron, const real *before, real {WEIGHT}"
         return self._function(f"synapse_c{connection}", arguments, V, value)
-
-    def _unit(self, receptor: str, i: sp.Symbol) -> sp.Expr:
-        """What a unit weight adds to V of output i."""
-        moved = sp.sympify(self.readout.loss_of_arrival(receptor))
-        return moved.xreplace({s: self._of_output(s, i) for s in moved.free_symbols})
-
-    def _of_output(self, s: sp.Symbol, i: sp.Symbol) -> sp.Symbol:
-        """A number of each neuron, of output i."""
-        per_neuron = s in self.s.table and self.s.table[s].index == (NEURON,)
-        return self.s.alias(name("o", s, i), s, (i,)) if per_neuron else s
 
     def _function(self, what: str, arguments: str, V: Callable[[sp.Symbol], sp.Expr], value: sp.Expr) -> str:
         kernel = loss_change(self.s, self.readout, V)

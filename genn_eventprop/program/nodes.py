@@ -7,8 +7,8 @@ a name of the generated code can never be the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import cached_property
 from operator import attrgetter
 
@@ -42,6 +42,10 @@ class Buffer:
     axes: tuple[int | str, ...]
     kind: str = "real"
     role: str = "state"
+
+    def at(self, *index: sp.Expr | int) -> sp.Expr:
+        """One element as an expression."""
+        return element(symbol(self.name), *index)
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,68 @@ class When:
 
 @dataclass(frozen=True)
 class Range:
-    """For index from start up to, not including, stop."""
+    """For index from start up to, not including, stop.
+
+    Args:
+        over: "order": one after the other; "lanes": neurons side by side, which share nothing but sums that they `Add`
+            to. kind: of the index.
+    """
 
     index: sp.Symbol
     start: sp.Basic
     stop: sp.Basic
     body: tuple[Statement, ...]
+    over: str = "order"
+    kind: str = "int"
+
+
+@dataclass(frozen=True)
+class While:
+    """Again and again as long as the condition holds."""
+
+    condition: sp.Basic
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Entries:
+    """For every ``neuron`` that spiked at a step, in order; spikes: the buffer of a population's spikes."""
+
+    neuron: sp.Symbol
+    spikes: Buffer
+    step: sp.Basic
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Append:
+    """The neuron, of a loop over lanes, spikes at a step."""
+
+    spikes: Buffer
+    step: sp.Basic
+    neuron: sp.Basic
+
+
+@dataclass(frozen=True)
+class Block:
+    """Statements in a scope of their own.
+
+    Args:
+        names: symbols that stand for elements of buffers here. note: one line for a reader. double: numbers that are
+            written out have double precision, whatever "real" is.
+    """
+
+    body: tuple[Statement, ...]
+    names: Mapping[sp.Symbol, Access] = field(default_factory=dict)
+    note: str = ""
+    double: bool = False
+
+
+@dataclass(frozen=True)
+class Leave:
+    """The trial is over; the host gets this number."""
+
+    status: sp.Basic
 
 
 @dataclass(frozen=True)
@@ -134,7 +194,9 @@ class Code:
     writes: tuple[sp.Symbol, ...]
 
 
-Statement = Let | Set | Add | When | Range | Diverged | StoreEvent | Undo | Code
+Statement = (
+    Let | Set | Add | When | Range | While | Entries | Append | Block | Leave | Diverged | StoreEvent | Undo | Code
+)
 
 
 # what expressions may contain besides arithmetic: functions that every target spells
@@ -231,11 +293,51 @@ class birth_change(sp.Function):  # noqa: N801
     nargs = 3
 
 
+class element(sp.Function):  # noqa: N801
+    """(name of a buffer, an index for each axis); see `Buffer.at`."""
+
+
+class part(sp.Function):  # noqa: N801
+    """(name of a part of weights, weight): see `operations`."""
+
+    nargs = 2
+
+
+class quotient(sp.Function):  # noqa: N801
+    """a / b of integers that are not negative, rounded down."""
+
+    nargs = 2
+
+
+class remainder(sp.Function):  # noqa: N801
+    """What `quotient` leaves of a."""
+
+    nargs = 2
+
+
+class bit(sp.Function):  # noqa: N801
+    """32 flags of which number n is set."""
+
+    nargs = 1
+
+
+class lowest(sp.Function):  # noqa: N801
+    """Number of the lowest flag that is set; one is."""
+
+    nargs = 1
+
+
+class without_lowest(sp.Function):  # noqa: N801
+    """The flags but for the lowest one that is set."""
+
+    nargs = 1
+
+
 def children(statement: Statement) -> tuple[Statement, ...]:
     """The statements inside one."""
     if isinstance(statement, When):
         return statement.body + statement.otherwise
-    return statement.body if isinstance(statement, (Range, StoreEvent, Undo)) else ()
+    return statement.body if isinstance(statement, (Range, While, Entries, Block, StoreEvent, Undo)) else ()
 
 
 def walk(body: Iterable[Statement]) -> Iterator[Statement]:
@@ -247,10 +349,16 @@ def walk(body: Iterable[Statement]) -> Iterator[Statement]:
 
 def expressions(statement: Statement) -> tuple[sp.Basic, ...]:
     """What a statement evaluates, without the statements inside it."""
-    if isinstance(statement, When):
+    if isinstance(statement, (When, While)):
         return (statement.condition,)
     if isinstance(statement, Range):
         return (statement.start, statement.stop)
+    if isinstance(statement, Entries):
+        return (statement.step,)
+    if isinstance(statement, Append):
+        return (statement.step, statement.neuron)
+    if isinstance(statement, Leave):
+        return (statement.status,)
     if isinstance(statement, Code):
         return statement.reads
     return (statement.value,) if isinstance(statement, (Let, Set, Add)) else ()
@@ -292,6 +400,44 @@ def targets(statement: Statement) -> tuple[sp.Symbol, ...]:
     if isinstance(statement, Code):
         return statement.writes
     return (statement.target,) if isinstance(statement, (Let, Set, Add)) else ()
+
+
+def mapped(
+    body: Iterable[Statement],
+    expression: Callable[[sp.Basic], sp.Basic] | None = None,
+    statement: Callable[[Statement], Iterable[Statement] | None] = lambda _: None,
+) -> list[Statement]:
+    """Statements with `expression` applied to each of their expressions.
+
+    Args:
+        statement: what it returns takes the place of a statement, as it is; where that is None, only what is inside
+            changes.
+    """
+
+    def inside(value: object) -> object:
+        if isinstance(value, tuple) and value and is_dataclass(value[0]):
+            return tuple(mapped(value, expression, statement))
+        if expression is None:
+            return value
+        if isinstance(value, sp.Basic):
+            return expression(value)
+        if isinstance(value, Access):
+            return Access(value.buffer, tuple(map(expression, value.index)))
+        if isinstance(value, Mapping):
+            return {s: inside(a) for s, a in value.items()}
+        pairs = isinstance(value, tuple) and value and isinstance(value[0], tuple)  # the fields of an entry
+        return tuple((n, inside(v)) for n, v in value) if pairs else value  # type: ignore[attr-defined]
+
+    out: list[Statement] = []
+    for s in body:
+        new = statement(s)
+        if new is not None:
+            out += new
+            continue
+        parts = ((n, getattr(s, n)) for n in s.__dataclass_fields__)
+        changed = {n: after for n, before in parts if (after := inside(before)) is not before}
+        out.append(replace(s, **changed) if changed else s)  # type: ignore[arg-type]
+    return out
 
 
 def together(assigned: Mapping[sp.Symbol, sp.Expr], prefix: str) -> tuple[Statement, ...]:

@@ -2,8 +2,6 @@ unsigned long model_size(void) { return (unsigned long)sizeof(Model); }
 
 void model_reset_at(void *memory) {
     Model *m = memory;
-    const int64_t step = 0;
-    (void)step;
     memset(m, 0, sizeof *m);
     $RESET
 }
@@ -26,9 +24,6 @@ int model_readout_at(void *memory, double *readout) {
     int best = 0;
     (void)step;
     $READOUT
-    for (int n = 0; n < $K_OUT; ++n) {
-        $VALUES
-    }
     for (int n = 1; n < $K_OUT; ++n)
         if (score[n] > score[best]) best = n;
     for (int n = 0; n < $K_OUT; ++n)

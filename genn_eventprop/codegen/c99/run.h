@@ -1,20 +1,3 @@
-static int needs(Trial *t, int population, int64_t room) {
-    if (room > t->trouble[3]) t->trouble[3] = room;
-    return -1 - population;
-}
-
-/* Whether a list of events of this trial needs more room: of the last population that does, -1 - its number. */
-static int full(Trial *t, int64_t sample) {
-    int full = 0;
-    $FULL
-    return full;
-}
-
-static int run(Trial *t, int64_t sample) {
-    $TRIAL
-    return 0;
-}
-
 /* PyEval_SaveThread, PyEval_RestoreThread, PyErr_CheckSignals: Python waits without its lock, and hears Ctrl-C. */
 typedef struct {
     void *(*release)(void);

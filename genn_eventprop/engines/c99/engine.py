@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...codegen.c99 import Source, generate, of_sample
+from ...codegen.c99 import Source, generate
 from ...errors import ToolchainError
 from ...plan import Plan
 from ...program.outer import on_host
@@ -53,7 +53,7 @@ class C99Engine(ProgramEngine):
         """Text of the whole trial, or of its two passes, and how its function is called; compiled when first used."""
         if split not in self._programs:
             source = generate(self.plan, self.dtype.name, True) if split else self.source
-            call = TrialCall(source, self.dtype, lambda b, arguments: self.shape(b, arguments, of_sample(b, split)))
+            call = TrialCall(source, self.dtype, lambda b, arguments: self.shape(b, arguments, False))
             self._programs[split] = source, call, trial_function(build(source.text, "c"))
         return self._programs[split]
 

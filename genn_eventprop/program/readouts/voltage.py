@@ -59,6 +59,12 @@ class Voltage(Integral):
     def loss_of_arrival(self, receptor: str) -> sp.Expr:
         return self.s.expression(self.s.d.receptors[receptor][self.v])
 
+    def moved_by_arrival(self, receptor: str, i: sp.Symbol) -> sp.Expr:
+        """What an arrival of weight 1 adds to V of output i."""
+        s, moved = self.s, sp.sympify(self.loss_of_arrival(receptor))
+        each = (v for v in moved.free_symbols if v in s.table and s.table[v].index == (NEURON,))
+        return moved.xreplace({v: s.alias(name("o", v, i), v, (i,)) for v in each})
+
     def before_spikes(self, event: int) -> list[Statement]:
         happens = self.s.d.events[event]
         return [Set(name("w", "unspiked", event), self.V)] if happens.emits or self.moved_by(happens) else []
