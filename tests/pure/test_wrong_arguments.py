@@ -23,7 +23,10 @@ from genn_eventprop import losses as lo
 from genn_eventprop import optimisers as op
 from genn_eventprop import regularisers as rg
 from genn_eventprop import training
+from genn_eventprop.data import augment
+from genn_eventprop.data.augment.counter import CounterRNG
 from genn_eventprop.data.events import encode
+from genn_eventprop.data.readers import aer, braille, camera, fsdd, hdf5, mnist, structured, text, tonic, ts, yin_yang
 from genn_eventprop.data.readers import currents as readers
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.models import LI, LIF
@@ -137,6 +140,26 @@ def of(called: Callable[..., Any], /, **arguments: Any) -> Call:
     return called, arguments
 
 
+NEEDED: dict[str, dict[str, Any]] = {"Affine": {"height": 1, "width": 2}, "Thin": {"count": 2.0}}
+STEPS = [
+    (name, getattr(augment, name), NEEDED.get(name, {}))
+    for name in augment.__all__
+    if name not in ("Augmented", "Blend", "CurrentStep", "Step")
+]
+
+
+def called(kind: Any, needed: dict[str, Any]) -> Call:
+    """A step, called on what it changes."""
+    of_currents = "currents" in inspect.signature(kind.__call__).parameters
+    changed = {"currents": currents()} if of_currents else {"events": events()}
+    return of(kind(**needed), **changed, rng=CounterRNG(1, 0, np.arange(3)))
+
+
+def recorded() -> np.ndarray:
+    """A sample of an event camera."""
+    return np.array([(5, 1, 0, 1), (9, 3, 2, 0)], [("t", int), ("x", int), ("y", int), ("p", int)])
+
+
 CALLS: dict[str, Callable[[], Call]] = {
     # networks
     "Dense": lambda: of(ge.Dense, weight=ge.Normal(1.0, 0.5)),
@@ -234,6 +257,44 @@ CALLS: dict[str, Callable[[], Call]] = {
     "read_npy": lambda: of(readers.read_npy, path="nothing.npy", dt=1.0),
     "read_npz": lambda: of(readers.read_npz, path="nothing.npz"),
     "read_hdf5": lambda: of(readers.read_hdf5, path="nothing.h5"),
+    "read_aer": lambda: of(aer.read_aer, path="nothing.bs2"),
+    "aer.load": lambda: of(aer.load, paths=["nothing.bs2"]),
+    "aer.load_list": lambda: of(aer.load_list, list_file="nothing.txt"),
+    "aer.load_folder": lambda: of(aer.load_folder, folder="nothing"),
+    "braille.class_names": lambda: of(braille.class_names, path="nothing"),
+    "braille.load": lambda: of(braille.load, path="nothing"),
+    "read_camera": lambda: of(camera.read_camera, path="nothing.raw"),
+    "read_structured": lambda: of(camera.read_structured, path="nothing.npy"),
+    "fsdd.load": lambda: of(fsdd.load, path="nothing.npz"),
+    "read_shd": lambda: of(hdf5.read_shd, path="nothing.h5"),
+    "convert_shd": lambda: of(hdf5.convert_shd, path="nothing.h5", folder="converted"),
+    "write_shd": lambda: of(hdf5.write_shd, events=events(), path="written.h5"),
+    "hdf5.class_names": lambda: of(hdf5.class_names, path="nothing.h5"),
+    "mnist.load_events": lambda: of(mnist.load_events, path="nothing", split="train"),
+    "read_idx": lambda: of(mnist.read_idx, path="nothing"),
+    "mnist.load": lambda: of(mnist.load, path="nothing"),
+    "flatten": lambda: of(structured.flatten, array=recorded(), sensor=(4, 3, 2), where="a sample"),
+    "n_channels": lambda: of(structured.n_channels, sensor=(4, 3, 2)),
+    "from_structured": lambda: of(structured.from_structured, arrays=[recorded()], sensor=(4, 3, 2), labels=[0]),
+    "to_structured": lambda: of(structured.to_structured, events=events(), i=0),
+    "from_map_dataset": lambda: of(
+        structured.from_map_dataset, dataset=[(recorded(), 0), (recorded(), 1)], sensor=(4, 3, 2)
+    ),
+    "from_dense": lambda: of(structured.from_dense, rasters=np.ones((2, 5, 3), int), labels=[0, 1]),
+    "to_dense": lambda: of(structured.to_dense, events=events()),
+    "read_csv": lambda: of(text.read_csv, path="nothing.csv"),
+    "tonic.load": lambda: of(tonic.load, name="nothing", folder="nothing"),
+    "read_ts": lambda: of(ts.read_ts, path="nothing.ts"),
+    "yin_yang.classify": lambda: of(yin_yang.classify, x=0.5, y=0.5),
+    "yin_yang.points": lambda: of(yin_yang.points, size=3, seed=1),
+    "yin_yang.encode": lambda: of(yin_yang.encode, inputs=np.full((2, 4), 0.5)),
+    "yin_yang.load": lambda: of(yin_yang.load, split="train", size=3),
+    "yin_yang.load_currents": lambda: of(yin_yang.load_currents, split="train", size=3),
+    # augmentation
+    **{f"augment.{name}": (lambda kind=kind, needed=needed: of(kind, **needed)) for name, kind, needed in STEPS},
+    **{f"augment.{name}()": (lambda kind=kind, needed=needed: called(kind, needed)) for name, kind, needed in STEPS},
+    "Blend": lambda: of(augment.Blend),
+    "Augmented": lambda: of(augment.Augmented, events=events(), steps=[augment.Shift()]),
     # training
     "Trainer": lambda: of(
         ge.Trainer, network=(net := network()), loss=loss(net), duration=10.0, dt=1.0, engine="reference_clock", **QUIET
@@ -419,11 +480,10 @@ def test_arguments_of_other_kinds(name: str, quiet: None) -> None:
 def test_the_calls_are_right(name: str, quiet: None) -> None:
     """Else nothing of the test above would be about the argument that it replaces."""
     called, arguments = CALLS[name]()
-    missing = {value for value in arguments.values() if isinstance(value, str) and value.startswith("nothing")}
     try:
         called(**arguments)
     except EventPropError as error:
-        assert missing and "nothing" in str(error)
+        assert "nothing" in repr(arguments) and "nothing" in str(error)
 
 
 MESSAGES: dict[str, tuple[Callable[[], object], str]] = {

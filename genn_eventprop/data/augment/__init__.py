@@ -1,5 +1,7 @@
 """Augmentation: steps that change a batch of events or currents, and data sets that are changed anew in every epoch."""
 
+from ...arguments import explain
+from ...errors import DataError
 from .augmented import Augmented, Blend
 from .batchwise import CurrentStep, Step
 from .currents import Gain, Noise, ShiftChannels, ShiftTime
@@ -52,3 +54,5 @@ __all__ = [
     "TrimSilence",
     "Warp",
 ]
+
+explain(globals(), [name for name in __all__ if name not in ("CurrentStep", "Step")], DataError)

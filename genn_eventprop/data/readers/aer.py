@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arguments import explain
 from ...errors import DataError
 from ..events.events import Events
 from .structured import Sensor, from_structured
@@ -102,3 +103,6 @@ def load_folder(folder: str | Path, **options: Any) -> Events:
     if not files:
         raise DataError(f"{folder}: no files like 0/00001.bin; unpack N-MNIST's Train.zip or Test.zip there")
     return load([p for p, _ in files], [c for _, c in files], **({"n_classes": 10} | options))
+
+
+explain(globals(), ("read_aer", "load", "load_list", "load_folder"), DataError)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...arguments import explain
 from ...errors import DataError, suggest
 from ..events.encode import sigma_delta
 from ..events.events import Events
@@ -59,3 +60,6 @@ def load(path: str | Path, split: str = "all", threshold: float = 1.0, dt: float
         n_classes=CLASSES,
         name=f"braille {split}",
     )
+
+
+explain(globals(), ("class_names", "load"), DataError)

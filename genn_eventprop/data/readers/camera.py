@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from ...arguments import explain
 from ...errors import DataError
 from ...modelling.memory import check_fits
 from ...output import say
@@ -456,3 +457,6 @@ class _Table:
         """A vector of structures."""
         start, length = self._vector(field, dtype.itemsize)
         return np.frombuffer(self.data, dtype, length, start)
+
+
+explain(globals(), ("read_camera", "read_structured"), DataError)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...arguments import explain
 from ...errors import DataError, suggest
 from ..events.events import Events
 from ..events.storage import open_npz, read_arrays
@@ -55,3 +56,6 @@ def load(path: str | Path, split: str = "all") -> Events:
     if is_test.shape != (len(events),):
         raise DataError(f"{path}: is_test has shape {is_test.shape} for {len(events)} samples; the file is damaged")
     return events[np.flatnonzero(is_test == (split == "test"))]
+
+
+explain(globals(), ("load",), DataError)

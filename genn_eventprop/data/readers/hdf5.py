@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from ...arguments import explain
 from ...atomic import replaced_file
-from ...errors import DataError
+from ...errors import DataError, shown
 from ..events import check
 from ..events.events import Events
 from ..events.storage import EventsWriter, open_file
@@ -94,6 +95,8 @@ def write_shd(events: Events, path: str | Path, keys: list[str] | None = None, d
     """
     if events.labels is None:
         raise DataError(f"{events.name or 'events'}: the SHD layout needs a label for every sample; these have none")
+    if np.dtype(dtype).kind != "f":
+        raise DataError(f"dtype must be a type of real numbers, such as numpy.float32, got {shown(dtype)}")
     rows = (events.sample(i) for i in range(len(events)))
     keys = keys or [str(k) for k in range(events.n_classes or 0)]
     write_rows(path, rows, events.n_channels, events.labels, events.groups, keys, dtype)
@@ -392,3 +395,6 @@ def class_names(path: str | Path) -> list[str]:
         if "extra/keys" not in file:
             return [str(k) for k in range(int(file["labels"][:].astype(np.int64).max(initial=-1)) + 1)]
         return texts_of(file["extra/keys"], Path(path))
+
+
+explain(globals(), ("read_shd", "convert_shd", "write_shd", "class_names"), DataError)

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from ...arguments import explain
 from ...errors import DataError, suggest
 from ...modelling.memory import physical_memory
 from ..events.encode import latency_linear
@@ -133,3 +134,6 @@ def _from_folder(folder: Path) -> dict[str, np.ndarray]:
             )
         arrays[name] = read_idx(candidates[0])
     return arrays
+
+
+explain(globals(), ("load_events", "read_idx", "load"), DataError)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DataError
+from ...arguments import explain
+from ...errors import DataError, shown
 from ...output import stderr
 from ..events import check
 from ..events.events import Events
@@ -29,7 +30,7 @@ def flatten(array: np.ndarray, sensor: Sensor, where: str, unit: float = 1e-3, p
         pool: side of the square of pixels that share a channel.
     """
     width, height, polarities = sensor
-    names = array.dtype.names or ()
+    names = np.asarray(array).dtype.names or ()
     wanted = ["t", "x"] + ["y"] * (height > 1) + ["p"] * (polarities > 1)
     if missing := [n for n in wanted if n not in names]:
         raise DataError(f"{where}: no field {', '.join(missing)}; a sensor {sensor} needs {', '.join(wanted)}")
@@ -106,6 +107,8 @@ def from_map_dataset(
     """
     from tqdm import tqdm
 
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise DataError(f"dataset must have __len__ and __getitem__ -> (events, label), got {shown(dataset)}")
     labels = []
     width = n_channels(sensor, pool)
     name = name or type(dataset).__name__
@@ -190,6 +193,8 @@ LARGEST_RASTER = 16 * 2**30
 
 def to_dense(events: Events, dt: float = 1.0, steps: int | None = None) -> np.ndarray:
     """(S, steps, n_channels) uint16 spike counts; step = floor(t / dt + 0.5); later events are an error."""
+    if not 0 < dt < np.inf:
+        raise DataError(f"dt must be a number of ms above 0, got {shown(dt)}")
     step = np.floor(events.times / dt + 0.5).astype(np.int64)
     needed = int(step.max(initial=-1)) + 1
     steps = needed if steps is None else steps
@@ -206,3 +211,10 @@ def to_dense(events: Events, dt: float = 1.0, steps: int | None = None) -> np.nd
     raster = np.zeros((len(events), steps, events.n_channels), np.uint16)
     np.add.at(raster, (events.sample_of_event, step, events.channels), 1)
     return raster
+
+
+explain(
+    globals(),
+    ("flatten", "n_channels", "from_structured", "to_structured", "from_map_dataset", "from_dense", "to_dense"),
+    DataError,
+)

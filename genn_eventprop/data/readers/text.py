@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...arguments import explain
 from ...errors import DataError
 from ...modelling.memory import check_fits
 from ..events.events import Events
@@ -119,3 +120,6 @@ def _of_camera(
             raise DataError(f"{path}: column {name} must hold integers")
         rows[name] = np.clip(values, -1, 2**31)
     return times - times[:1].sum(), flatten(rows, sensor, str(path))[1], channels_of(sensor)
+
+
+explain(globals(), ("read_csv",), DataError)

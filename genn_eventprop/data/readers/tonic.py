@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arguments import explain
 from ...errors import DataError, suggest
 from ...home import expanded
 from ..cache import cached
@@ -174,3 +175,6 @@ def groups_of(dataset: Any, order: np.ndarray) -> np.ndarray | None:
         if hasattr(dataset, name):
             return np.asarray(getattr(dataset, name), np.int64)[order]
     return None
+
+
+explain(globals(), ("load",), DataError)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...arguments import explain
 from ...errors import DataError
 from ...modelling.memory import check_fits
 from ..currents.currents import Currents
@@ -122,3 +123,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+explain(globals(), ("read_ts",), DataError)

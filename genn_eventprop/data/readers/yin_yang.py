@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arguments import explain
 from ...errors import DataError, suggest
 from ..currents.currents import Currents
 from ..events.events import Events
@@ -120,3 +121,6 @@ def _points_of(split: str, size: int | None) -> tuple[np.ndarray, np.ndarray]:
     if size is not None and not 0 < size <= published:
         raise DataError(f"yin_yang: the {split} split has {published} samples, got size={size}")
     return points(published if size is None else size, seed)
+
+
+explain(globals(), ("classify", "points", "encode", "load", "load_currents"), DataError)
