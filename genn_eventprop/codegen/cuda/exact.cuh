@@ -62,3 +62,165 @@ __device__ inline int32_t synapse_at(const First &first, const Target &target, i
 template <class Place, class Weight> __device__ inline real weight_at(int32_t synapse, const Place &place, const Weight &weight) {
     return synapse < 0 ? (real)0 : weight[place[synapse]];
 }
+
+// A neuron on its way through a trial. P: its population, see neuron.h; of a spiking one also the lists of events: number `k` of a neuron
+// is element P::at(k, neuron), with the state before it.
+template <class P> struct Way {
+    double y[P::n], now, g, until;  // now: offset in the step; g: at `now`, if known; until: ms, of the refractory period
+    int known, unarmed, count, mode;
+    __device__ inline void enter(const Neuron<P> &cell) { now = 0, known = !unarmed, g = cell.threshold(y); }
+};
+
+// Takes a neuron from `now` to `next`, and through all that happens to it before. row: g at `next`, from element `at` on; handled:
+// arrivals of the step that have come; last: nothing comes at `next`. read(until): y is constant up to there; reset(before, after);
+// lasts(): ms of a refractory period; spiked(s, time, before, after). Returns whether the neuron ran away.
+template <class P, class Row, class Read, class Reset, class Lasts, class Spiked>
+__device__ inline bool follow(const Neuron<P> &cell, Way<P> &way, double t_k, int step, double next, const Row &row, int at, int handled, bool last, Read read, Reset reset, Lasts lasts, Spiked spiked) {
+    constexpr int n = P::n;
+    const P &p = cell.p;
+    const double slack = 20 * p.t->delta * p.together;
+    bool ran_away = false;
+    for (int spikes = 0;;) {
+        if constexpr (P::modes > 1)
+            if (way.mode) {
+                const double due = fmax(way.until - t_k, way.now);
+                if (!(due < p.t->delta) || next < due - p.together) break;
+                read(due);
+                double x[n];
+                cell.at(1, due).to_state(way.y, x);
+                cell.at(0, due).from_state(x, way.y);
+                if (way.count <= p.room) {
+                    const int64_t event = p.at(way.count - 1, cell.number);
+                    p.end_s[event] = due, p.end_step[event] = step, p.end_handled[event] = handled;
+                    for (int k = 0; k < n; ++k) p.end_x[event * n + k] = x[k];
+                }
+                way.mode = way.known = 0, way.now = due;
+            }
+        // with |g''| <= bend, g between two times is at most `one`, and at most `both`
+        double g = row[at + n], s = -1;
+        for (int j = 0; j < n; ++j) g += row[at + j] * way.y[j];
+        const double bend = cell.bend(way.y), h = fmax(next - way.now, 0.0), half = 0.5 * h * h + slack;
+        const double one = g + bend * half, both = fmax(g, way.g) + 0.25 * half * bend;
+        const bool below = fmax(way.known && both < one ? both : one, way.known ? way.g : one) < 0;
+        if (!below || way.unarmed) {
+            double c[DEGREE + 1], from = way.now;
+            cell.powers(way.y, c);
+            if (way.unarmed) {
+                from = armed_from(c, p.degree, from, next + p.together, bend, 1e-15 * p.t->delta);
+                way.unarmed = from < 0;
+            }
+            if (from >= 0) s = first_crossing(c, p.degree, from, next + p.together, bend);
+        }
+        if (s < 0) {
+            way.g = g, way.known = !way.unarmed;
+            break;
+        }
+        if (!last && s > next) s = fmax(next, way.now);
+        if (spikes++ == RUNAWAY) {
+            ran_away = true;
+            break;
+        }
+        const auto m = cell.at(0, s);
+        double before[n], after[n];
+        m.to_state(way.y, before);
+        reset(before, after);
+        double gdot = cell.slope(before);
+        if (!(gdot > 0) || gdot < p.t->slope_floor) {
+            gdot = p.t->slope_floor;
+            p.guarded[p.neuron(cell.number)] += 1;
+        }
+        const double at_ms = t_k + s, time = at_ms < p.t->duration ? at_ms : p.t->duration;
+        if (way.count < p.room) {
+            const int64_t event = p.at(way.count, cell.number);
+            p.s[event] = s, p.time[event] = time, p.rate[event] = gdot > 0 ? 1 / gdot : 0.0, p.step[event] = step, p.handled[event] = handled;
+            for (int k = 0; k < n; ++k) p.x[event * n + k] = before[k];
+            if constexpr (P::modes > 1) p.end_step[event] = -1;
+        }
+        read(s);
+        spiked(s, time, before, after);
+        if (P::modes > 1) {
+            way.until = t_k + s + lasts(), way.mode = 1;
+            cell.at(1, s).from_state(after, way.y);
+        } else {
+            for (int k = 0; k < n; ++k) way.y[k] += m.jump(k, before, after);
+        }
+        way.unarmed = cell.threshold(after) >= 0, way.now = s, way.known = 0;
+        ++way.count;
+    }
+    read(next);
+    way.now = fmax(next, way.now);
+    return ran_away;
+}
+
+// A neuron on its way back. y: if anything needs it; at: offset in the step; left: events not undone yet, the newest one of `step` behind
+// `handled` arrivals of it.
+template <class P> struct WayBack {
+    double mu[P::n], y[P::n], at;
+    int mode, left, step, handled;
+    __device__ inline void newest(const Neuron<P> &cell) {
+        const int64_t event = cell.p.at(left - 1, cell.number);
+        step = left > 0 ? (int)cell.p.step[event] : -1, handled = left > 0 ? (int)cell.p.handled[event] : 0;
+        if constexpr (P::modes > 1)
+            if (left > 0 && !mode) step = cell.p.end_step[event], handled = cell.p.end_handled[event];
+    }
+};
+
+// Undoes the newest event. read(since, entry): y was constant from there; spiked(event, s, before, extra) returns dL/dt and sets what lambda
+// has beside P^T mu; jump(event, before, dl_dt, lambda); lasting(D): of the length of the refractory period; undone(event, spike).
+template <class P, class Read, class Reset, class Spiked, class Jump, class Learn, class Lasting, class Undone>
+__device__ inline void undo(const Neuron<P> &cell, WayBack<P> &way, Read read, Reset reset, Spiked spiked, Jump jump, Learn learn, Lasting lasting, Undone undone) {
+    constexpr int n = P::n;
+    const P &p = cell.p;
+    const int64_t event = p.at(way.left - 1, cell.number), of_sample = event - p.events;
+    if constexpr (P::modes > 1)
+        if (!way.mode) {
+            const double s = p.end_s[event];
+            read(s, p.end_handled[event]);
+            double x[n];
+            for (int k = 0; k < n; ++k) x[k] = p.end_x[event * n + k];
+            const double D = cell.undo_end(s, x, way.mu, learn);
+            p.by[event] += (real)D;
+            lasting(D);
+            cell.at(1, s).from_state(x, way.y);
+            undone(of_sample, false);
+            way.mode = 1, way.newest(cell);
+            return;
+        }
+    const double s = p.s[event];
+    read(s, p.handled[event]);
+    const auto m = cell.at(0, s);
+    double before[n], after[n], extra[n + 2] = {0};
+    for (int k = 0; k < n; ++k) before[k] = p.x[event * n + k];
+    reset(before, after);
+    const double dl_dt = spiked(of_sample, s, before, after, extra);
+    cell.undo_spike(s, m, before, after, extra, way.mu, [&](double *lambda) { jump(of_sample, before, dl_dt, lambda); }, learn);
+    m.from_state(before, way.y);
+    undone(of_sample, true);
+    way.mode = 0, --way.left, way.newest(cell);
+}
+
+// Lists the spikes of a step, `events` of each neuron from `before` on, in order of time, those of one instant by neuron: first by neuron,
+// whose places are in `place`, then each counts those before it. sent: how many there are.
+template <class P> __device__ inline void sort_spikes(const P &p, int64_t list, int sent) {
+    for (int a = threadIdx.x; a < sent; a += THREADS) {
+        const int32_t event = p.unsorted[list + a];
+        const double s = p.s[p.events + event];
+        int rank = 0;
+        for (int b = 0; b < sent; ++b) {
+            const double other = p.s[p.events + p.unsorted[list + b]];
+            rank += other < s || (other == s && b < a);
+        }
+        p.sent_index[list + rank] = event, p.sent_time[list + rank] = p.time[p.events + event];
+    }
+}
+// From how many spikes every neuron has sent to where they begin in the list; the total is behind them.
+template <int N, class New> __device__ inline void add_up(const New &sent) {
+    const int lane = threadIdx.x % 32;
+    int total = 0;
+    for (int base = 0; base < N; base += 32) {
+        const int mine = base + lane < N ? (int)sent[base + lane] : 0, last = warp_scan(mine);
+        if (base + lane < N) sent[base + lane] = total + last - mine;
+        total += __shfl_sync(EVERY, last, 31);
+    }
+    if (lane == 0) sent[N] = total;
+}

@@ -52,13 +52,14 @@ from .exact_readings import Reading, SeriesIntegral, VoltageLoss, Weighted, make
 from .gathers import GATHERING, WARP
 
 CHUNK = 32  # arrivals whose numbers a block computes together, a thread each
+RUNAWAY = 200
 SETTINGS = f"""\
 #define DEGREE {DEGREE}
 #define TIME_ROUNDING 1e-17
+#define RUNAWAY {RUNAWAY}  // more spikes of a neuron in a step end the trial
 // ten columns of four powers on their way took 80 registers, which neurons with learned parameters had spilled
 #define UNROLL_POWERS _Pragma("unroll(C > 5 ? 1 : 4)")
 """
-RUNAWAY = 200  # more spikes of a neuron in a step end the trial
 DATA = (
     Buffer("times", ("spikes",), "double", "host"), Buffer("channels", ("spikes",), "int", "host"),
     Buffer("offsets", ("samples",), "long", "host"), Buffer("samples", ("batch",), "long", "host"),
@@ -115,12 +116,10 @@ class Walk(Neurons):
             ]
         found.append(Buffer(f"{self.name}_a_start", ("exact_points",), "int", "stored"))
         if self.p.spiking:
-            fields = {"s": "double", "time": "double", "rate": "double", "step": "int", "handled": "int", "by": "real"}
-            fields |= {f"x{k}": "double" for k in range(n)}
-            if len(self.modes) > 1:
-                fields |= {"end_s": "double", "end_step": "int", "end_handled": "int"}
-                fields |= {f"end_x{k}": "double" for k in range(n)}
-            found += [Buffer(f"{self.name}_e_{f}", (self.N, room), kind, "stored") for f, kind in fields.items()]
+            found += [
+                Buffer(f"{self.name}_e_{field}", (self.N * (n if field.endswith("x") else 1), room), kind, "stored")
+                for field, kind in self.event_fields.items()
+            ]
             ordered = {"unsorted": "int", "sent_index": "int", "sent_time": "double"}
             found += [Buffer(f"{self.name}_{f}", (self.N, room), kind, "stored") for f, kind in ordered.items()]
             found.append(Buffer(f"{self.name}_w_guarded", (self.N,), "int", "result"))
@@ -163,17 +162,11 @@ class Walk(Neurons):
     def declare(self) -> str:
         """Registers of the neurons of a thread."""
         p, slots = self.name, self.slots
-        text = f"double {p}_y[{slots}][{self.n}];\n"
+        text = f"Way<Tables_{p}> {p}[{slots}];\n"
         if self.p.spiking:
-            text += f"double {p}_g[{slots}];\nint {p}_known[{slots}], {p}_unarmed[{slots}], {p}_count[{slots}];\n"
             text += f"const int64_t {p}_events = sample * {self.N} * t->{p}_room;\nint64_t {p}_total = 0;\n"
-        text += f"double {p}_now[{slots}];\n" if self.walks else ""
-        text += self._declare_modes() + (f"double {p}_until[{slots}];\n" if len(self.modes) > 1 else "")
         text += "".join(r.declare() for r in self.readings)
         return f"{text}const int64_t {p}_arrived = sample * t->{p}_arrivals;\nint64_t {p}_last = 0;\n"
-
-    def _declare_modes(self) -> str:
-        return f"int {self.name}_mode[{self.slots}];\n" if len(self.modes) > 1 else ""
 
     @property
     def walks(self) -> bool:
@@ -183,17 +176,16 @@ class Walk(Neurons):
     def begin(self) -> str:
         """The start of the trial."""
         p, s = self.name, self.scope
-        y = {x: f"{p}_y[i][{k}]" for k, x in enumerate(s.x)}
+        y = {x: f"{p}[i].y[{k}]" for k, x in enumerate(s.x)}
         body = self.said([Set(x, s.expression(e)) for x, e in zip(s.x, self.p.derived.x0)], y)
         for part in self.said_of:
             body += self.said(part.begin(), y)
-        body += f"{p}_now[i] = 0;\n" if self.walks else ""
+        body += f"{p}[i].now = 0, {p}[i].mode = 0;\n"
         if self.p.spiking:
-            body += f"{p}_count[i] = 0;\n{p}_unarmed[i] = cell.threshold({p}_y[i]) >= 0;\n{self._start_of_step()}"
+            body += f"{p}[i].count = 0, {p}[i].unarmed = cell.threshold({p}[i].y) >= 0, {p}[i].enter(cell);\n"
             body += (
                 f"t->{p}_w_guarded[sample * {self.N} + neuron] = 0;\nt->{p}_w_count[sample * {self.N} + neuron] = 0;\n"
             )
-        body += f"{p}_mode[i] = 0;\n" if len(self.modes) > 1 else ""
         body += "".join(r.begin() for r in self.readings)
         first = self.over(body, f"start of {self.p.name}")
         return first + (
@@ -209,89 +201,37 @@ class Walk(Neurons):
         text += f"double row[{n + 1}];\n{self.horner('rho', n + 1, 't->delta', 'row')}"
         return text + "".join(f"{self.end_number(n * (n + 1) + c)} = row[{c}];\n" for c in range(n + 1))
 
-    def _start_of_step(self) -> str:
-        p = self.name
-        return f"{p}_now[i] = 0;\n{p}_known[i] = !{p}_unarmed[i];\n{p}_g[i] = cell.threshold({p}_y[i]);\n"
-
     def look(self) -> str:
         """A function that takes a neuron from `now` to `next`, and through all crossings before; row: of g at `next`."""
         read = "".join(r.read() for r in self.readings)
         text = "".join(r.functions() for r in self.readings) + (self._read_until(read) if read else "")
         if not self.p.spiking:
             return text
-        p, n, s = self.name, self.n, self.scope
-        until = (lambda to: f"read_{p}(neuron, i, {to}, handled);\n") if read else (lambda to: "")
-        before = {x: f"before[{k}]" for k, x in enumerate(s.x)}
-        reset = self.after("before", "after")
-        said = f"t->{p}_w_count[sample * {self.N} + neuron] = {p}_count[i] + 1;\n"
-        spiked = "".join(self.said(part.spiked(), before) for part in self.said_of)
+        p, s = self.name, self.scope
+        places = {x: f"before[{k}]" for k, x in enumerate(s.x)}
+        said = f"t->{p}_w_count[sample * {self.N} + neuron] = {p}[i].count + 1;\n"
+        spiked = "".join(self.said(part.spiked(), places) for part in self.said_of)
         said += f"[[maybe_unused]] const double {NOW} = time;\n{spiked}" if spiked else ""
         said += "".join(r.jumped() for r in self.readings)
-        stored = "".join(f"{self.event(f'x{k}')} = before[{k}];\n" for k in range(n))
-        stored += f"{self.event('end_step')} = -1;\n" if len(self.modes) > 1 else ""
+        until = f"read_{p}(neuron, i, until, handled);" if read else ""
+        both = "[[maybe_unused]] const double *before, [[maybe_unused]]"
         return f"""\
-const double slack_{p} = 20 * t->delta * together;
-{text}const auto look_{p} = [&](const int32_t neuron, const int i, const double next, const auto &row, const int at, const int handled, const bool last) {{
-    double *const y = {p}_y[i];
+{text}const auto follow_{p} = [&](const int32_t neuron, const int i, const double next, const auto &row, const int at, const int handled, const bool last) {{
     {self.cell()}\
-    for (int spiked = 0;;) {{
-{indent(self._release(until), 2)}\
-        // with |g''| <= bend, g between two times is at most `one`, and at most `both`
-        const double g = {self._dot(lambda j: f"row[at + {j}]", f"row[at + {n}]", "y")};
-        const double bend = cell.bend(y);
-        const double h = fmax(next - {p}_now[i], 0.0), half = 0.5 * h * h + slack_{p};
-        const double one = g + bend * half, both = fmax(g, {p}_g[i]) + 0.25 * half * bend;
-        const bool below = fmax({p}_known[i] && both < one ? both : one, {p}_known[i] ? {p}_g[i] : one) < 0;
-        double s = -1;
-        if (!below || {p}_unarmed[i]) {{
-            double c[DEGREE + 1], from = {p}_now[i];
-            cell.powers(y, c);
-            if ({p}_unarmed[i]) {{
-                from = armed_from(c, (int)t->degree_{p}, from, next + together, bend, 1e-15 * t->delta);
-                {p}_unarmed[i] = from < 0;
-            }}
-            if (from >= 0) s = first_crossing(c, (int)t->degree_{p}, from, next + together, bend);
-        }}
-        if (s < 0) {{
-            {p}_g[i] = g, {p}_known[i] = !{p}_unarmed[i];
-            break;
-        }}
-        if (!last && s > next) s = fmax(next, {p}_now[i]);
-        if (spiked++ == {RUNAWAY}) {{
-            atomicMin(t->trouble, (uint64_t)(sample * {len(self.plan.populations)} + {self.i}));
-            ran_away = 1;
-            break;
-        }}
-        const auto m = cell.at(0, s);
-        double before[{n}], after[{n}];
-        m.to_state(y, before);
-{indent(reset, 2)}\
-        double gdot = cell.slope(before);
-        if (!(gdot > 0) || gdot < t->slope_floor) {{
-            gdot = t->slope_floor;
-            t->{p}_w_guarded[sample * {self.N} + neuron] += 1;
-        }}
-        const double at_ms = t_k + s, time = at_ms < t->duration ? at_ms : t->duration;
-        if ({p}_count[i] < t->{p}_room) {{
-            const int64_t event = (int64_t){p}_count[i] * {self.N} + neuron;
-            {self.event("s")} = s;
-            {self.event("time")} = time;
-            {self.event("rate")} = gdot > 0 ? 1 / gdot : 0.0;
-            {self.event("step")} = (int32_t)step;
-            {self.event("handled")} = handled;
-{indent(stored, 3)}\
-        }}
-{indent(until("s"), 2)}\
-        {{
-{indent(said, 3)}\
-        }}
-{indent(self._go_on(), 2)}\
-        {p}_unarmed[i] = cell.threshold(after) >= 0;
-        {p}_now[i] = s, {p}_known[i] = 0;
-        ++{p}_count[i];
+    const auto read = [&]([[maybe_unused]] const double until) {{ {until} }};
+    const auto reset = [&]({both} double *after) {{
+{indent(self.after("before", "after"), 2)}\
+    }};
+    const auto lasts = [&] {{
+{indent(self._lasts(), 2)}\
+    }};
+    const auto spiked = [&]([[maybe_unused]] const double s, [[maybe_unused]] const double time, {both} const double *after) {{
+{indent(said, 2)}\
+    }};
+    if (follow(cell, {p}[i], t_k, (int)step, next, row, at, handled, last, read, reset, lasts, spiked)) {{
+        atomicMin(t->trouble, (uint64_t)(sample * {len(self.plan.populations)} + {self.i}));
+        ran_away = 1;
     }}
-{indent(until("next"))}\
-    {p}_now[i] = fmax(next, {p}_now[i]);
 }};
 """
 
@@ -300,49 +240,20 @@ const double slack_{p} = 20 * t->delta * together;
         p = self.name
         return f"""\
 const auto read_{p} = [&](const int32_t neuron, const int i, const double until, [[maybe_unused]] const int entry) {{
-    const double *const y = {p}_y[i];
+    const double *const y = {p}[i].y;
     {self.cell()}\
-    const double since = {p}_now[i];
+    const double since = {p}[i].now;
 {indent(body)}\
 }};
 """
 
-    def _release(self, until: Callable[[str], str]) -> str:
-        """The end of a refractory period, if it comes before what is next."""
-        if len(self.modes) == 1:
-            return ""
-        p, n = self.name, self.n
-        stored = "".join(f"{self.event(f'end_x{k}')} = state[{k}];\n" for k in range(n))
-        return f"""\
-if ({p}_mode[i]) {{
-    const double due = fmax({p}_until[i] - t_k, {p}_now[i]);
-    if (!(due < t->delta) || next < due - together) break;
-{indent(until("due"))}\
-    double state[{n}];
-    cell.at(1, due).to_state(y, state);
-    cell.at(0, due).from_state(state, y);
-    if ({p}_count[i] <= t->{p}_room) {{
-        const int64_t event = (int64_t)({p}_count[i] - 1) * {self.N} + neuron;
-        {self.event("end_s")} = due;
-        {self.event("end_step")} = (int32_t)step;
-        {self.event("end_handled")} = handled;
-{indent(stored, 2)}\
-    }}
-    {p}_mode[i] = 0, {p}_known[i] = 0, {p}_now[i] = due;
-}}
-"""
-
-    def _go_on(self) -> str:
-        """y behind a spike."""
-        n, p = self.n, self.name
-        if len(self.modes) == 1:
-            return f"for (int k = 0; k < {n}; ++k) y[k] += m.jump(k, before, after);\n"
-        lasts, s = name("w", "lasts"), self.scope
+    def _lasts(self) -> str:
+        """ms of the refractory period after a spike."""
+        lasts, s, modes = name("w", "lasts"), self.scope, self.p.derived.modes
+        if len(modes) == 1 or modes[1].lasts is None:
+            return "return 0.0;\n"
         s.each(lasts)
-        duration = self.p.derived.modes[1].lasts
-        ms = sp.Integer(0) if duration is None else s.number(duration)
-        text = f"double lasts;\n{self.said([Set(lasts, ms)], {lasts: 'lasts'})}{p}_until[i] = t_k + s + lasts;\n{p}_mode[i] = 1;\n"
-        return text + "cell.at(1, s).from_state(after, y);\n"
+        return f"double lasts;\n{self.said([Set(lasts, s.number(modes[1].lasts))], {lasts: 'lasts'})}return lasts;\n"
 
     def forwards(self) -> str:
         """A step: its arrivals in order, the neurons through them, and their spikes in order."""
@@ -547,18 +458,18 @@ __syncthreads();
         each += f"const double w = {self.weight_of('from_connection[e]', 'source_of[e]')};\n"
         each += self._until("offset[e]", row, at, "(int)first + e", "false")
         each += (
-            f"{{\n{indent(of(self.modes[1]))}}}\n".replace("{\n", f"if ({p}_mode[i]) {{\n", 1)
+            f"{{\n{indent(of(self.modes[1]))}}}\n".replace("{\n", f"if ({p}[i].mode) {{\n", 1)
             if self.S > 1 and len(self.modes) > 1
             else ""
         )
         each += "".join(r.arriving() for r in self.readings)
         if self.S > 1:
-            each += f"for (int k = 0; k < {n}; ++k) {p}_y[i][k] += f[k] * w;\n"
+            each += f"for (int k = 0; k < {n}; ++k) {p}[i].y[k] += f[k] * w;\n"
         elif len(self.modes) > 1:
-            each += f"const int first_of = e * {W} + ({p}_mode[i] ? {self.front} : 0);\n"
-            each += f"for (int k = 0; k < {n}; ++k) {p}_y[i][k] += factors[first_of + k] * w;\n"
+            each += f"const int first_of = e * {W} + ({p}[i].mode ? {self.front} : 0);\n"
+            each += f"for (int k = 0; k < {n}; ++k) {p}[i].y[k] += factors[first_of + k] * w;\n"
         else:
-            each += f"for (int k = 0; k < {n}; ++k) {p}_y[i][k] += factors[e * {W} + k] * w;\n"
+            each += f"for (int k = 0; k < {n}; ++k) {p}[i].y[k] += factors[e * {W} + k] * w;\n"
         each += "".join(r.arrived() for r in self.readings)
         chunk = f"const int m = count - first < {CHUNK} ? (int)(count - first) : {CHUNK};\n"
         chunk += self._take("m", "begin + first", take)
@@ -570,13 +481,13 @@ __syncthreads();
             last += self._until("t->delta", "row", "0", "(int)count", "true")
         else:
             last += self._until("t->delta", f"{p}_end", f"{n * (n + 1)}", "(int)count", "true")
-        last += f"double y[{n}];\nfor (int k = 0; k < {n}; ++k) y[k] = {p}_y[i][k];\n"
+        last += f"double y[{n}];\nfor (int k = 0; k < {n}; ++k) y[k] = {p}[i].y[k];\n"
         last += self.by_mode(lambda mode: "".join(
-            f"{p}_y[i][{k}] = {self._dot(lambda j: self.end_number(self._of_end(mode) + k * (n + 1) + j), self.end_number(self._of_end(mode) + k * (n + 1) + n), 'y')};\n"  # noqa: B023
+            f"{p}[i].y[{k}] = {self._dot(lambda j: self.end_number(self._of_end(mode) + k * (n + 1) + j), self.end_number(self._of_end(mode) + k * (n + 1) + n), 'y')};\n"  # noqa: B023
             for k in range(n)
         ))  # fmt: skip
-        last += "".join(f"{self.of_trace('step', k)} = {p}_y[i][{k}];\n" for k in range(n) if self.dynamic)
-        last += self._start_of_step() if self.p.spiking else f"{p}_now[i] = 0;\n" if self.walks else ""
+        last += "".join(f"{self.of_trace('step', k)} = {p}[i].y[{k}];\n" for k in range(n) if self.dynamic)
+        last += f"{p}[i].enter(cell);\n" if self.p.spiking else f"{p}[i].now = 0;\n"
         first = (self.series.start() if self.series else "") + "".join(r.before() for r in self.readings)
         return (self.over(first) if first else "") + loop + self.over(last)
 
@@ -584,8 +495,8 @@ __syncthreads();
         """Takes a neuron to the next arrival, or to the end of the step."""
         p = self.name
         if self.p.spiking:
-            return f"look_{p}(neuron, i, {to}, {row}, {at}, {handled}, {last});\n"
-        return f"read_{p}(neuron, i, {to}, {handled});\n{p}_now[i] = {to};\n" if self.walks else ""
+            return f"follow_{p}(neuron, i, {to}, {row}, {at}, {handled}, {last});\n"
+        return f"read_{p}(neuron, i, {to}, {handled});\n{p}[i].now = {to};\n" if self.walks else ""
 
     def of_trace(self, step: str, k: int | str) -> str:
         """State k at the end of a step."""
@@ -596,48 +507,32 @@ __syncthreads();
         before it."""
         if not self.p.spiking:
             return ""
-        p, N, threads = self.name, self.N, self.k.threads
-        full = f"if ({p}_count[i] > t->{p}_room) {{\n    atomicMax(t->needed + {self.i}, {p}_count[i]);\n    full = 1;\n}}\n"
-        begins = f"{p}_before[i]"
-        text = f"""\
+        p, N = self.name, self.N
+        full = f"if ({p}[i].count > t->{p}_room) {{\n    atomicMax(t->needed + {self.i}, {p}[i].count);\n    full = 1;\n}}\n"
+        place = f"""\
+for (int k = {p}_before[i], place = {p}_new[neuron]; k < {p}[i].count; ++k, ++place)
+    t->{p}_unsorted[list + place] = (int32_t)(k * {N} + neuron);
+{p}_before[i] = {p}[i].count;
+"""
+        return f"""\
 int full = ran_away;
-{self.over(f"{full}{p}_new[neuron] = {p}_count[i] - {begins};" + chr(10))}\
+{self.over(f"{full}{p}_new[neuron] = {p}[i].count - {p}_before[i];{chr(10)}")}\
 if (__syncthreads_or(full)) return;
-if (warp == 0) {{
-    int sent = 0;
-    for (int base = 0; base < {N}; base += {WARP}) {{
-        const int mine = base + lane < {N} ? (int){p}_new[base + lane] : 0, last = warp_scan(mine);
-        if (base + lane < {N}) {p}_new[base + lane] = sent + last - mine;
-        sent += __shfl_sync(EVERY, last, 31);
-    }}
-    if (lane == 0) {p}_new[{N}] = sent;
-}}
+if (warp == 0) add_up<{N}>({p}_new);
 __syncthreads();
 const int sent = {p}_new[{N}];
 const int64_t list = {p}_events + {p}_total;
-{self.over(f"for (int k = {begins}, place = {p}_new[neuron]; k < {p}_count[i]; ++k, ++place)" + chr(10) + f"    t->{p}_unsorted[list + place] = (int32_t)(k * {N} + neuron);" + chr(10) + f"{begins} = {p}_count[i];" + chr(10))}\
+{self.over(place)}\
 __syncthreads();
-for (int a = threadIdx.x; a < sent; a += {threads}) {{
-    const int32_t event = t->{p}_unsorted[list + a];
-    const double s = {self.event("s")};
-    int rank = 0;
-    for (int b = 0; b < sent; ++b) {{
-        const int32_t other = t->{p}_unsorted[list + b];
-        const double at = {self.event("s", "other")};
-        rank += at < s || (at == s && b < a);
-    }}
-    t->{p}_sent_index[list + rank] = event;
-    t->{p}_sent_time[list + rank] = {self.event("time")};
-}}
+sort_spikes({p}_tables, list, sent);
 {p}_total += sent;
 __syncthreads();
 """
-        return text
 
     def end(self) -> str:
         """The end of the pass forwards."""
         p, text = self.name, ""
-        y = {x: f"{p}_y[i][{k}]" for k, x in enumerate(self.scope.x)}
+        y = {x: f"{p}[i].y[{k}]" for k, x in enumerate(self.scope.x)}
         text = "".join(self.said(part.end(), y) for part in self.said_of)
         text += "".join(r.end() for r in self.readings)
         text = self.over(text, f"end of {self.p.name}") if text else ""
@@ -662,21 +557,17 @@ __syncthreads();
 
     def declare_back(self) -> str:
         p, slots = self.name, self.slots
-        text = f"double {p}_mu[{slots}][{self.n}];\nconst int64_t {p}_arrived = sample * t->{p}_arrivals;\n"
+        text = f"WayBack<Tables_{p}> {p}[{slots}];\nconst int64_t {p}_arrived = sample * t->{p}_arrivals;\n"
         text += f"double {p}_sum[{slots}][{len(self.p.trainable)}];\n" if self.p.trainable else ""
-        text += f"double {p}_at[{slots}];\n" if self._looks_back else ""
         text += "".join(r.declare_back() for r in self.readings)
-        text += f"double {p}_y_back[{slots}][{self.n}];\n" if self._knows_y else ""
         if self.p.spiking:
-            text += f"int {p}_undo[{slots}], {p}_undo_step[{slots}], {p}_undo_handled[{slots}];\n"
             text += f"const int64_t {p}_events = sample * {self.N} * t->{p}_room;\n"
-            text += self._declare_modes()
         return text
 
     def begin_back(self) -> str:
         """lambda at T, jumps at own spikes by the counts of the trial; sums begin at 0."""
         p, s, n = self.name, self.scope, self.n
-        lam = {l: f"{p}_mu[i][{k}]" for k, l in enumerate(s.lam)}
+        lam = {l: f"{p}[i].mu[{k}]" for k, l in enumerate(s.lam)}
         statements: list[Statement] = list(self.regularise.begin_back()) if self.regularise else []
         values = [a.value for a in self._pushes() if isinstance(a, Add) and a.value != JUMP]
         if values:
@@ -687,7 +578,7 @@ __syncthreads();
             statements += part.begin_back()
             last = part.last()
             statements += [Add(part.lam, last)] if last != 0 else []
-        body = f"for (int k = 0; k < {n}; ++k) {p}_mu[i][k] = 0;\n{self.said(statements, lam)}"
+        body = f"for (int k = 0; k < {n}; ++k) {p}[i].mu[k] = 0;\n{self.said(statements, lam)}"
         L = len(self.p.trainable)
         body += f"for (int k = 0; k < {L}; ++k) {p}_sum[i][k] = 0;\n" if L else ""
         body += "".join(r.begin_back() for r in self.readings)
@@ -698,13 +589,12 @@ __syncthreads();
         if self.regularise and self.regularise.whole_layer:
             text = f"int32_t {p}_{TOTAL} = 0;\nfor (int k = 0; k < {self.N}; ++k) {p}_{TOTAL} += t->{p}_w_count[sample * {self.N} + k];\n"
         if self.p.spiking:
-            body += f"{p}_undo[i] = t->{p}_w_count[sample * {self.N} + neuron];\n"
-            if len(self.modes) > 1:
-                newest = self.event("end_step", f"({p}_undo[i] - 1) * (int64_t){self.N} + neuron")
-                body += f"{p}_mode[i] = {p}_undo[i] > 0 && {newest} < 0;\n"
-            body += f"newest_{p}(neuron, i);\n"
+            body += f"{p}[i].left = t->{p}_w_count[sample * {self.N} + neuron];\n"
+            newest = self.event("end_step", f"({p}[i].left - 1) * (int64_t){self.N} + neuron")
+            body += f"{p}[i].mode = {f'{p}[i].left > 0 && {newest} < 0' if len(self.modes) > 1 else 0};\n"
+            body += f"{p}[i].newest(cell);\n"
             body += (
-                f"for (int k = 0; k < {p}_undo[i]; ++k) {self.event('by', f'(int64_t)k * {self.N} + neuron')} = 0;\n"
+                f"for (int k = 0; k < {p}[i].left; ++k) {self.event('by', f'(int64_t)k * {self.N} + neuron')} = 0;\n"
             )
         for k, c in self.into:
             zero = [(f"c{k}_slice", c.synapses)] if c.trainable and not c.by_rows else []
@@ -722,24 +612,52 @@ __syncthreads();
         text = "".join(r.functions() for r in self.readings) + (self._read_back_to(back) if back else "")
         if not self.p.spiking:
             return text
-        p = self.name
-        step, handled = self.event("step"), self.event("handled")
+        p, s, event = self.name, self.scope, self.p.derived.events[0]
+        places = {x: f"before[{k}]" for k, x in enumerate(s.x)} | {l: f"lambda[{k}]" for k, l in enumerate(s.lam)}
+        for q in self.p.trainable:
+            places[s.each(name("w", "grad", q))] = self.sum_of(q)
+        early = {x: name("b", x) for x in s.x}
+        said = self.said([b for part in self.said_of for e in s.d.events for b in part.time_gradient(e, early)], places)
+        own = "".join(f"const double {b} = before[{k}];\n" for k, b in enumerate(early.values()) if str(b) in said)
+        own += f"const double {NOW} = {self.event('time')};\n" if str(NOW) in said else ""
+        E = symbol("dl_dt") + jump_term(s, event, {}, name("w", "mode"))
+        body = [
+            Let(RATE, E * symbol("inv_gdot"), "double"),
+            *gradients(s, event, RATE, {}),
+            *jump(s, event, RATE, {}, "jump"),
+        ]
+        jumped = f"[[maybe_unused]] const double inv_gdot = {self.event('rate')};\n{self.said(body, places)}"
+        pushed = {a.target for a in self._pushes() if isinstance(a, Add)}
+        jumped += "".join(f"lambda[{s.lam.index(l)}] += t->{p}_{JUMP}[sample * {self.N} + neuron];\n" for l in pushed)
+        duration = [q for q in self.p.trainable if q in self.p.derived.durations]
+        undone = "".join(r.undone("spike") for r in self.readings)
         if len(self.modes) > 1:
-            step = f"({p}_mode[i] ? {step} : {self.event('end_step')})"
-            handled = f"({p}_mode[i] ? {handled} : {self.event('end_handled')})"
+            ended = "".join(r.undone("end") for r in self.readings)
+            undone = f"if (spike) {{\n{indent(undone)}}} else {{\n{indent(ended)}}}\n"
+        before = "[[maybe_unused]] const double *before"
+        number = "[[maybe_unused]] const int64_t event"
+        read = "[[maybe_unused]] const double since, [[maybe_unused]] const int entry"
         return f"""\
-const auto newest_{p} = [&](const int32_t neuron, const int i) {{
-    const int64_t event = ({p}_undo[i] - 1) * (int64_t){self.N} + neuron;
-    {p}_undo_step[i] = {p}_undo[i] > 0 ? (int){step} : -1;
-    {p}_undo_handled[i] = {p}_undo[i] > 0 ? (int){handled} : 0;
-}};
 {text}const auto undo_{p} = [&](const int32_t neuron, const int i) {{
-    const int64_t event = ({p}_undo[i] - 1) * (int64_t){self.N} + neuron;
-    double *const mu = {p}_mu[i];
     {self.cell()}\
-{indent(self._undo_end() + self._undo_spike())}\
-    --{p}_undo[i];
-    newest_{p}(neuron, i);
+    const auto read = [&]({read}) {{ {self._back_to("since", "entry").strip()} }};
+    const auto reset = [&]({before}, [[maybe_unused]] double *after) {{
+{indent(self.after("before", "after"), 2)}\
+    }};
+    const auto spiked = [&](const int64_t event, [[maybe_unused]] const double s, {before}, [[maybe_unused]] const double *after, [[maybe_unused]] double *extra) {{
+        double {DL_DT} = {self.event("by")};
+{indent(own + said, 2)}\
+{indent("".join(r.time_gradient() for r in self.readings), 2)}\
+        return {DL_DT};
+    }};
+    const auto jumps = [&](const int64_t event, {before}, [[maybe_unused]] const double dl_dt, [[maybe_unused]] double *lambda) {{
+{indent(jumped, 2)}\
+    }};
+    const auto lasting = [&]([[maybe_unused]] const double D) {{ {" ".join(f"{self.sum_of(q)} += D;" for q in duration)} }};
+    const auto undone = [&]({number}, [[maybe_unused]] const bool spike) {{
+{indent("double *const mu = " + p + "[i].mu;" + chr(10) + undone, 2) if undone else ""}\
+    }};
+    undo(cell, {p}[i], read, reset, spiked, jumps, {self.learn}, lasting, undone);
 }};
 """
 
@@ -748,75 +666,19 @@ const auto newest_{p} = [&](const int32_t neuron, const int i) {{
         return f"""\
 const auto read_back_{p} = [&](const int32_t neuron, const int i, const double since, [[maybe_unused]] const int entry) {{
     {self.cell()}\
-    const double until = {p}_at[i];
+    const double until = {p}[i].at;
 {indent(body)}\
-    {p}_at[i] = fmin(since, until);
+    {p}[i].at = fmin(since, until);
 }};
 """
 
     def _back_to(self, s: str, entry: str) -> str:
         return f"read_back_{self.name}(neuron, i, {s}, {entry});\n" if self._looks_back else ""
 
-    def _undo_end(self) -> str:
-        """The end of a refractory period: lambda is continuous, and D goes to the spike that began it."""
-        if len(self.modes) == 1:
-            return ""
-        p, n = self.name, self.n
-        duration = [q for q in self.p.trainable if q in self.p.derived.durations]
-        handled = self.event("end_handled")
-        text = f"const double s = {self.event('end_s')};\n{self._back_to('s', f'(int){handled}')}"
-        text += f"double state[{n}];\n" + "".join(f"state[{k}] = {self.event(f'end_x{k}')};\n" for k in range(n))
-        text += f"const double D = cell.undo_end(s, state, mu, {self.learn});\n{self.event('by')} += (real)D;\n"
-        text += "".join(f"{self.sum_of(q)} += D;\n" for q in duration)
-        text += f"cell.at(1, s).from_state(state, {p}_y_back[i]);\n" if self._knows_y else ""
-        text += "".join(r.undone("end") for r in self.readings)
-        return f"if (!{p}_mode[i]) {{\n{indent(text + f'{p}_mode[i] = 1;' + chr(10) + f'newest_{p}(neuron, i);' + chr(10))}    return;\n}}\n"
-
-    def _undo_spike(self) -> str:
-        """An own spike: the jump of the model, and its gradients of learned parameters."""
-        p, n, s, event = self.name, self.n, self.scope, self.p.derived.events[0]
-        places = {x: f"before[{k}]" for k, x in enumerate(s.x)} | {l: f"lambda[{k}]" for k, l in enumerate(s.lam)}
-        for q in self.p.trainable:
-            places[s.each(name("w", "grad", q))] = self.sum_of(q)
-        own = ""
-        if self.said_of:
-            early = {x: name("b", x) for x in s.x}
-            said = self.said(
-                [b for part in self.said_of for e in s.d.events for b in part.time_gradient(e, early)], places
-            )
-            for k, b in enumerate(early.values()):
-                own += f"const double {b} = before[{k}];\n" if str(b) in said else ""
-            own += f"const double {NOW} = {self.event('time')};\n" if str(NOW) in said else ""
-            own = f"{{\n{indent(own + said)}}}\n" if said else ""
-        E = symbol("dl_dt") + jump_term(s, event, {}, name("w", "mode"))
-        body = [
-            Let(RATE, E * symbol("inv_gdot"), "double"),
-            *gradients(s, event, RATE, {}),
-            *jump(s, event, RATE, {}, "jump"),
-        ]
-        jumped = self.said(body, places)
-        pushed = {a.target for a in self._pushes() if isinstance(a, Add)}
-        jumped += "".join(f"lambda[{s.lam.index(l)}] += t->{p}_{JUMP}[sample * {self.N} + neuron];\n" for l in pushed)
-        after, handled = self.after("before", "after"), self.event("handled")
-        text = f"const double s = {self.event('s')};\n{self._back_to('s', f'(int){handled}')}"
-        text += f"[[maybe_unused]] const double inv_gdot = {self.event('rate')};\n"
-        text += f"const auto m = cell.at(0, s);\ndouble before[{n}], after[{n}] = {{0}}, extra[{n + 2}] = {{0}};\n"
-        text += "".join(f"before[{k}] = {self.event(f'x{k}')};\n" for k in range(n))
-        reads = [r.time_gradient() for r in self.readings]
-        if any(reads) or self.dynamic:
-            text += after
-        text += f"double {DL_DT} = {self.event('by')};\n{own}{''.join(reads)}"
-        jumps = f"const auto jumps = [&]([[maybe_unused]] double *lambda) {{\n{indent(jumped)}}};\n"
-        text += f"[[maybe_unused]] const double dl_dt = {DL_DT};\n{jumps}"
-        text += f"cell.undo_spike(s, m, before, after, extra, mu, jumps, {self.learn});\n"
-        text += f"m.from_state(before, {p}_y_back[i]);\n" if self._knows_y else ""
-        text += "".join(r.undone("spike") for r in self.readings)
-        return text + (f"{p}_mode[i] = 0;\n" if len(self.modes) > 1 else "")
-
     def backwards(self) -> str:
         """A step backwards."""
         n, p, C = self.n, self.name, self.n + 1
-        retreat = f"double a[{n}];\nfor (int k = 0; k < {n}; ++k) a[k] = {p}_mu[i][k];\n"
+        retreat = f"double a[{n}];\nfor (int k = 0; k < {n}; ++k) a[k] = {p}[i].mu[k];\n"
 
         def back(mode: str) -> str:
             text, end = "", self._of_end(mode)
@@ -826,20 +688,16 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
                     change = " + ".join([d(n), *(f"{d(j)} * {self.of_trace('step', j)}" for j in range(n))])
                     text += f"{self.sum_of(q)} += a[{k}] * ({change});\n"
             for k in range(n):
-                text += f"{p}_mu[i][{k}] = {' + '.join(f'{self.end_number(end + j * C + k)} * a[{j}]' for j in range(n))};\n"
+                text += f"{p}[i].mu[{k}] = {' + '.join(f'{self.end_number(end + j * C + k)} * a[{j}]' for j in range(n))};\n"
             if self._knows_y:
                 state = "".join(f"state[{k}] = {self.of_trace('step', k)};\n" for k in range(n))
                 number = self.modes.index(mode)
-                text += f"double state[{n}];\n{state}cell.at({number}, t->delta).from_state(state, {p}_y_back[i]);\n"
+                text += f"double state[{n}];\n{state}cell.at({number}, t->delta).from_state(state, {p}[i].y);\n"
             return text
 
-        retreat += (
-            self.by_mode(back)
-            + "".join(r.retreat() for r in self.readings)
-            + (f"{p}_at[i] = t->delta;\n" if self._looks_back else "")
-        )
+        retreat += self.by_mode(back) + "".join(r.retreat() for r in self.readings) + f"{p}[i].at = t->delta;\n"
         text = self.over(retreat, f"step back of {self.p.name}")
-        undo = f"while ({p}_undo_step[i] == step{{more}}) undo_{p}(neuron, i);\n" if self.p.spiking else ""
+        undo = f"while ({p}[i].step == step{{more}}) undo_{p}(neuron, i);\n" if self.p.spiking else ""
         if self.into:
             start = f"t->{p}_a_start[sample * t->exact_points + step"
             text += f"const int64_t begin = {start}], end = {start} + 1];\n"
@@ -862,7 +720,7 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
                 )
             )
         number = "(int)(low - begin) + e"
-        each = undo.format(more=f" && {p}_undo_handled[i] > {number}") + self._back_to("offset[e]", number)
+        each = undo.format(more=f" && {p}[i].handled > {number}") + self._back_to("offset[e]", number)
         if self.S > 1:
             each += f"double f[{size}];\n" + self.by_mode(
                 lambda mode: self.by_receptor(
@@ -870,11 +728,11 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
                 )
             )
         elif len(self.modes) > 1:
-            each += f"const int first_of = e * {W} + ({p}_mode[i] ? {self.back} : 0);\n"
+            each += f"const int first_of = e * {W} + ({p}[i].mode ? {self.back} : 0);\n"
         at = (lambda c: f"f[{c}]") if self.S > 1 else (lambda c: f"factors[{'first_of' if len(self.modes) > 1 else f'e * {W}'} + {c}]")  # fmt: skip
 
         def part(first: int, more: list[str]) -> str:
-            return " + ".join([*(f"{at(first + k)} * {p}_mu[i][{k}]" for k in range(n)), *filter(None, more)])
+            return " + ".join([*(f"{at(first + k)} * {p}[i].mu[{k}]" for k in range(n)), *filter(None, more)])
 
         learned = [(k, c) for k, c in self.into if c.trainable]
         if self.feeds or self.dynamic or any(r.by_nodes for r in self.readings):
@@ -895,7 +753,7 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
             D = f"w * ({part(n, [r.of_time() for r in self.readings])})"
             D = " + ".join([D, *filter(None, (r.kink() for r in self.readings))])
             each += f"t->{p}_z[(sample * {CHUNK} + e) * {self.N} + neuron] = (real)({D});\n"
-        each += f"for (int k = 0; k < {n}; ++k) {p}_y_back[i][k] -= {at('k')} * w;\n" if self._knows_y else ""
+        each += f"for (int k = 0; k < {n}; ++k) {p}[i].y[k] -= {at('k')} * w;\n" if self._knows_y else ""
         each += "".join(r.undone("arrival") for r in self.readings)
         text = f"const int m = high - begin < {CHUNK} ? (int)(high - begin) : {CHUNK};\nconst int64_t low = high - m;\n"
         text += self._take("m", "low", take)
@@ -911,7 +769,7 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
         if not self.p.trainable:
             return ""
         p, s = self.name, self.scope
-        places = {l: f"{p}_mu[i][{k}]" for k, l in enumerate(s.lam)}
+        places = {l: f"{p}[i].mu[{k}]" for k, l in enumerate(s.lam)}
         first: list[Statement] = []
         for q in self.p.trainable:
             grad = s.each(name("w", "grad", q))
@@ -1104,7 +962,10 @@ class ExactKernels(Layout):
 
     def functions(self) -> str:
         """What kernels call."""
-        library = [shared(name, "__device__ inline") for name in ("neuron.h", "maximum.h")]
+        library = [
+            f"#define THREADS {self.threads}\n",
+            *(shared(name, "__device__ inline") for name in ("neuron.h", "maximum.h")),
+        ]
         library.append(resources.files(__package__).joinpath("exact.cuh").read_text())
         weights = (time_weight(w) for w in self.walks if any(isinstance(r, Weighted) for r in w.readings))
         return "".join([*library, *(w.tables() for w in self.walks), *weights])
@@ -1122,7 +983,7 @@ class ExactKernels(Layout):
         start += "extern __shared__ double shared_memory[];\nchar *const memory = (char *)shared_memory;\n"
         # the length of an instant: crossings within it of each other or of an arrival count as simultaneous
         start += "[[maybe_unused]] const double together = sizeof(real) == 4 ? t->delta / 131072 : t->duration / 70368744177664.0;\n"
-        start += "".join(f"const Tables_{w.name} {w.name}_tables{{t, together}};\n" for w in self.walks)
+        start += "".join(f"const Tables_{w.name} {w.name}_tables{{t, together, sample}};\n" for w in self.walks)
         at = 0
         for b in self._shared:
             kind, size = TYPES[b.kind], int(b.axes[0])

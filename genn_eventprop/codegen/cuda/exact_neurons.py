@@ -54,8 +54,16 @@ class Neurons:
         """Numbers of an arrival that all neurons share; where neurons differ there are none, but an array needs a length."""
         return len(self.modes) * self.back if self.S == 1 else 1
 
+    @property
+    def event_fields(self) -> dict[str, str]:
+        """What is kept of an own spike, and of the end of the period behind it, with its kind; x: n numbers."""
+        fields = {"s": "double", "time": "double", "rate": "double", "step": "int", "handled": "int", "x": "double"}
+        if len(self.modes) > 1:
+            fields |= {"end_s": "double", "end_step": "int", "end_handled": "int", "end_x": "double"}
+        return fields | {"by": "real"}
+
     def tables(self) -> str:
-        """What `Neuron` (codegen/neuron.h) reads, as a struct."""
+        """What `Neuron` (codegen/neuron.h) and the functions of exact.cuh read, as a struct."""
         x, n, L = f"x_{self.name}", self.name, self.dynamic
 
         def by_mode(table: str) -> str:
@@ -63,9 +71,11 @@ class Neurons:
             return " : ".join([f"mode ? {every[0]}", every[1]] if len(every) > 1 else every)
 
         arguments = "([[maybe_unused]] int mode"
-        fields = "".join(
-            f"decltype(Trial::{x}_{table}) {table} = t->{x}_{table};\n" for table in ("dg", "curve", "rho")
-        )
+        arrays = {table: f"{x}_{table}" for table in ("dg", "curve", "rho")}
+        if self.p.spiking:
+            arrays |= {field: f"{n}_e_{field}" for field in self.event_fields}
+            arrays |= {a: f"{n}_{a}" for a in ("unsorted", "sent_index", "sent_time")} | {"guarded": f"{n}_w_guarded"}
+        fields = "".join(f"decltype(Trial::{source}) {a} = t->{source};\n" for a, source in arrays.items())
         functions = f"__device__ auto spike{arguments}) const {{ return {by_mode('spike')}; }}\n"
         functions += f"__device__ auto rates{arguments}) const {{ return {by_mode('A')}; }}\n"
         if L:
@@ -83,8 +93,14 @@ class Neurons:
             )
             functions += f"__device__ auto dspike{arguments}, [[maybe_unused]] int r) const {{ return {which}; }}\n"
             functions += f"__device__ static int place([[maybe_unused]] int r) {{ return {places}; }}  // among all learned ones\n"
+        if self.p.spiking:
+            fields += f"int64_t room = t->{n}_room, events = sample * {self.N} * room;\n"
+            functions += f"__device__ int64_t neuron(int k) const {{ return sample * {self.N} + k; }}\n"
+            functions += (
+                f"__device__ int64_t at(int k, int of) const {{ return events + (int64_t)k * {self.N} + of; }}\n"
+            )
         constants = f"n = {self.n}, S = {self.S}, modes = {len(self.modes)}, dynamic = {len(L)}"
-        body = f"static constexpr int {constants};\nconst Trial *t;\ndouble together;\nint degree = (int)t->degree_{n};\n{fields}{functions}"
+        body = f"static constexpr int {constants};\nconst Trial *t;\ndouble together;\nint64_t sample;\nint degree = (int)t->degree_{n};\n{fields}{functions}"
         return f"struct Tables_{n} {{\n{indent(body)}}};\n"
 
     def cell(self, neuron: str = "neuron") -> str:
@@ -94,7 +110,7 @@ class Neurons:
     @property
     def mode(self) -> str:
         """The mode of a neuron."""
-        return f"{self.name}_mode[i]" if len(self.modes) > 1 else "0"
+        return f"{self.name}[i].mode" if len(self.modes) > 1 else "0"
 
     @property
     def learn(self) -> str:
@@ -123,6 +139,10 @@ class Neurons:
     def event(self, field: str, index: str = "event") -> str:
         return f"t->{self.name}_e_{field}[{self.name}_events + {index}]"
 
+    def event_x(self, k: int, of: str = "x") -> str:
+        """State k before an own spike, or at the end of the period."""
+        return f"t->{self.name}_e_{of}[({self.name}_events + event) * {self.n} + {k}]"
+
     def _dot(self, row: Callable[[int], str], constant: str, of: str) -> str:
         """row . of + constant."""
         return " + ".join([constant, *(f"{row(j)} * {of}[{j}]" for j in range(self.n))])
@@ -143,7 +163,7 @@ class Neurons:
         if len(self.modes) == 1:
             return text(self.modes[0])
         free, held = map(text, self.modes)
-        return f"if ({self.name}_mode[i]) {{\n{indent(held)}}} else {{\n{indent(free)}}}\n"
+        return f"if ({self.name}[i].mode) {{\n{indent(held)}}} else {{\n{indent(free)}}}\n"
 
     def rate_number(self, k: int | str, j: int, mode: str = "") -> str:
         """Element (k, j) of A, or of b."""

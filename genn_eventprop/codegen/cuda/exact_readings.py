@@ -186,7 +186,7 @@ class SeriesIntegral(Reading):
     def start(self) -> str:
         """The step without its events."""
         p, n = self.walk.name, self.walk.n
-        total = " + ".join([f"{p}_u0[{n}]", *(f"{p}_u0[{j}] * {p}_y[i][{j}]" for j in range(n))])
+        total = " + ".join([f"{p}_u0[{n}]", *(f"{p}_u0[{j}] * {p}[i].y[{j}]" for j in range(n))])
         return f"{self.name}_read[i] += {total};\n"
 
     def along(self, receptor: str, slot: int, back: bool = False) -> str:
@@ -229,7 +229,7 @@ class SeriesIntegral(Reading):
         """The start of a step, backwards."""
         n = self.walk.n
         text = f"double f[{n + 2}];\n{self._integrated('0.0', 'f')}"
-        return text + f"for (int k = 0; k < {n}; ++k) {self.walk.name}_mu[i][k] += {self.dr} * f[k];\n"
+        return text + f"for (int k = 0; k < {n}; ++k) {self.walk.name}[i].mu[k] += {self.dr} * f[k];\n"
 
 
 class _Stretches(Reading):
@@ -247,8 +247,8 @@ class _Stretches(Reading):
     def pull(self, s: str, by: str, y: str = "") -> str:
         """Backwards: V at s, times `by`, is part of the loss. y: of a neuron there, if not the present one."""
         w = self.walk
-        y = y or (f"{w.name}_y_back[i]" if w.dynamic else "nullptr")
-        return f"cell.pull({self.part.v}, {w.mode}, {s}, {by}, {y}, {w.name}_mu[i], {w.learn});\n"
+        y = y or f"{w.name}[i].y"
+        return f"cell.pull({self.part.v}, {w.mode}, {s}, {by}, {y}, {w.name}[i].mu, {w.learn});\n"
 
 
 class Weighted(_Stretches):
@@ -427,11 +427,11 @@ class VoltageLoss(Weighted):
         return text + (f"{p}_mode_then[i] = 0;\n" if len(w.modes) > 1 else "")
 
     def before(self) -> str:
-        return f"for (int k = 0; k < {self.walk.n}; ++k) {self.walk.name}_y_then[i][k] = {self.walk.name}_y[i][k];\n"
+        return f"for (int k = 0; k < {self.walk.n}; ++k) {self.walk.name}_y_then[i][k] = {self.walk.name}[i].y[k];\n"
 
     def _then(self, text: str) -> str:
         """Text of the walk, of the time that the block goes through once more."""
-        return text.replace(f"{self.walk.name}_mode[i]", f"{self.walk.name}_mode_then[i]")
+        return text.replace(f"{self.walk.name}[i].mode", f"{self.walk.name}_mode_then[i]")
 
     def _loss(self) -> str:
         """Two functions of thread 0, l of all outputs at a time of the step: one leaves dl/dV / B in the place of V."""
@@ -512,7 +512,7 @@ for (int arrival = 0;;) {{
         w, p, N = self.walk, self.walk.name, self.walk.N
         spike = w.event("handled")
         body = "double at = INFINITE;\n"
-        spiked = f"const int64_t event = (int64_t){p}_replayed[i] * {N} + neuron;\nif ({p}_replayed[i] < {p}_count[i] && {spike} <= arrival) at = {w.event('s')};\n"
+        spiked = f"const int64_t event = (int64_t){p}_replayed[i] * {N} + neuron;\nif ({p}_replayed[i] < {p}[i].count && {spike} <= arrival) at = {w.event('s')};\n"
         if len(w.modes) > 1:
             ends = f"const int64_t event = (int64_t)({p}_replayed[i] - 1) * {N} + neuron;\nif ({w.event('end_step')} == step && {w.event('end_handled')} <= arrival) at = {w.event('end_s')};\n"
             body += f"if ({p}_mode_then[i]) {{\n{indent(ends)}}} else {{\n{indent(spiked)}}}\n"
@@ -597,7 +597,7 @@ if (when > reached) {{
         spike = f"const int64_t event = (int64_t){p}_replayed[i] * {N} + neuron;\n"
         before = (
             f"double before[{n}], after[{n}];\n"
-            + "".join(f"before[{k}] = {w.event(f'x{k}')};\n" for k in range(n))
+            + "".join(f"before[{k}] = {w.event_x(k)};\n" for k in range(n))
             + w.after("before", "after")
         )
         take = self._take_V()
@@ -615,7 +615,7 @@ if (when > reached) {{
         if len(w.modes) == 1:
             return f"if (first >= 0) {{\n{indent(spiked)}    continue;\n}}\n"
         ended = f"const int64_t event = (int64_t)({p}_replayed[i] - 1) * {N} + neuron;\ndouble state[{n}];\n"
-        ended += "".join(f"state[{k}] = {w.event(f'end_x{k}')};\n" for k in range(n)) + self._flush(
+        ended += "".join(f"state[{k}] = {w.event_x(k, 'end_x')};\n" for k in range(n)) + self._flush(
             lambda k: w.event(f"end_pull{k}")
         )
         ended += f"cell.at(0, when).from_state(state, {p}_y_then[i]);\n{p}_mode_then[i] = 0;\n"
@@ -662,7 +662,7 @@ if (when > reached) {{
         return "".join(f"{w.sum_of(q)} = t->{w.name}_learned_{q}[sample * {w.N} + neuron];\n" for q in w.dynamic)
 
     def _pulled(self, place: Callable[[int], str]) -> str:
-        return "".join(f"{self.walk.name}_mu[i][{k}] += {place(k)};\n" for k in range(self.walk.n))
+        return "".join(f"{self.walk.name}[i].mu[{k}] += {place(k)};\n" for k in range(self.walk.n))
 
     def retreat(self) -> str:
         p, N = self.walk.name, self.walk.N
@@ -754,17 +754,17 @@ class MaximumInTime(_Stretches):
         return f"{self._kind} {self.name}_most[{self.walk.slots}];\n"
 
     def begin(self) -> str:
-        return f"{self._most}.begin({self.walk.name}_y[i], {self.walk.name}_y[i][{self.part.v}]);\n"
+        return f"{self._most}.begin({self.walk.name}[i].y, {self.walk.name}[i].y[{self.part.v}]);\n"
 
     def read(self) -> str:
         last = "step + 1 == t->exact_steps && until >= t->delta"
         return f"{self._most}.read(cell, y, since, until, (int)step, entry, {last});\n"
 
     def arriving(self) -> str:
-        return f"{self._most}.arriving(cell, {self.walk.name}_y[i], offset[e]);\n"
+        return f"{self._most}.arriving(cell, {self.walk.name}[i].y, offset[e]);\n"
 
     def arrived(self) -> str:
-        arrival = f"{self.walk.name}_y[i], offset[e], (int)step, (int)first + e"
+        arrival = f"{self.walk.name}[i].y, offset[e], (int)step, (int)first + e"
         return f"if (w != 0) {self._most}.reached(cell, {arrival});\n"
 
     def end(self) -> str:

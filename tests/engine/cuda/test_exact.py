@@ -129,8 +129,11 @@ def test_every_kind_of_neuron_and_readout_and_no_order_changes_a_bit():
 
 
 FAULTS = {
-    "a refractory period does not end": (r"if \(!\(due < t->delta\) \|\| next < due - together\) break;", "break;"),
-    "its end has no D": (r"(_e_by\[.*\]) \+= \(real\)D;", r"\1 += (real)0;"),
+    "a refractory period does not end": (
+        r"if \(!\(due < p\.t->delta\) \|\| next < due - p\.together\) break;",
+        "break;",
+    ),
+    "its end has no D": (r"p\.by\[event\] \+= \(real\)D;", "p.by[event] += (real)0;"),
     "arrivals keep no order": (r"rank \+= other < s \|\| \(other == s && b < a\);", "rank += b < a;"),
     "a kink has no D": (r"(\? .*_w_dr\[.*\]) \* .*_m_turn\[.*\] : 0\.0", r"? 0.0 : 0.0"),
     "one node for every stretch": (r"return 1 \+ \(int\)\(0\.5 \* digits.*;", "return 1;"),
