@@ -3,7 +3,7 @@
 //
 // P: its population: n states, `modes` sets of dynamics (the last is that of the refractory period), `dynamic` learned parameters of
 // them; S = 1 if all neurons share their numbers, else one set each; `degree` of the series, and tables by their names: dg, curve, rho,
-// spike(mode), dspike(mode, r), rates(mode), arrive(mode, receptor). Backwards mu = P(s)^T lambda; learn(r, by) adds to the gradient of learned parameter r.
+// spike(mode), dspike(mode, r), rates(mode), arrive(mode, receptor) and back(mode, receptor). Backwards mu = P(s)^T lambda; learn(r, by) adds to the gradient of learned parameter r.
 
 namespace {
 
@@ -110,6 +110,22 @@ struct Neuron {
     // What an arrival of unit weight adds to y.
     FUNCTION void arrive(int mode, int receptor, double s, double *out) const {
         horner<n, S, 2 * n + 1>(p.arrive(mode, receptor), own(), p.degree, s, out);
+    }
+    // The same with the row of g behind it.
+    FUNCTION void front(int receptor, double s, double *out) const {
+        horner<2 * n + 1, S>(p.arrive(0, receptor), own(), p.degree, s, out);
+    }
+    // Of an arrival, backwards: P(-s) e, P(-s) (-A e), dP(-s) e by every learned parameter.
+    FUNCTION void back(int mode, int receptor, double s, double *out) const {
+        horner<(2 + P::dynamic) * n, S>(p.back(mode, receptor), own(), p.degree, s, out);
+    }
+    // A bound on |dx_v/dt| of states as large as these.
+    FUNCTION double speed(int mode, int v, const double *x) const {
+        const auto a = p.rates(mode);
+        const int first = (own() * n + v) * (n + 1);
+        double most = fabs(a[first + n]);
+        for (int j = 0; j < n; ++j) most += fabs(a[first + j] * x[j]);
+        return most;
     }
     // Row v of P(s) and c(s).
     FUNCTION void row(int v, int mode, double s, double *out) const {

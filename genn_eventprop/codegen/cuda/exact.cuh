@@ -69,6 +69,17 @@ template <class P> struct Way {
     double y[P::n], now, g, until;  // now: offset in the step; g: at `now`, if known; until: ms, of the refractory period
     int known, unarmed, count, mode;
     __device__ inline void enter(const Neuron<P> &cell) { now = 0, known = !unarmed, g = cell.threshold(y); }
+    // To the end of a step, whose numbers are P and c of every mode; behind them the row of g.
+    template <class End> __device__ inline void advance(End end) {
+        constexpr int n = P::n;
+        const int first = P::modes > 1 ? mode * n * (n + 1) : 0;
+        double from[n];
+        for (int k = 0; k < n; ++k) from[k] = y[k];
+        for (int k = 0; k < n; ++k) {
+            y[k] = end(first + k * (n + 1) + n);
+            for (int j = 0; j < n; ++j) y[k] += end(first + k * (n + 1) + j) * from[j];
+        }
+    }
 };
 
 // Takes a neuron from `now` to `next`, and through all that happens to it before. row: g at `next`, from element `at` on; handled:
@@ -164,6 +175,46 @@ template <class P> struct WayBack {
             if (left > 0 && !mode) step = cell.p.end_step[event], handled = cell.p.end_handled[event];
     }
 };
+
+template <class P, class Set> __device__ inline void set_ends(const Neuron<P> &cell, Set set) {
+    constexpr int n = P::n, C = n * (n + 1);
+    for (int mode = 0; mode < P::modes; ++mode) {
+        const auto m = cell.at(mode, cell.p.t->delta);
+        for (int c = 0; c < C; ++c) set(mode * C + c, m.m[c]);
+    }
+    double row[n + 1];
+    horner<n + 1, P::S>(cell.p.rho, cell.own(), cell.p.degree, cell.p.t->delta, row);
+    for (int c = 0; c <= n; ++c) set(P::modes * C + c, row[c]);
+}
+
+// From lambda at the end of a step to mu. last(k): state k there.
+template <class P, class End, class Learn, class Last>
+__device__ inline void retreat(const Neuron<P> &cell, WayBack<P> &way, End end, Learn learn, Last last) {
+    constexpr int n = P::n;
+    const int mode = P::modes > 1 ? way.mode : 0, first = mode * n * (n + 1);
+    double lambda[n];
+    for (int k = 0; k < n; ++k) lambda[k] = way.mu[k];
+    if constexpr (P::dynamic > 0) {
+        double x[n];
+        for (int k = 0; k < n; ++k) x[k] = last(k);
+        for (int r = 0; r < P::dynamic; ++r) {
+            const auto d = cell.p.dstep(mode, r);
+            double by = 0;
+            for (int k = 0; k < n; ++k) {
+                double change = d[(k * (n + 1) + n) * P::S + cell.own()];
+                for (int j = 0; j < n; ++j) change += d[(k * (n + 1) + j) * P::S + cell.own()] * x[j];
+                by += lambda[k] * change;
+            }
+            learn(r, by);
+        }
+        cell.at(mode, cell.p.t->delta).from_state(x, way.y);
+    }
+    for (int k = 0; k < n; ++k) {
+        way.mu[k] = 0;
+        for (int j = 0; j < n; ++j) way.mu[k] += end(first + j * (n + 1) + k) * lambda[j];
+    }
+    way.at = cell.p.t->delta;
+}
 
 // Undoes the newest event. read(since, entry): y was constant from there; spiked(event, s, before, extra) returns dL/dt and sets what lambda
 // has beside P^T mu; jump(event, before, dl_dt, lambda); lasting(D): of the length of the refractory period; undone(event, spike).

@@ -145,19 +145,22 @@ class Walk(Neurons):
     @property
     def end_size(self) -> int:
         """Numbers of the end of a step: P and c of every mode, and the row of the threshold."""
-        return len(self.modes) * self.n * (self.n + 1) + self.n + 1
+        return self.end_row + self.n + 1
 
-    def end_number(self, c: int) -> str:
-        """Number c of the end of a step."""
-        return (
-            f"{self.name}_end[{c}]"
-            if self.S == 1
-            else f"t->{self.name}_w_end[(sample * {self.end_size} + {c}) * {self.N} + neuron]"
-        )
+    @property
+    def end_row(self) -> int:
+        """Where the row of the threshold begins among them."""
+        return len(self.modes) * self.n * (self.n + 1)
 
-    def _of_end(self, mode: str) -> int:
-        """Where P(delta) of a mode begins among the numbers of the end of a step, behind that of the free one and rho."""
-        return self.n * (self.n + 1) + self.n + 1 if mode else 0
+    @property
+    def ends(self) -> str:
+        """A function to number c of the end of a step."""
+        return f"[&](const int c) {{ return (double){self._end_number}; }}"
+
+    @property
+    def _end_number(self) -> str:
+        p = self.name
+        return f"{p}_end[c]" if self.S == 1 else f"t->{p}_w_end[(sample * {self.end_size} + c) * {self.N} + neuron]"
 
     def declare(self) -> str:
         """Registers of the neurons of a thread."""
@@ -194,12 +197,8 @@ class Walk(Neurons):
 
     def _ends(self) -> str:
         """Sets the numbers of the end of a step."""
-        n, text = self.n, self.cell("0") if self.S == 1 else ""
-        for number, mode in enumerate(self.modes):
-            numbers = "".join(f"{self.end_number(self._of_end(mode) + c)} = m.m[{c}];\n" for c in range(n * (n + 1)))
-            text += f"{{\n    const auto m = cell.at({number}, t->delta);\n{indent(numbers)}}}\n"
-        text += f"double row[{n + 1}];\n{self.horner('rho', n + 1, 't->delta', 'row')}"
-        return text + "".join(f"{self.end_number(n * (n + 1) + c)} = row[{c}];\n" for c in range(n + 1))
+        cell = self.cell("0") if self.S == 1 else ""
+        return f"{cell}set_ends(cell, [&](const int c, const double value) {{ {self._end_number} = value; }});\n"
 
     def look(self) -> str:
         """A function that takes a neuron from `now` to `next`, and through all crossings before; row: of g at `next`."""
@@ -438,54 +437,30 @@ __syncthreads();
     def _walk(self) -> str:
         """The neurons through the arrivals of the step, and to its end."""
         n, p, W = self.n, self.name, self.width
-        take = self.by_receptor(
-            lambda r: (
-                self.horner(f"arrive_{r}", 2 * n + 1, "s", "f")
-                + (self.series.along(r, 2 * n + 1) if self.series else "")
-            )
-        )
-        for mode in self.modes[1:]:
-            held = f"f + {self.front}"
-            take += self.by_receptor(lambda r: self.horner(f"arrive_{r}", n, "s", held, mode, of=2 * n + 1))  # noqa: B023
-        each, row, at = self._skip, "factors", f"e * {W} + {n}"
+        series = self.series.along(2 * n + 1) if self.series else ""
+        held = f"cell.arrive(1, {self.receptor('connection')}, s, f + {self.front});\n" if len(self.modes) > 1 else ""
+        take = f"{self.cell('0')}cell.front({self.receptor('connection')}, s, f);\n{series}{held}"
+        each, row, at, receptor = self._skip, "factors", f"e * {W} + {n}", self.receptor("from_connection[e]")
         if self.S > 1:
-            of = lambda mode: self.by_receptor(  # noqa: E731
-                lambda r: self.horner(f"arrive_{r}", 2 * n + 1, "offset[e]", "f", mode), "from_connection[e]"
-            )
-            each += f"double f[{2 * n + 1}];\n{of('')}"
+            each += f"double f[{2 * n + 1}];\ncell.front({receptor}, offset[e], f);\n"
             row, at = "f", f"{n}"
         # asked for before the neuron's way to the arrival, which takes a part of the time of the load
         each += f"const double w = {self.weight_of('from_connection[e]', 'source_of[e]')};\n"
         each += self._until("offset[e]", row, at, "(int)first + e", "false")
-        each += (
-            f"{{\n{indent(of(self.modes[1]))}}}\n".replace("{\n", f"if ({p}[i].mode) {{\n", 1)
-            if self.S > 1 and len(self.modes) > 1
-            else ""
-        )
+        if self.S > 1 and len(self.modes) > 1:
+            each += f"if ({self.mode}) cell.arrive(1, {receptor}, offset[e], f);\n"
         each += "".join(r.arriving() for r in self.readings)
-        if self.S > 1:
-            each += f"for (int k = 0; k < {n}; ++k) {p}[i].y[k] += f[k] * w;\n"
-        elif len(self.modes) > 1:
-            each += f"const int first_of = e * {W} + ({p}[i].mode ? {self.front} : 0);\n"
-            each += f"for (int k = 0; k < {n}; ++k) {p}[i].y[k] += factors[first_of + k] * w;\n"
-        else:
-            each += f"for (int k = 0; k < {n}; ++k) {p}[i].y[k] += factors[e * {W} + k] * w;\n"
+        by = "f[k]" if self.S > 1 else f"factors[e * {W} + {self.mode} * {self.front} + k]"
+        each += f"for (int k = 0; k < {n}; ++k) {p}[i].y[k] += {by} * w;\n"
         each += "".join(r.arrived() for r in self.readings)
         chunk = f"const int m = count - first < {CHUNK} ? (int)(count - first) : {CHUNK};\n"
         chunk += self._take("m", "begin + first", take)
         chunk += self.over(f"for (int e = 0; e < m; ++e) {{\n{indent(each)}}}\n") + "__syncthreads();\n"
         loop = f"for (int64_t first = 0; first < count; first += {CHUNK}) {{\n{indent(chunk)}}}\n" if self.into else ""
-        last = ""
-        if self.S > 1 and self.p.spiking:
-            last += f"const double row[{n + 1}] = {{{', '.join(self.end_number(n * (n + 1) + c) for c in range(n + 1))}}};\n"
-            last += self._until("t->delta", "row", "0", "(int)count", "true")
-        else:
-            last += self._until("t->delta", f"{p}_end", f"{n * (n + 1)}", "(int)count", "true")
-        last += f"double y[{n}];\nfor (int k = 0; k < {n}; ++k) y[k] = {p}[i].y[k];\n"
-        last += self.by_mode(lambda mode: "".join(
-            f"{p}[i].y[{k}] = {self._dot(lambda j: self.end_number(self._of_end(mode) + k * (n + 1) + j), self.end_number(self._of_end(mode) + k * (n + 1) + n), 'y')};\n"  # noqa: B023
-            for k in range(n)
-        ))  # fmt: skip
+        last = f"const auto end = {self.ends};\n"
+        if self.p.spiking:
+            last += f"double row[{n + 1}];\nfor (int c = 0; c <= {n}; ++c) row[c] = end({self.end_row} + c);\n"
+        last += self._until("t->delta", "row", "0", "(int)count", "true") + f"{p}[i].advance(end);\n"
         last += "".join(f"{self.of_trace('step', k)} = {p}[i].y[{k}];\n" for k in range(n) if self.dynamic)
         last += f"{p}[i].enter(cell);\n" if self.p.spiking else f"{p}[i].now = 0;\n"
         first = (self.series.start() if self.series else "") + "".join(r.before() for r in self.readings)
@@ -677,25 +652,11 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
 
     def backwards(self) -> str:
         """A step backwards."""
-        n, p, C = self.n, self.name, self.n + 1
-        retreat = f"double a[{n}];\nfor (int k = 0; k < {n}; ++k) a[k] = {p}[i].mu[k];\n"
-
-        def back(mode: str) -> str:
-            text, end = "", self._of_end(mode)
-            for q in self.dynamic:
-                for k in range(n):
-                    d = lambda j: self.number(f"dstep_{q}", k * C + j, mode)  # noqa: B023, E731
-                    change = " + ".join([d(n), *(f"{d(j)} * {self.of_trace('step', j)}" for j in range(n))])
-                    text += f"{self.sum_of(q)} += a[{k}] * ({change});\n"
-            for k in range(n):
-                text += f"{p}[i].mu[{k}] = {' + '.join(f'{self.end_number(end + j * C + k)} * a[{j}]' for j in range(n))};\n"
-            if self._knows_y:
-                state = "".join(f"state[{k}] = {self.of_trace('step', k)};\n" for k in range(n))
-                number = self.modes.index(mode)
-                text += f"double state[{n}];\n{state}cell.at({number}, t->delta).from_state(state, {p}[i].y);\n"
-            return text
-
-        retreat += self.by_mode(back) + "".join(r.retreat() for r in self.readings) + f"{p}[i].at = t->delta;\n"
+        p = self.name
+        trace = f"return {self.of_trace('step', 'k')};" if self.dynamic else "return 0.0;"
+        last = f"[&]([[maybe_unused]] const int k) {{ {trace} }}"
+        retreat = f"retreat(cell, {p}[i], {self.ends}, {self.learn}, {last});\n"
+        retreat += "".join(r.retreat() for r in self.readings)
         text = self.over(retreat, f"step back of {self.p.name}")
         undo = f"while ({p}[i].step == step{{more}}) undo_{p}(neuron, i);\n" if self.p.spiking else ""
         if self.into:
@@ -710,26 +671,15 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
     def _chunk_back(self, undo: str) -> str:
         n, p, W, L = self.n, self.name, self.width, len(self.dynamic)
         size = (2 + L) * n
-        take = ""
-        for k, mode in enumerate(self.modes):
-            into = f"f + {k * self.back}" if k else "f"
-            take += self.by_receptor(
-                lambda r: (
-                    self.horner(f"back_{r}", size, "s", into, mode)  # noqa: B023
-                    + (self.series.along(r, size, back=True) if self.series else "")
-                )
-            )
+        take, receptor = self.cell("0"), self.receptor("connection")
+        for mode in range(len(self.modes)):
+            take += f"cell.back({mode}, {receptor}, s, f + {mode * self.back});\n"
+        take += self.series.along(size, back=True) if self.series else ""
         number = "(int)(low - begin) + e"
         each = undo.format(more=f" && {p}[i].handled > {number}") + self._back_to("offset[e]", number)
         if self.S > 1:
-            each += f"double f[{size}];\n" + self.by_mode(
-                lambda mode: self.by_receptor(
-                    lambda r: self.horner(f"back_{r}", size, "offset[e]", "f", mode), "from_connection[e]"
-                )
-            )
-        elif len(self.modes) > 1:
-            each += f"const int first_of = e * {W} + ({p}[i].mode ? {self.back} : 0);\n"
-        at = (lambda c: f"f[{c}]") if self.S > 1 else (lambda c: f"factors[{'first_of' if len(self.modes) > 1 else f'e * {W}'} + {c}]")  # fmt: skip
+            each += f"double f[{size}];\ncell.back({self.mode}, {self.receptor('from_connection[e]')}, offset[e], f);\n"
+        at = (lambda c: f"f[{c}]") if self.S > 1 else (lambda c: f"factors[e * {W} + {self.mode} * {self.back} + {c}]")
 
         def part(first: int, more: list[str]) -> str:
             return " + ".join([*(f"{at(first + k)} * {p}[i].mu[{k}]" for k in range(n)), *filter(None, more)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import sympy as sp
 
@@ -66,32 +66,28 @@ class Neurons:
         """What `Neuron` (codegen/neuron.h) and the functions of exact.cuh read, as a struct."""
         x, n, L = f"x_{self.name}", self.name, self.dynamic
 
-        def by_mode(table: str) -> str:
-            every = [f"t->{x}{mode}_{table}" for mode in reversed(self.modes)]
-            return " : ".join([f"mode ? {every[0]}", every[1]] if len(every) > 1 else every)
+        def by_number(argument: str, choices: Sequence[object]) -> str:
+            *first, last = choices
+            return "".join(f"{argument} == {i} ? {choice} : " for i, choice in enumerate(first)) + str(last)
 
-        arguments = "([[maybe_unused]] int mode"
-        arrays = {table: f"{x}_{table}" for table in ("dg", "curve", "rho")}
+        def table(name: str, which: Sequence[str] = ()) -> str:
+            """A function from a mode, and a number of `which`, to a table."""
+            every = [f"({by_number('mode', [f't->{x}{m}_{name}{w}' for m in self.modes])})" for w in which or [""]]
+            of = ", [[maybe_unused]] int of" if which else ""
+            head = f"__device__ auto {name}([[maybe_unused]] int mode{of})"
+            return f"{head} const {{ return {by_number('of', every)}; }}\n"
+
+        arrays = {a: f"{x}_{a}" for a in ("dg", "curve", "rho")}
         if self.p.spiking:
             arrays |= {field: f"{n}_e_{field}" for field in self.event_fields}
             arrays |= {a: f"{n}_{a}" for a in ("unsorted", "sent_index", "sent_time")} | {"guarded": f"{n}_w_guarded"}
         fields = "".join(f"decltype(Trial::{source}) {a} = t->{source};\n" for a, source in arrays.items())
-        functions = f"__device__ auto spike{arguments}) const {{ return {by_mode('spike')}; }}\n"
-        functions += f"__device__ auto rates{arguments}) const {{ return {by_mode('A')}; }}\n"
+        functions = table("spike") + table("A").replace("auto A(", "auto rates(")
+        receptors = [f"_{r}" for r in self.p.derived.receptors]
+        functions += "".join(table(name, receptors) for name in ("arrive", "back") if receptors)
         if L:
-            which = " : ".join(
-                [
-                    *(f"r == {r} ? ({by_mode(f'dspike_{q}')})" for r, q in enumerate(L[:-1])),
-                    f"({by_mode(f'dspike_{L[-1]}')})",
-                ]
-            )
-            places = " : ".join(
-                [
-                    *(f"r == {r} ? {self.p.trainable.index(q)}" for r, q in enumerate(L[:-1])),
-                    str(self.p.trainable.index(L[-1])),
-                ]
-            )
-            functions += f"__device__ auto dspike{arguments}, [[maybe_unused]] int r) const {{ return {which}; }}\n"
+            functions += "".join(table(name, [f"_{q}" for q in L]) for name in ("dspike", "dstep"))
+            places = by_number("r", [self.p.trainable.index(q) for q in L])
             functions += f"__device__ static int place([[maybe_unused]] int r) {{ return {places}; }}  // among all learned ones\n"
         if self.p.spiking:
             fields += f"int64_t room = t->{n}_room, events = sample * {self.N} * room;\n"
@@ -143,43 +139,13 @@ class Neurons:
         """State k before an own spike, or at the end of the period."""
         return f"t->{self.name}_e_{of}[({self.name}_events + event) * {self.n} + {k}]"
 
-    def _dot(self, row: Callable[[int], str], constant: str, of: str) -> str:
-        """row . of + constant."""
-        return " + ".join([constant, *(f"{row(j)} * {of}[{j}]" for j in range(self.n))])
-
-    def number(self, table: str, c: int | str, mode: str = "") -> str:
-        """Column c of a table of one power."""
-        at = f"({c}) * {self.S} + {self.own}" if self.S > 1 else f"{c}"
-        return f"t->x_{self.name}{mode}_{table}[{at}]"
-
-    def horner(self, table: str, size: int, s: str, out: str, mode: str = "", of: int = 0, first: int = 0) -> str:
-        """Columns of a table of powers at s, whose number is a template's, so that they stay in registers; of: how many it has, of which `size` from `first` on are wanted."""
-        of = of or size
-        start = f"{first * self.S} + {self.own}" if self.S > 1 else f"{first}"
-        return f"horner<{size}, {self.S}, {of}>(t->x_{self.name}{mode}_{table}, {start}, (int)t->degree_{self.name}, {s}, {out});\n"
-
-    def by_mode(self, text: Callable[[str], str]) -> str:
-        """Text that depends on the mode of the neuron."""
-        if len(self.modes) == 1:
-            return text(self.modes[0])
-        free, held = map(text, self.modes)
-        return f"if ({self.name}[i].mode) {{\n{indent(held)}}} else {{\n{indent(free)}}}\n"
-
-    def rate_number(self, k: int | str, j: int, mode: str = "") -> str:
-        """Element (k, j) of A, or of b."""
-        n = self.n
-        at = f"(neuron * {n} + {k}) * {n + 1}" if self.S > 1 else f"{k} * {n + 1}"
-        return f"t->x_{self.name}{mode}_A[{at} + {j}]"
-
-    def by_receptor(self, text: Callable[[str], str], connection: str = "connection") -> str:
-        """Text that depends on the receptor of ``connection``."""
-        fed = {c.receptor: [k for k, d in self.into if d.receptor == c.receptor] for _, c in self.into}
-        if len(fed) == 1:  # no branch: the usual network has one
-            return text(next(iter(fed)))
-        cases = (
-            f"if ({' || '.join(f'{connection} == {k}' for k in ks)}) {{\n{indent(text(r))}}}\n" for r, ks in fed.items()
-        )
-        return "".join(cases)
+    def receptor(self, connection: str) -> str:
+        """The number of the receptor of a connection."""
+        numbers = {k: list(self.p.derived.receptors).index(c.receptor) for k, c in self.into}
+        if len(set(numbers.values())) < 2:  # no branch: the usual network has one
+            return str(next(iter(numbers.values()), 0))
+        *first, last = numbers
+        return f"({''.join(f'{connection} == {k} ? {numbers[k]} : ' for k in first)}{numbers[last]})"
 
     def synapse(self, k: int, route: str) -> str:
         """Number of the synapse of a route at ``neuron``, -1 if it has none."""

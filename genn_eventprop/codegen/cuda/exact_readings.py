@@ -189,16 +189,15 @@ class SeriesIntegral(Reading):
         total = " + ".join([f"{p}_u0[{n}]", *(f"{p}_u0[{j}] * {p}[i].y[{j}]" for j in range(n))])
         return f"{self.name}_read[i] += {total};\n"
 
-    def along(self, receptor: str, slot: int, back: bool = False) -> str:
+    def along(self, slot: int, back: bool = False) -> str:
         """Sets ``f[slot]`` to u . e and, on the way back, the next one to u . (-A e), less what an arrival that moves V
         itself takes from the loss."""
-        n, p = self.walk.n, self.walk.name
-        arrive, moved = f"t->x_{p}_arrive_{receptor}", f"t->x_{p}_back_{receptor}"
-        text = f"double u[{n + 2}];\n{self._integrated('s', 'u')}"
-        text += f"f[{slot}] = {' + '.join(f'{arrive}[{j}] * u[{j}]' for j in range(n))};\n"
+        n, receptor = self.walk.n, self.walk.receptor("connection")
+        text = f"double u[{n + 2}];\n{self._integrated('s', 'u')}const auto e = cell.p.arrive(0, {receptor});\n"
+        text += f"for (int j = 0; j < {n}; ++j) f[{slot}] += e[j] * u[j];\n"
         if back:
-            against = " + ".join(f"{moved}[{n + j}] * u[{j}]" for j in range(n))
-            text += f"f[{slot + 1}] = {against} - {arrive}[{self.part.v}] * u[{n + 1}];\n"
+            text += f"const auto drive = cell.p.back(0, {receptor});\nf[{slot + 1}] = -e[{self.part.v}] * u[{n + 1}];\n"
+            text += f"for (int j = 0; j < {n}; ++j) f[{slot + 1}] += drive[{n} + j] * u[j];\n"
         return text
 
     def arrived(self) -> str:
@@ -356,12 +355,10 @@ class NodeIntegral(Weighted):
 
     def of_time(self) -> str:
         w, v = self.walk, self.part.v
-        n, terms = w.n, list[str]()
-        for k, c in w.into:
-            if w.p.derived.receptors[c.receptor][v] != 0:
-                column = w.number(f"arrive_{c.receptor}", v)
-                terms.append(f"(from_connection[e] == {k} ? {column} : 0.0)")
-        return f"-weight_of_{self.name}(offset[e]) * {self.dr} * ({' + '.join(terms)})" if terms and n else ""
+        if not any(w.p.derived.receptors[c.receptor][v] != 0 for _, c in w.into):
+            return ""
+        moves = f"cell.p.arrive(0, {w.receptor('from_connection[e]')})[{v} * {w.S} + cell.own()]"
+        return f"-weight_of_{self.name}(offset[e]) * {self.dr} * {moves}"
 
     def time_gradient(self) -> str:
         v = self.part.v
@@ -529,13 +526,9 @@ __syncthreads();
 
     def _advance(self) -> str:
         """V at nodes from ``reached`` to ``when``."""
-        w, p, n, N, pre = self.walk, self.walk.name, self.walk.n, self.walk.N, self._prefix
+        w, p, N, pre = self.walk, self.walk.name, self.walk.N, self._prefix
         loss, v = w.plan.loss, self.part.v
-        speed = w.by_mode(
-            lambda mode: (
-                f"speed = fabs({w.rate_number(v, n, mode)}){''.join(f' + fabs({w.rate_number(v, j, mode)} * {p}_y_then[i][{j}])' for j in range(n))};\n"
-            )
-        )
+        speed = f"double speed = cell.speed({self._then(w.mode)}, {v}, {p}_y_then[i]);\n"
         steep = ""
         if self._labels:
             names = {"T": "t->duration"} | {c: f"t->loss_{c}" for c in loss.constants}
@@ -565,7 +558,7 @@ __syncthreads();
 """
         return f"""\
 if (when > reached) {{
-{indent(w.over(f"double speed;{chr(10)}{self._then(speed)}{steep}{p}_time[neuron] = speed;{chr(10)}"))}\
+{indent(w.over(f"{speed}{steep}{p}_time[neuron] = speed;{chr(10)}"))}\
     __syncthreads();
     double rate = 0;
     for (int k = 0; k < {N}; ++k) rate = fmax(rate, {p}_time[k]);
@@ -631,9 +624,8 @@ if (when > reached) {{
             text += "if (by < 0) {\n    ++arrival;\n    continue;\n}\n"
         weight = w.weight_of("by", "source")
         if self._moving:
-            moved = w.by_receptor(
-                lambda r: f"{p}_time[neuron] = {p}_V[neuron] + {w.number(f'arrive_{r}', self.part.v)} * w;\n", "by"
-            )
+            e = f"cell.p.arrive(0, {w.receptor('by')})[{self.part.v} * {w.S} + cell.own()]"
+            moved = f"{p}_time[neuron] = {p}_V[neuron] + {e} * w;\n"
             each = f"{self._take_V()}const double w = {weight};\n{moved}"
             text += w.over(each) + self._jump(f"for (int n = 0; n < {N}; ++n) {p}_V[n] = {p}_time[n];\n")
             text += f"if (threadIdx.x == 0) t->{p}_a_loss[{place}] = {p}_change[0];\n__syncthreads();\n"
@@ -641,11 +633,7 @@ if (when > reached) {{
             self._flush(lambda k: f"t->{p}_a_pull{k}[({place}) * {N} + neuron]")
             + f"double f[{n}];\nconst double w = {weight};\n"
         )
-        add += self._then(
-            w.by_mode(
-                lambda mode: w.by_receptor(lambda r: w.horner(f"arrive_{r}", n, "when", "f", mode, of=2 * n + 1), "by")
-            )
-        )
+        add += f"cell.arrive({self._then(w.mode)}, {w.receptor('by')}, when, f);\n"
         add += f"for (int k = 0; k < {n}; ++k) {p}_y_then[i][k] += f[k] * w;\n"
         return text + w.over(add)
 

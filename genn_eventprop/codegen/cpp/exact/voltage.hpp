@@ -145,9 +145,9 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
     int how_many(O& out, const Args& args, double h) {
         double steepest = 0;
         for (int k = 0; k < N; ++k) {
-            const double* a = out.flow[0].A + (O::own(k) * n + V) * (n + 1);
-            double speed = std::fabs(a[n]);
-            for (int j = 0; j < n; ++j) speed += std::fabs(a[j] * double(y[j].data[k]));
+            double now[n];
+            for (int j = 0; j < n; ++j) now[j] = double(y[j].data[k]);
+            double speed = out.of(k).speed(0, V, now);
             if constexpr (Scored) speed *= W::Loss::steepness(args, y[V].data[k]);
             steepest = speed > steepest ? speed : steepest;
         }
