@@ -28,21 +28,21 @@ from importlib import resources
 
 import sympy as sp
 
-from ...modelling.expressions import symbol
 from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...plan.groups import walk_order
 from ...plan.series import DEGREE
 from ...program.compare import comparison, further_slopes
 from ...program.events import DL_DT
-from ...program.jump import gradients, jump, jump_term, x0_slope
-from ...program.nodes import Access, Add, Buffer, Kernel, Let, Set, Statement, name
+from ...program.jump import x0_slope
+from ...program.nodes import Access, Add, Buffer, Kernel, Set, Statement, name
 from ...program.outer import on_host
-from ...program.readouts import Several, make_readout
+from ...program.readouts import Readout, Several, make_readout
 from ...program.readouts.base import NOW
 from ...program.readouts.spikes import COUNT
 from ...program.regularise import JUMP, TOTAL, Regularise
 from ...program.scope import Scope
 from ..equations import equations
+from ..exact_statements import begin_back, jump_back, pushed
 from ..layout import RANGE, Layout
 from ..safe_text import in_comment
 from ..shared import shared
@@ -69,7 +69,6 @@ DATA = (
 INTEGERS = ("batch", "training", "adding", "exact_steps", "exact_points")
 ARRIVAL = {"s": "double", "connection": "int", "source": "int", "index": "int"}
 """What is stored of an arrival: its offset, the route or the source that it comes from, and the number of the spike."""
-RATE = name("t", "rate")  # E / gdot
 
 
 class Walk(Neurons):
@@ -515,10 +514,9 @@ __syncthreads();
 
     # backwards
 
-    def _pushes(self) -> list[Statement]:
-        """What is added to lambda at every own spike that was sent."""
-        found = self.regularise.after() if self.regularise else []
-        return found + [s for r in self.readings for s in r.part.after()]
+    @property
+    def _parts(self) -> list[Readout]:
+        return [r.part for r in self.readings]
 
     @property
     def _looks_back(self) -> bool:
@@ -543,17 +541,8 @@ __syncthreads();
         """lambda at T, jumps at own spikes by the counts of the trial; sums begin at 0."""
         p, s, n = self.name, self.scope, self.n
         lam = {l: f"{p}[i].mu[{k}]" for k, l in enumerate(s.lam)}
-        statements: list[Statement] = list(self.regularise.begin_back()) if self.regularise else []
-        values = [a.value for a in self._pushes() if isinstance(a, Add) and a.value != JUMP]
-        if values:
-            s.each(JUMP)
-            statements += [] if self.regularise and self.regularise.terms else [Set(JUMP, sp.Integer(0))]
-            statements += [Add(JUMP, value) for value in values]
-        for part in self.said_of:
-            statements += part.begin_back()
-            last = part.last()
-            statements += [Add(part.lam, last)] if last != 0 else []
-        body = f"for (int k = 0; k < {n}; ++k) {p}[i].mu[k] = 0;\n{self.said(statements, lam)}"
+        first, last = begin_back(s, self.regularise, self._parts, self.said_of)
+        body = f"for (int k = 0; k < {n}; ++k) {p}[i].mu[k] = 0;\n{self.said([*first, *last], lam)}"
         L = len(self.p.trainable)
         body += f"for (int k = 0; k < {L}; ++k) {p}_sum[i][k] = 0;\n" if L else ""
         body += "".join(r.begin_back() for r in self.readings)
@@ -587,7 +576,7 @@ __syncthreads();
         text = "".join(r.functions() for r in self.readings) + (self._read_back_to(back) if back else "")
         if not self.p.spiking:
             return text
-        p, s, event = self.name, self.scope, self.p.derived.events[0]
+        p, s = self.name, self.scope
         places = {x: f"before[{k}]" for k, x in enumerate(s.x)} | {l: f"lambda[{k}]" for k, l in enumerate(s.lam)}
         for q in self.p.trainable:
             places[s.each(name("w", "grad", q))] = self.sum_of(q)
@@ -595,15 +584,9 @@ __syncthreads();
         said = self.said([b for part in self.said_of for e in s.d.events for b in part.time_gradient(e, early)], places)
         own = "".join(f"const double {b} = before[{k}];\n" for k, b in enumerate(early.values()) if str(b) in said)
         own += f"const double {NOW} = {self.event('time')};\n" if str(NOW) in said else ""
-        E = symbol("dl_dt") + jump_term(s, event, {}, name("w", "mode"))
-        body = [
-            Let(RATE, E * symbol("inv_gdot"), "double"),
-            *gradients(s, event, RATE, {}),
-            *jump(s, event, RATE, {}, "jump"),
-        ]
-        jumped = f"[[maybe_unused]] const double inv_gdot = {self.event('rate')};\n{self.said(body, places)}"
-        pushed = {a.target for a in self._pushes() if isinstance(a, Add)}
-        jumped += "".join(f"lambda[{s.lam.index(l)}] += t->{p}_{JUMP}[sample * {self.N} + neuron];\n" for l in pushed)
+        jumped = f"[[maybe_unused]] const double inv_gdot = {self.event('rate')};\n{self.said(jump_back(s, 'double'), places)}"
+        state = pushed(s, self.regularise, self._parts)
+        jumped += f"lambda[{state}] += t->{p}_{JUMP}[sample * {self.N} + neuron];\n" if state >= 0 else ""
         duration = [q for q in self.p.trainable if q in self.p.derived.durations]
         undone = "".join(r.undone("spike") for r in self.readings)
         if len(self.modes) > 1:
@@ -956,38 +939,34 @@ for (int64_t sample = 0; sample < t->batch; ++sample)
 """
 
     def gathers(self) -> tuple[str, list[tuple[str, int]]]:
-        """The kernel that sums gradients over the samples, a thread a weight, in their order; and its launch."""
-        learned = [(k, c) for k, c in enumerate(self.plan.connections) if c.trainable and not c.shares]
-        neurons = [(b, b.axes[0]) for w in self.walks for b in w.buffers() if b.role == "gradient"]
-        late = [(k, c) for k, c in enumerate(self.plan.connections) if c.learns_delays]
-        if not learned and not neurons and not late:
-            return "", []
+        """The kernel that sums gradients over the samples, a thread a number, in their order; and its launch."""
         again = f"for (int p = 0; p < {len(self.walks)}; ++p)\n    if (t->needed[p]) return;\n"
         text = f"const Trial *const t = &t_;\n{again}int64_t w = (int64_t)blockIdx.x * {GATHERING} + threadIdx.x;\n"
-        sizes = list[int]()
-        for k, c in learned:
-            sizes.append(math.prod(c.weight_shape))
-            add = f"real total = t->adding ? t->c{k}_gradient[w] : (real)0;\n"
-            add += "".join(
-                self._summed(j, d) for j, d in enumerate(self.plan.connections) if j == k or d.shares == c.name
-            )
-            add += f"t->c{k}_gradient[w] = total;\nif (total - total != 0) atomicMax(t->unfinite + {k}, 1);\nreturn;\n"
-            text += f"if (w < {sizes[-1]}) {{\n{indent(add)}}}\nw -= {sizes[-1]};\n"
-        for k, c in late:
-            sizes.append(math.prod(c.delays.shape) if c.delays else 0)
-            add = f"real total = t->adding ? t->c{k}_delay_gradient[w] : (real)0;\n"
-            add += f"for (int64_t sample = 0; sample < t->batch; ++sample) total += t->c{k}_delay_slice[sample * {sizes[-1]} + w];\n"
-            add += f"t->c{k}_delay_gradient[w] = total;\nif (total - total != 0) atomicMax(t->unfinite + {len(self.plan.connections) + k}, 1);\nreturn;\n"
-            text += f"if (w < {sizes[-1]}) {{\n{indent(add)}}}\nw -= {sizes[-1]};\n"
-        for b, count in neurons:
-            add = f"real total = t->adding ? t->{b.name}_sum[w] : (real)0;\n"
-            add += (
-                f"for (int64_t sample = 0; sample < t->batch; ++sample) total += t->{b.name}[sample * {count} + w];\n"
-            )
-            text += f"if (w < {count}) {{\n{indent(f'{add}t->{b.name}_sum[w] = total;' + chr(10) + 'return;' + chr(10))}}}\nw -= {count};\n"
-        blocks = -(-(sum(sizes) + sum(int(n) for _, n in neurons)) // GATHERING)
+        every, connections, total = "for (int64_t sample = 0; sample < t->batch; ++sample) ", self.plan.connections, 0
+
+        def add(into: str, size: int, terms: Iterable[str], number: int = -1) -> None:
+            """The numbers of an array, as sums of terms; number: where it is noted that one is not finite."""
+            nonlocal text, total
+            note = f"if (total - total != 0) atomicMax(t->unfinite + {number}, 1);\n" if number >= 0 else ""
+            body = f"real total = t->adding ? t->{into}[w] : (real)0;\n{''.join(terms)}t->{into}[w] = total;\n{note}return;\n"
+            text += f"if (w < {size}) {{\n{indent(body)}}}\nw -= {size};\n"
+            total += size
+
+        for k, c in enumerate(connections):
+            if c.trainable and not c.shares:
+                shared = (self._summed(j, d) for j, d in enumerate(connections) if j == k or d.shares == c.name)
+                add(f"c{k}_gradient", math.prod(c.weight_shape), shared, k)
+        for k, c in enumerate(connections):
+            if c.delays and c.learns_delays:
+                size = math.prod(c.delays.shape)
+                term = f"{every}total += t->c{k}_delay_slice[sample * {size} + w];\n"
+                add(f"c{k}_delay_gradient", size, [term], len(connections) + k)
+        for b in (b for w in self.walks for b in w.buffers() if b.role == "gradient"):
+            add(f"{b.name}_sum", int(b.axes[0]), [f"{every}total += t->{b.name}[sample * {b.axes[0]} + w];\n"])
+        if not total:
+            return "", []
         head = f'extern "C" __global__ void __launch_bounds__({GATHERING}) gather({self.parameter}) {{\n'
-        return f"{head}{indent(text)}}}\n", [("gather", blocks)]
+        return f"{head}{indent(text)}}}\n", [("gather", -(-total // GATHERING))]
 
 
 def head(plan: Plan, real: str) -> list[str]:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 import sympy as sp
 
 from ...plan.series import MODES, varies
-from ...program.nodes import Set, Statement, name
+from ...program.nodes import Statement
 from ...program.scope import Scope
 from ..cpp import padded
+from ..exact_statements import reset
 from ..safe_text import in_comment
 from ..statements import indent
 
@@ -167,7 +168,6 @@ class Neurons:
 
     def after(self, before: str, after: str) -> str:
         """The state behind a spike, from that before it."""
-        s = self.scope
-        targets = [s.each(name("w", "after", x)) for x in s.d.states]
-        places = {x: f"{before}[{k}]" for k, x in enumerate(s.x)} | {x: f"{after}[{k}]" for k, x in enumerate(targets)}
-        return self.said([Set(x, s.expression(e)) for x, e in zip(targets, self.p.derived.events[0].h)], places)
+        made = reset(self.scope)
+        places = {x: f"{before}[{k}]" for k, x in enumerate(self.scope.x)}
+        return self.said(made.values(), places | {x: f"{after}[{k}]" for k, x in enumerate(made)})

@@ -16,14 +16,15 @@ from ....plan import PopulationRecord
 from ....program.births import CHANGE, birth_is_read
 from ....program.compare import comparison
 from ....program.events import DL_DT
-from ....program.jump import gradients, jump, jump_term, x0_slope
-from ....program.nodes import Access, Add, Buffer, Kernel, Let, Set, Statement, name
+from ....program.jump import x0_slope
+from ....program.nodes import Access, Add, Buffer, Kernel, Set, Statement, name
 from ....program.readouts import make_readout
 from ....program.readouts.base import NOW
 from ....program.readouts.spikes import COUNT
 from ....program.regularise import JUMP, TOTAL, Regularise
 from ....program.scope import Scope
 from ...birth_losses import changed, loss_functions, reads_change
+from ...exact_statements import begin_back, jump_back, pushed, reset
 from ...statements import TYPES, Spelling, indent
 from ..context import Context
 from ..grid.compare import CONSTANTS, auxiliary_losses, compared
@@ -34,7 +35,6 @@ from .arguments import given, integers
 from .readings import Reading, readings_of, reads, time_weights
 
 BIRTH_WIDTH = name("t", "birth_width")
-RATE = name("t", "rate")  # E / gdot
 
 
 class ExactMemory(Memory):
@@ -124,30 +124,18 @@ class ExactProgram:
 
     # backwards
 
-    def _pushes(self, p: PopulationRecord) -> list[Statement]:
-        """What is added to the costate at every own spike that was sent."""
-        found = [*self.regularise[p.name].after()] if p.spiking else []
-        return found + [s for r in reads(self.readings, p) for s in r.readout.after()]
-
     def pushed(self, p: PopulationRecord) -> int:
         """Index of the state whose costate jumps at own spikes, -1 if there is none."""
-        states = {s.target for s in self._pushes(p) if isinstance(s, Add)}
-        assert len(states) <= 1, f"own spikes of {p.name} push several states"
-        return self.scopes[p.name].lam.index(states.pop()) if states else -1
+        return pushed(self.scopes[p.name], self.regularise.get(p.name), [r.readout for r in reads(self.readings, p)])
 
     def _begin_back(self) -> str:
         """Sets jumps at own spikes, by the spike counts of the trial, and lambda at T."""
         text = ""
         for p in self.plan.populations:
             s, own, read = self.scopes[p.name], self.regularise.get(p.name), reads(self.readings, p)
-            body = own.begin_back() if own else []
+            said = [r.readout for r in read if r.form is None]
+            body, last = begin_back(s, own, [r.readout for r in read], said)
             text += self._total(s) if own and own.whole_layer else ""
-            values = [a.value for a in self._pushes(p) if isinstance(a, Add) and a.value != JUMP]
-            if values:
-                body += [] if own and own.terms else [Set(s.each(JUMP), sp.Integer(0))]
-                body += [Add(JUMP, value) for value in values]
-            body += [b for r in read if r.form is None for b in r.readout.begin_back()]
-            last = [Add(r.readout.lam, end) for r in read if (end := r.readout.last()) != 0]
             text += self._loop(s, [*body, *last])
             text += self._to_mode(p, read) if last and len(p.derived.modes) > 1 else ""
         return self._block(text)
@@ -175,21 +163,19 @@ class ExactProgram:
 
     def reset(self, p: PopulationRecord) -> str:
         """The body of a model's `reset`, in double precision: from the state ``before`` a spike to that ``after`` it."""
-        s, h = self.scopes[p.name], p.derived.events[0].h
-        after = [s.each(name("w", "after", x)) for x in s.d.states]
+        s = self.scopes[p.name]
+        after = reset(s)
         places = _numbered("before", s.x) | _numbered("after", after)
-        kernel = s.kernel(Set(x, s.expression(e)) for x, e in zip(after, h))
+        kernel = s.kernel(after.values())
         return ScalarWriter(Spelling(self._in_model(p, places, real="double"), lambda *_: "", CONSTANTS), kernel).text()
 
     def jump(self, p: PopulationRecord) -> str:
         """The body of a model's `jump`: of an own spike with ``dl_dt`` and ``inv_gdot``, by the state before it."""
-        s, event = self.scopes[p.name], p.derived.events[0]
+        s = self.scopes[p.name]
         learned = {s.each(name("w", "grad", n)): f"grad[{k}].data[neuron]" for k, n in enumerate(p.trainable)}
         places = learned | _numbered("kept", s.x) | _numbered("lambda", s.lam)
-        E = symbol("dl_dt") + jump_term(s, event, {}, name("w", "mode"))
-        body = [Let(RATE, E * symbol("inv_gdot")), *gradients(s, event, RATE, {}), *jump(s, event, RATE, {}, "jump")]
         lanes = VectorLoopWriter(
-            Spelling(self._in_model(p, places), lambda *_: ""), s.kernel(body), s.index, rows=False
+            Spelling(self._in_model(p, places), lambda *_: ""), s.kernel(jump_back(s)), s.index, rows=False
         )
         return lanes.shared() + lanes.each()
 

@@ -1,0 +1,60 @@
+"""What `program` says of a trial with exact spike times, as the targets write it: around own spikes, and where the pass
+backwards begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import sympy as sp
+
+from ..modelling.expressions import symbol
+from ..program.jump import gradients, jump, jump_term
+from ..program.nodes import Add, Let, Set, Statement, name
+from ..program.readouts import Readout
+from ..program.regularise import JUMP, Regularise
+from ..program.scope import Scope
+
+RATE = name("t", "rate")  # E / gdot
+
+
+def reset(s: Scope) -> dict[sp.Symbol, Set]:
+    """The states behind an own spike, with the statements that make them of those before it."""
+    after = [s.each(name("w", "after", x)) for x in s.d.states]
+    return {x: Set(x, s.expression(e)) for x, e in zip(after, s.d.events[0].h)}
+
+
+def jump_back(s: Scope, kind: str = "real") -> list[Statement]:
+    """The jump of lambda at an own spike, and gradients of learned parameters, by ``dl_dt`` and ``inv_gdot``."""
+    event = s.d.events[0]
+    E = symbol("dl_dt") + jump_term(s, event, {}, name("w", "mode"))
+    rate = Let(RATE, E * symbol("inv_gdot"), kind)
+    return [rate, *gradients(s, event, RATE, {}), *jump(s, event, RATE, {}, "jump")]
+
+
+def pushes(regularise: Regularise | None, parts: Iterable[Readout]) -> list[Statement]:
+    """What is added to lambda at every own spike that was sent."""
+    return [*(regularise.after() if regularise else []), *(s for part in parts for s in part.after())]
+
+
+def pushed(s: Scope, regularise: Regularise | None, parts: Iterable[Readout]) -> int:
+    """Index of the state whose lambda jumps at own spikes, -1 if there is none."""
+    states = {a.target for a in pushes(regularise, parts) if isinstance(a, Add)}
+    assert len(states) <= 1, f"own spikes of {s.p.name} push several states"
+    return s.lam.index(states.pop()) if states else -1
+
+
+def begin_back(
+    s: Scope, regularise: Regularise | None, parts: Sequence[Readout], said: Iterable[Readout]
+) -> tuple[list[Statement], list[Statement]]:
+    """What begins the pass backwards: jumps at own spikes, by the spike counts of the trial; and lambda at T.
+
+    Args:
+        said: of the readouts `parts` those whose statements say all.
+    """
+    body = list(regularise.begin_back()) if regularise else []
+    values = [a.value for a in pushes(regularise, parts) if isinstance(a, Add) and a.value != JUMP]
+    if values and not (regularise and regularise.terms):
+        body.append(Set(s.each(JUMP), sp.Integer(0)))
+    body += [Add(JUMP, value) for value in values]
+    body += [b for part in said for b in part.begin_back()]
+    return body, [Add(part.lam, end) for part in parts if (end := part.last()) != 0]
