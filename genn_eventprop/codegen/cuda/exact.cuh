@@ -163,6 +163,44 @@ __device__ inline bool follow(const Neuron<P> &cell, Way<P> &way, double t_k, in
     return ran_away;
 }
 
+// A neuron once more through a step that is over. pull, learned: what nodes since its last event add to mu, and all to learned parameters.
+template <class P> struct Replay {
+    static constexpr int n = P::n;
+    double y[n], pull[n], learned[P::dynamic + 1];
+    int mode, spikes;
+    __device__ inline void begin() {
+        for (int k = 0; k < n; ++k) pull[k] = 0;
+        for (int r = 0; r < P::dynamic; ++r) learned[r] = 0;
+        mode = spikes = 0;
+    }
+    template <class Pulls> __device__ inline void flush(const Pulls &pulls, int64_t place) {
+        for (int k = 0; k < n; ++k) pulls[place * n + k] = pull[k], pull[k] = 0;
+    }
+    // When its next own event comes, of `count` spikes, ahead of an arrival.
+    __device__ inline double next(const Neuron<P> &cell, int count, int step, int arrival) const {
+        const P &p = cell.p;
+        const int64_t event = p.at(spikes - mode, cell.number);
+        if constexpr (P::modes > 1)
+            if (mode) return p.end_step[event] == step && p.end_handled[event] <= arrival ? (double)p.end_s[event] : INFINITE;
+        return spikes < count && p.handled[event] <= arrival ? (double)p.s[event] : INFINITE;
+    }
+    // The states before and behind it, which are the same at the end of a refractory period.
+    template <class Reset> __device__ inline void around(const Neuron<P> &cell, Reset reset, double *before, double *after) const {
+        const int64_t event = cell.p.at(spikes - mode, cell.number);
+        if constexpr (P::modes > 1)
+            if (mode) {
+                for (int k = 0; k < n; ++k) before[k] = after[k] = cell.p.end_x[event * n + k];
+                return;
+            }
+        for (int k = 0; k < n; ++k) before[k] = cell.p.x[event * n + k];
+        reset(before, after);
+    }
+    __device__ inline void pass(const Neuron<P> &cell, double s, const double *after) {
+        spikes += !mode, mode = P::modes > 1 && !mode;
+        cell.at(mode, s).from_state(after, y);
+    }
+};
+
 // A neuron on its way back. y: if anything needs it; at: offset in the step; left: events not undone yet, the newest one of `step` behind
 // `handled` arrivals of it.
 template <class P> struct WayBack {

@@ -217,9 +217,7 @@ class Walk(Neurons):
 {text}const auto follow_{p} = [&](const int32_t neuron, const int i, const double next, const auto &row, const int at, const int handled, const bool last) {{
     {self.cell()}\
     const auto read = [&]([[maybe_unused]] const double until) {{ {until} }};
-    const auto reset = [&]({both} double *after) {{
-{indent(self.after("before", "after"), 2)}\
-    }};
+{indent(self.reset())}\
     const auto lasts = [&] {{
 {indent(self._lasts(), 2)}\
     }};
@@ -599,9 +597,7 @@ __syncthreads();
 {text}const auto undo_{p} = [&](const int32_t neuron, const int i) {{
     {self.cell()}\
     const auto read = [&]({read}) {{ {self._back_to("since", "entry").strip()} }};
-    const auto reset = [&]({before}, [[maybe_unused]] double *after) {{
-{indent(self.after("before", "after"), 2)}\
-    }};
+{indent(self.reset())}\
     const auto spiked = [&](const int64_t event, [[maybe_unused]] const double s, {before}, [[maybe_unused]] const double *after, [[maybe_unused]] double *extra) {{
         double {DL_DT} = {self.event("by")};
 {indent(own + said, 2)}\

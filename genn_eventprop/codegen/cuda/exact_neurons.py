@@ -136,10 +136,6 @@ class Neurons:
     def event(self, field: str, index: str = "event") -> str:
         return f"t->{self.name}_e_{field}[{self.name}_events + {index}]"
 
-    def event_x(self, k: int, of: str = "x") -> str:
-        """State k before an own spike, or at the end of the period."""
-        return f"t->{self.name}_e_{of}[({self.name}_events + event) * {self.n} + {k}]"
-
     def receptor(self, connection: str) -> str:
         """The number of the receptor of a connection."""
         numbers = {k: list(self.p.derived.receptors).index(c.receptor) for k, c in self.into}
@@ -166,8 +162,10 @@ class Neurons:
         """The gradient of a learned parameter."""
         return f"{self.name}_sum[i][{self.p.trainable.index(q)}]"
 
-    def after(self, before: str, after: str) -> str:
-        """The state behind a spike, from that before it."""
+    def reset(self) -> str:
+        """Declares ``reset``, from the state before a spike to that behind it."""
         made = reset(self.scope)
-        places = {x: f"{before}[{k}]" for k, x in enumerate(self.scope.x)}
-        return self.said(made.values(), places | {x: f"{after}[{k}]" for k, x in enumerate(made)})
+        places = {x: f"before[{k}]" for k, x in enumerate(self.scope.x)}
+        body = self.said(made.values(), places | {x: f"after[{k}]" for k, x in enumerate(made)})
+        arguments = "[[maybe_unused]] const double *before, [[maybe_unused]] double *after"
+        return f"const auto reset = [&]({arguments}) {{\n{indent(body)}}};\n"

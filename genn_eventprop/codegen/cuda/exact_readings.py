@@ -236,9 +236,9 @@ class _Stretches(Reading):
 
     by_nodes = True
 
-    def row(self, s: str) -> str:
+    def row(self, s: str, mode: str = "") -> str:
         """Sets ``row`` to that of V in P(s) and c(s)."""
-        return f"double row[{self.walk.n + 1}];\ncell.row({self.part.v}, {self.walk.mode}, {s}, row);\n"
+        return f"double row[{self.walk.n + 1}];\ncell.row({self.part.v}, {mode or self.walk.mode}, {s}, row);\n"
 
     def V(self, y: str) -> str:
         return f"linear<{self.walk.n}>(row, {y})"
@@ -387,16 +387,15 @@ class VoltageLoss(Weighted):
 
     def buffers(self) -> list[Buffer]:
         w, found = self.walk, super().buffers()
+        p, row = w.name, w.N * w.n
         stored: list[tuple[str, tuple[int | str, ...]]] = [
-            (f"{w.name}_a_pull{k}", (f"{w.name}_arrivals", w.N)) for k in range(w.n)
-        ]
-        stored += [(f"{w.name}_pull{k}", ("exact_points", w.N)) for k in range(w.n)]
-        stored += [(f"{w.name}_a_loss", (f"{w.name}_arrivals",))] if self._moving else []
-        stored += [(f"{w.name}_learned_{q}", (w.N,)) for q in w.dynamic]
+            (f"{p}_a_pull", (f"{p}_arrivals", row)), (f"{p}_pull", ("exact_points", row))
+        ]  # fmt: skip
+        stored += [(f"{p}_a_loss", (f"{p}_arrivals",))] if self._moving else []
+        stored += [(f"{p}_learned", (w.N * len(w.dynamic),))] if w.dynamic else []
         if w.p.spiking:
-            fields = ["loss", *(f"pull{k}" for k in range(w.n))]
-            fields += [f"end_pull{k}" for k in range(w.n)] if len(w.modes) > 1 else []
-            stored += [(f"{w.name}_e_{f}", (w.N, f"{w.name}_room")) for f in fields]
+            stored += [(f"{p}_e_loss", (w.N, f"{p}_room")), (f"{p}_e_pull", (row, f"{p}_room"))]
+            stored += [(f"{p}_e_end_pull", (row, f"{p}_room"))] if len(w.modes) > 1 else []
         found += [Buffer(n, axes, "double", "stored") for n, axes in stored]
         found.append(Buffer("loss", ("batch",), "double", "result"))
         if self._labels:
@@ -408,27 +407,24 @@ class VoltageLoss(Weighted):
         return [Buffer(f"{p}_{n}", (size,), "double") for n, size in {"time": N, "V": N, "change": 1}.items()]
 
     def declare(self) -> str:
-        w, p, slots = self.walk, self.walk.name, self.walk.slots
-        text = (
-            super().declare() + f"double {p}_y_then[{slots}][{w.n}], {p}_pull_now[{slots}][{w.n}], {p}_running = 0;\n"
-        )
-        text += f"double {p}_learned_now[{slots}][{len(w.dynamic)}];\n" if w.dynamic else ""
-        text += f"int {p}_replayed[{slots}];\n" if w.p.spiking else ""
-        return text + (f"int {p}_mode_then[{slots}];\n" if len(w.modes) > 1 else "")
+        p = self.walk.name
+        return f"{super().declare()}Replay<Tables_{p}> {p}_then[{self.walk.slots}];\ndouble {p}_running = 0;\n"
 
     def begin(self) -> str:
-        w, p = self.walk, self.walk.name
-        text = super().begin() + f"for (int k = 0; k < {w.n}; ++k) {p}_pull_now[i][k] = 0;\n"
-        text += f"for (int k = 0; k < {len(w.dynamic)}; ++k) {p}_learned_now[i][k] = 0;\n" if w.dynamic else ""
-        text += f"{p}_replayed[i] = 0;\n" if w.p.spiking else ""
-        return text + (f"{p}_mode_then[i] = 0;\n" if len(w.modes) > 1 else "")
+        return f"{super().begin()}{self._then}.begin();\n"
 
     def before(self) -> str:
-        return f"for (int k = 0; k < {self.walk.n}; ++k) {self.walk.name}_y_then[i][k] = {self.walk.name}[i].y[k];\n"
+        p = self.walk.name
+        return f"for (int k = 0; k < {self.walk.n}; ++k) {self._then}.y[k] = {p}[i].y[k];\n"
 
-    def _then(self, text: str) -> str:
-        """Text of the walk, of the time that the block goes through once more."""
-        return text.replace(f"{self.walk.name}[i].mode", f"{self.walk.name}_mode_then[i]")
+    @property
+    def _then(self) -> str:
+        """A neuron at the time that the block goes through once more."""
+        return f"{self.walk.name}_then[i]"
+
+    @property
+    def _mode(self) -> str:
+        return f"{self._then}.mode" if len(self.walk.modes) > 1 else "0"
 
     def _loss(self) -> str:
         """Two functions of thread 0, l of all outputs at a time of the step: one leaves dl/dV / B in the place of V."""
@@ -477,11 +473,7 @@ __syncthreads();
 
     def _take_V(self) -> str:
         p = self.walk.name
-        return f"{self._then(self.row('when'))}{p}_V[neuron] = {self.V(f'{p}_y_then[i]')};\n"
-
-    def _flush(self, place: Callable[[int], str]) -> str:
-        p = self.walk.name
-        return "".join(f"{place(k)} = {p}_pull_now[i][{k}];\n{p}_pull_now[i][{k}] = 0;\n" for k in range(self.walk.n))
+        return f"{self.row('when', self._mode)}{p}_V[neuron] = {self.V(f'{self._then}.y')};\n"
 
     def replay(self) -> str:
         w, p, N = self.walk, self.walk.name, self.walk.N
@@ -501,22 +493,15 @@ for (int arrival = 0;;) {{
     ++arrival;
 }}
 """
-        text += w.over(self._flush(lambda k: f"t->{p}_pull{k}[(sample * t->exact_points + step) * {N} + neuron]"))
+        text += w.over(f"{self._then}.flush(t->{p}_pull, (sample * t->exact_points + step) * {N} + neuron);\n")
         return f"{{  // V of all outputs between the events of the step\n{indent(text)}}}\n"
 
     def _first_own(self) -> str:
         """The next own event before the next arrival, that of neuron ``first``."""
         w, p, N = self.walk, self.walk.name, self.walk.N
-        spike = w.event("handled")
-        body = "double at = INFINITE;\n"
-        spiked = f"const int64_t event = (int64_t){p}_replayed[i] * {N} + neuron;\nif ({p}_replayed[i] < {p}[i].count && {spike} <= arrival) at = {w.event('s')};\n"
-        if len(w.modes) > 1:
-            ends = f"const int64_t event = (int64_t)({p}_replayed[i] - 1) * {N} + neuron;\nif ({w.event('end_step')} == step && {w.event('end_handled')} <= arrival) at = {w.event('end_s')};\n"
-            body += f"if ({p}_mode_then[i]) {{\n{indent(ends)}}} else {{\n{indent(spiked)}}}\n"
-        else:
-            body += spiked
+        following = f"{p}_time[neuron] = {self._then}.next(cell, {p}[i].count, (int)step, arrival);\n"
         return f"""\
-{w.over(body + f"{p}_time[neuron] = at;" + chr(10))}\
+{w.over(following)}\
 __syncthreads();
 for (int k = 0; k < {N}; ++k)
     if ({p}_time[k] < (first < 0 ? INFINITE : (double){p}_time[first])) first = k;
@@ -528,11 +513,11 @@ __syncthreads();
         """V at nodes from ``reached`` to ``when``."""
         w, p, N, pre = self.walk, self.walk.name, self.walk.N, self._prefix
         loss, v = w.plan.loss, self.part.v
-        speed = f"double speed = cell.speed({self._then(w.mode)}, {v}, {p}_y_then[i]);\n"
+        speed = f"double speed = cell.speed({self._mode}, {v}, {self._then}.y);\n"
         steep = ""
         if self._labels:
             names = {"T": "t->duration"} | {c: f"t->loss_{c}" for c in loss.constants}
-            steep = f"[[maybe_unused]] const double r = {p}_y_then[i][{v}];\nspeed *= fmax(1.0, fabs((double)({expression(loss.derivatives[0], DOUBLE, names)})));\n"
+            steep = f"[[maybe_unused]] const double r = {self._then}.y[{v}];\nspeed *= fmax(1.0, fabs((double)({expression(loss.derivatives[0], DOUBLE, names)})));\n"
         cuts = f"""\
 const double opens = t->{pre}window_start - t_k, closes = t->{pre}window_end - t_k;
 if (opens > a && opens < b) b = opens;
@@ -542,10 +527,10 @@ if (closes > a && closes < b) b = closes;
             cuts += "int64_t knot = (int64_t)((t_k + a) / t->target_dt);\nwhile ((double)knot * t->target_dt - t_k <= a) ++knot;\nb = fmin(b, (double)knot * t->target_dt - t_k);\n"
         if self._driven:
             cuts += "int64_t later = first_later(t->times, from, to, t_k + a);\nwhile (later < to && t->times[later] - t_k <= a) ++later;\nif (later < to) b = fmin(b, t->times[later] - t_k);\n"
-        V = self.V(f"{p}_y_then[i]")
-        take = f"{self._then(self.row('s'))}{p}_V[neuron] = {V};\n{self.name}_read[i] += part * {p}_V[neuron];\n"
-        learn = f"[&](int r, double by) {{ {p}_learned_now[i][r] += by; }}" if w.dynamic else w.learn
-        by = f"{v}, {self._then(w.mode)}, s, part * {p}_V[neuron], {p}_y_then[i], {p}_pull_now[i], {learn}"
+        V = self.V(f"{self._then}.y")
+        take = f"{self.row('s', self._mode)}{p}_V[neuron] = {V};\n{self.name}_read[i] += part * {p}_V[neuron];\n"
+        learn = f"[&]([[maybe_unused]] int r, [[maybe_unused]] double by) {{ {self._then}.learned[r] += by; }}"
+        by = f"{v}, {self._mode}, s, part * {p}_V[neuron], {self._then}.y, {self._then}.pull, {learn}"
         pull = f"cell.pull({by});\n"
         node = f"""\
 const double s = a + (b - a) * t->gauss[nodes * (nodes - 1) + q];
@@ -584,37 +569,21 @@ if (when > reached) {{
         return "true" if self.walk.split else "t->training"
 
     def _own(self) -> str:
-        """An own event: the spike of neuron ``first``, or the end of its refractory period."""
-        w, p, n, N = self.walk, self.walk.name, self.walk.n, self.walk.N
-        v = self.part.v
-        spike = f"const int64_t event = (int64_t){p}_replayed[i] * {N} + neuron;\n"
-        before = (
-            f"double before[{n}], after[{n}];\n"
-            + "".join(f"before[{k}] = {w.event_x(k)};\n" for k in range(n))
-            + w.after("before", "after")
-        )
-        take = self._take_V()
-        mine = f"if (neuron == first) {{\n{indent(f'{spike}if ({p}_replayed[i] < t->{p}_room) {{{chr(10)}{indent(before)}    {p}_V[neuron] = before[{v}], {p}_time[neuron] = after[{v}];{chr(10)}}}{chr(10)}')}}}\n"
-        store = f"{w.event('loss')} = {p}_change[0];\n" + self._flush(lambda k: w.event(f"pull{k}"))
-        go_on = f"{before}cell.at({len(w.modes) - 1}, when).from_state(after, {p}_y_then[i]);\n"
-        done = f"{spike}if ({p}_replayed[i] < t->{p}_room) {{\n{indent(store + go_on)}}}\n++{p}_replayed[i];\n"
-        done += f"{p}_mode_then[i] = 1;\n" if len(w.modes) > 1 else ""
-        spiked = (
-            w.over(take + mine)
-            + self._jump(f"{p}_V[first] = {p}_time[first];\n")
-            + w.over(f"if (neuron == first) {{\n{indent(done)}}}\n")
-            + "__syncthreads();\n"
-        )
-        if len(w.modes) == 1:
-            return f"if (first >= 0) {{\n{indent(spiked)}    continue;\n}}\n"
-        ended = f"const int64_t event = (int64_t)({p}_replayed[i] - 1) * {N} + neuron;\ndouble state[{n}];\n"
-        ended += "".join(f"state[{k}] = {w.event_x(k, 'end_x')};\n" for k in range(n)) + self._flush(
-            lambda k: w.event(f"end_pull{k}")
-        )
-        ended += f"cell.at(0, when).from_state(state, {p}_y_then[i]);\n{p}_mode_then[i] = 0;\n"
-        which = w.over(f"if (neuron == first) {p}_change[0] = {p}_mode_then[i];\n")
-        both = f"if (period) {{\n{indent(w.over(f'if (neuron == first) {{{chr(10)}{indent(ended)}}}{chr(10)}'))}}} else {{\n{indent(spiked)}}}\n"
-        return f"if (first >= 0) {{\n{indent(f'__syncthreads();{chr(10)}{which}__syncthreads();{chr(10)}const bool period = {p}_change[0] > 0;{chr(10)}__syncthreads();{chr(10)}{both}')}    continue;\n}}\n"
+        """An own event: the spike of neuron ``first``, or the end of its refractory period, where V does not jump."""
+        w, p, n, v, then = self.walk, self.walk.name, self.walk.n, self.part.v, self._then
+        around = f"{w.reset()}double before[{n}], after[{n}];\n{then}.around(cell, reset, before, after);\n"
+        both = f"{p}_V[neuron] = before[{v}], {p}_time[neuron] = after[{v}];\n"
+        done = f"const int64_t event = cell.p.at({then}.spikes - {self._mode}, neuron);\n"
+        store = f"t->{p}_e_loss[event] = {p}_change[0];\n{then}.flush(t->{p}_e_pull, event);\n"
+        if len(w.modes) > 1:
+            store = (
+                f"if ({self._mode}) {{\n    {then}.flush(t->{p}_e_end_pull, event);\n}} else {{\n{indent(store)}}}\n"
+            )
+        done += f"{store}{around}{then}.pass(cell, when, after);\n"
+        text = w.over(f"{self._take_V()}if (neuron == first) {{\n{indent(around + both)}}}\n")
+        text += self._jump(f"{p}_V[first] = {p}_time[first];\n")
+        text += w.over(f"if (neuron == first) {{\n{indent(done)}}}\n") + "__syncthreads();\n"
+        return f"if (first >= 0) {{\n{indent(text)}    continue;\n}}\n"
 
     def _arrive(self) -> str:
         w, p, n, N = self.walk, self.walk.name, self.walk.n, self.walk.N
@@ -629,38 +598,35 @@ if (when > reached) {{
             each = f"{self._take_V()}const double w = {weight};\n{moved}"
             text += w.over(each) + self._jump(f"for (int n = 0; n < {N}; ++n) {p}_V[n] = {p}_time[n];\n")
             text += f"if (threadIdx.x == 0) t->{p}_a_loss[{place}] = {p}_change[0];\n__syncthreads();\n"
-        add = (
-            self._flush(lambda k: f"t->{p}_a_pull{k}[({place}) * {N} + neuron]")
-            + f"double f[{n}];\nconst double w = {weight};\n"
-        )
-        add += f"cell.arrive({self._then(w.mode)}, {w.receptor('by')}, when, f);\n"
-        add += f"for (int k = 0; k < {n}; ++k) {p}_y_then[i][k] += f[k] * w;\n"
+        add = f"{self._then}.flush(t->{p}_a_pull, ({place}) * {N} + neuron);\n"
+        add += f"double f[{n}];\nconst double w = {weight};\n"
+        add += f"cell.arrive({self._mode}, {w.receptor('by')}, when, f);\n"
+        add += f"for (int k = 0; k < {n}; ++k) {self._then}.y[k] += f[k] * w;\n"
         return text + w.over(add)
 
     def end(self) -> str:
         w, p = self.walk, self.walk.name
-        text = super().end()
-        text += "".join(
-            f"t->{p}_learned_{q}[sample * {w.N} + neuron] = {p}_learned_now[i][{k}];\n" for k, q in enumerate(w.dynamic)
-        )
+        text, learned = super().end(), f"t->{p}_learned[(sample * {w.N} + neuron) * {len(w.dynamic)}"
+        text += "".join(f"{learned} + {r}] = {self._then}.learned[{r}];\n" for r in range(len(w.dynamic)))
         return text + f"if (neuron == 0) t->loss[sample] = {self._scored} ? {p}_running : NOT_A_NUMBER;\n"
 
     def begin_back(self) -> str:
         w = self.walk
-        return "".join(f"{w.sum_of(q)} = t->{w.name}_learned_{q}[sample * {w.N} + neuron];\n" for q in w.dynamic)
+        learned = f"t->{w.name}_learned[(sample * {w.N} + neuron) * {len(w.dynamic)}"
+        return "".join(f"{w.sum_of(q)} = {learned} + {r}];\n" for r, q in enumerate(w.dynamic))
 
-    def _pulled(self, place: Callable[[int], str]) -> str:
-        return "".join(f"{self.walk.name}[i].mu[{k}] += {place(k)};\n" for k in range(self.walk.n))
+    def _pulled(self, pulls: str, place: str) -> str:
+        p, n = self.walk.name, self.walk.n
+        return f"for (int k = 0; k < {n}; ++k) {p}[i].mu[k] += t->{p}_{pulls}[({place}) * {n} + k];\n"
 
     def retreat(self) -> str:
-        p, N = self.walk.name, self.walk.N
-        return self._pulled(lambda k: f"t->{p}_pull{k}[(sample * t->exact_points + step) * {N} + neuron]")
+        return self._pulled("pull", f"(sample * t->exact_points + step) * {self.walk.N} + neuron")
 
     def undone(self, event: str) -> str:
-        w, p = self.walk, self.walk.name
+        p = self.walk.name
         if event == "arrival":
-            return self._pulled(lambda k: f"t->{p}_a_pull{k}[({p}_arrived + low + e) * {w.N} + neuron]")
-        return self._pulled(lambda k: w.event(f"{'end_' * (event == 'end')}pull{k}"))
+            return self._pulled("a_pull", f"({p}_arrived + low + e) * {self.walk.N} + neuron")
+        return self._pulled(f"e_{'end_' * (event == 'end')}pull", f"{p}_events + event")
 
     def kink(self) -> str:
         if not self._moving:
