@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..atomic import write_text
+from ..data.open import open_data
 from ..distributed import launched
 from ..errors import SettingError, UsageError
 from ..experiment.experiment import (
@@ -23,9 +25,10 @@ from ..experiment.experiment import (
     settings_file,
 )
 from ..experiment.hold_out import group_names
-from ..experiment.options import read_toml, spec_text
+from ..experiment.options import read_toml, spec_text, write_toml
 from ..output import Output, say
-from ..runs.run_folder import run_state
+from ..recipes import recipe_of
+from ..runs.run_folder import jsonable, run_state
 from ..studies.cluster import SlurmRunner, slurm_of
 from ..studies.jobs import LocalRunner, Runner, processors
 from ..studies.repeats import describe_summary, repeats_folder, run_jobs, run_repeats, start_or_continue, whole_numbers
@@ -35,11 +38,14 @@ from ..training.results import silent_words
 from . import options
 from .worker import run as run_command
 
+OWN_DATA = "own_data"
+"""The page that trains on any data."""
+
 
 def train(arguments: Sequence[str], program: str) -> None:
     """Train an experiment, by name or from a Python file: train yin_yang --quick."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        names = f"Experiments: {', '.join(experiment_names())}; or a Python file."
+        names = f"Experiments: {', '.join(experiment_names())}; or a Python file; or a file or folder of data."
         options.show_usage(
             f"usage: {program} EXPERIMENT [OPTIONS]\n\n{textwrap.fill(names, 79)}\n"
             f"{program} EXPERIMENT --help lists its options with their defaults.",
@@ -47,12 +53,39 @@ def train(arguments: Sequence[str], program: str) -> None:
         )
     if arguments[0].startswith("-"):
         raise UsageError(f"name the experiment before its options: {program} EXPERIMENT {arguments[0]}")
+    if is_data(arguments[0]):
+        train_data(Path(arguments[0]), arguments[1:], f"{program} {arguments[0]}")
+        return
     train_file(load_experiment(arguments[0]), arguments[1:], f"{program} {arguments[0]}")
 
 
-def train_file(file: ExperimentFile, arguments: Sequence[str], program: str) -> None:
-    """Parse the options of a loaded experiment and run it."""
-    config = parse(file, arguments, program)
+def is_data(word: str) -> bool:
+    """Whether a word names a file or folder of data, not an experiment."""
+    return word not in experiment_names() and not word.endswith(".py") and Path(word).exists()
+
+
+def train_data(path: Path, arguments: Sequence[str], program: str) -> None:
+    """Say what the data are and choose settings for them, each with its reason; then train, as for any page."""
+    file = load_experiment(OWN_DATA)
+    chosen = {"source": str(path)}
+    if "-h" not in arguments and "--help" not in arguments:
+        train, test, _ = open_data(path)
+        facts, choices = recipe_of(train, test)
+        say(f"{path}: {facts}")
+        for choice in choices:
+            say(f"  {choice}")
+        chosen |= {choice.setting: choice.value for choice in choices}
+    if to := _value_of("--settings", arguments):
+        write_text(Path(to), write_toml(jsonable({"source": str(path), **chosen})))
+        say(f"settings written to {to}; start from them with --config {to}")
+    train_file(file, arguments, program, chosen)
+
+
+def train_file(
+    file: ExperimentFile, arguments: Sequence[str], program: str, chosen: Mapping[str, Any] | None = None
+) -> None:
+    """Parse the options of a loaded experiment and run it; `chosen` are settings in place of its defaults."""
+    config = parse(file, arguments, program, chosen)
     check_runner(config)
     if wants_repeats(config):
         train_repeats(file, config)
@@ -70,12 +103,15 @@ def go_on(file: ExperimentFile, config: ExperimentConfig) -> dict[str, Any]:
     return {**start_or_continue(file, config, config.run_dir, longer=True), "run_dir": str(config.run_dir)}
 
 
-def parse(file: ExperimentFile, arguments: Sequence[str], program: str) -> ExperimentConfig:
-    """The experiment's settings. Later wins: its defaults, QUICK if asked for, the TOML file, the options."""
+def parse(
+    file: ExperimentFile, arguments: Sequence[str], program: str, chosen: Mapping[str, Any] | None = None
+) -> ExperimentConfig:
+    """The experiment's settings. Later wins: its defaults, those `chosen`, QUICK if asked for, the TOML file, the
+    options."""
     table = _read_toml(file, arguments)
     # asked for before anything is parsed: QUICK changes the defaults of the options that are parsed
     quick = "--quick" in arguments or (table.get("quick") is True and "--no-quick" not in arguments)
-    defaults = config_from_json(file.config, {**(file.quick if quick else {}), **table})
+    defaults = config_from_json(file.config, {**(chosen or {}), **(file.quick if quick else {}), **table})
     return options.parse(file.config, arguments, program, default=defaults, description=file.text)
 
 

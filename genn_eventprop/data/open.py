@@ -23,10 +23,13 @@ from ..home import expanded
 from ..output import say
 from .audio import inner_ear
 from .cache import cached
+from .currents.currents import Currents
+from .currents.storage import is_folder_of_currents
 from .events.events import Events
 from .events.folder import read_file, read_folder, reader_of
 from .events.storage import FACTS, open_npz, read_array
-from .readers import fsdd, hdf5
+from .inputs import Inputs, load_data
+from .readers import fsdd, hdf5, ts
 
 KINDS = (
     "a folder of wav files (CLASS/*.wav or CLASS_SPEAKER_NUMBER.wav)",
@@ -35,6 +38,8 @@ KINDS = (
     "an npz file of FSDD spikes",
     "a file or folder written by Events.save",
 )
+TRAIN, TEST = "_TRAIN", "_TEST"
+"""In the names of the two files of a data set of the archives."""
 SOUND, HDF5, NPZ = (".wav",), (".h5", ".hdf5"), (".npz",)
 """Suffixes, in lower case."""
 BATCH = 32
@@ -72,8 +77,44 @@ def open_events(
     return events, names + [str(k) for k in range(len(names), events.n_classes or 0)]
 
 
-def open_samples(paths: Iterable[str | Path], n_channels: int) -> Iterator[tuple[list[str], Events]]:
-    """(names, Events) of the samples of all files, in the order of `paths`; recordings a few at a time. A name is the
+def open_data(path: str | Path) -> tuple[Events | Currents, Events | Currents | None, list[str]]:
+    """(all samples or the training set, the test set if the data have one, class names) of labelled spikes or currents.
+
+    A test set of their own have NAME_TRAIN.ts with NAME_TEST.ts beside it, and the npz file of FSDD spikes.
+
+    Args:
+        path: see KINDS; also a `.ts` file, or what `save` of `Currents` wrote.
+
+    Raises:
+        DataError: `path` does not exist, is not a known kind of data, or has several inputs.
+    """
+    path = expanded(path)
+    if path.suffix.lower() == ts.SUFFIX:
+        train, names = ts.read_ts(path)
+        beside = path.with_name(path.name.replace(TRAIN, TEST))
+        return train, ts.read_ts(beside)[0] if TRAIN in path.name and beside.is_file() else None, names
+    if _holds_currents(path):
+        data = load_data(path)
+        if isinstance(data, Inputs):
+            raise DataError(f"{path}: several inputs ({', '.join(data.parts)}); write a page, see docs/experiments.md")
+        return data, None, [str(k) for k in range(data.n_classes or 0)]
+    events, names = open_events(path)
+    is_test = official_test(path)
+    return (events, None, names) if is_test is None else (events[~is_test], events[is_test], names)
+
+
+def _holds_currents(path: Path) -> bool:
+    """Whether `save` of `Currents`, or of several inputs, wrote it."""
+    if path.is_dir():
+        return is_folder_of_currents(path)
+    if path.suffix.lower() not in NPZ or not path.is_file():
+        return False
+    with open_npz(path) as file:
+        return any(name == "values" or "/" in name for name in file.files)
+
+
+def open_samples(paths: Iterable[str | Path], n_channels: int) -> Iterator[tuple[list[str], Events | Currents]]:
+    """(names, samples) of all files, in the order of `paths`; recordings a few at a time. A name is the
     path of the file, with ``[i]`` where it holds several samples.
 
     A recording goes through the inner-ear model alone, with random numbers of its own: its spikes are the same whatever
@@ -94,6 +135,10 @@ def open_samples(paths: Iterable[str | Path], n_channels: int) -> Iterator[tuple
             continue
         yield from encode_recordings(recordings)
         recordings = []
+        if path.suffix.lower() == ts.SUFFIX or _holds_currents(path):
+            currents = open_data(path)[0]
+            yield [f"{path}[{i}]" for i in range(len(currents))], currents
+            continue
         events = open_dataset(path, lambda file: hdf5.read_shd(file, n_channels), "wav files, ", n_channels)
         yield [f"{path}[{i}]" for i in range(len(events))], events
     yield from encode_recordings(recordings)
@@ -169,12 +214,12 @@ def files_of(path: Path) -> list[Path]:
     Raises:
         DataError: a folder with neither.
     """
-    if not path.is_dir() or is_events_folder(path):
+    if not path.is_dir() or is_events_folder(path) or is_folder_of_currents(path):
         return [path]
     _refuse_home(path)
     files = _files_below(path)
     sounds = [file for file in files if file.suffix.lower() in SOUND]
-    if matches := sounds or [file for file in files if reader_of(file)]:
+    if matches := sounds or [file for file in files if reader_of(file) or file.suffix.lower() == ts.SUFFIX]:
         return matches
     raise DataError(f"{path}: no recordings in it, and it is not a folder of events; give {'; '.join(KINDS)}")
 

@@ -177,12 +177,14 @@ class TrainedModel:
             yield part if prepared else self._preprocessed(part)
 
     def _preprocessed(self, data: DataSet) -> DataSet:
-        """Steps of the preprocessing act on spikes; of several inputs only one may have them."""
+        """Of several inputs only one, of spikes, may have steps of preprocessing."""
         steps = self.described.preprocessing
-        if isinstance(data, Events):
-            return apply(steps, data)
-        if not steps:
-            return data
+        if steps and (takes := getattr(steps[0], "takes", (Events,))) and not isinstance(data, (*takes, Inputs)):
+            kinds = " or ".join(kind.__name__ for kind in takes)
+            raise DataError(f"this model was trained on {kinds}, which it encodes; got {type(data).__name__}")
+        if not steps or not isinstance(data, Inputs):
+            prepared: DataSet = apply(steps, data)
+            return prepared
         spikes = (
             [name for name, part in data.parts.items() if isinstance(part, Events)] if isinstance(data, Inputs) else []
         )

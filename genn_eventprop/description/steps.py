@@ -4,32 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import Any, cast
 
 import numpy as np
 
-from ..data import Currents, Events
 from ..data.augment.counter import CounterRNG
+from ..data.augment.encodings import ENCODINGS
 from ..data.augment.steps import Step, fixed_steps
 from ..errors import DescriptionError, suggest
 from .safe import Guard
 
-Set = TypeVar("Set", Events, Currents)
-STEPS: dict[str, Any] = {step.__name__: step for step in fixed_steps}
+STEPS: dict[str, Any] = {step.__name__: step for step in fixed_steps} | ENCODINGS
 
 
 def describe_steps(steps: Iterable[Step]) -> list[dict[str, Any]]:
-    """Steps by name and numbers; infinite is None.
+    """Steps by name and numbers, or lists of numbers; infinite is None.
 
     Raises:
-        DescriptionError: a step that is none of `fixed_steps`.
+        DescriptionError: a step that is none of `STEPS`.
     """
     described = []
     for step in steps:
-        kind, record = type(step).__name__, step if isinstance(step, fixed_steps) else None
-        if record is None:
+        kind, record = type(step).__name__, cast(Any, step)
+        if not isinstance(step, tuple(STEPS.values())):
             raise DescriptionError(f"preprocessing by {kind} cannot be described; {suggest(kind, STEPS)}")
-        described.append({"step": kind} | {k: v if np.isfinite(v) else None for k, v in asdict(record).items()})
+        described.append({"step": kind} | {k: v if np.isfinite(v).all() else None for k, v in asdict(record).items()})
     return described
 
 
@@ -44,13 +43,21 @@ def build_steps(records: Sequence[Mapping[str, Any]], guard: Guard) -> tuple[Ste
         known = {field.name for field in fields(STEPS[name])}
         if set(numbers) - known:
             raise DescriptionError(f"preprocessing: {name} has no setting {min(set(numbers) - known)!r}")
-        settings = {k: v if isinstance(v, bool) else guard.number(v, name) for k, v in numbers.items() if v is not None}
+        settings = {k: _value(v, guard, name) for k, v in numbers.items() if v is not None}
         steps.append(STEPS[name](**settings))
     return tuple(steps)
 
 
-def apply(steps: Iterable[Any], events: Set) -> Set:
-    """All steps in order, of spikes or of currents; none of them draws random numbers."""
+def _value(value: Any, guard: Guard, where: str) -> Any:
+    """A setting of a step: true or false, a number, or numbers."""
+    if isinstance(value, (list, tuple)):
+        return tuple(guard.number(each, where) for each in value)
+    return value if isinstance(value, bool) else guard.number(value, where)
+
+
+def apply(steps: Iterable[Any], events: Any) -> Any:
+    """All steps in order, of spikes or of currents, which an encoding may turn into spikes; none of them draws random
+    numbers."""
     for step in steps:
         events = step(events, CounterRNG(0, 0, np.arange(len(events))))
     return events

@@ -521,7 +521,7 @@ def open_run(
     return file, config_from_json(file.config, values), folder
 
 
-OF_THE_COMMAND = ("run_dir", "config", "slurm")
+OF_THE_COMMAND = ("run_dir", "config", "slurm", "settings")
 """Settings that name files for the command that starts a run: where a run is opened again, they are left out."""
 
 NO_MORE = ("genn_backend",)

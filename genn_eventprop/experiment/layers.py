@@ -18,11 +18,14 @@ from typing import Any
 
 from ..choice import parse_spec, parse_specs
 from ..data import Currents, Events
+from ..data.augment.encodings import encoded
+from ..description.steps import apply
 from ..errors import SettingError
 from ..losses.kinds import READOUTS
 from ..modelling import Conv2D, Dense, Gamma, Network, Normal, Param, Pool2D, Population
 from ..modelling.neuron import Neuron
 from ..optimisers import ByParameter, Schedule
+from ..recipes import PLAIN_RATE, RELATIVE_RATE
 from ..training.initialise import initialise_rates
 from ..training.trainer import Trainer
 from .experiment import Experiment, ExperimentConfig
@@ -30,6 +33,7 @@ from .hold_out import notes_of_fold, without_group
 from .options import (
     augmented,
     delay_of,
+    encodings_of,
     late_notes,
     loss_of,
     make,
@@ -112,12 +116,15 @@ class LayeredConfig(ExperimentConfig):
     """Regularisers by name, e.g. "spike_count(target=14, strength=2e-7)"; those of spikes act on each hidden layer."""
     revive: str = ""
     """What to do with hidden neurons that stay silent for an epoch: "redraw" or "lift=0.002" their incoming weights."""
+    encoding: str = ""
+    """Fixed steps before all else, e.g. "z_score,segments=10"; z_score, levels and clock take numbers from the training
+    set, and any step of --augment that only reformats the input may stand here too."""
     augment: str = ""
     """Augmentations in order, e.g. "shift=40,blend=0.5"; those that only reformat the input apply to all sets."""
     optimiser: str = "adam"
     """Optimiser by name, options in parentheses."""
-    learning_rate: float = 1e-3
-    """Learning rate of the optimiser."""
+    learning_rate: float | None = None
+    """Learning rate of the optimiser; by default that of the recipes, 0.02 times the scale of each weight matrix."""
     clip_each: float | None = None
     """Largest gradient norm of each weight matrix and other parameter; larger gradients are scaled down."""
     average_weights: float | None = None
@@ -146,6 +153,8 @@ class UnscaledConfig(LayeredConfig):
     output_weight: tuple[float, float] | None = (0.0, 0.03)
     """Mean and standard deviation of the initial output weights."""
     output: str = "LI"
+    learning_rate: float | None = 1e-3
+    """Learning rate of the optimiser."""
 
 
 def layered(
@@ -183,6 +192,10 @@ def layered(
     if config.convolutions and shape is not None and isinstance(train, Events):
         interleaved = f"channels_last={shape[2]}"
         config = replace(config, augment=f"{config.augment},{interleaved}" if config.augment else interleaved)
+    recorded, steps = train, list[Any]()
+    if config.encoding:
+        steps, train = encoded(encodings_of(config.encoding), train)
+        validation, test = (None if data is None else apply(steps, data) for data in (validation, test))
     how: tuple[str, float] = (config.augment, config.duration)
     held_out, last = (None if events is None else transformed(events, *how) for events in (validation, test))
     learned = augmented(train, *how, config.seed)
@@ -192,13 +205,17 @@ def layered(
     # the published 0.5 and 6.4 ms suit trials of 30 ms: exp(T / tau1) pushes silent classes, and is 1e33 after 500 ms
     times: dict[str, Any] = {} if config.input_weight else {"tau0": config.duration / 25, "tau1": config.duration / 2.5}
     loss = loss_of(config.loss, output, **times)
-    rates = {"learning_rate": config.learning_rate if config.tau_learning_rate is None else config.tau_learning_rate}
+    rate, relative = config.learning_rate, config.learning_rate is None
+    if rate is None:
+        rate = RELATIVE_RATE
+    # that of time constants and delays is in ms, and not relative to anything
+    plain = PLAIN_RATE if relative else rate
+    rates = {"learning_rate": plain if config.tau_learning_rate is None else config.tau_learning_rate}
     if config.optimiser.startswith("adam_w"):
         rates["weight_decay"] = 0.0  # time constants must not be drawn to zero
     groups = {f"{p.name}.tau_*": rates for p in network.populations[:-1]} if config.train_tau else {}
     if config.delays:
-        rate = config.delay_learning_rate
-        rates = {"learning_rate": config.learning_rate if rate is None else rate}
+        rates = {"learning_rate": plain if config.delay_learning_rate is None else config.delay_learning_rate}
         groups["*.delay"] = rates | ({"weight_decay": 0.0} if config.optimiser.startswith("adam_w") else {})
     hidden = [p.name for p in network.populations[:-1]]
     wanted = dict.fromkeys(hidden, config.initial_spikes) if config.initial_spikes else {}
@@ -212,7 +229,7 @@ def layered(
         dt=config.dt,
         spike_times=config.spike_times or "auto",
         engine=config.engine,
-        optimiser=optimiser_of(config.optimiser, config.learning_rate, groups=groups or None, **_shared(config)),
+        optimiser=optimiser_of(config.optimiser, rate, groups=groups or None, relative=relative, **_shared(config)),
         schedule=_schedule(config),
         batch_size=config.batch_size,
         seed=config.seed,
@@ -227,8 +244,8 @@ def layered(
     )
     if given := {name: rate for name, rate in wanted.items() if name not in scaled}:
         initialise_rates(new_trainer, transformed(train, *how), given)
-    steps: list[Any] = [] if isinstance(train, Currents) else preprocessing(*how)
-    return Experiment(new_trainer, learned, held_out, last, class_names, steps, train.n_channels)
+    steps += [] if isinstance(train, Currents) else preprocessing(*how)
+    return Experiment(new_trainer, learned, held_out, last, class_names, steps, recorded.n_channels)
 
 
 def _shared(config: LayeredConfig) -> dict[str, Any]:

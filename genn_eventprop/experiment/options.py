@@ -209,6 +209,15 @@ def schedule_of(text: str, epochs: int, where: str = "--schedule") -> Schedule:
     return optimisers.Product(*parts) if parts else optimisers.Constant()
 
 
+def encodings_of(text: str, where: str = "--encoding") -> list[Any]:
+    """``"z_score,segments=10"``: fixed steps, the same for every sample of every set, in order."""
+    from ..data.augment.encodings import ENCODINGS
+    from ..data.augment.steps import STEPS
+
+    table = {snake(name): step for name, step in (ENCODINGS | STEPS).items() if is_fixed(step)}
+    return [make(table, spec, where) for spec in parse_specs(text, where, table)]
+
+
 def augmentations_of(text: str, where: str = "--augment") -> tuple[list[Any], Blend | None]:
     """``"shift=40,blend=0.5"``: the steps in order, and the blend, which makes new samples before any step; of currents
     ``"gain=0.3,noise=0.1,shift_time=20,shift_channels=2"``.
@@ -252,7 +261,7 @@ def augmented(
     if not _large(train) and blend is None:
         first = next((i for i, step in enumerate(steps) if not is_fixed(step)), len(steps))
         train, steps = apply(steps[:first], train), steps[first:]
-    if steps or blend or _large(train):
+    if steps or blend or isinstance(train, Events) and _large(train):
         return Augmented(train, steps, blend, seed)
     return train
 

@@ -143,6 +143,8 @@ class Optimiser(Averaging):
             overrides an earlier one. `clipped_steps` counts the steps in which gradients were clipped.
         average: decay of an exponential moving average of the parameters, e.g. 0.99, see `Averaging`; None: none is
             kept. The `Trainer` then evaluates with the average.
+        relative: the learning rate of a weight matrix is in units of the root mean square of its initial weights
+            (`measure`), so that a step of Adam moves them by this share, whatever scale the data gave them.
 
     `factor` multiplies the learning rates of the next step; `factors`, by name pattern, replaces it for parameters that
     match. A schedule sets them.
@@ -162,12 +164,14 @@ class Optimiser(Averaging):
         bounds: Mapping[str, Bounds] | None,
         clip_norm: float | Mapping[str, float] | None,
         average: float | None = None,
+        relative: bool = False,
     ) -> None:
         self.name = type(self).__name__
         self.settings = dict(settings)
         self.groups = {pattern: dict(values) for pattern, values in (groups or {}).items()}
         self.bounds = dict(bounds or {})
-        self.clip_norm, self.average = clip_norm, average
+        self.clip_norm, self.average, self.relative = clip_norm, average, relative
+        self.units: dict[str, float] = {}
         self.factor = 1.0
         self.factors: dict[str, float] = {}
         self.steps = self.clipped_steps = self.averaged = 0
@@ -282,7 +286,7 @@ class Optimiser(Averaging):
         self.steps += 1
         items = []
         for name, settings in self._settings.items():
-            scaled = {**settings, "learning_rate": settings["learning_rate"] * self.factor_of(name)}
+            scaled = {**settings, "learning_rate": self.rate_of(name)}
             scalars = self.scalars(self.steps, scaled)
             if scale:
                 scalars["gradient_scale"] = scale[name]
@@ -296,8 +300,13 @@ class Optimiser(Averaging):
         return OptimiserStep(self.full_code(), states, scalar_names, self._locals, tuple(items))
 
     def rate_of(self, name: str) -> float:
-        """The learning rate of the parameter `name`, with its factor."""
-        return self._settings[name]["learning_rate"] * self.factor_of(name)
+        """The learning rate of the parameter `name`, with its factor and in its unit."""
+        return self._settings[name]["learning_rate"] * self.units.get(name, 1.0) * self.factor_of(name)
+
+    def measure(self, weights: Mapping[str, np.ndarray]) -> None:
+        """With `relative`: take the root mean square of these initial `weights` as the unit of their learning rates."""
+        if self.relative:
+            self.units = {name: _scale(weights[name]) for name in self._settings if name in weights}
 
     def factor_of(self, name: str) -> float:
         """What the learning rate of the parameter `name` is multiplied by; a later pattern overrides an earlier one."""
@@ -370,7 +379,7 @@ class Optimiser(Averaging):
         """(arrays named ``"parameter/state"``, JSON-able counters and settings)."""
         arrays = {f"{name}/{key}": array.copy() for name, state in self.state.items() for key, array in state.items()}
         info = {"name": self.name, "steps": self.steps, "clipped_steps": self.clipped_steps, "settings": self.settings}
-        return arrays, info | self._average_info()
+        return arrays, info | self._average_info() | ({"units": dict(self.units)} if self.relative else {})
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
         """Restore the `arrays` and `info` that `state_dict` gave; `prepare` must have been called with the same
@@ -382,6 +391,12 @@ class Optimiser(Averaging):
         if info["name"] != self.name:
             raise CheckpointError(f"the checkpoint was written by optimiser {info['name']}, this run uses {self.name}")
         self._load_average(info)
+        if ("units" in info) != self.relative:
+            raise CheckpointError(
+                f"the checkpoint was written with relative={'units' in info} of optimiser {self.name}, this run has "
+                f"relative={self.relative}"
+            )
+        self.units = {name: float(unit) for name, unit in info.get("units", {}).items()}
         for name, state in self.state.items():
             for key, array in state.items():
                 saved = arrays.get(f"{name}/{key}")
@@ -390,6 +405,12 @@ class Optimiser(Averaging):
                     raise CheckpointError(f"optimiser state {name}/{key} of shape {array.shape} is {problem}")
                 array[...] = saved
         self.steps, self.clipped_steps = int(info["steps"]), int(info["clipped_steps"])
+
+
+def _scale(weights: np.ndarray) -> float:
+    """Root mean square; of weights that are all 0, which say nothing, one over the root of the number that arrive."""
+    rms = float(np.sqrt(np.mean(np.square(weights, dtype=np.float64)))) if weights.size else 0.0
+    return rms if np.isfinite(rms) and rms > 0 else 1.0 / max(1, len(np.atleast_1d(weights))) ** 0.5
 
 
 def check_patterns(patterns: Iterable[str], parameters: Iterable[str], where: str) -> None:

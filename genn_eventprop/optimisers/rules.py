@@ -28,7 +28,7 @@ class Adam(Optimiser):
         learning_rate: eta; a schedule multiplies it.
         beta1, beta2: decay of the running means of g and of g^2, per update.
         epsilon: added to the root, in units of the gradient.
-        shared: `groups`, `bounds`, `clip_norm` and `average`, see `Optimiser`.
+        shared: `groups`, `bounds`, `clip_norm`, `average` and `relative`, see `Optimiser`.
 
     Example:
         >>> slow = Adam(5e-3, groups={"input_*": {"learning_rate": 1e-2}}, clip_norm=1.0)
@@ -76,7 +76,7 @@ class AdamW(Adam):
     Args:
         learning_rate, beta1, beta2, epsilon: as for `Adam`.
         weight_decay: per update, times the learning rate.
-        shared: `groups`, `bounds`, `clip_norm` and `average`, see `Optimiser`.
+        shared: `groups`, `bounds`, `clip_norm`, `average` and `relative`, see `Optimiser`.
 
     Example:
         >>> trainer = Trainer(net, loss, duration=20.0, optimiser=AdamW(2e-3, weight_decay=1e-2))
@@ -115,7 +115,7 @@ class SGD(Optimiser):
     Args:
         learning_rate: eta; a schedule multiplies it.
         momentum: decay of v per update; 0: none.
-        shared: `groups`, `bounds`, `clip_norm` and `average`, see `Optimiser`.
+        shared: `groups`, `bounds`, `clip_norm`, `average` and `relative`, see `Optimiser`.
 
     Example:
         >>> descent = SGD(0.1)
@@ -151,7 +151,7 @@ class RMSprop(Optimiser):
         learning_rate: eta; a schedule multiplies it.
         rho: decay of the running mean v of g^2, per update.
         epsilon: added to the root, in units of the gradient.
-        shared: `groups`, `bounds`, `clip_norm` and `average`, see `Optimiser`.
+        shared: `groups`, `bounds`, `clip_norm`, `average` and `relative`, see `Optimiser`.
 
     Example:
         >>> trainer = Trainer(net, loss, duration=20.0, optimiser=RMSprop(1e-3))
@@ -179,7 +179,7 @@ class RMSprop(Optimiser):
 
 def _shared(shared: dict[str, Any], name: str, own: Iterable[str]) -> dict[str, Any]:
     """The keyword arguments common to all optimisers, with their defaults."""
-    known = {"groups": None, "bounds": None, "clip_norm": None, "average": None}
+    known = {"groups": None, "bounds": None, "clip_norm": None, "average": None, "relative": False}
     for key in shared:
         if key not in known:
             every = [*own, *known]

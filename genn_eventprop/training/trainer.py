@@ -379,6 +379,9 @@ class Trainer:
             validation = None if validation is None else require_data(validation, "validation set")
             batches = batches_of(train, self.engine, self.class_weights)
             scaled = self._scale_weights(batches)
+            if not self.state.updates:
+                names = {c.weight_name for c in self.network.connections}
+                self.optimiser.measure({n: v for n, v in self.engine.parameters.items() if n in names})
             if self._choose_again(batches):
                 batches = batches_of(train, self.engine, self.class_weights)
             held_out = None if validation is None else self.evaluator.load(validation, "validation")

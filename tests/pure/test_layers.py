@@ -13,7 +13,7 @@ STAGES = (
     "modelling", "models", "adjoint", "losses", "regularisers", "plan", "optimisers", "program", "codegen",
     "toolchain", "data.optional", "data.events", "data.currents", "data.inputs", "data.augment", "data.cache",
     "data.readers", "data.audio", "data",
-    "description", "nir", "engines.contract", "engines.reference.grid",
+    "description", "nir", "recipes", "engines.contract", "engines.reference.grid",
     "engines.reference.exact", "engines.reference", "engines.native",
     "engines.c99", "engines.cuda", "engines.genn", "engines.registry", "engines", "compile",
     "verify.gradients", "verify.engines", "verify", "runs", "distributed", "training", "fitting", "interop",

@@ -1,0 +1,62 @@
+"""Data of your own: a file or folder, with every setting from its recipe (`genn_eventprop.recipes`).
+
+    genn-eventprop train DATA                       the same as: train own_data --source DATA, with settings that fit it
+    genn-eventprop train DATA --settings mine.toml  also writes the settings as a file to start from
+    genn-eventprop train DATA --config mine.toml    starts from it
+
+DATA is a folder of classes, an npz or HDF5 file, a folder that `save` of a data set wrote, or NAME_TRAIN.ts of the UCR
+and UEA archives with NAME_TEST.ts beside it. Data without a test set of their own hold out a part: whole groups
+(speakers, subjects) where there are enough of them, else samples of every class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from genn_eventprop.data.events import splits
+from genn_eventprop.data.open import open_data
+from genn_eventprop.errors import SettingError
+from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.recipes import held_out_groups
+from genn_eventprop.report import plots
+
+
+@dataclass(frozen=True)
+class Config(LayeredConfig):
+    """Without a recipe these are the defaults of all pages of layers."""
+
+    source: Path | None = None
+    """The data: a file or folder."""
+    settings: Path | None = None
+    """Write the chosen settings to this TOML file, to start from with --config."""
+    test: float = 0.2
+    """Fraction of the samples used as the test set, for data without one."""
+    test_groups: tuple[str, ...] = ()
+    """Groups (speakers, subjects) that are the test set, in place of a fraction of the samples."""
+    validation: float = 0.2
+    """Fraction of each class of the training set held out for validation; with 0 the last epoch counts."""
+
+
+def build(config: Config) -> Experiment:
+    """Network, loss and data of one run."""
+    if config.source is None:
+        raise SettingError("name the data: genn-eventprop train DATA, or train own_data --source DATA")
+    train, test, names = open_data(config.source)
+    if test is None:
+        train, test = held_out_groups(train, config.test_groups, config.test)
+    if config.validation == 0:
+        return layered(config, train, None, test, names)
+    train, validation = splits.stratified_split(train, config.validation, config.seed).apply(train)
+    return layered(config, train, validation, test, names)
+
+
+def plot(experiment: Experiment, folder: Path) -> None:
+    """Learning curves, one trial, hidden spike counts."""
+    plots.standard(experiment, folder)
+
+
+if __name__ == "__main__":
+    from genn_eventprop.cli import main_of
+
+    main_of(__file__)

@@ -1,0 +1,134 @@
+"""What a data set is like: the numbers that rules look at.
+
+Axis letters: S samples, T steps, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..data import Currents, Events
+from ..errors import DataError
+from .shown import SAMPLES, shown
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A labelled data set in numbers; prints as the words that `genn-eventprop train DATA` begins with.
+
+    Args:
+        kind: "spikes" or "currents".
+        samples, channels, classes: numbers of them; classes 0 without labels.
+        smallest_class: samples of the rarest class.
+        groups: names of groups (speakers, subjects); none without.
+        mixed: share of all pairs of a class and a group that have samples, 1 where every speaker says every word.
+        tested: whether the data have a test set of their own.
+        duration: ms, the end of the longest sample.
+        time_scale: ms. Of currents the lag at which the autocorrelation falls below 1/e; of spikes the median
+            interval between two spikes of a channel, or `duration` where channels spike once.
+        steps, dt: of currents, values of a channel and ms of each; 0 of spikes.
+        shown: encoding as text -> share of samples told apart by what it shows, see `shown`.
+        spikes: of a channel and sample on average, among channels that spike at all; 0 of currents.
+        low, high, mean, deviation: of the values of currents; 0 of spikes.
+    """
+
+    kind: str
+    samples: int
+    channels: int
+    classes: int
+    smallest_class: int
+    duration: float
+    time_scale: float
+    groups: tuple[str, ...] = ()
+    mixed: float = 0.0
+    tested: bool = False
+    shown: Mapping[str, float] = field(default_factory=dict)
+    steps: int = 0
+    dt: float = 0.0
+    spikes: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    mean: float = 0.0
+    deviation: float = 0.0
+
+    def __str__(self) -> str:
+        groups = f", {len(self.groups)} groups" if self.groups else ""
+        what = f"{self.samples} samples of {self.kind}, {self.channels} channels, {self.classes} classes{groups}"
+        if self.kind == "spikes":
+            rest = f"{self.spikes:.3g} spikes a channel, typically {self.time_scale:.3g} ms apart"
+        else:
+            rest = f"{self.steps} values of {self.dt:g} ms, {self.low:.4g} to {self.high:.4g}"
+            rest += f", alike for {self.time_scale:.3g} ms" if self.steps > 1 else ""
+        return f"{what}; up to {self.duration:.4g} ms, {rest}"
+
+
+def facts_of(data: Events | Currents, tested: bool = False) -> Facts:
+    """The facts of labelled data: all of them, or, where they are `tested`, of the training set.
+
+    Raises:
+        DataError: no samples, no labels, a single class, or an input of another kind.
+    """
+    if not isinstance(data, (Events, Currents)):
+        raise DataError(f"recipes are for one input, Events or Currents; got {type(data).__name__}: write a page")
+    name = data.name or "the data"
+    if not len(data):
+        raise DataError(f"{name}: no samples, so nothing can be learned")
+    if data.labels is None:
+        raise DataError(f"{name}: no labels; a recipe is for classes: give labels, or write a page with its own loss")
+    counts = np.bincount(data.labels[data.labels >= 0], minlength=data.n_classes or 0)
+    if np.count_nonzero(counts) < 2:
+        raise DataError(f"{name}: all samples are of one class, so there is nothing to tell apart")
+    data = data[np.flatnonzero(data.labels >= 0)]
+    few = data[np.unique(np.linspace(0, len(data) - 1, min(SAMPLES, len(data))).astype(np.int64))]
+    special: dict[str, Any] = _of_spikes(few) if isinstance(few, Events) else _of_currents(few)
+    return Facts(
+        kind="spikes" if isinstance(data, Events) else "currents", samples=len(data), channels=int(data.n_channels),
+        classes=len(counts), smallest_class=int(counts[counts > 0].min()),
+        duration=float(data.duration), tested=tested, shown=shown(few), **_groups(data), **special,
+    )  # fmt: skip
+
+
+def _groups(data: Events | Currents) -> dict[str, Any]:
+    if data.groups is None or data.labels is None:
+        return {}
+    names, group = np.unique(data.groups, return_inverse=True)
+    pairs = len(np.unique(np.stack([data.labels, group]), axis=1).T)
+    return {"groups": tuple(map(str, names.tolist())), "mixed": pairs / (len(names) * len(np.unique(data.labels)))}
+
+
+def _of_spikes(events: Events) -> dict[str, float]:
+    if not len(events.times):
+        raise DataError(f"{events.name or 'the data'}: no sample has a spike")
+    place = events.sample_of_event * events.n_channels + events.channels
+    order = np.lexsort((events.times, place))
+    place, times = place[order], events.times[order]
+    same = place[1:] == place[:-1]
+    intervals = np.diff(times)[same]
+    active = len(np.unique(events.channels))
+    spikes = len(times) / (active * len(events))
+    # of channels that spike once in most samples a rare second spike says nothing about the time scale
+    scale = float(np.median(intervals)) if len(intervals) > len(times) / 2 else events.duration
+    return {"time_scale": scale, "spikes": spikes}
+
+
+def _of_currents(currents: Currents) -> dict[str, float]:
+    values = np.asarray(currents.values, np.float64)
+    facts = {
+        "steps": currents.n_steps, "dt": currents.dt, "low": float(values.min()), "high": float(values.max()),
+        "mean": float(values.mean()), "deviation": float(values.std()),
+    }  # fmt: skip
+    return facts | {"time_scale": currents.dt * _correlated(values)}
+
+
+def _correlated(values: np.ndarray) -> int:
+    """Steps until the autocorrelation of (S, T, C) values falls below 1/e of that of lag 0; all if it does not."""
+    steps = values.shape[1]
+    spread = values - values.mean(1, keepdims=True)
+    spectrum = np.square(np.abs(np.fft.rfft(spread, 2 * steps, axis=1))).mean((0, 2))
+    lags = np.fft.irfft(spectrum, 2 * steps)[:steps]
+    below = np.flatnonzero(lags < lags[0] / np.e)
+    return int(below[0]) if len(below) else steps

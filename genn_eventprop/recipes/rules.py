@@ -1,0 +1,220 @@
+"""Rules as data: what a setting is to be, when, why, and the measurement that says so.
+
+Of the rules for a setting the first that holds counts. A value may depend on settings that were chosen before it: the
+order of `RULES` is that of the choices. The measurements are those of ``benchmarks/defaults.py`` on validation sets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..data import Currents, Events
+from .facts import Facts, facts_of
+from .shown import SAMPLES, best_shown
+
+RELATIVE_RATE = 0.02
+"""Learning rate of weights, in units of the root mean square of a connection's initial weights."""
+PLAIN_RATE = 1e-3
+"""Learning rate of what has no such scale: time constants and delays, in ms."""
+UPDATES = 1000
+"""Least number of updates of a training."""
+EPOCHS = 20
+"""Least number of epochs."""
+
+LEAST_GROUPS, LEAST_VALIDATION = 5, 30
+"""Groups from which whole ones are held out; samples that a validation set must have to choose weights by."""
+
+Chosen = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule.
+
+    Args:
+        setting: of a page of layers, see `experiment.LayeredConfig`.
+        value: from facts and the settings chosen before.
+        reason: of the value, in words with the names of facts and settings in braces.
+        measured: where the rule comes from.
+        holds: whether it applies.
+    """
+
+    setting: str
+    value: Callable[[Facts, Chosen], Any]
+    reason: str
+    measured: str
+    holds: Callable[[Facts], bool] = lambda facts: True
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting, its value, and the reason in words."""
+
+    setting: str
+    value: Any
+    reason: str
+
+    def __str__(self) -> str:
+        value = " ".join(map(str, self.value)) if isinstance(self.value, tuple) else self.value
+        value = f"{value:g}" if isinstance(value, float) else value if value != "" else "none"
+        return f"{self.setting} {value}: {self.reason}"
+
+
+def epochs_for(samples: int, batch_size: int, updates: int = UPDATES, least: int = EPOCHS) -> int:
+    """Epochs that make at least so many updates."""
+    return max(least, math.ceil(updates / math.ceil(samples / batch_size)))
+
+
+def recipe(facts: Facts, rules: tuple[Rule, ...] | None = None) -> list[Choice]:
+    """Every setting that rules know, with its reason; the `RULES`, or others."""
+    chosen, choices = dict[str, Any](), list[Choice]()
+    for rule in RULES if rules is None else rules:
+        if rule.setting in chosen or not rule.holds(facts):
+            continue
+        chosen[rule.setting] = rule.value(facts, chosen)
+        choices.append(Choice(rule.setting, chosen[rule.setting], _reason(rule.reason, facts, chosen)))
+    return choices
+
+
+def recipe_of(train: Events | Currents, test: Events | Currents | None) -> tuple[Facts, list[Choice]]:
+    """Facts and recipe of data with a test set of their own, or None."""
+    facts = facts_of(train, tested=test is not None)
+    return facts, recipe(facts)
+
+
+def _reason(text: str, facts: Facts, chosen: Chosen) -> str:
+    words = {"shown_in_words": _shown(facts, chosen)} if "{shown_in_words}" in text else {}
+    return text.format(**{**chosen, **vars(facts), **words})
+
+
+def _rounded(value: float, digits: int = 3) -> float:
+    """To a few significant digits, upwards: a trial must not end before the data do."""
+    if value <= 0:
+        return 1.0
+    unit = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
+    return float(f"{math.ceil(value / unit - 1e-9) * unit:.{digits}g}")
+
+
+def encoding_of(facts: Facts) -> str:
+    """The encoding by which most samples are told apart, or the narrowest of those about as good."""
+    return best_shown(facts.shown, min(facts.samples, SAMPLES))
+
+
+def _encoding(facts: Facts, chosen: Chosen) -> str:
+    return encoding_of(facts)
+
+
+def _shown(facts: Facts, chosen: Chosen) -> str:
+    """In words, for the reason of an encoding."""
+    others = {text: accuracy for text, accuracy in facts.shown.items() if text != chosen["encoding"]}
+    best = max(others, key=others.__getitem__)
+    return f"tells {facts.shown[chosen['encoding']]:.0%} of samples apart, {best or 'no encoding'} {others[best]:.0%}"
+
+
+NOISE = 0.3
+"""Noise of z-scores during training, in standard deviations."""
+
+
+def _by_group(facts: Facts) -> bool:
+    """Whether there are enough groups to hold some out, and each has samples of most classes."""
+    return len(facts.groups) >= LEAST_GROUPS and facts.mixed > 0.5
+
+
+def _validated(facts: Facts) -> float:
+    """Samples that a fifth of what is not the test set has."""
+    return facts.samples * (0.2 if facts.tested else 0.16)
+
+
+def _few_groups(facts: Facts, chosen: Chosen) -> tuple[str, ...]:
+    """Every fifth group, in the order of their names."""
+    return facts.groups[2::5]
+
+
+def trained_on(facts: Facts, chosen: Chosen) -> int:
+    """Samples that are left to learn from."""
+    held_out = 0.0 if facts.tested else chosen["test"]
+    return max(1, round(facts.samples * (1 - held_out) * (1 - chosen["validation"])))
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "test_groups", _few_groups, "whole groups are the test set: a network may know speakers instead of words",
+        "spoken digits: 93 % on known speakers, 66 % on others", lambda f: not f.tested and _by_group(f),
+    ),
+    Rule(
+        "test", lambda f, c: 0.2, "a fifth of each class, as the data have no test set", "usual share",
+        lambda f: not f.tested,
+    ),
+    Rule(
+        "validation", lambda f, c: 0.2, "a fifth of each class chooses the best epoch", "usual share",
+        lambda f: _validated(f) >= LEAST_VALIDATION and f.smallest_class >= 5,
+    ),
+    Rule(
+        "validation", lambda f, c: 0.0, "{samples} samples are too few to choose an epoch by: the last one counts",
+        "5 samples chose weights of 50 % where the last epoch had 83 %",
+    ),
+    Rule(
+        "encoding", lambda f, c: "z_score",
+        "values from {low:.4g} to {high:.4g} in any unit become deviations from their mean",
+        "raw units leave braille silent, 0 %; z-scores 97 %", lambda f: f.kind == "currents" and f.steps == 1,
+    ),
+    Rule(
+        "encoding", _encoding, "by its counts it {shown_in_words}",
+        "on validation sets no encoding learns everything: OSULeaf 64 % from means and 44 % from levels, BasicMotions "
+        "70 and 100 %, Yin-Yang 88 % without segments and 95 % with them, latency MNIST 82 and 75 %",
+    ),
+    Rule(
+        "augment", lambda f, c: f"noise={NOISE}", "noise of 0.3 standard deviations makes more of {samples} samples",
+        "scikit-learn's digits 93.7 to 96.2 %, wine 90 to 93 %, OSULeaf 56 to 64 % (validation)",
+        lambda f: f.kind == "currents" and "z_score" in encoding_of(f),
+    ),
+    Rule(
+        "duration", lambda f, c: _rounded(1.01 * f.duration), "the longest sample ends at {duration:.4g} ms",
+        "a trial must be longer than its data",
+    ),
+    Rule(
+        "spike_times", lambda f, c: "grid", "one step for all neurons at once is the fastest for layers of this size",
+        "docs/grid_versus_exact.md",
+    ),
+    Rule(
+        "dt", lambda f, c: c["duration"] / 50, "a fiftieth of the trial: the currents do not change within it",
+        "mnist1d 36.8 % with 50 steps, 34.7 with 100 (validation), in less than half the time",
+        lambda f: f.kind == "currents" and (f.steps == 1 or "segment_means" in encoding_of(f)),
+    ),
+    Rule(
+        "dt", lambda f, c: c["duration"] / 100, "a hundredth of the trial, five steps a synaptic time constant",
+        "spoken digits 9 % with steps longer than time constants, 23 % with steps of 1 ms",
+    ),
+    Rule(
+        "tau_mem", lambda f, c: c["duration"] / 5, "a fifth of the trial",
+        "half of the trial instead: no difference on mnist1d (validation)",
+    ),
+    Rule("tau_syn", lambda f, c: c["duration"] / 20, "a twentieth of the trial", "as tau_mem"),
+    Rule("tau_mem_output", lambda f, c: c["tau_mem"], "that of hidden neurons", "as tau_mem"),
+    Rule("tau_syn_output", lambda f, c: c["tau_syn"], "that of hidden neurons", "as tau_mem"),
+    Rule(
+        "hidden", lambda f, c: (128,), "one layer; the encoding has taken time apart",
+        "mnist1d 36.8 % with 100 neurons, 38.4 with 256 and twice the updates (validation)",
+    ),
+    Rule(
+        "recurrent", lambda f, c: False, "time is in the encoding",
+        "of 22 sets 6 learn at plain defaults without, 3 with recurrence",
+    ),
+    Rule("loss", lambda f, c: "sum", "cross-entropy of what each output sums up over the trial", "docs/losses.md"),
+    Rule(
+        "batch_size", lambda f, c: min(32, max(8, trained_on(f, c) // 5)), "five updates an epoch or more",
+        "60 updates in 30 epochs of 50 samples leave training accuracy at chance",
+    ),
+    Rule(
+        "epochs", lambda f, c: epochs_for(trained_on(f, c), c["batch_size"]),
+        "at least 1,000 updates of {batch_size} samples", "1,000 updates alone make 3 of 11 failing sets learn",
+    ),
+    Rule(
+        "schedule", lambda f, c: "cosine", "ends at 0, so that the last weights are as good as the best",
+        "needs no validation set, which small data cannot spare",
+    ),
+)  # fmt: skip
+"""The rules, in order."""

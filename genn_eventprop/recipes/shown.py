@@ -1,0 +1,119 @@
+"""What an encoding shows: how well its counts tell classes apart, before anything is trained.
+
+Every candidate encodes some samples of the training set; a ridge regression on the counts of its channels (or the
+values of currents that last all the trial) predicts each sample from all others. The share that is right needs no
+held-out samples and takes milliseconds. Where the order of events in time matters, counts in segments of the trial do
+better than counts of all of it; where it does not, they do worse, for they are more numbers.
+
+Axis letters: S samples, F features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..data import Currents, Events
+from ..data.augment.counter import CounterRNG
+from ..data.augment.encodings import Levels, SegmentMeans, Segments, ZScore
+from ..data.augment.steps import MergeChannels
+from ..data.events.splits import all_labels
+
+SAMPLES = 250
+"""Samples that are predicted, spread over the training set."""
+CHANNELS = 100
+"""Channels of spikes above which neighbours are merged, before each segment gets channels of its own."""
+SEGMENTS = (1, 5, 10, 20)
+"""Parts of a trial that are tried."""
+LEVELS = (8, 16)
+"""Levels of a channel of currents that are tried."""
+MEANS = (20, 50)
+"""Segments whose means are tried."""
+MARGIN = 0.08
+"""By how much levels must tell more apart than the means of segments, from which a network generalises better."""
+PENALTIES = (0.02, 0.3)
+"""Of the ridge regression, in units of the mean square of a sample."""
+
+
+def candidates(data: Events | Currents) -> list[list[Any]]:
+    """Encodings that are tried, in the order of their numbers of channels."""
+    if isinstance(data, Events):
+        merge = math.ceil(data.n_channels / CHANNELS)
+        first: list[Any] = [MergeChannels(merge)] if merge > 1 else []
+        return [first + ([Segments(count)] if count > 1 else []) for count in SEGMENTS]
+    if data.n_steps == 1:
+        return [[ZScore()]]
+    levels = [[Levels(k), *([Segments(count)] if count > 1 else [])] for k in LEVELS for count in SEGMENTS]
+    means = [[ZScore(), SegmentMeans(count)] for count in MEANS if count <= max(MEANS[0], data.n_steps)]
+    return [*means, *levels]
+
+
+def shown(data: Events | Currents) -> dict[str, float]:
+    """Encoding as text -> share of samples that are predicted right from all others."""
+    labels = all_labels(data, "a recipe")
+    return {text_of(steps): predicted(features(steps, data), labels) for steps in candidates(data)}
+
+
+def text_of(steps: list[Any]) -> str:
+    """As the setting `encoding` of a page has it."""
+    names = {"ZScore": "z_score", "SegmentMeans": "segment_means", "MergeChannels": "merge_channels"}
+    words = []
+    for step in steps:
+        name = type(step).__name__
+        value = getattr(step, "count", getattr(step, "factor", None))
+        words.append(names.get(name, name.lower()) + ("" if value is None else f"={value}"))
+    return ",".join(words)
+
+
+def best_shown(accuracies: Mapping[str, float], samples: int) -> str:
+    """The first encoding, in the order of `candidates`, that is within `MARGIN` or a standard error of the best."""
+    best = max(accuracies.values())
+    share = (best * samples + 1) / (samples + 2)  # an error of 0 would be certain of too much
+    margins = {text: MARGIN if "means" in text else min(MARGIN, _error(share, samples)) for text in accuracies}
+    return next(text for text, accuracy in accuracies.items() if accuracy >= best - margins[text])
+
+
+def _error(share: float, samples: int) -> float:
+    return math.sqrt(share * (1 - share) / samples)
+
+
+def features(steps: list[Any], data: Events | Currents) -> np.ndarray:
+    """(S, F) float64: the counts of every channel behind the steps, or the values of currents."""
+    for step in steps:
+        step = step.fit(data) if hasattr(step, "fit") else step
+        data = step(data, CounterRNG(0, 0, np.arange(len(data))))
+    if isinstance(data, Currents):
+        return np.asarray(data.values.reshape(len(data), -1), np.float64)
+    place = data.sample_of_event * data.n_channels + data.channels
+    size = len(data) * data.n_channels
+    return np.bincount(place, minlength=size).reshape(len(data), data.n_channels).astype(np.float64)
+
+
+def predicted(x: np.ndarray, labels: np.ndarray) -> float:
+    """Share of samples (S, F) that ridge regression on all others classifies right.
+
+    Without a loop over samples: the residual of a sample that is left out is that of the fit to all, divided by one
+    minus its own weight, r_i / (1 - H_ii), here in the form of kernels, alpha_i / (K + lambda)^-1_ii.  Source: Golub,
+    Heath and Wahba 1979, doi 10.1080/00401706.1979.10489751. Linear and Gaussian kernel, the better of the two, as a
+    hidden layer bends what a line cannot tell apart.
+    """
+    x = x - x.mean(0)
+    deviation = x.std(0)
+    x = x / np.where(deviation > 0, deviation, 1.0)
+    products = x @ x.T
+    squares = np.diag(products)
+    if not squares.any():
+        return float(np.bincount(labels).max() / len(labels))
+    distances = squares[:, None] + squares - 2 * products
+    kernels = (products / squares.mean(), np.exp(-distances / np.median(distances[distances > 0])))
+    targets = np.where(np.arange(labels.max() + 1) == labels[:, None], 1.0, -1.0)
+    best = 0.0
+    for kernel in kernels:
+        for penalty in PENALTIES:
+            inverse = np.linalg.inv(kernel + penalty * np.eye(len(labels)))
+            left_out = targets - (inverse @ targets) / np.diag(inverse)[:, None]
+            best = max(best, float(np.mean(left_out.argmax(1) == labels)))
+    return best

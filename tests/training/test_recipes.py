@@ -1,0 +1,171 @@
+"""Data that nobody has tuned settings for learn, every printed reason is true, and what cannot be used is said."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genn_eventprop import load
+from genn_eventprop.cli import main
+from genn_eventprop.data import Currents, Events
+from genn_eventprop.data.baselines import baselines
+from genn_eventprop.errors import DataError
+from genn_eventprop.experiment import LayeredConfig, load_experiment
+from genn_eventprop.experiment.options import encodings_of
+from genn_eventprop.recipes import RULES, facts_of, recipe, recipe_of
+from genn_eventprop.recipes.shown import candidates, predicted, text_of
+
+
+def of_counts(rng: np.random.Generator, samples: int, classes: int) -> Events:
+    """Each class has rates of its own; times say nothing."""
+    channels, duration = int(rng.integers(5, 40)), float(10 ** rng.uniform(0, 4))
+    rates, labels = rng.uniform(0, 6, (classes, channels)), np.arange(samples) % classes
+    each = []
+    for k in labels:
+        c = np.repeat(np.arange(channels), rng.poisson(rates[k]))
+        each.append((rng.uniform(0, duration, len(c)), c))
+    return Events.from_samples(each, channels, labels, sort=True)
+
+
+def of_times(rng: np.random.Generator, samples: int, classes: int) -> Events:
+    """Every channel spikes once; when, says the class."""
+    channels, duration = int(rng.integers(5, 30)), float(10 ** rng.uniform(0, 4))
+    centres, labels = rng.uniform(0.1, 0.9, (classes, channels)), np.arange(samples) % classes
+    times = np.clip(centres[labels] + rng.normal(0, 0.05, (samples, channels)), 0, 1) * duration
+    each = [(np.sort(t), np.argsort(t)) for t in times]
+    return Events.from_samples(each, channels, labels)
+
+
+def of_values(rng: np.random.Generator, samples: int, classes: int) -> Currents:
+    """Constant features of different units."""
+    channels, labels = int(rng.integers(3, 20)), np.arange(samples) % classes
+    x = rng.normal(0, 1.5, (classes, channels))[labels] + rng.standard_normal((samples, channels))
+    return Currents.constant(x * 10 ** rng.uniform(-3, 4, channels) + rng.normal(0, 100, channels), 50.0, labels=labels)
+
+
+def of_curves(rng: np.random.Generator, samples: int, classes: int) -> Currents:
+    """One channel whose bump lies where the class says."""
+    steps, labels = int(rng.integers(20, 120)), np.arange(samples) % classes
+    centre = (0.15 + 0.7 * np.arange(classes) / (classes - 1))[labels, None] + rng.normal(0, 0.02, (samples, 1))
+    bumps = np.exp(-(((np.linspace(0, 1, steps) - centre) / 0.08) ** 2)) + 0.1 * rng.standard_normal((samples, steps))
+    return Currents((bumps * 10 ** rng.uniform(-3, 3) + rng.normal(0, 50))[:, :, None], 2.0, labels=labels)
+
+
+KINDS = (of_counts, of_times, of_values, of_curves)
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_data_that_nobody_has_seen_learn_without_a_setting(make, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = make(np.random.default_rng(11), 90, 3)
+    data.save("data.npz")
+    assert main(["train", "data.npz", "--settings", "mine.toml", "--run-dir", "run", "--threads", "1"]) == 0
+    printed = capsys.readouterr()
+    for setting in ("encoding", "duration", "tau_mem", "epochs", "batch_size"):
+        assert re.search(rf"^  {setting} .+: .+", printed.err, re.M)
+        assert re.search(rf"^{setting} = ", Path("mine.toml").read_text(), re.M)
+    assert float(re.search(r"test accuracy, last epoch +([\d.]+) %", printed.out)[1]) > 85
+    # the folder predicts from data as they were recorded
+    model = load("run")
+    assert np.mean(model.predict(data) == data.labels) > 0.9
+    assert main(["predict", "run", "data.npz"]) == 0
+    assert "labelled samples" in capsys.readouterr().out
+
+
+def test_a_run_of_a_recipe_is_a_run_like_any(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    of_curves(np.random.default_rng(3), 40, 2).save("data.npz")
+    assert main(["train", "data.npz", "--settings", "mine.toml", "--run-dir", "run", "--epochs", "2"]) == 0
+    for words in (
+        ["resume", "run", "--trust", "--epochs", "3"],
+        ["evaluate", "run", "--trust"],
+        ["report", "run"],
+        ["train", "own_data", "--config", "mine.toml", "--epochs", "1", "--run-dir", "again"],
+        ["train", "data.npz", "--config", "mine.toml", "--epochs", "1", "--hidden", "8", "--run-dir", "third"],
+    ):
+        assert main(words) == 0, words
+    said = capsys.readouterr()
+    assert "hidden" in said.out + said.err
+    assert main(["evaluate", "run"]) == 1
+    assert "opened only if you say so" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("seed", range(3))
+def test_every_reason_is_true_and_every_setting_can_be_used(make, seed):
+    rng = np.random.default_rng(seed)
+    data = make(rng, int(rng.integers(30, 300)), int(rng.integers(2, 6)))
+    facts, choices = recipe_of(data, None if seed % 2 else data)
+    chosen = {choice.setting: choice.value for choice in choices}
+    reasons = {choice.setting: choice.reason for choice in choices}
+    assert chosen["duration"] > data.duration and f"{data.duration:.4g}" in reasons["duration"]
+    steps = 50 if "a fiftieth of the trial" in reasons["dt"] else 100
+    assert chosen["dt"] == pytest.approx(chosen["duration"] / steps)
+    assert encodings_of(chosen["encoding"]) is not None
+    learned = len(data) * (1 - chosen.get("test", 0)) * (1 - chosen["validation"])
+    updates = chosen["epochs"] * np.ceil(learned / chosen["batch_size"])
+    assert updates >= 0.98 * 1000, "at least 1,000 updates, as the reason of epochs says"
+    assert ("test" in chosen) == bool(seed % 2)
+    if shares := re.search(r"tells (\d+)% of samples apart", reasons["encoding"]):
+        assert int(shares[1]) == round(100 * facts.shown[chosen["encoding"]])
+    if facts.kind == "currents":
+        assert f"{data.values.min():.4g} to {data.values.max():.4g}" in str(facts)
+    assert f"{len(data)} samples of {facts.kind}, {data.n_channels} channels" in str(facts)
+    LayeredConfig(**{name: value for name, value in chosen.items() if name in LayeredConfig.__dataclass_fields__})
+
+
+def test_rules_are_data_with_a_measurement():
+    fields = load_experiment("own_data").config.__dataclass_fields__
+    for rule in RULES:
+        assert rule.setting in fields and rule.reason and rule.measured, rule
+
+
+def test_order_in_time_finds_segments_and_its_absence_finds_none():
+    rng = np.random.default_rng(5)
+    counts, times = facts_of(of_counts(rng, 200, 3)), facts_of(of_times(rng, 200, 3))
+    encoding = [{c.setting: c.value for c in recipe(facts)}["encoding"] for facts in (counts, times)]
+    assert "segments" not in encoding[0] and "segments" in encoding[1]
+    assert times.shown[""] < 0.6 and max(times.shown.values()) > 0.9
+
+
+def test_a_sample_that_is_left_out_is_predicted_as_by_a_fit_without_it():
+    rng = np.random.default_rng(2)
+    x, labels = rng.standard_normal((40, 5)), np.arange(40) % 2
+    assert predicted(rng.standard_normal((200, 50)), np.arange(200) % 2) < 0.65, "noise tells nothing"
+    assert predicted(x + 3 * labels[:, None], labels) > 0.95
+
+
+def test_texts_of_encodings_are_settings():
+    rng = np.random.default_rng(1)
+    wide = Events.from_samples([([1.0], [699]), ([2.0], [3])], 700, labels=[0, 1])
+    for data in (*(make(rng, 20, 2) for make in KINDS), wide):
+        for steps in candidates(data):
+            again = encodings_of(text_of(steps))
+            assert [type(s) for s in again] == [type(s) for s in steps] and again == steps
+
+
+def test_what_no_recipe_is_for_is_an_error_that_says_what_to_do(tmp_path, capsys):
+    with pytest.raises(DataError, match="no labels; a recipe is for classes: give labels, or write a page"):
+        facts_of(Events.from_samples([([1.0], [0])], 1))
+    with pytest.raises(DataError, match="all samples are of one class"):
+        facts_of(Events.from_samples([([1.0], [0])] * 3, 1, labels=[0, 0, 0]))
+    with pytest.raises(DataError, match="no sample has a spike"):
+        facts_of(Events.from_samples([([], [])] * 4, 1, labels=[0, 1, 0, 1]))
+    with pytest.raises(DataError, match="recipes are for one input"):
+        facts_of({"a": 1})  # type: ignore[arg-type]
+    (tmp_path / "notes.txt").write_text("hello")
+    assert main(["train", str(tmp_path / "notes.txt")]) == 1
+    assert "not a known kind of data; give" in capsys.readouterr().err
+    assert main(["train", str(tmp_path / "absent.npz")]) != 0
+
+
+def test_baselines_are_beaten_by_more_than_luck():
+    """The sets of these tests are no harder than they say: a baseline knows them, so that 90 % is no accident."""
+    rng = np.random.default_rng(11)
+    for make in KINDS:
+        data = make(rng, 120, 3)
+        test = np.arange(120) % 5 == 0
+        assert baselines(data[~test], {"test": data[test]}, classical=False)["test"]["chance"] < 0.5
