@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import sympy as sp
 
+from ..adjoint import DerivedEvent
 from ..modelling.expressions import symbol
 from ..program.jump import gradients, jump, jump_term
 from ..program.nodes import Add, Let, Set, Statement, name
@@ -23,12 +24,16 @@ def reset(s: Scope) -> dict[sp.Symbol, Set]:
     return {x: Set(x, s.expression(e)) for x, e in zip(after, s.d.events[0].h)}
 
 
-def jump_back(s: Scope, kind: str = "real") -> list[Statement]:
-    """The jump of lambda at an own spike, and gradients of learned parameters, by ``dl_dt`` and ``inv_gdot``."""
-    event = s.d.events[0]
+def jump_back(s: Scope, event: DerivedEvent, kind: str = "real", into: sp.Symbol | None = None) -> list[Statement]:
+    """The jump of lambda at an own event, and gradients of learned parameters, by ``dl_dt`` and ``inv_gdot``.
+
+    Args:
+        kind: of the rate E / gdot. into: what E is stored in.
+    """
     E = symbol("dl_dt") + jump_term(s, event, {}, name("w", "mode"))
-    rate = Let(RATE, E * symbol("inv_gdot"), kind)
-    return [rate, *gradients(s, event, RATE, {}), *jump(s, event, RATE, {}, "jump")]
+    stored = [Set(into, E)] if into is not None else []
+    rate = Let(RATE, (E if into is None else into) * symbol("inv_gdot"), kind)
+    return [*stored, rate, *gradients(s, event, RATE, {}), *jump(s, event, RATE, {}, "jump")]
 
 
 def pushes(regularise: Regularise | None, parts: Iterable[Readout]) -> list[Statement]:

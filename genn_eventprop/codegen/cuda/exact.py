@@ -582,7 +582,7 @@ __syncthreads();
         said = self.said([b for part in self.said_of for e in s.d.events for b in part.time_gradient(e, early)], places)
         own = "".join(f"const double {b} = before[{k}];\n" for k, b in enumerate(early.values()) if str(b) in said)
         own += f"const double {NOW} = {self.event('time')};\n" if str(NOW) in said else ""
-        jumped = f"[[maybe_unused]] const double inv_gdot = {self.event('rate')};\n{self.said(jump_back(s, 'double'), places)}"
+        jumped = f"[[maybe_unused]] const double inv_gdot = {self.event('rate')};\n{self.said(jump_back(s, s.d.events[0], 'double'), places)}"
         state = pushed(s, self.regularise, self._parts)
         jumped += f"lambda[{state}] += t->{p}_{JUMP}[sample * {self.N} + neuron];\n" if state >= 0 else ""
         duration = [q for q in self.p.trainable if q in self.p.derived.durations]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import sympy as sp
 
+from ....adjoint import DerivedEvent
 from ....adjoint.birth import rest_distance
 from ....modelling.expressions import symbol
 from ....plan import PopulationRecord
@@ -175,7 +176,10 @@ class ExactProgram:
         learned = {s.each(name("w", "grad", n)): f"grad[{k}].data[neuron]" for k, n in enumerate(p.trainable)}
         places = learned | _numbered("kept", s.x) | _numbered("lambda", s.lam)
         lanes = VectorLoopWriter(
-            Spelling(self._in_model(p, places), lambda *_: ""), s.kernel(jump_back(s)), s.index, rows=False
+            Spelling(self._in_model(p, places), lambda *_: ""),
+            s.kernel(jump_back(s, p.derived.events[0])),
+            s.index,
+            rows=False,
         )
         return lanes.shared() + lanes.each()
 
@@ -260,22 +264,25 @@ class ExactProgram:
 
     def own_spike(self, p: PopulationRecord) -> str:
         """Adds to dl_dt of the own spike `entry` of a population that is read."""
-        return "".join(self._own_spike(r) for r in reads(self.readings, p))
+        at = "entry.index, entry.source, entry.s, extra"
+        readers = (r for r in reads(self.readings, p) if r.form is not None)
+        text = "".join(f"dl_dt += {r.name}.own_spike(p{r.scope.index}, args, {r.slopes}, {at});\n" for r in readers)
+        said = "".join(self.said_at(p, event) for event in p.derived.events)
+        return text + (self._block(f"scalar& {DL_DT} = dl_dt;\n{said}") if said else "")
 
-    def _own_spike(self, r: Reading) -> str:
-        out, s = f"p{r.scope.index}", r.scope
-        if r.form is not None:
-            return f"dl_dt += {r.name}.own_spike({out}, args, {r.slopes}, entry.index, entry.source, entry.s, extra);\n"
+    def said_at(self, p: PopulationRecord, event: DerivedEvent) -> str:
+        """What readouts whose statements say all add to ``DL_DT`` of an own event, `entry`."""
+        s = self.scopes[p.name]
         before = {x: name("b", x) for x in s.x}
-        text = self._text(s, [b for e in s.d.events for b in r.readout.time_gradient(e, before)])
+        said = [r.readout.time_gradient(event, before) for r in reads(self.readings, p) if r.form is None]
+        text = self._text(s, [b for body in said for b in body])
         if not text:
             return ""
         records = "".join(
-            f"const scalar {b} = {out}.spikes.record[{i + 1}][entry.index];\n"
+            f"const scalar {b} = p{s.index}.spikes.record[{i + 1}][entry.index];\n"
             for i, b in enumerate(before.values()) if str(b) in text
         )  # fmt: skip
-        text = "const int neuron = entry.source;\n" + records + self._at_spike(s.p, "entry.index", text)
-        return self._block(f"scalar& {DL_DT} = dl_dt;\n{text}")
+        return "const int neuron = entry.source;\n" + records + self._at_spike(p, "entry.index", text)
 
     def _at_spike(self, p: PopulationRecord, index: str, text: str) -> str:
         """At one of the spikes of a population that is read."""

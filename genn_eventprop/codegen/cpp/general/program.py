@@ -14,19 +14,18 @@ from ....adjoint import DerivedEvent
 from ....modelling.expressions import symbol
 from ....plan import PopulationRecord
 from ....program.events import DL_DT
-from ....program.jump import gradients, jump, jump_term
-from ....program.nodes import Add, Buffer, Let, Set, Statement, name
+from ....program.nodes import Add, Buffer, Set, Statement, name
+from ...exact_statements import jump_back
 from ...statements import Spelling, indent
 from ..context import Context, padded
 from ..exact.arguments import given_to_all, integers, learned_dynamics
 from ..exact.models import birth_functions
 from ..exact.program import ExactProgram
-from ..exact.readings import Reading, reads
+from ..exact.readings import Reading
 from ..grid.compare import CONSTANTS
 from ..grid.lanes import ScalarWriter
 from . import series
 
-RATE = name("t", "rate")
 UNUSED = """\
 // Which parameters a function of a model needs depends on the model.
 #pragma GCC diagnostic ignored "-Wunused-parameter"
@@ -55,18 +54,8 @@ class GeneralProgram(ExactProgram):
 
     def own_event(self, p: PopulationRecord) -> str:
         """Adds what the readouts of a population say of the own event `entry` to `dl_dt`."""
-        s, text = self.scopes[p.name], ""
-        before = {x: name("b", x) for x in s.x}
-        for e, event in enumerate(s.d.events):
-            said = [r.readout.time_gradient(event, before) for r in reads(self.readings, p) if r.form is None]
-            part = self._text(s, [b for body in said for b in body]) if event.emits else ""
-            if part:
-                records = "".join(
-                    f"const scalar {b} = p{s.index}.spikes.record[{i + 1}][entry.index];\n"
-                    for i, b in enumerate(before.values()) if str(b) in part
-                )  # fmt: skip
-                part = "const int neuron = entry.source;\n" + records + self._at_spike(p, "entry.index", part)
-                text += f"if (own.event == {e}) {{\n{indent(part)}}}\n"
+        events = ((e, self.said_at(p, event)) for e, event in enumerate(p.derived.events) if event.emits)
+        text = "".join(f"if (own.event == {e}) {{\n{indent(said)}}}\n" for e, said in events if said)
         return self._block(f"scalar& {DL_DT} = dl_dt;\n{text}") if text else ""
 
     # models
@@ -282,9 +271,7 @@ class GeneralProgram(ExactProgram):
         places = {s.each(name("w", "grad", n)): f"grad[{i}].data[neuron]" for i, n in enumerate(p.trainable)}
         places |= {x: f"x[{i}]" for i, x in enumerate(s.x)} | {v: f"lambda[{i}]" for i, v in enumerate(s.lam)}
         total = s.each(name("w", "result", "E"))
-        term = symbol("dl_dt") + jump_term(s, event, {}, name("w", "mode"))
-        body: list[Statement] = [Set(total, term), Let(RATE, total * symbol("inv_gdot"), kind="double")]
-        body += [*gradients(s, event, RATE, {}), *jump(s, event, RATE, {}, "jump")]
+        body = jump_back(s, event, "double", total)
         return self._scalar(p, body, places | {total: "E"})
 
     def _directions(self, p: PopulationRecord) -> str:
