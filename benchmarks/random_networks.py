@@ -45,6 +45,7 @@ from genn_eventprop.engines import Engine, engine_class
 from genn_eventprop.engines.contract.features import refuse
 from genn_eventprop.engines.genn import GennEngine
 from genn_eventprop.errors import EventPropError
+from genn_eventprop.plan.closed_form import closed_form
 from genn_eventprop.toolchain.cache import VARIABLE
 from genn_eventprop.verify.engines import Case, Verdict
 
@@ -99,7 +100,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in self.engines:
-            if len(name.split()) != 2:
+            if len(name.removesuffix(" as used").split()) != 2:
                 sys.exit(f'--engines {name}: an engine and a number format are needed, such as "{name} float64"')
             if name.split()[0] == "genn" and not (here := GennEngine.availability()).runs:
                 sys.exit(f'--engines "{name}": {here.detail}; "harness float64" executes the same text without pygenn')
@@ -135,6 +136,7 @@ def engines_of(s: Settings, case: Case, structure: int) -> list[str]:
         return list(ENGINES)
     if case.plan.spike_times == "exact":
         narrow = ["native float32"] if structure % 4 == 0 else []
+        narrow += [] if closed_form(case.plan) else ["native float64 as used"]  # the same program
         card = ["cuda float64"] if structure % 2 and not refused(case, "cuda") else []
         return ["native float64", *narrow, *card, *(["mirrored float64"] if case.mirrors else [])]
     turn = TURNS[structure % len(TURNS)]
@@ -157,7 +159,7 @@ def refused(case: Case, name: str) -> str:
 
 def make(name: str, case: Case, card: bool = False, level: int = 0) -> Engine:
     """An engine by name and number format; genn on the CPU, and cuda unless there is a card."""
-    kind, dtype = name.split()
+    kind, dtype = name.split()[:2]
     if kind == "cuda" and not card:
         from support.cuda_shim import ShimEngine
 

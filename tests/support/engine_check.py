@@ -31,12 +31,12 @@ TUNINGS = 10
 
 
 def made(name: str, case: Case) -> Engine:
-    """An engine by name and number format, "native float32"; "mirrored float64" is the reference with exact spike times
-    on the network with its neurons in the opposite order."""
-    kind, dtype = name.split()
+    """An engine by name and number format, "native float32"; "native float64 as used" has its default tolerance;
+    "mirrored float64" is the reference with exact spike times on the network with its neurons in the opposite order."""
+    kind, dtype, *as_used = name.split()
     if kind == "mirrored":
         return Mirrored(case.plan, case.parameters, max_spikes=MAX_SPIKES)
-    options = engine_class(kind).when_compared
+    options = {} if as_used else engine_class(kind).when_compared
     return create(case.plan, case.parameters, engine=kind, dtype=dtype, threads=1, **options)
 
 
@@ -93,7 +93,7 @@ def _judge(name: str, case: Case, truth: Truth, make: Callable[[str, Case], Engi
         return *not_run(error), False
     if (stopped := truth.outcome.stopped) and (got.stopped or f"more than {MAX_SPIKES}" in stopped):
         return "refused", stopped, False
-    kind, reason = judged(truth, got, PRECISION[name.split()[1]], case.strict)
+    kind, reason = judged(truth, got, PRECISION[name.partition(" ")[2]], case.strict)
     if kind != "wrong" and not got.stopped and (other := _beside(engine, data, got)):
         kind, reason = "wrong", other
     for each in (engine, *(probe or ())[:1]):

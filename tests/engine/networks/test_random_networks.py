@@ -29,6 +29,7 @@ from genn_eventprop.adjoint.birth import why_no_births
 from genn_eventprop.engines.contract.engine import Availability
 from genn_eventprop.engines.cuda import engine as cuda
 from genn_eventprop.engines.genn import GennEngine
+from genn_eventprop.engines.native.engine import TOLERANCE
 from genn_eventprop.errors import EngineError, EventPropError, Refusal
 from genn_eventprop.losses import EndVoltageCrossEntropy
 from genn_eventprop.models.adex import AdEx
@@ -365,6 +366,15 @@ def test_the_reference_is_the_same_with_its_neurons_mirrored() -> None:
     assert [v.kind for v in check(case, ["mirrored float64"])] == ["right"]
     turned = made("mirrored float64", case).parameters["hidden_output.weight"]
     assert np.array_equal(turned, case.parameters["hidden_output.weight"][::-1])
+
+
+def test_the_tolerance_of_users_is_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a series: at 1e-13 a looser default would not show."""
+    case = network("AdEx", AdEx(), 3, LI(), 2, "end", weights={"in": 900.0})
+    as_used = "native float64 as used"
+    assert [v.kind for v in check(case, ["native float64", as_used])] == ["right", "right"]
+    monkeypatch.setitem(TOLERANCE, "float64", 1e-3)
+    assert [v.kind for v in check(case, ["native float64", as_used])] == ["right", "wrong"]
 
 
 def test_nan_is_wrong(truth: Truth) -> None:
