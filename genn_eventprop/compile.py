@@ -21,7 +21,7 @@ import numpy as np
 
 from .engines import Engine, create, engine_class
 from .engines.registry import all_engines, inner_plan
-from .errors import SettingError, suggest
+from .errors import SettingError, check_known
 from .losses import Loss
 from .modelling import Network
 from .plan import Plan, make_plan
@@ -49,8 +49,7 @@ def program_text(plan: Plan, target: str, dtype: str = "float32") -> list[tuple[
         SettingError: an engine that generates no code, or no engine.
         EngineError: the engine cannot run this plan; the message says why and what to use.
     """
-    if target not in targets():
-        raise SettingError(f"no engine {target!r} that generates code ({suggest(target, targets())})")
+    check_known(target, targets(), SettingError, f"no engine {target!r} that generates code (")
     kind = engine_class(target)
     return kind.program(inner_plan(kind, plan) or plan, dtype)
 

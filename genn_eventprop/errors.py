@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, TypeGuard
 
 
 class EventPropError(Exception):
@@ -100,6 +102,41 @@ def suggest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(_plain(str(name)), map(_plain, names), n=1)
     hint = f"did you mean {next(n for n in names if _plain(n) == close[0])!r}? " if close else ""
     return f"{hint}known: {', '.join(names) if names else 'none'}"
+
+
+def check_known(name: Any, known: Iterable[Any], error: type[EventPropError], words: str, *more: Any) -> None:
+    """Raise `error` unless `name` is one of those that are known.
+
+    Args:
+        words: the message, to which `suggest` is added; a bracket that is open at its end is closed. more: what the
+            error takes besides.
+    """
+    names = tuple(known)
+    if name not in names:
+        raise error(f"{words}{suggest(name, map(str, names))}{')' if words.endswith('(') else ''}", *more)
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value is a real number of Python's or NumPy's; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_whole(value: Any, least: float = -math.inf) -> TypeGuard[int]:
+    """Whether a value is an integer of Python's or NumPy's, not less than `least`."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def whole(value: Any, what: str, error: type[EventPropError], least: int = 1) -> int:
+    """The value as an integer; raise `error` if it is none that is at least `least`."""
+    if not is_whole(value, least):
+        raise error(f"{what} must be an integer >= {least}, got {shown(value)}")
+    return int(value)
+
+
+def check_finite(value: float, what: str, error: type[EventPropError], above: bool = False) -> None:
+    """Raise `error` unless a number is finite and at least 0, or `above` it."""
+    if not (math.isfinite(value) and value >= 0) or (above and value == 0):
+        raise error(f"{what} must be a finite number {'>' if above else '>='} 0, got {value}")
 
 
 def _plain(name: str) -> str:

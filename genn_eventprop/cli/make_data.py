@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from ..atomic import write_errors, write_text
-from ..errors import SettingError, UsageError, suggest
+from ..errors import SettingError, UsageError, check_known
 from .options import parse, show_usage
 
 
@@ -24,8 +24,7 @@ def make_data(arguments: Sequence[str], program: str) -> None:
             f"{program} KIND --help lists the options.",
             arguments,
         )
-    if arguments[0] not in kinds:
-        raise UsageError(f"unknown kind of data {arguments[0]!r} ({suggest(arguments[0], kinds)})")
+    check_known(arguments[0], kinds, UsageError, f"unknown kind of data {arguments[0]!r} (")
     parse(kinds[arguments[0]], arguments[1:], f"{program} {arguments[0]}")
 
 

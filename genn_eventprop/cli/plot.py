@@ -13,7 +13,7 @@ import tyro
 
 from ..data.inputs import DataSet, load_data
 from ..deploy.trained import TrainedModel, load
-from ..errors import EventPropError, SettingError, TrainingError, UsageError, suggest
+from ..errors import EventPropError, SettingError, TrainingError, UsageError, check_known
 from ..experiment.experiment import open_run
 from ..plan import Plan
 from ..plan.synapse_tables import Tables
@@ -105,8 +105,7 @@ def _plot(
 def _selection(only: str | None) -> list[str]:
     names = list(FIGURES) if only is None else [OLD.get(n := name.strip(), n) for name in only.split(",")]
     for name in names:
-        if name not in FIGURES:
-            raise SettingError(f"--only: there is no figure {name!r}; {suggest(name, FIGURES)}")
+        check_known(name, FIGURES, SettingError, f"--only: there is no figure {name!r}; ")
     return names
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, shown, suggest
+from ..errors import DataError, check_known, shown
 from .currents import storage
 from .currents.currents import Currents
 from .events import check
@@ -89,8 +89,7 @@ class Inputs(Samples):
     def __getitem__(self, index: str | Index) -> Any:
         """The input of this name, or the chosen samples of all inputs (see `Events`) as `Inputs`."""
         if isinstance(index, str):
-            if index not in self.parts:
-                raise DataError(f"no input {index!r} in the data ({suggest(index, self.parts)})")
+            check_known(index, self.parts, DataError, f"no input {index!r} in the data (")
             return self.parts[index]
         chosen = check.sample_indices(index, len(self), self.name or "inputs")
         parts = {key: part[index] for key, part in self.parts.items()}
@@ -235,8 +234,7 @@ def split_inputs(
         data = Inputs.trusted({name: data}, **data.annotations)
     data = data if isinstance(data, Inputs) else Inputs(data)
     for name in data.parts:
-        if name not in every:
-            raise DataError(f"the data has the input {name!r}, the network has not ({suggest(name, every)})")
+        check_known(name, every, DataError, f"the data has the input {name!r}, the network has not (")
     for name, size in every.items():
         part: Events | Currents = data[name]
         kind, word = (Events, "spikes") if name in spike_inputs else (Currents, "currents")

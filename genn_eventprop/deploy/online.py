@@ -15,7 +15,7 @@ from ..codegen.c99 import standalone, stream_source
 from ..engines import Spikes
 from ..engines.contract.currents import Pieces
 from ..engines.contract.lock import EngineLock, one_at_a_time
-from ..errors import DataError, suggest
+from ..errors import DataError, check_known
 from ..plan import CurrentRecord, Plan, clock
 from ..toolchain.load import build
 
@@ -216,8 +216,7 @@ class Stream:
         if not self._flows and not currents:
             return {}, np.empty(0)
         for name in currents:
-            if name not in self._flows:
-                raise DataError(f"the network has no current {name!r} ({suggest(name, self._flows)})")
+            check_known(name, self._flows, DataError, f"the network has no current {name!r} (")
         plan = self.plan
         end = plan.n_steps
         if until < plan.duration:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DescriptionError, NetworkError, suggest
+from ..errors import DescriptionError, NetworkError, check_known
 from ..modelling.connectivity import Connectivity, Conv2D, Dense, Grouped, OneToOne, Pool2D, Sparse
 from ..modelling.delay import Delay
 from ..modelling.network import Connection, Current, Input, Network, Population
@@ -61,8 +61,7 @@ def build_value(record: Any, values: np.ndarray | None, guard: Guard, where: str
     kind = numbers.pop("initialiser", None)
     if kind == STORED:
         return Stored() if values is None else Array(np.asarray(values, np.float64))
-    if kind not in INITIALISERS:
-        raise DescriptionError(f"{where}: unknown initialiser {kind!r}; {suggest(str(kind), INITIALISERS)}")
+    check_known(kind, INITIALISERS, DescriptionError, f"{where}: unknown initialiser {kind!r}; ")
     known = {field.name for field in dataclasses.fields(INITIALISERS[kind])}
     if set(numbers) - known:
         raise DescriptionError(f"{where}: {kind} has no number {min(set(numbers) - known)!r}")
@@ -238,8 +237,7 @@ def build_connectivity(record: Mapping[str, Any], values: Values, guard: Guard, 
         settings["weight"] = build_value(weight, values.get(f"{name}.weight"), guard, name)
     known = KINDS[kind].arguments
     for argument, value in arguments.items():
-        if argument not in known:
-            raise DescriptionError(f"connection {name!r}: unknown {argument!r} of {kind}; {suggest(argument, known)}")
+        check_known(argument, known, DescriptionError, f"connection {name!r}: unknown {argument!r} of {kind}; ")
         settings[argument] = _argument(value, guard, f"{name}: {argument}")
     if kind == "Sparse" and settings.get("probability") is settings.get("fan_in") is None:
         pairs = values.get(f"{name}.pairs")

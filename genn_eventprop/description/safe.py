@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import DescriptionError, suggest
+from ..errors import DescriptionError, check_known, is_number, is_whole
 from ..modelling.names import TITLE_RULE, is_title
 
 LONGEST = 4000  # characters of an expression
@@ -45,8 +45,7 @@ class Guard:
         """
         if isinstance(record, Mapping) and isinstance(known, Mapping):
             for key, value in record.items():
-                if key not in known:
-                    raise DescriptionError(f"{where}: unknown key {key!r}; {suggest(key, known)}")
+                check_known(key, known, DescriptionError, f"{where}: unknown key {key!r}; ")
                 if key not in free:
                     self.known(value, known[key], f"{where}, {key!r}", free)
         elif isinstance(record, list) and isinstance(known, list):
@@ -74,13 +73,13 @@ class Guard:
 
     def size(self, value: Any, where: str) -> int:
         """A number of neurons or channels."""
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= SIZE:
+        if not is_whole(value, 1) or value > SIZE:
             raise DescriptionError(f"{where}: the size must be an integer from 1 to {SIZE}, got {value!r}")
         return value
 
     def number(self, value: Any, where: str) -> float:
         """A finite number, as it was written."""
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        if not is_number(value) or not math.isfinite(value):
             raise DescriptionError(f"{where}: expected a finite number, got {value!r}")
         return value
 

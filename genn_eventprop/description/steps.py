@@ -11,7 +11,7 @@ import numpy as np
 from ..data.augment.counter import CounterRNG
 from ..data.augment.encodings import ENCODINGS
 from ..data.augment.steps import Step, fixed_steps
-from ..errors import DescriptionError, suggest
+from ..errors import DescriptionError, check_known, suggest
 from .safe import Guard
 
 STEPS: dict[str, Any] = {step.__name__: step for step in fixed_steps} | ENCODINGS
@@ -38,8 +38,7 @@ def build_steps(records: Sequence[Mapping[str, Any]], guard: Guard) -> tuple[Ste
     for record in records:
         numbers = dict(record)
         name = numbers.pop("step")
-        if name not in STEPS:
-            raise DescriptionError(f"preprocessing: unknown step {name!r}; {suggest(str(name), STEPS)}")
+        check_known(name, STEPS, DescriptionError, f"preprocessing: unknown step {name!r}; ")
         known = {field.name for field in fields(STEPS[name])}
         if set(numbers) - known:
             raise DescriptionError(f"preprocessing: {name} has no setting {min(set(numbers) - known)!r}")

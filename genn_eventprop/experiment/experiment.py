@@ -33,7 +33,7 @@ from ..atomic import advice
 from ..data.inputs import DataSet
 from ..distributed import world
 from ..engines import engine_class
-from ..errors import SettingError, TrainingError, UsageError, WriteError, suggest
+from ..errors import SettingError, TrainingError, UsageError, WriteError, check_known, suggest, whole
 from ..modelling import NeuronModel
 from ..modelling.user_file import import_file
 from ..output import say
@@ -41,7 +41,6 @@ from ..runs.run_folder import PAGE_TEXT, RunFolder, jsonable
 from ..runs.run_lock import lock_for_writing
 from ..runs.weights import NIR
 from ..training.callbacks import EarlyStopping
-from ..training.checks import whole
 from ..training.compared import Baselines, compared
 from ..training.interrupt import interruptible
 from ..training.recording import recorded_times
@@ -301,8 +300,7 @@ def check_settings(config: type[ExperimentConfig], settings: Mapping[str, Any], 
     """Raise `SettingError` for names that `config` does not have."""
     names = [f.name for f in dataclasses.fields(config)]
     for name in settings:
-        if name not in names:
-            raise SettingError(f"{where}: unknown setting {name!r}; {suggest(name, names)}")
+        check_known(name, names, SettingError, f"{where}: unknown setting {name!r}; ")
 
 
 def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool = False) -> dict[str, Any]:
@@ -440,7 +438,7 @@ def _settle(trainer: Trainer, config: ExperimentConfig) -> None:
             f'--engine "native(weight_rows={config.weight_rows})"'
         )
     if config.checkpoint_batches is not None:
-        trainer.checkpoint_batches = whole(config.checkpoint_batches, "checkpoint_batches")
+        trainer.checkpoint_batches = whole(config.checkpoint_batches, "checkpoint_batches", SettingError)
     if config.batch_sizes:
         trainer.use_batch_sizes(batch_sizes_of(config.batch_sizes))
     if config.early_stopping is not None:

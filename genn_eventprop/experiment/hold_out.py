@@ -16,7 +16,7 @@ from ..data.augment.batchwise import is_fixed
 from ..data.events import splits
 from ..data.inputs import DataSet, Inputs
 from ..description.steps import apply
-from ..errors import SettingError, suggest
+from ..errors import SettingError, check_known
 
 if TYPE_CHECKING:
     from ..data.augment.augmented import Augmented
@@ -47,8 +47,7 @@ def without_group(train: Any, validation: DataSet | None, test: DataSet | None, 
         SettingError: there is no such group.
     """
     names = group_names(train)
-    if group not in names:
-        raise SettingError(f"--hold-out {group}: the training set has no such group; {suggest(group, names)}")
+    check_known(group, names, SettingError, f"--hold-out {group}: the training set has no such group; ")
     events = samples_of(train)
     rest: Any = _part(events, group, False)
     held_out: list[Any] = [_part(events, group, True)]

@@ -26,7 +26,7 @@ from ..choice import Spec, parse_spec, parse_specs
 from ..data import Currents, Events
 from ..data.augment.batchwise import is_fixed, moves_times
 from ..description.steps import apply
-from ..errors import EventPropError, SettingError, suggest
+from ..errors import EventPropError, SettingError, check_known, suggest
 from ..losses import LOSSES, Loss
 from ..modelling import Delay, Population, Uniform
 from ..modelling.delay import KINDS
@@ -61,8 +61,7 @@ def make(table: Mapping[str, Callable[..., Any]], spec: Spec, where: str, *leadi
     Raises:
         SettingError: an unknown name or option, with what is known.
     """
-    if spec.name not in table:
-        raise SettingError(f"{where}: unknown name {spec.name!r}; {suggest(spec.name, table)}")
+    check_known(spec.name, table, SettingError, f"{where}: unknown name {spec.name!r}; ")
     factory = table[spec.name]
     parameters = inspect.signature(factory).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -24,7 +24,7 @@ from ..engines.contract.features import no_input_times
 from ..engines.contract.lock import EngineLock
 from ..engines.contract.result import SpikeRecords
 from ..engines.spike_times import Choice, check_spike_times, choose_spike_times
-from ..errors import EngineError, LossError, SettingError, shown, suggest
+from ..errors import EngineError, LossError, SettingError, check_known, shown
 from ..losses import Loss, TimeWeight
 from ..losses.kinds import READOUTS
 from ..modelling.network import Network, Population
@@ -544,8 +544,7 @@ def currents_by_name(currents: Any, plan: Plan) -> list[tuple[str, Any]]:
             )
         return [] if currents is None else [(names[0], currents)]
     for name in currents:
-        if name not in names:
-            raise SettingError(f"currents: the network has no current {name!r} ({suggest(str(name), names)})")
+        check_known(name, names, SettingError, f"currents: the network has no current {name!r} (")
     for name in names:
         if name not in currents:
             raise SettingError(f"currents: no values for {name!r}")
@@ -575,8 +574,7 @@ def check_array(value: Any, kinds: Any, how: str) -> None:
 
 def check_layout(layout: str) -> None:
     """Raise `SettingError` for a layout of dense inputs that there is not."""
-    if layout not in LAYOUTS:
-        raise SettingError(f"unknown layout {layout!r} ({suggest(layout, LAYOUTS)})")
+    check_known(layout, LAYOUTS, SettingError, f"unknown layout {layout!r} (")
 
 
 def named_readout(readouts: Mapping[str, Value], name: str) -> Value:
@@ -605,8 +603,7 @@ def _ordered(readouts: str | Sequence[str]) -> tuple[str, ...]:
     """Names of readouts; an integral, then all that have one number an output, before V at every step."""
     names = (readouts,) if isinstance(readouts, str) else tuple(readouts)
     for name in names:
-        if name not in NAMES:
-            raise SettingError(f"unknown readout {name!r} ({suggest(str(name), NAMES)})")
+        check_known(name, NAMES, SettingError, f"unknown readout {name!r} (")
     if not names:
         raise SettingError("readout=() reads nothing; name one or several readouts")
     return tuple(sorted(names, key=lambda name: (name != "integral", name == "trace")))

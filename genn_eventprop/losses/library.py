@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import sympy as sp
 
-from ..errors import LossError, suggest
+from ..errors import LossError, check_known
 from ..modelling.network import Population
 from .kinds import READOUTS
 from .loss import Loss
@@ -266,8 +266,7 @@ def make_loss(name: str, population: Population, **settings: object) -> Loss:
     Raises:
         LossError: for an unknown name or setting.
     """
-    if name not in LOSSES:
-        raise LossError(f"unknown loss {name!r} ({suggest(name, LOSSES)})")
+    check_known(name, LOSSES, LossError, f"unknown loss {name!r} (")
     answer = str(settings.pop("answer", ""))
     try:
         return LOSSES[name](population, **settings).against(answer)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from ..errors import LossError, shown, suggest
+from ..errors import LossError, check_finite, check_known, is_number, shown, suggest
 from ..modelling.names import usable
 from ..modelling.network import Population
 from .kinds import READOUTS
@@ -77,7 +77,7 @@ class Loss(LossFormulas):
     __array_ufunc__ = None  # NumPy's numbers leave products to `__rmul__`
 
     def __mul__(self, factor: float) -> Loss:
-        if isinstance(factor, bool) or not isinstance(factor, (int, float, np.number)):
+        if not is_number(factor):
             return NotImplemented
         return replace(self, factor=self.factor * float(factor))
 
@@ -103,15 +103,13 @@ class Loss(LossFormulas):
                 f"a loss reads a population, got {shown(self.population)}; give the object that net.population(...) "
                 "returned for the outputs"
             )
-        if not (np.isfinite(self.factor) and self.factor > 0):
-            raise LossError(f"the factor of a loss must be a finite number > 0, got {self.factor}")
+        check_finite(self.factor, "the factor of a loss", LossError, above=True)
         if not isinstance(self.answer, str):
             raise LossError(f"the target of a loss is given by its name, got {self.answer!r}")
         if isinstance(self.weight, str):
             object.__setattr__(self, "weight", TimeWeight(self.weight))
         kinds = [name for name, kind in READOUTS.items() if kind.by_itself]
-        if self.readout not in kinds:
-            raise LossError(f"unknown readout {self.readout!r} ({suggest(self.readout, kinds)})")
+        check_known(self.readout, kinds, LossError, f"unknown readout {self.readout!r} (")
         if not isinstance(self.outer, Function) and self.outer not in NAMED:
             raise LossError(f"unknown outer loss {self.outer!r} ({suggest(str(self.outer), NAMED)}), or a Function")
         if self.outer in SUMS:
@@ -131,8 +129,7 @@ class Loss(LossFormulas):
     def _check_also(self) -> None:
         kinds = [name for name, kind in READOUTS.items() if kind.beside]
         for i, readout in enumerate(self.also):
-            if readout not in kinds:
-                raise LossError(f"unknown readout {readout!r} in also ({suggest(readout, kinds)})")
+            check_known(readout, kinds, LossError, f"unknown readout {readout!r} in also (")
             if readout in (self.readout, *self.also[:i]):
                 raise LossError(f"readout {readout!r} appears twice in a loss")
             self._check_population(readout)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import sympy as sp
 
-from ..errors import ModelError, NetworkError, shown, suggest
+from ..errors import ModelError, NetworkError, check_known, shown, suggest
 from .expressions import parse
 from .handwritten import check_snippets
 from .names import TITLE_RULE, is_title, usable
@@ -27,8 +27,7 @@ def check_model(model: Model) -> None:
     _check_names(model)
     symbols, name = model.symbols(), model.name
     _check_equations(model, symbols)
-    if model.scheme not in SCHEMES:
-        raise ModelError(f"{name}: unknown scheme {model.scheme!r} ({suggest(model.scheme, SCHEMES)})")
+    check_known(model.scheme, SCHEMES, ModelError, f"{name}: unknown scheme {model.scheme!r} (")
     _check_events(model, symbols)
     check_snippets(name, model.snippets, model.state, model.params, model.spiking)
     check_units(model)
@@ -79,17 +78,13 @@ def _check_equations(model: Model, symbols: Mapping[str, sp.Symbol]) -> None:
         raise ModelError(f"{name}: readout {model.readout!r} is not a state ({suggest(model.readout, model.state)})")
     for receptor, entry in model.receptors.items():
         for s, amount in entry.items():
-            if s not in model.state:
-                raise ModelError(
-                    f"{name}: input {receptor!r} acts on {s!r}, not a state ({suggest(s, model.state)})", s
-                )
+            check_known(s, model.state, ModelError, f"{name}: input {receptor!r} acts on {s!r}, not a state (", s)
             parse(amount, params, f"{name}: input {receptor!r}, amount for {s}")
     for drive, entry in model.drive_amounts.items():
         if drive in model.receptors:
             raise ModelError(f"{name}: {drive!r} is an input and a drive; rename one", drive)
         for s, amount in entry.items():
-            if s not in model.state:
-                raise ModelError(f"{name}: drive {drive!r} acts on {s!r}, not a state ({suggest(s, model.state)})", s)
+            check_known(s, model.state, ModelError, f"{name}: drive {drive!r} acts on {s!r}, not a state (", s)
             parse(amount, symbols, f"{name}: drive {drive!r}, amount for {s}")
 
 
@@ -167,16 +162,13 @@ def _check_events(model: Model, symbols: Mapping[str, sp.Symbol]) -> None:
                 f"it; write it in terms of {', '.join(model.state)}"
             )
         for s, value in event.reset.items():
-            if s not in model.state:
-                raise ModelError(f"{name}: reset of {s!r}, which is not a state ({suggest(s, model.state)})", s)
+            check_known(s, model.state, ModelError, f"{name}: reset of {s!r}, which is not a state (", s)
             parse(value, symbols, f"{name}: reset of {s}")
         for m in (*event.modes, *([] if event.next_mode is None else [event.next_mode])):
-            if m not in modes:
-                raise ModelError(f"{name}: event {event.name!r} names mode {m!r} ({suggest(str(m), modes)})", str(m))
+            check_known(m, modes, ModelError, f"{name}: event {event.name!r} names mode {m!r} (", str(m))
     for mode in model.modes:
         for s, rhs in mode.dynamics.items():
-            if s not in model.state:
-                raise ModelError(f"{name}: mode {mode.name!r} has dynamics of {s!r} ({suggest(s, model.state)})", s)
+            check_known(s, model.state, ModelError, f"{name}: mode {mode.name!r} has dynamics of {s!r} (", s)
             parse(rhs, symbols, f"{name}: mode {mode.name!r}, dynamics of {s}")
         if mode.lasts is not None and mode.lasts not in model.params:
             raise ModelError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import NetworkError, suggest
+from ..errors import NetworkError, check_known, is_number
 from .parameters import Array, Constant, Initialiser, as_initialiser
 
 KINDS = ("synaptic", "axonal", "dendritic")
@@ -34,9 +34,8 @@ class Delay:
 
     def __init__(self, initial: Any, *, kind: str = "synaptic", trainable: bool = True, max: float = 60.0) -> None:
         self.initial: Initialiser = as_initialiser(initial, "Delay")
-        if kind not in KINDS:
-            raise NetworkError(f"Delay: kind={kind!r} ({suggest(str(kind), KINDS)})")
-        if not isinstance(max, (int, float, np.number)) or isinstance(max, bool) or not 0 < max < math.inf:
+        check_known(kind, KINDS, NetworkError, f"Delay: kind={kind!r} (")
+        if not is_number(max) or not 0 < max < math.inf:
             raise NetworkError(f"Delay: max must be a finite time > 0 ms, got {max!r}")
         self.kind, self.trainable, self.max = kind, bool(trainable), float(max)
 

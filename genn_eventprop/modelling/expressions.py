@@ -13,7 +13,7 @@ from typing import Any
 
 import sympy as sp
 
-from ..errors import ModelError, suggest
+from ..errors import ModelError, is_number, suggest
 from .removable import NUMPY, phi1
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -75,7 +75,7 @@ def parse(text: str | float | int, symbols: Mapping[str, sp.Symbol], where: str)
         ModelError: on a syntax error, an unknown name or function, anything beyond arithmetic, or an expression such
             as 1 / 0 that has no finite real value.
     """
-    if isinstance(text, (int, float)) and not isinstance(text, bool):
+    if is_number(text):
         if not math.isfinite(text):
             raise ModelError(f"{where}: {text} is not a finite real number")
         return sp.nsimplify(text) if float(text).is_integer() else sp.Float(text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from ..errors import ModelError, suggest
+from ..errors import ModelError, check_known, suggest
 from .expressions import FUNCTIONS
 
 SECTIONS = ("sim_code", "reset_code", "adjoint_sim_code", "adjoint_jump_code")
@@ -35,8 +35,7 @@ def check_snippets(
         code = _COMMENT.sub(" ", text)
         local = declared(code)
         where = f"{name}: snippet {section!r}"
-        if section not in SECTIONS:
-            raise ModelError(f"{where} is not a section of a neuron model ({suggest(section, SECTIONS)})")
+        check_known(section, SECTIONS, ModelError, f"{where} is not a section of a neuron model (")
         if section in ("reset_code", "adjoint_jump_code") and not spiking:
             raise ModelError(f"{where}: the model has no threshold, so nothing resets")
         known = {*_KNOWN, *states, *params, *local, *_section_names(section, states)}

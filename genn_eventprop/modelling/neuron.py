@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import sympy as sp
 
-from ..errors import ModelError, shown, suggest
+from ..errors import ModelError, check_known, shown, suggest
 from .checks import check_model
 from .expressions import parse, symbol
 from .parameters import Param, as_initialiser
@@ -229,8 +229,7 @@ class NeuronModel:
                 f"{', '.join(self.params)}"
             )
         for name in values:
-            if name not in self.params:
-                raise ModelError(f"{self.name} has no parameter {name!r} ({suggest(name, self.params)})")
+            check_known(name, self.params, ModelError, f"{self.name} has no parameter {name!r} (")
             if not isinstance(values[name], Param):
                 as_initialiser(values[name], f"{self.name}: {name}")
         params = {n: p.with_value(values[n]) if n in values else p for n, p in self.params.items()}

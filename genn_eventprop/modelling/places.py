@@ -6,9 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from ..errors import NetworkError, shown, suggest
+from ..errors import NetworkError, check_known, is_number, is_whole, whole
 from .connectivity import Shape
 from .neuron import Neuron, NeuronModel
 
@@ -101,12 +99,9 @@ INTERPOLATIONS = ("constant", "linear")
 
 def check_current(dt: Any, interpolation: Any, name: str) -> None:
     """Raise `NetworkError` for a time grid or an interpolation that no current has."""
-    if not isinstance(dt, (int, float, np.number)) or isinstance(dt, bool) or not (math.isfinite(dt) and dt > 0):
+    if not is_number(dt) or not (math.isfinite(dt) and dt > 0):
         raise NetworkError(f"current {name!r}: dt is the time in ms between its values, > 0; got {dt!r}")
-    if interpolation not in INTERPOLATIONS:
-        raise NetworkError(
-            f"current {name!r}: interpolation={interpolation!r} ({suggest(str(interpolation), INTERPOLATIONS)})"
-        )
+    check_known(interpolation, INTERPOLATIONS, NetworkError, f"current {name!r}: interpolation={interpolation!r} (")
 
 
 def size_and_shape(size: Any, shape: Any, name: str) -> tuple[int, Shape]:
@@ -116,20 +111,10 @@ def size_and_shape(size: Any, shape: Any, name: str) -> tuple[int, Shape]:
         NetworkError: neither, or not integers >= 1, or a size that is not that of the shape.
     """
     if shape is None:
-        return (number := _positive(size, name)), (number,)
-    if not isinstance(shape, (tuple, list)) or len(shape) != 3 or not all(_is_positive(n) for n in shape):
+        return (number := whole(size, f"{name!r}: the size", NetworkError)), (number,)
+    if not isinstance(shape, (tuple, list)) or len(shape) != 3 or not all(is_whole(n, 1) for n in shape):
         raise NetworkError(f"{name!r}: shape must be (height, width, channels), integers >= 1; got {shape!r}")
     sides = tuple(int(n) for n in shape)
     if size is not None and size != math.prod(sides):
         raise NetworkError(f"{name!r}: shape={sides} has {math.prod(sides)} neurons, size={size!r}; leave out the size")
     return math.prod(sides), sides
-
-
-def _is_positive(size: Any) -> bool:
-    return isinstance(size, (int, np.integer)) and not isinstance(size, bool) and bool(size >= 1)
-
-
-def _positive(size: Any, name: str) -> int:
-    if not _is_positive(size):
-        raise NetworkError(f"{name!r}: the size must be an integer >= 1, got {shown(size)}")
-    return int(size)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from ..errors import ModelError
+from ..errors import ModelError, is_number
 
 Unit = dict[str, Fraction]  # base, or unknown, -> exponent; "10" is the power of ten
 _PREFIX = {"f": -15, "p": -12, "n": -9, "u": -6, "µ": -6, "m": -3, "c": -2, "k": 3, "M": 6, "G": 9}
@@ -195,7 +195,7 @@ def check_units(model: Any) -> None:
 
 def _in_unit(value: Any, factor: float, unit: str) -> str:
     """The `Param` of a value in another unit, as it is written."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if is_number(value):
         return f"Param({value * factor:g}, {unit!r})"
     return f"{unit!r}" if factor == 1 else f"{unit!r}, and the values times {factor:g}"
 

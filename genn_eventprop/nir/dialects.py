@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import DescriptionError, suggest
+from ..errors import DescriptionError, check_known
 
 DIALECTS = ("spec", "norse", "snntorch")
 SNNTORCH_DT = 1e-4
@@ -93,8 +93,7 @@ def dialect_of(name: str, dt: float | None) -> Dialect:
     Raises:
         DescriptionError: an unknown dialect; a time step that is missing, not positive or not used.
     """
-    if name not in DIALECTS:
-        raise DescriptionError(f"unknown dialect {name!r} of NIR; {suggest(str(name), DIALECTS)}")
+    check_known(name, DIALECTS, DescriptionError, f"unknown dialect {name!r} of NIR; ")
     if dt is not None and not (np.isfinite(dt) and dt > 0):
         raise DescriptionError(f"dt must be a positive time in ms, got {dt!r}")
     if name == "spec":

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import CheckpointError, SettingError, TrainingError, shown, suggest
+from ..errors import CheckpointError, SettingError, TrainingError, check_known, is_number, shown, suggest
 from ..modelling.parameters import within
 from .text import check_text, execute
 
@@ -191,7 +191,7 @@ class Optimiser(Averaging):
     def check(self, settings: Mapping[str, float], where: str) -> None:
         """Refuse unusable `settings` of the group called `where`; subclasses add their own rules."""
         for name, value in settings.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+            if not is_number(value):
                 raise SettingError(f"{where}: {name} must be a number, got {shown(value)}")
         if not (np.isfinite(settings["learning_rate"]) and settings["learning_rate"] >= 0):
             raise SettingError(f"{where}: learning_rate must be finite and >= 0, got {settings['learning_rate']}")
@@ -366,10 +366,9 @@ class Optimiser(Averaging):
         self.check(self.settings, self.name)
         for pattern, values in self.groups.items():
             for key in values:
-                if key not in self.settings:
-                    raise SettingError(
-                        f"{self.name}: unknown setting {key!r} of group {pattern!r}; {suggest(key, self.settings)}"
-                    )
+                check_known(
+                    key, self.settings, SettingError, f"{self.name}: unknown setting {key!r} of group {pattern!r}; "
+                )
             self.check({**self.settings, **values}, f"{self.name} group {pattern!r}")
         for pattern, (lower, upper) in self.bounds.items():
             if lower is not None and upper is not None and np.any(np.asarray(lower) > np.asarray(upper)):

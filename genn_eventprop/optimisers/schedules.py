@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import CheckpointError, SettingError
+from ..errors import CheckpointError, SettingError, whole
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class Step(Schedule):
     """
 
     def __init__(self, every: int, gamma: float = 0.1) -> None:
-        self.every = _whole(every, "Step: every")
+        self.every = whole(every, "Step: every", SettingError)
         self.gamma = _checked(gamma, "Step: gamma", 0.0, 1.0)
 
     def factor(self, progress: Progress) -> float:
@@ -224,7 +224,7 @@ class Cosine(Schedule):
     """
 
     def __init__(self, epochs: int, final: float = 0.0) -> None:
-        self.epochs = _whole(epochs, "Cosine: epochs")
+        self.epochs = whole(epochs, "Cosine: epochs", SettingError)
         if not 0.0 <= final <= 1.0:
             raise SettingError(f"Cosine: final must lie in [0, 1], got {final}")
         self.final = final
@@ -284,7 +284,7 @@ class HalveOnPlateau(Schedule):
         self.slow = _checked(slow, "HalveOnPlateau: slow", 0.0, 1.0)
         if not fast < slow:
             raise SettingError(f"HalveOnPlateau: fast ({fast}) must be smaller than slow ({slow})")
-        self.wait = _whole(wait, "HalveOnPlateau: wait")
+        self.wait = whole(wait, "HalveOnPlateau: wait", SettingError)
         self.gamma = _checked(gamma, "HalveOnPlateau: gamma", 0.0, 1.0)
         self.fast_average = self.slow_average = 0.0
         self.last_change, self.current = 0, 1.0
@@ -314,9 +314,3 @@ def _checked(value: float, where: str, low: float, high: float) -> float:
     if not low < value <= high:
         raise SettingError(f"{where} must lie in ({low:g}, {high:g}], got {value}")
     return float(value)
-
-
-def _whole(value: int, where: str) -> int:
-    if not (isinstance(value, int) and value >= 1):
-        raise SettingError(f"{where} must be an integer >= 1, got {value!r}")
-    return value

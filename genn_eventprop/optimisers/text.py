@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import SettingError, suggest
+from ..errors import SettingError, check_known
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {"sqrt": np.sqrt, "fabs": np.abs, "fmin": np.fmin, "fmax": np.fmax}
 
@@ -56,13 +56,11 @@ def _check_expression(node: ast.expr, readable: set[str], where: str) -> None:
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
         _check_expression(node.operand, readable, where)
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-        if node.func.id not in FUNCTIONS:
-            raise SettingError(f"{where}: unknown function {node.func.id!r}; {suggest(node.func.id, FUNCTIONS)}")
+        check_known(node.func.id, FUNCTIONS, SettingError, f"{where}: unknown function {node.func.id!r}; ")
         for argument in node.args:
             _check_expression(argument, readable, where)
     elif isinstance(node, ast.Name):
-        if node.id not in readable:
-            raise SettingError(f"{where}: unknown name {node.id!r}; {suggest(node.id, readable)}")
+        check_known(node.id, readable, SettingError, f"{where}: unknown name {node.id!r}; ")
     elif not (isinstance(node, ast.Constant) and type(node.value) in (int, float)):
         raise SettingError(f"{where}: {ast.unparse(node)!r} is not elementwise arithmetic common to Python and C")
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import fnmatch
 from dataclasses import dataclass
 
-import numpy as np
-
-from ..errors import SettingError, suggest
+from ..errors import SettingError, check_finite, suggest
 from ..losses import Loss
 from ..modelling.network import Network
 
@@ -53,8 +51,7 @@ class WeightDecay(_OfParameters):
     pattern: str = "*.weight"
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.strength) and self.strength >= 0):
-            raise SettingError(f"WeightDecay: strength must be a finite number >= 0, got {self.strength}")
+        check_finite(self.strength, "WeightDecay: strength", SettingError)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import SettingError, suggest
+from ..errors import SettingError, check_finite, check_known
 from ..losses import Loss
 from ..modelling.expressions import parse
 from ..modelling.network import Network, Population
@@ -62,10 +62,8 @@ class SpikeRegulariser(PushFormulas):
         if not model.spiking:
             raise SettingError(f"{where}: {model.name} never spikes, so there is no spike count to regularise")
         for what, value in (("target", self.target), ("upper", self.upper), ("lower", self.lower)):
-            if not (np.isfinite(value) and value >= 0):
-                raise SettingError(f"{where}: {what} must be a finite number >= 0, got {value}")
-        if self.mean not in MEANS:
-            raise SettingError(f"{where}: mean={self.mean!r} ({suggest(self.mean, MEANS)})")
+            check_finite(value, f"{where}: {what}", SettingError)
+        check_known(self.mean, MEANS, SettingError, f"{where}: mean={self.mean!r} (")
         if self.published and "tau_mem" not in model.params:
             raise SettingError(f"{where}: published=True scales by tau_mem, which {model.name} does not have")
 

@@ -33,7 +33,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ..errors import SettingError, suggest
+from ..errors import SettingError, is_whole, suggest
 from ..runs.run_folder import read_json, write_json
 from .jobs import Job, Watch
 
@@ -103,7 +103,7 @@ def job_name(folder: Path) -> str:
 
 def minutes(text: Any, where: str) -> int:
     """Whole minutes of a time as sbatch takes it."""
-    if isinstance(text, int) and not isinstance(text, bool) and text > 0:
+    if is_whole(text, 1):
         return text
     match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d)(?::(\d\d))?", str(text))
     if not match:

@@ -30,7 +30,7 @@ from statistics import fmean
 from typing import Any
 
 from ..atomic import write_text
-from ..errors import SettingError, suggest
+from ..errors import SettingError, check_known, whole
 from ..experiment.experiment import ExperimentFile, check_settings, config_from_json, load_experiment, settings_file
 from ..experiment.options import read_toml, write_toml
 from ..runs.run_folder import RunFolder, mark_folder, read_json, run_in, run_state
@@ -104,8 +104,7 @@ def read_scan(path: Path | str) -> Scan:
         )
     table = read_toml(path)
     for key in table:
-        if key not in TOP:
-            raise SettingError(f"{path}: unknown key {key!r}; {suggest(key, TOP)}")
+        check_known(key, TOP, SettingError, f"{path}: unknown key {key!r}; ")
     if not isinstance(table.get("experiment"), str):
         raise SettingError(f'{path}: name the experiment, e.g. experiment = "yin_yang"')
     source = table["experiment"]
@@ -126,12 +125,9 @@ def read_scan(path: Path | str) -> Scan:
             config_from_json(file.config, each)
         except SettingError as error:
             raise SettingError(f"{path}: {error}") from None
-    processes = table.get("processes", 1)
-    if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
-        raise SettingError(f"{path}: processes must be an integer >= 1, got {processes!r}")
+    processes = whole(table.get("processes", 1), f"{path}: processes", SettingError)
     runner, slurm = table.get("runner", "local"), table.get("slurm", {})
-    if runner not in RUNNERS:
-        raise SettingError(f"{path}: runner = {runner!r}; {suggest(str(runner), RUNNERS)}")
+    check_known(runner, RUNNERS, SettingError, f"{path}: runner = {runner!r}; ")
     if not isinstance(slurm, Mapping):
         raise SettingError(f"{path}: slurm must be a table, [slurm] and lines below it")
     folder = table.get("folder", f"runs/{path.stem}")

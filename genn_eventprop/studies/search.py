@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from ..atomic import write_errors
-from ..errors import SettingError, suggest
+from ..errors import SettingError, check_known, is_number, suggest, whole
 from ..regular import open_regular
 from ..runs.run_folder import mark_folder
 from .repeats import whole_numbers
@@ -92,8 +92,7 @@ class Search:
         for name, value in parameters.items():
             choices = self.ranges.get(name, [])
             settings[name] = json.loads(value) if _coded(choices) else value
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not (settings[name] in choices if isinstance(choices, list) else number):
+            if not (settings[name] in choices if isinstance(choices, list) else is_number(value)):
                 raise SettingError(
                     f"study.journal has {name} = {str(value)[:80]!r}, which is not in [search.ranges] of the scan; "
                     "choose another folder"
@@ -109,8 +108,7 @@ def search_of(table: Mapping[str, Any], where: str) -> Search:
     """
     where = f"{where}, [search]"
     for key in table:
-        if key not in KEYS:
-            raise SettingError(f"{where}: unknown key {key!r}; {suggest(key, KEYS)}")
+        check_known(key, KEYS, SettingError, f"{where}: unknown key {key!r}; ")
     for key, names in (("sampler", SAMPLERS), ("pruner", PRUNERS), ("objective", OBJECTIVES)):
         if table.get(key, names[0]) not in names:
             raise SettingError(f"{where}: {key} = {table[key]!r}; {suggest(str(table[key]), names)}")
@@ -122,15 +120,9 @@ def search_of(table: Mapping[str, Any], where: str) -> Search:
     if "seed" in search_ranges:
         raise SettingError(f'{where}: seed is not searched; give seeds = "1-3" for repeats of every setting')
     rest = {key: table[key] for key in ("sampler", "pruner", "objective") if key in table}
-    trials = _whole(table.get("trials", 20), f"{where}: trials")
-    seed = _whole(table.get("seed", 1), f"{where}: seed")
+    trials = whole(table.get("trials", 20), f"{where}: trials", SettingError)
+    seed = whole(table.get("seed", 1), f"{where}: seed", SettingError)
     return Search(trials, search_ranges, seeds=seeds, seed=seed, **rest)
-
-
-def _whole(value: Any, where: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise SettingError(f"{where} must be an integer >= 1, got {value!r}")
-    return value
 
 
 def _range(name: str, choices: Any, where: str) -> Range | list[Any]:
@@ -144,10 +136,9 @@ def _range(name: str, choices: Any, where: str) -> Range | list[Any]:
             f"{where} = {choices!r}; write a list of choices, or {{low = 1e-4, high = 1e-2, log = true}}"
         )
     for key in choices:
-        if key not in RANGE_KEYS:
-            raise SettingError(f"{where}: unknown key {key!r}; {suggest(key, RANGE_KEYS)}")
+        check_known(key, RANGE_KEYS, SettingError, f"{where}: unknown key {key!r}; ")
     low, high, log, step = choices["low"], choices["high"], choices.get("log", False), choices.get("step")
-    if any(not isinstance(v, (int, float)) or isinstance(v, bool) for v in (low, high)) or not low < high:
+    if not (is_number(low) and is_number(high)) or not low < high:
         raise SettingError(f"{where}: low and high must be two numbers, the smaller first, got {low!r} and {high!r}")
     if log and (low <= 0 or step is not None):
         raise SettingError(f"{where}: a logarithmic range must start above 0 and has no step")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from tqdm import tqdm
 
 from ..engines.contract.features import refuse
-from ..errors import EventPropError, SettingError
+from ..errors import EventPropError, SettingError, whole
 from ..output import say, stderr
 from ..plan.make import checked_sigma
 from .epoch_statistics import EpochStatistics
@@ -269,9 +269,7 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, patience: int = 10) -> None:
-        if not isinstance(patience, int) or isinstance(patience, bool) or patience < 1:
-            raise SettingError(f"EarlyStopping: patience must be an integer >= 1, got {patience!r}")
-        self.patience = patience
+        self.patience = whole(patience, "EarlyStopping: patience", SettingError)
 
     def start(self, trainer: Any, epochs: int, batches: int) -> None:
         self._look(trainer)  # a run that stopped and is resumed stays stopped

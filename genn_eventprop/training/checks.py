@@ -11,7 +11,7 @@ from ..data import Events
 from ..data.inputs import DataSet, parts_of
 from ..engines import Result
 from ..engines.registry import option_owners
-from ..errors import DataError, PlanError, SettingError, TrainingError, shown, suggest
+from ..errors import DataError, PlanError, SettingError, TrainingError, is_number, shown, suggest
 from ..modelling import Network
 from ..optimisers import Optimiser, Schedule
 from ..plan import Plan
@@ -75,8 +75,7 @@ def check_arguments(
     if not isinstance(run_dir, (str, os.PathLike, type(None))):
         raise SettingError(f"run_dir must be the path of a folder, got {shown(run_dir)}")
     for name, value in numbers.items():
-        # bool is an int to Python; `not value >= 0`, since nan compares as false either way
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not value >= 0:
+        if not is_number(value) or not value >= 0:  # nan compares as false either way
             raise SettingError(f"{name} must be a number >= 0, got {shown(value)}")
 
 
@@ -198,17 +197,6 @@ def _first(plan: Plan, name: str, bad: np.ndarray) -> str:
             return f"from neuron {index[0]} of {c.source!r} to neuron {index[1]} of {c.target!r}"
     population, parameter = name.split(".", 1)
     return f"{parameter} of neuron {index[0]} of {population!r}"
-
-
-def whole(value: int, name: str) -> int:
-    """A setting as an integer >= 1.
-
-    Raises:
-        SettingError: it is none.
-    """
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise SettingError(f"{name} must be an integer >= 1, got {shown(value)}")
-    return int(value)
 
 
 def late_delays(plan: Plan, parameters: Mapping[str, np.ndarray]) -> list[str]:

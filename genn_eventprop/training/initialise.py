@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import SettingError, TrainingError, suggest
+from ..errors import SettingError, TrainingError, check_known
 from .silent_neurons import bounded, incoming
 from .weights_from_data import IncomingWeights, evenly, search
 
@@ -110,8 +110,7 @@ def _targets(trainer: Trainer, rates: float | Mapping[str, float]) -> dict[str, 
     spiking = [p.name for p in trainer.plan.populations if p.spiking]
     targets = dict(rates) if isinstance(rates, Mapping) else dict.fromkeys(spiking, rates)
     for name, value in targets.items():
-        if name not in spiking:
-            raise SettingError(f"initialise_rates: no population {name!r} that spikes ({suggest(name, spiking)})")
+        check_known(name, spiking, SettingError, f"initialise_rates: no population {name!r} that spikes (")
         if not (np.isfinite(value) and value > 0):
             raise SettingError(f"initialise_rates: {name!r} needs a number of spikes > 0, got {value}")
     return {name: float(value) for name, value in targets.items()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import SettingError, suggest
+from ..errors import SettingError, check_finite, suggest
 from ..modelling import Connection, Conv2D, Pool2D
 from ..plan.synapse_tables import Tables
 from .callbacks import Callback
@@ -35,8 +35,7 @@ class MaxNorm(Callback):
     """
 
     def __init__(self, most: float, pattern: str = "*") -> None:
-        if not (np.isfinite(most) and most > 0):
-            raise SettingError(f"MaxNorm: most must be a finite number > 0, got {most}")
+        check_finite(most, "MaxNorm: most", SettingError, above=True)
         self.most, self.pattern = float(most), pattern
 
     def start(self, trainer: Trainer, epochs: int, batches: int) -> None:

@@ -15,7 +15,7 @@ from ..data.events import check
 from ..data.events.storage import UNREADABLE, open_npz, read_arrays
 from ..data.inputs import DataSet, require_data, split_inputs
 from ..engines import Engine, Spikes, create
-from ..errors import EngineError, SettingError, ToolchainError, suggest
+from ..errors import EngineError, SettingError, ToolchainError, check_known
 from ..losses.outer import UnavailableLoss
 from ..plan import Plan
 from .callbacks import Callback
@@ -212,15 +212,11 @@ class Record(Callback):
             p.name: (*p.derived.states, *(f"lambda_{s}" for s in p.derived.states)) for p in trainer.plan.populations
         }
         for name in self.populations or ():
-            if name not in states_of:
-                raise SettingError(f"Record: no population {name!r} ({suggest(name, states_of)})")
+            check_known(name, states_of, SettingError, f"Record: no population {name!r} (")
         self.recorded = {name: states_of[name] for name in self.populations or states_of}
         every = {state for states in self.recorded.values() for state in states}
         for state in self.states:
-            if state not in every:
-                raise SettingError(
-                    f"Record: no state {state!r} in {', '.join(self.recorded)} ({suggest(state, every)})"
-                )
+            check_known(state, every, SettingError, f"Record: no state {state!r} in {', '.join(self.recorded)} (")
 
     def end_epoch(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
         epoch = int(metrics["epoch"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import SettingError, suggest
+from ..errors import SettingError, check_finite, suggest
 from ..modelling import Connection, Sparse
 from .callbacks import Callback
 from .silent_neurons import bounded
@@ -45,8 +45,7 @@ class Rewire(Callback):
 
     def __init__(self, pattern: str = "*", l1: float = 0.0, temperature: float = 0.0) -> None:
         for name, value in (("l1", l1), ("temperature", temperature)):
-            if not (np.isfinite(value) and value >= 0):
-                raise SettingError(f"Rewire: {name} must be a finite number >= 0, got {value}")
+            check_finite(value, f"Rewire: {name}", SettingError)
         self.pattern, self.l1, self.temperature = pattern, float(l1), float(temperature)
         self.rewired: dict[str, int] = {}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import SettingError
+from ..errors import SettingError, whole
 
 
 class Streams:
@@ -28,9 +28,7 @@ class Streams:
     """
 
     def __init__(self, seed: int) -> None:
-        if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
-            raise SettingError(f"seed must be an integer >= 0, got {seed!r}")
-        self.seed = int(seed)
+        self.seed = whole(seed, "seed", SettingError, 0)
         self._named: dict[str, np.random.Generator] = {}
 
     def at(self, name: str, *keys: int) -> np.random.Generator:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import SettingError, suggest
+from ..errors import SettingError, check_known
 from ..modelling import Connection, Conv2D, Pool2D
 from ..modelling.parameters import Array, Constant
 from ..plan.synapse_tables import Tables
@@ -41,8 +41,7 @@ class Revive(Callback):
     """
 
     def __init__(self, how: str = "redraw", amount: float = 0.002, populations: Iterable[str] | None = None) -> None:
-        if how not in WAYS:
-            raise SettingError(f"Revive: how={how!r} ({suggest(how, WAYS)})")
+        check_known(how, WAYS, SettingError, f"Revive: how={how!r} (")
         if not np.isfinite(amount):
             raise SettingError(f"Revive: amount must be a finite number, got {amount}")
         self.how, self.amount = how, float(amount)
@@ -55,8 +54,7 @@ class Revive(Callback):
         if names is None:
             names = tuple(name for name in spiking if name != trainer.plan.output.name)
         for name in names:
-            if name not in spiking:
-                raise SettingError(f"Revive: no population {name!r} that spikes ({suggest(name, spiking)})")
+            check_known(name, spiking, SettingError, f"Revive: no population {name!r} that spikes (")
         self.into = {name: incoming(trainer, name) for name in names}
         shared = [c for cs in self.into.values() for c in cs if isinstance(c.connectivity, (Conv2D, Pool2D))]
         if shared:

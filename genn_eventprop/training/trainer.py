@@ -21,7 +21,7 @@ from ..distributed.engine import RankedEngine
 from ..engines import Data, Engine, engine_class
 from ..engines.contract.memory import check_training
 from ..engines.spike_times import EXACT_DT, GRID_DT, Choice, check_spike_times, choose_spike_times, coarse_step
-from ..errors import CheckpointError, HungUp, SettingError, Stopped, Terminated
+from ..errors import CheckpointError, HungUp, SettingError, Stopped, Terminated, whole
 from ..losses import Function, Loss, as_losses
 from ..losses.outer import UnavailableLoss
 from ..modelling import Network
@@ -37,7 +37,7 @@ from ..runs.weights import fitting_weights, save_weights
 from .accounting import accounting
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress
-from .checks import check_arguments, check_batch, check_names, check_parameters, data_notes, late_delays, whole
+from .checks import check_arguments, check_batch, check_names, check_parameters, data_notes, late_delays
 from .class_weights import ClassWeights, Weighting
 from .compared import Baselines, compared
 from .epoch_statistics import EpochStatistics
@@ -155,9 +155,9 @@ class Trainer:
     ) -> None:
         self.made_with = {name: value for name, value in locals().items() if name not in OWN} | engine_options
         self.ranks: Alone | Ranks = Alone()
-        self.batch_size = whole(batch_size, "batch_size")
+        self.batch_size = whole(batch_size, "batch_size", SettingError)
         self.checkpoint_batches = (
-            None if checkpoint_batches is None else whole(checkpoint_batches, "checkpoint_batches")
+            None if checkpoint_batches is None else whole(checkpoint_batches, "checkpoint_batches", SettingError)
         )
         self.network, self.loss, self.streams = network, loss, Streams(seed)
         numbers = {"slope_floor": slope_floor, "runaway_rate": runaway_rate}
@@ -367,7 +367,7 @@ class Trainer:
             DataError, SettingError: data or run folder cannot be used.
         """
         with self.ranks.guard():
-            epochs = whole(epochs, "epochs")
+            epochs = whole(epochs, "epochs", SettingError)
             self._stop, self._interrupted = False, 0
             self.engine.stop(False)
             absent = next((each.outer for each in self.plan.losses if isinstance(each.outer, UnavailableLoss)), None)
@@ -507,7 +507,7 @@ class Trainer:
             SettingError: an epoch or a size that is not an integer >= 1.
         """
         for epoch, size in sizes.items():
-            whole(epoch, "batch_sizes: an epoch"), whole(size, "batch_sizes: a size")
+            whole(epoch, "batch_sizes: an epoch", SettingError), whole(size, "batch_sizes: a size", SettingError)
         self._batch_sizes = dict(sorted(sizes.items()))
         self.settings["batch_sizes"] = {str(epoch): size for epoch, size in self._batch_sizes.items()}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EngineError, SettingError, suggest
+from ..errors import EngineError, SettingError, is_number, suggest
 from ..losses import Loss
 from ..modelling import Connection, Network
 
@@ -158,7 +158,7 @@ def _rates(
                 f"initial_rates: no weights that are scaled from data, such as Dense(), lead to a population {name!r} "
                 f"({known}); initialise_rates scales others"
             )
-        if not isinstance(rate, (int, float, np.number)) or isinstance(rate, bool) or not 0 <= rate < np.inf:
+        if not is_number(rate) or not 0 <= rate < np.inf:
             where = f" of {name!r}" if name else ""
             raise SettingError(f"initial_rates{where}: a number of spikes per neuron and trial >= 0, got {rate!r}")
     return {name: float(rate) for name, rate in wanted.items()}

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DataError, shown
+from ...errors import DataError, is_number, shown
 from ..events import check
 from ..events.events import Index
 from ..events.samples import Samples, joined_annotations
@@ -54,7 +54,7 @@ class Currents(Samples):
     def __post_init__(self) -> None:
         where = self.name or "currents"
         dt = self.dt
-        if isinstance(dt, bool) or not isinstance(dt, (int, float, np.number)) or not 0 < dt < math.inf:
+        if not is_number(dt) or not 0 < dt < math.inf:
             raise DataError(f"{where}: dt is the positive length of a step in ms, got {shown(dt)}")
         values = _float32(self.values, where)
         _check_finite(values, where)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...checksummed import parsed
-from ...errors import DataError
+from ...errors import DataError, is_whole
 from ...regular import read_regular
 from ..events import storage
 from ..events.check import Annotated
@@ -133,7 +133,7 @@ def _load_folder(path: Path, mmap: bool) -> dict[str, Any]:
         found = facts.get("format") if isinstance(facts, dict) else None
         raise DataError(f"{path}: format {found!r}, this version reads {FORMAT!r}; write the folder again")
     sizes: list[Any] = [facts.get(name) for name in ("samples", "steps", "channels")]
-    if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in sizes):
+    if not all(is_whole(n, 0) for n in sizes):
         raise DataError(f"{path}: {KIND.record} must say samples, steps and channels; the folder is damaged")
     values = raw_array(path / "values.f4", "<f4", tuple(sizes), mmap)
     with open_npz(path / "samples.npz") as samples:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...errors import DataError, shown
+from ...errors import DataError, is_whole, shown, whole
 
 BLOCK = 1 << 22  # events looked at together: 50 MB of times and channels
 MAX_CHANNELS = 2**31
@@ -125,7 +125,7 @@ def check_whole(array: np.ndarray, dtype: type, where: str) -> None:
 
 def n_channels(value: Any, where: str) -> int:
     """The number of channels as an int from 1 to 2^31."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= MAX_CHANNELS:
+    if not is_whole(value, 1) or value > MAX_CHANNELS:
         raise DataError(f"{where}: n_channels must be an integer from 1 to 2^31, got {value!r}")
     return int(value)
 
@@ -187,10 +187,8 @@ def check_order(times: np.ndarray, offsets: np.ndarray, start: int, stop: int, w
 
 def labels(values: Any, n_samples: int, n_classes: int | None, where: str) -> tuple[np.ndarray | None, int | None]:
     """Labels as (S,) int64 in -1 .. n_classes - 1, and the number of classes."""
-    if n_classes is not None and (
-        isinstance(n_classes, bool) or not isinstance(n_classes, (int, np.integer)) or n_classes < 1
-    ):
-        raise DataError(f"{where}: n_classes must be an integer >= 1, got {n_classes!r}")
+    if n_classes is not None:
+        whole(n_classes, f"{where}: n_classes", DataError)
     if values is None:
         return None, n_classes
     shape, kind = np.shape(values), np.asarray(values).dtype.kind

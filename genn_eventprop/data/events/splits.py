@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from ...errors import DataError, suggest
+from ...errors import DataError, is_whole, suggest
 
 
 class Samples(Protocol):
@@ -52,7 +52,7 @@ def rng_of(rng: RNG, purpose: str) -> np.random.Generator:
     """The generator itself, or one that depends on the seed and the purpose only."""
     if isinstance(rng, np.random.Generator):
         return rng
-    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)) or rng < 0:
+    if not is_whole(rng, 0):
         raise DataError(f"rng must be a non-negative integer (a seed) or a numpy.random.Generator, got {rng!r}")
     return np.random.default_rng([int(rng), zlib.crc32(purpose.encode())])
 

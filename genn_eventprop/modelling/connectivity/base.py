@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...errors import NetworkError
+from ...errors import NetworkError, is_whole
 from ..parameters import FromData, Initialiser, as_initialiser, check_bounds
 from .synapses import Synapses
 from .window_rows import WindowRows
@@ -75,7 +75,7 @@ def pair_of(value: Any, where: str, least: int) -> tuple[int, int]:
     """An integer, or two, as (vertical, horizontal)."""
     both = (value, value) if isinstance(value, (int, np.integer)) else value
     fits = isinstance(both, (tuple, list)) and len(both) == 2
-    if isinstance(value, bool) or not (fits and all(isinstance(v, (int, np.integer)) and v >= least for v in both)):
+    if isinstance(value, bool) or not (fits and all(is_whole(v, least) for v in both)):
         raise NetworkError(f"{where} must be an integer >= {least}, or two (vertical, horizontal); got {value!r}")
     return int(both[0]), int(both[1])
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
-from ...errors import NetworkError
+from ...errors import NetworkError, is_whole, whole
 from .base import Connectivity, Shape, image, pair_of
 from .synapses import Synapses
 from .window_rows import WindowRows
@@ -53,8 +51,7 @@ class Conv2D(Connectivity):
     ) -> None:
         super().__init__(weight, bounds)
         for name, value in (("channels", channels), ("groups", groups)):
-            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-                raise NetworkError(f"Conv2D: {name} must be an integer >= 1, got {value!r}")
+            whole(value, f"Conv2D: {name}", NetworkError)
         if channels % groups:
             raise NetworkError(f"Conv2D: {channels} channels cannot be divided into {groups} equal groups")
         self.channels, self.groups = int(channels), int(groups)
@@ -125,7 +122,7 @@ def Conv1D(
         >>> features = net.population(LIF(), name="features", shape=conv.output_shape(bands.shape))
     """
     for name, value in (("kernel", kernel), ("stride", stride), ("padding", padding), ("dilation", dilation)):
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+        if not is_whole(value):
             raise NetworkError(f"Conv1D: {name} must be an integer, got {value!r}")
     return Conv2D(
         weight, (1, kernel), channels, stride=(1, stride), padding=(0, padding), dilation=(1, dilation),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import NetworkError
+from ...errors import NetworkError, whole
 from .base import Connectivity, Shape
 from .synapses import Synapses
 
@@ -29,9 +29,7 @@ class Grouped(Connectivity):
 
     def __init__(self, weight: Any, groups: int, *, bounds: tuple[Any, Any] = (None, None)) -> None:
         super().__init__(weight, bounds)
-        if not isinstance(groups, (int, np.integer)) or isinstance(groups, bool) or groups < 1:
-            raise NetworkError(f"Grouped: the number of groups must be an integer >= 1, got {groups!r}")
-        self.groups = int(groups)
+        self.groups = whole(groups, "Grouped: the number of groups", NetworkError)
 
     def check(self, source: Shape, target: Shape) -> None:
         M, N = math.prod(source), math.prod(target)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import NetworkError
+from ...errors import NetworkError, is_number
 from .base import Connectivity, Shape, image, pair_of
 from .synapses import Synapses
 from .windows import Windows
@@ -45,7 +45,7 @@ class Pool2D(Connectivity):
         bounds: tuple[Any, Any] = (None, None),
     ) -> None:
         size = pair_of(kernel, "Pool2D: kernel", 1)
-        if not isinstance(scale, (int, float, np.number)) or isinstance(scale, bool):
+        if not is_number(scale):
             raise NetworkError(f"Pool2D: scale must be a number, got {scale!r}")
         super().__init__(float(scale) / math.prod(size), bounds)
         step = size if stride is None else pair_of(stride, "Pool2D: stride", 1)

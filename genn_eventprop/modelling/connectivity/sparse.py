@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import NetworkError
+from ...errors import NetworkError, is_number, whole
 from .base import Connectivity, Shape
 from .synapses import Synapses
 
@@ -47,12 +47,10 @@ class Sparse(Connectivity):
             raise NetworkError(
                 f"Sparse: give one of probability=, fan_in= and pairs=, got {' and '.join(chosen) or 'none'}"
             )
-        number = isinstance(probability, (int, float, np.number)) and not isinstance(probability, bool)
-        if probability is not None and not (number and 0 < probability <= 1):
+        if probability is not None and not (is_number(probability) and 0 < probability <= 1):
             raise NetworkError(f"Sparse: probability must be a number > 0 and <= 1, got {probability!r}")
-        whole = isinstance(fan_in, (int, np.integer)) and not isinstance(fan_in, bool)
-        if fan_in is not None and not (whole and fan_in >= 1):
-            raise NetworkError(f"Sparse: fan_in must be an integer >= 1, got {fan_in!r}")
+        if fan_in is not None:
+            whole(fan_in, "Sparse: fan_in", NetworkError)
         self.probability, self.per_target = probability, fan_in
         self.pairs = None if pairs is None else np.array(pairs)
 

@@ -39,7 +39,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ...errors import SettingError, UsageError, suggest
+from ...errors import SettingError, UsageError, check_known, suggest
 from ...experiment.experiment import PACKAGE, check_settings, load_experiment
 from ...experiment.options import read_toml
 from ...studies.repeats import whole_numbers
@@ -182,8 +182,7 @@ def find_paper(name: str, data: str | None = None, quick: bool = False) -> Paper
         return read_paper(Path(name), quick)
     papers = paper_names()
     names = [known_name for known_name in papers if "." not in known_name]
-    if name not in names:
-        raise UsageError(f"there is no paper {name!r}; {suggest(name, names)}")
+    check_known(name, names, UsageError, f"there is no paper {name!r}; ")
     others = [known_name.split(".", 1)[1] for known_name in papers if known_name.startswith(f"{name}.")]
     if data is not None and data not in others:
         raise SettingError(f"{name} on {data!r} is not prepared; {suggest(data, others) if others else 'leave it out'}")
@@ -229,8 +228,7 @@ def _table(
     if not isinstance(experiment, str):
         raise SettingError(f'{where}: name the experiment, e.g. experiment = "yin_yang"')
     accuracy = table.get("accuracy", paper.get("accuracy", "chosen"))
-    if accuracy not in ACCURACIES:
-        raise SettingError(f"{where}: accuracy = {accuracy!r}; {suggest(str(accuracy), ACCURACIES)}")
+    check_known(accuracy, ACCURACIES, SettingError, f"{where}: accuracy = {accuracy!r}; ")
     # a page of one's own is looked for beside the paper's file first, so that both can be moved together
     beside = path.parent / experiment
     experiment = str(beside) if experiment.endswith(".py") and beside.is_file() else experiment
@@ -272,5 +270,4 @@ def _cell(
 
 def check_keys(table: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
     for key in table:
-        if key not in keys:
-            raise SettingError(f"{where}: unknown key {key!r}; {suggest(key, keys)}")
+        check_known(key, keys, SettingError, f"{where}: unknown key {key!r}; ")

@@ -19,7 +19,7 @@ from ...adjoint import derive
 from ...data import Events
 from ...engines.reference.exact.engine import ReferenceEvent
 from ...engines.reference.grid.engine import ReferenceClock
-from ...errors import EngineError, SettingError, shown, suggest
+from ...errors import EngineError, SettingError, check_known, shown
 from ...losses import Loss, TimeWeight
 from ...modelling import Dense, Input, Network, Neuron, NeuronModel, Normal, Param, Population
 from ...models.li import LI
@@ -135,8 +135,7 @@ def check(
     layouts = (SPIKING if linear else CURVED) if model.spiking else READOUT
     layouts = layouts[:1] if quick else layouts
     if loss is not None:
-        if loss not in LOSSES:
-            raise SettingError(f"unknown loss {loss!r} ({suggest(loss, LOSSES)})")
+        check_known(loss, LOSSES, SettingError, f"unknown loss {loss!r} (")
         layouts = _with_loss(model, loss)
     report = Report([])
     for i, layout in enumerate(layouts):
