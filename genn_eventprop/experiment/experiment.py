@@ -21,7 +21,6 @@ import contextlib
 import dataclasses
 import importlib
 import pkgutil
-import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..arguments import WORDS, fits, in_words
 from ..atomic import advice
 from ..data.inputs import DataSet
 from ..distributed import world
@@ -58,6 +58,10 @@ if TYPE_CHECKING:
 PACKAGE = "genn_eventprop.experiments"
 
 
+SpikeTimes = Literal["auto", "grid", "exact"] | None
+"""The setting of pages; None is auto, too."""
+
+
 @dataclass(frozen=True)
 class ExperimentConfig:
     """Settings that every experiment has."""
@@ -78,7 +82,7 @@ class ExperimentConfig:
     """Also write every number of metrics.jsonl for TensorBoard, to tensorboard/ in the run folder."""
     dt: float | None = None
     """Time step in ms; by default 1 with exact spike times, 0.1 on the grid."""
-    spike_times: Literal["auto", "grid", "exact"] | None = "auto"
+    spike_times: SpikeTimes = "auto"
     """Solve spike times within the step (exact) or round them to steps (grid); auto: exact where that should pay."""
     threads: int | None = None
     """Number of engine threads; results do not depend on it."""
@@ -561,34 +565,16 @@ def config_from_json(config: type[ExperimentConfig], values: Mapping[str, Any]) 
             value = Path(value)
         if typing.get_origin(hints[name]) is tuple and not isinstance(value, (list, tuple)):
             value = (value,)
-        if not _fits(value, hints[name]):
-            raise SettingError(f"{name} must be {_in_words(hints[name])}, got {value!r}")
         converted[name] = tuple(value) if isinstance(value, list) else value
+        if _is_plain(hints[name]) and not any(fits(v, hints[name]) for v in (value, converted[name])):
+            words = in_words(hints[name]).removesuffix(" or None")
+            raise SettingError(f"{name} must be {words.replace('True or False', 'true or false')}, got {value!r}")
     return config(**converted)
 
 
-WANTED = {
-    int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path",
-    type(None): "nothing",
-}  # fmt: skip
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type; True of types that are none of `WANTED`, nor tuples of them."""
-    kinds = typing.get_args(hint)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return any(_fits(value, kind) for kind in kinds)
-    if typing.get_origin(hint) is tuple:
-        each = kinds if kinds[1:] != (...,) else (kinds[0],) * len(value) if isinstance(value, (tuple, list)) else ()
-        return isinstance(value, (tuple, list)) and len(value) == len(each) and all(map(_fits, value, each))
-    if hint not in WANTED or isinstance(value, bool):
-        return hint not in WANTED or hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)
-
-
-def _in_words(hint: Any) -> str:
-    kinds = typing.get_args(hint)
-    if typing.get_origin(hint) is tuple:
-        each = " and ".join(_in_words(kind) for kind in kinds if kind is not ...)
-        return f"a list of {each}"
-    return WANTED.get(hint) or " or ".join(_in_words(kind) for kind in kinds if kind is not type(None))
+def _is_plain(hint: Any) -> bool:
+    """Whether a type says what a value of TOML or JSON must be; a page may have others, which it checks itself."""
+    kinds = [kind for kind in typing.get_args(hint) if kind is not ...]
+    if typing.get_origin(hint) is Literal or not kinds:
+        return kinds != [] or hint in WORDS
+    return all(map(_is_plain, kinds))

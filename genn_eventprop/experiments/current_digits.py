@@ -34,7 +34,7 @@ from genn_eventprop.data.readers.currents import from_spikes
 from genn_eventprop.data.readers.locate import locate
 from genn_eventprop.description.steps import apply
 from genn_eventprop.errors import SettingError
-from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.experiment import Experiment, LayeredConfig, SpikeTimes, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 8, "hidden": (64,), "dt": 5.0}
@@ -48,7 +48,7 @@ class Config(LayeredConfig):
     """One network and training for all features."""
 
     hidden: tuple[int, ...] = (128,)
-    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
+    spike_times: SpikeTimes = "grid"
     dt: float | None = 2.0
     duration: float = 600.0
     tau_syn: float = 10.0
@@ -97,9 +97,7 @@ def load(config: Config) -> tuple[Events | Currents, list[str], np.ndarray | Non
     return currents, names, official_test(path)
 
 
-def plot(experiment: Experiment, folder: Path) -> None:
-    """Learning curves, one trial, confusion, spike counts."""
-    plots.standard(experiment, folder)
+plot = plots.standard
 
 
 if __name__ == "__main__":

@@ -16,13 +16,12 @@ docs/currents.md has the results of both codes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from genn_eventprop.data.currents.encode import constant
 from genn_eventprop.data.readers import mnist
 from genn_eventprop.data.readers.locate import locate
-from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.experiment import Experiment, LayeredConfig, SpikeTimes, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 5, "train_size": 3000, "validation_size": 500, "test_size": 1000}
@@ -34,7 +33,7 @@ class Config(LayeredConfig):
 
     hidden: tuple[int, ...] = (350,)
     recurrent: bool = False
-    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
+    spike_times: SpikeTimes = "grid"
     dt: float | None = 0.5
     duration: float = 30.0
     loss: str = "max"
@@ -62,9 +61,7 @@ def build(config: Config) -> Experiment:
     return layered(config, train, validation, test, shape=(28, 28, 1))
 
 
-def plot(experiment: Experiment, folder: Path) -> None:
-    """Learning curves, one trial, confusion, spike counts."""
-    plots.standard(experiment, folder)
+plot = plots.standard
 
 
 if __name__ == "__main__":

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from genn_eventprop.data import Currents, Events
 from genn_eventprop.data.readers import yin_yang
-from genn_eventprop.experiment import Experiment, LayeredConfig, layered
+from genn_eventprop.experiment import Experiment, LayeredConfig, SpikeTimes, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 10, "train_size": 2000}
@@ -33,7 +32,7 @@ class Config(LayeredConfig):
 
     hidden: tuple[int, ...] = (200,)
     recurrent: bool = False
-    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
+    spike_times: SpikeTimes = "grid"
     dt: float | None = 0.5
     duration: float = 40.0
     loss: str = "sum"
@@ -56,9 +55,7 @@ def build(config: Config) -> Experiment:
     return layered(config, train, load("validation", **how), load("test", **how), yin_yang.CLASSES)
 
 
-def plot(experiment: Experiment, folder: Path) -> None:
-    """Learning curves, one trial, confusion, spike counts."""
-    plots.standard(experiment, folder)
+plot = plots.standard
 
 
 if __name__ == "__main__":

@@ -17,10 +17,9 @@ three seeds of each, and the gradients of every layer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from genn_eventprop.data.readers import yin_yang
-from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
+from genn_eventprop.experiment import Experiment, SpikeTimes, UnscaledConfig, layered
 
 QUICK = {"epochs": 3, "train_size": 1000}
 
@@ -32,7 +31,7 @@ class Config(UnscaledConfig):
     epochs: int = 40
     hidden: tuple[int, ...] = (64, 64, 64, 64)
     recurrent: bool = False
-    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
+    spike_times: SpikeTimes = "grid"
     dt: float | None = 0.5
     duration: float = 80.0
     input_weight: tuple[float, float] = (1.5, 0.8)

@@ -12,13 +12,11 @@ published; other spiking networks reach 98.6 %.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 from genn_eventprop.data.events import splits
 from genn_eventprop.data.readers import tonic as tonic_sets
 from genn_eventprop.data.readers.locate import data_folder
-from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
+from genn_eventprop.experiment import Experiment, SpikeTimes, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 2, "hidden": (32,), "pool": 8}
@@ -28,7 +26,7 @@ QUICK = {"epochs": 2, "hidden": (32,), "pool": 8}
 class Config(UnscaledConfig):
     """No published EventProp settings exist; these are ours, not tuned, since the data was not at hand."""
 
-    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
+    spike_times: SpikeTimes = "grid"
     dt: float | None = 2.0
     duration: float = 600.0
     augment: str = "compress_time=5,bin=2"
@@ -54,9 +52,7 @@ def build(config: Config) -> Experiment:
     return layered(config, train, validation, test, shape=shape)
 
 
-def plot(experiment: Experiment, folder: Path) -> None:
-    """Learning curves, one trial, hidden spike counts."""
-    plots.standard(experiment, folder)
+plot = plots.standard
 
 
 if __name__ == "__main__":

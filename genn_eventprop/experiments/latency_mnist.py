@@ -25,12 +25,11 @@ docs/tried_settings.md has the runs.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from functools import partial
 
 from genn_eventprop.data.readers import mnist
 from genn_eventprop.data.readers.locate import locate
-from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
+from genn_eventprop.experiment import Experiment, SpikeTimes, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 5, "train_size": 5000, "validation_size": 500, "test_size": 1000, "batch_size": 20}
@@ -44,7 +43,7 @@ class Config(UnscaledConfig):
     recurrent: bool = False
     input_weight: tuple[float, float] = (0.078, 0.045)
     output_weight: tuple[float, float] = (0.2, 0.37)
-    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
+    spike_times: SpikeTimes = "grid"
     dt: float | None = 0.5
     duration: float = 40.0
     loss: str = "max"
@@ -73,9 +72,7 @@ def build(config: Config) -> Experiment:
     return layered(config, train, validation, test, shape=(28, 28, 1))
 
 
-def plot(experiment: Experiment, folder: Path) -> None:
-    """Learning curves, one trial, hidden spike counts."""
-    plots.standard(experiment, folder, target=0.9758)
+plot = partial(plots.standard, target=0.9758)
 
 
 if __name__ == "__main__":

@@ -19,13 +19,11 @@ Expected: 100, 19 to 63 and 17 % (chance) in 4, 4 and 20 s; docs/losses.md has t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from genn_eventprop.data import Events
-from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
+from genn_eventprop.experiment import Experiment, SpikeTimes, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 25}
@@ -38,7 +36,7 @@ class Config(UnscaledConfig):
     epochs: int = 40
     hidden: tuple[int, ...] = (64,)
     recurrent: bool = False
-    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
+    spike_times: SpikeTimes = "grid"
     dt: float | None = 1.0
     duration: float = 400.0
     input_weight: tuple[float, float] = (0.2, 0.06)
@@ -79,9 +77,7 @@ def words(config: Config, size: int, part: int) -> Events:
     return Events.from_samples(samples, config.channels, labels=labels, n_classes=C)
 
 
-def plot(experiment: Experiment, folder: Path) -> None:
-    """Learning curves, one trial, hidden spike counts."""
-    plots.standard(experiment, folder)
+plot = plots.standard
 
 
 if __name__ == "__main__":

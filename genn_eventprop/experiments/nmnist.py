@@ -17,8 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from genn_eventprop.data import Events
 from genn_eventprop.data.events import splits
@@ -26,7 +25,7 @@ from genn_eventprop.data.readers import aer
 from genn_eventprop.data.readers import tonic as tonic_sets
 from genn_eventprop.data.readers.locate import data_folder, locate
 from genn_eventprop.errors import DataError
-from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
+from genn_eventprop.experiment import Experiment, SpikeTimes, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 20}
@@ -36,7 +35,7 @@ QUICK = {"epochs": 20}
 class Config(UnscaledConfig):
     """No published EventProp settings exist; these are ours."""
 
-    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
+    spike_times: SpikeTimes = "grid"
     dt: float | None = 1.0
     duration: float = 320.0
     recurrent: bool = False
@@ -96,9 +95,7 @@ def full_sets(config: Config) -> tuple[Events, Events]:
     return train, test
 
 
-def plot(experiment: Experiment, folder: Path) -> None:
-    """Learning curves, one trial, hidden spike counts."""
-    plots.standard(experiment, folder)
+plot = plots.standard
 
 
 if __name__ == "__main__":

@@ -18,15 +18,14 @@ epochs (one run). Three to five minutes on part of a busy core; docs/tried_setti
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from genn_eventprop.data.events import encode
 from genn_eventprop.data.readers import mnist
 from genn_eventprop.data.readers.locate import locate
-from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
+from genn_eventprop.experiment import Experiment, SpikeTimes, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 6, "train_size": 2000, "test_size": 500, "validation_size": 200}
@@ -37,7 +36,7 @@ class Config(UnscaledConfig):
     """No published EventProp settings exist; these are ours."""
 
     epochs: int = 4
-    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
+    spike_times: SpikeTimes = "grid"
     dt: float | None = 1.0
     duration: float = 790.0
     recurrent: bool = False
@@ -80,9 +79,7 @@ def build(config: Config) -> Experiment:
     return layered(config, train, validation, test)
 
 
-def plot(experiment: Experiment, folder: Path) -> None:
-    """Learning curves, one trial, hidden spike counts."""
-    plots.standard(experiment, folder)
+plot = plots.standard
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from genn_eventprop.data.audio.espeak import class_names
 from genn_eventprop.data.events import splits
 from genn_eventprop.data.readers import tonic as tonic_sets
 from genn_eventprop.data.readers.locate import data_folder
-from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
+from genn_eventprop.experiment import Experiment, SpikeTimes, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 CLASSES = class_names()
@@ -39,7 +39,7 @@ class Config(UnscaledConfig):
     """The published settings, chosen by cross-validation."""
 
     hidden: tuple[int, ...] = (512,)
-    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
+    spike_times: SpikeTimes = "grid"
     dt: float | None = 2.0
     train_tau: bool = True
     delay_line: tuple[int, float] = (10, 30.0)
@@ -75,9 +75,7 @@ def folds(config: Config) -> Mapping[str, Mapping[str, Any]]:
     return {f"speaker{s}": {"validation_speaker": str(s)} for s in speakers}
 
 
-def plot(experiment: Experiment, folder: Path) -> None:
-    """Learning curves, one trial, hidden spike counts."""
-    plots.standard(experiment, folder, target=0.935)
+plot = partial(plots.standard, target=0.935)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from genn_eventprop.data.events import splits
 from genn_eventprop.data.open import official_test, open_events
 from genn_eventprop.data.readers import fsdd
 from genn_eventprop.data.readers.locate import locate
-from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
+from genn_eventprop.experiment import Experiment, SpikeTimes, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 20, "hidden": (128,), "augment": "merge_channels=10", "duration": 600.0, "delay_line": (0, 60.0)}
@@ -45,7 +45,7 @@ QUICK = {"epochs": 20, "hidden": (128,), "augment": "merge_channels=10", "durati
 class Config(UnscaledConfig):
     """Our settings, chosen on validation; loss and augmentation follow the loss-shaping paper."""
 
-    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
+    spike_times: SpikeTimes = "grid"
     dt: float | None = 2.0
     duration: float = 800.0
     epochs: int = 40
@@ -105,9 +105,7 @@ def train_and_test(config: Config) -> tuple[Events, Events, list[str]]:
     return *splits.stratified_split(events, config.test, rng=0).apply(events), names
 
 
-def plot(experiment: Experiment, folder: Path) -> None:
-    """Learning curves, one trial, hidden spike counts."""
-    plots.standard(experiment, folder)
+plot = plots.standard
 
 
 if __name__ == "__main__":

@@ -15,12 +15,11 @@ Published: 74.1 +- 0.9 %.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from functools import partial
 
 from genn_eventprop.data.readers import tonic as tonic_sets
 from genn_eventprop.data.readers.locate import data_folder
-from genn_eventprop.experiment import Experiment, UnscaledConfig, layered
+from genn_eventprop.experiment import Experiment, SpikeTimes, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
 QUICK = {"epochs": 1, "hidden": (64,), "dt": 5.0, "delay_line": (0, 30.0), "augment": "shift=40"}
@@ -32,7 +31,7 @@ class Config(UnscaledConfig):
 
     epochs: int = 50
     hidden: tuple[int, ...] = (1024,)
-    spike_times: Literal["auto", "grid", "exact"] | None = "grid"
+    spike_times: SpikeTimes = "grid"
     dt: float | None = 1.0
     heterogeneous: bool = True
     train_tau: bool = True
@@ -50,9 +49,7 @@ def build(config: Config) -> Experiment:
     return layered(config, train, validation, test)
 
 
-def plot(experiment: Experiment, folder: Path) -> None:
-    """Learning curves, one trial, hidden spike counts."""
-    plots.standard(experiment, folder, target=0.741)
+plot = partial(plots.standard, target=0.741)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,9 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from ...errors import SettingError
-from .curves import accuracy_scale, column, loss_scale
+from .curves import accuracy_scale, activity_axes, column, loss_scale
 from .style import CLASS_COLOURS, GREY, figure, styled, words
 
 Metrics = Sequence[Mapping[str, Any]]
@@ -52,13 +51,7 @@ def compare_runs(runs: Mapping[str, Metrics], notes: Mapping[str, str] | None = 
     accuracy_scale(accuracy, 100 * float(np.nanmin(np.concatenate(lows))))
     loss.set(title="Loss")
     accuracy.set(title="Accuracy")
-    spikes.set(title="Activity of hidden neurons", ylabel="spikes per neuron and trial", xlabel="epoch")
-    silent.set(title="Silent hidden neurons", ylabel="neurons silent for the whole epoch", xlabel="epoch")
-    for ax in (spikes, silent):
-        ax.set_ylim(bottom=0, top=None if ax.dataLim.ymax > 0 else 1)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-        ax.margins(x=0.02)
-    silent.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    activity_axes(spikes, silent)
     _legend(fig, runs, notes or {}, columns)
     return fig
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ...modelling.connectivity import Synapses
-from .style import BLUE, GREY, figure, styled
+from .style import BLUE, GREY, figure, matrix, styled
 
 
 @styled
@@ -21,7 +19,7 @@ def connectivity(table: Synapses, weight: np.ndarray, title: str = "") -> Figure
     dense = np.full((table.pre, table.post), np.nan)
     dense[table.source, table.target] = weight.reshape(-1)[table.weights]
     fig, ax = figure(size=(5.4, 4.2))
-    _image(fig, ax, dense, "to neuron", "from neuron")
+    matrix(fig, ax, dense)
     ax.set_title(title or f"{len(table)} of {table.pre} x {table.post} pairs")
     return fig
 
@@ -65,17 +63,3 @@ def delays(now: dict[str, np.ndarray], before: dict[str, np.ndarray], limits: di
         right.set(xlabel="initial delay (ms)", ylabel="delay now (ms)")
     axes[0, 0].legend(loc="upper right")
     return fig
-
-
-def _image(fig: Figure, ax: Axes, values: np.ndarray, x: str, y: str) -> None:
-    """White is 0, grey: no synapse."""
-    limit = float(np.nanpercentile(np.abs(values), 99.5)) or 1.0
-    ax.set_facecolor("#E8EAED")
-    image = ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", origin="lower",
-                      interpolation="nearest")  # fmt: skip
-    ax.set(xlabel=x, ylabel=y)
-    ax.grid(False)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    bar = fig.colorbar(image, ax=ax, aspect=18, extend="both")
-    bar.outline.set_linewidth(0.5)

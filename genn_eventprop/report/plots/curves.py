@@ -45,10 +45,6 @@ def learning_curves(
         words = f"published {100 * target:.1f} %"
         accuracy.axhline(100 * target, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1, label=words)
     _populations(activity, silent, metrics, epochs, sizes or {})
-    for ax in (activity, silent):
-        ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        ax.margins(x=0.02)
     below(loss, accuracy, gap=0.05)
     below(activity, silent, gap=0.24)
     return fig
@@ -66,11 +62,26 @@ def _populations(
     for (name, values), colour in zip(_of_populations(metrics, "silent").items(), CLASS_COLOURS, strict=False):
         share = f" of {sizes[name]}" if name in sizes else ""
         silent.plot(epochs, values, color=colour, label=f"{name}: {values[-1]:.0f}{share} at the end", marker=marker)
-    activity.set(title="Activity", ylabel="spikes per neuron and trial")
-    silent.set(title="Silent neurons", ylabel="neurons silent for the whole epoch")
+    activity_axes(activity, silent, "Activity", "Silent neurons")
+
+
+def activity_axes(
+    activity: Axes, silent: Axes, first: str = "Activity of hidden neurons", second: str = "Silent hidden neurons"
+) -> None:
+    """Titles and scales of spikes and silent neurons over epochs, once they are drawn."""
+    activity.set(title=first, ylabel="spikes per neuron and trial")
+    silent.set(title=second, ylabel="neurons silent for the whole epoch")
     for ax in (activity, silent):
         ax.set_ylim(bottom=0, top=None if ax.dataLim.ymax > 0 else 1)
+        epoch_axis(ax)
     silent.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+
+
+def epoch_axis(ax: Axes) -> None:
+    """Epochs to the right."""
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    ax.margins(x=0.02)
 
 
 def below(*axes: Axes, gap: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -34,18 +34,35 @@ def layers(
         prediction: the predicted class, -1 for none, for the title.
         class_names: names of the output's neurons, by default their numbers.
     """
+    high = [1.6 if size > 20 or name == "input" else 0.8 for name, size, *_ in rasters_of(record)]
+    fig, axes, _ = column_of(record, [*high, 1.8], 1.05, 0.9)
+    values = record.states[output][state]
+    names = [*map(words, class_names), *map(str, range(len(class_names), values.shape[1]))]
+    voltages(axes[-1], record, output, state, output_lines(values, record.label, prediction, names), others=True)
+    return finished(fig, axes, record, title(record.label, prediction, names))
+
+
+def column_of(record: Trial, heights: Sequence[float], scale: float, margin: float) -> tuple[Figure, Any, int]:
+    """(figure, axes, how many of them are drawn): currents and rasters above axes for the rest, on one axis of time.
+
+    Args:
+        heights: of the axes behind those of currents, `scale` inches each 1, and a `margin`.
+    """
     rows, driving = rasters_of(record), dict(record.currents)
-    heights = [1.6] * len(driving) + [1.6 if size > 20 or name == "input" else 0.8 for name, size, *_ in rows] + [1.8]
-    fig, axes = figure(len(heights), 1, size=(7.2, 0.9 + 1.05 * sum(heights)), sharex=True, height_ratios=heights)
+    heights = [*[1.6] * len(driving), *heights]
+    size = (7.2, margin + scale * sum(heights))
+    fig, axes = figure(len(heights), 1, size=size, sharex=True, height_ratios=heights)
     for ax, (name, (numbers, dt)) in zip(axes, driving.items()):
         currents(ax, name, numbers, dt, record.end)
     for ax, row in zip(axes[len(driving) :], rows):
         raster(ax, *row)
-    values = record.states[output][state]
-    names = [*map(words, class_names), *map(str, range(len(class_names), values.shape[1]))]
-    voltages(axes[-1], record, output, state, output_lines(values, record.label, prediction, names), others=True)
+    return fig, axes, len(driving) + len(rows)
+
+
+def finished(fig: Figure, axes: Any, record: Trial, words: str) -> Figure:
+    """The column with its axis of time and its title."""
     axes[-1].set(xlabel="time (ms)", xlim=(-0.01 * record.end, record.end))
-    axes[0].set_title(title(record.label, prediction, names))
+    axes[0].set_title(words)
     fig.set_layout_engine(AlignedColumn(axes))
     return fig
 

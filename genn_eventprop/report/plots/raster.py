@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .layers import OTHERS, currents, output_lines, raster, rasters_of, title, voltages
-from .style import CLASS_COLOURS, GREY, AlignedColumn, figure, styled, words
+from .layers import OTHERS, column_of, finished, output_lines, rasters_of, title, voltages
+from .style import CLASS_COLOURS, GREY, styled, words
 
 if TYPE_CHECKING:
     from ...training import Trial
@@ -35,15 +35,8 @@ def trial(
         prediction: the predicted class, -1 for none, for the title.
     """
     populations = list(record.states)
-    rows, driving = rasters_of(record), dict(record.currents)
-    above = len(driving) + len(rows)
-    heights = [1.6] * len(driving) + [1.6 if size > 20 else 0.9 for _, size, *_ in rows]
-    heights += [1.5] * (2 * len(populations))
-    fig, axes = figure(len(heights), 1, size=(7.2, 1.0 + 0.78 * sum(heights)), sharex=True, height_ratios=heights)
-    for ax, (name, (numbers_of, dt)) in zip(axes, driving.items()):
-        currents(ax, name, numbers_of, dt, record.end)
-    for ax, row in zip(axes[len(driving) :], rows):
-        raster(ax, *row)
+    high = [1.6 if size > 20 else 0.9 for _, size, *_ in rasters_of(record)]
+    fig, axes, above = column_of(record, high + [1.5] * (2 * len(populations)), 0.78, 1.0)
     for number, name in enumerate(populations):
         v, adjoint = axes[above + 2 * number : above + 2 * number + 2]
         state, numbers = observed(record, name), None if neurons is None else neurons[name]
@@ -60,12 +53,8 @@ def trial(
         if threshold is not None and name in record.spikes and state == "V":
             v.axhline(threshold, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
         _adjoint(adjoint, record, name, lines, name == record.decides)
-    axes[-1].set_xlabel("time (ms)")
-    axes[-1].set_xlim(-0.01 * record.end, record.end)
     classes = [*map(words, class_names), *map(str, range(len(class_names), len(names)))]
-    axes[0].set_title(title(record.label, prediction, classes))
-    fig.set_layout_engine(AlignedColumn(axes))
-    return fig
+    return finished(fig, axes, record, title(record.label, prediction, classes))
 
 
 def observed(record: Trial, name: str) -> str:

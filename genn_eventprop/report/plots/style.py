@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 from ...atomic import replaced_file
 
@@ -76,6 +78,24 @@ def figure(
     fig = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(fig)
     return fig, fig.subplots(rows, columns, **options)
+
+
+def matrix(fig: Figure, ax: Axes, values: np.ndarray, label: str = "") -> None:
+    """Numbers between neurons, sources upwards, targets to the right; white is 0, grey (nan) no synapse.
+
+    The scale ends at the 99.5th percentile of |values|.
+    """
+    limit = float(np.nanpercentile(np.abs(values), 99.5)) or 1.0
+    ax.set_facecolor("#E8EAED")
+    image = ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", origin="lower",
+                      interpolation="nearest")  # fmt: skip
+    ax.set(xlabel="to neuron", ylabel="from neuron")
+    ax.grid(False)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    bar = fig.colorbar(image, ax=ax, aspect=18, extend="both")
+    bar.set_label(label, color=GREY)
+    bar.outline.set_linewidth(0.5)
 
 
 class AlignedColumn(ConstrainedLayoutEngine):

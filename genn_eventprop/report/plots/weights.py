@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import BLUE, GREY, figure, styled
+from .style import BLUE, GREY, figure, matrix, styled
 
 
 @styled
@@ -24,7 +24,7 @@ def weights(now: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray] | No
     for (name, values), (left, right) in zip(now.items(), axes):
         _distribution(left, name, values, None if before is None else before[name])
         if values.ndim == 2 and values.size > 1:
-            _matrix(fig, right, values)
+            matrix(fig, right, values, "weight")
         else:
             right.set_axis_off()
     if before is not None:
@@ -53,17 +53,3 @@ def _distribution(ax: Axes, name: str, values: np.ndarray, first: np.ndarray | N
     ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     ax.set_ylim(top=1.25 * ax.get_ylim()[1])
     ax.grid(False, axis="x")
-
-
-def _matrix(fig: Figure, ax: Axes, values: np.ndarray) -> None:
-    """Sources upwards, targets to the right; white is 0, the scale ends at the 99.5th percentile of |w|."""
-    limit = float(np.percentile(np.abs(values), 99.5)) or 1.0
-    image = ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", origin="lower",
-                      interpolation="nearest")  # fmt: skip
-    ax.set(xlabel="to neuron", ylabel="from neuron")
-    ax.grid(False)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    bar = fig.colorbar(image, ax=ax, aspect=18, extend="both")
-    bar.set_label("weight", color=GREY)
-    bar.outline.set_linewidth(0.5)

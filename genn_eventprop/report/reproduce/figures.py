@@ -10,8 +10,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
+from ..plots.curves import activity_axes, epoch_axis
 from ..plots.style import CLASS_COLOURS, figure, styled
 from .collect import Outcome
 from .paper import ACCURACIES
@@ -35,16 +35,9 @@ def curves(outcomes: Sequence[Outcome]) -> Figure:
         _lines(axes[2], outcome, lambda m: _hidden(m, "silent", np.sum), colour, dashes)
     split = "Validation" if validated else "Training"
     axes[0].set(title=f"{split} accuracy", ylabel="correct predictions (%), linear scale")
-    axes[1].set(title="Activity of hidden neurons", ylabel="spikes per neuron and trial")
-    axes[2].set(title="Silent hidden neurons", ylabel="neurons silent for the whole epoch")
-    for ax in axes:
-        ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        ax.margins(x=0.02)
+    epoch_axis(axes[0])
     axes[0].set_ylim(top=101)
-    for ax in axes[1:]:
-        ax.set_ylim(bottom=0, top=None if ax.dataLim.ymax > 0 else 1)
-    axes[2].yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    activity_axes(*axes[1:])
     handles = [
         Line2D([], [], color=colour, linestyle=dashes, linewidth=2, label=o.cell.name)
         for o, (colour, dashes) in zip(cells, _looks(len(cells)))
