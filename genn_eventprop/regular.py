@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 
-def open_regular(path: Path | str, within: Path | None = None) -> BinaryIO:
+def open_regular(path: Path | str, within: Path | None = None) -> BufferedReader:
     """A file to read.
 
     Args:

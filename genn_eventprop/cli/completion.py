@@ -13,7 +13,7 @@ import tyro
 from ..errors import SettingError
 from ..experiment.experiment import experiment_names, load_experiment
 from .app import COMMANDS, PROGRAM
-from .options import parse
+from .options import operand, parse
 
 
 def completion(arguments: Sequence[str], program: str) -> None:
@@ -22,7 +22,7 @@ def completion(arguments: Sequence[str], program: str) -> None:
 
 
 def _completion(
-    shell: Annotated[Literal["bash", "zsh"], tyro.conf.Positional, tyro.conf.arg(metavar="SHELL")],
+    shell: Annotated[Literal["bash", "zsh"], *operand("SHELL")],
 ) -> None:
     """Print a script that completes commands, experiments and options at the Tab key. For bash:
 

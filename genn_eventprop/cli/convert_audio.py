@@ -8,10 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from ..errors import SettingError
-from .options import parse
+from .options import operand, parse
 
 
 def convert_audio(arguments: Sequence[str], program: str) -> None:
@@ -20,8 +18,8 @@ def convert_audio(arguments: Sequence[str], program: str) -> None:
 
 
 def _convert_audio(
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
-    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT.h5")],
+    folder: Annotated[Path, *operand("FOLDER")],
+    out: Annotated[Path, *operand("OUT.h5")],
     seed: int = 0,
     channels: int = 700,
     level: float = 0.3,

@@ -16,7 +16,7 @@ from ..data.open import open_events
 from ..data.readers import hdf5
 from ..description.steps import apply
 from ..errors import SettingError
-from .options import parse
+from .options import operand, parse
 
 HDF5 = (".h5", ".hdf5")
 PANELS = 6
@@ -29,8 +29,8 @@ def events(arguments: Sequence[str], program: str) -> None:
 
 
 def _events(
-    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")],
-    out: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")] = None,
+    source: Annotated[Path, *operand("IN")],
+    out: Annotated[Path | None, *operand("OUT")] = None,
     start: Annotated[float, tyro.conf.arg(name="from")] = 0.0,
     to: float = math.inf,
     channels: str = "",

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-
 from ..atomic import write_text
 from ..errors import UsageError
-from .options import parse
+from .options import operand, parse
 
 
 def gradcheck(arguments: Sequence[str], program: str) -> None:
@@ -21,7 +19,7 @@ def gradcheck(arguments: Sequence[str], program: str) -> None:
 
 
 def _gradcheck(
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = "",
+    model: Annotated[str, *operand("MODEL")] = "",
     all: bool = False,
     quick: bool = False,
     seed: int = 0,
@@ -117,7 +115,7 @@ def cache(arguments: Sequence[str], program: str) -> None:
 
 
 def _cache(
-    action: Annotated[Literal["clear", "where"], tyro.conf.Positional, tyro.conf.arg(metavar="{clear,where}")],
+    action: Annotated[Literal["clear", "where"], *operand("{clear,where}")],
     what: Literal["code", "data", "all"] = "code",
 ) -> None:
     """Show or clear the caches of compiled code and converted data sets, which are rebuilt when needed.

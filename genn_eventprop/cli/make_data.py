@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from ..atomic import write_errors, write_text
 from ..errors import SettingError, UsageError, check_known
-from .options import parse, show_usage
+from .options import operand, parse, show_usage
 
 
 def make_data(arguments: Sequence[str], program: str) -> None:
@@ -29,7 +27,7 @@ def make_data(arguments: Sequence[str], program: str) -> None:
 
 
 def _spoken_words(
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
+    folder: Annotated[Path, *operand("FOLDER")],
     voices: tuple[str, ...] = (),
     test_voices: tuple[str, ...] = (),
     speeds: tuple[int, ...] = (130, 160, 190),

@@ -12,7 +12,8 @@ import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import tyro
 
@@ -29,6 +30,15 @@ EXAMPLE = 4
 """Indentation of examples, whose lines stay as they are."""
 WIDEST = 100
 """Columns of help, however wide the terminal is."""
+
+
+def operand(metavar: str) -> tuple[Any, ...]:
+    """What makes an argument of a command one without a name, for ``Annotated``."""
+    return tyro.conf.Positional, tyro.conf.arg(metavar=metavar)
+
+
+Run = Annotated[Path, *operand("RUN")]
+"""The argument of commands on a run folder."""
 
 
 def parse(what: Any, arguments: Sequence[str], program: str, **settings: Any) -> Any:

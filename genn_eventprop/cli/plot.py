@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import tyro
 
 from ..data.inputs import DataSet, load_data
 from ..deploy.trained import TrainedModel, load
@@ -25,7 +24,7 @@ from ..runs.weights import read_weights
 from ..training import Trainer, record_trial
 from ..training.evaluator import Evaluation
 from ..training.metrics import confusion_matrix
-from .options import parse
+from .options import operand, parse
 
 AT_MOST = 512
 """Samples of which spikes are counted."""
@@ -37,7 +36,7 @@ def plot(arguments: Sequence[str], program: str) -> None:
 
 
 def _plot(
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
+    runs: Annotated[tuple[Path, ...], *operand("RUN...")],
     out: Path | None = None,
     only: str | None = None,
     data: Literal["train", "validation", "test"] | None = None,

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import tyro
 
 from ..data.open import open_samples
 from ..deploy.trained import Outputs, TrainedModel, load
 from ..errors import UsageError
 from ..output import say
-from .options import parse
+from .options import Run, operand, parse
 
-Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILES...")]
+Files = Annotated[tuple[Path, ...], *operand("FILES...")]
 UNDECIDED = "-"
 
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from ..atomic import write_text
 from ..data.baselines import LOGISTIC
 from ..errors import SettingError, UsageError
@@ -17,7 +15,7 @@ from ..output import say
 from ..runs import mark
 from ..runs.run_folder import runs_in
 from ..studies.tables import FinishedRun, activities, comparisons, finished_runs, groups_of, table, with_table
-from .options import parse
+from .options import operand, parse
 
 
 def report(arguments: Sequence[str], program: str) -> None:
@@ -26,7 +24,7 @@ def report(arguments: Sequence[str], program: str) -> None:
 
 
 def _report(
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
+    runs: Annotated[tuple[Path, ...], *operand("RUN...")],
     markdown: Path | None = None,
     paired: bool = False,
     activity: bool = False,

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-
 from ..distributed import launched
 from ..errors import SettingError, TrainingError
 from ..experiment.options import read_toml
 from ..report.reproduce import Paper, find_paper, paper_names, write_report
 from ..studies.cluster import Slurm, SlurmRunner, slurm_of
-from ..studies.jobs import Job, LocalRunner, Runner, last_line, processors
+from ..studies.jobs import Job, LocalRunner, Runner, follow, threads_for
 from ..studies.scan import locked, prepare
-from .options import parse, show_usage
+from .options import operand, parse, show_usage
 from .worker import run as run_command
 
 
@@ -33,7 +31,7 @@ def reproduce(arguments: Sequence[str], program: str) -> None:
 
 
 def _reproduce(
-    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
+    name: Annotated[str, *operand("NAME")],
     data: str | None = None,
     quick: bool = False,
     only: tuple[str, ...] = (),
@@ -112,7 +110,7 @@ def _run(
 ) -> list[str]:
     """Run what remains; returns the logs of the runs that failed."""
     with locked(root) as lock:
-        share = threads or max(1, processors() // processes)
+        share = threads or threads_for(processes)
         where: Runner
         if runner == "slurm":
             where = SlurmRunner(root, slurm, processes, run_command)
@@ -127,9 +125,4 @@ def _run(
         print(
             f"{len(names)} runs, {len(names) - len(jobs)} already finished, {processes} at once, in {root}", flush=True
         )
-        failed = []
-        for position, (job, status) in enumerate(where.run(jobs), len(names) - len(jobs) + 1):
-            word = "finished" if status == 0 else f"failed: {last_line(job.log)}"
-            print(f"{position}/{len(names)} {job.name}: {word}", flush=True)
-            failed += [str(job.log)] if status else []
-        return failed
+        return follow(where, jobs, len(names))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import tyro
 
 from ..atomic import write_text
 from ..data.inputs import load_data
@@ -19,10 +18,8 @@ from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import SAMPLES, RunFolder
 from ..runs.weights import save_weights
 from ..training import metrics
-from .options import parse
+from .options import Run, operand, parse
 from .train import describe_results
-
-Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 
 
 def evaluate(arguments: Sequence[str], program: str) -> None:
@@ -106,7 +103,7 @@ def export(arguments: Sequence[str], program: str) -> None:
 
 def _export(
     run: Run,
-    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")],
+    out: Annotated[Path, *operand("OUT")],
     checkpoint: Literal["best", "last"] = "best",
     overwrite: bool = False,
     bits: Literal[8, 16, 32] = 32,

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-
 from ..atomic import write_text
 from ..distributed import launched
 from ..errors import SettingError, TrainingError
@@ -16,15 +14,15 @@ from ..experiment.options import write_toml
 from ..runs import mark
 from ..runs.run_folder import RunFolder, run_in, write_json
 from ..studies.cluster import SlurmRunner
-from ..studies.jobs import Job, LocalRunner, Runner, last_line, processors
+from ..studies.jobs import LocalRunner, follow, threads_for
 from ..studies.scan import Scan, cell_states, locked, prepare, read_scan, status_table
 from ..studies.search import import_optuna, study_of
 from ..studies.search_run import SearchRun, describe
 from ..studies.tables import markdown_table, scan_rows, scan_table
-from .options import parse
+from .options import operand, parse
 from .worker import run as run_command
 
-File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.toml")]
+File = Annotated[Path, *operand("FILE.toml")]
 
 
 def scan(arguments: Sequence[str], program: str) -> None:
@@ -109,18 +107,18 @@ def _run(grid: Scan, processes: int, runner: str, detach: bool) -> list[str]:
             _begin(grid, len(finished), processes)
             print(f"{len(jobs)} jobs in the queue: {' '.join(sorted({n.split('_')[0] for n in numbers.values()}))}")
             try:
-                return [] if detach else _follow(grid, slurm, jobs, len(finished))
+                return [] if detach else follow(slurm, jobs, len(grid.cells()))
             except KeyboardInterrupt as stop:
                 raise type(stop)("the jobs stay in the queue; the same command follows them again") from None
-        share = max(1, processors() // processes)
+        share = threads_for(processes)
         jobs, finished = prepare(grid, share if processes > 1 else None)
         _begin(grid, len(finished), processes)
-        return _follow(grid, LocalRunner(processes, [lock], share), jobs, len(finished))
+        return follow(LocalRunner(processes, [lock], share), jobs, len(grid.cells()))
 
 
 def _search(grid: Scan, processes: int, where: str, table: bool) -> None:
     """Run the trials of a search that are left, then report what was found."""
-    share = max(1, processors() // processes)
+    share = threads_for(processes)
     threads = grid.slurm.threads if where == "slurm" else share if processes > 1 else None
     run = SearchRun(grid, threads, lambda line: print(line, flush=True))
     slurm = where == "slurm"
@@ -137,15 +135,6 @@ def _search(grid: Scan, processes: int, where: str, table: bool) -> None:
 
 def _begin(grid: Scan, finished: int, processes: int) -> None:
     print(f"{len(grid.cells())} cells, {finished} already finished, {processes} at once, in {grid.folder}", flush=True)
-
-
-def _follow(grid: Scan, runner: Runner, jobs: Sequence[Job], finished: int) -> list[str]:
-    failed = []
-    for position, (job, status) in enumerate(runner.run(jobs), finished + 1):
-        word = "finished" if status == 0 else f"failed: {last_line(job.log)}"
-        print(f"{position}/{len(grid.cells())} {job.name}: {word}", flush=True)
-        failed += [str(job.log)] if status else []
-    return failed
 
 
 def _show(grid: Scan, processes: int, runner: str) -> None:

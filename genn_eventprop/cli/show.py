@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import sympy as sp
-import tyro
 
 from ..adjoint import Derived, derive
 from ..compile import make_plan, program_text
@@ -23,7 +22,7 @@ from ..plan.example import example_plan
 from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import MODEL, RunFolder
 from ..verify.gradients.command import find_model
-from .options import parse
+from .options import operand, parse
 
 
 def show(arguments: Sequence[str], program: str) -> None:
@@ -32,7 +31,7 @@ def show(arguments: Sequence[str], program: str) -> None:
 
 
 def _show(
-    what: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL|PAGE|RUN")],
+    what: Annotated[str, *operand("MODEL|PAGE|RUN")],
     target: str = "",
     dtype: Literal["float32", "float64"] = "float32",
     spike_times: Literal["grid", "exact"] = "grid",

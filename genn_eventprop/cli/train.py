@@ -30,7 +30,7 @@ from ..output import Output, say
 from ..recipes import recipe_of
 from ..runs.run_folder import jsonable, run_state
 from ..studies.cluster import SlurmRunner, slurm_of
-from ..studies.jobs import LocalRunner, Runner, processors
+from ..studies.jobs import LocalRunner, Runner, threads_for
 from ..studies.repeats import describe_summary, repeats_folder, run_jobs, run_repeats, start_or_continue, whole_numbers
 from ..training.accounting import describe_costs
 from ..training.compared import in_words
@@ -239,7 +239,7 @@ def runner_of(config: ExperimentConfig, root: Path) -> Runner:
     if config.processes < 1:
         raise SettingError(f"processes must be at least 1, got {config.processes}")
     if config.runner == "local":
-        return LocalRunner(config.processes, threads=max(1, processors() // config.processes))
+        return LocalRunner(config.processes, threads=threads_for(config.processes))
     table = {} if config.slurm is None else read_toml(config.slurm).get("slurm", {})
     return SlurmRunner(root, slurm_of(table, str(config.slurm)), config.processes, run_command)
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from ..atomic import write_text
 from ..report.view import view_page
 from ..runs import mark
-from .options import parse
+from .options import Run, parse
 
 
 def view(arguments: Sequence[str], program: str) -> None:
@@ -20,7 +18,7 @@ def view(arguments: Sequence[str], program: str) -> None:
 
 
 def _view(
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    run: Run,
     out: Path | None = None,
     samples: tuple[int, ...] = (),
     checkpoint: Literal["best", "last"] = "best",

@@ -228,6 +228,14 @@ class RunFolder:
         return self._read("environment.json")
 
     @property
+    def readable_metrics(self) -> list[dict[str, Any]]:
+        """`metrics`; none where they are damaged: results count without their curve, and a resume writes them again."""
+        try:
+            return self.metrics
+        except SettingError:
+            return []
+
+    @property
     def metrics(self) -> list[dict[str, Any]]:
         """One dictionary an epoch; a last line that was cut while it was written is not one.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..engines.native.engine import available_processors
 from ..regular import read_regular
 from ..runs.run_folder import write_json
 
@@ -65,6 +66,16 @@ class Runner(Protocol):
 
     def stream(self, next_job: Callable[[], Job | None]) -> Iterator[tuple[Job, int]]:
         """The same for jobs that are asked for one by one; None: there is none now. It ends when none is running."""
+
+
+def follow(runner: Runner, jobs: Sequence[Job], total: int) -> list[str]:
+    """Run what is left of `total` jobs, with a line for each that ends; returns the logs of those that failed."""
+    failed = []
+    for position, (job, status) in enumerate(runner.run(jobs), total - len(jobs) + 1):
+        word = "finished" if status == 0 else f"failed: {last_line(job.log)}"
+        print(f"{position}/{total} {job.name}: {word}", flush=True)
+        failed += [str(job.log)] if status else []
+    return failed
 
 
 class LocalRunner:
@@ -183,9 +194,9 @@ def _end_with(parent: int) -> Callable[[], None] | None:
     return after_fork
 
 
-def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def threads_for(processes: int) -> int:
+    """Threads for each of several processes that run at once."""
+    return max(1, available_processors() // processes)
 
 
 def last_line(log: Path) -> str:

@@ -21,7 +21,7 @@ from ..experiment.options import whole_number, write_toml
 from ..runs import mark
 from ..runs.run_folder import RunFolder, jsonable, mark_folder, read_json, run_in, run_state, write_json
 from ..runs.run_lock import is_locked, lock_for_writing
-from .jobs import Job, Runner, last_line, processors
+from .jobs import Job, Runner, last_line, threads_for
 
 NUMBERS = (
     "test_accuracy",
@@ -263,7 +263,7 @@ def job_of(file: ExperimentFile, config: ExperimentConfig, root: Path, name: str
                 RunFolder(run_dir).start_over()
     else:
         same_settings(run_dir, dataclasses.asdict(config))
-    threads = config.threads or max(1, processors() // config.processes)
+    threads = config.threads or threads_for(config.processes)
     arguments = (file.source, "--config", str(table), "--threads", str(threads))
     return Job(name, arguments, run_dir, root / "logs" / f"{name}.log")
 

@@ -274,7 +274,7 @@ def cell_states(scan: Scan, queue: Mapping[str, str]) -> list[CellState]:
 
 def _cell_state(job: Job, settings: Mapping[str, Any], queue: Mapping[str, str]) -> CellState:
     state, remark = _state(job, queue)
-    lines = _metrics(job.run_dir)
+    lines = RunFolder(job.run_dir).readable_metrics
     epochs, done = int(settings["epochs"]), len(lines)
     accuracies = [line["validation_accuracy"] for line in lines if line["validation_accuracy"] is not None]
     remaining = fmean(line["seconds"] for line in lines) * max(0, epochs - done) if lines else None
@@ -294,13 +294,6 @@ def _state(job: Job, queue: Mapping[str, str]) -> tuple[str, str]:
     if status is not None and status not in (0, *ENDED):
         return "failed", last_line(job.log)
     return ("stopped", "resumes with the next scan") if run_state(job.run_dir) == "started" else ("waiting", "")
-
-
-def _metrics(run_dir: Path) -> list[dict[str, Any]]:
-    try:
-        return RunFolder(run_dir).metrics
-    except SettingError:  # damaged: a resume recreates it
-        return []
 
 
 def status_table(cells: list[CellState]) -> str:

@@ -5,25 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 
 from ...errors import DataError, is_whole, suggest
-
-
-class Samples(Protocol):
-    """What is split: `Events`, `Currents` or `Inputs`."""
-
-    @property
-    def labels(self) -> np.ndarray | None: ...
-    @property
-    def groups(self) -> np.ndarray | None: ...
-    @property
-    def name(self) -> str: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: Any, /) -> Any: ...
-
+from .samples import Samples
 
 Set = TypeVar("Set", bound=Samples)
 

@@ -21,10 +21,11 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def load(path: Path, mmap: bool = True) -> dict[str, Any]:
     return arguments(arrays, path)
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BufferedReader:
     """A data file, or a DataError that says why it cannot be read: a pipe, on which a reader would wait, is none."""
     try:
         return open_regular(path)
@@ -300,12 +301,9 @@ class EventsWriter(FolderWriter):
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file, read in blocks."""
-    digest = hashlib.sha256()
+    """SHA-256 of a file."""
     with open_file(path) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_replaceable(path: Path, kind: FolderKind = EVENTS) -> None:

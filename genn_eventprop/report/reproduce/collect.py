@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ...errors import SettingError
 from ...runs.run_folder import RunFolder, run_state
 from ...studies.comparison import Paired, paired
 from ...studies.repeats import deviation
@@ -119,15 +118,8 @@ def _outcome(table: Table, cell: Cell, folder: Path) -> Outcome:
     names = list(cell.runs())
     done = {name: folder / name for name in names if run_state(folder / name) == "finished"}
     runs = {name: RunFolder(path).results for name, path in done.items()}
-    metrics = {name: _metrics(path) for name, path in done.items()}
+    metrics = {name: RunFolder(path).readable_metrics for name, path in done.items()}
     return Outcome(cell, table.accuracy, runs, metrics, done, len(names))
-
-
-def _metrics(path: Path) -> Lines:
-    try:
-        return RunFolder(path).metrics
-    except SettingError:  # damaged: its results count, its curve is not drawn
-        return []
 
 
 @dataclass(frozen=True)
