@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from genn_eventprop import Delay, Dense, Events, Network, Normal, Param, losses
+from genn_eventprop import Delay, Dense, Events, Network, NeuronModel, Normal, Param, losses
 from genn_eventprop.adjoint.birth import FARTHEST
 from genn_eventprop.compile import create, make_plan
 from genn_eventprop.data import Currents
@@ -26,6 +26,15 @@ from support.random_networks import draw
 
 NUMBERS = (2, 27, 50, 76, 96, 119)  # neurons with a closed form; tables, delays of synapses, circles, several losses
 
+CUBIC = NeuronModel(  # an arrival of w s ms ago raises V by w (s - bend s^3 / 6)
+    name="Cubic", state={"V": 0.0, "rise": 0.0, "fall": 0.0, "pull": 0.0}, params={"bend": Param(1.0)},
+    dynamics={"V": "rise", "rise": "-fall", "fall": "pull", "pull": "0"}, threshold="V - 1",
+    reset={"V": "0"}, input={"input": {"rise": "1", "pull": "bend"}},
+)  # fmt: skip
+CURVED = NeuronModel(
+    name="Curved", state={"V": 0.0, "I": 0.0}, params={"tau": Param(20.0, "ms")},
+    dynamics={"V": "(I - V - V**3) / tau", "I": "-I / tau"}, input="I",
+)  # fmt: skip
 PEAK = {"v_peak": Param(2.0, trainable=True)}
 LEARNED = {"tau_mem": Param(20.0, "ms", trainable=True), "v_thresh": Param(1.0, trainable=True)}
 
@@ -218,17 +227,52 @@ EDGES = {
 @pytest.mark.parametrize("kind", EDGES)
 def test_maxima_at_the_edge_of_what_counts(kind):
     """Of each neuron: its largest maximum is just nearer than `FARTHEST`, or just not: no bound passes it over."""
-    net, rng = Network(), np.random.default_rng(6)
-    hidden, output = net.population(EDGES[kind](), 12, name="hidden"), net.population(LI(), 2, name="output")
+    rng = np.random.default_rng(6)
     scale = {"a series": 0.7, "three states": 0.25}.get(kind, 1.0)
-    net.connect(net.input(4), hidden, Dense(scale * rng.normal(1.1, 0.9, (4, 12))))
+    weights, times = scale * rng.normal(1.1, 0.9, (4, 12)), np.array([1.0, 3.1, 4.4, 9.0, 9.7, 16.0, 23.0])
+    assert found_at_the_edge(EDGES[kind](), weights, times, np.array([0, 1, 2, 3, 0, 1, 2]), 30.0) >= 3
+
+
+@pytest.mark.parametrize("seed", [2, pytest.param(6, marks=pytest.mark.ci)])
+def test_maxima_in_the_steps_of_spikes(seed):
+    """With short time constants V is at its largest soon behind a spike."""
+    rng = np.random.default_rng(seed)
+    tau_mem, tau_syn = np.exp(rng.uniform(np.log(0.3), np.log(5.0), 2))
+    weights = 1.5 * rng.normal(1.1, 0.9, (4, 4))
+    times, channels = np.sort(rng.uniform(0, 10, 8)), rng.integers(0, 4, 8)
+    model = LIF(tau_mem=float(tau_mem), tau_syn=float(tau_syn))
+    assert found_at_the_edge(model, weights, times, channels, 12.0) >= 3
+
+
+def test_a_maximum_at_the_end_of_a_piece():
+    """There V is higher by 2/3 of the first term of its series; that of a parabola would be by a half."""
+    bend = np.linspace(1.4, 2.2, 12)  # maxima 1.2 to 0.95 ms after the first arrival
+    first = np.random.default_rng(6).uniform(0.4, 0.8, 12)
+    model, times = CUBIC(bend=Param(bend)), np.array([1.0, 2.25])
+    weights = np.stack([first, np.full(12, -0.3)])
+    assert found_at_the_edge(model, weights, times, np.arange(2), 6.0, CURVED) >= 3
+
+
+def test_a_minimum_and_a_maximum_within_a_step():
+    """V has passed a maximum when an arrival of the right size lets it rise beyond that for a moment. With both time
+    constants 1 and arrivals of w at 1 and v at 3.01, dV/dt is about -0.005 + e s - s^2 / 2 in parts of I."""
+    model, e = LIFAlpha(tau_mem=1.0, tau_syn=1.0), np.linspace(0.13, 0.22, 12)
+    first = np.random.default_rng(6).uniform(0.9, 1.2, 12)
+    second = first * np.exp(-2.01) * (2.01 * (1 + e) - 1)
+    assert found_at_the_edge(model, np.stack([first, second]), np.array([1.0, 3.01]), np.arange(2), 8.0) >= 3
+
+
+def found_at_the_edge(model, weights, times, channels, duration, read=LI):
+    """How many gradients change at the edge."""
+    net, found, size = Network(), 0, weights.shape[1]
+    hidden, output = net.population(model, size, name="hidden"), net.population(read(), 2, name="output")
+    net.connect(net.input(len(weights)), hidden, Dense(weights))
     net.connect(hidden, output, Dense(Normal(0.0, 0.7)), delay=1.0)
     loss = losses.SquaredError(output, readout="end")
-    times = np.array([1.0, 3.1, 4.4, 9.0, 9.7, 16.0, 23.0])
-    events = Events.from_samples([(times, np.array([0, 1, 2, 3, 0, 1, 2]))], 4, targets=np.ones((1, 2)))
+    events = Events.from_samples([(times, channels)], len(weights), targets=np.ones((1, 2)))
 
     def gradient(engine, sigma):
-        plan = make_plan(net, loss, dt=0.5, duration=30.0, spike_times="exact", spike_birth=sigma)
+        plan = make_plan(net, loss, dt=0.5, duration=duration, spike_times="exact", spike_birth=sigma)
         options = {} if engine == "reference_event" else {"dtype": "float64"}
         made = create(plan, net.initial_parameters(3), engine=engine, **options)
         made.run(made.load(events), [0], training=True)
@@ -236,8 +280,7 @@ def test_maxima_at_the_edge_of_what_counts(kind):
 
     reference, _ = gradient("reference_event", 1.0)
     model = reference._models()["hidden"]
-    rest = -model.equations.threshold(0, model.equations.x0, np.arange(12))
-    found = 0
+    rest = -model.equations.threshold(0, model.equations.x0, np.arange(size))
     for birth in (e for e in reference.trials[0].recording.events if isinstance(e, Birth)):
         x, n = reference.trials[0].recording.segments["hidden"].x[:, [birth.after]], np.array([birth.neuron])
         sigma = float(-model.equations.threshold(0, x, n)[0] / rest[birth.neuron] / FARTHEST)
@@ -247,4 +290,4 @@ def test_maxima_at_the_edge_of_what_counts(kind):
         for by, mine in ((1 + 1e-6, inside), (1 - 1e-6, outside)):
             np.testing.assert_allclose(mine, gradient("reference_event", sigma * by)[1], rtol=1e-8, atol=1e-13)
         found += np.abs(inside - outside).max() > 1e-9
-    assert found >= 3
+    return found
