@@ -6,30 +6,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import sympy as sp
 
-from ..program.compare import CHANGE, changed_loss
-from ..program.nodes import (
-    NEURON,
-    Access,
-    Buffer,
-    Kernel,
-    Statement,
-    birth_change,
-    choose,
-    equal,
-    expressions,
-    name,
-    walk,
-)
+from ..program.loss_changes import BY, N, of_readout, of_readouts
+from ..program.lower import EFFECT
+from ..program.nodes import Access, Buffer, Kernel, Let, Statement, birth_change, expressions, walk
 from ..program.readouts import Readout
-from ..program.readouts.base import SAMPLE_WEIGHT
 from ..program.trial import Trial
 from .statements import Spelling, Writer, indent
 
-BY = name("t", "by")
 Element = Callable[[Access, Callable[[sp.Expr], str]], str]
 
 
@@ -74,19 +61,16 @@ def changed(
     writer: Callable[..., Writer] = Writer,
 ) -> str:
     """The body of a function; read: of the second kind."""
-    s = readout.s
-
-    def moved(i: sp.Symbol) -> sp.Expr:
-        if read:
-            return choose(equal(i, NEURON), BY, 0)
-        of_argument = name("o", "moved", i)
-        s.table[of_argument] = Access(Buffer("moved", (s.N,), "real", "argument"), (i,))
-        return of_argument
 
     def inside(access: Access, write: Callable[[sp.Expr], str]) -> str:
         of_argument = access.buffer.role == "argument"
         return f"moved[{write(access.index[0])}]" if of_argument else element(access, write)
 
-    kernel = changed_loss(s, readout, moved, NEURON if read else None)
-    made = writer(Spelling(inside, lambda *_: "", constants), Kernel(kernel.body, s.table), double=True)
-    return made.text() + f"return (real)({made.expression(CHANGE * SAMPLE_WEIGHT)});\n"
+    moved = Access(Buffer("moved", (readout.s.N,), "real", "argument"), (N,))
+    change = of_readout(readout, EFFECT) if read else of_readouts(readout, moved, EFFECT)
+    return setting(writer(Spelling(inside, lambda *_: "", constants), Kernel((), {}), double=True), change)
+
+
+def setting(writer: Writer, change: Sequence[Statement]) -> str:
+    """The body of a function that returns what statements set `EFFECT` to."""
+    return writer.block([Let(EFFECT, sp.Integer(0), changes=True), *change]) + f"return {EFFECT};\n"

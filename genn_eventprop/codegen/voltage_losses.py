@@ -12,22 +12,23 @@ delays, where its arrivals at one time are no row of weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import sympy as sp
 
-from ..program.compare import CHANGE, OTHER, loss_change
-from ..program.nodes import NEURON, STEP, Access, Buffer, Kernel, both, choose, equal, expressions, name, walk
+from ..program import loss_changes
+from ..program.loss_changes import CHANGED, N
+from ..program.lower import EFFECT
+from ..program.nodes import NEURON, Access, Buffer, Kernel, Statement, expressions, walk
 from ..program.nodes import loss_change as node
 from ..program.outer.base import ROW
 from ..program.population import WEIGHT
-from ..program.readouts.base import SAMPLE_WEIGHT
 from ..program.readouts.voltage import Voltage
 from ..program.trial import GatherDelays, Trial
+from .birth_losses import setting
 from .layout import Layout
 from .statements import TYPES, Spelling, Writer, indent
 
-CHANGED = name("t", "changed")
 Element = Callable[[Access, Callable[[sp.Expr], str]], str]
 HEAD = "{} real {}(const Trial *t, int64_t sample, int64_t o_row, {}) {{\n"
 
@@ -104,50 +105,38 @@ class _Functions:
     ) -> None:  # fmt: skip
         self.head, self.begin, self.writer = head, begin, writer
         self.tail = readout.s.of_loss and f"_p{readout.s.index}"
-        self.readout, self.s, self.mark, self._outside = readout, readout.s, mark, element
+        self.readout, self.mark, self._outside = readout, mark, element
         self.spelling = Spelling(self._element, lambda *_: "", constants)
+        self.before = self._argument("before")
 
     def _element(self, access: Access, write: Callable[[sp.Expr], str]) -> str:
         if access.buffer.role == "argument":
-            argument = f"{access.buffer.name}[{write(access.index[0])}]"
+            argument = f"{access.buffer.name}[{write(access.index[0])}]" if access.index else access.buffer.name
             return f"float_of({argument})" if access.buffer.kind == "half" else argument
-        index = tuple(i.xreplace({STEP: ROW}) for i in access.index)
-        return self._outside(Access(access.buffer, index), write)
+        return self._outside(access, write)
 
-    def _argument(self, array: str, i: sp.Symbol, kind: str = "real") -> sp.Symbol:
-        """Element i of an array that is an argument of the function."""
-        element = name("o", array, i)
-        self.s.table[element] = Access(Buffer(array, (self.s.N,), kind, "argument"), (i,))
-        return element
+    def _argument(self, array: str, kind: str = "real") -> Access:
+        """An array that is an argument of the function."""
+        return Access(Buffer(array, (self.readout.s.N,), kind, "argument"), (N,))
 
     def of_spike(self) -> str:
-        def V(i: sp.Symbol) -> sp.Expr:
-            return choose(both(OTHER, equal(i, NEURON)), CHANGED, self._argument("before", i))
-
         arguments = f"int32_t neuron, const real *before, real {CHANGED}"
-        return self._function(f"loss_change{self.tail}", arguments, V, CHANGE)
+        change = loss_changes.of_spike(self.readout, self.before, ROW, EFFECT)
+        return self._function(f"loss_change{self.tail}", arguments, change)
 
     def of_arrival(self, connection: int, receptor: str, weights: str) -> str:
-        def V(i: sp.Symbol) -> sp.Expr:
-            before = self._argument("before", i)
-            return choose(
-                OTHER, before + self.readout.moved_by_arrival(receptor, i) * self._argument("row", i, weights), before
-            )
-
-        value = self.readout.at() * SAMPLE_WEIGHT * CHANGE
-        return self._function(f"arrival_c{connection}", f"const real *before, const {TYPES[weights]} *row", V, value)
+        arguments, row = f"const real *before, const {TYPES[weights]} *row", self._argument("row", weights)
+        change = loss_changes.of_arrival(self.readout, receptor, self.before, row, ROW, EFFECT)
+        return self._function(f"arrival_c{connection}", arguments, change)
 
     def of_synapse(self, connection: int, receptor: str) -> str:
-        def V(i: sp.Symbol) -> sp.Expr:
-            before, here = self._argument("before", i), both(OTHER, equal(i, NEURON))
-            return choose(here, before + self.readout.moved_by_arrival(receptor, i) * WEIGHT, before)
+        arguments, weight = (
+            f"int32_t neuron, const real *before, real {WEIGHT}",
+            Buffer(str(WEIGHT), (), role="argument"),
+        )
+        change = loss_changes.of_arrival(self.readout, receptor, self.before, Access(weight, ()), ROW, EFFECT, NEURON)
+        return self._function(f"synapse_c{connection}", arguments, change)
 
-        value = self.readout.at() * SAMPLE_WEIGHT * CHANGE
-        arguments = f"int32_t neuron, const real *before, real {WEIGHT}"
-        return self._function(f"synapse_c{connection}", arguments, V, value)
-
-    def _function(self, what: str, arguments: str, V: Callable[[sp.Symbol], sp.Expr], value: sp.Expr) -> str:
-        kernel = loss_change(self.s, self.readout, V)
-        writer = self.writer(self.spelling, Kernel(kernel.body, self.s.table), double=True)
-        body = writer.text() + f"return (real)({writer.expression(value)});\n"
+    def _function(self, what: str, arguments: str, change: Sequence[Statement]) -> str:
+        body = setting(self.writer(self.spelling, Kernel((), {}), double=True), change)
         return self.head.format(self.mark, what, arguments) + indent(self.begin() + body) + "}\n"

@@ -9,15 +9,17 @@ What targets do otherwise are passes (`passes.py`): how spikes are listed, which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import sympy as sp
 
 from ..modelling.connectivity import WindowRows
 from ..modelling.expressions import symbol
-from .compare import CHANGE, OTHER, RUNNING, changed_loss, loss_change
+from . import loss_changes
+from .compare import RUNNING
 from .connectivity import Table, Windows
 from .events import SENT
+from .loss_changes import BY, CHANGED, N, moved_index
 from .nodes import (
     NEURON,
     SAMPLE,
@@ -70,14 +72,13 @@ from .operations import (
 )
 from .outer.base import ROW
 from .population import WEIGHT, D
-from .readouts.base import SAMPLE_WEIGHT
 from .readouts.voltage import Voltage
 from .trial import Trial
 
-SOURCE, N, W, NOW, ARRIVAL, TOTAL = map(symbol, ("source", "n", "w", "now", "arrival", "total"))
+SOURCE, W, NOW, ARRIVAL, TOTAL = map(symbol, ("source", "w", "now", "arrival", "total"))
 FROM, TO, INPUT = map(symbol, ("from", "to", "input"))
-CHANGED, BY, EFFECT = name("t", "changed"), name("t", "by"), name("z", "effect")
-"""V of an output as it would be, a change of its readout, and what such a change does to the loss."""
+EFFECT = name("z", "effect")
+"""What a change of V does to a loss; see `loss_changes`."""
 N_STEPS = Buffer("n_steps", (), "long", "host")
 DATA = (
     Buffer("steps", ("spikes",), "int", "host"), Buffer("channels", ("spikes",), "int", "host"),
@@ -257,84 +258,35 @@ class Lowering:
 
         return mapped(kernel.body, statement=replaced)
 
-    # losses of V at one time, and of readouts, that a spike would change
-
     def _effect(self, call: sp.Expr, kernel: Kernel, into: sp.Symbol) -> Body:
         """Declares `into`, what a change of V or of a readout does to a loss."""
-        declared: Statement = Let(into, sp.Integer(0), changes=True)
         if isinstance(call, birth_change):
             population, _, by = call.args
-            moved = self._of_readouts(int(population), lambda i: choose(equal(i, NEURON), BY, 0), {}, NEURON, into)
-            return [declared, Block((Let(BY, by), *moved))]
-        step, _, before, V, *of_loss = call.args
-        number = int(of_loss[0]) if of_loss else self.trial.readout.s.index
-        row, names = self.access(kernel.table[before]), dict[sp.Symbol, Access]()
-        of_output = Access(row.buffer, (*row.index[:-1], N))
+            change = [Let(BY, by), *loss_changes.of_readout(self.trial.readouts[int(population)], into)]
+        else:
+            step, _, before, V, *of_loss = call.args
+            readout, at = self.trial.readouts[int(of_loss[0])] if of_loss else self.trial.readout, kernel.table[before]
+            assert isinstance(readout, Voltage)
+            row = Access(at.buffer, (*at.index[:-1], N))
+            change = [Let(CHANGED, V), *loss_changes.of_spike(readout, row, step, into)]
+        return [Let(into, sp.Integer(0), changes=True), Block(tuple(change))]
 
-        def changed(i: sp.Symbol) -> sp.Expr:
-            return choose(both(OTHER, equal(i, NEURON)), CHANGED, _of_row(names, "before", of_output, i))
+    # connections
 
-        return [
-            declared,
-            Block((Let(CHANGED, V), *self._of_voltages(number, changed, names, step, into, sp.Integer(1)))),
-        ]
-
-    def _of_voltages(
-        self, population: int, V: Callable[[sp.Symbol], sp.Expr], names: dict[sp.Symbol, Access], row: sp.Expr,
-        into: sp.Symbol, factor: sp.Expr,
-    ) -> Body:  # fmt: skip
-        """Sets `into` to `factor` times l at the beginning of step `row` minus l with V(i) of output i there.
-
-        Args:
-            V: with `OTHER` 0 or 1. names: of elements in V.
-        """
-        readout = self.trial.readouts[population]
-        kernel = loss_change(readout.s, readout, V)
-        here = {s: _moved(a, {STEP: ROW}) for s, a in readout.s.table.items()}
-        return [Block((Let(ROW, row, "long"), self._set(into, factor * CHANGE, kernel, here | names)))]
-
-    def _of_readouts(
-        self, population: int, moved: Callable[[sp.Symbol], sp.Expr], names: dict[sp.Symbol, Access],
-        spiked: sp.Symbol | None, into: sp.Symbol,
-    ) -> Body:  # fmt: skip
-        """Sets `into` to the loss with r(i) + moved(i) of output i minus the loss, times the weight of the sample."""
-        readout = self.trial.readouts[population]
-        kernel = changed_loss(readout.s, readout, moved, spiked)
-        return [self._set(into, CHANGE * SAMPLE_WEIGHT, kernel, {**readout.s.table, **names})]
-
-    def _set(self, into: sp.Symbol, value: sp.Expr, kernel: Kernel, table: dict[sp.Symbol, Access]) -> Statement:
-        """Runs a kernel of a loss, then sets `into` to a value that it has made."""
-        made = Kernel((*kernel.body, Set(into, value)), table)
-        return Block(made.body, self._names(made), double=True)
-
-    def _of_arrival(
-        self, i: int, before: Buffer, weight: Access, into: sp.Symbol, only: sp.Symbol | None = None
-    ) -> Body:
-        """Sets `into` to what arrivals at step `ARRIVAL` add to dL/dt.
-
-        Args:
-            before: rows of V before them. weight: of what arrives at output `N`; only: the single output where V moves.
-        """
-        c, names = self.plan.connections[i], dict[sp.Symbol, Access]()
-        readout, rows = self.trial.readouts[self.places[c.target]], Access(before, _row_of(before, ARRIVAL, N))
-
+    def _of_arrival(self, i: int, rows: Buffer, weight: Access, only: sp.Symbol | None = None) -> Body:
+        """Declares `EFFECT`, what arrivals at step `ARRIVAL` add to dL/dt; rows: V before them."""
+        c = self.plan.connections[i]
+        readout, before = self.trial.readouts[self.places[c.target]], Access(rows, _row_of(rows, ARRIVAL, N))
         assert isinstance(readout, Voltage)
-
-        def V(k: sp.Symbol) -> sp.Expr:
-            there = OTHER if only is None else both(OTHER, equal(k, only))
-            V_before, arrived = _of_row(names, "before", rows, k), _of_row(names, "row", weight, k)
-            return choose(there, V_before + readout.moved_by_arrival(c.receptor, k) * arrived, V_before)
-
-        return self._of_voltages(readout.s.index, V, names, ARRIVAL, into, readout.at() * SAMPLE_WEIGHT)
+        change = loss_changes.of_arrival(readout, c.receptor, before, weight, ARRIVAL, EFFECT, only)
+        return [Let(EFFECT, sp.Integer(0), changes=True), *change]
 
     def _of_spike(self, i: int, before: Buffer, into: sp.Symbol) -> Body:
         """Adds to `into` what the spike of `SOURCE` at `NOW` does to a loss of V, the synapses of one time together."""
         c, some, of_spike = self.plan.connections[i], symbol("some"), symbol("of_spike")
-        declared: Body = [Let(EFFECT, sp.Integer(0), changes=True)]
         if c.by_rows:
             row = Access(self._weight_buffer(i), (SOURCE, N))
-            change = self._of_arrival(i, before, row, EFFECT)
-            return self._in_time(i, [*declared, *change, Add(into, EFFECT)], each_synapse=False)
+            return self._in_time(i, [*self._of_arrival(i, before, row), Add(into, EFFECT)], each_synapse=False)
         of_time, row = self.scratch(f"c{i}_row", c.post), Access(self.scratch(f"c{i}_row", c.post), (N,))
         here = equal(NOW + self._delay_of(i), ARRIVAL) if c.delays else sp.Integer(1)
         add: Body = [Add(of_time.at(N), self.weight(i)), Set(some, sp.Integer(1))]
@@ -342,14 +294,12 @@ class Lowering:
             Range(N, sp.Integer(0), sp.Integer(c.post), (Set(of_time.at(N), sp.Integer(0)),), over="lanes"),
             Let(some, sp.Integer(0), "int", changes=True),
             *self._each_synapse(i, [When(here, tuple(add))] if c.delays else add),
-            When(above(some, 0), (*declared, *self._of_arrival(i, before, row, EFFECT), Add(of_spike, EFFECT))),
+            When(above(some, 0), (*self._of_arrival(i, before, row), Add(of_spike, EFFECT))),
         ]
         first, last = (NOW, NOW + self._ring(i)) if c.delays else (NOW + self.delay(i), NOW + self.delay(i) + 1)
         stop = choose(below(last, self.n_steps), last, self.n_steps)
         loop = Range(ARRIVAL, first, stop, tuple(one_time), kind="long")
         return [Block((Let(of_spike, sp.Integer(0), changes=True), loop, Add(into, of_spike)))]
-
-    # connections
 
     def _weight_buffer(self, i: int) -> Buffer:
         return self.trial.connections[i].weight
@@ -469,11 +419,11 @@ class Lowering:
         """Adds to `into` what the arrival at a single synapse caused."""
         if which == "loss":
             weight = self._weight_buffer(i)
-            change = self._of_arrival(i, rows, Access(weight, self._place(i)), EFFECT, only=N)
-            return [Block((Let(EFFECT, sp.Integer(0), changes=True), *change, Add(into, EFFECT)))]
+            change = self._of_arrival(i, rows, Access(weight, self._place(i)), only=N)
+            return [Block((*change, Add(into, EFFECT)))]
         if which == "change":
             kernel = self.trial.changes[i]
-            names = {s: _moved(a, {STEP: ARRIVAL, NEURON: N}) for s, a in self._names(kernel).items()}
+            names = {s: moved_index(a, {STEP: ARRIVAL, NEURON: N}) for s, a in self._names(kernel).items()}
             return [Block((Let(WEIGHT, self.weight(i)), Block((*kernel.body, Add(into, D)), names)))]
         return [Add(into, of_part(which, self.weight(i)) * rows.at(*_row_of(rows, ARRIVAL, N)))]
 
@@ -517,9 +467,7 @@ class Lowering:
             for k, rows in ((k, rows) for k, rows in o.moving if self.plan.connections[k].target == target):
                 along = self.weight(k) * rows.at(*_row_of(rows, ARRIVAL, N))
                 one += self._in_time(k, [When(no(equal(slope, 0)), (Add(moved.at(N), along / slope),))])
-            names = dict[sp.Symbol, Access]()
-            of_moved = Access(moved, (N,))
-            change = self._of_readouts(i, lambda k: _of_row(names, "moved", of_moved, k), names, None, EFFECT)  # noqa: B023
+            change = loss_changes.of_readouts(self.trial.readouts[i], Access(moved, (N,)), EFFECT)
             body.append(Block((*one, Let(EFFECT, sp.Integer(0), changes=True), *change, Add(TOTAL, EFFECT))))
         return body
 
@@ -569,18 +517,6 @@ def _next(connection: int) -> sp.Symbol:
 def _row_of(b: Buffer, step: sp.Expr, n: sp.Expr) -> tuple[sp.Expr, ...]:
     """Index in the row of a step; some buffers have only one row, for the current step."""
     return (n,) if len(b.axes) == 1 else (step, n)
-
-
-def _of_row(names: dict[sp.Symbol, Access], what: str, row: Access, i: sp.Symbol) -> sp.Symbol:
-    """The symbol of element i of a row; an element without an axis of its own is the same for every i."""
-    element = name("o", what, i)
-    names[element] = _moved(row, {N: i})
-    return element
-
-
-def _moved(a: Access, to: dict[sp.Symbol, sp.Symbol]) -> Access:
-    """An element whose index is that of others."""
-    return Access(a.buffer, tuple(sp.sympify(k).xreplace(to) for k in a.index))
 
 
 def _scope(body: Body) -> Block:

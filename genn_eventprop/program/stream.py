@@ -14,7 +14,8 @@ import sympy as sp
 from ..losses import LossRecord
 from ..modelling.expressions import symbol
 from ..plan import ConnectionRecord
-from .lower import SOURCE, Body, Lowering, N
+from .loss_changes import N
+from .lower import SOURCE, Body, Lowering
 from .nodes import (
     NEURON,
     STEP,

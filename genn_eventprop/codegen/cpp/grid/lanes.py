@@ -6,7 +6,7 @@ import sympy as sp
 
 from ....modelling.expressions import symbol
 from ....program.nodes import BY_NAME, NEURON, SAMPLE, STEP, Kernel, Statement
-from ...printer import CPP, DOUBLE
+from ...printer import CPP
 from ...statements import TYPES, Expressions, Spelling, Writer
 from .lists import AT, FIRST, Append
 
@@ -96,6 +96,5 @@ class ScalarWriter(Writer):
 
     expressions = LoopExpressions
 
-    def __init__(self, spelling: Spelling, kernel: Kernel) -> None:
-        super().__init__(spelling, kernel, double=True)
-        self.dialect = DOUBLE
+    def __init__(self, spelling: Spelling, kernel: Kernel, double: bool = True) -> None:
+        super().__init__(spelling, kernel, double=double)
