@@ -14,7 +14,17 @@ from ..experiment.experiment import baselines_of_run
 from ..output import say
 from ..runs import mark
 from ..runs.run_folder import runs_in
-from ..studies.tables import FinishedRun, activities, comparisons, finished_runs, groups_of, table, with_table
+from ..studies.tables import (
+    FinishedRun,
+    activities,
+    comparisons,
+    diagnoses,
+    finished_runs,
+    groups_of,
+    table,
+    with_table,
+)
+from ..training.compared import from_results
 from .options import operand, parse
 
 
@@ -67,7 +77,9 @@ def _report(
     text = table(finished) + ("\n" + comparisons(finished) if paired else "")
     text += "\n" + activities(finished) if activity else ""
     if markdown is None:
-        print(text, end="")
+        # not in a document, whose readers cannot train again
+        findings = diagnoses(finished)
+        print(text + f"\n{findings}" * bool(findings), end="")
         return
     if not markdown.is_file():
         raise SettingError(f"there is no document {markdown}")
@@ -77,7 +89,7 @@ def _report(
 
 def _with_baselines(run: FinishedRun, page: Path | None, trust: bool) -> FinishedRun:
     """The run with the classical baselines of its data."""
-    if LOGISTIC in ((run.results.get("baselines") or {}).get("test") or {}):
+    if LOGISTIC in from_results(run.results, "test"):
         return run
     baselines = baselines_of_run(run.folder, page, trust)
     return dataclasses.replace(run, results={**run.results, "baselines": baselines})

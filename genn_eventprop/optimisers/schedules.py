@@ -55,6 +55,10 @@ class Schedule:
         """The name patterns of `factors`."""
         return ()
 
+    def rises_until(self) -> int:
+        """The update until which the factor is eased in, 0 if it is not."""
+        return 0
+
     def end_epoch(self, epoch: int, validation_accuracy: float | None) -> None:
         """Called once after each `epoch` (counted from 0), with `validation_accuracy` in 0..1; most schedules need
         nothing."""
@@ -101,6 +105,9 @@ class Product(Schedule):
     def patterns(self) -> tuple[str, ...]:
         return tuple(pattern for part in self.parts for pattern in part.patterns())
 
+    def rises_until(self) -> int:
+        return max((part.rises_until() for part in self.parts), default=0)
+
     def end_epoch(self, epoch: int, validation_accuracy: float | None) -> None:
         for part in self.parts:
             part.end_epoch(epoch, validation_accuracy)
@@ -140,6 +147,9 @@ class ByParameter(Schedule):
 
     def patterns(self) -> tuple[str, ...]:
         return tuple(self.by_pattern)
+
+    def rises_until(self) -> int:
+        return self.others.rises_until()
 
     def end_epoch(self, epoch: int, validation_accuracy: float | None) -> None:
         for schedule in (self.others, *self.by_pattern.values()):
@@ -256,6 +266,9 @@ class EaseIn(Schedule):
         self.growth = growth
         # growth^update would overflow in a long training
         self._full_after = 0 if start == 1.0 else math.ceil(-math.log(self.start) / math.log(growth))
+
+    def rises_until(self) -> int:
+        return self._full_after
 
     def factor(self, progress: Progress) -> float:
         if progress.update >= self._full_after:

@@ -20,7 +20,9 @@ from ..experiment.experiment import experiment_names, load_experiment
 from ..runs import mark
 from ..runs.run_folder import RunFolder, jsonable
 from ..runs.run_index import records
+from ..training import compared, diagnosis
 from ..training.accounting import energy_words
+from ..training.diagnosis import Finding
 from .comparison import interval, paired
 from .repeats import INCIDENTAL, deviation, percent, summarise, variants_of
 
@@ -117,7 +119,7 @@ def _record(path: Path) -> dict[str, Any]:
     if missing:
         raise SettingError(f"{path / 'results.json'} has no {', '.join(sorted(missing))}; is it the file of a run?")
     machine = f"{environment.get('cores')} cores, {environment.get('processor') or environment.get('machine')}"
-    names = (*NEEDED, "best_validation_accuracy", "costs", "baselines")
+    names = (*NEEDED, "best_validation_accuracy", "costs", "baselines", "diagnosis")
     return {
         "experiment": config["experiment"], "settings": config["settings"], "defaults": config.get("defaults", {}),
         "machine": machine, "results": {name: results.get(name) for name in names},
@@ -195,7 +197,7 @@ def _costs(runs: Sequence[FinishedRun]) -> str:
 
 def _baselines(runs: Sequence[FinishedRun]) -> str:
     """Chance, and the classical methods that all runs know, on the test set; means over runs."""
-    each = [(run.results.get("baselines") or {}).get("test") or {} for run in runs]
+    each = [compared.from_results(run.results, "test") for run in runs]
     names = [name for name in each[0] if all(name in of_run for of_run in each)]
     return ", ".join(f"{name} {100 * fmean(of_run[name] for of_run in each):.1f} %" for name in names) or "-"
 
@@ -237,6 +239,21 @@ def activities(runs: Sequence[FinishedRun]) -> str:
             rows.append([f"`{command(group[0])}`", layer, _spread(silent, "d"), _spread(spikes, ".2f")])
     heads = ("in training, last epoch", "layer", "silent neurons", "spikes per neuron")
     return markdown_table(heads, rows, aligned=False)
+
+
+def diagnoses(runs: Sequence[FinishedRun]) -> str:
+    """Markdown: what is wrong with the trainings of every line, each cause once, in the words of the first run that has
+    it; "" if nothing is."""
+    rows = []
+    for group in groups_of(runs).values():
+        found: dict[str, list[Finding]] = {}
+        for run in group:
+            for finding in diagnosis.from_results(run.results):
+                found.setdefault(finding.cause, []).append(finding)
+        for cause, findings in found.items():
+            how_many, first = f"{len(findings)} of {len(group)} runs", findings[0]
+            rows.append([f"`{command(group[0])}`", how_many, cause, first.sentence, first.remedy or "-"])
+    return markdown_table(("diagnosis", "in", "cause", "measured", "try"), rows, aligned=False) if rows else ""
 
 
 def _spread(values: Sequence[float], form: str) -> str:

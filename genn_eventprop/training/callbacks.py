@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from tqdm import tqdm
 
-from ..engines.contract.features import refuse
-from ..errors import EventPropError, SettingError, whole
+from ..errors import SettingError, whole
 from ..output import say, stderr
-from ..plan.make import checked_sigma
+from .diagnosis import STEP
 from .epoch_statistics import EpochStatistics
 
 
@@ -63,38 +61,26 @@ class Callback:
 
 FIRST_BATCHES = 20
 """Batches of an epoch after which a population that has not spiked at all is reported, without waiting for its end."""
-SIGMA = 0.3  # a noise of thresholds that reaches neurons far below them
 
 
-def remedy(trainer: Any, name: str, spikes: Mapping[str, float]) -> str:
-    """What makes a silent population of a trainer spike; spikes: of every population that can, since the last look."""
-    births = _births(trainer, spikes)
-    if all(c.from_data for c in trainer.network.connections if c.target.name == name):
-        return f"its weights were scaled to the data, so use a smaller learning rate{births}"
+def remedy(trainer: Any, name: str) -> str:
+    """What makes a silent population of a trainer spike, by the cause of its silence."""
+    before = [line for line in trainer.state.metrics if line["spikes_per_neuron"][name] > 0]
+    if before or all(c.from_data for c in trainer.network.connections if c.target.name == name):
+        step = max((step for line in trainer.state.metrics for step in line.get("steps", {}).values()), default=0.0)
+        words = ""
+        if step > STEP:
+            rate = trainer.optimiser.settings["learning_rate"] * STEP / step
+            words = f": {rate:.2g} would move weights by {100 * STEP:g} % of their size in an update"
+        return f"it spiked before the updates, so use a smaller learning rate{words}"
+    sources = {c.source.name for c in trainer.network.connections if c.target.name == name}
+    if (asleep := sources & trainer.silent.keys()) == sources - {name} and all(trainer.silent[s].all() for s in asleep):
+        return f"what leads to it is silent too ({', '.join(sorted(asleep))}): it is that which must spike"
     return (
-        "leave out the weight (Dense()), which scales it to the data, or call initialise_rates(trainer, events, 2.0)"
-        f"{births}; on the command line leave out --input-weight and --hidden-weight, or use --initial-spikes 5 where "
-        "the experiment has it"
+        "its weights are too small for these data: leave out the weight (Dense()), which scales it to the data, or "
+        "call initialise_rates(trainer, events, 2.0); on the command line leave out --input-weight and "
+        "--hidden-weight, or use --initial-spikes 5 where the experiment has it"
     )
-
-
-def _births(trainer: Any, spikes: Mapping[str, float]) -> str:
-    """Whether births would help: they are not on yet, network and engine have them, and the loss sees silence."""
-    plan = trainer.plan
-    try:
-        checked_sigma(SIGMA, plan.populations)
-        refuse(replace(plan, spike_birth=SIGMA), trainer.engine.name, trainer.engine.features)
-    except EventPropError:
-        return ""
-    if plan.spike_birth > 0 or any(l.readout == "spike_times" and not spikes[l.output] for l in plan.losses):
-        return ""
-    births = f", or use spike_birth={SIGMA} (--spike-birth {SIGMA})"
-    if any(l.readout == "first_spike" and l.silent == "exclude" and not spikes[l.output] for l in plan.losses):
-        births += (
-            " together with silent='end' in the loss (--loss \"first_spike_exp(silent='end')\"): this loss leaves "
-            "silent outputs out, so that no birth would change it"
-        )
-    return births
 
 
 class SilenceWatch:
@@ -119,7 +105,7 @@ class Progress(Callback):
 
     The line shows loss, accuracy, and per population the spikes a neuron and the number of silent neurons. A population
     that is silent as a whole in its first batches, or falls silent later, gets a warning, see `SilenceWatch`; gradients
-    that explode or vanish from layer to layer get a note, once.
+    that explode or vanish from layer to layer get a note, once, and so does each finding of the `diagnosis`.
 
     Args:
         quiet: say no more than these warnings and that note.
@@ -138,6 +124,7 @@ class Progress(Callback):
         self._bar: Any = None
         self._last = ""  # in a notebook: the line of the last epoch
         self._told_of_gradients = False
+        self._told = set[str]()  # causes of the diagnosis
         self._silence = SilenceWatch()
 
     def start(self, trainer: Any, epochs: int, batches: int) -> None:
@@ -184,6 +171,11 @@ class Progress(Callback):
             self._told_of_gradients = True
             self.close()
             say(f"note: {note}")
+        for finding in trainer.diagnosis():
+            if finding.cause not in self._told and finding.cause != "silent":  # of which `_warn` tells, more than once
+                self._told.add(finding.cause)
+                self.close()
+                say(f"warning: {finding}")
 
     def _move(self, epochs: float) -> None:
         """Moves the line of the whole training; `epochs` are done."""
@@ -196,7 +188,7 @@ class Progress(Callback):
     def _warn(self, trainer: Any, spikes: Mapping[str, float], span: str) -> None:
         for name in self._silence.due(spikes):
             self.close()
-            what = remedy(trainer, name, spikes)
+            what = remedy(trainer, name)
             say(f"warning: {name} was silent for the {span}, and silent neurons receive no gradient; {what}")
 
     def close(self) -> None:

@@ -48,7 +48,17 @@ def plain(train: Any) -> Any:
     return apply([step for step in train.steps if is_fixed(step)], train.events)
 
 
+def from_results(results: Mapping[str, Any], name: str) -> dict[str, float]:
+    """The baselines of a set in a results.json, which may come from anybody and from older versions."""
+    of_set = results.get("baselines")
+    of_set = of_set.get(name) if isinstance(of_set, dict) else None
+    return {
+        method: float(accuracy)
+        for method, accuracy in (of_set if isinstance(of_set, dict) else {}).items()
+        if isinstance(accuracy, (int, float))
+    }
+
+
 def in_words(results: Mapping[str, Any], name: str) -> str:
     """``"chance 33.40 %, logistic regression 64.10 %, 1-NN 93.00 %"``, of results.json; "" for runs that have none."""
-    of_set = (results.get("baselines") or {}).get(name) or {}
-    return ", ".join(f"{method} {100 * accuracy:.2f} %" for method, accuracy in of_set.items())
+    return ", ".join(f"{method} {100 * value:.2f} %" for method, value in from_results(results, name).items())

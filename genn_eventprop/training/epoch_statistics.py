@@ -41,6 +41,7 @@ class EpochStatistics:
         self.loss_sum = 0.0
         self.spikes: dict[str, np.ndarray] = {}
         self.gradients: dict[str, tuple[float, float]] = {}  # of the epoch's last full batch, see `gradient_norms`
+        self.steps: dict[str, float] = {}  # of the same batch, see `relative_steps`
         self.parts: dict[str, np.ndarray] = {}  # of several losses: sum of the loss, scored, correct, labelled
 
     def add(self, result: Result, data: Data, samples: np.ndarray, clipped_spikes: int = 0) -> None:
@@ -109,6 +110,7 @@ class EpochStatistics:
         arrays = {f"spikes/{name}": total for name, total in self.spikes.items()}
         arrays |= {f"losses/{name}": sums for name, sums in self.parts.items()}
         arrays |= {f"gradients/{name}": np.array(pair) for name, pair in self.gradients.items()}
+        arrays |= {f"steps/{name}": np.array([step]) for name, step in self.steps.items()}
         return {**arrays, "loss_sum": np.array([self.loss_sum])}, {key: getattr(self, key) for key in numbers}
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
@@ -119,4 +121,5 @@ class EpochStatistics:
         self.parts = {k.removeprefix("losses/"): v.copy() for k, v in arrays.items() if k.startswith("losses/")}
         pairs = {k.removeprefix("gradients/"): v for k, v in arrays.items() if k.startswith("gradients/")}
         self.gradients = {name: (float(a), float(b)) for name, (a, b) in pairs.items()}
+        self.steps = {k.removeprefix("steps/"): float(v[0]) for k, v in arrays.items() if k.startswith("steps/")}
         self.spikes = {k.removeprefix("spikes/"): v.copy() for k, v in arrays.items() if k.startswith("spikes/")}

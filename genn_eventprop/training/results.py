@@ -35,7 +35,8 @@ def epoch_metrics(
 
     Loss and accuracy of the training set are those met during the epoch; silent and runaway count neurons over the
     whole epoch; learning_rate is the last one used; clipped_spikes are input spikes moved back into the
-    trial's last step. gradient_norms are of the epoch's last full batch, see `gradient_norms`.
+    trial's last step. gradient_norms and steps are of the epoch's last full batch, see `gradient_norms` and
+    `relative_steps`.
     """
     activity = statistics.activity()
     note = gradient_note(statistics.gradients, plan.loss.output, clips=not optimiser.scale_free)
@@ -55,6 +56,7 @@ def epoch_metrics(
             "clipped_spikes": clipped_spikes + statistics.clipped_spikes,
             "clipped_gradients": optimiser.clipped_steps,
             "gradient_norms": {name: norm for name, (norm, _) in statistics.gradients.items()},
+            "steps": dict(statistics.steps),
             "learning_rate": optimiser.settings["learning_rate"] * optimiser.factor,
             "seconds": state.epoch_seconds,
         }
@@ -167,6 +169,16 @@ def gradient_norms(
             g, w = (_norm(_learned(arrays[c.weight], c.learned) for c in into) for arrays in (gradients, parameters))
             norms[p.name] = (g, g / w if w > 0 else float("nan"))
     return norms
+
+
+def relative_steps(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Weight -> how far an update moved it, relative to its size before (root mean squares); not where that is 0."""
+    steps = {}
+    for name, values in before.items():
+        size = _norm([values])
+        if size > 0:
+            steps[name] = _norm([np.asarray(after[name], np.float64) - values]) / size
+    return steps
 
 
 def _learned(array: Any, mask: np.ndarray | None) -> np.ndarray:

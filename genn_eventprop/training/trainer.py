@@ -36,14 +36,15 @@ from ..runs.run_lock import lock_for_writing
 from ..runs.weights import fitting_weights, save_weights
 from .accounting import accounting
 from .batches import Batches, batches_of
-from .callbacks import Callback, Progress
+from .callbacks import Callback, Progress, remedy
 from .checks import check_arguments, check_batch, check_names, check_parameters, data_notes, late_delays
 from .class_weights import ClassWeights, Weighting
 from .compared import Baselines, compared
+from .diagnosis import Facts, Finding, diagnose
 from .epoch_statistics import EpochStatistics
 from .evaluator import Evaluation, Evaluator, Samples
 from .parameter_sets import ParameterSets
-from .results import delay_metrics, epoch_metrics, gradient_norms, history, run_results
+from .results import delay_metrics, epoch_metrics, gradient_norms, history, relative_steps, run_results
 from .run_recorder import RunRecorder
 from .runtime_estimate import RuntimeEstimate, estimate_runtime
 from .seeds import Streams
@@ -199,6 +200,8 @@ class Trainer:
         self.class_names: tuple[str, ...] = ()
         self._batch_sizes: dict[int, int] = {}
         self.batches = 0  # of the current epoch
+        self._task: dict[str, Any] = {}  # what `diagnosis` knows of the data
+        self._tested_on_validation = False
         self._stop, self._interrupted = False, 0  # 1 and more: a reason, see `REASONS`
         self._fresh = True  # whether a training can be resumed from the current batch
         if communicator is not None:
@@ -398,8 +401,7 @@ class Trainer:
                 *late_delays(self.plan, self.engine.parameters),
             ]
             self.notes += scaled
-            if validation is not None and validation is test:
-                self.notes.append("the validation set is the test set: the best weights are chosen on the test set")
+            self._tested_on_validation = validation is not None and validation is test
             if self.state.epoch > epochs:
                 self.notes.append(
                     f"{self.state.epoch} epochs are done already, more than epochs={epochs}: none is added"
@@ -459,6 +461,10 @@ class Trainer:
                     self.engine, batches, held_out, self.batch_size, remaining, self.ranks.size, self._later_bytes()
                 )
             n_batches = len(in_order(batches.follows, None, len(batches), self.batch_size))
+            self._task = {
+                "epochs": epochs, "batches": n_batches, "train_size": len(batches), "chance": _chance(batches),
+                "validation_size": None if held_out is None else len(held_out),
+            }  # fmt: skip
             for callback in self.callbacks:
                 callback.start(self, epochs, n_batches)
             while self.state.epoch < epochs and not self._stop:
@@ -576,7 +582,16 @@ class Trainer:
         if state.batch == self._measured:  # before the update, so that a resumed run has the same
             self.statistics.gradients = gradient_norms(self.plan, self.engine.gradients, self.engine.parameters)
         self._schedule(state.updates)
+        # the first update of all, too: later ones of a layer that it silenced are small
+        measured = state.batch == self._measured or state.updates == 0
+        before = {
+            c.weight: np.array(self.engine.parameters[c.weight])
+            for c in self.plan.weighted
+            if measured and c.weight in self.plan.trainable
+        }
         self.engine.update(self.optimiser)
+        for name, step in relative_steps(before, self.engine.parameters).items():
+            self.statistics.steps[name] = max(step, self.statistics.steps.get(name, 0.0))
         self.statistics.add(result, data, samples, self.ranks.clipped)
         state.batch += 1
         state.updates += 1
@@ -609,6 +624,23 @@ class Trainer:
         self._save("last")
         self.recorder.append_metrics(metrics)
         self._stop = self.ranks.any(self._stop)
+
+    def diagnosis(self) -> list[Finding]:
+        """Why the training so far does not learn, and what to try, see `training.diagnosis`; empty before the first
+        epoch."""
+        if not self.state.metrics or not self._task:
+            return []
+        last, loss = self.state.metrics[-1], self.plan.loss
+        by_steps = loss.readout == "first_spike" and self.plan.spike_times == "grid"
+        tie = by_steps and last["spikes_per_neuron"].get(loss.output, 0.0) > 0.3
+        return diagnose(Facts(
+            self.state.metrics, updates=self.state.updates, rises_until=self.schedule.rises_until(),
+            learning_rate=self.optimiser.settings["learning_rate"],
+            sizes={p.name: p.size for p in self.plan.populations}, tested_on_validation=self._tested_on_validation,
+            ties=f"outputs spike in the same step of {self.plan.dt:g} ms" * tie,
+            silent={name: remedy(self, name) for name, neurons in self.silent.items() if neurons.all()},
+            **self._task,
+        ))  # fmt: skip
 
     # evaluating
 
@@ -670,6 +702,7 @@ class Trainer:
         sizes = {p.name: p.size for p in self.plan.populations}
         results = run_results(self.state, best, final, self.engine, self.streams.seed, groups, sizes, costs)
         results["baselines"] = baselines(test)
+        results["diagnosis"] = [finding.as_record() for finding in self.diagnosis()]
         self.recorder.write_results(results)
         return results | {"history": history(self.state.metrics)}
 
@@ -827,3 +860,10 @@ class Trainer:
     def close(self) -> None:
         """Free the engine's threads and memory."""
         self.engine.close()
+
+
+def _chance(batches: Batches) -> float:
+    """Share of the most frequent class, nan without labels."""
+    labels = batches.events.labels
+    labels = labels[labels >= 0] if labels is not None else np.empty(0, np.int64)
+    return float(np.bincount(labels).max() / len(labels)) if len(labels) else float("nan")

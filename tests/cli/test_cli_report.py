@@ -69,8 +69,9 @@ def results(run: str) -> dict:
 def test_lines_are_settings_and_cells_come_from_the_runs(runs, capsys):
     capsys.readouterr()
     assert main(["report", "seeds", "folds", "one4", "one5"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + 3
+    table, findings = capsys.readouterr().out.split("\n\n")
+    lines = table.splitlines()
+    assert len(lines) == 2 + 3 and findings.count("| the test set is the validation set |") == 3
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
     assert [row[0] for row in rows] == [
         '`train own.py --augment "dropout=0.1"`', "`train own.py --hidden 4 3`", "`train own.py`"
@@ -98,7 +99,11 @@ def test_what_has_no_results_is_named_and_left_out(runs, tmp_path, capsys):
     capsys.readouterr()
     assert main(["report", str(tmp_path / "one4"), "one5", "nowhere", str(tmp_path / "folds")]) == 0
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 2 + 2 and "| `train own.py` | seed 5 |" in out and "speaker_out: b" in out
+    assert (
+        len(out.split("\n\n")[0].splitlines()) == 2 + 2
+        and "| `train own.py` | seed 5 |" in out
+        and "speaker_out: b" in out
+    )
     left_out = [line.removeprefix("left out: ") for line in err.splitlines()]
     for words, line in zip(("nowhere is not a run", "one4 has no results.json", "a-seed1 is not a run"), left_out):
         assert words in line
@@ -129,7 +134,7 @@ def test_runs_from_before_a_setting_existed_share_the_line(runs, tmp_path, capsy
     (tmp_path / "old" / "config.json").write_text(json.dumps(config))
     capsys.readouterr()
     assert main(["report", str(tmp_path / "old"), "one5"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 2 + 1
+    assert len(capsys.readouterr().out.split("\n\n")[0].splitlines()) == 2 + 1
 
 
 def test_lines_are_compared_on_the_seeds_that_both_have(runs, tmp_path, capsys):

@@ -18,8 +18,8 @@ output = net.population(LI(), 3, name="output")
 net.connect(source, hidden, Dense(Normal(1.2, 0.8)))
 net.connect(hidden, output, Dense(Normal(0.3, 0.6)))
 rng = np.random.default_rng(4)
-samples = [(np.sort(rng.uniform(0, 18, 9)), rng.integers(0, 6, 9)) for _ in range(60)]
-events = Events.from_samples(samples, n_channels=6, labels=rng.integers(0, 3, 60))
+samples = [(np.sort(rng.uniform(0, 18, 9)), rng.integers(0, 6, 9)) for _ in range(100)]
+events = Events.from_samples(samples, n_channels=6, labels=rng.integers(0, 3, 100))
 trainer = Trainer(net, MaxVoltageCrossEntropy(output), duration=20.0, dt=1.0, engine="reference_clock", batch_size=8)
 results = trainer.fit(events[:50], validation=events[50:], epochs=4)
 """

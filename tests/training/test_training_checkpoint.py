@@ -112,7 +112,7 @@ def test_a_really_full_device(tmp_path, monkeypatch):
 KILLED = """
 import sys
 import numpy as np
-from genn_eventprop.training import save_checkpoint
+from genn_eventprop.runs.checkpoint import save_checkpoint
 array = np.zeros(500_000)
 for epoch in range(1_000_000):
     array[:] = epoch

@@ -16,6 +16,7 @@ from ...runs.run_folder import FIRST, MODEL, SAMPLES, RunFolder
 from ...runs.weights import read_weights
 from ...training.accounting import describe_costs
 from ...training.compared import in_words
+from ...training.diagnosis import from_results
 from ...training.recording import Trial, record_trial
 from ..page import Block, Folded, Grid, Heading, Interactive, Items, Text, write_html
 from ..plots.raster import observed
@@ -60,6 +61,7 @@ def _summary(folder: RunFolder, metrics: Sequence[Mapping[str, Any]]) -> list[Bl
                 beside = in_words(results, "validation" if "validation" in key else "test")
                 words = f"{key.replace('_', ' ')}: {100 * results[key]:.2f} %"
                 items.append(words + f" (without a network: {beside})" * bool(beside))
+        items += [f"**{each.cause}**: {each}" for each in from_results(results)]
         if results.get("costs"):
             items.append(f"a test sample takes {describe_costs(results['costs'])}")
     else:
