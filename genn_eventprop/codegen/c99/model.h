@@ -31,14 +31,6 @@ int model_readout_at(void *memory, double *readout) {
     return score[best] > -HUGE_VAL ? best : -1;
 }
 
-const uint32_t *model_spikes_at(const void *memory, int population) {
-    const Model *m = memory;
-    (void)m;
-    $SPIKES
-    (void)population;
-    return 0;
-}
-
 static Model model;
 
 void model_reset(void);

@@ -7,9 +7,8 @@ typedef struct {
 
 /* 0: done; 1 + i: population i has left its dynamics, see `trouble`; -1 - i: its lists need room for trouble[3]. */
 int eventprop_run(const Python *python, void *const *arrays, const double *numbers, const int64_t *integers) {
-    Trial trial;
+    Trial trial = trial_of(arrays, numbers, integers);
     int status = 0;
-    $UNPACK
     for (int64_t sample = 0; sample < trial.batch && status == 0; ++sample) {
         void *state = python->release();
         status = run(&trial, sample);

@@ -152,13 +152,13 @@ class _File:
         words = {what: text(spelling, body) for what, body in parts.items()} | {
             "POPULATIONS": in_comment(", ".join(f"{i} {p.name}" for i, p in enumerate(plan.populations))),
             "STEP_MS": f"{plan.dt:g}", "N_IN": str(plan.input.size), "N_STEPS": str(plan.n_steps),
-            "K_OUT": str(plan.output.size), "SPIKES": self._recent(),
+            "K_OUT": str(plan.output.size)
         }  # fmt: skip
         real = f"typedef {C_REAL[self.dtype]} real;\n"
         head = [equations(plan, "/*", " */"), skeleton("interface.h", words), real, runtime()]
         lengths = ((b, f"[{self._count(b)}]" if b.axes else "") for b in self.fields)
         fields = "int64_t step;\n" + "".join(f"{TYPES[b.kind]} {b.name}{length};\n" for b, length in lengths)
-        functions = [f"typedef struct {{\n{indent(fields)}}} Model;\n", skeleton("model.h", words)]
+        functions = [f"typedef struct {{\n{indent(fields)}}} Model;\n", self._recent(), skeleton("model.h", words)]
         functions += [self._of_currents()] if loops.drives else []
         operations = sum(plan.populations[o.population].size * _operations(o) for o in (*trial.early, *trial.advance))
         return Standalone(
@@ -205,10 +205,13 @@ class _File:
         return f"{ends}static const {TYPES[b.kind]} {b.name}[{value.size}] = {{\n{rows}\n}};\n"
 
     def _recent(self) -> str:
-        """Where the spikes of the last step are."""
-        row = "return m->{0} + m->step % {1} * {2};\n"
-        rows = ((i, self.loops.spikes[b.name]) for i, b in self.loops.trial.spikes.items())
-        return "".join(f"if (population == {i}) {row.format(b.name, *b.axes)}" for i, b in rows)
+        """The function that says where the spikes of the last step are."""
+        lines = "const Model *m = memory;\n(void)m, (void)population;\n"
+        for i, b in self.loops.trial.spikes.items():
+            rows, words = self.loops.spikes[b.name].axes
+            lines += f"if (population == {i}) return m->{b.name} + m->step % {rows} * {words};\n"
+        head = "const uint32_t *model_spikes_at(const void *memory, int population)"
+        return f"{head} {{\n{indent(lines + 'return 0;')}}}\n"
 
     def _of_currents(self) -> str:
         """The function that takes the currents of a step."""

@@ -58,12 +58,15 @@ def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
 
     spelling = Spelling(element, lambda *_: "", NAMES, comment, buffers)
     run = f"static int run(Trial *t, int64_t sample) {{\n{indent(text(spelling, body))}}}\n"
-    unpack = [f"trial.{b.name} = arrays[{i}];" for i, b in enumerate(arrays)]
-    unpack += [f"trial.{b.name} = ({TYPES[b.kind]})numbers[{i}];" for i, b in enumerate(doubles)]
-    unpack += [f"trial.{n} = integers[{i}];" for i, n in enumerate(integers)]
-    unpack += [f"trial.{b.name} = 0;" for b in state]
+    taken = [f"trial.{b.name} = arrays[{i}];" for i, b in enumerate(arrays)]
+    taken += [f"trial.{b.name} = ({TYPES[b.kind]})numbers[{i}];" for i, b in enumerate(doubles)]
+    taken += [f"trial.{n} = integers[{i}];" for i, n in enumerate(integers)]
+    taken += [f"trial.{b.name} = 0;" for b in state]
+    given = "void *const *arrays, const double *numbers, const int64_t *integers"
+    lines = "\n".join(["Trial trial;", "(void)numbers;", *taken, "return trial;"])
+    take = f"static Trial trial_of({given}) {{\n{indent(lines)}}}\n"
     head = [equations(plan, "/*", " */"), f"typedef {C_REAL[dtype]} real;\n", runtime(), shared("stochastic.h", INLINE)]
-    functions = [struct, run, skeleton("run.h", {"UNPACK": "\n".join(unpack)})]
+    functions = [struct, run, take, skeleton("run.h")]
     return Source("\n".join([*head, *functions]), trial, arrays, doubles, integers)
 
 
