@@ -147,7 +147,7 @@ def _plain(name: str) -> str:
 def shown(value: Any) -> str:
     """A wrong value for a message, on one short line: arrays and tensors by their shape."""
     kind, shape = type(value).__name__, getattr(value, "shape", None)
-    if isinstance(shape, tuple):
+    if isinstance(shape, tuple) and shape:  # not a single number of NumPy's
         return f"{kind} of shape {tuple(shape)}"
     if isinstance(value, (list, tuple, dict)) and len(repr(value)) > LONGEST:
         return f"{kind} of {len(value)} items"
