@@ -288,18 +288,17 @@ __device__ inline void undo(const Neuron<P> &cell, WayBack<P> &way, Read read, R
     way.mode = 0, --way.left, way.newest(cell);
 }
 
-// Lists the spikes of a step, `events` of each neuron from `before` on, in order of time, those of one instant by neuron: first by neuron,
-// whose places are in `place`, then each counts those before it. sent: how many there are.
-template <class P> __device__ inline void sort_spikes(const P &p, int64_t list, int sent) {
-    for (int a = threadIdx.x; a < sent; a += THREADS) {
-        const int32_t event = p.unsorted[list + a];
-        const double s = p.s[p.events + event];
+// Calls put(a, rank) for each of the things [0, count), with its place in order of time: each counts those before it, and those of one
+// instant keep their order.
+template <class Time, class Put> __device__ inline void sort_by_time(int count, Time time, Put put) {
+    for (int a = threadIdx.x; a < count; a += THREADS) {
+        const double s = time(a);
         int rank = 0;
-        for (int b = 0; b < sent; ++b) {
-            const double other = p.s[p.events + p.unsorted[list + b]];
+        for (int b = 0; b < count; ++b) {
+            const double other = time(b);
             rank += other < s || (other == s && b < a);
         }
-        p.sent_index[list + rank] = event, p.sent_time[list + rank] = p.time[p.events + event];
+        put(a, rank);
     }
 }
 // From how many spikes every neuron has sent to where they begin in the list; the total is behind them.

@@ -388,18 +388,8 @@ while (next{k} < {limit} && {times}[next{k}] + t->limit_c{k} < t_k) ++next{k};
 }}
 """
         copied = "".join(f"t->{p}_a_{f}[place] = t->{p}_u_{f}[{p}_arrived + a];\n" for f in ARRIVAL)
-        return f"""\
-{text}__syncthreads();
-for (int a = threadIdx.x; a < (int)count; a += {threads}) {{
-    const double s = t->{p}_u_s[{p}_arrived + a];
-    int rank = 0;
-    for (int b = 0; b < (int)count; ++b) {{
-        const double other = t->{p}_u_s[{p}_arrived + b];
-        rank += other < s || (other == s && b < a);
-    }}
-    const int64_t place = {p}_arrived + begin + rank;
-{indent(copied)}}}
-"""
+        time, place = f"t->{p}_u_s[{p}_arrived + a]", f"{p}_arrived + begin + rank"
+        return f"{text}__syncthreads();\n{sort_by_time('(int)count', time, f'const int64_t place = {place};{chr(10)}{copied}')}"
 
     def _number_of(self, c: ConnectionRecord) -> int:
         return self.k.number[c.source]
@@ -486,6 +476,10 @@ for (int k = {p}_before[i], place = {p}_new[neuron]; k < {p}[i].count; ++k, ++pl
     t->{p}_unsorted[list + place] = (int32_t)(k * {N} + neuron);
 {p}_before[i] = {p}[i].count;
 """
+        event = f"t->{p}_unsorted[list + a]"
+        listed = (
+            f"t->{p}_sent_index[list + rank] = {event};\nt->{p}_sent_time[list + rank] = {self.event('time', event)};\n"
+        )
         return f"""\
 int full = ran_away;
 {self.over(f"{full}{p}_new[neuron] = {p}[i].count - {p}_before[i];{chr(10)}")}\
@@ -496,7 +490,7 @@ const int sent = {p}_new[{N}];
 const int64_t list = {p}_events + {p}_total;
 {self.over(place)}\
 __syncthreads();
-sort_spikes({p}_tables, list, sent);
+{sort_by_time("sent", self.event("s", event), listed)}\
 {p}_total += sent;
 __syncthreads();
 """
@@ -544,9 +538,6 @@ __syncthreads();
         L = len(self.p.trainable)
         body += f"for (int k = 0; k < {L}; ++k) {p}_sum[i][k] = 0;\n" if L else ""
         body += "".join(r.begin_back() for r in self.readings)
-        for k, c in self.into:
-            if c.trainable and c.by_rows:
-                body += f"for (int64_t source = 0; source < {c.pre}; ++source) t->c{k}_slice[(sample * {c.pre} + source) * {self.N} + neuron] = 0;\n"
         text = ""
         if self.regularise and self.regularise.whole_layer:
             text = f"int32_t {p}_{TOTAL} = 0;\nfor (int k = 0; k < {self.N}; ++k) {p}_{TOTAL} += t->{p}_w_count[sample * {self.N} + k];\n"
@@ -559,7 +550,7 @@ __syncthreads();
                 f"for (int k = 0; k < {p}[i].left; ++k) {self.event('by', f'(int64_t)k * {self.N} + neuron')} = 0;\n"
             )
         for k, c in self.into:
-            zero = [(f"c{k}_slice", c.synapses)] if c.trainable and not c.by_rows else []
+            zero = [(f"c{k}_slice", c.pre * c.post if c.by_rows else c.synapses)] if c.trainable else []
             zero += [(f"c{k}_delay_slice", math.prod(c.delays.shape))] if c.delays and c.learns_delays else []
             for of, size in zero:
                 text += (
@@ -736,6 +727,11 @@ for (int e = warp; e < m; e += {self.k.threads // WARP}) {{
     if (lane == 0) {keep}}}
 __syncthreads();
 {late}"""
+
+
+def sort_by_time(count: str, time: str, put: str) -> str:
+    """Puts each of a number of things, ``a`` with a time, in its place in order of time, ``rank``."""
+    return f"sort_by_time({count}, [&](const int a) {{ return (double){time}; }}, [&](const int a, const int rank) {{\n{indent(put)}}});\n"
 
 
 class ExactKernels(Layout):

@@ -81,7 +81,7 @@ class Neurons:
         arrays = {a: f"{x}_{a}" for a in ("dg", "curve", "rho")}
         if self.p.spiking:
             arrays |= {field: f"{n}_e_{field}" for field in self.event_fields}
-            arrays |= {a: f"{n}_{a}" for a in ("unsorted", "sent_index", "sent_time")} | {"guarded": f"{n}_w_guarded"}
+            arrays["guarded"] = f"{n}_w_guarded"
         fields = "".join(f"decltype(Trial::{source}) {a} = t->{source};\n" for a, source in arrays.items())
         functions = table("spike") + table("A").replace("auto A(", "auto rates(")
         receptors = [f"_{r}" for r in self.p.derived.receptors]
