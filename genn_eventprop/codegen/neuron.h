@@ -68,16 +68,16 @@ struct Neuron {
     static constexpr int n = P::n, S = P::S, C = n * (n + 1), RESET = C + n * n, HELD = P::modes - 1;
     const P &p;
     int number;  // in the population
-    FUNCTION int own() const { return S > 1 ? number : 0; }
+    FUNCTION int column() const { return S > 1 ? number : 0; }
     FUNCTION double threshold(const double *x) const {
-        double g = double(p.dg[n * S + own()]);
-        for (int i = 0; i < n; ++i) g += double(p.dg[i * S + own()]) * x[i];
+        double g = double(p.dg[n * S + column()]);
+        for (int i = 0; i < n; ++i) g += double(p.dg[i * S + column()]) * x[i];
         return g;
     }
     // dx_i/dt.
     FUNCTION double rate(int mode, int i, const double *x) const {
         const auto a = p.rates(mode);
-        const int first = (own() * n + i) * (n + 1);
+        const int first = (column() * n + i) * (n + 1);
         double f = a[first + n];
         for (int j = 0; j < n; ++j) f += a[first + j] * x[j];
         return f;
@@ -85,51 +85,51 @@ struct Neuron {
     // dg/dt.
     FUNCTION double slope(const double *x) const {
         double v = 0;
-        for (int i = 0; i < n; ++i) v += double(p.dg[i * S + own()]) * rate(0, i, x);
+        for (int i = 0; i < n; ++i) v += double(p.dg[i * S + column()]) * rate(0, i, x);
         return v;
     }
     // A bound on |g''| in the step.
     FUNCTION double bend(const double *y) const {
-        double v = double(p.curve[n * S + own()]);
-        for (int i = 0; i < n; ++i) v += double(p.curve[i * S + own()]) * fabs(y[i]);
+        double v = double(p.curve[n * S + column()]);
+        for (int i = 0; i < n; ++i) v += double(p.curve[i * S + column()]) * fabs(y[i]);
         return v;
     }
     // g in powers of s; of a population that does not spike, V.
     FUNCTION void powers(const double *y, double *c) const {
         for (int q = 0; q <= p.degree; ++q) {
-            const int first = q * (n + 1) * S + own();
+            const int first = q * (n + 1) * S + column();
             c[q] = double(p.rho[first + n * S]);
             for (int i = 0; i < n; ++i) c[q] += double(p.rho[first + i * S]) * y[i];
         }
     }
     FUNCTION Propagator<n> at(int mode, double s) const {
         Propagator<n> to;
-        horner<RESET, S>(p.spike(mode), own(), p.degree, s, to.m);
+        horner<RESET, S>(p.spike(mode), column(), p.degree, s, to.m);
         return to;
     }
     // What an arrival of unit weight adds to y.
     FUNCTION void arrive(int mode, int receptor, double s, double *out) const {
-        horner<n, S, 2 * n + 1>(p.arrive(mode, receptor), own(), p.degree, s, out);
+        horner<n, S, 2 * n + 1>(p.arrive(mode, receptor), column(), p.degree, s, out);
     }
     // The same with the row of g behind it.
     FUNCTION void front(int receptor, double s, double *out) const {
-        horner<2 * n + 1, S>(p.arrive(0, receptor), own(), p.degree, s, out);
+        horner<2 * n + 1, S>(p.arrive(0, receptor), column(), p.degree, s, out);
     }
     // Of an arrival, backwards: P(-s) e, P(-s) (-A e), dP(-s) e by every learned parameter.
     FUNCTION void back(int mode, int receptor, double s, double *out) const {
-        horner<(2 + P::dynamic) * n, S>(p.back(mode, receptor), own(), p.degree, s, out);
+        horner<(2 + P::dynamic) * n, S>(p.back(mode, receptor), column(), p.degree, s, out);
     }
     // A bound on |dx_v/dt| of states as large as these.
     FUNCTION double speed(int mode, int v, const double *x) const {
         const auto a = p.rates(mode);
-        const int first = (own() * n + v) * (n + 1);
+        const int first = (column() * n + v) * (n + 1);
         double most = fabs(a[first + n]);
         for (int j = 0; j < n; ++j) most += fabs(a[first + j] * x[j]);
         return most;
     }
     // Row v of P(s) and c(s).
     FUNCTION void row(int v, int mode, double s, double *out) const {
-        horner<n + 1, S, RESET>(p.spike(mode), v * (n + 1) * S + own(), p.degree, s, out);
+        horner<n + 1, S, RESET>(p.spike(mode), v * (n + 1) * S + column(), p.degree, s, out);
     }
 
     // Backwards
@@ -142,7 +142,7 @@ struct Neuron {
         for (int j = 0; j < n; ++j) mu[j] += by * of[j];
         if constexpr (P::dynamic > 0)
             for (int r = 0; r < P::dynamic; ++r) {
-                horner<n + 1, S, C>(p.dspike(mode, r), v * (n + 1) * S + own(), p.degree, s, of);
+                horner<n + 1, S, C>(p.dspike(mode, r), v * (n + 1) * S + column(), p.degree, s, of);
                 learn(r, by * linear<n>(of, y));
             }
     }
@@ -153,7 +153,7 @@ struct Neuron {
             double d[C], y[n];
             m.from_state(x, y);
             for (int r = 0; r < P::dynamic; ++r) {
-                horner<C, S>(p.dspike(mode, r), own(), p.degree, s, d);
+                horner<C, S>(p.dspike(mode, r), column(), p.degree, s, d);
                 double v = 0;
                 for (int i = 0; i < n; ++i) v += lambda[i] * linear<n>(d + i * (n + 1), y);
                 learn(r, sign * v);

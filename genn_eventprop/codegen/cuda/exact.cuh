@@ -221,7 +221,7 @@ template <class P, class Set> __device__ inline void set_ends(const Neuron<P> &c
         for (int c = 0; c < C; ++c) set(mode * C + c, m.m[c]);
     }
     double row[n + 1];
-    horner<n + 1, P::S>(cell.p.rho, cell.own(), cell.p.degree, cell.p.t->delta, row);
+    horner<n + 1, P::S>(cell.p.rho, cell.column(), cell.p.degree, cell.p.t->delta, row);
     for (int c = 0; c <= n; ++c) set(P::modes * C + c, row[c]);
 }
 
@@ -239,8 +239,8 @@ __device__ inline void retreat(const Neuron<P> &cell, WayBack<P> &way, End end, 
             const auto d = cell.p.dstep(mode, r);
             double by = 0;
             for (int k = 0; k < n; ++k) {
-                double change = d[(k * (n + 1) + n) * P::S + cell.own()];
-                for (int j = 0; j < n; ++j) change += d[(k * (n + 1) + j) * P::S + cell.own()] * x[j];
+                double change = d[(k * (n + 1) + n) * P::S + cell.column()];
+                for (int j = 0; j < n; ++j) change += d[(k * (n + 1) + j) * P::S + cell.column()] * x[j];
                 by += lambda[k] * change;
             }
             learn(r, by);

@@ -71,7 +71,7 @@ ARRIVAL = {"s": "double", "connection": "int", "source": "int", "index": "int"}
 """What is stored of an arrival: its offset, the route or the source that it comes from, and the number of the spike."""
 
 
-class Walk(Neurons):
+class Population(Neurons):
     """One population of the trial.
 
     A step goes through `forwards` of every population in order, and back through `backwards` in the reverse order.
@@ -171,7 +171,7 @@ class Walk(Neurons):
         return f"{text}const int64_t {p}_arrived = sample * t->{p}_arrivals;\nint64_t {p}_last = 0;\n"
 
     @property
-    def walks(self) -> bool:
+    def looks(self) -> bool:
         """Whether anything is looked at between the events of a step."""
         return self.p.spiking or any(r.by_nodes for r in self.readings)
 
@@ -458,7 +458,7 @@ __syncthreads();
         p = self.name
         if self.p.spiking:
             return f"follow_{p}(neuron, i, {to}, {row}, {at}, {handled}, {last});\n"
-        return f"read_{p}(neuron, i, {to}, {handled});\n{p}[i].now = {to};\n" if self.walks else ""
+        return f"read_{p}(neuron, i, {to}, {handled});\n{p}[i].now = {to};\n" if self.looks else ""
 
     def of_trace(self, step: str, k: int | str) -> str:
         """State k at the end of a step."""
@@ -744,9 +744,9 @@ class ExactKernels(Layout):
         self.scopes = [Scope(plan, p, i, self._program) for i, p in enumerate(plan.populations)]
         self.number = {p.name: i for i, p in enumerate(plan.populations)}
         self.readouts = {l.output: make_readout(self.scopes[self.number[l.output]], split) for l in plan.losses}
-        self.walks = [Walk(self, p, self.number[p.name]) for p in walk_order(plan)]
+        self.populations = [Population(self, p, self.number[p.name]) for p in walk_order(plan)]
         self.host_slopes = split or on_host(plan)
-        width = max(w.width for w in self.walks)
+        width = max(w.width for w in self.populations)
         chunk = {
             "offset": "double",
             "total_of": "double",
@@ -757,7 +757,7 @@ class ExactKernels(Layout):
         self._shared = [Buffer("factors", (CHUNK * width,), "double")]
         self._shared += [Buffer(n, (CHUNK,), kind) for n, kind in chunk.items()]
         self._shared += [Buffer("due_of", (threads,), "int")] if any(c.delays for c in plan.connections) else []
-        self._shared += [b for w in self.walks for b in w.shared()]
+        self._shared += [b for w in self.populations for b in w.shared()]
         self._shared.sort(key=lambda b: b.kind != "double")  # aligned by size
         self.shared_bytes = sum((8 if b.kind == "double" else 4) * int(b.axes[0]) for b in self._shared)
         self._bodies = self._make_bodies()
@@ -767,7 +767,7 @@ class ExactKernels(Layout):
 
     def _declare(self) -> None:
         """The struct: what the texts name."""
-        buffers = [*DATA, *self._of_connections(), *(b for w in self.walks for b in w.buffers())]
+        buffers = [*DATA, *self._of_connections(), *(b for w in self.populations for b in w.buffers())]
         texts = "".join(self._bodies.values())
         for b in self._program.values():
             if re.search(rf"t->{b.name}\b", texts):  # values of neurons that the trial keeps are in global memory
@@ -776,8 +776,8 @@ class ExactKernels(Layout):
         doubles += [f"d_c{k}" for k, c in enumerate(self.plan.connections) if c.delay > 0]
         doubles += [f"limit_c{k}" for k, c in enumerate(self.plan.connections) if c.delays]
         buffers += [Buffer(n, (), "double", "host") for n in doubles]
-        more = [f"degree_p{w.i}" for w in self.walks] + [f"p{w.i}_arrivals" for w in self.walks]
-        more += [f"p{w.i}_room" for w in self.walks]
+        more = [f"degree_p{w.i}" for w in self.populations] + [f"p{w.i}_arrivals" for w in self.populations]
+        more += [f"p{w.i}_room" for w in self.populations]
         axes = {a for b in buffers for a in b.axes if isinstance(a, str)}
         self.declare(buffers, INTEGERS, [*more, *(["n_targets"] if "n_targets" in axes else [])])
 
@@ -845,7 +845,7 @@ class ExactKernels(Layout):
     def _compared(self, output: str) -> str:
         """The outer loss of what is read of a population; of halves, what the host has made of it."""
         s, readout = self.scopes[self.number[output]], self.readouts[output]
-        if any(isinstance(r, VoltageLoss) for w in self.walks for r in w.readings if w.p.name == output):
+        if any(isinstance(r, VoltageLoss) for w in self.populations for r in w.readings if w.p.name == output):
             return ""  # it is made along the trial
         text = self._once(s, comparison(s, readout, self.host_slopes)[0])
         further = further_slopes(readout) if self.split else None
@@ -864,26 +864,28 @@ class ExactKernels(Layout):
 
     def _there(self) -> str:
         text = "[[maybe_unused]] int ran_away = 0;\n"
-        text += "".join(w.declare() for w in self.walks)
-        text += "".join(f"int {w.name}_before[{w.slots}] = {{0}};\n" for w in self.walks if w.p.spiking)
+        text += "".join(w.declare() for w in self.populations)
+        text += "".join(f"int {w.name}_before[{w.slots}] = {{0}};\n" for w in self.populations if w.p.spiking)
         for k, c in enumerate(self.plan.connections):
             first = "from" if c.source == self.plan.input.name else f"p{self.number[c.source]}_events"
             text += f"int64_t next{k} = {first};\n"
-        text += "".join(w.begin() for w in self.walks) + "__syncthreads();\n"
-        body = self._step() + "".join(w.look() for w in self.walks) + "".join(w.forwards() for w in self.walks)
+        text += "".join(w.begin() for w in self.populations) + "__syncthreads();\n"
+        body = (
+            self._step() + "".join(w.look() for w in self.populations) + "".join(w.forwards() for w in self.populations)
+        )
         text += f"for (int64_t step = 0; step < t->exact_steps; ++step) {{\n{indent(body)}}}\n"
-        return text + "".join(w.end() for w in self.walks) + "__syncthreads();\n"
+        return text + "".join(w.end() for w in self.populations) + "__syncthreads();\n"
 
     def _back(self) -> str:
         head = "int64_t step = t->exact_steps;\n"
-        text = "".join(w.declare_back() + w.undo() for w in self.walks)
+        text = "".join(w.declare_back() + w.undo() for w in self.populations)
         if self.split:
             text += f"for (int64_t e = from + threadIdx.x; e < to; e += {self.threads}) t->input_gradient[t->input_start[sample] + e - from] = 0;\n"
-        text += "".join(w.begin_back() for w in self.walks) + "__syncthreads();\n"
-        body = "".join(w.backwards() for w in reversed(self.walks))
+        text += "".join(w.begin_back() for w in self.populations) + "__syncthreads();\n"
+        body = "".join(w.backwards() for w in reversed(self.populations))
         text = f"{head}double t_k = t->duration;\n{text}"
         text += f"while (--step >= 0) {{\n    t_k = t->duration * (double)step / (double)t->exact_steps;\n{indent(body)}}}\n"
-        return text + "".join(w.learned() for w in self.walks)
+        return text + "".join(w.learned() for w in self.populations)
 
     def functions(self) -> str:
         """What kernels call."""
@@ -892,8 +894,8 @@ class ExactKernels(Layout):
             *(shared(name, "__device__ inline") for name in ("neuron.h", "maximum.h")),
         ]
         library.append(resources.files(__package__).joinpath("exact.cuh").read_text())
-        weights = (time_weight(w) for w in self.walks if any(isinstance(r, Weighted) for r in w.readings))
-        return "".join([*library, *(w.tables() for w in self.walks), *weights])
+        weights = (time_weight(w) for w in self.populations if any(isinstance(r, Weighted) for r in w.readings))
+        return "".join([*library, *(w.tables() for w in self.populations), *weights])
 
     def trials(self) -> dict[str, str]:
         """name -> text."""
@@ -908,7 +910,7 @@ class ExactKernels(Layout):
         start += "extern __shared__ double shared_memory[];\nchar *const memory = (char *)shared_memory;\n"
         # the length of an instant: crossings within it of each other or of an arrival count as simultaneous
         start += "[[maybe_unused]] const double together = sizeof(real) == 4 ? t->delta / 131072 : t->duration / 70368744177664.0;\n"
-        start += "".join(f"const Tables_{w.name} {w.name}_tables{{t, together, sample}};\n" for w in self.walks)
+        start += "".join(f"const Tables_{w.name} {w.name}_tables{{t, together, sample}};\n" for w in self.populations)
         at = 0
         for b in self._shared:
             kind, size = TYPES[b.kind], int(b.axes[0])
@@ -932,7 +934,7 @@ for (int64_t sample = 0; sample < t->batch; ++sample)
 
     def gathers(self) -> tuple[str, list[tuple[str, int]]]:
         """The kernel that sums gradients over the samples, a thread a number, in their order; and its launch."""
-        again = f"for (int p = 0; p < {len(self.walks)}; ++p)\n    if (t->needed[p]) return;\n"
+        again = f"for (int p = 0; p < {len(self.populations)}; ++p)\n    if (t->needed[p]) return;\n"
         text = f"const Trial *const t = &t_;\n{again}int64_t w = (int64_t)blockIdx.x * {GATHERING} + threadIdx.x;\n"
         every, connections, total = "for (int64_t sample = 0; sample < t->batch; ++sample) ", self.plan.connections, 0
 
@@ -953,7 +955,7 @@ for (int64_t sample = 0; sample < t->batch; ++sample)
                 size = math.prod(c.delays.shape)
                 term = f"{every}total += t->c{k}_delay_slice[sample * {size} + w];\n"
                 add(f"c{k}_delay_gradient", size, [term], len(connections) + k)
-        for b in (b for w in self.walks for b in w.buffers() if b.role == "gradient"):
+        for b in (b for w in self.populations for b in w.buffers() if b.role == "gradient"):
             add(f"{b.name}_sum", int(b.axes[0]), [f"{every}total += t->{b.name}[sample * {b.axes[0]} + w];\n"])
         if not total:
             return "", []

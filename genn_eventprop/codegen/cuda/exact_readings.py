@@ -1,4 +1,4 @@
-"""What losses read between events in exact time, as CUDA text: a part of a walk for each way of reading V.
+"""What losses read between events in exact time, as CUDA text: a part of a population for each way of reading V.
 
 Forwards a neuron tells its readings of every stretch of time in which y is constant, before it changes; backwards, in the
 reverse order, readings add to mu what dL/dr makes of the same stretch. Readouts that look at spikes or ends alone need
@@ -40,10 +40,10 @@ class Reading:
 
     by_nodes = False  # whether it reads stretches of time
 
-    def __init__(self, walk: Neurons, part: Readout) -> None:
-        self.walk, self.part = walk, part
-        self.name = f"{walk.name}{'_' * bool(part.which)}{part.which}"
-        table, at = walk.scope.table, f"[sample * {walk.N} + neuron]"
+    def __init__(self, population: Neurons, part: Readout) -> None:
+        self.population, self.part = population, part
+        self.name = f"{population.name}{'_' * bool(part.which)}{part.which}"
+        table, at = population.scope.table, f"[sample * {population.N} + neuron]"
         self.r, self.dr = (f"t->{table[x].buffer.name}{at}" for x in (part.R, part.DR))
 
     def buffers(self) -> list[Buffer]:
@@ -129,18 +129,18 @@ class Reading:
         return ""
 
 
-def make_readings(walk: Neurons, parts: list[Readout]) -> list[Reading]:
+def make_readings(population: Neurons, parts: list[Readout]) -> list[Reading]:
     """Of the readouts of one population, in their order."""
-    return [_class_of(walk, part)(walk, part) for part in parts]
+    return [_class_of(population, part)(population, part) for part in parts]
 
 
-def _class_of(walk: Neurons, part: Readout) -> type[Reading]:
+def _class_of(population: Neurons, part: Readout) -> type[Reading]:
     if part.between_events() is None:
         return Reading
     if isinstance(part, Voltage):
         return VoltageLoss
     if isinstance(part, Integral):
-        return SeriesIntegral if integral_by_series(walk.plan, walk.p, part) else NodeIntegral
+        return SeriesIntegral if integral_by_series(population.plan, population.p, part) else NodeIntegral
     return {Maximum: MaximumInTime, Trace: Samples}[type(part)]
 
 
@@ -150,11 +150,11 @@ def integral_by_series(plan: Plan, p: PopulationRecord, part: Integral) -> bool:
     return len(p.derived.modes) == 1 and not part.driven and not learned and not varies(p)
 
 
-def time_weight(walk: Neurons) -> str:
+def time_weight(population: Neurons) -> str:
     """w of the loss that reads a population, as a function of t and T in ms."""
-    text = expression(walk.scope.plan.loss.weight.expr, DOUBLE, {})
+    text = expression(population.scope.plan.loss.weight.expr, DOUBLE, {})
     given = "[[maybe_unused]] double t, [[maybe_unused]] double T"
-    return f"__device__ inline double weight_{walk.name}({given}) {{ return {text}; }}\n"
+    return f"__device__ inline double weight_{population.name}({given}) {{ return {text}; }}\n"
 
 
 class SeriesIntegral(Reading):
@@ -165,34 +165,34 @@ class SeriesIntegral(Reading):
     """
 
     def buffers(self) -> list[Buffer]:
-        p, n = self.walk.name, self.walk.n
+        p, n = self.population.name, self.population.n
         tables = Buffer(f"{p}_u", ("exact_points", 2 * (DEGREE + 1) * (n + 2)), "double", "host")
         return [tables, Buffer(f"{p}_edges", ("exact_points", 2), "double", "host")]
 
     def _integrated(self, s: str, out: str) -> str:
-        p, size = self.walk.name, self.walk.n + 2
+        p, size = self.population.name, self.population.n + 2
         return f"integrated<{size}>(t->{p}_u, t->{p}_edges, step, {s}, {out});\n"
 
     def declare(self) -> str:
-        return f"double {self.name}_read[{self.walk.slots}];\n"
+        return f"double {self.name}_read[{self.population.slots}];\n"
 
     def begin(self) -> str:
         return f"{self.name}_read[i] = 0;\n"
 
     def enter(self) -> str:
-        p, size = self.walk.name, self.walk.n + 2
+        p, size = self.population.name, self.population.n + 2
         return f"double f[{size}];\n{self._integrated('0.0', 'f')}for (int c = 0; c < {size}; ++c) {p}_u0[c] = f[c];\n"
 
     def start(self) -> str:
         """The step without its events."""
-        p, n = self.walk.name, self.walk.n
+        p, n = self.population.name, self.population.n
         total = " + ".join([f"{p}_u0[{n}]", *(f"{p}_u0[{j}] * {p}[i].y[{j}]" for j in range(n))])
         return f"{self.name}_read[i] += {total};\n"
 
     def along(self, slot: int, back: bool = False) -> str:
         """Sets ``f[slot]`` to u . e and, on the way back, the next one to u . (-A e), less what an arrival that moves V
         itself takes from the loss."""
-        n, receptor = self.walk.n, self.walk.receptor("connection")
+        n, receptor = self.population.n, self.population.receptor("connection")
         text = f"double u[{n + 2}];\n{self._integrated('s', 'u')}const auto e = cell.p.arrive(0, {receptor});\n"
         text += f"for (int j = 0; j < {n}; ++j) f[{slot}] += e[j] * u[j];\n"
         if back:
@@ -201,10 +201,10 @@ class SeriesIntegral(Reading):
         return text
 
     def arrived(self) -> str:
-        return f"{self.name}_read[i] += factors[e * {self.walk.width} + {2 * self.walk.n + 1}] * w;\n"
+        return f"{self.name}_read[i] += factors[e * {self.population.width} + {2 * self.population.n + 1}] * w;\n"
 
     def jumped(self) -> str:
-        n = self.walk.n
+        n = self.population.n
         text = f"double f[{n + 2}];\n{self._integrated('s', 'f')}"
         return (
             text + f"{self.name}_read[i] += {' + '.join(f'f[{j}] * (after[{j}] - before[{j}])' for j in range(n))};\n"
@@ -214,21 +214,21 @@ class SeriesIntegral(Reading):
         return f"{self.r} = {self.name}_read[i];\n"
 
     def of_weight(self) -> str:
-        return f"factors[e * {self.walk.width} + {2 * self.walk.n}] * {self.dr}"
+        return f"factors[e * {self.population.width} + {2 * self.population.n}] * {self.dr}"
 
     def of_time(self) -> str:
-        return f"factors[e * {self.walk.width} + {2 * self.walk.n + 1}] * {self.dr}"
+        return f"factors[e * {self.population.width} + {2 * self.population.n + 1}] * {self.dr}"
 
     def time_gradient(self) -> str:
-        n, v = self.walk.n, self.part.v
+        n, v = self.population.n, self.part.v
         text = f"{self._integrated('s', 'extra')}for (int k = 0; k < {n + 2}; ++k) extra[k] *= {self.dr};\n"
         return text + f"{DL_DT} += extra[{n + 1}] * (before[{v}] - after[{v}]);\n"
 
     def leave(self) -> str:
         """The start of a step, backwards."""
-        n = self.walk.n
+        n = self.population.n
         text = f"double f[{n + 2}];\n{self._integrated('0.0', 'f')}"
-        return text + f"for (int k = 0; k < {n}; ++k) {self.walk.name}[i].mu[k] += {self.dr} * f[k];\n"
+        return text + f"for (int k = 0; k < {n}; ++k) {self.population.name}[i].mu[k] += {self.dr} * f[k];\n"
 
 
 class _Stretches(Reading):
@@ -238,14 +238,14 @@ class _Stretches(Reading):
 
     def row(self, s: str, mode: str = "") -> str:
         """Sets ``row`` to that of V in P(s) and c(s)."""
-        return f"double row[{self.walk.n + 1}];\ncell.row({self.part.v}, {mode or self.walk.mode}, {s}, row);\n"
+        return f"double row[{self.population.n + 1}];\ncell.row({self.part.v}, {mode or self.population.mode}, {s}, row);\n"
 
     def V(self, y: str) -> str:
-        return f"linear<{self.walk.n}>(row, {y})"
+        return f"linear<{self.population.n}>(row, {y})"
 
     def pull(self, s: str, by: str, y: str = "") -> str:
         """Backwards: V at s, times `by`, is part of the loss. y: of a neuron there, if not the present one."""
-        w = self.walk
+        w = self.population
         y = y or f"{w.name}[i].y"
         return f"cell.pull({self.part.v}, {w.mode}, {s}, {by}, {y}, {w.name}[i].mu, {w.learn});\n"
 
@@ -255,7 +255,7 @@ class Weighted(_Stretches):
 
     @property
     def _prefix(self) -> str:
-        return self.walk.scope.of_loss
+        return self.population.scope.of_loss
 
     @property
     def _driven(self) -> bool:
@@ -265,18 +265,18 @@ class Weighted(_Stretches):
     @property
     def _activity(self) -> str:
         """Right behind input spike ``later`` - 1."""
-        return f"t->{self.walk.name}_heard[t->input_start[sample] + later - 1 - from]"
+        return f"t->{self.population.name}_heard[t->input_start[sample] + later - 1 - from]"
 
     def buffers(self) -> list[Buffer]:
         names = ["window_start", "window_end"] + ["activity_rate", "activity_jump"] * self._driven
         found = [Buffer(f"{self._prefix}{n}", (), "double", "host") for n in names]
         found += [GAUSS, Buffer(f"{self._prefix}series_size", (), "long", "host")]
-        activity = Buffer(f"{self.walk.name}_heard", ("input_spikes",), "double", "scratch")
+        activity = Buffer(f"{self.population.name}_heard", ("input_spikes",), "double", "scratch")
         return found + ([activity, Buffer("input_start", ("batch",), "long", "host")] if self._driven else [])
 
     def declare(self) -> str:
         heard = f"int64_t {self.name}_hears = from;\n" if self._driven else ""
-        return f"double {self.name}_read[{self.walk.slots}];\n{heard}"
+        return f"double {self.name}_read[{self.population.slots}];\n{heard}"
 
     def begin(self) -> str:
         return f"{self.name}_read[i] = 0;\n"
@@ -290,7 +290,7 @@ const double heard_until = fmax(t_end, t_k + t->delta);  // which the time of a 
 for (; {heard} < to && t->times[{heard}] <= heard_until; ++{heard}) {{  // the input's activity
     const int64_t later = {heard};
     const double before = later > from ? {self._activity} * exp((t->times[later - 1] - t->times[later]) * t->{pre}activity_rate) : 0.0;
-    t->{self.walk.name}_heard[t->input_start[sample] + later - from] = before + t->{pre}activity_jump;
+    t->{self.population.name}_heard[t->input_start[sample] + later - from] = before + t->{pre}activity_jump;
 }}
 """
 
@@ -306,7 +306,7 @@ for (; {heard} < to && t->times[{heard}] <= heard_until; ++{heard}) {{  // the i
 const auto weight_of_{self.name} = [&](const double s) {{
     const double at = t_k + s;
     if (at < t->{pre}window_start || at > t->{pre}window_end) return 0.0;
-{level}    return weight_{self.walk.name}(at, t->duration) {"* level " if level else ""}/ t->duration;
+{level}    return weight_{self.population.name}(at, t->duration) {"* level " if level else ""}/ t->duration;
 }};
 """
 
@@ -354,10 +354,10 @@ class NodeIntegral(Weighted):
         return self._nodes(self.pull("s", f"part * {self.dr}"))
 
     def of_time(self) -> str:
-        w, v = self.walk, self.part.v
+        w, v = self.population, self.part.v
         if not any(w.p.derived.receptors[c.receptor][v] != 0 for _, c in w.into):
             return ""
-        moves = f"cell.p.arrive(0, {w.receptor('from_connection[e]')})[{v} * {w.S} + cell.own()]"
+        moves = f"cell.p.arrive(0, {w.receptor('from_connection[e]')})[{v} * {w.S} + cell.column()]"
         return f"-weight_of_{self.name}(offset[e]) * {self.dr} * {moves}"
 
     def time_gradient(self) -> str:
@@ -377,16 +377,16 @@ class VoltageLoss(Weighted):
 
     @property
     def _labels(self) -> bool:
-        return self.walk.plan.loss.compares == "labels"
+        return self.population.plan.loss.compares == "labels"
 
     @property
     def _moving(self) -> list[int]:
         """Connections whose arrivals move V itself."""
-        w = self.walk
+        w = self.population
         return [k for k, c in w.into if w.p.derived.receptors[c.receptor][self.part.v] != 0]
 
     def buffers(self) -> list[Buffer]:
-        w, found = self.walk, super().buffers()
+        w, found = self.population, super().buffers()
         p, row = w.name, w.N * w.n
         stored: list[tuple[str, tuple[int | str, ...]]] = [
             (f"{p}_a_pull", (f"{p}_arrivals", row)), (f"{p}_pull", ("exact_points", row))
@@ -403,32 +403,32 @@ class VoltageLoss(Weighted):
         return [*found, Buffer("target_dt", (), "double", "host"), Buffer("target_rows", (), "long", "host")]
 
     def shared(self) -> list[Buffer]:
-        p, N = self.walk.name, self.walk.N
+        p, N = self.population.name, self.population.N
         return [Buffer(f"{p}_{n}", (size,), "double") for n, size in {"time": N, "V": N, "change": 1}.items()]
 
     def declare(self) -> str:
-        p = self.walk.name
-        return f"{super().declare()}Replay<Tables_{p}> {p}_then[{self.walk.slots}];\ndouble {p}_running = 0;\n"
+        p = self.population.name
+        return f"{super().declare()}Replay<Tables_{p}> {p}_then[{self.population.slots}];\ndouble {p}_running = 0;\n"
 
     def begin(self) -> str:
         return f"{super().begin()}{self._then}.begin();\n"
 
     def before(self) -> str:
-        p = self.walk.name
-        return f"for (int k = 0; k < {self.walk.n}; ++k) {self._then}.y[k] = {p}[i].y[k];\n"
+        p = self.population.name
+        return f"for (int k = 0; k < {self.population.n}; ++k) {self._then}.y[k] = {p}[i].y[k];\n"
 
     @property
     def _then(self) -> str:
         """A neuron at the time that the block goes through once more."""
-        return f"{self.walk.name}_then[i]"
+        return f"{self.population.name}_then[i]"
 
     @property
     def _mode(self) -> str:
-        return f"{self._then}.mode" if len(self.walk.modes) > 1 else "0"
+        return f"{self._then}.mode" if len(self.population.modes) > 1 else "0"
 
     def _loss(self) -> str:
         """Two functions of thread 0, l of all outputs at a time of the step: one leaves dl/dV / B in the place of V."""
-        w, p, s = self.walk, self.walk.name, self.walk.scope
+        w, p, s = self.population, self.population.name, self.population.scope
         V = Buffer(f"{p}_V", (w.N,), "double", SHARED)
 
         def of_output(i: sp.Symbol) -> sp.Symbol:
@@ -456,7 +456,7 @@ const double {PART} = since - (double){ROW};
 
     def _jump(self, neuron_V: str) -> str:
         """Thread 0: w (l(V) - l(V behind an event)) / B into ``change``; neuron_V: sets V to that behind it."""
-        p = self.walk.name
+        p = self.population.name
         return f"""\
 __syncthreads();
 if (threadIdx.x == 0) {{
@@ -472,11 +472,11 @@ __syncthreads();
 """
 
     def _take_V(self) -> str:
-        p = self.walk.name
+        p = self.population.name
         return f"{self.row('when', self._mode)}{p}_V[neuron] = {self.V(f'{self._then}.y')};\n"
 
     def replay(self) -> str:
-        w, p, N = self.walk, self.walk.name, self.walk.N
+        w, p, N = self.population, self.population.name, self.population.N
         text = f"""\
 {self._loss()}\
 double reached = 0;
@@ -498,7 +498,7 @@ for (int arrival = 0;;) {{
 
     def _first_own(self) -> str:
         """The next own event before the next arrival, that of neuron ``first``."""
-        w, p, N = self.walk, self.walk.name, self.walk.N
+        w, p, N = self.population, self.population.name, self.population.N
         following = f"{p}_time[neuron] = {self._then}.next(cell, {p}[i].count, (int)step, arrival);\n"
         return f"""\
 {w.over(following)}\
@@ -511,7 +511,7 @@ __syncthreads();
 
     def _advance(self) -> str:
         """V at nodes from ``reached`` to ``when``."""
-        w, p, N, pre = self.walk, self.walk.name, self.walk.N, self._prefix
+        w, p, N, pre = self.population, self.population.name, self.population.N, self._prefix
         loss, v = w.plan.loss, self.part.v
         speed = f"double speed = cell.speed({self._mode}, {v}, {self._then}.y);\n"
         steep = ""
@@ -566,11 +566,11 @@ if (when > reached) {{
 
     @property
     def _training(self) -> str:
-        return "true" if self.walk.split else "t->training"
+        return "true" if self.population.split else "t->training"
 
     def _own(self) -> str:
         """An own event: the spike of neuron ``first``, or the end of its refractory period, where V does not jump."""
-        w, p, n, v, then = self.walk, self.walk.name, self.walk.n, self.part.v, self._then
+        w, p, n, v, then = self.population, self.population.name, self.population.n, self.part.v, self._then
         around = f"{w.reset()}double before[{n}], after[{n}];\n{then}.around(cell, reset, before, after);\n"
         both = f"{p}_V[neuron] = before[{v}], {p}_time[neuron] = after[{v}];\n"
         done = f"const int64_t event = cell.p.at({then}.spikes - {self._mode}, neuron);\n"
@@ -586,14 +586,14 @@ if (when > reached) {{
         return f"if (first >= 0) {{\n{indent(text)}    continue;\n}}\n"
 
     def _arrive(self) -> str:
-        w, p, n, N = self.walk, self.walk.name, self.walk.n, self.walk.N
+        w, p, n, N = self.population, self.population.name, self.population.n, self.population.N
         place = f"{p}_arrived + begin + arrival"
         text = f"[[maybe_unused]] const int32_t by = t->{p}_a_connection[{place}], source = t->{p}_a_source[{place}];\n"
         if any(c.channels for _, c in w.into):
             text += "if (by < 0) {\n    ++arrival;\n    continue;\n}\n"
         weight = w.weight_of("by", "source")
         if self._moving:
-            e = f"cell.p.arrive(0, {w.receptor('by')})[{self.part.v} * {w.S} + cell.own()]"
+            e = f"cell.p.arrive(0, {w.receptor('by')})[{self.part.v} * {w.S} + cell.column()]"
             moved = f"{p}_time[neuron] = {p}_V[neuron] + {e} * w;\n"
             each = f"{self._take_V()}const double w = {weight};\n{moved}"
             text += w.over(each) + self._jump(f"for (int n = 0; n < {N}; ++n) {p}_V[n] = {p}_time[n];\n")
@@ -605,36 +605,38 @@ if (when > reached) {{
         return text + w.over(add)
 
     def end(self) -> str:
-        w, p = self.walk, self.walk.name
+        w, p = self.population, self.population.name
         text, learned = super().end(), f"t->{p}_learned[(sample * {w.N} + neuron) * {len(w.dynamic)}"
         text += "".join(f"{learned} + {r}] = {self._then}.learned[{r}];\n" for r in range(len(w.dynamic)))
         return text + f"if (neuron == 0) t->loss[sample] = {self._scored} ? {p}_running : NOT_A_NUMBER;\n"
 
     def begin_back(self) -> str:
-        w = self.walk
+        w = self.population
         learned = f"t->{w.name}_learned[(sample * {w.N} + neuron) * {len(w.dynamic)}"
         return "".join(f"{w.sum_of(q)} = {learned} + {r}];\n" for r, q in enumerate(w.dynamic))
 
     def _pulled(self, pulls: str, place: str) -> str:
-        p, n = self.walk.name, self.walk.n
+        p, n = self.population.name, self.population.n
         return f"for (int k = 0; k < {n}; ++k) {p}[i].mu[k] += t->{p}_{pulls}[({place}) * {n} + k];\n"
 
     def retreat(self) -> str:
-        return self._pulled("pull", f"(sample * t->exact_points + step) * {self.walk.N} + neuron")
+        return self._pulled("pull", f"(sample * t->exact_points + step) * {self.population.N} + neuron")
 
     def undone(self, event: str) -> str:
-        p = self.walk.name
+        p = self.population.name
         if event == "arrival":
-            return self._pulled("a_pull", f"({p}_arrived + low + e) * {self.walk.N} + neuron")
+            return self._pulled("a_pull", f"({p}_arrived + low + e) * {self.population.N} + neuron")
         return self._pulled(f"e_{'end_' * (event == 'end')}pull", f"{p}_events + event")
 
     def kink(self) -> str:
         if not self._moving:
             return ""
-        return f"(neuron == 0 ? (double)t->{self.walk.name}_a_loss[{self.walk.name}_arrived + low + e] : 0.0)"
+        return (
+            f"(neuron == 0 ? (double)t->{self.population.name}_a_loss[{self.population.name}_arrived + low + e] : 0.0)"
+        )
 
     def time_gradient(self) -> str:
-        return f"{DL_DT} += {self.walk.event('loss')};\n"
+        return f"{DL_DT} += {self.population.event('loss')};\n"
 
 
 class Samples(_Stretches):
@@ -642,14 +644,14 @@ class Samples(_Stretches):
 
     @property
     def _trace(self) -> Callable[[sp.Symbol], str]:
-        table, N = self.walk.scope.table, self.walk.N
+        table, N = self.population.scope.table, self.population.N
         return lambda x: f"t->{table[x].buffer.name}[(sample * t->n_points + at) * {N} + neuron]"
 
     def buffers(self) -> list[Buffer]:
         return [Buffer("n_steps", (), "long", "host"), Buffer("n_points", (), "long", "host")]
 
     def declare(self) -> str:
-        return f"int64_t {self.name}_next[{self.walk.slots}];\n"
+        return f"int64_t {self.name}_next[{self.population.slots}];\n"
 
     def begin(self) -> str:
         return f"{self.name}_next[i] = 0;\n"
@@ -668,7 +670,7 @@ class Samples(_Stretches):
 """
 
     def declare_back(self) -> str:
-        return f"int64_t {self.name}_left[{self.walk.slots}];\n"
+        return f"int64_t {self.name}_left[{self.population.slots}];\n"
 
     def begin_back(self) -> str:
         return f"{self.name}_left[i] = t->n_steps;\n"
@@ -688,53 +690,55 @@ class Samples(_Stretches):
 class MaximumInTime(_Stretches):
     """r = max V: `Maximum` of codegen/maximum.h; arrivals are counted within their steps."""
 
-    def __init__(self, walk: Neurons, part: Readout) -> None:
-        super().__init__(walk, part)
+    def __init__(self, population: Neurons, part: Readout) -> None:
+        super().__init__(population, part)
         assert isinstance(part, Maximum)
-        self._kind = f"Maximum<Tables_{walk.name}, {str(part.jumps).lower()}, int>"
+        self._kind = f"Maximum<Tables_{population.name}, {str(part.jumps).lower()}, int>"
         self._most = f"{self.name}_most[i]"
         # what the pass backwards needs
         self._fields = dict.fromkeys(("offset", "turn"), "double")
         self._fields |= dict.fromkeys(("step", "entry", "kink_step", "kink_entry"), "int")
 
     def _kept(self, field: str) -> str:
-        return f"t->{self.name}_m_{field}[sample * {self.walk.N} + neuron]"
+        return f"t->{self.name}_m_{field}[sample * {self.population.N} + neuron]"
 
     def buffers(self) -> list[Buffer]:
-        kinds = self._fields | {f"y{k}": "double" for k in range(self.walk.n)}
-        return [Buffer(f"{self.name}_m_{f}", (self.walk.N,), kind, "stored") for f, kind in kinds.items()]
+        kinds = self._fields | {f"y{k}": "double" for k in range(self.population.n)}
+        return [Buffer(f"{self.name}_m_{f}", (self.population.N,), kind, "stored") for f, kind in kinds.items()]
 
     def declare(self) -> str:
-        return f"{self._kind} {self.name}_most[{self.walk.slots}];\n"
+        return f"{self._kind} {self.name}_most[{self.population.slots}];\n"
 
     def begin(self) -> str:
-        return f"{self._most}.begin({self.walk.name}[i].y, {self.walk.name}[i].y[{self.part.v}]);\n"
+        return f"{self._most}.begin({self.population.name}[i].y, {self.population.name}[i].y[{self.part.v}]);\n"
 
     def read(self) -> str:
         last = "step + 1 == t->exact_steps && until >= t->delta"
         return f"{self._most}.read(cell, y, since, until, (int)step, entry, {last});\n"
 
     def arriving(self) -> str:
-        return f"{self._most}.arriving(cell, {self.walk.name}[i].y, offset[e]);\n"
+        return f"{self._most}.arriving(cell, {self.population.name}[i].y, offset[e]);\n"
 
     def arrived(self) -> str:
-        arrival = f"{self.walk.name}[i].y, offset[e], (int)step, (int)first + e"
+        arrival = f"{self.population.name}[i].y, offset[e], (int)step, (int)first + e"
         return f"if (w != 0) {self._most}.reached(cell, {arrival});\n"
 
     def end(self) -> str:
         text = "".join(f"{self._kept(f)} = {self._most}.{f};\n" for f in self._fields)
-        text += "".join(f"{self._kept(f'y{k}')} = {self._most}.y[{k}];\n" for k in range(self.walk.n))
+        text += "".join(f"{self._kept(f'y{k}')} = {self._most}.y[{k}];\n" for k in range(self.population.n))
         return f"{self.r} = {self._most}.best;\n{text}"
 
     def declare_back(self) -> str:
-        return f"int {self.name}_pushed[{self.walk.slots}];\n"
+        return f"int {self.name}_pushed[{self.population.slots}];\n"
 
     def begin_back(self) -> str:
         return f"{self.name}_pushed[i] = 0;\n"
 
     def read_back(self) -> str:
-        y = ", ".join(self._kept(f"y{k}") for k in range(self.walk.n)) if self.walk.dynamic else "0"
-        push = f"const double best_y[{self.walk.n}] = {{{y}}};\n" + self.pull(self._kept("offset"), self.dr, "best_y")
+        y = ", ".join(self._kept(f"y{k}") for k in range(self.population.n)) if self.population.dynamic else "0"
+        push = f"const double best_y[{self.population.n}] = {{{y}}};\n" + self.pull(
+            self._kept("offset"), self.dr, "best_y"
+        )
         return f"""\
 if (!{self.name}_pushed[i] && {self._kept("step")} == step && {self._kept("entry")} > entry) {{
     {self.name}_pushed[i] = 1;
