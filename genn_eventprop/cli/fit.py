@@ -70,8 +70,8 @@ def _fit(
     Args:
         model: Name of an installed model, or my_neuron.py:MyNeuron.
         recordings: Files, each of one cell.
-        bounds: Of parameters, such as tau_w=20:400; default: those of the model, a fifth to five times its value, or
-            15 mV around it.
+        bounds: Of parameters, such as tau_w=20:400; default: those of the model, 15 mV around potentials, a fifth to
+            five times of others.
         fixed: Values that are known, such as v_peak=-40.
         only: Fit these parameters alone.
         priors: Mean and standard deviation of parameters, such as b=60:10.

@@ -18,6 +18,15 @@ from .recording import Recording
 CELL = "cell"
 
 
+def rounded_channels(count: int) -> int:
+    """The next of 16, 24, 32, 48, 64, ...: numbers of channels stand in the code, which recordings of one kind then
+    share; to compile it takes longer than many a fit."""
+    power = 16
+    while power < count:
+        power *= 2
+    return power * 3 // 4 if count <= power * 3 // 4 and power > 16 else power
+
+
 @dataclass(frozen=True, eq=False)
 class Arrivals:
     """What steps a state of the forced model: in which sweep, when in ms, by how much; (C,) each."""
@@ -65,7 +74,7 @@ class Cells:
         self._first, channels = dict[str, int](), 0
         for receptor, these in self._arrivals.items():
             self._first[receptor] = channels
-            weights = np.zeros((max(len(these.time), 1), size))
+            weights = np.zeros((rounded_channels(len(these.time)), size))
             weights[: len(these.time)] = these.amount[:, None]
             network.connect(
                 network.input(len(weights), name=f"{receptor}_steps"), cell, Dense(weights), receptor=receptor

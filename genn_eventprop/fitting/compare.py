@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import EngineError, ModelError
 from .cells import Cells
 from .forced import FittedModel
 from .rates import measured_rates, rates_of
@@ -29,6 +30,7 @@ class FreeRun:
         jitter: root mean square of the time between those that coincide, ms; None without any.
         gamma: the coincidence factor, 1 for all spikes and 0 for as many as chance would give; None without spikes
             (Kistler, Gerstner, van Hemmen 1997, doi 10.1162/neco.1997.9.5.1015).
+        failure: why the run could not be computed (V is then nan, and there are no spikes); empty if it was.
         rates, measured_rates: (S,) spikes a second of the whole sweep. rate, measured_rate: means over sweeps.
     """
 
@@ -42,6 +44,7 @@ class FreeRun:
     gamma: float | None
     rates: np.ndarray
     measured_rates: np.ndarray
+    failure: str = ""
 
     @property
     def rate(self) -> float:
@@ -61,23 +64,29 @@ def free_run(
     values = {n: values[n] for n in fitted.free.params}
     cells = Cells(fitted, recording, 1, [], values, threads=threads)
     grid = np.arange(recording.current.shape[1]) * recording.dt
-    v = cells.states(grid, [fitted.free.readout])[fitted.free.readout][:, :, 0]
-    spikes = tuple(sweep[0] for sweep in cells.spikes())
-    cells.close()
+    failure = ""
+    try:
+        v = cells.states(grid, [fitted.free.readout])[fitted.free.readout][:, :, 0]
+        spikes = tuple(sweep[0] for sweep in cells.spikes())
+    except (EngineError, ModelError) as trouble:  # a reset above the threshold, dynamics that diverge
+        failure = str(trouble)
+        v, spikes = np.full(recording.current.shape, np.nan), tuple(np.empty(0) for _ in range(len(recording)))
+    finally:
+        cells.close()
     error = None
-    if residuals.n_voltage and recording.voltage is not None:
+    if residuals.n_voltage and recording.voltage is not None and not failure:
         difference = (v - recording.voltage)[:, residuals.samples][residuals.counts]
         error = float(np.sqrt((difference**2).mean()))
     rates = rates_of(spikes, recording.duration), measured_rates(recording)
     if recording.spikes is None:
-        return FreeRun(v, spikes, error, None, None, None, None, None, *rates)
+        return FreeRun(v, spikes, error, None, None, None, None, None, *rates, failure)
     pairs = [coincidences(ours, theirs) for ours, theirs in zip(spikes, recording.spikes)]
     differences = np.concatenate(pairs)
     n_ours, n_theirs = (sum(map(len, trains)) for trains in (spikes, recording.spikes))
     n = len(differences)
     jitter = float(np.sqrt((differences**2).mean())) if n else None
     together = gamma(n, n_ours, n_theirs, len(recording) * recording.duration)
-    return FreeRun(v, spikes, error, n, n_theirs - n, n_ours - n, jitter, together, *rates)
+    return FreeRun(v, spikes, error, n, n_theirs - n, n_ours - n, jitter, together, *rates, failure)
 
 
 def coincidences(ours: np.ndarray, theirs: np.ndarray, precision: float = PRECISION) -> np.ndarray:

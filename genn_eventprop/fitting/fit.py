@@ -6,31 +6,32 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
 
 from ..errors import SettingError, shown, suggest
-from ..modelling import NeuronModel, Param
-from ..modelling.expressions import parse
+from ..modelling import NeuronModel
 from ..output import stderr
 from .compare import FreeRun, free_run
-from .forced import GAIN, FittedModel, fitted_model
+from .forced import fitted_model
 from .levenberg import Minimum, minimise
 from .options import FitOptions
 from .own_run import OwnRun
 from .problem import Problem
-from .recording import Recording, is_number, is_pair
+from .ranges import Ranges, choose
+from .recording import Recording
 from .residuals import Residuals
 from .result import FitResult, uncertainty, variances
 from .saved import Stage
-from .spread import spread
+from .spread import LOWER, spread
 
 COUPLINGS = ((20.0, 15), (5.0, 10), (1.0, 10), (0.2, 10))
 """Coupling to the measured V in 1/ms, and how many steps a fit makes with it, before the last ones without: from far
 above the membrane's own rate, where V cannot leave the measured one, to below it (see `forced`)."""
-REDRAWS = 20
-"""How often a start whose dynamics diverge is drawn again."""
+REDRAWS, CROWDED = 20, 5
+"""How often a start whose dynamics diverge is drawn again, and how often of those with others to choose from."""
 
 
 WINDOWS = 3
@@ -41,6 +42,8 @@ FORCED = "by itself the model has not the measured spikes: values and deviations
 RESERVE = 4
 """Longest steps before the time limit after which no further one is made: that step, differences to both sides, a free
 run."""
+DESCENTS = 8
+"""How often the own run's descent goes on where points around its end have a lower loss."""
 PREFIX_STEPS = 10
 """Steps with the beginnings of the sweeps, up to the first spike that is not that of the recording."""
 SETTLED, NEAR = 1e-3, 0.01
@@ -56,17 +59,6 @@ class Alone:
     point: np.ndarray
     covariance: np.ndarray
     jumps: list[str]
-
-
-@dataclass(frozen=True)
-class Ranges:
-    """What is fitted: names, low and high (P,), and the values of the other parameters."""
-
-    names: list[str]
-    low: np.ndarray
-    high: np.ndarray
-    fixed: dict[str, float]
-    remarks: list[str]
 
 
 @overload
@@ -98,7 +90,8 @@ def fit(
         model: any `NeuronModel` with one kind of spike; times in ms, V and the current in its units.
         recording: injected current, and V or spike times or both; or a list of cells.
         bounds: parameter -> (low, high), within which starts are drawn and the fit stays. A parameter without them has
-            those of its `Param`, or a range around its value: a fifth to five times, in mV 15 below to 15 above.
+            those of its `Param`, or a range that follows from its kind (`fitting.ranges`): a potential has 15 mV below
+            its value to 15 above, V may be reset to both sides of 0, others have a fifth to five times their value.
         fixed: parameter -> a value that is known. only: fit these alone; the others keep the model's values.
         priors: parameter -> (mean, standard deviation): its distance from the mean counts as one more residual.
         current: the drive, state (of a synaptic current, say) or parameter that is the injected current; None: the
@@ -292,13 +285,22 @@ def _without_coupling(problem: Problem, minimum: Minimum) -> Minimum:
 
 
 def _starts(problem: Problem, starts: int, rng: np.random.Generator) -> np.ndarray:
-    """(M, P) random points whose trajectories can be computed."""
-    points = rng.random((starts, len(problem.names)))
-    for _ in range(REDRAWS):
-        lost = ~np.isfinite(problem(points)[0]).all(axis=1)
+    """(M, P) random points whose trajectories can be computed, each the best of as many as one run has copies.
+
+    A reset above the threshold, say, is hidden in the window after a spike, and no step leads away from it.
+    """
+    points, lost = np.empty((starts, len(problem.names))), np.ones(starts, bool)
+    for draw in range(REDRAWS):
+        copies = rng.random((starts, problem.copies, len(problem.names)))
+        if draw >= CROWDED:  # one that diverges hides the others of its run
+            copies[:] = copies[:, :1]
+        losses = problem.losses(copies)
+        best = np.argmin(losses, axis=1)
+        drawn = lost & np.isfinite(losses.min(axis=1))
+        points[drawn] = copies[drawn, best[drawn]]
+        lost &= ~drawn
         if not lost.any():
             return points
-        points[lost] = rng.random((int(lost.sum()), len(problem.names)))
     raise SettingError(
         f"{problem.residuals.fitted.model.name}: in {REDRAWS} draws the dynamics diverge at {int(lost.sum())} "
         f"of {starts} starts; narrow the bounds to values that a cell may have"
@@ -313,25 +315,30 @@ def _by_itself(
     if problem.rates is not None or residuals.spike_noise is None or not residuals.n_spikes:
         return None
     own = OwnRun(residuals, problem.names, problem.low, problem.high, problem.fixed, problem.priors, options.threads)
-    alone = None
+    alone, rng = None, np.random.default_rng(options.seed)
     with contextlib.closing(own):
         found = _settled(own, problem, minimum, options, clock)
-        if found is not None:
+        for _ in range(DESCENTS if found is not None else 0):
+            assert found is not None
             own(found.points)  # for the jumps there
             point, r, jacobian = found.points[0], found.residuals[0], found.jacobian[0]
+            covariance = _covariance(point, r, jacobian, own.n_data, own.n_voltage)
+            size = variances(r, jacobian, own.n_data, own.n_voltage)
+            settled = _way_left(point, r, jacobian)[1] < LOWER
+            covariance, lowest = spread(partial(own.losses, variances=size), point, covariance, rng, settled)
             if np.sqrt((r[own.n_voltage : own.n_data] ** 2).mean()) <= TOGETHER:
-                alone = Alone(point, _own_covariance(own, point, r, jacobian, options.seed), own.jumps)
+                alone = Alone(point, covariance, own.jumps)
                 values = own.parameters(point).tolist()
                 best.update(parameters=dict(zip(problem.names, values)), loss=float(found.cost[0]))
+            if lowest is point or clock.late:
+                break
+            own.look_around(lowest)
+            further = minimise(own, lowest[None], steps=options.steps, stop=clock)
+            if not further.cost[0] < found.cost[0]:
+                break
+            found = further
     problem.runs += own.runs
     return alone
-
-
-def _own_covariance(own: OwnRun, point: np.ndarray, r: np.ndarray, jacobian: np.ndarray, seed: int) -> np.ndarray:
-    """(P, P) `_covariance`, and that of `spread` where the loss is no parabola."""
-    size = variances(r, jacobian, own.n_data, own.n_voltage)
-    covariance, rng = _covariance(point, r, jacobian, own.n_data, own.n_voltage), np.random.default_rng(seed)
-    return spread(lambda points: own.losses(points, size), point, covariance, rng)
 
 
 def _settled(own: OwnRun, problem: Problem, minimum: Minimum, options: FitOptions, clock: Clock) -> Minimum | None:
@@ -369,11 +376,16 @@ def _covariance(point: np.ndarray, r: np.ndarray, jacobian: np.ndarray, n_data: 
     Beyond the jump a spike is another one. Without it the steps would go on as far as the smooth part of the loss
     falls, and the truth may be as far away.
     """
+    left = np.clip(_way_left(point, r, jacobian)[0], -1.0, 1.0)
+    return uncertainty(r, jacobian, n_data, n_voltage) + np.outer(left, left)
+
+
+def _way_left(point: np.ndarray, r: np.ndarray, jacobian: np.ndarray) -> tuple[np.ndarray, float]:
+    """(P,) the step to the minimum of the smooth part of the loss, and by how much that is lower."""
     inside = (point > 0) & (point < 1)
     g, J = jacobian.T @ r * inside, jacobian * inside
     left = np.linalg.lstsq(J.T @ J + 1e-12 * np.trace(J.T @ J) * np.eye(len(g)), g, rcond=None)[0]
-    left = np.clip(left, -1.0, 1.0)
-    return uncertainty(r, jacobian, n_data, n_voltage) + np.outer(left, left)
+    return left, 0.5 * float(g @ left)
 
 
 def _result(
@@ -414,125 +426,6 @@ def _result(
         n_rates=problem.rates.size if problem.rates else 0, free=free, simulations=problem.runs,
         seconds=0.0, remarks=remarks, jumps=jumps,
     )  # fmt: skip
-
-
-def choose(
-    fitted: FittedModel,
-    recording: Recording,
-    bounds: Mapping[str, tuple[float, float]],
-    fixed: Mapping[str, float],
-    only: Iterable[str] | None,
-    priors: Mapping[str, tuple[float, float]],
-) -> Ranges:
-    """Which parameters are fitted, and within which bounds.
-
-    Raises:
-        SettingError: unknown names, a name in both, bounds that are no range.
-    """
-    params, name = fitted.free.params, fitted.model.name
-    only = None if only is None else names_of(only, "only")
-    check_settings(bounds, fixed, priors)
-    for where, names in (("bounds", bounds), ("fixed", fixed), ("only", only or []), ("priors", priors)):
-        for n in names:
-            if n not in params:
-                extra = "; the injected current takes its place" if n in fitted.model.params else ""
-                raise SettingError(f"{where}: {name} has no parameter {n!r} in a fit ({suggest(n, params)}){extra}")
-    both = sorted(set(fixed) & {*bounds, *(only or []), *priors})
-    if both:
-        raise SettingError(f"{both[0]!r} is fixed, and also in bounds, only or priors; leave it out of one")
-    values, remarks = dict(fixed), list[str]()
-    asked = {*bounds, *priors, *(only or [])}
-    for n, why in untold(fitted).items():
-        if n in asked or n in fixed:
-            continue
-        values[n] = float(params[n].value)
-        # where a sweep begins is known if it is V itself: the first voltage that was measured
-        if fitted.free.state[fitted.free.readout] == n and recording.voltage is not None:
-            values[n] = float(
-                np.mean([v[np.isfinite(v)][0] for v in recording.voltage if np.isfinite(v).any()] or [values[n]])
-            )
-        remarks.append(f"{n} = {values[n]:.4g} is not fitted: {why}")
-    # the gain is fitted only if it is named: it and a resistance would explain the same data
-    chosen = [n for n in params if n not in values and (n in asked if only is not None else n != GAIN or n in asked)]
-    if not chosen:
-        raise SettingError(f"{name}: no parameter is left to fit; name some in only= or bounds=")
-    ranges = [_range(n, params[n], bounds.get(n), name) for n in chosen]
-    low, high = (np.array(side, float) for side in zip(*ranges))
-    return Ranges(chosen, low, high, values, remarks)
-
-
-def check_settings(bounds: object, fixed: object, priors: object) -> None:
-    """Raise `SettingError` for what is not of the kind that `fit` says."""
-    forms: dict[str, tuple[object, Callable[[Any], bool], str]] = {
-        "bounds": (bounds, is_pair, "two numbers, (low, high)"),
-        "fixed": (fixed, is_number, "a number"),
-        "priors": (priors, lambda v: is_pair(v) and v[1] > 0, "two numbers, a mean and a positive standard deviation"),
-    }
-    for where, (values, is_right, form) in forms.items():
-        if not isinstance(values, Mapping):
-            raise SettingError(f"{where} must be a dictionary, of a parameter {form}, got {shown(values)}")
-        for n, value in values.items():
-            if not isinstance(n, str) or not is_right(value):
-                raise SettingError(f"{where} of {n!r} must be {form}, finite, got {shown(value)}")
-
-
-def names_of(names: Iterable[str], where: str) -> list[str]:
-    """A list of names; of a text, the letters would be taken for them."""
-    listed = [*names] if isinstance(names, Iterable) and not isinstance(names, (str, bytes, Mapping)) else [None]
-    if not all(isinstance(n, str) for n in listed):
-        raise SettingError(f"{where} must be a list of names of parameters, got {shown(names)}")
-    return listed  # type: ignore[return-value]  # each is a text
-
-
-def untold(fitted: FittedModel) -> dict[str, str]:
-    """Parameter -> why a recording does not tell it, and a fit leaves it as it is unless asked."""
-    model = fitted.free
-    symbols = model.symbols()
-
-    def in_(*texts: object) -> set[str]:
-        return {str(s) for text in texts for s in parse(str(text), symbols, model.name).free_symbols} & set(
-            model.params
-        )
-
-    rates = in_(*model.dynamics.values(), *(f for m in model.modes for f in m.dynamics.values()))
-    resets = in_(*(v for e in model.events for v in e.reset.values()))
-    threshold = in_(*(e.threshold for e in model.events))
-    lasting = {m.lasts for m in model.modes if m.lasts}
-    names = dict.fromkeys(
-        in_(*model.state.values()) - rates - resets - threshold - lasting, "it is where a sweep begins"
-    )
-    if fitted.diverges:
-        why = "V rises through it within microseconds, so that another value moves spikes by less than is measured"
-        names |= dict.fromkeys(threshold - rates - resets, why)
-    return names
-
-
-def _range(n: str, param: Param, bounds: tuple[float, float] | None, model: str) -> tuple[float, float]:
-    if bounds is None and all(b is not None and np.ndim(b) == 0 for b in param.bounds):
-        bounds = param.bounds  # type: ignore[assignment]
-    if bounds is None:
-        value = param.value
-        wanted = f" (--bounds {n}=LOW:HIGH, bounds={{{n!r}: (low, high)}})"
-        if not isinstance(value, (int, float)):
-            raise SettingError(
-                f"{model}: {n} is {value}, no number from which a range follows; give bounds for it{wanted}"
-            )
-        # a voltage may have any sign and its zero means nothing, so that no factor makes a range of it
-        if param.unit == "mV":
-            return value - 15.0, value + 15.0
-        if value == 0:
-            raise SettingError(
-                f"{model}: {n} is 0, from which no range follows; give bounds for it{wanted}, or fix it "
-                f"(--fixed {n}=0, fixed={{{n!r}: 0}})"
-            )
-        low, high = sorted((value / 5, value * 5))  # of a negative value, the other way round
-        return low, high
-    low, high = (float(b) for b in bounds)
-    if not low < high:
-        raise SettingError(f"bounds of {n!r} must be finite and ascend, got ({low:g}, {high:g})")
-    if param.unit == "ms" and low <= 0:
-        raise SettingError(f"bounds of {n!r}: a time constant must be positive, got {low:g} ms")
-    return low, high
 
 
 def _check_measured(recording: Recording, options: FitOptions) -> None:

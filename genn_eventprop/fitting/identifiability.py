@@ -10,10 +10,11 @@ import numpy as np
 
 from ..errors import SettingError
 from ..modelling import Neuron, NeuronModel
-from .fit import check_settings, choose, names_of, untold, usual_noise
+from .fit import usual_noise
 from .forced import fitted_model
 from .options import FitOptions
 from .problem import Problem
+from .ranges import check_settings, choose, names_of, untold
 from .residuals import Residuals
 from .result import correlations, not_told
 from .simulate import simulate

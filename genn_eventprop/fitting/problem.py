@@ -73,6 +73,11 @@ class Problem:
         """Residuals (M, R) and Jacobians (M, R, P) at points (M, P); inf where a trajectory cannot be computed."""
         return differences(self._residuals, points)
 
+    def losses(self, copies: np.ndarray) -> np.ndarray:
+        """(M, 1 + P) half the sum of squared residuals at points (M, 1 + P, P); inf as above."""
+        losses: np.ndarray = 0.5 * (self._residuals(copies) ** 2).sum(axis=2)
+        return np.where(np.isfinite(losses), losses, np.inf)
+
     def slopes(self, point: np.ndarray) -> np.ndarray:
         """(R, P) the Jacobian at a point (P,) where the model is right: by the side on which a spike comes early, since
         one that is late counts less the later it is."""

@@ -19,9 +19,16 @@ from ..errors import DataError, EventPropError, shown, suggest
 
 KEYS = ("current", "dt", "voltage", "spike_times", "spike_sweeps", "rates")
 """What an .npz file may hold."""
-COLUMNS = {"time": ("time", "t"), "current": ("current", "i"), "voltage": ("voltage", "v"), "sweep": ("sweep",),
-           "rate": ("rate",)}  # fmt: skip
-"""Column -> its names in a .csv file, in small letters and without a unit in brackets."""
+COLUMNS = {
+    "time": ("time", "times", "t"),
+    "current": ("current", "i", "im", "command", "cmd", "stimulus", "stim", "injected current", "iinj", "i inj"),
+    "voltage": ("voltage", "v", "vm", "response", "resp", "potential", "membrane potential"),
+    "sweep": ("sweep", "trial", "episode"),
+    "rate": ("rate",),
+}
+"""Column -> its names in a table, in small letters, with spaces and without a unit."""
+TABLES = (".csv", ".txt", ".tsv", ".dat")
+"""Suffixes of files that are read as tables."""
 UNITS = {
     "time": {"us": 1e-3, "ms": 1.0, "s": 1e3},
     "current": {"pa": 1.0, "na": 1e3, "ua": 1e6, "ma": 1e9, "a": 1e12},
@@ -248,10 +255,13 @@ def _sweeps(values: Any, where: str) -> np.ndarray:
 
 
 def read_recording(path: Path | str, signals: Sequence[str] = ()) -> Recording:
-    """A recording from a file: .csv and .npz as below, anything else through neo (extra ``[ephys]``).
+    """A recording from a file: tables and .npz as below, anything else through neo (extra ``[ephys]``).
 
-    .csv: a line of names, then numbers: time in ms (evenly spaced), current, and, if there are any, voltage, sweep and
-    rate (of the sweep, spikes a second). Units in brackets, such as ``V (V)`` or ``I [nA]``, become ms, pA and mV.
+    Tables (.csv, .txt, .tsv, .dat): a line of names, then numbers: time in ms (evenly spaced), current, and, if there
+    are any, voltage, sweep and rate (of the sweep, spikes a second). Names may be those of the field, in any case, such
+    as Vm, Im, command, response. Units in brackets, in the name or in a second line, such as ``V (V)``, ``I_nA`` or
+    ``[mV]``, become ms, pA and mV. Cells are separated by commas, semicolons or tabs; lines that begin with # or % are
+    comments.
     .npz: current (S, K) and dt in ms, and, if there are any, voltage (S, K), spike_times in ms with spike_sweeps, or
     rates (S,). Of other formats (.abf, .smr, .nwb, ...) every segment is a sweep, in mV, pA and ms.
 
@@ -271,7 +281,7 @@ def read_recording(path: Path | str, signals: Sequence[str] = ()) -> Recording:
     path = _file(path)
     if not path.is_file():
         raise DataError(f"there is no file {path}; name a recording, .csv, .npz or a format that neo reads")
-    read = {".csv": _read_csv, ".npz": _read_npz}.get(path.suffix.lower())
+    read = (dict.fromkeys(TABLES, _read_csv) | {".npz": _read_npz}).get(path.suffix.lower())
     try:
         return _read_neo(path, [signals] if isinstance(signals, str) else signals) if read is None else read(path)
     except DataError as error:
@@ -321,42 +331,95 @@ def file_hash(path: Path | str) -> str:
 
 
 def _columns(path: Path, need: Sequence[str], may: Sequence[str]) -> dict[str, np.ndarray]:
-    """Column -> its numbers."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as .csv ({error})") from None
+    """Column -> its numbers, of a table with a line of names, and perhaps one of units below it."""
+    rows = _rows(path)
     if not rows:
         raise DataError(f"{path} is empty; its first line names the columns: {', '.join((*need, *may))}")
-    heads = [re.fullmatch(r"([^(\[]*)(?:[(\[](.*)[)\]])?\s*", name.strip()) for name in rows[0]]
-    names = [(head[1] if head else name).strip().lower() for head, name in zip(heads, rows[0])]
-    wanted = {alias: column for column in (*need, *may) for alias in COLUMNS[column]}
-    for name in names:
-        if name not in wanted:
-            raise DataError(f"{path}: unknown column {name!r} ({suggest(name, wanted)}); remove it")
-    found = [wanted[name] for name in names]
-    missing = [column for column in need if column not in found]
-    if missing or len(set(found)) < len(found):
-        what = f"has no column {missing[0]}" if missing else "has a column twice"
-        raise DataError(f"{path} {what}; its first line names {', '.join(names)}")
-    try:
-        table = np.array(rows[1:], np.float64).reshape(len(rows) - 1, len(names))
-    except ValueError:
-        wrong = (len(row) != len(names) or not all(map(_reads_as_number, row)) for row in rows[1:])
-        line = 1 + next(n for n, is_wrong in enumerate(wrong, 1) if is_wrong)
+    (_, heads), rows = rows[0], rows[1:]
+    if all(map(_reads_as_number, heads)):
         raise DataError(
-            f"{path}, line {line}: {len(names)} numbers are needed, got {','.join(rows[line - 1])[:80]}"
-        ) from None
-    for i, (column, head) in enumerate(zip(found, heads)):
-        unit = (head[2] or "" if head else "").strip().lower().replace("\u00b5", "u").replace("\u03bc", "u")
-        if unit and unit not in UNITS[column]:
-            raise DataError(
-                f"{path}: the unit of {rows[0][i]!r} is not one of {', '.join(UNITS[column]) or 'none'}; leave it out "
-                "where numbers are in the model's unit"
-            )
-        table[:, i] *= UNITS[column].get(unit, 1.0)
+            f"{path} begins with numbers; write a line above them that names the columns: {', '.join((*need, *may))}"
+        )
+    found, units = map(list, zip(*(_column(head, (*need, *may), path) for head in heads)))
+    for column in found:
+        if (same := [repr(head) for head, name in zip(heads, found) if name == column])[1:]:
+            raise DataError(f"{path}: {' and '.join(same)} are both the {column}; leave one out, or rename it")
+    if missing := [column for column in need if column not in found]:
+        raise DataError(f"{path} has no column {missing[0]}; its first line names {', '.join(heads)}")
+    if rows and not any(map(_reads_as_number, rows[0][1])):
+        units = [cell.strip().strip("()[]") or unit for cell, unit in zip(rows[0][1], units)]
+        rows = rows[1:]
+    for line, row in rows:
+        if len(row) != len(heads) or not all(map(_reads_as_number, row)):
+            raise DataError(f"{path}, line {line}: {len(heads)} numbers are needed, got {','.join(row)[:80]}")
+    table = np.array([row for _, row in rows], np.float64).reshape(len(rows), len(heads))
+    for i, (column, unit) in enumerate(zip(found, units)):
+        table[:, i] *= _factor(column, unit, heads[i], path)
     return {column: table[:, i] for i, column in enumerate(found)}
+
+
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Number of the line, and its cells, of each that is neither empty nor a comment.
+
+    Cells are separated by what the line of names has: tabs, semicolons, commas, or else spaces; where not by commas,
+    these are decimal points.
+    """
+    try:
+        raw = path.read_bytes()
+        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as a table of text ({error})") from None
+    lines = [(n, line.strip(" ")) for n, line in enumerate(text.splitlines(), 1)]
+    lines = [(n, line) for n, line in lines if line.strip() and not line.lstrip().startswith(("#", "%", "//"))]
+    if not lines:
+        return []
+    sign = next((sign for sign in "\t;," if sign in lines[0][1]), " ")
+    try:
+        cells = list(csv.reader((line for _, line in lines), delimiter=sign, skipinitialspace=sign == " "))
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be read as a table of text ({error})") from None
+    if len(cells) != len(lines):  # a quoted cell goes over several lines
+        raise DataError(f"{path} has a cell with an end of line in it; write each row in one line")
+    if sign != ",":
+        cells = [cells[0], *([cell.replace(",", ".") for cell in row] for row in cells[1:])]
+    return [(n, row) for (n, _), row in zip(lines, cells)]
+
+
+def _column(head: str, columns: Sequence[str], path: Path) -> tuple[str, str]:
+    """The column that a name is of, and its unit: ``V (mV)``, ``Vm [mV]``, ``Vm_mV`` and ``V/mV`` are one."""
+    wanted = {alias: column for column in columns for alias in COLUMNS[column]}
+
+    def plain(name: str) -> str:
+        return " ".join(name.lower().replace("_", " ").split())
+
+    in_brackets = re.fullmatch(r"([^(\[]*)[(\[](.*)[)\]]\s*", head.strip())
+    name, unit = (in_brackets[1], in_brackets[2]) if in_brackets else (head, "")
+    if plain(name) not in wanted and (parts := re.fullmatch(r"(.*)[_/ ]([^_/ ]+)", name.strip())):
+        if plain(parts[1]) in wanted and _plain_unit(parts[2]) in UNITS[wanted[plain(parts[1])]]:
+            name, unit = parts[1], parts[2]
+    if plain(name) not in wanted:
+        raise DataError(
+            f"{path}: unknown column {head.strip()!r} ({suggest(plain(name), wanted)}); rename it to what it is: "
+            f"{', '.join(columns)}"
+        )
+    return wanted[plain(name)], unit
+
+
+def _plain_unit(unit: str) -> str:
+    return unit.strip().lower().replace("\u00b5", "u").replace("\u03bc", "u")
+
+
+def _factor(column: str, unit: str, head: str, path: Path) -> float:
+    """To ms, pA, mV, spikes a second."""
+    if not (plain := _plain_unit(unit)):
+        return 1.0
+    if plain not in UNITS[column]:
+        raise DataError(
+            f"{path}: the unit {unit.strip()!r} of {head.strip()!r} is not one of "
+            f"{', '.join(UNITS[column]) or 'none'}; leave it out where numbers are in the model's unit, or rename the "
+            "column if it is another quantity"
+        )
+    return UNITS[column][plain]
 
 
 def _reads_as_number(text: str) -> bool:

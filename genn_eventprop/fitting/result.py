@@ -124,6 +124,7 @@ class FitResult:
             "free_run": {
                 "voltage_error": free.error, "coincident": free.coincident, "missing": free.missing,
                 "surplus": free.surplus, "jitter": free.jitter, "gamma": free.gamma, "rate": free.rate,
+                "failure": free.failure,
                 "measured_rate": free.measured_rate, "rates": free.rates, "measured_rates": free.measured_rates,
             },
             "simulations": self.simulations,
@@ -147,6 +148,8 @@ class FitResult:
             else f"{free.coincident} spikes coincide, {free.missing} missing, {free.surplus} surplus; "
         )  # fmt: skip
         own = f"by itself: {error}{spikes}{free.rate:.3g} spikes a second, measured {free.measured_rate:.3g}"
+        if free.failure:
+            own = f"by itself the model cannot be computed with these values: {free.failure}"
         ends = (
             f"{self.agreeing} of {len(self.losses)} starts found this minimum; {self.simulations} simulations, "
             f"{self.seconds:.1f} s"

@@ -15,6 +15,8 @@ import numpy as np
 
 FLAT = 1.4
 """At two deviations the loss rises by 2; where it rises by less than this, the deviations are too small."""
+LOWER = 0.5
+"""By so much lower a loss that a draw has found is no rounding."""
 DOUBLINGS, HALVINGS = 8, 4
 """Of the steps along an axis until the loss has risen by 2."""
 ROUNDS, DRAWS, MORE, WIDER, TAILS = 3, 100, 30, 1.2, 5
@@ -25,15 +27,27 @@ Losses = Callable[[np.ndarray], np.ndarray]
 """Points (M, P) -> losses (M,), inf where there is none."""
 
 
-def spread(losses: Losses, point: np.ndarray, covariance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(P, P) the covariance at a minimum (P,) of `losses`, in which deviations are 1; the same where it is right."""
+def spread(
+    losses: Losses, point: np.ndarray, covariance: np.ndarray, rng: np.random.Generator, settled: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """(P, P) the covariance at a minimum (P,) of `losses`, in which deviations are 1; the same where it is right.
+
+    Args:
+        settled: whether the slopes at the point are those of a minimum; if not, it looks farther around in any case.
+
+    Returns:
+        The covariance, and the minimum; or, where the loss was found to be lower by `LOWER`, a point (P,) from which
+        the descent has to go on: the steps had ended before a jump.
+    """
     variance, axes = np.linalg.eigh(covariance)
     steps = 2 * np.sqrt(np.maximum(variance, 1e-30)) * axes  # a column for each axis
     steps = np.hstack([steps, -steps]).T
     lowest = losses(point[None])[0]
     rise = losses(point + steps) - lowest
-    if not (rise < FLAT).any():
-        return covariance
+    if rise.min() < -LOWER:
+        return covariance, point + steps[np.argmin(rise)]
+    if settled and not (rise < FLAT).any():
+        return covariance, point
     lengths = _lengths(lambda factors: losses(point + factors[:, None] * steps) - lowest, rise)
     # of both ways along an axis, the mean of the squares
     variance *= (lengths.reshape(2, -1) ** 2).mean(axis=0)
@@ -44,12 +58,14 @@ def spread(losses: Losses, point: np.ndarray, covariance: np.ndarray, rng: np.ra
         normal, scale = rng.normal(size=(count, P)), np.sqrt(rng.chisquare(TAILS, count) / TAILS)
         draws = WIDER * (normal / scale[:, None]) @ root.T
         log_density = -(TAILS + P) / 2 * np.log1p(((normal / scale[:, None]) ** 2).sum(axis=1) / TAILS)
-        log_weight = lowest - losses(point + draws) - log_density
-        if not np.isfinite(log_weight).any():
+        rise = losses(point + draws) - lowest
+        if rise.min() < -LOWER:
+            return covariance, point + draws[np.argmin(rise)]
+        if not np.isfinite(rise).any():
             break
-        weight = _weights(log_weight, LEAST * count)
+        weight = _weights(-rise - log_density, LEAST * count)
         covariance = (draws * weight[:, None]).T @ draws
-    return covariance
+    return covariance, point
 
 
 def _lengths(rise_at: Callable[[np.ndarray], np.ndarray], rise: np.ndarray) -> np.ndarray:

@@ -54,6 +54,8 @@ def _cell(result: FitResult) -> list[Block]:
     ]  # fmt: skip
     if notes := [*result.doubts(), *result.remarks]:
         blocks += [Heading("What the recording does not determine", 3), Items(notes)]
+    if free.failure:
+        alone = [f"It cannot be computed with these values: {free.failure}"]
     blocks += [Heading("The model by itself", 3), Items(alone)]
     caption = "Injected current, V of the recording and of the model that no measured spike resets, their difference"
     if len(free.rates) > 1:
@@ -97,7 +99,7 @@ def traces(result: FitResult) -> Figure:
         spikes.set_xlabel("time (ms)")
     for axis, label in zip(axes[:, 0], ("current", result.model.readout, "model - recording", "")):
         axis.set_ylabel(label)
-    if rec.voltage is not None:
+    if rec.voltage is not None and not free.failure:
         # spikes that are a sample apart would hide the rest
         most = 1.2 * max(float(np.nanquantile(np.abs(free.voltage - rec.voltage), 0.98)), 1e-9)
         axes[2, 0].set_ylim(-most, most)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,14 +18,14 @@ from genn_eventprop.errors import DataError, SettingError
 from genn_eventprop.fitting import Recording, read_recording, read_spikes
 from genn_eventprop.fitting.cells import Arrivals, forced_arrivals
 from genn_eventprop.fitting.compare import coincidences, gamma
-from genn_eventprop.fitting.fit import choose
 from genn_eventprop.fitting.forced import COUPLED, SLOPE, TARGET, TEACHER, fitted_model
 from genn_eventprop.fitting.levenberg import minimise
+from genn_eventprop.fitting.ranges import choose, potentials
 from genn_eventprop.fitting.recording import recording_of_block
 from genn_eventprop.fitting.residuals import Residuals
 from genn_eventprop.fitting.result import uncertainty
 from genn_eventprop.fitting.spread import spread
-from genn_eventprop.models import ALIF, LI, AdEx, Izhikevich, LIFRefractory
+from genn_eventprop.models import ALIF, LI, ZOO, AdEx, Izhikevich, LIFRefractory
 from support.extras import needs
 
 RAMP = np.arange(6.0)
@@ -126,15 +130,22 @@ def test_csv_has_sweeps_in_any_order(tmp_path):
     [
         ("", "is empty"),
         ("time,current\n", "0 samples"),
-        ("time,curent\n0,1\n", "unknown column 'curent'.*current"),
+        ("time,curent\n0,1\n", "unknown column 'curent' .*current.*; rename it to what it is: time, current, voltage"),
+        ("0,1\n1,1\n", "begins with numbers; write a line above them that names the columns: time, current"),
+        ("time,Im,command\n0,1,1\n1,1,1\n", "'Im' and 'command' are both the current; leave one out, or rename it"),
+        ("time,command (mV),Im (pA)\n0,1,1\n", "'command .mV.' and 'Im .pA.' are both the current"),
+        ("time;command (mV)\n0;1\n1;1\n", "unit 'mV' of 'command .mV.' is not one of pa, na.*rename the column"),
+        ("time\tI\nms\tfA\n0\t1\n", "unit 'fA' of 'I' is not one of pa, na"),
+        ('time,"cur\nrent"\n0,1\n', "an end of line in it"),
+        ("# a comment\n\ntime;current\n0;1\n1;x\n", "line 5: 2 numbers are needed, got 1,x"),
         ("time\n0\n1\n", "no column current"),
-        ("time,t,current\n0,0,1\n", "a column twice"),
+        ("time,t,current\n0,0,1\n", "'time' and 't' are both the time"),
         ("time,current\n0,1\n1,x\n", "line 3: 2 numbers are needed, got 1,x"),
         ("time,current\n0,1\n1\n", "line 3"),
         ("time,current\n0,1\n1,1\n3,1\n", "not evenly spaced"),
         ("time,current,sweep\n0,1,0\n1,1,0\n0,1,1\n", "1 to 2 samples"),
         ("time,current\nnan,1\n1,1\n2,1\n", "not evenly spaced"),
-        ("time (ms),current (fA)\n0,1\n1,1\n", "unit of 'current .fA.' is not one of pa, na"),
+        ("time (ms),current (fA)\n0,1\n1,1\n", "unit 'fA' of 'current .fA.' is not one of pa, na"),
         ("time,current,rate\n0,1,5\n1,1,6\n", "the rate changes within a sweep"),
     ],
 )
@@ -143,6 +154,51 @@ def test_a_wrong_csv_is_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         read_recording(path)
+
+
+NAMES = {
+    "time": ["time", "t", "Time"], "current": ["I", "Im", "CURRENT", "command", "Injected Current", "I_inj", "stim"],
+    "voltage": ["V", "Vm", "response", "Membrane_Potential", "VOLTAGE"], "sweep": ["sweep", "Trial"],
+}  # fmt: skip
+SCALES = {
+    "time": {"ms": 1.0, "s": 1e3, "us": 1e-3, "": 1.0}, "current": {"nA": 1e3, "pA": 1.0, "\u00b5A": 1e6, "": 1.0},
+    "voltage": {"mV": 1.0, "V": 1e3, "": 1.0}, "sweep": {"": 1.0},
+}  # fmt: skip
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_tables_of_every_program_are_read(data):
+    """Any separator, decimal sign, encoding and suffix; units in names, in brackets or below; comments."""
+    draw = lambda *choices: data.draw(st.sampled_from(choices))  # noqa: E731
+    rng, sweeps, samples = np.random.default_rng(data.draw(st.integers(0, 99))), draw(1, 3), draw(2, 7)
+    columns = ["time", "current", *draw([], ["voltage"]), *(["sweep"] if sweeps > 1 else draw([], ["sweep"]))]
+    columns = data.draw(st.permutations(columns))
+    values = {n: rng.normal(size=(sweeps, samples)).round(6) for n in ("current", "voltage")}
+    values["time"] = np.tile(np.arange(samples) * 0.25, (sweeps, 1))
+    values["sweep"] = np.repeat(np.arange(sweeps)[:, None], samples, axis=1)
+    sign, style = draw(",", ";", "\t"), draw("none", " ({})", " [{}]", "_{}", "/{}", "below", "below []")
+    units = {n: draw(*SCALES[n]) if style != "none" else "" for n in columns}
+    if style in ("_{}", "/{}") and units.get("time") == "":
+        units["time"] = "ms"
+    joined = {n: draw(*NAMES[n]) + (style.format(units[n]) if "{" in style and units[n] else "") for n in columns}
+    lines = [sign.join(joined[n] for n in columns)]
+    if style.startswith("below") and any(units.values()):
+        lines.append(sign.join(f"[{units[n]}]" if "[" in style else units[n] for n in columns))
+    decimal = draw(".", ",") if sign != "," else "."
+    for at in np.ndindex(sweeps, samples):
+        cells = (f"{values[n][at] / SCALES[n][units[n]]:.12g}".replace(".", decimal) for n in columns)
+        lines.append(sign.join(cells))
+    for _ in range(draw(0, 2)):
+        lines.insert(data.draw(st.integers(0, len(lines))), draw("# a comment", "% one", ""))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"cell{draw('.csv', '.txt', '.TSV', '.dat', '.CSV')}"
+        path.write_text(draw("\n", "\r\n").join(lines), encoding=draw("utf-8", "utf-8-sig", "utf-16"))
+        recording = read_recording(path)
+    assert recording.dt == 0.25 and np.allclose(recording.current, values["current"], rtol=1e-9, atol=1e-9)
+    assert (recording.voltage is None) == ("voltage" not in columns)
+    if "voltage" in columns:
+        assert np.allclose(recording.voltage, values["voltage"], rtol=1e-9, atol=1e-9)
 
 
 def test_npz_has_spikes_of_sweeps(tmp_path):
@@ -382,10 +438,49 @@ def test_wrong_ranges_are_refused(settings, message):
 
 
 def test_a_parameter_of_zero_needs_bounds():
-    with pytest.raises(
-        SettingError, match=r"v_reset is 0, .* \(--bounds v_reset=LOW:HIGH, .*\(--fixed v_reset=0, fixed="
-    ):
-        chosen(ALIF)
+    model = replace(ALIF, params=ALIF.params | {"b_jump": Param(0.0)}, threshold=None, reset=None)
+    with pytest.raises(SettingError, match=r"b_jump is 0, .* \(--bounds b_jump=LOW:HIGH, .*\(--fixed b_jump=0, fixed="):
+        chosen(model)
+
+
+@pytest.mark.parametrize("name", [n for n, m in ZOO.items() if m.spiking])
+def test_every_model_of_the_zoo_has_ranges_that_follow_from_its_parameters(name):
+    """No time constant, slope factor or capacitance changes its sign, and V may be reset to both sides of 0."""
+    ranges = chosen(ZOO[name])
+    for n, low, high in zip(ranges.names, ranges.low, ranges.high):
+        potential = n in ("e_leak", "v_rest", "v_reset", "c") or (n == "v_thresh" and low < -1)
+        assert low < ZOO[name].params[n].value < high
+        assert potential or low * high > 0, (n, low, high)
+        if potential and ZOO[name].params[n].unit == "mV":
+            assert high - low == pytest.approx(30)
+
+
+@given(st.randoms(use_true_random=False), st.sampled_from(["mV", ""]), st.floats(-80.0, 60.0))
+@settings(max_examples=25, deadline=None)
+def test_potentials_are_known_by_the_equations(random, unit, zero):
+    """Not by units or names: those that shift with V, wherever its zero is."""
+    terms = {
+        "g * (p - V)": ["p"], "g * d * exp((V - p) / d)": ["p"], "k * (V - p) * (V - q)": ["p", "q"],
+        "-g * d * log(1 + exp((V - p) / d))": ["p"],
+    }  # fmt: skip
+    params, rates, true = {n: Param(random.uniform(0.5, 3.0), "mV" if n == "d" else "") for n in "gkdab"}, [], set()
+    for i, term in enumerate(random.sample([*terms], random.randint(1, 3))):
+        for n in terms[term]:
+            term = re.sub(rf"\b{n}\b", f"{n}{i}", term)
+            params[f"{n}{i}"] = Param(zero + random.uniform(-8, 8), unit)
+            true.add(f"{n}{i}")
+        rates.append(term)
+    first = min(true)
+    params |= {"top": Param(zero + 20, unit), "bottom": Param(zero - 5, unit)}
+    model = NeuronModel(
+        name="Drawn", state={"V": first, "w": 0.0}, params=params, reset={"V": "bottom", "w": "w + b"},
+        dynamics={"V": f"({' + '.join(rates)} - w) / 10", "w": f"(a * (V - {first}) - w) / 50"}, threshold="V - top",
+    )  # fmt: skip
+    assert potentials(model) == true | {"top", "bottom"}
+    anchored = replace(
+        model, dynamics=model.dynamics | {"V": f"{model.dynamics['V']} - 0.04 * V"}, threshold=None, reset=None
+    )
+    assert potentials(anchored) == ({first, "top", "bottom"} if unit else set())
 
 
 def test_what_is_not_told_is_said():
@@ -460,12 +555,13 @@ def test_deviations_are_those_of_the_density_around_the_minimum(width, ratio, an
         if kind in ("gorge", "both"):  # narrow times steeper, until it has risen by a quarter
             loss += 0.25 * (1 - np.exp(-0.5 * (narrow**2 - 1) * x[:, 1] ** 2 / 0.25))
         if kind in ("wall", "both"):
-            loss = np.where(x[:, 0] < 0, np.inf, loss)
+            loss = np.where(x[:, 0] < -0.02, np.inf, loss)
         return np.where(((points >= 0) & (points <= 1)).all(axis=1), loss, np.inf)
 
     local = lengths / np.array([1.0, narrow if kind in ("gorge", "both") else 1.0])
     covariance = (turn * local**2) @ turn.T
-    found = spread(losses, point, covariance, np.random.default_rng(0))
+    found, lowest = spread(losses, point, covariance, np.random.default_rng(0))
+    assert lowest is point
     if kind in ("none", "wall"):
         assert found is covariance
         return
@@ -473,3 +569,18 @@ def test_deviations_are_those_of_the_density_around_the_minimum(width, ratio, an
     root = np.linalg.inv(np.linalg.cholesky(exact))
     ratios = np.linalg.eigvalsh(root @ found @ root.T)
     assert 0.5 < ratios[0] and ratios[1] < 2.0, (found, exact)
+
+
+@given(st.floats(0.0, 6.3), st.floats(6.0, 20.0), st.floats(0.0, 0.4))
+@settings(max_examples=30, deadline=None)
+def test_a_descent_that_ended_before_a_jump_is_told_where_to_go_on(angle, far, wall):
+    """The minimum is some deviations along the wall that the steps ran into."""
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    point, deviation = np.array([0.5, 0.5]), 0.01
+
+    def losses(points):
+        x = (points - point) @ turn / deviation
+        return np.where(x[:, 0] > wall, np.inf, 0.5 * ((x - [1.0, far]) ** 2).sum(axis=1))
+
+    covariance, lowest = spread(losses, point, deviation**2 * np.eye(2), np.random.default_rng(0), settled=False)
+    assert losses(lowest[None])[0] < losses(point[None])[0] - 0.5
