@@ -116,12 +116,14 @@ class Cells:
         return self.engine.record(data, sweeps, states=names, adjoint=False, times=times)[CELL]
 
     def spikes(self) -> list[list[np.ndarray]]:
-        """Of every sweep the spike times of every copy, ms."""
+        """Of every sweep the spike times of every copy before its end, ms."""
         sweeps = range(len(self.recording))
         recorded = self.engine.run(self.uncoupled, sweeps, record_spikes=True).spikes
         assert recorded is not None  # they were asked for
         found = recorded[CELL]
-        return [[found.time[(found.sample == s) & (found.neuron == n)] for n in range(self.size)] for s in sweeps]
+        inside = found.time < self.recording.durations[found.sample]
+        of = [inside & (found.sample == s) for s in sweeps]
+        return [[found.time[of[s] & (found.neuron == n)] for n in range(self.size)] for s in sweeps]
 
     def close(self) -> None:
         self.engine.close()

@@ -77,7 +77,8 @@ def free_run(
     if residuals.n_voltage and recording.voltage is not None and not failure:
         difference = (v - recording.voltage)[:, residuals.samples][residuals.counts]
         error = float(np.sqrt((difference**2).mean()))
-    rates = rates_of(spikes, recording.duration), measured_rates(recording)
+    v = np.where(np.arange(v.shape[1]) < recording.samples[:, None], v, np.nan)
+    rates = rates_of(spikes, recording.durations), measured_rates(recording)
     if recording.spikes is None:
         return FreeRun(v, spikes, error, None, None, None, None, None, *rates, failure)
     pairs = [coincidences(ours, theirs) for ours, theirs in zip(spikes, recording.spikes)]
@@ -85,7 +86,7 @@ def free_run(
     n_ours, n_theirs = (sum(map(len, trains)) for trains in (spikes, recording.spikes))
     n = len(differences)
     jitter = float(np.sqrt((differences**2).mean())) if n else None
-    together = gamma(n, n_ours, n_theirs, len(recording) * recording.duration)
+    together = gamma(n, n_ours, n_theirs, float(recording.durations.sum()))
     return FreeRun(v, spikes, error, n, n_theirs - n, n_ours - n, jitter, together, *rates, failure)
 
 

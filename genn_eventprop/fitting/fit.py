@@ -187,7 +187,7 @@ def prepare(
             voltage_noise=chosen.voltage_noise or usual_noise(cell), spike_noise=chosen.spike_noise,
         )  # fmt: skip
         of_rates = cell.rates is not None or chosen.rate_noise is not None
-        if chosen.skip >= cell.duration or not (residuals.size or of_rates):
+        if chosen.skip >= cell.durations.min() or not (residuals.size or of_rates):
             raise SettingError(
                 f"recording {cell.name!r}: nothing counts with skip={chosen.skip:g} and window={chosen.window}; make "
                 "them smaller"

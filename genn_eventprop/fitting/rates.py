@@ -43,8 +43,9 @@ class Rates:
         recording, self.residuals = residuals.recording, residuals
         self.fitted: FittedModel = residuals.fitted
         self.cells = Cells(self.fitted, recording, size, varied, fixed, threads=threads)
-        self.times = np.array([residuals.skip, recording.duration])
-        seconds = (recording.duration - residuals.skip) / 1000
+        self.times = np.unique([residuals.skip, *recording.durations])
+        self.ends = np.searchsorted(self.times, recording.durations)
+        seconds = (recording.durations - residuals.skip) / 1000
         self.measured = measured_rates(recording, residuals.skip) * seconds
         self.deviation = 0.5 if noise is None else noise * seconds
 
@@ -57,21 +58,22 @@ class Rates:
         """(copies, S): those of copies with these `values` (copies, varied); params, rest: as for `Residuals.of`."""
         self.cells.set(values)
         states = self.cells.states(self.times, [*self.fitted.free.state])
-        counts = np.diff([self._count(i, states, params, rest) for i in (0, 1)], axis=0)[0]
+        begins = np.zeros(len(self.ends), int)
+        counts = self._count(self.ends, states, params, rest) - self._count(begins, states, params, rest)
         aim = self.measured[:, None]
         off = np.where(aim > 0, counts - aim - 0.5, np.maximum(counts - 1.0, 0.0))
         return off.T / self.deviation
 
-    def _count(self, i: int, states: Mapping[str, np.ndarray], params: Values, rest: float) -> np.ndarray:
-        """(S, copies) n at time i, see the module."""
-        t = self.times[i]
-        before = [[times[times < t] for times in sweep] for sweep in self.cells.spikes()]
+    def _count(self, at: np.ndarray, states: Mapping[str, np.ndarray], params: Values, rest: float) -> np.ndarray:
+        """(S, copies) n at the times with these numbers (S,), see the module."""
+        t = self.times[at]
+        before = [[times[times < end] for times in sweep] for sweep, end in zip(self.cells.spikes(), t)]
         number = np.array([[len(times) for times in sweep] for sweep in before])
-        elapsed = t - np.array([[times[-1] if len(times) else 0.0 for times in sweep] for sweep in before])
+        elapsed = t[:, None] - np.array([[times[-1] if len(times) else 0.0 for times in sweep] for sweep in before])
         # at rest, as long as the sweep: half a spike
-        least = rest / self.times[1]
+        least = rest / self.residuals.recording.durations
         remaining = np.array([
-            self.residuals.time_to_threshold({n: x[sweep, i] for n, x in states.items()}, params, least)
+            self.residuals.time_to_threshold({n: x[sweep, at[sweep]] for n, x in states.items()}, params, least[sweep])
             for sweep in range(len(number))
         ])  # fmt: skip
         return number + elapsed / np.maximum(elapsed + np.maximum(remaining, 0.0), 1e-300)
@@ -82,9 +84,9 @@ def measured_rates(recording: Recording, skip: float = 0.0) -> np.ndarray:
     if recording.spikes is None:
         assert recording.rates is not None
         return recording.rates
-    return rates_of(recording.spikes, recording.duration, skip)
+    return rates_of(recording.spikes, recording.durations, skip)
 
 
-def rates_of(spikes: Sequence[np.ndarray], duration: float, skip: float = 0.0) -> np.ndarray:
+def rates_of(spikes: Sequence[np.ndarray], durations: np.ndarray, skip: float = 0.0) -> np.ndarray:
     """(S,) spikes a second of spike times, after `skip` ms."""
-    return np.array([(times >= skip).sum() for times in spikes]) / ((duration - skip) / 1000)
+    return np.array([(times >= skip).sum() for times in spikes]) / ((durations - skip) / 1000)

@@ -17,7 +17,7 @@ from ..atomic import replaced_file
 from ..data.events.storage import open_npz, read_arrays
 from ..errors import DataError, EventPropError, shown, suggest
 
-KEYS = ("current", "dt", "voltage", "spike_times", "spike_sweeps", "rates")
+KEYS = ("current", "dt", "voltage", "spike_times", "spike_sweeps", "rates", "lengths")
 """What an .npz file may hold."""
 COLUMNS = {
     "time": ("time", "times", "t"),
@@ -27,6 +27,8 @@ COLUMNS = {
     "rate": ("rate",),
 }
 """Column -> its names in a table, in small letters, with spaces and without a unit."""
+SAME_STEP = 1e-5
+"""Relative difference of steps that are one, written with few digits."""
 TABLES = (".csv", ".txt", ".tsv", ".dat")
 """Suffixes of files that are read as tables."""
 UNITS = {
@@ -41,15 +43,17 @@ UNITS = {
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Sweeps of one cell, equally long.
+    """Sweeps of one cell.
 
     Args:
-        current: (S, K) or (K,) injected current in the unit of the model's; value k holds on [k dt, (k+1) dt).
-        dt: ms between samples.
+        current: (S, K) or (K,) injected current in the unit of the model's; value k holds on [k dt, (k+1) dt). Of
+            sweeps that are not equally long, a list of arrays; they are filled up with the last value.
+        dt: ms between samples; see `of_sweeps` where they differ.
         voltage: (S, K) measured at k dt, in the unit of the model's V; nan where it was not. None: not measured.
         spikes: of every sweep its spike times in ms, ascending. None: not known (see `with_spikes_above`).
         name: of the cell.
         rates: (S,) spikes a second of every sweep, where their times are not known.
+        lengths: (S,) samples of each sweep; None: those of the arrays.
 
     ``recording[2:5]`` and ``recording[[0, 3]]`` are those sweeps.
 
@@ -69,6 +73,7 @@ class Recording:
     spikes: tuple[np.ndarray, ...] | None = None
     name: str = "cell"
     rates: np.ndarray | None = None
+    lengths: Any = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -76,20 +81,38 @@ class Recording:
         where = f"recording {self.name!r}"
         if not (is_number(self.dt) and self.dt > 0):
             raise DataError(f"{where}: dt must be a positive time in ms, got {shown(self.dt)}")
-        current = _sweeps(self.current, f"{where}: current")
-        if current.size == 0:
+        current, lengths = _sweeps(self.current, f"{where}: current")
+        if current.size == 0 or not lengths.all():
             raise DataError(f"{where}: the current has no samples; its shape (sweeps, samples) is {current.shape}")
-        if not np.isfinite(current).all():
-            sweep, k = np.argwhere(~np.isfinite(current))[0]
+        if not np.isfinite(current[inside := np.arange(current.shape[1]) < lengths[:, None]]).all():
+            sweep, k = np.argwhere(~np.isfinite(current) & inside)[0]
             raise DataError(
                 f"{where}: current of sweep {sweep} at {k * self.dt:g} ms is {current[sweep, k]}; cut it out"
             )
+        if self.lengths is not None:
+            lengths = _numbers(self.lengths, f"{where}: lengths")
+            if lengths.shape != current.shape[:1] or not np.isin(lengths, np.arange(1, current.shape[1] + 1)).all():
+                raise DataError(
+                    f"{where}: lengths are a number of samples, 1 to {current.shape[1]}, for each of the "
+                    f"{len(current)} sweeps, got {shown(self.lengths)}"
+                )
+            lengths = lengths.astype(int)
+        beyond = np.arange(current.shape[1]) >= lengths[:, None]
+        current = np.where(beyond, current[np.arange(len(current)), lengths - 1][:, None], current)
         object.__setattr__(self, "current", current)
+        # None of full ones, so that another current may take the place of this one
+        object.__setattr__(self, "lengths", lengths if beyond.any() else None)
         object.__setattr__(self, "dt", float(self.dt))
         if self.voltage is not None:
-            voltage = _sweeps(self.voltage, f"{where}: voltage")
+            voltage, long = _sweeps(self.voltage, f"{where}: voltage")
             if voltage.shape != current.shape:
                 raise DataError(f"{where}: the voltage has shape {voltage.shape}, the current {current.shape}")
+            if ((long < voltage.shape[1]) & (long != lengths)).any():
+                sweep = int(np.argmax(long != lengths))
+                raise DataError(
+                    f"{where}: the voltage of sweep {sweep} has {long[sweep]} samples, its current {lengths[sweep]}"
+                )
+            voltage = np.where(beyond, np.nan, voltage)
             if np.isinf(voltage).any():
                 raise DataError(f"{where}: the voltage is infinite somewhere; write nan where it was not measured")
             if np.isnan(voltage).all(axis=1).any():
@@ -120,10 +143,12 @@ class Recording:
             chosen = np.empty(0, int)
         if chosen.size == 0 or chosen.ndim != 1:
             raise DataError(f"recording {self.name!r} has the sweeps 0 to {len(self) - 1}, not {shown(sweeps)}")
+        most = int(self.samples[chosen].max())
         return replace(
             self,
-            current=self.current[chosen],
-            voltage=None if self.voltage is None else self.voltage[chosen],
+            current=self.current[chosen, :most],
+            voltage=None if self.voltage is None else self.voltage[chosen, :most],
+            lengths=self.samples[chosen],
             spikes=None if self.spikes is None else tuple(self.spikes[i] for i in chosen),
             rates=None if self.rates is None else self.rates[chosen],
         )
@@ -145,20 +170,72 @@ class Recording:
             if times.ndim != 1:
                 raise DataError(f"{where}: spike times of sweep {sweep} have shape {times.shape}; {form}")
         for sweep, times in enumerate(checked):
-            outside = times[~((times > 0) & (times < self.duration))]
+            outside = times[~((times > 0) & (times < self.durations[sweep]))]
             if outside.size:
                 raise DataError(
                     f"{where}: a spike of sweep {sweep} is at {outside[0]:g} ms, not within the sweep of "
-                    f"{self.duration:g} ms; times are in ms from the beginning of the sweep"
+                    f"{self.durations[sweep]:g} ms; times are in ms from the beginning of the sweep"
                 )
             if (np.diff(times) <= 0).any():
                 raise DataError(f"{where}: spike times of sweep {sweep} do not ascend; sort them and drop copies")
         return checked
 
+    @classmethod
+    def of_sweeps(cls, sweeps: Sequence[Recording]) -> Recording:
+        """One of recordings with a sweep each, or several, of the cell of the first: lengths and steps may differ.
+
+        Where steps differ, all sweeps get the largest step of which theirs are multiples. A current holds until its
+        next value, V is on a straight line between two.
+
+        Raises:
+            DataError: V, spikes or rates are known of some only; steps without a common part of a twentieth of the
+                smallest.
+        """
+        if len(sweeps) == 1:
+            return sweeps[0]
+        for part in ("voltage", "spikes", "rates"):
+            if len({getattr(s, part) is None for s in sweeps}) > 1:
+                raise DataError(f"recording {sweeps[0].name!r}: {part} of some sweeps are missing; leave these out")
+        first = sweeps[0]
+        steps = [round(s.dt * 1e6) for s in sweeps]  # of a millionth of a ms
+        if all(abs(s.dt / first.dt - 1) < SAME_STEP for s in sweeps):
+            steps = [steps[0]] * len(steps)
+        step = math.gcd(*steps)
+        if step * 20 < min(steps):
+            every = ", ".join(f"{dt:g}" for dt in sorted({s.dt for s in sweeps}))
+            raise DataError(
+                f"recording {first.name!r}: steps of {every} ms have no common one; sample the sweeps again with one"
+            )
+        currents, voltages = list[np.ndarray](), list[np.ndarray]()
+        for s, own in zip(sweeps, steps):
+            n = own // step
+            for k, length in enumerate(s.samples):
+                currents.append(np.repeat(s.current[k, :length], n))
+                if s.voltage is not None:
+                    fine = np.arange(n * length) / n
+                    v = np.interp(fine, np.arange(length), s.voltage[k, :length])
+                    voltages.append(np.where(fine <= length - 1, v, np.nan))
+        return cls(
+            currents, step / 1e6 if len({*steps}) > 1 else first.dt, voltages or None,  # type: ignore[arg-type]
+            None if first.spikes is None else tuple(t for s in sweeps for t in s.spikes or ()),
+            first.name,
+            None if first.rates is None else np.concatenate([s.rates for s in sweeps if s.rates is not None]),
+        )  # fmt: skip
+
     @property
     def duration(self) -> float:
-        """Length of a sweep in ms."""
+        """Length of the longest sweep in ms."""
         return self.current.shape[1] * self.dt
+
+    @property
+    def durations(self) -> np.ndarray:
+        """(S,) length of each sweep in ms."""
+        return self.samples * self.dt
+
+    @property
+    def samples(self) -> np.ndarray:
+        """(S,) number of samples of each sweep."""
+        return np.full(len(self), self.current.shape[1]) if self.lengths is None else np.asarray(self.lengths)
 
     def __len__(self) -> int:
         return len(self.current)
@@ -189,6 +266,8 @@ class Recording:
             arrays["voltage"] = self.voltage
         if self.rates is not None:
             arrays["rates"] = self.rates
+        if self.lengths is not None:
+            arrays["lengths"] = self.lengths
         if self.spikes is not None:
             arrays["spike_times"] = np.concatenate(self.spikes)
             arrays["spike_sweeps"] = np.repeat(np.arange(len(self)), [len(times) for times in self.spikes])
@@ -203,8 +282,9 @@ class Recording:
         if n < 1 or abs(n * self.dt - step) > 1e-9 * step:
             raise DataError(f"a current step of {step:g} ms is no whole multiple of the recording's {self.dt:g} ms")
         current = self.current.copy()
-        for start in range(0, current.shape[1], n):
-            current[:, start : start + n] = current[:, start : start + n].mean(axis=1, keepdims=True)
+        for row, length in zip(current, self.samples):
+            for start in range(0, length, n):
+                row[start : min(start + n, length)] = row[start : min(start + n, length)].mean()
         return replace(self, current=current)
 
 
@@ -246,12 +326,20 @@ def _numbers(values: Any, where: str) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _sweeps(values: Any, where: str) -> np.ndarray:
+def _sweeps(values: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """(S, K) values, nan beyond the ends of sweeps that are shorter, and the lengths (S,)."""
+    if isinstance(values, (list, tuple)) and len({np.shape(row) for row in values if np.ndim(row) == 1}) > 1:
+        rows = [_numbers(row, f"{where} of sweep {i}") for i, row in enumerate(values)]
+        if all(row.ndim == 1 for row in rows):
+            lengths = np.array([len(row) for row in rows])
+            filled = np.full((len(rows), lengths.max()), np.nan)
+            filled[np.arange(lengths.max()) < lengths[:, None]] = np.concatenate(rows)
+            return filled, lengths
     array = _numbers(values, where)
     array = array[None] if array.ndim == 1 else array
     if array.ndim != 2:
         raise DataError(f"{where} has shape {array.shape}; it needs (sweeps, samples)")
-    return array
+    return array, np.full(len(array), array.shape[1])
 
 
 def read_recording(path: Path | str, signals: Sequence[str] = ()) -> Recording:
@@ -433,32 +521,31 @@ def _reads_as_number(text: str) -> bool:
 def _read_csv(path: Path) -> Recording:
     columns = _columns(path, need=("time", "current"), may=("voltage", "sweep", "rate"))
     time, sweep = columns["time"], columns.get("sweep", np.zeros(len(columns["time"])))
-    labels, counts = np.unique(sweep, return_counts=True)
     if not np.isfinite(sweep).all():
         raise DataError(f"{path}: numbers of sweeps must be finite")
-    if len(time) < 2 or len(set(counts.tolist())) != 1:
-        raise (
-            DataError(f"{path}: sweeps have {counts.min()} to {counts.max()} samples; they must be equally long")
-            if len(time) > 1
-            else DataError(f"{path} has {len(time)} samples; at least two are needed")
-        )
     order = np.lexsort((time, sweep))
-    grid = time[order].reshape(len(labels), -1)
-    dt = float((grid[:, -1] - grid[:, 0]).mean() / (grid.shape[1] - 1))
-    uneven = np.abs(grid - grid[:, :1] - dt * np.arange(grid.shape[1])) > 0.01 * dt
+    ends = np.cumsum(np.unique(sweep, return_counts=True)[1])[:-1]
+    sweeps = [_read_sweep({n: x[rows] for n, x in columns.items()}, path) for rows in np.split(order, ends)]
+    return Recording.of_sweeps(sweeps)
+
+
+def _read_sweep(columns: Mapping[str, np.ndarray], path: Path) -> Recording:
+    time, rate = columns["time"], columns.get("rate")
+    if len(time) < 2:
+        raise DataError(f"{path} has a sweep of {len(time)} samples; at least two are needed")
+    dt = float(time[-1] - time[0]) / (len(time) - 1)
+    uneven = np.abs(time - time[0] - dt * np.arange(len(time))) > 0.01 * dt
     if not dt > 0 or uneven.any():
         raise DataError(
             f"{path}: times are not evenly spaced in every sweep; sample them again at steps of one length, in ms"
         )
-    part = {name: columns[name][order].reshape(grid.shape) for name in ("current", "voltage") if name in columns}
-    rates = None
-    if "rate" in columns:
-        each = columns["rate"][order].reshape(grid.shape)
-        if (each != each[:, :1]).any():
-            raise DataError(f"{path}: the rate changes within a sweep; it is one number for each")
-        rates = each[:, 0]
+    if rate is not None and (rate != rate[0]).any():
+        raise DataError(f"{path}: the rate changes within a sweep; it is one number for each")
     # times are rounded in the file: 0.1 stands for 0.1, not for 0.09999998
-    return Recording(part["current"], float(f"{dt:.9g}"), part.get("voltage"), name=cell_name(path), rates=rates)
+    return Recording(
+        columns["current"], float(f"{dt:.9g}"), columns.get("voltage"), name=cell_name(path),
+        rates=None if rate is None else rate[:1],
+    )  # fmt: skip
 
 
 def _read_npz(path: Path) -> Recording:
@@ -473,7 +560,12 @@ def _read_npz(path: Path) -> Recording:
     if arrays["dt"].size != 1:
         raise DataError(f"{path}: dt is one number of ms, got an array of shape {arrays['dt'].shape}")
     recording = Recording(
-        arrays["current"], arrays["dt"].item(), arrays.get("voltage"), name=cell_name(path), rates=arrays.get("rates")
+        arrays["current"],
+        arrays["dt"].item(),
+        arrays.get("voltage"),
+        name=cell_name(path),
+        rates=arrays.get("rates"),
+        lengths=arrays.get("lengths"),
     )
     if "spike_times" not in arrays:
         return recording
@@ -520,10 +612,9 @@ def recording_of_block(block: Any, name: str = "cell", commands: Any = None, nam
 
     Raises:
         DataError: a signal is missing, or it is not clear which one to take; a recording in voltage clamp; sweeps
-            that are not sampled alike.
+            whose V and current are not sampled alike.
     """
-    sweeps: dict[str, list[np.ndarray]] = {"mV": [], "pA": []}
-    steps = set[float]()
+    sweeps = list[Recording]()
     for i, segment in enumerate(block.segments):
         measured = list(segment.analogsignals)
         commanded = [] if commands is None or i >= len(commands) else list(commands[i].analogsignals)
@@ -532,19 +623,22 @@ def recording_of_block(block: Any, name: str = "cell", commands: Any = None, nam
         if voltage is None and any(_is_in(s, "mV") for s in commanded):
             raise DataError(f"{where} was recorded in voltage clamp: V is the command; a fit needs current clamp")
         current = _signal(measured, "pA", "current", where, names) or _signal(commanded, "pA", "current", where, names)
+        parts, steps = dict[str, np.ndarray](), dict[str, float]()
         for what, unit, signal in (("voltage", "mV", voltage), ("current", "pA", current)):
             if signal is None:
                 raise DataError(f"{where} has no signal of {what} (in {unit}); export it as .csv with its {what}")
             signal, channel = signal
-            sweeps[unit].append(np.asarray(signal.rescale(unit).magnitude, np.float64)[:, channel])
-            steps.add(float(f"{float(signal.sampling_period.rescale('ms').magnitude):.9g}"))
-    lengths = {len(row) for rows in sweeps.values() for row in rows}
-    if len(lengths) != 1 or len(steps) != 1:
-        raise DataError(
-            f"{name}: signals have {min(lengths, default=0)} to {max(lengths, default=0)} samples, "
-            f"{', '.join(f'{dt:g}' for dt in sorted(steps)) or 'no'} ms apart; they must be sampled alike"
-        )
-    return Recording(np.array(sweeps["pA"]), steps.pop(), np.array(sweeps["mV"]), name=name)
+            parts[what] = np.asarray(signal.rescale(unit).magnitude, np.float64)[:, channel]
+            steps[what] = float(f"{float(signal.sampling_period.rescale('ms').magnitude):.9g}")
+        if len({*steps.values()}) > 1 or len(parts["voltage"]) != len(parts["current"]):
+            raise DataError(
+                f"{where}: V has {len(parts['voltage'])} samples, {steps['voltage']:g} ms apart, the current "
+                f"{len(parts['current'])}, {steps['current']:g} ms apart; they must be sampled alike"
+            )
+        sweeps.append(Recording(parts["current"], steps["current"], parts["voltage"], name=name))
+    if not sweeps:
+        raise DataError(f"{name} has no sweeps")
+    return Recording.of_sweeps(sweeps)
 
 
 def _signal(signals: Sequence[Any], unit: str, what: str, where: str, names: Sequence[str]) -> tuple[Any, int] | None:

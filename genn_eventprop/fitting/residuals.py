@@ -70,7 +70,9 @@ class Residuals:
                     self.counts[sweep] &= (grid < t - window[0]) | (grid > t + window[1])
         # each measured spike, and the end of the sweep, before which a surplus crossing counts too
         self.ends = (
-            [np.append(times[times >= skip], rec.duration) for times in spikes] if spike_noise is not None else []
+            [np.append(times[times >= skip], end) for times, end in zip(spikes, rec.durations)]
+            if spike_noise is not None
+            else []
         )
         self.times = np.unique(np.concatenate([grid[self.counts.any(axis=0)], *self.ends]))
         self.at_grid = np.minimum(np.searchsorted(self.times, grid), max(len(self.times) - 1, 0))

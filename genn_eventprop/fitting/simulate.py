@@ -52,6 +52,6 @@ def simulate(
     cells = Cells(fitted, recording, 1, [], values)
     grid = np.arange(recording.current.shape[1]) * recording.dt
     voltage = cells.states(grid, [model.readout])[model.readout][:, :, 0]
-    spikes = tuple(sweep[0][(sweep[0] > 0) & (sweep[0] < recording.duration)] for sweep in cells.spikes())
+    spikes = tuple(sweep[0][sweep[0] > 0] for sweep in cells.spikes())
     cells.close()
     return replace(recording, voltage=voltage, spikes=spikes)

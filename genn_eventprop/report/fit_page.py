@@ -45,7 +45,7 @@ def _cell(result: FitResult) -> list[Block]:
     found = (
         f"{result.agreeing} of {len(result.losses)} starts found this minimum, in {result.simulations} simulations and "
         f"{result.seconds:.1f} s, from {result.n_voltage} samples of V, {result.n_spikes} spikes "
-        f"and {result.n_rates} rates in {len(result.recording)} sweeps of {result.recording.duration:g} ms."
+        f"and {result.n_rates} rates in {len(result.recording)} sweeps of {_lengths(result)} ms."
     )
     blocks: list[Block] = [
         Heading(name), *([Text(result.stopped)] if result.stopped else []), Text(found),
@@ -69,6 +69,11 @@ def _cell(result: FitResult) -> list[Block]:
         correlation = [[n, *(f"{c:+.2f}" for c in row)] for n, row in zip(result.names, result.correlation)]
         blocks.append(Folded("Correlations of the errors", Grid("Correlations of the errors", heads, correlation)))
     return blocks
+
+
+def _lengths(result: FitResult) -> str:
+    shortest, longest = result.recording.durations.min(), result.recording.durations.max()
+    return f"{longest:g}" if shortest == longest else f"{shortest:g} to {longest:g}"
 
 
 @styled

@@ -62,7 +62,7 @@ def test_arrays_that_unpack_to_more_than_there_is_are_refused(tmp_path):
         ({"current": np.array([["2020-01-01"] * 4], "M8[D]")}, "current must be an array of numbers, got dates"),
         ({"current": np.ones((1, 4), bool)}, "current must be an array of numbers, got truth values"),
         ({"current": [[1.0, None]]}, "current must be an array of numbers"),
-        ({"current": [[1.0], [1.0, 2.0]]}, "rows that are equally long"),
+        ({"current": [[[1.0]], [[1.0, 2.0]]]}, "rows that are equally long"),
         ({"current": {"a": 1}}, "current must be an array of numbers"),
         ({"current": 3.0}, "current has shape"),
         ({"dt": "0.5"}, "dt must be a positive time"),

@@ -42,7 +42,6 @@ def test_sweeps_of_one_recording_may_be_one_row():
         ({"dt": 0.0}, "dt must be a positive time"),
         ({"current": []}, "no samples"),
         ({"current": [[0.0, np.nan]]}, r"sweep 0 at 0.5 ms is nan"),
-        ({"current": [[0.0], [1.0, 2.0]]}, "equally long"),
         ({"current": np.zeros((1, 2, 3))}, r"\(sweeps, samples\)"),
         ({"voltage": RAMP[:-1]}, r"shape \(1, 5\), the current \(1, 6\)"),
         ({"voltage": [np.inf] * 6}, "infinite"),
@@ -143,7 +142,8 @@ def test_csv_has_sweeps_in_any_order(tmp_path):
         ("time,current\n0,1\n1,x\n", "line 3: 2 numbers are needed, got 1,x"),
         ("time,current\n0,1\n1\n", "line 3"),
         ("time,current\n0,1\n1,1\n3,1\n", "not evenly spaced"),
-        ("time,current,sweep\n0,1,0\n1,1,0\n0,1,1\n", "1 to 2 samples"),
+        ("time,current,sweep\n0,1,0\n1,1,0\n0,1,1\n", "a sweep of 1 samples; at least two"),
+        ("time,current,sweep\n0,1,0\n1,1,0\n0,1,1\n0.0107,1,1\n", "steps of 0.0107, 1 ms have no common one"),
         ("time,current\nnan,1\n1,1\n2,1\n", "not evenly spaced"),
         ("time (ms),current (fA)\n0,1\n1,1\n", "unit 'fA' of 'current .fA.' is not one of pa, na"),
         ("time,current,rate\n0,1,5\n1,1,6\n", "the rate changes within a sweep"),
@@ -154,6 +154,50 @@ def test_a_wrong_csv_is_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         read_recording(path)
+
+
+@given(st.lists(st.tuples(st.integers(2, 9), st.sampled_from([1, 2, 3, 5])), min_size=2, max_size=4), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_sweeps_of_any_length_and_step_are_one_recording(shapes, saved):
+    """At the samples of each sweep the values are its own, and the current holds until the next."""
+    rng = np.random.default_rng(len(shapes))
+    sweeps = [
+        Recording(rng.normal(size=n), step / 20, rng.normal(size=n), [[0.04 * step * n]], "cell") for n, step in shapes
+    ]
+    one = Recording.of_sweeps(sweeps)
+    with tempfile.TemporaryDirectory() as folder:
+        if saved:
+            one.save(Path(folder) / "cell.npz")
+            one = read_recording(Path(folder) / "cell.npz")
+        else:
+            rows = [
+                f"{k * s.dt:.6f},{float(s.current[0, k])!r},{float(s.voltage[0, k])!r},{i}"
+                for i, s in enumerate(sweeps)
+                for k in range(s.current.shape[1])
+            ]
+            (Path(folder) / "cell.csv").write_text("\n".join(["time,Im,Vm,sweep", *rows]))
+            read = read_recording(Path(folder) / "cell.csv")
+            assert read.dt == one.dt and np.array_equal(read.current, one.current)
+            assert np.array_equal(read.voltage, one.voltage, equal_nan=True)
+    assert np.allclose(one.durations, [s.duration for s in sweeps]) and one.duration == one.durations.max()
+    for i, s in enumerate(sweeps):
+        n = round(s.dt / one.dt)
+        alone = one[i]
+        assert np.array_equal(alone.current, np.repeat(s.current, n, axis=1)) and alone.spikes[0] == s.spikes[0]
+        assert np.array_equal(alone.voltage[:, ::n], s.voltage) and alone.lengths is None
+
+
+def test_unequal_sweeps_that_do_not_fit_are_refused():
+    with pytest.raises(DataError, match="voltage of sweep 1 has 3 samples, its current 2"):
+        Recording([[0.0] * 4, [0.0] * 2], 0.1, voltage=[[0.0] * 4, [0.0] * 3])
+    with pytest.raises(DataError, match="spike of sweep 1 is at 0.3 ms, not within the sweep of 0.2 ms"):
+        Recording([[0.0] * 4, [0.0] * 2], 0.1, spikes=[[0.35], [0.3]])
+    with pytest.raises(DataError, match="lengths are a number of samples, 1 to 4"):
+        Recording(np.zeros((2, 4)), 0.1, lengths=[5, 4])
+    with pytest.raises(DataError, match="voltage of some sweeps are missing; leave these out"):
+        Recording.of_sweeps([Recording([0.0, 1.0], 0.1), Recording([0.0, 1.0], 0.1, [0.0, 0.0])])
+    with pytest.raises(DataError, match="current of sweep 1 at 0.1 ms is nan"):
+        Recording([[0.0] * 3, [0.0, np.nan]], 0.1)
 
 
 NAMES = {
@@ -258,7 +302,11 @@ def neo_block(*signals):
         ([("i", "pA", 1, 20)], [("cmd", "mV", 1, 20)], "was recorded in voltage clamp"),
         ([("a", "mV", 1, 20), ("b", "mV", 1, 20), ("i", "pA", 1, 20)], [], "2 signals of voltage: a, b; name one"),
         ([("v", "mV", 1, 20), ("i", "nA", 2, 20)], [], r"2 signals of current: i\[0\], i\[1\]"),
-        ([("v", "mV", 1, 20), ("i", "pA", 1, 10)], [], "4 to 4 samples, 0.05, 0.1 ms apart"),
+        (
+            [("v", "mV", 1, 20), ("i", "pA", 1, 10)],
+            [],
+            "V has 4 samples, 0.05 ms apart, the current 4, 0.1",
+        ),
         ([("t", "s", 1, 20)], [], "has no signal of voltage"),
     ],
 )

@@ -16,6 +16,7 @@ from genn_eventprop import NeuronModel, Param, Recording, fit, simulate
 from genn_eventprop.errors import DataError, EngineError, SettingError
 from genn_eventprop.fitting import identifiability
 from genn_eventprop.fitting.cells import Cells, forced_arrivals, rounded_channels
+from genn_eventprop.fitting.compare import free_run
 from genn_eventprop.fitting.differences import STEP
 from genn_eventprop.fitting.fit import prepare
 from genn_eventprop.fitting.forced import fitted_model
@@ -336,6 +337,34 @@ def test_a_start_above_the_threshold_is_drawn_again():
     bounds = {"v_thresh": (0.5, 1.5), "v_reset": (-0.5, 1.2)}
     result = fit(LIF, cell, bounds=bounds, only=list(bounds), fixed={"tau_mem": 15.0}, starts=8, progress=False)
     assert np.allclose(result.values, [1.0, 0.1], atol=1e-6)
+
+
+def test_sweeps_of_several_lengths_count_as_each_alone():
+    """V, spikes and surplus crossings up to the end of each, and nothing of what follows it."""
+    rng, point = np.random.default_rng(3), np.array([[0.4, 0.3, 0.6]])
+    low, high = np.array([*STEP_BOUNDS.values()]).T
+    sweeps = [
+        simulate(LIF(tau_mem=12.0, v_thresh=0.7), np.repeat(1.2 + 0.5 * rng.normal(size=n), 20), dt=0.5)
+        for n in (9, 6, 14)
+    ]
+    together = Recording.of_sweeps(sweeps)
+    values, spikes, free = [], [], []
+    for cell in (*sweeps, together):
+        residuals = Residuals(fitted_model(LIF), cell, window=(0.5, 1.5), skip=2.0, every=0.5, voltage_noise=0.1,
+                              spike_noise=0.5)  # fmt: skip
+        problem = Problem(residuals, [*STEP_BOUNDS], low, high, {}, 1, rate_noise=2.0)
+        r = problem(point)[0][0]
+        parts = np.split(r, [residuals.n_voltage, residuals.size])
+        problem.close()
+        values.append(np.concatenate([parts[0]])), spikes.append((parts[1], parts[2]))
+        params = problem.fixed | dict(zip(STEP_BOUNDS, problem.parameters(point)[0]))
+        free.append(free_run(residuals.fitted, cell, params, residuals, 1))
+    assert np.allclose(np.concatenate(values[:3]), values[3], atol=1e-9)
+    for kind in (0, 1):
+        assert np.allclose(np.concatenate([each[kind] for each in spikes[:3]]), spikes[3][kind], atol=1e-6)
+    for name in ("coincident", "missing", "surplus"):
+        assert sum(getattr(f, name) for f in free[:3]) == getattr(free[3], name)
+    assert np.allclose(np.concatenate([f.rates for f in free[:3]]), free[3].rates)
 
 
 @pytest.mark.ci
