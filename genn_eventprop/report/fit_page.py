@@ -86,7 +86,8 @@ def traces(result: FitResult) -> Figure:
     t = np.arange(rec.current.shape[1]) * rec.dt
     for sweep in range(n):
         current, v, difference, spikes = axes[:, sweep]
-        current.plot(t, rec.current[sweep], color=GREY, lw=0.8)
+        until = rec.samples[sweep]
+        current.plot(t[:until], rec.current[sweep, :until], color=GREY, lw=0.8)
         name = rec.name if len(rec.name) <= 40 else f"{rec.name[:37]}..."  # a longer one leaves no place for the axes
         current.set_title(words(f"{name}, sweep {sweep}"))
         if rec.voltage is not None:
