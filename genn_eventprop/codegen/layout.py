@@ -1,4 +1,4 @@
-"""What the C and CUDA targets of `program.trial` share: the layout of buffers, loops over steps, spikes and synapses.
+"""What the targets of `program.trial` in C++ and CUDA share: the layout of buffers, loops over steps and synapses.
 
 In the text ``t`` points to the struct `Trial`. In loops over synapses ``source`` is the neuron that spiked, ``n`` the
 target and ``w`` the index of the weight.
@@ -84,14 +84,6 @@ class Layout:
             at = f"({at}) * {self._length(length)} + {i}" if " " in at else f"{at} * {self._length(length)} + {i}"
         return at
 
-    def _from_host(self, name: str) -> str:
-        """Something that the host hands over."""
-        return f"t->{name}"
-
-    def _start_of(self, b: Buffer) -> str:
-        """Where a buffer begins."""
-        return f"t->{b.name}"
-
     def _in_struct(self, b: Buffer, index: Sequence[str]) -> str:
         """An element of a buffer of the struct."""
         if not b.axes:
@@ -147,10 +139,10 @@ class Layout:
             return head + indent(f"const int64_t w = (int64_t)source * {c.post} + n;\n{body}") + "}\n"
         if c.windows is not None:
             return self._each_of_windows(i, c.windows, body, first, stride)
-        start = self._from_host(f"c{i}_start")
+        start = f"t->c{i}_start"
         begin, end = f"{start}[source]", f"{start}[source + 1]"
         head = f"for (int32_t s = {begin}{first and f' + {first}'}; s < {end}; s += {stride}) {{\n"
-        target, weight = self._from_host(f"c{i}_target"), self._from_host(f"c{i}_weight_of")
+        target, weight = f"t->c{i}_target", f"t->c{i}_weight_of"
         return head + indent(f"const int32_t n = {target}[s], w = {weight}[s];\n{body}") + "}\n"
 
     def _each_of_windows(self, i: int, rows: WindowRows, body: str, first: str, stride: int | str) -> str:
@@ -180,14 +172,13 @@ const int32_t block = source % {channels} / {rows.depth} * {rows.width};
     def _window_axes(self, i: int) -> tuple[Axis, Axis]:
         """The lists of windows of a connection, down and across its image."""
         down, across = (
-            Axis(*(self._from_host(f"c{i}_{name}{part}") for part in ("", "_target", "_weight")))
-            for name in ("down", "across")
+            Axis(*(f"t->c{i}_{name}{part}" for part in ("", "_target", "_weight"))) for name in ("down", "across")
         )
         return down, across
 
     def _stored_weight(self, i: int, place: str) -> str:
         """A weight, by its place in those of a connection."""
-        element = f"{self._from_host(f'c{i}_weight')}[{place}]"
+        element = f"t->c{i}_weight[{place}]"
         return f"float_of({element})" if self.trial.buffers[f"c{i}_weight"].kind == "half" else element
 
     def _place_of_delay(self, i: int) -> str:
@@ -199,13 +190,13 @@ const int32_t block = source % {channels} / {rows.depth} * {rows.width};
     def _delay_of(self, i: int) -> str:
         """Steps from a spike to its arrival through a synapse."""
         if self.plan.connections[i].delays:
-            return f"{self._from_host(f'c{i}_delays')}[{self._place_of_delay(i)}]"
-        return self._from_host(f"c{i}_delay")
+            return f"t->c{i}_delays[{self._place_of_delay(i)}]"
+        return f"t->c{i}_delay"
 
     def _ring(self, i: int, part: str, step: str, n: str = "n") -> str:
         """The element of the ring buffer for a target and a step of arrival."""
-        delays, ring = self.trial.delays[i], self._from_host(f"c{i}_ring")
+        delays, ring = self.trial.delays[i], f"t->c{i}_ring"
         assert delays is not None
         b, at = delays.arriving[part], f"{step} % {ring}"
         at = f"(sample * {ring} + {at})" if self._of_sample(b) else f"({at})"
-        return f"{self._start_of(b)}[{at} * {self.plan.connections[i].post} + {n}]"
+        return f"t->{b.name}[{at} * {self.plan.connections[i].post} + {n}]"
