@@ -7,7 +7,7 @@ E of a spike and D of an arrival contain l(x-) - l(x+) (docs/equations.md, secti
 changed. ``arrival_c<i>(t, sample, o_row, before, row)``: what one spike through connection i, whose weights are ``row``,
 adds to dL/dt there. before: V of all outputs. ``synapse_c<i>(t, sample, o_row, neuron, before, weight)``: the same of a
 single synapse, for its delay. ``spike_c<i>(t, sample, sent, source)``: what a spike adds through a table, windows or individual
-delays, where its arrivals at one time are no row of weights.
+delays, where its arrivals at one time are no row of weights: the loops of `program.lower.Lowering.of_spike`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import sympy as sp
 
 from ..program import loss_changes
 from ..program.loss_changes import CHANGED, N
-from ..program.lower import EFFECT
-from ..program.nodes import NEURON, Access, Buffer, Kernel, Statement, expressions, walk
+from ..program.lower import EFFECT, NOW, SOURCE, Lowering
+from ..program.nodes import NEURON, Access, Buffer, Kernel, Leave, Let, Statement, expressions, walk
 from ..program.nodes import loss_change as node
 from ..program.outer.base import ROW
+from ..program.passes import buffers_of, without_unused
 from ..program.population import WEIGHT
 from ..program.readouts.voltage import Voltage
 from ..program.trial import GatherDelays, Trial
 from .birth_losses import setting
-from .layout import Layout
 from .statements import TYPES, Spelling, Writer, indent
 
 Element = Callable[[Access, Callable[[sp.Expr], str]], str]
@@ -69,31 +69,32 @@ def voltage_losses(
     return text
 
 
-def losses_of_spikes(text: Layout, mark: str, row: Callable[[Buffer, str], str]) -> str:
-    """The functions ``spike_c<i>`` of a trial.
-
-    Args:
-        row: (rows, step) -> a pointer to the row of that step.
-    """
-    trial = text.trial
+def losses_of_spikes(trial: Trial, mark: str, element: Element, constants: Mapping[str, str]) -> str:
+    """The functions ``spike_c<i>`` of a trial; element: of what all threads see."""
+    loops, connections = Lowering(trial), trial.plan.connections
     terms = [(i, part, b) for o in trial.feedback for i, part, b in o.terms]
     terms += [(o.connection, *t) for o in trial.end_back if isinstance(o, GatherDelays) for t in o.terms]
-    before = {i: b for i, part, b in terms if part == "loss" and not text._plain(i)}
-    return "".join(_of_spikes(text, mark, i, row(before[i], "arrival")) for i in sorted(before))
+    before = {i: b for i, part, b in terms if part == "loss" and not connections[i].by_rows}
 
+    def inside(access: Access, write: Callable[[sp.Expr], str]) -> str:
+        b = access.buffer
+        at = f"{b.name}[{write(access.index[0])}]" if b.role == "scratch" else element(access, write)
+        return f"float_of({at})" if b.kind == "half" else at
 
-def _of_spikes(text: Layout, mark: str, i: int, before: str) -> str:
-    """Synapse by synapse the weights of one time become a row, for every time at which something may arrive."""
-    c = text.plan.connections[i]
-    late = f"sent + {text._delay_of(i)} == arrival" if c.delays else "1"
-    add = f"if ({late}) {{\n    row[n] += {text._stored_weight(i, 'w')};\n    any = 1;\n}}\n"
-    call = f"if (any) total += arrival_c{i}(t, sample, arrival, {before}, row);\n"
-    body = f"real row[{c.post}] = {{0}};\nint any = 0;\n{text._each_synapse(i, add)}{call}"
-    first, last = ("0", f"t->c{i}_ring - 1") if c.delays else (f"t->c{i}_delay",) * 2
-    loop = f"for (int64_t arrival = sent + {first}; arrival <= sent + {last} && arrival < t->n_steps; ++arrival) {{\n"
-    head = f"{mark} real spike_c{i}(const Trial *t, int64_t sample, int64_t sent, int32_t source)"
-    whole = f"real total = 0;\n{loop}{indent(body)}}}\nreturn total;\n"
-    return f"{head} {{\n{indent(whole)}}}\n"
+    text = ""
+    for i, rows in sorted(before.items()):
+        change = without_unused(
+            [Let(EFFECT, sp.Integer(0), changes=True), *loops.of_spike(i, rows, EFFECT), Leave(EFFECT)]
+        )
+        scratch = "".join(
+            f"real {b.name}[{b.axes[0]}];\n"
+            for b in (loops.buffers[n] for n in buffers_of(change))
+            if b.role == "scratch"
+        )
+        writer = Writer(Spelling(inside, lambda *_: "", constants, buffers=loops.buffers), Kernel((), {}))
+        head = f"{mark} real spike_c{i}(const Trial *t, int64_t sample, int64_t {NOW}, int64_t {SOURCE})"
+        text += f"{head} {{\n{indent(scratch + writer.block(change))}}}\n"
+    return text
 
 
 class _Functions:

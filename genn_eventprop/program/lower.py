@@ -281,7 +281,7 @@ class Lowering:
         change = loss_changes.of_arrival(readout, c.receptor, before, weight, ARRIVAL, EFFECT, only)
         return [Let(EFFECT, sp.Integer(0), changes=True), *change]
 
-    def _of_spike(self, i: int, before: Buffer, into: sp.Symbol) -> Body:
+    def of_spike(self, i: int, before: Buffer, into: sp.Symbol) -> Body:
         """Adds to `into` what the spike of `SOURCE` at `NOW` does to a loss of V, the synapses of one time together."""
         c, some, of_spike = self.plan.connections[i], symbol("some"), symbol("of_spike")
         if c.by_rows:
@@ -432,7 +432,7 @@ class Lowering:
         body: Body = [Let(TOTAL, sp.Integer(0), changes=True)]
         for i, which, rows in terms:
             if which == "loss":
-                caused = self._of_spike(i, rows, TOTAL)
+                caused = self.of_spike(i, rows, TOTAL)
             else:
                 caused = self._in_time(i, self._caused(i, which, rows, TOTAL))
             if self._from_input(i) and self.plan.connections[i].channels:
@@ -499,7 +499,7 @@ class Lowering:
         each = [s for which, rows in apart for s in self._caused(i, which, rows, caused)]
         body = self._in_time(i, [Let(caused, sp.Integer(0), changes=True), *each, Add(into, caused)])
         for rows in (rows for which, rows in o.terms if which == "loss" and together):
-            once = (Let(caused, sp.Integer(0), changes=True), *self._of_spike(i, rows, caused), Add(into, caused))
+            once = (Let(caused, sp.Integer(0), changes=True), *self.of_spike(i, rows, caused), Add(into, caused))
             body.append(Block(once))
         return self._each_sent(i, body)
 

@@ -118,7 +118,7 @@ def generate(plan: Plan, dtype: str, split: bool = False, halves: bool = False) 
         *text.gathers.kernels(text.parameter, text.struct_pointer),
     ]
     losses = voltage_losses(text.trial, INLINE, text._element, text._spelling().constants, "half" if halves else "real")
-    losses += losses_of_spikes(text, INLINE, lambda b, step: f"&{text._row(b, step, '0')}")
+    losses += losses_of_spikes(text.trial, INLINE, text._element, text._spelling().constants)
     changes = text.changes(stored=True)
     head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double"), losses, changes]
     return Source(
