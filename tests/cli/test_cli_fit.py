@@ -50,7 +50,7 @@ def folder(tmp_path, monkeypatch):
         (["lif", "cell.csv", "--spikes", "spikes.csv", "--sweeps", "7"], "has the sweeps 0 to 0, not [7]"),
         (["lif", "cell.csv", "--spikes", "spikes.csv", "--bounds", "tau_mem=9:4"], "must be finite and ascend"),
         (["li", "cell.csv", "--spikes", "spikes.csv"], "LI"),
-        (["lif", "v.csv", "--spikes-above", "500"], "V never rises through --spikes-above 500"),
+        (["lif", "v.csv", "--spikes-above", "500", "--only", "tau"], "V never rises through --spikes-above 500"),
     ],
 )
 def test_mistakes_are_explained(folder, capsys, words, message):
