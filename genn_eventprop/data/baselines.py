@@ -73,7 +73,10 @@ def baselines(
     for name, data in held_out.items():
         y = features(data, duration, bins)
         if y.shape[1] != x.shape[1]:
-            raise DataError(f"the {name} set has {y.shape[1]} features, the training set {x.shape[1]}: other channels")
+            raise DataError(
+                f"the {name} set has {y.shape[1]} features, but the training set has {x.shape[1]}; their channels "
+                "must be the same"
+            )
         truth = all_labels(data, "a baseline")
         found[name] |= {LOGISTIC: float(np.mean(logistic(y) == truth)), NEAREST: float(np.mean(nearest(y) == truth))}
     return found

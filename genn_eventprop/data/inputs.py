@@ -234,7 +234,7 @@ def split_inputs(
         data = Inputs.trusted({name: data}, **data.annotations)
     data = data if isinstance(data, Inputs) else Inputs(data)
     for name in data.parts:
-        check_known(name, every, DataError, f"the data has the input {name!r}, the network has not (")
+        check_known(name, every, DataError, f"the data has an input {name!r} that the network lacks (")
     for name, size in every.items():
         part: Events | Currents = data[name]
         kind, word = (Events, "spikes") if name in spike_inputs else (Currents, "currents")

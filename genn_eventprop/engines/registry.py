@@ -58,7 +58,7 @@ def engine_class(engine: str) -> type[Engine]:
     try:
         kind = ENGINES[name].load()
         if not issubclass(kind, Engine) or kind.name != name:
-            raise TypeError(f"{ENGINES[name].value} is no Engine of that name")
+            raise TypeError(f"{ENGINES[name].value} is not an Engine of that name")
     except Exception as error:
         raise EngineError(
             f"engine {name!r} of another package cannot be used ({type(error).__name__}: {error}); remove or repair it"

@@ -38,7 +38,7 @@ WINDOWS = 3
 """How often the last stage is made, with windows around the own spikes of where it began."""
 DRAWS = 64
 """Points around the end of the forced model of which one may have the spikes of the recording."""
-FORCED = "by itself the model has not the measured spikes: values and deviations are of the forced one"
+FORCED = "by itself the model does not have the measured spikes: values and deviations are those of the forced model"
 RESERVE = 4
 """Longest steps before the time limit after which no further one is made: that step, differences to both sides, a free
 run."""

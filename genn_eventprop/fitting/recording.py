@@ -522,7 +522,7 @@ def _read_csv(path: Path) -> Recording:
     columns = _columns(path, need=("time", "current"), may=("voltage", "sweep", "rate"))
     time, sweep = columns["time"], columns.get("sweep", np.zeros(len(columns["time"])))
     if not np.isfinite(sweep).all():
-        raise DataError(f"{path}: numbers of sweeps must be finite")
+        raise DataError(f"{path}: sweep numbers must be finite")
     order = np.lexsort((time, sweep))
     ends = np.cumsum(np.unique(sweep, return_counts=True)[1])[:-1]
     sweeps = [_read_sweep({n: x[rows] for n, x in columns.items()}, path) for rows in np.split(order, ends)]
@@ -600,7 +600,7 @@ def _read_neo(path: Path, names: Sequence[str]) -> Recording:
     except EventPropError:
         raise
     except Exception as error:  # a block of a damaged file may be anything
-        raise DataError(f"{path}: what neo read is no recording ({type(error).__name__}: {error})") from None
+        raise DataError(f"{path}: neo found no recording in it ({type(error).__name__}: {error})") from None
 
 
 def recording_of_block(block: Any, name: str = "cell", commands: Any = None, names: Sequence[str] = ()) -> Recording:

@@ -250,7 +250,7 @@ def _check_real(x: Any, what: str) -> None:
     if jnp.iscomplexobj(x):
         raise SettingError(f"{what} is complex; give x.real, or both parts as channels")
     if not (jnp.issubdtype(x.dtype, jnp.number) or x.dtype == bool):
-        raise SettingError(f"{what} holds {x.dtype}, no numbers")
+        raise SettingError(f"{what} holds {x.dtype}, not numbers")
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,9 @@ def facts_of(data: Events | Currents, tested: bool = False) -> Facts:
     if not len(data):
         raise DataError(f"{name}: no samples, so nothing can be learned")
     if data.labels is None:
-        raise DataError(f"{name}: no labels; a recipe is for classes: give labels, or write a page with its own loss")
+        raise DataError(
+            f"{name}: no labels; recipes are for classification: give labels, or write a page with its own loss"
+        )
     counts = np.bincount(data.labels[data.labels >= 0], minlength=data.n_classes or 0)
     if np.count_nonzero(counts) < 2:
         raise DataError(f"{name}: all samples are of one class, so there is nothing to tell apart")

@@ -220,7 +220,9 @@ class RunFolder:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             missing = value is None and key != "epochs"
             if (key == "epochs" or key.endswith(("_accuracy", "_loss"))) and not number and not missing:
-                raise SettingError(f"{self.path / 'results.json'} is damaged: {key} is {str(value)[:40]!r}, no number")
+                raise SettingError(
+                    f"{self.path / 'results.json'} is damaged: {key} is {str(value)[:40]!r}, not a number"
+                )
         return results
 
     @property
@@ -261,7 +263,7 @@ class RunFolder:
                 raise ValueError("it records no epoch")
             for key, depth in DEPTH.items():
                 if key in record and not _numbers(record[key], depth):
-                    raise ValueError(f"{key} is {str(record[key])[:40]!r}, no number")
+                    raise ValueError(f"{key} is {str(record[key])[:40]!r}, not a number")
             return record
         except ValueError as error:
             raise SettingError(

@@ -75,7 +75,7 @@ def remedy(trainer: Any, name: str) -> str:
         return f"it spiked before the updates, so use a smaller learning rate{words}"
     sources = {c.source.name for c in trainer.network.connections if c.target.name == name}
     if (asleep := sources & trainer.silent.keys()) == sources - {name} and all(trainer.silent[s].all() for s in asleep):
-        return f"what leads to it is silent too ({', '.join(sorted(asleep))}): it is that which must spike"
+        return f"the populations that lead to it are silent too ({', '.join(sorted(asleep))}): these must spike first"
     return (
         "its weights are too small for these data: leave out the weight (Dense()), which scales it to the data, or "
         "call initialise_rates(trainer, events, 2.0); on the command line leave out --input-weight and "
@@ -135,7 +135,7 @@ class Progress(Callback):
         for note in trainer.notes:
             say(f"note: {note}")
         if trainer.state.epoch == epochs:
-            say(f"note: the training is finished ({epochs} of {epochs} epochs); a larger number of epochs trains on")
+            say(f"note: the training is finished ({epochs} of {epochs} epochs); a larger number of epochs continues it")
         elif trainer.runtime_estimate is not None:
             say(str(trainer.runtime_estimate))
 

@@ -32,7 +32,7 @@ def compared(
     }  # fmt: skip
     samples = plain(train)
     if samples.labels is None or not len(samples) or (samples.labels < 0).any():
-        return {}, "baselines need labels: they are of classes, not of regressions" if classical else ""
+        return {}, "baselines need labels: they are for classification, not for regression" if classical else ""
     try:
         return baselines(samples, labelled, classical), ""
     except (EventPropError, MemoryError) as error:  # hours of training must not end without results

@@ -192,7 +192,8 @@ def schedule_too_long(facts: Facts) -> Finding | None:
         return None
     return Finding(
         "schedule too long",
-        f"the schedule eases the learning rate in over {facts.rises_until:,} updates, this training has {total:,}",
+        f"the schedule eases the learning rate in over {facts.rises_until:,} updates, but this training has only "
+        f"{total:,}",
         "leave out ease_in (EaseIn)",
     )
 
@@ -260,7 +261,7 @@ def small_validation(facts: Facts) -> Finding | None:
         "validation set too small",
         f"the validation set has {n} samples, so that its accuracy is uncertain by {98 / math.sqrt(max(n, 1)):.0f} % "
         "either way: which epoch is the best is a matter of chance",
-        "give no validation set, and the last weights count; or hold out more",
+        "give no validation set, so that the last weights count, or hold out more samples",
     )
 
 

@@ -103,7 +103,9 @@ def test_errors_say_what_to_do(rng, monkeypatch):
         chance(Events.from_samples([([], [])], 1), Events.from_samples([([], [])], 1))
     needs("sklearn")
     train = trains(rng, np.arange(10) % 2)
-    with pytest.raises(DataError, match="the test set has 30 features, the training set 40: other channels"):
+    with pytest.raises(
+        DataError, match="the test set has 30 features, but the training set has 40; their channels must be the same"
+    ):
         baselines(train, {"test": trains(rng, np.arange(4) % 2, channels=3)})
     assert baselines(train[[0, 2]], {"test": train})["test"]["1-NN"] == 0.5  # a single class to learn from
 

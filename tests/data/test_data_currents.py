@@ -317,7 +317,7 @@ def test_a_network_gets_spikes_side_by_side_and_currents_by_name():
         (some_events(), "the data are spikes alone, but the network has the inputs touch, stim; give a dictionary"),
         (some_currents(), "the data are currents alone, .* {'touch': Events, 'stim': Currents}"),
         ({"touch": some_events()}, "no input 'stim' in the data"),
-        ({"touch": some_events(), "stin": some_currents()}, "the data has the input 'stin', the network has not"),
+        ({"touch": some_events(), "stin": some_currents()}, "the data has an input 'stin' that the network lacks"),
         ({"touch": some_currents(), "stim": some_currents()}, "'touch' of the network takes spikes, the data has cur"),
         ({"touch": some_events(), "stim": some_events()}, "'stim' of the network takes currents, the data has spikes"),
         ({"touch": some_events(channels=3), "stim": some_currents()}, r"3 channels for 'touch'.*net.input\(3"),

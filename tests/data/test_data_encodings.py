@@ -143,7 +143,9 @@ def test_what_cannot_be_encoded_is_an_error_that_says_what_to_do() -> None:
         encoded([Levels(2), Levels(2)], data)
     for kind in (ZScore, Levels, Segments, Clock):
         assert kind.__name__ in ENCODINGS
-        with pytest.raises(DataError, match=rf"{kind.__name__} has no numbers of a training set yet: use .*fit\(train"):
+        with pytest.raises(
+            DataError, match=rf"{kind.__name__} has not been fitted to a training set yet: use .*fit\(train"
+        ):
             step(kind(), data)
     narrow = data.replace(data.values[:, :, :1])
     with pytest.raises(DataError, match="fitted to data of another width"):

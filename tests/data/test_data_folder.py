@@ -86,7 +86,9 @@ def test_what_does_not_fit_is_told(tmp_path):
     with pytest.raises(DataError, match=r"0.raw: read_camera\(\) got an unexpected keyword argument 'pol'"):
         Events.from_folder(root, pol=4)
     (root / "up" / "1.raw").write_bytes(FORMATS["evt2"][0](some_events(np.random.default_rng(0), 5, (9, 9)), (9, 9)))
-    with pytest.raises(DataError, match="1.raw has 162 channels, .*0.raw 240; they must agree"):
+    with pytest.raises(
+        DataError, match="1.raw has 162 channels, but .*0.raw has 240; all files must have the same number"
+    ):
         Events.from_folder(root)
 
 
@@ -102,7 +104,7 @@ def test_csv_files_of_times_and_channels(tmp_path_factory, rows, separator, name
     lines = [separator.join(["time_us", "neuron"])] * named + [f"{t!r}{separator}{c}" for t, c in rows]
     path.write_text("# about\n" + "\n".join(lines) + "\n")
     if not lines:
-        with pytest.raises(DataError, match="no events; it should hold a line an event"):
+        with pytest.raises(DataError, match="no events; it should have one line per event"):
             read_csv(path)
         return
     events = read_csv(path)
@@ -123,9 +125,9 @@ def test_csv_files_of_a_camera(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("", "no events; it should hold a line an event: time,channel"),
+        ("", "no events; it should have one line per event: time,channel"),
         ("a,b\n1,2\n", "columns a, b; needed are a time, and a channel, or x and y"),
-        ("1,2,3\n", "3 columns without names; let the first line name them"),
+        ("1,2,3\n", "3 columns without names; name them in the first line"),
         ("time,channel\n1,2\n3\n", ".*the file is truncated or damaged"),
         ("time,channel\n1,2\n3,four\n", ".*'four'.*the file is truncated or damaged"),
         ("time,channel\n1,2,3\n", "2 names for 3 columns"),

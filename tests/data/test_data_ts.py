@@ -90,9 +90,9 @@ HEAD = "@classLabel true a b\n"
         (HEAD + "@data\n1,?,3:a\n", r"line 3, dimension 0: '\?' is a missing value; fill it"),
         (HEAD + "@data\n1,NaN,3:a\n", "line 3, dimension 0: value 1 is nan: missing or too large; fill it"),
         (HEAD + "@data\n1,1e39,3:a\n", "value 1 is 1e[+]39: missing or too large"),
-        (HEAD + "@data\n1,two,3:a\n", "line 3, dimension 0: 'two' is no number"),
+        (HEAD + "@data\n1,two,3:a\n", "line 3, dimension 0: 'two' is not a number"),
         ("@timeStamps true\n@data\n(0,1),(1,2):a\n", "the values have time stamps"),
-        ("@targetLabel true\n@data\n1,2:hot\n", "targets: 'hot' is no number"),
+        ("@targetLabel true\n@data\n1,2:hot\n", "targets: 'hot' is not a number"),
     ],
 )
 def test_errors_name_file_and_line(tmp_path, text, message):

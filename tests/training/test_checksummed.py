@@ -79,9 +79,12 @@ def test_bytes_that_are_no_text(tmp_path, capsys, name):
         (lambda t: t[:-5], "metrics.jsonl has 1 epochs, the run 2"),
         (lambda t: "", "metrics.jsonl has 0 epochs, the run 2"),
         (lambda t: "{}\n", "line 1 is damaged (it records no epoch)"),
-        (lambda t: '{"epoch": 1, "train_loss": "<b>"}\n', "line 1 is damaged (train_loss is '<b>', no number)"),
+        (lambda t: '{"epoch": 1, "train_loss": "<b>"}\n', "line 1 is damaged (train_loss is '<b>', not a number)"),
         (lambda t: '{"epoch": 1, "silent": {"h": ["a", null]}}\n', "is damaged (silent is \"{'h': ['a', None]}\", no"),
-        (lambda t: '{"epoch": 1, "validation_accuracy": {}}\n', "is damaged (validation_accuracy is '{}', no number)"),
+        (
+            lambda t: '{"epoch": 1, "validation_accuracy": {}}\n',
+            "is damaged (validation_accuracy is '{}', not a number)",
+        ),
     ],
 )
 def test_plot_of_damaged_metrics(tmp_path, capsys, change, message):

@@ -146,8 +146,8 @@ def test_a_schedule_that_is_longer_than_the_training(capsys):
     events = words(200)
     results = trainer(1e-2, schedule=EaseIn() * Cosine(10)).fit(events, epochs=10)
     assert causes(results) == ["schedule too long"]
-    line = "warning: the schedule eases the learning rate in over 142 updates, this training has 70; leave out ease_in"
-    assert capsys.readouterr().err.splitlines() == [f"{line} (EaseIn)"]
+    line = "warning: the schedule eases the learning rate in over 142 updates, but this training has only 70"
+    assert capsys.readouterr().err.splitlines() == [f"{line}; leave out ease_in (EaseIn)"]
     better = trainer(1e-2, schedule=Cosine(10)).fit(events, epochs=10)
     assert learned(results) < 0.5 and learned(better) > 0.9
 

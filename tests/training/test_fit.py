@@ -469,7 +469,7 @@ def test_no_deviation_is_that_of_a_jump():
     cell = simulate(ALIF(tau_mem=15.0, b_jump=0.15, v_reset=0.1), np.repeat(current, 8), dt=0.25)
     bounds = {"tau_mem": (5.0, 40.0), "v_thresh": (0.5, 2.5), "v_reset": (-0.8, 0.4)}
     result = fit(LIF, replace(cell, voltage=None), bounds=bounds, starts=3, spike_noise=0.2, progress=False)
-    assert any("by itself the model has not the measured spikes" in remark for remark in result.remarks)
+    assert any("by itself the model does not have the measured spikes" in remark for remark in result.remarks)
     assert result.jumps and any("the loss jumps at this minimum" in doubt for doubt in result.doubts())
     assert (result.deviations > 1e-3 * (result.high - result.low)).all(), str(result)
 

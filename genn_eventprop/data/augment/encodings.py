@@ -204,7 +204,7 @@ def _check_fitted(step: Encoding, numbers: Any, wanted: int | None = None) -> No
     """Raises unless a step has its numbers, as many as the data need."""
     name = type(step).__name__
     if not numbers:
-        raise DataError(f"{name} has no numbers of a training set yet: use {name}(...).fit(train)")
+        raise DataError(f"{name} has not been fitted to a training set yet: use {name}(...).fit(train)")
     if wanted is not None and len(numbers) != wanted:
         raise DataError(f"{name} was fitted to data of another width: {len(numbers)} numbers, this has {wanted}")
 

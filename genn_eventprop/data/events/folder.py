@@ -57,7 +57,9 @@ def read_folder(
     widths, parts = [part.n_channels for part, _ in read], list[Any]()
     if len(set(widths)) > 1 and not all(widens for _, widens in read):
         i = next(i for i, width in enumerate(widths) if width != widths[0])
-        raise DataError(f"{files[i]} has {widths[i]} channels, {files[0]} {widths[0]}; they must agree")
+        raise DataError(
+            f"{files[i]} has {widths[i]} channels, but {files[0]} has {widths[0]}; all files must have the same number"
+        )
     for file, (part, _) in zip(files, read):
         annotations = part.annotations
         if names:

@@ -132,9 +132,11 @@ def _reader_of(raw: bytes) -> Callable[[bytes], tuple[np.ndarray, Size]]:
             return _dat
         version = evt[1] + ("" if (evt[2] or "0") == "0" else f".{evt[2]}")
         if version not in EVT:
-            raise DataError(f"EVT {version} is not read; convert the file to EVT 2 or 3 with Prophesee's own tools")
+            raise DataError(
+                f"EVT {version} is not supported; convert the file to EVT 2 or 3 with Prophesee's own tools"
+            )
         return EVT[version]
-    raise ValueError("it begins neither as AEDAT 2 to 4 nor as EVT or DAT do")
+    raise ValueError("it is not an AEDAT 2 to 4, EVT or DAT file")
 
 
 def _events(t: Any, x: Any, y: Any, p: Any) -> np.ndarray:
@@ -286,8 +288,8 @@ def _aedat2(raw: bytes) -> tuple[np.ndarray, Size]:
     chip = _chip(lines, r"#\s*(AEChip|HardwareInterface)")
     if not chip:
         raise DataError(
-            f"AEDAT 2 without the name of a camera that is known ({', '.join(CHIPS)}), on which the bits of an address "
-            "depend: add a line such as '# AEChip: DVS128' after the first one"
+            f"AEDAT 2 without the name of a known camera ({', '.join(CHIPS)}), which determines the bits of an "
+            "address: add a line such as '# AEChip: DVS128' after the first one"
         )
     word, time = _words(raw, start, ">u8").astype("<u8").view("<u4").reshape(-1, 2)[:, ::-1].T
     if chip == "dvs128":
@@ -308,7 +310,7 @@ def _aedat3(raw: bytes) -> tuple[np.ndarray, Size]:
         kind, _, size, _, overflow, _, number, _ = header.unpack_from(raw, start)
         start += header.size
         if size < 1 or number < 0 or overflow < 0 or start + size * number > len(raw):
-            raise ValueError(f"a packet at byte {start - header.size} says {number} events of {size} bytes")
+            raise ValueError(f"a packet at byte {start - header.size} claims {number} events of {size} bytes")
         if kind == 1:
             if size != 8:
                 raise ValueError(f"events of pixels have {size} bytes, not 8")
@@ -330,7 +332,7 @@ def _aedat4(raw: bytes) -> tuple[np.ndarray, Size]:
     stream, size = _stream_of_events(description)
     end = len(raw) if table < 0 else table
     if not start <= end <= len(raw):
-        raise ValueError(f"its table of packets is said to lie at byte {table} of {len(raw)}")
+        raise ValueError(f"its table of packets should be at byte {table}, but the file has {len(raw)} bytes")
     parts, total = list[np.ndarray](), 0
     for number, packet in _packets(raw, start, end):
         if number == stream:
@@ -353,7 +355,7 @@ def _packets(raw: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         number, size = struct.unpack_from("<ii", raw, start)
         start += 8
         if size < 0 or start + size > end:
-            raise ValueError(f"a packet at byte {start - 8} says {size} bytes, {end - start} are left")
+            raise ValueError(f"a packet at byte {start - 8} claims {size} bytes, but only {end - start} are left")
         yield number, raw[start : start + size]
         start += size
 
@@ -368,7 +370,7 @@ def _stream_of_events(description: str) -> tuple[int, Size]:
             sizes = {each.get("key"): each.text or "" for each in node.iter("attr")}
             name = node.get("name", "")
             if not name.isdecimal():
-                raise ValueError(f"its stream of events has the number {name!r}")
+                raise ValueError(f"the number of its stream of events is {name!r}, which is not a number")
             return int(name), _size({"width": sizes.get("sizeX", ""), "height": sizes.get("sizeY", "")})
     raise DataError("there is no stream of events (EVTS) in it")
 

@@ -55,12 +55,12 @@ def read_csv(
     text = content.decode("utf-8", "replace")
     first_line = next((line for line in text.splitlines() if line.strip() and line[0] != "#"), "")
     if not first_line:
-        raise DataError(f"{path}: no events; it should hold a line an event: time,channel")
+        raise DataError(f"{path}: no events; it should have one line per event: time,channel")
     separator = next((each for each in ",;\t" if each in first_line), None)
     first = [word.strip().strip('"').lower() for word in first_line.split(separator)]
     named = any(word[:1].isalpha() and word not in ("nan", "inf") for word in first)
     if not named and len(first) != 2:
-        raise DataError(f"{path}: {len(first)} columns without names; let the first line name them: time,channel or "
+        raise DataError(f"{path}: {len(first)} columns without names; name them in the first line: time,channel or "
                         "t,x,y,p")  # fmt: skip
     columns, in_ms = _columns(first if named else ["time", "channel"], unit, path)
     if named:

@@ -106,7 +106,9 @@ def _numbers(texts: list[str], where: str) -> np.ndarray:
         values = np.array(texts, np.float64)
     except ValueError:
         wrong = next(text for text in texts if not _is_number(text))
-        hint = "a missing value; fill it, e.g. with the mean of its neighbours" if wrong.strip() == "?" else "no number"
+        hint = (
+            "a missing value; fill it, e.g. with the mean of its neighbours" if wrong.strip() == "?" else "not a number"
+        )
         raise DataError(f"{where}: {wrong.strip()[:40]!r} is {hint}") from None
     wrong_values = ~(np.abs(values) <= np.finfo(np.float32).max)
     if wrong_values.any():

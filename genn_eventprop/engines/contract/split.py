@@ -73,8 +73,8 @@ class PendingPass:
         changed += [name for name, v in self._parameters.items() if v.tobytes() != parameters[name].tobytes()]
         if changed:
             raise EngineError(
-                f"{', '.join(changed)} changed between forward and backward, so that the gradient would be of no "
-                "network; change parameters behind backward, or run forward again"
+                f"{', '.join(changed)} changed between forward and backward, so the gradient would belong to neither "
+                "network; change parameters after backward, or run forward again"
             )
 
     def get(self) -> tuple[Readouts, Any]:

@@ -230,7 +230,7 @@ class NativeEngine(ProgramEngine):
             costate = f"lambda_{states[state - len(states)]}" if state < 2 * len(states) else "lambda . df/dp"
             return EngineError(
                 f"{where}: there is no gradient, since {costate} of {p.derived.model.name} cannot be followed back "
-                f"to a tolerance of {self.tolerance:g}: a small change grows beyond every bound; change the parameters "
+                f"to a tolerance of {self.tolerance:g}: a small change grows without bound; change the parameters "
                 "of the neuron, or shorten the trial"
             )
         return EngineError(
