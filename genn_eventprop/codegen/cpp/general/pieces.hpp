@@ -270,13 +270,15 @@ struct Pieces {
         bool ends = to < order;
         if (ends) {
             follow(args, m, lane, count, each, c, g, to, unit);
-            for (int l = 0; l < SIDE; ++l) length[l] = (known + 2 * together - pieces[current[each[l]]].start) / unit[l];
+            for (int l = 0; l < SIDE; ++l) length[l] = known + 2 * together - pieces[current[each[l]]].start;
+            length /= unit;
             for (int l = 0; l < count; ++l) leaves[l] = at_once(each[l], m, g, l);
             ends = suffices(args, m, c, g, each, count, leaves, length, unit);
         }
         for (bool again = false; !ends;) {
             follow(args, m, lane, count, each, c, g, order, unit);
-            for (int l = 0; l < SIDE; ++l) length[l] = std::fmin(2 * guess[each[l]], end_of_time - pieces[current[each[l]]].start) / unit[l];
+            for (int l = 0; l < SIDE; ++l) length[l] = std::fmin(2 * guess[each[l]], end_of_time - pieces[current[each[l]]].start);
+            length /= unit;
             for (int l = 0; l < count; ++l) leaves[l] = search && at_once(each[l], m, g, l);
             if (!search || limit(m, c, g, each, count, leaves, length, unit)) break;
             if (again) return false;
@@ -295,6 +297,7 @@ struct Pieces {
         }
         if (!search) return true;
         octet most[ROOM], stop = {}, within = {};  // within: where an own event is looked for
+        const octet per = 1.0 / unit;              // a power of 2, too
         for (int l = 0; l < count; ++l) {
             const int k = each[l];
             Piece& p = pieces[current[k]];
@@ -302,7 +305,7 @@ struct Pieces {
             const double last = ends ? known : std::fmin(mode_end[k], end_of_time);
             until[k] = std::fmin(p.start + length[l] * unit[l], last);
             // the difference of two times is exact, and belongs to them; but where it would be rounding
-            stop[l] = until[k] < last && length[l] * unit[l] < 4 * together ? length[l] : (until[k] - p.start) / unit[l];
+            stop[l] = until[k] < last && length[l] * unit[l] < 4 * together ? length[l] : (until[k] - p.start) * per[l];
             within[l] = ends ? length[l] : stop[l], p.order = int8_t(top);
         }
         for (int e = 0; e < E; ++e) {  // a bound on g: what lowers it is left out
@@ -325,10 +328,10 @@ struct Pieces {
             if (M::kinks > 0) {
                 const double before = until[k];
                 for (int j = 0; j < M::kinks; ++j) until[k] = std::fmin(until[k], bends(k, j, l, g[E + j], stop[l], unit[l]));
-                if (until[k] < before) stop[l] = (until[k] - pieces[current[k]].start) / unit[l];
+                if (until[k] < before) stop[l] = (until[k] - pieces[current[k]].start) * per[l];
                 if (crossing[k] > until[k]) crossing[k] = infinite();
             }
-            if (crossing[k] <= until[k]) until[k] = crossing[k], stop[l] = crossing_span[k] / unit[l];
+            if (crossing[k] <= until[k]) until[k] = crossing[k], stop[l] = crossing_span[k] * per[l];
         }
         octet end[n];
         for (int i = 0; i < n; ++i) end[i] = value_at(c[i], top, stop);
@@ -855,9 +858,15 @@ struct Pieces {
         M::adjoint(m, q, sign, unit, c, l, p, source, to);
         const octet whole = h;
         bool parts = false;
-        if (to < order && !resolves(l, p, h, unit, each, count, to)) h = whole, M::adjoint(m, q, sign, unit, c, l, p, source, to = order);
-        for (int turn = 0; !resolves(l, p, h, unit, each, count, to); ++turn, parts = true)
+        bool resolved = resolves(l, p, h, unit, each, count, to);
+        if (!resolved && to < order) {
+            h = whole, M::adjoint(m, q, sign, unit, c, l, p, source, to = order);
+            resolved = resolves(l, p, h, unit, each, count, to);
+        }
+        for (int turn = 0; !resolved; ++turn, parts = true) {
             if (turn == HALVINGS) unresolved(args, lost.neuron, lost.state);
+            resolved = resolves(l, p, h, unit, each, count, to);
+        }
         const octet s = -h;
         if (Keep || args.recorded)
             for (int i = 0; i < count; ++i) keep<Keep>(args, each[i], i, l, h[i], unit[i], to);
