@@ -11,9 +11,11 @@ and UEA archives with NAME_TEST.ts beside it. Data without a test set of their o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from genn_eventprop.data import Currents, Events
 from genn_eventprop.data.events import splits
 from genn_eventprop.data.open import open_data
 from genn_eventprop.errors import SettingError
@@ -42,7 +44,13 @@ def build(config: Config) -> Experiment:
     """Network, loss and data of one run."""
     if config.source is None:
         raise SettingError("name the data: genn-eventprop train DATA, or train own_data --source DATA")
-    train, test, names = open_data(config.source)
+    return of_sets(config, *open_data(config.source))
+
+
+def of_sets(
+    config: Config, train: Events | Currents, test: Events | Currents | None, names: Sequence[str]
+) -> Experiment:
+    """The same for data that are open already: a training set with its test set, or all samples and None."""
     if test is None:
         train, test = held_out_groups(train, config.test_groups, config.test)
     if config.validation == 0:

@@ -63,6 +63,10 @@ class Schedule:
         """Called once after each `epoch` (counted from 0), with `validation_accuracy` in 0..1; most schedules need
         nothing."""
 
+    def fit_into(self, updates: int) -> list[str]:
+        """Shorten what would last longer than a training of so many updates; what was done, in words."""
+        return []
+
     def state_dict(self) -> dict[str, Any]:
         """What resuming needs, JSON-able."""
         return {"name": type(self).__name__}
@@ -112,6 +116,9 @@ class Product(Schedule):
         for part in self.parts:
             part.end_epoch(epoch, validation_accuracy)
 
+    def fit_into(self, updates: int) -> list[str]:
+        return [words for part in self.parts for words in part.fit_into(updates)]
+
     def state_dict(self) -> dict[str, Any]:
         return {"name": "Product", "parts": [part.state_dict() for part in self.parts]}
 
@@ -154,6 +161,9 @@ class ByParameter(Schedule):
     def end_epoch(self, epoch: int, validation_accuracy: float | None) -> None:
         for schedule in (self.others, *self.by_pattern.values()):
             schedule.end_epoch(epoch, validation_accuracy)
+
+    def fit_into(self, updates: int) -> list[str]:
+        return [words for schedule in (self.others, *self.by_pattern.values()) for words in schedule.fit_into(updates)]
 
     def state_dict(self) -> dict[str, Any]:
         states = {pattern: schedule.state_dict() for pattern, schedule in self.by_pattern.items()}
@@ -247,6 +257,8 @@ class Cosine(Schedule):
 class EaseIn(Schedule):
     """min(1, start growth^update): by default from a thousandth of the learning rate, growing by 5 % per batch.
 
+    In a training that ends before the factor is 1 it grows faster, so that it is 1 after a quarter of the updates.
+
     Args:
         start: factor of the first update.
         growth: from one update to the next.
@@ -264,14 +276,26 @@ class EaseIn(Schedule):
         if not (math.isfinite(growth) and growth > 1.0):
             raise SettingError(f"EaseIn: growth must be > 1, got {growth}")
         self.growth = growth
-        # growth^update would overflow in a long training
-        self._full_after = 0 if start == 1.0 else math.ceil(-math.log(self.start) / math.log(growth))
+
+    def fit_into(self, updates: int) -> list[str]:
+        if self.rises_until() <= updates:
+            return []
+        before, share = self.rises_until(), max(1, updates // 4)
+        self.growth = self.start ** (-1.0 / share)
+        return [f"ease_in would take {before} updates, this training has {updates}: it takes {share}"]
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"growth": self.growth}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.growth = float(state.get("growth", self.growth))
 
     def rises_until(self) -> int:
-        return self._full_after
+        return 0 if self.start == 1.0 else math.ceil(-math.log(self.start) / math.log(self.growth))
 
     def factor(self, progress: Progress) -> float:
-        if progress.update >= self._full_after:
+        if progress.update >= self.rises_until():  # growth^update would overflow in a long training
             return 1.0
         return float(min(1.0, self.start * self.growth**progress.update))
 

@@ -111,7 +111,9 @@ def _shown(facts: Facts, chosen: Chosen) -> str:
     """In words, for the reason of an encoding."""
     others = {text: accuracy for text, accuracy in facts.shown.items() if text != chosen["encoding"]}
     best = max(others, key=others.__getitem__)
-    return f"tells {facts.shown[chosen['encoding']]:.0%} of samples apart, {best or 'no encoding'} {others[best]:.0%}"
+    share = facts.shown[chosen["encoding"]]
+    words = f"tells {share:.0%} of samples apart, {best or 'no encoding'} {others[best]:.0%}"
+    return words + (", which may be chance, and means generalise better" if others[best] > share else "")
 
 
 NOISE = 0.3
@@ -162,7 +164,7 @@ RULES: tuple[Rule, ...] = (
         "raw units leave braille silent, 0 %; z-scores 97 %", lambda f: f.kind == "currents" and f.steps == 1,
     ),
     Rule(
-        "encoding", _encoding, "by its counts it {shown_in_words}",
+        "encoding", _encoding, "what it shows {shown_in_words}",
         "on validation sets no encoding learns everything: OSULeaf 64 % from means and 44 % from levels, BasicMotions "
         "70 and 100 %, Yin-Yang 88 % without segments and 95 % with them, latency MNIST 82 and 75 %",
     ),

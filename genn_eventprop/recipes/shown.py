@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Currents, Events
-from ..data.augment.counter import CounterRNG
-from ..data.augment.encodings import Levels, SegmentMeans, Segments, ZScore
+from ..data.augment.encodings import Levels, SegmentMeans, Segments, ZScore, encoded
 from ..data.augment.steps import MergeChannels
 from ..data.events.splits import all_labels
 
@@ -69,22 +68,19 @@ def text_of(steps: list[Any]) -> str:
 
 
 def best_shown(accuracies: Mapping[str, float], samples: int) -> str:
-    """The first encoding, in the order of `candidates`, that is within `MARGIN` or a standard error of the best."""
+    """The encoding by which most samples are told apart; means of segments if what they lack may be chance.
+
+    From means a network generalises better than from levels, which are more numbers: these must be better by `MARGIN`
+    and by more than three standard errors of the means' own share.
+    """
     best = max(accuracies.values())
-    share = (best * samples + 1) / (samples + 2)  # an error of 0 would be certain of too much
-    margins = {text: MARGIN if "means" in text else min(MARGIN, _error(share, samples)) for text in accuracies}
-    return next(text for text, accuracy in accuracies.items() if accuracy >= best - margins[text])
-
-
-def _error(share: float, samples: int) -> float:
-    return math.sqrt(share * (1 - share) / samples)
+    margin = lambda p: max(MARGIN, 3 * math.sqrt(p * (1 - p) / samples))  # noqa: E731
+    return next(text for text, p in accuracies.items() if p >= best - ("means" in text) * margin(p))
 
 
 def features(steps: list[Any], data: Events | Currents) -> np.ndarray:
     """(S, F) float64: the counts of every channel behind the steps, or the values of currents."""
-    for step in steps:
-        step = step.fit(data) if hasattr(step, "fit") else step
-        data = step(data, CounterRNG(0, 0, np.arange(len(data))))
+    data = encoded(steps, data)[1]
     if isinstance(data, Currents):
         return np.asarray(data.values.reshape(len(data), -1), np.float64)
     place = data.sample_of_event * data.n_channels + data.channels

@@ -28,6 +28,7 @@ from ..modelling import Network
 from ..optimisers import Adam, Constant, Optimiser, Schedule, check_patterns
 from ..optimisers import Progress as ScheduleProgress
 from ..output import say
+from ..recipes import RELATIVE_RATE, epochs_for
 from ..regularisers import Regulariser
 from ..runs.checkpoint import Checkpoint, load_checkpoint, load_latest
 from ..runs.fingerprint import check_same, describe_loss, describe_network, describe_regulariser
@@ -85,7 +86,8 @@ class Trainer:
             (``Dense()``) on the training set, before the first update: for all populations that spike, or by name;
             None: 5 for hidden populations (1 with first spikes), for outputs what suits the loss; 0: leave the weights
             as drawn.
-        optimiser: default Adam(1e-3). schedule: learning-rate schedule, default constant.
+        optimiser: default Adam(0.02, relative=True), the rate of the recipes. schedule: learning-rate schedule, default
+            constant.
         batch_size: trials per optimiser step; an incomplete last batch is used with its own size.
         class_weights: weight of each class in the mean of the loss: None, "balanced" or one number per class,
             see `class_weights.ClassWeights`.
@@ -166,7 +168,7 @@ class Trainer:
         check_arguments(network, optimiser, schedule, callbacks, numbers, run_dir)
         network.check_connected()
         self.class_weights = ClassWeights(class_weights, as_losses(loss)[0])
-        self.optimiser, self.schedule = optimiser or Adam(), schedule or Constant()
+        self.optimiser, self.schedule = optimiser or Adam(RELATIVE_RATE, relative=True), schedule or Constant()
         self.carry = carry
         self.config, self.settings = dict(config or {}), dict[str, Any]()
         if carry and (checkpoint_batches or communicator is not None):
@@ -342,7 +344,7 @@ class Trainer:
         validation: DataSet | Mapping[str, Events | Currents] | None = None,
         test: DataSet | Mapping[str, Events | Currents] | HeldOutTestSet | None = None,
         *,
-        epochs: int,
+        epochs: int | None = None,
         baseline: bool = False,
     ) -> dict[str, Any]:
         """Train until `epochs` epochs are done in total, then evaluate the test set once.
@@ -357,7 +359,8 @@ class Trainer:
 
         Args:
             train, validation, test: the three sets.
-            epochs: passes through the training set, those before a resumption included.
+            epochs: passes through the training set, those before a resumption included; None: as many as make 1,000
+                updates, and at least 20.
             baseline: also fit logistic regression and 1-NN (extra ``[baseline]``) to the same training set. Chance and
                 what these reach on test and validation set are the results' ``baselines``, see `data.baselines`.
 
@@ -370,7 +373,7 @@ class Trainer:
             DataError, SettingError: data or run folder cannot be used.
         """
         with self.ranks.guard():
-            epochs = whole(epochs, "epochs", SettingError)
+            epochs = None if epochs is None else whole(epochs, "epochs", SettingError)
             self._stop, self._interrupted = False, 0
             self.engine.stop(False)
             absent = next((each.outer for each in self.plan.losses if isinstance(each.outer, UnavailableLoss)), None)
@@ -381,8 +384,12 @@ class Trainer:
                 require("sklearn", "baselines", "baseline")
             validation = None if validation is None else require_data(validation, "validation set")
             batches = batches_of(train, self.engine, self.class_weights)
+            if epochs is None:
+                epochs = epochs_for(len(batches), self.batch_size)
             scaled = self._scale_weights(batches)
             if not self.state.updates:
+                n_batches = len(in_order(batches.follows, None, len(batches), self.batch_size))
+                scaled += self.schedule.fit_into(epochs * n_batches)
                 names = {c.weight_name for c in self.network.connections}
                 self.optimiser.measure({n: v for n, v in self.engine.parameters.items() if n in names})
             if self._choose_again(batches):

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from genn_eventprop.errors import CheckpointError, SettingError, TrainingError
-from genn_eventprop.optimisers import SGD, Adam, AdamW, RMSprop, gradient_norm
+from genn_eventprop.optimisers import SGD, Adam, AdamW, Constant, EaseIn, Product, RMSprop, gradient_norm
+from genn_eventprop.optimisers import Progress as ScheduleProgress
 
 STEPS, RATE = 30, 3e-3
 
@@ -171,3 +174,55 @@ def test_state_of_another_optimiser_or_shape_is_refused():
     missing.prepare({"v": np.ones(3)})
     with pytest.raises(CheckpointError, match=r"optimiser state v/m of shape \(3,\) is missing"):
         missing.load_state_dict(arrays, info)
+
+
+@given(st.floats(-3, 3), st.integers(0, 2**32 - 1), st.sampled_from([Adam, RMSprop]))
+def test_relative_rates_do_not_know_the_unit_of_weights(exponent, seed, make):
+    """Weights of another scale, with gradients of the inverse one, move by the same share of their size."""
+    rng = np.random.default_rng(seed)
+    x, g, scale = rng.normal(0, 1, (5, 4)), rng.normal(0, 1, (5, 4)), 10.0**exponent
+    moved = []
+    for unit in (1.0, scale):
+        optimiser = make(0.02, relative=True, epsilon=1e-30)
+        parameters = {"w": unit * x, "tau": np.array([20.0])}
+        optimiser.prepare(parameters)
+        optimiser.measure({"w": parameters["w"]})
+        for _ in range(3):
+            optimiser.update(parameters, {"w": g / unit, "tau": np.array([1.0])})
+        moved.append(parameters["w"] / unit - x)
+        rms = np.sqrt(np.mean(x**2)) * unit
+        assert optimiser.rate_of("w") == pytest.approx(0.02 * rms) and optimiser.rate_of("tau") == 0.02
+        arrays, info = optimiser.state_dict()
+        again = make(0.02, relative=True, epsilon=1e-30)
+        again.prepare(parameters)
+        again.load_state_dict(arrays, info)
+        assert again.rate_of("w") == optimiser.rate_of("w")
+        with pytest.raises(CheckpointError, match="relative=True.*relative=False"):
+            plain = make(0.02, epsilon=1e-30)
+            plain.prepare(parameters)
+            plain.load_state_dict(arrays, info)
+    assert np.allclose(*moved, rtol=1e-6, atol=1e-9)
+    assert np.abs(moved[0]).max() > 0
+
+
+def test_weights_of_zero_have_a_unit():
+    optimiser = Adam(0.02, relative=True)
+    optimiser.prepare({"w": np.zeros((25, 3))})
+    optimiser.measure({"w": np.zeros((25, 3))})
+    assert optimiser.rate_of("w") == pytest.approx(0.02 / 5)
+
+
+@given(st.integers(1, 2000))
+def test_ease_in_ends_within_the_training(updates):
+    schedule = Product(EaseIn(), Constant())
+    words = schedule.fit_into(updates)
+    assert bool(words) == (updates < EaseIn().rises_until())
+    if words:
+        assert words == [
+            f"ease_in would take 142 updates, this training has {updates}: it takes {max(1, updates // 4)}"
+        ]
+    assert schedule.factor(ScheduleProgress(0, updates)) == 1.0
+    again = Product(EaseIn(), Constant())
+    again.load_state_dict(schedule.state_dict())
+    at = ScheduleProgress(0, updates // 8)
+    assert again.factor(at) == schedule.factor(at)

@@ -144,12 +144,16 @@ def test_a_layer_that_spikes_all_the_time():
 
 def test_a_schedule_that_is_longer_than_the_training(capsys):
     events = words(200)
-    results = trainer(1e-2, schedule=EaseIn() * Cosine(10)).fit(events, epochs=10)
+    results = trainer(2e-3, schedule=EaseIn() * Cosine(21)).fit(events, epochs=21)
     assert causes(results) == ["schedule too long"]
-    line = "warning: the schedule eases the learning rate in over 142 updates, but this training has only 70"
+    line = "warning: the schedule eases the learning rate in over 142 updates, but this training has only 147"
     assert capsys.readouterr().err.splitlines() == [f"{line}; leave out ease_in (EaseIn)"]
-    better = trainer(1e-2, schedule=Cosine(10)).fit(events, epochs=10)
+    better = trainer(1e-2, schedule=Cosine(21)).fit(events, epochs=21)
     assert learned(results) < 0.5 and learned(better) > 0.9
+    # one that would not even end within the training is shortened, so that it learns
+    shortened = trainer(1e-2, schedule=EaseIn() * Cosine(10))
+    assert learned(shortened.fit(events, epochs=10)) > 0.7
+    assert "ease_in would take 142 updates, this training has 70: it takes 17" in shortened.notes
 
 
 def test_too_few_updates():

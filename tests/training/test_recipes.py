@@ -11,6 +11,7 @@ import pytest
 from genn_eventprop import load
 from genn_eventprop.cli import main
 from genn_eventprop.data import Currents, Events
+from genn_eventprop.data.augment.encodings import encoded
 from genn_eventprop.data.baselines import baselines
 from genn_eventprop.errors import DataError
 from genn_eventprop.experiment import LayeredConfig, load_experiment
@@ -145,6 +146,7 @@ def test_texts_of_encodings_are_settings():
         for steps in candidates(data):
             again = encodings_of(text_of(steps))
             assert [type(s) for s in again] == [type(s) for s in steps] and again == steps
+            assert len(encoded(again, data)[1]) == len(data)
 
 
 def test_what_no_recipe_is_for_is_an_error_that_says_what_to_do(tmp_path, capsys):

@@ -217,13 +217,14 @@ def encoded(steps: Any, train: Any) -> tuple[list[Any], Any]:
     """
     fitted = []
     for step in steps:
-        if not isinstance(train, step.takes):
-            kinds = " or ".join(kind.__name__ for kind in step.takes)
+        takes = getattr(step, "takes", (Events,))  # other fixed steps are of spikes, and need no numbers
+        if not isinstance(train, takes):
+            kinds = " or ".join(kind.__name__ for kind in takes)
             raise DataError(
                 f"{type(step).__name__} encodes {kinds}, but has {type(train).__name__} before it; leave it out, or "
                 "change the order"
             )
-        fitted.append(step.fit(train))
+        fitted.append(step.fit(train) if isinstance(step, Encoding) else step)
         train = fitted[-1](train, CounterRNG(0, 0, np.arange(len(train))))
     return fitted, train
 
