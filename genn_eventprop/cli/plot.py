@@ -141,7 +141,7 @@ class Run:
     def built(self) -> tuple[Trainer, DataSet]:
         """The experiment's trainer with the trained weights, and the data set that --data names."""
         file, config, folder = open_run(self.path, self.page, self.trust, engine=self.engine)
-        experiment = file.build(config)
+        experiment = file.experiment(config)
         experiment.trainer.load_checkpoint(folder.checkpoint(self.checkpoint))
         events = experiment.events(str(self.data))
         if events is None:

@@ -48,7 +48,7 @@ def _evaluate(
         trust: Run and open the files that the run's settings name (--neuron FILE:NAME, --data-dir).
     """
     file, config, folder = open_run(run, page, trust, engine=engine, threads=threads)
-    experiment = file.build(config)
+    experiment = file.experiment(config)
     events = experiment.events(data)
     if events is None:
         raise SettingError(f"experiment {file.name} has no {data} set")

@@ -213,6 +213,18 @@ class ExperimentFile:
         """Whether it belongs to the package, so that a run can be opened without naming it."""
         return not self.source.endswith(".py")
 
+    def experiment(self, config: ExperimentConfig) -> Experiment:
+        """What `build` makes of the settings, without the group that ``--hold-out`` names.
+
+        Raises:
+            SettingError: `build` returns something else; there is no such group.
+        """
+        experiment = self.build(config)
+        if not isinstance(experiment, Experiment):
+            got = type(experiment).__name__
+            raise SettingError(f"{self.source}: build() must return an Experiment, as layered(...) makes, got {got}")
+        return experiment if config.hold_out is None else _without_group(experiment, config.hold_out)
+
 
 def experiment_names() -> list[str]:
     """The experiments that are installed with the package.
@@ -334,12 +346,7 @@ def run_experiment(file: ExperimentFile, config: ExperimentConfig, resume: bool 
 
 
 def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: bool) -> dict[str, Any]:
-    experiment = file.build(config)
-    if not isinstance(experiment, Experiment):
-        got = type(experiment).__name__
-        raise SettingError(f"{file.source}: build() must return an Experiment, as layered(...) makes, got {got}")
-    if config.hold_out is not None:
-        experiment = _without_group(experiment, config.hold_out)
+    experiment = file.experiment(config)
     if config.from_nir is not None and config.from_nir.suffix == NIR and not config.partial:
         experiment = dataclasses.replace(
             experiment, trainer=with_graph(experiment.trainer, config.from_nir, config.nir_dialect)
@@ -388,9 +395,7 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
 def baselines_of_run(path: Path, page: Path | None = None, trust: bool = False) -> Baselines:
     """Chance, logistic regression and 1-NN on the data of an existing run, which are made anew; see `open_run`."""
     file, config, _ = open_run(path, page, trust)
-    experiment = file.build(config)
-    if config.hold_out is not None:
-        experiment = _without_group(experiment, config.hold_out)
+    experiment = file.experiment(config)
     experiment.trainer.close()
     sets = {"test": experiment.events("test"), "validation": experiment.events("validation")}
     found, problem = compared(experiment.train, sets, classical=True)

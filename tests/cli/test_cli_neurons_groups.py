@@ -180,6 +180,17 @@ def test_each_group_of_a_page_is_held_out_once(folder, capsys):
     assert "--hold-out dan: the training set has no such group; did you mean 'ann'?" in capsys.readouterr().err
 
 
+def test_the_test_set_of_a_fold_is_evaluated_whoever_has_held_it_out(folder, capsys):
+    """`layered` does it; here the page does not know of it."""
+    text = PAGE.replace("layered(config, ", "layered(replace(config, hold_out=None), ")
+    Path("page.py").write_text(text.replace("import dataclass\n", "import dataclass, replace\n"))
+    assert main(["train", "page.py", "--hold-out", "bob", "--run-dir", "run"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "run", "--page", "page.py", "--checkpoint", "last"]) == 0
+    results, out = json.loads(Path("run/results.json").read_text()), capsys.readouterr().out
+    assert results["test"]["samples"] == 8 and "test set, 8 samples" in out and "bob" in out and "ann" not in out
+
+
 def grouped(names, channels=4):
     return Events.from_samples(
         [([1.0], [k % channels]) for k in range(len(names))], channels, [0] * len(names), list(names)
