@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import sympy as sp
 
 from ....losses.kinds import READOUTS
 from ....program.host_values import auxiliary
-from ....program.nodes import SAMPLE, Access, Kernel
-from ....program.trial import EachStep, Once, Trial
+from ....program.nodes import Access, Buffer, Kernel, Statement
+from ....program.trial import Trial
 from ...birth_losses import birth_losses, changed
 from ...statements import Spelling, indent
 from ...voltage_losses import voltage_losses
@@ -59,11 +59,18 @@ def loss_functions(memory: Memory, trial: Trial) -> str:
     def write(spelling: Spelling, kernel: Kernel, double: bool) -> ScalarWriter:
         return ScalarWriter(spelling, kernel)
 
-    def begin() -> str:
-        return f"{memory.pointers()}[[maybe_unused]] const int64_t n_steps = args.n_steps;\n"
-
-    given = (memory.element, CONSTANTS, "real", HEAD, False, begin, write)
+    given = (memory.element, CONSTANTS, "real", HEAD, False, lambda: begin(memory), write)
     return voltage_losses(trial, "[[maybe_unused]] inline", *given)
+
+
+def printed(memory: Memory, buffers: Mapping[str, Buffer], body: Iterable[Statement]) -> str:
+    """Loops over `buffers`, in double precision."""
+    return ScalarWriter(Spelling(memory.element, lambda *_: "", CONSTANTS, buffers=buffers), Kernel((), {})).block(body)
+
+
+def begin(memory: Memory) -> str:
+    """What the body of a function begins with, once all else of it is written."""
+    return f"{memory.pointers()}[[maybe_unused]] const int64_t n_steps = args.n_steps;\n"
 
 
 def auxiliary_losses(memory: Memory, losses: Sequence[str]) -> str:
@@ -77,13 +84,3 @@ def auxiliary_losses(memory: Memory, losses: Sequence[str]) -> str:
         each = f"const double r = double(work.{prefix}w_r[n]);\nargs.{prefix}w_r[sample * {loss.n_classes} + n] = {read};\n"
         said += f"for (int n = 0; n < {loss.n_classes}; ++n) {{\n{indent(each)}}}\n"
     return took + said
-
-
-def compared_by(memory: Memory, o: Once | EachStep) -> str:
-    """The code of an auxiliary loss."""
-    if isinstance(o, Once):
-        return compared(memory, o.kernel)
-    body = ScalarWriter(Spelling(memory.element, lambda *_: "", CONSTANTS), o.kernel).text()
-    into = memory.element(Access(o.into, (SAMPLE,)), str)
-    loop = f"for (int64_t o_row = 0; o_row < args.n_steps; ++o_row) {{\n{indent(body)}}}\n"
-    return f"{memory.pointers()}double t_running = 0;\n{loop}{into} = t_running;\n"

@@ -10,6 +10,7 @@ import sympy as sp
 from ....plan import PopulationRecord
 from ....plan.coefficients import basis_size
 from ....program.births import BIRTH, KINK
+from ....program.lower import Lowering
 from ....program.nodes import Buffer, Kernel, Set, name
 from ....program.operations import EVALUATED
 from ....program.scope import Scope
@@ -31,7 +32,7 @@ from ...target import Target, finished, step_backwards, step_forwards, write
 from ..context import POLL, Context, ends, stream, streams
 from .between import ConnectionOps
 from .carried import Carried
-from .compare import auxiliary_losses, birth_functions, compared, compared_by, loss_functions
+from .compare import auxiliary_losses, begin, birth_functions, compared, loss_functions, printed
 from .connections import Connections, tables
 from .evaluated import Evaluated
 from .lists import Lists
@@ -55,7 +56,7 @@ class Grid(Target):
     def __init__(self, names: Context) -> None:
         self.names, self.plan = names, names.plan
         assert names.trial is not None
-        self.trial = names.trial
+        self.trial, self.lowering = names.trial, Lowering(names.trial)
         self.carried = Carried(names, self.trial.scopes)
         self.memory = self.carried.memory = Memory(names, self._host_buffers(), self._integers(), self.trial.for_inputs)
         undone = {o.population: o.kernel.body for o in self.trial.jumps}
@@ -193,9 +194,7 @@ class Grid(Target):
         return self.between.feed_input(o)
 
     def total(self, o: Total) -> str:
-        total, of = o.into.name, self.memory.pointer(o.of)
-        N = f"N_{self.names.p(self.memory.population(o.of).name)}"
-        return f"int32_t {total} = 0;\nfor (int neuron = 0; neuron < {N}; ++neuron) {total} += {of}[neuron];\n"
+        return f"int32_t {o.into.name};\n" + printed(self.memory, self.lowering.buffers, self.lowering.total(o))
 
     def once(self, o: Once) -> str:
         return compared(self.memory, o.kernel)
@@ -279,10 +278,8 @@ class Grid(Target):
         """Auxiliary losses, and their readouts for the host; of halves, with what the host has found."""
         if not self.plan.auxiliary:
             return ""
-        once = [
-            k for k, o in enumerate(self.trial.compare) if isinstance(o, Once)
-        ]  # one of every loss, and what follows
-        others = self.trial.compare[once[1] :] if len(once) > 1 else ()
-        return auxiliary_losses(
-            self.memory, [compared_by(self.memory, o) for o in others if isinstance(o, (Once, EachStep))]
-        )
+        _, *others = [k for k, o in enumerate(self.trial.compare) if isinstance(o, Once)]  # one of every loss
+        if not others:
+            return auxiliary_losses(self.memory, [])
+        text = printed(self.memory, self.lowering.buffers, self.lowering.operations(self.trial.compare[others[0] :]))
+        return auxiliary_losses(self.memory, [begin(self.memory) + text])
