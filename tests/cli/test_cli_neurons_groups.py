@@ -126,9 +126,9 @@ def test_a_killed_study_with_a_neuron_of_ones_own_goes_on(folder, kind, capsys):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    Path("slowly").unlink()
     before = [m.read_text().splitlines()[:2] for m in metrics]
     wait_until_gone(Path("runs/s"))
+    Path("slowly").unlink()
     assert not any(m.with_name("results.json").exists() for m in metrics)
     assert main(["scan", "s.toml"]) == 0, capsys.readouterr().out
     assert [m.read_text().splitlines()[:2] for m in metrics] == before  # from the checkpoints, not anew

@@ -111,7 +111,7 @@ def test_a_scan_runs_every_cell_once_and_tabulates(folder, capsys):
     assert main(["scan", "s.toml", "--table"]) == 0 and len(begun()) == 6
     capsys.readouterr()
     assert main(["report", "runs/s"]) == 0
-    lines = capsys.readouterr().out.splitlines()[2:]
+    lines = capsys.readouterr().out.partition("\n\n")[0].splitlines()[2:]  # the table before what was noticed
     assert [line.split(" | ")[:2] for line in lines] == [  # 3 is the default
         ["| `train tiny.py`", "seeds 1, 2"], ["| `train tiny.py --hidden 4`", "seeds 1, 2"],
     ]  # fmt: skip

@@ -60,7 +60,7 @@ def check_same(got, want, engine, clock, tolerance, without_gradient=()):
 def compare(kind, plan, events, tolerance=1e-9, without_gradient=(), **settings):
     """Run an engine and the reference; returns both with their results, (engine, result, reference, result)."""
     values = plan.network.initial_parameters(3)
-    double = {"dtype": "float64"} if "dtype" in kind.options else {}
+    double = {"dtype": "float64"} if "dtype" in getattr(kind, "options", ["dtype"]) else {}
     engine, clock = kind(plan, values, **{**double, **settings}), ReferenceClock(plan, values)
     got, want = run(engine, events), run(clock, events)
     check_same(got, want, engine, clock, tolerance, without_gradient)
