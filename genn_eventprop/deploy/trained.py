@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..compile import create, make_plan
-from ..data import Events, Inputs
+from ..data import Events
 from ..data.inputs import DataSet
 from ..description import Described, build
-from ..description.steps import apply
 from ..engines import NAMES
 from ..engines.contract.half_rows import rounded_weights
 from ..engines.registry import availability_of
@@ -29,7 +28,7 @@ from ..losses import Function, Loss, as_losses
 from ..losses.outer import UnavailableLoss
 from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import MODEL, RunFolder
-from ..training.evaluator import Evaluation, Samples, as_data, evaluate, ready_to_predict, spike_counts
+from ..training.evaluator import Evaluation, Samples, as_data, evaluate, preprocessed, ready_to_predict, spike_counts
 
 if TYPE_CHECKING:
     from .online import Stream
@@ -174,23 +173,7 @@ class TrainedModel:
         together = together or len(data) or 1
         for start in range(0, max(len(data), 1), together):
             part: DataSet = data[start : start + together]
-            yield part if prepared else self._preprocessed(part)
-
-    def _preprocessed(self, data: DataSet) -> DataSet:
-        """Of several inputs only one, of spikes, may have steps of preprocessing."""
-        steps = self.described.preprocessing
-        if steps and (takes := getattr(steps[0], "takes", (Events,))) and not isinstance(data, (*takes, Inputs)):
-            kinds = " or ".join(kind.__name__ for kind in takes)
-            raise DataError(f"this model was trained on {kinds}, which it encodes; got {type(data).__name__}")
-        if not steps or not isinstance(data, Inputs):
-            prepared: DataSet = apply(steps, data)
-            return prepared
-        spikes = (
-            [name for name, part in data.parts.items() if isinstance(part, Events)] if isinstance(data, Inputs) else []
-        )
-        if not isinstance(data, Inputs) or len(spikes) != 1:
-            raise DataError("this model was trained with preprocessed spikes: give a dictionary with its spike input")
-        return data.with_parts({spikes[0]: apply(steps, data[spikes[0]])})
+            yield part if prepared else preprocessed(self.described.preprocessing, part)
 
 
 def load(

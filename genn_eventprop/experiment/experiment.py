@@ -351,18 +351,15 @@ def _run(file: ExperimentFile, config: ExperimentConfig, run_dir: Path, resume: 
         experiment = dataclasses.replace(
             experiment, trainer=with_graph(experiment.trainer, config.from_nir, config.nir_dialect)
         )
-    trainer = experiment.trainer
+    trainer = settled(experiment, config)
     trainer.run_dir = run_dir
-    _settle(trainer, config)
     trainer.config = {
         "experiment": file.source,
         "settings": jsonable(dataclasses.asdict(config)),
         "defaults": jsonable({**dataclasses.asdict(file.config()), **(file.quick if config.quick else {})}),
         "class_names": list(experiment.class_names),
     }
-    trainer.page, trainer.class_names = file.page, tuple(experiment.class_names)
-    trainer.preprocessing = tuple(experiment.preprocessing)
-    trainer.n_channels = experiment.n_channels or trainer.n_channels
+    trainer.page = file.page
     trainer.distribute(world())
     if file.plot is not None:
         states = sum(p.size * len(p.derived.states) for p in trainer.plan.populations)
@@ -439,8 +436,11 @@ def begin_with(trainer: Trainer, config: ExperimentConfig) -> None:
     trainer.note(f"starts from the weights of {source}{words}")
 
 
-def _settle(trainer: Trainer, config: ExperimentConfig) -> None:
-    """The settings that every experiment has and that its page need not know of."""
+def settled(experiment: Experiment, config: ExperimentConfig) -> Trainer:
+    """The trainer with what the experiment knows of its data, and the settings that a page need not know of."""
+    trainer = experiment.trainer
+    trainer.class_names, trainer.preprocessing = tuple(experiment.class_names), tuple(experiment.preprocessing)
+    trainer.n_channels = experiment.n_channels or trainer.n_channels
     if config.weight_rows != "float32" and trainer.engine.weight_rows != config.weight_rows:
         raise SettingError(
             "this page does not pass --weight-rows on; write Trainer(..., weight_rows=config.weight_rows) in it, or "
@@ -454,6 +454,7 @@ def _settle(trainer: Trainer, config: ExperimentConfig) -> None:
         trainer.callbacks.append(EarlyStopping(config.early_stopping))
     if config.tensorboard:
         trainer.callbacks.append(TensorBoard())
+    return trainer
 
 
 def batch_sizes_of(text: str) -> dict[int, int]:

@@ -11,17 +11,21 @@ and UEA archives with NAME_TEST.ts beside it. Data without a test set of their o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from genn_eventprop.data import Currents, Events
 from genn_eventprop.data.events import splits
 from genn_eventprop.data.open import open_data
-from genn_eventprop.errors import SettingError
+from genn_eventprop.errors import SettingError, check_known
 from genn_eventprop.experiment import Experiment, LayeredConfig, layered
-from genn_eventprop.recipes import held_out_groups
+from genn_eventprop.experiment.experiment import settled
+from genn_eventprop.output import say
+from genn_eventprop.recipes import held_out_groups, recipe_of
 from genn_eventprop.report import plots
+from genn_eventprop.training import Trainer
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,44 @@ def build(config: Config) -> Experiment:
 
 
 def of_sets(
-    config: Config, train: Events | Currents, test: Events | Currents | None, names: Sequence[str]
+    config: Config, train: Events | Currents, test: Events | Currents | None, names: Sequence[str], **trainer: Any
 ) -> Experiment:
-    """The same for data that are open already: a training set with its test set, or all samples and None."""
+    """The same for data that are open already: a training set with its test set, or all samples and None; `trainer`:
+    further arguments of `Trainer`."""
     if test is None:
         train, test = held_out_groups(train, config.test_groups, config.test)
     if config.validation == 0:
-        return layered(config, train, None, test, names)
+        return layered(config, train, None, test, names, **trainer)
     train, validation = splits.stratified_split(train, config.validation, config.seed).apply(train)
-    return layered(config, train, validation, test, names)
+    return layered(config, train, validation, test, names, **trainer)
+
+
+ONE_TRAINING = {field.name for field in fields(LayeredConfig)} - {
+    *"seeds cross_validate runner processes slurm resume_if_started quick config data_dir read_test baseline".split(),
+    *"init_from from_nir nir_dialect partial".split(),
+} | {"test", "test_groups", "validation"}
+"""Settings of a single training; the others are what the command does around it."""
+
+
+def auto(
+    train: Events | Currents,
+    test: Events | Currents | None,
+    class_names: Sequence[str],
+    progress: bool,
+    settings: Mapping[str, Any],
+) -> Trainer:
+    """What `Trainer.auto` returns."""
+    for name in settings:
+        check_known(name, sorted(ONE_TRAINING), SettingError, f"Trainer.auto: no setting {name!r}; ")
+    facts, choices = recipe_of(train, test)
+    if progress:
+        say("\n  ".join([str(facts), *(str(choice) for choice in choices if choice.setting not in settings)]))
+    config = Config(**({choice.setting: choice.value for choice in choices} | dict(settings)))
+    experiment = of_sets(config, train, test, class_names, progress=progress, run_dir=config.run_dir)
+    trainer = settled(experiment, config)
+    trainer.recorded = True
+    trainer.data_sets = experiment.train, experiment.validation, experiment.test, config.epochs
+    return trainer
 
 
 def plot(experiment: Experiment, folder: Path) -> None:

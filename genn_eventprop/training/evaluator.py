@@ -11,9 +11,11 @@ import numpy as np
 from ..data import Events
 from ..data.events import check
 from ..data.events.events import as_events
-from ..data.inputs import DataSet, require_data, with_targets
+from ..data.inputs import DataSet, Inputs, require_data, with_targets
+from ..description.steps import apply
 from ..engines import Data, Engine
 from ..engines.contract.result import LossPart
+from ..errors import DataError
 from ..losses import Function
 from ..plan import NetworkPlan, Plan
 from .checks import check_labels
@@ -162,6 +164,26 @@ def as_data(value: Any, n_channels: int) -> DataSet:
     if isinstance(value, (Events, Mapping)) or not isinstance(value, (list, tuple)):
         return require_data(value, "data")
     return as_events(value, n_channels)
+
+
+def preprocessed(steps: Sequence[Any], data: DataSet) -> DataSet:
+    """What a model whose `steps` of preprocessing these are takes of `data` as they were recorded.
+
+    Of several inputs only one, of spikes, may have steps.
+
+    Raises:
+        DataError: currents for steps of spikes, or the other way round.
+    """
+    if steps and (takes := getattr(steps[0], "takes", (Events,))) and not isinstance(data, (*takes, Inputs)):
+        kinds = " or ".join(kind.__name__ for kind in takes)
+        raise DataError(f"this model was trained on {kinds}, which it encodes; got {type(data).__name__}")
+    if not steps or not isinstance(data, Inputs):
+        applied: DataSet = apply(steps, data)
+        return applied
+    spikes = [name for name, part in data.parts.items() if isinstance(part, Events)]
+    if len(spikes) != 1:
+        raise DataError("this model was trained with preprocessed spikes: give a dictionary with its spike input")
+    return data.with_parts({spikes[0]: apply(steps, data[spikes[0]])})
 
 
 def ready_to_predict(events: DataSet, plan: Plan) -> DataSet:

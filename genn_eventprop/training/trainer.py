@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,7 +44,7 @@ from .class_weights import ClassWeights, Weighting
 from .compared import Baselines, compared
 from .diagnosis import Facts, Finding, diagnose
 from .epoch_statistics import EpochStatistics
-from .evaluator import Evaluation, Evaluator, Samples
+from .evaluator import Evaluation, Evaluator, Samples, as_data, preprocessed
 from .parameter_sets import ParameterSets
 from .results import delay_metrics, epoch_metrics, gradient_norms, history, relative_steps, run_results
 from .run_recorder import RunRecorder
@@ -62,8 +63,13 @@ if TYPE_CHECKING:
 
 OWN = ("self", "network", "loss", "optimiser", "run_dir", "communicator", "engine_options")
 """Arguments of a trainer that another one with the same settings does not share."""
-SET = ("page", "preprocessing", "n_channels", "class_names", "config", "figure_bytes", "choice", "made_with")
+SET = (
+    "page", "preprocessing", "n_channels", "class_names", "config", "figure_bytes", "choice", "made_with", "recorded",
+    "data_sets",
+)  # fmt: skip
 """Attributes of a trainer that are set after it was made."""
+OWN_DATA = "genn_eventprop.experiments.own_data"
+"""The page whose trainer `Trainer.auto` returns. Pages stand above this stage, and are loaded by name."""
 
 
 REASONS = (KeyboardInterrupt, Terminated, HungUp)
@@ -200,6 +206,8 @@ class Trainer:
         self.preprocessing: tuple[Step, ...] = ()  # kept with the model; the data given to `fit` has it behind it
         self.n_channels = self.plan.input.size or None  # of the data before that; None: currents alone
         self.class_names: tuple[str, ...] = ()
+        self.recorded = False  # whether data come as they were recorded, and `preprocessing` is applied here
+        self.data_sets: tuple[Any, Any, Any, int] | None = None  # train, validation, test, epochs: of `fit()`
         self._batch_sizes: dict[int, int] = {}
         self.batches = 0  # of the current epoch
         self._task: dict[str, Any] = {}  # what `diagnosis` knows of the data
@@ -208,6 +216,41 @@ class Trainer:
         self._fresh = True  # whether a training can be resumed from the current batch
         if communicator is not None:
             self.distribute(communicator)
+
+    @staticmethod
+    def auto(
+        train: Events | Currents,
+        test: Events | Currents | None = None,
+        *,
+        class_names: Sequence[str] = (),
+        progress: bool = True,
+        **settings: Any,
+    ) -> Trainer:
+        """A trainer with all settings from the recipe of these data, as ``genn-eventprop train DATA`` chooses them.
+
+        `fit()` needs no argument. `evaluate`, `predict` and `spike_counts` take data as they were recorded and apply
+        the encoding, whose numbers are those of the training set.
+
+        Args:
+            train: labelled data; without a `test` set a part of them is held out as one.
+            test: labelled data that `fit` reads once, at its end.
+            class_names: names of the classes, kept with the model.
+            progress: print facts, choices with their reasons, and progress; without it, only warnings.
+            settings: in place of what the rules choose, any of ``genn-eventprop train own_data --help`` that concerns
+                a single training: ``hidden=(256,)``, ``epochs=40``, ``run_dir="run"``, ``seed=2``.
+
+        Raises:
+            DataError: no labels, a single class, no samples.
+            SettingError: an unknown setting, or one of the command alone.
+
+        Example:
+            >>> trainer = Trainer.auto(events, epochs=2, progress=False)
+            >>> results = trainer.fit()
+            >>> results["epochs"], trainer.predict(events[:3]).shape
+            (2, (3,))
+        """
+        trainer: Trainer = importlib.import_module(OWN_DATA).auto(train, test, class_names, progress, settings)
+        return trainer
 
     def __repr__(self) -> str:
         places: list[Any] = [*self.network.inputs, *self.network.currents, *self.network.populations]
@@ -340,7 +383,7 @@ class Trainer:
 
     def fit(
         self,
-        train: DataSet | Mapping[str, Events | Currents] | Augmented,
+        train: DataSet | Mapping[str, Events | Currents] | Augmented | None = None,
         validation: DataSet | Mapping[str, Events | Currents] | None = None,
         test: DataSet | Mapping[str, Events | Currents] | HeldOutTestSet | None = None,
         *,
@@ -358,7 +401,7 @@ class Trainer:
         and checkpoints have the averages.
 
         Args:
-            train, validation, test: the three sets.
+            train, validation, test: the three sets; a trainer of `auto` has its own, and takes no others.
             epochs: passes through the training set, those before a resumption included; None: as many as make 1,000
                 updates, and at least 20.
             baseline: also fit logistic regression and 1-NN (extra ``[baseline]``) to the same training set. Chance and
@@ -373,6 +416,13 @@ class Trainer:
             DataError, SettingError: data or run folder cannot be used.
         """
         with self.ranks.guard():
+            if self.data_sets is not None:
+                if any(data is not None for data in (train, validation, test)):
+                    raise SettingError("this trainer has its data: call fit() without any, give others to Trainer.auto")
+                train, validation, test, chosen = self.data_sets
+                epochs = chosen if epochs is None else epochs
+            if train is None:
+                raise SettingError("fit needs a training set: fit(train); only a trainer of Trainer.auto has its own")
             epochs = None if epochs is None else whole(epochs, "epochs", SettingError)
             self._stop, self._interrupted = False, 0
             self.engine.stop(False)
@@ -659,19 +709,26 @@ class Trainer:
             self.statistics.runaway_spikes,
         )  # fmt: skip
 
+    def _preprocessed(self, events: Samples) -> Samples:
+        """The data as the network takes them."""
+        if not self.recorded:
+            return events
+        data: DataSet = preprocessed(self.preprocessing, as_data(events, self.n_channels or 0))
+        return data
+
     def evaluate(self, events: Samples) -> Evaluation:
         """Run `events`, a data set or a list of samples (times in ms, channels), forwards with the current weights, or
         with their averages if the optimiser keeps some."""
-        return self.evaluator.evaluate(events)
+        return self.evaluator.evaluate(self._preprocessed(events))
 
     def predict(self, events: Samples) -> np.ndarray:
         """Predicted class of every sample of `events`, (S,) int64, -1 if no output decides; for a loss that compares
         with targets, the readouts (S, K)."""
-        return self.evaluator.predict(events)
+        return self.evaluator.predict(self._preprocessed(events))
 
     def spike_counts(self, events: Samples) -> dict[str, np.ndarray]:
         """Population -> (S, N) int64, spikes of every neuron in every sample of `events`."""
-        return self.evaluator.spike_counts(events)
+        return self.evaluator.spike_counts(self._preprocessed(events))
 
     @property
     def best_parameters(self) -> dict[str, np.ndarray] | None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from genn_eventprop import load
+from genn_eventprop import Trainer, load
 from genn_eventprop.cli import main
 from genn_eventprop.data import Currents, Events
 from genn_eventprop.data.augment.encodings import encoded
 from genn_eventprop.data.baselines import baselines
-from genn_eventprop.errors import DataError
+from genn_eventprop.errors import DataError, SettingError
 from genn_eventprop.experiment import LayeredConfig, load_experiment
 from genn_eventprop.experiment.options import encodings_of
 from genn_eventprop.recipes import RULES, facts_of, recipe, recipe_of
@@ -74,6 +76,51 @@ def test_data_that_nobody_has_seen_learn_without_a_setting(make, tmp_path, monke
     assert np.mean(model.predict(data) == data.labels) > 0.9
     assert main(["predict", "run", "data.npz"]) == 0
     assert "labelled samples" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("tested", [False, True])
+def test_trainer_auto_is_the_command_in_python(make, tested, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(7)
+    data = make(rng, 60, 3)
+    data, test = (data[:40], data[40:]) if tested else (data, None)
+    trainer = Trainer.auto(data, test, epochs=3, threads=1, seed=4, run_dir="python")
+    said = capsys.readouterr().err
+    results = trainer.fit()
+    capsys.readouterr()
+    if not tested:  # a file holds one set
+        data.save("data.npz")
+        assert main(["train", "data.npz", "--epochs", "3", "--threads", "1", "--seed", "4", "--run-dir", "run"]) == 0
+        assert f"data.npz: {said.splitlines()[0]}" in capsys.readouterr().err
+        assert results["test_accuracy"] == json.loads(Path("run/results.json").read_text())["test_accuracy"]
+        np.testing.assert_array_equal(trainer.predict(data), load("run").predict(data))
+    assert "  encoding " in said and "  epochs " not in said, "only what the rules chose has their reason"
+    # data as they were recorded, by the trainer, its copy and its folder
+    for each in (trainer, copy.deepcopy(trainer)):
+        assert each.evaluate(data).accuracy == np.mean(each.predict(data) == data.labels)
+        np.testing.assert_array_equal(each.predict(data), load("python").predict(data))
+    if tested:
+        assert results["test_accuracy"] == trainer.evaluate(test).accuracy
+    assert trainer.spike_counts(data)["hidden"].shape == (len(data), 128)
+    other = of_curves(rng, 5, 2) if isinstance(data, Events) else of_counts(rng, 5, 2)
+    with pytest.raises(DataError, match="which it encodes; got|must be an Events, got"):
+        trainer.predict(other)
+    with pytest.raises(SettingError, match=r"call fit\(\) without any, give others to Trainer.auto"):
+        trainer.fit(data)
+
+
+def test_settings_that_trainer_auto_cannot_carry_out_are_refused(capsys):
+    data = of_values(np.random.default_rng(2), 30, 2)
+    for name in ("hiden", "source", "seeds", "cross_validate", "init_from", "baseline", "quick"):
+        with pytest.raises(SettingError, match=f"Trainer.auto: no setting '{name}'; "):
+            Trainer.auto(data, **{name: None})
+    trainer = Trainer.auto(data, hidden=(9,), batch_sizes="2:4", progress=False)
+    assert trainer.network.populations[0].size == 9 and trainer.batch_size_of(1) == 4
+    assert capsys.readouterr().err == ""
+    plain = Trainer(trainer.network, trainer.loss, duration=10.0, progress=False)
+    with pytest.raises(SettingError, match="fit needs a training set"):
+        plain.fit()
 
 
 def test_a_run_of_a_recipe_is_a_run_like_any(tmp_path, monkeypatch, capsys):
