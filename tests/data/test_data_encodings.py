@@ -13,10 +13,12 @@ from genn_eventprop.data import Currents, Events
 from genn_eventprop.data.augment.counter import CounterRNG
 from genn_eventprop.data.augment.encodings import (
     ENCODINGS,
+    SHAPES,
     Clock,
     Levels,
     SegmentMeans,
     Segments,
+    Shapes,
     ZScore,
     encoded,
 )  # fmt: skip
@@ -92,6 +94,45 @@ def test_segment_means_keep_the_integral(seed: int, count: int) -> None:
         assert np.allclose(means, data.values.mean(1, dtype=np.float64), rtol=1e-4, atol=1e-3)
 
 
+def walks(seed: int, steps: int, samples: int = 6) -> Currents:
+    rng = np.random.default_rng(seed)
+    return Currents(np.cumsum(rng.standard_normal((samples, steps, rng.integers(1, 4))), 1), 2.0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS, st.integers(9, 80), st.integers(1, 4))
+def test_shapes_count_where_a_convolution_is_above_its_threshold(seed: int, steps: int, count: int) -> None:
+    data = walks(seed, steps)
+    fitted = Shapes(count).fit(data)
+    found = step(fitted, data)
+    assert found.values.shape == (len(data), 1, 84 * count) and found.dt == pytest.approx(data.duration)
+    rng = np.random.default_rng(seed)
+    for _ in range(20):
+        i, k, j = rng.integers(len(data)), rng.integers(count), rng.integers(84)
+        stretch = int(np.geomspace(1, max(1, steps / 16), count)[k])
+        kernel = np.zeros(8 * stretch + 1)
+        kernel[::stretch] = SHAPES[j]
+        convolved = np.convolve(data.values[i, :, (j + k) % data.n_channels], kernel[::-1], "valid")
+        threshold = fitted.thresholds[84 * k + j]
+        sure = np.abs(convolved - threshold) > 1e-3
+        at_least, at_most = (convolved > threshold)[sure].sum(), (convolved > threshold)[sure].sum() + (~sure).sum()
+        assert at_least - 1e-3 <= found.values[i, 0, 84 * k + j] * len(convolved) <= at_most + 1e-3
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS, st.floats(-1e3, 1e3), st.integers(5, 30))
+def test_shapes_are_found_anywhere_whatever_the_offset(seed: int, offset: float, by: int) -> None:
+    rng = np.random.default_rng(seed)
+    curves = np.zeros((4, 160, 1))
+    curves[:, 60:90] = np.cumsum(rng.standard_normal((4, 30, 1)), 1)
+    data, moved = Currents(curves, 1.0), Currents(np.roll(curves, by, 1) + round(offset), 1.0)
+    fitted = Shapes(1).fit(data)
+    assert np.abs(step(fitted, data).values - step(fitted, moved).values).max() < 0.02
+    assert np.ptp(step(fitted, data).values, axis=0).max() > 0.05, "samples differ"
+    flat = step(Shapes(2).fit(data.replace(0 * data.values + 1e7)), data.replace(0 * data.values + 1e7))
+    assert not flat.values.any(), "a constant curve has no shape"
+
+
 @settings(max_examples=30, deadline=None)
 @given(SEEDS, st.integers(1, 8), st.integers(1, 4))
 def test_a_clock_adds_one_hand_at_a_time(seed: int, count: int, rate: int) -> None:
@@ -125,8 +166,13 @@ def test_crossings_of_levels_tell_between_which_levels_a_value_is(seed: int, cou
 
 
 def test_encodings_come_back_from_a_description() -> None:
-    data = currents(3)
-    for chain in ([ZScore(), Segments(4)], [ZScore(), SegmentMeans(5)], [Levels(3), Segments(2), Clock(2)]):
+    data = walks(3, 20)
+    for chain in (
+        [Shapes(2), ZScore()],
+        [ZScore(), Segments(4)],
+        [ZScore(), SegmentMeans(5)],
+        [Levels(3), Segments(2), Clock(2)],
+    ):
         fitted, x = encoded(chain, data)
         back = build_steps(json.loads(json.dumps(describe_steps(fitted), allow_nan=False)), Guard(trust=False))
         assert tuple(fitted) == back
@@ -141,7 +187,9 @@ def test_what_cannot_be_encoded_is_an_error_that_says_what_to_do() -> None:
         encoded([ZScore()], events)
     with pytest.raises(DataError, match=r"Levels encodes Currents, but has Events before it"):
         encoded([Levels(2), Levels(2)], data)
-    for kind in (ZScore, Levels, Segments, Clock):
+    with pytest.raises(DataError, match="samples of 8 steps are shorter than a shape, 9 steps; leave it out"):
+        Shapes().fit(walks(1, 8))
+    for kind in (ZScore, Levels, Segments, Shapes, Clock):
         assert kind.__name__ in ENCODINGS
         with pytest.raises(
             DataError, match=rf"{kind.__name__} has not been fitted to a training set yet: use .*fit\(train"
@@ -150,6 +198,6 @@ def test_what_cannot_be_encoded_is_an_error_that_says_what_to_do() -> None:
     narrow = data.replace(data.values[:, :, :1])
     with pytest.raises(DataError, match="fitted to data of another width"):
         step(ZScore().fit(data), narrow)
-    for wrong in (lambda: Segments(0), lambda: Levels(0), lambda: Clock(2.5), lambda: SegmentMeans(-1)):  # type: ignore[arg-type]
+    for kind, number in ((Segments, 0), (Levels, 0), (Clock, 2.5), (SegmentMeans, -1), (Shapes, 0)):
         with pytest.raises(DataError, match="must be"):
-            wrong()
+            kind(number)  # type: ignore[arg-type]

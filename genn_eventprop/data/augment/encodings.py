@@ -10,7 +10,9 @@ Axis letters: S samples, T steps, C channels, K segments or levels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any, ClassVar
 
 import numpy as np
@@ -121,6 +123,63 @@ class SegmentMeans(Encoding):
         return currents.replace(flat, dt=currents.duration)
 
 
+SHAPES = np.array([[2 if i in plus else -1 for i in range(9)] for plus in combinations(range(9), 3)])
+"""(84, 9) all kernels of nine values of which three are 2 and the others -1: their sums are 0, offsets do not count."""
+
+
+@dataclass(frozen=True)
+class Shapes(Encoding):
+    """Currents whose 84 K channels say for which share of the trial a curve looks like a shape, wherever it does.
+
+    Channel 84 k + j, as long as the trial, is the share of positions at which the curve, convolved with `SHAPES` j
+    stretched to the k-th of K lengths, is above a threshold: a quantile of the training set. Of several channels of
+    currents each shape sees one, in turn. Source: Dempster, Schmidt, Webb 2021 (MiniRocket), doi
+    10.1145/3447548.3467231; one threshold a shape and length, no padding.
+
+    Args:
+        count: K lengths, from 9 steps to half of the trial.
+        thresholds: (84 K,) of a training set, see `fit`.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (Currents,)
+
+    count: int = 4
+    thresholds: Numbers = ()
+
+    def __post_init__(self) -> None:
+        check_whole("Shapes: count", self.count, 1, 100)
+
+    def fit(self, data: Currents) -> Shapes:
+        golden = (5**0.5 - 1) / 2  # multiples of it, modulo 1, fill 0..1 evenly
+        return replace(self, thresholds=tuple(
+            float(np.quantile(convolved, (1 + i) * golden % 1)) for i, convolved in enumerate(self.convolved(data))
+        ))  # fmt: skip
+
+    def __call__(self, currents: Currents, rng: CounterRNG) -> Currents:
+        _check_fitted(self, self.thresholds, 84 * self.count)
+        above = [(c > threshold).mean(1) for c, threshold in zip(self.convolved(currents), self.thresholds)]
+        return currents.replace(np.stack(above, 1).astype(np.float32)[:, None], dt=currents.duration)
+
+    def convolved(self, currents: Currents) -> Iterator[np.ndarray]:
+        """For each of the 84 K channels (S, positions), the curves convolved with its shape.
+
+        Raises:
+            DataError: fewer than nine steps.
+        """
+        steps, size = currents.n_steps, SHAPES.shape[1]
+        if steps < size:
+            raise DataError(f"Shapes: samples of {steps} steps are shorter than a shape, {size} steps; leave it out")
+        for k, stretch in enumerate(np.geomspace(1, max(1, steps / 2 / (size - 1)), self.count).astype(int).tolist()):
+            positions = steps - (size - 1) * stretch
+            for j, shape in enumerate(SHAPES):
+                x = currents.values[:, :, (j + k) % currents.n_channels]
+                x = x - x[:, :1]  # sums of large values would not cancel to the last digit, even if all are equal
+                total = np.zeros((len(x), positions), np.float32)
+                for i, weight in enumerate(shape.tolist()):
+                    total += weight * x[:, i * stretch : i * stretch + positions]
+                yield total
+
+
 @dataclass(frozen=True)
 class Clock(Encoding):
     """More channels, of which each tells one part of the trial: a current of 1 during it, or spikes, `rate` a part.
@@ -229,5 +288,5 @@ def encoded(steps: Any, train: Any) -> tuple[list[Any], Any]:
     return fitted, train
 
 
-ENCODINGS: dict[str, Any] = {step.__name__: step for step in (ZScore, Segments, SegmentMeans, Clock, Levels)}
+ENCODINGS: dict[str, Any] = {step.__name__: step for step in (ZScore, Segments, SegmentMeans, Shapes, Clock, Levels)}
 """Encodings by name, for the command line, configuration files and descriptions of models."""
