@@ -55,6 +55,7 @@ def _fit(
     spikes_above: float | None = None,
     signals: tuple[str, ...] = (),
     sweeps: tuple[int, ...] = (),
+    test_sweeps: tuple[int, ...] = (),
     current: str | None = None,
     current_step: float | None = None,
     run_dir: Path | None = None,
@@ -78,7 +79,9 @@ def _fit(
         spikes: A .csv file with the columns time (ms) and sweep, for every recording.
         spikes_above: A spike is where V rises through this level.
         signals: Names of the signals to read, where a file that neo reads has several of voltage or current.
-        sweeps: Numbers of the sweeps that are fitted, from 0; default: all.
+        sweeps: Numbers of the sweeps that are fitted, from 0; default: all but the test sweeps.
+        test_sweeps: Numbers of sweeps that are held out: the first line of the result says how much of them the model
+            explains.
         current: Drive, state or parameter of the model that is the injected current; default: its only drive, or I.
         current_step: Average the current over steps of so many ms, which is faster.
         run_dir: Folder of the run; default: runs/fit-MODEL-1, or the next number.
@@ -93,15 +96,29 @@ def _fit(
     neuron = find_model(model)
     names = _names(recordings)
     cells = [
-        replace(_read(path, signals, sweeps, spikes[i] if spikes else None, spikes_above, current_step), name=names[i])
+        replace(
+            _read(
+                path,
+                signals,
+                (*sweeps, *test_sweeps) if sweeps else (),
+                spikes[i] if spikes else None,
+                spikes_above,
+                current_step,
+            ),
+            name=names[i],
+        )
         for i, path in enumerate(recordings)
     ]
+    if both := {*sweeps} & {*test_sweeps}:
+        raise SettingError(f"sweep {min(both)} is in --sweeps and in --test-sweeps; a test needs sweeps of its own")
+    # of the recording as it was read, where the test sweeps are the last ones
+    held_out = [len(sweeps) + i for i in range(len(test_sweeps))] if sweeps else [*test_sweeps]
     settings: dict[str, Any] = {
         "bounds": {n: _numbers(text, 2, "bounds") for n, text in _named(bounds, "bounds")},
         "fixed": {n: _numbers(text, 1, "fixed")[0] for n, text in _named(fixed, "fixed")},
         "only": list(only) or None,
         "priors": {n: _numbers(text, 2, "priors") for n, text in _named(priors, "priors")},
-        "current": current, **asdict(options),
+        "current": current, "test_sweeps": held_out, **asdict(options),
     }  # fmt: skip
     # hashes, since a path alone does not say which data a result is of, nor which model
     own_model = [path] if (path := Path(model.partition(":")[0])).is_file() else []

@@ -7,6 +7,7 @@ from .options import FitOptions
 from .recording import Recording, read_recording, read_spikes
 from .result import FitResult
 from .simulate import simulate
+from .verdict import Score, Verdict
 
 __all__ = [
     "FitOptions",
@@ -14,6 +15,8 @@ __all__ = [
     "FreeRun",
     "Identifiability",
     "Recording",
+    "Score",
+    "Verdict",
     "fit",
     "identifiability",
     "read_recording",

@@ -26,6 +26,7 @@ from .residuals import Residuals
 from .result import FitResult, uncertainty, variances
 from .saved import Stage
 from .spread import LOWER, spread
+from .verdict import judge
 
 COUPLINGS = ((20.0, 15), (5.0, 10), (1.0, 10), (0.2, 10))
 """Coupling to the measured V in 1/ms, and how many steps a fit makes with it, before the last ones without: from far
@@ -78,6 +79,7 @@ def fit(
     only: Iterable[str] | None = None,
     priors: Mapping[str, tuple[float, float]] | None = None,
     current: str | None = None,
+    test_sweeps: Sequence[int] = (),
     **options: Any,
 ) -> FitResult | list[FitResult]:
     """Fit the parameters of a model to recordings; each is a cell with sweeps of its own.
@@ -97,6 +99,8 @@ def fit(
         current: the drive, state (of a synaptic current, say) or parameter that is the injected current; None: the
             model's only drive, or what is called I.
             ``gain``, 1 unless it is in `bounds` or `only`, multiplies it.
+        test_sweeps: numbers of sweeps that are held out: the others are fitted, and the verdict is on these
+            (`fitting.verdict`).
         options: fields of `FitOptions`, such as ``starts=10``, ``window=(1.0, 3.0)``, ``voltage_noise=0.5``,
             ``rate_noise=1.0``, ``progress=False``.
 
@@ -122,7 +126,10 @@ def fit(
                 f"fit takes a Recording or a list of them, got {shown(recording)}; make one with "
                 "Recording(current, dt=..., voltage=...), or read_recording(FILE)"
             )
-    tasks = prepare(model, cells, bounds=bounds, fixed=fixed, only=only, priors=priors, current=current, **options)
+    tasks = prepare(
+        model, cells, bounds=bounds, fixed=fixed, only=only, priors=priors, current=current, test_sweeps=test_sweeps,
+        **options,
+    )  # fmt: skip
     results = [task.run() for task in tasks]
     return results[0] if isinstance(recording, Recording) else results
 
@@ -135,6 +142,8 @@ class FitTask:
     ranges: Ranges
     priors: dict[str, tuple[float, float]]
     options: FitOptions
+    held_out: Residuals | None = None
+    """Of sweeps that are not fitted."""
     best: dict[str, Any] = field(default_factory=dict)
     """While it runs, the best point so far: its parameters, its loss, and the coupling with which that was computed."""
 
@@ -165,6 +174,7 @@ def prepare(
     only: Iterable[str] | None = None,
     priors: Mapping[str, tuple[float, float]] | None = None,
     current: str | None = None,
+    test_sweeps: Sequence[int] = (),
     **options: Any,
 ) -> list[FitTask]:
     """What `fit` does with every cell; raises what it raises, before anything is computed."""
@@ -179,21 +189,47 @@ def prepare(
     chosen = FitOptions(**options)
     fitted = fitted_model(model, current)
     tasks = []
-    for cell in cells:
+    for whole in cells:
+        cell, test = split(whole, test_sweeps)
         _check_measured(cell, chosen)
         ranges = choose(fitted, cell, bounds or {}, fixed or {}, only, priors or {})
-        residuals = Residuals(
-            fitted, cell, window=chosen.window, skip=chosen.skip, every=chosen.every,
-            voltage_noise=chosen.voltage_noise or usual_noise(cell), spike_noise=chosen.spike_noise,
+        noise = chosen.voltage_noise or usual_noise(cell)
+        residuals, held_out = (
+            None if rec is None else Residuals(
+                fitted, rec, window=chosen.window, skip=chosen.skip, every=chosen.every, voltage_noise=noise,
+                spike_noise=chosen.spike_noise,
+            )
+            for rec in (cell, test)
         )  # fmt: skip
+        assert residuals is not None
         of_rates = cell.rates is not None or chosen.rate_noise is not None
         if chosen.skip >= cell.durations.min() or not (residuals.size or of_rates):
             raise SettingError(
                 f"recording {cell.name!r}: nothing counts with skip={chosen.skip:g} and window={chosen.window}; make "
                 "them smaller"
             )
-        tasks.append(FitTask(residuals, ranges, dict(priors or {}), chosen))
+        if test is not None and chosen.skip >= test.durations.min():
+            raise SettingError(f"recording {cell.name!r}: nothing of a test sweep is left with skip={chosen.skip:g}")
+        tasks.append(FitTask(residuals, ranges, dict(priors or {}), chosen, held_out))
     return tasks
+
+
+def split(recording: Recording, test_sweeps: Sequence[int]) -> tuple[Recording, Recording | None]:
+    """The sweeps that are fitted, and those that are held out.
+
+    Raises:
+        DataError: sweeps that are not there. SettingError: none is left to be fitted, or one is named twice.
+    """
+    if not len(np.atleast_1d(test_sweeps)):
+        return recording, None
+    test = recording[test_sweeps]
+    numbers = np.atleast_1d(np.arange(len(recording))[test_sweeps])
+    fitted = np.setdiff1d(np.arange(len(recording)), numbers)
+    if not len(fitted):
+        raise SettingError(f"recording {recording.name!r}: all sweeps are test sweeps; leave one to be fitted")
+    if len({*numbers}) < len(numbers):
+        raise SettingError(f"recording {recording.name!r}: a test sweep is named twice in {shown(test_sweeps)}")
+    return recording[fitted.tolist()], test
 
 
 class Clock:
@@ -274,7 +310,7 @@ def _fit(task: FitTask, begun: Stage | None, keep: Callable[[Stage], None]) -> F
             stopped = f"stopped {where} by the time limit of {options.time_limit:g} s: these are the best values so far"
         elif alone is None and residuals.n_spikes:
             remarks.append(FORCED)
-        found = _result(problem, ranges, remarks, minimum, alone, problem.parameters(first), options.threads)
+        found = _result(problem, task, remarks, minimum, alone, problem.parameters(first))
         return replace(found, stopped=stopped, seconds=time.perf_counter() - clock.began)
 
 
@@ -390,14 +426,13 @@ def _way_left(point: np.ndarray, r: np.ndarray, jacobian: np.ndarray) -> tuple[n
 
 def _result(
     problem: Problem,
-    ranges: Ranges,
+    task: FitTask,
     remarks: list[str],
     minimum: Minimum,
     alone: Alone | None,
     first: np.ndarray,
-    threads: int | None,
 ) -> FitResult:
-    residuals = problem.residuals
+    residuals, ranges, held_out = problem.residuals, task.ranges, task.held_out
     best = int(np.argmin(minimum.cost))
     scale = ranges.high - ranges.low
     points = minimum.points
@@ -413,9 +448,12 @@ def _result(
         same = (np.abs(points - points[best]) <= NEAR).all(axis=1)
         points = np.where(same[:, None], alone.point, points)
     values = problem.parameters(points)
-    free: FreeRun = free_run(
-        residuals.fitted, residuals.recording, problem.fixed | dict(zip(ranges.names, values[best])), residuals, threads
-    )
+    parameters = problem.fixed | dict(zip(ranges.names, values[best]))
+
+    def run(of: Residuals) -> FreeRun:
+        return free_run(residuals.fitted, of.recording, parameters, of, task.options.threads)
+
+    free = run(residuals)
     return FitResult(
         model=residuals.fitted.model, recording=residuals.recording, names=ranges.names,
         low=ranges.low, high=ranges.high, values=values[best], fixed=ranges.fixed,
@@ -423,7 +461,8 @@ def _result(
         starts=first, ends=values, losses=minimum.cost, converged=minimum.converged,
         voltage_noise=residuals.voltage_noise if residuals.n_voltage else None, spike_noise=residuals.spike_noise,
         n_voltage=residuals.n_voltage, n_spikes=residuals.n_spikes,
-        n_rates=problem.rates.size if problem.rates else 0, free=free, simulations=problem.runs,
+        n_rates=problem.rates.size if problem.rates else 0, free=free,
+        verdict=judge(residuals, held_out, free if held_out is None else run(held_out)), simulations=problem.runs,
         seconds=0.0, remarks=remarks, jumps=jumps,
     )  # fmt: skip
 

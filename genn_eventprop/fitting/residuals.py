@@ -61,13 +61,12 @@ class Residuals:
         self.voltage_noise, self.spike_noise = voltage_noise, spike_noise
         stride = max(1, round(every / rec.dt))
         self.every, self.samples = stride * rec.dt, np.arange(0, rec.current.shape[1], stride)
-        grid = self.samples * rec.dt
+        self.grid = grid = self.samples * rec.dt
         self.counts = np.zeros((len(rec), len(grid)), bool)
         if rec.voltage is not None and voltage_noise is not None:
             self.counts = np.isfinite(rec.voltage[:, self.samples]) & (grid >= skip)
             for sweep, times in enumerate(spikes):
-                for t in times:
-                    self.counts[sweep] &= (grid < t - window[0]) | (grid > t + window[1])
+                self.counts[sweep] &= outside(grid, times, window)
         # each measured spike, and the end of the sweep, before which a surplus crossing counts too
         self.ends = (
             [np.append(times[times >= skip], end) for times, end in zip(spikes, rec.durations)]
@@ -118,8 +117,8 @@ class Residuals:
             at = {**params, **states, readout: states[readout] + node * distance}
             half = self._threshold(at)[2] / 2
             # half + hypot(half, least), without the difference of nearly equal numbers where V falls
-            rise = np.hypot(half, least)
-            time += weight / np.where(half > 0, half + rise, least**2 / (rise - half))
+            rise = np.hypot(half, least) + np.abs(half)
+            time += weight / np.where(half > 0, rise, least**2 / rise)
         return distance * time
 
     def of(
@@ -157,6 +156,14 @@ class Residuals:
 
 
 Values = Mapping[str, np.ndarray | float]
+
+
+def outside(grid: np.ndarray, spikes: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """(R,) whether a time of `grid` is outside the windows around all spikes, ms before and after each."""
+    far = np.ones(len(grid), bool)
+    for t in spikes:
+        far &= (grid < t - window[0]) | (grid > t + window[1])
+    return far
 
 
 def _threshold_of(fitted: FittedModel) -> Callable[[Values], tuple[np.ndarray, np.ndarray, np.ndarray]]:

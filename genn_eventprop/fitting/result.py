@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,10 @@ import numpy as np
 from ..modelling import NeuronModel
 from .compare import FreeRun
 from .recording import Recording
+from .verdict import Verdict
 
+NEAR_BOUND = 0.02
+"""Of the range: a value so close to a bound might be beyond it."""
 UNSURE = 0.1
 """Of the range: a parameter with a larger standard deviation is not told by the recording."""
 FEW = 2.0
@@ -32,7 +35,8 @@ class FitResult:
         converged: (M,) whether it ended by itself, not with the last step.
         n_voltage, n_spikes, n_rates: numbers of samples, spikes and rates that counted, the first two with the
             deviations `voltage_noise` and `spike_noise`.
-        free: the model by itself. simulations: runs of one neuron through all sweeps. seconds: wall-clock time.
+        free: the model by itself in the sweeps that were fitted. verdict: how much it explains of those that were held
+            out, or else of these. simulations: runs of one neuron through all sweeps. seconds: wall-clock time.
         remarks: what the fit decided by itself. jumps: parameters a small change of which makes the loss jump there.
         stopped: where a time limit ended the fit; empty if none did.
     """
@@ -55,6 +59,7 @@ class FitResult:
     n_spikes: int
     n_rates: int
     free: FreeRun
+    verdict: Verdict
     simulations: int
     seconds: float
     remarks: list[str] = field(default_factory=list)
@@ -86,9 +91,10 @@ class FitResult:
         """What the recording does not tell: parameters at a bound, unsure ones, pairs that are told only together."""
         found, width = [], self.high - self.low
         for i, n in enumerate(self.names):
-            at = next((b for b in (self.low[i], self.high[i]) if abs(self.values[i] - b) <= 1e-6 * width[i]), None)
-            if at is not None:
-                found.append(f"{n} is at its bound {at:g}: widen it, or fix the parameter")
+            bound = min(self.low[i], self.high[i], key=lambda b: abs(self.values[i] - b))
+            if (distance := abs(self.values[i] - bound)) <= NEAR_BOUND * width[i]:
+                where = "at" if distance <= 1e-6 * width[i] else "near"
+                found.append(f"{n} is {where} its bound {bound:g}: widen it, or fix the parameter")
         at_bound = [n.split(" ")[0] for n in found]
         found += not_told(self.names, self.low, self.high, self.deviations, self.correlation, at_bound)
         if self.jumps:
@@ -127,6 +133,7 @@ class FitResult:
                 "failure": free.failure,
                 "measured_rate": free.measured_rate, "rates": free.rates, "measured_rates": free.measured_rates,
             },
+            "verdict": {"explains_little": self.verdict.little, **asdict(self.verdict)},
             "simulations": self.simulations,
             "seconds_fitting": self.seconds,
             "stopped": self.stopped,
@@ -154,7 +161,8 @@ class FitResult:
             f"{self.agreeing} of {len(self.losses)} starts found this minimum; {self.simulations} simulations, "
             f"{self.seconds:.1f} s"
         )
-        return "\n".join([*([self.stopped] if self.stopped else []), *rows, own, ends, *self.remarks, *self.doubts()])
+        first = [str(self.verdict), *([self.stopped] if self.stopped else [])]
+        return "\n".join([*first, *rows, own, ends, *self.remarks, *self.doubts()])
 
 
 def correlations(covariance: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from .compare import FreeRun
 from .levenberg import Minimum
 from .recording import Recording
 from .result import FitResult
+from .verdict import Score, Verdict
 
 FREE, REST = "free.", "rest"
 """Before the names of arrays of the free run; the array of the text that holds what is no array."""
@@ -80,6 +81,8 @@ def save_result(result: FitResult, path: Path) -> None:
             elif field.name == "spikes":  # one array, with the number of each sweep
                 arrays[f"{prefix}spikes"] = np.concatenate(value)
                 arrays[f"{prefix}counts"] = np.array([len(times) for times in value])
+            elif field.name == "verdict":
+                rest["verdict"] = asdict(value)
             elif field.name not in ("model", "recording", "free"):
                 rest[prefix + field.name] = value
     arrays[REST] = np.array(json.dumps(rest))
@@ -99,8 +102,10 @@ def load_result(path: Path, model: NeuronModel, recording: Recording) -> FitResu
         values |= json.loads(str(values.pop(REST)))
         counts = values.pop(f"{FREE}counts")
         values[f"{FREE}spikes"] = tuple(np.split(values[f"{FREE}spikes"], np.cumsum(counts)[:-1]))
+        verdict = values.pop("verdict")
+        verdict |= {n: Score(**verdict[n]) for n in ("model", "null", "cell")}
         free = FreeRun(**{n.removeprefix(FREE): v for n, v in values.items() if n.startswith(FREE)})
         own = {n: v for n, v in values.items() if not n.startswith(FREE)}
-        return FitResult(model=model, recording=recording, free=free, **own)
-    except (KeyError, TypeError, ValueError) as error:
+        return FitResult(model=model, recording=recording, free=free, verdict=Verdict(**verdict), **own)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is no result of a fit ({error}); remove it") from None

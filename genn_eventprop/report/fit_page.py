@@ -17,7 +17,10 @@ SWEEPS = 4
 
 def fit_blocks(results: Sequence[FitResult], command: str) -> list[Block]:
     """The page of the fits of one command, a part for each cell."""
-    blocks: list[Block] = [Heading(f"Fit of {results[0].model.name}", 1), Text(f"Repeat with `{command}`")]
+    verdicts = [f"{result.recording.name} {result.verdict}" for result in results]
+    blocks: list[Block] = [
+        Heading(f"Fit of {results[0].model.name}", 1), Items(verdicts), Text(f"Repeat with `{command}`")
+    ]  # fmt: skip
     for result in results:
         blocks += _cell(result)
     return blocks

@@ -26,7 +26,7 @@ NO_EXAMPLE = {
     "FreeRun", "Initialised",
     "LayeredConfig",
     "LossRecord", "Optimiser", "OptimiserStep", "ParameterStep", "SpikePush", "SpikeRegulariser", "UnscaledConfig",
-    "checked", "evaluate", "main", "published_scale", "run_experiment",
+    "Score", "Verdict", "checked", "evaluate", "main", "published_scale", "run_experiment",
 }  # fmt: skip
 
 

@@ -517,8 +517,8 @@ def test_a_time_limit_is_kept_and_the_best_so_far_reported(limit, monkeypatch):
 
     monkeypatch.setattr(sys.modules["genn_eventprop.fitting.fit"], "time", SimpleNamespace(perf_counter=perf_counter))
     result = task_of(step_cell(), time_limit=limit).run()
-    assert asked[-1] <= limit and re.match(
-        rf"stopped .* by the time limit of {limit:g} s: these are the best values so far\n", str(result)
+    assert asked[-1] <= limit and re.fullmatch(
+        rf"stopped .* by the time limit of {limit:g} s: these are the best values so far", str(result).splitlines()[1]
     )
     assert (limit < 10) == bool((result.values == result.starts).all(axis=1).any())
     assert all(low <= v <= high for v, (low, high) in zip(result.values, STEP_BOUNDS.values()))
