@@ -286,9 +286,9 @@ class Lowering:
         c, some, of_spike = self.plan.connections[i], symbol("some"), symbol("of_spike")
         if c.by_rows:
             row = Access(self._weight_buffer(i), (SOURCE, N))
-            return self._in_time(i, [*self._of_arrival(i, before, row), Add(into, EFFECT)], each_synapse=False)
+            return self.in_time(i, [*self._of_arrival(i, before, row), Add(into, EFFECT)], each_synapse=False)
         of_time, row = self.scratch(f"c{i}_row", c.post), Access(self.scratch(f"c{i}_row", c.post), (N,))
-        here = equal(NOW + self._delay_of(i), ARRIVAL) if c.delays else sp.Integer(1)
+        here = equal(NOW + self.delay_of(i), ARRIVAL) if c.delays else sp.Integer(1)
         add: Body = [Add(of_time.at(N), self.weight(i)), Set(some, sp.Integer(1))]
         one_time: Body = [
             Range(N, sp.Integer(0), sp.Integer(c.post), (Set(of_time.at(N), sp.Integer(0)),), over="lanes"),
@@ -300,6 +300,10 @@ class Lowering:
         stop = choose(below(last, self.n_steps), last, self.n_steps)
         loop = Range(ARRIVAL, first, stop, tuple(one_time), kind="long")
         return [Block((Let(of_spike, sp.Integer(0), changes=True), loop, Add(into, of_spike)))]
+
+    def width(self, i: int) -> int:
+        """Of a row of dense delays."""
+        return self.plan.connections[i].post
 
     def _weight_buffer(self, i: int) -> Buffer:
         return self.trial.connections[i].weight
@@ -319,17 +323,17 @@ class Lowering:
     def _ring(self, i: int) -> sp.Expr:
         return self.buffers[f"c{i}_ring"].at()
 
-    def _delay_place(self, i: int) -> sp.Expr:
+    def delay_place(self, i: int) -> sp.Expr:
         """Which of the delays of a connection is that of the synapse."""
         c = self.plan.connections[i]
         assert c.delays is not None
-        synapse = SOURCE * c.post + N if c.form == "dense" else W
+        synapse = SOURCE * self.width(i) + N if c.form == "dense" else W
         return {"synaptic": synapse, "axonal": SOURCE, "dendritic": N}[c.delays.kind]
 
-    def _delay_of(self, i: int) -> sp.Expr:
+    def delay_of(self, i: int) -> sp.Expr:
         """Steps from a spike to its arrival through the synapse."""
         delays = self.trial.delays[i]
-        return self.delay(i) if delays is None else delays.steps.at(self._delay_place(i))
+        return self.delay(i) if delays is None else delays.steps.at(self.delay_place(i))
 
     def _inputs(self) -> list[int]:
         """Connections of the input."""
@@ -375,9 +379,9 @@ class Lowering:
             Range(a, at.down.at(y), at.down.at(y + 1), (across,)),
         ]  # fmt: skip
 
-    def _in_time(self, i: int, body: Body, each_synapse: bool = True) -> Body:
+    def in_time(self, i: int, body: Body, each_synapse: bool = True) -> Body:
         """Code for every synapse of a spike at `NOW` whose `ARRIVAL` is within the trial."""
-        arrival, late = Let(ARRIVAL, NOW + self._delay_of(i), "long"), below(ARRIVAL, self.n_steps)
+        arrival, late = Let(ARRIVAL, NOW + self.delay_of(i), "long"), below(ARRIVAL, self.n_steps)
         if self.trial.delays[i] is not None:
             return self._each_synapse(i, [arrival, When(late, tuple(body))])
         inner = self._each_synapse(i, body) if each_synapse else body
@@ -412,10 +416,10 @@ class Lowering:
             now = delays.arriving[which].at(remainder(STEP, ring), N)
             take += [Add(b.at(N), now), Set(now, sp.Integer(0))]
         post = sp.Integer(self.plan.connections[i].post)
-        sent = self._arrivals(i, [Let(NOW, STEP, "long"), *self._in_time(i, put)])
+        sent = self._arrivals(i, [Let(NOW, STEP, "long"), *self.in_time(i, put)])
         return [*sent, Range(N, sp.Integer(0), post, tuple(take), over="lanes")]
 
-    def _caused(self, i: int, which: str, rows: Buffer, into: sp.Symbol) -> Body:
+    def caused(self, i: int, which: str, rows: Buffer, into: sp.Symbol) -> Body:
         """Adds to `into` what the arrival at a single synapse caused."""
         if which == "loss":
             weight = self._weight_buffer(i)
@@ -434,7 +438,7 @@ class Lowering:
             if which == "loss":
                 caused = self.of_spike(i, rows, TOTAL)
             else:
-                caused = self._in_time(i, self._caused(i, which, rows, TOTAL))
+                caused = self.in_time(i, self.caused(i, which, rows, TOTAL))
             if self._from_input(i) and self.plan.connections[i].channels:
                 channel = symbol("channel")
                 caused = [Let(channel, SOURCE, "int"), Block(tuple(self._of_channel(i, channel, caused)))]
@@ -466,14 +470,14 @@ class Lowering:
             one: Body = [Range(N, sp.Integer(0), sp.Integer(size), (Set(moved.at(N), sp.Integer(0)),), over="lanes")]
             for k, rows in ((k, rows) for k, rows in o.moving if self.plan.connections[k].target == target):
                 along = self.weight(k) * rows.at(*_row_of(rows, ARRIVAL, N))
-                one += self._in_time(k, [When(no(equal(slope, 0)), (Add(moved.at(N), along / slope),))])
+                one += self.in_time(k, [When(no(equal(slope, 0)), (Add(moved.at(N), along / slope),))])
             change = loss_changes.of_readouts(self.trial.readouts[i], Access(moved, (N,)), EFFECT)
             body.append(Block((*one, Let(EFFECT, sp.Integer(0), changes=True), *change, Add(TOTAL, EFFECT))))
         return body
 
     # gradients
 
-    def _each_sent(self, i: int, body: Body) -> Body:
+    def each_sent(self, i: int, body: Body) -> Body:
         """Code for every spike of the trial, sent by `SOURCE` at `NOW`."""
         c = self.plan.connections[i]
         if self._from_input(i):
@@ -487,7 +491,7 @@ class Lowering:
         gradient = self.trial.connections[o.connection].gradient
         assert gradient is not None
         add = Add(gradient.at(*self._place(o.connection)), o.rows.at(*_row_of(o.rows, ARRIVAL, N)))
-        return self._each_sent(o.connection, self._in_time(o.connection, [add]))
+        return self.each_sent(o.connection, self.in_time(o.connection, [add]))
 
     def gather_delays(self, o: GatherDelays) -> Body:
         i, delays, caused = o.connection, self.trial.delays[o.connection], symbol("caused")
@@ -495,13 +499,13 @@ class Lowering:
         # V of all targets moves at once where they share the delay
         together = self.plan.connections[i].delays.kind == "axonal"  # type: ignore[union-attr]
         apart = [(which, rows) for which, rows in o.terms if not (which == "loss" and together)]
-        into = delays.gradient.at(self._delay_place(i))
-        each = [s for which, rows in apart for s in self._caused(i, which, rows, caused)]
-        body = self._in_time(i, [Let(caused, sp.Integer(0), changes=True), *each, Add(into, caused)])
+        into = delays.gradient.at(self.delay_place(i))
+        each = [s for which, rows in apart for s in self.caused(i, which, rows, caused)]
+        body = self.in_time(i, [Let(caused, sp.Integer(0), changes=True), *each, Add(into, caused)])
         for rows in (rows for which, rows in o.terms if which == "loss" and together):
             once = (Let(caused, sp.Integer(0), changes=True), *self.of_spike(i, rows, caused), Add(into, caused))
             body.append(Block(once))
-        return self._each_sent(i, body)
+        return self.each_sent(i, body)
 
 
 def of_part(which: str, weight: sp.Expr) -> sp.Expr:

@@ -62,6 +62,24 @@ def flags(body: Iterable[Statement], row: Row, again: bool = False) -> list[Stat
     return mapped(body, statement=changed)
 
 
+def lists(body: Iterable[Statement], of: Callable[[Buffer], tuple[Buffer, Buffer]]) -> list[Statement]:
+    """Spikes as lists of neurons, which are visited and not appended to here.
+
+    Args:
+        of: spikes -> (start, neurons); those of a step begin at number ``start[step]``, those of the next one follow.
+    """
+    k = symbol("k")
+
+    def changed(s: Statement) -> list[Statement] | None:
+        if not isinstance(s, Entries):
+            return None
+        start, neurons = of(s.spikes)
+        each = (Let(s.neuron, neurons.at(k), "long"), *mapped(s.body, statement=changed))
+        return [Range(k, start.at(s.step), start.at(s.step + 1), each)]
+
+    return mapped(body, statement=changed)
+
+
 def _words(spikes: Buffer, word: sp.Symbol, body: tuple[Statement, ...]) -> Range:
     return Range(word, sp.Integer(0), sp.Integer(spikes.axes[-1]), body)
 

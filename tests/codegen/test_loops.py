@@ -34,7 +34,7 @@ from genn_eventprop.program.nodes import (
     quotient,
     remainder,
 )
-from genn_eventprop.program.passes import buffers_of, flags, with_part, without_unused
+from genn_eventprop.program.passes import buffers_of, flags, lists, with_part, without_unused
 from genn_eventprop.toolchain.load import build
 from support.interpreter import Interpreter
 
@@ -249,6 +249,16 @@ def test_spikes_as_flags_are_the_same_spikes():
     neurons = np.flatnonzero(np.unpackbits(bits["S"][1].view(np.uint8), bitorder="little"))
     np.testing.assert_array_equal(neurons, [n for n in range(40) if n * n - 30 * n > -200])
     assert not any(isinstance(s, (Append, Entries)) for s in nodes.walk(flags(spiking(), row)))
+
+
+def test_spikes_in_lists_are_visited_in_order():
+    start, neurons = Buffer("start", (4,), "int", "host"), Buffer("neurons", (5,), "int", "host")
+    seen = (Add(X.at(1), j * X.at(0)), Add(X.at(0), sp.Integer(1)))
+    body = lists([Range(t, ZERO, sp.Integer(3), (Entries(j, S, t, seen),))], lambda _: (start, neurons))
+    Checker(BUFFERS | {"start": start, "neurons": neurons}).check(body)
+    arrays = {"X": np.zeros(5), "start": np.array([1, 3, 3, 5]), "neurons": np.array([9, 7, 2, 4, 3])}
+    Interpreter(body, BUFFERS | {"start": start, "neurons": neurons}, ()).run(arrays)
+    np.testing.assert_array_equal(arrays["X"], [4, 0 * 7 + 1 * 2 + 2 * 4 + 3 * 3, 0, 0, 0])
 
 
 def test_a_row_of_flags_that_is_used_again_is_cleared_first():

@@ -68,7 +68,7 @@ class Grid(Target):
         # maxima of all steps are in lists
         births = {s.table[b].buffer.name for s in self.trial.scopes for b in (BIRTH, KINK) if b in s.table}
         self.memory.one_row = self.others.one_row() | births
-        self.evaluated = Evaluated(self.memory, names, self.trial, by_name)
+        self.evaluated = Evaluated(self.memory, names, self.trial)
         self.between = ConnectionOps(self.memory, names, self.trial, by_name, self.others, self.carried, self.evaluated)
         self.segments = Segments(self.trial, names, self.memory, self.loops)
 
@@ -136,7 +136,7 @@ class Grid(Target):
         forwards = set(self.memory.used)
         functions.append(self._backward())
         births = birth_functions(self.memory, self.trial)
-        changes = loss_functions(self.memory, self.trial) + self.evaluated.functions()
+        changes = loss_functions(self.memory, self.trial)
         (found, room, late), (more, more_room) = self.others.members(), self.evaluated.members()
         return [
             work(self.memory, self.lists, forwards, self.segments.kept(), (found + more, room + more_room, late)),
