@@ -56,7 +56,7 @@ def _fit(
     signals: tuple[str, ...] = (),
     sweeps: tuple[int, ...] = (),
     test_sweeps: tuple[int, ...] = (),
-    current: str | None = None,
+    inject: str | None = None,
     current_step: float | None = None,
     run_dir: Path | None = None,
     options: Annotated[FitOptions, tyro.conf.arg(name="")] = FitOptions(),  # noqa: B008
@@ -82,7 +82,7 @@ def _fit(
         sweeps: Numbers of the sweeps that are fitted, from 0; default: all but the test sweeps.
         test_sweeps: Numbers of sweeps that are held out: the first line of the result says how much of them the model
             explains.
-        current: Drive, state or parameter of the model that is the injected current; default: its only drive, or I.
+        inject: Drive, state or parameter of the model that is the injected current; default: its only drive, or I.
         current_step: Average the current over steps of so many ms, which is faster.
         run_dir: Folder of the run; default: runs/fit-MODEL-1, or the next number.
         options: Of the fit.
@@ -118,7 +118,7 @@ def _fit(
         "fixed": {n: _numbers(text, 1, "fixed")[0] for n, text in _named(fixed, "fixed")},
         "only": list(only) or None,
         "priors": {n: _numbers(text, 2, "priors") for n, text in _named(priors, "priors")},
-        "current": current, "test_sweeps": held_out, **asdict(options),
+        "inject": inject, "test_sweeps": held_out, **asdict(options),
     }  # fmt: skip
     # hashes, since a path alone does not say which data a result is of, nor which model
     own_model = [path] if (path := Path(model.partition(":")[0])).is_file() else []

@@ -78,7 +78,7 @@ def fit(
     fixed: Mapping[str, float] | None = None,
     only: Iterable[str] | None = None,
     priors: Mapping[str, tuple[float, float]] | None = None,
-    current: str | None = None,
+    inject: str | None = None,
     test_sweeps: Sequence[int] = (),
     **options: Any,
 ) -> FitResult | list[FitResult]:
@@ -96,7 +96,7 @@ def fit(
             its value to 15 above, V may be reset to both sides of 0, others have a fifth to five times their value.
         fixed: parameter -> a value that is known. only: fit these alone; the others keep the model's values.
         priors: parameter -> (mean, standard deviation): its distance from the mean counts as one more residual.
-        current: the drive, state (of a synaptic current, say) or parameter that is the injected current; None: the
+        inject: the drive, state (of a synaptic current, say) or parameter that is the injected current; None: the
             model's only drive, or what is called I.
             ``gain``, 1 unless it is in `bounds` or `only`, multiplies it.
         test_sweeps: numbers of sweeps that are held out: the others are fitted, and the verdict is on these
@@ -127,7 +127,7 @@ def fit(
                 "Recording(current, dt=..., voltage=...), or read_recording(FILE)"
             )
     tasks = prepare(
-        model, cells, bounds=bounds, fixed=fixed, only=only, priors=priors, current=current, test_sweeps=test_sweeps,
+        model, cells, bounds=bounds, fixed=fixed, only=only, priors=priors, inject=inject, test_sweeps=test_sweeps,
         **options,
     )  # fmt: skip
     results = [task.run() for task in tasks]
@@ -173,7 +173,7 @@ def prepare(
     fixed: Mapping[str, float] | None = None,
     only: Iterable[str] | None = None,
     priors: Mapping[str, tuple[float, float]] | None = None,
-    current: str | None = None,
+    inject: str | None = None,
     test_sweeps: Sequence[int] = (),
     **options: Any,
 ) -> list[FitTask]:
@@ -187,7 +187,7 @@ def prepare(
         if name not in (known := [f.name for f in fields(FitOptions)]):
             raise SettingError(f"fit has no option {name!r} ({suggest(name, known)})")
     chosen = FitOptions(**options)
-    fitted = fitted_model(model, current)
+    fitted = fitted_model(model, inject)
     tasks = []
     for whole in cells:
         cell, test = split(whole, test_sweeps)

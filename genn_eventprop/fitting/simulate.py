@@ -27,7 +27,7 @@ def simulate(
 
     Args:
         neuron: with values, as in ``AdEx(tau_w=120.0)``, or a model with its own. current: (S, K) or (K,), each value
-            for `dt` ms. inject: as `current` of `fit`. gain: what it is multiplied by. name: of the cell.
+            for `dt` ms. inject: as for `fit`. gain: what it is multiplied by. name: of the cell.
 
     Raises:
         SettingError: values of parameters that are not one number each. DataError: no current.

@@ -93,7 +93,7 @@ def test_a_fit_without_noise_finds_the_truth(seed):
     model, true, inject = drawn(seed)
     cell = recorded(model, inject, seed)
     bounds = {n: (0.8 * v, 1.25 * v) for n, v in true.items()}
-    result = fit(model, cell, current=inject, bounds=bounds, only=list(true), starts=2, seed=seed, progress=False)
+    result = fit(model, cell, inject=inject, bounds=bounds, only=list(true), starts=2, seed=seed, progress=False)
     assert np.allclose([result.parameters[n] for n in true], [*true.values()], rtol=2e-3), str(result)
     assert result.free.missing == result.free.surplus == 0
 
@@ -115,5 +115,5 @@ def test_a_measured_spike_leaves_the_mode_that_the_model_s_own_leaves():
     )  # fmt: skip
     cell = simulate(model, np.repeat([1.4, 1.8, 1.2, 1.6], 160), dt=0.25, inject="J")
     assert len(cell.spikes[0]) > 10
-    result = fit(model, cell, current="J", bounds={"tau": (4.0, 40.0)}, only=["tau"], starts=2, progress=False)
+    result = fit(model, cell, inject="J", bounds={"tau": (4.0, 40.0)}, only=["tau"], starts=2, progress=False)
     assert result.values[0] == pytest.approx(10.0, rel=1e-6) and result.free.gamma == pytest.approx(1.0)
