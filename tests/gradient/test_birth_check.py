@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -57,6 +58,27 @@ def test_a_drawn_threshold_is_that_of_a_neuron_with_another_one():
         counts.append(result.spike_counts["hidden"])
         assert counts[-1].max() <= 2
     np.testing.assert_array_equal(*counts)
+
+
+@pytest.mark.parametrize("spike_times", ["grid", "exact"])
+@pytest.mark.parametrize("height", [-0.2, 0.3])
+def test_candidates_of_drawn_thresholds_are_those_of_their_means(spike_times, height):
+    """Where neither spikes, the means decide alone how far a maximum is from its threshold, and how wide the noise."""
+    gradients = []
+    for model, noisy in ((LIF, False), (lambda: drawn_model(LIF)(first_0=height, first_1=height), True)):
+        net, loss, events = network(model)
+        plan = make_plan(net, loss, dt=0.5, duration=40.0, spike_times=spike_times, spike_birth=0.3)
+        values = net.initial_parameters(0)
+        values["input_hidden.weight"] *= 0.5
+        engine = create(plan, values, engine="reference_event" if spike_times == "exact" else "reference_clock")
+        if noisy:
+            state = plan.population("hidden").derived.states.index("next_0")
+            of_draw = state if spike_times == "exact" else partial(np.take, indices=state, axis=1)
+            engine.threshold_noise = {"hidden": of_draw}
+        assert not engine.run(engine.load(events), [0], training=True).spike_counts["hidden"].any()
+        gradients.append(engine.gradients["input_hidden.weight"])
+    assert np.abs(gradients[0]).max() > 1e-6
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-9, atol=1e-15)
 
 
 def test_refusals():

@@ -63,8 +63,9 @@ class Forward:
         for name, pop in self.populations.items():
             pop.rounded = rounded or pop.rounded
             if self.plan.births(name):
-                width = self._noise_of_threshold(pop.record)
-                pop.candidates = Candidates(width, self.K, self.B, pop.record.size, threshold_noise.get(name))
+                noise = threshold_noise.get(name)
+                width = self._noise_of_threshold(pop, noise)
+                pop.candidates = Candidates(width, self.K, self.B, pop.record.size, noise)
         for (kind, name), key in engine.stochastic_keys(data, samples).items() if stochastic else ():
             self.populations[name].stochastic_keys[kind] = key
         self.traces: dict[str, Trace] = {name: pop.trace for name, pop in self.populations.items()}
@@ -78,10 +79,12 @@ class Forward:
                 pop.x, pop.mode = start.states[name].copy(), start.modes[name].copy()
                 pop.until = start.until[name].copy()
 
-    def _noise_of_threshold(self, p: PopulationRecord) -> np.ndarray:
-        """(N,) or (1,): s of `adjoint.birth`."""
-        distance = numeric([rest_distance(p.derived)], p.derived.p)(*self.params[p.name].values())
-        return self.plan.spike_birth * np.reshape(distance, -1)
+    def _noise_of_threshold(self, pop: Dynamics, noise: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:
+        """(N,) or (1,): s of `adjoint.birth`, of the means of thresholds."""
+        d = pop.record.derived
+        distance = numeric([rest_distance(d)], d.p)(*self.params[pop.record.name].values())
+        drawn = 0.0 if noise is None else noise(pop.x[:1])[0]  # in the initial state
+        return self.plan.spike_birth * (np.reshape(distance, -1) - drawn)
 
     def _input(self) -> np.ndarray:
         """(K + 1, B, M) input spikes of every step."""
