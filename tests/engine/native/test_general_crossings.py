@@ -306,3 +306,19 @@ def test_a_dip_of_g_in_a_piece_that_is_cut_behind_it_counts():
     first, last = np.arccos(0.98), 2 * np.pi + 0.8
     found = spike_times(dipping(), 0.0, [2 * np.pi - 0.3, 2 * np.pi + 0.3], 15.0)
     np.testing.assert_allclose(found, first + last * np.arange(3), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("engine", ["native", "reference_event"])
+@pytest.mark.parametrize("busy, count", [("0.3", 1), ("-0.3", 3)])
+def test_rounding_decides_nothing_where_an_event_leaves_g_at_zero(engine, busy, count):
+    """`tire` changes no state, so `busy` begins with g = 0, which rounding puts on either side. If V rises on, g has
+    not been below zero as `busy` ends above it, and nothing happens again; if V falls, g is, and crosses again."""
+    tiring = NeuronModel(
+        name="Tiring", state={"V": 0.0, "w": 1.0, "I": 0.0}, params={"v_tire": Param(1.0), "t_busy": Param(2.0, "ms")},
+        dynamics={"V": "0.5 + tanh(V) / 7 + I", "w": "(0.3 - w) / 70", "I": "-I / 5"}, input="I",
+        events=[Event("tire", "V - w * v_tire", {}, modes=("free",), next_mode="busy")],
+        modes=[Mode("busy", {"V": busy}, lasts="t_busy")],
+    )  # fmt: skip
+    heights = np.random.default_rng(1).uniform(0.3, 1.0, 60)
+    times = spike_times(tiring(v_tire=heights), 0.0, [1.0], 9.0, engine, size=60)
+    assert len(times) == 60 * count

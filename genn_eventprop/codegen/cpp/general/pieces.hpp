@@ -103,7 +103,7 @@ struct Pieces {
         int64_t before, instant;      // the piece before it; the event that began it
         int32_t neuron, armed, signs;  // one bit for each event whose g has been below zero since it happened last; signs of kinks
         int16_t mode;
-        int8_t why, order;  // order: of its series
+        int8_t why, order, crossed;  // order: of its series; crossed: event behind which g is still zero, but for rounding; -1 for none
         double x[n], last[n];  // states at its start, after what began it; and at its end
     };
     struct Own {
@@ -181,7 +181,7 @@ struct Pieces {
         }
         Piece& p = pieces[number];
         p.start = p.end = at, p.span = 0, p.mode_end = mode_end[k], p.before = before, p.instant = instant;
-        p.neuron = k, p.armed = armed[k], p.signs = 0, p.mode = int16_t(mode[k]), p.why = why, p.order = int8_t(order);
+        p.neuron = k, p.armed = armed[k], p.signs = 0, p.mode = int16_t(mode[k]), p.why = why, p.order = int8_t(order), p.crossed = -1;
         for (int i = 0; i < n; ++i) p.x[i] = p.last[i] = now_x[i][k];
         current[k] = number, until[k] = at, crossing[k] = infinite(), made[k] = exact[k] = 0;
     }
@@ -317,7 +317,7 @@ struct Pieces {
             const int k = each[l];
             for (int e = 0; e < E; ++e) {
                 if (!M::possible(e, m)) {  // g may fall below zero all the same: a later mode may have the event
-                    if (!(armed[k] >> e & 1) && sinks(l, g[e], within[l])) armed[k] |= 1 << e;
+                    if (!(armed[k] >> e & 1) && sinks(l, g[e], within[l], pieces[current[k]].crossed == e)) armed[k] |= 1 << e;
                     continue;
                 }
                 if (most[e][l] < 0)
@@ -441,9 +441,11 @@ struct Pieces {
         for (double tiny = 1e-15 * stop + 1e-300; s < stop && value_of(c, top, s) >= 0; tiny *= 2) s += tiny;
         return s;
     }
-    bool sinks(int l, const octet* g, double stop) const {
+    // Whether g falls below zero, or begins there; crossed: it has just come from there, and a sign at the start is rounding.
+    bool sinks(int l, const octet* g, double stop, bool crossed) const {
         double c[TERMS];
         for (int j = 0; j <= top; ++j) c[j] = g[j][l];
+        if (crossed) c[0] = std::fabs(c[0]);
         return c[0] < 0 || falls(c, stop, bend_of(c, top, stop)) < stop;
     }
     // The first crossing of event e within a piece that may have one.
@@ -512,11 +514,12 @@ struct Pieces {
         for (int e = 0; e < E; ++e) {  // g that falls below zero after the cut has armed nothing yet
             double now[n];
             for (int i = 0; i < n; ++i) now[i] = now_x[i][k];
-            if (!((armed[k] & ~p.armed) >> e & 1) || M::threshold(args, k, e, p.x) < 0 || M::threshold(args, k, e, now) < 0) continue;
+            const bool crossed = p.crossed == e;
+            if (!((armed[k] & ~p.armed) >> e & 1) || (!crossed && M::threshold(args, k, e, p.x) < 0) || M::threshold(args, k, e, now) < 0) continue;
             octet c[n][TERMS], g[ROOM][TERMS], unit;
             int32_t each[SIDE];
             follow(args, mode[k], &k, 1, each, c, g, order, unit);
-            if (!(s > 0 && sinks(0, g[e], s / unit[0]))) armed[k] &= ~(1 << e);
+            if (!(s > 0 && sinks(0, g[e], s / unit[0], crossed))) armed[k] &= ~(1 << e);
         }
         for (int i = 0; i < n; ++i) p.last[i] = now_x[i][k];
         p.end = at, p.span = s > 0 ? s : 0.0;
@@ -549,6 +552,7 @@ struct Pieces {
         }
         for (int i = 0; i < n; ++i) now_x[i][k] = after[i];
         start(k, at, current[k], instant, OWN_EVENT);
+        if (o.why == RENEWAL && M::threshold(args, k, e, after) == M::threshold(args, k, e, before)) pieces[current[k]].crossed = int8_t(e);
         guess[k] = std::fmin(1.0, lasts_at_most(args, k));  // not the last one of an upstroke
         if (M::emits(e)) {
             const int64_t spike = o.spike = spikes.count++;

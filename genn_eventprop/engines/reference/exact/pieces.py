@@ -248,6 +248,10 @@ class TrajectoryPieces:
         """
         start = self.model.equations.threshold(e, x, lanes)
         below = start < 0
+        if isinstance(cause, Spike) and cause.event == e and cause.cause is None:
+            # a reset that leaves g leaves it at zero, and not below: the sign is rounding
+            before = self.model.equations.threshold(e, np.repeat(cause.x[:, None], len(lanes), axis=1), lanes)
+            below &= before[0] != start[0]
         if isinstance(cause, Arrival):
             # Several arrivals of one instant are added one by one, and g may dip below zero between two of them. That
             # is no crossing from below: arrivals of one instant have no order. So what this instant armed it disarms.
