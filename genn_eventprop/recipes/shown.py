@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Currents, Events
-from ..data.augment.encodings import Levels, SegmentMeans, Segments, ZScore, encoded
+from ..data.augment.encodings import SHAPES, Levels, SegmentMeans, Segments, Shapes, ZScore, encoded
 from ..data.augment.steps import MergeChannels
 from ..data.events.splits import all_labels
 
@@ -31,8 +31,10 @@ LEVELS = (8, 16)
 """Levels of a channel of currents that are tried."""
 MEANS = (20, 50)
 """Segments whose means are tried."""
+LENGTHS = 4
+"""Lengths of the shapes that are looked for anywhere in a curve."""
 MARGIN = 0.08
-"""By how much levels must tell more apart than the means of segments, from which a network generalises better."""
+"""By how much levels must tell more apart than means and shapes, from which a network generalises better."""
 PENALTIES = (0.02, 0.3)
 """Of the ridge regression, in units of the mean square of a sample."""
 
@@ -47,7 +49,8 @@ def candidates(data: Events | Currents) -> list[list[Any]]:
         return [[ZScore()]]
     levels = [[Levels(k), *([Segments(count)] if count > 1 else [])] for k in LEVELS for count in SEGMENTS]
     means = [[ZScore(), SegmentMeans(count)] for count in MEANS if count <= max(MEANS[0], data.n_steps)]
-    return [*means, *levels]
+    shapes = [[Shapes(LENGTHS), ZScore()]] if data.n_steps >= SHAPES.shape[1] else []
+    return [*means, *shapes, *levels]
 
 
 def shown(data: Events | Currents) -> dict[str, float]:
@@ -68,14 +71,16 @@ def text_of(steps: list[Any]) -> str:
 
 
 def best_shown(accuracies: Mapping[str, float], samples: int) -> str:
-    """The encoding by which most samples are told apart; means of segments if what they lack may be chance.
+    """The encoding by which most samples are told apart; means or shapes if what they lack to levels may be chance.
 
-    From means a network generalises better than from levels, which are more numbers: these must be better by `MARGIN`
-    and by more than three standard errors of the means' own share.
+    From means and shapes a network generalises better than from levels: these must be better by `MARGIN` and by more
+    than three standard errors of the share of the others.
     """
-    best = max(accuracies.values())
-    margin = lambda p: max(MARGIN, 3 * math.sqrt(p * (1 - p) / samples))  # noqa: E731
-    return next(text for text, p in accuracies.items() if p >= best - ("means" in text) * margin(p))
+    others = {text: p for text, p in accuracies.items() if not text.startswith("levels")}
+    best = max(others, key=others.__getitem__)  # the first, which is the narrowest, of several
+    margin = max(MARGIN, 3 * math.sqrt(others[best] * (1 - others[best]) / samples))
+    top = max(accuracies, key=accuracies.__getitem__)
+    return top if accuracies[top] > others[best] + margin else best
 
 
 def features(steps: list[Any], data: Events | Currents) -> np.ndarray:
