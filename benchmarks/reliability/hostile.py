@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from genn_eventprop.data import yin_yang
+from genn_eventprop.data.readers import yin_yang
 from genn_eventprop.errors import EventPropError
 
 from . import runs
