@@ -139,7 +139,7 @@ SPIKING = Recording(np.full(40, 2.0), 0.5, np.linspace(0, 1, 40), [[10.0]])
         ({"priors": {"tau_mem": 3}}, "priors of 'tau_mem' must be two numbers"),
         ({"only": "tau_mem"}, "only must be a list of names of parameters, got 'tau_mem'"),
         ({"only": [3]}, "only must be a list of names"),
-        ({"current": 3}, "the place of the injected current must be a name"),
+        ({"inject": 3}, "the place of the injected current must be a name"),
         ({"recording": 3}, "fit takes a Recording or a list of them, got 3"),
         ({"recording": {"a": SPIKING}}, "fit takes a Recording or a list of them"),
         ({"model": "LIF"}, "fit takes a NeuronModel"),
