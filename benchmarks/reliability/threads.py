@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 import genn_eventprop
-from genn_eventprop.data import Events, yin_yang
+from genn_eventprop.data import Events
+from genn_eventprop.data.readers import yin_yang
 from genn_eventprop.deploy.trained import TrainedModel
 
 from . import runs
