@@ -2,6 +2,7 @@
 
     python benchmarks/fit_calibration.py --cells 100                  # writes benchmarks/results/fit_calibration.json
     python benchmarks/fit_calibration.py --cells 20 --models LIF --without-voltage
+    python benchmarks/fit_calibration.py --models AdEx --table 69 93  # a row of docs/fit.md without these cells
 
 A cell has parameters drawn around those of a published neuron and one sweep of 600 ms of a current that changes every
 2 ms. V is measured every 0.1 ms with an error of `VOLTAGE` and every spike with one of 0.1 ms, both normal and known to
@@ -37,6 +38,8 @@ TASKS = {
 }
 """Model, ranges of its cells, mean and deviation of the current, error of V."""
 V_PEAK = -40.0
+FAR = 5.0
+"""|z| that no right deviation gives."""
 
 
 def current_of(rng: np.random.Generator, mean: float, std: float) -> np.ndarray:
@@ -169,6 +172,20 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def table_row(name: str, rows: list[dict[str, Any]]) -> str:
+    """The row of docs/fit.md; behind it the cells that are farthest off."""
+    z = np.array([list(row["z"].values()) for row in rows])
+    std, names = z.std(axis=0, ddof=1), list(rows[0]["z"])
+    low, high = (f"{std[i]:.2f} ({names[i]})" for i in (std.argmin(), std.argmax()))
+    worst = np.abs(z).max(axis=1)
+    far = [f"{rows[i]['cell']} ({worst[i]:.1f})" for i in np.argsort(-worst) if worst[i] > FAR]
+    within = f"{100 * (np.abs(z) < 1.96).mean():.0f} %"
+    row = (
+        f"| {name} | {len(rows)} | {sum(r['by_itself'] for r in rows)} | {within} | {low}, {high} | {worst.max():.1f} |"
+    )
+    return row + (f"\ncells with a z beyond {FAR}: {', '.join(far)}" if far else "")
+
+
 def text_of(results: dict[str, Any]) -> str:
     """The results as JSON with a line for each cell."""
     parts = []
@@ -186,8 +203,14 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=1)
     parser.add_argument("--without-voltage", action="store_true", help="spike times alone")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    rows_of = "fit nothing: the rows of docs/fit.md from the results so far, without these cells"
+    parser.add_argument("--table", type=int, nargs="*", metavar="CELL", help=rows_of)
     options = parser.parse_args()
     results = json.loads(options.out.read_text()) if options.out.exists() else {}
+    if options.table is not None:
+        for key in (key for key in results if key.partition(",")[0] in options.models):
+            print(table_row(key, [row for row in results[key]["rows"] if row["cell"] not in options.table]))
+        return
     for name in options.models:
         key = name + (", spikes alone" if options.without_voltage else "")
         rows = []
@@ -197,7 +220,7 @@ def main() -> None:
             results[key] = summary(rows) | {"starts": options.starts, "rows": rows}
             options.out.parent.mkdir(exist_ok=True)
             options.out.write_text(text_of(results))
-        print(key, json.dumps(summary(rows), indent=1), flush=True)
+        print(table_row(key, rows), flush=True)
 
 
 if __name__ == "__main__":

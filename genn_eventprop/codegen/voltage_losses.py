@@ -1,7 +1,8 @@
 """Losses of V at one time as functions of C and CUDA, where V jumps at spikes.
 
 E of a spike and D of an arrival contain l(x-) - l(x+) (docs/equations.md, section 2). Such a loss is no sum over outputs
-(a softmax), so both need l of all outputs, once with the V of one of them changed: too long to stand in every kernel. Those of an auxiliary loss end in the number of their population.
+(a softmax), so both need l of all outputs, once with the V of one of them changed: too long to stand in every kernel.
+Those of an auxiliary loss end in the number of their population.
 
 ``loss_change(t, sample, o_row, neuron, before, V)``: l at the beginning of step ``o_row`` minus l with V of one output
 changed. ``arrival_c<i>(t, sample, o_row, before, row)``: what one spike through connection i, whose weights are ``row``,
@@ -41,14 +42,16 @@ def voltage_losses(
     weights: str = "real",
     head: str = HEAD,
     main: bool = True,
+    synapses: bool = True,
     begin: Callable[[], str] = str,
     writer: Callable[..., Writer] = Writer,
 ) -> str:
     """The functions that a trial needs.
 
     Args:
-        mark: what stands before them. weights: the kind of a row of a dense connection. head: the head of a function. main: whether the main
-            loss has such functions, too. begin: what a function begins with, once its body is written. writer: of their text.
+        mark: what stands before them. weights: the kind of a row of a dense connection. head: the head of a function.
+        main: whether the main loss has such functions, too. synapses: whether the target calls ``synapse_c<i>``. begin:
+            what a function begins with, once its body is written. writer: of their text.
     """
     connections, text = trial.plan.connections, ""
     terms = [(i, part) for o in trial.feedback for i, part, _ in o.terms]
@@ -65,7 +68,7 @@ def voltage_losses(
         own = [(i, c) for i, c in enumerate(connections) if i in through and c.target == readout.s.p.name]
         text += "".join(made.of_arrival(i, c.receptor, weights if c.by_rows else "real") for i, c in own)
         each = [(i, c) for i, c in own if i in learned and c.delays is not None and c.delays.kind != "axonal"]
-        text += "".join(made.of_synapse(i, c.receptor) for i, c in each)
+        text += "".join(made.of_synapse(i, c.receptor) for i, c in each if synapses)
     return text
 
 

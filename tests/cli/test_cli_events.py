@@ -67,7 +67,7 @@ def test_a_real_recording(here, data_dir, capsys):
         (["words", "--channels", "3-1"], "--channels '3-1': give the first and the last channel, e.g. 0-127"),
         (["words", "--channels", "0-240"], "--channels 0-240: there are 240 channels, 0 to 239"),
         (["words", "--reader", "cam"], "no reader 'cam'; did you mean 'camera'"),
-        (["words", "--unit", "ms"], "unexpected keyword argument 'unit'"),
+        (["words", "--unit", "ms"], "the reader 'camera' has no option 'unit'"),
         (["words/up/1.raw", "--size", "3", "3"], "is beyond the sensor (3, 3, 2)"),
     ],
 )

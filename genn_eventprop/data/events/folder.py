@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DataError, suggest
+from ...errors import DataError, check_known, suggest
 from ...home import expanded
 from .check import Recordings
 
@@ -47,7 +48,7 @@ def read_folder(
     if not folder.is_dir():
         raise DataError(f"{folder}: {'no folder' if folder.exists() else 'no such folder'}; give one with a folder of "
                         "recordings for each class")  # fmt: skip
-    check_known(reader)
+    check_reader(reader)
     files = [file for file in sorted(folder.rglob("*")) if _is_recording(file.relative_to(folder), file, reader)]
     if not files:
         kinds = "; ".join(f"{name}: {', '.join(each.suffixes)}" for name, each in READERS.items())
@@ -84,7 +85,7 @@ def class_folders(folder: Path, files: list[Path]) -> list[str]:
     return names
 
 
-def check_known(reader: Any) -> None:
+def check_reader(reader: Any) -> None:
     """Raise `DataError` for the name of a reader that there is not."""
     if isinstance(reader, str) and reader not in READERS:
         raise DataError(f"no reader {reader!r}; {suggest(reader, READERS)}, or give a function file -> events")
@@ -116,14 +117,14 @@ def _read(kind: Any, file: Path, reader: Any, n_channels: int | None, options: d
         if n_channels is None and isinstance(events, tuple) and len(events) == 2:
             width = int(np.asarray(events[1]).max(initial=0)) + 1
         return kind.from_samples([events], width, name=str(file)), True
-    check_known(reader)
+    check_reader(reader)
     name = reader or reader_of(file)
     if name is None:
         raise DataError(f"{file}: of no known kind; name a reader: {', '.join(READERS)}")
     known = READERS[name]
     if known.sized and n_channels is not None:
         options = {**options, "n_channels": n_channels}
-    try:
-        return known.read(file, **options), known.widens
-    except TypeError as error:  # of the names of options, which are those of a function
-        raise DataError(f"{file}: {error}") from None
+    _, *taken = inspect.signature(known.read).parameters
+    for option in options:
+        check_known(option, taken, DataError, f"{file}: the reader {name!r} has no option {option!r} (")
+    return known.read(file, **options), known.widens

@@ -59,8 +59,10 @@ def loss_functions(memory: Memory, trial: Trial) -> str:
     def write(spelling: Spelling, kernel: Kernel, double: bool) -> ScalarWriter:
         return ScalarWriter(spelling, kernel)
 
-    given = (memory.element, CONSTANTS, "real", HEAD, False, lambda: begin(memory), write)
-    return voltage_losses(trial, "[[maybe_unused]] inline", *given)
+    return voltage_losses(
+        trial, "[[maybe_unused]] inline", memory.element, CONSTANTS, head=HEAD, main=False, synapses=False,
+        begin=lambda: begin(memory), writer=write,
+    )  # fmt: skip
 
 
 def printed(memory: Memory, buffers: Mapping[str, Buffer], body: Iterable[Statement]) -> str:
