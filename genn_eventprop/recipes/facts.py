@@ -57,7 +57,8 @@ class Facts:
 
     def __str__(self) -> str:
         groups = f", {len(self.groups)} groups" if self.groups else ""
-        what = f"{self.samples} samples of {self.kind}, {self.channels} channels, {self.classes} classes{groups}"
+        channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
+        what = f"{self.samples} samples of {self.kind}, {channels}, {self.classes} classes{groups}"
         if self.kind == "spikes":
             rest = f"{self.spikes:.3g} spikes a channel, typically {self.time_scale:.3g} ms apart"
         else:

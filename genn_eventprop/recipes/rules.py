@@ -74,7 +74,8 @@ def recipe(facts: Facts, rules: tuple[Rule, ...] | None = None) -> list[Choice]:
     for rule in RULES if rules is None else rules:
         if rule.setting in chosen or not rule.holds(facts):
             continue
-        chosen[rule.setting] = rule.value(facts, chosen)
+        value = rule.value(facts, chosen)
+        chosen[rule.setting] = float(f"{value:.6g}") if isinstance(value, float) else value
         choices.append(Choice(rule.setting, chosen[rule.setting], _reason(rule.reason, facts, chosen)))
     return choices
 

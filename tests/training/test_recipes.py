@@ -161,7 +161,8 @@ def test_every_reason_is_true_and_every_setting_can_be_used(make, seed):
         assert int(shares[1]) == round(100 * facts.shown[chosen["encoding"]])
     if facts.kind == "currents":
         assert f"{data.values.min():.4g} to {data.values.max():.4g}" in str(facts)
-    assert f"{len(data)} samples of {facts.kind}, {data.n_channels} channels" in str(facts)
+    channels = f"{data.n_channels} channel{'s' * (data.n_channels != 1)}"
+    assert f"{len(data)} samples of {facts.kind}, {channels}, " in str(facts)
     LayeredConfig(**{name: value for name, value in chosen.items() if name in LayeredConfig.__dataclass_fields__})
 
 

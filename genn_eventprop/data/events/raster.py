@@ -49,8 +49,9 @@ def plot(
         axis.set_title(caption(events, int(i), class_names), fontsize=9)
         if not len(times):
             axis.text(0.5, 0.5, "no events", transform=axis.transAxes, ha="center", va="center", color="0.4")
-    for axis in axes.flat[len(chosen) :]:
-        axis.set_axis_off()
+    for k in range(len(chosen), axes.size):
+        axes.flat[k].set_axis_off()
+        axes.flat[k - across].tick_params(labelbottom=True)  # now the lowest of its column
     axes[0, 0].set_xlim(0, 1.02 * max(float(events.durations[chosen].max(initial=0.0)), 1e-3))
     axes[0, 0].set_ylim(-0.5, events.n_channels - 0.5)
     figure.supxlabel("time (ms)")
