@@ -20,28 +20,20 @@ from support import gradient_matrix as matrix  # noqa: E402
 HEAD = """\
 # Gradients compared with finite differences
 
-Written by `python benchmarks/gradient_matrix.py`. Every row is a small random network (3 neurons per layer, 2 samples,
-all parameters learned and different for every neuron) on `reference_event`. Its gradient is compared, element by
-element and in float64, with central differences (Richardson) of event-exact forward runs. A number is the largest
-error of a kind of gradient, relative to the norm of its block or to its largest element, whichever is larger. "0"
-means that gradient and differences are both zero, or below their rounding. `tests/support/gradient_matrix.py` says
-which networks are drawn again; the losses are defined in `genn_eventprop/verify/gradients/draw.py` and explained in
-[losses](losses.md).
+Written by `python benchmarks/gradient_matrix.py`. Each network is small and random (3 neurons a layer, 2 samples; every parameter
+learned, with another value for every neuron) and runs on `reference_event`. Its gradient is compared, element by element and in
+float64, with central differences (Richardson) of event-exact forward runs. A number is the largest error of a kind of gradient,
+relative to the norm of its block or to its largest element, whichever is larger; "0": gradient and differences are both zero, or
+below their rounding. `tests/support/gradient_matrix.py` says which networks are drawn again.
 
-Models: [the zoo](zoo.md) and two variants as users write them: `LIFBias` (bias current `i_bias`, initial
-states `v_init`, `i_init`) and `LIFTwoSynapses` (a fast and a slow synapse). Topologies: one hidden layer, recurrent or
-not; two layers; and `skip`, two layers, each of which also gets the spikes of the layer before the previous one.
-Nonlinear models, whose event-exact runs take a hundred times longer, are tested in one hidden layer, before LI outputs
-if V is read.
+Neurons are those of [the zoo](zoo.md), and `LIFBias` (a bias current, learned initial states) and `LIFTwoSynapses`, written as users
+write theirs. Networks have one hidden layer or two, recurrent or not, or `skip` connections past a layer. Nonlinear neurons, whose
+event-exact runs take a hundred times longer, are tested in one hidden layer. [Losses](losses.md) are named as in
+`genn_eventprop/verify/gradients/draw.py`.
 
-Surrogate gradients cannot be checked by differences; a test compares each with its formula:
-
-| gradient | why it is a surrogate | test |
-|---|---|---|
-| loss `spike_count` | a count is piecewise constant | `test_losses_surrogates.py` |
-| push on a silent output | a heuristic; in `first_spike_end` here all correct classes spike | `test_losses_outer.py` |
-| input times, driven weight | the weight is held constant, also in the differences | `test_losses_surrogates.py` |
-| regularisers of spikes | a count is piecewise constant | `losses/test_regularisers.py` |
+Four gradients are surrogates, which no difference can check; a test compares each with its formula: a count of spikes as a loss, and
+regularisers of spikes, since counts are piecewise constant; the push on a silent output, a heuristic; input times of a driven weight,
+which is held constant.
 """
 
 

@@ -46,7 +46,7 @@ def test_the_written_table(monkeypatch):
     row = next(c for c in EVERY if c.loss == "end" and c.model is LI)
     [(_, text, worst, failures)] = matrix.markdown([row])
     assert not failures and 0 < worst < matrix.TOLERANCE
-    assert "## LI" in text and "| network | weight | delay | input_times | tau_mem | tau_syn |" in text
+    assert "| `LI` | 1 | " in text and "| `end` | 1 | " in text
     monkeypatch.setattr(event_readouts.End, "sources", _minus(event_readouts.End.sources))
     [(_, text, worst, failures)] = matrix.markdown([row])
     assert worst > 0.1 and any("relative error" in f for f in failures)

@@ -135,33 +135,45 @@ def columns(case: Case, model: NeuronModel) -> dict[str, float]:
 
 
 def markdown(rows: Sequence[Cell], seed: int = 0, processes: int = 1) -> Iterator[tuple[str, str, float, list[str]]]:
-    """After every network: (a line on it, tables of all rows so far, largest error, failures)."""
-    lines: list[str] = []
-    worst, failures, last, header = 0.0, [], None, []
+    """After every network: (a line on it, the tables of all so far, largest error, failures)."""
+    tables: list[dict[str, _Row]] = [{}, {}]
+    failures: list[str] = []
     with ProcessPoolExecutor(processes, get_context("spawn")) if processes > 1 else nullcontext() as pool:
         jobs = zip(*((c.model.name, c.output, c.topology, c.loss, seed) for c in rows))
         for cell, case in zip(rows, (map if pool is None else pool.map)(_shown, *jobs)):
             found = columns(case, cell.model)
-            if cell.model is not last:
-                last, header = cell.model, ["weight", "delay", "input_times", *cell.model.params]
-                names = ["network", *header]
-                lines += ["", f"## {cell.model.name}", "", _row(names), _row(["---"] * len(names))]
-            lines.append(_row([_place(cell), *(_number(found[k]) if k in found else "" for k in header)]))
-            largest = max((e for e in found.values() if not np.isnan(e)), default=0.0)
-            worst = max(worst, largest)
+            for rows_of, name in zip(tables, (cell.model.name, cell.loss)):
+                rows_of.setdefault(name, _Row()).add(cell, found)
             failures += [f"{cell.name}: {f}" for f in case.failures]
-            line = f"{cell.name}: {largest:.1e}{' FAILED' if case.failures else ''}"
-            yield line, "\n".join(lines[1:]) + "\n", worst, failures
+            line = f"{cell.name}: {_worst(found):.1e}{' FAILED' if case.failures else ''}"
+            text = "\n".join(f"| {kind} {_HEADER}" + "".join(f"| `{n}` {r}" for n, r in rows_of.items())
+                             for kind, rows_of in zip(("neuron", "loss"), tables))  # fmt: skip
+            yield line, text, max(r.worst for r in tables[0].values()), failures
 
 
-def _place(cell: Cell) -> str:
-    output = "" if not cell.model.spiking else f", {cell.model.name if cell.output else 'LI'} output"
-    return f"{cell.loss}, {cell.topology}{output}"
+_HEADER = "| networks | weight | delay | input time | parameters | the worst of these |\n" + "|---" * 7 + "|\n"
 
 
-def _number(error: float) -> str:
-    return "0" if np.isnan(error) else f"{error:.0e}"
+def _worst(found: dict[str, float]) -> float:
+    return max((e for e in found.values() if not np.isnan(e)), default=0.0)
 
 
-def _row(entries: list[str]) -> str:
-    return "| " + " | ".join(entries) + " |"
+class _Row:
+    """The largest error of each kind of gradient in several networks, and where the largest of a parameter is."""
+
+    def __init__(self) -> None:
+        self.networks, self.worst, self.errors = 0, 0.0, dict.fromkeys(("weight", "delay", "input_times"), 0.0)
+        self.parameter, self.place = 0.0, ""
+
+    def add(self, cell: Cell, found: dict[str, float]) -> None:
+        self.networks, self.worst = self.networks + 1, max(self.worst, _worst(found))
+        for name, error in found.items():
+            if name in self.errors:
+                self.errors[name] = np.fmax(self.errors[name], error)
+            elif error > self.parameter:
+                output = f", {cell.model.name if cell.output else 'LI'} output" if cell.model.spiking else ""
+                self.parameter, self.place = error, f"`{name}`: {cell.loss}, {cell.topology}{output}"
+
+    def __str__(self) -> str:
+        errors = " | ".join(f"{e:.0e}" if e else "0" for e in (*self.errors.values(), self.parameter))
+        return f"| {self.networks} | {errors} | {self.place} |\n"
