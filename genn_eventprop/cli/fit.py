@@ -19,8 +19,8 @@ from ..atomic import replaced_file, write_text
 from ..checksummed import KEY
 from ..errors import DataError, EventPropError, SettingError, TrainingError, UsageError, WriteError
 from ..fitting import FitOptions, FitResult, Recording, read_recording, read_spikes
+from ..fitting.files import cell_name, file_hash
 from ..fitting.fit import FitTask, prepare
-from ..fitting.recording import cell_name, file_hash
 from ..fitting.saved import Stage, load_result, load_stage, save_result, save_stage
 from ..modelling import NeuronModel
 from ..output import say
@@ -58,15 +58,17 @@ def _fit(
     test_sweeps: tuple[int, ...] = (),
     inject: str | None = None,
     current_step: float | None = None,
+    series_resistance: float = 0.0,
+    junction_potential: float = 0.0,
     run_dir: Path | None = None,
     options: Annotated[FitOptions, tyro.conf.arg(name="")] = FitOptions(),  # noqa: B008
 ) -> None:
     """Fit the parameters of a model to recordings, a file for each cell, and write a report.
 
     A recording is a .csv file with the columns time (ms), current, voltage and, for several, sweep; an .npz file with
-    current (sweeps, samples), dt, voltage, spike_times, spike_sweeps, rates; or a file that neo reads (.abf, ...; extra
-    ephys). The run folder has report.html, results.json, traces.npz and the command that repeats the fit. Each cell's
-    result is in it before the next begins; a command that was stopped goes on when it is given again.
+    current (sweeps, samples), dt, voltage, spike_times, spike_sweeps, rates; or .nwb, .abf, .smr, ... (extra ephys).
+    The run folder has report.html, results.json, traces.npz and the command that repeats the fit. Each cell's result is
+    in it before the next begins; a command that was stopped goes on when it is given again.
 
     Args:
         model: Name of an installed model, or my_neuron.py:MyNeuron.
@@ -77,13 +79,16 @@ def _fit(
         only: Fit these parameters alone.
         priors: Mean and standard deviation of parameters, such as b=60:10.
         spikes: A .csv file with the columns time (ms) and sweep, for every recording.
-        spikes_above: A spike is where V rises through this level.
-        signals: Names of the signals to read, where a file that neo reads has several of voltage or current.
+        spikes_above: A spike is where V rises through this level; default: action potentials are found by their
+            upstroke and height, in mV and ms, and a figure shows them.
+        signals: Names of the signals to read, or of the electrode, where a file has several.
         sweeps: Numbers of the sweeps that are fitted, from 0; default: all but the test sweeps.
         test_sweeps: Numbers of sweeps that are held out: the first line of the result says how much of them the model
             explains.
         inject: Drive, state or parameter of the model that is the injected current; default: its only drive, or I.
         current_step: Average the current over steps of so many ms, which is faster.
+        series_resistance: MOhm that the bridge has not balanced; V is corrected for it, in mV, the current in pA.
+        junction_potential: mV between pipette and bath that are taken from V.
         run_dir: Folder of the run; default: runs/fit-MODEL-1, or the next number.
         options: Of the fit.
     """
@@ -95,6 +100,7 @@ def _fit(
         raise SettingError("give --spikes or --spikes-above, not both")
     neuron = find_model(model)
     names = _names(recordings)
+    correction = {"series_resistance": series_resistance, "junction_potential": junction_potential}
     cells = [
         replace(
             _read(
@@ -104,6 +110,7 @@ def _fit(
                 spikes[i] if spikes else None,
                 spikes_above,
                 current_step,
+                correction,
             ),
             name=names[i],
         )
@@ -130,7 +137,7 @@ def _fit(
         "signals": signals,
         "sweeps": sweeps,
     }
-    config |= {"cells": names, "current_step": current_step, **settings}
+    config |= {"cells": names, "current_step": current_step, **correction, **settings}
     folder = _folder(run_dir, Path("runs") / f"fit-{neuron.name.lower()}", config)
     # settings and files are read before there is a folder: what is refused leaves nothing behind
     tasks = prepare(neuron, cells, **settings)
@@ -259,14 +266,25 @@ def _read(
     spikes: Path | None,
     level: float | None,
     step: float | None,
+    correction: Mapping[str, float],
 ) -> Recording:
     recording = read_recording(path, signals)
-    if spikes is not None:
+    if spikes is not None:  # whose sweeps are numbered as those of the whole file
         recording = replace(recording, spikes=read_spikes(spikes, len(recording)))
-    elif level is not None:
-        recording = recording.with_spikes_above(level)
     if sweeps:
         recording = recording[list(sweeps)]
+    if any(correction.values()):
+        recording = recording.corrected(**correction)
+    if level is not None:
+        recording = recording.with_spikes_above(level)
+    elif recording.spikes is None and recording.rates is None and recording.voltage is not None:
+        recording = recording.with_spikes_found()
+        if not any(map(len, recording.spikes or ())):
+            highest = np.nanmax(recording.voltage) if recording.voltage is not None else np.nan
+            raise SettingError(
+                f"recording {recording.name!r}: V has no action potential (in mV; the highest V is {highest:g}); name "
+                "a level, --spikes-above LEVEL, which a cell without spikes never reaches, or give --spikes"
+            )
     if level is not None and recording.spikes is not None and not any(map(len, recording.spikes)):
         assert recording.voltage is not None
         say(

@@ -1,10 +1,11 @@
 """Parameters of a neuron from recordings: injected currents, measured V and spike times."""
 
 from .compare import FreeRun
+from .files import read_recording, read_spikes
 from .fit import fit
 from .identifiability import Identifiability, identifiability
 from .options import FitOptions
-from .recording import Recording, read_recording, read_spikes
+from .recording import Recording
 from .result import FitResult
 from .simulate import simulate
 from .verdict import Score, Verdict

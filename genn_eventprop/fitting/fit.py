@@ -304,7 +304,7 @@ def _fit(task: FitTask, begun: Stage | None, keep: Callable[[Stage], None]) -> F
         if coupling:  # there was no time for the last stage
             minimum = _without_coupling(problem, minimum)
         alone = None if clock.late else _by_itself(problem, minimum, options, best, clock)
-        remarks, stopped = [*ranges.remarks], ""
+        remarks, stopped = [*rec.notes, *ranges.remarks], ""
         if clock.late:
             where = f"at a coupling of {coupling:g}/ms" if coupling else "in the last stage"
             stopped = f"stopped {where} by the time limit of {options.time_limit:g} s: these are the best values so far"
@@ -471,8 +471,9 @@ def _check_measured(recording: Recording, options: FitOptions) -> None:
     where = f"recording {recording.name!r}"
     if recording.spikes is None and (recording.rates is None or recording.voltage is not None):
         raise SettingError(
-            f"{where} has no spike times; find them with recording.with_spikes_above(level) (--spikes-above), or give "
-            "them (an empty list for each sweep without spikes)"
+            f"{where} has no spike times; find them with recording.with_spikes_found(), where V has action potentials, "
+            "or recording.with_spikes_above(level) (--spikes-above), or give them (an empty list for each "
+            "sweep without spikes)"
         )
     nothing = options.spike_noise is None or not sum(map(len, recording.spikes or ()))
     if recording.voltage is None and recording.rates is None and options.rate_noise is None and nothing:

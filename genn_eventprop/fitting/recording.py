@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..atomic import replaced_file
-from ..data.events.storage import open_npz, read_arrays
-from ..errors import DataError, EventPropError, shown, suggest
+from ..errors import DataError, shown
 
-KEYS = ("current", "dt", "voltage", "spike_times", "spike_sweeps", "rates", "lengths")
-"""What an .npz file may hold."""
-COLUMNS = {
-    "time": ("time", "times", "t"),
-    "current": ("current", "i", "im", "command", "cmd", "stimulus", "stim", "injected current", "iinj", "i inj"),
-    "voltage": ("voltage", "v", "vm", "response", "resp", "potential", "membrane potential"),
-    "sweep": ("sweep", "trial", "episode"),
-    "rate": ("rate",),
-}
-"""Column -> its names in a table, in small letters, with spaces and without a unit."""
 SAME_STEP = 1e-5
 """Relative difference of steps that are one, written with few digits."""
-TABLES = (".csv", ".txt", ".tsv", ".dat")
-"""Suffixes of files that are read as tables."""
-UNITS = {
-    "time": {"us": 1e-3, "ms": 1.0, "s": 1e3},
-    "current": {"pa": 1.0, "na": 1e3, "ua": 1e6, "ma": 1e9, "a": 1e12},
-    "voltage": {"uv": 1e-3, "mv": 1.0, "v": 1e3},
-    "rate": {"hz": 1.0, "1/s": 1.0, "spikes/s": 1.0, "khz": 1e3, "1/ms": 1e3},
-    "sweep": {},
-}
-"""Column -> unit in brackets, in small letters -> its factor to ms, pA, mV, spikes a second."""
+UPSTROKE, SLOPE_OVER = 10.0, 0.2
+"""mV/ms of V over so many ms: half of what is usual for the onset, since V in files is often filtered or sampled
+coarsely, and what it lets in is not as high."""
+HEIGHT, FALL_WITHIN = 15.0, 10.0
+"""mV from onset to peak, and ms after the peak, of an action potential."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +35,7 @@ class Recording:
         name: of the cell.
         rates: (S,) spikes a second of every sweep, where their times are not known.
         lengths: (S,) samples of each sweep; None: those of the arrays.
+        notes: what its reader has to say, such as sweeps that were left out.
 
     ``recording[2:5]`` and ``recording[[0, 3]]`` are those sweeps.
 
@@ -74,6 +56,7 @@ class Recording:
     name: str = "cell"
     rates: np.ndarray | None = None
     lengths: Any = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -90,7 +73,7 @@ class Recording:
                 f"{where}: current of sweep {sweep} at {k * self.dt:g} ms is {current[sweep, k]}; cut it out"
             )
         if self.lengths is not None:
-            lengths = _numbers(self.lengths, f"{where}: lengths")
+            lengths = real_numbers(self.lengths, f"{where}: lengths")
             if lengths.shape != current.shape[:1] or not np.isin(lengths, np.arange(1, current.shape[1] + 1)).all():
                 raise DataError(
                     f"{where}: lengths are a number of samples, 1 to {current.shape[1]}, for each of the "
@@ -125,7 +108,7 @@ class Recording:
         if self.spikes is not None:
             object.__setattr__(self, "spikes", self._checked(self.spikes, where))
         if self.rates is not None:
-            rates = _numbers(self.rates, f"{where}: rates")
+            rates = real_numbers(self.rates, f"{where}: rates")
             if rates.shape != current.shape[:1] or not (np.isfinite(rates) & (rates >= 0)).all():
                 raise DataError(
                     f"{where}: rates are a number of spikes a second, at least 0, for each of the {len(current)} "
@@ -165,7 +148,7 @@ class Recording:
             raise DataError(
                 f"{where}: spike times are given for {len(each)} sweeps, there are {len(self.current)}; {form}"
             )
-        checked = tuple(_numbers(times, f"{where}: spike times of sweep {i}") for i, times in enumerate(each))
+        checked = tuple(real_numbers(times, f"{where}: spike times of sweep {i}") for i, times in enumerate(each))
         for sweep, times in enumerate(checked):
             if times.ndim != 1:
                 raise DataError(f"{where}: spike times of sweep {sweep} have shape {times.shape}; {form}")
@@ -197,26 +180,15 @@ class Recording:
             if len({getattr(s, part) is None for s in sweeps}) > 1:
                 raise DataError(f"recording {sweeps[0].name!r}: {part} of some sweeps are missing; leave these out")
         first = sweeps[0]
-        steps = [round(s.dt * 1e6) for s in sweeps]  # of a millionth of a ms
-        if all(abs(s.dt / first.dt - 1) < SAME_STEP for s in sweeps):
-            steps = [steps[0]] * len(steps)
-        step = math.gcd(*steps)
-        if step * 20 < min(steps):
-            every = ", ".join(f"{dt:g}" for dt in sorted({s.dt for s in sweeps}))
-            raise DataError(
-                f"recording {first.name!r}: steps of {every} ms have no common one; sample the sweeps again with one"
-            )
+        dt, times = _common_step([s.dt for s in sweeps], first.name)
         currents, voltages = list[np.ndarray](), list[np.ndarray]()
-        for s, own in zip(sweeps, steps):
-            n = own // step
+        for s, n in zip(sweeps, times):
             for k, length in enumerate(s.samples):
                 currents.append(np.repeat(s.current[k, :length], n))
                 if s.voltage is not None:
-                    fine = np.arange(n * length) / n
-                    v = np.interp(fine, np.arange(length), s.voltage[k, :length])
-                    voltages.append(np.where(fine <= length - 1, v, np.nan))
+                    voltages.append(_on_lines(s.voltage[k, :length], n))
         return cls(
-            currents, step / 1e6 if len({*steps}) > 1 else first.dt, voltages or None,  # type: ignore[arg-type]
+            currents, dt, voltages or None,  # type: ignore[arg-type]
             None if first.spikes is None else tuple(t for s in sweeps for t in s.spikes or ()),
             first.name,
             None if first.rates is None else np.concatenate([s.rates for s in sweeps if s.rates is not None]),
@@ -251,6 +223,33 @@ class Recording:
             k = np.flatnonzero((v[:-1] < level) & (v[1:] >= level))
             spikes.append((k + (level - v[k]) / (v[k + 1] - v[k])) * self.dt)
         return replace(self, spikes=tuple(times[times > 0] for times in spikes), rates=None)
+
+    def with_spikes_found(self) -> Recording:
+        """The recording with its action potentials: each is where V rises through the middle of its upstroke.
+
+        An upstroke is where V, in mV, rises by `UPSTROKE` mV/ms or more over 0.2 ms; what comes of it is an action
+        potential if its peak is at least `HEIGHT` above the beginning and followed, within `FALL_WITHIN`, by a fall of
+        a third of that. So a step of the current over a series resistance is none, nor is a slow depolarisation.
+        """
+        if self.voltage is None:
+            raise DataError(f"recording {self.name!r} has no voltage; give its spike times")
+        spikes = tuple(_action_potentials(v[:n], self.dt) for v, n in zip(self.voltage, self.samples))
+        note = f"{sum(map(len, spikes))} action potentials were found in V by their upstroke and height"
+        return replace(self, spikes=spikes, rates=None, notes=(*self.notes, note))
+
+    def corrected(self, *, series_resistance: float = 0.0, junction_potential: float = 0.0) -> Recording:
+        """The recording with the V of the membrane, (measured V) - R_s I - V_j; V in mV, the current in pA.
+
+        Args:
+            series_resistance: R_s in MOhm, what the bridge of the amplifier has left of it. junction_potential: V_j in
+                mV, between the pipette's solution and the bath: as a rule positive, by which the cell is more negative.
+        """
+        for name, value in (("series_resistance", series_resistance), ("junction_potential", junction_potential)):
+            if not is_number(value):
+                raise DataError(f"{name} must be a finite number, got {shown(value)}")
+        if self.voltage is None:
+            raise DataError(f"recording {self.name!r} has no voltage to be corrected")
+        return replace(self, voltage=self.voltage - 1e-3 * series_resistance * self.current - junction_potential)
 
     def save(self, path: Path | str) -> None:
         """Write an .npz file at `path`, in one step; `read_recording` reads it. The name is that of the file.
@@ -288,6 +287,88 @@ class Recording:
         return replace(self, current=current)
 
 
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """What was recorded on one channel in one sweep: values (K,) in mV or pA, dt ms apart, from `start` ms on."""
+
+    values: np.ndarray
+    dt: float
+    start: float = 0.0
+
+    @property
+    def end(self) -> float:
+        return self.start + len(self.values) * self.dt
+
+
+def sweep_of(voltage: Signal, current: Signal, name: str) -> Recording:
+    """One sweep of two signals, where both are: steps that differ become the largest one of which they are multiples.
+
+    Raises:
+        DataError: see `Recording.of_sweeps`.
+    """
+    begin, end = max(voltage.start, current.start), min(voltage.end, current.end)
+    if begin >= end:  # some programs let the time of V begin with the session, that of the command with the sweep
+        voltage, current = replace(voltage, start=0.0), replace(current, start=0.0)
+        begin, end = 0.0, min(voltage.end, current.end)
+    dt, (n_voltage, n_current) = _common_step([voltage.dt, current.dt], name)
+    length = round((end - begin) / dt)
+
+    def part(signal: Signal, values: np.ndarray) -> np.ndarray:
+        first = round((begin - signal.start) / dt)
+        return values[first : first + length]
+
+    return Recording(
+        part(current, np.repeat(current.values, n_current)), dt, part(voltage, _on_lines(voltage.values, n_voltage)),
+        name=name,
+    )  # fmt: skip
+
+
+def _common_step(steps: Sequence[float], name: str) -> tuple[float, list[int]]:
+    """The largest of which these are multiples, in ms, and these in it.
+
+    Raises:
+        DataError: it is less than a twentieth of the smallest.
+    """
+    if all(abs(dt / steps[0] - 1) < SAME_STEP for dt in steps):
+        return steps[0], [1] * len(steps)
+    whole = [round(dt * 1e6) for dt in steps]  # of a millionth of a ms
+    step = math.gcd(*whole)
+    if step * 20 < min(whole):
+        every = ", ".join(f"{dt:g}" for dt in sorted({*steps}))
+        raise DataError(f"recording {name!r}: steps of {every} ms have no common one; sample the sweeps again with one")
+    return step / 1e6, [dt // step for dt in whole]
+
+
+def _on_lines(values: np.ndarray, n: int) -> np.ndarray:
+    """(n K,) values between samples on straight lines, nan after the last."""
+    fine = np.arange(n * len(values)) / n
+    return np.where(fine <= len(values) - 1, np.interp(fine, np.arange(len(values)), values), np.nan)
+
+
+def _action_potentials(v: np.ndarray, dt: float) -> np.ndarray:
+    """Times in ms, see `Recording.with_spikes_found`."""
+    n = max(1, round(SLOPE_OVER / dt))
+    steep = np.flatnonzero(v[n:] - v[:-n] >= UPSTROKE * n * dt)
+    times, k = list[float](), 0
+    while len(steep := steep[steep >= k]):
+        k = int(steep[0])
+        run = np.flatnonzero(np.diff(steep) > n)  # where V has stopped rising so fast
+        top = int(steep[run[0]] if len(run) else steep[-1]) + n
+        onset, fall = float(v[k]), round(FALL_WITHIN / dt)
+        # the peak comes after the steep part, before V has fallen
+        peak = top + int(np.argmax(v[top : top + n + 1]))
+        while v[peak + 1 : peak + 1 + n].max(initial=-np.inf) > v[peak]:
+            peak += 1 + int(np.argmax(v[peak + 1 : peak + 1 + n]))
+        height = float(v[peak]) - onset
+        if height >= HEIGHT and v[peak : peak + fall].min() <= v[peak] - height / 3:
+            middle = onset + height / 2
+            j = k + int(np.argmax(v[k : peak + 1] >= middle))
+            if j:
+                times.append((j - 1 + (middle - v[j - 1]) / (v[j] - v[j - 1])) * dt)
+        k = max(peak, k + 1)
+    return np.array(times)
+
+
 def is_number(value: object) -> bool:
     """Whether this is one finite real number."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
@@ -304,7 +385,7 @@ def is_pair(value: Any) -> bool:
     return pair and len(value) == 2 and all(map(is_number, value))
 
 
-def _numbers(values: Any, where: str) -> np.ndarray:
+def real_numbers(values: Any, where: str) -> np.ndarray:
     """A copy as float64; texts, dates, complex numbers, truth values and objects are no measurements.
 
     Raises:
@@ -329,345 +410,14 @@ def _numbers(values: Any, where: str) -> np.ndarray:
 def _sweeps(values: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
     """(S, K) values, nan beyond the ends of sweeps that are shorter, and the lengths (S,)."""
     if isinstance(values, (list, tuple)) and len({np.shape(row) for row in values if np.ndim(row) == 1}) > 1:
-        rows = [_numbers(row, f"{where} of sweep {i}") for i, row in enumerate(values)]
+        rows = [real_numbers(row, f"{where} of sweep {i}") for i, row in enumerate(values)]
         if all(row.ndim == 1 for row in rows):
             lengths = np.array([len(row) for row in rows])
             filled = np.full((len(rows), lengths.max()), np.nan)
             filled[np.arange(lengths.max()) < lengths[:, None]] = np.concatenate(rows)
             return filled, lengths
-    array = _numbers(values, where)
+    array = real_numbers(values, where)
     array = array[None] if array.ndim == 1 else array
     if array.ndim != 2:
         raise DataError(f"{where} has shape {array.shape}; it needs (sweeps, samples)")
     return array, np.full(len(array), array.shape[1])
-
-
-def read_recording(path: Path | str, signals: Sequence[str] = ()) -> Recording:
-    """A recording from a file: tables and .npz as below, anything else through neo (extra ``[ephys]``).
-
-    Tables (.csv, .txt, .tsv, .dat): a line of names, then numbers: time in ms (evenly spaced), current, and, if there
-    are any, voltage, sweep and rate (of the sweep, spikes a second). Names may be those of the field, in any case, such
-    as Vm, Im, command, response. Units in brackets, in the name or in a second line, such as ``V (V)``, ``I_nA`` or
-    ``[mV]``, become ms, pA and mV. Cells are separated by commas, semicolons or tabs; lines that begin with # or % are
-    comments.
-    .npz: current (S, K) and dt in ms, and, if there are any, voltage (S, K), spike_times in ms with spike_sweeps, or
-    rates (S,). Of other formats (.abf, .smr, .nwb, ...) every segment is a sweep, in mV, pA and ms.
-
-    Args:
-        path: of the file, whose name is that of the cell.
-        signals: names of those that neo shall read, where there are several of voltage or current.
-
-    Raises:
-        DataError: naming the file and what is wrong in it.
-
-    Example:
-        >>> from genn_eventprop.fitting import read_recording
-        >>> np.savez("cell.npz", current=np.zeros((2, 50)), dt=0.5, spike_times=[2.5], spike_sweeps=[1])
-        >>> read_recording("cell.npz").duration
-        25.0
-    """
-    path = _file(path)
-    if not path.is_file():
-        raise DataError(f"there is no file {path}; name a recording, .csv, .npz or a format that neo reads")
-    read = (dict.fromkeys(TABLES, _read_csv) | {".npz": _read_npz}).get(path.suffix.lower())
-    try:
-        return _read_neo(path, [signals] if isinstance(signals, str) else signals) if read is None else read(path)
-    except DataError as error:
-        raise error if str(path) in str(error) else DataError(f"{path}: {error}") from None
-
-
-def _file(path: Path | str) -> Path:
-    try:
-        return Path(path)
-    except TypeError:
-        raise DataError(f"the path of a recording must be a text or a Path, got {shown(path)}") from None
-
-
-def cell_name(path: Path, whole: bool = False) -> str:
-    """That of its file, or the whole path as it is, with what cannot be printed written as an escape."""
-    text = (str(path) if whole else path.stem).encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def read_spikes(path: Path | str, sweeps: int) -> tuple[np.ndarray, ...]:
-    """Spike times from a .csv file with the columns time (ms) and, for more than one sweep, sweep (from 0).
-
-    Args:
-        path: of the file. sweeps: how many the recording has.
-
-    Raises:
-        DataError: naming the file and what is wrong in it.
-
-    Example:
-        >>> from genn_eventprop.fitting import read_spikes
-        >>> with open("spikes.csv", "w") as file:
-        ...     _ = file.write("sweep,time\\n1,2.5\\n")
-        >>> [times.tolist() for times in read_spikes("spikes.csv", sweeps=2)]
-        [[], [2.5]]
-    """
-    path = _file(path)
-    columns = _columns(path, need=("time",), may=("sweep",))
-    times, of = columns["time"], columns.get("sweep", np.zeros(len(columns["time"])))
-    if (of != np.round(of)).any() or ((of < 0) | (of >= sweeps)).any():
-        raise DataError(f"{path}: sweeps are whole numbers from 0 to {sweeps - 1}, those of the recording")
-    return tuple(np.sort(times[of == sweep]) for sweep in range(sweeps))
-
-
-def file_hash(path: Path | str) -> str:
-    """SHA-256 of a file, by which a run knows its data again."""
-    return sha256(Path(path).read_bytes()).hexdigest()
-
-
-def _columns(path: Path, need: Sequence[str], may: Sequence[str]) -> dict[str, np.ndarray]:
-    """Column -> its numbers, of a table with a line of names, and perhaps one of units below it."""
-    rows = _rows(path)
-    if not rows:
-        raise DataError(f"{path} is empty; its first line names the columns: {', '.join((*need, *may))}")
-    (_, heads), rows = rows[0], rows[1:]
-    if all(map(_reads_as_number, heads)):
-        raise DataError(
-            f"{path} begins with numbers; write a line above them that names the columns: {', '.join((*need, *may))}"
-        )
-    found, units = map(list, zip(*(_column(head, (*need, *may), path) for head in heads)))
-    for column in found:
-        if (same := [repr(head) for head, name in zip(heads, found) if name == column])[1:]:
-            raise DataError(f"{path}: {' and '.join(same)} are both the {column}; leave one out, or rename it")
-    if missing := [column for column in need if column not in found]:
-        raise DataError(f"{path} has no column {missing[0]}; its first line names {', '.join(heads)}")
-    if rows and not any(map(_reads_as_number, rows[0][1])):
-        units = [cell.strip().strip("()[]") or unit for cell, unit in zip(rows[0][1], units)]
-        rows = rows[1:]
-    for line, row in rows:
-        if len(row) != len(heads) or not all(map(_reads_as_number, row)):
-            raise DataError(f"{path}, line {line}: {len(heads)} numbers are needed, got {','.join(row)[:80]}")
-    table = np.array([row for _, row in rows], np.float64).reshape(len(rows), len(heads))
-    for i, (column, unit) in enumerate(zip(found, units)):
-        table[:, i] *= _factor(column, unit, heads[i], path)
-    return {column: table[:, i] for i, column in enumerate(found)}
-
-
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Number of the line, and its cells, of each that is neither empty nor a comment.
-
-    Cells are separated by what the line of names has: tabs, semicolons, commas, or else spaces; where not by commas,
-    these are decimal points.
-    """
-    try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a table of text ({error})") from None
-    lines = [(n, line.strip(" ")) for n, line in enumerate(text.splitlines(), 1)]
-    lines = [(n, line) for n, line in lines if line.strip() and not line.lstrip().startswith(("#", "%", "//"))]
-    if not lines:
-        return []
-    sign = next((sign for sign in "\t;," if sign in lines[0][1]), " ")
-    try:
-        cells = list(csv.reader((line for _, line in lines), delimiter=sign, skipinitialspace=sign == " "))
-    except csv.Error as error:
-        raise DataError(f"{path} cannot be read as a table of text ({error})") from None
-    if len(cells) != len(lines):  # a quoted cell goes over several lines
-        raise DataError(f"{path} has a cell with an end of line in it; write each row in one line")
-    if sign != ",":
-        cells = [cells[0], *([cell.replace(",", ".") for cell in row] for row in cells[1:])]
-    return [(n, row) for (n, _), row in zip(lines, cells)]
-
-
-def _column(head: str, columns: Sequence[str], path: Path) -> tuple[str, str]:
-    """The column that a name is of, and its unit: ``V (mV)``, ``Vm [mV]``, ``Vm_mV`` and ``V/mV`` are one."""
-    wanted = {alias: column for column in columns for alias in COLUMNS[column]}
-
-    def plain(name: str) -> str:
-        return " ".join(name.lower().replace("_", " ").split())
-
-    in_brackets = re.fullmatch(r"([^(\[]*)[(\[](.*)[)\]]\s*", head.strip())
-    name, unit = (in_brackets[1], in_brackets[2]) if in_brackets else (head, "")
-    if plain(name) not in wanted and (parts := re.fullmatch(r"(.*)[_/ ]([^_/ ]+)", name.strip())):
-        if plain(parts[1]) in wanted and _plain_unit(parts[2]) in UNITS[wanted[plain(parts[1])]]:
-            name, unit = parts[1], parts[2]
-    if plain(name) not in wanted:
-        raise DataError(
-            f"{path}: unknown column {head.strip()!r} ({suggest(plain(name), wanted)}); rename it to what it is: "
-            f"{', '.join(columns)}"
-        )
-    return wanted[plain(name)], unit
-
-
-def _plain_unit(unit: str) -> str:
-    return unit.strip().lower().replace("\u00b5", "u").replace("\u03bc", "u")
-
-
-def _factor(column: str, unit: str, head: str, path: Path) -> float:
-    """To ms, pA, mV, spikes a second."""
-    if not (plain := _plain_unit(unit)):
-        return 1.0
-    if plain not in UNITS[column]:
-        raise DataError(
-            f"{path}: the unit {unit.strip()!r} of {head.strip()!r} is not one of "
-            f"{', '.join(UNITS[column]) or 'none'}; leave it out where numbers are in the model's unit, or rename the "
-            "column if it is another quantity"
-        )
-    return UNITS[column][plain]
-
-
-def _reads_as_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _read_csv(path: Path) -> Recording:
-    columns = _columns(path, need=("time", "current"), may=("voltage", "sweep", "rate"))
-    time, sweep = columns["time"], columns.get("sweep", np.zeros(len(columns["time"])))
-    if not np.isfinite(sweep).all():
-        raise DataError(f"{path}: sweep numbers must be finite")
-    order = np.lexsort((time, sweep))
-    ends = np.cumsum(np.unique(sweep, return_counts=True)[1])[:-1]
-    sweeps = [_read_sweep({n: x[rows] for n, x in columns.items()}, path) for rows in np.split(order, ends)]
-    return Recording.of_sweeps(sweeps)
-
-
-def _read_sweep(columns: Mapping[str, np.ndarray], path: Path) -> Recording:
-    time, rate = columns["time"], columns.get("rate")
-    if len(time) < 2:
-        raise DataError(f"{path} has a sweep of {len(time)} samples; at least two are needed")
-    dt = float(time[-1] - time[0]) / (len(time) - 1)
-    uneven = np.abs(time - time[0] - dt * np.arange(len(time))) > 0.01 * dt
-    if not dt > 0 or uneven.any():
-        raise DataError(
-            f"{path}: times are not evenly spaced in every sweep; sample them again at steps of one length, in ms"
-        )
-    if rate is not None and (rate != rate[0]).any():
-        raise DataError(f"{path}: the rate changes within a sweep; it is one number for each")
-    # times are rounded in the file: 0.1 stands for 0.1, not for 0.09999998
-    return Recording(
-        columns["current"], float(f"{dt:.9g}"), columns.get("voltage"), name=cell_name(path),
-        rates=None if rate is None else rate[:1],
-    )  # fmt: skip
-
-
-def _read_npz(path: Path) -> Recording:
-    with open_npz(path) as file:
-        for name in file.files:
-            if name not in KEYS:
-                raise DataError(f"{path}: unknown array {name!r} ({suggest(name, KEYS)}); remove it")
-        arrays = read_arrays(file, file.files, path)
-    for name in ("current", "dt"):
-        if name not in arrays:
-            raise DataError(f"{path} has no array {name!r}; it needs current (sweeps, samples) and dt in ms")
-    if arrays["dt"].size != 1:
-        raise DataError(f"{path}: dt is one number of ms, got an array of shape {arrays['dt'].shape}")
-    recording = Recording(
-        arrays["current"],
-        arrays["dt"].item(),
-        arrays.get("voltage"),
-        name=cell_name(path),
-        rates=arrays.get("rates"),
-        lengths=arrays.get("lengths"),
-    )
-    if "spike_times" not in arrays:
-        return recording
-    times = arrays["spike_times"]
-    of = arrays.get("spike_sweeps", np.zeros(times.shape, int))
-    times, of = _numbers(times, f"{path}: spike_times"), _numbers(of, f"{path}: spike_sweeps")
-    if of.shape != times.shape or not ((of == np.round(of)) & (of >= 0) & (of < len(recording))).all():
-        raise DataError(f"{path}: spike_sweeps must have a sweep, 0 to {len(recording) - 1}, for each of spike_times")
-    return replace(recording, spikes=tuple(np.sort(times[of == sweep]) for sweep in range(len(recording))))
-
-
-def _read_neo(path: Path, names: Sequence[str]) -> Recording:
-    try:
-        import neo
-    except ImportError as error:
-        raise DataError(
-            f'{path}: formats other than .csv and .npz need neo ({error}); pip install "genn_eventprop[ephys]"'
-        ) from None
-    try:
-        reader = neo.io.get_io(str(path))
-        block = reader.read_block()
-    except Exception as error:  # whatever one of forty readers says about the file
-        raise DataError(f"{path} cannot be read by neo ({type(error).__name__}: {error})") from None
-    commands = None
-    if hasattr(reader, "read_protocol"):  # Axon: the command is in the protocol where it was not recorded
-        try:
-            commands = reader.read_protocol()
-        except Exception:  # files before version 2 have none; what is missing is named below
-            commands = None
-    try:
-        return recording_of_block(block, cell_name(path), commands, names)
-    except EventPropError:
-        raise
-    except Exception as error:  # a block of a damaged file may be anything
-        raise DataError(f"{path}: neo found no recording in it ({type(error).__name__}: {error})") from None
-
-
-def recording_of_block(block: Any, name: str = "cell", commands: Any = None, names: Sequence[str] = ()) -> Recording:
-    """A neo block as a recording: a segment is a sweep, its signal in volts V, that in amperes the current.
-
-    Args:
-        commands: segments whose signals are the current, where it was not recorded beside V.
-        names: of the signals to take, where there are several.
-
-    Raises:
-        DataError: a signal is missing, or it is not clear which one to take; a recording in voltage clamp; sweeps
-            whose V and current are not sampled alike.
-    """
-    sweeps = list[Recording]()
-    for i, segment in enumerate(block.segments):
-        measured = list(segment.analogsignals)
-        commanded = [] if commands is None or i >= len(commands) else list(commands[i].analogsignals)
-        where = f"{name}: sweep {i}"
-        voltage = _signal(measured, "mV", "voltage", where, names)
-        if voltage is None and any(_is_in(s, "mV") for s in commanded):
-            raise DataError(f"{where} was recorded in voltage clamp: V is the command; a fit needs current clamp")
-        current = _signal(measured, "pA", "current", where, names) or _signal(commanded, "pA", "current", where, names)
-        parts, steps = dict[str, np.ndarray](), dict[str, float]()
-        for what, unit, signal in (("voltage", "mV", voltage), ("current", "pA", current)):
-            if signal is None:
-                raise DataError(f"{where} has no signal of {what} (in {unit}); export it as .csv with its {what}")
-            signal, channel = signal
-            parts[what] = np.asarray(signal.rescale(unit).magnitude, np.float64)[:, channel]
-            steps[what] = float(f"{float(signal.sampling_period.rescale('ms').magnitude):.9g}")
-        if len({*steps.values()}) > 1 or len(parts["voltage"]) != len(parts["current"]):
-            raise DataError(
-                f"{where}: V has {len(parts['voltage'])} samples, {steps['voltage']:g} ms apart, the current "
-                f"{len(parts['current'])}, {steps['current']:g} ms apart; they must be sampled alike"
-            )
-        sweeps.append(Recording(parts["current"], steps["current"], parts["voltage"], name=name))
-    if not sweeps:
-        raise DataError(f"{name} has no sweeps")
-    return Recording.of_sweeps(sweeps)
-
-
-def _signal(signals: Sequence[Any], unit: str, what: str, where: str, names: Sequence[str]) -> tuple[Any, int] | None:
-    """The one signal in this unit, and its channel: of several the one that is named.
-
-    Raises:
-        DataError: several.
-    """
-    every = [(s, c) for s in signals if _is_in(s, unit) for c in range(s.shape[1])]
-    if names and len(every) > 1:
-        every = [(s, c) for s, c in every if _name(s, c) in names or s.name in names]
-    if len(every) > 1:
-        raise DataError(
-            f"{where} has {len(every)} signals of {what}: {', '.join(_name(s, c) for s, c in every)}; name one: "
-            "read_recording(path, signals=[...]), --signals"
-        )
-    return every[0] if every else None
-
-
-def _name(signal: Any, channel: int) -> str:
-    names = signal.array_annotations.get("channel_names")
-    if names is not None and len(names) == signal.shape[1]:
-        return str(names[channel])
-    return str(signal.name or "signal") + (f"[{channel}]" if signal.shape[1] > 1 else "")
-
-
-def _is_in(signal: Any, unit: str) -> bool:
-    try:
-        signal.rescale(unit)
-    except ValueError:
-        return False
-    return True

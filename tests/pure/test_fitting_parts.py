@@ -18,10 +18,10 @@ from genn_eventprop.errors import DataError, SettingError
 from genn_eventprop.fitting import Recording, read_recording, read_spikes
 from genn_eventprop.fitting.cells import Arrivals, forced_arrivals
 from genn_eventprop.fitting.compare import coincidences, gamma
+from genn_eventprop.fitting.files import recording_of_block
 from genn_eventprop.fitting.forced import COUPLED, SLOPE, TARGET, TEACHER, fitted_model
 from genn_eventprop.fitting.levenberg import minimise
 from genn_eventprop.fitting.ranges import choose, potentials
-from genn_eventprop.fitting.recording import recording_of_block
 from genn_eventprop.fitting.residuals import Residuals
 from genn_eventprop.fitting.result import uncertainty
 from genn_eventprop.fitting.spread import spread
@@ -64,6 +64,37 @@ def test_spikes_lie_where_v_rises_through_the_level():
     assert np.allclose(recording.spikes[0], [0.15, 0.5]) and len(recording.spikes[1]) == 0
     with pytest.raises(DataError, match="no voltage"):
         Recording(RAMP, 0.1).with_spikes_above(0.0)
+
+
+def action_potentials(times, heights, dt, noise=0.0, length=200.0):
+    """V (1, K) at -65 mV with steps of a current over a resistance, a slow wave, and spikes that rise within 0.4 ms."""
+    t = np.arange(round(length / dt)) * dt
+    v = -65.0 + 8.0 * (t > 20.0) - 8.0 * (t > 90.0) + 6.0 * np.sin(t / 15.0)
+    for at, height in zip(times, heights):
+        v += height * np.exp(-((t - at) ** 2) / (2 * 0.25**2)) * (t < at)
+        v += height * np.exp(-(t - at) / 1.0) * (t >= at)
+    return v[None] + noise * np.random.default_rng(1).normal(size=(1, len(t)))
+
+
+@pytest.mark.parametrize("dt, noise", [(0.02, 0.0), (0.05, 0.3), (0.1, 0.3), (0.2, 0.3)])
+def test_spikes_are_found_without_a_level(dt, noise):
+    """Where V rises through the middle of the upstroke, 0.29 ms before the peak; the third is a low one in a burst."""
+    times, heights = [30.0, 60.0, 64.0, 120.0], [90.0, 80.0, 40.0, 8.0]
+    recording = Recording(np.zeros(round(200 / dt)), dt, action_potentials(times, heights, dt, noise))
+    found = recording.with_spikes_found()
+    assert np.allclose(found.spikes[0], np.array(times[:3]) - 0.29, atol=0.15)
+    with pytest.raises(DataError, match="no voltage"):
+        Recording(RAMP, 0.1).with_spikes_found()
+
+
+def test_v_is_that_of_the_membrane():
+    recording = Recording([0.0, 200.0, -100.0], 1.0, [-60.0, -50.0, -70.0])
+    corrected = recording.corrected(series_resistance=15.0, junction_potential=10.0)  # 15 MOhm 200 pA = 3 mV
+    assert np.allclose(corrected.voltage, [[-70.0, -63.0, -78.5]]) and (corrected.current == recording.current).all()
+    with pytest.raises(DataError, match="no voltage to be corrected"):
+        Recording(RAMP, 0.1).corrected(series_resistance=1.0)
+    with pytest.raises(DataError, match="series_resistance must be a finite number"):
+        recording.corrected(series_resistance=np.nan)
 
 
 def test_sweeps_are_chosen():
@@ -302,11 +333,6 @@ def neo_block(*signals):
         ([("i", "pA", 1, 20)], [("cmd", "mV", 1, 20)], "was recorded in voltage clamp"),
         ([("a", "mV", 1, 20), ("b", "mV", 1, 20), ("i", "pA", 1, 20)], [], "2 signals of voltage: a, b; name one"),
         ([("v", "mV", 1, 20), ("i", "nA", 2, 20)], [], r"2 signals of current: i\[0\], i\[1\]"),
-        (
-            [("v", "mV", 1, 20), ("i", "pA", 1, 10)],
-            [],
-            "V has 4 samples, 0.05 ms apart, the current 4, 0.1",
-        ),
         ([("t", "s", 1, 20)], [], "has no signal of voltage"),
     ],
 )
@@ -314,6 +340,13 @@ def test_signals_that_are_not_clear_are_refused(measured, commanded, message):
     block, commands = neo_block(*measured), neo_block(*commanded).segments
     with pytest.raises(DataError, match=message):
         recording_of_block(block, "cell", commands)
+
+
+def test_v_and_current_may_be_sampled_differently():
+    recording = recording_of_block(neo_block(("v", "mV", 1, 20), ("i", "pA", 1, 10)))
+    assert recording.dt == 0.05 and recording.voltage.shape == (1, 4) == recording.current.shape
+    slow = recording_of_block(neo_block(("v", "mV", 1, 10), ("i", "pA", 1, 20)))
+    assert slow.dt == 0.05 and slow.voltage.shape == (1, 4) and np.isfinite(slow.voltage).all()
 
 
 def test_a_signal_is_named():

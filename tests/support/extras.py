@@ -15,6 +15,7 @@ EXTRA_OF = {
     "neo": "ephys",
     "nir": "nir",
     "optuna": "search",
+    "pynwb": "ephys",
     "quantities": "ephys",
     "sklearn": "baseline",
     "submitit": "cluster",

@@ -78,15 +78,19 @@ def check_table(table: Any, name: str, path: Path) -> None:
         raise DataError(f"{where} has {in_words(size)}, more than the {in_words(physical_memory())} of this machine")
 
 
-def check_all(group: Any, path: Path) -> None:
+def check_all(group: Any, path: Path, names: bool = False) -> None:
     """`inside` for everything below a group, before somebody else reads it all.
+
+    Args:
+        names: formats in which an object has several, as links within the file: these are passed over here, since what
+            they lead to is below the group as well.
 
     Raises:
         DataError: see `inside`; groups within themselves, or deeper than `DEEPEST`; all tables together do not fit into
             the memory.
     """
     h5py, total, count, budget = require("h5py", "HDF5 files"), 0, 0, Budget(path)
-    for name, place in _walk(h5py, group, path):
+    for name, place in _walk(h5py, group, path, names):
         count += 1
         if count > MOST:
             raise DataError(f"{path}: more than {MOST:,} objects; the file is damaged")
@@ -104,7 +108,7 @@ def check_all(group: Any, path: Path) -> None:
             )
 
 
-def _walk(h5py: Any, group: Any, path: Path) -> Iterator[tuple[str, Any]]:
+def _walk(h5py: Any, group: Any, path: Path, names: bool) -> Iterator[tuple[str, Any]]:
     """(name, object) of everything below a group; an object that has two names comes twice, groups do not."""
     # h5py's own `visititems` skips links silently, and would not end in a group that contains itself
     seen, waiting = {h5py.h5o.get_info(group.id).addr}, [("", group, 0)]
@@ -112,13 +116,18 @@ def _walk(h5py: Any, group: Any, path: Path) -> Iterator[tuple[str, Any]]:
         prefix, place, depth = waiting.pop()
         for part in place:
             name = f"{prefix}{part}"
-            _check_link(h5py, place.get(part, getlink=True), f"{path}: {name}")
+            link = place.get(part, getlink=True)
+            if names and isinstance(link, h5py.SoftLink):
+                continue
+            _check_link(h5py, link, f"{path}: {name}")
             child = place[part]
             yield name, child
             if not isinstance(child, h5py.Group):
                 continue
             address = h5py.h5o.get_info(child.id).addr
             if address in seen:
+                if names:
+                    continue
                 raise DataError(f"{path}: the group {name} has two names; groups within themselves are not read")
             if depth == DEEPEST:
                 raise DataError(f"{path}: the group {name[:80]}... is nested deeper than {DEEPEST} levels")
