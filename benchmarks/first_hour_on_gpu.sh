@@ -5,7 +5,7 @@
 #
 # It needs the package with the extra [cuda] in the active environment. Every step says what is expected, runs for at most
 # ten minutes and goes on after a failure; at the end stand the steps that failed, and a file to send to the authors, who
-# had no GPU. Expected times are estimates for an H100 (docs/engines.md): no card has confirmed them.
+# had no GPU. Expected times are estimates for an H100 (docs/cuda.md): no card has confirmed them.
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=$(realpath -m "${1:-first_hour}")

@@ -1,7 +1,7 @@
 """What a training batch of the cuda engine costs, from the compiled code: no GPU needed, and none was used.
 
     python benchmarks/gpu_cost.py                          # needs the extra [cuda] (NVRTC compiles without a driver)
-    python benchmarks/gpu_cost.py --write docs/engines.md  # puts the tables between the marks in the page
+    python benchmarks/gpu_cost.py --write docs/cuda.md     # puts three of the tables between the marks in the page
 
 Counted: registers, stack, spills and shared memory as ptxas -v reports them for each architecture; launches as the
 engine makes them; barriers in the text of the loops; blocks per multiprocessor that registers, shared memory and
@@ -44,8 +44,6 @@ SPIKES = 26  # of a hidden neuron in a trial
 BATCHES = (1, 32, 256)
 SMALL = Shape(inputs=5, hidden=30, outputs=3, steps=300, spikes=30)
 CARDS = (H100, A100, RTX_4090)
-READ_BEFORE = {("700 - 256 - 20", 32): 0.271, ("700 - 256 - 20", 256): 0.052}
-"""ms a sample on an H100: read from the machine code of the engine before its second pass."""
 PUBLISHED = (
     ("GeNN, EventProp, SHD (Nowotny et al.)", "0.95"),
     ("mlGeNN, SSC, batch 32", "0.78"),
@@ -153,20 +151,15 @@ def waits(shapes: dict[str, Shape]) -> list[str]:
 
 def predictions(shapes: dict[str, Shape]) -> list[str]:
     lines = [
-        "| ms per sample: trial + gather + launches + host | batch | before, H100 | "
-        + " | ".join(card.name for card in CARDS)
-        + " |",
-        "|---|---|---|" + "---|" * len(CARDS),
+        f"| predicted ms per sample | batch | {' | '.join(card.name for card in CARDS)} |",
+        "|---|---|" + "---|" * len(CARDS),
     ]
     for name, shape in shapes.items():
         plan, _ = shape.network()
         beside = {card.name: blocks_beside(compiled(shape, card.architecture), card) for card in CARDS}
         for batch in BATCHES:
-            cells = [str(READ_BEFORE.get((name, batch), ""))]
-            for card in CARDS:
-                parts = seconds(plan, card, batch, spikes_of(shape), beside[card.name])
-                each = " + ".join(f"{1e3 * s / batch:.4f}" for s in parts.values())
-                cells.append(f"**{1e3 * sum(parts.values()) / batch:.3f}** ({each})")
+            parts = [seconds(plan, card, batch, spikes_of(shape), beside[card.name]) for card in CARDS]
+            cells = (f"{1e3 * sum(each.values()) / batch:.3f}" for each in parts)
             lines.append(f"| {name} | {batch} | " + " | ".join(cells) + " |")
     return lines
 
@@ -198,7 +191,7 @@ def exact() -> list[str]:
         "registers, stack, spills",
         "blocks per multiprocessor",
         "cycles of a step of these: waits, instructions, L2, double precision",
-        "ms per sample: batch 32, 256",
+        "predicted ms per sample: batch 32, 256",
     )
     lines = [f"| {' | '.join(columns)} |", "|---|---|---|---|---|"]
     shape = Shape(spike_times="exact")
@@ -208,38 +201,45 @@ def exact() -> list[str]:
         most = blocks_beside(c, card)
         cycles = ", ".join(f"{v:.0f}" for v in limits(plan, card, most, spikes).values())
         times = (1e3 * sum(seconds(plan, card, b, spikes, most).values()) / b for b in BATCHES[1:])
-        ms = ", ".join(f"**{t:.3f}**" for t in times)
+        ms = ", ".join(f"{t:.3f}" for t in times)
         lines.append(f"| {card.name} | {c.registers['trial']}, {c.stack}, {c.spills} B | {most} | {cycles} | {ms} |")
-    found = {card.name: exact_steps(plan, card, spikes) for card in CARDS}
-    lines += ["", f"| cycles that a block waits in a step | {' | '.join(found[H100.name])} |"]
+    return lines
+
+
+def exact_waits() -> list[str]:
+    """Of a block in a step with exact spike times."""
+    shape = Shape(spike_times="exact")
+    found = {card.name: exact_steps(shape.network()[0], card, spikes_of(shape)) for card in CARDS}
+    lines = [f"| cycles that a block waits in a step | {' | '.join(found[H100.name])} |"]
     lines.append(f"|---|{'---|' * len(found[H100.name])}")
     return lines + [f"| {n} | {' | '.join(f'{v:.0f}' for v in waits.values())} |" for n, waits in found.items()]
 
 
-def page() -> str:
+def tables(every: bool) -> str:
+    """All tables, or those of the page."""
     shapes = {f"700 - {n} - 20": Shape(hidden=n) for n in (256, 1024, 4096)}
-    published = [
-        "| published, training | ms per sample |",
-        "|---|---|",
-        *(f"| {name} | {ms} |" for name, ms in PUBLISHED),
-    ]
-    parts = [resources(shapes), counts(shapes), waits(shapes), predictions(shapes), small(), published]
-    parts.append(exact())
+    parts = [resources(shapes), predictions(shapes), exact()]
+    if every:
+        published = [
+            "| published, training | ms per sample |",
+            "|---|---|",
+            *(f"| {n} | {ms} |" for n, ms in PUBLISHED),
+        ]
+        parts += [counts(shapes), waits(shapes), exact_waits(), small(), published]
     return "\n\n".join("\n".join(p) for p in parts)
 
 
 def main(write: Path | None = None) -> None:
-    """Print the tables, or put them into a page.
+    """Print all tables, or put those of the page into it.
 
     Args:
         write: A page with the two marks of this script.
     """
-    text = page()
     if write is None:
-        print(text)
+        print(tables(every=True))
         return
     before, rest = write.read_text().split(MARKS[0])
-    write.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
+    write.write_text(f"{before}{MARKS[0]}\n{tables(every=False)}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
 
 
 if __name__ == "__main__":

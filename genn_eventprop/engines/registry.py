@@ -259,5 +259,5 @@ def inner_plan(kind: type[Engine], plan: Plan) -> Plan | None:
 def _why(kind: type[Engine]) -> str:
     here = kind.availability()
     if not kind.automatic:
-        return f"expected to be the fastest here for this network, on {here.detail}"
+        return f"estimated, not measured, to be the fastest here for this network, on {here.detail}"
     return f"fastest here, {f'compiled by {here.detail}' if here.runs else 'compiled on another machine'}"

@@ -98,7 +98,7 @@ class EventProp(nn.Module):
         engine, threads: see `engines.create`; the engine must run the two passes separately.
         spike_birth: noise of thresholds, e.g. 0.1, for gradients that see spikes about to be born; 0 is off. Of the
             loss only its slope is known here, so a spike changes it to first order (docs/spike_birth.md).
-        weight_rows: "float32", or "float16": weights are run as float16 rounds them (docs/engines.md); the parameters,
+        weight_rows: "float32", or "float16": weights are run as float16 rounds them (docs/native.md); the parameters,
             and their gradients, stay float32.
         layout: of dense inputs: "TBN" (steps, batch, channels) or "BTN".
         seed: random seed of the initial weights.

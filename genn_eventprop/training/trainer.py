@@ -105,7 +105,7 @@ class Trainer:
         spike_birth: 0, or noise of thresholds in units of the threshold, e.g. 0.1: then the gradient is one of the
             expected loss and sees spikes that are about to be born, also those of silent neurons (docs/spike_birth.md).
         weight_rows: "float32", or "float16": an engine with this option (native, cuda) runs weights rounded to float16,
-            in rows of half the length, beside float32 masters that learn (docs/engines.md).
+            in rows of half the length, beside float32 masters that learn (docs/native.md).
         callbacks: see `Callback`. progress: show progress on stderr; without it, only warnings.
         slope_floor: lower bound of gdot in 1 / gdot, per ms; the metric ``guarded`` counts how often it applies.
         runaway_rate: a neuron that spikes more often than this per ms, on average, is counted as runaway.

@@ -1,6 +1,6 @@
 """The real device: `cuda-core` for compilation and launches, the driver's copies for memory.
 
-Not run on a GPU yet: see docs/engines.md.
+Not run on a GPU yet: see docs/cuda.md.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def start() -> int:
     if version // 1000 < own:  # it loads nothing that this NVRTC makes
         raise EngineError(
             f"cuda: the NVIDIA driver is for CUDA {version // 1000}.{version % 1000 // 10}, and the engine compiles "
-            f"for CUDA {own}: install driver {DRIVER}, or packages for the driver's CUDA (docs/engines.md, The first "
+            f"for CUDA {own}: install driver {DRIVER}, or packages for the driver's CUDA (docs/cuda.md, The first "
             "run on a GPU); native runs on the CPU"
         )
     return count

@@ -321,7 +321,7 @@ def test_auto_takes_it_where_it_pays(monkeypatch):
         return engine.name, engine.reason
 
     large, small = Shape(spikes=20).network(), Shape(20, 30, 4, 5, 20).network()
-    assert chosen(*large) == ("cuda", "expected to be the fastest here for this network, on one")
+    assert chosen(*large) == ("cuda", "estimated, not measured, to be the fastest here for this network, on one")
     assert chosen(*small)[0] == "native"
     net, plan = network(loss=losses.MaxVoltageCrossEntropy)
     exact = make_plan(net, plan.asked, dt=1.0, duration=30.0, spike_times="exact")
