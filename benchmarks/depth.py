@@ -1,6 +1,6 @@
-"""Four hidden layers: does it learn, and what reaches every layer? Writes the table of docs/depth.md.
+"""Four hidden layers: does it learn, and what reaches every layer? Writes the table of docs/silent_and_exploding.md.
 
-    python benchmarks/depth.py --into docs/depth.md
+    python benchmarks/depth.py --into docs/silent_and_exploding.md
 
 Each row is a run of `genn_eventprop/experiments/deep.py`. Gradient norms: of the last batch of an epoch, of the learned
 weights that lead to a layer; 40 epochs of one seed take about a minute on an idle core.

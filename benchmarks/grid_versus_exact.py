@@ -170,7 +170,6 @@ CONTESTS = {
     ),
 }  # fmt: skip
 KINDS = ("grid", "exact")
-BEGIN, END = "<!-- tuned: begin -->", "<!-- tuned: end -->"
 
 
 def tuned(s: Settings) -> list[str]:
@@ -209,7 +208,7 @@ def tuned(s: Settings) -> list[str]:
                 f"{np.mean(tests):.2f}{spread} ({len(tests)}) | {seconds:.0f} |"
             )
             print(lines[-1], flush=True)
-            _write_between(s.doc, lines)
+            _write_between(s.doc, "tuned", lines, 3)
     return lines
 
 
@@ -245,14 +244,14 @@ def _train(
     )
 
 
-def _write_between(doc: Path, lines: list[str]) -> None:
-    """Rows of tasks that this call did not run stay in the page."""
-    old = doc.read_text()
-    before, rest = old.split(BEGIN)
-    table, after = rest.split(END)
-    key = lambda row: tuple(row.split("|")[1:4])  # noqa: E731
+def _write_between(doc: Path, name: str, lines: list[str], columns: int) -> None:
+    """Into the table of this name, where rows that this call did not run stay; the first columns tell rows apart."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    before, rest = doc.read_text().split(begin)
+    table, after = rest.split(end)
+    key = lambda row: tuple(row.split("|")[1 : 1 + columns])  # noqa: E731
     rows = {key(row): row for row in table.splitlines() if row.startswith("|")} | {key(row): row for row in lines}
-    doc.write_text(f"{before}{BEGIN}\n" + "\n".join(rows.values()) + f"\n{END}{after}")
+    doc.write_text(before + begin + "\n".join(rows.values()) + "\n" + end + after)
 
 
 SHAPES = ((5, 5, 200, 60.0), (150, 784, 100, 60.0), (1500, 100, 100, 200.0), (300, 100, 400, 100.0))
@@ -356,48 +355,25 @@ def trainings(s: Settings) -> dict[str, dict[int, dict[str, float]]]:
     return {kind: results for kind, results in found.items() if results}
 
 
-def page(s: Settings, rows: list[Row], trained: dict[str, dict[int, dict[str, float]]]) -> str:
-    """The document."""
-    real = s.data_dir is not None and (s.data_dir / "fsdd/fsdd_spikes_700ch.npz").is_file()
-    source = "MNIST and FSDD spikes" if real else "random spikes"
-    heads = (
-        "task",
-        "hidden layer",
-        "step (ms)",
-        "angle (degrees)",
-        "norm / exact norm",
-        "hidden spikes",
-        "ms per sample",
-    )
-    text = [
-        "# Grid versus exact spike times",
-        "",
-        f"Written by `python benchmarks/grid_versus_exact.py` ({source}).",
-        "",
-        "On a grid a spike acts at the end of its step, so the EventProp gradient is not the derivative of what was",
-        "computed. The table shows how far it is from the gradient with exact spike times, for the same networks with",
-        "the same initial weights: angle and norm of the gradient of all weights into the hidden layer in float32, and",
-        "CPU time and hidden spikes per sample on one thread.",
-        "",
-        "![Angle to the exact gradient, ratio of norms, accuracy of trainings](figures/grid_versus_exact.png)",
-        "",
-        "| " + " | ".join(heads) + " |",
-        "|---" * len(heads) + "|",
-    ]
-    for r in rows:
-        step = "exact" if r["step"] == 0 else f"{r['step']:g}"
-        numbers = f"{r['angle']:.1f} | {r['ratio']:.2f} | {r['spikes']:.0f} | {r['ms']:.3f}"
-        text.append(f"| {r['task']} | {r['topology']} | {step} | {numbers} |")
-    if trained:
-        text += _trainings_table(s, trained)
-    return "\n".join(text) + "\n"
+def angles(rows: list[Row]) -> list[str]:
+    """Angle and ratio of norms at each step of the grid; times at two of them beside the exact one."""
+    steps = sorted({float(r["step"]) for r in rows} - {0.0})
+    timed = (0.0, min(steps), 1.0)
+    heads = ["task", "hidden layer", *(f"{step:g} ms" for step in steps)]
+    heads += [f"ms a sample, {'exact' if step == 0 else f'{step:g} ms'}" for step in timed]
+    text = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    by = {(r["task"], r["topology"], float(r["step"])): r for r in rows}
+    for task, topology in dict.fromkeys((r["task"], r["topology"]) for r in rows):
+        of = [by[task, topology, step] for step in steps]
+        cells = [f"{r['angle']:.1f}, {r['ratio']:.2f}" for r in of]
+        cells += [f"{by[task, topology, step]['ms']:.2f}" for step in timed]
+        text.append(f"| {task} | {topology} | {' | '.join(cells)} |")
+    return text
 
 
-def _trainings_table(s: Settings, trained: dict[str, dict[int, dict[str, float]]]) -> list[str]:
-    text = [
-        "", f"Yin-Yang trained for {s.epochs} epochs with the published settings, one thread, last epoch:", "",
-        "| spike times | accuracy (%) | spread over seeds | seeds | seconds |", "|---|---|---|---|---|",
-    ]  # fmt: skip
+def accuracies(trained: dict[str, dict[int, dict[str, float]]]) -> list[str]:
+    """Of the trainings of Yin-Yang, a row for each kind of spike times."""
+    text = ["| spike times | accuracy (%) | spread over seeds | seeds | seconds |", "|---|---|---|---|---|"]
     for kind, results in trained.items():
         accuracy = np.array([100 * r["final_test_accuracy"] for r in results.values()])
         seconds = np.mean([r["seconds_training"] for r in results.values()])
@@ -451,9 +427,9 @@ def main() -> int:
     if "gradients" in s.parts:
         rows, trained = gradients(s), trainings(s)
         draw(rows, trained, s.figure)
-        old = s.doc.read_text() if s.doc.exists() else f"{BEGIN}\n{END}\n"
-        tail = "".join(old.partition("\n## What exactness is worth")[1:]) or f"\n{BEGIN}\n{END}\n"
-        s.doc.write_text(page(s, rows, trained) + tail)
+        _write_between(s.doc, "angles", angles(rows), 2)
+        if trained:
+            _write_between(s.doc, "trained", accuracies(trained), 1)
     if "tuned" in s.parts:
         tuned(s)
     if "costs" in s.parts:

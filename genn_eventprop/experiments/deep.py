@@ -10,8 +10,8 @@ Data: Kriener, Goeltz, Petrovici 2022, doi 10.1145/3517343.3517380, generated. T
 Weights that suit one layer leave the next one silent, and silent neurons have no gradient. `--initial-spikes` scales
 the initial weights layer by layer until each layer spikes as often as requested on the training set.
 
-Expected: 95 % in a minute; 92 % without gradient limits; no decisions at all without scaled weights. docs/depth.md has
-three seeds of each, and the gradients of every layer.
+Expected: 95 % in a minute; 92 % without gradient limits; no decisions at all without scaled weights.
+docs/silent_and_exploding.md has three seeds of each, and the gradients of every layer.
 """
 
 from __future__ import annotations
