@@ -12,11 +12,13 @@ from pathlib import Path
 
 from ..errors import ModelError
 
-_HERE = (str(Path(__file__).parent), str(Path(__file__).parents[1] / "arguments.py"))
+_ROOT = Path(__file__).parents[1]
+_HERE = tuple(str(_ROOT / part) for part in ("modelling", "arguments.py", "interop/brian"))
 
 
 def caller() -> tuple[str, int]:
-    """(file, line) of the first frame outside this folder, `arguments` and `dataclasses`: who makes a model."""
+    """(file, line) of the first frame outside this folder, the reader of Brian's groups, `arguments` and `dataclasses`:
+    who makes a model."""
     frame = sys._getframe(1)
     while frame.f_back is not None:
         file = frame.f_code.co_filename

@@ -1,4 +1,4 @@
-"""A user's Python file, a model or an experiment, as a module."""
+"""A user's Python file, a model (of this package or of Brian) or an experiment, as a module."""
 
 from __future__ import annotations
 
@@ -56,11 +56,25 @@ def model_in(module: ModuleType, name: str, where: str) -> NeuronModel:
         return value.model
     if isinstance(value, NeuronModel):
         return value
-    models = {n: v for n, v in vars(module).items() if isinstance(v, (NeuronModel, Neuron))}
-    own = [n for n, v in models.items() if (v.model if isinstance(v, Neuron) else v).made_at[0] == module.__file__]
+    if _is_of_brian(value):
+        from ..interop.brian.read import model_of
+
+        return model_of(value, vars(module))
+    models = {n: v for n, v in vars(module).items() if isinstance(v, (NeuronModel, Neuron)) or _is_of_brian(v)}
+    own = [n for n, v in models.items() if _is_of_brian(v) or _model(v).made_at[0] == module.__file__]
     if not models:
         what = f"{name!r} is not a NeuronModel, and the file defines none" if name else "the file has no NeuronModel"
         raise ModelError(f"{where}: {what}; write one as in docs/add_a_neuron.md")
     if not name:
         raise ModelError(f"{where}: name the model: {' or '.join(f'{where}:{n}' for n in own or models)}")
     raise ModelError(f"{where}: {name!r} is not a NeuronModel ({suggest(name, own or models)})")
+
+
+def _model(value: NeuronModel | Neuron) -> NeuronModel:
+    return value.model if isinstance(value, Neuron) else value
+
+
+def _is_of_brian(value: Any) -> bool:
+    """Whether a value is a group or network of Brian, which only a file that imports Brian can make."""
+    kind = type(value)
+    return kind.__module__.startswith("brian2.") and kind.__name__ in ("NeuronGroup", "Subgroup", "Network")

@@ -35,4 +35,4 @@ def needs(module: str) -> Any:
     except AttributeError as error:
         if module != "brian2":
             raise
-        pytest.skip(f"{reason}: {error}")  # Brian beside a NumPy that its extra excludes
+        pytest.skip(f"{reason}: {error}", allow_module_level=True)  # Brian beside a NumPy that its extra excludes

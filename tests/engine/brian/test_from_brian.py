@@ -1,0 +1,165 @@
+"""Models and networks of Brian, run by Brian and by the reference of this package.
+
+Brian finds a spike at the end of the step in which it happens: in a run with a small dt it is late by up to a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Inputs
+from genn_eventprop.compile import compile_network
+from genn_eventprop.losses import EndVoltageCrossEntropy
+from genn_eventprop.verify.gradients import check_network
+from support.extras import needs
+
+b2 = needs("brian2")
+from brian2 import ms, mV, nA, nS, pF  # noqa: E402
+
+from genn_eventprop.interop.brian import from_brian  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _numpy_target():
+    b2.prefs.codegen.target = "numpy"
+    b2.defaultclock.dt = 0.1 * ms
+    b2.seed(3)
+    yield
+    b2.defaultclock.dt = 0.1 * ms
+
+
+def labelled(data):
+    return Inputs({name: replace(part, labels=np.zeros(len(part), int)) for name, part in data.parts.items()})
+
+
+def spikes_here(imported, duration, population):
+    output = imported.network.populations[-1]
+    engine = compile_network(
+        imported.network, EndVoltageCrossEntropy(output), imported.values, duration=duration, dt=duration,
+        spike_times="exact", engine="reference_event",
+    )  # fmt: skip
+    found = engine.run(engine.load(labelled(imported.inputs(duration))), [0], record_spikes=True).spikes[population]
+    order = np.lexsort((found.time, found.neuron))
+    return found.neuron[order], found.time[order]
+
+
+def compare(network, group, duration, dt):
+    """Spikes of a group in Brian with a step of dt ms and here; how many there are."""
+    b2.defaultclock.dt = dt * ms
+    monitor = b2.SpikeMonitor(group)
+    network.add(monitor)
+    imported = from_brian(network, namespace={})
+    network.run(duration * ms, namespace={})
+    neuron, time = spikes_here(imported, duration, group.name)
+    i, t = np.asarray(monitor.i), np.asarray(monitor.t / ms)
+    order = np.lexsort((t, i))
+    np.testing.assert_array_equal(neuron, i[order])
+    # recorded at the beginning of the step after which V is above the threshold, later by up to a step for each before
+    number = np.arange(len(i)) - np.searchsorted(i[order], i[order])
+    assert (np.abs(time - t[order]) < (2 + 1.5 * number) * dt).all()
+    return len(neuron)
+
+
+LIF = """
+dv/dt = (I - v + ge + gi) / tau : volt (unless refractory)
+dge/dt = -ge / (3 * ms) : volt
+dgi/dt = -gi / tau_gi : volt
+I : volt
+tau_gi : second (shared, constant)
+"""
+
+
+def lif(name="cells", **more):
+    names = {"tau": 10 * ms, "vt": 10 * mV}
+    settings = {"threshold": "v > vt", "reset": "v = 0 * mV", "refractory": 2 * ms, "method": "exact"} | more
+    cells = b2.NeuronGroup(5, LIF, namespace=names, name=name, **settings)
+    cells.I, cells.tau_gi = "(8 + i) * mV", 8 * ms
+    return cells
+
+
+def test_a_recurrent_network():
+    cells = lif()
+    source = b2.SpikeGeneratorGroup(3, [0, 1, 2, 0, 1], [1, 3, 5, 10, 20] * ms, name="source")
+    inward = b2.Synapses(source, cells, "w : volt", on_pre="ge += w", name="inward")
+    inward.connect()
+    inward.w = "(i + j) * 1.5 * mV"
+    back = b2.Synapses(cells, cells[2:], on_pre="v -= 0.5 * mV; gi -= 1 * mV", delay=1.5 * ms, name="back")
+    back.connect(i=[0, 1, 2, 3, 0], j=[0, 1, 2, 0, 0])  # one pair twice
+    network = b2.Network(cells, source, inward, back)
+    assert compare(network, cells, 35.0, 0.01) >= 5
+
+
+def test_names_units_and_values():
+    cells = lif()
+    source = b2.PoissonGroup(2, rates=[100, 300] * b2.Hz, name="source")
+    synapses = b2.Synapses(source, cells, "w : volt", on_pre="ge += w", delay=2 * ms, name="synapses")
+    synapses.connect(i=[0, 1, 1], j=[4, 0, 3])
+    synapses.w = [1, 2, 3] * mV
+    imported = from_brian(b2.Network(cells, source, synapses), trainable=["cells.tau", "synapses.weight"])
+    network, values = imported
+    assert network.trainable() == ("synapses.weight", "cells.tau")
+    params = network.populations[0].neuron.params
+    assert {n: str(p) for n, p in params.items()} == {
+        "refractory": "2 ms", "I": "8 to 12 mV", "tau": "10 ms (learned)", "tau_gi": "8 ms", "vt": "10 mV",
+    }  # fmt: skip
+    np.testing.assert_allclose(values["cells.I"], [8, 9, 10, 11, 12], rtol=1e-15)
+    assert values["synapses.weight"].tolist() == [1.0, 2.0, 3.0]
+    assert values["synapses.pairs"].tolist() == [[0, 4], [1, 0], [1, 3]]
+    assert network.connections[0].delay == 2.0
+    drawn = imported.inputs(2000.0, samples=3, seed=1)["source"]
+    rates = np.bincount(drawn.channels, minlength=2) / 6.0  # of 6 s
+    np.testing.assert_allclose(rates, [100, 300], rtol=0.15)
+
+
+def test_the_gradient_is_exact():
+    cells = lif()
+    cells.I = "(20 + i) * mV"
+    source = b2.SpikeGeneratorGroup(2, [0, 1, 0], [1, 3, 7] * ms, name="source")
+    inward = b2.Synapses(source, cells, "w : volt", on_pre="ge += w; gi -= w / 4", name="inward")
+    inward.connect()
+    inward.w = "(3 + i + j) * mV"
+    imported = from_brian(b2.Network(cells, source, inward), trainable=["inward.weight", "cells.tau", "cells.I"])
+    receptors = imported.model.receptors
+    assert receptors == {"ge_gi": {"ge": 1.0, "gi": -0.25}}
+    loss = EndVoltageCrossEntropy(imported.network.populations[0])
+    report = check_network(imported.network, loss, events=labelled(imported.inputs(40.0)), duration=40.0)
+    assert report.passed, report.text()
+
+
+def test_currents_and_a_nonlinear_neuron():
+    """AdEx with a TimedArray and equations in t; subexpressions and the group's own namespace."""
+    names = {"C": 281 * pF, "gL": 30 * nS, "EL": -70.6 * mV, "VT": -50.4 * mV, "DeltaT": 2 * mV, "a": 4 * nS,
+             "tauw": 144 * ms, "stim": b2.TimedArray([[0.8, 1.0], [1.5, 0.2]] * nA, dt=13 * ms)}  # fmt: skip
+    cells = b2.NeuronGroup(
+        2,
+        """dvm/dt = (leak + gL * DeltaT * exp((vm - VT) / DeltaT) + stim(t, i) - w) / C : volt
+        dw/dt = (a * (vm - EL) - w) / tauw : amp
+        leak = gL * (EL - vm) + 0.1 * nA * sin(2 * pi * t / (10 * ms)) : amp""",
+        threshold="vm > VT + 5 * DeltaT", reset="vm = EL; w += 0.0805 * nA", namespace=names, name="cells",
+        method="rk4",
+    )  # fmt: skip
+    cells.vm = [-70.6, -60] * mV
+    assert compare(b2.Network(cells), cells, 30.0, 0.01) >= 3
+
+
+@pytest.mark.parametrize("refractory", ["v > 12 * mV", "tau_ref", "(1 + 0.5 * i) * ms"])
+def test_refractory_periods(refractory):
+    cells = b2.NeuronGroup(
+        2, "dv/dt = (20 * mV - v) / (10 * ms) + int(not_refractory) * mV / ms : volt", threshold="v > 10 * mV",
+        reset="v -= 4 * mV" if "v" not in refractory else "v += 5 * mV", refractory=refractory, name="cells",
+        namespace={"tau_ref": 3 * ms}, method="rk4",
+    )  # fmt: skip
+    assert compare(b2.Network(cells), cells, 20.0, 0.01) >= 2
+
+
+def test_several_pathways_and_an_event_of_ones_own():
+    cells = lif(events={"low": "gi > 2 * mV"})
+    cells.run_on_event("low", "gi = 0 * mV; ge += 0.1 * mV")
+    source = b2.SpikeGeneratorGroup(1, [0, 0], [1, 9] * ms, period=15 * ms, name="source")
+    both = b2.Synapses(source, cells, on_pre={"up": "ge += 9 * mV", "down": "gi += 1.5 * mV"},
+                       delay={"up": 0 * ms, "down": 2 * ms}, name="both")  # fmt: skip
+    both.connect()
+    assert compare(b2.Network(cells, source, both), cells, 40.0, 0.01) > 5
