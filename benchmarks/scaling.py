@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py             # 1 and 2 threads, 1, 2, 4 ranks; batch 32, 256, 1024; hidden 64, 256, 1024
     python benchmarks/scaling.py --quick     # a minute on a quiet machine: two sizes, short trials
-    python benchmarks/scaling.py --write docs/scaling.md
+    python benchmarks/scaling.py --write docs/cluster.md
 
 A training step at the shape of SHD (700 inputs, 20 outputs, recurrent LIF, 1000 steps of 1 ms, 8000 input spikes a
 sample): forward, backward, the sum over slices and ranks, Adam. Every line is the least time of a step over some
@@ -40,8 +40,8 @@ from genn_eventprop.plan import make_plan
 from genn_eventprop.report import plots
 from genn_eventprop.runs.run_folder import environment
 
-NETWORKS = {"10 Gbit/s": (30e-6, 1.25e9), "100 Gbit/s": (3e-6, 12.5e9)}
-"""Latency in s and bandwidth in bytes a second of the networks that are extrapolated to."""
+NETWORK = (30e-6, 1.25e9)
+"""Latency in s and bandwidth in bytes a second of the network that is extrapolated to: 10 Gbit/s."""
 CORES = 64  # of a machine
 NODES = (1, 2, 4, 8, 16)
 
@@ -144,38 +144,36 @@ def slices_of(batch: int, gradient: int) -> int:
 
 
 def extrapolated(model: dict[str, float], hidden: int, gradient: int) -> list[str]:
-    """Rows of the table: batch, then for each network the speed-up over one core on 64 cores of 1 to 16 machines."""
+    """Rows of the table: batch, then the speed-up over one core on 64 cores of 1 to 16 machines."""
     rows = []
     for batch in (32, 256, 1024, 4096):
         slices = slices_of(batch, gradient)
         alone = predicted(model, Line(hidden, batch, 1, 1, slices, gradient, 0.0), (0.0, 1.0))
-        for name, network in NETWORKS.items():
-            speed = [
-                alone / predicted(model, Line(hidden, batch, n, CORES, slices, gradient, 0), network) for n in NODES
-            ]
-            most = NODES[int(np.argmax(speed))]
-            cells = " | ".join(f"{s:.1f}" for s in speed)
-            rows.append(f"| {hidden} | {batch} | {name} | {cells} | {most} |")
+        speed = [alone / predicted(model, Line(hidden, batch, n, CORES, slices, gradient, 0), NETWORK) for n in NODES]
+        rows.append(f"| {hidden} | {batch} | {' | '.join(f'{s:.1f}' for s in speed)} |")
     return rows
 
 
 def report(lines: list[Line]) -> str:
     """The measurements, the model and what it says of 64 cores and 16 machines."""
-    sizes = sorted({x.hidden for x in lines})
-    text = ["| hidden | batch | ranks | threads | s per step | speed-up | by the model |", "|---" * 7 + "|"]
-    models = {h: fit([x for x in lines if x.hidden == h]) for h in sizes}
-    base = {(x.hidden, x.batch): x.seconds for x in lines if x.ranks == x.threads == 1}
-    for x in lines:
-        model = models[x.hidden]
-        guess = predicted(model, x, (model["latency"], model["bandwidth"]))
-        up = base[x.hidden, x.batch] / x.seconds
-        text.append(f"| {x.hidden} | {x.batch} | {x.ranks} | {x.threads} | {x.seconds:.4f} | {up:.2f} | {guess:.4f} |")
+    kinds = list(dict.fromkeys((x.ranks, x.threads) for x in lines if x.ranks * x.threads > 1))
+    heads = " | ".join(f"{ranks} x {threads}" for ranks, threads in kinds)
+    text = [
+        f"| hidden | batch | s per step, 1 x 1 | speed-up, ranks x threads: {heads} |",
+        "|---" * (3 + len(kinds)) + "|",
+    ]
+    seconds = {(x.hidden, x.batch, x.ranks, x.threads): x.seconds for x in lines}
+    for hidden, batch in dict.fromkeys((x.hidden, x.batch) for x in lines):
+        base = seconds[hidden, batch, 1, 1]
+        up = " | ".join(f"{base / seconds[hidden, batch, *kind]:.2f}" for kind in kinds)
+        text.append(f"| {hidden} | {batch} | {base:.4f} | {up} |")
+    models = {h: fit([x for x in lines if x.hidden == h]) for h in sorted({x.hidden for x in lines})}
     text += ["", "| hidden | a, ms per sample | b, ms per step | latency, us | bandwidth, GB/s |", "|---" * 5 + "|"]
     for h, m in models.items():
         cells = f"{1e3 * m['a']:.3f} | {1e3 * m['b']:.2f} | {1e6 * m['latency']:.0f} | {m['bandwidth'] / 1e9:.3f}"
         text.append(f"| {h} | {cells} |")
     heads = " | ".join(f"{n} x {CORES} cores" for n in NODES)
-    text += ["", f"| hidden | batch | network | {heads} | most useful machines |", "|---" * (4 + len(NODES)) + "|"]
+    text += ["", f"| hidden | batch | speed-up predicted for {heads} |", "|---" * (2 + len(NODES)) + "|"]
     gradients = {x.hidden: x.gradient for x in lines}
     for h, m in models.items():
         text += extrapolated(m, h, gradients[h])
