@@ -127,3 +127,24 @@ for room in ("models", "losses", "regularisers", "optimisers", "data", "plots", 
 def test_rooms_are_there_after_the_plain_import() -> None:
     done = subprocess.run([sys.executable, "-P", "-c", ROOMS], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_one_command_writes_the_address_everywhere(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("address", ROOT / "packaging" / "address.py")
+    address = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(address)
+    for name in ("README.md", "pyproject.toml", "CITATION.cff", "CODE_OF_CONDUCT.md", "SECURITY.md"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    url, email = "https://github.com/owner/genn_eventprop", "owner@example.org"
+    address.main([f"{url}.git", "--author", "A. Owner", "--email", email], tmp_path)
+    project = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]
+    assert project["urls"]["Repository"] == url and project["authors"] == [{"name": "A. Owner", "email": email}]
+    readme = (tmp_path / "README.md").read_text()
+    links = re.findall(r"\]\(([^)]*)\)", readme)
+    assert f"git clone {url}`" in readme and all(link.startswith("https://") for link in links)
+    assert f"{url}/blob/main/docs/data.md" in links
+    assert "https://raw.githubusercontent.com/owner/genn_eventprop/main/docs/figures/zoo.png" in links
+    assert f'repository-code: "{url}"' in (tmp_path / "CITATION.cff").read_text()
+    assert all(email in (tmp_path / name).read_text() for name in ("CODE_OF_CONDUCT.md", "SECURITY.md"))
+    with pytest.raises(SystemExit, match="nothing was written"):
+        address.main([url, "--author", "A", "--email", email], tmp_path)
