@@ -35,7 +35,8 @@ def filled(root: Path, url: str, author: str, email: str) -> dict[Path, str]:
     url = url.rstrip("/").removesuffix(".git")
     readme = replaced(
         (root / "README.md").read_text(),
-        "`git clone ADDRESS genn_eventprop`, where ADDRESS is\nthat of this repository (there is no public one yet), or",
+        "`git clone ADDRESS genn_eventprop`, where ADDRESS is\n"
+        "that of this repository (there is no public one yet), or",
         f"`git clone {url}`, or",
         "README.md",
     )
