@@ -26,7 +26,7 @@ def backward_exact(ctx: Context, program: ExactProgram) -> str:
         body += [f"for (auto& b : {name}.{which}) b.zero(NP_{name});" for which in ("mu", "held_mu", "grad")]
         if p.spiking:
             body.append(f"{name}.feedback.zero({name}.spikes.count);")
-    body += births.insert(ctx)
+    body += births.begin_back(ctx)
     body.append("begin_back(args, work, sample);")
     body += each(program.readers, lambda r: f"begin_back(p{r.scope.index}, {r.slopes})")
     body += recorders(ctx, lambda p: f"begin(args, args.{p}_{RECORD}, sample, true)")
@@ -50,24 +50,21 @@ def backward_exact(ctx: Context, program: ExactProgram) -> str:
 
 def _group(ctx: Context, program: ExactProgram, number: int, group: list[PopulationRecord]) -> str:
     read = [r for p in group for r in reads(program.readers, p)]
-    # readers number the entries of the log without births
-    log, entry, before = ("back", "number", "-1") if ctx.plan.spike_birth else ("log", "e", "begin - 1")
     lines = [
         "{",
-        f"const auto& log = work.{log}[{number}];",
+        f"const auto& log = work.log[{number}];",
         "const int64_t begin = log.steps[size_t(step)];",
     ]
     lines.append("const int64_t events = log.steps[size_t(step) + 1] - begin;")
     for p in group:
         lines += [f"{ctx.p(p.name)}.retreat(step);", f"{ctx.p(p.name)}.open_step(log.entries.data + begin, events);"]
     lines += each(read, lambda r: f"open_step(p{r.scope.index}, log.entries.data + begin, events)")
-    lines.append("for (int64_t e = begin + events - 1; e >= begin; --e) {")
-    lines.append(_record(ctx, program, group, "log.entries.data[e].s"))
-    handled = each(read, lambda r: f"before(p{r.scope.index}, {r.slopes}, step, {entry})")
-    if ctx.plan.spike_birth:
-        handled = ["const int64_t number = log.number.data[e];", "if (number >= 0) {", *handled, "}"]
-    lines += handled
-    lines += ["const LogEntry& entry = log.entries.data[e];", "switch (entry.kind) {"]
+    record = _record(ctx, program, group, "entry.s")
+    lines.append("for (int64_t e = begin + events - 1;; --e) {")
+    lines += [births.turn(ctx, program, group, record), "if (e < begin) break;"]
+    lines += ["const LogEntry& entry = log.entries.data[e];", record]
+    lines += each(read, lambda r: f"before(p{r.scope.index}, {r.slopes}, step, e)")
+    lines.append("switch (entry.kind) {")
     names = {p.name for p in group}
     lines += [
         f"case {i}: {_arrival(ctx, program, c)} break;" for i, c in enumerate(ctx.plan.connections) if c.target in names
@@ -77,10 +74,9 @@ def _group(ctx: Context, program: ExactProgram, number: int, group: list[Populat
         f"case END_OF_PERIOD - {i}: {ctx.p(p.name)}.ended(entry.source, entry.index, entry.s); break;"
         for i, p in enumerate(ctx.spiking) if p in group and len(p.derived.modes) > 1
     ]  # fmt: skip
-    lines += births.cases(ctx, program, group)
     lines += ["}", "}"]
     lines.append(_record(ctx, program, group, "-1.0"))
-    lines += each(read, lambda r: f"before(p{r.scope.index}, {r.slopes}, step, {before})")
+    lines += each(read, lambda r: f"before(p{r.scope.index}, {r.slopes}, step, begin - 1)")
     lines += each(read, lambda r: f"leave(p{r.scope.index}, {r.slopes}, step)")
     return "\n".join([*lines, "}"])
 
@@ -121,8 +117,7 @@ def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
         f"{p}.arrived<{'true' if c.trainable else 'false'}, {'true' if hands else 'false'}>({gradient}, "
         f"{row}, {receptor}, entry.s, e - begin, {reader}, {dr}{', reached.from, reached.to' if listed else ''})"
     )
-    number = "number" if ctx.plan.spike_birth else "e"
-    kink = "".join(f" + {r.name}.kink({r.slopes}, {number})" for r in read)
+    kink = "".join(f" + {r.name}.kink({r.slopes}, e)" for r in read)
     lines += [f"const scalar D = {call}{kink};", *hands] if hands else [f"{call};"]
     if listed and c.trainable:
         lines.append(f"table.gather(entry.source, along, {slice_});")

@@ -1,89 +1,26 @@
 // Spikes that are about to be born, in exact time; docs/spike_birth.md has the mathematics.
 //
 // Forwards, a step that is over is searched for maxima of g, neuron by neuron; each neuron keeps the largest of its interval
-// between own spikes. Backwards these candidates, and the arrivals that their spikes would have had, stand in the log between
-// the events that happened. N: neurons of the population, O: its costates.
+// between own spikes. N: neurons of the population, O: its costates.
 
 namespace {
 
-// What goes between the entries of a log: ahead of entry `position` of step `step`.
-struct Inserted {
-    int64_t step, position;
-    LogEntry entry;
-    bool operator<(const Inserted& o) const {
-        if (position != o.position) return position < o.position;
-        if (entry.s != o.entry.s) return entry.s < o.entry.s;
-        // forwards, candidates of an instant come before the arrivals of their spikes; connections are in order
-        if (entry.kind != o.entry.kind) return entry.kind < o.entry.kind;
-        return entry.index != o.entry.index ? entry.index < o.entry.index : entry.source < o.entry.source;
-    }
-};
-
-// The log of a group with what was inserted. number: of an entry in the original log, -1 for what was inserted.
-struct BackLog : Log {
-    Buffer<int64_t> number;
-    List<Inserted> inserted, sorted;
-    std::vector<int64_t> places;
-
-    void begin() { inserted.count = 0; }
-    // A candidate, ahead of the arrivals of its instant.
-    void born(const Log& log, int64_t step, double s, int32_t kind, int32_t neuron, int64_t index) {
-        int64_t e = log.steps[size_t(step)];
-        const int64_t end = log.steps[size_t(step) + 1];
-        while (e < end && (log.entries.data[e].s < s || (log.entries.data[e].s == s && log.entries.data[e].kind < 0))) ++e;
-        inserted.push() = {step, e, {s, kind, neuron, index}};
-    }
-    // The arrival at t_k + s + delay of a spike that was not born, behind all that happens in its instant.
-    void sent(const Log& log, const Args& args, int64_t step, double s, double delay, double together, int32_t kind, int32_t route, int64_t index) {
-        const auto start = [&](int64_t k) { return args.duration * double(k) / double(args.exact_steps); };
-        const double at = start(step) + s + delay;
-        const int64_t last = args.exact_steps - 1;
-        if (!(at < args.duration)) return;
-        int64_t k = step;
-        s += delay;
-        if (delay > 0 && k < last && at >= start(k + 1)) {
-            const int64_t about = int64_t(at / args.duration * double(args.exact_steps));
-            k = about > last ? last : about > k ? about : k;
-            while (k < last && at >= start(k + 1)) ++k;  // corrects a step that rounding misplaced
-            while (k > step && at < start(k)) --k;
-            s = at > start(k) ? at - start(k) : 0.0;
-        }
-        int64_t e = log.steps[size_t(k)];
-        while (e < log.steps[size_t(k) + 1] && log.entries.data[e].s <= s + together) ++e;
-        inserted.push() = {k, e, {s, kind, route, index}};
-    }
-    void merge(const Log& log) {
-        const size_t n = log.steps.size();
-        places.assign(n, 0), steps.assign(n, 0);
-        for (const auto& i : inserted) ++places[size_t(i.step) + 1];
-        for (size_t k = 1; k < n; ++k) places[k] += places[k - 1];
-        sorted.all.reserve(inserted.count), sorted.count = inserted.count;
-        for (int64_t i = inserted.count; i-- > 0;) sorted[--places[size_t(inserted[i].step) + 1]] = inserted[i];
-        const int64_t all = log.count + inserted.count;
-        entries.reserve(all), number.reserve(all), count = 0;
-        Inserted *next = sorted.begin(), *end = sorted.end();
-        for (size_t k = 0; k + 1 < n; ++k) {
-            Inserted* behind = next;
-            while (behind < end && behind->step == int64_t(k)) ++behind;
-            std::sort(next, behind);
-            steps[k] = count;
-            for (int64_t e = log.steps[k]; e <= log.steps[k + 1]; ++e) {
-                for (; next < behind && next->position == e; ++next) number[count] = -1, entries.data[count++] = next->entry;
-                if (e < log.steps[k + 1]) number[count] = e, entries.data[count++] = log.entries.data[e];
-            }
-        }
-        steps[n - 1] = count;
-    }
-};
+inline double time_of(const LogEntry& e) { return e.s; }
+inline Entries<LogEntry> entries(const Log& log, int64_t step) { return {log.entries.data, log.steps[size_t(step)], log.steps[size_t(step) + 1]}; }
+// Moves to `delay` ms later; false if the trial is over then.
+inline bool later(const Log&, const Args& args, Moment& m, double delay) {
+    const double at = start_of(m.step, args.exact_steps, args.duration) + m.s + delay;
+    const int64_t to = delay > 0 ? step_of(at, m.step, args.exact_steps, args.duration) : m.step;
+    m.s = to > m.step ? std::fmax(at - start_of(to, args.exact_steps, args.duration), 0.0) : m.s + delay, m.step = to;
+    return at < args.duration;
+}
 
 template <class O, int N>
 struct Births : Trajectory<O> {
     typedef Trajectory<O> Base;
     using Base::n, Base::S, Base::M, Base::y, Base::mode_of;
-    struct Candidate {
-        int32_t neuron;
-        int64_t step;
-        double s, g, hazard, change, rise, y[n];  // change: of L, to first order; rise: slope of g before a kink, else 0
+    struct Candidate : ::Candidate {
+        double g, y[n];
     };
     List<Candidate> all;
     List<LogEntry> mine;  // own spikes and ends of refractory periods in the step

@@ -1,10 +1,12 @@
 """Births of spikes in exact time: the calls of `births.hpp`, and what a birth does to the outer losses.
 
-Forwards every spiking population has a search for candidates. Backwards a trial goes through `work.back`, the logs with
-candidates and the arrivals of their spikes in their places.
+Forwards every spiking population has a search for candidates. Backwards these, and the arrivals of their spikes, have their
+turns between the entries of the log. What closed forms and Taylor series share stands first.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from ....adjoint.birth import FARTHEST
 from ....plan import ConnectionRecord, PopulationRecord
@@ -37,7 +39,7 @@ def members(ctx: Context) -> list[str]:
     """Declarations in the memory of a thread."""
     if not ctx.plan.spike_birth:
         return []
-    lines = [f"BackLog back[{len(groups(ctx.plan))}];"]
+    lines = [f"UnbornLog unborn[{len(groups(ctx.plan))}];"]
     for p in ctx.spiking:
         own = ctx.p(p.name)
         lines.append(f"Births<type_{own}, N_{own}> births_{own};")
@@ -51,7 +53,64 @@ def group_numbers(ctx: Context) -> dict[str, int]:
     return {p.name: i for i, group in enumerate(groups(ctx.plan)) for p in group}
 
 
-# forwards
+def born(ctx: Context) -> list[PopulationRecord]:
+    """The populations whose spikes may be born."""
+    return [p for p in ctx.spiking if ctx.plan.spike_birth]
+
+
+def insert(ctx: Context, log: str) -> list[str]:
+    """Once a trial is over: puts candidates, and the arrivals of their spikes, between the entries of the logs; log: of group ``{}``."""
+    if not ctx.plan.spike_birth:
+        return []
+    number = group_numbers(ctx)
+    lines = ["for (UnbornLog& unborn : work.unborn) unborn.all.count = 0;"]
+    for i, p in enumerate(born(ctx)):
+        all_, g = f"{births_of(ctx, p)}.all", number[p.name]
+        body = [f"work.unborn[{g}].born({log.format(g)}, {all_}[index], BIRTH - {i}, index);"]
+        for c in ctx.plan.out_of(p.name):
+            g, kind = number[c.target], f"UNBORN + {ctx.plan.connections.index(c)}"
+            sent = f"{log.format(g)}, args, {all_}[index], {routes.delay(ctx, c, 'route')}, {ctx.p(c.target)}.together, {kind}"
+            sent = f"work.unborn[{g}].sent({sent}, route, index);"
+            body.append(routes.each(ctx, c, f"{all_}[index].neuron", sent))
+        lines.append(f"for (int64_t index = 0; index < {all_}.count; ++index) {{\n{indent(chr(10).join(body))}}}")
+    lines.append("for (UnbornLog& unborn : work.unborn) std::sort(unborn.all.begin(), unborn.all.end());")
+    return ["if (args.training) {\n" + indent("\n".join(lines)) + "}"]
+
+
+def begin_back(ctx: Context) -> list[str]:
+    """The two halves of a batch may run the second one again."""
+    if not ctx.plan.spike_birth:
+        return []
+    lines = ["for (UnbornLog& unborn : work.unborn) unborn.left = unborn.all.count;"]
+    for p in born(ctx):
+        all_ = f"{births_of(ctx, p)}.all"
+        lines.append(f"for (auto& b : {all_}) b.change = 0;")
+        for out in moved_outputs(ctx, p):
+            lines.append(f"work.moved_{ctx.p(p.name)}_{ctx.p(out)}.zero({all_}.count * NP_{ctx.p(out)});")
+    return lines
+
+
+def turns(
+    ctx: Context, group: list[PopulationRecord], step: str, head: str,
+    arrival: Callable[[ConnectionRecord], str], birth: Callable[[PopulationRecord], str],
+) -> str:  # fmt: skip
+    """What comes behind entry ``e`` of the log of a group: a ``candidate``, or the arrival of a spike that was not born.
+
+    Args:
+        head: what stands before them. arrival, birth: their texts.
+    """
+    if not ctx.plan.spike_birth:
+        return ""
+    into = (c for p in group for c in ctx.plan.into(p.name) if ctx.plan.births_through(c))
+    cases = [(f"UNBORN + {ctx.plan.connections.index(c)}", arrival(c)) for c in into]
+    cases += [(f"BIRTH - {ctx.spiking.index(p)}", birth(p)) for p in born(ctx) if p in group]
+    text = "".join(f"case {kind}: {{\n{indent(body)}    break;\n}}\n" for kind, body in cases)
+    next_ = f"work.unborn[{group_numbers(ctx)[group[0].name]}].next({step}, e)"
+    body = f"const Unborn& entry = *unborn;\n{head}\nswitch (entry.kind) {{\n{text}}}\n"
+    return f"while (const Unborn* unborn = {next_}) {{\n{indent(body)}}}\n"
+
+
+# by closed forms
 
 
 def begin(ctx: Context) -> list[str]:
@@ -72,53 +131,15 @@ def scan(ctx: Context, group: list[PopulationRecord]) -> list[str]:
 
 
 def finish(ctx: Context) -> list[str]:
-    return [f"if (args.training) {births_of(ctx, p)}.finish();" for p in born(ctx)]
+    return [f"if (args.training) {births_of(ctx, p)}.finish();" for p in born(ctx)] + insert(ctx, "work.log[{}]")
 
 
 # backwards
 
 
-def insert(ctx: Context) -> list[str]:
-    """Puts candidates, and the arrivals of their spikes, into the logs."""
-    if not ctx.plan.spike_birth:
-        return []
-    number = group_numbers(ctx)
-    lines = ["for (BackLog& back : work.back) back.begin();"]
-    for i, p in enumerate(ctx.spiking):
-        all_, g = f"{births_of(ctx, p)}.all", number[p.name]
-        for out in moved_outputs(ctx, p):
-            lines.append(f"work.moved_{ctx.p(p.name)}_{ctx.p(out)}.zero({all_}.count * NP_{ctx.p(out)});")
-        body = [
-            f"auto& b = {all_}[index];",
-            "b.change = 0;  // the two halves of a batch may run the second one again",
-            f"work.back[{g}].born(work.log[{g}], b.step, b.s, BIRTH - {i}, b.neuron, index);",
-            *(_send(ctx, c, number[c.target]) for c in ctx.plan.out_of(p.name)),
-        ]
-        lines.append(f"for (int64_t index = 0; index < {all_}.count; ++index) {{\n{indent(chr(10).join(body))}}}")
-    return [*lines, *(f"work.back[{g}].merge(work.log[{g}]);" for g in range(len(groups(ctx.plan))))]
-
-
-def _send(ctx: Context, c: ConnectionRecord, group: int) -> str:
-    route, number = "route" if c.spread else "b.neuron", ctx.plan.connections.index(c)
-    sent = (
-        f"work.back[{group}].sent(work.log[{group}], args, b.step, b.s, {routes.delay(ctx, c, route)}, "
-        f"{ctx.p(c.target)}.together, UNBORN + {number}, {route}, index);"
-    )
-    return routes.each(ctx, c, "b.neuron", sent) if c.spread else sent
-
-
-def cases(ctx: Context, program: ExactProgram, group: list[PopulationRecord]) -> list[str]:
-    """Of the switch over the entries of a log."""
-    into = (c for p in group for c in ctx.plan.into(p.name) if ctx.plan.births_through(c))
-    lines = [f"case UNBORN + {ctx.plan.connections.index(c)}: {_arrival(ctx, program, c)} break;" for c in into]
-    return lines + [
-        f"case BIRTH - {ctx.spiking.index(p)}: {_birth(ctx, program, p)} break;" for p in born(ctx) if p in group
-    ]
-
-
-def born(ctx: Context) -> list[PopulationRecord]:
-    """The populations whose spikes may be born."""
-    return [p for p in ctx.spiking if ctx.plan.spike_birth]
+def turn(ctx: Context, program: ExactProgram, group: list[PopulationRecord], head: str) -> str:
+    """See `turns`."""
+    return turns(ctx, group, "step", head, lambda c: _arrival(ctx, program, c), lambda p: _birth(ctx, program, p))
 
 
 def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
@@ -128,7 +149,7 @@ def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
     read = [r for r in program.readers if r.population == c.target]
     adds = next((r for r in read if r.adds), None)
     lines = each(read, lambda r: f"lend({p}, {r.slopes}, step, entry.s)")
-    lines += each(read, lambda r: f"at({p}, args, {receptor}, entry.s, e - begin)")
+    lines += each(read, lambda r: f"at({p}, args, {receptor}, entry.s, -1)")
     row, reached = routes.row(ctx, c, "entry.source"), ""
     if c.spread:
         lines += [f"const auto table = {routes.table(ctx, c)};", "const Range reached = table.reached(entry.source);"]
@@ -136,15 +157,15 @@ def _arrival(ctx: Context, program: ExactProgram, c: ConnectionRecord) -> str:
         row, reached = "row", ", reached.from, reached.to"
     reader, dr = (adds.name, adds.slopes) if adds else (f"NoSource<Work::type_{p}>()", "nullptr")
     to = f"work.moved_{own}_{p} + entry.index * NP_{p}, work.{p}_w_dr" if moving(ctx, c) else "nullptr, nullptr"
-    call = f"{p}.unborn({row}, {receptor}, entry.s, e - begin, {reader}, {dr}, {to}{reached});"
+    call = f"{p}.unborn({row}, {receptor}, entry.s, {reader}, {dr}, {to}{reached});"
     change = "" if moving(ctx, c) else f"{births_of(ctx, source)}.all[entry.index].change += "
-    return "{\n" + "\n".join([*lines, change + call, *each(read, lambda r: f"give_back({p})")]) + "\n}\n"
+    return "\n".join([*lines, change + call, *each(read, lambda r: f"give_back({p})"), ""])
 
 
 def _birth(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
     """The outer losses with the spike, then the jump of lambda."""
     lines = [*change_of_losses(ctx, program, p), f"{births_of(ctx, p)}.jump({ctx.p(p.name)}, args, b, change);"]
-    return "{\n" + "\n".join([*lines, _move_kink(ctx, p)]) + "\n}\n"
+    return "\n".join([*lines, _move_kink(ctx, p)])
 
 
 def _move_kink(ctx: Context, p: PopulationRecord) -> str:
@@ -155,7 +176,7 @@ def _move_kink(ctx: Context, p: PopulationRecord) -> str:
         weight = f"double(({routes.row_now(ctx, c, 'a.source')})[b.neuron])"
         fall = f"return {births_of(ctx, p)}.fall({name}, b.neuron, {receptor}, {weight}, a.s);"
         cases.append(f"case {ctx.plan.connections.index(c)}: {fall}")
-    at = "for (int64_t i = e + 1; i < begin + events && log.entries.data[i].s <= b.s + " + f"{name}.together; ++i)"
+    at = f"for (int64_t i = entry.position; i < begin + events && log.entries.data[i].s <= b.s + {name}.together; ++i)"
     fall = "const auto fall = [&](const LogEntry& a) {\nswitch (a.kind) {\n" + "\n".join(cases) + "\n}\nreturn 0.0;\n};"
     return divided(ctx, p, [fall], at, "log.entries.data[i]", "LogEntry", "scalar")
 

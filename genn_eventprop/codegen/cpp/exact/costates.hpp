@@ -130,19 +130,19 @@ struct Costates : Spiking<M, N, Varies> {
     // The arrival of a spike that was not born: the sum of weight times lambda . e over the neurons. With `moved` instead
     // that of each over its dL/dr, which is how much its readout would change.
     template <class Reader>
-    scalar unborn(const scalar* row, int receptor, double s, int64_t e, const Reader& reader, const scalar* dr, scalar* moved,
+    scalar unborn(const scalar* row, int receptor, double s, const Reader& reader, const scalar* dr, scalar* moved,
                   const scalar* slope, int from = 0, int to = NP) {
         scalar total = 0;
         for (int mode = 0; mode < M::modes; ++mode) {
             const Buffer<scalar>* mu = mode ? held_mu : this->mu;
-            const scalar* f = nullptr;
+            double e[n];
             if constexpr (Varies)
                 this->template factors<BACK>(flow[mode].back[receptor], n, s);
             else
-                f = back_columns.data + (mode * M::receptors + receptor) * BACK * room + e;
+                of(0).arrive(mode, receptor, s, e);
             for (int k = from; k < N && k < to; ++k) {
                 scalar q = Reader::adds ? dr[k] * reader.direction(k) : scalar(0);
-                for (int i = 0; i < n; ++i) q += (Varies ? factor[i].data[k] : f[i * room]) * mu[i].data[k];
+                for (int i = 0; i < n; ++i) q += (Varies ? factor[i].data[k] : scalar(e[i])) * mu[i].data[k];
                 if (!moved)
                     total += row[k] * q;
                 else if (slope[k] != 0)

@@ -80,6 +80,17 @@ struct Log {
     }
 };
 
+// When a step begins, of `count` steps in a trial.
+inline double start_of(int64_t step, int64_t count, double duration) { return duration * double(step) / double(count); }
+// The step that a time is in, of those from `first` on.
+inline int64_t step_of(double at, int64_t first, int64_t count, double duration) {
+    int64_t k = int64_t(at / duration * double(count));
+    k = k < first ? first : k < count ? k : count - 1;
+    while (k + 1 < count && at >= start_of(k + 1, count, duration)) ++k;  // corrects a step that rounding misplaced
+    while (k > first && at < start_of(k, count, duration)) --k;
+    return k;
+}
+
 // The flow between events in one mode, as tables; see plan/series.py.
 template <class M, typename table>
 struct Flow {

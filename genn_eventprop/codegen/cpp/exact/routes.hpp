@@ -84,16 +84,11 @@ struct OnTheWay {
         for (auto& step : steps) step.clear();
         duration = T, now = 0;
     }
-    double start(int64_t step) const { return duration * double(step) / double(steps.size()); }
+    double start(int64_t step) const { return start_of(step, int64_t(steps.size()), duration); }
     // Arrivals after the end of the trial are dropped.
     void push(double at, int64_t index, int32_t route) {
         if (!(at < duration)) return;
-        const int64_t last = int64_t(steps.size()) - 1;
-        int64_t k = int64_t(at / duration * double(steps.size()));
-        k = k < now ? now : k > last ? last : k;
-        while (k < last && at >= start(k + 1)) ++k;  // corrects a step that rounding misplaced
-        while (k > now && at < start(k)) --k;
-        steps[size_t(k)].push_back({at, index, route});
+        steps[size_t(step_of(at, now, int64_t(steps.size()), duration))].push_back({at, index, route});
     }
     // The arrivals of a step that are known at its start, sorted by time.
     const std::vector<Due>& take(int64_t step) {

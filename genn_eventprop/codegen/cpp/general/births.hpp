@@ -1,51 +1,19 @@
 // Spikes that are about to be born, of neurons without a closed form; docs/spike_birth.md has the mathematics.
 //
 // Once a trial is over, the pieces of every neuron are searched for maxima of g, and cut at the largest of each interval between own
-// spikes. Backwards these candidates, and the arrivals that their spikes would have had, come between the events that happened.
-// Pieces of the targets are not cut: lambda at such an arrival is that of the piece which contains it.
+// spikes. Pieces of the targets are not cut: lambda at an arrival of such a spike is that of the piece which contains it.
 
 namespace {
 
-// Behind `position` entries of the log of a group.
-struct Unborn {
-    int64_t position;
-    double at;
-    int32_t kind, source;
-    int64_t index;
-    bool operator<(const Unborn& o) const {
-        if (position != o.position) return position < o.position;
-        if (at != o.at) return at < o.at;
-        // forwards, candidates of an instant come before the arrivals of their spikes; connections are in order
-        if (kind != o.kind) return kind < o.kind;
-        return index != o.index ? index < o.index : source < o.source;
-    }
-};
-
-struct UnbornLog {
-    List<Unborn> all;
-    // A candidate, ahead of the arrivals of its instant.
-    void born(const List<Happening>& log, double at, int32_t kind, int32_t neuron, int64_t index) {
-        int64_t e = std::lower_bound(log.all.data, log.all.data + log.count, at, [](const Happening& h, double t) { return h.at < t; }) - log.all.data;
-        while (e < log.count && log[e].at == at && log[e].kind < 0) ++e;
-        all.push() = {e, at, kind, neuron, index};
-    }
-    // An arrival of a spike that was not born, behind all that happens in its instant.
-    void sent(const List<Happening>& log, const Args& args, double at, int32_t kind, int32_t route, int64_t index) {
-        if (!(at < args.duration)) return;
-        const double last = at + args.duration * 0x1p-46;
-        const int64_t e = std::upper_bound(log.all.data, log.all.data + log.count, last, [](double t, const Happening& h) { return t < h.at; }) - log.all.data;
-        all.push() = {e, at, kind, route, index};
-    }
-    void sort() { std::sort(all.begin(), all.end()); }
-};
+inline double time_of(const Happening& h) { return h.at; }
+inline Entries<Happening> entries(const Queue& queue, int64_t) { return {queue.log.all.data, 0, queue.log.count}; }
+inline bool later(const Queue&, const Args& args, Moment& m, double delay) { return (m.s += delay) < args.duration; }
 
 template <class O, int N>
 struct Births {
     static constexpr int n = O::n;
-    struct Candidate {
-        int32_t neuron;
-        double at, hazard, change;  // change: of L, to first order
-        double rise, after[n];      // of a kink: the slope of g before it, and the states behind all arrivals there; else 0
+    struct Candidate : ::Candidate {
+        double after[n];  // of a kink: the states behind all arrivals there, and the mode
         int mode;
     };
     struct Peak {
@@ -135,13 +103,13 @@ struct Births {
             const Peak& top = peaks[peak[chosen]];
             part.end = p.start = top.at, part.span = part.end - part.start, p.span = p.end - p.start, p.before = added, p.why = CANDIDATE, p.instant = O::of_candidate(index);
             for (int i = 0; i < n; ++i) part.last[i] = p.x[i] = top.x[i];
-            all.push() = {int32_t(k), top.at, hazard_of(g, width[k]), 0.0, 0.0, {}, 0};
+            all.push() = {{{0, top.at}, int32_t(k), hazard_of(g, width[k]), 0.0, 0.0}, {}, 0};
         } else {  // `part` has no length, and lies ahead of what happens there
             part.start = p.end, part.span = 0, part.before = chosen, part.why = CANDIDATE, part.instant = O::of_candidate(index);
             for (int i = 0; i < n; ++i) part.x[i] = part.last[i];
             o.pieces[mine[1]].before = added;
-            Candidate& b = all.push() = {int32_t(k), part.start, hazard_of(g, width[k]), 0.0, last[chosen], {}, 0};
-            while (!(o.pieces[*++mine].end > b.at)) {}
+            Candidate& b = all.push() = {{{0, part.start}, int32_t(k), hazard_of(g, width[k]), 0.0, last[chosen]}, {}, 0};
+            while (!(o.pieces[*++mine].end > b.s)) {}
             std::memcpy(b.after, o.pieces[*mine].x, sizeof b.after);
             b.mode = o.pieces[*mine].mode;
         }

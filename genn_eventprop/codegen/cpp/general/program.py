@@ -47,7 +47,7 @@ class GeneralProgram(ExactProgram):
         changes = [f"p{i}_changes" for i, p in enumerate(names.plan.populations) if p.drives]
         return [*(n for n in integers(names) if n != "exact_steps" and not n.startswith("degree_")), "order", *changes]
 
-    time_of_birth = "b.at"
+    time_of_birth = "b.s"
 
     def _to_mode(self, p: PopulationRecord, read: list[Reading]) -> str:
         return ""  # there is one lambda in all modes

@@ -13,6 +13,8 @@ from ...statements import indent
 from ..context import RANGE, Context, by_drive
 from ..declarations import keep_spikes
 from ..exact import routes
+from ..exact.births import begin_back as begin_births_back
+from ..exact.births import members as birth_members
 from ..exact.models import refs, work_struct
 from ..exact.readings import reads
 from . import births
@@ -42,7 +44,7 @@ def general_work(ctx: Context, program: GeneralProgram) -> str:
     for name in dict.fromkeys(ctx.p(c.target) for c in ctx.plan.connections if c.windows):
         fields.append(f"Buffer<scalar> row_{name}, along_{name};  // an expanded row of weights, and its gradient")
         room.append(f"row_{name}.zero(NP_{name}), along_{name}.zero(NP_{name});")
-    fields += births.members(ctx)
+    fields += birth_members(ctx)
     fields += [*(r.member() for r in program.readers), *members, f"Queue queue[{len(groups(ctx.plan))}];"]
     fields += ["std::vector<Due> now;  // arrivals of one instant", "Lost lost;"]
     return work_struct(ctx, fields, [*own, *room])
@@ -257,7 +259,7 @@ def backward_general(ctx: Context, program: GeneralProgram) -> str:
         name = ctx.p(p.name)
         body += _readers(program, p)
         body += [f"for (auto& b : {name}.{which}) b.zero(NP_{name});" for which in ("mu", "grad")]
-    body += births.begin_back(ctx)
+    body += begin_births_back(ctx)
     body.append("begin_back(args, work, sample);")
     body += [f"{ctx.p(p.name)}.begin_back();" for p in plan.populations]
     body += [f"if (args.recorded) {_recorded(ctx, p)};" for p in plan.populations]
@@ -289,13 +291,8 @@ def _group_back(ctx: Context, program: GeneralProgram, number: int, group: list[
     lines = [f"{{  // {', '.join(p.name for p in group)}", f"const auto& log = work.queue[{number}].log;"]
     lines += [f"{ctx.p(p.name)}.arrival_extra.zero(log.count + 1);" for p in group]
     inside = {p.name for p in group}
-    if ctx.plan.spike_birth:
-        cases = births.cases(ctx, program, group, {p.name: _reader(program, p) for p in group})
-        lines += [f"const auto& unborn = work.unborn[{number}].all;", "int64_t u = unborn.count;"]
-        lines += ["for (int64_t e = log.count - 1;; --e) {", "while (u > 0 && unborn[u - 1].position > e) {"]
-        lines += ["const Unborn& entry = unborn[--u];", "switch (entry.kind) {", cases, "}", "}", "if (e < 0) break;"]
-    else:
-        lines.append("for (int64_t e = log.count - 1; e >= 0; --e) {")
+    lines += ["for (int64_t e = log.count - 1;; --e) {"]
+    lines += [births.turn(ctx, program, group, {p.name: _reader(program, p) for p in group}), "if (e < 0) break;"]
     lines += ["const Happening& h = log[e];", "switch (h.kind) {"]
     lines += [_arrival(ctx, program, c) for c in ctx.plan.connections if c.target in inside]
     lines += [_change_back(ctx, program, p) for p in group if p.drives]
