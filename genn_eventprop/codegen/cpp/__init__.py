@@ -29,7 +29,7 @@ from .exact import (
     keep_spikes_exact,
     models,
 )
-from .general import UNUSED, GeneralProgram, backward_general, forward_general, general_work, keep_spikes_general
+from .general import GeneralProgram, backward_general, forward_general, general_work, keep_spikes_general
 from .general import models as general_models
 from .grid import Grid
 from .outer import outer, outer_loss
@@ -152,7 +152,7 @@ def _by_series(ctx: Context) -> _Trial:
     library = _outside(read("exact/series.hpp"), crossings(), *(read(f"{name}.hpp") for name in files))
     return _Trial(
         given=program.memory,
-        body=[program.time_weights(), *births, *library, UNUSED, general_models(ctx, program), general_work(ctx, program), *passes],
+        body=[program.time_weights(), *births, *library, general_models(ctx, program), general_work(ctx, program), *passes],
         compare="" if ctx.split or plan.loss.readout == "voltage" else program.compare(),
         others=program.auxiliary(), silent=program.readout.spikes, keep=keep_spikes_general(ctx),
         includes=[read(f"{name}.hpp") for name in ("signs", "windows")] if windows else [],

@@ -155,20 +155,16 @@ struct Costates : Spiking<M, N, Varies> {
     void jumped(const Args& args, int neuron, int64_t index, double s, scalar dl_dt, const double* extra) {
         Propagator<n> m;
         double before[n], after[n] = {}, v[n];
-        scalar kept[n];
         if constexpr (Varies)
             m = of(neuron).at(0, s);
         else  // the last one not used yet
             for (int64_t c = 0, e = --resets; c < RESET; ++c) m.m[c] = reset_columns.data[c * reset_room + e];
-        for (int i = 0; i < n; ++i) kept[i] = spikes.record[i + 1][index], before[i] = double(kept[i]);
-        if (M::dynamic) M::reset(args, neuron, before, after);
+        for (int i = 0; i < n; ++i) before[i] = double(spikes.record[i + 1][index]);
+        if (M::dynamic) M::reset(args, neuron, 0, before, after);
         take(M::modes > 1 ? held_mu : mu, neuron, v);
-        const auto jumps = [&](double* of_double) {
-            scalar lambda[n];
-            for (int i = 0; i < n; ++i) lambda[i] = scalar(of_double[i]);
-            M::jump(args, neuron, kept, dl_dt, spikes.record[0][index], lambda, grad);
-            if (M::pushed >= 0) lambda[M::pushed < 0 ? 0 : M::pushed] += jump[neuron];
-            for (int i = 0; i < n; ++i) of_double[i] = double(lambda[i]);
+        const auto jumps = [&](double* lambda) {
+            M::jumps(args, neuron, 0, 0, before, double(dl_dt), double(spikes.record[0][index]), lambda, grad);
+            if (M::pushed >= 0) lambda[M::pushed < 0 ? 0 : M::pushed] += double(jump[neuron]);
         };
         of(neuron).undo_spike(s, m, before, after, extra, v, jumps, learning(neuron));
         for (int i = 0; i < n; ++i) mu[i].data[neuron] = scalar(v[i]);

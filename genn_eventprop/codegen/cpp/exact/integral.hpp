@@ -157,7 +157,7 @@ struct ReadIntegral : NoReader<O> {
         double f[n + 1], before[n], after[n];
         look(u, s, neuron, f);
         for (int j = 0; j < n; ++j) extra[j] = double(dr[neuron]) * f[j], before[j] = double(out.spikes.record[j + 1][i]);
-        if constexpr (O::model::spiking) O::model::reset(args, neuron, before, after);
+        if constexpr (O::model::spiking) O::model::reset(args, neuron, 0, before, after);
         for (int r = 0; r < L; ++r) {
             look(du[r], s, neuron, f);
             for (int j = 0; j < n; ++j)

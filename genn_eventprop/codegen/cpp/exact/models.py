@@ -15,6 +15,10 @@ from .arguments import learned_dynamics
 from .program import ExactProgram
 from .readings import reads
 
+UNUSED = """\
+// Which parameters a function of a model needs depends on the model.
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+"""
 NO_HALVES = """\
     void prepare_back(const Args&) {}
     void trade(Work&) {}
@@ -53,7 +57,7 @@ def work_struct(ctx: Context, fields: list[str], room: list[str]) -> str:
 
 def models(ctx: Context, program: ExactProgram) -> str:
     """A struct for each population."""
-    return "\n".join(_model(ctx, program, p) for p in ctx.plan.populations)
+    return UNUSED + "\n".join(_model(ctx, program, p) for p in ctx.plan.populations)
 
 
 def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
@@ -80,9 +84,7 @@ def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
         f"    static constexpr bool coupled[{n}][{n + 1}] = {{{', '.join(rows)}}}, reached[{n}] = {{{', '.join(map(_bool, reached))}}};\n"
         f"    static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
         f"    static constexpr int pushed = {program.pushed(p)};  // state that own spikes push, -1 for none\n"
-        + (_lasts(program, p) + _reset(program, p) + _jump(program, p) if p.spiking else "")
-        + (birth_functions(program, p) if ctx.plan.births(p.name) else "") + "};\n"
-        f"constexpr bool {name}::coupled[{n}][{n + 1}], {name}::reached[{n}];\nconstexpr int {name}::place[{len(place)}];\n"
+        f"{indent(program.functions_of(p))}}};\n"
     )  # fmt: skip
 
 
@@ -92,44 +94,6 @@ def _bool(value: bool) -> str:
 
 def _learned_duration(p: PopulationRecord) -> int:
     return next((i for i, n in enumerate(p.trainable) if n in p.derived.durations), -1)
-
-
-def _lasts(program: ExactProgram, p: PopulationRecord) -> str:
-    """ms of the refractory period after a spike."""
-    return (
-        "    static double lasts([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron) {\n"
-        f"        return {program.lasts(p)};\n    }}\n"
-    )
-
-
-def _reset(program: ExactProgram, p: PopulationRecord) -> str:
-    return (
-        "    static void reset([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron,\n"
-        "                      [[maybe_unused]] const double* before, double* after) {\n"
-        f"{indent(program.reset(p), 2)}    }}\n"
-    )
-
-
-def _jump(program: ExactProgram, p: PopulationRecord) -> str:
-    """lambda and parameter gradients at an own spike; kept: the state before it."""
-    return (
-        "    static void jump([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron,\n"
-        "                     [[maybe_unused]] const scalar* kept, [[maybe_unused]] scalar dl_dt,\n"
-        "                     [[maybe_unused]] scalar inv_gdot, [[maybe_unused]] scalar* lambda,\n"
-        "                     [[maybe_unused]] Buffer<scalar>* grad) {\n"
-        f"{indent(program.jump(p), 2)}    }}\n"
-    )
-
-
-def birth_functions(program: ExactProgram, p: PopulationRecord) -> str:
-    """The width of the noise of the threshold function, and parameter gradients of a spike that is about to be born."""
-    return (
-        "    static void birth_width([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron, double* width) {\n"
-        f"{indent(program.birth_width(p), 2)}    }}\n"
-        "    static void born([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron, [[maybe_unused]] scalar by,\n"
-        "                     [[maybe_unused]] Buffer<scalar>* grad) {\n"
-        f"{indent(program.birth_gradients(p), 2)}    }}\n"
-    )
 
 
 def bind(ctx: Context) -> str:
@@ -156,12 +120,9 @@ def bind(ctx: Context) -> str:
 
 def keep_spikes_exact(ctx: Context) -> str:
     """Hands the spikes of a trial to the host if they are recorded."""
-    calls = []
-    for i, p in enumerate(ctx.spiking):
-        own = f"work.{ctx.p(p.name)}"
-        given = f"{own}.spikes.neuron, {own}.spike_time, {own}.spikes.count"
-        calls.append(f"host.keep_times(host, {i}, sample, {given})")
-    return keep_spikes(calls)
+    own = [f"work.{ctx.p(p.name)}" for p in ctx.spiking]
+    call = "host.keep_times(host, {0}, sample, {1}.spikes.neuron, {1}.spike_time, {1}.spikes.count)"
+    return keep_spikes([call.format(i, p) for i, p in enumerate(own)])
 
 
 def refs(ctx: Context) -> list[str]:

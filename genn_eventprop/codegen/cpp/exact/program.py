@@ -25,17 +25,15 @@ from ....program.readouts.spikes import COUNT
 from ....program.regularise import JUMP, TOTAL, Regularise
 from ....program.scope import Scope
 from ...birth_losses import changed, loss_functions, reads_change
-from ...exact_statements import begin_back, jump_back, pushed, reset
+from ...exact_statements import begin_back, jump_back, pushed
 from ...statements import TYPES, Spelling, indent
 from ..context import Context
 from ..grid.compare import CONSTANTS, auxiliary_losses, compared
-from ..grid.lanes import ScalarWriter, VectorLoopWriter
+from ..grid.lanes import ScalarWriter
 from ..grid.memory import Memory
 from ..outer import running
 from .arguments import given, integers
 from .readings import Reading, readings_of, reads, time_weights
-
-BIRTH_WIDTH = name("t", "birth_width")
 
 
 class ExactMemory(Memory):
@@ -157,49 +155,71 @@ class ExactProgram:
             self._loop(s, [Set(x, s.expression(e)) for x, e in zip(s.x, p.derived.x0)], f"NP_{self.names.p(p.name)}")
         )
 
-    def lasts(self, p: PopulationRecord) -> str:
-        """ms of the refractory period after a spike, as an expression."""
-        lasts = p.derived.modes[1].lasts if len(p.derived.modes) > 1 else None
-        return "0.0" if lasts is None else self._in_model(p, {}, real="double")(self._number(p, lasts), str)
+    # models
 
-    def reset(self, p: PopulationRecord) -> str:
-        """The body of a model's `reset`, in double precision: from the state ``before`` a spike to that ``after`` it."""
-        s = self.scopes[p.name]
-        after = reset(s)
-        places = _numbered("before", s.x) | _numbered("after", after)
-        kernel = s.kernel(after.values())
-        return ScalarWriter(Spelling(self._in_model(p, places, real="double"), lambda *_: "", CONSTANTS), kernel).text()
+    def functions_of(self, p: PopulationRecord) -> str:
+        """Functions of a population's model, in double precision."""
+        parts = [self._lasts(p)]
+        parts += [self._resets(p), self._jumps(p)] if p.derived.events else []
+        parts += [self._birth_width(p), self._birth_gradients(p)] if self.plan.births(p.name) else []
+        return "".join(parts)
 
-    def jump(self, p: PopulationRecord) -> str:
-        """The body of a model's `jump`: of an own spike with ``dl_dt`` and ``inv_gdot``, by the state before it."""
-        s = self.scopes[p.name]
-        learned = {s.each(name("w", "grad", n)): f"grad[{k}].data[neuron]" for k, n in enumerate(p.trainable)}
-        places = learned | _numbered("kept", s.x) | _numbered("lambda", s.lam)
-        lanes = VectorLoopWriter(
-            Spelling(self._in_model(p, places), lambda *_: ""),
-            s.kernel(jump_back(s, p.derived.events[0])),
-            s.index,
-            rows=False,
+    def _lasts(self, p: PopulationRecord) -> str:
+        """ms of a mode, -1 if it has no end."""
+        timed = "".join(
+            f"if (mode == {i}) return {self._in_model(p, {}, real='double')(self._number(p, m.lasts), str)};\n"
+            for i, m in enumerate(p.derived.modes) if m.lasts is not None
+        )  # fmt: skip
+        return function("double lasts(const Args& args, int neuron, int mode)", f"{timed}return -1.0;\n")
+
+    def _resets(self, p: PopulationRecord) -> str:
+        """From the state ``x`` before an own event to that ``after`` it."""
+        texts = [self._formulas(p, {f"after[{i}]": h for i, h in enumerate(e.h)}) for e in p.derived.events]
+        head = "void reset(const Args& args, int neuron, int e, const double* x, double* after)"
+        return function(head, chosen("e", texts))
+
+    def _jumps(self, p: PopulationRecord) -> str:
+        """Of lambda and of gradients, at an own event, by the state before it; returns E."""
+        s, total, texts = self.scopes[p.name], self.scopes[p.name].each(name("w", "result", "E")), []
+        for event in p.derived.events:
+            places = self._learned(p) | _numbered("x", s.x) | _numbered("lambda", s.lam)
+            texts.append(self._scalar(p, jump_back(s, event, "double", total), places | {total: "E"}))
+        head = (
+            "double jumps(const Args& args, int neuron, int e, int w_mode, const double* x, double dl_dt, double inv_gdot, "
+            "double* lambda, Buffer<scalar>* grad)"
         )
-        return lanes.shared() + lanes.each()
+        return function(head, f"double E = 0;\n{chosen('e', texts)}return E;\n")
 
-    def birth_width(self, p: PopulationRecord) -> str:
-        """The body of a model's `birth_width`, see `adjoint/birth.py`."""
-        s = self.scopes[p.name]
-        s.table[BIRTH_WIDTH] = Access(Buffer("width", (), "double", "argument"), ())
-        kernel = s.kernel([Set(BIRTH_WIDTH, symbol("sigma") * s.expression(rest_distance(p.derived)))])
-        return "const double sigma = args.spike_birth;\n" + self._once(p, kernel, {BIRTH_WIDTH: "*width"}, "double")
+    def _birth_width(self, p: PopulationRecord) -> str:
+        """The width of the noise of the threshold function, see `adjoint/birth.py`."""
+        body = self._formulas(p, {"*width": rest_distance(p.derived)}) + "*width *= args.spike_birth;\n"
+        return function("void birth_width(const Args& args, int neuron, double* width)", body)
 
-    def birth_gradients(self, p: PopulationRecord) -> str:
-        """The body of a model's `born`, where lambda jumps by `by` dg/dx."""
+    def _birth_gradients(self, p: PopulationRecord) -> str:
+        """Gradients of a spike that is about to be born, where lambda jumps by `by` dg/dx."""
         s, slopes = self.scopes[p.name], p.derived.events[0].dg_dp
-        learned = {s.each(name("w", "grad", n)): f"grad[{k}].data[neuron]" for k, n in enumerate(p.trainable)}
-        by = {
-            name("w", "grad", n): s.expression(e)
-            for n, e in zip(p.derived.params, slopes)
-            if n in p.trainable and e != 0
-        }
-        return self._once(p, s.kernel(Add(grad, e * symbol("by")) for grad, e in by.items()), learned)
+        by = {n: s.expression(e) for n, e in zip(p.derived.params, slopes) if n in p.trainable and e != 0}
+        body = [Add(name("w", "grad", n), e * symbol("by")) for n, e in by.items()]
+        head = "void born(const Args& args, int neuron, scalar by, Buffer<scalar>* grad)"
+        return function(head, self._scalar(p, body, self._learned(p), ""))
+
+    def _learned(self, p: PopulationRecord) -> dict[sp.Symbol, str]:
+        """The places of gradients."""
+        s = self.scopes[p.name]
+        return {s.each(name("w", "grad", n)): f"grad[{k}].data[neuron]" for k, n in enumerate(p.trainable)}
+
+    def _formulas(self, p: PopulationRecord, results: Mapping[str, sp.Expr]) -> str:
+        """Sets results, place -> expression of the model's symbols, by the states ``x``."""
+        s = self.scopes[p.name]
+        targets = {s.each(name("w", "result", i)): place for i, place in enumerate(results)}
+        body = [Set(t, s.expression(e)) for t, e in zip(targets, results.values())]
+        return self._scalar(p, body, targets | _numbered("x", s.x))
+
+    def _scalar(
+        self, p: PopulationRecord, body: Iterable[Statement], places: Mapping[sp.Symbol, str], real: str = "double"
+    ) -> str:
+        spelling = Spelling(self._in_model(p, places, real), lambda *_: "", CONSTANTS)
+        return ScalarWriter(spelling, self.scopes[p.name].kernel(body)).text()
 
     time_of_birth = "args.duration * double(b.step) / double(args.exact_steps) + b.s"
 
@@ -233,9 +253,6 @@ class ExactProgram:
         read = [numbers[n] for n, body in births.items() if reads_change(body)]
         given = "[[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, int64_t sample"
         return loss_functions(sorted(moved), read, "__attribute__((noinline)) scalar", given, losses)
-
-    def _once(self, p: PopulationRecord, kernel: Kernel, places: Mapping[sp.Symbol, str], real: str = "") -> str:
-        return ScalarWriter(Spelling(self._in_model(p, places, real=real), lambda *_: "", CONSTANTS), kernel).text()
 
     def _number(self, p: PopulationRecord, of: str) -> Access:
         s = self.scopes[p.name]
@@ -323,6 +340,18 @@ class ExactProgram:
     def _text(self, s: Scope, body: Iterable[Statement]) -> str:
         kernel = s.kernel(body)
         return ScalarWriter(Spelling(self.memory.element, lambda *_: "", CONSTANTS), kernel).text() if kernel else ""
+
+
+def function(head: str, body: str) -> str:
+    """A function of a model."""
+    return f"static {head} {{\n{indent(body)}}}\n"
+
+
+def chosen(by: str, texts: list[str]) -> str:
+    """One of several texts, by a number."""
+    if len(texts) == 1:
+        return texts[0]
+    return "".join(f"if ({by} == {i}) {{\n{indent(text)}}}\n" for i, text in enumerate(texts) if text)
 
 
 def _numbered(array: str, symbols: Iterable[sp.Symbol]) -> dict[sp.Symbol, str]:

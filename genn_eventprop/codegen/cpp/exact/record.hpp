@@ -29,7 +29,7 @@ struct Recorder : Trajectory<O> {
         double before[n], after[n];
         advance(out, at);
         for (int j = 0; j < n; ++j) before[j] = double(out.spikes.record[j + 1][index]);
-        O::model::reset(args, neuron, before, after);
+        O::model::reset(args, neuron, 0, before, after);
         this->go_on(out, neuron, M - 1, at, after);
     }
     void ended(O& out, const Args&, int neuron, double at, int64_t) {

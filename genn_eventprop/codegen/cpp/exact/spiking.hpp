@@ -80,7 +80,7 @@ struct Spiking : Lanes<M, N, Varies> {
     // Begins the refractory period of a neuron whose state after the spike is `after`.
     void hold(const Args& args, int neuron, int64_t index, const double* after) {
         Held& h = held.push();
-        h.neuron = neuron, h.from = cursor, h.index = index, h.until = begun + now + M::lasts(args, neuron);
+        h.neuron = neuron, h.from = cursor, h.index = index, h.until = begun + now + M::lasts(args, neuron, 1);
         of(neuron).at(M::modes - 1, now).from_state(after, h.y);
         look_for_due();
     }
@@ -119,7 +119,7 @@ struct Spiking : Lanes<M, N, Varies> {
         double v[n];
         for (int i = 0; i < n; ++i) v[i] = add_up(base[i][l], lane[i][l]);
         m.to_state(v, before);
-        M::reset(args, neuron, before, after);
+        M::reset(args, neuron, 0, before, after);
         const int64_t index = spikes.count;
         spikes.reserve(1);
         spike_time.reserve(index + 1);

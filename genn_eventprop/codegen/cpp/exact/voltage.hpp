@@ -75,7 +75,7 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
         double before[n], after[n];
         advance(out, args, s, entry);
         for (int j = 0; j < n; ++j) before[j] = double(out.spikes.record[j + 1][index]);
-        O::model::reset(args, neuron, before, after);
+        O::model::reset(args, neuron, 0, before, after);
         voltage(out, s);
         std::memcpy(V_after, V_now, sizeof V_now);
         V_now[neuron] = scalar(before[V]), V_after[neuron] = scalar(after[V]);

@@ -1,10 +1,9 @@
 """Exact spike times of populations whose equations may be any, by Taylor series: see `pieces.hpp`."""
 
-from .program import UNUSED, GeneralProgram
+from .program import GeneralProgram
 from .trial import backward_general, forward_general, general_work, keep_spikes_general, models
 
 __all__ = [
-    "UNUSED",
     "GeneralProgram",
     "backward_general",
     "forward_general",

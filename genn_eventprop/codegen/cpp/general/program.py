@@ -6,30 +6,20 @@ needs: Taylor series, right sides, thresholds and slopes as functions of the sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import sympy as sp
 
-from ....adjoint import DerivedEvent
 from ....modelling.expressions import symbol
 from ....plan import PopulationRecord
 from ....program.events import DL_DT
-from ....program.nodes import Add, Buffer, Set, Statement, name
-from ...exact_statements import jump_back
-from ...statements import Spelling, indent
+from ....program.nodes import Add, Buffer, name
+from ...statements import indent
 from ..context import Context, padded
 from ..exact.arguments import given_to_all, integers, learned_dynamics
-from ..exact.models import birth_functions
-from ..exact.program import ExactProgram
+from ..exact.program import ExactProgram, chosen, function
 from ..exact.readings import Reading
-from ..grid.compare import CONSTANTS
-from ..grid.lanes import ScalarWriter
 from . import series
-
-UNUSED = """\
-// Which parameters a function of a model needs depends on the model.
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-"""
 
 
 class GeneralProgram(ExactProgram):
@@ -84,14 +74,15 @@ class GeneralProgram(ExactProgram):
             self._change_rates(p),
         ]
         parts += [self._directions(p), self._amounts(p), self._signs(p)]
+        parts.append(self.functions_of(p))
         if d.events:
-            parts += [self._thresholds(p), self._slopes(p), self._resets(p), self._jumps(p)]
+            parts += [self._thresholds(p), self._slopes(p)]
         else:
             parts.append(NO_EVENTS)
         if self.plan.births(p.name):
-            parts += [birth_functions(self, p), self._threshold_slopes(p)]
+            parts.append(self._threshold_slopes(p))
         body = "".join(indent(part) for part in parts)
-        return f"struct Model_p{s.index} {{\n{body}}};\nconstexpr int Model_p{s.index}::place[{len(place)}];\n"
+        return f"struct Model_p{s.index} {{\n{body}}};\n"
 
     def _learned_symbols(self, p: PopulationRecord) -> list[sp.Symbol]:
         return [q for n, q in zip(p.derived.params, p.derived.p) if n in p.trainable]
@@ -106,10 +97,6 @@ class GeneralProgram(ExactProgram):
         following = [-1 if e.next_mode is None else e.next_mode for e in d.events] or [-1]
         lasts = [p.trainable.index(m.lasts) if m.lasts in p.trainable else -1 for m in d.modes]
         grow = [len(series.exponents(d, m)) for m in d.modes]
-        timed = "".join(
-            f"if (mode == {i}) return {self._in_model(p, {}, real='double')(self._number(p, m.lasts), str)};\n"
-            for i, m in enumerate(d.modes) if m.lasts is not None
-        )  # fmt: skip
         return (
             _table("bool", "possible", "int e, int mode", f"[{len(cases)}][{len(d.modes)}]", table, "[e][mode]")
             + _table("bool", "moved", "int e", f"[{len(moved)}]", _list(map(_bool, moved)), "[e]")
@@ -126,7 +113,6 @@ class GeneralProgram(ExactProgram):
             + _table("int", "then", "int mode", f"[{len(d.modes)}]", _list(m.then for m in d.modes), "[mode]")
             + _table("int", "duration", "int mode", f"[{len(d.modes)}]", _list(lasts), "[mode]")
             + _table("int", "exponents", "int mode", f"[{len(d.modes)}]", _list(grow), "[mode]")
-            + _function("double lasts(const Args& args, int neuron, int mode)", f"{timed}return -1.0;\n")
         )
 
     def _numbers(self, p: PopulationRecord) -> str:
@@ -139,7 +125,7 @@ class GeneralProgram(ExactProgram):
                 lines.append(f"for (int l = 0; l < SIDE; ++l) q[{j}][l] = double({place}[lane[l]]);")
             else:
                 lines.append(f"q[{j}] = octet{{}} + double({place}[0]);")
-        return _function(
+        return function(
             "void numbers_of(const Args& args, const int32_t* lane, octet* q)",
             "\n".join(lines) + "\n",
         )
@@ -148,12 +134,12 @@ class GeneralProgram(ExactProgram):
         d, text = p.derived, ""
         for i, m in enumerate(d.modes):
             text += f"// Mode {m.name!r}: " + ", ".join(d.states) + "\n"
-            text += _function(
+            text += function(
                 f"void flow_{i}(const octet* q, const octet* sign, octet unit, octet (*x)[TERMS], octet (*g)[TERMS], int order)",
                 series.flow(d, m) + "\n",
             )
             head = f"void adjoint_{i}(const octet* q, const octet* sign, octet unit, octet (*x)[TERMS], octet (*l)[TERMS], octet (*p)[TERMS], const octet* source, int order)"
-            text += _function(head, series.adjoint(d, m, learned, read) + "\n")
+            text += function(head, series.adjoint(d, m, learned, read) + "\n")
         for what, arguments, names in (
             ("flow", "octet (*x)[TERMS], octet (*g)[TERMS]", "x, g"),
             (
@@ -165,7 +151,7 @@ class GeneralProgram(ExactProgram):
             cases = "".join(
                 f"if (mode == {i}) return {what}_{i}(q, sign, unit, {names}, order);\n" for i in range(1, len(d.modes))
             )
-            text += _function(
+            text += function(
                 f"void {what}(int mode, const octet* q, const octet* sign, octet unit, {arguments}, int order)",
                 f"{cases}{what}_0(q, sign, unit, {names}, order);\n",
             )
@@ -173,27 +159,13 @@ class GeneralProgram(ExactProgram):
 
     # functions of one neuron
 
-    def _formulas(
-        self, p: PopulationRecord, results: Mapping[str, sp.Expr], extra: Mapping[sp.Symbol, str] = {}
-    ) -> str:
-        """Sets results, place -> expression of the model's symbols, by the states ``x``."""
-        s = self.scopes[p.name]
-        targets = {s.each(name("w", "result", i)): place for i, place in enumerate(results)}
-        places = targets | {x: f"x[{i}]" for i, x in enumerate(s.x)} | dict(extra)
-        body = [Set(t, s.expression(e)) for t, e in zip(targets, results.values())]
-        return self._scalar(p, body, places)
-
-    def _scalar(self, p: PopulationRecord, body: Iterable[Statement], places: Mapping[sp.Symbol, str]) -> str:
-        spelling = Spelling(self._in_model(p, places, real="double"), lambda *_: "", CONSTANTS)
-        return ScalarWriter(spelling, self.scopes[p.name].kernel(body)).text()
-
     def _rates(self, p: PopulationRecord) -> str:
         cases = [
             self._formulas(p, {f"f[{i}]": e for i, e in enumerate(m.f)}) for m in p.derived.modes
         ]  # fmt: skip
-        return _function(
+        return function(
             "void rate(const Args& args, int neuron, int mode, const double* x, double* f)",
-            _cases("mode", cases),
+            chosen("mode", cases),
         )
 
     def _change_rates(self, p: PopulationRecord) -> str:
@@ -210,9 +182,9 @@ class GeneralProgram(ExactProgram):
                 mixed = (f" + std::sqrt(std::fabs(v[{n + k}]))" for k, pair in enumerate(pairs) if i in pair)
                 text += f"most = std::fmax(most, std::fabs(v[{i}]){''.join(mixed)});\n"
             cases.append(text)
-        return _function(
+        return function(
             "double change_rate(const Args& args, int neuron, int mode, const double* x)",
-            f"double most = 0;\n{_cases('mode', cases)}return most;\n",
+            f"double most = 0;\n{chosen('mode', cases)}return most;\n",
         )
 
     def _signs(self, p: PopulationRecord) -> str:
@@ -221,72 +193,48 @@ class GeneralProgram(ExactProgram):
         d, bent, text = p.derived, series.kinks_of(p.derived), ""
         for j, u in enumerate(bent.arguments):
             rates = [sum((u.diff(x) * f for x, f in zip(d.x, m.f)), sp.Integer(0)) for m in d.modes]
-            text += _cases("mode", [self._formulas(p, {"u": u, "rate": rate}) for rate in rates])
+            text += chosen("mode", [self._formulas(p, {"u": u, "rate": rate}) for rate in rates])
             text += f"if ((fabs(u) > 1e-9 * fabs(rate) ? u : rate) < 0) signs |= 1 << {j};\n"
-        return _function(
+        return function(
             "void signs_of(const Args& args, int neuron, int mode, const double* x, int32_t& signs)",
             "signs = 0;\n" + (f"double u = 0, rate = 0;\n{text}" if text else ""),
         )
 
     def _thresholds(self, p: PopulationRecord) -> str:
         cases = [self._formulas(p, {"g": e.g}) for e in p.derived.events]
-        return _function(
+        return function(
             "double threshold(const Args& args, int neuron, int e, const double* x)",
-            f"double g = 0;\n{_cases('e', cases)}return g;\n",
+            f"double g = 0;\n{chosen('e', cases)}return g;\n",
         )
 
     def _threshold_slopes(self, p: PopulationRecord) -> str:
         """dg/dx of a model whose spikes may be born, which is the same in all states."""
         text = self._formulas(p, {f"dg[{i}]": e for i, e in enumerate(p.derived.events[0].dg_dx)})
-        return _function("void threshold_slopes(const Args& args, int neuron, double* dg)", text)
+        return function("void threshold_slopes(const Args& args, int neuron, double* dg)", text)
 
     def _slopes(self, p: PopulationRecord) -> str:
         cases = []
         for event in p.derived.events:
             modes = {m: self._formulas(p, {"v": v}) for m, v in event.gdots.items()}
             cases.append("".join(f"if (mode == {m}) {{\n{indent(text)}}}\n" for m, text in modes.items()))
-        return _function(
+        return function(
             "double slope(const Args& args, int neuron, int e, int mode, const double* x)",
-            f"double v = 0;\n{_cases('e', cases)}return v;\n",
+            f"double v = 0;\n{chosen('e', cases)}return v;\n",
         )
-
-    def _resets(self, p: PopulationRecord) -> str:
-        cases = [self._formulas(p, {f"after[{i}]": h for i, h in enumerate(e.h)}) for e in p.derived.events]
-        return _function(
-            "void reset(const Args& args, int neuron, int e, const double* x, double* after)",
-            _cases("e", cases),
-        )
-
-    def _jumps(self, p: PopulationRecord) -> str:
-        """Of lambda and of gradients, at an own event; returns E."""
-        cases = [self._jump(p, event) for event in p.derived.events]
-        head = (
-            "double jumps(const Args& args, int neuron, int e, int w_mode, const double* x, double dl_dt, double inv_gdot, "
-            "double* lambda, Buffer<scalar>* grad)"
-        )
-        return _function(head, f"double E = 0;\n{_cases('e', cases)}return E;\n")
-
-    def _jump(self, p: PopulationRecord, event: DerivedEvent) -> str:
-        s = self.scopes[p.name]
-        places = {s.each(name("w", "grad", n)): f"grad[{i}].data[neuron]" for i, n in enumerate(p.trainable)}
-        places |= {x: f"x[{i}]" for i, x in enumerate(s.x)} | {v: f"lambda[{i}]" for i, v in enumerate(s.lam)}
-        total = s.each(name("w", "result", "E"))
-        body = jump_back(s, event, "double", total)
-        return self._scalar(p, body, places | {total: "E"})
 
     def _directions(self, p: PopulationRecord) -> str:
         receptors = p.derived.receptors.values()
         cases = [self._formulas(p, {f"e[{i}]": v for i, v in enumerate(e)}) for e in receptors]
-        return _function(
+        return function(
             "void direction(const Args& args, int neuron, int receptor, double* e)",
-            _cases("receptor", cases),
+            chosen("receptor", cases),
         )
 
     def _amounts(self, p: PopulationRecord) -> str:
         """dL/dp += w lambda . de/dp of learned amounts of arrivals."""
         s, cases = self.scopes[p.name], []
         for e in p.derived.receptors.values():
-            places = {s.each(name("w", "grad", n)): f"grad[{i}].data[neuron]" for i, n in enumerate(p.trainable)}
+            places = self._learned(p)
             body = []
             for n, q in zip(p.derived.params, p.derived.p):
                 by = sp.Matrix(s.lam).dot(e.diff(q).applyfunc(s.expression))
@@ -294,9 +242,9 @@ class GeneralProgram(ExactProgram):
                     body.append(Add(name("w", "grad", n), symbol("weight") * by))
             places |= {v: f"lambda[{i}]" for i, v in enumerate(s.lam)}
             cases.append(self._scalar(p, body, places) if body else "")
-        return _function(
+        return function(
             "void amounts_of(const Args& args, int neuron, int receptor, double weight, const double* lambda, Buffer<scalar>* grad)",
-            _cases("receptor", cases),
+            chosen("receptor", cases),
         )
 
 
@@ -316,17 +264,5 @@ def _list(values: Iterable[object]) -> str:
     return "{" + ", ".join(map(str, values)) + "}"
 
 
-def _function(head: str, body: str) -> str:
-    return f"static {head} {{\n{indent(body)}}}\n"
-
-
 def _table(kind: str, what: str, arguments: str, shape: str, values: str, index: str) -> str:
-    return _function(
-        f"{kind} {what}({arguments})", f"constexpr {kind} table{shape} = {values};\nreturn table{index};\n"
-    )
-
-
-def _cases(by: str, cases: list[str]) -> str:
-    if len(cases) == 1:
-        return cases[0]
-    return "".join(f"if ({by} == {i}) {{\n{indent(text)}}}\n" for i, text in enumerate(cases) if text)
+    return function(f"{kind} {what}({arguments})", f"constexpr {kind} table{shape} = {values};\nreturn table{index};\n")

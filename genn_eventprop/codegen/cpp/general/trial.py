@@ -11,11 +11,10 @@ from ....plan.groups import groups
 from ....program.population import RECORD
 from ...statements import indent
 from ..context import RANGE, Context, by_drive
-from ..declarations import keep_spikes
 from ..exact import routes
 from ..exact.births import begin_back as begin_births_back
 from ..exact.births import members as birth_members
-from ..exact.models import refs, work_struct
+from ..exact.models import UNUSED, keep_spikes_exact, refs, work_struct
 from ..exact.readings import reads
 from . import births
 from .program import GeneralProgram
@@ -56,7 +55,7 @@ def models(ctx: Context, program: GeneralProgram) -> str:
     for p in ctx.plan.populations:
         read = [r.readout.v for r in reads(program.readers, p)]
         text.append(program.model(p, read[0] if read else -1))
-    return "\n".join(text)
+    return UNUSED + "\n".join(text)
 
 
 def forward_general(ctx: Context, program: GeneralProgram) -> str:
@@ -349,11 +348,7 @@ def _own_event_back(ctx: Context, program: GeneralProgram, p: PopulationRecord) 
 
 def keep_spikes_general(ctx: Context) -> str:
     """Hands the spikes of a trial to the host if they are recorded; and where a trial could not go on."""
-    calls = []
-    for i, p in enumerate(ctx.spiking):
-        own = f"work.{ctx.p(p.name)}"
-        calls.append(f"host.keep_times(host, {i}, sample, {own}.spikes.neuron, {own}.spike_time, {own}.spikes.count)")
-    return keep_spikes(calls) + LOCATE
+    return keep_spikes_exact(ctx) + LOCATE
 
 
 LOCATE = """\
