@@ -82,55 +82,60 @@ template <class P> struct Way {
     }
 };
 
-// Takes a neuron from `now` to `next`, and through all that happens to it before. row: g at `next`, from element `at` on; handled:
-// arrivals of the step that have come; last: nothing comes at `next`. read(until): y is constant up to there; reset(before, after);
-// lasts(): ms of a refractory period; spiked(s, time, before, after). Returns whether the neuron ran away.
+// Takes a neuron from `now` to `next`, and through all that happens to it before. row(c): g at `next`; handled: arrivals of the step
+// that have come; last: nothing comes at `next`. read(until): y is constant up to there; reset(before, after); lasts(): ms of a
+// refractory period; spiked(s, time, before, after). Returns whether the neuron ran away.
 template <class P, class Row, class Read, class Reset, class Lasts, class Spiked>
-__device__ inline bool follow(const Neuron<P> &cell, Way<P> &way, double t_k, int step, double next, const Row &row, int at, int handled, bool last, Read read, Reset reset, Lasts lasts, Spiked spiked) {
+__device__ inline bool follow(const Neuron<P> &cell, Way<P> &way, double t_k, int step, double next, Row row, int handled, bool last, Read read, Reset reset, Lasts lasts, Spiked spiked) {
     constexpr int n = P::n;
     const P &p = cell.p;
     const double slack = 20 * p.t->delta * p.together;
-    bool ran_away = false;
-    for (int spikes = 0;;) {
+    for (int spikes = 0;; ++spikes) {
+        // what ends the stretch in which y is constant; the text that reads it stands here once, which keeps it in registers
+        enum { NEXT, SPIKE, END_OF_PERIOD } ends = NEXT;
+        double s = next;
+        if (P::modes > 1 && way.mode) {
+            const double due = fmax(way.until - t_k, way.now);
+            if (due < p.t->delta && !(next < due - p.together)) s = due, ends = END_OF_PERIOD;
+        } else {
+            // with |g''| <= bend, g between two times is at most `one`, and at most `both`
+            double g = row(n), crossed = -1;
+            for (int j = 0; j < n; ++j) g += row(j) * way.y[j];
+            const double bend = cell.bend(way.y), h = fmax(next - way.now, 0.0), half = 0.5 * h * h + slack;
+            const double one = g + bend * half, both = fmax(g, way.g) + 0.25 * half * bend;
+            const bool below = fmax(way.known && both < one ? both : one, way.known ? way.g : one) < 0;
+            if (!below || way.unarmed) {
+                double c[DEGREE + 1], from = way.now;
+                cell.powers(way.y, c);
+                if (way.unarmed) {
+                    from = armed_from(c, p.degree, from, next + p.together, bend, 1e-15 * p.t->delta);
+                    way.unarmed = from < 0;
+                }
+                if (from >= 0) crossed = first_crossing(c, p.degree, from, next + p.together, bend);
+            }
+            if (crossed < 0) way.g = g, way.known = !way.unarmed;
+            else s = !last && crossed > next ? fmax(next, way.now) : crossed, ends = SPIKE;
+        }
+        const bool ran_away = ends == SPIKE && spikes > RUNAWAY;
+        read(s);
+        if (ends == NEXT || ran_away) {
+            way.now = fmax(next, way.now);
+            return ran_away;
+        }
+        way.now = s, way.known = 0;
         if constexpr (P::modes > 1)
-            if (way.mode) {
-                const double due = fmax(way.until - t_k, way.now);
-                if (!(due < p.t->delta) || next < due - p.together) break;
-                read(due);
+            if (ends == END_OF_PERIOD) {
                 double x[n];
-                cell.at(1, due).to_state(way.y, x);
-                cell.at(0, due).from_state(x, way.y);
+                cell.at(1, s).to_state(way.y, x);
+                cell.at(0, s).from_state(x, way.y);
                 if (way.count <= p.room) {
                     const int64_t event = p.at(way.count - 1, cell.number);
-                    p.end_s[event] = due, p.end_step[event] = step, p.end_handled[event] = handled;
+                    p.end_s[event] = s, p.end_step[event] = step, p.end_handled[event] = handled;
                     for (int k = 0; k < n; ++k) p.end_x[event * n + k] = x[k];
                 }
-                way.mode = way.known = 0, way.now = due;
+                way.mode = 0;
+                continue;
             }
-        // with |g''| <= bend, g between two times is at most `one`, and at most `both`
-        double g = row[at + n], s = -1;
-        for (int j = 0; j < n; ++j) g += row[at + j] * way.y[j];
-        const double bend = cell.bend(way.y), h = fmax(next - way.now, 0.0), half = 0.5 * h * h + slack;
-        const double one = g + bend * half, both = fmax(g, way.g) + 0.25 * half * bend;
-        const bool below = fmax(way.known && both < one ? both : one, way.known ? way.g : one) < 0;
-        if (!below || way.unarmed) {
-            double c[DEGREE + 1], from = way.now;
-            cell.powers(way.y, c);
-            if (way.unarmed) {
-                from = armed_from(c, p.degree, from, next + p.together, bend, 1e-15 * p.t->delta);
-                way.unarmed = from < 0;
-            }
-            if (from >= 0) s = first_crossing(c, p.degree, from, next + p.together, bend);
-        }
-        if (s < 0) {
-            way.g = g, way.known = !way.unarmed;
-            break;
-        }
-        if (!last && s > next) s = fmax(next, way.now);
-        if (spikes++ == RUNAWAY) {
-            ran_away = true;
-            break;
-        }
         const auto m = cell.at(0, s);
         double before[n], after[n];
         m.to_state(way.y, before);
@@ -147,20 +152,16 @@ __device__ inline bool follow(const Neuron<P> &cell, Way<P> &way, double t_k, in
             for (int k = 0; k < n; ++k) p.x[event * n + k] = before[k];
             if constexpr (P::modes > 1) p.end_step[event] = -1;
         }
-        read(s);
         spiked(s, time, before, after);
-        if (P::modes > 1) {
+        if constexpr (P::modes > 1) {
             way.until = t_k + s + lasts(), way.mode = 1;
             cell.at(1, s).from_state(after, way.y);
         } else {
             for (int k = 0; k < n; ++k) way.y[k] += m.jump(k, before, after);
         }
-        way.unarmed = cell.threshold(after) >= 0, way.now = s, way.known = 0;
+        way.unarmed = cell.threshold(after) >= 0;
         ++way.count;
     }
-    read(next);
-    way.now = fmax(next, way.now);
-    return ran_away;
 }
 
 // A neuron once more through a step that is over. pull, learned: what nodes since its last event add to mu, and all to learned parameters.
@@ -261,10 +262,14 @@ __device__ inline void undo(const Neuron<P> &cell, WayBack<P> &way, Read read, R
     constexpr int n = P::n;
     const P &p = cell.p;
     const int64_t event = p.at(way.left - 1, cell.number), of_sample = event - p.events;
+    const bool ended = P::modes > 1 && !way.mode;
+    double s = p.s[event];
+    int entry = p.handled[event];
     if constexpr (P::modes > 1)
-        if (!way.mode) {
-            const double s = p.end_s[event];
-            read(s, p.end_handled[event]);
+        if (ended) s = p.end_s[event], entry = p.end_handled[event];
+    read(s, entry);
+    if constexpr (P::modes > 1)
+        if (ended) {
             double x[n];
             for (int k = 0; k < n; ++k) x[k] = p.end_x[event * n + k];
             const double D = cell.undo_end(s, x, way.mu, learn);
@@ -275,8 +280,6 @@ __device__ inline void undo(const Neuron<P> &cell, WayBack<P> &way, Read read, R
             way.mode = 1, way.newest(cell);
             return;
         }
-    const double s = p.s[event];
-    read(s, p.handled[event]);
     const auto m = cell.at(0, s);
     double before[n], after[n], extra[n + 2] = {0};
     for (int k = 0; k < n; ++k) before[k] = p.x[event * n + k];

@@ -214,7 +214,7 @@ class Population(Neurons):
         until = f"read_{p}(neuron, i, until, handled);" if read else ""
         both = "[[maybe_unused]] const double *before, [[maybe_unused]]"
         return f"""\
-{text}const auto follow_{p} = [&](const int32_t neuron, const int i, const double next, const auto &row, const int at, const int handled, const bool last) {{
+{text}const auto follow_{p} = [&](const int32_t neuron, const int i, const double next, const auto row, const int handled, const bool last) {{
     {self.cell()}\
     const auto read = [&]([[maybe_unused]] const double until) {{ {until} }};
 {indent(self.reset())}\
@@ -224,7 +224,7 @@ class Population(Neurons):
     const auto spiked = [&]([[maybe_unused]] const double s, [[maybe_unused]] const double time, {both} const double *after) {{
 {indent(said, 2)}\
     }};
-    if (follow(cell, {p}[i], t_k, (int)step, next, row, at, handled, last, read, reset, lasts, spiked)) {{
+    if (follow(cell, {p}[i], t_k, (int)step, next, row, handled, last, read, reset, lasts, spiked)) {{
         atomicMin(t->trouble, (uint64_t)(sample * {len(self.plan.populations)} + {self.i}));
         ran_away = 1;
     }}
@@ -457,7 +457,7 @@ __syncthreads();
         """Takes a neuron to the next arrival, or to the end of the step."""
         p = self.name
         if self.p.spiking:
-            return f"follow_{p}(neuron, i, {to}, {row}, {at}, {handled}, {last});\n"
+            return f"follow_{p}(neuron, i, {to}, [&](const int c) {{ return (double){row}[{at} + c]; }}, {handled}, {last});\n"
         return f"read_{p}(neuron, i, {to}, {handled});\n{p}[i].now = {to};\n" if self.looks else ""
 
     def of_trace(self, step: str, k: int | str) -> str:
