@@ -240,6 +240,8 @@ struct Weight_p1 {
 
 namespace {
 
+// Which parameters a function of a model needs depends on the model.
+#pragma GCC diagnostic ignored "-Wunused-parameter"
 struct Model_p0 {
     static constexpr int n = 2, receptors = 1, learned = 0, dynamic = 0, own_spike = -1;
     static constexpr int modes = 1, duration = -1;  // learned length of the refractory period, -1 for none
@@ -248,29 +250,21 @@ struct Model_p0 {
     static constexpr bool coupled[2][3] = {{true, true, false}, {false, true, false}}, reached[2] = {true, true};
     static constexpr int place[1] = {0};  // of learned parameters of the dynamics
     static constexpr int pushed = -1;  // state that own spikes push, -1 for none
-    static double lasts([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron) {
-        return 0.0;
+    static double lasts(const Args& args, int neuron, int mode) {
+        return -1.0;
     }
-    static void reset([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron,
-                      [[maybe_unused]] const double* before, double* after) {
+    static void reset(const Args& args, int neuron, int e, const double* x, double* after) {
         after[0] = double(args.p0_q_v_reset[0]);
-        after[1] = before[1];
+        after[1] = x[1];
     }
-    static void jump([[maybe_unused]] const Args& args, [[maybe_unused]] int neuron,
-                     [[maybe_unused]] const scalar* kept, [[maybe_unused]] scalar dl_dt,
-                     [[maybe_unused]] scalar inv_gdot, [[maybe_unused]] scalar* lambda,
-                     [[maybe_unused]] Buffer<scalar>* grad) {
-        const real q_tau_mem = args.p0_q_tau_mem[0];
-        const real q_v_reset = args.p0_q_v_reset[0];
-        real l_V = lambda[0];
-        const real x_I = kept[1];
-        const real t_rate = inv_gdot*(dl_dt + l_V*(q_v_reset - x_I)/q_tau_mem);
-        l_V = -t_rate;
-        lambda[0] = l_V;
+    static double jumps(const Args& args, int neuron, int e, int w_mode, const double* x, double dl_dt, double inv_gdot, double* lambda, Buffer<scalar>* grad) {
+        double E = 0;
+        E = dl_dt + lambda[0]*(double(args.p0_q_v_reset[0]) - x[1])/double(args.p0_q_tau_mem[0]);
+        const double t_rate = inv_gdot*E;
+        lambda[0] = -t_rate;
+        return E;
     }
 };
-constexpr bool Model_p0::coupled[2][3], Model_p0::reached[2];
-constexpr int Model_p0::place[1];
 
 struct Model_p1 {
     static constexpr int n = 2, receptors = 1, learned = 0, dynamic = 0, own_spike = 0;
@@ -280,9 +274,10 @@ struct Model_p1 {
     static constexpr bool coupled[2][3] = {{true, true, false}, {false, true, false}}, reached[2] = {true, true};
     static constexpr int place[1] = {0};  // of learned parameters of the dynamics
     static constexpr int pushed = -1;  // state that own spikes push, -1 for none
+    static double lasts(const Args& args, int neuron, int mode) {
+        return -1.0;
+    }
 };
-constexpr bool Model_p1::coupled[2][3], Model_p1::reached[2];
-constexpr int Model_p1::place[1];
 
 struct Work {
     typedef Costates<Model_p0, 20, false> type_p0;
@@ -502,16 +497,17 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, [[maybe_un
     p1.retreat(step);
     p1.open_step(log.entries.data + begin, events);
     work.reader.open_step(p1, log.entries.data + begin, events);
-    for (int64_t e = begin + events - 1; e >= begin; --e) {
+    for (int64_t e = begin + events - 1;; --e) {
+    if (e < begin) break;
+    const LogEntry& entry = log.entries.data[e];
     if (args.recorded) {
-    for (; work.record_p1.behind(log.entries.data[e].s); --work.record_p1.next) {
+    for (; work.record_p1.behind(entry.s); --work.record_p1.next) {
     work.reader.down_to(p1, dr, step, work.record_p1.s);
     work.record_p1.adjoints(p1);
     work.reader.add_to(p1, dr, work.record_p1.s, work.record_p1.row(work.record_p1.n));
     }
     }
     work.reader.before(p1, dr, step, e);
-    const LogEntry& entry = log.entries.data[e];
     switch (entry.kind) {
     case 1: {
     work.reader.at(p1, args, 0, entry.s, e - begin);
@@ -537,13 +533,14 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, [[maybe_un
     const int64_t events = log.steps[size_t(step) + 1] - begin;
     p0.retreat(step);
     p0.open_step(log.entries.data + begin, events);
-    for (int64_t e = begin + events - 1; e >= begin; --e) {
+    for (int64_t e = begin + events - 1;; --e) {
+    if (e < begin) break;
+    const LogEntry& entry = log.entries.data[e];
     if (args.recorded) {
-    for (; work.record_p0.behind(log.entries.data[e].s); --work.record_p0.next) {
+    for (; work.record_p0.behind(entry.s); --work.record_p0.next) {
     work.record_p0.adjoints(p0);
     }
     }
-    const LogEntry& entry = log.entries.data[e];
     switch (entry.kind) {
     case 0: {
     p0.arrived<true, false>(slice + AT_c0_gradient + int64_t(entry.source) * NP_p0, args.c0_weight + int64_t(entry.source) * NP_p0, 0, entry.s, e - begin, NoSource<Work::type_p0>(), nullptr);
