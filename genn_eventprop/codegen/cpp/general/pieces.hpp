@@ -289,11 +289,17 @@ struct Pieces {
             const bool other = pieces[current[each[l]]].why == END_OF_MODE;
             if (length[l] * unit[l] > guess[each[l]] || other) length[l] = std::fmin(length[l], lasts_at_most(args, each[l]) / unit[l]);
         }
-        for (int l = 0; !ends && l < count; ++l) {  // where what is known comes, nothing else is asked for
-            const int k = each[l];
+        if (!ends) {  // where what is known comes, nothing else is asked for
+            const bool neighbours = count == SIDE && each[SIDE - 1] - each[0] == SIDE - 1;  // lanes are in order
             for (int i = 0; i < n; ++i)
-                for (int j = 0; j <= order; ++j) coefficients[(int64_t(i) * TERMS + j) * NP + k] = c[i][j][l];
-            exact[k] = 1, units[k] = unit[l];
+                for (int j = 0; j <= order; ++j) {
+                    double* to = coefficients.data + (int64_t(i) * TERMS + j) * NP;
+                    if (neighbours)
+                        std::memcpy(to + each[0], &c[i][j], sizeof c[i][j]);
+                    else
+                        for (int l = 0; l < count; ++l) to[each[l]] = c[i][j][l];
+                }
+            for (int l = 0; l < count; ++l) exact[each[l]] = 1, units[each[l]] = unit[l];
         }
         if (!search) return true;
         octet most[ROOM], stop = {}, within = {};  // within: where an own event is looked for
@@ -360,8 +366,9 @@ struct Pieces {
                 const octet a = lanes_fabs(s[0]), b = lanes_fabs(s[1]) * h, d = lanes_fabs(s[2]) * h * h;
                 octet size = larger(larger(a, b), d) * tolerance;
                 below = lanes_fabs(s[order - 1]) * high, top = lanes_fabs(s[order]) * high * h;
+                const octet later = lower_half(s, h);
                 for (int l = 0; l < count; ++l)
-                    if (!leaves[l] && !(top[l] <= size[l] && below[l] <= size[l]) && !rests(s, l, h[l], size[l], std::fmax(top[l], below[l]))) {
+                    if (!leaves[l] && !(top[l] <= size[l] && below[l] <= size[l]) && !rests(later[l], size[l], std::fmax(top[l], below[l]))) {
                         length[l] = -1, good = false;
                         if (h[l] * unit[l] < SHORTEST * end_of_time || !std::isfinite(h[l])) return fails(each[l], i < n ? i : 0);
                     }
@@ -418,10 +425,12 @@ struct Pieces {
     }
     // Whether the first three terms vanish to the tolerance beside the next ones, as of a state at rest that follows the square of
     // another one: no length would be short enough for what is measured by them. The next ones are the measure then.
-    bool rests(const octet* s, int l, double h, double size, double last) const {
-        double most = 0, power = h * h * h;
-        for (int j = 3; j <= order / 2; ++j, power *= h) most = std::fmax(most, std::fabs(s[j][l]) * power);
-        return size <= tolerance * tolerance * most && last <= tolerance * most;
+    bool rests(double most, double size, double last) const { return size <= tolerance * tolerance * most && last <= tolerance * most; }
+    // The largest of the next ones.
+    octet lower_half(const octet* s, octet h) const {
+        octet most = {}, power = h * h * h;
+        for (int j = 3; j <= order / 2; ++j, power *= h) most = larger(lanes_fabs(s[j]) * power, most);
+        return most;
     }
     bool at_once(int k, int m, const octet (*g)[TERMS], int l) const {
         for (int e = 0; e < E; ++e)
@@ -923,12 +932,12 @@ struct Pieces {
     bool resolves(const octet (*l)[TERMS], const octet (*p)[TERMS], octet& h, const octet& unit, const int32_t* each, int count, int to) {
         const double within = 100 * tolerance;
         const octet high = to_power(h, to - 1);
-        octet excess = octet{} - infinite(), last[n + M::dynamic], first[n + M::dynamic];
+        octet excess = octet{} - infinite(), last[n + M::dynamic];
         for (int r = 0; r < n + M::dynamic; ++r) {
             const octet* z = r < n ? l[r] : p[r - n];
-            first[r] = larger(lanes_fabs(z[0]), larger(lanes_fabs(z[1]) * h, lanes_fabs(z[2]) * h * h));
+            const octet first = larger(lanes_fabs(z[0]), larger(lanes_fabs(z[1]) * h, lanes_fabs(z[2]) * h * h));
             last[r] = larger(lanes_fabs(z[to - 1]), lanes_fabs(z[to]) * h) * high;
-            excess = larger(excess, last[r] - within * first[r]);
+            excess = larger(excess, last[r] - within * first);
         }
         bool good = true;
         for (int i = 0; i < count; ++i) {
