@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,17 +118,7 @@ def from_brian(
     from brian2.core.namespace import get_local_namespace
 
     names = get_local_namespace(1) if namespace is None else dict(namespace)
-    return _translated(lambda: _Reading(what, names).imported(trainable))
-
-
-def _translated(read: Callable[[], Imported]) -> Imported:
-    """What `read` returns; errors of Brian as ours."""
-    from brian2.units.fundamentalunits import DimensionMismatchError
-
-    try:
-        return read()
-    except DimensionMismatchError as error:
-        raise DescriptionError(f"the units do not match: {' '.join(str(error).split())}") from None
+    return _Reading(what, names).imported(trainable)
 
 
 def model_of(what: Any, names: Mapping[str, Any]) -> NeuronModel:
@@ -142,7 +132,7 @@ def model_of(what: Any, names: Mapping[str, Any]) -> NeuronModel:
     if isinstance(what, b2.Network):
         return from_brian(what, namespace=names).model
     synapses = [s for s in names.values() if isinstance(s, b2.Synapses)]
-    return _translated(lambda: _Reading(what, names, synapses).imported(None)).model
+    return _Reading(what, names, synapses).imported(None).model
 
 
 def _contents(what: Any) -> list[Any]:
@@ -277,12 +267,9 @@ class _Reading:
         if reader is None:
             raise DescriptionError(f"{given.name}: its target {target.name!r} is not in the network")
         if isinstance(given.weight, str):
-            # a state or a drive in it would be none of the numbers
             node = reader.expression(given.weight, where)
-            known = reader.numbers()
-            if unknown := names_in(node) - set(known):
-                raise DescriptionError(f"{where}: {min(unknown)} changes, in {short(given.weight)}; use numbers")
-            amounts = np.broadcast_to(evaluated(node, known, where), (reader.size,))[first : first + len(given._group)]
+            every = np.broadcast_to(evaluated(node, reader.numbers(), where), (reader.size,))
+            amounts = every[first : first + len(given._group)]
         else:
             dimensions = target.variables[given.target_var].dim
             amounts = np.full(len(given._group), float(converted(np.asarray(given.weight), dimensions)))
@@ -401,10 +388,9 @@ def _usual(reader: Reader) -> dict[str, dict[str, float]]:
     touched = {s for code in reader.codes.values() for s, _, _ in code}
     decaying, crossing = [], []
     for s in reader.states:
-        rate = reader.equations[s].expr
-        if rate is None:
+        if reader.equations[s].type == "parameter":
             continue
-        used = names_in(reader.expression(str(rate), reader.name))
+        used = names_in(reader.rate(s, {}))
         if used & {reader.here(x) for x in reader.states} == {reader.here(s)} and s not in touched:
             decaying.append(s)
         conditions = [tree_of(str(c), reader.name) for c in reader.group.events.values()]

@@ -20,7 +20,7 @@ from ...modelling.expressions import FUNCTIONS, numpy_function, parse, symbol
 
 REWRITTEN = {"log10": "log({}) / 2.302585092994046", "log1p": "log(1 + {})", "expm1": "({0}) * exprel({0})"}
 """Functions that ours lack -> ours."""
-RANDOM = ("rand", "randn", "poisson", "binomial", "xi")
+RANDOM = ("rand", "randn", "poisson", "binomial")
 STEPS = ("int", "clip", "floor", "ceil", "sign", "timestep")
 NO_NOISE = "a random equation has no exact gradient; leave it out, noise is an argument of Network.population"
 NO_STEP = "has no derivative; write the step as a threshold or a refractory period, or leave it out"
@@ -87,6 +87,8 @@ class Translator:
                 raise self.fail("a number is too large")
             return number(float(node.value))
         if isinstance(node, ast.Name):
+            if node.id == "xi" or node.id.startswith("xi_"):
+                raise self.fail(f"{node.id} is random ({NO_NOISE})")
             return self.lookup(node.id)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
             value = self.build(node.operand, depth + 1)
@@ -236,6 +238,8 @@ def names_in(node: ast.expr) -> set[str]:
 def evaluated(node: ast.expr, values: Mapping[str, Any], where: str) -> np.ndarray:
     """The number, or array of numbers, that an expression is for these values of its names."""
     used = sorted(names_in(node))
+    if changing := [n for n in used if n not in values]:
+        raise DescriptionError(f"{where}: {changing[0]} changes, where a number is needed, in {short(text_of(node))}")
     expression = parse(text_of(node), {n: symbol(n) for n in used}, where)
     with np.errstate(all="ignore"):
         result = np.asarray(numpy_function([symbol(n) for n in used], expression)(*(values[n] for n in used)))

@@ -228,7 +228,7 @@ class Reader:
         """
         period = self._refractory()
         hold = [s for s in self.flagged if period and any(s in r for r in receptors.values())]
-        free = {s: self._rate(s, {}) for s in self.states}
+        free = {s: self.rate(s, {}) for s in self.states}
         events, mode = self._events(period, hold)
         dynamics, drives = {}, dict[str, dict[str, str]]()
         for s, rate in free.items():
@@ -241,6 +241,7 @@ class Reader:
             state, dynamics = state | {s: 0.0}, dynamics | {s: "0"}
         if not state:
             raise self.fail("no equation and nothing that spikes change: there is nothing to learn")
+        check_units(self.group, self.namespace, self.group.equations, *self.group.event_codes.values())
         modes = [] if mode is None else [mode]
         model = NeuronModel(
             name=self.name,
@@ -256,7 +257,8 @@ class Reader:
         several = {n: v for n, (v, _) in self.parameters.items() if np.unique(v).size > 1}
         return model(**several)
 
-    def _rate(self, s: str, names: Mapping[str, ast.expr]) -> ast.expr:
+    def rate(self, s: str, names: Mapping[str, ast.expr]) -> ast.expr:
+        """The derivative of a state; `names` come first."""
         equation = self.equations[s]
         if equation.type == "parameter":
             return number(0)
@@ -396,8 +398,8 @@ class Reader:
         names = {"not_refractory": number(0)} | back
         frozen: dict[str, Any] = {}
         for s in self.states:
-            rate = number(0) if s in self.flagged else self._rate(s, names)
-            if text_of(rate) != text_of(self._rate(s, {})):
+            rate = number(0) if s in self.flagged else self.rate(s, names)
+            if text_of(rate) != text_of(self.rate(s, {})):
                 frozen[self.here(s)] = text_of(
                     self.fixed(rate, f"{self.name}, d{s}/dt while refractory", text_of(rate))
                 )
@@ -422,6 +424,30 @@ class Reader:
                 raise DescriptionError(f"{where}: {s} cannot be set, in {short(line)}")
             now[s] = self.fixed(value, where, line)
         return {s: v for s, v in now.items() if s in self.states}
+
+
+def check_units(group: Any, namespace: Mapping[str, Any], *codes: Any) -> None:
+    """Let Brian check the units of its equations and statements.
+
+    Raises:
+        DescriptionError: they do not match, or Brian does not get that far.
+    """
+    from brian2.codegen.translation import get_identifiers_recursively
+    from brian2.equations.unitcheck import check_units_statements
+
+    try:
+        for code in codes:
+            if not isinstance(code, str):
+                code.check_units(group, namespace)
+                continue
+            lines = statements(code, group.name)
+            used = get_identifiers_recursively([right for _, _, right in lines], group.variables)
+            local = {s for s, _, _ in lines if s not in group.variables}
+            names = group.resolve_all((used | {s for s, _, _ in lines}) - local, namespace)
+            check_units_statements("\n".join(map(" ".join, lines)), names)
+    except Exception as error:  # of any kind
+        what = " ".join(f"{error}".split())
+        raise DescriptionError(f"{group.name}: Brian says of its units: {what}") from None
 
 
 def is_known(name: str, constant: Any) -> bool:

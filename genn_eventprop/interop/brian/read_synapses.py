@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import DescriptionError
 from .read_expressions import Translator, evaluated, number, short, statements, tree_of
-from .read_neurons import Reader, is_known, resolved
+from .read_neurons import Reader, check_units, is_known, resolved
 from .read_units import converted
 
 PLASTIC = "weights that change during a trial (plasticity) have no counterpart; training changes them instead"
@@ -62,16 +62,17 @@ def changed_variables(synapses: Any) -> set[str]:
 
 def check_synapses(synapses: Any) -> None:
     """Raise `DescriptionError` for what no connection does."""
-    for equation in synapses.equations.values():
-        line = short(str(equation).split(" : ")[0])
-        if "summed" in equation.flags:
-            raise DescriptionError(f"{synapses.name}: the summed variable in {line} has no counterpart; {OWN_STATES}")
+    for equation in (*synapses.equations.values(), *(synapses.event_driven or {}).values()):
         if equation.type == "differential equation":
-            raise DescriptionError(f"{synapses.name}: {line}: {OWN_STATES}")
+            line = f"d{equation.varname}/dt = {equation.expr}"
+            raise DescriptionError(f"{synapses.name}: {short(line)}: {OWN_STATES}")
     for pathway in synapses._pathways:
         if pathway.prepost != "pre" and pathway.code.strip():
             raise DescriptionError(f"{synapses.name}: {short(pathway.code)} in on_post: {PLASTIC}")
     for owned in synapses.contained_objects:
+        if type(owned).__name__ == "SummedVariableUpdater":
+            line = short(f"{owned.target_varname} = {owned.expression}")
+            raise DescriptionError(f"{synapses.name}: the summed variable {line} has no counterpart; {OWN_STATES}")
         if type(owned).__name__ == "CodeRunner":
             raise DescriptionError(f"{synapses.name}: run_regularly({short(owned.abstract_code)}) has no counterpart")
 
@@ -96,7 +97,9 @@ def arrivals(
         delays = np.broadcast_to(converted(delays, synapses.clock.variables["dt"].dim), (len(pairs),))
         name = synapses.name if pathway.objname == "pre" else f"{synapses.name}_{pathway.objname}"
         scope = _Scope(synapses, reader, sources.get(source.name), namespace, pairs)
-        for state, amounts in scope.run(pathway.code, f"{synapses.name}, on_{pathway.objname}"):
+        added = list(scope.run(pathway.code, f"{synapses.name}, on_{pathway.objname}"))
+        check_units(synapses, namespace, pathway.code)
+        for state, amounts in added:
             yield Arrivals(name, source, reader.name, state, amounts, pairs, delays, pathway.event)
 
 

@@ -1,0 +1,313 @@
+"""Brian's own examples through `from_brian`: which are read, whether their spikes and gradients are right, and why the
+others are not.
+
+    git clone --depth 1 https://github.com/brian-team/brian2
+    python benchmarks/brian_examples.py brian2/examples --write docs/brian_examples.md
+    python benchmarks/brian_examples.py brian2/examples --only Brette_Gerstner_2005
+
+Runs every program in frompapers and synapses, in a process of its own. At each of its calls of `run` the network is
+read, and instead of the whole simulation its first `WINDOW` ms run in Brian and here. Brian finds spikes at the end of
+a step; so its steps become smaller: by factors of ten of all of the run where there are many spikes or delays, else
+of the step in which a spike happens, down to 1e-9 ms ("located"), integrated by Runge-Kutta 4 or exactly. Gradients are
+those of `genn-eventprop gradcheck --quick` for the model of each group.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+WINDOW, MOST = 60.0, 12  # ms, spikes that are located
+STEPS = (0.1, 0.01, 0.001)
+LOCATED = (1e-3, 1e-5, 1e-7, 1e-9)
+TIMEOUT = 900
+FOLDERS = ("frompapers", "synapses")
+READ_ONLY = "BRIAN_EXAMPLES_READ_ONLY" in os.environ
+
+
+class Finished(BaseException):
+    """The example has been looked at."""
+
+
+def child(file: Path) -> None:
+    """Run an example up to the call of `run` that tells something; prints one line of JSON."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import brian2 as b2
+
+    b2.prefs.codegen.target = "numpy"
+    b2.BrianLogger.suppress_hierarchy("brian2")
+    run, latest = b2.Network.run, {"refused": "it never calls run"}
+
+    def looked_at(self: Any, duration: Any, report: Any = None, *rest: Any, **more: Any) -> None:
+        names: dict[str, Any] = {}
+        frame = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename != str(file):
+            frame = frame.f_back
+        if frame is not None:
+            names = {**frame.f_globals, **frame.f_locals}
+        names |= more.get("namespace") or {}
+        length = float(duration / b2.ms)
+        result = look_at(self, min(length, WINDOW), names, run)
+        if "refused" in result or result["spikes"] != 0 or "spiking" not in result or READ_ONLY:
+            latest.clear()
+            latest.update(result)
+            raise Finished
+        latest.clear()
+        latest.update(result)
+        run(self, min(length, 300.0) * b2.ms, namespace=names)
+
+    b2.Network.run = looked_at
+    b2.set_device = lambda *a, **k: None
+    os.chdir(file.parent)
+    sys.path.insert(0, str(file.parent))
+    sys.argv = [str(file)]
+    np.random.seed(1)
+    b2.seed(1)
+    try:
+        exec(compile(file.read_text(), str(file), "exec"), {"__name__": "__main__", "__file__": str(file)})
+    except Finished:
+        pass
+    except (Exception, SystemExit) as error:
+        if latest.get("refused") == "it never calls run":
+            latest = {"failed": f"{type(error).__name__}: {error}"}
+    print(f"\nRESULT {json.dumps(latest)}", flush=True)
+    os._exit(0)
+
+
+def look_at(network: Any, duration: float, names: dict[str, Any], run: Any) -> dict[str, Any]:
+    """What `from_brian` makes of a network."""
+    import brian2 as b2
+
+    from genn_eventprop.errors import EventPropError
+    from genn_eventprop.interop.brian import from_brian
+
+    try:
+        imported = from_brian(network, namespace=names)
+        used = [g for g in network.objects if type(g) is b2.NeuronGroup and g.name in
+                {p.name for p in imported.network.populations}]  # fmt: skip
+        result: dict[str, Any] = {
+            "neurons": sum(p.size for p in imported.network.populations), "lost": list(imported.lost),
+            "window": duration, "spikes": 0,
+        }  # fmt: skip
+        result["gradient"] = 0.0 if READ_ONLY else max((gradient(g, network, names) for g in used), default=0.0)
+    except EventPropError as error:
+        return {"refused": str(error)}
+    spiking = [g for g in used if any(p.name == g.name and p.model.spiking for p in imported.network.populations)]
+    if spiking and not READ_ONLY:
+        result["spiking"] = True
+        try:
+            result |= spikes(network, imported, spiking, duration, names, run)
+        except EventPropError as error:
+            result["spikes"] = f"{type(error).__name__}: {error}"
+    return result
+
+
+def gradient(group: Any, network: Any, names: dict[str, Any]) -> float:
+    """The worst relative error of a block in a small network of the model."""
+    import brian2 as b2
+
+    from genn_eventprop.interop.brian.read import model_of
+    from genn_eventprop.verify.gradients import check
+
+    leading = {s.name: s for s in network.objects if isinstance(s, b2.Synapses)}
+    report = check(model_of(group, names | leading), quick=True)
+    if report.failures:
+        print(report.text())
+    return float("nan") if report.failures else report.worst
+
+
+def spikes(network: Any, imported: Any, groups: list[Any], duration: float, names: dict[str, Any], run: Any) -> Any:
+    """How far the spikes of Brian are from those here, for smaller and smaller steps."""
+    import brian2 as b2
+
+    neuron, here = here_spikes(imported, duration, [g.name for g in groups])
+    monitors = [b2.SpikeMonitor(g) for g in groups]
+    b2.Network.add(network, *monitors)  # not of a MagicNetwork, which does not let itself be changed
+    for group in groups:
+        method = group.state_updater.method_choice
+        group.state_updater.method_choice = method if method in ("exact", "linear") else "rk4"
+    old = b2.defaultclock.dt
+    network.store("before")
+    result: dict[str, Any] = {"spikes": len(here), "errors": []}
+    if any(isinstance(o, (b2.PoissonGroup, b2.PoissonInput)) for o in network.objects):
+        return result
+    delays = any(np.any(np.asarray(s.delay) > 0) for s in network.objects if isinstance(s, b2.Synapses) and len(s))
+    if len(here) <= MOST and not delays:
+        locate(network, monitors, duration, names, run)
+        result["located"] = distance(monitors, groups, neuron, here)
+    else:
+        for dt in STEPS:
+            network.restore("before")
+            b2.defaultclock.dt = dt * b2.ms
+            run(network, duration * b2.ms, namespace=names)
+            result["errors"].append(distance(monitors, groups, neuron, here))
+    network.restore("before")
+    b2.defaultclock.dt = old
+    b2.Network.remove(network, *monitors)
+    return result
+
+
+def here_spikes(imported: Any, duration: float, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(neuron, ms) sorted by neuron; neurons of several populations are counted on."""
+    from dataclasses import replace
+
+    from genn_eventprop import Inputs
+    from genn_eventprop.compile import compile_network
+    from genn_eventprop.losses import EndVoltageCrossEntropy
+
+    output = imported.network.populations[-1]
+    engine = compile_network(
+        imported.network, EndVoltageCrossEntropy(output), imported.values, duration=duration, dt=duration,
+        spike_times="exact", engine="native", dtype="float64",
+    )  # fmt: skip
+    parts = imported.inputs(duration).parts
+    data = Inputs({n: replace(part, labels=np.zeros(1, int)) for n, part in parts.items()})
+    found = engine.run(engine.load(data), [0], record_spikes=True).spikes
+    return ordered([(found[n].neuron, found[n].time) for n in names])
+
+
+def ordered(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    neuron = np.concatenate([i + 10**6 * k for k, (i, _) in enumerate(found)])
+    times = np.concatenate([t for _, t in found])
+    order = np.lexsort((times, neuron))
+    return neuron[order], times[order]
+
+
+def distance(monitors: list[Any], groups: list[Any], neuron: np.ndarray, here: np.ndarray) -> float | None:
+    """The largest difference in ms; None if the spikes are not the same ones."""
+    import brian2 as b2
+
+    there, times = ordered([(np.asarray(m.i), np.asarray(m.t / b2.ms)) for m in monitors])
+    if not np.array_equal(there, neuron):
+        return None
+    return float(np.abs(times - here).max(initial=0.0))
+
+
+def locate(network: Any, monitors: list[Any], duration: float, names: dict[str, Any], run: Any) -> None:
+    """Run to `duration` ms with steps that become small where there is a spike."""
+    import brian2 as b2
+
+    def steps_to(end: int, level: int, size: int) -> None:
+        """To `end` steps of this level; never more than `size` before it is looked for spikes."""
+        dt = LOCATED[level]
+        at = round(float(network.t / b2.ms) / dt)
+        while at < end:
+            to = min(end, at + size)
+            name, before = f"level {level}", sum(m.num_spikes for m in monitors)
+            network.store(name)
+            step(at, to, dt)
+            if sum(m.num_spikes for m in monitors) > before:
+                first = min(float(m.t[before_m:][0] / b2.ms) for m, before_m in zip(monitors, counts[level])
+                            if m.num_spikes > before_m)  # fmt: skip
+                spike = round(first / dt)
+                network.restore(name)
+                step(at, spike, dt)
+                if level + 1 < len(LOCATED):
+                    ratio = round(dt / LOCATED[level + 1])
+                    counts[level + 1] = [m.num_spikes for m in monitors]
+                    steps_to((spike + 1) * ratio, level + 1, ratio)
+                else:
+                    step(spike, spike + 1, dt)
+                to = spike + 1
+                counts[level] = [m.num_spikes for m in monitors]
+            at = to
+
+    def step(start: int, end: int, dt: float) -> None:
+        if end > start:
+            b2.defaultclock.dt = dt * b2.ms
+            run(network, (end - start) * dt * b2.ms, namespace=names)
+
+    counts = {level: [m.num_spikes for m in monitors] for level in range(len(LOCATED))}
+    steps_to(round(duration / LOCATED[0]), 0, 5000)
+
+
+def of_example(file: Path) -> dict[str, Any]:
+    """The result of an example, from a process of its own."""
+    started = time.perf_counter()
+    command = [sys.executable, str(Path(__file__).resolve()), "--child", str(file.resolve())]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"not finished after {TIMEOUT} s"}
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    result = json.loads(lines[-1][7:]) if lines else {"failed": (done.stderr or "no output").strip().splitlines()[-1]}
+    return result | {"seconds": round(time.perf_counter() - started)}
+
+
+def page(results: dict[str, dict[str, Any]]) -> str:
+    """The tables, as Markdown."""
+    read = {n: r for n, r in results.items() if "gradient" in r}
+    refused = {n: r for n, r in results.items() if "refused" in r}
+    failed = {n: r for n, r in results.items() if "failed" in r}
+    lines = [
+        "# Brian's examples",
+        "",
+        "What [`from_brian`](from_brian.md) makes of the programs in `examples/frompapers` and `examples/synapses` of Brian 2. Written by",
+        "`python benchmarks/brian_examples.py brian2/examples --write docs/brian_examples.md`, whose docstring says how.",
+        "",
+        f"## Read: {len(read)}",
+        "",
+        "Spikes are those of the first 60 ms of the first `run` that has any. Brian finds a spike at the end of a step, so that its times are",
+        "late by up to a step for each spike before; the columns have the largest difference in ms with smaller steps, and in a run whose",
+        "steps are 1e-9 ms where spikes are (located). Gradients are the worst relative error of `gradcheck --quick`.",
+        "",
+        "| example | neurons | spikes | 0.1 ms | 0.01 ms | 0.001 ms | located | gradient |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, r in sorted(read.items()):
+        errors = [*(r.get("errors") or []), None, None, None][:3]
+        cells = ["" if e is None else f"{e:.1e}" for e in (*errors, r.get("located"))]
+        spikes_of = r["spikes"] if "spiking" in r else "no threshold"
+        lines.append(f"| {name} | {r['neurons']} | {spikes_of} | {' | '.join(cells)} | {r['gradient']:.1e} |")
+    lines += ["", f"## Not read: {len(refused)}", "", "| example | reason |", "|---|---|"]
+    for name, r in sorted(refused.items()):
+        lines.append(f"| {name} | {r['refused'].replace('|', '/')} |")
+    if failed:
+        lines += ["", "Not run:", ""]
+        lines += [f"* {name}: {r['failed']}" for name, r in sorted(failed.items())]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="brian2/examples")
+    parser.add_argument("--only", default="", help="examples with this in their name")
+    parser.add_argument("--write", type=Path, help="the page")
+    parser.add_argument("--json", type=Path, help="results, which are read again if they are there")
+    arguments = parser.parse_args()
+    files = [f for part in FOLDERS for f in sorted((arguments.folder / part).rglob("*.py"))]
+    results: dict[str, dict[str, Any]] = {}
+    if arguments.json and arguments.json.exists():
+        results = json.loads(arguments.json.read_text())
+    for file in files:
+        name = str(file.relative_to(arguments.folder).with_suffix(""))
+        if arguments.only not in name or "\nrun(" not in file.read_text() and ".run(" not in file.read_text() and "run(" not in file.read_text():
+            continue
+        if name not in results or arguments.only:
+            results[name] = of_example(file)
+            print(name, results[name], flush=True)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(results, indent=1))
+    if arguments.write:
+        arguments.write.write_text(page(results))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        try:
+            child(Path(sys.argv[2]))
+        except BaseException:
+            traceback.print_exc()
+            raise
+    main()
