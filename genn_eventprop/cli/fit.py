@@ -7,34 +7,33 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
 
 from ..atomic import replaced_file, write_text
 from ..checksummed import KEY
-from ..errors import DataError, EventPropError, SettingError, TrainingError, UsageError, WriteError
-from ..fitting import FitOptions, FitResult, Recording, read_recording, read_spikes
-from ..fitting.files import cell_name, file_hash
-from ..fitting.fit import FitTask, prepare
-from ..fitting.saved import Stage, load_result, load_stage, save_result, save_stage
-from ..modelling import NeuronModel
+from ..errors import EventPropError, SettingError, TrainingError, UsageError, WriteError
+from ..fitting import FitOptions, FitResult
+from ..fitting.files import file_hash
 from ..output import say
-from ..report.fit_page import fit_blocks
+from ..report.fit_page import fit_blocks, table_of_cells
 from ..report.page import Picture, write_html
 from ..report.plots import save
 from ..runs import mark
 from ..runs.run_folder import environment, json_text, mark_folder, read_json, write_json
 from ..runs.run_lock import lock_for_writing
+from ..studies.jobs import threads_for
 from ..verify.gradients.command import find_model
+from .fit_cells import Job, Order, best_so_far, failure_of, files_of, fit_here, fit_in_processes, is_fitted, names_of
 from .options import parse
 
-CONFIG, RESULTS, REPORT = "config.json", "results.json", "report.html"
-Saved = TypeVar("Saved")
+CONFIG, RESULTS, TABLE, REPORT = "config.json", "results.json", "cells.csv", "report.html"
 ANY = ("progress", "threads", "time_limit")
 """Settings that a command which goes on may change."""
 
@@ -61,20 +60,22 @@ def _fit(
     series_resistance: float = 0.0,
     junction_potential: float = 0.0,
     run_dir: Path | None = None,
+    processes: int = 1,
     options: Annotated[FitOptions, tyro.conf.arg(name="")] = FitOptions(),  # noqa: B008
 ) -> None:
-    """Fit the parameters of a model to recordings, a file for each cell, and write a report.
+    """Fit the parameters of a model, or of several, to recordings, a file for each cell, and write a report.
 
     A recording is a .csv file with the columns time (ms), current, voltage and, for several, sweep; an .npz file with
     current (sweeps, samples), dt, voltage, spike_times, spike_sweeps, rates; or .nwb, .abf, .smr, ... (extra ephys).
-    The run folder has report.html, results.json, traces.npz and the command that repeats the fit. Each cell's result is
-    in it before the next begins; a command that was stopped goes on when it is given again.
+    The run folder has report.html, results.json, cells.csv (a line for each cell), traces.npz and the command that
+    repeats the fit. Each cell's result is in it before the next begins; a command that was stopped goes on when it is
+    given again.
 
     Args:
-        model: Name of an installed model, or my_neuron.py:MyNeuron.
-        recordings: Files, each of one cell.
-        bounds: Of parameters, such as tau_w=20:400; default: those of the model, 15 mV around potentials, a fifth to
-            five times of others.
+        model: Name of an installed model, or my_neuron.py:MyNeuron; several are compared: adex,eif,izhikevich.
+        recordings: Files, each of one cell, or folders of them.
+        bounds: Of parameters, such as tau_w=20:400, or, of one model of several, adex.tau_w=20:400; default: those of
+            the model, 15 mV around potentials, a fifth to five times of others.
         fixed: Values that are known, such as v_peak=-40.
         only: Fit these parameters alone.
         priors: Mean and standard deviation of parameters, such as b=60:10.
@@ -89,35 +90,29 @@ def _fit(
         current_step: Average the current over steps of so many ms, which is faster.
         series_resistance: MOhm that the bridge has not balanced; V is corrected for it, in mV, the current in pA.
         junction_potential: mV between pipette and bath that are taken from V.
+        processes: Number of fits at once, where there are several cells or models.
         run_dir: Folder of the run; default: runs/fit-MODEL-1, or the next number.
         options: Of the fit.
     """
     if not recordings:
         raise UsageError("fit: name at least one recording, such as cell.csv")
-    if spikes and len(spikes) != len(recordings):
-        raise SettingError(f"--spikes needs a file for each of the {len(recordings)} recordings, got {len(spikes)}")
     if spikes and spikes_above is not None:
         raise SettingError("give --spikes or --spikes-above, not both")
-    neuron = find_model(model)
-    names = _names(recordings)
-    correction = {"series_resistance": series_resistance, "junction_potential": junction_potential}
-    cells = [
-        replace(
-            _read(
-                path,
-                signals,
-                (*sweeps, *test_sweeps) if sweeps else (),
-                spikes[i] if spikes else None,
-                spikes_above,
-                current_step,
-                correction,
-            ),
-            name=names[i],
-        )
-        for i, path in enumerate(recordings)
-    ]
+    if processes < 1:
+        raise SettingError(f"processes must be at least 1, got {processes}")
     if both := {*sweeps} & {*test_sweeps}:
         raise SettingError(f"sweep {min(both)} is in --sweeps and in --test-sweeps; a test needs sweeps of its own")
+    models = tuple(name.strip() for name in model.split(","))
+    neurons = [find_model(name) for name in models]
+    if len({neuron.name for neuron in neurons}) < len(neurons):
+        raise SettingError(f"a model is named twice in {model}")
+    paths, folders = files_of(recordings)
+    if spikes and len(spikes) != len(paths):
+        raise SettingError(f"--spikes needs a file for each of the {len(paths)} recordings, got {len(spikes)}")
+    reading: dict[str, Any] = {
+        "signals": signals, "sweeps": (*sweeps, *test_sweeps) if sweeps else (), "spikes_above": spikes_above,
+        "current_step": current_step, "series_resistance": series_resistance, "junction_potential": junction_potential,
+    }  # fmt: skip
     # of the recording as it was read, where the test sweeps are the last ones
     held_out = [len(sweeps) + i for i in range(len(test_sweeps))] if sweeps else [*test_sweeps]
     settings: dict[str, Any] = {
@@ -127,27 +122,23 @@ def _fit(
         "priors": {n: _numbers(text, 2, "priors") for n, text in _named(priors, "priors")},
         "inject": inject, "test_sweeps": held_out, **asdict(options),
     }  # fmt: skip
-    # hashes, since a path alone does not say which data a result is of, nor which model
-    own_model = [path] if (path := Path(model.partition(":")[0])).is_file() else []
-    files = {str(path): file_hash(path) for path in (*recordings, *spikes, *own_model)}
-    config: dict[str, Any] = {
-        "model": model,
-        "files": files,
-        "spikes_above": spikes_above,
-        "signals": signals,
-        "sweeps": sweeps,
-    }
-    config |= {"cells": names, "current_step": current_step, **correction, **settings}
-    folder = _folder(run_dir, Path("runs") / f"fit-{neuron.name.lower()}", config)
+    if processes > 1 and options.threads is None:
+        settings["threads"] = threads_for(processes)
+    order = Order(models, tuple(paths), names_of(paths), spikes, reading, settings, tuple(folders))
     # settings and files are read before there is a folder: what is refused leaves nothing behind
-    tasks = prepare(neuron, cells, **settings)
+    order = order.check()
+    # hashes, since a path alone does not say which data a result is of, nor which model
+    own_models = [path for name in models if (path := Path(name.partition(":")[0])).is_file()]
+    files = {str(path): file_hash(path) for path in (*paths, *spikes, *own_models)}
+    config: dict[str, Any] = {"model": model, "files": files, "cells": order.names, **reading, **settings}
+    folder = _folder(run_dir, Path("runs") / f"fit-{'-'.join(n.name.lower() for n in neurons)}"[:100], config)
     command = shlex.join(["genn-eventprop", *sys.argv[1:]])
     with lock_for_writing(folder):
         mark_folder(folder, "fit", "--run-dir")  # first: what is killed later is known to be ours
         write_json(folder / CONFIG, config)
         write_text(folder / "command.txt", command + "\n")
         write_json(folder / "environment.json", environment())
-        _fit_cells(folder, neuron, tasks, command)
+        _fit_all(folder, order, processes, command)
     print(f"report  {folder / REPORT}")
 
 
@@ -190,108 +181,43 @@ def _read_record(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _fit_cells(folder: Path, neuron: NeuronModel, tasks: Sequence[FitTask], command: str) -> None:
-    """Fit one cell after the other; each result is in the folder before the next begins.
+def _fit_all(folder: Path, order: Order, processes: int, command: str) -> None:
+    """Fit one cell after the other, or several at once; each result is in the folder before the next begins.
 
     Raises:
         TrainingError: a cell could not be fitted; the others are.
     """
-    results, failed = list[FitResult](), dict[str, str]()
-    for i, task in enumerate(tasks, 1):
+    jobs, results, failed = order.jobs, list[FitResult](), dict(order.unread)
+
+    def record(job: Job, best: Mapping[str, Any]) -> None:
+        write_json(folder / RESULTS, {**_record(results, failed), "stopped": {job.name: best}})
+
+    for job in jobs:
+        if is_fitted(folder, job):
+            say(f"{job.name} was fitted before: {folder / 'cells' / job.stem}.npz")
+    if processes > 1:
         try:
-            results.append(_fit_cell(folder, i, neuron, task, _record(results, failed)))
+            fit_in_processes(folder, order, processes)
+        except KeyboardInterrupt:
+            write_json(folder / RESULTS, {**_record(results, failed), "stopped": best_so_far(folder, jobs)})
+            raise
+    for job in jobs:
+        if processes > 1 and (reason := failure_of(folder, job)):
+            failed[job.name] = reason
+            continue
+        try:
+            results.append(fit_here(folder, order, job, partial(record, job)))
         except WriteError:
             raise
         except EventPropError as error:
-            name = task.residuals.recording.name
-            failed[name] = str(error)
-            say(f"{name} could not be fitted: {error}")
+            failed[job.name] = str(error)
+            say(f"{job.name} could not be fitted: {error}")
     if results:
         _write(folder, results, failed, command)
     if failed:
         reasons = "; ".join(f"{n}: {e}" for n, e in failed.items())
-        raise TrainingError(f"{len(failed)} of {len(tasks)} cells could not be fitted: {reasons}")
-
-
-def _fit_cell(folder: Path, number: int, neuron: NeuronModel, task: FitTask, before: Mapping[str, Any]) -> FitResult:
-    """The result of a cell, from its file or after the last stage that a command before has saved; in the folder then.
-
-    Args:
-        before: results.json of the cells before it.
-    """
-    path, recording = folder / "cells" / f"{number}.npz", task.residuals.recording
-    if (result := _saved(path, lambda at: load_result(at, neuron, recording), recording.name)) is not None:
-        say(f"{recording.name} was fitted before: {path}")
-        return result
-    last = path.with_suffix(".stage.npz")
-
-    def record_best() -> None:
-        write_json(folder / RESULTS, {**before, "stopped": {recording.name: task.best}})
-
-    def keep(stage: Stage) -> None:
-        try:
-            save_stage(stage, last)
-            record_best()
-        except WriteError as error:  # the fit may still end
-            say(f"note: {error}; the fit goes on")
-
-    if (stage := _saved(last, load_stage, recording.name)) is not None:
-        say(f"{recording.name} goes on after stage {stage.number}")
-    try:
-        result = task.run(stage, keep)
-    except KeyboardInterrupt as stop:
-        record_best()
-        stop.args = (*stop.args, f"the same command goes on in {folder}")
-        raise
-    # before it is written: whatever the disk does, it has been seen
-    print(f"{recording.name}\n{result}\n", flush=True)
-    save_result(result, path)
-    last.unlink(missing_ok=True)
-    return result
-
-
-def _saved(path: Path, load: Callable[[Path], Saved], name: str) -> Saved | None:
-    """What a command before has saved of a cell."""
-    try:
-        return load(path) if path.exists() else None
-    except DataError as error:
-        say(f"note: {error}; {name} is fitted again")
-        return None
-
-
-def _read(
-    path: Path,
-    signals: Sequence[str],
-    sweeps: Sequence[int],
-    spikes: Path | None,
-    level: float | None,
-    step: float | None,
-    correction: Mapping[str, float],
-) -> Recording:
-    recording = read_recording(path, signals)
-    if spikes is not None:  # whose sweeps are numbered as those of the whole file
-        recording = replace(recording, spikes=read_spikes(spikes, len(recording)))
-    if sweeps:
-        recording = recording[list(sweeps)]
-    if any(correction.values()):
-        recording = recording.corrected(**correction)
-    if level is not None:
-        recording = recording.with_spikes_above(level)
-    elif recording.spikes is None and recording.rates is None and recording.voltage is not None:
-        recording = recording.with_spikes_found()
-        if not any(map(len, recording.spikes or ())):
-            highest = np.nanmax(recording.voltage) if recording.voltage is not None else np.nan
-            raise SettingError(
-                f"recording {recording.name!r}: V has no action potential (in mV; the highest V is {highest:g}); name "
-                "a level, --spikes-above LEVEL, which a cell without spikes never reaches, or give --spikes"
-            )
-    if level is not None and recording.spikes is not None and not any(map(len, recording.spikes)):
-        assert recording.voltage is not None
-        say(
-            f"note: {recording.name}: V never rises through --spikes-above {level:g}, the fit is to a cell without "
-            f"spikes; the highest V is {np.nanmax(recording.voltage, initial=-np.inf):g}"
-        )
-    return recording if step is None else recording.with_current_step(step)
+        total = len(jobs) + len(order.unread)
+        raise TrainingError(f"{len(failed)} of {total} cells could not be fitted: {reasons}")
 
 
 def _named(texts: Sequence[str], option: str) -> list[tuple[str, str]]:
@@ -314,16 +240,6 @@ def _numbers(text: str, count: int, option: str) -> tuple[float, ...]:
     return numbers
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """Of cells, each once: of a/cell.npz and b/cell.npz those with their folders, of one file twice with a number."""
-    names = [cell_name(path) for path in paths]
-    longer = [cell_name(path.with_suffix(""), whole=True) for path in paths]
-    names = [long if names.count(short) > 1 else short for short, long in zip(names, longer)]
-    return [
-        name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})" for i, name in enumerate(names)
-    ]
-
-
 def _record(results: Sequence[FitResult], failed: Mapping[str, str]) -> dict[str, Any]:
     return {"cells": [r.record() for r in results], "failed": dict(failed)}
 
@@ -338,6 +254,7 @@ def _write(folder: Path, results: Sequence[FitResult], failed: Mapping[str, str]
     with replaced_file(folder / "traces.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
     write_json(folder / RESULTS, _record(results, failed))
+    write_text(folder / TABLE, table_of_cells(results, failed))
     try:
         blocks = fit_blocks(results, command)
         names = set[str]()

@@ -37,6 +37,8 @@ UNITS = {
     "sweep": {},
 }
 """Column -> unit in brackets, in small letters -> its factor to ms, pA, mV, spikes a second."""
+FOLDER = (*TABLES, ".npz", ".nwb", ".abf", ".axgd", ".axgx", ".ibw", ".smr", ".smrx", ".wcp")
+"""Suffixes of the files of a folder that are cells."""
 EXECUTING = ("PickleIO", "ElphyIO")
 """Readers of neo that run what a file says: pickle, and eval."""
 

@@ -23,7 +23,7 @@ from .problem import Problem
 from .ranges import Ranges, choose
 from .recording import Recording
 from .residuals import Residuals
-from .result import FitResult, uncertainty, variances
+from .result import FitResult, criterion, uncertainty, variances
 from .saved import Stage
 from .spread import LOWER, spread
 from .verdict import judge
@@ -453,7 +453,8 @@ def _result(
     def run(of: Residuals) -> FreeRun:
         return free_run(residuals.fitted, of.recording, parameters, of, task.options.threads)
 
-    free = run(residuals)
+    free, tested = run(residuals), None if held_out is None else run(held_out)
+    forced = minimum.residuals[best]
     return FitResult(
         model=residuals.fitted.model, recording=residuals.recording, names=ranges.names,
         low=ranges.low, high=ranges.high, values=values[best], fixed=ranges.fixed,
@@ -462,8 +463,9 @@ def _result(
         voltage_noise=residuals.voltage_noise if residuals.n_voltage else None, spike_noise=residuals.spike_noise,
         n_voltage=residuals.n_voltage, n_spikes=residuals.n_spikes,
         n_rates=problem.rates.size if problem.rates else 0, free=free,
-        verdict=judge(residuals, held_out, free if held_out is None else run(held_out)), simulations=problem.runs,
-        seconds=0.0, remarks=remarks, jumps=jumps,
+        verdict=judge(residuals, held_out, tested or free), simulations=problem.runs,
+        seconds=0.0, remarks=remarks, jumps=jumps, test=None if held_out is None else held_out.recording, tested=tested,
+        aic=criterion(forced, problem.n_data, residuals.n_voltage, len(ranges.names)) if residuals.size else None,
     )  # fmt: skip
 
 

@@ -360,7 +360,8 @@ def _action_potentials(v: np.ndarray, dt: float) -> np.ndarray:
         while v[peak + 1 : peak + 1 + n].max(initial=-np.inf) > v[peak]:
             peak += 1 + int(np.argmax(v[peak + 1 : peak + 1 + n]))
         height = float(v[peak]) - onset
-        if height >= HEIGHT and v[peak : peak + fall].min() <= v[peak] - height / 3:
+        falls = v[peak : peak + fall].min() <= v[peak] - height / 3 or peak + fall > len(v)  # the sweep ends before
+        if height >= HEIGHT and falls:
             middle = onset + height / 2
             j = k + int(np.argmax(v[k : peak + 1] >= middle))
             if j:

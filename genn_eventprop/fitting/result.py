@@ -39,6 +39,8 @@ class FitResult:
             out, or else of these. simulations: runs of one neuron through all sweeps. seconds: wall-clock time.
         remarks: what the fit decided by itself. jumps: parameters a small change of which makes the loss jump there.
         stopped: where a time limit ended the fit; empty if none did.
+        test, tested: the sweeps that were held out, and the model by itself in them; None without any.
+        aic: Akaike's criterion, see `criterion`; None where nothing was measured but rates.
     """
 
     model: NeuronModel
@@ -65,6 +67,9 @@ class FitResult:
     remarks: list[str] = field(default_factory=list)
     jumps: list[str] = field(default_factory=list)
     stopped: str = ""
+    test: Recording | None = None
+    tested: FreeRun | None = None
+    aic: float | None = None
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -133,6 +138,7 @@ class FitResult:
                 "failure": free.failure,
                 "measured_rate": free.measured_rate, "rates": free.rates, "measured_rates": free.measured_rates,
             },
+            "aic": self.aic,
             "verdict": {"explains_little": self.verdict.little, **asdict(self.verdict)},
             "simulations": self.simulations,
             "seconds_fitting": self.seconds,
@@ -215,6 +221,24 @@ def uncertainty(residuals: np.ndarray, jacobian: np.ndarray, n_data: int, n_volt
     each = variances(residuals, jacobian, n_data, n_voltage)[:n_data, None]
     noise = of_priors.T @ of_priors + (each * of_data).T @ of_data + 1e-4 * common**2 * np.eye(jacobian.shape[1])
     return inverse @ noise @ inverse
+
+
+def criterion(residuals: np.ndarray, n_data: int, n_voltage: int, n_parameters: int) -> float | None:
+    """Akaike's information criterion of the forced model, up to what is the same for all models of a recording.
+
+        AIC = sum over V and spikes of n ln(sum of squared residuals / n) + 2 (parameters + kinds of data)
+
+    (Akaike 1974, doi 10.1109/TAC.1974.1100705.) It takes errors of neighbouring samples for independent, so that it
+    exaggerates differences; what counts is what a model explains of sweeps that were held out.
+
+    Args:
+        residuals: (R,), data first, of V before others. n_data, n_voltage: how many are of data, and of V.
+    """
+    kinds = [r for r in (residuals[:n_voltage], residuals[n_voltage:n_data]) if len(r)]
+    if not kinds or not all(np.isfinite(r).all() for r in kinds):
+        return None
+    fit = sum(len(r) * float(np.log(max(float(r @ r) / len(r), 1e-300))) for r in kinds)
+    return fit + 2.0 * (n_parameters + len(kinds))
 
 
 def variances(residuals: np.ndarray, jacobian: np.ndarray, n_data: int, n_voltage: int) -> np.ndarray:

@@ -19,8 +19,8 @@ from .recording import Recording
 from .result import FitResult
 from .verdict import Score, Verdict
 
-FREE, REST = "free.", "rest"
-"""Before the names of arrays of the free run; the array of the text that holds what is no array."""
+FREE, TESTED, REST = "free.", "tested.", "rest"
+"""Before the names of arrays of the free runs; the array of the text that holds what is no array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +67,14 @@ def load_stage(path: Path) -> Stage:
 
 
 def save_result(result: FitResult, path: Path) -> None:
-    """Write everything but the model and the recording, in one step.
+    """Write everything but the model and the recordings, in one step.
 
     Raises:
         WriteError: it cannot be written.
     """
     arrays, rest = dict[str, np.ndarray](), dict[str, Any]()
-    for part, prefix in ((result, ""), (result.free, FREE)):
-        for field in fields(part):
+    for part, prefix in ((result, ""), (result.free, FREE), (result.tested, TESTED)):
+        for field in () if part is None else fields(part):
             value = getattr(part, field.name)
             if isinstance(value, np.ndarray):
                 arrays[prefix + field.name] = value
@@ -83,15 +83,18 @@ def save_result(result: FitResult, path: Path) -> None:
                 arrays[f"{prefix}counts"] = np.array([len(times) for times in value])
             elif field.name == "verdict":
                 rest["verdict"] = asdict(value)
-            elif field.name not in ("model", "recording", "free"):
+            elif field.name not in ("model", "recording", "free", "test", "tested"):
                 rest[prefix + field.name] = value
     arrays[REST] = np.array(json.dumps(rest))
     with replaced_file(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def load_result(path: Path, model: NeuronModel, recording: Recording) -> FitResult:
+def load_result(path: Path, model: NeuronModel, recording: Recording, test: Recording | None = None) -> FitResult:
     """What `save_result` wrote.
+
+    Args:
+        test: the sweeps that were held out.
 
     Raises:
         DataError: it cannot be read, or is damaged.
@@ -100,12 +103,22 @@ def load_result(path: Path, model: NeuronModel, recording: Recording) -> FitResu
         values: dict[str, Any] = dict(read_arrays(file, file.files, path))
     try:
         values |= json.loads(str(values.pop(REST)))
-        counts = values.pop(f"{FREE}counts")
-        values[f"{FREE}spikes"] = tuple(np.split(values[f"{FREE}spikes"], np.cumsum(counts)[:-1]))
+        free, tested = (_run(values, prefix) for prefix in (FREE, TESTED))
         verdict = values.pop("verdict")
         verdict |= {n: Score(**verdict[n]) for n in ("model", "null", "cell")}
-        free = FreeRun(**{n.removeprefix(FREE): v for n, v in values.items() if n.startswith(FREE)})
-        own = {n: v for n, v in values.items() if not n.startswith(FREE)}
-        return FitResult(model=model, recording=recording, free=free, verdict=Verdict(**verdict), **own)
+        if free is None or (tested is None) != (test is None):
+            raise KeyError("a free run")
+        return FitResult(
+            model=model, recording=recording, free=free, test=test, tested=tested, verdict=Verdict(**verdict), **values
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is no result of a fit ({error}); remove it") from None
+
+
+def _run(values: dict[str, Any], prefix: str) -> FreeRun | None:
+    """The free run that is taken out of these values; None if there is none."""
+    own = {n.removeprefix(prefix): values.pop(n) for n in [*values] if n.startswith(prefix)}
+    if not own:
+        return None
+    counts = own.pop("counts")
+    return FreeRun(**{**own, "spikes": tuple(np.split(own["spikes"], np.cumsum(counts)[:-1]))})

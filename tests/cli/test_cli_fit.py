@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import resource
@@ -64,7 +65,7 @@ def test_mistakes_are_explained(folder, capsys, words, message):
 def test_a_folder_with_something_in_it_stays(folder, capsys):
     (folder / "mine").mkdir()
     (folder / "mine" / "letter.txt").write_text("mine")
-    assert main(["fit", "lif", "cell.csv", "--run-dir", "mine"]) == 1
+    assert main(["fit", "lif", "cell.csv", "--spikes", "spikes.csv", "--run-dir", "mine"]) == 1
     assert "exists and is not empty" in capsys.readouterr().err
     assert [p.name for p in (folder / "mine").iterdir()] == ["letter.txt"]
 
@@ -88,8 +89,10 @@ def test_a_fit_leaves_a_report_and_can_be_repeated(folder, capsys):
     config = json.loads((run / "config.json").read_text())
     assert config["bounds"]["tau_mem"] == [4, 40] and len(config["files"]["two.npz"]) == 64
     page = (run / "report.html").read_text()
-    assert page.count("data:image/png") == 2 and "v_thresh" in page and "genn-eventprop" in page
-    assert {p.name for p in (run / "figures").iterdir()} == {"two-traces.png", "two-starts.png"}
+    assert page.count("data:image/png") == 4 and "v_thresh" in page and "genn-eventprop" in page
+    assert {p.name for p in (run / "figures").iterdir()} == {
+        f"two-{what}.png" for what in ("traces", "spikes", "phase", "starts")
+    }
     with np.load(run / "traces.npz") as traces:
         assert np.allclose(traces["spike_times_0"], spikes, atol=1e-2) and traces["voltage_0"].shape == (1, 160)
     # the next one gets the next number, and finds the same
@@ -122,6 +125,66 @@ def wait_for(condition, process, seconds=240):
         time.sleep(0.02)
 
 
+COMPARED = ["--bounds", "tau_mem=4:40", "v_thresh=0.5:3", "--fixed", "v_reset=0", "lifrefractory.t_ref=4",
+            "--starts", "1", "--no-progress"]  # fmt: skip
+
+
+def cells_of(run):
+    with (run / "cells.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("cells, processes", [("a", 1), pytest.param("ab", 2, marks=pytest.mark.ci)])
+def test_a_folder_of_cells_is_a_table_of_models(folder, capsys, cells, processes):
+    """A line for each cell and model; a file that cannot be read is named, and so is an unknown parameter."""
+    for name in cells:
+        step_cell(folder / "all" / f"{name}.npz", {"a": 15.0, "b": 12.0}[name])
+    fits = 2 * len(cells)
+    (folder / "all" / "c.csv").write_text("time,current\n0,1\n")
+    (folder / "all" / "notes.md").write_text("of the experiment")
+    words = ["fit", "lif,lifrefractory", "all", *COMPARED, "--processes", str(processes)]
+    assert main([*words, "--priors", "t_rf=2:1"]) == 1
+    assert "priors: none of LIF, LIFRefractory has a parameter 't_rf'" in capsys.readouterr().err
+    assert main(words) == 1
+    assert (
+        f"1 of {fits + 1} cells could not be fitted: c: all/c.csv has a sweep of 1 samples" in capsys.readouterr().err
+    )
+    run = folder / "runs" / "fit-lif-lifrefractory-1"
+    rows = cells_of(run)
+    expected = [(name, model) for name in cells for model in ("LIF", "LIFRefractory")]
+    assert [(row["cell"], row["model"]) for row in rows] == [*expected, ("c", "")]
+    assert rows[0]["verdict"] == "explains" and rows[-1]["verdict"] == "failed"
+    assert [float(row["tau_mem (ms)"]) for row in rows[:fits:2]] == pytest.approx([15.0, 12.0][: len(cells)], rel=1e-3)
+    assert rows[0]["t_ref (ms)"] == "" != rows[1]["t_ref (ms)"] and float(rows[0]["AIC"]) < float(rows[1]["AIC"])
+    page = (run / "report.html").read_text()
+    assert (
+        "a: what models explain of the sweeps they were fitted to" in page and page.count("data:image/png") == 4 * fits
+    )
+    assert page.index("a, LIF: explains") < page.index("Repeat with")
+    # what is there is not fitted again, and a table that is lost is written again
+    (run / "cells.csv").unlink()
+    (run / "cells" / "1-2.npz").unlink()
+    capsys.readouterr()
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert said.err.count("was fitted before") == fits - 1 and said.out.count("starts found this minimum") == (
+        processes == 1
+    )
+    again = [dict(row) for row in cells_of(run)]
+    assert again == rows
+
+
+def test_folders_and_models_that_are_no_order_are_refused(folder, capsys):
+    (folder / "empty").mkdir()
+    for words, message in (
+        (["lif", "empty"], "folder empty has no recordings: files with one of the suffixes .csv"),
+        (["lif,LIF", "cell.csv"], "a model is named twice in lif,LIF"),
+        (["lif", "cell.csv", "--processes", "0"], "processes must be at least 1"),
+    ):
+        assert main(["fit", *words]) == 1
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.ci
 def test_a_killed_fit_goes_on(folder):
     """The first cell is safe when it ends; the same command fits the second. Both files are called cell.npz."""
@@ -142,7 +205,7 @@ def test_a_killed_fit_goes_on(folder):
     cells = json.loads((run / "results.json").read_text())["cells"]
     assert [c["recording"] for c in cells] == ["a/cell", "b/cell"]
     assert [c["parameters"]["tau_mem"]["value"] for c in cells] == pytest.approx([12.0, 15.0], rel=1e-3)
-    assert len(list((run / "figures").iterdir())) == 4
+    assert len(list((run / "figures").iterdir())) == 8
     # it is finished now: by name it is refused, and other settings or data are another fit
     assert main(["fit", "lif", *words, "--run-dir", str(run)]) == 1
     step_cell(folder / "a" / "cell.npz", 13.0)
@@ -161,7 +224,7 @@ def test_the_same_command_goes_on_after_the_last_stage(folder, capsys, monkeypat
         if at.number == stage:
             raise stop
 
-    monkeypatch.setattr("genn_eventprop.cli.fit.save_stage", stopped)
+    monkeypatch.setattr("genn_eventprop.cli.fit_cells.save_stage", stopped)
     words = ["fit", "lif", "a.npz", *SMALL, "--run-dir", "run"]
     assert main(words) == (143 if stop is Terminated else 130)
     run = folder / "run"
@@ -184,7 +247,7 @@ def test_a_stage_that_cannot_be_saved_or_read_is_a_note(folder, capsys, monkeypa
     def full(at, path):
         raise WriteError(f"{path} cannot be written")
 
-    monkeypatch.setattr("genn_eventprop.cli.fit.save_stage", full)
+    monkeypatch.setattr("genn_eventprop.cli.fit_cells.save_stage", full)
     (folder / "run" / "cells").mkdir(parents=True)
     assert main(["fit", "lif", "a.npz", *SMALL, "--run-dir", "other"]) == 0
     assert "1.stage.npz cannot be written; the fit goes on" in capsys.readouterr().err
@@ -224,7 +287,7 @@ def test_a_cell_that_cannot_be_fitted_leaves_the_others(folder, capsys):
     results = json.loads((folder / "runs" / "fit-lif-1" / "results.json").read_text())
     assert list(results["failed"]) == ["huge"] and len(results["cells"]) == 2
     assert results["cells"][0]["recording"] == name and "caf" in results["cells"][1]["recording"]
-    assert len(list((folder / "runs" / "fit-lif-1" / "figures").iterdir())) == 4
+    assert len(list((folder / "runs" / "fit-lif-1" / "figures").iterdir())) == 8
     assert "x" * 230 in (folder / "runs" / "fit-lif-1" / "report.html").read_text()
 
 

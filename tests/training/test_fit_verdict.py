@@ -226,5 +226,12 @@ def test_the_command_holds_sweeps_out(tmp_path, monkeypatch, capsys):
     assert result["verdict"]["held_out"] and result["verdict"]["sweeps"] == 1
     assert result["spikes"] == len(cell.spikes[0]) + len(cell.spikes[2])
     assert result["verdict"]["model"]["voltage"] > 0.99 and not result["verdict"]["explains_little"]
+    # the same command, once more, finds what was saved, with its verdict
+    (tmp_path / "runs" / "fit-lif-1" / "report.html").unlink()
+    assert main([*words, "--sweeps", "0", "2", "--test-sweeps", "3"]) == 0
+    said = capsys.readouterr()
+    assert "cell was fitted before" in said.err and "starts found" not in said.out
+    (again,) = json.loads((tmp_path / "runs" / "fit-lif-1" / "results.json").read_text())["cells"]
+    assert again == result
     assert main([*words, "--sweeps", "0", "2", "--test-sweeps", "2"]) == 1
     assert "sweep 2 is in --sweeps and in --test-sweeps" in capsys.readouterr().err
