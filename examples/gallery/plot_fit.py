@@ -31,6 +31,6 @@ for axis, result in zip(axes, models):
     explained = result.verdict.model
     axis.set_title(f"{100 * explained.voltage:.0f} % of the variance, {100 * explained.spikes:.0f} % of coincidences")
     axis.set_ylabel("V")
-    axis.legend(loc="lower right", ncols=2)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 axes[1].set_xlabel("time (ms)")
 plt.show()
