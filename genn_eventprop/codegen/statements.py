@@ -239,7 +239,8 @@ class Writer:
     def loop(self, s: Range, body: str) -> str:
         """The loop of a range around a body."""
         start, stop, i = self.expression(s.start), self.expression(s.stop), s.index.name
-        return f"for ({TYPES[s.kind]} {i} = {start}; {i} < {stop}; ++{i}) {{\n{indent(body)}}}\n"
+        following = f"++{i}" if s.by == 1 else f"{i} += {s.by}"
+        return f"for ({TYPES[s.kind]} {i} = {start}; {i} < {stop}; {following}) {{\n{indent(body)}}}\n"
 
     def expression(self, e: sp.Basic) -> str:
         """An expression, possibly an index within another one."""

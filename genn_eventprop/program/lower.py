@@ -285,7 +285,7 @@ class Lowering:
         """Adds to `into` what the spike of `SOURCE` at `NOW` does to a loss of V, the synapses of one time together."""
         c, some, of_spike = self.plan.connections[i], symbol("some"), symbol("of_spike")
         if c.by_rows:
-            row = Access(self._weight_buffer(i), (SOURCE, N))
+            row = Access(self._weight_buffer(i), self._place(i))
             return self.in_time(i, [*self._of_arrival(i, before, row), Add(into, EFFECT)], each_synapse=False)
         of_time, row = self.scratch(f"c{i}_row", c.post), Access(self.scratch(f"c{i}_row", c.post), (N,))
         here = equal(NOW + self.delay_of(i), ARRIVAL) if c.delays else sp.Integer(1)
@@ -346,9 +346,16 @@ class Lowering:
         """Code for the `SOURCE` of an input channel, if it is one of this connection."""
         c = self.plan.connections[i]
         if c.channels is None:
-            return [Let(SOURCE, channel, "int"), *body]
+            return [Let(SOURCE, channel, "long"), *body]
         inside = both(at_least(SOURCE, 0), below(SOURCE, c.pre))
-        return [Let(SOURCE, channel - c.channels[0], "int"), When(inside, tuple(body))]
+        return [Let(SOURCE, channel - c.channels[0], "long"), When(inside, tuple(body))]
+
+    def of_any_channel(self, i: int, body: Body) -> Body:
+        """Code for `SOURCE` where that is a channel of any input."""
+        if not (self._from_input(i) and self.plan.connections[i].channels):
+            return body
+        channel = symbol("channel")
+        return [Let(channel, SOURCE, "long"), Block(tuple(self._of_channel(i, channel, body)))]
 
     def _each_synapse(self, i: int, body: Body) -> Body:
         """Code for every synapse of `SOURCE`."""
@@ -361,7 +368,7 @@ class Lowering:
         assert isinstance(at, Table)
         s = symbol("s")
         each = (Let(N, at.target.at(s), "int"), Let(W, at.weight_of.at(s), "int"), *body)
-        return [Range(s, at.start.at(SOURCE), at.start.at(SOURCE + 1), each)]
+        return [Range(s, at.start.at(SOURCE), at.start.at(SOURCE + 1), each, over="lanes")]
 
     def _each_of_windows(self, at: Windows, rows: WindowRows, body: Body) -> Body:
         """The same for windows: row by row, the targets of a row side by side."""
@@ -405,19 +412,24 @@ class Lowering:
         return [When(at_least(STEP, delay), (Entries(SOURCE, spikes, STEP - delay, tuple(body)),))]
 
     def deliver(self, o: Deliver) -> Body:
+        return [*self._arrivals(o.connection, self.sent(o)), *self.taken(o)]
+
+    def sent(self, o: Deliver) -> Body:
+        """What the spike of `SOURCE` adds, where delays differ to a ring of sums."""
         i, delays, weight = o.connection, self.trial.delays[o.connection], self.weight(o.connection)
         if delays is None:
-            add: Body = [Add(b.at(N), of_part(which, weight)) for which, b in o.sums]
-            return self._arrivals(i, self._each_synapse(i, add))
-        ring = self._ring(i)
-        put: Body = [Add(delays.arriving[p].at(remainder(ARRIVAL, ring), N), of_part(p, weight)) for p, _ in o.sums]
-        take: Body = []
-        for which, b in o.sums:
-            now = delays.arriving[which].at(remainder(STEP, ring), N)
-            take += [Add(b.at(N), now), Set(now, sp.Integer(0))]
-        post = sp.Integer(self.plan.connections[i].post)
-        sent = self._arrivals(i, [Let(NOW, STEP, "long"), *self.in_time(i, put)])
-        return [*sent, Range(N, sp.Integer(0), post, tuple(take), over="lanes")]
+            return self._each_synapse(i, [Add(b.at(N), of_part(which, weight)) for which, b in o.sums])
+        place = (remainder(ARRIVAL, self._ring(i)), N)
+        put: Body = [Add(delays.arriving[which].at(*place), of_part(which, weight)) for which, _ in o.sums]
+        return [Let(NOW, STEP, "long"), *self.in_time(i, put)]
+
+    def taken(self, o: Deliver) -> Body:
+        """What arrives now from such a ring; its place is that of a later step from here on."""
+        i, delays, take = o.connection, self.trial.delays[o.connection], list[Statement]()
+        for which, b in o.sums if delays else ():
+            now = delays.arriving[which].at(remainder(STEP, self._ring(i)), NEURON)  # type: ignore[union-attr]
+            take += [Add(b.at(NEURON), now), Set(now, sp.Integer(0))]
+        return [self._neurons(self.places[self.plan.connections[i].target], take)] if take else []
 
     def caused(self, i: int, which: str, rows: Buffer, into: sp.Symbol) -> Body:
         """Adds to `into` what the arrival at a single synapse caused."""
@@ -439,10 +451,7 @@ class Lowering:
                 caused = self.of_spike(i, rows, TOTAL)
             else:
                 caused = self.in_time(i, self.caused(i, which, rows, TOTAL))
-            if self._from_input(i) and self.plan.connections[i].channels:
-                channel = symbol("channel")
-                caused = [Let(channel, SOURCE, "int"), Block(tuple(self._of_channel(i, channel, caused)))]
-            body.append(Block(tuple(caused)))
+            body.append(Block(tuple(self.of_any_channel(i, caused))))
         return body
 
     def feedback(self, o: Feedback) -> Body:
@@ -452,12 +461,12 @@ class Lowering:
     def feed_input(self, o: FeedInput) -> Body:
         start, (steps, channels) = self.buffers["input_start"], (self.buffers[n] for n in ("steps", "channels"))
         place = o.into.at(start.at(SAMPLE) + INPUT - FROM)
-        body = (Let(SOURCE, channels.at(INPUT), "int"), Let(NOW, steps.at(INPUT), "long"), *self._dots(o.terms))
+        body = (Let(SOURCE, channels.at(INPUT), "long"), Let(NOW, steps.at(INPUT), "long"), *self._dots(o.terms))
         return [Range(INPUT, FROM, TO, (*body, Set(place, TOTAL)), kind="long")]
 
     def birth(self, o: Birth) -> Body:
         into, names = self.access(Access(o.into, (NEURON,))), self._names(Kernel((Set(TOTAL, o.here),), o.kernel.table))
-        body: Body = [Let(SOURCE, NEURON, "int"), Let(NOW, STEP, "long"), *self._dots(o.terms), *self._moved(o)]
+        body: Body = [Let(SOURCE, NEURON, "long"), Let(NOW, STEP, "long"), *self._dots(o.terms), *self._moved(o)]
         body += [Set(into.buffer.at(*into.index), TOTAL), *self.kernel(o.kernel, o.population)]
         return [self._neurons(o.population, [Block((When(o.here, (Block(tuple(body)),)),), names)])]
 

@@ -92,8 +92,8 @@ class Range:
     """For index from start up to, not including, stop.
 
     Args:
-        over: "order": one after the other; "lanes": neurons side by side, which share nothing but sums that they `Add`
-            to. kind: of the index.
+        over: "order": one after the other; "lanes": neurons, or the synapses of one, side by side, which share nothing
+            but sums that they `Add` to. kind: of the index. by: how far from one to the next.
     """
 
     index: sp.Symbol
@@ -102,6 +102,7 @@ class Range:
     body: tuple[Statement, ...]
     over: str = "order"
     kind: str = "int"
+    by: int = 1
 
 
 @dataclass(frozen=True)

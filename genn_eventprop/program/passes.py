@@ -80,6 +80,17 @@ def lists(body: Iterable[Statement], of: Callable[[Buffer], tuple[Buffer, Buffer
     return mapped(body, statement=changed)
 
 
+def shared(body: Iterable[Statement], lane: sp.Symbol, lanes: int) -> list[Statement]:
+    """Loops over lanes shared by as many threads, of which this one is number `lane`."""
+
+    def changed(s: Statement) -> list[Statement] | None:
+        if not (isinstance(s, Range) and s.over == "lanes"):
+            return None
+        return [replace(s, start=s.start + lane, by=lanes)]  # what is inside is of one thread
+
+    return mapped(body, statement=changed)
+
+
 def _words(spikes: Buffer, word: sp.Symbol, body: tuple[Statement, ...]) -> Range:
     return Range(word, sp.Integer(0), sp.Integer(spikes.axes[-1]), body)
 

@@ -34,7 +34,7 @@ from genn_eventprop.program.nodes import (
     quotient,
     remainder,
 )
-from genn_eventprop.program.passes import buffers_of, flags, lists, with_part, without_unused
+from genn_eventprop.program.passes import buffers_of, flags, lists, shared, with_part, without_unused
 from genn_eventprop.toolchain.load import build
 from support.interpreter import Interpreter
 
@@ -289,6 +289,18 @@ def test_a_part_for_every_sample():
         Interpreter(body, BUFFERS, ()).run(alone)
         np.testing.assert_array_equal(parts["X"][k], alone["X"])
         np.testing.assert_array_equal(arrays["K"], alone["K"])
+
+
+def test_lanes_that_threads_share():
+    """Each element is of one thread, with the whole of a loop inside; loops in order are run by all."""
+    inner = Range(j, ZERO, FIVE, (Add(X.at(i), j),), over="lanes")
+    body = shared([each(inner, over="lanes"), Range(a, ZERO, FIVE, (Add(K.at(a), sp.Integer(1)),))], t, 2)
+    check(*body, t="int")
+    arrays = {"X": np.zeros(5), "K": np.zeros(5, int)}
+    for thread in range(2):
+        Interpreter(body, BUFFERS, (t,)).run(arrays, thread)
+    np.testing.assert_array_equal(arrays["X"], [10] * 5)
+    np.testing.assert_array_equal(arrays["K"], [2] * 5)
 
 
 def test_locals_that_nothing_reads_go():

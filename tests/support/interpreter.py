@@ -92,7 +92,7 @@ class Interpreter:
                 return again
             case nodes.Range():
                 start, stop, inner = e(s.start), e(s.stop), dict(scope)
-                return self.each(lambda env: range(int(start(env)), int(stop(env))), s.index, s.body, inner)
+                return self.each(lambda env: range(int(start(env)), int(stop(env)), s.by), s.index, s.body, inner)
             case nodes.Entries():
                 step = e(s.step)
                 of = lambda env: self.spikes.get((s.spikes.name, int(step(env))), ())  # noqa: E731

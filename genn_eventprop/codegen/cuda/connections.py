@@ -5,18 +5,20 @@ Every sum has a fixed order: a neuron adds its arrivals in the order of their so
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import sympy as sp
 
-from ...modelling.connectivity import WindowRows
-from ...program.nodes import NEURON, Access, Buffer, Kernel
+from ...program.lower import SOURCE, TOTAL, Body
+from ...program.nodes import NEURON, Access, Buffer, Code, Kernel, Range
+from ...program.operations import EVALUATED
 from ...program.trial import Birth, Deliver, Feedback, FeedInput
 from ..birth_losses import birth_losses, changed
-from ..statements import Writer, indent
+from ..layout import Layout
+from ..statements import Spelling, Writer, indent
 from .gathers import FLIGHT, WARP
-from .synapses import BlockLayout, Synapses
+from .synapses import Synapses
 
 NEW = chr(10)
 Terms = tuple[tuple[int, str, Buffer], ...]
@@ -31,7 +33,7 @@ class _Rows:
 
     def __init__(self, ops: ConnectionOps, users: Sequence[Deliver], count: str, source: str) -> None:
         self._ops, self._users, self._count, self._source = ops, users, count, source
-        self._targets = [ops.target_of(o.connection) for o in users]
+        self._targets = [ops.loops.places[ops.plan.connections[o.connection].target] for o in users]
         self._slots = [ops._slots(t) for t in self._targets]
         self._flight = max(FLIGHT // max(self._slots), 1)
 
@@ -52,7 +54,7 @@ class _Rows:
         for o, target, slots in zip(self._users, self._targets, self._slots):
             c, i = self._ops.plan.connections[o.connection], o.connection
             there = f"at < {self._count}" + (f" && source >= 0 && source < {c.pre}" if c.channels else "")
-            weight = self._ops._stored_weight(i, f"(int64_t)source * {c.post} + neuron")
+            weight = self._ops.loops.stored_weight(i, f"(int64_t)source * {c.post} + neuron")
             load = f"c{i}_rows[j * {slots} + i] = {there} ? {weight} : (real)0;\n"
             text += self._ops._over(target, load, f"{c.source} -> {c.target}")
         return f"#pragma unroll\nfor (int j = 0; j < {self._flight}; ++j) {{\n{indent(text)}}}\n"
@@ -74,20 +76,36 @@ class _Rows:
         return f"for (int k = {start or self._flight}; k < {self._count}; k += {self._flight}) {{\n{body}}}\n"
 
 
-class ConnectionOps(BlockLayout):
-    """What connections do, as text; here for dense ones with a single delay, `Synapses` has the others.
+class ConnectionOps(Layout):
+    """What connections do, as text; in the kernel of a trial.
 
     Forwards the spikes of a step are first turned from bits into a list, so that all threads run the same loop over
     spikes and each adds to its neurons: weights of a row are read side by side, and every sum has the order of sources.
+    Through a table a thread writes to neurons of other threads: there is a barrier between spikes. Spikes of one pixel
+    have the same windows, in which a target always has the same thread: no barrier between these.
     Backwards a warp takes a spike and its lanes the targets, since one number of the spike is asked for.
 
     A step is a chain of loads that wait for memory, some 300 cycles each. So rows are loaded `FLIGHT` at a time, with
     zeros for those that are missing: a branch around a load would make the next one wait.
     """
 
-    synapses: Synapses
+    loops: Synapses
+    threads: int
 
-    # in the kernel of a trial
+    def _over(self, population: int, body: str, comment: str, after: str = "", declare: str = "") -> str:
+        """Code for every neuron of a population."""
+        raise NotImplementedError
+
+    def _slots(self, population: int) -> int:
+        """The number of neurons of a population per thread."""
+        raise NotImplementedError
+
+    def _element(self, access: Access, write: Callable[[sp.Expr], str], inside: bool = True) -> str:
+        """An element where its buffer lives."""
+        raise NotImplementedError
+
+    def _spelling(self, inside: bool = True) -> Spelling:
+        raise NotImplementedError
 
     def lists(self) -> list[Buffer]:
         """Buffers in shared memory: for each list, the neurons whose spikes arrive now, in order, and their number."""
@@ -101,12 +119,6 @@ class ConnectionOps(BlockLayout):
                     Buffer(f"{name}_sent", (), "int", "state"),
                 ]
         return buffers
-
-    def target_of(self, connection: int) -> int:
-        """Number of the population that a connection leads to."""
-        return next(
-            n for n, p in enumerate(self.plan.populations) if p.name == self.plan.connections[connection].target
-        )
 
     def _late(self, connection: int) -> bool:
         """Whether it delays the spikes of a population by a common delay."""
@@ -173,7 +185,34 @@ class ConnectionOps(BlockLayout):
             more = self._next_window(o.connection) + self._now(o.connection, declare=False) + r.loop("0")
             text += f"{r.add()}{r.loop()}while (now{o.connection} >> 31) {{\n{indent(more)}}}\n"
         text += "".join(r.add() + r.loop() for r in ahead) + "".join(r.loop("0") for r in loops[len(ahead) :])
-        return text + "".join(self.synapses.deliver(o) for o in operations if not self._plain(o.connection))
+        return text + "".join(self._through_synapses(o) for o in operations if not self._plain(o.connection))
+
+    def _through_synapses(self, o: Deliver) -> str:
+        """Arrivals through a table, through windows or with individual delays, spike by spike."""
+        i, c, after = o.connection, self.plan.connections[o.connection], ""
+        barrier = "__syncthreads();\n" if c.form != "dense" else ""  # dense: a thread writes only to its neurons
+        rows, before = self.loops.text(self.loops.sent(o), "threadIdx.x", self.threads), barrier
+        if c.windows is None:
+            rows += barrier
+        else:
+            pixel, before, after = f"source / {c.windows.source[2]}", f"{barrier}int32_t seen{i} = -1;\n", barrier
+            rows = f"if (seen{i} >= 0 && seen{i} != {pixel}) __syncthreads();\nseen{i} = {pixel};\n{rows}"
+        if self._from_input(i):
+            skip = f"if (source < 0 || source >= {c.pre}) continue;\n" if c.channels else ""
+            body = f"const int64_t source = {self._channel(i)};\n{skip}{rows}"
+            loop = f"for (int at = 0; at < count{i}; ++at) {{\n{indent(body)}}}\n"
+            more = self._next_window(i) + self._now(i, declare=False) + loop
+            text = f"{self._now(i)}{loop}while (now{i} >> 31) {{\n{indent(more)}}}\n"
+        else:
+            name = self._list_of(i)
+            body = f"const int64_t source = {name}_list[k];\n{rows}"
+            text = f"for (int k = 0; k < {name}_count; ++k) {{\n{indent(body)}}}\n"
+        for take in self.loops.taken(o):
+            assert isinstance(take, Range)
+            spelling = replace(self._spelling(), buffers=self.loops.buffers)
+            body = Writer(spelling, Kernel((), {})).block(take.body)
+            after += self._over(self.loops.places[c.target], body, f"{c.source} -> {c.target}")
+        return before + text + after
 
     # the next spikes of an input: a window of 32, a spike a lane, and the window after it, which is on its way
 
@@ -217,38 +256,30 @@ class ConnectionOps(BlockLayout):
             return f"t->{b.name}[(sample * t->n_steps + {step}) * {b.axes[1]} + {n}]"
         return f"{b.name}[{n}]"
 
-    def _dots(self, terms: Terms, now: str) -> str:
-        """Computes ``total`` in lane 0: what a spike of ``source`` at `now` caused; the lanes share its targets."""
+    def _dots(self, terms: Terms) -> str:
+        """Computes ``total`` in lane 0: what a spike of ``source`` at ``now`` caused; the lanes share its targets."""
         ask, text = "", ""
-        for connection, part, b in terms:
-            c = self.plan.connections[connection]
-            if not self._plain(connection):
-                text += self._of_input(connection, self.synapses.feedback(connection, part, b, now))
-                continue
-            arrival = f"{now} + t->c{connection}_delay"
-            weight = self._stored_weight(connection, f"(int64_t)source * {c.post} + n")
-            row = self._row(b, f"({arrival})")
-            if part == "loss":  # no product with a row: l(V) is not linear, see `voltage_losses`
-                moved = f"&t->c{connection}_weight[(int64_t)source * {c.post}]"
-                call = f"arrival_c{connection}(t, sample, {arrival}, &{row.removesuffix(' + n]')}], {moved})"
-                text += f"if (lane == 0 && {arrival} < t->n_steps) total += {call};\n"
-                continue
-            if part == "change":
-                change = f"change_c{connection}(t, sample, {arrival}, n, {weight})"
-                each = f"for (int n = lane; n < {c.post}; n += {WARP}) total += {change};\n"
-                text += self._of_input(connection, f"if ({arrival} < t->n_steps) {{\n{indent(each)}}}\n")
-                continue
-            if c.post <= WARP and c.channels is None:  # asked for before the sums over longer rows
-                here = f"const int here{connection} = {'lane' if c.post == WARP else f'lane < {c.post} ? lane : 0'};\n"
-                first = self._stored_weight(connection, f"(int64_t)source * {c.post} + here{connection}")
-                ask += "" if here in ask else f"{here}const real w{connection} = {first};\n"
+        for i, part, b in terms:
+            c, product = self.plan.connections[i], self._plain(i) and part not in EVALUATED
+            arrival = f"now + t->c{i}_delay"
+            if product and c.post <= WARP and c.channels is None:  # asked for before the sums over longer rows
+                here = f"const int here{i} = {'lane' if c.post == WARP else f'lane < {c.post} ? lane : 0'};\n"
+                first = self.loops.stored_weight(i, f"source * {c.post} + here{i}")
+                ask += "" if here in ask else f"{here}const real w{i} = {first};\n"
                 there = f"{arrival} < t->n_steps" + ("" if c.post == WARP else f" && lane < {c.post}")
-                short = self._row(b, f"({arrival})", f"here{connection}")
-                text += f"if ({there}) total += part_{part}(w{connection}) * {short};\n"
+                short = self._row(b, f"({arrival})", f"here{i}")
+                text += f"if ({there}) total += part_{part}(w{i}) * {short};\n"
                 continue
-            loop = f"for (int n = lane; n < {c.post}; n += 32) total += part_{part}({weight}) * {row};\n"
-            dot = f"if ({arrival} < t->n_steps) {{\n    #pragma unroll {FLIGHT}\n    {loop}}}\n"
-            text += self._of_input(connection, dot)
+            if product:
+                weight, row = self.loops.stored_weight(i, f"source * {c.post} + n"), self._row(b, f"({arrival})")
+                loop = f"for (int n = lane; n < {c.post}; n += {WARP}) total += part_{part}({weight}) * {row};\n"
+                dot = f"if ({arrival} < t->n_steps) {{\n    #pragma unroll {FLIGHT}\n    {loop}}}\n"
+                caused: Body = [Code(dot, (SOURCE,), ())]
+            elif part == "loss":  # of all synapses of one time together
+                caused = [Code(f"if (lane == 0) total += spike_c{i}(t, sample, now, source);\n", (SOURCE,), ())]
+            else:
+                caused = self.loops.in_time(i, self.loops.caused(i, part, b, TOTAL))
+            text += self.loops.text(self.loops.of_any_channel(i, caused), "lane", WARP)
         return f"{ask}real total = 0;\n{text}total = warp_sum(total);\n"
 
     def feedback(self, operations: Sequence[Feedback]) -> str:
@@ -277,10 +308,13 @@ class ConnectionOps(BlockLayout):
             text += f"for (int k = 0; k < {-(-words // WARP)}; ++k) {{\n{indent(body)}}}\n"
         return text
 
+    def _spike(self, population: str) -> str:
+        return f"const int64_t source = {population}_list[k], now = step;\n"
+
     def _feedback(self, o: Feedback) -> str:
         """Warps share the spikes of the step; there are none at step 0."""
         p = f"p{o.population}"
-        body = f"const int32_t source = {p}_list[k];\n{self._dots(o.terms, 'step')}"
+        body = f"{self._spike(p)}{self._dots(o.terms)}"
         body += f"if (lane == 0) {o.into.name}[source] = total;\n"
         return f"for (int k = warp; k < *{p}_sent; k += {self.threads // WARP}) {{\n{indent(body)}}}\n"
 
@@ -292,7 +326,7 @@ class ConnectionOps(BlockLayout):
         after = "const uint32_t word = __ballot_sync(EVERY, here);\n"
         after += f"if (lane == 0 && neuron / 32 < {words}) {p}_born[neuron / 32] = word;\n"
         found = self._over(i, f"here = {here};\n", name, after, declare="int here = 0;\n")
-        body = f"const int32_t source = {p}_list[k];\n{self._dots(o.terms, 'step')}"
+        body = f"{self._spike(p)}{self._dots(o.terms)}"
         body += f"if (lane == 0) {{\n{indent(self._moved(o))}    {o.into.name}[source] = total;\n}}\n"
         dots = f"for (int k = warp; k < *{p}_sent; k += {self.threads // WARP}) {{\n{indent(body)}}}\n"
         kernel = Writer(self._spelling(), o.kernel, i).text()
@@ -317,10 +351,10 @@ class ConnectionOps(BlockLayout):
         """Adds the changes of outer losses by readouts that move to ``total``."""
         text = ""
         for p in {c.target: None for c in (self.plan.connections[k] for k, _ in o.moving)}:
-            i, size = next(n for n, q in enumerate(self.plan.populations) if q.name == p), self.plan.population(p).size
+            i, size = self.loops.places[p], self.plan.population(p).size
             slope, add = self._element(Access(self.trial.buffers[f"p{i}_w_dr"], (sp.Symbol("n"),)), str, False), ""
             for k, row in ((k, row) for k, row in o.moving if self.plan.connections[k].target == p):
-                weight = self._stored_weight(k, f"(int64_t)source * {size} + n")
+                weight = self.loops.stored_weight(k, f"source * {size} + n")
                 arrival = f"step + t->c{k}_delay"
                 each = f"if ({slope} != 0) moved[n] += {weight} * {self._row(row, f'({arrival})')} / {slope};\n"
                 loop = f"if ({arrival} < t->n_steps)\n    for (int n = 0; n < {size}; ++n) {each}"
@@ -331,22 +365,6 @@ class ConnectionOps(BlockLayout):
 
     def feed_input(self, o: FeedInput) -> str:
         """Warps share the input spikes of the trial."""
-        body = f"const int32_t source = t->channels[e];\nconst int64_t now = t->steps[e];\n{self._dots(o.terms, 'now')}"
+        body = f"const int64_t source = t->channels[e], now = t->steps[e];\n{self._dots(o.terms)}"
         body += f"if (lane == 0) t->{o.into.name}[t->input_start[sample] + e - from] = total;\n"
         return f"for (int64_t e = from + warp; e < to; e += {self.threads // WARP}) {{\n{indent(body)}}}\n"
-
-    def _each_of_windows(self, i: int, rows: WindowRows, body: str, first: str, stride: int | str) -> str:
-        """Threads share the targets of all rows."""
-        down, across = self._window_axes(i)
-        each = f"""\
-const int32_t a = {down.start}[y] + k / {rows.width} / columns, b = {across.start}[x] + k / {rows.width} % columns;
-const int32_t o = block + k % {rows.width}, n = {down.target}[a] + {across.target}[b] + o;
-const int32_t w = {down.weight}[a] + {across.weight}[b] + source % {rows.depth} * {rows.target[2]} + o;
-{body}"""
-        text = f"""\
-{self._windows_over(i, rows)}const int32_t columns = {across.start}[x + 1] - {across.start}[x];
-const int32_t end = ({down.start}[y + 1] - {down.start}[y]) * columns * {rows.width};
-for (int32_t k = {first or 0}; k < end; k += {stride}) {{
-{indent(each)}}}
-"""
-        return f"{{\n{indent(text)}}}\n"

@@ -15,9 +15,11 @@ from ...errors import Refusal
 from ...modelling.connectivity import WindowRows
 from ...plan import ConnectionRecord
 from ...program.nodes import Buffer
+from ...program.operations import EVALUATED
 from ...program.trial import Gather, GatherDelays
 from ..layout import Layout
 from ..statements import indent
+from .synapses import Synapses
 
 WARP = 32
 GATHERING = 256  # threads of a block that gathers
@@ -84,8 +86,8 @@ class Gathers:
     launches: kernels, with their blocks of `GATHERING` threads, in order.
     """
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout, self.plan, self.trial = layout, layout.plan, layout.trial
+    def __init__(self, layout: Layout, loops: Synapses) -> None:
+        self._layout, self._loops, self.plan, self.trial = layout, loops, layout.plan, layout.trial
         self.launches: list[tuple[str, int]] = []
         self._phases: dict[tuple[int, int], list[tuple[str, int]]] = {}  # functions that run together, and their items
 
@@ -146,25 +148,24 @@ class Gathers:
         post = self.plan.connections[o.connection].post
         if isinstance(o, Gather):
             return f"t->{o.rows.name}[{row} * {post} + n]"
-        weight, i = self._layout._stored_weight(o.connection, "w"), o.connection
-        of = f"t, {row} / t->n_steps, {row} % t->n_steps, n"  # sample, step, target
-        terms = []
+        weight, i = self._loops.stored_weight(o.connection, "w"), o.connection
+        at, terms = f"t, {row} / t->n_steps, {row} % t->n_steps", dict[str, None]()
         for part, b in o.terms:
-            if part == "change":
-                terms.append(f"change_c{i}({of}, {weight})")
-            elif part != "loss":
-                terms.append(f"part_{part}({weight}) * t->{b.name}[{row} * {post} + n]")
-            elif self._at_once(o):  # with the first synapse of the spike, for all
-                sent = f"{row} / t->n_steps, {row} % t->n_steps - delay"
-                terms.append(f"(leads ? spike_c{i}(t, {sent}, source) : (real)0)")
+            if part not in EVALUATED:
+                terms[f"part_{part}({weight}) * t->{b.name}[{row} * {post} + n]"] = None
+            elif self._loops.at_once(i, part):  # with the first synapse of the spike, for all
+                terms[f"(leads ? spike_c{i}({at} - delay, source) : (real)0)"] = None
             else:
-                terms.append(f"synapse_c{i}({of}, &t->{b.name}[{row} * {post}], {weight})")
+                terms[f"arrival_c{i}({at}, source, n, w)"] = None
         return " + ".join(terms)
 
-    def _at_once(self, o: GatherDelays) -> bool:
-        """Whether all synapses of a source have one delay, so that its spike moves V of all targets at once."""
-        delays = self.plan.connections[o.connection].delays
-        return delays is not None and delays.kind == "axonal"
+    def _delay(self, i: int) -> str:
+        """Steps from a spike to its arrival through the synapse."""
+        c = self.plan.connections[i]
+        if c.delays is None:
+            return f"t->c{i}_delay"
+        place = {"synaptic": "w", "axonal": "source", "dendritic": "n"}[c.delays.kind]
+        return f"t->c{i}_delays[{place}]"
 
     def _into(self, o: Gather | GatherDelays) -> str:
         return f"c{o.connection}_{'gradient' if isinstance(o, Gather) else 'delay_gradient'}"
@@ -181,7 +182,7 @@ class Gathers:
             synapse = (
                 f"const int32_t n = t->c{i}_target[mine ? s : first_s], w = t->c{i}_weight_of[mine ? s : first_s];\n"
             )
-        body = f"const int32_t s = first_s + lane;\nconst bool mine = s < {end};\n{synapse}const int64_t delay = {self._layout._delay_of(i)};\n"
+        body = f"const int32_t s = first_s + lane;\nconst bool mine = s < {end};\n{synapse}const int64_t delay = {self._delay(i)};\n"
         body += f"real total = mine && {self._adding(o)} ? t->{into}[w] : (real)0;\n{self._each_spike(i, self._add_together(o))}"
         body += f"if (mine) t->{into}[w] = total;\n{self._note(o)}"
         head = f"const int32_t source = (int32_t)(item / {parts});\n"
@@ -208,7 +209,7 @@ class Gathers:
         synapse += (
             f"[[maybe_unused]] const bool leads = k == t->c{i}_{kind}_start[group];\n"  # the loop over spikes has a `k`
         )
-        each = f"{synapse}const int64_t delay = {self._layout._delay_of(i)};\n{each}"
+        each = f"{synapse}const int64_t delay = {self._delay(i)};\n{each}"
         start = f"t->c{i}_{kind}_start[group"
         body = f"""\
 const int group = (int)(item / {slices}), slice = (int)(item % {slices});

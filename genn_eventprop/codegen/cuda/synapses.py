@@ -1,12 +1,4 @@
-"""Connections with a table of synapses, with windows or with individual delays, as CUDA text, in the kernel of a trial.
-
-Forwards, the threads of a block share the synapses of a spike, one after the other from the lists that dense connections
-use too; where a thread writes to neurons of other threads, there is a barrier between spikes, so that every sum has a fixed
-order. Spikes of one pixel have the same windows, in which a target always has the same thread: no barrier between these.
-Backwards, the lanes of a warp share the synapses.
-
-In the loops ``source`` is the neuron that spiked, ``n`` the target and ``w`` the index of the weight.
-"""
+"""Loops of `program.lower` over the synapses of a spike, as CUDA text: threads share them, since their targets differ."""
 
 from __future__ import annotations
 
@@ -14,127 +6,94 @@ from collections.abc import Callable
 
 import sympy as sp
 
-from ...program.nodes import NEURON, Access, Buffer
-from ...program.trial import Deliver
-from ..layout import Layout
-from ..statements import Spelling, indent
-from .gathers import WARP
+from ...modelling.connectivity import WindowRows
+from ...modelling.expressions import symbol
+from ...program.connectivity import Windows
+from ...program.loss_changes import N
+from ...program.lower import ARRIVAL, NOW, SOURCE, TOTAL, Body, Lowering, W
+from ...program.nodes import Access, Block, Buffer, Kernel, Leave, Let, Range, quotient, remainder
+from ...program.operations import EVALUATED, GatherDelays
+from ...program.passes import buffers_of, shared, without_unused
+from ...program.trial import Trial
+from ..statements import Spelling, Writer, indent
+
+CONSTANTS = {"o_infinity": "INFINITE", "o_nan": "NOT_A_NUMBER", "quantiles": "t->quantiles"}
+Element = Callable[[Access, Callable[[sp.Expr], str]], str]
 
 
-class BlockLayout(Layout):
-    """A trial that the threads of a block run together."""
+class Synapses(Lowering):
+    """The loops of a trial; element: of what a thread sees of others."""
 
-    threads: int
+    def __init__(self, trial: Trial, element: Element) -> None:
+        super().__init__(trial)
+        self._outside = element
 
-    def _over(self, population: int, body: str, comment: str, after: str = "", declare: str = "") -> str:
-        """Code for every neuron of a population."""
-        raise NotImplementedError
+    def _element(self, access: Access, write: Callable[[sp.Expr], str]) -> str:
+        b = access.buffer
+        return f"{b.name}[{write(access.index[0])}]" if b.role == "scratch" else self._outside(access, write)
 
-    def _slots(self, population: int) -> int:
-        """The number of neurons of a population per thread."""
-        raise NotImplementedError
+    def text(self, body: Body, lane: str, lanes: int) -> str:
+        """Loops that `lanes` threads share, of which this one is number `lane`."""
+        spelling = Spelling(self._element, lambda *_: "", CONSTANTS, buffers=self.buffers)
+        shares = shared(body, symbol(lane), lanes) if lanes > 1 else body
+        return Writer(spelling, Kernel((), {})).block(without_unused(shares))
 
-    def _element(self, access: Access, write: Callable[[sp.Expr], str], inside: bool = True) -> str:
-        """An element where its buffer lives."""
-        raise NotImplementedError
+    def stored_weight(self, i: int, place: str) -> str:
+        """A weight, by its place in those of a connection."""
+        element = f"t->c{i}_weight[{place}]"
+        return f"float_of({element})" if self.trial.buffers[f"c{i}_weight"].kind == "half" else element
 
-    def _spelling(self, inside: bool = True) -> Spelling:
-        raise NotImplementedError
+    def _each_of_windows(self, at: Windows, rows: WindowRows, body: Body) -> Body:
+        """One loop over the targets of all rows."""
+        _, width, channels = rows.source
+        y, x, block, columns, a, b, k, o = map(symbol, ("y", "x", "block", "columns", "a", "b", "k", "o"))
+        place = symbol("place")  # of the source, in 32 bits, which divide faster
+        pixel, row = quotient(place, channels), quotient(k, rows.width)
+        weight = at.down_weight.at(a) + at.across_weight.at(b) + remainder(place, rows.depth) * rows.target[2]
+        each = (
+            Let(a, at.down.at(y) + quotient(row, columns), "int"), Let(b, at.across.at(x) + remainder(row, columns), "int"),
+            Let(o, block + remainder(k, rows.width), "int"), Let(W, weight + o, "int"),
+            Let(N, at.down_target.at(a) + at.across_target.at(b) + o, "int"), *body,
+        )  # fmt: skip
+        return [
+            Let(place, SOURCE, "int"), Let(y, quotient(pixel, width), "int"), Let(x, remainder(pixel, width), "int"),
+            Let(block, quotient(remainder(place, channels), rows.depth) * rows.width, "int"),
+            Let(columns, at.across.at(x + 1) - at.across.at(x), "int"),
+            Range(k, sp.Integer(0), (at.down.at(y + 1) - at.down.at(y)) * columns * rows.width, each, over="lanes"),
+        ]  # fmt: skip
 
-    def _row(self, b: Buffer, step: str, n: str = "n") -> str:
-        """Element ``n`` of the row of a step."""
-        raise NotImplementedError
+    # what is no sum of products, as functions of one thread
 
-    def _list_of(self, connection: int) -> str:
-        """The name of the list of the neurons whose spikes arrive now."""
-        raise NotImplementedError
-
-    def _channel(self, i: int) -> str:
-        """The source of input spike ``at`` of those that arrive now."""
-        raise NotImplementedError
-
-    def _now(self, i: int, declare: bool = True) -> str:
-        """Finds the spikes of the input's window that arrive now."""
-        raise NotImplementedError
-
-    def _next_window(self, i: int) -> str:
-        """Goes on to the next window of input spikes."""
-        raise NotImplementedError
-
-
-class Synapses:
-    """The code for connections that are not dense with a single delay."""
-
-    def __init__(self, layout: BlockLayout) -> None:
-        self._layout, self.plan, self.trial = layout, layout.plan, layout.trial
-
-    def clear_rings(self) -> str:
-        """Clears the ring buffers."""
-        text = ""
-        for i, (c, delays) in enumerate(zip(self.plan.connections, self.trial.delays)):
-            for b in delays.arriving.values() if delays else ():
-                size = f"t->c{i}_ring * {c.post}"
-                text += f"for (int64_t k = threadIdx.x; k < {size}; k += {self._layout.threads}) t->{b.name}[sample * {size} + k] = 0;\n"
-        return text
-
-    def deliver(self, o: Deliver) -> str:
-        """Arrivals through a table or with individual delays; with delays they go into a ring first, by step."""
-        i, c, delays = o.connection, self.plan.connections[o.connection], self.trial.delays[o.connection]
-        weight = f"part_{{part}}({self._layout._stored_weight(i, 'w')})"
-        if delays is None:
-            add = "".join(f"{b.name}[n] += {weight.format(part=part)};\n" for part, b in o.sums)
-        else:
-            add = f"const int64_t arrival = step + {self._layout._delay_of(i)};\nif (arrival >= t->n_steps) continue;\n"
-            for part in delays.arriving:
-                add += f"{self._layout._ring(i, part, 'arrival', 'n')} += {weight.format(part=part)};\n"
-        barrier = "__syncthreads();\n" if c.form != "dense" else ""  # dense: a thread writes only to its neurons
-        rows = self._layout._each_synapse(i, add, "threadIdx.x", self._layout.threads)
-        before = ""
-        if c.windows is None:
-            rows += barrier
-        else:
-            before = f"int32_t seen{i} = -1;\n"
-            pixel = f"source / {c.windows.source[2]}"
-            rows = f"if (seen{i} >= 0 && seen{i} != {pixel}) __syncthreads();\nseen{i} = {pixel};\n{rows}"
-        return (
-            barrier
-            + before
-            + self._each_arrival(i, rows)
-            + (barrier if before else "")
-            + (self._take(o) if delays else "")
+    def spikes(self, mark: str) -> str:
+        """``spike_c<i>``: what the spike of ``source`` at step ``now`` does to a loss of V, by all its synapses."""
+        found = {i: b for i, part, b in self._terms() if part == "loss"}
+        given = f"int64_t {NOW}, int64_t {SOURCE}"
+        return "".join(
+            self._function(f"{mark} real spike_c{i}", given, TOTAL, self.of_spike(i, rows, TOTAL))
+            for i, rows in sorted(found.items())
         )
 
-    def _each_arrival(self, i: int, rows: str) -> str:
-        """Code for every spike that arrives now, in order; all threads run it together."""
-        if not self._layout._from_input(i):
-            name = self._layout._list_of(i)
-            body = f"const int32_t source = {name}_list[k];\n{rows}"
-            return f"for (int k = 0; k < {name}_count; ++k) {{\n{indent(body)}}}\n"
-        c = self.plan.connections[i]
-        skip = f"if (source < 0 || source >= {c.pre}) continue;\n" if c.channels else ""
-        body = f"const int32_t source = {self._layout._channel(i)};\n{skip}{rows}"
-        loop = f"for (int at = 0; at < count{i}; ++at) {{\n{indent(body)}}}\n"
-        more = self._layout._next_window(i) + self._layout._now(i, declare=False) + loop
-        return f"{self._layout._now(i)}{loop}while (now{i} >> 31) {{\n{indent(more)}}}\n"
+    def arrivals(self, mark: str) -> str:
+        """``arrival_c<i>``: what an arrival through a synapse caused that learns its delay."""
+        text, given = "", f"int64_t {ARRIVAL}, int64_t {SOURCE}, int32_t {N}, int64_t {W}"
+        for o in (o for o in self.trial.end_back if isinstance(o, GatherDelays)):
+            i, terms = o.connection, [t for t in o.terms if t[0] in EVALUATED and not self.at_once(o.connection, t[0])]
+            caused = [s for which, rows in terms for s in self.caused(i, which, rows, TOTAL)]
+            text += self._function(f"{mark} real arrival_c{i}", given, TOTAL, caused) if caused else ""
+        return text
 
-    def _take(self, o: Deliver) -> str:
-        """Adds what arrives now, and clears its place in the ring: it is that of a later step from here on."""
-        c, body = self.plan.connections[o.connection], ""
-        for part, b in o.sums:
-            place = self._layout._ring(o.connection, part, "step", "neuron")
-            body += f"{self._layout._element(Access(b, (NEURON,)), str)} += {place};\n{place} = 0;\n"
-        target = next(k for k, p in enumerate(self.plan.populations) if p.name == c.target)
-        return self._layout._over(target, body, f"{c.source} -> {c.target}")
+    def at_once(self, i: int, part: str) -> bool:
+        """Whether all synapses of a source have one delay, so that its spike moves V of all targets at once."""
+        delays = self.plan.connections[i].delays
+        return part == "loss" and delays is not None and delays.kind == "axonal"
 
-    def feedback(self, i: int, part: str, b: Buffer, now: str) -> str:
-        """The lanes of a warp add what a spike at `now` caused to ``total``."""
-        if part == "loss":  # of all synapses of one time together, see `voltage_losses`
-            return f"if (lane == 0) total += spike_c{i}(t, sample, {now}, source);\n"
-        weight, arrival = self._layout._stored_weight(i, "w"), f"{now} + {self._layout._delay_of(i)}"
-        add = f"total += part_{part}({weight}) * {self._layout._row(b, f'({arrival})')};\n"
-        if part == "change":
-            add = f"total += change_c{i}(t, sample, {arrival}, n, {weight});\n"
-        late = f"{arrival} < t->n_steps"
-        if self.plan.connections[i].delays is None:
-            return f"if ({late}) {{\n{indent(self._layout._each_synapse(i, add, 'lane', WARP))}}}\n"
-        return self._layout._each_synapse(i, f"if ({late}) {add}", "lane", WARP)
+    def _terms(self) -> list[tuple[int, str, Buffer]]:
+        late = [o for o in self.trial.end_back if isinstance(o, GatherDelays)]
+        found = [t for o in self.trial.feedback for t in o.terms]
+        return found + [(o.connection, *t) for o in late for t in o.terms if self.at_once(o.connection, t[0])]
+
+    def _function(self, head: str, given: str, into: sp.Symbol, body: Body) -> str:
+        body = [Let(into, sp.Integer(0), changes=True), Block(tuple(body)), Leave(into)]
+        rows = (self.buffers[n] for n in sorted(buffers_of(body)))
+        scratch = "".join(f"real {b.name}[{b.axes[0]}];\n" for b in rows if b.role == "scratch")
+        return f"{head}(const Trial *t, int64_t sample, {given}) {{\n{indent(scratch + self.text(body, '0', 1))}}}\n"

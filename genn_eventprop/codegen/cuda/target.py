@@ -18,7 +18,6 @@ import sympy as sp
 
 from ...plan import Plan
 from ...program.nodes import NEURON, SAMPLE, Access, Buffer, Kernel, Statement, Undo, When, name
-from ...program.population import WEIGHT, D
 from ...program.trial import (
     Birth,
     Deliver,
@@ -40,12 +39,12 @@ from ..safe_text import in_comment
 from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
 from ..target import Target, compared, finished, gathered, step_backwards, step_forwards, write
-from ..voltage_losses import losses_of_spikes, voltage_losses
+from ..voltage_losses import voltage_losses
 from .connections import ConnectionOps
 from .exact import ExactKernels
 from .exact import head as exact_head
 from .gathers import GATHERING, WARP, Gathers, group_buffers
-from .synapses import Synapses
+from .synapses import CONSTANTS, Synapses
 
 INLINE = "__device__ inline"
 MOST_THREADS = 512
@@ -117,10 +116,9 @@ def generate(plan: Plan, dtype: str, split: bool = False, halves: bool = False) 
         *text.gathers.sums(),
         *text.gathers.kernels(text.parameter, text.struct_pointer),
     ]
-    losses = voltage_losses(text.trial, INLINE, text._element, text._spelling().constants, "half" if halves else "real")
-    losses += losses_of_spikes(text.trial, INLINE, text._element, text._spelling().constants)
-    changes = text.changes(stored=True)
-    head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double"), losses, changes]
+    losses = voltage_losses(text.trial, INLINE, text._element, CONSTANTS)
+    losses += text.loops.spikes(INLINE) + text.loops.arrivals(INLINE)
+    head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double"), losses]
     return Source(
         "\n".join(head + kernels), text.trial, text.arrays, text.numbers, text.doubles, text.integers, text.by_value,
         tuple(trials), text.threads, text.shared_bytes, tuple(text.gathers.launches),
@@ -174,7 +172,8 @@ class Kernels(ConnectionOps, Target):
             for p in sorted(senders)
         }
         super().__init__(trial, [*DATA, *sums, *groups, *self.listed.values()], ["n_channels", "adding"])
-        self.synapses, self.gathers = Synapses(self), Gathers(self)
+        self.loops = Synapses(trial, lambda access, write: self._element(access, write, inside=False))
+        self.gathers = Gathers(self, self.loops)
         self.threads = threads_of(self.plan)
         self.newest = {b.name for o in trial.jumps for b in _newest(o)}
         self.bytes = {"real": real_bytes, "double": 8, "int": 4, "long": 8, "bits": 4, "key": 8, "short": 2, "half": 2}
@@ -241,7 +240,8 @@ class Kernels(ConnectionOps, Target):
             "room"
         ):  # neurons side by side: threads of a warp then write one line
             b, index = replace(b, axes=b.axes[::-1]), index[::-1]
-        return self._in_struct(b, index)
+        text = self._in_struct(b, index)
+        return f"float_of({text})" if b.kind == "half" else text
 
     def _of_sample(self, b: Buffer) -> bool:
         return of_sample(b)
@@ -312,34 +312,19 @@ class Kernels(ConnectionOps, Target):
     def _there(self) -> str:
         """The pass forwards; results go to global memory."""
         text = self._before_steps() + write(self, self.trial.begin, "start of") + self._clear_spikes()
-        text += self.synapses.clear_rings() + "__syncthreads();\n"
-        text += self._steps(step_forwards(self)) + write(self, self.trial.end, "end of")
+        text += self._clear_rings() + "__syncthreads();\n"
+        text += f"for (step = 0; step < t->n_steps; ++step) {{\n{indent(step_forwards(self))}}}\n" + write(
+            self, self.trial.end, "end of"
+        )
         for b in self.results:
             text += self._over(
                 _population(b), f"t->{b.name}[sample * {b.axes[0]} + neuron] = {b.name}[i];\n", "results"
             )
         return text + (self._full() or "__syncthreads();\n")
 
-    def changes(self, stored: bool) -> str:
-        """D of an arrival through a connection, evaluated, see `Trial.changes`: functions where its rows are stored for all
-        steps; else those of the present step are in shared memory, and the functions inside the kernel."""
-        text = ""
-        for i, kernel in self.trial.changes.items():
-            rows = (kernel.table[s].buffer for s in kernel.named)
-            if stored != any(b.role == "stored" for b in rows):
-                continue
-            start = f"{INLINE} real change_c{i}" if stored else f"const auto change_c{i} = [&]"
-            arguments = (
-                f"const Trial *t, const int64_t sample, const int64_t step, const int32_t neuron, const real {WEIGHT}"
-            )
-            body = Writer(self._spelling(inside=False), kernel).text()
-            text += f"{start}({arguments}) {{\n{indent(f'{body}return {D};{chr(10)}')}}}{'' if stored else ';'}\n"
-        return text
-
     def _back(self) -> str:
         """The pass backwards, from step n_steps to 0; the loop ends inside its body, at step 0."""
-        text = self.changes(stored=False)
-        text += write(self, self.trial.begin_back, "start backwards of") + self.before_steps_back()
+        text = write(self, self.trial.begin_back, "start backwards of") + self.before_steps_back()
         text += "".join(self._newest_events(o) for o in self.trial.jumps)
         return (
             f"{text}for (step = t->n_steps;; --step) {{\n{indent(step_backwards(self))}}}\n{finished(self, apart=True)}"
@@ -385,6 +370,14 @@ class Kernels(ConnectionOps, Target):
             f"for (int k = threadIdx.x; k < {2 * self._words(i)}; k += {self.threads}) p{i}_now[k] = 0;\n"
             for i in self.trial.spikes
         )  # fmt: skip
+
+    def _clear_rings(self) -> str:
+        text, rings = "", ((i, b) for i, d in enumerate(self.trial.delays) if d for b in d.arriving.values())
+        for i, b in rings:
+            size = f"t->c{i}_ring * {b.axes[1]}"
+            each = f"t->{b.name}[sample * {size} + k] = 0;\n"
+            text += f"for (int64_t k = threadIdx.x; k < {size}; k += {self.threads}) {each}"
+        return text
 
     def _full(self) -> str:
         """Ends the trial if a list of events is full, after telling the host how much room it needs.
@@ -436,7 +429,7 @@ class Kernels(ConnectionOps, Target):
         return Spelling(
             lambda access, write: self._element(access, write, inside),
             self._diverged,
-            {"o_infinity": "INFINITE", "o_nan": "NOT_A_NUMBER", "quantiles": "t->quantiles"},
+            CONSTANTS,
         )
 
     def _diverged(self, population: int, state: int) -> str:

@@ -21,6 +21,9 @@ CONSTANTS = {
 }  # fmt: skip
 
 
+GIVEN = "[[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, int64_t sample"
+
+
 def compared(memory: Memory, kernel: Kernel) -> str:
     """The code of a loss; the readouts of the main one are in double precision in ``r``."""
     main = f"p{memory.plan.populations.index(memory.plan.output)}_w_r"
@@ -43,14 +46,7 @@ def birth_functions(memory: Memory, trial: Trial) -> str:
         text = changed(trial.readouts[population], memory.element, CONSTANTS, read=read, writer=write)
         return memory.pointers() + text
 
-    head = "__attribute__((noinline)) scalar"
-    given = "[[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, int64_t sample"
-    return birth_losses(trial, head, given, body)
-
-
-HEAD = (
-    "{} real {}([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, int64_t sample, int64_t o_row, {}) {{\n"
-)
+    return birth_losses(trial, "__attribute__((noinline)) scalar", GIVEN, body)
 
 
 def loss_functions(memory: Memory, trial: Trial) -> str:
@@ -60,8 +56,7 @@ def loss_functions(memory: Memory, trial: Trial) -> str:
         return ScalarWriter(spelling, kernel)
 
     return voltage_losses(
-        trial, "[[maybe_unused]] inline", memory.element, CONSTANTS, head=HEAD, main=False, synapses=False,
-        begin=lambda: begin(memory), writer=write,
+        trial, "inline", memory.element, CONSTANTS, GIVEN, main=False, begin=lambda: begin(memory), writer=write
     )  # fmt: skip
 
 

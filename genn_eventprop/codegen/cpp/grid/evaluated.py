@@ -37,7 +37,7 @@ from ....program.passes import lists
 from ....program.readouts.integral import Integral
 from ....program.trial import Feedback, FeedInput, GatherDelays, Trial
 from ...printer import CPP
-from ...statements import Spelling, Writer, indent
+from ...statements import Spelling, Writer
 from ..context import Context, padded, stream
 from .compare import CONSTANTS
 from .connections import tables
@@ -129,8 +129,8 @@ class Evaluated:
         return ["Buffer<real> arriving_rows;", "Buffer<int32_t> arriving_any;"], room
 
     def runs(self, c: ConnectionRecord, part: str) -> bool:
-        """Whether a part is run here; "loss" of rows has a loop of its own."""
-        return part in EVALUATED and not (part == "loss" and c.by_rows)
+        """Whether a part is run here; the main loss by rows has a loop of its own."""
+        return part in EVALUATED and not (part == "loss" and c.by_rows and c.target == self.plan.output.name)
 
     def _text(self, body: Body) -> str:
         def of(b: Buffer) -> tuple[Buffer, Buffer]:
@@ -144,7 +144,7 @@ class Evaluated:
     def feedback(self, i: int, part: str, row: Buffer) -> str:
         """Adds to `feedback` what the `count` spikes of `index` at `step` cause."""
         if part == "loss":
-            each = self._loss(i, row, f"feedback + {SPIKE}")
+            each = self._loss(i, row, "feedback", SPIKE)
         else:
             each = [Let(TOTAL, sp.Integer(0), changes=True), *self._caused(i, part, row, TOTAL)]
             each.append(Add(self.loops.list("feedback").at(SPIKE), TOTAL))
@@ -157,7 +157,7 @@ class Evaluated:
         into = f"({self.names.of_delays(c)})"
         for part, row in (t for t in o.terms if t[0] in EVALUATED):
             if part == "loss" and c.delays and c.delays.kind == "axonal":  # V of all targets moves at once
-                body += self._loss(i, row, f"{into} + {SOURCE}")
+                body += self._loss(i, row, into, SOURCE)
             else:
                 body += self._caused(i, part, row, self.loops.list(into).at(self.loops.delay_place(i)))
         return self._text(self.loops.each_sent(i, body)) if body else ""
@@ -181,23 +181,17 @@ class Evaluated:
 
     def losses(self, c: ConnectionRecord, before: str, base: str, index: str, count: str, into: str) -> str:
         """The changes of a loss of V by the arrivals of rows of weights at `arrival`; before: V before them."""
-        if c.target != self.plan.output.name:  # of an auxiliary loss, see compare.py
-            i, NP = self.names.c(c), f"NP_{self.names.p(c.target)}"
-            each = f"""\
-scalar moved[{NP}];
-for (int n = 0; n < {NP}; ++n) moved[n] = scalar(({base})[int64_t(({index})[i]) * {NP} + n]);
-({into})[i] += arrival_{i}(args, work, sample, arrival, {before}, moved);
-"""
-            return f"for (int64_t i = 0; i < {count}; ++i) {{\n{indent(each)}}}\n"
         amount, weight = self._of_arrival(c)
         return f"""\
 losses_of_arrivals(args, sample, arrival, {before}, {base}, {index}, {count}, {into},
                    {weight}, [&]([[maybe_unused]] int neuron) {{ return scalar({amount}); }});
 """
 
-    def _loss(self, i: int, row: Buffer, into: str) -> Body:
-        """What a spike of `SOURCE` at `NOW` does to the loss: all its synapses of one time together."""
-        c, width = self.plan.connections[i], self.loops.width(i)
+    def _loss(self, i: int, row: Buffer, array: str, place: sp.Symbol) -> Body:
+        """Adds to an element what a spike of `SOURCE` at `NOW` does to the loss: all its synapses of one time together."""
+        c, width, into = self.plan.connections[i], self.loops.width(i), f"{array} + {place}"
+        if c.target != self.plan.output.name:
+            return self.loops.of_spike(i, row, self.loops.list(array).at(place))
         before = f"{self.memory.pointer(row)} + {ARRIVAL} * {width}"
         late = Let(ARRIVAL, NOW + self.loops.delay_of(i), "long")
         if c.axonal:
