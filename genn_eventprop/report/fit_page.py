@@ -20,6 +20,8 @@ SWEEPS = 4
 """That a figure shows, at most half of them held out; the numbers are of all."""
 AROUND, SPIKES = (2.0, 4.0), 60
 """ms before and after a spike in the figure of action potentials, and how many it shows at most."""
+BINS, FEW = 20, 5
+"""Of V in the phase plane, and how many samples make a mean."""
 
 
 def fit_blocks(results: Sequence[FitResult], command: str) -> list[Block]:
@@ -168,7 +170,7 @@ def _cell(result: FitResult, title: str) -> list[Block]:
         )
         blocks.append(Picture(f"{stem}-spikes", action_potentials(result.recording, in_v), caption))
     if result.recording.voltage is not None and not free.failure:
-        caption = "Phase plane: dV/dt over V of the recording and of the model by itself, and between spikes alone"
+        caption = "Phase plane: dV/dt over V of the recording and of the model by itself, and its means between spikes"
         blocks.append(Picture(f"{stem}-phase", phase_plane(result), caption))
     blocks.append(Picture(f"{stem}-starts", starts(result), "Where the starts began and ended, within the bounds"))
     if len(result.names) > 1:
@@ -226,7 +228,12 @@ def traces(result: FitResult) -> Figure:
         spikes.set_ylim(-0.6, 1.6)
         spikes.set_xlabel("time (ms)")
         spikes.set_xlim(0.0, float(rec.durations[sweep]))
-    labels = (_in("current", in_i), _in(result.model.readout, in_v), _in("model - recording", in_v), "spikes")
+    labels = (
+        _in("current", in_i or "as recorded"),
+        _in(result.model.readout, in_v),
+        _in("model - recording", in_v),
+        "spikes",
+    )
     for axis, label in zip(axes[:, 0], labels):
         axis.set_ylabel(label)
     fig.align_ylabels(axes[:, 0])
@@ -271,33 +278,45 @@ def action_potentials(recording: Recording, unit: str) -> Figure:
 
 @styled
 def phase_plane(result: FitResult) -> Figure:
-    """dV/dt over V: of whole action potentials, and where neither cell nor model spikes."""
+    """dV/dt over V: of whole action potentials, and its mean in bins of V where neither cell nor model spikes.
+
+    The means are those of the dynamic I-V curve (Badel et al. 2008, doi 10.1152/jn.01107.2007), with the injected
+    current in them, which is the same for both.
+    """
     rec, free, (in_v, _) = result.recording, result.free, units_of(result.model)
     assert rec.voltage is not None
     fig, (whole, between) = figure(1, 2, (9.0, 3.6))
-    step = max(1, round(0.1 / rec.dt))  # of 0.1 ms, in which noise of V makes less of a slope
-    low, high, steep = np.inf, -np.inf, 0.0
-    for sweep in range(min(len(rec), SWEEPS)):
-        until = rec.samples[sweep]
-        t = np.arange(0, until, step) * rec.dt
-        times = rec.spikes[sweep] if rec.spikes else np.empty(0)
-        for values, colour, label in ((rec.voltage, GREY, "recording"), (free.voltage, BLUE, "model")):
-            v = values[sweep, :until:step]
-            slope = np.gradient(v, t) if len(v) > 1 else np.zeros_like(v)
+    for values, colour, label in ((rec.voltage, GREY, "recording"), (free.voltage, BLUE, "model")):
+        parts = list[np.ndarray]()
+        for sweep in range(len(rec)):
+            until, times = rec.samples[sweep], rec.spikes[sweep] if rec.spikes else np.empty(0)
+            if sweep < SWEEPS:
+                v, slope, _ = _slopes(values[sweep, :until], rec.dt, 0.1)
+                whole.plot(v, slope, color=colour, lw=0.5, label=label if sweep == 0 else None)
+            v, slope, t = _slopes(values[sweep, :until], rec.dt, 0.5)  # in which noise of V makes less of a slope
             counts = _outside(t, times, free.spikes[sweep]) & np.isfinite(slope)
-            for axis, part in ((whole, np.isfinite(slope)), (between, counts)):
-                line = {"color": colour, "lw": 0.5, "label": label if sweep == 0 else None}
-                axis.plot(np.where(part, v, np.nan), np.where(part, slope, np.nan), **line)
-            if counts.any():
-                low, high = min(low, np.quantile(v[counts], 0.005)), max(high, np.quantile(v[counts], 0.995))
-                steep = max(steep, float(np.quantile(np.abs(slope[counts]), 0.99)))
-    if low < high and steep:
-        between.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-        between.set_ylim(-1.5 * steep, 1.5 * steep)
+            parts.append(np.array([v[counts], slope[counts]]))
+        v, slope = np.concatenate(parts, axis=1)
+        if not v.size or np.ptp(v) == 0:
+            continue
+        between.plot(v, slope, ".", color=colour, ms=1.0, alpha=0.25, zorder=1)
+        edges = np.linspace(float(np.quantile(v, 0.005)), float(np.quantile(v, 0.995)), BINS + 1)
+        inside = [slope[(v >= lo) & (v < hi)] for lo, hi in zip(edges, edges[1:])]
+        full = [i for i, of in enumerate(inside) if len(of) >= FEW]
+        middle, mean = 0.5 * (edges[1:] + edges[:-1]), [inside[i].mean() for i in full]
+        between.plot(middle[full], mean, "o-", color=colour, ms=3.5, lw=1.4, label=f"mean of the {label}", zorder=3)
     for axis, title in ((whole, "all"), (between, "outside spikes")):
         _label_phase(axis, title, in_v)
-    whole.legend(loc="upper left")
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(loc="upper left")
     return fig
+
+
+def _slopes(v: np.ndarray, dt: float, step: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """V at every `step` ms, dV/dt there, and the times."""
+    stride = max(1, round(step / dt))
+    v, t = v[::stride], np.arange(0, len(v), stride) * dt
+    return v, np.gradient(v, t) if len(v) > 1 else np.zeros_like(v), t
 
 
 def _label_phase(axis: Axes, title: str, unit: str) -> None:
