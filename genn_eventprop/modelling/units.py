@@ -105,16 +105,25 @@ class _Equations:
         return True
 
 
-class _Checker:
+class Units:
     """Units of a model's expressions, and the equations that they must fulfil.
 
     Args:
         declared: parameter -> its unit, an unknown where it has none. states: whose units are unknown.
+
+    Attributes:
+        names: unit of each state, parameter and drive. numbers: of each number in what `unit` was asked for. Both may
+            hold unknowns, see `solved`.
     """
 
     def __init__(self, declared: Mapping[str, Unit], states: Iterable[str]) -> None:
         self.equations, self.text = _Equations(), ""
+        self.numbers: dict[ast.Constant, Unit] = {}
         self.names = dict(declared) | {s: self.equations.unknown(f"state {s}") for s in states}
+
+    def solved(self, unit: Unit) -> Unit:
+        """A unit as far as the equations tell; what they leave open has none, and neither have words of no SI unit."""
+        return {k: v for k, v in self.equations.reduce(unit).items() if k in (*_BASES, "10")}
 
     def known(self, unit: Unit) -> str:
         return describe(self.equations.reduce(unit))
@@ -127,10 +136,12 @@ class _Checker:
             )
 
     def unit(self, node: ast.expr, where: str) -> Unit:
+        """The unit of a part of an expression, which is called `where` in messages."""
         if isinstance(node, ast.Name):
             return self.names[node.id]
         if isinstance(node, ast.Constant):
-            return self.equations.unknown()  # 0.04 in a published formula may stand for 0.04 / (mV ms)
+            self.numbers[node] = self.equations.unknown()  # 0.04 in a published formula may stand for 0.04 / (mV ms)
+            return self.numbers[node]
         if isinstance(node, ast.UnaryOp):
             return self.unit(node.operand, where)
         if isinstance(node, ast.Call):
@@ -163,9 +174,9 @@ class _Checker:
         return self.unit(ast.parse(str(text).strip(), mode="eval").body, where)
 
 
-def check_units(model: Any) -> None:
-    """Raise `ModelError` where the units of a model's parameters cannot all be right; they are in ms wherever rates
-    are, so a time constant in seconds is refused too."""
+def check_units(model: Any) -> Units:
+    """The units of a model; raises `ModelError` where those of its parameters cannot all be right. They are in ms
+    wherever rates are, so a time constant in seconds is refused too."""
     declared = {}
     for n, p in model.params.items():
         if p.unit.strip().lower() in _WORDS:
@@ -182,7 +193,7 @@ def check_units(model: Any) -> None:
                 p.unit,
             ) from None
     try:
-        _check_equations(model, declared)
+        return _check_equations(model, declared)
     except ModelError as error:
         times = [n for n, unit in declared.items() if {*unit} <= {"s", "10"} and unit.get("s") == 1]
         other = next((n for n in times if declared[n].get("10", 0) != -3), None)
@@ -200,8 +211,8 @@ def _in_unit(value: Any, factor: float, unit: str) -> str:
     return f"{unit!r}" if factor == 1 else f"{unit!r}, and the values times {factor:g}"
 
 
-def _check_equations(model: Any, declared: Mapping[str, Unit]) -> None:
-    check = _Checker(declared, (*model.state, *model.drives))
+def _check_equations(model: Any, declared: Mapping[str, Unit]) -> Units:
+    check = Units(declared, (*model.state, *model.drives))
     per_ms = parse_unit("1/ms")
     for s, start in model.state.items():
         where = f"{model.name}: initial value of {s}"
@@ -226,3 +237,4 @@ def _check_equations(model: Any, declared: Mapping[str, Unit]) -> None:
             check.require_equal(
                 f"{model.name}: mode {mode.name!r}", mode.lasts, declared[mode.lasts], "a time", parse_unit("ms")
             )
+    return check
