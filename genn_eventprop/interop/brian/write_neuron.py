@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
+
+import sympy as sp
 
 from ...errors import DescriptionError
 from ...modelling import Event, NeuronModel
@@ -56,18 +58,21 @@ class WrittenNeuron:
 
 def times(value: str, unit: Unit) -> str:
     """A number with its unit, as Brian has it: 20.0*ms, 0.04/mV/ms."""
-    if not unit:
-        return value
     for name, single in _SINGLE.items():
         if unit == single:
             return f"{value}*{_IN_BRIAN.get(name, name)}"
     power = unit.get("10", Fraction(0)) + sum(e * _PARTS[b][1] for b, e in unit.items() if b != "10")
     text = value if not power else f"{value}*1e{power}" if power.denominator == 1 else f"{value}*10**{float(power)}"
-    for base, exponent in sorted(unit.items(), key=lambda item: -item[1]):
-        if base != "10":
-            size = abs(exponent)
-            raised = "" if size == 1 else f"**{size if size.denominator == 1 else float(size)}"
-            text += f"{'*' if exponent > 0 else '/'}{_PARTS[base][0]}{raised}"
+    return text + _product({_PARTS[b][0]: e for b, e in unit.items() if b != "10"})
+
+
+def _product(powers: Mapping[str, Fraction]) -> str:
+    """Such as *mV/ms**2."""
+    text = ""
+    for base, power in sorted(powers.items(), key=lambda item: -item[1]):
+        size = abs(power)
+        raised = "" if size == 1 else f"**{size if size.denominator == 1 else float(size)}"
+        text += f"{'*' if power > 0 else '/'}{base}{raised}"
     return text
 
 
@@ -77,8 +82,7 @@ def dimension(unit: Unit) -> str:
     for name, powers in _DIMENSIONS.items():
         if bare == powers:
             return name
-    names = {"V": "volt", "A": "amp", "s": "second"}
-    return "*".join(f"{names[b]}**{e if e.denominator == 1 else float(e)}" for b, e in sorted(bare.items()))
+    return f"1{_product({_IN_BRIAN[b]: e for b, e in bare.items()})}".removeprefix("1*")
 
 
 @dataclass
@@ -91,6 +95,14 @@ class _Writer:
 
     def __post_init__(self) -> None:
         self.units = check_units(self.model)
+        self.without_unit(self.units.numbers)
+
+    def without_unit(self, numbers: Iterable[ast.Constant]) -> None:
+        """Numbers whose unit nothing tells have none; 0 has any."""
+        for node in numbers:
+            unit = self.units.numbers[node]
+            if node.value != 0 and any(k.startswith("?") for k in self.units.equations.reduce(unit)):
+                self.units.equations.equal(unit, {})
 
     def of(self, name: str) -> Unit:
         """Unit of a state, parameter or drive."""
@@ -181,7 +193,9 @@ def write_neuron(model: NeuronModel, shared: Collection[str], given: Mapping[str
     Raises:
         DescriptionError: weights of one receptor would need two units.
     """
-    names = brian_names([*model.state, *model.params], {"mode", "mode_end", *(f"armed_{_plain(e)}" for e in model.events)})
+    names = brian_names(
+        [*model.state, *model.params], {"mode", "mode_end", *(f"armed_{_plain(e)}" for e in model.events)}
+    )
     w = _Writer(model, names)
     states = [s for s in model.state if s not in given]
     short = _refractory(model)
@@ -195,7 +209,7 @@ def write_neuron(model: NeuronModel, shared: Collection[str], given: Mapping[str
     lines += [f"{names[s]} = {text} : {dimension(w.of(s))} (constant over dt)" for s, text in given.items()]
     for n in model.params:
         lines.append(f"{names[n]} : {dimension(w.of(n))} ({'shared, ' * (n in shared)}constant)")
-    start = {names[s]: w.text(model.state[s], w.units.names[s]) for s in states}
+    start = {names[s]: _start(w, s) for s in states}
     modes = {FREE: 0} | {m.name: i for i, m in enumerate(model.modes, 1)}
     if moded:
         lines += ["mode : integer", "mode_end : second"]
@@ -236,11 +250,14 @@ def write_neuron(model: NeuronModel, shared: Collection[str], given: Mapping[str
         weight = w.units.equations.unknown()
         texts = {}
         for s, amount in entry.items():
+            known = len(w.units.numbers)
             tree = ast.parse(str(amount).strip(), mode="eval").body
-            if not w.units.equations.equal(_plus(w.units.unit(tree, model.name), weight), w.units.names[s]):
+            unit = w.units.unit(tree, model.name)
+            w.without_unit(list(w.units.numbers)[known:])
+            if not w.units.equations.equal(_plus(unit, weight), w.units.names[s]):
                 raise DescriptionError(
-                    f"{model.name}: the weights of input {receptor!r} would have two units, as the states {', '.join(entry)} "
-                    "have; give the amounts parameters with units"
+                    f"{model.name}: the weights of input {receptor!r} would have two units, as its states "
+                    f"{', '.join(entry)} have; give the amounts parameters with units"
                 )
             texts[s] = tree
         weights[receptor] = w.units.solved(weight)
@@ -256,8 +273,13 @@ def write_neuron(model: NeuronModel, shared: Collection[str], given: Mapping[str
 
 def unit_of(model: NeuronModel, name: str) -> Unit:
     """The unit of a state, parameter or drive of a model."""
-    units = check_units(model)
-    return units.solved(units.names[name])
+    return _Writer(model, {}).of(name)
+
+
+def _start(w: _Writer, state: str) -> str:
+    """What the script assigns: a number with its unit, or a text that Brian evaluates for each neuron."""
+    text = w.text(w.model.state[state], w.units.names[state])
+    return text if isinstance(parse(w.model.state[state], w.model.symbols(), ""), sp.Number) else repr(text)
 
 
 def _rate(w: _Writer, model: NeuronModel, state: str, moded: bool) -> str:
