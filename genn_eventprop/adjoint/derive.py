@@ -256,7 +256,8 @@ def _tidy(e: sp.Expr) -> sp.Expr:
 
 
 def _divides_by_functions(e: sp.Expr) -> bool:
-    return any(p.exp.could_extract_minus_sign() and len(p.base.atoms(sp.Function)) > 1 for p in e.atoms(sp.Pow))
+    below = (p.base.atoms(sp.Function) for p in e.atoms(sp.Pow) if p.exp.could_extract_minus_sign())
+    return len(set[sp.Function]().union(*below)) > 1
 
 
 def _derive_event(
