@@ -231,9 +231,7 @@ class _Fitter:
             if callback == "text":
                 best = self.best_params or {}
                 values = ", ".join(f"{n}={best[n]}" for n in best)
-                print(
-                    f"Round {index}: best parameters {values} (error: {self.best_error}), {self.simulations} simulations"
-                )
+                print(f"Round {index}: best parameters {values} (error: {self.best_error})")
             elif callable(callback) and callback(
                 [self._with_units(row) for row in rows], errors, self.best_params, self.best_error, index, {}
             ):

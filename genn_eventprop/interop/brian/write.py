@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import io
 import keyword
 import re
@@ -24,6 +23,12 @@ from .write_neuron import WrittenNeuron, dimension, times, unit_of, write_neuron
 
 INLINE = 2000
 """Numbers up to which they stand in the script itself, not in an .npz file beside it."""
+WORDS = (
+    "np", "Path", "values", "build", "dt", "method", "channels", "times", "sources", "targets", "defaultclock",
+    "Network", "NeuronGroup", "Synapses", "SpikeGeneratorGroup", "TimedArray", "SpikeMonitor", "EventMonitor",
+    "StateMonitor",
+)  # fmt: skip
+"""What ``build`` uses."""
 
 
 @dataclass(frozen=True)
@@ -200,21 +205,7 @@ def _script(
 ) -> BrianScript:  # fmt: skip
     _check(network, values)
     brian = brian_package()
-    text = _Text(
-        reserved={
-            *dir(brian),
-            *dir(builtins),
-            "np",
-            "Path",
-            "values",
-            "build",
-            "dt",
-            "method",
-            "sources",
-            "targets",
-            "weight",
-        }
-    )
+    text = _Text(reserved={*WORDS, *brian.core.namespace.DEFAULT_UNITS})
     arguments = []
     for source in (*network.inputs, *network.currents):
         argument = text.variable(source.name, part=False)

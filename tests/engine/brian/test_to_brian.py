@@ -188,12 +188,12 @@ def test_names_that_brian_reserves_are_replaced():
         readout="N",
     )
     net, output = network_of(replace(model, threshold=None, reset=None, events=model.events))
-    assert_converges(net, {**net.initial_parameters(2), "to_input.weight": np.full((4, 3), 2.5)}, output)
+    assert_converges(net, {**net.initial_parameters(2), "to_input.weight": np.full((4, 3), 1.6)}, output)
 
 
 def test_units_are_those_of_the_equations():
     text = to_brian(ZOO["Izhikevich"]).text
-    assert "dV/dt = 0.04 / ms / mV * V ** 2 + 5 / ms * V + 140 * mV / ms - U + I + I_ext : volt" in text
+    assert "dV/dt = 0.04 / ms / mV * V ** 2 + 5 / ms * V + 140 * mV / ms - U + I + 1 * I_ext : volt" in text
     assert "U = U + d" in text and "Izhikevich.d = 8.0*mV/ms" in text
 
 
