@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -144,9 +145,7 @@ class _Fitter:
         columns = {n: np.array([row[n] for row, _ in self._table]) for n in self.parameter_names}
         columns["error"] = np.array([error for _, error in self._table])
         if format == "dataframe":
-            import pandas
-
-            return pandas.DataFrame(columns)
+            return import_module("pandas").DataFrame(columns)
         return {n: self._quantity(x, n) for n, x in columns.items()} if units else columns
 
     def generate(
@@ -274,6 +273,7 @@ class _Fitter:
 
         reader = Reader(group, namespace)
         model = from_brian(group, namespace=namespace).model
+        group._network = "read"  # Brian warns of groups that never ran
         # an initial value that is a formula follows the parameters that it names
         start = {
             reader.here(n): _text(reader, x)
@@ -439,7 +439,7 @@ class TraceFitter(_Fitter):
         spikes = self.output.get(SPIKES, [[]] * self.n_traces)
         recording = Recording(
             converted(self.input, self.input_dim), dt, converted(self._target(), self.model[name].dim),
-            spikes=[np.asarray(t, float) * 1e3 for t in spikes],
+            spikes=tuple(np.asarray(t, float) * 1e3 for t in spikes),
         )  # fmt: skip
         every = max(1, min(round(0.5 / dt), round(self.input.shape[1] / SAMPLES))) * dt
         options: dict[str, Any] = {"every": every, "skip": 0.0 if metric.t_start is None else _ms(metric.t_start)}
@@ -527,7 +527,7 @@ class SpikeFitter(_Fitter):
 
     def _recording(self, metric: GammaFactor) -> tuple[Recording, str | None, dict[str, Any]]:
         current = converted(self.input, self.input_dim)
-        return Recording(current, _ms(self.dt), spikes=[t * 1e3 for t in self.output]), None, {}
+        return Recording(current, _ms(self.dt), spikes=tuple(t * 1e3 for t in self.output)), None, {}
 
     def _errors(self, values: Mapping[str, np.ndarray], names: Mapping[str, Any]) -> np.ndarray:
         trains = self._run(values, names, [], True)[1]

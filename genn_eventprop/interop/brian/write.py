@@ -16,7 +16,7 @@ from ...atomic import replaced_file
 from ...errors import DescriptionError, shown
 from ...fitting import FitResult
 from ...fitting.forced import fitted_model
-from ...modelling import Connection, Dense, Network, Neuron, NeuronModel, Population, Synapses
+from ...modelling import Connection, Current, Dense, Input, Network, Neuron, NeuronModel, Population, Synapses
 from ...modelling.drive import drive_state, driven
 from .package import brian_package
 from .write_neuron import WrittenNeuron, dimension, times, unit_of, write_neuron
@@ -206,15 +206,16 @@ def _script(
     _check(network, values)
     brian = brian_package()
     text = _Text(reserved={*WORDS, *brian.core.namespace.DEFAULT_UNITS})
-    arguments = []
-    for source in (*network.inputs, *network.currents):
+    arguments = list[tuple[str, str, Input | Current]]()
+    sources: list[Input | Current] = [*network.inputs, *network.currents]
+    for source in sources:
         argument = text.variable(source.name, part=False)
-        empty = "((), ())" if source in network.inputs else f"np.zeros((1, {source.size}))"
+        empty = "((), ())" if isinstance(source, Input) else f"np.zeros((1, {source.size}))"
         arguments.append((argument, empty, source))
     add = text.lines.append
     objects = dict[str, str]()
     for argument, _, source in arguments:
-        if source in network.inputs:
+        if isinstance(source, Input):
             objects[source.name] = text.variable(f"{source.name}_source")
             add(f"channels, times = {argument}")
             add(
@@ -255,10 +256,12 @@ def _script(
     return BrianScript(head, body, text.arrays, tuple(_lost(network)))
 
 
-def _usage(network: Network, arguments: list[tuple[str, str, Any]], monitors: list[tuple[str, str, str]]) -> str:
+def _usage(
+    network: Network, arguments: list[tuple[str, str, Input | Current]], monitors: list[tuple[str, str, str]]
+) -> str:
     lines = []
     for argument, _, source in arguments:
-        if source in network.inputs:
+        if isinstance(source, Input):
             lines.append(f"{argument}: (channels, times in ms) of the input spikes, channels 0 to {source.size - 1}")
         else:
             lines.append(f"{argument}: ({source.size} columns) values of the current, each for {source.dt:g} ms")
