@@ -176,7 +176,8 @@ def namespace(tmp_path, monkeypatch) -> dict[str, Any]:
 
 @pytest.mark.parametrize("obj", with_ci(ENTRIES))
 def test_its_example_runs(obj, namespace):
-    needs("nir") if obj.__module__.startswith("genn_eventprop.nir") else None
+    for room, module in (("nir", "nir"), ("interop.brian", "brian2")):
+        needs(module) if obj.__module__.startswith(f"genn_eventprop.{room}") else None
     count = run_example(obj, obj.__name__, namespace)
     assert bool(count) == (obj.__name__ not in NO_EXAMPLE)
 

@@ -59,9 +59,12 @@ def shape(text: str) -> str:
 
 
 def run_in_order(page: str, folder: Path) -> dict[str, Any]:
-    """Runs all Python of a page in one interpreter, and its commands between; returns the names."""
+    """Runs all Python of a page in one interpreter, and its commands between; files with a name are saved too. Returns
+    the names."""
     names: dict[str, Any] = {}
     for block in blocks(page):
+        if block.name:
+            (folder / block.name).write_text(block.text)
         if block.language == "python":
             exec(compile("\n" * block.line + block.text, page, "exec"), names)
         elif block.language == "bash":
