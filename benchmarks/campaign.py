@@ -1,5 +1,5 @@
-"""docs/reliability.md: kills, full disks, damaged files, crowds, threads, and random settings, files, command lines and
-networks.
+"""docs/reliability.md: kills, full disks, damaged files, crowds, threads, and random settings, files, command lines,
+networks and fits.
 
     python benchmarks/campaign.py                       # all of it, to docs/reliability.md
     python benchmarks/campaign.py --quick --out /tmp/x  # a few trials of each part
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from reliability import crowd, damage, disk, foreign, fuzz, hostile, kills, networks, outputs, studies, threads
+from reliability import crowd, damage, disk, fits, foreign, fuzz, hostile, kills, networks, outputs, studies, threads
 from reliability.child import Child, Outcome, preload
 from reliability.table import Part, page, table
 
@@ -46,6 +46,7 @@ PARTS = (
     "outputs",
     "networks",
     "pygenn",
+    "fits",
 )
 
 
@@ -75,6 +76,8 @@ class Options:
     """Random networks of all kinds."""
     on_pygenn: int = 300
     """The same on real GeNN."""
+    fits: int = 100
+    """Of random cells with modes."""
     quick: bool = False
     """A few trials of each part instead."""
     workers: int = 1
@@ -110,6 +113,7 @@ def parts(o: Options) -> dict[str, Callable[[Path, np.random.Generator], Part]]:
         "outputs": lambda f, r: outputs.outputs(o.streams, f, r),
         "networks": lambda f, r: networks.networks(o.networks, f, o.seed),
         "pygenn": lambda f, r: networks.on_pygenn(o.on_pygenn, f, o.seed),
+        "fits": lambda f, r: fits.fits(o.fits, f, o.seed),
     }
 
 
@@ -118,7 +122,7 @@ def campaign(o: Options) -> list[Part]:
     if o.quick:
         o = replace(
             o, kills=5, disk_steps=3, places=2, processes=3, rounds=1, cases=60, folders=60, streams=20, hostile=50,
-            networks=14, on_pygenn=6,
+            networks=14, on_pygenn=6, fits=4,
         )  # fmt: skip
     preload()
     with tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as root:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-GOOD = ("equal", "recovered", "refused with a message", "harmless", "right", "decided by rounding")
+GOOD = ("equal", "recovered", "refused with a message", "harmless", "right", "decided by rounding", "doubted")
 
 
 @dataclass
@@ -52,9 +52,10 @@ wrong result reported as correct. {verdict}
 * **recovered**: damage or loss was detected, and the file made again or replaced by the best checkpoint, bit for bit.
 * **refused with a message**: one line that says what is wrong and where; exit status 1 or 2.
 * **harmless**: the damage changed nothing that a reader uses (the recorded command line; white space in JSON).
-* **right**: a random command, file or network was accepted, and its results passed the checks.
+* **right**: a random command, file, network or cell was accepted, and its results passed the checks.
 * **decided by rounding**: the reference itself decides otherwise when its numbers move by a part in 10^11
   ([random networks](random_networks.md)).
+* **doubted**: a fit ended elsewhere than at the truth, and said that it is unsure ([fit](fit.md)).
 
 The kills of trainings, conversions and compilations add up to one hundred. Parts may come from several runs of the
 command (`--saved`): after a fix, only its part runs again. So far the campaign has found the following faults, each of

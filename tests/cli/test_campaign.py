@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
-from reliability import child, damage, disk, event_files, networks, table  # noqa: E402
+from reliability import child, damage, disk, event_files, fits, networks, table  # noqa: E402
 
 
 def campaign(tmp_path, *only):
@@ -108,3 +109,15 @@ def test_a_wrong_network_and_a_script_that_breaks_off_are_faults(tmp_path, monke
     script.write_text("raise KeyError('here')")
     part = networks._drawn(table.Part("networks"), ((),), 2, tmp_path / "none", 7)
     assert len(part.faults) == 1 and "status 1" in part.faults[0] and "KeyError: 'here'" in part.faults[0]
+
+
+@pytest.mark.parametrize("end", ["right", "doubted", "wrong result", "bare traceback"])
+def test_a_fit_that_is_sure_of_something_else_is_a_fault(tmp_path, monkeypatch, end):
+    """Cell 24 as it is drawn and runs; its fit is made up."""
+    doubts = ["tau is not determined"] if end == "doubted" else []
+    free, verdict = SimpleNamespace(missing=0, surplus=0), SimpleNamespace(little=False)
+    result = SimpleNamespace(free=free, verdict=verdict, doubts=lambda: doubts)
+    monkeypatch.setattr(fits, "fitted", lambda *_: 1 / 0 if end == "bare traceback" else result)
+    monkeypatch.setattr(fits, "finds", lambda *_: end == "right")
+    part = fits.fits(1, tmp_path, 1)
+    assert dict(part.ended) == {end: 1} and len(part.faults) == (end in ("wrong result", "bare traceback"))
