@@ -14,41 +14,30 @@ from ..program.loss_changes import BY, N, of_readout, of_readouts
 from ..program.lower import EFFECT
 from ..program.nodes import Access, Buffer, Kernel, Let, Statement, birth_change, expressions, walk
 from ..program.readouts import Readout
-from ..program.trial import Trial
 from .statements import Spelling, Writer, indent
 
 Element = Callable[[Access, Callable[[sp.Expr], str]], str]
 
 
-def birth_losses(trial: Trial, head: str, given: str, body: Callable[[int, bool], str], is_: str = "") -> str:
-    """The functions that a trial needs.
-
-    Args:
-        head: what stands before their names. given: their first arguments. body: (population, read) -> as `changed`. is_: stands
-            behind their names, of lambdas.
-    """
-    numbers = {p.name: i for i, p in enumerate(trial.plan.populations)}
-    moved = {numbers[trial.plan.connections[c].target] for o in trial.births for c, _ in o.moving}
-    read = [o.population for o in trial.births if reads_change(o.kernel.body)]
-    return loss_functions(sorted(moved), read, head, given, body, is_)
-
-
-def reads_change(body: Iterable[Statement]) -> bool:
-    """Whether statements ask for the change of a loss by the readout of one output."""
-    return any(sp.sympify(e).has(birth_change) for s in walk(body) for e in expressions(s))
+def reads_change(body: Iterable[Statement], of: type[sp.Basic] = birth_change) -> bool:
+    """Whether statements ask for the change of a loss by the readout of one output, or by its V."""
+    return any(sp.sympify(e).has(of) for s in walk(body) for e in expressions(s))
 
 
 def loss_functions(
-    moved: Iterable[int], read: Iterable[int], head: str, given: str, body: Callable[[int, bool], str], is_: str = ""
+    moved: Iterable[int], read: Iterable[int], head: str, given: str, body: Callable[[int, bool], str]
 ) -> str:
-    """The functions of the first kind, and of the second, by the numbers of populations; see `birth_losses`."""
-    end = ";\n" if is_ else "\n"
+    """The functions of the first kind, and of the second, by the numbers of populations.
+
+    Args:
+        head: what stands before their names. given: their first arguments. body: (population, read) -> as `changed`.
+    """
     text = ""
     for i in moved:
-        text += f"{head} birth_moved_p{i}{is_}({given}, const real *moved) {{\n{indent(body(i, False))}}}{end}"
+        text += f"{head} birth_moved_p{i}({given}, const real *moved) {{\n{indent(body(i, False))}}}\n"
     for i in read:
         arguments = f"{given}, int32_t neuron, real {BY}"
-        text += f"{head} birth_read_p{i}{is_}({arguments}) {{\n{indent(body(i, True))}}}{end}"
+        text += f"{head} birth_read_p{i}({arguments}) {{\n{indent(body(i, True))}}}\n"
     return text
 
 

@@ -132,15 +132,6 @@ class Expressions(Printer):
         (flags,) = self._all(e)
         return f"({flags} & ({flags} - 1))"
 
-    def _print_loss_change(self, e: sp.Expr) -> str:
-        step, neuron, before, V, *of_loss = self._all(e)
-        function = "_p".join(["loss_change", *of_loss])
-        return f"{function}(t, sample, {step}, {neuron}, &{before} - {neuron}, {V})"
-
-    def _print_birth_change(self, e: sp.Expr) -> str:
-        population, neuron, by = self._all(e)
-        return f"birth_read_p{population}(t, sample, {neuron}, {by})"
-
     def _print_normal_number(self, e: sp.Expr) -> str:
         return f"normal_number({', '.join(self._all(e))}, {self.writer.spelling.constants['quantiles']})"
 

@@ -466,11 +466,11 @@ class Lowering:
 
     def birth(self, o: Birth) -> Body:
         into, names = self.access(Access(o.into, (NEURON,))), self._names(Kernel((Set(TOTAL, o.here),), o.kernel.table))
-        body: Body = [Let(SOURCE, NEURON, "long"), Let(NOW, STEP, "long"), *self._dots(o.terms), *self._moved(o)]
+        body: Body = [Let(SOURCE, NEURON, "long"), Let(NOW, STEP, "long"), *self._dots(o.terms), *self.moved(o)]
         body += [Set(into.buffer.at(*into.index), TOTAL), *self.kernel(o.kernel, o.population)]
         return [self._neurons(o.population, [Block((When(o.here, (Block(tuple(body)),)),), names)])]
 
-    def _moved(self, o: Birth) -> Body:
+    def moved(self, o: Birth) -> Body:
         """Adds to `TOTAL` the changes of outer losses by readouts that move."""
         body: Body = []
         for target in dict.fromkeys(self.plan.connections[k].target for k, _ in o.moving):

@@ -14,7 +14,6 @@ from ...program.lower import SOURCE, TOTAL, Body
 from ...program.nodes import NEURON, Access, Buffer, Code, Kernel, Range
 from ...program.operations import EVALUATED
 from ...program.trial import Birth, Deliver, Feedback, FeedInput
-from ..birth_losses import birth_losses, changed
 from ..layout import Layout
 from ..statements import Spelling, Writer, indent
 from .gathers import FLIGHT, WARP
@@ -327,41 +326,12 @@ class ConnectionOps(Layout):
         after += f"if (lane == 0 && neuron / 32 < {words}) {p}_born[neuron / 32] = word;\n"
         found = self._over(i, f"here = {here};\n", name, after, declare="int here = 0;\n")
         body = f"{self._spike(p)}{self._dots(o.terms)}"
-        body += f"if (lane == 0) {{\n{indent(self._moved(o))}    {o.into.name}[source] = total;\n}}\n"
+        body += f"if (lane == 0) {{\n{indent(self.loops.alone(self.loops.moved(o)))}    {o.into.name}[source] = total;\n}}\n"
         dots = f"for (int k = warp; k < *{p}_sent; k += {self.threads // WARP}) {{\n{indent(body)}}}\n"
-        kernel = Writer(self._spelling(), o.kernel, i).text()
+        kernel = Writer(self._spelling(), self.loops.whole(o.kernel), i).text()
         each = self._over(i, f"if ({here}) {{\n{indent(kernel)}}}\n", name)
         listed = self._list(p, i, f"{p}_born[v]", 0)
-        text = f"{found}__syncthreads();\n{listed}__syncthreads();\n{dots}__syncthreads();\n{each}"
-        # a scope: the births of another population may change the same readouts
-        return f"{{\n{indent(self._birth_losses(o) + text)}}}\n"
-
-    def _birth_losses(self, o: Birth) -> str:
-        """As lambdas: they read what is in shared memory."""
-        spelling = self._spelling(inside=False)
-
-        def body(population: int, read: bool) -> str:
-            return changed(self.trial.readouts[population], spelling.element, spelling.constants, read=read)
-
-        return birth_losses(
-            replace(self.trial, births=(o,)), "const auto", "const Trial *t, int64_t sample", body, " = [&]"
-        )
-
-    def _moved(self, o: Birth) -> str:
-        """Adds the changes of outer losses by readouts that move to ``total``."""
-        text = ""
-        for p in {c.target: None for c in (self.plan.connections[k] for k, _ in o.moving)}:
-            i, size = self.loops.places[p], self.plan.population(p).size
-            slope, add = self._element(Access(self.trial.buffers[f"p{i}_w_dr"], (sp.Symbol("n"),)), str, False), ""
-            for k, row in ((k, row) for k, row in o.moving if self.plan.connections[k].target == p):
-                weight = self.loops.stored_weight(k, f"source * {size} + n")
-                arrival = f"step + t->c{k}_delay"
-                each = f"if ({slope} != 0) moved[n] += {weight} * {self._row(row, f'({arrival})')} / {slope};\n"
-                loop = f"if ({arrival} < t->n_steps)\n    for (int n = 0; n < {size}; ++n) {each}"
-                add += loop
-            add = f"real moved[{size}] = {{0}};\n{add}total += birth_moved_p{i}(t, sample, moved);\n"
-            text += f"{{\n{indent(add)}}}\n"
-        return text
+        return f"{found}__syncthreads();\n{listed}__syncthreads();\n{dots}__syncthreads();\n{each}"
 
     def feed_input(self, o: FeedInput) -> str:
         """Warps share the input spikes of the trial."""

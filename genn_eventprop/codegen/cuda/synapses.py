@@ -11,7 +11,7 @@ from ...modelling.expressions import symbol
 from ...program.connectivity import Windows
 from ...program.loss_changes import N
 from ...program.lower import ARRIVAL, NOW, SOURCE, TOTAL, Body, Lowering, W
-from ...program.nodes import Access, Block, Buffer, Kernel, Leave, Let, Range, quotient, remainder
+from ...program.nodes import Access, Block, Buffer, Diverged, Kernel, Leave, Let, Range, quotient, remainder
 from ...program.operations import EVALUATED, GatherDelays
 from ...program.passes import buffers_of, shared, without_unused
 from ...program.trial import Trial
@@ -34,9 +34,21 @@ class Synapses(Lowering):
 
     def text(self, body: Body, lane: str, lanes: int) -> str:
         """Loops that `lanes` threads share, of which this one is number `lane`."""
+        return self.alone(shared(body, symbol(lane), lanes))
+
+    def alone(self, body: Body) -> str:
+        """Loops of one thread, with the rows that they need."""
+        rows = (self.buffers[n] for n in sorted(buffers_of(body)))
+        scratch = "".join(f"real {b.name}[{b.axes[0]}];\n" for b in rows if b.role == "scratch")
         spelling = Spelling(self._element, lambda *_: "", CONSTANTS, buffers=self.buffers)
-        shares = shared(body, symbol(lane), lanes) if lanes > 1 else body
-        return Writer(spelling, Kernel((), {})).block(without_unused(shares))
+        return scratch + Writer(spelling, Kernel((), {})).block(without_unused(body))
+
+    def stop(self, population: int, state: int) -> Body:
+        return [Diverged(state)]
+
+    def whole(self, kernel: Kernel) -> Kernel:
+        """A kernel with the losses in its expressions as loops."""
+        return Kernel(tuple(self._replaced(kernel)), kernel.table)
 
     def stored_weight(self, i: int, place: str) -> str:
         """A weight, by its place in those of a connection."""
@@ -93,7 +105,5 @@ class Synapses(Lowering):
         return found + [(o.connection, *t) for o in late for t in o.terms if self.at_once(o.connection, t[0])]
 
     def _function(self, head: str, given: str, into: sp.Symbol, body: Body) -> str:
-        body = [Let(into, sp.Integer(0), changes=True), Block(tuple(body)), Leave(into)]
-        rows = (self.buffers[n] for n in sorted(buffers_of(body)))
-        scratch = "".join(f"real {b.name}[{b.axes[0]}];\n" for b in rows if b.role == "scratch")
-        return f"{head}(const Trial *t, int64_t sample, {given}) {{\n{indent(scratch + self.text(body, '0', 1))}}}\n"
+        text = self.alone([Let(into, sp.Integer(0), changes=True), Block(tuple(body)), Leave(into)])
+        return f"{head}(const Trial *t, int64_t sample, {given}) {{\n{indent(text)}}}\n"

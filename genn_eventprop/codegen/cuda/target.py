@@ -39,7 +39,6 @@ from ..safe_text import in_comment
 from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
 from ..target import Target, compared, finished, gathered, step_backwards, step_forwards, write
-from ..voltage_losses import voltage_losses
 from .connections import ConnectionOps
 from .exact import ExactKernels
 from .exact import head as exact_head
@@ -116,8 +115,7 @@ def generate(plan: Plan, dtype: str, split: bool = False, halves: bool = False) 
         *text.gathers.sums(),
         *text.gathers.kernels(text.parameter, text.struct_pointer),
     ]
-    losses = voltage_losses(text.trial, INLINE, text._element, CONSTANTS)
-    losses += text.loops.spikes(INLINE) + text.loops.arrivals(INLINE)
+    losses = text.loops.spikes(INLINE) + text.loops.arrivals(INLINE)
     head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double"), losses]
     return Source(
         "\n".join(head + kernels), text.trial, text.arrays, text.numbers, text.doubles, text.integers, text.by_value,
@@ -457,12 +455,12 @@ class Kernels(ConnectionOps, Target):
 
     def undo(self, o: EachNeuron) -> str:
         """With the newest entry of the list in registers."""
-        text = _NewestWriter(self._spelling(), o.kernel, o.population, self._load_newest(o)).text()
+        text = _NewestWriter(self._spelling(), self.loops.whole(o.kernel), o.population, self._load_newest(o)).text()
         return self._over(o.population, text, self.plan.populations[o.population].name)
 
     def each_neuron(self, o: EachNeuron) -> str:
         p = self.plan.populations[o.population]
-        body, i = Writer(self._spelling(), o.kernel, o.population).text(), o.population
+        body, i = Writer(self._spelling(), self.loops.whole(o.kernel), o.population).text(), o.population
         if not o.emits:
             return self._over(i, body, p.name)
         # the vote of a warp is the word of its 32 neurons, so no two threads write to one word. All lanes must take part:
@@ -489,8 +487,10 @@ class _NewestWriter(Writer):
         following: asks for the next one.
     """
 
-    def __init__(self, spelling: Spelling, kernel: Kernel, population: int, following: str) -> None:
-        super().__init__(spelling, kernel, population)
+    def __init__(
+        self, spelling: Spelling, kernel: Kernel, population: int = -1, following: str = "", double: bool = False
+    ) -> None:  # fmt: skip
+        super().__init__(spelling, kernel, population, double)
         self._following = following
 
     def statement(self, s: Statement) -> str:

@@ -110,7 +110,7 @@ scalar* __restrict feedback = work.{prefix}feedback;
         found = {s: Access(Buffer(f"work.p{i}_born_{s}", ("entries",)), (symbol("k"),)) for s in lists.born}
         shared, kernel = loops.entry(Kernel(o.kernel.body, {**o.kernel.table, **found}))
         copies = "".join(f"work.p{i}_born_{s}[count] = {lists.births}.record[{n}][k], " for n, s in enumerate(found))
-        each = f"const int neuron = index[k];\nscalar total = feedback[k];\n{self._moved(o)}{into}[neuron] = total;\n"
+        each = f"const int neuron = index[k];\nscalar total = feedback[k];\n{self.evaluated.moved(o)}{into}[neuron] = total;\n"
         body = f"""\
 work.p{i}_feedback.zero(count);
 scalar* __restrict feedback = work.p{i}_feedback;
@@ -127,26 +127,6 @@ for (int64_t k = {lists.births}.start[step]; k < {lists.births}.start[step + 1];
 }}
 """
         return "{\n" + indent(f"{head}if (count) {{\n{indent(body)}}}\n") + "}\n"
-
-    def _moved(self, o: Birth) -> str:
-        """Adds the changes of outer losses by readouts that move to ``total``."""
-        text = ""
-        for p in {c.target: None for c in (self.plan.connections[k] for k, _ in o.moving)}:
-            out, add = self.names.p(p), ""
-            slope = self.memory.pointer(self.trial.buffers[f"{out}_w_dr"])
-            for k, rows in ((k, row) for k, row in o.moving if self.plan.connections[k].target == p):
-                c = self.plan.connections[k]
-                row = f"{self.memory.pointer(rows)} + {self.memory.row_of(rows, 'arrival')} * NP_{out}"
-                loop = f"""\
-const auto* row = args.{self.names.c(c)}_weight + int64_t(neuron) * NP_{out};
-const scalar* along = {row};
-for (int n = 0; n < N_{out}; ++n)
-    if ({slope}[n] != 0) moved[n] += row[n] * along[n] / {slope}[n];
-"""
-                add += f"if (const int64_t arrival = step{self._delay(c)}; arrival < n_steps) {{\n{indent(loop)}}}\n"
-            add = f"scalar moved[N_{out}] = {{}};\n{add}total += birth_moved_{out}(args, work, sample, moved);\n"
-            text += f"{{\n{indent(add)}}}\n"
-        return text
 
     def _term(self, connection: int, part: str, row: Buffer, happened: bool = True) -> str:
         c, array = self.plan.connections[connection], self.memory.pointer(row)

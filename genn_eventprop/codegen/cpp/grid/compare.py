@@ -8,11 +8,15 @@ import sympy as sp
 
 from ....losses.kinds import READOUTS
 from ....program.host_values import auxiliary
-from ....program.nodes import Access, Buffer, Kernel, Statement
+from ....program.loss_changes import CHANGED, N, of_spike
+from ....program.lower import EFFECT
+from ....program.nodes import Access, Buffer, Kernel, Statement, loss_change
+from ....program.outer.base import ROW
+from ....program.readouts.voltage import Voltage
 from ....program.trial import Trial
-from ...birth_losses import birth_losses, changed
+from ...birth_losses import changed, reads_change, setting
+from ...birth_losses import loss_functions as birth_functions
 from ...statements import Spelling, indent
-from ...voltage_losses import voltage_losses
 from .lanes import ScalarWriter
 from .memory import Memory
 
@@ -36,28 +40,37 @@ def compared(memory: Memory, kernel: Kernel) -> str:
     return memory.pointers() + text
 
 
-def birth_functions(memory: Memory, trial: Trial) -> str:
-    """Outer losses of readouts that a spike would change, see `codegen/birth_losses.py`."""
-
-    def body(population: int, read: bool) -> str:
-        def write(spelling: Spelling, kernel: Kernel, double: bool) -> ScalarWriter:
-            return ScalarWriter(spelling, kernel)
-
-        text = changed(trial.readouts[population], memory.element, CONSTANTS, read=read, writer=write)
-        return memory.pointers() + text
-
-    return birth_losses(trial, "__attribute__((noinline)) scalar", GIVEN, body)
-
-
 def loss_functions(memory: Memory, trial: Trial) -> str:
-    """Of auxiliary losses of V where it jumps, see `codegen/voltage_losses.py`; the main loss has those of voltage.hpp."""
+    """What a spike does to losses, too long to stand in every kernel: ``birth_read_p<i>`` (`codegen/birth_losses.py`), and
+    ``loss_change_p<i>`` of an auxiliary loss of V: l at the beginning of step ``o_row`` minus l with V of one output
+    changed; before: V of all outputs. The main loss has that of voltage.hpp.
+    """
 
-    def write(spelling: Spelling, kernel: Kernel, double: bool) -> ScalarWriter:
-        return ScalarWriter(spelling, kernel)
+    def read(population: int, _: bool) -> str:
+        return begin(memory, changed(trial.readouts[population], memory.element, CONSTANTS, read=True, writer=_scalar))
 
-    return voltage_losses(
-        trial, "inline", memory.element, CONSTANTS, GIVEN, main=False, begin=lambda: begin(memory), writer=write
-    )  # fmt: skip
+    births = [o.population for o in trial.births if reads_change(o.kernel.body)]
+    text = birth_functions((), births, "__attribute__((noinline)) scalar", GIVEN, read)
+
+    def element(access: Access, write: Callable[[sp.Expr], str]) -> str:
+        of_argument = access.buffer.role == "argument"
+        return f"before[{write(access.index[0])}]" if of_argument else memory.element(access, write)
+
+    for o in trial.jumps:
+        readout = trial.readouts.get(o.population)
+        if isinstance(readout, Voltage) and readout is not trial.readout and reads_change(o.kernel.body, loss_change):
+            before = Access(Buffer("before", (readout.s.N,), "real", "argument"), (N,))
+            change = of_spike(readout, before, ROW, EFFECT)
+            body = begin(
+                memory, setting(ScalarWriter(Spelling(element, lambda *_: "", CONSTANTS), Kernel((), {})), change)
+            )
+            given = f"{GIVEN}, int64_t {ROW}, int32_t neuron, const real *before, real {CHANGED}"
+            text += f"inline real loss_change_p{o.population}({given}) {{\n{indent(body)}}}\n"
+    return text
+
+
+def _scalar(spelling: Spelling, kernel: Kernel, double: bool) -> ScalarWriter:
+    return ScalarWriter(spelling, kernel)
 
 
 def printed(memory: Memory, buffers: Mapping[str, Buffer], body: Iterable[Statement]) -> str:
@@ -65,9 +78,9 @@ def printed(memory: Memory, buffers: Mapping[str, Buffer], body: Iterable[Statem
     return ScalarWriter(Spelling(memory.element, lambda *_: "", CONSTANTS, buffers=buffers), Kernel((), {})).block(body)
 
 
-def begin(memory: Memory) -> str:
-    """What the body of a function begins with, once all else of it is written."""
-    return f"{memory.pointers()}[[maybe_unused]] const int64_t n_steps = args.n_steps;\n"
+def begin(memory: Memory, body: str) -> str:
+    """The body of a function, with what it begins with."""
+    return f"{memory.pointers()}[[maybe_unused]] const int64_t n_steps = args.n_steps;\n{body}"
 
 
 def auxiliary_losses(memory: Memory, losses: Sequence[str]) -> str:

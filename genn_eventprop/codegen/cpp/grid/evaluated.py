@@ -16,6 +16,7 @@ from ....program.connectivity import Table
 from ....program.loss_changes import N
 from ....program.lower import ARRIVAL, INPUT, NOW, SOURCE, TOTAL, Body, Lowering, W
 from ....program.nodes import (
+    NEURON,
     STEP,
     Add,
     Block,
@@ -35,7 +36,7 @@ from ....program.nodes import (
 from ....program.operations import EVALUATED
 from ....program.passes import lists
 from ....program.readouts.integral import Integral
-from ....program.trial import Feedback, FeedInput, GatherDelays, Trial
+from ....program.trial import Birth, Feedback, FeedInput, GatherDelays, Trial
 from ...printer import CPP
 from ...statements import Spelling, Writer
 from ..context import Context, padded, stream
@@ -140,6 +141,11 @@ class Evaluated:
         return LoopWriter(spelling, Kernel((), {})).block(lists(body, of))
 
     # spikes
+
+    def moved(self, o: Birth) -> str:
+        """Adds to `total` the changes of outer losses by readouts that a spike of `neuron` at `step` would move."""
+        spike: Body = [Let(SOURCE, NEURON, "long"), Let(NOW, STEP, "long")]
+        return self._text([Block((*spike, *self.loops.moved(o)))]) if o.moving else ""
 
     def feedback(self, i: int, part: str, row: Buffer) -> str:
         """Adds to `feedback` what the `count` spikes of `index` at `step` cause."""

@@ -32,7 +32,7 @@ from ...target import Target, finished, step_backwards, step_forwards, write
 from ..context import POLL, Context, ends, stream, streams
 from .between import ConnectionOps
 from .carried import Carried
-from .compare import auxiliary_losses, begin, birth_functions, compared, loss_functions, printed
+from .compare import auxiliary_losses, begin, compared, loss_functions, printed
 from .connections import Connections, tables
 from .evaluated import Evaluated
 from .lists import Lists
@@ -135,12 +135,10 @@ class Grid(Target):
         self.memory.used |= {b.name: b for b in self.outer_buffers()}
         forwards = set(self.memory.used)
         functions.append(self._backward())
-        births = birth_functions(self.memory, self.trial)
         changes = loss_functions(self.memory, self.trial)
         (found, room, late), (more, more_room) = self.others.members(), self.evaluated.members()
         return [
             work(self.memory, self.lists, forwards, self.segments.kept(), (found + more, room + more_room, late)),
-            births,
             changes,
             *functions,
         ]
@@ -282,4 +280,4 @@ class Grid(Target):
         if not others:
             return auxiliary_losses(self.memory, [])
         text = printed(self.memory, self.lowering.buffers, self.lowering.operations(self.trial.compare[others[0] :]))
-        return auxiliary_losses(self.memory, [begin(self.memory) + text])
+        return auxiliary_losses(self.memory, [begin(self.memory, text)])
