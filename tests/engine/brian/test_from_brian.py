@@ -19,7 +19,7 @@ from support.extras import needs
 b2 = needs("brian2")
 from brian2 import ms, mV, nA, nS, pF  # noqa: E402
 
-from genn_eventprop.interop.brian import from_brian  # noqa: E402
+from genn_eventprop.interop.brian import from_brian, to_brian  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -163,3 +163,19 @@ def test_several_pathways_and_an_event_of_ones_own():
                        delay={"up": 0 * ms, "down": 2 * ms}, name="both")  # fmt: skip
     both.connect()
     assert compare(b2.Network(cells, source, both), cells, 40.0, 0.01) > 5
+
+
+def test_there_and_back():
+    cells = lif()
+    cells.I = "(20 + i) * mV"
+    source = b2.SpikeGeneratorGroup(2, [0, 1], [1, 3] * ms, name="source")
+    inward = b2.Synapses(source, cells, "w : volt", on_pre="ge += w", name="inward")
+    inward.connect(condition="i + j < 4")
+    inward.w, inward.delay = "(5 + i + j) * mV", "(1 + i) * ms"
+    first = from_brian(b2.Network(cells, source, inward))
+    script = to_brian(first.network, first.values)
+    again = from_brian(script.build(source=([0, 1], [1.0, 3.0])), namespace={})
+    one, other = (spikes_here(imported, 30.0, "cells") for imported in (first, again))
+    assert len(one[0]) > 5
+    np.testing.assert_array_equal(one[0], other[0])
+    np.testing.assert_allclose(one[1], other[1], rtol=0, atol=1e-12)
