@@ -95,6 +95,7 @@ def child(file: Path) -> None:
     except Finished:
         pass
     except (Exception, SystemExit) as error:
+        traceback.print_exc()
         if latest.get("refused") == "it never calls run":
             latest = {"failed": f"{type(error).__name__}: {error}"}
     print(f"\nRESULT {json.dumps(latest)}", flush=True)
@@ -130,30 +131,24 @@ def look_at(network: Any, duration: float, names: dict[str, Any], run: Any) -> d
 
 
 def gradient(group: Any, network: Any, names: dict[str, Any]) -> float:
-    """The worst relative error of a block: in a small network of the model, as `gradcheck` makes it, or in a network of
-    this group alone, with all its parameters: of neurons without a threshold, with more than two states, or that spike
-    whatever arrives."""
+    """The worst relative error of a block: in a network of this group alone, with all its parameters, if it has no
+    threshold or spikes by itself; else in a small random network of the model, as `gradcheck` makes it."""
     from dataclasses import replace
 
     import brian2 as b2
 
     from genn_eventprop import Inputs
-    from genn_eventprop.errors import EventPropError
     from genn_eventprop.interop.brian import from_brian
     from genn_eventprop.interop.brian.read import model_of
     from genn_eventprop.losses import SquaredError
     from genn_eventprop.verify.gradients import check, check_network
 
-    leading = {s.name: s for s in network.objects if isinstance(s, b2.Synapses)}
-    model, report = model_of(group, names | leading), None
-    if model.spiking and len(model.state) < 3:
-        try:
-            report = check(model, quick=True)
-        except EventPropError as error:  # no weights that bring it near its threshold
-            print(error)
-    if report is None:
-        every = [f"{group.name}.{n}" for n in from_brian(group, namespace=names).model.params]
-        alone = from_brian(group, namespace=names, trainable=every)
+    alone = from_brian(group, namespace=names)
+    if alone.model.spiking and not len(here_spikes(alone, WINDOW, [group.name])[0]):
+        leading = {s.name: s for s in network.objects if isinstance(s, b2.Synapses)}
+        report = check(model_of(group, names | leading), quick=True)
+    else:
+        alone = from_brian(group, namespace=names, trainable=[f"{group.name}.{n}" for n in alone.model.params])
         output = alone.network.populations[0]
         parts = alone.inputs(WINDOW).parts
         data = Inputs({n: replace(part, targets=np.zeros((1, output.size))) for n, part in parts.items()})
@@ -201,16 +196,11 @@ def as_given(poisson: Any, events: Any) -> tuple[Any, Any]:
     """A PoissonInput as a generator of the spikes that it has here, and its synapses."""
     import brian2 as b2
 
-    size, channels, times = events.n_channels, events.channels.astype(int), events.times
-    order = np.lexsort((times, channels))
-    new = np.r_[True, (np.diff(channels[order]) != 0) | (np.diff(times[order]) != 0)]
-    starts = np.flatnonzero(new)
-    again = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
-    copies = int(again.max(initial=0)) + 1  # a generator has one spike of a neuron in a step
-    source = b2.SpikeGeneratorGroup(size * copies, channels[order] + size * again, times[order] * b2.ms)
+    count = len(events.times)  # a neuron of a generator may spike once in a step, so that each has one spike
+    source = b2.SpikeGeneratorGroup(count, np.arange(count), events.times * b2.ms)
     weight = poisson.weight if isinstance(poisson.weight, str) else repr(poisson.weight)
     synapses = b2.Synapses(source, poisson._group, on_pre=f"{poisson.target_var} += {weight}")
-    synapses.connect(i=np.arange(size * copies), j=np.tile(np.arange(size), copies))
+    synapses.connect(i=np.arange(count), j=events.channels.astype(int))
     return source, synapses
 
 
@@ -308,9 +298,10 @@ What [`from_brian`](from_brian.md) makes of the programs in `examples/frompapers
 
 ## Read: {}
 
-Spikes are those of the first ms of the first `run` that has any. Brian finds a spike at the end of a step, so that its times are
-late by up to a step for each spike before; the columns have the largest difference in ms with smaller and smaller steps, and in a run
-whose steps are 1e-9 ms where spikes are (located). Large networks are made smaller. Gradients are the worst relative error of `genn-eventprop gradcheck --quick`.
+Spikes are those of the first ms of the first `run` that has any, in networks made smaller where they are large. Brian finds a spike at
+the end of a step, so that its times are late by up to a step for each spike before; the columns have the largest difference in ms with
+smaller and smaller steps, and in a run whose steps are 1e-9 ms where spikes are (located). Gradients are the worst relative error of
+`genn-eventprop gradcheck --quick`, or of all parameters in the group alone where it spikes by itself or has no threshold.
 
 | example | neurons | ms | spikes | 0.1 ms | 0.01 ms | 0.001 ms | located | gradient |
 |---|---|---|---|---|---|---|---|---|"""  # noqa: E501

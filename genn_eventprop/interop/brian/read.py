@@ -70,8 +70,8 @@ class Imported:
         """The inputs of the network, as a data set.
 
         Spikes of a SpikeGeneratorGroup and values of a TimedArray are the same in all samples. Poisson spikes are new
-        ones in each, drawn with `seed` as Brian draws them (not the same numbers): a source spikes in a step of its
-        clock with probability rate dt.
+        ones in each, drawn with `seed` much as Brian draws them (not the same numbers): a source spikes in a step of
+        its clock with probability rate dt, here at a random time of the step.
 
         Args:
             duration: of the trial, in ms. samples: number of trials. seed: of the draws.

@@ -40,8 +40,8 @@ class Spikes:
 
 @dataclass(frozen=True, eq=False)
 class Poisson:
-    """Random spikes, as Brian draws them: in a step of dt ms, each of `trains` sources of a channel spikes with
-    probability rate dt.
+    """Random spikes, much as Brian draws them: in a step of dt ms, each of `trains` sources of a channel spikes with
+    probability rate dt, here at a random time of the step.
 
     Args:
         rates: (N,) per ms, or a tree of numbers, TimedArrays and t that gives them.
@@ -70,8 +70,9 @@ class Poisson:
                 each = counts[step, channel]
                 found.append(np.stack([np.repeat(some[step], each), np.repeat(channel, each)]))
             step, channel = np.concatenate(found, axis=1)
-            drawn.append((times[step], channel.astype(np.int32)))
-        return Events.from_samples(drawn, self.size)
+            inside = np.minimum((step + rng.random(step.size)) * self.dt, np.nextafter(duration, 0.0))
+            drawn.append((inside, channel.astype(np.int32)))
+        return Events.from_samples(drawn, self.size, sort=True)
 
 
 @dataclass(frozen=True, eq=False)

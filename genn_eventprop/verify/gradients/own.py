@@ -89,13 +89,15 @@ class EngineDifferences:
             sent = [(*lists[p.name], lists[p.name][2])] if p.spiking else []
             sent += self._mode_ends(p, *lists[p.name]) if p.spiking else []
             sent += [self._arrivals(c, *lists[c.source]) for c in self.plan.into(p.name)]
+            if not sent:  # a neuron without threshold and connections
+                continue
             if not any(c.delays for c in self.plan.into(p.name)):  # a spike arrives at all its targets at once
                 sent = [(sample, time, source, np.zeros_like(source)) for sample, time, source, _ in sent]
             kind = np.concatenate([np.full(len(part[0]), i) for i, part in enumerate(sent)])
             sample, time, source, target = (np.concatenate([part[k] for part in sent]) for k in range(4))
             order = np.lexsort((source, kind, time, target, sample))
             parts += [sample[order], kind[order], source[order], target[order]]
-        return float(result.loss.mean()), np.concatenate(parts).astype(np.int64).tobytes()
+        return float(result.loss.mean()), np.concatenate([np.empty(0), *parts]).astype(np.int64).tobytes()
 
     def _mode_ends(
         self, p: PopulationRecord, sample: np.ndarray, time: np.ndarray, neuron: np.ndarray

@@ -12,7 +12,7 @@ import pytest
 
 from genn_eventprop import Inputs
 from genn_eventprop.compile import compile_network
-from genn_eventprop.losses import EndVoltageCrossEntropy
+from genn_eventprop.losses import EndVoltageCrossEntropy, SquaredError
 from genn_eventprop.verify.gradients import check_network
 from support.extras import needs
 
@@ -163,6 +163,21 @@ def test_several_pathways_and_an_event_of_ones_own():
                        delay={"up": 0 * ms, "down": 2 * ms}, name="both")  # fmt: skip
     both.connect()
     assert compare(b2.Network(cells, source, both), cells, 40.0, 0.01) > 5
+
+
+@pytest.mark.ci
+def test_equations_alone():
+    """No threshold, and nothing arrives: the gradient of the voltage."""
+    cells = b2.NeuronGroup(2, "dv/dt = (a - v**3) / tau : 1\na : 1", namespace={"tau": 5 * ms}, name="cells")
+    cells.v, cells.a = 0.1, [0.2, 1.0]
+    imported = from_brian(cells, trainable=["cells.a", "cells.tau"])
+    data = imported.inputs(20.0)
+    data = Inputs({"input": replace(data["input"], targets=np.zeros((1, 2)))})
+    loss = SquaredError(imported.network.populations[0])
+    report = check_network(
+        imported.network, loss, events=data, duration=20.0, engine="native", spike_times="exact"
+    )  # fmt: skip
+    assert report.worst < 1e-8, report.text()
 
 
 def test_there_and_back():
