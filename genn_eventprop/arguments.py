@@ -34,7 +34,7 @@ BARE = (
 )
 """What Python and NumPy raise on arguments of a wrong kind."""
 WORDS: dict[Any, str] = {
-    int: "a whole number", float: "a number", bool: "True or False", str: "a text", Path: "a path", Any: "an array",
+    int: "a whole number", float: "a number", bool: "True or False", str: "a string", Path: "a path", Any: "an array",
     np.ndarray: "an array of numbers", type(None): "None", Callable: "a function", Mapping: "a dictionary",
     dict: "a dictionary", Sequence: "a list", Iterable: "a list", list: "a list", tuple: "a tuple",
 }  # fmt: skip

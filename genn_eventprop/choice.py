@@ -78,7 +78,7 @@ def _parse(part: str, where: str, known: Iterable[str], words: bool) -> Spec:
     except (SyntaxError, MemoryError, RecursionError):  # the last two: brackets or signs nested without end
         raise SettingError(problem) from None
     except (ValueError, TypeError):
-        raise SettingError(f"{problem}; a value is a number, a text in quotation marks, or (a, b)") from None
+        raise SettingError(f"{problem}; a value is a number, a string in quotation marks, or (a, b)") from None
     raise SettingError(problem)
 
 

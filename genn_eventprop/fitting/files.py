@@ -89,7 +89,7 @@ def _file(path: Path | str) -> Path:
     try:
         return Path(path)
     except TypeError:
-        raise DataError(f"the path of a recording must be a text or a Path, got {shown(path)}") from None
+        raise DataError(f"the path of a recording must be a string or a Path, got {shown(path)}") from None
 
 
 def cell_name(path: Path, whole: bool = False) -> str:

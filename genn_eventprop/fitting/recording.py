@@ -60,7 +60,7 @@ class Recording:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
-            raise DataError(f"the name of a recording must be a text, got {shown(self.name)}")
+            raise DataError(f"the name of a recording must be a string, got {shown(self.name)}")
         where = f"recording {self.name!r}"
         if not (is_number(self.dt) and self.dt > 0):
             raise DataError(f"{where}: dt must be a positive time in ms, got {shown(self.dt)}")

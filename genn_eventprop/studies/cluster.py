@@ -66,8 +66,9 @@ def slurm_of(table: Mapping[str, Any], where: str) -> Slurm:
             raise SettingError(f"{where}, [slurm]: unknown key {key!r}; {suggest(key, KEYS)}; pass others in options")
     for key, kind, words in (
         ("cpus", int, "an integer"), ("gpus", int, "an integer"), ("grace", int, "whole seconds"),
-        ("setup", list, "a list of lines"), ("options", dict, "a table"), ("partition", str, "a text"),
-        ("account", str, "a text"), ("qos", str, "a text"), ("constraint", str, "a text"), ("memory", str, "a text"),
+        ("setup", list, "a list of lines"), ("options", dict, "a table"), ("partition", str, "a string"),
+        ("account", str, "a string"), ("qos", str, "a string"), ("constraint", str, "a string"),
+        ("memory", str, "a string"),
     ):  # fmt: skip
         if key in table and (not isinstance(table[key], kind) or isinstance(table[key], bool)):
             raise SettingError(f"{where}, [slurm]: {key} must be {words}, got {table[key]!r}")

@@ -132,7 +132,7 @@ def read_scan(path: Path | str) -> Scan:
         raise SettingError(f"{path}: slurm must be a table, [slurm] and lines below it")
     folder = table.get("folder", f"runs/{path.stem}")
     if not isinstance(folder, str) or not folder:
-        raise SettingError(f'{path}: folder must be a text, e.g. folder = "runs/{path.stem}", got {folder!r}')
+        raise SettingError(f'{path}: folder must be a string, e.g. folder = "runs/{path.stem}", got {folder!r}')
     search = _search(table, settings, file, path)
     scan = Scan(file, Path(folder), processes, settings, values, runner, slurm_of(slurm, str(path)), search)
     count = math.prod(len(choices) for choices in values.values())

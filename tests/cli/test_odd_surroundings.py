@@ -154,7 +154,7 @@ def test_the_folder_of_a_scan_is_a_text(page, folder, capsys):
     Path("s.toml").write_text(f'experiment = "page.py"\nfolder = {folder}\n')
     for line in (["scan", "s.toml"], ["scan", "status", "s.toml"]):
         assert main(line) == 1
-        assert 's.toml: folder must be a text, e.g. folder = "runs/s", got ' in capsys.readouterr().err
+        assert 's.toml: folder must be a string, e.g. folder = "runs/s", got ' in capsys.readouterr().err
 
 
 @pytest.mark.one_in(2)

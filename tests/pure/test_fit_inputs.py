@@ -80,7 +80,7 @@ def test_arrays_that_unpack_to_more_than_there_is_are_refused(tmp_path):
         ({"spikes": [[np.nan], []]}, "a spike of sweep 0 is at nan ms"),
         ({"rates": ["a", "b"]}, "rates must be an array of numbers, got texts"),
         ({"rates": {}}, "rates must be an array of numbers"),
-        ({"name": 3}, "the name of a recording must be a text"),
+        ({"name": 3}, "the name of a recording must be a string"),
     ],
 )
 def test_a_recording_says_which_argument_is_wrong(values, message):
@@ -99,7 +99,7 @@ def test_parts_of_a_recording_are_of_their_kind(tmp_path):
         with pytest.raises(DataError, match="a current step must be a positive time"):
             recording.with_current_step(wrong)
     for wrong in (3, None, [1]):
-        with pytest.raises(DataError, match="the path of a recording must be a text or a Path"):
+        with pytest.raises(DataError, match="the path of a recording must be a string or a Path"):
             read_recording(wrong)
     path = tmp_path / "spikes.csv"
     path.write_text("time,sweep\n1,nan\n")

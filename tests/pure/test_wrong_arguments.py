@@ -492,7 +492,7 @@ MESSAGES: dict[str, tuple[Callable[[], object], str]] = {
         "Delay: trainable must be True or False, got ndarray of shape (3,)",
     ),
     "a list": (lambda: ge.Events.concatenate(3), "Events.concatenate: parts must be a list of an Events, got 3"),
-    "a path": (lambda: ge.Events.load(None), "Events.load: path must be a text or a path, got None"),
+    "a path": (lambda: ge.Events.load(None), "Events.load: path must be a string or a path, got None"),
     "a number": (lambda: op.Adam(10**30), "Adam: learning_rate must be a number, got 1000"),
     "ragged": (lambda: ge.Events.from_samples(TIMES, 2, [[1], [1, 2]]), "labels must be an array, got [[1], [1, 2]]"),
     "the outermost": (

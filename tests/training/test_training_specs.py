@@ -69,7 +69,7 @@ def test_neurons_losses_optimisers_and_schedules_by_name():
         (lambda: options.augmentations_of("shift(chanels=3)"), "shift has no option 'chanels'; did you mean 'channels"),
         (lambda: options.augmentations_of("shift=3,"), None),
         (lambda: options.augmentations_of("shift(3"), "cannot read 'shift(3'; write NAME, NAME=VALUE or NAME(OPTION="),
-        (lambda: options.augmentations_of("shift=x"), "a value is a number, a text in quotation marks, or (a, b)"),
+        (lambda: options.augmentations_of("shift=x"), "a value is a number, a string in quotation marks, or (a, b)"),
         (lambda: options.augmentations_of("3"), "cannot read '3'"),
         (lambda: options.augmentations_of("shift(1, 2, 3)"), "shift cannot be used like this: too many"),
         (lambda: options.augmentations_of("shift=-3"), "Shift: channels must be from 0"),

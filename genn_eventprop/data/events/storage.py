@@ -380,8 +380,8 @@ def _facts(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError(f"expected a record, got a {type(record).__name__}")
     for name, kind, words in (
-        ("format", str, "a text"), ("events", int, "a number of events"), ("n_channels", int, "a number of channels"),
-        ("n_classes", int, "a number of classes"), ("name", str, "a text"), ("files", dict, "a record"),
+        ("format", str, "a string"), ("events", int, "a number of events"), ("n_channels", int, "a number of channels"),
+        ("n_classes", int, "a number of classes"), ("name", str, "a string"), ("files", dict, "a record"),
     ):  # fmt: skip
         value = record.get(name)
         if name not in record and name in ("format", "events", "n_channels"):

@@ -27,7 +27,7 @@ def class_names(path: str | Path) -> list[str]:
     with open_npz(Path(path)) as file:
         letters = read_arrays(file, ["letters"], Path(path))["letters"]
     if letters.shape != (CLASSES,) or letters.dtype.kind != "U":
-        raise DataError(f"{path}: letters must be {CLASSES} texts, got {letters.dtype} of shape {letters.shape}")
+        raise DataError(f"{path}: letters must be {CLASSES} strings, got {letters.dtype} of shape {letters.shape}")
     return [str(letter) for letter in letters]
 
 
