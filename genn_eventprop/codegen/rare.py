@@ -8,7 +8,7 @@ second loop, over the list of these neurons.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sympy as sp
@@ -20,7 +20,6 @@ from ..program.nodes import (
     Set,
     Statement,
     StoreEvent,
-    Undo,
     When,
     at_least,
     choose,
@@ -132,24 +131,6 @@ def _again(s: When, later: list[Statement]) -> When:
     """The statement, followed by what is assigned behind it once more: it may change that, e.g. a reset g."""
     assigned = (Set(n.target, n.value) for n in later if isinstance(n, Let | Set))
     return When(s.condition, (*s.body, *assigned), s.otherwise)
-
-
-def rewrite(body: Iterable[Statement], change: Callable[[Statement], Iterable[Statement] | None]) -> list[Statement]:
-    """Replaces each statement by what `change` returns; where that is None, only statements inside are replaced."""
-    out: list[Statement] = []
-    for s in body:
-        new = change(s)
-        if new is not None:
-            out += new
-        elif isinstance(s, When):
-            out.append(When(s.condition, tuple(rewrite(s.body, change)), tuple(rewrite(s.otherwise, change))))
-        elif isinstance(s, Range):
-            out.append(Range(s.index, s.start, s.stop, tuple(rewrite(s.body, change))))
-        elif isinstance(s, Undo):
-            out.append(Undo(s.kind, tuple(rewrite(s.changes, change)), s.body))
-        else:
-            out.append(s)
-    return out
 
 
 def live_statements(body: Iterable[Statement], live: set[sp.Symbol]) -> list[Statement]:

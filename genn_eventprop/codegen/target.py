@@ -145,29 +145,16 @@ def write(target: Target, operations: Iterable[Operation], stage: str = "") -> s
     return "".join(target.head(o, stage) + text for o, text in texts if text)
 
 
+METHODS = {
+    EachNeuron: "each_neuron", Record: "record", Deliver: "deliver", Feedback: "feedback", Birth: "birth",
+    Gather: "gather", GatherDelays: "gather_delays", FeedInput: "feed_input", Total: "total", Once: "once",
+    EachStep: "each_step",
+}  # fmt: skip
+
+
 def _one(target: Target, o: Operation) -> str:
-    if isinstance(o, EachNeuron):
-        return target.each_neuron(o)
-    if isinstance(o, Record):
-        return target.record(o)
-    if isinstance(o, Deliver):
-        return target.deliver([o])
-    if isinstance(o, Feedback):
-        return target.feedback([o])
-    if isinstance(o, Birth):
-        return target.birth(o)
-    if isinstance(o, Gather):
-        return target.gather(o)
-    if isinstance(o, GatherDelays):
-        return target.gather_delays(o)
-    if isinstance(o, FeedInput):
-        return target.feed_input(o)
-    if isinstance(o, Total):
-        return target.total(o)
-    if isinstance(o, Once):
-        return target.once(o)
-    assert isinstance(o, EachStep)
-    return target.each_step(o)
+    method = getattr(target, METHODS[type(o)])
+    return method([o]) if isinstance(o, (Deliver, Feedback)) else method(o)
 
 
 def step_forwards(target: Target) -> str:

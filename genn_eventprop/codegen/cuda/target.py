@@ -18,8 +18,8 @@ import sympy as sp
 
 from ...plan import Plan
 from ...program.nodes import NEURON, SAMPLE, Access, Buffer, Kernel, Statement, Undo, When, name
+from ...program.passes import buffers_of
 from ...program.trial import (
-    Birth,
     Deliver,
     EachNeuron,
     EachStep,
@@ -185,7 +185,7 @@ class Kernels(ConnectionOps, Target):
         self.shared = [b for b in small if b.name in seen or not b.axes]
         self.registers = [b for b in small if b not in self.shared] + self.results
         placed = {b.name for b in small}
-        there, back = (_names(part) for part in (trial.forwards, trial.backwards))
+        there, back = (self._used(part) for part in (trial.forwards, trial.backwards))
         self.carried = [b for b in (*self.registers, *self.shared) if trial.split and b.name in there & back]
         copies = [replace(b, name=f"kept_{b.name}", role="stored") for b in self.carried if b not in self.results]
         single = tuple(b for b in every if b.role == "number" and b.axes == (1,) and b.name.startswith("p"))
@@ -206,6 +206,10 @@ class Kernels(ConnectionOps, Target):
         )  # aligned by size
         self.shared_bytes = sum(self.bytes[b.kind] * _count(b) for b in self.shared)
 
+    def _used(self, operations: Iterable[Operation]) -> set[str]:
+        """Buffers of operations."""
+        return buffers_of(self.loops.operations(operations))
+
     def _seen_by_others(self) -> set[str]:
         """Buffers of neurons that are also used outside the kernels of these neurons."""
 
@@ -213,9 +217,7 @@ class Kernels(ConnectionOps, Target):
             table = isinstance(o, Deliver) and self.plan.connections[o.connection].form != "dense"
             return table or isinstance(o, Once | EachStep | Feedback)
 
-        seen = _names(o for o in (*self.trial.forwards, *self.trial.backwards) if by_others(o))
-        for kernel in self.trial.changes.values():
-            seen |= {kernel.table[s].buffer.name for s in kernel.named}
+        seen = self._used(o for o in (*self.trial.forwards, *self.trial.backwards) if by_others(o))
         return seen | {o.into.name for o in self.trial.births}
 
     # elements and structure
@@ -506,24 +508,6 @@ def _newest(o: EachNeuron) -> list[Buffer]:
     accesses = [o.kernel.table[s] for s in o.kernel.named]
     found = [a.buffer for a in accesses if len(a.index) == 2 and a.index[1] == HAPPENED - 1]
     return list({b.name: b for b in found}.values())
-
-
-def _names(operations: Iterable[Operation]) -> set[str]:
-    """Buffers that operations use, but for weights, spikes and what only gathering uses."""
-    names: set[str] = set()
-    for o in operations:
-        if isinstance(o, EachNeuron | Once | EachStep):
-            names |= {o.kernel.table[s].buffer.name for s in o.kernel.named}
-        elif isinstance(o, Birth):
-            names |= {o.kernel.table[s].buffer.name for s in (*o.kernel.named, *o.here.free_symbols)} | {o.into.name}
-            names |= {b.name for b in (*(b for _, _, b in o.terms), *(b for _, b in o.moving))}
-        elif isinstance(o, Feedback):
-            names |= {o.into.name, *(b.name for _, _, b in o.terms)}
-        elif isinstance(o, Deliver):
-            names |= {b.name for _, b in o.sums}
-        elif isinstance(o, Total):
-            names |= {o.of.name, o.into.name}
-    return names
 
 
 def of_neurons(b: Buffer) -> bool:

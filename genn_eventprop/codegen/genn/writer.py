@@ -28,13 +28,13 @@ from ...program.nodes import (
     Statement,
     Undo,
     When,
+    mapped,
     name,
     normal_number,
     random_bits,
 )
 from ...program.scope import Scope
 from ..printer import GENN
-from ..rare import rewrite
 from ..statements import Expressions, Spelling, Writer, indent
 
 NO_TARGET = -3.0e38
@@ -168,7 +168,7 @@ class GennWriter(Writer):
         self.loaded: set[sp.Symbol] = set()
 
     def text(self) -> str:
-        return self.block(rewrite(self.kernel.body, self._drop))
+        return self.block(mapped(self.kernel.body, statement=self._drop))
 
     def _drop(self, s: Statement) -> list[Statement] | None:
         """GeNN clears what arrived; the caller declares ``sent``; a state that has diverged is looked for in training

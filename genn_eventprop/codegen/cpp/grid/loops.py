@@ -22,12 +22,13 @@ from ....program.nodes import (
     StoreEvent,
     Undo,
     When,
+    mapped,
     name,
     normal_number,
     walk,
 )
 from ....program.scope import Scope
-from ...rare import EventSplit, live_statements, rewrite, split, without_entry
+from ...rare import EventSplit, live_statements, split, without_entry
 from ...statements import Spelling, indent
 from .lanes import VectorLoopWriter
 from .lists import AT, FIRST, Append, Lists
@@ -50,7 +51,7 @@ class Loops:
 
     def forward(self, kernel: Kernel) -> str:
         """A loop over all neurons, then one over those with an event."""
-        body = rewrite(kernel.body, self._on_grid)
+        body = mapped(kernel.body, statement=self._on_grid)
         table = {**kernel.table, GUARDED: Access(Buffer(f"{self.prefix}w_guarded", ()), ())}
         out = self._noise(body) + "".join(self._part(part, table) for part in split(body))
         return out + (self._births(table) if any(isinstance(s, Set) and s.target == BIRTH for s in body) else "")
@@ -122,7 +123,7 @@ for (int64_t k = first; k < {births}.count; ++k) {", ".join(fields)};
         """Handles the neurons whose test is not negative, and appends them to the lists of events."""
         lists, kinds = self.lists, [s.kind for s in walk(part.rare) if isinstance(s, StoreEvent)]
         ends = kinds == [lists.n_events]  # of modes, which belong to the step that begins
-        body = rewrite(part.rare, lambda s: lists.append(s) if isinstance(s, StoreEvent) else None)
+        body = mapped(part.rare, statement=lambda s: lists.append(s) if isinstance(s, StoreEvent) else None)
         names = [lists.name(k) for k in kinds]
         if not ends and not lists.alone and lists.spiking:
             names.append(lists.spikes)
@@ -146,7 +147,7 @@ for (int64_t k = first; k < {births}.count; ++k) {", ".join(fields)};
 
     def replay(self, kernel: Kernel, live: set[sp.Symbol]) -> str:
         """`forward` again for the states alone; what happened is taken from the lists."""
-        body, table = rewrite(kernel.body, self._on_grid), {**kernel.table, DRAWN: self._spill(DRAWN)}
+        body, table = mapped(kernel.body, statement=self._on_grid), {**kernel.table, DRAWN: self._spill(DRAWN)}
         out = ""
         for part in reversed(split(body)):
             rare = "".join(self._again(case, table, live) for case in part.cases)
