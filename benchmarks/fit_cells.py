@@ -11,8 +11,8 @@ sweep to sweep. The cell has a noise current that nobody knows, 8 pA filtered wi
 Sweeps 8 to 11 are held out; 8 and 9, 10 and 11 repeat a stimulus, so that the cell's own reliability is known.
 
 `fit` is the command of users on the .nwb files: each model of the zoo in mV, with a gain where its current is not in
-pA. Models without units get the same sweeps with V in units of 15 mV above -70 mV and the current in units of 100 pA.
-It goes on where it was stopped.
+pA, AdEx with bounds for small cells. Models without units get the same sweeps with V in units of 15 mV above -70 mV and
+the current in units of 100 pA. It goes on where it was stopped; other options are those of `genn-eventprop fit`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ NOISE, TAU_NOISE, ERROR = 8.0, 3.0, 0.3  # pA, ms, mV
 HELD_OUT = ("8", "9", "10", "11")
 REST, STEP, UNIT = -70.0, 15.0, 100.0
 """mV, mV and pA: zero and units of V and the current of models without units."""
-IN_MV = {"AdEx": [], "EIF": ["gain=0.02:2"], "Izhikevich": ["gain=0.001:0.1"], "LIFConductance": ["gain=0.02:2"]}
+IN_MV = {
+    "AdEx": ["c_mem=30:500", "g_leak=1:30", "a=-1:10", "b=1:150", "tau_w=20:600"], "EIF": ["gain=0.02:2"],
+    "Izhikevich": ["gain=0.001:0.1"], "LIFConductance": ["gain=0.02:2"],
+}  # fmt: skip
 """Models whose V is in mV, with the bounds that they need; the other Izhikevichs differ in what is fitted."""
 UNITLESS = {n: ["gain=0.1:10"] for n in ("LIF", "LIFRefractory", "LIFRelativeReset", "ALIF", "SEAdLIF", "QIF", "Theta",
                                          "BalancedRF", "TwoCompartment")}  # fmt: skip

@@ -212,8 +212,10 @@ def _fit_all(folder: Path, order: Order, processes: int, command: str) -> None:
         except EventPropError as error:
             failed[job.name] = str(error)
             say(f"{job.name} could not be fitted: {error}")
+    write_json(folder / RESULTS, _record(results, failed))
+    write_text(folder / TABLE, table_of_cells(results, failed))
     if results:
-        _write(folder, results, failed, command)
+        _write(folder, results, command)
     if failed:
         reasons = "; ".join(f"{n}: {e}" for n, e in failed.items())
         total = len(jobs) + len(order.unread)
@@ -244,8 +246,8 @@ def _record(results: Sequence[FitResult], failed: Mapping[str, str]) -> dict[str
     return {"cells": [r.record() for r in results], "failed": dict(failed)}
 
 
-def _write(folder: Path, results: Sequence[FitResult], failed: Mapping[str, str], command: str) -> None:
-    """Results and traces, then figures and last the report, without which a fit is not finished."""
+def _write(folder: Path, results: Sequence[FitResult], command: str) -> None:
+    """Traces, then figures and last the report, without which a fit is not finished."""
     arrays: dict[str, np.ndarray] = {}
     for i, r in enumerate(results):
         # spikes of all sweeps in one array with the sweep of each: npz holds no ragged ones without pickle
@@ -253,8 +255,6 @@ def _write(folder: Path, results: Sequence[FitResult], failed: Mapping[str, str]
         arrays[f"spike_sweeps_{i}"] = np.repeat(np.arange(len(r.free.spikes)), [len(t) for t in r.free.spikes])
     with replaced_file(folder / "traces.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    write_json(folder / RESULTS, _record(results, failed))
-    write_text(folder / TABLE, table_of_cells(results, failed))
     try:
         blocks = fit_blocks(results, command)
         names = set[str]()

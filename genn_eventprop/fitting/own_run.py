@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..errors import EngineError
+from ..errors import EngineError, ModelError
 from .cells import Cells
 from .compare import PRECISION
 from .differences import differences, may_jump, run_or_inf, without_jumps
@@ -75,12 +75,14 @@ class OwnRun:
         return np.where(((points >= 0) & (points <= 1)).all(axis=1), losses, np.inf)
 
     def _own(self, points: np.ndarray) -> list[list[np.ndarray]]:
-        """Of points (size, P), one for each copy, the own spikes of each sweep."""
+        """Of points (size, P), one for each copy, the own spikes of each sweep; none where it cannot be computed."""
         self.cells.set(self.parameters(points))
         self.runs += len(points)
         try:
             spikes = self.cells.spikes()
-        except EngineError:  # one of them diverges, and nobody knows which
+        except (EngineError, ModelError):  # one of them diverges, or starts above the threshold
+            if np.ptp(points, axis=0).max(initial=0.0) > 0:  # nobody knows which: each by itself, in all copies
+                return [self._own(np.repeat(point[None], len(points), axis=0))[0] for point in points]
             return [[np.empty(0)] * len(self.measured)] * len(points)
         return [[sweep[i][sweep[i] >= self.residuals.skip] for sweep in spikes] for i in range(len(points))]
 

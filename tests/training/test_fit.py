@@ -20,6 +20,7 @@ from genn_eventprop.fitting.compare import free_run
 from genn_eventprop.fitting.differences import STEP
 from genn_eventprop.fitting.fit import prepare
 from genn_eventprop.fitting.forced import fitted_model
+from genn_eventprop.fitting.own_run import OwnRun
 from genn_eventprop.fitting.problem import Problem
 from genn_eventprop.fitting.rates import Rates
 from genn_eventprop.fitting.residuals import Residuals
@@ -434,6 +435,15 @@ def test_steps_that_run_into_a_jump_go_on_along_it():
     true, cell = calibration.cells_of("LIF", 60)[59]
     row = calibration.fitted("LIF", true, cell, True, 59, 1)
     assert row["by_itself"] and all(abs(z) < 3 for z in row["z"].values()), row["z"]
+
+
+def test_a_draw_that_starts_above_the_threshold_hides_no_other():
+    """The spikes of draws are found together; one that cannot be computed has none, and the others theirs."""
+    residuals = task_of(step_cell()).residuals
+    own = OwnRun(residuals, ["v_thresh"], np.array([-0.5]), np.array([1.5]), {}, {}, None)
+    points = np.array([[0.1], [0.6], [0.9]])  # v_thresh = -0.3, 0.7, 1.3
+    assert own.nearest(points).tolist() == [0.6]
+    own.close()
 
 
 def test_where_the_forced_model_is_led_astray_the_own_run_is_found_spike_by_spike():
