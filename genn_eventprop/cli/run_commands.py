@@ -97,7 +97,7 @@ def _resume(
 
 
 def export(arguments: Sequence[str], program: str) -> None:
-    """Write the weights of a run to npz or CSV files, or the whole model to a C or NIR file: export RUN model.c."""
+    """Write the weights of a run to npz or CSV files, or the whole model for C, NIR or Brian: export RUN model.c."""
     parse(_export, arguments, program)
 
 
@@ -113,13 +113,14 @@ def _export(
     trust: bool = False,
 ) -> None:
     """Write the weights and other parameters of a run to one npz file or a folder of CSV files, or the whole model to
-    one self-contained C99 file (docs/deploy.md) or to a NIR file (docs/nir.md).
+    one self-contained C99 file (docs/deploy.md), to a NIR file (docs/nir.md) or to a script for Brian 2
+    (docs/from_brian.md).
 
     Neither the data nor the experiment file is needed. Trainer.load_weights reads npz and CSV.
 
     Args:
         run: The run folder.
-        out: NAME.npz, NAME.c, NAME.nir, or a folder for CSV files (one row per presynaptic neuron).
+        out: NAME.npz, NAME.c, NAME.nir, NAME.py, or a folder for CSV files (one row per presynaptic neuron).
         checkpoint: The weights chosen on validation (best), or those of the last epoch.
         overwrite: Replace an existing file.
         bits: Bits per weight in a C file: 32 is float, 8 and 16 are integers with one scale per connection.
@@ -141,6 +142,9 @@ def _export(
         return
     if nir_dialect != "spec":
         raise SettingError("--nir-dialect is for NIR files: export RUN NAME.nir")
+    if out.suffix == ".py":
+        _export_brian(run, out, checkpoint, overwrite, trust)
+        return
     path = RunFolder.open(run).checkpoint(checkpoint)
     _check_free(out, overwrite)
     parameters = load_checkpoint(path).section("parameters")
@@ -155,6 +159,25 @@ def _export(
 def _check_free(out: Path, overwrite: bool) -> None:
     if out.exists() and not overwrite:
         raise SettingError(f"{out} exists; give another name, or --overwrite")
+
+
+def _export_brian(run: Path, out: Path, checkpoint: str, overwrite: bool, trust: bool) -> None:
+    from ..deploy.trained import load
+    from ..interop.brian import to_brian
+
+    _check_free(out, overwrite)
+    model = load(run, checkpoint=checkpoint, trust=trust)
+    script = to_brian(model)
+    if not script.inline:
+        _check_free(out.with_suffix(".npz"), overwrite)
+    script.save(out)
+    beside = "" if script.inline else f", its numbers in {out.with_suffix('.npz').name}"
+    print(f"{out}: {checkpoint} checkpoint of {run}, a script for Brian 2{beside}")
+    if model.plan.spike_times == "grid":
+        print(f"  not in the file: time steps of {model.plan.dt:g} ms; Brian's have dt=, 0.1 ms")
+    print(f"  not in the file: the loss, which reads {model.plan.loss.readout!r} of {model.plan.output.name}")
+    for line in (*(f"apply beforehand: {step}" for step in model.described.preprocessing), *script.lost):
+        print(f"  not in the file{',' if line.startswith('apply') else ':'} {line}")
 
 
 def _export_nir(
