@@ -39,6 +39,13 @@ class MSEMetric:
 
     Args:
         t_start: time before which nothing counts. normalization: by which both traces are divided.
+
+    Example:
+        >>> import numpy as np
+        >>> from brian2 import ms
+        >>> from genn_eventprop.interop.brian import MSEMetric
+        >>> MSEMetric(t_start=1 * ms).errors(np.full((1, 2, 20), 3.0), np.zeros((2, 20)), dt=1e-4)
+        array([9.])
     """
 
     t_start: Any = None
@@ -64,6 +71,14 @@ class GammaFactor:
     Args:
         delta: how far from a spike of the data one of the model may be. time: of a trace, over which rates are means;
             None: that of the input. rate_correction: whether the rates count.
+
+    Example:
+        >>> import numpy as np
+        >>> from brian2 import ms
+        >>> from genn_eventprop.interop.brian import GammaFactor
+        >>> spikes = np.array([0.010, 0.031])
+        >>> GammaFactor(delta=2 * ms).errors([[spikes + 0.001]], [spikes], duration=0.05)
+        array([0.])
     """
 
     delta: Any
@@ -71,7 +86,7 @@ class GammaFactor:
     rate_correction: bool = True
 
     def errors(self, trains: list[list[np.ndarray]], target: list[np.ndarray], duration: float) -> np.ndarray:
-        """(M,) of spike times of M runs of S traces and of the target, in s."""
+        """(M,) of the spike times `trains` of M runs of S traces and of the `target`, in s; `duration` of a trace."""
         whole = duration if self.time is None else float(self.time)
         return np.array([np.mean([self._one(m, d, whole) for m, d in zip(run, target)]) for run in trains])
 
@@ -426,7 +441,7 @@ class TraceFitter(_Fitter):
     def generate_traces(
         self, params: Mapping[str, Any] | None = None, param_init: Mapping[str, Any] | None = None, level: int = 0
     ) -> Any:
-        """Traces (S, K) of Brian with the best parameters, or others; see `generate`."""
+        """Traces (S, K) of Brian with the best parameters; `params`, `param_init` and `level` as of `generate`."""
         return self.generate(params=params, param_init=param_init, level=level + 1)
 
     def _target(self) -> np.ndarray:
@@ -490,6 +505,17 @@ class SpikeFitter(_Fitter):
     Args:
         model, input, dt, n_samples, method, reset, refractory, threshold, param_init, use_units: as of `TraceFitter`.
         output: the spike times of each trace, a list of arrays (in s, or with units).
+
+    Example:
+        >>> import numpy as np
+        >>> from brian2 import ms
+        >>> from genn_eventprop.interop.brian import SpikeFitter
+        >>> model = "dv/dt = (I - v) / tau : 1\\n tau : second (constant)"
+        >>> drive, spikes = np.full((1, 500), 1.5), [np.array([0.011, 0.022, 0.033, 0.044])]
+        >>> fitter = SpikeFitter(model, {"I": drive}, spikes, dt=0.1 * ms, threshold="v > 1", reset="v = 0")
+        >>> best, error = fitter.fit(tau=[5 * ms, 20 * ms], callback=None)
+        >>> round(float(best["tau"] / ms)), error
+        (10, 0.0)
     """
 
     def __init__(
@@ -513,7 +539,8 @@ class SpikeFitter(_Fitter):
         self, optimizer: None = None, metric: GammaFactor | None = None, n_rounds: int = 1, callback: Any = "text",
         restart: bool = False, level: int = 0, **params: Any,
     ) -> tuple[dict[str, Any], Any]:  # fmt: skip
-        """Fit the parameters; arguments as of `TraceFitter.fit`, but metric: None: `GammaFactor` with 2 ms."""
+        """Fit the parameters. `optimizer`, `n_rounds`, `callback`, `restart`, `level` and `params` are as of
+        `TraceFitter.fit`; the `metric` is a `GammaFactor`, with 2 ms if it is None."""
         metric = GammaFactor(delta=0.002) if metric is None else metric
         if not isinstance(metric, GammaFactor):
             raise SettingError(f"the metric of a SpikeFitter is a GammaFactor, got {shown(metric)}")
@@ -522,7 +549,8 @@ class SpikeFitter(_Fitter):
     def generate_spikes(
         self, params: Mapping[str, Any] | None = None, param_init: Mapping[str, Any] | None = None, level: int = 0
     ) -> Any:
-        """Spike times of Brian for each trace, with the best parameters or others; see `generate`."""
+        """Spike times of Brian for each trace, with the best parameters; `params`, `param_init` and `level` as of
+        `generate`."""
         return self.generate(SPIKES, params=params, param_init=param_init, level=level + 1)
 
     def _recording(self, metric: GammaFactor) -> tuple[Recording, str | None, dict[str, Any]]:

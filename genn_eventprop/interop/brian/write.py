@@ -36,7 +36,7 @@ class BrianScript:
     """A network for Brian: one function ``build`` of its input, in a script that needs Brian alone.
 
     Attributes:
-        body: the script without its numbers. arrays: these, by name.
+        head: what stands above the numbers. body: what stands below. arrays: the numbers, by name.
         lost: what the script does not hold, a line each.
 
     Example:
@@ -68,7 +68,7 @@ class BrianScript:
         return f"{self.head}\nvalues = {{\n{lines}}}\n{self.body}"
 
     def save(self, path: Path | str) -> None:
-        """Write NAME.py, and with many numbers NAME.npz beside it.
+        """Write NAME.py at `path`, and with many numbers NAME.npz beside it.
 
         Raises:
             DescriptionError: the name of the file does not end with .py. WriteError: it cannot be written.
@@ -111,7 +111,7 @@ def to_brian(network: Any, values: Mapping[str, np.ndarray] | None = None, *, in
         >>> from genn_eventprop.interop.brian import to_brian
         >>> script = to_brian(net, net.initial_parameters(1))
         >>> brian = script.build(input=([0, 3], [1.0, 2.5]))  # channels, times in ms
-        >>> sorted(o.name for o in brian.objects if "spikes" in o.name)
+        >>> [name for name in ("hidden_spikes", "output_states") if name in brian]
         ['hidden_spikes', 'output_states']
 
     Raises:

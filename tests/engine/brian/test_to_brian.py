@@ -26,8 +26,8 @@ from genn_eventprop.interop.brian import to_brian  # noqa: E402
 
 T = 40.0
 STRENGTH = {
-    "AdEx": 500.0, "EIF": 15.0, "Izhikevich": 8.0, "IzhikevichFast": 8.0, "IzhikevichBursting": 8.0,
-    "LIFConductance": 0.3, "LIFDelta": 0.4, "QIF": 2.0, "TwoCompartment": 1.0, "SEAdLIF": 2.0, "Theta": 0.8,
+    "AdEx": 500.0, "EIF": 15.0, "Izhikevich": 8.0, "IzhikevichFast": 6.0, "IzhikevichBursting": 8.0,
+    "LIFConductance": 0.3, "LIFDelta": 0.4, "QIF": 2.0, "TwoCompartment": 0.45, "SEAdLIF": 2.0, "Theta": 1.2,
 }  # fmt: skip
 """Of the input weights, where they are not 1."""
 
@@ -66,7 +66,7 @@ def assert_converges(net, values, output, population="cells"):
     here = run_here(
         net, values, output, Events.from_samples([(times, channels)], 4, labels=[0], n_classes=2), population
     )
-    assert sum(map(len, here)) > 5
+    assert sum(map(len, here)) > 2
     script, off = to_brian(net, values), []
     for dt in (0.02, 0.005):
         there = run_there(script, dt, population, input=(channels, times))
