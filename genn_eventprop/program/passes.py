@@ -49,7 +49,7 @@ def flags(body: Iterable[Statement], row: Row, again: bool = False) -> list[Stat
         if isinstance(s, Append):
             return [Add(row(s.spikes, s.step, quotient(s.neuron, 32)), bit(remainder(s.neuron, 32)))]
         if isinstance(s, Entries):
-            neuron = Let(s.neuron, 32 * word + lowest(rest), "int")
+            neuron = Let(s.neuron, 32 * word + lowest(rest), "long")
             each = (neuron, *mapped(s.body, statement=changed), Set(rest, without_lowest(rest)))
             bits = Let(rest, row(s.spikes, s.step, word), "bits", changes=True)
             return [_words(s.spikes, word, (bits, While(above(rest, 0), each)))]

@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 import sympy as sp
 
+from genn_eventprop import Delay, Dense, Network, Uniform, losses
+from genn_eventprop.codegen.c99 import generate
 from genn_eventprop.codegen.c99.target import flat, runtime, text
 from genn_eventprop.codegen.statements import Spelling, indent
 from genn_eventprop.modelling.expressions import symbol
+from genn_eventprop.models import LI, LIF
+from genn_eventprop.plan import make_plan
 from genn_eventprop.program import nodes
 from genn_eventprop.program.check import Checker, ProgramError
 from genn_eventprop.program.nodes import (
@@ -249,6 +253,18 @@ def test_spikes_as_flags_are_the_same_spikes():
     neurons = np.flatnonzero(np.unpackbits(bits["S"][1].view(np.uint8), bitorder="little"))
     np.testing.assert_array_equal(neurons, [n for n in range(40) if n * n - 30 * n > -200])
     assert not any(isinstance(s, (Append, Entries)) for s in nodes.walk(flags(spiking(), row)))
+
+
+def test_the_place_of_a_delay_does_not_overflow():
+    """Source 50,000 times 50,000 targets is beyond 32 bits."""
+    net = Network()
+    cells = [net.population(LIF(), 50_000, name=name) for name in "ab"]
+    net.connect(net.input(1), cells[0], Dense(1.0))
+    net.connect(*cells, Dense(0.1), delay=Delay(Uniform(1.0, 5.0)))
+    output = net.population(LI(), 2, name="output")
+    net.connect(cells[1], output, Dense(1.0))
+    code = generate(make_plan(net, losses.MaxVoltageCrossEntropy(output), dt=1.0, duration=10.0), "float64").text
+    assert "c1_delays[n + 50000*source]" in code and "int64_t source" in code and "int32_t source" not in code
 
 
 def test_spikes_in_lists_are_visited_in_order():
