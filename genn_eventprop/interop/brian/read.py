@@ -179,12 +179,10 @@ class _Reading:
                 self.groups[o.name] = o
             elif id(o) not in contained and type(o).__name__ not in IGNORED:
                 raise DescriptionError(f"{o.name}: {type(o).__name__} {NO_COUNTERPART}")
-        for group in self.groups.values():
-            for inner in group.contained_objects:
-                if type(inner) is b2.CodeRunner:
-                    raise DescriptionError(
-                        f"{group.name}: run_regularly({short(inner.abstract_code)}) {NO_COUNTERPART}"
-                    )
+        for o in objects:  # subgroups too
+            for inner in o.contained_objects:
+                if type(inner) is b2.CodeRunner and not isinstance(o, b2.Synapses):
+                    raise DescriptionError(f"{o.name}: run_regularly({short(inner.abstract_code)}) {NO_COUNTERPART}")
         self.leading = [s for s in leading if whole(s.target)[0].name in self.groups]
         self.network, self.places = Network(), dict[str, Input | Current | Population]()
         self.dt = float(converted(np.asarray(b2.defaultclock.dt_), b2.second.dim))

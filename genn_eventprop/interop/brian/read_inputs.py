@@ -14,7 +14,7 @@ from ...data.currents import Currents
 from ...data.events import Events
 from ...errors import DescriptionError
 from .package import brian_package
-from .read_expressions import Translator, evaluated, number, short, tree_of
+from .read_expressions import Translator, evaluated, number, tree_of
 from .read_neurons import is_known, resolved
 from .read_units import converted
 
@@ -167,6 +167,6 @@ def poisson(group: Any, rates: Any, namespace: Mapping[str, Any], trains: int = 
         return ast.Name(f"array_{name}")
 
     def build(text: str) -> ast.expr:
-        return Translator(lookup, call, short(text), where).build(tree_of(text, where))
+        return Translator(lookup, call, text, where).build(tree_of(text, where))
 
     return Poisson(build(rates), values, arrays, dt, trains, size)

@@ -25,6 +25,7 @@ from .read_expressions import (
     statements,
     text_of,
     tree_of,
+    value_of,
 )  # fmt: skip
 from .read_units import converted, unit_name
 
@@ -229,7 +230,7 @@ class Reader:
         period = self._refractory()
         hold = [s for s in self.flagged if period and any(s in r for r in receptors.values())]
         free = {s: self.rate(s, {}) for s in self.states}
-        events, mode = self._events(period, hold)
+        events, modes = self._events(period, hold)
         dynamics, drives = {}, dict[str, dict[str, str]]()
         for s, rate in free.items():
             dynamics[self.here(s)] = self._driven(s, rate, drives)
@@ -242,7 +243,6 @@ class Reader:
         if not state:
             raise self.fail("no equation and nothing that spikes change: there is nothing to learn")
         check_units(self.group, self.namespace, self.group.equations, *self.group.event_codes.values())
-        modes = [] if mode is None else [mode]
         model = NeuronModel(
             name=self.name,
             state=state,
@@ -333,30 +333,52 @@ class Reader:
 
     def _above(self, text: str, where: str) -> ast.expr:
         """What crosses zero from below when a condition comes true."""
-        tree = tree_of(text, where)
-        if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And):
-            parts = [v for v in tree.values if not (isinstance(v, ast.Name) and v.id == "not_refractory")]
-            tree = parts[0] if len(parts) == 1 else tree
-        if not isinstance(tree, ast.Compare) or len(tree.ops) != 1:
+        parts = self._conditions(text, where)
+        if len(parts) > 1:
             raise DescriptionError(
                 f"{where}: {short(text)} is not one comparison; here an event has one threshold, such as v > v_thresh"
             )
-        left, right = tree.left, tree.comparators[0]
-        if isinstance(tree.ops[0], (ast.Lt, ast.LtE)):
-            left, right = right, left
-        elif not isinstance(tree.ops[0], (ast.Gt, ast.GtE)):
-            raise DescriptionError(f"{where}: {short(text)} is true at isolated points; use >, >=, < or <=")
-        node = self.build(ast.BinOp(left, ast.Sub(), right), text, where, {})
-        return self.fixed(node, where, text)
+        return parts[0]
 
-    def _events(self, period: str, hold: list[str]) -> tuple[list[Event], Mode | None]:
-        """Events, and the mode of the refractory period.
+    def _conditions(self, text: str, where: str) -> list[ast.expr]:
+        """What crosses zero from below for each of the comparisons that "and" joins."""
+        tree = tree_of(text, where)
+        joined = tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]
+        found = []
+        for part in joined:
+            if isinstance(part, ast.Name) and part.id == "not_refractory" and len(joined) > 1:
+                continue
+            if not isinstance(part, ast.Compare) or len(part.ops) != 1:
+                raise DescriptionError(
+                    f"{where}: {short(text)} is not a comparison; a threshold is one, such as v > v_thresh"
+                )
+            left, right = part.left, part.comparators[0]
+            if isinstance(part.ops[0], (ast.Lt, ast.LtE)):
+                left, right = right, left
+            elif not isinstance(part.ops[0], (ast.Gt, ast.GtE)):
+                raise DescriptionError(f"{where}: {short(text)} is true at isolated points; use >, >=, < or <=")
+            node = self.build(ast.BinOp(left, ast.Sub(), right), text, where, {})
+            found.append(self.fixed(node, where, text))
+        return found
+
+    def _waits(self, part: ast.expr) -> bool:
+        """Whether a condition comes true by itself after a time, as timer > 50 * ms does with dtimer/dt = 1."""
+        used = [s for s in self.states if self.here(s) in names_in(part)]
+        if len(used) != 1 or used[0] in self.targets or self.uses_time:
+            return False
+        rate, amount = value_of(self.rate(used[0], {})), linear(part, self.here(used[0]))
+        slope = None if amount is None or amount[1] is None else value_of(amount[1])
+        return rate is not None and slope is not None and rate * slope > 0
+
+    def _events(self, period: str, hold: list[str]) -> tuple[list[Event], list[Mode]]:
+        """Events, and the modes: of the refractory period, and "open", when enough time has passed.
 
         Brian ignores what arrives at a variable that stands still while refractory. Here it moves the state, so that
         the end of such a period is an event that sets the state back; the equations of others see the value that it is
         set back to.
         """
         self._extra = []
+        modes: list[Mode] = []
         events, kind, last = [], period.partition(" ")[0], period.partition(" ")[2]
         resets = {event: self._reset(event) for event in self.group.events}
         back: dict[str, ast.expr] = {}
@@ -379,22 +401,29 @@ class Reader:
             )
         for event, condition in self.group.events.items():
             where = f"{self.name}, threshold of {event}"
-            threshold = text_of(self._above(str(condition), where))
+            parts = self._conditions(str(condition), where)
+            waits = [part for part in parts if self._waits(part)]
+            if len(parts) == 2 and len(waits) == 1 and list(self.group.events) == ["spike"]:
+                threshold = next(text_of(part) for part in parts if part is not waits[0])
+                modes.append(Mode("open", {}))
+                events.append(Event("opens", text_of(waits[0]), emits=False, modes=("free",), next_mode="open"))
+            else:
+                threshold = text_of(self._above(str(condition), where))
             if not resets[event] and not period:
                 self.lost.append(
                     f"{self.name}: {event} happens once at each crossing of {short(condition)}; without a reset, Brian "
                     "repeats it in every time step above"
                 )
-            spiking = event == "spike" and bool(period)
+            after = "refractory" if event == "spike" and period else "free" if modes else None
             events.append(
                 Event(
                     event, threshold, {self.here(s): text_of(v) for s, v in resets[event].items()},
-                    emits=event == self.emitting, modes=("free",) if spiking else (),
-                    next_mode="refractory" if spiking else None,
+                    emits=event == self.emitting, next_mode=after,
+                    modes=("open",) if modes else ("free",) if after else (),
                 )
             )  # fmt: skip
         if not period:
-            return events, None
+            return events, modes
         names = {"not_refractory": number(0)} | back
         frozen: dict[str, Any] = {}
         for s in self.states:
@@ -404,13 +433,13 @@ class Reader:
                     self.fixed(rate, f"{self.name}, d{s}/dt while refractory", text_of(rate))
                 )
         if not hold and kind == "lasts":
-            return events, Mode("refractory", frozen, lasts=last)
+            return events, [*modes, Mode("refractory", frozen, lasts=last)]
         if hold and kind == "lasts":
             frozen[self._extra[0]] = "1"
             last = f"{self._extra[0]} - {last}"
         set_back = {self.here(s): text_of(v) for s, v in back.items()}
         events.append(Event("end", last, set_back, emits=False, modes=("refractory",), next_mode="free"))
-        return events, Mode("refractory", frozen)
+        return events, [*modes, Mode("refractory", frozen)]
 
     def _reset(self, event: str) -> dict[str, ast.expr]:
         """State in Brian -> its value after the event, in those before; the lines of a reset follow one another."""

@@ -155,6 +155,17 @@ def test_refractory_periods(refractory):
     assert compare(b2.Network(cells), cells, 20.0, 0.01) >= 2
 
 
+@pytest.mark.parametrize("refractory", [False, 2 * ms])
+def test_two_conditions(refractory):
+    """As in Diehl and Cook 2015: a spike needs V above the threshold, and a time since the last one."""
+    cells = b2.NeuronGroup(
+        2, "dv/dt = (J - v) / (10 * ms) : 1\ndtimer/dt = 1 : second\nJ : 1", reset="v = 0; timer = 0 * ms",
+        threshold="v > 1 and timer > 7 * ms", refractory=refractory, name="cells", method="rk4",
+    )  # fmt: skip
+    cells.J = [1.5, 3]  # the threshold comes last, and the time
+    assert compare(b2.Network(cells), cells, 40.0, 0.01) == 8
+
+
 def test_several_pathways_and_an_event_of_ones_own():
     cells = lif(events={"low": "gi > 2 * mV"})
     cells.run_on_event("low", "gi = 0 * mV; ge += 0.1 * mV")
@@ -163,6 +174,29 @@ def test_several_pathways_and_an_event_of_ones_own():
                        delay={"up": 0 * ms, "down": 2 * ms}, name="both")  # fmt: skip
     both.connect()
     assert compare(b2.Network(cells, source, both), cells, 40.0, 0.01) > 5
+
+
+def test_inputs_that_are_drawn():
+    rate = b2.TimedArray([100, 300] * b2.Hz, dt=500 * ms)
+    cells = lif()
+    groups = {
+        "poisson": b2.PoissonGroup(2, rates="rate(t) * (1 + i)", name="poisson"),
+        "neurons": b2.NeuronGroup(3, "f : Hz", threshold="rand() < f * dt", name="neurons"),
+    }
+    groups["neurons"].f = [100, 200, 0] * b2.Hz
+    many = b2.PoissonInput(cells[1:3], "ge", 50, 4 * b2.Hz, weight=0.1 * mV)
+    synapses = [b2.Synapses(g, cells, on_pre="ge += mV") for g in groups.values()]
+    for s in synapses:
+        s.connect()
+    imported = from_brian(b2.Network(cells, many, *groups.values(), *synapses), namespace={"rate": rate})
+    into = next(c for c in imported.network.connections if c.source.name == many.name)
+    assert imported.values[f"{into.name}.pairs"].tolist() == [[0, 1], [1, 2]] and not into.trainable
+    drawn = imported.inputs(1000.0, samples=4, seed=2)
+    for name, expected in {"poisson": [200, 400], "neurons": [100, 200, 0], many.name: [200, 200]}.items():
+        counts = np.bincount(drawn[name].channels, minlength=len(expected)) / 4
+        np.testing.assert_allclose(counts, expected, rtol=0.15, err_msg=name)
+    late = drawn["poisson"].times > 500.0
+    assert late.mean() == pytest.approx(0.75, abs=0.03)
 
 
 @pytest.mark.ci

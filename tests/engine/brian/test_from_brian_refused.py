@@ -43,6 +43,7 @@ def group(rate="-v / tau", threshold="v > 1", reset="v = 0", more="", **settings
         ({"rate": "-v / missing"}, ["'missing' is defined nowhere", "namespace="]),
         ({"rate": "dt / tau**2"}, ["dt has no counterpart"]),
         ({"threshold": "v > 1 and v < 2"}, ["threshold of spike", "not one comparison"]),
+        ({"threshold": "v > 1 or v < -2"}, ["threshold of spike", "not a comparison"]),
         ({"threshold": "v > 1 + rand()"}, ["threshold of spike", "rand()"]),
         ({"reset": "v = clip(v, 0, 1)"}, ["reset of spike", "'v = clip(v, 0, 1)'"]),
         ({"reset": "v = stim(t)"}, ["stim(t) may only drive states"]),
@@ -88,6 +89,11 @@ def test_objects():
     cells.run_regularly("v = 0", dt=1 * ms)
     with pytest.raises(EventPropError, match="cells: run_regularly.'v = 0'. has no counterpart"):
         from_brian(cells, namespace=NAMES)
+    cells = group()
+    part = cells[:1]
+    part.run_regularly("v = 0", dt=1 * ms)
+    with pytest.raises(EventPropError, match="cells_subgroup.*: run_regularly"):
+        from_brian([cells, part], namespace=NAMES)
     cells = group()
     with pytest.raises(EventPropError, match="NetworkOperation has no counterpart here; leave it out"):
         from_brian([cells, b2.NetworkOperation(lambda: None)], namespace=NAMES)
