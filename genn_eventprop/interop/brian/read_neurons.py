@@ -414,12 +414,12 @@ class Reader:
                     f"{self.name}: {event} happens once at each crossing of {short(condition)}; without a reset, Brian "
                     "repeats it in every time step above"
                 )
-            after = "refractory" if event == "spike" and period else "free" if modes else None
+            follows = "refractory" if event == "spike" and period else "free" if modes else None
             events.append(
                 Event(
                     event, threshold, {self.here(s): text_of(v) for s, v in resets[event].items()},
-                    emits=event == self.emitting, next_mode=after,
-                    modes=("open",) if modes else ("free",) if after else (),
+                    emits=event == self.emitting, next_mode=follows,
+                    modes=("open",) if modes else ("free",) if follows else (),
                 )
             )  # fmt: skip
         if not period:
