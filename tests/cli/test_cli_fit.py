@@ -18,7 +18,7 @@ from genn_eventprop import simulate
 from genn_eventprop.cli import main
 from genn_eventprop.errors import Terminated, WriteError
 from genn_eventprop.fitting.saved import save_stage
-from genn_eventprop.models import LIF
+from genn_eventprop.models import LIF, AdEx
 from genn_eventprop.runs import mark
 from support.guides import blocks
 
@@ -238,6 +238,30 @@ def test_the_same_command_goes_on_after_the_last_stage(folder, capsys, monkeypat
     assert f"a goes on after stage {stage}" in capsys.readouterr().err
     assert [p.name for p in (run / "cells").iterdir()] == ["1.npz"]
     whole, resumed = (json.loads((folder / r / "results.json").read_text())["cells"][0] for r in ("whole", "run"))
+    assert {**whole, "seconds_fitting": 0} == {**resumed, "seconds_fitting": 0}
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("stage", [2, 4])
+def test_a_fit_of_adex_that_was_stopped_ends_with_the_same_bits(folder, capsys, monkeypatch, stage):
+    current = np.repeat([0.0, 700.0, 500.0, 900.0, 300.0], 200)
+    simulate(AdEx(), current, dt=0.1).save("a.npz")
+    bounds = ["--only", "tau_w", "b", "--bounds", "tau_w=100:200", "b=40:120", "--starts", "2", "--no-progress"]
+
+    def stopped(at, path):
+        save_stage(at, path)
+        if at.number == stage:
+            raise KeyboardInterrupt
+
+    assert main(["fit", "adex", "a.npz", *bounds, "--run-dir", "whole"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("genn_eventprop.cli.fit_cells.save_stage", stopped)
+        assert main(["fit", "adex", "a.npz", *bounds, "--run-dir", "run"]) == 130
+    capsys.readouterr()
+    assert main(["fit", "adex", "a.npz", *bounds, "--run-dir", "run"]) == 0
+    assert f"a goes on after stage {stage}" in capsys.readouterr().err
+    whole, resumed = (json.loads((folder / r / "results.json").read_text())["cells"][0] for r in ("whole", "run"))
+    assert whole["parameters"]["b"]["value"] == pytest.approx(float(AdEx.params["b"].value), rel=1e-3)
     assert {**whole, "seconds_fitting": 0} == {**resumed, "seconds_fitting": 0}
 
 
