@@ -67,8 +67,9 @@ def phi1_in_double() -> str:
 
 
 def crossings() -> str:
-    """The search for crossings of exact spike times."""
-    return shared("crossings.h", "inline", "__attribute__((noinline))")
+    """The search for crossings of exact spike times, and the time weights of losses."""
+    weights = shared("weights.h", "inline") + read("exact/weighing.hpp")
+    return shared("crossings.h", "inline", "__attribute__((noinline))") + weights
 
 
 def half() -> str:

@@ -15,6 +15,12 @@ from .context import Context, read
 STEEPNESS = """\
 // How many times as fast as V its score changes.
 static double steepness([[maybe_unused]] const Args& args, [[maybe_unused]] scalar v) {{ return {}; }}
+static Target target_at(const Args& args, int64_t sample, double t) {{
+    const int64_t last = rows(args) - 2;
+    const double at = t / (args.duration / double(last + 1));
+    const int64_t k = at < double(last) ? int64_t(at) : last;
+    return target_of(args, sample, k, scalar(at - double(k)));
+}}
 """
 
 

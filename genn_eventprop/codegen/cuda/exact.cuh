@@ -31,21 +31,29 @@ __device__ inline int64_t earlier(const Times &sent, int64_t from, int64_t to, d
     return a - from;
 }
 
-// How many Gauss nodes integrate something over h ms: it is analytic, and not much larger, within pi / rate of the real axis, so
-// that the error falls as rho^(-2 nodes). terms: coefficients of the polynomial that it is multiplied with.
-__device__ inline int nodes_of(double h, double rate, int64_t terms) {
-    const double z = 3.15 / (h * rate), digits = sizeof(real) == 4 ? 7 : 15;
-    return 1 + (int)(0.5 * digits / (0.4342944819032518 * log(z + sqrt(z * z + 1))) + 0.5 * (double)(terms - 1));
+// Calls f(neuron, number) for the neurons of a thread, of N; unrolled, since arrays of a thread are registers only where every index is
+// known to the compiler.
+template <int N, class F> __device__ inline void each_neuron(F f) {
+#pragma unroll
+    for (int i = 0; i < (N + THREADS - 1) / THREADS; ++i)
+        if (const int32_t neuron = threadIdx.x + i * THREADS; neuron < N) f(neuron, i);
 }
 
-// The first of the spikes [from, to) later than `after`.
-template <class Times> __device__ inline int64_t first_later(const Times &times, int64_t from, int64_t to, double after) {
-    while (from < to) {
-        const int64_t middle = from + (to - from) / 2;
-        if (times[middle] > after) to = middle;
-        else from = middle + 1;
+// Calls f(s, part) for the Gauss nodes between two offsets in a step; part: of the integral, with the time weight. rate: see nodes_of.
+template <class T, class W, class F> __device__ inline void each_node(const T *t, const W &weight, double t_k, double a, double until, double rate, F f) {
+    const auto count_of = [&](double h) { return nodes_of(h, rate, weight.w.terms, sizeof(real) == 4 ? 7 : 15); };
+    while (a < until) {
+        double b = weight.smooth(t_k, a, until);
+        if (weight.open(t_k + a)) {
+            int count = count_of(b - a);
+            for (; count > NODES; count = count_of(b - a)) b = a + 0.5 * (b - a);
+            for (int q = 0; q < count; ++q) {
+                const double s = a + (b - a) * t->gauss[count * (count - 1) + q];
+                f(s, (b - a) * t->gauss[count * count + q] * weight.at(t_k + s, t_k + a));
+            }
+        }
+        a = b;
     }
-    return from;
 }
 
 // The synapse of a route at a neuron, whose targets are in order; -1 if there is none.
@@ -196,11 +204,120 @@ template <class P> struct Replay {
         for (int k = 0; k < n; ++k) before[k] = cell.p.x[event * n + k];
         reset(before, after);
     }
+    // What it takes from the loss, and what came before it to mu.
+    __device__ inline void store(const Neuron<P> &cell, double change) {
+        const P &p = cell.p;
+        const int64_t event = p.at(spikes - mode, cell.number);
+        if constexpr (P::modes > 1)
+            if (mode) return flush(p.e_end_pull, event);
+        p.e_loss[event] = change;
+        flush(p.e_pull, event);
+    }
     __device__ inline void pass(const Neuron<P> &cell, double s, const double *after) {
         spikes += !mode, mode = P::modes > 1 && !mode;
         cell.at(mode, s).from_state(after, y);
     }
 };
+
+// A step that is over once more, for a loss l of V of all N outputs at one time: the block goes through its events in step, thread 0 makes l
+// and dl/dV, and adds to `running`. read: of every neuron the integral of w V. What the nodes between two events of a neuron add to mu does not
+// depend on mu: it is made at once, and stored with the event behind them. v: state that is read; MOVES: whether arrivals move it.
+//
+// time, V, change: in shared memory. slopes(s): l, and dl/dV / B in the place of V; loss(s): l. steep(V): a bound on the slope of a score.
+// weigh(connection, source, neuron) and receptor(connection): of arrival `place` + k, of `count`. scored: whether the sample has a target.
+template <int N, int v, bool MOVES, class P, class Ways, class Thens, class W, class Shared, class Slopes, class Loss, class Reset, class Steep, class Weigh, class Receptor>
+__device__ inline void replay(const P &p, const Ways &ways, Thens &thens, double *read, double &running, const W &weight, const Shared &time, const Shared &V, const Shared &change, Slopes slopes, Loss loss, Reset reset, Steep steep, Weigh weigh, Receptor receptor, double t_k, int step, int count, int64_t place, bool scored, bool training) {
+    constexpr int n = P::n;
+    const auto mode = [](const Replay<P> &then) { return P::modes > 1 ? then.mode : 0; };
+    const auto each = [&](auto f) { each_neuron<N>([&](int32_t k, int i) { f(Neuron<P>{p, k}, thens[i], i); }); };
+    const auto take_V = [&](const auto &cell, const auto &then, double s) {
+        double row[n + 1];
+        cell.row(v, mode(then), s, row);
+        V[cell.number] = linear<n>(row, then.y);
+    };
+    // w (l(V) - l(V behind an event)) / B; behind() sets V to that.
+    const auto set_change = [&](double s, auto behind) {
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            double by = 0;
+            if (scored) by = loss(s), behind(), by = (by - loss(s)) * weight.at(t_k + s, t_k + s) * p.t->sample_weight[p.sample];
+            change[0] = by;
+        }
+        __syncthreads();
+    };
+    double reached = 0;
+    for (int arrival = 0;;) {
+        int first = -1;  // whose own event is the next one, ahead of the next arrival
+        double when = arrival < count ? (double)p.a_s[place + arrival] : (double)p.t->delta;
+        if constexpr (P::spiking) {
+            each([&](const auto &cell, auto &then, int i) { time[cell.number] = then.next(cell, ways[i].count, step, arrival); });
+            __syncthreads();
+            for (int k = 0; k < N; ++k)
+                if (time[k] < (first < 0 ? INFINITE : (double)time[first])) first = k;
+            if (first >= 0) when = time[first];
+            __syncthreads();
+        }
+        if (when > reached) {
+            each([&](const auto &cell, auto &then, int) { time[cell.number] = cell.speed(mode(then), v, then.y) * steep(then.y[v]); });
+            __syncthreads();
+            double rate = 1 / p.t->delta, most = 0;
+            for (int k = 0; k < N; ++k) most = fmax(most, time[k]);
+            __syncthreads();
+            each_node(p.t, weight, t_k, reached, when, most + rate, [&](double s, double part) {
+                each([&](const auto &cell, auto &then, int i) { take_V(cell, then, s), read[i] += part * V[cell.number]; });
+                __syncthreads();
+                if (threadIdx.x == 0 && scored) running += part * slopes(s);
+                __syncthreads();
+                if (scored && training)
+                    each([&](const auto &cell, auto &then, int) {
+                        cell.pull(v, mode(then), s, part * V[cell.number], then.y, then.pull, [&](int r, double by) { then.learned[r] += by; });
+                    });
+            });
+        }
+        reached = fmax(reached, when);
+        if constexpr (P::spiking)
+            if (first >= 0) {
+                double before[n], after[n];
+                const auto around = [&](const auto &cell, const auto &then) {
+                    then.around(cell, [&](const double *x, double *to) { reset(cell.number, x, to); }, before, after);
+                };
+                each([&](const auto &cell, auto &then, int) {
+                    take_V(cell, then, when);
+                    if (cell.number == first) around(cell, then), V[first] = before[v], time[first] = after[v];
+                });
+                set_change(when, [&] { V[first] = time[first]; });
+                each([&](const auto &cell, auto &then, int) {
+                    if (cell.number != first) return;
+                    around(cell, then), then.store(cell, change[0]), then.pass(cell, when, after);
+                });
+                __syncthreads();
+                continue;
+            }
+        if (arrival == count) break;
+        const int64_t now = place + arrival++;
+        const int32_t by = p.a_connection[now], source = p.a_source[now];
+        if (by < 0) continue;  // that of another input
+        if constexpr (MOVES) {
+            each([&](const auto &cell, auto &then, int) {
+                take_V(cell, then, when);
+                time[cell.number] = V[cell.number] + p.arrive(0, receptor(by))[v * P::S + cell.column()] * weigh(by, source, cell.number);
+            });
+            set_change(when, [&] {
+                for (int k = 0; k < N; ++k) V[k] = time[k];
+            });
+            if (threadIdx.x == 0) p.a_loss[now] = change[0];
+            __syncthreads();
+        }
+        each([&](const auto &cell, auto &then, int) {
+            double f[n];
+            const double w = weigh(by, source, cell.number);
+            then.flush(p.a_pull, now * N + cell.number);
+            cell.arrive(mode(then), receptor(by), when, f);
+            for (int k = 0; k < n; ++k) then.y[k] += f[k] * w;
+        });
+    }
+    each([&](const auto &cell, auto &then, int) { then.flush(p.pull, (p.sample * p.t->exact_points + step) * N + cell.number); });
+}
 
 // A neuron on its way back. y: if anything needs it; at: offset in the step; left: events not undone yet, the newest one of `step` behind
 // `handled` arrivals of it.

@@ -30,7 +30,7 @@ import sympy as sp
 
 from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...plan.groups import walk_order
-from ...plan.series import DEGREE
+from ...plan.series import DEGREE, NODES
 from ...program.compare import comparison, further_slopes
 from ...program.events import DL_DT
 from ...program.jump import x0_slope
@@ -48,13 +48,14 @@ from ..safe_text import in_comment
 from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
 from .exact_neurons import SHARED, Neurons
-from .exact_readings import Reading, SeriesIntegral, VoltageLoss, Weighted, make_readings, time_weight
+from .exact_readings import Reading, SeriesIntegral, VoltageLoss, make_readings
 from .gathers import GATHERING, WARP
 
 CHUNK = 32  # arrivals whose numbers a block computes together, a thread each
 RUNAWAY = 200
 SETTINGS = f"""\
 #define DEGREE {DEGREE}
+#define NODES {NODES}
 #define TIME_ROUNDING 1e-17
 #define RUNAWAY {RUNAWAY}  // more spikes of a neuron in a step end the trial
 // ten columns of four powers on their way took 80 registers, which neurons with learned parameters had spilled
@@ -891,11 +892,11 @@ class ExactKernels(Layout):
         """What kernels call."""
         library = [
             f"#define THREADS {self.threads}\n",
-            *(shared(name, "__device__ inline") for name in ("neuron.h", "maximum.h")),
+            *(shared(name, "__device__ inline") for name in ("neuron.h", "maximum.h", "weights.h")),
         ]
         library.append(resources.files(__package__).joinpath("exact.cuh").read_text())
-        weights = (time_weight(w) for w in self.populations if any(isinstance(r, Weighted) for r in w.readings))
-        return "".join([*library, *(w.tables() for w in self.populations), *weights])
+        tables = (w.tables({n: a for r in w.readings for n, a in r.arrays().items()}) for w in self.populations)
+        return "".join([*library, *tables, *(r.structs() for w in self.populations for r in w.readings)])
 
     def trials(self) -> dict[str, str]:
         """name -> text."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import sympy as sp
 
@@ -63,8 +63,8 @@ class Neurons:
             fields |= {"end_s": "double", "end_step": "int", "end_handled": "int", "end_x": "double"}
         return fields | {"by": "real"}
 
-    def tables(self) -> str:
-        """What `Neuron` (codegen/neuron.h) and the functions of exact.cuh read, as a struct."""
+    def tables(self, more: Mapping[str, str]) -> str:
+        """What `Neuron` (codegen/neuron.h) and the functions of exact.cuh read, as a struct; more: further arrays, by their names there."""
         x, n, L = f"x_{self.name}", self.name, self.dynamic
 
         def by_number(argument: str, choices: Sequence[object]) -> str:
@@ -82,6 +82,7 @@ class Neurons:
         if self.p.spiking:
             arrays |= {field: f"{n}_e_{field}" for field in self.event_fields}
             arrays["guarded"] = f"{n}_w_guarded"
+        arrays |= more
         fields = "".join(f"decltype(Trial::{source}) {a} = t->{source};\n" for a, source in arrays.items())
         functions = table("spike") + table("A").replace("auto A(", "auto rates(")
         receptors = [f"_{r}" for r in self.p.derived.receptors]
@@ -96,7 +97,7 @@ class Neurons:
             functions += (
                 f"__device__ int64_t at(int k, int of) const {{ return events + (int64_t)k * {self.N} + of; }}\n"
             )
-        constants = f"n = {self.n}, S = {self.S}, modes = {len(self.modes)}, dynamic = {len(L)}"
+        constants = f"n = {self.n}, S = {self.S}, modes = {len(self.modes)}, dynamic = {len(L)}, spiking = {int(self.p.spiking)}"
         body = f"static constexpr int {constants};\nconst Trial *t;\ndouble together;\nint64_t sample;\nint degree = (int)t->degree_{n};\n{fields}{functions}"
         return f"struct Tables_{n} {{\n{indent(body)}}};\n"
 
@@ -162,10 +163,10 @@ class Neurons:
         """The gradient of a learned parameter."""
         return f"{self.name}_sum[i][{self.p.trainable.index(q)}]"
 
-    def reset(self) -> str:
-        """Declares ``reset``, from the state before a spike to that behind it."""
-        made = reset(self.scope)
+    def reset(self, given: str = "") -> str:
+        """Declares ``reset``, from the state before a spike to that behind it; given: what stands before its arguments."""
+        made = reset(self.scope) if self.p.derived.events else {}
         places = {x: f"before[{k}]" for k, x in enumerate(self.scope.x)}
         body = self.said(made.values(), places | {x: f"after[{k}]" for k, x in enumerate(made)})
-        arguments = "[[maybe_unused]] const double *before, [[maybe_unused]] double *after"
+        arguments = f"{given}[[maybe_unused]] const double *before, [[maybe_unused]] double *after"
         return f"const auto reset = [&]({arguments}) {{\n{indent(body)}}};\n"

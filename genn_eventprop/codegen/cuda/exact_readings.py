@@ -24,6 +24,7 @@ from ...program.readouts.trace import Trace
 from ...program.readouts.voltage import Voltage
 from ..printer import DOUBLE, expression
 from ..statements import indent
+from ..time_weights import weight_struct
 from .exact_neurons import SHARED, Neurons
 
 GAUSS = Buffer("gauss", (NODES * (NODES + 1),), "double", "host")
@@ -48,6 +49,14 @@ class Reading:
 
     def buffers(self) -> list[Buffer]:
         return []
+
+    def arrays(self) -> dict[str, str]:
+        """What functions of exact.cuh read of them, by the names there."""
+        return {}
+
+    def structs(self) -> str:
+        """What stands before the kernels."""
+        return ""
 
     def declare(self) -> str:
         """Registers of the pass forwards."""
@@ -150,13 +159,6 @@ def integral_by_series(plan: Plan, p: PopulationRecord, part: Integral) -> bool:
     return len(p.derived.modes) == 1 and not part.driven and not learned and not varies(p)
 
 
-def time_weight(population: Neurons) -> str:
-    """w of the loss that reads a population, as a function of t and T in ms."""
-    text = expression(population.scope.plan.loss.weight.expr, DOUBLE, {})
-    given = "[[maybe_unused]] double t, [[maybe_unused]] double T"
-    return f"__device__ inline double weight_{population.name}({given}) {{ return {text}; }}\n"
-
-
 class SeriesIntegral(Reading):
     """r = 1/T int w V dt where V is linear between events, in one mode, and neurons have the same fixed parameters.
 
@@ -236,6 +238,11 @@ class _Stretches(Reading):
 
     by_nodes = True
 
+    @property
+    def _knots(self) -> bool:
+        """Whether what is read is compared with a series of targets."""
+        return False
+
     def row(self, s: str, mode: str = "") -> str:
         """Sets ``row`` to that of V in P(s) and c(s)."""
         return f"double row[{self.population.n + 1}];\ncell.row({self.part.v}, {mode or self.population.mode}, {s}, row);\n"
@@ -262,11 +269,6 @@ class Weighted(_Stretches):
         assert isinstance(self.part, Integral)
         return self.part.driven
 
-    @property
-    def _activity(self) -> str:
-        """Right behind input spike ``later`` - 1."""
-        return f"t->{self.population.name}_heard[t->input_start[sample] + later - 1 - from]"
-
     def buffers(self) -> list[Buffer]:
         names = ["window_start", "window_end"] + ["activity_rate", "activity_jump"] * self._driven
         found = [Buffer(f"{self._prefix}{n}", (), "double", "host") for n in names]
@@ -281,34 +283,25 @@ class Weighted(_Stretches):
     def begin(self) -> str:
         return f"{self.name}_read[i] = 0;\n"
 
+    @property
+    def _weight(self) -> str:
+        return f"weight_{self.name}"
+
+    def structs(self) -> str:
+        dt = "t->target_dt" if self._knots else ""
+        return weight_struct(self.population.scope, f"Weight_{self.name}", "const Trial *t", "t->", dt, "__device__ ")
+
+    def functions(self) -> str:
+        heard, base = "(double *)nullptr", "0"
+        if self._driven:
+            heard, base = f"t->{self.population.name}_heard", "t->input_start[sample] - from"
+        return f"const auto {self._weight} = time_weight(Weight_{self.name}::of(t), t->times, {heard}, from, to, {base});\n"
+
     def enter(self) -> str:
         if not self._driven:
             return ""
-        heard, pre = f"{self.name}_hears", self._prefix
-        return f"""\
-const double heard_until = fmax(t_end, t_k + t->delta);  // which the time of a node may be, rounded
-for (; {heard} < to && t->times[{heard}] <= heard_until; ++{heard}) {{  // the input's activity
-    const int64_t later = {heard};
-    const double before = later > from ? {self._activity} * exp((t->times[later - 1] - t->times[later]) * t->{pre}activity_rate) : 0.0;
-    t->{self.population.name}_heard[t->input_start[sample] + later - from] = before + t->{pre}activity_jump;
-}}
-"""
-
-    def functions(self) -> str:
-        pre, level = self._prefix, ""
-        if self._driven:
-            level = f"""\
-    const int64_t later = first_later(t->times, from, to, at);
-    if (later == from) return 0.0;
-    const double level = {self._activity} * exp((t->times[later - 1] - at) * t->{pre}activity_rate);
-"""
-        return f"""\
-const auto weight_of_{self.name} = [&](const double s) {{
-    const double at = t_k + s;
-    if (at < t->{pre}window_start || at > t->{pre}window_end) return 0.0;
-{level}    return weight_{self.population.name}(at, t->duration) {"* level " if level else ""}/ t->duration;
-}};
-"""
+        # of the time of a node, too, which may be rounded
+        return f"{self.name}_hears = {self._weight}.hear({self.name}_hears, fmax(t_end, t_k + t->delta));\n"
 
     def end(self) -> str:
         return f"{self.r} = {self.name}_read[i];\n"
@@ -322,33 +315,10 @@ class NodeIntegral(Weighted):
 
     def _nodes(self, body: str) -> str:
         """Code for all nodes ``s`` of a stretch of time, with their weights ``part``."""
-        pre = self._prefix
-        later = "int64_t later = first_later(t->times, from, to, t_k + first);\n    " if self._driven else ""
-        cut = (
-            "const double b = later < to ? fmin(last, t->times[later] - t_k) : last;"
-            if self._driven
-            else "const double b = last;"
-        )
-        step = "++later" if self._driven else ""
-        return f"""\
-{{
-    const double first = fmax(since, t->{pre}window_start - t_k), last = fmin(until, t->{pre}window_end - t_k);
-    {later}for (double a = first; a < last; {step}) {{
-        {cut}
-        if (b <= a) continue;
-        const int count = nodes_of(b - a, 1 / t->delta, t->{pre}series_size);
-        for (int q = 0; q < count; ++q) {{
-            const double s = a + (b - a) * t->gauss[count * (count - 1) + q];
-            const double part = (b - a) * t->gauss[count * count + q] * weight_of_{self.name}(s);
-{indent(body, 3)}        }}
-        a = b;
-    }}
-}}
-"""
+        return f"each_node(t, {self._weight}, t_k, since, until, 1 / t->delta, [&](const double s, const double part) {{\n{indent(body)}}});\n"
 
     def read(self) -> str:
-        text = f"{self.row('s')}{self.name}_read[i] += part * {self.V('y')};\n"
-        return self._nodes(text)
+        return self._nodes(f"{self.row('s')}{self.name}_read[i] += part * {self.V('y')};\n")
 
     def read_back(self) -> str:
         return self._nodes(self.pull("s", f"part * {self.dr}"))
@@ -358,20 +328,15 @@ class NodeIntegral(Weighted):
         if not any(w.p.derived.receptors[c.receptor][v] != 0 for _, c in w.into):
             return ""
         moves = f"cell.p.arrive(0, {w.receptor('from_connection[e]')})[{v} * {w.S} + cell.column()]"
-        return f"-weight_of_{self.name}(offset[e]) * {self.dr} * {moves}"
+        return f"-{self._weight}.at(t_k + offset[e], t_k + offset[e]) * {self.dr} * {moves}"
 
     def time_gradient(self) -> str:
         v = self.part.v
-        return f"{DL_DT} += {self.dr} * weight_of_{self.name}(s) * (before[{v}] - after[{v}]);\n"
+        return f"{DL_DT} += {self.dr} * {self._weight}.at(t_k + s, t_k + s) * (before[{v}] - after[{v}]);\n"
 
 
 class VoltageLoss(Weighted):
-    """L = 1/T int w l(V) dt, l the outer loss of all outputs at one time; see `codegen/cpp/exact/voltage.hpp`.
-
-    l needs V of all outputs at once. So when a step is over, the block goes through its events once more, in step: between
-    two of them V of all is taken at nodes, and thread 0 makes l and dl/dV of it. What the nodes between two events of a
-    neuron add to mu does not depend on mu, so that it is made at once, and stored with the event behind them.
-    """
+    """L = 1/T int w l(V) dt, l the outer loss of all outputs at one time: `replay` in exact.cuh."""
 
     by_nodes = False
 
@@ -402,6 +367,16 @@ class VoltageLoss(Weighted):
             return found
         return [*found, Buffer("target_dt", (), "double", "host"), Buffer("target_rows", (), "long", "host")]
 
+    def arrays(self) -> dict[str, str]:
+        p, w = self.population.name, self.population
+        names = ["a_s", "a_connection", "a_source", "a_pull", "pull", *(["a_loss"] if self._moving else [])]
+        names += ["e_loss", "e_pull", *(["e_end_pull"] if len(w.modes) > 1 else [])] if w.p.spiking else []
+        return {n: f"{p}_{n}" for n in names}
+
+    @property
+    def _knots(self) -> bool:
+        return not self._labels
+
     def shared(self) -> list[Buffer]:
         p, N = self.population.name, self.population.N
         return [Buffer(f"{p}_{n}", (size,), "double") for n, size in {"time": N, "V": N, "change": 1}.items()]
@@ -421,10 +396,6 @@ class VoltageLoss(Weighted):
     def _then(self) -> str:
         """A neuron at the time that the block goes through once more."""
         return f"{self.population.name}_then[i]"
-
-    @property
-    def _mode(self) -> str:
-        return f"{self._then}.mode" if len(self.population.modes) > 1 else "0"
 
     def _loss(self) -> str:
         """Two functions of thread 0, l of all outputs at a time of the step: one leaves dl/dV / B in the place of V."""
@@ -454,155 +425,27 @@ const double {PART} = since - (double){ROW};
     def _scored(self) -> str:
         return "t->labels[sample] >= 0" if self._labels else "true"
 
-    def _jump(self, neuron_V: str) -> str:
-        """Thread 0: w (l(V) - l(V behind an event)) / B into ``change``; neuron_V: sets V to that behind it."""
-        p = self.population.name
-        return f"""\
-__syncthreads();
-if (threadIdx.x == 0) {{
-    double change = 0;
-    if (scored) {{
-        change = loss_of_{p}(when);
-{indent(neuron_V, 2)}\
-        change = (change - loss_of_{p}(when)) * weight_of_{self.name}(when) * t->sample_weight[sample];
-    }}
-    {p}_change[0] = change;
-}}
-__syncthreads();
-"""
-
-    def _take_V(self) -> str:
-        p = self.population.name
-        return f"{self.row('when', self._mode)}{p}_V[neuron] = {self.V(f'{self._then}.y')};\n"
-
     def replay(self) -> str:
-        w, p, N = self.population, self.population.name, self.population.N
+        w, p, steep = self.population, self.population.name, "1.0"
+        if self._labels:
+            names = {"T": "t->duration"} | {c: f"t->loss_{c}" for c in w.plan.loss.constants}
+            steep = f"fmax(1.0, fabs((double)({expression(w.plan.loss.derivatives[0], DOUBLE, names)})))"
+        of, neuron = "[[maybe_unused]] const int32_t", "[[maybe_unused]] const int32_t neuron"
+        numbers = (
+            f"t_k, (int)step, (int)count, {p}_arrived + begin, {self._scored}, {'true' if w.split else 't->training'}"
+        )
         text = f"""\
 {self._loss()}\
-double reached = 0;
-const bool scored = {self._scored};
-for (int arrival = 0;;) {{
-    int first = -1;
-    double when = arrival < (int)count ? t->{p}_a_s[{p}_arrived + begin + arrival] : t->delta;
-{indent(self._first_own() if w.p.spiking else "")}\
-{indent(self._advance())}\
-    reached = fmax(reached, when);
-{indent(self._own() if w.p.spiking else "")}\
-    if (arrival == (int)count) break;
-{indent(self._arrive())}\
-    ++arrival;
-}}
+{w.reset(f"{neuron}, ")}\
+const auto steep = [&]([[maybe_unused]] const double r) {{ return {steep}; }};
+const auto weigh = [&]({of} by, {of} source, {neuron}) {{ return {w.weight_of("by", "source")}; }};
+const auto receptor = [&]({of} by) {{ return {w.receptor("by")}; }};
+replay<{w.N}, {self.part.v}, {str(bool(self._moving)).lower()}>(
+    {p}_tables, {p}, {p}_then, {self.name}_read, {p}_running, {self._weight}, {p}_time, {p}_V, {p}_change, slopes_of_{p}, loss_of_{p},
+    reset, steep, weigh, receptor, {numbers}
+);
 """
-        text += w.over(f"{self._then}.flush(t->{p}_pull, (sample * t->exact_points + step) * {N} + neuron);\n")
         return f"{{  // V of all outputs between the events of the step\n{indent(text)}}}\n"
-
-    def _first_own(self) -> str:
-        """The next own event before the next arrival, that of neuron ``first``."""
-        w, p, N = self.population, self.population.name, self.population.N
-        following = f"{p}_time[neuron] = {self._then}.next(cell, {p}[i].count, (int)step, arrival);\n"
-        return f"""\
-{w.over(following)}\
-__syncthreads();
-for (int k = 0; k < {N}; ++k)
-    if ({p}_time[k] < (first < 0 ? INFINITE : (double){p}_time[first])) first = k;
-if (first >= 0) when = {p}_time[first];
-__syncthreads();
-"""
-
-    def _advance(self) -> str:
-        """V at nodes from ``reached`` to ``when``."""
-        w, p, N, pre = self.population, self.population.name, self.population.N, self._prefix
-        loss, v = w.plan.loss, self.part.v
-        speed = f"double speed = cell.speed({self._mode}, {v}, {self._then}.y);\n"
-        steep = ""
-        if self._labels:
-            names = {"T": "t->duration"} | {c: f"t->loss_{c}" for c in loss.constants}
-            steep = f"[[maybe_unused]] const double r = {self._then}.y[{v}];\nspeed *= fmax(1.0, fabs((double)({expression(loss.derivatives[0], DOUBLE, names)})));\n"
-        cuts = f"""\
-const double opens = t->{pre}window_start - t_k, closes = t->{pre}window_end - t_k;
-if (opens > a && opens < b) b = opens;
-if (closes > a && closes < b) b = closes;
-"""
-        if not self._labels:
-            cuts += "int64_t knot = (int64_t)((t_k + a) / t->target_dt);\nwhile ((double)knot * t->target_dt - t_k <= a) ++knot;\nb = fmin(b, (double)knot * t->target_dt - t_k);\n"
-        if self._driven:
-            cuts += "int64_t later = first_later(t->times, from, to, t_k + a);\nwhile (later < to && t->times[later] - t_k <= a) ++later;\nif (later < to) b = fmin(b, t->times[later] - t_k);\n"
-        V = self.V(f"{self._then}.y")
-        take = f"{self.row('s', self._mode)}{p}_V[neuron] = {V};\n{self.name}_read[i] += part * {p}_V[neuron];\n"
-        learn = f"[&]([[maybe_unused]] int r, [[maybe_unused]] double by) {{ {self._then}.learned[r] += by; }}"
-        by = f"{v}, {self._mode}, s, part * {p}_V[neuron], {self._then}.y, {self._then}.pull, {learn}"
-        pull = f"cell.pull({by});\n"
-        node = f"""\
-const double s = a + (b - a) * t->gauss[nodes * (nodes - 1) + q];
-const double part = (b - a) * t->gauss[nodes * nodes + q] * weight_of_{self.name}(s);
-{w.over(take)}\
-__syncthreads();
-if (threadIdx.x == 0 && scored) {p}_running += part * slopes_of_{p}(s);
-__syncthreads();
-{w.over(f"if (scored && {self._training}) {{{chr(10)}{indent(pull)}}}{chr(10)}")}\
-"""
-        return f"""\
-if (when > reached) {{
-{indent(w.over(f"{speed}{steep}{p}_time[neuron] = speed;{chr(10)}"))}\
-    __syncthreads();
-    double rate = 0;
-    for (int k = 0; k < {N}; ++k) rate = fmax(rate, {p}_time[k]);
-    rate += 1 / t->delta;
-    __syncthreads();
-    for (double a = reached; a < when;) {{
-        double b = when;
-{indent(cuts, 2)}\
-        if (a >= opens - 1e-12 * t->delta && a < closes - 1e-12 * t->delta) {{
-            int nodes = nodes_of(b - a, rate, t->{pre}series_size);
-            for (; nodes > {NODES}; nodes = nodes_of(b - a, rate, t->{pre}series_size)) b = a + 0.5 * (b - a);
-            for (int q = 0; q < nodes; ++q) {{
-{indent(node, 4)}\
-            }}
-        }}
-        a = b;
-    }}
-}}
-"""
-
-    @property
-    def _training(self) -> str:
-        return "true" if self.population.split else "t->training"
-
-    def _own(self) -> str:
-        """An own event: the spike of neuron ``first``, or the end of its refractory period, where V does not jump."""
-        w, p, n, v, then = self.population, self.population.name, self.population.n, self.part.v, self._then
-        around = f"{w.reset()}double before[{n}], after[{n}];\n{then}.around(cell, reset, before, after);\n"
-        both = f"{p}_V[neuron] = before[{v}], {p}_time[neuron] = after[{v}];\n"
-        done = f"const int64_t event = cell.p.at({then}.spikes - {self._mode}, neuron);\n"
-        store = f"t->{p}_e_loss[event] = {p}_change[0];\n{then}.flush(t->{p}_e_pull, event);\n"
-        if len(w.modes) > 1:
-            store = (
-                f"if ({self._mode}) {{\n    {then}.flush(t->{p}_e_end_pull, event);\n}} else {{\n{indent(store)}}}\n"
-            )
-        done += f"{store}{around}{then}.pass(cell, when, after);\n"
-        text = w.over(f"{self._take_V()}if (neuron == first) {{\n{indent(around + both)}}}\n")
-        text += self._jump(f"{p}_V[first] = {p}_time[first];\n")
-        text += w.over(f"if (neuron == first) {{\n{indent(done)}}}\n") + "__syncthreads();\n"
-        return f"if (first >= 0) {{\n{indent(text)}    continue;\n}}\n"
-
-    def _arrive(self) -> str:
-        w, p, n, N = self.population, self.population.name, self.population.n, self.population.N
-        place = f"{p}_arrived + begin + arrival"
-        text = f"[[maybe_unused]] const int32_t by = t->{p}_a_connection[{place}], source = t->{p}_a_source[{place}];\n"
-        if any(c.channels for _, c in w.into):
-            text += "if (by < 0) {\n    ++arrival;\n    continue;\n}\n"
-        weight = w.weight_of("by", "source")
-        if self._moving:
-            e = f"cell.p.arrive(0, {w.receptor('by')})[{self.part.v} * {w.S} + cell.column()]"
-            moved = f"{p}_time[neuron] = {p}_V[neuron] + {e} * w;\n"
-            each = f"{self._take_V()}const double w = {weight};\n{moved}"
-            text += w.over(each) + self._jump(f"for (int n = 0; n < {N}; ++n) {p}_V[n] = {p}_time[n];\n")
-            text += f"if (threadIdx.x == 0) t->{p}_a_loss[{place}] = {p}_change[0];\n__syncthreads();\n"
-        add = f"{self._then}.flush(t->{p}_a_pull, ({place}) * {N} + neuron);\n"
-        add += f"double f[{n}];\nconst double w = {weight};\n"
-        add += f"cell.arrive({self._mode}, {w.receptor('by')}, when, f);\n"
-        add += f"for (int k = 0; k < {n}; ++k) {self._then}.y[k] += f[k] * w;\n"
-        return text + w.over(add)
 
     def end(self) -> str:
         w, p = self.population, self.population.name

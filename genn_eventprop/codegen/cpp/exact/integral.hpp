@@ -20,7 +20,7 @@ struct ReadIntegral : NoReader<O> {
     }
     void enter(O& out, const Args& args, int64_t step, bool training) {
         smooth.enter(args, step);
-        const int parts = int(smooth.all.size()), sum = out.degree + int(W::size(args));
+        const int parts = int(smooth.all.size()), sum = out.degree + int(smooth.weight.w.terms);
         degree = sum < DEGREE ? sum : DEGREE;
         u.reserve(parts * WIDTH);
         for (int r = 0; r < L; ++r) du[r].reserve(parts * WIDTH);
@@ -145,7 +145,7 @@ struct ReadIntegral : NoReader<O> {
             const double moves = double(direction[V * S + k]);  // V itself: l(x-) - l(x+)
             direct[k] = scalar(known ? along[e] : part(u, direction, s, k));
             feed[k] = scalar(known ? against[e] : part(u, drive, s, k));
-            if (moves != 0) feed[k] -= scalar(moves * smooth.at(args, s));
+            if (moves != 0) feed[k] -= scalar(moves * smooth.at(s));
             for (int r = 0; r < L; ++r) changed[r][k] = scalar(part(du[r], direction, s, k));
         }
     }
@@ -163,7 +163,7 @@ struct ReadIntegral : NoReader<O> {
             for (int j = 0; j < n; ++j)
                 out.grad[O::model::place[r]].data[neuron] += dr[neuron] * scalar(f[j] * (after[j] - before[j]));
         }
-        return dr[neuron] * scalar(smooth.at(args, s) * (before[V] - after[V]));
+        return dr[neuron] * scalar(smooth.at(s) * (before[V] - after[V]));
     }
     void add_to(O&, const scalar* dr, double s, scalar* rows) {
         double f[n + 1];

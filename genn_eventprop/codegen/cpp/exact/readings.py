@@ -11,7 +11,7 @@ from ....program.nodes import Buffer
 from ....program.readouts import Readout, Several
 from ....program.readouts.base import BetweenEvents
 from ....program.scope import Scope
-from ...printer import DOUBLE, expression
+from ...time_weights import weight_struct
 from ..grid.memory import Memory
 
 
@@ -76,26 +76,19 @@ def each(readings: list[Reading], call: Callable[[Reading], str]) -> list[str]:
 
 
 def time_weights(scopes: list[Scope]) -> str:
-    """w(t) of the losses as functions of t, without window and a(t), and what else divides time into intervals."""
+    """The time weights of the losses."""
     sizes = f"[[maybe_unused]] constexpr int SERIES = {SERIES}, NODES = {NODES};\n"
     return sizes + "".join(_time_weight(s) for s in scopes)
 
 
 def _time_weight(s: Scope) -> str:
-    loss = s.plan.loss
-    sampled = loss.readout == "voltage" and loss.compares == "targets"
-    text = expression(loss.weight.expr, DOUBLE, {"T": "args.duration"})
-    given = {"opens": "window_start", "closes": "window_end", "rate": "activity_rate", "jump": "activity_jump"}
-    lines = [
-        *([f"typedef Loss_p{s.index} Loss;"] if loss.readout == "voltage" else []),
-        f"static constexpr bool DRIVEN = {_bool(loss.weight.input_tau is not None)}, SAMPLED = {_bool(sampled)}, "
-        f"BIRTHS = {_bool(s.plan.spike_birth > 0)};",
-        f"static double at([[maybe_unused]] double t, [[maybe_unused]] const Args& args) {{ return {text}; }}",
-        *(f"static double {n}(const Args& args) {{ return args.{s.of_loss}{v}; }}" for n, v in given.items()),
-        f"static const double* series(const Args& args) {{ return args.{s.of_loss}weight_series; }}",
-        f"static int64_t size(const Args& args) {{ return args.{s.of_loss}series_size; }}",
-    ]
-    return f"struct Weight_p{s.index} {{\n" + "".join(f"    {line}\n" for line in lines) + "};\n"
+    voltage = s.plan.loss.readout == "voltage"
+    more = f"typedef Loss_p{s.index} Loss;\n" if voltage else ""
+    more += f"static constexpr bool BIRTHS = {_bool(s.plan.spike_birth > 0)};\n"
+    more += f"static const double* series(const Args& args) {{ return args.{s.of_loss}weight_series; }}\n"
+    knots = voltage and s.plan.loss.compares == "targets"
+    dt = "args.duration / double(Loss::rows(args) - 1)" if knots else ""
+    return weight_struct(s, f"Weight_p{s.index}", "const Args& args", "args.", dt, more=more)
 
 
 def reads(readings: list[Reading], p: PopulationRecord) -> list[Reading]:

@@ -110,7 +110,7 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
         }
         const double *unit = args.gauss + count * (count - 1), *part = unit + count;
         for (int q = 0; q < count; ++q) {
-            const double s = from + (to - from) * unit[q], w = smooth.in(args, i, s) * (to - from) * part[q];
+            const double s = from + (to - from) * unit[q], w = smooth.in(i, s) * (to - from) * part[q];
             voltage(out, s);
             for (int k = 0; k < N; ++k) total[k] += w * double(V_now[k]);
             if (!scored) continue;
@@ -151,14 +151,10 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
             if constexpr (Scored) speed *= W::Loss::steepness(args, y[V].data[k]);
             steepest = speed > steepest ? speed : steepest;
         }
-        const double z = 6.3 / (2 * h * (rate + steepest)), digits = (sizeof(scalar) == 4 ? 7 : 15) * (W::BIRTHS ? 2 : 1);
-        return 1 + int(0.5 * digits / std::log10(z + std::sqrt(z * z + 1)) + 0.5 * double(W::size(args) - 1));
+        return nodes_of(h, rate + steepest, smooth.weight.w.terms, (sizeof(scalar) == 4 ? 7 : 15) * (W::BIRTHS ? 2 : 1));
     }
     auto target(const Args& args, double s) const {
-        const int64_t last = W::Loss::rows(args) - 2;
-        const double t = (smooth.start + s) / (args.duration / double(last + 1));
-        const int64_t k = t < double(last) ? int64_t(t) : last;
-        return W::Loss::target_of(args, sample, k, scalar(t - double(k)));
+        return W::Loss::target_at(args, sample, smooth.start + s);
     }
     // w (l(V_now) - l(V_after)) / B.
     scalar moved(const Args& args, double s) {
@@ -170,7 +166,7 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
             change = double(W::Loss::pointwise(args, V_now, target(args, s), slope));
             change = share * (change - double(W::Loss::pointwise(args, V_after, target(args, s), slope)));
         }
-        return scalar(smooth.at(args, s) * change);
+        return scalar(smooth.at(s) * change);
     }
     static bool moves(const typename O::table* e) {
         bool some = false;

@@ -6,7 +6,7 @@ template <class O, int V, int N, class W>
 struct ReadIntegral : Reader<O> {
     double total[N];
     Densities densities;
-    TimeWeight<W> weight;
+    PieceWeight<W> weight;
     O* out = nullptr;
     void look(O& o, const Args& args, int64_t sample, Path& path) {
         out = &o;
@@ -23,7 +23,7 @@ struct ReadIntegral : Reader<O> {
                 for (int j = 0; j <= o.order; ++j) series[j] = c[V][j][l];
                 for (int q = 0; q < densities.nodes; ++q) {
                     const double s = h * (h > o.together ? densities.unit[q] : 0.5);  // rounding may bring nodes of one instant behind an arrival
-                    w[q] = weight.at(args, p.start + s, p.start);
+                    w[q] = weight.at(p.start + s, p.start);
                     r += w[q] * densities.part[q] * value_of(series, o.order, s / unit[l]);
                 }
                 total[p.neuron] += r * h;
@@ -40,13 +40,13 @@ struct ReadIntegral : Reader<O> {
         if (p.span > 0) densities.source(piece, p.span / unit, double(dr[k]), order, to, lane);
     }
     double arrival(O&, const Args& args, const scalar* dr, int k, double, double dv, const Happening& h) {
-        return dv == 0 ? 0 : -weight.at(args, h.at, h.at) * double(dr[k]) * dv;
+        return dv == 0 ? 0 : -weight.at(h.at, h.at) * double(dr[k]) * dv;
     }
     double own_event(O& o, const Args& args, const scalar* dr, const Happening& h) {
         const auto& own = o.own[h.index];
         double after[O::n];
         O::model::reset(args, own.neuron, own.event, own.x, after);
-        return weight.at(args, own.at, own.at) * double(dr[own.neuron]) * (own.x[V] - after[V]);
+        return weight.at(own.at, own.at) * double(dr[own.neuron]) * (own.x[V] - after[V]);
     }
 };
 

@@ -118,38 +118,16 @@ struct Densities {
     }
 };
 
-// w(t) a(t) / T of a trial.
+// The time weight along the pieces of a trial.
 template <class W>
-struct TimeWeight {
-    std::vector<double> times, after;  // of input spikes; a(t) right behind each
-    double noise = 0;                  // what rounding leaves of w, of its largest value: where it vanishes no piece is short enough
+struct PieceWeight : Weighing<W> {
+    double noise = 0;  // what rounding leaves of it, of its largest value: where it vanishes no piece is short enough
     void begin(const Args& args, int64_t sample) {
-        times.clear(), after.clear();
-        double a = 0, last = 0;
-        for (int64_t i = args.offsets[args.samples[sample]]; W::DRIVEN && i < args.offsets[args.samples[sample] + 1]; ++i) {
-            a = a * std::exp((last - args.times[i]) * W::rate(args)) + W::jump(args), last = args.times[i];
-            times.push_back(last), after.push_back(a);
-        }
-        noise = 0;
-        for (int i = 0; i < 64; ++i) noise = std::fmax(noise, 3e-15 * std::fabs(at(args, args.duration * i / 64, args.duration * i / 64)));
+        Weighing<W>::begin(args, sample), noise = 0;
+        for (int i = 0; i < 64; ++i) noise = std::fmax(noise, 3e-15 * std::fabs(this->at(args.duration * i / 64, args.duration * i / 64)));
     }
     void cuts(const Args& args, Path& path) const {
-        path.every.push_back(W::opens(args)), path.every.push_back(W::closes(args));
-        path.every.insert(path.every.end(), times.begin(), times.end());
-        if constexpr (W::SAMPLED) {
-            const int64_t last = W::Loss::rows(args) - 1;
-            for (int64_t k = 1; k < last; ++k) path.every.push_back(double(k) * (args.duration / double(last)));
-        }
-    }
-    // Before an input spike at t itself. from: the start of the piece that t is in.
-    double at(const Args& args, double t, double from) const {
-        if (from < W::opens(args) - 1e-12 * args.duration || from >= W::closes(args)) return 0;
-        double a = 1;
-        if (W::DRIVEN) {
-            const size_t i = size_t(std::lower_bound(times.begin(), times.end(), t) - times.begin());
-            a = i ? after[i - 1] * std::exp((times[i - 1] - t) * W::rate(args)) : 0;
-        }
-        return W::at(t, args) * a / args.duration;
+        for (double t = 0; t < args.duration;) path.every.push_back(t = this->smooth(0.0, t, args.duration));
     }
 };
 

@@ -7,7 +7,7 @@ template <class O, int V, int N, class W, Of What = Of::LOSS>
 struct ReadVoltage : Reader<O> {
     static constexpr int NP = O::NP;
     Densities densities;
-    TimeWeight<W> weight;
+    PieceWeight<W> weight;
     Buffer<double> values;  // V at the nodes of every piece
     alignas(64) scalar now[NP], slope[NP], V_here[NP];
     double total[N], running = 0, share = 0, moved_at = -1;  // total: int w V dt / T, the readout
@@ -47,10 +47,10 @@ struct ReadVoltage : Reader<O> {
             const double h = p.end - p.start;
             double noise = 0;  // of dl/dV, a difference of numbers as large as 1 or V: where it nearly vanishes no piece is short enough
             for (int q = 0; q < nodes; ++q) {
-                const double t = p.start + h * (h > o.together ? densities.unit[q] : 0.5), a = weight.at(args, t, p.start), w = scored ? a : 0.0;
+                const double t = p.start + h * (h > o.together ? densities.unit[q] : 0.5), a = weight.at(t, p.start), w = scored ? a : 0.0;
                 for (int k = 0; k < N; ++k) now[k] = scalar(values[number[k] * nodes + q]);
                 for (int k = 0; k < N; ++k) total[k] += a * h * densities.part[q] * values[number[k] * nodes + q];
-                if (w != 0) running += w * h * densities.part[q] * double(W::Loss::pointwise(args, now, target(args, t), slope));
+                if (w != 0) running += w * h * densities.part[q] * double(W::Loss::pointwise(args, now, W::Loss::target_at(args, sample, t), slope));
                 for (int k = 0; k < N; ++k) noise = std::fmax(noise, std::fabs(w) * share * (1 + std::fabs(double(now[k]))));
                 for (int k = 0; k < N; ++k) d[k][q] = w != 0 ? w * share * double(slope[k]) : 0.0;
             }
@@ -68,11 +68,11 @@ struct ReadVoltage : Reader<O> {
         for (; next < all.size() && !(o.pieces[all[next]].end > o.pieces[all[next]].start); ++next) {
             const auto& p = o.pieces[all[next]];
             if (!(p.span > 0)) continue;
-            const double w = (scored ? weight.at(args, p.start, p.start) : 0.0) * share;
+            const double w = (scored ? weight.at(p.start, p.start) : 0.0) * share;
             double d[NODES] = {};
             for (int q = 0; w != 0 && q < densities.nodes; ++q) {
                 now[k] = scalar(values[all[next] * densities.nodes + q]);
-                W::Loss::pointwise(args, now, target(args, p.start), slope);
+                W::Loss::pointwise(args, now, W::Loss::target_at(args, sample, p.start), slope);
                 d[q] = w * double(slope[k]);
             }
             now[k] = scalar(p.last[V]);
@@ -81,12 +81,6 @@ struct ReadVoltage : Reader<O> {
     }
     void finish(O&, const Args&, double* readout) {
         for (int k = 0; k < N; ++k) readout[k] = total[k];
-    }
-    auto target(const Args& args, double at) const {
-        const int64_t last = W::Loss::rows(args) - 2;
-        const double t = at / (args.duration / double(last + 1));
-        const int64_t k = t < double(last) ? int64_t(t) : last;
-        return W::Loss::target_of(args, sample, k, scalar(t - double(k)));
     }
     void source(int, int64_t piece, const scalar*, int order, octet* to, int lane, double unit, octet&) const {
         const auto& p = out->pieces[piece];
@@ -106,9 +100,9 @@ struct ReadVoltage : Reader<O> {
     }
     // w (l(now) - l(V_here)) / B, after which what was before is here.
     double change(const Args& args, double at) {
-        const double w = scored ? weight.at(args, at, at) : 0.0;
+        const double w = scored ? weight.at(at, at) : 0.0;
         double d = 0;
-        if (w != 0) d = double(W::Loss::pointwise(args, now, target(args, at), slope)), d -= double(W::Loss::pointwise(args, V_here, target(args, at), slope));
+        if (w != 0) d = double(W::Loss::pointwise(args, now, W::Loss::target_at(args, sample, at), slope)), d -= double(W::Loss::pointwise(args, V_here, W::Loss::target_at(args, sample, at), slope));
         std::memcpy(V_here, now, sizeof now);
         return share * w * d;
     }
