@@ -196,21 +196,166 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
 
 [[maybe_unused]] constexpr int SERIES = 11, NODES = 20;
 struct Weight_p1 {
-    static constexpr bool DRIVEN = false, SAMPLED = false, BIRTHS = false;
-    static double at([[maybe_unused]] double t, [[maybe_unused]] const Args& args) { return 1.0; }
-    static double opens(const Args& args) { return args.window_start; }
-    static double closes(const Args& args) { return args.window_end; }
-    static double rate(const Args& args) { return args.activity_rate; }
-    static double jump(const Args& args) { return args.activity_jump; }
+    static constexpr bool BIRTHS = false;
     static const double* series(const Args& args) { return args.weight_series; }
-    static int64_t size(const Args& args) { return args.series_size; }
+    static constexpr bool driven = false, knots = false;
+    double opens, closes, T, tiny;
+    int64_t terms;  // coefficients of w
+    static double w([[maybe_unused]] double t, [[maybe_unused]] double T) { return 1.0; }
+    static Weight_p1 of(const Args& args) { return {args.window_start, args.window_end, args.duration, 1e-12 * args.duration, int64_t(args.series_size)}; }
 };
 
 }  // namespace
 
 // ... series.hpp ...
 
-// ... crossings.h ...
+// The first crossing of zero of a polynomial in the offset inside a step; `cuda` compiles this text too.
+
+namespace {
+
+inline double value_of(const double *c, int m, double s) {
+    double v = c[m];
+    for (int q = m - 1; q >= 0; --q) v = v * s + c[q];
+    return v;
+}
+
+inline double slope_of(const double *c, int m, double s) {
+    double v = m * c[m];
+    for (int q = m - 1; q >= 1; --q) v = v * s + q * c[q];
+    return v;
+}
+
+// The root in [a, b] of a polynomial that rises through zero exactly once there.
+inline double polished(const double *c, int m, double a, double b, double g_a, double g_b, double curve) {
+    double s = a - g_a * (b - a) / (g_b - g_a);
+    for (int k = 0; k < 60; ++k) {
+        double g = c[m], d = 0;
+        for (int q = m - 1; q >= 0; --q) d = d * s + g, g = g * s + c[q];
+        (g < 0 ? a : b) = s;
+        double next = s - g / d;
+        if (next >= a && next <= b) {
+            const double moved = next - s;
+            if (curve * moved * moved <= TIME_ROUNDING * d || next == s) return next;
+        } else {
+            next = 0.5 * (a + b);
+            if (next <= a || next >= b) return next;
+        }
+        s = next;
+    }
+    return s;
+}
+
+// Smallest s in [a, b] where the polynomial c of degree m crosses zero from below, -1 if there is none. curve: bound on |c''|.
+// Intervals are bisected until the bound shows that c stays below zero or rises through it exactly once.
+__attribute__((noinline)) double first_crossing(const double *c, int m, double a, double b, double curve) {
+    double ends[64], left = a, right = b, g_left = value_of(c, m, a), s_left = slope_of(c, m, a);
+    if (g_left >= 0) return a;
+    int depth = 0;
+    for (;;) {
+        const double h = right - left, g_right = value_of(c, m, right), s_right = slope_of(c, m, right);
+        const bool tiny = h <= 1e-15 * b || depth == 63;
+        if (g_right < 0) {
+            const double bend = 0.5 * curve * h * h;
+            const double up = fmax(g_left, g_left + s_left * h + bend), down = fmax(g_right, g_right - s_right * h + bend);
+            if (fmin(up, down) < 0 || tiny) {
+                if (depth == 0) return -1;
+                left = right, g_left = g_right, s_left = s_right, right = ends[--depth];
+                continue;
+            }
+        } else if (s_left > curve * h || s_right > curve * h || tiny) {
+            return polished(c, m, left, right, g_left, g_right, curve);
+        }
+        ends[depth++] = right;
+        right = left + 0.5 * h;
+    }
+}
+
+// From when a neuron whose reset has left it above the threshold may cross it again; -1 if not before `until`.
+inline double armed_from(double *c, int m, double from, double until, double curve, double tiny) {
+    if (value_of(c, m, from) < 0) return from;
+    for (int q = 0; q <= m; ++q) c[q] = -c[q];
+    const double s = first_crossing(c, m, from, until, curve);
+    for (int q = 0; q <= m; ++q) c[q] = -c[q];
+    if (s < 0) return -1;
+    for (from = s; from < until && value_of(c, m, from) >= 0; tiny *= 2) from += tiny;
+    return from < until ? from : -1;
+}
+
+// Bound on |c''| in [0, s].
+inline double bend_of(const double *c, int m, double s) {
+    double curve = 0;
+    for (int j = m; j >= 2; --j) curve = curve * s + j * (j - 1) * fabs(c[j]);
+    return curve;
+}
+
+}  // namespace
+// The time weight of a loss, w(t) a(t) / T, in ms of the trial; generated: W, see codegen/time_weights.py. w is open in a window; a(t) may follow
+// the input spikes [from, to) and is heard[base + k] right behind spike k; what is weighted may have knots, at multiples of dt.
+
+namespace {
+
+template <class W, class Times = const double *, class Heard = double *>
+struct TimeWeight {
+    W w;
+    Times times;
+    Heard heard;
+    int64_t from, to, base;
+    // Sets a(t) behind the input spikes from `next` on, up to a time; returns the one that follows.
+    inline int64_t hear(int64_t next, double until) const {
+        for (; next < to && times[next] <= until; ++next) heard[base + next] = level(next, times[next]) + w.jump;
+        return next;
+    }
+    // a(t) behind the input spikes ahead of number `next`.
+    inline double level(int64_t next, double t) const { return next > from ? heard[base + next - 1] * exp((times[next - 1] - t) * w.rate) : 0.0; }
+    // The first input spike later than offset s in the step that begins at t_k; too: or at s.
+    inline int64_t later(double t_k, double s, bool too) const {
+        int64_t a = from, b = to;
+        while (a < b) {
+            const int64_t middle = a + (b - a) / 2;
+            const double at = times[middle] - t_k;
+            if (at > s || (too && at == s)) b = middle;
+            else a = middle + 1;
+        }
+        return a;
+    }
+    inline bool open(double t) const { return t >= w.opens - w.tiny && t < w.closes - w.tiny; }
+    // At t, ahead of an input spike there; since: where the piece begins in which it is smooth, which says whether it is open.
+    inline double at(double t, double since) const {
+        if (!open(since)) return 0.0;
+        double level_there = 1;
+        if constexpr (W::driven) level_there = level(later(0.0, t, true), t);
+        return W::w(t, w.T) * level_there / w.T;
+    }
+    // Up to where it is smooth from a on, at most b; offsets in a step.
+    inline double smooth(double t_k, double a, double b) const {
+        const double opens = w.opens - t_k, closes = w.closes - t_k;
+        if (opens > a + w.tiny) b = fmin(b, opens);
+        if (closes > a + w.tiny) b = fmin(b, closes);
+        if constexpr (W::knots) {
+            int64_t knot = (int64_t)((t_k + a) / w.dt);
+            while ((double)knot * w.dt - t_k <= a) ++knot;
+            b = fmin(b, (double)knot * w.dt - t_k);
+        }
+        if constexpr (W::driven)
+            if (const int64_t next = later(t_k, a, false); next < to) b = fmin(b, times[next] - t_k);
+        return b;
+    }
+};
+
+template <class W, class Times, class Heard>
+inline TimeWeight<W, Times, Heard> time_weight(W w, Times times, Heard heard, int64_t from, int64_t to, int64_t base) {
+    return {w, times, heard, from, to, base};
+}
+
+// How many Gauss nodes integrate something over h ms: it is analytic, and not much larger, within pi / rate of the real axis, so that the
+// error falls as rho^(-2 nodes). terms: coefficients of the polynomial that it is multiplied with. digits: that are asked for.
+inline int nodes_of(double h, double rate, int64_t terms, double digits) {
+    const double z = 3.15 / (h * rate);
+    return 1 + (int)(0.5 * digits / log10(z + sqrt(z * z + 1)) + 0.5 * (double)(terms - 1));
+}
+
+}  // namespace
+// ... weighing.hpp ...
 
 #define UNROLL_POWERS
 

@@ -138,7 +138,7 @@ struct ReadIntegral : NoReader<O> {
             (void)out, (void)events, (void)count;
         }
     }
-    void at(O& out, const Args& args, int receptor, double s, int64_t e) {
+    void at(O& out, const Args&, int receptor, double s, int64_t e) {
         const auto *direction = out.flow[0].arrive[receptor], *drive = out.flow[0].back[receptor] + n * S;
         for (int k = 0; k < (S == 1 ? 1 : N); ++k) {
             const bool known = S == 1 && O::model::receptors == 1 && e >= 0;  // not of a spike that was not born
