@@ -26,22 +26,26 @@ from .cache import cached
 from .currents.currents import Currents
 from .currents.storage import is_folder_of_currents
 from .events.events import Events
-from .events.folder import read_file, read_folder, reader_of
+from .events.folder import class_folders, read_file, read_folder, reader_of
 from .events.storage import FACTS, open_npz, read_array
 from .inputs import Inputs, load_data
-from .readers import fsdd, hdf5, ts
+from .readers import arrays, fsdd, hdf5, text, ts
 
 KINDS = (
     "a folder of wav files (CLASS/*.wav or CLASS_SPEAKER_NUMBER.wav)",
     "a folder of event files for each class (CLASS/*.aedat4, .raw, .dat, .csv, ...), or such a file",
+    "a folder of CSV files of curves for each class, a line a step",
+    "an npz file with X and y (numpy.savez)",
     "an HDF5 file in the SHD layout (.h5, .hdf5)",
     "an npz file of FSDD spikes",
     "a file or folder written by Events.save",
 )
 TRAIN, TEST = "_TRAIN", "_TEST"
 """In the names of the two files of a data set of the archives."""
-SOUND, HDF5, NPZ = (".wav",), (".h5", ".hdf5"), (".npz",)
+SOUND, HDF5, NPZ, CSV = (".wav",), (".h5", ".hdf5"), (".npz",), (".csv",)
 """Suffixes, in lower case."""
+EVENT_ARRAYS = ("times", "channels", "offsets")
+"""Of an npz file of events."""
 BATCH = 32
 """Recordings that `open_samples` hands on together."""
 PATIENCE = 2.0
@@ -70,6 +74,9 @@ def open_events(
         return events, names or [str(k) for k in range(events.n_classes or 0)]
     if path.is_file() and (options or reader):
         return read_file(Events, path, reader, **options), []
+    if path.suffix.lower() == ts.SUFFIX or _holds_currents(path):
+        raise DataError(f"{path}: numbers at every step, which are currents and no events; open_data reads them, and "
+                        "genn-eventprop train takes them")  # fmt: skip
     events = open_dataset(
         path, lambda file: cached(file.stem, [file], {}, lambda folder: hdf5.convert_shd(file, folder), cache)
     )
@@ -80,7 +87,8 @@ def open_events(
 def open_data(path: str | Path) -> tuple[Events | Currents, Events | Currents | None, list[str]]:
     """(all samples or the training set, the test set if the data have one, class names) of labelled spikes or currents.
 
-    A test set of their own have NAME_TRAIN.ts with NAME_TEST.ts beside it, and the npz file of FSDD spikes.
+    A test set of their own have NAME_TRAIN.ts with NAME_TEST.ts beside it, npz files with x_train and x_test, and the
+    npz file of FSDD spikes.
 
     Args:
         path: see KINDS; also a `.ts` file, or what `save` of `Currents` wrote.
@@ -89,25 +97,65 @@ def open_data(path: str | Path) -> tuple[Events | Currents, Events | Currents | 
         DataError: `path` does not exist, is not a known kind of data, or has several inputs.
     """
     path = expanded(path)
+    if found := _open_currents(path):
+        return found
+    events, names = open_events(path)
+    is_test = official_test(path)
+    return (events, None, names) if is_test is None else (events[~is_test], events[is_test], names)
+
+
+def _open_currents(path: Path) -> tuple[Currents, Currents | None, list[str]] | None:
+    """The same of currents; None where `path` is something else."""
     if path.suffix.lower() == ts.SUFFIX:
         train, names = ts.read_ts(path)
         beside = path.with_name(path.name.replace(TRAIN, TEST))
         return train, ts.read_ts(beside)[0] if TRAIN in path.name and beside.is_file() else None, names
+    if _is_file(path, NPZ) and arrays.holds_arrays(path):
+        return arrays.read_xy(path)
+    if files := _curves(path):
+        names = class_folders(path, files) if path.is_dir() else []
+        labels = [names.index(file.relative_to(path).parts[0]) for file in files] if names else None
+        if path.is_dir():
+            columns = ", ".join(text.curve_names(files[0]))[:100]
+            say(f"note: {len(files)} CSV files of curves, {columns}; events would have a time and a channel")
+        return _read_curves(files, labels=labels, n_classes=len(names) or None), None, names
     if _holds_currents(path):
         data = load_data(path)
         if isinstance(data, Inputs):
             raise DataError(f"{path}: several inputs ({', '.join(data.parts)}); write a page, see docs/experiments.md")
         return data, None, [str(k) for k in range(data.n_classes or 0)]
-    events, names = open_events(path)
-    is_test = official_test(path)
-    return (events, None, names) if is_test is None else (events[~is_test], events[is_test], names)
+    return None
+
+
+def _is_file(path: Path, suffixes: tuple[str, ...]) -> bool:
+    return path.suffix.lower() in suffixes and path.is_file()
+
+
+def _curves(path: Path) -> list[Path]:
+    """The CSV files of curves that `path` is, or has below it; none if it is, or the first of them has, another kind of
+    data."""
+    files = files_of(path)
+    return files if all(_is_file(file, CSV) for file in files) and text.curve_names(files[0]) else []
+
+
+def _read_curves(files: list[Path], **annotations: Any) -> Currents:
+    """A sample a file; steps may differ by the jitter of clocks, the median counts."""
+    read = [text.read_curve(file) for file in files]
+    dt = float(np.median([dt for _, dt in read]))
+    for file, (values, own) in zip(files, read):
+        if abs(own - dt) > text.UNEVEN * dt:
+            raise DataError(f"{file}: a step of {own:g} ms, the others have {dt:g} ms; sample all alike")
+        if values.shape[1] != read[0][0].shape[1]:
+            raise DataError(f"{file} has {values.shape[1]} columns of values, but {files[0]} has "
+                            f"{read[0][0].shape[1]}; all files must have the same columns")  # fmt: skip
+    return Currents.from_samples([values for values, _ in read], dt, files[0].parent.name, **annotations)
 
 
 def _holds_currents(path: Path) -> bool:
     """Whether `save` of `Currents`, or of several inputs, wrote it."""
     if path.is_dir():
         return is_folder_of_currents(path)
-    if path.suffix.lower() not in NPZ or not path.is_file():
+    if not _is_file(path, NPZ):
         return False
     with open_npz(path) as file:
         return any(name == "values" or "/" in name for name in file.files)
@@ -135,8 +183,8 @@ def open_samples(paths: Iterable[str | Path], n_channels: int) -> Iterator[tuple
             continue
         yield from encode_recordings(recordings)
         recordings = []
-        if path.suffix.lower() == ts.SUFFIX or _holds_currents(path):
-            currents = open_data(path)[0]
+        if found := _open_currents(path):
+            currents = found[0]
             yield [f"{path}[{i}]" for i in range(len(currents))], currents
             continue
         events = open_dataset(path, lambda file: hdf5.read_shd(file, n_channels), "wav files, ", n_channels)
@@ -161,7 +209,12 @@ def open_dataset(
         return read_hdf5(path)
     if suffix in NPZ:
         with open_npz(path) as file:
-            is_fsdd = "ticks" in file.files
+            is_fsdd, known = "ticks" in file.files, {*file.files}
+        if known.isdisjoint({"ticks", *EVENT_ARRAYS}):
+            raise DataError(
+                f"{path}: none of its arrays is known ({', '.join(sorted(known))[:100]}); name the values X and the "
+                "labels y, or let save of Events or Currents write it"
+            )
         return fsdd.load(path) if is_fsdd else Events.load(path)
     if path.is_dir():
         return Events.load(path)

@@ -80,7 +80,8 @@ def facts_of(data: Events | Currents, tested: bool = False) -> Facts:
         raise DataError(f"{name}: no samples, so nothing can be learned")
     if data.labels is None:
         raise DataError(
-            f"{name}: no labels; recipes are for classification: give labels, or write a page with its own loss"
+            f"{name}: no labels; recipes are for classification: give labels, put the files of each class into a "
+            "folder of their own, or write a page with its own loss"
         )
     counts = np.bincount(data.labels[data.labels >= 0], minlength=data.n_classes or 0)
     if np.count_nonzero(counts) < 2:

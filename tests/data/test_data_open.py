@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genn_eventprop.data import Events
+from genn_eventprop.data import Currents, Events
 from genn_eventprop.data.audio import inner_ear
-from genn_eventprop.data.open import official_test, open_events, open_samples
+from genn_eventprop.data.open import official_test, open_data, open_events, open_samples
 from genn_eventprop.data.readers import hdf5
 from genn_eventprop.errors import DataError
 
@@ -100,3 +100,101 @@ def test_training_and_prediction_open_the_same(tmp_path: Path, name: str) -> Non
     ((names, samples),) = open_samples([tmp_path / name], 700)
     events, _ = open_events(tmp_path / name, cache=tmp_path / "cache")
     assert names == [f"{tmp_path / name}[{i}]" for i in range(3)] and np.array_equal(samples.times, events.times)
+
+
+def curves(folder: Path, header: str = "timestamp_us,ax,ay") -> dict[str, np.ndarray]:
+    """CSV files of two channels in two folders, of four and five steps of 2 ms, whose clock jitters; their values."""
+    rng, values = np.random.default_rng(3), dict[str, np.ndarray]()
+    for name, steps in (("walk/0", 4), ("walk/1", 5), ("run/0", 5)):
+        values[name] = rng.standard_normal((steps, 2)).astype(np.float32)
+        lines = [
+            f"{2000 * k + k % 2 * 100},{a!r},{b!r}" for k, (a, b) in enumerate(values[name].astype(float).tolist())
+        ]
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.csv").write_text("\n".join([header, *lines]))
+    return values
+
+
+def test_a_folder_of_csv_files_that_are_no_events_has_curves(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    values = curves(tmp_path)
+    data, test, names = open_data(tmp_path)
+    assert isinstance(data, Currents) and test is None and names == ["run", "walk"]
+    assert data.labels is not None and data.labels.tolist() == [0, 1, 1] and data.dt == pytest.approx(2.0, rel=0.06)
+    assert np.array_equal(data.values[0], values["run/0"])
+    assert np.array_equal(data.values[1], [*values["walk/0"], [0, 0]])  # shorter ones end with zeros
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.csv").write_text("t,x,y,z\n0,1,2,3\n1,2,3,4\n")  # of an accelerometer, not of a camera
+    assert open_data(tmp_path / "other")[0].n_channels == 3
+    shutil.rmtree(tmp_path / "other")
+    assert "3 CSV files of curves, ax, ay; events would have a time and a channel" in capsys.readouterr().err
+    found = {name: samples[i] for names_, samples in open_samples([tmp_path], 2) for i, name in enumerate(names_)}
+    assert len(found) == 3 and np.array_equal(found[f"{tmp_path / 'run/0.csv'}[0]"].values[0], values["run/0"])
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("time,a,b\n0,1,2\n1,nan,3\n", "0.csv: row 1 of the numbers, column a: a missing value; fill it"),
+        ("time,a,b\n0,1,2\n1,2,3\n3,2,3\n", r"0.csv: times are not evenly spaced \(1 to 2 apart\); .*numpy.interp"),
+        ("time,a\n0,1\n2,2\n4,3\n", r"0.csv has 1 columns of values, but .*0.csv has 2; all files"),
+        ("time,a,b\n0,1,2\n9,1,2\n", "0.csv: a step of 9 ms, the others have 2.* ms; sample all alike"),
+        ("time,a,b\n0,1,two\n", "0.csv: .*'two'.*a curve has numbers alone; of a table .* numpy.savez"),
+        ("time,a,b\n", "0.csv: no values; a curve has a line for each step"),
+    ],
+)
+def test_curves_that_are_wrong(tmp_path: Path, text: str, message: str) -> None:
+    curves(tmp_path)
+    (tmp_path / "walk" / "0.csv").write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        open_data(tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_npz_files_with_x_and_y(tmp_path: Path) -> None:
+    x, y = np.arange(24, dtype=np.float32).reshape(6, 4), np.array(["b", "a", "b", "c", "a", "a"])
+    np.savez(tmp_path / "a.npz", X=x, y=y)
+    data, test, names = open_data(tmp_path / "a.npz")
+    assert isinstance(data, Currents) and test is None and names == ["a", "b", "c"]
+    assert data.labels is not None and data.labels.tolist() == [1, 0, 1, 2, 0, 0]
+    assert data.values.shape == (6, 1, 4) and np.array_equal(data.values[:, 0], x)
+    # as Keras saves images; a class may be in the test set alone
+    images = np.arange(6 * 4, dtype=np.uint8).reshape(6, 2, 2)
+    np.savez(tmp_path / "b.npz", x_train=images, y_train=[7, 9, 7, 9, 7, 9], x_test=images[:2], y_test=[7, 8])
+    train, test, names = open_data(tmp_path / "b.npz")
+    assert isinstance(train, Currents) and train.values.shape == (6, 1, 4) and names == ["7", "8", "9"]
+    assert train.labels is not None and test is not None and test.labels is not None
+    assert train.labels.tolist() == [0, 2] * 3 and test.labels.tolist() == [0, 1] and train.n_classes == 3
+    np.savez(tmp_path / "c.npz", data=np.zeros((3, 5, 2)))
+    curve = open_data(tmp_path / "c.npz")[0]
+    assert isinstance(curve, Currents) and curve.values.shape == (3, 5, 2) and curve.labels is None
+
+
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        ({"X": np.zeros(3), "y": np.zeros(3)}, r"a.npz: X must be numbers \(samples, features\)"),
+        ({"X": np.zeros((3, 2)), "y": np.zeros(4)}, "a.npz: X has 3 samples, but there are 4 labels"),
+        ({"X": np.zeros((3, 2)), "y": [0.5, 1, 2]}, "a.npz: labels such as 0.5 are no classes"),
+        ({"X": np.zeros((3, 2)), "y": np.zeros((3, 2))}, "a.npz: labels must be one number or text a sample"),
+        ({"X": np.full((3, 2), np.nan), "y": np.arange(3)}, "a.npz: X: .*nan"),
+        ({"X": np.array([{}], object), "y": np.arange(1)}, "a.npz: array 'X' cannot be read .*Python objects"),
+    ],
+)
+def test_npz_files_with_x_and_y_that_are_wrong(tmp_path: Path, arrays: dict, message: str) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(DataError, match=message):
+        open_data(tmp_path / "a.npz")
+
+
+def test_npz_files_with_other_names_are_told_which_are_known(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", foo=np.zeros(3), bar=np.ones(4))
+    with pytest.raises(DataError, match=r"a.npz: none of its arrays is known \(bar, foo\); name the values X and"):
+        open_data(tmp_path / "a.npz")
+
+
+def test_currents_are_no_events(tmp_path: Path) -> None:
+    Currents.constant(np.zeros((2, 3)), 10.0).save(tmp_path / "a.npz")
+    (tmp_path / "a.ts").write_text("@classLabel true a b\n@data\n1,2:a\n")
+    for name in ("a.npz", "a.ts"):
+        with pytest.raises(DataError, match=f"{name}: numbers at every step, which are currents and no events; "):
+            open_events(tmp_path / name)

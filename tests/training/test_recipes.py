@@ -198,7 +198,7 @@ def test_texts_of_encodings_are_settings():
 
 
 def test_what_no_recipe_is_for_is_an_error_that_says_what_to_do(tmp_path, capsys):
-    with pytest.raises(DataError, match="no labels; recipes are for classification: give labels, or write a page"):
+    with pytest.raises(DataError, match="no labels; recipes are for classification: give labels, .* or write a page"):
         facts_of(Events.from_samples([([1.0], [0])], 1))
     with pytest.raises(DataError, match="all samples are of one class"):
         facts_of(Events.from_samples([([1.0], [0])] * 3, 1, labels=[0, 0, 0]))

@@ -1,6 +1,7 @@
-"""Events in text files: CSV with a line an event.
+"""Text files: CSV with a line an event, or, of a curve, a line a step of time.
 
-Columns are found by their names in the first line: a time, and either a channel or x and y, with or without a polarity.
+Columns are found by their names in the first line. Events have a time, and either a channel or x and y, with or without
+a polarity; whatever else there is are the values of a curve.
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ NAMES = {
 """Names of columns, in lower case; a time may have its unit behind it, as in time_us."""
 UNITS = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 """ms"""
+UNEVEN = 0.5
+"""How far the steps of a curve may differ, in units of dt: clocks jitter, but a missing value is not filled."""
 EXPAND = 12.0
 """Bytes of memory for a byte of text, at most: a number and its comma are two characters."""
 
 
 def read_csv(
     path: str | Path, n_channels: int | None = None, size: tuple[int, int] | None = None, unit: str | None = None,
-    sort: bool = False,
+    sort: bool = False, pool: int = 1,
 ) -> Events:  # fmt: skip
     """Events of one recording, a data set of one sample, from a CSV file.
 
@@ -43,26 +46,41 @@ def read_csv(
     Args:
         n_channels: number of channels; default: the largest that occurs + 1. size: (width, height) of a camera. unit:
             of the times: "s", "ms", "us" or "ns"; default: what the name says (time_us), else ms, for a camera
-            microseconds. sort: put events that are out of order in order.
+            microseconds. sort: put events that are out of order in order. pool: side of the square of pixels of a
+            camera that share a channel.
 
     Raises:
         DataError: naming file, column or line.
     """
     path = Path(path)
-    with open_file(path) as file:
-        content = file.read()
-    check_fits(EXPAND * len(content), f"numbers of {path}", "split the file", DataError)
-    text = content.decode("utf-8", "replace")
-    first_line = next((line for line in text.splitlines() if line.strip() and line[0] != "#"), "")
-    if not first_line:
-        raise DataError(f"{path}: no events; it should have one line per event: time,channel")
-    separator = next((each for each in ",;\t" if each in first_line), None)
-    first = [word.strip().strip('"').lower() for word in first_line.split(separator)]
-    named = any(word[:1].isalpha() and word not in ("nan", "inf") for word in first)
+    first, named, table = _table(path)
     if not named and len(first) != 2:
         raise DataError(f"{path}: {len(first)} columns without names; name them in the first line: time,channel or "
                         "t,x,y,p")  # fmt: skip
     columns, in_ms = _columns(first if named else ["time", "channel"], unit, path)
+    column = {name: table[:, i] for name, i in columns.items()}
+    if wrong := [name for name, values in column.items() if not np.isfinite(values).all()]:
+        raise DataError(f"{path}: column {first[columns[wrong[0]]]} has values that are not finite")
+    times, channels = column["t"] * in_ms, column.get("channel")
+    if channels is None:
+        times, channels, n_channels = _of_camera(column, times, size, pool, path)
+    elif n_channels is None:
+        n_channels = int(min(channels.max(initial=0), 2**31)) + 1
+    return Events.from_samples([(times, channels)], n_channels, name=path.stem, sort=sort)
+
+
+def _table(path: Path, otherwise: str = "the file is truncated or damaged") -> tuple[list[str], bool, np.ndarray]:
+    """(words of the first line in lower case, whether they are names, the numbers in rows and columns); `otherwise` is
+    what to say of a file that has others than numbers."""
+    with open_file(path) as file:
+        content = file.read()
+    check_fits(EXPAND * len(content), f"numbers of {path}", "split the file", DataError)
+    text = content.decode("utf-8-sig", "replace")
+    first_line = next((line for line in text.splitlines() if line.strip() and line[0] != "#"), "")
+    if not first_line:
+        raise DataError(f"{path}: no events; it should have one line per event: time,channel")
+    first, separator = _words(first_line)
+    named = _are_names(first)
     if named:
         text = text.partition(first_line)[2]
     try:
@@ -72,31 +90,43 @@ def read_csv(
             np.loadtxt(io.StringIO(text), delimiter=separator, ndmin=2) if text.strip() else np.empty((0, len(first)))
         )
     except ValueError as error:
-        raise DataError(f"{path}: {error}; the file is truncated or damaged".replace("\n", " ")) from None
+        raise DataError(f"{path}: {error}; {otherwise}".replace("\n", " ")) from None
     if table.shape[1] != len(first):
         raise DataError(f"{path}: {len(first)} names for {table.shape[1]} columns")
-    column = {name: table[:, i] for name, i in columns.items()}
-    if wrong := [name for name, values in column.items() if not np.isfinite(values).all()]:
-        raise DataError(f"{path}: column {first[columns[wrong[0]]]} has values that are not finite")
-    times, channels = column["t"] * in_ms, column.get("channel")
-    if channels is None:
-        times, channels, n_channels = _of_camera(column, times, size, path)
-    elif n_channels is None:
-        n_channels = int(min(channels.max(initial=0), 2**31)) + 1
-    return Events.from_samples([(times, channels)], n_channels, name=path.stem, sort=sort)
+    return first, named, table
 
 
-def _columns(words: list[str], unit: str | None, path: Path) -> tuple[dict[str, int], float]:
-    """What is used -> its column, and the ms of a count of the time."""
-    columns, unit_in_name = dict[str, int](), ""
+def _words(line: str) -> tuple[list[str], str | None]:
+    """(the words of a line in lower case, what separates them)."""
+    separator = next((each for each in ",;\t" if each in line), None)
+    return [word.strip().strip('"').lower() for word in line.split(separator)], separator
+
+
+def _are_names(words: list[str]) -> bool:
+    return any(word[:1].isalpha() and word not in ("nan", "inf") for word in words)
+
+
+def _found(words: list[str]) -> tuple[dict[str, int], str]:
+    """(what is known -> its column, the unit in the name of the time)."""
+    columns, unit = dict[str, int](), ""
     for i, word in enumerate(words):
         base, _, last = word.replace("(", "_").replace("[", "_").rstrip(")]").rpartition("_")
         timed = NAMES.get(base.strip()) == "t" and last in UNITS
         name = "t" if timed else NAMES.get(word)
         if name is not None and name not in columns:
             columns[name] = i
-            unit_in_name = last if timed else unit_in_name
-    if "t" not in columns or not ("channel" in columns or {"x", "y"} <= columns.keys()):
+            unit = last if timed else unit
+    return columns, unit
+
+
+def _of_events(columns: dict[str, int]) -> bool:
+    return "t" in columns and ("channel" in columns or {"x", "y"} <= columns.keys())
+
+
+def _columns(words: list[str], unit: str | None, path: Path) -> tuple[dict[str, int], float]:
+    """What is used -> its column, and the ms of a count of the time."""
+    columns, unit_in_name = _found(words)
+    if not _of_events(columns):
         raise DataError(
             f"{path}: columns {', '.join(words)[:100]}; needed are a time, and a channel, or x and y (and p): let the "
             "first line name them so"
@@ -107,19 +137,68 @@ def _columns(words: list[str], unit: str | None, path: Path) -> tuple[dict[str, 
     return columns, UNITS[unit]
 
 
+def curve_names(path: Path) -> list[str]:
+    """The columns of values of a CSV file, numbers where they have no names; none if it has events, or nothing."""
+    with open_file(path) as file:
+        lines = (line.decode("utf-8-sig", "replace").strip() for line in file)
+        first = next((line for line in lines if line and line[0] != "#"), "")
+    words, _ = _words(first)
+    if not _are_names(words):
+        return [str(k) for k in range(len(words))] if first and len(words) != 2 else []
+    columns, _ = _found(words)
+    # x, y and z are those of an accelerometer
+    return (
+        []
+        if _of_events(columns) and "z" not in words
+        else [word for i, word in enumerate(words) if i != columns.get("t")]
+    )
+
+
+def read_curve(path: str | Path) -> tuple[np.ndarray, float]:
+    """((T, C) values, dt in ms) of a CSV file with a line a step; a column named as a time gives dt.
+
+    The unit of the time is in its name (time_us), else ms; without such a column dt is 1 ms.
+
+    Raises:
+        DataError: naming file, column or line; times that are not evenly spaced.
+    """
+    path = Path(path)
+    words, named, table = _table(
+        path,
+        "a curve has numbers alone; of a table with a row a sample make numpy.savez('data.npz', X=features, y=labels)",
+    )
+    columns, unit = _found(words) if named else ({}, "")
+    values = np.delete(table, columns["t"], 1) if "t" in columns else table
+    if not values.size:
+        raise DataError(f"{path}: no values; a curve has a line for each step, and a column for each channel")
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(table))[0]
+        raise DataError(f"{path}: row {row} of the numbers, column {words[column] if named else column}: a missing "
+                        "value; fill it, e.g. with the mean of its neighbours")  # fmt: skip
+    if "t" not in columns or len(table) < 2:
+        return values, 1.0
+    steps = np.diff(table[:, columns["t"]])
+    dt = float(np.median(steps))
+    if not (dt > 0 and np.ptp(steps) <= UNEVEN * dt):
+        raise DataError(f"{path}: times are not evenly spaced ({steps.min():g} to {steps.max():g} apart); a curve has "
+                        "values on a grid: interpolate them, e.g. with numpy.interp")  # fmt: skip
+    return values, dt * UNITS[unit or "ms"]
+
+
 def _of_camera(
-    column: dict[str, np.ndarray], times: np.ndarray, size: tuple[int, int] | None, path: Path
+    column: dict[str, np.ndarray], times: np.ndarray, size: tuple[int, int] | None, pool: int, path: Path
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """(times from the first event on, channels, number of channels)."""
     if size is None:
-        raise DataError(f"{path}: x and y are those of a camera, whose size is not known; give size=(width, height)")
+        raise DataError(f"{path}: x and y are those of a camera, whose size is not known; give size=(width, height), "
+                        "or convert all: genn-eventprop events IN OUT.h5 --size WIDTH HEIGHT")  # fmt: skip
     sensor: Sensor = (*size, 2 if "p" in column else 1)
     rows = np.empty(len(times), [(name, np.int64) for name in column])
     for name, values in column.items():
         if name != "t" and not np.array_equal(values, np.floor(values)):
             raise DataError(f"{path}: column {name} must hold integers")
         rows[name] = np.clip(values, -1, 2**31)
-    return times - times[:1].sum(), flatten(rows, sensor, str(path))[1], channels_of(sensor)
+    return times - times[:1].sum(), flatten(rows, sensor, str(path), pool=pool)[1], channels_of(sensor, pool)
 
 
-explain(globals(), ("read_csv",), DataError)
+explain(globals(), ("read_csv", "read_curve"), DataError)

@@ -1,0 +1,88 @@
+"""npz files with arrays under the names of scikit-learn and Keras: X and y, or x_train, y_train, x_test and y_test.
+
+Axis letters: S samples, T steps, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...arguments import explain
+from ...errors import DataError
+from ..currents.currents import Currents
+from ..events.storage import open_npz, read_arrays
+
+VALUES, LABELS = ("x", "data", "features"), ("y", "label", "labels", "target", "targets")
+"""Names of arrays, in lower case."""
+TRAIN, TEST = "_train", "_test"
+DURATION = 100.0
+"""ms that features and images last; times have no meaning for them, and all constants follow from this."""
+
+
+def holds_arrays(path: Path) -> bool:
+    """Whether an npz file has an array of values under one of these names."""
+    with open_npz(path) as file:
+        return any(_named(file.files, VALUES, part) for part in ("", TRAIN))
+
+
+def read_xy(path: str | Path) -> tuple[Currents, Currents | None, list[str]]:
+    """(all samples or the training set, the test set where x_test is there, class names) of such a file.
+
+    Values (S, C) are features: constant currents. (S, T, C) are curves, of 1 ms a step; of bytes, and with more axes,
+    they are images, and so features. Labels may be texts; without an array of labels samples have none.
+
+    Raises:
+        DataError: naming the file and the array: not readable, of another shape, labels of a regression.
+    """
+    path = Path(path)
+    with open_npz(path) as file:
+        train = TRAIN if _named(file.files, VALUES, TRAIN) else ""
+        names = [
+            (_named(file.files, VALUES, part), _named(file.files, LABELS, part))
+            for part in ([TRAIN, TEST] if train else [""])
+        ]
+        arrays = read_arrays(file, [name for pair in names for name in pair if name], path)
+    sets = [(arrays[x], arrays.get(y) if y else None, x) for x, y in names if x]
+    if any(labels is None for _, labels, _ in sets):
+        classes, index = np.empty(0), [None] * len(sets)
+    else:
+        classes, flat = np.unique(np.concatenate([_labels(y, path) for _, y, _ in sets]), return_inverse=True)
+        index = np.split(flat, np.cumsum([len(y) for _, y, _ in sets])[:-1])
+    read = [_currents(x, y, len(classes) or None, f"{path}: {name}") for (x, _, name), y in zip(sets, index)]
+    return read[0], read[1] if len(read) > 1 else None, [str(name) for name in classes.tolist()]
+
+
+def _named(names: Sequence[str], wanted: Sequence[str], ending: str) -> str | None:
+    """The array with one of the wanted names, whatever its case."""
+    return next((name for each in wanted for name in names if name.lower() == each + ending), None)
+
+
+def _labels(labels: Any, path: Path) -> np.ndarray:
+    """(S,) texts or whole numbers."""
+    labels = labels.reshape(-1) if labels.size == len(labels) else labels
+    if labels.ndim != 1 or labels.dtype.kind not in "biufUS":
+        raise DataError(f"{path}: labels must be one number or text a sample, got shape {labels.shape}, {labels.dtype}")
+    if labels.dtype.kind == "f" and not np.array_equal(labels, np.floor(labels)):
+        raise DataError(f"{path}: labels such as {labels[labels != np.floor(labels)][0]:g} are no classes: recipes are "
+                        "for classification; write a page with its own loss")  # fmt: skip
+    return labels.astype(np.int64) if labels.dtype.kind in "bf" else labels
+
+
+def _currents(values: np.ndarray, labels: Any, n_classes: int | None, where: str) -> Currents:
+    if values.ndim < 2 or values.dtype.kind not in "biuf":
+        raise DataError(f"{where} must be numbers (samples, features), (samples, steps, channels) or images, got shape "
+                        f"{values.shape}, {values.dtype}")  # fmt: skip
+    if labels is not None and len(labels) != len(values):
+        raise DataError(f"{where} has {len(values)} samples, but there are {len(labels)} labels")
+    annotations = {"name": where, "labels": labels, "n_classes": n_classes}
+    if values.ndim == 3 and values.dtype != np.uint8:
+        return Currents(values, 1.0, **annotations)
+    return Currents.constant(values.reshape(len(values), math.prod(values.shape[1:])), DURATION, **annotations)
+
+
+explain(globals(), ("read_xy",), DataError)
