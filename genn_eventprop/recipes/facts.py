@@ -125,6 +125,10 @@ def _of_currents(currents: Currents) -> dict[str, float]:
         "steps": currents.n_steps, "dt": currents.dt, "low": float(values.min()), "high": float(values.max()),
         "mean": float(values.mean()), "deviation": float(values.std()),
     }  # fmt: skip
+    if facts["low"] == facts["high"]:
+        raise DataError(
+            f"{currents.name or 'the data'}: all values are {facts['low']:g}, so nothing tells classes apart"
+        )
     return facts | {"time_scale": currents.dt * _correlated(values)}
 
 

@@ -26,7 +26,20 @@ from genn_eventprop import training
 from genn_eventprop.data import augment
 from genn_eventprop.data.augment.counter import CounterRNG
 from genn_eventprop.data.events import encode
-from genn_eventprop.data.readers import aer, braille, camera, fsdd, hdf5, mnist, structured, text, tonic, ts, yin_yang
+from genn_eventprop.data.readers import (
+    aer,
+    arrays,
+    braille,
+    camera,
+    fsdd,
+    hdf5,
+    mnist,
+    structured,
+    text,
+    tonic,
+    ts,
+    yin_yang,
+)
 from genn_eventprop.data.readers import currents as readers
 from genn_eventprop.errors import EventPropError
 from genn_eventprop.models import LI, LIF
@@ -283,6 +296,8 @@ CALLS: dict[str, Callable[[], Call]] = {
     "from_dense": lambda: of(structured.from_dense, rasters=np.ones((2, 5, 3), int), labels=[0, 1]),
     "to_dense": lambda: of(structured.to_dense, events=events()),
     "read_csv": lambda: of(text.read_csv, path="nothing.csv"),
+    "read_curve": lambda: of(text.read_curve, path="nothing.csv"),
+    "read_xy": lambda: of(arrays.read_xy, path="nothing.npz"),
     "tonic.load": lambda: of(tonic.load, name="nothing", folder="nothing"),
     "read_ts": lambda: of(ts.read_ts, path="nothing.ts"),
     "yin_yang.classify": lambda: of(yin_yang.classify, x=0.5, y=0.5),

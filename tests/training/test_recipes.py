@@ -204,6 +204,8 @@ def test_what_no_recipe_is_for_is_an_error_that_says_what_to_do(tmp_path, capsys
         facts_of(Events.from_samples([([1.0], [0])] * 3, 1, labels=[0, 0, 0]))
     with pytest.raises(DataError, match="no sample has a spike"):
         facts_of(Events.from_samples([([], [])] * 4, 1, labels=[0, 1, 0, 1]))
+    with pytest.raises(DataError, match="all values are 3, so nothing tells classes apart"):
+        facts_of(Currents.constant(np.full((4, 2), 3), 1.0, labels=[0, 1, 0, 1]))
     with pytest.raises(DataError, match="recipes are for one input"):
         facts_of({"a": 1})  # type: ignore[arg-type]
     (tmp_path / "notes.txt").write_text("hello")

@@ -66,6 +66,9 @@ def read_csv(
         times, channels, n_channels = _of_camera(column, times, size, pool, path)
     elif n_channels is None:
         n_channels = int(min(channels.max(initial=0), 2**31)) + 1
+    if not sort and (late := np.flatnonzero(np.diff(times) < 0)).size:
+        raise DataError(f"{path}: event {late[0] + 1} is earlier than the one before it; events of a sample must be in "
+                        "order of time: sort=True sorts them, or genn-eventprop events IN OUT.h5 --sort")  # fmt: skip
     return Events.from_samples([(times, channels)], n_channels, name=path.stem, sort=sort)
 
 
