@@ -41,6 +41,8 @@ IN_MV = {
 UNITLESS = {n: ["gain=0.1:10"] for n in ("LIF", "LIFRefractory", "LIFRelativeReset", "ALIF", "SEAdLIF", "QIF", "Theta",
                                          "BalancedRF", "TwoCompartment")}  # fmt: skip
 """Models without units; those that differ in a synapse, which a fit leaves out, are LIF."""
+STOPPED = (130, 143)
+"""Exit statuses of a command that was asked to end."""
 RESULTS = Path(__file__).parent / "results" / "fit_cells.json"
 
 # mS/cm2, mV, ms; side: of the cylinder, um
@@ -178,8 +180,8 @@ def fit(folder: Path, models: Sequence[str], kinds: Sequence[str], more: Sequenc
                 words += ["--bounds", *bounds]
             if model == "AdEx":
                 words += ["--fixed", "v_peak=-40"]
-            if not (run / kind / "report.html").exists():
-                main(words)
+            if not (run / kind / "report.html").exists() and main(words) in STOPPED:
+                raise SystemExit("stopped; the same command goes on")
             _keep(model, kind, run / kind)
 
 
@@ -202,30 +204,28 @@ def _keep(model: str, kind: str, run: Path) -> None:
 
 
 def table() -> None:
-    """A row for each cell and model: held-out variance of V, coincidences, and what the first line of its report is."""
+    """A row for each model: of each cell, held-out variance of V and coincidences, after checking the first lines."""
     record = json.loads(RESULTS.read_text())
-    print("| cell | model | variance of V | coincidences | AIC | the first line of the report | fit |")
-    print("|---|---|---|---|---|---|---|")
+    rows = dict[str, dict[str, str]]()
 
-    def percent(part: float | None) -> str:
-        return "" if part is None else f"{100 * part:.0f} %"
+    def both(score: dict[str, Any]) -> str:
+        return ", ".join("none" if score[n] is None else f"{100 * score[n]:.0f} %" for n in ("voltage", "spikes"))
 
-    for kind in KINDS:
-        mine = {name.split()[1]: r for name, r in record.items() if name.split()[0] == kind}
-        for model, r in mine.items():
-            if "failed" in r:
-                print(f"| {kind} | {model} | | | | {r['failed']} | |")
-                continue
-            good = min(r["model"]["voltage"] or -1, r["model"]["spikes"] or -1) >= 0.8
-            said = re.sub(r"^.*?(explains \S+).*$", r"\1", r["first_line"], flags=re.DOTALL)
-            assert good != ("little" in said or "nothing" in said), (kind, model, said)
-            said = "explains little" if "little" in said else "explains nothing" if "nothing" in said else "explains"
-            how = "stopped" if r["stopped"] else f"{r['seconds']:.0f} s"
-            v, s = (percent(r["model"][n]) for n in ("voltage", "spikes"))
-            print(f"| {kind} | {model} | {v} | {s} | {r['aic']:.0f} | {said} | {how} |")
-        for label, part in (("passive membrane", "null"), ("the cell itself", "cell")):
-            if r := next((r for r in mine.values() if "failed" not in r), None):
-                print(f"| {kind} | {label} | {percent(r[part]['voltage'])} | {percent(r[part]['spikes'])} | | | |")
+    for name, r in record.items():
+        kind, model = name.split()
+        if "failed" in r:
+            rows.setdefault(model, {})[kind] = r["failed"]
+            continue
+        explains = min(r["model"][n] if r["model"][n] is not None else -1.0 for n in ("voltage", "spikes")) >= 0.8
+        said = "explains little" not in r["first_line"] and "explains nothing" not in r["first_line"]
+        assert explains == said, (name, r["first_line"])
+        rows.setdefault(model, {})[kind] = both(r["model"]) + (" (time limit)" if r["stopped"] else "")
+        for label, part in (("passive membrane, even spikes", "null"), ("the cell itself", "cell")):
+            rows.setdefault(label, {})[kind] = both(r[part])
+    last = ("passive membrane, even spikes", "the cell itself")
+    print(f"| variance of V, coincidences | {' | '.join(KINDS)} |\n|{'---|' * (len(KINDS) + 1)}")
+    for label in (*(n for n in rows if n not in last), *last):
+        print(f"| {label} | {' | '.join(rows[label].get(kind, '') for kind in KINDS)} |")
 
 
 if __name__ == "__main__":

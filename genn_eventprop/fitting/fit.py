@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from statistics import median
 from typing import Any, overload
 
 import numpy as np
@@ -40,9 +41,9 @@ WINDOWS = 3
 DRAWS = 64
 """Points around the end of the forced model of which one may have the spikes of the recording."""
 FORCED = "by itself the model does not have the measured spikes: values and deviations are those of the forced model"
-RESERVE = 4
-"""Longest steps before the time limit after which no further one is made: that step, differences to both sides, a free
-run."""
+RESERVE, RECENT = 4, 5
+"""Steps before the time limit after which no further one is made: that step, differences to both sides, a free run; and
+how many recent ones say how long a step is."""
 DESCENTS = 8
 """How often the own run's descent goes on where points around its end have a lower loss."""
 PREFIX_STEPS = 10
@@ -237,12 +238,13 @@ class Clock:
 
     def __init__(self, limit: float | None) -> None:
         self.began = self.last = time.perf_counter()
-        self.limit, self.longest, self.late = limit, 0.0, False
+        self.limit, self.steps, self.late = limit, list[float](), False
 
     def __call__(self) -> bool:
         now = time.perf_counter()
-        self.longest, self.last = max(self.longest, now - self.last), now
-        self.late |= self.limit is not None and now + RESERVE * self.longest > self.began + self.limit
+        self.steps, self.last = [*self.steps[1 - RECENT :], now - self.last], now
+        # the median: one step of a new stage compiles its code, and no further one does
+        self.late |= self.limit is not None and now + RESERVE * median(self.steps) > self.began + self.limit
         return self.late
 
 

@@ -285,7 +285,7 @@ def phase_plane(result: FitResult) -> Figure:
     """
     rec, free, (in_v, _) = result.recording, result.free, units_of(result.model)
     assert rec.voltage is not None
-    fig, (whole, between) = figure(1, 2, (9.0, 3.6))
+    steep, (fig, (whole, between)) = 0.0, figure(1, 2, (9.0, 3.6))
     for values, colour, label in ((rec.voltage, GREY, "recording"), (free.voltage, BLUE, "model")):
         parts = list[np.ndarray]()
         for sweep in range(len(rec)):
@@ -299,12 +299,15 @@ def phase_plane(result: FitResult) -> Figure:
         v, slope = np.concatenate(parts, axis=1)
         if not v.size or np.ptp(v) == 0:
             continue
+        steep = max(steep, float(np.quantile(np.abs(slope), 0.99)))
         between.plot(v, slope, ".", color=colour, ms=1.0, alpha=0.25, zorder=1)
         edges = np.linspace(float(np.quantile(v, 0.005)), float(np.quantile(v, 0.995)), BINS + 1)
         inside = [slope[(v >= lo) & (v < hi)] for lo, hi in zip(edges, edges[1:])]
         full = [i for i, of in enumerate(inside) if len(of) >= FEW]
         middle, mean = 0.5 * (edges[1:] + edges[:-1]), [inside[i].mean() for i in full]
         between.plot(middle[full], mean, "o-", color=colour, ms=3.5, lw=1.4, label=f"mean of the {label}", zorder=3)
+    if steep:  # beyond are the ends of action potentials that are longer than the window
+        between.set_ylim(-1.3 * steep, 1.3 * steep)
     for axis, title in ((whole, "all"), (between, "outside spikes")):
         _label_phase(axis, title, in_v)
         if axis.get_legend_handles_labels()[0]:
@@ -339,8 +342,9 @@ def starts(result: FitResult) -> Figure:
         axis.plot(places.ravel(), np.tile(rows, len(points)), marker, color=colour, mec=edge, ms=size, label=label)
     best, error = (result.values - result.low) / width, np.minimum(result.deviations / width, 1.0)
     axis.errorbar(best, rows, xerr=error, fmt="none", ecolor=BLUE)
+    units = {n: p.unit for n, p in result.model.params.items()}
     ranges = zip(result.names, result.low, result.high)
-    axis.set_yticks(rows, [words(f"{n}  {lo:.3g} to {hi:.3g}") for n, lo, hi in ranges])
+    axis.set_yticks(rows, [words(f"{n}  {lo:.3g} to {hi:.3g} {units.get(n, '')}".rstrip()) for n, lo, hi in ranges])
     axis.set_xlim(-0.03, 1.03)
     axis.set_xticks([0, 1], ["low", "high"])
     axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))

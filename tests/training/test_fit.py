@@ -18,7 +18,7 @@ from genn_eventprop.fitting import identifiability
 from genn_eventprop.fitting.cells import Cells, forced_arrivals, rounded_channels
 from genn_eventprop.fitting.compare import free_run
 from genn_eventprop.fitting.differences import STEP
-from genn_eventprop.fitting.fit import prepare
+from genn_eventprop.fitting.fit import Clock, prepare
 from genn_eventprop.fitting.forced import fitted_model
 from genn_eventprop.fitting.own_run import OwnRun
 from genn_eventprop.fitting.problem import Problem
@@ -514,6 +514,17 @@ def test_a_fit_goes_on_after_each_stage_as_if_it_had_not_stopped(noise, tmp_path
         assert repr(before) == repr(now)
         for name in ("starts", "ends", "losses", "covariance"):
             np.testing.assert_array_equal(getattr(whole, name), getattr(result, name))
+
+
+def test_a_step_that_compiles_does_not_use_up_the_time(monkeypatch):
+    """Of 100 s: six steps of a second, one of 30 that compiles, then steps of a second until little is left."""
+    times = iter([0.0, *range(1, 7), *range(36, 100)])
+    monkeypatch.setattr(
+        sys.modules["genn_eventprop.fitting.fit"], "time", SimpleNamespace(perf_counter=lambda: float(next(times)))
+    )
+    clock = Clock(100.0)
+    late_at = [number for number in range(70) if clock()]
+    assert 36 + late_at[0] - 6 == 97, "97 s and four steps are beyond the limit"
 
 
 @pytest.mark.parametrize("limit", [4.0, 14.0, 22.0, 28.0])
