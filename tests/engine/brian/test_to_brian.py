@@ -27,7 +27,7 @@ from genn_eventprop.interop.brian import to_brian  # noqa: E402
 T = 40.0
 STRENGTH = {
     "AdEx": 500.0, "EIF": 15.0, "Izhikevich": 8.0, "IzhikevichFast": 6.0, "IzhikevichBursting": 8.0,
-    "LIFConductance": 0.3, "LIFDelta": 0.4, "QIF": 2.0, "TwoCompartment": 0.45, "SEAdLIF": 2.0, "Theta": 1.2,
+    "LIFConductance": 0.3, "LIFDelta": 0.4, "QIF": 2.0, "TwoCompartment": 0.58, "SEAdLIF": 2.0, "Theta": 1.2,
 }  # fmt: skip
 """Of the input weights, where they are not 1."""
 
@@ -68,7 +68,7 @@ def assert_converges(net, values, output, population="cells"):
     )
     assert sum(map(len, here)) > 2
     script, off = to_brian(net, values), []
-    for dt in (0.02, 0.005):
+    for dt in (0.01, 0.005):
         there = run_there(script, dt, population, input=(channels, times))
         assert [*map(len, there)] == [*map(len, here)]
         off.append(max(np.abs(a - b).max(initial=0.0) for a, b in zip(here, there)) / dt)
