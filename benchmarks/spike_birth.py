@@ -162,7 +162,7 @@ class Draws:
         plan = make_plan(net, loss, dt=0.1, duration=T, spike_birth=settings.sigma)
         self.clock = ReferenceClock(plan, first)
         self.layers = [p.name for p in plan.populations if p.spiking]
-        self.clock.threshold_noise = dict.fromkeys(self.layers, lambda x: x[:, 2] - 1.0)  # of the state next_0
+        self.clock.threshold_noise = dict.fromkeys(self.layers, "next_0 - 1")
         shape = (-(-settings.draws // self.copies), len(self.layers), len(NEXT), HIDDEN * self.copies)
         self.thresholds = 1 + settings.sigma * np.random.default_rng(seed).standard_normal(shape)
         self.rate = 0.0  # spikes a neuron and trial

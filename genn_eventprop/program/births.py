@@ -48,10 +48,11 @@ LOWEST = sp.Float(-1e30)
 class Births:
     """Of one population with one event, whose threshold is linear in the state.
 
-    moves: whether D of its arrivals is needed.
+    moves: whether D of its arrivals is needed. drawn: by how much its threshold lies above its mean, an expression of
+    states; hazards are those of the means.
     """
 
-    def __init__(self, scope: Scope, moves: bool) -> None:
+    def __init__(self, scope: Scope, moves: bool, drawn: sp.Expr = sp.S.Zero) -> None:
         self.s, self.event, self.moves = scope, scope.d.events[0], moves
         s = scope
         s.element(BIRTH, ("n_steps", s.N), (STEP, NEURON), "real", "stored")
@@ -59,7 +60,9 @@ class Births:
             s.element(KINK, ("n_steps", s.N), (STEP, NEURON), "real", "stored")
         for each in (OPEN, CHANGE, BEST, RISE, *([SLOPE] if moves else [])):
             s.each(each)
-        self.width = s.host_value("spike_birth") * s.expression(rest_distance(s.d))
+        at_start = drawn.subs(dict(zip(s.d.x, s.d.x0)))
+        self.drawn = s.expression(drawn)
+        self.width = s.host_value("spike_birth") * s.expression(rest_distance(s.d) - at_start)
 
     # forwards
 
@@ -86,7 +89,7 @@ class Births:
             *([Set(KINK, kink)] if self.moves else []),
             Let(reach, FARTHEST * self.width),
             Let(peak, choose(above(RISE, 0), choose(above(rises, 0), LOWEST, start), LOWEST)),
-            Set(BIRTH, choose(above(peak, BEST), peak + reach, -1)),
+            Set(BIRTH, choose(above(peak, BEST), peak + self.drawn + reach, -1)),
             Set(BEST, choose(above(peak, BEST), peak, BEST)),
             Set(RISE, rises),
         ]

@@ -3,8 +3,13 @@
 Every neuron has a list of its events, newest last, with the states right before each, which the reset destroys; the
 backward pass undoes the list from its end. So no trace of the states is needed where f is linear. How many events a
 trial has is not known before: a list has room for as many as the host allotted, one that needs more goes on counting
-without writing, and the host runs the trial again with more room. Equations: docs/equations.md, section 2; the order of
-what happens in one step: `engines/reference/grid/events.py`.
+without writing, and the host runs the trial again with more room. Equations: docs/equations.md, section 2.
+
+At the end of a step the events of the model are tested in their order, each on the state that the earlier ones left; a
+neuron sends at most one spike a step. A timed mode lasts whole steps (`plan/clock.py`) and ends before the arrivals of
+its last one; its end is a delayed event whose term D (frozen field, then free) goes to the event that began it. An
+event whose threshold the arrivals of the step passed by themselves (delta synapses) has no slope: its E goes to those
+arrivals, in proportion to what each added to g.
 """
 
 from __future__ import annotations

@@ -224,9 +224,12 @@ class Lowering:
         return {s: self.access(kernel.table[s]) for s in kernel.named}
 
     def kernel(self, kernel: Kernel, population: int, after: Iterable[Statement] = ()) -> Body:
-        """A kernel of one neuron, which loads its values, uses them and stores them again; `after` still sees them."""
+        """A kernel of one neuron, which loads its values, uses them and stores them again; `after` still sees them.
+
+        Gradients are sums over samples, which it only adds to.
+        """
         names, written = self._names(kernel), set(kernel.written)
-        loaded = {s: a for s, a in names.items() if a.index in IN_A_LOCAL}
+        loaded = {s: a for s, a in names.items() if a.index in IN_A_LOCAL and a.buffer.role != "gradient"}
         loads = [Let(s, a.buffer.at(*a.index), kernel.table[s].buffer.kind, s in written) for s, a in loaded.items()]
         stores = [Set(a.buffer.at(*a.index), s) for s, a in loaded.items() if s in written]
         rest = {s: a for s, a in names.items() if s not in loaded}

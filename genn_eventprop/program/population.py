@@ -2,8 +2,7 @@
 
 `trial.py` puts them in order; docs/equations.md, section 6, has the step and its adjoint. What a readout, an event or a
 regulariser does stands in its own file and is called here at its place in the step. The order within a kernel matters:
-spikes, losses and gradients equal those of `engines/reference/grid` only if arrivals, step, events and jumps follow
-each other as there.
+it is that of docs/equations.md, section 6.
 """
 
 from __future__ import annotations
@@ -54,7 +53,8 @@ class Population:
     """The statements of one population; a method for each list of a `Trial` that it has a kernel in."""
 
     def __init__(
-        self, plan: Plan, scope: Scope, readout: Readout | None, split: bool, carry: bool, evaluates: bool
+        self, plan: Plan, scope: Scope, readout: Readout | None, split: bool, carry: bool, evaluates: bool,
+        drawn: sp.Expr = sp.S.Zero,
     ) -> None:  # fmt: skip
         self.plan, self.s, self.p, self.d, self.readout, self.split = plan, scope, scope.p, scope.d, readout, split
         self.fresh = scope.host_value("fresh", "int") if carry else sp.Integer(1)
@@ -65,7 +65,7 @@ class Population:
         self.evaluated = nonlinear if evaluates and scope.adjoint else []
         self.regularise = Regularise(scope)
         moves = bool(self.feedback_receptors)
-        self.births = Births(scope, moves) if plan.births(self.p.name) and scope.adjoint else None
+        self.births = Births(scope, moves, drawn) if plan.births(self.p.name) and scope.adjoint else None
         hooks = Hooks(
             spiked=readout.spiked if readout else list,
             time_gradient=readout.time_gradient if readout else _nothing,

@@ -3,13 +3,15 @@
 A trial is a list of operations (`operations.py`) before, in and after the loop over steps, for each direction.
 `EachNeuron` runs a kernel for all neurons of a population; the others are what happens between neurons. Operations that
 stand side by side in one list may depend on each other in order; kernels of one `EachNeuron` are independent over
-neurons. The definition of the order is `engines/reference/grid/engine.py` and its parts.
+neurons. The definition of the order is docs/equations.md, section 6.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+import sympy as sp
 
 from ..plan import ConnectionRecord, Plan
 from .births import CHANGE
@@ -115,21 +117,24 @@ def make_trial(
     carry: bool = False,
     record: bool = False,
     evaluates: bool = False,
+    drawn: Mapping[str, sp.Expr] = {},
 ) -> Trial:
     """The trial of a plan with spikes on the grid; without `adjoint` the forward pass alone, for inference.
 
     carry: the number ``fresh`` says whether it begins from rest, and not from the end of another: 1 or 0.
     record: states and adjoints of ``recorded`` steps go to the host: all of them or, in most runs, none.
     evaluates: the target runs parts "change"; without them, arrivals along which f is no polynomial have no D.
+    drawn: population -> see `births.Births`.
     """
-    return _Maker(plan, adjoint, split, carry, record, evaluates).trial()
+    return _Maker(plan, adjoint, split, carry, record, evaluates, drawn).trial()
 
 
 class _Maker:
     """A trial under construction: scopes first, since buffers are declared in the order in which they are asked for."""
 
     def __init__(
-        self, plan: Plan, adjoint: bool, split: bool, carry: bool, record: bool, evaluates: bool
+        self, plan: Plan, adjoint: bool, split: bool, carry: bool, record: bool, evaluates: bool,
+        drawn: Mapping[str, sp.Expr],
     ) -> None:  # fmt: skip
         self.plan, self.adjoint, self.split, self.buffers = plan, adjoint, split, dict[str, Buffer]()
         self.record = record
@@ -139,7 +144,8 @@ class _Maker:
         places = {p.name: i for i, p in enumerate(plan.populations)}
         self.readouts = {i: make_readout(self.scopes[i], split) for i in (places[loss.output] for loss in plan.losses)}
         self.populations = [
-            Population(plan, s, self.readouts.get(s.index), split, carry, evaluates) for s in self.scopes
+            Population(plan, s, self.readouts.get(s.index), split, carry, evaluates, drawn.get(s.p.name, sp.S.Zero))
+            for s in self.scopes
         ]
         kinds: dict[str, Callable[[ConnectionRecord, int, dict[str, Buffer]], Dense | Table | Windows]] = {
             "dense": dense, "windows": windows, "synapses": table,

@@ -5,15 +5,22 @@ import pytest
 
 from genn_eventprop import Dense, Event, Events, Mode, Network, NeuronModel, Normal, Param, losses
 from genn_eventprop.cli import main as command_line
-from genn_eventprop.engines.reference.grid import readout_v, readouts
-from genn_eventprop.engines.reference.grid.backward import Trial
-from genn_eventprop.engines.reference.grid.events import Dynamics
 from genn_eventprop.errors import SettingError
 from genn_eventprop.modelling.delay import Delay
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.lif_delta import LIFDelta
 from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.models.qif import QIF
+from genn_eventprop.program import events as program_events
+from genn_eventprop.program.events import Events as OwnEvents
+from genn_eventprop.program.lower import Lowering
+from genn_eventprop.program.nodes import Add, mapped
+from genn_eventprop.program.population import Population
+from genn_eventprop.program.readouts.integral import Integral
+from genn_eventprop.program.readouts.maximum import Maximum
+from genn_eventprop.program.readouts.spikes import FirstSpike
+from genn_eventprop.program.readouts.voltage import Voltage
 from genn_eventprop.program.regularise import Regularise
 from genn_eventprop.regularisers import SpikeCount
 from genn_eventprop.verify import check, check_network
@@ -81,7 +88,10 @@ CASES = {
     "modes in a row": {"hidden": TWO_PERIODS()},
     "delays": {"delay": Delay(np.full((3, 2), 1.2), max=4.0)},
     "regularised": {"regularisers": [lambda hidden: SpikeCount(hidden, target=2, strength=0.1)]},
-}
+    "arrivals that cause": {
+        "loss": losses.FirstSpikeCrossEntropy, "output": LIFDelta(v_thresh=1.6), "weight": 0.8, "seed": 2,
+    },
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -114,27 +124,30 @@ def test_durations_of_modes_in_a_row(engine):
     assert found.passed and found.worst < 1e-6, found.text()
 
 
+def opposite(value):
+    """Of an expression, or of all that statements add."""
+    if isinstance(value, list):
+        return mapped(value, statement=lambda s: [Add(s.target, -s.value)] if isinstance(s, Add) else None)
+    return -value
+
+
 def negated(monkeypatch, owner, name):
     right = getattr(owner, name)
-
-    def wrong(*args, **kwargs):
-        value = right(*args, **kwargs)
-        return None if value is None else -value
-
-    monkeypatch.setattr(owner, name, wrong)
+    monkeypatch.setattr(owner, name, lambda *args, **kwargs: opposite(right(*args, **kwargs)))
 
 
 MUTANTS = {
-    "feedback": (Trial, "_feedback", "end"),
-    "difference": (Trial, "_difference", "first_spike"),
-    "rate": (Trial, "_rate", "end"),
-    "jump": (Dynamics, "jump_coefficient", "end"),
-    "end_of_mode": (Dynamics, "end_of_mode", "refractory"),
-    "difference_each": (Trial, "_difference_each", "delays"),
-    "kink": (readout_v.Maximum, "_share", "max"),
-    "integrand": (readout_v.Integral, "spike_term", "integral"),
-    "between": (readout_v.Voltage, "spike_term", "voltage"),
-    "spike_time": (readouts.FirstSpike, "spike_term", "first_spike"),
+    "feedback": (Lowering, "caused", "end"),
+    "weights": (Lowering, "gather", "end"),
+    "difference": (Population, "_unit_D", "refractory"),
+    "gradients": (program_events, "gradients", "end"),
+    "jump": (program_events, "jump_term", "end"),
+    "end_of_mode": (OwnEvents, "_end_term", "refractory"),
+    "delays": (Lowering, "caused", "delays"),
+    "kink": (Maximum, "negative_arrival", "max"),
+    "integrand": (Integral, "time_gradient", "integral"),
+    "between": (Voltage, "time_gradient", "voltage"),
+    "spike_time": (FirstSpike, "time_gradient", "first_spike"),
 }
 
 

@@ -35,8 +35,13 @@ def keys(kind: str, population: str, seed: int, epoch: int, numbers: np.ndarray)
 
 def bits(key: np.ndarray, step: int, size: int) -> np.ndarray:
     """(B, size) uint32 of one step; key (B,)."""
-    low, high = step_words(key[:, None], step)
-    return _mix32(_mix32(np.arange(size, dtype=np.uint32) ^ low) ^ high)
+    return words(key[:, None], step, np.arange(size))
+
+
+def words(key: np.ndarray, step: int | np.ndarray, neuron: np.ndarray) -> np.ndarray:
+    """Random numbers of 32 bits; key, step and neuron as NumPy broadcasts them."""
+    low, high = step_words(key, step)
+    return _mix32(_mix32(neuron.astype(np.uint32) ^ low) ^ high)
 
 
 def step_words(key: np.ndarray, step: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +69,12 @@ def quantiles() -> np.ndarray:
 
 def normal(key: np.ndarray, step: int, size: int) -> np.ndarray:
     """(B, size) normal numbers of one step."""
-    drawn, mask = bits(key, step, size), np.uint32((1 << TABLE_BITS) - 1)
+    return normal_numbers(key[:, None], step, np.arange(size))
+
+
+def normal_numbers(key: np.ndarray, step: int | np.ndarray, neuron: np.ndarray) -> np.ndarray:
+    """Normal numbers; key, step and neuron as NumPy broadcasts them."""
+    drawn, mask = words(key, step, neuron), np.uint32((1 << TABLE_BITS) - 1)
     return quantiles()[drawn & mask] + quantiles()[(drawn >> np.uint32(TABLE_BITS)) & mask]
 
 

@@ -18,15 +18,15 @@ from ...adjoint import derive
 from ...data import Events
 from ...engines.contract.data import Data
 from ...engines.contract.engine import Engine
-from ...engines.reference.grid.connections import DelayGroup
-from ...engines.reference.grid.forward import Forward
 from ...errors import EngineError, SettingError
 from ...losses import LossRecord
 from ...losses.kinds import READOUTS
 from ...modelling import NeuronModel, Param
 from ...plan import ConnectionRecord, InputRecord, Plan, PopulationRecord
 from ...plan.coefficients import integrand_weight
+from .delay_groups import DelayGroup
 from .probes import repeated
+from .simulation import Simulation
 
 RELAY = NeuronModel(
     name="Relay",
@@ -51,12 +51,12 @@ class Explicit:
     """Of every loss of a plan, for the batch mean.
 
     Args:
-        trial: a forward run of `reference_clock` with the same spikes.
+        trial: a run of the equations with the same spikes.
     """
 
     def __init__(
         self, plan: Plan, engine: Engine, make: Callable[[Plan, Mapping[str, np.ndarray]], Engine], events: Events,
-        trial: Forward, data: Data,
+        trial: Simulation, data: Data,
     ) -> None:  # fmt: skip
         self.plan, self.engine, self.make = plan, engine, make
         self.events, self.trial, self.data = events, trial, data

@@ -16,28 +16,28 @@ forwards:
   (`probes.Probes`);
 * what the readout itself says of the time of a spike: see `explicit`.
 
-L comes from the engine that is checked, from its forward runs alone. States and slopes at events come from the forward
-run of `reference_clock`, whose spikes must be those of the engine.
+L comes from the engine that is checked, from its forward runs alone. States and slopes at events come from a run of the
+equations by other code (`simulation.py`), whose spikes must be those of the engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from ...data import Events
 from ...engines.contract.engine import Engine
-from ...engines.reference.grid.connections import DelayGroup
-from ...engines.reference.grid.engine import ReferenceClock
-from ...engines.reference.grid.forward import Forward
+from ...engines.contract.parameters import copied
 from ...errors import EngineError, SettingError
-from ...losses import LossRecord
 from ...plan import Plan
+from .delay_groups import DelayGroup
 from .explicit import Explicit, by_sign
 from .own import Change
 from .probes import Probe, Probes, Shift
+from .simulation import Simulation
 
 Make = Callable[[Plan, Mapping[str, np.ndarray]], Engine]
 H = 1e-3  # ms, by which events are shifted, and its half, quarter, ... while spikes change
@@ -95,7 +95,7 @@ class GridProblem:
         self.samples = np.arange(len(events))
         self.engine = make(plan, parameters)
         self.data = self.engine.load(events)
-        self.reference = ReferenceClock(_unread(plan), parameters, slope_floor=self.engine.slope_floor)
+        self.parameters = dict(copied(plan, parameters, np.dtype(np.float64)))
         self.values = {k: np.array(self.engine.parameters[k]) for k in self.engine.gradients}
         self.trial = self._forward()
         self.happened, self.index = self._events()
@@ -131,12 +131,10 @@ class GridProblem:
 
     def _set(self, name: str, value: np.ndarray) -> None:
         self.engine.parameters[name][...] = value
-        self.reference.parameters[name][...] = value
+        self.parameters[name][...] = value
 
-    def _forward(self) -> Forward:
-        trial = self.reference._trial(self.data, self.samples)
-        trial.forward()
-        return trial
+    def _forward(self) -> Simulation:
+        return Simulation(self.plan, self.parameters, self.data, self.samples)
 
     def _spikes(self, result: object) -> bytes:
         spikes = result.spikes  # type: ignore[attr-defined]
@@ -156,7 +154,7 @@ class GridProblem:
             )
             if not same:
                 raise EngineError(
-                    f"{self.engine.name}: the spikes of population {name!r} are not those of reference_clock, whose "
+                    f"{self.engine.name}: the spikes of population {name!r} are not those of its equations, whose "
                     "states the check needs; see `genn-eventprop engines --selftest` for where they differ"
                 )
 
@@ -194,7 +192,7 @@ class GridProblem:
                 found += [c.weight for c in self.plan.into(p.name)] + [f"{p.name}.{n}" for n in p.derived.params]
         return frozenset(found)
 
-    def _at_events(self, trial: Forward, rows: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+    def _at_events(self, trial: Simulation, rows: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
         """(R, E) g right before every event, the state that regularisers push, and whether all events stay: in row r
         of a trial, those of sample of[r]; summed over rows if every sample is its own row."""
         E, alone = len(self.happened), rows is self.samples
@@ -428,11 +426,12 @@ class GridProblem:
         rows, of = np.arange(len(self.moved)), np.array([m.probe.sample for m in self.moved])
         values = {k: np.array(self.engine.parameters[k]) for k in self.engine.parameters}
         engine = self.make(probes.plan, values | probes.weights(0.0))
-        clock = ReferenceClock(_unread(probes.plan), values | probes.weights(0.0))
+        parameters = self.parameters | {k: np.array(v) for k, v in probes.weights(0.0).items()}
         data = engine.load(events)
         h = H
         for _ in range(SMALLER):
-            found = [self._shifted(engine, clock, data, probes, scale * h, rows, of) for scale in (-2, -1, 0, 1, 2, 3)]
+            shifted = partial(self._shifted, engine, parameters, data, probes, rows=rows, of=of)
+            found = [shifted(scale=scale * h) for scale in (-2, -1, 0, 1, 2, 3)]
             if all(x is not None for x in found):
                 break
             h /= 4
@@ -446,27 +445,20 @@ class GridProblem:
         return factor * np.where(one_sided, ahead, central), factor[:, None] * between(G), factor[:, None] * between(X)
 
     def _shifted(
-        self, engine: Engine, clock: ReferenceClock, data: object, probes: Probes, scale: float, rows: np.ndarray,
-        of: np.ndarray,
+        self, engine: Engine, parameters: dict[str, np.ndarray], data: object, probes: Probes, scale: float,
+        rows: np.ndarray, of: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:  # fmt: skip
         """(loss of every probe's sample, g, pushed state) with shifts `scale` times as large; None if spikes change."""
         for name, value in probes.weights(scale).items():
             engine.parameters[name][...] = value
-            clock.parameters[name][...] = value
+            parameters[name][...] = value
         result = engine.run(data, rows)  # type: ignore[arg-type]
-        trial = clock._trial(data, rows)  # type: ignore[arg-type]
-        trial.forward()
+        trial = Simulation(probes.plan, parameters, data, rows)  # type: ignore[arg-type]
         for name, counts in result.spike_counts.items():
             if not np.array_equal(counts, self.trial.traces[name].spikes.sum(0)[of]):
                 return None
         g, x, steps = self._at_events(trial, rows, of)
         return (np.asarray(result.loss, np.float64), g, x) if steps else None
-
-
-def _unread(plan: Plan) -> Plan:
-    """The plan with a loss that every reference reads, for a forward run whose loss nobody asks for."""
-    loss: LossRecord = replace(plan.loss, readout="end", outer="cross_entropy", also=())
-    return replace(plan, loss=loss, auxiliary=(), pushes=())
 
 
 def _covered(plan: Plan) -> None:

@@ -7,6 +7,7 @@ from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.modelling.neuron import Event
 from genn_eventprop.plan import make_plan
+from genn_eventprop.verify.gradients.simulation import Simulation
 from support.eventful import BURSTING, DELTA, REFRACTORY, build, random_events
 
 
@@ -44,8 +45,7 @@ def test_arrivals_put_neurons_across_and_silent_events_happen():
     delta, bursting = build(DELTA, 0.15, 0.3, layers=2, delay=0.0), build(BURSTING, 1.5, 1.0, duration=60.0)
     for plan, check in ((delta, "pushed"), (bursting, "fired")):
         clock = ReferenceClock(plan, plan.network.initial_parameters(1))
-        trial = clock._trial(clock.load(random_events(plan)), np.arange(3))
-        trial.forward()
+        trial = Simulation(plan, clock.parameters, clock.load(random_events(plan)), np.arange(3))
         traces = [trial.traces[p.name] for p in plan.populations if p.derived.events]
         if check == "pushed":
             assert all((t.events[0].fired & t.events[0].caused_by_arrivals).sum() > 5 for t in traces)

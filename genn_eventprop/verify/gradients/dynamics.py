@@ -1,29 +1,25 @@
-"""Own events of a population on the grid, NumPy float64: thresholds, resets, modes, and their jumps of the adjoint.
+"""Own events of a population on the grid, NumPy float64: thresholds, resets and modes.
 
 At the end of a step the events of the model are tested in their order, each on the state that the earlier ones left; a
 neuron sends at most one spike a step. A timed mode lasts whole steps (`plan/clock.py`) and ends before the arrivals of
-its last one; its end is a delayed event whose term D (frozen field, then free) goes to the event that began it. An
-event whose threshold the arrivals of the step passed by themselves (delta synapses) has no slope: its E goes to those
-arrivals, in proportion to what each added to g.
+its last one. An event whose threshold the arrivals of the step passed by themselves (delta synapses) has no slope.
 
 Axis letters: B samples, n states, N neurons, K steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ....adjoint import Derived
-from ....adjoint.propagator import numeric
-from ....plan import PopulationRecord, clock
-from ...contract.noise import dropped, normal
-from .births import Candidates
-from .step import Step
+from ...adjoint import Derived
+from ...adjoint.propagator import numeric
+from ...plan import PopulationRecord, clock
+from .one_step import Step
 
 
 class Functions:
@@ -31,19 +27,9 @@ class Functions:
 
     def __init__(self, d: Derived) -> None:
         every = (*d.x, *d.p)
-        self.x0, self.dx0_dp = numeric(d.x0, d.p), numeric(d.dx0_dp, d.p)
-        # de/dp of receptors whose arrivals add an amount that depends on parameters
-        self.d_direction = {r: numeric(e.jacobian(d.p), d.p) for r, e in d.receptors.items() if e.free_symbols}
+        self.x0 = numeric(d.x0, d.p)
         self.f = [numeric(m.f, every) for m in d.modes]
-        self.J = [numeric(m.df_dx, every) for m in d.modes]
-        self.events = [
-            {
-                "g": numeric([e.g], every), "h": numeric(e.h, every), "dg_dx": numeric(e.dg_dx, every),
-                "dg_dp": numeric(e.dg_dp, every), "dh_dx": numeric(e.dh_dx, every), "dh_dp": numeric(e.dh_dp, every),
-            }
-            for e in d.events
-        ]  # fmt: skip
-        self.a = [{m: numeric(a, every) for m, a in e.jumps.items()} for e in d.events]
+        self.events = [{"g": numeric([e.g], every), "h": numeric(e.h, every)} for e in d.events]
 
 
 @lru_cache(maxsize=256)
@@ -70,10 +56,10 @@ class EventTrace:
 
 @dataclass(eq=False)
 class Trace:
-    """The trajectory of one population, as the way back needs it.
+    """The trajectory of one population.
 
     x: (K, B, n, N) states after arrivals. modes: (K, B, N) during the steps. spikes: (K + 1, B, N). ended: (K, B, N)
-    the timed mode that ended at a step, or -1; at_end: the state there. lam: (K + 1, B, n, N) adjoint after arrivals.
+    the timed mode that ended at a step, or -1; at_end: the state there.
     """
 
     x: np.ndarray
@@ -82,7 +68,6 @@ class Trace:
     events: list[EventTrace]
     ended: np.ndarray
     at_end: np.ndarray
-    lam: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 def start_trace(record: PopulationRecord, K: int, B: int) -> Trace:
@@ -127,11 +112,6 @@ class Dynamics:
         lasts = clock.mode_steps(self.d, values, dt)
         self.lasts = [np.broadcast_to(lasts[m.lasts], record.size) if m.lasts else None for m in self.d.modes]
         self.g_before_arrivals: list[np.ndarray] = []
-        self.step_end = self.x  # (B, n, N) states at the end of the last step, before the events there
-        self.candidates: Candidates | None = None  # for births of spikes, if they are looked for
-        self.slope_before_arrivals = np.zeros(0)  # (B, N) dg/dt, where they are
-        self.rounded: Callable[[np.ndarray], np.ndarray] = lambda x: x  # see `ReferenceClock.rounded`
-        self.stochastic_keys: dict[str, np.ndarray] = {}  # "noise", "dropout" -> (B,) keys; empty: nothing is random
 
     def at(self, function: object, x: np.ndarray) -> np.ndarray:
         """A function of states and parameters at x (B, n, N): shape (B, N, rows, cols)."""
@@ -145,31 +125,12 @@ class Dynamics:
         """The field of every neuron's mode (B, N) at x, (B, n, N)."""
         return self._select([lambda m=m: self.vector(self.functions.f[m], x) for m in range(len(self.d.modes))], mode)
 
-    def J(self, x: np.ndarray, mode: np.ndarray) -> np.ndarray:
-        """df/dx (B, N, n, n) of every neuron's mode."""
-        out = self.at(self.functions.J[0], x)
-        for m in range(1, len(self.d.modes)):
-            out = np.where((mode == m)[..., None, None], self.at(self.functions.J[m], x), out)
-        return out
-
     def _select(self, values: list[Any], mode: np.ndarray) -> np.ndarray:
         out = values[0]()
         for m in range(1, len(values)):
             if (mode == m).any():
                 out = np.where((mode == m)[:, None, :], values[m](), out)
         return out
-
-    # forwards
-
-    def _threshold_slope(self) -> np.ndarray:
-        slope: np.ndarray = (self.vector(self.functions.events[0]["dg_dx"], self.x) * self.f(self.x, self.mode)).sum(1)
-        return slope
-
-    def arrive(self, change: np.ndarray) -> None:
-        """Adds what arrives in a step, (B, n, N)."""
-        if self.candidates:
-            self.slope_before_arrivals = self._threshold_slope()
-        self.x = self.x + change
 
     def end_modes(self, k: int) -> None:
         """Timed modes that end at step k, before its arrivals."""
@@ -191,17 +152,11 @@ class Dynamics:
 
     def advance(self, k: int) -> None:
         """Step k from the state after its arrivals, then the events at k + 1."""
-        if self.candidates:
-            self.candidates.turn(k, self.slope_before_arrivals, self._threshold_slope())
-        trace, x = self.trace, self.rounded(self.x)
+        trace, x = self.trace, self.x
         trace.x[k], trace.modes[k] = x, self.mode
         start = [self.at(e["g"], x)[..., 0, 0] for e in self.functions.events]
         self.x = self._select([lambda s=s: s.advance(x) for s in self.steps], self.mode)
-        if "noise" in self.stochastic_keys:
-            noise = normal(self.stochastic_keys["noise"], k + 1, self.record.size)
-            self.x[:, self.d.states.index(self.record.noisy_state)] += self.record.noise * np.sqrt(self.dt) * noise
-        self.x, self.has_spiked = self.rounded(self.x), np.zeros_like(self.mode, bool)
-        self.step_end = self.x
+        self.has_spiked = np.zeros_like(self.mode, bool)
         # in the order of the model, each on the state after the resets of those before: two events of one step must not
         # both start from the same state
         for i in range(len(self.d.events)):
@@ -211,17 +166,11 @@ class Dynamics:
         """Event i at the end of step k; g_start: (B, N) its g at the start of the step, after the arrivals."""
         event, functions, trace = self.d.events[i], self.functions.events[i], self.trace
         g, happens = self.at(functions["g"], self.x)[..., 0, 0], self.happens[i][self.mode]
-        if self.candidates:
-            self.candidates.look(k, trace.x[k], g_start, g, happens)
         fired = (g >= 0) & happens
         if event.emits:
-            # `dropped_reset`: a dropped spike still resets the neuron, which then has had its spike of this step
-            lost = self._dropped(k + 1)
-            fired &= ~self.has_spiked if self.record.dropped_reset else ~(self.has_spiked | lost)
+            fired &= ~self.has_spiked
             self.has_spiked |= fired
-            trace.spikes[k + 1] |= fired & ~lost
-        if self.candidates:
-            self.candidates.spiked(fired)
+            trace.spikes[k + 1] |= fired
         record = trace.events[i]
         record.fired[k + 1], record.before[k + 1], record.mode[k + 1] = fired, self.x, self.mode
         record.slope[k + 1] = (g - g_start) / self.dt  # positive wherever g was below zero at the start
@@ -231,47 +180,3 @@ class Dynamics:
         self.x = np.where(fired[:, None, :], self.vector(functions["h"], self.x), self.x)
         if event.next_mode is not None:
             self._enter_mode(k + 1, fired, np.full_like(self.mode, event.next_mode))
-
-    def _dropped(self, k: int) -> np.ndarray:
-        if "dropout" not in self.stochastic_keys:
-            return np.zeros((1, 1), bool)
-        return dropped(self.stochastic_keys["dropout"], k, self.record.size, self.record.dropout)
-
-    # backwards
-
-    def jump_coefficient(self, i: int, k: int) -> np.ndarray:
-        """a of event i at step k by the mode before it, (B, n, N)."""
-        record, jumps = self.trace.events[i], self.functions.a[i]
-        out = np.zeros_like(record.before[k])
-        for m, a in jumps.items():
-            here = record.fired[k] & (record.mode[k] == m)
-            if here.any():
-                out = np.where(here[:, None, :], self.vector(a, record.before[k]), out)
-        return out
-
-    def retreat(
-        self, k: int, lam: np.ndarray, source: np.ndarray | None = None
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """lambda from the end of step k to its start, and what the step adds to every parameter's gradient (B, N)."""
-        x, mode = self.trace.x[k], self.trace.modes[k]
-        new = np.zeros_like(lam)
-        total: dict[str, np.ndarray] = {}
-        for m, step in enumerate(self.steps):
-            here = mode == m
-            if m and not here.any():
-                continue
-            # of all neurons; those of this mode are picked
-            back, rates = step.retreat(lam, x, source)
-            new = np.where(here[:, None, :], back, new)
-            for n, rate in rates.items():
-                total[n] = total.get(n, 0.0) + np.where(here, rate, 0.0)
-        return new, total
-
-    def end_of_mode(self, k: int, lam: np.ndarray) -> np.ndarray | None:
-        """(B, N) D of the timed modes that end at step k: lambda . (f in the mode - f after it), else None."""
-        if not self.trace.at_end.size or not (self.trace.ended[k] >= 0).any():
-            return None
-        ended, x = self.trace.ended[k], self.trace.at_end[k]
-        then = np.array([m.then for m in self.d.modes])[np.maximum(ended, 0)]
-        D = (lam * (self.f(x, np.maximum(ended, 0)) - self.f(x, then))).sum(1)
-        return np.where(ended >= 0, D, 0.0)

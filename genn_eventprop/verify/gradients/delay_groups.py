@@ -1,7 +1,7 @@
-"""Connections as `reference_clock` runs them: the synapses of each delay as one dense matrix of weights.
+"""Connections as a forward run sees them: the synapses of each delay as one dense matrix of weights.
 
 Whatever the connectivity and the delays are, a connection is the sum of its delay groups, each dense with one delay and
-zeros where it has no synapse. So the arithmetic of a step is one matrix product, and there is one rule for gradients.
+zeros where it has no synapse. So the arithmetic of a step is one matrix product.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ....modelling.connectivity import Synapses
-from ....plan import ConnectionRecord, Plan
-from ...contract.parameters import Tables, Values, delay_steps, of_synapses
+from ...engines.contract.parameters import Tables, Values, delay_steps, of_synapses
+from ...modelling.connectivity import Synapses
+from ...plan import ConnectionRecord, Plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,29 +48,6 @@ class DelayGroup:
     @property
     def axonal(self) -> bool:
         return self.record.delays is not None and self.record.delays.kind == "axonal"
-
-    def add_to_weights(self, gradients: dict[str, np.ndarray], dense: np.ndarray) -> None:
-        """Add (M, N), the gradients of all synapses as if the group were dense, to that of the weights."""
-        self._add(gradients[self.record.weight], dense)
-
-    def add_to_delays(self, gradients: dict[str, np.ndarray], each: np.ndarray) -> None:
-        """Add (M, N) of every synapse, or of axonal delays (M,) of every source, to the gradient of the delays."""
-        total = gradients[self.record.delays_name]  # in the shape of the delays: (M,), (N,) or that of the weights
-        if self.axonal:
-            total += each
-        elif self.record.delays is not None and self.record.delays.kind == "dendritic":
-            total += each.sum(0)
-        else:
-            self._add(total, each)
-
-    def _add(self, total: np.ndarray, dense: np.ndarray) -> None:
-        """Add (M, N), where there are synapses, to an array in the shape of the weights."""
-        masked = dense if self.mask is None else np.where(self.mask, dense, 0.0)
-        if self.table is None:
-            total += masked
-        else:
-            # add.at, not +=: synapses may share a weight, whose gradient is then the sum
-            np.add.at(total.reshape(-1), self.table.weights, masked[self.table.source, self.table.target])
 
 
 class Connections:
