@@ -7,17 +7,20 @@ others are not.
 
 Runs every program in frompapers and synapses, in a process of its own. At each of its calls of `run` the network is
 read, and instead of the whole simulation its first `WINDOW` ms run in Brian and here; large networks are made smaller
-(`SMALLER`). Brian finds spikes at the end of
-a step; so its steps become smaller: by factors of ten of all of the run where there are many spikes or delays, else
-of the step in which a spike happens, down to 1e-9 ms ("located"), integrated by Runge-Kutta 4 or exactly. Gradients are
-those of `genn-eventprop gradcheck --quick` for the model of each group.
+(`SMALLER`). Brian finds spikes at the end of a step; so its steps become smaller: by factors of ten of all of the run
+where there are many spikes, delays or random inputs (which are those that this package drew), else of the step in which
+a spike happens, down to 1e-9 ms ("located"). There the method is Runge-Kutta 4, or exact; where it does not find the
+spikes, and without it, the one of the example. Gradients are those of `genn-eventprop gradcheck --quick`, see
+`gradient`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import time
@@ -47,6 +50,20 @@ READ_ONLY = "BRIAN_EXAMPLES_READ_ONLY" in os.environ
 
 class Finished(BaseException):
     """The example has been looked at."""
+
+
+class Serial:
+    """A pool of processes that is this one."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None: ...
+
+    def __enter__(self) -> Serial:
+        return self
+
+    def __exit__(self, *error: Any) -> None: ...
+
+    def map(self, function: Any, items: Any, *rest: Any) -> list[Any]:
+        return [function(item) for item in items]
 
 
 def child(file: Path) -> None:
@@ -79,6 +96,7 @@ def child(file: Path) -> None:
         run(self, min(length, 300.0) * b2.ms, namespace=names)
 
     b2.Network.run = looked_at
+    multiprocessing.Pool = Serial
     b2.set_device = lambda *a, **k: None
     os.chdir(file.parent)
     sys.path.insert(0, str(file.parent))
@@ -175,15 +193,17 @@ def spikes(network: Any, imported: Any, groups: list[Any], duration: float, name
     inputs = [o for o in network.objects if isinstance(o, b2.PoissonInput)]
     given = [g for o in inputs for g in as_given(o, drawn[o.name])]
     network = b2.Network(*(o for o in network.objects if o not in inputs), *monitors, *given)
-    for group in groups:
-        method = group.state_updater.method_choice
+    methods = [group.state_updater.method_choice for group in groups]
+    for group, method in zip(groups, methods):
         group.state_updater.method_choice = method if method in ("exact", "linear") else "rk4"
     network.store("before")
     delays = any(np.any(np.asarray(s.delay) > 0) for s in network.objects if isinstance(s, b2.Synapses) and len(s))
-    if len(here) <= MOST and not delays:
+    if len(here) <= MOST and not delays and not inputs:
         locate(network, monitors, duration, names, run)
         result["located"] = distance(monitors, groups, neuron, here)
-    else:
+    if result.get("located") is None:
+        for group, method in zip(groups, methods):  # the equations may diverge before a step of Runge-Kutta ends
+            group.state_updater.method_choice = method
         for dt in STEPS:
             network.restore("before")
             b2.defaultclock.dt = dt * b2.ms
@@ -322,7 +342,8 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         )
     lines += ["", f"## Not read: {len(refused)}", "", "| example | reason |", "|---|---|"]
     for name, r in sorted(refused.items()):
-        lines.append(f"| {name} | {r['refused'].replace('|', '/')} |")
+        reason = re.sub(r"^\S+\.py:\d+: ", "", r["refused"]).replace("|", "/")  # without where the model was made
+        lines.append(f"| {name} | {reason} |")
     if failed:
         lines += ["", "Not run:", ""]
         lines += [f"* {name}: {r['failed']}" for name, r in sorted(failed.items())]

@@ -302,15 +302,20 @@ class Reader:
         """ "" if there is none, "lasts" and the parameter of its length, or "until" and an expression that is below
         zero in the period."""
         period, where = self.group._refractory, f"{self.name}, refractory"
-        if period is False or "spike" not in self.group.events:
+        if "spike" not in self.group.events:
+            return ""
+        condition = self.group.events["spike"]
+        again = period is False or (isinstance(period, str) and period.split() == condition.split())
+        if again and not self.codes["spike"] and not self.flagged:
+            # no reset: the next spike needs V below the threshold, by more than a rounding error
+            return f"until -({text_of(self._above(condition, where))}) - 1e-06"
+        if period is False:
             return ""
         if not isinstance(period, str):
             values = np.full(self.size, float(converted(float(period), brian_package().second.dim)))
             return self._lasting("refractory", values)
         tree = tree_of(period, where)
         if isinstance(tree, (ast.Compare, ast.BoolOp, ast.UnaryOp)):
-            if period.split() == self.group.events["spike"].split() and not self.codes["spike"] and not self.flagged:
-                return ""  # until it falls below the threshold again, which a crossing from below needs anyway
             above = self._above(period, where)
             return f"until -({text_of(above)})"
         length = self.build(tree, period, where, {})
@@ -409,7 +414,7 @@ class Reader:
                 events.append(Event("opens", text_of(waits[0]), emits=False, modes=("free",), next_mode="open"))
             else:
                 threshold = text_of(self._above(str(condition), where))
-            if not resets[event] and not period:
+            if not resets[event] and self.group._refractory is False:
                 self.lost.append(
                     f"{self.name}: {event} happens once at each crossing of {short(condition)}; without a reset, Brian "
                     "repeats it in every time step above"

@@ -155,6 +155,21 @@ def test_refractory_periods(refractory):
     assert compare(b2.Network(cells), cells, 20.0, 0.01) >= 2
 
 
+@pytest.mark.parametrize("refractory", [False, "v > 0.5"])
+def test_no_reset(refractory):
+    """As in neurons of Hodgkin and Huxley; without a refractory period Brian repeats a spike in every step above."""
+    cells = b2.NeuronGroup(
+        2, "dv/dt = cos(2 * pi * t / (10 * ms)) * f / ms : 1\nf : 1", threshold="v > 0.5", refractory=refractory,
+        name="cells", method="rk4",
+    )  # fmt: skip
+    cells.f = [0.4, 0.5]
+    if refractory:
+        assert compare(b2.Network(cells), cells, 40.0, 0.01) == 8
+    imported = from_brian(cells)
+    assert len(spikes_here(imported, 40.0, "cells")[0]) == 8
+    assert len(imported.lost) == (not refractory)
+
+
 @pytest.mark.parametrize("refractory", [False, 2 * ms])
 def test_two_conditions(refractory):
     """As in Diehl and Cook 2015: a spike needs V above the threshold, and a time since the last one."""
