@@ -91,12 +91,15 @@ class Gathers:
         self.launches: list[tuple[str, int]] = []
         self._phases: dict[tuple[int, int], list[tuple[str, int]]] = {}  # functions that run together, and their items
 
-    def gather(self, o: Gather) -> str:
-        """The gradient of a connection's weights."""
-        return self._gather(o) if self._layout._plain(o.connection) else self._gather_synapses(o)
-
-    def gather_delays(self, o: GatherDelays) -> str:
-        return self._gather_synapses(o)
+    def gather(self, o: Gather | GatherDelays) -> str:
+        """The gradient of a connection's weights, or of its delays."""
+        c = self.plan.connections[o.connection]
+        if isinstance(o, Gather):
+            if c.windows is not None:
+                return self._of_windows(o, c.windows)
+            return self._of_groups(o, "w", math.prod(c.weight_shape)) if shares_weights(c) else self._of_weights(o)
+        assert c.delays is not None
+        return self._of_groups(o, "d", math.prod(c.delays.shape)) if grouped_delays(c) else self._of_weights(o)
 
     def sums(self) -> list[str]:
         """Of each learned parameter of neurons."""
@@ -112,36 +115,6 @@ class Gathers:
             f"t->{b.name}_sum[n] = total;\n"
         )
         return self._gathering(b, -(-int(b.axes[0]) // WARP), body)
-
-    def _gather(self, o: Gather) -> str:
-        """Rows of the adjoint at the arrivals of a source, 32 targets a warp."""
-        c, i = self.plan.connections[o.connection], o.connection
-        tiles, inside = -(-c.post // WARP), "" if c.post % WARP == 0 else f" && n < {c.post}"
-        place = f"t->c{i}_gradient[(int64_t)source * {c.post} + n]"
-        some = (
-            f"real x[{FLIGHT}];\n#pragma unroll\nfor (int j = 0; j < {FLIGHT}; ++j) {{\n"
-            "    const int64_t r = __shfl_sync(EVERY, arrival, some + j);\n"
-            f"    x[j] = r >= 0{inside} ? t->{o.rows.name}[r * {c.post} + n] : (real)0;\n}}\n"
-            f"#pragma unroll\nfor (int j = 0; j < {FLIGHT}; ++j) total += x[j];\n"
-        )
-        loop = f"const int64_t arrival = row >= 0 && at + t->c{i}_delay < t->n_steps ? row + t->c{i}_delay : -1;\n"
-        loop += f"for (int some = 0; some < {WARP} && base + some < every; some += {FLIGHT}) {{\n{indent(some)}}}\n"
-        body = (
-            f"const int32_t source = (int32_t)(item / {tiles});\nconst int n = (int)(item % {tiles}) * {WARP} + lane;\n"
-            f"real total = {self._adding(o)}{inside} ? {place} : (real)0;\n{self._each_spike(i, loop)}"
-            f"{'if (' + inside.removeprefix(' && ') + ') ' if inside else ''}{place} = total;\n{self._note(o)}"
-        )
-        return self._gathering(o, c.pre * tiles, body)
-
-    def _gather_synapses(self, o: Gather | GatherDelays) -> str:
-        """The gradient of weights, or of delays, through a table or with delays of their own."""
-        c = self.plan.connections[o.connection]
-        if isinstance(o, Gather) and c.windows is not None:
-            return self._of_windows(o, c.windows)
-        if isinstance(o, Gather):
-            return self._of_weights(o) if not shares_weights(c) else self._of_groups(o, "w", math.prod(c.weight_shape))
-        assert c.delays is not None
-        return self._of_groups(o, "d", math.prod(c.delays.shape)) if grouped_delays(c) else self._of_weights(o)
 
     def _value(self, o: Gather | GatherDelays, row: str) -> str:
         """What one spike adds through the synapse with ``n`` and ``w``; row: of its arrival, in the rows of all samples."""
@@ -253,18 +226,23 @@ for (int32_t place = slice; place < {high * columns}; place += {slices}) {{
 
     def _add_together(self, o: Gather | GatherDelays) -> str:
         """All lanes look at each spike, several at a time, and add what it does through their own synapse, if `mine`."""
-        ask = f"""\
-real x[{FLIGHT}];
-#pragma unroll
-for (int j = 0; j < {FLIGHT}; ++j) {{
-    const int64_t r = __shfl_sync(EVERY, row, some + j);
-    const int64_t arrival = __shfl_sync(EVERY, at, some + j) + delay;
-    x[j] = mine && r >= 0 && arrival < t->n_steps ? {self._value(o, "(r + delay)")} : (real)0;
-}}
-#pragma unroll
-for (int j = 0; j < {FLIGHT}; ++j) total += x[j];
-"""
-        return f"for (int some = 0; some < {WARP} && base + some < every; some += {FLIGHT}) {{\n{indent(ask)}}}\n"
+        delays = self.plan.connections[o.connection].delays
+        arrival = "{0} >= 0 && {1} + delay < t->n_steps ? {0} + delay : -1"
+        if delays is None or delays.kind == "axonal":  # the same for all lanes: one of them says it
+            before = f"const int64_t arrival = {arrival.format('row', 'at')};\n"
+            each = "const int64_t r = __shfl_sync(EVERY, arrival, some + j);\n"
+        else:
+            before, each = (
+                "",
+                "const int64_t sent = __shfl_sync(EVERY, row, some + j), step = __shfl_sync(EVERY, at, some + j);\n",
+            )
+            each += f"const int64_t r = {arrival.format('sent', 'step')};\n"
+        each += f"x[j] = mine && r >= 0 ? {self._value(o, 'r')} : (real)0;\n"
+        ask = f"real x[{FLIGHT}];\n#pragma unroll\nfor (int j = 0; j < {FLIGHT}; ++j) {{\n{indent(each)}}}\n"
+        ask += f"#pragma unroll\nfor (int j = 0; j < {FLIGHT}; ++j) total += x[j];\n"
+        return (
+            f"{before}for (int some = 0; some < {WARP} && base + some < every; some += {FLIGHT}) {{\n{indent(ask)}}}\n"
+        )
 
     def _add_apart(self, o: Gather | GatherDelays) -> str:
         """Each lane adds what its spike does through the warp's synapse."""

@@ -419,7 +419,7 @@ class Kernels(ConnectionOps, Target):
         return self.gathers.gather(o)
 
     def gather_delays(self, o: GatherDelays) -> str:
-        return self.gathers.gather_delays(o)
+        return self.gathers.gather(o)
 
     def total(self, o: Total) -> str:
         add = self._over(_population(o.of), f"atomicAdd({o.into.name}, {o.of.name}[i]);\n", "the sum of integers")

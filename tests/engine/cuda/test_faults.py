@@ -86,7 +86,7 @@ def test_spikes_into_a_ring_without_a_barrier_are_noticed(connection):
     net, loss = connected("probability", "synaptic")
     plan = make_plan(net, loss, dt=1.0, duration=30.0)
     values, events = net.initial_parameters(3), events_of(net, 30.0)
-    pattern = rf"(t->{connection}_arriving_all\[[^;]* \+= part_all[^;]*;\n\s*\}}\n)\s*__syncthreads\(\);\n"
+    pattern = rf"(t->{connection}_arriving_all\[[^;]* \+= t->[^;]*;\n(?:\s*\}}\n){{2}})\s*__syncthreads\(\);\n"
     with pytest.raises(RuntimeError, match="trial: race on global memory"):
         outcome(plan, values, events, change=lambda text: replaced(pattern, r"\1", text))
 
@@ -95,7 +95,7 @@ def test_spikes_into_sums_without_a_barrier_are_noticed():
     """The same in shared memory, where a table has no delays of its own."""
     net, loss = connected("probability")
     plan = make_plan(net, loss, dt=1.0, duration=30.0)
-    pattern = r"(p0_w_arrived_input\[n\] \+= part_all[^;]*;\n\s*\}\n)\s*__syncthreads\(\);\n"
+    pattern = r"(p0_w_arrived_input\[n\] \+= t->[^;]*;\n\s*\}\n)\s*__syncthreads\(\);\n"
     with pytest.raises(RuntimeError, match="trial: race on shared memory"):
         change = lambda text: replaced(pattern, r"\1", text)  # noqa: E731
         outcome(plan, net.initial_parameters(3), events_of(net, 30.0), change=change)

@@ -69,7 +69,7 @@ MUTANTS = {
     "spikes of a list that are left out": (dense, r"k < p0_count; k \+= 8", "k < p0_count; k += 9"),
     "a scan of half a warp": (dense, r"offset < 32; offset \*= 2", "offset < 16; offset *= 2"),
     "a spike of another sample": (dense, r"(whose \+ half - 1\)) <= k", r"\1 < k"),
-    "a gather past the trial": (dense, r"at \+ t->c2_delay < t->n_steps", "at + t->c2_delay <= t->n_steps"),
+    "a gather past the trial": (dense, r"at \+ delay < t->n_steps", "at + delay <= t->n_steps"),
     "an event is not loaded": (dense, r"p0_e_inv_newest\[i\] = t->p0_e_inv[^;]*;\n(?=(?:.*\n)*?.*step == 0)", ""),
     "bits of the wrong step": (dense, r"\(sample \* t->n_points \+ step - 1\)", "(sample * t->n_points + step)"),
     "bits in the row of the last step": (dense, r"p0_now\[\(step \+ 1\) % 2", "p0_now[step % 2"),
