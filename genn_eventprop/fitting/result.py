@@ -15,6 +15,8 @@ from .verdict import Verdict
 
 NEAR_BOUND = 0.02
 """Of the range: a value so close to a bound might be beyond it."""
+HUNDRED_RANGES = 100.0
+"""The deviation of what nothing depends on."""
 UNSURE = 0.1
 """Of the range: a parameter with a larger standard deviation is not told by the recording."""
 FEW = 2.0
@@ -216,10 +218,10 @@ def uncertainty(residuals: np.ndarray, jacobian: np.ndarray, n_data: int, n_volt
         residuals: (R,), jacobian: (R, P), data first. n_data: how many are of data. n_voltage: of V, in time order.
     """
     inverse = _inverse(residuals, jacobian, n_data)
-    common = _common(residuals, jacobian, n_data)
     of_data, of_priors = jacobian[:n_data], jacobian[n_data:]
     each = variances(residuals, jacobian, n_data, n_voltage)[:n_data, None]
-    noise = of_priors.T @ of_priors + (each * of_data).T @ of_data + 1e-4 * common**2 * np.eye(jacobian.shape[1])
+    unknown = (HUNDRED_RANGES * _floor(residuals, jacobian, n_data)) ** 2 * np.eye(jacobian.shape[1])
+    noise = of_priors.T @ of_priors + (each * of_data).T @ of_data + unknown
     return inverse @ noise @ inverse
 
 
@@ -265,5 +267,10 @@ def _common(residuals: np.ndarray, jacobian: np.ndarray, n_data: int) -> float:
 
 def _inverse(residuals: np.ndarray, jacobian: np.ndarray, n_data: int) -> np.ndarray:
     """(P, P) of J^T J; a direction that nothing depends on has a deviation of a hundred ranges, not infinity."""
-    common = _common(residuals, jacobian, n_data)
-    return np.linalg.inv(jacobian.T @ jacobian + 1e-4 * common * np.eye(jacobian.shape[1]))
+    floor = _floor(residuals, jacobian, n_data) * np.eye(jacobian.shape[1])
+    return np.linalg.inv(jacobian.T @ jacobian + floor)
+
+
+def _floor(residuals: np.ndarray, jacobian: np.ndarray, n_data: int) -> float:
+    """Curvature of a direction that nothing depends on; with less, a fit without errors has a singular matrix."""
+    return max(_common(residuals, jacobian, n_data) / HUNDRED_RANGES**2, 1e-14 * float((jacobian**2).sum()))

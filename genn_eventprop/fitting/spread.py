@@ -40,7 +40,8 @@ def spread(
         the descent has to go on: the steps had ended before a jump.
     """
     variance, axes = np.linalg.eigh(covariance)
-    steps = 2 * np.sqrt(np.maximum(variance, 1e-30)) * axes  # a column for each axis
+    variance = np.maximum(variance, 1e-30)
+    steps = 2 * np.sqrt(variance) * axes  # a column for each axis
     steps = np.hstack([steps, -steps]).T
     lowest = losses(point[None])[0]
     rise = losses(point + steps) - lowest

@@ -448,6 +448,11 @@ def test_a_prior_makes_a_parameter_sure():
     assert uncertainty(np.ones(50), J, 50, 50)[0, 0] == pytest.approx(1e4)
 
 
+def test_one_residual_without_an_error_leaves_a_direction_open():
+    deviations = np.sqrt(np.diag(uncertainty(np.zeros(1), np.array([[30.0, 30.0]]), 1, 0)))
+    assert deviations == pytest.approx([100 / np.sqrt(2)] * 2, rel=0.02)
+
+
 @pytest.mark.parametrize(
     "model, current, message",
     [
