@@ -118,13 +118,14 @@ def test_the_page_on_currents(tmp_path, monkeypatch):
 
 
 @ci
-def test_a_model_of_brian(tmp_path, monkeypatch, capsys):
+def test_a_model_of_brian(tmp_path, monkeypatch):
     needs("brian2")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     names = run_in_order("docs/from_brian.md", tmp_path)
     assert abs(names["result"].parameters["tauw"] - 100.0) < 1e-3
-    assert float(capsys.readouterr().out.split()[-1]) > 0.88
+    assert names["trainer"].evaluate(names["yin_yang"].load("test")).accuracy > 0.88
+    assert (tmp_path / "trained.py").is_file()
 
 
 @ci
