@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Network, Normal, Param, losses
-from genn_eventprop.codegen.cpp import crossings, read
+from genn_eventprop.codegen.cpp import read
 from genn_eventprop.codegen.shared import shared
 from genn_eventprop.models.lif_refractory import LIFRefractory
 from genn_eventprop.plan import make_plan
@@ -95,9 +95,14 @@ double shoot(const Tables &p, double s, const double *y) {
 
 @pytest.fixture(scope="module")
 def library():
-    fixed = [read("host.hpp"), read("runtime.hpp"), read("exact/series.hpp"), crossings(), "#define UNROLL_POWERS\n"]
+    fixed = [read("host.hpp"), read("runtime.hpp"), read("exact/series.hpp"), "#define UNROLL_POWERS\n"]
     text = "\n".join(
-        ["typedef double scalar;", *fixed, shared("neuron.h", "inline"), shared("maximum.h", "inline"), CHECK]
+        [
+            "typedef double scalar;",
+            *fixed,
+            *(shared(h, "inline") for h in ("crossings.h", "neuron.h", "maximum.h")),
+            CHECK,
+        ]
     )
     made = build(text)
     for name in ("undo_end", "value", "shoot"):

@@ -430,6 +430,7 @@ class Kernels(ConnectionOps, Target):
             lambda access, write: self._element(access, write, inside),
             self._diverged,
             CONSTANTS,
+            buffers=self.loops.buffers,
         )
 
     def _diverged(self, population: int, state: int) -> str:
