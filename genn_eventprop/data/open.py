@@ -123,6 +123,7 @@ def _open_currents(path: Path) -> tuple[Currents, Currents | None, list[str]] | 
         data = load_data(path)
         if isinstance(data, Inputs):
             raise DataError(f"{path}: several inputs ({', '.join(data.parts)}); write a page, see docs/experiments.md")
+        assert isinstance(data, Currents)
         return data, None, [str(k) for k in range(data.n_classes or 0)]
     return None
 

@@ -48,11 +48,11 @@ def read_xy(path: str | Path) -> tuple[Currents, Currents | None, list[str]]:
         ]
         arrays = read_arrays(file, [name for pair in names for name in pair if name], path)
     sets = [(arrays[x], arrays.get(y) if y else None, x) for x, y in names if x]
-    if any(labels is None for _, labels, _ in sets):
-        classes, index = np.empty(0), [None] * len(sets)
-    else:
-        classes, flat = np.unique(np.concatenate([_labels(y, path) for _, y, _ in sets]), return_inverse=True)
-        index = np.split(flat, np.cumsum([len(y) for _, y, _ in sets])[:-1])
+    known = [labels for _, labels, _ in sets if labels is not None]
+    classes, index = np.empty(0), list[Any]([None] * len(sets))
+    if len(known) == len(sets):
+        classes, flat = np.unique(np.concatenate([_labels(y, path) for y in known]), return_inverse=True)
+        index = np.split(flat, np.cumsum([len(y) for y in known])[:-1])
     read = [_currents(x, y, len(classes) or None, f"{path}: {name}") for (x, _, name), y in zip(sets, index)]
     return read[0], read[1] if len(read) > 1 else None, [str(name) for name in classes.tolist()]
 
