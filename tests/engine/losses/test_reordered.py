@@ -146,7 +146,7 @@ def events_along_the_trial(rows=STEPS + 1):
 @pytest.mark.parametrize(
     ("engine", "spike_times", "model"),
     [
-        pytest.param("native", "grid", LIF, marks=pytest.mark.ci),
+        ("native", "grid", LIF),
         ("c99", "grid", LIF),
         pytest.param("cuda", "grid", LIF, marks=pytest.mark.ci),
         pytest.param("native", "exact", LIF, marks=pytest.mark.ci),

@@ -45,7 +45,7 @@ from .connections import tables
 from .lanes import LoopExpressions, VectorLoopWriter
 from .memory import Memory
 
-COUNT, SPIKE = symbol("count"), symbol("r")
+AHEAD, COUNT, SPIKE = symbol("args.ahead"), symbol("count"), symbol("r")
 
 
 class LoopWriter(Writer):
@@ -91,6 +91,9 @@ class Synapses(Lowering):
 
     def delay(self, i: int) -> sp.Expr:
         return super().delay(i) if self.plan.connections[i].delay > 0 else sp.Integer(0)
+
+    def _ring(self, i: int) -> sp.Expr:
+        return AHEAD + 1  # of the longest delay: rings of this target have one length
 
     def delay_of(self, i: int) -> sp.Expr:
         c = self.plan.connections[i]
@@ -205,7 +208,7 @@ losses_of_arrivals(args, sample, arrival, {before}, {base}, {index}, {count}, {i
             call += self.losses(c, before, f"args.{self.names.c(c)}_weight", "&row", "1", into)
             return [Block((late, When(below(ARRIVAL, self.loops.n_steps), (Code(call, (), ()),))))]
         first = NOW if c.delays else NOW + self.loops.delay(i)
-        last = first + 1 + (symbol("args.ahead") if c.delays else 0)
+        last = first + (self.loops._ring(i) if c.delays else 1)
         rows, some = self.loops.list("work.arriving_rows"), self.loops.list("work.arriving_any", "int")
         place = (ARRIVAL - first) if c.delays else sp.Integer(0)
         put: Body = [Add(rows.at(place * width + N), self.loops.weight(i)), Set(some.at(place), sp.Integer(1))]
