@@ -13,16 +13,17 @@ import numpy as np
 from ...codegen.c99 import Source, generate
 from ...errors import ToolchainError
 from ...plan import Plan
+from ...program.nodes import Buffer
 from ...program.outer import on_host
 from ...toolchain import find_compiler
 from ...toolchain.load import build
 from ..contract.call import PYTHON, TrialCall, trial_function
-from ..contract.engine import Availability, diverged
+from ..contract.engine import Availability
 from ..contract.features import refuse
-from ..contract.program_engine import Arrays, ProgramEngine
+from ..contract.program_engine import Arrays, LoopEngine
 
 
-class C99Engine(ProgramEngine):
+class C99Engine(LoopEngine):
     """See the module. dtype: "float32" or "float64"."""
 
     name = "c99"
@@ -57,34 +58,10 @@ class C99Engine(ProgramEngine):
             self._programs[split] = source, call, trial_function(build(source.text, "c"))
         return self._programs[split]
 
-    def execute(self, arguments: Arrays, training: bool) -> Arrays:
-        arrays = self._run(arguments | {"training": training}, False, {})
-        return {b.name: arrays[b.name] for b in self.source.arrays if b.role in OUT}
+    def buffers(self, split: bool) -> tuple[Buffer, ...]:
+        return self._program(split)[0].arrays
 
-    def execute_half(self, arguments: Arrays, saved: Arrays | None) -> tuple[Arrays, Arrays]:
-        rooms = {k: v for k, v in (saved or {}).items() if k.endswith("_room")}
-        arrays = self._run(arguments | {"training": saved is not None} | rooms, True, saved or {})
-        read, rows = self._program(True)[0].arrays, self.rows()
-        out = {b.name: arrays[b.name] for b in read if b.role in OUT or b.name in rows}
-        return out, arrays | {f"p{i}_room": room for i, room in enumerate(self.room)}
-
-    def _run(self, arguments: Arrays, split: bool, stored: Arrays) -> Arrays:
-        """All arrays after a call; stored: those of the call before."""
+    def call(self, arguments: Arrays, split: bool, stored: Arrays) -> tuple[int, Arrays]:
         _, call, function = self._program(split)
-        while True:
-            arrays = call.arrays(arguments, stored)
-            status = call(function, arrays, arguments, PYTHON)
-            if status >= 0:
-                break
-            full = -1 - status
-            self.room[full] = 1 << int(arrays["trouble"][3] - 1).bit_length()
-            arguments |= {f"p{full}_room": self.room[full]}
-        if status > 0:
-            sample, step, state, neuron = (int(v) for v in arrays["trouble"])
-            number, population = int(arguments["numbers"][sample]), self.plan.populations[status - 1]
-            raise diverged(self.plan, population, number, step, state, neuron)
-        return arrays
-
-
-OUT = ("result", "gradient", "of spikes")
-"""Roles of buffers that the host reads."""
+        arrays = call.arrays(arguments, stored)
+        return call(function, arrays, arguments, PYTHON), arrays

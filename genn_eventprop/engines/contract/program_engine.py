@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ from ...regularisers.record import SpikePush
 from .call import KINDS
 from .currents import CurrentBatch, Drives
 from .data import Data
-from .engine import Engine
+from .engine import Engine, diverged
 from .features import ALL
 from .half_rows import rounded_weights
 from .host_losses import activity, evaluate_outer_loss, loss_inputs, prefixed_losses
@@ -40,6 +40,8 @@ FIRST_ROOM = 32
 """Entries of a neuron's list of events at first; it grows to what a trial needs."""
 CALLS = 32
 """Sizes of batches, and of lists, whose arguments are remembered."""
+OUT = ("result", "gradient", "of spikes")
+"""Roles of buffers that the host reads."""
 
 
 class ProgramEngine(Engine):
@@ -403,3 +405,41 @@ class ProgramEngine(Engine):
 
     def kind(self, buffer: Buffer) -> np.dtype:
         return np.dtype(KINDS.get(buffer.kind, self.dtype))
+
+
+class LoopEngine(ProgramEngine):
+    """One that runs the loops of `program.lower` as they are: all buffers are arrays, and what the loops return says
+    whether the list of a neuron's events was too short, or where the dynamics diverged."""
+
+    @abstractmethod
+    def buffers(self, split: bool) -> Iterable[Buffer]:
+        """Those of the program of a whole trial, or of one in two calls."""
+
+    @abstractmethod
+    def call(self, arguments: Arrays, split: bool, stored: Arrays) -> tuple[int, Arrays]:
+        """(what the loops return, all arrays after the call); stored: those of the call before."""
+
+    def execute(self, arguments: Arrays, training: bool) -> Arrays:
+        return self._outputs(self._run(arguments | {"training": training}, False, {}), False)
+
+    def execute_half(self, arguments: Arrays, saved: Arrays | None) -> tuple[Arrays, Arrays]:
+        rooms = {k: v for k, v in (saved or {}).items() if k.endswith("_room")}
+        arrays = self._run(arguments | {"training": saved is not None} | rooms, True, saved or {})
+        return self._outputs(arrays, True), arrays | {f"p{i}_room": room for i, room in enumerate(self.room)}
+
+    def _outputs(self, arrays: Arrays, split: bool) -> Arrays:
+        rows = self.rows() if split else []
+        return {b.name: arrays[b.name] for b in self.buffers(split) if b.role in OUT or b.name in rows}
+
+    def _run(self, arguments: Arrays, split: bool, stored: Arrays) -> Arrays:
+        status, arrays = self.call(arguments, split, stored)
+        while status < 0:
+            full = -1 - status
+            self.room[full] = 1 << int(arrays["trouble"][3] - 1).bit_length()
+            arguments |= {f"p{full}_room": self.room[full]}
+            status, arrays = self.call(arguments, split, stored)
+        if status > 0:
+            sample, step, state, neuron = (int(v) for v in arrays["trouble"])
+            number, population = int(arguments["numbers"][sample]), self.plan.populations[status - 1]
+            raise diverged(self.plan, population, number, step, state, neuron)
+        return arrays

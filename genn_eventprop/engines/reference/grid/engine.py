@@ -46,8 +46,8 @@ from ....program.operations import FeedInput
 from ....program.trial import Trial, make_trial
 from ...contract.currents import why_not_carried
 from ...contract.data import Data
-from ...contract.engine import Availability, diverged
-from ...contract.program_engine import Arrays, ProgramEngine
+from ...contract.engine import Availability
+from ...contract.program_engine import Arrays, LoopEngine
 from ...contract.result import Result, Spikes
 from ...contract.slices import BatchShard
 from ...contract.split import spike_numbers
@@ -144,7 +144,7 @@ class Loops(Lowering):
         return body
 
 
-class ReferenceClock(ProgramEngine):
+class ReferenceClock(LoopEngine):
     """See the module."""
 
     name = "reference_clock"
@@ -178,37 +178,14 @@ class ReferenceClock(ProgramEngine):
         drawn = tuple(sorted(self.threshold_noise.items()))
         return program_of(self.plan, split, self._carry, self.rounded is not None, drawn, self.before)
 
-    def execute(self, arguments: Arrays, training: bool) -> Arrays:
-        return self._results(False, self._run(arguments | {"training": training}, False, {}))
+    def buffers(self, split: bool) -> Iterable[Buffer]:
+        return self._program(split)[1].buffers.values()
 
-    def execute_half(self, arguments: Arrays, saved: Arrays | None) -> tuple[Arrays, Arrays]:
-        rooms = {k: v for k, v in (saved or {}).items() if k.endswith("_room")}
-        arrays = self._run(arguments | {"training": saved is not None} | rooms, True, saved or {})
-        return self._results(True, arrays), arrays | {f"p{i}_room": room for i, room in enumerate(self.room)}
-
-    def _results(self, split: bool, arrays: Arrays) -> Arrays:
-        rows = self.rows()
+    def call(self, arguments: Arrays, split: bool, stored: Arrays) -> tuple[int, Arrays]:
         _, program = self._program(split)
-        return {n: arrays[n] for n, b in program.buffers.items() if b.role in OUT or n in rows}
-
-    def _run(self, arguments: Arrays, split: bool, stored: Arrays) -> Arrays:
-        """All arrays after a call; stored: those of the call before."""
-        _, program = self._program(split)
-        arguments = arguments | self._lists(arguments)
-        while True:
-            arrays = self._arrays(program, arguments, stored)
-            with np.errstate(all="ignore"):
-                status = int(program.run(arrays, int(arguments["batch"]), self._hook(arrays)) or 0)
-            if status >= 0:
-                break
-            full = -1 - status
-            self.room[full] = 1 << int(arrays["trouble"][3] - 1).bit_length()
-            arguments |= {f"p{full}_room": self.room[full]}
-        if status > 0:
-            sample, step, state, neuron = (int(v) for v in arrays["trouble"])
-            number, population = int(arguments["numbers"][sample]), self.plan.populations[status - 1]
-            raise diverged(self.plan, population, number, step, state, neuron)
-        return arrays
+        arrays = self._arrays(program, arguments | self._lists(arguments), stored)
+        with np.errstate(all="ignore"):
+            return int(program.run(arrays, int(arguments["batch"]), self._hook(arrays)) or 0), arrays
 
     def _arrays(self, program: Program, arguments: Arrays, stored: Arrays) -> Arrays:
         lengths, arrays = self.lengths(arguments), Arrays()
@@ -357,8 +334,6 @@ def program_of(
     return trial, Program(body, buffers, parted, spikes, before)
 
 
-OUT = ("result", "gradient", "of spikes")
-"""Roles of buffers that the host reads."""
 PARTED = ("state", "stored", "scratch", "result")
 """Roles of buffers that every sample has a part of."""
 KINDS = {"real": np.float64, "double": np.float64, "key": np.uint64}
