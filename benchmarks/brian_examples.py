@@ -17,6 +17,7 @@ spikes, and without it, the one of the example. Gradients are those of `genn-eve
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -107,12 +108,11 @@ def child(file: Path) -> None:
     text = file.read_text()
     old, new = SMALLER.get(file.stem, ("", ""))
     try:
-        exec(
-            compile(text.replace(old, new, 1) if old else text, str(file), "exec"),
-            {"__name__": "__main__", "__file__": str(file)},
-        )
-    except Finished:
-        pass
+        with contextlib.suppress(Finished):  # how `looked_at` ends a script
+            exec(
+                compile(text.replace(old, new, 1) if old else text, str(file), "exec"),
+                {"__name__": "__main__", "__file__": str(file)},
+            )
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         if latest.get("refused") == "it never calls run":

@@ -21,13 +21,24 @@ from genn_eventprop.engines.reference.exact.engine import ReferenceEvent
 from genn_eventprop.errors import EventPropError, Refusal, ToolchainError
 from genn_eventprop.modelling import Connection, Dense, Network
 from genn_eventprop.verify.engines.case import Case
-from genn_eventprop.verify.engines.check import MAX_SPIKES, PRECISION, Truth, Verdict, forward_alone, judged, loaded
+from genn_eventprop.verify.engines.check import (
+    MAX_SPIKES,
+    PRECISION,
+    Precision,
+    Truth,
+    Verdict,
+    forward_alone,
+    judged,
+    loaded,
+)
 from genn_eventprop.verify.engines.outcome import HALVES, INPUT_TIMES, Outcome, outcome
 
 from .mirror import Mirrored
 
 ENGINES = ("native float64", "native float32")
 TUNINGS = 10
+ASKED = PRECISION | {"float64 as used": Precision("float64", 1e-6, 2.2e-16, 1e-9, 1e-3)}
+"""By number format; as used: with the tolerances that an engine has by default, `Engine.when_compared` aside."""
 
 
 def made(name: str, case: Case) -> Engine:
@@ -93,7 +104,7 @@ def _judge(name: str, case: Case, truth: Truth, make: Callable[[str, Case], Engi
         return *not_run(error), False
     if (stopped := truth.outcome.stopped) and (got.stopped or f"more than {MAX_SPIKES}" in stopped):
         return "refused", stopped, False
-    kind, reason = judged(truth, got, PRECISION[name.partition(" ")[2]], case.strict)
+    kind, reason = judged(truth, got, ASKED[name.partition(" ")[2]], case.strict)
     if kind != "wrong" and not got.stopped and (other := _beside(engine, data, got)):
         kind, reason = "wrong", other
     for each in (engine, *(probe or ())[:1]):

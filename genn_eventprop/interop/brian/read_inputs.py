@@ -60,6 +60,7 @@ class Poisson:
         drawn = []
         for _ in range(samples):
             found: list[np.ndarray] = []
+            # a draw for each step and channel at once would take the memory of the whole raster
             for some in np.array_split(steps, max(1, steps.size * self.size // 10**7)):
                 values = dict(self.values) | {"time": times[some][:, None]}
                 for name, array in self.arrays.items():
@@ -70,6 +71,7 @@ class Poisson:
                 each = counts[step, channel]
                 found.append(np.stack([np.repeat(some[step], each), np.repeat(channel, each)]))
             step, channel = np.concatenate(found, axis=1)
+            # at one time of the step for all, spikes would arrive together, where a gradient has no single value
             inside = np.minimum((step + rng.random(step.size)) * self.dt, np.nextafter(duration, 0.0))
             drawn.append((inside, channel.astype(np.int32)))
         return Events.from_samples(drawn, self.size, sort=True)
@@ -104,6 +106,7 @@ Source = Spikes | Poisson | Given
 def _at(array: Any, times: np.ndarray) -> np.ndarray:
     """(T, 1) or (T, C) values of a TimedArray at times (ms)."""
     given = Given(array)
+    # a time at a step of the array is that step, which rounding may have put just before it
     rows = np.clip(np.floor(times / given.dt + 1e-6).astype(int), 0, len(given.values) - 1)
     return given.values[rows]
 

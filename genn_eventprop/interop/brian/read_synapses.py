@@ -44,6 +44,7 @@ class Arrivals:
 def whole(group: Any) -> tuple[Any, int]:
     """(the group that a subgroup is of, index of its first neuron)."""
     start = 0
+    # a subgroup may be one of a subgroup
     while hasattr(group, "source") and hasattr(group, "start") and group.source is not group:
         start, group = start + group.start, group.source
     return group, start
@@ -125,6 +126,7 @@ class _Scope:
             if name.endswith("_pre") and name.removesuffix("_pre") in self.synapses.source.variables:
                 raise DescriptionError(f"{where}: {short(line)} changes the source; synapses act on their target only")
             if state not in self.target.states:
+                # a name of the line alone, which later lines use: its tree takes its place there
                 if operator == "=" and state not in self.target.group.variables:
                     own[name] = value
                     continue
@@ -153,6 +155,7 @@ class _Scope:
             raise DescriptionError(
                 f"{where}: {name} has no counterpart; a weight does not depend on time, in {short(text)}"
             )
+        # Brian's rule: a name without an ending is of the synapse, else of the target
         stem, _, side = name.rpartition("_")
         side, stem = (side, stem) if side in ("pre", "post") and stem in self._end(side).variables else ("post", name)
         if name not in equations and name not in ("i", "j") and stem in self._end(side).variables and stem != "N":

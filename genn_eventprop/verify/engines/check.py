@@ -11,8 +11,7 @@ changed by up to the format's epsilon; the same change for equal values, so that
 grid it runs once with nothing changed but that the format holds the states. If it then decides something otherwise
 itself, the network is "undecided"; so too if a number of the reference is close to the largest that the format holds.
 If its numbers move, three times as much is allowed; "undecided" too if they move by more than 1e-5 (float32: 0.1) of
-their size, 10^6 times the change. Whatever is left is "wrong". "as used" is with the tolerances that
-an engine has by default, `Engine.when_compared` aside: losses, readouts, times and gradients must then agree to 1e-6.
+their size, 10^6 times the change. Whatever is left is "wrong".
 
 States are rounded at every step, however exact the rest of the arithmetic is: an upstroke that is exponential
 multiplies the last bit of V by 10^5 within a step, which a change of parameters alone does not show.
@@ -55,7 +54,6 @@ class Precision:
 PRECISION = {
     "float64": Precision("float64", 1e-9, 2.2e-16, 1e-11, 1e-5),
     "float32": Precision("float32", 1e-3, 1.2e-7, 3e-7, 0.1),
-    "float64 as used": Precision("float64", 1e-6, 2.2e-16, 1e-9, 1e-3),
 }
 
 

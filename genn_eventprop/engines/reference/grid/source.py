@@ -477,9 +477,8 @@ class Program:
                         return False
                 else:
                     written.add(target.name)
-                    if isinstance(s, Set):
-                        if not s.value.is_Number:
-                            return False
+                    if isinstance(s, Set) and not s.value.is_Number:
+                        return False
             for e in map(sp.sympify, expressions(s) if ordered else ()):
                 used |= {x.args[0].name for x in e.atoms(element)}
                 used |= {names[x].buffer.name if x in names else x.name for x in e.free_symbols}
