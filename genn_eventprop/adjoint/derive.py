@@ -17,7 +17,7 @@ LIF it is their rule, ours = -tau_mem, -tau_syn times their lambda_V, lambda_I.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import sympy as sp
@@ -293,4 +293,15 @@ def _derive_event(
     )  # fmt: skip
 
 
-__all__ = ["Derived", "DerivedEvent", "DerivedMode", "derive", "symbol"]
+@lru_cache(maxsize=256)
+def in_every_mode(d: Derived) -> Derived:
+    """The same neuron with a spike that may come in any mode, as one that is not its own may."""
+    spikes = [e for e in d.events if e.emits and len(e.modes) < len(d.modes)]
+    if not spikes:
+        return d
+    by_name = {e.name: replace(e, modes=()) for e in d.model.events}
+    made = {e.name: _derive_event(d.model, by_name[e.name], d.modes, d.x, d.p) for e in spikes}
+    return replace(d, events=tuple(made.get(e.name, e) for e in d.events))
+
+
+__all__ = ["Derived", "DerivedEvent", "DerivedMode", "derive", "in_every_mode", "symbol"]

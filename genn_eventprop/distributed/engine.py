@@ -8,6 +8,7 @@ import numpy as np
 
 from ..engines import Data, Engine, Result
 from ..engines.contract.data import batch_indices
+from ..engines.contract.observed import Observed
 from ..engines.contract.slices import BatchShard
 from ..engines.contract.wrapper import EngineWrapper
 from ..errors import EngineError
@@ -54,7 +55,12 @@ class RankedEngine(EngineWrapper):
     def stop(self, stopping: bool = True) -> None:
         """All ranks end a batch together."""
 
-    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+    def run(
+        self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False,
+        observed: Observed | None = None,
+    ) -> Result:  # fmt: skip
+        if observed:
+            raise EngineError("an engine on several ranks takes no observed spikes; run it in one process")
         samples = batch_indices(data, samples)
         self.inner.seed, self.inner.epoch = self.seed, self.epoch
         if record_spikes:  # every rank runs all of it

@@ -16,6 +16,7 @@ ABILITIES: dict[str, Callable[[type[Engine], str], bool]] = {
     "float32": lambda kind, _: "dtype" in kind.options,
     "a loss in Python, between the two passes": lambda kind, _: kind.splits,
     "states and adjoints over time (`record`)": lambda kind, _: kind.records,
+    "spikes that others computed (`observed`)": lambda kind, times: times in kind.observes,
     # with exact spike times no engine carries a state, see `why_stateless`
     "trials that continue others (`run_from`)": lambda kind, times: (
         times == "grid" and kind.run_from is not Engine.run_from

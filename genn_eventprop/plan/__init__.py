@@ -3,6 +3,7 @@
 from .coefficients import PopulationCoefficients, coefficients
 from .connection import ConnectionRecord, DelayRecord
 from .make import NetworkPlan, make_plan
+from .observe import observe
 from .records import CurrentRecord, InputRecord, Plan, PopulationRecord
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "PopulationRecord",
     "coefficients",
     "make_plan",
+    "observe",
 ]

@@ -58,7 +58,7 @@ class PopulationRecord:
     """A population: its derived equations, its parameters, and which of them vary between neurons or are learned.
 
     drives: receptor that currents lead to -> (the state that is their sum, the state that is its slope or ""), which
-    the host sets where the current changes; see `modelling.drive`.
+    the host sets where the current changes; see `modelling.drive`. observed: its spikes are given (`observe`).
     """
 
     name: str
@@ -71,6 +71,7 @@ class PopulationRecord:
     dropout: float = 0.0
     dropped_reset: bool = False
     drives: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    observed: bool = False
 
     @cached_property
     def noisy_state(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from ..data.events.chunks import follows
 from ..engines import Data, Engine, Result
 from ..engines.contract.data import batch_indices
+from ..engines.contract.observed import Observed
 from ..engines.contract.state import TrialState
 from ..engines.contract.wrapper import EngineWrapper
 from ..errors import EngineError
@@ -31,7 +32,12 @@ class StatefulEngine(EngineWrapper):
     def load(self, events: Any) -> Data:
         return replace(self.inner.load(events), follows=follows(events))
 
-    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+    def run(
+        self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False,
+        observed: Observed | None = None,
+    ) -> Result:  # fmt: skip
+        if observed:
+            raise EngineError("trials that continue others take no observed spikes; use carry=False")
         samples = batch_indices(data, samples)
         self.inner.seed, self.inner.epoch = self.seed, self.epoch
         state = self._before(data, samples)

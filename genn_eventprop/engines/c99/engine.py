@@ -28,6 +28,7 @@ class C99Engine(LoopEngine):
 
     name = "c99"
     records = True
+    observes = frozenset({"grid"})
 
     @classmethod
     def availability(cls) -> Availability:
@@ -46,17 +47,19 @@ class C99Engine(LoopEngine):
         self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0, dtype: str = "float32"
     ) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
-        self._programs: dict[bool, tuple[Source, TrialCall, Any]] = {}
+        self._programs: dict[tuple[bool, Plan], tuple[Source, TrialCall, Any]] = {}
         self.source = generate(plan, dtype)
         self.trial = self.source.trial
 
     def _program(self, split: bool) -> tuple[Source, TrialCall, Any]:
         """Text of the whole trial, or of its two passes, and how its function is called; compiled when first used."""
-        if split not in self._programs:
-            source = generate(self.plan, self.dtype.name, True) if split else self.source
+        key = split, (plan := self._running_plan)
+        if key not in self._programs:
+            own = not split and plan is self.plan
+            source = self.source if own else generate(plan, self.dtype.name, split)
             call = TrialCall(source, self.dtype, lambda b, arguments: self.shape(b, arguments, False))
-            self._programs[split] = source, call, trial_function(build(source.text, "c"))
-        return self._programs[split]
+            self._programs[key] = source, call, trial_function(build(source.text, "c"))
+        return self._programs[key]
 
     def buffers(self, split: bool) -> tuple[Buffer, ...]:
         return self._program(split)[0].arrays

@@ -22,10 +22,11 @@ from .features import engines_that, no_input_times, refuse
 from .lock import EngineLock, mark_overrides, one_at_a_time
 from .memory import check_batch, trial_bytes
 from .noise import keys
+from .observed import Observed, checked
 from .options import EngineOption
 from .parameters import parameter_shapes
 from .recording import request
-from .result import Result
+from .result import Result, Spikes
 from .slices import BatchShard
 from .split import READ, PendingPass, Readouts, check_slope
 from .state import TrialState
@@ -168,6 +169,9 @@ class Engine(ABC):
             if c.mask is not None and c.weight in self.gradients:
                 self.gradients[c.weight][~c.mask] = 0
 
+    observes: ClassVar[frozenset[str]] = frozenset()
+    """Spike times with which `run` takes spikes that others computed."""
+
     records: ClassVar[bool] = False
     """Whether it can `record` states and adjoints."""
 
@@ -216,8 +220,35 @@ class Engine(ABC):
 
     @abstractmethod
     @one_at_a_time
-    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
-        """Run the trials of `samples` (indices into the data set); with `training` also backwards."""
+    def run(
+        self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False,
+        observed: Observed | None = None,
+    ) -> Result:  # fmt: skip
+        """Run the trials of `samples` (indices into the data set); with `training` also backwards.
+
+        Args:
+            observed: population -> its spikes, computed by others (docs/observed.md): a pair (times in ms, neurons)
+                for every sample of the batch, times in ascending order, or `Spikes` as in a `Result`. They reset the
+                population as its own would, which it has none of then; everything else runs by the model.
+
+        Raises:
+            DataError: spikes out of order, of a neuron that is not there, before 0, after the end, or two of one
+                neuron at once; it names the sample. EngineError: an engine or a population that takes none.
+        """
+
+    def take_observed(self, data: Data, samples: np.ndarray, observed: Observed | None) -> dict[str, Spikes]:
+        """Population -> spikes that `run` is given, checked; `samples`: of the batch.
+
+        Raises:
+            see `run`.
+        """
+        if observed and self.plan.spike_times not in self.observes:
+            others = engines_that(lambda kind: self.plan.spike_times in kind.observes)
+            raise EngineError(
+                f"{self.name} takes no observed spikes with spike_times={self.plan.spike_times!r}"
+                + (f"; use {others}" if others else "; use spike_times='grid'")
+            )
+        return checked(self.plan, data.numbers_of(samples), observed or {})
 
     @one_at_a_time
     def run_from(

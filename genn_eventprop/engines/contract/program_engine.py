@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...losses import LossRecord
-from ...plan import Plan
+from ...plan import Plan, observe
+from ...program.events import OBSERVED
 from ...program.host_values import grid_values, population_values, synapse_values
 from ...program.nodes import Buffer
 from ...program.outer import on_host
@@ -30,6 +31,8 @@ from .features import ALL
 from .half_rows import rounded_weights
 from .host_losses import activity, evaluate_outer_loss, loss_inputs, prefixed_losses
 from .noise import limit, quantiles
+from .observed import Observed
+from .observed import rows as observed_rows
 from .parameters import Tables, copied, real_numbers
 from .result import LossPart, Result, Spikes, summed
 from .slices import BatchShard
@@ -51,6 +54,7 @@ class ProgramEngine(Engine):
     options: ClassVar[tuple[str, ...]] = ("slope_floor", "dtype")
     trial: Trial  # set by the target
     _batch: CurrentBatch  # of the last run
+    _observed: Mapping[str, Spikes] = {}  # population -> spikes that the run is given
     finds_activity: ClassVar[bool] = False
     """Whether generated code finds the input's activity, where it drives the time weight of the main loss."""
 
@@ -81,13 +85,34 @@ class ProgramEngine(Engine):
             (as `execute`, and with the gradients of input times; what the way back needs).
         """
 
-    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+    def run(
+        self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False,
+        observed: Observed | None = None,
+    ) -> Result:  # fmt: skip
         samples = self.batch(data, samples)
         whole = BatchShard.whole(len(samples), self.slices_of(len(samples)))
-        result = self._run_part(data, samples, whole, training, record_spikes)
+        self._observed = self.take_observed(data, samples, observed)
+        try:
+            result = self._run_part(data, samples, whole, training, record_spikes)
+        finally:
+            self._observed = {}
         if training:
             self._complete()
         return result
+
+    @property
+    def _running_plan(self) -> Plan:
+        """The plan, with the populations observed that are so in the run that comes."""
+        return observe(self.plan, self._observed)
+
+    def _given(self, batch: int) -> Arrays:
+        """The observed spikes of a batch, by the names of their buffers."""
+        given = Arrays()
+        for name, spikes in self._observed.items():
+            i = self._numbers[name]
+            rows = observed_rows(spikes, self.plan, self.plan.populations[i], batch, self.dtype)
+            given[f"p{i}_{OBSERVED}"] = self._padded(rows)
+        return given
 
     def _run_part(self, data: Data, batch: np.ndarray, part: BatchShard, training: bool, record_spikes: bool) -> Result:
         """`run` of a part of a batch."""
@@ -280,6 +305,7 @@ class ProgramEngine(Engine):
         which = {"noise": "noise_key", "dropout": "dropout"}
         for (kind, name), key in self.stochastic_keys(data, samples).items():
             arguments[f"p{self._numbers[name]}_{which[kind]}"] = key
+        arguments |= self._given(len(samples))
         return arguments | (self._drives(data, samples) if self.plan.currents_into else {})
 
     def _batch_of_currents(self, data: Data, samples: np.ndarray) -> CurrentBatch:
@@ -296,7 +322,7 @@ class ProgramEngine(Engine):
         return {f"p{self._numbers[name]}_{r}_drive": self._padded(u) for (name, r), u in self._batch.means.items()}
 
     def _padded(self, drive: np.ndarray) -> np.ndarray:
-        """(B, K, N) as generated code reads it."""
+        """(B, K, N) as generated code reads it, of drives and of observed spikes."""
         return drive
 
     def _of_call(self, part: BatchShard, stochastic: bool) -> Arrays:

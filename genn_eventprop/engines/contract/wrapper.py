@@ -13,6 +13,7 @@ from ...losses.kinds import READOUTS
 from ...plan import Plan
 from .data import Data, batch_indices
 from .engine import Engine
+from .observed import Observed
 from .result import Result, summed
 
 
@@ -91,7 +92,10 @@ class SwappedLosses(EngineWrapper):
         self._swapped[data] = swapped
         return data
 
-    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+    def run(
+        self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False,
+        observed: Observed | None = None,
+    ) -> Result:  # fmt: skip
         samples = batch_indices(data, samples)
         data.scored(samples, training=training)
         swapped, trajectory = self._of_inner(data), self.inner.plan.loss
@@ -102,7 +106,7 @@ class SwappedLosses(EngineWrapper):
                 "every sample; leave such samples out, or use a reference engine"
             )
         self.inner.seed, self.inner.epoch = self.seed, self.epoch
-        result = self.inner.run(swapped, samples, training=training, record_spikes=record_spikes)
+        result = self.inner.run(swapped, samples, training=training, record_spikes=record_spikes, observed=observed)
         self.gradients = self.inner.gradients
         parts = {loss.output: result.parts[loss.output] for loss in self.plan.losses}
         main = parts[self.plan.loss.output]

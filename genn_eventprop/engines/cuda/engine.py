@@ -100,6 +100,7 @@ class CudaEngine(ProgramEngine):
             }
         ),
     }
+    observes = frozenset({"grid"})
     exact_by_itself = False  # before a card has shown what they cost
     parameters: DeviceArrays
     gradients: DeviceArrays
@@ -170,7 +171,7 @@ class CudaEngine(ProgramEngine):
 
     def _open(self, device: Device) -> None:
         self.device, self._memory = device, Memory(device)
-        self._programs: dict[bool, Program] = {}
+        self._programs: dict[tuple[bool, Plan], Program] = {}
         self._optimiser: DeviceOptimiser | None = None
         self._grouped: dict[str, tuple[Any, Arrays]] = {}  # connection -> (its table, what follows from it)
         self._places: dict[str, tuple[DeviceMemory, DeviceMemory]] = {}  # of weights and their gradients
@@ -183,16 +184,17 @@ class CudaEngine(ProgramEngine):
 
     def _program(self, split: bool) -> Program:
         """The whole trial in a kernel, or its two passes in one each; compiled when first used."""
-        if split not in self._programs:
-            source = generate(self.plan, self.dtype.name, split, self._halves)
+        key = split, (plan := self._running_plan)
+        if key not in self._programs:
+            source = generate(plan, self.dtype.name, split, self._halves)
             if source.shared > self.device.shared_memory:
                 raise EngineError(
                     f"cuda: a trial of this network needs {source.shared} bytes of shared memory, the device has "
                     f"{self.device.shared_memory} per block; use smaller populations, or native"
                 )
             of_samples = frozenset({b.name for b in source.arrays if b.axes[0] == "batch"} | {"numbers"})
-            self._programs[split] = Program(source, self.device.compile(source.text), of_samples, {})
-        return self._programs[split]
+            self._programs[key] = Program(source, self.device.compile(source.text), of_samples, {})
+        return self._programs[key]
 
     def share_machine(self, number: int, processes: int) -> None:
         """A device of its own for every process, as far as there are so many."""

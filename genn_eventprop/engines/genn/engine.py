@@ -40,6 +40,7 @@ from ..contract.features import (
     VOLTAGE_LOSS_WITH_JUMPS,
     refuse,
 )
+from ..contract.observed import Observed
 from ..contract.options import EngineOption
 from ..contract.program_engine import Arrays, ProgramEngine
 from ..contract.result import Result
@@ -154,8 +155,12 @@ class GennEngine(ProgramEngine):
 
     # running
 
-    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+    def run(
+        self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False,
+        observed: Observed | None = None,
+    ) -> Result:  # fmt: skip
         samples = self.batch(data, samples)
+        self.take_observed(data, samples, observed)
         data.scored(samples, training=training)
         self._choose_form(split=False)
         run = super().run

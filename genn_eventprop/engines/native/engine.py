@@ -93,6 +93,7 @@ class NativeEngine(ProgramEngine):
     own_differences = True
     when_compared = {"tolerance": 1e-13}
     finds_activity = records = True
+    observes = frozenset({"grid"})
 
     @classmethod
     def availability(cls) -> Availability:
@@ -136,7 +137,7 @@ class NativeEngine(ProgramEngine):
         if self.segment < plan.n_steps:
             self.remarks.append(f"trajectories are kept in segments of {self.segment} steps and run twice")
         self._spiking = [p.name for p in plan.populations if p.spiking]
-        self._programs: dict[tuple[bool, bool], Program] = {}
+        self._programs: dict[tuple[bool, bool, Plan], Program] = {}
         self._main = self._program()
         self.source = self._main.source
         for text in (self.source.text, host_source()):
@@ -158,9 +159,10 @@ class NativeEngine(ProgramEngine):
 
     def _program(self, split: bool = False, carry: bool = False) -> Program:
         """The whole trial, one in two halves, as with an outer loss in Python, or one that goes on from another."""
-        key = split or on_host(self.plan), carry
+        plan = self._running_plan
+        key = split or on_host(plan), carry, plan
         if key not in self._programs:
-            source = generate(self.plan, self.dtype.name, *key, halves=self.weight_rows == "float16")
+            source = generate(plan, self.dtype.name, *key[:2], halves=self.weight_rows == "float16")
             self._programs[key] = Program(source, self.dtype, self.threads, len(self._spiking))
         return self._programs[key]
 
@@ -195,7 +197,7 @@ class NativeEngine(ProgramEngine):
         if half == FORWARDS or (arguments["record"] and half == WHOLE):
             self._fetch_for_others()
             self._records += 1
-        if half in (WHOLE, FORWARDS) and program is self._programs.get((True, False)):
+        if half in (WHOLE, FORWARDS) and program is self._programs.get((True, False, self.plan)):
             self.displace()  # trials that a forward pass has left are overwritten
         status = program.run(arrays, arguments)
         if status > 1:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 import sympy as sp
 
 from ....plan import Plan, PopulationRecord
+from ....program.events import OBSERVED
 from ....program.host_values import auxiliary
 from ....program.nodes import Access, Buffer
 from ....program.population import RECORD, RECORDED
@@ -24,8 +25,8 @@ SPELLED = {"n_steps": "n_steps", "dt": "dt", "floor": "least_rise", "fresh": "sc
 
 
 def is_drive(b: Buffer) -> bool:
-    """Whether a buffer holds the drives of a population, which the host pads."""
-    return b.name.endswith("_drive") and b.role == "host"
+    """Whether a buffer holds the drives of a population, or its observed spikes, which the host pads."""
+    return b.name.endswith(("_drive", f"_{OBSERVED}")) and b.role == "host"
 
 
 def targets_of(plan: Plan) -> list[str]:

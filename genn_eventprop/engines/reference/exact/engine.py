@@ -24,6 +24,7 @@ from ...contract.data import Data
 from ...contract.engine import Availability, Engine
 from ...contract.features import ALL, PROGRAM_READOUTS
 from ...contract.lock import one_at_a_time
+from ...contract.observed import Observed
 from ...contract.parameters import Tables, copied
 from ...contract.result import LossPart, Result, Spikes, summed
 from ...contract.split import Readouts
@@ -94,8 +95,12 @@ class ReferenceEvent(Engine):
         self._tables = Tables(plan)
         self._compiled = {p.name: Compiled(p) for p in plan.populations}
 
-    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+    def run(
+        self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False,
+        observed: Observed | None = None,
+    ) -> Result:  # fmt: skip
         samples = self.batch(data, samples)
+        self.take_observed(data, samples, observed)
         data.scored(samples, training=training)
         models, parts, slopes, pushes = self._score(data, samples, births=training)
         if training:

@@ -150,6 +150,7 @@ class ReferenceClock(LoopEngine):
     name = "reference_clock"
     generates = False
     records = True
+    observes = frozenset({"grid"})
     options = ("slope_floor",)
     rounded: Callable[[np.ndarray], np.ndarray] | None = None
     """What every step does to the states (B, n, N) at its end, to see what a number format costs."""
@@ -176,7 +177,7 @@ class ReferenceClock(LoopEngine):
 
     def _program(self, split: bool) -> tuple[Trial, Program]:
         drawn = tuple(sorted(self.threshold_noise.items()))
-        return program_of(self.plan, split, self._carry, self.rounded is not None, drawn, self.before)
+        return program_of(self._running_plan, split, self._carry, self.rounded is not None, drawn, self.before)
 
     def buffers(self, split: bool) -> Iterable[Buffer]:
         return self._program(split)[1].buffers.values()

@@ -1,0 +1,253 @@
+"""Spikes that others computed: own ones given back change no bit, others act as own, bad ones name their sample."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Events, Network, Normal, Param
+from genn_eventprop.engines import Spikes, create
+from genn_eventprop.engines.contract.engine import Engine
+from genn_eventprop.engines.contract.result import Result
+from genn_eventprop.errors import DataError, EngineError, EventPropError
+from genn_eventprop.losses import IntegratedVoltageCrossEntropy
+from genn_eventprop.models.adex import AdEx
+from genn_eventprop.models.alif import ALIF
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.lif_delta import LIFDelta
+from genn_eventprop.models.lif_refractory import LIFRefractory
+from genn_eventprop.plan import Plan, make_plan
+from genn_eventprop.verify.engines import Case
+from genn_eventprop.verify.engines.check import loaded
+from support.cuda_shim import ShimEngine
+from support.engine_check import tuned
+from support.random_networks import draw
+
+GRID = ("reference_clock", "c99", "native", "cuda")
+DT, T = 0.5, 30.0
+MODELS = (LIF(tau_mem=Param(20.0, "ms", trainable=True)), ALIF(), AdEx(), LIFRefractory(t_ref=3.0), LIFDelta())
+
+
+def made(plan: Plan, parameters: Mapping[str, np.ndarray], name: str, **settings: Any) -> Engine:
+    """An engine by name; the text of `cuda` runs on the CPU."""
+    if name == "cuda":
+        return ShimEngine(plan, parameters, **settings)
+    return create(plan, parameters, engine=name, **settings)
+
+
+def eligible(case: Case) -> list[str]:
+    """Populations whose spikes, as recorded, are all that resets them."""
+    return [
+        p.name
+        for p in case.plan.populations
+        if sum(e.emits for e in p.derived.events) == 1 and not (p.dropout and p.dropped_reset)
+    ]
+
+
+def numbers(engine: Engine, result: Result) -> dict[str, np.ndarray]:
+    """All that a training run computes."""
+    found = {f"d/d {name}": np.array(engine.gradients[name]) for name in engine.plan.trainable}
+    found |= {f"spikes of {name}": counts for name, counts in result.spike_counts.items()}
+    return found | {"loss": result.loss, "readout": result.readout, "guarded": np.array(result.guarded)}
+
+
+def given_back(engine: Engine, data: Any, samples: Any, names: Collection[str]) -> int:
+    """Asserts that the own spikes of populations, given back, change no bit; returns how many they are."""
+    result = engine.run(data, samples, training=True, record_spikes=True)
+    own = {name: result.spikes[name] for name in names}  # type: ignore[index]
+    want = numbers(engine, result)
+    again = engine.run(data, samples, training=True, observed=own)
+    for key, value in numbers(engine, again).items():
+        np.testing.assert_array_equal(value, want[key], err_msg=key)
+    return sum(len(spikes.time) for spikes in own.values())
+
+
+def drawn(structures: range, also: Collection[str] = ()) -> list[tuple[str, Case]]:
+    """(what it is, network) of those that are not refused."""
+    found = []
+    for structure in structures:
+        try:
+            case = tuned(draw("grid", 46, structure, also=also))
+        except EventPropError:
+            continue
+        if eligible(case) and not case.plan.spike_birth:
+            found.append((f"{structure} {' '.join(also)}", case))
+    return found
+
+
+def check_networks(name: str, cases: list[tuple[str, Case]], **settings: Any) -> None:
+    spikes = []
+    for text, case in cases:
+        engine = made(case.plan, case.parameters, name, **settings)
+        try:
+            spikes.append(given_back(engine, loaded(engine, case), np.arange(len(case.events)), eligible(case)))
+        except EngineError as error:
+            assert "diverged" in str(error), f"{text}: {error}"
+        finally:
+            engine.close()
+    assert len(spikes) >= len(cases) / 2 and sum(spikes) >= 50, spikes
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("reference_clock", {}), ("c99", {"dtype": "float64"}), ("native", {"threads": 1})],
+)
+def test_own_spikes_given_back_change_no_bit(name: str, settings: Mapping[str, Any]) -> None:
+    """Random networks: models, readouts, losses, delays, tables, recurrence."""
+    check_networks(name, drawn(range(3 if name == "reference_clock" else 2)), **settings)
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("also", [(), ("modes",), ("sharp",), ("inputs",), ("currents",)], ids=" ".join)
+@pytest.mark.parametrize("name", GRID)
+def test_own_spikes_of_many_networks_given_back(name: str, also: Collection[str]) -> None:
+    check_networks(name, drawn(range(100, 112), also), **({} if name == "reference_clock" else {"dtype": "float64"}))
+
+
+def small(model: Any = MODELS[0], name: str = "reference_clock", **settings: Any) -> tuple[Engine, Any]:
+    """Four inputs, five recurrent neurons, three outputs; three samples."""
+    net, rng = Network(), np.random.default_rng(4)
+    source, hidden = net.input(4), net.population(model, 5, "hidden")
+    out = net.population(LI(tau_mem=Param(20.0, "ms", trainable=True)), 3, "output")
+    scale, dt = (700.0, 0.05) if model.model.name == "AdEx" else (1.0, DT)  # pA
+    net.connect(source, hidden, Dense(Normal(2.0 * scale, scale)))
+    net.connect(hidden, hidden, Dense(Normal(0.3 * scale, 0.5 * scale)), delay=1.0)
+    net.connect(hidden, out, Dense(Normal(0.3, 0.5)))
+    plan = make_plan(net, IntegratedVoltageCrossEntropy(out), dt=dt, duration=T)
+    samples = [(np.sort(rng.uniform(0, 20, 15)), rng.integers(0, 4, 15)) for _ in range(3)]
+    engine = made(plan, net.initial_parameters(3), name, **settings)
+    return engine, engine.load(Events.from_samples(samples, n_channels=4, labels=[0, 1, 2]))
+
+
+def others(seed: int, per_neuron: int = 4) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Spikes of five neurons in three samples that follow no model, in order."""
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(3):
+        steps = np.sort([rng.choice(np.arange(1, int(T / DT) + 1), per_neuron, replace=False) for _ in range(5)])
+        times, neurons = steps.ravel() * DT, np.repeat(np.arange(5), per_neuron)
+        order = np.argsort(times, kind="stable")
+        found.append((times[order], neurons[order]))
+    return found
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.model.name)
+def test_own_spikes_of_each_kind_of_neuron_given_back(model: Any) -> None:
+    """As a `Result` has them, and as pairs; in float32 as in float64."""
+    for name in GRID:
+        engine, data = small(model, name)
+        assert given_back(engine, data, [0, 1, 2], ["hidden"]) >= 5
+    own = engine.run(data, [2, 0], record_spikes=True).spikes["hidden"]  # type: ignore[index]
+    pairs = [(own.time[own.sample == i], own.neuron[own.sample == i]) for i in range(2)]
+    want = engine.run(data, [2, 0], training=True)
+    np.testing.assert_array_equal(engine.run(data, [2, 0], observed={"hidden": pairs}).loss, want.loss)
+
+
+@pytest.mark.parametrize("model", MODELS[:2] + MODELS[3:], ids=lambda m: m.model.name)
+def test_spikes_of_others_act_alike_on_all_engines(model: Any) -> None:
+    """They are the spikes of the trial, whatever V is and in every mode; the floor of slopes is counted."""
+    want: dict[str, np.ndarray] = {}
+    for name in GRID:
+        settings = {} if name == "reference_clock" else {"dtype": "float64"}
+        engine, data = small(model, name, slope_floor=0.02, **settings)
+        result = engine.run(data, [0, 1, 2], training=True, record_spikes=True, observed={"hidden": others(1)})
+        assert result.guarded > 0
+        assert np.all(result.spike_counts["hidden"] == 4)
+        sent = result.spikes["hidden"]  # type: ignore[index]
+        for i, (times, neurons) in enumerate(others(1)):
+            assert sorted(zip(sent.time[sent.sample == i], sent.neuron[sent.sample == i])) == sorted(
+                zip(times, neurons)
+            )
+        found = numbers(engine, result)
+        assert np.any(found["d/d input_hidden.weight"] != 0)
+        want = want or found
+        for key, value in found.items():
+            np.testing.assert_allclose(value, want[key], rtol=1e-9, atol=1e-12, err_msg=f"{name}: {key}")
+
+
+def test_what_a_spike_of_others_does_is_what_the_equations_say() -> None:
+    """One LIF neuron, one spike below its threshold: lambda jumps by E / gdot there, gdot the secant of the step."""
+    net = Network()
+    source, hidden, out = net.input(1), net.population(LIF(), 1, "hidden"), net.population(LI(), 2, "output")
+    net.connect(source, hidden, Dense(Normal(0.8, 0.0)))
+    net.connect(hidden, out, Dense(Normal(0.5, 0.3)))
+    plan = make_plan(net, IntegratedVoltageCrossEntropy(out), dt=0.01, duration=20.0)
+
+    def gradient_and_loss(weight: float, spike: float, floor: float = 0.0) -> tuple[float, float, int]:
+        parameters = net.initial_parameters(3) | {"input_hidden.weight": np.array([[weight]])}
+        engine = create(plan, parameters, engine="reference_clock", slope_floor=floor)
+        data = engine.load(Events.from_samples([([1.0], [0])], n_channels=1, labels=[0]))
+        result = engine.run(data, [0], training=True, observed={"hidden": [([spike], [0])]})
+        return float(engine.gradients["input_hidden.weight"][0, 0]), float(result.loss[0]), result.guarded
+
+    w, t, tau_mem, tau_syn = 0.8, 4.0, 20.0, 5.0
+    V = lambda s: w * tau_syn / (tau_mem - tau_syn) * (np.exp(-s / tau_mem) - np.exp(-s / tau_syn))  # noqa: E731
+    I = w * np.exp(-(t - 1.0) / tau_syn)  # noqa: E741
+    slope, by_weight = (I - V(t - 1.0)) / tau_mem, V(t - 1.0) / w
+    got, _, guarded = gradient_and_loss(w, t)
+    # the threshold plays no part: dt/dw = -(dV/dw) / (dV/dt) of a crossing at the V of that time
+    by_time = (gradient_and_loss(w, t + 0.01)[1] - gradient_and_loss(w, t - 0.01)[1]) / 0.02
+    assert V(3.0) < 0.2 and guarded == 0
+    np.testing.assert_allclose(got, -by_weight / slope * by_time, rtol=2e-2)
+    floored, _, guarded = gradient_and_loss(w, t, floor=4 * slope)
+    assert guarded == 1
+    np.testing.assert_allclose(floored, got / 4, rtol=1e-2)
+
+
+BAD = {
+    "out of order": ([5.0, 4.0], [0, 1], "sample 1: the spike at 4 ms comes after a later one"),
+    "no such neuron": ([5.0], [5], "sample 1: there is no neuron 5 among 5"),
+    "a negative neuron": ([5.0], [-1], "sample 1: there is no neuron -1 among 5"),
+    "before the trial": ([-1.0], [0], "sample 1: a spike at -1 ms is before the trial"),
+    "after the end": ([30.2], [0], "sample 1: a spike at 30.2 ms is after the end of the trial of 30 ms"),
+    "twice in a step": ([5.1, 5.2], [3, 3], "sample 1: neuron 3 spikes twice at 5.2 ms, within one step of 0.5 ms"),
+    "no number": ([np.nan], [0], "sample 1: a time is not a finite number"),
+    "neurons that are no numbers": ([5.0], [0.5], "neurons must be integers, got 0.5"),
+    "lengths that differ": ([5.0, 6.0], [0], "sample 1 of the batch has 2 times and 1 neurons"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_spikes_are_refused_by_sample(name: str) -> None:
+    times, neurons, says = BAD[name]
+    engine, data = small()
+    engine.run(data, [1], training=True)
+    before = {k: np.array(g) for k, g in engine.gradients.items()}
+    with pytest.raises(DataError, match=says):
+        engine.run(data, [0, 1], training=True, observed={"hidden": [([], []), (times, neurons)]})
+    for key, gradient in before.items():
+        np.testing.assert_array_equal(engine.gradients[key], gradient)
+
+
+def test_samples_are_those_of_the_data_set() -> None:
+    engine, data = small()
+    with pytest.raises(DataError, match="sample 2: a spike at -1 ms"):
+        engine.run(data, [2], observed={"hidden": [([-1.0], [0])]})
+    with pytest.raises(DataError, match="1 samples are given, the batch has 2"):
+        engine.run(data, [0, 1], observed={"hidden": [([], [])]})
+    with pytest.raises(DataError, match="samples must be numbers of the batch, from 0 to 1, in order"):
+        engine.run(data, [0, 1], observed={"hidden": Spikes(np.array([2]), np.array([1.0]), np.array([0]))})
+    with pytest.raises(DataError, match="give a pair"):
+        engine.run(data, [0, 1], observed={"hidden": [3, 4]})
+
+
+def test_what_takes_no_observed_spikes_says_so() -> None:
+    engine, data = small()
+    with pytest.raises(EngineError, match="there is no population 'hiden'"):
+        engine.run(data, [0], observed={"hiden": [([], [])]})
+    with pytest.raises(EngineError, match="'output' cannot be observed: LI has 0 kinds of spikes"):
+        engine.run(data, [0], observed={"output": [([], [])]})
+    net, loss = engine.plan.network, engine.plan.asked  # type: ignore[attr-defined]
+    plan = make_plan(net, loss, dt=DT, duration=T, spike_times="exact")
+    exact = create(plan, net.initial_parameters(3), engine="reference_event")
+    with pytest.raises(EngineError, match="reference_event takes no observed spikes with spike_times='exact'"):
+        exact.run(data, [0], observed={"hidden": [([], [])]})
+
+
+def test_a_spike_in_the_first_half_step_belongs_to_the_first_step() -> None:
+    engine, data = small()
+    result = engine.run(data, [0], record_spikes=True, observed={"hidden": [([0.0, T], [0, 1])]})
+    assert list(result.spikes["hidden"].time) == [DT, T]  # type: ignore[index]
