@@ -64,6 +64,10 @@ class TrainingError(EventPropError, RuntimeError):
     """Training had to stop, for example because a gradient was not finite."""
 
 
+class DeviceError(TrainingError):
+    """A device in the loop gave no answer that can be used."""
+
+
 class CheckpointError(EventPropError, RuntimeError):
     """A checkpoint is damaged, incomplete, or belongs to another network."""
 

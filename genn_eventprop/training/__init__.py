@@ -3,6 +3,7 @@
 from ..arguments import explain
 from ..errors import SettingError
 from .callbacks import Callback, EarlyStopping, Progress
+from .device import Device, InTheLoop
 from .epoch_statistics import Activity, EpochStatistics
 from .evaluator import Evaluation, evaluate
 from .initialise import Initialised, initialise_rates
@@ -11,21 +12,25 @@ from .recording import Record, Trial, load_recording, record_trial
 from .rewire import Rewire
 from .seeds import Streams
 from .silent_neurons import Revive
+from .simulated_device import SimulatedDevice
 from .tensorboard import TensorBoard
 from .trainer import Trainer
 
 __all__ = [
     "Activity",
     "Callback",
+    "Device",
     "EarlyStopping",
     "EpochStatistics",
     "Evaluation",
+    "InTheLoop",
     "Initialised",
     "MaxNorm",
     "Progress",
     "Record",
     "Revive",
     "Rewire",
+    "SimulatedDevice",
     "Streams",
     "TensorBoard",
     "Trainer",

@@ -22,7 +22,7 @@ from ..distributed.engine import RankedEngine
 from ..engines import Data, Engine, engine_class
 from ..engines.contract.memory import check_training
 from ..engines.spike_times import EXACT_DT, GRID_DT, Choice, check_spike_times, choose_spike_times, coarse_step
-from ..errors import CheckpointError, HungUp, SettingError, Stopped, Terminated, whole
+from ..errors import CheckpointError, DeviceError, HungUp, SettingError, Stopped, Terminated, whole
 from ..losses import Function, Loss, as_losses
 from ..losses.outer import UnavailableLoss
 from ..modelling import Network
@@ -42,6 +42,7 @@ from .callbacks import Callback, Progress, remedy
 from .checks import check_arguments, check_batch, check_names, check_parameters, data_notes, late_delays
 from .class_weights import ClassWeights, Weighting
 from .compared import Baselines, compared
+from .device import Device, DeviceEngine, InTheLoop
 from .diagnosis import Facts, Finding, diagnose
 from .epoch_statistics import EpochStatistics
 from .evaluator import Evaluation, Evaluator, Samples, as_data, preprocessed
@@ -114,6 +115,8 @@ class Trainer:
         carry: samples are chunks of long recordings (`data.events.chunks`): the trial of a chunk continues from the
             end of the previous one, and its gradient takes that initial state as given. See docs/long_recordings.md.
         engine_options: options that only this engine has, such as ``device=1``.
+        device: runs the forward passes, in training and evaluation: a `Device` or `InTheLoop` of `training.device`.
+            Gradients are those of the spikes that it reports (docs/device.md).
         communicator: an mpi4py communicator, e.g. MPI.COMM_WORLD, whose ranks train together, see `distribute`.
 
     A run folder keeps the whole model (`genn_eventprop.load`), including these attributes, which you can set:
@@ -159,6 +162,7 @@ class Trainer:
         config: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
         carry: bool = False,
+        device: Device | InTheLoop | None = None,
         communicator: Any = None,
         **engine_options: Any,
     ) -> None:
@@ -179,6 +183,9 @@ class Trainer:
         self.config, self.settings = dict(config or {}), dict[str, Any]()
         if carry and (checkpoint_batches or communicator is not None):
             raise SettingError("carry=True cannot be combined with checkpoint_batches or several ranks")
+        if device is not None and (carry or communicator is not None):
+            raise SettingError("a device in the loop cannot be combined with carry=True or several ranks")
+        self.loop = device if isinstance(device, InTheLoop) or device is None else InTheLoop(device)
         self._problem: dict[str, Any] = {
             "duration": duration, "regularisers": regularisers, "spike_birth": spike_birth
         }  # fmt: skip
@@ -291,6 +298,7 @@ class Trainer:
         if spike_times != "auto":
             return Choice(spike_times, "asked for")
         needs_grid = [name for name in ("slope_floor",) if self._engine_settings[name]] + ["carry"] * self.carry
+        needs_grid += ["device"] * (self.loop is not None)
         exact_dt, grid_dt = (EXACT_DT, GRID_DT) if dt is None else (dt, dt)
         return choose_spike_times(
             self.network, self.loss, engine=self._engine_settings["engine"], spikes=spikes,
@@ -305,6 +313,8 @@ class Trainer:
         self.engine = self._first_engine(**self._engine_settings)
         if self.carry:
             self.engine = StatefulEngine(self.engine)
+        if self.loop is not None:
+            self.engine = DeviceEngine(self.engine, self.loop)
         self._prepare_optimiser(self.engine.parameters)
         self.engine.use(self.optimiser)
         self.parameter_sets = ParameterSets(self.engine.parameters, self.optimiser, self.engine.lock)
@@ -373,7 +383,10 @@ class Trainer:
             "batch_size": self.batch_size, "seed": self.streams.seed, "slope_floor": float(slope_floor),
             "class_weights": self.class_weights.description,
             "regularisers": [describe_regulariser(r) for r in self.plan.regularisers],
-        } | ({"carry": True} if self.carry else {}) | birth | rows  # fmt: skip
+        } | ({"carry": True} if self.carry else {}) | birth | rows | self._device_setting()  # fmt: skip
+
+    def _device_setting(self) -> dict[str, str]:
+        return {} if self.loop is None else {"device": type(self.loop.device).__name__}
 
     def _prepare_optimiser(self, parameters: Mapping[str, np.ndarray]) -> None:
         learned = {name: parameters[name] for name in self.plan.trainable}
@@ -531,6 +544,12 @@ class Trainer:
                 callback.end(self, results)
         except RankError as error:
             raise self._left_alone(error) from None
+        except DeviceError as error:
+            if self._fresh:
+                self._save("last")
+            where = "" if self.folder is None else f"; continue the run from {self.folder.path}"
+            at = f"epoch {self.state.epoch + 1}, batch {self.state.batch + 1}"
+            raise DeviceError(f"{at}: {error}{where}") from None
         except Stopped:
             if self._fresh:
                 self._save("last")
@@ -662,6 +681,8 @@ class Trainer:
         metrics = epoch_metrics(self.plan, state, self.statistics, self.optimiser, clipped_spikes, held_out)
         if self.ranks.size > 1:
             metrics["ranks"] = self.ranks.size
+        if isinstance(self.engine, DeviceEngine):
+            metrics |= self.engine.take_statistics()
         metrics |= delay_metrics(self.plan, self.engine.parameters, self.optimiser)
         accuracy = None if held_out is None else held_out.accuracy
         self.schedule.end_epoch(state.epoch, accuracy)

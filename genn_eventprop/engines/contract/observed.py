@@ -43,7 +43,8 @@ def _checked(plan: Plan, p: PopulationRecord, numbers: np.ndarray, given: Any) -
     where = f"observed spikes of {p.name!r}"
     spikes = given if isinstance(given, Spikes) else _joined(given, len(numbers), where)
     sample = as_vector(spikes.sample, np.int64, f"{where}: samples")
-    time = as_vector(clock.as_float64(spikes.time), np.float64, f"{where}: times")
+    time = np.asarray(spikes.time)
+    time = as_vector(clock.as_float64(time) if time.dtype == np.float32 else time, np.float64, f"{where}: times")
     neuron = as_vector(spikes.neuron, np.int64, f"{where}: neurons")
     if not len(sample) == len(time) == len(neuron):
         raise DataError(f"{where}: {len(sample)} samples, {len(time)} times and {len(neuron)} neurons; give one each")
@@ -85,8 +86,9 @@ def _joined(given: Any, batch: int, where: str) -> Spikes:
         if times.shape != neurons.shape or times.ndim != 1:
             raise DataError(f"{where}: sample {i} of the batch has {times.size} times and {neurons.size} neurons")
     counts = [len(times) for times, _ in pairs]
-    every = ([x for x in part if x.size] or [np.zeros(0)] for part in zip(*pairs))  # of an empty list, numbers
-    return Spikes(np.repeat(np.arange(batch), counts), *map(np.concatenate, every))
+    nothing = np.zeros(0, np.float32)  # an empty list is one of numbers
+    joined = [np.concatenate([x for x in part if x.size] or [nothing]) for part in (zip(*pairs) if pairs else ((), ()))]
+    return Spikes(np.repeat(np.arange(batch), counts), *joined)
 
 
 def steps_of(times: np.ndarray, plan: Plan) -> np.ndarray:
