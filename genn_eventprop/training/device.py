@@ -56,6 +56,13 @@ class InTheLoop:
             answer that comes late still counts.
         retries: how often samples are asked again that have no answer, or a wrong one.
         wait: s before that, twice as long each time.
+
+    Example:
+        >>> chip = SimulatedDevice(Trainer(net, loss, duration=20.0, dt=1.0, progress=False).plan)
+        >>> loop = InTheLoop(chip, populations=["hidden"], timeout=10.0)
+        >>> trainer = Trainer(net, loss, duration=20.0, dt=1.0, device=loop, progress=False)
+        >>> trainer.predict(events).shape
+        (20,)
     """
 
     device: Device

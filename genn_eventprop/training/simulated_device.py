@@ -93,7 +93,7 @@ class SimulatedDevice:
         return {**self.__dict__, "_engine": None}
 
     def actual(self, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What parameters are on the device that is asked for these."""
+        """What `parameters`, by name, are on the device that is asked for them."""
         found = {}
         for name, value in parameters.items():
             factor, shift = self._factor.get(name, np.ones(1)), self._shift.get(name, np.zeros(1))
@@ -110,7 +110,7 @@ class SimulatedDevice:
         return np.rint(weights / step) * step
 
     def run(self, parameters: Mapping[str, np.ndarray], events: Sequence[Sample]) -> list[dict[str, Sample]]:
-        """See `Device`."""
+        """See `Device`: `parameters` by name, (times, channels) of all `events` -> spikes of every sample."""
         actual = self.actual(parameters)
         if self._engine is None:
             self._engine = create(self.plan, actual, **self._how)

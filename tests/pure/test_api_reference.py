@@ -22,8 +22,8 @@ PROLOGUE = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
 IN_PART = {"genn_eventprop.engines"}
 # Records that others make and hand out, and functions for those who write a part of the package
 NO_EXAMPLE = {
-    "Activity", "BirthReport", "Block", "Case", "Described", "EpochStatistics", "ExperimentConfig", "FitResult",
-    "FreeRun", "Initialised",
+    "Activity", "BirthReport", "Block", "Case", "Described", "Device", "EpochStatistics", "ExperimentConfig",
+    "FitResult", "FreeRun", "Initialised",
     "LayeredConfig",
     "LossRecord", "Optimiser", "OptimiserStep", "ParameterStep", "SpikePush", "SpikeRegulariser", "UnscaledConfig",
     "Score", "Verdict", "checked", "evaluate", "main", "published_scale", "run_experiment",
