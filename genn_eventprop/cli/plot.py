@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,12 +50,13 @@ def _plot(
 ) -> None:
     """Draw figures of one or more runs, in the folder plots/ of each run, or of a single one in --out.
 
-    curves: loss, accuracy, activity. trial: one sample, with spikes, V and its adjoint. confusion: confusion matrix of
-    the test set if the run has finished, otherwise of --data. spikes: histograms of spike counts. weights: before and
-    after training. Where there are such connections: delays before and after training, connectivity of every sparse
-    connection, kernels of every convolution (an image for each input channel). Several runs also get a common figure,
-    OUT/training_curves. A folder of repeats or of a scan stands for its runs. Only the run folders are read, which hold
-    some held-out samples, unless --data names a data set.
+    curves: loss, accuracy, activity. trial: one sample, with spikes, V and its adjoint. confusion: confusion matrix
+    of the test set if the run has finished, otherwise of --data. predictions: of a regression, beside its targets.
+    spikes: histograms of spike counts. weights: before and after training. Where there are such connections: delays
+    before and after training, connectivity of every sparse connection, kernels of every convolution (an image for
+    each input channel). Several runs also get a common figure, OUT/training_curves. A folder of repeats or of a
+    scan stands for its runs. Only the run folders are read, which hold some held-out samples, unless --data names a
+    data set.
 
     Args:
         runs: Run folders.
@@ -190,17 +192,32 @@ def _trial(run: Run) -> Any:
     if not 0 <= run.sample < len(events):
         raise SettingError(f"--sample {run.sample}: the set has {len(events)} samples, 0 to {len(events) - 1}")
     record = record_trial(model, events, run.sample)
-    prediction = int(_evaluated(model, events[run.sample]).predictions[0])
+    result = _evaluated(model, events[run.sample])
+    prediction = None if math.isnan(result.accuracy) else int(result.predictions[0])
     return plots.trial(record, run.names, prediction=prediction)
 
 
 def _confusion(run: Run) -> Any:
     finished = (run.path / "results.json").is_file() and run.folder.results.get("test")
     if finished and run.data is None:  # counted when the training ended: no data is needed
+        if run.folder.results.get("test_explained_variance") is not None:
+            raise MissingPlot(NO_CLASSES)
         return plots.confusion(np.array(finished["confusion"]), run.names, "Test set")
     result = _evaluated(*run.at_hand)
+    if not math.isnan(result.explained):
+        raise MissingPlot(NO_CLASSES)
     matrix = confusion_matrix(result.labels, result.predictions, result.scores.shape[1])
     return plots.confusion(matrix, run.names, (run.data or "held-out").capitalize() + " set")
+
+
+def _predictions(run: Run) -> Any:
+    model, events = run.at_hand
+    result = _evaluated(model, events)
+    if math.isnan(result.explained):
+        raise MissingPlot("the loss does not compare one number an output with targets; --only confusion")
+    scale = model.target_scale if isinstance(model, Trainer) else model.described.target_scale
+    title = (run.data or "held-out").capitalize() + " set"
+    return plots.predictions(*plots.in_units(scale, events, result), run.names, title)
 
 
 def _evaluated(model: Trainer | TrainedModel, events: DataSet) -> Evaluation:
@@ -266,10 +283,12 @@ def _together(folders: Sequence[Path]) -> Any:
 
 OLD = {"raster": "trial"}
 """Names of figures in versions before."""
+NO_CLASSES = "a regression has no classes; --only predictions"
 FIGURES: dict[str, Callable[[Run], Any]] = {
     "curves": _curves,
     "trial": _trial,
     "confusion": _confusion,
+    "predictions": _predictions,
     "spikes": _spikes,
     "weights": _weights,
     "delays": _delays,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +12,7 @@ import numpy as np
 
 from ..atomic import write_text
 from ..data.inputs import load_data
+from ..description import Described
 from ..errors import SettingError
 from ..experiment.experiment import open_run, run_experiment
 from ..runs import mark
@@ -57,7 +59,10 @@ def _evaluate(
     experiment.trainer.load_checkpoint(path)
     result = experiment.trainer.evaluate(events)
     print(f"{path.name}, {data} set, {len(events)} samples, engine {experiment.trainer.engine.name}")
-    print(f"loss {result.loss:.5f}, undecided {result.undecided}")
+    if math.isnan(result.explained):
+        print(f"loss {result.loss:.5f}, undecided {result.undecided}")
+    else:
+        print(f"loss {result.loss:.5f}, explained variance {result.explained:.3f}")
     for name, part in result.parts.items():
         print(f"{name}: loss {part.loss:.5f}, accuracy {100 * part.accuracy:.2f} %")
     if (result.labels >= 0).any():
@@ -176,8 +181,9 @@ def _export_brian(run: Path, out: Path, checkpoint: str, overwrite: bool, trust:
     if model.plan.spike_times == "grid":
         print(f"  not in the file: time steps of {model.plan.dt:g} ms; Brian's have dt=, 0.1 ms")
     print(f"  not in the file: the loss, which reads {model.plan.loss.readout!r} of {model.plan.output.name}")
-    for line in (*(f"apply beforehand: {step}" for step in model.described.preprocessing), *script.lost):
-        print(f"  not in the file{',' if line.startswith('apply') else ':'} {line}")
+    print_outside(model.described)
+    for line in script.lost:
+        print(f"  not in the file: {line}")
 
 
 def _export_nir(
@@ -198,10 +204,19 @@ def _export_nir(
     if plan.spike_times == "grid" and dialect == "spec":
         print(f"  not in the file: time steps of {plan.dt:g} ms")
     print(f"  not in the file: the loss, which reads {plan.loss.readout!r} of {plan.output.name}")
-    for step in described.preprocessing:
-        print(f"  not in the file, apply beforehand: {step}")
+    print_outside(described)
     for line in lost(graph):
         print(f"  not in the file: {line}")
+
+
+def print_outside(described: Described) -> None:
+    """What stands between data and network, and between readouts and predictions, and is in no exported file."""
+    for step in described.preprocessing:
+        words = str(step)
+        print(f"  not in the file, apply beforehand: {words if len(words) < 100 else f'{words[:90]} ...)'}")
+    if (scale := described.target_scale) is not None:
+        for k, (mean, deviation) in enumerate(zip(scale.mean.tolist(), scale.deviation.tolist(), strict=True)):
+            print(f"  not in the file, apply afterwards: target {k} = {mean:.9g} + {deviation:.9g} * readout {k}")
 
 
 def _export_c(
@@ -221,8 +236,7 @@ def _export_c(
     print(f"  {exported.operations:,} operations per step, and for each spike:")
     for name, weights in exported.weights.items():
         print(f"  {name:24} {weights:,} weights")
-    for step in grid.described.preprocessing:
-        print(f"  not in the file, apply beforehand: {step}")
+    print_outside(grid.described)
     # one change at a time, so that the table says what the grid costs and what the rounding
     models = {"run": model} | ({f"grid of {grid.plan.dt:g} ms": grid} if grid is not model else {})
     models |= {f"weights of {bits} bits": rounded(grid, bits)} if bits < 32 else {}

@@ -169,6 +169,12 @@ def describe_results(results: Mapping[str, Any]) -> str:
     ):
         if as_percent and results[key] is not None:
             lines.append(f"{words:45} {100 * results[key]:.2f} %")
+    for key, words, told in (
+        ("test_explained_variance", "test explained variance, weights of validation", validated),
+        ("final_test_explained_variance", "test explained variance, last epoch", True),
+    ):
+        if told and results.get(key) is not None:
+            lines.append(f"{words:45} {results[key]:.3f}")
     for name in ("test", "validation"):
         if baselines := in_words(results, name):
             lines.append(f"{f'without a network, {name} set':45} {baselines}")

@@ -19,12 +19,14 @@ from .events.splits import all_labels
 from .inputs import DataSet, parts_of
 from .optional import require
 from .readers.currents import from_spikes
+from .target_scale import explained_variance
 
 BINS = 10
 """Bins of a trial in which the spikes of a channel are counted."""
 FEATURES = 2000
 """Most features a sample: more channels, or steps of currents, are merged with their neighbours."""
 LOGISTIC, NEAREST = "logistic regression", "1-NN"
+RIDGE = "ridge regression"
 
 
 def chance(train: DataSet, held_out: DataSet) -> float:
@@ -80,6 +82,43 @@ def baselines(
         truth = all_labels(data, "a baseline")
         found[name] |= {LOGISTIC: float(np.mean(logistic(y) == truth)), NEAREST: float(np.mean(nearest(y) == truth))}
     return found
+
+
+def of_targets(
+    train: Events | Currents, held_out: Mapping[str, Events | Currents], bins: int = BINS
+) -> dict[str, dict[str, float]]:
+    """Explained variances of the targets (S, K) without a network, on each of several held-out sets.
+
+    "ridge regression" (on standardised features, of the penalties 0.01 to 10,000 the one that predicts each training
+    sample best from all others) and "1-NN", as for `baselines`.
+
+    Args:
+        train: the training set; samples without all targets are left out. held_out: by name.
+        bins: of a trial of spikes.
+
+    Raises:
+        DataError: scikit-learn is missing.
+    """
+    linear = require("sklearn.linear_model", "baselines", "baseline")
+    neighbours = require("sklearn.neighbors", "baselines", "baseline")
+    train, duration = _with_all(train), duration_of(train)
+    x, scales = features(train, duration, bins), _scales(train, duration, bins)
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    deviation[deviation == 0] = 1.0
+    ridge = linear.RidgeCV(np.logspace(-2, 4, 13)).fit((x - mean) / deviation, train.targets)
+    nearest = neighbours.KNeighborsRegressor(1, algorithm="brute").fit(x / scales, train.targets)
+    found = dict[str, dict[str, float]]()
+    for name, data in held_out.items():
+        data = _with_all(data)
+        y, shape = features(data, duration, bins), data.targets.shape
+        predicted = {RIDGE: ridge.predict((y - mean) / deviation), NEAREST: nearest.predict(y / scales)}
+        found[name] = {method: explained_variance(data.targets, p.reshape(shape)) for method, p in predicted.items()}
+    return found
+
+
+def _with_all(data: Any) -> Any:
+    """The samples that have all targets."""
+    return data[np.flatnonzero(np.isfinite(data.targets).all(axis=1))]
 
 
 def duration_of(data: DataSet) -> float:

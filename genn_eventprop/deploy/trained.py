@@ -44,7 +44,7 @@ class Outputs:
 
     Args:
         classes: (S,) int64, -1 if no output decides.
-        readout: (S, K), see `engines.Result`.
+        readout: (S, K), see `engines.Result`; of a regression in the units of its targets.
         scores: (S, K), larger is more likely, -inf for a silent output.
         probabilities: (S, K), nan if no output decides; None if the loss has none (`Loss.probabilities`).
 
@@ -136,6 +136,8 @@ class TrainedModel:
         scores = np.concatenate([np.zeros_like(readout[:0]), *(e.scores for e in outputs)])
         classes = np.concatenate([np.zeros(0, np.int64), *(e.predictions for e in outputs)])
         probabilities = self.plan.loss.probabilities(readout, np.isfinite(readout), self.plan.duration)
+        if (scale := self.described.target_scale) is not None:
+            readout = scale.units(readout)
         return Outputs(classes, readout, scores, probabilities)
 
     def prepared(self, events: DataSet) -> DataSet:
@@ -173,7 +175,11 @@ class TrainedModel:
         together = together or len(data) or 1
         for start in range(0, max(len(data), 1), together):
             part: DataSet = data[start : start + together]
-            yield part if prepared else preprocessed(self.described.preprocessing, part)
+            if not prepared:
+                part = preprocessed(self.described.preprocessing, part)
+                if self.described.target_scale is not None:
+                    part = self.described.target_scale.scaled(part)
+            yield part
 
 
 def load(

@@ -9,7 +9,8 @@ the names of `Network.initial_parameters`.
 
     document = {"format": FORMAT, "network": {...}, "loss": {...},
                 "run": {"duration": ms, "dt": ms, "spike_times": "grid", "engine": "native", "dtype": "float32"},
-                "preprocessing": {"channels": of the data as recorded, "steps": [...]}, "class_names": [...]}
+                "preprocessing": {"channels": of the data as recorded, "steps": [...]}, "class_names": [...],
+                "targets": {"mean": [...], "deviation": [...]} of a regression that learns them scaled}
 """
 
 from .document import FORMAT, Described, build, describe

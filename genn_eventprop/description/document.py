@@ -11,6 +11,7 @@ import numpy as np
 
 from ..checksummed import KEY as CHECKSUM
 from ..data.augment.steps import Step
+from ..data.target_scale import TargetScale
 from ..errors import DescriptionError, EventPropError
 from ..losses import Loss
 from ..modelling import Network
@@ -39,6 +40,7 @@ class Described:
         n_channels: of the data before that.
         class_names: of the outputs; () if unknown.
         weight_rows: as of `Trainer`.
+        target_scale: of a regression that learns targets in standard deviations.
     """
 
     network: Network
@@ -52,6 +54,7 @@ class Described:
     n_channels: int | None = None
     class_names: tuple[str, ...] = ()
     weight_rows: str = "float32"
+    target_scale: TargetScale | None = None
 
 
 def describe(model: Described) -> dict[str, Any]:
@@ -70,6 +73,7 @@ def describe(model: Described) -> dict[str, Any]:
     Raises:
         DescriptionError: a part that the format does not have.
     """
+    scale = model.target_scale
     return {
         "format": FORMAT,
         "network": describe_network(model.network),
@@ -84,6 +88,7 @@ def describe(model: Described) -> dict[str, Any]:
         },
         "preprocessing": {"channels": model.n_channels, "steps": describe_steps(model.preprocessing)},
         "class_names": [str(name) for name in model.class_names],
+        **({} if scale is None else {"targets": {"mean": scale.mean.tolist(), "deviation": scale.deviation.tolist()}}),
     }
 
 
@@ -138,7 +143,19 @@ def _build(document: Mapping[str, Any], values: Mapping[str, np.ndarray], guard:
         n_channels=None if channels is None else guard.size(channels, "channels"),
         class_names=tuple("".join(c if c.isprintable() else "?" for c in str(name)) for name in names),
         weight_rows=rows,
+        target_scale=_scale(document["targets"], guard) if "targets" in document else None,
     )
     fields = {key: value for key, value in document.items() if key != CHECKSUM}
     guard.known(fields, describe(described), "the description of the model", free=("models",))
     return described
+
+
+def _scale(record: Mapping[str, Any], guard: Guard) -> TargetScale:
+    """Mean and deviation of the targets, finite numbers."""
+    mean, deviation = (
+        np.array([guard.number(v, f"{name} of the targets") for v in record[name]], np.float64)
+        for name in ("mean", "deviation")
+    )
+    if mean.shape != deviation.shape or not (deviation > 0).all():
+        raise DescriptionError("targets: as many means as deviations, and these above 0")
+    return TargetScale(mean, deviation)

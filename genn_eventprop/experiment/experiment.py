@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..arguments import WORDS, fits, in_words
 from ..atomic import advice
 from ..data.inputs import DataSet
+from ..data.target_scale import TargetScale
 from ..distributed import world
 from ..engines import engine_class
 from ..errors import SettingError, TrainingError, UsageError, WriteError, check_known, suggest, whole
@@ -155,6 +156,7 @@ class Experiment:
         preprocessing: `fixed` steps of `data.augment` that were applied.
         n_channels: of the data before that. Both go into the run folder, so that recordings can be given to the
             trained model.
+        target_scale: of a regression whose sets have targets in standard deviations; predictions are in their units.
 
     Example:
         >>> from genn_eventprop.experiment import Experiment
@@ -170,6 +172,7 @@ class Experiment:
     class_names: Sequence[str] = ()
     preprocessing: Sequence[Step] = ()
     n_channels: int | None = None
+    target_scale: TargetScale | None = None
 
     def events(self, name: str) -> DataSet | None:
         """The set called `name`, "train", "validation" or "test"; an augmented one as in its first epoch."""
@@ -441,6 +444,7 @@ def settled(experiment: Experiment, config: ExperimentConfig) -> Trainer:
     trainer = experiment.trainer
     trainer.class_names, trainer.preprocessing = tuple(experiment.class_names), tuple(experiment.preprocessing)
     trainer.n_channels = experiment.n_channels or trainer.n_channels
+    trainer.target_scale = experiment.target_scale
     if config.weight_rows != "float32" and trainer.engine.weight_rows != config.weight_rows:
         raise SettingError(
             "this page does not pass --weight-rows on; write Trainer(..., weight_rows=config.weight_rows) in it, or "

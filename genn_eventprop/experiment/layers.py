@@ -19,6 +19,7 @@ from typing import Any
 from ..choice import parse_spec, parse_specs
 from ..data import Currents, Events
 from ..data.augment.encodings import encoded
+from ..data.target_scale import has_targets
 from ..description.steps import apply
 from ..errors import SettingError
 from ..losses.kinds import READOUTS
@@ -63,7 +64,7 @@ class LayeredConfig(ExperimentConfig):
     neuron: str = "LIF"
     """Model of the hidden neurons, parameters in parentheses."""
     output: str = "auto"
-    """Model of the output neurons, one per class; auto: LIF if the loss reads their spikes, else LI."""
+    """Model of the output neurons, one per class or target; auto: LIF if the loss reads their spikes, else LI."""
     noise: float = 0.0
     """White noise on V of hidden neurons during training, in units of V per square root of ms."""
     hidden_dropout: float = 0.0
@@ -201,7 +202,7 @@ def layered(
     learned = augmented(train, *how, config.seed)
     current = train.dt if isinstance(train, Currents) else None
     assert learned.n_channels is not None  # it is one input
-    network, output = network_of(config, learned.n_channels, classes_of(train), shape, current)
+    network, output = network_of(config, learned.n_channels, outputs_of(train), shape, current)
     # the published 0.5 and 6.4 ms suit trials of 30 ms: exp(T / tau1) pushes silent classes, and is 1e33 after 500 ms
     times: dict[str, Any] = {} if config.input_weight else {"tau0": config.duration / 25, "tau1": config.duration / 2.5}
     loss = loss_of(config.loss, output, **times)
@@ -359,8 +360,10 @@ def time_constants(config: LayeredConfig) -> dict[str, Param]:
     return params
 
 
-def classes_of(events: Events | Currents) -> int:
-    """Number of classes of a labelled data set."""
+def outputs_of(events: Events | Currents) -> int:
+    """Number of classes of a labelled data set, or of the targets of a regression."""
+    if has_targets(events):
+        return int(events.targets.shape[1])
     if events.n_classes is not None:
         return int(events.n_classes)
     if events.labels is None or not len(events.labels):

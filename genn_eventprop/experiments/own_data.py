@@ -12,18 +12,18 @@ and UEA archives with NAME_TEST.ts beside it. Data without a test set of their o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from genn_eventprop.data import Currents, Events
-from genn_eventprop.data.events import splits
 from genn_eventprop.data.open import open_data
+from genn_eventprop.data.target_scale import TargetScale, has_targets
 from genn_eventprop.errors import SettingError, check_known
 from genn_eventprop.experiment import Experiment, LayeredConfig, layered
 from genn_eventprop.experiment.experiment import settled
 from genn_eventprop.output import say
-from genn_eventprop.recipes import held_out_groups, recipe_of
+from genn_eventprop.recipes import held_out_groups, recipe_of, split_off
 from genn_eventprop.report import plots
 from genn_eventprop.training import Trainer
 
@@ -58,10 +58,14 @@ def of_sets(
     further arguments of `Trainer`."""
     if test is None:
         train, test = held_out_groups(train, config.test_groups, config.test)
-    if config.validation == 0:
-        return layered(config, train, None, test, names, **trainer)
-    train, validation = splits.stratified_split(train, config.validation, config.seed).apply(train)
-    return layered(config, train, validation, test, names, **trainer)
+    validation, scale = None, None
+    if config.validation > 0:
+        train, validation = split_off(train, config.validation, config.seed)
+    if has_targets(train):
+        scale = TargetScale.of(train)
+        train = scale.scaled(train)
+        validation, test = (None if data is None else scale.scaled(data) for data in (validation, test))
+    return replace(layered(config, train, validation, test, names, **trainer), target_scale=scale)
 
 
 ONE_TRAINING = {field.name for field in fields(LayeredConfig)} - {

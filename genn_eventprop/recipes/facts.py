@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Currents, Events
+from ..data.target_scale import has_targets
 from ..errors import DataError
 from .shown import SAMPLES, shown
 
@@ -22,8 +23,9 @@ class Facts:
 
     Args:
         kind: "spikes" or "currents".
-        samples, channels, classes: numbers of them; classes 0 without labels.
-        smallest_class: samples of the rarest class.
+        samples, channels, classes: numbers of them; no class for a regression.
+        targets: numbers that a regression predicts of a sample, else 0.
+        smallest_class: samples of the rarest class; all of a regression.
         groups: names of groups (speakers, subjects); none without.
         mixed: share of all pairs of a class and a group that have samples, 1 where every speaker says every word.
         tested: whether the data have a test set of their own.
@@ -31,7 +33,8 @@ class Facts:
         time_scale: ms. Of currents the lag at which the autocorrelation falls below 1/e; of spikes the median
             interval between two spikes of a channel, or `duration` where channels spike once.
         steps, dt: of currents, values of a channel and ms of each; 0 of spikes.
-        shown: encoding as text -> share of samples told apart by what it shows, see `shown`.
+        shown: encoding as text -> share of samples told apart by what it shows, or of the variance of targets, see
+            `shown`.
         spikes: of a channel and sample on average, among channels that spike at all; 0 of currents.
         low, high, mean, deviation: of the values of currents; 0 of spikes.
     """
@@ -46,6 +49,7 @@ class Facts:
     groups: tuple[str, ...] = ()
     mixed: float = 0.0
     tested: bool = False
+    targets: int = 0
     shown: Mapping[str, float] = field(default_factory=dict)
     steps: int = 0
     dt: float = 0.0
@@ -58,7 +62,10 @@ class Facts:
     def __str__(self) -> str:
         groups = f", {len(self.groups)} groups" if self.groups else ""
         channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
-        what = f"{self.samples} samples of {self.kind}, {channels}, {self.classes} classes{groups}"
+        goal = f"{self.classes} classes"
+        if self.targets:
+            goal = "1 target" if self.targets == 1 else f"{self.targets} targets"
+        what = f"{self.samples} samples of {self.kind}, {channels}, {goal}{groups}"
         if self.kind == "spikes":
             rest = f"{self.spikes:.3g} spikes a channel, typically {self.time_scale:.3g} ms apart"
         else:
@@ -68,38 +75,53 @@ class Facts:
 
 
 def facts_of(data: Events | Currents, tested: bool = False) -> Facts:
-    """The facts of labelled data: all of them, or, where they are `tested`, of the training set.
+    """The facts of data with labels, or with targets (S, K): all of them, or, where they are `tested`, of the training
+    set.
 
     Raises:
-        DataError: no samples, no labels, a single class, or an input of another kind.
+        DataError: no samples, neither labels nor targets, a single class, targets that are all alike, or an input of
+            another kind.
     """
     if not isinstance(data, (Events, Currents)):
         raise DataError(f"recipes are for one input, Events or Currents; got {type(data).__name__}: write a page")
     name = data.name or "the data"
     if not len(data):
         raise DataError(f"{name}: no samples, so nothing can be learned")
-    if data.labels is None:
-        raise DataError(
-            f"{name}: no labels; recipes are for classification: give labels, put the files of each class into a "
-            "folder of their own, or write a page with its own loss"
-        )
-    counts = np.bincount(data.labels[data.labels >= 0], minlength=data.n_classes or 0)
-    if np.count_nonzero(counts) < 2:
-        raise DataError(f"{name}: all samples are of one class, so there is nothing to tell apart")
-    data = data[np.flatnonzero(data.labels >= 0)]
+    data, counts = _answered(data, name)
     few = data[np.unique(np.linspace(0, len(data) - 1, min(SAMPLES, len(data))).astype(np.int64))]
     special: dict[str, Any] = _of_spikes(few) if isinstance(few, Events) else _of_currents(few)
     return Facts(
         kind="spikes" if isinstance(data, Events) else "currents", samples=len(data), channels=int(data.n_channels),
-        classes=len(counts), smallest_class=int(counts[counts > 0].min()),
+        classes=len(counts), smallest_class=int(counts[counts > 0].min(initial=len(data))),
+        targets=data.targets.shape[1] if has_targets(data) else 0,
         duration=float(data.duration), tested=tested, shown=shown(few), **_groups(data), **special,
     )  # fmt: skip
 
 
+def _answered(data: Any, name: str) -> tuple[Any, np.ndarray]:
+    """The samples with a label, or with all targets, and how many each class has."""
+    if has_targets(data):
+        data = data[np.flatnonzero(np.isfinite(data.targets).all(axis=1))]
+        if not len(data) or (np.ptp(data.targets, axis=0) == 0).all():
+            raise DataError(f"{name}: the targets are all alike or missing, so there is nothing to predict")
+        return data, np.zeros(0, np.int64)
+    if data.labels is None:
+        raise DataError(
+            f"{name}: no labels and no targets (S, K); give labels, put the files of each class into a folder of "
+            "their own, or write a page with its own loss"
+        )
+    counts = np.bincount(data.labels[data.labels >= 0], minlength=data.n_classes or 0)
+    if np.count_nonzero(counts) < 2:
+        raise DataError(f"{name}: all samples are of one class, so there is nothing to tell apart")
+    return data[np.flatnonzero(data.labels >= 0)], counts
+
+
 def _groups(data: Events | Currents) -> dict[str, Any]:
-    if data.groups is None or data.labels is None:
+    if data.groups is None:
         return {}
     names, group = np.unique(data.groups, return_inverse=True)
+    if data.labels is None:
+        return {"groups": tuple(map(str, names.tolist())), "mixed": 1.0}
     pairs = len(np.unique(np.stack([data.labels, group]), axis=1).T)
     return {"groups": tuple(map(str, names.tolist())), "mixed": pairs / (len(names) * len(np.unique(data.labels)))}
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..data.events import splits
+from ..data.target_scale import has_targets
 from ..errors import DataError, suggest
 
 
 def held_out_groups(data: Any, groups: Sequence[str], fraction: float) -> tuple[Any, Any]:
-    """(the rest, test set): the samples of these `groups`, or, without names, a fraction of each class.
+    """(the rest, test set): the samples of these `groups`, or, without names, a `fraction`, see `split_off`.
 
     The same samples are the test of every seed, so that runs can be compared.
 
@@ -20,7 +21,7 @@ def held_out_groups(data: Any, groups: Sequence[str], fraction: float) -> tuple[
         DataError: an unknown group; a class with a single sample; nothing left on one side.
     """
     if not groups:
-        return splits.stratified_split(data, fraction, rng=0).apply(data)
+        return split_off(data, fraction, 0)
     names = np.array([str(group) for group in splits.all_groups(data).tolist()])
     if unknown := sorted(set(groups) - set(names)):
         raise DataError(f"test_groups: no group {unknown[0]!r}; {suggest(unknown[0], sorted(set(names)))}")
@@ -28,3 +29,9 @@ def held_out_groups(data: Any, groups: Sequence[str], fraction: float) -> tuple[
     if chosen.all():
         raise DataError("test_groups: these are all groups; nothing would be left to train on")
     return data[np.flatnonzero(~chosen)], data[np.flatnonzero(chosen)]
+
+
+def split_off(data: Any, fraction: float, seed: int) -> tuple[Any, Any]:
+    """(the rest, a fraction): of each class, or, for a regression, of all samples."""
+    split = splits.random_split if has_targets(data) else splits.stratified_split
+    return split(data, fraction, seed).apply(data)

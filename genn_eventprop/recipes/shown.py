@@ -5,13 +5,15 @@ values of currents that last all the trial) predicts each sample from all others
 held-out samples and takes milliseconds. Where the order of events in time matters, counts in segments of the trial do
 better than counts of all of it; where it does not, they do worse, for they are more numbers.
 
-Axis letters: S samples, F features.
+Of a regression the measure is the explained variance of the targets.
+
+Axis letters: S samples, F features, K classes or targets.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from ..data import Currents, Events
 from ..data.augment.encodings import SHAPES, Levels, SegmentMeans, Segments, Shapes, ZScore, encoded
 from ..data.augment.steps import MergeChannels
 from ..data.events.splits import all_labels
+from ..data.target_scale import TargetScale, explained_variance, has_targets
 
 SAMPLES = 250
 """Samples that are predicted, spread over the training set."""
@@ -54,9 +57,16 @@ def candidates(data: Events | Currents) -> list[list[Any]]:
 
 
 def shown(data: Events | Currents) -> dict[str, float]:
-    """Encoding as text -> share of samples that are predicted right from all others."""
-    labels = all_labels(data, "a recipe")
-    return {text_of(steps): predicted(features(steps, data), labels) for steps in candidates(data)}
+    """Encoding as text -> share of samples that are predicted right from all others; of a regression the variance of
+    the targets that is explained, at least 0."""
+    if has_targets(data):
+        answers = TargetScale.of(data).scaled(data).targets
+        score = lambda y: explained_variance(answers, y)  # noqa: E731
+    else:
+        labels = all_labels(data, "a recipe")
+        answers = np.where(np.arange(labels.max() + 1) == labels[:, None], 1.0, -1.0)
+        score = lambda y: float(np.mean(y.argmax(1) == labels))  # noqa: E731
+    return {text_of(steps): predicted(features(steps, data), answers, score) for steps in candidates(data)}
 
 
 def text_of(steps: list[Any]) -> str:
@@ -93,13 +103,16 @@ def features(steps: list[Any], data: Events | Currents) -> np.ndarray:
     return np.bincount(place, minlength=size).reshape(len(data), data.n_channels).astype(np.float64)
 
 
-def predicted(x: np.ndarray, labels: np.ndarray) -> float:
-    """Share of samples (S, F) that ridge regression on all others classifies right.
+def predicted(x: np.ndarray, answers: np.ndarray, score: Callable[[np.ndarray], float]) -> float:
+    """The best score, at least 0, of what ridge regression predicts of each sample (S, F) from all others.
 
     Without a loop over samples: the residual of a sample that is left out is that of the fit to all, divided by one
     minus its own weight, r_i / (1 - H_ii), here in the form of kernels, alpha_i / (K + lambda)^-1_ii.  Source: Golub,
     Heath and Wahba 1979, doi 10.1080/00401706.1979.10489751. Linear and Gaussian kernel, the better of the two, as a
     hidden layer bends what a line cannot tell apart.
+
+    Args:
+        answers: (S, K) what is predicted. score: of predictions (S, K).
     """
     x = x - x.mean(0)
     deviation = x.std(0)
@@ -107,14 +120,12 @@ def predicted(x: np.ndarray, labels: np.ndarray) -> float:
     products = x @ x.T
     squares = np.diag(products)
     if not squares.any():
-        return float(np.bincount(labels).max() / len(labels))
+        return max(0.0, score(np.broadcast_to(answers.mean(0), answers.shape)))
     distances = squares[:, None] + squares - 2 * products
     kernels = (products / squares.mean(), np.exp(-distances / np.median(distances[distances > 0])))
-    targets = np.where(np.arange(labels.max() + 1) == labels[:, None], 1.0, -1.0)
     best = 0.0
     for kernel in kernels:
         for penalty in PENALTIES:
-            inverse = np.linalg.inv(kernel + penalty * np.eye(len(labels)))
-            left_out = targets - (inverse @ targets) / np.diag(inverse)[:, None]
-            best = max(best, float(np.mean(left_out.argmax(1) == labels)))
+            inverse = np.linalg.inv(kernel + penalty * np.eye(len(answers)))
+            best = max(best, score(answers - (inverse @ answers) / np.diag(inverse)[:, None]))
     return best

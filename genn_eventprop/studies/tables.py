@@ -161,7 +161,7 @@ def _cells(runs: Sequence[FinishedRun]) -> list[str]:
     return [
         f"`{command(runs[0])}`",
         _which(runs),
-        _accuracy(runs, "test_accuracy") if runs[0].results.get("best_validation_accuracy") is not None else "-",
+        _accuracy(runs, "test_accuracy") if runs[0].results.get("best_epoch") is not None else "-",
         _accuracy(runs, "final_test_accuracy"),
         _baselines(runs),
         ", ".join(sorted({str(run.results["epochs"]) for run in runs})),
@@ -199,10 +199,17 @@ def _baselines(runs: Sequence[FinishedRun]) -> str:
     """Chance, and the classical methods that all runs know, on the test set; means over runs."""
     each = [compared.from_results(run.results, "test") for run in runs]
     names = [name for name in each[0] if all(name in of_run for of_run in each)]
-    return ", ".join(f"{name} {100 * fmean(of_run[name] for of_run in each):.1f} %" for name in names) or "-"
+    regression = any(run.results.get("final_test_explained_variance") is not None for run in runs)
+    words = "{0} {1:.3f}" if regression else "{0} {2:.1f} %"
+    means = {name: fmean(of_run[name] for of_run in each) for name in names}
+    return ", ".join(words.format(name, mean, 100 * mean) for name, mean in means.items()) or "-"
 
 
 def _accuracy(runs: Sequence[FinishedRun], key: str) -> str:
+    """Mean, deviation and 95 % interval; of a regression the mean of what it explains."""
+    explained: list[Any] = [run.results.get(key.replace("accuracy", "explained_variance")) for run in runs]
+    if all(value is not None for value in explained):
+        return f"explained variance {fmean(explained):.3f}"
     values = [run.results[key] for run in runs if run.results.get(key) is not None]
     # a mean over some of the runs would stand beside one over all, as if they could be compared
     if len(values) < len(runs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -209,8 +210,8 @@ def describe_epoch(metrics: Mapping[str, Any], epochs: int) -> str:
     """
     parts = [f"epoch {metrics['epoch']:>{len(str(epochs))}}/{epochs}"]
     parts.append(_score(metrics["train_loss"], metrics["train_accuracy"]))
-    if metrics["validation_accuracy"] is not None:
-        parts.append(f"validation {100 * metrics['validation_accuracy']:.2f} %")
+    if metrics["validation_loss"] is not None:
+        parts.append(f"validation {_told(metrics['validation_loss'], metrics['validation_accuracy'])}")
     for name, part in [*metrics.get("losses", {}).items()][1:]:  # of the main one everything above
         source = "train" if part["validation_loss"] is None else "validation"
         parts.append(f"{name} {_told(part[f'{source}_loss'], part[f'{source}_accuracy'])}")
@@ -232,11 +233,13 @@ def describe_epoch(metrics: Mapping[str, Any], epochs: int) -> str:
 
 
 def _told(loss: float, accuracy: float | None) -> str:
-    """Of an auxiliary loss: its accuracy, or its loss where it has no classes."""
-    return f"loss {loss:.4f}" if accuracy is None else f"{100 * accuracy:.2f} %"
+    """The accuracy, or the loss where there are no classes."""
+    return f"loss {loss:.4f}" if accuracy is None or math.isnan(accuracy) else f"{100 * accuracy:.2f} %"
 
 
-def _score(loss: float, accuracy: float) -> str:
+def _score(loss: float, accuracy: float | None) -> str:
+    if accuracy is None or math.isnan(accuracy):  # a regression
+        return f"loss {loss:.4f}"
     return f"loss {loss:.4f}  accuracy {100 * accuracy:.2f} %"
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..data import Currents, Events
 from ..data.augment.batchwise import is_fixed
-from ..data.baselines import baselines
+from ..data.baselines import baselines, of_targets
 from ..data.inputs import DataSet
+from ..data.target_scale import has_targets
 from ..description.steps import apply
 from ..errors import EventPropError
 
@@ -23,16 +25,22 @@ def compared(
 ) -> tuple[Baselines, str]:
     """The baselines of a training, and why there are not all of them ("" if there are).
 
-    An augmented training set counts as it is before what is random. Of sets without a label for every sample there are
-    none.
+    An augmented training set counts as it is before what is random. Of a regression they are explained variances. Of
+    other sets without a label for every sample there are none.
     """
+    samples = plain(train)
+    if isinstance(samples, (Events, Currents)) and has_targets(samples):
+        held: dict[str, Any] = {name: data for name, data in held_out.items() if data is not None and len(data)}
+        try:
+            return (of_targets(samples, held) if classical else {}), ""
+        except (EventPropError, MemoryError) as error:  # hours of training must not end without results
+            return {}, f"no classical baselines: {error}"
     labelled = {
         name: data for name, data in held_out.items()
         if data is not None and data.labels is not None and len(data) and (data.labels >= 0).all()
     }  # fmt: skip
-    samples = plain(train)
     if samples.labels is None or not len(samples) or (samples.labels < 0).any():
-        return {}, "baselines need labels: they are for classification, not for regression" if classical else ""
+        return {}, "baselines need labels, or targets (S, K)" if classical else ""
     try:
         return baselines(samples, labelled, classical), ""
     except (EventPropError, MemoryError) as error:  # hours of training must not end without results
@@ -60,5 +68,9 @@ def from_results(results: Mapping[str, Any], name: str) -> dict[str, float]:
 
 
 def in_words(results: Mapping[str, Any], name: str) -> str:
-    """``"chance 33.40 %, logistic regression 64.10 %, 1-NN 93.00 %"``, of results.json; "" for runs that have none."""
-    return ", ".join(f"{method} {100 * value:.2f} %" for method, value in from_results(results, name).items())
+    """``"chance 33.40 %, logistic regression 64.10 %, 1-NN 93.00 %"``, of results.json; explained variances of a
+    regression; "" for runs that have none."""
+    found = from_results(results, name).items()
+    if isinstance(results.get("final_test_explained_variance"), float):
+        return ", ".join(f"{method} {value:.3f}" for method, value in found)
+    return ", ".join(f"{method} {100 * value:.2f} %" for method, value in found)

@@ -81,7 +81,8 @@ class Facts:
     @property
     def accuracy(self) -> float:
         """In training, of the last epoch; nan without labels."""
-        return float(self.metrics[-1]["train_accuracy"])
+        accuracy = self.metrics[-1]["train_accuracy"]
+        return float("nan") if accuracy is None else float(accuracy)  # of a file, which has no nan
 
     @property
     def step(self) -> float:
@@ -255,7 +256,7 @@ def overfitting(facts: Facts) -> Finding | None:
 def small_validation(facts: Facts) -> Finding | None:
     """Weights are chosen by the accuracy of a handful of samples."""
     n = facts.validation_size
-    if n is None or n >= SMALL or facts.epochs < 2:
+    if n is None or n >= SMALL or facts.epochs < 2 or math.isnan(facts.accuracy):
         return None
     return Finding(
         "validation set too small",

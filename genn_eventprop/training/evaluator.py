@@ -12,11 +12,13 @@ from ..data import Events
 from ..data.events import check
 from ..data.events.events import as_events
 from ..data.inputs import DataSet, Inputs, require_data, with_targets
+from ..data.target_scale import explained_variance
 from ..description.steps import apply
 from ..engines import Data, Engine
 from ..engines.contract.result import LossPart
 from ..errors import DataError
 from ..losses import Function
+from ..losses.record import LossRecord
 from ..plan import NetworkPlan, Plan
 from .checks import check_labels
 from .class_weights import ClassWeights
@@ -121,6 +123,8 @@ class Evaluation:
         readout: (S, K), see `engines.Result`.
         scores: (S, K), larger is more likely, -inf for a silent output.
         labels: (S,) int64, -1 without one.
+        explained: explained variance of the targets (S, K) that readouts are compared with, 1 for a perfect prediction
+            and 0 for their mean; nan without such targets.
         activity: population -> spikes per neuron, silent and runaway neurons. spikes: population -> (N,)
             spikes of every neuron in all samples.
         parts: of several losses, by the population that each reads; loss is their sum, the other numbers are those of
@@ -143,10 +147,12 @@ class Evaluation:
     activity: dict[str, Activity]
     parts: dict[str, PartEvaluation] = field(default_factory=dict)
     spikes: dict[str, np.ndarray] = field(default_factory=dict)
+    explained: float = float("nan")
 
     def __repr__(self) -> str:
         undecided = f", {self.undecided} undecided" if self.undecided else ""
         numbers = [f"accuracy {100 * self.accuracy:.2f} %"] * (not np.isnan(self.accuracy)) + [f"loss {self.loss:.5g}"]
+        numbers += [f"explained variance {self.explained:.3f}"] * (not np.isnan(self.explained))
         populations = (
             f"{name} {a.spikes_per_neuron:.2f} spikes a neuron, {a.silent} silent" for name, a in self.activity.items()
         )
@@ -254,4 +260,12 @@ def evaluate(
             for name, parts in others.items()
         },
         spikes=statistics.spikes,
+        explained=_explained(loss_of, data.targets, readout),
     )
+
+
+def _explained(loss: LossRecord, targets: np.ndarray | None, readout: np.ndarray) -> float:
+    """Explained variance, if the loss is a squared error of one readout a trial."""
+    if loss.outer != "squared_error" or targets is None or targets.shape != readout.shape:
+        return float("nan")
+    return explained_variance(targets, np.where(np.isfinite(readout), readout, 0.0))

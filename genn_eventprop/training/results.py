@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -116,13 +117,16 @@ def run_results(
     ``costs`` is what `accounting` says of the chosen weights on the test set.
     ``activity`` has, for each spiking population of `sizes` (name -> neurons), what the last epoch's metrics say of it.
     """
+    no_accuracy = state.best_epoch is None or math.isnan(state.best_accuracy)
     return {
-        "test_accuracy": None if best is None else best.accuracy,
+        "test_accuracy": _known(best, "accuracy"),
+        "test_explained_variance": _known(best, "explained"),
         "test_loss": None if best is None else best.loss,
-        "final_test_accuracy": None if final is None else final.accuracy,
+        "final_test_accuracy": _known(final, "accuracy"),
+        "final_test_explained_variance": _known(final, "explained"),
         "final_test_loss": None if final is None else final.loss,
         "test": None if best is None else report(best, groups),
-        "best_validation_accuracy": None if state.best_epoch is None else state.best_accuracy,
+        "best_validation_accuracy": None if no_accuracy else state.best_accuracy,
         "best_epoch": state.best_epoch,
         "epochs": state.epoch,
         "updates": state.updates,
@@ -133,6 +137,12 @@ def run_results(
         "activity": activity_of(state.metrics[-1] if state.metrics else None, sizes or {}),
         "costs": costs,
     } | _test_of_losses(best)
+
+
+def _known(of: Evaluation | None, what: str) -> float | None:
+    """A number of an evaluation, None where it does not exist."""
+    value = float("nan") if of is None else float(getattr(of, what))
+    return None if math.isnan(value) else value
 
 
 def _test_of_losses(best: Evaluation | None) -> dict[str, Any]:

@@ -93,6 +93,8 @@ def unpack(trainer: Any, checkpoint: Checkpoint) -> None:
     trainer.schedule.load_state_dict(info["schedule"])
     trainer.streams.load_state_dict(info["streams"])
     trainer.state = TrainingState(**info["position"])
+    if trainer.state.best_accuracy is None:  # JSON has no nan
+        trainer.state.best_accuracy = float("nan")
     trainer.statistics = EpochStatistics(trainer.statistics.runaway_spikes)
     trainer.statistics.load_state_dict(checkpoint.section("tally"), info["tally"])
     trainer.data_description = info["data"]

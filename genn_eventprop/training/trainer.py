@@ -16,6 +16,7 @@ import numpy as np
 from ..compile import create, make_plan
 from ..data.inputs import DataSet, require_data
 from ..data.optional import require
+from ..data.target_scale import TargetScale
 from ..description import Described
 from ..distributed import Alone, RankError, Ranks, ranks_of
 from ..distributed.engine import RankedEngine
@@ -213,6 +214,7 @@ class Trainer:
         self.preprocessing: tuple[Step, ...] = ()  # kept with the model; the data given to `fit` has it behind it
         self.n_channels = self.plan.input.size or None  # of the data before that; None: currents alone
         self.class_names: tuple[str, ...] = ()
+        self.target_scale: TargetScale | None = None  # of a regression: predictions are in the units of its targets
         self.recorded = False  # whether data come as they were recorded, and `preprocessing` is applied here
         self.data_sets: tuple[Any, Any, Any, int] | None = None  # train, validation, test, epochs: of `fit()`
         self._batch_sizes: dict[int, int] = {}
@@ -735,7 +737,7 @@ class Trainer:
         if not self.recorded:
             return events
         data: DataSet = preprocessed(self.preprocessing, as_data(events, self.n_channels or 0))
-        return data
+        return data if self.target_scale is None else self.target_scale.scaled(data)
 
     def evaluate(self, events: Samples) -> Evaluation:
         """Run `events`, a data set or a list of samples (times in ms, channels), forwards with the current weights, or
@@ -744,8 +746,9 @@ class Trainer:
 
     def predict(self, events: Samples) -> np.ndarray:
         """Predicted class of every sample of `events`, (S,) int64, -1 if no output decides; for a loss that compares
-        with targets, the readouts (S, K)."""
-        return self.evaluator.predict(self._preprocessed(events))
+        with targets, the readouts (S, K), in the units of the targets."""
+        predicted = self.evaluator.predict(self._preprocessed(events))
+        return predicted if self.target_scale is None else self.target_scale.units(predicted)
 
     def spike_counts(self, events: Samples) -> dict[str, np.ndarray]:
         """Population -> (S, N) int64, spikes of every neuron in every sample of `events`."""
@@ -903,7 +906,7 @@ class Trainer:
         return Described(
             self.network, self.loss, self.plan.duration, self.plan.dt, self.plan.spike_times, self.engine.name,
             self.settings["dtype"], tuple(self.preprocessing), self.n_channels, tuple(self.class_names),
-            self.engine.weight_rows,
+            self.engine.weight_rows, self.target_scale,
         )  # fmt: skip
 
     # ranks

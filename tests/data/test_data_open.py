@@ -174,7 +174,7 @@ def test_npz_files_with_x_and_y(tmp_path: Path) -> None:
     [
         ({"X": np.zeros(3), "y": np.zeros(3)}, r"a.npz: X must be numbers \(samples, features\)"),
         ({"X": np.zeros((3, 2)), "y": np.zeros(4)}, "a.npz: X has 3 samples, but there are 4 labels"),
-        ({"X": np.zeros((3, 2)), "y": [0.5, 1, 2]}, "a.npz: labels such as 0.5 are no classes"),
+        ({"X": np.zeros((3, 2)), "y": [0.5, 1, 2, 3]}, "a.npz: X has 3 samples, but there are 4 targets"),
         ({"X": np.zeros((3, 2)), "y": np.zeros((3, 2))}, "a.npz: labels must be one number or text a sample"),
         ({"X": np.full((3, 2), np.nan), "y": np.arange(3)}, "a.npz: X: .*nan"),
         ({"X": np.array([{}], object), "y": np.arange(1)}, "a.npz: array 'X' cannot be read .*Python objects"),
@@ -184,6 +184,17 @@ def test_npz_files_with_x_and_y_that_are_wrong(tmp_path: Path, arrays: dict, mes
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(DataError, match=message):
         open_data(tmp_path / "a.npz")
+
+
+def test_numbers_that_are_no_classes_are_targets(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for y, shape in ((rng.random(9), (9, 1)), (rng.random((9, 3)), (9, 3)), (rng.permutation(50)[:30], (30, 1))):
+        np.savez(tmp_path / "a.npz", X=np.zeros((len(y), 2)), y=y)
+        data, _, names = open_data(tmp_path / "a.npz")
+        assert data.labels is None and data.targets.shape == shape and names == []
+        np.testing.assert_array_equal(data.targets.reshape(y.shape), y)
+    np.savez(tmp_path / "a.npz", X=np.zeros((40, 2)), y=np.arange(40.0) % 4)
+    assert open_data(tmp_path / "a.npz")[0].targets is None
 
 
 def test_npz_files_with_other_names_are_told_which_are_known(tmp_path: Path) -> None:

@@ -78,11 +78,27 @@ def test_an_augmented_set_counts_as_before_what_is_random():
     assert trainer().fit(augmented, test=test, epochs=1, baseline=True)["baselines"] == expected
 
 
+def test_baselines_of_a_regression_are_explained_variances():
+    linear = needs("sklearn.linear_model")
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((80, 3))
+    y = np.stack([x @ [3, -2, 1], 100 + x[:, 0] * x[:, 1]], axis=1)
+    y[3] = np.nan
+    train, test = (Currents.constant(x[s], 20.0, targets=y[s]) for s in (np.s_[:50], np.s_[50:]))
+    assert compared(train, {"test": test}) == ({}, "")
+    found = compared(train, {"test": test}, classical=True)[0]["test"]
+    known = np.isfinite(y[:50]).all(1)
+    z = (x - x[:50][known].mean(0)) / x[:50][known].std(0)
+    ridge = linear.RidgeCV(np.logspace(-2, 4, 13)).fit(z[:50][known], y[:50][known])
+    assert found["ridge regression"] == pytest.approx(ridge.score(z[50:], y[50:]), rel=1e-4)
+    assert found["ridge regression"] < 0.7 and found["1-NN"] > 0.3
+
+
 def test_what_has_no_baselines_says_so(capsys, monkeypatch):
     values = np.random.default_rng(0).normal(size=(6, 3, 2))
-    regression = Currents(values, 5.0, targets=values[:, :1])
-    assert compared(regression, {"test": regression}) == ({}, "")
-    assert compared(regression, {"test": regression}, classical=True)[1].startswith("baselines need labels")
+    series = Currents(values, 5.0, targets=values[:, :1])  # (S, 1, C): not one number a sample
+    assert compared(series, {"test": series}) == ({}, "")
+    assert compared(series, {"test": series}, classical=True)[1].startswith("baselines need labels")
     needs("sklearn")
     # the training is over, and its results are kept, whatever becomes of the baselines
     monkeypatch.setattr("genn_eventprop.modelling.memory.physical_memory", lambda: 100)

@@ -20,6 +20,8 @@ from ..events.storage import open_npz, read_arrays
 VALUES, LABELS = ("x", "data", "features"), ("y", "label", "labels", "target", "targets")
 """Names of arrays, in lower case."""
 TRAIN, TEST = "_train", "_test"
+MOST_CLASSES = 20
+"""Different whole numbers above which, if there are that many beside the samples, they are no classes."""
 DURATION = 100.0
 """ms that features and images last; times have no meaning for them, and all constants follow from this."""
 
@@ -34,10 +36,11 @@ def read_xy(path: str | Path) -> tuple[Currents, Currents | None, list[str]]:
     """(all samples or the training set, the test set where x_test is there, class names) of such a file.
 
     Values (S, C) are features: constant currents. (S, T, C) are curves, of 1 ms a step; of bytes, and with more axes,
-    they are images, and so features. Labels may be texts; without an array of labels samples have none.
+    they are images, and so features. Labels are whole numbers or texts; fractions, and numbers of which more than a
+    quarter (and 20) differ, (S,) or (S, K), are targets of a regression. Without an array of labels samples have none.
 
     Raises:
-        DataError: naming the file and the array: not readable, of another shape, labels of a regression.
+        DataError: naming the file and the array: not readable, or of another shape.
     """
     path = Path(path)
     with open_npz(path) as file:
@@ -50,6 +53,9 @@ def read_xy(path: str | Path) -> tuple[Currents, Currents | None, list[str]]:
     sets = [(arrays[x], arrays.get(y) if y else None, x) for x, y in names if x]
     known = [labels for _, labels, _ in sets if labels is not None]
     classes, index = np.empty(0), list[Any]([None] * len(sets))
+    if known and len(known) == len(sets) and any(_are_targets(y) for y in known):
+        read = [_currents(x, y, None, f"{path}: {name}", "targets") for x, y, name in sets]
+        return read[0], read[1] if len(read) > 1 else None, []
     if len(known) == len(sets):
         classes, flat = np.unique(np.concatenate([_labels(y, path) for y in known]), return_inverse=True)
         index = np.split(flat, np.cumsum([len(y) for y in known])[:-1])
@@ -62,24 +68,31 @@ def _named(names: Sequence[str], wanted: Sequence[str], ending: str) -> str | No
     return next((name for each in wanted for name in names if name.lower() == each + ending), None)
 
 
+def _are_targets(labels: np.ndarray) -> bool:
+    """Numbers of a regression, not of classes: fractions, or nearly as many different ones as samples."""
+    if labels.dtype.kind not in "iuf" or labels.ndim not in (1, 2):
+        return False
+    return not np.array_equal(labels, np.floor(labels)) or len(np.unique(labels)) > max(MOST_CLASSES, len(labels) / 4)
+
+
 def _labels(labels: Any, path: Path) -> np.ndarray:
     """(S,) texts or whole numbers."""
     labels = labels.reshape(-1) if labels.size == len(labels) else labels
     if labels.ndim != 1 or labels.dtype.kind not in "biufUS":
         raise DataError(f"{path}: labels must be one number or text a sample, got shape {labels.shape}, {labels.dtype}")
-    if labels.dtype.kind == "f" and not np.array_equal(labels, np.floor(labels)):
-        raise DataError(f"{path}: labels such as {labels[labels != np.floor(labels)][0]:g} are no classes: recipes are "
-                        "for classification; write a page with its own loss")  # fmt: skip
     return labels.astype(np.int64) if labels.dtype.kind in "bf" else labels
 
 
-def _currents(values: np.ndarray, labels: Any, n_classes: int | None, where: str) -> Currents:
+def _currents(values: np.ndarray, answers: Any, n_classes: int | None, where: str, kind: str = "labels") -> Currents:
+    """`answers`: labels (S,), or targets (S,) or (S, K); None for neither."""
     if values.ndim < 2 or values.dtype.kind not in "biuf":
         raise DataError(f"{where} must be numbers (samples, features), (samples, steps, channels) or images, got shape "
                         f"{values.shape}, {values.dtype}")  # fmt: skip
-    if labels is not None and len(labels) != len(values):
-        raise DataError(f"{where} has {len(values)} samples, but there are {len(labels)} labels")
-    annotations = {"name": where, "labels": labels, "n_classes": n_classes}
+    if answers is not None and len(answers) != len(values):
+        raise DataError(f"{where} has {len(values)} samples, but there are {len(answers)} {kind}")
+    if kind == "targets":
+        answers = np.asarray(answers, np.float64).reshape(len(values), -1)
+    annotations = {"name": where, kind: answers, "n_classes": n_classes}
     if values.ndim == 3 and values.dtype != np.uint8:
         return Currents(values, 1.0, **annotations)
     return Currents.constant(values.reshape(len(values), math.prod(values.shape[1:])), DURATION, **annotations)

@@ -7,6 +7,7 @@ from .connections import connectivity, delays, kernels
 from .curves import learning_curves
 from .layers import layers
 from .plane import disc, four_inputs, yin_yang_plane
+from .predictions import in_units, predictions
 from .raster import trial
 from .standard import standard
 from .style import save
@@ -19,9 +20,11 @@ __all__ = [
     "delays",
     "disc",
     "four_inputs",
+    "in_units",
     "kernels",
     "layers",
     "learning_curves",
+    "predictions",
     "save",
     "spike_counts",
     "spike_histograms",

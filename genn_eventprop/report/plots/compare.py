@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ...errors import SettingError
-from .curves import accuracy_scale, activity_axes, column, loss_scale
+from .curves import accuracy_scale, activity_axes, column, loss_scale, smallest
 from .style import CLASS_COLOURS, GREY, figure, styled, words
 
 Metrics = Sequence[Mapping[str, Any]]
@@ -48,7 +48,7 @@ def compare_runs(runs: Mapping[str, Metrics], notes: Mapping[str, str] | None = 
     every = [line for lines in runs.values() for line in lines]
     loss_scale(loss, every)
     lows = [column(every, f"{part}_accuracy") for part in ("train", "validation")]
-    accuracy_scale(accuracy, 100 * float(np.nanmin(np.concatenate(lows))))
+    accuracy_scale(accuracy, 100 * smallest(*lows))
     loss.set(title="Loss")
     accuracy.set(title="Accuracy")
     activity_axes(spikes, silent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ def learning_curves(
     training, validation = 100 * column(metrics, "train_accuracy"), 100 * column(metrics, "validation_accuracy")
     _pair(accuracy, epochs, training, validation)
     accuracy.set(title="Accuracy")
-    accuracy_scale(accuracy, float(np.nanmin([training, validation])))
+    accuracy_scale(accuracy, smallest(training, validation))
     if target is not None:
         words = f"published {100 * target:.1f} %"
         accuracy.axhline(100 * target, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1, label=words)
@@ -117,11 +118,21 @@ def loss_scale(ax: Axes, metrics: Sequence[Mapping[str, Any]]) -> None:
         ax.yaxis.set_minor_formatter(NullFormatter())
 
 
+def smallest(*values: np.ndarray) -> float:
+    """The smallest number; nan if there is none."""
+    known = np.concatenate(values)
+    return float(known[np.isfinite(known)].min(initial=np.inf)) if np.isfinite(known).any() else float("nan")
+
+
 def accuracy_scale(ax: Axes, low: float) -> None:
     """Linear, unless most of the axis would lie above 90 %: then stretched towards 100 %, as log(101 - accuracy).
 
-    So 97 and 98 % can be told apart; the label of the axis says which scale it is.
+    So 97 and 98 % can be told apart; the label of the axis says which scale it is. Without
+    accuracies (`low` is nan), as of a regression, there are no axes.
     """
+    if math.isnan(low):
+        ax.set_visible(False)
+        return
     low = max(0.0, low - 0.1 * (101 - low))
     if ax.dataLim.ymax < 90:
         ax.set(

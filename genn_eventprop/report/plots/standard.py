@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from ...training.recording import record_trial
 from .activity import spike_histograms
 from .confusion import confusion
 from .curves import learning_curves
+from .predictions import in_units, predictions
 from .raster import trial
 from .style import save
 
@@ -21,7 +23,8 @@ COUNTED = 1000
 
 
 def standard(experiment: Experiment, folder: Path, target: float | None = None) -> None:
-    """Learning curves, one trial, confusion and spike counts of the test set, with the chosen weights.
+    """Learning curves, one trial, confusion (of a regression, predictions) and spike counts of the test set, with the
+    chosen weights.
 
     Args:
         folder: where the pictures go.
@@ -34,8 +37,14 @@ def standard(experiment: Experiment, folder: Path, target: float | None = None) 
         return
     with trainer.best_weights():
         result = trainer.evaluate(test[:COUNTED])
-        figure = trial(record_trial(trainer, test, 0), experiment.class_names, prediction=int(result.predictions[0]))
+        predicted = None if math.isnan(result.accuracy) else int(result.predictions[0])
+        figure = trial(record_trial(trainer, test, 0), experiment.class_names, prediction=predicted)
         save(figure, folder / "trial.png")
-        matrix = confusion_matrix(result.labels, result.predictions, result.scores.shape[1])
-        save(confusion(matrix, list(experiment.class_names), "Test set"), folder / "confusion.png")
+        names = list(experiment.class_names)
+        if math.isnan(result.explained):
+            matrix = confusion_matrix(result.labels, result.predictions, result.scores.shape[1])
+            save(confusion(matrix, names, "Test set"), folder / "confusion.png")
+        else:
+            pair = in_units(trainer.target_scale, test[:COUNTED], result)
+            save(predictions(*pair, names, "Test set"), folder / "predictions.png")
         save(spike_histograms(trainer.spike_counts(test[:COUNTED])), folder / "spikes.png")

@@ -61,6 +61,11 @@ def _summary(folder: RunFolder, metrics: Sequence[Mapping[str, Any]]) -> list[Bl
                 beside = in_words(results, "validation" if "validation" in key else "test")
                 words = f"{key.replace('_', ' ')}: {100 * results[key]:.2f} %"
                 items.append(words + f" (without a network: {beside})" * bool(beside))
+        for key in ("test_explained_variance", "final_test_explained_variance"):
+            if results.get(key) is not None:
+                beside = in_words(results, "test")
+                words = f"{key.replace('_', ' ')}: {results[key]:.3f}"
+                items.append(words + f" (without a network: {beside})" * bool(beside))
         items += [f"**{each.cause}**: {each}" for each in from_results(results)]
         if results.get("costs"):
             items.append(f"a test sample takes {describe_costs(results['costs'])}")
