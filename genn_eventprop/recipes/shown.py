@@ -106,10 +106,11 @@ def features(steps: list[Any], data: Events | Currents) -> np.ndarray:
 def predicted(x: np.ndarray, answers: np.ndarray, score: Callable[[np.ndarray], float]) -> float:
     """The best score, at least 0, of what ridge regression predicts of each sample (S, F) from all others.
 
-    Without a loop over samples: the residual of a sample that is left out is that of the fit to all, divided by one
-    minus its own weight, r_i / (1 - H_ii), here in the form of kernels, alpha_i / (K + lambda)^-1_ii.  Source: Golub,
-    Heath and Wahba 1979, doi 10.1080/00401706.1979.10489751. Linear and Gaussian kernel, the better of the two, as a
-    hidden layer bends what a line cannot tell apart.
+    Without a loop over samples: kernel ridge regression with a constant b, [[K + lambda, 1], [1, 0]] [a, b] = [y, 0],
+    misses a sample that is left out by a_i / C_ii, where C is the inverse of that matrix (Cawley and Talbot 2004, doi
+    10.1016/j.neunet.2004.07.002). The constant is no detail: features that are centred on all samples tell of a sample
+    what class it is, as it lies opposite to the sum of the others. Linear and Gaussian kernel, the better of the two,
+    as a hidden layer bends what a line cannot tell apart.
 
     Args:
         answers: (S, K) what is predicted. score: of predictions (S, K).
@@ -123,9 +124,12 @@ def predicted(x: np.ndarray, answers: np.ndarray, score: Callable[[np.ndarray], 
         return max(0.0, score(np.broadcast_to(answers.mean(0), answers.shape)))
     distances = squares[:, None] + squares - 2 * products
     kernels = (products / squares.mean(), np.exp(-distances / np.median(distances[distances > 0])))
-    best = 0.0
+    n, best = len(answers), 0.0
+    with_constant = np.ones((n + 1, n + 1))
+    with_constant[n, n] = 0.0
     for kernel in kernels:
         for penalty in PENALTIES:
-            inverse = np.linalg.inv(kernel + penalty * np.eye(len(answers)))
+            with_constant[:n, :n] = kernel + penalty * np.eye(n)
+            inverse = np.linalg.inv(with_constant)[:n, :n]
             best = max(best, score(answers - (inverse @ answers) / np.diag(inverse)[:, None]))
     return best

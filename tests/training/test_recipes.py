@@ -247,17 +247,27 @@ def test_a_sample_that_is_left_out_is_predicted_as_by_a_fit_without_it():
     x, labels = rng.standard_normal((40, 5)), np.arange(40) % 2
     assert of_classes(rng.standard_normal((200, 50)), np.arange(200) % 2) < 0.65, "noise tells nothing"
     assert of_classes(x + 3 * labels[:, None], labels) > 0.95
-    # the same number from fits without each sample, one after the other
+    # the same numbers from fits without each sample, one after the other
     y, z = rng.standard_normal((40, 1)), (x - x.mean(0)) / x.std(0)
     kernel = z @ z.T / np.mean(np.sum(z**2, 1))
     left_out = []
     for i in range(40):
         others = np.delete(np.arange(40), i)
-        alpha = np.linalg.solve(kernel[np.ix_(others, others)] + 0.3 * np.eye(39), y[others])
-        left_out.append(kernel[i, others] @ alpha)
+        matrix = np.pad(kernel[np.ix_(others, others)] + 0.3 * np.eye(39), (0, 1), constant_values=1.0)
+        matrix[-1, -1] = 0.0
+        alpha, constant = np.split(np.linalg.solve(matrix, np.append(y[others], [[0.0]], 0)), [39])
+        left_out.append(kernel[i, others] @ alpha + constant[0])
     found = list[np.ndarray]()
     predicted(x, y, lambda values: float(found.append(values) or 0.0))
     np.testing.assert_allclose(found[1], left_out)
+
+
+def test_labels_that_say_nothing_are_not_predicted_however_many_features_there_are():
+    rng = np.random.default_rng(8)
+    for samples, features, classes in ((30, 2000, 10), (60, 500, 3), (200, 3000, 2)):
+        labels = rng.permutation(np.arange(samples) % classes)
+        x = rng.poisson(0.5, (samples, features)).astype(float)
+        assert of_classes(x, labels) < 1 / classes + 4 * np.sqrt(1 / classes / samples)
 
 
 def test_texts_of_encodings_are_settings():
