@@ -73,6 +73,7 @@ _ROOMS = (
     "experiment",
     "experiments",
     "fitting",
+    "integer",
     "losses",
     "modelling",
     "models",

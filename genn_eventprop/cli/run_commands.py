@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from ..atomic import write_text
-from ..data.inputs import load_data
+from ..data.inputs import DataSet, load_data
 from ..description import Described
 from ..errors import SettingError
 from ..experiment.experiment import open_run, run_experiment
@@ -22,6 +22,9 @@ from ..runs.weights import save_weights
 from ..training import metrics
 from .options import Run, operand, parse
 from .train import describe_results
+
+ProfileName = Literal["int8", "ternary", "fenn", "loihi2", "xylo"] | None
+"""The names of `integer.PROFILES`, which need not be imported for --help; a test compares."""
 
 
 def evaluate(arguments: Sequence[str], program: str) -> None:
@@ -36,6 +39,7 @@ def _evaluate(
     page: Path | None = None,
     engine: str | None = None,
     threads: int | None = None,
+    profile: ProfileName = None,
     trust: bool = False,
 ) -> None:
     """Evaluate the saved weights of a run on one of its data sets.
@@ -47,6 +51,7 @@ def _evaluate(
         data: Data set of the experiment.
         engine: Another engine than in training.
         threads: Number of engine threads.
+        profile: Also in the integers of this profile, rounded after the training (docs/integer_networks.md).
         trust: Run and open the files that the run's settings name (--neuron FILE:NAME, --data-dir).
     """
     file, config, folder = open_run(run, page, trust, engine=engine, threads=threads)
@@ -59,6 +64,8 @@ def _evaluate(
     experiment.trainer.load_checkpoint(path)
     result = experiment.trainer.evaluate(events)
     print(f"{path.name}, {data} set, {len(events)} samples, engine {experiment.trainer.engine.name}")
+    if profile is not None:
+        _evaluate_integers(run, checkpoint, profile, trust, events, result.predictions)
     if math.isnan(result.explained):
         print(f"loss {result.loss:.5f}, undecided {result.undecided}")
     else:
@@ -69,6 +76,22 @@ def _evaluate(
         print(metrics.describe(metrics.report(result, events.groups), result.accuracy, experiment.class_names))
     for name, activity in result.activity.items():
         print(f"{name}: {activity.spikes_per_neuron:.2f} spikes per neuron, {activity.silent} silent neurons")
+
+
+def _evaluate_integers(
+    run: Path, checkpoint: str, profile: str, trust: bool, events: DataSet, predictions: np.ndarray
+) -> None:
+    from ..deploy.integer import IntegerModel
+    from ..deploy.trained import load
+
+    integers = IntegerModel(load(run, checkpoint=checkpoint, trust=trust), profile)
+    outputs = integers.outputs(events, prepared=True)
+    same = 100 * float(np.mean(outputs.classes == predictions))
+    labels = events.labels
+    accuracy = "" if labels is None else f"accuracy {100 * float(np.mean(outputs.classes == labels)):.2f} %, "
+    print(f"profile {profile}: {accuracy}undecided {int((outputs.classes < 0).sum())}, same class in {same:.2f} %")
+    if cut := int((outputs.limited > 0).sum()):
+        print(f"profile {profile}: states were cut to their bits in {cut} of {len(events)} samples")
 
 
 def resume(arguments: Sequence[str], program: str) -> None:
@@ -114,6 +137,7 @@ def _export(
     bits: Literal[8, 16, 32] = 32,
     dt: float | None = None,
     measure: tuple[Path, ...] = (),
+    profile: ProfileName = None,
     nir_dialect: Literal["spec", "norse", "snntorch"] = "spec",
     trust: bool = False,
 ) -> None:
@@ -133,9 +157,16 @@ def _export(
             for a C file after exact spike times a tenth of it.
         measure: Recordings or data sets on which to compare the arithmetic of the C file with the run; default: the
             held-out samples in the run folder, if it differs.
+        profile: Integers alone (docs/integer_networks.md): a C file without floats that computes as this machine does,
+            or a NIR file with the numbers that the integers stand for.
         nir_dialect: The simulator that will read the NIR file, or spec for the NIR specification.
         trust: Accept hand-written code from the run folder; only for folders of your own.
     """
+    if profile is not None and (bits != 32 or out.suffix not in (".c", ".nir")):
+        raise SettingError("--profile is for C and NIR files, and has its own bits: export RUN NAME.c --profile int8")
+    if out.suffix == ".c" and profile is not None:
+        _export_integers(run, out, checkpoint, overwrite, profile, dt, measure, trust)
+        return
     if out.suffix == ".c":
         _export_c(run, out, checkpoint, overwrite, bits, dt, measure, trust)
         return
@@ -143,7 +174,7 @@ def _export(
     if bits != 32 or measure or (dt is not None and out.suffix != ".nir"):
         raise SettingError("--bits, --dt and --measure are for C files: export RUN NAME.c")
     if out.suffix == ".nir":
-        _export_nir(run, out, checkpoint, overwrite, nir_dialect, dt, trust)
+        _export_nir(run, out, checkpoint, overwrite, nir_dialect, dt, profile, trust)
         return
     if nir_dialect != "spec":
         raise SettingError("--nir-dialect is for NIR files: export RUN NAME.nir")
@@ -187,8 +218,10 @@ def _export_brian(run: Path, out: Path, checkpoint: str, overwrite: bool, trust:
 
 
 def _export_nir(
-    run: Path, out: Path, checkpoint: str, overwrite: bool, dialect: str, dt: float | None, trust: bool
-) -> None:
+    run: Path, out: Path, checkpoint: str, overwrite: bool, dialect: str, dt: float | None, profile: ProfileName,
+    trust: bool,
+) -> None:  # fmt: skip
+    from ..deploy.integer import IntegerModel
     from ..deploy.trained import load  # here, since `evaluate` and `resume` need neither
     from ..nir import lost, save
 
@@ -199,8 +232,11 @@ def _export_nir(
     # the specification is in continuous time; the simulators' dialects are in steps, by default those of the training
     if dt is None and dialect != "spec" and plan.spike_times == "grid":
         dt = plan.dt
+    if profile is not None:
+        values |= IntegerModel(model, profile, dt).network.values
     graph = save(out, described.network, values, dialect, dt=dt, outputs=[plan.output.name])
-    print(f"{out}: {checkpoint} checkpoint of {run}, {len(graph.nodes)} nodes in the dialect {dialect}")
+    rounded = f", numbers of the profile {profile}" if profile else ""
+    print(f"{out}: {checkpoint} checkpoint of {run}, {len(graph.nodes)} nodes in the dialect {dialect}{rounded}")
     if plan.spike_times == "grid" and dialect == "spec":
         print(f"  not in the file: time steps of {plan.dt:g} ms")
     print(f"  not in the file: the loss, which reads {plan.loss.readout!r} of {plan.output.name}")
@@ -217,6 +253,35 @@ def print_outside(described: Described) -> None:
     if (scale := described.target_scale) is not None:
         for k, (mean, deviation) in enumerate(zip(scale.mean.tolist(), scale.deviation.tolist(), strict=True)):
             print(f"  not in the file, apply afterwards: target {k} = {mean:.9g} + {deviation:.9g} * readout {k}")
+
+
+def _export_integers(
+    run: Path, out: Path, checkpoint: str, overwrite: bool, profile: str, dt: float | None, measure: tuple[Path, ...],
+    trust: bool,
+) -> None:  # fmt: skip
+    from ..deploy.c_file import measured
+    from ..deploy.integer import IntegerModel
+    from ..deploy.trained import load
+
+    _check_free(out, overwrite)
+    model = load(run, checkpoint=checkpoint, trust=trust)
+    integers = IntegerModel(model, profile, dt)
+    exported = integers.c_file(f"{checkpoint} checkpoint of {run.name}.")
+    write_text(out, exported.text)
+    plan = integers.model.plan
+    print(f"{out}: {checkpoint} checkpoint of {run} in integers, profile {profile}, steps of {plan.dt:g} ms")
+    print(
+        f"  state {exported.ram:,} bytes (RAM), tables {exported.constants:,} bytes (flash); no float, malloc or libm"
+    )
+    for name, weights in exported.weights.items():
+        print(f"  a spike through {name:24} {weights:,} weights")
+    print_outside(integers.model.described)
+    own = run / SAMPLES
+    samples = load_data(own) if not measure and not model.regression and own.is_file() else None
+    if samples is not None:
+        print("  on the held-out samples in the run folder:")
+    for line in measured({"run": model, profile: integers}, measure, samples) if measure or samples is not None else ():
+        print(f"  {line}")
 
 
 def _export_c(

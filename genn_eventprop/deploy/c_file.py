@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ..codegen.c99 import Standalone, standalone
 from ..codegen.c99.standalone import quantised
 from ..data.inputs import DataSet
 from ..data.open import open_samples
+from ..training.evaluator import Samples
 from .trained import TrainedModel
 
 FINER = 10
@@ -50,8 +52,15 @@ def rounded(model: TrainedModel, bits: int) -> TrainedModel:
     return TrainedModel(model.described, values, engine="c99")
 
 
+class Predicts(Protocol):
+    """A model that `measured` compares."""
+
+    def outputs(self, samples: Samples, *, prepared: bool = False) -> Any:
+        """An object with `classes` (S,)."""
+
+
 def measured(
-    models: dict[str, TrainedModel], files: Sequence[Path], samples: DataSet | None = None
+    models: Mapping[str, TrainedModel | Predicts], files: Sequence[Path], samples: DataSet | None = None
 ) -> list[str]:  # fmt: skip
     """A line for each model: its accuracy on samples with labels, and how often it says what the first one says.
 
@@ -59,7 +68,7 @@ def measured(
         files: of recordings. samples: which have been preprocessed.
     """
     right, same, labelled, total = dict.fromkeys(models, 0), dict.fromkeys(models, 0), 0, 0
-    first = next(iter(models.values()))
+    first = next(m for m in models.values() if isinstance(m, TrainedModel))
     recorded = ((events, False) for _, events in open_samples(files, first.n_channels)) if files else ()
     for events, prepared in chain([] if samples is None else [(samples, True)], recorded):
         classes = {name: model.outputs(events, prepared=prepared).classes for name, model in models.items()}

@@ -131,7 +131,7 @@ class TrainedModel:
     def outputs(self, samples: Samples, *, prepared: bool = False) -> Outputs:
         """Classes, readouts, scores and probabilities of the `samples`; they and `prepared` as for
         `predict`."""
-        outputs = [self.evaluate(part, prepared=True) for part in self._prepared(samples, prepared)]
+        outputs = [self.evaluate(part, prepared=True) for part in self.parts(samples, prepared)]
         readout = np.concatenate([np.zeros((0, self.plan.output.size)), *(e.readout for e in outputs)])
         scores = np.concatenate([np.zeros_like(readout[:0]), *(e.scores for e in outputs)])
         classes = np.concatenate([np.zeros(0, np.int64), *(e.predictions for e in outputs)])
@@ -142,18 +142,18 @@ class TrainedModel:
 
     def prepared(self, events: DataSet) -> DataSet:
         """`events` after the preprocessing used in training."""
-        (data,) = self._prepared(events, False, None)
+        (data,) = self.parts(events, False, None)
         return data
 
     def evaluate(self, events: Samples, *, prepared: bool = False) -> Evaluation:
         """Run `events` forwards, with the loss if they have labels or targets; `prepared` as for `predict`."""
-        (data,) = self._prepared(events, prepared, None)
+        (data,) = self.parts(events, prepared, None)
         return evaluate(self.engine, self.engine.load(ready_to_predict(data, self.plan)), BATCH, np.inf)
 
     def spike_counts(self, events: Samples, *, prepared: bool = False) -> dict[str, np.ndarray]:
         """Population -> (S, N) int64, spikes of every neuron in every sample of `events`; `prepared` as for
         `predict`."""
-        (data,) = self._prepared(events, prepared, None)
+        (data,) = self.parts(events, prepared, None)
         return spike_counts(self.engine, self.engine.load(ready_to_predict(data, self.plan)), BATCH)
 
     def stream(self, dtype: str = "float32") -> Stream:
@@ -166,8 +166,8 @@ class TrainedModel:
         """Free the engine's threads and memory."""
         self.engine.close()
 
-    def _prepared(self, samples: Samples, prepared: bool, together: int | None = SAMPLES_AT_ONCE) -> Iterator[DataSet]:
-        """The samples as the network takes them, `together` at a time; None: all."""
+    def parts(self, samples: Samples, prepared: bool, together: int | None = SAMPLES_AT_ONCE) -> Iterator[DataSet]:
+        """The `samples` as the network takes them, `together` at a time; None: all. `prepared` as for `predict`."""
         width = self.plan.input.size if prepared else self.n_channels
         data = as_data(samples, width)
         if isinstance(data, Events) and not self.plan.currents and data.n_channels != width:

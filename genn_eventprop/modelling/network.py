@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import NetworkError, shown
+from ..integer.network import IntegerNetwork
+from ..integer.profile import Profile, as_profile
 from .connection import Connection, as_learned, as_sign, check_array, check_memory, draw
 from .connectivity import Connectivity, Dense, Sparse, Synapses
 from .delay import Delay, as_delay
+from .integers import integer_network
 from .neuron import Neuron, NeuronModel
 from .parameters import Array, Param, is_open, not_finite
 from .places import Current, Input, Population, check_current, size_and_shape
@@ -278,6 +281,29 @@ class Network:
                 values[f"{p.name}.{n}"] = param.draw(stream(f"{p.name}.{n}"), p.size, f"{p.name}.{n}")
         self.check_parameters(values)
         return values
+
+    def quantise(
+        self, profile: Profile | str, parameters: Mapping[str, np.ndarray] | None = None, *, dt: float | None = None
+    ) -> IntegerNetwork:
+        """The network in the integers of a machine: weights, decays, thresholds and states.
+
+        Args:
+            profile: how the machine computes, or the name of one in `integer.PROFILES`.
+            parameters: values by the names of `initial_parameters`, such as those after training; None: the initial
+                ones of seed 0.
+            dt: ms of a step; None: that of the profile, or 1.
+
+        Raises:
+            NetworkError: what the profile cannot do: models, delays, currents, resets.
+
+        Example:
+            >>> integers = net.quantise("int8", dt=1.0)
+            >>> integers.populations[0].decay_V, integers.profile.weight_bits
+            (array([31170]), 8)
+        """
+        values = self.initial_parameters(0) if parameters is None else parameters
+        parts = (self.inputs, self.populations, self.connections)
+        return integer_network(as_profile(profile), *parts, values, dt)
 
     def check_memory(self) -> None:
         """Raise `NetworkError` if the initial weights need more memory than this machine has."""

@@ -1,4 +1,4 @@
-"""All rounding of times to steps of the grid: in float64, on the host, here and nowhere else.
+"""All rounding of times to steps of the grid: in float64, on the host, here and in `modelling/steps.py`, nowhere else.
 
 A time of t ms lies on step floor(t / dt + 0.5), where t is the float64 nearest to the decimal number that was meant: a
 parameter kept in float32 is read as the shortest decimal number that has this float32. So 0.3 ms on steps of 0.2 ms is
@@ -8,34 +8,26 @@ the same number of steps in every engine, whatever it computes in. Engines are h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from ..adjoint import Derived
 from ..errors import LossError, PlanError
 from ..modelling.memory import in_words, physical_memory
+from ..modelling.steps import LONGEST, as_float64, to_steps
 
-LONGEST = 1 << 30
-"""Steps; what lasts longer never ends, and k + LONGEST still is an int32."""
+__all__ = [
+    "LONGEST",
+    "as_float64",
+    "input_steps",
+    "mode_steps",
+    "number_of_steps",
+    "to_steps",
+    "window_steps",
+]
+
 BLOCK = 1 << 20
 """Spikes quantised together: the temporary arrays of a large data set stay small."""
-
-
-def as_float64(times: Any) -> np.ndarray:
-    """Times as float64; of float32 the shortest decimal numbers that have these float32 values."""
-    times = np.asarray(times)
-    return times.astype(str).astype(np.float64) if times.dtype == np.float32 else times.astype(np.float64)
-
-
-def to_steps(times: Any, dt: float) -> np.ndarray:
-    """int64 floor(t / dt + 0.5) of delays and durations (ms), at most `LONGEST`."""
-    times = np.asarray(times)
-    steps = np.asarray(times.astype(np.float64) / dt + 0.5)
-    if times.dtype == np.float32:  # decimal numbers only where they could be on the other side of a whole number
-        near = np.abs(steps - np.rint(steps)) <= 2**-23 * np.abs(steps)
-        steps[near] = as_float64(times[near]) / dt + 0.5
-    return np.minimum(np.floor(steps), LONGEST).astype(np.int64)
 
 
 def number_of_steps(duration: float, dt: float) -> int:

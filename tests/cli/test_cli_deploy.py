@@ -1,9 +1,11 @@
 """``export RUN model.c``, and streams of trained models."""
 
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +13,10 @@ import pytest
 import genn_eventprop
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
 from genn_eventprop.cli import main
+from genn_eventprop.cli.run_commands import ProfileName
 from genn_eventprop.deploy.c_file import on_the_grid
+from genn_eventprop.deploy.integer import IntegerModel
+from genn_eventprop.integer import PROFILES, Profile
 from genn_eventprop.models.lif import LIF
 
 
@@ -171,3 +176,42 @@ def test_the_example_listens_to_the_end(run, tmp_path, every):
     assert done.returncode == 0, done.stderr
     (label,) = model.predict(events)
     assert done.stdout.splitlines()[-1] == f"heard: {model.class_names[label]}"
+
+
+def test_a_run_in_integers(run, tmp_path, capsys):
+    """A C file whose state is as large as printed, and the accuracy of the rounded network beside that of the run."""
+    out = tmp_path / "model.c"
+    capsys.readouterr()
+    assert main(["export", str(run), str(out), "--profile", "int8"]) == 0
+    said = capsys.readouterr().out
+    assert "in integers, profile int8, steps of 1 ms" in said
+    state, tables = (
+        int(n.replace(",", "")) for n in re.search(r"state ([\d,]+) .* tables ([\d,]+) bytes", said).groups()
+    )
+    assert re.search(r"int8 +accuracy \d+", said)
+    integers = IntegerModel(genn_eventprop.load(run), "int8")
+    assert state == integers.compiled.ram and tables > integers.network.weight_bytes
+    assert out.read_text().startswith("/*\n * best checkpoint of run. Profile int8.\n")
+    assert main(["evaluate", str(run), "--profile", "int8"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"profile int8: accuracy \d+\.\d\d %, undecided \d+, same class in \d+", said)
+    assert main(["export", str(run), str(tmp_path / "a.c"), "--profile", "int8", "--bits", "8"]) == 1
+    assert "--profile is for C and NIR files, and has its own bits" in capsys.readouterr().err
+    assert set(get_args(get_args(ProfileName)[0])) == set(PROFILES)
+
+
+def test_integers_predict_what_the_run_predicts(run):
+    """With many bits; in `samples.npz` there are those that the run held out."""
+    model, fine = genn_eventprop.load(run), Profile(name="fine", weight_bits=16, decay_bits=16)
+    events = Events.load(run / "samples.npz")
+    integers = IntegerModel(model, fine)
+    outputs = integers.outputs(events, prepared=True)
+    run_outputs = model.outputs(events, prepared=True)
+    assert np.mean(outputs.classes == run_outputs.classes) > 0.98
+    assert outputs.spikes["hidden"].sum() > 0 and outputs.limited.sum() == 0
+    # the integral of V, from V at the ends of steps
+    np.testing.assert_allclose(
+        outputs.readout / np.abs(outputs.readout).max(),
+        run_outputs.readout / np.abs(run_outputs.readout).max(),
+        atol=0.05,
+    )

@@ -10,8 +10,10 @@ import genn_eventprop
 
 STAGES = (
     "errors", "arguments", "choice", "home", "output", "atomic", "checksummed", "regular",
+    "integer.profile", "integer.network", "integer.quantise", "integer.simulate", "integer.c_file",
     "modelling", "models", "adjoint", "losses", "regularisers", "plan", "optimisers", "program", "codegen",
-    "toolchain", "data.optional", "data.events", "data.currents", "data.inputs", "data.augment", "data.cache",
+    "toolchain", "integer.compiled", "integer",
+    "data.optional", "data.events", "data.currents", "data.inputs", "data.augment", "data.cache",
     "data.readers", "data.audio", "data",
     "description", "nir", "interop.brian.package", "interop.brian.read_units", "interop.brian.read_expressions",
     "interop.brian.read_neurons", "interop.brian.read_inputs", "interop.brian.read_synapses", "interop.brian.read",

@@ -21,6 +21,7 @@ EXTRA_OF = {
     "submitit": "cluster",
     "tonic": "data",
     "torch": "torch",
+    "xylosim": "xylo",
     "ziglang": "compiler",
     "zstandard": "camera",
 }
