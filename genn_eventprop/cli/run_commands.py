@@ -15,6 +15,7 @@ from ..data.inputs import DataSet, load_data
 from ..description import Described
 from ..errors import SettingError
 from ..experiment.experiment import open_run, run_experiment
+from ..integer.profile import ProfileName
 from ..runs import mark
 from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import SAMPLES, RunFolder
@@ -22,9 +23,6 @@ from ..runs.weights import save_weights
 from ..training import metrics
 from .options import Run, operand, parse
 from .train import describe_results
-
-ProfileName = Literal["int8", "ternary", "fenn", "loihi2", "xylo"] | None
-"""The names of `integer.PROFILES`, which need not be imported for --help; a test compares."""
 
 
 def evaluate(arguments: Sequence[str], program: str) -> None:
@@ -39,7 +37,7 @@ def _evaluate(
     page: Path | None = None,
     engine: str | None = None,
     threads: int | None = None,
-    profile: ProfileName = None,
+    profile: ProfileName | None = None,
     trust: bool = False,
 ) -> None:
     """Evaluate the saved weights of a run on one of its data sets.
@@ -137,7 +135,7 @@ def _export(
     bits: Literal[8, 16, 32] = 32,
     dt: float | None = None,
     measure: tuple[Path, ...] = (),
-    profile: ProfileName = None,
+    profile: ProfileName | None = None,
     nir_dialect: Literal["spec", "norse", "snntorch"] = "spec",
     trust: bool = False,
 ) -> None:
@@ -218,7 +216,7 @@ def _export_brian(run: Path, out: Path, checkpoint: str, overwrite: bool, trust:
 
 
 def _export_nir(
-    run: Path, out: Path, checkpoint: str, overwrite: bool, dialect: str, dt: float | None, profile: ProfileName,
+    run: Path, out: Path, checkpoint: str, overwrite: bool, dialect: str, dt: float | None, profile: ProfileName | None,
     trust: bool,
 ) -> None:  # fmt: skip
     from ..deploy.integer import IntegerModel

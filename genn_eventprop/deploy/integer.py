@@ -62,8 +62,8 @@ class IntegerModel:
             parts.append(self.compiled.run(step_counts(loaded, np.arange(len(data)), self.model.plan)))
         names = [p.name for p in self.network.populations]
         return IntegerOutputs(
-            np.concatenate([np.zeros(0, np.int64), *(p.classes for p in parts)]),  # type: ignore[list-item]
-            np.concatenate([np.zeros((0, self.model.plan.output.size), np.int64), *(p.readout for p in parts)]),  # type: ignore[list-item]
+            np.concatenate([np.zeros(0, np.int64), *(p.classes for p in parts)]),
+            np.concatenate([np.zeros((0, self.model.plan.output.size), np.int64), *(p.readout for p in parts)]),
             {n: np.concatenate([p.spikes[n].sum(axis=(1, 2), dtype=np.int64) for p in parts]) for n in names},
             np.concatenate([np.zeros(0, np.int64), *(p.limited for p in parts)]),
         )

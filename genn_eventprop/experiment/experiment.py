@@ -35,6 +35,7 @@ from ..data.target_scale import TargetScale
 from ..distributed import world
 from ..engines import engine_class
 from ..errors import SettingError, TrainingError, UsageError, WriteError, check_known, suggest, whole
+from ..integer.profile import ProfileName
 from ..modelling import NeuronModel
 from ..modelling.user_file import import_file
 from ..output import say
@@ -89,6 +90,8 @@ class ExperimentConfig:
     """Number of engine threads; results do not depend on it."""
     weight_rows: Literal["float32", "float16"] = "float32"
     """float16: run every weight as float16 rounds it; the optimiser moves float32 masters."""
+    profile: ProfileName | None = None
+    """Compute the forward pass in the integers of this machine; see docs/integer_networks.md."""
     run_dir: Path | None = None
     """Folder for this run; by default runs/NAME-seedSEED-NUMBER."""
     resume_if_started: bool = False
@@ -138,7 +141,7 @@ class ExperimentConfig:
             solvable: False where no fast engine has exact spike times, see `engines.solvable`.
         """
         kind = engine_class(self.engine)
-        grid = "exact" not in kind.features or not kind.exact_by_itself or not solvable
+        grid = "exact" not in kind.features or not kind.exact_by_itself or not solvable or self.profile is not None
         spike_times = self.spike_times if self.spike_times in ("grid", "exact") else "grid" if grid else "exact"
         default = exact_dt if spike_times == "exact" else grid_dt
         return spike_times, default if self.dt is None else self.dt
@@ -450,6 +453,8 @@ def settled(experiment: Experiment, config: ExperimentConfig) -> Trainer:
             "this page does not pass --weight-rows on; write Trainer(..., weight_rows=config.weight_rows) in it, or "
             f'--engine "native(weight_rows={config.weight_rows})"'
         )
+    if config.profile is not None and trainer.profile is None:
+        raise SettingError("this page does not pass --profile on; write Trainer(..., profile=config.profile) in it")
     if config.checkpoint_batches is not None:
         trainer.checkpoint_batches = whole(config.checkpoint_batches, "checkpoint_batches", SettingError)
     if config.batch_sizes:

@@ -238,6 +238,7 @@ def layered(
         slope_floor=config.slope_floor,
         spike_birth=config.spike_birth,
         weight_rows=config.weight_rows,
+        profile=config.profile,
         callbacks=[*revive_of(config.revive), *trainer.pop("callbacks", ())],
         notes=[*late_notes(train, *how), *_without_delays(config), *trainer.pop("notes", ())],
         initial_rates=0.0 if config.initial_spikes == 0 else {name: wanted[name] for name in scaled} or None,

@@ -109,6 +109,7 @@ def build(config: Config) -> Experiment:
         threads=config.threads,
         spike_birth=config.spike_birth,
         weight_rows=config.weight_rows,
+        profile=config.profile,
     )
     train, validation, test = (
         yin_yang.load("train", config.train_size),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ..errors import NetworkError, check_known
 
@@ -16,6 +17,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reset": ("value", "zero", "subtract"),
 }
 OPERATIONS = ("arrive", "decay", "membrane")
+ProfileName = Literal["int8", "ternary", "fenn", "loihi2", "xylo"]
+"""The names in `PROFILES`, as a type for options."""
 
 
 @dataclass(frozen=True, kw_only=True)

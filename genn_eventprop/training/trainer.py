@@ -24,6 +24,7 @@ from ..engines import Data, Engine, engine_class
 from ..engines.contract.memory import check_training
 from ..engines.spike_times import EXACT_DT, GRID_DT, Choice, check_spike_times, choose_spike_times, coarse_step
 from ..errors import CheckpointError, DeviceError, HungUp, SettingError, Stopped, Terminated, whole
+from ..integer.profile import Profile, as_profile
 from ..losses import Function, Loss, as_losses
 from ..losses.outer import UnavailableLoss
 from ..modelling import Network
@@ -47,6 +48,7 @@ from .device import Device, DeviceEngine, InTheLoop
 from .diagnosis import Facts, Finding, diagnose
 from .epoch_statistics import EpochStatistics
 from .evaluator import Evaluation, Evaluator, Samples, as_data, preprocessed
+from .integer_forward import IntegerForward
 from .parameter_sets import ParameterSets
 from .results import delay_metrics, epoch_metrics, gradient_norms, history, relative_steps, run_results
 from .run_recorder import RunRecorder
@@ -116,6 +118,8 @@ class Trainer:
         carry: samples are chunks of long recordings (`data.events.chunks`): the trial of a chunk continues from the
             end of the previous one, and its gradient takes that initial state as given. See docs/long_recordings.md.
         engine_options: options that only this engine has, such as ``device=1``.
+        profile: the forward pass is computed in the integers of this `integer.Profile`, or of the one with this name;
+            spikes are then on the grid. See docs/integer_networks.md.
         device: runs the forward passes, in training and evaluation: a `Device` or `InTheLoop` of `training.device`.
             Gradients are those of the spikes that it reports (docs/device.md).
         communicator: an mpi4py communicator, e.g. MPI.COMM_WORLD, whose ranks train together, see `distribute`.
@@ -164,6 +168,7 @@ class Trainer:
         notes: Sequence[str] = (),
         carry: bool = False,
         device: Device | InTheLoop | None = None,
+        profile: Profile | str | None = None,
         communicator: Any = None,
         **engine_options: Any,
     ) -> None:
@@ -180,7 +185,9 @@ class Trainer:
         network.check_connected()
         self.class_weights = ClassWeights(class_weights, as_losses(loss)[0])
         self.optimiser, self.schedule = optimiser or Adam(RELATIVE_RATE, relative=True), schedule or Constant()
-        self.carry = carry
+        self.carry, self.profile = carry, None if profile is None else as_profile(profile)
+        if profile is not None and (carry or device is not None):
+            raise SettingError("profile= cannot be combined with carry=True or a device")
         self.config, self.settings = dict(config or {}), dict[str, Any]()
         if carry and (checkpoint_batches or communicator is not None):
             raise SettingError("carry=True cannot be combined with checkpoint_batches or several ranks")
@@ -300,6 +307,7 @@ class Trainer:
         if spike_times != "auto":
             return Choice(spike_times, "asked for")
         needs_grid = [name for name in ("slope_floor",) if self._engine_settings[name]] + ["carry"] * self.carry
+        needs_grid += ["profile"] * (self.profile is not None)
         needs_grid += ["device"] * (self.loop is not None)
         exact_dt, grid_dt = (EXACT_DT, GRID_DT) if dt is None else (dt, dt)
         return choose_spike_times(
@@ -317,6 +325,8 @@ class Trainer:
             self.engine = StatefulEngine(self.engine)
         if self.loop is not None:
             self.engine = DeviceEngine(self.engine, self.loop)
+        if self.profile is not None:
+            self.engine = IntegerForward(self.engine, self.network, self.profile)
         self._prepare_optimiser(self.engine.parameters)
         self.engine.use(self.optimiser)
         self.parameter_sets = ParameterSets(self.engine.parameters, self.optimiser, self.engine.lock)
@@ -377,6 +387,7 @@ class Trainer:
         described = [describe_loss(each) for each in as_losses(self.loss)]
         birth = {"spike_birth": self.plan.spike_birth} if self.plan.spike_birth else {}
         rows = {"weight_rows": self.engine.weight_rows} if self.engine.weight_rows != "float32" else {}
+        profile = {} if self.profile is None else {"profile": self.profile.name}
         return {
             "loss": described[0] if len(described) == 1 else described,
             "dt": float(self.plan.dt), "duration": float(self.plan.duration), "spike_times": self.plan.spike_times,
@@ -385,7 +396,7 @@ class Trainer:
             "batch_size": self.batch_size, "seed": self.streams.seed, "slope_floor": float(slope_floor),
             "class_weights": self.class_weights.description,
             "regularisers": [describe_regulariser(r) for r in self.plan.regularisers],
-        } | ({"carry": True} if self.carry else {}) | birth | rows | self._device_setting()  # fmt: skip
+        } | ({"carry": True} if self.carry else {}) | birth | rows | profile | self._device_setting()  # fmt: skip
 
     def _device_setting(self) -> dict[str, str]:
         return {} if self.loop is None else {"device": type(self.loop.device).__name__}

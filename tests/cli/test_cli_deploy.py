@@ -13,10 +13,10 @@ import pytest
 import genn_eventprop
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
 from genn_eventprop.cli import main
-from genn_eventprop.cli.run_commands import ProfileName
 from genn_eventprop.deploy.c_file import on_the_grid
 from genn_eventprop.deploy.integer import IntegerModel
 from genn_eventprop.integer import PROFILES, Profile
+from genn_eventprop.integer.profile import ProfileName
 from genn_eventprop.models.lif import LIF
 
 
@@ -197,7 +197,7 @@ def test_a_run_in_integers(run, tmp_path, capsys):
     assert re.search(r"profile int8: accuracy \d+\.\d\d %, undecided \d+, same class in \d+", said)
     assert main(["export", str(run), str(tmp_path / "a.c"), "--profile", "int8", "--bits", "8"]) == 1
     assert "--profile is for C and NIR files, and has its own bits" in capsys.readouterr().err
-    assert set(get_args(get_args(ProfileName)[0])) == set(PROFILES)
+    assert set(get_args(ProfileName)) == set(PROFILES)
 
 
 def test_integers_predict_what_the_run_predicts(run):

@@ -14,8 +14,8 @@ from support.extras import needs
 from support.integer_networks import differences, draw, draw_for_xylo, run_xylosim
 
 MINE = Profile(
-    name="mine", weight_bits=4, state_bits=12, decay_bits=8, rounding="down", order=("membrane", "decay", "arrive"),
-    reset="subtract", gain="shift", gain_limit=3,
+    name="mine", weight_bits=4, state_bits=7, decay_bits=8, rounding="down", order=("membrane", "decay", "arrive"),
+    reset="subtract", gain="shift", gain_limit=3, headroom=1,
 )  # fmt: skip
 
 

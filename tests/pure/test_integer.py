@@ -23,6 +23,7 @@ from genn_eventprop.integer import (
 from genn_eventprop.losses import MaxVoltageCrossEntropy
 from genn_eventprop.models import ALIF, LI, LIF, AdEx
 from genn_eventprop.plan import make_plan
+from support.guides import blocks
 from support.integer_networks import draw
 
 # NIR's LIF example (Pedersen et al. 2024, doi 10.1038/s41467-024-52259-9): 1,000 steps of 0.1 ms, input in these ones
@@ -228,3 +229,11 @@ def test_input_and_readouts_are_checked():
         simulate(network.reading("hidden", "count", 7), np.zeros((1, 5, 2), np.uint8))
     with pytest.raises(NetworkError, match="never spikes"):
         some_network(LI).quantise("int8").reading("hidden", "count")
+
+
+def test_the_page_of_integer_networks_runs():
+    names = {}
+    for block in blocks("docs/integer_networks.md"):
+        if block.language == "python":
+            exec(compile(block.text, "docs/integer_networks.md", "exec"), names)
+    assert names["trial"].spikes["hidden"].sum() > 0 and names["mine"].weight_bits == 4
