@@ -1,7 +1,8 @@
 """What convolutions cost on native: Conv4, and how time and memory grow with channels, kernel, image and spikes.
 
     python benchmarks/conv_rows.py                      # Conv4, by rows and by tables of synapses
-    python benchmarks/conv_rows.py --growth --write docs/benchmarks.md
+    python benchmarks/conv_rows.py --write docs/benchmarks.md
+    python benchmarks/conv_rows.py --growth     # single convolutions, too
     python benchmarks/conv_rows.py --spike-times exact --layers 1 --image 28
 
 Conv4: an image of 84 x 84 x 3 with a spike in every input, four convolutions of 64 channels (kernel 3, stride 2,

@@ -8,16 +8,13 @@ weights that lead to a layer; 40 epochs of one seed take about a minute on an id
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from experiments.deep import Config, build  # noqa: E402
+from genn_eventprop.experiments.deep import Config, build
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "initial weights scaled to a rate": {"clip_each": None},
@@ -58,16 +55,13 @@ def table(s: Settings) -> str:
     command = f"python benchmarks/depth.py --seeds {' '.join(map(str, s.seeds))}"
     command += "" if s.epochs is None else f" --epochs {s.epochs}"
     rows = [f"`{command}`", ""]
-    rows.append(f"| | test accuracy (%), seeds {', '.join(map(str, s.seeds))} | " + " | ".join(LAYERS) + " |")
-    rows.append("|---|---|" + "---|" * len(LAYERS))
+    rows += [f"| | test accuracy (%), seeds {', '.join(map(str, s.seeds))} |", "|---|---|"]
     for name, settings in VARIANTS.items():
         found = [run(s, seed, **settings) for seed in s.seeds]
-        accuracies = ", ".join(f"{100 * accuracy:.1f}" for accuracy, _ in found)
-        ends = [(m[0]["gradient_norms"], m[-1]["gradient_norms"]) for _, m in found[:1]]
-        norms = [f"{first[layer]:.1e}, {last[layer]:.1e}" for first, last in ends for layer in LAYERS]
-        rows.append(f"| {name} | {accuracies} | " + " | ".join(norms) + " |")
-        print(rows[-1], flush=True)
-    rows += ["", "Gradient norms: after the first and the last epoch, seed 1."]
+        rows.append(f"| {name} | {', '.join(f'{100 * accuracy:.1f}' for accuracy, _ in found)} |")
+        first, last = (found[0][1][epoch]["gradient_norms"] for epoch in (0, -1))
+        norms = (f"{layer} {first[layer]:.1e}, {last[layer]:.1e}" for layer in LAYERS)
+        print(rows[-1], "gradient norms after the first and the last epoch, seed 1:", *norms, sep="\n  ", flush=True)
     return "\n".join(rows) + "\n"
 
 

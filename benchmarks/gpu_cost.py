@@ -1,7 +1,7 @@
 """What a training batch of the cuda engine costs, from the compiled code: no GPU needed, and none was used.
 
     python benchmarks/gpu_cost.py                          # needs the extra [cuda] (NVRTC compiles without a driver)
-    python benchmarks/gpu_cost.py --write docs/cuda.md     # puts three of the tables between the marks in the page
+    python benchmarks/gpu_cost.py --write docs/cuda.md     # puts the predictions between the marks in the page
 
 Counted: registers, stack, spills and shared memory as ptxas -v reports them for each architecture; launches as the
 engine makes them; barriers in the text of the loops; blocks per multiprocessor that registers, shared memory and
@@ -184,16 +184,16 @@ def small() -> list[str]:
     return lines
 
 
-def exact() -> list[str]:
+def exact(every: bool) -> list[str]:
     """With exact spike times, where the card's rate in double precision may be what is longest."""
     columns = (
         "exact, 700 - 256 - 20",
+        "predicted ms per sample: batch 32, 256",
         "registers, stack, spills",
         "blocks per multiprocessor",
         "cycles of a step of these: waits, instructions, L2, double precision",
-        "predicted ms per sample: batch 32, 256",
-    )
-    lines = [f"| {' | '.join(columns)} |", "|---|---|---|---|---|"]
+    )[: 5 if every else 2]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     shape = Shape(spike_times="exact")
     plan, spikes = shape.network()[0], spikes_of(shape)
     for card in CARDS:
@@ -202,7 +202,8 @@ def exact() -> list[str]:
         cycles = ", ".join(f"{v:.0f}" for v in limits(plan, card, most, spikes).values())
         times = (1e3 * sum(seconds(plan, card, b, spikes, most).values()) / b for b in BATCHES[1:])
         ms = ", ".join(f"{t:.3f}" for t in times)
-        lines.append(f"| {card.name} | {c.registers['trial']}, {c.stack}, {c.spills} B | {most} | {cycles} | {ms} |")
+        counted = f" {c.registers['trial']}, {c.stack}, {c.spills} B | {most} | {cycles} |"
+        lines.append(f"| {card.name} | {ms} |{counted if every else ''}")
     return lines
 
 
@@ -218,14 +219,14 @@ def exact_waits() -> list[str]:
 def tables(every: bool) -> str:
     """All tables, or those of the page."""
     shapes = {f"700 - {n} - 20": Shape(hidden=n) for n in (256, 1024, 4096)}
-    parts = [resources(shapes), predictions(shapes), exact()]
+    parts = [predictions(shapes), exact(every)]
     if every:
         published = [
             "| published, training | ms per sample |",
             "|---|---|",
             *(f"| {n} | {ms} |" for n, ms in PUBLISHED),
         ]
-        parts += [counts(shapes), waits(shapes), exact_waits(), small(), published]
+        parts += [resources(shapes), counts(shapes), waits(shapes), exact_waits(), small(), published]
     return "\n\n".join("\n".join(p) for p in parts)
 
 

@@ -174,7 +174,7 @@ KINDS = ("grid", "exact")
 
 def tuned(s: Settings) -> list[str]:
     """A row a task and kind of spike times; trains what is missing, the least expensive task first."""
-    heads = ("task", "epochs", "spike times", "chosen", "validation (%)", "test (%), seeds", "seconds a run")
+    heads = ("task", "epochs", "spike times", "test (%), seeds")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, contest in CONTESTS.items():
         if s.only and name not in s.only:
@@ -202,12 +202,8 @@ def tuned(s: Settings) -> list[str]:
             spread = f" +- {np.std(tests, ddof=1):.2f}" if len(tests) > 1 else ""
             step = f"grid of {contest.grid_dt:g} ms" if kind == "grid" else "exact"
             words = f"rate {rate:g}, {', '.join(f'{k} {v}' for k, v in contest.others[i].items() if v) or 'no penalty'}"
-            seconds = np.mean([r["seconds_training"] for r in runs if r is not None])
-            lines.append(
-                f"| {name} | {epochs} | {step} | {words} | {100 * best[rate, i]:.2f} | "
-                f"{np.mean(tests):.2f}{spread} ({len(tests)}) | {seconds:.0f} |"
-            )
-            print(lines[-1], flush=True)
+            lines.append(f"| {name} | {epochs} | {step} | {np.mean(tests):.2f}{spread} ({len(tests)}) |")
+            print(lines[-1], f"{words}, {100 * best[rate, i]:.2f} % on validation", flush=True)
             _write_between(s.doc, "tuned", lines, 3)
     return lines
 
@@ -429,7 +425,7 @@ def main() -> int:
         draw(rows, trained, s.figure)
         _write_between(s.doc, "angles", angles(rows), 2)
         if trained:
-            _write_between(s.doc, "trained", accuracies(trained), 1)
+            print(*accuracies(trained), sep="\n")
     if "tuned" in s.parts:
         tuned(s)
     if "costs" in s.parts:

@@ -1,7 +1,7 @@
 """How the cost of a training step grows with neurons, steps, spikes, batch and channels, beside its limit.
 
     python benchmarks/growth.py                                          # the table
-    python benchmarks/growth.py --write docs/benchmarks.md --figure docs/figures/growth.png
+    python benchmarks/growth.py --figure docs/figures/growth.png         # and docs/benchmarks.md's figure
 
 `native` on the grid, one thread, float32, around the shape of spoken digits (`shd_shape.py`: 700 channels, 256
 recurrent neurons, 1000 steps, 8000 input spikes, batches of 8), of which one number changes at a time. Longer trials
@@ -21,7 +21,6 @@ import tyro
 from shd_shape import Settings as Shape
 from shd_shape import floor, measure, row_times
 
-BEGIN, END = "<!-- growth: begin -->", "<!-- growth: end -->"
 BASE = Shape(batch=8, repeats=5)
 GROWTH: dict[str, tuple[str, tuple[int, ...]]] = {
     "neurons": ("hidden", (128, 256, 512)),
@@ -38,11 +37,9 @@ class Settings:
     """What to do with the table.
 
     Args:
-        write: A page, between whose marks the table goes.
         figure: Where to draw it.
     """
 
-    write: Path | None = None
     figure: Path | None = None
 
 
@@ -107,18 +104,15 @@ def main(s: Settings) -> None:
         "|---|---:|---:|---:|---:|---:|",
     ]
     print(*head, sep="\n", flush=True)
-    found, lines = dict[str, list[Point]](), head
+    found = dict[str, list[Point]]()
     for name, (setting, values) in GROWTH.items():
         found[name] = []
         for p in points(setting, values):
             found[name].append(p)
-            lines.append(f"| {name} | {p.value} | {p.spikes:.0f} | {p.ms:.2f} | {p.least:.2f} | {p.ms / p.least:.1f} |")
-            print(lines[-1], flush=True)
+            cells = f"{p.value} | {p.spikes:.0f} | {p.ms:.2f} | {p.least:.2f} | {p.ms / p.least:.1f}"
+            print(f"| {name} | {cells} |", flush=True)
     if s.figure is not None:
         draw(found, s.figure)
-    if s.write is not None:
-        before, _, rest = s.write.read_text().partition(BEGIN)
-        s.write.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}")
 
 
 if __name__ == "__main__":

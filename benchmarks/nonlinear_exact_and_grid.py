@@ -142,17 +142,16 @@ def train_and_test(
 
 
 def table(rows: list[dict[str, float | str]]) -> str:
-    lines = ["| task | neurons | spike times | spikes a neuron | angle (degrees) | accuracy | ms a sample |"]
-    lines.append("|---|---|---|---:|---:|---:|---:|")
+    lines = ["| task, neurons | spike times | angle (degrees) | accuracy | ms a sample |"]
+    lines.append("|---|---|---:|---:|---:|")
     for name in dict.fromkeys(f"{place} {neuron}" for place in TASKS for neuron in MODELS):
         for how in HOW:
             for r in (r for r in rows if r["name"] == name and r["how"] == how):
                 said = "exact" if how == "exact" else f"grid of {how} ms"
                 place, neuron = name.split()
                 angle = f"{r['angle']:.1f}" if how != "exact" and "angle" in r else ""
-                spikes = f"{r['spikes']:.2f}" if "spikes" in r else ""
                 trained = "diverged | " if "failed" in r else f"{100 * float(r['accuracy']):.1f} % | {r['ms']:.2f}"
-                lines.append(f"| {place} | {neuron} | {said} | {spikes} | {angle} | {trained} |")
+                lines.append(f"| {place}, {neuron} | {said} | {angle} | {trained} |")
     return "\n".join(lines)
 
 

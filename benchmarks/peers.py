@@ -198,39 +198,32 @@ def write(document: Path, rows: Sequence[Mapping[str, Any]], missing: Mapping[st
     if s.growth:
         save(draw(rows), document.parent / "figures" / "benchmarks.png")
         words = "Processor time and memory of the layer against steps, neurons, batch and input rate"
-        parts += ["## Growth", f"![{words}](figures/benchmarks.png)", growth_table(rows)]
+        parts += ["## Growth", f"![{words}](figures/benchmarks.png)"]
     before, _, rest = document.read_text().partition(BEGIN)
     document.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}{rest.partition(END)[2]}")
     print(f"written: {document}")
 
 
 def machine(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Processor, and the versions of every peer."""
+    """Processor, and the versions of all packages."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     name = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), platform.processor())
-    told: dict[str, str] = {}
+    told: dict[str, None] = {}
     for row in rows:
-        if "versions" in row:
-            own = {k: v for k, v in row["versions"].items() if k != "numpy"}
-            told[row["peer"]] = ", ".join(f"{k} {v}" for k, v in own.items())
-    peers = "\n".join(f"* {peer}: {words}" for peer, words in told.items())
+        told |= {f"{k} {v}": None for k, v in row.get("versions", {}).items() if k != "numpy"}
     first = f"Machine: {os.cpu_count()} cores of {name}, one thread for each; Python {platform.python_version()}."
-    return f"{first}\n\n{peers}"
+    return f"{first}\n\n{', '.join(told)}."
 
 
 def table(task: str, shape: Shape, rows: Sequence[Mapping[str, Any]]) -> str:
     """A line a peer, fastest first."""
     found = [r for r in rows if r["task"] == task and r["shape"] == asdict(shape)]
     good = sorted((r for r in found if "cpu" in r), key=lambda r: r["cpu"])
-    heads = ("package", "ms per batch, processor time", "ms per sample", "wall-clock ms per batch", "times the fastest",
-             "memory (MB)", "first three steps (s)")  # fmt: skip
+    heads = ("package", "ms per batch, processor time", "times the fastest", "memory (MB)")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for r in good:
-        lines.append(
-            f"| {r['peer']} | {r['cpu']:.4g} | {r['cpu'] / shape.batch:.3g} | {r['wall']:.4g} | "
-            f"{r['cpu'] / good[0]['cpu']:.1f} | {r['memory']:.0f} | {r['first']:.1f} |"
-        )
-    lines += [f"| {r['peer']} | {r['error']} | - | - | - | - | - |" for r in found if "error" in r]
+        lines.append(f"| {r['peer']} | {r['cpu']:.4g} | {r['cpu'] / good[0]['cpu']:.1f} | {r['memory']:.0f} |")
+    lines += [f"| {r['peer']} | {r['error']} | - | - |" for r in found if "error" in r]
     return "\n".join(lines)
 
 
@@ -243,20 +236,6 @@ def whole_run(rows: Sequence[Mapping[str, Any]]) -> str:
         f"All of SHD ({SAMPLES} samples, {EPOCHS} epochs) at this pace, processor time of one core: {told}. "
         f"Published, on a GPU, 256 hidden neurons and steps of 1 ms: {published}."
     )
-
-
-def growth_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Processor time of every point of the figure, in ms per batch."""
-    lines = []
-    for what, series in GROWTH.items():
-        values = [getattr(x, "hidden" if what == "neurons" else what) for x in series]
-        lines += [f"| {what} | {' | '.join(f'{v:g}' for v in values)} |", "|---" * (len(values) + 1) + "|"]
-        for peer in CAN["layer"]:
-            cells = [point(rows, peer, x) for x in series]
-            if any(c is not None for c in cells):
-                lines.append(f"| {peer} | {' | '.join('-' if c is None else format(c['cpu'], '.4g') for c in cells)} |")
-        lines.append("")
-    return "\n".join(lines).rstrip()
 
 
 def point(rows: Sequence[Mapping[str, Any]], peer: str, shape: Shape) -> Mapping[str, Any] | None:

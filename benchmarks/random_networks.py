@@ -306,8 +306,10 @@ def _grouped(s: Settings, numbers: list[Number]) -> Iterator[list[Number]]:
 
 
 def reason(text: str) -> str:
-    """A reason without the numbers and names of one network."""
-    return re.sub(r"\d[\d.e+-]*", "#", re.sub(r"'[^']*'", "'...'", text.split("\n")[0]))[:160]
+    """A reason without its remedy, and the numbers and names of one network."""
+    first = re.split(r"\n|; |, so |, which |: runaway", text)[0]
+    first = re.sub(r"^(\w+Error: )?population '[^']*'( \([^)]*\))?:? ", "", re.sub(r" \((?!delta)[^()]*\)", "", first))
+    return re.sub(r"\ba neuron\b", "neuron #", re.sub(r"\d[\d.e+-]*", "#", re.sub(r"'[^']*'", "'...'", first)))
 
 
 def asked(s: Settings) -> str:
@@ -317,8 +319,11 @@ def asked(s: Settings) -> str:
     return f"--spike-times {s.spike_times}{also} --inputs {s.inputs} --level {s.level} --seed {s.seed}{named}"
 
 
+DRAWN = "| what was drawn | structures | of them right on every engine that ran |"
+
+
 def table(s: Settings, found: list[Finding]) -> str:
-    """What became of them, by engine, the reasons of refusals, and what was drawn."""
+    """What became of them, by engine, the reasons of refusals, and what was drawn (not on the page)."""
     structures = len({f.number[0] for f in found})
     command = f"python benchmarks/random_networks.py {asked(s)} --structures {structures}"
     head = "| | structures | networks | right | decided by rounding | refused | wrong | input times compared |"
@@ -335,11 +340,11 @@ def table(s: Settings, found: list[Finding]) -> str:
         kinds = Counter(kind for _, kind, _ in each)
         numbers = [len({p for p, _, _ in each}), len(each), *(kinds[k] for k in KINDS), sum(x[2] for x in each)]
         rows.append(f"| {name} | {' | '.join(map(str, numbers))} |")
-    refused = Counter((v.engine, reason(v.reason)) for f in found for v in f.verdicts if v.kind == "refused")
+    refused = Counter(reason(v.reason) for f in found for v in f.verdicts if v.kind == "refused")
     if any(name.startswith("genn") for name in by_engine):
         rows += ["", f"* genn ran on {GennEngine.availability().detail}"]
-    rows += ["", *(f"* {engine} refused {n}: {why}" for (engine, why), n in refused.most_common()), ""]
-    rows += ["| what was drawn | structures | of them right on every engine that ran |", "|---|---|---|"]
+    rows += ["", *(f"* {n} refused: {why}" for why, n in refused.most_common()), ""]
+    rows += [DRAWN, "|---|---|---|"]
     for name in (*FEATURES, *(ASKED_FOR if s.also else ())):
         those = {f.program("native float64"): f.kind for f in found if name in f.features}
         rows.append(f"| {name} | {len(those)} | {sum(kind == 'right' for kind in those.values())} |")
@@ -410,7 +415,7 @@ def main() -> int:
     text = table(s, found)
     print(text)
     if s.into:
-        write_table(s.into, f"random networks, {s.spike_times}", text)
+        write_table(s.into, f"random networks, {s.spike_times}", text.partition(DRAWN)[0])
     return int(any(f.kind == "wrong" for f in found))
 
 

@@ -3,7 +3,8 @@
     python benchmarks/seeds.py yin_yang --seeds 1-10 --out runs/yin_yang_exact
     python benchmarks/seeds.py yin_yang --seeds 1-10 --out runs/yin_yang_grid -- --spike-times grid --dt 0.1
 
-A seed whose run folder holds results.json is not run again. The table goes to OUT/table.md.
+A seed whose run folder holds results.json is not run again. The table goes to OUT/table.md; with ``--numbers FILE --row
+NAME`` means and deviations go to a row of a result file (docs/numbers).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+
+from result_file import add_row
 
 COLUMNS = ("final_test_accuracy", "test_accuracy", "best_validation_accuracy")
 
@@ -45,10 +48,15 @@ def table(rows: dict[int, dict[str, float]], title: str) -> str:
         cells = " | ".join(f"{100 * r[c]:.2f}" for c in COLUMNS)
         lines.append(f"| {seed} | {cells} | {r['seconds_training']:.1f} |")
     if len(rows) > 1:
-        means = [[100 * r[c] for r in rows.values()] for c in COLUMNS]
-        cells = " | ".join(f"{statistics.mean(v):.2f} +- {statistics.stdev(v):.2f}" for v in means)
+        cells = " | ".join(means(rows))
         lines.append(f"| mean | {cells} | {statistics.mean(r['seconds_training'] for r in rows.values()):.1f} |")
     return "\n".join(lines) + "\n"
+
+
+def means(rows: dict[int, dict[str, float]]) -> list[str]:
+    """Mean and standard deviation of every column, in %."""
+    values = [[100 * r[c] for r in rows.values()] for c in COLUMNS]
+    return [f"{statistics.mean(v):.2f} +- {statistics.stdev(v):.2f}" for v in values]
 
 
 def main() -> None:
@@ -61,6 +69,8 @@ def main() -> None:
     parser.add_argument("experiment")
     parser.add_argument("--seeds", default="1-10")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--numbers", type=Path)
+    parser.add_argument("--row")
     given = parser.parse_args(arguments)
     rows: dict[int, dict[str, float]] = {}
     for seed in seeds_of(given.seeds):
@@ -69,6 +79,23 @@ def main() -> None:
         (given.out / "table.md").write_text(text)
         print(f"seed {seed}: {100 * rows[seed]['final_test_accuracy']:.2f} %", flush=True)
     print(text)
+    if given.numbers:
+        columns = ("settings", "arguments after `--`", "seeds", "last epoch (%)", "chosen on validation (%)",
+                   "best validation (%)")  # fmt: skip
+        cells = [given.row, f"`{' '.join(options)}`" if options else "", given.seeds, *means(rows)]
+        command = " ".join(
+            [
+                "python benchmarks/seeds.py",
+                given.experiment,
+                "--seeds",
+                given.seeds,
+                "--out OUT",
+                *(["--"] * bool(options)),
+                *options,
+            ]
+        )
+        raw = {str(seed): {c: r[c] for c in COLUMNS} for seed, r in rows.items()}
+        add_row(given.numbers, columns, cells, command, runs=raw)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/torch_overhead.py                     # processor time of both in turn, and threads
     python benchmarks/torch_overhead.py --profile           # where the layer's own time goes
-    python benchmarks/torch_overhead.py --write docs/pytorch.md   # also puts the tables into the page
+    python benchmarks/torch_overhead.py --write docs/pytorch.md   # also puts the first table into the page
 
 The network is that of `shd_shape.py`: 700 - 256 recurrent LIF - 20 LI, 1000 steps of 1 ms, 8000 input spikes a sample,
 batches of 32. Both train on the same `Events` with Adam at rate 0, so that the spikes stay as they are,
@@ -188,8 +188,8 @@ def main() -> None:
     if asked.threads:
         print("\n".join(threads(s, events[: 2 * s.batch], asked.repeats)))
         return
-    lines = [*overhead(s, events, asked.repeats), "", *by_policy(asked)]
-    print("\n".join(lines))
+    lines = overhead(s, events, asked.repeats)
+    print("\n".join([*lines, "", *by_policy(asked)]))
     if asked.write:
         text = asked.write.read_text()
         begin, end = (f"<!-- {name} of benchmarks/torch_overhead.py -->" for name in ("begin", "end"))

@@ -57,20 +57,13 @@ wrong result reported as correct. {verdict}
   ([random networks](random_networks.md)).
 * **doubted**: a fit ended elsewhere than at the truth, and said that it is unsure ([fit](fit.md)).
 
-The kills of trainings, conversions and compilations add up to one hundred. Parts may come from several runs of the
-command (`--saved`): after a fix, only its part runs again. So far the campaign has found the following faults, each of
-which now has a test: npz files in which a flipped bit makes zipfile expect another compression (a bare traceback),
-HDF5 files without class names (a bare traceback), a wrong learning rate in the metrics of an epoch that was interrupted
-after its last batch, time steps and layers too large for any memory (a bare MemoryError), a table of `export` whose
-order changed from run to run, a SIGTERM or SIGHUP that was lost when it came while the garbage collector ran, numbers
-of metrics.jsonl that are texts or tables (a bare traceback in `view`), settings of the wrong type in a scan, and
-`export` to an empty name (bare tracebacks).
+Parts may come from several runs of the command (`--saved`).
 
 What a run promises, and how:
 
 | what happens | what holds |
 |---|---|
-| Ctrl-C, SIGTERM, SIGHUP | the batch is finished, a checkpoint written (status 130, 143, 129); resuming is bit-equal |
+| Ctrl-C, SIGTERM, SIGHUP | a checkpoint when the batch ends, on `native` within a second; resuming is bit-equal |
 | stdout or stderr closed, full, not read | the training goes on; a full stdout is named at the end (status 1) |
 | files of another program in the way | neither removed nor replaced, but named; our folders have a mark |
 | `kill -9`, power cut | the last checkpoint is intact: written aside, synced, renamed; `--checkpoint-batches` |

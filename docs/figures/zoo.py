@@ -133,14 +133,17 @@ def cards(names: list[str]) -> None:
         page = PAGE.read_text()
         (head, rest), tail = page.split(begin), page.split(end)[1]
         rows = {line.split("`")[1]: line for line in rest.split(end)[0].splitlines() if line.startswith("| `")}
-        rows[name] = f"| `{name}` | {' | '.join(cells)} |"
-        print(rows[name], flush=True)
+        row = f"| `{name}` | {' | '.join(cells)} |"
+        print(row, flush=True)
+        rows.pop(name, None)
+        if cells[1:] != ("all", "all") and ZOO[name].spiking:  # the page says it of the others in a sentence
+            rows[name] = row
         lines = ["| model | mean current; spikes | determined by V and spikes | by spikes alone |", "|---|---|---|---|"]
         PAGE.write_text("\n".join([head + begin, *lines, *(rows[n] for n in ZOO if n in rows), end]) + tail)
 
 
 def table(checked: str) -> None:
-    head = ("model", "what it is", "states", "source", "gradcheck", "networks", "spikes", "scheme: order")
+    head = ("model", "what it is", "states", "source", "gradcheck", "scheme: order")
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     found = {line.split()[0]: line for line in checked.splitlines() if line and line.split()[0] in ZOO}
     for name, model in ZOO.items():
@@ -150,7 +153,7 @@ def table(checked: str) -> None:
         who = " ".join(source[1].split()) if source else ""
         what = text.splitlines()[0].rstrip(".:")
         line = found.get(name, f"{name} - - - - -")  # a model that was not checked
-        _, networks, _, spikes, _, error, *orders = line.split(maxsplit=6)
+        error, *orders = line.split(maxsplit=6)[5:]
         states = ", ".join(model.state)
         cells = [
             f"`{name}`",
@@ -158,8 +161,6 @@ def table(checked: str) -> None:
             states,
             f"{who}, {doi[1]}" if doi else who,
             error,
-            networks,
-            spikes,
             " ".join(orders),
         ]
         rows.append("| " + " | ".join(cells) + " |")

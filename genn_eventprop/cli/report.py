@@ -29,7 +29,7 @@ from .options import operand, parse
 
 
 def report(arguments: Sequence[str], program: str) -> None:
-    """Tabulate finished runs and repeats: report runs/* --markdown docs/tried_settings.md."""
+    """Tabulate finished runs and repeats: report runs/* --markdown results.md."""
     parse(_report, arguments, program)
 
 

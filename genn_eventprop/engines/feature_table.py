@@ -37,15 +37,14 @@ def runs(kind: type[Engine], times: str) -> dict[str, bool]:
 
 
 def feature_table() -> str:
-    """The table in Markdown, a row for everything that not all engines have."""
-    of = {column: runs(*column) for column in columns()}
-    heads = [f"`{kind.name}`, {times}" for kind, times in of]
-    lines = [f"| | {' | '.join(heads)} |", f"|---|{':---:|' * len(heads)}"]
+    """The table in Markdown: what not all engines have, behind those that lack it."""
+    of = {f"`{kind.name}` {times}": runs(kind, times) for kind, times in columns()}
+    lacking: dict[tuple[str, ...], list[str]] = {}
     for name in next(iter(of.values())):
-        cells = [has[name] for has in of.values()]
-        if not all(cells):
-            lines.append(f"| {name} | {' | '.join('yes' if c else '' for c in cells)} |")
-    everywhere = [name for name in FEATURES if all(has[name] for has in of.values())]
+        lacking.setdefault(tuple(column for column, has in of.items() if not has[name]), []).append(name)
+    everywhere = [name for name in lacking.pop((), []) if name in FEATURES]
+    lines = ["| not on | |", "|---|---|"]
+    lines += [f"| {', '.join(those)} | {'; '.join(names)} |" for those, names in lacking.items()]
     if everywhere:
         lines += ["", *textwrap.wrap(f"Every engine runs {'; '.join(everywhere)}.", WIDTH)]
     return "\n".join(lines)

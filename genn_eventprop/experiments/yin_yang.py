@@ -10,8 +10,8 @@ stays silent contributes nothing, as in the paper.
     genn-eventprop train yin_yang --config experiments/yin_yang_delays.toml     30 hidden neurons, learned delays
     genn-eventprop train yin_yang --quick
 
-Expected: 98 % test accuracy in the last epoch (97.95 +- 0.55 % over 10 seeds, docs/results.md; 98.10 +- 0.18 % in the
-paper), 7 s on two cores; our own settings: 98.55 +- 0.39 %; 30 hidden neurons with learned delays: 98.77 +- 0.06 %
+Expected: 98 % test accuracy in the last epoch (98.04 +- 0.53 % over 10 seeds, docs/results.md; 98.10 +- 0.18 % in the
+paper), in seconds; our own settings: 98.47 +- 0.42 %; 30 hidden neurons with learned delays: 98.77 +- 0.06 %
 (3 seeds); --quick: about 97.5 % after 15 epochs and a few seconds. On a grid of 0.1 ms (--spike-times grid):
 97.97 +- 0.56 %, 21 s.
 """

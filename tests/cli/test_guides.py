@@ -75,7 +75,7 @@ def test_data(tmp_path, monkeypatch):
 
 
 @ci
-@pytest.mark.parametrize("page", ["grid_versus_exact", "silent_and_exploding", "coming_from"])
+@pytest.mark.parametrize("page", ["silent_and_exploding", "coming_from"])
 def test_choices_and_remedies(page, tmp_path, monkeypatch, capsys):
     if page == "coming_from":
         needs("torch")

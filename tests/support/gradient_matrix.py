@@ -143,7 +143,7 @@ def markdown(rows: Sequence[Cell], seed: int = 0, processes: int = 1) -> Iterato
         for cell, case in zip(rows, (map if pool is None else pool.map)(_shown, *jobs)):
             found = columns(case, cell.model)
             for rows_of, name in zip(tables, (cell.model.name, cell.loss)):
-                rows_of.setdefault(name, _Row()).add(cell, found)
+                rows_of.setdefault(name, _Row()).add(found)
             failures += [f"{cell.name}: {f}" for f in case.failures]
             line = f"{cell.name}: {_worst(found):.1e}{' FAILED' if case.failures else ''}"
             text = "\n".join(f"| {kind} {_HEADER}" + "".join(f"| `{n}` {r}" for n, r in rows_of.items())
@@ -151,7 +151,7 @@ def markdown(rows: Sequence[Cell], seed: int = 0, processes: int = 1) -> Iterato
             yield line, text, max(r.worst for r in tables[0].values()), failures
 
 
-_HEADER = "| networks | weight | delay | input time | parameters | the worst of these |\n" + "|---" * 7 + "|\n"
+_HEADER = "| networks | weight | delay | input time | parameters |\n" + "|---" * 6 + "|\n"
 
 
 def _worst(found: dict[str, float]) -> float:
@@ -159,21 +159,20 @@ def _worst(found: dict[str, float]) -> float:
 
 
 class _Row:
-    """The largest error of each kind of gradient in several networks, and where the largest of a parameter is."""
+    """The largest error of each kind of gradient in several networks."""
 
     def __init__(self) -> None:
         self.networks, self.worst, self.errors = 0, 0.0, dict.fromkeys(("weight", "delay", "input_times"), 0.0)
-        self.parameter, self.place = 0.0, ""
+        self.parameter = 0.0
 
-    def add(self, cell: Cell, found: dict[str, float]) -> None:
+    def add(self, found: dict[str, float]) -> None:
         self.networks, self.worst = self.networks + 1, max(self.worst, _worst(found))
         for name, error in found.items():
             if name in self.errors:
                 self.errors[name] = np.fmax(self.errors[name], error)
             elif error > self.parameter:
-                output = f", {cell.model.name if cell.output else 'LI'} output" if cell.model.spiking else ""
-                self.parameter, self.place = error, f"`{name}`: {cell.loss}, {cell.topology}{output}"
+                self.parameter = error
 
     def __str__(self) -> str:
         errors = " | ".join(f"{e:.0e}" if e else "0" for e in (*self.errors.values(), self.parameter))
-        return f"| {self.networks} | {errors} | {self.place} |\n"
+        return f"| {self.networks} | {errors} |\n"
