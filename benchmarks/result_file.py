@@ -13,13 +13,17 @@ from typing import Any
 from genn_eventprop.runs.run_folder import environment
 
 
-def add_row(path: Path, columns: Sequence[str], cells: Sequence[str], command: str, **raw: Any) -> None:
+def add_row(
+    path: Path, columns: Sequence[str], cells: Sequence[str], command: str, about: Mapping[str, Any] | None = None,
+    **raw: Any,
+) -> None:  # fmt: skip
     """Into the table of this file, in place of the row with the same first cell.
 
     Args:
+        about: Version and machine, `environment()` of the run; default: of now.
         raw: What the cells were computed from.
     """
-    about = environment()
+    about = about or environment()
     rows: list[Mapping[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
     row = {
         "cells": list(cells),

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from result_file import add_row
 
+from genn_eventprop.runs import RunFolder
+
 COLUMNS = ("final_test_accuracy", "test_accuracy", "best_validation_accuracy")
 
 
@@ -95,7 +97,8 @@ def main() -> None:
             ]
         )
         raw = {str(seed): {c: r[c] for c in COLUMNS} for seed, r in rows.items()}
-        add_row(given.numbers, columns, cells, command, runs=raw)
+        about = RunFolder(given.out / f"seed{min(rows)}").environment
+        add_row(given.numbers, columns, cells, command, about, runs=raw)
 
 
 if __name__ == "__main__":
