@@ -13,7 +13,7 @@ stays silent contributes nothing, as in the paper.
 Expected: 98 % test accuracy in the last epoch (98.04 +- 0.53 % over 10 seeds, docs/results.md; 98.10 +- 0.18 % in the
 paper), in seconds; our own settings: 98.47 +- 0.42 %; 30 hidden neurons with learned delays: 98.77 +- 0.06 %
 (3 seeds); --quick: about 97.5 % after 15 epochs and a few seconds. On a grid of 0.1 ms (--spike-times grid):
-97.97 +- 0.56 %, 21 s.
+97.97 +- 0.56 %.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TABLES = runpy.run_path(str(ROOT / "docs" / "numbers" / "tables.py"))
-written, contradictions = TABLES["written"], TABLES["contradictions"]
+written, contradictions, agree = (TABLES[name] for name in ("written", "contradictions", "agree"))
 
 
 @pytest.fixture
@@ -65,3 +65,12 @@ def test_a_result_file_on_no_page_and_a_mark_without_a_file_are_errors(place):
     (place / "docs" / "numbers" / "yin_yang.json").unlink()
     with pytest.raises(SystemExit, match="results.md: no docs/numbers/yin_yang.json"):
         written(place)
+
+
+@pytest.mark.parametrize("one, other, same", [
+    ("97.95 +- 0.55", "97.95 +- 0.55", True), ("97.95 +- 0.55", "97.96 +- 0.55", False),
+    ("93.0 +- 1.9", "93.00 +- 1.93", True), ("93.0 +- 1.9", "93.06 +- 1.93", False), ("65.7", "65.71", True),
+    ("10 of 10", "9 of 10", False), ("97.95", "97.95 +- 0.55", False),
+])  # fmt: skip
+def test_numbers_agree_to_the_digits_that_both_have(one, other, same):
+    assert agree(one, other) is agree(other, one) is same
