@@ -1,6 +1,6 @@
-"""How long a training of the data sets that are not at hand takes here: the table in docs/benchmarks.md.
+"""How long a training of the data sets that are not at hand takes here.
 
-    python benchmarks/data_set_times.py --write docs/benchmarks.md
+    python benchmarks/data_set_times.py
 
 Makes random recordings with the channels, lengths, classes and numbers of spikes of SHD, SSC, N-MNIST and DVS gesture,
 builds each experiment page with its default settings on them, and times training batches, augmentation included, in
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,6 @@ import tyro
 from genn_eventprop import Events
 from genn_eventprop.experiment import layered
 from genn_eventprop.experiments import dvs_gesture, nmnist, shd, ssc
-
-BEGIN, END = "<!-- data sets: begin -->", "<!-- data sets: end -->"
 
 
 @dataclass(frozen=True)
@@ -58,21 +55,15 @@ class Settings:
     """Timed training batches, after as many that are not timed."""
     only: tuple[str, ...] = ()
     """Beginnings of names; default: all."""
-    write: Path | None = None
-    """Document whose table is replaced."""
 
 
 def main(s: Settings) -> None:
-    """Measure, print, write."""
+    """Measure and print."""
     heads = ("data set", "network", "ms a sample", "an epoch", "the run")
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    print(f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", sep="\n", flush=True)
     for name, data_set in SETS.items():
         if not s.only or name.startswith(s.only):
-            lines.append(row(name, data_set, s.batches))
-            print(lines[-1], flush=True)
-    if s.write is not None:
-        before, _, rest = s.write.read_text().partition(BEGIN)
-        s.write.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}")
+            print(row(name, data_set, s.batches), flush=True)
 
 
 def row(name: str, data_set: DataSet, batches: int) -> str:
