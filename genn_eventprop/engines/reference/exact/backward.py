@@ -108,8 +108,10 @@ class Backward:
             that recording, by the population that is read.
         dr: of each, (K,) dL/dr, of several readouts a tuple. push: (K,) jump of lambda_V at T.
         jumps: population -> (N,) of the regularisers.
+        floor: smallest slope that is trusted at a spike that is given, per ms.
 
     Attributes:
+        guarded: spikes at which it acted.
         gradients: "connection.weight" in the shape of the weights, "connection.delay" () or in that of the delays,
             "population.parameter" (N,).
         input_times: (E,) dL/d(time of every input spike). by_drive: population -> (P, S, N) dL/d(value of `Drive`).
@@ -125,7 +127,9 @@ class Backward:
         readouts: Mapping[str, Readout],
         n_inputs: int,
         drives: Mapping[str, Drive],
+        floor: float = 0.0,
     ) -> None:
+        self.floor, self.guarded = floor, 0
         self.plan, self.weights, self.recording, self.readouts = plan, weights, recording, readouts
         self.adjoint = {name: _Adjoint(m, recording) for name, m in models.items()}
         self.weight_gradient = {key: np.zeros_like(w) for key, w in weights.items()}
@@ -196,15 +200,19 @@ class Backward:
             E += self.readouts[event.population].spike_term(event, after, self.dr[event.population])
         rate = 0.0  # of an event with a cause: its time is that of the cause, whatever the state
         if event.cause is None:
-            if not jump["gdot"] > 0:
+            if event.event == adjoint.model.given and not (jump["gdot"] > 0 and jump["gdot"] >= self.floor):
+                self.guarded += 1  # its time is not that of a crossing, and says nothing of the slope
+                rate = E / self.floor if self.floor else 0.0
+            elif not jump["gdot"] > 0:
                 name = adjoint.model.record.derived.model.name
                 raise EngineError(
                     f"population {event.population!r} ({name}): event {adjoint.model.events[event.event].name!r} of "
                     f"neuron {n} at {event.time:g} ms touches its threshold with slope {float(jump['gdot']):g} / ms; "
                     "without a rise there is no gradient; change the weights a little"
                 )
-            rate = E / jump["gdot"]
-            self.smallest_slope = min(self.smallest_slope, abs(float(jump["gdot"])))
+            else:
+                rate = E / jump["gdot"]
+                self.smallest_slope = min(self.smallest_slope, abs(float(jump["gdot"])))
         else:
             for cause, share in event.shares:
                 cause.extra += share * E

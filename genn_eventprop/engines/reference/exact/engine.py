@@ -18,7 +18,7 @@ import numpy as np
 
 from ....errors import EngineError
 from ....losses import LossRecord
-from ....plan import Plan
+from ....plan import Plan, observe
 from ...contract.currents import CurrentBatch
 from ...contract.data import Data
 from ...contract.engine import Availability, Engine
@@ -61,7 +61,8 @@ class ReferenceEvent(Engine):
     """See the module.
 
     Args:
-        plan, parameters: see `Engine`; the plan needs spike_times="exact".
+        plan, parameters, slope_floor: see `Engine`; the plan needs spike_times="exact". The floor is for observed
+            spikes alone: slopes at crossings are exact.
         max_spikes: of one population in one trial; beyond it an `EngineError` names the population.
 
     Attributes:
@@ -75,7 +76,7 @@ class ReferenceEvent(Engine):
     name = "reference_event"
     generates = False
     features = {"exact": ALL - {PROGRAM_READOUTS}}
-    options = ()  # exact slopes: slope_floor is for grid engines
+    observes = frozenset({"exact"})
     threshold_noise: Mapping[str, int] = {}
     """Where thresholds are drawn: population -> number of the state by which they lie above their means; see
     `ReferenceClock.threshold_noise`."""
@@ -84,8 +85,10 @@ class ReferenceEvent(Engine):
     def availability(cls) -> Availability:
         return Availability(cls.name, True, "NumPy float64, exact spike times; slow; the reference for gradients")
 
-    def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, max_spikes: int = 100_000) -> None:
-        super().__init__(plan, parameters)
+    def __init__(
+        self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0, max_spikes: int = 100_000
+    ) -> None:
+        super().__init__(plan, parameters, slope_floor=slope_floor)
         self.max_spikes = max_spikes
         self.parameters = copied(plan, parameters, np.float64)
         self.gradients = {k: np.zeros_like(self.parameters[k]) for k in plan.trainable}
@@ -94,21 +97,28 @@ class ReferenceEvent(Engine):
         self.trials: list[Trial] = []
         self._tables = Tables(plan)
         self._compiled = {p.name: Compiled(p) for p in plan.populations}
+        self._compiled_observed: dict[str, Compiled] = {}
+        self._observed: dict[str, Spikes] = {}  # that the run is given
+        self._guarded = 0
 
     def run(
         self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False,
         observed: Observed | None = None,
     ) -> Result:  # fmt: skip
         samples = self.batch(data, samples)
-        self.take_observed(data, samples, observed)
+        self._observed = self.take_observed(data, samples, observed)
         data.scored(samples, training=training)
-        models, parts, slopes, pushes = self._score(data, samples, births=training)
-        if training:
-            self._gradients(models, slopes, pushes)
+        try:
+            models, parts, slopes, pushes = self._score(data, samples, births=training)
+            if training:
+                self._gradients(models, slopes, pushes)
+        finally:
+            self._observed = {}
         main = parts[self.plan.loss.output]
         return Result(
             loss=summed(self.plan, parts), prediction=main.prediction, readout=main.readout,
-            spike_counts=self._counts(), guarded=0, spikes=self._spikes() if record_spikes else None,
+            spike_counts=self._counts(), guarded=self._guarded if training else 0,
+            spikes=self._spikes() if record_spikes else None,
             parts=parts if self.plan.auxiliary else {},
         )  # fmt: skip
 
@@ -200,19 +210,31 @@ class ReferenceEvent(Engine):
         self.plan.check_parameters(self.parameters)  # learned ones may have come to lie above a threshold
         return {
             p.name: PopulationModel(
-                self._compiled[p.name],
+                self._of_run(p.name),
                 {n: self.parameters[f"{p.name}.{n}"] for n in p.derived.params},
                 self.plan.duration,
             )
             for p in self.plan.populations
         }
 
+    def _of_run(self, name: str) -> Compiled:
+        """The equations of a population, as of one whose spikes are given if they are."""
+        if name not in self._observed:
+            return self._compiled[name]
+        if name not in self._compiled_observed:
+            self._compiled_observed[name] = Compiled(observe(self.plan, [name]).population(name))
+        return self._compiled_observed[name]
+
     def _trials(
         self, data: Data, samples: np.ndarray, models: dict[str, PopulationModel], *, births: bool
     ) -> list[Trial]:
         self._batch = self._of_currents(data, samples, self.parameters)
         every = [self._drives([self._batch], b) for b in range(len(samples))]
-        return [self._forward(data, int(i), models, drives, births=births) for i, drives in zip(samples, every)]
+        trials = []
+        for b, (i, drives) in enumerate(zip(samples, every)):
+            given = {n: (s.time[s.sample == b], s.neuron[s.sample == b]) for n, s in self._observed.items()}
+            trials.append(self._forward(data, int(i), models, drives, births=births, observed=given))
+        return trials
 
     def _of_currents(self, data: Data, samples: np.ndarray, parameters: Mapping[str, np.ndarray]) -> CurrentBatch:
         return CurrentBatch(self.plan, parameters, self._tables, data, samples, np.dtype(np.float64))
@@ -232,19 +254,20 @@ class ReferenceEvent(Engine):
         return out
 
     def _forward(
-        self, data: Data, sample: int, models: dict[str, PopulationModel], drives: Mapping[str, Drive], *, births: bool
-    ) -> Trial:
+        self, data: Data, sample: int, models: dict[str, PopulationModel], drives: Mapping[str, Drive], *, births: bool,
+        observed: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    ) -> Trial:  # fmt: skip
         part = slice(data.offsets[sample], data.offsets[sample + 1])
         times, channels = _exact_times(data, part), data.channels[part]
         # one copy, C = 1: the leading axis
         weights = {c.weight: self.parameters[c.weight][None] for c in self.plan.connections}
         delays = flat_delays(self.plan, self.parameters)
-        return self._trial(models, weights, delays, times[None], channels, data, sample, drives, births)
+        return self._trial(models, weights, delays, times[None], channels, data, sample, drives, births, observed)
 
     def _trial(
         self, models: dict[str, PopulationModel], weights: Mapping[str, np.ndarray], delays: Mapping[str, np.ndarray],
         times: np.ndarray, channels: np.ndarray, data: Data, sample: int, drives: Mapping[str, Drive],
-        births: bool = False,
+        births: bool = False, observed: Mapping[str, tuple[np.ndarray, np.ndarray]] = {},
     ) -> Trial:  # fmt: skip
         """One trial; time weights that follow the input use that of the first copy. births: whether the way back is to
         see spikes being born."""
@@ -257,7 +280,7 @@ class ReferenceEvent(Engine):
         at = {n: breaks(v, inputs, targets[n]) for n, v in views.items()}
         synapses = routes(self.plan, self._tables, self.parameters)
         while True:
-            arguments = (self.plan, models, weights, synapses, delays, self.max_spikes, sample, at, drives)
+            arguments = (self.plan, models, weights, synapses, delays, self.max_spikes, sample, at, drives, observed)
             recording = Forward(*arguments).run(times, channels)
             if births and (unborn := candidates(self.plan, models, recording, self.threshold_noise)):
                 recording = Forward(*arguments).run(times, channels, unborn)
@@ -324,7 +347,7 @@ class ReferenceEvent(Engine):
         pairs = {c.pairs for c in self.plan.weighted}
         total = {k: np.zeros_like(v) for k, v in self.parameters.items() if k not in pairs}
         total |= {c.delays_name: np.zeros(()) for c in self.plan.connections if not c.delays}
-        inputs, by_drive, self.smallest_slope = [], [], np.inf
+        inputs, by_drive, self.smallest_slope, self._guarded = [], [], np.inf, 0
         weights = {c.weight: self.parameters[c.weight] for c in self.plan.connections}
         # the surrogate gradient of a count is a jump at own spikes, as those of the regularisers are
         jumps = self.spike_jumps(self._counts())
@@ -334,7 +357,8 @@ class ReferenceEvent(Engine):
                 jumps[loss.output] = jumps.get(loss.output, 0.0) + counted
         # one trial after the other: each has its events, so there is nothing to do for all at once
         for b, trial in enumerate(self.trials):
-            back = Backward(self.plan, models, weights, trial.recording, trial.readouts, trial.n_inputs, trial.drives)
+            back = Backward(self.plan, models, weights, trial.recording, trial.readouts, trial.n_inputs, trial.drives,
+                            self.slope_floor)  # fmt: skip
             slopes: dict[str, Any] = {name: each[b] for name, each in dr.items()}
             if also:
                 main = self.plan.loss
@@ -349,6 +373,7 @@ class ReferenceEvent(Engine):
             inputs.append(back.input_times)
             by_drive.append(back.by_drive)
             self.smallest_slope = min(self.smallest_slope, back.smallest_slope)
+            self._guarded += back.guarded
         if self.plan.currents_into:
             self._add_currents(total, by_drive)
         self.gradients = {k: total[k] for k in self.plan.trainable}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 
@@ -28,15 +29,25 @@ class PopulationModel:
         self.flow = self.equations.flow(duration * (1 + 4 * SAME_INSTANT))
         self.spiking = compiled.record.spiking
         self.events = compiled.record.derived.events
+        self.given = next((e for e, event in enumerate(self.events) if event.emits and compiled.record.observed), -1)
+        self._own_modes = [event.modes for event in compiled.record.derived.model.events]
+
+    @cached_property
+    def pushed(self) -> bool:
+        """Whether a spike that is given may be caused by what happens at the same instant: an arrival that moves its
+        threshold, or the end of a mode that it is none of."""
+        d, e = self.record.derived, self.given
+        moved = any((d.events[e].dg_dx.T * direction)[0] != 0 for direction in d.receptors.values())
+        return moved or any(self._own_modes[e]) or len(self.events) > 1
 
     def can_trigger(self, cause: Cause | None, event: int) -> bool:
         """Whether `cause` can make `event` happen in the same instant: it moves g, or its mode change allows the event.
 
         Such an event has no gdot: its E goes to the cause (docs/equations.md, section 2).
         """
-        d = self.record.derived
+        d, own = self.record.derived, self._own_modes[event]
         if isinstance(cause, Arrival):
             return (d.events[event].dg_dx.T * d.receptors[cause.connection.receptor])[0] != 0
         if isinstance(cause, ModeEnd):
-            return cause.mode not in d.events[event].modes
+            return bool(own) and d.modes[cause.mode].name not in own
         return cause is not None

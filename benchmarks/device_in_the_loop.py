@@ -1,0 +1,91 @@
+"""Yin-Yang on a device that deviates: the table of docs/device.md.
+
+    python benchmarks/device_in_the_loop.py --seeds 1-5 --out runs/device
+    python benchmarks/device_in_the_loop.py --seeds 1-5 --out runs/device_alif --neuron ALIF
+
+For each seed, which is also that of the device: the ideal network; that network run on the device; the network trained
+with the device in the loop. Other settings are those of the page `device_in_the_loop`. A seed that is in OUT is not run
+again; the table goes to OUT/table.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from seeds import seeds_of
+
+from genn_eventprop.experiments import device_in_the_loop as page
+
+COLUMNS = {
+    "ideal": "ideal network",
+    "only_run": "trained ideally, run on the device",
+    "in_the_loop": "trained in the loop",
+}
+
+SETTINGS = ("epochs", "hidden", "neuron", "spread", "jitter", "lost", "surplus", "slope_floor", "train_size")
+
+
+def trained(config: page.Config) -> tuple[float, dict, page.Experiment]:
+    """(test accuracy of the last weights in per cent, last metrics, the experiment)."""
+    experiment = page.build(config)
+    experiment.trainer.fit(experiment.train, experiment.validation, epochs=config.epochs)
+    accuracy = 100 * experiment.trainer.evaluate(experiment.test).accuracy
+    return accuracy, experiment.trainer.state.metrics[-1], experiment
+
+
+def run(config: page.Config) -> dict[str, float]:
+    """All numbers of one seed."""
+    began = time.perf_counter()
+    ideal, _, of_model = trained(replace(config, device=False))
+    in_the_loop, metrics, on_device = trained(config)
+    for name, value in of_model.trainer.engine.parameters.items():
+        on_device.trainer.engine.parameters[name][...] = value
+    only_run = 100 * on_device.trainer.evaluate(on_device.test).accuracy
+    spikes = metrics["spikes_per_neuron"]["hidden"] * config.hidden * len(on_device.train)
+    return {
+        "ideal": ideal, "only_run": only_run, "in_the_loop": in_the_loop,
+        "guarded_percent": 100 * metrics["guarded"] / spikes, "seconds": time.perf_counter() - began,
+    }  # fmt: skip
+
+
+def table(rows: dict[int, dict[str, float]], title: str) -> str:
+    """Markdown: a line a seed, then mean and standard deviation; test accuracy in per cent."""
+    lines = [f"`{title}`", "", f"| seed | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
+    lines += [f"| {seed} | {' | '.join(f'{row[c]:.2f}' for c in COLUMNS)} |" for seed, row in rows.items()]
+    each = {c: [row[c] for row in rows.values()] for c in COLUMNS}
+    spread = {c: statistics.stdev(v) if len(v) > 1 else 0.0 for c, v in each.items()}
+    means = (f"{statistics.mean(each[c]):.2f} +- {spread[c]:.2f}" for c in COLUMNS)
+    lines.append(f"| mean | {' | '.join(means)} |")
+    guarded = statistics.mean(row["guarded_percent"] for row in rows.values())
+    return "\n".join([*lines, "", f"The floor of slopes acted at {guarded:.1f} % of the spikes of the last epoch.", ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=seeds_of, default=[1, 2, 3, 4, 5])
+    parser.add_argument("--out", type=Path, required=True)
+    for name in SETTINGS:
+        default = getattr(page.Config, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    settings = {name: getattr(arguments, name) for name in SETTINGS}
+    config, rows = page.Config(threads=1, **settings), {}
+    changed = {n: v for n, v in settings.items() if v != getattr(page.Config, n)}
+    title = " ".join(["device_in_the_loop", *(f"--{n.replace('_', '-')} {v}" for n, v in changed.items())])
+    for seed in arguments.seeds:
+        path = arguments.out / f"seed{seed}.json"
+        if not path.exists():
+            path.write_text(json.dumps(run(replace(config, seed=seed, device_seed=seed))))
+        rows[seed] = json.loads(path.read_text())
+        (arguments.out / "table.md").write_text(table(rows, title))
+    print(table(rows, title))
+
+
+if __name__ == "__main__":
+    main()
