@@ -3,7 +3,7 @@
 The device is simulated (`training.SimulatedDevice`): 20 % spread of time constants and thresholds between neurons,
 reported spikes that move by 0.1 ms, and one in twenty lost. It runs the hidden layer in training, validation and test;
 gradients are exact ones of the ideal network at the spikes that came back (docs/device.md). Method: Wunderlich & Pehle
-2021, doi 10.1038/s41598-021-91786-z; in the loop: Pehle et al. 2023, doi 10.1109/NICE57549.2023 (BrainScaleS-2). A chip
+2021, doi 10.1038/s41598-021-91786-z; in the loop: Pehle et al. 2023, arXiv 2302.07141 (BrainScaleS-2). A chip
 takes the place of the simulation in `build`.
 
     genn-eventprop train device_in_the_loop

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from genn_eventprop import experiments
@@ -23,8 +24,8 @@ pytestmark = pytest.mark.usefixtures("contracted")  # trainings: code that is no
 
 EXPERIMENTS = Path(experiments.__file__).parent
 PAGES = (
-    "braille current_digits current_mnist current_yin_yang deep dvs_gesture latency_mnist loss_shaping_toy nmnist "
-    "sequential_mnist shd spoken_digits ssc"
+    "braille current_digits current_mnist current_yin_yang deep device_in_the_loop dvs_gesture latency_mnist "
+    "loss_shaping_toy nmnist sequential_mnist shd spoken_digits ssc"
 ).split()
 
 
@@ -91,6 +92,20 @@ def test_current_yin_yang(tmp_path):
     times = load_experiment("current_yin_yang")
     built = times.build(times.config(code="times", train_size=10))
     assert not built.trainer.network.currents and built.train.n_channels == 5
+
+
+def test_device_in_the_loop(tmp_path):
+    """The device runs every batch; without it the page is the ideal network."""
+    options = ["--epochs", "2", "--train-size", "300", "--hidden", "20", "--dt", "0.5"]
+    assert quick(tmp_path / "loop", "device_in_the_loop", *options)["final_test_accuracy"] > 0.34
+    (first, _) = (json.loads(line) for line in (tmp_path / "loop" / "metrics.jsonl").read_text().splitlines())
+    assert first["device_calls"] >= 10 and first["device_repeated"] == 0
+    page = load_experiment("device_in_the_loop")
+    assert page.build(page.config(device=False, train_size=10)).trainer.loop is None
+    for neuron in ("ALIF", "AdEx"):
+        device = page.build(page.config(neuron=neuron, hidden=5, train_size=10)).trainer.loop.device
+        asked = {n: np.ones(1) for n in ("hidden.tau_mem", "hidden.c_mem", "hidden.v_thresh")}
+        assert sum(v.size == 5 for v in device.actual(asked).values()) >= 2
 
 
 @pytest.mark.ci
