@@ -104,6 +104,9 @@ class Lowering:
         own = (*DATA, N_STEPS, TROUBLE, *numbers)
         self.buffers: dict[str, Buffer] = {b.name: b for b in (*own, *trial.buffers.values())}
         self.n_steps: sp.Expr = N_STEPS.at()
+        self.first: sp.Expr = sp.Integer(0)
+        self.last = self.n_steps
+        """The steps that are run: those of a trial, or of a piece of one."""
 
     def scratch(self, what: str, length: int) -> Buffer:
         """A row that a target need not store from spike to spike."""
@@ -128,9 +131,9 @@ class Lowering:
         t = self.trial
         begin = [Let(STEP, sp.Integer(0), "long"), *self.operations(t.begin, "start of")]
         following: Body = [Let(_next(i), FROM, "long", changes=True) for i in self._inputs()]
-        steps = Range(STEP, sp.Integer(0), self.n_steps, tuple(self.step()), kind="long")
+        steps = Range(STEP, self.first, self.last, tuple(self.step()), kind="long")
         end = [Let(STEP, self.n_steps, "long"), *self.operations(t.end, "end of")]
-        return [_scope(begin), *following, steps, _scope(end)]
+        return [scope(begin), *following, steps, scope(end)]
 
     def step(self) -> Body:
         """What ends at the beginning of a step, the arrivals, the step itself with the events at its end."""
@@ -145,17 +148,21 @@ class Lowering:
         All feedback of a step comes from the adjoint before any jump of it, but for what births of spikes add to its
         rows.
         """
-        t, late, back = self.trial, below(STEP, self.n_steps), symbol("back")
+        t = self.trial
+        begin = [Let(STEP, self.n_steps, "long"), *self.operations(t.begin_back, "start backwards of")]
+        end = [Let(STEP, sp.Integer(0), "long"), *self.operations(t.end_back, "gradients of parameters of")]
+        return [scope(begin), self.steps_back(), scope(end)]
+
+    def steps_back(self) -> Range:
+        """From step `last` to `first`; adjoint rows of step `last` are those of the steps after it."""
+        t, late, back = self.trial, below(STEP, self.last), symbol("back")
         leave = [*self.operations(t.before_jumps, "adjoint rows of"), *self.operations(t.births)]
-        steps: Body = [Let(STEP, self.n_steps - back, "long")]
+        steps: Body = [Let(STEP, self.last - back, "long")]
         steps += [When(late, tuple(leave))] if leave else []
         steps += self.operations(t.feedback)
         steps += self.operations(t.jumps, "jumps of")
-        steps.append(When(above(STEP, 0), tuple(self.operations(t.retreat, "step back of"))))
-        begin = [Let(STEP, self.n_steps, "long"), *self.operations(t.begin_back, "start backwards of")]
-        loop = Range(back, sp.Integer(0), self.n_steps + 1, tuple(steps), kind="long")
-        end = [Let(STEP, sp.Integer(0), "long"), *self.operations(t.end_back, "gradients of parameters of")]
-        return [_scope(begin), loop, _scope(end)]
+        steps.append(When(above(STEP, self.first), tuple(self.operations(t.retreat, "step back of"))))
+        return Range(back, sp.Integer(0), self.last - self.first + 1, tuple(steps), kind="long")
 
     def _full(self) -> Body:
         """The length of a list of events is known when it is full: the host then runs the trial again with more."""
@@ -206,7 +213,7 @@ class Lowering:
         each = Block(tuple(self._replaced(o.kernel)), self._names(o.kernel), double=True)
         return [
             Let(RUNNING, sp.Integer(0), "double", changes=True),
-            Range(ROW, sp.Integer(0), self.n_steps, (each,), kind="long"), Set(o.into.at(SAMPLE), RUNNING),
+            Range(ROW, self.first, self.last, (each,), kind="long"), Set(o.into.at(SAMPLE), RUNNING),
         ]  # fmt: skip
 
     def total(self, o: Total) -> Body:
@@ -459,7 +466,7 @@ class Lowering:
 
     def feedback(self, o: Feedback) -> Body:
         body = (Let(NOW, STEP, "long"), *self._dots(o.terms), Set(o.into.at(SOURCE), TOTAL))
-        return [When(above(STEP, 0), (Entries(SOURCE, self.trial.spikes[o.population], STEP, body),))]
+        return [When(above(STEP, self.first), (Entries(SOURCE, self.trial.spikes[o.population], STEP, body),))]
 
     def feed_input(self, o: FeedInput) -> Body:
         start, (steps, channels) = self.buffers["input_start"], (self.buffers[n] for n in ("steps", "channels"))
@@ -490,14 +497,22 @@ class Lowering:
     # gradients
 
     def each_sent(self, i: int, body: Body) -> Body:
-        """Code for every spike of the trial, sent by `SOURCE` at `NOW`."""
-        c = self.plan.connections[i]
+        """Code for every spike of the steps that are run, sent by `SOURCE` at `NOW`.
+
+        The last step comes first, so that a trial in pieces, of which the last comes first, has the same sums.
+        """
+        c, back = self.plan.connections[i], symbol("back")
         if self._from_input(i):
-            sent = Let(NOW, self.buffers["steps"].at(INPUT), "long")
+            sent = (Let(INPUT, TO - 1 - back, "long"), Let(NOW, self.buffers["steps"].at(INPUT), "long"))
             each = self._of_channel(i, self.buffers["channels"].at(INPUT), body)
-            return [Range(INPUT, FROM, TO, (sent, *each), kind="long")]
+            return [Range(back, sp.Integer(0), TO - FROM, (*sent, *self.sent_here(each)), kind="long")]
         spikes = Entries(SOURCE, self.trial.spikes[self.places[c.source]], NOW, tuple(body))
-        return [Range(NOW, sp.Integer(0), self.n_steps, (spikes,), kind="long")]
+        now = Let(NOW, self.last - 1 - back, "long")
+        return [Range(back, sp.Integer(0), self.last - self.first, (now, spikes), kind="long")]
+
+    def sent_here(self, body: Body) -> Body:
+        """Code for input spikes at `NOW`, of those there are."""
+        return body
 
     def gather(self, o: Gather) -> Body:
         gradient = self.trial.connections[o.connection].gradient
@@ -535,7 +550,7 @@ def _row_of(b: Buffer, step: sp.Expr, n: sp.Expr) -> tuple[sp.Expr, ...]:
     return (n,) if len(b.axes) == 1 else (step, n)
 
 
-def _scope(body: Body) -> Block:
+def scope(body: Body) -> Block:
     return Block(tuple(body))
 
 

@@ -98,14 +98,21 @@ def _words(spikes: Buffer, word: sp.Symbol, body: tuple[Statement, ...]) -> Rang
 def with_part(body: Iterable[Statement], names: Iterable[str], axis: sp.Symbol) -> list[Statement]:
     """Elements of buffers that have a part for each value of `axis`, their first index from here on."""
     parted = frozenset(names)
+    return indexed(body, lambda n, index: (axis, *index) if n in parted else index)
+
+
+def indexed(
+    body: Iterable[Statement], changed: Callable[[str, tuple[sp.Expr, ...]], tuple[sp.Expr, ...]]
+) -> list[Statement]:
+    """Elements with other indices; changed: (name of a buffer, index) -> the index from here on."""
 
     def expression(e: sp.Basic) -> sp.Basic:
         elements = e.atoms(element)
         return e.xreplace({x: moved(x) for x in elements}) if elements else e
 
     def moved(x: sp.Expr) -> sp.Expr:
-        of, index = x.args[0], map(expression, x.args[1:])
-        return element(of, axis, *index) if of.name in parted else element(of, *index)
+        of, index = x.args[0], tuple(map(expression, x.args[1:]))
+        return element(of, *changed(of.name, index))
 
     def statement(s: Statement) -> list[Statement] | None:
         if not isinstance(s, Block):
@@ -113,7 +120,7 @@ def with_part(body: Iterable[Statement], names: Iterable[str], axis: sp.Symbol) 
         elements = {}
         for name, a in s.names.items():
             index = tuple(map(expression, a.index))
-            elements[name] = Access(a.buffer, (axis, *index) if a.buffer.name in parted else index)
+            elements[name] = Access(a.buffer, changed(a.buffer.name, index))
         return [Block(tuple(mapped(s.body, expression, statement)), elements, s.note, s.double)]
 
     return mapped(body, expression, statement)

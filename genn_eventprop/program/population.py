@@ -31,8 +31,10 @@ from .nodes import (
     Statement,
     When,
     above,
+    below,
     choose,
     diverged,
+    either,
     name,
     normal_number,
     together,
@@ -300,16 +302,27 @@ class Population:
     def begin_back(self) -> list[Statement]:
         """lambda(T), and sums of the backward pass."""
         s = self.s
-        last = self.readout.last() if self.readout else sp.Integer(0)
+        last = self.readout.last() if self.readout and not s.pieces else sp.Integer(0)
         out = self.regularise.begin_back() + self.events.begin_back()
         out += [Set(v, last if self.readout and i == self.readout.v else sp.Integer(0)) for i, v in enumerate(s.lam)]
         out += [Set(name("w", "grad", p), sp.Integer(0)) for p in self.p.trainable]
-        out += self.readout.begin_back() if self.readout else []
-        if self.events.pushed:
+        out += self.readout.begin_back() if self.readout and not s.pieces else []
+        if self.events.pushed and not s.pieces:  # the host clears the rows of a piece
             row = name("t", "row")
             push = s.alias(name("w", "push", "all"), name("w", "push"), (row, NEURON))
             out.append(Range(row, sp.Integer(0), name("g", "n_steps"), (Set(push, sp.Integer(0)),)))
         return out
+
+    def begin_interval(self) -> list[Statement]:
+        """Where what a loss reads of a recording begins anew."""
+        return self.readout.begin() if self.readout else []
+
+    def end_interval(self) -> list[Statement]:
+        """Where it ends, backwards: `begin_back` of the readout."""
+        if not self.readout:
+            return []
+        last = self.readout.last()
+        return [*([Add(self.readout.lam, last)] if last != 0 else []), *self.readout.begin_back()]
 
     def arrival_rows(self) -> list[Statement]:
         """The adjoint rows of `step`: what weights and spikes need of this population for the arrivals of that step.
@@ -374,7 +387,11 @@ class Population:
         """The jumps of lambda at `step`."""
         # V of a step is read behind its events; backwards dL/dV is therefore in lambda before the events are undone
         fresh: list[Statement] = [Set(name("l", state), sp.Integer(0)) for state, _ in self.p.drives.values()]
-        return fresh + (self.readout.sample() if self.readout else []) + self.events.undo()
+        read = self.readout.sample() if self.readout else []
+        if self.s.pieces and read:  # V of the last step of a piece is read by the next one, if that reads on
+            last, closes = (self.s.host_value(n, "long") for n in ("last_step", "closes"))
+            read = [When(either(below(STEP, last), closes), tuple(read))]
+        return fresh + read + self.events.undo()
 
     def retreat(self) -> list[Statement]:
         """lambda from the end of step `step` - 1 to its start, with parameter integrals and the readout's source.

@@ -22,12 +22,14 @@ class Scope:
     Args:
         buffers: of the whole trial; new ones are added. index: of the population in the plan. adjoint: whether there is
             a backward pass that reads what the forward pass stores, and noise and dropout, which are part of training.
+            pieces: whether the trial runs piece by piece; see `pieces`.
     """
 
     def __init__(
-        self, plan: Plan, population: PopulationRecord, index: int, buffers: dict[str, Buffer], adjoint: bool = True
-    ) -> None:
-        self.adjoint = adjoint
+        self, plan: Plan, population: PopulationRecord, index: int, buffers: dict[str, Buffer], adjoint: bool = True,
+        pieces: bool = False,
+    ) -> None:  # fmt: skip
+        self.adjoint, self.pieces = adjoint, pieces
         self.plan = plan.read_at(population.name)
         self.p, self.d, self.index, self.buffers = population, population.derived, index, buffers
         self.prefix, self.N = f"p{index}_", population.size
@@ -94,6 +96,11 @@ class Scope:
         """Another element of the buffer that `of` stands for."""
         self.table[target] = Access(self.table[of].buffer, tuple(sp.sympify(i) for i in index))
         return target
+
+    @property
+    def read_from(self) -> sp.Expr:
+        """The step at which what a loss reads begins: of a recording with several decisions, that of the interval."""
+        return self.host_value("interval", "long") if self.pieces else sp.Integer(0)
 
     # expressions
 

@@ -59,6 +59,9 @@ class Trial:
     than the row of a step. changes: connection -> the code of parts "change", which sets the local `population.D` for a
     synapse of weight `population.WEIGHT` whose target is ``neuron``, at the arrival's ``step``.
 
+    Of a trial in pieces (`pieces.py`), `begin_interval` and, backwards, `end_interval` are where an interval of a
+    recording with several decisions begins and ends.
+
     Where the trial can be recorded, `record` stands between `arrivals` and `advance`, and `before_jumps` ends with the
     records of the adjoint: both are those at the time of the step, behind its arrivals.
     """
@@ -87,6 +90,8 @@ class Trial:
     for_inputs: frozenset[str] = frozenset()
     record: tuple[Record, ...] = ()
     changes: Mapping[int, Kernel] = field(default_factory=dict)
+    begin_interval: tuple[Operation, ...] = ()
+    end_interval: tuple[Operation, ...] = ()
 
     @property
     def readout(self) -> Readout:
@@ -118,15 +123,16 @@ def make_trial(
     record: bool = False,
     evaluates: bool = False,
     drawn: Mapping[str, sp.Expr] = {},
+    pieces: bool = False,
 ) -> Trial:
     """The trial of a plan with spikes on the grid; without `adjoint` the forward pass alone, for inference.
 
     carry: the number ``fresh`` says whether it begins from rest, and not from the end of another: 1 or 0.
     record: states and adjoints of ``recorded`` steps go to the host: all of them or, in most runs, none.
     evaluates: the target runs parts "change"; without them, arrivals along which f is no polynomial have no D.
-    drawn: population -> see `births.Births`.
+    drawn: population -> see `births.Births`. pieces: it runs piece by piece, see `pieces.py`.
     """
-    return _Maker(plan, adjoint, split, carry, record, evaluates, drawn).trial()
+    return _Maker(plan, adjoint, split, carry, record, evaluates, drawn, pieces).trial()
 
 
 class _Maker:
@@ -134,11 +140,11 @@ class _Maker:
 
     def __init__(
         self, plan: Plan, adjoint: bool, split: bool, carry: bool, record: bool, evaluates: bool,
-        drawn: Mapping[str, sp.Expr],
+        drawn: Mapping[str, sp.Expr], pieces: bool,
     ) -> None:  # fmt: skip
         self.plan, self.adjoint, self.split, self.buffers = plan, adjoint, split, dict[str, Buffer]()
-        self.record = record
-        self.scopes = [Scope(plan, p, i, self.buffers, adjoint) for i, p in enumerate(plan.populations)]
+        self.record, self.pieces = record, pieces
+        self.scopes = [Scope(plan, p, i, self.buffers, adjoint, pieces) for i, p in enumerate(plan.populations)]
         for s in self.scopes:
             s.host_value("n_steps", "int")
         places = {p.name: i for i, p in enumerate(plan.populations)}
@@ -204,7 +210,8 @@ class _Maker:
             jumps=tuple(self.each("undo")), retreat=tuple(self.each("retreat")),
             end_back=(*self.each("end_back"), *gathered, *self._feed_input()), spikes=self.spikes, split=self.split,
             readouts=self.readouts, for_inputs=frozenset(rows), record=self.records("record_states"),
-            changes=self._changes(),
+            changes=self._changes(), begin_interval=tuple(self.each("begin_interval")) if self.pieces else (),
+            end_interval=tuple(self.each("end_interval")) if self.pieces else (),
         )  # fmt: skip
 
     def _changes(self) -> dict[int, Kernel]:

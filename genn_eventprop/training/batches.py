@@ -15,7 +15,7 @@ from ..errors import SettingError
 from ..runs.fingerprint import describe_data
 from .checks import check_labels
 from .class_weights import ClassWeights
-from .stateful import StatefulEngine
+from .stateful import RecordingEngine, StatefulEngine
 
 if TYPE_CHECKING:
     from ..data.augment.augmented import Augmented
@@ -34,7 +34,7 @@ class Batches:
     def __init__(self, events: DataSet, engine: Engine, weights: ClassWeights) -> None:
         self.events = events
         data = engine.load(events)
-        check_labels(data.labels, "training", needed=data.targets is None)
+        check_labels(data.labels, "training", needed=data.targets is None and not data.whole)
         weights.settle(data.labels)
         self.data = weights.apply(data)
         self.clipped = self.data.clipped
@@ -47,6 +47,11 @@ class Batches:
     def follows(self) -> np.ndarray | None:
         """(S,) whether samples go on from those before them, see `engines.Data`."""
         return self.data.follows
+
+    @property
+    def whole(self) -> bool:
+        """Whether batches are whole recordings, see `engines.Data`."""
+        return self.data.whole
 
     def first(self, n: int) -> DataSet:
         """The first n samples as the network gets them in the first epoch."""
@@ -65,11 +70,13 @@ class Batches:
 class AugmentedBatches(Batches):
     """Batches of a set that is augmented; the next one is prepared while the engine runs the one before."""
 
-    follows = None
+    follows, whole = None, False
 
     def __init__(self, augmented: Augmented, engine: Engine, weights: ClassWeights) -> None:
         if isinstance(engine, StatefulEngine):
             raise SettingError("carry=True takes chunks of recordings in memory, not an augmented or mapped set")
+        if isinstance(engine, RecordingEngine) and augmented.events.groups is not None:
+            raise SettingError("an augmented or mapped set has whole recordings as its samples, not chunks of them")
         self.augmented, self.engine, self.weights = augmented, engine, weights
         self.events = augmented.events
         labels = augmented.events.labels

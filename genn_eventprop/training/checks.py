@@ -82,6 +82,7 @@ def check_arguments(
 def check_batch(
     plan: Plan, result: Result, gradients: Mapping[str, np.ndarray], where: str,
     finite: Callable[[str], bool] = lambda name: False, updates: int | None = None, clips: bool = True,
+    scored: np.ndarray | None = None,
 ) -> None:  # fmt: skip
     """Refuse a batch whose loss or gradient is not finite.
 
@@ -89,7 +90,7 @@ def check_batch(
         where: words for the message, e.g. ``"epoch 3, batch 17"``. finite: whether a gradient is known to be finite;
             then it is not looked at, which would fetch it from a device. updates: how often the optimiser has changed
             the parameters; of the first batch it is not at fault. clips: whether the optimiser's clip_norm makes steps
-            smaller.
+            smaller. scored: (B,) trials that have a loss, None: all.
 
     Raises:
         TrainingError: naming the parameter, the population and the first bad entry.
@@ -107,8 +108,9 @@ def check_batch(
                 f"the gradient of {name} is not finite ({_first(plan, name, bad)}; {np.count_nonzero(bad)} of "
                 f"{bad.size} entries) in {where}; weights and checkpoint are untouched. {advice}{slopes}"
             )
-    if not np.all(np.isfinite(result.loss)):
-        trial = int(np.argmin(np.isfinite(result.loss)))
+    finite_loss = np.isfinite(result.loss) | (False if scored is None else ~scored)
+    if not finite_loss.all():
+        trial = int(np.argmin(finite_loss))
         raise TrainingError(
             f"the loss of trial {trial} is {result.loss[trial]} in {where}; weights and checkpoint are untouched. "
             f"{advice}"

@@ -83,7 +83,7 @@ class Evaluator:
             DataError: it is no data set, or labels are missing that the loss needs.
         """
         data = self.engine.load(require_data(events, f"{what} set"))
-        check_labels(data.labels, what, needed=data.targets is None)
+        check_labels(data.labels, what, needed=data.targets is None and not data.whole)
         return self.class_weights.apply(data)
 
     def hold_out(self, test: Any) -> HeldOutTestSet | None:
@@ -212,7 +212,7 @@ def ready_to_predict(events: DataSet, plan: Plan) -> DataSet:
 
 def spike_counts(engine: Engine, data: Data, batch_size: int) -> dict[str, np.ndarray]:
     """Population -> (S, N) int64, spikes of every neuron in every sample."""
-    chunks = in_order(data.follows, None, len(data), batch_size) or [np.zeros(0, np.int64)]
+    chunks = in_order(data, None, batch_size) or [np.zeros(0, np.int64)]
     counts, place = [engine.run(data, samples).spike_counts for samples in chunks], np.argsort(np.concatenate(chunks))
     return {name: np.concatenate([c[name] for c in counts])[place] for name in counts[0]}
 
@@ -231,7 +231,7 @@ def evaluate(
     statistics = EpochStatistics(runaway_spikes)
     predictions, readouts = [np.zeros(0, np.int64)], [np.zeros((0, engine.plan.output.size))]
     others: dict[str, list[LossPart]] = {}
-    order = in_order(data.follows, None, len(data), batch_size)
+    order = in_order(data, None, batch_size)
     for samples in order:
         result = engine.run(data, samples)
         statistics.add(result, data, samples)

@@ -56,7 +56,7 @@ def estimate_runtime(
     prepared = math.inf
     for _ in range(2):
         began = time.perf_counter()
-        first = in_order(train.follows, None, len(train), size)[:1]
+        first = in_order(train, None, size)[:1]
         data, samples, _ = next(iter(train.of(first, epochs.start)))
         prepared = min(prepared, time.perf_counter() - began)
     batch = seconds_of_a_batch(engine, data, samples, training=True)

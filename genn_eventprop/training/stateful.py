@@ -1,9 +1,11 @@
-"""`carry=True`: trials that start from the final state of the one before, and the order of batches that this needs."""
+"""Long recordings: with `carry=True` trials start from the final state of the one before, with `carry="exact"` all
+trials of a recording are one; and the order of batches that this needs."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,7 +15,29 @@ from ..engines.contract.data import batch_indices
 from ..engines.contract.observed import Observed
 from ..engines.contract.state import TrialState
 from ..engines.contract.wrapper import EngineWrapper
-from ..errors import EngineError
+from ..errors import EngineError, SettingError
+
+MEMORY = "500 MB"
+"""What the states of recordings may take, if nobody says."""
+WHOLE_RECORDINGS = "c99"
+"""The engine that runs them, if nobody says."""
+UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+
+
+def in_bytes(text: str, name: str) -> float:
+    """ "500 MB" in bytes; name: of the setting.
+
+    Raises:
+        SettingError: something else.
+    """
+    number, _, unit = str(text).strip().partition(" ")
+    try:
+        value = float(number) * UNITS[unit.strip()]
+    except (ValueError, KeyError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise SettingError(f"{name}={text!r}: a number and one of {', '.join(UNITS)}, such as {MEMORY!r}")
+    return value
 
 
 class StatefulEngine(EngineWrapper):
@@ -60,32 +84,80 @@ class StatefulEngine(EngineWrapper):
         return self._end.of(np.array(rows))
 
 
-def in_order(follows: np.ndarray | None, order: np.ndarray | None, samples: int, size: int) -> list[np.ndarray]:
-    """Batches of sample numbers: `size` recordings side by side, chunk after chunk, or `size` samples.
+class RecordingEngine(EngineWrapper):
+    """Wraps an engine so that a batch are whole recordings, with exact gradients through all of their chunks.
 
     Args:
-        follows: (S,) of the data, None for samples of their own. order: of recordings, or of samples; None: as is.
+        chunk: ms of a piece, None: see `engines.contract.recordings`. memory: bytes that states and a piece may take.
     """
-    if follows is None:
-        every = np.arange(samples) if order is None else order
-        return [every[i : i + size] for i in range(0, samples, size)]
+
+    def __init__(self, engine: Engine, chunk: float | None, memory: float) -> None:
+        super().__init__(engine)
+        self._asked = chunk, memory
+        steps = None if chunk is None else round(chunk / engine.plan.dt)
+        if chunk is not None and (steps is None or steps < 1 or abs(steps * engine.plan.dt - chunk) > 1e-9 * chunk):
+            raise SettingError(f"chunk={chunk:g} ms is not a whole number of steps of {engine.plan.dt:g} ms")
+        self.runner = engine.recordings(steps, memory)
+        self._longest = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.inner, *self._asked)
+
+    def load(self, events: Any) -> Data:
+        data, parts = self.inner.load(events), getattr(events, "groups", None)
+        on = np.zeros(len(data), bool) if parts is None else follows(events)
+        self._longest = max(self._longest, int(np.diff(np.append(np.flatnonzero(~on), len(data))).max(initial=1)))
+        return replace(data, follows=on, whole=True)
+
+    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+        self.inner.seed, self.inner.epoch = self.seed, self.epoch
+        result = self.runner.run(data, batch_indices(data, samples), training, record_spikes)
+        self.gradients = self.inner.gradients
+        return result
+
+    def notes(self, batch: int) -> list[str]:
+        return [*self.inner.notes(batch), f"recordings run in {self.runner.forecast(self._longest)}"]
+
+
+class Ordered(Protocol):
+    """What is run in batches: `Data`, or a training set."""
+
+    @property
+    def follows(self) -> np.ndarray | None: ...
+    @property
+    def whole(self) -> bool: ...
+    def __len__(self) -> int: ...
+
+
+def in_order(data: Ordered, order: np.ndarray | None, size: int) -> list[np.ndarray]:
+    """Batches of sample numbers: `size` recordings, whole or side by side, chunk after chunk; or `size` samples.
+
+    Args:
+        order: of recordings, or of samples; None: as is.
+    """
+    if data.follows is None:
+        every = np.arange(len(data)) if order is None else order
+        return [every[i : i + size] for i in range(0, len(data), size)]
     # Chunk c of every recording in a batch runs at the same time, so that the final states of one batch are the initial
     # ones of the next; recordings that are shorter drop out at the end of theirs.
-    first = np.flatnonzero(~follows)
-    length = np.diff(np.append(first, samples))
+    first = np.flatnonzero(~data.follows)
+    length = np.diff(np.append(first, len(data)))
     every = np.arange(len(first)) if order is None else order
-    batches = []
+    batches: list[np.ndarray] = []
     for i in range(0, len(every), size):
         mine = every[i : i + size]
-        batches += [first[mine[length[mine] > c]] + c for c in range(length[mine].max())]
+        if data.whole:
+            batches.append(np.concatenate([np.arange(first[r], first[r] + length[r]) for r in mine]))
+        else:
+            batches += [first[mine[length[mine] > c]] + c for c in range(length[mine].max())]
     return batches
 
 
-def count_recordings(follows: np.ndarray | None, samples: int) -> int:
+def count_recordings(data: Ordered) -> int:
     """Number of recordings, or of samples where none continues another: what an epoch shuffles."""
-    return samples if follows is None else int(np.count_nonzero(~follows))
+    return len(data) if data.follows is None else int(np.count_nonzero(~data.follows))
 
 
-def is_fresh(follows: np.ndarray | None, samples: np.ndarray) -> bool:
-    """Whether a batch starts from the initial state: none of its trials continues another one."""
-    return follows is None or not follows[samples].any()
+def is_fresh(data: Ordered, samples: np.ndarray) -> bool:
+    """Whether a batch starts from the initial state: none of its trials continues one of another batch."""
+    return data.follows is None or data.whole or not data.follows[samples].any()

@@ -55,7 +55,16 @@ from .run_recorder import RunRecorder
 from .runtime_estimate import RuntimeEstimate, estimate_runtime
 from .seeds import Streams
 from .state import TrainingState, pack, unpack, write_parameters
-from .stateful import StatefulEngine, count_recordings, in_order, is_fresh
+from .stateful import (
+    MEMORY,
+    WHOLE_RECORDINGS,
+    RecordingEngine,
+    StatefulEngine,
+    count_recordings,
+    in_bytes,
+    in_order,
+    is_fresh,
+)
 from .weights_from_data import WeightsFromData, evenly, input_spikes
 
 if TYPE_CHECKING:
@@ -115,8 +124,12 @@ class Trainer:
         runaway_rate: a neuron that spikes more often than this per ms, on average, is counted as runaway.
         config: written to config.json; default: the trainer's own settings.
         notes: notes that `Progress` prints first, in addition to its own about the data.
-        carry: samples are chunks of long recordings (`data.events.chunks`): the trial of a chunk continues from the
-            end of the previous one, and its gradient takes that initial state as given. See docs/long_recordings.md.
+        carry: samples are chunks of long recordings (`data.events.chunks`). True: the trial of a chunk continues from
+            the end of the previous one, and its gradient takes that initial state as given. "exact": all chunks of a
+            recording are one trial with a loss for each, `batch_size` counts recordings, and the gradient is exact;
+            samples of no recording are recordings themselves. See docs/long_recordings.md.
+        chunk, memory: with ``carry="exact"``, ms that run at a time (None: 1000 steps, or what `duration` says if it is
+            shorter), and what states that are kept may take, such as "500 MB".
         engine_options: options that only this engine has, such as ``device=1``.
         profile: the forward pass is computed in the integers of this `integer.Profile`, or of the one with this name;
             spikes are then on the grid. See docs/integer_networks.md.
@@ -166,7 +179,9 @@ class Trainer:
         runaway_rate: float = 0.5,
         config: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
-        carry: bool = False,
+        carry: bool | str = False,
+        chunk: float | None = None,
+        memory: str | None = None,
         device: Device | InTheLoop | None = None,
         profile: Profile | str | None = None,
         communicator: Any = None,
@@ -189,11 +204,22 @@ class Trainer:
         if profile is not None and (carry or device is not None):
             raise SettingError("profile= cannot be combined with carry=True or a device")
         self.config, self.settings = dict(config or {}), dict[str, Any]()
-        if carry and (checkpoint_batches or communicator is not None):
+        if carry not in (True, False, "exact"):
+            raise SettingError(f"carry={carry!r}: must be True, False or 'exact'")
+        if carry is True and (checkpoint_batches or communicator is not None):
             raise SettingError("carry=True cannot be combined with checkpoint_batches or several ranks")
         if device is not None and (carry or communicator is not None):
             raise SettingError("a device in the loop cannot be combined with carry=True or several ranks")
         self.loop = device if isinstance(device, InTheLoop) or device is None else InTheLoop(device)
+        if carry == "exact" and communicator is not None:
+            raise SettingError("carry='exact' runs on one rank; leave communicator out")
+        if carry != "exact" and (chunk is not None or memory is not None):
+            raise SettingError(
+                "chunk and memory belong to carry='exact'; with carry=True a chunk is what `duration` says"
+            )
+        self._pieces = chunk, in_bytes(memory or MEMORY, "memory")
+        if carry == "exact" and engine == "auto":
+            engine = WHOLE_RECORDINGS
         self._problem: dict[str, Any] = {
             "duration": duration, "regularisers": regularisers, "spike_birth": spike_birth
         }  # fmt: skip
@@ -306,7 +332,7 @@ class Trainer:
         check_spike_times(spike_times)
         if spike_times != "auto":
             return Choice(spike_times, "asked for")
-        needs_grid = [name for name in ("slope_floor",) if self._engine_settings[name]] + ["carry"] * self.carry
+        needs_grid = [name for name in ("slope_floor",) if self._engine_settings[name]] + ["carry"] * bool(self.carry)
         needs_grid += ["profile"] * (self.profile is not None)
         needs_grid += ["device"] * (self.loop is not None)
         exact_dt, grid_dt = (EXACT_DT, GRID_DT) if dt is None else (dt, dt)
@@ -322,7 +348,8 @@ class Trainer:
         self.plan = make_plan(self.network, self.loss, dt=dt, spike_times=spike_times, **self._problem)
         self.engine = self._first_engine(**self._engine_settings)
         if self.carry:
-            self.engine = StatefulEngine(self.engine)
+            exact = self.carry == "exact"
+            self.engine = RecordingEngine(self.engine, *self._pieces) if exact else StatefulEngine(self.engine)
         if self.loop is not None:
             self.engine = DeviceEngine(self.engine, self.loop)
         if self.profile is not None:
@@ -396,7 +423,7 @@ class Trainer:
             "batch_size": self.batch_size, "seed": self.streams.seed, "slope_floor": float(slope_floor),
             "class_weights": self.class_weights.description,
             "regularisers": [describe_regulariser(r) for r in self.plan.regularisers],
-        } | ({"carry": True} if self.carry else {}) | birth | rows | profile | self._device_setting()  # fmt: skip
+        } | ({"carry": self.carry} if self.carry else {}) | birth | rows | profile | self._device_setting()  # fmt: skip
 
     def _device_setting(self) -> dict[str, str]:
         return {} if self.loop is None else {"device": type(self.loop.device).__name__}
@@ -464,7 +491,7 @@ class Trainer:
                 epochs = epochs_for(len(batches), self.batch_size)
             scaled = self._scale_weights(batches)
             if not self.state.updates:
-                n_batches = len(in_order(batches.follows, None, len(batches), self.batch_size))
+                n_batches = len(in_order(batches, None, self.batch_size))
                 scaled += self.schedule.fit_into(epochs * n_batches)
                 names = {c.weight_name for c in self.network.connections}
                 self.optimiser.measure({n: v for n, v in self.engine.parameters.items() if n in names})
@@ -516,7 +543,8 @@ class Trainer:
 
     def _some_trials(self, batches: Batches) -> tuple[Data, np.ndarray, Engine]:
         """Data, samples spread over the training set, and the engine without other ranks and carried states."""
-        engine = self.engine.inner if isinstance(self.engine, (RankedEngine, StatefulEngine)) else self.engine
+        wrapped = isinstance(self.engine, (RankedEngine, StatefulEngine, RecordingEngine))
+        engine = self.engine.inner if wrapped else self.engine  # type: ignore[attr-defined]
         return *batches.some(evenly(len(batches))), engine
 
     def _compared(self, train: Any, validation: DataSet | None, test: DataSet | None, classical: bool) -> Baselines:
@@ -543,7 +571,7 @@ class Trainer:
                 self.runtime_estimate = estimate_runtime(
                     self.engine, batches, held_out, self.batch_size, remaining, self.ranks.size, self._later_bytes()
                 )
-            n_batches = len(in_order(batches.follows, None, len(batches), self.batch_size))
+            n_batches = len(in_order(batches, None, self.batch_size))
             self._task = {
                 "epochs": epochs, "batches": n_batches, "train_size": len(batches), "chance": _chance(batches),
                 "validation_size": None if held_out is None else len(held_out),
@@ -625,9 +653,8 @@ class Trainer:
         for callback in self.callbacks if state.batch == 0 else ():
             callback.start_epoch(self, state.epoch)
         self.engine.seed, self.engine.epoch = self.streams.seed, state.epoch
-        follows = train.follows
-        samples = self.streams.at("order", state.epoch).permutation(count_recordings(follows, len(train)))
-        order = in_order(follows, samples, len(train), self.batch_size_of(state.epoch))
+        samples = self.streams.at("order", state.epoch).permutation(count_recordings(train))
+        order = in_order(train, samples, self.batch_size_of(state.epoch))
         self.batches, sizes = len(order), [len(batch) for batch in order]
         self._measured = max(range(len(sizes)), key=lambda k: (sizes[k], k))  # a rest of few samples says little
         if state.batch == len(order):  # interrupted after the last batch; the metrics tell the factor that it had
@@ -635,7 +662,7 @@ class Trainer:
         for batch in train.of(order[state.batch :], state.epoch):
             self._batch(*batch)
             state.epoch_seconds = before + time.perf_counter() - began
-            self._fresh = state.batch == len(order) or is_fresh(follows, order[state.batch])
+            self._fresh = state.batch == len(order) or is_fresh(train, order[state.batch])
             if not self._fresh:
                 continue  # a checkpoint does not hold what is carried
             self._end_if_interrupted()
@@ -667,7 +694,8 @@ class Trainer:
         result = self.engine.run(data, samples, training=True)
         where = f"epoch {state.epoch + 1}, batch {state.batch + 1}"
         clips = not self.optimiser.scale_free
-        check_batch(self.plan, result, self.engine.gradients, where, self.engine.finite, state.updates, clips)
+        scored = data.scored(samples) if data.whole else None  # a chunk of a recording may be without a label
+        check_batch(self.plan, result, self.engine.gradients, where, self.engine.finite, state.updates, clips, scored)
         if state.batch == self._measured:  # before the update, so that a resumed run has the same
             self.statistics.gradients = gradient_norms(self.plan, self.engine.gradients, self.engine.parameters)
         self._schedule(state.updates)

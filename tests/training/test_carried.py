@@ -1,7 +1,12 @@
-"""`Trainer(carry=True)`: recordings chunk after chunk, in training and evaluation; the page runs."""
+"""`Trainer(carry=...)`: recordings chunk after chunk, or whole, in training and evaluation; the page runs."""
 
+import os
+import pickle
+import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +15,7 @@ import pytest
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
 from genn_eventprop.data.events.chunks import chunks
 from genn_eventprop.errors import DataError, EngineError, SettingError
-from genn_eventprop.losses import IntegratedVoltageCrossEntropy
+from genn_eventprop.losses import EndVoltageCrossEntropy, IntegratedVoltageCrossEntropy
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import SGD
@@ -35,10 +40,12 @@ def recordings(seed=1, lengths=(30.0, 50.0, 20.0)):
 
 
 def test_batches_are_recordings_side_by_side():
-    follows = np.array([False, True, True, False, True, False, True, True, True])  # of 3, 2 and 4 chunks
-    found = in_order(follows, np.array([2, 0, 1]), 9, 2)
+    data = trainer().engine.load(chunks(recordings(lengths=(30.0, 20.0, 40.0)), 10.0, 1.0))
+    found = in_order(data, np.array([2, 0, 1]), 2)
     assert [list(b) for b in found] == [[5, 0], [6, 1], [7, 2], [8], [3], [4]]
-    assert [list(b) for b in in_order(None, None, 5, 2)] == [[0, 1], [2, 3], [4]]
+    found = in_order(replace(data, whole=True), np.array([2, 0, 1]), 2)
+    assert [list(b) for b in found] == [[5, 6, 7, 8, 0, 1, 2], [3, 4]]
+    assert [list(b) for b in in_order(replace(data, follows=None), None, 4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
 
 
 @pytest.mark.parametrize("engine", ["reference_clock", "native"])
@@ -51,7 +58,7 @@ def test_an_epoch_is_the_engine_run_chunk_after_chunk(engine):
     order = by_hand.streams.at("order", 0).permutation(3)
     by_hand.optimiser.factor = 1.0
     last, carry = np.zeros(0, int), None
-    for batch in in_order(data.follows, order, len(cut), 2):
+    for batch in in_order(data, order, 2):
         if not data.follows[batch].any():
             start = None
         else:
@@ -103,6 +110,108 @@ def test_what_is_refused():
     data = made.engine.load(cut)
     with pytest.raises(EngineError, match="chunks of a recording must run one after the other"):
         made.engine.run(data, [1])
+
+
+def exact(**settings):
+    return trainer(**{"carry": "exact", "engine": "c99", "dtype": "float64"} | settings)
+
+
+def test_an_epoch_with_exact_gradients_is_that_of_long_trials(tmp_path):
+    """A single label at the end of V: trials as long as the recordings learn the same. Runs resume within an epoch."""
+    events = recordings(lengths=(50.0, 50.0, 50.0))
+    labels = np.full((3, 5), -1)
+    labels[:, -1] = [0, 1, 1]
+    cut = chunks(events, 10.0, 1.0, length=50.0, labels=labels)
+    net = trainer().network
+    common = {"dt": 1.0, "seed": 4, "progress": False, "batch_size": 2, "engine": "c99", "dtype": "float64"}
+    made = [
+        Trainer(net, EndVoltageCrossEntropy(net.populations[-1]), optimiser=SGD(rate), **common | settings)
+        for rate, settings in (
+            (0.1, {"duration": 50.0}),
+            (0.5, {"duration": 10.0, "carry": "exact", "chunk": 3.0}),  # the mean is one of five chunks
+            (0.1, {"duration": 50.0, "carry": "exact", "chunk": 7.0}),
+        )
+    ]
+    results = [t.fit(data, validation=data, epochs=3) for t, data in zip(made, (events, cut, events))]
+    for name, value in made[0].engine.parameters.items():
+        np.testing.assert_allclose(made[1].engine.parameters[name], value, rtol=1e-12)
+        np.testing.assert_allclose(made[2].engine.parameters[name], value, rtol=1e-12)
+    assert results[0]["history"]["validation_accuracy"] == results[1]["history"]["validation_accuracy"]
+    copy = pickle.loads(pickle.dumps(made[1]))
+    copy.fit(cut, validation=cut, epochs=4)
+    made[1].fit(cut, validation=cut, epochs=4)
+    for name, value in made[1].engine.parameters.items():
+        np.testing.assert_array_equal(copy.engine.parameters[name], value)
+
+
+def test_exact_evaluation_is_that_of_carried_states():
+    cut = chunks(recordings(), 10.0, 1.0)
+    carried, whole = trainer().evaluate(cut), exact().evaluate(cut)
+    np.testing.assert_allclose(whole.readout, carried.readout, rtol=1e-12)
+    np.testing.assert_array_equal(whole.predictions, carried.predictions)
+    np.testing.assert_array_equal(whole.spikes["hidden"], carried.spikes["hidden"])
+    assert any("recordings run in 5 pieces of up to 10 steps, 4 states kept" in n for n in _notes(exact(), cut))
+
+
+def _notes(made, data):
+    made.fit(data, epochs=1)
+    return made.notes
+
+
+KILLED = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from training.test_carried import chunks, exact, recordings
+made = exact(run_dir=sys.argv[1], checkpoint_batches=1, chunk=2.0, batch_size=1)
+made.fit(chunks(recordings(), 10.0, 1.0), epochs=10_000)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_a_training_that_is_killed_goes_on_with_the_same_bits(tmp_path):
+    folder, tests = tmp_path / "killed", str(Path(__file__).parents[1])
+    process = subprocess.Popen([sys.executable, "-P", "-c", KILLED, str(folder), tests], stderr=subprocess.DEVNULL)
+    began = time.monotonic()
+    while (
+        not (folder / "checkpoints" / "last.safetensors").exists()
+        and process.poll() is None
+        and time.monotonic() - began < 60
+    ):
+        time.sleep(0.01)
+    time.sleep(0.1)  # somewhere in a recording
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    cut = chunks(recordings(), 10.0, 1.0)
+    made = exact(chunk=2.0, batch_size=1).resume(folder)
+    done = made.state.epoch + 2
+    assert made.state.updates > 0
+    made.fit(cut, epochs=done)
+    whole = exact(chunk=2.0, batch_size=1)
+    whole.fit(cut, epochs=done)
+    for name, value in whole.engine.parameters.items():
+        np.testing.assert_array_equal(made.engine.parameters[name], value)
+
+
+def test_wrong_settings_of_recordings():
+    with pytest.raises(SettingError, match="carry='exakt': must be True, False or 'exact'"):
+        exact(carry="exakt")
+    with pytest.raises(SettingError, match="chunk and memory belong to carry='exact'; with carry=True a chunk"):
+        trainer(chunk=5.0)
+    with pytest.raises(SettingError, match=r"chunk=2.5 ms is not a whole number of steps of 1 ms"):
+        exact(chunk=2.5)
+    with pytest.raises(
+        SettingError, match="memory='500': a number and one of kB, MB, GB, KiB, MiB, GiB, such as '500 MB'"
+    ):
+        exact(memory="500")
+    with pytest.raises(SettingError, match="carry='exact' runs on one rank; leave communicator out"):
+        exact(communicator=object())
+    with pytest.raises(EngineError, match="native runs no whole recordings in pieces; use engine='c99' on the grid"):
+        exact(engine="native")
+    assert exact(engine="auto").engine.name == "c99"
+    with pytest.raises(
+        EngineError, match="memory=0.001 MB is too little for pieces of 10 steps: they need 0.0 MB; use"
+    ):
+        exact(memory="1 kB").fit(chunks(recordings(), 10.0, 1.0), epochs=1)
 
 
 def test_the_page_runs():

@@ -5,6 +5,6 @@ grid engines, in the same order for each neuron.
 """
 
 from .standalone import Standalone, standalone, stream_source
-from .target import Source, generate, loops
+from .target import Source, generate, generate_pieces, loops
 
-__all__ = ["Source", "Standalone", "generate", "loops", "standalone", "stream_source"]
+__all__ = ["Source", "Standalone", "generate", "generate_pieces", "loops", "standalone", "stream_source"]

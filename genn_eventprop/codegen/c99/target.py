@@ -14,6 +14,7 @@ from ...program.check import Checker
 from ...program.lower import TROUBLE, Lowering
 from ...program.nodes import SAMPLE, Access, Buffer, Kernel, Statement
 from ...program.passes import flags, with_part, without_unused
+from ...program.pieces import BEFORE, FIRST, Crossing, Pieces
 from ...program.trial import Trial, make_trial
 from ..equations import equations
 from ..layout import DATA
@@ -40,7 +41,21 @@ class Source:
 def generate(plan: Plan, dtype: str, split: bool = False) -> Source:
     """C99 for a plan; dtype "float32" or "float64". split: a call runs one pass of all samples, `training` says which."""
     trial = make_trial(plan, split=split, record=True, evaluates=True)
-    body, buffers = loops(trial)
+    return _source(plan, dtype, trial, *loops(trial))
+
+
+def generate_pieces(plan: Plan, dtype: str) -> tuple[Source, Crossing]:
+    """C99 for a piece of a recording, see `program.pieces`, and what crosses from piece to piece."""
+    trial = make_trial(plan, evaluates=True, pieces=True)
+    pieces = Pieces(trial)
+    body = flags(pieces.body(), lambda spikes, step, word: spikes.at(SAMPLE, step - FIRST.at() + BEFORE.at(), word))
+    return _source(plan, dtype, trial, *_parted(body, pieces.memory(), True)), pieces.crossing()
+
+
+def _source(
+    plan: Plan, dtype: str, trial: Trial, body: Sequence[Statement], buffers: Mapping[str, Buffer]
+) -> Source:  # fmt: skip
+    """The text of loops."""
     Checker(buffers, {SAMPLE: "long"}).check(body)
 
     arrays, numbers = tuple(b for b in buffers.values() if b.axes), [b for b in buffers.values() if not b.axes]
@@ -74,8 +89,14 @@ def loops(trial: Trial) -> tuple[list[Statement], dict[str, Buffer]]:
     """The loops of sample number `SAMPLE`, and the buffers that they use, by name."""
     lowering = Lowering(trial)
     body = flags(lowering.sample(), lambda spikes, step, word: spikes.at(SAMPLE, step, word))
-    buffers = {b.name: b for b in (*DATA, *lowering.buffers.values())}
-    parted = {n for n, b in buffers.items() if b.axes and of_sample(b, trial.split)}
+    return _parted(body, {b.name: b for b in (*DATA, *lowering.buffers.values())}, trial.split)
+
+
+def _parted(
+    body: Sequence[Statement], buffers: dict[str, Buffer], stays: bool
+) -> tuple[list[Statement], dict[str, Buffer]]:
+    """With a part for every sample of what has one; stays: what one call leaves another one reads."""
+    parted = {n for n, b in buffers.items() if b.axes and of_sample(b, stays)}
     buffers |= {n: replace(buffers[n], axes=("batch", *buffers[n].axes)) for n in parted}
     return without_unused(with_part(body, parted, SAMPLE)), buffers
 
@@ -114,6 +135,6 @@ def skeleton(name: str, words: Mapping[str, str] | None = None) -> str:
     return "".join(lines)
 
 
-def of_sample(b: Buffer, split: bool) -> bool:
+def of_sample(b: Buffer, stays: bool) -> bool:
     """Whether a buffer has a part for every sample: results, and what one call keeps for the next."""
-    return "batch" not in b.axes and (b.role == "result" or (split and b.role in ("state", "stored") and b != TROUBLE))
+    return "batch" not in b.axes and (b.role == "result" or (stays and b.role in ("state", "stored") and b != TROUBLE))

@@ -6,12 +6,13 @@ The simplest target of `program.trial`: no vectors, no threads, so several times
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ...codegen.c99 import Source, generate
-from ...errors import ToolchainError
+from ...codegen.c99 import Source, generate, generate_pieces
+from ...errors import EngineError, ToolchainError
 from ...plan import Plan
 from ...program.nodes import Buffer
 from ...program.outer import on_host
@@ -21,13 +22,14 @@ from ..contract.call import PYTHON, TrialCall, trial_function
 from ..contract.engine import Availability
 from ..contract.features import refuse
 from ..contract.program_engine import Arrays, LoopEngine
+from ..contract.recordings import RecordingRunner, piece_shape, why_no_recordings
 
 
 class C99Engine(LoopEngine):
     """See the module. dtype: "float32" or "float64"."""
 
     name = "c99"
-    records = True
+    records = runs_recordings = True
     observes = frozenset({"grid"})
 
     @classmethod
@@ -61,6 +63,18 @@ class C99Engine(LoopEngine):
             self._programs[key] = source, call, trial_function(build(source.text, "c"))
         return self._programs[key]
 
+    def why_no_recordings(self) -> str:
+        return why_no_recordings(self.plan)
+
+    def recordings(self, chunk: int | None, memory: float) -> RecordingRunner:
+        if why := self.why_no_recordings():
+            raise EngineError(why)
+        return RecordingRunner(self, self._pieces, chunk, memory)
+
+    @cached_property
+    def _pieces(self) -> Pieces:
+        return Pieces(self)
+
     def buffers(self, split: bool) -> tuple[Buffer, ...]:
         return self._program(split)[0].arrays
 
@@ -68,3 +82,19 @@ class C99Engine(LoopEngine):
         _, call, function = self._program(split)
         arrays = call.arrays(arguments, stored)
         return call(function, arrays, arguments, PYTHON), arrays
+
+
+class Pieces:
+    """A piece of a recording, compiled when it is first asked for; see `contract.recordings.PieceProgram`."""
+
+    def __init__(self, engine: C99Engine) -> None:
+        source, self.crossing = generate_pieces(engine.plan, engine.dtype.name)
+        self.buffers = {b.name: b for b in source.arrays}
+        self._call = TrialCall(source, engine.dtype, lambda b, arguments: piece_shape(engine, b, arguments))
+        self._function = trial_function(build(source.text, "c"))
+
+    def arrays(self, arguments: Arrays, stored: Arrays) -> Arrays:
+        return self._call.arrays(arguments, stored)
+
+    def call(self, arrays: Arrays, arguments: Arrays) -> int:
+        return self._call(self._function, arrays, arguments, PYTHON)

@@ -43,6 +43,7 @@ class Data:
         numbers: (S,) int64 numbers of the samples in the whole data set, which key their noise; None: 0, 1, ...
         currents: of a network that has any, by their names.
         follows: (S,) bool, whether the trial of a sample continues that of the sample before; None: it never does.
+        whole: whether a batch has all samples of its recordings, each the trial that `follows` makes of them.
     """
 
     steps: np.ndarray
@@ -55,6 +56,7 @@ class Data:
     weights: np.ndarray | None = None
     numbers: np.ndarray | None = None
     follows: np.ndarray | None = None
+    whole: bool = False
     answers: Mapping[str, tuple[np.ndarray, np.ndarray | None]] = field(default_factory=dict)
     currents: Mapping[str, Currents] = field(default_factory=dict)
 

@@ -88,6 +88,9 @@ class Engine(ABC):
     own_differences: ClassVar[bool] = False
     """Whether gradcheck can difference its losses: they resolve as much as those of `reference_event`."""
 
+    runs_recordings: ClassVar[bool] = False
+    """Whether it can run whole recordings in pieces, see `contract/recordings.py`."""
+
     splits: ClassVar[bool] = False
     """Whether it can run the forward and the backward pass of a batch in two calls, see `contract/split.py`."""
 
@@ -266,6 +269,21 @@ class Engine(ABC):
     def why_stateless(self) -> str:
         """Why `run_from` cannot run this plan; empty if it can."""
         return f"{self.name} carries no state from trial to trial; use engine='native' or 'reference_clock' on the grid"
+
+    def recordings(self, chunk: int | None, memory: float) -> Any:
+        """What runs whole recordings of this plan: a `RecordingRunner` of `contract/recordings.py`.
+
+        Args:
+            chunk: steps of a piece; None: 1000, or an interval if it is shorter. memory: bytes it may take.
+
+        Raises:
+            EngineError: the engine, or any engine with this plan, runs none.
+        """
+        raise EngineError(self.why_no_recordings())
+
+    def why_no_recordings(self) -> str:
+        """Why `recordings` runs none of this plan; empty if it does."""
+        return f"{self.name} runs no whole recordings in pieces; use engine='c99' on the grid"
 
     def notes(self, batch: int) -> list[str]:
         """Remarks on training with batches of this size."""

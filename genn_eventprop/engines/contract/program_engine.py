@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -348,12 +348,12 @@ class ProgramEngine(Engine):
 
     def _regularisers(self, arguments: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:
         """Strengths and targets. The excess of a batch's mean count needs `counts`, or a forward run before."""
-        plan, values = self.plan, Arrays()
+        plan, values, counted = self.plan, Arrays(), arguments.get("counted", self.plan.duration)  # ms
         if training and counts is None and any(r.mean == "batch" for _, _, terms in self._pushes for r in terms):
             counts = self._counts(self.execute(arguments, False))
         for i, name, terms in self._pushes:
             for k, r in enumerate(terms):
-                upper, lower = r.strengths(plan.loss, plan.duration, self.parameters)
+                upper, lower = r.strengths(plan.loss, counted, self.parameters)
                 values[f"p{i}_upper{k}"] = upper / arguments["whole_batch"]
                 values[f"p{i}_lower{k}"] = lower / arguments["whole_batch"]
                 if r.mean == "batch":
@@ -464,8 +464,11 @@ class LoopEngine(ProgramEngine):
             self.room[full] = 1 << int(arrays["trouble"][3] - 1).bit_length()
             arguments |= {f"p{full}_room": self.room[full]}
             status, arrays = self.call(arguments, split, stored)
+        self.check_status(status, arrays, arguments["numbers"])
+        return arrays
+
+    def check_status(self, status: int, arrays: Arrays, numbers: Sequence[int]) -> None:
+        """Raise the error of a trial that left the dynamics; numbers: of the samples."""
         if status > 0:
             sample, step, state, neuron = (int(v) for v in arrays["trouble"])
-            number, population = int(arguments["numbers"][sample]), self.plan.populations[status - 1]
-            raise diverged(self.plan, population, number, step, state, neuron)
-        return arrays
+            raise diverged(self.plan, self.plan.populations[status - 1], int(numbers[sample]), step, state, neuron)

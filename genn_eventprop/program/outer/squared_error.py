@@ -6,6 +6,7 @@ import sympy as sp
 
 from ..nodes import SAMPLE, Add, Let, Range, Set, Statement, When, above, below, both, choose, is_nan, name, no
 from ..readouts.base import SAMPLE_WEIGHT
+from ..readouts.spikes import BEFORE
 from .base import LOSS, PART, ROW, Outer, n
 
 TARGET, DIFFERENCE = name("o", "target"), name("t", "difference")
@@ -77,7 +78,10 @@ class SpikeTimeError(SquaredError):
         s = self.s
         axes = ("batch", s.N, f"{s.of_loss}n_targets")
         s.element(TARGET, axes, (SAMPLE, n, m), "double", "host", f"{s.of_loss}targets")
-        there = above(s.alias(name("o", "count"), name("w", "count"), (n,)), m)
+        spikes = s.alias(name("o", "count"), name("w", "count"), (n,))
+        if s.pieces:
+            spikes = spikes - s.alias(name("o", "count_before"), BEFORE, (n,))
+        there = above(spikes, m)
         step = s.alias(name("o", "spike_step"), name("w", "spike_step"), (n, m))
         slope = s.alias(name("o", "spike_slope"), name("w", "slope"), (n, m))
         time = choose(there, self.readout.ms(step), name("g", "duration"))

@@ -85,7 +85,7 @@ class Readout:
 
         A crossing inside step k is detected at its end and belongs to step k + 1, where the backward pass undoes it.
         """
-        return NOW if self.exact else STEP if back else STEP + 1
+        return NOW if self.exact else (STEP if back else STEP + 1) - self.s.read_from
 
     def ms(self, time: sp.Expr) -> sp.Expr:
         return time if self.exact else time * name("g", "step_ms")
@@ -97,6 +97,7 @@ class Readout:
     # forwards
 
     def begin(self) -> list[Statement]:
+        """Of a trial, or of an interval of a recording."""
         return [Set(self.R, sp.Integer(0))]
 
     def before_arrivals(self) -> list[Statement]:
@@ -133,6 +134,7 @@ class Readout:
     # backwards
 
     def begin_back(self) -> list[Statement]:
+        """Of a trial, or where an interval of a recording ends."""
         return []
 
     def last(self) -> sp.Expr:

@@ -47,7 +47,7 @@ class Maximum(Readout):
         new = [Set(self.R, self.V)]
         if self.s.adjoint:
             new += [Set(AT, STEP), Set(SLOPE, self._rise()), Set(KINK, sp.Integer(0)), *self._behind(0)]
-        return [*head, When(either(equal(STEP, 0), above(self.V, self.R)), tuple(new))]
+        return [*head, When(either(equal(STEP, self.s.read_from), above(self.V, self.R)), tuple(new))]
 
     def _behind(self, value: int) -> list[Set]:
         return [Set(BEHIND, sp.Integer(value))] if self.jumps else []

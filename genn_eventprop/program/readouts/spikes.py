@@ -7,12 +7,23 @@ import sympy as sp
 from ...adjoint import DerivedEvent
 from ..events import DL_DT
 from ..nodes import NEURON, Add, Set, Statement, When, at_least, below, choose, either, equal, name
+from ..scope import Scope
 from .base import Readout
 
 FIRST = name("w", "first")  # time of the first spike, -1 before it
 COUNT = name("w", "count")
+BEFORE = name("w", "count_before")  # spikes of earlier intervals of a recording
 PUSH = name("w", "missing")  # lambda_V at T of a silent output (docs/equations.md, section 4)
 M = name("g", "n_targets")
+
+
+def count(s: Scope) -> sp.Expr:
+    """Spikes of the trial, or of the interval of a recording."""
+    return COUNT - s.each(BEFORE, "int") if s.pieces else COUNT
+
+
+def begin_count(s: Scope) -> list[Statement]:
+    return [Set(s.each(BEFORE, "int"), COUNT)] if s.pieces else []
 
 
 class FirstSpike(Readout):
@@ -65,21 +76,25 @@ class SpikeTimes(FirstSpike):
         s.each(name("w", "left"), "int")
         s.host_value_of_loss("n_targets", "int")
         axes = (s.N, f"{s.of_loss}n_targets")
-        s.element(name("w", "spike_step"), axes, (NEURON, COUNT), self.time_kind, "stored")
+        s.element(name("w", "spike_step"), axes, (NEURON, count(s)), self.time_kind, "stored")
         s.element(name("w", "slope"), axes, (NEURON, name("w", "left")), "real", "stored")
+
+    def begin(self) -> list[Statement]:
+        return [*super().begin(), *begin_count(self.s)]
 
     def spiked(self) -> list[Statement]:
         """COUNT includes this spike already."""
         if not self.s.adjoint:
             return super().spiked()
-        rank = self.s.alias(name("w", "spike_step", "of"), name("w", "spike_step"), (NEURON, COUNT - 1))
-        return [*super().spiked(), When(at_least(M, COUNT), (Set(rank, self.time()),))]
+        n = count(self.s)
+        rank = self.s.alias(name("w", "spike_step", "of"), name("w", "spike_step"), (NEURON, n - 1))
+        return [*super().spiked(), When(at_least(M, n), (Set(rank, self.time()),))]
 
     def born(self) -> tuple[sp.Expr, sp.Expr]:
         return sp.Integer(0), sp.Integer(0)  # which spike would meet which target is not known
 
     def begin_back(self) -> list[Statement]:
-        return [Set(name("w", "left"), COUNT)]
+        return [Set(name("w", "left"), count(self.s))]
 
     def time_gradient(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
         left = name("w", "left")
@@ -93,14 +108,17 @@ class Count(Readout):
     that a silent output can learn to spike.
     """
 
+    def begin(self) -> list[Statement]:
+        return [*super().begin(), *begin_count(self.s)]
+
     def end(self) -> list[Statement]:
-        return [Set(self.R, COUNT)]
+        return [Set(self.R, count(self.s))]
 
     def born(self) -> tuple[sp.Expr, sp.Expr]:
         return sp.Integer(1), sp.Integer(1)
 
     def last(self) -> sp.Expr:
-        return choose(equal(COUNT, 0), self.DR, 0)
+        return choose(equal(count(self.s), 0), self.DR, 0)
 
     def after(self) -> list[Statement]:
         return [Add(self.lam, self.DR)]

@@ -1,0 +1,447 @@
+"""Whole recordings in bounded memory: a trial in pieces (`program.pieces`), whose states are kept or computed again.
+
+A recording is one sample, or several that follow each other (`Data.follows`), the intervals of the recording: each has
+a readout and a loss of its own, and nothing else starts anew with it. The gradient is that of the mean of all losses,
+through everything that crosses from piece to piece, and so that of one long trial. Recordings run one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ...errors import EngineError
+from ...plan import Plan
+from ...plan.synapse_tables import ring_steps
+from ...program.nodes import Buffer
+from ...program.outer import on_host
+from ...program.pieces import ROWS, SPIKE_ROWS, Crossing
+from .checkpoints import Advance, Drop, Keep, Reverse, actions, runs
+from .data import Data
+from .host_losses import activity, loss_inputs
+from .result import LossPart, Result, Spikes, summed
+from .slices import BatchShard
+
+if TYPE_CHECKING:
+    from .program_engine import LoopEngine
+
+Arrays = dict[str, Any]
+DEFAULT_STEPS = 1000
+"""Steps of a piece, if nobody says."""
+
+
+class PieceProgram(Protocol):
+    """What a target makes of `program.pieces`."""
+
+    @property
+    def crossing(self) -> Crossing: ...
+    @property
+    def buffers(self) -> Mapping[str, Buffer]: ...
+
+    def arrays(self, arguments: Arrays, stored: Arrays) -> Arrays:
+        """Every array of a call: an argument, else one that is stored, else new memory, all 0."""
+
+    def call(self, arrays: Arrays, arguments: Arrays) -> int:
+        """Run a piece of one sample; what the loops return."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a recording needs.
+
+    Attributes:
+        pieces: of how many steps the longest has `steps`. states: how many are kept at a time. bytes: of these and of
+            what one piece needs. runs: of all its steps forwards, for one backwards; 1 if nothing runs again.
+    """
+
+    pieces: int
+    steps: int
+    states: int
+    bytes: int
+    runs: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pieces} pieces of up to {self.steps} steps, {self.states} states kept: {self.bytes / 1e6:.1f} MB; "
+            f"every step runs forwards {self.runs:.2f} times"
+        )
+
+
+@dataclass(frozen=True)
+class _Piece:
+    first: int
+    last: int
+    interval: int
+    closes: bool
+
+
+@dataclass
+class _State:
+    """What a piece leaves to the next: values of buffers, and the spikes of the last steps."""
+
+    values: Arrays
+    sent: Arrays
+
+
+@dataclass
+class _Run:
+    """One recording on its way."""
+
+    samples: np.ndarray
+    pieces: list[_Piece]
+    arguments: Arrays
+    intervals: list[Arrays]  # arguments of each interval, and its rows
+    read: dict[int, Arrays] = field(default_factory=dict)  # interval -> what it leaves to the way back
+    out: list[Arrays] = field(default_factory=list)  # of each interval
+    spikes: dict[str, list[tuple[np.ndarray, ...]]] = field(default_factory=dict)
+    seen: int = 0  # pieces that have run
+
+
+def why_no_recordings(plan: Plan, several: bool = False) -> str:
+    """Why a plan cannot run whole recordings in pieces; empty if it can. several: with several intervals."""
+    if plan.spike_times == "exact":
+        return "whole recordings run with spikes on the grid; use spike_times='grid'"
+    if on_host(plan):
+        return "a loss in Python is not run on whole recordings; use a built-in loss"
+    if plan.currents:
+        return f"whole recordings have spikes as inputs; current {plan.currents[0].name!r} is not run in pieces"
+    if several and any(plan.births(p.name) for p in plan.populations):
+        return "spike_birth is not run where a recording has several labels; use recordings with one"
+    moving = [loss.output for loss in plan.losses if loss.readout == "voltage"]
+    for c in plan.connections if several else ():
+        p = plan.population(c.target)
+        moved = p.name in moving and p.derived.receptors[c.receptor][p.derived.states.index(p.derived.model.readout)]
+        if moved and (c.source != plan.input.name or c.learns_delays):
+            return (
+                f"V of output {p.name!r} jumps at arrivals through {c.name!r}: a loss of V(t) is then not run where a "
+                "recording has several labels; use a synapse with a current"
+            )
+    return ""
+
+
+def recordings_of(data: Data, samples: np.ndarray) -> list[np.ndarray]:
+    """The samples of every recording, in order.
+
+    Raises:
+        EngineError: a recording is not complete.
+    """
+    if data.follows is None:
+        return [np.array([s]) for s in samples]
+    on = data.follows[samples]
+    starts = np.flatnonzero(~on)
+    whole = np.append(data.follows, False)
+    if (
+        len(starts) == 0
+        or starts[0] != 0
+        or (on[1:] & (np.diff(samples) != 1)).any()
+        or any(whole[i + 1] for i in samples[np.append(starts[1:], len(samples)) - 1])
+    ):
+        raise EngineError("a batch of recordings needs all chunks of each, one after the other")
+    return np.split(samples, starts[1:])
+
+
+def piece_shape(engine: LoopEngine, b: Buffer, arguments: Mapping[str, Any]) -> tuple[int, ...]:
+    """Of a buffer of a piece."""
+    of_data = {"spikes": 0, "samples": 1, "input_spikes": 0}  # arrays of the host, which come with a call
+    lengths = {**engine.lengths({**arguments, **of_data}), **of_data, **{n: arguments[n] for n in (ROWS, SPIKE_ROWS)}}
+    return tuple(a if isinstance(a, int) else lengths[a] for a in b.axes)
+
+
+class RecordingRunner:
+    """Runs recordings on an engine.
+
+    Args:
+        chunk: steps of a piece; None: `DEFAULT_STEPS`, or an interval if it is shorter. memory: bytes that the states
+            which are kept, and a piece, may take.
+    """
+
+    def __init__(self, engine: LoopEngine, program: PieceProgram, chunk: int | None, memory: float) -> None:
+        self.engine, self.plan, self.program, self.memory = engine, engine.plan, program, memory
+        self.crossing, n = program.crossing, self.plan.n_steps
+        self.steps = min(chunk or DEFAULT_STEPS, n)
+        delays = (ring_steps(c, self.plan.dt) if c.delays else c.delay_steps for c in self.plan.connections)
+        self.before = max(delays, default=0)
+        self.rows = self.steps + self.before + 2
+        self.places = {n: b.axes.index(ROWS) for n, b in program.buffers.items() if ROWS in b.axes}
+        self.stored: Arrays = {}
+
+    # how long, how much
+
+    def pieces(self, intervals: int) -> list[_Piece]:
+        """Those of a recording."""
+        n, found = self.plan.n_steps, []
+        for j in range(intervals):
+            for first in range(0, n, self.steps):
+                last = min(first + self.steps, n)
+                found.append(_Piece(j * n + first, j * n + last, j, last == n))
+        return found
+
+    def forecast(self, intervals: int, targets: Mapping[str, int] | None = None) -> Forecast:
+        """What a recording of so many intervals needs.
+
+        Args:
+            targets: lengths of the lists of target times, by the names of their axes.
+
+        Raises:
+            EngineError: `memory` is less than the least.
+        """
+        arguments = self._common(BatchShard.whole(1, 1), True) | self._lengths(intervals * self.plan.n_steps)
+        arguments |= {f"{prefix}n_targets": 0 for prefix, _ in self.engine._losses} | dict(targets or {})
+        own = {n: b for n, b in self.program.buffers.items() if b.role not in ("host", "number")}
+        size = {n: int(np.prod(self._shape(b, arguments))) * self.engine.kind(b).itemsize for n, b in own.items()}
+        spikes = [b for b in own.values() if SPIKE_ROWS in b.axes]
+        state = sum(size[n] for n in self.crossing.forward)
+        state += sum(4 * (self.before + 1) * int(b.axes[-1]) for b in spikes)
+        read = intervals * sum(size[n] for n in self.crossing.read)
+        piece = sum(size.values())
+        pieces, fixed = len(self.pieces(intervals)), piece + read + 3 * state
+        states = min(pieces - 1, int((self.memory - fixed) // max(state, 1)))
+        if states < 0:
+            raise EngineError(
+                f"memory={self.memory / 1e6:g} MB is too little for pieces of {self.steps} steps: they need "
+                f"{fixed / 1e6:.1f} MB; use shorter pieces (chunk=) or more memory"
+            )
+        return Forecast(pieces, self.steps, states, fixed + states * state, runs(pieces, states) / pieces)
+
+    def _lengths(self, n_steps: int) -> Arrays:
+        return {
+            "n_steps": n_steps,
+            ROWS: self.rows,
+            SPIKE_ROWS: self.steps + self.before + 1,
+            "steps_before": self.before,
+        }
+
+    def _shape(self, b: Buffer, arguments: Mapping[str, Any]) -> tuple[int, ...]:
+        return piece_shape(self.engine, b, arguments)
+
+    # a batch
+
+    def run(self, data: Data, samples: np.ndarray, training: bool, record_spikes: bool) -> Result:
+        """A batch: all samples of each of its recordings. Their gradients are in the engine, if `training`."""
+        engine, recordings = self.engine, recordings_of(data, samples)
+        if why := why_no_recordings(self.plan, several=max(map(len, recordings)) > 1):
+            raise EngineError(why)
+        self.stored = {}
+        begun = [self._begin(data, samples, r, training, len(recordings)) for r in recordings]
+        self._regularise(begun, training)
+        for run in begun:
+            for _ in self._sweep(run, record_spikes) if not training else self._both_ways(run, record_spikes):
+                pass
+        if training:
+            engine._collect(self.stored)
+            engine._complete()
+        return self._result(data, samples, begun, training, record_spikes)
+
+    def _common(self, part: BatchShard, stochastic: bool) -> Arrays:
+        engine = self.engine
+        return {**engine._of_call(part, stochastic), **engine._of_neurons(), **engine._of_synapses(), "batch": 1}
+
+    def _begin(self, data: Data, batch: np.ndarray, samples: np.ndarray, training: bool, recordings: int) -> _Run:
+        engine, n = self.engine, self.plan.n_steps
+        arguments = self._common(BatchShard.whole(1, 1), training) | self._lengths(len(samples) * n)
+        for i, c in enumerate(self.plan.connections):
+            if c.delays is not None:  # a delay may be longer than an interval
+                arguments[f"c{i}_ring"] = min(ring_steps(c, self.plan.dt), len(samples) * n)
+        which = {"noise": "noise_key", "dropout": "dropout"}
+        for (kind, name), key in engine.stochastic_keys(data, samples[:1]).items():
+            arguments[f"p{engine._numbers[name]}_{which[kind]}"] = key
+        arguments |= {"samples": np.zeros(1, np.int64), "whole_batch": recordings, "n_targets": 0}
+        arguments["number"] = int(data.numbers_of(samples[:1])[0])
+        place = {int(s): k for k, s in enumerate(batch)}
+        intervals = [self._interval(data, batch, place[int(s)]) for s in samples]
+        spikes = []
+        for j, s in enumerate(samples):
+            own = slice(data.offsets[s], data.offsets[s + 1])
+            spikes.append((data.steps[own], data.channels[own]))
+            intervals[j]["spikes"] = spikes[-1]
+        return _Run(samples, self.pieces(len(samples)), arguments, intervals)
+
+    def _interval(self, data: Data, batch: np.ndarray, place: int) -> Arrays:
+        """Arguments of one interval: labels, targets, weights in the mean of all losses of the batch."""
+        values, part = Arrays(), slice(place, place + 1)
+        for prefix, loss in self.engine._losses:
+            known = loss_inputs(loss, data, batch, part)
+            if loss.weight.input_tau is not None:
+                known |= activity(self.plan, loss, data, batch[part])
+            if loss.readout == "spike_times":
+                known["n_targets"] = known["targets"].shape[2]
+            values |= {f"{prefix}{n}": v for n, v in known.items()}
+        return values
+
+    def _regularise(self, begun: list[_Run], training: bool) -> None:
+        """Strengths of regularisers, which count over a whole recording; a mean over the batch needs a run before."""
+        counts = None
+        if training and any(r.mean == "batch" for _, _, terms in self.engine._pushes for r in terms):
+            for run in begun:
+                for _ in self._sweep(run, False):
+                    pass
+            counts = {
+                n: np.concatenate([run.out[-1][b] for run in begun]).astype(np.int64) for n, b in self.engine._counters
+            }
+            for run in begun:
+                run.read, run.out, run.seen = {}, [], 0
+        for run in begun:
+            run.arguments["counted"] = len(run.samples) * self.plan.duration
+            run.arguments |= self.engine._regularisers(run.arguments, training and counts is not None, counts)
+
+    # one recording
+
+    def _sweep(self, run: _Run, record_spikes: bool) -> Iterator[int]:
+        """Forwards alone."""
+        state = None
+        for k in range(len(run.pieces)):
+            state = self._forward(run, k, state, record_spikes)
+            yield k
+
+    def _both_ways(self, run: _Run, record_spikes: bool) -> Iterator[int]:
+        """Forwards and backwards, by the order of `checkpoints`."""
+        kept: dict[int, _State | None] = {0: None}
+        state: _State | None = None
+        adjoint: _State | None = None
+        targets = {n: v for n, v in run.intervals[0].items() if n.endswith("n_targets")}
+        for action in actions(len(run.pieces), self.forecast(len(run.samples), targets).states):
+            if isinstance(action, Advance):
+                state = kept[action.start]
+                for k in range(action.start, action.stop):
+                    state = self._forward(run, k, state, record_spikes, adjoint if k == action.stop - 1 else None)
+            elif isinstance(action, Keep):
+                kept[action.piece] = state
+            elif isinstance(action, Drop):
+                del kept[action.piece]
+            elif isinstance(action, Reverse):
+                adjoint = self._backward(run, action.piece, adjoint)
+                yield action.piece
+
+    def _arguments(self, run: _Run, k: int) -> Arrays:
+        piece, n = run.pieces[k], self.plan.n_steps
+        start = piece.interval * n
+        arguments = run.arguments | {x: v for x, v in run.intervals[piece.interval].items() if x != "spikes"}
+        for name, axis in self.places.items():
+            if self.program.buffers[name].role == "host" and name in arguments:
+                values = np.asarray(arguments[name])
+                rows = np.minimum(piece.first - start + np.arange(self.rows), values.shape[axis] - 1)
+                arguments[name] = np.take(values, rows, axis)
+        steps, channels = self._input(run, piece.first - self.before, piece.last)
+        arguments |= {"steps": steps, "channels": channels, "offsets": np.array([0, len(steps)])}
+        return arguments | {
+            "first_step": piece.first, "last_step": piece.last, "interval": start, "closes": int(piece.closes),
+            **{f"p{i}_room": room for i, room in enumerate(self.engine.room)},
+        }  # fmt: skip
+
+    def _input(self, run: _Run, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Input spikes of steps first ... last - 1 of the recording."""
+        n, found = self.plan.n_steps, []
+        for j in range(max(first, 0) // n, (last - 1) // n + 1):
+            steps, channels = run.intervals[j]["spikes"]
+            a, b = np.searchsorted(steps, [first - j * n, last - j * n])
+            found.append((steps[a:b] + np.int32(j * n), channels[a:b]))
+        steps, channels = (np.concatenate(parts) for parts in zip(*found))
+        return steps, channels
+
+    def _forward(
+        self, run: _Run, k: int, state: _State | None, record_spikes: bool, adjoint: _State | None = None
+    ) -> _State:
+        """Runs a piece; adjoint: of the next piece, whose rows are needed behind it if it then runs backwards."""
+        piece, crossing, spikes = run.pieces[k], self.crossing, self._spikes()
+        arguments = self._arguments(run, k) | {"back": 0}
+        length, status = piece.last - piece.first, -1
+        while status < 0:
+            arrays = self.program.arrays(arguments, self._fitting(arguments))
+            for name in (*crossing.rows, *spikes, *(crossing.forward if state is None else ())):
+                arrays[name].fill(0)
+            for name, value in state.values.items() if state is not None else ():
+                arrays[name][...] = value
+            for name, value in state.sent.items() if state is not None else ():
+                arrays[name][:, : self.before + 1] = value
+            for name, rows in adjoint.sent.items() if adjoint is not None else ():
+                arrays[name][:, length : length + self.before + 1] = rows
+            status = self.program.call(arrays, arguments)
+            self.stored = arrays
+            if status < 0:
+                status = self._grow(-1 - status, arrays, arguments)
+        self.engine.check_status(status, arrays, [run.arguments["number"]])
+        left = {n: arrays[n].copy() for n in crossing.forward}
+        sent = {n: arrays[n][:, length : length + self.before + 1].copy() for n in spikes}
+        if k == run.seen:
+            self._first_time(run, piece, arrays, record_spikes)
+        return _State(left, sent)
+
+    def _grow(self, population: int, arrays: Arrays, arguments: Arrays) -> int:
+        self.engine.room[population] = 1 << int(arrays["trouble"][3] - 1).bit_length()
+        arguments[f"p{population}_room"] = self.engine.room[population]
+        return -1
+
+    def _fitting(self, arguments: Arrays) -> Arrays:
+        """Memory of the last call, but for lists that have become longer."""
+        fits = lambda n, a: a.shape == self._shape(self.program.buffers[n], arguments)  # noqa: E731
+        own = {n: b for n, b in self.program.buffers.items() if b.role not in ("host", "number") and b.axes}
+        return {n: self.stored[n] for n in own if n in self.stored and fits(n, self.stored[n])}
+
+    def _spikes(self) -> list[str]:
+        return [n for n, b in self.program.buffers.items() if SPIKE_ROWS in b.axes]
+
+    def _backward(self, run: _Run, k: int, adjoint: _State | None) -> _State:
+        """Runs the piece back that has just run forwards; adjoint: what the next piece has left, None at the end."""
+        piece, crossing, arrays = run.pieces[k], self.crossing, self.stored
+        for name, value in run.read[piece.interval].items():
+            arrays[name][...] = value
+        for name, value in adjoint.values.items() if adjoint is not None else ():
+            arrays[name][...] = value
+        arguments = self._arguments(run, k) | {"back": 1}
+        arrays = self.program.arrays(arguments, arrays)
+        self.program.call(arrays, arguments)
+        self.stored = arrays
+        # rows of the steps from here on
+        rows = {n: arrays[n][:, : self.before + 1].copy() for n in crossing.rows}
+        return _State({n: arrays[n].copy() for n in crossing.back}, rows)
+
+    # results
+
+    def _first_time(self, run: _Run, piece: _Piece, arrays: Arrays, record_spikes: bool) -> None:
+        """What a piece says when it has run for the first time."""
+        run.seen += 1
+        if piece.closes:
+            run.read[piece.interval] = {n: arrays[n].copy() for n in self.crossing.read}
+            out = [n for n, b in self.program.buffers.items() if b.role == "result" and b.axes and b.kind != "bits"]
+            run.out.append({n: arrays[n].copy() for n in out})
+        for i, b in self.engine.trial.spikes.items() if record_spikes else ():
+            rows = arrays[b.name][0, self.before + 1 : self.before + 1 + piece.last - piece.first]
+            flags = np.unpackbits(np.ascontiguousarray(rows).view(np.uint8), axis=-1, bitorder="little")
+            k, n = np.nonzero(flags[..., : self.plan.populations[i].size])
+            step = k + 1 + piece.first - piece.interval * self.plan.n_steps
+            run.spikes.setdefault(self.plan.populations[i].name, []).append((np.full(len(k), piece.interval), step, n))
+
+    def _result(
+        self, data: Data, samples: np.ndarray, begun: list[_Run], training: bool, record_spikes: bool
+    ) -> Result:  # fmt: skip
+        engine, plan = self.engine, self.plan
+        rows = [out for run in begun for out in run.out]
+        out = {n: np.concatenate([row[n] for row in rows]) for n in rows[0]}
+        counts = {}
+        for name, buffer in engine._counters:  # they go on over a recording
+            each = [np.diff([row[buffer][0] for row in run.out], axis=0, prepend=0) for run in begun]
+            counts[name] = np.concatenate(each).astype(np.int64)
+        parts: dict[str, LossPart] = {}
+        for prefix, loss in engine._losses:
+            parts[loss.output] = engine._loss_part(out, data.for_loss(loss).scored(samples), prefix, loss)
+        main = parts[plan.loss.output]
+        guarded = sum(int(v[-1:].sum()) for run in begun for n, v in run.out[-1].items() if n.endswith("w_guarded"))
+        return Result(
+            loss=summed(plan, parts), prediction=main.prediction, readout=main.readout, spike_counts=counts,
+            guarded=guarded if training else 0, spikes=self._recorded(begun) if record_spikes else None,
+            parts=parts if plan.auxiliary else {},
+        )  # fmt: skip
+
+    def _recorded(self, begun: list[_Run]) -> dict[str, Spikes]:
+        first, found = 0, dict[str, list[tuple[np.ndarray, ...]]]()
+        for run in begun:
+            for name, lists in run.spikes.items():
+                found.setdefault(name, []).extend((j + first, step, n) for j, step, n in lists)
+            first += len(run.samples)
+        return {
+            name: Spikes(*(np.concatenate(x) * unit for x, unit in zip(zip(*lists), (1, self.plan.dt, 1))))
+            for name, lists in found.items()
+        }

@@ -1,0 +1,297 @@
+"""Whole recordings in pieces are one long trial, bit for bit: networks, cuts and numbers of states kept are drawn.
+
+The long trial shares the loops of a step with the pieces, and nothing of what crosses from one to the next.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from genn_eventprop import Delay, Dense, Events, Network, Normal, Param, Uniform
+from genn_eventprop.data.events.chunks import chunks, follows
+from genn_eventprop.engines import create
+from genn_eventprop.engines.c99.engine import C99Engine
+from genn_eventprop.engines.contract.checkpoints import Advance, Drop, Keep, Reverse, actions, runs
+from genn_eventprop.engines.contract.recordings import Forecast, why_no_recordings
+from genn_eventprop.errors import EngineError, EventPropError
+from genn_eventprop.losses import FirstSpikeCrossEntropy, Loss, SpikeCountCrossEntropy
+from genn_eventprop.models.li import LI
+from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.lif_delta import LIFDelta
+from genn_eventprop.models.lif_refractory import LIFRefractory
+from genn_eventprop.plan import make_plan
+from genn_eventprop.regularisers import SpikeCount
+from genn_eventprop.verify.engines.check import loaded
+from support.engine_check import tuned
+from support.random_networks import draw
+
+FEW = settings(
+    max_examples=4, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+DT = 0.5
+
+
+def in_pieces(engine, data, samples, chunk, states, training=True):
+    """A run with pieces of `chunk` steps, and no more than so many states kept."""
+    runner = engine.recordings(chunk, 1e12)
+    forecast = runner.forecast
+
+    def few(*arguments):
+        known = forecast(*arguments)
+        return replace(known, states=min(states, known.states))
+
+    runner.forecast = few
+    return runner.run(data, np.asarray(samples), training, True)
+
+
+def same(got, want, engine, gradients):
+    for name in ("loss", "readout", "prediction"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(want, name), err_msg=name)
+    for name, spikes in want.spikes.items():
+        np.testing.assert_array_equal(got.spike_counts[name], want.spike_counts[name])
+        for part in ("sample", "time", "neuron"):
+            np.testing.assert_array_equal(getattr(got.spikes[name], part), getattr(spikes, part), err_msg=name)
+    assert got.guarded == want.guarded
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(engine.gradients[name], gradient, err_msg=name)
+
+
+def is_one_trial(structure, cuts, also=(), seed=77):
+    """Whether a random network ran, with gradients that are not 0."""
+    try:
+        case = tuned(draw("grid", seed, structure, also=also))
+        engine = C99Engine(case.plan, case.parameters, dtype="float64")
+        data = loaded(engine, case)
+        samples = range(len(data))
+        want = engine.run(data, samples, training=True, record_spikes=True)
+    except EventPropError:  # refused by name, or diverged
+        return False
+    if why := engine.why_no_recordings():
+        with pytest.raises(EngineError, match=why.split("(")[0]):
+            engine.recordings(None, 1e9)
+        return False
+    gradients = {name: value.copy() for name, value in engine.gradients.items()}
+    for share, states in cuts:
+        chunk = max(1, round(share * case.plan.n_steps), -(-case.plan.n_steps // 60))
+        same(in_pieces(engine, data, samples, chunk, states), want, engine, gradients)
+    return any(np.abs(g).max(initial=0) > 0 for g in gradients.values())
+
+
+CUTS = st.lists(st.tuples(st.floats(0.01, 1.0), st.integers(0, 5)), min_size=2, max_size=2)
+
+
+@pytest.mark.parametrize("also", [(), ("modes", "inputs", "births")])
+@FEW
+@given(st.integers(0, 10**6), CUTS)
+def test_random_networks_in_pieces_are_one_trial(also, structure, cuts):
+    is_one_trial(structure, cuts, also)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("also", [(), ("modes",), ("inputs",), ("births",), ("sharp",)])
+@settings(FEW, max_examples=60, derandomize=False, phases=[Phase.generate, Phase.shrink])
+@given(st.integers(0, 10**6), CUTS)
+def test_many_random_networks_in_pieces(also, structure, cuts):
+    is_one_trial(structure, cuts, also)
+
+
+def test_the_drawn_networks_learn():
+    """What is compared above is not 0."""
+    assert is_one_trial(5, [(0.3, 1)]) or is_one_trial(8, [(0.3, 1)]) or is_one_trial(14, [(0.3, 1)])
+
+
+def network(delay=2.5, outputs=LI, t_ref=1.7):
+    net = Network()
+    source = net.input(4)
+    hidden = net.population(LIFRefractory(t_ref=t_ref), 6, name="hidden")
+    output = net.population(outputs(tau_mem=Param(15.0, "ms", trainable=True)), 3, name="output")
+    net.connect(source, hidden, Dense(Normal(2.4, 0.8)), delay=1.0)
+    net.connect(hidden, hidden, Dense(Normal(0.2, 0.5)), delay=delay)
+    net.connect(hidden, output, Dense(Normal(0.4, 0.6)), delay=Delay(Uniform(0.0, 3.0), trainable=True))
+    return net
+
+
+def recordings(length, n=2, seed=1, channels=4):
+    rng, size = np.random.default_rng(seed), int(length)
+    samples = [(np.sort(rng.uniform(0, length, size)), rng.integers(0, channels, size)) for _ in range(n)]
+    return Events.from_samples(samples, n_channels=channels, labels=np.arange(n) % 3, n_classes=3)
+
+
+def of_intervals(engine, events, duration, labels):
+    """The events in intervals with these labels, as the trainer loads them."""
+    cut = chunks(events, duration, DT, length=duration * labels.shape[1], labels=labels)
+    return replace(engine.load(cut), follows=follows(cut))
+
+
+@pytest.mark.parametrize("batch", [[0], [0, 1]])
+def test_the_gradient_of_a_label_is_that_of_a_trial_that_ends_with_its_interval(batch):
+    """Of V at the end, which knows nothing of where an interval began: the intervals before have no label."""
+    net, push = network(), []
+    engine = create(make_plan(net, Loss(net.populations[-1], "end"), dt=DT, duration=20.0, regularisers=push),
+                    net.initial_parameters(3), engine="c99", dtype="float64")  # fmt: skip
+    for last in (0, 1, 2):
+        labels = np.full((2, last + 1), -1)
+        labels[:, last] = [0, 1]
+        whole = recordings(20.0 * (last + 1))
+        data = of_intervals(engine, whole, 20.0, labels)
+        samples = np.concatenate([np.arange(last + 1) + (last + 1) * b for b in batch])
+        got = in_pieces(engine, data, samples, 13, 2)
+        long = create(make_plan(net, Loss(net.populations[-1], "end"), dt=DT, duration=20.0 * (last + 1)),
+                      net.initial_parameters(3), engine="c99", dtype="float64")  # fmt: skip
+        want = long.run(long.load(whole), batch, training=True)
+        assert np.isnan(got.loss).sum() == len(batch) * last
+        np.testing.assert_array_equal(got.loss[last :: last + 1], want.loss)
+        for name, gradient in long.gradients.items():
+            assert np.abs(gradient).max() > 0
+            # a mean over all intervals
+            np.testing.assert_allclose(engine.gradients[name] * (last + 1), gradient, rtol=1e-13)
+
+
+@pytest.mark.parametrize("loss", ["integral", "max", "end", FirstSpikeCrossEntropy, SpikeCountCrossEntropy])
+def test_intervals_add_up(loss):
+    """The gradient of all labels is the sum of those of each, and the losses are those of `run_from`."""
+    net = network(outputs=LI if isinstance(loss, str) else LIF)
+    output = net.populations[-1]
+    plan = make_plan(net, Loss(output, loss) if isinstance(loss, str) else loss(output), dt=DT, duration=10.0)
+    engine, count = create(plan, net.initial_parameters(3), engine="c99", dtype="float64"), 4
+    every = np.array([[0, 1, 2, 1]])
+    total = dict[str, np.ndarray]()
+    for j in range(count):
+        alone = np.where(np.arange(count) == j, every, -1)
+        in_pieces(engine, of_intervals(engine, recordings(40.0, 1), 10.0, alone), range(count), 7, 3)
+        total = {name: total.get(name, 0) + value for name, value in engine.gradients.items()}
+    data = of_intervals(engine, recordings(40.0, 1), 10.0, every)
+    got = in_pieces(engine, data, range(count), 7, 3)
+    for name, gradient in total.items():
+        assert np.abs(gradient).max() > 0
+        np.testing.assert_allclose(engine.gradients[name], gradient, rtol=1e-11, atol=1e-14)
+    truncated = create(plan, net.initial_parameters(3), engine="reference_clock")
+    state, losses, counts = None, [], []
+    for j in range(count):
+        result, state = truncated.run_from(data, [j], state)
+        losses.append(result.loss[0])
+        counts.append(result.spike_counts["hidden"][0])
+    np.testing.assert_allclose(got.loss, losses, rtol=1e-12)
+    np.testing.assert_array_equal(got.spike_counts["hidden"], counts)
+
+
+@pytest.mark.parametrize("readout", ["integral", "max", "end", "voltage"])
+def test_differences_of_the_loss_of_all_intervals(readout):
+    """Where no spike moves: V and I of the outputs, and arrivals, cross the ends of intervals."""
+    net = Network()
+    source, output = net.input(4), net.population(LI(tau_mem=Param(15.0, "ms", trainable=True)), 3, name="output")
+    net.connect(source, output, Dense(Normal(0.4, 0.6)), delay=3.0)
+    engine = create(make_plan(net, Loss(output, readout), dt=DT, duration=10.0), net.initial_parameters(3),
+                    engine="c99", dtype="float64")  # fmt: skip
+    data = of_intervals(engine, recordings(40.0), 10.0, np.array([[0, 1, 2, 0], [1, 0, 2, 2]]))
+    in_pieces(engine, data, range(8), 7, 1)
+    gradients, h = {k: v.copy() for k, v in engine.gradients.items()}, 1e-6
+    for name, gradient in gradients.items():
+        values = engine.parameters[name]
+        for place in np.ndindex(values.shape):
+            both = []
+            for sign in (1, -1):
+                values[place] += sign * h
+                both.append(in_pieces(engine, data, range(8), 7, 1, training=False).loss.mean())
+                values[place] -= sign * h
+            assert gradient[place] == pytest.approx((both[0] - both[1]) / (2 * h), rel=1e-6, abs=1e-9), (name, place)
+
+
+@pytest.mark.parametrize("mean", ["example", "batch"])
+def test_regularisers_count_over_the_whole_recording(mean):
+    net = network()
+    terms = [SpikeCount(net.populations[0], 2.0, 1e-2, mean=mean)]
+    loss = Loss(net.populations[-1], "end")
+    long = create(make_plan(net, loss, dt=DT, duration=40.0, regularisers=terms), net.initial_parameters(3),
+                  engine="c99", dtype="float64")  # fmt: skip
+    long.run(long.load(recordings(40.0)), [0, 1], training=True)
+    engine = create(make_plan(net, loss, dt=DT, duration=10.0, regularisers=terms), net.initial_parameters(3),
+                    engine="c99", dtype="float64")  # fmt: skip
+    labels = np.full((2, 4), -1)
+    labels[:, 3] = [0, 1]
+    data = of_intervals(engine, recordings(40.0), 10.0, labels)
+    # the mean of all intervals makes the loss a quarter, not the regulariser
+    data = replace(data, weights=np.full(8, 4.0))
+    in_pieces(engine, data, range(8), 6, 2)
+    for name, gradient in long.gradients.items():
+        np.testing.assert_allclose(engine.gradients[name], gradient, rtol=1e-12, atol=1e-15)
+
+
+@given(st.integers(1, 80), st.integers(0, 12))
+def test_the_order_of_pieces(pieces, states):
+    kept, reached, back, count, most = {0}, None, [], 0, 0
+    for action in actions(pieces, states):
+        if isinstance(action, Advance):
+            assert action.start in kept
+            count, reached = count + action.stop - action.start, action.stop
+        elif isinstance(action, Keep):
+            assert reached == action.piece
+            kept.add(action.piece)
+        elif isinstance(action, Drop):
+            kept.remove(action.piece)
+        else:
+            assert isinstance(action, Reverse)
+            assert reached == action.piece + 1
+            back.append(action.piece)
+        most = max(most, len(kept) - 1)
+    assert back == list(range(pieces))[::-1]
+    assert most <= states
+    assert count == runs(pieces, states)
+
+
+def test_no_order_needs_fewer_runs():
+    """By dynamic programming over all of them."""
+    best = {(1, s): 1 for s in range(8)}
+    for n in range(2, 40):
+        best[n, 0] = n * (n + 1) // 2
+        for s in range(1, 8):
+            best[n, s] = min(m + best[n - m, s - 1] + best[m, s] for m in range(1, n))
+    assert all(runs(n, s) == least for (n, s), least in best.items())
+
+
+def test_memory_says_how_many_states_are_kept():
+    net = network()
+    engine = create(make_plan(net, Loss(net.populations[-1], "end"), dt=DT, duration=400.0),
+                    net.initial_parameters(3), engine="c99")  # fmt: skip
+    most = engine.recordings(20, 1e9).forecast(1)
+    assert (most.pieces, most.states) == (40, 39)
+    assert most.runs == pytest.approx(79 / 40)
+    less = engine.recordings(20, most.bytes * 0.7).forecast(1)
+    assert less.bytes <= most.bytes * 0.7
+    assert 0 < less.states < 39
+    assert most.runs < less.runs < 6
+    assert str(less).startswith("40 pieces of up to 20 steps")
+    assert isinstance(less, Forecast)
+    with pytest.raises(EngineError, match=r"memory=0.001 MB is too little for pieces of 20 steps: they need "):
+        engine.recordings(20, 1e3).forecast(1)
+
+
+def test_what_is_refused():
+    net = network()
+    loss = Loss(net.populations[-1], "end")
+    plan = make_plan(net, loss, dt=DT, duration=20.0)
+    with pytest.raises(EngineError, match="native runs no whole recordings in pieces; use engine='c99' on the grid"):
+        create(plan, net.initial_parameters(3), engine="native").recordings(None, 1e9)
+    births = make_plan(net, loss, dt=DT, duration=20.0, spike_birth=0.1)
+    assert why_no_recordings(births) == ""
+    assert why_no_recordings(births, several=True).startswith("spike_birth is not run where a recording has several")
+    exact = make_plan(net, loss, dt=DT, duration=20.0, spike_times="exact")
+    assert why_no_recordings(exact) == "whole recordings run with spikes on the grid; use spike_times='grid'"
+    jumps = Network()
+    source, hidden = jumps.input(4), jumps.population(LIF(), 5, name="hidden")
+    output = jumps.population(LIFDelta(v_thresh=1e9), 2, name="output")
+    jumps.connect(source, hidden, Dense(1.0))
+    jumps.connect(hidden, output, Dense(1.0))
+    of_time = make_plan(jumps, Loss(output, "voltage"), dt=DT, duration=20.0)
+    assert why_no_recordings(of_time) == ""
+    assert why_no_recordings(of_time, several=True).startswith(
+        "V of output 'output' jumps at arrivals through 'hidden_o"
+    )
+    engine = create(plan, net.initial_parameters(3), engine="c99")
+    data = of_intervals(engine, recordings(40.0), 20.0, np.array([[0, 1], [1, 2]]))
+    with pytest.raises(EngineError, match="a batch of recordings needs all chunks of each, one after the other"):
+        engine.recordings(None, 1e9).run(data, np.array([0, 2]), True, False)
