@@ -84,7 +84,7 @@ def is_one_trial(structure, cuts, also=(), seed=77):
 CUTS = st.lists(st.tuples(st.floats(0.01, 1.0), st.integers(0, 5)), min_size=2, max_size=2)
 
 
-@pytest.mark.parametrize("also", [(), ("modes", "inputs", "births")])
+@pytest.mark.parametrize("also", [(), pytest.param(("modes", "inputs", "births"), marks=pytest.mark.ci)])
 @FEW
 @given(st.integers(0, 10**6), CUTS)
 def test_random_networks_in_pieces_are_one_trial(also, structure, cuts):
