@@ -204,7 +204,7 @@ ROWS = {
     "braille": Row(braille, tuned=0.977),
     "spoken_digits": Row(spoken()),
     "spoken_times": Row(spoken(times_only=True)),
-    "speakers": Row(spoken(speakers=True), kept=True),
+    "speakers": Row(spoken(speakers=True)),
     "digits": Row(tabular("digits")),
     "digits_latency": Row(tabular("digits", latency=True)),
     "iris": Row(tabular("iris")),

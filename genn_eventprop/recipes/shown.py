@@ -38,6 +38,8 @@ LENGTHS = 4
 """Lengths of the shapes that are looked for anywhere in a curve."""
 MARGIN = 0.08
 """By how much levels must tell more apart than means and shapes, from which a network generalises better."""
+ENOUGH = 0.9
+"""Share of samples told apart by counts of all the trial that needs no segments."""
 PENALTIES = (0.02, 0.3)
 """Of the ridge regression, in units of the mean square of a sample."""
 
@@ -81,16 +83,23 @@ def text_of(steps: list[Any]) -> str:
 
 
 def best_shown(accuracies: Mapping[str, float], samples: int) -> str:
-    """The encoding by which most samples are told apart; means or shapes if what they lack to levels may be chance.
+    """The encoding by which most samples are told apart, but for what may be chance.
 
     From means and shapes a network generalises better than from levels: these must be better by `MARGIN` and by more
-    than three standard errors of the share of the others.
+    than three standard errors of the share of the others. Shapes, which may lie anywhere, go before means that are as
+    good. A network learns counts of all the trial more slowly than counts in segments of it: where the former leave
+    much to tell, the latter count unless they are worse by more than a standard error.
     """
     others = {text: p for text, p in accuracies.items() if not text.startswith("levels")}
-    best = max(others, key=others.__getitem__)  # the first, which is the narrowest, of several
-    margin = max(MARGIN, 3 * math.sqrt(others[best] * (1 - others[best]) / samples))
+    # of several the first, which is the narrowest
+    best = max(others, key=lambda text: (others[text], text.startswith("shapes")))
+    error = math.sqrt(max(others[best] * (1 - others[best]), 0.0) / samples)
+    in_segments = {text: p for text, p in others.items() if "segments" in text}
+    if in_segments and others[best] < ENOUGH:
+        first = max(in_segments, key=in_segments.__getitem__)
+        best = first if in_segments[first] >= others[best] - error else best
     top = max(accuracies, key=accuracies.__getitem__)
-    return top if accuracies[top] > others[best] + margin else best
+    return top if accuracies[top] > others[best] + max(MARGIN, 3 * error) else best
 
 
 def features(steps: list[Any], data: Events | Currents) -> np.ndarray:

@@ -20,7 +20,7 @@ from genn_eventprop.errors import DataError, DescriptionError, SettingError
 from genn_eventprop.experiment import LayeredConfig, load_experiment
 from genn_eventprop.experiment.options import encodings_of
 from genn_eventprop.recipes import RULES, facts_of, recipe, recipe_of
-from genn_eventprop.recipes.shown import candidates, predicted, text_of
+from genn_eventprop.recipes.shown import best_shown, candidates, predicted, text_of
 
 
 def of_counts(rng: np.random.Generator, samples: int, classes: int) -> Events:
@@ -268,6 +268,16 @@ def test_labels_that_say_nothing_are_not_predicted_however_many_features_there_a
         labels = rng.permutation(np.arange(samples) % classes)
         x = rng.poisson(0.5, (samples, features)).astype(float)
         assert of_classes(x, labels) < 1 / classes + 4 * np.sqrt(1 / classes / samples)
+
+
+def test_what_may_be_chance_does_not_choose_the_encoding():
+    shown = {"": 0.80, "segments=5": 0.79, "segments=10": 0.70}
+    assert best_shown(shown, 250) == "segments=5", "learned faster, and as good within a standard error of 0.025"
+    assert best_shown(shown | {"segments=5": 0.77}, 250) == "" == best_shown(shown, 5000)
+    curves = {"z_score,segment_means=20": 0.9, "shapes=4,z_score": 0.9, "levels=8": 0.95}
+    assert best_shown(curves, 250) == "shapes=4,z_score"
+    assert best_shown(curves | {"levels=8": 0.99}, 250) == "levels=8"
+    assert best_shown(curves | {"z_score,segment_means=20": 0.91}, 250) == "z_score,segment_means=20"
 
 
 def test_texts_of_encodings_are_settings():
