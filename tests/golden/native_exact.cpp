@@ -365,6 +365,8 @@ inline int nodes_of(double h, double rate, int64_t terms, double digits) {
 
 // ... events.hpp ...
 
+// ... routes.hpp ...
+
 // ... neurons.hpp ...
 
 // ... lanes.hpp ...
@@ -378,6 +380,8 @@ inline int nodes_of(double h, double rate, int64_t terms, double digits) {
 // ... trajectory.hpp ...
 
 // ... record.hpp ...
+
+// ... steps.hpp ...
 
 // ... readouts.hpp ...
 
@@ -412,7 +416,7 @@ struct Model_p0 {
 };
 
 struct Model_p1 {
-    static constexpr int n = 2, receptors = 1, learned = 0, dynamic = 0, own_spike = 0;
+    static constexpr int n = 2, receptors = 1, learned = 0, dynamic = 0, own_spike = -2;
     static constexpr int modes = 1, duration = -1;  // learned length of the refractory period, -1 for none
     static constexpr bool spiking = false, watched = true;
     static constexpr bool spread = false;  // whether arrivals may reach some neurons alone
@@ -425,6 +429,8 @@ struct Model_p1 {
 };
 
 struct Work {
+    static constexpr int births = false;
+    static constexpr int connections = 2;
     typedef Costates<Model_p0, 20, false> type_p0;
     type_p0 p0;
     typedef Costates<Model_p1, 3, false> type_p1;
@@ -435,6 +441,7 @@ struct Work {
     Buffer<real> p1_w_dr;
     Buffer<double> p1_w_r;
     Log log[2];
+    Lost lost;
     int64_t guarded = 0;
     int64_t ready = -1;
     void prepare(const Args& args) {
@@ -496,216 +503,150 @@ void bind(const Args& args, Work& work) {
     work.p1.together = instant(args.duration, args.delta), work.p1.slack = scalar(20 * args.delta * work.p1.together);
 }
 
+struct Population_p0 {
+    typedef Model_p0 Model;
+    static constexpr int number = 0, group = 0, size = 20, events = 1;
+    static constexpr bool born = false, keeps = false, driven = false;
+    static constexpr int64_t gradients[] = {0};
+    static auto& flow(Work& work) {
+        return work.p0;
+    }
+    static auto readers(Work& work) {
+        return Readers<>();
+    }
+    static scalar* record(const Args& args) {
+        return args.p0_w_record;
+    }
+    static auto& recorder(Work& work) {
+        return work.record_p0;
+    }
+    static void initial(const Args& args, Work& work) {
+        {
+            real* __restrict p0_x_I = work.p0.x[1].data;
+            real* __restrict p0_x_V = work.p0.x[0].data;
+            for (int neuron = 0; neuron < NP_p0; ++neuron) {
+                p0_x_V[neuron] = args.p0_q_v_reset[0];
+                p0_x_I[neuron] = 0;
+            }
+        }
+    }
+    static void initial_gradient(const Args& args, Work& work) {
+    }
+    static void said(const Args& args, Work& work, int64_t sample, int event, int neuron, int64_t index, scalar& t_dl_dt) {
+    }
+};
+
+struct Population_p1 {
+    typedef Model_p1 Model;
+    static constexpr int number = 1, group = 1, size = 3, events = 0;
+    static constexpr bool born = false, keeps = false, driven = false;
+    static constexpr int64_t gradients[] = {0};
+    static auto& flow(Work& work) {
+        return work.p1;
+    }
+    static auto readers(Work& work) {
+        return with(work.reader, work.p1_w_dr, Readers<>());
+    }
+    static scalar* record(const Args& args) {
+        return args.p1_w_record;
+    }
+    static auto& recorder(Work& work) {
+        return work.record_p1;
+    }
+    static void initial(const Args& args, Work& work) {
+        {
+            real* __restrict p1_x_I = work.p1.x[1].data;
+            real* __restrict p1_x_V = work.p1.x[0].data;
+            for (int neuron = 0; neuron < NP_p1; ++neuron) {
+                p1_x_V[neuron] = 0;
+                p1_x_I[neuron] = 0;
+            }
+        }
+    }
+    static void initial_gradient(const Args& args, Work& work) {
+    }
+    static void said(const Args& args, Work& work, int64_t sample, int event, int neuron, int64_t index, scalar& t_dl_dt) {
+    }
+};
+
+struct Connection_c0 {
+    typedef Input Source;
+    typedef Population_p0 Target;
+    static constexpr int number = 0, receptor = 0;
+    static constexpr bool trainable = true, delayed = false, all = true, hands = false, unborn = false;
+    static constexpr int64_t gradient = AT_c0_gradient;
+    static auto synapses(const Args& args) {
+        return Dense<N_p0, NP_p0>{args.c0_weight};
+    }
+    // The delay of all synapses; and what a route has beside it.
+    static double lag(const Args& args) {
+        return 0.0;
+    }
+    static double late(const Args& args, int32_t route) {
+        return 0.0;
+    }
+    static int32_t sender(int32_t channel) {
+        return channel;
+    }
+    // The spike that arrived, and its delay, get D.
+    static void hand_back(const Args& args, Work& work, int64_t sample, scalar* slice, const LogEntry& arrival, double D) {
+    }
+    static scalar* moved(Work& work, int64_t index) {
+        return nullptr;
+    }
+    static const scalar* slope(Work& work) {
+        return nullptr;
+    }
+};
+
+struct Connection_c1 {
+    typedef Population_p0 Source;
+    typedef Population_p1 Target;
+    static constexpr int number = 1, receptor = 0;
+    static constexpr bool trainable = true, delayed = false, all = true, hands = true, unborn = false;
+    static constexpr int64_t gradient = AT_c1_gradient;
+    static auto synapses(const Args& args) {
+        return Dense<N_p1, NP_p1>{args.c1_weight};
+    }
+    // The delay of all synapses; and what a route has beside it.
+    static double lag(const Args& args) {
+        return 0.0;
+    }
+    static double late(const Args& args, int32_t route) {
+        return 0.0;
+    }
+    // The spike that arrived, and its delay, get D.
+    static void hand_back(const Args& args, Work& work, int64_t sample, scalar* slice, const LogEntry& arrival, double D) {
+        work.p0.credit(arrival.index, D);
+    }
+    static scalar* moved(Work& work, int64_t index) {
+        return nullptr;
+    }
+    static const scalar* slope(Work& work) {
+        return nullptr;
+    }
+};
+
+typedef Types<Types<Population_p0>, Types<Population_p1>> Groups;
+typedef Types<Population_p0, Population_p1> Populations;
+
+typedef Types<Connection_c0, Connection_c1> Connections;
+
+}  // namespace
+
+// ... trial.hpp ...
+
+namespace {
+
+typedef Trial<Work, Groups, Populations, Connections> OneTrial;
+
 __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {
     bind(args, work);
-    [[maybe_unused]] auto& p0 = work.p0;
-    [[maybe_unused]] auto& p1 = work.p1;
-    [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
-    {
-        real* __restrict p0_x_I = work.p0.x[1].data;
-        real* __restrict p0_x_V = work.p0.x[0].data;
-        for (int neuron = 0; neuron < NP_p0; ++neuron) {
-            p0_x_V[neuron] = args.p0_q_v_reset[0];
-            p0_x_I[neuron] = 0;
-        }
-    }
-    {
-        real* __restrict p1_x_I = work.p1.x[1].data;
-        real* __restrict p1_x_V = work.p1.x[0].data;
-        for (int neuron = 0; neuron < NP_p1; ++neuron) {
-            p1_x_V[neuron] = 0;
-            p1_x_I[neuron] = 0;
-        }
-    }
-    p0.begin(args.exact_steps, false && args.training);
-    p1.begin(args.exact_steps, false && args.training);
-    work.log[0].clear(args.exact_steps);
-    work.log[1].clear(args.exact_steps);
-    work.reader.begin(p1, args, sample);
-    if (args.recorded) { work.record_p0.begin(args, args.p0_w_record, sample, false); work.record_p1.begin(args, args.p1_w_record, sample, false); }
-    int64_t next_c0 = from;
-    int64_t next_c1 = 0;
-    for (int64_t step = 0; step < args.exact_steps; ++step) {
-    if (step % 64 == 0) args.host->poll();
-    const double t_k = args.duration * double(step) / double(args.exact_steps);
-    const double t_end = step + 1 < args.exact_steps ? args.duration * double(step + 1) / double(args.exact_steps) : args.duration;
-    work.reader.enter(p1, args, step, false);
-    if (args.recorded) { work.record_p0.enter(args, step); work.record_p1.enter(args, step); }
-    {
-    auto& log = work.log[0];
-    p0.start(t_k);
-    for (; next_c0 < to && args.times[next_c0] < t_end; ++next_c0) {
-    const int32_t sender = args.channels[next_c0];
-    const double after = args.times[next_c0] - t_k;
-    p0.pending.push().set(after > 0 ? after : 0.0, args.c0_weight + int64_t(sender) * NP_p0, 0, 0, sender, -1);
-    }
-    p0.absorb();
-    if (args.recorded) { work.record_p0.start(p0); }
-    for (;;) {
-    double when = std::numeric_limits<double>::infinity();
-    int who = -1;
-    int64_t which = -1;
-    p0.look_ahead();
-    {
-        const int64_t hit = p0.first_hit();
-        if (hit >= 0) {
-            const double at = p0.hits[hit].s;
-            if (at < when || (at == when && which < 0)) when = at, who = 0, which = hit;
-        } else if (p0.known_at() < when) {
-            when = p0.known_at(), who = 0, which = -1;
-        }
-    }
-    if (who < 0) break;
-    switch (who) {
-    case 0:
-        if (which < 0) {
-            const auto& a = p0.pending[p0.cursor];
-            log.push(a.s, a.connection, a.source, a.index);
-            p0.take_arrival();
-        } else {
-            double before[2], after[2];
-            const int neuron = p0.emit(args, which, t_k, work.guarded, before, after);
-            const int64_t index = p0.spikes.count - 1;
-            log.push(p0.now, -1, neuron, index);
-            if (p0.spikes_in_step > runaway(N_p0)) return 1;
-        }
-        break;
-    }
-    }
-    if (args.recorded) {
-    for (int64_t e = log.steps[size_t(step)]; e < log.count; ++e) {
-    const LogEntry& entry = log.entries[e];
-    switch (entry.kind) {
-    case 0: work.record_p0.arrived(p0, args, 0, args.c0_weight + int64_t(entry.source) * NP_p0, entry.s, e); break;
-    case -1: work.record_p0.spiked(p0, args, entry.source, entry.index, entry.s, e); break;
-    }
-    }
-    work.record_p0.advance(p0, args.delta);
-    }
-    p0.finish();
-    log.steps[size_t(step) + 1] = log.count;
-    }
-    {
-    auto& log = work.log[1];
-    p1.start(t_k);
-    for (; next_c1 < p0.spikes.count && p0.spike_time[next_c1] < t_end; ++next_c1) {
-    const int32_t sender = p0.spikes.neuron[next_c1];
-    const double after = p0.spike_time[next_c1] - t_k;
-    p1.pending.push().set(after > 0 ? after : 0.0, args.c1_weight + int64_t(sender) * NP_p1, 1, 0, sender, next_c1);
-    }
-    p1.absorb();
-    work.reader.start(p1);
-    work.reader.absorb(p1, p1.pending.begin(), p1.pending.count, log.count);
-    if (args.recorded) { work.record_p1.start(p1); }
-    for (const auto& a : p1.pending) log.push(a.s, a.connection, a.source, a.index);
-    if (args.recorded) {
-    for (int64_t e = log.steps[size_t(step)]; e < log.count; ++e) {
-    const LogEntry& entry = log.entries[e];
-    switch (entry.kind) {
-    case 1: work.record_p1.arrived(p1, args, 0, args.c1_weight + int64_t(entry.source) * NP_p1, entry.s, e); break;
-    }
-    }
-    work.record_p1.advance(p1, args.delta);
-    }
-    p1.finish();
-    log.steps[size_t(step) + 1] = log.count;
-    }
-    }
-    if (args.recorded) { work.record_p0.advance(p0, std::numeric_limits<double>::infinity()); work.record_p1.advance(p1, std::numeric_limits<double>::infinity()); }
-    read_trial(args, work, sample);
-    return 0;
+    return OneTrial{args, work, sample}.forward();
 }
 
-__attribute__((noinline)) void backward(const Args& args, Work& work, [[maybe_unused]] int64_t sample, scalar* slice, bool first) {
-    const scalar* dr = work.p1_w_dr;
-    [[maybe_unused]] auto& p0 = work.p0;
-    [[maybe_unused]] auto& p1 = work.p1;
-    if (first) std::memset(slice, 0, GRADIENT_SIZE * sizeof(scalar));
-    for (auto& b : p0.mu) b.zero(NP_p0);
-    for (auto& b : p0.held_mu) b.zero(NP_p0);
-    for (auto& b : p0.grad) b.zero(NP_p0);
-    p0.feedback.zero(p0.spikes.count);
-    for (auto& b : p1.mu) b.zero(NP_p1);
-    for (auto& b : p1.held_mu) b.zero(NP_p1);
-    for (auto& b : p1.grad) b.zero(NP_p1);
-    begin_back(args, work, sample);
-    work.reader.begin_back(p1, dr);
-    if (args.recorded) { work.record_p0.begin(args, args.p0_w_record, sample, true); work.record_p1.begin(args, args.p1_w_record, sample, true); }
-    for (int64_t step = args.exact_steps - 1; step >= 0; --step) {
-    if (step % 64 == 0) args.host->poll();
-    work.reader.enter(p1, args, step, true);
-    if (args.recorded) { work.record_p0.enter(args, step); work.record_p1.enter(args, step); }
-    {
-    const auto& log = work.log[1];
-    const int64_t begin = log.steps[size_t(step)];
-    const int64_t events = log.steps[size_t(step) + 1] - begin;
-    p1.retreat(step);
-    p1.open_step(log.entries.data + begin, events);
-    work.reader.open_step(p1, log.entries.data + begin, events);
-    for (int64_t e = begin + events - 1;; --e) {
-    if (e < begin) break;
-    const LogEntry& entry = log.entries.data[e];
-    if (args.recorded) {
-    for (; work.record_p1.behind(entry.s); --work.record_p1.next) {
-    work.reader.down_to(p1, dr, step, work.record_p1.s);
-    work.record_p1.adjoints(p1);
-    work.reader.add_to(p1, dr, work.record_p1.s, work.record_p1.row(work.record_p1.n));
-    }
-    }
-    work.reader.before(p1, dr, step, e);
-    switch (entry.kind) {
-    case 1: {
-    work.reader.at(p1, args, 0, entry.s, e - begin);
-    const scalar D = p1.arrived<true, true>(slice + AT_c1_gradient + int64_t(entry.source) * NP_p1, args.c1_weight + int64_t(entry.source) * NP_p1, 0, entry.s, e - begin, NoSource<Work::type_p1>(), nullptr) + work.reader.kink(dr, e);
-    p0.feedback[entry.index] += D;
-    }
-     break;
-    }
-    }
-    if (args.recorded) {
-    for (; work.record_p1.behind(-1.0); --work.record_p1.next) {
-    work.reader.down_to(p1, dr, step, work.record_p1.s);
-    work.record_p1.adjoints(p1);
-    work.reader.add_to(p1, dr, work.record_p1.s, work.record_p1.row(work.record_p1.n));
-    }
-    }
-    work.reader.before(p1, dr, step, begin - 1);
-    work.reader.leave(p1, dr, step);
-    }
-    {
-    const auto& log = work.log[0];
-    const int64_t begin = log.steps[size_t(step)];
-    const int64_t events = log.steps[size_t(step) + 1] - begin;
-    p0.retreat(step);
-    p0.open_step(log.entries.data + begin, events);
-    for (int64_t e = begin + events - 1;; --e) {
-    if (e < begin) break;
-    const LogEntry& entry = log.entries.data[e];
-    if (args.recorded) {
-    for (; work.record_p0.behind(entry.s); --work.record_p0.next) {
-    work.record_p0.adjoints(p0);
-    }
-    }
-    switch (entry.kind) {
-    case 0: {
-    p0.arrived<true, false>(slice + AT_c0_gradient + int64_t(entry.source) * NP_p0, args.c0_weight + int64_t(entry.source) * NP_p0, 0, entry.s, e - begin, NoSource<Work::type_p0>(), nullptr);
-    }
-     break;
-    case -1: {
-    double extra[2] = {};
-    scalar dl_dt = p0.feedback[entry.index];
-    p0.jumped(args, entry.source, entry.index, entry.s, dl_dt, extra);
-    }
-     break;
-    }
-    }
-    if (args.recorded) {
-    for (; work.record_p0.behind(-1.0); --work.record_p0.next) {
-    work.record_p0.adjoints(p0);
-    }
-    }
-    }
-    }
+__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {
+    OneTrial{args, work, sample}.backward(slice, first);
 }
 
 }  // namespace
@@ -754,6 +695,11 @@ bool keep_spikes([[maybe_unused]] Host& host, [[maybe_unused]] const Args& args,
     if (!host.keep_times(host, 0, sample, work.p0.spikes.neuron, work.p0.spike_time, work.p0.spikes.count)) return false;
     return true;
 }
-void locate(const Args&, Work&, Trouble&) {}
+// `step` is the time, in 2^-50 of the trial.
+void locate(const Args& args, Work& work, Trouble& trouble) {
+    work.prepare(args);
+    if (!forward(args, work, trouble.sample)) return;
+    trouble.step = int64_t(work.lost.at / args.duration * 0x1p50), trouble.state = work.lost.state, trouble.neuron = work.lost.neuron;
+}
 
 }  // namespace

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop.cli import main as command_line
-from genn_eventprop.codegen.cpp.exact import backward
+from genn_eventprop.codegen import cpp
 from genn_eventprop.errors import EngineError
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_snippets import LIFSnippets
@@ -37,8 +37,9 @@ def test_under_other_losses(loss):
 
 
 def test_a_wrong_sign_in_the_engine_is_found(monkeypatch):
-    right = backward._own_spike
-    monkeypatch.setattr(backward, "_own_spike", lambda *a: right(*a).replace("entry.s, dl_dt", "entry.s, -dl_dt"))
+    right = cpp.read
+    assert "flow.jumped(args, entry, dl_dt, extra)" in right("exact/trial.hpp")
+    monkeypatch.setattr(cpp, "read", lambda name: right(name).replace("entry, dl_dt, extra", "entry, -dl_dt, extra"))
     assert any("relative error" in f for f in case().failures)
 
 

@@ -19,18 +19,8 @@ from ..shared import shared
 from ..step_text import uses_functions
 from .context import Context, exists, padded, read, runs_in_halves
 from .declarations import args, keep_spikes, sizes
-from .exact import (
-    BIRTH_CONSTANTS,
-    ExactProgram,
-    backward_exact,
-    bind,
-    exact_work,
-    forward_exact,
-    keep_spikes_exact,
-    models,
-)
-from .general import GeneralProgram, backward_general, forward_general, general_work, keep_spikes_general
-from .general import models as general_models
+from .exact import BIRTH_CONSTANTS, ExactProgram, bind, keep, models, passes, structs, work
+from .general import GeneralProgram
 from .grid import Grid
 from .outer import outer, outer_loss
 
@@ -124,72 +114,46 @@ def _outside(*files: str) -> list[str]:
 
 def _exact(ctx: Context) -> _Trial:
     """With exact spike times: by closed forms, or by Taylor series if some population has none."""
-    return _closed_form(ctx) if closed_form(ctx.plan) else _by_series(ctx)
-
-
-def _by_series(ctx: Context) -> _Trial:
-    plan, program = ctx.plan, GeneralProgram(ctx)
-    passes = [
-        program.functions(),
-        program.birth_losses(),
-        forward_general(ctx, program),
-        backward_general(ctx, program),
-    ]
-    files = ["exact/events", "general/taylor", "general/pieces"]
-    forms = dict.fromkeys(r.form.file for r in program.readers if r.form)
-    files += ["exact/stationary"] if plan.spike_birth or "maximum" in forms else []
-    files += ["exact/candidates", "general/births"] if plan.spike_birth else []
-    for unknown in (file for file in forms if not exists(f"general/{file}.hpp")):
+    plan = ctx.plan
+    closed = closed_form(plan)
+    program = ExactProgram(ctx) if closed else GeneralProgram(ctx)
+    forms = dict.fromkeys(r.form.file for r in program.readers if r.form)  # two readouts may share a reader
+    windows = any(c.windows for c in plan.connections)
+    flow = "exact" if closed else "general"
+    for unknown in (form for form in forms if not exists(f"{flow}/{form}.hpp")):
         raise Refusal(
             f"native has no reader {unknown!r} for neurons without a closed form between events (codegen/cpp/general); use "
             "spike_times='grid', or neurons that are linear between spikes"
         )
-    files += ["general/readouts"] if forms else []
-    # the reader of V at every step builds on that of integrals
-    files += [f"general/{file}" for file in sorted({*forms, "integral"} if "voltage" in forms else forms)]
-    windows = any(c.windows for c in plan.connections)
-    files += ["exact/routes", "exact/window_routes"] if windows else []
-    births = [BIRTH_CONSTANTS] if plan.spike_birth else []
-    library = _outside(read("exact/series.hpp"), crossings(), *(read(f"{name}.hpp") for name in files))
-    return _Trial(
-        given=program.memory,
-        body=[program.time_weights(), *births, *library, general_models(ctx, program), general_work(ctx, program), *passes],
-        compare="" if ctx.split or plan.loss.readout == "voltage" else program.compare(),
-        others=program.auxiliary(), silent=program.readout.spikes, keep=keep_spikes_general(ctx),
-        includes=[read(f"{name}.hpp") for name in ("signs", "windows")] if windows else [],
-    )  # fmt: skip
-
-
-def _closed_form(ctx: Context) -> _Trial:
-    plan, program = ctx.plan, ExactProgram(ctx)
-    passes = [program.functions(), program.birth_losses(), bind(ctx), forward_exact(ctx, program)]
-    passes.append(backward_exact(ctx, program))
-    files = [
-        "events",
-        "neurons",
-        "lanes",
-        "spiking",
-        "costates",
-        "weights",
-        "trajectory",
-        "record",
-        "readouts",
-        *(["stationary", "candidates", "births"] if plan.spike_birth else []),
+    files = ["exact/events", "exact/routes", *(["exact/window_routes"] if windows else [])]
+    files += ["exact/on_the_way"] if any(c.delays for c in plan.connections) else []
+    if closed:
+        files += [
+            f"exact/{f}"
+            for f in ("neurons", "lanes", "spiking", "costates", "weights", "trajectory", "record", "steps")
+        ]
+    else:
+        files += ["general/taylor", "general/pieces", "general/whole"]
+    files += ["exact/stationary"] if plan.spike_birth or (not closed and "maximum" in forms) else []
+    files += ["exact/candidates", f"{flow}/births"] if plan.spike_birth else []
+    files += [f"{flow}/readouts"] if closed or forms else []
+    # by Taylor series the reader of V at every step builds on that of integrals
+    files += [
+        f"{flow}/{form}" for form in (forms if closed or "voltage" not in forms else sorted({*forms, "integral"}))
     ]
-    files += dict.fromkeys(r.form.file for r in program.readers if r.form)  # two readouts may share a reader
-    files += ["routes"] if any(c.spread or c.delays for c in plan.connections) else []
-    files += ["window_routes"] if any(c.windows for c in plan.connections) else []
+    one = ["#define UNROLL_POWERS\n", shared("neuron.h", "inline")] if closed else []
+    one += [shared("maximum.h", "inline")] if closed and "maximum" in forms else []  # that `cuda` shares
+    library = _outside(read("exact/series.hpp"), crossings(), *one, *(read(f"{name}.hpp") for name in files))
     births = [BIRTH_CONSTANTS] if plan.spike_birth else []
-    parts = ["neuron.h", *(["maximum.h"] if "maximum" in files else [])]  # that `cuda` shares
-    one = ["#define UNROLL_POWERS\n", *(shared(name, "inline") for name in parts)]
-    library = _outside(read("exact/series.hpp"), crossings(), *one, *(read(f"exact/{name}.hpp") for name in files))
+    trial = [program.functions(), program.birth_losses(), *([bind(ctx)] if closed else []), structs(ctx, program)]
+    trial += [*_outside(read("exact/trial.hpp")), passes(program)]
+    described = program.models() if isinstance(program, GeneralProgram) else models(ctx, program)
     return _Trial(
         given=program.memory,
-        body=[program.time_weights(), *births, *library, models(ctx, program), exact_work(ctx, program), *passes],
+        body=[program.time_weights(), *births, *library, described, work(ctx, program), *trial],
         compare="" if ctx.split or plan.loss.readout == "voltage" else program.compare(),
-        others=program.auxiliary(), silent=program.readout.spikes,
-        keep=keep_spikes_exact(ctx) + "void locate(const Args&, Work&, Trouble&) {}\n",
-        includes=[read(f"{name}.hpp") for name in ("signs", "windows")] if "window_routes" in files else [],
+        others=program.auxiliary(), silent=program.readout.spikes, keep=keep(ctx),
+        includes=[read(f"{name}.hpp") for name in ("signs", "windows")] if windows else [],
     )  # fmt: skip
 
 

@@ -23,9 +23,6 @@ from ..printer import C_REAL
 T = TypeVar("T")
 
 PAD = 16  # neurons are padded to a multiple of 16, one cache line of float32
-RANGE = (
-    "[[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];",
-)
 POLL = "if (step % 64 == 0) args.host->poll();"
 CALL = (
     "n_steps", "batch", "half", "n_slices", "first_slice", "whole_batch", "whole_slices", "training", "record", RECORDED,

@@ -213,8 +213,7 @@ class NativeEngine(ProgramEngine):
             raise diverged(self.plan, self.plan.populations[population], int(numbers[sample]), step, state, neuron)
         if not closed_form(self.plan):
             raise self._lost(self.plan.populations[population], int(numbers[sample]), step, state, neuron)
-        name = self._spiking[population]
-        size = self.plan.population(name).size
+        name, size = self.plan.populations[population].name, self.plan.populations[population].size
         most = max(min(200 * size, 1000), 20 * size)  # `runaway` in codegen/cpp/exact/spiking.hpp
         raise EngineError(
             f"population {name!r} diverged in sample {numbers[sample]}: more than {most} spikes of its {size} neurons "

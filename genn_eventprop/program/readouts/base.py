@@ -29,14 +29,12 @@ class BetweenEvents:
 
     Args:
         file: of `codegen/cpp/exact`. reader: the class in it, whose template arguments are the output's type, the
-            number of the state that is read, the number of outputs, and `more`. nodes: whether it reads V at nodes
-            between events, from the log of a step that is over. extrema: whether bounds on V are needed.
+            number of the state that is read, the number of outputs, and `more`. extrema: whether it needs bounds on V.
     """
 
     file: str
     reader: str
     more: str = ""
-    nodes: bool = False
     extrema: bool = False
 
 

@@ -43,7 +43,7 @@ class Integral(Readout):
         """By series in the time to the end of an interval; where modes change in between, by nodes."""
         if len(self.s.d.modes) == 1:
             return BetweenEvents("integral", "ReadIntegral")
-        return BetweenEvents("voltage", "ReadVoltage", "Of::INTEGRAL", nodes=True)
+        return BetweenEvents("voltage", "ReadVoltage", "Of::INTEGRAL")
 
     def moved_by(self, event: DerivedEvent) -> bool:
         """Whether an event changes V."""

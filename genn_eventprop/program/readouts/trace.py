@@ -14,7 +14,7 @@ class Trace(Readout):
 
     def between_events(self) -> BetweenEvents:
         """Whatever the steps in exact time are."""
-        return BetweenEvents("voltage", "ReadVoltage", "Of::SAMPLES", nodes=True)
+        return BetweenEvents("voltage", "ReadVoltage", "Of::SAMPLES")
 
     def begin(self) -> list[Statement]:
         return []

@@ -41,7 +41,7 @@ class Voltage(Integral):
             s.host_value_of_loss("node_scale", "real", (self.size,), (j,), j=j)
 
     def between_events(self) -> BetweenEvents:
-        return BetweenEvents("voltage", "ReadVoltage", nodes=True)
+        return BetweenEvents("voltage", "ReadVoltage")
 
     def before_arrivals(self) -> list[Statement]:
         return [Set(BEFORE, self.V)] if self.moved else []

@@ -87,7 +87,7 @@ def series_of_targets(plan: Plan) -> list[tuple[str, LossRecord]]:
 
 
 def routes(c: ConnectionRecord) -> list[str]:
-    """Tables of whole numbers that `engines/native/routes.py` makes; see `routes.py`."""
+    """Tables of whole numbers that `engines/native/routes.py` makes; see `routes.hpp`."""
     found = ["start", "first", "target", "place"] if c.spread and c.windows is None else []
     return [*found, "delay_of"] if found and c.delays else found
 

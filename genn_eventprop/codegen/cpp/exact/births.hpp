@@ -5,16 +5,6 @@
 
 namespace {
 
-inline double time_of(const LogEntry& e) { return e.s; }
-inline Entries<LogEntry> entries(const Log& log, int64_t step) { return {log.entries.data, log.steps[size_t(step)], log.steps[size_t(step) + 1]}; }
-// Moves to `delay` ms later; false if the trial is over then.
-inline bool later(const Log&, const Args& args, Moment& m, double delay) {
-    const double at = start_of(m.step, args.exact_steps, args.duration) + m.s + delay;
-    const int64_t to = delay > 0 ? step_of(at, m.step, args.exact_steps, args.duration) : m.step;
-    m.s = to > m.step ? std::fmax(at - start_of(to, args.exact_steps, args.duration), 0.0) : m.s + delay, m.step = to;
-    return at < args.duration;
-}
-
 template <class O, int N>
 struct Births : Trajectory<O> {
     typedef Trajectory<O> Base;
@@ -299,7 +289,8 @@ struct Births : Trajectory<O> {
         O::model::born(args, k, scalar(by), out.grad);
     }
     // By how much an arrival with a weight changes the slope of g.
-    static double fall(const O& out, int k, int receptor, double weight, double s) {
+    static double fall(const O& out, const Args&, const Candidate& b, int receptor, double weight, double s) {
+        const int k = b.neuron;
         double q[n], by = 0;
         out.of(k).arrive(0, receptor, s, q);
         for (int i = 0; i < n; ++i) {

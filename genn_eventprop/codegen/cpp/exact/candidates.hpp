@@ -14,7 +14,7 @@ inline double hazard_of(double g, double width) {
     return std::sqrt(2 / 3.14159265358979323846) * std::exp(-0.5 * u * u) / (width * std::erfc(-u * std::sqrt(0.5)));
 }
 
-// A time: a step, and ms from its start. Trials by Taylor series have no steps; theirs are in step 0.
+// A time: a step, and ms from its start.
 struct Moment {
     int64_t step;
     double s;
@@ -22,13 +22,6 @@ struct Moment {
 struct Candidate : Moment {
     int32_t neuron;
     double hazard, change, rise;  // change: of L, to first order; rise: of a kink, the slope of g before it, else 0
-};
-
-// Those of a log between which something comes, in order of time.
-template <class Entry>
-struct Entries {
-    const Entry* all;
-    int64_t from, to;
 };
 
 // What is not in a log: a candidate, or the arrival of a spike that was not born.
@@ -47,20 +40,21 @@ struct UnbornLog {
     List<Unborn> all;
     int64_t left = 0;  // those that have not had their turn
     // A candidate comes ahead of the arrivals of its instant.
-    template <class Log>
     void born(const Log& log, const Candidate& b, int32_t kind, int64_t index) {
-        insert(log, b, kind, b.neuron, index, [&](const auto& e) { return time_of(e) < b.s || (time_of(e) == b.s && e.kind < 0); });
+        insert(log, b, kind, b.neuron, index, [&](const LogEntry& e) { return e.s < b.s || (e.s == b.s && e.kind < 0); });
     }
-    // An arrival of its spike comes behind all that happens in its instant.
-    template <class Log>
-    void sent(const Log& log, const Args& args, const Candidate& b, double delay, double together, int32_t kind, int32_t route, int64_t index) {
-        Moment at = b;
-        if (later(log, args, at, delay)) insert(log, at, kind, route, index, [&](const auto& e) { return time_of(e) <= at.s + together; });
+    // An arrival of its spike comes behind all that happens in its instant; none if the trial is over then. steps: of a trial.
+    void sent(const Log& log, const Args& args, int64_t steps, const Candidate& b, double delay, double together, int32_t kind, int32_t route, int64_t index) {
+        Moment m = b;
+        const double at = start_of(m.step, steps, args.duration) + m.s + delay;
+        const int64_t to = delay > 0 ? step_of(at, m.step, steps, args.duration) : m.step;
+        m.s = to > m.step ? std::fmax(at - start_of(to, steps, args.duration), 0.0) : m.s + delay, m.step = to;
+        if (at < args.duration) insert(log, m, kind, route, index, [&](const LogEntry& e) { return e.s <= m.s + together; });
     }
-    template <class Log, class First>
+    template <class First>
     void insert(const Log& log, const Moment& at, int32_t kind, int32_t source, int64_t index, const First& first) {
-        const auto in = entries(log, at.step);
-        all.push() = {at, std::partition_point(in.all + in.from, in.all + in.to, first) - in.all, kind, source, index};
+        const LogEntry *all_of = log.entries.data, *from = all_of + log.steps[size_t(at.step)], *to = all_of + log.steps[size_t(at.step) + 1];
+        all.push() = {at, std::partition_point(from, to, first) - all_of, kind, source, index};
     }
     // The next one behind entry `e` of a step, if there is any left.
     const Unborn* next(int64_t step, int64_t e) {
@@ -68,5 +62,93 @@ struct UnbornLog {
         return some ? &all[--left] : nullptr;
     }
 };
+
+// Once a trial is over: puts candidates, and the arrivals of their spikes, between the entries of the logs.
+template <class Trial>
+void insert_unborn(Trial& t) {
+    auto& work = t.work;
+    for (auto& unborn : work.unborn) unborn.all.count = 0;
+    t.each_population([&](auto p) {
+        if constexpr (p.born) {
+            using P = decltype(p);
+            const auto& all = p.births(work).all;
+            for (int64_t index = 0; index < all.count; ++index) {
+                work.unborn[p.group].born(work.log[p.group], all[index], BIRTH - p.number, index);
+                t.each_connection([&](auto c) {
+                    using Target = typename decltype(c)::Target;
+                    if constexpr (std::is_same_v<typename decltype(c)::Source, P>)
+                        c.synapses(t.args).each_route(all[index].neuron, [&](int32_t route) {
+                            const double delay = c.delayed ? c.late(t.args, route) : c.lag(t.args), together = Target::flow(work).together;
+                            work.unborn[Target::group].sent(work.log[Target::group], t.args, Schedule::steps(t.args), all[index], delay, together, UNBORN + c.number, route, index);
+                        });
+                });
+            }
+        }
+    });
+    for (auto& unborn : work.unborn) std::sort(unborn.all.begin(), unborn.all.end());
+}
+// The two halves of a batch may run the second one again.
+template <class Trial>
+void begin_unborn(Trial& t) {
+    for (auto& unborn : t.work.unborn) unborn.left = unborn.all.count;
+    t.each_population([&](auto p) {
+        if constexpr (p.born) {
+            for (auto& b : p.births(t.work).all) b.change = 0;
+            p.clear_moved(t.work);
+        }
+    });
+}
+// What comes behind entry `e` of the log of a group.
+template <class Trial, class Group>
+void undo_unborn(Trial& t, Group group, int64_t e) {
+    auto& work = t.work;
+    auto& unborn = work.unborn[group_of(group)];
+    while (const Unborn* entry = unborn.next(t.step, e)) {
+        Schedule::record(t, group, entry->s);
+        t.each_connection([&](auto c) {
+            using C = decltype(c);
+            if constexpr (among<typename C::Target>(Group()) && C::unborn)
+                if (entry->kind == UNBORN + c.number) {
+                    scalar* moved = c.moved(work, entry->index);
+                    const auto readers = C::Target::readers(work);
+                    const double change = C::Target::flow(work).unborn_arrival(t.args, c, *entry, t.step, unborn.left, moved, c.slope(work), readers);
+                    if (!moved) C::Source::births(work).all[entry->index].change += change;
+                }
+        });
+        each(group, [&](auto p) {
+            if constexpr (p.born)
+                if (entry->kind == BIRTH - p.number) undo_birth(t, p, *entry);
+        });
+    }
+}
+// The outer losses with the spike, then the jump of lambda. Of a maximum that is a kink, D is divided among the arrivals of its
+// instant, in proportion to how much each changes the slope of g: the mean over all orders that they might have.
+template <class Trial, class P>
+void undo_birth(Trial& t, P p, const Unborn& entry) {
+    auto& flow = p.flow(t.work);
+    auto& births = p.births(t.work);
+    const auto& b = births.all[entry.index];
+    flow.undo_to_candidate(t.args, entry, p.readers(t.work));
+    const double change = p.change(t.args, t.work, t.sample, b, entry.index);
+    births.jump(flow, t.args, b, change);
+    if (!(b.rise > 0)) return;
+    const auto& log = t.work.log[P::group];
+    const auto fall = [&](const LogEntry& a) {
+        int receptor = 0;
+        double weight = 0;
+        return t.reaches(p, a, b.neuron, receptor, weight) ? births.fall(flow, t.args, b, receptor, weight, a.s) : 0.0;
+    };
+    const auto each_of_instant = [&](const auto& f) {
+        for (int64_t i = entry.position; i < log.steps[size_t(t.step) + 1] && log.entries.data[i].s <= b.s + flow.together; ++i) f(log.entries.data[i]);
+    };
+    double total = 0;
+    each_of_instant([&](const LogEntry& a) { total += fall(a); });
+    if (total < 0)
+        each_of_instant([&](const LogEntry& a) {
+            t.through(a.kind, p, [&](auto c) {
+                if constexpr (c.hands) c.hand_back(t.args, t.work, t.sample, t.slice, a, b.hazard * change * b.rise * fall(a) / total);
+            });
+        });
+}
 
 }  // namespace

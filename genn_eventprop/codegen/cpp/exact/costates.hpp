@@ -3,8 +3,25 @@
 
 namespace {
 
-template <class O>
-struct NoSource;
+// What adds nothing to lambda between events.
+struct NoSource {
+    static constexpr bool adds = false;
+    static scalar direction(int) { return 0; }
+    static scalar feedback(int) { return 0; }
+    static scalar change(int, int) { return 0; }
+};
+// Calls f with the reader that adds to lambda between events, and its dL/dr.
+template <class F>
+auto adding(const Readers<>&, const F& f) {
+    return f(NoSource(), static_cast<const scalar*>(nullptr));
+}
+template <class F, class R, class... More>
+auto adding(const Readers<R, More...>& readers, const F& f) {
+    if constexpr (R::adds)
+        return f(readers.first, readers.dr);
+    else
+        return adding(readers.rest, f);
+}
 
 template <class M, int N, bool Varies>
 struct Costates : Spiking<M, N, Varies> {
@@ -15,7 +32,8 @@ struct Costates : Spiking<M, N, Varies> {
 
     Buffer<scalar> mu[n], held_mu[n], grad[M::learned + 1], feedback, jump, back_columns;
     Buffer<double> reset_columns;
-    int64_t room = 0, resets = 0, reset_room = 0;
+    Buffer<scalar> along;  // the gradient of an expanded row
+    int64_t first_entry = 0, room = 0, resets = 0, reset_room = 0;
 
     void prepare() {
         Base::prepare();
@@ -24,6 +42,12 @@ struct Costates : Spiking<M, N, Varies> {
         if (M::pushed >= 0) jump.zero(NP);
     }
 
+    void clear_back() {
+        for (int i = 0; i < n; ++i) mu[i].zero(NP), held_mu[i].zero(NP);
+        for (auto& b : grad) b.zero(NP);
+        if (M::spiking) feedback.zero(spikes.count);
+    }
+    void begin_back() {}
     // At the end of a step: turns lambda into mu, in place, and adds what the step as a whole contributes to learned parameters.
     void retreat(int64_t at) {
         retreat(at, flow[0], mu);
@@ -53,7 +77,8 @@ struct Costates : Spiking<M, N, Varies> {
         }
     }
     // Factors of all events of a step: column c of event e is at [c * room + e], with a block for every mode and receptor.
-    void open_step(const LogEntry* events, int64_t count) {
+    void open_step(const LogEntry* events, int64_t begin, int64_t count) {
+        first_entry = begin;
         if constexpr (!Varies) {
             room = (count + 7) / 8 * 8;
             offsets.reserve(room), back_columns.reserve(room * BACK * M::receptors * M::modes);
@@ -73,6 +98,33 @@ struct Costates : Spiking<M, N, Varies> {
             horner_many<RESET>(flow[0].spike, degree, offsets.data, resets, reset_columns.data, reset_room);
         }
     }
+    // Entry `e` of the log, an arrival through connection C: adds to the gradient of its weights, returns D.
+    template <class C, class R>
+    scalar undo_arrival(const Args& args, C c, scalar* gradient, const LogEntry& a, int64_t e, const R& readers) {
+        const auto synapses = c.synapses(args);
+        readers.each([&](auto& r, const scalar*) { r.at(*this, args, c.receptor, a.s, e - first_entry); });
+        scalar D = adding(readers, [&](const auto& reader, const scalar* dr) {
+            if constexpr (std::decay_t<decltype(synapses)>::dense) {
+                return arrived<C::trainable, C::hands>(gradient + int64_t(a.source) * NP, synapses.row(a.source), c.receptor, a.s, e - first_entry, reader, dr);
+            } else {
+                const Range reached = synapses.reached(a.source);
+                if (C::trainable) along.reserve(NP), reached.clear(along);
+                const scalar* weights = reached_row(synapses, reached, a.source);
+                const scalar D = arrived<C::trainable, C::hands>(along.data, weights, c.receptor, a.s, e - first_entry, reader, dr, reached.from, reached.to);
+                if constexpr (C::trainable) synapses.gather(a.source, along, gradient);
+                return D;
+            }
+        });
+        readers.each([&](auto& r, const scalar* dr) { D += r.kink(dr, e); });
+        return D;
+    }
+    // The weights of a route where it has targets; the rest is left as it is.
+    template <class Synapses>
+    const scalar* reached_row(const Synapses& synapses, Range reached, int32_t route) {
+        this->row.reserve(NP), reached.clear(this->row);
+        return synapses.add_to(this->row, route);
+    }
+    void credit(int64_t spike, double D) { feedback[spike] += scalar(D); }
     // An arrival: adds the weight gradient to `slice_row` (if Grad) and gradients of learned parameters; returns D (if Feed).
     // The reader contributes dr times its own factors. from, to: range of the neurons reached, in whole vectors.
     template <bool Grad, bool Feed, class Reader>
@@ -80,7 +132,7 @@ struct Costates : Spiking<M, N, Varies> {
                    int from = 0, int to = NP) {
         scalar total = arrived_in<Grad, Feed>(0, mu, slice_row, row, receptor, s, e, reader, dr, from, to);
         if (M::modes > 1)
-            total += arrived_in<Grad, Feed>(M::modes - 1, held_mu, slice_row, row, receptor, s, e, NoSource<Costates>(), dr, from, to);
+            total += arrived_in<Grad, Feed>(M::modes - 1, held_mu, slice_row, row, receptor, s, e, NoSource(), dr, from, to);
         return total;
     }
     template <bool Grad, bool Feed, class Reader>
@@ -127,6 +179,25 @@ struct Costates : Spiking<M, N, Varies> {
         }
         return total;
     }
+    // The arrival of a spike that was not born, see `unborn`.
+    template <class C, class Unborn, class R>
+    scalar unborn_arrival(const Args& args, C c, const Unborn& a, int64_t step, int64_t, scalar* moved, const scalar* slope, const R& readers) {
+        const auto synapses = c.synapses(args);
+        readers.each([&](auto& r, const scalar* dr) { r.lend(*this, dr, step, a.s); });
+        readers.each([&](auto& r, const scalar*) { r.at(*this, args, c.receptor, a.s, -1); });
+        const scalar change = adding(readers, [&](const auto& reader, const scalar* dr) {
+            if constexpr (std::decay_t<decltype(synapses)>::dense) {
+                return unborn(synapses.row(a.source), c.receptor, a.s, reader, dr, moved, slope);
+            } else {
+                const Range reached = synapses.reached(a.source);
+                return unborn(reached_row(synapses, reached, a.source), c.receptor, a.s, reader, dr, moved, slope, reached.from, reached.to);
+            }
+        });
+        readers.each([&](auto& r, const scalar*) { r.give_back(*this); });
+        return change;
+    }
+    template <class Unborn, class R>
+    void undo_to_candidate(const Args&, const Unborn&, const R&) {}
     // The arrival of a spike that was not born: the sum of weight times lambda . e over the neurons. With `moved` instead
     // that of each over its dL/dr, which is how much its readout would change.
     template <class Reader>
@@ -151,8 +222,24 @@ struct Costates : Spiking<M, N, Varies> {
         }
         return total;
     }
+    // An own spike is event 0 of its model.
+    struct Own {
+        int event;
+        int64_t spike;
+    };
+    static Own own_event(int64_t index) { return {0, index}; }
+    // Returns dL/dt of an own spike, without lambda . a; extra: what readers add to lambda there.
+    template <class R>
+    scalar undo_to(const Args& args, const LogEntry& entry, double* extra, const R& readers) {
+        scalar dl_dt = feedback[entry.index];
+        readers.each([&](auto& r, const scalar* dr) { dl_dt += r.own_spike(*this, args, dr, entry.index, entry.source, entry.s, extra); });
+        return dl_dt;
+    }
     // An own spike: the jump of the model and its gradients of learned parameters. extra: what the reader adds to lambda there.
-    void jumped(const Args& args, int neuron, int64_t index, double s, scalar dl_dt, const double* extra) {
+    void jumped(const Args& args, const LogEntry& entry, scalar dl_dt, const double* extra) {
+        const int neuron = entry.source;
+        const int64_t index = entry.index;
+        const double s = entry.s;
         Propagator<n> m;
         double before[n], after[n] = {}, v[n];
         if constexpr (Varies)

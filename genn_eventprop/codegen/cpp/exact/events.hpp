@@ -1,52 +1,28 @@
-// Events within a step of exact time: arrivals, the log for the backward pass, and the flow of states between events.
+// Events of a trial in exact time, the log for the pass backwards, and who reads a population. A trial by Taylor series is one step.
 
 namespace {
 
-template <int n>
-struct Arrival {
-    double s;
-    const scalar* row;
-    int32_t connection, receptor, source;
-    int64_t index;        // number of the spike in its list, -1 for input spikes
-    scalar q[2 * n + 1];  // P(-s) e and the row dg P(s) of the threshold; unused if neurons have parameters of their own
-    scalar held[2 * n + 1];  // the same for neurons in a refractory period
-    int32_t first, end;      // the row is 0 for neurons outside, a range of whole vectors
-    Arrival& set(double at, const scalar* weights, int32_t by, int32_t to, int32_t from, int64_t spike) {
-        s = at, row = weights, connection = by, receptor = to, source = from, index = spike;
-        first = 0, end = std::numeric_limits<int32_t>::max();
-        return *this;
-    }
-    void within(int32_t from, int32_t to) { first = from, end = to; }
-};
-
-// Sorts arrivals by time; those of one instant keep their order. Merges of runs that double in length, since
-// std::stable_sort takes an eighth of the time in which a network compiles.
-template <typename T>
-void sort_by_time(T* arrivals, int64_t count, Buffer<T>& other) {
-    bool sorted = true;
-    for (int64_t i = 1; sorted && i < count; ++i) sorted = !(arrivals[i].s < arrivals[i - 1].s);
-    if (sorted) return;
-    other.reserve(count);
-    for (int64_t run = 1; run < count; run *= 2) {
-        for (int64_t from = 0; from < count; from += 2 * run) {
-            const int64_t middle = from + run < count ? from + run : count, to = from + 2 * run < count ? from + 2 * run : count;
-            int64_t a = from, b = middle;
-            for (int64_t k = from; k < to; ++k) {
-                const bool first = a < middle && (b == to || !(arrivals[b].s < arrivals[a].s));
-                other[k] = arrivals[first ? a++ : b++];
-            }
-        }
-        std::memcpy(arrivals, other.data, size_t(count) * sizeof(T));
-    }
-}
-
-// An event of a step. kind: the number of a connection for an arrival; for the i-th spiking population -1 - i for an own
-// spike and END_OF_PERIOD - i for the end of a refractory period. index: number of the spike, or of the end.
-constexpr int END_OF_PERIOD = -1000000;
+// An event of a step. kind: the number of a connection for an arrival; -1 - population for an own event, END_OF_PERIOD - population for
+// the end of a refractory period, CHANGE + population where currents change. source: route of an arrival, neuron of an own event. index:
+// number of the spike that arrives, of the own event, or of the end. instant: by Taylor series, events of one instant share it.
+constexpr int END_OF_PERIOD = -1000000, CHANGE = 3000000;
 struct LogEntry {
     double s;
     int32_t kind, source;
-    int64_t index;
+    int64_t index, instant;
+};
+
+// The first event of a group that is still to come: `which` lane or neuron of population `who`, -1 for an arrival.
+struct Next {
+    double when = std::numeric_limits<double>::infinity();
+    int who = -1;
+    int64_t which = -1;
+};
+
+// Where a trial could not go on.
+struct Lost {
+    int neuron = -1, state = -1;
+    double at = 0;
 };
 
 // A list whose memory is kept when it is cleared; push returns the new last element.
@@ -74,9 +50,9 @@ struct Log {
         count = 0;
         steps.assign(size_t(n_steps) + 1, 0);
     }
-    void push(double s, int32_t kind, int32_t source, int64_t index) {
+    void push(double s, int32_t kind, int32_t source, int64_t index, int64_t instant = 0) {
         if (count == entries.size) entries.reserve(count + 1024);
-        entries.data[count++] = {s, kind, source, index};
+        entries.data[count++] = {s, kind, source, index, instant};
     }
 };
 
@@ -91,12 +67,56 @@ inline int64_t step_of(double at, int64_t first, int64_t count, double duration)
     return k;
 }
 
-// The flow between events in one mode, as tables; see plan/series.py.
-template <class M, typename table>
-struct Flow {
-    const scalar *step, *step_rest, *dstep[M::dynamic + 1];
-    const table *spike, *dspike[M::dynamic + 1], *arrive[M::receptors + 1], *back[M::receptors + 1];
-    const double* A;
+// Lists of types, of which `each` calls a function with one of each.
+template <class... T>
+struct Types {};
+template <class F, class... T>
+inline void each(Types<T...>, [[maybe_unused]] const F& f) {
+    (f(T()), ...);
+}
+template <class F>
+inline void each_back(Types<>, const F&) {}
+template <class F, class First, class... T>
+inline void each_back(Types<First, T...>, const F& f) {
+    each_back(Types<T...>(), f);
+    f(First());
+}
+template <class P, class... T>
+constexpr bool among(Types<T...>) {
+    return (std::is_same_v<P, T> || ...);
+}
+// Populations that go through a step together have the number of their group.
+template <class P, class... T>
+constexpr int group_of(Types<P, T...>) {
+    return P::group;
+}
+
+// The source of connections from the input.
+struct Input {
+    static constexpr int number = -1;
 };
+
+// What reads a population, each with its dL/dr.
+template <class... R>
+struct Readers {
+    static constexpr bool reads = false;
+    template <class F>
+    void each(const F&) const {}
+};
+template <class R, class... More>
+struct Readers<R, More...> {
+    static constexpr bool reads = true;
+    R& first;
+    const scalar* dr;
+    Readers<More...> rest;
+    template <class F>
+    void each(const F& f) const {
+        f(first, dr), rest.each(f);
+    }
+};
+template <class R, class... More>
+Readers<R, More...> with(R& reader, const scalar* dr, const Readers<More...>& rest) {
+    return {reader, dr, rest};
+}
 
 }  // namespace

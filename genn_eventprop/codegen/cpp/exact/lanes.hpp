@@ -31,7 +31,7 @@ struct Lanes : Neurons<M, N, Varies> {
     int64_t cursor = 0;  // number of pending arrivals that have been handled
     int64_t first_due = -1;  // the refractory period that ends next within the step, at `due`
     double now = 0, next = 0, until = 0, checked = 0, due = 0;
-    bool known = false;
+    bool known = false, keeps = false;  // keeps: whether the states at the start of every step are needed
     scalar row_at_end[n + 1], row_at_due[n + 1];  // dg P(s) and its constant term
 
     void prepare() {
@@ -41,9 +41,9 @@ struct Lanes : Neurons<M, N, Varies> {
         unarmed.assign(N, 0);
     }
     // On entry x is the initial state.
-    void begin(int64_t steps, bool keep) {
+    void begin(const Args& args) {
         for (int i = 0; i < n; ++i) low[i].zero(NP);
-        if (keep) trace.reserve((steps + 1) * n * NP);
+        if (keeps) trace.reserve((args.exact_steps + 1) * n * NP);
         if constexpr (M::spiking) {
             double end[n + 1];
             horner<n + 1, S>(rho, 0, degree, delta, end);

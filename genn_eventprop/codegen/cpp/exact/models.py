@@ -1,16 +1,11 @@
-"""Per-thread memory, and a struct for each population: structure, reset and jump of its model."""
+"""A struct for each population: structure, reset and jump of its model; and its tables."""
 
 from __future__ import annotations
 
 from ....plan import PopulationRecord
-from ....plan.groups import groups
-from ....plan.series import MODES, varies
+from ....plan.series import MODES
 from ...statements import indent
 from ..context import Context
-from ..declarations import keep_spikes
-from ..grid.memory import targets_of
-from ..grid.work import prepare
-from . import births, routes
 from .arguments import learned_dynamics
 from .program import ExactProgram
 from .readings import reads
@@ -19,40 +14,6 @@ UNUSED = """\
 // Which parameters a function of a model needs depends on the model.
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 """
-NO_HALVES = """\
-    void prepare_back(const Args&) {}
-    void trade(Work&) {}
-"""
-
-
-def exact_work(ctx: Context, program: ExactProgram) -> str:
-    """Per-thread memory."""
-    fields, own = [], []
-    for p in ctx.plan.populations:
-        kind = f"Costates<Model_{ctx.p(p.name)}, {p.size}, {_bool(varies(p))}>"
-        fields += [f"typedef {kind} type_{ctx.p(p.name)};", f"type_{ctx.p(p.name)} {ctx.p(p.name)};"]
-        own.append(f"{ctx.p(p.name)}.prepare();")
-    members, room = program.memory.members()
-    room += [
-        f"row_{ctx.p(name)}.zero(NP_{ctx.p(name)}), along_{ctx.p(name)}.zero(NP_{ctx.p(name)});"
-        for name in routes.spread_to(ctx)
-    ]
-    fields += [
-        *(r.member() for r in program.readers),
-        *(f"Recorder<type_{ctx.p(p.name)}> record_{ctx.p(p.name)};" for p in ctx.plan.populations),
-        *members,
-        *routes.members(ctx),
-        *births.members(ctx),
-        f"Log log[{len(groups(ctx.plan))}];",
-    ]
-    return work_struct(ctx, fields, [*own, *room])
-
-
-def work_struct(ctx: Context, fields: list[str], room: list[str]) -> str:
-    """`struct Work`; room: the lines that allocate its memory."""
-    body = "\n".join([*fields, "int64_t guarded = 0;\n"])
-    body += prepare("prepare", "ready", "", room, targets_of(ctx.plan))
-    return f"struct Work {{\n{indent(body)}{NO_HALVES}}};\n"
 
 
 def models(ctx: Context, program: ExactProgram) -> str:
@@ -72,7 +33,7 @@ def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
     reached = [any(d.coupling[i][j] and e[j] != 0 for j in range(n) for e in d.receptors.values()) for i in range(n)]
     learned = learned_dynamics(p)
     place = [p.trainable.index(name) for name in learned] or [0]  # C++ has no arrays of length 0
-    own = -1 - ctx.spiking.index(p) if p.spiking else 0  # kinds of events from 0 on are connections
+    own = -1 - ctx.plan.populations.index(p)  # kinds of events from 0 on are connections
     watched = p.spiking or any(r.form is not None and r.form.extrema for r in reads(program.readings, p))
     name = f"Model_{ctx.p(p.name)}"
     return (
@@ -80,7 +41,7 @@ def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
         f"    static constexpr int n = {n}, receptors = {len(d.receptors)}, learned = {len(p.trainable)}, dynamic = {len(learned)}, own_spike = {own};\n"
         f"    static constexpr int modes = {len(d.modes)}, duration = {_learned_duration(p)};  // learned length of the refractory period, -1 for none\n"
         f"    static constexpr bool spiking = {_bool(p.spiking)}, watched = {_bool(watched)};\n"
-        f"    static constexpr bool spread = {_bool(p.name in routes.spread_to(ctx))};  // whether arrivals may reach some neurons alone\n"
+        f"    static constexpr bool spread = {_bool(any(c.spread for c in ctx.plan.into(p.name)))};  // whether arrivals may reach some neurons alone\n"
         f"    static constexpr bool coupled[{n}][{n + 1}] = {{{', '.join(rows)}}}, reached[{n}] = {{{', '.join(map(_bool, reached))}}};\n"
         f"    static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
         f"    static constexpr int pushed = {program.pushed(p)};  // state that own spikes push, -1 for none\n"
@@ -116,14 +77,3 @@ def bind(ctx: Context) -> str:
             f"{name}.together = instant(args.duration, args.delta), {name}.slack = scalar(20 * args.delta * {name}.together);"
         )
     return "void bind(const Args& args, Work& work) {\n" + indent("\n".join(lines)) + "}\n"
-
-
-def keep_spikes_exact(ctx: Context) -> str:
-    """Hands the spikes of a trial to the host if they are recorded."""
-    own = [f"work.{ctx.p(p.name)}" for p in ctx.spiking]
-    call = "host.keep_times(host, {0}, sample, {1}.spikes.neuron, {1}.spike_time, {1}.spikes.count)"
-    return keep_spikes([call.format(i, p) for i, p in enumerate(own)])
-
-
-def refs(ctx: Context) -> list[str]:
-    return [f"[[maybe_unused]] auto& {ctx.p(p.name)} = work.{ctx.p(p.name)};" for p in ctx.plan.populations]

@@ -9,6 +9,46 @@
 
 namespace {
 
+// The flow between events in one mode, as tables; see plan/series.py.
+template <class M, typename table>
+struct Flow {
+    const scalar *step, *step_rest, *dstep[M::dynamic + 1];
+    const table *spike, *dspike[M::dynamic + 1], *arrive[M::receptors + 1], *back[M::receptors + 1];
+    const double* A;
+};
+
+template <int n>
+struct Arrival {
+    double s;
+    const scalar* row;
+    int32_t connection, receptor, source;
+    int64_t index;        // number of the spike in its list
+    scalar q[2 * n + 1];  // P(-s) e and the row dg P(s) of the threshold; unused if neurons have parameters of their own
+    scalar held[2 * n + 1];  // the same for neurons in a refractory period
+    int32_t first, end;      // the row is 0 for neurons outside, a range of whole vectors
+};
+
+// Sorts arrivals by time; those of one instant keep their order. Merges of runs that double in length, since
+// std::stable_sort takes an eighth of the time in which a network compiles.
+template <typename T>
+void sort_by_time(T* arrivals, int64_t count, Buffer<T>& other) {
+    bool sorted = true;
+    for (int64_t i = 1; sorted && i < count; ++i) sorted = !(arrivals[i].s < arrivals[i - 1].s);
+    if (sorted) return;
+    other.reserve(count);
+    for (int64_t run = 1; run < count; run *= 2) {
+        for (int64_t from = 0; from < count; from += 2 * run) {
+            const int64_t middle = from + run < count ? from + run : count, to = from + 2 * run < count ? from + 2 * run : count;
+            int64_t a = from, b = middle;
+            for (int64_t k = from; k < to; ++k) {
+                const bool first = a < middle && (b == to || !(arrivals[b].s < arrivals[a].s));
+                other[k] = arrivals[first ? a++ : b++];
+            }
+        }
+        std::memcpy(arrivals, other.data, size_t(count) * sizeof(T));
+    }
+}
+
 // The larger of two numbers in every lane. By name where g++ would make a comparison and a mask of the one with zeros.
 template <typename V>
 inline V larger(V a, V b) {
@@ -41,6 +81,8 @@ struct Neurons {
     Buffer<scalar> columns;
     List<Incoming> pending;   // arrivals of this step in order of time
     Buffer<Incoming> merged;  // while they are sorted
+    typename std::conditional<M::spread, Rows<NP>, char>::type rows;  // their weights, where they are no rows of a matrix
+    Buffer<scalar> row;       // the weights of another one
     void prepare() {
         for (int i = 0; i < n; ++i) x[i].zero(NP), low[i].zero(NP), moved[i].zero(NP);
         for (auto& b : factor) b.zero(Varies ? NP : 1);
@@ -80,6 +122,7 @@ struct Neurons {
     // Start of a step: clears `moved` and bounds g without arrivals.
     __attribute__((noinline)) void start() {
         pending.count = 0;
+        if constexpr (M::spread) rows.used = 0;
         const scalar d = scalar(delta), half = scalar(0.5 * delta * delta);
         scalar* __restrict bound = reach;
         INDEPENDENT
@@ -136,6 +179,28 @@ struct Neurons {
     }
     // Arrivals
 
+    // Sets all of an arrival but its factors.
+    template <class C, class Synapses>
+    void fill(Incoming& a, C c, const Synapses& synapses, double s, int32_t route, int64_t index) {
+        a.s = s, a.connection = c.number, a.receptor = c.receptor, a.source = route, a.index = index;
+        if constexpr (Synapses::dense) {
+            a.row = synapses.row(route), a.first = 0, a.end = std::numeric_limits<int32_t>::max();
+        } else {
+            const Range reached = synapses.reached(route);
+            a.row = synapses.add_to(rows.take(reached), route), a.first = reached.from, a.end = reached.to;
+        }
+    }
+    // One that is known at the start of the step.
+    template <class C, class Synapses>
+    void pend(C c, const Synapses& synapses, double s, int32_t route, int64_t index) {
+        fill(pending.push(), c, synapses, s, route, index);
+    }
+    // The weights of a route, valid until the next row is asked for.
+    template <class Synapses>
+    const scalar* whole_row(const Synapses& synapses, int32_t route) {
+        if constexpr (Synapses::dense) return synapses.row(route);
+        else return row.zero(NP), synapses.add_to(row, route);
+    }
     void set_factors(Incoming& a) const {
         if constexpr (!Varies) {
             double out[FRONT];

@@ -14,6 +14,7 @@ from ....adjoint import DerivedEvent
 from ....adjoint.birth import rest_distance
 from ....modelling.expressions import symbol
 from ....plan import PopulationRecord
+from ....plan.series import varies
 from ....program.births import CHANGE, birth_is_read
 from ....program.compare import comparison
 from ....program.events import DL_DT
@@ -155,6 +156,18 @@ class ExactProgram:
             self._loop(s, [Set(x, s.expression(e)) for x, e in zip(s.x, p.derived.x0)], f"NP_{self.names.p(p.name)}")
         )
 
+    # the flow between events
+
+    bind = "    bind(args, work);\n"
+
+    def flow(self, p: PopulationRecord) -> str:
+        """The type of a population."""
+        return f"Costates<Model_{self.names.p(p.name)}, {p.size}, {'true' if varies(p) else 'false'}>"
+
+    def recorders(self) -> list[str]:
+        """Members that copy states and costates for the host, see `record.hpp`."""
+        return [f"Recorder<type_p{i}> record_p{i};" for i in range(len(self.plan.populations))]
+
     # models
 
     def functions_of(self, p: PopulationRecord) -> str:
@@ -221,15 +234,13 @@ class ExactProgram:
         spelling = Spelling(self._in_model(p, places, real), lambda *_: "", CONSTANTS)
         return ScalarWriter(spelling, self.scopes[p.name].kernel(body)).text()
 
-    time_of_birth = "args.duration * double(b.step) / double(args.exact_steps) + b.s"
-
     def born(self, p: PopulationRecord) -> str:
         """Adds to `change` of a spike `b` that is about to be born what a loss that reads it would change by."""
         readout = self.readouts.get(p.name)
         text = self._text(self.scopes[p.name], birth_is_read(readout, self.names.split)) if readout else ""
         if not text:
             return ""
-        now = f"const double {NOW} = {self.time_of_birth};\n"
+        now = f"const double {NOW} = start_of(b.step, Schedule::steps(args), args.duration) + b.s;\n"
         head = f"const int neuron = b.neuron;\ndouble& {CHANGE} = change;\n{now if str(NOW) in text else ''}"
         return self._block(head + text)
 
@@ -279,16 +290,13 @@ class ExactProgram:
         learned = {s.each(name("w", "grad", n)): x0_slope(s, n) for n in p.trainable}
         return self._block(self._loop(s, [Add(g, first) for g, first in learned.items() if first != 0]))
 
-    def own_spike(self, p: PopulationRecord) -> str:
-        """Adds to dl_dt of the own spike `entry` of a population that is read."""
-        at = "entry.index, entry.source, entry.s, extra"
-        readers = (r for r in reads(self.readings, p) if r.form is not None)
-        text = "".join(f"dl_dt += {r.name}.own_spike(p{r.scope.index}, args, {r.slopes}, {at});\n" for r in readers)
-        said = "".join(self.said_at(p, event) for event in p.derived.events)
-        return text + (self._block(f"scalar& {DL_DT} = dl_dt;\n{said}") if said else "")
+    def said(self, p: PopulationRecord) -> str:
+        """A function that adds to ``DL_DT`` of the own event that sent spike `index` what readouts do whose statements say all."""
+        text = chosen("event", [self._said_at(p, event) if event.emits else "" for event in p.derived.events])
+        head = f"void said(const Args& args, Work& work, int64_t sample, int event, int neuron, int64_t index, scalar& {DL_DT})"
+        return function(head, self._block(text))
 
-    def said_at(self, p: PopulationRecord, event: DerivedEvent) -> str:
-        """What readouts whose statements say all add to ``DL_DT`` of an own event, `entry`."""
+    def _said_at(self, p: PopulationRecord, event: DerivedEvent) -> str:
         s = self.scopes[p.name]
         before = {x: name("b", x) for x in s.x}
         said = [r.readout.time_gradient(event, before) for r in reads(self.readings, p) if r.form is None]
@@ -296,10 +304,10 @@ class ExactProgram:
         if not text:
             return ""
         records = "".join(
-            f"const scalar {b} = p{s.index}.spikes.record[{i + 1}][entry.index];\n"
+            f"const scalar {b} = work.p{s.index}.spikes.record[{i + 1}][index];\n"
             for i, b in enumerate(before.values()) if str(b) in text
         )  # fmt: skip
-        return "const int neuron = entry.source;\n" + records + self._at_spike(p, "entry.index", text)
+        return records + self._at_spike(p, "index", text)
 
     def _at_spike(self, p: PopulationRecord, index: str, text: str) -> str:
         """At one of the spikes of a population that is read."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ....plan import PopulationRecord
@@ -43,16 +42,6 @@ class Reading:
     def name(self) -> str:
         return f"work.reader{self.tail}"
 
-    @property
-    def slopes(self) -> str:
-        """The name of dL/dr in the pass backwards."""
-        return f"dr{self.tail}"
-
-    @property
-    def adds(self) -> bool:
-        """Whether it adds to lambda between events, and so to D of arrivals."""
-        return self.form is not None and not self.form.nodes and not self.form.extrema
-
     def member(self) -> str:
         """Its declaration in the memory of a thread."""
         assert self.form is not None
@@ -68,11 +57,6 @@ def readings_of(s: Scope, readout: Readout, memory: Memory) -> list[Reading]:
         places = (f"work.{s.table[x].buffer.name}" for x in (part.R, part.DR))
         found.append(Reading(s, part, part.between_events(), tail, *places))
     return found
-
-
-def each(readings: list[Reading], call: Callable[[Reading], str]) -> list[str]:
-    """A call of a function of every reader."""
-    return [f"{r.name}.{call(r)};" for r in readings if r.form is not None]
 
 
 def time_weights(scopes: list[Scope]) -> str:

@@ -5,17 +5,10 @@
 
 namespace {
 
+// The interface of a reader; every function does nothing. follows: whether it goes through each step by its log.
 template <class O>
-struct NoSource {
-    static constexpr bool adds = false;
-    static scalar direction(int) { return 0; }
-    static scalar feedback(int) { return 0; }
-    static scalar change(int, int) { return 0; }
-};
-
-// The interface of a reader; every function does nothing.
-template <class O>
-struct NoReader : NoSource<O> {
+struct NoReader : NoSource {
+    static constexpr bool follows = false;
     void begin(O&, const Args&, int64_t) {}
     void enter(O&, const Args&, int64_t, bool) {}
     void start(O&) {}

@@ -20,24 +20,24 @@ struct Recorder : Trajectory<O> {
     void enter(const Args& args, int64_t step) { start_of_step = args.duration * double(step) / double(args.exact_steps); }
     scalar* row(int i) { return rows + (next * 2 * n + i) * NP; }
 
-    // Forwards, when a step is over: its events in order of time, see `_record_step`.
-    void arrived(O& out, const Args&, int receptor, const scalar* weights, double at, int64_t) {
-        advance(out, at);
+    // Forwards, when a step is over: its events in order of time, see `Schedule::follow`.
+    void arrived(O& out, const Args& args, int receptor, const scalar* weights, double at, int64_t e) {
+        advance(out, args, at, e);
         this->arrive(out, receptor, weights, at);
     }
-    void spiked(O& out, const Args& args, int neuron, int64_t index, double at, int64_t) {
+    void spiked(O& out, const Args& args, int neuron, int64_t index, double at, int64_t e) {
         double before[n], after[n];
-        advance(out, at);
+        advance(out, args, at, e);
         for (int j = 0; j < n; ++j) before[j] = double(out.spikes.record[j + 1][index]);
         O::model::reset(args, neuron, 0, before, after);
         this->go_on(out, neuron, M - 1, at, after);
     }
-    void ended(O& out, const Args&, int neuron, double at, int64_t) {
-        advance(out, at);
+    void ended(O& out, const Args& args, int neuron, double at, int64_t e) {
+        advance(out, args, at, e);
         this->release(out, neuron, at);
     }
     // The rows of all times up to `to` within the step.
-    void advance(O& out, double to) {
+    void advance(O& out, const Args&, double to, int64_t) {
         for (; next < count && times[next] - start_of_step <= to + rounding; ++next) states(out, times[next] - start_of_step);
     }
     void states(O& out, double at) {

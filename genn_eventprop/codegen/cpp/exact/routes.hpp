@@ -1,5 +1,8 @@
-// Tables of synapses, and individual delays, in exact time. A route is the synapses of one source that share a delay. It is
-// an arrival of its own, and its row of weights is expanded to all neurons for as long as it is needed.
+// The synapses of a connection, and individual delays, in exact time. A route is the synapses of one source that share a delay. It is
+// an arrival of its own; of what is not `dense` its row of weights is expanded to all neurons for as long as it is needed.
+//
+// Of every kind: each_route(source, f(route)); each_target(route, row, f(neuron, weight, place)), where row is room for an expanded one;
+// weight_of(route, neuron, w), which adds the weight and says whether there is a synapse. N neurons, NP with padding.
 
 namespace {
 
@@ -38,79 +41,54 @@ struct Rows {
     Range last() const { return all[used - 1].written; }
 };
 
-// A row of zeros, valid until the next one is asked for.
-template <int NP>
-inline scalar* cleared(Buffer<scalar>& row) {
-    row.zero(NP);
-    return row;
-}
-
-// The synapses of a connection, sorted by route. place: index of the weight, and of its gradient.
-struct Table {
-    const int32_t *first, *target, *place;  // first: of a route
+// A matrix of weights: a route is a source.
+template <int N, int NP>
+struct Dense {
+    static constexpr bool dense = true, gathers = false;
     const scalar* weight;
-    Range reached(int32_t route) const {  // targets are sorted
-        return {target[first[route]] / LANES * LANES, target[first[route + 1] - 1] / LANES * LANES + LANES};
+    template <class F>
+    void each_route(int32_t source, const F& f) const {
+        f(source);
     }
-    const scalar* row(int32_t route, scalar* out) const {
-        for (int32_t s = first[route]; s < first[route + 1]; ++s) out[target[s]] += weight[place[s]];
-        return out;
+    const scalar* row(int32_t route) const { return weight + int64_t(route) * NP; }
+    template <class F>
+    void each_target(int32_t route, Buffer<scalar>&, const F& f) const {
+        for (int k = 0; k < N; ++k) f(k, row(route)[k], int64_t(route) * NP + k);
     }
-    // Writes only where the route has targets; the rest is left as it is.
-    const scalar* row_in(Range reached, int32_t route, scalar* out) const {
-        reached.clear(out);
-        return row(route, out);
-    }
-    void gather(int32_t route, const scalar* along, scalar* gradient) const {
-        for (int32_t s = first[route]; s < first[route + 1]; ++s) gradient[place[s]] += along[target[s]];
+    bool weight_of(int32_t route, int neuron, double& w) const {
+        w += double(row(route)[neuron]);
+        return true;
     }
 };
 
-// Spikes on their way, by step of arrival.
-struct OnTheWay {
-    struct Due {
-        double at;
-        int64_t index;  // of the spike
-        int32_t route;
-        bool operator<(const Due& o) const { return at != o.at ? at < o.at : index != o.index ? index < o.index : route < o.route; }
-    };
-    std::vector<std::vector<Due>> steps;
-    std::vector<Due> sorted;
-    std::vector<size_t> places;
-    double duration = 0;
-    int64_t now = 0;
-    void clear(int64_t n, double T) {
-        steps.resize(size_t(n));
-        for (auto& step : steps) step.clear();
-        duration = T, now = 0;
+// Synapses, sorted by route. place: index of the weight, and of its gradient.
+struct Table {
+    static constexpr bool dense = false, gathers = false;
+    const int32_t *start, *first, *target, *place;  // start: of the routes of a source; first: of the synapses of a route
+    const scalar* weight;
+    template <class F>
+    void each_route(int32_t source, const F& f) const {
+        for (int32_t route = start[source]; route < start[source + 1]; ++route) f(route);
     }
-    double start(int64_t step) const { return start_of(step, int64_t(steps.size()), duration); }
-    // Arrivals after the end of the trial are dropped.
-    void push(double at, int64_t index, int32_t route) {
-        if (!(at < duration)) return;
-        steps[size_t(step_of(at, now, int64_t(steps.size()), duration))].push_back({at, index, route});
+    template <class F>
+    void each_target(int32_t route, Buffer<scalar>&, const F& f) const {
+        for (int32_t s = first[route]; s < first[route + 1]; ++s) f(target[s], weight[place[s]], int64_t(place[s]));
     }
-    // The arrivals of a step that are known at its start, sorted by time.
-    const std::vector<Due>& take(int64_t step) {
-        auto& due = steps[size_t(step)];
-        const size_t bins = due.size() / 4;  // bins of equal width, each with few arrivals to sort
-        if (bins > 1) {
-            const double from = start(step), scale = double(bins) / (start(step + 1) - from);
-            const auto bin = [&](double at) {
-                const double b = (at - from) * scale;  // rounding may misplace an arrival on a border
-                return b < 0 ? size_t(0) : b < double(bins) ? size_t(b) : bins - 1;
-            };
-            places.assign(bins + 1, 0), sorted.resize(due.size());
-            for (const Due& d : due) ++places[bin(d.at) + 1];
-            for (size_t b = 0; b < bins; ++b) places[b + 1] += places[b];
-            for (const Due& d : due) sorted[places[bin(d.at)]++] = d;
-            due.swap(sorted);
-            for (size_t b = 0, first = 0; b < bins; first = places[b++])
-                std::sort(due.begin() + int64_t(first), due.begin() + int64_t(places[b]));
-        } else {
-            std::sort(due.begin(), due.end());
-        }
-        return due;
+    bool weight_of(int32_t route, int neuron, double& w) const {
+        bool hit = false;
+        for (int32_t s = first[route]; s < first[route + 1]; ++s)
+            if (target[s] == neuron) w += double(weight[place[s]]), hit = true;
+        return hit;
+    }
+    Range reached(int32_t route) const {  // targets are sorted
+        return {target[first[route]] / LANES * LANES, target[first[route + 1] - 1] / LANES * LANES + LANES};
+    }
+    const scalar* add_to(scalar* out, int32_t route) const {
+        for (int32_t s = first[route]; s < first[route + 1]; ++s) out[target[s]] += weight[place[s]];
+        return out;
+    }
+    void gather(int32_t route, const scalar* along, scalar* gradient) const {
+        for (int32_t s = first[route]; s < first[route + 1]; ++s) gradient[place[s]] += along[target[s]];
     }
 };
 

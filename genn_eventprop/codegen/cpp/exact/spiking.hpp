@@ -15,7 +15,7 @@ struct Spiking : Lanes<M, N, Varies> {
     using Base::collect, Base::together, Base::lane, Base::base;
     using Base::last_g, Base::lane_neuron, Base::lanes, Base::hits, Base::unarmed, Base::n_unarmed, Base::cursor;
     using Base::first_due, Base::due, Base::now, Base::until, Base::known, Base::row_at_due, Base::UNKNOWN, Base::forget;
-    using Base::now_is, Base::known_at, Base::close_lane, Base::solve;
+    using Base::now_is, Base::known_at, Base::close_lane, Base::solve, Base::keeps, Base::keep_state;
 
     Spikes<n + 1> spikes;
     Buffer<double> spike_time;
@@ -34,13 +34,15 @@ struct Spiking : Lanes<M, N, Varies> {
     List<Held> held;
     List<End> ends;
     double begun = 0;  // t_k of this step
+    Lost lost;
 
-    void begin(int64_t steps, bool keep) {
-        spikes_in_step = spikes.count = held.count = ends.count = 0;
-        Base::begin(steps, keep);
+    void begin(const Args& args, bool keep) {
+        spikes_in_step = spikes.count = held.count = ends.count = 0, keeps = keep;
+        Base::begin(args);
     }
-    void start(double t_k) {
+    void start(int64_t step, double t_k) {
         Base::start();
+        if (keeps) keep_state(step);
         begun = t_k;
         spikes_in_step = 0;
         if constexpr (M::modes > 1) {
@@ -51,7 +53,7 @@ struct Spiking : Lanes<M, N, Varies> {
             look_for_due();
         }
     }
-    void finish() {
+    void finish(const Args& args, int64_t step) {
         Base::finish();
         if constexpr (M::modes > 1)
             for (auto& h : held) {
@@ -61,7 +63,37 @@ struct Spiking : Lanes<M, N, Varies> {
                     split(to, x[i].data[h.neuron], low[i].data[h.neuron]);
                 }
             }
+        if (keeps && step + 1 == args.exact_steps) keep_state(step + 1);
     }
+
+    // Events
+
+    // The first one of the population comes first in its group if `first` is later. False: the trial cannot go on.
+    bool look(const Args&, double, int who, Next& first) {
+        if constexpr (M::spiking) {
+            this->look_ahead();
+            const int64_t hit = this->first_hit();
+            if (hit >= 0) {
+                const double at = hits[hit].s;
+                if (at < first.when || (at == first.when && first.which < 0)) first = {at, who, hit};
+            } else if (known_at() < first.when) {
+                first = {known_at(), who, -1};
+            }
+        }
+        return true;
+    }
+    // The next arrival, or the end of a refractory period.
+    void take_next(Log& log, int32_t end_of_period) {
+        if (M::modes > 1 && this->period_ends_first()) {
+            const int neuron = release();
+            log.push(now, end_of_period, neuron, ends.count - 1);
+        } else {
+            const auto& a = pending[cursor];
+            log.push(a.s, a.connection, a.source, a.index);
+            this->take_arrival();
+        }
+    }
+    bool runs_away() const { return spikes_in_step > runaway(N); }
 
     // Refractory periods
 
@@ -109,18 +141,26 @@ struct Spiking : Lanes<M, N, Varies> {
         return h.neuron;
     }
 
-    // Sends an own spike; returns the neuron. before, after: its states around the spike.
-    int emit(const Args& args, int64_t which, double t_k, int64_t& guarded, double* before, double* after) {
-        const int l = hits[which].lane, neuron = lane_neuron[l];
-        const double s = now = std::fmin(hits[which].s, known_at());
-        hits.drop(which);
+    // An own spike, with the states around it.
+    struct Event {
+        int neuron;
+        int64_t index, spike;  // its number, twice
+        double before[n], after[n];
+    };
+    // Sends one.
+    Event fire(const Args& args, const Next& first, double t_k, int64_t, int64_t& guarded) {
+        Event event;
+        double *before = event.before, *after = event.after;
+        const int l = hits[first.which].lane, neuron = event.neuron = lane_neuron[l];
+        const double s = now = std::fmin(hits[first.which].s, known_at());
+        hits.drop(first.which);
         const auto cell = of(neuron);
         const auto m = cell.at(0, s);
         double v[n];
         for (int i = 0; i < n; ++i) v[i] = add_up(base[i][l], lane[i][l]);
         m.to_state(v, before);
         M::reset(args, neuron, 0, before, after);
-        const int64_t index = spikes.count;
+        const int64_t index = event.index = event.spike = spikes.count;
         spikes.reserve(1);
         spike_time.reserve(index + 1);
         spikes.neuron[index] = neuron;
@@ -137,7 +177,7 @@ struct Spiking : Lanes<M, N, Varies> {
             close_lane(l);
             hold(args, neuron, index, after);
             if (due < until) known = false, forget();
-            return neuron;
+            return event;
         }
         for (int i = 0; i < n; ++i) {
             const double jump = m.jump(i, before, after);
@@ -151,7 +191,7 @@ struct Spiking : Lanes<M, N, Varies> {
             for (int i = 0; i < n; ++i) v[i] = double(base[i][l] + lane[i][l]);
             if (g + rest * (std::fmax(cell.slope(after), 0.0) + 0.5 * cell.bend(v) * rest) >= 0) solve(l, -1);
         }
-        return neuron;
+        return event;
     }
 };
 

@@ -12,6 +12,7 @@ enum class Of { LOSS, INTEGRAL, SAMPLES };
 
 template <class O, int V, int N, class W, Of What = Of::LOSS>
 struct ReadVoltage : NoReader<O>, Trajectory<O> {
+    static constexpr bool follows = true;
     static constexpr bool Linear = What == Of::INTEGRAL, Sampled = What == Of::SAMPLES, Scored = What == Of::LOSS;
     using Trajectory<O>::n, Trajectory<O>::S, Trajectory<O>::NP, Trajectory<O>::M, Trajectory<O>::y, Trajectory<O>::mode_of;
     using Trajectory<O>::in;

@@ -5,10 +5,6 @@
 
 namespace {
 
-inline double time_of(const Happening& h) { return h.at; }
-inline Entries<Happening> entries(const Queue& queue, int64_t) { return {queue.log.all.data, 0, queue.log.count}; }
-inline bool later(const Queue&, const Args& args, Moment& m, double delay) { return (m.s += delay) < args.duration; }
-
 template <class O, int N>
 struct Births {
     static constexpr int n = O::n;
@@ -122,12 +118,9 @@ struct Births {
         for (int i = 0; i < n; ++i) o.lambda[i][b.neuron] += by * dg[i];
         O::model::born(args, b.neuron, scalar(by), o.grad);
     }
-    // By how much an arrival at the kink changes the slope of g, all others added. reach: see `divide`.
-    template <class Reach>
-    static double fall(const Args& args, const Candidate& b, const Happening& h, const Reach& reach) {
-        int receptor = 0;
-        double w = 0, e[n], without[n];
-        if (!reach(h, b.neuron, receptor, w)) return 0;
+    // By how much an arrival of weight w at the kink changes the slope of g, all others added.
+    static double fall(const O&, const Args& args, const Candidate& b, int receptor, double w, double) {
+        double e[n], without[n];
         O::model::direction(args, b.neuron, receptor, e);
         for (int i = 0; i < n; ++i) without[i] = b.after[i] - w * e[i];
         const double slope = O::model::slope(args, b.neuron, 0, b.mode, b.after);

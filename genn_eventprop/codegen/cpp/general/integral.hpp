@@ -39,10 +39,10 @@ struct ReadIntegral : Reader<O> {
         const auto& p = out->pieces[piece];
         if (p.span > 0) densities.source(piece, p.span / unit, double(dr[k]), order, to, lane);
     }
-    double arrival(O&, const Args& args, const scalar* dr, int k, double, double dv, const Happening& h) {
-        return dv == 0 ? 0 : -weight.at(h.at, h.at) * double(dr[k]) * dv;
+    double arrival(O&, const Args& args, const scalar* dr, int k, double, double dv, const LogEntry& h) {
+        return dv == 0 ? 0 : -weight.at(h.s, h.s) * double(dr[k]) * dv;
     }
-    double own_event(O& o, const Args& args, const scalar* dr, const Happening& h) {
+    double own_event(O& o, const Args& args, const scalar* dr, const LogEntry& h) {
         const auto& own = o.own[h.index];
         double after[O::n];
         O::model::reset(args, own.neuron, own.event, own.x, after);

@@ -69,7 +69,7 @@ struct ReadMaximum : Reader<O> {
         if (before[k] && number == piece[k]) jump[lane] += double(dr[k]);
     }
     double opened(int k, int64_t number, const scalar* dr) const { return !before[k] && number == piece[k] ? double(dr[k]) : 0; }
-    double arrival(O&, const Args&, const scalar* dr, int k, double w, double, const Happening& h) {
+    double arrival(O&, const Args&, const scalar* dr, int k, double w, double, const LogEntry& h) {
         if (instant[k] != h.instant || w == 0) return 0;
         instant[k] = -1;  // the arrivals of one instant have one kink
         return double(dr[k]) * slope[k];

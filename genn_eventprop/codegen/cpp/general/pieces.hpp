@@ -12,58 +12,40 @@ namespace {
 // What a piece began with; what caused an own event. CANDIDATE: a spike that is about to be born.
 enum Why : int8_t { START, RENEWAL, ARRIVAL, OWN_EVENT, END_OF_MODE, CANDIDATE };
 
-// What happened to the neurons of a group, in order. kind: number of a connection for an arrival, -1 - population for an own event.
-// source: route of an arrival, neuron of an own event. index: number of the spike that arrives, or of the own event. instant: events
-// of one instant share it.
-struct Happening {
-    double at;
-    int32_t kind, source;
-    int64_t index, instant;
-};
-
-// An arrival that is due. Order: time, population, source, and then the order in which they were sent.
+// An arrival that is due, or a change of currents. number: the order in which they were sent. all: whether it reaches every neuron.
 struct Due {
     double at;
-    int32_t population, connection, source, route;
-    int64_t index, number;
-    bool operator<(const Due& o) const {
-        if (at != o.at) return at < o.at;
-        if (population != o.population) return population < o.population;
-        return source != o.source ? source < o.source : number < o.number;
-    }
+    int32_t kind, source;
+    int64_t index;
+    bool all;
+    int64_t number;
+    bool operator<(const Due& o) const { return at != o.at ? at < o.at : number < o.number; }
 };
 
-// The arrivals of a group of populations: those from outside, sorted, and those that its own spikes cause, a heap.
+// The arrivals of a population: those known when its trial begins, sorted, and those that its own group causes, a heap.
 struct Queue {
     std::vector<Due> outside, inside;
     size_t next = 0;
     int64_t sent = 0;
-    List<Happening> log;
-    double duration = 0;
     static bool later(const Due& a, const Due& b) { return b < a; }
-    void clear(double T) { outside.clear(), inside.clear(), next = 0, sent = 0, log.count = 0, duration = T; }
+    void clear() { outside.clear(), inside.clear(), next = 0, sent = 0; }
     void add(Due d) {
         d.number = sent++;
-        if (d.at < duration) outside.push_back(d);  // an arrival at T or later does not happen
+        outside.push_back(d);
     }
     void sort() { std::sort(outside.begin(), outside.end()); }
     void push(Due d) {
         d.number = sent++;
-        if (!(d.at < duration)) return;
         inside.push_back(d);
         std::push_heap(inside.begin(), inside.end(), later);
     }
     bool empty() const { return next == outside.size() && inside.empty(); }
     bool inside_first() const { return !inside.empty() && (next == outside.size() || inside.front() < outside[next]); }
-    // Time of the next arrival, or the end of the trial; and its connection, -1 for the end.
-    double due() const { return empty() ? duration : inside_first() ? inside.front().at : outside[next].at; }
-    int through() const { return empty() ? -1 : inside_first() ? inside.front().connection : outside[next].connection; }
-    Due take() {
-        if (!inside_first()) return outside[next++];
+    const Due& front() const { return inside_first() ? inside.front() : outside[next]; }
+    void drop() {
+        if (!inside_first()) return (void)++next;
         std::pop_heap(inside.begin(), inside.end(), later);
-        const Due d = inside.back();
         inside.pop_back();
-        return d;
     }
 };
 
@@ -80,12 +62,6 @@ struct Path {
     void halve(int k, double a, double b) { each[size_t(k)].push_back(0.5 * (a + b)); }
 };
 constexpr double RESOLVED = 1e-11, FINEST = 1e-7;  // of densities along a piece; pieces are not halved below, in parts of the trial
-
-// Where a trial could not go on.
-struct Lost {
-    int neuron = -1, state = -1;
-    double at = 0;
-};
 
 constexpr double SHORTEST = 1e-200;  // a piece may not be shorter, in parts of the trial
 constexpr int STANDSTILL = 10000;   // pieces in a row that are shorter than the rounding of their time end the trial
@@ -135,6 +111,12 @@ struct Pieces {
     int n_touched = 0, order = 0, top = 0;  // order: that follows from the tolerance; top: that of the series at hand
     double together = 0, tolerance = 0, longest = 0, finest = 0, end_of_trial = 0, end_of_time = 0;
     Lost lost;
+    double now = 0, horizon = 0;  // of the last own event; of the next arrival in the group
+    Queue queue;
+    std::vector<Due> arriving;  // arrivals of one instant
+    Buffer<int64_t> event_of;   // number of the own event that sent a spike
+    Buffer<scalar> row, along;  // an expanded row of weights, and its gradient
+    Path path;                  // of a population that is read
 
     void prepare() {
         for (int i = 0; i < n; ++i) x[i].zero(NP), mu[i].zero(NP), now_x[i].zero(NP), lambda[i].zero(NP);
@@ -149,7 +131,7 @@ struct Pieces {
     // Forwards
 
     // On entry x is the initial state.
-    void begin(const Args& args) {
+    void begin(const Args& args, bool) {
         pieces.count = own.count = shares.count = spikes.count = n_free = 0;
         order = int(args.order), tolerance = args.tolerance, longest = 1.2 * std::exp((std::log(tolerance) + std::lgamma(order + 2.0)) / (order + 1));
         together = args.duration * 0x1p-46;
@@ -160,6 +142,39 @@ struct Pieces {
             start(k, 0.0, -1, -1, START);
             guess[k] = std::fmin(1.0, lasts_at_most(args, k));
         }
+    }
+    void start(int64_t, double) { queue.clear(); }
+    // An arrival at T or later does not happen.
+    template <class C, class Synapses>
+    void pend(C c, const Synapses&, double at, int32_t route, int64_t index) {
+        if (at < end_of_trial) queue.add({at, c.number, route, index, c.all, 0});
+    }
+    void change(double at, int32_t kind, int64_t number) {
+        if (at < end_of_trial) queue.add({at, kind, int32_t(number), number, true, 0});
+    }
+    void absorb() { queue.sort(); }
+    template <class C>
+    void insert(C c, double at, int32_t route, int64_t spike) {
+        if (at < end_of_trial) queue.push({at, c.number, route, spike, c.all, 0});
+    }
+    // The first own event of the population, or that there are arrivals at `due`, comes first in its group if `first` is later. False: the
+    // trial cannot go on. due: of the next arrival in the group, or the end of the trial.
+    bool look(const Args& args, double due, int who, Next& first) {
+        const bool arrives = !queue.empty() && queue.front().at == due;
+        if (!advance(args, due, due >= end_of_trial || (arrives && queue.front().all))) return false;
+        double at = 0;
+        horizon = due;
+        const int k = E ? this->first(at) : -1;
+        if (k >= 0 && at <= due + together) {
+            if (first.which < 0 || at < first.when) first = {at, who, k};
+        } else if (arrives && first.who < 0) {
+            first = {due, who, -1};
+        }
+        return true;
+    }
+    // Moves the arrivals of one instant from the queue to `arriving`.
+    void take(double at) {
+        for (arriving.clear(); !queue.empty() && queue.front().at <= at + together; queue.drop()) arriving.push_back(queue.front());
     }
     // What a piece lasts at most by how fast a small change of its first state changes: at rest the series of the states last for ever,
     // that of lambda does not.
@@ -533,9 +548,15 @@ struct Pieces {
         for (int i = 0; i < n; ++i) p.last[i] = now_x[i][k];
         p.end = at, p.span = s > 0 ? s : 0.0;
     }
-    // An own event of neuron k at a time: its reset and the change of its mode. Returns its number.
-    int64_t fire(const Args& args, int k, double at, int64_t instant, int64_t& guarded) {
-        const int e = event[k];
+    // An own event. index: its number; spike: that of the spike that it sent, -1 for none.
+    struct Event {
+        int neuron;
+        int64_t index, spike;
+    };
+    // Its reset and the change of its mode. A crossing may follow the next arrival within rounding, and then comes before.
+    Event fire(const Args& args, const Next& next, double, int64_t instant, int64_t& guarded) {
+        const int k = int(next.which), e = event[k];
+        const double at = now = std::fmin(next.when, horizon);
         const int8_t why = pieces[current[k]].why;
         const int64_t began = pieces[current[k]].instant;
         const bool at_once = crossing[k] <= pieces[current[k]].start;
@@ -565,29 +586,29 @@ struct Pieces {
         guess[k] = std::fmin(1.0, lasts_at_most(args, k));  // not the last one of an upstroke
         if (M::emits(e)) {
             const int64_t spike = o.spike = spikes.count++;
-            spikes.reserve(1), spike_time.reserve(spike + 1);
+            spikes.reserve(1), spike_time.reserve(spike + 1), event_of.reserve(spike + 1), event_of[spike] = number;
             spikes.neuron[spike] = k, spike_time[spike] = o.at, spikes.record[0][spike] = scalar(o.gdot > 0 ? 1 / o.gdot : 0.0);
             for (int i = 0; i < n; ++i) spikes.record[i + 1][spike] = scalar(before[i]);
         }
-        return number;
+        return {k, number, o.spike};
     }
     int64_t last_own(int k) const {
         for (int64_t i = own.count - 2; i >= 0; --i)
             if (own[i].neuron == k) return i;
         return -1;
     }
-    // Divides E of an own event among the arrivals that caused it, in proportion to how much each raised g. reach: (arrival, neuron,
-    // receptor, weight) -> whether it reached the neuron.
+    // Divides E of an own event among the arrivals that caused it, in proportion to how much each raised g. reach: (arrival, receptor,
+    // weight) -> whether it reached the neuron.
     template <class Reach>
-    void divide(const Args& args, int64_t number, const List<Happening>& log, const Reach& reach) {
+    void divide(const Args& args, int64_t number, const Log& log, const Reach& reach) {
         Own& o = own[number];
         o.first = shares.count;
         double total = 0, above = M::threshold(args, o.neuron, o.event, o.x), e[n], without[n];
         int64_t last = -1;
-        for (int64_t h = log.count - 1; h >= 0 && log[h].instant >= o.cause; --h) {
+        for (int64_t h = log.count - 1; h >= 0 && log.entries.data[h].instant >= o.cause; --h) {
             int receptor = 0;
             double w = 0;
-            if (log[h].instant != o.cause || !reach(log[h], o.neuron, receptor, w)) continue;
+            if (log.entries.data[h].instant != o.cause || !reach(log.entries.data[h], receptor, w)) continue;
             last = last < 0 ? h : last;
             M::direction(args, o.neuron, receptor, e);
             for (int i = 0; i < n; ++i) without[i] = o.x[i] - w * e[i];
@@ -598,14 +619,19 @@ struct Pieces {
         o.shares = shares.count - o.first;
         for (int64_t i = o.first; i < shares.count; ++i) shares[i].part /= total;
     }
-    bool runs_away() const {
+    bool runs_away() {
         const int64_t many = int64_t(RUNAWAY) * N;
-        return own.count > many && own[own.count - 1].at - own[own.count - 1 - many].at < 1.0;
+        if (!(own.count > many && own[own.count - 1].at - own[own.count - 1 - many].at < 1.0)) return false;
+        lost = {own[own.count - 1].neuron, -1, now};
+        return true;
     }
 
     // Arrivals of one instant: `touch` all their targets, `cut_touched`, `add` each arrival, and `start_touched`.
     void touch(int k, int64_t instant) {
         if (seen[k] != instant) seen[k] = instant, touched[n_touched++] = k;
+    }
+    void touch_all(int64_t instant) {
+        for (int k = 0; k < N; ++k) touch(k, instant);
     }
     void cut_touched(const Args& args, double at) {
         for (int i = 0; i < n_touched; ++i) cut(args, touched[i], at);
@@ -620,7 +646,7 @@ struct Pieces {
         for (int i = 0; i < n; ++i) now_x[i][k] += w * e[i];
     }
     // At the end of the trial.
-    void finish(const Args& args) {
+    void finish(const Args& args, int64_t) {
         for (int k = 0; k < N; ++k) {
             cut(args, k, args.duration);
             for (int i = 0; i < n; ++i) x[i][k] = scalar(now_x[i][k]);
@@ -639,9 +665,9 @@ struct Pieces {
     }
     // Once a trial is over.
     void record_states(const Args& args) {
-        Path path;
-        path.clear(N), find_path(path);
-        each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS], const octet& unit) {
+        Path whole;
+        whole.clear(N), find_path(whole);
+        each(args, whole, [&](const int64_t* number, int count, const octet (*c)[TERMS], const octet& unit) {
             for (int l = 0; l < count; ++l) {
                 const Piece& p = pieces[number[l]];
                 each_time(args, p, [&](scalar* row, double t) { record_lane(row, c, l, (t - p.start) / unit[l], order); });
@@ -745,6 +771,10 @@ struct Pieces {
     static constexpr int64_t of_candidate(int64_t index) { return -10 - index; }
     static constexpr int64_t of_arrival(int64_t number) { return -(int64_t(1) << 40) - number; }
 
+    void clear_back() {
+        for (auto& b : mu) b.zero(NP);
+        for (auto& b : grad) b.zero(NP);
+    }
     // On entry mu is lambda at the end of the trial.
     void begin_back() {
         back.reserve(NP), opened.reserve(NP), left.reserve(NP);
@@ -797,7 +827,7 @@ struct Pieces {
         undo<true>(args, count, reader, contains);
     }
     // lambda . e at a time that `reach` has reached.
-    double along(const Args& args, int receptor, int k, double at) const {
+    double along_series(const Args& args, int receptor, int k, double at) const {
         double e[n], q = 0;
         M::direction(args, k, receptor, e);
         const double s = at - middles.data[k];
@@ -829,7 +859,7 @@ struct Pieces {
                     continue;
                 }
                 opened[k] = 1;
-                if constexpr (Reader::reads) lambda[M::read][k] += reader.opened(k, back[k]);
+                reader.each([&](const auto& r, const scalar* dr) { lambda[M::read][k] += r.opened(k, back[k], dr); });
                 for (int j = 0; j < n; ++j) now_x[j][k] = p.x[j];
                 if (done(k)) continue;
                 pass(args, k);
@@ -863,7 +893,8 @@ struct Pieces {
             for (int j = 0; j < n; ++j) c[j][0][i] = at_end ? piece.last[j] : now_x[j][k], l[j][0][i] = lambda[j][k];
             if constexpr (Reader::reads)
                 if (i < count) {
-                    reader.source(k, back[k], order, source, i, unit[i], at_end ? l[M::read][0] : nothing);
+                    octet& jump = at_end ? l[M::read][0] : nothing;
+                    reader.each([&](const auto& r, const scalar* dr) { r.source(k, back[k], dr, order, source, i, unit[i], jump); });
                     move(source, i, (left[k] - piece.span) / unit[i]);
                 }
         }
@@ -970,8 +1001,21 @@ struct Pieces {
         if (learned >= 0) grad[learned < 0 ? 0 : learned][k] += scalar(D);
         carry[k] = D;
     }
-    // An own event: the jump of lambda and its gradients. dl_dt: dL/dt at fixed states, without lambda . a.
-    void jumped(const Args& args, int64_t number, double dl_dt) {
+    // What follows from a spike goes to the own event that sent it.
+    void credit(int64_t spike, double D) { feedback[event_of[spike]] += D; }
+    const Own& own_event(int64_t number) const { return own[number]; }
+    // Brings a neuron back to right after an own event; returns what readers say of dL/dt there.
+    template <class Reader>
+    scalar undo_to(const Args& args, const LogEntry& entry, double*, const Reader& readers) {
+        double dl_dt = 0;
+        touch(entry.source, entry.instant), retreat(args, entry.instant, readers);
+        readers.each([&](auto& r, const scalar* dr) { dl_dt += r.own_event(*this, args, dr, entry); });
+        return scalar(dl_dt);
+    }
+    // An own event: the jump of lambda and its gradients. by_readouts: dL/dt at fixed states, without lambda . a.
+    void jumped(const Args& args, const LogEntry& entry, scalar by_readouts, const double*) {
+        const int64_t number = entry.index;
+        double dl_dt = double(by_readouts);
         const Own& o = own[number];
         const int k = o.neuron;
         double lam[n];
@@ -985,9 +1029,47 @@ struct Pieces {
         if (M::pushed >= 0 && o.spike >= 0) lam[M::pushed < 0 ? 0 : M::pushed] += double(jump[k]);
         for (int i = 0; i < n; ++i) lambda[i][k] = lam[i];
     }
+    // Entry `e` of the log, an arrival through connection C: adds to the gradient of its weights, returns D.
+    template <class C, class Reader>
+    double undo_arrival(const Args& args, C c, scalar* gradient, const LogEntry& a, int64_t e, const Reader& readers) {
+        const auto synapses = c.synapses(args);
+        constexpr bool gathers = C::trainable && std::decay_t<decltype(synapses)>::gathers;
+        synapses.each_target(a.source, row, [&](int k, scalar, int64_t) { touch(k, a.instant); });
+        retreat(args, a.instant, readers);
+        double D = arrival_extra[e];
+        if (gathers) along.zero(NP);
+        synapses.each_target(a.source, row, [&](int k, scalar weight, int64_t place) {
+            const scalar by = scalar(arrived<C::hands>(args, c.receptor, k, double(weight), a, readers, D));
+            if (C::trainable) (gathers ? along[k] : gradient[place]) += by;
+        });
+        if constexpr (gathers) synapses.gather(a.source, along, gradient);
+        if (C::hands) readers.each([&](auto& r, const scalar*) { D += r.arrivals(*this, args, a); });
+        return D;
+    }
+    // The arrival of a spike that was not born: the sum of weight times lambda . e over the neurons, or with `moved` that of each over its
+    // dL/dr. left: stands for the instant.
+    template <class C, class Unborn, class Reader>
+    double unborn_arrival(const Args& args, C c, const Unborn& a, int64_t, int64_t left, scalar* moved, const scalar* slope, const Reader& readers) {
+        const auto synapses = c.synapses(args);
+        double change = 0;
+        synapses.each_target(a.source, row, [&](int k, scalar, int64_t) { touch(k, of_arrival(left)); });
+        reach(args, a.s, readers);
+        synapses.each_target(a.source, row, [&](int k, scalar weight, int64_t) {
+            if (moved && slope[k] == 0) return;
+            const double by = double(weight) * along_series(args, c.receptor, k, a.s);
+            if (moved) moved[k] += scalar(by / double(slope[k]));
+            else change += by;
+        });
+        return change;
+    }
+    template <class Unborn, class Reader>
+    void undo_to_candidate(const Args& args, const Unborn& b, const Reader& readers) {
+        const int64_t here = of_candidate(b.index);
+        touch(b.source, here), retreat(args, here, readers);
+    }
     // An arrival of weight w: returns lambda . e; adds D to `total` (if Feed), and to amounts that are learned.
     template <bool Feed, class Reader>
-    double arrived(const Args& args, int receptor, int k, double w, const Happening& h, const Reader& reader, double& total) {
+    double arrived(const Args& args, int receptor, int k, double w, const LogEntry& h, const Reader& readers, double& total) {
         double e[n], q = 0;
         M::direction(args, k, receptor, e);
         for (int i = 0; i < n; ++i) q += lambda[i][k] * e[i];
@@ -1001,7 +1083,7 @@ struct Pieces {
             M::rate(args, k, m, x, f);
             for (int i = 0; i < n; ++i) total += lambda[i][k] * (f[i] - g[i]);
         }
-        if constexpr (Feed && Reader::reads) total += reader.arrival(*this, args, k, w, w * e[M::read], h);
+        if constexpr (Feed) readers.each([&](auto& r, const scalar* dr) { total += r.arrival(*this, args, dr, k, w, w * e[M::read], h); });
         if (M::amounts) {
             double lam[n];
             for (int i = 0; i < n; ++i) lam[i] = lambda[i][k];
@@ -1013,11 +1095,6 @@ struct Pieces {
         for (int k = 0; k < N; ++k)
             for (int i = 0; i < n; ++i) mu[i][k] = scalar(lambda[i][k]);
     }
-};
-
-// A population that no loss reads between events.
-struct NoReader {
-    static constexpr bool reads = false;
 };
 
 }  // namespace

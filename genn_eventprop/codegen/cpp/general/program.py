@@ -12,13 +12,13 @@ import sympy as sp
 
 from ....modelling.expressions import symbol
 from ....plan import PopulationRecord
-from ....program.events import DL_DT
 from ....program.nodes import Add, Buffer, name
 from ...statements import indent
 from ..context import Context, padded
 from ..exact.arguments import given_to_all, integers, learned_dynamics
+from ..exact.models import UNUSED
 from ..exact.program import ExactProgram, chosen, function
-from ..exact.readings import Reading
+from ..exact.readings import Reading, reads
 from . import series
 
 
@@ -37,21 +37,25 @@ class GeneralProgram(ExactProgram):
         changes = [f"p{i}_changes" for i, p in enumerate(names.plan.populations) if p.drives]
         return [*(n for n in integers(names) if n != "exact_steps" and not n.startswith("degree_")), "order", *changes]
 
-    time_of_birth = "b.s"
-
     def _to_mode(self, p: PopulationRecord, read: list[Reading]) -> str:
         return ""  # there is one lambda in all modes
 
-    def own_event(self, p: PopulationRecord) -> str:
-        """Adds what the readouts of a population say of the own event `entry` to `dl_dt`."""
-        events = ((e, self.said_at(p, event)) for e, event in enumerate(p.derived.events) if event.emits)
-        text = "".join(f"if (own.event == {e}) {{\n{indent(said)}}}\n" for e, said in events if said)
-        return self._block(f"scalar& {DL_DT} = dl_dt;\n{text}") if text else ""
+    bind = ""
+
+    def flow(self, p: PopulationRecord) -> str:
+        return f"Pieces<Model_{self.names.p(p.name)}, {p.size}>"
+
+    def recorders(self) -> list[str]:
+        return []
 
     # models
 
-    def model(self, p: PopulationRecord, read: int) -> str:
-        """The struct of a population's model; read: the state that a reader reads between events, -1 for none."""
+    def models(self) -> str:
+        """A struct for each population."""
+        return UNUSED + "\n".join(self._model(p) for p in self.plan.populations)
+
+    def _model(self, p: PopulationRecord) -> str:
+        read = next((r.readout.v for r in reads(self.readers, p)), -1)  # the state that readers read between events
         d, s = p.derived, self.scopes[p.name]
         n, learned = len(d.states), learned_dynamics(p)
         place = [p.trainable.index(q) for q in learned] or [0]
@@ -63,6 +67,8 @@ class GeneralProgram(ExactProgram):
         amounts = any(d.receptors[r].has(q) for r in d.receptors for q in self._learned_symbols(p))
         head = "static constexpr int " + ", ".join(f"{k} = {v}" for k, v in flags.items()) + ";\n"
         head += f"static constexpr bool amounts = {_bool(amounts)};  // whether amounts of arrivals are learned\n"
+        moved = any((e.dg_dx.T * r)[0] != 0 for e in d.events for r in d.receptors.values())
+        head += f"static constexpr bool any_moved = {_bool(moved)};  // whether arrivals may cause own events at once\n"
         head += f"static constexpr bool births = {_bool(self.plan.spike_birth > 0)};\n"
         head += f"static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
         parts = [

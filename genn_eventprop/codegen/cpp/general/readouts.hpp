@@ -19,45 +19,9 @@ struct Reader {
     void source(int, int64_t, const scalar*, int, octet*, int, double, octet&) const {}
     double opened(int, int64_t, const scalar*) const { return 0; }  // what is added to lambda at its start
     // l(x-) - l(x+) of an arrival, target by target, and of all of them together; the same of an own event.
-    double arrival(O&, const Args&, const scalar*, int, double, double, const Happening&) { return 0; }
-    double arrivals(O&, const Args&, const Happening&) { return 0; }
-    double own_event(O&, const Args&, const scalar*, const Happening&) { return 0; }
-};
-
-// The readers of one population, as one.
-template <class... Readers>
-struct Several {
-    void source(int, int64_t, int, octet*, int, double, octet&) const {}
-    double opened(int, int64_t) const { return 0; }
-    template <class O>
-    double arrival(O&, const Args&, int, double, double, const Happening&) const { return 0; }
-    template <class O>
-    double arrivals(O&, const Args&, const Happening&) const { return 0; }
-    template <class O>
-    double own_event(O&, const Args&, const Happening&) const { return 0; }
-};
-template <class R, class... More>
-struct Several<R, More...> {
-    R& first;
-    const scalar* dr;
-    Several<More...> rest;
-    static constexpr bool reads = true;
-    void source(int k, int64_t piece, int order, octet* to, int lane, double unit, octet& jump) const {
-        first.source(k, piece, dr, order, to, lane, unit, jump), rest.source(k, piece, order, to, lane, unit, jump);
-    }
-    double opened(int k, int64_t piece) const { return first.opened(k, piece, dr) + rest.opened(k, piece); }
-    template <class O>
-    double arrival(O& out, const Args& args, int k, double w, double dv, const Happening& h) const {
-        return first.arrival(out, args, dr, k, w, dv, h) + rest.arrival(out, args, k, w, dv, h);
-    }
-    template <class O>
-    double arrivals(O& out, const Args& args, const Happening& h) const {
-        return first.arrivals(out, args, h) + rest.arrivals(out, args, h);
-    }
-    template <class O>
-    double own_event(O& out, const Args& args, const Happening& h) const {
-        return first.own_event(out, args, dr, h) + rest.own_event(out, args, h);
-    }
+    double arrival(O&, const Args&, const scalar*, int, double, double, const LogEntry&) { return 0; }
+    double arrivals(O&, const Args&, const LogEntry&) { return 0; }
+    double own_event(O&, const Args&, const scalar*, const LogEntry&) { return 0; }
 };
 
 // Numbers per piece that are a function of time, as polynomials through values at Gauss-Legendre nodes.

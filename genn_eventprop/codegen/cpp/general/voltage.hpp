@@ -106,15 +106,15 @@ struct ReadVoltage : Reader<O> {
         std::memcpy(V_here, now, sizeof now);
         return share * w * d;
     }
-    double arrival(O& o, const Args&, const scalar*, int k, double, double dv, const Happening& h) {
-        if (dv != 0) reach(o, h.at), now[k] -= scalar(dv);
+    double arrival(O& o, const Args&, const scalar*, int k, double, double dv, const LogEntry& h) {
+        if (dv != 0) reach(o, h.s), now[k] -= scalar(dv);
         return 0;
     }
-    double arrivals(O&, const Args& args, const Happening& h) { return h.at == moved_at ? change(args, h.at) : 0.0; }
-    double own_event(O& o, const Args& args, const scalar*, const Happening& h) {
+    double arrivals(O&, const Args& args, const LogEntry& h) { return h.s == moved_at ? change(args, h.s) : 0.0; }
+    double own_event(O& o, const Args& args, const scalar*, const LogEntry& h) {
         const auto& own = o.own[h.index];
-        reach(o, h.at), now[own.neuron] = scalar(own.x[V]);
-        return change(args, h.at);
+        reach(o, h.s), now[own.neuron] = scalar(own.x[V]);
+        return change(args, h.s);
     }
 };
 
