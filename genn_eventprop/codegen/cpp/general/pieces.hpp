@@ -287,14 +287,14 @@ struct Pieces {
             follow(args, m, lane, count, each, c, g, to, unit);
             for (int l = 0; l < SIDE; ++l) length[l] = known + 2 * together - pieces[current[each[l]]].start;
             length /= unit;
-            for (int l = 0; l < count; ++l) leaves[l] = at_once(each[l], m, g, l);
+            for (int l = 0; l < count; ++l) leaves[l] = at_once(each[l], m, g, l, unit[l]);
             ends = suffices(args, m, c, g, each, count, leaves, length, unit);
         }
         for (bool again = false; !ends;) {
             follow(args, m, lane, count, each, c, g, order, unit);
             for (int l = 0; l < SIDE; ++l) length[l] = std::fmin(2 * guess[each[l]], end_of_time - pieces[current[each[l]]].start);
             length /= unit;
-            for (int l = 0; l < count; ++l) leaves[l] = search && at_once(each[l], m, g, l);
+            for (int l = 0; l < count; ++l) leaves[l] = search && at_once(each[l], m, g, l, unit[l]);
             if (!search || limit(m, c, g, each, count, leaves, length, unit)) break;
             if (again) return false;
             again = true;  // what arrived may have brought a neuron to where another unit is called for
@@ -447,10 +447,15 @@ struct Pieces {
         for (int j = 3; j <= order / 2; ++j, power *= h) most = larger(lanes_fabs(s[j]) * power, most);
         return most;
     }
-    bool at_once(int k, int m, const octet (*g)[TERMS], int l) const {
+    bool at_once(int k, int m, const octet (*g)[TERMS], int l, double unit) const {
         for (int e = 0; e < E; ++e)
-            if (g[e][0][l] >= 0 && (armed.data[k] >> e & 1) && M::possible(e, m)) return true;
+            if (g[e][0][l] >= 0 && (armed.data[k] >> e & 1) && M::possible(e, m) && !passes(k, g[e], l, unit)) return true;
         return false;
+    }
+    // Whether g falls through zero in the very instant of an own event: of two events with opposite thresholds the second does not undo
+    // the first, whatever sign rounding gives it. (The g of that event itself is not armed.)
+    bool passes(int k, const octet* g, int l, double unit) const {
+        return pieces[current.data[k]].why == OWN_EVENT && g[0][l] + g[1][l] * (together / unit) < 0;
     }
     bool fails(int k, int state) {
         lost.neuron = k, lost.state = state, lost.at = pieces[current[k]].start;
@@ -478,7 +483,7 @@ struct Pieces {
         for (int j = 0; j <= top; ++j) c[j] = g[j][l];
         const double bend = bend_of(c, top, stop);
         if (c[0] >= 0) {
-            if (armed[k] >> e & 1) return crosses(k, e, 0);  // at once
+            if ((armed[k] >> e & 1) && !passes(k, g, l, unit)) return crosses(k, e, 0);  // at once
             s = falls(c, stop, bend);
             if (s >= stop) return;
         }

@@ -161,6 +161,11 @@ class Equations:
         slopes = self._compiled.jump[event]["dg_dx"](*x, *(v[lanes] for v in self.values))
         return np.abs(slopes.reshape(len(lanes), -1).T * x).sum(axis=0)
 
+    def threshold_rate(self, event: int, x: np.ndarray, lanes: np.ndarray, mode: np.ndarray) -> np.ndarray:
+        """(G,) dg/dt at x (n, G) along the dynamics of `mode` (G,)."""
+        slopes = self._compiled.jump[event]["dg_dx"](*x, *(v[lanes] for v in self.values))
+        return (slopes.reshape(len(lanes), -1).T * self.field(x, lanes, mode)).sum(axis=0)
+
     def threshold_series(self, event: int, series: np.ndarray, lanes: np.ndarray, part: np.ndarray) -> np.ndarray:
         """Coefficients (K, G) of g along trajectories (K, n, G), on the first `part` (G,) of them."""
         if self._compiled.linear_g[event]:

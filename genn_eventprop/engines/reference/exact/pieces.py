@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .flow import at
-from .population import PopulationModel
+from .population import SAME_INSTANT, PopulationModel
 from .records import Arrival, Cause, Segments, Spike
 from .series import ORDER, POINTS, basis, bernstein, first_upward_root, follow_root
 
@@ -120,7 +120,7 @@ class TrajectoryPieces:
         ids = np.arange(self.count, self.count + len(lanes))
         self.count += len(lanes)
         mode = self.mode[lanes].copy()
-        series, span = self.model.flow.start(x, lanes, mode, self._fires_at_once(x, lanes, mode))
+        series, span = self.model.flow.start(x, lanes, mode, self._fires_at_once(x, lanes, mode, cause))
         reach = self._reach(x, series, lanes, span)
         self.opened.append((lanes, time, x, mode, span))
         self.segment[lanes], self.start[lanes], self.span[lanes], self.reach[lanes] = ids, time, span, reach
@@ -133,7 +133,7 @@ class TrajectoryPieces:
         if self.aligned:
             self._align_ends()
         for e in range(len(self.model.events)):
-            self._find_crossings(e, x, series, lanes, self._possible(e, mode), time, cause)
+            self._find_crossings(e, x, series, lanes, mode, time, cause)
         if self.copies > 1 and len(self.model.events):
             self._shorten_before_crossings(lanes)
         return ids
@@ -142,11 +142,22 @@ class TrajectoryPieces:
         """Where it is an event of the mode. Elsewhere g may cross without it; g >= 0 as that ends fires at once."""
         return np.isin(mode, self.model.events[e].modes) if len(self.model.flow.modes) > 1 else np.ones(len(mode), bool)
 
-    def _fires_at_once(self, x: np.ndarray, lanes: np.ndarray, mode: np.ndarray) -> np.ndarray:
+    def _fires_at_once(self, x: np.ndarray, lanes: np.ndarray, mode: np.ndarray, cause: Cause | None) -> np.ndarray:
         fires = np.zeros(len(lanes), bool)
         for e in (e for e in range(len(self.model.events)) if e != self.model.given):
-            fires |= self._possible(e, mode) & self.armed[e, lanes] & (self.model.equations.threshold(e, x, lanes) >= 0)
+            below = self._below(e, x, lanes, mode, cause)
+            fires |= self._possible(e, mode) & self.armed[e, lanes] & ~below
         return fires
+
+    def _below(self, e: int, x: np.ndarray, lanes: np.ndarray, mode: np.ndarray, cause: Cause | None) -> np.ndarray:
+        """Where g < 0, or falls through zero in the very instant of another own event: of two events with opposite
+        thresholds the second does not undo the first, whatever sign rounding gives it."""
+        equations = self.model.equations
+        g = equations.threshold(e, x, lanes)
+        if not isinstance(cause, Spike) or cause.event == e or not np.any(g >= 0):
+            return g < 0
+        rate = equations.threshold_rate(e, x, lanes, mode)
+        return (g < 0) | (g + SAME_INSTANT * self.duration * rate < 0)
 
     def _reach(self, x: np.ndarray, series: np.ndarray, lanes: np.ndarray, span: np.ndarray) -> np.ndarray:
         """(G,) ms from the start of new pieces for which every threshold is a polynomial to rounding.
@@ -238,7 +249,7 @@ class TrajectoryPieces:
                     self.armed_by[e, there[i]] = 0
 
     def _find_crossings(
-        self, e: int, x: np.ndarray, series: np.ndarray, lanes: np.ndarray, possible: np.ndarray, time: np.ndarray,
+        self, e: int, x: np.ndarray, series: np.ndarray, lanes: np.ndarray, mode: np.ndarray, time: np.ndarray,
         cause: Cause | None,
     ) -> None:  # fmt: skip
         """Find the first upward crossing of every new piece; it is at its start if g is >= 0 and was below before.
@@ -246,8 +257,8 @@ class TrajectoryPieces:
         The state at the start is that after everything of this instant so far, so a crossing at the start is caused by
         what just happened, not by the flow.
         """
-        start = self.model.equations.threshold(e, x, lanes)
-        below = start < 0
+        start, possible = self.model.equations.threshold(e, x, lanes), self._possible(e, mode)
+        below = self._below(e, x, lanes, mode, cause)
         if isinstance(cause, Spike) and cause.event == e and cause.cause is None:
             # a reset that leaves g leaves it at zero, and not below: the sign is rounding
             before = self.model.equations.threshold(e, np.repeat(cause.x[:, None], len(lanes), axis=1), lanes)
