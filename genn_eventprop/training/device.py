@@ -40,7 +40,8 @@ class Device(Protocol):
             events: (times in ms, channels) of every sample.
 
         Returns:
-            for every sample the spikes of each population that is observed, or why it could not be run.
+            for every sample the spikes of each population that is observed, or why it could not be run. Spikes of
+            other populations are of no use here.
         """
         ...
 
@@ -113,7 +114,7 @@ class DeviceEngine(EngineWrapper):
         for name in loop.populations or ():
             if name not in spiking:
                 raise SettingError(f"device: no population {name!r} that spikes ({suggest(name, spiking)})")
-        self.loop, self.observed = loop, list(loop.populations or spiking)
+        self.loop, self.observed, self._spiking = loop, list(loop.populations or spiking), spiking
         if not self.observed:
             raise SettingError("device: no population of this network spikes")
         if plan.currents:
@@ -173,7 +174,8 @@ class DeviceEngine(EngineWrapper):
             open_samples = [k for k in range(len(samples)) if k not in answers]
             if attempt:
                 self.repeated += len(open_samples)
-                self._stopping.wait(self.loop.wait * 2 ** (attempt - 1))
+                if self._stopping.wait(self.loop.wait * 2 ** (attempt - 1)):
+                    raise Stopped
             events = [_events_of(data, samples[k], self.plan.dt) for k in open_samples]
             replies, problem = self._call(parameters, events)
             problems = {}
@@ -243,8 +245,8 @@ class DeviceEngine(EngineWrapper):
             return f"{type(reply).__name__} in place of spikes by population"
         if missing := [name for name in self.observed if name not in reply]:
             return f"no spikes of {', '.join(map(repr, missing))}"
-        if unknown := [name for name in reply if name not in self.observed]:
-            return f"spikes of {', '.join(map(repr, unknown))}, which it was not asked for"
+        if unknown := [name for name in reply if name not in self._spiking]:
+            return f"spikes of {', '.join(map(repr, unknown))}, which this network does not have"
         found = {}
         for name in self.observed:
             try:

@@ -27,7 +27,7 @@ class SimulatedDevice:
     question, from `seed` and the question itself: to the same question, of a resumed run say, the answer is the same.
 
     Args:
-        plan: of the network; its step may be finer than that of the training.
+        plan: of the network; its step may be finer than that of the training. A neuron reports one spike within a step.
         spread: parameter -> relative standard deviation between neurons, of all populations that have it ("tau_mem")
             or of one ("hidden.tau_mem"). A parameter keeps 10 % of its value at least.
         shift: the same of deviations in the unit of the parameter, for one that may be 0 or negative.

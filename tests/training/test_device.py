@@ -15,7 +15,7 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
 from genn_eventprop.errors import DeviceError, EngineError, SettingError
-from genn_eventprop.losses import IntegratedVoltageCrossEntropy
+from genn_eventprop.losses import IntegratedVoltageCrossEntropy, SpikeCountCrossEntropy
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam
@@ -80,7 +80,7 @@ FAULTS: dict[str, tuple[Callable[[list], Any], str]] = {
     "a word": (lambda _: "busy", "an answer of type str"),
     "half an answer": (lambda answer: answer[:4], "4 items for 8 samples"),
     "no population": (lambda answer: [{} for _ in answer], "no spikes of 'hidden'"),
-    "another population": (lambda a: [{**x, "other": x["hidden"]} for x in a], "spikes of 'other', which it was not"),
+    "another population": (lambda a: [{**x, "other": x["hidden"]} for x in a], "spikes of 'other', which this network"),
     "a reason": (lambda a: [*a[:-1], "neuron circuits saturated"], "circuits saturated"),
     "nan": (changed(lambda s: (s[0] * np.nan, s[1])), "a time is not a finite number"),
     "times out of order": (changed(lambda s: ([5.0, 4.0], [0, 1])), "comes after a later one"),
@@ -209,6 +209,33 @@ def test_an_ideal_device_is_the_model() -> None:
     assert ideal.choice.name == "grid"
 
 
+def test_it_may_run_some_populations_and_report_more() -> None:
+    """A hidden layer on the device, spiking outputs by the model: with an ideal device as without."""
+    net = Network()
+    hidden, out = net.population(LIF(), 8, "hidden"), net.population(LIF(), 2, "output")
+    net.connect(net.input(4), hidden, Dense(Normal(2.0, 1.0)))
+    net.connect(hidden, out, Dense(Normal(1.0, 0.5)))
+    how = {"duration": T, "dt": DT, "spike_times": "grid", "engine": "reference_clock", "progress": False}
+    plain = Trainer(net, SpikeCountCrossEntropy(out), **how)
+    device = SimulatedDevice(plain.plan, engine="reference_clock")
+    assert device.populations == ["hidden", "output"]
+    looped = Trainer(net, SpikeCountCrossEntropy(out), device=InTheLoop(device, populations=["hidden"]), **how)
+    for t in (plain, looped):
+        t.fit(data(), epochs=2)
+    for a, b in zip(state_of(plain), state_of(looped)):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_in_exact_time_on_the_engine_that_has_it() -> None:
+    how = {"engine": "reference_event", "spike_times": "exact", "batch_size": 4}
+    plain = trainer(**how)
+    looped = trainer(SimulatedDevice(plain.plan, engine="reference_event"), **how)
+    for t in (plain, looped):
+        t.fit(data(4), epochs=1)
+    for a, b in zip(state_of(plain), state_of(looped)):
+        np.testing.assert_allclose(a, b, rtol=1e-9)
+
+
 def test_a_device_that_deviates_is_learned_through() -> None:
     device = simulated(spread={"tau_mem": 0.3, "v_thresh": 0.3}, jitter=0.3, lost=0.1, weight_bits=5, weight_range=5.0)
     t = trainer(device, slope_floor=0.02)
@@ -261,7 +288,7 @@ def test_what_cannot_be_is_refused() -> None:
         with pytest.raises(SettingError, match=says):
             trainer(**settings)
     with pytest.raises(EngineError, match="takes no observed spikes"):
-        trainer(simulated(), engine="reference_event", spike_times="exact")
+        trainer(simulated(), engine="native", spike_times="exact")
     for deviations, says in (
         ({"spread": {"tau": 0.2}}, "no parameter 'tau' of a neuron"),
         ({"lost": 1.5}, "a share of spikes"),
