@@ -39,6 +39,10 @@ UNITS = {
 """Column -> unit in brackets, in small letters -> its factor to ms, pA, mV, spikes a second."""
 FOLDER = (*TABLES, ".npz", ".nwb", ".abf", ".axgd", ".axgx", ".ibw", ".smr", ".smrx", ".wcp")
 """Suffixes of the files of a folder that are cells."""
+STEP, FROM_A_FILE = 1, 2
+EPOCHS = {2: "a ramp", 3: "pulses", 4: "triangles", 5: "a cosine", 7: "biphasic pulses"}
+"""Of a protocol of Axon's programs: the kind of an epoch that is a step, the source of a waveform that is a file, and
+other kinds of epochs."""
 EXECUTING = ("PickleIO", "ElphyIO")
 """Readers of neo that run what a file says: pickle, and eval."""
 
@@ -302,31 +306,54 @@ def _read_neo(path: Path, names: Sequence[str]) -> Recording:
         raise
     except Exception as error:  # whatever one of forty readers says about the file
         raise DataError(f"{path} cannot be read by neo ({type(error).__name__}: {error})") from None
-    commands = None
+    commands, without = None, ""
     if hasattr(reader, "read_protocol"):  # Axon: the command is in the protocol where it was not recorded
+        without = odd_command(getattr(reader, "_axon_info", {}))
         try:
-            commands = reader.read_protocol()
+            commands = None if without else reader.read_protocol()
         except Exception:  # files before version 2 have none; what is missing is named below
             commands = None
     try:
-        return recording_of_block(block, cell_name(path), commands, names)
+        return recording_of_block(block, cell_name(path), commands, names, without)
     except EventPropError:
         raise
     except Exception as error:  # a block of a damaged file may be anything
         raise DataError(f"{path}: neo found no recording in it ({type(error).__name__}: {error})") from None
 
 
-def recording_of_block(block: Any, name: str = "cell", commands: Any = None, names: Sequence[str] = ()) -> Recording:
+def odd_command(info: Mapping[str, Any]) -> str:
+    """What neo would read wrongly in the protocol of an Axon file of version 2, whose header this is; empty if nothing.
+
+    It takes every epoch for a step, and one that was switched off or comes from another file for the protocol's own.
+    """
+    for number, output in enumerate(info.get("listDACInfo", ())):
+        if not bytes(output.get("DACChUnits", b"")).strip().lower().endswith(b"a"):  # no current: A, nA, pA
+            continue
+        epochs = info.get("dictEpochInfoPerDAC", {}).get(number, {}).values()
+        lasting = [e["nEpochType"] for e in epochs if e["lEpochInitDuration"] or e["lEpochDurationInc"]]
+        if not output["nWaveformEnable"]:
+            if lasting:
+                return "its command was switched off"
+        elif output["nWaveformSource"] == FROM_A_FILE:
+            return "its command came from a file of its own"
+        elif other := [kind for kind in lasting if kind != STEP]:
+            return f"its command has {EPOCHS.get(other[0], f'an epoch of kind {other[0]}')}, not steps alone"
+    return ""
+
+
+def recording_of_block(
+    block: Any, name: str = "cell", commands: Any = None, names: Sequence[str] = (), without: str = ""
+) -> Recording:
     """A neo block as a recording: a segment is a sweep, its signal in volts V, that in amperes the current.
 
     Args:
         commands: segments whose signals are the current, where it was not recorded beside V.
-        names: of the signals to take, where there are several.
+        names: of the signals to take, where there are several. without: why there are no commands.
 
     Raises:
         DataError: a signal is missing, or it is not clear which one to take; a recording in voltage clamp.
     """
-    sweeps = list[Recording]()
+    sweeps, commanded_only = list[Recording](), False
     for i, segment in enumerate(block.segments):
         measured = list(segment.analogsignals)
         commanded = [] if commands is None or i >= len(commands) else list(commands[i].analogsignals)
@@ -334,11 +361,15 @@ def recording_of_block(block: Any, name: str = "cell", commands: Any = None, nam
         voltage = _signal(measured, "mV", "voltage", where, names)
         if voltage is None and any(_is_in(s, "mV") for s in commanded):
             raise DataError(f"{where} was recorded in voltage clamp: V is the command; a fit needs current clamp")
-        current = _signal(measured, "pA", "current", where, names) or _signal(commanded, "pA", "current", where, names)
+        current = _signal(measured, "pA", "current", where, names)
+        if current is None:
+            current = _signal(commanded, "pA", "current", where, names)
+            commanded_only |= current is not None
         parts = dict[str, Signal]()
         for what, unit, signal in (("voltage", "mV", voltage), ("current", "pA", current)):
             if signal is None:
-                raise DataError(f"{where} has no signal of {what} (in {unit}); export it as .csv with its {what}")
+                why = f", and {without}" if without and what == "current" else ""
+                raise DataError(f"{where} has no signal of {what} (in {unit}){why}; export it as .csv with its {what}")
             signal, channel = signal
             values = np.asarray(signal.rescale(unit).magnitude, np.float64)[:, channel]
             dt, start = (float(t.rescale("ms").magnitude) for t in (signal.sampling_period, signal.t_start))
@@ -346,7 +377,9 @@ def recording_of_block(block: Any, name: str = "cell", commands: Any = None, nam
         sweeps.append(sweep_of(parts["voltage"], parts["current"], name))
     if not sweeps:
         raise DataError(f"{name} has no sweeps")
-    return Recording.of_sweeps(sweeps)
+    recording = Recording.of_sweeps(sweeps)
+    note = f"the current of {name} is the command of its protocol, as none was recorded"
+    return replace(recording, notes=(note,)) if commanded_only else recording
 
 
 def _signal(signals: Sequence[Any], unit: str, what: str, where: str, names: Sequence[str]) -> tuple[Any, int] | None:

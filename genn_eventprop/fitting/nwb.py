@@ -6,7 +6,8 @@ the table of intracellular recordings, by sweep numbers, or by the numbers in na
 `Sweep_35`. Values are data * conversion + offset. Recordings in voltage clamp, or without a stimulus, are left out.
 
 Bridge balance and series resistance in a file say what the amplifier has compensated, so nothing is done with them;
-`Recording.corrected` takes away what it has left.
+`Recording.corrected` takes away what it has left. A bias current, which the amplifier adds to the stimulus by itself,
+is added here too, and a note says so.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ FACTORS = {"v": 1e3, "volt": 1e3, "volts": 1e3, "mv": 1.0, "millivolts": 1.0, "a
 VOLTS = ("v", "volt", "volts", "mv", "millivolts")
 LISTED = 20
 """Names that a message has, at most."""
+LARGEST_BIAS = 1e5
+"""pA: more than a cell bears; such a number in a file is not in amperes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,7 @@ class Series:
 
     Attributes:
         electrode: its name; empty if unknown. sweep: its number in the file, None if it has none.
-        dt, start: ms.
+        dt, start: ms. bias: pA of a response, nan if there is none.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Series:
     start: float
     electrode: str = ""
     sweep: int | None = None
+    bias: float = np.nan
 
     @property
     def is_voltage(self) -> bool:
@@ -120,17 +124,33 @@ def _recording(pairs: Sequence[Pair], left_out: Sequence[str], path: Path, name:
         voltage, current = pair.response.read(*pair.of_response), pair.stimulus.read(*pair.of_stimulus)
         if not (len(voltage.values) and len(current.values)):
             raise DataError(f"{path}: {pair.response.name} or {pair.stimulus.name} has no samples; leave it out")
+        if abs(pair.response.bias) <= LARGEST_BIAS:
+            current = replace(current, values=current.values + pair.response.bias)
         sweeps.append(sweep_of(voltage, current, name))
-    recording = Recording.of_sweeps(sweeps)
-    if not left_out:
-        return recording
-    more = ", ..." if len(left_out) > LISTED else ""
-    of = ", ".join(f"{i} is {pair.response.name}" for i, pair in enumerate(pairs[:LISTED]))
-    note = (
-        f"{len(left_out)} series of {path.name} were left out, in voltage clamp or without a stimulus: "
-        f"{', '.join(left_out[:LISTED])}{more}; sweep {of}"
-    )
-    return Recording(**{**vars(recording), "notes": (note,)})
+    notes = _on_bias([pair.response for pair in pairs], path)
+    if left_out:
+        more = ", ..." if len(left_out) > LISTED else ""
+        of = ", ".join(f"{i} is {pair.response.name}" for i, pair in enumerate(pairs[:LISTED]))
+        notes.append(
+            f"{len(left_out)} series of {path.name} were left out, in voltage clamp or without a stimulus: "
+            f"{', '.join(left_out[:LISTED])}{more}; sweep {of}"
+        )
+    return replace(Recording.of_sweeps(sweeps), notes=tuple(notes))
+
+
+def _on_bias(responses: Sequence[Series], path: Path) -> list[str]:
+    """What was done with bias currents: nothing to say where there are none."""
+    notes, some = list[str](), [r.bias for r in responses if 0 < abs(r.bias) <= LARGEST_BIAS]
+    if some:
+        of = f"{min(some):.3g} pA" if min(some) == max(some) else f"{min(some):.3g} to {max(some):.3g} pA"
+        sweeps = f"{len(some)} of {len(responses)} sweeps of {path.name}"
+        notes.append(f"the bias current of {sweeps}, {of}, was added to the stimulus")
+    if strange := [r for r in responses if abs(r.bias) > LARGEST_BIAS]:
+        notes.append(
+            f"the bias current of {strange[0].name} in {path.name}, {strange[0].bias * 1e-12:g} A, is more than a cell "
+            f"bears, and was left out, as in {len(strange)} of {len(responses)} sweeps"
+        )
+    return notes
 
 
 def _numbers_in(name: str) -> tuple[int, ...]:
@@ -223,8 +243,16 @@ def _series(series: Any, path: Path) -> Series:
     number = getattr(series, "sweep_number", None)
     return Series(
         series.name, series.data, unit, float(series.conversion), float(series.offset or 0.0), _rounded(dt, where),
-        start, electrode, None if number is None else int(number),
+        start, electrode, None if number is None else int(number), _bias(getattr(series, "bias_current", None)),
     )  # fmt: skip
+
+
+def _bias(amperes: Any) -> float:
+    """pA; nan where there is none, or no number."""
+    try:
+        return 1e12 * float(amperes)
+    except (TypeError, ValueError):
+        return np.nan
 
 
 def _of_timestamps(seconds: np.ndarray, where: str) -> tuple[float, float]:
@@ -285,5 +313,6 @@ def _old_series(name: str, place: Any, path: Path) -> Series:
     if (unit := _unit(data)) not in FACTORS:
         raise DataError(f"{where}: the unit {unit!r} is none of {', '.join(FACTORS)}")
     rate = float(time.attrs["rate"])
-    dt = _rounded(1e3 / rate if rate else np.inf, where)
-    return Series(name, data, unit, float(data.attrs.get("conversion", 1.0)), 0.0, dt, 1e3 * float(time[()]))
+    dt, conversion = _rounded(1e3 / rate if rate else np.inf, where), float(data.attrs.get("conversion", 1.0))
+    bias = _bias(place["bias_current"][()] if "bias_current" in place else None)
+    return Series(name, data, unit, conversion, 0.0, dt, 1e3 * float(time[()]), bias=bias)

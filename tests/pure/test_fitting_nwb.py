@@ -85,6 +85,27 @@ def test_v_and_current_are_sampled_differently(tmp_path):
     assert np.allclose(recording.current[0], I[10:]) and np.allclose(recording.voltage[0], V[:30], atol=0.006)
 
 
+def test_the_bias_current_of_the_amplifier_is_injected_too(tmp_path):
+    biases = (-30e-12, 25e-12, float("nan"), 3.0)  # A; the last one is a file's mistake
+
+    def fill(mock, nwb, electrode):
+        for k, bias in enumerate(biases):
+            sweep(mock, nwb, electrode, (f"r{k}", f"s{k}"), bias_current=bias)
+
+    recording = read_recording(session(tmp_path / "cell.nwb", fill))
+    assert np.allclose(recording.current, I + np.array([-30.0, 25.0, 0.0, 0.0])[:, None])
+    added, left_out = recording.notes
+    assert "2 of 4 sweeps of cell.nwb, -30 to 25 pA, was added to the stimulus" in added
+    assert "r3 in cell.nwb, 3 A, is more than a cell bears, and was left out" in left_out
+
+    old = allen(tmp_path / "old.nwb")
+    with h5py.File(old, "a") as file:
+        file["acquisition/timeseries/Sweep_9/bias_current"] = 40e-12
+    recording = read_recording(old)
+    assert np.allclose(recording.current, [I + 40.0, 2.0 * I])
+    assert "1 of 2 sweeps of old.nwb, 40 pA, was added to the stimulus" in recording.notes[0]
+
+
 def test_a_cell_is_an_electrode(tmp_path):
     def fill(mock, nwb, electrode):
         sweep(mock, nwb, electrode, ("r0", "s0"))
