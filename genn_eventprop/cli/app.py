@@ -124,7 +124,7 @@ def _run(command: Command, arguments: Sequence[str], program: str) -> int:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt as stop:
         word, status = (stop.word, stop.status) if isinstance(stop, Terminated) else ("interrupted", 130)
-        return _complain("; ".join([word, *map(str, stop.args)]), status)
+        return _complain("; ".join([word, *map(str, _said_by(stop))]), status)
     except OutputError as error:
         if isinstance(error.__cause__, BrokenPipeError):  # the reader, `head` say, has seen enough
             return 1
@@ -140,6 +140,15 @@ def _run(command: Command, arguments: Sequence[str], program: str) -> int:
     except EventPropError as error:
         return _complain(str(error), status=2 if isinstance(error, UsageError) else 1)
     return 0
+
+
+def _said_by(stop: BaseException | None) -> tuple[object, ...]:
+    """What a command that was asked to end has to say; asked again meanwhile, what it was about to say."""
+    while isinstance(stop, KeyboardInterrupt):
+        if stop.args:
+            return stop.args
+        stop = stop.__context__
+    return ()
 
 
 def _in_words(error: OSError) -> str:

@@ -21,6 +21,7 @@ from ..checksummed import KEY
 from ..errors import EventPropError, SettingError, TrainingError, UsageError, WriteError
 from ..fitting import FitOptions, FitResult
 from ..fitting.files import file_hash
+from ..modelling import NeuronModel
 from ..output import say
 from ..report.fit_page import fit_blocks, table_of_cells
 from ..report.page import Picture, write_html
@@ -96,19 +97,11 @@ def _fit(
     """
     if not recordings:
         raise UsageError("fit: name at least one recording, such as cell.csv")
-    if spikes and spikes_above is not None:
-        raise SettingError("give --spikes or --spikes-above, not both")
     if processes < 1:
         raise SettingError(f"processes must be at least 1, got {processes}")
-    if both := {*sweeps} & {*test_sweeps}:
-        raise SettingError(f"sweep {min(both)} is in --sweeps and in --test-sweeps; a test needs sweeps of its own")
-    models = tuple(name.strip() for name in model.split(","))
-    neurons = [find_model(name) for name in models]
-    if len({neuron.name for neuron in neurons}) < len(neurons):
-        raise SettingError(f"a model is named twice in {model}")
+    models, neurons = _models(model)
     paths, folders = files_of(recordings)
-    if spikes and len(spikes) != len(paths):
-        raise SettingError(f"--spikes needs a file for each of the {len(paths)} recordings, got {len(spikes)}")
+    _check_together(paths, spikes, spikes_above, sweeps, test_sweeps)
     reading: dict[str, Any] = {
         "signals": signals, "sweeps": (*sweeps, *test_sweeps) if sweeps else (), "spikes_above": spikes_above,
         "current_step": current_step, "series_resistance": series_resistance, "junction_potential": junction_potential,
@@ -116,21 +109,14 @@ def _fit(
     # of the recording as it was read, where the test sweeps are the last ones
     held_out = [len(sweeps) + i for i in range(len(test_sweeps))] if sweeps else [*test_sweeps]
     settings: dict[str, Any] = {
-        "bounds": {n: _numbers(text, 2, "bounds") for n, text in _named(bounds, "bounds")},
-        "fixed": {n: _numbers(text, 1, "fixed")[0] for n, text in _named(fixed, "fixed")},
-        "only": list(only) or None,
-        "priors": {n: _numbers(text, 2, "priors") for n, text in _named(priors, "priors")},
-        "inject": inject, "test_sweeps": held_out, **asdict(options),
+        **_of_parameters(bounds, fixed, only, priors), "inject": inject, "test_sweeps": held_out, **asdict(options),
     }  # fmt: skip
     if processes > 1 and options.threads is None:
         settings["threads"] = threads_for(processes)
     order = Order(models, tuple(paths), names_of(paths), spikes, reading, settings, tuple(folders))
     # settings and files are read before there is a folder: what is refused leaves nothing behind
     order = order.check()
-    # hashes, since a path alone does not say which data a result is of, nor which model
-    own_models = [path for name in models if (path := Path(name.partition(":")[0])).is_file()]
-    files = {str(path): file_hash(path) for path in (*paths, *spikes, *own_models)}
-    config: dict[str, Any] = {"model": model, "files": files, "cells": order.names, **reading, **settings}
+    config: dict[str, Any] = {"model": model, "files": _hashes(order), "cells": order.names, **reading, **settings}
     folder = _folder(run_dir, Path("runs") / f"fit-{'-'.join(n.name.lower() for n in neurons)}"[:100], config)
     command = shlex.join(["genn-eventprop", *sys.argv[1:]])
     with lock_for_writing(folder):
@@ -140,6 +126,49 @@ def _fit(
         write_json(folder / "environment.json", environment())
         _fit_all(folder, order, processes, command)
     print(f"report  {folder / REPORT}")
+
+
+def _models(names: str) -> tuple[tuple[str, ...], list[NeuronModel]]:
+    """As they are named, and themselves."""
+    models = tuple(name.strip() for name in names.split(","))
+    neurons = [find_model(name) for name in models]
+    if len({neuron.name for neuron in neurons}) < len(neurons):
+        raise SettingError(f"a model is named twice in {names}")
+    return models, neurons
+
+
+def _check_together(
+    paths: Sequence[Path],
+    spikes: Sequence[Path],
+    spikes_above: float | None,
+    sweeps: Sequence[int],
+    test_sweeps: Sequence[int],
+) -> None:
+    """Raise `SettingError` for options that do not go together."""
+    if spikes and spikes_above is not None:
+        raise SettingError("give --spikes or --spikes-above, not both")
+    if spikes and len(spikes) != len(paths):
+        raise SettingError(f"--spikes needs a file for each of the {len(paths)} recordings, got {len(spikes)}")
+    if both := {*sweeps} & {*test_sweeps}:
+        raise SettingError(f"sweep {min(both)} is in --sweeps and in --test-sweeps; a test needs sweeps of its own")
+
+
+def _of_parameters(
+    bounds: Sequence[str], fixed: Sequence[str], only: Sequence[str], priors: Sequence[str]
+) -> dict[str, Any]:
+    """What `fit` takes of the same names."""
+    return {
+        "bounds": {n: _numbers(text, 2, "bounds") for n, text in _named(bounds, "bounds")},
+        "fixed": {n: _numbers(text, 1, "fixed")[0] for n, text in _named(fixed, "fixed")},
+        "only": list(only) or None,
+        "priors": {n: _numbers(text, 2, "priors") for n, text in _named(priors, "priors")},
+    }
+
+
+def _hashes(order: Order) -> dict[str, str]:
+    """File -> hash: a path alone does not say which data a result is of, nor which model."""
+    own_models = [path for name in order.models if (path := Path(name.partition(":")[0])).is_file()]
+    return {str(path): file_hash(path) for path in (*order.paths, *order.spikes, *own_models)}
 
 
 def _folder(named: Path | None, stem: Path, config: Mapping[str, Any]) -> Path:

@@ -187,8 +187,8 @@ def fit_here(folder: Path, order: Order, job: Job, record: Callable[[Mapping[str
     try:
         result = task.run(stage, keep)
     except KeyboardInterrupt as stop:
+        stop.args = (*stop.args, f"the same command goes on in {folder}")  # first: a second Ctrl-C may follow at once
         record(task.best)
-        stop.args = (*stop.args, f"the same command goes on in {folder}")
         raise
     # before it is written: whatever the disk does, it has been seen
     print(f"{job.name}\n{result}\n", flush=True)

@@ -241,6 +241,24 @@ def test_the_same_command_goes_on_after_the_last_stage(folder, capsys, monkeypat
     assert {**whole, "seconds_fitting": 0} == {**resumed, "seconds_fitting": 0}
 
 
+def test_a_second_ctrl_c_takes_nothing_from_the_message_of_the_first(folder, capsys, monkeypatch):
+    step_cell(folder / "a.npz")
+
+    def again(*_):
+        raise KeyboardInterrupt
+
+    def stopped(at, path):
+        save_stage(at, path)
+        monkeypatch.setattr("genn_eventprop.cli.fit.write_json", again)  # while the best so far is written
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("genn_eventprop.cli.fit_cells.save_stage", stopped)
+    assert main(["fit", "lif", "a.npz", *SMALL, "--run-dir", "run"]) == 130
+    message = capsys.readouterr().err
+    assert "interrupted; fit of a stopped; best so far: tau_mem = " in message
+    assert "the same command goes on in run" in message
+
+
 @pytest.mark.ci
 @pytest.mark.parametrize("stage", [2, 4])
 def test_a_fit_of_adex_that_was_stopped_ends_with_the_same_bits(folder, capsys, monkeypatch, stage):
