@@ -15,15 +15,18 @@ from ..errors import EngineError, ModelError
 
 STEP = 1e-5
 """Of a difference, as a fraction of the parameter's range; the error of V is a thousandth of the change, or less."""
+FINE = 1e-7
+"""The same for a descent. Of a spike that only just happens, a difference over `STEP` is off by per cent, with which a
+descent to clean data converges linearly; deviations and jumps are looked for over the longer one."""
 JUMP = 0.01
 """Standard deviations of a residual: a larger difference over such a step may be a jump."""
 Run = Callable[[np.ndarray], np.ndarray]
 """Copies of points (M, 1 + P, P) -> their residuals (M, 1 + P, R)."""
 
 
-def differences(run: Run, points: np.ndarray, sign: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def differences(run: Run, points: np.ndarray, sign: float = 1.0, size: float = STEP) -> tuple[np.ndarray, np.ndarray]:
     """Residuals (M, R) and Jacobians (M, R, P) at points (M, P) in [0, 1], upwards unless that leads out of it."""
-    step = np.where(np.abs(points + sign * STEP - 0.5) > 0.5, -sign * STEP, sign * STEP)
+    step = np.where(np.abs(points + sign * size - 0.5) > 0.5, -sign * size, sign * size)
     P = points.shape[1]
     copies = np.repeat(points[:, None], 1 + P, axis=1)
     places = np.arange(P)

@@ -22,7 +22,7 @@ from .options import FitOptions
 from .own_run import OwnRun
 from .problem import Problem
 from .ranges import Ranges, choose
-from .recording import Recording
+from .recording import WINDOW, Recording
 from .residuals import Residuals
 from .result import FitResult, criterion, uncertainty, variances
 from .saved import Stage
@@ -44,6 +44,10 @@ FORCED = "by itself the model does not have the measured spikes: values and devi
 RESERVE, RECENT = 4, 5
 """Steps before the time limit after which no further one is made: that step, differences to both sides, a free run; and
 how many recent ones say how long a step is."""
+COMPILED = 0.4
+"""Of the time until the first step, in which code is derived and compiled: what that of a free run takes."""
+SPREAD = 30
+"""Steps that deviations from the likelihood take at most, see `spread`."""
 DESCENTS = 8
 """How often the own run's descent goes on where points around its end have a lower loss."""
 PREFIX_STEPS = 10
@@ -195,9 +199,10 @@ def prepare(
         _check_measured(cell, chosen)
         ranges = choose(fitted, cell, bounds or {}, fixed or {}, only, priors or {})
         noise = chosen.voltage_noise or usual_noise(cell)
+        window = cell.window() if chosen.window is None else chosen.window
         residuals, held_out = (
             None if rec is None else Residuals(
-                fitted, rec, window=chosen.window, skip=chosen.skip, every=chosen.every, voltage_noise=noise,
+                fitted, rec, window=window, skip=chosen.skip, every=chosen.every, voltage_noise=noise,
                 spike_noise=chosen.spike_noise,
             )
             for rec in (cell, test)
@@ -206,7 +211,7 @@ def prepare(
         of_rates = cell.rates is not None or chosen.rate_noise is not None
         if chosen.skip >= cell.durations.min() or not (residuals.size or of_rates):
             raise SettingError(
-                f"recording {cell.name!r}: nothing counts with skip={chosen.skip:g} and window={chosen.window}; make "
+                f"recording {cell.name!r}: nothing counts with skip={chosen.skip:g} and window={window}; make "
                 "them smaller"
             )
         if test is not None and chosen.skip >= test.durations.min():
@@ -234,17 +239,29 @@ def split(recording: Recording, test_sweeps: Sequence[int]) -> tuple[Recording, 
 
 
 class Clock:
-    """Whether there is no time for a further step, and for the runs that follow the last: called before each."""
+    """Whether there is no time for a further step, and for what follows the last: called before each.
 
-    def __init__(self, limit: float | None) -> None:
+    Args:
+        limit: s, None without one. runs: free runs after the last step.
+    """
+
+    def __init__(self, limit: float | None, runs: int = 1) -> None:
         self.began = self.last = time.perf_counter()
-        self.limit, self.steps, self.late = limit, list[float](), False
+        self.limit, self.runs, self.after = limit, runs, 0.0
+        self.steps, self.late = list[float](), False
 
-    def __call__(self) -> bool:
+    def begin(self) -> None:
+        """The first step comes now; what was compiled and drawn is none."""
+        self.last = time.perf_counter()
+        self.after = COMPILED * self.runs * (self.last - self.began)
+
+    def __call__(self, ahead: int = 0) -> bool:
+        """ahead: what comes now takes so many steps."""
         now = time.perf_counter()
         self.steps, self.last = [*self.steps[1 - RECENT :], now - self.last], now
         # the median: one step of a new stage compiles its code, and no further one does
-        self.late |= self.limit is not None and now + RESERVE * median(self.steps) > self.began + self.limit
+        left = (ahead + RESERVE) * median(self.steps) + self.after
+        self.late |= self.limit is not None and now + left > self.began + self.limit
         return self.late
 
 
@@ -252,7 +269,7 @@ def _fit(task: FitTask, begun: Stage | None, keep: Callable[[Stage], None]) -> F
     from tqdm import tqdm
 
     residuals, ranges, options, best = task.residuals, task.ranges, task.options, task.best
-    clock, rec = Clock(options.time_limit), residuals.recording
+    clock, rec = Clock(options.time_limit, 1 if task.held_out is None else 2), residuals.recording
     problem = Problem(
         residuals, ranges.names, ranges.low, ranges.high, ranges.fixed, options.starts, task.priors, options.threads,
         options.rate_noise,
@@ -293,7 +310,7 @@ def _fit(task: FitTask, begun: Stage | None, keep: Callable[[Stage], None]) -> F
             first, points, minimum, stages = begun.first, begun.minimum.points, begun.minimum, begun.number
             problem.runs, problem.coupling = begun.simulations, couplings[stages - 1][0]
             best.update(begun.best)
-        clock.last = time.perf_counter()  # what was compiled and drawn is no step
+        clock.begin()
         for number, (coupling, most) in enumerate(couplings[stages:], stages + 1):
             problem.coupling = coupling
             minimum = minimise(evaluate, points, steps=most, progress=report, stop=clock)
@@ -307,6 +324,9 @@ def _fit(task: FitTask, begun: Stage | None, keep: Callable[[Stage], None]) -> F
             minimum = _without_coupling(problem, minimum)
         alone = None if clock.late else _by_itself(problem, minimum, options, best, clock)
         remarks, stopped = [*rec.notes, *ranges.remarks], ""
+        if options.window is None and residuals.n_voltage and residuals.window != WINDOW:
+            long = f"from {residuals.window[0]:g} ms before to {residuals.window[1]:g} ms after a spike"
+            remarks.append(f"V does not count {long}: so long are the action potentials")
         if clock.late:
             where = f"at a coupling of {coupling:g}/ms" if coupling else "in the last stage"
             stopped = f"stopped {where} by the time limit of {options.time_limit:g} s: these are the best values so far"
@@ -363,7 +383,9 @@ def _by_itself(
             covariance = _covariance(point, r, jacobian, own.n_data, own.n_voltage)
             size = variances(r, jacobian, own.n_data, own.n_voltage)
             settled = _way_left(point, r, jacobian)[1] < LOWER
-            covariance, lowest = spread(partial(own.losses, variances=size), point, covariance, rng, settled)
+            lowest = point
+            if not clock(SPREAD):
+                covariance, lowest = spread(partial(own.losses, variances=size), point, covariance, rng, settled)
             if np.sqrt((r[own.n_voltage : own.n_data] ** 2).mean()) <= TOGETHER:
                 alone = Alone(point, covariance, own.jumps)
                 values = own.parameters(point).tolist()
@@ -464,7 +486,7 @@ def _result(
         starts=first, ends=values, losses=minimum.cost, converged=minimum.converged,
         voltage_noise=residuals.voltage_noise if residuals.n_voltage else None, spike_noise=residuals.spike_noise,
         n_voltage=residuals.n_voltage, n_spikes=residuals.n_spikes,
-        n_rates=problem.rates.size if problem.rates else 0, free=free,
+        n_rates=problem.rates.size if problem.rates else 0, window=residuals.window, free=free,
         verdict=judge(residuals, held_out, tested or free), simulations=problem.runs,
         seconds=0.0, remarks=remarks, jumps=jumps, test=None if held_out is None else held_out.recording, tested=tested,
         aic=criterion(forced, problem.n_data, residuals.n_voltage, len(ranges.names)) if residuals.size else None,
@@ -485,10 +507,14 @@ def _check_measured(recording: Recording, options: FitOptions) -> None:
 
 
 def usual_noise(recording: Recording) -> float:
-    """A twentieth of V's standard deviation, in which spikes hardly count: 1.4826 times the median absolute deviation,
-    which is the standard deviation of a normal distribution."""
+    """A third of V's standard deviation, in which spikes hardly count: 1.4826 times the median absolute deviation,
+    which is the standard deviation of a normal distribution.
+
+    With less, V weighs so much more than spikes that a cell which is no such model is fitted between its spikes, and
+    spikes late or not at all: errors of V go on for many samples, of which each counts.
+    """
     if recording.voltage is None:
         return 1.0
     v = recording.voltage[np.isfinite(recording.voltage)]
     deviation = 1.4826 * float(np.median(np.abs(v - np.median(v)))) if v.size else 0.0
-    return deviation / 20 or 1.0  # a V that does not move says nothing about its noise
+    return deviation / 3 or 1.0  # a V that does not move says nothing about its noise

@@ -15,6 +15,7 @@ from .forced import fitted_model
 from .options import FitOptions
 from .problem import Problem
 from .ranges import check_settings, choose, names_of, untold
+from .recording import WINDOW
 from .residuals import Residuals
 from .result import correlations, not_told
 from .simulate import simulate
@@ -117,7 +118,8 @@ def identifiability(
         i = int(np.argmax(outside))
         raise SettingError(f"{ranges.names[i]} = {values[i]:g} is outside its bounds; give bounds around it")
     residuals = Residuals(
-        fitted, recording, window=chosen.window, skip=chosen.skip, every=chosen.every,
+        fitted, recording, window=WINDOW if chosen.window is None else chosen.window, skip=chosen.skip,
+        every=chosen.every,
         voltage_noise=chosen.voltage_noise or usual_noise(recording), spike_noise=chosen.spike_noise,
     )  # fmt: skip
     known = {n: v for n, v in every.items() if n not in ranges.names}

@@ -18,10 +18,11 @@ class FitOptions:
         starts: Number of random starts.
         seed: Random seed of the starts.
         window: ms before and after a measured spike in which V does not count: models have no action potential there.
+            Default: as long as the recording's action potentials are, see `Recording.window`.
         skip: Beginning of every sweep that does not count, in ms.
         every: ms between the samples of V that count, rounded to whole samples.
-        voltage_noise: Standard deviation of errors of V, which weighs them against those of spikes; default: a
-            twentieth of the deviation of V.
+        voltage_noise: Standard deviation of errors of V, which weighs them against those of spikes; default: a third of
+            the deviation of V, since errors of a model go on for many samples.
         spike_noise: Standard deviation of errors of spike times, in ms; with None in Python, spikes reset the model and
             do not count.
         rate_noise: Standard deviation of the rate of a sweep, in spikes a second. With it, rates of free runs count
@@ -42,7 +43,7 @@ class FitOptions:
 
     starts: int = 5
     seed: int = 0
-    window: tuple[float, float] = (0.5, 1.5)
+    window: tuple[float, float] | None = None
     skip: float = 0.0
     every: float = 0.5
     voltage_noise: float | None = None
@@ -68,7 +69,7 @@ class FitOptions:
         if self.time_limit is not None and not (is_number(self.time_limit) and self.time_limit > 0):
             raise SettingError(f"time_limit must be a positive number of seconds or None, got {shown(self.time_limit)}")
         window = self.window
-        if not is_pair(window) or not all(w >= 0 for w in window):
+        if window is not None and not (is_pair(window) and all(w >= 0 for w in window)):
             raise SettingError(f"window must be two times in ms, before and after a spike, got {shown(window)}")
         for name in ("voltage_noise", "spike_noise", "rate_noise"):
             noise = getattr(self, name)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from .cells import Cells, forced_arrivals
-from .differences import STEP, differences, run_or_inf, without_jumps
+from .differences import FINE, STEP, differences, run_or_inf, without_jumps
 from .forced import FOREVER
 from .rates import Rates
 from .residuals import Residuals
@@ -71,7 +71,7 @@ class Problem:
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residuals (M, R) and Jacobians (M, R, P) at points (M, P); inf where a trajectory cannot be computed."""
-        return differences(self._residuals, points)
+        return differences(self._residuals, points, size=FINE)
 
     def losses(self, copies: np.ndarray) -> np.ndarray:
         """(M, 1 + P) half the sum of squared residuals at points (M, 1 + P, P); inf as above."""

@@ -21,6 +21,13 @@ coarsely, and what it lets in is not as high."""
 HEIGHT, FALL_WITHIN = 15.0, 10.0
 """mV from onset to peak, and ms after the peak, of an action potential."""
 
+WINDOW = (0.5, 1.5)
+"""ms before and after a spike in which V does not count, if there is nothing to be seen of an action potential."""
+AT_ONCE = 0.4
+"""Part of its height by which V falls at a reset at the least, where spike times have errors."""
+FLAT, MARGIN = 0.05, 0.5
+"""Of the steepest slope of an action potential, that where it begins and ends; ms beside it that count as little."""
+
 
 @dataclass(frozen=True, eq=False)
 class Recording:
@@ -237,6 +244,38 @@ class Recording:
         note = f"{sum(map(len, spikes))} action potentials were found in V by their upstroke and height"
         return replace(self, spikes=spikes, rates=None, notes=(*self.notes, note))
 
+    def window(self) -> tuple[float, float]:
+        """ms before and after a spike in which V is that of an action potential, of the mean one, with `MARGIN`.
+
+        It begins where V rises with `FLAT` of its steepest slope, and is over when V falls less than with that. At
+        least `WINDOW`, and that where V falls by `AT_ONCE` of its height within 0.2 ms or a sample, as a model's does
+        at its reset.
+        """
+        reach = round(FALL_WITHIN / self.dt)
+        if self.voltage is None or not self.spikes or not any(map(len, self.spikes)) or reach < 3:
+            return WINDOW
+        around = np.arange(-reach, reach + 1)
+        total, known = np.zeros(len(around)), np.zeros(len(around), int)
+        for v, samples, times in zip(self.voltage, self.samples, self.spikes):
+            for t in times:
+                k = int(t / self.dt) + around  # from the last sample before the spike, so that a reset is one step
+                part = np.where((k >= 0) & (k < samples), v[np.clip(k, 0, samples - 1)], np.nan)
+                total += np.nan_to_num(part)
+                known += np.isfinite(part)
+        mean = total / np.maximum(known, 1)
+        n, near = max(1, round(SLOPE_OVER / self.dt)), max(1, round(1.0 / self.dt))
+        slope = mean[n:] - mean[:-n]  # from the sample with this number on
+        peak = reach - near + int(np.argmax(mean[reach - near : reach + 2 * near + 1]))
+        fall = peak + int(np.argmin(slope[peak : peak + 2 * near]))
+        over = fall + int(np.argmax(np.append(slope[fall:], 0.0) > FLAT * slope[fall]))
+        if -slope[fall] > AT_ONCE * (mean[peak] - mean[over]):
+            return WINDOW
+        first = max(peak - near, 0)
+        rise = first + int(np.argmax(slope[first:peak]))
+        begin = rise - int(np.argmax(np.append(slope[rise::-1], 0.0) < FLAT * slope[rise])) + 1
+        before, after = (reach - begin - n / 2) * self.dt + MARGIN, (over + n / 2 - reach) * self.dt + MARGIN
+        return max(WINDOW[0], round(before, 2)), max(WINDOW[1], round(after, 2))
+
     def corrected(self, *, series_resistance: float = 0.0, junction_potential: float = 0.0) -> Recording:
         """The recording with the V of the membrane, (measured V) - R_s I - V_j; V in mV, the current in pA.
 
@@ -399,7 +438,7 @@ def real_numbers(values: Any, where: str) -> np.ndarray:
             f"{where} must be an array of numbers, with rows that are equally long, got {shown(values)}"
         ) from None
     if array.dtype.kind not in "iuf":
-        kinds = {"c": "complex numbers", "U": "texts", "S": "texts", "M": "dates", "m": "durations",
+        kinds = {"c": "complex numbers", "U": "strings", "S": "strings", "M": "dates", "m": "durations",
                  "b": "truth values", "V": "records"}  # fmt: skip
         raise DataError(
             f"{where} must be an array of numbers, got {kinds.get(array.dtype.kind, f'{shown(values)}')}; convert it "

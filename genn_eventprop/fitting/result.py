@@ -37,6 +37,7 @@ class FitResult:
         converged: (M,) whether it ended by itself, not with the last step.
         n_voltage, n_spikes, n_rates: numbers of samples, spikes and rates that counted, the first two with the
             deviations `voltage_noise` and `spike_noise`.
+        window: ms before and after spikes in which V did not count.
         free: the model by itself in the sweeps that were fitted. verdict: how much it explains of those that were held
             out, or else of these. simulations: runs of one neuron through all sweeps. seconds: wall-clock time.
         remarks: what the fit decided by itself. jumps: parameters a small change of which makes the loss jump there.
@@ -62,6 +63,7 @@ class FitResult:
     n_voltage: int
     n_spikes: int
     n_rates: int
+    window: tuple[float, float]
     free: FreeRun
     verdict: Verdict
     simulations: int
@@ -134,6 +136,7 @@ class FitResult:
             "rates": self.n_rates,
             "voltage_noise": self.voltage_noise,
             "spike_noise": self.spike_noise,
+            "window": self.window,
             "free_run": {
                 "voltage_error": free.error, "coincident": free.coincident, "missing": free.missing,
                 "surplus": free.surplus, "jitter": free.jitter, "gamma": free.gamma, "rate": free.rate,

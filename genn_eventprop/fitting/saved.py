@@ -105,6 +105,7 @@ def load_result(path: Path, model: NeuronModel, recording: Recording, test: Reco
         values |= json.loads(str(values.pop(REST)))
         free, tested = (_run(values, prefix) for prefix in (FREE, TESTED))
         verdict = values.pop("verdict")
+        values["window"] = tuple(values["window"])
         verdict |= {n: Score(**verdict[n]) for n in ("model", "null", "cell")}
         if free is None or (tested is None) != (test is None):
             raise KeyError("a free run")

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..fitting import FitResult, FreeRun, Recording
-from ..fitting.options import FitOptions
 from ..modelling import NeuronModel
 from .page import Block, Folded, Grid, Heading, Items, Picture, Text
 from .plots.style import BLUE, GREY, LIGHT, VERMILION, figure, styled, words
@@ -160,15 +159,16 @@ def _cell(result: FitResult, title: str) -> list[Block]:
     stem = name.replace(", ", "-")
     caption = (
         "Injected current; V of the recording and of the model, which no measured spike resets; their difference, grey "
-        "where it does not count; spikes"
+        "where it does not count; spikes. Sweeps have numbers from 0 among those that were fitted, and among those "
+        "that were held out"
     )
     blocks.append(Picture(f"{stem}-traces", traces(result), caption))
     if result.recording.voltage is not None and any(map(len, result.recording.spikes or ())):
         caption = (
-            "V of the recording around its spikes: each line must be an action potential that rises at 0 ms, and no "
-            "other may be left in V"
+            "V of the recording around its spikes: each line must be an action potential that rises at 0 ms and is "
+            "over where the shade ends, in which V does not count; and no other may be left in V"
         )
-        blocks.append(Picture(f"{stem}-spikes", action_potentials(result.recording, in_v), caption))
+        blocks.append(Picture(f"{stem}-spikes", action_potentials(result.recording, in_v, result.window), caption))
     if result.recording.voltage is not None and not free.failure:
         caption = "Phase plane: dV/dt over V of the recording and of the model by itself, and its means between spikes"
         blocks.append(Picture(f"{stem}-phase", phase_plane(result), caption))
@@ -213,7 +213,7 @@ def traces(result: FitResult) -> Figure:
         if rec.voltage is not None:
             measured = rec.voltage[sweep, :until]
             v.plot(t, measured, color=GREY, lw=1.4, label="recording")
-            counts = _outside(t, times, run.spikes[sweep])
+            counts = _outside(t, result.window, times, run.spikes[sweep])
             off = model - measured
             difference.axhline(0.0, color=GREY, lw=0.7)
             difference.plot(t, np.where(counts, np.nan, off), color=LIGHT, lw=0.7)
@@ -243,9 +243,9 @@ def traces(result: FitResult) -> Figure:
     return fig
 
 
-def _outside(t: np.ndarray, *trains: np.ndarray) -> np.ndarray:
-    """Whether the times t lie outside the usual windows around spikes."""
-    before, after = FitOptions.window
+def _outside(t: np.ndarray, window: tuple[float, float], *trains: np.ndarray) -> np.ndarray:
+    """Whether the times t lie outside the windows around spikes."""
+    before, after = window
     counts = np.ones(len(t), bool)
     for spike in np.concatenate(trains):
         counts &= (t < spike - before) | (t > spike + after)
@@ -253,8 +253,12 @@ def _outside(t: np.ndarray, *trains: np.ndarray) -> np.ndarray:
 
 
 @styled
-def action_potentials(recording: Recording, unit: str) -> Figure:
-    """V around the spikes of a recording on top of each other, and in the sweep with most of them."""
+def action_potentials(recording: Recording, unit: str, window: tuple[float, float] | None = None) -> Figure:
+    """V around the spikes of a recording on top of each other, and in the sweep with most of them.
+
+    Args:
+        window: ms before and after spikes in which V does not count; None: as long as action potentials are.
+    """
     assert recording.voltage is not None and recording.spikes is not None
     fig, (near, sweep) = figure(1, 2, (9.0, 3.2), gridspec_kw={"width_ratios": [1, 2.2]})
     every = [(i, t) for i, times in enumerate(recording.spikes) for t in times]
@@ -262,6 +266,8 @@ def action_potentials(recording: Recording, unit: str) -> Figure:
         first = max(round((time - AROUND[0]) / recording.dt), 0)
         last = min(round((time + AROUND[1]) / recording.dt), int(recording.samples[i]))
         near.plot(np.arange(first, last) * recording.dt - time, recording.voltage[i, first:last], color=GREY, lw=0.6)
+    before, after = window or recording.window()
+    near.axvspan(max(-before, -AROUND[0]), min(after, AROUND[1]), color=LIGHT, alpha=0.5, lw=0, zorder=0)
     near.axvline(0.0, color=VERMILION, lw=0.9)
     near.set_xlabel("time from the spike (ms)")
     near.set_ylabel(_in("V", unit))
@@ -294,7 +300,7 @@ def phase_plane(result: FitResult) -> Figure:
                 v, slope, _ = _slopes(values[sweep, :until], rec.dt, 0.1)
                 whole.plot(v, slope, color=colour, lw=0.5, label=label if sweep == 0 else None)
             v, slope, t = _slopes(values[sweep, :until], rec.dt, 0.5)  # in which noise of V makes less of a slope
-            counts = _outside(t, times, free.spikes[sweep]) & np.isfinite(slope)
+            counts = _outside(t, result.window, times, free.spikes[sweep]) & np.isfinite(slope)
             parts.append(np.array([v[counts], slope[counts]]))
         v, slope = np.concatenate(parts, axis=1)
         if not v.size or np.ptp(v) == 0:

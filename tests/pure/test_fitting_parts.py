@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from genn_eventprop.errors import DataError, SettingError
 from genn_eventprop.fitting import Recording, read_recording, read_spikes
 from genn_eventprop.fitting.cells import Arrivals, forced_arrivals
 from genn_eventprop.fitting.compare import coincidences, gamma
-from genn_eventprop.fitting.files import recording_of_block
+from genn_eventprop.fitting.files import odd_command, recording_of_block
 from genn_eventprop.fitting.forced import COUPLED, SLOPE, TARGET, TEACHER, fitted_model
 from genn_eventprop.fitting.levenberg import minimise
 from genn_eventprop.fitting.ranges import choose, potentials
@@ -85,6 +86,22 @@ def test_spikes_are_found_without_a_level(dt, noise):
     assert np.allclose(found.spikes[0], np.array(times[:3]) - 0.29, atol=0.15)
     with pytest.raises(DataError, match="no voltage"):
         Recording(RAMP, 0.1).with_spikes_found()
+
+
+@given(st.sampled_from([0.02, 0.05, 0.1]), st.floats(0.0, 0.3), st.floats(0.01, 1.0))
+@settings(max_examples=20)
+def test_a_window_is_as_long_as_the_action_potential(dt, noise, unit):
+    """It rises with a twentieth of its steepest slope 0.76 ms before the peak, and falls with it 3.0 ms after; V may
+    have any unit. A model that is reset has none."""
+    times = [30.0, 60.0, 120.0, 150.0]
+    v = action_potentials(times, [90.0, 80.0, 85.0, 70.0], dt, noise)
+    found = Recording(np.zeros(v.shape), dt, v).with_spikes_found()
+    before, after = replace(found, voltage=unit * v).window()
+    assert before == pytest.approx(0.76 - 0.29 + 0.5, abs=0.2) and after == pytest.approx(0.29 + 3.0 + 0.5, abs=0.5)
+    grid = np.arange(v.shape[1]) * dt
+    reset = np.interp((grid[:, None] - times) % 40.0, [0.0, 40.0], [-70.0, -50.0]).min(axis=1)[None]
+    assert replace(found, voltage=reset, spikes=[np.array(times)]).window() == (0.5, 1.5)
+    assert Recording(v, dt).window() == Recording(v, dt, v, spikes=[[]]).window() == (0.5, 1.5)
 
 
 def test_v_is_that_of_the_membrane():
@@ -366,6 +383,58 @@ def test_a_file_of_neo_is_read(tmp_path):
     assert recording.dt == 0.1 and recording.name == "cell"
     assert np.allclose(recording.voltage, 1000.0) and np.allclose(recording.current, 1000.0)
     assert pq
+
+
+def write_abf(path, voltage, current, dt):
+    """Sweeps as pCLAMP 9 writes them: 16 bits, two channels in turns, where each episode begins and how long it is."""
+    header, sweeps, samples = bytearray(6144), len(voltage), voltage.shape[1]
+    used = [("4s", 0, b"ABF "), ("f", 4, 1.83), ("h", 8, 5), ("i", 10, 2 * sweeps * samples), ("i", 16, sweeps),
+            ("i", 20, 20260101), ("i", 40, 12), ("i", 92, 12 + -(-4 * sweeps * samples // 512)), ("i", 96, sweeps),
+            ("h", 120, 2), ("f", 122, 1e3 * dt / 2), ("i", 138, 2 * samples), ("f", 244, 10.0),
+            ("i", 252, 32768)]  # fmt: skip
+    for channel, (name, unit, scale) in enumerate(((b"Vm", b"mV", 0.05), (b"Im", b"nA", 2.0))):
+        used += [("10s", 442 + 10 * channel, name), ("8s", 602 + 8 * channel, unit), ("f", 922 + 4 * channel, scale)]
+    for k in range(16):
+        used += [("h", 378 + 2 * k, k), ("h", 410 + 2 * k, k if k < 2 else -1)]
+        used += [("f", first + 4 * k, 1.0) for first in (730, 1050)]
+    for form, place, value in used:
+        struct.pack_into(f"<{form}", header, place, value)
+    volts = np.stack([voltage * 0.05, current * 1e-3 * 2.0], axis=2)  # at the converter
+    data = np.round(volts / 10.0 * 32768).astype("<i2").tobytes()
+    starts = np.array([[2 * samples * k, 2 * samples] for k in range(sweeps)], "<i4").tobytes()
+    path.write_bytes(bytes(header) + data + bytes(-len(data) % 512) + starts + bytes(512))
+
+
+def test_a_file_of_axon_is_read(tmp_path):
+    needs("neo")
+    rng, path = np.random.default_rng(0), tmp_path / "cell.abf"
+    voltage, current = rng.uniform(-80.0, 30.0, (3, 500)), np.repeat(rng.uniform(-200.0, 600.0, (3, 10)), 50, axis=1)
+    write_abf(path, voltage, current, 0.05)
+    recording = read_recording(path)
+    assert recording.dt == 0.05 and np.allclose(recording.voltage, voltage, atol=0.01)  # of 16 bits
+    assert np.allclose(recording.current, current, atol=0.2) and recording.notes == ()
+    whole = path.read_bytes()
+    for end in (10, 3000, 6500):
+        path.write_bytes(whole[:end])
+        with pytest.raises(DataError, match="cell.abf cannot be read by neo"):
+            read_recording(path)
+
+
+def test_a_command_that_neo_would_read_wrongly_is_not_used():
+    def of(unit=b"pA  ", enabled=1, source=1, kinds=(1, 1), lasting=100):
+        epochs = [{"nEpochType": kind, "lEpochInitDuration": lasting, "lEpochDurationInc": 0} for kind in kinds]
+        output = {"DACChUnits": unit, "nWaveformEnable": enabled, "nWaveformSource": source}
+        return odd_command({"listDACInfo": [output], "dictEpochInfoPerDAC": {0: dict(enumerate(epochs))}})
+
+    assert of() == of(unit=b"mV", kinds=(2,)) == of(kinds=(0,), lasting=0) == of(enabled=0, lasting=0) == ""
+    assert of(kinds=(1, 2)) == "its command has a ramp, not steps alone"
+    assert of(kinds=(9,)) == "its command has an epoch of kind 9, not steps alone"
+    assert of(source=2) == "its command came from a file of its own" and of(enabled=0) == "its command was switched off"
+    with pytest.raises(DataError, match="no signal of current .in pA., and its command has a ramp, not steps alone"):
+        recording_of_block(neo_block(("v", "mV", 1, 20)), "cell", None, (), of(kinds=(2,)))
+    commands = neo_block(("cmd", "pA", 1, 20)).segments
+    (note,) = recording_of_block(neo_block(("v", "mV", 1, 20)), "cell", commands).notes
+    assert note == "the current of cell is the command of its protocol, as none was recorded"
 
 
 def test_a_current_becomes_its_steps():

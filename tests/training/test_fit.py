@@ -18,7 +18,7 @@ from genn_eventprop.fitting import identifiability
 from genn_eventprop.fitting.cells import Cells, forced_arrivals, rounded_channels
 from genn_eventprop.fitting.compare import free_run
 from genn_eventprop.fitting.differences import STEP
-from genn_eventprop.fitting.fit import Clock, prepare
+from genn_eventprop.fitting.fit import SPREAD, Clock, prepare
 from genn_eventprop.fitting.forced import fitted_model
 from genn_eventprop.fitting.own_run import OwnRun
 from genn_eventprop.fitting.problem import Problem
@@ -525,6 +525,23 @@ def test_a_step_that_compiles_does_not_use_up_the_time(monkeypatch):
     clock = Clock(100.0)
     late_at = [number for number in range(70) if clock()]
     assert 36 + late_at[0] - 6 == 97, "97 s and four steps are beyond the limit"
+
+
+@pytest.mark.parametrize(
+    "set_up, runs, ahead, last",
+    [(20, 2, 0, 100 - 4 - 16), (0, 2, 0, 96), (20, 0, SPREAD, 66)],
+    ids=["compiled in 20 s, and free runs in 16", "compiled before", "a step that takes as long as 30"],
+)
+def test_time_is_kept_back_for_what_follows(monkeypatch, set_up, runs, ahead, last):
+    """Of 100 s with steps of a second, beside four steps."""
+    times = iter([0.0, float(set_up), *range(set_up + 1, 200)])
+    monkeypatch.setattr(
+        sys.modules["genn_eventprop.fitting.fit"], "time", SimpleNamespace(perf_counter=lambda: float(next(times)))
+    )
+    clock = Clock(100.0, runs)
+    clock.begin()
+    late_at = [number for number in range(set_up + 1, 110) if clock(ahead)]
+    assert late_at[0] == last + 1
 
 
 @pytest.mark.parametrize("limit", [4.0, 14.0, 22.0, 28.0])
