@@ -80,7 +80,7 @@ def integer_file(
         "READS": READS[read.kind] if read else "END", "K_OUT": outputs, "STATE_MAX": profile.state_max,
         "STATE_MIN": f"-INT64_C({-profile.state_min})", "SEED": f"{profile.seed}u", "N_ADAPTIVE": adaptive,
         "N_RING": rings, "READ_WEIGHT": weights, "FIRST": profile.order[0], "SECOND": profile.order[1],
-        "THIRD": profile.order[2], "RAM": f"{ram:,}", "FLASH": f"{made.size:,}", "TABLES": "\n".join(made.text),
+        "THIRD": profile.order[2], "RAM": f"{ram:,}", "FLASH": f"{made.size:,}", "TABLES": made.text(),
     }  # fmt: skip
     fan_out = {c.name: _fan_out(c, network.populations[c.target].size) for c in network.connections}
     return IntegerFile(Template(_skeleton("model.h")).substitute(words), ram, made.size, fan_out)
@@ -105,30 +105,40 @@ class _Tables:
     """The constants as C arrays.
 
     Attributes:
-        text: of the declarations. size: bytes. entries: name, values and type of each array.
+        entries: name, values and type of each array. structs: texts of the records of populations and connections,
+            which refer to them.
     """
 
     def __init__(self, network: IntegerNetwork, storage: str) -> None:
-        self.text, self.size, self.storage = list[str](), 0, storage
-        self.entries = list[tuple[str, np.ndarray, str]]()
+        self.storage, self.entries, self.structs = storage, list[tuple[str, np.ndarray, str]](), list[str]()
         self.weight = f"int{_width(network.profile.weight_bits)}_t"
         first, ring, rows = network.first_neuron, 0, list[str]()
         for i, p in enumerate(network.populations):
             rows.append(self._population(i, p, first[i], ring))
             ring += p.size * p.slots
-        self.text.append(f"static const Population populations[] = {{\n{''.join(rows)}}};\n")
+        self.structs.append(f"static const Population populations[] = {{\n{''.join(rows)}}};\n")
         rows = [self._connection(k, c) for k, c in enumerate(network.connections)]
-        self.text.append(
+        self.structs.append(
             f"static const Connection connections[{len(rows) or 1}] = {{\n{''.join(rows) or '    {0}'}}};\n"
         )
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(values.size * int(kind.strip("uint_")) // 8 for _, values, kind in self.entries)
+
+    def text(self) -> str:
+        """The declarations; twenty constants a line."""
+        arrays = []
+        for name, values, kind in self.entries:
+            texts = list(map(str, np.asarray(values, np.int64).ravel().tolist()))
+            lines = ",\n".join(f"    {', '.join(texts[k : k + 20])}" for k in range(0, len(texts), 20))
+            arrays.append(f"{self.storage} {kind} {name}[{len(texts)}] = {{\n{lines}\n}};\n")
+        return "\n".join([*arrays, *self.structs])
+
     def array(self, name: str, values: np.ndarray, kind: str) -> str:
-        """Declares an array of constants, twenty a line; its name."""
-        texts = [str(int(v)) for v in np.asarray(values).ravel()]
-        lines = ",\n".join(f"    {', '.join(texts[k : k + 20])}" for k in range(0, len(texts), 20))
-        self.text.append(f"{self.storage} {kind} {name}[{len(texts)}] = {{\n{lines}\n}};\n")
+        """Adds an array of constants; its name."""
         self.entries.append((name, np.asarray(values), kind))
-        self.size += len(texts) * int(kind.strip("uint_")) // 8
         return name
 
     def _values(self, name: str, values: np.ndarray) -> str:

@@ -131,8 +131,8 @@ class _Neuron:
         self.peak = _peak(a, b, c)
 
     def unit(self, into: Sequence[NumberConnection]) -> float:
-        """Integers for 1 of V: thresholds take 1 / headroom of the states, or of outputs without threshold one spike of
-        every source does; with shifts, the largest weights then are full scale."""
+        """Integers for 1 of V: thresholds take 1 / headroom of the states, where there are none a few spikes of every
+        source at once fill them; with shifts, the largest weights then are full scale."""
         profile, p = self.profile, self.p
         largest = [np.abs(self._per_target(c)).max(initial=0.0) for c in into]
         if self.spiking:
@@ -144,7 +144,7 @@ class _Neuron:
         else:
             total = sum((_sums(c, p.size) for c in into), np.zeros(p.size))
             reach = float((total * np.maximum(self.gain, self.peak)).max(initial=0.0)) or 1.0
-            spare = 2.0 ** max((profile.state_bits - 16) // 2, 0)  # where bits are plenty, sources may spike often
+            spare = 2.0 ** max((profile.state_bits - 8) // 4, 0)  # sources spike more than once: 4 times in 16 bits
             unit = profile.state_max / (spare * reach)
         w = max(largest, default=0.0)
         if w == 0:
