@@ -7,8 +7,11 @@ import subprocess
 import numpy as np
 import pytest
 
+from genn_eventprop import Conv2D, Dense, Network, Normal, OneToOne, Pool2D, Uniform
+from genn_eventprop.errors import NetworkError
 from genn_eventprop.integer import PROFILES, Profile, integer_file, simulate
 from genn_eventprop.integer.compiled import CompiledNetwork
+from genn_eventprop.models import LI, LIF
 from support import microcontroller
 from support.extras import needs
 from support.integer_networks import differences, draw, draw_for_xylo, run_xylosim
@@ -41,6 +44,32 @@ def test_a_profile_of_one_s_own():
         assert not differences(ours, CompiledNetwork(network).run(counts, record=True))
         cut += ours.limited.sum()
     assert cut > 0
+
+
+def image_network(tau_mem=20.0):
+    net = Network()
+    a, b = (
+        net.population(LIF(tau_mem=tau_mem), shape=shape, name=n) for n, shape in (("a", (6, 6, 4)), ("b", (3, 3, 4)))
+    )
+    output = net.population(LI(), 3, "output")
+    net.connect(net.input(shape=(8, 8, 2)), a, Conv2D(Normal(0.5, 0.5), 3, 4))
+    net.connect(a, b, Pool2D(2, 3.0))
+    net.connect(a, a, OneToOne(-0.2), delay=2.0)
+    net.connect(b, output, Dense(Normal(0.0, 0.3)))
+    return net
+
+
+def test_convolutions_and_pooling_share_their_weights():
+    net = image_network()
+    network = net.quantise("int8", net.initial_parameters(1), dt=1.0).reading("output", "end", 30)
+    assert [c.weight.size for c in network.connections] == [72, 1, 144, 108]
+    counts = (np.random.default_rng(1).random((2, 30, 128)) < 0.1).astype(np.uint8)
+    ours = simulate(network, counts, record=True)
+    assert not differences(ours, CompiledNetwork(network).run(counts, record=True))
+    assert ours.spikes["b"].sum() > 50
+    varied = image_network(Uniform(10.0, 20.0))
+    with pytest.raises(NetworkError, match="shares weights between neurons with different time constants"):
+        varied.quantise("int8", varied.initial_parameters(1), dt=1.0)
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
