@@ -24,7 +24,7 @@ from ..engines import Data, Engine, engine_class
 from ..engines.contract.memory import check_training
 from ..engines.spike_times import EXACT_DT, GRID_DT, Choice, check_spike_times, choose_spike_times, coarse_step
 from ..errors import CheckpointError, DeviceError, HungUp, SettingError, Stopped, Terminated, whole
-from ..integer.profile import Profile, as_profile
+from ..integer.profile import PROFILES, Profile, as_profile
 from ..losses import Function, Loss, as_losses
 from ..losses.outer import UnavailableLoss
 from ..modelling import Network
@@ -414,7 +414,8 @@ class Trainer:
         described = [describe_loss(each) for each in as_losses(self.loss)]
         birth = {"spike_birth": self.plan.spike_birth} if self.plan.spike_birth else {}
         rows = {"weight_rows": self.engine.weight_rows} if self.engine.weight_rows != "float32" else {}
-        profile = {} if self.profile is None else {"profile": self.profile.name}
+        named = self.profile is not None and PROFILES.get(self.profile.name) == self.profile
+        profile = {} if self.profile is None else {"profile": self.profile.name if named else repr(self.profile)}
         return {
             "loss": described[0] if len(described) == 1 else described,
             "dt": float(self.plan.dt), "duration": float(self.plan.duration), "spike_times": self.plan.spike_times,

@@ -9,6 +9,7 @@ import pytest
 import genn_eventprop
 from genn_eventprop import nir as interop
 from genn_eventprop.cli import main
+from genn_eventprop.deploy.integer import IntegerModel
 from support.extras import needs
 
 nir = needs("nir")
@@ -40,6 +41,19 @@ def test_a_run_becomes_a_graph_and_back(run, tmp_path, capsys):
     assert "are for C files" in capsys.readouterr().err
     assert main(["export", str(run), str(tmp_path / "w.npz"), "--nir-dialect", "norse"]) == 1
     assert capsys.readouterr().err.startswith("genn-eventprop: --nir-dialect is for NIR files")
+
+
+def test_a_graph_has_the_numbers_that_integers_stand_for(run, tmp_path, capsys):
+    out = tmp_path / "model.nir"
+    capsys.readouterr()
+    assert main(["export", str(run), str(out), "--profile", "loihi2"]) == 0
+    assert "numbers of the profile loihi2" in capsys.readouterr().out
+    integers = IntegerModel(genn_eventprop.load(run), "loihi2").network
+    found = interop.from_nir(out).values
+    for name in ("input_hidden.weight", "hidden_output.weight", "hidden.tau_mem", "hidden.v_thresh"):
+        value = integers.values[name]
+        np.testing.assert_allclose(np.broadcast_to(found[name], value.shape), value, rtol=1e-9, err_msg=name)
+    assert len(np.unique(found["input_hidden.weight"])) <= 255
 
 
 def test_training_begins_with_a_graph(run, tmp_path, capsys):

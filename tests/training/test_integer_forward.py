@@ -6,7 +6,7 @@ import pytest
 from genn_eventprop import Delay, Dense, Events, Network, Normal, Trainer, Uniform
 from genn_eventprop.cli import main
 from genn_eventprop.compile import create
-from genn_eventprop.errors import EngineError, NetworkError, SettingError
+from genn_eventprop.errors import CheckpointError, EngineError, NetworkError, SettingError
 from genn_eventprop.integer import Profile, simulate
 from genn_eventprop.losses import FirstSpikeCrossEntropy, MaxVoltageCrossEntropy
 from genn_eventprop.models import LI, LIF, AdEx
@@ -92,6 +92,19 @@ def test_what_cannot_be_trained_in_integers():
 
 def test_spike_times_are_on_the_grid_by_themselves():
     assert trainer("int8", spike_times="auto").plan.spike_times == "grid"
+
+
+def test_a_run_goes_on_with_its_own_profile_alone(tmp_path):
+    mine = Profile(name="mine", weight_bits=5)
+    whole = trainer(mine, run_dir=tmp_path / "whole")
+    whole.fit(data(), epochs=4)
+    trainer(mine, run_dir=tmp_path / "half").fit(data(), epochs=2)
+    again = trainer(mine).resume(tmp_path / "half")
+    again.fit(data(), epochs=4)
+    for name, value in whole.engine.parameters.items():
+        np.testing.assert_array_equal(again.engine.parameters[name], value, err_msg=name)
+    with pytest.raises(CheckpointError, match="profile"):
+        trainer(Profile(name="mine", weight_bits=4)).resume(tmp_path / "half")
 
 
 def test_train_page_profile(tmp_path, capsys):
