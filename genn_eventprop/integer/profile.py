@@ -37,7 +37,7 @@ class Profile:
     Args:
         name: in messages and files.
         weight_bits: of a weight, signed and symmetric: 8 bits are -127 to 127, 2 bits are -1, 0 and 1 (ternary).
-        weight_scale: one scale for a connection ("tensor"), or one for each target neuron ("neuron").
+        weight_scale: one scale for a connection ("tensor"), or one for each target neuron ("neuron") where it is dense.
         gain: what a weight is multiplied by when it arrives: nothing ("one"), a power of two ("shift"), or any whole
             number ("integer").
         gain_limit: the largest shift, or the largest factor.

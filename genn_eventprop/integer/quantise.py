@@ -86,7 +86,7 @@ def quantised(
         for c in into:
             _check_delay(profile, c)
             source = -1 if c.source is None else index[c.source]
-            weight, gain, stands_for = _weights(profile, c, unit * neuron.gain, p.size)
+            weight, gain, stands_for = _weights(profile, c, unit * neuron.gain)
             fixed = (c.start, c.post, c.weight_of, c.delay, c.delays)
             records[c.name] = IntegerConnection(c.name, source, c.first, c.pre, index[p.name], weight, gain, *fixed)
             values[c.parameter] = stands_for
@@ -235,9 +235,7 @@ def _sums(c: NumberConnection, size: int) -> np.ndarray:
     return np.bincount(c.post, w.ravel()[c.weight_of], minlength=size)
 
 
-def _weights(
-    profile: Profile, c: NumberConnection, unit: np.ndarray, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _weights(profile: Profile, c: NumberConnection, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(integer weights, their gain, the weights that they stand for); unit (1,) or (N,): integers of I for weight 1."""
     w = np.asarray(c.weight, np.float64)
     columns = c.start is None

@@ -34,7 +34,7 @@ def step_counts(data: Data, samples: np.ndarray, plan: Plan) -> np.ndarray:
     """(B, T, M) uint8 input spikes of every channel in every step.
 
     Raises:
-        NetworkError: currents.
+        NetworkError: currents, or more than 255 spikes of a channel in a step.
     """
     if data.currents:
         raise NetworkError("integer networks take spikes, not currents")
@@ -43,4 +43,6 @@ def step_counts(data: Data, samples: np.ndarray, plan: Plan) -> np.ndarray:
     at = np.arange(len(sample)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + data.offsets[samples][sample]
     flat = (sample * plan.n_steps + data.steps[at]) * plan.input.size + data.channels[at]
     counts = np.bincount(flat, minlength=len(samples) * plan.n_steps * plan.input.size)
-    return np.minimum(counts, 255).astype(np.uint8).reshape(len(samples), plan.n_steps, plan.input.size)
+    if counts.max(initial=0) > 255:
+        raise NetworkError(f"{counts.max()} spikes of a channel in a step of {plan.dt:g} ms; use a smaller dt")
+    return counts.astype(np.uint8).reshape(len(samples), plan.n_steps, plan.input.size)

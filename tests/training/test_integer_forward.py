@@ -82,6 +82,9 @@ def test_what_cannot_be_trained_in_integers():
         trainer("int9")
     with pytest.raises(NetworkError, match="has no delays"):
         trainer(Profile(name="mine", max_delay=0))
+    busy = Events.from_samples([(np.full(300, 2.0), np.zeros(300, int))], n_channels=4, labels=[0])
+    with pytest.raises(NetworkError, match="300 spikes of a channel in a step of 0.5 ms; use a smaller dt"):
+        trainer("int8").evaluate(busy)
     net = Network()
     hidden, output = net.population(AdEx(), 3, "hidden"), net.population(LI(), 2, "output")
     net.connect(net.input(4), hidden, Dense(Normal(1.0, 0.1)))
