@@ -156,7 +156,7 @@ PROFILES: dict[str, Profile] = {
         Profile(
             name="loihi2", gain="shift", gain_limit=14, state_bits=24, symmetric=True, overflow="wrap", decay_bits=12,
             rounding="zero", order=("decay", "arrive", "membrane"), reset="zero", strict=True, threshold_bits=17,
-            threshold_shift=6, max_delay=62, adaptation=False,
+            threshold_shift=6, max_delay=62, adaptation=False, headroom=32,
         ),
         Profile(
             name="xylo", gain="shift", gain_limit=7, state_bits=16, arrivals="each", decay="shift", decay_bits=4,
