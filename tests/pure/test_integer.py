@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 from genn_eventprop import Delay, Dense, Events, Network, Normal, Uniform
 from genn_eventprop.compile import create
 from genn_eventprop.errors import NetworkError
-from genn_eventprop.integer import (
-    PROFILES,
-    IntegerConnection,
-    IntegerNetwork,
-    IntegerPopulation,
-    Profile,
-    as_profile,
-    simulate,
-)
+from genn_eventprop.integer import PROFILES, IntegerNetwork, Profile, simulate
+from genn_eventprop.integer.network import IntegerConnection, IntegerPopulation
+from genn_eventprop.integer.profile import as_profile
 from genn_eventprop.losses import MaxVoltageCrossEntropy
 from genn_eventprop.models import ALIF, LI, LIF, AdEx
 from genn_eventprop.plan import make_plan

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from genn_eventprop import Delay, Dense, Network, Normal, Sparse, Uniform
-from genn_eventprop.integer import IntegerNetwork, IntegerTrial, Profile, as_profile
+from genn_eventprop.integer import IntegerNetwork, IntegerTrial, Profile
+from genn_eventprop.integer.profile import as_profile
 from genn_eventprop.models import ALIF, LI, LIF, LIFRelativeReset
 
 READS = ("max", "end", "integral", "first_spike", "count")
