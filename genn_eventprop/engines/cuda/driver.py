@@ -62,7 +62,11 @@ def start() -> int:
         raise Forked
     count = 0
     if answer[0] != cu.CUresult.CUDA_ERROR_NO_DEVICE:
-        check(answer, "starting the driver")
+        if answer[0] != cu.CUresult.CUDA_SUCCESS:
+            raise EngineError(
+                f"cuda: the NVIDIA driver does not start ({answer[0].name}): see what `nvidia-smi` says of it, which a "
+                "restart of the machine mends after an update of the driver; native runs on the CPU"
+            )
         _started.add(os.getpid())
         count = int(check(cu.cuDeviceGetCount(), "counting devices"))
     if not count:

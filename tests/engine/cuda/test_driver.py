@@ -71,6 +71,11 @@ ABSENT = {
         None,
         r"the NVIDIA driver is for CUDA 12.8, and the engine compiles for CUDA 13: install driver 580 or newer",
     ),
+    "an update without a restart": (
+        {"fails": {"cuInit": STATUS.CUDA_ERROR_SYSTEM_DRIVER_MISMATCH}},
+        None,
+        r"the NVIDIA driver does not start \(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH\): see what `nvidia-smi` says of it",
+    ),
     "no card": ({"fails": NO_DEVICE}, None, "an NVIDIA driver is there, but no GPU: .*`nvidia-smi -L`.*--gpus all"),
     "no visible card": ({"fails": NO_DEVICE}, "", "CUDA_VISIBLE_DEVICES='' shows no GPU of this machine: unset it, or"),
     "no such card": ({"count": 0}, "7", "CUDA_VISIBLE_DEVICES='7' shows no GPU of this machine: unset it, or"),
@@ -80,7 +85,7 @@ ABSENT = {
 @pytest.mark.parametrize("case", ABSENT)
 def test_what_is_missing_is_named(found, problem, monkeypatch, case):
     """By name it is an error that says what to do, and `engines` says the same. "auto" speaks only of a driver that
-    is old: there is a card that could be used."""
+    is old or does not start: there is a card that could be used."""
     changes, visible, message = ABSENT[case]
     for name, value in changes.items():
         monkeypatch.setattr(found, name, value)
@@ -93,7 +98,9 @@ def test_what_is_missing_is_named(found, problem, monkeypatch, case):
     here = CudaEngine.availability()
     assert not here.runs and str(error.value).endswith(here.detail)
     engine = create(*Shape(spikes=20).network())
-    assert engine.name == "native" and any("does not start" in r for r in engine.remarks) == (case == "an old driver")
+    assert engine.name == "native" and any("does not start" in r for r in engine.remarks) == (
+        case in ("an old driver", "an update without a restart")
+    )
     engine.close()
 
 
