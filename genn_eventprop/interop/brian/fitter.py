@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import SettingError, check_known, shown
+from ...arguments import explain
+from ...errors import SettingError, check_known, shown, whole
 from ...fitting import FitResult, Recording, fit
 from ...fitting.differences import differences
 from ...fitting.levenberg import minimise
 from ...modelling import Event, Mode, NeuronModel
-from .package import brian_package
+from .package import brian_package, names_outside
 from .read import from_brian
 from .read_units import converted, scale
 
@@ -50,6 +51,11 @@ class MSEMetric:
 
     t_start: Any = None
     normalization: Any = 1.0
+
+    def __post_init__(self) -> None:
+        _check_time(self.t_start, "t_start")
+        if not _is_one(self.normalization) or not 0 < abs(float(self.normalization)) < np.inf:
+            raise SettingError(f"normalization is a number other than 0, got {shown(self.normalization)}")
 
     def errors(self, traces: np.ndarray, target: np.ndarray, dt: float) -> np.ndarray:
         """(M,) of traces (M, S, K) and the target (S, K), dt in s."""
@@ -85,6 +91,12 @@ class GammaFactor:
     time: Any = None
     rate_correction: bool = True
 
+    def __post_init__(self) -> None:
+        _check_time(self.time, "time", above=True)
+        if self.delta is None:
+            raise SettingError("delta is a time, such as 2 * ms, got None")
+        _check_time(self.delta, "delta", above=True)
+
     def errors(self, trains: list[list[np.ndarray]], target: list[np.ndarray], duration: float) -> np.ndarray:
         """(M,) of the spike times `trains` of M runs of S traces and of the `target`, in s; `duration` of a trace."""
         whole = duration if self.time is None else float(self.time)
@@ -109,15 +121,19 @@ class _Fitter:
         param_init: Mapping[str, Any] | None = None, use_units: bool = True,
     ) -> None:  # fmt: skip
         b2 = brian_package()
-        self.model = b2.Equations(model) if isinstance(model, str) else model
+        self.model = _equations(model)
         if not isinstance(input, Mapping) or len(input) != 1:
             raise SettingError(f"input is a dictionary of one variable, such as {{'I': traces*nA}}, got {shown(input)}")
         ((self.input_var, traces),) = input.items()
-        self.input = np.atleast_2d(np.asarray(traces, float))
-        self.input_dim = b2.get_dimensions(traces)
+        self.input, self.input_dim = _traces(traces, f"input {self.input_var!r}"), b2.get_dimensions(traces)
+        if dt is None:
+            raise SettingError("dt is a time, such as 0.1 * ms, got None")
+        _check_time(dt, "dt", above=True)
+        n_samples = whole(n_samples, "n_samples", SettingError)
         self.dt, self.n_samples, self.use_units = dt, n_samples, use_units
         self.n_traces, steps = self.input.shape
         self.duration = steps * dt
+        _check_start(param_init, self.model)
         self.method, self.param_init = method, dict(param_init or {})
         self.threshold, self.reset, self.refractory = threshold, reset, refractory
         self.parameter_names = tuple(sorted(self.model.parameter_names))
@@ -125,11 +141,6 @@ class _Fitter:
         self.simulations = 0
         self._table: list[tuple[dict[str, float], float]] = []
         self._metric: Any = None
-        for name in self.param_init:
-            if name not in self.model.names:
-                raise SettingError(
-                    f"param_init: the model has no variable {name!r}; it has {', '.join(self.model.names)}"
-                )
 
     # what a script calls
 
@@ -150,6 +161,8 @@ class _Fitter:
             format: "list" of dictionaries, "dict" of arrays, or "dataframe" (of pandas, without units).
             use_units: None: as of the fitter.
         """
+        if not isinstance(format, str):
+            raise SettingError(f"format is 'list', 'dict' or 'dataframe', got {shown(format)}")
         check_known(format, ("list", "dict", "dataframe"), SettingError, f"unknown format {format!r} (")
         units = (self.use_units if use_units is None else use_units) and format != "dataframe"
         if format == "list":
@@ -178,11 +191,20 @@ class _Fitter:
         """
         b2 = brian_package()
         wanted = [output_var] if isinstance(output_var, str) else list(output_var or self._outputs())
+        for name in wanted:
+            check_known(
+                name, [SPIKES, *self.model.names], SettingError, f"output_var: the model has no variable {name!r} ("
+            )
         params = self.best_params if params is None else params
         if params is None:
             raise SettingError("nothing has been fitted yet; give params=, or call fit")
+        if not isinstance(params, Mapping) or not all(_is_one(params.get(n)) for n in self.parameter_names):
+            raise SettingError(
+                f"params has a number for each of {', '.join(self.parameter_names)}, got {shown(params)}"
+            )
+        _check_start(param_init, self.model)
         values = {n: np.array([float(params[n])]) for n in self.parameter_names}
-        names = _names(level + 1)
+        names = _names(level)
         states, trains = self._run(values, names, [o for o in wanted if o != SPIKES], SPIKES in wanted, param_init)
         made = {n: b2.Quantity(x[0], dim=self.model[n].dim) for n, x in states.items()}
         if SPIKES in wanted:
@@ -211,9 +233,11 @@ class _Fitter:
     ) -> tuple[dict[str, Any], Any]:  # fmt: skip
         if optimizer is not None:
             raise SettingError("this fitter has its own optimiser, which uses derivatives; leave optimizer= out")
-        if callback not in ("text", "progressbar", None) and not callable(callback):
+        known = callback is None or (isinstance(callback, str) and callback in ("text", "progressbar"))
+        if not known and not callable(callback):
             raise SettingError(f"callback is 'text', 'progressbar', None or a function, got {shown(callback)}")
-        names = _names(level + 1)
+        n_rounds = whole(n_rounds, "n_rounds", SettingError)
+        names = _names(level)
         limits = self._bounds(bounds)
         if restart:
             self.fits, self._table, self.simulations = [], [], 0
@@ -271,7 +295,8 @@ class _Fitter:
             if n not in bounds:
                 raise SettingError(f"give bounds for the parameter {n!r}, as in {n}=[low, high]")
             pair, dim = bounds[n], self.model[n].dim
-            if np.ndim(pair) == 0 or len(pair) != 2 or not float(pair[0]) < float(pair[1]):
+            numbers = isinstance(pair, (list, tuple, np.ndarray)) and len(pair) == 2 and all(map(_is_one, pair))
+            if not numbers or not -np.inf < float(pair[0]) < float(pair[1]) < np.inf:
                 raise SettingError(f"the bounds of {n!r} must be [low, high], got {shown(pair)}")
             if any(not b2.have_same_dimensions(x, b2.Quantity(1.0, dim=dim)) for x in pair):
                 raise SettingError(f"the bounds of {n!r} have another unit than the model, {get_unit(dim)!r}")
@@ -398,7 +423,7 @@ class TraceFitter(_Fitter):
         for n in self._outputs():
             if n not in self.model.names:
                 raise SettingError(f"output: the model has no variable {n!r}; it has {', '.join(self.model.names)}")
-            if np.shape(np.atleast_2d(output[n])) != self.input.shape:
+            if _traces(output[n], f"output {n!r}").shape != self.input.shape:
                 raise SettingError(f"output {n!r} has the shape {np.shape(output[n])}, the input {self.input.shape}")
         if threshold is not None and SPIKES not in output:
             raise SettingError(
@@ -436,13 +461,13 @@ class TraceFitter(_Fitter):
         metric = MSEMetric() if metric is None else metric
         if not isinstance(metric, MSEMetric):
             raise SettingError(f"the metric of a TraceFitter is an MSEMetric, got {shown(metric)}")
-        return self._fit(optimizer, metric, n_rounds, callback, restart, level + 1, params)
+        return self._fit(optimizer, metric, n_rounds, callback, restart, level, params)
 
     def generate_traces(
         self, params: Mapping[str, Any] | None = None, param_init: Mapping[str, Any] | None = None, level: int = 0
     ) -> Any:
         """Traces (S, K) of Brian with the best parameters; `params`, `param_init` and `level` as of `generate`."""
-        return self.generate(params=params, param_init=param_init, level=level + 1)
+        return self.generate(params=params, param_init=param_init, level=level)
 
     def _target(self) -> np.ndarray:
         """(S, K) in SI units."""
@@ -454,7 +479,7 @@ class TraceFitter(_Fitter):
         spikes = self.output.get(SPIKES, [[]] * self.n_traces)
         recording = Recording(
             converted(self.input, self.input_dim), dt, converted(self._target(), self.model[name].dim),
-            spikes=tuple(np.asarray(t, float) * 1e3 for t in spikes),
+            spikes=tuple(t * 1e3 for t in _times(spikes)),
         )  # fmt: skip
         every = max(1, min(round(0.5 / dt), round(self.input.shape[1] / SAMPLES))) * dt
         options: dict[str, Any] = {"every": every, "skip": 0.0 if metric.t_start is None else _ms(metric.t_start)}
@@ -528,9 +553,9 @@ class SpikeFitter(_Fitter):
             model, input, output, dt, n_samples, threshold=threshold, reset=reset, refractory=refractory, method=method,
             param_init=param_init, use_units=use_units,
         )  # fmt: skip
-        if len(output) != self.n_traces:
-            raise SettingError(f"output has spikes of {len(output)} traces, the input has {self.n_traces}")
-        self.output = [np.sort(np.asarray(t, float)) for t in output]
+        self.output = _times(output)
+        if len(self.output) != self.n_traces:
+            raise SettingError(f"output has spikes of {len(self.output)} traces, the input has {self.n_traces}")
 
     def _outputs(self) -> list[str]:
         return [SPIKES]
@@ -544,14 +569,14 @@ class SpikeFitter(_Fitter):
         metric = GammaFactor(delta=0.002) if metric is None else metric
         if not isinstance(metric, GammaFactor):
             raise SettingError(f"the metric of a SpikeFitter is a GammaFactor, got {shown(metric)}")
-        return self._fit(optimizer, metric, n_rounds, callback, restart, level + 1, params)
+        return self._fit(optimizer, metric, n_rounds, callback, restart, level, params)
 
     def generate_spikes(
         self, params: Mapping[str, Any] | None = None, param_init: Mapping[str, Any] | None = None, level: int = 0
     ) -> Any:
         """Spike times of Brian for each trace, with the best parameters; `params`, `param_init` and `level` as of
         `generate`."""
-        return self.generate(SPIKES, params=params, param_init=param_init, level=level + 1)
+        return self.generate(SPIKES, params=params, param_init=param_init, level=level)
 
     def _recording(self, metric: GammaFactor) -> tuple[Recording, str | None, dict[str, Any]]:
         current = converted(self.input, self.input_dim)
@@ -563,15 +588,77 @@ class SpikeFitter(_Fitter):
         return errors
 
 
+def _equations(model: Any) -> Any:
+    """The model as Brian's equations."""
+    b2 = brian_package()
+    if isinstance(model, b2.Equations):
+        return model
+    if not isinstance(model, str):
+        raise SettingError(f"model is equations of Brian as a text, got {shown(model)}")
+    try:
+        return b2.Equations(model)
+    except Exception as error:  # of any kind, of several lines
+        raise SettingError(f"model: {' '.join(str(error).split())}") from None
+
+
+def _check_start(param_init: Any, model: Any) -> None:
+    """Raise `SettingError` for initial values that a model cannot have."""
+    b2 = brian_package()
+    if param_init is not None and not isinstance(param_init, Mapping):
+        raise SettingError(f"param_init is a dictionary, such as {{'v': -70 * mV}}, got {shown(param_init)}")
+    for name, value in (param_init or {}).items():
+        if name not in model.names:
+            raise SettingError(f"param_init: the model has no variable {name!r}; it has {', '.join(model.names)}")
+        unit = b2.Quantity(1.0, dim=model[name].dim)
+        if not isinstance(value, str) and not (_is_one(value) and b2.have_same_dimensions(value, unit)):
+            raise SettingError(f"param_init: {name} is a formula, or a number with its unit, got {shown(value)}")
+
+
+def _traces(traces: Any, what: str) -> np.ndarray:
+    """(S, K) of finite numbers."""
+    try:
+        values = np.atleast_2d(np.asarray(traces, float))
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if values.ndim != 2 or not values.size or np.iscomplexobj(traces) or not np.isfinite(values).all():
+        raise SettingError(f"{what} must be an array (traces, steps) of finite numbers, got {shown(traces)}")
+    return values
+
+
+def _is_one(value: Any) -> bool:
+    """Whether a value is one number, with a unit of Brian or none."""
+    plain = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.complexfloating))
+    return np.ndim(value) == 0 and (plain or isinstance(value, brian_package().Quantity))
+
+
+def _check_time(value: Any, name: str, above: bool = False) -> None:
+    """Raise `SettingError` unless a value is None, or a time: of Brian, or a number of s; `above` 0, or not below."""
+    if value is None:
+        return
+    b2 = brian_package()
+    unit = not isinstance(value, b2.Quantity) or b2.have_same_dimensions(value, b2.second)
+    if not _is_one(value) or not unit or not 0 <= float(value) < np.inf or (above and float(value) == 0):
+        raise SettingError(f"{name} is a time{' above 0' if above else ''}, such as 2 * ms, got {shown(value)}")
+
+
+def _times(trains: Any) -> list[np.ndarray]:
+    """Spike times of each trace in s, sorted."""
+    try:
+        found = [np.sort(np.asarray(t, float)) for t in trains]
+    except (TypeError, ValueError):
+        found = [np.empty((0, 0))]
+    if any(t.ndim != 1 or not np.isfinite(t).all() for t in found):
+        raise SettingError(f"spike times are a list of times for each trace, got {shown(trains)}")
+    return found
+
+
 def _ms(time: Any) -> float:
     return float(f"{float(time) * 1e3:.12g}")
 
 
 def _names(level: int) -> dict[str, Any]:
-    """Names of the script that called, `level` calls further out than the method that wants them."""
-    from brian2.core.namespace import get_local_namespace
-
-    return {n: x for n, x in get_local_namespace(level + 1).items() if not n.startswith("_")}
+    """Names of the script that called, `level` calls further out."""
+    return {n: x for n, x in names_outside(level).items() if not n.startswith("_")}
 
 
 def _text(reader: Any, formula: str) -> str:
@@ -584,3 +671,6 @@ def _names_in(text: str) -> set[str]:
     from .read_expressions import names_in, tree_of
 
     return set(names_in(tree_of(text, "param_init")))
+
+
+explain(globals(), ("_Fitter", "GammaFactor", "MSEMetric", "SpikeFitter", "TraceFitter"), SettingError)

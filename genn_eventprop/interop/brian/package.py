@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from ...errors import DescriptionError
@@ -20,3 +21,13 @@ def brian_package() -> Any:
             f"models of Brian need brian2, which cannot be imported ({error}): pip install 'genn_eventprop[brian]'"
         ) from None
     return brian2
+
+
+def names_outside(level: int = 0) -> dict[str, Any]:
+    """The names where this package was called; `level` calls further out."""
+    package, frame = __name__.partition(".")[0], inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame = frame.f_back
+    for _ in range(level):
+        frame = frame and frame.f_back
+    return {} if frame is None else {**frame.f_globals, **frame.f_locals}

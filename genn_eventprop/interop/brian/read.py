@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from ...arguments import explain
 from ...data.inputs import Inputs
-from ...errors import DescriptionError, check_known
+from ...errors import DescriptionError, check_finite, check_known, is_number, shown
+from ...errors import whole as whole_number
 from ...modelling import Array, Connectivity, Dense, Network, Neuron, NeuronModel, OneToOne, Sparse
 from ...modelling.network import Current, Input, Population
-from .package import brian_package
+from .package import brian_package, names_outside
 from .read_expressions import evaluated, names_in, short, tree_of
 from .read_inputs import Given, Source, Spikes, of_input, poisson
 from .read_neurons import Reader
-from .read_synapses import Arrivals, arrivals, changed_variables, whole
+from .read_synapses import Arrivals, Sums, arrivals, changed_variables, summed_variables, sums, whole
 from .read_units import converted
 
 IGNORED = ("StateMonitor", "SpikeMonitor", "EventMonitor", "PopulationRateMonitor", "Subgroup", "Clock")
@@ -76,7 +78,11 @@ class Imported:
         Args:
             duration: of the trial, in ms. samples: number of trials. seed: of the draws.
         """
-        rng = np.random.default_rng(seed)
+        if not is_number(duration):
+            raise DescriptionError(f"duration is a number of ms, got {shown(duration)}")
+        check_finite(duration, "duration", DescriptionError, above=True)
+        samples = whole_number(samples, "samples", DescriptionError)
+        rng = np.random.default_rng(whole_number(seed, "seed", DescriptionError, 0))
         return Inputs({name: source.draw(duration, samples, rng) for name, source in self.sources.items()})
 
 
@@ -115,9 +121,9 @@ def from_brian(
         (2, 3)
     """
     brian_package()
-    from brian2.core.namespace import get_local_namespace
-
-    names = get_local_namespace(1) if namespace is None else dict(namespace)
+    if isinstance(trainable, (str, bytes)):
+        raise DescriptionError(f"trainable is a list of names, such as ['synapses.weight'], got {shown(trainable)}")
+    names = names_outside() if namespace is None else dict(namespace)
     return _Reading(what, names).imported(trainable)
 
 
@@ -192,14 +198,16 @@ class _Reading:
         readers = {name: self._reader(group) for name, group in self.groups.items()}
         if not readers:
             raise DescriptionError("there is no NeuronGroup with equations, so nothing can be learned")
-        links = [link for s in self.synapses for link in self._arrivals(s, readers)]
+        summed = {s.name: self._sums(s, readers) for s in self.synapses}
+        links = [link for s in self.synapses for link in self._arrivals(s, readers, summed[s.name])]
         links += [self._poisson_input(p, readers) for p in self.poisson]
         receptors: dict[str, dict[str, dict[str, float]]] = {name: {} for name in readers}
         joined = [(link, _receptor(receptors[link.target], to)) for link, to in _joined(links)]
         if self.alone:
             for name, reader in readers.items():
-                changed = sorted(set[str]().union(*map(changed_variables, self.leading)) & set(reader.states))
-                receptors[name] = {reader.here(s): {s: 1.0} for s in changed} or _usual(reader)
+                changed = set[str]().union(*map(changed_variables, self.leading)) & set(reader.states)
+                changed |= self._led(reader)
+                receptors[name] = {reader.here(s): {s: 1.0} for s in sorted(changed)} or _usual(reader)
         neurons = {name: reader.neuron(receptors[name]) for name, reader in readers.items()}
         wanted = None if trainable is None else set(trainable)
         used = {link.source.name for link, _ in joined}
@@ -244,19 +252,41 @@ class _Reading:
                 "all follow one"
             )
         targets &= set(group.user_equations)
-        return Reader(group, self.namespace, frozenset(targets), next(iter(events), "spike"))
+        reader = Reader(group, self.namespace, frozenset(targets), next(iter(events), "spike"))
+        for s in (*self.synapses, *self.leading):
+            if whole(s.target)[0] is group and len(s):
+                reader.summed |= dict.fromkeys(summed_variables(s))
+        return reader
 
-    def _arrivals(self, synapses: Any, readers: Mapping[str, Reader]) -> list[Arrivals]:
+    def _sums(self, synapses: Any, readers: Mapping[str, Reader]) -> Sums:
+        """What the target sums over these synapses."""
+        self._check_ends(synapses, readers)
+        return sums(synapses, readers[whole(synapses.target)[0].name], self.namespace, readers) if len(synapses) else {}
+
+    def _led(self, reader: Reader) -> set[str]:
+        """States of a group alone that sum over the script's synapses and that these add to."""
+        changed = set[str]()
+        for s in self.leading:
+            if len(s) and whole(s.target)[0] is reader.group and summed_variables(s):
+                made = sums(s, reader, self.namespace, {reader.name: reader})
+                changed |= {
+                    total for name, totals in made.items() if name in changed_variables(s) for total, _ in totals
+                }
+        return changed
+
+    def _check_ends(self, synapses: Any, readers: Mapping[str, Reader]) -> None:
         for end in (synapses.source, synapses.target):
             name = whole(end)[0].name
             if name not in readers and (end is synapses.target or name not in self.sources):
                 what = "is an input" if name in self.sources else "is not in the network"
                 raise DescriptionError(f"{synapses.name}: its end {name!r} {what}")
+
+    def _arrivals(self, synapses: Any, readers: Mapping[str, Reader], summed: Sums) -> list[Arrivals]:
         if not len(synapses):
             self.lost.append(f"{synapses.name}: no synapses")
             return []
         target = readers[whole(synapses.target)[0].name]
-        return list(arrivals(synapses, target, self.namespace, readers))
+        return list(arrivals(synapses, target, self.namespace, readers, summed))
 
     def _poisson_input(self, given: Any, readers: Mapping[str, Reader]) -> Arrivals:
         """A PoissonInput as an input of its name, a channel for each neuron."""
@@ -408,3 +438,6 @@ def _connectivity(
     if M == N == len(pairs) and (pairs[:, 0] == pairs[:, 1]).all():
         return OneToOne(Array(amounts)), (N,)
     return Sparse(Array(amounts), pairs=pairs), (len(pairs),)
+
+
+explain(globals(), ("Imported", "from_brian"), DescriptionError)

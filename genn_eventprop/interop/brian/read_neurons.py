@@ -57,6 +57,8 @@ class Reader:
     Attributes:
         states: names in Brian, in the order of the equations. parameters: name here -> (values (N,), unit).
         drives: name here -> `Drive`. lost: what the model does not say.
+        summed: variable that is a sum over synapses -> what it is, None before that is known.
+        sums: states that are sums over synapses -> (rate, (N,) at the start), see `read_summed`.
     """
 
     group: Any
@@ -66,6 +68,8 @@ class Reader:
     parameters: dict[str, tuple[np.ndarray, str]] = field(default_factory=dict)
     drives: dict[str, Drive] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
+    summed: dict[str, ast.expr | None] = field(default_factory=dict)
+    sums: dict[str, tuple[ast.expr, np.ndarray]] = field(default_factory=dict)
     uses_time: bool = False
     _extra: list[str] = field(default_factory=list)  # states that the equations do not have
     _open: list[str] = field(default_factory=list)  # subexpressions that are being replaced
@@ -113,9 +117,13 @@ class Reader:
 
     def new_name(self, name: str) -> str:
         """A name that no variable of the group has."""
-        while name in self.equations or name in self.parameters or name in self.drives:
+        while any(name in taken for taken in (self.equations, self.parameters, self.drives, self.sums)):
             name += "_"
         return name
+
+    def changing(self) -> set[str]:
+        """The names here of what changes between events."""
+        return {self.here(s) for s in self.states} | set(self.sums)
 
     def values(self, name: str) -> np.ndarray:
         """(N,) the values that a variable of the group has now, in our units."""
@@ -136,6 +144,10 @@ class Reader:
             raise DescriptionError(f"{where}: {name} has no counterpart in continuous time, in {short(text)}")
         if name in self.states:
             return ast.Name(self.here(name))
+        if name in self.summed:
+            if (total := self.summed[name]) is None:
+                raise DescriptionError(f"{where}: {name} is itself a sum over synapses, in {short(text)}")
+            return total
         if name in self.equations and self.equations[name].type == "subexpression":
             if name in self._open:
                 raise DescriptionError(f"{where}: {name} is defined by itself")
@@ -161,6 +173,9 @@ class Reader:
         here, unit = self.here(name), unit_name(dimensions) if unit is None else unit
         if not np.isfinite(values).all():
             raise self.fail(f"{name} has values that are not finite")
+        # synapses may have a namespace of their own
+        while here in self.parameters and not np.array_equal(self.parameters[here][0], values):
+            here += "_"
         # the unit says that it is a time constant, which is positive
         self.parameters[here] = values, "" if unit == "ms" and (values <= 0).any() else unit
         return ast.Name(here)
@@ -234,7 +249,9 @@ class Reader:
         dynamics, drives = {}, dict[str, dict[str, str]]()
         for s, rate in free.items():
             dynamics[self.here(s)] = self._driven(s, rate, drives)
-        state = {self.here(s): self._start(s) for s in self.states}
+        state = {self.here(s): self._start(self.here(s), self.values(s)) for s in self.states}
+        for s, (rate, start) in self.sums.items():
+            state[s], dynamics[s] = self._start(s, start), text_of(self.fixed(rate, f"{self.name}, {s}", text_of(rate)))
         if self.uses_time:
             clock = self.new_name("time")
             state, dynamics = state | {clock: 0.0}, dynamics | {clock: "1"}
@@ -281,13 +298,12 @@ class Reader:
                 drives.setdefault(u, {})[self.here(s)] = text_of(amount)
         return "0" if rest is None else text_of(rest)
 
-    def _start(self, s: str) -> str | float:
-        values = self.values(s)
+    def _start(self, s: str, values: np.ndarray) -> str | float:
         if not np.isfinite(values).all():
             raise self.fail(f"{s} starts with values that are not finite; set {s} of the group")
         if np.unique(values).size == 1:
             return float(values[0])
-        name = self.new_name(f"{self.here(s)}_start")
+        name = self.new_name(f"{s}_start")
         self.parameters[name] = values, ""
         return name
 
@@ -319,7 +335,7 @@ class Reader:
             above = self._above(period, where)
             return f"until -({text_of(above)})"
         length = self.build(tree, period, where, {})
-        if names_in(length) & {self.here(s) for s in self.states} or self.uses_time:
+        if names_in(length) & self.changing() or self.uses_time:
             raise DescriptionError(f"{where}: {short(period)} depends on a state; its length must be a parameter")
         values = np.broadcast_to(evaluated(length, self.numbers(), where), (self.size,))
         if isinstance(length, ast.Name) and (values > 0).all():
@@ -393,7 +409,7 @@ class Reader:
             spike = resets["spike"]
             for s in hold:
                 after = spike.get(s, ast.Name(self.here(s)))
-                if names_in(after) & {self.here(x) for x in self.states}:
+                if names_in(after) & self.changing():
                     kept = self.new_name(f"{self.here(s)}_held")
                     self._extra.append(kept)
                     spike[kept], after = after, ast.Name(kept)

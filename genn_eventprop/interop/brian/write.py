@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import keyword
 import re
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arguments import explain
 from ...atomic import replaced_file
 from ...errors import DescriptionError, shown
 from ...fitting import FitResult
@@ -89,7 +91,11 @@ class BrianScript:
         made: dict[str, Any] = {"__name__": "genn_eventprop_to_brian", "values": self.arrays}
         # the body holds identifiers, numbers, and arithmetic that was parsed: nothing that someone else wrote as code
         exec(compile(f"{self.head}\n{self.body}", "<to_brian>", "exec"), made)
-        return made["build"](**arguments)
+        try:
+            return made["build"](**arguments)
+        except Exception as error:  # of any kind: the script's, and Brian's
+            how = inspect.signature(made["build"])
+            raise DescriptionError(f"build{how}: {type(error).__name__}, {' '.join(str(error).split())}") from None
 
 
 def to_brian(network: Any, values: Mapping[str, np.ndarray] | None = None, *, inject: str | None = None) -> BrianScript:
@@ -423,3 +429,6 @@ def _check(network: Network, values: Mapping[str, np.ndarray]) -> None:
 def _lost(network: Network) -> list[str]:
     random = {p.name: [w for w, x in (("noise", p.noise), ("dropout", p.dropout)) if x] for p in network.populations}
     return [f"{name}: {' and '.join(words)}, which act in training" for name, words in random.items() if words]
+
+
+explain(globals(), ("BrianScript", "to_brian"), DescriptionError)

@@ -129,6 +129,59 @@ def test_the_gradient_is_exact():
     assert report.passed, report.text()
 
 
+CURRENTS = """dv/dt = (I - v + 2 * Is + g * (E - v)) / tau : 1 (unless refractory)
+Is : 1
+g : 1
+I : 1
+E : 1 (shared)"""
+
+
+def summing(**more):
+    """Two kinds of synapses that have equations: a double exponential current, and a conductance with a time constant
+    of the target neuron."""
+    cells = b2.NeuronGroup(4, CURRENTS, threshold="v > 1", reset="v = 0", refractory=2 * ms, method="rk4", name="cells",
+                           namespace={"tau": 10 * ms})  # fmt: skip
+    cells.I, cells.E = "0.9 + 0.2 * i", 3.0
+    source = b2.SpikeGeneratorGroup(3, [0, 1, 2, 0], [2, 3, 4.5, 7] * ms, name="source")
+    model = """ds/dt = (-s + h) / tau : 1 (clock-driven)
+    dh/dt = -h / tau_h : 1 (clock-driven)
+    w : 1
+    gain = 2 : 1
+    tau_h : second (shared)
+    Is_post = w * gain * (s - 0.2 * h) : 1 (summed)"""
+    inward = b2.Synapses(source, cells, model, on_pre="h += exp(1)", delay=1 * ms, method="rk4", name="inward",
+                         namespace={"tau": 5 * ms})  # fmt: skip
+    inward.connect()
+    inward.w, inward.tau_h, inward.h = "0.1 + 0.02 * i + 0.03 * j", 4 * ms, 0.1
+    model = """dx/dt = -x / tx : 1 (clock-driven)
+    w : 1
+    tx : second
+    g_post = -w * x : 1 (summed)"""
+    back = b2.Synapses(cells, cells, model, on_pre="x += 0.5", method="rk4", name="back")
+    back.connect(condition="i != j")
+    back.w, back.tx = "0.2 + 0.05 * i", "(4 + j) * ms"
+    return cells, b2.Network(cells, source, inward, back)
+
+
+def test_sums_over_synapses():
+    """The states of all synapses of a neuron as one, whose jumps are the weights."""
+    cells, network = summing()
+    imported = from_brian(network)
+    assert {c.name: c.receptor for c in imported.network.connections} == {"back": "x_back", "inward": "h_inward"}
+    assert imported.model.dynamics["x_back"] == "-x_back / tx_back"
+    np.testing.assert_allclose(imported.values["cells.tx_back"], [4, 5, 6, 7], rtol=1e-14)
+    np.testing.assert_allclose(imported.values["cells.tau_"], 10)  # the other one is of the synapses
+    assert compare(network, cells, 30.0, 0.01) >= 8
+
+
+def test_the_gradient_of_sums_over_synapses_is_exact():
+    names = ["inward.weight", "back.weight", "cells.tau_h_inward", "cells.tx_back", "cells.E"]
+    imported = from_brian(summing()[1], trainable=names)
+    loss = EndVoltageCrossEntropy(imported.network.populations[0])
+    report = check_network(imported.network, loss, events=labelled(imported.inputs(20.0)), duration=20.0)
+    assert report.passed, report.text()
+
+
 def test_currents_and_a_nonlinear_neuron():
     """AdEx with a TimedArray and equations in t; subexpressions and the group's own namespace."""
     names = {"C": 281 * pF, "gL": 30 * nS, "EL": -70.6 * mV, "VT": -50.4 * mV, "DeltaT": 2 * mV, "a": 4 * nS,

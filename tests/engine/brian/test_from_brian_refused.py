@@ -57,9 +57,14 @@ def test_equations(changes, parts):
     assert all(part in text for part in parts) and "\n" not in text, text
 
 
+KERNEL = "ds/dt = (-s) / tau : 1 (clock-driven)\nw : 1\nown : 1\nx_post = w * s : 1 (summed)"
+
+
 def synapses(cells, on_pre="v += w", model="w : 1", **more):
     made = b2.Synapses(cells, cells, model, on_pre=on_pre, name="synapses", **more)
     made.connect()
+    if "own" in made.variables:
+        made.own = "1 + i"
     return made
 
 
@@ -68,8 +73,15 @@ def synapses(cells, on_pre="v += w", model="w : 1", **more):
     [
         ({"on_pre": "v += w; w += 0.1"}, ["'w += 0.1'", "plasticity", "training changes them"]),
         ({"on_post": "w -= 0.1"}, ["on_post", "plasticity"]),
-        ({"model": "dw/dt = -w / (5 * ms) : 1 (event-driven)"}, ["dw/dt = -w / (5 * ms)", "write it into the target"]),
-        ({"model": "w : 1\nx_post = w * v_pre : 1 (summed)"}, ["summed", "x_post = w * v_pre"]),
+        ({"model": "dw/dt = -w / (5 * ms) : 1 (event-driven)"}, ["'v += w'", "(short-term plasticity)"]),
+        ({"model": KERNEL, "on_pre": "s = 1"}, ["'s = 1'", "(short-term plasticity)"]),
+        ({"model": KERNEL, "on_pre": "s += 1 - s"}, ["'s += 1 - s'", "(short-term plasticity)"]),
+        ({"model": KERNEL.replace("-s", "-s * s"), "on_pre": "s += 1"}, ["ds/dt", "'-s * s / tau'", "not linear in"]),
+        ({"model": KERNEL.replace("-s", "1 - s"), "on_pre": "s += 1"}, ["ds/dt", "'(1 - s) / tau'", "a part without"]),
+        ({"model": KERNEL.replace("w * s", "exp(s)"), "on_pre": "s += 1"}, ["x (summed)", "'exp(s)'", "not linear in"]),
+        ({"model": KERNEL.replace("tau", "(own * ms)"), "on_pre": "s += 1"}, ["own differs between synapses of"]),
+        ({"model": "w : 1\nx_post = w * v_pre : 1 (summed)"}, ["x (summed): v of the source changes", "'w * v_pre'"]),
+        ({"model": "w : 1\nx_post = w * (v_pre - v_post) : 1 (summed)"}, ["v of the source changes", "no counterpart"]),
         ({"on_pre": "v += w * (2 - v_post)"}, ["depends on v", "use a conductance"]),
         ({"on_pre": "v = 2"}, ["'v = 2'", "adds to a state"]),
         ({"on_pre": "v_pre += w"}, ["changes the source"]),
