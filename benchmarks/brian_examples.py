@@ -8,8 +8,9 @@ others are not.
 Runs every program in frompapers and synapses, in a process of its own. At each of its calls of `run` the network is
 read, and instead of the whole simulation its first `WINDOW` ms run in Brian and here; large networks are made smaller
 (`SMALLER`). Brian finds spikes at the end of a step; so its steps become smaller: by factors of ten of all of the run
-where there are many spikes, delays or random inputs (which are those that this package drew), else of the step in which
-a spike happens, down to 1e-9 ms ("located"). There the method is Runge-Kutta 4, or exact; where it does not find the
+where there are many spikes, delays or random inputs (which are those that this package drew), down to 1e-4 ms where
+0.001 ms decide which arrival crosses the threshold, else of the step in which a spike happens, down to 1e-9 ms
+("located"). There the method is Runge-Kutta 4, or exact; where it does not find the
 spikes, and without it, the one of the example. Gradients are those of `genn-eventprop gradcheck --quick`, see
 `gradient`.
 """
@@ -32,20 +33,48 @@ from typing import Any
 import numpy as np
 
 WINDOW, MOST = 40.0, 12  # ms, spikes that are located
-STEPS = (0.1, 0.01, 0.001)
+WINDOWS, ENOUGH = (40.0, 100.0, 200.0, 400.0, 800.0), 20  # ms, spikes in a check of gradients
+STEPS = (0.1, 0.01, 0.001, 0.0001)
+SMALL = 50  # steps by which spikes may be late where a smaller step tells nothing new
 LOCATED = (1e-3, 1e-5, 1e-7, 1e-9)
 TIMEOUT = int(os.environ.get("T", 900))
+DIGITS = """def read_mnist(training):
+    return 32 * (np.random.random((9, N_INP)) < 0.2), np.zeros(9, int)
+def unused(training):"""
+SPIKES = """
+    n, k = np.nonzero(np.random.random((N_INP, 400)) < sample[:, None] * intensity * 0.0005)
+    net['inp'].set_spikes(n, net.t + k * 0.5 * ms)"""
 SMALLER = {
-    "Brette_2004": ("N = 2000", "N = 4"), "Brunel_2000": ("N_E = 10000", "N_E = 160"),
-    "Brunel_Hakim_1999": ("N = 5000", "N = 100"), "Brunel_Wang_2001": ("N = 1000", "N = 100"),
-    "Kremer_et_al_2011_barrel_cortex": ("barrelarraysize = 5", "barrelarraysize = 1"),
-    "Nicola_Clopath_2017": ("N = 2000", "N = 40"), "Platkiewicz_Brette_2011": ("N = 200", "N = 4"),
-    "Touboul_Brette_2008": ("N = 200", "N = 1"), "Vogels_et_al_2011": ("NE = 8000", "NE = 200"),
-    "Wang_2002": ("N = 2000", "N = 100"), "example_1_COBA": ("N_e = 3200", "N_e = 80"),
-    "Izhikevich_2003": ("Ne = 800", "Ne = 40"),
-    "example_3_bisection": ("NeuronGroup(100,", "NeuronGroup(2,"), "STDP": ("N = 1000", "N = 10"),
-}  # fmt: skip
-"""Example -> its line that sets the number of neurons, and the one that stands for it here."""
+    "Brette_2004": [("N = 2000", "N = 4")],
+    "Brunel_2000": [("N_E = 10000", "N_E = 160")],
+    "Brunel_Hakim_1999": [("N = 5000", "N = 100")],
+    "Brunel_Wang_2001": [("N = 1000", "N = 100")],
+    "Kremer_et_al_2011_barrel_cortex": [("barrelarraysize = 5", "barrelarraysize = 1")],
+    "Nicola_Clopath_2017": [("N = 2000", "N = 40")],
+    "Platkiewicz_Brette_2011": [("N = 200", "N = 4")],
+    "Touboul_Brette_2008": [("N = 200", "N = 1")],
+    "Vogels_et_al_2011": [("NE = 8000", "NE = 200")],
+    "Wang_2002": [("N = 2000", "N = 100")],
+    "example_1_COBA": [("N_e = 3200", "N_e = 80")],
+    "Izhikevich_2003": [("Ne = 800", "Ne = 40")],
+    "example_3_bisection": [("NeuronGroup(100,", "NeuronGroup(2,")],
+    "STDP": [("N = 1000", "N = 10")],
+    # its data and the weights that it has learned are not with it: spots, and weights of the same sums
+    "Diehl_Cook_2015": [
+        ("from progressbar import progressbar", "progressbar = list"),
+        ("MODE = 'test'", "MODE = 'observe'"),
+        ("N_NEURONS = 400", "N_NEURONS = 10"),
+        ("def read_mnist(training):", DIGITS),
+        (
+            "    arr = np.load(path)",
+            "    arr = np.full(1, 0.02) if path.stem == 'theta' else np.random.random(N_INP * N_NEURONS) / 5",
+        ),
+        ("PoissonGroup(N_INP, 0 * Hz,", "SpikeGeneratorGroup(N_INP, [], [] * ms,"),
+        ("    net['inp'].rates = sample * intensity * Hz", SPIKES),
+        ("    net['inp'].rates = 0 * Hz", ""),
+    ],
+}
+"""Example -> its lines that set the number of neurons, or need what is not here, and those that stand for them."""
 FOLDERS = ("frompapers", "synapses")
 READ_ONLY = "BRIAN_EXAMPLES_READ_ONLY" in os.environ
 
@@ -88,7 +117,9 @@ def child(file: Path) -> None:
             names = {**frame.f_globals, **frame.f_locals}
         names |= more.get("namespace") or {}
         length = float(duration / b2.ms)
-        result = look_at(self, min(length, WINDOW), names, run)
+        if not length:
+            return run(self, duration, namespace=names)
+        result = look_at(self, length, names, run)
         if "refused" in result or result["spikes"] != 0 or "spiking" not in result or READ_ONLY:
             latest.clear()
             latest.update(result)
@@ -106,11 +137,12 @@ def child(file: Path) -> None:
     np.random.seed(1)  # noqa: NPY002  (what the examples draw from)
     b2.seed(1)
     text = file.read_text()
-    old, new = SMALLER.get(file.stem, ("", ""))
+    for old, new in SMALLER.get(file.stem, []):
+        text = text.replace(old, new, 1)
     try:
         with contextlib.suppress(Finished):  # how `looked_at` ends a script
             exec(
-                compile(text.replace(old, new, 1) if old else text, str(file), "exec"),
+                compile(text, str(file), "exec"),
                 {"__name__": "__main__", "__file__": str(file)},
             )
     except (Exception, SystemExit) as error:
@@ -121,13 +153,14 @@ def child(file: Path) -> None:
     os._exit(0)
 
 
-def look_at(network: Any, duration: float, names: dict[str, Any], run: Any) -> dict[str, Any]:
+def look_at(network: Any, length: float, names: dict[str, Any], run: Any) -> dict[str, Any]:
     """What `from_brian` makes of a network."""
     import brian2 as b2
 
     from genn_eventprop.errors import EventPropError
     from genn_eventprop.interop.brian import from_brian
 
+    duration = min(length, WINDOW)
     try:
         imported = from_brian(network, namespace=names)
         used = [g for g in network.objects if type(g) is b2.NeuronGroup and g.name in
@@ -136,54 +169,84 @@ def look_at(network: Any, duration: float, names: dict[str, Any], run: Any) -> d
             "neurons": sum(p.size for p in imported.network.populations), "lost": list(imported.lost),
             "window": duration, "spikes": 0,
         }  # fmt: skip
-        result["gradient"] = 0.0 if READ_ONLY else max((gradient(g, network, names) for g in used), default=0.0)
+        checks = [gradient(g, network, names) for g in used if not READ_ONLY]
+        result["gradient"] = max((worst for worst, _, _ in checks), default=0.0)
+        result["checked"] = (
+            min((spikes for _, spikes, _ in checks), default=0),
+            max((ms for *_, ms in checks), default=0),
+        )
     except EventPropError as error:
         return {"refused": str(error)}
     spiking = [g for g in used if any(p.name == g.name and p.model.spiking for p in imported.network.populations)]
     if spiking and not READ_ONLY:
         result["spiking"] = True
         try:
-            result |= spikes(network, imported, spiking, duration, names, run)
+            result |= spikes(network, imported, spiking, duration, length, names, run)
         except EventPropError as error:
             result["spikes"] = f"{type(error).__name__}: {error}"
     return result
 
 
-def gradient(group: Any, network: Any, names: dict[str, Any]) -> float:
-    """The worst relative error of a block: in a network of this group alone, with all its parameters, if it has no
-    threshold or spikes by itself; else in a small random network of the model, as `gradcheck` makes it."""
+def gradient(group: Any, network: Any, names: dict[str, Any]) -> tuple[float, int, float]:
+    """(the worst relative error of a block, spikes, ms): in a network of this group alone, with all its parameters, if
+    it has no threshold or spikes by itself; else in a small random network of the model, as `gradcheck` makes it."""
     from dataclasses import replace
 
     import brian2 as b2
 
     from genn_eventprop import Inputs
+    from genn_eventprop.errors import EventPropError
     from genn_eventprop.interop.brian import from_brian
     from genn_eventprop.interop.brian.read import model_of
     from genn_eventprop.losses import SquaredError
     from genn_eventprop.verify.gradients import check, check_network
 
-    alone = from_brian(group, namespace=names)
-    if alone.model.spiking and not len(here_spikes(alone, WINDOW, [group.name])[0]):
-        leading = {s.name: s for s in network.objects if isinstance(s, b2.Synapses)}
-        report = check(model_of(group, names | leading), quick=True)
-    else:
-        alone = from_brian(group, namespace=names, trainable=[f"{group.name}.{n}" for n in alone.model.params])
-        output = alone.network.populations[0]
-        parts = alone.inputs(WINDOW).parts
+    def checked(what: Any, window: float) -> Any:
+        """Of all parameters of the group, in a network as it is."""
+        model = from_brian(group, namespace=names).model
+        read = from_brian(what, namespace=names, trainable=[f"{group.name}.{n}" for n in model.params])
+        output = read.network.populations[0]
+        parts = read.inputs(window).parts
         data = Inputs({n: replace(part, targets=np.zeros((1, output.size))) for n, part in parts.items()})
         loss = SquaredError(output)
-        report = check_network(alone.network, loss, events=data, duration=WINDOW, engine="native", spike_times="exact")
+        return check_network(read.network, loss, events=data, duration=window, engine="native", spike_times="exact")
+
+    def enough(what: Any) -> float:
+        """ms in which the group spikes often enough; 0 if there are none."""
+        read = from_brian(what, namespace=names)
+        return next((w for w in WINDOWS if len(here_spikes(read, w, [group.name])[0]) >= ENOUGH), 0.0)
+
+    spiking = from_brian(group, namespace=names).model.spiking
+    window = enough(group) if spiking else WINDOWS[2]
+    if window:
+        report = checked(group, window)
+    else:
+        leading = {s.name: s for s in network.objects if isinstance(s, b2.Synapses)}
+        try:
+            report, window = check(model_of(group, names | leading), quick=True), WINDOW
+        except EventPropError as error:  # it needs longer to spike than those networks run
+            if not (window := enough(network)):
+                raise
+            print(error)
+            report = checked(network, window)
     print(report.text())
     wrong = [f for f in (*report.failures, *(f for c in report.cases for f in c.failures)) if "proves nothing" not in f]
-    return float("nan") if wrong else report.worst
+    count = min((sum(c.spikes.values()) for c in report.cases), default=0)
+    return (float("nan") if wrong else report.worst), count, window
 
 
-def spikes(network: Any, imported: Any, groups: list[Any], duration: float, names: dict[str, Any], run: Any) -> Any:
+def spikes(
+    network: Any, imported: Any, groups: list[Any], duration: float, length: float, names: dict[str, Any], run: Any
+) -> Any:
     """How far the spikes of Brian are from those here, for smaller and smaller steps."""
     import brian2 as b2
 
-    neuron, here = here_spikes(imported, duration, [g.name for g in groups])
-    result: dict[str, Any] = {"spikes": len(here), "errors": []}
+    names_of = [g.name for g in groups]
+    neuron, here = here_spikes(imported, duration, names_of)
+    if not len(here) and length >= WINDOWS[1]:
+        duration = WINDOWS[1]
+        neuron, here = here_spikes(imported, duration, names_of)
+    result: dict[str, Any] = {"spikes": len(here), "window": duration, "errors": []}
     if not len(here) or any(isinstance(o, b2.PoissonGroup) for o in network.objects):
         return result
     monitors = [b2.SpikeMonitor(g) for g in groups]
@@ -209,7 +272,9 @@ def spikes(network: Any, imported: Any, groups: list[Any], duration: float, name
             network.restore("before")
             b2.defaultclock.dt = dt * b2.ms
             run(network, duration * b2.ms, namespace=names)
-            result["errors"].append(distance(monitors, groups, neuron, here))
+            result["errors"].append(error := distance(monitors, groups, neuron, here))
+            if dt <= STEPS[2] and error is not None and error < SMALL * dt:
+                break
     return result
 
 
@@ -323,10 +388,11 @@ Spikes are those of the first ms of the first `run` that has any, in networks ma
 the end of a step, so that its times are late by up to a step for each spike before; the columns have the largest difference in ms with
 smaller and smaller steps ("others": not the same spikes; a spike that delta synapses miss by little comes with a later arrival), and in
 a run whose steps are 1e-9 ms where spikes are (located). Gradients are the worst relative error of
-`genn-eventprop gradcheck --quick`, or of all parameters in the group alone where it spikes by itself or has no threshold.
+`genn-eventprop gradcheck --quick`, or of all parameters in the group alone where it spikes often enough by itself or has no threshold;
+beside it the spikes in that check (the fewest of its networks), or its ms where there is no threshold.
 
-| example | neurons | ms | spikes | 0.1 ms | 0.01 ms | 0.001 ms | located | gradient |
-|---|---|---|---|---|---|---|---|---|"""  # noqa: E501
+| example | neurons | ms | spikes | 0.1 ms | 0.01 ms | 0.001 ms | 0.0001 ms | located | gradient | spikes in it |
+|---|---|---|---|---|---|---|---|---|---|---|"""  # noqa: E501
 
 
 def page(results: dict[str, dict[str, Any]]) -> str:
@@ -336,12 +402,14 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     failed = {n: r for n, r in results.items() if "failed" in r}
     lines = [HEADER.format(len(read))]
     for name, r in sorted(read.items()):
-        errors = [*("others" if e is None else f"{e:.1e}" for e in r.get("errors") or []), "", "", ""][:3]
+        errors = [*("others" if e is None else f"{e:.1e}" for e in r.get("errors") or []), "", "", "", ""][:4]
         located = r.get("located")
         cells = [*errors, "" if located is None else f"{located:.1e}"]
         spikes_of = r["spikes"] if "spiking" in r else "no threshold"
+        count, window = r["checked"]
         lines.append(
-            f"| {name} | {r['neurons']} | {r['window']:g} | {spikes_of} | {' | '.join(cells)} | {r['gradient']:.1e} |"
+            f"| {name} | {r['neurons']} | {r['window']:g} | {spikes_of} | {' | '.join(cells)} | {r['gradient']:.1e} "
+            f"| {count or f'{window:g} ms'} |"
         )
     lines += ["", f"## Not read: {len(refused)}", "", "| example | reason |", "|---|---|"]
     for name, r in sorted(refused.items()):

@@ -17,8 +17,8 @@ from ...modelling.network import Current, Input, Population
 from .package import brian_package, names_outside
 from .read_expressions import evaluated, names_in, short, tree_of
 from .read_inputs import Given, Source, Spikes, of_input, poisson
-from .read_neurons import Reader
-from .read_synapses import Arrivals, Sums, arrivals, changed_variables, summed_variables, sums, whole
+from .read_neurons import Reader, check_not_random
+from .read_synapses import Arrivals, Sums, arrivals, changed_variables, check_synapses, summed_variables, sums, whole
 from .read_units import converted
 
 IGNORED = ("StateMonitor", "SpikeMonitor", "EventMonitor", "PopulationRateMonitor", "Subgroup", "Clock")
@@ -156,6 +156,18 @@ def _contents(what: Any) -> list[Any]:
     return sorted(objects, key=lambda o: str(o.name))
 
 
+def _time_of(what: Any, objects: list[Any]) -> float:
+    """ms that the network of these objects has run."""
+    b2 = brian_package()
+    names, at = {o._network for o in objects}, 0.0
+    # the clock of a group shows the time of whichever network ran last
+    every = [what] if isinstance(what, b2.Network) else [reference() for reference in b2.Network.__instances__()]
+    for network in every:
+        if network is not None and (network is what or network.name in names):
+            at = float(network.t_)
+    return float(converted(np.asarray(at), b2.second.dim))
+
+
 class _Reading:
     """One call of `from_brian`.
 
@@ -167,6 +179,7 @@ class _Reading:
         b2 = brian_package()
         self.namespace, self.alone = namespace, isinstance(what, b2.Group)
         objects = _contents(what)
+        self.start = _time_of(what, objects)
         contained = {id(inner) for o in objects for inner in o.contained_objects}
         self.groups: dict[str, Any] = {}
         self.sources: dict[str, Source] = {}
@@ -179,12 +192,14 @@ class _Reading:
                 self.poisson.append(o)
             elif isinstance(o, b2.SpatialNeuron):
                 raise DescriptionError(f"{o.name}: a SpatialNeuron {NO_COUNTERPART}; use a NeuronGroup of its soma")
-            elif (source := of_input(o, namespace)) is not None:
+            elif (source := of_input(o, namespace, self.start)) is not None:
                 self.sources[o.name] = source
             elif isinstance(o, b2.NeuronGroup):
                 self.groups[o.name] = o
             elif id(o) not in contained and type(o).__name__ not in IGNORED:
                 raise DescriptionError(f"{o.name}: {type(o).__name__} {NO_COUNTERPART}")
+        for group in self.groups.values():
+            check_not_random(group)
         for o in objects:  # subgroups too
             for inner in o.contained_objects:
                 if type(inner) is b2.CodeRunner and not isinstance(o, b2.Synapses):
@@ -230,6 +245,10 @@ class _Reading:
             silent = Spikes(np.empty(0), np.empty(0, np.int32), 0.0, 1)
             name = self._free("input")
             self.places[name], self.sources[name] = self.network.input(1, name=name), silent
+        if self.start > 0:
+            self.lost.append(
+                f"read at {self.start:g} ms: spikes on their way and refractory periods that have begun are left out"
+            )
         values = self.network.initial_parameters(0)
         for name in wanted or ():
             check_known(name, values, DescriptionError, f"trainable={name!r} is no parameter (")
@@ -252,7 +271,7 @@ class _Reading:
                 "all follow one"
             )
         targets &= set(group.user_equations)
-        reader = Reader(group, self.namespace, frozenset(targets), next(iter(events), "spike"))
+        reader = Reader(group, self.namespace, frozenset(targets), next(iter(events), "spike"), self.start)
         for s in (*self.synapses, *self.leading):
             if whole(s.target)[0] is group and len(s):
                 reader.summed |= dict.fromkeys(summed_variables(s))
@@ -260,6 +279,7 @@ class _Reading:
 
     def _sums(self, synapses: Any, readers: Mapping[str, Reader]) -> Sums:
         """What the target sums over these synapses."""
+        check_synapses(synapses)
         self._check_ends(synapses, readers)
         return sums(synapses, readers[whole(synapses.target)[0].name], self.namespace, readers) if len(synapses) else {}
 
@@ -302,7 +322,7 @@ class _Reading:
             dimensions = target.variables[given.target_var].dim
             amounts = np.full(len(given._group), float(converted(np.asarray(given.weight), dimensions)))
         channels = np.arange(len(given._group))
-        self.sources[given.name] = poisson(_Sized(given), given.rate, self.namespace, int(given.N))
+        self.sources[given.name] = poisson(_Sized(given), given.rate, self.namespace, self.start, int(given.N))
         pairs = np.stack([channels, channels + first], axis=1)
         zero = np.zeros(len(channels))
         name = f"{given.name}_{target.name}"
@@ -333,8 +353,16 @@ class _Reading:
         population = self.places[name]
         assert isinstance(population, Population)
         for drive, given in reader.drives.items():
-            source = Given(given.array)
-            place = next((n for n, s in self.sources.items() if isinstance(s, Given) and s.array is given.array), None)
+            source = Given(given.array, self.start)
+            if abs(source.start / source.dt - round(source.start / source.dt)) > 1e-6:
+                raise DescriptionError(
+                    f"{name}: its network stands at {source.start:g} ms, between two values of {drive}; read it "
+                    "before a run, or after a multiple of its dt"
+                )
+            place = next(
+                (n for n, s in self.sources.items() if isinstance(s, Given) and s.array is given.array
+                 and s.start == source.start), None
+            )  # fmt: skip
             if place is None:
                 place = self._free(drive)
                 self.sources[place] = source

@@ -8,6 +8,7 @@ is a number of its own a parameter of its name.
 from __future__ import annotations
 
 import ast
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -87,8 +88,8 @@ class Translator:
                 raise self.fail("a number is too large")
             return number(float(node.value))
         if isinstance(node, ast.Name):
-            if node.id == "xi" or node.id.startswith("xi_"):
-                raise self.fail(f"{node.id} is random ({NO_NOISE})")
+            for word in random_in(node):
+                raise self.fail(f"{word} is random ({NO_NOISE})")
             return self.lookup(node.id)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
             value = self.build(node.operand, depth + 1)
@@ -121,6 +122,79 @@ class Translator:
         if name in REWRITTEN and len(inner) == 1:
             return ast.parse(REWRITTEN[name].format(f"({ast.unparse(inner[0])})"), mode="eval").body
         raise self.fail(f"the function {name} has no derivative here (those that do: {', '.join(FUNCTIONS)})")
+
+
+STEPPED: dict[str, Callable[..., Any]] = {
+    "int": np.trunc, "floor": np.floor, "ceil": np.ceil, "sign": np.sign, "clip": np.clip, "abs": np.abs,
+    "arcsin": np.arcsin, "arccos": np.arccos, "arctan": np.arctan, "exp": np.exp, "log": np.log, "log10": np.log10,
+    "log1p": np.log1p, "expm1": np.expm1, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "tan": np.tan,
+    "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh,
+}  # fmt: skip
+"""Functions of what is only computed, and needs no derivative."""
+ARITHMETIC: dict[type, Callable[..., Any]] = {
+    ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide, ast.Pow: np.power,
+    ast.Mod: np.mod, ast.FloorDiv: np.floor_divide, ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater,
+    ast.GtE: np.greater_equal, ast.Eq: np.equal, ast.NotEq: np.not_equal, ast.USub: np.negative, ast.UAdd: np.positive,
+    ast.Not: np.logical_not, ast.And: np.logical_and, ast.Or: np.logical_or,
+}  # fmt: skip
+
+
+class Numbers(Translator):
+    """Expressions that are only computed, such as rates of inputs: with conditions and steps, too."""
+
+    def build(self, node: ast.expr, depth: int = 0) -> ast.expr:
+        if depth > DEEPEST:
+            raise self.fail(f"more than {DEEPEST} levels of brackets")
+        if isinstance(node, ast.Compare):
+            parts = [self.build(part, depth + 1) for part in (node.left, *node.comparators)]
+            if all(type(op) in ARITHMETIC for op in node.ops):
+                return ast.Compare(parts[0], node.ops, parts[1:])
+        if isinstance(node, ast.BoolOp):
+            return ast.BoolOp(node.op, [self.build(part, depth + 1) for part in node.values])
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return ast.UnaryOp(node.op, self.build(node.operand, depth + 1))
+        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Mod, ast.FloorDiv)):
+            return ast.BinOp(self.build(node.left, depth + 1), node.op, self.build(node.right, depth + 1))
+        return super().build(node, depth)
+
+    def function(self, name: str, arguments: list[ast.expr], depth: int) -> ast.expr:
+        if name in RANDOM:
+            raise self.fail(f"{name}() is random; rates are numbers of t, i and TimedArrays")
+        if name in STEPPED and len(arguments) == (3 if name == "clip" else 1):
+            return ast.Call(ast.Name(name), [self.build(a, depth + 1) for a in arguments], [])
+        made = self.call(name, arguments)
+        if made is None:
+            raise self.fail(f"the function {name} is not known here (those that are: {', '.join(STEPPED)})")
+        return made
+
+
+def computed(node: ast.expr, values: Mapping[str, Any], where: str) -> np.ndarray:
+    """What a tree of `Numbers` is for these values of its names."""
+    with np.errstate(all="ignore"):
+        result = np.asarray(_computed(node, values), dtype=np.float64)
+    if not np.isfinite(result).all():
+        raise DescriptionError(f"{where}: {short(text_of(node))} is not a finite number")
+    return result
+
+
+def _computed(node: ast.expr, values: Mapping[str, Any]) -> Any:
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Name):
+        return values[node.id]
+    if isinstance(node, ast.UnaryOp):
+        return ARITHMETIC[type(node.op)](_computed(node.operand, values))
+    if isinstance(node, ast.BinOp):
+        left = np.asarray(_computed(node.left, values), dtype=np.float64)  # a condition counts as 0 or 1
+        return ARITHMETIC[type(node.op)](left, np.asarray(_computed(node.right, values), dtype=np.float64))
+    if isinstance(node, ast.BoolOp):
+        return functools.reduce(ARITHMETIC[type(node.op)], [_computed(part, values) for part in node.values])
+    if isinstance(node, ast.Compare):
+        parts = [_computed(part, values) for part in (node.left, *node.comparators)]
+        held = [ARITHMETIC[type(op)](a, b) for op, a, b in zip(node.ops, parts, parts[1:])]
+        return functools.reduce(np.logical_and, held)
+    assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    return STEPPED[node.func.id](*(np.asarray(_computed(a, values), dtype=np.float64) for a in node.args))
 
 
 def _folded(node: ast.expr) -> ast.expr:
@@ -227,6 +301,17 @@ def _sum(a: ast.expr | None, op: ast.operator, b: ast.expr | None) -> ast.expr |
     if a is None:
         return ast.UnaryOp(ast.USub(), b) if isinstance(op, ast.Sub) else b
     return ast.BinOp(a, op, b)
+
+
+def random_in(node: ast.expr) -> list[str]:
+    """What an expression draws, as it stands in it."""
+    found = []
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name) and (part.id == "xi" or part.id.startswith("xi_")):
+            found.append(part.id)
+        if isinstance(part, ast.Call) and isinstance(part.func, ast.Name) and part.func.id in RANDOM:
+            found.append(f"{part.func.id}()")
+    return found
 
 
 def names_in(node: ast.expr) -> set[str]:

@@ -14,7 +14,7 @@ from ...data.currents import Currents
 from ...data.events import Events
 from ...errors import DescriptionError
 from .package import brian_package
-from .read_expressions import Translator, evaluated, number, tree_of
+from .read_expressions import Numbers, computed, number, tree_of
 from .read_neurons import is_known, resolved
 from .read_units import converted
 
@@ -44,10 +44,11 @@ class Poisson:
     probability rate dt, here at a random time of the step.
 
     Args:
-        rates: (N,) per ms, or a tree of numbers, TimedArrays and t that gives them.
+        rates: (N,) per ms, as a tree of numbers, TimedArrays, t and conditions that gives them. start: of t, in ms.
     """
 
     rates: ast.expr
+    start: float
     values: Mapping[str, Any]
     arrays: Mapping[str, Any]
     dt: float
@@ -62,10 +63,10 @@ class Poisson:
             found: list[np.ndarray] = []
             # a draw for each step and channel at once would take the memory of the whole raster
             for some in np.array_split(steps, max(1, steps.size * self.size // 10**7)):
-                values = dict(self.values) | {"time": times[some][:, None]}
+                values = dict(self.values) | {"time": times[some][:, None] + self.start}
                 for name, array in self.arrays.items():
-                    values[name] = _at(array, times[some])
-                rates = np.broadcast_to(evaluated(self.rates, values, "rates"), (some.size, self.size))
+                    values[name] = _at(array, times[some] + self.start)
+                rates = np.broadcast_to(computed(self.rates, values, "rates"), (some.size, self.size))
                 counts = rng.binomial(self.trains, np.clip(rates * self.dt, 0.0, 1.0))
                 step, channel = np.nonzero(counts)
                 each = counts[step, channel]
@@ -79,9 +80,10 @@ class Poisson:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """The values of a TimedArray, whose last ones go on."""
+    """The values of a TimedArray from `start` ms on, whose last ones go on."""
 
     array: Any
+    start: float = 0.0
 
     @property
     def dt(self) -> float:
@@ -96,7 +98,7 @@ class Given:
 
     def draw(self, duration: float, samples: int, rng: np.random.Generator) -> Currents:
         values, steps = self.values, int(np.ceil(duration / self.dt - 1e-9))
-        rows = np.minimum(np.arange(max(steps, 1)), len(values) - 1)
+        rows = np.minimum(np.arange(max(steps, 1)) + round(self.start / self.dt), len(values) - 1)
         return Currents(np.repeat(values[None, rows], samples, axis=0), dt=self.dt)
 
 
@@ -111,25 +113,27 @@ def _at(array: Any, times: np.ndarray) -> np.ndarray:
     return given.values[rows]
 
 
-def of_input(group: Any, namespace: Mapping[str, Any]) -> Source | None:
-    """The data of a group that is an input; None of any other."""
+def of_input(group: Any, namespace: Mapping[str, Any], start: float) -> Source | None:
+    """The data of a group that is an input, from `start` ms on; None of any other."""
     b2 = brian_package()
     second = b2.second.dim
     if isinstance(group, b2.SpikeGeneratorGroup):
         period = float(converted(np.asarray(group.period_), second))
-        times = converted(np.asarray(group._spike_time), second)
-        return Spikes(
-            times, np.asarray(group._neuron_index, dtype=np.int32), period if period < 1e9 else 0.0, len(group)
-        )
+        times, channels = converted(np.asarray(group._spike_time), second), np.asarray(group._neuron_index, np.int32)
+        times, period = times - start, period if period < 1e9 else 0.0
+        if period:
+            times = times % period
+        later = times >= 0
+        return Spikes(times[later], channels[later], period, len(group))
     if isinstance(group, b2.PoissonGroup):
-        return poisson(group, group._rates, namespace)
+        return poisson(group, group._rates, namespace, start)
     if isinstance(group, b2.NeuronGroup) and not group.user_equations.diff_eq_names:
         match = POISSON_THRESHOLD.fullmatch(str(group.events.get("spike", "")))
-        return None if match is None else poisson(group, match[1], namespace)
+        return None if match is None else poisson(group, match[1], namespace, start)
     return None
 
 
-def poisson(group: Any, rates: Any, namespace: Mapping[str, Any], trains: int = 1) -> Poisson:
+def poisson(group: Any, rates: Any, namespace: Mapping[str, Any], start: float, trains: int = 1) -> Poisson:
     """Poisson spikes of `rates`, a quantity or an expression in t, i, TimedArrays and what the group has."""
     where, size = f"{group.name}, rates", len(group)
     values: dict[str, Any] = {}
@@ -137,7 +141,7 @@ def poisson(group: Any, rates: Any, namespace: Mapping[str, Any], trains: int = 
     dt = float(converted(np.asarray(group.clock.dt_), brian_package().second.dim))
     if not isinstance(rates, str):
         values["rate"] = converted(np.asarray(rates), brian_package().Hz.dim)
-        return Poisson(ast.Name("rate"), values, arrays, dt, trains, size)
+        return Poisson(ast.Name("rate"), 0.0, values, arrays, dt, trains, size)
 
     def lookup(name: str) -> ast.expr:
         if name == "t":
@@ -152,7 +156,7 @@ def poisson(group: Any, rates: Any, namespace: Mapping[str, Any], trains: int = 
             return ast.Name(f"of_{name}")
         found = resolved(name, group, namespace, where, rates)
         value = float(converted(found.get_value(), found.dim))
-        if is_known(name, found):
+        if is_known(name, found) and np.isfinite(value):
             return number(value)
         values[f"of_{name}"] = value
         return ast.Name(f"of_{name}")
@@ -170,6 +174,6 @@ def poisson(group: Any, rates: Any, namespace: Mapping[str, Any], trains: int = 
         return ast.Name(f"array_{name}")
 
     def build(text: str) -> ast.expr:
-        return Translator(lookup, call, text, where).build(tree_of(text, where))
+        return Numbers(lookup, call, text, where).build(tree_of(text, where))
 
-    return Poisson(build(rates), values, arrays, dt, trains, size)
+    return Poisson(build(rates), start, values, arrays, dt, trains, size)

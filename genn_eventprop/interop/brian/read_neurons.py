@@ -15,12 +15,14 @@ from ...modelling import Event, Mode, Neuron, NeuronModel, Param
 from ...modelling.names import FORMULA
 from .package import brian_package
 from .read_expressions import (
+    NO_NOISE,
     Translator,
     applied,
     evaluated,
     linear,
     names_in,
     number,
+    random_in,
     short,
     statements,
     text_of,
@@ -52,7 +54,7 @@ class Reader:
 
     Args:
         group: of Brian. namespace: of the run. targets: variables that synapses change.
-        emitting: the event whose spikes synapses send.
+        emitting: the event whose spikes synapses send. start: of t, in ms.
 
     Attributes:
         states: names in Brian, in the order of the equations. parameters: name here -> (values (N,), unit).
@@ -65,6 +67,7 @@ class Reader:
     namespace: Mapping[str, Any]
     targets: frozenset[str] = frozenset()
     emitting: str = "spike"
+    start: float = 0.0
     parameters: dict[str, tuple[np.ndarray, str]] = field(default_factory=dict)
     drives: dict[str, Drive] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
@@ -165,6 +168,8 @@ class Reader:
         """A name of a namespace: a number for units and for what Brian defines, a parameter for all else."""
         found = resolved(name, group, self.namespace, where, text)
         value = converted(found.get_value(), found.dim)
+        if not np.isfinite(value):
+            raise DescriptionError(f"{where}: {name} is {value}, which no equation can have, in {short(text)}")
         if name == "N" or is_known(name, found):
             return number(float(value))
         return self.parameter(name, np.full(self.size, float(value)), found.dim)
@@ -254,7 +259,7 @@ class Reader:
             state[s], dynamics[s] = self._start(s, start), text_of(self.fixed(rate, f"{self.name}, {s}", text_of(rate)))
         if self.uses_time:
             clock = self.new_name("time")
-            state, dynamics = state | {clock: 0.0}, dynamics | {clock: "1"}
+            state, dynamics = state | {clock: self.start}, dynamics | {clock: "1"}
         for s in self._extra:
             state, dynamics = state | {s: 0.0}, dynamics | {s: "0"}
         if not state:
@@ -474,6 +479,17 @@ class Reader:
                 raise DescriptionError(f"{where}: {s} cannot be set, in {short(line)}")
             now[s] = self.fixed(value, where, line)
         return {s: v for s, v in now.items() if s in self.states}
+
+
+def check_not_random(group: Any) -> None:
+    """Raise `DescriptionError` for noise in equations: it is the first thing to say of them."""
+    for name, equation in group.user_equations.items():
+        if equation.type == "parameter":
+            continue
+        text = str(equation.expr)
+        what = f"d{name}/dt" if equation.type == "differential equation" else name
+        for word in random_in(tree_of(text, f"{group.name}, {what}")):
+            raise DescriptionError(f"{group.name}, {what}: {word} is random ({NO_NOISE}), in {short(text)}")
 
 
 def check_units(group: Any, namespace: Mapping[str, Any], *codes: Any) -> None:

@@ -99,7 +99,6 @@ def check_synapses(synapses: Any) -> None:
 
 def sums(synapses: Any, reader: Reader, namespace: Mapping[str, Any], sources: Mapping[str, Reader]) -> Sums:
     """Give the target the states that its summed variables are made of; arguments as of `arrivals`."""
-    check_synapses(synapses)
     made: Sums = {}
     for variable, text in summed_variables(synapses).items():
         scope = _Sum(synapses, reader, sources.get(whole(synapses.source)[0].name), namespace, pairs_of(synapses))
@@ -121,7 +120,6 @@ def arrivals(
     Args:
         reader: of the target. sources: name -> reader of a source that has equations. summed: of `sums`.
     """
-    check_synapses(synapses)
     source, pairs = whole(synapses.source)[0], pairs_of(synapses)
     for pathway in synapses._pathways:
         if pathway.prepost != "pre":
@@ -218,6 +216,8 @@ class _Scope:
     def _constant(self, name: str, text: str, where: str) -> ast.expr:
         constant = resolved(name, self.synapses, self.namespace, where, text)
         value = float(converted(constant.get_value(), constant.dim))
+        if not np.isfinite(value):
+            raise DescriptionError(f"{where}: {name} is {value}, which no weight can be, in {short(text)}")
         return number(value) if is_known(name, constant) else self._value(f"of_{name}", np.asarray(value), constant.dim)
 
     def _place(self, name: str) -> tuple[str, str] | None:

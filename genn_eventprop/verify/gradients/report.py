@@ -31,7 +31,7 @@ class Block:
     @property
     def zero(self) -> bool:
         """True if neither gradient nor differences rise above `rounding`."""
-        return bool(max(np.abs(self.gradient).max(), np.abs(self.difference).max()) <= self.rounding)
+        return bool(max(np.abs(self.gradient).max(initial=0), np.abs(self.difference).max(initial=0)) <= self.rounding)
 
     def right(self, tolerance: float) -> bool:
         """Whether `relative_error` and `largest_error` are below `tolerance`."""

@@ -12,6 +12,7 @@ import pytest
 
 from genn_eventprop import Inputs
 from genn_eventprop.compile import compile_network
+from genn_eventprop.errors import EventPropError
 from genn_eventprop.losses import EndVoltageCrossEntropy, SquaredError
 from genn_eventprop.verify.gradients import check_network
 from support.extras import needs
@@ -49,12 +50,12 @@ def spikes_here(imported, duration, population):
 def compare(network, group, duration, dt):
     """Spikes of a group in Brian with a step of dt ms and here; how many there are."""
     b2.defaultclock.dt = dt * ms
-    monitor = b2.SpikeMonitor(group)
+    monitor, start = b2.SpikeMonitor(group), float(network.t / ms)
     network.add(monitor)
     imported = from_brian(network, namespace={})
     network.run(duration * ms, namespace={})
     neuron, time = spikes_here(imported, duration, group.name)
-    i, t = np.asarray(monitor.i), np.asarray(monitor.t / ms)
+    i, t = np.asarray(monitor.i), np.asarray(monitor.t / ms) - start
     order = np.lexsort((t, i))
     np.testing.assert_array_equal(neuron, i[order])
     # recorded at the beginning of the step after which V is above the threshold, later by up to a step for each before
@@ -176,9 +177,11 @@ def test_sums_over_synapses():
 
 def test_the_gradient_of_sums_over_synapses_is_exact():
     names = ["inward.weight", "back.weight", "cells.tau_h_inward", "cells.tx_back", "cells.E"]
-    imported = from_brian(summing()[1], trainable=names)
+    cells, network = summing()
+    cells.I = "1.8 + 0.3 * i"
+    imported = from_brian(network, trainable=names)
     loss = EndVoltageCrossEntropy(imported.network.populations[0])
-    report = check_network(imported.network, loss, events=labelled(imported.inputs(20.0)), duration=20.0)
+    report = check_network(imported.network, loss, events=labelled(imported.inputs(50.0)), duration=50.0)
     assert report.passed, report.text()
 
 
@@ -268,6 +271,37 @@ def test_inputs_that_are_drawn():
 
 
 @pytest.mark.ci
+def test_rates_may_have_conditions():
+    source = b2.PoissonGroup(3, rates="int(t >= 50 * ms and i != 1) * floor(1.5 + i) * kHz", name="source")
+    cells = lif()
+    synapses = b2.Synapses(source, cells, on_pre="ge += 1 * mV", name="synapses")
+    synapses.connect()
+    drawn = from_brian(b2.Network(source, cells, synapses)).inputs(1050.0, samples=2)["source"]
+    assert drawn.times.min() >= 50
+    np.testing.assert_allclose(np.bincount(drawn.channels, minlength=3) / 2000.0, [1, 0, 3], rtol=0.1)
+
+
+def test_a_network_that_has_run_goes_on():
+    """Spikes that are still to come, values of a TimedArray and t count from where it stands."""
+    names = {"tau": 10 * ms, "stim": b2.TimedArray([1.2, 0.0, 2.0, 1.4, 3.0], dt=7 * ms)}
+    cells = b2.NeuronGroup(
+        2, "dv/dt = (stim(t) + 0.5 * sin(2 * pi * t / (9 * ms)) - v) / tau : 1", threshold="v > 1", reset="v = 0.1 * i",
+        namespace=names, name="cells", method="rk4",
+    )  # fmt: skip
+    source = b2.SpikeGeneratorGroup(2, [0, 1, 0], [3, 16, 25] * ms, name="source")
+    again = b2.SpikeGeneratorGroup(1, [0], [2] * ms, period=5 * ms, name="again")
+    synapses = b2.Synapses(source, cells, on_pre="v += 0.4", name="synapses")
+    more = b2.Synapses(again, cells, on_pre="v += 0.1", name="more")
+    synapses.connect()
+    more.connect()
+    network = b2.Network(cells, source, synapses, again, more)
+    network.run(14 * ms)
+    assert any("read at 14 ms" in line for line in from_brian(network).lost)
+    assert compare(network, cells, 20.0, 0.01) >= 4
+    with pytest.raises(EventPropError, match="its network stands at 34 ms, between two values of stim"):
+        from_brian(network)
+
+
 def test_equations_alone():
     """No threshold, and nothing arrives: the gradient of the voltage."""
     cells = b2.NeuronGroup(2, "dv/dt = (a - v**3) / tau : 1\na : 1", namespace={"tau": 5 * ms}, name="cells")
