@@ -13,14 +13,15 @@ import numpy as np
 from ..atomic import write_text
 from ..data.inputs import DataSet, load_data
 from ..description import Described
-from ..errors import SettingError
+from ..errors import SettingError, check_known
 from ..experiment.experiment import open_run, run_experiment
 from ..integer.profile import ProfileName
 from ..runs import mark
 from ..runs.checkpoint import load_checkpoint
-from ..runs.run_folder import SAMPLES, RunFolder
+from ..runs.run_folder import SAMPLES, RunFolder, read_json
 from ..runs.weights import save_weights
 from ..training import metrics
+from ..verify.gradients.command import find_model
 from .options import Run, operand, parse
 from .train import describe_results
 
@@ -137,16 +138,18 @@ def _export(
     measure: tuple[Path, ...] = (),
     profile: ProfileName | None = None,
     nir_dialect: Literal["spec", "norse", "snntorch"] = "spec",
+    cell: str | None = None,
     trust: bool = False,
 ) -> None:
     """Write the weights and other parameters of a run to one npz file or a folder of CSV files, or the whole model to
     one self-contained C99 file (docs/deploy.md), to a NIR file (docs/nir.md) or to a script for Brian 2
     (docs/from_brian.md).
 
-    Neither the data nor the experiment file is needed. Trainer.load_weights reads npz and CSV.
+    Neither the data nor the experiment file is needed. Trainer.load_weights reads npz and CSV. The folder of a fit
+    becomes a script for Brian 2 of the fitted neuron and its current.
 
     Args:
-        run: The run folder.
+        run: The run folder, of a training or a fit.
         out: NAME.npz, NAME.c, NAME.nir, NAME.py, or a folder for CSV files (one row per presynaptic neuron).
         checkpoint: The weights chosen on validation (best), or those of the last epoch.
         overwrite: Replace an existing file.
@@ -158,8 +161,16 @@ def _export(
         profile: Integers alone (docs/integer_networks.md): a C file without floats that computes as this machine does,
             or a NIR file with the numbers that the integers stand for.
         nir_dialect: The simulator that will read the NIR file, or spec for the NIR specification.
+        cell: Name of the cell, where several were fitted.
         trust: Accept hand-written code from the run folder; only for folders of your own.
     """
+    if mark.kind_of(run) == "fit":
+        if out.suffix != ".py":
+            raise SettingError(f"{run} is a fit, which is exported as a script for Brian 2: export RUN NAME.py")
+        _export_fit(run, out, cell, overwrite, trust)
+        return
+    if cell is not None:
+        raise SettingError("--cell is for the folder of a fit")
     if profile is not None and (bits != 32 or out.suffix not in (".c", ".nir")):
         raise SettingError("--profile is for C and NIR files, and has its own bits: export RUN NAME.c --profile int8")
     if out.suffix == ".c" and profile is not None:
@@ -211,6 +222,39 @@ def _export_brian(run: Path, out: Path, checkpoint: str, overwrite: bool, trust:
         print(f"  not in the file: time steps of {model.plan.dt:g} ms; Brian's have dt=, 0.1 ms")
     print(f"  not in the file: the loss, which reads {model.plan.loss.readout!r} of {model.plan.output.name}")
     print_outside(model.described)
+    for line in script.lost:
+        print(f"  not in the file: {line}")
+
+
+def _export_fit(run: Path, out: Path, cell: str | None, overwrite: bool, trust: bool) -> None:
+    from ..interop.brian.write import script_of_cell
+
+    _check_free(out, overwrite)
+    config, results = read_json(run / "config.json"), read_json(run / "results.json")
+    try:
+        names = str(config["model"]).split(",")
+        cells = {f"{c['recording']}": c for c in results["cells"]}
+        if len(names) > 1:
+            cells = {f"{c['recording']}:{c['model']}": c for c in results["cells"]}
+        if not cells:
+            raise SettingError(f"{run} holds no fitted cell yet")
+        if cell is None and len(cells) > 1:
+            raise SettingError(f"{run} holds several fits; choose one: --cell {' or --cell '.join(map(repr, cells))}")
+        chosen = next(iter(cells)) if cell is None else cell
+        check_known(chosen, cells, SettingError, f"{run} holds no fit {chosen!r} (")
+        found, inject = cells[chosen], config["inject"]
+        if not all(n.isidentifier() for n in names) and not trust:
+            raise SettingError(
+                f"{run} names its neuron by a file, {config['model']}, which would run; "
+                "only for folders of your own: --trust"
+            )
+        model = next(m for m in map(find_model, names) if m.name == found["model"])
+        values = {n: float(p["value"]) for n, p in found["parameters"].items()} | found["fixed"]
+        script = script_of_cell(model, values, float(found["dt"]), inject)
+    except (KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise SettingError(f"{run} is not the folder of a fit of this version ({error!r}); fit again") from None
+    script.save(out)
+    print(f"{out}: {model.name} as fitted to {found['recording']}, a script for Brian 2")
     for line in script.lost:
         print(f"  not in the file: {line}")
 

@@ -121,6 +121,7 @@ class FitResult:
         return {
             "model": self.model.name,
             "recording": self.recording.name,
+            "dt": self.recording.dt,
             "parameters": {
                 n: {"value": v, "deviation": d, "low": lo, "high": hi}
                 for n, v, d, lo, hi in zip(self.names, self.values, self.deviations, self.low, self.high)

@@ -162,19 +162,28 @@ def _alone(neuron: Neuron) -> Network:
 
 
 def _of_fit(result: FitResult, inject: str | None) -> tuple[Network, dict[str, np.ndarray], dict[str, str]]:
-    fitted = fitted_model(result.model, inject)
-    found = {n: v for n, v in result.parameters.items() if n in fitted.free.params}
+    return _of_cell(result.model, result.parameters, result.recording.dt, inject)
+
+
+def script_of_cell(
+    model: NeuronModel, parameters: Mapping[str, float], dt: float, inject: str | None = None
+) -> BrianScript:
+    """A neuron with fitted parameters and the current that is injected into it, as values every `dt` ms.
+
+    Raises:
+        DescriptionError: what Brian cannot express.
+    """
+    return _script(*_of_cell(model, parameters, dt, inject))
+
+
+def _of_cell(
+    model: NeuronModel, parameters: Mapping[str, float], dt: float, inject: str | None
+) -> tuple[Network, dict[str, np.ndarray], dict[str, str]]:
+    fitted = fitted_model(model, inject)
+    free = replace(fitted.free, input=None, threshold=None, reset=None, events=fitted.free.events)
     net = Network()
-    free = replace(
-        fitted.free,
-        input=None,
-        dynamics={**fitted.free.dynamics},
-        threshold=None,
-        reset=None,
-        events=fitted.free.events,
-    )
-    cell = net.population(free(**found), 1, name="cell")
-    net.current(1, dt=result.recording.dt, name=fitted.current)
+    cell = net.population(free(**{n: v for n, v in parameters.items() if n in free.params}), 1, name="cell")
+    net.current(1, dt=dt, name=fitted.current)
     return net, net.initial_parameters(0), {cell.name: fitted.current}
 
 
