@@ -1,4 +1,4 @@
-"""The fit of brian2modelfitting's tutorial (three conductances of a Hodgkin-Huxley neuron, five traces of V) by
+r"""The fit of brian2modelfitting's tutorial (three conductances of a Hodgkin-Huxley neuron, five traces of V) by
 `TraceFitter` of this package, and by theirs with its default optimiser, differential evolution, which gets 20 times as
 many simulations.
 
@@ -6,7 +6,8 @@ many simulations.
 
 EXAMPLES: the folder of brian2modelfitting's repository with input_traces_hh.csv and output_traces_hh.csv. THEIR_PYTHON:
 a Python with brian2modelfitting (0.4 and later), which needs another NumPy than this package:
-pip install "brian2modelfitting @ git+https://github.com/brian-team/brian2modelfitting" "numpy<2" "nevergrad>=1".
+pip install "brian2modelfitting @ git+https://github.com/brian-team/brian2modelfitting" "numpy<2" "nevergrad>=1" \
+    "bayesian-optimization<2"
 This one needs the extra [brian].
 """
 

@@ -141,6 +141,7 @@ class _Fitter:
         self.simulations = 0
         self._table: list[tuple[dict[str, float], float]] = []
         self._metric: Any = None
+        self._limits: dict[str, tuple[float, float]] = {}
 
     # what a script calls
 
@@ -211,6 +212,17 @@ class _Fitter:
             made[SPIKES] = [b2.Quantity(t, dim=b2.second.dim) for t in trains[0]]
         return made[wanted[0]] if len(wanted) == 1 else made
 
+    def _check_params(self, params: Any) -> None:
+        if not isinstance(params, Mapping) or not all(_is_one(params.get(n)) for n in self.parameter_names):
+            raise SettingError(
+                f"params has a number for each of {', '.join(self.parameter_names)}, got {shown(params)}"
+            )
+
+    def _limits_with_units(self) -> dict[str, list[Any]]:
+        """Bounds of the last fit."""
+        b2 = brian_package()
+        return {n: [b2.Quantity(x, dim=self.model[n].dim) for x in pair] for n, pair in self._limits.items()}
+
     # the fit
 
     def _outputs(self) -> list[str]:
@@ -238,7 +250,7 @@ class _Fitter:
             raise SettingError(f"callback is 'text', 'progressbar', None or a function, got {shown(callback)}")
         n_rounds = whole(n_rounds, "n_rounds", SettingError)
         names = _names(level)
-        limits = self._bounds(bounds)
+        self._limits = limits = self._bounds(bounds)
         if restart:
             self.fits, self._table, self.simulations = [], [], 0
         self._metric = metric
@@ -462,6 +474,46 @@ class TraceFitter(_Fitter):
         if not isinstance(metric, MSEMetric):
             raise SettingError(f"the metric of a TraceFitter is an MSEMetric, got {shown(metric)}")
         return self._fit(optimizer, metric, n_rounds, callback, restart, level, params)
+
+    def refine(
+        self, params: Mapping[str, Any] | None = None, t_start: Any = None, normalization: Any = None,
+        callback: Any = "text", calc_gradient: bool = True, level: int = 0, **bounds: Any,
+    ) -> tuple[dict[str, Any], Any]:  # fmt: skip
+        """Least squares on runs of Brian from given parameters, such as those of another fit.
+
+        Args:
+            params: where it starts; None: the best so far. t_start, normalization: as of `MSEMetric`; None: of the last
+                fit. callback: "text" or None. calc_gradient: taken for scripts that have it; there always is one.
+            level: as of `fit`. bounds: parameter -> [low, high] with units; those of the last fit need not be repeated.
+
+        Returns:
+            The refined parameters and their error, of a run of Brian.
+
+        Raises:
+            SettingError: what cannot be used; a model with a threshold, whose traces jump.
+        """
+        if self.threshold is not None:
+            raise SettingError("traces of a model with a threshold jump where a spike moves; refine has no use there")
+        limits = self._bounds({**self._limits_with_units(), **bounds})
+        start = self.best_params if params is None else params
+        if start is None:
+            raise SettingError("nothing has been fitted yet; give params=, or call fit")
+        self._check_params(start)
+        last = self._metric or MSEMetric()
+        self._metric = MSEMetric(
+            last.t_start if t_start is None else t_start,
+            last.normalization if normalization is None else normalization,
+        )
+        names = _names(level)
+        ends = {n: np.array([np.clip(float(start[n]), *limits[n])]) for n in self.parameter_names}
+        found = {n: x[:1] for n, x in self._polished(ends, limits, names).items()}
+        (error,) = self._errors(found, names)
+        row = {n: float(x[0]) for n, x in found.items()}
+        self._limits = limits
+        self._table.append((row, float(error)))
+        if callback == "text":
+            print(f"Refined: {', '.join(f'{n}={x}' for n, x in self._with_units(row).items())} ({self._error(error)})")
+        return self._with_units(row), self._error(error)
 
     def generate_traces(
         self, params: Mapping[str, Any] | None = None, param_init: Mapping[str, Any] | None = None, level: int = 0

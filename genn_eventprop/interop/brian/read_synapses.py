@@ -263,11 +263,12 @@ class _Sum(_Scope):
     def total(self, variable: str, text: str, made: Sums) -> ast.expr:
         """What a summed variable is, in states of the target, which are added to `made`."""
         where = f"{self.synapses.name}, {variable} (summed)"
-        rest: ast.expr | None = self._build(tree_of(text, where), text, where, {})
+        tree = self._build(tree_of(text, where), text, where, {})
+        rest: ast.expr | None = tree
         classes: list[
             tuple[np.ndarray, dict[str, ast.expr]]
         ] = []  # factors of the synapses, what multiplies each state
-        for s in sorted(names_in(rest) & set(self._marked())):
+        for s in sorted(names_in(tree) & set(self._marked())):
             parts = None if rest is None else linear(rest, s)
             if parts is None or parts[1] is None or names_in(parts[1]) & set(self._marked()):
                 raise DescriptionError(f"{where}: {short(text)} is not linear in states of the synapses; {NOT_SUMMED}")
@@ -316,8 +317,9 @@ class _Sum(_Scope):
     def _linear_rate(self, text: str, where: str) -> ast.expr:
         """A rate, which must be a sum of states with amounts that all synapses of a neuron share."""
         terms: list[ast.expr] = []
-        rest: ast.expr | None = self._build(tree_of(text, where), text, where, {})
-        for s in sorted(names_in(rest) & set(self._marked())):
+        tree = self._build(tree_of(text, where), text, where, {})
+        rest: ast.expr | None = tree
+        for s in sorted(names_in(tree) & set(self._marked())):
             parts = None if rest is None else linear(rest, s)
             if parts is None or parts[1] is None or names_in(parts[1]) & set(self._marked()):
                 raise DescriptionError(f"{where}: {short(text)} is not linear in states of the synapses; {NOT_SUMMED}")

@@ -73,21 +73,27 @@ CALLS = {
     "MSEMetric": (MSEMetric, ["t_start", "normalization"]),
     "fit": (lambda **c: fitter().fit(**{"g": [1 * nS, 2 * nS]} | c), ["optimizer", "metric", "n_rounds", "g"]),
     "results": (lambda **c: fitter().results(**c), ["format"]),
+    "refine": (
+        lambda **c: fitter().refine(**{"params": {"g": 9 * nS}, "g": [1 * nS, 20 * nS]} | c),
+        ["t_start", "normalization", "g"],
+    ),
     "generate": (
         lambda **c: fitter().generate(**{"params": {"g": 9 * nS}} | c),
         ["output_var", "params", "param_init"],
     ),
 }
 
+FITTING = {"fit": ("None", "huge", "half"), "refine": ("None", "half", "huge", "negative")}
+"""What is right for one of the arguments, so that a fit would run."""
+
 
 @pytest.mark.filterwarnings("ignore")  # of NumPy, on what it is given
 @pytest.mark.parametrize("name", CALLS)
 def test_things_of_another_kind_are_an_error_in_words(name):
     call, arguments = CALLS[name]
-    unlucky = {"fit": ("None", "huge", "half")}  # they are right for one of the arguments, and would fit
     for argument in arguments:
         for kind, make in WRONG.items():
-            if kind in unlucky.get(name, ()):
+            if kind in FITTING.get(name, ()):
                 continue
             try:
                 call(**{argument: make()})

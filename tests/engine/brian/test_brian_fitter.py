@@ -113,6 +113,21 @@ def test_what_a_fitter_cannot_use_is_named(change, message):
         TraceFitter(MODEL, **settings)
 
 
+def test_refine_goes_on_from_given_parameters(capsys):
+    """By runs of Brian, without a fit before it; after one its bounds and its best parameters are taken."""
+    model = "dv/dt = (I - v) / tau : 1\ntau : second (constant)"
+    drive = np.repeat([[0.0, 1.0, 0.0]], 100, axis=1)
+    fitter = TraceFitter(model, {"I": drive}, {"v": drive}, 0.1 * ms, method="exponential_euler")
+    fitter.output["v"] = fitter.generate("v", params={"tau": 7 * ms}).reshape(1, -1)
+    with pytest.raises(SettingError, match="give bounds for the parameter 'tau'"):
+        fitter.refine({"tau": 9 * ms})
+    best, error = fitter.refine({"tau": 9 * ms}, tau=[1 * ms, 50 * ms], calc_gradient=True)
+    assert float(best["tau"] / ms) == pytest.approx(7, rel=1e-6) and error < 1e-12
+    assert capsys.readouterr().out.startswith("Refined: tau=7")
+    again, _ = fitter.refine(t_start=5 * ms, callback=None)
+    assert float(again["tau"] / ms) == pytest.approx(7, rel=1e-6) and len(fitter.results()) == 2
+
+
 def test_nothing_fitted_nothing_generated():
     with pytest.raises(SettingError, match="nothing has been fitted yet"):
         SpikeFitter(MODEL, {"I": STEPS}, [[], []], 0.1 * ms, **SPIKING).generate_spikes()

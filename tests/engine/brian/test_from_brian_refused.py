@@ -76,7 +76,7 @@ def synapses(cells, on_pre="v += w", model="w : 1", **more):
         ({"model": "dw/dt = -w / (5 * ms) : 1 (event-driven)"}, ["'v += w'", "(short-term plasticity)"]),
         ({"model": KERNEL, "on_pre": "s = 1"}, ["'s = 1'", "(short-term plasticity)"]),
         ({"model": KERNEL, "on_pre": "s += 1 - s"}, ["'s += 1 - s'", "(short-term plasticity)"]),
-        ({"model": KERNEL.replace("-s", "-s * s"), "on_pre": "s += 1"}, ["ds/dt", "'-s * s / tau'", "not linear in"]),
+        ({"model": KERNEL.replace("-s", "-s * s"), "on_pre": "s += 1"}, ["ds/dt", "'(-s * s) / tau'", "not linear in"]),
         ({"model": KERNEL.replace("-s", "1 - s"), "on_pre": "s += 1"}, ["ds/dt", "'(1 - s) / tau'", "a part without"]),
         ({"model": KERNEL.replace("w * s", "exp(s)"), "on_pre": "s += 1"}, ["x (summed)", "'exp(s)'", "not linear in"]),
         ({"model": KERNEL.replace("tau", "(own * ms)"), "on_pre": "s += 1"}, ["own differs between synapses of"]),
