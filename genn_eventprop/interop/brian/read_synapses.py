@@ -265,14 +265,16 @@ class _Sum(_Scope):
         where = f"{self.synapses.name}, {variable} (summed)"
         tree = self._build(tree_of(text, where), text, where, {})
         rest: ast.expr | None = tree
-        classes: list[
-            tuple[np.ndarray, dict[str, ast.expr]]
-        ] = []  # factors of the synapses, what multiplies each state
+        # factors of the synapses, and what multiplies each state beside them
+        classes: list[tuple[np.ndarray, dict[str, ast.expr]]] = []
         for s in sorted(names_in(tree) & set(self._marked())):
             parts = None if rest is None else linear(rest, s)
             if parts is None or parts[1] is None or names_in(parts[1]) & set(self._marked()):
                 raise DescriptionError(f"{where}: {short(text)} is not linear in states of the synapses; {NOT_SUMMED}")
-            rest, (factors, common) = parts[0], self._split(parts[1], where, text)
+            with np.errstate(all="ignore"):
+                rest, (factors, common) = parts[0], self._split(parts[1], where, text)
+            if not np.isfinite(factors).all():
+                raise DescriptionError(f"{where}: {short(text)} has factors that are not finite")
             for other, to in classes:
                 ratio = factors[0] / other[0] if other[0] else np.nan
                 if np.allclose(factors, ratio * other, rtol=1e-13, atol=0):
