@@ -11,6 +11,7 @@ import numpy as np
 
 from ..data.inputs import DataSet, require_data
 from ..engines import Data, Engine
+from ..engines.contract.data import StepsOnDisk, quantise
 from ..errors import SettingError
 from ..runs.fingerprint import describe_data
 from .checks import check_labels
@@ -32,7 +33,7 @@ class Batches:
     """
 
     def __init__(self, events: DataSet, engine: Engine, weights: ClassWeights) -> None:
-        self.events = events
+        self.events, self.engine = events, engine
         data = engine.load(events)
         check_labels(data.labels, "training", needed=data.targets is None and not data.whole)
         weights.settle(data.labels)
@@ -59,6 +60,8 @@ class Batches:
 
     def some(self, samples: np.ndarray) -> tuple[Data, np.ndarray]:
         """A few samples as the network gets them in the first epoch, and their numbers in these data."""
+        if isinstance(self.data.steps, StepsOnDisk):
+            return quantise(self.events[samples], self.engine.plan), np.arange(len(samples))
         return self.data, samples
 
     def of(self, order: list[np.ndarray], epoch: int) -> Iterator[Batch]:
@@ -146,4 +149,6 @@ def batches_of(train: Any, engine: Engine, weights: ClassWeights) -> Batches:
     if isinstance(train, Augmented):
         return AugmentedBatches(train, engine, weights)
     train = require_data(train, "training set")
-    return AugmentedBatches(Augmented(train), engine, weights) if train.mapped else Batches(train, engine, weights)
+    if train.mapped and not isinstance(engine, RecordingEngine):  # which reads what a piece needs
+        return AugmentedBatches(Augmented(train), engine, weights)
+    return Batches(train, engine, weights)

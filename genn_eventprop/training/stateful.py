@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..data.events.chunks import follows
+from ..data.events.events import Events
 from ..engines import Data, Engine, Result
-from ..engines.contract.data import batch_indices
+from ..engines.contract.data import batch_indices, mapped
 from ..engines.contract.observed import Observed
 from ..engines.contract.state import TrialState
 from ..engines.contract.wrapper import EngineWrapper
@@ -104,12 +105,18 @@ class RecordingEngine(EngineWrapper):
         return type(self), (self.inner, *self._asked)
 
     def load(self, events: Any) -> Data:
-        data, parts = self.inner.load(events), getattr(events, "groups", None)
+        on_disk = isinstance(events, Events) and events.mapped
+        data, parts = mapped(events, self.plan) if on_disk else self.inner.load(events), getattr(events, "groups", None)
         on = np.zeros(len(data), bool) if parts is None else follows(events)
         self._longest = max(self._longest, int(np.diff(np.append(np.flatnonzero(~on), len(data))).max(initial=1)))
         return replace(data, follows=on, whole=True)
 
-    def run(self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False) -> Result:
+    def run(
+        self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False,
+        observed: Observed | None = None,
+    ) -> Result:  # fmt: skip
+        if observed:
+            raise EngineError("whole recordings take no observed spikes; use carry=False")
         self.inner.seed, self.inner.epoch = self.seed, self.epoch
         result = self.runner.run(data, batch_indices(data, samples), training, record_spikes)
         self.gradients = self.inner.gradients

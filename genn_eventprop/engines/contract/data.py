@@ -99,6 +99,42 @@ class Data:
         return has
 
 
+class StepsOnDisk:
+    """The steps of spikes whose times are mapped from a file, of a few spikes at a time; see `clock.input_steps`."""
+
+    def __init__(self, times: np.ndarray, dt: float, last: int) -> None:
+        self._times, self._dt, self._last = times, dt, last
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def __getitem__(self, which: Any) -> Any:
+        if isinstance(which, slice):
+            return clock.input_steps(self._times[which], self._dt, 0.5, self._last)[0]
+        return int(clock.input_steps(np.asarray(self._times[which]).reshape(1), self._dt, 0.5, self._last)[0][0])
+
+    def clipped(self) -> int:
+        """How many spikes are moved back into the last step."""
+        starts = range(0, len(self), BLOCK)
+        return sum(
+            clock.input_steps(self._times[k : k + BLOCK], self._dt, 0.5, self._last)[1] for k in starts
+        )  # fmt: skip
+
+
+def mapped(events: Any, plan: Plan) -> Data:
+    """Events on the plan's grid that stay on the disk: of steps and channels, only slices can be taken."""
+    data = quantise(events[:0], plan)
+    labels, targets = _answers(events, plan)
+    others = {loss.output: _answers(events, plan.read_at(loss.output)) for loss in plan.auxiliary}
+    steps: Any = StepsOnDisk(events.times, plan.dt, plan.n_steps - 1)
+    if clipped := steps.clipped():
+        _check_times(events, plan.duration)
+    return replace(
+        data, steps=steps, channels=events.channels, offsets=events.offsets, labels=labels, clipped=clipped,
+        targets=targets, answers=others,
+    )  # fmt: skip
+
+
 def quantise(data: DataSet | Mapping[str, Events | Currents], plan: Plan) -> Data:
     """Events on the plan's grid, and currents; see `Engine.load`."""
     events, currents = split_inputs(data, plan.input.sizes, {c.name: c.size for c in plan.currents})

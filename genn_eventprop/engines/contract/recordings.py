@@ -7,6 +7,7 @@ through everything that crosses from piece to piece, and so that of one long tri
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -90,6 +91,7 @@ class _State:
 class _Run:
     """One recording on its way."""
 
+    data: Data
     samples: np.ndarray
     pieces: list[_Piece]
     arguments: Arrays
@@ -167,6 +169,8 @@ class RecordingRunner:
         self.rows = self.steps + self.before + 2
         self.places = {n: b.axes.index(ROWS) for n, b in program.buffers.items() if ROWS in b.axes}
         self.stored: Arrays = {}
+        self._lengths_before: tuple[int, ...] = ()
+        self._known: dict[tuple[int, ...], int] = {}  # states of recordings of as many intervals and target times
 
     # how long, how much
 
@@ -224,7 +228,7 @@ class RecordingRunner:
         engine, recordings = self.engine, recordings_of(data, samples)
         if why := why_no_recordings(self.plan, several=max(map(len, recordings)) > 1):
             raise EngineError(why)
-        self.stored = {}
+        self.stored, self._lengths_before, self._known = {}, (), {}
         begun = [self._begin(data, samples, r, training, len(recordings)) for r in recordings]
         self._regularise(begun, training)
         for run in begun:
@@ -252,12 +256,7 @@ class RecordingRunner:
         arguments["number"] = int(data.numbers_of(samples[:1])[0])
         place = {int(s): k for k, s in enumerate(batch)}
         intervals = [self._interval(data, batch, place[int(s)]) for s in samples]
-        spikes = []
-        for j, s in enumerate(samples):
-            own = slice(data.offsets[s], data.offsets[s + 1])
-            spikes.append((data.steps[own], data.channels[own]))
-            intervals[j]["spikes"] = spikes[-1]
-        return _Run(samples, self.pieces(len(samples)), arguments, intervals)
+        return _Run(data, samples, self.pieces(len(samples)), arguments, intervals)
 
     def _interval(self, data: Data, batch: np.ndarray, place: int) -> Arrays:
         """Arguments of one interval: labels, targets, weights in the mean of all losses of the batch."""
@@ -301,8 +300,7 @@ class RecordingRunner:
         kept: dict[int, _State | None] = {0: None}
         state: _State | None = None
         adjoint: _State | None = None
-        targets = {n: v for n, v in run.intervals[0].items() if n.endswith("n_targets")}
-        for action in actions(len(run.pieces), self.forecast(len(run.samples), targets).states):
+        for action in actions(len(run.pieces), self._states(run)):
             if isinstance(action, Advance):
                 state = kept[action.start]
                 for k in range(action.start, action.stop):
@@ -315,10 +313,18 @@ class RecordingRunner:
                 adjoint = self._backward(run, action.piece, adjoint)
                 yield action.piece
 
+    def _states(self, run: _Run) -> int:
+        """How many states are kept."""
+        targets = {n: v for n, v in run.intervals[0].items() if n.endswith("n_targets")}
+        key = len(run.samples), *targets.values()
+        if key not in self._known:
+            self._known[key] = self.forecast(len(run.samples), targets).states
+        return self._known[key]
+
     def _arguments(self, run: _Run, k: int) -> Arrays:
         piece, n = run.pieces[k], self.plan.n_steps
         start = piece.interval * n
-        arguments = run.arguments | {x: v for x, v in run.intervals[piece.interval].items() if x != "spikes"}
+        arguments = run.arguments | run.intervals[piece.interval]
         for name, axis in self.places.items():
             if self.program.buffers[name].role == "host" and name in arguments:
                 values = np.asarray(arguments[name])
@@ -332,12 +338,12 @@ class RecordingRunner:
         }  # fmt: skip
 
     def _input(self, run: _Run, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Input spikes of steps first ... last - 1 of the recording."""
-        n, found = self.plan.n_steps, []
+        """Input spikes of steps first ... last - 1 of the recording: nothing else of the data is read."""
+        n, data, found = self.plan.n_steps, run.data, []
         for j in range(max(first, 0) // n, (last - 1) // n + 1):
-            steps, channels = run.intervals[j]["spikes"]
-            a, b = np.searchsorted(steps, [first - j * n, last - j * n])
-            found.append((steps[a:b] + np.int32(j * n), channels[a:b]))
+            start, stop = (int(data.offsets[run.samples[j] + k]) for k in (0, 1))
+            a, b = (bisect_left(data.steps, step - j * n, start, stop) for step in (first, last))
+            found.append((data.steps[a:b] + np.int32(j * n), np.asarray(data.channels[a:b], np.int32)))
         steps, channels = (np.concatenate(parts) for parts in zip(*found))
         return steps, channels
 
@@ -376,9 +382,13 @@ class RecordingRunner:
 
     def _fitting(self, arguments: Arrays) -> Arrays:
         """Memory of the last call, but for lists that have become longer."""
-        fits = lambda n, a: a.shape == self._shape(self.program.buffers[n], arguments)  # noqa: E731
-        own = {n: b for n, b in self.program.buffers.items() if b.role not in ("host", "number") and b.axes}
-        return {n: self.stored[n] for n in own if n in self.stored and fits(n, self.stored[n])}
+        lengths = tuple(arguments[n] for n in arguments if n.endswith(("_room", "_ring", "n_targets")))
+        if lengths != self._lengths_before:
+            fits = lambda n, a: a.shape == self._shape(self.program.buffers[n], arguments)  # noqa: E731
+            own = [n for n, b in self.program.buffers.items() if b.role not in ("host", "number") and b.axes]
+            self.stored = {n: self.stored[n] for n in own if n in self.stored and fits(n, self.stored[n])}
+            self._lengths_before = lengths
+        return self.stored
 
     def _spikes(self) -> list[str]:
         return [n for n, b in self.program.buffers.items() if SPIKE_ROWS in b.axes]

@@ -1,0 +1,102 @@
+"""Memory and processor time of the gradient of whole recordings, against their duration.
+
+    python benchmarks/recordings.py [--minutes 1 10 60] [--memory "500 MB"] [--chunk 1000] [--figure FILE.png]
+
+256 recurrent LIF neurons with 64 inputs at 20 Hz and 10 outputs, steps of 1 ms, on `c99`, each in a process of its own:
+in pieces, and as one trial that keeps everything. Memory is the peak of the process beyond what it had before, with
+the spikes of the input; processor time is that of the second run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from genn_eventprop import Dense, Events, Network, Normal
+from genn_eventprop.engines import create
+from genn_eventprop.losses import Loss
+from genn_eventprop.models import LI, LIF
+from genn_eventprop.plan import make_plan
+from genn_eventprop.training.runtime_estimate import peak_memory
+from genn_eventprop.training.stateful import in_bytes
+
+INPUTS, RATE = 64, 0.02  # per ms
+KEPT = 12
+"""Minutes up to which a trial keeps everything here: some 150 MB a minute."""
+
+
+def measure(minutes: float, memory: str, chunk: int) -> dict[str, float]:
+    """In this process; chunk: steps, 0 for one trial."""
+    net, duration = Network(), 60_000 * minutes
+    source = net.input(INPUTS)
+    hidden = net.population(LIF(tau_mem=20.0, tau_syn=5.0), 256, name="hidden")
+    output = net.population(LI(), 10, name="output")
+    net.connect(source, hidden, Dense(Normal(0.25, 0.25)))
+    net.connect(hidden, hidden, Dense(Normal(-0.02, 0.1)), delay=1.0)
+    net.connect(hidden, output, Dense(Normal(0.0, 0.2)))
+    plan = make_plan(net, Loss(output, "integral"), dt=1.0, duration=duration)
+    engine = create(plan, net.initial_parameters(1), engine="c99", dtype="float32")
+    before, rng, spikes = peak_memory(), np.random.default_rng(0), int(INPUTS * RATE * duration)
+    times, channels = np.sort(rng.uniform(0, duration - 1, spikes)), rng.integers(0, INPUTS, spikes)
+    events = Events.from_samples([(times, channels)], n_channels=INPUTS, labels=[3], n_classes=10)
+    data, found = engine.load(events), dict[str, float]()
+    runner = engine.recordings(chunk, in_bytes(memory, "memory")) if chunk else None
+    for _ in range(2):
+        began = time.process_time()
+        if runner is None:
+            result = engine.run(data, [0], training=True)
+        else:
+            result = runner.run(data, np.array([0]), True, False)
+        found["seconds"] = time.process_time() - began
+    after = peak_memory()
+    assert before is not None
+    assert after is not None
+    found |= {"MB": (after - before) / 1e6, "Hz": result.spike_counts["hidden"].sum() / 256 / duration * 1000}
+    return found | ({} if runner is None else {"runs": runner.forecast(1).runs})
+
+
+def main() -> None:
+    """Measure and print; draw, if asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 2.0, 5.0, 10.0, 20.0, 60.0])
+    parser.add_argument("--memory", default="500 MB")
+    parser.add_argument("--chunk", type=int, default=1000, help="steps of a piece")
+    parser.add_argument("--figure", help="file for memory against duration")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(measure(args.minutes[0], args.memory, args.chunk)))
+        return
+    rows: dict[str, dict[float, dict[str, float]]] = {"in pieces": {}, "one trial": {}}
+    for minutes in args.minutes:
+        for name, chunk in (("in pieces", args.chunk), ("one trial", 0)):
+            if name == "one trial" and minutes > KEPT:
+                continue
+            options = ["--minutes", str(minutes), "--memory", args.memory, "--chunk", str(chunk), "--child"]
+            done = subprocess.run([sys.executable, __file__, *options], check=True, capture_output=True, text=True)
+            row = rows[name][minutes] = json.loads(done.stdout)
+            runs = f", every step forwards {row['runs']:.2f} times" if "runs" in row else ""
+            print(f"{minutes:g} min {name}: {row['MB']:.0f} MB, {row['seconds']:.2f} s{runs}", flush=True)
+    if args.figure:
+        draw(rows, args.figure)
+
+
+def draw(rows: dict[str, dict[float, dict[str, float]]], file: str) -> None:
+    """Memory against duration."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(4.5, 3), layout="constrained")
+    for (name, found), marker in zip(rows.items(), "os"):
+        axes.loglog(list(found), [row["MB"] for row in found.values()], f"{marker}-", label=name)
+    axes.set(xlabel="recording (min)", ylabel="memory (MB)")
+    axes.legend()
+    figure.savefig(file, dpi=150)
+
+
+if __name__ == "__main__":
+    main()
