@@ -22,6 +22,7 @@ class IntegerTrial:
         readout: (B, K) int64 if the network has one. classes: (B,) int64, -1 where no output decides.
 
     Example:
+        >>> from genn_eventprop.integer import simulate
         >>> trial = simulate(net.quantise("loihi2"), np.ones((2, 10, 4), np.uint8), record=True)
         >>> trial.V["output"].shape, trial.V["output"].dtype
         ((2, 10, 2), dtype('int32'))
@@ -64,6 +65,7 @@ def simulate(network: IntegerNetwork, counts: np.ndarray, *, record: bool = Fals
         NetworkError: input of another shape.
 
     Example:
+        >>> from genn_eventprop.integer import simulate
         >>> simulate(net.quantise("int8"), np.ones((2, 10, 4), np.uint8)).spikes["hidden"].shape
         (2, 10, 8)
     """
