@@ -3,7 +3,8 @@
     python benchmarks/defaults.py --aeon aeon-1.6.0-py3-none-any.whl    # all sets, seed 1
     python benchmarks/defaults.py --sets iris,yin_yang --seeds 1-5
     python benchmarks/defaults.py --sets rules --split validation       # as rules are chosen: no test set is read
-    python benchmarks/defaults.py --table                               # the result file as Markdown
+    python benchmarks/defaults.py --table                               # what the result file has
+    python benchmarks/defaults.py --table --write docs/numbers/defaults.json    # and the table of docs/own_data.md
 
 A run learns if it reaches 95 % of the better of two baselines, logistic regression (of a regression ridge regression)
 and 1-NN (`data.baselines`), and 90 % of the tuned accuracy where one is known for the same samples. Of a regression
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from result_file import add_row
 
 from genn_eventprop.atomic import write_text
 from genn_eventprop.data import Currents, Events
@@ -37,6 +39,7 @@ from genn_eventprop.data.readers import aer, fsdd, mnist, ts, yin_yang
 from genn_eventprop.data.target_scale import has_targets
 from genn_eventprop.experiments.own_data import Config, of_sets
 from genn_eventprop.recipes import recipe_of, split_off
+from genn_eventprop.runs.run_folder import environment
 
 LIMIT = 1000
 """Training samples, and test samples, of a set that has more."""
@@ -261,30 +264,22 @@ def measure(row: Row, data: Path, wheel: Path, split: str, seed: int, threads: i
     }  # fmt: skip
 
 
-def table(results: dict[str, Any]) -> str:
-    """Markdown: a row a data set, and the share of runs that learn."""
-    lines = [
-        "| data | samples | encoding | accuracy | logistic regression | 1-NN | runs that learn | s |",
-        "|" + "---|" * 8,
-    ]
-    for kept in (False, True):
-        shares = list[bool]()
-        for name, row in ROWS.items():
-            runs = list(results.get(name, {}).values())
-            if row.kept is not kept or not runs:
-                continue
-            shares += [run["learns"] for run in runs]
-            accuracy = " ".join(f"{100 * run['accuracy']:.1f}" for run in runs)
+COLUMNS = ("data", "samples", "encoding", "test", "regression", "1-NN", "runs that learn", "s")
+
+
+def rows(results: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Name -> cells of a row of the table, those kept for the end last."""
+    found = {}
+    for name, row in sorted(ROWS.items(), key=lambda item: item[1].kept):
+        runs = list(results.get(name, {}).values())
+        if runs:
             learned, seconds = sum(run["learns"] for run in runs), np.mean([run["seconds"] for run in runs])
-            lines.append(
-                f"| {name} | {runs[0]['samples'][0]} | `{runs[0]['encoding'] or 'none'}` | {accuracy} | "
-                f"{100 * runs[0][LOGISTIC]:.1f} | {100 * runs[0][NEAREST]:.1f} | "
-                f"{learned} of {len(runs)} | {seconds:.0f} |"
-            )
-        if shares:
-            words = "kept for the end" if kept else "all that rules were chosen with"
-            lines.append(f"| **{words}** | | | | | | **{sum(shares)} of {len(shares)}** | |")
-    return "\n".join(lines)
+            found[name] = (
+                name + " (kept)" * row.kept, str(runs[0]["samples"][0]), f"`{runs[0]['encoding'] or 'none'}`",
+                " ".join(f"{100 * run['accuracy']:.1f}" for run in runs), f"{100 * runs[0][LOGISTIC]:.1f}",
+                f"{100 * runs[0][NEAREST]:.1f}", f"{learned} of {len(runs)}", f"{seconds:.0f}",
+            )  # fmt: skip
+    return found
 
 
 def main() -> None:
@@ -300,6 +295,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "defaults.json")
     parser.add_argument("--table", action="store_true", help="print the table of what is there, run nothing")
+    parser.add_argument("--write", type=Path, help="the rows into this file too: docs/numbers/defaults.json")
     options = parser.parse_args()
     results = json.loads(options.out.read_text()) if options.out.exists() else {}
     parts = results.setdefault(options.split, {})
@@ -310,12 +306,20 @@ def main() -> None:
         for name in names:
             if str(seed) in parts.get(name, {}):
                 continue
-            found = measure(ROWS[name], options.data, options.aeon, options.split, seed, options.threads)
+            found = {"about": environment()} | measure(
+                ROWS[name], options.data, options.aeon, options.split, seed, options.threads
+            )
             parts.setdefault(name, {})[str(seed)] = found
             options.out.parent.mkdir(exist_ok=True)
             write_text(options.out, json.dumps(results, indent=1))
             print(f"{name} seed {seed}: {found}", flush=True)
-    print(table(parts))
+    for name, cells in rows(parts).items():
+        print(" | ".join(cells))
+        if options.write:
+            last = list(parts[name].values())[-1]
+            command = f"python benchmarks/defaults.py --sets {name} --seeds 1-{len(parts[name])} --aeon WHEEL"
+            accuracies = {seed: run["accuracy"] for seed, run in parts[name].items()}
+            add_row(options.write, COLUMNS, cells, command, last["about"], runs=accuracies)
 
 
 if __name__ == "__main__":
