@@ -264,7 +264,7 @@ def measure(row: Row, data: Path, wheel: Path, split: str, seed: int, threads: i
     }  # fmt: skip
 
 
-COLUMNS = ("data", "samples", "encoding", "test", "regression", "1-NN", "runs that learn", "s")
+COLUMNS = ("data", "samples", "encoding", "test", "logistic or ridge regression", "1-NN", "runs that learn", "s")
 
 
 def rows(results: dict[str, Any]) -> dict[str, tuple[str, ...]]:
