@@ -19,6 +19,7 @@ from pathlib import Path
 
 from seeds import seeds_of
 
+from genn_eventprop.experiment import Experiment
 from genn_eventprop.experiments import device_in_the_loop as page
 
 COLUMNS = {
@@ -27,12 +28,24 @@ COLUMNS = {
     "in_the_loop": "trained in the loop",
 }
 
-SETTINGS = ("epochs", "hidden", "neuron", "spread", "jitter", "lost", "surplus", "slope_floor", "train_size")
+SETTINGS = (
+    "epochs",
+    "hidden",
+    "neuron",
+    "spread",
+    "jitter",
+    "lost",
+    "surplus",
+    "initial_spikes",
+    "slope_floor",
+    "train_size",
+)
 
 
-def trained(config: page.Config) -> tuple[float, dict, page.Experiment]:
+def trained(config: page.Config) -> tuple[float, dict, Experiment]:
     """(test accuracy of the last weights in per cent, last metrics, the experiment)."""
     experiment = page.build(config)
+    assert experiment.test is not None
     experiment.trainer.fit(experiment.train, experiment.validation, epochs=config.epochs)
     accuracy = 100 * experiment.trainer.evaluate(experiment.test).accuracy
     return accuracy, experiment.trainer.state.metrics[-1], experiment
@@ -45,6 +58,7 @@ def run(config: page.Config) -> dict[str, float]:
     in_the_loop, metrics, on_device = trained(config)
     for name, value in of_model.trainer.engine.parameters.items():
         on_device.trainer.engine.parameters[name][...] = value
+    assert on_device.test is not None
     only_run = 100 * on_device.trainer.evaluate(on_device.test).accuracy
     spikes = metrics["spikes_per_neuron"]["hidden"] * config.hidden * len(on_device.train)
     return {

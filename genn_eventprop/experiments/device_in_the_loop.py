@@ -39,7 +39,7 @@ class Config(ExperimentConfig):
 
     epochs: int = 20
     """Passes through the training set."""
-    hidden: int = 100
+    hidden: int = 300
     """Number of neurons on the device."""
     neuron: str = "LIF"
     """Model of these neurons, parameters in parentheses."""
@@ -57,7 +57,7 @@ class Config(ExperimentConfig):
     """Bits of the weights on the device; by default as in the model."""
     device_seed: int = 1
     """Which device: its deviations are fixed by this seed."""
-    initial_spikes: float = 2.0
+    initial_spikes: float = 4.0
     """Spikes per neuron and trial that the initial weights are scaled to."""
     slope_floor: float = 0.02
     """Smallest trusted slope of V at a spike, in thresholds per ms; by it 1 / slope is bounded."""

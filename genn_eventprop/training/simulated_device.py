@@ -145,7 +145,7 @@ class SimulatedDevice:
         order = np.argsort(time, kind="stable")
         time, neuron = time[order], neuron[order]
         step = np.maximum(np.floor(time / self.plan.dt + 0.5).astype(np.int64), 1)
-        _, first = np.unique(np.stack([step, neuron]), axis=1, return_index=True)
+        _, first = np.unique(step * (1 + neuron.max(initial=0)) + neuron, return_index=True)
         first.sort()
         return time[first], neuron[first]
 
