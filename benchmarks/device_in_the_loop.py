@@ -16,6 +16,7 @@ import statistics
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from seeds import seeds_of
 
@@ -42,7 +43,7 @@ SETTINGS = (
 )
 
 
-def trained(config: page.Config) -> tuple[float, dict, Experiment]:
+def trained(config: page.Config) -> tuple[float, dict[str, Any], Experiment]:
     """(test accuracy of the last weights in per cent, last metrics, the experiment)."""
     experiment = page.build(config)
     assert experiment.test is not None
