@@ -11,7 +11,8 @@ takes the place of the simulation in `build`.
     genn-eventprop train device_in_the_loop --neuron ALIF --weight-bits 6
     genn-eventprop train device_in_the_loop --quick
 
-Expected: see docs/device.md, which has means over five seeds (benchmarks/device_in_the_loop.py).
+Expected after --epochs 10 --train-size 4000, five seeds and devices (benchmarks/device_in_the_loop.py): 91.6 +- 0.8 %,
+the ideal network 92.0 +- 0.9 %, and that network only run on the device 81.6 +- 2.6 %.
 """
 
 from __future__ import annotations
