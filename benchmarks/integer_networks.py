@@ -26,18 +26,21 @@ NUMBERS = 25
 """Networks of one structure, which is compiled once."""
 
 
-def main(networks: int = 100, profiles: tuple[str, ...] = tuple(PROFILES), xylosim: bool = False) -> int:
+def main(
+    networks: int = 100, first: int = 0, profiles: tuple[str, ...] = tuple(PROFILES), xylosim: bool = False
+) -> int:
     """Compare.
 
     Args:
         networks: How many random networks of every profile.
+        first: Number of the first one.
         profiles: Which ones.
         xylosim: Compare with xylosim instead of with the C file.
     """
     wrong = 0
     for profile in ("xylo",) if xylosim else profiles:
         spikes, cut, compiled = 0, 0, None
-        for k in range(networks):
+        for k in range(first, first + networks):
             network, counts = draw_for_xylo(k) if xylosim else draw(profile, k // NUMBERS, k % NUMBERS)
             ours = simulate(network, counts, record=True)
             if xylosim:
