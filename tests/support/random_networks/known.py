@@ -69,7 +69,7 @@ def learned(model: NeuronModel, **values: Any) -> Neuron:
 
 def spike_at_the_end(number: int) -> Case:
     """T is the time of the hidden neuron's spike `number`, found by the reference."""
-    from ...engines.reference.exact.engine import ReferenceEvent
+    from genn_eventprop.engines.reference.exact.engine import ReferenceEvent
 
     text = f"spike {number} at T"
     inputs = (1.0, 2.0, 5.0, 6.5, 11.0)
