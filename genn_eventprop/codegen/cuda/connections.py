@@ -11,7 +11,7 @@ from dataclasses import replace
 import sympy as sp
 
 from ...program.lower import SOURCE, TOTAL, Body
-from ...program.nodes import NEURON, Access, Buffer, Code, Kernel, Range
+from ...program.nodes import NEURON, Access, Block, Buffer, Code, Kernel, Range
 from ...program.operations import EVALUATED
 from ...program.trial import Birth, Deliver, Feedback, FeedInput
 from ..layout import Layout
@@ -278,7 +278,7 @@ class ConnectionOps(Layout):
                 caused = [Code(f"if (lane == 0) total += spike_c{i}(t, sample, now, source);\n", (SOURCE,), ())]
             else:
                 caused = self.loops.in_time(i, self.loops.caused(i, part, b, TOTAL))
-            text += self.loops.text(self.loops.of_any_channel(i, caused), "lane", WARP)
+            text += self.loops.text([Block(tuple(self.loops.of_any_channel(i, caused)))], "lane", WARP)
         return f"{ask}real total = 0;\n{text}total = warp_sum(total);\n"
 
     def feedback(self, operations: Sequence[Feedback]) -> str:

@@ -39,6 +39,7 @@ from genn_eventprop.plan import make_plan
 from genn_eventprop.verify.engines import Case, Verdict
 from genn_eventprop.verify.engines.check import PRECISION, Truth, judged, loaded
 from genn_eventprop.verify.engines.outcome import HALVES, INPUT_TIMES, other_number, outcome
+from support.cuda_shim import ShimEngine
 from support.engine_check import ENGINES, check, made, masked_gradients, starts_above
 from support.genn_harness import HarnessEngine
 from support.mirror import mirrored
@@ -256,6 +257,19 @@ def test_a_start_above_threshold_is_refused(name: str, monkeypatch: pytest.Monke
 def test_slow_outputs_that_are_pushed_hard(name: str) -> None:
     """V moves fast though all its rates are small: too few nodes for l(V(t)), and for the weight, were taken once."""
     assert {v.kind for v in check(KNOWN[name]())} == {"right"}
+
+
+def test_two_inputs_with_delays_of_their_own() -> None:
+    """dL/d(time) of their spikes: on cuda one loop for each of the inputs, in the same function."""
+    case = KNOWN["two inputs with delays"]()
+    found = []
+    for engine in (made("native float64", case), ShimEngine(case.plan, case.parameters, dtype="float64")):
+        readout = engine.forward(engine.load(case.events), [0]).value
+        engine.backward(np.ones_like(readout), inputs=True)
+        found.append((engine.input_gradients, engine.gradients["right_hidden.delay"]))
+    for one, other in zip(*found, strict=True):
+        assert np.count_nonzero(one) > 3
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-14)
 
 
 def test_missing_targets_of_an_output_that_spikes() -> None:

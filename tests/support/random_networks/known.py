@@ -11,7 +11,7 @@ import numpy as np
 
 from genn_eventprop.data import Events
 from genn_eventprop.losses import LOSSES
-from genn_eventprop.modelling import Array, Dense, Network, NeuronModel, Param
+from genn_eventprop.modelling import Array, Delay, Dense, Network, NeuronModel, Param, Uniform
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
@@ -101,6 +101,21 @@ def joined_names() -> Case:
     )
 
 
+def delayed_inputs() -> Case:
+    """Two inputs, whose synapses have delays of their own, onto one layer."""
+    rng, net = np.random.default_rng(3), Network()
+    left, right = net.input(2, name="left"), net.input(3, name="right")
+    hidden, output = net.population(LIF(), 6, "hidden"), net.population(LI(), 2, "output")
+    for source in (left, right):
+        weights = Array(rng.uniform(0.8, 2.0, (source.size, 6)))
+        net.connect(source, hidden, Dense(weights), delay=Delay(Uniform(0.0, 4.0), max=6.0, trainable=True))
+    net.connect(hidden, output, Dense(Array(rng.uniform(0.5, 1.5, (6, 2)))))
+    plan = make_plan(net, LOSSES["sum"](output), dt=1.0, duration=20.0, spike_times="grid")
+    channels = np.arange(12) % 5
+    events = Events.from_samples([(np.sort(rng.uniform(0, 15, 12)), channels)], 5, [0], n_classes=2)
+    return Case("two inputs with delays", plan, net.initial_parameters(1), events, tune=False, strict=True)
+
+
 def _known() -> dict[str, Callable[[], Case]]:
     grid: dict[str, Any] = {"spike_times": "grid"}
     own = Param(np.array([20.0]), "ms")
@@ -138,6 +153,7 @@ def _known() -> dict[str, Callable[[], Case]]:
         add(name, LIF(), 3, slow, 2, "voltage_error", rows=16, weights={"in": 5.0, "out": 1500.0}, weight=weight)
     cases["missing targets of an output that spikes"] = missing_targets
     cases["joined names"] = joined_names
+    cases["two inputs with delays"] = delayed_inputs
     return cases
 
 
