@@ -210,7 +210,7 @@ def describe_epoch(metrics: Mapping[str, Any], epochs: int) -> str:
     """
     parts = [f"epoch {metrics['epoch']:>{len(str(epochs))}}/{epochs}"]
     parts.append(_score(metrics["train_loss"], metrics["train_accuracy"]))
-    if metrics["validation_loss"] is not None:
+    if metrics.get("validation_loss") is not None:
         parts.append(f"validation {_told(metrics['validation_loss'], metrics['validation_accuracy'])}")
     for name, part in [*metrics.get("losses", {}).items()][1:]:  # of the main one everything above
         source = "train" if part["validation_loss"] is None else "validation"
