@@ -128,7 +128,8 @@ def test_shapes_are_found_anywhere_whatever_the_offset(seed: int, offset: float,
     data, moved = Currents(curves, 1.0), Currents(np.roll(curves, by, 1) + round(offset), 1.0)
     fitted = Shapes(1).fit(data)
     assert np.abs(step(fitted, data).values - step(fitted, moved).values).max() < 0.02
-    assert np.ptp(step(fitted, data).values, axis=0).max() > 0.05, "samples differ"
+    # of 400 seeds one in forty has 0.046, the others more
+    assert np.ptp(step(fitted, data).values, axis=0).max() > 0.03, "samples differ by more than a shift does"
     flat = step(Shapes(2).fit(data.replace(0 * data.values + 1e7)), data.replace(0 * data.values + 1e7))
     assert not flat.values.any(), "a constant curve has no shape"
 
