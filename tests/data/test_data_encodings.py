@@ -123,13 +123,12 @@ def test_shapes_count_where_a_convolution_is_above_its_threshold(seed: int, step
 @given(SEEDS, st.floats(-1e3, 1e3), st.integers(5, 30))
 def test_shapes_are_found_anywhere_whatever_the_offset(seed: int, offset: float, by: int) -> None:
     rng = np.random.default_rng(seed)
-    curves = np.zeros((4, 160, 1))
-    curves[:, 60:90] = np.cumsum(rng.standard_normal((4, 30, 1)), 1)
+    curves = np.zeros((12, 160, 1))  # of four drawn curves, one seed in forty has some that differ by 0.046
+    curves[:, 60:90] = np.cumsum(rng.standard_normal((12, 30, 1)), 1)
     data, moved = Currents(curves, 1.0), Currents(np.roll(curves, by, 1) + round(offset), 1.0)
     fitted = Shapes(1).fit(data)
     assert np.abs(step(fitted, data).values - step(fitted, moved).values).max() < 0.02
-    # of 400 seeds one in forty has 0.046, the others more
-    assert np.ptp(step(fitted, data).values, axis=0).max() > 0.03, "samples differ by more than a shift does"
+    assert np.ptp(step(fitted, data).values, axis=0).max() > 0.05, "samples differ"
     flat = step(Shapes(2).fit(data.replace(0 * data.values + 1e7)), data.replace(0 * data.values + 1e7))
     assert not flat.values.any(), "a constant curve has no shape"
 
