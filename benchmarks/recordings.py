@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 
@@ -87,15 +88,23 @@ def main() -> None:
 
 
 def draw(rows: dict[str, dict[float, dict[str, float]]], file: str) -> None:
-    """Memory against duration."""
-    import matplotlib.pyplot as plt
+    """Memory against duration, in the look of the other figures."""
+    from genn_eventprop.report.plots.style import figure, save, styled
 
-    figure, axes = plt.subplots(figsize=(4.5, 3), layout="constrained")
-    for (name, found), marker in zip(rows.items(), "os"):
-        axes.loglog(list(found), [row["MB"] for row in found.values()], f"{marker}-", label=name)
-    axes.set(xlabel="recording (min)", ylabel="memory (MB)")
-    axes.legend()
-    figure.savefig(file, dpi=150)
+    @styled
+    def drawn() -> Any:
+        fig, axes = figure(size=(5.0, 3.2))
+        for (name, found), marker in zip(rows.items(), "os"):
+            axes.loglog(list(found), [row["MB"] for row in found.values()], f"{marker}-", label=name)
+        minutes, sizes = next(iter(rows.values())), (10, 30, 100, 300, 1000)
+        axes.set_xticks(list(minutes), [f"{m:g}" for m in minutes])
+        axes.set_yticks(sizes, [f"{size:,}" for size in sizes])
+        axes.minorticks_off()
+        axes.set(xlabel="recording (min), log scale", ylabel="memory (MB), log scale")
+        axes.legend()
+        return fig
+
+    save(drawn(), file)
 
 
 if __name__ == "__main__":
