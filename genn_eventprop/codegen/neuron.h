@@ -160,9 +160,9 @@ struct Neuron {
             }
         }
     }
-    // An own spike at s; m: P and c there. extra: what lambda has beside P^T mu. jump(lambda): the jump of the model.
+    // An own spike in a mode at s; m: P and c there. extra: what lambda has beside P^T mu. jump(lambda): the jump of the model.
     template <class Jump, class Learn>
-    FUNCTION void undo_spike(double s, const Propagator<n> &m, const double *before, const double *after, const double *extra, double *mu, Jump jump, Learn learn) const {
+    FUNCTION void undo_spike(int mode, double s, const Propagator<n> &m, const double *before, const double *after, const double *extra, double *mu, Jump jump, Learn learn) const {
         const Propagator<n> behind = HELD ? at(HELD, s) : m;
         double lambda[n], right[n];
         behind.to_lambda(mu, right);
@@ -170,7 +170,7 @@ struct Neuron {
         jump(lambda);
         for (int i = 0; i < n; ++i) lambda[i] -= extra[i];
         m.from_lambda(lambda, mu);
-        between(0, s, m, before, lambda, 1, learn), between(HELD, s, behind, after, right, -1, learn);
+        between(mode, s, m, before, lambda, 1, learn), between(HELD, s, behind, after, right, -1, learn);
     }
     // The end of a refractory period at s, where lambda is continuous; returns D, which goes to the spike that began it.
     template <class Learn>

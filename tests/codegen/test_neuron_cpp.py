@@ -48,7 +48,7 @@ void undo_spike(const Tables &p, double s, const double *y, const double *h, dou
         const double a = h[0] * l[0] + h[2] * l[1], b = h[1] * l[0] + h[3] * l[1];
         l[0] = a, l[1] = b;
     };
-    cell.undo_spike(s, m, x, after, extra, mu, jump, [&](int r, double by) { gradient[r] += by; });
+    cell.undo_spike(0, s, m, x, after, extra, mu, jump, [&](int r, double by) { gradient[r] += by; });
 }
 void end(const Tables &p, double s, const double *y, double *x, double *next) {
     const Cell cell{p, 0};

@@ -402,7 +402,7 @@ __device__ inline void undo(const Neuron<P> &cell, WayBack<P> &way, Read read, R
     for (int k = 0; k < n; ++k) before[k] = p.x[event * n + k];
     reset(before, after);
     const double dl_dt = spiked(of_sample, s, before, after, extra);
-    cell.undo_spike(s, m, before, after, extra, way.mu, [&](double *lambda) { jump(of_sample, before, dl_dt, lambda); }, learn);
+    cell.undo_spike(0, s, m, before, after, extra, way.mu, [&](double *lambda) { jump(of_sample, before, dl_dt, lambda); }, learn);
     m.from_state(before, way.y);
     undone(of_sample, true);
     way.mode = 0, --way.left, way.newest(cell);

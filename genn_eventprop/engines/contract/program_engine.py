@@ -110,6 +110,11 @@ class ProgramEngine(Engine):
         given = Arrays()
         for name, spikes in self._observed.items():
             i = self._numbers[name]
+            if self.plan.spike_times == "exact":
+                start = np.searchsorted(spikes.sample, np.arange(batch + 1))
+                lists = {"times": spikes.time, "neurons": spikes.neuron.astype(np.int32), "start": start}
+                given |= {f"p{i}_{OBSERVED}_{what}": array for what, array in lists.items()}
+                continue
             rows = observed_rows(spikes, self.plan, self.plan.populations[i], batch, self.dtype)
             given[f"p{i}_{OBSERVED}"] = self._padded(rows)
         return given

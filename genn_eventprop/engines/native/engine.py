@@ -93,7 +93,7 @@ class NativeEngine(ProgramEngine):
     own_differences = True
     when_compared = {"tolerance": 1e-13}
     finds_activity = records = True
-    observes = frozenset({"grid"})
+    observes = frozenset({"grid", "exact"})
 
     @classmethod
     def availability(cls) -> Availability:

@@ -114,18 +114,25 @@ def test_own_spikes_of_many_networks_given_back(name: str, also: Collection[str]
     check_networks(name, drawn(range(100, 112), also), **({} if name == "reference_clock" else {"dtype": "float64"}))
 
 
+EXACT: dict[str, dict[str, Any]] = {"reference_event": {}, "native": {"dtype": "float64", "threads": 1}}
+
+
+@pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("also", [(), ("modes",)], ids=lambda also: " ".join(also) or "plain")
-def test_own_spikes_in_exact_time_given_back(also: Collection[str]) -> None:
-    check_networks("reference_event", drawn(range(2), also, "exact"))
+def test_own_spikes_in_exact_time_given_back(name: str, also: Collection[str]) -> None:
+    check_networks(name, drawn(range(2), also, "exact"), **EXACT[name])
 
 
 @pytest.mark.ci
+@pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("also", [a for a in ALSO if a != ("sharp",)], ids=" ".join)  # whose V rounding of time moves
-def test_own_spikes_of_many_networks_in_exact_time_given_back(also: Collection[str]) -> None:
-    check_networks("reference_event", drawn(range(100, 110), also, "exact"))
+def test_own_spikes_of_many_networks_in_exact_time_given_back(name: str, also: Collection[str]) -> None:
+    check_networks(name, drawn(range(100, 110), also, "exact"), **EXACT[name])
 
 
-def small(model: Any = MODELS[0], name: str = "reference_clock", **settings: Any) -> tuple[Engine, Any]:
+def small(
+    model: Any = MODELS[0], name: str = "reference_clock", times: str = "grid", **settings: Any
+) -> tuple[Engine, Any]:
     """Four inputs, five recurrent neurons, three outputs; three samples."""
     net, rng = Network(), np.random.default_rng(4)
     source, hidden = net.input(4), net.population(model, 5, "hidden")
@@ -134,7 +141,7 @@ def small(model: Any = MODELS[0], name: str = "reference_clock", **settings: Any
     net.connect(source, hidden, Dense(Normal(2.0 * scale, scale)))
     net.connect(hidden, hidden, Dense(Normal(0.3 * scale, 0.5 * scale)), delay=1.0)
     net.connect(hidden, out, Dense(Normal(0.3, 0.5)))
-    plan = make_plan(net, IntegratedVoltageCrossEntropy(out), dt=dt, duration=T)
+    plan = make_plan(net, IntegratedVoltageCrossEntropy(out), dt=dt, duration=T, spike_times=times)
     samples = [(np.sort(rng.uniform(0, 20, 15)), rng.integers(0, 4, 15)) for _ in range(3)]
     engine = made(plan, net.initial_parameters(3), name, **settings)
     return engine, engine.load(Events.from_samples(samples, n_channels=4, labels=[0, 1, 2]))
@@ -183,6 +190,20 @@ def test_spikes_of_others_act_alike_on_all_engines(model: Any) -> None:
         want = want or found
         for key, value in found.items():
             np.testing.assert_allclose(value, want[key], rtol=1e-9, atol=1e-12, err_msg=f"{name}: {key}")
+
+
+@pytest.mark.parametrize("model", MODELS[:2] + MODELS[3:], ids=lambda m: m.model.name)
+def test_spikes_of_others_act_in_exact_time_as_in_the_reference(model: Any) -> None:
+    """At any time: in refractory periods, at the start and the end, at arrivals that move V at once."""
+    samples = [(np.r_[0.0, t + 0.1 * (t < 9), T], np.r_[1, k, (k[-1] + 1) % 5]) for t, k in others(1)]
+    found = []
+    for name, settings in (("reference_event", {}), ("native", {"dtype": "float64", "tolerance": 1e-13})):
+        engine, data = small(model, name, "exact", slope_floor=0.02, **settings)
+        result = engine.run(data, [0, 1, 2], training=True, observed={"hidden": samples})
+        found.append(numbers(engine, result))
+    assert found[0]["guarded"] > 0
+    for key, want in found[0].items():
+        np.testing.assert_allclose(found[1][key], want, rtol=0, atol=1e-10 * np.abs(want).max(), err_msg=key)
 
 
 def test_what_a_spike_of_others_does_is_what_the_equations_say() -> None:
@@ -281,8 +302,8 @@ def test_what_takes_no_observed_spikes_says_so() -> None:
         engine.run(data, [0], observed={"output": [([], [])]})
     net, loss = engine.plan.network, engine.plan.asked  # type: ignore[attr-defined]
     plan = make_plan(net, loss, dt=DT, duration=T, spike_times="exact")
-    exact = create(plan, net.initial_parameters(3), engine="native")
-    with pytest.raises(EngineError, match="native takes no observed spikes .* use engine='reference_event'"):
+    exact = made(plan, net.initial_parameters(3), "cuda")
+    with pytest.raises(EngineError, match="cuda takes no observed spikes .* use engine='native' or 'reference_event'"):
         exact.run(data, [0], observed={"hidden": [([], [])]})
 
 

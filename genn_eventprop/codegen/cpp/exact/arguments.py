@@ -6,6 +6,7 @@ from ....losses import LossRecord
 from ....plan import ConnectionRecord, Plan, PopulationRecord
 from ....plan.series import MODES, varies
 from ....program.connectivity.windows import window_values
+from ....program.events import OBSERVED
 from ....program.host_values import auxiliary
 from ....program.nodes import Buffer
 from ....program.population import RECORDED
@@ -50,6 +51,8 @@ def given_to_all(names: Context, tables: list[Buffer]) -> list[Buffer]:
         doubles += [f"d_c{i}"] if c.delay > 0 else []
     found += tables
     for n, p in enumerate(plan.populations):
+        kinds = {"times": "double", "neurons": "int", "start": "long"} if p.observed else {}
+        found += [Buffer(f"p{n}_{OBSERVED}_{what}", ("spikes",), kind, "host") for what, kind in kinds.items()]
         for k, r in enumerate(plan.spike_regularisers(p.name)):
             sides = ("upper", "lower", *(["excess"] if r.mean == "batch" else []))
             found += [Buffer(f"p{n}_{side}{k}", (p.size,), "real", "host") for side in sides]

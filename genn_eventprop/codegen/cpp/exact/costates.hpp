@@ -242,19 +242,20 @@ struct Costates : Spiking<M, N, Varies> {
         const double s = entry.s;
         Propagator<n> m;
         double before[n], after[n] = {}, v[n];
-        if constexpr (Varies)
-            m = of(neuron).at(0, s);
-        else  // the last one not used yet
+        int mode = 0;
+        if constexpr (M::observed && M::modes > 1) mode = this->during[index];
+        if constexpr (!Varies)  // the last one not used yet
             for (int64_t c = 0, e = --resets; c < RESET; ++c) m.m[c] = reset_columns.data[c * reset_room + e];
+        if (Varies || mode) m = of(neuron).at(mode, s);
         for (int i = 0; i < n; ++i) before[i] = double(spikes.record[i + 1][index]);
         if (M::dynamic) M::reset(args, neuron, 0, before, after);
         take(M::modes > 1 ? held_mu : mu, neuron, v);
         const auto jumps = [&](double* lambda) {
-            M::jumps(args, neuron, 0, 0, before, double(dl_dt), double(spikes.record[0][index]), lambda, grad);
+            M::jumps(args, neuron, 0, mode, before, double(dl_dt), double(spikes.record[0][index]), lambda, grad);
             if (M::pushed >= 0) lambda[M::pushed < 0 ? 0 : M::pushed] += double(jump[neuron]);
         };
-        of(neuron).undo_spike(s, m, before, after, extra, v, jumps, learning(neuron));
-        for (int i = 0; i < n; ++i) mu[i].data[neuron] = scalar(v[i]);
+        of(neuron).undo_spike(mode, s, m, before, after, extra, v, jumps, learning(neuron));
+        for (int i = 0; i < n; ++i) (mode ? held_mu : mu)[i].data[neuron] = scalar(v[i]);
     }
     // The end of a refractory period, see Derived.durations.
     void ended(int neuron, int64_t index, double s) {

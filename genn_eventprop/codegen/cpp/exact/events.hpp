@@ -19,6 +19,15 @@ struct Next {
     int64_t which = -1;
 };
 
+// Spikes of a population that others computed, in order of time: those of a trial that are still to come in the step.
+struct Given {
+    const double* times = nullptr;
+    const int32_t* neurons = nullptr;
+    int64_t count = 0, next = 0;
+    double until = 0;  // the end of the step; infinite in the last one
+    double at() const { return next < count && times[next] < until ? times[next] : std::numeric_limits<double>::infinity(); }
+};
+
 // Where a trial could not go on.
 struct Lost {
     int neuron = -1, state = -1;

@@ -67,7 +67,7 @@ struct Lanes : Neurons<M, N, Varies> {
     // The arrivals that are known at the start of the step.
     void absorb() {
         Base::absorb();
-        if constexpr (M::spiking) make_lanes();
+        make_lanes();
     }
     // An arrival in this step that was not known at its start. Crossings up to that time remain valid.
     void insert(Incoming a) {
@@ -95,6 +95,7 @@ struct Lanes : Neurons<M, N, Varies> {
     // Lanes
 
     void make_lanes() {
+        if constexpr (!M::spiking || M::observed) return;
         const int64_t count = find_crossed<N>(found, reach);
         for (int64_t i = 0; i < count; ++i) open_lane(found[i]);
         if (n_unarmed)
@@ -110,6 +111,13 @@ struct Lanes : Neurons<M, N, Varies> {
         collect(0, neuron, 0, cursor, by);
         for (int i = 0; i < n; ++i) base[i][l] = x[i].data[neuron], lane[i][l] = scalar(by[i]);
         reach.data[neuron] = UNKNOWN;
+    }
+    // The lane of a neuron whose spike is given, by which alone it may become one.
+    int lane_of(int neuron) {
+        int l = 0;
+        while (l < lanes && lane_neuron[l] != neuron) ++l;
+        if (l == lanes) open_lane(neuron);
+        return l;
     }
     // Closes lane l; the last lane moves into its place.
     void close_lane(int l) {

@@ -7,7 +7,7 @@ from ....plan.series import MODES
 from ...statements import indent
 from ..context import Context
 from .arguments import learned_dynamics
-from .program import ExactProgram
+from .program import ExactProgram, comes_late
 from .readings import reads
 
 UNUSED = """\
@@ -34,13 +34,15 @@ def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
     learned = learned_dynamics(p)
     place = [p.trainable.index(name) for name in learned] or [0]  # C++ has no arrays of length 0
     own = -1 - ctx.plan.populations.index(p)  # kinds of events from 0 on are connections
-    watched = p.spiking or any(r.form is not None and r.form.extrema for r in reads(program.readings, p))
+    watched = (p.spiking and not p.observed) or any(
+        r.form is not None and r.form.extrema for r in reads(program.readings, p)
+    )
     name = f"Model_{ctx.p(p.name)}"
     return (
         f"struct {name} {{\n"
         f"    static constexpr int n = {n}, receptors = {len(d.receptors)}, learned = {len(p.trainable)}, dynamic = {len(learned)}, own_spike = {own};\n"
         f"    static constexpr int modes = {len(d.modes)}, duration = {_learned_duration(p)};  // learned length of the refractory period, -1 for none\n"
-        f"    static constexpr bool spiking = {_bool(p.spiking)}, watched = {_bool(watched)};\n"
+        f"    static constexpr bool spiking = {_bool(p.spiking)}, observed = {_bool(p.observed)}, late = {_bool(comes_late(p))}, watched = {_bool(watched)};\n"
         f"    static constexpr bool spread = {_bool(any(c.spread for c in ctx.plan.into(p.name)))};  // whether arrivals may reach some neurons alone\n"
         f"    static constexpr bool coupled[{n}][{n + 1}] = {{{', '.join(rows)}}}, reached[{n}] = {{{', '.join(map(_bool, reached))}}};\n"
         f"    static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"

@@ -20,6 +20,8 @@ struct Spiking : Lanes<M, N, Varies> {
     Spikes<n + 1> spikes;
     Buffer<double> spike_time;
     int64_t spikes_in_step = 0;
+    Given given;
+    Buffer<int8_t> during;  // the modes in which given spikes came
 
     // A neuron in a refractory period. from: the first pending arrival that y does not contain yet. until: ms.
     struct Held {
@@ -70,7 +72,14 @@ struct Spiking : Lanes<M, N, Varies> {
 
     // The first one of the population comes first in its group if `first` is later. False: the trial cannot go on.
     bool look(const Args&, double, int who, Next& first) {
-        if constexpr (M::spiking) {
+        if constexpr (M::observed) {
+            const double at = std::fmax(given.at() - begun, now);
+            if (std::isfinite(at) && at <= known_at() + (M::late ? -together : together)) {
+                if (at < first.when || (at == first.when && first.which < 0)) first = {at, who, 0};
+            } else if (known_at() < first.when) {
+                first = {known_at(), who, -1};
+            }
+        } else if constexpr (M::spiking) {
             this->look_ahead();
             const int64_t hit = this->first_hit();
             if (hit >= 0) {
@@ -147,17 +156,30 @@ struct Spiking : Lanes<M, N, Varies> {
         int64_t index, spike;  // its number, twice
         double before[n], after[n];
     };
-    // Sends one.
+    // Sends one; a spike that is given may come within a refractory period, which begins anew.
     Event fire(const Args& args, const Next& first, double t_k, int64_t, int64_t& guarded) {
         Event event;
         double *before = event.before, *after = event.after;
-        const int l = hits[first.which].lane, neuron = event.neuron = lane_neuron[l];
-        const double s = now = std::fmin(hits[first.which].s, known_at());
-        hits.drop(first.which);
+        const double s = now = std::fmin(first.when, known_at());
+        int l = -1, neuron;
+        int64_t period = -1;
+        if constexpr (M::observed) {
+            neuron = given.neurons[given.next++];
+            for (period = held.count - 1; period >= 0 && held[period].neuron != neuron;) --period;
+            if (period < 0) l = this->lane_of(neuron);
+        } else {
+            l = hits[first.which].lane, neuron = lane_neuron[l];
+            hits.drop(first.which);
+        }
+        event.neuron = neuron;
         const auto cell = of(neuron);
-        const auto m = cell.at(0, s);
+        const int mode = period < 0 ? 0 : M::modes - 1;
+        const auto m = cell.at(mode, s);
         double v[n];
-        for (int i = 0; i < n; ++i) v[i] = add_up(base[i][l], lane[i][l]);
+        if (period < 0)
+            for (int i = 0; i < n; ++i) v[i] = add_up(base[i][l], lane[i][l]);
+        else
+            std::memcpy(v, held[period].y, sizeof v), collect(mode, neuron, held[period].from, cursor, v);
         m.to_state(v, before);
         M::reset(args, neuron, 0, before, after);
         const int64_t index = event.index = event.spike = spikes.count;
@@ -165,7 +187,7 @@ struct Spiking : Lanes<M, N, Varies> {
         spike_time.reserve(index + 1);
         spikes.neuron[index] = neuron;
         spike_time[index] = std::fmin(t_k + s, args.duration);
-        double gdot = cell.slope(before);
+        double gdot = mode ? 0.0 : cell.slope(before);  // g rests in a refractory period
         if (!(gdot > 0) || gdot < args.slope_floor) ++guarded, gdot = args.slope_floor;
         spikes.record[0][index] = gdot > 0 ? scalar(1 / gdot) : scalar(0);
         for (int i = 0; i < n; ++i) spikes.record[i + 1][index] = scalar(before[i]);
@@ -174,7 +196,9 @@ struct Spiking : Lanes<M, N, Varies> {
         const double g = cell.threshold(after), rest = until - now;
         if (g >= 0) unarmed[size_t(neuron)] = 1, ++n_unarmed;
         if (M::modes > 1) {
-            close_lane(l);
+            if (M::observed) during.reserve(index + 1), during[index] = int8_t(mode);
+            if (period < 0) close_lane(l);
+            else held.drop(period);
             hold(args, neuron, index, after);
             if (due < until) known = false, forget();
             return event;

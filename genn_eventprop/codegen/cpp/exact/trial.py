@@ -5,6 +5,7 @@ from __future__ import annotations
 from ....adjoint.birth import FARTHEST
 from ....plan import ConnectionRecord, PopulationRecord
 from ....plan.groups import groups
+from ....program.events import OBSERVED
 from ....program.population import RECORD
 from ...statements import indent
 from ..context import Context, by_drive, windows_of
@@ -96,7 +97,7 @@ def _population(ctx: Context, program: ExactProgram, p: PopulationRecord, group:
     numbers = {
         "number": ctx.plan.populations.index(p), "group": group, "size": p.size, "events": len(p.derived.events),
     }  # fmt: skip
-    flags = {"born": born, "keeps": p.stores_states, "driven": bool(p.drives)}
+    flags = {"born": born, "keeps": p.stores_states, "driven": bool(p.drives), "observed": p.observed}
     places = ", ".join([*(f"AT_{name}_G_{n}" for n in p.trainable), "0"])
     body = [
         f"typedef Model_{name} Model;\n",
@@ -112,6 +113,7 @@ def _population(ctx: Context, program: ExactProgram, p: PopulationRecord, group:
         program.said(p),
         *(_births(ctx, program, p) if born else []),
         *(_currents(ctx, p) if p.drives else []),
+        *([_given(name)] if p.observed else []),
     ]
     return f"struct Population_{name} {{\n{indent(''.join(body))}}};\n"
 
@@ -131,6 +133,16 @@ def _births(ctx: Context, program: ExactProgram, p: PopulationRecord) -> list[st
             f"{change}{program.born(p)}return change;\n",
         ),
     ]
+
+
+def _given(name: str) -> str:
+    """The spikes of a trial that others computed."""
+    first, of_sample = (
+        f"const int64_t first = args.{name}_{OBSERVED}_start[sample];\n",
+        f"args.{name}_{OBSERVED}_start[sample + 1] - first",
+    )
+    spikes = f"{{args.{name}_{OBSERVED}_times + first, args.{name}_{OBSERVED}_neurons + first, {of_sample}}}"
+    return function("Given given(const Args& args, int64_t sample)", f"{first}return {spikes};\n")
 
 
 def _currents(ctx: Context, p: PopulationRecord) -> list[str]:

@@ -113,6 +113,7 @@ struct Pieces {
     Lost lost;
     double now = 0, horizon = 0;  // of the last own event; of the next arrival in the group
     Queue queue;
+    Given given;
     std::vector<Due> arriving;  // arrivals of one instant
     Buffer<int64_t> event_of;   // number of the own event that sent a spike
     Buffer<scalar> row, along;  // an expanded row of weights, and its gradient
@@ -157,16 +158,25 @@ struct Pieces {
     void insert(C c, double at, int32_t route, int64_t spike) {
         if (at < end_of_trial) queue.push({at, c.number, route, spike, c.all, 0});
     }
+    double arrival_at() const { return queue.empty() ? infinite() : queue.front().at; }
+    // Whether the spike of a neuron is given for this very time: what follows is not needed, and may be no number.
+    bool leaves_at(int k, double at) const {
+        for (int64_t i = given.next; i < given.count && given.times[i] <= at; ++i)
+            if (given.neurons[i] == k) return true;
+        return false;
+    }
     // The first own event of the population, or that there are arrivals at `due`, comes first in its group if `first` is later. False: the
     // trial cannot go on. due: of the next arrival in the group, or the end of the trial.
     bool look(const Args& args, double due, int who, Next& first) {
-        const bool arrives = !queue.empty() && queue.front().at == due;
+        const bool arrives = arrival_at() == due;
         if (!advance(args, due, due >= end_of_trial || (arrives && queue.front().all))) return false;
         double at = 0;
         horizon = due;
         const int k = E ? this->first(at) : -1;
         if (k >= 0 && at <= due + together) {
             if (first.which < 0 || at < first.when) first = {at, who, k};
+        } else if (M::late ? given.at() == due && !arrives : given.at() <= due + together) {  // as a crossing, but behind what may cause it
+            if (first.which < 0 || given.at() < first.when) first = {given.at(), who, N};
         } else if (arrives && first.who < 0) {
             first = {due, who, -1};
         }
@@ -337,7 +347,7 @@ struct Pieces {
         for (int l = 0; l < count; ++l) {
             const int k = each[l];
             for (int e = 0; e < E; ++e) {
-                if (!M::possible(e, m)) {  // g may fall below zero all the same: a later mode may have the event
+                if (e == M::given || !M::possible(e, m)) {  // g may fall below zero all the same: a later mode may have the event
                     if (!(armed[k] >> e & 1) && sinks(l, g[e], within[l], pieces[current[k]].crossed == e)) armed[k] |= 1 << e;
                     continue;
                 }
@@ -448,8 +458,9 @@ struct Pieces {
         return most;
     }
     bool at_once(int k, int m, const octet (*g)[TERMS], int l, double unit) const {
+        if (M::given >= 0 && leaves_at(k, pieces[current.data[k]].start)) return true;
         for (int e = 0; e < E; ++e)
-            if (g[e][0][l] >= 0 && (armed.data[k] >> e & 1) && M::possible(e, m) && !passes(k, g[e], l, unit)) return true;
+            if (e != M::given && g[e][0][l] >= 0 && (armed.data[k] >> e & 1) && M::possible(e, m) && !passes(k, g[e], l, unit)) return true;
         return false;
     }
     // Whether g falls through zero in the very instant of an own event: of two events with opposite thresholds the second does not undo
@@ -560,15 +571,17 @@ struct Pieces {
     };
     // Its reset and the change of its mode. A crossing may follow the next arrival within rounding, and then comes before.
     Event fire(const Args& args, const Next& next, double, int64_t instant, int64_t& guarded) {
-        const int k = int(next.which), e = event[k];
+        const bool is_given = next.which == N;
+        const int k = is_given ? given.neurons[given.next++] : int(next.which), e = is_given ? M::given : event[k];
         const double at = now = std::fmin(next.when, horizon);
-        const int8_t why = pieces[current[k]].why;
-        const int64_t began = pieces[current[k]].instant;
-        const bool at_once = crossing[k] <= pieces[current[k]].start;
-        const int mode_before = pieces[current[k]].before < 0 ? -1 : pieces[pieces[current[k]].before].mode;
+        bool at_once = crossing[k] <= pieces[current[k]].start;
         cut(args, k, at);
         double before[n], after[n];
         for (int i = 0; i < n; ++i) before[i] = now_x[i][k];
+        if (is_given) at_once = caused(args, k, before);
+        const int8_t why = pieces[current[k]].why;
+        const int64_t began = pieces[current[k]].instant;
+        const int mode_before = pieces[current[k]].before < 0 ? -1 : pieces[pieces[current[k]].before].mode;
         const int64_t number = own.count;
         Own& o = own.push();
         o.at = std::fmin(at, args.duration), o.neuron = k, o.event = e, o.mode = mode[k], o.spike = -1, o.cause = -1, o.why = RENEWAL, o.shares = 0;
@@ -596,6 +609,15 @@ struct Pieces {
             for (int i = 0; i < n; ++i) spikes.record[i + 1][spike] = scalar(before[i]);
         }
         return {k, number, o.spike};
+    }
+    // Whether the spike of a neuron that is given now, in state x, would have come by what its piece began with.
+    bool caused(const Args& args, int k, const double* x) const {
+        constexpr int e = M::given < 0 ? 0 : M::given;
+        const Piece& p = pieces[current.data[k]];
+        const double g = M::threshold(args, k, e, x);
+        if (p.start < now || !(g >= 0) || !(armed.data[k] >> e & 1) || !M::possible(e, p.mode)) return false;
+        if (p.why == OWN_EVENT) return g + M::slope(args, k, e, p.mode, x) * together >= 0;  // see `passes`
+        return p.why != ARRIVAL || M::threshold(args, k, e, pieces[p.before].last) < 0;
     }
     int64_t last_own(int k) const {
         for (int64_t i = own.count - 2; i >= 0; --i)

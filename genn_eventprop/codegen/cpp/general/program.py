@@ -17,7 +17,7 @@ from ...statements import indent
 from ..context import Context, padded
 from ..exact.arguments import given_to_all, integers, learned_dynamics
 from ..exact.models import UNUSED
-from ..exact.program import ExactProgram, chosen, function
+from ..exact.program import ExactProgram, chosen, comes_late, function
 from ..exact.readings import Reading, reads
 from . import series
 
@@ -61,7 +61,7 @@ class GeneralProgram(ExactProgram):
         place = [p.trainable.index(q) for q in learned] or [0]
         flags = {
             "n": n, "events": len(d.events), "modes": len(d.modes), "numbers": max(len(d.params), 1),
-            "number": s.index, "learned": len(p.trainable), "dynamic": len(learned), "pushed": self.pushed(p), "read": max(read, 0), "kinks": len(series.kinks_of(d).arguments),
+            "number": s.index, "given": next((i for i, e in enumerate(d.events) if e.emits and p.observed), -1), "learned": len(p.trainable), "dynamic": len(learned), "pushed": self.pushed(p), "read": max(read, 0), "kinks": len(series.kinks_of(d).arguments),
             "most_exponents": max(len(series.exponents(d, m)) for m in d.modes),
         }  # fmt: skip
         amounts = any(d.receptors[r].has(q) for r in d.receptors for q in self._learned_symbols(p))
@@ -69,6 +69,7 @@ class GeneralProgram(ExactProgram):
         head += f"static constexpr bool amounts = {_bool(amounts)};  // whether amounts of arrivals are learned\n"
         moved = any((e.dg_dx.T * r)[0] != 0 for e in d.events for r in d.receptors.values())
         head += f"static constexpr bool any_moved = {_bool(moved)};  // whether arrivals may cause own events at once\n"
+        head += f"static constexpr bool late = {_bool(comes_late(p))};\n"
         head += f"static constexpr bool births = {_bool(self.plan.spike_birth > 0)};\n"
         head += f"static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
         parts = [
@@ -96,7 +97,10 @@ class GeneralProgram(ExactProgram):
     def _modes(self, p: PopulationRecord) -> str:
         """Facts of modes and events: where an event is possible, what follows, how long a mode lasts."""
         d = p.derived
-        cases = [[_bool(i in e.modes) for i in range(len(d.modes))] for e in d.events] or [["false"]]
+        by_model = {
+            e.name: e.modes or [m.name for m in d.modes] for e in d.model.events
+        }  # spikes that are given come in all
+        cases = [[_bool(m.name in by_model[e.name]) for m in d.modes] for e in d.events] or [["false"]]
         table = "{" + ", ".join("{" + ", ".join(row) + "}" for row in cases) + "}"
         moved = [any((e.dg_dx.T * r)[0] != 0 for r in d.receptors.values()) for e in d.events] or [False]
         bent = [any(g.has(*d.x) for g in e.dg_dx) for e in d.events] or [False]  # whether g is not linear in the state

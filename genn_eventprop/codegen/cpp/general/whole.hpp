@@ -10,13 +10,13 @@ struct Schedule {
     static void enter(Trial&, bool) {}
     template <class Trial, class P>
     static void start(Trial&, P, Log&) {}
-    // When the next arrival in a group is due, or the end of the trial: nothing that is known happens to its neurons before.
+    // When the next arrival or given spike in a group is due, or the end of the trial: nothing that is known happens to its neurons before.
     template <class Trial, class Group>
     static double due(Trial& t, Group group) {
         double due = t.args.duration;
         each(group, [&](auto p) {
-            const auto& queue = p.flow(t.work).queue;
-            if (!queue.empty() && queue.front().at < due) due = queue.front().at;
+            const auto& flow = p.flow(t.work);
+            due = std::fmin(due, std::fmin(flow.arrival_at(), flow.given.at()));
         });
         return due;
     }
