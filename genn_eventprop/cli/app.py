@@ -32,6 +32,7 @@ COMMANDS = {
     "report": ("report", "report"),
     "reproduce": ("reproduce", "reproduce"),
     "fit": ("fit", "fit_command"),
+    "infer": ("infer", "infer"),
     "events": ("events", "events"),
     "convert-audio": ("convert_audio", "convert_audio"),
     "make-data": ("make_data", "make_data"),

@@ -4,6 +4,7 @@ from .compare import FreeRun
 from .files import read_recording, read_spikes
 from .fit import fit
 from .identifiability import Identifiability, identifiability
+from .infer import InferResult, infer_network
 from .options import FitOptions
 from .recording import Recording
 from .result import FitResult
@@ -15,11 +16,13 @@ __all__ = [
     "FitResult",
     "FreeRun",
     "Identifiability",
+    "InferResult",
     "Recording",
     "Score",
     "Verdict",
     "fit",
     "identifiability",
+    "infer_network",
     "read_recording",
     "read_spikes",
     "simulate",

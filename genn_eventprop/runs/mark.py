@@ -18,7 +18,7 @@ from ..errors import SettingError
 from ..regular import open_regular, read_regular
 
 NAME = ".genn_eventprop.json"
-KINDS = ("run", "repeats", "scan", "fit")
+KINDS = ("run", "repeats", "scan", "fit", "infer")
 OF_A_RUN = ("config.json", "environment.json", "results.json", "model.json", "metrics.jsonl")
 """Records of a run folder that have a checksum."""
 SIGNS = (

@@ -1,0 +1,98 @@
+"""Connections of a population inferred from its spikes: the table of docs/infer.md.
+
+    python benchmarks/infer.py --out runs/infer
+    python benchmarks/infer.py --out runs/infer --quick
+
+50 LIF neurons for 100 s, a fifth of all pairs connected: 40 neurons excite (weights 0.5 to 1.5), 10 inhibit (-4.5 to
+-2.5), delays of 1 to 8 ms, constant currents of 0.9 to 1.1. Rows: noise in the threshold, as the likelihood has it; the
+same with every second neuron unseen; white noise in the current. A case that is in OUT is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from result_file import add_row
+
+from genn_eventprop.data import Events
+from genn_eventprop.fitting import infer_network
+from genn_eventprop.fitting.population import simulate_population
+from genn_eventprop.models import LIF
+
+COLUMNS = (
+    "population", "neurons seen", "spikes", "correlation of weights", "connections found", "found where there is none",
+    "delays off by, rms (ms)", "within 0.2 ms", "errors in deviations: weights, delays", "processor time",
+)  # fmt: skip
+CASES = {
+    "noise in the threshold": (1.0, 1),
+    "noise in the threshold, half unseen": (1.0, 2),
+    "white noise in the current": (None, 1),
+}
+NOISE = 0.05
+
+
+def network(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(weights, delays (n, n), bias (n,)) of a known network."""
+    size = np.where(np.arange(n)[:, None] < 0.8 * n, rng.uniform(0.5, 1.5, (n, n)), rng.uniform(-4.5, -2.5, (n, n)))
+    weights = size * (rng.random((n, n)) < 0.2)
+    np.fill_diagonal(weights, 0.0)
+    return weights, rng.uniform(1.0, 8.0, (n, n)), rng.uniform(0.9, 1.1, n)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--quick", action="store_true", help="10 neurons for 20 s")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--numbers", type=Path, help="result file to write the rows to")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    n, duration = (10, 20_000.0) if arguments.quick else (50, 100_000.0)
+    weights, delays, bias = network(n, np.random.default_rng(1))
+    for case in arguments.cases:
+        tau_0, every = CASES[case]
+        path = arguments.out / f"{case.replace(' ', '_').replace(',', '')}.npz"
+        seen = np.arange(n)[::every]
+        if not path.exists():
+            events = simulate_population(
+                weights, delays, bias=bias, noise=NOISE, duration=duration, seed=2, tau_0=tau_0
+            )
+            if every > 1:
+                times, channels = events.sample(0)
+                of = np.isin(channels, seen)
+                events = Events.from_samples([(times[of], channels[of] // every)], len(seen))
+            began = time.process_time()
+            found = infer_network(events, LIF, duration=duration, progress=False)
+            print(found)
+            np.savez(
+                path, weights=found.weights, delays=found.delays, weight_deviations=found.weight_deviations,
+                delay_deviations=found.delay_deviations, connected=found.connected, timed=found.timed,
+                spikes=found.spikes.sum(), seconds=time.process_time() - began, noise=found.noise, bias=found.bias,
+            )  # fmt: skip
+        row = cells(case, dict(np.load(path)), weights[np.ix_(seen, seen)], delays[np.ix_(seen, seen)], n)
+        print(dict(zip(COLUMNS, row)))
+        if arguments.numbers:
+            add_row(arguments.numbers, COLUMNS, row, f"python benchmarks/infer.py --cases '{case}'")
+
+
+def cells(case: str, found: dict[str, np.ndarray], weights: np.ndarray, delays: np.ndarray, n: int) -> list[str]:
+    # of neurons with hardly a spike nothing is known, which the result says
+    known, true = np.isfinite(found["weight_deviations"]), weights != 0
+    sure = found["connected"] & true
+    late = (found["delays"] - delays)[sure]
+    z = ((found["weights"] - weights) / found["weight_deviations"])[known]
+    z_late = ((found["delays"] - delays) / found["delay_deviations"])[found["timed"] & true]
+    return [
+        case, f"{len(weights)} of {n}", f"{int(found['spikes'])}",
+        f"{np.corrcoef(weights[known], found['weights'][known])[0, 1]:.3f}", f"{sure.sum()} of {true.sum()}",
+        f"{(found['connected'] & ~true).sum()}", f"{np.sqrt((late**2).mean()):.2f}",
+        f"{100 * (np.abs(late) < 0.2).mean():.0f} %", f"{z.std():.2f}, {z_late.std():.2f}",
+        f"{float(found['seconds']):.0f} s",
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""``infer SPIKES``: connections of a recurrent population from its spikes."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from ..atomic import replaced_file, write_text
+from ..data import Events
+from ..data.open import open_events
+from ..errors import SettingError, UsageError, check_known
+from ..fitting import InferResult, infer_network
+from ..fitting.files import file_hash
+from ..fitting.population import simulate_population
+from ..report.infer_page import infer_blocks, picture, table_of_connections, table_of_neurons
+from ..report.page import write_html
+from ..report.plots import save
+from ..runs import mark
+from ..runs.run_folder import environment, mark_folder, write_json
+from ..runs.run_lock import lock_for_writing
+from ..verify.gradients.command import find_model
+from .fit import _named, _numbers
+from .options import operand, parse
+
+
+def infer(arguments: Sequence[str], program: str) -> None:
+    """Infer weights and delays of a population from its spikes: infer spikes.csv --fixed tau_mem=10."""
+    parse(_infer, arguments, program)
+
+
+def _infer(
+    spikes: Annotated[Path | None, *operand("SPIKES")] = None,
+    model: str = "LIF",
+    fixed: tuple[str, ...] = (),
+    duration: float | None = None,
+    max_delay: float = 10.0,
+    step: float = 1.0,
+    tau_0: Annotated[float, tyro.conf.arg(name="tau-0")] = 1.0,
+    unit: str | None = None,
+    threads: int = 1,
+    run_dir: Path | None = None,
+    quick: bool = False,
+    progress: bool = True,
+) -> None:
+    """Infer weights and delays of a recurrent population from its own spike trains, and write a report.
+
+    SPIKES has a channel for each neuron: a .csv file with the columns time (ms) and neuron, or what
+    genn-eventprop events reads; samples are separate recordings of the same population. The run folder has
+    report.html, results.json, connections.csv, neurons.csv and connections.npz.
+
+    Args:
+        spikes: File or folder.
+        model: Neuron that is linear between its spikes: LIF, LIFRelativeReset, ALIF, or my_neuron.py:MyNeuron.
+        fixed: Values of its parameters, such as tau_mem=10, for all neurons; the others are the model's.
+        duration: Length of a sample in ms; default: until its last spike.
+        max_delay: Longest delay in ms that is sought.
+        step: Largest distance in ms of points of the integral of the likelihood.
+        tau_0: ms, 1 / rate of spikes at the threshold.
+        unit: Of times in a .csv file: s, ms, us or ns.
+        threads: Neurons at once.
+        run_dir: Folder of the run; default: runs/infer-1, or the next number.
+        quick: Without SPIKES: simulate six neurons whose connections are known, and compare.
+        progress: Show a progress bar.
+    """
+    if (spikes is None) != quick:
+        raise UsageError("infer: name a file of spikes, such as spikes.csv, or try --quick without one")
+    neuron, weights, delays = find_model(model), np.zeros((0, 0)), np.zeros((0, 0))
+    values = {name: _numbers(text, 1, "fixed")[0] for name, text in _named(fixed, "fixed")}
+    for name in values:
+        check_known(name, neuron.params, SettingError, f"--fixed: {neuron.name} has no parameter {name!r} (")
+    if spikes is None:
+        if model != "LIF" or fixed:
+            raise SettingError("infer --quick simulates LIF neurons as they are; leave out --model and --fixed")
+        duration = 10_000.0
+        weights, delays, data = example(duration)
+    else:
+        how: dict[str, Any] = {} if unit is None else {"unit": unit}
+        data = open_events(spikes, **how)[0]
+    folder = run_dir or next(p for i in itertools.count(1) if not (p := Path("runs") / f"infer-{i}").exists())
+    if mark.strangers(folder):
+        raise SettingError(f"run folder {folder} exists and is not empty; choose another --run-dir")
+    options: dict[str, Any] = {"duration": duration, "max_delay": max_delay, "step": step, "tau_0": tau_0}
+    command = shlex.join(["genn-eventprop", *sys.argv[1:]])
+    result = infer_network(data, neuron(**values), **options, threads=threads, progress=progress)
+    with lock_for_writing(folder):
+        mark_folder(folder, "infer", "--run-dir")
+        source = {} if spikes is None or spikes.is_dir() else {str(spikes): file_hash(spikes)}
+        write_json(folder / "config.json", {"model": model, "fixed": values, "files": source, **options})
+        write_text(folder / "command.txt", command + "\n")
+        write_json(folder / "environment.json", environment())
+        _write(folder, result, command)
+    print(result)
+    if spikes is None:
+        sure = result.connected & (weights != 0)
+        print(f"{sure.sum()} of {(weights != 0).sum()} connections of the simulated network are found, "
+              f"{(result.connected & (weights == 0)).sum()} that it does not have; errors of weights "
+              f"{_rms((result.weights - weights)[sure]):.2g}, of delays {_rms((result.delays - delays)[sure]):.2g} ms "
+              "(root mean square)")  # fmt: skip
+    print(f"report  {folder / 'report.html'}")
+
+
+def example(duration: float) -> tuple[np.ndarray, np.ndarray, Events]:
+    """(weights, delays, spikes) of six neurons."""
+    rng = np.random.default_rng(1)
+    weights = np.where(rng.random((6, 6)) < 0.3, rng.choice([1.5, 2.0, -2.5], (6, 6)), 0.0)
+    np.fill_diagonal(weights, 0.0)
+    delays = rng.uniform(1.0, 8.0, (6, 6))
+    bias = np.linspace(0.95, 1.1, 6)
+    return weights, delays, simulate_population(
+        weights, delays, bias=bias, noise=0.05, duration=duration, seed=1, tau_0=1.0
+    )  # fmt: skip
+
+
+def _rms(errors: np.ndarray) -> float:
+    return float(np.sqrt((errors**2).mean())) if errors.size else 0.0
+
+
+def _write(folder: Path, result: InferResult, command: str) -> None:
+    """Numbers, then the figure and last the report."""
+    arrays = {f.name: getattr(result, f.name) for f in fields(result) if f.name not in ("remarks", "max_delay")}
+    with replaced_file(folder / "connections.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays, connected=result.connected, timed=result.timed)
+    write_json(folder / "results.json", result.record())
+    write_text(folder / "connections.csv", table_of_connections(result))
+    write_text(folder / "neurons.csv", table_of_neurons(result))
+    save(picture(result), folder / "figures" / "connections.png")
+    write_text(folder / "report.html", write_html(infer_blocks(result, command)))
