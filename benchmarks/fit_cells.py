@@ -21,7 +21,7 @@ import argparse
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -182,10 +182,34 @@ def fit(folder: Path, models: Sequence[str], kinds: Sequence[str], more: Sequenc
                 words += ["--fixed", "v_peak=-40"]
             if not (run / kind / "report.html").exists() and main(words) in STOPPED:
                 raise SystemExit("stopped; the same command goes on")
-            _keep(model, kind, run / kind)
+            _keep(model, kind, run / kind, file, {"v_peak": -40.0} if model == "AdEx" else {})
 
 
-def _keep(model: str, kind: str, run: Path) -> None:
+def before_search(model: str, file: Path, cell: dict[str, Any], fixed: dict[str, float]) -> dict[str, Any]:
+    """What the best end of the forced model explains of the sweeps held out."""
+    from genn_eventprop import models
+    from genn_eventprop.fitting import read_recording
+    from genn_eventprop.fitting.compare import free_run
+    from genn_eventprop.fitting.fit import prepare
+    from genn_eventprop.fitting.verdict import judge
+
+    found = read_recording(file)
+    bounds = {n: (p["low"], p["high"]) for n, p in cell["parameters"].items()}
+    (task,) = prepare(
+        getattr(models, model), [found if found.spikes else found.with_spikes_found()], bounds=bounds, only=[*bounds],
+        fixed={n: v for n, v in cell["fixed"].items() if n not in bounds} | fixed,
+        test_sweeps=[int(s) for s in HELD_OUT], window=tuple(cell["window"]), progress=False,
+    )  # fmt: skip
+    assert task.held_out is not None
+    best = dict(zip(cell["parameters"], cell["ends"][int(np.argmin(cell["losses"]))]))
+    defaults = {n: float(p.value) for n, p in task.residuals.fitted.free.params.items()}
+    run = free_run(
+        task.residuals.fitted, task.held_out.recording, defaults | task.ranges.fixed | best, task.held_out, None
+    )
+    return asdict(judge(task.residuals, task.held_out, run).model)
+
+
+def _keep(model: str, kind: str, run: Path, file: Path, fixed: dict[str, float]) -> None:
     """Add what a command has found to RESULTS."""
     table = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     record = json.loads((run / "results.json").read_text())
@@ -197,6 +221,7 @@ def _keep(model: str, kind: str, run: Path) -> None:
         verdict = {n: cell["verdict"][n] for n in ("explains_little", "model", "null", "cell", "failure")}
         table[f"{kind} {model}"] = verdict | {
             "first_line": first[1] if first else "", "aic": cell["aic"], "stopped": cell["stopped"],
+            "before": before_search(model, file, cell, fixed),
             "seconds": cell["seconds_fitting"], "parameters": len(cell["parameters"]),
         }  # fmt: skip
     RESULTS.parent.mkdir(exist_ok=True)

@@ -26,6 +26,7 @@ from .recording import WINDOW, Recording
 from .residuals import Residuals
 from .result import FitResult, criterion, uncertainty, variances
 from .saved import Stage
+from .search import search
 from .spread import LOWER, spread
 from .verdict import judge
 
@@ -41,6 +42,10 @@ WINDOWS = 3
 DRAWS = 64
 """Points around the end of the forced model of which one may have the spikes of the recording."""
 FORCED = "by itself the model does not have the measured spikes: values and deviations are those of the forced model"
+SEARCHED = (
+    "by itself the model does not have the measured spikes: values are those with which it explains most of the fitted "
+    "sweeps, as a search has found, and deviations as large as their distance from those of the forced model"
+)
 RESERVE, RECENT = 4, 5
 """Steps before the time limit after which no further one is made: that step, differences to both sides, a free run; and
 how many recent ones say how long a step is."""
@@ -60,11 +65,13 @@ TOGETHER = 1.5
 
 @dataclass(frozen=True)
 class Alone:
-    """Where the last stage ended: point (P,) in [0, 1], covariance (P, P), parameters at which the loss jumps there."""
+    """Where the last stage ended: point (P,) in [0, 1], covariance (P, P), parameters at which the loss jumps there;
+    whether it is that of a search."""
 
     point: np.ndarray
     covariance: np.ndarray
     jumps: list[str]
+    searched: bool = False
 
 
 @overload
@@ -305,24 +312,25 @@ def _fit(task: FitTask, begun: Stage | None, keep: Callable[[Stage], None]) -> F
         problem.coupling = couplings[0][0]
         if begun is None:
             first = points = _starts(problem, options.starts, np.random.default_rng(options.seed))
-            stages = 0
+            stages, ends = 0, np.empty((0, len(problem.names)))
         else:
             first, points, minimum, stages = begun.first, begun.minimum.points, begun.minimum, begun.number
+            ends = begun.ends
             problem.runs, problem.coupling = begun.simulations, couplings[stages - 1][0]
             best.update(begun.best)
         clock.begin()
         for number, (coupling, most) in enumerate(couplings[stages:], stages + 1):
             problem.coupling = coupling
             minimum = minimise(evaluate, points, steps=most, progress=report, stop=clock)
-            points = minimum.points
+            points, ends = minimum.points, np.concatenate([ends, minimum.points])
             if clock.late:
                 break
-            keep(Stage(number, first, minimum, problem.runs, dict(best)))
+            keep(Stage(number, first, minimum, ends, problem.runs, dict(best)))
             bar.update(sum(n for _, n in couplings[:number]) - bar.n)  # the steps that were not needed
         coupling = problem.coupling
         if coupling:  # there was no time for the last stage
             minimum = _without_coupling(problem, minimum)
-        alone = None if clock.late else _by_itself(problem, minimum, options, best, clock)
+        alone = _by_itself(problem, minimum, ends, options, best, clock)
         remarks, stopped = [*rec.notes, *ranges.remarks], ""
         if options.window is None and residuals.n_voltage and residuals.window != WINDOW:
             long = f"from {residuals.window[0]:g} ms before to {residuals.window[1]:g} ms after a spike"
@@ -330,7 +338,9 @@ def _fit(task: FitTask, begun: Stage | None, keep: Callable[[Stage], None]) -> F
         if clock.late:
             where = f"at a coupling of {coupling:g}/ms" if coupling else "in the last stage"
             stopped = f"stopped {where} by the time limit of {options.time_limit:g} s: these are the best values so far"
-        elif alone is None and residuals.n_spikes:
+        if alone is not None and alone.searched:
+            remarks.append(SEARCHED)
+        elif alone is None and residuals.n_spikes and not clock.late:
             remarks.append(FORCED)
         found = _result(problem, task, remarks, minimum, alone, problem.parameters(first))
         return replace(found, stopped=stopped, seconds=time.perf_counter() - clock.began)
@@ -366,16 +376,21 @@ def _starts(problem: Problem, starts: int, rng: np.random.Generator) -> np.ndarr
 
 
 def _by_itself(
-    problem: Problem, minimum: Minimum, options: FitOptions, best: dict[str, Any], clock: Clock
+    problem: Problem, minimum: Minimum, ends: np.ndarray, options: FitOptions, best: dict[str, Any], clock: Clock
 ) -> Alone | None:
-    """The last stage, see `own_run`; None where the model by itself has not the spikes of the recording."""
+    """The last stage, see `own_run`; where the model by itself has not the spikes of the recording, what `search`
+    finds, or None if the forced model explains enough or nothing explains more.
+
+    Args:
+        ends: (N, P) where all stages have ended.
+    """
     residuals = problem.residuals
     if problem.rates is not None or residuals.spike_noise is None or not residuals.n_spikes:
         return None
     own = OwnRun(residuals, problem.names, problem.low, problem.high, problem.fixed, problem.priors, options.threads)
     alone, rng = None, np.random.default_rng(options.seed)
     with contextlib.closing(own):
-        found = _settled(own, problem, minimum, options, clock)
+        found = None if clock.late else _settled(own, problem, minimum, options, clock)
         for _ in range(DESCENTS if found is not None else 0):
             assert found is not None
             own(found.points)  # for the jumps there
@@ -397,8 +412,40 @@ def _by_itself(
             if not further.cost[0] < found.cost[0]:
                 break
             found = further
+        if alone is None and not problem.priors:  # what the sweeps do not tell is no part of a score
+            alone = _searched(own, problem, minimum, ends, rng, best, clock)
     problem.runs += own.runs
     return alone
+
+
+def _searched(
+    own: OwnRun,
+    problem: Problem,
+    minimum: Minimum,
+    ends: np.ndarray,
+    rng: np.random.Generator,
+    best: dict[str, Any],
+    clock: Clock,
+) -> Alone | None:
+    """See `_by_itself`."""
+    forced = minimum.points[np.argmin(minimum.cost)]
+    scores = own.scores(np.concatenate([forced[None], ends]))
+    if not scores[0].little and np.isfinite(scores[0].mean):
+        return None
+    means = [s.mean for s in scores]
+    begin = np.concatenate([forced[None], ends])[int(np.argmax(means))]
+    if not np.isfinite(max(means)):
+        return None
+    size = own.cells.size
+    while size < 4 + 3 * np.log(len(begin)):
+        size += own.cells.size
+    point = search(lambda points: np.array([s.mean for s in own.scores(points)]), begin, rng, size, clock)
+    if (point == forced).all():
+        return None
+    best.update(parameters=dict(zip(problem.names, own.parameters(point).tolist())))
+    r, jacobian, jumps = problem.smooth(point)
+    covariance = _covariance(point, r, jacobian, problem.n_data, problem.residuals.n_voltage)
+    return Alone(point, covariance, jumps, searched=True)
 
 
 def _settled(own: OwnRun, problem: Problem, minimum: Minimum, options: FitOptions, clock: Clock) -> Minimum | None:
@@ -459,7 +506,7 @@ def _result(
     residuals, ranges, held_out = problem.residuals, task.ranges, task.held_out
     best = int(np.argmin(minimum.cost))
     scale = ranges.high - ranges.low
-    points = minimum.points
+    points, chosen = minimum.points, minimum.points[best]
     jumps: list[str] = []
     if alone is None:
         r, jacobian = minimum.residuals[best], minimum.jacobian[best]
@@ -467,12 +514,13 @@ def _result(
             r, jacobian, jumps = problem.smooth(points[best])
         covariance = _covariance(points[best], r, jacobian, problem.n_data, residuals.n_voltage)
     else:
-        covariance, jumps = alone.covariance, alone.jumps
-        # the starts that ended here would have gone on to where the best of them went
-        same = (np.abs(points - points[best]) <= NEAR).all(axis=1)
-        points = np.where(same[:, None], alone.point, points)
-    values = problem.parameters(points)
-    parameters = problem.fixed | dict(zip(ranges.names, values[best]))
+        covariance, jumps, chosen = alone.covariance, alone.jumps, alone.point
+        if not alone.searched:
+            # the starts that ended here would have gone on to where the best of them went
+            same = (np.abs(points - points[best]) <= NEAR).all(axis=1)
+            points = np.where(same[:, None], alone.point, points)
+    values = problem.parameters(chosen)
+    parameters = problem.fixed | dict(zip(ranges.names, values))
 
     def run(of: Residuals) -> FreeRun:
         return free_run(residuals.fitted, of.recording, parameters, of, task.options.threads)
@@ -481,9 +529,9 @@ def _result(
     forced = minimum.residuals[best]
     return FitResult(
         model=residuals.fitted.model, recording=residuals.recording, names=ranges.names,
-        low=ranges.low, high=ranges.high, values=values[best], fixed=ranges.fixed,
+        low=ranges.low, high=ranges.high, values=values, fixed=ranges.fixed,
         covariance=covariance * np.outer(scale, scale),
-        starts=first, ends=values, losses=minimum.cost, converged=minimum.converged,
+        starts=first, ends=problem.parameters(points), losses=minimum.cost, converged=minimum.converged,
         voltage_noise=residuals.voltage_noise if residuals.n_voltage else None, spike_noise=residuals.spike_noise,
         n_voltage=residuals.n_voltage, n_spikes=residuals.n_spikes,
         n_rates=problem.rates.size if problem.rates else 0, window=residuals.window, free=free,

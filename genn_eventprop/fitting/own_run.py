@@ -7,7 +7,7 @@ run has neither: V and its own spike times differ from the measured ones by the 
     (V(t) - measured V(t)) / voltage_noise,     (own time - measured time) / spike_noise
 
 whose sum of squares is the likelihood. A cell that is no such model has noise of its own, and the errors of a free run
-add up; then the forced model is the better one, and this stage is left out.
+add up; then the forced model is the better one, and its values, or what `search` finds from there, are the result.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .cells import Cells
 from .compare import PRECISION
 from .differences import differences, may_jump, run_or_inf, without_jumps
 from .residuals import Residuals
+from .verdict import Score, score
 
 
 class OwnRun:
@@ -73,6 +74,26 @@ class OwnRun:
         ]
         losses = 0.5 * (np.concatenate(found)[: len(points)] ** 2 / variances).sum(axis=1)
         return np.where(((points >= 0) & (points <= 1)).all(axis=1), losses, np.inf)
+
+    def scores(self, points: np.ndarray) -> list[Score]:
+        """What the free runs of points (M, P) explain of the sweeps; nothing where one cannot be computed."""
+        size, found = self.cells.size, list[Score]()
+        for start in range(0, len(points), size):
+            some = points[start : start + size]
+            found += self._scores(np.resize(some, (size, len(self.names))))[: len(some)]
+        return found
+
+    def _scores(self, points: np.ndarray) -> list[Score]:
+        self.cells.set(self.parameters(points))
+        self.runs += 2 * len(points)
+        name, judged = self.residuals.fitted.free.readout, self.residuals
+        try:
+            spikes, v = self.cells.spikes(), self.cells.states(judged.grid, [name])[name]
+        except (EngineError, ModelError):
+            if np.ptp(points, axis=0).max(initial=0.0) > 0:
+                return [self._scores(np.repeat(point[None], len(points), axis=0))[0] for point in points]
+            return [Score()] * len(points)
+        return [score(judged, v[:, :, i], [sweep[i] for sweep in spikes]) for i in range(len(points))]
 
     def _own(self, points: np.ndarray) -> list[list[np.ndarray]]:
         """Of points (size, P), one for each copy, the own spikes of each sweep; none where it cannot be computed."""

@@ -33,7 +33,8 @@ class FitResult:
         model, recording: what was fitted to what. names, values: (P,) the parameters. low, high: (P,) their bounds.
         fixed: values of the others that are not the model's own.
         covariance: (P, P) from the curvature of the loss at `values`, see `uncertainty`.
-        starts, ends: (M, P) where each start began and ended. losses: (M,) half the sum of squared residuals there.
+        starts, ends: (M, P) where each start began and ended, of the forced model if a search followed. losses: (M,)
+            half the sum of squared residuals there.
         converged: (M,) whether it ended by itself, not with the last step.
         n_voltage, n_spikes, n_rates: numbers of samples, spikes and rates that counted, the first two with the
             deviations `voltage_noise` and `spike_noise`.

@@ -28,13 +28,15 @@ class Stage:
     """What the stages of a fit so far have found; the following ones begin with it.
 
     Attributes:
-        number: of stages. first: (M, P) where the starts began. minimum: where the last stage ended.
+        number: of stages. first: (M, P) where the starts began. minimum: where the last stage ended. ends: (N, P) where
+            all of them did.
         simulations, best: as in `FitResult` and `FitTask`.
     """
 
     number: int
     first: np.ndarray
     minimum: Minimum
+    ends: np.ndarray
     simulations: int
     best: dict[str, Any]
 
@@ -46,7 +48,7 @@ def save_stage(stage: Stage, path: Path) -> None:
         WriteError: it cannot be written.
     """
     rest = {"number": stage.number, "simulations": stage.simulations, "best": stage.best}
-    arrays = {"first": stage.first, REST: np.array(json.dumps(rest)), **asdict(stage.minimum)}
+    arrays = {"first": stage.first, "ends": stage.ends, REST: np.array(json.dumps(rest)), **asdict(stage.minimum)}
     with replaced_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
@@ -60,8 +62,8 @@ def load_stage(path: Path) -> Stage:
     with open_npz(path) as file:
         values: dict[str, Any] = dict(read_arrays(file, file.files, path))
     try:
-        first, rest = values.pop("first"), json.loads(str(values.pop(REST)))
-        return Stage(first=first, minimum=Minimum(**values), **rest)
+        first, ends, rest = values.pop("first"), values.pop("ends"), json.loads(str(values.pop(REST)))
+        return Stage(first=first, ends=ends, minimum=Minimum(**values), **rest)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is no stage of a fit ({error}); remove it") from None
 

@@ -55,6 +55,17 @@ class Score:
     spikes: float | None = None
     rates: float | None = None
 
+    @property
+    def little(self) -> bool:
+        """Whether it is less than 80 % of something that was measured."""
+        return any(x is not None and x < LITTLE for x in (self.voltage, self.spikes, self.rates))
+
+    @property
+    def mean(self) -> float:
+        """Over V and spikes, as far as they were measured; -inf where they were not, or could not be computed."""
+        known = [x for x in (self.voltage, self.spikes) if x is not None]
+        return sum(known) / len(known) if known else -np.inf
+
     def __str__(self) -> str:
         parts = (
             (self.voltage, "% of the variance of V"),
@@ -86,10 +97,7 @@ class Verdict:
     @property
     def little(self) -> bool:
         """Whether the model explains less than 80 % of something that was measured."""
-        model = self.model
-        return bool(self.failure) or any(
-            x is not None and x < LITTLE for x in (model.voltage, model.spikes, model.rates)
-        )
+        return bool(self.failure) or self.model.little
 
     def __str__(self) -> str:
         sweeps = "sweep" if self.sweeps == 1 else f"{self.sweeps} sweeps"
@@ -112,19 +120,23 @@ def judge(fitted: Residuals, held_out: Residuals | None, run: FreeRun) -> Verdic
     judged = fitted if held_out is None else held_out
     rec, spikes = judged.recording, judged.recording.spikes
     ours, theirs = (_from(trains, judged.skip) for trains in (run.spikes, spikes or ()))
-    duration = float(np.maximum(rec.durations - judged.skip, 0.0).sum())
     if spikes is None:
         rates = explained(run.rates[None], run.measured_rates[None], np.ones((1, len(rec)), bool))
         model, null = Score(rates=rates), Score()
     else:
         null_voltage, null_spikes = null_model(fitted, judged)
         model, null = (
-            Score(_voltage(judged, v, trains), coincidence(_from(trains, judged.skip), theirs, duration))
+            score(judged, v, trains)
             for v, trains in ((run.voltage[:, judged.samples], run.spikes), (null_voltage, null_spikes))
         )
-    return Verdict(
-        len(rec), held_out is not None, precision(ours, theirs, duration), model, null, reliability(judged), run.failure
-    )
+    within = precision(ours, theirs, _duration(judged))
+    return Verdict(len(rec), held_out is not None, within, model, null, reliability(judged), run.failure)
+
+
+def score(judged: Residuals, v: np.ndarray, spikes: Spikes) -> Score:
+    """What V (S, R) at the samples of `judged`, and spikes, explain of it."""
+    ours, theirs = (_from(trains, judged.skip) for trains in (spikes, judged.recording.spikes or ()))
+    return Score(_voltage(judged, v, spikes), coincidence(ours, theirs, _duration(judged)))
 
 
 def explained(predicted: np.ndarray, measured: np.ndarray, counts: np.ndarray) -> float | None:
@@ -221,6 +233,11 @@ def _filtered(residuals: Residuals, tau: float) -> np.ndarray:
         rows = state[:, None] * decay ** k[: n + 1] + block @ kernel[:n, : n + 1]
         filtered[:, start : start + n], state = rows[:, :n], rows[:, n]
     return filtered
+
+
+def _duration(judged: Residuals) -> float:
+    """ms that count, all sweeps together."""
+    return float(np.maximum(judged.recording.durations - judged.skip, 0.0).sum())
 
 
 def _from(spikes: Spikes, skip: float) -> list[np.ndarray]:

@@ -25,6 +25,7 @@ from genn_eventprop.fitting.levenberg import minimise
 from genn_eventprop.fitting.ranges import choose, potentials
 from genn_eventprop.fitting.residuals import Residuals
 from genn_eventprop.fitting.result import uncertainty
+from genn_eventprop.fitting.search import search
 from genn_eventprop.fitting.spread import spread
 from genn_eventprop.models import ALIF, LI, ZOO, AdEx, Izhikevich, LIFRefractory
 from support.extras import needs
@@ -739,3 +740,35 @@ def test_a_descent_that_ended_before_a_jump_is_told_where_to_go_on(angle, far, w
 
     covariance, lowest = spread(losses, point, deviation**2 * np.eye(2), np.random.default_rng(0), settled=False)
     assert losses(lowest[None])[0] < losses(point[None])[0] - 0.5
+
+
+def hill(seed, size):
+    """(values, top): a function of points in [0, 1]^size with a ridge, and where it is largest."""
+    rng = np.random.default_rng(seed)
+    axes = np.linalg.qr(rng.normal(size=(size, size)))[0] * np.geomspace(1.0, 30.0, size)
+    top = rng.uniform(0.3, 0.7, size)
+    return (lambda x: -(((x - top) @ axes) ** 2).sum(axis=1)), top
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.booleans())
+def test_a_search_finds_the_maximum_of_a_function_with_and_without_steps(seed, size, steps):
+    values, top = hill(seed, size)
+    rng = np.random.default_rng(seed)
+    begin = np.clip(top + 0.1 * rng.normal(size=size), 0, 1)
+    of = (lambda x: np.ceil(1e5 * values(x))) if steps else values
+    assert np.abs(search(of, begin, rng, 14) - top).max() < 0.02
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10**6))
+def test_a_search_stays_within_the_bounds_and_never_ends_lower(seed):
+    rng = np.random.default_rng(seed)
+    begin, slope = rng.uniform(size=3), rng.normal(size=3)
+    rough = lambda x: np.floor(5 * x @ slope) + np.sin(1e4 * x).sum(axis=1)  # noqa: E731
+    end = search(rough, begin, rng, 8)
+    assert (end >= 0).all() and (end <= 1).all() and rough(end[None]) >= rough(begin[None])
+    uphill = search(lambda x: x @ slope, begin, rng, 8)
+    assert uphill @ slope > begin @ slope or np.abs(uphill - begin).max() < 1e-6
+    assert (search(lambda x: np.full(len(x), -np.inf), begin, rng, 8) == begin).all(), "nothing can be computed"
+    assert (search(rough, begin, rng, 8, stop=lambda: True) == begin).all()
