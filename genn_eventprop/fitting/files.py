@@ -21,13 +21,19 @@ KEYS = ("current", "dt", "voltage", "spike_times", "spike_sweeps", "rates", "len
 """What an .npz file may hold."""
 COLUMNS = {
     "time": ("time", "times", "t"),
-    "current": ("current", "i", "im", "command", "cmd", "stimulus", "stim", "injected current", "iinj", "i inj"),
+    "current": ("current", "i", "im", "command", "cmd", "stimulus", "stim", "injected current", "i inj"),
     "voltage": ("voltage", "v", "vm", "response", "resp", "potential", "membrane potential"),
     "sweep": ("sweep", "trial", "episode"),
     "rate": ("rate",),
 }
-"""Column -> its names in a table, in small letters, with spaces and without a unit."""
-TABLES = (".csv", ".txt", ".tsv", ".dat")
+"""Column -> its names in a table, in small letters and without a unit; spaces do not count."""
+TRACE = "trace"
+"""What is the voltage or the current by its unit."""
+ROUNDED = 20
+"""Times, of which steps that differ by their last digit are told from others."""
+SHORTEST = 1e-3
+"""ms between samples: no amplifier is quicker, and a step of less is one in seconds."""
+TABLES = (".csv", ".txt", ".tsv", ".dat", ".atf")
 """Suffixes of files that are read as tables."""
 UNITS = {
     "time": {"us": 1e-3, "ms": 1.0, "s": 1e3},
@@ -50,11 +56,12 @@ EXECUTING = ("PickleIO", "ElphyIO")
 def read_recording(path: Path | str, signals: Sequence[str] = ()) -> Recording:
     """A recording from a file: tables and .npz as below, anything else through neo (extra ``[ephys]``).
 
-    Tables (.csv, .txt, .tsv, .dat): a line of names, then numbers: time in ms (evenly spaced), current, and, if there
-    are any, voltage, sweep and rate (of the sweep, spikes a second). Names may be those of the field, in any case, such
-    as Vm, Im, command, response. Units in brackets, in the name or in a second line, such as ``V (V)``, ``I_nA`` or
-    ``[mV]``, become ms, pA and mV. Cells are separated by commas, semicolons or tabs; lines that begin with # or % are
-    comments.
+    Tables (.csv, .txt, .tsv, .dat, Axon's .atf): a line of names, then numbers: time in ms (evenly spaced), current,
+    and, if there are any, voltage, sweep and rate (of the sweep, spikes a second). Names may be those of the field, in
+    any case, such as Vm, Im, command, response. Units in brackets, in the name or in a second line, such as ``V (V)``,
+    ``I_nA`` or ``[mV]``, become ms, pA and mV. Sweeps are below each other, with their number in the column sweep, or
+    side by side: ``Vm 1, Vm 2, Im 1, Im 2``, or one Im for all, with empty cells after the end of a sweep. Cells are
+    separated by commas, semicolons or tabs; lines that begin with # or % are comments.
     .npz: current (S, K) and dt in ms, and, if there are any, voltage (S, K), spike_times in ms with spike_sweeps, or
     rates (S,).
     .nwb: the sweeps in current clamp, see `fitting.nwb`. Of other formats (.abf, .smr, ...) every segment is a
@@ -136,27 +143,57 @@ def _columns(path: Path, need: Sequence[str], may: Sequence[str]) -> dict[str, n
     rows = _rows(path)
     if not rows:
         raise DataError(f"{path} is empty; its first line names the columns: {', '.join((*need, *may))}")
+    while not any(row[-1].strip() for _, row in rows) and len(rows[0][1]) > 1:  # separators behind the last cell
+        rows = [(line, row[:-1] or row) for line, row in rows]
     (_, heads), rows = rows[0], rows[1:]
     if all(map(_reads_as_number, heads)):
         raise DataError(
             f"{path} begins with numbers; write a line above them that names the columns: {', '.join((*need, *may))}"
         )
-    found, units = map(list, zip(*(_column(head, (*need, *may), path) for head in heads)))
+    found, numbers, units = map(list, zip(*(_column(head, (*need, *may), path) for head in heads)))
+    side_by_side = any(n is not None for n in numbers)
     for column in found:
-        if (same := [repr(head) for head, name in zip(heads, found) if name == column])[1:]:
+        same = [repr(head) for head, name, n in zip(heads, found, numbers) if name == column and n is None]
+        if same[1:]:
             raise DataError(f"{path}: {' and '.join(same)} are both the {column}; leave one out, or rename it")
     if missing := [column for column in need if column not in found]:
         raise DataError(f"{path} has no column {missing[0]}; its first line names {', '.join(heads)}")
     if rows and not any(map(_reads_as_number, rows[0][1])):
         units = [cell.strip().strip("()[]") or unit for cell, unit in zip(rows[0][1], units)]
         rows = rows[1:]
+    if side_by_side:
+        rows = [(line, [cell if cell.strip() else "nan" for cell in row]) for line, row in rows]
     for line, row in rows:
         if len(row) != len(heads) or not all(map(_reads_as_number, row)):
             raise DataError(f"{path}, line {line}: {len(heads)} numbers are needed, got {','.join(row)[:80]}")
     table = np.array([row for _, row in rows], np.float64).reshape(len(rows), len(heads))
     for i, (column, unit) in enumerate(zip(found, units)):
         table[:, i] *= _factor(column, unit, heads[i], path)
+    if side_by_side:
+        return _below_each_other(found, heads, table, path)
     return {column: table[:, i] for i, column in enumerate(found)}
+
+
+def _below_each_other(
+    found: Sequence[str], heads: Sequence[str], table: np.ndarray, path: Path
+) -> dict[str, np.ndarray]:
+    """The columns of a table whose sweeps are side by side, with their numbers: each up to its last value."""
+    of = {column: [i for i, name in enumerate(found) if name == column] for column in dict.fromkeys(found)}
+    sweeps = max(map(len, of.values()))
+    if "sweep" in of or (several := [c for c, places in of.items() if len(places) not in (1, sweeps)]):
+        wrong = "sweep" if "sweep" in of else several[0]
+        raise DataError(
+            f"{path}: {', '.join(heads)} are {sweeps} sweeps side by side, and {len(of[wrong])} of {wrong}; name one "
+            "for each, or one for all"
+        )
+    parts: dict[str, list[np.ndarray]] = {column: [] for column in (*of, "sweep")}
+    for sweep in range(sweeps):
+        columns = {c: table[:, places[min(sweep, len(places) - 1)]] for c, places in of.items()}
+        known = np.all([np.isfinite(x) for x in columns.values()], axis=0)
+        end = int(np.flatnonzero(known).max(initial=-1)) + 1
+        for column, x in (*columns.items(), ("sweep", np.full(len(table), float(sweep)))):
+            parts[column].append(x[:end])
+    return {column: np.concatenate(x) for column, x in parts.items()}
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
@@ -171,6 +208,8 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as a table of text ({error})") from None
     lines = [(n, line.strip(" ")) for n, line in enumerate(text.splitlines(), 1)]
+    if text.startswith("ATF") and len(lines) > 2 and lines[1][1].split()[0].isdigit():
+        lines = lines[2 + int(lines[1][1].split()[0]) :]  # that many lines about the recording
     lines = [(n, line) for n, line in lines if line.strip() and not line.lstrip().startswith(("#", "%", "//"))]
     if not lines:
         return []
@@ -186,24 +225,33 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     return [(n, row) for (n, _), row in zip(lines, cells)]
 
 
-def _column(head: str, columns: Sequence[str], path: Path) -> tuple[str, str]:
-    """The column that a name is of, and its unit: ``V (mV)``, ``Vm [mV]``, ``Vm_mV`` and ``V/mV`` are one."""
-    wanted = {alias: column for column in columns for alias in COLUMNS[column]}
-
-    def plain(name: str) -> str:
-        return " ".join(name.lower().replace("_", " ").split())
-
+def _column(head: str, columns: Sequence[str], path: Path) -> tuple[str, int | None, str]:
+    """The column that a name is of, the number of its sweep, if any, and its unit: ``V (mV)``, ``V_m [mV]``, ``Vm_mV``
+    and ``V/mV`` are one, ``Vm 2 (mV)`` and ``Trace #2 (mV)`` that of a sweep."""
+    wanted = {plain(alias): column for column in columns for alias in COLUMNS[column]}
     in_brackets = re.fullmatch(r"([^(\[]*)[(\[](.*)[)\]]\s*", head.strip())
     name, unit = (in_brackets[1], in_brackets[2]) if in_brackets else (head, "")
-    if plain(name) not in wanted and (parts := re.fullmatch(r"(.*)[_/ ]([^_/ ]+)", name.strip())):
+    number = None
+    if parts := re.fullmatch(r"(.*)[_/ ]([^_/ ]+)", name.strip()):  # time_s is no "times"
         if plain(parts[1]) in wanted and _plain_unit(parts[2]) in UNITS[wanted[plain(parts[1])]]:
             name, unit = parts[1], parts[2]
+    if plain(name) not in wanted and (parts := re.fullmatch(r"(.*?)[\s_#.-]*([0-9]{1,4})\s*", name)):
+        of_unit = [c for c in ("voltage", "current") if c in columns and _plain_unit(unit) in UNITS[c]]
+        if wanted.get(plain(parts[1])) in ("voltage", "current"):
+            name, number = parts[1], int(parts[2])
+        elif plain(parts[1]) == TRACE and of_unit:
+            return of_unit[0], int(parts[2]), unit
     if plain(name) not in wanted:
+        known = [alias for column in columns for alias in COLUMNS[column]]
         raise DataError(
-            f"{path}: unknown column {head.strip()!r} ({suggest(plain(name), wanted)}); rename it to what it is: "
-            f"{', '.join(columns)}"
+            f"{path}: unknown column {head.strip()!r} ({suggest(' '.join(name.lower().split()), known)}); rename it to "
+            f"what it is: {', '.join(columns)}"
         )
-    return wanted[plain(name)], unit
+    return wanted[plain(name)], number, unit
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[\s_]", "", name.lower())
 
 
 def _plain_unit(unit: str) -> str:
@@ -247,11 +295,13 @@ def _read_sweep(columns: Mapping[str, np.ndarray], path: Path) -> Recording:
     if len(time) < 2:
         raise DataError(f"{path} has a sweep of {len(time)} samples; at least two are needed")
     dt = float(time[-1] - time[0]) / (len(time) - 1)
-    uneven = np.abs(time - time[0] - dt * np.arange(len(time))) > 0.01 * dt
-    if not dt > 0 or uneven.any():
+    off = np.abs(time - time[0] - dt * np.arange(len(time)))
+    if not dt > 0 or (off > max(0.01 * dt, _digit(time, dt))).any():
         raise DataError(
             f"{path}: times are not evenly spaced in every sweep; sample them again at steps of one length, in ms"
         )
+    if dt < SHORTEST:
+        raise DataError(f"{path}: its samples are {dt:.3g} ms apart; if times are in s, name them time (s)")
     if rate is not None and (rate != rate[0]).any():
         raise DataError(f"{path}: the rate changes within a sweep; it is one number for each")
     # times are rounded in the file: 0.1 stands for 0.1, not for 0.09999998
@@ -259,6 +309,15 @@ def _read_sweep(columns: Mapping[str, np.ndarray], path: Path) -> Recording:
         columns["current"], float(f"{dt:.9g}"), columns.get("voltage"), name=cell_name(path),
         rates=None if rate is None else rate[:1],
     )  # fmt: skip
+
+
+def _digit(time: np.ndarray, dt: float) -> float:
+    """ms to which times were rounded, where a program has written so few digits that steps of dt differ; else 0."""
+    if len(time) < ROUNDED or not dt > 0:
+        return 0.0
+    digit = float(np.diff(np.unique(np.round(np.append(0.0, np.diff(time) / dt), 6))).min(initial=np.inf))
+    whole = abs(1 / digit - round(1 / digit)) < 0.05 * min(1.0, 1 / digit)  # as where a sample is missing
+    return 0.0 if whole else 1.01 * digit * dt
 
 
 def _read_npz(path: Path) -> Recording:

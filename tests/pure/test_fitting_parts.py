@@ -152,6 +152,52 @@ def test_units_in_brackets_are_converted(tmp_path):
     assert read_recording(path).current.tolist() == [[1e6, 2e6]] and read_recording(path).dt == 1000.0
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "time (ms),Vm 1 (mV),Vm 2 (mV),Im 1 (pA),Im 2 (pA)\n0,1,4,10,40\n1,2,5,20,50\n2,3,,30,\n",
+        "t_ms\tV_m 2\tV_m 3\tI_inj_2\tI_inj_3\n0\t1\t4\t10\t40\n1\t2\t5\t20\t50\n2\t3\t\t30\t\n",
+        'ATF\t1.0\n2\t5\n"Comment="\n"SweepStartTimesMS=0.000,9"\n"Time (s)"\t"Trace #1 (mV)"\t"Trace #2 (mV)"\t'
+        '"Trace #1 (nA)"\t"Trace #2 (nA)"\n0\t1\t4\t.01\t.04\n.001\t2\t5\t.02\t.05\n.002\t3\tnan\t.03\tnan\n',
+    ],
+    ids=["numbers", "other names", "atf"],
+)
+def test_sweeps_may_be_side_by_side(tmp_path, text):
+    path = tmp_path / ("cell.atf" if text.startswith("ATF") else "cell.csv")
+    path.write_text(text)
+    recording = read_recording(path)
+    assert recording.samples.tolist() == [3, 2] and recording.dt == 1.0
+    assert np.allclose(recording.voltage, [[1, 2, 3], [4, 5, np.nan]], equal_nan=True)
+    assert np.allclose(recording.current[0], [10, 20, 30]) and np.allclose(recording.current[1, :2], [40, 50])
+
+
+def test_sweeps_side_by_side_may_have_one_current(tmp_path):
+    path = tmp_path / "cell.csv"
+    path.write_text("time,Im,Vm1,Vm2,\n0,10,1,3,\n1,20,2,4,\n")  # a separator behind the last cell
+    assert read_recording(path).current.tolist() == [[10, 20], [10, 20]]
+    assert read_recording(path).voltage.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("dt, digits", [(0.1, 0), (0.05, 1), (0.04, 1), (1 / 30, 2), (0.05, 4)])
+def test_times_may_be_rounded(tmp_path, dt, digits):
+    path, t = tmp_path / "cell.csv", np.arange(1000) * dt
+    path.write_text("time,I\n" + "\n".join(f"{x:.{digits}f},1" for x in t))
+    assert read_recording(path).dt == pytest.approx(dt, rel=10**-digits / t[-1] / dt)
+    if digits == 4:  # a sample is missing
+        path.write_text("time,I\n" + "\n".join(f"{x:.4f},1" for x in np.delete(t, 400)))
+        with pytest.raises(DataError, match="not evenly spaced"):
+            read_recording(path)
+
+
+def test_times_in_seconds_without_a_unit_are_refused(tmp_path):
+    path = tmp_path / "cell.csv"
+    path.write_text("time,I\n0,1\n0.00005,1\n")
+    with pytest.raises(DataError, match=r"5e-05 ms apart; if times are in s, name them time \(s\)"):
+        read_recording(path)
+    path.write_text("time_s,I\n0,1\n0.00005,1\n")
+    assert read_recording(path).dt == 0.05
+
+
 def test_a_current_is_averaged_over_longer_steps():
     assert Recording(RAMP, 0.5).with_current_step(1.0).current.tolist() == [[0.5, 0.5, 2.5, 2.5, 4.5, 4.5]]
     with pytest.raises(DataError, match="no whole multiple"):
@@ -196,6 +242,8 @@ def test_csv_has_sweeps_in_any_order(tmp_path):
         ("time,current\nnan,1\n1,1\n2,1\n", "not evenly spaced"),
         ("time (ms),current (fA)\n0,1\n1,1\n", "unit 'fA' of 'current .fA.' is not one of pa, na"),
         ("time,current,rate\n0,1,5\n1,1,6\n", "the rate changes within a sweep"),
+        ("time,Vm 1,Vm 2,Vm 3,Im 1,Im 2\n0,1,1,1,1,1\n", "are 3 sweeps side by side, and 2 of current"),
+        ("time,Vm 1,Vm 2,Im,sweep\n0,1,1,1,0\n", "are 2 sweeps side by side, and 1 of sweep; name one for each"),
     ],
 )
 def test_a_wrong_csv_is_refused(tmp_path, text, message):
