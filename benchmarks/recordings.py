@@ -1,8 +1,9 @@
 """Memory and processor time of the gradient of whole recordings, against their duration.
 
-    python benchmarks/recordings.py [--minutes 1 10 60] [--memory "500 MB"] [--chunk 1000] [--figure FILE.png]
+    python benchmarks/recordings.py [--minutes 1 10 60] [--memory "500 MB"] [--chunk 1000]
+                                    [--engine native] [--figure FILE.png]
 
-256 recurrent LIF neurons with 64 inputs at 20 Hz and 10 outputs, steps of 1 ms, on `c99`, each in a process of its own:
+256 recurrent LIF neurons with 64 inputs at 20 Hz and 10 outputs, steps of 1 ms, each run in a process of its own:
 in pieces, and as one trial that keeps everything. Memory is the peak of the process beyond what it had before, with
 the spikes of the input; processor time is that of the second run.
 """
@@ -31,7 +32,7 @@ KEPT = 12
 """Minutes up to which a trial keeps everything here: some 150 MB a minute."""
 
 
-def measure(minutes: float, memory: str, chunk: int) -> dict[str, float]:
+def measure(minutes: float, memory: str, chunk: int, engine_name: str) -> dict[str, float]:
     """In this process; chunk: steps, 0 for one trial."""
     net, duration = Network(), 60_000 * minutes
     source = net.input(INPUTS)
@@ -40,8 +41,9 @@ def measure(minutes: float, memory: str, chunk: int) -> dict[str, float]:
     net.connect(source, hidden, Dense(Normal(0.25, 0.25)))
     net.connect(hidden, hidden, Dense(Normal(-0.02, 0.1)), delay=1.0)
     net.connect(hidden, output, Dense(Normal(0.0, 0.2)))
+    one = {"threads": 1} if engine_name == "native" else {}
     plan = make_plan(net, Loss(output, "integral"), dt=1.0, duration=duration)
-    engine = create(plan, net.initial_parameters(1), engine="c99", dtype="float32")
+    engine = create(plan, net.initial_parameters(1), engine=engine_name, dtype="float32", **one)
     before, rng, spikes = peak_memory(), np.random.default_rng(0), int(INPUTS * RATE * duration)
     times, channels = np.sort(rng.uniform(0, duration - 1, spikes)), rng.integers(0, INPUTS, spikes)
     events = Events.from_samples([(times, channels)], n_channels=INPUTS, labels=[3], n_classes=10)
@@ -67,18 +69,20 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 2.0, 5.0, 10.0, 20.0, 60.0])
     parser.add_argument("--memory", default="500 MB")
     parser.add_argument("--chunk", type=int, default=1000, help="steps of a piece")
+    parser.add_argument("--engine", default="native", choices=["native", "c99"])
     parser.add_argument("--figure", help="file for memory against duration")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print(json.dumps(measure(args.minutes[0], args.memory, args.chunk)))
+        print(json.dumps(measure(args.minutes[0], args.memory, args.chunk, args.engine)))
         return
     rows: dict[str, dict[float, dict[str, float]]] = {"in pieces": {}, "one trial": {}}
     for minutes in args.minutes:
         for name, chunk in (("in pieces", args.chunk), ("one trial", 0)):
             if name == "one trial" and minutes > KEPT:
                 continue
-            options = ["--minutes", str(minutes), "--memory", args.memory, "--chunk", str(chunk), "--child"]
+            options = ["--minutes", str(minutes), "--memory", args.memory, "--chunk", str(chunk)]
+            options += ["--engine", args.engine, "--child"]
             done = subprocess.run([sys.executable, __file__, *options], check=True, capture_output=True, text=True)
             row = rows[name][minutes] = json.loads(done.stdout)
             runs = f", every step forwards {row['runs']:.2f} times" if "runs" in row else ""

@@ -46,7 +46,7 @@ class Target(ABC):
     """
 
     trial: Trial
-    n_steps = "t->n_steps"  # the number of steps, as the text spells it
+    first, last = "0", "t->n_steps"  # the steps that a call runs, and the one behind them, as the text spells them
     recorded = "t->recorded"  # the number of steps that are recorded
 
     def comment(self, text: str) -> str:
@@ -182,14 +182,14 @@ def step_backwards(target: Target) -> str:
     born = "".join(target.head(o) + target.birth(o) for o in t.births)
     born += target.barrier() if born else ""
     leave = write(target, t.before_jumps, "adjoint rows of") + born + target.gather_early()
-    text = f"if (step < {target.n_steps}) {{\n{indent(leave)}}}\n" if leave else ""
+    text = f"if (step < {target.last}) {{\n{indent(leave)}}}\n" if leave else ""
     if t.feedback:
         text += "".join(target.head(o) for o in t.feedback)
         text += target.feedback(t.feedback) + target.barrier()
     for o in t.jumps:
         undone = target.undo(o)
         text += target.head(o, "jumps of") + undone if undone else ""
-    return f"{text}if (step == 0) break;\n{target.restore()}{write(target, t.retreat, 'step back of')}"
+    return f"{text}if (step == {target.first}) break;\n{target.restore()}{write(target, t.retreat, 'step back of')}"
 
 
 def gathered(target: Target) -> list[str]:

@@ -17,11 +17,12 @@ from ..engines.contract.observed import Observed
 from ..engines.contract.state import TrialState
 from ..engines.contract.wrapper import EngineWrapper
 from ..errors import EngineError, SettingError
+from ..losses import as_losses
+from ..losses.kinds import READOUTS
+from ..modelling import Network
 
 MEMORY = "500 MB"
 """What the states of recordings may take, if nobody says."""
-WHOLE_RECORDINGS = "c99"
-"""The engine that runs them, if nobody says."""
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
 
 
@@ -39,6 +40,13 @@ def in_bytes(text: str, name: str) -> float:
     if not 0 < value < math.inf:
         raise SettingError(f"{name}={text!r}: a number and one of {', '.join(UNITS)}, such as {MEMORY!r}")
     return value
+
+
+def engine_of_recordings(network: Network, loss: Any) -> str:
+    """The engine that runs whole recordings, if nobody says: `native`, or `c99` for what that refuses."""
+    own_delays = any(c.delays is not None for c in network.connections)
+    others = any(READOUTS[part.readout].in_trial for part in as_losses(loss)[1:])
+    return "c99" if own_delays or others else "native"
 
 
 class StatefulEngine(EngineWrapper):

@@ -57,10 +57,10 @@ from .seeds import Streams
 from .state import TrainingState, pack, unpack, write_parameters
 from .stateful import (
     MEMORY,
-    WHOLE_RECORDINGS,
     RecordingEngine,
     StatefulEngine,
     count_recordings,
+    engine_of_recordings,
     in_bytes,
     in_order,
     is_fresh,
@@ -219,7 +219,7 @@ class Trainer:
             )
         self._pieces = chunk, in_bytes(memory or MEMORY, "memory")
         if carry == "exact" and engine == "auto":
-            engine = WHOLE_RECORDINGS
+            engine = engine_of_recordings(network, loss)
         self._problem: dict[str, Any] = {
             "duration": duration, "regularisers": regularisers, "spike_birth": spike_birth
         }  # fmt: skip

@@ -65,7 +65,7 @@ def noting(method):
 class Walked(Target):
     """Notes what the walker asks for."""
 
-    n_steps = "K"
+    last = "K"
 
     def __init__(self, trial):
         self.trial = trial

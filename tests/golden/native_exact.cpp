@@ -22,6 +22,7 @@ namespace {
 constexpr int64_t WHOLE = 0, FORWARDS = 1, BACKWARDS = 2;  // what a call runs of a batch
 constexpr int N_p0 = 20, NP_p0 = 32;  // hidden
 constexpr int N_p1 = 3, NP_p1 = 16;  // output
+constexpr bool PIECES = false;  // a call runs a piece of a recording one way
 constexpr int N_OUT = N_p1, NP_OUT = NP_p1;
 [[maybe_unused]] constexpr int64_t AT_c0_gradient = 0;  // input_hidden.weight
 [[maybe_unused]] constexpr int64_t AT_c1_gradient = 160;  // hidden_output.weight
@@ -394,7 +395,7 @@ namespace {
 struct Model_p0 {
     static constexpr int n = 2, receptors = 1, learned = 0, dynamic = 0, own_spike = -1;
     static constexpr int modes = 1, duration = -1;  // learned length of the refractory period, -1 for none
-    static constexpr bool spiking = true, watched = true;
+    static constexpr bool spiking = true, observed = false, late = false, watched = true;
     static constexpr bool spread = false;  // whether arrivals may reach some neurons alone
     static constexpr bool coupled[2][3] = {{true, true, false}, {false, true, false}}, reached[2] = {true, true};
     static constexpr int place[1] = {0};  // of learned parameters of the dynamics
@@ -418,7 +419,7 @@ struct Model_p0 {
 struct Model_p1 {
     static constexpr int n = 2, receptors = 1, learned = 0, dynamic = 0, own_spike = -2;
     static constexpr int modes = 1, duration = -1;  // learned length of the refractory period, -1 for none
-    static constexpr bool spiking = false, watched = true;
+    static constexpr bool spiking = false, observed = false, late = false, watched = true;
     static constexpr bool spread = false;  // whether arrivals may reach some neurons alone
     static constexpr bool coupled[2][3] = {{true, true, false}, {false, true, false}}, reached[2] = {true, true};
     static constexpr int place[1] = {0};  // of learned parameters of the dynamics
@@ -506,7 +507,7 @@ void bind(const Args& args, Work& work) {
 struct Population_p0 {
     typedef Model_p0 Model;
     static constexpr int number = 0, group = 0, size = 20, events = 1;
-    static constexpr bool born = false, keeps = false, driven = false;
+    static constexpr bool born = false, keeps = false, driven = false, observed = false;
     static constexpr int64_t gradients[] = {0};
     static auto& flow(Work& work) {
         return work.p0;
@@ -539,7 +540,7 @@ struct Population_p0 {
 struct Population_p1 {
     typedef Model_p1 Model;
     static constexpr int number = 1, group = 1, size = 3, events = 0;
-    static constexpr bool born = false, keeps = false, driven = false;
+    static constexpr bool born = false, keeps = false, driven = false, observed = false;
     static constexpr int64_t gradients[] = {0};
     static auto& flow(Work& work) {
         return work.p1;

@@ -24,6 +24,7 @@ namespace {
 constexpr int64_t WHOLE = 0, FORWARDS = 1, BACKWARDS = 2;  // what a call runs of a batch
 constexpr int N_p0 = 20, NP_p0 = 32;  // hidden
 constexpr int N_p1 = 3, NP_p1 = 16;  // output
+constexpr bool PIECES = false;  // a call runs a piece of a recording one way
 constexpr int N_OUT = N_p1, NP_OUT = NP_p1;
 [[maybe_unused]] constexpr int64_t AT_c0_gradient = 0;  // input_hidden.weight
 [[maybe_unused]] constexpr int64_t AT_c1_gradient = 160;  // hidden_output.weight
@@ -704,21 +705,22 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     {
         BySource& by = work.by_source;
         by.reset(5);
-        int64_t end = to;
-        while (end > from && args.steps[end - 1] >= n_steps) --end;
-        by.count(args.channels + from, end - from);
-        by.prepare(5, end - from);
-        for (int64_t i = from; i < end; ++i) by.put(args.channels[i], int32_t(args.steps[i]));
+        int64_t begin = from, end = to;
+        while (end > begin && args.steps[end - 1] >= n_steps) --end;
+        by.count(args.channels + begin, end - begin);
+        by.prepare(5, end - begin);
+        for (int64_t i = end - 1; i >= begin; --i) by.put(args.channels[i], int32_t(args.steps[i]));
         gather_gradient<NP_p0>(slice + AT_c0_gradient, p0_w_along_input, by, 5, first);
     }
     // dL/dw of hidden -> output; reads p1_w_along_input
     {
         BySource& by = work.by_source;
         by.reset(20);
-        const int64_t last = n_steps, end = last > 0 ? work.p0_spikes.start[last] : 0;
-        by.count(work.p0_spikes.neuron, end);
-        by.prepare(20, end);
-        for (int64_t at = 1; at < last; ++at)
+        const int64_t early = 1, last = n_steps;
+        const int64_t begin = work.p0_spikes.start[early], end = last > early ? work.p0_spikes.start[last] : begin;
+        by.count(work.p0_spikes.neuron + begin, end - begin);
+        by.prepare(20, end - begin);
+        for (int64_t at = last - 1; at >= early; --at)
             for (int64_t i = work.p0_spikes.start[at]; i < work.p0_spikes.start[at + 1]; ++i) by.put(work.p0_spikes.neuron[i], int32_t(at));
         gather_gradient<NP_p1>(slice + AT_c1_gradient, p1_w_along_input, by, 20, first);
     }

@@ -236,9 +236,9 @@ def test_wrong_settings_of_recordings():
         exact(memory="500")
     with pytest.raises(SettingError, match="carry='exact' runs on one rank; leave communicator out"):
         exact(communicator=object())
-    with pytest.raises(EngineError, match="native runs no whole recordings in pieces; use engine='c99' on the grid"):
-        exact(engine="native")
-    assert exact(engine="auto").engine.name == "c99"
+    with pytest.raises(EngineError, match="no whole recordings in pieces; use engine='native' or 'c99' on the grid"):
+        exact(engine="reference_clock")
+    assert exact(engine="auto").engine.name == "native"
     with pytest.raises(
         EngineError, match="memory=0.001 MB is too little for pieces of 10 steps: they need 0.0 MB; use"
     ):

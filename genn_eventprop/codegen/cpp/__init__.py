@@ -7,12 +7,13 @@ arguments. Sizes are compiled in, so that the state of a population can stay in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...errors import Refusal
 from ...plan import Plan
 from ...plan.closed_form import closed_form
 from ...program.nodes import Buffer
+from ...program.pieces import Crossing
 from ..equations import equations
 from ..layout import Layout
 from ..shared import shared
@@ -21,10 +22,10 @@ from .context import Context, exists, padded, read, runs_in_halves
 from .declarations import args, keep_spikes, sizes
 from .exact import BIRTH_CONSTANTS, ExactProgram, bind, keep, models, passes, structs, work
 from .general import GeneralProgram
-from .grid import Grid
+from .grid import Grid, Piece
 from .outer import outer, outer_loss
 
-__all__ = ["Source", "generate", "host_source", "padded", "runs_in_halves"]
+__all__ = ["Source", "generate", "generate_pieces", "host_source", "padded", "runs_in_halves"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class _Trial:
 
     given: what the host hands over. body: types, memory and the passes, between `outer` and `batch.hpp`. compare, others:
     the main loss and auxiliary ones. silent: whether outputs without a spike have no readout. keep: hands spikes over to
-    the host. includes: files that only some trials need.
+    the host. includes: files that only some trials need. moved, running: of pieces, see `grid/pieces.py`.
     """
 
     given: Layout
@@ -88,22 +89,36 @@ class _Trial:
     silent: bool
     keep: str
     includes: list[str]
+    moved: list[str] = field(default_factory=list)
+    running: str = ""
 
 
 def generate(plan: Plan, dtype: str, split: bool = False, carry: bool = False, halves: bool = False) -> Source:
     """C++ for a plan; dtype "float32" or "float64"; split, carry, halves: see `Context`."""
-    said, ctx = equations(plan, "//"), Context(plan, dtype, split, carry, halves)
-    trial = _exact(ctx) if ctx.exact else _on_grid(ctx)
+    ctx = Context(plan, dtype, split, carry, halves)
+    return _source(ctx, _exact(ctx) if ctx.exact else _on_grid(ctx, Grid(ctx)))
+
+
+def generate_pieces(plan: Plan, dtype: str, halves: bool = False) -> tuple[Source, Crossing]:
+    """C++ for a piece of a recording on the grid, see `grid/pieces.py`, and what crosses from piece to piece."""
+    ctx = Context(plan, dtype, halves=halves, pieces=True)
+    piece = Piece(ctx)
+    source = _source(ctx, _on_grid(ctx, piece))
+    return source, piece.crossing()
+
+
+def _source(ctx: Context, trial: _Trial) -> Source:
+    plan, said = ctx.plan, equations(ctx.plan, "//")
     head = [said, f"typedef {ctx.real} scalar;\ntypedef scalar real;\n"]
     head += [read("host.hpp"), read("runtime.hpp"), noise() if ctx.stochastic else ""]
     head += [half(), read("half_rows.hpp")] if ctx.halves else []
     functions = phi1_in_double() + read("functions.hpp") if uses_functions(plan) else ""
-    after = outer_loss(ctx, trial.compare, trial.others, trial.silent)
-    parts = [*head, *trial.includes, functions, "namespace {\n", sizes(ctx), args(trial.given), outer(ctx)]
+    after = outer_loss(ctx, trial.compare, trial.others, trial.silent, trial.running)
+    parts = [*head, *trial.includes, functions, "namespace {\n", sizes(ctx), args(trial.given, trial.moved), outer(ctx)]
     parts += [*trial.body, "}  // namespace\n", read("batch.hpp"), after, trial.keep, "}  // namespace\n"]
     text, given = "\n".join(part for part in parts if part), trial.given
     return Source(
-        text, given.arrays, given.doubles, given.integers, ctx.gradients, ctx.gradient_size, split, ctx.halves
+        text, given.arrays, given.doubles, given.integers, ctx.gradients, ctx.gradient_size, ctx.split, ctx.halves
     )
 
 
@@ -157,19 +172,23 @@ def _exact(ctx: Context) -> _Trial:
     )  # fmt: skip
 
 
-def _on_grid(ctx: Context) -> _Trial:
+def _on_grid(ctx: Context, grid: Grid) -> _Trial:
     """With spikes on the grid."""
-    plan, grid = ctx.plan, Grid(ctx)
+    plan = ctx.plan
     memory, *passes = grid.text()
     voltage = _outside(read("grid/voltage.hpp"))
     windows = ["windows"] if any(c.windows for c in plan.connections) else []
     files = ["signs", "connectivity", "delays"] if ctx.ahead else ["signs"] if grid.signed or windows else []
-    files += windows
+    files += [*windows, *(["pieces"] if ctx.pieces else [])]
     lists = ((i, f"work.{ctx.p(p.name)}_spikes") for i, p in enumerate(ctx.spiking))
-    calls = [f"host.keep_steps(host, {i}, sample, {s}.neuron, {s}.start, args.n_steps, args.dt)" for i, s in lists]
+    calls = [
+        f"host.keep_steps(host, {i}, sample, {s}.neuron, {s}.start, args.n_steps, args.dt)"
+        for i, s in lists
+        if not ctx.pieces
+    ]
     return _Trial(
         given=grid.memory, body=[memory, *(voltage if plan.loss.readout == "voltage" else []), *passes],
         compare=grid.compare(), others=grid.auxiliary(), silent=grid.trial.readout.spikes,
-        keep=keep_spikes(calls) + read("grid/locate.hpp"),
+        keep=keep_spikes(calls) + grid.locate, **grid.more(),
         includes=["#include <algorithm>\n" if grid.segments.searches else "", *(read(f"{file}.hpp") for file in files)],
     )  # fmt: skip

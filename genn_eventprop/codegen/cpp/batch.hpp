@@ -37,7 +37,7 @@ constexpr int OVER = -1;  // what a batch returns that nobody wanted to its end
 constexpr int64_t SPIKES = 3;  // a call that only hands over the spikes of the kept trials
 
 int run_batch(Engine& engine, const Args& args) {
-    if (args.half == FORWARDS) engine.keep(args.batch);
+    if (args.half == FORWARDS && !PIECES) engine.keep(args.batch);
     if (args.record && !engine.host.start_records(engine.host, args.batch)) return 1;
     if (args.half == SPIKES) {
         for (int64_t sample = 0; sample < args.batch; ++sample)
@@ -55,7 +55,7 @@ int run_batch(Engine& engine, const Args& args) {
             const int64_t begin = start(slice) - start(0), end = start(slice + 1) - start(0);
             if (args.half != BACKWARDS) args.guarded[slice] = 0;
             for (int64_t sample = begin; sample < end; ++sample) {
-                Work& work = args.half == WHOLE ? engine.work[size_t(thread)] : engine.kept[sample];
+                Work& work = args.half == WHOLE || PIECES ? engine.work[size_t(thread)] : engine.kept[sample];
                 if (args.half != BACKWARDS) {
                     work.prepare(args);
                     work.guarded = 0;
@@ -71,14 +71,14 @@ int run_batch(Engine& engine, const Args& args) {
                 // a kept trial runs backwards in the memory of the thread, which is in its cache
                 Work& own = engine.work[size_t(thread)];
                 if (back) own.prepare_back(args);
-                if (args.half == BACKWARDS) work.trade(own);
+                if (args.half == BACKWARDS && !PIECES) work.trade(own);
                 outer_loss(args, work, sample);
                 try {
-                    if (back) backward(args, work, sample, args.slices + slice * GRADIENT_SIZE, sample == begin);
+                    if (back) backward(args, work, sample, args.slices + slice * GRADIENT_SIZE, sample == begin && !PIECES);
                 } catch (const Trouble& trouble) {  // of Taylor series
                     troubles[slice] = trouble, troubles[slice].sample = sample;
                 }
-                if (args.half == BACKWARDS) work.trade(own);
+                if (args.half == BACKWARDS && !PIECES) work.trade(own);
                 if (troubles[slice].population) return;
             }
         } catch (const std::bad_alloc&) {

@@ -92,18 +92,22 @@ class Context:
 
     split: dL/d(readout) is given in a call of its own, and gradients of input times are taken; see `engines/contract/split.py`.
     carry: trials may go on from the end of others; see `engines/contract/state.py`. halves: rows of weights are float16.
+    pieces: a call runs a piece of a recording one way, see `grid/pieces.py`.
     gradients: parameter -> (offset, rows, padded columns) in the flat gradient of `gradient_size` numbers.
     trial: the operations, with spikes on the grid; with exact spike times there is none.
     """
 
     def __init__(
-        self, plan: Plan, dtype: str, split: bool = False, carry: bool = False, halves: bool = False
+        self, plan: Plan, dtype: str, split: bool = False, carry: bool = False, halves: bool = False,
+        pieces: bool = False,
     ) -> None:  # fmt: skip
-        self.plan, self.split, self.carry = plan, split, carry
+        self.plan, self.split, self.carry, self.pieces = plan, split, carry, pieces
         self.exact = plan.spike_times == "exact"
         self.halves = halves and any(runs_in_halves(c, plan) for c in plan.connections)
         self.real = C_REAL[dtype]
-        self.trial = None if self.exact else make_trial(plan, split=split, carry=carry, record=True, evaluates=True)
+        self.trial = None
+        if not self.exact:
+            self.trial = make_trial(plan, split=split, carry=carry, record=not pieces, evaluates=True, pieces=pieces)
         self.gradients, self.gradient_size = self.gradient_layout()
 
     def gradient_layout(self) -> tuple[dict[str, tuple[int, int, int]], int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..layout import Layout
 from ..safe_text import in_comment
 from ..statements import TYPES, indent
@@ -16,6 +18,7 @@ def sizes(ctx: Context) -> str:
         f"constexpr int N_p{i} = {p.size}, NP_p{i} = {padded(p.size)};  // {in_comment(p.name)}"
         for i, p in enumerate(ctx.plan.populations)
     ]
+    lines.append(f"constexpr bool PIECES = {str(ctx.pieces).lower()};  // a call runs a piece of a recording one way")
     lines.append(f"constexpr int N_OUT = N_{out}, NP_OUT = NP_{out};")
     lines += [
         f"[[maybe_unused]] constexpr int64_t AT_{name} = {offset};  // {in_comment(of)}" for name, offset, of in at
@@ -34,8 +37,8 @@ def _offsets(ctx: Context) -> list[tuple[str, int, str]]:
     return [(name, ctx.gradients[of][0], of) for name, of in found]
 
 
-def args(given: Layout) -> str:
-    """The struct of what the host hands over or takes back, and how it is filled."""
+def args(given: Layout, moved: Sequence[str] = ()) -> str:
+    """The struct of what the host hands over or takes back, and how it is filled; moved: more lines that do it."""
     const = {"number": "const ", "host": "const "}
     types = {b.name: f"{const.get(b.role, '')}{TYPES[b.kind]}*" for b in given.arrays}
     fields = ["Host* host;", *(f"{t} {n};" for n, t in types.items())]
@@ -43,7 +46,7 @@ def args(given: Layout) -> str:
     read = [f"args.{n} = static_cast<{t}>(arrays[{i}]);" for i, (n, t) in enumerate(types.items())]
     read += [f"args.{b.name} = numbers[{i}];" for i, b in enumerate(given.doubles)]
     read += [f"args.{n} = integers[{i}];" for i, n in enumerate(given.integers)]
-    body = indent("\n".join(["Args args;", *read, "return args;"]))
+    body = indent("\n".join(["Args args;", *read, *moved, "return args;"]))
     head = "inline Args unpack(void* const* arrays, const double* numbers, const int64_t* integers)"
     return "struct Args {\n" + indent("\n".join(fields)) + f"}};\n\n{head} {{\n{body}}}\n"
 

@@ -71,11 +71,12 @@ def running(prefix: str, tail: str, population: str) -> str:
     )
 
 
-def outer_loss(ctx: Context, compared: str, others: str, silent: bool) -> str:
+def outer_loss(ctx: Context, compared: str, others: str, silent: bool, running: str = "") -> str:
     """The functions that `batch.hpp` calls between forward and backward.
 
     Args:
-        compared: the loss of readouts, as code. others: auxiliary losses. silent: whether outputs without a spike have no readout.
+        compared: the loss of readouts, as code. others: auxiliary losses. silent: whether outputs without a spike have no
+            readout. running: of a piece, losses that go on from one to the next.
     """
     read = f"work.{ctx.out}first[n] >= 0 ? r[n] : std::numeric_limits<double>::infinity()" if silent else "r[n]"
     body = f"""\
@@ -87,6 +88,8 @@ for (int n = 0; n < N_OUT; ++n) {{
 for (int n = 0; n < NP_OUT; ++n) work.{ctx.out}dr[n] = 0;
 compare(args, work, sample, r);
 {others}{_also(ctx)}"""
+    if ctx.pieces:
+        body = f"if (args.half == BACKWARDS) return;\n{{\n{indent(running)}}}\nif (!args.closes) return;\n{body}"
     arguments = "([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample"
     compare = f"void compare{arguments}, [[maybe_unused]] const double* r) {{\n{indent(_compare(ctx, compared))}}}\n"
     return f"{compare}\nvoid outer_loss(const Args& args, Work& work, int64_t sample) {{\n{indent(body)}}}\n"

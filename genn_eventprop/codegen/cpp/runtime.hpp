@@ -318,9 +318,10 @@ struct Buffer {
 };
 
 // The spikes of one population in one trial: those of step k are start[k] .. start[k + 1].
-template <int Records>
+template <int Records, typename Starts = Buffer<int32_t>>
 struct Spikes {
-    Buffer<int32_t> neuron, start;
+    Buffer<int32_t> neuron;
+    Starts start;
     Buffer<scalar> record[Records > 0 ? Records : 1];
     int64_t count = 0;
     // Room for `extra` more spikes, and for one vector that find_crossed may write beyond them.
@@ -396,16 +397,19 @@ inline int diverged(Work& work, int population, int state, int neuron) {
     return 1 + population;
 }
 
-// a(t) of the sample's input, before and after the arrivals of every step.
+// a(t) of the sample's input, before and after the arrivals of steps first .. last; returns a before those of the last step.
 template <typename Args, typename Work>
-inline void find_activity(const Args& args, Work& work, int64_t from, int64_t to) {
-    double activity = 0;
-    for (int64_t k = 0, i = from; k <= args.n_steps; ++k) {
-        work.activity_before[k] = scalar(activity);
+inline double find_activity(const Args& args, Work& work, int64_t from, int64_t to, int64_t first, int64_t last,
+                            double activity) {
+    double before = activity;
+    while (from < to && args.steps[from] < first) ++from;
+    for (int64_t k = first, i = from; k <= last; ++k) {
+        before = activity, work.activity_before[k] = scalar(activity);
         for (; i < to && args.steps[i] == k; ++i) activity += args.activity_jump;
         work.activity[k] = scalar(activity);
         activity *= args.activity_decay;
     }
+    return before;
 }
 
 // task(i, t) for i < n on the host's threads; see `Host::run`.

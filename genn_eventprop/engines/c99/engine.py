@@ -6,7 +6,7 @@ The simplest target of `program.trial`: no vectors, no threads, so several times
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,8 @@ class Pieces:
     def __init__(self, engine: C99Engine) -> None:
         source, self.crossing = generate_pieces(engine.plan, engine.dtype.name)
         self.buffers = {b.name: b for b in source.arrays}
-        self._call = TrialCall(source, engine.dtype, lambda b, arguments: piece_shape(engine, b, arguments))
+        self.shape = partial(piece_shape, engine)
+        self._call = TrialCall(source, engine.dtype, self.shape)
         self._function = trial_function(build(source.text, "c"))
 
     def arrays(self, arguments: Arrays, stored: Arrays) -> Arrays:

@@ -283,7 +283,7 @@ class Engine(ABC):
 
     def why_no_recordings(self) -> str:
         """Why `recordings` runs none of this plan; empty if it does."""
-        return f"{self.name} runs no whole recordings in pieces; use engine='c99' on the grid"
+        return f"{self.name} runs no whole recordings in pieces; use engine='native' or 'c99' on the grid"
 
     def notes(self, batch: int) -> list[str]:
         """Remarks on training with batches of this size."""

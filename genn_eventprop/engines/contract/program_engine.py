@@ -147,6 +147,20 @@ class ProgramEngine(Engine):
     def _guarded(self, out: Arrays) -> int:
         return sum(int(v.sum()) for k, v in out.items() if k.endswith("w_guarded"))
 
+    def of_recording(self, number: int, recordings: int) -> Arrays:
+        """More arguments of one recording of a batch, see `recordings.py`."""
+        return {}
+
+    def collect_recordings(self, out: Arrays, recordings: int) -> None:
+        """`_collect` of a batch of recordings."""
+        self._collect(out)
+
+    def check_status(self, status: int, arrays: Arrays, numbers: Sequence[int]) -> None:
+        """Raise the error of a trial that left the dynamics; numbers: of the samples."""
+        if status > 0:
+            sample, step, state, neuron = (int(v) for v in arrays["trouble"])
+            raise diverged(self.plan, self.plan.populations[status - 1], int(numbers[sample]), step, state, neuron)
+
     def _complete(self) -> None:
         """Once the gradients of a batch are there."""
         self.clear_masked()
@@ -471,9 +485,3 @@ class LoopEngine(ProgramEngine):
             status, arrays = self.call(arguments, split, stored)
         self.check_status(status, arrays, arguments["numbers"])
         return arrays
-
-    def check_status(self, status: int, arrays: Arrays, numbers: Sequence[int]) -> None:
-        """Raise the error of a trial that left the dynamics; numbers: of the samples."""
-        if status > 0:
-            sample, step, state, neuron = (int(v) for v in arrays["trouble"])
-            raise diverged(self.plan, self.plan.populations[status - 1], int(numbers[sample]), step, state, neuron)

@@ -27,7 +27,7 @@ from .result import LossPart, Result, Spikes, summed
 from .slices import BatchShard
 
 if TYPE_CHECKING:
-    from .program_engine import LoopEngine
+    from .program_engine import ProgramEngine
 
 Arrays = dict[str, Any]
 DEFAULT_STEPS = 1000
@@ -42,11 +42,15 @@ class PieceProgram(Protocol):
     @property
     def buffers(self) -> Mapping[str, Buffer]: ...
 
+    def shape(self, b: Buffer, arguments: Mapping[str, Any]) -> tuple[int, ...]:
+        """Of a buffer."""
+
     def arrays(self, arguments: Arrays, stored: Arrays) -> Arrays:
         """Every array of a call: an argument, else one that is stored, else new memory, all 0."""
 
     def call(self, arrays: Arrays, arguments: Arrays) -> int:
-        """Run a piece of one sample; what the loops return."""
+        """Run a piece of one sample; -1 - i if a list of population i is too short, else 0, or what `check_status`
+        takes."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ def recordings_of(data: Data, samples: np.ndarray) -> list[np.ndarray]:
     return np.split(samples, starts[1:])
 
 
-def piece_shape(engine: LoopEngine, b: Buffer, arguments: Mapping[str, Any]) -> tuple[int, ...]:
+def piece_shape(engine: ProgramEngine, b: Buffer, arguments: Mapping[str, Any]) -> tuple[int, ...]:
     """Of a buffer of a piece."""
     of_data = {"spikes": 0, "samples": 1, "input_spikes": 0}  # arrays of the host, which come with a call
     lengths = {**engine.lengths({**arguments, **of_data}), **of_data, **{n: arguments[n] for n in (ROWS, SPIKE_ROWS)}}
@@ -160,7 +164,7 @@ class RecordingRunner:
             which are kept, and a piece, may take.
     """
 
-    def __init__(self, engine: LoopEngine, program: PieceProgram, chunk: int | None, memory: float) -> None:
+    def __init__(self, engine: ProgramEngine, program: PieceProgram, chunk: int | None, memory: float) -> None:
         self.engine, self.plan, self.program, self.memory = engine, engine.plan, program, memory
         self.crossing, n = program.crossing, self.plan.n_steps
         self.steps = min(chunk or DEFAULT_STEPS, n)
@@ -219,7 +223,7 @@ class RecordingRunner:
         }
 
     def _shape(self, b: Buffer, arguments: Mapping[str, Any]) -> tuple[int, ...]:
-        return piece_shape(self.engine, b, arguments)
+        return self.program.shape(b, arguments)
 
     # a batch
 
@@ -230,12 +234,14 @@ class RecordingRunner:
             raise EngineError(why)
         self.stored, self._lengths_before, self._known = {}, (), {}
         begun = [self._begin(data, samples, r, training, len(recordings)) for r in recordings]
+        for k, run in enumerate(begun):
+            run.arguments |= engine.of_recording(k, len(begun))
         self._regularise(begun, training)
         for run in begun:
             for _ in self._sweep(run, record_spikes) if not training else self._both_ways(run, record_spikes):
                 pass
         if training:
-            engine._collect(self.stored)
+            engine.collect_recordings(self.stored, len(begun))
             engine._complete()
         return self._result(data, samples, begun, training, record_spikes)
 
@@ -263,7 +269,7 @@ class RecordingRunner:
         values, part = Arrays(), slice(place, place + 1)
         for prefix, loss in self.engine._losses:
             known = loss_inputs(loss, data, batch, part)
-            if loss.weight.input_tau is not None:
+            if loss.weight.input_tau is not None and (prefix or not self.engine.finds_activity):
                 known |= activity(self.plan, loss, data, batch[part])
             if loss.readout == "spike_times":
                 known["n_targets"] = known["targets"].shape[2]
@@ -417,8 +423,9 @@ class RecordingRunner:
             run.read[piece.interval] = {n: arrays[n].copy() for n in self.crossing.read}
             out = [n for n, b in self.program.buffers.items() if b.role == "result" and b.axes and b.kind != "bits"]
             run.out.append({n: arrays[n].copy() for n in out})
-        for i, b in self.engine.trial.spikes.items() if record_spikes else ():
-            rows = arrays[b.name][0, self.before + 1 : self.before + 1 + piece.last - piece.first]
+        spiking = [i for i, p in enumerate(self.plan.populations) if p.spiking and record_spikes]
+        for i in spiking:
+            rows = arrays[f"p{i}_spikes"][0, self.before + 1 : self.before + 1 + piece.last - piece.first]
             flags = np.unpackbits(np.ascontiguousarray(rows).view(np.uint8), axis=-1, bitorder="little")
             k, n = np.nonzero(flags[..., : self.plan.populations[i].size])
             step = k + 1 + piece.first - piece.interval * self.plan.n_steps
@@ -438,7 +445,7 @@ class RecordingRunner:
         for prefix, loss in engine._losses:
             parts[loss.output] = engine._loss_part(out, data.for_loss(loss).scored(samples), prefix, loss)
         main = parts[plan.loss.output]
-        guarded = sum(int(v[-1:].sum()) for run in begun for n, v in run.out[-1].items() if n.endswith("w_guarded"))
+        guarded = sum(int(v[-1:].sum()) for run in begun for n, v in run.out[-1].items() if n.endswith("guarded"))
         return Result(
             loss=summed(plan, parts), prediction=main.prediction, readout=main.readout, spike_counts=counts,
             guarded=guarded if training else 0, spikes=self._recorded(begun) if record_spikes else None,

@@ -21,6 +21,7 @@ import numpy as np
 from ...codegen.cpp import generate, host_source, padded
 from ...codegen.cpp.context import streams
 from ...codegen.cpp.exact.arguments import series_of_targets
+from ...codegen.cpp.grid import why_no_pieces
 from ...errors import EngineError, ToolchainError
 from ...losses import LossRecord
 from ...plan import Plan, PopulationRecord
@@ -41,6 +42,7 @@ from ..contract.features import (
 from ..contract.noise import quantiles
 from ..contract.options import EngineOption
 from ..contract.program_engine import Arrays, ProgramEngine
+from ..contract.recordings import RecordingRunner, why_no_recordings
 from ..contract.result import Result, SpikeRecords, Spikes
 from ..contract.slices import BatchShard, add_in_tree
 from ..contract.split import spike_numbers
@@ -48,6 +50,7 @@ from ..contract.state import TrialState
 from .carry import Carrying
 from .exact import ExactTables
 from .memory import NativeMemory, aligned, padded_last
+from .pieces import NativePieces, inputs_apart
 from .rounded import RoundedWeights
 from .routes import NativeRoutes
 from .tables import NativeTables
@@ -94,6 +97,7 @@ class NativeEngine(ProgramEngine):
     when_compared = {"tolerance": 1e-13}
     finds_activity = records = True
     observes = frozenset({"grid", "exact"})
+    runs_recordings = True
 
     @classmethod
     def availability(cls) -> Availability:
@@ -264,6 +268,31 @@ class NativeEngine(ProgramEngine):
             self._carry = None
         return replace(result, spikes=result.spikes if record_spikes else None), carrying.after(data, samples, result)
 
+    # whole recordings
+
+    def why_no_recordings(self) -> str:
+        return why_no_recordings(self.plan) or why_no_pieces(self.plan)
+
+    def recordings(self, chunk: int | None, memory: float) -> RecordingRunner:
+        if why := self.why_no_recordings():
+            raise EngineError(why)
+        return RecordingRunner(self, self._pieces, chunk, memory)
+
+    @cached_property
+    def _pieces(self) -> NativePieces:
+        return NativePieces(self.plan, self.dtype, self.weight_rows == "float16", self._raise_trouble)
+
+    def of_recording(self, number: int, recordings: int) -> Arrays:
+        slices = self.slices_of(recordings)
+        own = ((number + 1) * slices - 1) // recordings
+        if number == 0:
+            self._slices = aligned((slices, self.source.gradient_size), self.dtype)
+        return {"slices": self._slices[own : own + 1], "gradient": self._pieces.gradient, "segment": self.plan.n_steps}
+
+    def collect_recordings(self, out: Arrays, recordings: int) -> None:
+        sums = dict(enumerate(self._slices[: self.slices_of(recordings)]))
+        self._memory.gradient[...] = add_in_tree(sums, len(sums))
+
     # batches in parts
 
     @classmethod
@@ -421,16 +450,7 @@ class NativeEngine(ProgramEngine):
     def _streams_of(self, data: Data) -> Arrays:
         """The spikes of each of several inputs by themselves, made again for another data set."""
         if self._split_inputs[0] is not data.steps:
-            parts = Arrays()
-            for name, (first, last) in streams(self.plan).items():
-                inside = (data.channels >= first) & (data.channels < last)
-                before = np.concatenate([[0], np.cumsum(inside)])
-                parts |= {
-                    f"{name}steps": data.steps[inside],
-                    f"{name}channels": data.channels[inside] - np.int32(first),
-                }
-                parts[f"{name}offsets"] = before[data.offsets].astype(np.int64)
-            self._split_inputs = data.steps, parts
+            self._split_inputs = data.steps, inputs_apart(self.plan, data.steps, data.channels, data.offsets)
         return self._split_inputs[1]
 
     def _regularisers(self, arguments: Arrays, training: bool, counts: dict[str, np.ndarray] | None = None) -> Arrays:

@@ -16,6 +16,7 @@ from genn_eventprop.engines import create
 from genn_eventprop.engines.c99.engine import C99Engine
 from genn_eventprop.engines.contract.checkpoints import Advance, Drop, Keep, Reverse, actions, runs
 from genn_eventprop.engines.contract.recordings import Forecast, why_no_recordings
+from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.errors import EngineError, EventPropError
 from genn_eventprop.losses import FirstSpikeCrossEntropy, Loss, SpikeCountCrossEntropy
 from genn_eventprop.models.li import LI
@@ -60,11 +61,11 @@ def same(got, want, engine, gradients):
         np.testing.assert_array_equal(engine.gradients[name], gradient, err_msg=name)
 
 
-def is_one_trial(structure, cuts, also=(), seed=77):
+def is_one_trial(structure, cuts, also=(), seed=77, kind=C99Engine, dtype="float64"):
     """Whether a random network ran, with gradients that are not 0."""
     try:
         case = tuned(draw("grid", seed, structure, also=also))
-        engine = C99Engine(case.plan, case.parameters, dtype="float64")
+        engine = kind(case.plan, case.parameters, dtype=dtype)
         data = loaded(engine, case)
         samples = range(len(data))
         want = engine.run(data, samples, training=True, record_spikes=True)
@@ -84,24 +85,33 @@ def is_one_trial(structure, cuts, also=(), seed=77):
 CUTS = st.lists(st.tuples(st.floats(0.01, 1.0), st.integers(0, 5)), min_size=2, max_size=2)
 
 
+KINDS = pytest.mark.parametrize(
+    ("kind", "dtype"), [(C99Engine, "float64"), (NativeEngine, "float64"), (NativeEngine, "float32")],
+    ids=["c99", "native", "native float32"],
+)  # fmt: skip
+
+
+@KINDS
 @pytest.mark.parametrize("also", [(), pytest.param(("modes", "inputs", "births"), marks=pytest.mark.ci)])
 @FEW
 @given(st.integers(0, 10**6), CUTS)
-def test_random_networks_in_pieces_are_one_trial(also, structure, cuts):
-    is_one_trial(structure, cuts, also)
+def test_random_networks_in_pieces_are_one_trial(kind, dtype, also, structure, cuts):
+    is_one_trial(structure, cuts, also, kind=kind, dtype=dtype)
 
 
 @pytest.mark.slow
+@KINDS
 @pytest.mark.parametrize("also", [(), ("modes",), ("inputs",), ("births",), ("sharp",)])
 @settings(FEW, max_examples=60, derandomize=False, phases=[Phase.generate, Phase.shrink])
 @given(st.integers(0, 10**6), CUTS)
-def test_many_random_networks_in_pieces(also, structure, cuts):
-    is_one_trial(structure, cuts, also)
+def test_many_random_networks_in_pieces(kind, dtype, also, structure, cuts):
+    is_one_trial(structure, cuts, also, kind=kind, dtype=dtype)
 
 
-def test_the_drawn_networks_learn():
+@KINDS
+def test_the_drawn_networks_learn(kind, dtype):
     """What is compared above is not 0."""
-    assert is_one_trial(5, [(0.3, 1)]) or is_one_trial(8, [(0.3, 1)]) or is_one_trial(14, [(0.3, 1)])
+    assert any(is_one_trial(k, [(0.3, 1)], kind=kind, dtype=dtype) for k in (5, 8, 14))
 
 
 def network(delay=2.5, outputs=LI, t_ref=1.7):
@@ -274,8 +284,13 @@ def test_what_is_refused():
     net = network()
     loss = Loss(net.populations[-1], "end")
     plan = make_plan(net, loss, dt=DT, duration=20.0)
-    with pytest.raises(EngineError, match="native runs no whole recordings in pieces; use engine='c99' on the grid"):
+    with pytest.raises(
+        EngineError, match=r"native runs no recordings along individual delays \(hidden_output\); use en"
+    ):
         create(plan, net.initial_parameters(3), engine="native").recordings(None, 1e9)
+    clock = create(plan, net.initial_parameters(3), engine="reference_clock")
+    with pytest.raises(EngineError, match="no whole recordings in pieces; use engine='native' or 'c99' on the grid"):
+        clock.recordings(None, 1e9)
     births = make_plan(net, loss, dt=DT, duration=20.0, spike_birth=0.1)
     assert why_no_recordings(births) == ""
     assert why_no_recordings(births, several=True).startswith("spike_birth is not run where a recording has several")

@@ -26,6 +26,7 @@ class ConnectionOps:
     ) -> None:  # fmt: skip
         self.memory, self.names, self.trial, self.plan, self.lists = memory, names, trial, trial.plan, lists
         self.others, self.carried, self.evaluated = others, carried, evaluated
+        self.first, self.last = memory.first, memory.last
 
     def _delay(self, c: ConnectionRecord, sign: str = "+") -> str:
         return f" {sign} args.{self.names.c(c)}_delay" if c.delay > 0 else ""
@@ -47,6 +48,15 @@ class ConnectionOps:
                 return take
             add = self.others.send(c, sums) + take
         return "{\n" + indent(self.spiked(c) + add) + "}\n"
+
+    def first_arrival(self, c: ConnectionRecord) -> str:
+        """Declares the place of the next spike of the input to arrive."""
+        following, s = f"next_{self.names.c(c)}", stream(c)
+        text = f"int64_t {following} = {s}from;\n"
+        if self.first == "0":
+            return text
+        early = f"{following} < {s}to && args.{s}steps[{following}]{self._delay(c)} < {self.first}"
+        return f"{text}while ({early}) ++{following};\n"
 
     def spiked(self, c: ConnectionRecord) -> str:
         """`index` and `count` of the sources whose spikes arrive (with individual delays: are sent) at `step`."""
@@ -225,25 +235,39 @@ const int32_t* index = args.{s}channels + {behind};
         return "".join(f"{{\n{indent(self._by_source(c) + self.others.sum_known(c))}}}\n" for c in known)
 
     def _by_source(self, c: ConnectionRecord) -> str:
-        """`by`: the steps of arrivals, sorted by source; with individual delays the steps of spikes."""
-        delay = self._delay(c)
-        by = f"BySource& by = {self.others.by_source(c)};\nby.reset({c.pre});\n"
-        count, more, put = self.carried.arrivals(c)
+        """`by`: the steps of arrivals, sorted by source; with individual delays the steps of spikes.
+
+        Of dense rows the last arrival comes first: a trial in pieces, of which the last is the first to run backwards,
+        then has the same sums.
+        """
+        delay, piece = self._delay(c), self.first != "0"
+        count, more, earlier = self.carried.arrivals(c)
         if self._from_input(c):
             s = stream(c)
-            steps, channels = f"args.{s}steps", f"args.{s}channels"
-            return f"""\
-{by}int64_t end = {s}to;
-while (end > {s}from && {steps}[end - 1]{delay} >= n_steps) --end;
-by.count({channels} + {s}from, end - {s}from);
-{count}by.prepare({c.pre}, end - {s}from{more});
-{put}for (int64_t i = {s}from; i < end; ++i) by.put({channels}[i], int32_t({steps}[i]{delay}));
+            steps, neurons, at = f"args.{s}steps", f"args.{s}channels", f"args.{s}steps[i]"
+            early = f"while (begin < end && {steps}[begin]{delay} < {self.first}) ++begin;\n" if piece else ""
+            ends = f"""\
+int64_t begin = {s}from, end = {s}to;
+{early}while (end > begin && {steps}[end - 1]{delay} >= {self.last}) --end;
 """
-        spikes = self.lists[c.source].spikes
+            loop = "for (int64_t i = begin; i < end; ++i) "
+            if c.by_rows:
+                loop = "for (int64_t i = end - 1; i >= begin; --i) "
+        else:
+            spikes, at, late = self.lists[c.source].spikes, "at", self._delay(c, "-")
+            neurons, early = f"{spikes}.neuron", f"{self.first}{late}"
+            ends = f"""\
+const int64_t early = {f"{early} > 1 ? {early} : 1" if piece else "1"}, last = {self.last}{late};
+const int64_t begin = {spikes}.start[early], end = last > early ? {spikes}.start[last] : begin;
+"""
+            loop = "for (int64_t at = early; at < last; ++at)\n"
+            if c.by_rows:
+                loop = "for (int64_t at = last - 1; at >= early; --at)\n"
+            loop += f"    for (int64_t i = {spikes}.start[at]; i < {spikes}.start[at + 1]; ++i) "
+        loop += f"by.put({neurons}[i], int32_t({at}{delay}));\n"
         return f"""\
-{by}const int64_t last = n_steps{self._delay(c, "-")}, end = last > 0 ? {spikes}.start[last] : 0;
-by.count({spikes}.neuron, end);
-{count}by.prepare({c.pre}, end{more});
-{put}for (int64_t at = 1; at < last; ++at)
-    for (int64_t i = {spikes}.start[at]; i < {spikes}.start[at + 1]; ++i) by.put({spikes}.neuron[i], int32_t(at{delay}));
-"""
+BySource& by = {self.others.by_source(c)};
+by.reset({c.pre});
+{ends}by.count({neurons} + begin, end - begin);
+{count}by.prepare({c.pre}, end - begin{more});
+{loop + earlier if c.by_rows else earlier + loop}"""

@@ -278,7 +278,7 @@ class Connections:
 
     def _cut(self, c: ConnectionRecord) -> bool:
         """Whether rows for the gradient of dense weights are worth cutting into blocks of columns."""
-        return c.by_rows and padded(c.post) >= MANY_COLUMNS
+        return c.by_rows and padded(c.post) >= MANY_COLUMNS and not self.names.pieces
 
     def blocks(self, c: ConnectionRecord) -> str:
         """Where the rows for the gradient of a connection stand in blocks of columns; "" if they stand as they are."""

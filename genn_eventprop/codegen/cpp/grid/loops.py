@@ -172,8 +172,13 @@ for (int64_t k = first; k < {births}.count; ++k) {", ".join(fields)};
                 table = {**kernel.table, **self.lists.table(u.kind)}
                 if self.lists.alone:
                     table[FEEDBACK] = Access(Buffer(f"work.{self.prefix}feedback", ("entries",)), (AT - FIRST,))
-                out += self._entries(u.kind, u.changes, table, ("step", "step + 1"))
+                entries = self._entries(u.kind, u.changes, table, ("step", "step + 1"))
+                out += self.undone(entries) if self.lists.alone and u.kind < self.lists.n_events else entries
         return out
+
+    def undone(self, entries: str) -> str:
+        """Text that undoes the entries of a list that is also that of the spikes."""
+        return entries
 
     def entry(self, kernel: Kernel) -> tuple[str, str]:
         """Loads of numbers that all neurons share, and a kernel of one ``neuron``."""

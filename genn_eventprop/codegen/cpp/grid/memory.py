@@ -35,6 +35,9 @@ def targets_of(plan: Plan) -> list[str]:
     return [f"{prefix}n_targets" for prefix, loss in losses if loss.readout == "spike_times"]
 
 
+FIRST, LAST = "from_step", "to_step"  # the steps of a piece
+
+
 class Memory(Layout):
     """The memory of a trial of a plan.
 
@@ -44,7 +47,8 @@ class Memory(Layout):
 
     Attributes:
         used: every buffer that has had a pointer so far. row: index of the current row of a trajectory.
-        one_row: buffers with rows for steps of which only the row of the current step is needed.
+        one_row: buffers with rows for steps of which only the row of the current step is needed. first, last: the steps
+            that a call runs, and the one behind them.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Memory(Layout):
         self.arguments = {b.name for b in self.arrays if b.role in ("host", "number") or "batch" in b.axes}
         self.used: dict[str, Buffer] = {}
         self.row, self.one_row = "row", set[str]()
+        self.first, self.last = (FIRST, LAST) if names.pieces else ("0", "n_steps")
         self.places = self._places()
         self._named: set[str] = set()  # in the function that is written
 
@@ -80,12 +85,12 @@ class Memory(Layout):
         index = [write(i) for i in access.index]
         if b.axes == ("entries",):  # of a list
             return f"{b.name}[{index[0]}]"
-        if self._is_trajectory(b):
+        if self.is_trajectory(b):
             index[0] = self.row if index[0] == "step" else f"({index[0].strip('()')} - base)"
         if b.name in ACTIVITY:
             return f"work.{b.name}[{index[1]}]"
         index[0] = self.row_of(b, index[0])
-        return f"{self.pointer(b)}[{self._flat(self._axes(b), index)}]"
+        return f"{self.pointer(b)}[{self._flat(self.axes(b), index)}]"
 
     def _number(self, b: Buffer) -> str:
         """The spelling of a single number."""
@@ -139,17 +144,17 @@ class Memory(Layout):
         """The number of elements of a buffer."""
         # late arrivals find nothing; 8: a chunk of `shift_by_delay`
         rows = "(n_steps + args.ahead + 8)" if self.names.ahead else "n_steps"
-        lengths = {"n_steps": "args.segment" if self._is_trajectory(b) else rows, "n_points": "(n_steps + 1)"}
+        lengths = {"n_steps": "args.segment" if self.is_trajectory(b) else rows, "n_points": "(n_steps + 1)"}
         lengths |= {n: f"args.{n}" for n in targets_of(self.plan)}
         if b.name in self.one_row:
             return self.padded(b)
-        return " * ".join(str(a) if isinstance(a, int) else lengths.get(a, a) for a in self._axes(b))
+        return " * ".join(str(a) if isinstance(a, int) else lengths.get(a, a) for a in self.axes(b))
 
-    def _is_trajectory(self, b: Buffer) -> bool:
+    def is_trajectory(self, b: Buffer) -> bool:
         """Of the states of a population, which are kept for all steps or a segment of them."""
         return b.name[0] == "p" and b.name.partition("_")[2].startswith("w_trace_")
 
-    def _axes(self, b: Buffer) -> tuple[int | str, ...]:
+    def axes(self, b: Buffer) -> tuple[int | str, ...]:
         """Axes with padding, for buffers in the memory of a thread."""
         here = b.role in ("state", "stored") or (b.role == "result" and "batch" not in b.axes) or is_drive(b)
         return (*b.axes[:-1], self.padded(b)) if here and b.axes[-1] == self.population(b).size else b.axes

@@ -44,6 +44,8 @@ class Segments:
         """In a step forwards: its row, and what a segment that begins with it starts from."""
         if not self.stored:
             return ""
+        if self.names.pieces:
+            return f"const int64_t row = step - {self.memory.first};\n"
         copies = "".join(self._copy(self._start(n, b, "step"), "", b) for n, b in self.kept().items())
         return f"{ROW}if (row == 0 && args.segment < n_steps) {{\n{indent(copies)}}}\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import sympy as sp
 
@@ -29,7 +30,7 @@ from ....program.trial import (
 )
 from ...statements import indent
 from ...target import Target, finished, step_backwards, step_forwards, write
-from ..context import POLL, Context, ends, stream, streams
+from ..context import POLL, Context, ends, read, streams
 from .between import ConnectionOps
 from .carried import Carried
 from .compare import auxiliary_losses, begin, compared, loss_functions, printed
@@ -51,7 +52,9 @@ SEGMENT = "int64_t base = (n_steps - 1) / args.segment * args.segment;  // of th
 class Grid(Target):
     """The text of the trial of a plan; names: of arguments and sizes."""
 
-    n_steps, recorded = "n_steps", "args.recorded"
+    recorded, loops_of = "args.recorded", Loops
+    locate = read("grid/locate.hpp")
+    covers = "0, args.n_steps, 0"  # of a loss at every step, and what it begins with
 
     def __init__(self, names: Context) -> None:
         self.names, self.plan = names, names.plan
@@ -59,10 +62,13 @@ class Grid(Target):
         self.trial, self.lowering = names.trial, Lowering(names.trial)
         self.carried = Carried(names, self.trial.scopes)
         self.memory = self.carried.memory = Memory(names, self._host_buffers(), self._integers(), self.trial.for_inputs)
+        self.first, self.last = self.memory.first, self.memory.last
         undone = {o.population: o.kernel.body for o in self.trial.jumps}
         self.lists = [Lists(s, undone.get(s.index, ())) for s in self.trial.scopes]
         self.direct: dict[str, Buffer] = {}  # sums of arrivals -> the state that they are added to as they come
-        self.loops = {s.index: Loops(self.memory, s, self.lists[s.index], self._direct(s)) for s in self.trial.scopes}
+        self.loops = {
+            s.index: self.loops_of(self.memory, s, self.lists[s.index], self._direct(s)) for s in self.trial.scopes
+        }
         by_name = dict(zip((p.name for p in self.plan.populations), self.lists))
         self.others = Connections(self.memory, names, self.trial, self.direct)
         # maxima of all steps are in lists
@@ -130,18 +136,19 @@ class Grid(Target):
 
     def text(self) -> list[str]:
         """The memory of a thread and the functions of a trial, but for `compare`."""
-        functions = [self._forward(), *([self._replay()] if self.segments.stored else [])]
+        functions = [self._forward(), *([self._replay()] if self.segments.stored and not self.names.pieces else [])]
         self.compare(), self.auxiliary()  # these write into memory of the pass forwards, as does `outer_loss`
         self.memory.used |= {b.name: b for b in self.outer_buffers()}
         forwards = set(self.memory.used)
         functions.append(self._backward())
         changes = loss_functions(self.memory, self.trial)
         (found, room, late), (more, more_room) = self.others.members(), self.evaluated.members()
-        return [
-            work(self.memory, self.lists, forwards, self.segments.kept(), (found + more, room + more_room, late)),
-            changes,
-            *functions,
-        ]
+        memory = self.work(forwards, (found + more, room + more_room, late))
+        return [memory, changes, *functions]
+
+    def work(self, forwards: set[str], more: tuple[list[str], list[str], list[str]]) -> str:
+        """The memory of a thread; see `work.work`."""
+        return work(self.memory, self.lists, forwards, self.segments.kept(), more)
 
     # operations
 
@@ -201,32 +208,68 @@ class Grid(Target):
         """Of the loss of V at every step, whose loop is `voltage.hpp`."""
         driven = "true" if self.plan.loss.weight.input_tau is not None else "false"
         J = basis_size(self.plan, self.plan.output)
-        return f"args.loss[sample] = voltage_loss<{J}, {driven}>(args, work, sample);\n"
+        return f"args.loss[sample] = voltage_loss<{J}, {driven}>(args, work, sample, {self.covers});\n"
 
     # functions
 
     def _function(self, head: str, body: str) -> str:
-        begin = self.memory.pointers() + "const int64_t n_steps = args.n_steps;\n" + "\n".join(ends(self.plan)) + "\n"
+        begin = self.memory.pointers() + self.numbers + "\n".join(ends(self.plan)) + "\n"
         return f"__attribute__((noinline)) {head} {{\n{indent(begin + body)}}}\n"
 
     def _forward(self) -> str:
         t, names = self.trial, [n for lists in self.lists for n in lists.sizes()]
-        body = NUMBERS + "".join(f"{n}.count = 0, {n}.start[0] = {n}.start[1] = 0;\n" for n in names)
-        body += "find_activity(args, work, from, to);\n" if self.plan.loss.weight.input_tau is not None else ""
-        every = range(len(self.lists))
-        body += write(self, t.begin) + self.carried.begin() + self.others.begin(every) + self.between.sum_known()
+        first, last = self.first, self.last
+        body = NUMBERS + "".join(map(self.empty, names)) + self.begun()
         late = (c for c in self.names.from_input if not self.others.known(c))
-        body += "".join(f"int64_t next_{self.names.c(c)} = {stream(c)}from;\n" for c in late)
+        body += "".join(map(self.between.first_arrival, late))
         steps = indent(POLL + "\n" + NOW + self.segments.keep() + step_forwards(self))
-        body += f"for (int64_t step = 0; step < n_steps; ++step) {{\n{steps}}}\n"
+        body += f"for (int64_t step = {first}; step < {last}; ++step) {{\n{steps}}}\n"
         body += "".join(self._diverged(i, p) for i, p in enumerate(self.plan.populations))
         ends = [lists.name(lists.n_events) for lists in self.lists if lists.timed]
-        body += "".join(f"{n}.start[n_steps + 1] = {n}.start[n_steps];\n" for n in ends)
-        end = write(self, t.end)
-        body += f"{{\n{indent('[[maybe_unused]] const int64_t step = n_steps;' + chr(10) + end)}}}\n" if end else ""
+        body += "".join(f"{n}.start[{last} + 1] = {n}.start[{last}];\n" for n in ends)
+        body += self.at(last, write(self, t.end))
         body += "".join(self._counts(i, p) for i, p in enumerate(self.plan.populations) if p.spiking)
-        body += self.carried.end() + "return 0;\n"
+        body += self.ended() + "return 0;\n"
         return self._function("int forward(const Args& args, Work& work, int64_t sample)", body)
+
+    def more(self) -> dict[str, Any]:
+        """What surrounds the functions of a piece."""
+        return {}
+
+    # where a trial, or a piece of it, begins and ends
+
+    numbers = "const int64_t n_steps = args.n_steps;\n"
+
+    def at(self, step: str, text: str) -> str:
+        """Text at the end of the steps."""
+        return f"{{\n{indent(f'[[maybe_unused]] const int64_t step = {step};' + chr(10) + text)}}}\n" if text else ""
+
+    def empty(self, name: str) -> str:
+        """Empties a list."""
+        first = self.first
+        return f"{name}.count = 0, {name}.start[{first}] = {name}.start[{1 if first == '0' else f'{first} + 1'}] = 0;\n"
+
+    def begun(self) -> str:
+        """Before the first step."""
+        find = (
+            "find_activity(args, work, from, to, 0, n_steps, 0);\n"
+            if self.plan.loss.weight.input_tau is not None
+            else ""
+        )
+        carried = self.carried.begin() + self.others.begin(range(len(self.lists)))
+        return find + write(self, self.trial.begin) + carried + self.between.sum_known()
+
+    def ended(self) -> str:
+        """Behind the last step."""
+        return self.carried.end()
+
+    def begun_back(self) -> str:
+        """Before the first step backwards."""
+        return write(self, self.trial.begin_back) + (SEGMENT if self.segments.stored else "")
+
+    def over(self) -> str:
+        """Behind the last step backwards."""
+        return finished(self)
 
     def _diverged(self, i: int, p: PopulationRecord) -> str:
         """A state that is infinite or NaN at the end of the trial: it stays so once it is."""
@@ -247,12 +290,10 @@ class Grid(Target):
 
     def _backward(self) -> str:
         self.memory.row = "(step - base)"
-        body = write(self, self.trial.begin_back)
-        body += SEGMENT if self.segments.stored else ""
-        body += self.others.begin_back()
+        body = self.begun_back() + self.others.begin_back()
         steps = indent(POLL + "\n" + NOW + self.others.take_kept() + step_backwards(self))
-        body += f"for (int64_t step = n_steps; step >= 0; --step) {{\n{steps}}}\n"
-        body += self._clear() + finished(self)
+        body += f"for (int64_t step = {self.last}; step >= {self.first}; --step) {{\n{steps}}}\n"
+        body += self._clear() + self.over()
         head = "void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first)"
         return self._function(head, body)
 

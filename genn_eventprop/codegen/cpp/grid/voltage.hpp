@@ -29,14 +29,13 @@ inline void losses_of_arrivals(const Args& args, int64_t sample, int64_t step, c
     }
 }
 
-// The loss of V at the nodes of every step; overwrites V with dL/dV.
+// The loss of V at the nodes of steps first .. last - 1, added to that of the steps before; overwrites V with dL/dV.
 template <int J, bool Driven, typename Memory>
-inline double voltage_loss(const Args& args, Memory& work, int64_t sample) {
+inline double voltage_loss(const Args& args, Memory& work, int64_t sample, int64_t first, int64_t last, double running) {
     if (!MainLoss::has_target(args, sample)) return std::numeric_limits<double>::quiet_NaN();
-    double running = 0;
     const scalar share = scalar(args.sample_weight[sample]);
     alignas(64) scalar slope[NP_OUT];
-    for (int64_t step = 0; step < args.n_steps; ++step)
+    for (int64_t step = first; step < last; ++step)
         for (int64_t j = 0; j < J; ++j) {
             scalar* __restrict V = work.nodes + (step * J + j) * NP_OUT;
             scalar weight = args.time_weight[step * J + j];
