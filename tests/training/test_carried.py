@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
-from genn_eventprop.data.events.chunks import chunks
+from genn_eventprop.data.events.chunks import chunks, timetable
 from genn_eventprop.engines.contract.data import StepsOnDisk
 from genn_eventprop.errors import DataError, EngineError, SettingError
-from genn_eventprop.losses import EndVoltageCrossEntropy, IntegratedVoltageCrossEntropy
+from genn_eventprop.losses import EndVoltageCrossEntropy, IntegratedVoltageCrossEntropy, SpikeTimeError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import SGD
@@ -187,6 +187,34 @@ def test_recordings_that_stay_on_the_disk(tmp_path):
     data = replace(data, steps=Counted(there.times, 1.0, 9))
     read.engine.run(data, np.arange(len(cut)), training=True)
     assert 0 < most < len(cut.times) / 4
+
+
+def test_target_spike_times_go_to_their_chunks():
+    """Cut, trained, and told where in the recordings an answer is."""
+    wanted = np.full((3, 2, 4), np.nan)
+    wanted[0, 0, :3], wanted[1, 1, :3], wanted[2, 0, 0] = [20.0, 3.0, 20.5], [49.0, 0.0, 45.0], 10.0
+    cut = chunks(recordings(), 10.0, 1.0, spike_times=wanted)
+    at = [(int(j), int(k), float(cut.targets[j, k, m])) for j, k, m in np.argwhere(~np.isnan(cut.targets))]
+    assert at == [(0, 0, 3.0), (1, 0, 10.0), (2, 0, 0.5), (3, 1, 0.0), (7, 1, 5.0), (7, 1, 9.0), (8, 0, 10.0)]
+    net = Network()
+    output = net.population(LIF(), 2, name="output")
+    net.connect(net.input(4), output, Dense(Normal(2.0, 0.8)))
+    common = {"duration": 10.0, "dt": 1.0, "progress": False, "batch_size": 3, "optimiser": SGD(1e-3), "seed": 4}
+    made = Trainer(net, SpikeTimeError(output), carry="exact", **common)
+    losses = [made.fit(cut, epochs=1)["history"]["train_loss"][-1] for _ in range(2)]
+    assert np.isfinite(losses).all()
+    table = timetable(cut, 10.0, made.predict(cut))
+    assert table["answer"].shape[0] == len(cut) == 10
+    assert [tuple(map(float, row)) for row in table[["recording", "start", "end"]][[0, 2, 3, 9]]] == [
+        (0, 0, 10), (0, 20, 30), (1, 0, 10), (2, 10, 20),
+    ]  # fmt: skip
+    with pytest.raises(DataError, match="4 answers for 10 chunks; give what predict says of all of them"):
+        timetable(cut, 10.0, np.zeros(4))
+    with pytest.raises(DataError, match=r"spike_times have shape \(3, 2\); they need \(3, outputs, spikes\)"):
+        chunks(recordings(), 10.0, 1.0, spike_times=np.zeros((3, 2)))
+    wanted[2, 1, 2] = 20.5
+    with pytest.raises(DataError, match="spike_times: 20.5 ms is not in recording 2 of 20 ms"):
+        chunks(recordings(), 10.0, 1.0, spike_times=wanted)
 
 
 KILLED = """

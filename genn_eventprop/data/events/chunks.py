@@ -12,7 +12,10 @@ from ...plan import clock
 from .events import Events
 
 
-def chunks(events: Events, duration: float, dt: float, *, length: float | None = None, labels: Any = None) -> Events:
+def chunks(
+    events: Events, duration: float, dt: float, *, length: float | None = None, labels: Any = None,
+    spike_times: Any = None,
+) -> Events:  # fmt: skip
     """Recordings cut into chunks of `duration` ms, for `Trainer(..., carry=True)`.
 
     A spike goes to the chunk of its step floor(t / dt + 0.5), so that the chunks of a recording are one long trial on
@@ -22,15 +25,16 @@ def chunks(events: Events, duration: float, dt: float, *, length: float | None =
         events: S recordings. duration: of a chunk in ms, a whole number of steps of `dt`. length: of all recordings in
             ms; None: each recording ends at its last spike. The last chunk is as long as the others.
         labels: (S, C) one per chunk with C chunks per recording; None: the label of the recording. -1: none, which only
-            `Trainer.predict` takes.
+            `Trainer.predict` takes. spike_times: (S, K, M) ms from the start of the recording, when the K outputs are
+            to spike, nan for none; they become the targets of the chunks in which they are.
 
     Returns:
         The chunks of each recording in order; groups are the indices of the recordings. Targets of V(t), at every step
         of a recording (S, C steps + 1, K), are cut likewise.
 
     Raises:
-        DataError: a chunk that is not a whole number of steps, labels or targets of another shape, a spike after
-            `length`.
+        DataError: a chunk that is not a whole number of steps, labels or targets of another shape, a spike or target
+            after `length`.
     """
     n = round(duration / dt)
     if n < 1 or abs(n * dt - duration) > 1e-9 * duration:
@@ -51,8 +55,31 @@ def chunks(events: Events, duration: float, dt: float, *, length: float | None =
     return Events(
         times[order], events.channels[order], np.concatenate([[0], np.cumsum(sizes)]), events.n_channels,
         labels=_labels(events, labels, groups, counts), groups=groups, n_classes=events.n_classes, name=events.name,
-        targets=_targets(events, groups, place, n),
+        targets=_targets(events, groups, place, n) if spike_times is None else _late(spike_times, counts, duration),
     )  # fmt: skip
+
+
+def timetable(cut: Events, duration: float, answers: Any) -> np.ndarray:
+    """What `Trainer.predict` says of chunks of `duration` ms, with their times in the recordings.
+
+    Returns:
+        (S,) records: `recording`, `start` and `end` in ms, `answer`, a class or as many numbers as a readout has.
+
+    Example:
+        >>> cut = chunks(Events.from_samples([([1.0, 12.0], [0, 1])], n_channels=2), 10.0, 1.0)
+        >>> [tuple(map(float, row)) for row in timetable(cut, 10.0, [1, 0])]
+        [(0.0, 0.0, 10.0, 1.0), (0.0, 10.0, 20.0, 0.0)]
+    """
+    on, answers = follows(cut), np.asarray(answers)
+    if len(answers) != len(cut):
+        raise DataError(f"{len(answers)} answers for {len(cut)} chunks; give what predict says of all of them")
+    first = np.maximum.accumulate(np.where(on, 0, np.arange(len(cut))))
+    kinds = [("recording", np.asarray(cut.groups).dtype), ("start", float), ("end", float)]
+    table = np.empty(len(cut), [*kinds, ("answer", answers.dtype, answers.shape[1:])])
+    table["recording"], table["answer"] = cut.groups, answers
+    table["start"] = (np.arange(len(cut)) - first) * duration
+    table["end"] = table["start"] + duration
+    return table
 
 
 def follows(events: Events) -> np.ndarray:
@@ -93,6 +120,30 @@ def _labels(events: Events, labels: Any, groups: np.ndarray, counts: np.ndarray)
             f"labels of chunks have shape {labels.shape}, the recordings have {sorted(set(counts.tolist()))} chunks"
         )
     return labels.ravel()
+
+
+def _late(times: Any, counts: np.ndarray, duration: float) -> np.ndarray:
+    """(S, K, M) times in recordings -> (chunks, K, M'), in chunks; a spike at the end of a chunk belongs to it."""
+    times = np.asarray(times, np.float64)
+    if times.ndim != 3 or len(times) != len(counts):
+        raise DataError(
+            f"spike_times have shape {times.shape}; they need ({len(counts)}, outputs, spikes), nan for none"
+        )
+    sample, output, _ = there = np.nonzero(~np.isnan(times))
+    found = times[there]
+    chunk = np.maximum(np.ceil(np.round(found / duration, 9)).astype(np.int64) - 1, 0)
+    if (bad := (chunk >= counts[sample]) | (found < 0)).any():
+        i = int(np.argmax(bad))
+        raise DataError(
+            f"spike_times: {found[i]:g} ms is not in recording {sample[i]} of {counts[sample[i]] * duration:g} ms"
+        )
+    row = (np.cumsum(counts) - counts)[sample] + chunk
+    order = np.lexsort((found, output, row))
+    place = row[order] * times.shape[1] + output[order]
+    number = np.arange(len(place)) - np.searchsorted(place, place)  # of a spike among those of its output and chunk
+    cut = np.full((counts.sum(), times.shape[1], max(int(number.max(initial=0)) + 1, 1)), np.nan)
+    cut[row[order], output[order], number] = (found - chunk * duration)[order]
+    return cut
 
 
 def _targets(events: Events, groups: np.ndarray, place: np.ndarray, n: int) -> np.ndarray | None:

@@ -18,7 +18,7 @@ from genn_eventprop.engines.contract.checkpoints import Advance, Drop, Keep, Rev
 from genn_eventprop.engines.contract.recordings import Forecast, why_no_recordings
 from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.errors import EngineError, EventPropError
-from genn_eventprop.losses import FirstSpikeCrossEntropy, Loss, SpikeCountCrossEntropy
+from genn_eventprop.losses import FirstSpikeCrossEntropy, Loss, SpikeCountCrossEntropy, SpikeTimeError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_delta import LIFDelta
@@ -187,6 +187,34 @@ def test_intervals_add_up(loss):
         counts.append(result.spike_counts["hidden"][0])
     np.testing.assert_allclose(got.loss, losses, rtol=1e-12)
     np.testing.assert_array_equal(got.spike_counts["hidden"], counts)
+
+
+@pytest.mark.parametrize("kind", ["c99", "native"])
+def test_target_spike_times_of_intervals(kind):
+    """The loss of each interval is that of `run_from`; the gradient of all targets is the sum of those of each."""
+    rng, net = np.random.default_rng(5), Network()
+    source, output = net.input(4), net.population(LIF(tau_mem=15.0), 3, name="output")
+    net.connect(source, output, Dense(Normal(2.4, 0.8)), delay=1.0)
+    net.connect(output, output, Dense(Normal(0.2, 0.5)), delay=2.5)
+    plan = make_plan(net, SpikeTimeError(output), dt=DT, duration=10.0)
+    engine = create(plan, net.initial_parameters(3), engine=kind, dtype="float64")
+    wanted, whole = np.sort(rng.uniform(0, 40, (1, 3, 5))), recordings(40.0, 1)
+    cut = chunks(whole, 10.0, DT, length=40.0, spike_times=wanted)
+    again = [np.sort(np.concatenate([cut.targets[j, k] + 10 * j for j in range(4)]))[:5] for k in range(3)]
+    np.testing.assert_allclose(again, wanted[0], rtol=1e-14)
+    data, total = replace(engine.load(cut), follows=follows(cut)), dict[str, np.ndarray]()
+    for j in range(4):
+        alone = replace(data, targets=np.where(np.arange(4)[:, None, None] == j, data.targets, np.nan))
+        in_pieces(engine, alone, range(4), 7, 1)
+        total = {name: total.get(name, 0) + value for name, value in engine.gradients.items()}
+    got = in_pieces(engine, data, range(4), 7, 1)
+    for name, gradient in total.items():
+        assert np.abs(gradient).max() > 0
+        np.testing.assert_allclose(engine.gradients[name], gradient, rtol=1e-11, atol=1e-14)
+    truncated, state = create(plan, net.initial_parameters(3), engine="reference_clock"), None
+    for j in range(4):
+        result, state = truncated.run_from(data, [j], state)
+        np.testing.assert_allclose(got.loss[j], result.loss[0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("readout", ["integral", "max", "end", "voltage"])
