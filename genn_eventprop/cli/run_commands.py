@@ -15,7 +15,6 @@ from ..data.inputs import DataSet, load_data
 from ..description import Described
 from ..errors import SettingError, check_known
 from ..experiment.experiment import open_run, run_experiment
-from ..integer.profile import ProfileName
 from ..runs import mark
 from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import SAMPLES, RunFolder, read_json
@@ -38,7 +37,8 @@ def _evaluate(
     page: Path | None = None,
     engine: str | None = None,
     threads: int | None = None,
-    profile: ProfileName | None = None,
+    profile: str | None = None,
+    dt: float | None = None,
     trust: bool = False,
 ) -> None:
     """Evaluate the saved weights of a run on one of its data sets.
@@ -50,9 +50,13 @@ def _evaluate(
         data: Data set of the experiment.
         engine: Another engine than in training.
         threads: Number of engine threads.
-        profile: Also in the integers of this profile, rounded after the training (docs/integer_networks.md).
+        profile: Also in the integers of this profile, rounded after the training: int8, ternary, fenn, loihi2, xylo,
+            or MINE.toml (docs/integer_networks.md).
+        dt: Time step in ms of the integers; default: that of the training, after exact spike times a tenth of it.
         trust: Run and open the files that the run's settings name (--neuron FILE:NAME, --data-dir).
     """
+    if dt is not None and profile is None:
+        raise SettingError("--dt is the step of integers: evaluate RUN --profile int8 --dt 1")
     file, config, folder = open_run(run, page, trust, engine=engine, threads=threads)
     experiment = file.experiment(config)
     events = experiment.events(data)
@@ -64,7 +68,7 @@ def _evaluate(
     result = experiment.trainer.evaluate(events)
     print(f"{path.name}, {data} set, {len(events)} samples, engine {experiment.trainer.engine.name}")
     if profile is not None:
-        _evaluate_integers(run, checkpoint, profile, trust, events, result.predictions)
+        _evaluate_integers(run, checkpoint, profile, dt, trust, events, result.predictions)
     if math.isnan(result.explained):
         print(f"loss {result.loss:.5f}, undecided {result.undecided}")
     else:
@@ -78,12 +82,12 @@ def _evaluate(
 
 
 def _evaluate_integers(
-    run: Path, checkpoint: str, profile: str, trust: bool, events: DataSet, predictions: np.ndarray
+    run: Path, checkpoint: str, profile: str, dt: float | None, trust: bool, events: DataSet, predictions: np.ndarray
 ) -> None:
     from ..deploy.integer import IntegerModel
     from ..deploy.trained import load
 
-    integers = IntegerModel(load(run, checkpoint=checkpoint, trust=trust), profile)
+    integers = IntegerModel(load(run, checkpoint=checkpoint, trust=trust), profile, dt)
     outputs = integers.outputs(events, prepared=True)
     same = 100 * float(np.mean(outputs.classes == predictions))
     labels = events.labels
@@ -136,7 +140,7 @@ def _export(
     bits: Literal[8, 16, 32] = 32,
     dt: float | None = None,
     measure: tuple[Path, ...] = (),
-    profile: ProfileName | None = None,
+    profile: str | None = None,
     nir_dialect: Literal["spec", "norse", "snntorch"] = "spec",
     cell: str | None = None,
     trust: bool = False,
@@ -260,7 +264,7 @@ def _export_fit(run: Path, out: Path, cell: str | None, overwrite: bool, trust: 
 
 
 def _export_nir(
-    run: Path, out: Path, checkpoint: str, overwrite: bool, dialect: str, dt: float | None, profile: ProfileName | None,
+    run: Path, out: Path, checkpoint: str, overwrite: bool, dialect: str, dt: float | None, profile: str | None,
     trust: bool,
 ) -> None:  # fmt: skip
     from ..deploy.integer import IntegerModel

@@ -35,7 +35,6 @@ from ..data.target_scale import TargetScale
 from ..distributed import world
 from ..engines import engine_class
 from ..errors import SettingError, TrainingError, UsageError, WriteError, check_known, suggest, whole
-from ..integer.profile import ProfileName
 from ..modelling import NeuronModel
 from ..modelling.user_file import import_file
 from ..output import say
@@ -90,8 +89,9 @@ class ExperimentConfig:
     """Number of engine threads; results do not depend on it."""
     weight_rows: Literal["float32", "float16"] = "float32"
     """float16: run every weight as float16 rounds it; the optimiser moves float32 masters."""
-    profile: ProfileName | None = None
-    """Compute the forward pass in the integers of this machine; see docs/integer_networks.md."""
+    profile: str | None = None
+    """Compute the forward pass in the integers of this machine: int8, ternary, fenn, loihi2, xylo, or MINE.toml; see
+    docs/integer_networks.md."""
     run_dir: Path | None = None
     """Folder for this run; by default runs/NAME-seedSEED-NUMBER."""
     resume_if_started: bool = False

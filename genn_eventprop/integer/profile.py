@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
-from ..errors import NetworkError, check_known
+from ..errors import NetworkError, check_known, is_number, shown
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "weight_scale": ("tensor", "neuron"),
@@ -17,8 +19,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reset": ("value", "zero", "subtract"),
 }
 OPERATIONS = ("arrive", "decay", "membrane")
-ProfileName = Literal["int8", "ternary", "fenn", "loihi2", "xylo"]
-"""The names in `PROFILES`, as a type for options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class Profile:
                 raise NetworkError(
                     f"profile {self.name!r}: {field} must be a whole number from {low} to {high}, got {value!r}"
                 )
-        if tuple(sorted(self.order)) != OPERATIONS:
+        if not isinstance(self.order, tuple) or tuple(sorted(map(str, self.order))) != OPERATIONS:
             raise NetworkError(
                 f"profile {self.name!r}: order must have each of {', '.join(OPERATIONS)} once, got {self.order!r}"
             )
@@ -172,12 +172,31 @@ spikes a step, thresholds are subtracted (xylosim 0.1.3, version 2 of the core).
 
 
 def as_profile(value: Profile | str) -> Profile:
-    """A profile, or the one of this name in `PROFILES`.
+    """A profile, the one of this name in `PROFILES`, or that of a file NAME.toml with fields of `Profile`.
 
     Raises:
-        NetworkError: another name or type.
+        NetworkError: another name or type, a file that cannot be read or says what no profile has.
     """
     if isinstance(value, Profile):
         return value
-    check_known(value, PROFILES, NetworkError, f"unknown profile {value!r} (")
+    if isinstance(value, str) and value.endswith(".toml"):
+        return _read(Path(value))
+    names = [*PROFILES, "FILE.toml"]
+    check_known(value, names, NetworkError, f"unknown profile {value!r} (")
     return PROFILES[value]
+
+
+def _read(path: Path) -> Profile:
+    try:
+        settings: dict[str, Any] = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:  # no file, no text, no TOML
+        raise NetworkError(f"profile {path} cannot be read: {error}") from None
+    known = {f.name: f.type for f in fields(Profile)}
+    for name, value in settings.items():
+        check_known(name, known, NetworkError, f"profile {path} has a line {name!r} (")
+        wanted = str(known[name])
+        if name == "order":
+            settings[name] = tuple(value) if isinstance(value, list) else value
+        elif wanted.split(" ")[0] != type(value).__name__ and not (wanted.startswith("float") and is_number(value)):
+            raise NetworkError(f"profile {path}: {name} = {shown(value)} is not of type {wanted}")
+    return Profile(**{"name": path.stem} | settings)

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,8 +14,7 @@ from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
 from genn_eventprop.cli import main
 from genn_eventprop.deploy.c_file import on_the_grid
 from genn_eventprop.deploy.integer import IntegerModel
-from genn_eventprop.integer import PROFILES, Profile
-from genn_eventprop.integer.profile import ProfileName
+from genn_eventprop.integer import Profile
 from genn_eventprop.models.lif import LIF
 
 
@@ -197,7 +195,12 @@ def test_a_run_in_integers(run, tmp_path, capsys):
     assert re.search(r"profile int8: accuracy \d+\.\d\d %, undecided \d+, same class in \d+", said)
     assert main(["export", str(run), str(tmp_path / "a.c"), "--profile", "int8", "--bits", "8"]) == 1
     assert "--profile is for C and NIR files, and has its own bits" in capsys.readouterr().err
-    assert set(get_args(ProfileName)) == set(PROFILES)
+    mine = tmp_path / "mine.toml"
+    mine.write_text('weight_bits = 4\nstate_bits = 16\norder = ["decay", "arrive", "membrane"]\n')
+    assert main(["evaluate", str(run), "--profile", str(mine), "--dt", "2"]) == 0
+    assert re.search(r"profile \S+mine.toml: accuracy", capsys.readouterr().out)
+    assert main(["evaluate", str(run), "--dt", "2"]) == 1
+    assert "--dt is the step of integers" in capsys.readouterr().err
 
 
 def test_integers_predict_what_the_run_predicts(run):

@@ -178,6 +178,38 @@ def test_what_a_profile_cannot_do_is_an_error_in_one_line(make, profile, message
     assert "\n" not in str(error.value)
 
 
+def test_a_profile_is_a_file_of_its_fields(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'weight_bits = 4\nrounding = "down"\ndt = 1\nstrict = true\norder = ["decay", "arrive", "membrane"]'
+    )
+    order = ("decay", "arrive", "membrane")
+    mine = Profile(name="mine", weight_bits=4, rounding="down", dt=1, strict=True, order=order)
+    assert as_profile(str(path)) == mine
+    assert some_network().quantise(str(path), dt=1.0).connections[0].weight.max() <= 7
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("weight_bit = 4", "has a line 'weight_bit'.*weight_bits"),
+        ('weight_bits = "4"', "weight_bits = '4' is not of type int"),
+        ("symmetric = 1", "symmetric = 1 is not of type bool"),
+        ("weight_bits = 40", "must be a whole number from 2 to 16"),
+        ("order = 3", "order must have each of"),
+        ('order = ["arrive", 3, "decay"]', "order must have each of"),
+        ("weight_bits =", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_profile_says_why(text, message, tmp_path):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(NetworkError, match=message) as error:
+        as_profile(str(tmp_path / "mine.toml"))
+    assert "\n" not in str(error.value)
+    with pytest.raises(NetworkError, match="none.toml cannot be read"):
+        as_profile(str(tmp_path / "none.toml"))
+
+
 def test_currents_and_shared_weights_are_refused():
     net = Network()
     hidden = net.population(LIF(), 3, "hidden")
