@@ -299,7 +299,9 @@ struct Buffer {
     Buffer& operator=(const Buffer&) = delete;
     ~Buffer() { std::free(data); }
     void reserve(int64_t n) {
-        if (n <= size) return;
+        if (n > size) grow(n);
+    }
+    [[gnu::cold, gnu::noinline]] void grow(int64_t n) {
         n = n > 2 * size ? n : 2 * size;
         void* fresh = nullptr;
         if (posix_memalign(&fresh, 64, (size_t(n) * sizeof(T) + 63) / 64 * 64)) throw std::bad_alloc();
