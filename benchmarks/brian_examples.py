@@ -75,6 +75,11 @@ SMALLER = {
     ],
 }
 """Example -> its lines that set the number of neurons, or need what is not here, and those that stand for them."""
+DIVERGES = "Runge-Kutta 4 diverges before the threshold, so that the steps are those of the example's own method"
+ADVICE = re.compile(
+    r" \(a random equation[^)]*\)|; (leave it out|use a Neuron|training changes|a neuron (has|sees)|what they do to).*"
+    r"|: a weight is a number.*"
+)  # what a refusal says to do
 FOLDERS = ("frompapers", "synapses")
 READ_ONLY = "BRIAN_EXAMPLES_READ_ONLY" in os.environ
 
@@ -224,11 +229,12 @@ def gradient(group: Any, network: Any, names: dict[str, Any]) -> tuple[float, in
         leading = {s.name: s for s in network.objects if isinstance(s, b2.Synapses)}
         try:
             report, window = check(model_of(group, names | leading), quick=True), WINDOW
-        except EventPropError as error:  # it needs longer to spike than those networks run
-            if not (window := enough(network)):
-                raise
+        except (
+            EventPropError
+        ) as error:  # it needs longer to spike than those networks run, or has no input that does it
             print(error)
-            report = checked(network, window)
+            window = enough(network)
+            report = checked(network if window else group, window := window or WINDOWS[2])
     print(report.text())
     wrong = [f for f in (*report.failures, *(f for c in report.cases for f in c.failures)) if "proves nothing" not in f]
     count = min((sum(c.spikes.values()) for c in report.cases), default=0)
@@ -253,8 +259,8 @@ def spikes(
     for o in network.objects:  # the example ends here: they may change to a network that can be run several times
         for each in (o, *o.contained_objects):
             each._network = None
-    drawn = imported.inputs(duration)
     inputs = [o for o in network.objects if isinstance(o, b2.PoissonInput)]
+    drawn = rounded_inputs(imported, duration) if inputs else {}
     given = [g for o in inputs for g in as_given(o, drawn[o.name])]
     network = b2.Network(*(o for o in network.objects if o not in inputs), *monitors, *given)
     methods = [group.state_updater.method_choice for group in groups]
@@ -265,6 +271,11 @@ def spikes(
     if len(here) <= MOST and not delays and not inputs:
         locate(network, monitors, duration, names, run)
         result["located"] = distance(monitors, groups, neuron, here)
+        finite = all(np.isfinite(g.get_states(units=False)[v]).all() for g in groups for v in g.equations.diff_eq_names)
+        result["why"] = "delta synapses: a step decides which arrival crosses" if finite else DIVERGES
+    else:
+        why = [f"{len(here)} spikes"] * (len(here) > MOST) + ["delays"] * delays + ["random inputs"] * bool(inputs)
+        result["why"] = ", ".join(why)
     if result.get("located") is None:
         for group, method in zip(groups, methods):  # the equations may diverge before a step of Runge-Kutta ends
             group.state_updater.method_choice = method
@@ -274,13 +285,70 @@ def spikes(
                 b2.defaultclock.dt = dt * b2.ms
                 run(network, duration * b2.ms, namespace=names)
                 result["errors"].append(distance(monitors, groups, neuron, here))
+            if inputs:
+                network.restore("before")
+                at_whole_steps(network, given, duration, names, run)
+                result["aligned"] = distance(monitors, groups, neuron, here)
             last = result["errors"][-1]
             if (last is not None and last < SMALL * STEPS[-1]) or duration < WINDOW:
                 break
             duration /= 2
             neuron, here = here_spikes(imported, duration, names_of)
             result |= {"spikes": len(here), "window": duration, "longer": result["errors"], "errors": []}
+        if delays and "longer" in result:
+            network.restore("before")
+            result["moved"] = moved(network, duration, names_of, names)
     return result
+
+
+def rounded_inputs(imported: Any, duration: float) -> dict[str, Any]:
+    """The inputs of a trial. Random spikes are at whole steps of the finest clock, the first ones of the same draw."""
+    from genn_eventprop import Events
+
+    parts = dict(imported.inputs(duration).parts)
+    for name, long in imported.inputs(max(duration, WINDOWS[1])).parts.items():
+        if type(imported.sources[name]).__name__ == "Poisson":
+            times, channels = long.sample(0)
+            times = np.clip(np.floor(times / STEPS[-1]), 1, None) * STEPS[-1]
+            inside = times < duration
+            parts[name] = Events.from_samples([(times[inside], channels[inside])], long.n_channels)
+    return parts
+
+
+def at_whole_steps(network: Any, given: list[Any], duration: float, names: dict[str, Any], run: Any) -> None:
+    """Run with arrivals at whole steps and thresholds before the next one, so that a spike at an arrival has its time:
+    Brian brings it a step later, which delays and given spikes are shorter by here."""
+    import brian2 as b2
+
+    dt, schedule = STEPS[-1] * b2.ms, network.schedule
+    generators = [o for o in network.objects if isinstance(o, b2.SpikeGeneratorGroup) and o in given]
+    network.schedule = ["start", "thresholds", "resets", "groups", "synapses", "end"]
+    b2.defaultclock.dt = dt
+    for o in generators:
+        o.set_spikes(o._neuron_index, o._spike_time * b2.second - dt)
+    recurrent = [o for o in network.objects if isinstance(o, b2.Synapses) and o not in given]
+    for o in recurrent:
+        o.delay = o.delay - dt
+    run(network, duration * b2.ms, namespace=names)
+    network.schedule = schedule
+    for o in generators:
+        o.set_spikes(o._neuron_index, o._spike_time * b2.second + dt)
+    for o in recurrent:
+        o.delay = o.delay + dt
+
+
+def moved(network: Any, duration: float, groups: list[str], names: dict[str, Any]) -> float | None:
+    """By how many ms spikes here move at most where all delays are longer by a step; None if others spike."""
+    import brian2 as b2
+
+    from genn_eventprop.interop.brian import from_brian
+
+    neuron, times = here_spikes(from_brian(network, namespace=names), duration, groups)
+    for o in network.objects:
+        if isinstance(o, b2.Synapses) and np.any(np.asarray(o.delay) > 0):
+            o.delay = o.delay + STEPS[-1] * b2.ms
+    others, later = here_spikes(from_brian(network, namespace=names), duration, groups)
+    return float(np.abs(later - times).max()) if np.array_equal(others, neuron) else None
 
 
 def as_given(poisson: Any, events: Any) -> tuple[Any, Any]:
@@ -308,7 +376,7 @@ def here_spikes(imported: Any, duration: float, names: list[str]) -> tuple[np.nd
         imported.network, EndVoltageCrossEntropy(output), imported.values, duration=duration, dt=duration,
         spike_times="exact", engine="native", dtype="float64",
     )  # fmt: skip
-    parts = imported.inputs(duration).parts
+    parts = rounded_inputs(imported, duration)
     data = Inputs({n: replace(part, labels=np.zeros(1, int)) for n, part in parts.items()})
     found = engine.run(engine.load(data), [0], record_spikes=True).spikes
     return ordered([(found[n].neuron, found[n].time) for n in names])
@@ -416,9 +484,24 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             f"| {name} | {r['neurons']} | {r['window']:g} | {spikes_of} | {' | '.join(cells)} | {r['gradient']:.1e} "
             f"| {count or f'{window:g} ms'} |"
         )
+    lines += ["", "Where no spikes are located:", ""]
+    for name, r in sorted(read.items()):
+        if r.get("spiking") and r.get("located") is None:
+            notes = [r.get("why") or "no spikes, or the inputs are drawn by Brian"]
+            if r.get("aligned") is not None and r["aligned"] < STEPS[-1]:
+                notes.append(
+                    f"with the same random inputs at whole steps of {STEPS[-1]:g} ms, and thresholds in Brian's "
+                    f"schedule before the next step, spikes differ by {r['aligned']:.1e} ms"
+                )
+            if r.get("moved"):
+                notes.append(
+                    f"the network amplifies: delays that are longer by {STEPS[-1]:g} ms move its spikes by up to "
+                    f"{r['moved']:.2g} ms, and in twice the ms others spike"
+                )
+            lines.append(f"* {name}: {'; '.join(notes)}.")
     lines += ["", f"## Not read: {len(refused)}", "", "| example | reason |", "|---|---|"]
     for name, r in sorted(refused.items()):
-        reason = re.sub(r"^\S+\.py:\d+: ", "", r["refused"]).replace("|", "/")  # without where the model was made
+        reason = ADVICE.sub("", re.sub(r"^\S+\.py:\d+: ", "", r["refused"])).replace("|", "/")
         lines.append(f"| {name} | {reason} |")
     if failed:
         lines += ["", "Not run:", ""]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .scheme import LinearPart
 
 _TERMS = 14  # of the Taylor series at norm <= 1/4: the remainder is below 1e-22
+_LARGE = 64.0  # a norm at which squarings begin to cost digits, if it is only one of units
 
 
 def expm(matrix: np.ndarray) -> np.ndarray:
@@ -31,6 +32,27 @@ def expm(matrix: np.ndarray) -> np.ndarray:
     The Taylor series is summed at norm <= 1/4 (float64 rounding, no divisions); Moler & Van Loan 2003, method 3.
     """
     matrix = np.asarray(matrix, dtype=np.float64)
+    norm = np.abs(matrix).sum(-1).max(initial=0.0)
+    if np.isfinite(norm) and norm > _LARGE:
+        d = units(matrix, 1.0)
+        ratio = d[..., None, :] / d[..., :, None]
+        return _expm(matrix * ratio) / ratio
+    return _expm(matrix)
+
+
+def units(rates: np.ndarray, least: float) -> np.ndarray:
+    """Units d of the states, powers of 2, (..., n), in which rates (..., n, n) are no larger than they need be.
+
+    The row sums of |A_ij| d_j / d_i depend on the units: currents of 1e-10 A beside potentials in mV make them huge.
+    d = (1 - |A| / r)^-1 1 has |A| d <= r d, for any r above the Perron root of |A|; r: four times that, or `least`.
+    """
+    size = np.abs(rates)
+    r = np.maximum(4 * np.abs(np.linalg.eigvals(size)).max(-1), least)
+    d = np.linalg.solve(np.eye(size.shape[-1]) - size / r[..., None, None], np.ones((*size.shape[:-1], 1)))[..., 0]
+    return 2.0 ** np.round(np.log2(d))
+
+
+def _expm(matrix: np.ndarray) -> np.ndarray:
     norm = np.abs(matrix).sum(-1).max(initial=0.0)
     # one number of squarings for the whole stack, that of its largest norm
     squarings = max(0, math.ceil(math.log2(norm / 0.25))) if norm > 0 else 0

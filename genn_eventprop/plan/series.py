@@ -18,7 +18,7 @@ import numpy as np
 import sympy as sp
 
 from ..adjoint import Derived, Propagator, expm
-from ..adjoint.propagator import numeric
+from ..adjoint.propagator import numeric, units
 from ..adjoint.scheme import linear_part
 from ..losses import LossRecord
 from ..losses.readout import gauss_legendre
@@ -81,7 +81,7 @@ def number_of_steps(plan: Plan, parameters: Mapping[str, np.ndarray], dtype: str
 
     At least as many as the time weight needs, see `weight_steps`.
     """
-    rates = [_rate(plan, p, parameters) for p in plan.populations]
+    rates = [_rate(plan, p, parameters)[0] for p in plan.populations]
     # |A| delta <= 1: there the terms of the series fall from the first on, so that nothing cancels; the factor allows
     # a dt of exactly 1 / |A| in spite of rounding
     least = plan.duration * max(rates) * (1 - 1e-12)
@@ -91,10 +91,11 @@ def number_of_steps(plan: Plan, parameters: Mapping[str, np.ndarray], dtype: str
 
 def degree(plan: Plan, p: PopulationRecord, parameters: Mapping[str, np.ndarray], delta: float, dtype: str) -> int:
     """Of a population's polynomials: the least whose remainder is below rounding in steps of delta ms."""
-    m, reach = 1, _rate(plan, p, parameters) * delta
+    rate, later = _rate(plan, p, parameters)
+    m, reach = 1, rate * delta
     while m < DEGREE and reach ** (m + 1) / math.factorial(m + 1) > _ROUNDING[dtype]:
         m += 1
-    return m
+    return min(m + later, DEGREE)
 
 
 @lru_cache(maxsize=16)
@@ -227,16 +228,27 @@ def _values(p: PopulationRecord, parameters: Mapping[str, np.ndarray]) -> dict[s
     return {n: np.asarray(parameters[f"{p.name}.{n}"], dtype=np.float64) for n in p.derived.params}
 
 
-def _norm(M: np.ndarray) -> float:
-    """Largest row sum of the rates; the constant drive does not count."""
-    return float(np.abs(M[..., :-1, :-1]).sum(-1).max(initial=0.0))
+def _norm(M: np.ndarray) -> tuple[float, int]:
+    """(|A|: the largest row sum of the rates, how many powers later the terms of some entries of P(s) fall).
+
+    The constant drive does not count. Where units of the states make the rates large, those of `units`, in which
+    entries may begin with a power as high as the number of states.
+    """
+    rates = np.abs(M[..., :-1, :-1])
+    rows = float(rates.sum(-1).max(initial=0.0))
+    if not 1 < rows * FINEST < np.inf:
+        return rows, 0
+    d = units(rates, 1 / FINEST)
+    least = float((rates * d[..., None, :] / d[..., :, None]).sum(-1).max())
+    return (rows, 0) if rows <= 2 * least else (least, rates.shape[-1])
 
 
-def _rate(plan: Plan, p: PopulationRecord, parameters: Mapping[str, np.ndarray]) -> float:
-    """Largest |A| of a population's modes; a time weight that follows the input adds its rate where it is read."""
+def _rate(plan: Plan, p: PopulationRecord, parameters: Mapping[str, np.ndarray]) -> tuple[float, int]:
+    """Largest |A| of a population's modes, see `_norm`; a time weight that follows the input adds its rate where it is
+    read."""
     tau = next((l.weight.input_tau for l in plan.losses if l.output == p.name), None)
-    norms = (_norm(_propagator(p, parameters, m).M) for m in range(len(p.derived.modes)))
-    return max(norms) + (0.0 if tau is None else 1 / tau)
+    norms = [_norm(_propagator(p, parameters, m).M) for m in range(len(p.derived.modes))]
+    return max(n for n, _ in norms) + (0.0 if tau is None else 1 / tau), max(later for _, later in norms)
 
 
 def _powers(M: np.ndarray, dM: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -114,3 +114,16 @@ def test_a_model_without_parameters_in_its_dynamics():
     step = Propagator(derive(model), {"v_thresh": np.array([1.0, 2.0])})(2.0)
     assert step.shape == (1, 2, 2)
     np.testing.assert_allclose(step[0, 0], [np.exp(-0.25), 8 * -np.expm1(-0.25)], rtol=1e-14)
+
+
+def test_expm_does_not_depend_on_the_units_of_states():
+    """Currents in A beside potentials in V: 1 / C = 5e9."""
+    M = np.array(
+        [
+            [[-0.05, 5e9, 0.0], [0.0, -0.2, 1e-9], [0.0, 0.0, 0.0]],
+            [[-1.0, 1e13, 0.0], [1e-14, -2.0, 0.0], [0.0, 0.0, 0.0]],
+        ]
+    )
+    d = np.array([2.0**33, 1.0, 1.0])
+    wanted = expm(M * 3.0 / d[:, None] * d) * d[:, None] / d
+    np.testing.assert_allclose(expm(M * 3.0), wanted, rtol=1e-14)

@@ -297,6 +297,11 @@ class _Reading:
     def _check_ends(self, synapses: Any, readers: Mapping[str, Reader]) -> None:
         for end in (synapses.source, synapses.target):
             name = whole(end)[0].name
+            if name in (s.name for s in self.synapses):
+                raise DescriptionError(
+                    f"{synapses.name}: synapses onto synapses ({name!r}) have no counterpart; what they do to a weight "
+                    "is left to training"
+                )
             if name not in readers and (end is synapses.target or name not in self.sources):
                 what = "is an input" if name in self.sources else "is not in the network"
                 raise DescriptionError(f"{synapses.name}: its end {name!r} {what}")

@@ -26,6 +26,7 @@ SHORT_TERM = (
     "what a spike does depends on a state of the synapse (short-term plasticity), which has no counterpart: a weight "
     "is a number, which training changes"
 )
+IN_TIME = "{} of the synapse changes in time by its equation, which has no counterpart: a weight is a number"
 A_REST = "has a part without a state of the synapses that obeys an equation"
 NOT_SUMMED = (
     "a neuron has no states for each of its synapses, only their sum, which exists where they are linear and alike"
@@ -194,7 +195,8 @@ class _Scope:
         if name in own:
             return own[name]
         if name in self.states:
-            raise DescriptionError(f"{where}: {short(text)}: {SHORT_TERM}")
+            why = SHORT_TERM if name in changed_variables(self.synapses) else IN_TIME.format(name)
+            raise DescriptionError(f"{where}: {short(text)}: {why}")
         if name in equations and equations[name].type == "subexpression":
             inner = str(equations[name].expr)
             return self._build(tree_of(inner, where), inner, f"{self.synapses.name}, {name}", own)

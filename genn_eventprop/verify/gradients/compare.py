@@ -29,11 +29,12 @@ from ...plan import Plan, make_plan
 from ...plan.clock import window_steps
 from ...regularisers import Regulariser
 from .grid import GridProblem
-from .own import Change, EngineDifferences, values_of
+from .own import WIDE, Change, EngineDifferences, size_of, values_of
 from .report import Block, Case, Report
 
 STEP = 1e-3  # of the scale of a block
 HALVINGS = 18  # for potentials of -70 mV: down to 5e-7 mV
+FINE = 1e-9  # of the largest difference: rounding below it is no reason for an error of AGREE
 COPIES = 128  # networks that run in lockstep
 ROUNDING = 1e-15  # of a loss, at least 1, in a forward run: a few units in the last place
 AGREE = 1e-6  # of the largest difference so far: then the combined value is good to about 1e-10
@@ -83,8 +84,7 @@ class Problem:
         """The size by which steps of a block are measured: 1 ms for times, else its own."""
         if name == "input_times" or name.endswith(".delay"):
             return 1.0
-        size = float(np.sqrt(np.mean(self.values[name] ** 2)))
-        return max(min(size, self._potential(name)), 0.1)
+        return min(size_of(self.values[name]), self._potential(name))
 
     def _potential(self, name: str) -> float:
         """5 % of the range of the population's parameters of this unit, if some are below zero (mV), else inf."""
@@ -105,9 +105,10 @@ def differences(problem: AnyProblem, names: Sequence[str]) -> dict[str, np.ndarr
     return {n: value for n, (value, _) in settled(problem, names).items()}
 
 
-def settled(problem: AnyProblem, names: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def settled(problem: AnyProblem, names: Sequence[str], least: float = 0.0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(derivatives, the smaller step that each was taken with) of blocks; nan where no step is safe.
 
+    least: the smallest scale of a block.
     All elements are tried at once, in rounds of half the step; an element is settled when two steps agree.
     """
     out = {n: np.full(problem.values[n].shape, np.nan) for n in names}
@@ -119,7 +120,7 @@ def settled(problem: AnyProblem, names: Sequence[str]) -> dict[str, tuple[np.nda
     for halving in range(HALVINGS):
         if not open_:
             break
-        h = {n: STEP * problem.scale(n) * 0.5**halving for n in names}
+        h = {n: STEP * max(problem.scale(n), least) * 0.5**halving for n in names}
         loss, same = problem.losses([(n, i, by) for n, i in open_ for by in (h[n], -h[n])])
         slope = (loss[0::2] - loss[1::2]) / (2 * np.array([h[n] for n, _ in open_]))
         fine = dict(zip(open_, np.where(same[0::2] & same[1::2], slope, np.nan).tolist()))
@@ -287,13 +288,27 @@ def _on_grid(
 
 
 def _blocks(plan: Plan, problem: AnyProblem, gradients: Mapping[str, np.ndarray], noise: float) -> list[Block]:
-    """Gradients by their differences; noise: the rounding of a loss."""
-    blocks = []
-    for key, (difference, step) in settled(problem, list(gradients)).items():
-        difference = difference * _synapses(plan, key)
-        missing, floor = int(np.isnan(difference).sum()), noise / (STEP * problem.scale(key))
-        blocks.append(Block(key, gradients[key], difference, missing, floor, 10 * noise / step))
-    return blocks
+    """Gradients by their differences; noise: the rounding of a loss.
+
+    Steps have the size of a block's numbers, which may be too small to move the loss: then they are taken once more
+    with wider ones.
+    """
+
+    def made(names: Sequence[str], least: float = 0.0) -> dict[str, Block]:
+        out = {}
+        for key, (difference, step) in settled(problem, names, least).items():
+            difference = difference * _synapses(plan, key)
+            missing, floor = int(np.isnan(difference).sum()), noise / (STEP * max(problem.scale(key), least))
+            out[key] = Block(key, gradients[key], difference, missing, floor, 10 * noise / step)
+        return out
+
+    def dull(b: Block) -> bool:
+        """Whether rounding may be the reason that a block is not right: losses have several roundings."""
+        coarse = np.max(b.resolution, initial=0) > FINE * np.abs(b.difference).max(initial=0)
+        return bool(coarse) and problem.scale(b.name) < WIDE and not b.right(AGREE)
+
+    blocks = made(list(gradients))
+    return list((blocks | made([k for k, b in blocks.items() if dull(b)], WIDE)).values())
 
 
 def _no_pushes(plan: Plan, engine: Engine, events: DataSet, result: Result) -> None:

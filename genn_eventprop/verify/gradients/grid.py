@@ -35,7 +35,7 @@ from ...errors import EngineError, SettingError
 from ...plan import Plan
 from .delay_groups import DelayGroup
 from .explicit import Explicit, by_sign
-from .own import Change
+from .own import Change, size_of
 from .probes import Probe, Probes, Shift
 from .simulation import Simulation
 
@@ -127,7 +127,7 @@ class GridProblem:
 
     def scale(self, name: str) -> float:
         """The size by which steps of a block are measured."""
-        return max(float(np.sqrt(np.mean(self.values[name] ** 2))), 0.1)
+        return size_of(self.values[name])
 
     def _set(self, name: str, value: np.ndarray) -> None:
         self.engine.parameters[name][...] = value

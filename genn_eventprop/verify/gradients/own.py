@@ -15,6 +15,15 @@ Change = tuple[str | None, tuple[int, ...], float]
 """One number of a problem, changed: (block, index, by how much); None as the block: nothing is changed."""
 
 
+WIDE = 0.1
+"""The size of a block of zeros, and the least one where steps of its own size show nothing."""
+
+
+def size_of(values: np.ndarray) -> float:
+    """The root mean square by which the steps of a block are measured: the unit of a parameter is anyone's choice."""
+    return float(np.sqrt(np.mean(np.square(values)))) or WIDE
+
+
 def values_of(current: str) -> str:
     """The block of a current's values."""
     return f"{current}.values"
@@ -63,7 +72,7 @@ class EngineDifferences:
 
     def scale(self, name: str) -> float:
         """The size by which steps of a block are measured."""
-        return max(float(np.sqrt(np.mean(self.values[name] ** 2))), 0.1)
+        return size_of(self.values[name])
 
     def _set(self, values: Mapping[str, np.ndarray]) -> None:
         flowing = {k: v for k, v in values.items() if k in self.currents}

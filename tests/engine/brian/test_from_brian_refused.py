@@ -73,7 +73,8 @@ def synapses(cells, on_pre="v += w", model="w : 1", **more):
     [
         ({"on_pre": "v += w; w += 0.1"}, ["'w += 0.1'", "plasticity", "training changes them"]),
         ({"on_post": "w -= 0.1"}, ["on_post", "plasticity"]),
-        ({"model": "dw/dt = -w / (5 * ms) : 1 (event-driven)"}, ["'v += w'", "(short-term plasticity)"]),
+        ({"model": "dw/dt = -w / (5 * ms) : 1 (event-driven)"}, ["'v += w'", "w of the synapse changes in time"]),
+        ({"model": "dw/dt = -w / (5 * ms) : 1 (event-driven)", "on_pre": "w += 1; v += w"}, ["(short-term plasticity)"]),
         ({"model": KERNEL, "on_pre": "s = 1"}, ["'s = 1'", "(short-term plasticity)"]),
         ({"model": KERNEL, "on_pre": "s += 1 - s"}, ["'s += 1 - s'", "(short-term plasticity)"]),
         ({"model": KERNEL.replace("-s", "-s * s"), "on_pre": "s += 1"}, ["ds/dt", "'(-s * s) / tau'", "not linear in"]),
@@ -94,6 +95,15 @@ def test_synapses(settings, parts):
         from_brian(b2.Network(cells, synapses(cells, **settings)), namespace=NAMES)
     text = str(error.value)
     assert text.startswith("synapses") and all(part in text for part in parts) and "\n" not in text, text
+
+
+def test_synapses_onto_synapses():
+    cells = group(more="x : 1")
+    lower = synapses(cells, model="w : 1")
+    upper = b2.Synapses(cells, lower, "w_post = x_pre : 1 (summed)", name="upper")
+    upper.connect()
+    with pytest.raises(EventPropError, match="^upper: synapses onto synapses .'synapses'. have no counterpart"):
+        from_brian(b2.Network(cells, lower, upper), namespace=NAMES)
 
 
 def test_objects():
