@@ -5,7 +5,7 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, Param, losses
 from genn_eventprop.models.lif import LIF
-from genn_eventprop.verify.gradients import check, check_network
+from genn_eventprop.verify.gradients import check_network
 
 SLOW = NeuronModel(
     name="SlowBurster",
