@@ -74,7 +74,7 @@ def synapses(cells, on_pre="v += w", model="w : 1", **more):
         ({"on_pre": "v += w; w += 0.1"}, ["'w += 0.1'", "plasticity", "training changes them"]),
         ({"on_post": "w -= 0.1"}, ["on_post", "plasticity"]),
         ({"model": "dw/dt = -w / (5 * ms) : 1 (event-driven)"}, ["'v += w'", "w of the synapse changes in time"]),
-        ({"model": "dw/dt = -w / (5 * ms) : 1 (event-driven)", "on_pre": "w += 1; v += w"}, ["(short-term plasticity)"]),
+        ({"model": "dw/dt = -w / (5 * ms) : 1 (event-driven)", "on_pre": "w += 1; v += w"}, ["(short-term"]),
         ({"model": KERNEL, "on_pre": "s = 1"}, ["'s = 1'", "(short-term plasticity)"]),
         ({"model": KERNEL, "on_pre": "s += 1 - s"}, ["'s += 1 - s'", "(short-term plasticity)"]),
         ({"model": KERNEL.replace("-s", "-s * s"), "on_pre": "s += 1"}, ["ds/dt", "'(-s * s) / tau'", "not linear in"]),
