@@ -17,8 +17,10 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+from result_file import add_row
 
 from genn_eventprop import NeuronModel, Recording, fit, simulate
 from genn_eventprop.fitting.cells import Cells
@@ -28,6 +30,8 @@ from genn_eventprop.fitting.residuals import Residuals
 from genn_eventprop.models import ALIF, AdEx, Izhikevich
 
 FOUND = 0.02  # every parameter
+COLUMNS = ("model", "cells", "spikes", "largest error of a parameter", "starts within 2 %",
+           "simulations: median, most", "processor time: median, most")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,9 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed of the first cell")
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--noise", action="store_true")
+    parser.add_argument(
+        "--numbers", type=Path, metavar="FILE", help="a result file for the rows, docs/numbers/fit.json"
+    )
     parser.add_argument("--evolution", type=int, default=0, metavar="GENERATIONS")
     options = parser.parse_args()
     print("| cell | spikes | largest error of a parameter | starts within 2 % | simulations | processor time |")
@@ -188,15 +195,18 @@ def main() -> None:
                 outcome = evolve(task, true, recording, options.evolution, forced)
                 print(f"differential evolution on {what}: {outcome}", flush=True)
         spikes, _, _, found_starts, simulations, times = zip(*fits)
-        summary.append(
-            f"| {name} | {len(fits)} | {min(spikes)} to {max(spikes)} | {max(fits, key=lambda f: f[1])[2]} | "
-            f"{sum(found_starts)} of {options.starts * len(fits)} | {np.median(simulations):.0f}, {max(simulations)} | "
-            f"{np.median(times):.1f} s, {max(times):.1f} s |"
-        )
-    print(
-        "\n| model | cells | spikes | largest error of a parameter | starts within 2 % | "
-        "simulations: median, most | processor time: median, most |\n|---|---|---|---|---|---|---|"
-    )
+        cells = (
+            name, str(len(fits)), f"{min(spikes)} to {max(spikes)}", max(fits, key=lambda f: f[1])[2],
+            f"{sum(found_starts)} of {options.starts * len(fits)}",
+            f"{np.median(simulations):.0f}, {max(simulations)}", f"{np.median(times):.1f} s, {max(times):.1f} s",
+        )  # fmt: skip
+        summary.append(f"| {' | '.join(cells)} |")
+        if options.numbers:
+            noise = " --noise" if options.noise else ""
+            add_row(
+                options.numbers, COLUMNS, cells, f"python benchmarks/fit.py --models {name} --cells {len(fits)}{noise}"
+            )
+    print(f"\n| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
     print("\n".join(summary))
 
 

@@ -51,6 +51,9 @@ TASKS: dict[str, tuple[Any, dict[str, tuple[float, float]], float, float, float]
     "AdEx": (AdEx, _ADEX, 600.0, 350.0, 0.5),
 }
 """Model, ranges of its cells, mean and deviation of the current, error of V."""
+NUMBERS = Path(__file__).parents[1] / "docs" / "numbers" / "fit_calibration.json"
+COLUMNS = ("model", "cells", "the model by itself has all spikes", "\\|z\\| < 1.96", "all z: standard deviation",
+           "of a parameter: smallest and largest", "largest \\|z\\|")  # fmt: skip
 FAR = 5.0
 """|z| that no right deviation gives."""
 
@@ -224,7 +227,8 @@ def table_row(name: str, rows: list[dict[str, Any]]) -> str:
     far = [f"{rows[i]['cell']} ({worst[i]:.1f})" for i in np.argsort(-worst) if worst[i] > FAR]
     within = f"{100 * (np.abs(z) < 1.96).mean():.0f} %"
     row = (
-        f"| {name} | {len(rows)} | {sum(r['by_itself'] for r in rows)} | {within} | {low}, {high} | {worst.max():.1f} |"
+        f"| {name} | {len(rows)} | {sum(r['by_itself'] for r in rows)} | {within} | {z.std():.2f} | {low}, {high} | "
+        f"{worst.max():.1f} |"
     )
     return row + (f"\ncells with a z beyond {FAR}: {', '.join(far)}" if far else "")
 
@@ -246,13 +250,19 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=1)
     parser.add_argument("--without-voltage", action="store_true", help="spike times alone")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    rows_of = "fit nothing: the rows of docs/fit.md from the results so far, without these cells"
+    rows_of = "fit nothing: rows from the results so far without these cells; of all, into docs/numbers"
     parser.add_argument("--table", type=int, nargs="*", metavar="CELL", help=rows_of)
     options = parser.parse_args()
     results = json.loads(options.out.read_text()) if options.out.exists() else {}
     if options.table is not None:
         for key in (key for key in results if key.partition(",")[0] in options.models):
-            print(table_row(key, [row for row in results[key]["rows"] if row["cell"] not in options.table]))
+            cells = [row for row in results[key]["rows"] if row["cell"] not in options.table]
+            print(row := table_row(key, cells))
+            if not options.table:
+                from result_file import add_row  # beside this file, where it is a script
+
+                command = f"python benchmarks/fit_calibration.py --models {key} --cells {len(cells)}"
+                add_row(NUMBERS, COLUMNS, row.splitlines()[0].strip("| ").split(" | "), command)
         return
     for name in options.models:
         key = name + (", spikes alone" if options.without_voltage else "")

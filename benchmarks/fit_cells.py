@@ -2,7 +2,7 @@
 
     python benchmarks/fit_cells.py make cells                      # four cells as .nwb and .csv
     python benchmarks/fit_cells.py fit cells --time-limit 60       # writes benchmarks/results/fit_cells.json
-    python benchmarks/fit_cells.py table                           # rows of docs/fit.md
+    python benchmarks/fit_cells.py table                           # writes docs/numbers/fit_cells.json
 
 The cells are the models of Hodgkin and Huxley's kind by Pospischil et al. (2008, doi 10.1007/s00422-008-0263-8):
 regular, fast-spiking, bursting (a calcium current of high threshold) and adapting (a strong M current), integrated by
@@ -27,6 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from result_file import add_row
+
+from genn_eventprop.runs.run_folder import environment
 
 DT, CHANGE, DURATION, SWEEPS = 0.05, 2.0, 600.0, 12  # ms
 NOISE, TAU_NOISE, ERROR = 8.0, 3.0, 0.3  # pA, ms, mV
@@ -44,6 +47,7 @@ UNITLESS = {n: ["gain=0.1:10"] for n in ("LIF", "LIFRefractory", "LIFRelativeRes
 STOPPED = (130, 143)
 """Exit statuses of a command that was asked to end."""
 RESULTS = Path(__file__).parent / "results" / "fit_cells.json"
+NUMBERS = Path(__file__).parents[1] / "docs" / "numbers" / "fit_cells.json"
 
 # mS/cm2, mV, ms; side: of the cylinder, um
 KINDS: dict[str, dict[str, float]] = {
@@ -182,7 +186,7 @@ def fit(folder: Path, models: Sequence[str], kinds: Sequence[str], more: Sequenc
                 words += ["--fixed", "v_peak=-40"]
             if not (run / kind / "report.html").exists() and main(words) in STOPPED:
                 raise SystemExit("stopped; the same command goes on")
-            _keep(model, kind, run / kind, file, {"v_peak": -40.0} if model == "AdEx" else {})
+            _keep(model, kind, run / kind, file, {"v_peak": -40.0} if model == "AdEx" else {}, " ".join(more))
 
 
 def before_search(model: str, file: Path, cell: dict[str, Any], fixed: dict[str, float]) -> dict[str, Any]:
@@ -209,7 +213,7 @@ def before_search(model: str, file: Path, cell: dict[str, Any], fixed: dict[str,
     return asdict(judge(task.residuals, task.held_out, run).model)
 
 
-def _keep(model: str, kind: str, run: Path, file: Path, fixed: dict[str, float]) -> None:
+def _keep(model: str, kind: str, run: Path, file: Path, fixed: dict[str, float], options: str) -> None:
     """Add what a command has found to RESULTS."""
     table = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     record = json.loads((run / "results.json").read_text())
@@ -223,15 +227,17 @@ def _keep(model: str, kind: str, run: Path, file: Path, fixed: dict[str, float])
             "first_line": first[1] if first else "", "aic": cell["aic"], "stopped": cell["stopped"],
             "before": before_search(model, file, cell, fixed),
             "seconds": cell["seconds_fitting"], "parameters": len(cell["parameters"]),
+            "options": options, "about": environment(),
         }  # fmt: skip
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(table, indent=1) + "\n")
 
 
 def table() -> None:
-    """A row for each model: of each cell, held-out variance of V and coincidences, after checking the first lines."""
+    """A row for each model: of each cell, held-out variance of V and coincidences, and those of the forced model; what
+    the first lines say, which is checked."""
     record = json.loads(RESULTS.read_text())
-    rows = dict[str, dict[str, str]]()
+    rows, said, about = dict[str, dict[str, str]](), dict[str, list[bool]](), dict[str, Any]()
 
     def both(score: dict[str, Any]) -> str:
         return ", ".join("none" if score[n] is None else f"{100 * score[n]:.0f} %" for n in ("voltage", "spikes"))
@@ -242,15 +248,24 @@ def table() -> None:
             rows.setdefault(model, {})[kind] = r["failed"]
             continue
         explains = min(r["model"][n] if r["model"][n] is not None else -1.0 for n in ("voltage", "spikes")) >= 0.8
-        said = "explains little" not in r["first_line"] and "explains nothing" not in r["first_line"]
-        assert explains == said, (name, r["first_line"])
-        rows.setdefault(model, {})[kind] = both(r["model"]) + (" (time limit)" if r["stopped"] else "")
+        little = any(words in r["first_line"] for words in ("explains little", "explains nothing"))
+        assert explains != little, (name, r["first_line"])
+        said.setdefault(model, []).append(little)
+        about[model] = r
+        before = "" if r["before"] == r["model"] else f" (forced: {both(r['before'])})"
+        rows.setdefault(model, {})[kind] = both(r["model"]) + before + (", time limit" if r["stopped"] else "")
         for label, part in (("passive membrane, even spikes", "null"), ("the cell itself", "cell")):
             rows.setdefault(label, {})[kind] = both(r[part])
+            about[label] = r
     last = ("passive membrane, even spikes", "the cell itself")
-    print(f"| variance of V, coincidences | {' | '.join(KINDS)} |\n|{'---|' * (len(KINDS) + 1)}")
     for label in (*(n for n in rows if n not in last), *last):
-        print(f"| {label} | {' | '.join(rows[label].get(kind, '') for kind in KINDS)} |")
+        words = f"explains little: {sum(said[label])} of {len(said[label])}" if label in said else ""
+        cells = [label, *(rows[label].get(kind, "") for kind in KINDS), words]
+        r = about.get(label)
+        command = f"python benchmarks/fit_cells.py fit cells {r['options']}" if r else ""
+        columns = ["variance of V, coincidences", *KINDS, "first lines"]
+        add_row(NUMBERS, columns, cells, command, r and r["about"])
+        print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from .forced import COUPLED, SLOPE, STIMULUS, TARGET, TEACHER, FittedModel
 from .recording import Recording
 
 CELL = "cell"
+AT_ONCE = 5e5
+"""Copies times ms that a thread of the engine simulates in a call, half a second or so: a signal is heard after it."""
 
 
 def rounded_channels(count: int) -> int:
@@ -64,6 +67,8 @@ class Cells:
         threads: int | None = None,
     ) -> None:
         self.recording, self.size, self.varied = recording, size, list(varied)
+        each = max(1, int((threads or os.cpu_count() or 1) * AT_ONCE / (size * recording.duration)))
+        self._parts = [range(i, min(i + each, len(recording))) for i in range(0, len(recording), each)]
         model = fitted.free if arrivals is None else fitted.forced
         values = {n: float(p.value) for n, p in model.params.items()} | dict(fixed)
         neuron = model(**{n: np.full(size, value) if n in self.varied else value for n, value in values.items()})
@@ -112,18 +117,22 @@ class Cells:
 
     def states(self, times: np.ndarray, names: Sequence[str], coupled: bool = False) -> dict[str, np.ndarray]:
         """State -> (S, times, size); at the time of a spike before it."""
-        data, sweeps = self.data if coupled else self.uncoupled, range(len(self.recording))
-        return self.engine.record(data, sweeps, states=names, adjoint=False, times=times)[CELL]
+        data = self.data if coupled else self.uncoupled
+        parts = [self.engine.record(data, p, states=names, adjoint=False, times=times)[CELL] for p in self._parts]
+        return parts[0] if len(parts) == 1 else {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
 
     def spikes(self) -> list[list[np.ndarray]]:
         """Of every sweep the spike times of every copy before its end, ms."""
-        sweeps = range(len(self.recording))
-        recorded = self.engine.run(self.uncoupled, sweeps, record_spikes=True).spikes
-        assert recorded is not None  # they were asked for
-        found = recorded[CELL]
-        inside = found.time < self.recording.durations[found.sample]
-        of = [inside & (found.sample == s) for s in sweeps]
-        return [[found.time[of[s] & (found.neuron == n)] for n in range(self.size)] for s in sweeps]
+        found = list[list[np.ndarray]]()
+        for sweeps in self._parts:
+            spikes = self.engine.run(self.uncoupled, sweeps, record_spikes=True).spikes
+            assert spikes is not None  # they were asked for
+            train = spikes[CELL]
+            inside = train.time < self.recording.durations[sweeps][train.sample]
+            for s in range(len(sweeps)):
+                of = inside & (train.sample == s)
+                found.append([train.time[of & (train.neuron == n)] for n in range(self.size)])
+        return found
 
     def close(self) -> None:
         self.engine.close()

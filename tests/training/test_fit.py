@@ -562,3 +562,24 @@ def test_a_time_limit_is_kept_and_the_best_so_far_reported(limit, monkeypatch):
     assert all(low <= v <= high for v, (low, high) in zip(result.values, STEP_BOUNDS.values()))
     assert np.isfinite(result.covariance).all() and not (limit < 28 and result.converged.any())
     assert result.record()["stopped"] == result.stopped
+
+
+def test_a_long_recording_is_several_calls_of_the_engine(monkeypatch):
+    """A signal is heard between two; V and spikes are those of one call."""
+    current = np.repeat(np.random.default_rng(0).normal(1.2, 0.6, (5, 30)), 10, axis=1)
+    recording = Recording([*current[:4], current[4, :200]], 0.5, spikes=[[]] * 5)
+    fitted, got = fitted_model(LIF), []
+    for at_once in (1e9, 2.0 * 3 * 150.0, 1.0):
+        monkeypatch.setattr("genn_eventprop.fitting.cells.AT_ONCE", at_once)
+        cells = Cells(fitted, recording, 3, ["tau_mem"], {}, threads=1)
+        cells.set(np.array([[8.0], [12.0], [20.0]]))
+        calls, run = [], cells.engine.run
+        monkeypatch.setattr(cells.engine, "run", lambda *a, **k: calls.append(a[1]) or run(*a, **k))  # noqa: B023
+        got.append((cells.spikes(), cells.states(np.arange(0, 150, 7.0), ["V"])["V"]))
+        assert [*map(len, calls)] == {1e9: [5], 900.0: [2, 2, 1], 1.0: [1] * 5}[at_once]
+        cells.close()
+    assert sum(len(t) for sweep in got[0][0] for t in sweep) > 20
+    for spikes, v in got[1:]:
+        np.testing.assert_array_equal(v, got[0][1])
+        for ours, first in zip(spikes, got[0][0], strict=True):
+            assert all(np.array_equal(a, b) for a, b in zip(ours, first, strict=True))
