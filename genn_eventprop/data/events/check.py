@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...errors import DataError, is_whole, shown, whole
+from .disk import OnDisk
 
 BLOCK = 1 << 22  # events looked at together: 50 MB of times and channels
 MAX_CHANNELS = 2**31
@@ -320,7 +321,9 @@ def same_layout(parts: Sequence[Recordings]) -> None:
 
 
 def is_mapped(array: Any) -> bool:
-    """Whether an array is memory-mapped from disk, or part of one that is."""
+    """Whether an array is memory-mapped or read from disk, or part of one that is."""
+    if isinstance(array, OnDisk):
+        return True
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap):
             return True

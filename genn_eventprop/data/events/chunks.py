@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import DataError
 from ...plan import clock
+from .disk import Derived, OnDisk, Search
 from .events import Events
 
 
@@ -22,8 +23,9 @@ def chunks(
     the grid.
 
     Args:
-        events: S recordings. duration: of a chunk in ms, a whole number of steps of `dt`. length: of all recordings in
-            ms; None: each recording ends at its last spike. The last chunk is as long as the others.
+        events: S recordings, in memory or as `data.readers.recordings.open_recordings` leaves them in a file. duration:
+            of a chunk in ms, a whole number of steps of `dt`. length: of all recordings in ms; None: each ends at its
+            last spike. The last chunk is as long as the others.
         labels: (S, C) one per chunk with C chunks per recording; None: the label of the recording. -1: none, which only
             `Trainer.predict` takes. spike_times: (S, K, M) ms from the start of the recording, when the K outputs are
             to spike, nan for none; they become the targets of the chunks in which they are.
@@ -39,21 +41,37 @@ def chunks(
     n = round(duration / dt)
     if n < 1 or abs(n * dt - duration) > 1e-9 * duration:
         raise DataError(f"a chunk of {duration:g} ms is not a whole number of steps of {dt:g} ms")
-    steps = clock.input_steps(events.times, dt, 0.5, clock.LONGEST)[0]
-    owner = np.repeat(np.arange(len(events)), events.counts)
-    if length is not None:  # the last step takes what comes within half a step of its end, as in any trial
-        steps = np.where(events.times <= length, np.minimum(steps, round(length / dt) - 1), steps)
-    counts = _numbers(events, steps, owner, n, None if length is None else math.ceil(round(length / dt, 6) / n))
+
+    def global_steps(times: np.ndarray) -> np.ndarray:
+        steps = clock.input_steps(times, dt, 0.5, clock.LONGEST)[0]
+        # the last step takes what comes within half a step of its end, as in any trial
+        return steps if length is None else np.where(times <= length, np.minimum(steps, round(length / dt) - 1), steps)
+
+    def local(times: np.ndarray) -> np.ndarray:
+        chunk, step = np.divmod(global_steps(times), n)
+        found = np.maximum(times - chunk * duration, 0.0)
+        moved = clock.input_steps(found, dt, 0.5, clock.LONGEST)[0] != step
+        return np.where(moved, step * dt, found)  # what rounding would put into another step
+
+    filled = np.flatnonzero(events.counts)
+    last = global_steps(np.asarray([events.times[k] for k in events.offsets[1:][filled] - 1], np.float64))
+    counts = _numbers(len(events), last, filled, n, None if length is None else math.ceil(round(length / dt, 6) / n))
     first = np.concatenate([[0], np.cumsum(counts)])
-    chunk = steps // n
-    times = np.maximum(events.times - chunk * duration, 0.0)
-    moved = clock.input_steps(times, dt, 0.5, clock.LONGEST)[0] != steps - chunk * n
-    times = np.where(moved, (steps - chunk * n) * dt, times)  # what rounding would put into another step
-    sizes = np.bincount(first[owner] + chunk, minlength=first[-1])
     groups, place = np.repeat(np.arange(len(events)), counts), np.arange(first[-1]) - np.repeat(first[:-1], counts)
-    order = np.lexsort((times, first[owner] + chunk))
-    return Events(
-        times[order], events.channels[order], np.concatenate([[0], np.cumsum(sizes)]), events.n_channels,
+    if isinstance(events.times, OnDisk):
+        steps = Search(Derived(events.times, global_steps, np.int64))
+        bounds = (events.offsets[k : k + 2] for k in groups.tolist())
+        offsets = [steps.find(c * n, int(a), int(b)) for c, (a, b) in zip(place.tolist(), bounds)]
+        rows: Any = Derived(events.times, local, np.float64), events.channels, np.array([*offsets, len(events.times)])
+        made: Any = Events.trusted
+    else:
+        chunk = first[events.sample_of_event] + global_steps(events.times) // n
+        times = local(events.times)
+        order = np.lexsort((times, chunk))
+        sizes = np.bincount(chunk, minlength=first[-1])
+        rows, made = (times[order], events.channels[order], np.concatenate([[0], np.cumsum(sizes)])), Events
+    return made(
+        *rows, events.n_channels,
         labels=_labels(events, labels, groups, counts), groups=groups, n_classes=events.n_classes, name=events.name,
         targets=_targets(events, groups, place, n) if spike_times is None else _late(spike_times, counts, duration),
     )  # fmt: skip
@@ -99,16 +117,16 @@ def follows(events: Events) -> np.ndarray:
     return same
 
 
-def _numbers(events: Events, steps: np.ndarray, owner: np.ndarray, n: int, limit: int | None) -> np.ndarray:
-    """(S,) chunks of every recording."""
-    last = np.zeros(len(events), np.int64)
+def _numbers(size: int, steps: np.ndarray, owner: np.ndarray, n: int, limit: int | None) -> np.ndarray:
+    """(S,) chunks of every recording; steps: of the last spikes of those that have any."""
+    last = np.zeros(size, np.int64)
     np.maximum.at(last, owner, steps // n)
     if limit is None:
         return last + 1
     if (last >= limit).any():
         bad = int(np.argmax(last >= limit))
         raise DataError(f"recording {bad} has spikes after its length of {limit} chunks")
-    return np.full(len(events), limit)
+    return np.full(size, limit)
 
 
 def _labels(events: Events, labels: Any, groups: np.ndarray, counts: np.ndarray) -> np.ndarray | None:

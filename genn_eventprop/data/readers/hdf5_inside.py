@@ -26,8 +26,8 @@ DEEPEST, MOST = 64, 1_000_000
 """Levels of groups, and objects of a file, that `check_all` follows."""
 
 
-def inside(group: Any, name: str, path: Path) -> Any:
-    """The object `name` ("a/b") of a group, None if there is none.
+def inside(group: Any, name: str, path: Path, whole: bool = True) -> Any:
+    """The object `name` ("a/b") of a group, None if there is none; whole: see `check_table`.
 
     Raises:
         DataError: on the way to it is a link to another place or file; or see `check_table`.
@@ -44,7 +44,7 @@ def inside(group: Any, name: str, path: Path) -> Any:
         _check_link(h5py, link, f"{path}: {name}")
         place = place[part]
     if isinstance(place, h5py.Dataset):
-        check_table(place, name, path)
+        check_table(place, name, path, whole)
     return place
 
 
@@ -54,8 +54,8 @@ def _check_link(h5py: Any, link: Any, where: str) -> None:
         raise DataError(f"{where} is a link to {target or 'another place'}; links are not followed, copy what is there")
 
 
-def check_table(table: Any, name: str, path: Path) -> None:
-    """Whether a table lies in its file and is no larger than that can hold.
+def check_table(table: Any, name: str, path: Path, whole: bool = True) -> None:
+    """Whether a table lies in its file and is no larger than that can hold; whole: and than the memory.
 
     Raises:
         DataError: saying what is wrong with it.
@@ -74,7 +74,7 @@ def check_table(table: Any, name: str, path: Path) -> None:
             f"{where} declares {' x '.join(map(str, table.shape))} values, {in_words(size)}, for which there is no "
             f"space in a file of {in_words(path.stat().st_size)}; the file is damaged or made to fill the memory"
         )
-    if size > physical_memory():  # honest, and too large all the same
+    if whole and size > physical_memory():  # honest, and too large all the same
         raise DataError(f"{where} has {in_words(size)}, more than the {in_words(physical_memory())} of this machine")
 
 

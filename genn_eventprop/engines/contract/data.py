@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...data.augment import kernels
+from ...data.events.disk import Search
 from ...data.inputs import split_inputs
 from ...errors import DataError, EngineError, suggest
 from ...losses import LossRecord
@@ -63,6 +66,12 @@ class Data:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def first_spike(self, step: int, start: int, stop: int) -> int:
+        """The first of spikes start .. stop - 1 of a sample at `step` or later."""
+        steps: Any = self.steps
+        there = isinstance(steps, StepsOnDisk)
+        return steps.find(step, start, stop) if there else bisect_left(steps, step, start, stop)
+
     def for_loss(self, loss: LossRecord) -> Data:
         """The data with the labels and targets of this loss as the main ones."""
         if loss.output not in self.answers:
@@ -112,6 +121,14 @@ class StepsOnDisk:
         if isinstance(which, slice):
             return clock.input_steps(self._times[which], self._dt, 0.5, self._last)[0]
         return int(clock.input_steps(np.asarray(self._times[which]).reshape(1), self._dt, 0.5, self._last)[0][0])
+
+    def find(self, step: int, start: int, stop: int) -> int:
+        """The first of spikes start .. stop - 1 of a sample at `step` or later."""
+        return self._search.find(step, start, stop)
+
+    @cached_property
+    def _search(self) -> Search:
+        return Search(self)
 
     def clipped(self) -> int:
         """How many spikes are moved back into the last step."""

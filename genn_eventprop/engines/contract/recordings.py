@@ -7,7 +7,6 @@ through everything that crosses from piece to piece, and so that of one long tri
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -348,7 +347,7 @@ class RecordingRunner:
         n, data, found = self.plan.n_steps, run.data, []
         for j in range(max(first, 0) // n, (last - 1) // n + 1):
             start, stop = (int(data.offsets[run.samples[j] + k]) for k in (0, 1))
-            a, b = (bisect_left(data.steps, step - j * n, start, stop) for step in (first, last))
+            a, b = (data.first_spike(step - j * n, start, stop) for step in (first, last))
             found.append((data.steps[a:b] + np.int32(j * n), np.asarray(data.channels[a:b], np.int32)))
         steps, channels = (np.concatenate(parts) for parts in zip(*found))
         return steps, channels

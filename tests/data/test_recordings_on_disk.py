@@ -1,0 +1,127 @@
+"""Recordings that stay in a file: the same numbers, chunks and trained bits as in memory, whatever the file is."""
+
+import h5py
+import numpy as np
+import pytest
+
+from genn_eventprop import Dense, Events, Network, Normal, Trainer
+from genn_eventprop.data.events import disk
+from genn_eventprop.data.events.chunks import chunks
+from genn_eventprop.data.readers import recordings
+from genn_eventprop.data.readers.recordings import open_recordings
+from genn_eventprop.engines.contract.data import StepsOnDisk
+from genn_eventprop.errors import DataError
+from genn_eventprop.losses import IntegratedVoltageCrossEntropy
+from genn_eventprop.models import LI, LIF
+from genn_eventprop.optimisers import SGD
+
+
+@pytest.fixture(params=[7, 64])
+def block(request, monkeypatch):
+    """Few numbers are read at a time."""
+    monkeypatch.setattr(disk, "BLOCK", request.param)
+
+
+def events(n=2, size=150, length=100.0):
+    rng = np.random.default_rng(3)
+    samples = [(np.sort(rng.uniform(0, length - 1, size)), rng.integers(0, 5, size)) for _ in range(n)]
+    return Events.from_samples(samples, n_channels=5, labels=np.arange(n) % 2)
+
+
+def written(kind, there, path):
+    """The events in a file, and how it is opened."""
+    arrays = {"times": there.times / 1000, "channels": there.channels.astype(np.int16), "offsets": there.offsets}
+    if kind == "folder":
+        there.save(path / "set")
+        return path / "set", {}
+    if kind == "npz":
+        np.savez(path / "set.npz", **arrays)
+        return path / "set.npz", {"unit": "s", "offsets": "offsets"}
+    packing = {} if kind == "hdf5" else {"chunks": (2,), "compression": "gzip"}
+    with h5py.File(path / "set.h5", "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(f"all/{name}", data=array, **packing)
+    names = {name: f"all/{name}" for name in arrays}
+    return path / "set.h5", {"unit": "s", **names}
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz", "hdf5", "packed hdf5"])
+def test_chunks_and_training_from_a_file_are_those_in_memory(kind, tmp_path, block):
+    here = events()
+    path, how = written(kind, here, tmp_path)
+    there = open_recordings(path, 5, labels=here.labels, **how)
+    assert there.mapped
+    np.testing.assert_allclose(np.asarray(there.times), here.times, rtol=1e-15)
+    np.testing.assert_array_equal(there[1].channels, here[1].channels)
+    labels = np.arange(20).reshape(2, 10) % 2
+    for length in (100.0, None):
+        cut = [chunks(each, 10.0, 0.5, length=length, labels=labels) for each in (here, there)]
+        for name in ("offsets", "labels", "groups"):
+            np.testing.assert_array_equal(*(getattr(each, name) for each in cut), err_msg=name)
+    made = []
+    for each in cut:
+        net = Network()
+        hidden, output = net.population(LIF(), 6, name="hidden"), net.population(LI(), 2, name="output")
+        net.connect(net.input(5), hidden, Dense(Normal(2.0, 0.8)), delay=2.0)
+        net.connect(hidden, output, Dense(Normal(0.4, 0.6)))
+        common = {"duration": 10.0, "dt": 0.5, "seed": 4, "progress": False, "batch_size": 2, "engine": "native"}
+        trainer = Trainer(net, IntegratedVoltageCrossEntropy(output), optimiser=SGD(0.1), carry="exact", **common)
+        trainer.fit(each, epochs=2)
+        made.append(trainer)
+    data = [t.engine.load(each) for t, each in zip(made, cut)]
+    assert isinstance(data[1].steps, StepsOnDisk)
+    np.testing.assert_array_equal(data[1].steps[:], data[0].steps)
+    for name, value in made[0].engine.parameters.items():
+        np.testing.assert_array_equal(made[1].engine.parameters[name], value)
+
+
+def test_blocks_are_read_ahead_and_few_are_kept(block):
+    asked, numbers = [], np.arange(1000.0)
+
+    def load(start, stop):
+        asked.append(start // disk.BLOCK)
+        return numbers[start:stop]
+
+    row = disk.FileNumbers(load, 1000, np.float64, 2.0)
+    for start in (0, 100, 200, 350, 200, 100, 0):
+        np.testing.assert_array_equal(row[start : start + 90], 2 * numbers[start : start + 90])
+    assert len(row._blocks) <= disk.KEPT
+    assert asked[:2] == [0, 1]
+    np.testing.assert_array_equal(row[np.array([3, 999, 3])], [6, 1998, 6])
+    assert (row[-1], row.max(), len(row[5:5])) == (1998, 1998, 0)
+    np.testing.assert_array_equal(row[::-1][:3], [1998, 1996, 1994])
+    parts = np.concatenate([np.arange(500), np.arange(500)])
+    search = disk.Search(disk.Derived(parts, lambda x: x // 3, np.int64))
+    for value in (0, 1, 50, 166, 167, 300):
+        for start, stop in ((0, 500), (500, 1000), (10, 20), (500, 500)):
+            want = start + int(np.searchsorted(parts[start:stop] // 3, value))
+            assert search.find(value, start, stop) == want
+
+
+def test_what_is_no_file_of_recordings(tmp_path):
+    np.savez_compressed(tmp_path / "packed.npz", times=np.zeros(3), channels=np.zeros(3, int))
+    np.savez(tmp_path / "set.npz", times=np.zeros(3), channels=np.zeros(2, int), table=np.zeros((2, 2)))
+    (tmp_path / "text.npz").write_text("text")
+    with pytest.raises(DataError, match="times is compressed, so that no part can be read; use numpy.savez"):
+        open_recordings(tmp_path / "packed.npz", 2)
+    with pytest.raises(DataError, match="3 times but 2 channels; give one channel for each time"):
+        open_recordings(tmp_path / "set.npz", 2)
+    with pytest.raises(DataError, match="no array 'time'; it has times.npy, channels.npy"):
+        open_recordings(tmp_path / "set.npz", 2, times="time")
+    with pytest.raises(DataError, match=r"table has shape \(2, 2\) and type float64; it must be a row of numbers"):
+        open_recordings(tmp_path / "set.npz", 2, times="table")
+    with pytest.raises(DataError, match=r"not a readable npz file"):
+        open_recordings(tmp_path / "text.npz", 2)
+    with pytest.raises(DataError, match=r"unit='min': no such unit of time"):
+        open_recordings(tmp_path / "set.npz", 2, unit="min")
+    np.savez(tmp_path / "late.npz", times=[1.0, 0.5], channels=[0, 1])
+    with pytest.raises(DataError, match="time 0.5 ms comes after 1.0 ms"):
+        open_recordings(tmp_path / "late.npz", 2)
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        file["times"] = np.zeros(3)
+        file["channels"] = h5py.ExternalLink("/etc/other.h5", "channels")
+    with pytest.raises(DataError, match="links are not followed"):
+        open_recordings(tmp_path / "set.h5", 2)
+    with pytest.raises(DataError, match="no table 'steps'; it has channels, times"):
+        open_recordings(tmp_path / "set.h5", 2, times="steps")
+    assert recordings.UNITS["us"] == 1e-3
