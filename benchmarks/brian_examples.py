@@ -249,8 +249,10 @@ def spikes(
 
     names_of = [g.name for g in groups]
     neuron, here = here_spikes(imported, duration, names_of)
-    if not len(here) and length >= WINDOWS[1]:
-        duration = WINDOWS[1]
+    for longer in WINDOWS[1:4]:
+        if len(here) or length < longer:
+            break
+        duration = longer
         neuron, here = here_spikes(imported, duration, names_of)
     result: dict[str, Any] = {"spikes": len(here), "window": duration, "errors": []}
     if not len(here) or any(isinstance(o, b2.PoissonGroup) for o in network.objects):
@@ -306,7 +308,7 @@ def rounded_inputs(imported: Any, duration: float) -> dict[str, Any]:
     from genn_eventprop import Events
 
     parts = dict(imported.inputs(duration).parts)
-    for name, long in imported.inputs(max(duration, WINDOWS[1])).parts.items():
+    for name, long in imported.inputs(WINDOWS[3]).parts.items():
         if type(imported.sources[name]).__name__ == "Poisson":
             times, channels = long.sample(0)
             times = np.clip(np.floor(times / STEPS[-1]), 1, None) * STEPS[-1]
