@@ -299,7 +299,7 @@ def spikes(
             result |= {"spikes": len(here), "window": duration, "longer": result["errors"], "errors": []}
         if delays and "longer" in result:
             network.restore("before")
-            result["moved"] = moved(network, duration, names_of, names)
+            result["moved"] = moved(network, 2 * duration, names_of, names)
     return result
 
 
@@ -470,6 +470,15 @@ beside it the spikes in that check (the fewest of its networks), or its ms where
 |---|---|---|---|---|---|---|---|---|---|"""  # noqa: E501
 
 
+def reason_of(refused: str) -> str:
+    """A refusal without where the model was made, the names and the code of the example, and what it says to do."""
+    reason = re.sub(r"^\S+\.py:\d+: ", "", refused)
+    reason = re.sub(r"(, in )?'.*'", "", ADVICE.sub("", reason.partition(": ")[2]))
+    reason = re.sub(r"^[\s:]*(in )?|\(\)", "", reason).removeprefix("on_pre: ").strip(" :")
+    reason = re.sub(r"^\w+ of the (\w+) changes", r"a state of the \1 changes", reason.replace("xi_pop", "xi"))
+    return re.sub(r"^is not", "an equation that is not", reason).replace("  ", " ")
+
+
 def page(results: dict[str, dict[str, Any]]) -> str:
     """The tables, as Markdown."""
     read = {n: r for n, r in results.items() if "gradient" in r}
@@ -495,16 +504,15 @@ def page(results: dict[str, dict[str, Any]]) -> str:
                     f"with the same random inputs at whole steps of {STEPS[-1]:g} ms, and thresholds in Brian's "
                     f"schedule before the next step, spikes differ by {r['aligned']:.1e} ms"
                 )
-            if r.get("moved"):
-                notes.append(
-                    f"the network amplifies: delays that are longer by {STEPS[-1]:g} ms move its spikes by up to "
-                    f"{r['moved']:.2g} ms, and in twice the ms others spike"
-                )
+            if "moved" in r:
+                far = "make others spike" if r["moved"] is None else f"move its spikes by up to {r['moved']:.2g} ms"
+                notes.append(f"in twice the ms it amplifies: delays that are longer by {STEPS[-1]:g} ms {far} here")
             lines.append(f"* {name}: {'; '.join(notes)}.")
-    lines += ["", f"## Not read: {len(refused)}", "", "| example | reason |", "|---|---|"]
+    lines += ["", f"## Not read: {len(refused)}", "", "| reason | examples |", "|---|---|"]
+    reasons: dict[str, list[str]] = {}
     for name, r in sorted(refused.items()):
-        reason = ADVICE.sub("", re.sub(r"^\S+\.py:\d+: ", "", r["refused"])).replace("|", "/")
-        lines.append(f"| {name} | {reason} |")
+        reasons.setdefault(reason_of(r["refused"]), []).append(name)
+    lines += [f"| {reason} | {', '.join(names)} |" for reason, names in sorted(reasons.items())]
     if failed:
         lines += ["", "Not run:", ""]
         lines += [f"* {name}: {r['failed']}" for name, r in sorted(failed.items())]
