@@ -367,7 +367,12 @@ def _read_neo(path: Path, names: Sequence[str]) -> Recording:
         raise DataError(f"{path} cannot be read by neo ({type(error).__name__}: {error})") from None
     commands, without = None, ""
     if hasattr(reader, "read_protocol"):  # Axon: the command is in the protocol where it was not recorded
-        without = odd_command(getattr(reader, "_axon_info", {}))
+        info = getattr(reader, "_axon_info", {})
+        if commands_voltage(info):
+            raise DataError(
+                f"{path} was recorded in voltage clamp: its command is a voltage; a fit needs current clamp"
+            )
+        without = odd_command(info)
         try:
             commands = None if without else reader.read_protocol()
         except Exception:  # files before version 2 have none; what is missing is named below
@@ -378,6 +383,13 @@ def _read_neo(path: Path, names: Sequence[str]) -> Recording:
         raise
     except Exception as error:  # a block of a damaged file may be anything
         raise DataError(f"{path}: neo found no recording in it ({type(error).__name__}: {error})") from None
+
+
+def commands_voltage(info: Mapping[str, Any]) -> bool:
+    """Whether an Axon file of version 2 with this header has the waveform of a voltage, and none of a current."""
+    on = [output for output in info.get("listDACInfo", ()) if output["nWaveformEnable"]]
+    units = {bytes(output.get("DACChUnits", b"")).strip().lower()[-1:] for output in on}
+    return b"v" in units and b"a" not in units
 
 
 def odd_command(info: Mapping[str, Any]) -> str:

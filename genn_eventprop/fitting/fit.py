@@ -44,7 +44,7 @@ DRAWS = 64
 FORCED = "by itself the model does not have the measured spikes: values and deviations are those of the forced model"
 SEARCHED = (
     "by itself the model does not have the measured spikes: values are those with which it explains most of the fitted "
-    "sweeps, as a search has found, and deviations as large as their distance from those of the forced model"
+    "sweeps, as a search has found, and deviations at least their distance from those of the forced model"
 )
 RESERVE, RECENT = 4, 5
 """Steps before the time limit after which no further one is made: that step, differences to both sides, a free run; and

@@ -134,10 +134,11 @@ def _cell(result: FitResult, title: str) -> list[Block]:
         *([] if free.coincident is None else [spikes]),
         f"{free.rate:.3g} spikes a second, measured {free.measured_rate:.3g}",
     ]
+    data = (result.n_voltage, "samples of V"), (result.n_spikes, "spikes"), (result.n_rates, "rates")
     found = (
         f"{result.agreeing} of {len(result.losses)} starts found this minimum, in {result.simulations} simulations and "
-        f"{result.seconds:.1f} s, from {result.n_voltage} samples of V, {result.n_spikes} spikes "
-        f"and {result.n_rates} rates in {len(result.recording)} sweeps of {_lengths(result)} ms."
+        f"{result.seconds:.1f} s, from {' and '.join(f'{n} {what}' for n, what in data if n)} "
+        f"in {len(result.recording)} sweeps of {_lengths(result)} ms."
     )
     blocks: list[Block] = [
         Heading(name), Text(f"This model {result.verdict}."),

@@ -19,7 +19,7 @@ from genn_eventprop.errors import DataError, SettingError
 from genn_eventprop.fitting import Recording, read_recording, read_spikes
 from genn_eventprop.fitting.cells import Arrivals, forced_arrivals
 from genn_eventprop.fitting.compare import coincidences, gamma
-from genn_eventprop.fitting.files import odd_command, recording_of_block
+from genn_eventprop.fitting.files import commands_voltage, odd_command, recording_of_block
 from genn_eventprop.fitting.forced import COUPLED, SLOPE, TARGET, TEACHER, fitted_model
 from genn_eventprop.fitting.levenberg import minimise
 from genn_eventprop.fitting.ranges import choose, potentials
@@ -484,6 +484,16 @@ def test_a_command_that_neo_would_read_wrongly_is_not_used():
     commands = neo_block(("cmd", "pA", 1, 20)).segments
     (note,) = recording_of_block(neo_block(("v", "mV", 1, 20)), "cell", commands).notes
     assert note == "the current of cell is the command of its protocol, as none was recorded"
+
+
+@pytest.mark.parametrize(
+    "outputs, clamped",
+    [("", False), ("mV+", True), ("pA+ mV-", False), ("mV+ pA-", True), ("mV+ nA+", False), ("mV- um+", False)],
+)
+def test_a_file_whose_waveform_is_a_voltage_is_in_voltage_clamp(outputs, clamped):
+    """Both signals may have been recorded. +: an output that is switched on."""
+    described = [{"DACChUnits": o[:-1].encode(), "nWaveformEnable": int(o[-1] == "+")} for o in outputs.split()]
+    assert commands_voltage({"listDACInfo": described}) == clamped
 
 
 def test_a_current_becomes_its_steps():
