@@ -142,6 +142,12 @@ def cards(names: list[str]) -> None:
         PAGE.write_text("\n".join([head + begin, *lines, *(rows[n] for n in ZOO if n in rows), end]) + tail)
 
 
+def linked(source: str) -> str:
+    """The address of "doi 10. ..." or "arXiv ..."."""
+    kind, name = source.split()
+    return f"https://doi.org/{name}" if kind == "doi" else f"https://arxiv.org/abs/{name}"
+
+
 def table(checked: str) -> None:
     head = ("model", "what it is", "states", "source", "gradcheck", "scheme: order")
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -159,9 +165,9 @@ def table(checked: str) -> None:
             f"`{name}`",
             what,
             states,
-            f"{who}, {doi[1]}" if doi else who,
+            f"[{who}]({linked(doi[1])})" if doi else who,
             error,
-            " ".join(orders),
+            " ".join(orders).replace("_", " "),
         ]
         rows.append("| " + " | ".join(cells) + " |")
     begin, end = "<!-- table: docs/figures/zoo.py -->", "<!-- end of the table -->"
