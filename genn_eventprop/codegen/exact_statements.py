@@ -9,6 +9,7 @@ import sympy as sp
 
 from ..adjoint import DerivedEvent
 from ..modelling.expressions import symbol
+from ..plan import PopulationRecord
 from ..program.jump import gradients, jump, jump_term
 from ..program.nodes import Add, Let, Set, Statement, name
 from ..program.readouts import Readout
@@ -22,6 +23,14 @@ def reset(s: Scope) -> dict[sp.Symbol, Set]:
     """The states behind an own spike, with the statements that make them of those before it."""
     after = [s.each(name("w", "after", x)) for x in s.d.states]
     return {x: Set(x, s.expression(e)) for x, e in zip(after, s.d.events[0].h)}
+
+
+def comes_late(p: PopulationRecord) -> bool:
+    """Whether a spike that is given comes behind all else of its instant, which may have caused it: an arrival that moves its
+    threshold, another event, the end of a mode that it is none of. Others come first, as a crossing does."""
+    d = p.derived
+    moved = any((e.dg_dx.T * r)[0] != 0 for e in d.events for r in d.receptors.values())
+    return moved or len(d.events) > 1 or any(e.modes for e in d.model.events if e.emits)
 
 
 def jump_back(s: Scope, event: DerivedEvent, kind: str = "real", into: sp.Symbol | None = None) -> list[Statement]:

@@ -27,7 +27,8 @@ struct TimeWeight {
         }
         return a;
     }
-    FUNCTION bool open(double t) const { return t >= w.opens - w.tiny && t < w.closes - w.tiny; }
+    // What is open at the end of the trial is so for an event at T.
+    FUNCTION bool open(double t) const { return t >= w.opens - w.tiny && (t < w.closes - w.tiny || w.closes >= w.T); }
     // At t, ahead of an input spike there; since: where the piece begins in which it is smooth, which says whether it is open.
     FUNCTION double at(double t, double since) const {
         if (!open(since)) return 0.0;

@@ -75,7 +75,7 @@ template <class Place, class Weight> __device__ inline real weight_at(int32_t sy
 // is element P::at(k, neuron), with the state before it.
 template <class P> struct Way {
     double y[P::n], now, g, until;  // now: offset in the step; g: at `now`, if known; until: ms, of the refractory period
-    int known, unarmed, count, mode;
+    int known, unarmed, count, mode;  // count: of its spikes so far
     __device__ inline void enter(const Neuron<P> &cell) { now = 0, known = !unarmed, g = cell.threshold(y); }
     // To the end of a step, whose numbers are P and c of every mode; behind them the row of g.
     template <class End> __device__ inline void advance(End end) {
@@ -102,10 +102,18 @@ __device__ inline bool follow(const Neuron<P> &cell, Way<P> &way, double t_k, in
         // what ends the stretch in which y is constant; the text that reads it stands here once, which keeps it in registers
         enum { NEXT, SPIKE, END_OF_PERIOD } ends = NEXT;
         double s = next;
-        if (P::modes > 1 && way.mode) {
+        [[maybe_unused]] double given;
+        const bool held = P::modes > 1 && way.mode;
+        if (held) {
             const double due = fmax(way.until - t_k, way.now);
             if (due < p.t->delta && !(next < due - p.together)) s = due, ends = END_OF_PERIOD;
-        } else {
+        }
+        if constexpr (P::observed) {  // the next spike that is given comes as a crossing, or behind what may cause it
+            given = way.count < p.most ? (double)p.given[p.neuron(cell.number) * p.most + way.count] : INFINITE;
+            const double at = fmax(given - t_k, way.now), end = step + 1 < p.t->exact_steps ? p.t->duration * (step + 1.0) / (double)p.t->exact_steps : INFINITE;
+            const bool over = last && ends == NEXT;
+            if (over ? given < end : at <= s + (P::late ? -p.together : p.together)) s = over ? at : fmin(s, at), ends = SPIKE;
+        } else if (!held) {
             // with |g''| <= bend, g between two times is at most `one`, and at most `both`
             double g = row(n), crossed = -1;
             for (int j = 0; j < n; ++j) g += row(j) * way.y[j];
@@ -144,16 +152,17 @@ __device__ inline bool follow(const Neuron<P> &cell, Way<P> &way, double t_k, in
                 way.mode = 0;
                 continue;
             }
-        const auto m = cell.at(0, s);
+        const int mode = P::observed && held;
+        const auto m = cell.at(mode, s);
         double before[n], after[n];
         m.to_state(way.y, before);
         reset(before, after);
-        double gdot = cell.slope(before);
+        double gdot = mode ? 0.0 : cell.slope(before);  // g rests in a refractory period
         if (!(gdot > 0) || gdot < p.t->slope_floor) {
             gdot = p.t->slope_floor;
             p.guarded[p.neuron(cell.number)] += 1;
         }
-        const double at_ms = t_k + s, time = at_ms < p.t->duration ? at_ms : p.t->duration;
+        const double at_ms = P::observed ? given : t_k + s, time = at_ms < p.t->duration ? at_ms : p.t->duration;
         if (way.count < p.room) {
             const int64_t event = p.at(way.count, cell.number);
             p.s[event] = s, p.time[event] = time, p.rate[event] = gdot > 0 ? 1 / gdot : 0.0, p.step[event] = step, p.handled[event] = handled;
@@ -185,19 +194,25 @@ template <class P> struct Replay {
     template <class Pulls> __device__ inline void flush(const Pulls &pulls, int64_t place) {
         for (int k = 0; k < n; ++k) pulls[place * n + k] = pull[k], pull[k] = 0;
     }
+    // Whether its next own event is the end of its refractory period: a spike that is given may come before.
+    __device__ inline bool ends(const Neuron<P> &cell) const {
+        if constexpr (P::observed && P::modes > 1)
+            if (mode) return cell.p.end_step[cell.p.at(spikes - 1, cell.number)] >= 0;
+        return P::modes > 1 && mode;
+    }
     // When its next own event comes, of `count` spikes, ahead of an arrival.
     __device__ inline double next(const Neuron<P> &cell, int count, int step, int arrival) const {
         const P &p = cell.p;
-        const int64_t event = p.at(spikes - mode, cell.number);
+        const int64_t event = p.at(spikes - ends(cell), cell.number);
         if constexpr (P::modes > 1)
-            if (mode) return p.end_step[event] == step && p.end_handled[event] <= arrival ? (double)p.end_s[event] : INFINITE;
+            if (ends(cell)) return p.end_step[event] == step && p.end_handled[event] <= arrival ? (double)p.end_s[event] : INFINITE;
         return spikes < count && p.handled[event] <= arrival ? (double)p.s[event] : INFINITE;
     }
     // The states before and behind it, which are the same at the end of a refractory period.
     template <class Reset> __device__ inline void around(const Neuron<P> &cell, Reset reset, double *before, double *after) const {
-        const int64_t event = cell.p.at(spikes - mode, cell.number);
+        const int64_t event = cell.p.at(spikes - ends(cell), cell.number);
         if constexpr (P::modes > 1)
-            if (mode) {
+            if (ends(cell)) {
                 for (int k = 0; k < n; ++k) before[k] = after[k] = cell.p.end_x[event * n + k];
                 return;
             }
@@ -207,14 +222,15 @@ template <class P> struct Replay {
     // What it takes from the loss, and what came before it to mu.
     __device__ inline void store(const Neuron<P> &cell, double change) {
         const P &p = cell.p;
-        const int64_t event = p.at(spikes - mode, cell.number);
+        const int64_t event = p.at(spikes - ends(cell), cell.number);
         if constexpr (P::modes > 1)
-            if (mode) return flush(p.e_end_pull, event);
+            if (ends(cell)) return flush(p.e_end_pull, event);
         p.e_loss[event] = change;
         flush(p.e_pull, event);
     }
     __device__ inline void pass(const Neuron<P> &cell, double s, const double *after) {
-        spikes += !mode, mode = P::modes > 1 && !mode;
+        const bool spike = !ends(cell);
+        spikes += spike, mode = P::modes > 1 && spike;
         cell.at(mode, s).from_state(after, y);
     }
 };
@@ -373,7 +389,7 @@ __device__ inline void retreat(const Neuron<P> &cell, WayBack<P> &way, End end, 
 }
 
 // Undoes the newest event. read(since, entry): y was constant from there; spiked(event, s, before, extra) returns dL/dt and sets what lambda
-// has beside P^T mu; jump(event, before, dl_dt, lambda); lasting(D): of the length of the refractory period; undone(event, spike).
+// has beside P^T mu; jump(event, before, dl_dt, lambda, mode); lasting(D): of the length of the refractory period; undone(event, spike).
 template <class P, class Read, class Reset, class Spiked, class Jump, class Learn, class Lasting, class Undone>
 __device__ inline void undo(const Neuron<P> &cell, WayBack<P> &way, Read read, Reset reset, Spiked spiked, Jump jump, Learn learn, Lasting lasting, Undone undone) {
     constexpr int n = P::n;
@@ -397,15 +413,17 @@ __device__ inline void undo(const Neuron<P> &cell, WayBack<P> &way, Read read, R
             way.mode = 1, way.newest(cell);
             return;
         }
-    const auto m = cell.at(0, s);
+    int mode = 0;  // a period that did not end by itself lasted until this spike
+    if constexpr (P::observed && P::modes > 1) mode = way.left > 1 && p.end_step[p.at(way.left - 2, cell.number)] < 0;
+    const auto m = cell.at(mode, s);
     double before[n], after[n], extra[n + 2] = {0};
     for (int k = 0; k < n; ++k) before[k] = p.x[event * n + k];
     reset(before, after);
     const double dl_dt = spiked(of_sample, s, before, after, extra);
-    cell.undo_spike(0, s, m, before, after, extra, way.mu, [&](double *lambda) { jump(of_sample, before, dl_dt, lambda); }, learn);
+    cell.undo_spike(mode, s, m, before, after, extra, way.mu, [&](double *lambda) { jump(of_sample, before, dl_dt, lambda, mode); }, learn);
     m.from_state(before, way.y);
     undone(of_sample, true);
-    way.mode = 0, --way.left, way.newest(cell);
+    way.mode = mode, --way.left, way.newest(cell);
 }
 
 // Calls put(a, rank) for each of the things [0, count), with its place in order of time: each counts those before it, and those of one

@@ -32,7 +32,7 @@ from ...plan import ConnectionRecord, Plan, PopulationRecord
 from ...plan.groups import walk_order
 from ...plan.series import DEGREE, NODES
 from ...program.compare import comparison, further_slopes
-from ...program.events import DL_DT
+from ...program.events import DL_DT, OBSERVED
 from ...program.jump import x0_slope
 from ...program.nodes import Access, Add, Buffer, Kernel, Set, Statement, name
 from ...program.outer import on_host
@@ -124,6 +124,8 @@ class Population(Neurons):
             found += [Buffer(f"{self.name}_{f}", (self.N, room), kind, "stored") for f, kind in ordered.items()]
             found.append(Buffer(f"{self.name}_w_guarded", (self.N,), "int", "result"))
             found.append(Buffer(f"{self.name}_sent", (1,), "int", "result"))
+        if self.p.observed:
+            found.append(Buffer(f"{self.name}_{OBSERVED}", ("batch", self.N, f"{self.name}_most"), "double", "host"))
         if S > 1:
             found.append(Buffer(f"{self.name}_w_end", (self.end_size, self.N), "double", "stored"))
         if self.dynamic:
@@ -596,7 +598,7 @@ __syncthreads();
 {indent("".join(r.time_gradient() for r in self.readings), 2)}\
         return {DL_DT};
     }};
-    const auto jumps = [&](const int64_t event, {before}, [[maybe_unused]] const double dl_dt, [[maybe_unused]] double *lambda) {{
+    const auto jumps = [&](const int64_t event, {before}, [[maybe_unused]] const double dl_dt, [[maybe_unused]] double *lambda, [[maybe_unused]] const int w_mode) {{
 {indent(jumped, 2)}\
     }};
     const auto lasting = [&]([[maybe_unused]] const double D) {{ {" ".join(f"{self.sum_of(q)} += D;" for q in duration)} }};
@@ -778,7 +780,7 @@ class ExactKernels(Layout):
         doubles += [f"limit_c{k}" for k, c in enumerate(self.plan.connections) if c.delays]
         buffers += [Buffer(n, (), "double", "host") for n in doubles]
         more = [f"degree_p{w.i}" for w in self.populations] + [f"p{w.i}_arrivals" for w in self.populations]
-        more += [f"p{w.i}_room" for w in self.populations]
+        more += [f"p{w.i}_room" for w in self.populations] + [f"p{w.i}_most" for w in self.populations if w.p.observed]
         axes = {a for b in buffers for a in b.axes if isinstance(a, str)}
         self.declare(buffers, INTEGERS, [*more, *(["n_targets"] if "n_targets" in axes else [])])
 

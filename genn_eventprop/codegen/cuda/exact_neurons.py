@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import sympy as sp
 
 from ...plan.series import MODES, varies
+from ...program.events import OBSERVED
 from ...program.nodes import Statement
 from ...program.scope import Scope
 from ..cpp import padded
-from ..exact_statements import reset
+from ..exact_statements import comes_late, reset
 from ..safe_text import in_comment
 from ..statements import indent
 
@@ -82,6 +83,8 @@ class Neurons:
         if self.p.spiking:
             arrays |= {field: f"{n}_e_{field}" for field in self.event_fields}
             arrays["guarded"] = f"{n}_w_guarded"
+        if self.p.observed:
+            arrays["given"] = f"{n}_{OBSERVED}"
         arrays |= more
         fields = "".join(f"decltype(Trial::{source}) {a} = t->{source};\n" for a, source in arrays.items())
         functions = table("spike") + table("A").replace("auto A(", "auto rates(")
@@ -91,13 +94,15 @@ class Neurons:
             functions += "".join(table(name, [f"_{q}" for q in L]) for name in ("dspike", "dstep"))
             places = by_number("r", [self.p.trainable.index(q) for q in L])
             functions += f"__device__ static int place([[maybe_unused]] int r) {{ return {places}; }}  // among all learned ones\n"
+        if self.p.observed:
+            fields += f"int64_t most = t->{n}_most;\n"
         if self.p.spiking:
             fields += f"int64_t room = t->{n}_room, events = sample * {self.N} * room;\n"
             functions += f"__device__ int64_t neuron(int k) const {{ return sample * {self.N} + k; }}\n"
             functions += (
                 f"__device__ int64_t at(int k, int of) const {{ return events + (int64_t)k * {self.N} + of; }}\n"
             )
-        constants = f"n = {self.n}, S = {self.S}, modes = {len(self.modes)}, dynamic = {len(L)}, spiking = {int(self.p.spiking)}"
+        constants = f"n = {self.n}, S = {self.S}, modes = {len(self.modes)}, dynamic = {len(L)}, spiking = {int(self.p.spiking)}, observed = {int(self.p.observed)}, late = {int(comes_late(self.p))}"
         body = f"static constexpr int {constants};\nconst Trial *t;\ndouble together;\nint64_t sample;\nint degree = (int)t->degree_{n};\n{fields}{functions}"
         return f"struct Tables_{n} {{\n{indent(body)}}};\n"
 

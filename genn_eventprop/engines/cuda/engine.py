@@ -20,6 +20,7 @@ from ...codegen.cuda import GATHERING, ROUND, ROUND_BLOCKS, RUNAWAY, Source, gen
 from ...errors import EngineError, Refusal, Stopped
 from ...optimisers import is_text
 from ...plan import Plan
+from ...program.events import OBSERVED
 from ...program.host_values import synapse_values
 from ...program.outer import on_host
 from ..contract import half_rows
@@ -100,7 +101,7 @@ class CudaEngine(ProgramEngine):
             }
         ),
     }
-    observes = frozenset({"grid"})
+    observes = frozenset({"grid", "exact"})
     exact_by_itself = False  # before a card has shown what they cost
     parameters: DeviceArrays
     gradients: DeviceArrays
@@ -374,6 +375,21 @@ class CudaEngine(ProgramEngine):
                 arguments |= {"target_rows": rows, "target_dt": self.plan.duration / (rows - 1)}
         return arguments | self._arrivals(arguments)
 
+    def _given(self, batch: int) -> Arrays:
+        """With exact spike times (B, N, K) the spikes of every neuron in ms, in order; infinite behind the last one."""
+        if self._exact is None:
+            return super()._given(batch)
+        given = Arrays()
+        for name, spikes in self._observed.items():
+            i, size = self._numbers[name], self.plan.population(name).size
+            key = spikes.sample * size + spikes.neuron
+            counts, order = np.bincount(key, minlength=batch * size), np.argsort(key, kind="stable")
+            most = -(-max(counts.max(initial=0), 1) // 8) * 8
+            times = np.full((batch * size, most), np.inf)
+            times[key[order], np.arange(len(key)) - (np.cumsum(counts) - counts)[key[order]]] = spikes.time[order]
+            given |= {f"p{i}_{OBSERVED}": times.reshape(batch, size, most), f"p{i}_most": most}
+        return given
+
     def _arrivals(self, given: Arrays) -> Arrays:
         """Room for the arrivals at each population: all input spikes of a sample, and all that lists of spikes hold."""
         if self._exact is None:
@@ -391,7 +407,7 @@ class CudaEngine(ProgramEngine):
         own = (
             n
             for n in arguments
-            if n.endswith(("_arrivals", "_routes", "_ends")) or n in ("exact_points", "target_rows")
+            if n.endswith(("_arrivals", "_routes", "_ends", "_most")) or n in ("exact_points", "target_rows")
         )
         return super().lengths(arguments) | {n: int(arguments[n]) for n in own}
 

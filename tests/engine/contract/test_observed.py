@@ -13,7 +13,7 @@ from genn_eventprop.engines import Spikes, create
 from genn_eventprop.engines.contract.engine import Engine
 from genn_eventprop.engines.contract.result import Result
 from genn_eventprop.errors import DataError, EngineError, EventPropError
-from genn_eventprop.losses import IntegratedVoltageCrossEntropy
+from genn_eventprop.losses import IntegratedVoltageCrossEntropy, PerStepCrossEntropy
 from genn_eventprop.models.adex import AdEx
 from genn_eventprop.models.alif import ALIF
 from genn_eventprop.models.li import LI
@@ -197,13 +197,40 @@ def test_spikes_of_others_act_in_exact_time_as_in_the_reference(model: Any) -> N
     """At any time: in refractory periods, at the start and the end, at arrivals that move V at once."""
     samples = [(np.r_[0.0, t + 0.1 * (t < 9), T], np.r_[1, k, (k[-1] + 1) % 5]) for t, k in others(1)]
     found = []
-    for name, settings in (("reference_event", {}), ("native", {"dtype": "float64", "tolerance": 1e-13})):
+    engines = {"reference_event": {}, "native": {"dtype": "float64", "tolerance": 1e-13}, "cuda": {"dtype": "float64"}}
+    for name, settings in engines.items():
+        if name == "cuda" and model.model.name == "LIFDelta":
+            continue  # an arrival moves its threshold
         engine, data = small(model, name, "exact", slope_floor=0.02, **settings)
+        if name == "cuda":
+            assert given_back(engine, data, [0, 1, 2], ["hidden"]) >= 5
         result = engine.run(data, [0, 1, 2], training=True, observed={"hidden": samples})
         found.append(numbers(engine, result))
     assert found[0]["guarded"] > 0
     for key, want in found[0].items():
-        np.testing.assert_allclose(found[1][key], want, rtol=0, atol=1e-10 * np.abs(want).max(), err_msg=key)
+        for other in found[1:]:
+            np.testing.assert_allclose(other[key], want, rtol=0, atol=1e-10 * np.abs(want).max(), err_msg=key)
+
+
+@pytest.mark.parametrize("loss", [PerStepCrossEntropy, IntegratedVoltageCrossEntropy], ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize("model", [LIFRefractory(t_ref=3.0), LIFDelta()], ids=lambda m: m.model.name)
+def test_an_output_may_be_observed_in_exact_time(model: Any, loss: Any) -> None:
+    """V jumps at spikes that come in refractory periods, with arrivals, and at the end of the trial."""
+    net, rng = Network(), np.random.default_rng(4)
+    out = net.population(model, 5, "output")
+    net.connect(net.input(4), out, Dense(Normal(2.0, 1.0)))
+    net.connect(out, out, Dense(Normal(0.3, 0.5)), delay=2.0)
+    plan = make_plan(net, loss(out), dt=DT, duration=T, spike_times="exact")
+    samples = [(np.sort(rng.uniform(0, 20, 15)), rng.integers(0, 4, 15)) for _ in range(3)]
+    events, want = Events.from_samples(samples, n_channels=4, labels=[0, 1, 2]), dict[str, np.ndarray]()
+    for name in ("reference_event", "native", *(["cuda"] if model.model.name == "LIFRefractory" else [])):
+        settings = {} if name == "reference_event" else {"dtype": "float64"}
+        engine = made(plan, net.initial_parameters(3), name, slope_floor=0.02, **settings)
+        result = engine.run(engine.load(events), [0, 1, 2], training=True, observed={"output": others(1)})
+        found = numbers(engine, result)
+        want = want or found
+        for key, value in found.items():
+            np.testing.assert_allclose(value, want[key], rtol=0, atol=1e-10 * np.abs(want[key]).max(), err_msg=key)
 
 
 def test_what_a_spike_of_others_does_is_what_the_equations_say() -> None:
@@ -294,7 +321,7 @@ def test_samples_are_those_of_the_data_set() -> None:
         engine.run(data, [0, 1], observed={"hidden": [3, 4]})
 
 
-def test_what_takes_no_observed_spikes_says_so() -> None:
+def test_what_takes_no_observed_spikes_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, data = small()
     with pytest.raises(EngineError, match="there is no population 'hiden'"):
         engine.run(data, [0], observed={"hiden": [([], [])]})
@@ -302,8 +329,9 @@ def test_what_takes_no_observed_spikes_says_so() -> None:
         engine.run(data, [0], observed={"output": [([], [])]})
     net, loss = engine.plan.network, engine.plan.asked  # type: ignore[attr-defined]
     plan = make_plan(net, loss, dt=DT, duration=T, spike_times="exact")
-    exact = made(plan, net.initial_parameters(3), "cuda")
-    with pytest.raises(EngineError, match="cuda takes no observed spikes .* use engine='native' or 'reference_event'"):
+    exact = create(plan, net.initial_parameters(3), engine="native")
+    monkeypatch.setattr(type(exact), "observes", frozenset({"grid"}))
+    with pytest.raises(EngineError, match="native takes no observed spikes .* use engine='cuda' or 'reference_event'"):
         exact.run(data, [0], observed={"hidden": [([], [])]})
 
 

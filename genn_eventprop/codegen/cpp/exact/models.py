@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ....plan import PopulationRecord
 from ....plan.series import MODES
+from ...exact_statements import comes_late
 from ...statements import indent
 from ..context import Context
 from .arguments import learned_dynamics
-from .program import ExactProgram, comes_late
+from .program import ExactProgram
 from .readings import reads
 
 UNUSED = """\

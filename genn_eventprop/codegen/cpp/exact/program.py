@@ -350,14 +350,6 @@ class ExactProgram:
         return ScalarWriter(Spelling(self.memory.element, lambda *_: "", CONSTANTS), kernel).text() if kernel else ""
 
 
-def comes_late(p: PopulationRecord) -> bool:
-    """Whether a spike that is given comes behind all else of its instant, which may have caused it: an arrival that moves its
-    threshold, another event, the end of a mode that it is none of. Others come first, as a crossing does."""
-    d = p.derived
-    moved = any((e.dg_dx.T * r)[0] != 0 for e in d.events for r in d.receptors.values())
-    return moved or len(d.events) > 1 or any(e.modes for e in d.model.events if e.emits)
-
-
 def function(head: str, body: str) -> str:
     """A function of a model."""
     return f"static {head} {{\n{indent(body)}}}\n"

@@ -186,7 +186,7 @@ struct Spiking : Lanes<M, N, Varies> {
         spikes.reserve(1);
         spike_time.reserve(index + 1);
         spikes.neuron[index] = neuron;
-        spike_time[index] = std::fmin(t_k + s, args.duration);
+        spike_time[index] = std::fmin(M::observed ? given.times[given.next - 1] : t_k + s, args.duration);
         double gdot = mode ? 0.0 : cell.slope(before);  // g rests in a refractory period
         if (!(gdot > 0) || gdot < args.slope_floor) ++guarded, gdot = args.slope_floor;
         spikes.record[0][index] = gdot > 0 ? scalar(1 / gdot) : scalar(0);

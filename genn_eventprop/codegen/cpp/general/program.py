@@ -13,11 +13,12 @@ import sympy as sp
 from ....modelling.expressions import symbol
 from ....plan import PopulationRecord
 from ....program.nodes import Add, Buffer, name
+from ...exact_statements import comes_late
 from ...statements import indent
 from ..context import Context, padded
 from ..exact.arguments import given_to_all, integers, learned_dynamics
 from ..exact.models import UNUSED
-from ..exact.program import ExactProgram, chosen, comes_late, function
+from ..exact.program import ExactProgram, chosen, function
 from ..exact.readings import Reading, reads
 from . import series
 
