@@ -32,7 +32,7 @@ class RankedEngine(EngineWrapper):
         self.ranks = ranks
         self.reason = "; ".join([engine.reason, f"{ranks.size} ranks", *engine.remarks[n_remarks:]])
         self._spiking = {p.name: p.size for p in self.plan.populations if p.spiking}
-        self._shards: list[BatchShard] = []
+        self._shards, self._sizes = list[BatchShard](), list[int]()  # samples of each shard
         engine.whole_counts = self._gather_counts  # type: ignore[method-assign]
 
     def notes(self, batch: int) -> list[str]:
@@ -65,8 +65,10 @@ class RankedEngine(EngineWrapper):
         self.inner.seed, self.inner.epoch = self.seed, self.epoch
         if record_spikes:  # every rank runs all of it
             return self.inner.run(data, samples, training=training, record_spikes=True)
-        slices, size = self.inner.slices_of(len(samples)), self.ranks.size
-        self._shards = [BatchShard.of_rank(len(samples), slices, rank, size) for rank in range(size)]
+        units = self.inner.units(data, samples)
+        slices, size = self.inner.slices_of(len(units) - 1), self.ranks.size
+        self._shards = [BatchShard.of_rank(len(units) - 1, slices, rank, size) for rank in range(size)]
+        self._sizes = [int(units[p.samples.stop] - units[p.samples.start]) for p in self._shards]
         mine, sums = self._shards[self.ranks.rank], dict[int, np.ndarray]()
         result = self._nothing(training) if len(mine) == 0 else None
         if result is None:
@@ -76,7 +78,7 @@ class RankedEngine(EngineWrapper):
             total, everything = self._sum(sums, slices, words)
             self.inner.set_gradient(total)
         else:
-            everything = self.ranks.gather(words, [self._bytes(len(p)) for p in self._shards])
+            everything = self.ranks.gather(words, [self._bytes(n) for n in self._sizes])
         return self._unpack(everything)
 
     def _record(self, data: Data, samples: np.ndarray, times: np.ndarray, adjoint: bool) -> dict[str, np.ndarray]:
@@ -100,7 +102,7 @@ class RankedEngine(EngineWrapper):
             mine = self._piece(sums, subtrees, slices, edges, like.dtype)
             tail = words if stop == len(like) else np.zeros(0, np.uint8)
             sizes = [(b - a) * like.itemsize for a, b in zip(edges, edges[1:])]
-            sizes = [n + (self._bytes(len(p)) if len(tail) else 0) for n, p in zip(sizes, self._shards)]
+            sizes = [n + (self._bytes(m) if len(tail) else 0) for n, m in zip(sizes, self._sizes)]
             parts = self.ranks.gather(np.concatenate([mine.view(np.uint8), tail]), sizes)
             for q, (a, b) in enumerate(zip(edges, edges[1:])):
                 cut = (b - a) * like.itemsize
@@ -138,7 +140,7 @@ class RankedEngine(EngineWrapper):
         return np.concatenate([np.ascontiguousarray(a).view(np.uint8).reshape(-1) for a in arrays])
 
     def _unpack(self, everything: list[np.ndarray]) -> Result:
-        parts = [self._one(words, len(part)) for words, part in zip(everything, self._shards)]
+        parts = [self._one(words, n) for words, n in zip(everything, self._sizes)]
         heads = np.array([p["head"] for p in parts])
         self.ranks.take_notes(heads[:, 1:])
         stack = lambda name: np.concatenate([p[name] for p in parts])  # noqa: E731

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Currents, Events, Inputs
+from ..data.events.check import BLOCK
 from ..data.inputs import DataSet
 from ..errors import CheckpointError
 from ..losses import Loss
@@ -127,7 +128,11 @@ def _describe_part(part: Events | Currents, annotations: list[np.ndarray]) -> st
 def _checksum(arrays: list[np.ndarray]) -> int:
     crc = 0
     for array in arrays:
-        crc = zlib.crc32(np.ascontiguousarray(array).data, crc) if array.size else crc
+        rows = (
+            max(BLOCK * len(array) // array.size, 1) if array.size else 1
+        )  # it may be in a file larger than the memory
+        for start in range(0, len(array) if array.size else 0, rows):
+            crc = zlib.crc32(np.ascontiguousarray(array[start : start + rows]).data, crc)
     return crc
 
 

@@ -14,6 +14,8 @@ from ..data.events.events import Events
 from ..engines import Data, Engine, Result
 from ..engines.contract.data import batch_indices, mapped
 from ..engines.contract.observed import Observed
+from ..engines.contract.recordings import starts
+from ..engines.contract.slices import BatchShard
 from ..engines.contract.state import TrialState
 from ..engines.contract.wrapper import EngineWrapper
 from ..errors import EngineError, SettingError
@@ -129,6 +131,34 @@ class RecordingEngine(EngineWrapper):
         result = self.runner.run(data, batch_indices(data, samples), training, record_spikes)
         self.gradients = self.inner.gradients
         return result
+
+    # a batch on several ranks, see `distributed.engine`
+
+    def units(self, data: Data, samples: np.ndarray) -> np.ndarray:
+        return np.append(np.flatnonzero(starts(data, samples)), len(samples))
+
+    def slices_of(self, batch: int) -> int:
+        return self.inner.slices_of(batch)
+
+    def subtrees_of(self, shard: BatchShard) -> list[int]:
+        return self.inner.subtrees_of(shard)
+
+    def run_shard(
+        self, data: Data, samples: np.ndarray, shard: BatchShard, *, training: bool
+    ) -> tuple[Result, dict[int, np.ndarray]]:
+        self.inner.seed, self.inner.epoch = self.seed, self.epoch
+        result = self.runner.run_part(data, samples, shard, training)
+        return result, self.runner.engine.recording_sums(self.runner.stored, shard) if training else {}
+
+    def empty_gradient(self) -> np.ndarray:
+        return self.inner.empty_gradient()
+
+    def add_subtrees(self, sums: dict[int, np.ndarray], slices: int) -> np.ndarray:
+        return self.inner.add_subtrees(sums, slices)
+
+    def set_gradient(self, flat: np.ndarray) -> None:
+        self.inner.set_gradient(flat)
+        self.gradients = self.inner.gradients
 
     def notes(self, batch: int) -> list[str]:
         return [*self.inner.notes(batch), f"recordings run in {self.runner.forecast(self._longest)}"]

@@ -211,8 +211,6 @@ class Trainer:
         if device is not None and (carry or communicator is not None):
             raise SettingError("a device in the loop cannot be combined with carry=True or several ranks")
         self.loop = device if isinstance(device, InTheLoop) or device is None else InTheLoop(device)
-        if carry == "exact" and communicator is not None:
-            raise SettingError("carry='exact' runs on one rank; leave communicator out")
         if carry != "exact" and (chunk is not None or memory is not None):
             raise SettingError(
                 "chunk and memory belong to carry='exact'; with carry=True a chunk is what `duration` says"
@@ -965,6 +963,8 @@ class Trainer:
             return
         if self.plan.auxiliary:
             raise SettingError("several losses can be trained only on one rank; use mpiexec -n 1, or one loss")
+        if self.carry == "exact" and any(r.mean == "batch" for r in self.plan.pushes):
+            raise SettingError("whole recordings on several ranks take no regulariser of a batch; use mean='example'")
         self.ranks = ranks
         with self.ranks.guard():
             self.ranks.same("network", repr(self.network_description))

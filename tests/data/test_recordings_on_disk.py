@@ -46,7 +46,7 @@ def written(kind, there, path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "npz", "hdf5", "packed hdf5"])
-def test_chunks_and_training_from_a_file_are_those_in_memory(kind, tmp_path, block):
+def test_chunks_and_training_from_a_file_are_those_in_memory(kind, tmp_path, block, monkeypatch):
     here = events()
     path, how = written(kind, here, tmp_path)
     there = open_recordings(path, 5, labels=here.labels, **how)
@@ -58,6 +58,11 @@ def test_chunks_and_training_from_a_file_are_those_in_memory(kind, tmp_path, blo
         cut = [chunks(each, 10.0, 0.5, length=length, labels=labels) for each in (here, there)]
         for name in ("offsets", "labels", "groups"):
             np.testing.assert_array_equal(*(getattr(each, name) for each in cut), err_msg=name)
+
+    def whole(numbers, *_, **options):
+        raise AssertionError(f"all {len(numbers)} numbers at once")
+
+    monkeypatch.setattr(disk.OnDisk, "__array__", whole)
     made = []
     for each in cut:
         net = Network()

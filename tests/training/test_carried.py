@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,9 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import SGD
 from genn_eventprop.training.stateful import in_order
+from support.extras import REASON, needs
+
+MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
 def trainer(**settings):
@@ -34,10 +38,10 @@ def trainer(**settings):
     return Trainer(net, loss, optimiser=SGD(0.1), **common | {"carry": True, "spike_times": "grid"} | settings)
 
 
-def recordings(seed=1, lengths=(30.0, 50.0, 20.0)):
+def recordings(seed=1, lengths=(30.0, 50.0, 20.0), labels=(0, 1, 1)):
     rng = np.random.default_rng(seed)
     samples = [(np.sort(rng.uniform(0, t - 1, 40)), rng.integers(0, 4, 40)) for t in lengths]
-    return Events.from_samples(samples, n_channels=4, labels=[0, 1, 1])
+    return Events.from_samples(samples, n_channels=4, labels=labels[: len(lengths)])
 
 
 def test_batches_are_recordings_side_by_side():
@@ -251,6 +255,38 @@ def test_a_training_that_is_killed_goes_on_with_the_same_bits(tmp_path):
         np.testing.assert_array_equal(made.engine.parameters[name], value)
 
 
+RANKED = """
+import sys
+import numpy as np
+from mpi4py import MPI
+sys.path.insert(0, sys.argv[2])
+from training.test_carried import chunks, exact, recordings
+made = exact(engine="native", chunk=4.0, batch_size=4, communicator=MPI.COMM_WORLD)
+cut = chunks(recordings(lengths=(30.0, 50.0, 20.0, 40.0, 20.0), labels=[0, 1, 1, 0, 1]), 10.0, 1.0)
+done = made.fit(cut, validation=cut, epochs=2)
+if MPI.COMM_WORLD.rank == 0:
+    np.savez(sys.argv[1], loss=done["history"]["train_loss"], predicted=made.predict(cut), **made.engine.parameters)
+else:
+    made.predict(cut)
+"""
+
+
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.ci)])
+def test_recordings_on_several_ranks_have_the_bits_of_one(ranks, tmp_path):
+    needs("mpi4py")
+    if MPIEXEC is None:
+        pytest.skip(f"{REASON} [mpi], and mpiexec")
+    tests, found = str(Path(__file__).parents[1]), []
+    for n in (1, ranks):
+        file = tmp_path / f"{n}.npz"
+        command = [MPIEXEC, "-n", str(n), sys.executable, "-P", "-c", RANKED, str(file), tests]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        found.append(np.load(file))
+    for name in found[0].files:
+        np.testing.assert_array_equal(found[1][name], found[0][name], err_msg=name)
+
+
 def test_wrong_settings_of_recordings():
     with pytest.raises(SettingError, match="carry='exakt': must be True, False or 'exact'"):
         exact(carry="exakt")
@@ -262,8 +298,6 @@ def test_wrong_settings_of_recordings():
         SettingError, match="memory='500': a number and one of kB, MB, GB, KiB, MiB, GiB, such as '500 MB'"
     ):
         exact(memory="500")
-    with pytest.raises(SettingError, match="carry='exact' runs on one rank; leave communicator out"):
-        exact(communicator=object())
     with pytest.raises(EngineError, match="no whole recordings in pieces; use engine='native' or 'c99' on the grid"):
         exact(engine="reference_clock")
     assert exact(engine="auto").engine.name == "native"

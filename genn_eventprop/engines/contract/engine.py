@@ -440,6 +440,10 @@ class Engine(ABC):
         scale = len(shard) / shard.batch  # from the mean over the shard to its part in that over the batch
         return result, {shard.first: np.concatenate([scale * self.gradients[k].ravel() for k in self.plan.trainable])}
 
+    def units(self, data: Data, samples: np.ndarray) -> np.ndarray:
+        """(U + 1,) where in a batch each of the U parts begins that no shard cuts: every sample is one."""
+        return np.arange(len(samples) + 1)
+
     def empty_gradient(self) -> np.ndarray:
         """(n,) uninitialised gradient in the layout of `run_shard`."""
         learned = [self.parameters[k] for k in self.plan.trainable]

@@ -147,13 +147,18 @@ class ProgramEngine(Engine):
     def _guarded(self, out: Arrays) -> int:
         return sum(int(v.sum()) for k, v in out.items() if k.endswith("w_guarded"))
 
-    def of_recording(self, number: int, recordings: int) -> Arrays:
-        """More arguments of one recording of a batch, see `recordings.py`."""
+    def of_recording(self, number: int, part: BatchShard) -> Arrays:
+        """More arguments of recording `number` of a batch, the first one of a part of it first; see `recordings.py`."""
         return {}
 
-    def collect_recordings(self, out: Arrays, recordings: int) -> None:
+    def collect_recordings(self, out: Arrays, part: BatchShard) -> None:
         """`_collect` of a batch of recordings."""
         self._collect(out)
+
+    def recording_sums(self, out: Arrays, part: BatchShard) -> dict[int, np.ndarray]:
+        """The gradients of a part of a batch of recordings, as of `run_shard`."""
+        self._collect(out)
+        return {part.first: np.concatenate([self.gradients[k].ravel() for k in self.plan.trainable])}
 
     def check_status(self, status: int, arrays: Arrays, numbers: Sequence[int]) -> None:
         """Raise the error of a trial that left the dynamics; numbers: of the samples."""

@@ -148,6 +148,11 @@ def recordings_of(data: Data, samples: np.ndarray) -> list[np.ndarray]:
     return np.split(samples, starts[1:])
 
 
+def starts(data: Data, samples: np.ndarray) -> np.ndarray:
+    """(B,) whether a sample of a batch begins a recording."""
+    return np.ones(len(samples), bool) if data.follows is None else ~data.follows[samples]
+
+
 def piece_shape(engine: ProgramEngine, b: Buffer, arguments: Mapping[str, Any]) -> tuple[int, ...]:
     """Of a buffer of a piece."""
     of_data = {"spikes": 0, "samples": 1, "input_spikes": 0}  # arrays of the host, which come with a call
@@ -228,21 +233,31 @@ class RecordingRunner:
 
     def run(self, data: Data, samples: np.ndarray, training: bool, record_spikes: bool) -> Result:
         """A batch: all samples of each of its recordings. Their gradients are in the engine, if `training`."""
-        engine, recordings = self.engine, recordings_of(data, samples)
+        number = int(np.count_nonzero(starts(data, samples)))
+        whole = BatchShard.whole(number, self.engine.slices_of(number))
+        result = self.run_part(data, samples, whole, training, record_spikes)
+        if training:
+            self.engine.collect_recordings(self.stored, whole)
+            self.engine._complete()
+        return result
+
+    def run_part(
+        self, data: Data, samples: np.ndarray, part: BatchShard, training: bool, record_spikes: bool = False
+    ) -> Result:
+        """Some recordings of a batch; their gradients are in `stored`, or where the engine has them."""
+        engine, every = self.engine, recordings_of(data, samples)
+        recordings = every[part.samples]
         if why := why_no_recordings(self.plan, several=max(map(len, recordings)) > 1):
             raise EngineError(why)
         self.stored, self._lengths_before, self._known = {}, (), {}
-        begun = [self._begin(data, samples, r, training, len(recordings)) for r in recordings]
+        begun = [self._begin(data, samples, r, training, len(every)) for r in recordings]
         for k, run in enumerate(begun):
-            run.arguments |= engine.of_recording(k, len(begun))
+            run.arguments |= engine.of_recording(part.samples.start + k, part)
         self._regularise(begun, training)
         for run in begun:
             for _ in self._sweep(run, record_spikes) if not training else self._both_ways(run, record_spikes):
                 pass
-        if training:
-            engine.collect_recordings(self.stored, len(begun))
-            engine._complete()
-        return self._result(data, samples, begun, training, record_spikes)
+        return self._result(data, np.concatenate(recordings), begun, training, record_spikes)
 
     def _common(self, part: BatchShard, stochastic: bool) -> Arrays:
         engine = self.engine

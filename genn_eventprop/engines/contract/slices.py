@@ -55,6 +55,17 @@ class BatchShard:
             start += span
         return subtrees
 
+    def sums(self, slices: np.ndarray) -> dict[int, np.ndarray]:
+        """The sum of each of `subtrees`, from (slices, n) of this shard, which are overwritten."""
+        stride = 1
+        while stride < self.slices:
+            first = -(-self.first // (2 * stride)) * 2 * stride
+            for s in range(first, self.last - stride, 2 * stride):
+                if min(s + 2 * stride, self.slices) <= self.last:
+                    slices[s - self.first] += slices[s - self.first + stride]
+            stride *= 2
+        return {root: slices[root - self.first] for root in self.subtrees}
+
 
 def add_in_tree(sums: dict[int, np.ndarray], slices: int) -> np.ndarray:
     """The sum over all slices, in the order of the tree: floating-point sums depend on it.

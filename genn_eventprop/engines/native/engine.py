@@ -282,16 +282,17 @@ class NativeEngine(ProgramEngine):
     def _pieces(self) -> NativePieces:
         return NativePieces(self.plan, self.dtype, self.weight_rows == "float16", self._raise_trouble)
 
-    def of_recording(self, number: int, recordings: int) -> Arrays:
-        slices = self.slices_of(recordings)
-        own = ((number + 1) * slices - 1) // recordings
-        if number == 0:
-            self._slices = aligned((slices, self.source.gradient_size), self.dtype)
+    def of_recording(self, number: int, part: BatchShard) -> Arrays:
+        own = ((number + 1) * part.slices - 1) // part.batch - part.first
+        if number == part.samples.start:
+            self._slices = aligned((part.last - part.first, self.source.gradient_size), self.dtype)
         return {"slices": self._slices[own : own + 1], "gradient": self._pieces.gradient, "segment": self.plan.n_steps}
 
-    def collect_recordings(self, out: Arrays, recordings: int) -> None:
-        sums = dict(enumerate(self._slices[: self.slices_of(recordings)]))
-        self._memory.gradient[...] = add_in_tree(sums, len(sums))
+    def collect_recordings(self, out: Arrays, part: BatchShard) -> None:
+        self._memory.gradient[...] = self.recording_sums(out, part)[0]
+
+    def recording_sums(self, out: Arrays, part: BatchShard) -> dict[int, np.ndarray]:
+        return part.sums(self._slices)
 
     # batches in parts
 
