@@ -20,7 +20,7 @@ from ..compile import create, make_plan
 from ..data import Events
 from ..data.inputs import DataSet
 from ..description import Described, build
-from ..engines import NAMES
+from ..engines import NAMES, Engine
 from ..engines.contract.half_rows import rounded_weights
 from ..engines.registry import availability_of
 from ..errors import DataError, DescriptionError, SettingError
@@ -29,6 +29,7 @@ from ..losses.outer import UnavailableLoss
 from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import MODEL, RunFolder
 from ..training.evaluator import Evaluation, Samples, as_data, evaluate, preprocessed, ready_to_predict, spike_counts
+from ..training.stateful import MEMORY, RecordingEngine, StatefulEngine, in_bytes
 
 if TYPE_CHECKING:
     from .online import Stream
@@ -122,7 +123,8 @@ class TrainedModel:
 
         Args:
             samples: `Events`, or a list of (times in ms, channels), as they were recorded; `Currents`, or a dictionary
-                of inputs by name, if the network has currents.
+                of inputs by name, if the network has currents. Of a model trained with `carry`, chunks of recordings
+                (with `groups`, see `data.events.chunks`) carry their state.
             prepared: whether they have already been preprocessed.
         """
         outputs = self.outputs(samples, prepared=prepared)
@@ -148,13 +150,25 @@ class TrainedModel:
     def evaluate(self, events: Samples, *, prepared: bool = False) -> Evaluation:
         """Run `events` forwards, with the loss if they have labels or targets; `prepared` as for `predict`."""
         (data,) = self.parts(events, prepared, None)
-        return evaluate(self.engine, self.engine.load(ready_to_predict(data, self.plan)), BATCH, np.inf)
+        engine = self._running(data)
+        return evaluate(engine, engine.load(ready_to_predict(data, self.plan)), BATCH, np.inf)
 
     def spike_counts(self, events: Samples, *, prepared: bool = False) -> dict[str, np.ndarray]:
         """Population -> (S, N) int64, spikes of every neuron in every sample of `events`; `prepared` as for
         `predict`."""
         (data,) = self.parts(events, prepared, None)
-        return spike_counts(self.engine, self.engine.load(ready_to_predict(data, self.plan)), BATCH)
+        engine = self._running(data)
+        return spike_counts(engine, engine.load(ready_to_predict(data, self.plan)), BATCH)
+
+    def _carries(self, data: DataSet) -> bool:
+        """Whether these are chunks of recordings, which carry their state as in training."""
+        return bool(self.described.carry) and getattr(data, "groups", None) is not None
+
+    def _running(self, data: DataSet) -> Engine:
+        if not self._carries(data):
+            return self.engine
+        exact = self.described.carry == "exact"
+        return RecordingEngine(self.engine, None, in_bytes(MEMORY, "memory")) if exact else StatefulEngine(self.engine)
 
     def stream(self, dtype: str = "float32") -> Stream:
         """A trial that takes preprocessed input spikes as they arrive, in precision `dtype`; see `Stream`."""
@@ -172,7 +186,7 @@ class TrainedModel:
         data = as_data(samples, width)
         if isinstance(data, Events) and not self.plan.currents and data.n_channels != width:
             raise DataError(f"the data has {data.n_channels} channels, but this model was trained on {width}")
-        together = together or len(data) or 1
+        together = len(data) or 1 if together is None or self._carries(data) else together
         for start in range(0, max(len(data), 1), together):
             part: DataSet = data[start : start + together]
             if not prepared:

@@ -24,6 +24,7 @@ from .steps import build_steps, describe_steps
 FORMAT = "genn_eventprop model 1"
 DTYPES = ("float32", "float64")
 WEIGHT_ROWS = ("float32", "float16")
+CARRY = (False, True, "exact")
 _PLACE = re.compile(r"^\S+\.py:\d+: ")
 
 
@@ -40,7 +41,7 @@ class Described:
         n_channels: of the data before that.
         class_names: of the outputs; () if unknown.
         weight_rows: as of `Trainer`.
-        target_scale: of a regression that learns targets in standard deviations.
+        target_scale: of a regression that learns targets in standard deviations. carry: as of `Trainer`.
     """
 
     network: Network
@@ -55,6 +56,7 @@ class Described:
     class_names: tuple[str, ...] = ()
     weight_rows: str = "float32"
     target_scale: TargetScale | None = None
+    carry: bool | str = False
 
 
 def describe(model: Described) -> dict[str, Any]:
@@ -85,6 +87,7 @@ def describe(model: Described) -> dict[str, Any]:
             "engine": model.engine,
             "dtype": model.dtype,
             **({} if model.weight_rows == "float32" else {"weight_rows": model.weight_rows}),
+            **({"carry": model.carry} if model.carry else {}),
         },
         "preprocessing": {"channels": model.n_channels, "steps": describe_steps(model.preprocessing)},
         "class_names": [str(name) for name in model.class_names],
@@ -128,9 +131,13 @@ def _build(document: Mapping[str, Any], values: Mapping[str, np.ndarray], guard:
     run, prepared, names = document["run"], document["preprocessing"], document["class_names"]
     channels = prepared["channels"]
     rows = run.get("weight_rows", "float32")
-    for value, known in ((run["spike_times"], SPIKE_TIMES), (run["dtype"], DTYPES), (rows, WEIGHT_ROWS)):
+    carry = run.get("carry", False)
+    settings: tuple[tuple[Any, tuple[Any, ...]], ...] = (
+        (run["spike_times"], SPIKE_TIMES), (run["dtype"], DTYPES), (rows, WEIGHT_ROWS), (carry, CARRY),
+    )  # fmt: skip
+    for value, known in settings:
         if value not in known:
-            raise DescriptionError(f"{value!r}: expected one of {', '.join(known)}")
+            raise DescriptionError(f"{value!r}: expected one of {', '.join(map(str, known))}")
     described = Described(
         network,
         build_losses(document["loss"], network, guard),
@@ -144,6 +151,7 @@ def _build(document: Mapping[str, Any], values: Mapping[str, np.ndarray], guard:
         class_names=tuple("".join(c if c.isprintable() else "?" for c in str(name)) for name in names),
         weight_rows=rows,
         target_scale=_scale(document["targets"], guard) if "targets" in document else None,
+        carry=carry,
     )
     fields = {key: value for key, value in document.items() if key != CHECKSUM}
     guard.known(fields, describe(described), "the description of the model", free=("models",))

@@ -944,7 +944,7 @@ class Trainer:
         return Described(
             self.network, self.loss, self.plan.duration, self.plan.dt, self.plan.spike_times, self.engine.name,
             self.settings["dtype"], tuple(self.preprocessing), self.n_channels, tuple(self.class_names),
-            self.engine.weight_rows, self.target_scale,
+            self.engine.weight_rows, self.target_scale, self.carry,
         )  # fmt: skip
 
     # ranks

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Events, Network, Normal, Trainer
+from genn_eventprop import Dense, Events, Network, Normal, Trainer, load
 from genn_eventprop.data.events.chunks import chunks, timetable
 from genn_eventprop.engines.contract.data import StepsOnDisk
 from genn_eventprop.errors import DataError, EngineError, SettingError
@@ -253,6 +253,20 @@ def test_a_training_that_is_killed_goes_on_with_the_same_bits(tmp_path):
     whole.fit(cut, epochs=done)
     for name, value in whole.engine.parameters.items():
         np.testing.assert_array_equal(made.engine.parameters[name], value)
+
+
+@pytest.mark.parametrize(("carry", "engine"), [(True, "reference_clock"), ("exact", "native")])
+def test_a_loaded_model_carries_the_state_too(carry, engine, tmp_path):
+    cut = chunks(recordings(), 10.0, 1.0)
+    made = trainer(carry=carry, engine=engine, run_dir=tmp_path / "run")
+    made.fit(cut, epochs=1)
+    model = load(tmp_path / "run")
+    got, want = model.evaluate(cut), made.evaluate(cut)
+    np.testing.assert_array_equal(got.readout, want.readout)
+    np.testing.assert_array_equal(model.predict(cut), made.predict(cut))
+    np.testing.assert_array_equal(model.spike_counts(cut)["hidden"], made.spike_counts(cut)["hidden"])
+    alone = model.evaluate(Events(cut.times, cut.channels, cut.offsets, 4, cut.labels))
+    assert np.abs(alone.readout - got.readout).max() > 1e-3
 
 
 RANKED = """
