@@ -174,6 +174,7 @@ class Engine(ABC):
 
     observes: ClassVar[frozenset[str]] = frozenset()
     """Spike times with which `run` takes spikes that others computed."""
+    _observed: Mapping[str, Spikes] = {}  # population -> spikes that the run is given
 
     records: ClassVar[bool] = False
     """Whether it can `record` states and adjoints."""
@@ -188,6 +189,7 @@ class Engine(ABC):
         states: Iterable[str] | None = None,
         adjoint: bool = True,
         times: Any = None,
+        observed: Observed | None = None,
     ) -> dict[str, dict[str, np.ndarray]]:
         """States and adjoints over time of a batch, e.g. ``record(data, [0])["hidden"]["V"]``.
 
@@ -198,6 +200,7 @@ class Engine(ABC):
             states: names such as "V" and "lambda_V"; None: all states, and with `adjoint` their adjoints.
             times: (R,) ms, ascending, with exact spike times; None: the start of every step. At the time of an event
                 both are those before it.
+            observed: as for `run`.
 
         Returns:
             population -> name of the state -> (B, R, n) float64. On the grid the states are those behind the arrivals
@@ -205,7 +208,8 @@ class Engine(ABC):
             samples need labels.
 
         Raises:
-            EngineError: the engine records nothing, or there is no such population, neuron, state or time.
+            EngineError: the engine records nothing, or there is no such population, neuron, state or time; and what
+            `run` raises of observed spikes.
         """
         if not self.records:
             raise EngineError(
@@ -215,7 +219,11 @@ class Engine(ABC):
         asked = request(self.plan, neurons, states, adjoint, times)
         samples = self.batch(data, samples)
         data.scored(samples, training=asked.adjoint)
-        return asked.choose(self.plan, self._record(data, samples, asked.times, asked.adjoint))
+        self._observed = self.take_observed(data, samples, observed)
+        try:
+            return asked.choose(self.plan, self._record(data, samples, asked.times, asked.adjoint))
+        finally:
+            self._observed = {}
 
     def _record(self, data: Data, samples: np.ndarray, times: np.ndarray, adjoint: bool) -> dict[str, np.ndarray]:
         """Population -> (B, R, variables, N), the variables as in `recording.variables`; adjoints only if `adjoint`."""

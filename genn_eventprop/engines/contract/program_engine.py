@@ -54,7 +54,6 @@ class ProgramEngine(Engine):
     options: ClassVar[tuple[str, ...]] = ("slope_floor", "dtype")
     trial: Trial  # set by the target
     _batch: CurrentBatch  # of the last run
-    _observed: Mapping[str, Spikes] = {}  # population -> spikes that the run is given
     finds_activity: ClassVar[bool] = False
     """Whether generated code finds the input's activity, where it drives the time weight of the main loss."""
 

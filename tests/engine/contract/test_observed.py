@@ -339,3 +339,19 @@ def test_a_spike_in_the_first_half_step_belongs_to_the_first_step() -> None:
     engine, data = small()
     result = engine.run(data, [0], record_spikes=True, observed={"hidden": [([0.0, T], [0, 1])]})
     assert list(result.spikes["hidden"].time) == [DT, T]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["native", "reference_clock", "reference_event"])
+def test_states_are_recorded_with_spikes_of_others(name: str) -> None:
+    """V falls at the given spikes alone, and own spikes given back change nothing."""
+    engine, data = small(LIF(), name, "exact" if name == "reference_event" else "grid")
+    times = {"times": np.arange(0.0, T, DT)} if name == "reference_event" else {}
+    own = engine.run(data, [0], record_spikes=True).spikes
+    assert own is not None and len(own["hidden"].time)
+    alone, back = (engine.record(data, [0], observed=given, **times) for given in (None, {"hidden": own["hidden"]}))
+    for state, values in alone["hidden"].items():
+        np.testing.assert_allclose(back["hidden"][state], values, rtol=1e-9, atol=1e-12, err_msg=state)
+    given = engine.record(data, [0], adjoint=False, observed={"hidden": [([12.3], [1])]}, **times)["hidden"]["V"][0]
+    assert given.max() > 1 and given[25, 1] < 0.2 * given[24, 1]
+    with pytest.raises(DataError, match="sample 0"):
+        engine.record(data, [0], observed={"hidden": [([12.3], [99])]}, **times)

@@ -98,7 +98,6 @@ class ReferenceEvent(Engine):
         self._tables = Tables(plan)
         self._compiled = {p.name: Compiled(p) for p in plan.populations}
         self._compiled_observed: dict[str, Compiled] = {}
-        self._observed: dict[str, Spikes] = {}  # that the run is given
         self._guarded = 0
 
     def run(
