@@ -103,6 +103,8 @@ class LayeredConfig(ExperimentConfig):
     each has its own weights."""
     output_delay_line: tuple[int, float] = (0, 10.0)
     """Delayed copies of the last hidden layer for the output, likewise; they show it when the layer spiked."""
+    direct: bool = False
+    """Connect the input to the outputs too: what is linear in counts need not pass the hidden layers."""
     delays: str = ""
     """Learned delays of connections to hidden layers: "synaptic", "axonal" or "dendritic(high=20, max=60)", in ms."""
     delay_learning_rate: float | None = None
@@ -284,7 +286,7 @@ def network_of(
     images = bool(config.convolutions)
     sides: Any = {"shape": shape} if images and shape is not None else {"size": n_inputs}
     source: Any = network.input(**sides) if current is None else network.current(dt=current, name="input", **sides)
-    neuron = neuron_of(config.neuron, "--neuron", **time_constants(config))
+    entry, neuron = source, neuron_of(config.neuron, "--neuron", **time_constants(config))
     stochastic: Any = {"noise": config.noise, "dropout": config.hidden_dropout, "dropped_reset": config.dropped_reset}
     if images:
         kernels = None if config.input_weight is None else (0.1, 0.3)
@@ -302,6 +304,8 @@ def network_of(
     constants = {"tau_mem": config.tau_mem_output, "tau_syn": config.tau_syn_output}
     output = network.population(neuron_of(output_of(config), "--output", **constants), n_classes, name="output")
     delay_line(network, source, output, config.output_delay_line, config.output_weight, "--output-delay-line")
+    if config.direct:
+        network.connect(entry, output, dense(config.output_weight), name="input_output")
     return network, output
 
 

@@ -535,7 +535,8 @@ class Trainer:
             return result.spike_counts, result.readout
 
         spikes = input_spikes(self.network, data.channels, data.offsets, samples, data.currents)
-        notes = self._first_weights.scale(self.network, as_losses(self.loss)[0], engine.parameters, run, spikes)
+        loss, targets = as_losses(self.loss)[0], None if data.targets is None else data.targets[samples]
+        notes = self._first_weights.scale(self.network, loss, engine.parameters, run, spikes, targets)
         self.settle_bounds()
         self.optimiser.restart_average()
         return notes

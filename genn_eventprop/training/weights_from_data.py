@@ -91,11 +91,12 @@ class WeightsFromData:
         parameters: Mapping[str, np.ndarray],
         run: Run,
         input_spikes: Mapping[str, float],
+        targets: np.ndarray | None = None,
     ) -> list[str]:
         """Scale them, population by population; weights that were loaded or changed stay.
 
         Args:
-            input_spikes: of a trial, by input.
+            input_spikes: of a trial, by input. targets: (B, K) of the same trials, of a regression.
 
         Returns:
             What was done, and which populations could not be reached.
@@ -113,7 +114,9 @@ class WeightsFromData:
                 elif p.model.spiking:
                     notes.append(layer.towards(rate, lambda: run()[0][p.name].mean(), p.name))  # noqa: B023
                 elif p is loss.population and loss.compares == "labels":
-                    notes.append(layer.spread(lambda: run()[1], p.name))
+                    notes.append(layer.spread(lambda: run()[1], p.name, SPREAD, "of a trial"))
+                elif p is loss.population and targets is not None and targets.ndim == 2:
+                    notes.append(layer.spread(lambda: run()[1].T, p.name, spread_of(targets.T), "of a target"))
                 feedback.put(1.0)
                 arriving = IncomingWeights(parameters, before, _in_bounds).power(spikes)
                 lasting = feedback.power({c.source.name: rate * c.source.size for c in feedback.connections})
@@ -207,14 +210,21 @@ class IncomingWeights:
         silent = "" if reached else ": it stays silent, whatever the factor; do the samples and earlier layers spike?"
         return f"initial weights into {name} times {self.scale:.3g}: {reached:.2g} spikes a neuron{silent}"
 
-    def spread(self, readout: Callable[[], np.ndarray], name: str) -> str:
-        """Scale to the standard deviation `SPREAD` between the readouts of a trial; what was done."""
-        values = readout()
-        spread = float(np.sqrt(np.mean(np.square(values - values.mean(axis=-1, keepdims=True)))))
-        if not (np.isfinite(spread) and spread > 0):
+    def spread(self, readout: Callable[[], np.ndarray], name: str, wanted: float, of: str) -> str:
+        """Scale to a standard deviation along the last axis of the readouts; what was done."""
+        spread = spread_of(readout())
+        if not (np.isfinite(spread) and spread > 0 and wanted > 0):
             return f"initial weights into {name} as drawn: its readouts do not differ"
-        self.put(SPREAD / spread)
-        return f"initial weights into {name} times {self.scale:.3g}: readouts differ by {SPREAD:g}"
+        self.put(wanted / spread)
+        return f"initial weights into {name} times {self.scale:.3g}: readouts {of} differ by {wanted:.3g}"
+
+
+def spread_of(values: np.ndarray) -> float:
+    """Standard deviation along the last axis, the root mean square over the others; nan does not count."""
+    values = values[np.isfinite(values).any(axis=-1)]
+    if not values.size:
+        return float("nan")
+    return float(np.sqrt(np.nanmean(np.square(values - np.nanmean(values, axis=-1, keepdims=True)))))
 
 
 def search(

@@ -11,7 +11,7 @@ import pytest
 from genn_eventprop import Conv2D, Dense, Events, Network, Normal, Sparse, Trainer
 from genn_eventprop.cli import main
 from genn_eventprop.errors import SettingError
-from genn_eventprop.losses import FirstSpikeCrossEntropy, MaxVoltageCrossEntropy, SpikeCountCrossEntropy
+from genn_eventprop.losses import FirstSpikeCrossEntropy, MaxVoltageCrossEntropy, SpikeCountCrossEntropy, SquaredError
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import SGD, Adam
 from genn_eventprop.training import Revive
@@ -71,6 +71,20 @@ def test_outputs_that_spike_have_a_rate_that_suits(loss, rate):
     t = trainer(*network(output=LIF, loss=loss))
     t.fit(events(), epochs=1)
     assert t.evaluate(events()).activity["output"].spikes_per_neuron == pytest.approx(rate, rel=0.3)
+
+
+def test_outputs_of_a_regression_differ_as_its_targets_do():
+    data = events()
+    targets = 40.0 * np.random.default_rng(1).standard_normal((len(data), 2))
+    data = Events(data.times, data.channels, data.offsets, data.n_channels, targets=targets)
+    net = Network()
+    hidden, output = net.population(LIF(), 20, name="hidden"), net.population(LI(), 2, name="output")
+    net.connect(net.input(30), hidden, Dense())
+    net.connect(hidden, output, Dense())
+    t = trainer(net, SquaredError(output, "end"))
+    t.fit(data, epochs=1)
+    readout = t.evaluate(data).readout
+    assert np.sqrt(np.mean(readout.var(axis=0))) == pytest.approx(np.sqrt(np.mean(targets.var(axis=0))), rel=0.01)
 
 
 def test_weights_that_were_given_or_loaded_stay(tmp_path):
