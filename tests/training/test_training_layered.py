@@ -31,6 +31,8 @@ def test_the_network_of_the_settings():
     assert output.size == 2 and not output.model.spiking
     plain, _ = network_of(replace(CONFIG, hidden=(5,), recurrent=False), 6, 2)
     assert [c.name for c in plain.connections] == ["input_hidden", "hidden_output"]
+    direct, _ = network_of(replace(CONFIG, hidden=(5,), recurrent=False, direct=True), 6, 2, current=1.0)
+    assert [(c.name, c.shape) for c in direct.connections][2:] == [("input_output", (6, 2))]
 
 
 def test_convolutions_precede_hidden_layers():
