@@ -78,7 +78,10 @@ def open_events(
         raise DataError(f"{path}: numbers at every step, which are currents and no events; open_data reads them, and "
                         "genn-eventprop train takes them")  # fmt: skip
     events = open_dataset(
-        path, lambda file: cached(file.stem, [file], {}, lambda folder: hdf5.convert_shd(file, folder), cache)
+        path,
+        lambda file: cached(
+            file.stem, [file], {}, lambda folder: hdf5.convert_shd(file, folder, hdf5.channels_shown(file)), cache
+        ),
     )
     names = hdf5.class_names(path) if path.suffix.lower() in HDF5 and path.is_file() else []
     return events, names + [str(k) for k in range(len(names), events.n_classes or 0)]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop.data import Events
+from genn_eventprop.data.open import open_events
 from genn_eventprop.data.optional import require
 from genn_eventprop.data.readers import aer, braille, fsdd, hdf5, mnist
 from genn_eventprop.errors import DataError
@@ -342,7 +343,7 @@ def test_braille_splits(data_dir: Path) -> None:
         braille.load(path, "dev")
 
 
-def test_a_file_of_50_channels_is_not_taken_for_700(tmp_path: Path) -> None:
+def test_a_file_of_50_channels_is_not_taken_for_700(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     samples = [(np.sort(rng.uniform(0, 99, 30)), rng.integers(0, 50, 30)) for _ in range(4)]
     samples[0][1][0] = 49
@@ -354,8 +355,19 @@ def test_a_file_of_50_channels_is_not_taken_for_700(tmp_path: Path) -> None:
     for read in (hdf5.read_shd, lambda path: hdf5.convert_shd(path, tmp_path / "folder")):
         with pytest.raises(DataError, match=r"units go up to 49, so it seems to have 50 channels, not the 700 of SHD"):
             read(tmp_path / "x.h5")
+    # whoever points at a file to train on is told
+    assert open_events(tmp_path / "x.h5", cache=tmp_path / "cache")[0].n_channels == 50
+    assert "its units go up to 49, so 50" in capsys.readouterr().err
     assert hdf5.read_shd(tmp_path / "x.h5", n_channels=50).n_channels == 50
     assert hdf5.read_shd(tmp_path / "x.h5", n_channels=700).n_channels == 700, "whoever says it knows"
+
+
+def test_a_file_of_1000_channels_that_does_not_say_so_opens(tmp_path: Path) -> None:
+    samples = [(np.arange(3.0), np.array([999, 5, k])) for k in range(4)]
+    hdf5.write_shd(Events.from_samples(samples, 1000, [0, 1, 0, 1]), tmp_path / "x.h5")
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        del file.attrs["n_channels"]
+    assert open_events(tmp_path / "x.h5", cache=tmp_path / "cache")[0].n_channels == 1000
 
 
 def test_a_file_without_class_names_counts_its_labels(tmp_path: Path) -> None:

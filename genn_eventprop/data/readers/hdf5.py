@@ -24,6 +24,7 @@ import numpy as np
 from ...arguments import explain
 from ...atomic import replaced_file
 from ...errors import DataError, shown
+from ...output import say
 from ..events import check
 from ..events.events import Events
 from ..events.storage import EventsWriter, open_file
@@ -32,6 +33,8 @@ from .hdf5_inside import Budget, inside
 
 ROWS = 256  # samples read together
 SHD_CHANNELS = 700
+MOST_CHANNELS = 2**16
+"""Units of the published type, uint16, that are believed without the attribute n_channels."""
 NEEDED = ("spikes/times", "spikes/units", "labels")
 OPTIONAL = ("extra/speaker", "extra/speaker_names", "extra/keys")
 
@@ -306,17 +309,35 @@ def channels_of(file: Any, path: Path, asked: int | None) -> int:
         return told
     if asked is not None:
         return asked
-    largest, budget = -1, Budget(path)
-    for _, rows in rows_of(file["spikes/units"], path, budget):
-        largest = max([largest, *(int(row.max()) for row in rows if row.size and row.dtype.kind in "iuf")])
-        if largest >= SHD_CHANNELS // 2:
-            return SHD_CHANNELS
-    if largest < 0:
+    largest = _largest_unit(file, path, SHD_CHANNELS // 2)
+    if largest < 0 or largest >= SHD_CHANNELS // 2:
         return SHD_CHANNELS
     raise DataError(
         f"{path}: its units go up to {largest}, so it seems to have {largest + 1} channels, not the {SHD_CHANNELS} of "
         f"SHD; set it in the file, h5py.File({path.name!r}, 'a').attrs['n_channels'] = {largest + 1}, or n_channels="
     )
+
+
+def channels_shown(path: str | Path) -> int | None:
+    """The largest unit + 1, which a note tells, of a file that does not say its channels and whose units are not those
+    of SHD; None for any other file."""
+    path = Path(path)
+    with open_layout(path) as file:
+        largest = -1 if "n_channels" in file.attrs else _largest_unit(file, path)
+    if largest < 0 or SHD_CHANNELS // 2 <= largest < SHD_CHANNELS or largest >= MOST_CHANNELS:
+        return None
+    say(f"note: {path} does not say its channels; its units go up to {largest}, so {largest + 1}")
+    return largest + 1
+
+
+def _largest_unit(file: Any, path: Path, enough: int = 2**62) -> int:
+    """The largest channel, or the first that is found to be `enough`; -1 without any."""
+    largest, budget = -1, Budget(path)
+    for _, rows in rows_of(file["spikes/units"], path, budget):
+        largest = max([largest, *(int(row.max()) for row in rows if row.size and row.dtype.kind in "iuf")])
+        if largest >= enough:
+            break
+    return largest
 
 
 def samples(file: Any, path: Path, n_channels: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
