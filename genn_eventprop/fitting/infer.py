@@ -19,7 +19,7 @@ Axis letters: N neurons, J sources of a neuron, T points of the integral, D dela
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
@@ -114,7 +114,7 @@ class InferResult:
 
     def __str__(self) -> str:
         n, some = self.record(), self.connected
-        pairs = len(self.weights) * (len(self.weights) - 1)
+        pairs = int(np.isfinite(self.weight_deviations).sum())
         lines = [
             f"{n['neurons']} neurons, {n['spikes']} spikes; {n['connections']} of {pairs} weights are more than "
             f"{SURE:g} deviations from 0, {n['determined_delays']} delays are determined",
@@ -134,6 +134,7 @@ def infer_network(
     max_delay: float = 10.0,
     step: float = 1.0,
     tau_0: float = 1.0,
+    targets: Sequence[int] | None = None,
     threads: int | None = None,
     progress: bool = True,
 ) -> InferResult:
@@ -146,7 +147,7 @@ def infer_network(
             reset are taken as known, and fix the unit of weights.
         duration: of a sample in ms; default: until its last spike.
         max_delay: the longest delay in ms that is sought. step: largest distance in ms of points of the integral.
-        tau_0: ms, 1 / rate at the threshold.
+        tau_0: ms, 1 / rate at the threshold. targets: neurons whose inputs are inferred; default: all.
         threads: neurons at once; default: 1. progress: show a progress bar.
 
     Raises:
@@ -167,6 +168,9 @@ def infer_network(
     threads = whole(1 if threads is None else threads, "threads", SettingError)
     trains, ends = _trains(events, duration, GAP / -neuron.rates.real.max() + max_delay)
     sources = [Source.of(neuron, np.concatenate(train)) for train in trains]
+    asked = list(range(len(trains)) if targets is None else targets)
+    if wrong := [i for i in asked if i not in range(len(trains))]:
+        raise SettingError(f"infer_network: targets: there is no neuron {wrong[0]}, but {len(trains)} from 0 on")
 
     def fit_one(i: int) -> _Fitted | None:
         others = [j for j in range(len(trains)) if j != i and len(sources[j].times)]
@@ -177,10 +181,10 @@ def infer_network(
 
     with ThreadPoolExecutor(threads) as pool:
         shown = tqdm(
-            pool.map(fit_one, range(len(trains))), total=len(trains), desc="infer", unit="neuron",
+            pool.map(fit_one, asked), total=len(asked), desc="infer", unit="neuron",
             disable=not progress, file=stderr(), dynamic_ncols=True,
         )  # fmt: skip
-        return _result(list(shown), trains, max_delay)
+        return _result(dict(zip(asked, shown)), trains, max_delay)
 
 
 def _trains(events: Events, duration: float | None, gap: float) -> tuple[list[list[np.ndarray]], list[float]]:
@@ -400,12 +404,14 @@ def _points(own: np.ndarray, end: float, step: float) -> tuple[np.ndarray, np.nd
     return np.repeat(np.asarray(edges[:-1], float), parts) + (number + 0.5) * widths, widths
 
 
-def _result(fitted: Sequence[_Fitted | None], trains: Sequence[Sequence[np.ndarray]], max_delay: float) -> InferResult:
-    N = len(fitted)
+def _result(
+    fitted: Mapping[int, _Fitted | None], trains: Sequence[Sequence[np.ndarray]], max_delay: float
+) -> InferResult:
+    N = len(trains)
     weights, delays = np.zeros((N, N)), np.zeros((N, N))
     of_weights, of_delays = np.full((N, N), np.inf), np.full((N, N), np.inf)
     single = np.full((6, N), np.nan)
-    for i, f in enumerate(fitted):
+    for i, f in fitted.items():
         if f is None:
             continue
         weights[f.sources, i], delays[f.sources, i] = f.weights, f.delays
@@ -421,11 +427,11 @@ def _result(fitted: Sequence[_Fitted | None], trains: Sequence[Sequence[np.ndarr
             )
 
     remark(
-        [i for i in range(N) if fitted[i] is None], f"fewer than {FEW} spikes, nothing is known of what acts on {{it}}"
+        [i for i, f in fitted.items() if f is None], f"fewer than {FEW} spikes, nothing is known of what acts on {{it}}"
     )
     remark([i for i in range(N) if not counts[i]], "no spike, nothing is known of connections from {it}")
     remark(
-        [i for i, f in enumerate(fitted) if f is not None and f.steep],
+        [i for i, f in fitted.items() if f is not None and f.steep],
         "spikes that follow from the others almost without noise; deviations are too small",
     )
     bias, of_bias, noise, of_noise, gain, spikes = single

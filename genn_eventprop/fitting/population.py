@@ -44,11 +44,14 @@ def simulate_population(
     of_v, of_i = np.zeros((ring, N)), np.zeros((ring, N))
     V, current, bias = np.zeros(N), np.zeros(N), np.broadcast_to(np.asarray(bias, float), N)
     spread = 0.0 if tau_0 else noise * np.sqrt(1 - m * m)
+    steady, along = bias * (1 - m), rate * (m - s)
     times, neurons = list[np.ndarray](), list[np.ndarray]()
     for k in range(steps):
         slot = k % ring
         before = V
-        V = V * m + bias * (1 - m) + current * rate * (m - s) + of_v[slot] + spread * rng.standard_normal(N)
+        V = V * m + steady + current * along + of_v[slot]
+        if spread:
+            V += spread * rng.standard_normal(N)
         current = current * s + of_i[slot]
         of_v[slot] = of_i[slot] = 0.0
         if tau_0:

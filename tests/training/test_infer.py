@@ -135,6 +135,9 @@ def test_threads_change_nothing(known):
     short = Events.from_samples([(times[times < 4000], channels[times < 4000])], 5)
     one, two = (infer_network(short, LIF, progress=False, step=4.0, threads=n) for n in (1, 2))
     np.testing.assert_array_equal(one.weights, two.weights)
+    some = infer_network(short, LIF, progress=False, step=4.0, targets=[3])
+    np.testing.assert_array_equal(some.weights[:, 3], one.weights[:, 3])
+    assert np.isinf(some.weight_deviations[:, :3]).all()
 
 
 def test_equal_time_constants_are_no_special_case():
@@ -172,6 +175,7 @@ def test_models_that_it_cannot_take(model, message):
         ({"max_delay": 0.0}, "max_delay"),
         ({"step": -1.0}, "step"),
         ({"threads": 0}, "threads"),
+        ({"targets": [1, 2]}, "there is no neuron 2, but 2 from 0 on"),
     ],
 )
 def test_settings_that_it_cannot_take(settings, message):
