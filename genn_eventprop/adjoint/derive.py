@@ -27,6 +27,7 @@ from ..modelling.expressions import parse, symbol
 from ..modelling.neuron import FREE, Event, Mode, NeuronModel
 from ..modelling.removable import without_removable
 from ..modelling.source_location import located
+from .scheme import connected
 
 Symbols = tuple[sp.Symbol, ...]
 
@@ -162,14 +163,7 @@ class Derived:
     @cached_property
     def coupling(self) -> tuple[tuple[bool, ...], ...]:
         """(n, n): whether state j can influence state i within a step, the non-zero pattern of the propagator."""
-        n = len(self.x)
-        direct = lambda i, j: any(m.df_dx[i, j] != 0 for m in self.modes)  # noqa: E731
-        reach = [[i == j or direct(i, j) for j in range(n)] for i in range(n)]
-        for k in range(n):
-            for i in range(n):
-                for j in range(n):
-                    reach[i][j] = reach[i][j] or (reach[i][k] and reach[k][j])
-        return tuple(tuple(row) for row in reach)
+        return connected(*(m.df_dx for m in self.modes))
 
     def _need_linear(self) -> None:
         if not self.linear:

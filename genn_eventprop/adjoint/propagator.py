@@ -163,11 +163,3 @@ class Propagator:
     def series(self, learned: Sequence[str], longest: float) -> PropagatorSeries:
         """P(s) and its derivatives by `learned` for all s <= `longest`, faster than one by one."""
         return PropagatorSeries(self.generator.pattern, self.M, [self.derivative(p) for p in learned], longest)
-
-    def step_derivative(self, param: str, s: float) -> np.ndarray:
-        """d expm(M s) / dparam, shape (S, n+1, n+1)."""
-        k = self.n + 1
-        block = np.zeros((*self.M.shape[:-2], 2 * k, 2 * k))
-        block[..., :k, :k] = block[..., k:, k:] = self.M
-        block[..., :k, k:] = self.derivative(param)
-        return expm(block * s)[..., :k, k:]

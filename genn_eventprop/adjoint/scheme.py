@@ -72,13 +72,7 @@ class LinearPart:
     @cached_property
     def coupling(self) -> tuple[tuple[bool, ...], ...]:
         """(n, n): whether state j can influence state i within a step, the non-zero pattern of the propagator."""
-        n = len(self.states)
-        reach = [[i == j or self.A[i, j] != 0 for j in range(n)] for i in range(n)]
-        for k in range(n):
-            for i in range(n):
-                for j in range(n):
-                    reach[i][j] = reach[i][j] or (reach[i][k] and reach[k][j])
-        return tuple(tuple(row) for row in reach)
+        return connected(self.A)
 
 
 @lru_cache(maxsize=256)
@@ -95,3 +89,14 @@ def linear_part(d: Any, field: Field, states: tuple[int, ...]) -> LinearPart:
     f = sp.Matrix([field.f[i] for i in states]) if states else sp.zeros(0, 1)
     b = (f - A * sp.Matrix(x)).applyfunc(sp.simplify) if states else f
     return LinearPart(tuple(d.states[i] for i in states), x, d.params, d.p, A, b)
+
+
+def connected(*matrices: sp.Matrix) -> tuple[tuple[bool, ...], ...]:
+    """(n, n): whether i is j, or leads to it through entries of some (n, n) matrices that are not zero."""
+    n = matrices[0].rows
+    reach = [[i == j or any(m[i, j] != 0 for m in matrices) for j in range(n)] for i in range(n)]
+    for k in range(n):
+        for i in range(n):
+            for j in range(n):
+                reach[i][j] = reach[i][j] or (reach[i][k] and reach[k][j])
+    return tuple(tuple(row) for row in reach)

@@ -10,6 +10,7 @@ import sympy as sp
 from ..adjoint import DerivedEvent
 from ..modelling.expressions import symbol
 from ..plan import PopulationRecord
+from ..plan.closed_form import moves_threshold
 from ..program.jump import gradients, jump, jump_term
 from ..program.nodes import Add, Let, Set, Statement, name
 from ..program.readouts import Readout
@@ -29,7 +30,7 @@ def comes_late(p: PopulationRecord) -> bool:
     """Whether a spike that is given comes behind all else of its instant, which may have caused it: an arrival that moves its
     threshold, another event, the end of a mode that it is none of. Others come first, as a crossing does."""
     d = p.derived
-    moved = any((e.dg_dx.T * r)[0] != 0 for e in d.events for r in d.receptors.values())
+    moved = any(moves_threshold(d, r) for r in d.receptors)
     return moved or len(d.events) > 1 or any(e.modes for e in d.model.events if e.emits)
 
 

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ..program.lower import DATA as OF_DATA_SET
 from ..program.nodes import Buffer
 from ..program.trial import Trial
 from .statements import TYPES, indent
 
-DATA = (
-    Buffer("steps", ("spikes",), "int", "host"), Buffer("channels", ("spikes",), "int", "host"),
-    Buffer("offsets", ("samples",), "long", "host"), Buffer("samples", ("batch",), "long", "host"),
-    Buffer("quantiles", (4096,), "real", "host"),
-)  # fmt: skip
+DATA = (*OF_DATA_SET, Buffer("quantiles", (4096,), "real", "host"))
 RANGE = "const int64_t from = t->offsets[t->samples[sample]], to = t->offsets[t->samples[sample] + 1];\n"
 INTEGERS = ("batch", "n_points", "training", "n_nodes")
 

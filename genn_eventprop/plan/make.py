@@ -19,6 +19,7 @@ from ..modelling.drive import Drives, driven, of_drives
 from ..modelling.network import Connection, Current, Dense, Network, Population
 from ..regularisers import Clamp, Regulariser, SpikeRegulariser, WeightDecay, checked
 from . import clock
+from .closed_form import moves_threshold
 from .connection import ConnectionRecord, DelayRecord
 from .records import SPIKE_TIMES, CurrentRecord, InputRecord, Plan, PopulationRecord
 
@@ -198,13 +199,13 @@ def _is_number(value: object) -> bool:
 def _check_cycles(network: Network, derived: dict[str, Derived]) -> None:
     """Refuse cycles of zero delay through arrivals that make their target cross: a spike would come back at once."""
 
-    def moves(c: Connection) -> bool:
-        target = derived[c.target.name]
-        return any((e.dg_dx.T * target.receptors[c.receptor])[0] != 0 for e in target.events)
-
     # individual delays may be zero, or become so
     spikes = (c for c in network.connections if not c.of_current)
-    at_once = [(c.source.name, c.target.name) for c in spikes if c.delay == 0 and moves(c)]
+    at_once = [
+        (c.source.name, c.target.name)
+        for c in spikes
+        if c.delay == 0 and moves_threshold(derived[c.target.name], c.receptor)
+    ]
     for start, _ in at_once:
         reached = {start}
         for _ in at_once:

@@ -83,7 +83,6 @@ N_STEPS = Buffer("n_steps", (), "long", "host")
 DATA = (
     Buffer("steps", ("spikes",), "int", "host"), Buffer("channels", ("spikes",), "int", "host"),
     Buffer("offsets", ("samples",), "long", "host"), Buffer("samples", ("batch",), "long", "host"),
-    Buffer("training", (), "long", "host"),
 )  # fmt: skip
 """Input spikes of the data set, in the order of samples and steps; the samples of the batch."""
 TROUBLE = Buffer("trouble", (4,), "long", "stored")
@@ -101,7 +100,7 @@ class Lowering:
         self.places = {p.name: i for i, p in enumerate(self.plan.populations)}
         numbers = [Buffer(f"c{i}_delay", (), "long", "host") for i in range(len(self.plan.connections))]
         numbers += [Buffer(f"c{i}_ring", (), "long", "host") for i, c in enumerate(self.plan.connections) if c.delays]
-        own = (*DATA, N_STEPS, TROUBLE, *numbers)
+        own = (*DATA, Buffer("training", (), "long", "host"), N_STEPS, TROUBLE, *numbers)
         self.buffers: dict[str, Buffer] = {b.name: b for b in (*own, *trial.buffers.values())}
         self.n_steps: sp.Expr = N_STEPS.at()
         self.first: sp.Expr = sp.Integer(0)

@@ -44,7 +44,6 @@ def test_stratified_split_keeps_the_shares(sizes: list[int], fraction: float) ->
     inside = (exact > 1) & (exact < np.array(sizes) - 1)
     if inside.all():
         assert abs(held.sum() - exact.sum()) <= 0.51  # the total is right, not only each class
-    splits.check_classes(events, split)
 
 
 def test_other_seeds_give_other_splits() -> None:
@@ -94,14 +93,6 @@ def test_leave_one_group_out() -> None:
         (lambda: splits.group_split(labelled([0, 1], ["ann", "bob"]), "bo"), "set: no group 'bo'; did you mean 'bob'"),
         (lambda: splits.group_split(labelled([0, 1], ["ann", "ann"]), "ann"), "'ann' is the only group; nothing would"),
         (lambda: list(splits.leave_one_group_out(labelled([0, 1]))), "set: the samples have no groups"),
-        (
-            lambda: splits.check_classes(labelled([0, 1, 2]), splits.Split(np.array([0, 1]), np.array([2]), "mine")),
-            r"classes \[2\] are missing from the training samples of the split 'mine'; use a stratified split",
-        ),
-        (
-            lambda: splits.check_classes(labelled([0, 0, 2, 2]), splits.Split(np.array([0, 2, 3]), np.array([1]))),
-            r"classes \[2\] are missing from the held-out samples",
-        ),
     ],
 )
 def test_refused(make: Any, message: str) -> None:

@@ -102,17 +102,17 @@ __device__ inline bool follow(const Neuron<P> &cell, Way<P> &way, double t_k, in
         // what ends the stretch in which y is constant; the text that reads it stands here once, which keeps it in registers
         enum { NEXT, SPIKE, END_OF_PERIOD } ends = NEXT;
         double s = next;
-        [[maybe_unused]] double given;
+        [[maybe_unused]] double observed_at;
         const bool held = P::modes > 1 && way.mode;
         if (held) {
             const double due = fmax(way.until - t_k, way.now);
             if (due < p.t->delta && !(next < due - p.together)) s = due, ends = END_OF_PERIOD;
         }
         if constexpr (P::observed) {  // the next spike that is given comes as a crossing, or behind what may cause it
-            given = way.count < p.most ? (double)p.given[p.neuron(cell.number) * p.most + way.count] : INFINITE;
-            const double at = fmax(given - t_k, way.now), end = step + 1 < p.t->exact_steps ? p.t->duration * (step + 1.0) / (double)p.t->exact_steps : INFINITE;
+            observed_at = way.count < p.most ? (double)p.observed_times[p.neuron(cell.number) * p.most + way.count] : INFINITE;
+            const double at = fmax(observed_at - t_k, way.now), end = step + 1 < p.t->exact_steps ? p.t->duration * (step + 1.0) / (double)p.t->exact_steps : INFINITE;
             const bool over = last && ends == NEXT;
-            if (over ? given < end : at <= s + (P::late ? -p.together : p.together)) s = over ? at : fmin(s, at), ends = SPIKE;
+            if (over ? observed_at < end : at <= s + (P::late ? -p.together : p.together)) s = over ? at : fmin(s, at), ends = SPIKE;
         } else if (!held) {
             // with |g''| <= bend, g between two times is at most `one`, and at most `both`
             double g = row(n), crossed = -1;
@@ -162,7 +162,7 @@ __device__ inline bool follow(const Neuron<P> &cell, Way<P> &way, double t_k, in
             gdot = p.t->slope_floor;
             p.guarded[p.neuron(cell.number)] += 1;
         }
-        const double at_ms = P::observed ? given : t_k + s, time = at_ms < p.t->duration ? at_ms : p.t->duration;
+        const double at_ms = P::observed ? observed_at : t_k + s, time = at_ms < p.t->duration ? at_ms : p.t->duration;
         if (way.count < p.room) {
             const int64_t event = p.at(way.count, cell.number);
             p.s[event] = s, p.time[event] = time, p.rate[event] = gdot > 0 ? 1 / gdot : 0.0, p.step[event] = step, p.handled[event] = handled;

@@ -84,7 +84,7 @@ class Neurons:
             arrays |= {field: f"{n}_e_{field}" for field in self.event_fields}
             arrays["guarded"] = f"{n}_w_guarded"
         if self.p.observed:
-            arrays["given"] = f"{n}_{OBSERVED}"
+            arrays["observed_times"] = f"{n}_{OBSERVED}"
         arrays |= more
         fields = "".join(f"decltype(Trial::{source}) {a} = t->{source};\n" for a, source in arrays.items())
         functions = table("spike") + table("A").replace("auto A(", "auto rates(")

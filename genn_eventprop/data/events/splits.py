@@ -124,18 +124,6 @@ def folds(events: Samples, setting: str) -> dict[str, dict[str, int | str]]:
     return {f"without-{group}": {setting: group} for group in np.unique(all_groups(events)).tolist()}
 
 
-def check_classes(events: Samples, split: Split) -> None:
-    """Raises if a class of the data set is missing from one side of the split."""
-    labels = all_labels(events, "a split by class")
-    for side, chosen in (("training", split.train), ("held-out", split.held_out)):
-        missing = np.setdiff1d(labels, labels[chosen])
-        if len(missing):
-            raise DataError(
-                f"{events.name or 'events'}: classes {missing.tolist()} are missing from the {side} samples of the "
-                f"split {split.name!r}; use a stratified split or another seed"
-            )
-
-
 def all_labels(events: Samples, purpose: str) -> np.ndarray:
     """(S,) labels, none missing."""
     if events.labels is None or (events.labels < 0).any():

@@ -247,8 +247,7 @@ struct Births : Trajectory<O> {
     // Sets g and its slope behind the spike.
     void spiked(O& out, const Args& args, int k, const LogEntry& spike, double& g, double& slope) {
         double before[n], after[n];
-        for (int i = 0; i < n; ++i) before[i] = double(out.spikes.record[i + 1][spike.index]);
-        O::model::reset(args, k, 0, before, after);
+        this->around(out, args, k, spike.index, before, after);
         this->go_on(out, k, M - 1, spike.s, after);
         g = out.of(k).threshold(after), slope = out.of(k).slope(after);
         close(k);

@@ -20,7 +20,7 @@ struct Next {
 };
 
 // Spikes of a population that others computed, in order of time: those of a trial that are still to come in the step.
-struct Given {
+struct ObservedSpikes {
     const double* times = nullptr;
     const int32_t* neurons = nullptr;
     int64_t count = 0, next = 0;

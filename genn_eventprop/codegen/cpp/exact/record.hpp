@@ -28,8 +28,7 @@ struct Recorder : Trajectory<O> {
     void spiked(O& out, const Args& args, int neuron, int64_t index, double at, int64_t e) {
         double before[n], after[n];
         advance(out, args, at, e);
-        for (int j = 0; j < n; ++j) before[j] = double(out.spikes.record[j + 1][index]);
-        O::model::reset(args, neuron, 0, before, after);
+        this->around(out, args, neuron, index, before, after);
         this->go_on(out, neuron, M - 1, at, after);
     }
     void ended(O& out, const Args& args, int neuron, double at, int64_t e) {

@@ -20,8 +20,8 @@ struct Spiking : Lanes<M, N, Varies> {
     Spikes<n + 1> spikes;
     Buffer<double> spike_time;
     int64_t spikes_in_step = 0;
-    Given given;
-    Buffer<int8_t> during;  // the modes in which given spikes came
+    ObservedSpikes observed;
+    Buffer<int8_t> during;  // the modes in which observed spikes came
 
     // A neuron in a refractory period. from: the first pending arrival that y does not contain yet. until: ms.
     struct Held {
@@ -73,7 +73,7 @@ struct Spiking : Lanes<M, N, Varies> {
     // The first one of the population comes first in its group if `first` is later. False: the trial cannot go on.
     bool look(const Args&, double, int who, Next& first) {
         if constexpr (M::observed) {
-            const double at = std::fmax(given.at() - begun, now);
+            const double at = std::fmax(observed.at() - begun, now);
             if (std::isfinite(at) && at <= known_at() + (M::late ? -together : together)) {
                 if (at < first.when || (at == first.when && first.which < 0)) first = {at, who, 0};
             } else if (known_at() < first.when) {
@@ -164,7 +164,7 @@ struct Spiking : Lanes<M, N, Varies> {
         int l = -1, neuron;
         int64_t period = -1;
         if constexpr (M::observed) {
-            neuron = given.neurons[given.next++];
+            neuron = observed.neurons[observed.next++];
             for (period = held.count - 1; period >= 0 && held[period].neuron != neuron;) --period;
             if (period < 0) l = this->lane_of(neuron);
         } else {
@@ -186,7 +186,7 @@ struct Spiking : Lanes<M, N, Varies> {
         spikes.reserve(1);
         spike_time.reserve(index + 1);
         spikes.neuron[index] = neuron;
-        spike_time[index] = std::fmin(M::observed ? given.times[given.next - 1] : t_k + s, args.duration);
+        spike_time[index] = std::fmin(M::observed ? observed.times[observed.next - 1] : t_k + s, args.duration);
         double gdot = mode ? 0.0 : cell.slope(before);  // g rests in a refractory period
         if (!(gdot > 0) || gdot < args.slope_floor) ++guarded, gdot = args.slope_floor;
         spikes.record[0][index] = gdot > 0 ? scalar(1 / gdot) : scalar(0);

@@ -32,6 +32,11 @@ struct Trajectory {
         for (int i = 0; i < n; ++i) y[i].data[neuron] = scalar(now[i]);
         mode_of[neuron] = char(mode);
     }
+    // The states before and behind own spike `index`.
+    static void around(O& out, const Args& args, int neuron, int64_t index, double* before, double* after) {
+        for (int j = 0; j < n; ++j) before[j] = double(out.spikes.record[j + 1][index]);
+        O::model::reset(args, neuron, 0, before, after);
+    }
     // The refractory period of a neuron ends.
     void release(O& out, int neuron, double s) {
         double now[n], state[n];

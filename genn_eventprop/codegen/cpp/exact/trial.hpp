@@ -54,7 +54,7 @@ struct Trial {
         each_population([&](auto p) {
             p.initial(args, work);
             p.flow(work).begin(args, p.keeps && args.training);
-            if constexpr (p.observed) p.flow(work).given = p.given(args, sample);
+            if constexpr (p.observed) p.flow(work).observed = p.observed_spikes(args, sample);
         });
         for (auto& log : work.log) log.clear(Schedule::steps(args));
         each(Connections(), [&](auto c) {
@@ -85,7 +85,7 @@ struct Trial {
             using P = decltype(p);
             auto& flow = p.flow(work);
             flow.start(step, t_k);
-            if constexpr (p.observed) flow.given.until = t_end < args.duration ? t_end : std::numeric_limits<double>::infinity();
+            if constexpr (p.observed) flow.observed.until = t_end < args.duration ? t_end : std::numeric_limits<double>::infinity();
             if constexpr (p.driven)
                 for (int64_t i = 0; i < p.changes(args); ++i) flow.change(p.change_time(args, i), CHANGE + p.number, i);
             each(Connections(), [&](auto c) {

@@ -113,7 +113,7 @@ def _population(ctx: Context, program: ExactProgram, p: PopulationRecord, group:
         program.said(p),
         *(_births(ctx, program, p) if born else []),
         *(_currents(ctx, p) if p.drives else []),
-        *([_given(name)] if p.observed else []),
+        *([_observed(name)] if p.observed else []),
     ]
     return f"struct Population_{name} {{\n{indent(''.join(body))}}};\n"
 
@@ -135,14 +135,14 @@ def _births(ctx: Context, program: ExactProgram, p: PopulationRecord) -> list[st
     ]
 
 
-def _given(name: str) -> str:
+def _observed(name: str) -> str:
     """The spikes of a trial that others computed."""
     first, of_sample = (
         f"const int64_t first = args.{name}_{OBSERVED}_start[sample];\n",
         f"args.{name}_{OBSERVED}_start[sample + 1] - first",
     )
     spikes = f"{{args.{name}_{OBSERVED}_times + first, args.{name}_{OBSERVED}_neurons + first, {of_sample}}}"
-    return function("Given given(const Args& args, int64_t sample)", f"{first}return {spikes};\n")
+    return function("ObservedSpikes observed_spikes(const Args& args, int64_t sample)", f"{first}return {spikes};\n")
 
 
 def _currents(ctx: Context, p: PopulationRecord) -> list[str]:

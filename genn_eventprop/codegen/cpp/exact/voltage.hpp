@@ -75,8 +75,7 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
     void spiked(O& out, const Args& args, int neuron, int64_t index, double s, int64_t entry) {
         double before[n], after[n];
         advance(out, args, s, entry);
-        for (int j = 0; j < n; ++j) before[j] = double(out.spikes.record[j + 1][index]);
-        O::model::reset(args, neuron, 0, before, after);
+        this->around(out, args, neuron, index, before, after);
         voltage(out, s);
         std::memcpy(V_after, V_now, sizeof V_now);
         V_now[neuron] = scalar(before[V]), V_after[neuron] = scalar(after[V]);

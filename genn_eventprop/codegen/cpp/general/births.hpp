@@ -28,9 +28,7 @@ struct Births {
         path.clear(N), o.find_path(path);
         peak.reserve(o.pieces.count), first.reserve(o.pieces.count), last.reserve(o.pieces.count), end.reserve(o.pieces.count);
         for (int k = 0; k < N; ++k) O::model::birth_width(args, k, width + k);
-        o.each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS], const octet& unit) {
-            for (int l = 0; l < count; ++l) look(o, args, number[l], c, l, unit[l]);
-        });
+        o.each(args, path, [&](int64_t number, const octet (*c)[TERMS], int l, double unit) { look(o, args, number, c, l, unit); });
         for (int k = 0; k < N; ++k) choose(o, k);
     }
     // g along a piece, which is linear in the state.
@@ -57,11 +55,7 @@ struct Births {
             if (peak[number] < 0) peak[number] = peaks.count, peaks.push();
             Peak& top = peaks[peak[number]];
             best = top.g = value, top.at = p.start + s * unit;
-            for (int i = 0; i < n; ++i) {
-                double series[TERMS];
-                for (int j = 0; j <= m; ++j) series[j] = c[i][j][l];
-                top.x[i] = value_of(series, m, s);
-            }
+            for (int i = 0; i < n; ++i) top.x[i] = value_in(c[i], l, m, s);
         });
     }
     // The candidate of every interval of a neuron.

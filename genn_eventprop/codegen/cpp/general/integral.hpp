@@ -15,20 +15,17 @@ struct ReadIntegral : Reader<O> {
     bool read(O& o, const Args& args, int64_t, Path& path) {
         bool again = false;
         for (double& r : total) r = 0;
-        o.each(args, path, [&](const int64_t* piece, int count, const octet (*c)[TERMS], const octet& unit) {
-            for (int l = 0; l < count; ++l) {
-                const auto& p = o.pieces[piece[l]];
-                const double h = p.span;
-                double w[NODES], r = 0, series[TERMS];
-                for (int j = 0; j <= o.order; ++j) series[j] = c[V][j][l];
-                for (int q = 0; q < densities.nodes; ++q) {
-                    const double s = h * (h > o.together ? densities.unit[q] : 0.5);  // rounding may bring nodes of one instant behind an arrival
-                    w[q] = weight.at(p.start + s, p.start);
-                    r += w[q] * densities.part[q] * value_of(series, o.order, s / unit[l]);
-                }
-                total[p.neuron] += r * h;
-                if (!densities.set(piece[l], w, RESOLVED, weight.noise) && h > FINEST * args.duration) path.halve(p.neuron, p.start, p.end), again = true;
+        o.each(args, path, [&](int64_t piece, const octet (*c)[TERMS], int l, double unit) {
+            const auto& p = o.pieces[piece];
+            const double h = p.span;
+            double w[NODES], r = 0;
+            for (int q = 0; q < densities.nodes; ++q) {
+                const double s = h * (h > o.together ? densities.unit[q] : 0.5);  // rounding may bring nodes of one instant behind an arrival
+                w[q] = weight.at(p.start + s, p.start);
+                r += w[q] * densities.part[q] * value_in(c[V], l, o.order, s / unit);
             }
+            total[p.neuron] += r * h;
+            if (!densities.set(piece, w, RESOLVED, weight.noise) && h > FINEST * args.duration) path.halve(p.neuron, p.start, p.end), again = true;
         });
         return again;
     }

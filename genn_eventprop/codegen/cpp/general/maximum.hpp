@@ -15,9 +15,7 @@ struct ReadMaximum : Reader<O> {
             const auto& first = o.pieces[path.of[size_t(k)].front()];
             better(k, first.x[V], first.start, first.end == first.start);
         }
-        o.each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS], const octet& unit) {
-            for (int l = 0; l < count; ++l) search(o, args, number[l], c[V], l, unit[l]);
-        });
+        o.each(args, path, [&](int64_t number, const octet (*c)[TERMS], int l, double unit) { search(o, args, number, c[V], l, unit); });
         for (int k = 0; k < N; ++k) path.each[size_t(k)].push_back(at[k]);
     }
     void search(O& o, const Args& args, int64_t number, const octet* c, int l, double unit) {

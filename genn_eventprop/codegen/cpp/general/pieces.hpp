@@ -113,7 +113,7 @@ struct Pieces {
     Lost lost;
     double now = 0, horizon = 0;  // of the last own event; of the next arrival in the group
     Queue queue;
-    Given given;
+    ObservedSpikes observed;
     std::vector<Due> arriving;  // arrivals of one instant
     Buffer<int64_t> event_of;   // number of the own event that sent a spike
     Buffer<scalar> row, along;  // an expanded row of weights, and its gradient
@@ -161,8 +161,8 @@ struct Pieces {
     double arrival_at() const { return queue.empty() ? infinite() : queue.front().at; }
     // Whether the spike of a neuron is given for this very time: what follows is not needed, and may be no number.
     bool leaves_at(int k, double at) const {
-        for (int64_t i = given.next; i < given.count && given.times[i] <= at; ++i)
-            if (given.neurons[i] == k) return true;
+        for (int64_t i = observed.next; i < observed.count && observed.times[i] <= at; ++i)
+            if (observed.neurons[i] == k) return true;
         return false;
     }
     // The first own event of the population, or that there are arrivals at `due`, comes first in its group if `first` is later. False: the
@@ -175,8 +175,8 @@ struct Pieces {
         const int k = E ? this->first(at) : -1;
         if (k >= 0 && at <= due + together) {
             if (first.which < 0 || at < first.when) first = {at, who, k};
-        } else if (M::late ? given.at() == due && !arrives : given.at() <= due + together) {  // as a crossing, but behind what may cause it
-            if (first.which < 0 || given.at() < first.when) first = {given.at(), who, N};
+        } else if (M::late ? observed.at() == due && !arrives : observed.at() <= due + together) {  // as a crossing, but behind what may cause it
+            if (first.which < 0 || observed.at() < first.when) first = {observed.at(), who, N};
         } else if (arrives && first.who < 0) {
             first = {due, who, -1};
         }
@@ -347,7 +347,7 @@ struct Pieces {
         for (int l = 0; l < count; ++l) {
             const int k = each[l];
             for (int e = 0; e < E; ++e) {
-                if (e == M::given || !M::possible(e, m)) {  // g may fall below zero all the same: a later mode may have the event
+                if (e == M::observed_event || !M::possible(e, m)) {  // g may fall below zero all the same: a later mode may have the event
                     if (!(armed[k] >> e & 1) && sinks(l, g[e], within[l], pieces[current[k]].crossed == e)) armed[k] |= 1 << e;
                     continue;
                 }
@@ -388,8 +388,7 @@ struct Pieces {
             for (int i = 0; i < n + E + M::kinks; ++i) {
                 if (i >= n && i < n + E && !M::bent(i - n)) continue;
                 const octet* s = i < n ? c[i] : g[i - n];
-                const octet a = lanes_fabs(s[0]), b = lanes_fabs(s[1]) * h, d = lanes_fabs(s[2]) * h * h;
-                octet size = larger(larger(a, b), d) * tolerance;
+                const octet size = largest_of_first(s, h) * tolerance;
                 below = lanes_fabs(s[order - 1]) * high, top = lanes_fabs(s[order]) * high * h;
                 const octet later = lower_half(s, h);
                 for (int l = 0; l < count; ++l)
@@ -428,8 +427,7 @@ struct Pieces {
         for (int i = 0; i < n + E; ++i) {
             if (i >= n && !M::bent(i - n)) continue;
             const octet* s = i < n ? c[i] : g[i - n];
-            const octet a = lanes_fabs(s[0]), b = lanes_fabs(s[1]) * h, d = lanes_fabs(s[2]) * h * h;
-            octet size = larger(larger(a, b), d) * tolerance;
+            const octet size = largest_of_first(s, h) * tolerance;
             const octet below = lanes_fabs(s[top - 1]) * high, last = lanes_fabs(s[top]) * high * h;
             const octet room = size / (larger(below, last) + 1e-300);
             least = -larger(-room, -least);
@@ -451,6 +449,8 @@ struct Pieces {
     // Whether the first three terms vanish to the tolerance beside the next ones, as of a state at rest that follows the square of
     // another one: no length would be short enough for what is measured by them. The next ones are the measure then.
     bool rests(double most, double size, double last) const { return size <= tolerance * tolerance * most && last <= tolerance * most; }
+    // The largest of the first three terms.
+    static octet largest_of_first(const octet* s, octet h) { return larger(larger(lanes_fabs(s[0]), lanes_fabs(s[1]) * h), lanes_fabs(s[2]) * h * h); }
     // The largest of the next ones.
     octet lower_half(const octet* s, octet h) const {
         octet most = {}, power = h * h * h;
@@ -458,9 +458,9 @@ struct Pieces {
         return most;
     }
     bool at_once(int k, int m, const octet (*g)[TERMS], int l, double unit) const {
-        if (M::given >= 0 && leaves_at(k, pieces[current.data[k]].start)) return true;
+        if (M::observed_event >= 0 && leaves_at(k, pieces[current.data[k]].start)) return true;
         for (int e = 0; e < E; ++e)
-            if (e != M::given && g[e][0][l] >= 0 && (armed.data[k] >> e & 1) && M::possible(e, m) && !passes(k, g[e], l, unit)) return true;
+            if (e != M::observed_event && g[e][0][l] >= 0 && (armed.data[k] >> e & 1) && M::possible(e, m) && !passes(k, g[e], l, unit)) return true;
         return false;
     }
     // Whether g falls through zero in the very instant of an own event: of two events with opposite thresholds the second does not undo
@@ -571,14 +571,14 @@ struct Pieces {
     };
     // Its reset and the change of its mode. A crossing may follow the next arrival within rounding, and then comes before.
     Event fire(const Args& args, const Next& next, double, int64_t instant, int64_t& guarded) {
-        const bool is_given = next.which == N;
-        const int k = is_given ? given.neurons[given.next++] : int(next.which), e = is_given ? M::given : event[k];
+        const bool is_observed = next.which == N;
+        const int k = is_observed ? observed.neurons[observed.next++] : int(next.which), e = is_observed ? M::observed_event : event[k];
         const double at = now = std::fmin(next.when, horizon);
         bool at_once = crossing[k] <= pieces[current[k]].start;
         cut(args, k, at);
         double before[n], after[n];
         for (int i = 0; i < n; ++i) before[i] = now_x[i][k];
-        if (is_given) at_once = caused(args, k, before);
+        if (is_observed) at_once = caused(args, k, before);
         const int8_t why = pieces[current[k]].why;
         const int64_t began = pieces[current[k]].instant;
         const int mode_before = pieces[current[k]].before < 0 ? -1 : pieces[pieces[current[k]].before].mode;
@@ -612,7 +612,7 @@ struct Pieces {
     }
     // Whether the spike of a neuron that is given now, in state x, would have come by what its piece began with.
     bool caused(const Args& args, int k, const double* x) const {
-        constexpr int e = M::given < 0 ? 0 : M::given;
+        constexpr int e = M::observed_event < 0 ? 0 : M::observed_event;
         const Piece& p = pieces[current.data[k]];
         const double g = M::threshold(args, k, e, x);
         if (p.start < now || !(g >= 0) || !(armed.data[k] >> e & 1) || !M::possible(e, p.mode)) return false;
@@ -694,23 +694,17 @@ struct Pieces {
     void record_states(const Args& args) {
         Path whole;
         whole.clear(N), find_path(whole);
-        each(args, whole, [&](const int64_t* number, int count, const octet (*c)[TERMS], const octet& unit) {
-            for (int l = 0; l < count; ++l) {
-                const Piece& p = pieces[number[l]];
-                each_time(args, p, [&](scalar* row, double t) { record_lane(row, c, l, (t - p.start) / unit[l], order); });
-            }
+        each(args, whole, [&](int64_t number, const octet (*c)[TERMS], int l, double unit) {
+            const Piece& p = pieces[number];
+            each_time(args, p, [&](scalar* row, double t) { record_lane(row, c, l, (t - p.start) / unit, order); });
         });
     }
     void record_lane(scalar* row, const octet (*c)[TERMS], int l, double s, int to) const {
-        for (int i = 0; i < n; ++i) {
-            double v = c[i][to][l];
-            for (int j = to - 1; j >= 0; --j) v = v * s + c[i][j][l];
-            row[i * NP] = scalar(v);
-        }
+        for (int i = 0; i < n; ++i) row[i * NP] = scalar(value_in(c[i], l, to, s));
     }
 
-    // Calls f(pieces, their number, series of their states, the units of time of these) for the pieces of a path that last, be it for
-    // less than the rounding of times.
+    // Calls f(piece, series, lane, unit) for the pieces of a path that last, be it for less than the rounding of times. lane: of the series,
+    // where those of its states stand; unit: their unit of time.
     template <class F>
     void each(const Args& args, const Path& path, const F& f) {
         octet q[M::numbers], c[n][TERMS], g[ROOM][TERMS], sign[M::kinks + 1], unit;
@@ -724,7 +718,8 @@ struct Pieces {
                     lane[l] = p.neuron, unit[l] = unit_of(p.span), set_signs(p, l, sign);
                     for (int i = 0; i < n; ++i) c[i][0][l] = p.x[i];
                 }
-                if (count) M::numbers_of(args, lane, q), M::flow(m, q, sign, unit, c, g, order), f(number, count, c, unit);
+                if (count) M::numbers_of(args, lane, q), M::flow(m, q, sign, unit, c, g, order);
+                for (int l = 0; l < count; ++l) f(number[l], c, l, unit[l]);
                 count = 0;
             };
             for (const auto& mine : path.of)
@@ -753,34 +748,31 @@ struct Pieces {
         std::sort(path.every.begin(), path.every.end());
         path.every.erase(std::unique(path.every.begin(), path.every.end()), path.every.end());
         for (auto& mine : path.each) std::sort(mine.begin(), mine.end());
-        each(args, path, [&](const int64_t* number, int count, const octet (*c)[TERMS], const octet& unit) {
-            for (int l = 0; l < count; ++l) {
-                const Piece whole = pieces[number[l]];
-                const auto& own = path.each[size_t(whole.neuron)];
-                double series[TERMS], from = whole.start;
-                int64_t before = whole.before;
-                auto a = std::upper_bound(path.every.begin(), path.every.end(), whole.start);
-                auto b = std::upper_bound(own.begin(), own.end(), whole.start);
-                for (;;) {
-                    const double x = a == path.every.end() ? whole.end : *a, y = b == own.end() ? whole.end : *b, at = x < y ? x : y;
-                    if (!(at < whole.end)) break;
-                    if (x == at) ++a;
-                    if (y == at) ++b;
-                    if (at <= from) continue;
-                    const int64_t made = pieces.count;
-                    Piece& part = pieces.push();
-                    part = whole;
-                    part.start = from, part.end = at, part.span = at - from, part.before = before;
-                    Piece& rest = pieces[number[l]];
-                    rest.start = at, rest.span = whole.end - at, rest.before = made, rest.why = RENEWAL, rest.instant = -1;
-                    for (int i = 0; i < n; ++i) {
-                        for (int j = 0; j <= order; ++j) series[j] = c[i][j][l];
-                        part.x[i] = from == whole.start ? whole.x[i] : value_of(series, order, (from - whole.start) / unit[l]);
-                        part.last[i] = rest.x[i] = value_of(series, order, (at - whole.start) / unit[l]);
-                    }
-                    if (from > whole.start) part.why = RENEWAL, part.instant = -1;
-                    before = made, from = at;
+        each(args, path, [&](int64_t number, const octet (*c)[TERMS], int l, double unit) {
+            const Piece whole = pieces[number];
+            const auto& own = path.each[size_t(whole.neuron)];
+            double from = whole.start;
+            int64_t before = whole.before;
+            auto a = std::upper_bound(path.every.begin(), path.every.end(), whole.start);
+            auto b = std::upper_bound(own.begin(), own.end(), whole.start);
+            for (;;) {
+                const double x = a == path.every.end() ? whole.end : *a, y = b == own.end() ? whole.end : *b, at = x < y ? x : y;
+                if (!(at < whole.end)) break;
+                if (x == at) ++a;
+                if (y == at) ++b;
+                if (at <= from) continue;
+                const int64_t made = pieces.count;
+                Piece& part = pieces.push();
+                part = whole;
+                part.start = from, part.end = at, part.span = at - from, part.before = before;
+                Piece& rest = pieces[number];
+                rest.start = at, rest.span = whole.end - at, rest.before = made, rest.why = RENEWAL, rest.instant = -1;
+                for (int i = 0; i < n; ++i) {
+                    part.x[i] = from == whole.start ? whole.x[i] : value_in(c[i], l, order, (from - whole.start) / unit);
+                    part.last[i] = rest.x[i] = value_in(c[i], l, order, (at - whole.start) / unit);
                 }
+                if (from > whole.start) part.why = RENEWAL, part.instant = -1;
+                before = made, from = at;
             }
         });
         find_path(path);
@@ -993,7 +985,7 @@ struct Pieces {
         octet excess = octet{} - infinite(), last[n + M::dynamic];
         for (int r = 0; r < n + M::dynamic; ++r) {
             const octet* z = r < n ? l[r] : p[r - n];
-            const octet first = larger(lanes_fabs(z[0]), larger(lanes_fabs(z[1]) * h, lanes_fabs(z[2]) * h * h));
+            const octet first = largest_of_first(z, h);
             last[r] = larger(lanes_fabs(z[to - 1]), lanes_fabs(z[to]) * h) * high;
             excess = larger(excess, last[r] - within * first);
         }

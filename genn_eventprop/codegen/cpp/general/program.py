@@ -12,6 +12,7 @@ import sympy as sp
 
 from ....modelling.expressions import symbol
 from ....plan import PopulationRecord
+from ....plan.closed_form import moves_threshold
 from ....program.nodes import Add, Buffer, name
 from ...exact_statements import comes_late
 from ...statements import indent
@@ -62,14 +63,13 @@ class GeneralProgram(ExactProgram):
         place = [p.trainable.index(q) for q in learned] or [0]
         flags = {
             "n": n, "events": len(d.events), "modes": len(d.modes), "numbers": max(len(d.params), 1),
-            "number": s.index, "given": next((i for i, e in enumerate(d.events) if e.emits and p.observed), -1), "learned": len(p.trainable), "dynamic": len(learned), "pushed": self.pushed(p), "read": max(read, 0), "kinks": len(series.kinks_of(d).arguments),
+            "number": s.index, "observed_event": next((i for i, e in enumerate(d.events) if e.emits and p.observed), -1), "learned": len(p.trainable), "dynamic": len(learned), "pushed": self.pushed(p), "read": max(read, 0), "kinks": len(series.kinks_of(d).arguments),
             "most_exponents": max(len(series.exponents(d, m)) for m in d.modes),
         }  # fmt: skip
         amounts = any(d.receptors[r].has(q) for r in d.receptors for q in self._learned_symbols(p))
         head = "static constexpr int " + ", ".join(f"{k} = {v}" for k, v in flags.items()) + ";\n"
         head += f"static constexpr bool amounts = {_bool(amounts)};  // whether amounts of arrivals are learned\n"
-        moved = any((e.dg_dx.T * r)[0] != 0 for e in d.events for r in d.receptors.values())
-        head += f"static constexpr bool any_moved = {_bool(moved)};  // whether arrivals may cause own events at once\n"
+        head += f"static constexpr bool any_moved = {_bool(any(moves_threshold(d, r) for r in d.receptors))};  // whether arrivals may cause own events at once\n"
         head += f"static constexpr bool late = {_bool(comes_late(p))};\n"
         head += f"static constexpr bool births = {_bool(self.plan.spike_birth > 0)};\n"
         head += f"static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"

@@ -145,5 +145,11 @@ inline octet value_at(const octet* c, int m, octet s) {
     for (int k = m - 1; k >= 0; --k) v = v * s + c[k];
     return v;
 }
+// The same of one lane.
+inline double value_in(const octet* c, int lane, int m, double s) {
+    double v = c[m][lane];
+    for (int k = m - 1; k >= 0; --k) v = v * s + c[k][lane];
+    return v;
+}
 
 }  // namespace

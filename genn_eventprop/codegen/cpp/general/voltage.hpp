@@ -25,13 +25,8 @@ struct ReadVoltage : Reader<O> {
         constexpr bool single = sizeof(scalar) == 4;
         const int nodes = densities.nodes;
         values.reserve((o.pieces.count + 1) * nodes);
-        o.each(args, path, [&](const int64_t* piece, int count, const octet (*c)[TERMS], const octet& unit) {
-            for (int l = 0; l < count; ++l) {
-                const auto& p = o.pieces[piece[l]];
-                double series[TERMS];
-                for (int j = 0; j <= o.order; ++j) series[j] = c[V][j][l];
-                for (int q = 0; q < nodes; ++q) values[piece[l] * nodes + q] = value_of(series, o.order, p.span * densities.unit[q] / unit[l]);
-            }
+        o.each(args, path, [&](int64_t piece, const octet (*c)[TERMS], int l, double unit) {
+            for (int q = 0; q < nodes; ++q) values[piece * nodes + q] = value_in(c[V], l, o.order, o.pieces[piece].span * densities.unit[q] / unit);
         });
         bool again = false;
         double d[N][NODES];

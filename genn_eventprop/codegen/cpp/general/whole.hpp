@@ -16,7 +16,7 @@ struct Schedule {
         double due = t.args.duration;
         each(group, [&](auto p) {
             const auto& flow = p.flow(t.work);
-            due = std::fmin(due, std::fmin(flow.arrival_at(), flow.given.at()));
+            due = std::fmin(due, std::fmin(flow.arrival_at(), flow.observed.at()));
         });
         return due;
     }
