@@ -1,11 +1,11 @@
 """Memory and processor time of the gradient of whole recordings, against their duration.
 
-    python benchmarks/recordings.py [--minutes 1 10 60] [--memory "500 MB"] [--chunk 1000]
+    python benchmarks/recordings.py [--minutes 1 10 60] [--memory "500 MB"] [--chunk STEPS]
                                     [--engine native] [--figure FILE.png]
 
 256 recurrent LIF neurons with 64 inputs at 20 Hz and 10 outputs, steps of 1 ms, each run in a process of its own:
-in pieces, and as one trial that keeps everything. Memory is the peak of the process beyond what it had before, with
-the spikes of the input; processor time is that of the second run.
+in pieces, whose input stays in a file, and as one trial that keeps everything. Memory is the peak of the process beyond
+what it had before; processor time is that of the second run.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from genn_eventprop import Dense, Events, Network, Normal
+from genn_eventprop.data.readers.recordings import open_recordings
 from genn_eventprop.engines import create
+from genn_eventprop.engines.contract.data import mapped
 from genn_eventprop.losses import Loss
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.plan import make_plan
@@ -32,8 +36,8 @@ KEPT = 12
 """Minutes up to which a trial keeps everything here: some 150 MB a minute."""
 
 
-def measure(minutes: float, memory: str, chunk: int, engine_name: str) -> dict[str, float]:
-    """In this process; chunk: steps, 0 for one trial."""
+def measure(file: str, minutes: float, memory: str, chunk: int, engine_name: str) -> dict[str, float]:
+    """In this process; file: of the input. chunk: steps, 0 for one trial."""
     net, duration = Network(), 60_000 * minutes
     source = net.input(INPUTS)
     hidden = net.population(LIF(tau_mem=20.0, tau_syn=5.0), 256, name="hidden")
@@ -44,11 +48,13 @@ def measure(minutes: float, memory: str, chunk: int, engine_name: str) -> dict[s
     one = {"threads": 1} if engine_name == "native" else {}
     plan = make_plan(net, Loss(output, "integral"), dt=1.0, duration=duration)
     engine = create(plan, net.initial_parameters(1), engine=engine_name, dtype="float32", **one)
-    before, rng, spikes = peak_memory(), np.random.default_rng(0), int(INPUTS * RATE * duration)
-    times, channels = np.sort(rng.uniform(0, duration - 1, spikes)), rng.integers(0, INPUTS, spikes)
-    events = Events.from_samples([(times, channels)], n_channels=INPUTS, labels=[3], n_classes=10)
-    data, found = engine.load(events), dict[str, float]()
+    before, found = peak_memory(), dict[str, float]()
     runner = engine.recordings(chunk, in_bytes(memory, "memory")) if chunk else None
+    there = open_recordings(file, INPUTS, labels=[3])
+    events, labels = there, np.array([3])
+    if not chunk:
+        events = Events(np.asarray(there.times), np.asarray(there.channels), there.offsets, INPUTS, labels)
+    data = mapped(events, plan) if chunk else engine.load(events)
     for _ in range(2):
         began = time.process_time()
         if runner is None:
@@ -63,27 +69,38 @@ def measure(minutes: float, memory: str, chunk: int, engine_name: str) -> dict[s
     return found | ({} if runner is None else {"runs": runner.forecast(1).runs})
 
 
+def write(file: Path, minutes: float) -> str:
+    """The spikes of the input, in a file."""
+    rng, duration = np.random.default_rng(0), 60_000 * minutes
+    size = int(INPUTS * RATE * duration)
+    times, channels = np.sort(rng.uniform(0, duration - 1, size)), rng.integers(0, INPUTS, size, np.int32)
+    np.savez(file, times=times, channels=channels)
+    return str(file)
+
+
 def main() -> None:
     """Measure and print; draw, if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 2.0, 5.0, 10.0, 20.0, 60.0])
     parser.add_argument("--memory", default="500 MB")
-    parser.add_argument("--chunk", type=int, default=1000, help="steps of a piece")
+    parser.add_argument("--chunk", type=int, help="steps of a piece; default: 1000 times the root of the minutes")
+    parser.add_argument("--file", help=argparse.SUPPRESS)
     parser.add_argument("--engine", default="native", choices=["native", "c99"])
     parser.add_argument("--figure", help="file for memory against duration")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print(json.dumps(measure(args.minutes[0], args.memory, args.chunk, args.engine)))
+        print(json.dumps(measure(args.file, args.minutes[0], args.memory, args.chunk, args.engine)))
         return
     rows: dict[str, dict[float, dict[str, float]]] = {"in pieces": {}, "one trial": {}}
     for minutes in args.minutes:
-        for name, chunk in (("in pieces", args.chunk), ("one trial", 0)):
+        for name, chunk in (("in pieces", args.chunk or round(1000 * minutes**0.5)), ("one trial", 0)):
             if name == "one trial" and minutes > KEPT:
                 continue
             options = ["--minutes", str(minutes), "--memory", args.memory, "--chunk", str(chunk)]
-            options += ["--engine", args.engine, "--child"]
-            done = subprocess.run([sys.executable, __file__, *options], check=True, capture_output=True, text=True)
+            with tempfile.TemporaryDirectory() as folder:
+                options += ["--engine", args.engine, "--file", write(Path(folder) / "input.npz", minutes), "--child"]
+                done = subprocess.run([sys.executable, __file__, *options], check=True, capture_output=True, text=True)
             row = rows[name][minutes] = json.loads(done.stdout)
             runs = f", every step forwards {row['runs']:.2f} times" if "runs" in row else ""
             print(f"{minutes:g} min {name}: {row['MB']:.0f} MB, {row['seconds']:.2f} s{runs}", flush=True)

@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import DataError, is_whole, shown, whole
 from .disk import OnDisk
 
-BLOCK = 1 << 22  # events looked at together: 50 MB of times and channels
+BLOCK = 1 << 18  # events looked at together: 3 MB of times and channels
 MAX_CHANNELS = 2**31
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...data.augment import kernels
-from ...data.events.disk import Search
+from ...data.events import disk
 from ...data.inputs import split_inputs
 from ...errors import DataError, EngineError, suggest
 from ...losses import LossRecord
@@ -127,15 +127,14 @@ class StepsOnDisk:
         return self._search.find(step, start, stop)
 
     @cached_property
-    def _search(self) -> Search:
-        return Search(self)
+    def _search(self) -> disk.Search:
+        return disk.Search(self)
 
     def clipped(self) -> int:
         """How many spikes are moved back into the last step."""
-        starts = range(0, len(self), BLOCK)
-        return sum(
-            clock.input_steps(self._times[k : k + BLOCK], self._dt, 0.5, self._last)[1] for k in starts
-        )  # fmt: skip
+        starts = range(0, len(self), disk.BLOCK)
+        parts = (self._times[k : k + disk.BLOCK] for k in starts)
+        return sum(clock.input_steps(times, self._dt, 0.5, self._last)[1] for times in parts)
 
 
 def mapped(events: Any, plan: Plan) -> Data:
