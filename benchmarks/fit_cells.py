@@ -258,12 +258,13 @@ def table() -> None:
             rows.setdefault(label, {})[kind] = both(r[part])
             about[label] = r
     last = ("passive membrane, even spikes", "the cell itself")
+    kinds = [kind for kind in KINDS if any(kind in row for row in rows.values())]
     for label in (*(n for n in rows if n not in last), *last):
         words = f"explains little: {sum(said[label])} of {len(said[label])}" if label in said else ""
-        cells = [label, *(rows[label].get(kind, "") for kind in KINDS), words]
+        cells = [label, *(rows[label].get(kind, "") for kind in kinds), words]
         r = about.get(label)
         command = f"python benchmarks/fit_cells.py fit cells {r['options']}" if r else ""
-        columns = ["variance of V, coincidences", *KINDS, "first lines"]
+        columns = ["variance of V, coincidences", *kinds, "first lines"]
         add_row(NUMBERS, columns, cells, command, r and r["about"])
         print(f"| {' | '.join(cells)} |")
 

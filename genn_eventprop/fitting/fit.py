@@ -429,17 +429,25 @@ def _searched(
 ) -> Alone | None:
     """See `_by_itself`."""
     forced = minimum.points[np.argmin(minimum.cost)]
-    scores = own.scores(np.concatenate([forced[None], ends]))
-    if not scores[0].little and np.isfinite(scores[0].mean):
+    (of_forced,) = own.scores(forced[None])
+    if not of_forced.little and np.isfinite(of_forced.mean):
         return None
-    means = [s.mean for s in scores]
-    begin = np.concatenate([forced[None], ends])[int(np.argmax(means))]
-    if not np.isfinite(max(means)):
-        return None
-    size = own.cells.size
-    while size < 4 + 3 * np.log(len(begin)):
-        size += own.cells.size
-    point = search(lambda points: np.array([s.mean for s in own.scores(points)]), begin, rng, size, clock)
+    size = own.cells.size * int(np.ceil((4 + 3 * np.log(len(forced))) / own.cells.size))
+    candidates, n = np.concatenate([forced[None], ends]), len(own.measured)
+
+    def searched(sweeps: Sequence[int]) -> np.ndarray:
+        def values(points: np.ndarray) -> np.ndarray:
+            return np.array([s.mean for s in own.scores(points, sweeps)])
+
+        return search(values, candidates[int(np.argmax(values(candidates)))], rng, size, clock)
+
+    # with few sweeps it fits their noise: what is found in half of them must explain more of the others
+    halves = [range(0, n, 2), range(1, n, 2)] if n > 1 else []
+    gain = [
+        own.scores(searched(half)[None], other)[0].mean - own.scores(forced[None], other)[0].mean
+        for half, other in zip(halves, halves[::-1])
+    ]
+    point = forced if gain and not sum(gain) > 0 else searched(range(n))
     if (point == forced).all():
         return None
     best.update(parameters=dict(zip(problem.names, own.parameters(point).tolist())))

@@ -75,15 +75,15 @@ class OwnRun:
         losses = 0.5 * (np.concatenate(found)[: len(points)] ** 2 / variances).sum(axis=1)
         return np.where(((points >= 0) & (points <= 1)).all(axis=1), losses, np.inf)
 
-    def scores(self, points: np.ndarray) -> list[Score]:
-        """What the free runs of points (M, P) explain of the sweeps; nothing where one cannot be computed."""
+    def scores(self, points: np.ndarray, sweeps: Sequence[int] | None = None) -> list[Score]:
+        """What free runs of points (M, P) explain of the sweeps, or of some; nothing where one cannot be computed."""
         size, found = self.cells.size, list[Score]()
         for start in range(0, len(points), size):
             some = points[start : start + size]
-            found += self._scores(np.resize(some, (size, len(self.names))))[: len(some)]
+            found += self._scores(np.resize(some, (size, len(self.names))), sweeps)[: len(some)]
         return found
 
-    def _scores(self, points: np.ndarray) -> list[Score]:
+    def _scores(self, points: np.ndarray, of: Sequence[int] | None) -> list[Score]:
         self.cells.set(self.parameters(points))
         self.runs += 2 * len(points)
         name, judged = self.residuals.fitted.free.readout, self.residuals
@@ -91,9 +91,9 @@ class OwnRun:
             spikes, v = self.cells.spikes(), self.cells.states(judged.grid, [name])[name]
         except (EngineError, ModelError):
             if np.ptp(points, axis=0).max(initial=0.0) > 0:
-                return [self._scores(np.repeat(point[None], len(points), axis=0))[0] for point in points]
+                return [self._scores(np.repeat(point[None], len(points), axis=0), of)[0] for point in points]
             return [Score()] * len(points)
-        return [score(judged, v[:, :, i], [sweep[i] for sweep in spikes]) for i in range(len(points))]
+        return [score(judged, v[:, :, i], [sweep[i] for sweep in spikes], of) for i in range(len(points))]
 
     def _own(self, points: np.ndarray) -> list[list[np.ndarray]]:
         """Of points (size, P), one for each copy, the own spikes of each sweep; none where it cannot be computed."""

@@ -129,14 +129,16 @@ def judge(fitted: Residuals, held_out: Residuals | None, run: FreeRun) -> Verdic
             score(judged, v, trains)
             for v, trains in ((run.voltage[:, judged.samples], run.spikes), (null_voltage, null_spikes))
         )
-    within = precision(ours, theirs, _duration(judged))
+    within = precision(ours, theirs, _duration(judged, range(len(rec))))
     return Verdict(len(rec), held_out is not None, within, model, null, reliability(judged), run.failure)
 
 
-def score(judged: Residuals, v: np.ndarray, spikes: Spikes) -> Score:
-    """What V (S, R) at the samples of `judged`, and spikes, explain of it."""
-    ours, theirs = (_from(trains, judged.skip) for trains in (spikes, judged.recording.spikes or ()))
-    return Score(_voltage(judged, v, spikes), coincidence(ours, theirs, _duration(judged)))
+def score(judged: Residuals, v: np.ndarray, spikes: Spikes, sweeps: Sequence[int] | None = None) -> Score:
+    """What V (S, R) at the samples of `judged`, and spikes, explain of it, or of some sweeps."""
+    of = range(len(judged.recording)) if sweeps is None else sweeps
+    trains = [_from(trains, judged.skip) for trains in (spikes, judged.recording.spikes or ())]
+    ours, theirs = ([train[s] for s in of] for train in trains)
+    return Score(_voltage(judged, v, spikes, of), coincidence(ours, theirs, _duration(judged, of)))
 
 
 def explained(predicted: np.ndarray, measured: np.ndarray, counts: np.ndarray) -> float | None:
@@ -207,9 +209,10 @@ def _repeats(recording: Recording, i: int, j: int) -> bool:
     return bool(((a - b) ** 2).mean() <= REPEATED * min(a.var(), b.var()))
 
 
-def _voltage(judged: Residuals, v: np.ndarray, spikes: Spikes) -> float | None:
-    """What V (S, R) of something that spikes explains."""
-    measured, counts = judged.recording.voltage, judged.counts.copy()
+def _voltage(judged: Residuals, v: np.ndarray, spikes: Spikes, sweeps: Sequence[int]) -> float | None:
+    """What V (S, R) of something that spikes explains of sweeps."""
+    measured, counts = judged.recording.voltage, np.zeros_like(judged.counts)
+    counts[sweeps] = judged.counts[sweeps]
     if measured is None or np.isnan(v[counts]).any():
         return None
     for row, times in zip(counts, spikes):
@@ -235,9 +238,9 @@ def _filtered(residuals: Residuals, tau: float) -> np.ndarray:
     return filtered
 
 
-def _duration(judged: Residuals) -> float:
-    """ms that count, all sweeps together."""
-    return float(np.maximum(judged.recording.durations - judged.skip, 0.0).sum())
+def _duration(judged: Residuals, sweeps: Sequence[int]) -> float:
+    """ms that count, these sweeps together."""
+    return float(np.maximum(judged.recording.durations[sweeps] - judged.skip, 0.0).sum())
 
 
 def _from(spikes: Spikes, skip: float) -> list[np.ndarray]:
