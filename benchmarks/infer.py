@@ -46,21 +46,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="10 neurons for 20 s")
+    parser.add_argument("--seconds", type=float, default=100.0)
     parser.add_argument("--targets", type=int, help="infer the inputs of the first so many neurons alone")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--numbers", type=Path, help="result file to write the rows to")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    n, duration = (10, 20_000.0) if arguments.quick else (50, 100_000.0)
+    n, duration = (10, 20_000.0) if arguments.quick else (50, 1000 * arguments.seconds)
     weights, delays, bias = network(n, np.random.default_rng(1))
     for case in arguments.cases:
         tau_0, every = CASES[case]
         path = arguments.out / f"{case.replace(' ', '_').replace(',', '')}.npz"
         seen = np.arange(n)[::every]
         if not path.exists():
-            events = simulate_population(
-                weights, delays, bias=bias, noise=NOISE, duration=duration, seed=2, tau_0=tau_0
-            )
+            file = arguments.out / f"spikes_{tau_0}.npz"
+            if not file.exists():
+                settings = {"bias": bias, "noise": NOISE, "duration": duration, "seed": 2, "tau_0": tau_0}
+                simulate_population(weights, delays, **settings).save(file)
+            events = Events.load(file)
             if every > 1:
                 times, channels = events.sample(0)
                 of = np.isin(channels, seen)
@@ -77,7 +80,9 @@ def main() -> None:
         row = cells(case, dict(np.load(path)), weights[np.ix_(seen, seen)], delays[np.ix_(seen, seen)], n)
         print(dict(zip(COLUMNS, row)))
         if arguments.numbers:
-            some = "" if arguments.targets is None else f" --targets {arguments.targets}"
+            some = (
+                "" if arguments.targets is None else f" --seconds {arguments.seconds:g} --targets {arguments.targets}"
+            )
             add_row(arguments.numbers, COLUMNS, row, f"python benchmarks/infer.py --cases '{case}'{some}")
 
 
