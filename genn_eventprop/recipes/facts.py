@@ -94,7 +94,7 @@ def facts_of(data: Events | Currents, tested: bool = False) -> Facts:
         kind="spikes" if isinstance(data, Events) else "currents", samples=len(data), channels=int(data.n_channels),
         classes=len(counts), smallest_class=int(counts[counts > 0].min(initial=len(data))),
         targets=data.targets.shape[1] if has_targets(data) else 0,
-        duration=float(data.duration), tested=tested, shown=shown(few), **_groups(data), **special,
+        duration=float(data.duration), tested=tested, shown=shown(few, len(data)), **_groups(data), **special,
     )  # fmt: skip
 
 

@@ -26,8 +26,11 @@ from ..data.target_scale import TargetScale, explained_variance, has_targets
 
 SAMPLES = 250
 """Samples that are predicted, spread over the training set."""
-CHANNELS = 100
+CHANNELS, FEWER = 100, 30
 """Channels of spikes above which neighbours are merged, before each segment gets channels of its own."""
+FEW = 500
+"""Samples below which fewer channels are tried too: with 256 samples of moving bumps in 1,000 channels validation
+accuracy is 78 % from 30 and 72 % from 100; with 600 speakers have 91.2 and 91.6 %, spoken digits 76.8 and 78.0."""
 SEGMENTS = (1, 5, 10, 20)
 """Parts of a trial that are tried."""
 LEVELS = (8, 16)
@@ -44,12 +47,16 @@ PENALTIES = (0.02, 0.3)
 """Of the ridge regression, in units of the mean square of a sample."""
 
 
-def candidates(data: Events | Currents) -> list[list[Any]]:
-    """Encodings that are tried, in the order of their numbers of channels."""
+def candidates(data: Events | Currents, samples: int) -> list[list[Any]]:
+    """Encodings that are tried for a training set of so many samples, in the order of their numbers of channels."""
     if isinstance(data, Events):
-        merge = math.ceil(data.n_channels / CHANNELS)
-        first: list[Any] = [MergeChannels(merge)] if merge > 1 else []
-        return [first + ([Segments(count)] if count > 1 else []) for count in SEGMENTS]
+        merges = [math.ceil(data.n_channels / CHANNELS)]
+        if merges[0] > 1 and samples < FEW:
+            merges.insert(0, math.ceil(data.n_channels / FEWER))
+        return [
+            ([MergeChannels(merge)] if merge > 1 else []) + ([Segments(count)] if count > 1 else [])
+            for merge in merges for count in SEGMENTS
+        ]  # fmt: skip
     if data.n_steps == 1:
         return [[ZScore()]]
     levels = [[Levels(k), *([Segments(count)] if count > 1 else [])] for k in LEVELS for count in SEGMENTS]
@@ -58,9 +65,13 @@ def candidates(data: Events | Currents) -> list[list[Any]]:
     return [*means, *shapes, *levels]
 
 
-def shown(data: Events | Currents) -> dict[str, float]:
+def shown(data: Events | Currents, samples: int) -> dict[str, float]:
     """Encoding as text -> share of samples that are predicted right from all others; of a regression the variance of
-    the targets that is explained, at least 0."""
+    the targets that is explained, at least 0.
+
+    Args:
+        data: some of the training set. samples: of all of it.
+    """
     if has_targets(data):
         answers = TargetScale.of(data).scaled(data).targets
         score = lambda y: explained_variance(answers, y)  # noqa: E731
@@ -68,7 +79,7 @@ def shown(data: Events | Currents) -> dict[str, float]:
         labels = all_labels(data, "a recipe")
         answers = np.where(np.arange(labels.max() + 1) == labels[:, None], 1.0, -1.0)
         score = lambda y: float(np.mean(y.argmax(1) == labels))  # noqa: E731
-    return {text_of(steps): predicted(features(steps, data), answers, score) for steps in candidates(data)}
+    return {text_of(steps): predicted(features(steps, data), answers, score) for steps in candidates(data, samples)}
 
 
 def text_of(steps: list[Any]) -> str:

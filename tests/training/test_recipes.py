@@ -284,7 +284,7 @@ def test_texts_of_encodings_are_settings():
     rng = np.random.default_rng(1)
     wide = Events.from_samples([([1.0], [699]), ([2.0], [3])], 700, labels=[0, 1])
     for data in (*(make(rng, 20, 2) for make in KINDS), wide):
-        for steps in candidates(data):
+        for steps in candidates(data, 100):
             again = encodings_of(text_of(steps))
             assert [type(s) for s in again] == [type(s) for s in steps] and again == steps
             assert len(encoded(again, data)[1]) == len(data)
