@@ -226,7 +226,7 @@ ROWS = {
     "randman": Row(randman),
     "friedman": Row(friedman),
     "diabetes": Row(diabetes),
-    "word_lengths": Row(word_lengths, kept=True),
+    "word_lengths": Row(word_lengths),
 }
 
 
