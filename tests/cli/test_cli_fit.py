@@ -125,7 +125,7 @@ def wait_for(condition, process, seconds=240):
         time.sleep(0.02)
 
 
-COMPARED = ["--bounds", "tau_mem=4:40", "v_thresh=0.5:3", "--fixed", "v_reset=0", "lifrefractory.t_ref=4",
+COMPARED = ["--bounds", "tau_mem=4:40", "v_thresh=0.5:3", "--fixed", "v_reset=0", "lifrefractory.t_ref=1",
             "--starts", "1", "--no-progress"]  # fmt: skip
 
 
