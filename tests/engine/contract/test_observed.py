@@ -111,7 +111,10 @@ ALSO = ((), ("modes",), ("sharp",), ("currents",), ("inputs",))
 @pytest.mark.ci
 @pytest.mark.parametrize(("name", "also"), [(n, also) for n in GRID for also in ALSO[: 4 if n == "cuda" else 5]])
 def test_own_spikes_of_many_networks_given_back(name: str, also: Collection[str]) -> None:
-    check_networks(name, drawn(range(100, 112), also), **({} if name == "reference_clock" else {"dtype": "float64"}))
+    first = 190 if "sharp" in also else 100  # few of the sharp ones spike
+    check_networks(
+        name, drawn(range(first, first + 12), also), **({} if name == "reference_clock" else {"dtype": "float64"})
+    )
 
 
 EXACT: dict[str, dict[str, Any]] = {"reference_event": {}, "native": {"dtype": "float64", "threads": 1}}
