@@ -226,10 +226,11 @@ def test_it_may_run_some_populations_and_report_more() -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_in_exact_time_on_the_engine_that_has_it() -> None:
-    how = {"engine": "reference_event", "spike_times": "exact", "batch_size": 4}
+@pytest.mark.parametrize("engine", [{"engine": "reference_event"}, {"engine": "native", "dtype": "float64"}])
+def test_in_exact_time(engine: dict[str, str]) -> None:
+    how = {**engine, "spike_times": "exact", "batch_size": 4}
     plain = trainer(**how)
-    looped = trainer(SimulatedDevice(plain.plan, engine="reference_event"), **how)
+    looped = trainer(SimulatedDevice(plain.plan, engine=engine["engine"]), **how)
     for t in (plain, looped):
         t.fit(data(4), epochs=1)
     for a, b in zip(state_of(plain), state_of(looped)):
@@ -277,13 +278,6 @@ def test_spikes_move_get_lost_and_appear_as_often_as_asked() -> None:
     moved = np.concatenate([a["hidden"][0] for a in simulated(jitter=0.2).run(parameters, events)])
     off = moved - np.rint(moved)
     np.testing.assert_allclose(off.std(), 0.2, rtol=0.15)
-
-
-def test_an_ideal_device_changes_nothing_in_exact_time() -> None:
-    exact = {"engine": "native", "spike_times": "exact", "dtype": "float64"}
-    ideal = trainer(SimulatedDevice(trainer(**exact).plan, engine="native"), **exact)
-    alone = trainer(**exact).fit(data(), epochs=3)["history"]["train_loss"]
-    np.testing.assert_allclose(ideal.fit(data(), epochs=3)["history"]["train_loss"], alone, rtol=1e-6)
 
 
 def test_what_cannot_be_is_refused() -> None:
