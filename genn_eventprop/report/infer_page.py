@@ -77,7 +77,7 @@ def picture(result: InferResult) -> Figure:
     image = matrix.imshow(drawn, cmap="RdBu", vmin=-largest, vmax=largest, interpolation="nearest")
     matrix.grid(False)
     matrix.set(xlabel="to neuron", ylabel="from neuron", title="weights")
-    fig.colorbar(image, ax=matrix, shrink=0.8)
+    fig.colorbar(image, ax=matrix, shrink=0.8, label="weight")
     for sign, colour in ((1, BLUE), (-1, VERMILION)):
         of = timed & (np.sign(result.weights) == sign)
         x, y = result.delays[of], result.weights[of]
