@@ -2,7 +2,9 @@ r"""The fit of brian2modelfitting's tutorial (three conductances of a Hodgkin-Hu
 `TraceFitter` of this package, and by theirs with its default optimiser, differential evolution, which gets 20 times as
 many simulations.
 
-    python benchmarks/brian_fit.py --data EXAMPLES --theirs THEIR_PYTHON     # about 5 minutes of processor time
+    python benchmarks/brian_fit.py --data EXAMPLES --theirs THEIR_PYTHON --write docs/numbers/brian_fit.json
+
+takes about 5 minutes of processor time.
 
 EXAMPLES: the folder of brian2modelfitting's repository with input_traces_hh.csv and output_traces_hh.csv. THEIR_PYTHON:
 a Python with brian2modelfitting (0.4 and later), which needs another NumPy than this package:
@@ -37,13 +39,16 @@ g_na : siemens (constant)
 g_kd : siemens (constant)
 gl   : siemens (constant)
 """
-TIMES_MORE, SAMPLES, SEEDS = 20, 100, (0, 1, 2)
+TIMES_MORE, SAMPLES, SEEDS, EARLY = 20, 100, (0, 1, 2), 1000
+COLUMNS = ("fit", "simulations", "mean squared error, V²", f"of the best after {EARLY}", "processor time")
+COMMAND = "python benchmarks/brian_fit.py --data EXAMPLES --theirs THEIR_PYTHON --write docs/numbers/brian_fit.json"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--theirs", help="their Python")
+    parser.add_argument("--write", type=Path, help="the result file, docs/numbers/brian_fit.json")
     parser.add_argument("--worker", type=int, help="simulations of theirs, in this Python")
     arguments = parser.parse_args()
     b2.prefs.codegen.target = "numpy"
@@ -52,6 +57,7 @@ def main() -> None:
         return
     mine = ours(arguments.data)
     print(f"ours:   {mine['error']:.6g} V^2, {mine['simulations']} simulations, {mine['seconds']:.0f} s")
+    note(arguments.write, "`TraceFitter`", mine)
     if arguments.theirs:
         budget = TIMES_MORE * mine["simulations"]
         command = [arguments.theirs, __file__, "--data", str(arguments.data), "--worker", str(budget)]
@@ -59,13 +65,25 @@ def main() -> None:
         for run in json.loads(done.stdout.splitlines()[-1]):
             every = "".join(f"  {n}: {e:.3g}" for n, e in run["errors"])
             print(f"theirs: {run['error']:.6g} V^2, {run['simulations']} simulations, {run['seconds']:.0f} s;{every}")
+            note(arguments.write, f"differential evolution, seed {run['seed']}", run)
+
+
+def note(file: Path | None, fit: str, run: dict[str, Any]) -> None:
+    """A row of the result file."""
+    if file:
+        from result_file import add_row  # of this package, which their Python does not have
+
+        early = [f"{error:.3g}" for simulations, error in run["errors"] if simulations == EARLY]
+        cells = [fit, f"{run['simulations']}", f"{run['error']:.4e}", *(early or [""]), f"{run['seconds']:.0f} s"]
+        add_row(file, COLUMNS, cells, COMMAND)
 
 
 def ours(data: Path) -> dict[str, Any]:
     fitter, bounds = fitter_of("genn_eventprop.interop.brian", data, n_samples=4)
     began = time.process_time()
     _, error = fitter.fit(callback=None, **bounds)
-    return {"error": float(error), "simulations": fitter.simulations, "seconds": time.process_time() - began}
+    seconds = time.process_time() - began
+    return {"error": float(error), "simulations": fitter.simulations, "seconds": seconds, "errors": []}
 
 
 def theirs(data: Path, simulations: int) -> list[dict[str, Any]]:
@@ -75,17 +93,17 @@ def theirs(data: Path, simulations: int) -> list[dict[str, Any]]:
         fitter, bounds = fitter_of("brian2modelfitting", data, n_samples=SAMPLES)
         package, errors = importlib.import_module("brian2modelfitting"), list[float]()
 
-        def note(parameters: Any, _: Any, best: Any, error: Any, *more: Any, errors: list[float] = errors) -> None:
+        def remember(parameters: Any, _: Any, best: Any, error: Any, *more: Any, errors: list[float] = errors) -> None:
             errors.append(float(error))
 
         began = time.process_time()
         fitter.fit(
-            optimizer=package.NevergradOptimizer(), metric=package.MSEMetric(), callback=note,
+            optimizer=package.NevergradOptimizer(), metric=package.MSEMetric(), callback=remember,
             n_rounds=-(-simulations // SAMPLES), **bounds,
         )  # fmt: skip
         some = [(SAMPLES * k, errors[k - 1]) for k in (5, 10, 20, 30) if k < len(errors)]
         runs.append(
-            {"error": errors[-1], "simulations": SAMPLES * len(errors), "errors": some,
+            {"seed": seed, "error": errors[-1], "simulations": SAMPLES * len(errors), "errors": some,
              "seconds": time.process_time() - began}
         )  # fmt: skip
     return runs
@@ -109,4 +127,4 @@ def fitter_of(package: str, data: Path, n_samples: int) -> tuple[Any, dict[str, 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
