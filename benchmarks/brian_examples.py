@@ -7,12 +7,11 @@ others are not.
 
 Runs every program in frompapers and synapses, in a process of its own. At each of its calls of `run` the network is
 read, and instead of the whole simulation its first `WINDOW` ms run in Brian and here; large networks are made smaller
-(`SMALLER`). Brian finds spikes at the end of a step; so its steps become smaller: by factors of ten of all of the run
-where there are many spikes, delays or random inputs (which are those that this package drew), in half the time where a
-step decides which arrival crosses the threshold, else of the step in which a spike happens, down to 1e-9 ms
-("located"). There the method is Runge-Kutta 4, or exact; where it does not find the
-spikes, and without it, the one of the example. Gradients are those of `genn-eventprop gradcheck --quick`, see
-`gradient`.
+(`SMALLER`). Brian finds spikes at the end of a step; so its steps become smaller: of the step in which a spike happens,
+down to 1e-9 ms ("located"); where there are many spikes or delays, by factors of ten of all of the run, in half the
+time where a step decides which arrival crosses the threshold. Random inputs are those that this package drew, at whole
+steps. The method is Runge-Kutta 4, or exact; where it does not find the spikes, and without it, the one of the example.
+Gradients are those of `genn-eventprop gradcheck --quick`, see `gradient`.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ WINDOWS, ENOUGH = (40.0, 100.0, 200.0, 400.0, 800.0), 20  # ms, spikes in a chec
 STEPS = (0.1, 0.01, 0.001)
 SMALL = 50  # steps by which spikes may be late; by more, a step has decided which arrival crosses the threshold
 LOCATED = (1e-3, 1e-5, 1e-7, 1e-9)
-TIMEOUT = int(os.environ.get("T", 900))
+TIMEOUT = int(os.environ.get("T", 1800))
 DIGITS = """def read_mnist(training):
     return 32 * (np.random.random((9, N_INP)) < 0.2), np.zeros(9, int)
 def unused(training):"""
@@ -484,10 +483,14 @@ What [`from_brian`](from_brian.md) makes of the programs in `examples/frompapers
 
 ## Read: {}
 
-Spikes are those of the first ms of the first `run` that has any, in networks made smaller where they are large. Brian finds a spike at
-the end of a step, so that its times are late by up to a step for each spike before; the columns have the largest difference in ms with
-smaller and smaller steps ("others": not the same spikes; a spike that delta synapses miss by little comes with a later arrival), and in
-a run whose steps are 1e-9 ms where spikes are (located). Gradients are the worst relative error of
+Spikes are those of the first ms of the first `run` that has any, in networks made smaller where they are large, with the random inputs that
+were drawn here; example_3_bisection has `refractory="v > 50*mV"`, without which Brian repeats a spike in each step. Brian finds a spike at
+the end of a step, so that its times are late by up to a step for each spike before. "Located" is the largest difference in ms to a run whose
+steps are 1e-9 ms where spikes are. Where there is none, for a reason below, the columns before it are the error of Brian's method: the
+largest difference with smaller and smaller steps ("others": not the same spikes; one that delta synapses miss by little comes with a later
+arrival).
+
+Gradients are the worst relative error of
 `genn-eventprop gradcheck --quick`, or of all parameters in the group alone where it spikes often enough by itself or has no threshold;
 beside it the spikes in that check (the fewest of its networks), or its ms where there is no threshold.
 

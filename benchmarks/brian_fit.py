@@ -19,7 +19,6 @@ import argparse
 import importlib
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
