@@ -278,6 +278,8 @@ def load_experiment(source: str | Path) -> ExperimentFile:
         if not path.is_file():
             raise SettingError(f"there is no experiment file {path}")
         return _from_module(import_file(path), path.stem, str(path))
+    if ".py:" in text:
+        raise UsageError(f"{text} names a model; an experiment trains it: yin_yang --neuron {text}, or any other")
     if text not in experiment_names():
         raise UsageError(f"unknown experiment {text!r} ({suggest(text, experiment_names())}); or give a .py file")
     return _from_module(importlib.import_module(f"{PACKAGE}.{text}"), text, text)

@@ -150,7 +150,8 @@ def _with_current(model: NeuronModel, current: str) -> NeuronModel:
         )
     if current not in known:
         raise SettingError(
-            f"{model.name} has no drive, state or parameter {current!r} for the current ({suggest(current, known)})"
+            f"{model.name} has no drive, state or parameter {current!r} for the current; name its place with inject= "
+            f"({suggest(current, known)})"
         )
     if current == model.readout:
         raise SettingError(f"{model.name}: {current!r} is what is measured; name the place of the injected current")

@@ -60,6 +60,11 @@ def test_mistakes(script, name, words, capsys):
     assert words in said and said.count("\n") == 1
 
 
+def test_train_wants_an_experiment(script, capsys):
+    assert main(["train", f"{script}:cells"]) != 0
+    assert f"an experiment trains it: yin_yang --neuron {script}:cells" in capsys.readouterr().err
+
+
 @pytest.mark.ci
 def test_gradcheck(script, capsys):
     assert main(["gradcheck", f"{script}:cells", "--quick"]) == 0
