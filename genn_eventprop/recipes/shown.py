@@ -36,7 +36,7 @@ SEGMENTS = (1, 5, 10, 20)
 LEVELS = (8, 16)
 """Levels of a channel of currents that are tried."""
 MEANS = (20, 50)
-"""Segments whose means are tried."""
+"""Segments whose means are tried; no more than there are values, but at least the first number."""
 LENGTHS = 4
 """Lengths of the shapes that are looked for anywhere in a curve."""
 MARGIN = 0.08
@@ -60,7 +60,8 @@ def candidates(data: Events | Currents, samples: int) -> list[list[Any]]:
     if data.n_steps == 1:
         return [[ZScore()]]
     levels = [[Levels(k), *([Segments(count)] if count > 1 else [])] for k in LEVELS for count in SEGMENTS]
-    means = [[ZScore(), SegmentMeans(count)] for count in MEANS if count <= max(MEANS[0], data.n_steps)]
+    counts = sorted({max(MEANS[0], min(count, data.n_steps)) for count in MEANS})
+    means = [[ZScore(), SegmentMeans(count)] for count in counts]
     shapes = [[Shapes(LENGTHS), ZScore()]] if data.n_steps >= SHAPES.shape[1] else []
     return [*means, *shapes, *levels]
 
