@@ -158,8 +158,9 @@ __device__ inline bool follow(const Neuron<P> &cell, Way<P> &way, double t_k, in
         m.to_state(way.y, before);
         reset(before, after);
         double gdot = mode ? 0.0 : cell.slope(before);  // g rests in a refractory period
-        if (!(gdot > 0) || gdot < p.t->slope_floor) {
-            gdot = p.t->slope_floor;
+        const double least = P::observed ? p.t->slope_floor : 0.0;  // the slope at a crossing is known
+        if (!(gdot > 0) || gdot < least) {
+            gdot = least;
             p.guarded[p.neuron(cell.number)] += 1;
         }
         const double at_ms = P::observed ? observed_at : t_k + s, time = at_ms < p.t->duration ? at_ms : p.t->duration;

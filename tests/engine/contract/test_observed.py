@@ -215,6 +215,20 @@ def test_spikes_of_others_act_in_exact_time_as_in_the_reference(model: Any) -> N
             np.testing.assert_allclose(other[key], want, rtol=0, atol=1e-10 * np.abs(want).max(), err_msg=key)
 
 
+@pytest.mark.parametrize("model, engines", [(MODELS[0], ("native", "cuda")), (AdEx(), ("native",))])
+def test_the_floor_is_not_for_own_spikes_in_exact_time(model: Any, engines: tuple[str, ...]) -> None:
+    """Their slope is that of a crossing, known as exactly as their time."""
+    for name in engines:
+        found = []
+        for floor in (0.0, 1e6):
+            engine, data = small(model, name, "exact", slope_floor=floor, dtype="float64")
+            result = engine.run(data, [0, 1, 2], training=True)
+            assert result.guarded == 0
+            assert result.spike_counts["hidden"].sum() > 5
+            found.append(np.array(engine.gradients["input_hidden.weight"]))
+        np.testing.assert_array_equal(*found)
+
+
 @pytest.mark.parametrize("loss", [PerStepCrossEntropy, IntegratedVoltageCrossEntropy], ids=lambda loss: loss.__name__)
 @pytest.mark.parametrize("model", [LIFRefractory(t_ref=3.0), LIFDelta()], ids=lambda m: m.model.name)
 def test_an_output_may_be_observed_in_exact_time(model: Any, loss: Any) -> None:

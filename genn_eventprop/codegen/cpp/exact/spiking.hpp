@@ -188,7 +188,8 @@ struct Spiking : Lanes<M, N, Varies> {
         spikes.neuron[index] = neuron;
         spike_time[index] = std::fmin(M::observed ? observed.times[observed.next - 1] : t_k + s, args.duration);
         double gdot = mode ? 0.0 : cell.slope(before);  // g rests in a refractory period
-        if (!(gdot > 0) || gdot < args.slope_floor) ++guarded, gdot = args.slope_floor;
+        const double least = M::observed ? args.slope_floor : 0.0;  // the slope at a crossing is known
+        if (!(gdot > 0) || gdot < least) ++guarded, gdot = least;
         spikes.record[0][index] = gdot > 0 ? scalar(1 / gdot) : scalar(0);
         for (int i = 0; i < n; ++i) spikes.record[i + 1][index] = scalar(before[i]);
         ++spikes.count;

@@ -591,7 +591,8 @@ struct Pieces {
         if (at_once && why == ARRIVAL && M::moved(e)) o.why = why, o.cause = began;  // by which arrivals: see `divide`
         M::reset(args, k, e, before, after);
         o.gdot = o.why == RENEWAL ? M::slope(args, k, e, mode[k], before) : 0.0;
-        if (o.why == RENEWAL && (!(o.gdot > 0) || o.gdot < args.slope_floor)) ++guarded, o.gdot = args.slope_floor;
+        const double least = is_observed ? args.slope_floor : 0.0;  // the slope at a crossing is known
+        if (o.why == RENEWAL && (!(o.gdot > 0) || o.gdot < least)) ++guarded, o.gdot = least;
         armed[k] &= ~(1 << e);
         if (M::next(e) >= 0) {
             mode[k] = M::next(e);
