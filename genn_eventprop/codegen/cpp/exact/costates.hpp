@@ -26,14 +26,13 @@ auto adding(const Readers<R, More...>& readers, const F& f) {
 template <class M, int N, bool Varies>
 struct Costates : Spiking<M, N, Varies> {
     typedef Spiking<M, N, Varies> Base;
-    using Base::n, Base::NP, Base::S, Base::BACK, Base::RESET, Base::flow, Base::degree, Base::ends, Base::factor;
+    using Base::n, Base::NP, Base::S, Base::BACK, Base::flow, Base::degree, Base::ends, Base::factor;
     using Base::offsets, Base::own, Base::of, Base::spikes, Base::trace;
     using typename Base::End, typename Base::table;
 
     Buffer<scalar> mu[n], held_mu[n], grad[M::learned + 1], feedback, jump, back_columns;
-    Buffer<double> reset_columns;
     Buffer<scalar> along;  // the gradient of an expanded row
-    int64_t first_entry = 0, room = 0, resets = 0, reset_room = 0;
+    int64_t first_entry = 0, room = 0;
 
     void prepare() {
         Base::prepare();
@@ -88,14 +87,6 @@ struct Costates : Spiking<M, N, Varies> {
                     horner_many<BACK>(
                         flow[mode].back[r], degree, offsets.data, count, back_columns.data + (mode * M::receptors + r) * BACK * room, room
                     );
-            if (!M::spiking) return;
-            resets = 0;
-            for (int64_t e = 0; e < count; ++e)
-                if (events[e].kind == M::own_spike) offsets[resets++] = events[e].s;
-            reset_room = (resets + 7) / 8 * 8;
-            for (int64_t e = resets; e < reset_room; ++e) offsets[e] = 0.0;
-            reset_columns.reserve(reset_room * RESET);
-            horner_many<RESET>(flow[0].spike, degree, offsets.data, resets, reset_columns.data, reset_room);
         }
     }
     // Entry `e` of the log, an arrival through connection C: adds to the gradient of its weights, returns D.
@@ -240,13 +231,10 @@ struct Costates : Spiking<M, N, Varies> {
         const int neuron = entry.source;
         const int64_t index = entry.index;
         const double s = entry.s;
-        Propagator<n> m;
         double before[n], after[n] = {}, v[n];
         int mode = 0;
         if constexpr (M::observed && M::modes > 1) mode = this->during[index];
-        if constexpr (!Varies)  // the last one not used yet
-            for (int64_t c = 0, e = --resets; c < RESET; ++c) m.m[c] = reset_columns.data[c * reset_room + e];
-        if (Varies || mode) m = of(neuron).at(mode, s);
+        const Propagator<n> m = of(neuron).at(mode, s);
         for (int i = 0; i < n; ++i) before[i] = double(spikes.record[i + 1][index]);
         if (M::dynamic) M::reset(args, neuron, 0, before, after);
         take(M::modes > 1 ? held_mu : mu, neuron, v);

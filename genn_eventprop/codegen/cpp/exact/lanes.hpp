@@ -1,5 +1,5 @@
 // Lanes: the neurons of one population that may cross their threshold within a step of exact time. They are taken through
-// the step event by event; crossings are found by bounds, chords and root finding.
+// the step event by event; crossings are found by bounds and root finding.
 
 namespace {
 
@@ -17,14 +17,13 @@ struct Lanes : Neurons<M, N, Varies> {
     using typename Base::Incoming, typename Base::table;
 
     struct Hit {
-        double s, error;  // the lane crosses at s +- error
+        double s;
         int lane;
-        bool exact;
     };
     static constexpr scalar UNKNOWN = scalar(-1e30);
     Buffer<int32_t> lane_neuron, found;
     // y of a lane is base + lane; last_g: g at the time `checked`, UNKNOWN after a reset
-    Buffer<scalar> lane[n], base[n], last_g, prior_g, bends;
+    Buffer<scalar> lane[n], base[n], last_g;
     List<Hit> hits;  // if `known`: crossings before `until`, which is an instant after `next`, the next known event
     std::vector<char> unarmed;  // g has not been below zero since the reset, so the neuron cannot cross yet
     int lanes = 0, n_unarmed = 0;
@@ -37,7 +36,7 @@ struct Lanes : Neurons<M, N, Varies> {
     void prepare() {
         Base::prepare();
         for (int i = 0; i < n; ++i) lane[i].zero(NP + 16), base[i].zero(NP + 16);
-        lane_neuron.zero(NP + 16), found.zero(NP + 16), last_g.zero(NP + 16), prior_g.zero(NP + 16), bends.zero(NP + 16);
+        lane_neuron.zero(NP + 16), found.zero(NP + 16), last_g.zero(NP + 16);
         unarmed.assign(N, 0);
     }
     // On entry x is the initial state.
@@ -79,12 +78,8 @@ struct Lanes : Neurons<M, N, Varies> {
         *at = a;
         if (known && a.s <= now) {  // crossings of this instant come first, later ones are searched again
             next = now, until = now + together;
-            for (int64_t i = hits.count; i-- > 0;) {
-                const Hit h = hits[i];
-                if (h.exact && h.s <= until) continue;
-                hits.drop(i);
-                if (!h.exact && h.s - h.error <= until) solve(h.lane, -1);
-            }
+            for (int64_t i = hits.count; i-- > 0;)
+                if (hits[i].s > until) hits.drop(i);
         } else if (known && a.s < until) {
             known = false;
             forget();
@@ -122,7 +117,7 @@ struct Lanes : Neurons<M, N, Varies> {
     // Closes lane l; the last lane moves into its place.
     void close_lane(int l) {
         const int last = --lanes;
-        lane_neuron[l] = lane_neuron[last], last_g[l] = last_g[last], prior_g[l] = prior_g[last], bends[l] = bends[last];
+        lane_neuron[l] = lane_neuron[last], last_g[l] = last_g[last];
         for (int i = 0; i < n; ++i) lane[i][l] = lane[i][last], base[i][l] = base[i][last];
         for (auto& h : hits)
             if (h.lane == last) h.lane = l;
@@ -207,8 +202,8 @@ struct Lanes : Neurons<M, N, Varies> {
                     const scalar v = base[i].data[l] + lane[i].data[l];
                     g += scalar(row[i]) * v, bend += curve[i * S + own(k)] * (v < 0 ? -v : v);
                 }
-                prior_g[l] = last_g[l], last_g[l] = g, bends[l] = bend;
-                if (g + bend * half >= 0 || prior_g[l] >= 0 || unarmed[size_t(k)]) may_cross(l);
+                if (g + bend * half >= 0 || last_g[l] >= 0 || unarmed[size_t(k)]) solve(l);
+                last_g[l] = g;
             }
         } else {
             const scalar* row = last ? row_at_end : period_ends_first() ? row_at_due : pending[cursor].q + n;
@@ -225,29 +220,16 @@ struct Lanes : Neurons<M, N, Varies> {
                 if (n_unarmed)
                     for (int l = 0; l < LANES && from + l < lanes; ++l) mask |= unsigned(unarmed[size_t(lane_neuron.data[from + l])]) << l;
                 store(last_g.data + from, g);
-                if (!mask) continue;
-                store(prior_g.data + from, before), store(bends.data + from, bend);
-                for (; mask; mask &= mask - 1) may_cross(from + __builtin_ctz(mask));
+                for (; mask; mask &= mask - 1) solve(from + __builtin_ctz(mask));
             }
         }
         checked = next;
     }
-    // If g rises steeply throughout, a chord estimates the crossing; it is solved exactly only if it may be the first one.
-    void may_cross(int l) {
-        const double g0 = double(prior_g.data[l]), g1 = double(last_g.data[l]), bend = double(bends.data[l]), h = next - now;
-        const double rise = g1 - g0;
-        if (g1 >= 0 && g0 < 0 && g0 > -1e20 && rise > bend * h * h && !unarmed[size_t(lane_neuron.data[l])]) {
-            const double per_g = h / rise, noise = std::numeric_limits<scalar>::epsilon() * 8;  // the slope is at least half of rise / h
-            hits.push() = {next - g1 * per_g, 2 * per_g * (0.125 * bend * h * h + noise), l, false};
-        } else {
-            solve(l, -1);
-        }
-    }
-    // Adds the crossing of a lane before `until` to hits. about: an estimate, or -1. Inlined at every call, this and `make_lanes` would take a
-    // tenth of the time in which a network compiles.
-    __attribute__((noinline)) void solve(int l, double about) {
+    // Adds the crossing of a lane before `until` to hits. Inlined at every call, this and `make_lanes` would take a tenth of the time in
+    // which a network compiles.
+    __attribute__((noinline)) void solve(int l) {
         const int neuron = lane_neuron[l];
-        double c[DEGREE + 1], v[n], from = now, s = -1;
+        double c[DEGREE + 1], v[n], from = now;
         for (int i = 0; i < n; ++i) v[i] = add_up(base[i][l], lane[i][l]);
         const double bend = of(neuron).bend(v);
         of(neuron).powers(v, c);
@@ -256,28 +238,13 @@ struct Lanes : Neurons<M, N, Varies> {
             if (from < 0) return;
             unarmed[size_t(neuron)] = 0, --n_unarmed;
         }
-        if (about >= 0) s = quickly(c, degree, from, until, about, bend);
-        if (s < 0) s = first_crossing(c, degree, from, until, bend);
-        if (s >= 0) hits.push() = {s, 0, l, true};
+        const double s = first_crossing(c, degree, from, until, bend);
+        if (s >= 0) hits.push() = {s, l};
     }
     // Index in hits of the first crossing (the lowest neuron among simultaneous ones), -1 if there is none.
     int64_t first_hit() {
-        for (;;) {
-            int64_t best = -1;
-            double least = 0;
-            for (int64_t i = 0; i < hits.count; ++i) {
-                const Hit& h = hits[i];
-                const double s = h.s - h.error;
-                bool first = best < 0 || s < least;
-                if (!first && s == least)
-                    first = hits[best].exact && (!h.exact || lane_neuron.data[h.lane] < lane_neuron.data[hits[best].lane]);
-                if (first) best = i, least = s;
-            }
-            if (best < 0 || hits[best].exact) return best;
-            const Hit h = hits[best];
-            hits.drop(best);
-            solve(h.lane, h.s);
-        }
+        const auto earlier = [&](const Hit& a, const Hit& b) { return a.s < b.s || (a.s == b.s && lane_neuron[a.lane] < lane_neuron[b.lane]); };
+        return hits.count ? std::min_element(hits.begin(), hits.begin() + hits.count, earlier) - hits.begin() : -1;
     }
 };
 

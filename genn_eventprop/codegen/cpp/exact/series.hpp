@@ -42,18 +42,4 @@ inline void horner_many(const double* table, int m, const double* s, int64_t cou
     }
 }
 
-// The same from an estimate, if the slope there shows that the polynomial rises throughout [a, b]; else -1. Up to rounding,
-// the polynomial is negative at a and positive at b.
-inline double quickly(const double* c, int m, double a, double b, double s, double curve) {
-    for (int k = 0; k < 6; ++k) {
-        double g = c[m], d = 0;
-        for (int q = m - 1; q >= 0; --q) d = d * s + g, g = g * s + c[q];
-        if (!(d > curve * (b - a))) return -1;
-        const double next = s - g / d, moved = next - s;
-        if (curve * moved * moved <= TIME_ROUNDING * d) return next < a ? a : next > b ? b : next;
-        s = next < a ? a : next > b ? b : next;
-    }
-    return -1;
-}
-
 }  // namespace

@@ -214,7 +214,7 @@ struct Spiking : Lanes<M, N, Varies> {
         last_g[l] = UNKNOWN;
         if (rest > 0) {
             for (int i = 0; i < n; ++i) v[i] = double(base[i][l] + lane[i][l]);
-            if (g + rest * (std::fmax(cell.slope(after), 0.0) + 0.5 * cell.bend(v) * rest) >= 0) solve(l, -1);
+            if (g + rest * (std::fmax(cell.slope(after), 0.0) + 0.5 * cell.bend(v) * rest) >= 0) solve(l);
         }
         return event;
     }
