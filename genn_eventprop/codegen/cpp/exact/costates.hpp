@@ -93,7 +93,7 @@ struct Costates : Spiking<M, N, Varies> {
     template <class C, class R>
     scalar undo_arrival(const Args& args, C c, scalar* gradient, const LogEntry& a, int64_t e, const R& readers) {
         const auto synapses = c.synapses(args);
-        readers.each([&](auto& r, const scalar*) { r.at(*this, args, c.receptor, a.s, e - first_entry); });
+        readers.each([&](auto& r, const scalar*) { r.at(*this, c.receptor, a.s); });
         scalar D = adding(readers, [&](const auto& reader, const scalar* dr) {
             if constexpr (std::decay_t<decltype(synapses)>::dense) {
                 return arrived<C::trainable, C::hands>(gradient + int64_t(a.source) * NP, synapses.row(a.source), c.receptor, a.s, e - first_entry, reader, dr);
@@ -175,7 +175,7 @@ struct Costates : Spiking<M, N, Varies> {
     scalar unborn_arrival(const Args& args, C c, const Unborn& a, int64_t step, int64_t, scalar* moved, const scalar* slope, const R& readers) {
         const auto synapses = c.synapses(args);
         readers.each([&](auto& r, const scalar* dr) { r.lend(*this, dr, step, a.s); });
-        readers.each([&](auto& r, const scalar*) { r.at(*this, args, c.receptor, a.s, -1); });
+        readers.each([&](auto& r, const scalar*) { r.at(*this, c.receptor, a.s); });
         const scalar change = adding(readers, [&](const auto& reader, const scalar* dr) {
             if constexpr (std::decay_t<decltype(synapses)>::dense) {
                 return unborn(synapses.row(a.source), c.receptor, a.s, reader, dr, moved, slope);

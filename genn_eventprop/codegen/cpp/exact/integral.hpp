@@ -10,7 +10,7 @@ struct ReadIntegral : NoReader<O> {
     double total[O::NP];
     int degree = 0;
     Intervals<W> smooth;
-    Buffer<double> u, du[L + 1], along, against, rest, offsets;  // u: WIDTH numbers per interval
+    Buffer<double> u, du[L + 1];  // u: WIDTH numbers per interval
     Buffer<scalar> direct, feed, changed[L + 1];
     void begin(O&, const Args& args, int64_t sample) {
         smooth.begin(args, sample);
@@ -72,53 +72,25 @@ struct ReadIntegral : NoReader<O> {
             total[k] += v;
         }
     }
-    // sum_i t[first + i] u_i at s, where t is a column of a table at s = 0: e, -A e or de.
-    double part(const Buffer<double>& table, const typename O::table* t, double s, int k) const {
-        double f[n + 1], v = 0;
-        look(table, s, k, f);
+    // Of a column of a table at s = 0, e, -A e or de, its product with u or du.
+    static double product(const typename O::table* t, const double* f, int k) {
+        double v = 0;
         for (int i = 0; i < n; ++i) v += double(t[i * S + O::own(k)]) * f[i];
         return v;
     }
-    // Sets along[e] = u . e and, if asked for, against[e] = u . (-A e) at `count` ascending offsets, for neurons with shared
-    // parameters.
-    void at_offsets(O& out, int receptor, const double* s, int64_t count, bool both) {
-        const int64_t room = count + 8;
-        rest.reserve(room), along.reserve(room), against.reserve(room);
-        for (int64_t first = 0, next; first < count; first = next) {
-            const int p = smooth.find(s[first]);
-            const double to = smooth.all[size_t(p)].to, *now = u + int64_t(p) * WIDTH;
-            const bool last = p + 1 == int(smooth.all.size());
-            for (next = first + 1; next < count && (last || s[next] <= to);) ++next;
-            for (int64_t e = first; e < next + 8; ++e) rest[e] = e < next ? to - s[e] : 0.0;
-            double c[DEGREE + 1], z[DEGREE + 1];
-            for (int q = 0; q <= degree; ++q) {
-                c[q] = z[q] = 0;
-                for (int i = 0; i < n; ++i) {
-                    c[q] += double(out.flow[0].arrive[receptor][i]) * now[q * (n + 1) + i];
-                    z[q] += double(out.flow[0].back[receptor][n + i]) * now[q * (n + 1) + i];
-                }
-            }
-            horner_many<1>(c, degree, rest + first, next - first, along + first, room);
-            if (both) horner_many<1>(z, degree, rest + first, next - first, against + first, room);
-        }
-    }
     void absorb(O& out, const typename O::Incoming* a, int64_t count, int64_t) {
-        if constexpr (S == 1) {
-            offsets.reserve(count + 8);
-            for (int r = 0; r < O::model::receptors; ++r) {
-                for (int64_t j = 0; j < count; ++j) offsets[j] = a[j].s;
-                at_offsets(out, r, offsets.data, count, false);
-                for (int64_t j = 0; j < count; ++j) {
-                    if (a[j].receptor != r) continue;
-                    const double f = along[j];
-                    const scalar* row = a[j].row;
-                    INDEPENDENT
-                    for (int k = 0; k < O::NP; ++k) total[k] += f * double(row[k]);
-                }
+        double f[n + 1];
+        for (int64_t j = 0; j < count; ++j) {
+            const auto* e = out.flow[0].arrive[a[j].receptor];
+            const scalar* row = a[j].row;
+            if constexpr (S == 1) {
+                look(u, a[j].s, 0, f);
+                const double by = product(e, f, 0);
+                INDEPENDENT
+                for (int k = 0; k < O::NP; ++k) total[k] += by * double(row[k]);
+            } else {
+                for (int k = 0; k < N; ++k) look(u, a[j].s, k, f), total[k] += product(e, f, k) * double(row[k]);
             }
-        } else {
-            for (int64_t j = 0; j < count; ++j)
-                for (int k = 0; k < N; ++k) total[k] += part(u, out.flow[0].arrive[a[j].receptor], a[j].s, k) * double(a[j].row[k]);
         }
     }
     void jump(O&, int neuron, double s, const double* before, const double* after) {
@@ -129,24 +101,15 @@ struct ReadIntegral : NoReader<O> {
     void finish(O&, const Args&, double* readout) {
         for (int k = 0; k < N; ++k) readout[k] = total[k];
     }
-    void open_step(O& out, const LogEntry* events, int64_t count) {
-        if constexpr (S == 1 && O::model::receptors == 1) {
-            offsets.reserve(count + 8);
-            for (int64_t e = 0; e < count; ++e) offsets[e] = events[e].s;
-            at_offsets(out, 0, offsets.data, count, true);
-        } else {
-            (void)out, (void)events, (void)count;
-        }
-    }
-    void at(O& out, const Args&, int receptor, double s, int64_t e) {
+    void at(O& out, int receptor, double s) {
         const auto *direction = out.flow[0].arrive[receptor], *drive = out.flow[0].back[receptor] + n * S;
+        double f[n + 1];
         for (int k = 0; k < (S == 1 ? 1 : N); ++k) {
-            const bool known = S == 1 && O::model::receptors == 1 && e >= 0;  // not of a spike that was not born
             const double moves = double(direction[V * S + k]);  // V itself: l(x-) - l(x+)
-            direct[k] = scalar(known ? along[e] : part(u, direction, s, k));
-            feed[k] = scalar(known ? against[e] : part(u, drive, s, k));
+            look(u, s, k, f);
+            direct[k] = scalar(product(direction, f, k)), feed[k] = scalar(product(drive, f, k));
             if (moves != 0) feed[k] -= scalar(moves * smooth.at(s));
-            for (int r = 0; r < L; ++r) changed[r][k] = scalar(part(du[r], direction, s, k));
+            for (int r = 0; r < L; ++r) look(du[r], s, k, f), changed[r][k] = scalar(product(direction, f, k));
         }
     }
     scalar direction(int k) const { return direct.data[O::own(k)]; }

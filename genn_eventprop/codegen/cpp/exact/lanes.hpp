@@ -31,7 +31,6 @@ struct Lanes : Neurons<M, N, Varies> {
     int64_t first_due = -1;  // the refractory period that ends next within the step, at `due`
     double now = 0, next = 0, until = 0, checked = 0, due = 0;
     bool known = false, keeps = false;  // keeps: whether the states at the start of every step are needed
-    scalar row_at_end[n + 1], row_at_due[n + 1];  // dg P(s) and its constant term
 
     void prepare() {
         Base::prepare();
@@ -44,9 +43,6 @@ struct Lanes : Neurons<M, N, Varies> {
         for (int i = 0; i < n; ++i) low[i].zero(NP);
         if (keeps) trace.reserve((args.exact_steps + 1) * n * NP);
         if constexpr (M::spiking) {
-            double end[n + 1];
-            horner<n + 1, S>(rho, 0, degree, delta, end);
-            for (int i = 0; i <= n; ++i) row_at_end[i] = scalar(end[i]);
             n_unarmed = 0;
             for (int k = 0; k < N; ++k) {
                 double state[n];
@@ -174,6 +170,12 @@ struct Lanes : Neurons<M, N, Varies> {
     void forget() {
         for (int l = 0; l < lanes; ++l) last_g.data[l] = UNKNOWN;
     }
+    // Sets row to dg P(s) and its constant term, of neurons that share their parameters.
+    void row_of_g(double s, scalar* row) const {
+        double at[n + 1];
+        horner<n + 1>(rho, 0, degree, s, at);
+        for (int i = 0; i <= n; ++i) row[i] = scalar(at[i]);
+    }
     vec y_of(int i, int from) const { return load(base[i].data + from) + load(lane[i].data + from); }
     // g of a vector of lanes; row: dg P(s) and its constant term.
     vec g_of(int from, const scalar* row) const {
@@ -206,7 +208,10 @@ struct Lanes : Neurons<M, N, Varies> {
                 last_g[l] = g;
             }
         } else {
-            const scalar* row = last ? row_at_end : period_ends_first() ? row_at_due : pending[cursor].q + n;
+            scalar made[n + 1];
+            const bool arrives = !last && !period_ends_first();
+            if (!arrives) row_of_g(next, made);
+            const scalar* row = arrives ? pending[cursor].q + n : made;
             for (int from = 0; from < lanes; from += LANES) {
                 vec bend = vec{} + curve[n];
                 for (int i = 0; i < n; ++i) {

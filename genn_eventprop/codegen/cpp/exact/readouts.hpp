@@ -22,8 +22,7 @@ struct NoReader : NoSource {
     // For what would arrive at s: handles what jumps there or later; `give_back` undoes what `lend` has added to mu for it.
     void lend(O&, const scalar*, int64_t, double) {}
     void give_back(O&) {}
-    void open_step(O&, const LogEntry*, int64_t) {}
-    void at(O&, const Args&, int, double, int64_t) {}
+    void at(O&, int, double) {}
     scalar kink(const scalar*, int64_t) { return 0; }
     scalar own_spike(O&, const Args&, const scalar*, int64_t, int, double, double*) { return 0; }
     void leave(O&, const scalar*, int64_t) {}

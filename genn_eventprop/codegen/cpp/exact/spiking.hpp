@@ -10,11 +10,11 @@ constexpr int64_t runaway(int64_t neurons) { return std::max(std::min(200 * neur
 template <class M, int N, bool Varies>
 struct Spiking : Lanes<M, N, Varies> {
     typedef Lanes<M, N, Varies> Base;
-    using Base::n, Base::S, Base::rho, Base::degree, Base::delta, Base::x, Base::low;
+    using Base::n, Base::delta, Base::x, Base::low;
     using Base::moved, Base::reach, Base::pending, Base::own, Base::growth, Base::add_up, Base::split, Base::of;
     using Base::collect, Base::together, Base::lane, Base::base;
     using Base::last_g, Base::lane_neuron, Base::lanes, Base::hits, Base::unarmed, Base::n_unarmed, Base::cursor;
-    using Base::first_due, Base::due, Base::now, Base::until, Base::known, Base::row_at_due, Base::UNKNOWN, Base::forget;
+    using Base::first_due, Base::due, Base::now, Base::until, Base::known, Base::UNKNOWN, Base::forget;
     using Base::now_is, Base::known_at, Base::close_lane, Base::solve, Base::keeps, Base::keep_state;
 
     Spikes<n + 1> spikes;
@@ -112,11 +112,6 @@ struct Spiking : Lanes<M, N, Varies> {
             const double at = held[i].until - begun, s = at > now ? at : now;
             if (s < due || (s == due && first_due >= 0 && held[i].neuron < held[first_due].neuron)) due = s, first_due = i;
         }
-        if constexpr (!Varies) {
-            double row[n + 1];
-            horner<n + 1, S>(rho, 0, degree, due, row);
-            for (int i = 0; i <= n; ++i) row_at_due[i] = scalar(row[i]);
-        }
     }
     // Begins the refractory period of a neuron whose state after the spike is `after`.
     void hold(const Args& args, int neuron, int64_t index, const double* after) {
@@ -129,7 +124,9 @@ struct Spiking : Lanes<M, N, Varies> {
     int release() {
         const int64_t which = first_due;
         Held h = held[which];
-        now_is(due, row_at_due);
+        scalar row[n + 1];
+        if constexpr (!Varies) this->row_of_g(due, row);
+        now_is(due, row);
         double at[n], more[n] = {};
         collect(1, h.neuron, h.from, cursor, h.y);
         End& end = ends.push();

@@ -113,7 +113,6 @@ struct Schedule {
         auto& flow = p.flow(t.work);
         flow.retreat(t.step);
         flow.open_step(entries, begin, count);
-        p.readers(t.work).each([&](auto& r, const scalar*) { r.open_step(flow, entries, count); });
     }
     // What happens behind entry `e` of the log, at s.
     template <class Trial, class Group>
