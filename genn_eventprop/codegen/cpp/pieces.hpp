@@ -16,47 +16,38 @@ inline T* rows_before(T* rows, int64_t size) {
     return reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(rows) - uintptr_t(size * int64_t(sizeof(T))));
 }
 
-// The spikes of steps first - before .. first, from rows of bits, as those of a list.
+// What a row says of the spikes of a step: bits, as many words; or `size` numbers, how many and the neurons in their order.
 template <typename List>
-inline void load_spikes(List& list, const uint32_t* bits, int words, int64_t first, int64_t before) {
+inline void read_row(List& list, const uint32_t* bits, int words) {
+    list.reserve(32 * words);
+    for (int word = 0; word < words; ++word)
+        for (uint32_t left = bits[word]; left; left &= left - 1) list.neuron[list.count++] = 32 * word + __builtin_ctz(left);
+}
+template <typename List>
+inline void read_row(List& list, const int32_t* row, int) {
+    list.reserve(row[0]);
+    for (int32_t i = 1; i <= row[0]; ++i) list.neuron[list.count++] = row[i];
+}
+inline void put(uint32_t* bits, int32_t neuron) { bits[neuron / 32] |= uint32_t(1) << (neuron % 32); }
+inline void put(int32_t* row, int32_t neuron) { row[++row[0]] = neuron; }
+
+// The spikes of steps first - before .. first, from rows, as those of a list.
+template <typename List, typename Row>
+inline void load_spikes(List& list, const Row* row, int size, int64_t first, int64_t before) {
     list.start.first = first - before;
     list.count = 0;
-    for (int64_t step = first - before; step <= first; ++step, bits += words) {
+    for (int64_t step = first - before; step <= first; ++step, row += size) {
         list.start[step] = int32_t(list.count);
-        list.reserve(32 * words);
-        for (int word = 0; word < words; ++word)
-            for (uint32_t left = bits[word]; left; left &= left - 1)
-                list.neuron[list.count++] = 32 * word + __builtin_ctz(left);
+        read_row(list, row, size);
     }
     list.start[first + 1] = int32_t(list.count);
 }
-
-// The same from rows of `size` numbers: how many, and the neurons in their order.
-template <typename List>
-inline void load_spikes(List& list, const int32_t* rows, int size, int64_t first, int64_t before) {
-    list.start.first = first - before;
-    list.count = 0;
-    for (int64_t step = first - before; step <= first; ++step, rows += size) {
-        list.start[step] = int32_t(list.count);
-        list.reserve(rows[0]);
-        for (int32_t i = 1; i <= rows[0]; ++i) list.neuron[list.count++] = rows[i];
-    }
-    list.start[first + 1] = int32_t(list.count);
-}
-
-// The spikes of steps first + 1 .. last as rows of bits, behind those of the steps before.
-template <typename List>
-inline void store_spikes(List& list, uint32_t* bits, int words, int64_t first, int64_t last, int64_t before) {
-    bits += (before + 1) * words;
-    for (int64_t step = first + 1; step <= last; ++step, bits += words)
-        for (int64_t i = list.start[step]; i < list.start[step + 1]; ++i)
-            bits[list.neuron[i] / 32] |= uint32_t(1) << (list.neuron[i] % 32);
-}
-template <typename List>
-inline void store_spikes(List& list, int32_t* rows, int size, int64_t first, int64_t last, int64_t before) {
-    rows += (before + 1) * size;
-    for (int64_t step = first + 1; step <= last; ++step, rows += size)
-        for (int64_t i = list.start[step]; i < list.start[step + 1]; ++i) rows[++rows[0]] = list.neuron[i];
+// The spikes of steps first + 1 .. last as rows, behind those of the steps before.
+template <typename List, typename Row>
+inline void store_spikes(List& list, Row* row, int size, int64_t first, int64_t last, int64_t before) {
+    row += (before + 1) * size;
+    for (int64_t step = first + 1; step <= last; ++step, row += size)
+        for (int64_t i = list.start[step]; i < list.start[step + 1]; ++i) put(row, list.neuron[i]);
 }
 
 }  // namespace

@@ -12,23 +12,21 @@ from typing import Any
 import numpy as np
 
 from ...codegen.c99 import Source, generate, generate_pieces
-from ...errors import EngineError, ToolchainError
+from ...errors import ToolchainError
 from ...plan import Plan
 from ...program.nodes import Buffer
-from ...program.outer import on_host
 from ...toolchain import find_compiler
 from ...toolchain.load import build
 from ..contract.call import PYTHON, TrialCall, trial_function
 from ..contract.engine import Availability
-from ..contract.features import refuse
 from ..contract.program_engine import Arrays, LoopEngine
-from ..contract.recordings import RecordingRunner, piece_shape, why_no_recordings
+from ..contract.recordings import piece_shape
 
 
 class C99Engine(LoopEngine):
     """See the module. dtype: "float32" or "float64"."""
 
-    name = "c99"
+    name, language, generate = "c99", "C99", staticmethod(generate)
     records = runs_recordings = True
     observes = frozenset({"grid"})
 
@@ -39,11 +37,6 @@ class C99Engine(LoopEngine):
         except ToolchainError as error:
             return Availability(cls.name, False, str(error))
         return Availability(cls.name, True, "plain C, one sample at a time; for checking")
-
-    @classmethod
-    def program(cls, plan: Plan, dtype: str = "float32") -> list[tuple[str, str]]:
-        refuse(plan, cls.name, cls.features)
-        return [("C99 of the trial", generate(plan, dtype, split=on_host(plan)).text)]
 
     def __init__(
         self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float = 0.0, dtype: str = "float32"
@@ -62,14 +55,6 @@ class C99Engine(LoopEngine):
             call = TrialCall(source, self.dtype, lambda b, arguments: self.shape(b, arguments, False))
             self._programs[key] = source, call, trial_function(build(source.text, "c"))
         return self._programs[key]
-
-    def why_no_recordings(self) -> str:
-        return why_no_recordings(self.plan)
-
-    def recordings(self, chunk: int | None, memory: float) -> RecordingRunner:
-        if why := self.why_no_recordings():
-            raise EngineError(why)
-        return RecordingRunner(self, self._pieces, chunk, memory)
 
     @cached_property
     def _pieces(self) -> Pieces:

@@ -61,8 +61,8 @@ class Engine(ABC):
     Args:
         plan: what to run.
         parameters: initial values, by the names of `Network.initial_parameters`.
-        slope_floor: lower bound of gdot in 1 / gdot, per ms; 0 clips nothing but a slope that is not positive. With exact
-            spike times it is for observed spikes alone.
+        slope_floor: lower bound of gdot in 1 / gdot, per ms; 0 clips nothing but a slope that is not positive. With
+            exact spike times it is for observed spikes alone.
 
     Gradients are those of the batch mean of the loss, scaled by the actual number of samples in the batch; 0 where a
     mask has no synapse. Threads may share an engine: its runs and steps wait for each other, and ``with engine.lock:``

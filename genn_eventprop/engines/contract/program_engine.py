@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
+from ...errors import EngineError
 from ...losses import LossRecord
 from ...plan import Plan, observe
 from ...program.events import OBSERVED
@@ -27,13 +28,14 @@ from .call import KINDS
 from .currents import CurrentBatch, Drives
 from .data import Data
 from .engine import Engine, diverged
-from .features import ALL
+from .features import ALL, refuse
 from .half_rows import rounded_weights
 from .host_losses import activity, evaluate_outer_loss, loss_inputs, prefixed_losses
 from .noise import limit, quantiles
 from .observed import Observed
 from .observed import rows as observed_rows
 from .parameters import Tables, copied, real_numbers
+from .recordings import PieceProgram, RecordingRunner, why_no_recordings
 from .result import LossPart, Result, Spikes, summed
 from .slices import BatchShard
 from .split import Readouts
@@ -56,6 +58,10 @@ class ProgramEngine(Engine):
     _batch: CurrentBatch  # of the last run
     finds_activity: ClassVar[bool] = False
     """Whether generated code finds the input's activity, where it drives the time weight of the main loss."""
+    language: ClassVar[str] = ""
+    """Of the text that `generate` makes of a plan."""
+    generate: ClassVar[Callable[..., Any]]
+    _pieces: PieceProgram  # of one that runs recordings
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float, dtype: str) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor)
@@ -67,6 +73,13 @@ class ProgramEngine(Engine):
         self._seen: dict[int, bytes] = {}
         self._of_parameters = Arrays()
         self._calls: dict[tuple[Any, ...], Arrays] = {}
+
+    @classmethod
+    def program(cls, plan: Plan, dtype: str = "float32") -> list[tuple[str, str]]:
+        if not cls.language:
+            return super().program(plan, dtype)
+        refuse(plan, cls.name, cls.features)
+        return [(f"{cls.language} of the trial", cls.generate(plan, dtype, split=on_host(plan)).text)]
 
     @abstractmethod
     def execute(self, arguments: Arrays, training: bool) -> Arrays:
@@ -145,6 +158,14 @@ class ProgramEngine(Engine):
 
     def _guarded(self, out: Arrays) -> int:
         return sum(int(v.sum()) for k, v in out.items() if k.endswith("w_guarded"))
+
+    def why_no_recordings(self) -> str:
+        return why_no_recordings(self.plan) if self.runs_recordings else super().why_no_recordings()
+
+    def recordings(self, chunk: int | None, memory: float) -> RecordingRunner:
+        if why := self.why_no_recordings():
+            raise EngineError(why)
+        return RecordingRunner(self, self._pieces, chunk, memory)
 
     def of_recording(self, number: int, part: BatchShard) -> Arrays:
         """More arguments of recording `number` of a batch, the first one of a part of it first; see `recordings.py`."""
@@ -315,21 +336,28 @@ class ProgramEngine(Engine):
             "steps": data.steps, "channels": data.channels, "offsets": data.offsets, "samples": samples,
             "numbers": data.numbers_of(samples),
         }  # fmt: skip
-        arguments |= self._input_places(data.offsets, samples)
+        arguments |= self._input_places(data.offsets, samples) | self.of_losses(data, batch, part.samples)
+        arguments |= self.random_keys(data, samples) | self._given(len(samples))
+        return arguments | (self._drives(data, samples) if self.plan.currents_into else {})
+
+    def of_losses(self, data: Data, batch: np.ndarray, part: slice) -> Arrays:
+        """Labels, targets and weights of a part of a batch."""
+        values = Arrays()
         for prefix, loss in self._losses:
-            known = loss_inputs(loss, data, batch, part.samples)
+            known = loss_inputs(loss, data, batch, part)
             driven = loss.weight.input_tau is not None and self.plan.spike_times == "grid"
             if driven and (prefix or not self.finds_activity):
-                known |= activity(self.plan, loss, data, samples)
-            arguments |= {f"{prefix}{n}": v for n, v in known.items()} if prefix else known
-        for prefix, loss in self._losses:
+                known |= activity(self.plan, loss, data, batch[part])
             if loss.readout == "spike_times":
-                arguments[f"{prefix}n_targets"] = arguments[f"{prefix}targets"].shape[2]
+                known["n_targets"] = known["targets"].shape[2]
+            values |= {f"{prefix}{n}": v for n, v in known.items()}
+        return values
+
+    def random_keys(self, data: Data, samples: np.ndarray) -> Arrays:
+        """Of noise and dropout."""
         which = {"noise": "noise_key", "dropout": "dropout"}
-        for (kind, name), key in self.stochastic_keys(data, samples).items():
-            arguments[f"p{self._numbers[name]}_{which[kind]}"] = key
-        arguments |= self._given(len(samples))
-        return arguments | (self._drives(data, samples) if self.plan.currents_into else {})
+        keys = self.stochastic_keys(data, samples).items()
+        return {f"p{self._numbers[name]}_{which[kind]}": key for (kind, name), key in keys}
 
     def _batch_of_currents(self, data: Data, samples: np.ndarray) -> CurrentBatch:
         """The currents of a batch, times their weights as they are run."""

@@ -21,7 +21,6 @@ from ...program.outer import on_host
 from ...program.pieces import ROWS, SPIKE_ROWS, Crossing
 from .checkpoints import Advance, Drop, Keep, Reverse, actions, runs
 from .data import Data
-from .host_losses import activity, loss_inputs
 from .result import LossPart, Result, Spikes, summed
 from .slices import BatchShard
 
@@ -269,26 +268,12 @@ class RecordingRunner:
         for i, c in enumerate(self.plan.connections):
             if c.delays is not None:  # a delay may be longer than an interval
                 arguments[f"c{i}_ring"] = min(ring_steps(c, self.plan.dt), len(samples) * n)
-        which = {"noise": "noise_key", "dropout": "dropout"}
-        for (kind, name), key in engine.stochastic_keys(data, samples[:1]).items():
-            arguments[f"p{engine._numbers[name]}_{which[kind]}"] = key
+        arguments |= engine.random_keys(data, samples[:1])
         arguments |= {"samples": np.zeros(1, np.int64), "whole_batch": recordings, "n_targets": 0}
         arguments["number"] = int(data.numbers_of(samples[:1])[0])
         place = {int(s): k for k, s in enumerate(batch)}
-        intervals = [self._interval(data, batch, place[int(s)]) for s in samples]
+        intervals = [engine.of_losses(data, batch, slice(k, k + 1)) for k in (place[int(s)] for s in samples)]
         return _Run(data, samples, self.pieces(len(samples)), arguments, intervals)
-
-    def _interval(self, data: Data, batch: np.ndarray, place: int) -> Arrays:
-        """Arguments of one interval: labels, targets, weights in the mean of all losses of the batch."""
-        values, part = Arrays(), slice(place, place + 1)
-        for prefix, loss in self.engine._losses:
-            known = loss_inputs(loss, data, batch, part)
-            if loss.weight.input_tau is not None and (prefix or not self.engine.finds_activity):
-                known |= activity(self.plan, loss, data, batch[part])
-            if loss.readout == "spike_times":
-                known["n_targets"] = known["targets"].shape[2]
-            values |= {f"{prefix}{n}": v for n, v in known.items()}
-        return values
 
     def _regularise(self, begun: list[_Run], training: bool) -> None:
         """Strengths of regularisers, which count over a whole recording; a mean over the batch needs a run before."""

@@ -80,7 +80,7 @@ class CudaEngine(ProgramEngine):
         EngineError: without a device or the extra [cuda]; for what the program does not run.
     """
 
-    name = "cuda"
+    name, language, generate = "cuda", "CUDA C++", staticmethod(generate)
     special_options = {
         "device": EngineOption(int, "index of a GPU among those that CUDA_VISIBLE_DEVICES shows; by default the first"),
         "group": EngineOption(int, "samples that run together at most; by default as many as fit"),
@@ -136,11 +136,6 @@ class CudaEngine(ProgramEngine):
         if missing.startswith("cuda: "):
             raise EngineError(missing)
         return bool(found)
-
-    @classmethod
-    def program(cls, plan: Plan, dtype: str = "float32") -> list[tuple[str, str]]:
-        refuse(plan, cls.name, cls.features)
-        return [("CUDA C++ of the trial", generate(plan, dtype, split=on_host(plan)).text)]
 
     def __init__(
         self,

@@ -33,16 +33,10 @@ from ..contract import half_rows
 from ..contract.currents import why_not_carried
 from ..contract.data import Data
 from ..contract.engine import Availability, diverged
-from ..contract.features import (
-    ALL,
-    HANDWRITTEN,
-    STEPWISE_READOUTS,
-    refuse,
-)
+from ..contract.features import ALL, HANDWRITTEN, STEPWISE_READOUTS
 from ..contract.noise import quantiles
 from ..contract.options import EngineOption
 from ..contract.program_engine import Arrays, ProgramEngine
-from ..contract.recordings import RecordingRunner, why_no_recordings
 from ..contract.result import Result, SpikeRecords, Spikes
 from ..contract.slices import BatchShard, add_in_tree
 from ..contract.split import spike_numbers
@@ -79,7 +73,7 @@ class NativeEngine(ProgramEngine):
         weight_rows: "float32", or "float16": see `contract/half_rows.py`.
     """
 
-    name = "native"
+    name, language, generate = "native", "C++", staticmethod(generate)
     trajectory_loss_first = frozenset({"grid"})  # where only the main one runs in vectors
     features = {
         "grid": ProgramEngine.features["grid"],
@@ -106,11 +100,6 @@ class NativeEngine(ProgramEngine):
         except ToolchainError as error:
             return Availability(cls.name, False, str(error))
         return Availability(cls.name, True, f"{compiler.version} ({' '.join(compiler.command)})")
-
-    @classmethod
-    def program(cls, plan: Plan, dtype: str = "float32") -> list[tuple[str, str]]:
-        refuse(plan, cls.name, cls.features)
-        return [("C++ of the trial", generate(plan, dtype, split=on_host(plan)).text)]
 
     def __init__(
         self,
@@ -271,12 +260,7 @@ class NativeEngine(ProgramEngine):
     # whole recordings
 
     def why_no_recordings(self) -> str:
-        return why_no_recordings(self.plan) or why_no_pieces(self.plan)
-
-    def recordings(self, chunk: int | None, memory: float) -> RecordingRunner:
-        if why := self.why_no_recordings():
-            raise EngineError(why)
-        return RecordingRunner(self, self._pieces, chunk, memory)
+        return super().why_no_recordings() or why_no_pieces(self.plan)
 
     @cached_property
     def _pieces(self) -> NativePieces:

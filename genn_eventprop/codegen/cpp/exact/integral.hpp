@@ -32,31 +32,29 @@ struct ReadIntegral : NoReader<O> {
     }
     // Solves du/dv = A^T u + w e_V from u = 0 at the end of the step, with derivatives by learned parameters.
     void go_back(O& out, int p, const double* w, int k, bool training) {
-        const double *a = out.flow[0].A + k * n * (n + 1), nothing[n + 1] = {};
-        const bool last = p + 1 == int(smooth.all.size());
-        double next[n + 1], *now = u + int64_t(p) * WIDTH;
-        if (!last) look(u, p + 1, smooth.all[size_t(p)].to, k, next);
-        for (int j = 0; j <= n; ++j) now[j * S + k] = last ? nothing[j] : next[j];
+        const double* now = u + int64_t(p) * WIDTH;
+        follow(out, u, p, k, [&](int q, int j) { return j == V ? w[q] : 0.0; });
+        for (int r = 0; training && r < L; ++r)
+            follow(out, du[r], p, k, [&](int q, int j) {
+                double v = 0;
+                for (int i = 0; i < n; ++i)
+                    v += double(out.flow[0].dspike[r][(n * (n + 1) + i * (n + 1) + j) * S + k]) * now[(q * (n + 1) + i) * S + k];
+                return v;
+            });
+    }
+    // dz/dv = A^T z + source(q, j), its coefficients, in interval p, from what the next one begins with.
+    template <class F>
+    void follow(O& out, Buffer<double>& table, int p, int k, const F& source) {
+        const double* a = out.flow[0].A + k * n * (n + 1);
+        double next[n + 1] = {}, *z = table + int64_t(p) * WIDTH;
+        if (p + 1 < int(smooth.all.size())) look(table, p + 1, smooth.all[size_t(p)].to, k, next);
+        for (int j = 0; j <= n; ++j) z[j * S + k] = next[j];
         for (int q = 0; q < degree; ++q)
             for (int j = 0; j <= n; ++j) {
-                double v = j == V ? w[q] : 0.0;
-                for (int i = 0; i < n; ++i) v += a[i * (n + 1) + j] * now[(q * (n + 1) + i) * S + k];
-                now[((q + 1) * (n + 1) + j) * S + k] = v * INVERSE[q + 1];
+                double v = source(q, j);
+                for (int i = 0; i < n; ++i) v += a[i * (n + 1) + j] * z[(q * (n + 1) + i) * S + k];
+                z[((q + 1) * (n + 1) + j) * S + k] = v * INVERSE[q + 1];
             }
-        for (int r = 0; training && r < L; ++r) {
-            double* change = du[r] + int64_t(p) * WIDTH;
-            if (!last) look(du[r], p + 1, smooth.all[size_t(p)].to, k, next);
-            for (int j = 0; j <= n; ++j) change[j * S + k] = last ? nothing[j] : next[j];
-            for (int q = 0; q < degree; ++q)
-                for (int j = 0; j <= n; ++j) {
-                    double v = 0;
-                    for (int i = 0; i < n; ++i) {
-                        const double da = double(out.flow[0].dspike[r][(n * (n + 1) + i * (n + 1) + j) * S + k]);
-                        v += a[i * (n + 1) + j] * change[(q * (n + 1) + i) * S + k] + da * now[(q * (n + 1) + i) * S + k];
-                    }
-                    change[((q + 1) * (n + 1) + j) * S + k] = v * INVERSE[q + 1];
-                }
-        }
     }
     // Evaluates u or du (n + 1 numbers) of a neuron at s, in interval p.
     void look(const Buffer<double>& table, int p, double s, int k, double* f) const {

@@ -20,22 +20,7 @@ struct Recorder : Trajectory<O> {
     void enter(const Args& args, int64_t step) { start_of_step = args.duration * double(step) / double(args.exact_steps); }
     scalar* row(int i) { return rows + (next * 2 * n + i) * NP; }
 
-    // Forwards, when a step is over: its events in order of time, see `Schedule::follow`.
-    void arrived(O& out, const Args& args, int receptor, const scalar* weights, double at, int64_t e) {
-        advance(out, args, at, e);
-        this->arrive(out, receptor, weights, at);
-    }
-    void spiked(O& out, const Args& args, int neuron, int64_t index, double at, int64_t e) {
-        double before[n], after[n];
-        advance(out, args, at, e);
-        this->around(out, args, neuron, index, before, after);
-        this->go_on(out, neuron, M - 1, at, after);
-    }
-    void ended(O& out, const Args& args, int neuron, double at, int64_t e) {
-        advance(out, args, at, e);
-        this->release(out, neuron, at);
-    }
-    // The rows of all times up to `to` within the step.
+    // Forwards, when a step is over: the rows of all times up to `to` within it.
     void advance(O& out, const Args&, double to, int64_t) {
         for (; next < count && times[next] - start_of_step <= to + rounding; ++next) states(out, times[next] - start_of_step);
     }

@@ -38,7 +38,6 @@ struct Rows {
         row.written = reached;
         return row.data;
     }
-    Range last() const { return all[used - 1].written; }
 };
 
 // A matrix of weights: a route is a source.

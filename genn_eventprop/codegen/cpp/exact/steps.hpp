@@ -86,12 +86,24 @@ struct Schedule {
         auto& flow = p.flow(t.work);
         for (int64_t e = log.steps[size_t(t.step)]; e < log.count; ++e) {
             const LogEntry& entry = log.entries.data[e];
+            const int neuron = entry.source;
             if constexpr (P::events) {
-                if (entry.kind == -1 - P::number) r.spiked(flow, t.args, entry.source, entry.index, entry.s, e);
+                if (entry.kind == -1 - P::number) {
+                    double before[Reader::n], after[Reader::n];
+                    r.advance(flow, t.args, entry.s, e);
+                    r.around(flow, t.args, neuron, entry.index, before, after);
+                    r.spikes(flow, t.args, neuron, entry.index, entry.s, before, after);
+                    r.go_on(flow, neuron, Reader::M - 1, entry.s, after);
+                }
                 if constexpr (P::Model::modes > 1)
-                    if (entry.kind == END_OF_PERIOD - P::number) r.ended(flow, t.args, entry.source, entry.s, e);
+                    if (entry.kind == END_OF_PERIOD - P::number) r.advance(flow, t.args, entry.s, e), r.release(flow, neuron, entry.s);
             }
-            t.through(entry.kind, p, [&](auto c) { r.arrived(flow, t.args, c.receptor, flow.whole_row(c.synapses(t.args), entry.source), entry.s, e); });
+            t.through(entry.kind, p, [&](auto c) {
+                const scalar* weights = flow.whole_row(c.synapses(t.args), entry.source);
+                r.advance(flow, t.args, entry.s, e);
+                r.arrives(flow, t.args, c.receptor, weights, entry.s, e);
+                r.arrive(flow, c.receptor, weights, entry.s);
+            });
         }
     }
     template <class Trial>

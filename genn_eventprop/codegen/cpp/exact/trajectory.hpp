@@ -37,6 +37,9 @@ struct Trajectory {
         for (int j = 0; j < n; ++j) before[j] = double(out.spikes.record[j + 1][index]);
         O::model::reset(args, neuron, 0, before, after);
     }
+    // Of a reader that looks at more than the states, see `Schedule::follow`: right before an arrival, or own spike `index`, changes y.
+    void arrives(O&, const Args&, int, const scalar*, double, int64_t) {}
+    void spikes(O&, const Args&, int, int64_t, double, const double*, const double*) {}
     // The refractory period of a neuron ends.
     void release(O& out, int neuron, double s) {
         double now[n], state[n];

@@ -59,9 +59,8 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
         reached = 0, place = 0;
     }
     // An arrival, log entry `entry`.
-    void arrived(O& out, const Args& args, int receptor, const scalar* weights, double s, int64_t entry) {
+    void arrives(O& out, const Args& args, int receptor, const scalar* weights, double s, int64_t entry) {
         const auto* e = out.flow[0].arrive[receptor];
-        advance(out, args, s, entry);
         arrival_loss.reserve(entry + 1);
         arrival_loss[entry] = 0;
         if (moves(e)) {
@@ -69,24 +68,13 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
             for (int k = 0; k < NP; ++k) V_after[k] = V_now[k] + scalar(e[V * S + O::own(k)]) * weights[k];
             arrival_loss[entry] = moved(args, s);
         }
-        this->arrive(out, receptor, weights, s);
     }
-    // The own spike `index`.
-    void spiked(O& out, const Args& args, int neuron, int64_t index, double s, int64_t entry) {
-        double before[n], after[n];
-        advance(out, args, s, entry);
-        this->around(out, args, neuron, index, before, after);
+    void spikes(O& out, const Args& args, int neuron, int64_t index, double s, const double* before, const double* after) {
         voltage(out, s);
         std::memcpy(V_after, V_now, sizeof V_now);
         V_now[neuron] = scalar(before[V]), V_after[neuron] = scalar(after[V]);
         own_loss.reserve(index + 1);
         own_loss[index] = moved(args, s);
-        this->go_on(out, neuron, M - 1, s, after);
-    }
-    // The end of a refractory period.
-    void ended(O& out, const Args& args, int neuron, double s, int64_t entry) {
-        advance(out, args, s, entry);
-        this->release(out, neuron, s);
     }
     // Reads V up to s; `entry` is the next log entry.
     void advance(O& out, const Args& args, double s, int64_t entry) {
@@ -202,21 +190,24 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
     }
 
     void begin_back(O&, const scalar*) { top = nodes.count - 1; }
-    // Handles the nodes of step k after log entry `entry`.
-    void before(O& out, const scalar* dr, int64_t k, int64_t entry) {
-        for (; top >= 0 && nodes[top].step == k && nodes[top].entry > entry; --top)
+    // Handles the last nodes of step k for which something holds.
+    template <class F>
+    void handle(O& out, const scalar* dr, int64_t k, const F& holds) {
+        for (; top >= 0 && nodes[top].step == k && holds(nodes[top]); --top)
             for (int mode = 0; mode < M; ++mode) pull(out, dr, top, mode);
     }
-    // Handles those at s or later.
+    // Those after log entry `entry`.
+    void before(O& out, const scalar* dr, int64_t k, int64_t entry) {
+        handle(out, dr, k, [=](const Node& node) { return node.entry > entry; });
+    }
+    // Those at s or later.
     void down_to(O& out, const scalar* dr, int64_t k, double s) {
-        for (; top >= 0 && nodes[top].step == k && nodes[top].s >= s; --top)
-            for (int mode = 0; mode < M; ++mode) pull(out, dr, top, mode);
+        handle(out, dr, k, [=](const Node& node) { return node.s >= s; });
     }
     // Makes mu that of s, where a spike that was not born would arrive, until `give_back`: of the nodes around s the polynomial
     // through their values is integrated from s on, in Legendre polynomials.
     void lend(O& out, const scalar* dr, int64_t k, double s) {
-        for (; top >= 0 && nodes[top].step == k && nodes[top].from >= s; --top)
-            for (int mode = 0; mode < M; ++mode) pull(out, dr, top, mode);
+        handle(out, dr, k, [=](const Node& node) { return node.from >= s; });
         borrowed = top >= 0 && nodes[top].step == k && nodes[top].to > s;
         if (!borrowed) return;
         for (int i = 0; i < n; ++i) {
