@@ -60,6 +60,19 @@ def indent(text: str, depth: int = 1) -> str:
     return "".join(f"{'    ' * depth}{line}\n" for line in text.splitlines() if line.strip())
 
 
+def value_of(value: object) -> str:
+    """A constant, or a list of some, as C++."""
+    if isinstance(value, (list, tuple)):
+        return f"{{{', '.join(map(value_of, value))}}}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def constants(kind: str, values: Mapping[str, object], comment: str = "") -> str:
+    """Members of a struct, name -> value."""
+    said = ", ".join(f"{name} = {value_of(value)}" for name, value in values.items())
+    return f"static constexpr {kind} {said};{f'  // {comment}' if comment else ''}\n"
+
+
 class Expressions(Printer):
     def __init__(self, writer: Writer) -> None:
         super().__init__(writer.dialect)

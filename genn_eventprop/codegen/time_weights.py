@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..program.scope import Scope
 from .printer import DOUBLE, expression
-from .statements import indent
+from .statements import constants, indent
 
 
 def weight_struct(s: Scope, name: str, given: str, at: str, dt: str, mark: str = "", more: str = "") -> str:
@@ -23,7 +23,7 @@ def weight_struct(s: Scope, name: str, given: str, at: str, dt: str, mark: str =
         "tiny": f"1e-12 * {at}duration",
     }
     doubles |= {n: f"{at}{pre}activity_{n}" for n in ("rate", "jump") if driven} | ({"dt": dt} if dt else {})
-    body = f"{more}static constexpr bool driven = {str(driven).lower()}, knots = {str(bool(dt)).lower()};\n"
+    body = more + constants("bool", {"driven": driven, "knots": bool(dt)})
     body += f"double {', '.join(doubles)};\nint64_t terms;  // coefficients of w\n"
     arguments = "[[maybe_unused]] double t, [[maybe_unused]] double T"
     body += f"{mark}static double w({arguments}) {{ return {expression(loss.weight.expr, DOUBLE, {})}; }}\n"

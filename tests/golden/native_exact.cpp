@@ -394,13 +394,13 @@ namespace {
 // Which parameters a function of a model needs depends on the model.
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 struct Model_p0 {
-    static constexpr int n = 2, receptors = 1, learned = 0, dynamic = 0, own_spike = -1;
-    static constexpr int modes = 1, duration = -1;  // learned length of the refractory period, -1 for none
+    static constexpr int n = 2, receptors = 1, learned = 0, own_spike = -1;
+    static constexpr int duration = -1;  // learned length of the refractory period, -1 for none
+    static constexpr int modes = 1, pushed = -1;  // pushed: state, -1 for none
     static constexpr bool spiking = true, observed = false, late = false, watched = true;
     static constexpr bool spread = false;  // whether arrivals may reach some neurons alone
     static constexpr bool coupled[2][3] = {{true, true, false}, {false, true, false}}, reached[2] = {true, true};
-    static constexpr int place[1] = {0};  // of learned parameters of the dynamics
-    static constexpr int pushed = -1;  // state that own spikes push, -1 for none
+    static constexpr int dynamic = 0, place[] = {0};  // of learned parameters of the dynamics
     static double lasts(const Args& args, int neuron, int mode) {
         return -1.0;
     }
@@ -418,21 +418,20 @@ struct Model_p0 {
 };
 
 struct Model_p1 {
-    static constexpr int n = 2, receptors = 1, learned = 0, dynamic = 0, own_spike = -2;
-    static constexpr int modes = 1, duration = -1;  // learned length of the refractory period, -1 for none
+    static constexpr int n = 2, receptors = 1, learned = 0, own_spike = -2;
+    static constexpr int duration = -1;  // learned length of the refractory period, -1 for none
+    static constexpr int modes = 1, pushed = -1;  // pushed: state, -1 for none
     static constexpr bool spiking = false, observed = false, late = false, watched = true;
     static constexpr bool spread = false;  // whether arrivals may reach some neurons alone
     static constexpr bool coupled[2][3] = {{true, true, false}, {false, true, false}}, reached[2] = {true, true};
-    static constexpr int place[1] = {0};  // of learned parameters of the dynamics
-    static constexpr int pushed = -1;  // state that own spikes push, -1 for none
+    static constexpr int dynamic = 0, place[] = {0};  // of learned parameters of the dynamics
     static double lasts(const Args& args, int neuron, int mode) {
         return -1.0;
     }
 };
 
 struct Work {
-    static constexpr int births = false;
-    static constexpr int connections = 2;
+    static constexpr int births = false, connections = 2;
     typedef Costates<Model_p0, 20, false> type_p0;
     type_p0 p0;
     typedef Costates<Model_p1, 3, false> type_p1;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ....plan import PopulationRecord
 from ....plan.series import MODES
 from ...exact_statements import comes_late
-from ...statements import indent
+from ...statements import constants, indent
 from ..context import Context
 from .arguments import learned_dynamics
 from .program import ExactProgram
@@ -30,7 +30,7 @@ def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
         # what a state neither depends on nor is driven by stands as `false` in the type, so that the compiler leaves
         # those products out; a loop over a table of zeros would do them
         driven = any(d.coupling[i][j] and m.b(d.x)[j] != 0 for j in range(n) for m in d.modes)
-        rows.append("{" + ", ".join(_bool(c) for c in (*d.coupling[i], driven)) + "}")
+        rows.append([*map(bool, d.coupling[i]), driven])
     reached = [any(d.coupling[i][j] and e[j] != 0 for j in range(n) for e in d.receptors.values()) for i in range(n)]
     learned = learned_dynamics(p)
     place = [p.trainable.index(name) for name in learned] or [0]  # C++ has no arrays of length 0
@@ -38,22 +38,15 @@ def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
     watched = (p.spiking and not p.observed) or any(
         r.form is not None and r.form.extrema for r in reads(program.readings, p)
     )
-    name = f"Model_{ctx.p(p.name)}"
-    return (
-        f"struct {name} {{\n"
-        f"    static constexpr int n = {n}, receptors = {len(d.receptors)}, learned = {len(p.trainable)}, dynamic = {len(learned)}, own_spike = {own};\n"
-        f"    static constexpr int modes = {len(d.modes)}, duration = {_learned_duration(p)};  // learned length of the refractory period, -1 for none\n"
-        f"    static constexpr bool spiking = {_bool(p.spiking)}, observed = {_bool(p.observed)}, late = {_bool(comes_late(p))}, watched = {_bool(watched)};\n"
-        f"    static constexpr bool spread = {_bool(any(c.spread for c in ctx.plan.into(p.name)))};  // whether arrivals may reach some neurons alone\n"
-        f"    static constexpr bool coupled[{n}][{n + 1}] = {{{', '.join(rows)}}}, reached[{n}] = {{{', '.join(map(_bool, reached))}}};\n"
-        f"    static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
-        f"    static constexpr int pushed = {program.pushed(p)};  // state that own spikes push, -1 for none\n"
-        f"{indent(program.functions_of(p))}}};\n"
-    )  # fmt: skip
-
-
-def _bool(value: bool) -> str:
-    return "true" if value else "false"
+    spread = any(c.spread for c in ctx.plan.into(p.name))
+    body = constants("int", {"n": n, "receptors": len(d.receptors), "learned": len(p.trainable), "own_spike": own})
+    body += constants("int", {"duration": _learned_duration(p)}, "learned length of the refractory period, -1 for none")
+    body += constants("int", {"modes": len(d.modes), "pushed": program.pushed(p)}, "pushed: state, -1 for none")
+    body += constants("bool", {"spiking": p.spiking, "observed": p.observed, "late": comes_late(p), "watched": watched})
+    body += constants("bool", {"spread": spread}, "whether arrivals may reach some neurons alone")
+    body += constants("bool", {f"coupled[{n}][{n + 1}]": rows, f"reached[{n}]": reached})
+    body += constants("int", {"dynamic": len(learned), "place[]": place}, "of learned parameters of the dynamics")
+    return f"struct Model_{ctx.p(p.name)} {{\n{indent(body + program.functions_of(p))}}};\n"
 
 
 def _learned_duration(p: PopulationRecord) -> int:

@@ -10,6 +10,7 @@ from ....program.nodes import Buffer
 from ....program.readouts import Readout, Several
 from ....program.readouts.base import BetweenEvents
 from ....program.scope import Scope
+from ...statements import constants
 from ...time_weights import weight_struct
 from ..grid.memory import Memory
 
@@ -68,7 +69,7 @@ def time_weights(scopes: list[Scope]) -> str:
 def _time_weight(s: Scope) -> str:
     voltage = s.plan.loss.readout == "voltage"
     more = f"typedef Loss_p{s.index} Loss;\n" if voltage else ""
-    more += f"static constexpr bool BIRTHS = {_bool(s.plan.spike_birth > 0)};\n"
+    more += constants("bool", {"BIRTHS": s.plan.spike_birth > 0})
     more += f"static const double* series(const Args& args) {{ return args.{s.of_loss}weight_series; }}\n"
     knots = voltage and s.plan.loss.compares == "targets"
     dt = "args.duration / double(Loss::rows(args) - 1)" if knots else ""
@@ -78,7 +79,3 @@ def _time_weight(s: Scope) -> str:
 def reads(readings: list[Reading], p: PopulationRecord) -> list[Reading]:
     """The readings of one population."""
     return [r for r in readings if r.population == p.name]
-
-
-def _bool(value: bool) -> str:
-    return "true" if value else "false"

@@ -7,7 +7,7 @@ from ....plan import ConnectionRecord, PopulationRecord
 from ....plan.groups import groups
 from ....program.events import OBSERVED
 from ....program.population import RECORD
-from ...statements import indent
+from ...statements import constants, indent
 from ..context import Context, by_drive, windows_of
 from ..declarations import keep_spikes
 from ..grid.memory import targets_of
@@ -43,8 +43,7 @@ SIGNATURE = "const Args& args, Work& work, int64_t sample"
 def work(ctx: Context, program: ExactProgram) -> str:
     """Per-thread memory."""
     plan = ctx.plan
-    numbers = {"births": "true" if plan.spike_birth else "false", "connections": len(plan.connections)}
-    fields = [f"static constexpr int {name} = {value};" for name, value in numbers.items()]
+    fields = [constants("int", {"births": plan.spike_birth > 0, "connections": len(plan.connections)})]
     for p in plan.populations:
         name = ctx.p(p.name)
         fields += [f"typedef {program.flow(p)} type_{name};", f"type_{name} {name};"]
@@ -98,12 +97,11 @@ def _population(ctx: Context, program: ExactProgram, p: PopulationRecord, group:
         "number": ctx.plan.populations.index(p), "group": group, "size": p.size, "events": len(p.derived.events),
     }  # fmt: skip
     flags = {"born": born, "keeps": p.stores_states, "driven": bool(p.drives), "observed": p.observed}
-    places = ", ".join([*(f"AT_{name}_G_{n}" for n in p.trainable), "0"])
     body = [
         f"typedef Model_{name} Model;\n",
-        f"static constexpr int {', '.join(f'{n} = {v}' for n, v in numbers.items())};\n",
-        f"static constexpr bool {', '.join(f'{n} = {str(v).lower()}' for n, v in flags.items())};\n",
-        f"static constexpr int64_t gradients[] = {{{places}}};\n",
+        constants("int", numbers),
+        constants("bool", flags),
+        constants("int64_t", {"gradients[]": [*(f"AT_{name}_G_{n}" for n in p.trainable), 0]}),
         function("auto& flow(Work& work)", f"return work.{name};\n"),
         function("auto readers(Work& work)", f"return {readers};\n"),
         function("scalar* record(const Args& args)", f"return args.{name}_{RECORD};\n"),
@@ -174,15 +172,14 @@ def _connection(ctx: Context, c: ConnectionRecord) -> str:
         "trainable": c.trainable, "delayed": c.delays is not None, "all": c.by_rows, "hands": bool(hand_back),
         "unborn": plan.births_through(c),
     }  # fmt: skip
-    gradient = f"AT_{x}_gradient" if c.trainable else "0"
     lag = f"args.d_{x}" if c.delay > 0 else "0.0"
     moves = plan.births_through(c) and _moves(ctx, c)
     moved = f"work.moved_{ctx.p(c.source)}_{q} + index * NP_{q}" if moves else "nullptr"
     body = [
         f"typedef {source} Source;\ntypedef Population_{q} Target;\n",
-        f"static constexpr int {', '.join(f'{n} = {v}' for n, v in numbers.items())};\n",
-        f"static constexpr bool {', '.join(f'{n} = {str(v).lower()}' for n, v in flags.items())};\n",
-        f"static constexpr int64_t gradient = {gradient};\n",
+        constants("int", numbers),
+        constants("bool", flags),
+        constants("int64_t", {"gradient": f"AT_{x}_gradient" if c.trainable else 0}),
         function("auto synapses(const Args& args)", f"return {_synapses(ctx, c)};\n"),
         "// The delay of all synapses; and what a route has beside it.\n",
         function("double lag(const Args& args)", f"return {lag};\n"),

@@ -6,7 +6,7 @@ needs: Taylor series, right sides, thresholds and slopes as functions of the sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 import sympy as sp
 
@@ -15,7 +15,7 @@ from ....plan import PopulationRecord
 from ....plan.closed_form import moves_threshold
 from ....program.nodes import Add, Buffer, name
 from ...exact_statements import comes_late
-from ...statements import indent
+from ...statements import constants, indent, value_of
 from ..context import Context, padded
 from ..exact.arguments import given_to_all, integers, learned_dynamics
 from ..exact.models import UNUSED
@@ -67,30 +67,18 @@ class GeneralProgram(ExactProgram):
             "most_exponents": max(len(series.exponents(d, m)) for m in d.modes),
         }  # fmt: skip
         amounts = any(d.receptors[r].has(q) for r in d.receptors for q in self._learned_symbols(p))
-        head = "static constexpr int " + ", ".join(f"{k} = {v}" for k, v in flags.items()) + ";\n"
-        head += f"static constexpr bool amounts = {_bool(amounts)};  // whether amounts of arrivals are learned\n"
-        head += f"static constexpr bool any_moved = {_bool(any(moves_threshold(d, r) for r in d.receptors))};  // whether arrivals may cause own events at once\n"
-        head += f"static constexpr bool late = {_bool(comes_late(p))};\n"
-        head += f"static constexpr bool births = {_bool(self.plan.spike_birth > 0)};\n"
-        head += f"static constexpr int place[{len(place)}] = {{{', '.join(map(str, place))}}};  // of learned parameters of the dynamics\n"
+        any_moved = any(moves_threshold(d, r) for r in d.receptors)
         parts = [
-            head,
-            self._modes(p),
-            self._numbers(p),
-            self._flows(p, learned, read),
-            self._rates(p),
-            self._change_rates(p),
-        ]
-        parts += [self._directions(p), self._amounts(p), self._signs(p)]
-        parts.append(self.functions_of(p))
-        if d.events:
-            parts += [self._thresholds(p), self._slopes(p)]
-        else:
-            parts.append(NO_EVENTS)
-        if self.plan.births(p.name):
-            parts.append(self._threshold_slopes(p))
-        body = "".join(indent(part) for part in parts)
-        return f"struct Model_p{s.index} {{\n{body}}};\n"
+            constants("int", flags), constants("int", {"place[]": place}, "of learned parameters of the dynamics"),
+            constants("bool", {"amounts": amounts}, "whether amounts of arrivals are learned"),
+            constants("bool", {"any_moved": any_moved}, "whether arrivals may cause own events at once"),
+            constants("bool", {"late": comes_late(p), "births": self.plan.spike_birth > 0}),
+            self._modes(p), self._numbers(p), self._flows(p, learned, read), self._rates(p), self._change_rates(p),
+            self._directions(p), self._amounts(p), self._signs(p), self.functions_of(p),
+            self._thresholds(p) + self._slopes(p) if d.events else NO_EVENTS,
+            self._threshold_slopes(p) if self.plan.births(p.name) else "",
+        ]  # fmt: skip
+        return f"struct Model_p{s.index} {{\n{indent(''.join(parts))}}};\n"
 
     def _learned_symbols(self, p: PopulationRecord) -> list[sp.Symbol]:
         return [q for n, q in zip(p.derived.params, p.derived.p) if n in p.trainable]
@@ -101,30 +89,18 @@ class GeneralProgram(ExactProgram):
         by_model = {
             e.name: e.modes or [m.name for m in d.modes] for e in d.model.events
         }  # spikes that are given come in all
-        cases = [[_bool(m.name in by_model[e.name]) for m in d.modes] for e in d.events] or [["false"]]
-        table = "{" + ", ".join("{" + ", ".join(row) + "}" for row in cases) + "}"
+        cases = [[m.name in by_model[e.name] for m in d.modes] for e in d.events] or [[False]]
         moved = [any((e.dg_dx.T * r)[0] != 0 for r in d.receptors.values()) for e in d.events] or [False]
         bent = [any(g.has(*d.x) for g in e.dg_dx) for e in d.events] or [False]  # whether g is not linear in the state
+        emits = [e.emits for e in d.events] or [False]
         following = [-1 if e.next_mode is None else e.next_mode for e in d.events] or [-1]
         lasts = [p.trainable.index(m.lasts) if m.lasts in p.trainable else -1 for m in d.modes]
         grow = [len(series.exponents(d, m)) for m in d.modes]
-        return (
-            _table("bool", "possible", "int e, int mode", f"[{len(cases)}][{len(d.modes)}]", table, "[e][mode]")
-            + _table("bool", "moved", "int e", f"[{len(moved)}]", _list(map(_bool, moved)), "[e]")
-            + _table("bool", "bent", "int e", f"[{len(moved)}]", _list(map(_bool, bent)), "[e]")
-            + _table(
-                "bool",
-                "emits",
-                "int e",
-                f"[{len(moved)}]",
-                _list([_bool(e.emits) for e in d.events] or ["false"]),
-                "[e]",
-            )
-            + _table("int", "next", "int e", f"[{len(following)}]", _list(following), "[e]")
-            + _table("int", "then", "int mode", f"[{len(d.modes)}]", _list(m.then for m in d.modes), "[mode]")
-            + _table("int", "duration", "int mode", f"[{len(d.modes)}]", _list(lasts), "[mode]")
-            + _table("int", "exponents", "int mode", f"[{len(d.modes)}]", _list(grow), "[mode]")
-        )
+        text = _table("bool", "possible", ["e", "mode"], cases) + _table("int", "next", ["e"], following)
+        text += "".join(_table("bool", n, ["e"], v) for n, v in (("moved", moved), ("bent", bent), ("emits", emits)))
+        then = [m.then for m in d.modes]
+        of_modes = (("then", then), ("duration", lasts), ("exponents", grow))
+        return text + "".join(_table("int", n, ["mode"], v) for n, v in of_modes)
 
     def _numbers(self, p: PopulationRecord) -> str:
         """Parameters of eight neurons."""
@@ -143,30 +119,21 @@ class GeneralProgram(ExactProgram):
 
     def _flows(self, p: PopulationRecord, learned: list[str], read: int) -> str:
         d, text = p.derived, ""
-        for i, m in enumerate(d.modes):
-            text += f"// Mode {m.name!r}: " + ", ".join(d.states) + "\n"
-            text += function(
-                # inlined for every reader it would take a tenth of the time in which a network compiles
-                f"__attribute__((noinline)) void flow_{i}(const octet* q, const octet* sign, octet unit, octet (*x)[TERMS], octet (*g)[TERMS], int order)",
-                series.flow(d, m) + "\n",
-            )
-            head = f"void adjoint_{i}(const octet* q, const octet* sign, octet unit, octet (*x)[TERMS], octet (*l)[TERMS], octet (*p)[TERMS], const octet* source, int order)"
-            text += function(head, series.adjoint(d, m, learned, read) + "\n")
-        for what, arguments, names in (
-            ("flow", "octet (*x)[TERMS], octet (*g)[TERMS]", "x, g"),
-            (
-                "adjoint",
-                "octet (*x)[TERMS], octet (*l)[TERMS], octet (*p)[TERMS], const octet* source",
-                "x, l, p, source",
-            ),
+        rows = "octet (*{})[TERMS]".format
+        for what, names, arguments in (
+            ("flow", "x, g", [rows("x"), rows("g")]),
+            ("adjoint", "x, l, p, source", [*map(rows, "xlp"), "const octet* source"]),
         ):
+            given = f"const octet* q, const octet* sign, octet unit, {', '.join(arguments)}, int order"
+            for i, m in enumerate(d.modes):
+                body = series.flow(d, m) if what == "flow" else series.adjoint(d, m, learned, read)
+                text += f"// Mode {m.name!r}: {', '.join(d.states)}\n"
+                # inlined for every reader it would take a tenth of the time in which a network compiles
+                text += function(f"__attribute__((noinline)) void {what}_{i}({given})", f"{body}\n")
             cases = "".join(
                 f"if (mode == {i}) return {what}_{i}(q, sign, unit, {names}, order);\n" for i in range(1, len(d.modes))
             )
-            text += function(
-                f"void {what}(int mode, const octet* q, const octet* sign, octet unit, {arguments}, int order)",
-                f"{cases}{what}_0(q, sign, unit, {names}, order);\n",
-            )
+            text += function(f"void {what}(int mode, {given})", f"{cases}{what}_0(q, sign, unit, {names}, order);\n")
         return text
 
     # functions of one neuron
@@ -268,13 +235,9 @@ static double jumps(const Args&, int, int, int, const double*, double, double, d
 """
 
 
-def _bool(value: bool) -> str:
-    return "true" if value else "false"
-
-
-def _list(values: Iterable[object]) -> str:
-    return "{" + ", ".join(map(str, values)) + "}"
-
-
-def _table(kind: str, what: str, arguments: str, shape: str, values: str, index: str) -> str:
-    return function(f"{kind} {what}({arguments})", f"constexpr {kind} table{shape} = {values};\nreturn table{index};\n")
+def _table(kind: str, what: str, by: list[str], values: list[Any]) -> str:
+    """A function of whole numbers."""
+    shape = f"[]{f'[{len(values[0])}]' if len(by) > 1 else ''}"
+    arguments, index = ", ".join(f"int {b}" for b in by), "".join(f"[{b}]" for b in by)
+    body = f"constexpr {kind} table{shape} = {value_of(values)};\nreturn table{index};\n"
+    return function(f"{kind} {what}({arguments})", body)
