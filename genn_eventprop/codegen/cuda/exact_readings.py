@@ -35,8 +35,23 @@ assert len(gauss_table()) == GAUSS.axes[0]
 class Reading:
     """One readout of a population; its hooks return text, or nothing.
 
-    In all of them ``neuron`` is number ``i`` of those of the thread, and in `arrived` and `fed` the arrival has number
+    In all of them ``neuron`` is number ``i`` of those of the thread, and in those of arrivals the arrival has number
     ``e`` in its chunk, offset ``offset[e]`` and, at the neuron, the weight ``w``.
+
+        structs, functions       what stands before the kernels; what both passes use in them
+        declare, begin, end      registers of the pass forwards; its two ends
+        enter                    a step forwards, once a block
+        before, replay           the start of a step, before its arrivals; the step once more, all neurons in step, when
+                                 its spikes are known
+        read                     y is constant from the present time of the neuron to ``until``
+        arriving, arrived        right before an arrival changes y, and behind it
+        jumped                   at an own spike at ``s``, from the state ``before`` to ``after``
+        declare_back, begin_back registers of the pass backwards, and its start
+        retreat                  the end of a step, backwards, once mu is that of the step
+        read_back                the stretch of time from ``since`` to the present time of the neuron
+        of_weight, of_time       what dL/dr adds to lambda . e, and to D, of an arrival of unit weight
+        kink                     what it adds to D of an arrival whatever its weight
+        time_gradient            adds to ``DL_DT`` of an own spike and to ``extra``, which lambda has beside P^T mu there
     """
 
     by_nodes = False  # whether it reads stretches of time
@@ -50,92 +65,22 @@ class Reading:
     def buffers(self) -> list[Buffer]:
         return []
 
-    def arrays(self) -> dict[str, str]:
-        """What functions of exact.cuh read of them, by the names there."""
-        return {}
-
-    def structs(self) -> str:
-        """What stands before the kernels."""
-        return ""
-
-    def declare(self) -> str:
-        """Registers of the pass forwards."""
-        return ""
-
-    def begin(self) -> str:
-        return ""
-
-    def enter(self) -> str:
-        """A step forwards, once a block."""
-        return ""
-
-    def read(self) -> str:
-        """y is constant from the present time of the neuron to ``until``."""
-        return ""
-
-    def arriving(self) -> str:
-        """Right before an arrival changes y."""
-        return ""
-
-    def arrived(self) -> str:
-        return ""
-
-    def jumped(self) -> str:
-        """At an own spike at ``s``, from the state ``before`` to ``after``."""
-        return ""
-
-    def end(self) -> str:
-        return ""
-
     def shared(self) -> list[Buffer]:
         return []
 
-    def before(self) -> str:
-        """The start of a step, before its arrivals."""
-        return ""
-
-    def replay(self) -> str:
-        """A step once more, all neurons in step, when its spikes are known."""
-        return ""
-
-    def retreat(self) -> str:
-        """The end of a step, backwards, once mu is that of the step."""
-        return ""
+    def arrays(self) -> dict[str, str]:
+        """What functions of exact.cuh read of them, by the names there."""
+        return {}
 
     def undone(self, event: str) -> str:
         """Behind an event undone: "arrival", "spike" or "end"."""
         return ""
 
-    def functions(self) -> str:
-        """What both passes use."""
+    def structs(self) -> str:
         return ""
 
-    def declare_back(self) -> str:
-        """Registers of the pass backwards."""
-        return ""
-
-    def begin_back(self) -> str:
-        return ""
-
-    def read_back(self) -> str:
-        """The stretch of time from ``since`` to the present time of the neuron."""
-        return ""
-
-    def of_weight(self) -> str:
-        """What dL/dr adds to lambda . e of an arrival of unit weight."""
-        return ""
-
-    def of_time(self) -> str:
-        """What it adds to D of an arrival of unit weight."""
-        return ""
-
-    def kink(self) -> str:
-        """What it adds to D of an arrival whatever its weight."""
-        return ""
-
-    def time_gradient(self) -> str:
-        """Adds to ``DL_DT`` of an own spike and to ``extra``, which lambda has beside P^T mu there."""
-        return ""
+    functions = declare = begin = end = enter = before = replay = read = arriving = arrived = jumped = structs
+    declare_back = begin_back = retreat = read_back = of_weight = of_time = kink = time_gradient = structs
 
 
 def make_readings(population: Neurons, parts: list[Readout]) -> list[Reading]:

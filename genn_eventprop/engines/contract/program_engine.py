@@ -61,7 +61,6 @@ class ProgramEngine(Engine):
     language: ClassVar[str] = ""
     """Of the text that `generate` makes of a plan."""
     generate: ClassVar[Callable[..., Any]]
-    _pieces: PieceProgram  # of one that runs recordings
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], *, slope_floor: float, dtype: str) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor)
@@ -158,6 +157,11 @@ class ProgramEngine(Engine):
 
     def _guarded(self, out: Arrays) -> int:
         return sum(int(v.sum()) for k, v in out.items() if k.endswith("w_guarded"))
+
+    @property
+    def _pieces(self) -> PieceProgram:
+        """A piece of a trial, of an engine that runs recordings."""
+        raise NotImplementedError
 
     def why_no_recordings(self) -> str:
         return why_no_recordings(self.plan) if self.runs_recordings else super().why_no_recordings()
