@@ -27,7 +27,7 @@ from ....program.regularise import JUMP, TOTAL, Regularise
 from ....program.scope import Scope
 from ...birth_losses import changed, loss_functions, reads_change
 from ...exact_statements import begin_back, jump_back, pushed
-from ...statements import TYPES, Spelling, indent
+from ...statements import Spelling, indent
 from ..context import Context
 from ..grid.compare import CONSTANTS, auxiliary_losses, compared
 from ..grid.lanes import ScalarWriter
@@ -51,16 +51,6 @@ class ExactMemory(Memory):
             found[f"p{i}_{JUMP}"] = f"{own}.jump.data"
             found[f"p{i}_{COUNT}"] = f"args.p{i}_{COUNT} + sample * N_p{i}"
         return found
-
-    def members(self) -> tuple[list[str], list[str]]:
-        """Members of the memory of a thread, and the lines that allocate them."""
-        found: dict[str, tuple[str, str]] = {}
-        for b in sorted(self.used.values(), key=lambda b: b.name):
-            if self.is_member(b):
-                found[b.name] = b.kind, self.count(b)
-        fields = [f"Buffer<{TYPES[kind]}> {n};" for n, (kind, _) in found.items()]
-        room = [f"{n}.zero({size});" for n, (_, size) in found.items()]
-        return fields, room
 
 
 class ExactProgram:
@@ -109,15 +99,13 @@ class ExactProgram:
         said = [r for r in self.readings if r.form is None]
         text = "".join(self._loop(r.scope, r.readout.begin()) for r in said)
         for p in self.names.spiking:
-            each = "++counts[neuron];\n"
+            x, each = self.names.p(p.name), "++counts[neuron];\n"
             for r in reads(said, p):
                 each += self._at_spike(p, "i", self._text(r.scope, r.readout.spiked()))
-            text += (
-                f"{{\n    int32_t* counts = args.{self.names.p(p.name)}_{COUNT} + sample * N_{self.names.p(p.name)};\n"
-                f"    std::memset(counts, 0, N_{self.names.p(p.name)} * sizeof(int32_t));\n"
-                f"    for (int64_t i = 0; i < work.{self.names.p(p.name)}.spikes.count; ++i) {{\n"
-                f"        const int neuron = work.{self.names.p(p.name)}.spikes.neuron[i];\n{indent(each, 2)}    }}\n}}\n"
-            )
+            each = f"const int neuron = work.{x}.spikes.neuron[i];\n{each}"
+            body = f"int32_t* counts = args.{x}_{COUNT} + sample * N_{x};\nstd::memset(counts, 0, N_{x} * sizeof(int32_t));\n"
+            body += f"for (int64_t i = 0; i < work.{x}.spikes.count; ++i) {{\n{indent(each)}}}\n"
+            text += f"{{\n{indent(body)}}}\n"
         text += "".join(self._loop(r.scope, r.readout.end()) for r in said)
         ends = (f"{r.name}.finish(work.p{r.scope.index}, args, {r.result});\n" for r in self.readers)
         return (self._block(text) if said else text) + "".join(ends)

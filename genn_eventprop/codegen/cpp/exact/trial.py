@@ -7,7 +7,7 @@ from ....plan import ConnectionRecord, PopulationRecord
 from ....plan.groups import groups
 from ....program.events import OBSERVED
 from ....program.population import RECORD
-from ...statements import constants, indent
+from ...statements import TYPES, constants, indent
 from ..context import Context, by_drive, windows_of
 from ..declarations import keep_spikes
 from ..grid.memory import targets_of
@@ -47,8 +47,9 @@ def work(ctx: Context, program: ExactProgram) -> str:
     for p in plan.populations:
         name = ctx.p(p.name)
         fields += [f"typedef {program.flow(p)} type_{name};", f"type_{name} {name};"]
-    members, room = program.memory.members()
-    fields += [*(r.member() for r in program.readers), *program.recorders(), *members]
+    members = program.memory.members()
+    fields += [*(r.member() for r in program.readers), *program.recorders()]
+    fields += [f"Buffer<{TYPES[kind]}> {n};" for n, (kind, _) in members.items()]
     fields += [f"Log log[{len(groups(plan))}];", "Lost lost;"]
     fields += [f"OnTheWay way[{len(plan.connections)}];"] if any(c.delays for c in plan.connections) else []
     if plan.spike_birth:
@@ -58,8 +59,9 @@ def work(ctx: Context, program: ExactProgram) -> str:
             # of every candidate the changes of the readouts
             fields += [f"Buffer<scalar> moved_{own}_{ctx.p(out)};" for out in _moved_outputs(ctx, p)]
     body = "\n".join([*fields, "int64_t guarded = 0;\n"])
-    own_room = [f"{ctx.p(p.name)}.prepare();" for p in plan.populations]
-    body += prepare("prepare", "ready", "", [*own_room, *room], targets_of(plan))
+    room = [f"{ctx.p(p.name)}.prepare();" for p in plan.populations]
+    room += [f"{n}.zero({size});" for n, (_, size) in members.items()]
+    body += prepare("prepare", "ready", "", room, targets_of(plan))
     return f"struct Work {{\n{indent(body)}{NO_HALVES}}};\n"
 
 

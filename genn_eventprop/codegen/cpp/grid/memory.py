@@ -129,6 +129,11 @@ class Memory(Layout):
         """Whether a buffer is a field of the memory of a thread."""
         return not self._is_argument(b) and b.name not in self.places
 
+    def members(self) -> dict[str, tuple[str, str]]:
+        """Name of every such field so far -> its kind and length."""
+        used = sorted(self.used.values(), key=lambda b: b.name)
+        return {b.name: (b.kind, self.count(b)) for b in used if self.is_member(b)}
+
     def population(self, b: Buffer) -> PopulationRecord:
         """The population that a buffer belongs to; for those of the loss the output."""
         number = b.name[1:].split("_")[0]

@@ -39,7 +39,12 @@ def work(
             the states that segments start from -> the buffers that hold them in a trial. more: further members, the
             lines that allocate them, and the names of those that only a pass backwards needs. at_host: of a piece.
     """
-    sized = _buffers(memory) | {n: (b.kind, f"kept * {memory.padded(b)}") for n, b in kept.items()}
+    activity = ACTIVITY if memory.plan.loss.weight.input_tau is not None else ()
+    sized = (
+        memory.members()
+        | dict.fromkeys(activity, ("real", "n_steps + 1"))
+        | {n: (b.kind, f"kept * {memory.padded(b)}") for n, b in kept.items()}
+    )
     sized = {} if at_host else sized
     fields = [f"Buffer<{TYPES[kind]}> {n};" for n, (kind, _) in sized.items()]
     fields += at_host.fields if at_host else []
@@ -102,14 +107,3 @@ def prepare(
     lines += [*reserve, *(f"{n} = {size};" for n, size in zip(names, sizes))]
     members = "int64_t " + ", ".join(f"{n} = -1" for n in names) + ";\n"
     return f"{members}void {function}(const Args& args) {{\n{indent(chr(10).join(lines))}}}\n"
-
-
-def _buffers(memory: Memory) -> dict[str, tuple[str, str]]:
-    """Name of every buffer -> its kind and length."""
-    found = {}
-    for b in sorted(memory.used.values(), key=lambda b: b.name):
-        if memory.is_member(b):
-            found[b.name] = b.kind, memory.count(b)
-    if memory.plan.loss.weight.input_tau is not None:
-        found |= dict.fromkeys(ACTIVITY, ("real", "n_steps + 1"))
-    return found
