@@ -20,6 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
 from ..program.lower import heading
+from ..program.operations import method_of
 from ..program.trial import (
     Birth,
     Deliver,
@@ -145,15 +146,8 @@ def write(target: Target, operations: Iterable[Operation], stage: str = "") -> s
     return "".join(target.head(o, stage) + text for o, text in texts if text)
 
 
-METHODS = {
-    EachNeuron: "each_neuron", Record: "record", Deliver: "deliver", Feedback: "feedback", Birth: "birth",
-    Gather: "gather", GatherDelays: "gather_delays", FeedInput: "feed_input", Total: "total", Once: "once",
-    EachStep: "each_step",
-}  # fmt: skip
-
-
 def _one(target: Target, o: Operation) -> str:
-    method = getattr(target, METHODS[type(o)])
+    method = getattr(target, method_of(o))
     return method([o]) if isinstance(o, (Deliver, Feedback)) else method(o)
 
 

@@ -69,6 +69,7 @@ from .operations import (
     Operation,
     Record,
     Total,
+    method_of,
 )
 from .outer.base import ROW
 from .population import WEIGHT, D
@@ -184,12 +185,8 @@ class Lowering:
 
     def operations(self, operations: Iterable[Operation], stage: str = "") -> Body:
         """Operations in order, each in a scope with a line that says what it does in `stage`."""
-        lowered = {
-            EachNeuron: self.each_neuron, Record: self.record, Deliver: self.deliver, Feedback: self.feedback,
-            Birth: self.birth, Gather: self.gather, GatherDelays: self.gather_delays, FeedInput: self.feed_input,
-            Total: self.total, Once: self.once, EachStep: self.each_step,
-        }  # fmt: skip
-        return [Block(tuple(lowered[type(o)](o)), note=heading(self.trial, o, stage=stage)) for o in operations]  # type: ignore[operator]
+        each = ((o, getattr(self, method_of(o))(o)) for o in operations)
+        return [Block(tuple(body), note=heading(self.trial, o, stage=stage)) for o, body in each]
 
     def _neurons(self, population: int, body: Body) -> Range:
         size = sp.Integer(self.plan.populations[population].size)

@@ -7,6 +7,7 @@ weight, with the row among what it reads.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import sympy as sp
@@ -123,3 +124,8 @@ class EachStep:
 Operation = (
     EachNeuron | Record | Deliver | Feedback | Birth | Gather | GatherDelays | FeedInput | Total | Once | EachStep
 )
+
+
+def method_of(o: Operation) -> str:
+    """The method of a target, or of `lower.Lowering`, for an operation: "each_neuron" for `EachNeuron`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(o).__name__).lower()
