@@ -15,7 +15,7 @@ import sympy as sp
 from ....adjoint.propagator import numeric
 from ....modelling.expressions import numpy_function
 from ....plan import PopulationRecord
-from .flow import CurvedMode, Flow, LinearMode, ModeFlow
+from .flow import CurvedMode, Flow, LinearMode, ModeFlow, apart
 from .series import POINTS, basis, stretch, to_coefficients
 
 Function = Callable[..., list[Any]]
@@ -143,8 +143,7 @@ class Equations:
         shape = x.shape if columns is None else (self.n, columns, *x.shape[1:])
         out = np.zeros(shape)
         # each mode has its function; the lanes in it are gathered, so that no function sees a state of another mode
-        for m in np.unique(mode):
-            i = np.flatnonzero(mode == m)
+        for m, i in apart(mode):
             out[..., i] = self._evaluator(functions[m], columns)(x[..., i], lanes[i])
         return out
 
@@ -158,13 +157,16 @@ class Equations:
 
     def threshold_rounding(self, event: int, x: np.ndarray, lanes: np.ndarray) -> np.ndarray:
         """(G,) sum_i |dg/dx_i x_i|, by which rounding of the states x (n, G) is passed on to g."""
-        slopes = self._compiled.jump[event]["dg_dx"](*x, *(v[lanes] for v in self.values))
-        return np.abs(slopes.reshape(len(lanes), -1).T * x).sum(axis=0)
+        return np.abs(self._slopes(event, x, lanes) * x).sum(axis=0)
 
     def threshold_rate(self, event: int, x: np.ndarray, lanes: np.ndarray, mode: np.ndarray) -> np.ndarray:
         """(G,) dg/dt at x (n, G) along the dynamics of `mode` (G,)."""
+        return (self._slopes(event, x, lanes) * self.field(x, lanes, mode)).sum(axis=0)
+
+    def _slopes(self, event: int, x: np.ndarray, lanes: np.ndarray) -> np.ndarray:
+        """(n, G) dg/dx."""
         slopes = self._compiled.jump[event]["dg_dx"](*x, *(v[lanes] for v in self.values))
-        return (slopes.reshape(len(lanes), -1).T * self.field(x, lanes, mode)).sum(axis=0)
+        return slopes.reshape(len(lanes), -1).T
 
     def threshold_series(self, event: int, series: np.ndarray, lanes: np.ndarray, part: np.ndarray) -> np.ndarray:
         """Coefficients (K, G) of g along trajectories (K, n, G), on the first `part` (G,) of them."""

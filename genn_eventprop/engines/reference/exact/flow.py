@@ -236,26 +236,28 @@ class Flow:
         if len(self.modes) == 1:
             return self.modes[0].start(x, lanes, left)
         series, span = np.zeros((ORDER + 1, self.n, len(lanes))), np.zeros(len(lanes))
-        for m in np.unique(mode):
-            i = np.flatnonzero(mode == m)
+        for m, i in apart(mode):
             series[..., i], span[i] = self.modes[m].start(x[:, i], lanes[i], left[i])
         return series, span
 
     def series(self, x: np.ndarray, lanes: np.ndarray, mode: np.ndarray, span: np.ndarray) -> np.ndarray:
         """Coefficients (K, n, G) of pieces whose span is known."""
         series = np.zeros((ORDER + 1, self.n, len(lanes)))
-        for m in np.unique(mode):
-            i = np.flatnonzero(mode == m)
+        for m, i in apart(mode):
             series[..., i] = self.modes[m].series(x[:, i], lanes[i], span[i])
         return series
 
     def psi(self, series: np.ndarray, lanes: np.ndarray, mode: np.ndarray, span: np.ndarray) -> np.ndarray:
         """Coefficients (K, n, n, G) of dx(s)/dx(0) on pieces."""
         out = np.zeros((ORDER + 1, self.n, self.n, len(lanes)))
-        for m in np.unique(mode):
-            i = np.flatnonzero(mode == m)
+        for m, i in apart(mode):
             out[..., i] = self.modes[m].psi(series[..., i], lanes[i], span[i])
         return out
+
+
+def apart(mode: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Every mode, with the numbers of those in it."""
+    return [(m, np.flatnonzero(mode == m)) for m in np.unique(mode)]
 
 
 def nodes(coefficients: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -263,4 +265,4 @@ def nodes(coefficients: np.ndarray, u: np.ndarray) -> np.ndarray:
     return np.einsum("k...g,gqk->...gq", coefficients, basis(u), optimize=True)
 
 
-__all__ = ["BlowUp", "CurvedMode", "Flow", "LinearMode", "at", "nodes"]
+__all__ = ["apart", "BlowUp", "CurvedMode", "Flow", "LinearMode", "at", "nodes"]
