@@ -20,14 +20,14 @@ from ...toolchain.load import build
 from ..contract.call import PYTHON, TrialCall, trial_function
 from ..contract.engine import Availability
 from ..contract.program_engine import Arrays, LoopEngine
-from ..contract.recordings import piece_shape
+from ..contract.recordings import InPieces, piece_shape
 
 
-class C99Engine(LoopEngine):
+class C99Engine(InPieces, LoopEngine):
     """See the module. dtype: "float32" or "float64"."""
 
     name, language, generate = "c99", "C99", staticmethod(generate)
-    records = runs_recordings = True
+    records = True
     observes = frozenset({"grid"})
 
     @classmethod

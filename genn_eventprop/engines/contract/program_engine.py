@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...errors import EngineError
 from ...losses import LossRecord
 from ...plan import Plan, observe
 from ...program.events import OBSERVED
@@ -35,7 +34,6 @@ from .noise import limit, quantiles
 from .observed import Observed
 from .observed import rows as observed_rows
 from .parameters import Tables, copied, real_numbers
-from .recordings import PieceProgram, RecordingRunner, why_no_recordings
 from .result import LossPart, Result, Spikes, summed
 from .slices import BatchShard
 from .split import Readouts
@@ -157,19 +155,6 @@ class ProgramEngine(Engine):
 
     def _guarded(self, out: Arrays) -> int:
         return sum(int(v.sum()) for k, v in out.items() if k.endswith("w_guarded"))
-
-    @property
-    def _pieces(self) -> PieceProgram:
-        """A piece of a trial, of an engine that runs recordings."""
-        raise NotImplementedError
-
-    def why_no_recordings(self) -> str:
-        return why_no_recordings(self.plan) if self.runs_recordings else super().why_no_recordings()
-
-    def recordings(self, chunk: int | None, memory: float) -> RecordingRunner:
-        if why := self.why_no_recordings():
-            raise EngineError(why)
-        return RecordingRunner(self, self._pieces, chunk, memory)
 
     def of_recording(self, number: int, part: BatchShard) -> Arrays:
         """More arguments of recording `number` of a batch, the first one of a part of it first; see `recordings.py`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,11 +21,9 @@ from ...program.outer import on_host
 from ...program.pieces import ROWS, SPIKE_ROWS, Crossing
 from .checkpoints import Advance, Drop, Keep, Reverse, actions, runs
 from .data import Data
+from .program_engine import ProgramEngine
 from .result import LossPart, Result, Spikes, summed
 from .slices import BatchShard
-
-if TYPE_CHECKING:
-    from .program_engine import ProgramEngine
 
 Arrays = dict[str, Any]
 DEFAULT_STEPS = 1000
@@ -461,3 +459,22 @@ class RecordingRunner:
             name: Spikes(*(np.concatenate(x) * unit for x, unit in zip(zip(*lists), (1, self.plan.dt, 1))))
             for name, lists in found.items()
         }
+
+
+class InPieces(ProgramEngine):
+    """An engine that runs whole recordings."""
+
+    runs_recordings = True
+
+    @property
+    def _pieces(self) -> PieceProgram:
+        """A piece of a trial."""
+        raise NotImplementedError
+
+    def why_no_recordings(self) -> str:
+        return why_no_recordings(self.plan)
+
+    def recordings(self, chunk: int | None, memory: float) -> RecordingRunner:
+        if why := self.why_no_recordings():
+            raise EngineError(why)
+        return RecordingRunner(self, self._pieces, chunk, memory)

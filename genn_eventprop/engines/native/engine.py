@@ -37,6 +37,7 @@ from ..contract.features import ALL, HANDWRITTEN, STEPWISE_READOUTS
 from ..contract.noise import quantiles
 from ..contract.options import EngineOption
 from ..contract.program_engine import Arrays, ProgramEngine
+from ..contract.recordings import InPieces
 from ..contract.result import Result, SpikeRecords, Spikes
 from ..contract.slices import BatchShard, add_in_tree
 from ..contract.split import spike_numbers
@@ -57,7 +58,7 @@ TRAJECTORY_LIMIT = 256.0  # MiB a thread
 TOLERANCE = {"float64": 1e-10, "float32": 1e-6}
 
 
-class NativeEngine(ProgramEngine):
+class NativeEngine(InPieces):
     """See the module.
 
     Args:
@@ -91,7 +92,6 @@ class NativeEngine(ProgramEngine):
     when_compared = {"tolerance": 1e-13}
     finds_activity = records = True
     observes = frozenset({"grid", "exact"})
-    runs_recordings = True
 
     @classmethod
     def availability(cls) -> Availability:
