@@ -24,7 +24,8 @@ from genn_eventprop.models import LIF
 
 COLUMNS = (
     "population", "neurons seen", "spikes", "correlation of weights", "connections found", "found where there is none",
-    "delays off by: median, rms (ms)", "within 0.2 ms: all, those with a deviation below 0.1", "errors in deviations: weights, delays", "processor time",
+    "delays off by: median, rms (ms)", "within 0.2 ms: all, those with a deviation below 0.1",
+    "errors in deviations: weights, delays", "processor time",
 )  # fmt: skip
 CASES = {
     "noise in the threshold": (1.0, 1),
@@ -99,7 +100,8 @@ def cells(case: str, found: dict[str, np.ndarray], weights: np.ndarray, delays: 
         case, f"{len(weights)} of {n}", f"{int(found['spikes'])}",
         f"{np.corrcoef(weights[known], found['weights'][known])[0, 1]:.3f}", f"{sure.sum()} of {true.sum()}",
         f"{(found['connected'] & (weights == 0)).sum()}", f"{np.median(late):.2f}, {np.sqrt((late**2).mean()):.2f}",
-        f"{100 * near.mean():.0f} %, {100 * near[found['delay_deviations'][sure] < 0.1].mean():.0f} %", f"{z.std():.2f}, {z_late.std():.2f}",
+        f"{100 * near.mean():.0f} %, {100 * near[found['delay_deviations'][sure] < 0.1].mean():.0f} %",
+        f"{z.std():.2f}, {z_late.std():.2f}",
         f"{float(found['seconds']):.0f} s",
     ]  # fmt: skip
 
