@@ -143,13 +143,14 @@ static void spike(Model *m, const Population *p, int32_t i) {
     }
 }
 
-/* Where spikes arrive that are on their way for `delay` steps. */
-static arrival_t *ring_row(Model *m, const Population *p, int32_t delay) {
-    return m->ring + p->ring + (m->step + delay) % p->slots * p->size;
+/* Where spikes arrive that are on their way for `delay` steps, from slot `now` of the ring on. */
+static arrival_t *ring_row(Model *m, const Population *p, int32_t now, int32_t delay) {
+    const int32_t slot = now + delay;
+    return m->ring + p->ring + (slot < p->slots ? slot : slot - p->slots) * p->size;
 }
 
 static void update(Model *m, const Population *p) {
-    arrival_t *due = ring_row(m, p, 0);
+    arrival_t *due = ring_row(m, p, m->step % p->slots, 0);
     for (int32_t i = 0; i < p->size; ++i) {
         $FIRST(m, p, due, i);
         $SECOND(m, p, due, i);
@@ -174,18 +175,19 @@ static void add(Model *m, const Population *p, arrival_t *due, int32_t i, int32_
 
 static void deliver(Model *m, const Connection *c, int32_t source, int32_t count) {
     const Population *p = populations + c->target;
-    arrival_t *due = ring_row(m, p, c->delay);
+    const int32_t now = m->step % p->slots;
+    arrival_t *due = ring_row(m, p, now, c->delay);
     if (!c->start) {
         const int32_t row = source * p->size;
         for (int32_t i = 0; i < p->size; ++i) {
-            if (c->delays) due = ring_row(m, p, c->delays[row + i]);
+            if (c->delays) due = ring_row(m, p, now, c->delays[row + i]);
             add(m, p, due, i, c->weight[row + i] * value(c->gain, i), count);
         }
         return;
     }
     for (int32_t s = c->start[source]; s < c->start[source + 1]; ++s) {
         const int32_t i = c->post[s];
-        if (c->delays) due = ring_row(m, p, c->delays[s]);
+        if (c->delays) due = ring_row(m, p, now, c->delays[s]);
         add(m, p, due, i, c->weight[c->weight_of ? c->weight_of[s] : s] * value(c->gain, i), count);
     }
 }
