@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import shlex
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,18 +18,23 @@ from ..atomic import replaced_file, write_text
 from ..data import Events
 from ..data.open import open_events
 from ..errors import SettingError, UsageError, check_known
-from ..fitting import InferResult, infer_network
+from ..fitting import InferResult
 from ..fitting.files import file_hash
+from ..fitting.infer import Inference
 from ..fitting.population import simulate_population
+from ..output import say
 from ..report.infer_page import infer_blocks, picture, table_of_connections, table_of_neurons
 from ..report.page import write_html
 from ..report.plots import save
 from ..runs import mark
-from ..runs.run_folder import environment, mark_folder, write_json
+from ..runs.fingerprint import describe_data
+from ..runs.run_folder import environment, mark_folder, read_json, write_json
 from ..runs.run_lock import lock_for_writing
 from ..verify.gradients.command import find_model
 from .fit import _named, _numbers
 from .options import operand, parse
+
+CONFIG, REPORT, NEURONS = "config.json", "report.html", "neurons"
 
 
 def infer(arguments: Sequence[str], program: str) -> None:
@@ -54,7 +60,8 @@ def _infer(
 
     SPIKES has a channel for each neuron: a .csv file with the columns time (ms) and neuron, or what
     genn-eventprop events reads; samples are separate recordings of the same population. The run folder has
-    report.html, results.json, connections.csv, neurons.csv and connections.npz.
+    report.html, results.json, connections.csv, neurons.csv and connections.npz. A command that was stopped goes on
+    after the neurons that are done.
 
     Args:
         spikes: File or folder.
@@ -84,19 +91,28 @@ def _infer(
     else:
         how: dict[str, Any] = {} if unit is None else {"unit": unit}
         data = open_events(spikes, **how)[0]
-    folder = run_dir or next(p for i in itertools.count(1) if not (p := Path("runs") / f"infer-{i}").exists())
-    if mark.strangers(folder):
-        raise SettingError(f"run folder {folder} exists and is not empty; choose another --run-dir")
     options: dict[str, Any] = {"duration": duration, "max_delay": max_delay, "step": step, "tau_0": tau_0}
+    inference = Inference(data, neuron(**values), **options)  # what is refused leaves nothing behind
+    own_model = Path(model.partition(":")[0])
+    files = {str(path): file_hash(path) for path in (own_model,) if path.is_file()}
+    config = {"model": model, "fixed": values, "files": files, "spikes": describe_data(data), **options}
+    folder = _folder(run_dir, config)
     command = shlex.join(["genn-eventprop", *sys.argv[1:]])
-    result = infer_network(data, neuron(**values), **options, threads=threads, progress=progress)
     with lock_for_writing(folder):
         mark_folder(folder, "infer", "--run-dir")
-        source = {} if spikes is None or spikes.is_dir() else {str(spikes): file_hash(spikes)}
-        write_json(folder / "config.json", {"model": model, "fixed": values, "files": source, **options})
+        write_json(folder / CONFIG, config)
         write_text(folder / "command.txt", command + "\n")
         write_json(folder / "environment.json", environment())
+        (folder / NEURONS).mkdir(exist_ok=True)
+        if begun := sum(1 for _ in (folder / NEURONS).glob("*.npz")):
+            say(f"{folder}: goes on after {begun} neurons")
+        try:
+            result = inference.run(threads=threads, progress=progress, keep=folder / NEURONS)
+        except KeyboardInterrupt as stop:
+            stop.args = (*stop.args, f"the same command goes on in {folder}")
+            raise
         _write(folder, result, command)
+        shutil.rmtree(folder / NEURONS)
     print(result)
     if spikes is None:
         sure = result.connected & (weights != 0)
@@ -105,6 +121,27 @@ def _infer(
               f"{_rms((result.weights - weights)[sure]):.2g}, of delays {_rms((result.delays - delays)[sure]):.2g} ms "
               "(root mean square)")  # fmt: skip
     print(f"report  {folder / 'report.html'}")
+
+
+def _folder(named: Path | None, config: Mapping[str, Any]) -> Path:
+    """The folder of the run: the one that the same command has not finished, or a new one."""
+
+    def goes_on(folder: Path) -> bool:
+        if mark.kind_of(folder) != "infer" or (folder / REPORT).exists():
+            return False
+        try:
+            began = read_json(folder / CONFIG)
+        except SettingError:  # it was not written yet, or is damaged
+            return False
+        return all(began.get(n) == v for n, v in config.items())
+
+    if named is None:
+        number = next(i for i in itertools.count(1) if not (Path("runs") / f"infer-{i}").exists())
+        last = Path("runs") / f"infer-{number - 1}"
+        return last if number > 1 and goes_on(last) else Path("runs") / f"infer-{number}"
+    if mark.strangers(named) and not goes_on(named):
+        raise SettingError(f"run folder {named} exists and is not empty; choose another --run-dir")
+    return named
 
 
 def example(duration: float) -> tuple[np.ndarray, np.ndarray, Events]:
@@ -132,4 +169,4 @@ def _write(folder: Path, result: InferResult, command: str) -> None:
     write_text(folder / "connections.csv", table_of_connections(result))
     write_text(folder / "neurons.csv", table_of_neurons(result))
     save(picture(result), folder / "figures" / "connections.png")
-    write_text(folder / "report.html", write_html(infer_blocks(result, command)))
+    write_text(folder / REPORT, write_html(infer_blocks(result, command)))

@@ -9,6 +9,7 @@ takes the place of the simulation in `build`.
     genn-eventprop train device_in_the_loop
     genn-eventprop train device_in_the_loop --no-device        the ideal network
     genn-eventprop train device_in_the_loop --neuron ALIF --weight-bits 6
+    genn-eventprop train device_in_the_loop --neuron AdEx      in exact time; a neuron whose spike is lost waits for one
     genn-eventprop train device_in_the_loop --quick
 
 Expected after --epochs 10 --train-size 4000, five seeds and devices (benchmarks/device_in_the_loop.py): 91.6 +- 0.8 %,
@@ -26,6 +27,7 @@ from genn_eventprop.data.readers import yin_yang
 from genn_eventprop.experiment import Experiment, ExperimentConfig
 from genn_eventprop.experiment.options import neuron_of
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy
+from genn_eventprop.modelling import Neuron
 from genn_eventprop.models import LI
 from genn_eventprop.optimisers import Adam, Cosine
 from genn_eventprop.report import plots
@@ -80,20 +82,27 @@ def deviating(net: Network) -> tuple[dict[str, float], dict[str, float]]:
     return relative, {n: float(abs(model.params[n].value - rest)) for n in thresholds}
 
 
+def waiting(neuron: Neuron) -> Neuron:
+    """A neuron whose upstroke is in its equations (AdEx, EIF), and which waits at its peak where a spike is lost."""
+    return Neuron(neuron.model.waiting("delta_t"), neuron.params) if "delta_t" in neuron.params else neuron
+
+
 def build(config: Config) -> Experiment:
     """Network, device and data of one run."""
     net = Network()
-    hidden = net.population(neuron_of(config.neuron, "--neuron"), config.hidden, name="hidden")
+    hidden = net.population(waiting(neuron_of(config.neuron, "--neuron")), config.hidden, name="hidden")
     output = net.population(LI(), 3, name="output")
     net.connect(net.input(5), hidden, Dense())
     net.connect(hidden, output, Dense())
     loss, dt = IntegratedVoltageCrossEntropy(output), 0.2 if config.dt is None else config.dt
+    upstroke = "v_peak" in hidden.model.params
+    spike_times = config.spike_times if config.spike_times != "auto" else "exact" if upstroke else "grid"
+    relative, shifted = deviating(net)
     device = None
     if config.device:
-        relative, shifted = deviating(net)
         device = InTheLoop(
             SimulatedDevice(
-                make_plan(net, loss, dt=dt, duration=config.duration),
+                make_plan(net, loss, dt=dt, duration=config.duration, spike_times=spike_times),
                 spread={f"hidden.{n}": config.spread * by for n, by in relative.items()},
                 shift={f"hidden.{n}": config.spread * by for n, by in shifted.items()},
                 jitter=config.jitter, lost=config.lost, surplus=config.surplus, weight_bits=config.weight_bits,
@@ -105,14 +114,14 @@ def build(config: Config) -> Experiment:
         loss,
         duration=config.duration,
         dt=dt,
-        spike_times="grid",
+        spike_times=spike_times,
         engine=config.engine,
         optimiser=Adam(config.learning_rate, relative=True),
         schedule=Cosine(config.epochs),
         batch_size=config.batch_size,
         seed=config.seed,
         threads=config.threads,
-        slope_floor=config.slope_floor,
+        slope_floor=config.slope_floor * max(shifted.values()),
         initial_rates=config.initial_spikes,
         weight_rows=config.weight_rows,
         device=device,

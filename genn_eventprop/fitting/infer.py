@@ -22,15 +22,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from ..atomic import replaced_file
 from ..data import Events
 from ..data.events.events import require_events
-from ..errors import SettingError, check_finite, whole
+from ..data.events.storage import open_npz, read_arrays
+from ..errors import DataError, SettingError, check_finite, whole
 from ..modelling import Neuron, NeuronModel
 from ..output import stderr
 from .linear import LinearNeuron, Source, Target
@@ -162,29 +165,62 @@ def infer_network(
         >>> found.connected.tolist(), round(float(found.delays[0, 1]))
         ([[False, True], [False, False]], 3)
     """
-    events, neuron = require_events(spikes, "infer_network"), LinearNeuron.of(model)
-    for name, value in (("max_delay", max_delay), ("step", step), ("tau_0", tau_0), ("duration", duration or 1.0)):
-        check_finite(value, f"infer_network: {name}", SettingError, above=True)
-    threads = whole(1 if threads is None else threads, "threads", SettingError)
-    trains, ends = _trains(events, duration, GAP / -neuron.rates.real.max() + max_delay)
-    sources = [Source.of(neuron, np.concatenate(train)) for train in trains]
-    asked = list(range(len(trains)) if targets is None else targets)
-    if wrong := [i for i in asked if i not in range(len(trains))]:
-        raise SettingError(f"infer_network: targets: there is no neuron {wrong[0]}, but {len(trains)} from 0 on")
+    return Inference(
+        spikes, model, duration=duration, max_delay=max_delay, step=step, tau_0=tau_0, targets=targets
+    ).run(threads=threads, progress=progress)
 
-    def fit_one(i: int) -> _Fitted | None:
-        others = [j for j in range(len(trains)) if j != i and len(sources[j].times)]
-        if sum(map(len, trains[i])) < FEW:
-            return None
-        problem = _Problem(neuron, trains[i], ends, [sources[j] for j in others], max_delay, step, tau_0)
-        return problem.fit(np.array(others, int))
 
-    with ThreadPoolExecutor(threads) as pool:
-        shown = tqdm(
-            pool.map(fit_one, asked), total=len(asked), desc="infer", unit="neuron",
-            disable=not progress, file=stderr(), dynamic_ncols=True,
-        )  # fmt: skip
-        return _result(dict(zip(asked, shown)), trains, max_delay)
+class Inference:
+    """What `infer_network` is asked, checked; see there."""
+
+    def __init__(
+        self, spikes: Events, model: NeuronModel | Neuron, *, duration: float | None = None, max_delay: float = 10.0,
+        step: float = 1.0, tau_0: float = 1.0, targets: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
+        events, neuron = require_events(spikes, "infer_network"), LinearNeuron.of(model)
+        for name, value in (("max_delay", max_delay), ("step", step), ("tau_0", tau_0), ("duration", duration or 1.0)):
+            check_finite(value, f"infer_network: {name}", SettingError, above=True)
+        self.neuron, self.settings = neuron, (max_delay, step, tau_0)
+        self.trains, self.ends = _trains(events, duration, GAP / -neuron.rates.real.max() + max_delay)
+        N = len(self.trains)
+        self.targets = list(range(N) if targets is None else targets)
+        if wrong := [i for i in self.targets if i not in range(N)]:
+            raise SettingError(f"infer_network: targets: there is no neuron {wrong[0]}, but {N} from 0 on")
+
+    def run(self, *, threads: int | None = None, progress: bool = True, keep: Path | None = None) -> InferResult:
+        """The result.
+
+        Args:
+            keep: a folder in which every neuron is saved as soon as it is done, and taken from; the caller knows that
+                it is of the same spikes and settings.
+        """
+        threads = whole(1 if threads is None else threads, "threads", SettingError)
+        sources = [Source.of(self.neuron, np.concatenate(train)) for train in self.trains]
+
+        def fit_one(i: int) -> _Fitted | None:
+            others = [j for j in range(len(sources)) if j != i and len(sources[j].times)]
+            if sum(map(len, self.trains[i])) < FEW:
+                return None
+            path = None if keep is None else keep / f"{i}.npz"
+            if path is not None and path.exists():
+                return _load(path)
+            near = [sources[j] for j in others]
+            fitted = _Problem(self.neuron, self.trains[i], self.ends, near, *self.settings).fit(np.array(others, int))
+            if path is not None:
+                _save(fitted, path)
+            return fitted
+
+        with ThreadPoolExecutor(threads) as pool:
+            waiting = [pool.submit(fit_one, i) for i in self.targets]
+            shown = tqdm(
+                waiting, desc="infer", unit="neuron", disable=not progress, file=stderr(), dynamic_ncols=True
+            )  # fmt: skip
+            try:
+                fitted = {i: future.result() for i, future in zip(self.targets, shown)}
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # only those that have begun end
+                raise
+        return _result(fitted, self.trains, self.settings[0])
 
 
 def _trains(events: Events, duration: float | None, gap: float) -> tuple[list[list[np.ndarray]], list[float]]:
@@ -220,6 +256,20 @@ class _Fitted:
     gain: float
     spikes: int
     steep: bool
+
+
+def _save(fitted: _Fitted, path: Path) -> None:
+    with replaced_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **asdict(fitted))
+
+
+def _load(path: Path) -> _Fitted:
+    with open_npz(path) as file:
+        values = dict(read_arrays(file, file.files, path))
+    try:
+        return _Fitted(**{n: v if v.ndim else v.item() for n, v in values.items()})  # type: ignore[arg-type]
+    except TypeError as error:
+        raise DataError(f"{path} is no neuron of infer ({error}); remove it") from None
 
 
 class _Problem:

@@ -262,6 +262,47 @@ class NeuronModel:
         """name -> sympy symbol of every state and parameter."""
         return {n: symbol(n) for n in (*self.state, *self.params)}
 
+    def waiting(self, beyond: Expression) -> NeuronModel:
+        """The same neuron, which waits at its peak for a spike that others compute and a device may have lost.
+
+        An upstroke that is in the equations ends only with the reset, so V would run to infinity. Here it stops
+        `beyond` above the threshold and stands still until the next spike is given. How long it has waited is a state,
+        ``waited``, with which the threshold rises, so that lambda takes the change of the time of a spike back to the
+        time at which the wait began: what lambda_V is before it. As long as spikes are own ones nothing is different.
+
+        Args:
+            beyond: in the unit of the threshold, above 0; a spike of the model comes before it.
+
+        Example:
+            >>> QIF = NeuronModel(
+            ...     name="QIF", state={"V": 0.0, "I": 0.0}, params={"tau_syn": Param(5.0, "ms"), "v_peak": Param(5.0)},
+            ...     dynamics={"V": "V**2 + I", "I": "-I / tau_syn"}, threshold="V - v_peak", reset={"V": "-v_peak"},
+            ...     input="I",
+            ... )
+            >>> [event.name for event in QIF.waiting(1).events]
+            ['spike', 'peak']
+
+        Raises:
+            ModelError: more than one event, modes, or a threshold that is not V minus something.
+        """
+        V, (spike, *others) = symbol(self.readout), self.events or (None,)
+        g = None if spike is None else parse(spike.threshold, self.symbols(), self.name)
+        if spike is None or g is None or others or self.modes or sp.diff(g, V) != 1:
+            raise ModelError(
+                f"{self.name}: waiting() is for neurons of one mode with one event, whose threshold is {V} minus "
+                "something"
+            )
+        top = f"{spike.threshold} - ({beyond})"
+        peak = Event("peak", top, {str(V): f"{V} - ({top})"}, emits=False, modes=(FREE,), next_mode="waiting")
+        spike = replace(
+            spike, threshold=f"{spike.threshold} + ({beyond}) * waited", reset={**spike.reset, "waited": "0"},
+            next_mode=FREE,
+        )  # fmt: skip
+        return replace(
+            self, state={**self.state, "waited": 0.0}, dynamics={**self.dynamics, "waited": "0"}, threshold=None,
+            reset=None, events=(spike, peak), modes=(Mode("waiting", {str(V): "0", "waited": "1"}),),
+        )  # fmt: skip
+
     def with_synapses(self, current: str = "I", **synapses: SynapseModel) -> NeuronModel:
         """The same neuron with its parameter `current` replaced by the sum of the synapses' currents.
 

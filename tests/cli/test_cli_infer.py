@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop.cli import main
+from genn_eventprop.fitting import infer
 
 
 def test_a_simulated_network_is_found(tmp_path, monkeypatch, capsys):
@@ -42,6 +43,33 @@ def test_a_file_of_spikes_in_seconds(tmp_path, monkeypatch, capsys):
     assert config["fixed"] == {"tau_mem": 10.0}
     assert main(["infer", "spikes.csv", "--run-dir", "out", "--no-progress"]) == 1
     assert "run folder out exists and is not empty" in capsys.readouterr().err
+
+
+def test_what_was_stopped_goes_on_after_the_neurons_that_are_done(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = "\n".join(f"{20.0 * k + k % 7},{k % 3}" for k in range(1, 100))
+    (tmp_path / "spikes.csv").write_text(f"time,neuron\n{rows}\n")
+    command = ["infer", "spikes.csv", "--no-progress"]
+    assert main([*command, "--run-dir", "whole"]) == 0
+    fit, done = infer._Problem.fit, []
+
+    def stopped(problem, others):
+        done.append(others.tolist())
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        return fit(problem, others)
+
+    monkeypatch.setattr(infer._Problem, "fit", stopped)
+    assert main(command) == 130
+    assert "the same command goes on in runs/infer-1" in " ".join(capsys.readouterr().err.split())
+    assert main([*command, "--max-delay", "5", "--run-dir", "runs/infer-1"]) == 1  # another question
+    assert main(command) == 0
+    assert "runs/infer-1: goes on after 2 neurons" in capsys.readouterr().err
+    assert done == [[1, 2], [0, 2], [0, 1], [0, 1]]
+    with np.load("whole/connections.npz") as whole, np.load("runs/infer-1/connections.npz") as resumed:
+        for name in whole:
+            np.testing.assert_array_equal(resumed[name], whole[name])
+    assert not (tmp_path / "runs" / "infer-1" / "neurons").exists()
 
 
 @pytest.mark.parametrize(

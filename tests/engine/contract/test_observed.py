@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -277,6 +278,54 @@ def test_what_a_spike_of_others_does_is_what_the_equations_say() -> None:
     floored, _, guarded = gradient_and_loss(w, t, floor=4 * slope)
     assert guarded == 1
     np.testing.assert_allclose(floored, got / 4, rtol=1e-2)
+
+
+LATE = 0.6  # ms between the peak and the spike
+
+
+def test_a_neuron_that_waits_at_its_peak_has_the_gradient_of_one_that_spikes_late() -> None:
+    """Spikes come some time after V has stopped at its peak, by a model of its own, whose loss is differentiated; the
+    waiting neuron that is given them has its gradient. With spikes lost it has one, too, where AdEx diverges."""
+
+    def engine(model: Any, name: str) -> tuple[Engine, Any]:
+        net = Network()
+        hidden, out = net.population(model(), 2, "hidden"), net.population(LI(), 2, "output")
+        net.connect(net.input(4), hidden, Dense(Normal(2500.0, 400.0)))
+        net.connect(hidden, out, Dense(Normal(0.0, 0.5)))
+        plan = make_plan(net, IntegratedVoltageCrossEntropy(out), dt=DT, duration=10.0, spike_times="exact")
+        engine = made(plan, net.initial_parameters(3), name, **EXACT[name])
+        sample = (np.arange(1, 9, 2.0), np.arange(4))
+        return engine, engine.load(Events.from_samples([sample], n_channels=4, labels=[0]))
+
+    waiting = AdEx.waiting("delta_t")
+    spike, peak = waiting.events
+    spike = replace(spike, threshold=f"waited - {LATE}", modes=("waiting",))
+    late, data = engine(replace(waiting, name="Late", events=(spike, peak)), "reference_event")
+    result = late.run(data, [0], training=True, record_spikes=True)
+    assert result.spikes is not None
+    spikes, weight = result.spikes["hidden"], late.parameters["input_hidden.weight"]
+    want = np.array(late.gradients["input_hidden.weight"])
+    direction, h, losses = np.random.default_rng(1).normal(size=want.shape), 1e-1, []
+    for sign in (1, -1):
+        weight += sign * h * direction
+        losses.append(late.run(data, [0]).loss.sum())
+        weight -= sign * h * direction
+    np.testing.assert_allclose((want * direction).sum(), (losses[0] - losses[1]) / (2 * h), rtol=1e-4)
+    some = np.arange(len(spikes.time)) > 1
+    lost = Spikes(spikes.sample[some], spikes.time[some], spikes.neuron[some])
+    assert some.sum() > 1
+    for name in EXACT:
+        device, data = engine(waiting, name)
+        observed = device.run(data, [0], training=True, observed={"hidden": spikes})
+        np.testing.assert_allclose(observed.loss, result.loss, rtol=1e-9)
+        got = np.array(device.gradients["input_hidden.weight"])
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-9 * np.abs(want).max())
+        assert given_back(device, data, [0], ["hidden"]) > 2
+        device.run(data, [0], training=True, observed={"hidden": lost})
+        assert np.isfinite(device.gradients["input_hidden.weight"]).all()
+    device, data = engine(AdEx, "native")
+    with pytest.raises(EngineError, match="diverge|followed"):
+        device.run(data, [0], training=True, observed={"hidden": lost})
 
 
 def test_exact_time_is_the_limit_of_the_grid() -> None:
