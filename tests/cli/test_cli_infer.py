@@ -63,6 +63,11 @@ def test_what_was_stopped_goes_on_after_the_neurons_that_are_done(tmp_path, monk
     assert main(command) == 130
     assert "the same command goes on in runs/infer-1" in " ".join(capsys.readouterr().err.split())
     assert main([*command, "--max-delay", "5", "--run-dir", "runs/infer-1"]) == 1  # another question
+    file = tmp_path / "runs" / "infer-1" / "neurons" / "0.npz"
+    saved = file.read_bytes()
+    np.savez(file, weights=1.0)
+    assert main(command) == 1 and "0.npz is no neuron of infer" in capsys.readouterr().err
+    file.write_bytes(saved)
     assert main(command) == 0
     assert "runs/infer-1: goes on after 2 neurons" in capsys.readouterr().err
     assert done == [[1, 2], [0, 2], [0, 1], [0, 1]]

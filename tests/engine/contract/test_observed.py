@@ -13,7 +13,7 @@ from genn_eventprop import Dense, Events, Network, Normal, Param
 from genn_eventprop.engines import Spikes, create
 from genn_eventprop.engines.contract.engine import Engine
 from genn_eventprop.engines.contract.result import Result
-from genn_eventprop.errors import DataError, EngineError, EventPropError
+from genn_eventprop.errors import DataError, EngineError, EventPropError, ModelError
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy, PerStepCrossEntropy
 from genn_eventprop.models.adex import AdEx
 from genn_eventprop.models.alif import ALIF
@@ -323,6 +323,8 @@ def test_a_neuron_that_waits_at_its_peak_has_the_gradient_of_one_that_spikes_lat
         assert given_back(device, data, [0], ["hidden"]) > 2
         device.run(data, [0], training=True, observed={"hidden": lost})
         assert np.isfinite(device.gradients["input_hidden.weight"]).all()
+    with pytest.raises(ModelError, match="one mode with one event"):
+        LIFRefractory.waiting(0.1)
     device, data = engine(AdEx, "native")
     with pytest.raises(EngineError, match="diverge|followed"):
         device.run(data, [0], training=True, observed={"hidden": lost})
