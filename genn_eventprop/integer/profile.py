@@ -148,7 +148,7 @@ class Profile:
 PROFILES: dict[str, Profile] = {
     p.name: p
     for p in (
-        Profile(name="int8", headroom=1 << 10),
+        Profile(name="int8", weight_scale="neuron", headroom=1 << 10),
         Profile(name="ternary", weight_bits=2, weight_scale="neuron", headroom=1 << 10),
         Profile(
             name="fenn", weight_bits=16, gain="one", gain_limit=1, state_bits=16, arrivals="each", rounding="stochastic"
