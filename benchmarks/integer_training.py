@@ -111,7 +111,6 @@ def ours(task: Task, seed: int, network: str, weights: Path) -> float:
             for name, value in trainer.engine.parameters.items():
                 value[...] = saved[name]
     else:
-        trainer.progress = False
         trainer.fit(experiment.train, None, None, epochs=config.epochs)
         np.savez(weights / f"{network}.npz", **{n: np.array(v) for n, v in trainer.engine.parameters.items()})
     sets = [experiment.events("validation"), experiment.events("test")]
