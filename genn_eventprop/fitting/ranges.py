@@ -115,7 +115,8 @@ def untold(fitted: FittedModel) -> dict[str, str]:
     )
     if fitted.diverges:
         why = "V rises through it within microseconds, so that another value moves spikes by less than is measured"
-        names |= dict.fromkeys(threshold - rates - resets, why)
+        peak = in_(*(e.threshold for e in model.events if e.emits))  # a silent event may end a refractory period
+        names |= dict.fromkeys(peak - rates - resets, why)
     return names
 
 

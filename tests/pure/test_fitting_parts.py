@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genn_eventprop import NeuronModel, Param
+from genn_eventprop import Event, Mode, NeuronModel, Param
 from genn_eventprop.errors import DataError, SettingError
 from genn_eventprop.fitting import Recording, read_recording, read_spikes
 from genn_eventprop.fitting.cells import Arrivals, forced_arrivals
@@ -632,6 +632,22 @@ def test_what_a_recording_does_not_tell_is_left_alone():
     ranges = chosen(Izhikevich)
     assert ranges.fixed == {"v_start": -64.0, "v_peak": 30.0} and "v_start" in ranges.remarks[0]
     assert chosen(AdEx, only=["b", "gain"]).names == ["b", "gain"]
+
+
+def test_a_refractory_period_that_an_event_ends_is_fitted():
+    """As `from_brian` reads (unless refractory): only the threshold of the upstroke is not told by a recording."""
+    still = dict.fromkeys(AdEx.state, "0")
+    period = replace(
+        AdEx, threshold=None, reset=None, state={**AdEx.state, "timer": 0.0},
+        params={**AdEx.params, "t_ref": Param(2.0, "ms")}, dynamics={**AdEx.dynamics, "timer": "0"},
+        events=[
+            Event("spike", str(AdEx.threshold), {**AdEx.reset, "timer": "0"}, modes=("free",), next_mode="waits"),
+            Event("end", "timer - t_ref", {}, emits=False, modes=("waits",), next_mode="free"),
+        ],
+        modes=[Mode("waits", {**still, "timer": "1"})],
+    )  # fmt: skip
+    ranges = chosen(period)
+    assert "t_ref" in ranges.names and "v_peak" not in ranges.names
 
 
 @pytest.mark.parametrize(
