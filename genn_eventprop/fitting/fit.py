@@ -441,13 +441,13 @@ def _searched(
 
         return search(values, candidates[int(np.argmax(values(candidates)))], rng, size, clock)
 
-    # with few sweeps it fits their noise: what is found in half of them must explain more of the others
+    # with few sweeps it fits their noise: what is found in each half of them must explain more of the other
     halves = [range(0, n, 2), range(1, n, 2)] if n > 1 else []
     gain = [
         own.scores(searched(half)[None], other)[0].mean - own.scores(forced[None], other)[0].mean
         for half, other in zip(halves, halves[::-1])
     ]
-    point = forced if gain and not sum(gain) > 0 else searched(range(n))
+    point = forced if not min(gain, default=1.0) > 0 else searched(range(n))
     if (point == forced).all():
         return None
     best.update(parameters=dict(zip(problem.names, own.parameters(point).tolist())))
@@ -489,8 +489,11 @@ def _covariance(point: np.ndarray, r: np.ndarray, jacobian: np.ndarray, n_data: 
     """(P, P) that of `uncertainty`, and the way that is left where the steps ended before a jump of the loss.
 
     Beyond the jump a spike is another one. Without it the steps would go on as far as the smooth part of the loss
-    falls, and the truth may be as far away.
+    falls, and the truth may be as far away. Residuals that cannot be computed, where a time limit has ended the steps
+    early, tell nothing.
     """
+    known = np.isfinite(r) & np.isfinite(jacobian).all(axis=1)
+    r, jacobian = np.where(known, r, 0.0), np.where(known[:, None], jacobian, 0.0)
     left = np.clip(_way_left(point, r, jacobian)[0], -1.0, 1.0)
     return uncertainty(r, jacobian, n_data, n_voltage) + np.outer(left, left)
 

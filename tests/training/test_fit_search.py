@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from genn_eventprop import fit, simulate
-from genn_eventprop.fitting.fit import SEARCHED, prepare
+from genn_eventprop.fitting.fit import SEARCHED, _searched, prepare
 from genn_eventprop.fitting.saved import load_stage, save_stage
+from genn_eventprop.fitting.verdict import Score
 from genn_eventprop.models import ALIF, LIF
 
 SETTINGS = {
@@ -34,6 +36,34 @@ def test_a_model_that_is_no_such_cell_explains_more_than_the_forced_one(adapting
     assert searched.verdict.model.mean > forced.verdict.model.mean + 0.02
     # whoever compares the two finds them as far apart as the deviations say
     assert (np.abs(searched.values - forced.values) <= 3 * searched.deviations).all()
+
+
+@pytest.mark.parametrize(
+    "even, odd, taken",
+    [((1.0, 1.0), (-1.0, -1.0), False), ((0.01, 1.0), (-2.0, 0.1), False), ((1.0, 1.0), (0.2, 0.2), True)],
+)
+def test_what_fits_the_noise_of_some_sweeps_is_not_taken(even, odd, taken):
+    """A score has slopes below and above the forced model's parameter; of each half, the other must gain."""
+    seen = []
+
+    def scores(points, sweeps=range(4)):
+        every = [(odd if s % 2 else even) for s in sweeps]
+        return [Score(voltage=0.5 + 0.1 * sum(x * slopes[int(x > 0)] for slopes in every)) for x in points[:, 0] - 0.5]
+
+    def smooth(point):
+        seen.append(point[0])
+        return np.full(3, np.inf), np.ones((3, 1)), []
+
+    own = SimpleNamespace(
+        scores=scores, measured=[None] * 4, cells=SimpleNamespace(size=4), parameters=lambda point: point
+    )
+    problem = SimpleNamespace(smooth=smooth, names=["x"], n_data=3, residuals=SimpleNamespace(n_voltage=3))
+    minimum = SimpleNamespace(points=np.array([[0.5]]), cost=np.array([1.0]))
+    alone = _searched(own, problem, minimum, np.empty((0, 1)), np.random.default_rng(0), {}, lambda: False)
+    if not taken:
+        assert alone is None and not seen
+    else:  # where no residual can be computed nothing is known of x: a hundred ranges
+        assert alone.point > 0.9 and alone.covariance == pytest.approx(1e4)
 
 
 @pytest.mark.ci
