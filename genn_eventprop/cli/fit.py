@@ -58,8 +58,8 @@ def _fit(
     test_sweeps: tuple[int, ...] = (),
     inject: str | None = None,
     current_step: float | None = None,
-    series_resistance: float = 0.0,
-    junction_potential: float = 0.0,
+    series_resistance: float | None = None,
+    junction_potential: float | None = None,
     run_dir: Path | None = None,
     processes: int = 1,
     options: Annotated[FitOptions, tyro.conf.arg(name="")] = FitOptions(),  # noqa: B008
@@ -90,7 +90,8 @@ def _fit(
         inject: Drive, state or parameter of the model that is the injected current; default: its only drive, or I.
         current_step: Average the current over steps of so many ms, which is faster.
         series_resistance: MOhm that the bridge has not balanced; V is corrected for it, in mV, the current in pA.
-        junction_potential: mV between pipette and bath that are taken from V.
+            Default: what an .nwb file says.
+        junction_potential: mV between pipette and bath that are taken from V; default: as above.
         processes: Number of fits at once, where there are several cells or models.
         run_dir: Folder of the run; default: runs/fit-MODEL-1, or the next number.
         options: Of the fit.
@@ -100,7 +101,7 @@ def _fit(
     if processes < 1:
         raise SettingError(f"processes must be at least 1, got {processes}")
     models, neurons = _models(model)
-    paths, folders = files_of(recordings)
+    paths = files_of(recordings)
     _check_together(paths, spikes, spikes_above, sweeps, test_sweeps)
     reading: dict[str, Any] = {
         "signals": signals, "sweeps": (*sweeps, *test_sweeps) if sweeps else (), "spikes_above": spikes_above,
@@ -113,7 +114,7 @@ def _fit(
     }  # fmt: skip
     if processes > 1 and options.threads is None:
         settings["threads"] = threads_for(processes)
-    order = Order(models, tuple(paths), names_of(paths), spikes, reading, settings, tuple(folders))
+    order = Order(models, tuple(paths), names_of(paths), spikes, reading, settings)
     # settings and files are read before there is a folder: what is refused leaves nothing behind
     order = order.check()
     config: dict[str, Any] = {"model": model, "files": _hashes(order), "cells": order.names, **reading, **settings}

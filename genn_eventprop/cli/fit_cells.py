@@ -39,7 +39,7 @@ class Order:
     Attributes:
         models: as they are named. paths: of the cells. names: of the cells, each once. spikes: files of the cells, or
             none. reading: arguments of `_read`. settings: of `prepare`, where ``MODEL.parameter`` is of one model.
-        folders: that the command names. unread: cell -> why its file, one of a folder, cannot be read.
+        unread: cell -> why its file cannot be read, or fitted as it is.
     """
 
     models: tuple[str, ...]
@@ -48,7 +48,6 @@ class Order:
     spikes: tuple[Path, ...]
     reading: dict[str, Any]
     settings: dict[str, Any]
-    folders: tuple[Path, ...] = ()
     unread: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -71,10 +70,10 @@ class Order:
         return prepare(neuron, [recording], **self._settings_of(neuron))[0]
 
     def check(self) -> Order:
-        """The order without the files of folders that cannot be read, after every setting was checked.
+        """The order without the files that cannot be read, or fitted as they are, after every setting was checked.
 
         Raises:
-            EventPropError: a setting or a named file that is refused, or every file.
+            EventPropError: a setting that is refused, a named file that is not there, or every file.
         """
         self._check_names()
         _read.cache_clear()  # files may have changed since another command of this process
@@ -86,8 +85,10 @@ class Order:
                 self.task(job)
             except EventPropError as error:
                 unread[name] = str(error)
-                if self.paths[job.cell].parent not in self.folders or len(unread) == len(self.names):
+                if len(unread) == len(self.names) or not self.paths[job.cell].exists():
                     raise
+        for name, reason in unread.items():
+            say(f"note: {name} is left out: {reason}")
         return replace(self, unread=unread)
 
     def _settings_of(self, neuron: NeuronModel) -> dict[str, Any]:
@@ -128,13 +129,13 @@ class Job:
     stem: str
 
 
-def files_of(recordings: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Files of cells, those of a folder in the order of their names, and the folders.
+def files_of(recordings: Sequence[Path]) -> list[Path]:
+    """Files of cells, those of a folder in the order of their names.
 
     Raises:
         SettingError: a folder without recordings.
     """
-    files, folders = list[Path](), list[Path]()
+    files = list[Path]()
     for path in recordings:
         if not path.is_dir():
             files.append(path)
@@ -143,8 +144,7 @@ def files_of(recordings: Sequence[Path]) -> tuple[list[Path], list[Path]]:
         if not inside:
             raise SettingError(f"folder {path} has no recordings: files with one of the suffixes {' '.join(FOLDER)}")
         files += inside
-        folders.append(path)
-    return files, folders
+    return files
 
 
 def names_of(paths: Sequence[Path]) -> tuple[str, ...]:
@@ -285,15 +285,14 @@ def _recording(order: Order, cell: int) -> Recording:
 @lru_cache(maxsize=1)  # for the models of one cell, and what is checked before it is fitted
 def _read(path: Path, name: str, spikes: Path | None, reading: tuple[tuple[str, Any], ...]) -> Recording:
     how = dict(reading)
-    recording = replace(read_recording(path, how["signals"]), name=name)
+    recording = read_recording(
+        path, how["signals"], series_resistance=how["series_resistance"], junction_potential=how["junction_potential"]
+    )
+    recording = replace(recording, name=name)
     if spikes is not None:  # whose sweeps are numbered as those of the whole file
         recording = replace(recording, spikes=read_spikes(spikes, len(recording)))
     if how["sweeps"]:
         recording = recording[list(how["sweeps"])]
-    if how["series_resistance"] or how["junction_potential"]:
-        recording = recording.corrected(
-            series_resistance=how["series_resistance"], junction_potential=how["junction_potential"]
-        )
     highest = -np.inf if recording.voltage is None else np.nanmax(recording.voltage)
     if (level := how["spikes_above"]) is not None:
         recording = recording.with_spikes_above(level)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -45,6 +45,8 @@ UNITS = {
 """Column -> unit in brackets, in small letters -> its factor to ms, pA, mV, spikes a second."""
 FOLDER = (*TABLES, ".npz", ".nwb", ".abf", ".axgd", ".axgx", ".ibw", ".smr", ".smrx", ".wcp")
 """Suffixes of the files of a folder that are cells."""
+VOLTS, AT_REST, AMPERES = (-0.15, 0.1), (-0.11, -0.03), 1e-6
+"""In a file without units: all of V, its median, and the largest current, of cells in volts and amperes."""
 STEP, FROM_A_FILE = 1, 2
 EPOCHS = {2: "a ramp", 3: "pulses", 4: "triangles", 5: "a cosine", 7: "biphasic pulses"}
 """Of a protocol of Axon's programs: the kind of an epoch that is a step, the source of a waveform that is a file, and
@@ -53,7 +55,13 @@ EXECUTING = ("PickleIO", "ElphyIO")
 """Readers of neo that run what a file says: pickle, and eval."""
 
 
-def read_recording(path: Path | str, signals: Sequence[str] = ()) -> Recording:
+def read_recording(
+    path: Path | str,
+    signals: Sequence[str] = (),
+    *,
+    series_resistance: float | None = None,
+    junction_potential: float | None = None,
+) -> Recording:
     """A recording from a file: tables and .npz as below, anything else through neo (extra ``[ephys]``).
 
     Tables (.csv, .txt, .tsv, .dat, Axon's .atf): a line of names, then numbers: time in ms (evenly spaced), current,
@@ -71,6 +79,7 @@ def read_recording(path: Path | str, signals: Sequence[str] = ()) -> Recording:
         path: of the file, whose name is that of the cell.
         signals: names of those that neo shall read, where there are several of voltage or current; of .nwb the
             electrode, where there are several.
+        series_resistance: in MOhm, junction_potential: in mV, see `Recording.corrected`; None: what an .nwb file says.
 
     Raises:
         DataError: naming the file and what is wrong in it.
@@ -87,11 +96,14 @@ def read_recording(path: Path | str, signals: Sequence[str] = ()) -> Recording:
     signals, suffix = [signals] if isinstance(signals, str) else signals, path.suffix.lower()
     read = (dict.fromkeys(TABLES, _read_csv) | {".npz": _read_npz}).get(suffix)
     try:
-        if read is not None:
-            return read(path)
         if suffix == ".nwb":
-            return read_nwb(path, cell_name(path), signals)
-        return _read_neo(path, signals)
+            return read_nwb(path, cell_name(path), signals, series_resistance, junction_potential)
+        recording = _read_neo(path, signals) if read is None else read(path)
+        if series_resistance or junction_potential:
+            return recording.corrected(
+                series_resistance=series_resistance or 0.0, junction_potential=junction_potential or 0.0
+            )
+        return recording
     except DataError as error:
         raise error if str(path) in str(error) else DataError(f"{path}: {error}") from None
 
@@ -126,7 +138,7 @@ def read_spikes(path: Path | str, sweeps: int) -> tuple[np.ndarray, ...]:
         [[], [2.5]]
     """
     path = _file(path)
-    columns = _columns(path, need=("time",), may=("sweep",))
+    columns, _ = _columns(path, need=("time",), may=("sweep",))
     times, of = columns["time"], columns.get("sweep", np.zeros(len(columns["time"])))
     if (of != np.round(of)).any() or ((of < 0) | (of >= sweeps)).any():
         raise DataError(f"{path}: sweeps are whole numbers from 0 to {sweeps - 1}, those of the recording")
@@ -138,8 +150,8 @@ def file_hash(path: Path | str) -> str:
     return sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _columns(path: Path, need: Sequence[str], may: Sequence[str]) -> dict[str, np.ndarray]:
-    """Column -> its numbers, of a table with a line of names, and perhaps one of units below it."""
+def _columns(path: Path, need: Sequence[str], may: Sequence[str]) -> tuple[dict[str, np.ndarray], set[str]]:
+    """Column -> its numbers, of a table with a line of names, and perhaps one of units; columns without units."""
     rows = _rows(path)
     if not rows:
         raise DataError(f"{path} is empty; its first line names the columns: {', '.join((*need, *may))}")
@@ -169,9 +181,10 @@ def _columns(path: Path, need: Sequence[str], may: Sequence[str]) -> dict[str, n
     table = np.array([row for _, row in rows], np.float64).reshape(len(rows), len(heads))
     for i, (column, unit) in enumerate(zip(found, units)):
         table[:, i] *= _factor(column, unit, heads[i], path)
+    bare = {column for column, unit in zip(found, units) if not unit.strip()}
     if side_by_side:
-        return _below_each_other(found, heads, table, path)
-    return {column: table[:, i] for i, column in enumerate(found)}
+        return _below_each_other(found, heads, table, path), bare
+    return {column: table[:, i] for i, column in enumerate(found)}, bare
 
 
 def _below_each_other(
@@ -280,14 +293,28 @@ def _reads_as_number(text: str) -> bool:
 
 
 def _read_csv(path: Path) -> Recording:
-    columns = _columns(path, need=("time", "current"), may=("voltage", "sweep", "rate"))
+    columns, bare = _columns(path, need=("time", "current"), may=("voltage", "sweep", "rate"))
     time, sweep = columns["time"], columns.get("sweep", np.zeros(len(columns["time"])))
     if not np.isfinite(sweep).all():
         raise DataError(f"{path}: sweep numbers must be finite")
     order = np.lexsort((time, sweep))
     ends = np.cumsum(np.unique(sweep, return_counts=True)[1])[:-1]
     sweeps = [_read_sweep({n: x[rows] for n, x in columns.items()}, path) for rows in np.split(order, ends)]
-    return Recording.of_sweeps(sweeps)
+    return _from_volts(Recording.of_sweeps(sweeps), bare, path)
+
+
+def _from_volts(recording: Recording, bare: Collection[str], path: Path) -> Recording:
+    """In mV and pA where numbers without a unit can only be volts and amperes, with a note that says so."""
+    v, current, notes = recording.voltage, recording.current, list[str]()
+    if v is not None and "voltage" in bare:
+        low, middle, high = np.nanquantile(v, (0.0, 0.5, 1.0))
+        if VOLTS[0] <= low and high <= VOLTS[1] and AT_REST[0] <= middle <= AT_REST[1]:
+            notes.append(f"V of {path.name} has no unit, and from {low:.3g} to {high:.3g} can only be in volts")
+            v = 1e3 * v
+    if "current" in bare and 0 < (largest := float(np.abs(current).max())) < AMPERES:
+        notes.append(f"the current of {path.name} has no unit, and of {largest:.3g} at most can only be in amperes")
+        current = 1e12 * current
+    return replace(recording, voltage=v, current=current, notes=(*recording.notes, *notes)) if notes else recording
 
 
 def _read_sweep(columns: Mapping[str, np.ndarray], path: Path) -> Recording:
@@ -339,6 +366,7 @@ def _read_npz(path: Path) -> Recording:
         rates=arrays.get("rates"),
         lengths=arrays.get("lengths"),
     )
+    recording = _from_volts(recording, {"voltage", "current"}, path)
     if "spike_times" not in arrays:
         return recording
     times = arrays["spike_times"]

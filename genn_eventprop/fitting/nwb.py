@@ -5,9 +5,10 @@ the table of intracellular recordings, by sweep numbers, or by the numbers in na
 `data_00003_AD0` and `data_00003_DA0`); in version 1 by epochs, `Experiment_35` (without the test pulse) before
 `Sweep_35`. Values are data * conversion + offset. Recordings in voltage clamp, or without a stimulus, are left out.
 
-Bridge balance and series resistance in a file say what the amplifier has compensated, so nothing is done with them;
-`Recording.corrected` takes away what it has left. A bias current, which the amplifier adds to the stimulus by itself,
-is added here too, and a note says so.
+What the amplifier has balanced with its bridge is not in V. Where the bridge was off (a balance of 0) and the electrode
+has an initial access resistance, this is taken from V, and so is a junction potential that a description calls not
+corrected; notes say what was done, or that a file does not tell. A bias current, which the amplifier adds to the
+stimulus by itself, is added here too.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ FACTORS = {"v": 1e3, "volt": 1e3, "volts": 1e3, "mv": 1.0, "millivolts": 1.0, "a
 VOLTS = ("v", "volt", "volts", "mv", "millivolts")
 LISTED = 20
 """Names that a message has, at most."""
+QUOTED = 120
+"""Characters of a description that a note has, at most."""
+OHMS = 1e4
+"""A resistance without a unit that is larger is in ohms, not in megohms."""
 LARGEST_BIAS = 1e5
 """pA: more than a cell bears; such a number in a file is not in amperes."""
 
@@ -43,7 +48,8 @@ class Series:
 
     Attributes:
         electrode: its name; empty if unknown. sweep: its number in the file, None if it has none.
-        dt, start: ms. bias: pA of a response, nan if there is none.
+        dt, start: ms. bias: pA of a response, bridge: MOhm of its balance, access: MOhm of the electrode; nan if there
+            is none. about: descriptions.
     """
 
     name: str
@@ -56,6 +62,9 @@ class Series:
     electrode: str = ""
     sweep: int | None = None
     bias: float = np.nan
+    bridge: float = np.nan
+    access: float = np.nan
+    about: str = ""
 
     @property
     def is_voltage(self) -> bool:
@@ -80,12 +89,19 @@ class Pair:
     of_stimulus: tuple[int, int | None] = (0, None)
 
 
-def read_nwb(path: Path, cell: str, names: Sequence[str] = ()) -> Recording:
+def read_nwb(
+    path: Path,
+    cell: str,
+    names: Sequence[str] = (),
+    series_resistance: float | None = None,
+    junction_potential: float | None = None,
+) -> Recording:
     """The recording of one cell, in mV, pA and ms; the files of both versions.
 
     Args:
         cell: its name.
         names: of the electrode, or of series, where there are several cells in the file.
+        series_resistance, junction_potential: MOhm and mV, in place of what the file says.
 
     Raises:
         DataError: naming the file and what is wrong in it.
@@ -96,7 +112,7 @@ def read_nwb(path: Path, cell: str, names: Sequence[str] = ()) -> Recording:
         with h5py.File(path, "r") as file:
             check_all(file, path, names=True)
             of_version = _of_version_2 if "nwb_version" in file.attrs else _of_version_1
-            return _recording(*of_version(file, path, names), path, cell)
+            return _recording(*of_version(file, path, names), path, cell, series_resistance, junction_potential)
     except EventPropError:
         raise
     except Exception as error:  # a damaged file may end anywhere in HDF5, and a strange one in pynwb
@@ -106,7 +122,10 @@ def read_nwb(path: Path, cell: str, names: Sequence[str] = ()) -> Recording:
         ) from None
 
 
-def _recording(pairs: Sequence[Pair], left_out: Sequence[str], path: Path, name: str) -> Recording:
+def _recording(
+    pairs: Sequence[Pair], left_out: Sequence[str], path: Path, name: str, resistance: float | None,
+    junction: float | None,
+) -> Recording:  # fmt: skip
     if not pairs:
         found = ", ".join(left_out[:LISTED]) or "nothing that was recorded in a cell"
         raise DataError(
@@ -119,15 +138,19 @@ def _recording(pairs: Sequence[Pair], left_out: Sequence[str], path: Path, name:
             f"{path} has recordings of {len(electrodes)} electrodes: {', '.join(electrodes[:LISTED])}; name one: "
             "read_recording(path, signals=[...]), --signals"
         )
-    sweeps = list[Recording]()
+    sweeps, of_electrode = list[Recording](), list[str]()
     for pair in pairs:
         voltage, current = pair.response.read(*pair.of_response), pair.stimulus.read(*pair.of_stimulus)
         if not (len(voltage.values) and len(current.values)):
             raise DataError(f"{path}: {pair.response.name} or {pair.stimulus.name} has no samples; leave it out")
         if abs(pair.response.bias) <= LARGEST_BIAS:
             current = replace(current, values=current.values + pair.response.bias)
-        sweeps.append(sweep_of(voltage, current, name))
-    notes = _on_bias([pair.response for pair in pairs], path)
+        taken, said = _left_in_v(pair.response, resistance, junction)
+        sweeps.append(
+            sweep_of(voltage, current, name).corrected(**taken) if taken else sweep_of(voltage, current, name)
+        )
+        of_electrode += [f"{path.name}: {note}" for note in said]
+    notes = [*_on_bias([pair.response for pair in pairs], path), *dict.fromkeys(of_electrode)]
     if left_out:
         more = ", ..." if len(left_out) > LISTED else ""
         of = ", ".join(f"{i} is {pair.response.name}" for i, pair in enumerate(pairs[:LISTED]))
@@ -151,6 +174,39 @@ def _on_bias(responses: Sequence[Series], path: Path) -> list[str]:
             f"bears, and was left out, as in {len(strange)} of {len(responses)} sweeps"
         )
     return notes
+
+
+def _left_in_v(
+    response: Series, resistance: float | None, junction: float | None
+) -> tuple[dict[str, float], list[str]]:
+    """Arguments of `Recording.corrected`, from settings or else from the file, and what is to be said about these."""
+    taken, notes = dict[str, float](), list[str]()
+    if resistance is not None:
+        taken["series_resistance"] = resistance
+    elif response.bridge > 0:
+        notes.append(f"the amplifier has balanced {response.bridge:.3g} MOhm, so nothing is taken from V")
+    elif response.access > 0 and response.bridge == 0:
+        taken["series_resistance"] = response.access
+        notes.append(
+            f"the bridge was off, so {response.access:.3g} MOhm times the current, the electrode's access resistance, "
+            "were taken from V (--series-resistance 0 leaves them)"
+        )
+    elif response.access > 0:
+        notes.append(
+            f"the electrode's access resistance is {response.access:.3g} MOhm, and the file does not say whether the "
+            "bridge was balanced: nothing is taken from V (--series-resistance)"
+        )
+    said = re.search(r"[^.;\n]*junction potential[^;\n]*", response.about, re.IGNORECASE)
+    if junction is not None:
+        taken["junction_potential"] = junction
+    elif said:
+        number, quote = re.search(r"(-?\d+(?:\.\d+)?) ?mV", said[0]), " ".join(said[0].split())[:QUOTED]
+        if number and re.search(r"not (been )?corrected|uncorrected", said[0], re.IGNORECASE):
+            taken["junction_potential"] = float(number[1])
+            notes.append(f"{number[1]} mV were taken from V, as the file says {quote!r} (--junction-potential 0: not)")
+        else:
+            notes.append(f"the file says {quote!r}: nothing is taken from V (--junction-potential)")
+    return taken, notes
 
 
 def _numbers_in(name: str) -> tuple[int, ...]:
@@ -239,20 +295,32 @@ def _series(series: Any, path: Path) -> Series:
         dt, start = 1e3 / float(series.rate), 1e3 * float(series.starting_time or 0.0)
     else:
         dt, start = _of_timestamps(np.asarray(series.timestamps[:], np.float64), where)
-    electrode = getattr(getattr(series, "electrode", None), "name", "")
+    electrode = getattr(series, "electrode", None)
+    about = [getattr(series, "comments", ""), getattr(series, "description", ""), getattr(electrode, "description", "")]
     number = getattr(series, "sweep_number", None)
     return Series(
         series.name, series.data, unit, float(series.conversion), float(series.offset or 0.0), _rounded(dt, where),
-        start, electrode, None if number is None else int(number), _bias(getattr(series, "bias_current", None)),
+        start, getattr(electrode, "name", ""), None if number is None else int(number),
+        1e12 * _number(getattr(series, "bias_current", None)), 1e-6 * _number(getattr(series, "bridge_balance", None)),
+        _megohms(getattr(electrode, "initial_access_resistance", None)), "; ".join(map(str, about)),
     )  # fmt: skip
 
 
-def _bias(amperes: Any) -> float:
-    """pA; nan where there is none, or no number."""
+def _number(value: Any) -> float:
+    """nan where there is none."""
     try:
-        return 1e12 * float(amperes)
+        return float(value)
     except (TypeError, ValueError):
         return np.nan
+
+
+def _megohms(text: Any) -> float:
+    """Of a resistance as people write it: 12 MOhm, 1.2e7, 12; nan where it says nothing."""
+    parts = re.fullmatch(r"([\d.eE+-]+)\s*([kMG]?)\s*(?:ohms?|\u03a9|\u2126)?", str(text).strip(), re.IGNORECASE)
+    value = _number(parts[1]) if parts else np.nan
+    if parts and parts[2]:
+        return value * {"k": 1e-3, "m": 1.0, "g": 1e3}[parts[2].lower()]
+    return value * 1e-6 if value > OHMS else value
 
 
 def _of_timestamps(seconds: np.ndarray, where: str) -> tuple[float, float]:
@@ -314,5 +382,6 @@ def _old_series(name: str, place: Any, path: Path) -> Series:
         raise DataError(f"{where}: the unit {unit!r} is none of {', '.join(FACTORS)}")
     rate = float(time.attrs["rate"])
     dt, conversion = _rounded(1e3 / rate if rate else np.inf, where), float(data.attrs.get("conversion", 1.0))
-    bias = _bias(place["bias_current"][()] if "bias_current" in place else None)
-    return Series(name, data, unit, conversion, 0.0, dt, 1e3 * float(time[()]), bias=bias)
+    bias, bridge = (_number(place[n][()] if n in place else None) for n in ("bias_current", "bridge_balance"))
+    start = 1e3 * float(time[()])
+    return Series(name, data, unit, conversion, 0.0, dt, start, bias=1e12 * bias, bridge=1e-6 * bridge)

@@ -43,6 +43,7 @@ class Recording:
         rates: (S,) spikes a second of every sweep, where their times are not known.
         lengths: (S,) samples of each sweep; None: those of the arrays.
         notes: what its reader has to say, such as sweeps that were left out.
+        numbers: (S,) of the sweeps in the recording of which these are a part; None: from 0, see `sweep_numbers`.
 
     ``recording[2:5]`` and ``recording[[0, 3]]`` are those sweeps.
 
@@ -64,6 +65,7 @@ class Recording:
     rates: np.ndarray | None = None
     lengths: Any = None
     notes: tuple[str, ...] = ()
+    numbers: Any = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -124,6 +126,8 @@ class Recording:
             if self.spikes is not None:
                 raise DataError(f"{where}: the rates follow from the spike times; leave rates out")
             object.__setattr__(self, "rates", rates)
+        if self.numbers is not None and len(self.numbers) != len(current):
+            raise DataError(f"{where}: numbers has {len(self.numbers)} of the {len(current)} sweeps")
 
     def __getitem__(self, sweeps: int | slice | Sequence[int]) -> Recording:
         """The recording of these sweeps alone."""
@@ -141,6 +145,7 @@ class Recording:
             lengths=self.samples[chosen],
             spikes=None if self.spikes is None else tuple(self.spikes[i] for i in chosen),
             rates=None if self.rates is None else self.rates[chosen],
+            numbers=self.sweep_numbers[chosen],
         )
 
     def _checked(self, spikes: Any, where: str) -> tuple[np.ndarray, ...]:
@@ -210,6 +215,11 @@ class Recording:
     def durations(self) -> np.ndarray:
         """(S,) length of each sweep in ms."""
         return self.samples * self.dt
+
+    @property
+    def sweep_numbers(self) -> np.ndarray:
+        """(S,) numbers of the sweeps in the whole recording, from 0."""
+        return np.arange(len(self)) if self.numbers is None else np.asarray(self.numbers)
 
     @property
     def samples(self) -> np.ndarray:

@@ -122,6 +122,8 @@ class FitResult:
         return {
             "model": self.model.name,
             "recording": self.recording.name,
+            "fitted_sweeps": self.recording.sweep_numbers,
+            "held_out_sweeps": [] if self.test is None else self.test.sweep_numbers,
             "dt": self.recording.dt,
             "parameters": {
                 n: {"value": v, "deviation": d, "low": lo, "high": hi}

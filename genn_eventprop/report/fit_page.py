@@ -154,14 +154,14 @@ def _cell(result: FitResult, title: str) -> list[Block]:
         alone = [f"It cannot be computed with these values: {free.failure}"]
     blocks += [Heading("The model by itself in the sweeps that were fitted", 3), Items(alone)]
     if len(free.rates) > 1:
-        of_sweeps = [[str(i), f"{r:.4g}", f"{m:.4g}"] for i, (r, m) in enumerate(zip(free.rates, free.measured_rates))]
+        each = zip(result.recording.sweep_numbers, free.rates, free.measured_rates)
+        of_sweeps = [[str(i), f"{r:.4g}", f"{m:.4g}"] for i, r, m in each]
         table = Grid("Spikes a second in every sweep", ["sweep", "model", "measured"], of_sweeps)
         blocks.append(Folded("Rates of sweeps", table))
     stem = name.replace(", ", "-")
     caption = (
         "Injected current; V of the recording and of the model, which no measured spike resets; their difference, grey "
-        "where it does not count; spikes. Sweeps have numbers from 0 among those that were fitted, and among those "
-        "that were held out"
+        "where it does not count; spikes. The numbers of sweeps are those of the file, from 0"
     )
     blocks.append(Picture(f"{stem}-traces", traces(result), caption))
     if result.recording.voltage is not None and any(map(len, result.recording.spikes or ())):
@@ -209,7 +209,7 @@ def traces(result: FitResult) -> Figure:
         times = rec.spikes[sweep] if rec.spikes else np.empty(0)
         current.plot(t, rec.current[sweep, :until], color=GREY, lw=0.8)
         name = rec.name if len(rec.name) <= 40 else f"{rec.name[:37]}..."  # a longer one leaves no place for the axes
-        current.set_title(words(f"{name}, {kind} {sweep}"))
+        current.set_title(words(f"{name}, {kind}: sweep {rec.sweep_numbers[sweep]}"))
         model = run.voltage[sweep, :until]
         if rec.voltage is not None:
             measured = rec.voltage[sweep, :until]
@@ -279,7 +279,7 @@ def action_potentials(recording: Recording, unit: str, window: tuple[float, floa
     at = np.interp(times, np.arange(until) * recording.dt, recording.voltage[busiest, :until])
     sweep.plot(times, at, "o", color=VERMILION, ms=4)
     sweep.set_xlabel("time (ms)")
-    sweep.set_title(f"sweep {busiest}, the one with most")
+    sweep.set_title(f"sweep {recording.sweep_numbers[busiest]}, the one with most")
     return fig
 
 
@@ -298,7 +298,7 @@ def phase_plane(result: FitResult) -> Figure:
         for sweep in range(len(rec)):
             until, times = rec.samples[sweep], rec.spikes[sweep] if rec.spikes else np.empty(0)
             if sweep < SWEEPS:
-                v, slope, _ = _slopes(values[sweep, :until], rec.dt, 0.1)
+                v, slope, _ = _slopes(values[sweep, :until], rec.dt, 0.05)
                 whole.plot(v, slope, color=colour, lw=0.5, label=label if sweep == 0 else None)
             v, slope, t = _slopes(values[sweep, :until], rec.dt, 0.5)  # in which noise of V makes less of a slope
             counts = _outside(t, result.window, times, free.spikes[sweep]) & np.isfinite(slope)

@@ -10,13 +10,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from genn_eventprop import simulate
 from genn_eventprop.cli import main
-from genn_eventprop.errors import Terminated, WriteError
+from genn_eventprop.cli.fit_cells import Order, names_of
+from genn_eventprop.errors import DataError, Terminated, WriteError
 from genn_eventprop.fitting.saved import save_stage
 from genn_eventprop.models import LIF, AdEx
 from genn_eventprop.runs import mark
@@ -172,6 +174,32 @@ def test_a_folder_of_cells_is_a_table_of_models(folder, capsys, cells, processes
     )
     again = [dict(row) for row in cells_of(run)]
     assert again == rows
+
+
+def test_a_file_with_too_few_sweeps_does_not_end_the_others(folder, capsys):
+    for name, sweeps in (("a", 3), ("b", 1), ("c", 3)):
+        np.savez(folder / f"{name}.npz", current=np.ones((sweeps, 9)), dt=1.0, spike_times=[2.5])
+    settings = {"bounds": {}, "fixed": {}, "only": None, "priors": {}, "inject": None, "test_sweeps": [2]}
+    reading = {"signals": (), "sweeps": (), "spikes_above": None, "current_step": None, "series_resistance": None,
+               "junction_potential": None}  # fmt: skip
+
+    def order(*files):
+        return Order(("lif",), tuple(map(Path, files)), names_of([*map(Path, files)]), (), reading, settings)
+
+    checked = order("a.npz", "b.npz", "c.npz").check()
+    assert [job.name for job in checked.jobs] == ["a", "c"]
+    assert checked.unread == {"b": "recording 'b' has the sweeps 0 to 0, not [2]"}
+    assert "note: b is left out: recording 'b' has the sweeps" in capsys.readouterr().err
+    with pytest.raises(DataError, match="recording 'b' has"):
+        order("b.npz").check()
+    with pytest.raises(DataError, match=r"there is no file d\.npz"):
+        order("a.npz", "d.npz").check()
+
+
+def test_a_process_ends_without_a_last_collection():
+    """Which takes seconds on a busy machine, after all that was imported and derived; Ctrl-C shall act within two."""
+    last = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 1000)); import genn_eventprop.cli"
+    assert subprocess.run([sys.executable, "-c", last], capture_output=True, text=True, check=True).stdout == "True\n"
 
 
 def test_folders_and_models_that_are_no_order_are_refused(folder, capsys):

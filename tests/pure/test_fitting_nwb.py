@@ -34,7 +34,7 @@ def sweep(mock, nwb, electrode, names, factor=1.0, *, rates=(10e3, 10e3), number
     """Response and stimulus in integers, with conversion and offset."""
     response = mock.mock_CurrentClampSeries(
         name=names[0], data=np.round((V + 80.0) * 100 * factor).astype(np.int16), conversion=1e-5, offset=-0.08,
-        rate=rates[0], electrode=electrode, sweep_number=numbers[0], nwbfile=nwb, bridge_balance=12e6, **how,
+        rate=rates[0], electrode=electrode, sweep_number=numbers[0], nwbfile=nwb, **{"bridge_balance": 12e6, **how},
     )  # fmt: skip
     stimulus = mock.mock_CurrentClampStimulusSeries(
         name=names[1], data=I[:: round(rates[0] / rates[1])] * factor, conversion=1e-12, rate=rates[1],
@@ -69,8 +69,9 @@ def test_responses_are_paired_with_their_stimuli(way, tmp_path):
 
     recording = read_recording(session(tmp_path / "cell.nwb", fill))
     check(recording)
-    (note,) = recording.notes
+    balanced, note = recording.notes
     assert "1 series of cell.nwb were left out" in note and "clamp_77" in note
+    assert balanced == "cell.nwb: the amplifier has balanced 12 MOhm, so nothing is taken from V"
     assert recording[1].notes == recording.notes
 
 
@@ -94,7 +95,7 @@ def test_the_bias_current_of_the_amplifier_is_injected_too(tmp_path):
 
     recording = read_recording(session(tmp_path / "cell.nwb", fill))
     assert np.allclose(recording.current, I + np.array([-30.0, 25.0, 0.0, 0.0])[:, None])
-    added, left_out = recording.notes
+    added, left_out, _ = recording.notes
     assert "2 of 4 sweeps of cell.nwb, -30 to 25 pA, was added to the stimulus" in added
     assert "r3 in cell.nwb, 3 A, is more than a cell bears, and was left out" in left_out
 
@@ -104,6 +105,35 @@ def test_the_bias_current_of_the_amplifier_is_injected_too(tmp_path):
     recording = read_recording(old)
     assert np.allclose(recording.current, [I + 40.0, 2.0 * I])
     assert "1 of 2 sweeps of old.nwb, 40 pA, was added to the stimulus" in recording.notes[0]
+
+
+@pytest.mark.parametrize(
+    "access, bridge, description, taken, said",
+    [
+        ("15 MOhm", 0.0, "none", 15.0, "the bridge was off, so 15 MOhm times the current"),
+        ("1.5e7", None, "none", 0.0, "the electrode's access resistance is 15 MOhm, and the file does not say"),
+        ("15", 12e6, "none", 0.0, "has balanced 12 MOhm"),
+        ("about 20", 0.0, "none", 0.0, ""),
+        (None, None, "junction potential of 14 mV, not corrected", 14.0, "14 mV were taken from V, as the file says"),
+        (None, None, "corrected for a junction potential of 14 mV", 0.0, "the file says 'corrected for a junction"),
+    ],
+)
+def test_the_electrode_says_what_is_left_in_v(access, bridge, description, taken, said, tmp_path):
+    """A resistance times the current, or a junction potential; what is set counts more."""
+
+    def fill(mock, nwb, soma):
+        electrode = nwb.create_icephys_electrode(
+            name="tip", device=soma.device, initial_access_resistance=access, description=description
+        )
+        sweep(mock, nwb, electrode, ("r0", "s0"), bridge_balance=bridge)
+
+    path = session(tmp_path / "cell.nwb", fill)
+    recording = read_recording(path)
+    of_v = taken * (1.0 if "junction" in description else 1e-3 * I)
+    assert np.allclose(recording.voltage[0], V - of_v, atol=0.006)
+    assert [said in note for note in recording.notes] == [True] * bool(said)
+    as_set = read_recording(path, series_resistance=5.0, junction_potential=-2.0)
+    assert np.allclose(as_set.voltage[0], V - 5e-3 * I + 2.0, atol=0.006) and not as_set.notes
 
 
 def test_a_cell_is_an_electrode(tmp_path):

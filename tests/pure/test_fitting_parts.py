@@ -28,6 +28,7 @@ from genn_eventprop.fitting.result import uncertainty
 from genn_eventprop.fitting.search import search
 from genn_eventprop.fitting.spread import spread
 from genn_eventprop.models import ALIF, LI, ZOO, AdEx, Izhikevich, LIFRefractory
+from genn_eventprop.report.fit_page import action_potentials as action_potential_figure
 from support.extras import needs
 
 RAMP = np.arange(6.0)
@@ -202,6 +203,39 @@ def test_a_current_is_averaged_over_longer_steps():
     assert Recording(RAMP, 0.5).with_current_step(1.0).current.tolist() == [[0.5, 0.5, 2.5, 2.5, 4.5, 4.5]]
     with pytest.raises(DataError, match="no whole multiple"):
         Recording(RAMP, 0.5).with_current_step(0.7)
+
+
+def test_volts_and_amperes_without_a_unit_are_told(tmp_path):
+    """What no cell has in mV and pA; V that is in mV, or of a model without units, stays as it is."""
+    path = tmp_path / "cell.csv"
+    path.write_text("t,Im,Vm\n0,1e-10,-0.07\n1,2e-10,-0.08\n2,0,0.04\n")
+    recording = read_recording(path)
+    assert np.allclose(recording.voltage, [[-70.0, -80.0, 40.0]]) and np.allclose(recording.current, [[100, 200, 0]])
+    assert [note.split(",")[0] for note in recording.notes] == [
+        "V of cell.csv has no unit", "the current of cell.csv has no unit",
+    ]  # fmt: skip
+    np.savez(tmp_path / "cell.npz", current=[0.0, 1.0, 0.0], dt=0.1, voltage=[-0.07, -0.08, 0.04])
+    assert read_recording(tmp_path / "cell.npz").voltage.tolist() == [[-70.0, -80.0, 40.0]]
+    for v in ("-70,-80,40", "0,0.05,0.1", "-0.01,0.02,0.9"):
+        rows = [f"{k},{k},{x}" for k, x in enumerate(v.split(","))]
+        for head in ("t,Im,Vm", "t,Im,Vm (mV)"):
+            path.write_text("\n".join([head, *rows]))
+            recording = read_recording(path)
+            assert recording.voltage.tolist() == [[float(x) for x in v.split(",")]] and not recording.notes
+
+
+def test_sweeps_keep_their_numbers():
+    recording = Recording(
+        np.zeros((6, 20)), 0.5, np.zeros((6, 20)), [[1.0]] * 5 + [[1.0, 3.0]], lengths=[20] * 5 + [18]
+    )
+    assert recording.sweep_numbers.tolist() == [0, 1, 2, 3, 4, 5]
+    part = recording[[5, 3, 1]]
+    assert part.sweep_numbers.tolist() == [5, 3, 1] and part[1:].sweep_numbers.tolist() == [3, 1]
+    assert "sweep 5, the one with most" in [
+        axis.get_title(loc="left") for axis in action_potential_figure(part, "mV").axes
+    ]
+    with pytest.raises(DataError, match="numbers has 2 of the 6 sweeps"):
+        replace(recording, numbers=[0, 1])
 
 
 def test_csv_has_sweeps_in_any_order(tmp_path):
