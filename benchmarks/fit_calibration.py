@@ -27,6 +27,7 @@ import numpy as np
 
 from genn_eventprop import Recording, fit
 from genn_eventprop.models import ALIF, EIF, LIF, AdEx, Izhikevich, LIFRefractory, LIFRelativeReset
+from genn_eventprop.runs.run_folder import environment
 
 DT, CHANGE, DURATION, JITTER, V_PEAK = 0.1, 2.0, 600.0, 0.1, -40.0  # ms, mV
 RESULTS = Path(__file__).parent / "results" / "fit_calibration.json"
@@ -262,7 +263,8 @@ def main() -> None:
                 from result_file import add_row  # beside this file, where it is a script
 
                 command = f"python benchmarks/fit_calibration.py --models {key} --cells {len(cells)}"
-                add_row(NUMBERS, COLUMNS, row.splitlines()[0].strip("| ").split(" | "), command)
+                of_table = row.splitlines()[0].strip("| ").split(" | ")
+                add_row(NUMBERS, COLUMNS, of_table, command, results[key]["about"])
         return
     for name in options.models:
         key = name + (", spikes alone" if options.without_voltage else "")
@@ -270,7 +272,7 @@ def main() -> None:
         for seed, (true, cell) in [*enumerate(cells_of(name, options.cells))][len(rows) :]:
             rows.append(fitted(name, true, cell, not options.without_voltage, seed, options.starts))
             print(key, seed, {n: round(z, 2) for n, z in rows[-1]["z"].items()}, rows[-1]["by_itself"], flush=True)
-            results[key] = summary(rows) | {"starts": options.starts, "rows": rows}
+            results[key] = summary(rows) | {"starts": options.starts, "about": environment(), "rows": rows}
             options.out.parent.mkdir(exist_ok=True)
             options.out.write_text(text_of(results))
         print(table_row(key, rows), flush=True)

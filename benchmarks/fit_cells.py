@@ -10,16 +10,16 @@ scipy. Each has 12 sweeps of 600 ms, sampled at 20 kHz, of a current that fluctu
 sweep to sweep. The cell has a noise current that nobody knows, 8 pA filtered with some 3 ms, and V an error of 0.3 mV.
 Sweeps 8 to 11 are held out; 8 and 9, 10 and 11 repeat a stimulus, so that the cell's own reliability is known.
 
-`fit` is the command of users on the .nwb files: each model of the zoo in mV, with a gain where its current is not in
-pA, AdEx with bounds for small cells. Models without units get the same sweeps with V in units of 15 mV above -70 mV and
-the current in units of 100 pA. It goes on where it was stopped; other options are those of `genn-eventprop fit`.
+`fit` reads the .nwb files and fits each model of the zoo in mV, with a gain where its current is not in pA, AdEx with
+bounds for small cells. Models without units get the same sweeps with V in units of 15 mV above -70 mV and the current
+in units of 100 pA. What is in RESULTS is not fitted again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -29,6 +29,12 @@ from typing import Any
 import numpy as np
 from result_file import add_row
 
+from genn_eventprop import models
+from genn_eventprop.errors import EventPropError
+from genn_eventprop.fitting import Recording, read_recording
+from genn_eventprop.fitting.compare import free_run
+from genn_eventprop.fitting.fit import prepare
+from genn_eventprop.fitting.verdict import judge
 from genn_eventprop.runs.run_folder import environment
 
 DT, CHANGE, DURATION, SWEEPS = 0.05, 2.0, 600.0, 12  # ms
@@ -44,8 +50,6 @@ IN_MV = {
 UNITLESS = {n: ["gain=0.1:10"] for n in ("LIF", "LIFRefractory", "LIFRelativeReset", "ALIF", "SEAdLIF", "QIF", "Theta",
                                          "BalancedRF", "TwoCompartment")}  # fmt: skip
 """Models without units; those that differ in a synapse, which a fit leaves out, are LIF."""
-STOPPED = (130, 143)
-"""Exit statuses of a command that was asked to end."""
 RESULTS = Path(__file__).parent / "results" / "fit_cells.json"
 NUMBERS = Path(__file__).parents[1] / "docs" / "numbers" / "fit_cells.json"
 
@@ -159,8 +163,6 @@ def make(folder: Path) -> None:
 
 def unitless(folder: Path) -> None:
     """The cells in the units of models without any, with the spikes that were found in mV."""
-    from genn_eventprop.fitting import read_recording
-
     folder.joinpath("unitless").mkdir(exist_ok=True)
     for kind in KINDS:
         found = read_recording(folder / f"{kind}.nwb").with_spikes_found()
@@ -169,68 +171,59 @@ def unitless(folder: Path) -> None:
         scaled.save(folder / "unitless" / f"{kind}.npz")
 
 
-def fit(folder: Path, models: Sequence[str], kinds: Sequence[str], more: Sequence[str]) -> None:
-    """The commands of users, a run folder for each model; what has been fitted is in RESULTS after each."""
-    from genn_eventprop.cli import main
-
+def fit(folder: Path, names: Sequence[str], kinds: Sequence[str], options: dict[str, Any]) -> None:
+    """One fit after the other, each with what it found in RESULTS at once."""
     unitless(folder)
-    for model in models:
-        run = folder / "runs" / model.lower()
-        bounds = IN_MV.get(model, UNITLESS.get(model, []))
+    recordings = dict[Path, Recording]()
+    for model in names:
         for kind in kinds:
+            table = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+            if f"{kind} {model}" in table:
+                continue
             file = folder / (f"{kind}.nwb" if model in IN_MV else f"unitless/{kind}.npz")
-            words = ["fit", model.lower(), str(file), "--test-sweeps", *HELD_OUT, "--run-dir", str(run / kind), *more]
-            if bounds:
-                words += ["--bounds", *bounds]
-            if model == "AdEx":
-                words += ["--fixed", "v_peak=-40"]
-            if not (run / kind / "report.html").exists() and main(words) in STOPPED:
-                raise SystemExit("stopped; the same command goes on")
-            _keep(model, kind, run / kind, file, {"v_peak": -40.0} if model == "AdEx" else {}, " ".join(more))
+            if file not in recordings:
+                found = read_recording(file)
+                recordings[file] = found if found.spikes else found.with_spikes_found()
+            table[f"{kind} {model}"] = row = one(model, recordings[file], options)
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(table, indent=1) + "\n")
+            print(kind, model, row.get("first_line", row.get("failed")), f"{row['seconds']:.0f} s", flush=True)
 
 
-def before_search(model: str, file: Path, cell: dict[str, Any], fixed: dict[str, float]) -> dict[str, Any]:
-    """What the best end of the forced model explains of the sweeps held out."""
-    from genn_eventprop import models
-    from genn_eventprop.fitting import read_recording
-    from genn_eventprop.fitting.compare import free_run
-    from genn_eventprop.fitting.fit import prepare
-    from genn_eventprop.fitting.verdict import judge
-
-    found = read_recording(file)
-    bounds = {n: (p["low"], p["high"]) for n, p in cell["parameters"].items()}
+def one(model: str, recording: Recording, options: dict[str, Any]) -> dict[str, Any]:
+    """The fit of a model to a cell, and what the best end of the forced model explains, before any search."""
+    bounds = [text.partition("=") for text in IN_MV.get(model, UNITLESS.get(model, []))]
+    fixed = {"v_peak": -40.0} if model == "AdEx" else {}
+    began, held_out = time.perf_counter(), [int(s) for s in HELD_OUT]
+    chosen = [s for s in options["sweeps"] or range(SWEEPS) if s not in held_out]
     (task,) = prepare(
-        getattr(models, model), [found if found.spikes else found.with_spikes_found()], bounds=bounds, only=[*bounds],
-        fixed={n: v for n, v in cell["fixed"].items() if n not in bounds} | fixed,
-        test_sweeps=[int(s) for s in HELD_OUT], window=tuple(cell["window"]), progress=False,
+        getattr(models, model), [recording[[*chosen, *held_out]]],
+        bounds={n: tuple(map(float, r.split(":"))) for n, _, r in bounds}, fixed=fixed,
+        test_sweeps=[len(chosen) + i for i in range(len(held_out))],
+        **{n: v for n, v in options.items() if n != "sweeps"}, threads=1, progress=False,
     )  # fmt: skip
+    try:
+        result = task.run()
+    except EventPropError as error:
+        return {"failed": str(error), "seconds": time.perf_counter() - began}
     assert task.held_out is not None
-    best = dict(zip(cell["parameters"], cell["ends"][int(np.argmin(cell["losses"]))]))
+    best = dict(zip(result.names, result.ends[int(np.argmin(result.losses))].tolist()))
     defaults = {n: float(p.value) for n, p in task.residuals.fitted.free.params.items()}
-    run = free_run(
-        task.residuals.fitted, task.held_out.recording, defaults | task.ranges.fixed | best, task.held_out, None
-    )
-    return asdict(judge(task.residuals, task.held_out, run).model)
+    values = defaults | task.ranges.fixed | best
+    run = free_run(task.residuals.fitted, task.held_out.recording, values, task.held_out, 1)
+    verdict = result.record()["verdict"]
+    return {n: verdict[n] for n in ("explains_little", "model", "null", "cell", "failure")} | {
+        "first_line": str(result).splitlines()[0], "aic": result.aic, "stopped": result.stopped,
+        "before": asdict(judge(task.residuals, task.held_out, run).model), "seconds": result.seconds,
+        "parameters": len(result.names), "options": words_of(options), "about": environment(),
+    }  # fmt: skip
 
 
-def _keep(model: str, kind: str, run: Path, file: Path, fixed: dict[str, float], options: str) -> None:
-    """Add what a command has found to RESULTS."""
-    table = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    record = json.loads((run / "results.json").read_text())
-    if not record.get("cells"):
-        table[f"{kind} {model}"] = {"failed": next(iter(record.get("failed", {"": "stopped"}).values()))}
-    else:
-        (cell,) = record["cells"]
-        first = re.search(r"<li>(.*?)</li>", (run / "report.html").read_text(), re.DOTALL)
-        verdict = {n: cell["verdict"][n] for n in ("explains_little", "model", "null", "cell", "failure")}
-        table[f"{kind} {model}"] = verdict | {
-            "first_line": first[1] if first else "", "aic": cell["aic"], "stopped": cell["stopped"],
-            "before": before_search(model, file, cell, fixed),
-            "seconds": cell["seconds_fitting"], "parameters": len(cell["parameters"]),
-            "options": options, "about": environment(),
-        }  # fmt: skip
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(table, indent=1) + "\n")
+def words_of(options: dict[str, Any]) -> str:
+    """As they are given to this script."""
+    words = [f"--{n.replace('_', '-')} {' '.join(map(str, v)) if isinstance(v, list) else v}"
+             for n, v in options.items() if v is not None]  # fmt: skip
+    return " ".join(words)
 
 
 def table() -> None:
@@ -275,10 +268,18 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path, nargs="?", default=Path("cells"))
     parser.add_argument("--models", nargs="+", default=[*IN_MV, *UNITLESS])
     parser.add_argument("--kinds", nargs="+", default=[*KINDS])
-    arguments, rest = parser.parse_known_args()
+    parser.add_argument("--sweeps", type=int, nargs="+", help="that are fitted; all but those held out")
+    parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--time-limit", type=float, help="seconds for a fit")
+    arguments = parser.parse_args()
     if arguments.what == "make":
         make(arguments.folder)
     elif arguments.what == "fit":
-        fit(arguments.folder, arguments.models, arguments.kinds, rest)
+        fit(
+            arguments.folder,
+            arguments.models,
+            arguments.kinds,
+            {n: getattr(arguments, n) for n in ("sweeps", "starts", "time_limit")},
+        )
     else:
         table()
