@@ -307,7 +307,7 @@ def _from_volts(recording: Recording, bare: Collection[str], path: Path) -> Reco
     """In mV and pA where numbers without a unit can only be volts and amperes, with a note that says so."""
     v, current, notes = recording.voltage, recording.current, list[str]()
     if v is not None and "voltage" in bare:
-        low, middle, high = np.nanquantile(v, (0.0, 0.5, 1.0))
+        low, middle, high = (float(f(v)) for f in (np.nanmin, np.nanmedian, np.nanmax))
         if VOLTS[0] <= low and high <= VOLTS[1] and AT_REST[0] <= middle <= AT_REST[1]:
             notes.append(f"V of {path.name} has no unit, and from {low:.3g} to {high:.3g} can only be in volts")
             v = 1e3 * v
