@@ -245,7 +245,7 @@ def _fit_all(folder: Path, order: Order, processes: int, command: str) -> None:
     write_json(folder / RESULTS, _record(results, failed))
     write_text(folder / TABLE, table_of_cells(results, failed))
     if results:
-        _write(folder, results, command)
+        _write(folder, results, failed, command)
     if failed:
         reasons = "; ".join(f"{n}: {e}" for n, e in failed.items())
         total = len(jobs) + len(order.unread)
@@ -276,7 +276,7 @@ def _record(results: Sequence[FitResult], failed: Mapping[str, str]) -> dict[str
     return {"cells": [r.record() for r in results], "failed": dict(failed)}
 
 
-def _write(folder: Path, results: Sequence[FitResult], command: str) -> None:
+def _write(folder: Path, results: Sequence[FitResult], failed: Mapping[str, str], command: str) -> None:
     """Traces, then figures and last the report, without which a fit is not finished."""
     arrays: dict[str, np.ndarray] = {}
     for i, r in enumerate(results):
@@ -286,7 +286,7 @@ def _write(folder: Path, results: Sequence[FitResult], command: str) -> None:
     with replaced_file(folder / "traces.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
     try:
-        blocks = fit_blocks(results, command)
+        blocks = fit_blocks(results, command, failed)
         names = set[str]()
         for block in blocks:
             if isinstance(block, Picture):

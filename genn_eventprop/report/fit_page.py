@@ -23,11 +23,16 @@ BINS, FEW = 20, 5
 """Of V in the phase plane, and how many samples make a mean."""
 
 
-def fit_blocks(results: Sequence[FitResult], command: str) -> list[Block]:
-    """The page of the fits of one command, a part for each cell and model."""
+def fit_blocks(results: Sequence[FitResult], command: str, failed: Mapping[str, str] | None = None) -> list[Block]:
+    """The page of the fits of one command, a part for each cell and model.
+
+    Args:
+        failed: what was not fitted, and why.
+    """
     models = list(dict.fromkeys(result.model.name for result in results))
     titles = [_title(result, len(models) > 1) for result in results]
     verdicts = [f"{title} {result.verdict}" for title, result in zip(titles, results)]
+    verdicts += [f"{name} was not fitted: {reason}" for name, reason in (failed or {}).items()]
     blocks: list[Block] = [
         Heading(f"Fit of {', '.join(models)}", 1), Items(verdicts), Text(f"Repeat with `{command}`")
     ]  # fmt: skip

@@ -162,7 +162,7 @@ def test_a_folder_of_cells_is_a_table_of_models(folder, capsys, cells, processes
     assert (
         "a: what models explain of the sweeps they were fitted to" in page and page.count("data:image/png") == 4 * fits
     )
-    assert page.index("a, LIF: explains") < page.index("Repeat with")
+    assert page.index("a, LIF: explains") < page.index("c was not fitted: all/c.csv has a") < page.index("Repeat with")
     # what is there is not fitted again, and a table that is lost is written again
     (run / "cells.csv").unlink()
     (run / "cells" / "1-2.npz").unlink()
