@@ -441,13 +441,13 @@ def _searched(
 
         return search(values, candidates[int(np.argmax(values(candidates)))], rng, size, clock)
 
-    # with few sweeps it fits their noise: what is found in each half of them must explain more of the other
+    # with few sweeps it fits their noise: what is found in half of them must explain more of the others
     halves = [range(0, n, 2), range(1, n, 2)] if n > 1 else []
     gain = [
         own.scores(searched(half)[None], other)[0].mean - own.scores(forced[None], other)[0].mean
         for half, other in zip(halves, halves[::-1])
     ]
-    point = forced if not min(gain, default=1.0) > 0 else searched(range(n))
+    point = forced if gain and not sum(gain) > 0 else searched(range(n))
     if (point == forced).all():
         return None
     best.update(parameters=dict(zip(problem.names, own.parameters(point).tolist())))
