@@ -46,11 +46,13 @@ from ..exact_statements import begin_back, jump_back, pushed
 from ..layout import RANGE, Layout
 from ..safe_text import in_comment
 from ..shared import shared
-from ..statements import TYPES, Spelling, Writer, indent
+from ..statements import Spelling, Writer, indent
+from .blocks import declare_shared, shared_bytes
 from .exact_neurons import SHARED, Neurons
 from .exact_readings import Reading, SeriesIntegral, VoltageLoss, make_readings
 from .gathers import GATHERING, WARP
 
+BYTES = {"double": 8, "int": 4}
 CHUNK = 32  # arrivals whose numbers a block computes together, a thread each
 RUNAWAY = 200
 SETTINGS = f"""\
@@ -762,7 +764,7 @@ class ExactKernels(Layout):
         self._shared += [Buffer("due_of", (threads,), "int")] if any(c.delays for c in plan.connections) else []
         self._shared += [b for w in self.populations for b in w.shared()]
         self._shared.sort(key=lambda b: b.kind != "double")  # aligned by size
-        self.shared_bytes = sum((8 if b.kind == "double" else 4) * int(b.axes[0]) for b in self._shared)
+        self.shared_bytes = shared_bytes(self._shared, BYTES)
         self._bodies = self._make_bodies()
         self._declare()
         self.by_value = True
@@ -910,16 +912,10 @@ class ExactKernels(Layout):
         start += (
             f"[[maybe_unused]] const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n[[maybe_unused]] {RANGE}"
         )
-        start += "extern __shared__ double shared_memory[];\nchar *const memory = (char *)shared_memory;\n"
+        start += declare_shared(self._shared, BYTES, body)
         # the length of an instant: crossings within it of each other or of an arrival count as simultaneous
         start += "[[maybe_unused]] const double together = sizeof(real) == 4 ? t->delta / 131072 : t->duration / 70368744177664.0;\n"
         start += "".join(f"const Tables_{w.name} {w.name}_tables{{t, together, sample}};\n" for w in self.populations)
-        at = 0
-        for b in self._shared:
-            kind, size = TYPES[b.kind], int(b.axes[0])
-            if b.name in body:
-                start += f"SHARED({kind}) {b.name} = SHARE({kind}, memory + {at}, {size});\n"
-            at += (8 if b.kind == "double" else 4) * size
         return f"{head}{indent(start + body)}}}\n"
 
     def _summed(self, k: int, c: ConnectionRecord) -> str:

@@ -12,8 +12,8 @@ from ...program.nodes import Statement
 from ...program.scope import Scope
 from ..cpp import padded
 from ..exact_statements import comes_late, reset
-from ..safe_text import in_comment
 from ..statements import indent
+from .blocks import each_neuron
 
 SHARED = "shared"
 """Role of a buffer in shared memory that statements of `program` name."""
@@ -124,13 +124,8 @@ class Neurons:
 
     def over(self, body: str, comment: str = "") -> str:
         """Code for every neuron, number `i` of those of the thread."""
-        slots, threads = self.slots, self.threads
-        guard = f"if (neuron < {self.N}) " if self.N % threads else ""
         cell = self.cell() if "cell." in body or "(cell" in body else ""
-        text = f"const int32_t neuron = threadIdx.x + i * {threads};\n{guard}{{\n{indent(cell + body)}}}\n"
-        said = f"  // {in_comment(comment)}" if comment else ""
-        # unrolled, since arrays of a thread are registers only where every index is known to the compiler
-        return f"#pragma unroll\nfor (int i = 0; i < {slots}; ++i) {{{said}\n{indent(text)}}}\n"
+        return each_neuron(self.N, self.threads, cell + body, comment)
 
     @property
     def slots(self) -> int:

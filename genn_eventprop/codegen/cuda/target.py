@@ -8,7 +8,6 @@ that two runs have the same bits.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -39,6 +38,7 @@ from ..safe_text import in_comment
 from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
 from ..target import Target, compared, finished, gathered, step_backwards, step_forwards, write
+from .blocks import count, declare_shared, each_neuron, shared_bytes
 from .connections import ConnectionOps
 from .exact import ExactKernels
 from .exact import head as exact_head
@@ -204,7 +204,7 @@ class Kernels(ConnectionOps, Target):
         self.shared = sorted(
             [*self.shared, *now, *sums, *self.lists()], key=lambda b: -self.bytes[b.kind]
         )  # aligned by size
-        self.shared_bytes = sum(self.bytes[b.kind] * _count(b) for b in self.shared)
+        self.shared_bytes = shared_bytes(self.shared, self.bytes)
 
     def _used(self, operations: Iterable[Operation]) -> set[str]:
         """Buffers of operations."""
@@ -270,8 +270,8 @@ class Kernels(ConnectionOps, Target):
 {{  // {in_comment(self.plan.connections[i].name)}
     Half *const rows = (Half *)(const Half *)t->c{i}_weight;
     int largest = 0;
-    for (int64_t k = 2 * thread; k < {_count(c.weight)}; k += {2 * ROUND_BLOCKS * GATHERING})
-        for (int64_t at = k; at < k + 2 && at < {_count(c.weight)}; ++at) {{
+    for (int64_t k = 2 * thread; k < {count(c.weight)}; k += {2 * ROUND_BLOCKS * GATHERING})
+        for (int64_t at = k; at < k + 2 && at < {count(c.weight)}; ++at) {{
             const float weight = t->c{i}_master[at];
             rows[at] = half_of(weight);
             const int size = __float_as_int(weight < 0 ? -weight : weight);
@@ -295,19 +295,10 @@ class Kernels(ConnectionOps, Target):
 
     def _memory(self, body: str) -> str:
         """Declares the registers and shared memory that a body uses."""
-        lines, offset = list[str](), 0
-        for b in self.shared:
-            if b.name in body:
-                lines.append(
-                    f"SHARED({TYPES[b.kind]}) {b.name} = SHARE({TYPES[b.kind]}, memory + {offset}, {_count(b)});"
-                )
-            offset += self.bytes[b.kind] * _count(b)
-        if lines:
-            lines = ["extern __shared__ double shared_memory[];", "char *const memory = (char *)shared_memory;", *lines]
         # only those that the body uses: each declared one would cost a register
         registers = (b for b in self.registers if f"{b.name}[i]" in body)
-        lines += [f"{TYPES[b.kind]} {b.name}[{self._slots(_population(b))}];" for b in registers]
-        return "".join(f"{line}\n" for line in lines)
+        lines = (f"{TYPES[b.kind]} {b.name}[{self._slots(_population(b))}];\n" for b in registers)
+        return declare_shared(self.shared, self.bytes, body) + "".join(lines)
 
     def _there(self) -> str:
         """The pass forwards; results go to global memory."""
@@ -392,19 +383,7 @@ class Kernels(ConnectionOps, Target):
         return f"int full = 0;\n{text}if (__syncthreads_or(full)) return;\n" if text else ""
 
     def _over(self, population: int, body: str, comment: str, after: str = "", declare: str = "") -> str:
-        """Code for every neuron of a population; `i` is its index among those of the thread.
-
-        Args:
-            body: for neurons that are there. after: for all lanes. declare: variables of both.
-        """
-        p, slots = self.plan.populations[population], self._slots(population)
-        # only the last neurons of a thread may be missing
-        last = f"i < {slots - 1} || " if slots > 1 else ""
-        guard = f"if ({last}neuron < {p.size}) " if p.size % self.threads else ""
-        text = (
-            f"{declare}const int32_t neuron = threadIdx.x + i * {self.threads};\n{guard}{{\n{indent(body)}}}\n{after}"
-        )
-        return f"#pragma unroll\nfor (int i = 0; i < {slots}; ++i) {{  // {in_comment(comment)}\n{indent(text)}}}\n"
+        return each_neuron(self.plan.populations[population].size, self.threads, body, comment, after, declare)
 
     # operations
 
@@ -531,10 +510,6 @@ def place_of(trouble: int, plan: Plan) -> tuple[int, int, int, int, int]:
     row, unit = divmod(trouble, units(plan))
     i = max(i for i in range(len(plan.populations)) if units(plan, i) <= unit)
     return (*divmod(row, plan.n_steps + 1), i, *divmod(unit - units(plan, i), plan.populations[i].size))
-
-
-def _count(b: Buffer) -> int:
-    return math.prod(a for a in b.axes if isinstance(a, int))
 
 
 def _population(b: Buffer) -> int:
