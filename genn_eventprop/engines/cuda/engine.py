@@ -42,6 +42,7 @@ from ..contract.options import EngineOption
 from ..contract.program_engine import Arrays, ProgramEngine
 from ..contract.result import Spikes
 from ..contract.slices import BatchShard
+from ..contract.split import spike_numbers
 from ..native.engine import available_processors
 from .batch import NOTHING, BatchLayout, bytes_a_sample, groups_of, joined, layout_key, owner, part_of
 from .cost import A100, seconds
@@ -445,7 +446,7 @@ class CudaEngine(ProgramEngine):
         if self._fits(given[times], given["offsets"]):
             return {}
         offsets, samples = given["offsets"], given["samples"]
-        numbers = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in samples])
+        numbers, _ = spike_numbers(offsets, samples)
         own = np.append(given["input_start"], given["input_spikes"])
         found = {n: given[n][numbers] for n in (times, "channels")}
         return found | {"offsets": own, "samples": np.arange(len(samples))}

@@ -9,6 +9,7 @@ import numpy as np
 from ...plan import Plan, clock
 from ..contract.data import Data
 from ..contract.result import Result
+from ..contract.split import spike_numbers
 from ..contract.state import TrialState
 
 Arrays = dict[str, np.ndarray]
@@ -59,9 +60,8 @@ class Carrying:
         for name, spikes in result.spikes.items():
             steps = clock.to_steps(spikes.time, plan.dt)
             sent[name] = self._last(name, plan.population(name).size, steps, spikes.sample, spikes.neuron)
-        counts = data.offsets[samples + 1] - data.offsets[samples]
-        every = np.concatenate([np.arange(data.offsets[i], data.offsets[i + 1]) for i in samples])
-        owner, name = np.repeat(np.arange(len(samples)), counts), plan.input.name
+        every, owner = spike_numbers(data.offsets, samples)
+        name = plan.input.name
         sent[name] = self._last(name, plan.input.size, data.steps[every], owner, data.channels[every])
         return TrialState(states, modes, until, sent)
 
