@@ -99,12 +99,10 @@ struct Neurons {
     // `rest` is the rounding error of the table.
     template <typename real>
     real growth(int i, const real* a, int r, int mode = 0) const {
-        const scalar *step = flow[mode].step, *rest = flow[mode].step_rest;
         real by = 0;
-        for (int j = 0; j <= n; ++j)
-            if (M::coupled[i][j]) by += real(rest[(i * (n + 1) + j) * S + r]) * (j < n ? a[j] : real(1));
-        for (int j = 0; j <= n; ++j)
-            if (M::coupled[i][j]) by += real(step[(i * (n + 1) + j) * S + r]) * (j < n ? a[j] : real(1));
+        for (const scalar* table : {flow[mode].step_rest, flow[mode].step})
+            for (int j = 0; j <= n; ++j)
+                if (M::coupled[i][j]) by += real(table[(i * (n + 1) + j) * S + r]) * (j < n ? a[j] : real(1));
         return by;
     }
     static double add_up(scalar a, scalar b) { return double(a) + double(b); }
