@@ -45,12 +45,12 @@ class ExactTables:
     back: receptor -> (D + 1, (2 + L) n, S): P(-s) e, P(-s) (-A e), d P(-s) e by every learned parameter of the
     dynamics.
     dstep: parameter -> (n, n + 1, S): dP(delta) P(-delta). dspike: parameter -> (D + 1, n (n + 1), S): dP(s), dc(s).
-    A (S, n, n + 1). dg, slope, curve (n + 1, S): g, its time derivative as linear functions of the state, and a bound
-    on |g''| in a step. kappa: receptor -> (2, S): an arrival of weight w at s lifts g in the rest of the step by at
-    most (kappa[0] max(w, 0) + kappa[1] max(-w, 0)) (delta - s).
+    A (S, n, n + 1). dg, curve (n + 1, S): g as a linear function of the state, and a bound on |g''| in a step. kappa:
+    receptor -> (2, S): an arrival of weight w at s lifts g in the rest of the step by at most (kappa[0] max(w, 0) +
+    kappa[1] max(-w, 0)) (delta - s).
 
-    A refractory period has other tables, with P and c of its dynamics; rho, dg, slope, curve and kappa stay those
-    of the threshold function along them and are not used.
+    A refractory period has other tables, with P and c of its dynamics; rho, dg, curve and kappa stay those of the
+    threshold function along them and are not used.
     """
 
     step: np.ndarray
@@ -62,13 +62,12 @@ class ExactTables:
     dspike: dict[str, np.ndarray]
     A: np.ndarray
     dg: np.ndarray
-    slope: np.ndarray
     curve: np.ndarray
     kappa: dict[str, np.ndarray]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All tables by the names that generated code uses."""
-        out = {n: getattr(self, n) for n in ("step", "spike", "rho", "A", "dg", "slope", "curve")}
+        out = {n: getattr(self, n) for n in ("step", "spike", "rho", "A", "dg", "curve")}
         for name in ("arrive", "back", "dstep", "dspike", "kappa"):
             out |= {f"{name}_{key}": table for key, table in getattr(self, name).items()}
         return out
@@ -172,7 +171,7 @@ def exact_tables(
         arrive=arrive, back=back,
         dstep={q: _last((propagator_derivative(M, dM[q], delta) @ inverse)[:, :n]) for q in learned},
         dspike={q: _last(t[..., :n, :].reshape(DEGREE + 1, S, -1), 1) for q, t in d_powers.items()},
-        A=np.ascontiguousarray(M[:, :n]), dg=_last(g), slope=_last(_times_row(g, M)), curve=_last(_curve(g, M, delta)),
+        A=np.ascontiguousarray(M[:, :n]), dg=_last(g), curve=_last(_curve(g, M, delta)),
         kappa=kappa,
     )  # fmt: skip
 

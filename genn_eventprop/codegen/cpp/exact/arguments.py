@@ -63,7 +63,7 @@ def given_to_all(names: Context, tables: list[Buffer]) -> list[Buffer]:
 def _tables(p: PopulationRecord, x: str) -> list[Buffer]:
     """Of flows from event to event, with their derivatives; series stay in float64 where all neurons share them."""
     series, real = "real" if varies(p) else "double", "real"
-    found = {f"{x}_{n}": real for n in ("dg", "slope", "curve")} | {f"{x}_rho": series}
+    found = {f"{x}_{n}": real for n in ("dg", "curve")} | {f"{x}_rho": series}
     found |= {f"{x}_kappa_{r}": real for r in p.derived.receptors}
     for mode in MODES[: len(p.derived.modes)]:
         t = x + mode

@@ -58,7 +58,7 @@ def bind(ctx: Context) -> str:
     lines = []
     for p in ctx.plan.populations:
         name, x = f"work.{ctx.p(p.name)}", f"args.x_{ctx.p(p.name)}"
-        lines += [f"{name}.{n} = {x}_{n};" for n in ("rho", "dg", "slope", "curve")]
+        lines += [f"{name}.{n} = {x}_{n};" for n in ("rho", "dg", "curve")]
         lines += [f"{name}.kappa[{i}] = {x}_kappa_{r};" for i, r in enumerate(p.derived.receptors)]
         for m in range(len(p.derived.modes)):
             flow, t = f"{name}.flow[{m}]", x + MODES[m]

@@ -70,7 +70,7 @@ struct Neurons {
 
     // Tables, see plan/series.py.
     Flow<M, table> flow[M::modes];
-    const scalar *dg, *slope, *curve, *kappa[M::receptors + 1];
+    const scalar *dg, *curve, *kappa[M::receptors + 1];
     const table* rho;
     int degree = 0;
     double delta = 0, together = 0;  // times less than `together` ms apart are simultaneous, see lanes.hpp
@@ -121,7 +121,7 @@ struct Neurons {
     __attribute__((noinline)) void start() {
         pending.count = 0;
         if constexpr (M::spread) rows.used = 0;
-        const scalar d = scalar(delta), half = scalar(0.5 * delta * delta);
+        const scalar eighth = scalar(0.125 * delta * delta);
         scalar* __restrict bound = reach;
         INDEPENDENT
         for (int k = 0; k < NP; ++k) {
@@ -129,20 +129,14 @@ struct Neurons {
             for (int i = 0; i < n; ++i) a[i] = x[i].data[k], moved[i].data[k] = 0;
             if constexpr (M::watched) {
                 const int r = own(k);
-                scalar g0 = dg[n * S + r], g1 = g0, s0 = slope[n * S + r], s1 = s0, bend = curve[n * S + r];  // g1: at the end
+                scalar g0 = dg[n * S + r], g1 = g0, bend = curve[n * S + r];  // g1: at the end
                 for (int i = 0; i < n; ++i) {
                     const scalar b = a[i] + growth(i, a, r);
                     g0 += dg[i * S + r] * a[i], g1 += dg[i * S + r] * b;
-                    s0 += slope[i * S + r] * a[i], s1 += slope[i * S + r] * b;
                     bend += curve[i * S + r] * (a[i] < 0 ? -a[i] : a[i]);
                 }
-                const scalar beyond = g1 + slack * bend;
-                bend *= half;
-                const scalar rise = g0 + s0 * d + bend, up = rise > g0 ? rise : g0, down = g1 - s1 * d + bend;
-                const scalar higher = g0 > beyond ? g0 : beyond, chord = higher + scalar(0.25) * bend;
-                scalar inside = up < down ? up : down;
-                inside = inside < chord ? inside : chord;
-                bound[k] = inside > higher ? inside : higher;
+                const scalar beyond = g1 + slack * bend;  // in between g is at most bend delta^2 / 8 above the larger end
+                bound[k] = (g0 > beyond ? g0 : beyond) + eighth * bend;
             }
         }
     }
