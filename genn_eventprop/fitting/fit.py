@@ -387,10 +387,12 @@ def _by_itself(
     residuals = problem.residuals
     if problem.rates is not None or residuals.spike_noise is None or not residuals.n_spikes:
         return None
+    if clock.late:  # its code would be compiled beyond the limit
+        return None
     own = OwnRun(residuals, problem.names, problem.low, problem.high, problem.fixed, problem.priors, options.threads)
     alone, rng = None, np.random.default_rng(options.seed)
     with contextlib.closing(own):
-        found = None if clock.late else _settled(own, problem, minimum, options, clock)
+        found = _settled(own, problem, minimum, options, clock)
         for _ in range(DESCENTS if found is not None else 0):
             assert found is not None
             own(found.points)  # for the jumps there
