@@ -256,13 +256,15 @@ def surrogate(task: Task, seed: int, network: str) -> float:
     return accuracy(hits)
 
 
-def measured(out: Path, set_name: str, seed: int, network: str) -> float:
-    """Accuracy in per cent, of this run or of an earlier one."""
+def measured(out: Path, set_name: str, seed: int, network: str, run: bool) -> float | None:
+    """Accuracy in per cent, of an earlier run or, if `run`, of this one."""
     folder = out / f"{set_name.replace(' ', '_')}-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "accuracies.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     if network not in known:
+        if not run:
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
         began, task = time.process_time(), TASKS[set_name]
         value = surrogate(task, seed, network) if network in ROUNDINGS else ours(task, seed, network, folder)
         known[network] = {"accuracy": value, "seconds": time.process_time() - began}
@@ -272,17 +274,19 @@ def measured(out: Path, set_name: str, seed: int, network: str) -> float:
 
 
 def cell(values: list[float], beside: list[float]) -> str:
-    """Mean and deviation, and the mean of the differences with its standard error."""
+    """Mean and deviation, and the mean of the differences with its standard error; how many seeds, if not five."""
+    if not values:
+        return ""
     text = spread(values)
-    if values is beside or not values:
-        return text
-    differences = [a - b for a, b in zip(values, beside)]
-    return f"{text} ({statistics.mean(differences):+.2f} +- {error(differences):.2f})"
+    if values is not beside:
+        differences = [a - b for a, b in zip(values, beside)]
+        text += f" ({statistics.mean(differences):+.2f} +- {error(differences):.2f})"
+    return text if len(values) == 5 else f"{text}, {len(values)} seeds"
 
 
 def spread(values: list[float]) -> str:
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.2f} +- {deviation:.2f}" if values else ""
+    return f"{statistics.mean(values):.2f} +- {deviation:.2f}"
 
 
 def error(values: list[float]) -> float:
@@ -309,12 +313,15 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--numbers", type=Path)
+    parser.add_argument("--table", action="store_true", help="run nothing: the table of what is in OUT")
     asked = parser.parse_args()
     results: dict[str, dict[str, dict[int, float]]] = {n: {} for n in asked.networks}
     for network in asked.networks:
         for seed in asked.seeds:
             for name in asked.sets:
-                results[network].setdefault(name, {})[seed] = measured(asked.out, name, seed, network)
+                value = measured(asked.out, name, seed, network, not asked.table)
+                if value is not None:
+                    results[network].setdefault(name, {})[seed] = value
         if asked.numbers:
             write(
                 asked.numbers,
