@@ -283,6 +283,7 @@ def spikes(
         why = [f"{len(here)} spikes"] * (len(here) > MOST) + ["delays"] * delays + ["random inputs"] * (not numbers)
         result["why"] = ", ".join(why)
     if result.get("located") is None:
+        network.restore("before")
         given = [g for o in inputs for g in as_given(o, drawn[o.name])]
         network.add(*given)
         network.store("before")
