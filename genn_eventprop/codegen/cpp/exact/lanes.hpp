@@ -22,20 +22,19 @@ struct Lanes : Neurons<M, N, Varies> {
     };
     static constexpr scalar UNKNOWN = scalar(-1e30);
     Buffer<int32_t> lane_neuron, found;
-    // y of a lane is base + lane; last_g: g at the time `checked`, UNKNOWN after a reset
-    Buffer<scalar> lane[n], base[n], last_g;
+    Buffer<scalar> lane[n], base[n];  // y of a lane is their sum
     List<Hit> hits;  // if `known`: crossings before `until`, which is an instant after `next`, the next known event
     std::vector<char> unarmed;  // g has not been below zero since the reset, so the neuron cannot cross yet
     int lanes = 0, n_unarmed = 0;
     int64_t cursor = 0;  // number of pending arrivals that have been handled
     int64_t first_due = -1;  // the refractory period that ends next within the step, at `due`
-    double now = 0, next = 0, until = 0, checked = 0, due = 0;
+    double now = 0, next = 0, until = 0, due = 0;
     bool known = false, keeps = false;  // keeps: whether the states at the start of every step are needed
 
     void prepare() {
         Base::prepare();
         for (int i = 0; i < n; ++i) lane[i].zero(NP + 16), base[i].zero(NP + 16);
-        lane_neuron.zero(NP + 16), found.zero(NP + 16), last_g.zero(NP + 16);
+        lane_neuron.zero(NP + 16), found.zero(NP + 16);
         unarmed.assign(N, 0);
     }
     // On entry x is the initial state.
@@ -54,7 +53,7 @@ struct Lanes : Neurons<M, N, Varies> {
     }
     void start() {
         Base::start();
-        cursor = 0, lanes = 0, now = checked = 0, known = false;
+        cursor = 0, lanes = 0, now = 0, known = false;
     }
 
     // Arrivals
@@ -78,7 +77,6 @@ struct Lanes : Neurons<M, N, Varies> {
                 if (hits[i].s > until) hits.drop(i);
         } else if (known && a.s < until) {
             known = false;
-            forget();
         }
         if (add(&a, 1)) make_lanes();
     }
@@ -95,9 +93,8 @@ struct Lanes : Neurons<M, N, Varies> {
     }
     void open_lane(int neuron) {
         const int l = lanes++;
-        double state[n], by[n];
-        for (int i = 0; i < n; ++i) state[i] = double(x[i].data[neuron]), by[i] = double(low[i].data[neuron]);
-        last_g[l] = checked > 0 || unarmed[size_t(neuron)] ? UNKNOWN : scalar(of(neuron).threshold(state));
+        double by[n];
+        for (int i = 0; i < n; ++i) by[i] = double(low[i].data[neuron]);
         lane_neuron[l] = neuron;
         collect(0, neuron, 0, cursor, by);
         for (int i = 0; i < n; ++i) base[i][l] = x[i].data[neuron], lane[i][l] = scalar(by[i]);
@@ -113,7 +110,7 @@ struct Lanes : Neurons<M, N, Varies> {
     // Closes lane l; the last lane moves into its place.
     void close_lane(int l) {
         const int last = --lanes;
-        lane_neuron[l] = lane_neuron[last], last_g[l] = last_g[last];
+        lane_neuron[l] = lane_neuron[last];
         for (int i = 0; i < n; ++i) lane[i][l] = lane[i][last], base[i][l] = base[i][last];
         for (auto& h : hits)
             if (h.lane == last) h.lane = l;
@@ -152,23 +149,10 @@ struct Lanes : Neurons<M, N, Varies> {
     // Adds the next arrival to the lanes; all other neurons have it already.
     void take_arrival() {
         const Incoming& a = pending[cursor];
-        now_is(a.s, a.q + n);
+        now = a.s;
         reach_lanes(a);
         ++cursor;
         known = false;
-    }
-    // row: dg P(s) and its constant term.
-    void now_is(double s, const scalar* row) {
-        now = s;
-        if (checked == now) return;
-        if constexpr (Varies)
-            forget();
-        else
-            for (int from = 0; from < lanes; from += LANES) store(last_g.data + from, g_of(from, row));
-        checked = now;
-    }
-    void forget() {
-        for (int l = 0; l < lanes; ++l) last_g.data[l] = UNKNOWN;
     }
     // Sets row to dg P(s) and its constant term, of neurons that share their parameters.
     void row_of_g(double s, scalar* row) const {
@@ -185,8 +169,9 @@ struct Lanes : Neurons<M, N, Varies> {
     }
     // Crossings
 
-    // Finds crossings from now until an instant after the next known event. With |g''| <= bend, g inside an interval of length
-    // h exceeds its value at the end by at most bend h^2 / 2 and, if known at both ends, the larger one by bend h^2 / 8.
+    // Finds crossings from now until an instant after the next known event. g is below zero now; with |g''| <= bend its largest
+    // value inside an interval of length h exceeds that at the end by at most bend h^2 / 2. A closer bound, by g at both ends, is
+    // not worth its search.
     void look_ahead() {
         if (known) return;
         known = true;
@@ -204,8 +189,7 @@ struct Lanes : Neurons<M, N, Varies> {
                     const scalar v = base[i].data[l] + lane[i].data[l];
                     g += scalar(row[i]) * v, bend += curve[i * S + own(k)] * (v < 0 ? -v : v);
                 }
-                if (g + bend * half >= 0 || last_g[l] >= 0 || unarmed[size_t(k)]) solve(l);
-                last_g[l] = g;
+                if (g + bend * half >= 0 || unarmed[size_t(k)]) solve(l);
             }
         } else {
             scalar made[n + 1];
@@ -218,17 +202,12 @@ struct Lanes : Neurons<M, N, Varies> {
                     const vec v = y_of(i, from);
                     bend += curve[i] * larger(v, -v);
                 }
-                const vec g = g_of(from, row), before = load(last_g.data + from), one = g + bend * half;
-                const vec both = larger(g, before) + scalar(0.25) * half * bend;
-                const vec most = larger((((before > UNKNOWN) & (both < one)) ? both : one), before);
-                unsigned mask = not_negative(most) & (lanes - from < LANES ? (1u << (lanes - from)) - 1u : ~0u);
+                unsigned mask = not_negative(g_of(from, row) + bend * half) & (lanes - from < LANES ? (1u << (lanes - from)) - 1u : ~0u);
                 if (n_unarmed)
                     for (int l = 0; l < LANES && from + l < lanes; ++l) mask |= unsigned(unarmed[size_t(lane_neuron.data[from + l])]) << l;
-                store(last_g.data + from, g);
                 for (; mask; mask &= mask - 1) solve(from + __builtin_ctz(mask));
             }
         }
-        checked = next;
     }
     // Adds the crossing of a lane before `until` to hits. Inlined at every call, this and `make_lanes` would take a tenth of the time in
     // which a network compiles.

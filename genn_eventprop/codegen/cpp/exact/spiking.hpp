@@ -13,9 +13,9 @@ struct Spiking : Lanes<M, N, Varies> {
     using Base::n, Base::delta, Base::x, Base::low;
     using Base::moved, Base::reach, Base::pending, Base::own, Base::growth, Base::add_up, Base::split, Base::of;
     using Base::collect, Base::together, Base::lane, Base::base;
-    using Base::last_g, Base::lane_neuron, Base::lanes, Base::hits, Base::unarmed, Base::n_unarmed, Base::cursor;
-    using Base::first_due, Base::due, Base::now, Base::until, Base::known, Base::UNKNOWN, Base::forget;
-    using Base::now_is, Base::known_at, Base::close_lane, Base::solve, Base::keeps, Base::keep_state;
+    using Base::lane_neuron, Base::lanes, Base::hits, Base::unarmed, Base::n_unarmed, Base::cursor;
+    using Base::first_due, Base::due, Base::now, Base::until, Base::known, Base::UNKNOWN;
+    using Base::known_at, Base::close_lane, Base::solve, Base::keeps, Base::keep_state;
 
     Spikes<n + 1> spikes;
     Buffer<double> spike_time;
@@ -124,9 +124,7 @@ struct Spiking : Lanes<M, N, Varies> {
     int release() {
         const int64_t which = first_due;
         Held h = held[which];
-        scalar row[n + 1];
-        if constexpr (!Varies) this->row_of_g(due, row);
-        now_is(due, row);
+        now = due;
         double at[n], more[n] = {};
         collect(1, h.neuron, h.from, cursor, h.y);
         End& end = ends.push();
@@ -134,7 +132,7 @@ struct Spiking : Lanes<M, N, Varies> {
         of(h.neuron).at(M::modes - 1, now).to_state(h.y, end.x);
         of(h.neuron).at(0, now).from_state(end.x, at);
         const int l = lanes++;
-        lane_neuron[l] = h.neuron, last_g[l] = UNKNOWN;
+        lane_neuron[l] = h.neuron;
         collect(0, h.neuron, cursor, pending.count, more);
         for (int i = 0; i < n; ++i) {
             split(at[i], base[i][l], lane[i][l]);
@@ -198,7 +196,7 @@ struct Spiking : Lanes<M, N, Varies> {
             if (period < 0) close_lane(l);
             else held.drop(period);
             hold(args, neuron, index, after);
-            if (due < until) known = false, forget();
+            if (due < until) known = false;
             return event;
         }
         for (int i = 0; i < n; ++i) {
@@ -208,7 +206,6 @@ struct Spiking : Lanes<M, N, Varies> {
             split(add_up(high, rest) + double(later) + jump, high, rest);  // so that later arrivals add to a small number
             later = 0;
         }
-        last_g[l] = UNKNOWN;
         if (rest > 0) {
             for (int i = 0; i < n; ++i) v[i] = double(base[i][l] + lane[i][l]);
             if (g + rest * (std::fmax(cell.slope(after), 0.0) + 0.5 * cell.bend(v) * rest) >= 0) solve(l);
