@@ -277,20 +277,20 @@ def cell(values: list[float], beside: list[float]) -> str:
     """Mean and deviation, and the mean of the differences with its standard error; how many seeds, if not five."""
     if not values:
         return ""
-    text = spread(values)
+    text, several = spread(values), len(values) > 1
     if values is not beside:
         differences = [a - b for a, b in zip(values, beside)]
-        text += f" ({statistics.mean(differences):+.2f} +- {error(differences):.2f})"
-    return text if len(values) == 5 else f"{text}, {len(values)} seeds"
+        text += f" ({statistics.mean(differences):+.2f}{f' +- {error(differences):.2f}' if several else ''})"
+    return text if len(values) == 5 else f"{text}, {len(values)} seed{'s' * several}"
 
 
 def spread(values: list[float]) -> str:
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.2f} +- {deviation:.2f}"
+    mean = f"{statistics.mean(values):.2f}"
+    return f"{mean} +- {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
 def error(values: list[float]) -> float:
-    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return statistics.stdev(values) / math.sqrt(len(values))
 
 
 def write(path: Path, results: dict[str, dict[str, dict[int, float]]], command: str) -> None:

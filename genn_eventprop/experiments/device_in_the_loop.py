@@ -95,8 +95,9 @@ def build(config: Config) -> Experiment:
     net.connect(net.input(5), hidden, Dense())
     net.connect(hidden, output, Dense())
     loss, dt = IntegratedVoltageCrossEntropy(output), 0.2 if config.dt is None else config.dt
-    upstroke = "v_peak" in hidden.model.params
-    spike_times = config.spike_times if config.spike_times != "auto" else "exact" if upstroke else "grid"
+    # no step of the grid is short enough for an upstroke
+    kind = "exact" if "v_peak" in hidden.model.params else "grid"
+    spike_times = config.spike_times if config.spike_times in ("grid", "exact") else kind
     relative, shifted = deviating(net)
     device = None
     if config.device:
