@@ -79,7 +79,8 @@ def read_recording(
         path: of the file, whose name is that of the cell.
         signals: names of those that neo shall read, where there are several of voltage or current; of .nwb the
             electrode, where there are several.
-        series_resistance: in MOhm, junction_potential: in mV, see `Recording.corrected`; None: what an .nwb file says.
+        series_resistance: in MOhm, see `Recording.corrected`; None: what an .nwb file says.
+        junction_potential: in mV, likewise.
 
     Raises:
         DataError: naming the file and what is wrong in it.
