@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from statistics import median
@@ -12,7 +13,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from ..errors import SettingError, shown, suggest
+from ..engines import Engine
+from ..errors import SettingError, Stopped, shown, suggest
 from ..modelling import NeuronModel
 from ..output import stderr
 from .compare import FreeRun, free_run
@@ -271,6 +273,29 @@ class Clock:
         self.late |= self.limit is not None and now + left > self.began + self.limit
         return self.late
 
+    @contextlib.contextmanager
+    def ends(self, engine: Engine) -> Iterator[None]:
+        """End what the engine runs when the time is over: of a free run nobody knows how long it takes."""
+        over = threading.Event()
+
+        def watch() -> None:
+            left = None if self.limit is None else self.began + self.limit - self.after - time.perf_counter()
+            while not over.wait(left):
+                self.late, left = True, 0.1
+                engine.stop()
+
+        watching = threading.Thread(target=watch, daemon=True)
+        watching.start()
+        try:
+            yield
+        except Stopped:
+            if not self.late:
+                raise
+        finally:
+            over.set()
+            watching.join()
+            engine.stop(False)
+
 
 def _fit(task: FitTask, begun: Stage | None, keep: Callable[[Stage], None]) -> FitResult:
     from tqdm import tqdm
@@ -415,7 +440,8 @@ def _by_itself(
                 break
             found = further
         if alone is None and not problem.priors:  # what the sweeps do not tell is no part of a score
-            alone = _searched(own, problem, minimum, ends, rng, best, clock)
+            with clock.ends(own.cells.engine):
+                alone = _searched(own, problem, minimum, ends, rng, best, clock)
     problem.runs += own.runs
     return alone
 

@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from genn_eventprop import NeuronModel, Param, Recording, fit, simulate
-from genn_eventprop.errors import DataError, EngineError, SettingError
+from genn_eventprop import Dense, Events, Network, NeuronModel, Param, Recording, fit, simulate
+from genn_eventprop.compile import compile_network
+from genn_eventprop.errors import DataError, EngineError, SettingError, Stopped
 from genn_eventprop.fitting import identifiability
 from genn_eventprop.fitting.cells import Cells, forced_arrivals, rounded_channels
 from genn_eventprop.fitting.compare import free_run
@@ -25,7 +26,8 @@ from genn_eventprop.fitting.problem import Problem
 from genn_eventprop.fitting.rates import Rates
 from genn_eventprop.fitting.residuals import Residuals
 from genn_eventprop.fitting.saved import load_stage, save_stage
-from genn_eventprop.modelling import Event, Mode
+from genn_eventprop.losses import EndVoltageCrossEntropy
+from genn_eventprop.modelling import Constant, Event, Mode
 from genn_eventprop.models import ALIF, LIF, ZOO, AdEx, Izhikevich
 from genn_eventprop.report.fit_page import fit_blocks
 
@@ -565,6 +567,28 @@ def test_a_time_limit_is_kept_and_the_best_so_far_reported(limit, monkeypatch):
     assert all(low <= v <= high for v, (low, high) in zip(result.values, STEP_BOUNDS.values()))
     assert np.isfinite(result.covariance).all() and not (limit < 28 and result.converged.any())
     assert result.record()["stopped"] == result.stopped
+
+
+def test_a_free_run_does_not_go_on_beyond_the_time_limit():
+    """Of several seconds one ends after a tenth; the engine runs on afterwards, and others may still stop it."""
+    net = Network()
+    cell = net.population(AdEx(), 1, name="cell")
+    net.connect(net.input(1), cell, Dense(Constant(2000.0)))
+    engine = compile_network(
+        net, EndVoltageCrossEntropy(cell), duration=1e6, dt=1e3, spike_times="exact", dtype="float64", engine="native"
+    )
+    times = np.arange(0.0, 1e6, 5.0)
+    long, short = ([(t, np.zeros(len(t), int))] for t in (times, times[:1]))
+    data = [engine.load(Events.from_samples(samples, 1, labels=[0])) for samples in (long, short)]
+    clock, ended = Clock(0.1), False
+    with clock.ends(engine):
+        engine.run(data[0], [0])
+        ended = True
+    assert clock.late and not ended
+    engine.run(data[1], [0])
+    with pytest.raises(Stopped), Clock(None).ends(engine):
+        engine.stop()
+        engine.run(data[1], [0])
 
 
 def test_a_long_recording_is_several_calls_of_the_engine(monkeypatch):
