@@ -98,7 +98,8 @@ class Problem:
         up[:, places + 1, places] += STEP
         down[:, places + 1, places] -= STEP
         above, below = (self._residuals(moved)[0] for moved in (up, down))
-        return above[0], (above[1:] - above[0]).T / STEP, (below[0] - below[1:]).T / STEP
+        with np.errstate(invalid="ignore"):  # inf - inf, where neither can be computed
+            return above[0], (above[1:] - above[0]).T / STEP, (below[0] - below[1:]).T / STEP
 
     def _residuals(self, copies: np.ndarray) -> np.ndarray:
         """(M, 1 + P, R) of points (M, 1 + P, P)."""
