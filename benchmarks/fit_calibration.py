@@ -2,7 +2,7 @@
 
     python benchmarks/fit_calibration.py --cells 100                  # writes benchmarks/results/fit_calibration.json
     python benchmarks/fit_calibration.py --cells 20 --models LIF --without-voltage
-    python benchmarks/fit_calibration.py --models AdEx --table 69 93  # a row of docs/fit.md without these cells
+    python benchmarks/fit_calibration.py --models AdEx --table 69 93  # a row without these cells
 
 A cell has parameters drawn around those of a published neuron and one sweep of 600 ms of a current that changes every
 2 ms. V is measured every 0.1 ms with an error of `VOLTAGE` and every spike with one of 0.1 ms, both normal and known to
@@ -220,7 +220,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table_row(name: str, rows: list[dict[str, Any]]) -> str:
-    """The row of docs/fit.md; behind it the cells that are farthest off."""
+    """The row of docs/fit_measured.md; behind it the cells that are farthest off."""
     z = np.array([list(row["z"].values()) for row in rows])
     std, names = z.std(axis=0, ddof=1), list(rows[0]["z"])
     low, high = (f"{std[i]:.2f} ({names[i]})" for i in (std.argmin(), std.argmax()))

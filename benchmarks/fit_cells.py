@@ -34,7 +34,7 @@ from genn_eventprop.errors import EventPropError
 from genn_eventprop.fitting import Recording, read_recording
 from genn_eventprop.fitting.compare import free_run
 from genn_eventprop.fitting.fit import prepare
-from genn_eventprop.fitting.verdict import judge
+from genn_eventprop.fitting.verdict import Score, judge
 from genn_eventprop.runs.run_folder import environment
 
 DT, CHANGE, DURATION, SWEEPS = 0.05, 2.0, 600.0, 12  # ms
@@ -260,6 +260,9 @@ def table() -> None:
         columns = ["variance of V, coincidences", *kinds, "first lines"]
         add_row(NUMBERS, columns, cells, command, r and r["about"])
         print(f"| {' | '.join(cells)} |")
+    found = [(Score(**r["before"]), Score(**r["model"])) for r in record.values() if r.get("before") != r.get("model")]
+    worth = [after.mean > before.mean for before, after in found]
+    print(f"of {len(worth)} searches {sum(worth)} explain more of the sweeps held out")
 
 
 if __name__ == "__main__":
