@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import re
 import shlex
 import sys
@@ -17,7 +15,6 @@ import numpy as np
 import tyro
 
 from ..atomic import replaced_file, write_text
-from ..checksummed import KEY
 from ..errors import EventPropError, SettingError, TrainingError, UsageError, WriteError
 from ..fitting import FitOptions, FitResult
 from ..fitting.files import file_hash
@@ -26,15 +23,15 @@ from ..output import say
 from ..report.fit_page import fit_blocks, table_of_cells
 from ..report.page import Picture, write_html
 from ..report.plots import save
-from ..runs import mark
-from ..runs.run_folder import environment, json_text, mark_folder, read_json, write_json
+from ..runs.run_folder import environment, mark_folder, write_json
 from ..runs.run_lock import lock_for_writing
 from ..studies.jobs import threads_for
 from ..verify.gradients.command import find_model
 from .fit_cells import Job, Order, best_so_far, failure_of, files_of, fit_here, fit_in_processes, is_fitted, names_of
+from .going_on import CONFIG, folder_of, read_or_nothing
 from .options import parse
 
-CONFIG, RESULTS, TABLE, REPORT = "config.json", "results.json", "cells.csv", "report.html"
+RESULTS, TABLE, REPORT = "results.json", "cells.csv", "report.html"
 ANY = ("progress", "threads", "time_limit")
 """Settings that a command which goes on may change."""
 
@@ -118,7 +115,8 @@ def _fit(
     # settings and files are read before there is a folder: what is refused leaves nothing behind
     order = order.check()
     config: dict[str, Any] = {"model": model, "files": _hashes(order), "cells": order.names, **reading, **settings}
-    folder = _folder(run_dir, Path("runs") / f"fit-{'-'.join(n.name.lower() for n in neurons)}"[:100], config)
+    stem = Path("runs") / f"fit-{'-'.join(n.name.lower() for n in neurons)}"[:100]
+    folder = folder_of("fit", run_dir, stem, config, _finished, ANY)
     command = shlex.join(["genn-eventprop", *sys.argv[1:]])
     with lock_for_writing(folder):
         mark_folder(folder, "fit", "--run-dir")  # first: what is killed later is known to be ours
@@ -172,43 +170,9 @@ def _hashes(order: Order) -> dict[str, str]:
     return {str(path): file_hash(path) for path in (*order.paths, *order.spikes, *own_models)}
 
 
-def _folder(named: Path | None, stem: Path, config: Mapping[str, Any]) -> Path:
-    """The folder of the run: the one that the same command has not finished, or a new one.
-
-    Raises:
-        SettingError: the one that is named holds something else.
-    """
-    if named is None:
-        number = next(i for i in itertools.count(1) if not Path(f"{stem}-{i}").exists())
-        last = Path(f"{stem}-{number - 1}")
-        return last if number > 1 and _goes_on(last, config) else Path(f"{stem}-{number}")
-    if not mark.strangers(named) or _goes_on(named, config):
-        return named
-    if mark.kind_of(named) == "fit":
-        what = "holds a fit that is finished" if _finished(named) else "holds a fit of other data or settings"
-        raise SettingError(f"run folder {named} {what}; choose another --run-dir")
-    raise SettingError(f"run folder {named} exists and is not empty; choose another --run-dir")
-
-
-def _goes_on(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether a fit of the same data with the same settings has begun in this folder and is not finished."""
-    if mark.kind_of(folder) != "fit" or _finished(folder):
-        return False
-    began = _read_record(folder / CONFIG)
-    now = json.loads(json_text(config))
-    return all(began.get(n) == v for n, v in now.items() if n not in (*ANY, KEY))
-
-
 def _finished(folder: Path) -> bool:
     """Whether all cells are fitted, and the report is there."""
-    return (folder / REPORT).exists() and _read_record(folder / RESULTS).get("failed") == {}
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except SettingError:  # it was not written yet, or is damaged
-        return {}
+    return (folder / REPORT).exists() and read_or_nothing(folder / RESULTS).get("failed") == {}
 
 
 def _fit_all(folder: Path, order: Order, processes: int, command: str) -> None:

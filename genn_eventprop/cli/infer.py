@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,15 +25,15 @@ from ..output import say
 from ..report.infer_page import infer_blocks, picture, table_of_connections, table_of_neurons
 from ..report.page import write_html
 from ..report.plots import save
-from ..runs import mark
 from ..runs.fingerprint import describe_data
-from ..runs.run_folder import environment, mark_folder, read_json, write_json
+from ..runs.run_folder import environment, mark_folder, write_json
 from ..runs.run_lock import lock_for_writing
 from ..verify.gradients.command import find_model
 from .fit import _named, _numbers
+from .going_on import CONFIG, folder_of
 from .options import operand, parse
 
-CONFIG, REPORT, NEURONS = "config.json", "report.html", "neurons"
+REPORT, NEURONS = "report.html", "neurons"
 
 
 def infer(arguments: Sequence[str], program: str) -> None:
@@ -96,7 +95,7 @@ def _infer(
     own_model = Path(model.partition(":")[0])
     files = {str(path): file_hash(path) for path in (own_model,) if path.is_file()}
     config = {"model": model, "fixed": values, "files": files, "spikes": describe_data(data), **options}
-    folder = _folder(run_dir, config)
+    folder = folder_of("infer", run_dir, Path("runs") / "infer", config, lambda f: (f / REPORT).exists())
     command = shlex.join(["genn-eventprop", *sys.argv[1:]])
     with lock_for_writing(folder):
         mark_folder(folder, "infer", "--run-dir")
@@ -121,27 +120,6 @@ def _infer(
               f"{_rms((result.weights - weights)[sure]):.2g}, of delays {_rms((result.delays - delays)[sure]):.2g} ms "
               "(root mean square)")  # fmt: skip
     print(f"report  {folder / 'report.html'}")
-
-
-def _folder(named: Path | None, config: Mapping[str, Any]) -> Path:
-    """The folder of the run: the one that the same command has not finished, or a new one."""
-
-    def goes_on(folder: Path) -> bool:
-        if mark.kind_of(folder) != "infer" or (folder / REPORT).exists():
-            return False
-        try:
-            began = read_json(folder / CONFIG)
-        except SettingError:  # it was not written yet, or is damaged
-            return False
-        return all(began.get(n) == v for n, v in config.items())
-
-    if named is None:
-        number = next(i for i in itertools.count(1) if not (Path("runs") / f"infer-{i}").exists())
-        last = Path("runs") / f"infer-{number - 1}"
-        return last if number > 1 and goes_on(last) else Path("runs") / f"infer-{number}"
-    if mark.strangers(named) and not goes_on(named):
-        raise SettingError(f"run folder {named} exists and is not empty; choose another --run-dir")
-    return named
 
 
 def example(duration: float) -> tuple[np.ndarray, np.ndarray, Events]:

@@ -17,8 +17,8 @@ from ..errors import DataError, EventPropError, shown, suggest
 from .nwb import read_nwb
 from .recording import Recording, Signal, real_numbers, sweep_of
 
-KEYS = ("current", "dt", "voltage", "spike_times", "spike_sweeps", "rates", "lengths")
-"""What an .npz file may hold."""
+KEYS = ("current", "dt", "voltage", "spike_times", "spike_sweeps", "rates", "lengths", "converted")
+"""What an .npz file may hold; the last one says that `Recording.save` wrote it, so that no unit is in question."""
 COLUMNS = {
     "time": ("time", "times", "t"),
     "current": ("current", "i", "im", "command", "cmd", "stimulus", "stim", "injected current", "i inj"),
@@ -367,7 +367,8 @@ def _read_npz(path: Path) -> Recording:
         rates=arrays.get("rates"),
         lengths=arrays.get("lengths"),
     )
-    recording = _from_volts(recording, {"voltage", "current"}, path)
+    if "converted" not in arrays:  # not saved by `Recording.save`
+        recording = _from_volts(recording, {"voltage", "current"}, path)
     if "spike_times" not in arrays:
         return recording
     times = arrays["spike_times"]

@@ -309,7 +309,8 @@ class Recording:
         path = Path(path)
         if path.suffix.lower() != ".npz":
             raise DataError(f"{path}: recordings are saved as .npz; name a file that ends in .npz")
-        arrays: dict[str, Any] = {"current": self.current, "dt": self.dt}
+        # numbers of a model without units may look like volts
+        arrays: dict[str, Any] = {"current": self.current, "dt": self.dt, "converted": True}
         if self.voltage is not None:
             arrays["voltage"] = self.voltage
         if self.rates is not None:

@@ -216,6 +216,10 @@ def test_volts_and_amperes_without_a_unit_are_told(tmp_path):
     ]  # fmt: skip
     np.savez(tmp_path / "cell.npz", current=[0.0, 1.0, 0.0], dt=0.1, voltage=[-0.07, -0.08, 0.04])
     assert read_recording(tmp_path / "cell.npz").voltage.tolist() == [[-70.0, -80.0, 40.0]]
+    unitless = Recording([0.0, -1e-7, 0.0], 0.1, [-0.05, -0.06, -0.04])
+    unitless.save(tmp_path / "saved.npz")
+    saved = read_recording(tmp_path / "saved.npz")
+    assert saved.voltage.tolist() == unitless.voltage.tolist() and saved.current.tolist() == unitless.current.tolist()
     for v in ("-70,-80,40", "0,0.05,0.1", "-0.01,0.02,0.9"):
         rows = [f"{k},{k},{x}" for k, x in enumerate(v.split(","))]
         for head in ("t,Im,Vm", "t,Im,Vm (mV)"):

@@ -1,0 +1,59 @@
+"""The run folder of a command that goes on where it was stopped."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..checksummed import KEY
+from ..errors import SettingError
+from ..runs import mark
+from ..runs.run_folder import json_text, read_json
+
+CONFIG = "config.json"
+
+
+def folder_of(
+    kind: str,
+    named: Path | None,
+    stem: Path,
+    config: Mapping[str, Any],
+    finished: Callable[[Path], bool],
+    may_change: Collection[str] = (),
+) -> Path:
+    """The folder of the run: the one that the same command has not finished, or a new one, ``stem-1`` and so on.
+
+    Args:
+        kind: of the folder, see `mark_folder`. named: by the user. config: that its config.json has to hold but for
+            what `may_change`. finished: whether a folder of this kind is.
+
+    Raises:
+        SettingError: the one that is named holds something else.
+    """
+
+    def goes_on(folder: Path) -> bool:
+        if mark.kind_of(folder) != kind or finished(folder):
+            return False
+        began, now = read_or_nothing(folder / CONFIG), json.loads(json_text(config))
+        return all(began.get(n) == v for n, v in now.items() if n not in (*may_change, KEY))
+
+    if named is None:
+        number = next(i for i in itertools.count(1) if not Path(f"{stem}-{i}").exists())
+        last = Path(f"{stem}-{number - 1}")
+        return last if number > 1 and goes_on(last) else Path(f"{stem}-{number}")
+    if not mark.strangers(named) or goes_on(named):
+        return named
+    why = ""
+    if mark.kind_of(named) == kind:
+        why = " (it is finished)" if finished(named) else " (it is of other data or settings)"
+    raise SettingError(f"run folder {named} exists and is not empty{why}; choose another --run-dir")
+
+
+def read_or_nothing(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except SettingError:  # it was not written yet, or is damaged
+        return {}
