@@ -317,13 +317,13 @@ def phase_plane(result: FitResult) -> Figure:
         inside = [slope[(v >= lo) & (v < hi)] for lo, hi in zip(edges, edges[1:])]
         full = [i for i, of in enumerate(inside) if len(of) >= FEW]
         middle, mean = 0.5 * (edges[1:] + edges[:-1]), [inside[i].mean() for i in full]
-        between.plot(middle[full], mean, "o-", color=colour, ms=3.5, lw=1.4, label=f"mean of the {label}", zorder=3)
+        between.plot(middle[full], mean, "o-", color=colour, ms=3.5, lw=1.4, label=f"{label}, mean", zorder=3)
     if steep:  # beyond are the ends of action potentials that are longer than the window
         between.set_ylim(-1.3 * steep, 1.3 * steep)
     for axis, title in ((whole, "all"), (between, "outside spikes")):
         _label_phase(axis, title, in_v)
         if axis.get_legend_handles_labels()[0]:
-            axis.legend(loc="upper left")
+            axis.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderpad=0.0)
     return fig
 
 
