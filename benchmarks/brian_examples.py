@@ -484,19 +484,13 @@ What [`from_brian`](from_brian.md) makes of the programs in `examples/frompapers
 
 ## Read: {}
 
-Spikes are those of the first ms of the first `run` that has any, in networks made smaller where they are large, with the random inputs that
-were drawn here; example_3_bisection has `refractory="v > 50*mV"`, without which Brian repeats a spike in each step. Brian finds a spike at
-the end of a step, so that its times are late by up to a step for each spike before. "Located" is the largest difference in ms to a run whose
-steps are 1e-9 ms where spikes are. Where there is none, for a reason below, the columns before it are the error of Brian's method: the
-largest difference with smaller and smaller steps ("others": not the same spikes; one that delta synapses miss by little comes with a later
-arrival).
+Spikes are those of the first ms of the first `run` that has any, with the random inputs that were drawn here. "Off by" is the largest
+difference in ms to a run of Brian whose steps are 1e-9 ms where spikes are, or, with its steps in brackets, of the example's own method,
+which finds a spike at the end of a step ("others": not the same spikes). Gradients: the worst relative error of `genn-eventprop gradcheck
+--quick`, or of all parameters in the group alone where it spikes often enough by itself or has no threshold.
 
-Gradients are the worst relative error of
-`genn-eventprop gradcheck --quick`, or of all parameters in the group alone where it spikes often enough by itself or has no threshold;
-beside it the spikes in that check (the fewest of its networks), or its ms where there is no threshold.
-
-| example | neurons | ms | spikes | 0.1 ms | 0.01 ms | 0.001 ms | located | gradient | spikes in it |
-|---|---|---|---|---|---|---|---|---|---|"""  # noqa: E501
+| example | neurons | ms | spikes | off by | gradient |
+|---|---|---|---|---|---|"""  # noqa: E501
 
 
 def reason_of(refused: str) -> str:
@@ -515,15 +509,11 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     failed = {n: r for n, r in results.items() if "failed" in r}
     lines = [HEADER.format(len(read))]
     for name, r in sorted(read.items()):
-        errors = [*("others" if e is None else f"{e:.1e}" for e in r.get("errors") or []), "", "", ""][:3]
-        located = r.get("located")
-        cells = [*errors, "" if located is None else f"{located:.1e}"]
+        errors, located = r.get("errors") or [], r.get("located")
+        own = "" if not errors else f"{'others' if errors[-1] is None else f'{errors[-1]:.1e}'} ({STEPS[-1]:g} ms)"
+        off = own if located is None else f"{located:.1e}"
         spikes_of = r["spikes"] if "spiking" in r else "no threshold"
-        count, window = r["checked"]
-        lines.append(
-            f"| {name} | {r['neurons']} | {r['window']:g} | {spikes_of} | {' | '.join(cells)} | {r['gradient']:.1e} "
-            f"| {count or f'{window:g} ms'} |"
-        )
+        lines.append(f"| {name} | {r['neurons']} | {r['window']:g} | {spikes_of} | {off} | {r['gradient']:.1e} |")
     lines += ["", "Where no spikes are located:", ""]
     for name, r in sorted(read.items()):
         if r.get("spiking") and r.get("located") is None:

@@ -20,18 +20,15 @@ from support import gradient_matrix as matrix  # noqa: E402
 HEAD = """\
 # Gradients compared with finite differences
 
-Written by `python benchmarks/gradient_matrix.py`. Each network is small and random (3 neurons a layer, 2 samples; every
-parameter learned, with another value for every neuron) and runs on `reference_event`. Its gradient is compared, element
-by element and in float64, with central differences (Richardson) of event-exact forward runs. A number is the largest
-error of a kind of gradient, relative to the norm of its block or to its largest element, whichever is larger; "0":
-gradient and differences are both zero, or below their rounding.
+Written by `python benchmarks/gradient_matrix.py`. Each network is small and random (3 neurons a layer, 2 samples; one
+hidden layer or two, recurrent or not, or with connections past a layer; every parameter learned) and runs on
+`reference_event`. Its gradient is compared, element by element and in float64, with central differences (Richardson)
+of event-exact forward runs. A number is the largest error of a kind of gradient, relative to the norm of its block or
+to its largest element. Neurons are those of [the zoo](zoo.md), `LIFBias` (a bias current, learned initial states) and
+`LIFTwoSynapses`.
 
-Neurons are those of [the zoo](zoo.md), and `LIFBias` (a bias current, learned initial states) and `LIFTwoSynapses`.
-Networks have one hidden layer or two, recurrent or not, or `skip` connections past a layer; nonlinear neurons are
-tested in one hidden layer. [Losses](losses.md) are named as in `genn_eventprop/verify/gradients/draw.py`.
-
-Not in the table are surrogates, which a test compares with their formulas: a count of spikes as a loss, regularisers of
-spikes, the push on a silent output, and input times of a driven weight.
+Not compared here are surrogates, which a test compares with their formulas: a count of spikes as a loss, regularisers
+of spikes, and the push on a silent output.
 """
 
 

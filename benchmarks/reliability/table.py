@@ -43,23 +43,16 @@ PAGE = """\
 # Reliability
 
 Written by `python benchmarks/campaign.py`{options} ({seconds:.0f} s for all parts on a busy machine with two cores;
-random seed {seed}, so that every trial can be repeated). A fault is a crash, a hang, a bare traceback, lost data, or a
-wrong result reported as correct. {verdict}
+random seed {seed}). A fault is a crash, a hang, a bare traceback, lost data, or a wrong result reported as correct.
+{verdict}
 
 {table}
-* **equal**: after the kills, the same command continued and ended with the bits of the undisturbed run: weights,
-  optimiser, random streams, every number in metrics.jsonl and results.json except the seconds.
-* **recovered**: damage or loss was detected, and the file made again or replaced by the best checkpoint, bit for bit.
-* **refused with a message**: one line that says what is wrong and where; exit status 1 or 2.
-* **harmless**: the damage changed nothing that a reader uses (the recorded command line; white space in JSON).
-* **right**: a random command, file, network or cell was accepted, and its results passed the checks.
-* **decided by rounding**: the reference itself decides otherwise when its numbers move by a part in 10^11
-  ([random networks](random_networks.md)).
-* **doubted**: a fit ended elsewhere than at the truth, and said that it is unsure ([fit](fit.md)).
+"Equal": continued to the bits of the undisturbed run. "Recovered": made again or replaced by the best checkpoint, bit
+for bit. "Harmless": nothing that a reader uses was changed. "Right": accepted, and its results passed the checks.
+"Decided by rounding": see [random networks](random_networks.md). "Doubted": a [fit](fit.md) said itself that it is
+unsure.
 
-Parts may come from several runs of the command (`--saved`).
-
-What a run promises, and how:
+What a run promises:
 
 | what happens | what holds |
 |---|---|
