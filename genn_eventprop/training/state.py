@@ -60,6 +60,8 @@ def pack(trainer: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "tally": statistics_arrays,
         "best": trainer.best_parameters or {},
         "silent": trainer.silent,
+        # within an epoch, what the next chunks of recordings start from
+        "carried": trainer.engine.carried() if trainer.state.batch and trainer.carry is True else {},
     }
     arrays = {f"{section}/{name}": array for section, part in sections.items() for name, array in part.items()}
     info = {
@@ -98,6 +100,8 @@ def unpack(trainer: Any, checkpoint: Checkpoint) -> None:
     trainer.statistics = EpochStatistics(trainer.statistics.runaway_spikes)
     trainer.statistics.load_state_dict(checkpoint.section("tally"), info["tally"])
     trainer.data_description = info["data"]
+    if trainer.carry is True:
+        trainer.engine.carry_on(checkpoint.section("carried"))
     # Callbacks have no names, so their states are matched by position; one more or less would shift all of them.
     callbacks = [callback for callback in trainer.callbacks if callback.checkpointed]
     if len(info["callbacks"]) != len(callbacks):

@@ -4,7 +4,8 @@ trials of a recording are one; and the order of batches that this needs."""
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,13 +19,15 @@ from ..engines.contract.recordings import starts
 from ..engines.contract.slices import BatchShard
 from ..engines.contract.state import TrialState
 from ..engines.contract.wrapper import EngineWrapper
-from ..errors import EngineError, SettingError
+from ..errors import CheckpointError, EngineError, SettingError
 from ..losses import as_losses
 from ..losses.kinds import READOUTS
 from ..modelling import Network
+from ..plan.clock import to_steps
 
 MEMORY = "500 MB"
 """What the states of recordings may take, if nobody says."""
+KINDS = tuple(field.name for field in fields(TrialState))
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
 
 
@@ -61,8 +64,8 @@ class StatefulEngine(EngineWrapper):
         if why := engine.why_stateless():
             raise EngineError(why)
         super().__init__(engine)
-        self._last = np.zeros(0, np.int64)
-        self._end: TrialState | None = None
+        # by whether it was training: an evaluation within a recording leaves that of the training alone
+        self._ends: dict[bool, tuple[np.ndarray, TrialState]] = {}
 
     def load(self, events: Any) -> Data:
         return replace(self.inner.load(events), follows=follows(events))
@@ -75,24 +78,63 @@ class StatefulEngine(EngineWrapper):
             raise EngineError("trials that continue others take no observed spikes; use carry=False")
         samples = batch_indices(data, samples)
         self.inner.seed, self.inner.epoch = self.seed, self.epoch
-        state = self._before(data, samples)
-        result, self._end = self.inner.run_from(
+        state = self._before(data, samples, training)
+        result, end = self.inner.run_from(
             data, samples, state, training=training, record_spikes=record_spikes
         )  # fmt: skip
-        self._last, self.gradients = samples, self.inner.gradients
+        self._ends[training] = samples, end
+        self.gradients = self.inner.gradients
         return result
 
-    def _before(self, data: Data, samples: np.ndarray) -> TrialState | None:
+    def _before(self, data: Data, samples: np.ndarray, training: bool) -> TrialState | None:
         """The final state of the trials that these continue; None where they start from the initial state."""
         assert data.follows is not None
         on = data.follows[samples]
         if not on.any():
             return None
-        place = {int(s): i for i, s in enumerate(self._last)}
+        last, end = self._ends.get(training, (np.zeros(0, np.int64), None))
+        place = {int(s): i for i, s in enumerate(last)}
         rows = [place.get(int(s) - 1, -1) for s in samples]
-        if not on.all() or min(rows) < 0 or self._end is None:
+        if not on.all() or min(rows) < 0 or end is None:
             raise EngineError("chunks of a recording must run one after the other, all of a batch the same chunk")
-        return self._end.of(np.array(rows))
+        return end.of(np.array(rows))
+
+    def carried(self) -> dict[str, np.ndarray]:
+        """What the next chunks of a training start from, as arrays for a checkpoint."""
+        if True not in self._ends:
+            return {}
+        samples, end = self._ends[True]
+        parts = {f"{kind}/{name}": x for kind in KINDS for name, x in getattr(end, kind).items()}
+        return {"samples": samples, **parts}
+
+    def carry_on(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Start from what `carried` told.
+
+        Raises:
+            CheckpointError: that is not a state of this network.
+        """
+        self._ends = {}
+        if not arrays:
+            return
+        parts = {k: {n.partition("/")[2]: x for n, x in arrays.items() if n.startswith(f"{k}/")} for k in KINDS}
+        found, samples = TrialState(**parts), arrays.get("samples", np.zeros(0))
+        shapes = lambda state: {k: {n: x.shape for n, x in getattr(state, k).items()} for k in KINDS}  # noqa: E731
+        if samples.ndim != 1 or shapes(found) != self._shapes(len(samples)):
+            raise CheckpointError("the state of the recordings in the checkpoint is not one of this network")
+        self._ends[True] = samples, found
+
+    def _shapes(self, batch: int) -> dict[str, dict[str, tuple[int, ...]]]:
+        """Those of a `TrialState` of so many trials: engines trust it."""
+        plan = self.plan
+        every: dict[str, tuple[int, ...]] = {p.name: (batch, p.size) for p in plan.populations}
+        longest = (c.delay_steps if c.delays is None else to_steps(c.delays.limit, plan.dt) for c in plan.connections)
+        rows = 1 + int(max(longest, default=0))
+        sizes = {plan.input.name: plan.input.size} | {p.name: p.size for p in plan.populations if p.spiking}
+        return {
+            "states": {p.name: (batch, len(p.derived.states), p.size) for p in plan.populations},
+            "modes": every, "until": every,
+            "sent": {name: (rows, batch, size) for name, size in sizes.items()},
+        }  # fmt: skip
 
 
 class RecordingEngine(EngineWrapper):
@@ -201,8 +243,3 @@ def in_order(data: Ordered, order: np.ndarray | None, size: int) -> list[np.ndar
 def count_recordings(data: Ordered) -> int:
     """Number of recordings, or of samples where none continues another: what an epoch shuffles."""
     return len(data) if data.follows is None else int(np.count_nonzero(~data.follows))
-
-
-def is_fresh(data: Ordered, samples: np.ndarray) -> bool:
-    """Whether a batch starts from the initial state: none of its trials continues one of another batch."""
-    return data.follows is None or data.whole or not data.follows[samples].any()

@@ -63,7 +63,6 @@ from .stateful import (
     engine_of_recordings,
     in_bytes,
     in_order,
-    is_fresh,
 )
 from .weights_from_data import WeightsFromData, evenly, input_spikes
 
@@ -206,8 +205,6 @@ class Trainer:
         self.config, self.settings = dict(config or {}), dict[str, Any]()
         if carry not in (True, False, "exact"):
             raise SettingError(f"carry={carry!r}: must be True, False or 'exact'")
-        if carry is True and (checkpoint_batches or communicator is not None):
-            raise SettingError("carry=True cannot be combined with checkpoint_batches or several ranks")
         if device is not None and (carry or communicator is not None):
             raise SettingError("a device in the loop cannot be combined with carry=True or several ranks")
         self.loop = device if isinstance(device, InTheLoop) or device is None else InTheLoop(device)
@@ -253,7 +250,6 @@ class Trainer:
         self._task: dict[str, Any] = {}  # what `diagnosis` knows of the data
         self._tested_on_validation = False
         self._stop, self._interrupted = False, 0  # 1 and more: a reason, see `REASONS`
-        self._fresh = True  # whether a training can be resumed from the current batch
         if communicator is not None:
             self.distribute(communicator)
 
@@ -302,10 +298,7 @@ class Trainer:
         return f"<Trainer: {sizes}, {losses}, {self.engine.name}, {times}; {done}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a checkpoint holds, and what makes the same trainer: a copy has its own engine, and trains on from here.
-
-        Between the chunks of a recording (`carry`) it starts with the next one.
-        """
+        """What a checkpoint holds, and what makes the same trainer: a copy trains on from here with its own engine."""
         if isinstance(self.ranks, Ranks):
             raise SettingError("a trainer on several ranks cannot be pickled; give each process one of its own")
         arguments = {name: value for name, value in self.made_with.items() if name != "graph"}
@@ -586,14 +579,12 @@ class Trainer:
         except RankError as error:
             raise self._left_alone(error) from None
         except DeviceError as error:
-            if self._fresh:
-                self._save("last")
+            self._save("last")
             where = "" if self.folder is None else f"; continue the run from {self.folder.path}"
             at = f"epoch {self.state.epoch + 1}, batch {self.state.batch + 1}"
             raise DeviceError(f"{at}: {error}{where}") from None
         except Stopped:
-            if self._fresh:
-                self._save("last")
+            self._save("last")
             raise REASONS[self._interrupted - 1] from None
         finally:
             self.engine.stop(False)
@@ -662,9 +653,6 @@ class Trainer:
         for batch in train.of(order[state.batch :], state.epoch):
             self._batch(*batch)
             state.epoch_seconds = before + time.perf_counter() - began
-            self._fresh = state.batch == len(order) or is_fresh(train, order[state.batch])
-            if not self._fresh:
-                continue  # a checkpoint does not hold what is carried
             self._end_if_interrupted()
             in_the_middle = state.batch < len(order)
             if in_the_middle and self.checkpoint_batches and state.batch % self.checkpoint_batches == 0:
@@ -964,6 +952,8 @@ class Trainer:
             return
         if self.plan.auxiliary:
             raise SettingError("several losses can be trained only on one rank; use mpiexec -n 1, or one loss")
+        if self.carry is True:
+            raise SettingError("carry=True trains on one rank; use mpiexec -n 1, or carry='exact'")
         if self.carry == "exact" and any(r.mean == "batch" for r in self.plan.pushes):
             raise SettingError("whole recordings on several ranks take no regulariser of a batch; use mean='example'")
         self.ranks = ranks

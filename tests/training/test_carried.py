@@ -16,11 +16,12 @@ import pytest
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, load
 from genn_eventprop.data.events.chunks import chunks, timetable
 from genn_eventprop.engines.contract.data import StepsOnDisk
-from genn_eventprop.errors import DataError, EngineError, SettingError
+from genn_eventprop.errors import CheckpointError, DataError, EngineError, SettingError
 from genn_eventprop.losses import EndVoltageCrossEntropy, IntegratedVoltageCrossEntropy, SpikeTimeError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
-from genn_eventprop.optimisers import SGD
+from genn_eventprop.optimisers import SGD, Adam
+from genn_eventprop.training.callbacks import Callback
 from genn_eventprop.training.stateful import in_order
 from support.extras import REASON, needs
 
@@ -34,8 +35,8 @@ def trainer(**settings):
     net.connect(source, hidden, Dense(Normal(2.0, 0.8)), delay=2.0)
     net.connect(hidden, output, Dense(Normal(0.4, 0.6)))
     common = {"duration": 10.0, "dt": 1.0, "engine": "reference_clock", "progress": False, "batch_size": 2, "seed": 4}
-    loss = IntegratedVoltageCrossEntropy(output)
-    return Trainer(net, loss, optimiser=SGD(0.1), **common | {"carry": True, "spike_times": "grid"} | settings)
+    common |= {"optimiser": SGD(0.1), "carry": True, "spike_times": "grid"}
+    return Trainer(net, IntegratedVoltageCrossEntropy(output), **common | settings)
 
 
 def recordings(seed=1, lengths=(30.0, 50.0, 20.0), labels=(0, 1, 1)):
@@ -100,8 +101,6 @@ def test_a_run_folder_resumes_between_epochs(tmp_path):
 def test_what_is_refused():
     with pytest.raises(EngineError, match="c99 carries no state from trial to trial; use engine='native' or"):
         trainer(engine="c99")
-    with pytest.raises(SettingError, match="carry=True cannot be combined with checkpoint_batches or several ranks"):
-        trainer(checkpoint_batches=2)
     with pytest.raises(
         DataError, match="carry=True needs recordings cut into chunks, with the recording of each in groups="
     ):
@@ -223,36 +222,86 @@ def test_target_spike_times_go_to_their_chunks():
 
 KILLED = """
 import sys
+from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from training.test_carried import chunks, exact, recordings
-made = exact(run_dir=sys.argv[1], checkpoint_batches=1, chunk=2.0, batch_size=1)
+from training.test_carried import chunks, killable, recordings
+made = killable(sys.argv[3], run_dir=sys.argv[1], checkpoint_batches=1)
+if Path(sys.argv[1], "checkpoints", "last.safetensors").exists():
+    made.resume(sys.argv[1])
 made.fit(chunks(recordings(), 10.0, 1.0), epochs=10_000)
 """
 
 
+def killable(carry, **settings):
+    if carry == "exact":
+        return exact(chunk=2.0, batch_size=1, **settings)
+    return trainer(engine="native", optimiser=Adam(0.01, average=0.9), **settings)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
-def test_a_training_that_is_killed_goes_on_with_the_same_bits(tmp_path):
-    folder, tests = tmp_path / "killed", str(Path(__file__).parents[1])
-    process = subprocess.Popen([sys.executable, "-P", "-c", KILLED, str(folder), tests], stderr=subprocess.DEVNULL)
-    began = time.monotonic()
-    while (
-        not (folder / "checkpoints" / "last.safetensors").exists()
-        and process.poll() is None
-        and time.monotonic() - began < 60
-    ):
-        time.sleep(0.01)
-    time.sleep(0.1)  # somewhere in a recording
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    cut = chunks(recordings(), 10.0, 1.0)
-    made = exact(chunk=2.0, batch_size=1).resume(folder)
+@pytest.mark.parametrize("carry", ["exact", "True"])
+def test_a_training_that_is_killed_goes_on_with_the_same_bits(carry, tmp_path):
+    """Anywhere, several times: within recordings too."""
+    folder, tests, rng = tmp_path / "killed", str(Path(__file__).parents[1]), np.random.default_rng()
+    last, before = folder / "checkpoints" / "last.safetensors", 0.0
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, "-P", "-c", KILLED, str(folder), tests, carry])
+        began = time.monotonic()
+        while (
+            (not last.exists() or last.stat().st_mtime == before)
+            and process.poll() is None
+            and time.monotonic() - began < 60
+        ):
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.2))  # somewhere in a recording
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        before = last.stat().st_mtime
+    cut, made, whole = chunks(recordings(), 10.0, 1.0), killable(carry).resume(folder), killable(carry)
     done = made.state.epoch + 2
     assert made.state.updates > 0
-    made.fit(cut, epochs=done)
-    whole = exact(chunk=2.0, batch_size=1)
-    whole.fit(cut, epochs=done)
+    got, want = made.fit(cut, epochs=done)["history"], whole.fit(cut, epochs=done)["history"]
+    assert got == want
     for name, value in whole.engine.parameters.items():
         np.testing.assert_array_equal(made.engine.parameters[name], value)
+
+
+class Interrupted(Callback):
+    """Ends a training after some updates; evaluates after each."""
+
+    checkpointed = False
+
+    def __init__(self, after, events):
+        self.after, self.events = after, events
+
+    def end_batch(self, trainer, epoch, batch, statistics):
+        trainer.evaluate(self.events)
+        if trainer.state.updates == self.after:
+            trainer.interrupt()
+
+
+@pytest.mark.parametrize(("engine", "places"), [("reference_clock", [3]), ("native", [1, 4])])
+def test_an_interrupt_between_chunks_goes_on_with_the_state(engine, places, tmp_path):
+    """A copy, too."""
+    cut, other = chunks(recordings(), 10.0, 1.0), chunks(recordings(seed=2, lengths=(10.0,)), 10.0, 1.0)
+    whole = trainer(engine=engine)
+    whole.fit(cut, epochs=2)
+    for after in places:
+        first = trainer(engine=engine, run_dir=tmp_path / str(after), callbacks=[Interrupted(after, other)])
+        with pytest.raises(KeyboardInterrupt):
+            first.fit(cut, epochs=2)
+        copy = pickle.loads(pickle.dumps(first))
+        copy.run_dir = None
+        for made in (trainer(engine=engine).resume(tmp_path / str(after)), copy):
+            assert made.state.updates == after
+            made.fit(cut, epochs=2)
+            for name, value in whole.engine.parameters.items():
+                np.testing.assert_array_equal(made.engine.parameters[name], value)
+    made = trainer(engine=engine)
+    state = first.engine.carried()
+    for broken in ({**state, "sent/input": state["sent/input"][:, :, 1:]}, {"samples": state["samples"]}):
+        with pytest.raises(CheckpointError, match="state of the recordings in the checkpoint is not one of this netw"):
+            made.engine.carry_on(broken)
 
 
 @pytest.mark.parametrize(("carry", "engine"), [(True, "reference_clock"), ("exact", "native")])
