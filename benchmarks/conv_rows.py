@@ -1,7 +1,7 @@
 """What convolutions cost on native: Conv4, and how time and memory grow with channels, kernel, image and spikes.
 
     python benchmarks/conv_rows.py                      # Conv4, by rows and by tables of synapses
-    python benchmarks/conv_rows.py --write docs/benchmarks.md
+    python benchmarks/conv_rows.py --numbers docs/numbers/convolutions.json
     python benchmarks/conv_rows.py --growth     # single convolutions, too
     python benchmarks/conv_rows.py --spike-times exact --layers 1 --image 28
 
@@ -27,6 +27,7 @@ from typing import Literal
 
 import numpy as np
 import tyro
+from result_file import add_row
 from shd_shape import peak_memory
 
 from genn_eventprop import Conv2D, Dense, Events, FanIn, Network, losses
@@ -35,8 +36,6 @@ from genn_eventprop.modelling import Input, Population
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import Plan, make_plan
-
-BEGIN, END = "<!-- convolutions: begin -->", "<!-- convolutions: end -->"
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Settings:
         batch: Samples a step.
         tables: Run the same networks with tables of synapses, too.
         growth: One layer by channels, kernel, image and spikes, too.
-        write: A page with the two marks of this script, for the table.
+        numbers: The result file for the rows.
     """
 
     layers: int = 4
@@ -67,7 +66,7 @@ class Settings:
     tables: bool = True
     growth: bool = False
     seed: int = 1
-    write: Path | None = None
+    numbers: Path | None = None
 
 
 def network(s: Settings) -> tuple[Network, Population]:
@@ -100,8 +99,8 @@ def as_tables(plan: Plan) -> Plan:
     return replace(plan, connections=tuple(listed))
 
 
-def measured(s: Settings, table: bool) -> str:
-    """One network, as a row."""
+def measured(s: Settings, table: bool) -> list[str]:
+    """The cells of one network."""
     before = peak_memory()
     net, output = network(s)
     duration, size, rng = float(s.steps), net.inputs[0].size, np.random.default_rng(s.seed)
@@ -121,11 +120,11 @@ def measured(s: Settings, table: bool) -> str:
     sent = [float(size), *spikes.values()]
     behind = sum(n * c.synapses / c.pre for n, c in zip(sent, plan.connections[:-1]))
     each = ", ".join(f"{spikes[p.name] / p.size:.1f}" for p in net.populations[:-1])
-    numbers = f"{behind / 1e6:.2f} | {least:.2f} | {least * 1e6 / behind:.2f} | {peak_memory() - before:.0f}"
+    numbers = [f"{x:.2f}" for x in (behind / 1e6, least, least * 1e6 / behind)] + [f"{peak_memory() - before:.0f}"]
     shape = (
         f"{s.image} x {s.image} x {s.colours}, {s.layers} x {s.channels} channels, kernel {s.kernel}, stride {s.stride}"
     )
-    return f"| {shape} | {'table' if table else 'rows'} | {each} | {numbers} |"
+    return [shape, "table" if table else "rows", each, *numbers]
 
 
 def every(s: Settings) -> Iterator[tuple[Settings, bool]]:
@@ -140,19 +139,19 @@ def every(s: Settings) -> Iterator[tuple[Settings, bool]]:
         yield from ((shape, False) for shape in shapes)
 
 
+HEADS = (
+    "network", "synapses", "spikes a neuron", "million synapse-spikes", "ms a sample", "ns a synapse-spike", "MB",
+)  # fmt: skip
+
+
 def main(s: Settings) -> None:
-    lines = [
-        "| network | synapses | spikes a neuron | million synapse-spikes | ms a sample | ns a synapse-spike | MB |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    print(*lines, sep="\n", flush=True)
+    print(*HEADS, sep=" | ", flush=True)
     for one, table in every(s):
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            lines.append(pool.submit(measured, one, table).result())
-        print(lines[-1], flush=True)
-    if s.write is not None:
-        before, _, rest = s.write.read_text().partition(BEGIN)
-        s.write.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}")
+            cells = pool.submit(measured, one, table).result()
+        print(*cells, sep=" | ", flush=True)
+        if s.numbers is not None:
+            add_row(s.numbers, HEADS, cells, "python benchmarks/conv_rows.py", key=2)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Four hidden layers: does it learn, and what reaches every layer? Writes the table of docs/silent_and_exploding.md.
+"""Four hidden layers: does it learn, and what reaches every layer? The table of docs/silent_and_exploding.md.
 
-    python benchmarks/depth.py --into docs/silent_and_exploding.md
+    python benchmarks/depth.py --numbers docs/numbers/depth.json && python docs/numbers/tables.py
 
 Each row is a run of `genn_eventprop/experiments/deep.py`. Gradient norms: of the last batch of an epoch, of the learned
 weights that lead to a layer; 40 epochs of one seed take about a minute on an idle core.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from result_file import add_row
 
 from genn_eventprop.experiments.deep import Config, build
 
@@ -30,13 +31,13 @@ class Settings:
 
     Args:
         seeds: Of each variant. epochs: Of each run, None: those of the page.
-        into: A page, whose table between the marks is replaced.
+        numbers: The result file for the rows.
     """
 
     seeds: tuple[int, ...] = (1, 2, 3)
     epochs: int | None = None
     threads: int = 1
-    into: Path | None = None
+    numbers: Path | None = None
 
 
 def run(s: Settings, seed: int, **settings: Any) -> tuple[float, list[dict[str, Any]]]:
@@ -51,28 +52,20 @@ def run(s: Settings, seed: int, **settings: Any) -> tuple[float, list[dict[str, 
     return results["test_accuracy"], trainer.state.metrics
 
 
-def table(s: Settings) -> str:
-    command = f"python benchmarks/depth.py --seeds {' '.join(map(str, s.seeds))}"
-    command += "" if s.epochs is None else f" --epochs {s.epochs}"
-    rows = [f"`{command}`", ""]
-    rows += [f"| | test accuracy (%), seeds {', '.join(map(str, s.seeds))} |", "|---|---|"]
-    for name, settings in VARIANTS.items():
-        found = [run(s, seed, **settings) for seed in s.seeds]
-        rows.append(f"| {name} | {', '.join(f'{100 * accuracy:.1f}' for accuracy, _ in found)} |")
-        first, last = (found[0][1][epoch]["gradient_norms"] for epoch in (0, -1))
-        norms = (f"{layer} {first[layer]:.1e}, {last[layer]:.1e}" for layer in LAYERS)
-        print(rows[-1], "gradient norms after the first and the last epoch, seed 1:", *norms, sep="\n  ", flush=True)
-    return "\n".join(rows) + "\n"
-
-
 def main() -> None:
     s = tyro.cli(Settings, description=__doc__)
-    text = table(s)
-    print(text)
-    if s.into:
-        begin, end = "<!-- depth: begin -->", "<!-- depth: end -->"
-        old = s.into.read_text()
-        s.into.write_text(old[: old.index(begin) + len(begin)] + "\n\n" + text + "\n" + old[old.index(end) :])
+    seeds = " ".join(map(str, s.seeds))
+    command = f"python benchmarks/depth.py --seeds {seeds}" + ("" if s.epochs is None else f" --epochs {s.epochs}")
+    for name, settings in VARIANTS.items():
+        found = [run(s, seed, **settings) for seed in s.seeds]
+        accuracies = ", ".join(f"{100 * accuracy:.1f}" for accuracy, _ in found)
+        first, last = (found[0][1][epoch]["gradient_norms"] for epoch in (0, -1))
+        norms = (f"{layer} {first[layer]:.1e}, {last[layer]:.1e}" for layer in LAYERS)
+        told = "gradient norms after the first and the last epoch, seed 1:"
+        print(name, accuracies, told, *norms, sep="\n  ", flush=True)
+        if s.numbers:
+            heads = ("four hidden layers", f"test accuracy (%), seeds {seeds.replace(' ', ', ')}")
+            add_row(s.numbers, heads, (name, accuracies), command)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What rounding spikes to a grid does to the gradient, to accuracy and to time: writes docs/grid_versus_exact.md.
+"""What rounding spikes to a grid does to the gradient, to accuracy and to time: tables of docs/grid_versus_exact.md.
 
     python benchmarks/grid_versus_exact.py --data-dir DATA                               all of it: a quiet day
     python benchmarks/grid_versus_exact.py --data-dir DATA --parts tuned --only yin_yang --share 0.3
@@ -27,6 +27,7 @@ import numpy as np
 import seeds
 import tyro
 from matplotlib.axes import Axes
+from result_file import add_row
 
 from genn_eventprop import Dense, Events, Network, Normal, losses
 from genn_eventprop.data.readers import fsdd, mnist, yin_yang
@@ -47,7 +48,7 @@ class Settings:
 
     Args:
         out: Folder of gradients and run folders.
-        doc: Page to write. figure: Its picture.
+        numbers: Folder of the result files. figure: The picture of the page.
         data_dir: Holds mnist/mnist.npz and fsdd/fsdd_spikes_700ch.npz; without them random spikes of the same rate.
         steps: Widths of the grid in ms for gradients. trained: For trainings.
         seeds: Of the trainings. epochs: Of each.
@@ -58,7 +59,7 @@ class Settings:
     """
 
     out: Path = Path("runs/grid_versus_exact")
-    doc: Path = Path("docs/grid_versus_exact.md")
+    numbers: Path = Path("docs/numbers")
     figure: Path = Path("docs/figures/grid_versus_exact.png")
     data_dir: Path | None = None
     steps: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -172,10 +173,9 @@ CONTESTS = {
 KINDS = ("grid", "exact")
 
 
-def tuned(s: Settings) -> list[str]:
+def tuned(s: Settings) -> None:
     """A row a task and kind of spike times; trains what is missing, the least expensive task first."""
     heads = ("task", "epochs", "spike times", "test (%), seeds")
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, contest in CONTESTS.items():
         if s.only and name not in s.only:
             continue
@@ -202,10 +202,10 @@ def tuned(s: Settings) -> list[str]:
             spread = f" +- {np.std(tests, ddof=1):.2f}" if len(tests) > 1 else ""
             step = f"grid of {contest.grid_dt:g} ms" if kind == "grid" else "exact"
             words = f"rate {rate:g}, {', '.join(f'{k} {v}' for k, v in contest.others[i].items() if v) or 'no penalty'}"
-            lines.append(f"| {name} | {epochs} | {step} | {np.mean(tests):.2f}{spread} ({len(tests)}) |")
-            print(lines[-1], f"{words}, {100 * best[rate, i]:.2f} % on validation", flush=True)
-            _write_between(s.doc, "tuned", lines, 3)
-    return lines
+            cells = (name, str(epochs), step, f"{np.mean(tests):.2f}{spread} ({len(tests)})")
+            print(*cells, f"{words}, {100 * best[rate, i]:.2f} % on validation", sep=", ", flush=True)
+            command = f"python benchmarks/grid_versus_exact.py --parts tuned --only {name}"
+            add_row(s.numbers / "tuned.json", heads, cells, command, key=3)
 
 
 def _validated(
@@ -238,16 +238,6 @@ def _train(
     return run_experiment(
         replace(file, plot=None), config, resume=(folder / "checkpoints" / "last.safetensors").exists()
     )
-
-
-def _write_between(doc: Path, name: str, lines: list[str], columns: int) -> None:
-    """Into the table of this name, where rows that this call did not run stay; the first columns tell rows apart."""
-    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-    before, rest = doc.read_text().split(begin)
-    table, after = rest.split(end)
-    key = lambda row: tuple(row.split("|")[1 : 1 + columns])  # noqa: E731
-    rows = {key(row): row for row in table.splitlines() if row.startswith("|")} | {key(row): row for row in lines}
-    doc.write_text(before + begin + "\n".join(rows.values()) + "\n" + end + after)
 
 
 SHAPES = ((5, 5, 200, 60.0), (150, 784, 100, 60.0), (1500, 100, 100, 200.0), (300, 100, 400, 100.0))
@@ -351,19 +341,19 @@ def trainings(s: Settings) -> dict[str, dict[int, dict[str, float]]]:
     return {kind: results for kind, results in found.items() if results}
 
 
-def angles(rows: list[Row]) -> list[str]:
-    """Angle and ratio of norms at each step of the grid; times at two of them beside the exact one."""
+def angles(rows: list[Row]) -> list[list[str]]:
+    """Heads and cells: angle and ratio of norms at each step of the grid; times at two of them beside the exact one."""
     steps = sorted({float(r["step"]) for r in rows} - {0.0})
     timed = (0.0, min(steps), 1.0)
     heads = ["task", "hidden layer", *(f"{step:g} ms" for step in steps)]
     heads += [f"ms a sample, {'exact' if step == 0 else f'{step:g} ms'}" for step in timed]
-    text = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    text = [heads]
     by = {(r["task"], r["topology"], float(r["step"])): r for r in rows}
     for task, topology in dict.fromkeys((r["task"], r["topology"]) for r in rows):
         of = [by[task, topology, step] for step in steps]
         cells = [f"{r['angle']:.1f}, {r['ratio']:.2f}" for r in of]
         cells += [f"{by[task, topology, step]['ms']:.2f}" for step in timed]
-        text.append(f"| {task} | {topology} | {' | '.join(cells)} |")
+        text.append([task, topology, *cells])
     return text
 
 
@@ -423,7 +413,10 @@ def main() -> int:
     if "gradients" in s.parts:
         rows, trained = gradients(s), trainings(s)
         draw(rows, trained, s.figure)
-        _write_between(s.doc, "angles", angles(rows), 2)
+        heads, *table = angles(rows)
+        for cells in table:
+            command = "python benchmarks/grid_versus_exact.py --data-dir DATA --parts gradients"
+            add_row(s.numbers / "angles.json", heads, cells, command, key=2)
         if trained:
             print(*accuracies(trained), sep="\n")
     if "tuned" in s.parts:

@@ -1,6 +1,6 @@
 """Three losses on words with a silent tail, and without: the table in docs/losses.md and docs/figures/loss_shaping.png.
 
-    python benchmarks/loss_shaping.py --out runs/loss_shaping
+    python benchmarks/loss_shaping.py --out runs/loss_shaping && python docs/numbers/tables.py
 
 Trains `loss_shaping_toy` with every loss and seed; a run folder that holds results.json is not run again. Exit status 1
 if the losses are not in the paper's order for `--least` seeds.
@@ -19,6 +19,7 @@ import numpy as np
 import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from result_file import add_row
 from seeds import run, seeds_of
 
 from genn_eventprop.experiment import load_experiment
@@ -32,7 +33,6 @@ LOSSES = {  # worst first, as published: name -> colour, words
     "sum_weigh_exp": (GREEN, "the same, weighted with exp(-t/T)"),
 }
 TAIL, NONE = 400.0, 60.0  # trial lengths in ms, with and without silence after the 50 ms of the word
-BEGIN, END = "<!-- loss shaping: begin -->", "<!-- loss shaping: end -->"
 
 Runs = dict[tuple[str, float], list[Path]]
 
@@ -49,8 +49,8 @@ class Settings:
     """Seeds of the trials without a silent tail."""
     least: int = 8
     """Seeds in which the losses must be in order."""
-    document: Path = ROOT / "docs" / "losses.md"
-    """Where the table goes, between its marks."""
+    numbers: Path = ROOT / "docs" / "numbers" / "loss_shaping.json"
+    """The result file for the rows of the table."""
     picture: Path = ROOT / "docs" / "figures" / "loss_shaping.png"
     """Where the figure goes."""
 
@@ -64,11 +64,9 @@ def main(s: Settings) -> int:
             options = ["--loss", loss, "--duration", f"{duration:g}", "--threads", "1"]
             results = run("loss_shaping_toy", seed, folders[-1], options)
             print(f"{loss}, {duration:g} ms, seed {seed}: {100 * results['final_test_accuracy']:.1f} %", flush=True)
-    text, in_order = table(runs, seeds)
-    before, _, rest = s.document.read_text().partition(BEGIN)
-    s.document.write_text(f"{before}{BEGIN}\n{text}{END}{rest.partition(END)[2]}")
+    in_order = keep(s.numbers, runs)
     save(draw(runs), s.picture)
-    print(text + f"written: {s.document}, {s.picture}")
+    print(f"in this order in {in_order} of {len(seeds)} seeds; written: {s.numbers}, {s.picture}")
     return 0 if in_order >= min(s.least, len(seeds)) else 1
 
 
@@ -80,21 +78,19 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def table(runs: Runs, seeds: list[int]) -> tuple[str, int]:
-    """(Markdown, number of seeds in which avg_xentropy < sum < sum_weigh_exp with the silent tail)."""
-    out = [
-        "| loss | trial | seeds | test accuracy (%) | hidden spikes at the end |",
-        "|---" * 5 + "|",
-    ]
+def keep(numbers: Path, runs: Runs) -> int:
+    """A row for every loss and trial; the number of seeds in which avg_xentropy < sum < sum_weigh_exp with the tail."""
+    heads = ("loss", "trial", "seeds", "test accuracy (%)", "hidden spikes at the end")
+    with_tail = [[final(folder)["final_test_accuracy"] for folder in runs[loss, TAIL]] for loss in LOSSES]
+    in_order = sum(a < b < c for a, b, c in zip(*with_tail))
     for (loss, duration), folders in runs.items():
         accuracy = [100 * final(folder)["final_test_accuracy"] for folder in folders]
         spikes = mean(lines(folder)[-1]["spikes_per_neuron"]["hidden"] for folder in folders)
         spread = f" +- {stdev(accuracy):.1f}" if len(accuracy) > 1 else ""
-        out.append(f"| `{loss}` | {duration:g} ms | {len(accuracy)} | {mean(accuracy):.1f}{spread} | {spikes:.2f} |")
-    columns = [[final(folder)["final_test_accuracy"] for folder in runs[loss, TAIL]] for loss in LOSSES]
-    in_order = sum(a < b < c for a, b, c in zip(*columns))
-    out += ["", f"In trials of {TAIL:g} ms the losses are in this order in {in_order} of {len(seeds)} seeds."]
-    return "\n".join(out) + "\n", in_order
+        cells = (f"`{loss}`", f"{duration:g} ms", str(len(accuracy)), f"{mean(accuracy):.1f}{spread}", f"{spikes:.2f}")
+        command = "python benchmarks/loss_shaping.py --out OUT"
+        add_row(numbers, heads, cells, command, key=2, accuracies=accuracy, in_order=in_order)
+    return in_order
 
 
 @styled

@@ -1,6 +1,6 @@
-"""Time and memory of a training step beside other packages: docs/benchmarks.md and its figures, one run, one machine.
+"""Time and memory of a training step beside other packages, in one run on one machine: for docs/benchmarks.md.
 
-    python benchmarks/peers.py --out runs/peers --write docs/benchmarks.md
+    python benchmarks/peers.py --out runs/peers --numbers docs/numbers && python docs/numbers/tables.py
     python benchmarks/peers.py --out runs/peers --peers native snntorch --tasks layer
     python benchmarks/peers.py --out runs/peers --python mlgenn=OTHER/bin/python     # an environment that has it
 
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import venv
@@ -32,12 +31,12 @@ from typing import Any
 
 import tyro
 from peer_worker import Shape
+from result_file import add_row
 
 from genn_eventprop.report.plots import save
 from genn_eventprop.report.plots.style import CLASS_COLOURS, GREY, figure, styled
 
 HERE = Path(__file__).resolve().parent
-BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 LAYER = Shape(steps=500, batch=16, inputs=512, hidden=512)
 SHD = Shape(steps=1000, batch=32, inputs=700, hidden=256, outputs=20, rate=8000 / 700_000)
 YIN_YANG = Shape(steps=60, batch=32, inputs=5, hidden=200, outputs=3)
@@ -59,11 +58,8 @@ CAN = {
     "shd": ("native", "genn", "mlgenn", "spyx", "snntorch", "norse", "spikingjelly"),
     "yin-yang": ("native", "eventax"),
 }
-PUBLISHED = {"SpikingJelly (CuPy)": 4.3, "Spyx": 4.5, "Lava-DL": 9.8, "snnTorch": 259, "Norse": 351}
-"""Open Neuromorphic's benchmark on an RTX 4090, ms per batch: 512 neurons, batch 16, 500 steps, both directions."""
-SAMPLES, EPOCHS = 8156, 100
-ON_A_GPU = {"GeNN": 777, "Spyx": 2985}
-"""Seconds of a run of SHD with the loss-shaping paper's code."""
+FILES = {"layer": ("peers_layer", LAYER), "shd": ("peers_shd", SHD), "yin-yang": ("peers_yin_yang", YIN_YANG)}
+"""Result file of a task, and its shape."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +82,8 @@ class Settings:
     """Seconds for one measurement, compiling included."""
     small: bool = False
     """Tiny shapes, to try the script."""
-    write: Path | None = None
-    """Document whose tables are replaced; figures go to figures/ beside it."""
+    numbers: Path | None = None
+    """Folder of the result files; the figure goes to figures/ beside it."""
 
 
 def main(s: Settings) -> None:
@@ -106,8 +102,8 @@ def main(s: Settings) -> None:
             found = measured(s, pythons[peer], peer, task, shape)
             words = found.get("error") or f"{found['cpu']:.1f} ms of processor time, {found['memory']:.0f} MB"
             print(f"{task} {peer} {describe(shape)}: {words}", flush=True)
-    if s.write is not None:
-        write(s.write, rows_of(s.out), missing, s)
+    if s.numbers is not None:
+        write(s.numbers, rows_of(s.out), missing, s)
 
 
 def wanted(s: Settings) -> list[tuple[str, str, Shape]]:
@@ -179,63 +175,36 @@ def describe(shape: Shape) -> str:
     return f"{shape.steps} steps, batch {shape.batch}, {shape.inputs} - {shape.hidden}, rate {shape.rate:g}"
 
 
-def write(document: Path, rows: Sequence[Mapping[str, Any]], missing: Mapping[str, str], s: Settings) -> None:
-    """Tables between the marks of the document, and with growth its figure."""
-    fixed = {"layer": LAYER, "shd": SHD, "yin-yang": YIN_YANG}
-    parts = [machine(rows)]
-    titles = {
-        "layer": f"One Linear + LIF: {describe(LAYER)}; forward and backward",
-        "shd": f"Shape of SHD: 700 - 256 recurrent - 20, {SHD.steps} steps, batch {SHD.batch}; a training step",
-        "yin-yang": "Yin-Yang with exact spike times: 5 - 200 - 3, batch 32; a training step",
-    }
-    for task, title in titles.items():
-        parts += [f"## {title}", table(task, fixed[task], rows)]
-    told = ", ".join(f"{name} {ms:g}" for name, ms in PUBLISHED.items())
-    parts.insert(3, f"Published for this shape on an RTX 4090 (Open Neuromorphic), ms per batch: {told}.")
-    parts.insert(6, whole_run(rows))
-    if missing:
-        parts.append("Absent: " + "; ".join(f"{peer} ({why})" for peer, why in missing.items()) + ".")
+def write(numbers: Path, rows: Sequence[Mapping[str, Any]], missing: Mapping[str, str], s: Settings) -> None:
+    """A result file for every task, written anew, and with growth the figure."""
+    for task, (name, shape) in FILES.items():
+        (numbers / f"{name}.json").unlink(missing_ok=True)
+        for cells in table(task, shape, rows, missing):
+            add_row(numbers / f"{name}.json", HEADS, cells, f"python benchmarks/peers.py --out OUT --tasks {task}")
     if s.growth:
-        save(draw(rows), document.parent / "figures" / "benchmarks.png")
-        words = "Processor time and memory of the layer against steps, neurons, batch and input rate"
-        parts += ["## Growth", f"![{words}](figures/benchmarks.png)"]
-    before, _, rest = document.read_text().partition(BEGIN)
-    document.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}{rest.partition(END)[2]}")
-    print(f"written: {document}")
+        save(draw(rows), numbers.parent / "figures" / "benchmarks.png")
+    print(f"written: {numbers}")
 
 
-def machine(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Processor, and the versions of all packages."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), platform.processor())
-    told: dict[str, None] = {}
-    for row in rows:
-        told |= {f"{k} {v}": None for k, v in row.get("versions", {}).items() if k != "numpy"}
-    first = f"Machine: {os.cpu_count()} cores of {name}, one thread for each; Python {platform.python_version()}."
-    return f"{first}\n\n{', '.join(told)}."
+HEADS = ("package", "ms per batch, processor time", "times the fastest", "memory (MB)")
 
 
-def table(task: str, shape: Shape, rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line a peer, fastest first."""
+def table(
+    task: str, shape: Shape, rows: Sequence[Mapping[str, Any]], missing: Mapping[str, str]
+) -> list[tuple[str, ...]]:
+    """The cells of a line a peer, fastest first; then those that failed, and those that are absent."""
     found = [r for r in rows if r["task"] == task and r["shape"] == asdict(shape)]
     good = sorted((r for r in found if "cpu" in r), key=lambda r: r["cpu"])
-    heads = ("package", "ms per batch, processor time", "times the fastest", "memory (MB)")
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for r in good:
-        lines.append(f"| {r['peer']} | {r['cpu']:.4g} | {r['cpu'] / good[0]['cpu']:.1f} | {r['memory']:.0f} |")
-    lines += [f"| {r['peer']} | {r['error']} | - | - |" for r in found if "error" in r]
-    return "\n".join(lines)
+    lines = [(named(r), f"{r['cpu']:.4g}", f"{r['cpu'] / good[0]['cpu']:.1f}", f"{r['memory']:.0f}") for r in good]
+    lines += [(named(r), r["error"], "-", "-") for r in found if "error" in r]
+    return lines + [(peer, f"absent: {why}", "-", "-") for peer, why in missing.items() if peer in CAN[task]]
 
 
-def whole_run(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What SHD takes at the measured pace, beside the published runs on a GPU."""
-    found = [r for r in rows if r["task"] == "shd" and r["shape"] == asdict(SHD) and "cpu" in r]
-    told = ", ".join(f"{r['peer']} {r['cpu'] / SHD.batch * SAMPLES * EPOCHS / 1e3:.0f} s" for r in found)
-    published = ", ".join(f"{name} {seconds} s" for name, seconds in ON_A_GPU.items())
-    return (
-        f"All of SHD ({SAMPLES} samples, {EPOCHS} epochs) at this pace, processor time of one core: {told}. "
-        f"Published, on a GPU, 256 hidden neurons and steps of 1 ms: {published}."
-    )
+def named(row: Mapping[str, Any]) -> str:
+    """A peer with its version, its own where it is a package: `native` and `genn` are this one."""
+    versions, peer = row.get("versions", {}), row["peer"]
+    version = next((v for k, v in versions.items() if k.replace("_", "") == peer), None)
+    return peer if version is None else f"{peer} {version}"
 
 
 def point(rows: Sequence[Mapping[str, Any]], peer: str, shape: Shape) -> Mapping[str, Any] | None:

@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py             # 1 and 2 threads, 1, 2, 4 ranks; batch 32, 256, 1024; hidden 64, 256, 1024
     python benchmarks/scaling.py --quick     # a minute on a quiet machine: two sizes, short trials
-    python benchmarks/scaling.py --write docs/cluster.md
+    python benchmarks/scaling.py --numbers docs/numbers/scaling.json
 
 A training step at the shape of SHD (700 inputs, 20 outputs, recurrent LIF, 1000 steps of 1 ms, 8000 input spikes a
 sample): forward, backward, the sum over slices and ranks, Adam. Every line is the least time of a step over some
@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from result_file import add_row
 
 from genn_eventprop import Dense, Events, Network, Normal, losses
 from genn_eventprop.distributed import world
@@ -38,7 +39,6 @@ from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
 from genn_eventprop.report import plots
-from genn_eventprop.runs.run_folder import environment
 
 NETWORK = (30e-6, 1.25e9)
 """Latency in s and bandwidth in bytes a second of the network that is extrapolated to: 10 Gbit/s."""
@@ -154,19 +154,23 @@ def extrapolated(model: dict[str, float], hidden: int, gradient: int) -> list[st
     return rows
 
 
-def report(lines: list[Line]) -> str:
-    """The measurements, the model and what it says of 64 cores and 16 machines."""
+def speed_ups(lines: list[Line]) -> list[list[str]]:
+    """Heads and cells of what was measured."""
     kinds = list(dict.fromkeys((x.ranks, x.threads) for x in lines if x.ranks * x.threads > 1))
-    heads = " | ".join(f"{ranks} x {threads}" for ranks, threads in kinds)
-    text = [
-        f"| hidden | batch | s per step, 1 x 1 | speed-up, ranks x threads: {heads} |",
-        "|---" * (3 + len(kinds)) + "|",
-    ]
+    heads = [f"{ranks} x {threads}" for ranks, threads in kinds]
+    rows = [["hidden", "batch", "s per step, 1 x 1", f"speed-up, ranks x threads: {heads[0]}", *heads[1:]]]
     seconds = {(x.hidden, x.batch, x.ranks, x.threads): x.seconds for x in lines}
     for hidden, batch in dict.fromkeys((x.hidden, x.batch) for x in lines):
         base = seconds[hidden, batch, 1, 1]
-        up = " | ".join(f"{base / seconds[hidden, batch, *kind]:.2f}" for kind in kinds)
-        text.append(f"| {hidden} | {batch} | {base:.4f} | {up} |")
+        up = [f"{base / seconds[hidden, batch, *kind]:.2f}" for kind in kinds]
+        rows.append([str(hidden), str(batch), f"{base:.4f}", *up])
+    return rows
+
+
+def report(lines: list[Line]) -> str:
+    """The measurements, the model and what it says of 64 cores and 16 machines."""
+    heads, *rows = speed_ups(lines)
+    text = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *(f"| {' | '.join(cells)} |" for cells in rows)]
     models = {h: fit([x for x in lines if x.hidden == h]) for h in sorted({x.hidden for x in lines})}
     text += ["", "| hidden | a, ms per sample | b, ms per step | latency, us | bandwidth, GB/s |", "|---" * 5 + "|"]
     for h, m in models.items():
@@ -178,12 +182,6 @@ def report(lines: list[Line]) -> str:
     for h, m in models.items():
         text += extrapolated(m, h, gradients[h])
     return "\n".join(text) + "\n"
-
-
-def machine() -> str:
-    """Where this was measured."""
-    about = environment()
-    return f"{about['cores']} cores, {about['processor'] or about['machine']}; {about['commit'] or 'installed'}."
 
 
 def figure_of(lines: list[Line], path: Path) -> None:
@@ -211,12 +209,12 @@ def figure_of(lines: list[Line], path: Path) -> None:
     plots.save(fig, path)
 
 
-def main(quick: bool = False, write: Path | None = None, repeats: int = 5, keep: Path = Path("scaling.json")) -> None:
+def main(quick: bool = False, numbers: Path | None = None, repeats: int = 5, keep: Path = Path("scaling.json")) -> None:
     """Measure, fit, extrapolate.
 
     Args:
         quick: A minute: two batches, two sizes, trials of 100 ms.
-        write: Put the tables and the figure into this document, between its marks.
+        numbers: The result file for the measurements of the middle size; the figure goes to figures/ beside its folder.
         repeats: Steps of which the fastest counts.
         keep: File for the measurements; one that is there is reported without measuring again.
     """
@@ -229,18 +227,13 @@ def main(quick: bool = False, write: Path | None = None, repeats: int = 5, keep:
                     lines.append(measured(hidden, batch, ranks, threads, steps, repeats))
                     print(lines[-1], flush=True)
         keep.write_text(json.dumps([asdict(x) for x in lines], indent=1))
-    text = report(lines)
-    if write is None:
-        print(text, end="")
-        return
-    begin, end = "<!-- scaling: begin -->", "<!-- scaling: end -->"
-    before, rest = write.read_text().split(begin)
-    sizes = sorted({x.hidden for x in lines})
-    middle = [x for x in lines if x.hidden == sizes[len(sizes) // 2]]
-    measured_alone = report(middle).partition("\n\n")[0]  # what the model predicts is in the figure
-    text = f"{machine()}\n\n{measured_alone}\n\n![speed-up over cores](figures/scaling.png)\n"
-    write.write_text(f"{before}{begin}\n{text}{end}{rest.split(end)[1]}")
-    figure_of(lines, write.parent / "figures" / "scaling.png")
+    print(report(lines), end="")
+    if numbers is not None:
+        sizes = sorted({x.hidden for x in lines})
+        heads, *rows = speed_ups([x for x in lines if x.hidden == sizes[len(sizes) // 2]])
+        for cells in rows:
+            add_row(numbers, heads, cells, "python benchmarks/scaling.py", key=2)
+        figure_of(lines, numbers.parent.parent / "figures" / "scaling.png")
 
 
 if __name__ == "__main__":

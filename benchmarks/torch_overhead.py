@@ -2,7 +2,7 @@
 
     python benchmarks/torch_overhead.py                     # processor time of both in turn, and threads
     python benchmarks/torch_overhead.py --profile           # where the layer's own time goes
-    python benchmarks/torch_overhead.py --write docs/pytorch.md   # also puts the first table into the page
+    python benchmarks/torch_overhead.py --numbers docs/numbers/torch_overhead.json   # keeps the first table
 
 The network is that of `shd_shape.py`: 700 - 256 recurrent LIF - 20 LI, 1000 steps of 1 ms, 8000 input spikes a sample,
 batches of 32. Both train on the same `Events` with Adam at rate 0, so that the spikes stay as they are,
@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from result_file import add_row
 from shd_shape import Settings, network, random_events
 
 from genn_eventprop import Events, Trainer, losses
@@ -105,19 +106,22 @@ def least(turns: dict[str, Turn], repeats: int, clock: Callable[[], float]) -> d
     return best
 
 
-def overhead(s: Settings, events: Events, repeats: int) -> list[str]:
+HEADS = ("one thread", "processor time, ms a sample", "beside Trainer", "half of the turns")
+
+
+def overhead(s: Settings, events: Events, repeats: int) -> list[tuple[str, ...]]:
+    """The cells of a row for each."""
     torch.set_num_threads(1)
     turns = {
         "Trainer": trainer_turn(s, events, 1), "layer, Events": torch_turn(s, events, 1),
         "layer, dense counts": torch_turn(s, events, 1, dense=True),
     }  # fmt: skip
-    found, rows = taken(turns, repeats), list[str]()
+    found, rows = taken(turns, repeats), list[tuple[str, ...]]()
     for name, seconds in found.items():
         least, middle, most = np.percentile(100 * (seconds / found["Trainer"] - 1), (25, 50, 75))
-        beside = f"{middle:+.1f} % | {least:+.1f} to {most:+.1f} %"
-        rows.append(f"| {name} | {1e3 * np.median(seconds) / len(events):.3f} | {beside} |")
-    head = "| one thread | processor time, ms a sample | beside Trainer | half of the turns |"
-    return [head, "|---|---|---|---|", *rows]
+        each = f"{1e3 * np.median(seconds) / len(events):.3f}"
+        rows.append((name, each, f"{middle:+.1f} %", f"{least:+.1f} to {most:+.1f} %"))
+    return rows
 
 
 def by_policy(asked: argparse.Namespace) -> list[str]:
@@ -172,7 +176,7 @@ def main() -> None:
     options.add_argument("--batches", type=int, default=8)
     options.add_argument("--profile", action="store_true")
     options.add_argument("--threads", action="store_true", help="the table of threads alone")
-    options.add_argument("--write", type=Path)
+    options.add_argument("--numbers", type=Path)
     asked = options.parse_args()
     s = Settings()
     events = random_events(Settings(batch=s.batch * asked.batches))
@@ -188,13 +192,11 @@ def main() -> None:
     if asked.threads:
         print("\n".join(threads(s, events[: 2 * s.batch], asked.repeats)))
         return
-    lines = overhead(s, events, asked.repeats)
-    print("\n".join([*lines, "", *by_policy(asked)]))
-    if asked.write:
-        text = asked.write.read_text()
-        begin, end = (f"<!-- {name} of benchmarks/torch_overhead.py -->" for name in ("begin", "end"))
-        before, rest = text.split(begin)
-        asked.write.write_text(before + "\n".join([begin, *lines, end]) + rest.split(end)[1])
+    for cells in [HEADS, *overhead(s, events, asked.repeats)]:
+        print(*cells, sep=" | ")
+        if asked.numbers and cells != HEADS:
+            add_row(asked.numbers, HEADS, cells, "python benchmarks/torch_overhead.py")
+    print("", *by_policy(asked), sep="\n")
 
 
 if __name__ == "__main__":

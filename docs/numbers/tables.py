@@ -33,8 +33,15 @@ def table(result: dict[str, Any]) -> str:
     """In Markdown, with version and machine of its rows below."""
     lines = [f"| {' | '.join(result['columns'])} |", "|---" * len(result["columns"]) + "|"]
     lines += [f"| {' | '.join(row['cells'])} |" for row in result["rows"]]
-    about = dict.fromkeys(f"genn_eventprop {row['version']}, {row['machine']}" for row in result["rows"])
-    return "\n".join([*lines, "", "; ".join(about) + "."]) + "\n"
+    about: dict[tuple[str, str], dict[str, None]] = {}
+    for row in result["rows"]:
+        number, _, commit = row["version"].partition(" ")
+        about.setdefault((number, row["machine"]), {})[commit.strip("()")] = None
+    told = (
+        f"genn_eventprop {number} ({', '.join(commits)})" + (f", {machine}" if machine else "")
+        for (number, machine), commits in about.items()
+    )
+    return "\n".join([*lines, "", "; ".join(told) + "."]) + "\n"
 
 
 def written(root: Path) -> dict[Path, str]:

@@ -36,21 +36,20 @@ def test_small_measurements_are_kept(peers, tmp_path, capsys):
     assert rows[0]["cpu"] > 0 and rows[0]["memory"] > 0 and "genn_eventprop" in rows[0]["versions"]
 
 
-def test_the_document_gets_tables_a_figure_and_the_absent(peers, tmp_path):
+def test_result_files_a_figure_and_the_absent(peers, tmp_path):
     shapes = [x for series in peers.GROWTH.values() for x in series]
     rows = [
         {"task": "layer", "peer": peer, "shape": peers.asdict(x), "cpu": factor * x.steps * x.batch, "wall": 1.0,
          "memory": 10.0 * factor, "first": 1.0, "versions": {peer: "1.0"}}
-        for x in dict.fromkeys(shapes) for peer, factor in (("native", 1.0), ("norse", 20.0))
+        for x in dict.fromkeys(shapes) for peer, factor in (("norse", 20.0), ("native", 1.0))
     ]  # fmt: skip
     rows.append({"task": "shd", "peer": "spyx", "shape": peers.asdict(peers.SHD), "error": "more than 9 s"})
-    document = tmp_path / "benchmarks.md"
-    document.write_text(f"before\n{peers.BEGIN}\nold\n{peers.END}\nafter\n")
-    settings = peers.Settings(tmp_path)
-    peers.write(document, rows, {"mlgenn": "no package"}, settings)
-    text = document.read_text()
-    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
-    assert "| native | 8000 | 1.0 | 10 |" in text and "| norse | 1.6e+05 | 20.0 | 200 |" in text
-    assert "| spyx | more than 9 s |" in text and "Absent: mlgenn (no package)." in text
-    assert "(figures/benchmarks.png)" in text and "Norse 351" in text and "norse 1.0" in text
+    numbers = tmp_path / "numbers"
+    numbers.mkdir()
+    (numbers / "peers_layer.json").write_text('{"columns": [], "rows": [{"cells": ["old"]}]}')
+    peers.write(numbers, rows, {"mlgenn": "no package"}, peers.Settings(tmp_path))
+    layer, shd = (json.loads((numbers / f"peers_{name}.json").read_text())["rows"] for name in ("layer", "shd"))
+    assert [r["cells"] for r in layer] == [["native 1.0", "8000", "1.0", "10"], ["norse 1.0", "1.6e+05", "20.0", "200"]]
+    assert [r["cells"][:2] for r in shd] == [["spyx", "more than 9 s"], ["mlgenn", "absent: no package"]]
+    assert layer[0]["version"] and layer[0]["machine"] and layer[0]["command"].startswith("python benchmarks/peers.py")
     assert (tmp_path / "figures/benchmarks.png").stat().st_size > 10_000

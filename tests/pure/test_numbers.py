@@ -67,6 +67,13 @@ def test_a_result_file_on_no_page_and_a_mark_without_a_file_are_errors(place):
         written(place)
 
 
+def test_a_table_says_versions_and_machines_of_its_rows_once():
+    row = {"cells": ["a"], "version": "0.2.0 (1)", "machine": "m"}
+    rows = [row, row | {"version": "0.2.0 (2)"}, row | {"version": "0.1.0 (0)", "machine": ""}]
+    text = TABLES["table"]({"columns": ["x"], "rows": rows})
+    assert text.endswith("\ngenn_eventprop 0.2.0 (1, 2), m; genn_eventprop 0.1.0 (0).\n")
+
+
 @pytest.mark.parametrize("one, other, same", [
     ("97.95 +- 0.55", "97.95 +- 0.55", True), ("97.95 +- 0.55", "97.96 +- 0.55", False),
     ("93.0 +- 1.9", "93.00 +- 1.93", True), ("93.0 +- 1.9", "93.06 +- 1.93", False), ("65.7", "65.71", True),
