@@ -12,8 +12,11 @@ import tyro
 
 from ..data import Events
 from ..data.augment.steps import Crop, CropChannels
+from ..data.events.folder import in_pieces
+from ..data.events.storage import save_pieces
 from ..data.open import open_events
 from ..data.readers import hdf5
+from ..data.readers.structured import Pieces
 from ..description.steps import apply
 from ..errors import SettingError
 from .options import operand, parse
@@ -49,8 +52,8 @@ def _events(
 
     Args:
         source: A file or folder.
-        out: NAME.h5 (the SHD layout, with class -1 where there is none), NAME.npz, or a folder for memory-mapping. By
-            default nothing is written.
+        out: NAME.h5 (the SHD layout, with class -1 where there is none), NAME.npz, or a folder for memory-mapping, to
+            which recordings of any size go piece by piece. By default nothing is written.
         start: Keep events from this time on, in ms; it becomes 0.
         to: Keep events before this time, in ms.
         channels: Keep these channels, e.g. 0-127; the first becomes 0.
@@ -66,8 +69,13 @@ def _events(
         raise SettingError(f"{out} exists; give another name, or --overwrite")
     options: dict[str, Any] = {"size": size, "pool": pool, "unit": unit, "sort": sort or None}
     options = {name: value for name, value in options.items() if value is not None}
-    data, names = open_events(source, reader=reader or None, **options)
-    data = _cut(data, start, to, channels)
+    to_folder = out is not None and out.suffix.lower() not in (*HDF5, ".npz") and source.is_file() and not sort
+    found = in_pieces(source, reader or None, **options) if to_folder else None
+    if found is not None and out is not None:
+        data, names = _piece_by_piece(*found, source.stem, out, start, to, channels), list[str]()
+    else:
+        data, names = open_events(source, reader=reader or None, **options)
+        data = _cut(data, start, to, channels)
     if data.labels is not None and (data.labels < 0).all():  # of a file whose format needs some
         data = Events.trusted(
             data.times, data.channels, data.offsets, data.n_channels, None, data.groups, name=data.name
@@ -84,9 +92,23 @@ def _events(
     if out.suffix.lower() in HDF5:
         labels = np.full(len(data), -1) if data.labels is None else data.labels
         hdf5.write_rows(out, map(data.sample, range(len(data))), data.n_channels, labels, data.groups, names)
-    else:
+    elif found is None:
         data.save(out)
     print(f"{out}: {len(data)} samples, {len(data.times)} events, {data.n_channels} channels")
+
+
+def _piece_by_piece(
+    width: int, pieces: Pieces, name: str, out: Path, start: float, to: float, channels: str
+) -> Events:  # fmt: skip
+    """A recording of any size, cut and written to a folder."""
+
+    def cut(times: np.ndarray, places: np.ndarray) -> Events:
+        return _cut(Events.trusted(times, places, np.array([0, len(times)]), width), start, to, channels)
+
+    n_channels = cut(np.empty(0), np.empty(0, np.int32)).n_channels
+    parts = (cut(*piece) for piece in pieces)
+    save_pieces(out, n_channels, ((part.times, part.channels) for part in parts), name)
+    return Events.load(out)
 
 
 def _cut(data: Events, start: float, to: float, channels: str) -> Events:

@@ -63,7 +63,19 @@ def cached(
     build: Callable[[Path], object],
     folder: Path | None = None,
 ) -> Events:
-    """The events of the entry; built by `build(path)`, which writes a folder of events at `path`, if there is none yet.
+    """The events of the entry, see `cached_folder`."""
+    return cached_folder(name, sources, settings, build, folder)[1]
+
+
+def cached_folder(
+    name: str,
+    sources: Iterable[Path],
+    settings: Mapping[str, Any],
+    build: Callable[[Path], object],
+    folder: Path | None = None,
+) -> tuple[Path, Events]:
+    """Where an entry is, and its events; built by `build(path)`, which writes a folder of events at `path`, if there is
+    none yet.
 
     A damaged entry is built again. Nothing half-built is ever read: the entry gets its name last.
 
@@ -75,9 +87,9 @@ def cached(
     for _ in range(3):  # another process may see the same damage, and remove what this one has built
         events = _trusted(entry)
         if events is not None:
-            return events
+            return entry, events
         _build(root, entry, build)
-    return Events.load(entry)
+    return entry, Events.load(entry)
 
 
 def _trusted(entry: Path) -> Events | None:

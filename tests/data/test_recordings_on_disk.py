@@ -5,15 +5,19 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer
+from genn_eventprop.cli import main
 from genn_eventprop.data.events import disk
 from genn_eventprop.data.events.chunks import chunks
-from genn_eventprop.data.readers import recordings
+from genn_eventprop.data.events.storage import EventsWriter
+from genn_eventprop.data.readers import camera, recordings, text
+from genn_eventprop.data.readers.camera import read_camera
 from genn_eventprop.data.readers.recordings import open_recordings
 from genn_eventprop.engines.contract.data import StepsOnDisk
 from genn_eventprop.errors import DataError
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import SGD
+from support.camera_files import FORMATS, some_events
 
 
 @pytest.fixture(params=[7, 64])
@@ -130,3 +134,49 @@ def test_what_is_no_file_of_recordings(tmp_path):
     with pytest.raises(DataError, match="no table 'steps'; it has channels, times"):
         open_recordings(tmp_path / "set.h5", 2, times="steps")
     assert recordings.UNITS["us"] == 1e-3
+
+
+def camera_file(path, n=400):
+    """EVT 3, and its events as they are read as a whole."""
+    path.write_bytes(FORMATS["evt3"][0](some_events(np.random.default_rng(5), n, (12, 10), 500_000), (12, 10)))
+    return read_camera(path, pool=2)
+
+
+def test_files_of_cameras_and_csv_files_are_read_in_pieces(tmp_path, monkeypatch, capsys):
+    """Converted once, by `open_recordings` or the command, a few events at a time: the events are the same."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GENN_EVENTPROP_DATA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(camera, "BLOCK", 64)
+    monkeypatch.setattr(text, "BLOCK", 100)
+    here = camera_file(tmp_path / "night.raw")
+    rows = [f"{t!r},{c}" for t, c in zip(here.times.tolist(), here.channels.tolist())]
+    (tmp_path / "night.csv").write_text("\n".join(["# of a night", "time,channel", *rows]))
+    most, append = [], EventsWriter.append_flat
+    monkeypatch.setattr(EventsWriter, "append_flat", lambda w, t, c: (most.append(len(t)), append(w, t, c)))
+    for name, how in (("night.raw", ["--pool", "2"]), ("night.csv", [])):
+        there = open_recordings(name, here.n_channels)
+        assert there.mapped
+        assert most
+        assert max(most) < 100
+        np.testing.assert_array_equal(there.times, here.times)
+        np.testing.assert_array_equal(there.channels, here.channels)
+        assert main(["events", name, name[-3:], "--from", "100", "--to", "400", "--channels", "0-29", *how]) == 0
+        inside = (here.times >= 100) & (here.times < 400) & (here.channels < 30)
+        cut = open_recordings(name[-3:], 30)
+        np.testing.assert_array_equal(cut.times, here.times[inside] - 100)
+        np.testing.assert_array_equal(cut.channels, here.channels[inside])
+    before = len(most)
+    open_recordings("night.csv", here.n_channels)
+    assert len(most) == before
+    assert f"{len(cut.times)} events" in capsys.readouterr().out
+    (tmp_path / "late.csv").write_text("\n".join(["time,channel", *rows, "1.0,3"]))
+    with pytest.raises(DataError, match=r"late.csv: event 400 is earlier than the one before it"):
+        open_recordings("late.csv", here.n_channels)
+    (tmp_path / "bad.csv").write_text("\n".join(["time,channel", *rows, "700,x"]))
+    with pytest.raises(DataError, match=r"bad.csv: after line \d+: could not convert string 'x' to float64 at row"):
+        open_recordings("bad.csv", here.n_channels)
+    (tmp_path / "wide.csv").write_text("\n".join(["time,channel", *rows, "700,60"]))
+    with pytest.raises(DataError, match=r"wide.csv, from event \d+ on: .*channel 60 is outside 0 .. 59"):
+        open_recordings("wide.csv", here.n_channels)
+    with pytest.raises(DataError, match="there is no option 'size' for such a file"):
+        open_recordings("raw", 30, size=(3, 4))

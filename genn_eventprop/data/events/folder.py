@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,14 @@ class Reader:
     Args:
         read: (file, options) -> `Events`. suffixes: of such files, in lower case. sized: `n_channels` is an option.
             widens: the files do not say their number of channels: that of a folder is the largest of its files.
+        pieces: (file, options) -> number of channels, and (times in ms, channels) of one recording, piece by piece.
     """
 
     read: Callable[..., Recordings]
     suffixes: tuple[str, ...]
     sized: bool = False
     widens: bool = False
+    pieces: Callable[..., tuple[int, Iterator[tuple[np.ndarray, np.ndarray]]]] | None = None
 
 
 READERS: dict[str, Reader] = {}
@@ -117,14 +119,37 @@ def _read(kind: Any, file: Path, reader: Any, n_channels: int | None, options: d
         if n_channels is None and isinstance(events, tuple) and len(events) == 2:
             width = int(np.asarray(events[1]).max(initial=0)) + 1
         return kind.from_samples([events], width, name=str(file)), True
+    known = _known(file, reader)
+    return known.read(file, **_options(file, known.read, reader, known.sized, n_channels, options)), known.widens
+
+
+def in_pieces(
+    file: Path, reader: str | None = None, n_channels: int | None = None, **options: Any
+) -> tuple[int, Iterator[tuple[np.ndarray, np.ndarray]]] | None:
+    """(number of channels, times and channels piece by piece) of the recording in a file; None if it cannot be read in
+    pieces."""
+    check_reader(reader)
+    known = READERS.get(reader or reader_of(file) or "")
+    if known is None or known.pieces is None:
+        return None
+    return known.pieces(file, **_options(file, known.read, reader, known.sized, n_channels, options))
+
+
+def _known(file: Path, reader: str | None) -> Reader:
     check_reader(reader)
     name = reader or reader_of(file)
     if name is None:
         raise DataError(f"{file}: of no known kind; name a reader: {', '.join(READERS)}")
-    known = READERS[name]
-    if known.sized and n_channels is not None:
-        options = {**options, "n_channels": n_channels}
-    _, *taken = inspect.signature(known.read).parameters
+    return READERS[name]
+
+
+def _options(
+    file: Path, read: Callable[..., Any], reader: str | None, sized: bool, n_channels: int | None,
+    options: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """What a reader takes."""
+    _, *taken = inspect.signature(read).parameters
     for option in options:
+        name = reader or reader_of(file)
         check_known(option, taken, DataError, f"{file}: the reader {name!r} has no option {option!r} (")
-    return known.read(file, **options), known.widens
+    return {**options, "n_channels": n_channels} if sized and n_channels is not None else options

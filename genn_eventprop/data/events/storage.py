@@ -80,6 +80,16 @@ def save(events: Recordings, path: Path) -> None:
         writer.finish(events.offsets, events.labels, events.groups, events.targets)
 
 
+def save_pieces(path: Path, n_channels: int, pieces: Iterable[tuple[np.ndarray, np.ndarray]], name: str = "") -> None:
+    """Write one recording, times and channels piece by piece, to a folder."""
+    size = 0
+    with EventsWriter(path, n_channels, None, name) as writer:
+        for times, channels in pieces:
+            writer.append_flat(times, channels)
+            size += len(times)
+        writer.finish(np.array([0, size]))
+
+
 def load(path: Path, mmap: bool = True) -> dict[str, Any]:
     """The arguments of `Events` from what `save` wrote.
 

@@ -6,8 +6,8 @@ process, or never end, on a file with a few changed bytes. Decompression is that
 ``[camera]``). Sources: docs.inivation.com, "AEDAT File Formats"; docs.prophesee.ai, "Encoding formats" (EVT 2.0,
 EVT 3.0) and "File formats" (DAT).
 
-Every reader is a function from the bytes of a file to its events and the size of its sensor; whatever is wrong with the
-bytes is a `ValueError`, which `read_camera` turns into a message with the name of the file.
+Every reader is a function from an open file and its first bytes to the size of its sensor and its events, piece by
+piece; whatever is wrong with the bytes is a `ValueError`, which becomes a message with the name of the file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator
+from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -29,7 +31,7 @@ from ..events.events import Events
 from ..events.storage import open_file
 from ..optional import require
 from .aer import FIELDS
-from .structured import Sensor, flatten
+from .structured import Pieces, Sensor, flatten, in_order
 from .structured import n_channels as channels_of
 
 Size = tuple[int, int] | None
@@ -43,6 +45,9 @@ PACKET = 1 << 28
 """Most bytes of an unpacked packet of AEDAT 4, 17 million events: cameras write thousands. More is an error, so that a
 small file cannot fill the memory."""
 SUFFIXES = (".aedat", ".aedat4", ".raw", ".dat")
+HEAD, BLOCK = 1 << 20, 1 << 20
+"""Bytes that may hold the header of a file, and that are read at a time, of formats without packets."""
+Found = tuple[Size, Iterator[np.ndarray]]
 
 
 def read_camera(
@@ -71,14 +76,10 @@ def read_camera(
         >>> from genn_eventprop.data.readers.camera import read_camera
         >>> events = read_camera(recording, pool=4)           # doctest: +SKIP
     """
-    events, size_in_file = read_structured(path)
-    size = size or size_in_file
-    if size is None:
-        raise DataError(f"{path}: the file does not say the size of its sensor; give size=(width, height)")
-    if n_channels is not None:
-        pool, polarities = _pooling(size, n_channels, path)
-    sensor: Sensor = (*size, polarities)
-    times, channels = flatten(events, sensor, str(path), pool=pool)
+    width, pieces = _flattened(path, size, pool, polarities, n_channels)
+    parts = list(pieces)
+    times = np.concatenate([np.empty(0), *(t for t, _ in parts)])
+    channels = np.concatenate([np.empty(0, np.int32), *(c for _, c in parts)])
     order: Any = np.flatnonzero(np.diff(times) < 0)
     if len(order) and not sort:
         raise DataError(
@@ -87,10 +88,42 @@ def read_camera(
         )
     order = np.argsort(times, kind="stable") if len(order) else slice(None)
     times = times[order]
-    return Events(
-        times - times[:1].sum(), channels[order], np.array([0, len(times)]), channels_of(sensor, pool),
-        name=Path(path).stem,
-    )  # fmt: skip
+    return Events(times - times[:1].sum(), channels[order], np.array([0, len(times)]), width, name=Path(path).stem)
+
+
+def camera_pieces(
+    path: str | Path, size: Size = None, pool: int = 1, polarities: int = 2, n_channels: int | None = None
+) -> tuple[int, Pieces]:
+    """(number of channels, times and channels piece by piece), of the recording that `read_camera` reads as a whole.
+
+    Raises:
+        DataError: see `read_camera`; some of them only once the pieces are read.
+    """
+    width, pieces = _flattened(path, size, pool, polarities, n_channels)
+    return width, in_order(path, pieces)
+
+
+def _flattened(
+    path: str | Path, size: Size, pool: int, polarities: int, n_channels: int | None
+) -> tuple[int, Pieces]:  # fmt: skip
+    """(number of channels, times of the camera's clock and channels)."""
+    found = _structured(path)
+    size_in_file = next(found)
+    size = size or size_in_file
+    if size is None:
+        raise DataError(f"{path}: the file does not say the size of its sensor; give size=(width, height)")
+    if n_channels is not None:
+        pool, polarities = _pooling(size, n_channels, path)
+    sensor: Sensor = (*size, polarities)
+
+    def pieces() -> Pieces:
+        number = 0
+        for events in found:
+            if len(events):
+                yield flatten(events, sensor, str(path), pool=pool, first=number)
+                number += len(events)
+
+    return channels_of(sensor, pool), pieces()
 
 
 def _pooling(size: tuple[int, int], n_channels: int, path: str | Path) -> tuple[int, int]:
@@ -108,25 +141,37 @@ def read_structured(path: str | Path) -> tuple[np.ndarray, Size]:
     Raises:
         DataError: absent, truncated, damaged or in another format.
     """
+    found = _structured(path)
+    size, parts, total = next(found), list[np.ndarray](), 0
+    for events in found:
+        total += len(events)
+        check_fits(29.0 * total, f"{total} events", "cut the recording", DataError)
+        parts.append(events)
+    return np.concatenate([np.empty(0, FIELDS), *parts]), size
+
+
+def _structured(path: str | Path) -> Iterator[Any]:
+    """The size of the sensor, then events piece by piece."""
     path = Path(path)
     with open_file(path) as file:
-        raw = file.read()
-    try:
-        return _reader_of(raw)(raw)
-    except (ValueError, LookupError, struct.error, ElementTree.ParseError, OverflowError) as error:
-        if isinstance(error, DataError):
-            raise DataError(f"{path}: {error}") from None
-        raise DataError(f"{path}: {error}; the file is truncated, damaged or in another format") from None
+        try:
+            head = file.read(HEAD)
+            size, pieces = _reader_of(head)(file, head)
+            yield from chain([size], pieces)
+        except (ValueError, LookupError, struct.error, ElementTree.ParseError, OverflowError) as error:
+            if isinstance(error, DataError):
+                raise DataError(f"{path}: {error}") from None
+            raise DataError(f"{path}: {error}; the file is truncated, damaged or in another format") from None
 
 
-def _reader_of(raw: bytes) -> Callable[[bytes], tuple[np.ndarray, Size]]:
+def _reader_of(head: bytes) -> Callable[[BufferedReader, bytes], Found]:
     """The reader for a file that begins with these bytes."""
-    first = raw[:16]
+    first = head[:16]
     for begin, read in ((b"#!AER-DAT2", _aedat2), (b"#!AER-DAT3", _aedat3), (b"#!AER-DAT4.0\r\n", _aedat4)):
         if first.startswith(begin):
             return read
     if first.startswith(b"%"):
-        facts = _percent_header(raw)[1]
+        facts = _percent_header(head)[1]
         evt = re.match(r"(?:evt\s*)?(\d)(?:\.(\d))?", (facts.get("evt") or facts.get("format", "")).lower())
         if evt is None:
             return _dat
@@ -140,24 +185,41 @@ def _reader_of(raw: bytes) -> Callable[[bytes], tuple[np.ndarray, Size]]:
 
 
 def _events(t: Any, x: Any, y: Any, p: Any) -> np.ndarray:
-    check_fits(13.0 * len(t), f"{len(t)} events", "cut the recording", DataError)
     events = np.empty(len(t), FIELDS)
     events["t"], events["x"], events["y"], events["p"] = t, x, y, p
     return events
 
 
-def _words(raw: bytes, start: int, dtype: str) -> np.ndarray:
+def _length(file: BufferedReader) -> int:
+    return file.seek(0, 2)
+
+
+def _words(file: BufferedReader, start: int, dtype: str) -> Iterator[np.ndarray]:
     """The rest of a file as numbers."""
-    rest, size = len(raw) - start, np.dtype(dtype).itemsize
+    rest, size = _length(file) - start, np.dtype(dtype).itemsize
     if rest % size:
         raise ValueError(f"{rest} bytes after the header are not a multiple of {size}")
-    return np.frombuffer(raw, dtype, offset=start)
+    file.seek(start)
+    while block := file.read(BLOCK):
+        yield np.frombuffer(block, dtype)
 
 
-def _unwrapped(clock: np.ndarray, period: int) -> np.ndarray:
-    """A clock of `period` ticks that runs over, as one that goes on: a fall by more than half of it is a new round."""
-    clock = clock.astype(np.int64)
-    return clock + period * np.concatenate([[0], np.cumsum(np.diff(clock) < -period // 2)])[: len(clock)]
+class _Clock:
+    """Unwraps a clock of `period` ticks that runs over: a fall by more than half of it is a new round."""
+
+    def __init__(self, period: int) -> None:
+        self.period, self.rounds = period, 0
+        self.last: int | None = None
+
+    def __call__(self, clock: np.ndarray) -> np.ndarray:
+        """The next ticks, as those of one that goes on."""
+        clock = clock.astype(np.int64)
+        if not len(clock):
+            return clock
+        falls = np.diff(clock, prepend=clock[0] if self.last is None else self.last) < -self.period // 2
+        rounds = self.rounds + np.cumsum(falls)
+        self.last, self.rounds = int(clock[-1]), int(rounds[-1])
+        return clock + self.period * rounds
 
 
 # Prophesee: EVT and DAT
@@ -194,81 +256,114 @@ def _latest(where: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(np.where(where, np.arange(len(where)), -1))
 
 
-def _with_time(words: np.ndarray, clock: np.ndarray) -> np.ndarray:
-    """(N,) those of `words` that come after a word of time; the others have none, and are reported."""
-    if lost := int(np.count_nonzero(words & (clock < 0))):
+def _known(where: np.ndarray, values: np.ndarray, before: int) -> np.ndarray:
+    """(N,) the value at the latest True up to here, `before` where there is none."""
+    place = _latest(where)
+    return np.where(place >= 0, values[place], before)
+
+
+def _report(lost: int) -> None:
+    if lost:
         say(f"note: {lost} words of events before the first time of the recording are left out")
-    return words & (clock >= 0)
 
 
-def _evt2(raw: bytes) -> tuple[np.ndarray, Size]:
+def _evt2(file: BufferedReader, head: bytes) -> Found:
     """32-bit words: type (4 bits), then the high 28 bits of the time, or its low 6 bits, x (11) and y (11)."""
-    start, facts = _percent_header(raw)
-    word = _words(raw, start, "<u4")
-    kind = word >> 28
-    high = kind == 8
-    clock = np.zeros(len(word), np.int64)
-    clock[high] = _unwrapped(word[high] & 0xFFFFFFF, 1 << 28) << 6
-    place = _latest(high)
-    pixel = _with_time(kind <= 1, place)
-    word, kind = word[pixel], kind[pixel]
-    return _events(clock[place[pixel]] | (word >> 22 & 63), word >> 11 & 2047, word & 2047, kind), _size(facts)
+    start, facts = _percent_header(head)
+    return _size(facts), _evt2_events(_words(file, start, "<u4"))
 
 
-def _evt3(raw: bytes) -> tuple[np.ndarray, Size]:
+def _evt2_events(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    unwrapped, now, lost = _Clock(1 << 28), -1, 0
+    for word in blocks:
+        kind = word >> 28
+        high, clock = kind == 8, np.zeros(len(word), np.int64)
+        clock[high] = unwrapped(word[high] & 0xFFFFFFF) << 6
+        clock = _known(high, clock, now)
+        now, pixel = int(clock[-1]), kind <= 1
+        lost += int(np.count_nonzero(pixel & (clock < 0)))
+        pixel &= clock >= 0
+        word = word[pixel]
+        yield _events(clock[pixel] | (word >> 22 & 63), word >> 11 & 2047, word & 2047, kind[pixel])
+    _report(lost)
+
+
+def _evt3(file: BufferedReader, head: bytes) -> Found:
     """16-bit words: type (4 bits), then y, x, time, or a mask of 8 or 12 pixels from the last base x on."""
-    start, facts = _percent_header(raw)
-    word = _words(raw, start, "<u2").astype(np.int32)
-    kind, value = word >> 12, word & 4095
-    address, polarity = value & 2047, value >> 11
-    row, base, low, high = (_latest(kind == k) for k in (0, 3, 6, 8))
-    clock = np.zeros(len(word), np.int64)
-    clock[kind == 8] = _unwrapped(value[kind == 8], 1 << 12) << 12
-    time = clock[high] + np.where(low > high, value[low], 0)  # a new high part starts with a low one of 0
-    # a mask moves the base on by its width
-    width = np.where(kind == 4, 12, np.where(kind == 5, 8, 0))
-    before = np.cumsum(width) - width
-    mask = _with_time(width > 0, high)
-    bits = np.unpackbits((value[mask] & (1 << width[mask]) - 1).astype("<u2").view(np.uint8), bitorder="little")
-    of_mask, bit = np.nonzero(bits.reshape(-1, 16))
-    of_mask = np.flatnonzero(mask)[of_mask]
-    single = np.flatnonzero(_with_time(kind == 2, high))
-    if (base[of_mask] < 0).any() or (row[of_mask] < 0).any() or (row[single] < 0).any():
-        raise ValueError("an event comes before the first row, or a mask before its base")
-    index = np.concatenate([single, of_mask])
-    order = np.argsort(index, kind="stable")
-    x = np.concatenate([address[single], address[base[of_mask]] + before[of_mask] - before[base[of_mask]] + bit])[order]
-    p = np.concatenate([polarity[single], polarity[base[of_mask]]])[order]
-    if x.max(initial=0) >= 1 << 15:
-        raise ValueError(f"a pixel is at x = {x.max()}")
-    return _events(time[index[order]], x, address[row[index[order]]], p), _size(facts)
+    start, facts = _percent_header(head)
+    return _size(facts), _evt3_events(_words(file, start, "<u2"))
 
 
-EVT: dict[str, Callable[[bytes], tuple[np.ndarray, Size]]] = {"2": _evt2, "3": _evt3}
+def _evt3_events(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    unwrapped, lost = _Clock(1 << 12), 0
+    y = x = p = now = -1  # what the words before a block have said: row, base with its polarity, time
+    tail = 0
+    for block in blocks:
+        word = block.astype(np.int32)
+        kind, value = word >> 12, word & 4095
+        address, polarity = (value & 2047).astype(np.int64), value >> 11
+        high, clock = kind == 8, np.zeros(len(word), np.int64)
+        clock[high] = unwrapped(value[high]) << 12
+        clock = _known(high, clock, now)
+        # a new high part starts with a low one of 0
+        low = _known((kind == 6) | high, np.where(high, 0, value), tail)
+        # a mask moves the base on by its width
+        width = np.where(kind == 4, 12, np.where(kind == 5, 8, 0))
+        before = np.cumsum(width) - width
+        row, based = _known(kind == 0, address, y), kind == 3
+        base, sign = _known(based, address - before, x), _known(based, polarity, p)
+        timed = clock >= 0
+        mask, single = (np.flatnonzero(found & timed) for found in (width > 0, kind == 2))
+        lost += int(np.count_nonzero(((width > 0) | (kind == 2)) & ~timed))
+        bits = np.unpackbits((value[mask] & (1 << width[mask]) - 1).astype("<u2").view(np.uint8), bitorder="little")
+        of_mask, bit = np.nonzero(bits.reshape(-1, 16))
+        of_mask = mask[of_mask]
+        index = np.concatenate([single, of_mask])
+        if (sign[of_mask] < 0).any() or (row[index] < 0).any():
+            raise ValueError("an event comes before the first row, or a mask before its base")
+        order = np.argsort(index, kind="stable")
+        index = index[order]
+        across = np.concatenate([address[single], base[of_mask] + before[of_mask] + bit])[order]
+        if across.max(initial=0) >= 1 << 15:
+            raise ValueError(f"a pixel is at x = {across.max()}")
+        yield _events(
+            clock[index] + low[index], across, row[index], np.concatenate([polarity[single], sign[of_mask]])[order]
+        )
+        y, p, now, tail = int(row[-1]), int(sign[-1]), int(clock[-1]), int(low[-1])
+        x = int(base[-1] + before[-1] + width[-1])
+    _report(lost)
 
 
-def _dat(raw: bytes) -> tuple[np.ndarray, Size]:
+EVT: dict[str, Callable[[BufferedReader, bytes], Found]] = {"2": _evt2, "3": _evt3}
+
+
+def _dat(file: BufferedReader, head: bytes) -> Found:
     """Pairs of 32-bit words, time and address; two bytes before them are the type of events and their size."""
-    start, facts = _percent_header(raw)
-    if len(raw) < start + 2:
+    start, facts = _percent_header(head)
+    if len(head) < start + 2:
         raise ValueError("its header has no end")
-    kind, size = raw[start : start + 2]
+    kind, size = head[start : start + 2]
     if kind not in (0, 12) or size != 8:
         raise ValueError(f"it holds events of type {kind} and {size} bytes, not of pixels (type 0 or 12, 8 bytes)")
-    time, word = _words(raw, start + 2, "<u8").view("<u4").reshape(-1, 2).T
     bits = ((0, 9), (9, 8), (17, 1)) if facts.get("version", "1") in ("0", "1") else ((0, 14), (14, 14), (28, 1))
-    x, y, p = (word >> shift & (1 << width) - 1 for shift, width in bits)
     sizes = {9: (304, 240)}  # of version 1, which has no other sensor
-    return _events(_unwrapped(time, 1 << 32), x, y, p), _size(facts) or sizes.get(bits[0][1])
+    return _size(facts) or sizes.get(bits[0][1]), _dat_events(_words(file, start + 2, "<u8"), bits)
+
+
+def _dat_events(blocks: Iterator[np.ndarray], bits: tuple[tuple[int, int], ...]) -> Iterator[np.ndarray]:
+    unwrapped = _Clock(1 << 32)
+    for block in blocks:
+        time, word = block.view("<u4").reshape(-1, 2).T
+        yield _events(unwrapped(time), *(word >> shift & (1 << width) - 1 for shift, width in bits))
 
 
 # iniVation: AEDAT
 
 
-def _hash_header(raw: bytes) -> tuple[int, list[str]]:
+def _hash_header(head: bytes) -> tuple[int, list[str]]:
     """Where the lines of text that begin with # end, and the lines; events may begin with the byte of # too."""
     start, lines = 0, list[str]()
-    while line := re.compile(rb"#[\t -~]*\r?\n").match(raw, start):
+    while line := re.compile(rb"#[\t -~]*\r?\n").match(head, start):
         lines.append(line[0].decode().strip())
         start = line.end()
         if lines[-1] == "#!END-HEADER":
@@ -282,81 +377,92 @@ def _chip(lines: list[str], mark: str) -> str:
     return next((chip for line in named for chip in CHIPS if chip in line), "")
 
 
-def _aedat2(raw: bytes) -> tuple[np.ndarray, Size]:
+def _aedat2(file: BufferedReader, head: bytes) -> Found:
     """Pairs of 32-bit words, big endian: an address whose bits depend on the camera, and the time."""
-    start, lines = _hash_header(raw)
+    start, lines = _hash_header(head)
     chip = _chip(lines, r"#\s*(AEChip|HardwareInterface)")
     if not chip:
         raise DataError(
             f"AEDAT 2 without the name of a known camera ({', '.join(CHIPS)}), which determines the bits of an "
             "address: add a line such as '# AEChip: DVS128' after the first one"
         )
-    word, time = _words(raw, start, ">u8").astype("<u8").view("<u4").reshape(-1, 2)[:, ::-1].T
-    if chip == "dvs128":
-        pixel, bits = (word >> 15 & 1) == 0, ((1, 7), (8, 7), (0, 1))  # bit 15: an event of the connector
-    else:  # bit 31: a sample of a frame; bit 10: an event of the connector or of the motion sensor
-        pixel, bits = (word >> 31 | word >> 10 & 1) == 0, ((12, 10), (22, 9), (11, 1))
-    x, y, p = (word[pixel] >> shift & (1 << width) - 1 for shift, width in bits)
-    return _events(_unwrapped(time, 1 << 32)[pixel], x, y, p), CHIPS[chip]
+    return CHIPS[chip], _aedat2_events(_words(file, start, ">u8"), chip == "dvs128")
 
 
-def _aedat3(raw: bytes) -> tuple[np.ndarray, Size]:
+def _aedat2_events(blocks: Iterator[np.ndarray], dvs128: bool) -> Iterator[np.ndarray]:
+    unwrapped = _Clock(1 << 32)
+    for block in blocks:
+        word, time = block.astype("<u8").view("<u4").reshape(-1, 2)[:, ::-1].T
+        if dvs128:
+            pixel, bits = (word >> 15 & 1) == 0, ((1, 7), (8, 7), (0, 1))  # bit 15: an event of the connector
+        else:  # bit 31: a sample of a frame; bit 10: an event of the connector or of the motion sensor
+            pixel, bits = (word >> 31 | word >> 10 & 1) == 0, ((12, 10), (22, 9), (11, 1))
+        yield _events(unwrapped(time)[pixel], *(word[pixel] >> shift & (1 << width) - 1 for shift, width in bits))
+
+
+def _aedat3(file: BufferedReader, head: bytes) -> Found:
     """Packets of events of one type behind a header of 28 bytes; type 1 has the pixels."""
-    start, lines = _hash_header(raw)
-    parts, header = list[np.ndarray](), struct.Struct("<hhiiiiii")
-    while start < len(raw):
-        if start + header.size > len(raw):
+    start, lines = _hash_header(head)
+    return CHIPS.get(_chip(lines, r"#Source")), _aedat3_events(file, start)
+
+
+def _aedat3_events(file: BufferedReader, start: int) -> Iterator[np.ndarray]:
+    header, end = struct.Struct("<hhiiiiii"), _length(file)
+    while start < end:
+        if start + header.size > end:
             raise ValueError("the header of its last packet is cut short")
-        kind, _, size, _, overflow, _, number, _ = header.unpack_from(raw, start)
+        file.seek(start)
+        kind, _, size, _, overflow, _, number, _ = header.unpack(file.read(header.size))
         start += header.size
-        if size < 1 or number < 0 or overflow < 0 or start + size * number > len(raw):
+        if size < 1 or number < 0 or overflow < 0 or start + size * number > end:
             raise ValueError(f"a packet at byte {start - header.size} claims {number} events of {size} bytes")
         if kind == 1:
             if size != 8:
                 raise ValueError(f"events of pixels have {size} bytes, not 8")
-            word, time = np.frombuffer(raw, "<u4", 2 * number, start).reshape(-1, 2).T
+            word, time = np.frombuffer(file.read(size * number), "<u4").reshape(-1, 2).T
             valid = (word & 1) == 1
             word, time = word[valid], time[valid].astype(np.int64) + (overflow << 31)
-            parts.append(_events(time, word >> 17, word >> 2 & 0x7FFF, word >> 1 & 1))
+            yield _events(time, word >> 17, word >> 2 & 0x7FFF, word >> 1 & 1)
         start += size * number
-    chip = _chip(lines, r"#Source")
-    return np.concatenate(parts) if parts else np.empty(0, FIELDS), CHIPS.get(chip)
 
 
-def _aedat4(raw: bytes) -> tuple[np.ndarray, Size]:
+def _aedat4(file: BufferedReader, head: bytes) -> Found:
     """Packets, each a FlatBuffer that may be compressed; the header is one too, and has an XML text of the streams."""
-    start = len("#!AER-DAT4.0\r\n")
-    head = _Table.root(raw[start:], b"IOHE")
-    compression, table, description = head.integer(0, "<i"), head.integer(1, "<q", -1), head.text(2)
-    start += 4 + struct.unpack_from("<I", raw, start)[0]
-    stream, size = _stream_of_events(description)
-    end = len(raw) if table < 0 else table
-    if not start <= end <= len(raw):
-        raise ValueError(f"its table of packets should be at byte {table}, but the file has {len(raw)} bytes")
-    parts, total = list[np.ndarray](), 0
-    for number, packet in _packets(raw, start, end):
+    start, length = len("#!AER-DAT4.0\r\n"), _length(file)
+    (size,) = struct.unpack_from("<I", head, start)
+    file.seek(start)
+    table = _Table.root(file.read(min(4 + size, length - start)), b"IOHE")
+    compression, packets, description = table.integer(0, "<i"), table.integer(1, "<q", -1), table.text(2)
+    start += 4 + size
+    stream, sensor = _stream_of_events(description)
+    end = length if packets < 0 else packets
+    if not start <= end <= length:
+        raise ValueError(f"its table of packets should be at byte {packets}, but the file has {length} bytes")
+    return sensor, _aedat4_events(_packets(file, start, end), stream, compression)
+
+
+def _aedat4_events(packets: Iterator[tuple[int, bytes]], stream: int, compression: int) -> Iterator[np.ndarray]:
+    for number, packet in packets:
         if number == stream:
             events = _Table.root(_unpacked(packet, compression), b"EVTS").structures(0, PIXEL)
-            total += len(events)
-            check_fits(29.0 * total, f"{total} events", "cut the recording", DataError)
-            parts.append(_events(events["t"], events["x"], events["y"], events["p"]))
-    return np.concatenate(parts) if parts else np.empty(0, FIELDS), size
+            yield _events(events["t"], events["x"], events["y"], events["p"])
 
 
 PIXEL = np.dtype({"names": ["t", "x", "y", "p"], "formats": ["<i8", "<i2", "<i2", "u1"], "offsets": [0, 8, 10, 12],
                   "itemsize": 16})  # fmt: skip
 
 
-def _packets(raw: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+def _packets(file: BufferedReader, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     """(number of the stream, bytes) of each packet."""
     while start < end:
         if start + 8 > end:
             raise ValueError("the header of its last packet is cut short")
-        number, size = struct.unpack_from("<ii", raw, start)
+        file.seek(start)
+        number, size = struct.unpack("<ii", file.read(8))
         start += 8
         if size < 0 or start + size > end:
             raise ValueError(f"a packet at byte {start - 8} claims {size} bytes, but only {end - start} are left")
-        yield number, raw[start : start + size]
+        yield number, file.read(size)
         start += size
 
 
@@ -461,4 +567,4 @@ class _Table:
         return np.frombuffer(self.data, dtype, length, start)
 
 
-explain(globals(), ("read_camera", "read_structured"), DataError)
+explain(globals(), ("read_camera", "read_structured", "camera_pieces"), DataError)

@@ -13,8 +13,8 @@ def _aer(path: object, sensor: tuple[int, int, int] = aer.SENSOR, pool: int = 1,
 
 
 READERS |= {
-    "camera": Reader(camera.read_camera, camera.SUFFIXES, sized=True),
-    "csv": Reader(text.read_csv, (".csv",), sized=True, widens=True),
+    "camera": Reader(camera.read_camera, camera.SUFFIXES, sized=True, pieces=camera.camera_pieces),
+    "csv": Reader(text.read_csv, (".csv",), sized=True, widens=True, pieces=text.csv_pieces),
     "nmnist": Reader(_aer, (".bin", ".bs2")),
     "npz": Reader(Events.load, (".npz",)),
     "hdf5": Reader(hdf5.read_shd, (".h5", ".hdf5"), sized=True),

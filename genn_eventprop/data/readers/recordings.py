@@ -16,10 +16,12 @@ import numpy as np
 
 from ...errors import DataError, check_known
 from ...home import expanded
+from ..cache import cached_folder
 from ..events import check
 from ..events.disk import FileNumbers, raw
 from ..events.events import Events
-from ..events.storage import UNREADABLE, open_file
+from ..events.folder import READERS, in_pieces, reader_of
+from ..events.storage import UNREADABLE, open_file, save_pieces
 from .hdf5 import open_hdf5, reading
 from .hdf5_inside import inside
 
@@ -31,14 +33,18 @@ Row = tuple[Callable[[int, int], np.ndarray], int]
 
 def open_recordings(
     path: str | Path, n_channels: int, *, times: str = "times", channels: str = "channels", offsets: Any = None,
-    unit: str = "ms", labels: Any = None, groups: Any = None, targets: Any = None,
+    unit: str = "ms", labels: Any = None, groups: Any = None, targets: Any = None, **options: Any,
 ) -> Events:  # fmt: skip
     """Recordings that stay in their file: for `chunks` and `Trainer(carry="exact")`.
 
     Args:
-        path: of an HDF5 file, a .npz of `numpy.savez`, or a folder of `Events.save`. times, channels: names of the rows
-            in the file, ascending within a recording. offsets: (S + 1,) where recordings begin, or the name of that
-            row; None: there is one. unit: of the times, "s", "ms" or "us". labels, groups, targets: see `Events`.
+        path: of an HDF5 file, a .npz of `numpy.savez`, or a folder of `Events.save`. The recording of an event camera
+            and CSV files are converted once, piece by piece, to such a folder in the data cache.
+        times, channels: names of the rows in the file, ascending within a recording.
+        offsets: (S + 1,) where recordings begin, or the name of that row; None: there is one.
+        unit: of the times, "s", "ms" or "us".
+        labels, groups, targets: see `Events`.
+        options: of the reader of a camera's or CSV file, such as ``size=(640, 480)``.
 
     Raises:
         DataError: no such file or row, rows that do not fit each other, compressed .npz, or see `Events`. All spikes
@@ -50,8 +56,14 @@ def open_recordings(
     """
     path = expanded(path)
     check_known(unit, UNITS, DataError, f"unit={unit!r}: no such unit of time (")
+    known = READERS.get(reader_of(path) or "")
+    there = None
+    if known is not None and known.pieces is not None and path.is_file():
+        path, there = _converted(path, {**options, "n_channels": n_channels})
+    elif options:
+        raise DataError(f"{path}: there is no option {next(iter(options))!r} for such a file")
     if path.is_dir():
-        there = Events.load(path)
+        there = there or Events.load(path)
         rows = [
             _raw(path / file, 0, kind, len(there.times)) for file, kind in (("times.f8", "<f8"), ("channels.i4", "<i4"))
         ]
@@ -76,6 +88,17 @@ def open_recordings(
     none = Events(np.empty(0), np.empty(0, np.int32), np.zeros(len(found) + 1, np.int64), n_channels, labels, groups,
                   name=path.name, targets=targets)  # fmt: skip
     return Events.trusted(found.times, found.channels, found.offsets, n_channels, **none.annotations)
+
+
+def _converted(path: Path, options: dict[str, Any]) -> tuple[Path, Events]:
+    """The folder of events that a recording has become, and these."""
+
+    def build(folder: Path) -> None:
+        found = in_pieces(path, **options)
+        assert found is not None
+        save_pieces(folder, *found, path.stem)
+
+    return cached_folder(path.stem, [path], options, build)
 
 
 def _raw(path: Path, offset: int, kind: str, size: int) -> Row:

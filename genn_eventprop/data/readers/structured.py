@@ -17,9 +17,13 @@ from ..events.storage import EventsWriter
 
 Sensor = tuple[int, int, int]
 """(width, height, polarities), tonic's sensor_size."""
+Pieces = Iterator[tuple[np.ndarray, np.ndarray]]
+"""Of a recording, in order: times in ms and channels."""
 
 
-def flatten(array: np.ndarray, sensor: Sensor, where: str, unit: float = 1e-3, pool: int = 1) -> tuple[Any, Any]:
+def flatten(
+    array: np.ndarray, sensor: Sensor, where: str, unit: float = 1e-3, pool: int = 1, first: int = 0
+) -> tuple[Any, Any]:  # fmt: skip
     """(times in ms, channels) of one structured array with fields t, x, and where the sensor has them y, p.
 
     channel = (p H' + y') W' + x' with x' = x // pool, y' = y // pool, W' = ceil(W / pool), H' = ceil(H / pool).
@@ -28,6 +32,7 @@ def flatten(array: np.ndarray, sensor: Sensor, where: str, unit: float = 1e-3, p
     Args:
         unit: ms per count of t (tonic: microseconds).
         pool: side of the square of pixels that share a channel.
+        first: number of the first event, for messages.
     """
     width, height, polarities = sensor
     names = np.asarray(array).dtype.names or ()
@@ -41,12 +46,31 @@ def flatten(array: np.ndarray, sensor: Sensor, where: str, unit: float = 1e-3, p
         if outside.any():
             k = int(np.argmax(outside))
             raise DataError(
-                f"{where}: event {k}: {name} = {values[k]} is beyond the sensor {sensor}; give its true size"
+                f"{where}: event {first + k}: {name} = {values[k]} is beyond the sensor {sensor}; give its true size"
             )
     across, down = -(-width // pool), -(-height // pool)
     x, y = (np.asarray(place[name], np.int64) // pool for name in "xy")
     channels = (np.asarray(place["p"], np.int64) * down + y) * across + x
     return array["t"] * float(unit), np.broadcast_to(channels, len(array)).astype(np.int32)
+
+
+def in_order(path: str | Path, pieces: Pieces, from_first: bool = True) -> Pieces:
+    """Pieces of a recording, checked; `from_first`: its first event is at 0.
+
+    Raises:
+        DataError: an event is earlier than the one before it.
+    """
+    number, first, last = 0, None if from_first else 0.0, -np.inf
+    for times, channels in pieces:
+        late = np.flatnonzero(np.diff(times, prepend=last) < 0)
+        if len(late):
+            raise DataError(
+                f"{path}: event {number + late[0]} is earlier than the one before it; the clock was reset, or the file "
+                "is damaged (genn-eventprop events IN OUT --sort puts events in order, all of them in memory)"
+            )
+        if len(times):
+            number, first, last = number + len(times), times[0] if first is None else first, times[-1]
+            yield times - first, channels
 
 
 def n_channels(sensor: Sensor, pool: int = 1) -> int:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from ...errors import DataError
 from ...modelling.memory import check_fits
 from ..events.events import Events
 from ..events.storage import open_file
-from .structured import Sensor, flatten
+from .structured import Pieces, Sensor, flatten, in_order
 from .structured import n_channels as channels_of
 
 NAMES = {
@@ -30,6 +32,8 @@ UNITS = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 """ms"""
 UNEVEN = 0.5
 """How far the steps of a curve may differ, in units of dt: clocks jitter, but a missing value is not filled."""
+BLOCK = 1 << 22
+"""Characters that are read at a time."""
 EXPAND = 12.0
 """Bytes of memory for a byte of text, at most: a number and its comma are two characters."""
 
@@ -53,50 +57,108 @@ def read_csv(
         DataError: naming file, column or line.
     """
     path = Path(path)
-    first, named, table = _table(path)
+    width, pieces = _flattened(path, n_channels, size, unit, pool)
+    check_fits(EXPAND * path.stat().st_size, f"numbers of {path}", "split the file", DataError)
+    parts = list(pieces)
+    times, channels = (np.concatenate([np.empty(0), *(part[k] for part in parts)]) for k in (0, 1))
+    if width is None:
+        width = int(min(channels.max(initial=0), 2**31)) + 1
+    if not sort and (late := np.flatnonzero(np.diff(times) < 0)).size:
+        raise DataError(f"{path}: event {late[0] + 1} is earlier than the one before it; events of a sample must be in "
+                        "order of time: sort=True sorts them, or genn-eventprop events IN OUT.h5 --sort")  # fmt: skip
+    return Events.from_samples([(times, channels)], width, name=path.stem, sort=sort)
+
+
+def csv_pieces(
+    path: str | Path, n_channels: int | None = None, size: tuple[int, int] | None = None, unit: str | None = None,
+    pool: int = 1,
+) -> tuple[int, Pieces]:  # fmt: skip
+    """(number of channels, times and channels piece by piece), of the recording that `read_csv` reads as a whole.
+
+    Raises:
+        DataError: see `read_csv`; some of them only once the pieces are read.
+    """
+    path = Path(path)
+    width, pieces = _flattened(path, n_channels, size, unit, pool)
+    if width is None:
+        width = int(min(max((c.max(initial=0) for _, c in pieces), default=0), 2**31)) + 1
+        _, pieces = _flattened(path, width, size, unit, pool)
+
+    def checked() -> Pieces:
+        number = 0
+        for times, channels in in_order(path, pieces, from_first=False):
+            where = f"{path}, from event {number} on"
+            piece = Events.from_samples([(times, channels)], width, name=where)
+            yield piece.times, piece.channels
+            number += len(times)
+
+    return width, checked()
+
+
+def _flattened(
+    path: Path, n_channels: int | None, size: tuple[int, int] | None, unit: str | None, pool: int
+) -> tuple[int | None, Pieces]:
+    """(number of channels if it is known, times and channels piece by piece, as they stand there)."""
+    tables = _tables(path)
+    first, named = next(tables)
     if not named and len(first) != 2:
         raise DataError(f"{path}: {len(first)} columns without names; name them in the first line: time,channel or "
                         "t,x,y,p")  # fmt: skip
     columns, in_ms = _columns(first if named else ["time", "channel"], unit, path)
-    column = {name: table[:, i] for name, i in columns.items()}
-    if wrong := [name for name, values in column.items() if not np.isfinite(values).all()]:
-        raise DataError(f"{path}: column {first[columns[wrong[0]]]} has values that are not finite")
-    times, channels = column["t"] * in_ms, column.get("channel")
-    if channels is None:
-        times, channels, n_channels = _of_camera(column, times, size, pool, path)
-    elif n_channels is None:
-        n_channels = int(min(channels.max(initial=0), 2**31)) + 1
-    if not sort and (late := np.flatnonzero(np.diff(times) < 0)).size:
-        raise DataError(f"{path}: event {late[0] + 1} is earlier than the one before it; events of a sample must be in "
-                        "order of time: sort=True sorts them, or genn-eventprop events IN OUT.h5 --sort")  # fmt: skip
-    return Events.from_samples([(times, channels)], n_channels, name=path.stem, sort=sort)
+    sensor = None if "channel" in columns else _sensor(columns, size, path)
+
+    def pieces() -> Pieces:
+        number, start = 0, None
+        for table in tables:
+            column = {name: table[:, i] for name, i in columns.items()}
+            if wrong := [name for name, values in column.items() if not np.isfinite(values).all()]:
+                raise DataError(f"{path}: column {first[columns[wrong[0]]]} has values that are not finite")
+            times = column["t"] * in_ms
+            if sensor is None:
+                yield times, column["channel"]
+            elif len(times):
+                start = times[0] if start is None else start
+                yield times - start, _of_camera(column, sensor, pool, path, number)
+            number += len(times)
+
+    return n_channels if sensor is None else channels_of(sensor, pool), pieces()
 
 
-def _table(path: Path, otherwise: str = "the file is truncated or damaged") -> tuple[list[str], bool, np.ndarray]:
-    """(words of the first line in lower case, whether they are names, the numbers in rows and columns); `otherwise` is
-    what to say of a file that has others than numbers."""
-    with open_file(path) as file:
-        content = file.read()
-    check_fits(EXPAND * len(content), f"numbers of {path}", "split the file", DataError)
-    text = content.decode("utf-8-sig", "replace")
-    first_line = next((line for line in text.splitlines() if line.strip() and line[0] != "#"), "")
-    if not first_line:
-        raise DataError(f"{path}: no events; it should have one line per event: time,channel")
-    first, separator = _words(first_line)
-    named = _are_names(first)
-    if named:
-        text = text.partition(first_line)[2]
-    try:
-        # True and False of pandas are on and off
-        text = re.sub("(?i)true", "1", re.sub("(?i)false", "0", text))
-        table = (
-            np.loadtxt(io.StringIO(text), delimiter=separator, ndmin=2) if text.strip() else np.empty((0, len(first)))
-        )
-    except ValueError as error:
-        raise DataError(f"{path}: {error}; {otherwise}".replace("\n", " ")) from None
-    if table.shape[1] != len(first):
-        raise DataError(f"{path}: {len(first)} names for {table.shape[1]} columns")
-    return first, named, table
+def _table(path: Path, otherwise: str) -> tuple[list[str], bool, np.ndarray]:
+    """(words of the first line in lower case, whether they are names, the numbers in rows and columns)."""
+    tables = _tables(path, otherwise)
+    first, named = next(tables)
+    check_fits(EXPAND * path.stat().st_size, f"numbers of {path}", "split the file", DataError)
+    return first, named, np.concatenate([np.empty((0, len(first))), *tables])
+
+
+def _tables(path: Path, otherwise: str = "the file is truncated or damaged") -> Iterator[Any]:
+    """(words of the first line in lower case, whether they are names), then the numbers in rows and columns, some at a
+    time; `otherwise` is what to say of a file that has others than numbers."""
+    with open_file(path) as file, io.TextIOWrapper(file, "utf-8-sig", "replace") as lines:
+        number, block, rest = 0, list[str](), True
+        while rest and not block:
+            line = lines.readline()
+            number, rest, block = number + 1, line != "", [line] if line.strip() and line[0] != "#" else []
+        if not block:
+            raise DataError(f"{path}: no events; it should have one line per event: time,channel")
+        first, separator = _words(block[0])
+        named = _are_names(first)
+        yield first, named
+        block = [] if named else block
+        while block := block + lines.readlines(BLOCK):
+            # True and False of pandas are on and off
+            text = re.sub("(?i)true", "1", re.sub("(?i)false", "0", "".join(block)))
+            try:
+                table = np.loadtxt(io.StringIO(text), delimiter=separator, ndmin=2) if text.strip() else None
+            except ValueError as error:
+                where = f"after line {number}: " if number > len(block) + 1 else ""
+                raise DataError(f"{path}: {where}{error}; {otherwise}".replace("\n", " ")) from None
+            if table is not None and table.shape[1] != len(first):
+                raise DataError(f"{path}: {len(first)} names for {table.shape[1]} columns")
+            if table is not None:
+                yield table
+            number, block = number + len(block), []
 
 
 def _words(line: str) -> tuple[list[str], str | None]:
@@ -188,20 +250,22 @@ def read_curve(path: str | Path) -> tuple[np.ndarray, float]:
     return values, dt * UNITS[unit or "ms"]
 
 
-def _of_camera(
-    column: dict[str, np.ndarray], times: np.ndarray, size: tuple[int, int] | None, pool: int, path: Path
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """(times from the first event on, channels, number of channels)."""
+def _sensor(columns: dict[str, int], size: tuple[int, int] | None, path: Path) -> Sensor:
     if size is None:
         raise DataError(f"{path}: x and y are those of a camera, whose size is not known; give size=(width, height), "
                         "or convert all: genn-eventprop events IN OUT.h5 --size WIDTH HEIGHT")  # fmt: skip
-    sensor: Sensor = (*size, 2 if "p" in column else 1)
-    rows = np.empty(len(times), [(name, np.int64) for name in column])
+    return (*size, 2 if "p" in columns else 1)
+
+
+def _of_camera(column: dict[str, np.ndarray], sensor: Sensor, pool: int, path: Path, number: int) -> np.ndarray:
+    """Channels; number: of the first event."""
+    rows = np.empty(len(column["t"]), [(name, np.int64) for name in column])
     for name, values in column.items():
         if name != "t" and not np.array_equal(values, np.floor(values)):
             raise DataError(f"{path}: column {name} must hold integers")
         rows[name] = np.clip(values, -1, 2**31)
-    return times - times[:1].sum(), flatten(rows, sensor, str(path), pool=pool)[1], channels_of(sensor, pool)
+    channels: np.ndarray = flatten(rows, sensor, str(path), pool=pool, first=number)[1]
+    return channels
 
 
-explain(globals(), ("read_csv", "read_curve"), DataError)
+explain(globals(), ("read_csv", "csv_pieces", "read_curve"), DataError)
