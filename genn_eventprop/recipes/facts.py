@@ -35,6 +35,7 @@ class Facts:
         steps, dt: of currents, values of a channel and ms of each; 0 of spikes.
         shown: encoding as text -> share of samples told apart by what it shows, or of the variance of targets, see
             `shown`.
+        line: encoding as text -> that share for a straight line alone; `shown` has the better of line and curve.
         spikes: of a channel and sample on average, among channels that spike at all; 0 of currents.
         low, high, mean, deviation: of the values of currents; 0 of spikes.
     """
@@ -51,6 +52,7 @@ class Facts:
     tested: bool = False
     targets: int = 0
     shown: Mapping[str, float] = field(default_factory=dict)
+    line: Mapping[str, float] = field(default_factory=dict)
     steps: int = 0
     dt: float = 0.0
     spikes: float = 0.0
@@ -90,11 +92,13 @@ def facts_of(data: Events | Currents, tested: bool = False) -> Facts:
     data, counts = _answered(data, name)
     few = data[np.unique(np.linspace(0, len(data) - 1, min(SAMPLES, len(data))).astype(np.int64))]
     special: dict[str, Any] = _of_spikes(few) if isinstance(few, Events) else _of_currents(few)
+    shares = shown(few, len(data))
     return Facts(
         kind="spikes" if isinstance(data, Events) else "currents", samples=len(data), channels=int(data.n_channels),
         classes=len(counts), smallest_class=int(counts[counts > 0].min(initial=len(data))),
         targets=data.targets.shape[1] if has_targets(data) else 0,
-        duration=float(data.duration), tested=tested, shown=shown(few, len(data)), **_groups(data), **special,
+        duration=float(data.duration), tested=tested, shown={text: max(share) for text, share in shares.items()},
+        line={text: share.line for text, share in shares.items()}, **_groups(data), **special,
     )  # fmt: skip
 
 

@@ -25,8 +25,9 @@ UPDATES_OF_A_SAMPLE = 6
 EPOCHS = 20
 """Least number of epochs."""
 
-LEAST_GROUPS, LEAST_VALIDATION = 5, 30
-"""Groups from which whole ones are held out; samples that a validation set must have to choose weights by."""
+LEAST_GROUPS, LEAST_VALIDATION, LEAST_OF_TARGETS = 5, 30, 100
+"""Groups from which whole ones are held out; samples that a validation set must have to choose weights by, of classes
+and of a regression."""
 
 Chosen = Mapping[str, Any]
 
@@ -149,6 +150,11 @@ def _noise(facts: Facts, chosen: Chosen) -> str:
     return f"noise={min(max((1 - share) / max(share, 0.01), least), largest):.2g}"
 
 
+def _linear(facts: Facts) -> bool:
+    """Whether a curve predicts the targets no better than a line."""
+    return facts.line[encoding_of(facts)] >= facts.shown[encoding_of(facts)]
+
+
 def _by_group(facts: Facts) -> bool:
     """Whether there are enough groups to hold some out, and each has samples of most classes."""
     return len(facts.groups) >= LEAST_GROUPS and facts.mixed > 0.5
@@ -181,11 +187,12 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "validation", lambda f, c: 0.2, "a fifth of the samples chooses the best epoch", "usual share",
-        lambda f: _validated(f) >= LEAST_VALIDATION and f.smallest_class >= 5,
+        lambda f: _validated(f) >= (LEAST_OF_TARGETS if f.targets else LEAST_VALIDATION) and f.smallest_class >= 5,
     ),
     Rule(
         "validation", lambda f, c: 0.0, "{samples} samples are too few to choose an epoch by: the last one counts",
-        "5 samples chose weights of 50 % where the last epoch had 83 %",
+        "5 samples chose weights of 50 % where the last epoch had 83 %; explained variance (four validation sets, two "
+        "seeds) of diabetes where 46 samples chose the epoch 0.39, where the last one counted 0.41",
     ),
     Rule(
         "encoding", lambda f, c: "z_score",
@@ -240,6 +247,12 @@ RULES: tuple[Rule, ...] = (
     Rule("tau_syn", lambda f, c: c["duration"] / 20, "a twentieth of the trial", "as tau_mem"),
     Rule("tau_mem_output", lambda f, c: c["tau_mem"], "that of hidden neurons", "as tau_mem"),
     Rule("tau_syn_output", lambda f, c: c["tau_syn"], "that of hidden neurons", "as tau_mem"),
+    Rule(
+        "hidden", lambda f, c: (8,), "the targets are linear in what the encoding shows, and more neurons learn noise",
+        "explained variance (validation) with 8 neurons and with 128: diabetes 0.41 and 0.39, ridge regression 0.40; "
+        "linear targets with noise 0.82 and 0.77, 0.86 and 0.82, ridge regression 0.84 and 0.89; of spikes (lengths of "
+        "words) no difference", lambda f: f.targets > 0 and f.kind == "currents" and _linear(f),
+    ),
     Rule(
         "hidden", lambda f, c: (128,), "one layer; the encoding has taken time apart",
         "mnist1d 36.8 % with 100 neurons, 38.4 with 256 and twice the updates (validation)",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,13 @@ PENALTIES = (0.02, 0.3)
 """Of the ridge regression, in units of the mean square of a sample."""
 
 
+class Shares(NamedTuple):
+    """How well a line predicts, and a curve."""
+
+    line: float
+    curve: float
+
+
 def candidates(data: Events | Currents, samples: int) -> list[list[Any]]:
     """Encodings that are tried for a training set of so many samples, in the order of their numbers of channels."""
     if isinstance(data, Events):
@@ -66,7 +73,7 @@ def candidates(data: Events | Currents, samples: int) -> list[list[Any]]:
     return [*means, *shapes, *levels]
 
 
-def shown(data: Events | Currents, samples: int) -> dict[str, float]:
+def shown(data: Events | Currents, samples: int) -> dict[str, Shares]:
     """Encoding as text -> share of samples that are predicted right from all others; of a regression the variance of
     the targets that is explained, at least 0.
 
@@ -124,14 +131,14 @@ def features(steps: list[Any], data: Events | Currents) -> np.ndarray:
     return np.bincount(place, minlength=size).reshape(len(data), data.n_channels).astype(np.float64)
 
 
-def predicted(x: np.ndarray, answers: np.ndarray, score: Callable[[np.ndarray], float]) -> float:
-    """The best score, at least 0, of what ridge regression predicts of each sample (S, F) from all others.
+def predicted(x: np.ndarray, answers: np.ndarray, score: Callable[[np.ndarray], float]) -> Shares:
+    """The best scores, at least 0, of what ridge regression predicts of each sample (S, F) from all others.
 
     Without a loop over samples: kernel ridge regression with a constant b, [[K + lambda, 1], [1, 0]] [a, b] = [y, 0],
     misses a sample that is left out by a_i / C_ii, where C is the inverse of that matrix (Cawley and Talbot 2004, doi
     10.1016/j.neunet.2004.07.002). The constant is no detail: features that are centred on all samples tell of a sample
-    what class it is, as it lies opposite to the sum of the others. Linear and Gaussian kernel, the better of the two,
-    as a hidden layer bends what a line cannot tell apart.
+    what class it is, as it lies opposite to the sum of the others. With a linear and a Gaussian kernel, as a hidden
+    layer bends what a line cannot tell apart.
 
     Args:
         answers: (S, K) what is predicted. score: of predictions (S, K).
@@ -142,15 +149,17 @@ def predicted(x: np.ndarray, answers: np.ndarray, score: Callable[[np.ndarray], 
     products = x @ x.T
     squares = np.diag(products)
     if not squares.any():
-        return max(0.0, score(np.broadcast_to(answers.mean(0), answers.shape)))
+        return Shares(*2 * [max(0.0, score(np.broadcast_to(answers.mean(0), answers.shape)))])
     distances = squares[:, None] + squares - 2 * products
     kernels = (products / squares.mean(), np.exp(-distances / np.median(distances[distances > 0])))
-    n, best = len(answers), 0.0
+    n, scores = len(answers), []
     with_constant = np.ones((n + 1, n + 1))
     with_constant[n, n] = 0.0
     for kernel in kernels:
+        best = 0.0
         for penalty in PENALTIES:
             with_constant[:n, :n] = kernel + penalty * np.eye(n)
             inverse = np.linalg.inv(with_constant)[:n, :n]
             best = max(best, score(answers - (inverse @ answers) / np.diag(inverse)[:, None]))
-    return best
+        scores.append(best)
+    return Shares(*scores)

@@ -61,7 +61,7 @@ def of_curves(rng: np.random.Generator, samples: int, classes: int) -> Currents:
 def of_classes(x: np.ndarray, labels: np.ndarray) -> float:
     """The share of samples that ridge regression on all others classifies right."""
     answers = np.where(np.arange(labels.max() + 1) == labels[:, None], 1.0, -1.0)
-    return predicted(x, answers, lambda y: float(np.mean(y.argmax(1) == labels)))
+    return max(predicted(x, answers, lambda y: float(np.mean(y.argmax(1) == labels))))
 
 
 KINDS = (of_counts, of_times, of_values, of_curves)
@@ -278,6 +278,21 @@ def test_what_may_be_chance_does_not_choose_the_encoding():
     assert best_shown(curves, 250) == "shapes=4,z_score"
     assert best_shown(curves | {"levels=8": 0.99}, 250) == "levels=8"
     assert best_shown(curves | {"z_score,segment_means=20": 0.91}, 250) == "z_score,segment_means=20"
+
+
+def test_linear_targets_get_few_neurons_and_few_samples_of_a_regression_choose_no_epoch():
+    rng = np.random.default_rng(6)
+    x = rng.standard_normal((400, 6))
+    linear, curved = x[:, :2].sum(1) + 0.5 * rng.standard_normal(400), np.cos(2 * x[:, 0]) + x[:, 1] ** 2
+
+    def chosen(y: np.ndarray) -> dict[str, object]:
+        data = Currents.constant(x[: len(y)], 50.0, targets=y[:, None])
+        return {choice.setting: choice.value for choice in recipe_of(data, data)[1]}
+
+    assert chosen(linear)["hidden"] == (8,) and chosen(curved)["hidden"] == (128,)
+    assert chosen(linear)["validation"] == 0.0, "80 samples"
+    x = rng.standard_normal((600, 6))
+    assert chosen(np.sin(3 * x[:, 0]))["validation"] == 0.2
 
 
 def test_texts_of_encodings_are_settings():
