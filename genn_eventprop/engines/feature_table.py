@@ -21,7 +21,7 @@ ABILITIES: dict[str, Callable[[type[Engine], str], bool]] = {
     "trials that continue others (`run_from`)": lambda kind, times: (
         times == "grid" and kind.run_from is not Engine.run_from
     ),
-    "whole recordings in pieces, with exact gradients": lambda kind, times: times == "grid" and kind.runs_recordings,
+    "whole recordings in pieces, with exact gradients": lambda kind, times: times in kind.runs_recordings,
 }
 """What is no property of a plan, but a call or a setting of an engine."""
 

@@ -47,11 +47,11 @@ def in_bytes(text: str, name: str) -> float:
     return value
 
 
-def engine_of_recordings(network: Network, loss: Any) -> str:
+def engine_of_recordings(network: Network, loss: Any, spike_times: str) -> str:
     """The engine that runs whole recordings, if nobody says: `native`, or `c99` for what that refuses."""
     own_delays = any(c.delays is not None for c in network.connections)
     others = any(READOUTS[part.readout].in_trial for part in as_losses(loss)[1:])
-    return "c99" if own_delays or others else "native"
+    return "c99" if spike_times != "exact" and (own_delays or others) else "native"
 
 
 class StatefulEngine(EngineWrapper):

@@ -214,7 +214,7 @@ class Trainer:
             )
         self._pieces = chunk, in_bytes(memory or MEMORY, "memory")
         if carry == "exact" and engine == "auto":
-            engine = engine_of_recordings(network, loss)
+            engine = engine_of_recordings(network, loss, spike_times)
         self._problem: dict[str, Any] = {
             "duration": duration, "regularisers": regularisers, "spike_birth": spike_birth
         }  # fmt: skip

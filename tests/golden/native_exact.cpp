@@ -363,6 +363,10 @@ inline int nodes_of(double h, double rate, int64_t terms, double digits) {
 
 // ... events.hpp ...
 
+// ... span.hpp ...
+
+// ... heard.hpp ...
+
 // ... routes.hpp ...
 
 // ... neurons.hpp ...
@@ -482,7 +486,7 @@ void bind(const Args& args, Work& work) {
     work.p0.flow[0].back[0] = args.x_p0_back_input;
     work.p0.degree = int(args.degree_p0);
     work.p0.delta = args.delta;
-    work.p0.together = instant(args.duration, args.delta), work.p0.slack = scalar(20 * args.delta * work.p0.together);
+    work.p0.together = instant(Span::until(args), args.delta), work.p0.slack = scalar(20 * args.delta * work.p0.together);
     work.p1.rho = args.x_p1_rho;
     work.p1.dg = args.x_p1_dg;
     work.p1.curve = args.x_p1_curve;
@@ -495,7 +499,7 @@ void bind(const Args& args, Work& work) {
     work.p1.flow[0].back[0] = args.x_p1_back_input;
     work.p1.degree = int(args.degree_p1);
     work.p1.delta = args.delta;
-    work.p1.together = instant(args.duration, args.delta), work.p1.slack = scalar(20 * args.delta * work.p1.together);
+    work.p1.together = instant(Span::until(args), args.delta), work.p1.slack = scalar(20 * args.delta * work.p1.together);
 }
 
 struct Population_p0 {

@@ -162,13 +162,14 @@ def _notes(made, data):
     return made.notes
 
 
-def test_recordings_that_stay_on_the_disk(tmp_path):
+@pytest.mark.parametrize("times", ["grid", "exact"])
+def test_recordings_that_stay_on_the_disk(times, tmp_path):
     """The same bits, with nothing read but the spikes of a piece and of the steps before it."""
-    cut = chunks(recordings(), 10.0, 1.0)
+    cut = chunks(recordings(), 10.0, 1.0, exact=times == "exact")
     cut.save(tmp_path / "set")
     there = Events.load(tmp_path / "set")
     assert there.mapped
-    kept, read = exact(chunk=2.0), exact(chunk=2.0)
+    kept, read = (exact(chunk=2.0, spike_times=times, engine="native") for _ in range(2))
     kept.fit(cut, epochs=2)
     read.fit(there, validation=there, epochs=2)
     for name, value in kept.engine.parameters.items():
@@ -187,7 +188,7 @@ def test_recordings_that_stay_on_the_disk(tmp_path):
             most = max(most, np.size(found))
             return found
 
-    data = replace(data, steps=Counted(there.times, 1.0, 9))
+    data = replace(data, steps=Counted(there.times, 1.0, 0.0 if times == "exact" else 0.5, 9))
     read.engine.run(data, np.arange(len(cut)), training=True)
     assert 0 < most < len(cut.times) / 4
 
@@ -361,7 +362,7 @@ def test_wrong_settings_of_recordings():
         SettingError, match="memory='500': a number and one of kB, MB, GB, KiB, MiB, GiB, such as '500 MB'"
     ):
         exact(memory="500")
-    with pytest.raises(EngineError, match="no whole recordings in pieces; use engine='native' or 'c99' on the grid"):
+    with pytest.raises(EngineError, match="no whole recordings in pieces; use engine='native', or 'c99' on the grid"):
         exact(engine="reference_clock")
     assert exact(engine="auto").engine.name == "native"
     with pytest.raises(

@@ -21,6 +21,7 @@ from ..step_text import uses_functions
 from .context import Context, exists, padded, read, runs_in_halves
 from .declarations import args, keep_spikes, sizes
 from .exact import BIRTH_CONSTANTS, ExactProgram, bind, keep, models, passes, structs, work
+from .exact.arguments import BACK, READ, STATE
 from .general import GeneralProgram
 from .grid import Grid, Piece
 from .outer import outer, outer_loss
@@ -100,8 +101,10 @@ def generate(plan: Plan, dtype: str, split: bool = False, carry: bool = False, h
 
 
 def generate_pieces(plan: Plan, dtype: str, halves: bool = False) -> tuple[Source, Crossing]:
-    """C++ for a piece of a recording on the grid, see `grid/pieces.py`, and what crosses from piece to piece."""
+    """C++ for a piece of a recording, see `grid/pieces.py` and `exact/piece.hpp`, and what crosses from piece to piece."""
     ctx = Context(plan, dtype, halves=halves, pieces=True)
+    if ctx.exact:
+        return _source(ctx, _exact(ctx)), Crossing((STATE,), (BACK,), (READ,), ())
     piece = Piece(ctx)
     source = _source(ctx, _on_grid(ctx, piece))
     return source, piece.crossing()
@@ -135,12 +138,13 @@ def _exact(ctx: Context) -> _Trial:
     forms = dict.fromkeys(r.form.file for r in program.readers if r.form)  # two readouts may share a reader
     windows = any(c.windows for c in plan.connections)
     flow = "exact" if closed else "general"
+    span = ["exact/piece_span"] if ctx.pieces else [*(["exact/span"] if closed else []), "exact/heard"]
     for unknown in (form for form in forms if not exists(f"{flow}/{form}.hpp")):
         raise Refusal(
             f"native has no reader {unknown!r} for neurons without a closed form between events (codegen/cpp/general); use "
             "spike_times='grid', or neurons that are linear between spikes"
         )
-    files = ["exact/events", "exact/routes", *(["exact/window_routes"] if windows else [])]
+    files = ["exact/events", *span, "exact/routes", *(["exact/window_routes"] if windows else [])]
     files += ["exact/on_the_way"] if any(c.delays for c in plan.connections) else []
     if closed:
         files += [
@@ -161,13 +165,14 @@ def _exact(ctx: Context) -> _Trial:
     library = _outside(read("exact/series.hpp"), crossings(), *one, *(read(f"{name}.hpp") for name in files))
     births = [BIRTH_CONSTANTS] if plan.spike_birth else []
     trial = [program.functions(), program.birth_losses(), *([bind(ctx)] if closed else []), structs(ctx, program)]
-    trial += [*_outside(read("exact/trial.hpp")), passes(program)]
+    piece = [program.crossing(), *_outside(read("exact/piece.hpp"))] if ctx.pieces else []
+    trial += [*_outside(read("exact/trial.hpp")), *piece, passes(program)]
     described = program.models() if isinstance(program, GeneralProgram) else models(ctx, program)
     return _Trial(
         given=program.memory,
         body=[program.time_weights(), *births, *library, described, work(ctx, program), *trial],
         compare="" if ctx.split or plan.loss.readout == "voltage" else program.compare(),
-        others=program.auxiliary(), silent=program.readout.spikes, keep=keep(ctx),
+        others=program.auxiliary() + ("leave_interval(args, work, sample);\n" if ctx.pieces else ""), silent=program.readout.spikes, keep=keep(ctx),
         includes=[read(f"{name}.hpp") for name in ("signs", "windows")] if windows else [],
     )  # fmt: skip
 

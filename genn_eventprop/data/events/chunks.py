@@ -15,12 +15,12 @@ from .events import Events
 
 def chunks(
     events: Events, duration: float, dt: float, *, length: float | None = None, labels: Any = None,
-    spike_times: Any = None,
+    spike_times: Any = None, exact: bool = False,
 ) -> Events:  # fmt: skip
     """Recordings cut into chunks of `duration` ms, for `Trainer(..., carry=True)`.
 
     A spike goes to the chunk of its step floor(t / dt + 0.5), so that the chunks of a recording are one long trial on
-    the grid.
+    the grid; with `exact` to the chunk of its time, for a network with exact spike times.
 
     Args:
         events: S recordings, in memory or as `data.readers.recordings.open_recordings` leaves them in a file. duration:
@@ -29,6 +29,7 @@ def chunks(
         labels: (S, C) one per chunk with C chunks per recording; None: the label of the recording. -1: none, which only
             `Trainer.predict` takes. spike_times: (S, K, M) ms from the start of the recording, when the K outputs are
             to spike, nan for none; they become the targets of the chunks in which they are.
+        exact: times are cut as they are, not by their steps.
 
     Returns:
         The chunks of each recording in order; groups are the indices of the recordings. Targets of V(t), at every step
@@ -42,14 +43,18 @@ def chunks(
     if n < 1 or abs(n * dt - duration) > 1e-9 * duration:
         raise DataError(f"a chunk of {duration:g} ms is not a whole number of steps of {dt:g} ms")
 
+    shift = 0.0 if exact else 0.5
+
     def global_steps(times: np.ndarray) -> np.ndarray:
-        steps = clock.input_steps(times, dt, 0.5, clock.LONGEST)[0]
+        steps = clock.input_steps(times, dt, shift, clock.LONGEST)[0]
         # the last step takes what comes within half a step of its end, as in any trial
         return steps if length is None else np.where(times <= length, np.minimum(steps, round(length / dt) - 1), steps)
 
     def local(times: np.ndarray) -> np.ndarray:
         chunk, step = np.divmod(global_steps(times), n)
         found = np.maximum(times - chunk * duration, 0.0)
+        if exact:
+            return np.minimum(found, np.nextafter(duration, 0.0))
         moved = clock.input_steps(found, dt, 0.5, clock.LONGEST)[0] != step
         return np.where(moved, step * dt, found)  # what rounding would put into another step
 

@@ -111,16 +111,19 @@ class Data:
 class StepsOnDisk:
     """The steps of spikes whose times are mapped from a file, of a few spikes at a time; see `clock.input_steps`."""
 
-    def __init__(self, times: np.ndarray, dt: float, last: int) -> None:
-        self._times, self._dt, self._last = times, dt, last
+    def __init__(self, times: np.ndarray, dt: float, shift: float, last: int) -> None:
+        self._times, self._dt, self._shift, self._last = times, dt, shift, last
 
     def __len__(self) -> int:
         return len(self._times)
 
     def __getitem__(self, which: Any) -> Any:
         if isinstance(which, slice):
-            return clock.input_steps(self._times[which], self._dt, 0.5, self._last)[0]
-        return int(clock.input_steps(np.asarray(self._times[which]).reshape(1), self._dt, 0.5, self._last)[0][0])
+            return self._of(self._times[which])[0]
+        return int(self._of(np.asarray(self._times[which]).reshape(1))[0][0])
+
+    def _of(self, times: np.ndarray) -> tuple[np.ndarray, int]:
+        return clock.input_steps(times, self._dt, self._shift, self._last)
 
     def find(self, step: int, start: int, stop: int) -> int:
         """The first of spikes start .. stop - 1 of a sample at `step` or later."""
@@ -134,7 +137,7 @@ class StepsOnDisk:
         """How many spikes are moved back into the last step."""
         starts = range(0, len(self), disk.BLOCK)
         parts = (self._times[k : k + disk.BLOCK] for k in starts)
-        return sum(clock.input_steps(times, self._dt, 0.5, self._last)[1] for times in parts)
+        return sum(self._of(times)[1] for times in parts)
 
 
 def mapped(events: Any, plan: Plan) -> Data:
@@ -142,12 +145,13 @@ def mapped(events: Any, plan: Plan) -> Data:
     data = quantise(events[:0], plan)
     labels, targets = _answers(events, plan)
     others = {loss.output: _answers(events, plan.read_at(loss.output)) for loss in plan.auxiliary}
-    steps: Any = StepsOnDisk(events.times, plan.dt, plan.n_steps - 1)
+    exact = plan.spike_times == "exact"
+    steps: Any = StepsOnDisk(events.times, plan.dt, 0.0 if exact else 0.5, plan.n_steps - 1)
     if clipped := steps.clipped():
         _check_times(events, plan.duration)
     return replace(
-        data, steps=steps, channels=events.channels, offsets=events.offsets, labels=labels, clipped=clipped,
-        targets=targets, answers=others,
+        data, steps=steps, times=events.times if exact else None, channels=events.channels, offsets=events.offsets,
+        labels=labels, clipped=clipped, targets=targets, answers=others,
     )  # fmt: skip
 
 

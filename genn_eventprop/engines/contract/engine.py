@@ -89,8 +89,8 @@ class Engine(ABC):
     own_differences: ClassVar[bool] = False
     """Whether gradcheck can difference its losses: they resolve as much as those of `reference_event`."""
 
-    runs_recordings: ClassVar[bool] = False
-    """Whether it can run whole recordings in pieces, see `contract/recordings.py`."""
+    runs_recordings: ClassVar[frozenset[str]] = frozenset()
+    """The spike times with which it can run whole recordings in pieces, see `contract/recordings.py`."""
 
     splits: ClassVar[bool] = False
     """Whether it can run the forward and the backward pass of a batch in two calls, see `contract/split.py`."""
@@ -292,7 +292,7 @@ class Engine(ABC):
 
     def why_no_recordings(self) -> str:
         """Why `recordings` runs none of this plan; empty if it does."""
-        return f"{self.name} runs no whole recordings in pieces; use engine='native' or 'c99' on the grid"
+        return f"{self.name} runs no whole recordings in pieces; use engine='native', or 'c99' on the grid"
 
     def notes(self, batch: int) -> list[str]:
         """Remarks on training with batches of this size."""

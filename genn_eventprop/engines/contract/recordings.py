@@ -72,7 +72,7 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
     first: int
     last: int
     interval: int
@@ -80,7 +80,7 @@ class _Piece:
 
 
 @dataclass
-class _State:
+class State:
     """What a piece leaves to the next: values of buffers, and the spikes of the last steps."""
 
     values: Arrays
@@ -88,12 +88,12 @@ class _State:
 
 
 @dataclass
-class _Run:
+class Run:
     """One recording on its way."""
 
     data: Data
     samples: np.ndarray
-    pieces: list[_Piece]
+    pieces: list[Piece]
     arguments: Arrays
     intervals: list[Arrays]  # arguments of each interval, and its rows
     read: dict[int, Arrays] = field(default_factory=dict)  # interval -> what it leaves to the way back
@@ -104,14 +104,14 @@ class _Run:
 
 def why_no_recordings(plan: Plan, several: bool = False) -> str:
     """Why a plan cannot run whole recordings in pieces; empty if it can. several: with several intervals."""
-    if plan.spike_times == "exact":
-        return "whole recordings run with spikes on the grid; use spike_times='grid'"
     if on_host(plan):
         return "a loss in Python is not run on whole recordings; use a built-in loss"
     if plan.currents:
         return f"whole recordings have spikes as inputs; current {plan.currents[0].name!r} is not run in pieces"
     if several and any(plan.births(p.name) for p in plan.populations):
         return "spike_birth is not run where a recording has several labels; use recordings with one"
+    if plan.spike_times == "exact":
+        return ""
     moving = [loss.output for loss in plan.losses if loss.readout == "voltage"]
     for c in plan.connections if several else ():
         p = plan.population(c.target)
@@ -179,13 +179,13 @@ class RecordingRunner:
 
     # how long, how much
 
-    def pieces(self, intervals: int) -> list[_Piece]:
+    def pieces(self, intervals: int) -> list[Piece]:
         """Those of a recording."""
         n, found = self.plan.n_steps, []
         for j in range(intervals):
             for first in range(0, n, self.steps):
                 last = min(first + self.steps, n)
-                found.append(_Piece(j * n + first, j * n + last, j, last == n))
+                found.append(Piece(j * n + first, j * n + last, j, last == n))
         return found
 
     def forecast(self, intervals: int, targets: Mapping[str, int] | None = None) -> Forecast:
@@ -260,7 +260,7 @@ class RecordingRunner:
         engine = self.engine
         return {**engine._of_call(part, stochastic), **engine._of_neurons(), **engine._of_synapses(), "batch": 1}
 
-    def _begin(self, data: Data, batch: np.ndarray, samples: np.ndarray, training: bool, recordings: int) -> _Run:
+    def _begin(self, data: Data, batch: np.ndarray, samples: np.ndarray, training: bool, recordings: int) -> Run:
         engine, n = self.engine, self.plan.n_steps
         arguments = self._common(BatchShard.whole(1, 1), training) | self._lengths(len(samples) * n)
         for i, c in enumerate(self.plan.connections):
@@ -271,9 +271,9 @@ class RecordingRunner:
         arguments["number"] = int(data.numbers_of(samples[:1])[0])
         place = {int(s): k for k, s in enumerate(batch)}
         intervals = [engine.of_losses(data, batch, slice(k, k + 1)) for k in (place[int(s)] for s in samples)]
-        return _Run(data, samples, self.pieces(len(samples)), arguments, intervals)
+        return Run(data, samples, self.pieces(len(samples)), arguments, intervals)
 
-    def _regularise(self, begun: list[_Run], training: bool) -> None:
+    def _regularise(self, begun: list[Run], training: bool) -> None:
         """Strengths of regularisers, which count over a whole recording; a mean over the batch needs a run before."""
         counts = None
         if training and any(r.mean == "batch" for _, _, terms in self.engine._pushes for r in terms):
@@ -291,18 +291,18 @@ class RecordingRunner:
 
     # one recording
 
-    def _sweep(self, run: _Run, record_spikes: bool) -> Iterator[int]:
+    def _sweep(self, run: Run, record_spikes: bool) -> Iterator[int]:
         """Forwards alone."""
         state = None
         for k in range(len(run.pieces)):
             state = self._forward(run, k, state, record_spikes)
             yield k
 
-    def _both_ways(self, run: _Run, record_spikes: bool) -> Iterator[int]:
+    def _both_ways(self, run: Run, record_spikes: bool) -> Iterator[int]:
         """Forwards and backwards, by the order of `checkpoints`."""
-        kept: dict[int, _State | None] = {0: None}
-        state: _State | None = None
-        adjoint: _State | None = None
+        kept: dict[int, State | None] = {0: None}
+        state: State | None = None
+        adjoint: State | None = None
         for action in actions(len(run.pieces), self._states(run)):
             if isinstance(action, Advance):
                 state = kept[action.start]
@@ -316,7 +316,7 @@ class RecordingRunner:
                 adjoint = self._backward(run, action.piece, adjoint)
                 yield action.piece
 
-    def _states(self, run: _Run) -> int:
+    def _states(self, run: Run) -> int:
         """How many states are kept."""
         targets = {n: v for n, v in run.intervals[0].items() if n.endswith("n_targets")}
         key = len(run.samples), *targets.values()
@@ -324,7 +324,7 @@ class RecordingRunner:
             self._known[key] = self.forecast(len(run.samples), targets).states
         return self._known[key]
 
-    def _arguments(self, run: _Run, k: int) -> Arrays:
+    def _arguments(self, run: Run, k: int) -> Arrays:
         piece, n = run.pieces[k], self.plan.n_steps
         start = piece.interval * n
         arguments = run.arguments | run.intervals[piece.interval]
@@ -340,19 +340,24 @@ class RecordingRunner:
             **{f"p{i}_room": room for i, room in enumerate(self.engine.room)},
         }  # fmt: skip
 
-    def _input(self, run: _Run, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    def _input(self, run: Run, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Input spikes of steps first ... last - 1 of the recording: nothing else of the data is read."""
-        n, data, found = self.plan.n_steps, run.data, []
+        n, data, parts = self.plan.n_steps, run.data, self._spikes_within(run, first, last)
+        found = [(data.steps[a:b] + np.int32(j * n), np.asarray(data.channels[a:b], np.int32)) for j, a, b in parts]
+        steps, channels = (np.concatenate(each) for each in zip(*found))
+        return steps, channels
+
+    def _spikes_within(self, run: Run, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+        """Interval, first input spike and the one behind the last, of each interval with steps first ... last - 1."""
+        n, data = self.plan.n_steps, run.data
         for j in range(max(first, 0) // n, (last - 1) // n + 1):
             start, stop = (int(data.offsets[run.samples[j] + k]) for k in (0, 1))
             a, b = (data.first_spike(step - j * n, start, stop) for step in (first, last))
-            found.append((data.steps[a:b] + np.int32(j * n), np.asarray(data.channels[a:b], np.int32)))
-        steps, channels = (np.concatenate(parts) for parts in zip(*found))
-        return steps, channels
+            yield j, a, b
 
     def _forward(
-        self, run: _Run, k: int, state: _State | None, record_spikes: bool, adjoint: _State | None = None
-    ) -> _State:
+        self, run: Run, k: int, state: State | None, record_spikes: bool, adjoint: State | None = None
+    ) -> State:
         """Runs a piece; adjoint: of the next piece, whose rows are needed behind it if it then runs backwards."""
         piece, crossing, spikes = run.pieces[k], self.crossing, self._spikes()
         arguments = self._arguments(run, k) | {"back": 0}
@@ -376,7 +381,7 @@ class RecordingRunner:
         sent = {n: arrays[n][:, length : length + self.before + 1].copy() for n in spikes}
         if k == run.seen:
             self._first_time(run, piece, arrays, record_spikes)
-        return _State(left, sent)
+        return State(left, sent)
 
     def _grow(self, population: int, arrays: Arrays, arguments: Arrays) -> int:
         self.engine.room[population] = 1 << int(arrays["trouble"][3] - 1).bit_length()
@@ -396,7 +401,7 @@ class RecordingRunner:
     def _spikes(self) -> list[str]:
         return [n for n, b in self.program.buffers.items() if SPIKE_ROWS in b.axes]
 
-    def _backward(self, run: _Run, k: int, adjoint: _State | None) -> _State:
+    def _backward(self, run: Run, k: int, adjoint: State | None) -> State:
         """Runs the piece back that has just run forwards; adjoint: what the next piece has left, None at the end."""
         piece, crossing, arrays = run.pieces[k], self.crossing, self.stored
         for name, value in run.read[piece.interval].items():
@@ -409,19 +414,23 @@ class RecordingRunner:
         self.stored = arrays
         # rows of the steps from here on
         rows = {n: arrays[n][:, : self.before + 1].copy() for n in crossing.rows}
-        return _State({n: arrays[n].copy() for n in crossing.back}, rows)
+        return State({n: arrays[n].copy() for n in crossing.back}, rows)
 
     # results
 
-    def _first_time(self, run: _Run, piece: _Piece, arrays: Arrays, record_spikes: bool) -> None:
+    def _first_time(self, run: Run, piece: Piece, arrays: Arrays, record_spikes: bool) -> None:
         """What a piece says when it has run for the first time."""
         run.seen += 1
         if piece.closes:
             run.read[piece.interval] = {n: arrays[n].copy() for n in self.crossing.read}
             out = [n for n, b in self.program.buffers.items() if b.role == "result" and b.axes and b.kind != "bits"]
             run.out.append({n: arrays[n].copy() for n in out})
-        spiking = [i for i, p in enumerate(self.plan.populations) if p.spiking and record_spikes]
-        for i in spiking:
+        if record_spikes:
+            self._keep_spikes(run, piece, arrays)
+
+    def _keep_spikes(self, run: Run, piece: Piece, arrays: Arrays) -> None:
+        """Those of a piece: interval, step in it and neuron."""
+        for i in (i for i, p in enumerate(self.plan.populations) if p.spiking):
             rows = arrays[f"p{i}_spikes"][0, self.before + 1 : self.before + 1 + piece.last - piece.first]
             flags = np.unpackbits(np.ascontiguousarray(rows).view(np.uint8), axis=-1, bitorder="little")
             k, n = np.nonzero(flags[..., : self.plan.populations[i].size])
@@ -429,7 +438,7 @@ class RecordingRunner:
             run.spikes.setdefault(self.plan.populations[i].name, []).append((np.full(len(k), piece.interval), step, n))
 
     def _result(
-        self, data: Data, samples: np.ndarray, begun: list[_Run], training: bool, record_spikes: bool
+        self, data: Data, samples: np.ndarray, begun: list[Run], training: bool, record_spikes: bool
     ) -> Result:  # fmt: skip
         engine, plan = self.engine, self.plan
         rows = [out for run in begun for out in run.out]
@@ -449,14 +458,15 @@ class RecordingRunner:
             parts=parts if plan.auxiliary else {},
         )  # fmt: skip
 
-    def _recorded(self, begun: list[_Run]) -> dict[str, Spikes]:
+    def _recorded(self, begun: list[Run]) -> dict[str, Spikes]:
         first, found = 0, dict[str, list[tuple[np.ndarray, ...]]]()
+        unit = self.plan.dt if self.plan.spike_times == "grid" else 1.0
         for run in begun:
             for name, lists in run.spikes.items():
                 found.setdefault(name, []).extend((j + first, step, n) for j, step, n in lists)
             first += len(run.samples)
         return {
-            name: Spikes(*(np.concatenate(x) * unit for x, unit in zip(zip(*lists), (1, self.plan.dt, 1))))
+            name: Spikes(*(np.concatenate(x) * unit for x, unit in zip(zip(*lists), (1, unit, 1))))
             for name, lists in found.items()
         }
 
@@ -464,7 +474,11 @@ class RecordingRunner:
 class InPieces(ProgramEngine):
     """An engine that runs whole recordings."""
 
-    runs_recordings = True
+    runs_recordings = frozenset({"grid"})
+
+    @property
+    def runner(self) -> type[RecordingRunner]:
+        return RecordingRunner
 
     @property
     def _pieces(self) -> PieceProgram:
@@ -477,4 +491,4 @@ class InPieces(ProgramEngine):
     def recordings(self, chunk: int | None, memory: float) -> RecordingRunner:
         if why := self.why_no_recordings():
             raise EngineError(why)
-        return RecordingRunner(self, self._pieces, chunk, memory)
+        return self.runner(self, self._pieces, chunk, memory)

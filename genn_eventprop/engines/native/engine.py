@@ -37,13 +37,14 @@ from ..contract.features import ALL, HANDWRITTEN, STEPWISE_READOUTS
 from ..contract.noise import quantiles
 from ..contract.options import EngineOption
 from ..contract.program_engine import Arrays, ProgramEngine
-from ..contract.recordings import InPieces
+from ..contract.recordings import InPieces, RecordingRunner
 from ..contract.result import Result, SpikeRecords, Spikes
 from ..contract.slices import BatchShard, add_in_tree
 from ..contract.split import spike_numbers
 from ..contract.state import TrialState
 from .carry import Carrying
 from .exact import ExactTables
+from .exact_pieces import ExactRunner, why_no_exact_pieces
 from .memory import NativeMemory, aligned, padded_last
 from .pieces import NativePieces, inputs_apart
 from .rounded import RoundedWeights
@@ -91,7 +92,7 @@ class NativeEngine(InPieces):
     own_differences = True
     when_compared = {"tolerance": 1e-13}
     finds_activity = records = True
-    observes = frozenset({"grid", "exact"})
+    observes = runs_recordings = frozenset({"grid", "exact"})
 
     @classmethod
     def availability(cls) -> Availability:
@@ -260,7 +261,12 @@ class NativeEngine(InPieces):
     # whole recordings
 
     def why_no_recordings(self) -> str:
-        return super().why_no_recordings() or why_no_pieces(self.plan)
+        exact = self.plan.spike_times == "exact"
+        return super().why_no_recordings() or (why_no_exact_pieces if exact else why_no_pieces)(self.plan)
+
+    @property
+    def runner(self) -> type[RecordingRunner]:
+        return ExactRunner if self.plan.spike_times == "exact" else RecordingRunner
 
     @cached_property
     def _pieces(self) -> NativePieces:

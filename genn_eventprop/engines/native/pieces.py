@@ -33,14 +33,15 @@ class NativePieces:
         self.plan, self.dtype, self.failed = plan, dtype, failed
         self.buffers = {b.name: b for b in source.arrays}
         self.gradient = aligned((source.gradient_size,), dtype)  # of a recording so far, which nobody reads
-        self.program = Program(source, dtype, 1, 0)
+        self.program = Program(source, dtype, 1, sum(p.spiking for p in plan.populations))
 
     def shape(self, b: Buffer, arguments: Mapping[str, Any]) -> tuple[int, ...]:
         return tuple(a if isinstance(a, int) else int(arguments[a]) for a in b.axes)
 
     def arrays(self, arguments: Arrays, stored: Arrays) -> Arrays:
-        steps, channels, offsets = (arguments[n] for n in ("steps", "channels", "offsets"))
-        inputs = inputs_apart(self.plan, steps, channels, offsets) if streams(self.plan) else Arrays()
+        inputs = Arrays()
+        if streams(self.plan) and self.plan.spike_times == "grid":
+            inputs = inputs_apart(self.plan, *(arguments[n] for n in ("steps", "channels", "offsets")))
         own = [b for b in self.buffers.values() if b.role not in ("host", "number") and b.name not in arguments]
         memory = {b.name: stored[b.name] if b.name in stored else self._new(b, arguments) for b in own}
         return self.program.call.arrays(arguments | inputs, memory)
@@ -48,9 +49,13 @@ class NativePieces:
     def _new(self, b: Buffer, arguments: Mapping[str, Any]) -> np.ndarray:
         return aligned(self.shape(b, arguments), np.dtype(KINDS.get(b.kind, self.dtype)))
 
+    def copied(self, population: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As of `Program.copied`, the spikes that the last call has recorded."""
+        return self.program.copied(population, 1)
+
     def call(self, arrays: Arrays, arguments: Arrays) -> int:
         half = BACKWARDS if arguments["back"] else FORWARDS
-        one = {"half": half, "record": False, "whole_batch": 1}  # of samples in this call
+        one = {"half": half, "record": arguments.get("record", False), "whole_batch": 1}  # of samples in this call
         status = self.program.run(arrays, arguments | one)
         if status > 1:
             self.failed(self.program, status - 2, np.array([arguments["number"]]))

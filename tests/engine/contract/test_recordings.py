@@ -4,6 +4,7 @@ The long trial shares the loops of a step with the pieces, and nothing of what c
 """
 
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -17,12 +18,14 @@ from genn_eventprop.engines.c99.engine import C99Engine
 from genn_eventprop.engines.contract.checkpoints import Advance, Drop, Keep, Reverse, actions, runs
 from genn_eventprop.engines.contract.recordings import Forecast, why_no_recordings
 from genn_eventprop.engines.native.engine import NativeEngine
+from genn_eventprop.engines.native.exact_pieces import why_no_exact_pieces
 from genn_eventprop.errors import EngineError, EventPropError
-from genn_eventprop.losses import FirstSpikeCrossEntropy, Loss, SpikeCountCrossEntropy, SpikeTimeError
+from genn_eventprop.losses import FirstSpikeCrossEntropy, Loss, SpikeCountCrossEntropy, SpikeTimeError, TimeWeight
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_delta import LIFDelta
 from genn_eventprop.models.lif_refractory import LIFRefractory
+from genn_eventprop.models.qif import QIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import SpikeCount
 from genn_eventprop.verify.engines.check import loaded
@@ -34,6 +37,7 @@ FEW = settings(
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 DT = 0.5
+TIMES = pytest.mark.parametrize("times", ["grid", "exact"])
 
 
 def in_pieces(engine, data, samples, chunk, states, training=True):
@@ -61,10 +65,10 @@ def same(got, want, engine, gradients):
         np.testing.assert_array_equal(engine.gradients[name], gradient, err_msg=name)
 
 
-def is_one_trial(structure, cuts, also=(), seed=77, kind=C99Engine, dtype="float64"):
+def is_one_trial(structure, cuts, also=(), seed=77, kind=C99Engine, dtype="float64", times="grid"):
     """Whether a random network ran, with gradients that are not 0."""
     try:
-        case = tuned(draw("grid", seed, structure, also=also))
+        case = tuned(draw(times, seed, structure, also=also))
         engine = kind(case.plan, case.parameters, dtype=dtype)
         data = loaded(engine, case)
         samples = range(len(data))
@@ -114,6 +118,98 @@ def test_the_drawn_networks_learn(kind, dtype):
     assert any(is_one_trial(k, [(0.3, 1)], kind=kind, dtype=dtype) for k in (5, 8, 14))
 
 
+def exact_structure(structure, also):
+    """The first structure from here on that has pieces in exact time."""
+    for k in count(structure):
+        try:
+            plan = draw("exact", 77, k, also=also).plan
+        except EventPropError:
+            continue
+        if not (why_no_recordings(plan) or why_no_exact_pieces(plan)):
+            return k
+
+
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.ci)])
+@settings(FEW, max_examples=2)
+@given(st.integers(0, 10**6), CUTS)
+def test_random_networks_in_exact_time_are_one_trial(dtype, structure, cuts):
+    also = ("inputs",) * (structure % 2)
+    is_one_trial(exact_structure(structure, also), cuts, also, kind=NativeEngine, dtype=dtype, times="exact")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@settings(FEW, max_examples=60, derandomize=False)
+@given(st.integers(0, 10**6), CUTS)
+def test_many_random_networks_in_exact_time(dtype, structure, cuts):
+    also = ("inputs",) * (structure % 2)
+    is_one_trial(exact_structure(structure, also), cuts, also, kind=NativeEngine, dtype=dtype, times="exact")
+
+
+def differences_agree(structure, chunk, states):
+    """Of the losses of the intervals of a random recording, its gradient and central differences along a direction of
+    each parameter; where two steps do not give the same, a spike appears or goes. Returns how many were compared."""
+    case = draw("exact", 77, structure)
+    surrogate = any(loss.readout == "count" or loss.silent == "end" for loss in case.plan.losses)
+    if case.plan.pushes or surrogate or why_no_recordings(case.plan, several=True):
+        return 0
+    try:
+        case = tuned(case)
+        engine = NativeEngine(case.plan, case.parameters, dtype="float64")
+        data = loaded(engine, replace(case, events=case.events[[*range(len(case.events))] * 2], weights=None))
+        data = replace(data, follows=np.arange(len(data)) > 0)
+        samples, compared = np.arange(len(data)), 0
+        chunk = max(1, round(chunk * case.plan.n_steps))
+        in_pieces(engine, data, samples, chunk, states)
+        gradients, rng = {k: v.copy() for k, v in engine.gradients.items()}, np.random.default_rng(structure)
+        for name, gradient in gradients.items():
+            values, found = engine.parameters[name], []
+            first = values.copy()
+            along = rng.normal(size=values.shape) * np.where(values, abs(values), 0.1) * (gradient != 0)
+            for h in (1e-6, 1e-6 / 3):
+                both = []
+                for sign in (1, -1):
+                    values[...] = first + sign * h * along
+                    loss = in_pieces(engine, data, samples, chunk, 0, training=False).loss
+                    both.append(np.nanmean(loss) * np.isfinite(loss).mean())
+                found.append((both[0] - both[1]) / (2 * h))
+            values[...] = first
+            if found[0] == pytest.approx(found[1], rel=1e-4, abs=1e-7):
+                assert (gradient * along).sum() == pytest.approx(found[0], rel=1e-4, abs=1e-7), (structure, name)
+                compared += bool(gradient.any())
+    except EventPropError:
+        return 0
+    return compared
+
+
+def test_differences_of_random_recordings_in_exact_time():
+    assert sum(differences_agree(k, 0.4, 1) for k in (1, 31, 66)) > 5
+
+
+@pytest.mark.slow
+def test_differences_of_many_random_recordings_in_exact_time():
+    assert sum(differences_agree(exact_structure(7 * k, ()), 0.3 + 0.01 * k, k % 3) for k in range(60)) > 100
+
+
+def test_intervals_in_exact_time_are_windows_of_one_long_trial():
+    """Of `reference_event` too, which shares no code with the pieces."""
+    net, whole = network(), recordings(40.0, 1)
+    output, label = net.populations[-1], int(whole.labels[0])
+    engine = made(net, Loss(output, "integral"), 10.0, "exact")
+    for j in (0, 2):
+        data = of_intervals(engine, whole, 10.0, np.where(np.arange(4) == j, label, -1)[None])
+        got = in_pieces(engine, replace(data, weights=np.full(4, 4.0)), range(4), 7, 1)
+        weight = TimeWeight("4", window=(10.0 * j, 10.0 * (j + 1)))  # of a mean over 40 ms
+        plan = make_plan(net, Loss(output, "integral", weight=weight), dt=DT, duration=40.0, spike_times="exact")
+        for kind, close, also in (("native", 1e-12, {"dtype": "float64"}), ("reference_event", 1e-10, {})):
+            long = create(plan, net.initial_parameters(3), engine=kind, **also)
+            want = long.run(long.load(whole), [0], training=True)
+            np.testing.assert_allclose(got.loss[j], want.loss[0], rtol=close)
+            for name, gradient in long.gradients.items():
+                assert np.abs(gradient).max() > 0
+                np.testing.assert_allclose(engine.gradients[name], gradient, rtol=close, atol=close, err_msg=name)
+
+
 def network(delay=2.5, outputs=LI, t_ref=1.7):
     net = Network()
     source = net.input(4)
@@ -131,57 +227,66 @@ def recordings(length, n=2, seed=1, channels=4):
     return Events.from_samples(samples, n_channels=channels, labels=np.arange(n) % 3, n_classes=3)
 
 
+def made(net, loss, duration, times, **more):
+    """`c99` on the grid, `native` with exact spike times."""
+    plan = make_plan(net, loss, dt=DT, duration=duration, spike_times=times, **more)
+    kind = "native" if times == "exact" else "c99"
+    return create(plan, net.initial_parameters(3), engine=kind, dtype="float64")
+
+
 def of_intervals(engine, events, duration, labels):
     """The events in intervals with these labels, as the trainer loads them."""
-    cut = chunks(events, duration, DT, length=duration * labels.shape[1], labels=labels)
+    exact = engine.plan.spike_times == "exact"
+    cut = chunks(events, duration, DT, length=duration * labels.shape[1], labels=labels, exact=exact)
     return replace(engine.load(cut), follows=follows(cut))
 
 
+@TIMES
 @pytest.mark.parametrize("batch", [[0], [0, 1]])
-def test_the_gradient_of_a_label_is_that_of_a_trial_that_ends_with_its_interval(batch):
+def test_the_gradient_of_a_label_is_that_of_a_trial_that_ends_with_its_interval(batch, times):
     """Of V at the end, which knows nothing of where an interval began: the intervals before have no label."""
-    net, push = network(), []
-    engine = create(make_plan(net, Loss(net.populations[-1], "end"), dt=DT, duration=20.0, regularisers=push),
-                    net.initial_parameters(3), engine="c99", dtype="float64")  # fmt: skip
+    net = network()
+    engine = made(net, Loss(net.populations[-1], "end"), 20.0, times)
     for last in (0, 1, 2):
         labels = np.full((2, last + 1), -1)
         labels[:, last] = [0, 1]
         whole = recordings(20.0 * (last + 1))
         data = of_intervals(engine, whole, 20.0, labels)
+        data = replace(data, weights=np.full(len(data), last + 1.0))  # of a mean over all intervals
         samples = np.concatenate([np.arange(last + 1) + (last + 1) * b for b in batch])
         got = in_pieces(engine, data, samples, 13, 2)
-        long = create(make_plan(net, Loss(net.populations[-1], "end"), dt=DT, duration=20.0 * (last + 1)),
-                      net.initial_parameters(3), engine="c99", dtype="float64")  # fmt: skip
+        long = made(net, Loss(net.populations[-1], "end"), 20.0 * (last + 1), times)
         want = long.run(long.load(whole), batch, training=True)
         assert np.isnan(got.loss).sum() == len(batch) * last
         np.testing.assert_array_equal(got.loss[last :: last + 1], want.loss)
         for name, gradient in long.gradients.items():
             assert np.abs(gradient).max() > 0
-            # a mean over all intervals
-            np.testing.assert_allclose(engine.gradients[name] * (last + 1), gradient, rtol=1e-13)
+            np.testing.assert_array_equal(engine.gradients[name], gradient)
 
 
+@TIMES
 @pytest.mark.parametrize("loss", ["integral", "max", "end", FirstSpikeCrossEntropy, SpikeCountCrossEntropy])
-def test_intervals_add_up(loss):
+def test_intervals_add_up(loss, times):
     """The gradient of all labels is the sum of those of each, and the losses are those of `run_from`."""
     net = network(outputs=LI if isinstance(loss, str) else LIF)
     output = net.populations[-1]
-    plan = make_plan(net, Loss(output, loss) if isinstance(loss, str) else loss(output), dt=DT, duration=10.0)
-    engine, count = create(plan, net.initial_parameters(3), engine="c99", dtype="float64"), 4
+    engine, number = made(net, Loss(output, loss) if isinstance(loss, str) else loss(output), 10.0, times), 4
     every = np.array([[0, 1, 2, 1]])
     total = dict[str, np.ndarray]()
-    for j in range(count):
-        alone = np.where(np.arange(count) == j, every, -1)
-        in_pieces(engine, of_intervals(engine, recordings(40.0, 1), 10.0, alone), range(count), 7, 3)
+    for j in range(number):
+        alone = np.where(np.arange(number) == j, every, -1)
+        in_pieces(engine, of_intervals(engine, recordings(40.0, 1), 10.0, alone), range(number), 7, 3)
         total = {name: total.get(name, 0) + value for name, value in engine.gradients.items()}
     data = of_intervals(engine, recordings(40.0, 1), 10.0, every)
-    got = in_pieces(engine, data, range(count), 7, 3)
+    got = in_pieces(engine, data, range(number), 7, 3)
     for name, gradient in total.items():
         assert np.abs(gradient).max() > 0
         np.testing.assert_allclose(engine.gradients[name], gradient, rtol=1e-11, atol=1e-14)
-    truncated = create(plan, net.initial_parameters(3), engine="reference_clock")
+    if times == "exact":
+        return
+    truncated = create(engine.plan, net.initial_parameters(3), engine="reference_clock")
     state, losses, counts = None, [], []
-    for j in range(count):
+    for j in range(number):
         result, state = truncated.run_from(data, [j], state)
         losses.append(result.loss[0])
         counts.append(result.spike_counts["hidden"][0])
@@ -189,14 +294,14 @@ def test_intervals_add_up(loss):
     np.testing.assert_array_equal(got.spike_counts["hidden"], counts)
 
 
-@pytest.mark.parametrize("kind", ["c99", "native"])
-def test_target_spike_times_of_intervals(kind):
+@pytest.mark.parametrize(("kind", "times"), [("c99", "grid"), ("native", "grid"), ("native", "exact")])
+def test_target_spike_times_of_intervals(kind, times):
     """The loss of each interval is that of `run_from`; the gradient of all targets is the sum of those of each."""
     rng, net = np.random.default_rng(5), Network()
     source, output = net.input(4), net.population(LIF(tau_mem=15.0), 3, name="output")
     net.connect(source, output, Dense(Normal(2.4, 0.8)), delay=1.0)
     net.connect(output, output, Dense(Normal(0.2, 0.5)), delay=2.5)
-    plan = make_plan(net, SpikeTimeError(output), dt=DT, duration=10.0)
+    plan = make_plan(net, SpikeTimeError(output), dt=DT, duration=10.0, spike_times=times)
     engine = create(plan, net.initial_parameters(3), engine=kind, dtype="float64")
     wanted, whole = np.sort(rng.uniform(0, 40, (1, 3, 5))), recordings(40.0, 1)
     cut = chunks(whole, 10.0, DT, length=40.0, spike_times=wanted)
@@ -211,20 +316,22 @@ def test_target_spike_times_of_intervals(kind):
     for name, gradient in total.items():
         assert np.abs(gradient).max() > 0
         np.testing.assert_allclose(engine.gradients[name], gradient, rtol=1e-11, atol=1e-14)
+    if times == "exact":
+        return
     truncated, state = create(plan, net.initial_parameters(3), engine="reference_clock"), None
     for j in range(4):
         result, state = truncated.run_from(data, [j], state)
         np.testing.assert_allclose(got.loss[j], result.loss[0], rtol=1e-12)
 
 
+@TIMES
 @pytest.mark.parametrize("readout", ["integral", "max", "end", "voltage"])
-def test_differences_of_the_loss_of_all_intervals(readout):
+def test_differences_of_the_loss_of_all_intervals(readout, times):
     """Where no spike moves: V and I of the outputs, and arrivals, cross the ends of intervals."""
     net = Network()
     source, output = net.input(4), net.population(LI(tau_mem=Param(15.0, "ms", trainable=True)), 3, name="output")
     net.connect(source, output, Dense(Normal(0.4, 0.6)), delay=3.0)
-    engine = create(make_plan(net, Loss(output, readout), dt=DT, duration=10.0), net.initial_parameters(3),
-                    engine="c99", dtype="float64")  # fmt: skip
+    engine = made(net, Loss(output, readout), 10.0, times)
     data = of_intervals(engine, recordings(40.0), 10.0, np.array([[0, 1, 2, 0], [1, 0, 2, 2]]))
     in_pieces(engine, data, range(8), 7, 1)
     gradients, h = {k: v.copy() for k, v in engine.gradients.items()}, 1e-6
@@ -239,16 +346,15 @@ def test_differences_of_the_loss_of_all_intervals(readout):
             assert gradient[place] == pytest.approx((both[0] - both[1]) / (2 * h), rel=1e-6, abs=1e-9), (name, place)
 
 
+@TIMES
 @pytest.mark.parametrize("mean", ["example", "batch"])
-def test_regularisers_count_over_the_whole_recording(mean):
+def test_regularisers_count_over_the_whole_recording(mean, times):
     net = network()
     terms = [SpikeCount(net.populations[0], 2.0, 1e-2, mean=mean)]
     loss = Loss(net.populations[-1], "end")
-    long = create(make_plan(net, loss, dt=DT, duration=40.0, regularisers=terms), net.initial_parameters(3),
-                  engine="c99", dtype="float64")  # fmt: skip
+    long = made(net, loss, 40.0, times, regularisers=terms)
     long.run(long.load(recordings(40.0)), [0, 1], training=True)
-    engine = create(make_plan(net, loss, dt=DT, duration=10.0, regularisers=terms), net.initial_parameters(3),
-                    engine="c99", dtype="float64")  # fmt: skip
+    engine = made(net, loss, 10.0, times, regularisers=terms)
     labels = np.full((2, 4), -1)
     labels[:, 3] = [0, 1]
     data = of_intervals(engine, recordings(40.0), 10.0, labels)
@@ -261,11 +367,11 @@ def test_regularisers_count_over_the_whole_recording(mean):
 
 @given(st.integers(1, 80), st.integers(0, 12))
 def test_the_order_of_pieces(pieces, states):
-    kept, reached, back, count, most = {0}, None, [], 0, 0
+    kept, reached, back, ran, most = {0}, None, [], 0, 0
     for action in actions(pieces, states):
         if isinstance(action, Advance):
             assert action.start in kept
-            count, reached = count + action.stop - action.start, action.stop
+            ran, reached = ran + action.stop - action.start, action.stop
         elif isinstance(action, Keep):
             assert reached == action.piece
             kept.add(action.piece)
@@ -278,7 +384,7 @@ def test_the_order_of_pieces(pieces, states):
         most = max(most, len(kept) - 1)
     assert back == list(range(pieces))[::-1]
     assert most <= states
-    assert count == runs(pieces, states)
+    assert ran == runs(pieces, states)
 
 
 def test_no_order_needs_fewer_runs():
@@ -317,13 +423,19 @@ def test_what_is_refused():
     ):
         create(plan, net.initial_parameters(3), engine="native").recordings(None, 1e9)
     clock = create(plan, net.initial_parameters(3), engine="reference_clock")
-    with pytest.raises(EngineError, match="no whole recordings in pieces; use engine='native' or 'c99' on the grid"):
+    with pytest.raises(EngineError, match="no whole recordings in pieces; use engine='native', or 'c99' on the grid"):
         clock.recordings(None, 1e9)
     births = make_plan(net, loss, dt=DT, duration=20.0, spike_birth=0.1)
     assert why_no_recordings(births) == ""
     assert why_no_recordings(births, several=True).startswith("spike_birth is not run where a recording has several")
-    exact = make_plan(net, loss, dt=DT, duration=20.0, spike_times="exact")
-    assert why_no_recordings(exact) == "whole recordings run with spikes on the grid; use spike_times='grid'"
+    exact = make_plan(net, loss, dt=DT, duration=20.0, spike_times="exact", spike_birth=0.1)
+    with pytest.raises(EngineError, match="spike_birth is not run on whole recordings with exact spike times; use spi"):
+        create(exact, net.initial_parameters(3), engine="native").recordings(None, 1e9)
+    curved = Network()
+    curved.connect(curved.input(4), curved.population(QIF(), 5, name="curved"), Dense(1.0))
+    plans = make_plan(curved, FirstSpikeCrossEntropy(curved.populations[0]), dt=DT, duration=20.0, spike_times="exact")
+    with pytest.raises(EngineError, match="whole recordings need neurons that are linear between spikes; use spike_t"):
+        create(plans, curved.initial_parameters(3), engine="native").recordings(None, 1e9)
     jumps = Network()
     source, hidden = jumps.input(4), jumps.population(LIF(), 5, name="hidden")
     output = jumps.population(LIFDelta(v_thresh=1e9), 2, name="output")

@@ -16,6 +16,13 @@ from ..grid.memory import targets_of
 OF_WEIGHT = ("window_start", "window_end", "activity_rate", "activity_jump")
 """Where the time weight of a loss begins and ends, and how it follows the input."""
 
+STATE, BACK, READ, SIZES = (f"crossing_{n}" for n in ("state", "back", "read", "size"))
+"""Of a piece of a recording: what it leaves to the next one, backwards to the one before, at the end of an interval to
+the way back through it; how many numbers of 8 bytes these take."""
+ROOM = "crossing_room"
+OF_PIECE = ("first_step", "last_step", "steps_before", "all_steps", "closes", "n_heard", ROOM)
+"""Whole numbers of a piece, see `piece_span.hpp`."""
+
 
 def given(names: Context) -> list[Buffer]:
     """Arrays and real numbers."""
@@ -27,8 +34,12 @@ def given_to_all(names: Context, tables: list[Buffer]) -> list[Buffer]:
     """The same, with other tables of populations."""
     plan, doubles = names.plan, ["duration", "slope_floor", "delta"]
     doubles += ["spike_birth"] if plan.spike_birth else []
+    doubles += ["whole_duration"] if names.pieces else []
     found = [Buffer("times", ("spikes",), "double", "host"), Buffer("gauss", ("nodes",), "double", "host")]
     found += [Buffer("record_times", (RECORDED,), "double", "host")]
+    if names.pieces:
+        found += [Buffer("heard_times", ("spikes",), "double", "host"), Buffer(SIZES, (3,), "long", "state")]
+        found += [Buffer(n, (ROOM,), "long", "state") for n in (STATE, BACK, READ)]
     for prefix, loss in (("", plan.loss), *auxiliary(plan)):
         K = loss.n_classes
         found += [Buffer(f"{prefix}sample_weight", ("batch",), "double", "host")]
@@ -80,6 +91,7 @@ def integers(names: Context) -> list[str]:
     found = ["exact_steps", *(f"{prefix}series_size" for prefix in prefixes)]
     found += [f"degree_p{i}" for i in range(len(plan.populations))]
     found += [f"{prefix}target_rows" for prefix, loss in series_of_targets(plan)]
+    found += list(OF_PIECE) if names.pieces else []
     return [*found, *targets_of(plan)]
 
 

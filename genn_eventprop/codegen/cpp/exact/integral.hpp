@@ -99,6 +99,10 @@ struct ReadIntegral : NoReader<O> {
     void finish(O&, const Args&, double* readout) {
         for (int k = 0; k < N; ++k) readout[k] = total[k];
     }
+    template <class Archive>
+    void cross(Archive& a) {
+        a.some(total, O::NP);
+    }
     void at(O& out, int receptor, double s) {
         const auto *direction = out.flow[0].arrive[receptor], *drive = out.flow[0].back[receptor] + n * S;
         double f[n + 1];

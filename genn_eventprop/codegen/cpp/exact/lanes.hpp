@@ -40,7 +40,7 @@ struct Lanes : Neurons<M, N, Varies> {
     // On entry x is the initial state.
     void begin(const Args& args) {
         for (int i = 0; i < n; ++i) low[i].zero(NP);
-        if (keeps) trace.reserve((args.exact_steps + 1) * n * NP);
+        if (keeps) trace.reserve((Span::steps(args) + 1) * n * NP);
         if constexpr (M::spiking) {
             n_unarmed = 0;
             for (int k = 0; k < N; ++k) {

@@ -42,13 +42,17 @@ struct ReadMaximum : NoReader<O> {
     void finish(O&, const Args&, double* readout) {
         for (int k = 0; k < N; ++k) readout[k] = most[k].best;
     }
+    template <class Archive>
+    void cross(Archive& a) {
+        a.some(most, N);
+    }
     void begin_back(O&, const scalar*) {
         for (int k = 0; k < N; ++k) order[k] = k;
         std::sort(order, order + N, [&](int i, int j) {
             const auto &a = most[i], &b = most[j];
             return a.step != b.step ? a.step < b.step : a.entry != b.entry ? a.entry < b.entry : a.offset != b.offset ? a.offset < b.offset : i < j;
         });
-        top = N - 1;
+        for (top = N - 1; top >= 0 && most[order[top]].step > now;) --top;  // those of later pieces of a recording
     }
     // Handles the maxima of step k after log entry `entry`, where lambda_V jumps by dr.
     void before(O& out, const scalar* dr, int64_t k, int64_t entry) {
@@ -66,7 +70,7 @@ struct ReadMaximum : NoReader<O> {
     scalar kink(const scalar* dr, int64_t entry) {
         scalar total = 0;
         for (int k = 0; k < N; ++k)
-            if (most[k].kink_entry == entry) total += dr[k] * scalar(most[k].turn);
+            if (most[k].kink_entry == entry && most[k].kink_step == now) total += dr[k] * scalar(most[k].turn);
         return total;
     }
 };

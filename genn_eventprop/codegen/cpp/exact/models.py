@@ -70,6 +70,6 @@ def bind(ctx: Context) -> str:
         lines += [f"{name}.degree = int(args.degree_{ctx.p(p.name)});", f"{name}.delta = args.delta;"]
         # crossings and arrivals nearer than `together` are one instant; `slack` is what rounding makes of g within it, 20 times
         lines.append(
-            f"{name}.together = instant(args.duration, args.delta), {name}.slack = scalar(20 * args.delta * {name}.together);"
+            f"{name}.together = instant(Span::until(args), args.delta), {name}.slack = scalar(20 * args.delta * {name}.together);"
         )
     return "void bind(const Args& args, Work& work) {\n" + indent("\n".join(lines)) + "}\n"

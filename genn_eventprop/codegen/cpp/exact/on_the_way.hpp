@@ -10,25 +10,26 @@ struct OnTheWay {
         int32_t route;
         bool operator<(const Due& o) const { return at != o.at ? at < o.at : index != o.index ? index < o.index : route < o.route; }
     };
-    std::vector<std::vector<Due>> steps;
-    std::vector<Due> sorted;
+    std::vector<std::vector<Due>> steps;  // `first` and those that follow it, of `count`
+    std::vector<Due> sorted, later;       // later: behind these
     std::vector<size_t> places;
     double duration = 0;
-    int64_t now = 0;
-    void clear(int64_t n, double T) {
-        steps.resize(size_t(n));
+    int64_t now = 0, first = 0, count = 0;
+    void clear(int64_t from, int64_t n, int64_t all, double T) {
+        steps.resize(size_t(n)), later.clear();
         for (auto& step : steps) step.clear();
-        duration = T, now = 0;
+        duration = T, now = first = from, count = all;
     }
-    double start(int64_t step) const { return start_of(step, int64_t(steps.size()), duration); }
+    double start(int64_t step) const { return start_of(step, count, duration); }
     // Arrivals after the end of the trial are dropped.
     void push(double at, int64_t index, int32_t route) {
         if (!(at < duration)) return;
-        steps[size_t(step_of(at, now, int64_t(steps.size()), duration))].push_back({at, index, route});
+        const size_t step = size_t(step_of(at, now, count, duration) - first);
+        (step < steps.size() ? steps[step] : later).push_back({at, index, route});
     }
     // The arrivals of a step that are known at its start, sorted by time.
     const std::vector<Due>& take(int64_t step) {
-        auto& due = steps[size_t(step)];
+        auto& due = steps[size_t(step - first)];
         const size_t bins = due.size() / 4;  // bins of equal width, each with few arrivals to sort
         if (bins > 1) {
             const double from = start(step), scale = double(bins) / (start(step + 1) - from);

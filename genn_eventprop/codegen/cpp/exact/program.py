@@ -62,7 +62,10 @@ class ExactProgram:
     def __init__(self, names: Context) -> None:
         self.names, self.plan = names, names.plan
         buffers: dict[str, Buffer] = {}
-        self.scopes = {p.name: Scope(self.plan, p, i, buffers) for i, p in enumerate(self.plan.populations)}
+        pieces = names.pieces
+        self.scopes = {
+            p.name: Scope(self.plan, p, i, buffers, pieces=pieces) for i, p in enumerate(self.plan.populations)
+        }
         numbers = [b for b in buffers.values() if b.role == "number"]
         self.memory = ExactMemory(
             names, [*names.arrays(), *numbers, *self._host_buffers(names)], [*names.integers(), *self._integers(names)]
@@ -75,6 +78,7 @@ class ExactProgram:
         read = ((self.scopes[name], own) for name, own in self.readouts.items())
         self.readings = [r for s, own in read for r in readings_of(s, own, self.memory)]
         self.readers = [r for r in self.readings if r.form is not None]
+        self.said_all = [r for r in self.readings if r.form is None]
         for r in self.readings:
             self.memory.used |= {b.name: b for b in r.buffers}
         self.regularise = {p.name: Regularise(self.scopes[p.name]) for p in names.spiking}
@@ -87,28 +91,48 @@ class ExactProgram:
         return integers(names)
 
     def functions(self) -> str:
-        """`read_trial`, after the pass forwards, and `begin_back`, before the pass backwards."""
+        """`read_trial`, after the pass forwards, and `begin_back`, before the pass backwards; see `piece.hpp` for others."""
         arguments = "([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample)"
         functions = {"read_trial": self._read(), "begin_back": self._begin_back()}
+        if self.names.pieces:
+            begin = self._block("".join(self._loop(r.scope, r.readout.begin()) for r in self.said_all))
+            functions = {
+                "begin_interval": begin, "read_trial": self._block(self._at_spikes()), "end_interval": self._ends(),
+                "begin_back": self._begin_back_of_piece(),
+            }  # fmt: skip
         return "\n".join(f"void {n}{arguments} {{\n{indent(body)}}}\n" for n, body in functions.items())
 
     # forwards
 
     def _read(self) -> str:
         """Spike counts and readouts of a completed trial."""
-        said = [r for r in self.readings if r.form is None]
-        text = "".join(self._loop(r.scope, r.readout.begin()) for r in said)
+        said = self.said_all
+        text = "".join(self._loop(r.scope, r.readout.begin()) for r in said) + self._at_spikes()
+        text += "".join(self._loop(r.scope, r.readout.end()) for r in said)
+        return (self._block(text) if said else text) + self._finished()
+
+    def _at_spikes(self) -> str:
+        """At every spike of the trial, or the new ones of a piece."""
+        text, pieces = "", self.names.pieces
         for p in self.names.spiking:
             x, each = self.names.p(p.name), "++counts[neuron];\n"
-            for r in reads(said, p):
+            for r in reads(self.said_all, p):
                 each += self._at_spike(p, "i", self._text(r.scope, r.readout.spiked()))
             each = f"const int neuron = work.{x}.spikes.neuron[i];\n{each}"
-            body = f"int32_t* counts = args.{x}_{COUNT} + sample * N_{x};\nstd::memset(counts, 0, N_{x} * sizeof(int32_t));\n"
-            body += f"for (int64_t i = 0; i < work.{x}.spikes.count; ++i) {{\n{indent(each)}}}\n"
+            body = f"int32_t* counts = args.{x}_{COUNT} + sample * N_{x};\n"
+            body += "" if pieces else f"std::memset(counts, 0, N_{x} * sizeof(int32_t));\n"
+            first = f"work.carried[{self.plan.populations.index(p)}]" if pieces else "0"
+            body += f"for (int64_t i = {first}; i < work.{x}.spikes.count; ++i) {{\n{indent(each)}}}\n"
             text += f"{{\n{indent(body)}}}\n"
-        text += "".join(self._loop(r.scope, r.readout.end()) for r in said)
+        return text
+
+    def _finished(self) -> str:
         ends = (f"{r.name}.finish(work.p{r.scope.index}, args, {r.result});\n" for r in self.readers)
-        return (self._block(text) if said else text) + "".join(ends)
+        return "".join(ends)
+
+    def _ends(self) -> str:
+        """Readouts where an interval ends."""
+        return self._block("".join(self._loop(r.scope, r.readout.end()) for r in self.said_all)) + self._finished()
 
     # backwards
 
@@ -128,10 +152,47 @@ class ExactProgram:
             text += self._to_mode(p, read) if last and len(p.derived.modes) > 1 else ""
         return self._block(text)
 
+    def _begin_back_of_piece(self) -> str:
+        """The same, where an interval ends: regularisers count over the whole recording, readouts over an interval."""
+        whole, closes = "", ""
+        for p in self.plan.populations:
+            s, own, read = self.scopes[p.name], self.regularise.get(p.name), reads(self.readings, p)
+            regular, jump = f"work.regular_p{s.index}.data", f"work.p{s.index}.jump.data"
+            copy = "std::memcpy({}, {}, " + f"NP_p{s.index} * sizeof(scalar));\n"
+            said = [r.readout for r in read if r.form is None]
+            body, last = begin_back(s, None, [r.readout for r in read], said)
+            if p in self.regularised:
+                assert own is not None
+                whole += self._total(s) if own.whole_layer else ""
+                whole += self._loop(s, own.begin_back()) + copy.format(regular, jump)
+                closes += copy.format(jump, regular)
+                body = [b for b in body if b != Set(JUMP, sp.Integer(0))]
+            closes += self._loop(s, [*body, *last])
+            closes += self._to_mode(p, read) if last and len(p.derived.modes) > 1 else ""
+        whole = f"if (Span::ends_all(args)) {{\n{indent(whole)}}}\n" if whole else ""
+        return self._block(whole + (f"if (args.closes) {{\n{indent(closes)}}}\n" if closes else ""))
+
+    @property
+    def regularised(self) -> list[PopulationRecord]:
+        """Populations with regularisers of their spikes."""
+        return [p for p in self.names.spiking if self.regularise[p.name].terms]
+
+    def crossing(self) -> str:
+        """What crosses from one piece of a recording to another besides states, see `piece.hpp`."""
+        members = self.memory.members().items()
+        read = "".join(f"a.some(work.{n}.data, {size});\n" for n, (_, size) in members)
+        numbers = (self.plan.populations.index(p) for p in self.regularised)
+        regular = "".join(f"a.some(work.regular_p{i}.data, NP_p{i});\n" for i in numbers)
+        given = "[[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] Archive& a"
+        texts = {f"cross_read({given})": read, f"cross_regularisers({given})": regular}
+        return "\n".join(f"template <class Archive>\nvoid {h} {{\n{indent(body)}}}\n" for h, body in texts.items())
+
     def _to_mode(self, p: PopulationRecord, read: list[Reading]) -> str:
         """Hands lambda at T to the vector of the mode that a neuron is in."""
-        mu = [f"work.{self.names.p(p.name)}.{which}[{read[0].readout.v}].data[h.neuron]" for which in ("mu", "held_mu")]
-        return f"for (const auto& h : work.{self.names.p(p.name)}.held) std::swap({', '.join(mu)});\n"
+        mu, held = (
+            f"work.{self.names.p(p.name)}.{which}[{read[0].readout.v}].data[h.neuron]" for which in ("mu", "held_mu")
+        )
+        return f"for (const auto& h : work.{self.names.p(p.name)}.held) {held} += {mu}, {mu} = 0;\n"
 
     def _total(self, s: Scope) -> str:
         total, counts = f"{s.prefix}{TOTAL}", self.memory.pointer(s.table[COUNT].buffer)
@@ -299,7 +360,8 @@ class ExactProgram:
 
     def _at_spike(self, p: PopulationRecord, index: str, text: str) -> str:
         """At one of the spikes of a population that is read."""
-        now = f"const double {NOW} = work.{self.names.p(p.name)}.spike_time[{index}];\n"
+        begins = " - Span::begins(args)" if self.names.pieces else ""  # of the interval
+        now = f"const double {NOW} = work.{self.names.p(p.name)}.spike_time[{index}]{begins};\n"
         return (now if str(NOW) in text else "") + text
 
     # between the passes

@@ -26,6 +26,9 @@ struct NoReader : NoSource {
     scalar kink(const scalar*, int64_t) { return 0; }
     scalar own_spike(O&, const Args&, const scalar*, int64_t, int, double, double*) { return 0; }
     void leave(O&, const scalar*, int64_t) {}
+    // What it has read so far, for a later piece of a recording, or for the way back.
+    template <class Archive>
+    void cross(Archive&) {}
 };
 
 }  // namespace

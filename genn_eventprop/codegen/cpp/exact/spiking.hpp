@@ -42,9 +42,9 @@ struct Spiking : Lanes<M, N, Varies> {
         spikes_in_step = spikes.count = held.count = ends.count = 0, keeps = keep;
         Base::begin(args);
     }
-    void start(int64_t step, double t_k) {
+    void start(int64_t row, double t_k) {
         Base::start();
-        if (keeps) keep_state(step);
+        if (keeps) keep_state(row);
         begun = t_k;
         spikes_in_step = 0;
         if constexpr (M::modes > 1) {
@@ -55,7 +55,7 @@ struct Spiking : Lanes<M, N, Varies> {
             look_for_due();
         }
     }
-    void finish(const Args& args, int64_t step) {
+    void finish(const Args& args, int64_t row) {
         Base::finish();
         if constexpr (M::modes > 1)
             for (auto& h : held) {
@@ -65,7 +65,7 @@ struct Spiking : Lanes<M, N, Varies> {
                     split(to, x[i].data[h.neuron], low[i].data[h.neuron]);
                 }
             }
-        if (keeps && step + 1 == args.exact_steps) keep_state(step + 1);
+        if (keeps && row + 1 == Span::steps(args)) keep_state(row + 1);
     }
 
     // Events
@@ -181,7 +181,7 @@ struct Spiking : Lanes<M, N, Varies> {
         spikes.reserve(1);
         spike_time.reserve(index + 1);
         spikes.neuron[index] = neuron;
-        spike_time[index] = std::fmin(M::observed ? observed.times[observed.next - 1] : t_k + s, args.duration);
+        spike_time[index] = std::fmin(M::observed ? observed.times[observed.next - 1] : t_k + s, Span::until(args));
         double gdot = mode ? 0.0 : cell.slope(before);  // g rests in a refractory period
         const double least = M::observed ? args.slope_floor : 0.0;  // the slope at a crossing is known
         if (!(gdot > 0) || gdot < least) ++guarded, gdot = least;

@@ -2,8 +2,7 @@
 
 namespace {
 
-struct Schedule {
-    static int64_t steps(const Args& args) { return args.exact_steps; }
+struct Schedule : Span {
     template <class Trial, class F>
     static void each_reader(Trial& t, const F& f) {
         t.each_population([&](auto p) { p.readers(t.work).each([&](auto& r, const scalar* dr) { f(p.flow(t.work), r, dr); }); });
@@ -84,7 +83,7 @@ struct Schedule {
     template <class Trial, class P, class Reader>
     static void follow(Trial& t, P p, Reader& r, const Log& log) {
         auto& flow = p.flow(t.work);
-        for (int64_t e = log.steps[size_t(t.step)]; e < log.count; ++e) {
+        for (int64_t e = log.steps[size_t(t.row())]; e < log.count; ++e) {
             const LogEntry& entry = log.entries.data[e];
             const int neuron = entry.source;
             if constexpr (P::events) {
@@ -123,7 +122,7 @@ struct Schedule {
     template <class Trial, class P>
     static void open(Trial& t, P p, const LogEntry* entries, int64_t begin, int64_t count) {
         auto& flow = p.flow(t.work);
-        flow.retreat(t.step);
+        flow.retreat(t.row());
         flow.open_step(entries, begin, count);
     }
     // What happens behind entry `e` of the log, at s.
@@ -159,7 +158,7 @@ struct Schedule {
     template <class Trial, class P>
     static void close(Trial& t, P p, int64_t begin) {
         before(t, Types<P>(), -1.0, begin - 1);
-        p.readers(t.work).each([&](auto& r, const scalar* dr) { r.leave(p.flow(t.work), dr, t.step); });
+        p.readers(t.work).each([&](auto& r, const scalar* dr) { r.leave(p.flow(t.work), dr, t.row()); });
     }
 };
 

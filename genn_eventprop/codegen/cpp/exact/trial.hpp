@@ -51,6 +51,16 @@ struct Trial {
 
     // Returns 0, or 1 + the number of the population that could not go on.
     int forward() {
+        begin();
+        Schedule::begin(*this);
+        if (const int lost = run()) return lost;
+        Schedule::end(*this);
+        if constexpr (Work::births)
+            if (args.training) insert_unborn(*this);
+        read_trial(args, work, sample);
+        return 0;
+    }
+    void begin() {
         each_population([&](auto p) {
             p.initial(args, work);
             p.flow(work).begin(args, p.keeps && args.training);
@@ -59,24 +69,24 @@ struct Trial {
         for (auto& log : work.log) log.clear(Schedule::steps(args));
         each(Connections(), [&](auto c) {
             next[c.number] = std::is_same_v<typename decltype(c)::Source, Input> ? from : 0;
-            if constexpr (c.delayed) work.way[c.number].clear(Schedule::steps(args), args.duration);
+            if constexpr (c.delayed) work.way[c.number].clear(Schedule::number(args, Schedule::first(args)), Schedule::steps(args), Schedule::all(args), Schedule::until(args));
         });
-        Schedule::begin(*this);
-        for (step = 0; step < Schedule::steps(args); ++step) {
+    }
+    // All steps. Returns as `forward`.
+    int run() {
+        const int64_t first = Schedule::first(args), last = first + Schedule::steps(args);
+        for (step = first; step < last; ++step) {
             if (step % 64 == 0) args.host->poll();
-            t_k = start_of(step, Schedule::steps(args), args.duration);
-            t_end = step + 1 < Schedule::steps(args) ? start_of(step + 1, Schedule::steps(args), args.duration) : args.duration;
+            t_k = Schedule::time_of(args, step), t_end = Schedule::time_of(args, step + 1);
             Schedule::enter(*this, false);
             int lost = 0;
             each(Groups(), [&](auto group) { lost = lost ? lost : advance(group); });
             if (lost) return lost;
         }
-        Schedule::end(*this);
-        if constexpr (Work::births)
-            if (args.training) insert_unborn(*this);
-        read_trial(args, work, sample);
         return 0;
     }
+    // Number of the step in the memory of a call.
+    int64_t row() const { return step - Schedule::first(args); }
     // Takes the populations of a group through the step.
     template <class Group>
     int advance(Group group) {
@@ -84,7 +94,7 @@ struct Trial {
         each(group, [&](auto p) {
             using P = decltype(p);
             auto& flow = p.flow(work);
-            flow.start(step, t_k);
+            flow.start(row(), t_k);
             if constexpr (p.observed) flow.observed.until = t_end < args.duration ? t_end : std::numeric_limits<double>::infinity();
             if constexpr (p.driven)
                 for (int64_t i = 0; i < p.changes(args); ++i) flow.change(p.change_time(args, i), CHANGE + p.number, i);
@@ -96,8 +106,8 @@ struct Trial {
         });
         if (const int lost = events(group, log)) return lost;
         each(group, [&](auto p) { Schedule::over(*this, p, log); });
-        each(group, [&](auto p) { p.flow(work).finish(args, step); });
-        log.steps[size_t(step) + 1] = log.count;
+        each(group, [&](auto p) { p.flow(work).finish(args, row()); });
+        log.steps[size_t(row()) + 1] = log.count;
         return 0;
     }
     // When a spike of its source would arrive through a connection, but for individual delays.
@@ -116,7 +126,7 @@ struct Trial {
         const auto synapses = c.synapses(args);
         int64_t& i = next[C::number];
         int64_t end = to;
-        if constexpr (C::delayed) work.way[C::number].now = step;
+        if constexpr (C::delayed) work.way[C::number].now = Schedule::number(args, step);
         if constexpr (!input) end = C::Source::flow(work).spikes.count;
         for (; i < end && arrives(c, i) < t_end; ++i) {
             int32_t sender;
@@ -135,7 +145,7 @@ struct Trial {
             });
         }
         if constexpr (C::delayed)
-            for (const auto& due : work.way[C::number].take(step)) flow.pend(c, synapses, due.at - t_k > 0 ? due.at - t_k : 0.0, due.route, due.index);
+            for (const auto& due : work.way[C::number].take(Schedule::number(args, step))) flow.pend(c, synapses, due.at - t_k > 0 ? due.at - t_k : 0.0, due.route, due.index);
     }
     // The events of the step in order of time; at equal times crossings come before arrivals.
     template <class Group>
@@ -205,11 +215,18 @@ struct Trial {
         begin_back(args, work, sample);
         each_population([&](auto p) { p.flow(work).begin_back(); });
         Schedule::begin_back(*this);
-        for (step = Schedule::steps(args) - 1; step >= 0; --step) {
+        run_back();
+        end_back();
+    }
+    void run_back() {
+        const int64_t first = Schedule::first(args);
+        for (step = first + Schedule::steps(args) - 1; step >= first; --step) {
             if (step % 64 == 0) args.host->poll();
             Schedule::enter(*this, true);
             each_back(Groups(), [&](auto group) { retreat(group); });
         }
+    }
+    void end_back() {
         each_population([&](auto p) {
             p.initial_gradient(args, work);
             for (int i = 0; i < decltype(p)::Model::learned; ++i)
@@ -220,7 +237,7 @@ struct Trial {
     template <class Group>
     void retreat(Group group) {
         auto& log = work.log[group_of(group)];
-        const int64_t begin = log.steps[size_t(step)], end = log.steps[size_t(step) + 1];
+        const int64_t begin = log.steps[size_t(row())], end = log.steps[size_t(row()) + 1];
         each(group, [&](auto p) { Schedule::open(*this, p, log.entries.data + begin, begin, end - begin); });
         for (int64_t e = end - 1;; --e) {
             if constexpr (Work::births) undo_unborn(*this, group, e);

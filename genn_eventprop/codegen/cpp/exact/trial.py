@@ -7,6 +7,7 @@ from ....plan import ConnectionRecord, PopulationRecord
 from ....plan.groups import groups
 from ....program.events import OBSERVED
 from ....program.population import RECORD
+from ....program.readouts.spikes import COUNT
 from ...statements import TYPES, constants, indent
 from ..context import Context, by_drive, windows_of
 from ..declarations import keep_spikes
@@ -28,6 +29,20 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
 __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {{
     OneTrial{{args, work, sample}}.backward(slice, first);
 }}
+"""
+PASSES_OF_PIECE = """\
+typedef Piece<Trial<Work, Groups, Populations, Connections>> OnePiece;
+
+__attribute__((noinline)) int forward(const Args& args, Work& work, int64_t sample) {
+    bind(args, work);
+    return OnePiece{{args, work, sample}}.forward();
+}
+
+__attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool) {
+    OnePiece{{args, work, sample}}.backward(slice);
+}
+
+void leave_interval(const Args& args, Work& work, int64_t sample) { OnePiece{{args, work, sample}}.close(); }
 """
 LOCATE = """\
 // `step` is the time, in 2^-50 of the trial.
@@ -58,9 +73,15 @@ def work(ctx: Context, program: ExactProgram) -> str:
             fields.append(f"Births<type_{own}, N_{own}> births_{own};")
             # of every candidate the changes of the readouts
             fields += [f"Buffer<scalar> moved_{own}_{ctx.p(out)};" for out in _moved_outputs(ctx, p)]
+    fields += [constants("int", {"populations": len(plan.populations)})] if ctx.pieces else []
+    # own spikes of earlier pieces that a piece begins with, and the first one that the next piece needs
+    fields += ["int64_t carried[populations] = {}, needed[populations] = {};"] if ctx.pieces else []
+    regular = [plan.populations.index(p) for p in program.regularised] if ctx.pieces else []
+    fields += [f"Buffer<scalar> regular_p{i};" for i in regular]
     body = "\n".join([*fields, "int64_t guarded = 0;\n"])
     room = [f"{ctx.p(p.name)}.prepare();" for p in plan.populations]
     room += [f"{n}.zero({size});" for n, (_, size) in members.items()]
+    room += [f"regular_p{i}.zero(NP_p{i});" for i in regular]
     body += prepare("prepare", "ready", "", room, targets_of(plan))
     return f"struct Work {{\n{indent(body)}{NO_HALVES}}};\n"
 
@@ -80,14 +101,20 @@ def structs(ctx: Context, program: ExactProgram) -> str:
 
 
 def passes(program: ExactProgram) -> str:
+    if program.names.pieces:
+        return PASSES_OF_PIECE
     return f"typedef Trial<Work, Groups, Populations, Connections> OneTrial;\n\n{PASSES.format(bind=program.bind)}"
 
 
 def keep(ctx: Context) -> str:
     """Hands the spikes of a trial to the host if they are recorded; and where a trial could not go on."""
-    own = [f"work.{ctx.p(p.name)}" for p in ctx.spiking]
-    call = "host.keep_times(host, {0}, sample, {1}.spikes.neuron, {1}.spike_time, {1}.spikes.count)"
-    return keep_spikes([call.format(i, p) for i, p in enumerate(own)]) + LOCATE
+    call = "host.keep_times(host, {0}, sample, {1}.spikes.neuron{2}, {1}.spike_time{2}, {1}.spikes.count{3})"
+    calls = []
+    for i, p in enumerate(ctx.spiking):
+        before = f"work.carried[{ctx.plan.populations.index(p)}]" if ctx.pieces else ""
+        new = (f" + {before}", f" - {before}") if before else ("", "")
+        calls.append(call.format(i, f"work.{ctx.p(p.name)}", *new))
+    return keep_spikes(calls) + LOCATE
 
 
 def _population(ctx: Context, program: ExactProgram, p: PopulationRecord, group: int) -> str:
@@ -107,6 +134,11 @@ def _population(ctx: Context, program: ExactProgram, p: PopulationRecord, group:
         function("auto& flow(Work& work)", f"return work.{name};\n"),
         function("auto readers(Work& work)", f"return {readers};\n"),
         function("scalar* record(const Args& args)", f"return args.{name}_{RECORD};\n"),
+        *(
+            [function("int32_t* counts(const Args& args)", f"return args.{name}_{COUNT};\n")]
+            if ctx.pieces and p.spiking
+            else []
+        ),
         *([function("auto& recorder(Work& work)", f"return work.record_{name};\n")] if program.recorders() else []),
         function("void initial(const Args& args, Work& work)", program.initial(p)),
         function("void initial_gradient(const Args& args, Work& work)", program.initial_gradient(p)),

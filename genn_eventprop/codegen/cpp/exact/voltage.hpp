@@ -41,6 +41,7 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
         running = rate = 0, pieces = nodes.count = sampled = 0;
         if (Sampled) samples.reserve((args.n_steps + 1) * NP);
         this->rest();
+        for (const auto& h : out.held) mode_of[h.neuron] = char(M - 1);
         for (const auto& flow : out.flow)
             for (int i = 0; i < (S == 1 ? 1 : N) * n; ++i) {
                 double sum = 0;
@@ -187,6 +188,10 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
     void finish(O&, const Args& args, double* readout) {
         if (Sampled) return (void)std::memcpy(readout, samples.data, size_t((args.n_steps + 1) * NP) * sizeof(double));
         for (int k = 0; k < N; ++k) readout[k] = total[k];
+    }
+    template <class Archive>
+    void cross(Archive& a) {
+        a.some(total, N), a.values(running);
     }
 
     void begin_back(O&, const scalar*) { top = nodes.count - 1; }

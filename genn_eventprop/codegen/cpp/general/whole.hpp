@@ -3,7 +3,12 @@
 namespace {
 
 struct Schedule {
+    static int64_t first(const Args&) { return 0; }
     static int64_t steps(const Args&) { return 1; }
+    static int64_t all(const Args&) { return 1; }
+    static int64_t number(const Args&, int64_t step) { return step; }
+    static double time_of(const Args& args, int64_t step) { return step ? args.duration : 0.0; }
+    static double until(const Args& args) { return args.duration; }
     template <class Trial>
     static void begin(Trial&) {}
     template <class Trial>

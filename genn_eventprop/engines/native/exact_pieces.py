@@ -1,0 +1,161 @@
+"""Whole recordings with exact spike times: pieces are steps of the trial, what crosses is what C++ says it is.
+
+See `codegen/cpp/exact/piece.hpp`; times of events are those of the recording.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...codegen.cpp import padded
+from ...codegen.cpp.exact.arguments import BACK, READ, ROOM, SIZES, STATE, series_of_targets
+from ...errors import EngineError
+from ...plan import Plan
+from ...plan.closed_form import closed_form
+from ..contract.checkpoints import runs
+from ..contract.recordings import Forecast, Piece, RecordingRunner, Run, State
+from .pieces import NativePieces
+
+Arrays = dict[str, Any]
+RATE = 20.0
+"""Spikes a second of every channel and neuron that a forecast assumes, as long as nothing has run."""
+EVENT = 40
+"""Bytes of an event in a log."""
+CROSSING = (STATE, BACK, READ)
+
+
+def why_no_exact_pieces(plan: Plan) -> str:
+    """Why exact spike times have no pieces of a plan; empty if they have."""
+    if not closed_form(plan):
+        return (
+            "with exact spike times whole recordings need neurons that are linear between spikes; use "
+            "spike_times='grid'"
+        )
+    if plan.spike_birth:
+        return "spike_birth is not run on whole recordings with exact spike times; use spike_times='grid'"
+    return ""
+
+
+class ExactRunner(RecordingRunner):
+    """See `RecordingRunner`; steps of `Piece` are those of exact time, whose number may change with parameters."""
+
+    room = 0  # of what crosses, in numbers of 8 bytes
+    program: NativePieces
+    _called: Arrays  # arguments of the last call
+
+    def _exact_steps(self) -> int:
+        return int(self.engine._of_neurons()["exact_steps"])
+
+    def pieces(self, intervals: int) -> list[Piece]:
+        n, found = self._exact_steps(), []
+        size = max(1, math.ceil(self.steps * n / self.plan.n_steps))
+        for j in range(intervals):
+            for first in range(0, n, size):
+                last = min(first + size, n)
+                found.append(Piece(j * n + first, j * n + last, j, last == n))
+        return found
+
+    def forecast(self, intervals: int, targets: Mapping[str, int] | None = None) -> Forecast:
+        """As of the base; spikes in transit and events of a piece are what `RATE` makes of them."""
+        plan, itemsize, pieces = self.plan, self.engine.dtype.itemsize, self.pieces(intervals)
+        longest = max(p.last - p.first for p in pieces)
+        ms = plan.duration / self._exact_steps() * longest
+        state = back = piece = 0.0
+        for p in plan.populations:
+            row = len(p.derived.states) * padded(p.size) * itemsize
+            state += 2 * row + 16 * p.size
+            back += 2 * row + (len(p.trainable) + 1) * padded(p.size) * itemsize
+            piece += row * (longest + 1) * p.stores_states
+        spikes = {plan.input.name: plan.input.size} | {p.name: p.size for p in plan.populations if p.spiking}
+        for c in plan.connections:
+            sent = spikes[c.source] * RATE / 1000 * (c.post if c.delays else 1)  # a ms
+            late = c.delay + (float(np.max(self.engine.parameters[c.delays_name])) if c.delays else 0.0)
+            state += 24 * sent * late
+            piece += EVENT * sent * ms
+        state = max(state, 8.0 * self.room)
+        fixed = piece + back + (intervals + 3) * 8.0 * max(self.room // 8, 64) + 3 * state
+        states = min(len(pieces) - 1, int((self.memory - fixed) // max(state, 1)))
+        if states < 0:
+            raise EngineError(
+                f"memory={self.memory / 1e6:g} MB is too little for pieces of {self.steps} steps: they need "
+                f"{fixed / 1e6:.1f} MB; use shorter pieces (chunk=) or more memory"
+            )
+        return Forecast(
+            len(pieces), longest, states, int(fixed + states * state), runs(len(pieces), states) / len(pieces)
+        )
+
+    def _lengths(self, n_steps: int) -> Arrays:
+        return {"n_steps": self.plan.n_steps}
+
+    def _arguments(self, run: Run, k: int) -> Arrays:
+        plan, piece, n = self.plan, run.pieces[k], int(run.arguments["exact_steps"])
+        arguments, ms, every = run.arguments | run.intervals[piece.interval], plan.duration / n, len(run.samples)
+        times = run.data.times
+        assert times is not None
+        late = max((c.delay for c in plan.connections if c.source == plan.input.name), default=0.0)
+        first, last = piece.first * ms - late, piece.last * ms
+        grid = math.floor(first / plan.dt) - 1, min(math.ceil(last / plan.dt) + 1, every * plan.n_steps)
+        parts = [
+            (times[a:b] + j * plan.duration, np.asarray(run.data.channels[a:b], np.int32))
+            for j, a, b in self._spikes_within(run, *grid)
+        ]
+        at, channels = (np.concatenate(each) for each in zip(*parts))
+        arguments |= {"times": at, "channels": channels, "offsets": np.array([0, len(at)])}
+        if any(loss.weight.input_tau is not None for loss in plan.losses):
+            start, stop = (int(run.data.offsets[run.samples[piece.interval] + i]) for i in (0, 1))
+            arguments |= {"heard_times": np.asarray(times[start:stop]), "n_heard": stop - start}
+        for prefix, _ in series_of_targets(plan):
+            arguments[f"{prefix}target_rows"] = arguments[f"{prefix}targets"].shape[1]
+        before = piece.interval * n
+        return arguments | {
+            "first_step": piece.first - before, "last_step": piece.last - before, "steps_before": before,
+            "all_steps": every * n, "whole_duration": every * plan.duration, "closes": int(piece.closes),
+        }  # fmt: skip
+
+    def _forward(
+        self, run: Run, k: int, state: State | None, record_spikes: bool, adjoint: State | None = None
+    ) -> State:
+        piece = run.pieces[k]
+        arguments = self._arguments(run, k) | {"back": 0, "record": record_spikes and k == run.seen}
+        while True:
+            stored = {n: a for n, a in self.stored.items() if n not in CROSSING or len(a) == self.room}
+            arguments[ROOM] = self.room
+            arrays = self.program.arrays(arguments, stored)
+            if state is not None:
+                _fill(arrays[STATE], state.values[STATE])
+            self.program.call(arrays, arguments)
+            self.stored, self._called = arrays, arguments
+            needed = int(arrays[SIZES].max())
+            if needed <= self.room:
+                break
+            self.room = needed + needed // 4
+        if k == run.seen:
+            self._first_time(run, piece, arrays, record_spikes)
+        return State({STATE: arrays[STATE][: int(arrays[SIZES][0])].copy()}, {})
+
+    def _backward(self, run: Run, k: int, adjoint: State | None) -> State:
+        arrays, arguments = self.stored, self._called | {"back": 1, "record": False}
+        _fill(arrays[READ], run.read[run.pieces[k].interval][READ])
+        if adjoint is not None:
+            _fill(arrays[BACK], adjoint.values[BACK])
+        self.program.call(arrays, arguments)
+        return State({BACK: arrays[BACK][: int(arrays[SIZES][1])].copy()}, {})
+
+    def _first_time(self, run: Run, piece: Piece, arrays: Arrays, record_spikes: bool) -> None:
+        super()._first_time(run, piece, arrays, record_spikes)
+        if piece.closes:
+            run.read[piece.interval] = {READ: arrays[READ][: int(arrays[SIZES][2])].copy()}
+
+    def _keep_spikes(self, run: Run, piece: Piece, arrays: Arrays) -> None:
+        begins = self._called["whole_duration"] * self._called["steps_before"] / self._called["all_steps"]
+        for i, p in enumerate(p for p in self.plan.populations if p.spiking):
+            _, time, neuron = self.program.copied(i)
+            run.spikes.setdefault(p.name, []).append((np.full(len(time), piece.interval), time - begins, neuron))
+
+
+def _fill(array: np.ndarray, values: np.ndarray) -> None:
+    array[: len(values)] = values
