@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.augment.recordings import AugmentedRecordings
+from ..data.events.events import Events
 from ..data.inputs import DataSet, require_data
+from ..distributed.engine import RankedEngine
 from ..engines import Data, Engine
 from ..engines.contract.data import StepsOnDisk, quantise
-from ..errors import SettingError
 from ..runs.fingerprint import describe_data
 from .checks import check_labels
 from .class_weights import ClassWeights
@@ -73,18 +76,21 @@ class Batches:
 class AugmentedBatches(Batches):
     """Batches of a set that is augmented; the next one is prepared while the engine runs the one before."""
 
-    follows, whole = None, False
-
     def __init__(self, augmented: Augmented, engine: Engine, weights: ClassWeights) -> None:
-        if isinstance(engine, StatefulEngine):
-            raise SettingError("carry=True takes chunks of recordings in memory, not an augmented or mapped set")
-        if isinstance(engine, RecordingEngine) and augmented.events.groups is not None:
-            raise SettingError("an augmented or mapped set has whole recordings as its samples, not chunks of them")
+        inner = _without_ranks(engine)
+        grouped = isinstance(augmented.events, Events) and augmented.events.groups is not None
+        self.recordings: AugmentedRecordings | None = None
+        if isinstance(inner, StatefulEngine) or (isinstance(inner, RecordingEngine) and grouped):
+            plan = engine.plan
+            self.recordings = AugmentedRecordings(augmented, plan.duration, plan.dt, plan.spike_times == "exact")
+        self._whole = isinstance(inner, RecordingEngine) and self.recordings is not None
+        if isinstance(inner, RecordingEngine) and self.recordings is not None:
+            inner.expect(self.recordings.follows)
         self.augmented, self.engine, self.weights = augmented, engine, weights
         self.events = augmented.events
         labels = augmented.events.labels
         labels = np.full(len(augmented.events), -1) if labels is None else np.asarray(labels)
-        check_labels(labels, "training", needed=engine.plan.loss.compares == "labels")
+        check_labels(labels, "training", needed=engine.plan.loss.compares == "labels" and not self._whole)
         weights.settle(labels)
         self.clipped = 0
         self.description = describe_data(augmented.events)
@@ -95,11 +101,24 @@ class AugmentedBatches(Batches):
     def __len__(self) -> int:
         return len(self.augmented)
 
+    @property
+    def follows(self) -> np.ndarray | None:
+        return None if self.recordings is None else self.recordings.follows
+
+    @property
+    def whole(self) -> bool:
+        return self._whole
+
+    def _made(self, samples: np.ndarray, epoch: int) -> Any:
+        return (self.recordings or self.augmented).batch(samples, epoch)
+
     def first(self, n: int) -> DataSet:
-        return self.augmented.batch(np.arange(min(n, len(self))), 0)
+        return self._made(np.arange(min(n, len(self))), 0)
 
     def some(self, samples: np.ndarray) -> tuple[Data, np.ndarray]:
-        return self.engine.load(self.augmented.batch(samples, 0)), np.arange(len(samples))
+        made = self._made(samples, 0)
+        load = self.engine.load if self.recordings is None else partial(quantise, plan=self.engine.plan)
+        return load(made), np.arange(len(samples))
 
     def of(self, order: list[np.ndarray], epoch: int) -> Iterator[Batch]:
         if not order:  # an epoch that was interrupted after its last batch
@@ -113,6 +132,11 @@ class AugmentedBatches(Batches):
                 yield batch
 
     def _prepare(self, samples: np.ndarray, epoch: int) -> Batch:
+        if self.recordings is not None:
+            made = self.weights.apply(quantise(self.recordings.batch(samples, epoch), self.engine.plan))
+            on = self.recordings.follows[samples]
+            data = replace(made, numbers=np.asarray(samples), follows=on, whole=self._whole)
+            return data, np.arange(len(data)), data.clipped
         share = self.engine.local_samples(len(samples))  # what other ranks run of the batch, they prepare
         data = self.engine.load(self.augmented.batch(samples[share], epoch))
         clipped = data.clipped
@@ -142,6 +166,10 @@ def embed_share(data: Data, share: slice, labels: np.ndarray) -> Data:
     )  # fmt: skip
 
 
+def _without_ranks(engine: Engine) -> Engine:
+    return engine.inner if isinstance(engine, RankedEngine) else engine
+
+
 def batches_of(train: Any, engine: Engine, weights: ClassWeights) -> Batches:
     """The batches of either kind of training set; one that is mapped from disk is never loaded as a whole."""
     from ..data.augment.augmented import Augmented
@@ -149,6 +177,6 @@ def batches_of(train: Any, engine: Engine, weights: ClassWeights) -> Batches:
     if isinstance(train, Augmented):
         return AugmentedBatches(train, engine, weights)
     train = require_data(train, "training set")
-    if train.mapped and not isinstance(engine, RecordingEngine):  # which reads what a piece needs
+    if train.mapped and not isinstance(_without_ranks(engine), RecordingEngine):  # which reads what a piece needs
         return AugmentedBatches(Augmented(train), engine, weights)
     return Batches(train, engine, weights)

@@ -82,7 +82,7 @@ class StatefulEngine(EngineWrapper):
         result, end = self.inner.run_from(
             data, samples, state, training=training, record_spikes=record_spikes
         )  # fmt: skip
-        self._ends[training] = samples, end
+        self._ends[training] = data.numbers_of(samples), end
         self.gradients = self.inner.gradients
         return result
 
@@ -94,7 +94,7 @@ class StatefulEngine(EngineWrapper):
             return None
         last, end = self._ends.get(training, (np.zeros(0, np.int64), None))
         place = {int(s): i for i, s in enumerate(last)}
-        rows = [place.get(int(s) - 1, -1) for s in samples]
+        rows = [place.get(int(s) - 1, -1) for s in data.numbers_of(samples)]
         if not on.all() or min(rows) < 0 or end is None:
             raise EngineError("chunks of a recording must run one after the other, all of a batch the same chunk")
         return end.of(np.array(rows))
@@ -160,8 +160,12 @@ class RecordingEngine(EngineWrapper):
         on_disk = isinstance(events, Events) and events.mapped
         data, parts = mapped(events, self.plan) if on_disk else self.inner.load(events), getattr(events, "groups", None)
         on = np.zeros(len(data), bool) if parts is None else follows(events)
-        self._longest = max(self._longest, int(np.diff(np.append(np.flatnonzero(~on), len(data))).max(initial=1)))
+        self.expect(on)
         return replace(data, follows=on, whole=True)
+
+    def expect(self, on: np.ndarray) -> None:
+        """Tell how long recordings are, for the forecast; on: whether samples follow others."""
+        self._longest = max(self._longest, int(np.diff(np.append(np.flatnonzero(~on), len(on))).max(initial=1)))
 
     def run(
         self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False,

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, load
+from genn_eventprop.data.augment import Augmented, Blend, Dilate, Dropout, Shift
+from genn_eventprop.data.augment.recordings import AugmentedRecordings
 from genn_eventprop.data.events.chunks import chunks, timetable
 from genn_eventprop.engines.contract.data import StepsOnDisk
 from genn_eventprop.errors import CheckpointError, DataError, EngineError, SettingError
@@ -303,6 +305,59 @@ def test_an_interrupt_between_chunks_goes_on_with_the_state(engine, places, tmp_
     for broken in ({**state, "sent/input": state["sent/input"][:, :, 1:]}, {"samples": state["samples"]}):
         with pytest.raises(CheckpointError, match="state of the recordings in the checkpoint is not one of this netw"):
             made.engine.carry_on(broken)
+
+
+@pytest.mark.parametrize(("carry", "engine"), [(True, "native"), ("exact", "c99")])
+def test_recordings_are_augmented_as_a_whole(carry, engine, tmp_path):
+    cut = chunks(recordings(), 10.0, 1.0)
+    cut.save(tmp_path / "set")
+
+    def trained(data, **settings):
+        made = trainer(carry=carry, engine=engine, **settings)
+        made.fit(data, epochs=2)
+        return made
+
+    # in memory, from a file, and with steps that change nothing
+    plain = trained(cut)
+    for data in (Events.load(tmp_path / "set"), Augmented(cut, [Shift(0)], seed=3)):
+        for name, value in trained(data).engine.parameters.items():
+            np.testing.assert_array_equal(plain.engine.parameters[name], value)
+    # every recording is shifted, the same for whichever of its chunks is asked for
+    augmented = AugmentedRecordings(Augmented(cut, [Shift(2), Dropout(0.3)], seed=3), 10.0, 1.0)
+    rows = [np.array([0, 3]), np.array([4, 1]), np.array([2, 9, 8]), np.arange(10), np.array([5])]
+    whole = augmented.batch(np.arange(10), 1)
+    for some in rows:
+        got = augmented.batch(some, 1)
+        np.testing.assert_array_equal(got.times, whole[some].times)
+        np.testing.assert_array_equal(got.channels, whole[some].channels)
+        np.testing.assert_array_equal(got.labels, cut.labels[some])
+    assert not np.array_equal(augmented.batch(np.arange(10), 2).channels, whole.channels)
+    shifted = AugmentedRecordings(Augmented(cut, [Shift(2)], seed=3), 10.0, 1.0).batch(np.arange(10), 1)
+    by = {int(r): set() for r in cut.groups}
+    for k in range(10):
+        (times, channels), (after, there) = cut.sample(k), shifted.sample(k)
+        times, kept = times.round(9), dict(zip(after.round(9), there))
+        by[int(cut.groups[k])] |= {kept[t] - c for t, c in zip(times, channels) if t in kept and t > 0}
+    assert [len(moved) for moved in by.values()] == [1, 1, 1]
+    assert by[0] | by[1] | by[2] != {0}
+    # a run that was interrupted within a recording augments it again
+    other, data = (
+        chunks(recordings(seed=2, lengths=(10.0,)), 10.0, 1.0),
+        Augmented(cut, [Shift(2), Dropout(0.3)], seed=3),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        trained(data, run_dir=tmp_path / "run", callbacks=[Interrupted(1, other)], checkpoint_batches=1)
+    again = trainer(carry=carry, engine=engine).resume(tmp_path / "run")
+    again.fit(data, epochs=2)
+    for name, value in trained(data).engine.parameters.items():
+        np.testing.assert_array_equal(again.engine.parameters[name], value)
+    assert any(not np.array_equal(plain.engine.parameters[n], v) for n, v in again.engine.parameters.items())
+    for steps, blend, message in (
+        ([Dilate(0.9, 1.1)], None, "Dilate moves events away from the labels of their chunks"),
+        ([], Blend(), "Blend mixes samples, not recordings in chunks"),
+    ):
+        with pytest.raises(DataError, match=message):
+            trained(Augmented(cut, steps, blend))
 
 
 @pytest.mark.parametrize(("carry", "engine"), [(True, "reference_clock"), ("exact", "native")])

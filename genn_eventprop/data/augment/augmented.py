@@ -221,11 +221,11 @@ class Augmented:
         if isinstance(self.events, Inputs):
             parts = self.events[chosen]
             return parts.with_parts(
-                {n: _apply(chain, parts[n], rng.for_input(n)) for n, chain in dict(self.steps).items()}
+                {n: apply_steps(chain, parts[n], rng.for_input(n)) for n, chain in dict(self.steps).items()}
             )
         blend = self.blend if isinstance(self.events, Events) else None
         batch: Any = self.events[chosen] if blend is None else blend(self.events, rng, self._centres)  # type: ignore[arg-type]
-        return _apply(self.steps, batch, rng)
+        return apply_steps(self.steps, batch, rng)
 
     def labels_of(self, indices: np.ndarray) -> np.ndarray:
         """(B,) int64 labels of samples, -1 without one, without making them; blends have that of their first part."""
@@ -237,7 +237,8 @@ class Augmented:
         return self.batch(np.arange(self.size), epoch)
 
 
-def _apply(steps: Sequence[Any], batch: Any, rng: CounterRNG) -> Any:
+def apply_steps(steps: Sequence[Any], batch: Any, rng: CounterRNG) -> Any:
+    """A batch after a chain of steps."""
     for position, step in enumerate(steps):
         batch = step(batch, rng.for_step(position))
     return batch
