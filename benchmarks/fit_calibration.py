@@ -2,7 +2,7 @@
 
     python benchmarks/fit_calibration.py --cells 100                  # writes benchmarks/results/fit_calibration.json
     python benchmarks/fit_calibration.py --cells 20 --models LIF --without-voltage
-    python benchmarks/fit_calibration.py --models AdEx --table 69 93  # a row without these cells
+    python benchmarks/fit_calibration.py --table  # the rows of docs/fit_measured.md
 
 A cell has parameters drawn around those of a published neuron and one sweep of 600 ms of a current that changes every
 2 ms. V is measured every 0.1 ms with an error of `VOLTAGE` and every spike with one of 0.1 ms, both normal and known to
@@ -54,7 +54,8 @@ TASKS: dict[str, tuple[Any, dict[str, tuple[float, float]], float, float, float]
 """Model, ranges of its cells, mean and deviation of the current, error of V."""
 NUMBERS = Path(__file__).parents[1] / "docs" / "numbers" / "fit_calibration.json"
 COLUMNS = ("model", "cells", "the model by itself has all spikes", "\\|z\\| < 1.96", "all z: standard deviation",
-           "of a parameter: smallest and largest", "largest \\|z\\|")  # fmt: skip
+           "of a parameter: smallest and largest", "largest \\|z\\|",
+           "of cells without a warning: number, standard deviation, largest \\|z\\|")  # fmt: skip
 FAR = 5.0
 """|z| that no right deviation gives."""
 
@@ -201,6 +202,7 @@ def fitted(name: str, true: dict[str, float], cell: Recording, voltage: bool, se
     by_itself = not any("by itself" in remark for remark in result.remarks)
     return {"cell": seed, "spikes": result.n_spikes, "by_itself": by_itself, "z": z,
             "missing": result.free.missing, "surplus": result.free.surplus, "doubts": result.doubts(),
+            "warned": not by_itself or bool(result.alike),
             "seconds": round(time.process_time() - began, 2)}  # fmt: skip
 
 
@@ -210,6 +212,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "cells": len(rows),
         "by_itself": sum(row["by_itself"] for row in rows),
+        "warned": sum(row["warned"] for row in rows),
         "within_1.96": float((np.abs(z) < 1.96).mean()),
         "parameters": {
             n: {"mean": float(z[:, i].mean()), "std": float(z[:, i].std(ddof=1)) if len(z) > 1 else 0.0,
@@ -220,16 +223,25 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table_row(name: str, rows: list[dict[str, Any]]) -> str:
-    """The row of docs/fit_measured.md; behind it the cells that are farthest off."""
-    z = np.array([list(row["z"].values()) for row in rows])
+    """The row of docs/fit_measured.md; behind it the cells that are farthest off.
+
+    A result warns where it says that the model by itself has not the measured spikes, or that errors are no noise.
+    """
+    z, told = (
+        np.array([list(row["z"].values()) for row in some]) for some in (rows, [r for r in rows if not r["warned"]])
+    )
     std, names = z.std(axis=0, ddof=1), list(rows[0]["z"])
     low, high = (f"{std[i]:.2f} ({names[i]})" for i in (std.argmin(), std.argmax()))
     worst = np.abs(z).max(axis=1)
-    far = [f"{rows[i]['cell']} ({worst[i]:.1f})" for i in np.argsort(-worst) if worst[i] > FAR]
+    far = [
+        f"{rows[i]['cell']} ({worst[i]:.1f}{', warned' if rows[i]['warned'] else ''})"
+        for i in np.argsort(-worst)
+        if worst[i] > FAR
+    ]
     within = f"{100 * (np.abs(z) < 1.96).mean():.0f} %"
     row = (
         f"| {name} | {len(rows)} | {sum(r['by_itself'] for r in rows)} | {within} | {z.std():.2f} | {low}, {high} | "
-        f"{worst.max():.1f} |"
+        f"{worst.max():.1f} | {len(told)}, {told.std():.2f}, {np.abs(told).max():.1f} |"
     )
     return row + (f"\ncells with a z beyond {FAR}: {', '.join(far)}" if far else "")
 
@@ -251,20 +263,16 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=1)
     parser.add_argument("--without-voltage", action="store_true", help="spike times alone")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    rows_of = "fit nothing: rows from the results so far without these cells; of all, into docs/numbers"
-    parser.add_argument("--table", type=int, nargs="*", metavar="CELL", help=rows_of)
+    parser.add_argument("--table", action="store_true", help="fit nothing: rows of the results so far, docs/numbers")
     options = parser.parse_args()
     results = json.loads(options.out.read_text()) if options.out.exists() else {}
-    if options.table is not None:
-        for key in (key for key in results if key.partition(",")[0] in options.models):
-            cells = [row for row in results[key]["rows"] if row["cell"] not in options.table]
-            print(row := table_row(key, cells))
-            if not options.table:
-                from result_file import add_row  # beside this file, where it is a script
+    if options.table:
+        from result_file import add_row  # beside this file, where it is a script
 
-                command = f"python benchmarks/fit_calibration.py --models {key} --cells {len(cells)}"
-                of_table = row.splitlines()[0].strip("| ").split(" | ")
-                add_row(NUMBERS, COLUMNS, of_table, command, results[key]["about"])
+        for key in (key for key in results if key.partition(",")[0] in options.models):
+            print(row := table_row(key, results[key]["rows"]))
+            command = f"python benchmarks/fit_calibration.py --models {key} --cells {len(results[key]['rows'])}"
+            add_row(NUMBERS, COLUMNS, row.splitlines()[0].strip("| ").split(" | "), command, results[key]["about"])
         return
     for name in options.models:
         key = name + (", spikes alone" if options.without_voltage else "")

@@ -16,8 +16,10 @@ from ..errors import EngineError, ModelError
 STEP = 1e-5
 """Of a difference, as a fraction of the parameter's range; the error of V is a thousandth of the change, or less."""
 FINE = 1e-7
-"""The same for a descent. Of a spike that only just happens, a difference over `STEP` is off by per cent, with which a
-descent to clean data converges linearly; deviations and jumps are looked for over the longer one."""
+"""The same for a descent, and for free runs. Of a spike that only just happens, a difference over `STEP` is off by per
+cent, with which a descent to clean data converges linearly; and where each spike depends on all before it, later ones
+depend on parameters so steeply that such a difference may have any value. Deviations and jumps of the forced model are
+looked for over the longer one."""
 JUMP = 0.01
 """Standard deviations of a residual: a larger difference over such a step may be a jump."""
 Run = Callable[[np.ndarray], np.ndarray]
@@ -36,21 +38,23 @@ def differences(run: Run, points: np.ndarray, sign: float = 1.0, size: float = S
         return r[:, 0], ((r[:, 1:] - r[:, :1]) / step[:, :, None]).transpose(0, 2, 1)
 
 
-def may_jump(jacobian: np.ndarray) -> bool:
+def may_jump(jacobian: np.ndarray, size: float = STEP) -> bool:
     """Whether a difference is so large that the other side has to be looked at, too."""
-    return not (np.abs(jacobian) * STEP <= JUMP).all()
+    return not (np.abs(jacobian) * size <= JUMP).all()
 
 
-def without_jumps(ahead: np.ndarray, behind: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Derivatives of the differences upwards and downwards (..., R, P), and numbers of parameters of jumps.
+def without_jumps(ahead: np.ndarray, behind: np.ndarray, size: float = STEP) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives of the differences upwards and downwards (..., R, P), their mean, and numbers of parameters of jumps.
 
     Where a crossing appears or vanishes a residual jumps from early to late, or is no more (inf), and its difference
     over a step is not a derivative: it is then taken on the other side.
     """
     up, down = (np.where(np.isfinite(J), np.abs(J), np.inf) for J in (ahead, behind))
     large, small = np.maximum(up, down), np.minimum(up, down)
-    jumps = (large > 10 * small) & (large * STEP > JUMP)
-    return np.where(jumps & (down < up), behind, ahead), np.unique(np.nonzero(jumps)[-1])
+    jumps = (large > 10 * small) & (large * size > JUMP)
+    with np.errstate(invalid="ignore"):  # inf - inf, where neither can be computed
+        middle = (ahead + behind) / 2
+    return np.where(jumps, np.where(down < up, behind, ahead), middle), np.unique(np.nonzero(jumps)[-1])
 
 
 def run_or_inf(run: Run, copies: np.ndarray, size: int) -> np.ndarray:

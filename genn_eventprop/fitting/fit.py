@@ -17,16 +17,16 @@ from ..engines import Engine
 from ..errors import SettingError, Stopped, shown, suggest
 from ..modelling import NeuronModel
 from ..output import stderr
-from .compare import FreeRun, free_run
+from .compare import PRECISION, FreeRun, free_run
 from .forced import fitted_model
-from .levenberg import Minimum, minimise
+from .levenberg import Minimum, follow, minimise
 from .options import FitOptions
 from .own_run import OwnRun
 from .problem import Problem
 from .ranges import Ranges, choose
 from .recording import WINDOW, Recording
 from .residuals import Residuals
-from .result import FitResult, criterion, uncertainty, variances
+from .result import FitResult, alike, criterion, uncertainty, variances
 from .saved import Stage
 from .search import search
 from .spread import LOWER, spread
@@ -57,8 +57,11 @@ SPREAD = 30
 """Steps that deviations from the likelihood take at most, see `spread`."""
 DESCENTS = 8
 """How often the own run's descent goes on where points around its end have a lower loss."""
-PREFIX_STEPS = 10
-"""Steps with the beginnings of the sweeps, up to the first spike that is not that of the recording."""
+PREFIX_STEPS, OFF = 10, 8.0
+"""Steps with the beginnings of the sweeps, up to the first spike that is not that of the recording, or is off by more
+than so many `spike_noise`: of later ones, which depend on all before, the loss has many minima until these agree."""
+HELD = 10.0
+"""Deviations of the forced model by which parameters leave it easily meanwhile: it is off by several of its own."""
 SETTLED, NEAR = 1e-3, 0.01
 """Of a parameter's range: windows around spikes of such a point are those of its end; starts are at one minimum."""
 TOGETHER = 1.5
@@ -67,12 +70,13 @@ TOGETHER = 1.5
 
 @dataclass(frozen=True)
 class Alone:
-    """Where the last stage ended: point (P,) in [0, 1], covariance (P, P), parameters at which the loss jumps there;
-    whether it is that of a search."""
+    """Where the last stage ended: point (P,) in [0, 1], covariance (P, P), parameters at which the loss jumps there,
+    which errors are no noise (`alike`); whether it is that of a search."""
 
     point: np.ndarray
     covariance: np.ndarray
     jumps: list[str]
+    alike: dict[str, float]
     searched: bool = False
 
 
@@ -420,7 +424,6 @@ def _by_itself(
         found = _settled(own, problem, minimum, options, clock)
         for _ in range(DESCENTS if found is not None else 0):
             assert found is not None
-            own(found.points)  # for the jumps there
             point, r, jacobian = found.points[0], found.residuals[0], found.jacobian[0]
             covariance = _covariance(point, r, jacobian, own.n_data, own.n_voltage)
             size = variances(r, jacobian, own.n_data, own.n_voltage)
@@ -429,13 +432,13 @@ def _by_itself(
             if not clock(SPREAD):
                 covariance, lowest = spread(partial(own.losses, variances=size), point, covariance, rng, settled)
             if np.sqrt((r[own.n_voltage : own.n_data] ** 2).mean()) <= TOGETHER:
-                alone = Alone(point, covariance, own.jumps)
+                alone = Alone(point, covariance, own.jumps(point), _alike(r, own.n_voltage, own.n_data))
                 values = own.parameters(point).tolist()
                 best.update(parameters=dict(zip(problem.names, values)), loss=float(found.cost[0]))
             if lowest is point or clock.late:
                 break
             own.look_around(lowest)
-            further = minimise(own, lowest[None], steps=options.steps, stop=clock)
+            further = follow(own, own.at, lowest, steps=options.steps, stop=clock)
             if not further.cost[0] < found.cost[0]:
                 break
             found = further
@@ -481,36 +484,90 @@ def _searched(
     best.update(parameters=dict(zip(problem.names, own.parameters(point).tolist())))
     r, jacobian, jumps = problem.smooth(point)
     covariance = _covariance(point, r, jacobian, problem.n_data, problem.residuals.n_voltage)
-    return Alone(point, covariance, jumps, searched=True)
+    no_noise = _alike(r, problem.residuals.n_voltage, problem.n_data)
+    return Alone(point, covariance, jumps, no_noise, searched=True)
 
 
 def _settled(own: OwnRun, problem: Problem, minimum: Minimum, options: FitOptions, clock: Clock) -> Minimum | None:
-    """The minimum of the own run next to that of the forced model; None where spikes are not those measured."""
+    """The minimum of the own run next to that of the forced model; None where spikes are not those measured.
+
+    Of several ways there it is the first that leaves nothing but noise, or else the one to the lowest loss.
+    """
+    best, compared = None, (own.counts, own.leading)
+    for begin, held in _ways(own, problem, minimum, options):
+        found = _descended(own, _spike_by_spike(own, begin, held, clock), options.steps, clock)
+        if found is not None and (best is None or found.cost[0] < best.cost[0]):
+            best, compared = found, (own.counts, own.leading)
+            if not _alike(found.residuals[0], own.n_voltage, own.n_data):
+                break
+        if clock.late:
+            break
+    own.counts, own.leading = compared
+    return best
+
+
+def _ways(
+    own: OwnRun, problem: Problem, minimum: Minimum, options: FitOptions
+) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]]:
+    """Points (P,) from which the own run is fitted spike by spike, and what `_spike_by_spike` holds.
+
+    The errors of the forced model are larger, and may lose a spike that only just happens: at last, look around it.
+    """
     i = int(np.argmin(minimum.cost))
-    point = minimum.points[i]
-    if not own.look_around(point):
-        # the errors of the forced model are larger, and may lose a spike that only just happens: look around it
-        spread = uncertainty(minimum.residuals[i], minimum.jacobian[i], problem.n_data, problem.residuals.n_voltage)
-        rng, middle = np.random.default_rng(options.seed), np.zeros(len(spread))
-        draws = rng.multivariate_normal(middle, spread, DRAWS, check_valid="ignore")
-        draws *= np.linspace(0.0, 2.0, DRAWS)[:, None]
-        point = own.nearest(np.clip(point + draws, 0.0, 1.0))
-    # up to the first spike that is lost or surplus, then to the next one
-    while not own.look_around(point):
+    forced = minimum.points[i]
+    covariance = uncertainty(minimum.residuals[i], minimum.jacobian[i], problem.n_data, problem.residuals.n_voltage)
+    variance, axes = np.linalg.eigh(covariance)
+    held = (axes / (HELD * np.sqrt(np.maximum(variance, 1e-30)))).T
+    yield forced, (forced, held)
+    yield forced, (forced, 0 * held)
+    rng, middle = np.random.default_rng(options.seed), np.zeros(len(forced))
+    draws = rng.multivariate_normal(middle, covariance, DRAWS, check_valid="ignore")
+    draws *= np.linspace(0.0, 2.0, DRAWS)[:, None]
+    yield own.nearest(np.clip(forced + draws, 0.0, 1.0)), (forced, held)
+
+
+def _spike_by_spike(own: OwnRun, point: np.ndarray, held: tuple[np.ndarray, np.ndarray], clock: Clock) -> np.ndarray:
+    """Where a descent ends with the sweeps up to the first spike that is lost, surplus or off, then to the next one.
+
+    Args:
+        held: (P,) forced values x and (P, P) A: A (point - x) are further residuals, since the first spikes alone do
+            not tell all parameters.
+    """
+    assert own.residuals.spike_noise is not None
+    forced, A = held
+
+    def residuals(points: np.ndarray) -> np.ndarray:
+        return np.concatenate([own.at(points), (points - forced) @ A.T], axis=1)
+
+    def evaluate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        r, J = own(points)
+        return np.concatenate([r, (points - forced) @ A.T], axis=1), np.concatenate([J, A[None]], axis=1)
+
+    precision, reached = min(PRECISION, OFF * own.residuals.spike_noise), -1
+    while not own.look_around(point, precision) and sum(own.leading) > reached:
         reached = sum(own.leading)
-        point = minimise(own, point[None], steps=PREFIX_STEPS, stop=clock).points[0]
+        point = follow(evaluate, residuals, point, steps=PREFIX_STEPS, stop=clock).points[0]
+    return point
+
+
+def _descended(own: OwnRun, point: np.ndarray, steps: int, clock: Clock) -> Minimum | None:
+    """The minimum next to a point (P,), with windows around the own spikes of its end; None where spikes are lost."""
+    found = None
+    for _ in range(WINDOWS if own.look_around(point) else 0):
         own.look_around(point)
-        if sum(own.leading) <= reached:
-            return None
-    for _ in range(WINDOWS):
-        own.look_around(point)
-        found = minimise(own, point[None], steps=options.steps, stop=clock)
+        found = follow(own, own.at, point, steps=steps, stop=clock)
         if not np.isfinite(found.cost[0]):
             return None
         moved, point = np.abs(found.points[0] - point).max(), found.points[0]
         if moved < SETTLED:
             break
     return found
+
+
+def _alike(r: np.ndarray, n_voltage: int, n_data: int) -> dict[str, float]:
+    """Of residuals (R,) of V and of spikes, where they are no noise, the correlation of neighbours."""
+    kinds = {"V": r[:n_voltage], "spikes": r[n_voltage:n_data]}
+    return {kind: rho for kind, errors in kinds.items() if (rho := alike(errors)) is not None}
 
 
 def _covariance(point: np.ndarray, r: np.ndarray, jacobian: np.ndarray, n_data: int, n_voltage: int) -> np.ndarray:
@@ -552,8 +609,9 @@ def _result(
         if residuals.n_spikes:
             r, jacobian, jumps = problem.smooth(points[best])
         covariance = _covariance(points[best], r, jacobian, problem.n_data, residuals.n_voltage)
+        no_noise = _alike(r, residuals.n_voltage, residuals.size)
     else:
-        covariance, jumps, chosen = alone.covariance, alone.jumps, alone.point
+        covariance, jumps, chosen, no_noise = alone.covariance, alone.jumps, alone.point, alone.alike
         if not alone.searched:
             # the starts that ended here would have gone on to where the best of them went
             same = (np.abs(points - points[best]) <= NEAR).all(axis=1)
@@ -577,6 +635,7 @@ def _result(
         verdict=judge(residuals, held_out, tested or free), simulations=problem.runs,
         seconds=0.0, remarks=remarks, jumps=jumps, test=None if held_out is None else held_out.recording, tested=tested,
         aic=criterion(forced, problem.n_data, residuals.n_voltage, len(ranges.names)) if residuals.size else None,
+        alike=no_noise,
     )  # fmt: skip
 
 

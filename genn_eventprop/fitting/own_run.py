@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import EngineError, ModelError
 from .cells import Cells
 from .compare import PRECISION
-from .differences import differences, may_jump, run_or_inf, without_jumps
+from .differences import FINE, differences, may_jump, run_or_inf, without_jumps
 from .residuals import Residuals
 from .verdict import Score, score
 
@@ -50,8 +50,6 @@ class OwnRun:
         self.measured = [times[times >= residuals.skip] for times in residuals.recording.spikes]
         self.leading = [*map(len, self.measured)]
         """Of each sweep, how many spikes count, see `look_around`."""
-        self.jumps: list[str] = []
-        """Parameters a small change of which makes a residual jump, at the last point."""
 
     def nearest(self, points: np.ndarray) -> np.ndarray:
         """(P,) that of the points (M, P) with most leading spikes that coincide, of those the one nearest to them."""
@@ -67,13 +65,17 @@ class OwnRun:
     def losses(self, points: np.ndarray, variances: np.ndarray) -> np.ndarray:
         """(M,) half the sum of squared residuals over their variances (R,) at points (M, P); inf where spikes are lost
         and outside [0, 1]."""
+        losses = 0.5 * (self.at(np.clip(points, 0, 1)) ** 2 / variances).sum(axis=1)
+        return np.where(((points >= 0) & (points <= 1)).all(axis=1), losses, np.inf)
+
+    def at(self, points: np.ndarray) -> np.ndarray:
+        """(M, R) residuals at points (M, P); inf where spikes are not those measured."""
         size = self.cells.size
         found = [
-            self._residuals(np.resize(np.clip(points[i : i + size], 0, 1), (1, size, points.shape[1])))[0]
+            self._residuals(np.resize(points[i : i + size], (1, size, points.shape[1])))[0]
             for i in range(0, len(points), size)
         ]
-        losses = 0.5 * (np.concatenate(found)[: len(points)] ** 2 / variances).sum(axis=1)
-        return np.where(((points >= 0) & (points <= 1)).all(axis=1), losses, np.inf)
+        return np.concatenate(found)[: len(points)]
 
     def scores(self, points: np.ndarray, sweeps: Sequence[int] | None = None) -> list[Score]:
         """What free runs of points (M, P) explain of the sweeps, or of some; nothing where one cannot be computed."""
@@ -107,27 +109,23 @@ class OwnRun:
             return [[np.empty(0)] * len(self.measured)] * len(points)
         return [[sweep[i][sweep[i] >= self.residuals.skip] for sweep in spikes] for i in range(len(points))]
 
-    def look_around(self, point: np.ndarray) -> bool:
+    def look_around(self, point: np.ndarray, precision: float = PRECISION) -> bool:
         """Compare what goes with this point (P,), and return whether that is everything.
 
         V counts outside windows around its own spikes, besides those around the measured ones; and where a spike is
-        lost or surplus, a sweep counts up to there.
+        lost or surplus, or off by more than the precision, a sweep counts up to there.
         """
         own = self._own(np.repeat(point[None], self.cells.size, axis=0))[0]
         rec, (before, after) = self.residuals.recording, self.residuals.window
         grid = self.residuals.samples * rec.dt
         self.counts = self.residuals.counts.copy()
-        self.leading = [*map(_leading, own, self.measured)]
+        self.leading = [_leading(a, b, precision) for a, b in zip(own, self.measured)]
         for sweep, (times, measured, n) in enumerate(zip(own, self.measured, self.leading)):
             for t in times:
                 self.counts[sweep] &= (grid < t - before) | (grid > t + after)
             following = np.concatenate([times[n:], measured[n:]])
             self.counts[sweep] &= grid < following.min(initial=np.inf) - PRECISION
-        return self.together(own)
-
-    def together(self, own: Sequence[np.ndarray]) -> bool:
-        """Whether the own spikes of all sweeps are the measured ones, one for each."""
-        return all(len(a) == len(b) == _leading(a, b) for a, b in zip(own, self.measured))
+        return all(len(a) == len(b) == n for a, b, n in zip(own, self.measured, self.leading))
 
     @property
     def n_voltage(self) -> int:
@@ -143,12 +141,15 @@ class OwnRun:
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residuals (1, R) and Jacobian (1, R, P) at one point (1, P); inf where spikes are not those measured."""
-        r, J = differences(self._residuals, points)
-        self.jumps = []
-        if may_jump(J) and np.isfinite(r).all():
-            J, jumps = without_jumps(J, differences(self._residuals, points, -1.0)[1])
-            self.jumps = [self.names[i] for i in jumps]
+        r, J = differences(self._residuals, points, size=FINE)
+        if may_jump(J, FINE) and np.isfinite(r).all():
+            J, _ = without_jumps(J, differences(self._residuals, points, -1.0, FINE)[1], FINE)
         return r, J
+
+    def jumps(self, point: np.ndarray) -> list[str]:
+        """Parameters a small change of which, from a point (P,), makes a residual jump."""
+        ahead, behind = (differences(self._residuals, point[None], sign)[1] for sign in (1.0, -1.0))
+        return [self.names[i] for i in without_jumps(ahead, behind)[1]]
 
     def _residuals(self, copies: np.ndarray) -> np.ndarray:
         """(1, 1 + P, R) of points (1, 1 + P, P)."""
@@ -182,8 +183,8 @@ class OwnRun:
         self.cells.close()
 
 
-def _leading(ours: np.ndarray, measured: np.ndarray) -> int:
+def _leading(ours: np.ndarray, measured: np.ndarray, precision: float = PRECISION) -> int:
     """How many of the first spikes coincide with the measured ones, one to one."""
     n = min(len(ours), len(measured))
-    off = np.flatnonzero(np.abs(ours[:n] - measured[:n]) > PRECISION)
+    off = np.flatnonzero(np.abs(ours[:n] - measured[:n]) > precision)
     return int(off[0]) if len(off) else n

@@ -23,6 +23,10 @@ FEW = 2.0
 """So many residuals of each kind are taken to be as large as those of all data: one or two do not tell how large."""
 TIED = 0.98
 """Correlation beyond which two parameters are only determined together."""
+LAGS, ONCE_IN = 20, 3.72
+"""Lags of the test for noise, and the normal quantile of one in ten thousand, which is how often noise fails it."""
+NOTHING = 1e-3
+"""Of the assumed deviations: errors as small as that are rounding, and no deviation matters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +49,7 @@ class FitResult:
         stopped: where a time limit ended the fit; empty if none did.
         test, tested: the sweeps that were held out, and the model by itself in them; None without any.
         aic: Akaike's criterion, see `criterion`; None where nothing was measured but rates.
+        alike: of V and of spikes, where their errors are no noise, the correlation of neighbours; see `alike`.
     """
 
     model: NeuronModel
@@ -75,6 +80,7 @@ class FitResult:
     test: Recording | None = None
     tested: FreeRun | None = None
     aic: float | None = None
+    alike: dict[str, float] = field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -112,6 +118,11 @@ class FitResult:
                 f"the loss jumps at this minimum: a small change of {', '.join(self.jumps)} lets a spike appear or "
                 "vanish; deviations are those of its smooth part"
             )
+        found += [
+            f"errors of {kind} are no noise (correlation of neighbours {rho:.2g}): the model lacks something, or other "
+            "values explain more; deviations are too small"
+            for kind, rho in self.alike.items()
+        ]
         if self.agreeing == 1 and len(self.losses) > 1:
             found.append("no second start found this minimum; use more starts, or narrower bounds")
         return found
@@ -154,6 +165,7 @@ class FitResult:
             "stopped": self.stopped,
             "remarks": self.remarks,
             "jumps": self.jumps,
+            "alike": self.alike,
             "doubts": self.doubts(),
         }  # fmt: skip
 
@@ -248,6 +260,23 @@ def criterion(residuals: np.ndarray, n_data: int, n_voltage: int, n_parameters: 
         return None
     fit = sum(len(r) * float(np.log(max(float(r @ r) / len(r), 1e-300))) for r in kinds)
     return fit + 2.0 * (n_parameters + len(kinds))
+
+
+def alike(residuals: np.ndarray) -> float | None:
+    """The correlation of neighbouring residuals (R,) where they are no noise; None where they may be, or are few.
+
+    They are none where the sum of squared correlations over `LAGS` lags is larger than that of noise (Ljung, Box 1978,
+    doi 10.1093/biomet/65.2.297), whose quantile is that of Wilson and Hilferty.
+    """
+    n = len(residuals)
+    lags = min(LAGS, n // 5)
+    square = float(residuals @ residuals)
+    if lags < 3 or not NOTHING**2 * n < square < np.inf:
+        return None
+    rho = np.array([residuals[k:] @ residuals[:-k] for k in range(1, lags + 1)]) / square
+    q = n * (n + 2) * float((rho**2 / (n - np.arange(1, lags + 1))).sum())
+    part = 2 / (9 * lags)
+    return float(rho[0]) if q > lags * (1 - part + ONCE_IN * np.sqrt(part)) ** 3 else None
 
 
 def variances(residuals: np.ndarray, jacobian: np.ndarray, n_data: int, n_voltage: int) -> np.ndarray:

@@ -19,12 +19,13 @@ from genn_eventprop.errors import DataError, SettingError
 from genn_eventprop.fitting import Recording, read_recording, read_spikes
 from genn_eventprop.fitting.cells import Arrivals, forced_arrivals
 from genn_eventprop.fitting.compare import coincidences, gamma
+from genn_eventprop.fitting.differences import differences, without_jumps
 from genn_eventprop.fitting.files import commands_voltage, odd_command, recording_of_block
 from genn_eventprop.fitting.forced import COUPLED, SLOPE, TARGET, TEACHER, fitted_model
-from genn_eventprop.fitting.levenberg import minimise
+from genn_eventprop.fitting.levenberg import follow, minimise
 from genn_eventprop.fitting.ranges import choose, potentials
 from genn_eventprop.fitting.residuals import Residuals
-from genn_eventprop.fitting.result import uncertainty
+from genn_eventprop.fitting.result import alike, uncertainty
 from genn_eventprop.fitting.search import search
 from genn_eventprop.fitting.spread import spread
 from genn_eventprop.models import ALIF, LI, ZOO, AdEx, Izhikevich, LIFRefractory
@@ -587,6 +588,45 @@ def test_a_step_that_cannot_be_computed_is_not_taken():
     assert np.allclose(minimum.points, 0.75, atol=1e-6)
 
 
+def bent(points, width=1e-3):
+    """Residuals of a narrow valley (y - 0.2 - 0.5 x^2) / width, x - 0.9, and of its end."""
+    x, y = points.T
+    J = np.zeros((len(points), 2, 2))
+    J[:, 0, 0], J[:, 0, 1], J[:, 1, 0] = -x / width, 1 / width, 1
+    return np.stack([(y - 0.2 - 0.5 * x**2) / width, x - 0.9], axis=1), J
+
+
+def test_a_bent_valley_is_followed():
+    """Straight steps leave it: they are so short that the end is not reached."""
+    begin, end = np.array([0.1, 0.2 + 0.5 * 0.1**2]), [0.9, 0.2 + 0.5 * 0.9**2]
+    straight = minimise(bent, begin[None], steps=40)
+    along = follow(bent, lambda points: bent(points)[0], begin, steps=40)
+    assert np.abs(straight.points[0] - end).max() > 0.1 and np.allclose(along.points[0], end, atol=1e-6)
+    assert along.converged.all() and (np.diff(along.history, axis=0) <= 0).all()
+
+
+def test_a_bent_valley_ends_at_the_bound_and_where_nothing_can_be_computed():
+    def cut(points):
+        r, J = bent(points - [0.2, 0.0])  # its end at 1.1
+        return np.where(points[:, :1] < 0.15, np.inf, r), J
+
+    found = follow(cut, lambda points: cut(points)[0], np.array([0.3, 0.1]), steps=60)
+    assert np.allclose(found.points[0], [1.0, 0.2 + 0.5 * 0.8**2], atol=1e-3)
+    nowhere = follow(cut, lambda points: cut(points)[0], np.array([0.1, 0.1]), steps=60)
+    assert np.isinf(nowhere.cost).all() and nowhere.points.tolist() == [[0.1, 0.1]]
+
+
+def test_differences_to_both_sides_have_no_slope_of_the_slope():
+    """exp(x / 1e-6) at 0: over a hundredth of that length, upwards alone is half a hundredth off."""
+
+    def run(copies):
+        return np.exp((copies - 0.5) / 1e-6)
+
+    ahead, behind = (differences(run, np.full((1, 1), 0.5), sign, 1e-8)[1] for sign in (1.0, -1.0))
+    slope, jumps = without_jumps(ahead, behind, 1e-8)
+    assert abs(ahead / 1e6 - 1) > 4e-3 and abs(slope / 1e6 - 1) < 3e-5 and not len(jumps)
+
+
 def test_spikes_coincide_once():
     ours, theirs = np.array([10.0, 13.0, 50.0, 90.0]), np.array([12.0, 49.0, 70.0, 91.0])
     assert coincidences(ours, theirs).tolist() == [-2.0, 1.0, -1.0]
@@ -765,6 +805,7 @@ def test_what_is_not_told_is_said():
         "losses": np.array([1.0, 2.0]),
         "free": SimpleNamespace(),
         "remarks": [],
+        "alike": {},
     }
     doubts = FitResult(**values).doubts()
     assert [d.split(":")[0] for d in doubts] == [
@@ -772,8 +813,24 @@ def test_what_is_not_told_is_said():
         "a and c are only determined together (correlation +0.990)",
         "no second start found this minimum; use more starts, or narrower bounds",
     ]
+    values["alike"] = {"V": 0.35}
+    assert FitResult(**values).doubts()[2].startswith("errors of V are no noise (correlation of neighbours 0.35)")
     values["covariance"] = np.diag([0.04, 1e-6, 1e-6])
     assert FitResult(**values).doubts()[1].startswith("a is not determined by this recording: its deviation is 0.2")
+
+
+def test_errors_that_are_no_noise_are_told():
+    """A smooth error of half the noise is; noise (but once in 10000), few errors and rounding are not."""
+    rng = np.random.default_rng(0)
+    smooth = np.sin(np.arange(1000) / 5)
+    told = [
+        [alike(rng.normal(size=n) + off * smooth[:n]) for _ in range(200)]
+        for n, off in ((1000, 0), (30, 0), (1000, 0.7))
+    ]
+    assert sum(rho is not None for some in told[:2] for rho in some) <= 2
+    assert all(rho is not None and 0 < rho < 0.3 for rho in told[2])
+    assert alike(np.ones(14)) is None and alike(1e-4 * smooth) is None and alike(smooth) > 0.9
+    assert alike(np.full(1000, np.nan)) is None and alike(np.full(1000, np.inf)) is None
 
 
 def test_errors_of_each_kind_are_measured_by_themselves():

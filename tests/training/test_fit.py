@@ -457,6 +457,28 @@ def test_where_the_forced_model_is_led_astray_the_own_run_is_found_spike_by_spik
     assert all(abs(z) < 3 for z in row["z"].values()), row["z"]
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        58,  # jitter of measured spikes leads the forced model to where its own run lacks a spike
+        pytest.param(37, marks=pytest.mark.ci),  # a spike of the 99 depends on a by 3e7 of its errors a range
+    ],
+)
+def test_a_cell_in_bursts_is_found(seed, monkeypatch):
+    """The last stage ended beside the minimum, off by 8 (58) and 689 (37) of the deviations that it told."""
+    monkeypatch.setenv("GENN_EVENTPROP_CXXFLAGS", "-O2")  # runs more than it compiles
+    calibration = calibration_benchmark()
+    _, ranges, mean, std, error = calibration.TASKS["Izhikevich"]
+    rng = np.random.default_rng([seed, 7])
+    true = {name: float(rng.uniform(*of)) for name, of in ranges.items()}
+    clean = simulate(Izhikevich(**true), np.repeat(calibration.current_of(rng, mean, std), 20), dt=calibration.DT)
+    voltage = clean.voltage[0] + error * rng.normal(size=clean.voltage.shape[1])
+    spikes = np.sort(clean.spikes[0] + calibration.JITTER * rng.normal(size=len(clean.spikes[0])))
+    row = calibration.fitted("Izhikevich", true, replace(clean, voltage=voltage, spikes=[spikes]), True, seed, 1)
+    assert row["by_itself"] and row["missing"] == row["surplus"] == 0
+    assert all(abs(z) < 3 for z in row["z"].values()), row["z"]
+
+
 @pytest.mark.ci
 @pytest.mark.parametrize("name, count", [("LIF", 8), ("LIFRefractory", 6)])
 def test_deviations_of_noisy_cells_are_right(name, count):
