@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..engines import Engine
 from ..errors import EngineError, ModelError
 from .cells import Cells
 from .forced import FittedModel
@@ -58,16 +60,26 @@ class FreeRun:
 
 
 def free_run(
-    fitted: FittedModel, recording: Recording, values: Mapping[str, float], residuals: Residuals, threads: int | None
+    fitted: FittedModel,
+    recording: Recording,
+    values: Mapping[str, float],
+    residuals: Residuals,
+    threads: int | None,
+    within: Callable[[Engine], AbstractContextManager[None]] = nullcontext,
 ) -> FreeRun:
-    """Run the model freely with these values of its parameters."""
+    """Run the model freely with these values of its parameters.
+
+    Args:
+        within: what ends a run of the engine that takes too long, by an `EngineError`.
+    """
     values = {n: values[n] for n in fitted.free.params}
     cells = Cells(fitted, recording, 1, [], values, threads=threads)
     grid = np.arange(recording.current.shape[1]) * recording.dt
     failure = ""
     try:
-        v = cells.states(grid, [fitted.free.readout])[fitted.free.readout][:, :, 0]
-        spikes = tuple(sweep[0] for sweep in cells.spikes())
+        with within(cells.engine):
+            v = cells.states(grid, [fitted.free.readout])[fitted.free.readout][:, :, 0]
+            spikes = tuple(sweep[0] for sweep in cells.spikes())
     except (EngineError, ModelError) as trouble:  # a reset above the threshold, dynamics that diverge
         failure = str(trouble)
         v, spikes = np.full(recording.current.shape, np.nan), tuple(np.empty(0) for _ in range(len(recording)))

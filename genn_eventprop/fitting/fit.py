@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from statistics import median
@@ -14,7 +14,7 @@ from typing import Any, overload
 import numpy as np
 
 from ..engines import Engine
-from ..errors import SettingError, Stopped, shown, suggest
+from ..errors import EngineError, SettingError, Stopped, shown, suggest
 from ..modelling import NeuronModel
 from ..output import stderr
 from .compare import PRECISION, FreeRun, free_run
@@ -51,6 +51,8 @@ SEARCHED = (
 RESERVE, RECENT = 4, 5
 """Steps before the time limit after which no further one is made: that step, differences to both sides, a free run; and
 how many recent ones say how long a step is."""
+LEEWAY = 1.0
+"""s after the time limit until which free runs of the result may go on."""
 COMPILED = 0.4
 """Of the time until the first step, in which code is derived and compiled: what that of a free run takes."""
 SPREAD = 30
@@ -278,27 +280,43 @@ class Clock:
         return self.late
 
     @contextlib.contextmanager
-    def ends(self, engine: Engine) -> Iterator[None]:
-        """End what the engine runs when the time is over: of a free run nobody knows how long it takes."""
+    def ends(self, engines: Collection[Engine], beyond: float = 0.0) -> Iterator[None]:
+        """End what the engines run, by `Stopped`, when the time is over: nobody knows how long a run takes.
+
+        Args:
+            engines: which may become more. beyond: s after the limit; 0: before it, so that what follows is in time.
+        """
         over = threading.Event()
 
         def watch() -> None:
-            left = None if self.limit is None else self.began + self.limit - self.after - time.perf_counter()
+            left = None
+            if self.limit is not None:
+                left = self.began + self.limit + (beyond or -self.after) - time.perf_counter()
             while not over.wait(left):
                 self.late, left = True, 0.1
-                engine.stop()
+                for engine in engines:
+                    engine.stop()
 
         watching = threading.Thread(target=watch, daemon=True)
         watching.start()
         try:
             yield
-        except Stopped:
-            if not self.late:
-                raise
         finally:
             over.set()
             watching.join()
-            engine.stop(False)
+            for engine in engines:
+                engine.stop(False)
+
+    @contextlib.contextmanager
+    def within(self, engine: Engine) -> Iterator[None]:
+        """The same for a free run of the result, which may take `LEEWAY` more; it is an error then."""
+        try:
+            with self.ends([engine], LEEWAY):
+                yield
+        except Stopped:
+            if not self.late:
+                raise
+            raise EngineError("it would take more than the time limit") from None
 
 
 def _fit(task: FitTask, begun: Stage | None, keep: Callable[[Stage], None]) -> FitResult:
@@ -339,39 +357,49 @@ def _fit(task: FitTask, begun: Stage | None, keep: Callable[[Stage], None]) -> F
 
         # with the coupling of the first steps: at a random start V may diverge without one
         problem.coupling = couplings[0][0]
-        if begun is None:
-            first = points = _starts(problem, options.starts, np.random.default_rng(options.seed))
-            stages, ends = 0, np.empty((0, len(problem.names)))
-        else:
-            first, points, minimum, stages = begun.first, begun.minimum.points, begun.minimum, begun.number
-            ends = begun.ends
-            problem.runs, problem.coupling = begun.simulations, couplings[stages - 1][0]
-            best.update(begun.best)
-        clock.begin()
-        for number, (coupling, most) in enumerate(couplings[stages:], stages + 1):
-            problem.coupling = coupling
-            minimum = minimise(evaluate, points, steps=most, progress=report, stop=clock)
-            points, ends = minimum.points, np.concatenate([ends, minimum.points])
-            if clock.late:
-                break
-            keep(Stage(number, first, minimum, ends, problem.runs, dict(best)))
-            bar.update(sum(n for _, n in couplings[:number]) - bar.n)  # the steps that were not needed
-        coupling = problem.coupling
-        if coupling:  # there was no time for the last stage
+        minimum, reached, stages, ends = None, 0.0, 0, np.empty((0, len(problem.names)))
+        try:
+            if begun is None:
+                with clock.ends(problem.engines):
+                    first = points = _starts(problem, options.starts, np.random.default_rng(options.seed))
+            else:
+                first, points, minimum, stages = begun.first, begun.minimum.points, begun.minimum, begun.number
+                ends, problem.runs, reached = begun.ends, begun.simulations, couplings[stages - 1][0]
+                problem.coupling = reached
+                best.update(begun.best)
+            clock.begin()
+            with clock.ends(problem.engines):
+                for number, (coupling, most) in enumerate(couplings[stages:], stages + 1):
+                    problem.coupling = coupling
+                    minimum = minimise(evaluate, points, steps=most, progress=report, stop=clock)
+                    points, ends, reached = minimum.points, np.concatenate([ends, minimum.points]), coupling
+                    if clock.late:
+                        break
+                    keep(Stage(number, first, minimum, ends, problem.runs, dict(best)))
+                    bar.update(sum(n for _, n in couplings[:number]) - bar.n)  # the steps that were not needed
+        except Stopped:
+            if not clock.late:
+                raise
+            if minimum is None:
+                raise SettingError(
+                    f"fit of {rec.name}: the time limit of {options.time_limit:g} s is over before the first step; "
+                    "give it more (its code, which may have to be compiled, is kept)"
+                ) from None
+        if reached:  # there was no time for the last stage
             minimum = _without_coupling(problem, minimum)
         alone = _by_itself(problem, minimum, ends, options, best, clock)
         remarks, stopped = [*rec.notes, *ranges.remarks], ""
         if options.window is None and residuals.n_voltage and residuals.window != WINDOW:
             long = f"from {residuals.window[0]:g} ms before to {residuals.window[1]:g} ms after a spike"
             remarks.append(f"V does not count {long}: so long are the action potentials")
-        if clock.late:
-            where = f"at a coupling of {coupling:g}/ms" if coupling else "in the last stage"
-            stopped = f"stopped {where} by the time limit of {options.time_limit:g} s: these are the best values so far"
         if alone is not None and alone.searched:
             remarks.append(SEARCHED)
         elif alone is None and residuals.n_spikes and not clock.late:
             remarks.append(FORCED)
-        found = _result(problem, task, remarks, minimum, alone, problem.parameters(first))
+        found = _result(problem, task, remarks, minimum, alone, problem.parameters(first), clock)
+        if clock.late:
+            where = f"at a coupling of {reached:g}/ms" if reached else "in the last stage"
+            stopped = f"stopped {where} by the time limit of {options.time_limit:g} s: these are the best values so far"
         return replace(found, stopped=stopped, seconds=time.perf_counter() - clock.began)
 
 
@@ -421,32 +449,46 @@ def _by_itself(
     own = OwnRun(residuals, problem.names, problem.low, problem.high, problem.fixed, problem.priors, options.threads)
     alone, rng = None, np.random.default_rng(options.seed)
     with contextlib.closing(own):
-        found = _settled(own, problem, minimum, options, clock)
-        for _ in range(DESCENTS if found is not None else 0):
-            assert found is not None
-            point, r, jacobian = found.points[0], found.residuals[0], found.jacobian[0]
-            covariance = _covariance(point, r, jacobian, own.n_data, own.n_voltage)
-            size = variances(r, jacobian, own.n_data, own.n_voltage)
-            settled = _way_left(point, r, jacobian)[1] < LOWER
-            lowest = point
-            if not clock(SPREAD):
-                covariance, lowest = spread(partial(own.losses, variances=size), point, covariance, rng, settled)
-            if np.sqrt((r[own.n_voltage : own.n_data] ** 2).mean()) <= TOGETHER:
-                alone = Alone(point, covariance, own.jumps(point), _alike(r, own.n_voltage, own.n_data))
-                values = own.parameters(point).tolist()
-                best.update(parameters=dict(zip(problem.names, values)), loss=float(found.cost[0]))
-            if lowest is point or clock.late:
-                break
-            own.look_around(lowest)
-            further = follow(own, own.at, lowest, steps=options.steps, stop=clock)
-            if not further.cost[0] < found.cost[0]:
-                break
-            found = further
-        if alone is None and not problem.priors:  # what the sweeps do not tell is no part of a score
-            with clock.ends(own.cells.engine):
-                alone = _searched(own, problem, minimum, ends, rng, best, clock)
+        try:
+            with clock.ends([own.cells.engine]):
+                for found, covariance in _minima(own, problem, minimum, options, rng, clock):
+                    r = found.residuals[0]
+                    if np.sqrt((r[own.n_voltage : own.n_data] ** 2).mean()) <= TOGETHER:
+                        point, no_noise = found.points[0], _alike(r, own.n_voltage, own.n_data)
+                        alone = Alone(point, covariance, own.jumps(point), no_noise)
+                        values = own.parameters(point).tolist()
+                        best.update(parameters=dict(zip(problem.names, values)), loss=float(found.cost[0]))
+                if alone is None and not problem.priors:  # what the sweeps do not tell is no part of a score
+                    alone = _searched(own, problem, minimum, ends, rng, best, clock)
+        except Stopped:
+            if not clock.late:
+                raise
     problem.runs += own.runs
     return alone
+
+
+def _minima(
+    own: OwnRun, problem: Problem, minimum: Minimum, options: FitOptions, rng: np.random.Generator, clock: Clock
+) -> Iterator[tuple[Minimum, np.ndarray]]:
+    """Minima of the own run and their covariances (P, P), each lower than those before; none without its spikes."""
+    found = _settled(own, problem, minimum, options, clock)
+    for _ in range(DESCENTS if found is not None else 0):
+        assert found is not None
+        point, r, jacobian = found.points[0], found.residuals[0], found.jacobian[0]
+        covariance = _covariance(point, r, jacobian, own.n_data, own.n_voltage)
+        size = variances(r, jacobian, own.n_data, own.n_voltage)
+        settled = _way_left(point, r, jacobian)[1] < LOWER
+        lowest = point
+        if not clock(SPREAD):
+            covariance, lowest = spread(partial(own.losses, variances=size), point, covariance, rng, settled)
+        yield found, covariance
+        if lowest is point or clock.late:
+            return
+        own.look_around(lowest)
+        further = follow(own, own.at, lowest, steps=options.steps, stop=clock)
+        if not further.cost[0] < found.cost[0]:
+            return
+        found = further
 
 
 def _searched(
@@ -598,6 +640,7 @@ def _result(
     minimum: Minimum,
     alone: Alone | None,
     first: np.ndarray,
+    clock: Clock,
 ) -> FitResult:
     residuals, ranges, held_out = problem.residuals, task.ranges, task.held_out
     best = int(np.argmin(minimum.cost))
@@ -620,7 +663,7 @@ def _result(
     parameters = problem.fixed | dict(zip(ranges.names, values))
 
     def run(of: Residuals) -> FreeRun:
-        return free_run(residuals.fitted, of.recording, parameters, of, task.options.threads)
+        return free_run(residuals.fitted, of.recording, parameters, of, task.options.threads, clock.within)
 
     free, tested = run(residuals), None if held_out is None else run(held_out)
     forced = minimum.residuals[best]

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import Stopped
+
 Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Points (M, P) -> residuals (M, R) and Jacobians (M, R, P)."""
 SMALLEST_STEP = 1e-8
@@ -61,7 +63,7 @@ def minimise(
 
     Args:
         points: (M, P). steps: at most. progress: called after each step with its number and the costs (M,).
-        stop: called before each step; it ends there if this returns True.
+        stop: called before each step; it ends there if this returns True, and where a step ended with `Stopped`.
     """
     x = points.copy()
     r, J = (np.array(part) for part in evaluate(x))
@@ -81,7 +83,12 @@ def minimise(
         done |= small
         if done.all():
             break
-        r_new, J_new = evaluate(x + step)
+        try:
+            r_new, J_new = evaluate(x + step)
+        except Stopped:
+            if not stop():
+                raise
+            break
         cost_new = _cost(r_new, J_new)
         gain = (cost - cost_new) / np.maximum(predicted, 1e-300)
         for m in np.flatnonzero(~done):

@@ -28,7 +28,7 @@ class FitOptions:
         rate_noise: Standard deviation of the rate of a sweep, in spikes a second. With it, rates of free runs count
             too; default: only where they are all that is known, with half a spike a sweep.
         steps: Largest number of steps of the last stage.
-        time_limit: Seconds for a cell, checked before every step; the best so far is then the result, and says so.
+        time_limit: Seconds for a cell, which end whatever runs then; the best so far is the result, and says so.
         threads: Sweeps run on so many threads; default: all processors.
         progress: Show a progress bar.
 

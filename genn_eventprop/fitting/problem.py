@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..engines import Engine
 from .cells import Cells, forced_arrivals
 from .differences import FINE, STEP, differences, run_or_inf, without_jumps
 from .forced import FOREVER
@@ -60,10 +61,13 @@ class Problem:
         """Residuals of measurements: all but those of priors."""
         return self.residuals.size + (self.rates.size if self.rates else 0)
 
+    @property
+    def engines(self) -> list[Engine]:
+        return [part.engine for part in (self.cells, self.rates and self.rates.cells) if part]
+
     def close(self) -> None:
-        for part in (self.cells, self.rates and self.rates.cells):
-            if part:
-                part.close()
+        for engine in self.engines:
+            engine.close()
 
     def parameters(self, points: np.ndarray) -> np.ndarray:
         """Values of points in [0, 1]."""

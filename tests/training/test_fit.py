@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -579,6 +581,7 @@ def test_a_time_limit_is_kept_and_the_best_so_far_reported(limit, monkeypatch):
 
     module, by_itself = sys.modules["genn_eventprop.fitting.fit"], []
     monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=perf_counter))
+    monkeypatch.setattr(Clock, "ends", lambda *_: nullcontext())  # which goes by the same clock
     monkeypatch.setattr(module, "OwnRun", lambda *a: by_itself.append(asked[-1]) or OwnRun(*a))
     result = task_of(step_cell(), time_limit=limit).run()
     assert limit > 4 or not by_itself, "a network is compiled when there is no time for it"
@@ -602,15 +605,45 @@ def test_a_free_run_does_not_go_on_beyond_the_time_limit():
     times = np.arange(0.0, 1e6, 5.0)
     long, short = ([(t, np.zeros(len(t), int))] for t in (times, times[:1]))
     data = [engine.load(Events.from_samples(samples, 1, labels=[0])) for samples in (long, short)]
-    clock, ended = Clock(0.1), False
-    with clock.ends(engine):
+    clock = Clock(0.1)
+    with pytest.raises(Stopped), clock.ends([engine]):
         engine.run(data[0], [0])
-        ended = True
-    assert clock.late and not ended
+    assert clock.late
     engine.run(data[1], [0])
-    with pytest.raises(Stopped), Clock(None).ends(engine):
+    with pytest.raises(Stopped), Clock(None).ends([engine]):
         engine.stop()
         engine.run(data[1], [0])
+
+
+@pytest.mark.parametrize(
+    "part",
+    [0.5, *(pytest.param(part, marks=pytest.mark.ci) for part in (0.0, 0.85, 1.0))],
+    ids=["last stage", "starts", "by itself", "result"],
+)
+def test_a_run_that_does_not_end_is_ended_in_every_stage(part, monkeypatch):
+    """One of those of a fit goes on and on; a free run of the result may take a second beyond the limit."""
+    calls, states, limit, cell = [], Cells.states, 3.0, step_cell()
+
+    def counted(self, *args):
+        calls.append(len(calls))
+        while len(calls) - 1 == endless:
+            self.engine.run(self.uncoupled, [0])
+        return states(self, *args)
+
+    endless = -1
+    monkeypatch.setattr(Cells, "states", counted)
+    task_of(cell).run()  # compiles what the other needs
+    endless = round(part * (len(calls) - 1))
+    calls.clear()
+    began = time.perf_counter()
+    if part == 0:
+        with pytest.raises(SettingError, match="the time limit of 3 s is over before the first step"):
+            task_of(cell, time_limit=limit).run()
+    else:
+        result = task_of(cell, time_limit=limit).run()
+        assert result.stopped and np.isfinite(result.values).all() and np.isfinite(result.covariance).all()
+        assert ("more than the time limit" in str(result.verdict)) == (part == 1)
+    assert len(calls) > endless and time.perf_counter() - began < limit + 2
 
 
 def test_a_long_recording_is_several_calls_of_the_engine(monkeypatch):
