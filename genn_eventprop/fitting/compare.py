@@ -65,7 +65,7 @@ def free_run(
     values: Mapping[str, float],
     residuals: Residuals,
     threads: int | None,
-    within: Callable[[Engine], AbstractContextManager[None]] = nullcontext,
+    within: Callable[[Engine], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> FreeRun:
     """Run the model freely with these values of its parameters.
 

@@ -380,11 +380,11 @@ def _fit(task: FitTask, begun: Stage | None, keep: Callable[[Stage], None]) -> F
         except Stopped:
             if not clock.late:
                 raise
-            if minimum is None:
-                raise SettingError(
-                    f"fit of {rec.name}: the time limit of {options.time_limit:g} s is over before the first step; "
-                    "give it more (its code, which may have to be compiled, is kept)"
-                ) from None
+        if minimum is None:
+            raise SettingError(
+                f"fit of {rec.name}: the time limit of {options.time_limit:g} s is over before the first step; "
+                "give it more (its code, which may have to be compiled, is kept)"
+            )
         if reached:  # there was no time for the last stage
             minimum = _without_coupling(problem, minimum)
         alone = _by_itself(problem, minimum, ends, options, best, clock)
