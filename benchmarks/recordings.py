@@ -1,7 +1,7 @@
 """Memory and processor time of the gradient of whole recordings, against their duration.
 
     python benchmarks/recordings.py [--minutes 1 10 60] [--memory "500 MB"] [--chunk STEPS]
-                                    [--engine native] [--figure FILE.png]
+                                    [--engine native] [--spike-times grid] [--figure FILE.png]
 
 256 recurrent LIF neurons with 64 inputs at 20 Hz and 10 outputs, steps of 1 ms, each run in a process of its own:
 in pieces, whose input stays in a file, and as one trial that keeps everything. Memory is the peak of the process beyond
@@ -36,7 +36,9 @@ KEPT = 12
 """Minutes up to which a trial keeps everything here: some 150 MB a minute."""
 
 
-def measure(file: str, minutes: float, memory: str, chunk: int, engine_name: str) -> dict[str, float]:
+def measure(
+    file: str, minutes: float, memory: str, chunk: int, engine_name: str, times: str
+) -> dict[str, float]:  # fmt: skip
     """In this process; file: of the input. chunk: steps, 0 for one trial."""
     net, duration = Network(), 60_000 * minutes
     source = net.input(INPUTS)
@@ -46,7 +48,7 @@ def measure(file: str, minutes: float, memory: str, chunk: int, engine_name: str
     net.connect(hidden, hidden, Dense(Normal(-0.02, 0.1)), delay=1.0)
     net.connect(hidden, output, Dense(Normal(0.0, 0.2)))
     one = {"threads": 1} if engine_name == "native" else {}
-    plan = make_plan(net, Loss(output, "integral"), dt=1.0, duration=duration)
+    plan = make_plan(net, Loss(output, "integral"), dt=1.0, duration=duration, spike_times=times)
     engine = create(plan, net.initial_parameters(1), engine=engine_name, dtype="float32", **one)
     before, found = peak_memory(), dict[str, float]()
     runner = engine.recordings(chunk, in_bytes(memory, "memory")) if chunk else None
@@ -66,7 +68,10 @@ def measure(file: str, minutes: float, memory: str, chunk: int, engine_name: str
     assert before is not None
     assert after is not None
     found |= {"MB": (after - before) / 1e6, "Hz": result.spike_counts["hidden"].sum() / 256 / duration * 1000}
-    return found | ({} if runner is None else {"runs": runner.forecast(1).runs})
+    if runner is None:
+        return found
+    forecast = runner.forecast(1)
+    return found | {"runs": forecast.runs, "forecast": forecast.bytes / 1e6}
 
 
 def write(file: Path, minutes: float) -> str:
@@ -86,11 +91,12 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, help="steps of a piece; default: 1000 times the root of the minutes")
     parser.add_argument("--file", help=argparse.SUPPRESS)
     parser.add_argument("--engine", default="native", choices=["native", "c99"])
+    parser.add_argument("--spike-times", default="grid", choices=["grid", "exact"])
     parser.add_argument("--figure", help="file for memory against duration")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print(json.dumps(measure(args.file, args.minutes[0], args.memory, args.chunk, args.engine)))
+        print(json.dumps(measure(args.file, args.minutes[0], args.memory, args.chunk, args.engine, args.spike_times)))
         return
     rows: dict[str, dict[float, dict[str, float]]] = {"in pieces": {}, "one trial": {}}
     for minutes in args.minutes:
@@ -99,10 +105,20 @@ def main() -> None:
                 continue
             options = ["--minutes", str(minutes), "--memory", args.memory, "--chunk", str(chunk)]
             with tempfile.TemporaryDirectory() as folder:
-                options += ["--engine", args.engine, "--file", write(Path(folder) / "input.npz", minutes), "--child"]
+                options += [
+                    "--engine",
+                    args.engine,
+                    "--spike-times",
+                    args.spike_times,
+                    "--file",
+                    write(Path(folder) / "input.npz", minutes),
+                    "--child",
+                ]
                 done = subprocess.run([sys.executable, __file__, *options], check=True, capture_output=True, text=True)
             row = rows[name][minutes] = json.loads(done.stdout)
-            runs = f", every step forwards {row['runs']:.2f} times" if "runs" in row else ""
+            runs = ""
+            if "runs" in row:
+                runs = f", every step forwards {row['runs']:.2f} times; forecast {row['forecast']:.0f} MB"
             print(f"{minutes:g} min {name}: {row['MB']:.0f} MB, {row['seconds']:.2f} s{runs}", flush=True)
     if args.figure:
         draw(rows, args.figure)

@@ -28,6 +28,7 @@ DEGREE = 20  # as in series.hpp
 MODES = ("", "_held")  # what names of tables begin with: of mode "free", and of the refractory period
 SERIES = 11  # coefficients of the time weight in a step
 NODES = 20  # most nodes at which V is taken between two events
+BLOCK = 4096  # steps whose time weight is expanded together
 FINEST = 0.5  # ms; shorter steps would only add work and rounding
 _ANGLES = (np.arange(SERIES) + 0.5) * np.pi / SERIES  # of Chebyshev nodes
 _POINTS = 33  # at which bounds over a step are sampled; what lies between is added
@@ -109,7 +110,7 @@ def _weight_steps(loss: LossRecord, duration: float) -> int:
     if loss.readout == "integral" and loss.weight.expr.free_symbols:
         steps = 16
         while steps < duration / FINEST:
-            values = _weight_values(loss, duration, steps)[0]
+            values = _weight_values(loss, duration, steps, np.arange(steps))[0]
             last = values @ np.cos(np.outer(_ANGLES, (SERIES - 2, SERIES - 1))) / SERIES  # in Chebyshev polynomials
             if np.abs(last).max() <= 1e-14 * np.abs(values).max():
                 break
@@ -185,24 +186,40 @@ def propagator_derivative(M: np.ndarray, dM: np.ndarray, s: float) -> np.ndarray
     return expm(block * s)[..., :k, k:]
 
 
-def weight_series(loss: LossRecord, duration: float, steps: int, dtype: str) -> tuple[np.ndarray, int]:
-    """(steps, SERIES) coefficients of w(end - v) / T as a polynomial in v, the time to the end of a step or, if that
-    comes first, of the window; 0 outside of it.
+def weight_series(loss: LossRecord, duration: float, steps: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+    """(stop - start, SERIES) coefficients of w(end - v) / T as a polynomial in v, the time to the end of a step or, if
+    that comes first, of the window; 0 outside of it. Those of steps `start` ... `stop` - 1."""
+    stop = steps if stop is None else stop
+    numbers = range(start // BLOCK, -(-stop // BLOCK))
+    rows = np.concatenate([_weight_block(loss, duration, steps, k)[0] for k in numbers])
+    first = numbers.start * BLOCK
+    return np.ascontiguousarray(rows[start - first : stop - first])
 
-    The second number tells how many of them matter.
+
+def series_size(loss: LossRecord, duration: float, steps: int, dtype: str) -> int:
+    """How many of these coefficients matter."""
+    most = np.max([_weight_block(loss, duration, steps, k)[1] for k in range(-(-steps // BLOCK))], axis=0)
+    return int(np.flatnonzero(most > 4 * _ROUNDING[dtype] * most.max()).max(initial=0)) + 1
+
+
+@lru_cache(maxsize=16)
+def _weight_block(loss: LossRecord, duration: float, steps: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of `BLOCK` steps: coefficients, and the largest times powers of the ms of a step that are inside the window.
+
+    Pieces of a recording ask for the same blocks, and get the same bits, as a whole trial.
     """
-    values, length = _weight_values(loss, duration, steps)
-    z = 0.5 - 0.5 * np.cos(_ANGLES)
-    scaled = np.linalg.solve(np.vander(z, SERIES, increasing=True), values.T).T
-    matters = np.abs(scaled).max(0) > 4 * _ROUNDING[dtype] * np.abs(scaled).max()
-    size = int(np.flatnonzero(matters).max(initial=0)) + 1
-    return np.ascontiguousarray(scaled / length ** np.arange(SERIES)), size
+    which = np.arange(number * BLOCK, min((number + 1) * BLOCK, steps))
+    values, length = _weight_values(loss, duration, steps, which)
+    vander = np.vander(0.5 - 0.5 * np.cos(_ANGLES), SERIES, increasing=True)
+    scaled = np.linalg.solve(vander, values.T).T
+    return scaled / length ** np.arange(SERIES), np.abs(scaled).max(0)
 
 
-def _weight_values(loss: LossRecord, duration: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """(steps, SERIES) w / T at Chebyshev nodes, and the (steps, 1) ms of every step that are inside the window."""
+def _weight_values(loss: LossRecord, duration: float, steps: int, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(S, SERIES) w / T at Chebyshev nodes of the steps `which`, and the (S, 1) ms of each that are inside the
+    window."""
     delta, (first, last) = duration / steps, loss.weight.ends(duration)
-    start = np.arange(steps)[:, None] * delta
+    start = which[:, None] * delta
     end = np.minimum(start + delta, last)
     length = end - np.maximum(start, first)
     inside = length > 1e-12 * delta

@@ -36,7 +36,7 @@ class ExactValues:
             return
         self._tables.refresh(parameters)
         self._seen = dict(seen)
-        self.values = self._tables.values | {"exact_points": self.steps + 1}
+        self.values = self._tables.values | self._tables.weights() | {"exact_points": self.steps + 1}
         for prefix, loss in prefixed_losses(self.plan):
             p = self.plan.population(loss.output)
             i, A = self.plan.populations.index(p), self.values[f"x_p{self.plan.populations.index(p)}_A"]

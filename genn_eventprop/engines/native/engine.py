@@ -402,7 +402,7 @@ class NativeEngine(InPieces):
             self._slices = aligned((n_slices, self.source.gradient_size), self.dtype)
         arguments["slices"] = self._slices
         if self.plan.spike_times == "exact":
-            arguments["times"] = data.times
+            arguments |= {"times": data.times, **self._exact.weights()}
             for prefix, _ in series_of_targets(self.plan):
                 arguments[f"{prefix}target_rows"] = arguments[f"{prefix}targets"].shape[1]
             return arguments

@@ -20,6 +20,7 @@ from ...plan.series import (
     exact_tables,
     gauss_table,
     number_of_steps,
+    series_size,
     table_params,
     varies,
     weight_series,
@@ -41,6 +42,7 @@ class ExactTables:
         self, plan: Plan, slope_floor: float, dtype: np.dtype, tolerance: float, table_dtype: np.dtype | None = None
     ) -> None:
         self.plan, self.dtype, self.steps = plan, dtype, 0
+        self._weights: tuple[Any, dict[str, np.ndarray]] = (None, {})
         self.table_dtype = table_dtype or dtype
         self.seen: dict[int, bytes] = {}  # values of parameters that all this follows from
         self.made: dict[int, tuple[Any, ...]] = {}  # population -> delta and values that its tables were made of
@@ -67,8 +69,7 @@ class ExactTables:
         steps = number_of_steps(plan, parameters, self.dtype.name)
         for prefix, loss in prefixed_losses(plan):
             if steps != self.steps and loss.integrates:
-                series = weight_series(loss, plan.duration, steps, self.dtype.name)
-                values[f"{prefix}weight_series"], values[f"{prefix}series_size"] = series
+                values[f"{prefix}series_size"] = series_size(loss, plan.duration, steps, self.dtype.name)
         self.steps, delta = steps, plan.duration / steps
         outputs = {loss.output for loss in plan.losses}
         values |= {"exact_steps": steps, "delta": delta}
@@ -83,6 +84,18 @@ class ExactTables:
             for mode in range(len(p.derived.modes)):
                 for name, table in exact_tables(p, parameters, delta, watched, mode).arrays().items():
                     self._place(p, f"x_p{i}{MODES[mode]}_{name}", name, table)
+
+    def weights(self, start: int = 0, stop: int | None = None) -> dict[str, np.ndarray]:
+        """Time weights of losses in steps `start` ... `stop` - 1, by default in all, which are kept."""
+        key = self.steps, start, stop
+        if key != self._weights[0]:
+            found = {
+                f"{prefix}weight_series": weight_series(loss, self.plan.duration, self.steps, start, stop)
+                for prefix, loss in prefixed_losses(self.plan)
+                if self.steps and loss.integrates
+            }
+            self._weights = key, found
+        return self._weights[1]
 
     def _place(self, p: PopulationRecord, key: str, name: str, table: np.ndarray) -> None:
         full = padded(p.size) if varies(p) else 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from ...plan.closed_form import closed_form
 from ..contract.checkpoints import runs
 from ..contract.recordings import Forecast, Piece, RecordingRunner, Run, State
 from .pieces import NativePieces
+
+if TYPE_CHECKING:
+    from .engine import NativeEngine
 
 Arrays = dict[str, Any]
 RATE = 20.0
@@ -44,6 +47,7 @@ class ExactRunner(RecordingRunner):
     """See `RecordingRunner`; steps of `Piece` are those of exact time, whose number may change with parameters."""
 
     room = 0  # of what crosses, in numbers of 8 bytes
+    engine: NativeEngine
     program: NativePieces
     _called: Arrays  # arguments of the last call
 
@@ -111,6 +115,7 @@ class ExactRunner(RecordingRunner):
         for prefix, _ in series_of_targets(plan):
             arguments[f"{prefix}target_rows"] = arguments[f"{prefix}targets"].shape[1]
         before = piece.interval * n
+        arguments |= self.engine._exact.weights(piece.first - before, piece.last - before)
         return arguments | {
             "first_step": piece.first - before, "last_step": piece.last - before, "steps_before": before,
             "all_steps": every * n, "whole_duration": every * plan.duration, "closes": int(piece.closes),

@@ -414,6 +414,28 @@ def test_memory_says_how_many_states_are_kept():
         engine.recordings(20, 1e3).forecast(1)
 
 
+def test_memory_in_exact_time():
+    """What is kept is about what the forecast says, and less memory means more runs and the same bits."""
+    net = network()
+    engine = made(net, Loss(net.populations[-1], "integral"), 400.0, "exact")
+    data = engine.load(recordings(400.0, 1))
+
+    def run(memory):
+        runner = engine.recordings(20, memory)
+        forecast = runner.forecast(1)
+        runner.run(data, np.array([0]), True, False)
+        return forecast, {name: g.copy() for name, g in engine.gradients.items()}, 8 * runner.room
+
+    most, want, room = run(1e9)
+    less, got, _ = run(0.7 * most.bytes)
+    assert (most.pieces, most.states) == (40, 39)
+    assert 0 < less.states < 39
+    assert most.runs < less.runs < 6
+    assert 39 * room < 2 * most.bytes < 8 * 39 * room
+    for name, gradient in want.items():
+        np.testing.assert_array_equal(got[name], gradient)
+
+
 def test_what_is_refused():
     net = network()
     loss = Loss(net.populations[-1], "end")

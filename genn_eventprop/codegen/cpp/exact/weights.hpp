@@ -38,7 +38,7 @@ struct Intervals {
     void series(const Args& args, int64_t step, int p, double* c) const {
         const int used = int(weight.w.terms);
         const Interval& i = all[size_t(p)];
-        for (int q = 0; q <= DEGREE; ++q) c[q] = q < used && i.activity != 0 ? W::series(args)[step * SERIES + q] : 0.0;
+        for (int q = 0; q <= DEGREE; ++q) c[q] = q < used && i.activity != 0 ? W::series(args)[(step - Span::first(args)) * SERIES + q] : 0.0;
         if (!W::driven && i.to == close) return;
         for (int r = 0; r + 1 < used; ++r)
             for (int q = used - 2; q >= r; --q) c[q] += (close - i.to) * c[q + 1];
