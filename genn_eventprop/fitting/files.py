@@ -17,7 +17,7 @@ from ..errors import DataError, EventPropError, shown, suggest
 from .nwb import read_nwb
 from .recording import Recording, Signal, real_numbers, sweep_of
 
-KEYS = ("current", "dt", "voltage", "spike_times", "spike_sweeps", "rates", "lengths", "converted")
+KEYS = ("current", "dt", "voltage", "spike_times", "spike_sweeps", "rates", "lengths", "numbers", "converted")
 """What an .npz file may hold; the last one says that `Recording.save` wrote it, so that no unit is in question."""
 COLUMNS = {
     "time": ("time", "times", "t"),
@@ -71,7 +71,7 @@ def read_recording(
     side by side: ``Vm 1, Vm 2, Im 1, Im 2``, or one Im for all, with empty cells after the end of a sweep. Cells are
     separated by commas, semicolons or tabs; lines that begin with # or % are comments.
     .npz: current (S, K) and dt in ms, and, if there are any, voltage (S, K), spike_times in ms with spike_sweeps, or
-    rates (S,).
+    rates (S,), and numbers (S,) that the sweeps had in a recording of which they are a part.
     .nwb: the sweeps in current clamp, see `fitting.nwb`. Of other formats (.abf, .smr, ...) every segment is a
     sweep, in mV, pA and ms.
 
@@ -366,6 +366,7 @@ def _read_npz(path: Path) -> Recording:
         name=cell_name(path),
         rates=arrays.get("rates"),
         lengths=arrays.get("lengths"),
+        numbers=arrays.get("numbers"),
     )
     if "converted" not in arrays:  # not saved by `Recording.save`
         recording = _from_volts(recording, {"voltage", "current"}, path)

@@ -126,8 +126,8 @@ class Recording:
             if self.spikes is not None:
                 raise DataError(f"{where}: the rates follow from the spike times; leave rates out")
             object.__setattr__(self, "rates", rates)
-        if self.numbers is not None and len(self.numbers) != len(current):
-            raise DataError(f"{where}: numbers has {len(self.numbers)} of the {len(current)} sweeps")
+        if self.numbers is not None and np.shape(self.numbers) != current.shape[:1]:
+            raise DataError(f"{where}: numbers has {np.size(self.numbers)} of the {len(current)} sweeps")
 
     def __getitem__(self, sweeps: int | slice | Sequence[int]) -> Recording:
         """The recording of these sweeps alone."""
@@ -317,6 +317,8 @@ class Recording:
             arrays["rates"] = self.rates
         if self.lengths is not None:
             arrays["lengths"] = self.lengths
+        if self.numbers is not None:
+            arrays["numbers"] = self.sweep_numbers
         if self.spikes is not None:
             arrays["spike_times"] = np.concatenate(self.spikes)
             arrays["spike_sweeps"] = np.repeat(np.arange(len(self)), [len(times) for times in self.spikes])

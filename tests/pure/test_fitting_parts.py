@@ -229,13 +229,15 @@ def test_volts_and_amperes_without_a_unit_are_told(tmp_path):
             assert recording.voltage.tolist() == [[float(x) for x in v.split(",")]] and not recording.notes
 
 
-def test_sweeps_keep_their_numbers():
+def test_sweeps_keep_their_numbers(tmp_path):
     recording = Recording(
         np.zeros((6, 20)), 0.5, np.zeros((6, 20)), [[1.0]] * 5 + [[1.0, 3.0]], lengths=[20] * 5 + [18]
     )
     assert recording.sweep_numbers.tolist() == [0, 1, 2, 3, 4, 5]
     part = recording[[5, 3, 1]]
     assert part.sweep_numbers.tolist() == [5, 3, 1] and part[1:].sweep_numbers.tolist() == [3, 1]
+    part.save(tmp_path / "part.npz")
+    assert read_recording(tmp_path / "part.npz").sweep_numbers.tolist() == [5, 3, 1]
     assert "sweep 5, the one with most" in [
         axis.get_title(loc="left") for axis in action_potential_figure(part, "mV").axes
     ]
