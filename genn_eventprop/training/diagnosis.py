@@ -206,7 +206,9 @@ def too_slow(facts: Facts) -> Finding | None:
     return Finding(
         "rate too small",
         f"{_measured(facts)}; an update moved weights by {_percent(facts.step)} of their size",
-        f"use a larger learning rate: {_rate(facts)} would move them by {_percent(STEP)}",
+        f"use a larger learning rate: {_rate(facts)} would move them by {_percent(STEP)}"
+        if facts.step
+        else "use a learning rate above 0",
     )
 
 

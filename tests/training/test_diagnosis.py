@@ -86,6 +86,11 @@ def test_a_rate_that_is_too_small(capsys):
     assert learned(results) < 0.4 and learned(better) > 0.95 and causes(better) == []
 
 
+def test_a_rate_of_zero():
+    (found,) = trainer(0.0).fit(words(64), epochs=50)["diagnosis"]
+    assert found["cause"] == "rate too small" and found["remedy"] == "use a learning rate above 0"
+
+
 def test_a_rate_that_is_too_large(capsys):
     events = words(200)
     results = trainer(30.0).fit(events, epochs=30)
