@@ -514,19 +514,6 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         off = own if located is None else f"{located:.1e}"
         spikes_of = r["spikes"] if "spiking" in r else "no threshold"
         lines.append(f"| {name} | {r['neurons']} | {r['window']:g} | {spikes_of} | {off} | {r['gradient']:.1e} |")
-    lines += ["", "Where no spikes are located:", ""]
-    for name, r in sorted(read.items()):
-        if r.get("spiking") and r.get("located") is None:
-            notes = [r.get("why") or "no spikes, or the inputs are drawn by Brian"]
-            if r.get("aligned") is not None and r["aligned"] < STEPS[-1]:
-                notes.append(
-                    f"with the same random inputs at whole steps of {STEPS[-1]:g} ms, and thresholds in Brian's "
-                    f"schedule before the next step, spikes differ by {r['aligned']:.1e} ms"
-                )
-            if "moved" in r:
-                far = "make others spike" if r["moved"] is None else f"move its spikes by up to {r['moved']:.2g} ms"
-                notes.append(f"in twice the ms it amplifies: delays that are longer by {STEPS[-1]:g} ms {far} here")
-            lines.append(f"* {name}: {'; '.join(notes)}.")
     lines += ["", f"## Not read: {len(refused)}", "", "| reason | examples |", "|---|---|"]
     reasons: dict[str, list[str]] = {}
     for name, r in sorted(refused.items()):

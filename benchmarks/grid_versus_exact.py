@@ -4,6 +4,7 @@
     python benchmarks/grid_versus_exact.py --data-dir DATA --parts tuned --only yin_yang --share 0.3
     python benchmarks/grid_versus_exact.py --data-dir DATA --parts tuned --only spoken_digits --finalists 3
     python benchmarks/grid_versus_exact.py --parts costs
+    python benchmarks/grid_versus_exact.py --parts figure                                the figure from the result file
 
 Gradients of the same networks at the same weights, exact spike times against grids of 0.1 to 5 ms, on Yin-Yang, latency
 MNIST and spoken digits (FSDD spikes; random spikes of that rate where the file is absent), feed-forward and recurrent;
@@ -16,6 +17,7 @@ again; a run that was interrupted goes on.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -26,7 +28,7 @@ from typing import Any
 import numpy as np
 import seeds
 import tyro
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from result_file import add_row
 
 from genn_eventprop import Dense, Events, Network, Normal, losses
@@ -38,6 +40,7 @@ from genn_eventprop.losses import Loss
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.report import plots
+from genn_eventprop.report.plots.style import CLASS_COLOURS, GREY, figure, styled
 
 Row = dict[str, float | str]
 
@@ -368,43 +371,27 @@ def accuracies(trained: dict[str, dict[int, dict[str, float]]]) -> list[str]:
     return text
 
 
-def draw(rows: list[Row], trained: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
-    """Angle and norm over the step, one line a task and topology; accuracy of the trainings."""
-    import matplotlib.pyplot as plt
-
-    panels = 3 if trained else 2
-    figure, (left, middle, *last) = plt.subplots(1, panels, figsize=(3.7 * panels, 3.4), layout="constrained")
-    lines = {(str(r["task"]), str(r["topology"])) for r in rows}
-    colours = {task.name: f"C{i}" for i, task in enumerate(TASKS)}
-    for task, topology in sorted(lines, key=lambda k: ([t.name for t in TASKS].index(k[0]), k[1])):
-        mine = [r for r in rows if (r["task"], r["topology"]) == (task, topology) and r["step"] != 0]
+@styled
+def draw(result: Mapping[str, Any]) -> Figure:
+    """Angle and norm over the step, one line a task and topology, from the rows of the result file."""
+    fig, (left, right) = figure(1, 2, size=(8.0, 3.4))
+    at = {i: float(head[:-3]) for i, head in enumerate(result["columns"]) if re.fullmatch(r"[\d.]+ ms", head)}
+    colours = dict(zip(dict.fromkeys(row["cells"][0] for row in result["rows"]), CLASS_COLOURS))
+    for row in result["rows"]:
+        task, topology = row["cells"][:2]
+        found = np.array([[float(x) for x in row["cells"][i].split(",")] for i in at])
         style = {"color": colours[task], "linestyle": "-" if topology == "feed-forward" else "--", "marker": "o"}
-        x = [float(r["step"]) for r in mine]
-        left.plot(x, [float(r["angle"]) for r in mine], markersize=3, **style)
-        middle.plot(x, [float(r["ratio"]) for r in mine], label=f"{task}, {topology}", markersize=3, **style)
-    left.set(
-        xscale="log", xlabel="step of the grid (ms)", ylabel="angle to the exact gradient (degrees)", ylim=(0, None)
-    )
-    middle.set(xscale="log", yscale="log", xlabel="step of the grid (ms)", ylabel="norm / norm of the exact gradient")
-    middle.axhline(1.0, color="0.6", linewidth=0.8)
-    middle.legend(fontsize=7, frameon=False, loc="lower left")
-    for right in last:
-        _accuracy(right, trained)
-    plots.save(figure, path)
-
-
-def _accuracy(right: Axes, trained: dict[str, dict[int, dict[str, float]]]) -> None:
-    names = list(trained)
-    for i, kind in enumerate(names):
-        accuracy = [100 * r["final_test_accuracy"] for r in trained[kind].values()]
-        seconds = np.mean([r["seconds_training"] for r in trained[kind].values()])
-        right.scatter([i] * len(accuracy), accuracy, s=18, color="C3" if kind.startswith("exact") else "0.3", zorder=3)
-        right.annotate(
-            f"{seconds:.0f} s", (i, max(accuracy)), (0, 6), textcoords="offset points", ha="center", fontsize=8
-        )
-    right.set_xticks(range(len(names)), [n.replace(", steps of 1 ms", "").replace("grid of ", "grid\n") for n in names])
-    right.set(ylabel="Yin-Yang test accuracy (%)", xlim=(-0.5, len(names) - 0.5))
-    right.margins(y=0.2)
+        for axis, values in zip((left, right), found.T):
+            axis.plot(list(at.values()), values, label=f"{task}, {topology}", markersize=3, **style)
+    for axis in (left, right):
+        axis.set(xscale="log", xlabel="step of the grid (ms), logarithmic")
+        axis.set_xticks(list(at.values()), [f"{step:g}" for step in at.values()])
+        axis.minorticks_off()
+    left.set(ylabel="angle to the exact gradient (degrees)", ylim=(0, 90), yticks=range(0, 91, 30))
+    right.set(ylabel="norm / norm of the exact gradient", ylim=(0, None))
+    right.axhline(1.0, color=GREY, linewidth=0.8)
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return fig
 
 
 def main() -> int:
@@ -412,13 +399,14 @@ def main() -> int:
     s = tyro.cli(Settings, description=__doc__)
     if "gradients" in s.parts:
         rows, trained = gradients(s), trainings(s)
-        draw(rows, trained, s.figure)
         heads, *table = angles(rows)
         for cells in table:
             command = "python benchmarks/grid_versus_exact.py --data-dir DATA --parts gradients"
             add_row(s.numbers / "angles.json", heads, cells, command, key=2)
         if trained:
             print(*accuracies(trained), sep="\n")
+    if {"gradients", "figure"} & set(s.parts):
+        plots.save(draw(json.loads((s.numbers / "angles.json").read_text())), s.figure)
     if "tuned" in s.parts:
         tuned(s)
     if "costs" in s.parts:

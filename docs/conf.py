@@ -95,6 +95,7 @@ html_theme_options = {
     "footer_end": ["theme-version"],
 }
 html_copy_source = False
+html_search_scorer = str(Path(__file__).parent / "_static" / "scorer.js")
 templates_path = ["_templates"]
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
@@ -145,6 +146,11 @@ def note_what_was_not_run(app, page: str, source: list[str]) -> None:
         source[0] = re.sub(r"^# .*\n", lambda title: title[0] + NOT_RUN, source[0], count=1, flags=re.MULTILINE)
 
 
+def plus_minus(app, page: str, source: list[str]) -> None:
+    """Pages are plain text, also for a terminal; the site has the sign."""
+    source[0] = re.sub(r"(?<=[\d%]) \+- (?=\d)", " \N{PLUS-MINUS SIGN} ", source[0])
+
+
 def write_switcher(app, error) -> None:
     """_static/switcher.json: name and address of every version."""
     if error is None and app.builder.format == "html":
@@ -158,4 +164,5 @@ def setup(app) -> None:
     app.connect("autodoc-process-docstring", one_parameter_a_line, priority=400)
     app.connect("autodoc-process-docstring", escape)
     app.connect("source-read", note_what_was_not_run)
+    app.connect("source-read", plus_minus)
     app.connect("build-finished", write_switcher)
