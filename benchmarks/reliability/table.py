@@ -49,8 +49,6 @@ random seed {seed}). A fault is a crash, a hang, a bare traceback, lost data, or
 {table}
 "Equal": continued to the bits of the undisturbed run. "Recovered": made again or replaced by the best checkpoint, bit
 for bit. "Harmless": nothing that a reader uses was changed. "Right": accepted, and its results passed the checks.
-"Decided by rounding": see [random networks](random_networks.md). "Doubted": a [fit](fit.md) said itself that it is
-unsure.
 
 What a run promises:
 
