@@ -206,14 +206,17 @@ class RecordingRunner:
         state += sum(4 * (self.before + 1) * int(b.axes[-1]) for b in spikes)
         read = intervals * sum(size[n] for n in self.crossing.read)
         piece = sum(size.values())
-        pieces, fixed = len(self.pieces(intervals)), piece + read + 3 * state
+        return self._forecast(len(self.pieces(intervals)), self.steps, state, piece + read + 3 * state)
+
+    def _forecast(self, pieces: int, steps: int, state: int, fixed: int) -> Forecast:
+        """With states of so many bytes, and what is needed besides. steps: of the longest piece."""
         states = min(pieces - 1, int((self.memory - fixed) // max(state, 1)))
         if states < 0:
             raise EngineError(
                 f"memory={self.memory / 1e6:g} MB is too little for pieces of {self.steps} steps: they need "
                 f"{fixed / 1e6:.1f} MB; use shorter pieces (chunk=) or more memory"
             )
-        return Forecast(pieces, self.steps, states, fixed + states * state, runs(pieces, states) / pieces)
+        return Forecast(pieces, steps, states, fixed + states * state, runs(pieces, states) / pieces)
 
     def _lengths(self, n_steps: int) -> Arrays:
         return {

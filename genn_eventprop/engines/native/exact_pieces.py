@@ -13,10 +13,8 @@ import numpy as np
 
 from ...codegen.cpp import padded
 from ...codegen.cpp.exact.arguments import BACK, READ, ROOM, SIZES, STATE, series_of_targets
-from ...errors import EngineError
 from ...plan import Plan
 from ...plan.closed_form import closed_form
-from ..contract.checkpoints import runs
 from ..contract.recordings import Forecast, Piece, RecordingRunner, Run, State
 from .pieces import NativePieces
 
@@ -81,16 +79,8 @@ class ExactRunner(RecordingRunner):
             state += 24 * sent * late
             piece += EVENT * sent * ms
         state = max(state, 8.0 * self.room)
-        fixed = piece + back + (intervals + 3) * 8.0 * max(self.room // 8, 64) + 3 * state
-        states = min(len(pieces) - 1, int((self.memory - fixed) // max(state, 1)))
-        if states < 0:
-            raise EngineError(
-                f"memory={self.memory / 1e6:g} MB is too little for pieces of {self.steps} steps: they need "
-                f"{fixed / 1e6:.1f} MB; use shorter pieces (chunk=) or more memory"
-            )
-        return Forecast(
-            len(pieces), longest, states, int(fixed + states * state), runs(len(pieces), states) / len(pieces)
-        )
+        fixed = piece + back + (intervals + 3) * 8 * max(self.room // 8, 64) + 3 * state
+        return self._forecast(len(pieces), longest, int(state), int(fixed))
 
     def _lengths(self, n_steps: int) -> Arrays:
         return {"n_steps": self.plan.n_steps}
