@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,6 @@ from ...plan import Plan
 from ...plan.closed_form import closed_form
 from ..contract.recordings import Forecast, Piece, RecordingRunner, Run, State
 from .pieces import NativePieces
-
-if TYPE_CHECKING:
-    from .engine import NativeEngine
 
 Arrays = dict[str, Any]
 RATE = 20.0
@@ -45,7 +42,7 @@ class ExactRunner(RecordingRunner):
     """See `RecordingRunner`; steps of `Piece` are those of exact time, whose number may change with parameters."""
 
     room = 0  # of what crosses, in numbers of 8 bytes
-    engine: NativeEngine
+    engine: Any  # a NativeEngine, which imports this module
     program: NativePieces
     _called: Arrays  # arguments of the last call
 
