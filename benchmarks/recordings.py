@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,7 @@ from genn_eventprop.losses import Loss
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.training.runtime_estimate import peak_memory
-from genn_eventprop.training.stateful import in_bytes
+from genn_eventprop.training.stateful import LEAST_STEPS, in_bytes
 
 INPUTS, RATE = 64, 0.02  # per ms
 KEPT = 12
@@ -88,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 2.0, 5.0, 10.0, 20.0, 60.0])
     parser.add_argument("--memory", default="500 MB")
-    parser.add_argument("--chunk", type=int, help="steps of a piece; default: 1000 times the root of the minutes")
+    parser.add_argument("--chunk", type=int, help="steps of a piece; default: as the trainer")
     parser.add_argument("--file", help=argparse.SUPPRESS)
     parser.add_argument("--engine", default="native", choices=["native", "c99"])
     parser.add_argument("--spike-times", default="grid", choices=["grid", "exact"])
@@ -100,7 +101,10 @@ def main() -> None:
         return
     rows: dict[str, dict[float, dict[str, float]]] = {"in pieces": {}, "one trial": {}}
     for minutes in args.minutes:
-        for name, chunk in (("in pieces", args.chunk or round(1000 * minutes**0.5)), ("one trial", 0)):
+        for name, chunk in (
+            ("in pieces", args.chunk or max(LEAST_STEPS, math.isqrt(round(60_000 * minutes)))),
+            ("one trial", 0),
+        ):
             if name == "one trial" and minutes > KEPT:
                 continue
             options = ["--minutes", str(minutes), "--memory", args.memory, "--chunk", str(chunk)]

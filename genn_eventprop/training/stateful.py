@@ -15,7 +15,7 @@ from ..data.events.events import Events
 from ..engines import Data, Engine, Result
 from ..engines.contract.data import batch_indices, mapped
 from ..engines.contract.observed import Observed
-from ..engines.contract.recordings import starts
+from ..engines.contract.recordings import DEFAULT_STEPS, RecordingRunner, starts
 from ..engines.contract.slices import BatchShard
 from ..engines.contract.state import TrialState
 from ..engines.contract.wrapper import EngineWrapper
@@ -27,6 +27,8 @@ from ..plan.clock import to_steps
 
 MEMORY = "500 MB"
 """What the states of recordings may take, if nobody says."""
+LEAST_STEPS = 4000
+"""Of a piece, if nobody says: with 1000 steps, calls take as long as the network (256 neurons)."""
 KINDS = tuple(field.name for field in fields(TrialState))
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
 
@@ -141,7 +143,10 @@ class RecordingEngine(EngineWrapper):
     """Wraps an engine so that a batch are whole recordings, with exact gradients through all of their chunks.
 
     Args:
-        chunk: ms of a piece, None: see `engines.contract.recordings`. memory: bytes that states and a piece may take.
+        chunk: ms of a piece; None: as many steps as the square root of those of the longest recording, so that pieces
+            and the states between them need memory like it, but at least `LEAST_STEPS`, or `DEFAULT_STEPS` where
+            `memory` is too little for that.
+        memory: bytes that states and a piece may take.
     """
 
     def __init__(self, engine: Engine, chunk: float | None, memory: float) -> None:
@@ -150,8 +155,8 @@ class RecordingEngine(EngineWrapper):
         steps = None if chunk is None else round(chunk / engine.plan.dt)
         if chunk is not None and (steps is None or steps < 1 or abs(steps * engine.plan.dt - chunk) > 1e-9 * chunk):
             raise SettingError(f"chunk={chunk:g} ms is not a whole number of steps of {engine.plan.dt:g} ms")
-        self.runner = engine.recordings(steps, memory)
         self._longest = 1
+        self.runner = self._in_pieces() if steps is None else engine.recordings(steps, memory)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.inner, *self._asked)
@@ -164,8 +169,19 @@ class RecordingEngine(EngineWrapper):
         return replace(data, follows=on, whole=True)
 
     def expect(self, on: np.ndarray) -> None:
-        """Tell how long recordings are, for the forecast; on: whether samples follow others."""
+        """Tell how long recordings are; on: whether samples follow others."""
         self._longest = max(self._longest, int(np.diff(np.append(np.flatnonzero(~on), len(on))).max(initial=1)))
+        if self._asked[0] is None:
+            self.runner = self._in_pieces()
+
+    def _in_pieces(self) -> RecordingRunner:
+        memory, root = self._asked[1], math.isqrt(self._longest * self.plan.n_steps)
+        runner = self.inner.recordings(max(LEAST_STEPS, root), memory)
+        try:
+            runner.forecast(self._longest)
+        except EngineError:
+            return self.inner.recordings(DEFAULT_STEPS, memory)
+        return runner
 
     def run(
         self, data: Data, samples: Any, *, training: bool = False, record_spikes: bool = False,

@@ -23,6 +23,7 @@ from genn_eventprop.losses import EndVoltageCrossEntropy, IntegratedVoltageCross
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import SGD, Adam
+from genn_eventprop.training import stateful
 from genn_eventprop.training.callbacks import Callback
 from genn_eventprop.training.stateful import in_order
 from support.extras import REASON, needs
@@ -159,6 +160,21 @@ def test_exact_evaluation_is_that_of_carried_states():
     assert any("recordings run in 5 pieces of up to 10 steps, 4 states kept" in n for n in _notes(exact(), cut))
 
 
+def test_long_recordings_run_in_longer_pieces(monkeypatch):
+    """Unless somebody says how long; with the same bits."""
+    monkeypatch.setattr(stateful, "LEAST_STEPS", 5)
+    cut = chunks(recordings(lengths=(70.0, 20.0)), 10.0, 1.0)
+    made, short = exact(), exact(chunk=5.0)
+    assert made.engine.runner.steps == 5
+    for each, steps in ((made, 8), (short, 5)):
+        each.fit(cut, epochs=1)
+        assert each.engine.runner.steps == steps
+    for name, value in short.engine.parameters.items():
+        np.testing.assert_array_equal(made.engine.parameters[name], value)
+    monkeypatch.setattr(stateful, "DEFAULT_STEPS", 2)
+    assert exact(memory="4 kB").engine.runner.steps == 2
+
+
 def _notes(made, data):
     made.fit(data, epochs=1)
     return made.notes
@@ -221,6 +237,22 @@ def test_target_spike_times_go_to_their_chunks():
     wanted[2, 1, 2] = 20.5
     with pytest.raises(DataError, match="spike_times: 20.5 ms is not in recording 2 of 20 ms"):
         chunks(recordings(), 10.0, 1.0, spike_times=wanted)
+
+
+def test_spans_label_the_chunks_within():
+    def labels(*spans, duration=10.0):
+        return chunks(recordings(), duration, 1.0, spans=spans).labels.tolist()
+
+    assert labels([(10, 30, 0)], [(0, 10, 1), (40, 50, 0)], []) == [-1, 0, 0, 1, -1, -1, -1, 0, -1, -1]
+    for spans, message in (
+        ([[(10, 25, 2)], [(0, 15, 1)], []], "recording 0: the span from 10 to 25 ms does not .* of 5 ms fit all spans"),
+        ([[(10, 40, 2)], [], []], "recording 0: the span from 10 to 40 ms is not within its 30 ms"),
+        ([[], [(0, 20, 1), (10, 30, 0)], []], "recording 1: the span from 10 to 30 ms overlaps another"),
+        ([[]], "spans of 1 recordings for 3; give a list for each"),
+    ):
+        with pytest.raises(DataError, match=message):
+            labels(*spans)
+    assert labels([(10, 25, 0)], [(0, 15, 1)], [], duration=5.0)[:6] == [-1, -1, 0, 0, 0, -1]
 
 
 KILLED = """

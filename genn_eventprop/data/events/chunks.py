@@ -15,7 +15,7 @@ from .events import Events
 
 def chunks(
     events: Events, duration: float, dt: float, *, length: float | None = None, labels: Any = None,
-    spike_times: Any = None, exact: bool = False,
+    spike_times: Any = None, exact: bool = False, spans: Any = None,
 ) -> Events:  # fmt: skip
     """Recordings cut into chunks of `duration` ms, for `Trainer(..., carry=True)`.
 
@@ -30,6 +30,8 @@ def chunks(
             `Trainer.predict` takes. spike_times: (S, K, M) ms from the start of the recording, when the K outputs are
             to spike, nan for none; they become the targets of the chunks in which they are.
         exact: times are cut as they are, not by their steps.
+        spans: in place of `labels`, for each recording a list of (start, end, label), ms: every chunk from start to end
+            has that label, all others none. They begin and end between two chunks.
 
     Returns:
         The chunks of each recording in order; groups are the indices of the recordings. Targets of V(t), at every step
@@ -75,9 +77,10 @@ def chunks(
         order = np.lexsort((times, chunk))
         sizes = np.bincount(chunk, minlength=first[-1])
         rows, made = (times[order], events.channels[order], np.concatenate([[0], np.cumsum(sizes)])), Events
+    chosen = _labels(events, labels, groups, counts) if spans is None else _of_spans(spans, counts, n, dt)
     return made(
         *rows, events.n_channels,
-        labels=_labels(events, labels, groups, counts), groups=groups, n_classes=events.n_classes, name=events.name,
+        labels=chosen, groups=groups, n_classes=events.n_classes, name=events.name,
         targets=_targets(events, groups, place, n) if spike_times is None else _late(spike_times, counts, duration),
     )  # fmt: skip
 
@@ -143,6 +146,29 @@ def _labels(events: Events, labels: Any, groups: np.ndarray, counts: np.ndarray)
             f"labels of chunks have shape {labels.shape}, the recordings have {sorted(set(counts.tolist()))} chunks"
         )
     return labels.ravel()
+
+
+def _of_spans(spans: Any, counts: np.ndarray, n: int, dt: float) -> np.ndarray:
+    """(chunks,) labels."""
+    if len(spans) != len(counts):
+        raise DataError(f"spans of {len(spans)} recordings for {len(counts)}; give a list for each, [] for none")
+    labels = np.full(counts.sum(), -1, np.int64)
+    steps = [round(t / dt) for mine in spans for start, end, _ in mine for t in (start, end)]
+    for i, mine in enumerate(spans):
+        first = counts[:i].sum()
+        for start, end, label in mine:
+            where = f"recording {i}: the span from {start:g} to {end:g} ms"
+            a, b = round(start / dt), round(end / dt)
+            if a % n or b % n or max(abs(a * dt - start), abs(b * dt - end)) > 1e-9 * max(end, dt):
+                fits = f"those of {math.gcd(n, *steps) * dt:g} ms fit all spans"
+                raise DataError(f"{where} does not begin and end between chunks of {n * dt:g} ms; {fits}")
+            if not 0 <= a < b <= counts[i] * n:
+                raise DataError(f"{where} is not within its {counts[i] * n * dt:g} ms")
+            part = labels[first + a // n : first + b // n]
+            if (part >= 0).any():
+                raise DataError(f"{where} overlaps another; a chunk has one label")
+            part[:] = label
+    return labels
 
 
 def _late(times: Any, counts: np.ndarray, duration: float) -> np.ndarray:
