@@ -20,15 +20,13 @@ from support import gradient_matrix as matrix  # noqa: E402
 HEAD = """\
 # Gradients compared with finite differences
 
-Written by `python benchmarks/gradient_matrix.py`. Each network is small and random (3 neurons a layer, 2 samples; one
-hidden layer or two, recurrent or not, or with connections past a layer; every parameter learned) and runs on
-`reference_event`. Its gradient is compared, element by element and in float64, with central differences (Richardson)
-of event-exact forward runs. A number is the largest error of a kind of gradient, relative to the norm of its block or
-to its largest element. Neurons are those of [the zoo](zoo.md), `LIFBias` (a bias current, learned initial states) and
-`LIFTwoSynapses`.
+Written by `python benchmarks/gradient_matrix.py`: small random networks (3 neurons a layer, 2 samples; one hidden layer
+or two, recurrent or not, or with connections past a layer; every parameter learned) on `reference_event`. A number is
+the largest error of a kind of gradient against central differences (Richardson) of event-exact forward runs in float64,
+relative to the norm of its block or to its largest element. Neurons are those of [the zoo](zoo.md), `LIFBias` (a bias
+current, learned initial states) and `LIFTwoSynapses`.
 
-Not compared here are surrogates, which a test compares with their formulas: a count of spikes as a loss, regularisers
-of spikes, and the push on a silent output.
+Surrogates are not compared: a count of spikes as a loss, regularisers of spikes, the push on a silent output.
 """
 
 
