@@ -622,7 +622,7 @@ def test_a_free_run_does_not_go_on_beyond_the_time_limit():
 )
 def test_a_run_that_does_not_end_is_ended_in_every_stage(part, monkeypatch):
     """One of those of a fit goes on and on; a free run of the result may take a second beyond the limit."""
-    calls, states, limit, cell = [], Cells.states, 3.0, step_cell()
+    calls, states, cell = [], Cells.states, step_cell()
 
     def counted(self, *args):
         calls.append(len(calls))
@@ -632,12 +632,17 @@ def test_a_run_that_does_not_end_is_ended_in_every_stage(part, monkeypatch):
 
     endless = -1
     monkeypatch.setattr(Cells, "states", counted)
-    task_of(cell).run()  # compiles what the other needs
+    task_of(cell).run()  # compiles what the others need
+    calls.clear()
+    began = time.perf_counter()
+    task_of(cell).run()
+    # on a busy machine the limit must not end the fit before the run that does not end
+    limit = max(2.0, 2 * (time.perf_counter() - began))
     endless = round(part * (len(calls) - 1))
     calls.clear()
     began = time.perf_counter()
     if part == 0:
-        with pytest.raises(SettingError, match="the time limit of 3 s is over before the first step"):
+        with pytest.raises(SettingError, match="the time limit of .* s is over before the first step"):
             task_of(cell, time_limit=limit).run()
     else:
         result = task_of(cell, time_limit=limit).run()
