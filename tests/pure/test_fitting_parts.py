@@ -356,7 +356,8 @@ def test_tables_of_every_program_are_read(data):
     rng, sweeps, samples = np.random.default_rng(data.draw(st.integers(0, 99))), draw(1, 3), draw(2, 7)
     columns = ["time", "current", *draw([], ["voltage"]), *(["sweep"] if sweeps > 1 else draw([], ["sweep"]))]
     columns = data.draw(st.permutations(columns))
-    values = {n: rng.normal(size=(sweeps, samples)).round(6) for n in ("current", "voltage")}
+    # without a unit these can be neither volts nor amperes
+    values = {n: rng.uniform(1.0, 5.0, (sweeps, samples)).round(6) for n in ("current", "voltage")}
     values["time"] = np.tile(np.arange(samples) * 0.25, (sweeps, 1))
     values["sweep"] = np.repeat(np.arange(sweeps)[:, None], samples, axis=1)
     sign, style = draw(",", ";", "\t"), draw("none", " ({})", " [{}]", "_{}", "/{}", "below", "below []")
