@@ -117,7 +117,7 @@ def test_ci_tries_every_extra() -> None:
 
 ROOMS = """
 import os, genn_eventprop
-for room in ("models", "losses", "regularisers", "optimisers", "data", "plots", "engines", "training"):
+for room in ("models", "losses", "regularisers", "optimisers", "data", "report", "engines", "training"):
     if os.fork() == 0:  # where no other room has been imported
         os._exit(getattr(genn_eventprop, room).__name__ != f"genn_eventprop.{room}")
     assert os.wait()[1] == 0, room
