@@ -65,8 +65,8 @@ def same(got, want, engine, gradients):
         np.testing.assert_array_equal(engine.gradients[name], gradient, err_msg=name)
 
 
-def is_one_trial(structure, cuts, also=(), seed=77, kind=C99Engine, dtype="float64", times="grid"):
-    """Whether a random network ran, with gradients that are not 0."""
+def assert_one_trial(structure, cuts, also=(), seed=77, kind=C99Engine, dtype="float64", times="grid"):
+    """Compares a random network in pieces with one trial; returns whether it ran, with gradients that are not 0."""
     try:
         case = tuned(draw(times, seed, structure, also=also))
         engine = kind(case.plan, case.parameters, dtype=dtype)
@@ -100,7 +100,7 @@ KINDS = pytest.mark.parametrize(
 @FEW
 @given(st.integers(0, 10**6), CUTS)
 def test_random_networks_in_pieces_are_one_trial(kind, dtype, also, structure, cuts):
-    is_one_trial(structure, cuts, also, kind=kind, dtype=dtype)
+    assert_one_trial(structure, cuts, also, kind=kind, dtype=dtype)
 
 
 @pytest.mark.slow
@@ -109,13 +109,20 @@ def test_random_networks_in_pieces_are_one_trial(kind, dtype, also, structure, c
 @settings(FEW, max_examples=60, derandomize=False, phases=[Phase.generate, Phase.shrink])
 @given(st.integers(0, 10**6), CUTS)
 def test_many_random_networks_in_pieces(kind, dtype, also, structure, cuts):
-    is_one_trial(structure, cuts, also, kind=kind, dtype=dtype)
+    assert_one_trial(structure, cuts, also, kind=kind, dtype=dtype)
 
 
 @KINDS
 def test_the_drawn_networks_learn(kind, dtype):
     """What is compared above is not 0."""
-    assert any(is_one_trial(k, [(0.3, 1)], kind=kind, dtype=dtype) for k in (5, 8, 14))
+    assert any(assert_one_trial(k, [(0.3, 1)], kind=kind, dtype=dtype) for k in (5, 8, 14))
+
+
+def test_the_drawn_networks_learn_in_exact_time():
+    structures, k = [], -1
+    while len(structures) < 3:
+        structures.append(k := exact_structure(k + 1, ()))
+    assert any(assert_one_trial(k, [(0.3, 1)], kind=NativeEngine, times="exact") for k in structures)
 
 
 def exact_structure(structure, also):
@@ -134,7 +141,7 @@ def exact_structure(structure, also):
 @given(st.integers(0, 10**6), CUTS)
 def test_random_networks_in_exact_time_are_one_trial(dtype, structure, cuts):
     also = ("inputs",) * (structure % 2)
-    is_one_trial(exact_structure(structure, also), cuts, also, kind=NativeEngine, dtype=dtype, times="exact")
+    assert_one_trial(exact_structure(structure, also), cuts, also, kind=NativeEngine, dtype=dtype, times="exact")
 
 
 @pytest.mark.slow
@@ -143,7 +150,7 @@ def test_random_networks_in_exact_time_are_one_trial(dtype, structure, cuts):
 @given(st.integers(0, 10**6), CUTS)
 def test_many_random_networks_in_exact_time(dtype, structure, cuts):
     also = ("inputs",) * (structure % 2)
-    is_one_trial(exact_structure(structure, also), cuts, also, kind=NativeEngine, dtype=dtype, times="exact")
+    assert_one_trial(exact_structure(structure, also), cuts, also, kind=NativeEngine, dtype=dtype, times="exact")
 
 
 def differences_agree(structure, chunk, states):
