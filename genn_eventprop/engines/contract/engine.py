@@ -6,7 +6,8 @@ One test suite runs on all of them. Whatever the engine, nothing is lost silentl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -220,11 +221,8 @@ class Engine(ABC):
         asked = request(self.plan, neurons, states, adjoint, times)
         samples = self.batch(data, samples)
         data.scored(samples, training=asked.adjoint)
-        self._observed = self.take_observed(data, samples, observed)
-        try:
+        with self.observing(self.take_observed(data, samples, observed)):
             return asked.choose(self.plan, self._record(data, samples, asked.times, asked.adjoint))
-        finally:
-            self._observed = {}
 
     def _record(self, data: Data, samples: np.ndarray, times: np.ndarray, adjoint: bool) -> dict[str, np.ndarray]:
         """Population -> (B, R, variables, N), the variables as in `recording.variables`; adjoints only if `adjoint`."""
@@ -261,6 +259,15 @@ class Engine(ABC):
                 + (f"; use {others}" if others else "; use spike_times='grid'")
             )
         return checked(self.plan, data.numbers_of(samples), observed or {})
+
+    @contextmanager
+    def observing(self, spikes: Mapping[str, Spikes]) -> Iterator[None]:
+        """What runs here is given these spikes, which `take_observed` has checked."""
+        self._observed = spikes
+        try:
+            yield
+        finally:
+            self._observed = {}
 
     @one_at_a_time
     def run_from(
@@ -333,8 +340,9 @@ class Engine(ABC):
 
     @one_at_a_time
     def forward(
-        self, data: Data, samples: Any, *, keep: bool = True, stochastic: bool = False, record_spikes: bool = False
-    ) -> Readouts:
+        self, data: Data, samples: Any, *, keep: bool = True, stochastic: bool = False, record_spikes: bool = False,
+        observed: Observed | None = None,
+    ) -> Readouts:  # fmt: skip
         """Run the trials of `samples` forwards.
 
         Args:
@@ -342,9 +350,11 @@ class Engine(ABC):
                 Threads that share an engine hold its lock from `forward` to `backward`: ``with engine.lock:``.
             stochastic: noise and dropout act, as in training.
             record_spikes: may be read until the engine runs again.
+            observed: as for `run`; `backward` takes the same.
 
         Raises:
-            EngineError: the engine has no halves, or the loss does not read one number of every output.
+            EngineError: the engine has no halves, or the loss does not read one number of every output; and what `run`
+            raises of observed spikes.
         """
         if not self.splits:
             raise EngineError(
@@ -360,9 +370,11 @@ class Engine(ABC):
             )
         self.displace()
         self._inputs = None
-        readouts, saved = self._forward_half(data, samples, keep, stochastic, record_spikes)
+        spikes = self.take_observed(data, self.batch(data, samples), observed)
+        with self.observing(spikes):
+            readouts, saved = self._forward_half(data, samples, keep, stochastic, record_spikes)
         if keep:
-            self._pending.store(readouts, saved, self.parameters)
+            self._pending.store(readouts, (saved, spikes), self.parameters)
         return readouts
 
     @one_at_a_time
@@ -378,7 +390,7 @@ class Engine(ABC):
             EngineError: no forward run is stored, parameters have changed since, a wrong shape, or numbers that are
                 not finite.
         """
-        readouts, saved = self._pending.get()
+        readouts, (saved, spikes) = self._pending.get()
         self._pending.check(self.parameters)
         if inputs and (why := no_input_times(self.plan, self.features)):
             raise EngineError(f"{self.name} {why}; or call backward with inputs=False")
@@ -389,7 +401,8 @@ class Engine(ABC):
         if others:
             raise EngineError(f"dL/dr is given for {', '.join(others)}, which the loss does not list in also=")
         self._pending.drop()
-        of_inputs = self._backward_half(saved, slope, slopes, inputs)
+        with self.observing(spikes):
+            of_inputs = self._backward_half(saved, slope, slopes, inputs)
         self._inputs = of_inputs if inputs else None
 
     @one_at_a_time

@@ -100,11 +100,8 @@ class ProgramEngine(Engine):
     ) -> Result:  # fmt: skip
         samples = self.batch(data, samples)
         whole = BatchShard.whole(len(samples), self.slices_of(len(samples)))
-        self._observed = self.take_observed(data, samples, observed)
-        try:
+        with self.observing(self.take_observed(data, samples, observed)):
             result = self._run_part(data, samples, whole, training, record_spikes)
-        finally:
-            self._observed = {}
         if training:
             self._complete()
         return result

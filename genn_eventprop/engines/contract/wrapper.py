@@ -38,11 +38,8 @@ class EngineWrapper(Engine):
         return self.inner.records
 
     def _record(self, data: Data, samples: np.ndarray, times: np.ndarray, adjoint: bool) -> dict[str, np.ndarray]:
-        self.inner._observed = self._observed
-        try:
+        with self.inner.observing(self._observed):
             return self.inner._record(data, samples, times, adjoint)
-        finally:
-            self.inner._observed = {}
 
     def use(self, optimiser: Any) -> None:
         self.inner.use(optimiser)

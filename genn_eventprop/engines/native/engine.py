@@ -191,7 +191,7 @@ class NativeEngine(InPieces):
         if half == FORWARDS or (arguments["record"] and half == WHOLE):
             self._fetch_for_others()
             self._records += 1
-        if half in (WHOLE, FORWARDS) and program is self._programs.get((True, False, self.plan)):
+        if half in (WHOLE, FORWARDS) and program.source.split:
             self.displace()  # trials that a forward pass has left are overwritten
         status = program.run(arrays, arguments)
         if status > 1:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from genn_eventprop import Dense, Events, Network, Normal, Param
 from genn_eventprop.engines import Spikes, create
@@ -228,6 +229,29 @@ def test_the_floor_is_not_for_own_spikes_in_exact_time(model: Any, engines: tupl
             assert result.spike_counts["hidden"].sum() > 5
             found.append(np.array(engine.gradients["input_hidden.weight"]))
         np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    "name, times",
+    [(n, "grid") for n in GRID] + [(n, "exact") for n in ("reference_event", "native", "cuda")],
+)
+def test_spikes_of_others_act_alike_in_two_calls(name: str, times: str) -> None:
+    """Forwards and backwards with dL/dr of the plan's loss, written here, are the training run."""
+    settings = {} if name.startswith("reference") else {"dtype": "float64"}
+    engine, data = small(LIFRefractory(t_ref=3.0), name, times, slope_floor=0.02, **settings)
+    given = {"hidden": others(1)}
+    result = engine.run(data, [0, 1, 2], training=True, observed=given)
+    want = numbers(engine, result)
+    readouts = engine.forward(data, [0, 1, 2], observed=given)
+    np.testing.assert_allclose(readouts.value, result.readout, rtol=1e-12)
+    engine.backward((softmax(readouts.value, axis=1) - np.eye(3)) / 3)
+    for key in engine.plan.trainable:
+        np.testing.assert_allclose(engine.gradients[key], want[f"d/d {key}"], rtol=1e-10, atol=1e-13, err_msg=key)
+    without = engine.forward(data, [0, 1, 2])
+    assert np.any(without.value != readouts.value)
+    engine.backward(np.ones((3, 3)))
+    with pytest.raises(DataError, match="sample 1"):
+        engine.forward(data, [1], observed={"hidden": [([12.3], [99])]})
 
 
 @pytest.mark.parametrize("loss", [PerStepCrossEntropy, IntegratedVoltageCrossEntropy], ids=lambda loss: loss.__name__)

@@ -105,14 +105,11 @@ class ReferenceEvent(Engine):
         observed: Observed | None = None,
     ) -> Result:  # fmt: skip
         samples = self.batch(data, samples)
-        self._observed = self.take_observed(data, samples, observed)
         data.scored(samples, training=training)
-        try:
+        with self.observing(self.take_observed(data, samples, observed)):
             models, parts, slopes, pushes = self._score(data, samples, births=training)
             if training:
                 self._gradients(models, slopes, pushes)
-        finally:
-            self._observed = {}
         main = parts[self.plan.loss.output]
         return Result(
             loss=summed(self.plan, parts), prediction=main.prediction, readout=main.readout,
