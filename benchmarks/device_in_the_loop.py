@@ -7,7 +7,7 @@
 
 For each seed, which is also that of the device: the ideal network; that network run on the device; the network trained
 with the device in the loop. Other settings are those of the page `device_in_the_loop`. A seed that is in OUT is not run
-again; the table goes to OUT/table.md.
+again; the table goes to OUT/table.md, its means with `--numbers docs/numbers/device.json` to a result file.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from result_file import add_row
 from seeds import seeds_of
 
 from genn_eventprop.experiment import Experiment
@@ -77,8 +78,7 @@ def table(rows: dict[int, dict[str, float]], title: str) -> str:
     lines += [f"| {seed} | {' | '.join(f'{row[c]:.2f}' for c in COLUMNS)} |" for seed, row in rows.items()]
     each = {c: [row[c] for row in rows.values()] for c in COLUMNS}
     spread = {c: statistics.stdev(v) if len(v) > 1 else 0.0 for c, v in each.items()}
-    means = (f"{statistics.mean(each[c]):.2f} +- {spread[c]:.2f}" for c in COLUMNS)
-    lines.append(f"| mean | {' | '.join(means)} |")
+    lines.append(f"| mean | {' | '.join(f'{statistics.mean(each[c]):.2f} +- {spread[c]:.2f}' for c in COLUMNS)} |")
     guarded = statistics.mean(row["guarded_percent"] for row in rows.values())
     return "\n".join([*lines, "", f"The floor of slopes acted at {guarded:.1f} % of the spikes of the last epoch.", ""])
 
@@ -87,6 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=seeds_of, default=[1, 2, 3, 4, 5])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--numbers", type=Path)
     for name in SETTINGS:
         default = getattr(page.Config, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
@@ -102,7 +103,20 @@ def main() -> None:
             path.write_text(json.dumps(run(replace(config, seed=seed, device_seed=seed))))
         rows[seed] = json.loads(path.read_text())
         (arguments.out / "table.md").write_text(table(rows, title))
-    print(table(rows, title))
+    print(text := table(rows, title))
+    if arguments.numbers:
+        means = next(line for line in text.splitlines() if line.startswith("| mean |")).strip("| ").split(" | ")[1:]
+        command = f"python benchmarks/{title} --seeds {','.join(map(str, rows))} --out OUT"
+        command = command.replace("device_in_the_loop", "device_in_the_loop.py", 1)
+        for column, mean in zip(COLUMNS, means):
+            values = [row[column] for row in rows.values()]
+            add_row(
+                arguments.numbers,
+                ("mean of the seeds", "test accuracy (%)"),
+                (COLUMNS[column], mean),
+                command,
+                values=values,
+            )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """MNIST-1D (Greydanus & Kobak 2024, arXiv 2011.14439) by a spiking convolutional network, on the published samples.
 
     pip install mnist1d
-    python benchmarks/mnist_1d.py --seeds 1-3 --write docs/numbers/mnist1d.json
+    python benchmarks/mnist_1d.py --seeds 1-3 --write docs/numbers/mnist_1d.json
     python benchmarks/mnist_1d.py --split validation     # as settings were chosen: 800 of the 4000 training samples
 
 A sample is a curve of 40 values, given as 40 constant currents for 20 ms. Three layers of LIF neurons, each a

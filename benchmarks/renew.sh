@@ -24,7 +24,7 @@ python benchmarks/connectivity.py --repeats 14 | tee "$out/connectivity.txt"    
 # accuracy on other pages, for which any machine will do
 try python benchmarks/depth.py --numbers docs/numbers/depth.json                                                   # 9 min; docs/silent_and_exploding.md
 try python benchmarks/loss_shaping.py --out "$out/loss_shaping"                                                    # 10 min; docs/losses.md
-python benchmarks/device_in_the_loop.py --seeds 1-5 --out "$out/device" --epochs 10 --train-size 4000              # 20 min; docs/device.md, by hand from table.md
+try python benchmarks/device_in_the_loop.py --seeds 1-5 --out "$out/device" --epochs 10 --train-size 4000 --numbers docs/numbers/device.json  # 20 min; docs/device.md
 try python benchmarks/grid_versus_exact.py --data-dir "$data" --out "$out/grid_versus_exact" --parts gradients     # 30 min; docs/grid_versus_exact.md
 try python benchmarks/grid_versus_exact.py --data-dir "$data" --out "$out/grid_versus_exact" --parts tuned --finalists 3  # 8 h
 

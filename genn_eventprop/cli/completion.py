@@ -17,14 +17,14 @@ from .options import operand, parse
 
 
 def completion(arguments: Sequence[str], program: str) -> None:
-    """Print a script that completes commands and options at the Tab key: completion bash."""
+    """Print a script that completes commands and options when Tab is pressed: completion bash."""
     parse(_completion, arguments, program)
 
 
 def _completion(
     shell: Annotated[Literal["bash", "zsh"], *operand("SHELL")],
 ) -> None:
-    """Print a script that completes commands, experiments and options at the Tab key. For bash:
+    """Print a script that completes commands, experiments and options when Tab is pressed. For bash:
 
         genn-eventprop completion bash > ~/.local/share/bash-completion/completions/genn-eventprop
 

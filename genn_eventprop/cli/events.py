@@ -45,7 +45,7 @@ def _events(
     picture: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Tell what recordings are: samples, channels, duration, rates; cut them, draw them, and write them to OUT.
+    """Describe recordings (samples, channels, duration, rates), cut and draw them, and write them to OUT.
 
     IN is a recording of an event camera (AEDAT 2 to 4, EVT 2 and 3, DAT), a CSV file of events, an HDF5 file in the SHD
     layout, an npz file, a folder of events, or a folder of any of these with a folder for each class.
@@ -58,10 +58,10 @@ def _events(
         to: Keep events before this time, in ms.
         channels: Keep these channels, e.g. 0-127; the first becomes 0.
         reader: How to read the files of a folder: camera, csv, npz, hdf5 or nmnist; by default by their suffix.
-        size: Width and height of the camera, for files that do not say it.
+        size: Width and height of the camera, for files that do not say.
         pool: Side of the square of pixels that share a channel.
         unit: Unit of the times in CSV files: s, ms, us or ns.
-        sort: Put events that are out of order in order.
+        sort: Sort events that are out of order.
         picture: File for a raster of some samples, e.g. samples.png.
         overwrite: Replace OUT if it exists.
     """

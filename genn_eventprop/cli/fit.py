@@ -61,21 +61,21 @@ def _fit(
     processes: int = 1,
     options: Annotated[FitOptions, tyro.conf.arg(name="")] = FitOptions(),  # noqa: B008
 ) -> None:
-    """Fit the parameters of a model, or of several, to recordings, a file for each cell, and write a report.
+    """Fit the parameters of one or more models to recordings, one file for each cell, and write a report.
 
     A recording is a .csv file with the columns time (ms), current, voltage and, for several, sweep; an .npz file with
     current (sweeps, samples), dt, voltage, spike_times, spike_sweeps, rates; or .nwb, .abf, .smr, ... (extra ephys).
     The run folder has report.html, results.json, cells.csv (a line for each cell), traces.npz and the command that
-    repeats the fit. Each cell's result is in it before the next begins; a command that was stopped goes on when it is
-    given again.
+    repeats the fit. Each cell's result is saved before the next begins; after an interruption, the same command
+    continues.
 
     Args:
         model: Name of an installed model, or my_neuron.py:MyNeuron; several are compared: adex,eif,izhikevich.
         recordings: Files, each of one cell, or folders of them.
-        bounds: Of parameters, such as tau_w=20:400, or, of one model of several, adex.tau_w=20:400; default: those of
-            the model, 15 mV around potentials, a fifth to five times of others.
-        fixed: Values that are known, such as v_peak=-40.
-        only: Fit these parameters alone.
+        bounds: Bounds of parameters, such as tau_w=20:400; with several models, adex.tau_w=20:400 is of one of them.
+            Default: those of the model, else 15 mV around potentials, and a fifth to five times any other value.
+        fixed: Parameters whose values are known, such as v_peak=-40.
+        only: Fit only these parameters.
         priors: Mean and standard deviation of parameters, such as b=60:10.
         spikes: A .csv file with the columns time (ms) and sweep, for every recording.
         spikes_above: A spike is where V rises through this level; default: action potentials are found by their
@@ -84,11 +84,12 @@ def _fit(
         sweeps: Numbers of the sweeps that are fitted, from 0; default: all but the test sweeps.
         test_sweeps: Numbers of sweeps that are held out: the first line of the result says how much of them the model
             explains.
-        inject: Drive, state or parameter of the model that is the injected current; default: its only drive, or I.
-        current_step: Average the current over steps of so many ms, which is faster.
-        series_resistance: MOhm that the bridge has not balanced; V is corrected for it, in mV, the current in pA.
+        inject: Drive, state or parameter of the model that receives the injected current; default: its only drive,
+            or I.
+        current_step: Average the current over steps of this length in ms, which is faster.
+        series_resistance: What the bridge has not balanced, in MOhm; V (mV) is corrected for it by the current (pA).
             Default: what an .nwb file says.
-        junction_potential: mV between pipette and bath that are taken from V; default: as above.
+        junction_potential: Potential between pipette and bath, in mV, which is subtracted from V; default: as above.
         processes: Number of fits at once, where there are several cells or models.
         run_dir: Folder of the run; default: runs/fit-MODEL-1, or the next number.
         options: Of the fit.

@@ -59,19 +59,19 @@ def _infer(
 
     SPIKES has a channel for each neuron: a .csv file with the columns time (ms) and neuron, or what
     genn-eventprop events reads; samples are separate recordings of the same population. The run folder has
-    report.html, results.json, connections.csv, neurons.csv and connections.npz. A command that was stopped goes on
-    after the neurons that are done.
+    report.html, results.json, connections.csv, neurons.csv and connections.npz. After an
+    interruption, the same command continues with the neurons that are left.
 
     Args:
         spikes: File or folder.
         model: Neuron that is linear between its spikes: LIF, LIFRelativeReset, ALIF, or my_neuron.py:MyNeuron.
         fixed: Values of its parameters, such as tau_mem=10, for all neurons; the others are the model's.
         duration: Length of a sample in ms; default: until its last spike.
-        max_delay: Longest delay in ms that is sought.
-        step: Largest distance in ms of points of the integral of the likelihood.
-        tau_0: ms, 1 / rate of spikes at the threshold.
-        unit: Of times in a .csv file: s, ms, us or ns.
-        threads: Neurons at once.
+        max_delay: Longest delay that is considered, in ms.
+        step: Largest step in ms of the integral in the likelihood.
+        tau_0: 1 / rate of spikes at the threshold, in ms.
+        unit: Unit of the times in a .csv file: s, ms, us or ns.
+        threads: Number of neurons inferred at once.
         run_dir: Folder of the run; default: runs/infer-1, or the next number.
         quick: Without SPIKES: simulate six neurons whose connections are known, and compare.
         progress: Show a progress bar.

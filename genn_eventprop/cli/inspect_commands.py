@@ -36,12 +36,12 @@ def _gradcheck(
         all: Check every installed model, one line each.
         quick: Use one network per model.
         seed: Random seed for the networks, parameters and input.
-        engine: The engine whose gradient is checked, against differences of its own forward runs; on a grid spikes stay
-            in their steps, and those of their times are taken apart (docs/equations.md).
-        spike_times: Default: exact where the engine has such spike times, and no dt is given.
+        engine: The engine whose gradient is checked, against differences of its own forward runs; on a grid, spikes
+            stay in their steps (docs/equations.md).
+        spike_times: Exact or on a grid; default: exact if the engine has them and no dt is given.
         dt: Step of the grid, in ms.
-        spike_birth: Compare the gradient that sees spikes being born instead, e.g. 0.1, with that of the expected loss
-            under this noise of thresholds, by draws: feed-forward, recurrent and with two layers.
+        spike_birth: Check the gradient of spike births instead: compare it with that of the expected loss under this
+            noise of thresholds, e.g. 0.1, by random draws, in feed-forward, recurrent and two-layer networks.
     """
     from ..verify.gradients import main
     from ..verify.gradients.command import births
@@ -70,7 +70,7 @@ def _engines(selftest: str = "", report: Path | None = None, features: bool = Fa
         selftest: Compare this engine with the reference on representative networks, and time it; exit with status 1 if
             it fails.
         report: File for the self-test report; default: genn-eventprop-selftest-ENGINE.txt.
-        features: Print which engine runs what instead, as a table in Markdown.
+        features: Print a table in Markdown of what each engine runs instead.
     """
     from ..engines import availability
     from ..engines.feature_table import feature_table

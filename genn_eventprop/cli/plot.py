@@ -48,10 +48,10 @@ def _plot(
     format: Literal["png", "pdf", "svg"] = "png",
     trust: bool = False,
 ) -> None:
-    """Draw figures of one or more runs, in the folder plots/ of each run, or of a single one in --out.
+    """Draw figures of one or more runs into the folder plots/ of each, or, of a single run, into --out.
 
     curves: loss, accuracy, activity. trial: one sample, with spikes, V and its adjoint. confusion: confusion matrix
-    of the test set if the run has finished, otherwise of --data. predictions: of a regression, beside its targets.
+    of the test set if the run has finished, otherwise of --data. predictions: of a regression, against its targets.
     spikes: histograms of spike counts. weights: before and after training. Where there are such connections: delays
     before and after training, connectivity of every sparse connection, kernels of every convolution (an image for
     each input channel). Several runs also get a common figure, OUT/training_curves. A folder of repeats or of a
@@ -62,12 +62,12 @@ def _plot(
         runs: Run folders.
         out: Folder for the figures of a single run, default plots/ in it; of several runs for the common one, default
             plots/ here.
-        only: Some of these names, separated by commas.
+        only: Names of figures from this list, separated by commas.
         data: Data set for trial, spikes and confusion, rebuilt by the experiment; default: the samples in the folder.
         sample: Index of the sample for trial, from 0.
         checkpoint: The weights chosen on validation (best), or those of the last epoch.
         page: With --data: your own experiment file, if the runs were made with one.
-        engine: Another engine than in training.
+        engine: An engine other than that of the training.
         format: File format of the figures.
         trust: With --data: run and open the files that the runs' settings name (--neuron FILE:NAME, --data-dir).
     """

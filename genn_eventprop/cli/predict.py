@@ -38,16 +38,16 @@ def _predict(
     """Classify recordings (wav), HDF5 files in the SHD layout, npz files, files of event cameras (AEDAT, EVT, DAT), CSV
     files of events, or folders of them with a trained model.
 
-    Only the run folder is needed, neither the experiment file nor its data. Give samples as they were recorded; the
+    Only the run folder is needed, not the experiment file or its data. Give samples as they were recorded; the
     preprocessing of the training is applied to them. A file in a folder that has the name of a class is taken to be of
-    that class, unless it says so itself. For a regression the readouts are printed.
+    that class, unless it names its own. For a regression, the readouts are printed.
 
     Args:
         run: The run folder.
         files: Recordings, which pass through the inner-ear model, or spikes.
         csv: Print CSV, with one column per class.
         checkpoint: The weights chosen on validation (best), or those of the last epoch.
-        engine: Another engine than in training.
+        engine: An engine other than that of the training.
         threads: Number of engine threads.
         trust: Accept hand-written code from the run folder, which is compiled and run. Only for folders of your own.
     """

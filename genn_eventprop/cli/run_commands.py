@@ -48,11 +48,11 @@ def _evaluate(
         page: Your own experiment file, if the run was made with one; it is executed to get the data.
         checkpoint: The weights chosen on validation (best), or those of the last epoch.
         data: Data set of the experiment.
-        engine: Another engine than in training.
+        engine: An engine other than that of the training.
         threads: Number of engine threads.
-        profile: Also in the integers of this profile, rounded after the training: int8, ternary, fenn, loihi2, xylo,
-            or MINE.toml (docs/integer_networks.md).
-        dt: Time step in ms of the integers; default: that of the training, after exact spike times a tenth of it.
+        profile: Evaluate in the integers of this profile too, rounded after the training: int8, ternary, fenn, loihi2,
+            xylo, or MINE.toml (docs/integer_networks.md).
+        dt: Time step in ms of the integers; default: that of the training, or a tenth of it after exact spike times.
         trust: Run and open the files that the run's settings name (--neuron FILE:NAME, --data-dir).
     """
     if dt is not None and profile is None:
@@ -158,11 +158,11 @@ def _export(
         checkpoint: The weights chosen on validation (best), or those of the last epoch.
         overwrite: Replace an existing file.
         bits: Bits per weight in a C file: 32 is float, 8 and 16 are integers with one scale per connection.
-        dt: Time step in ms of a C file, or of a NIR file in a dialect other than spec; default: that of the training;
-            for a C file after exact spike times a tenth of it.
+        dt: Time step in ms of a C file, or of a NIR file in a dialect other than spec; default: that of the training,
+            or a tenth of it for a C file after exact spike times.
         measure: Recordings or data sets on which to compare the arithmetic of the C file with the run; default: the
             held-out samples in the run folder, if it differs.
-        profile: Integers alone (docs/integer_networks.md): a C file without floats that computes as this machine does,
+        profile: Integers only (docs/integer_networks.md): a C file without floats that computes as this machine does,
             or a NIR file with the numbers that the integers stand for.
         nir_dialect: The simulator that will read the NIR file, or spec for the NIR specification.
         cell: Name of the cell, where several were fitted.

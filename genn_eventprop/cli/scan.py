@@ -56,7 +56,7 @@ def _scan(
     dry_run: bool = False,
     detach: bool = False,
 ) -> None:
-    """Run all cells of a grid of settings that are not finished yet, then print the table.
+    """Run those cells of a grid of settings that are not finished yet, then print the table.
 
     The file contains experiment = "NAME", a table [settings] that all cells share, and a table [grid] with a list of
     values for each setting that varies; seed = "1-3" in it repeats every cell. After an interruption, run the same

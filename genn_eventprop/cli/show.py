@@ -44,8 +44,8 @@ def _show(
         what: Name of an installed model or experiment, my_neuron.py:MyNeuron, my_page.py, or a run folder.
         target: native, c99, cuda or genn: print all text that this engine compiles. A model stands in a small network:
             input, the model connected to itself, output.
-        dtype: Of the program, with --target.
-        spike_times: Of a model's program, with --target native; a page and a run folder have their own.
+        dtype: Number type of the program, with --target.
+        spike_times: Spike times of a model's program, with --target native; a page and a run folder have their own.
         dialect: For a model: genn prints the strings that the genn engine passes to pygenn, cpp the snippets of native.
     """
     # a file without a name in it, as in my_page.py, is a page: a model is my_neuron.py:MyNeuron

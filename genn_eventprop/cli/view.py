@@ -35,7 +35,7 @@ def _view(
         samples: Indices, from 0, of the held-out samples in the folder whose trials are shown; default: the first of
             each of three classes.
         checkpoint: The weights chosen on validation (best), or those of the last epoch.
-        engine: Another engine than in training.
+        engine: An engine other than that of the training.
     """
     path = run / "view.html" if out is None else out
     mark.check_written_by_us(path, "--out")

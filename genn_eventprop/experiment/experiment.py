@@ -106,7 +106,7 @@ class ExperimentConfig:
     """Train once per group (speaker, subject) of the data, holding it out; or once per fold of an experiment that has a
     function folds()."""
     hold_out: str | None = None
-    """Test on this group of the data alone, and train without it."""
+    """Test on this group of the data only, and train without it."""
     init_from: Path | None = None
     """Start from the weights and neuron parameters of this run folder, checkpoint or npz file."""
     from_nir: Path | None = None

@@ -13,7 +13,7 @@ A hidden spike far from the end contributes the same to a plain integral whateve
 hidden weights. `avg_xentropy` falls when spikes are delayed into the silence: input weights shrink until no spike and
 no gradient is left. With a falling weight, earlier spikes count more, and input weights of useful neurons grow.
 
-Expected: 100, 19 to 63 and 17 % (chance) in 4, 4 and 20 s; docs/losses.md has ten seeds of each. --quick: about 98 %.
+Expected: 100, 39 +- 13 and 17 % (chance; ten seeds, docs/losses.md), in seconds. --quick: about 98 %.
 """
 
 from __future__ import annotations

@@ -12,8 +12,7 @@ stays silent contributes nothing, as in the paper.
 
 Expected: 98 % test accuracy in the last epoch (98.04 +- 0.53 % over 10 seeds, docs/results.md; 98.10 +- 0.18 % in the
 paper), in seconds; our own settings: 98.47 +- 0.42 %; 30 hidden neurons with learned delays: 98.77 +- 0.06 %
-(3 seeds); --quick: about 97.5 % after 15 epochs and a few seconds. On a grid of 0.1 ms (--spike-times grid):
-97.97 +- 0.56 %.
+(3 seeds); --quick: about 97.5 % after 15 epochs and a few seconds.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class Config(ExperimentConfig):
     """Learning rate of the delays, in ms; by default that of the weights."""
     duration: float = 60.0
     """Trial length in ms."""
-    loss: str = "first_spike_exp(silent='exclude')"
+    loss: str = 'first_spike_exp(silent="exclude")'
     """Loss by name, options in parentheses."""
     tau0: float = 0.5
     """Time constant, in ms, of the softmax over first spike times, in losses that have it."""

@@ -17,19 +17,19 @@ class FitOptions:
     Args:
         starts: Number of random starts.
         seed: Random seed of the starts.
-        window: ms before and after a measured spike in which V does not count: models have no action potential there.
-            Default: as long as the recording's action potentials are, see `Recording.window`.
-        skip: Beginning of every sweep that does not count, in ms.
-        every: ms between the samples of V that count, rounded to whole samples.
+        window: Time in ms before and after a measured spike in which V does not count: models have no action potential
+            there. Default: as long as the recording's action potentials are, see `Recording.window`.
+        skip: Time in ms at the start of every sweep that does not count.
+        every: Time in ms between the samples of V that count, rounded to whole samples.
         voltage_noise: Standard deviation of errors of V, which weighs them against those of spikes; default: a third of
-            the deviation of V, since errors of a model go on for many samples.
+            the deviation of V, since a model's errors persist over many samples.
         spike_noise: Standard deviation of errors of spike times, in ms; with None in Python, spikes reset the model and
             do not count.
         rate_noise: Standard deviation of the rate of a sweep, in spikes a second. With it, rates of free runs count
             too; default: only where they are all that is known, with half a spike a sweep.
         steps: Largest number of steps of the last stage.
-        time_limit: Seconds for a cell, which end whatever runs then; the best so far is the result, and says so.
-        threads: Sweeps run on so many threads; default: all processors.
+        time_limit: Seconds for a cell, after which the best fit so far is the result, which says so.
+        threads: Number of threads on which sweeps run; default: all processors.
         progress: Show a progress bar.
 
     Raises:

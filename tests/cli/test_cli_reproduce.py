@@ -108,7 +108,11 @@ def test_a_paper_is_run_once_and_reported(folder, capsys):
     settings = RunFolder(ROOT / "speakers,speaker_out=b,seed=5").config["settings"]
     assert (settings["speaker_out"], settings["epochs"], settings["seed"]) == ("b", 1, 5)
     report = (ROOT / "report.md").read_text()
-    assert "**6 of 6 runs are finished**" in report and "* Everything, **because** it is small." in report
+    assert (
+        "**6 of 6 runs are finished**" in report
+        and "Not run" not in report
+        and "* Everything, **because** it is small." in report
+    )
     found = [100 * RunFolder(ROOT / f"narrow,seed={s}").results["test_accuracy"] for s in (1, 2)]
     row = next(line for line in report.splitlines() if line.startswith("| narrow"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
@@ -145,6 +149,7 @@ def test_the_report_is_one_file_without_a_network(folder, capsys):
     assert "A &lt;small&gt; paper</h1>" in text and "<code>it</code>" in text
     assert '<th scope="col">published (%)</th>' in text and '<th scope="row">narrow</th>' in text
     assert "<strong>1 of 4 runs are finished</strong>" in text  # the other cells stand in it, not run
+    assert "<strong>Not run</strong>: " in text
 
 
 def test_settings_that_every_cell_has_are_told_once(folder, capsys):

@@ -52,3 +52,14 @@ def test_the_commands_of_the_paper_exist():
     text = (ROOT / "paper" / "paper.md").read_text()
     files = re.findall(r"`(?:python )?((?:benchmarks|docs)/[\w./]+)", text)
     assert len(files) >= 6 and all((ROOT / name).is_file() for name in files)
+
+
+def test_the_commands_of_renew_exist():
+    """Every script of benchmarks/renew.sh is there and has the options that it is given; a run takes hours."""
+    lines = re.findall(r"python (benchmarks/\w+\.py)([^#|]*)", (ROOT / "benchmarks" / "renew.sh").read_text())
+    assert len(lines) > 10
+    for script, arguments in lines:
+        text = re.sub(r"\s+", " ", (ROOT / script).read_text())
+        for option in re.findall(r"--[\w-]+", arguments):
+            field = option.strip("-").replace("-", "_")  # of settings
+            assert any(said in text for said in (f'"{option}"', f" {field}: ", f'"{field}"')), (script, option)

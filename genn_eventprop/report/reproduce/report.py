@@ -67,6 +67,9 @@ def blocks_of(paper: Paper, outcomes: Mapping[str, Outcome], folder: Path, comma
         Text(f"{paper.paper}. Written by `{command}` from the run folders in `{folder}`."),
         Text(f"**{done} of {total} runs are finished**; they took {duration(seconds)} of training."),
     ]
+    cells = [(o.cell.name, o.total - len(o.runs), o.total) for o in outcomes.values()]
+    if missing := [f"`{name}` {left} of {runs}" for name, left, runs in cells if left]:
+        blocks.append(Text(f"**Not run**: {', '.join(missing)}. `{command}` runs them."))
     if paper.quick:
         blocks.append(Text("**This is the quick version**: fewer epochs, cells and seeds; not the published settings."))
     if paper.text:
