@@ -21,6 +21,8 @@ import tyro
 from shd_shape import Settings as Shape
 from shd_shape import floor, measure, row_times
 
+from genn_eventprop.report.plots.style import figure, save, styled
+
 BASE = Shape(batch=8, repeats=5)
 GROWTH: dict[str, tuple[str, tuple[int, ...]]] = {
     "neurons": ("hidden", (128, 256, 512)),
@@ -72,30 +74,25 @@ def points(setting: str, values: tuple[int, ...]) -> Iterator[Point]:
         yield Point(value, timing.processor, least, timing.hidden_spikes)
 
 
+@styled
 def draw(found: dict[str, list[Point]], path: Path) -> None:
     """Time and limit against what grows, a panel each."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, len(found), figsize=(13, 2.9), sharey=True, layout="constrained")
+    fig, axes = figure(1, len(found), size=(11, 2.7), sharey=True)
     for axis, (name, each) in zip(axes, found.items()):
         x = [p.value for p in each]
         axis.loglog(x, [p.ms for p in each], "o-", label="a training step")
         axis.loglog(x, [p.least for p in each], "k--", label="rows alone, best loop")
-        axis.set_xticks(x, [str(v) for v in x], fontsize=8)
+        axis.set_xticks(x, [str(v) for v in x])
         axis.minorticks_off()
         axis.set_xlabel(name)
-        axis.grid(alpha=0.3)
     ticks = [2.0**k for k in range(-3, 5)]
     axes[0].set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes[0].set_ylim(
         min(p.least for e in found.values() for p in e) / 1.3, max(p.ms for e in found.values() for p in e) * 1.3
     )
-    axes[0].set_ylabel("processor time, ms a sample")
-    axes[0].legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    axes[0].set_ylabel("processor time,\nms a sample (log)")
+    axes[0].legend()
+    save(fig, path)
 
 
 def main(s: Settings) -> None:

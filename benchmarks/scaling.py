@@ -184,6 +184,7 @@ def report(lines: list[Line]) -> str:
     return "\n".join(text) + "\n"
 
 
+@plots.style.styled
 def figure_of(lines: list[Line], path: Path) -> None:
     """Speed-up over cores, measured (points) and by the model (lines), for every batch of the middle size."""
     sizes = sorted({x.hidden for x in lines})
@@ -200,8 +201,15 @@ def figure_of(lines: list[Line], path: Path) -> None:
         points = [x for x in mine if x.batch == batch and x.ranks * x.threads <= (os.cpu_count() or 1)]
         used = [x.ranks * x.threads for x in points]
         axis.plot(used, [base / x.seconds for x in points], "o", color=line.get_color())
-    axis.plot(cores, cores, color="#bbbbbb", linewidth=0.8)
-    axis.set(xscale="log", yscale="log", xlabel="cores of one machine", ylabel="speed-up", title=f"{hidden} hidden")
+    axis.plot([], [], "ko", label="measured")
+    axis.plot(cores, cores, color=plots.style.GREY, linewidth=0.8, label="perfect")
+    axis.set(
+        xscale="log",
+        yscale="log",
+        xlabel="cores of one machine",
+        ylabel="speed-up (log)",
+        title=f"{hidden} hidden neurons",
+    )
     for which in (axis.xaxis, axis.yaxis):
         which.set_ticks(cores, [str(c) for c in cores])
         which.set_ticks([], minor=True)

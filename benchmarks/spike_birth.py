@@ -61,6 +61,8 @@ from genn_eventprop.experiment.options import loss_of
 from genn_eventprop.losses import IntegratedVoltageCrossEntropy, Loss, SquaredError
 from genn_eventprop.modelling.connectivity import Sparse
 from genn_eventprop.models import LI, LIF
+from genn_eventprop.report.plots.style import BLUE, GREEN, GREY, ORANGE, save, styled
+from genn_eventprop.report.plots.style import figure as styled_axes
 
 INPUTS, HIDDEN, OUTPUTS, T = 5, 12, 3, 40.0
 STEP = 0.01  # of the differences, relative
@@ -442,10 +444,9 @@ def time_steps(sigma: float) -> None:
         print(f"{spike_times:6} {off:.3f} ms a sample, with births {on:.3f}: {on / off:.2f} times")
 
 
+@styled
 def draw(path: Path, sigma: float) -> None:
     """One neuron, one input spike, one LI output: L, E[L] and both gradients over the weight as its spike is born."""
-    import matplotlib.pyplot as plt
-
     net = Network()
     hidden = net.population(LIF(), 1, name="hidden")
     output = net.population(LI(), 2, name="output")
@@ -471,20 +472,20 @@ def draw(path: Path, sigma: float) -> None:
     xi = np.linspace(-5.0, 5.0, 4001)
     mass = np.exp(-0.5 * xi**2) / np.exp(-0.5 * xi**2).sum()
     expected = [float(mass @ np.interp(w / (1 + sigma * xi), weights, curves[0])) for w in weights]
-    figure, (above, below) = plt.subplots(2, 1, figsize=(6, 5.6), sharex=True, layout="constrained")
+    figure, (above, below) = styled_axes(2, 1, size=(6, 5.2), sharex=True)
     silent = weights * peak < 1.0
     for part in (silent, ~silent):  # L jumps where the spike is born, so that no line may cross it
         first = part[0]
         at = weights[part] * peak
-        above.plot(at, curves[0][part], color="C0", label="L of one trial, threshold 1" if first else None)
-        below.plot(at, curves[1][part], color="C0", label="EventProp" if first else None)
+        above.plot(at, curves[0][part], color=BLUE, label="L of one trial, threshold 1" if first else None)
+        below.plot(at, curves[1][part], color=BLUE, label="EventProp" if first else None)
         label = f"with spike_birth={sigma:g}" if first else None
-        below.plot(at, curves[2][part], "--", color="C2", label=label)
-    above.plot(weights * peak, expected, color="C1", label=f"E[L], thresholds 1 + {sigma:g} xi")
-    below.plot(weights * peak, np.gradient(expected, weights), color="C1", label="derivative of E[L]")
+        below.plot(at, curves[2][part], "--", color=GREEN, label=label)
+    above.plot(weights * peak, expected, color=ORANGE, label=f"E[L], thresholds 1 + {sigma:g} xi")
+    below.plot(weights * peak, np.gradient(expected, weights), color=ORANGE, label="derivative of E[L]")
     above.set_ylabel("loss")
     below.set_ylabel("dL/dw")
-    below.set_xlabel("largest V that the input alone would reach, in thresholds")
+    below.set_xlabel("largest V that the input alone would reach (thresholds)")
     top = below.get_ylim()[1]
     below.annotate("silent: EventProp is 0", (0.68, 0.02), (0.63, 0.45 * top), arrowprops={"arrowstyle": "->"})
     below.annotate(
@@ -494,9 +495,9 @@ def draw(path: Path, sigma: float) -> None:
         arrowprops={"arrowstyle": "->"},
     )
     for axes in (above, below):
-        axes.axvline(1.0, color="0.8", zorder=0)
-        axes.legend(frameon=False, loc="upper left")
-    figure.savefig(path, dpi=120)
+        axes.axvline(1.0, color=GREY, linewidth=0.8, zorder=0)
+        axes.legend(loc="upper left")
+    save(figure, path)
 
 
 if __name__ == "__main__":

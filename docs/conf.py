@@ -9,6 +9,7 @@ import inspect
 import json
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import genn_eventprop
@@ -72,6 +73,7 @@ autodoc_mock_imports = ["pygenn", "mpi4py", "submitit", "optuna", "nir", "tonic"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_use_param = False  # one entry for "network, loss: ...", not its text twice
 
 # The switcher lists these versions, newest first. The newest stands at the root of the site, each older one in a folder
 # of its name. SITE is where the site is published; the list is part of it, so that no other server is asked.
@@ -140,6 +142,23 @@ Results are missing: this page was built without PyTorch.
 """
 
 
+def draw_in_one_style(app, config) -> None:
+    """Tutorials and gallery draw as the package does, but for the grid, which would lie on images.
+
+    Kernels of the tutorials read the file; before every script the gallery is reset to matplotlib's defaults.
+    """
+    import matplotlib
+
+    from genn_eventprop.report.plots.style import CLASS_COLOURS, RC
+
+    colours = [colour.lstrip("#") for colour in CLASS_COLOURS]  # in the file, # begins a comment
+    look = RC | {"axes.grid": False, "axes.prop_cycle": f"cycler('color', {colours})"}
+    file = Path(tempfile.mkdtemp(prefix="genn_eventprop-docs-")) / "matplotlibrc"
+    file.write_text("".join(f"{name}: {str(value).lstrip('#')}\n" for name, value in look.items()))
+    os.environ["MATPLOTLIBRC"] = str(file)
+    matplotlib.rcParamsDefault.update(matplotlib.rc_params_from_file(str(file), use_default_template=False))
+
+
 def note_what_was_not_run(app, page: str, source: list[str]) -> None:
     """Below the title of the tutorial on PyTorch, where torch is not installed."""
     if page == NEEDS_TORCH and nb_execution_excludepatterns:
@@ -148,7 +167,7 @@ def note_what_was_not_run(app, page: str, source: list[str]) -> None:
 
 def plus_minus(app, page: str, source: list[str]) -> None:
     """Pages are plain text, also for a terminal; the site has the sign."""
-    source[0] = re.sub(r"(?<=[\d%]) \+- (?=\d)", " \N{PLUS-MINUS SIGN} ", source[0])
+    source[0] = re.sub(r"(?<=[\d%]) \+- (?=\d)", "\N{NO-BREAK SPACE}\N{PLUS-MINUS SIGN}\N{NO-BREAK SPACE}", source[0])
 
 
 def write_switcher(app, error) -> None:
@@ -161,6 +180,7 @@ def write_switcher(app, error) -> None:
 
 
 def setup(app) -> None:
+    app.connect("config-inited", draw_in_one_style)
     app.connect("autodoc-process-docstring", one_parameter_a_line, priority=400)
     app.connect("autodoc-process-docstring", escape)
     app.connect("source-read", note_what_was_not_run)

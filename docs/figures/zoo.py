@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, simulate
 from genn_eventprop.engines import ReferenceClock
@@ -20,6 +19,7 @@ from genn_eventprop.fitting import identifiability
 from genn_eventprop.losses import EndVoltageCrossEntropy, FirstSpikeCrossEntropy
 from genn_eventprop.models import ZOO
 from genn_eventprop.plan import make_plan
+from genn_eventprop.report.plots.style import BLUE, GREY, VERMILION, figure, save, styled
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "zoo.md"
@@ -62,27 +62,25 @@ def run(model: NeuronModel, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return engine.record(data, [0], adjoint=False)["neuron"][model.readout][0, :, best], times
 
 
-def figure() -> None:
-    canvas = Figure(figsize=(13, 13), layout="constrained")
-    axes = canvas.subplots(5, 4).ravel()
+@styled
+def draw() -> None:
+    canvas, axes = figure(5, 4, size=(9, 9), sharex=True)
+    axes = axes.ravel()
     for axis, (name, model) in zip(axes, ZOO.items()):
         v, spikes = response(model)
         t = np.arange(len(v)) * DT
         print(name, flush=True)
-        axis.plot(t, v, color="#1f4e79", linewidth=1)
+        axis.plot(t, v, color=BLUE, linewidth=1)
         low, high = v.min(), v.max()
         span = (high - low) or 1.0
-        axis.vlines(spikes, high + 0.06 * span, high + 0.2 * span, color="#c0392b", linewidth=1.2)
-        axis.vlines(INPUT, low - 0.16 * span, low - 0.08 * span, color="#7f8c8d", linewidth=0.8)
-        axis.set_title(name, fontsize=11)
-        axis.set_xlim(0, DURATION)
-        axis.spines[["top", "right"]].set_visible(False)
+        axis.vlines(spikes, high + 0.06 * span, high + 0.2 * span, color=VERMILION, linewidth=1.2)
+        axis.vlines(INPUT, low - 0.16 * span, low - 0.08 * span, color=GREY, linewidth=0.8)
+        axis.set(title=name, xlim=(0, DURATION), xticks=[0, 50, 100, 150])
         units = {p.unit for n, p in model.params.items() if n in ("v_thresh", "v_peak")}
-        axis.set_ylabel(model.readout + (" (mV)" if "mV" in units else ""), fontsize=9)
-        axis.tick_params(labelsize=8)
+        axis.set_ylabel(model.readout + (" (mV)" if "mV" in units else ""))
     for axis in axes[-4:]:
-        axis.set_xlabel("time (ms)", fontsize=9)
-    canvas.savefig(HERE / "zoo.png", dpi=80)
+        axis.set_xlabel("time (ms)")
+    save(canvas, HERE / "zoo.png")
 
 
 def identified(model: NeuronModel) -> tuple[str, str, str]:
@@ -180,6 +178,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--identify"]:
         cards(sys.argv[2:] or list(ZOO))
         sys.exit()
-    figure()
+    draw()
     if len(sys.argv) > 1:
         table(Path(sys.argv[1]).read_text())

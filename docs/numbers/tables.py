@@ -59,7 +59,7 @@ def table(result: dict[str, Any]) -> str:
         how = ", copied from the output" if row.get("by_hand") else f", {row['machine']}" if row["machine"] else ""
         about.setdefault((number, how), {})[commit.strip("()")] = None
     told = (
-        f"{'' if number == present else 'Earlier version: '}genn_eventprop {number} ({', '.join(commits)}){how}"
+        f"genn_eventprop {number} ({', '.join(commits)}){'' if number == present else ', an earlier version'}{how}"
         for (number, how), commits in about.items()
     )
     return "\n".join([*lines, "", "; ".join(told) + "."]) + "\n"

@@ -37,10 +37,11 @@ for axis, (name, kind) in zip(axes.flat, kinds.items()):
         matrix[matrix == 0] = np.nan
     else:
         matrix[table.source, table.target] = values["c.weight"].ravel()[table.weights]
-    axis.imshow(matrix, vmin=0, vmax=2, cmap="viridis")
+    image = axis.imshow(matrix, vmin=0, vmax=2, cmap="viridis")
     axis.set_title(name, fontsize=10)
 for axis in axes[-1]:
     axis.set_xlabel("target")
 for axis in axes[:, 0]:
     axis.set_ylabel("source")
+fig.colorbar(image, ax=axes, label="weight", shrink=0.6)
 plt.show()

@@ -36,6 +36,7 @@ counts = engine.run(engine.load(events), [0]).spike_counts["features"][0].reshap
 
 fig, axes = plt.subplots(1, 3, figsize=(9, 3.5), layout="constrained")
 for axis, picture, title in zip(axes, (square, counts[..., 0], counts[..., 1]), ("input", "left edges", "upper edges")):
-    axis.imshow(picture, cmap="magma")
-    axis.set_title(title)
+    image = axis.imshow(picture, cmap="magma", vmin=0, vmax=counts.max())
+    axis.set(title=title, xlabel="pixel")
+fig.colorbar(image, ax=axes, label="spikes", shrink=0.7)
 plt.show()

@@ -22,5 +22,5 @@ fig, axes = plt.subplots(1, 4, figsize=(11, 2.8), layout="constrained")
 for axis, (name, kind) in zip(axes, kinds.items()):
     axis.hist(kind.sample(rng, (100, 100), fan_in=100).ravel(), bins=50)
     axis.set_title(name, fontsize=10)
-    axis.set_yticks([])
+    axis.set(yticks=[], xlabel="value")
 plt.show()

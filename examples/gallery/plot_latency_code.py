@@ -17,10 +17,10 @@ times, channels = events.sample(0)
 
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
 axes[0].imshow(image, cmap="gray")
-axes[0].set_title("image")
+axes[0].set(title="image", xlabel="pixel", ylabel="pixel")
 first = np.full(28 * 28, np.nan)
 first[channels] = times
 shown = axes[1].imshow(first.reshape(28, 28), cmap="viridis_r")
-axes[1].set_title("spike times")
-fig.colorbar(shown, label="ms")
+axes[1].set(title="spike times", xlabel="pixel")
+fig.colorbar(shown, label="time (ms)")
 plt.show()

@@ -35,8 +35,9 @@ trainer.fit(events, epochs=20)
 fig, axes = plt.subplots(1, 4, figsize=(11, 2.8), sharey=True, layout="constrained")
 for axis, (epoch, trials) in zip(axes, record.recordings.items()):
     V = trials[0].states["output"]["V"]
-    axis.plot(trials[0].times, V[:, 1:], color="lightgrey")
-    axis.plot(trials[0].times, V[:, 0], color="C0")
+    axis.plot(trials[0].times, V[:, 1:], color="lightgrey", label=["other outputs", None, None])
+    axis.plot(trials[0].times, V[:, 0], color="C0", label="right output")
     axis.set(title=f"epoch {epoch}", xlabel="time (ms)")
 axes[0].set_ylabel("V of the outputs")
+axes[0].legend(loc="upper left")
 plt.show()

@@ -21,6 +21,8 @@ for axis, weight in zip(axes.flat, weights):
     start, end = weight.ends(T)
     axis.plot(t, np.where((t >= start) & (t <= end), weight.smooth(t, T) + 0 * t, 0.0))
     axis.set_title(weight.expression)
+for axis in axes[:, 0]:
+    axis.set_ylabel("weight")
 for axis in axes[-1]:
     axis.set_xlabel("time (ms)")
 plt.show()

@@ -144,8 +144,8 @@ def test_a_table_says_versions_and_machines_of_its_rows_once():
     rows.append(row | {"version": "0.1.0 (3)", "by_hand": True})
     text = TABLES["table"]({"columns": ["x"], "rows": rows})
     assert text.endswith(
-        f"\ngenn_eventprop {__version__} (1, 2), m; Earlier version: genn_eventprop 0.1.0 (0); Earlier version: "
-        "genn_eventprop 0.1.0 (3), copied from the output.\n"
+        f"\ngenn_eventprop {__version__} (1, 2), m; genn_eventprop 0.1.0 (0), an earlier version; "
+        "genn_eventprop 0.1.0 (3), an earlier version, copied from the output.\n"
     )
 
 
