@@ -137,6 +137,7 @@ def cells_of(run):
 
 
 @pytest.mark.parametrize("cells, processes", [("a", 1), pytest.param("ab", 2, marks=pytest.mark.ci)])
+@pytest.mark.ci
 def test_a_folder_of_cells_is_a_table_of_models(folder, capsys, cells, processes):
     """A line for each cell and model; a file that cannot be read is named, and so is an unknown parameter."""
     for name in cells:
@@ -243,6 +244,7 @@ def test_a_killed_fit_goes_on(folder):
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, Terminated])
 @pytest.mark.parametrize("stage", [1, 3, 5])
+@pytest.mark.one_in(3)
 def test_the_same_command_goes_on_after_the_last_stage(folder, capsys, monkeypatch, stop, stage):
     step_cell(folder / "a.npz")
     assert main(["fit", "lif", "a.npz", *SMALL, "--run-dir", "whole"]) == 0

@@ -122,7 +122,7 @@ FIELDS = [field.name for field in dataclasses.fields(LayeredConfig)]
 PATHS = [field.name for field in dataclasses.fields(LayeredConfig) if "Path" in str(field.type)]
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(9)
 @pytest.mark.parametrize("name", FIELDS)
 def test_no_setting_makes_a_reader_run_or_open_a_file(here: Path, name: str, capsys: Any) -> None:
     """Every setting of layered experiments, read from the class: what comes later is tried, too."""
@@ -160,6 +160,7 @@ def test_readers_go_through_the_same_gate(here: Path, name: str, capsys: Any) ->
 
 
 @pytest.mark.parametrize("name", experiment_names())
+@pytest.mark.one_in(2)
 def test_no_setting_of_an_installed_experiment_names_a_file(here: Path, name: str) -> None:
     """Those that layered experiments do not have. A file that a path leads to is opened by `build`, which is not
     reached."""

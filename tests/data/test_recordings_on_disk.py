@@ -50,6 +50,7 @@ def written(kind, there, path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "npz", "hdf5", "packed hdf5"])
+@pytest.mark.one_in(2)
 def test_chunks_and_training_from_a_file_are_those_in_memory(kind, tmp_path, block, monkeypatch):
     here = events()
     path, how = written(kind, here, tmp_path)

@@ -52,6 +52,7 @@ def block(report, name):
     return next(b for b in report.cases[0].blocks if b.name == name)
 
 
+@pytest.mark.ci
 def test_a_slow_variable_has_a_rate_that_is_small():
     """Over 200 ms of bursts a step of 1e-4 of a rate of 0.001 is far beyond what is linear."""
     net, out, samples = network(SLOW, 0.01)

@@ -73,6 +73,7 @@ def test_a_birth_is_worth_what_a_run_with_it_says(loss):
 
 
 @pytest.mark.parametrize(("engine", "dt"), [("reference_event", 1.0), ("reference_clock", 0.01), ("native", 0.01)])
+@pytest.mark.one_in(3)
 def test_a_maximum_that_an_arrival_ends_moves_with_it(engine, dt):
     """dL/d(delay) = h (L with its spike at the kink - L) dV/dt before it: nothing else depends on the delay."""
     delays, first, second = np.array([2.0, 4.0]), np.array([7.5, 7.0]), np.array([-9.0, -12.0])
@@ -106,6 +107,7 @@ def test_a_maximum_that_an_arrival_ends_moves_with_it(engine, dt):
     np.testing.assert_allclose(made.gradients["in.delay"], [-worth @ rise, worth @ rise], rtol=2e-3)
 
 
+@pytest.mark.ci
 def test_the_expected_loss_moves_with_an_arrival_that_ends_the_rise():
     """One neuron under every quantile of its threshold, side by side: dE[L]/d(delay) of what ends the rise."""
     N, step = 3000, 0.1

@@ -97,6 +97,7 @@ def state_of(t: Trainer) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.one_in(2)
 def test_a_fault_that_stays_ends_the_training_and_loses_nothing(fault: str, tmp_path: Path) -> None:
     make, says = FAULTS[fault]
     device = Faulty(make)

@@ -67,6 +67,7 @@ def carried(engine, cut, n_chunks, **how):
     t_ref=st.sampled_from([0.5, 1.7, 8.0]),
     seed=st.integers(0, 99),
 )
+@pytest.mark.ci
 def test_chunks_are_one_long_trial(n_chunks, steps, delays, t_ref, seed):
     """Spikes, states and the integral; refractory periods may be longer than a chunk."""
     delays = tuple(min(d, (steps - 1) * DT) for d in delays)

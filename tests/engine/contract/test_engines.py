@@ -65,6 +65,7 @@ def test_the_default_part_is_a_part():
 
 @pytest.mark.one_in(4)
 @pytest.mark.parametrize(("engine", "name"), CASES, indirect=["engine"])
+@pytest.mark.one_in(2)
 def test_every_problem_is_as_on_the_clocked_reference(engine, name):
     plan, events = PROBLEMS[name]()
     if refused(engine, plan):

@@ -77,6 +77,7 @@ tiny = "tiny:Tiny"
 """
 
 
+@pytest.mark.ci
 def test_an_engine_of_another_distribution_is_like_ours(tmp_path):
     """Listed with its options and features, checked by gradcheck, and in the suite of all engines."""
     distribution, place = tmp_path / "distribution", tmp_path / "site"

@@ -124,6 +124,7 @@ EXACT: dict[str, dict[str, Any]] = {"reference_event": {}, "native": {"dtype": "
 
 @pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("also", [(), ("modes",)], ids=lambda also: " ".join(also) or "plain")
+@pytest.mark.one_in(2)
 def test_own_spikes_in_exact_time_given_back(name: str, also: Collection[str]) -> None:
     check_networks(name, drawn(range(2), also, "exact"), **EXACT[name])
 
@@ -164,6 +165,7 @@ def others(seed: int, per_neuron: int = 4) -> list[tuple[np.ndarray, np.ndarray]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.model.name)
+@pytest.mark.one_in(2)
 def test_own_spikes_of_each_kind_of_neuron_given_back(model: Any) -> None:
     """As a `Result` has them, and as pairs; in float32 as in float64."""
     for name in GRID:

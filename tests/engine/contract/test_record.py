@@ -86,7 +86,7 @@ def exact_problem(name):
 QUICK = ("first spikes, refractory", "maximum", "integral", "per step of spiking")
 
 
-@pytest.mark.one_in(6)
+@pytest.mark.one_in(18)
 @pytest.mark.parametrize("name", [*QUICK, *(n for n in (*EXACT, *READ, "delays of synapses") if n not in QUICK)])
 def test_exact_records_equal_the_reference(name):
     plan, parameters, events = exact_problem(name)

@@ -99,6 +99,7 @@ KINDS = pytest.mark.parametrize(
 @pytest.mark.parametrize("also", [(), pytest.param(("modes", "inputs", "births"), marks=pytest.mark.ci)])
 @FEW
 @given(st.integers(0, 10**6), CUTS)
+@pytest.mark.one_in(3)
 def test_random_networks_in_pieces_are_one_trial(kind, dtype, also, structure, cuts):
     assert_one_trial(structure, cuts, also, kind=kind, dtype=dtype)
 
@@ -113,6 +114,7 @@ def test_many_random_networks_in_pieces(kind, dtype, also, structure, cuts):
 
 
 @KINDS
+@pytest.mark.one_in(3)
 def test_the_drawn_networks_learn(kind, dtype):
     """What is compared above is not 0."""
     assert any(assert_one_trial(k, [(0.3, 1)], kind=kind, dtype=dtype) for k in (5, 8, 14))
@@ -273,6 +275,7 @@ def test_the_gradient_of_a_label_is_that_of_a_trial_that_ends_with_its_interval(
 
 @TIMES
 @pytest.mark.parametrize("loss", ["integral", "max", "end", FirstSpikeCrossEntropy, SpikeCountCrossEntropy])
+@pytest.mark.one_in(2)
 def test_intervals_add_up(loss, times):
     """The gradient of all labels is the sum of those of each, and the losses are those of `run_from`."""
     net = network(outputs=LI if isinstance(loss, str) else LIF)
@@ -333,6 +336,7 @@ def test_target_spike_times_of_intervals(kind, times):
 
 @TIMES
 @pytest.mark.parametrize("readout", ["integral", "max", "end", "voltage"])
+@pytest.mark.one_in(2)
 def test_differences_of_the_loss_of_all_intervals(readout, times):
     """Where no spike moves: V and I of the outputs, and arrivals, cross the ends of intervals."""
     net = Network()
@@ -355,6 +359,7 @@ def test_differences_of_the_loss_of_all_intervals(readout, times):
 
 @TIMES
 @pytest.mark.parametrize("mean", ["example", "batch"])
+@pytest.mark.one_in(2)
 def test_regularisers_count_over_the_whole_recording(mean, times):
     net = network()
     terms = [SpikeCount(net.populations[0], 2.0, 1e-2, mean=mean)]

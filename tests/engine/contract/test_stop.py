@@ -77,6 +77,7 @@ def press():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.one_in(2)
 def test_ctrl_c_is_heard_within_two_seconds(kind):
     engine = engine_of(kind)
     data, few, many = load(engine), np.zeros(3, int), np.zeros(3000, int)
@@ -136,6 +137,7 @@ def test_a_stopped_engine_begins_no_other_batch():
     engine.run(data, [0])
 
 
+@pytest.mark.ci
 def test_a_batch_goes_on_after_a_handler_that_raises_nothing():
     engine = engine_of("grid")
     data, many, heard = load(engine), np.zeros(40, int), []

@@ -92,7 +92,7 @@ def together(works):
         return [future.result(120) for future in [pool.submit(begin, work) for work in works]]
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("outer", ["named", "function"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_runs_of_threads_are_those_of_one(kind, outer):

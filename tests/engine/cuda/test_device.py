@@ -69,7 +69,7 @@ OPTIMISERS = {
 DECAYING = ("SGD", "clipped")
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(12)
 @pytest.mark.parametrize(
     "name, decay",
     sweep([(n, d) for n in OPTIMISERS for d in (False, True)], [(n, n in DECAYING) for n in OPTIMISERS]),

@@ -76,6 +76,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", ["good", *BAD])
 @pytest.mark.parametrize("on", ["harness", pytest.param("pygenn", marks=pytest.mark.needs_genn)])
+@pytest.mark.one_in(2)
 def test_the_harness_refuses_what_genn_refuses(monkeypatch, tmp_path, on, case):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # GeNN's code of a failed build stays
     text = BAD.get(case, GOOD)

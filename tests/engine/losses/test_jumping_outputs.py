@@ -82,7 +82,7 @@ def check(got, want, tolerance=1e-8):
         np.testing.assert_allclose(got[key], value, rtol=tolerance, atol=tolerance * 1e-2 * size, err_msg=key)
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(15)
 @pytest.mark.parametrize("loss", list(LOSSES))
 @pytest.mark.parametrize("wiring", sweep(["dense", "table", "delays"], ["dense"]))
 @pytest.mark.parametrize("whole", [False, True])
@@ -148,6 +148,7 @@ def test_the_maximum_behind_a_jump(times, weights, value, kind):
 
 
 @pytest.mark.parametrize("engine", ["native", pytest.param("reference_event", marks=pytest.mark.slow)])
+@pytest.mark.ci
 def test_the_gradient_of_a_jumping_maximum(engine):
     net, loss = network("max")
     labelled = Events.from_samples(events(samples=1), 6, labels=[2])

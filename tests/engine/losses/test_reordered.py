@@ -68,7 +68,7 @@ def several(name):
     ]
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(12)
 @pytest.mark.parametrize("name", OVER_THE_TRIAL)
 @pytest.mark.parametrize(("engine", "spike_times"), [("native", "grid"), ("native", "exact"), ("c99", "grid")])
 def test_it_is_what_the_reference_computes(name, engine, spike_times):
@@ -176,6 +176,7 @@ def test_several_losses_over_the_trial(engine, spike_times, model):
 
 
 @pytest.mark.parametrize("model", [LIF, QIF], ids=["LIF", "QIF"])
+@pytest.mark.one_in(2)
 def test_the_gradient_of_several_exact_losses_is_that_of_the_engine(model):
     net, plan = along_the_trial(model, "exact")
     plan = replace(plan, pushes=())  # what is published is no derivative

@@ -186,7 +186,7 @@ def test_engines_equal_the_reference_on_the_grid(engine, which):
 
 @pytest.mark.parametrize("which", [pytest.param(n, marks=[pytest.mark.ci] * (n in ("end", "count"))) for n in GRID])
 @pytest.mark.parametrize("whole", [False, True])
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 def test_native_equals_the_reference_in_continuous_time(which, whole):
     """whole: several arrivals at once, at the ends of steps."""
     agree(which, "native", "exact", whole=whole, batch=3)
@@ -199,7 +199,7 @@ BY_SERIES = {"nonlinear": [], "routes": [pytest.mark.ci]}  # the others are slow
     ("engine", "times"), [("native", "grid"), ("c99", "grid"), ("cuda", "grid"), ("native", "exact")]
 )
 @pytest.mark.parametrize("which", DRAWN)
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(12)
 def test_drawn_networks_of_several_populations(engine, times, which):
     agree(which, engine, times, batch=3)
 
@@ -225,6 +225,7 @@ EDGES = {
 
 
 @pytest.mark.parametrize("kind", EDGES)
+@pytest.mark.one_in(2)
 def test_maxima_at_the_edge_of_what_counts(kind):
     """Of each neuron: its largest maximum is just nearer than `FARTHEST`, or just not: no bound passes it over."""
     rng = np.random.default_rng(6)

@@ -36,7 +36,7 @@ def outcome(engine: str, rows: int, spiking: bool, spike_times: str = "exact", d
 
 @pytest.mark.parametrize("spiking", [False, True])
 @pytest.mark.parametrize("rows", [2, 16, 31, 62, 300])
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 def test_series_of_any_length_are_those_of_the_reference(rows, spiking):
     truth, expected = outcome("reference_event", rows, spiking)
     result, gradient = outcome("native", rows, spiking)

@@ -192,6 +192,7 @@ LEAKY_DELTA = NeuronModel(
         lambda o: losses.IntegratedVoltageCrossEntropy(o, TimeWeight("linear", (5.2, 40.0), 15.0, 20.0)),
     ],
 )  # fmt: skip
+@pytest.mark.one_in(3)
 def test_arrivals_that_move_v_at_once(make):
     """l(x-) - l(x+) of every arrival goes to the spike that arrived."""
     net = Network()

@@ -247,6 +247,7 @@ ABOVE, STEP = (1e-3, 1e-6, 1e-9, 1e-12, -1e-12, -1e-9), (0.1, 1.0, 5.0)
     ("above", "dt"),
     sweep([(a, dt) for a in ABOVE for dt in STEP], [(a, STEP[i % 3]) for i, a in enumerate(ABOVE)]),
 )
+@pytest.mark.one_in(2)
 def test_a_crossing_that_hardly_touches_the_threshold(above, dt):
     truth, result = single((1 + above) / PEAK, dt)
     assert truth.spike_counts["hidden"][0, 0] == result.spike_counts["hidden"][0, 0] == (above > 0)

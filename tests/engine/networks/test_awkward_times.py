@@ -43,6 +43,7 @@ def period(engine, events, neuron=0) -> np.ndarray:
         [(*pair, i % 2 == 1) for i, pair in enumerate(PAIRS)],
     ),
 )
+@pytest.mark.one_in(2)
 def test_the_same_number_of_steps_in_every_engine(t_ref, dt, learned):
     plan, events = driven(Param(t_ref, "ms", trainable=True) if learned else t_ref, dt)
     expected = max(int(np.floor(t_ref / dt + 0.5)), 0) + 1

@@ -118,6 +118,7 @@ def highest(values, jumps, dt, tau, tau_syn, receptor, linear, h=0.005):
     ("input", "constant", {"0", "inside", "T"}), ("input", "linear", {"0", "inside", "T"}),
 ])  # fmt: skip
 @pytest.mark.parametrize(("seed", "spikes"), [(8, False), (15, True)])
+@pytest.mark.one_in(2)
 def test_the_maximum_under_drawn_currents(receptor, interpolation, kinds, seed, spikes):
     """It is at 0, inside a piece, at a sample of the current, or at T; V may fall at first before T."""
     N, dt, T, rng = 120, 2.0, 10.0, np.random.default_rng(seed)

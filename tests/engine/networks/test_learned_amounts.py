@@ -32,6 +32,7 @@ def network(delta=True, channels=7, size=9):
     return net, losses.IntegratedVoltageCrossEntropy(out)
 
 
+@pytest.mark.one_in(2)
 def test_engines_agree(engine):
     plan = make_plan(*network(), dt=0.5, duration=40.0)
     compare(engine, plan, random_events(plan, 5))

@@ -94,7 +94,7 @@ QUICK = [
 EVERY = [(n, *case) for n in NAMES for case in (("exact", True), ("grid", False), ("grid", True))]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("names", "spike_times", "refractory"),
     [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in EVERY if case not in QUICK)],

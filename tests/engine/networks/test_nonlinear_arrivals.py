@@ -92,7 +92,7 @@ def numbers(made, events):
     return found, read.spike_counts["hidden"].sum()
 
 
-@pytest.mark.one_in(9)
+@pytest.mark.one_in(18)
 @pytest.mark.parametrize("model", list(MODELS))
 @pytest.mark.parametrize("wiring", sweep(list(WIRING), ["dense", "synaptic table", "dendritic", "axonal"]))
 def test_nonlinear_arrivals(engine, model, wiring):
@@ -134,6 +134,7 @@ def evaluated(wiring, size):
     ("wiring", "size"),
     sweep([*((w, 6) for w in (*WIRING, "windows")), ("dense", 1), ("synaptic", 1)], [("table", 6)]),
 )
+@pytest.mark.ci
 def test_arrivals_are_evaluated_at_every_synapse(kind, wiring, size):
     net, output = evaluated(wiring, size)
     labelled = wiring != "axonal" and size > 1

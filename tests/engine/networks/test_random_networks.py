@@ -254,6 +254,7 @@ def test_a_start_above_threshold_is_refused(name: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("name", [n for n in KNOWN if n.startswith("V(t) of slow")])
+@pytest.mark.one_in(2)
 def test_slow_outputs_that_are_pushed_hard(name: str) -> None:
     """V moves fast though all its rates are small: too few nodes for l(V(t)), and for the weight, were taken once."""
     assert {v.kind for v in check(KNOWN[name]())} == {"right"}

@@ -29,6 +29,7 @@ def made(share, spike_times="grid"):
 @pytest.mark.parametrize(
     ("engine", "spike_times"), [("reference_clock", "grid"), ("reference_event", "exact"), ("native", "exact")]
 )
+@pytest.mark.one_in(3)
 def test_gradients_are_the_sum_of_both(engine, spike_times):
     results, gradients, values = [], [], {}
     for share in (True, False):

@@ -63,6 +63,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("model, delta_t, above, more", sweep(CASES, [CASES[0], CASES[3], CASES[5], CASES[7]]))
+@pytest.mark.one_in(2)
 def test_gradients_of_sharp_spikes(model, delta_t, above, more):
     net, plan = one_neuron(ZOO[model])
     values = sharp(model, delta_t, above, **more)
@@ -143,6 +144,7 @@ def drawn(model, seed):
 
 @pytest.mark.parametrize("model", ["AdEx", "EIF", "Gated"])
 @pytest.mark.parametrize("seed", sweep(range(12), [0, 1]))
+@pytest.mark.one_in(3)
 def test_gradients_of_random_networks(model, seed):
     plan, values, events = drawn(model, seed)
 
@@ -173,6 +175,7 @@ def test_gradients_of_random_networks(model, seed):
 
 
 @pytest.mark.parametrize("delta_t, v_peak", [(0.3, -44.4), pytest.param(2.0, 20.0, marks=pytest.mark.ci)])
+@pytest.mark.ci
 def test_gradcheck_at_the_default_tolerance(delta_t, v_peak):
     net = Network()
     sharp = {"delta_t": Param(delta_t, "mV", trainable=True), "v_peak": Param(v_peak, "mV")}
@@ -192,6 +195,7 @@ READS = [(loss, seed) for loss in ("voltage_error", "avg_xentropy", "sum") for s
 
 
 @pytest.mark.parametrize("loss, seed", sweep(READS, [("voltage_error", 0), ("sum", 1)]))
+@pytest.mark.one_in(2)
 def test_gradients_of_losses_along_tall_spikes(loss, seed):
     """At the end of an upstroke V comes from -40 mV to its peak in less time than separates two doubles: that adds
     nothing to a loss of V, but all that the loss changes to lambda."""
