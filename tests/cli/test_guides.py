@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from support.extras import needs
@@ -134,3 +136,48 @@ def test_fit(tmp_path, monkeypatch):
     names = run_in_order("docs/fit.md", tmp_path)
     assert (tmp_path / "runs/fit-adex-1/report.html").is_file()
     assert abs(names["result"].parameters["tau_mem"] - 12.0) < 0.01
+
+
+# pages whose Python nothing else runs; after those of another page, where they go on with its names
+OTHERS = {
+    "add_a_neuron": (), "connectivity": (), "device": (), "engines": (), "index": (), "infer": (),
+    "observed": ("engines",), "own_data": (), "long_recordings": (),
+}  # fmt: skip
+ELSEWHERE = {
+    "api": "pure/test_api_reference", "extend": "engine/contract/test_extended", "jax": "training/test_jax_layer",
+    "integer_networks": "pure/test_integer", "losses": "pure/test_losses_docs", "nir": "cli/test_cli_nir",
+    "pytorch": "training/test_torch_layer",
+}  # fmt: skip
+
+
+def test_every_page_with_python_is_run():
+    """Tutorials are run by the site; code that no test runs goes stale."""
+    here = Path(__file__).read_text()
+    pages = {p.stem for p in (ROOT / "docs").glob("*.md") if any(b.language == "python" for b in blocks(p))}
+    for page in pages - OTHERS.keys():
+        text = (ROOT / "tests" / f"{ELSEWHERE[page]}.py").read_text() if page in ELSEWHERE else here
+        assert f"{page}.md" in text or f'"{page}"' in text, f"no test runs docs/{page}.md"
+
+
+@ci
+@pytest.mark.parametrize("page", OTHERS)
+def test_the_other_pages(page, tmp_path, monkeypatch):
+    """With files under the names that a page takes for those of the reader."""
+    monkeypatch.chdir(tmp_path)
+    rng, names = np.random.default_rng(1), {}
+    if page == "own_data":
+        curves = [f"{','.join(f'{v:.3f}' for v in rng.normal(k % 2, 0.3, 30))}:{k % 2}" for k in range(40)]
+        header = "@problemName x\n@timestamps false\n@univariate true\n@classLabel true 0 1\n@data\n"
+        Path("BasicMotions_TRAIN.ts").write_text(header + "\n".join(curves) + "\n")
+    if page == "long_recordings":  # the training of its first block, for no seed: test_carried.py does it
+        monkeypatch.setattr("sys.argv", ["PAGE.py", "0"])
+        h5py = pytest.importorskip("h5py")
+        with h5py.File("night.h5", "w") as file:
+            file["spikes/t"], file["spikes/channel"] = np.sort(rng.uniform(0, 3600, 200)), rng.integers(0, 700, 200)
+        names["labels"] = np.zeros((1, 3600), int)
+    for name in (*OTHERS[page], page):
+        for block in blocks(f"docs/{name}.md"):
+            if block.name:
+                Path(block.name).write_text(block.text)
+            if block.language == "python":
+                exec(compile(block.text, f"docs/{name}.md", "exec"), names)
