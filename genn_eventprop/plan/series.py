@@ -210,21 +210,25 @@ def _weight_block(loss: LossRecord, duration: float, steps: int, number: int) ->
     """
     which = np.arange(number * BLOCK, min((number + 1) * BLOCK, steps))
     values, length = _weight_values(loss, duration, steps, which)
+    if values.shape[1] == 1:  # a constant
+        rows = np.zeros((len(which), SERIES))
+        rows[:, 0] = values[:, 0]
+        return rows, np.abs(rows).max(0)
     vander = np.vander(0.5 - 0.5 * np.cos(_ANGLES), SERIES, increasing=True)
     scaled = np.linalg.solve(vander, values.T).T
     return scaled / length ** np.arange(SERIES), np.abs(scaled).max(0)
 
 
 def _weight_values(loss: LossRecord, duration: float, steps: int, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(S, SERIES) w / T at Chebyshev nodes of the steps `which`, and the (S, 1) ms of each that are inside the
-    window."""
+    """(S, SERIES) w / T at Chebyshev nodes of the steps `which`, or (S, 1) of a constant, and the (S, 1) ms of each
+    that are inside the window."""
     delta, (first, last) = duration / steps, loss.weight.ends(duration)
     start = which[:, None] * delta
     end = np.minimum(start + delta, last)
     length = end - np.maximum(start, first)
     inside = length > 1e-12 * delta
     length = np.where(inside, length, delta)
-    v = (0.5 - 0.5 * np.cos(_ANGLES)) * length
+    v = (0.5 - 0.5 * np.cos(_ANGLES if loss.weight.expr.free_symbols else _ANGLES[:1])) * length
     values = np.where(inside, loss.weight(np.where(inside, end - v, last), duration), 0.0) / duration
     return values, length
 

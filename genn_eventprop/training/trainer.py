@@ -129,7 +129,7 @@ class Trainer:
             samples of no recording are recordings themselves. See docs/long_recordings.md.
         chunk, memory: with ``carry="exact"``, ms that run at a time (None: 4000 steps, for recordings of more than 16
             million the root of their number, or what `duration` says if it is shorter), and what states that are kept
-            may take, such as "500 MB".
+            may take, with exact spike times also pieces, such as "500 MB".
         engine_options: options that only this engine has, such as ``device=1``.
         profile: the forward pass is computed in the integers of this `integer.Profile`, or of the one with this name;
             spikes are then on the grid. See docs/integer_networks.md.

@@ -73,6 +73,7 @@ struct Args {
     int64_t training;
     int64_t record;
     int64_t recorded;
+    static constexpr int64_t slot = 0;
 };
 
 inline Args unpack(void* const* arrays, const double* numbers, const int64_t* integers) {

@@ -107,6 +107,7 @@ struct Args {
     int64_t series_size;
     int64_t degree_p0;
     int64_t degree_p1;
+    static constexpr int64_t slot = 0;
 };
 
 inline Args unpack(void* const* arrays, const double* numbers, const int64_t* integers) {
@@ -356,6 +357,7 @@ inline int nodes_of(double h, double rate, int64_t terms, double digits) {
 // ... weighing.hpp ...
 
 #define UNROLL_POWERS
+#define CLOSED_FORMS
 
 // ... neuron.h ...
 

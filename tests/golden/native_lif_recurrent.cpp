@@ -89,6 +89,7 @@ struct Args {
     int64_t recorded;
     int64_t segment;
     int64_t c1_delay;
+    static constexpr int64_t slot = 0;
 };
 
 inline Args unpack(void* const* arrays, const double* numbers, const int64_t* integers) {

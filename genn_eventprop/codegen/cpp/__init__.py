@@ -160,7 +160,7 @@ def _exact(ctx: Context) -> _Trial:
     files += [
         f"{flow}/{form}" for form in (forms if closed or "voltage" not in forms else sorted({*forms, "integral"}))
     ]
-    one = ["#define UNROLL_POWERS\n", shared("neuron.h", "inline")] if closed else []
+    one = ["#define UNROLL_POWERS\n#define CLOSED_FORMS\n", shared("neuron.h", "inline")] if closed else []
     one += [shared("maximum.h", "inline")] if closed and "maximum" in forms else []  # that `cuda` shares
     library = _outside(read("exact/series.hpp"), crossings(), *one, *(read(f"{name}.hpp") for name in files))
     births = [BIRTH_CONSTANTS] if plan.spike_birth else []

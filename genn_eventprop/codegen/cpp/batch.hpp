@@ -10,9 +10,18 @@ struct Engine {
     Work* const work;  // one per thread
     Work* kept = nullptr;  // one per sample, between the two halves of a batch
     int64_t n_kept = 0;
+    Buffer<Work*> slots;  // of pieces of a recording
+    int64_t n_slots = 0;
     Trouble trouble;
     explicit Engine(Host& h) : host(h), work(new Work[size_t(h.threads)]) {}
-    ~Engine() { delete[] work, delete[] kept; }
+    ~Engine() {
+        for (int64_t i = 0; i < n_slots; ++i) delete slots[i];
+        delete[] work, delete[] kept;
+    }
+    Work& slot(int64_t number) {
+        for (; n_slots <= number; ++n_slots) slots.reserve(n_slots + 1), slots[n_slots] = new Work;
+        return *slots[number];
+    }
     void keep(int64_t samples) {
         if (samples <= n_kept) return;
         delete[] kept;
@@ -55,7 +64,7 @@ int run_batch(Engine& engine, const Args& args) {
             const int64_t begin = start(slice) - start(0), end = start(slice + 1) - start(0);
             if (args.half != BACKWARDS) args.guarded[slice] = 0;
             for (int64_t sample = begin; sample < end; ++sample) {
-                Work& work = args.half == WHOLE || PIECES ? engine.work[size_t(thread)] : engine.kept[sample];
+                Work& work = PIECES ? engine.slot(args.slot) : args.half == WHOLE ? engine.work[size_t(thread)] : engine.kept[sample];
                 if (args.half != BACKWARDS) {
                     work.prepare(args);
                     work.guarded = 0;
@@ -69,7 +78,7 @@ int run_batch(Engine& engine, const Args& args) {
                 }
                 const bool back = args.training && args.half != FORWARDS;
                 // a kept trial runs backwards in the memory of the thread, which is in its cache
-                Work& own = engine.work[size_t(thread)];
+                Work& own = PIECES ? work : engine.work[size_t(thread)];
                 if (back) own.prepare_back(args);
                 if (args.half == BACKWARDS && !PIECES) work.trade(own);
                 outer_loss(args, work, sample);

@@ -43,6 +43,7 @@ def args(given: Layout, moved: Sequence[str] = ()) -> str:
     types = {b.name: f"{const.get(b.role, '')}{TYPES[b.kind]}*" for b in given.arrays}
     fields = ["Host* host;", *(f"{t} {n};" for n, t in types.items())]
     fields += [f"double {b.name};" for b in given.doubles] + [f"int64_t {n};" for n in given.integers]
+    fields += [] if "slot" in given.integers else ["static constexpr int64_t slot = 0;"]
     read = [f"args.{n} = static_cast<{t}>(arrays[{i}]);" for i, (n, t) in enumerate(types.items())]
     read += [f"args.{b.name} = numbers[{i}];" for i, b in enumerate(given.doubles)]
     read += [f"args.{n} = integers[{i}];" for i, n in enumerate(given.integers)]

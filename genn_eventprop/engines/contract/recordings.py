@@ -55,7 +55,8 @@ class Forecast:
 
     Attributes:
         pieces: of how many steps the longest has `steps`. states: how many are kept at a time. bytes: of these and of
-            what one piece needs. runs: of all its steps forwards, for one backwards; 1 if nothing runs again.
+            what one piece needs, or `held` of them. runs: of all its steps forwards, for one backwards; 1 if nothing
+            runs again. held: about how many pieces need not run again, with exact spike times.
     """
 
     pieces: int
@@ -63,6 +64,7 @@ class Forecast:
     states: int
     bytes: int
     runs: float
+    held: int = 1
 
     def __str__(self) -> str:
         return (
@@ -100,6 +102,8 @@ class Run:
     out: list[Arrays] = field(default_factory=list)  # of each interval
     spikes: dict[str, list[tuple[np.ndarray, ...]]] = field(default_factory=dict)
     seen: int = 0  # pieces that have run
+    both: bool = False  # whether it runs backwards, too
+    held: dict[int, Any] = field(default_factory=dict)  # pieces that can run backwards -> what the engine needs for it
 
 
 def why_no_recordings(plan: Plan, several: bool = False) -> str:
@@ -175,7 +179,7 @@ class RecordingRunner:
         self.places = {n: b.axes.index(ROWS) for n, b in program.buffers.items() if ROWS in b.axes}
         self.stored: Arrays = {}
         self._lengths_before: tuple[int, ...] = ()
-        self._known: dict[tuple[int, ...], int] = {}  # states of recordings of as many intervals and target times
+        self._known: dict[tuple[int, ...], Forecast] = {}  # of recordings of as many intervals and target times
 
     # how long, how much
 
@@ -306,8 +310,11 @@ class RecordingRunner:
         kept: dict[int, State | None] = {0: None}
         state: State | None = None
         adjoint: State | None = None
-        for action in actions(len(run.pieces), self._states(run)):
+        run.both, last = True, len(run.pieces)  # last: what is still to run backwards
+        for action in actions(len(run.pieces), self._expected(run).states):
             if isinstance(action, Advance):
+                if all(k in run.held for k in range(action.stop - 1, last)):
+                    continue  # no state of these is needed any more
                 state = kept[action.start]
                 for k in range(action.start, action.stop):
                     state = self._forward(run, k, state, record_spikes, adjoint if k == action.stop - 1 else None)
@@ -316,15 +323,14 @@ class RecordingRunner:
             elif isinstance(action, Drop):
                 del kept[action.piece]
             elif isinstance(action, Reverse):
-                adjoint = self._backward(run, action.piece, adjoint)
+                adjoint, last = self._backward(run, action.piece, adjoint), action.piece
                 yield action.piece
 
-    def _states(self, run: Run) -> int:
-        """How many states are kept."""
+    def _expected(self, run: Run) -> Forecast:
         targets = {n: v for n, v in run.intervals[0].items() if n.endswith("n_targets")}
         key = len(run.samples), *targets.values()
         if key not in self._known:
-            self._known[key] = self.forecast(len(run.samples), targets).states
+            self._known[key] = self.forecast(len(run.samples), targets)
         return self._known[key]
 
     def _arguments(self, run: Run, k: int) -> Arrays:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,11 @@ RATE = 20.0
 """Spikes a second of every channel and neuron that a forecast assumes, as long as nothing has run."""
 EVENT = 40
 """Bytes of an event in a log."""
+BESIDES = 48e6
+"""Bytes of code, and of input that is read ahead."""
 CROSSING = (STATE, BACK, READ)
+OF_INPUT = {"times": np.empty(0), "channels": np.empty(0, np.int32), "offsets": np.zeros(2, np.int64)}
+"""What the way back needs of the input: nothing."""
 
 
 def why_no_exact_pieces(plan: Plan) -> str:
@@ -39,12 +44,20 @@ def why_no_exact_pieces(plan: Plan) -> str:
 
 
 class ExactRunner(RecordingRunner):
-    """See `RecordingRunner`; steps of `Piece` are those of exact time, whose number may change with parameters."""
+    """See `RecordingRunner`; steps of `Piece` are those of exact time, whose number may change with parameters.
+
+    As many of the last pieces as fit into `memory` keep what they need to run backwards, each in a slot of its own.
+    """
 
     room = 0  # of what crosses, in numbers of 8 bytes
     engine: Any  # a NativeEngine, which imports this module
     program: NativePieces
-    _called: Arrays  # arguments of the last call
+    _called: Arrays  # arguments of the last new piece
+    _least = 0  # bytes that are needed besides slots
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._sizes = [0]  # of slots so far, in bytes
 
     def _exact_steps(self) -> int:
         return int(self.engine._of_neurons()["exact_steps"])
@@ -75,9 +88,13 @@ class ExactRunner(RecordingRunner):
             late = c.delay + (float(np.max(self.engine.parameters[c.delays_name])) if c.delays else 0.0)
             state += 24 * sent * late
             piece += EVENT * sent * ms
-        state = max(state, 8.0 * self.room)
-        fixed = piece + back + (intervals + 3) * 8 * max(self.room // 8, 64) + 3 * state
-        return self._forecast(len(pieces), longest, int(state), int(fixed))
+        state, piece = max(state, 8.0 * self.room), max(self._sizes) or piece
+        fixed = back + (intervals + 3) * 8 * max(self.room // 8, 64) + 3 * state
+        least = self._forecast(len(pieces), longest, int(state), int(fixed + piece))
+        self._least = least.bytes - int(piece)
+        held = max(1, min(least.pieces, int((self.memory - BESIDES - self._least) // max(piece, 1))))
+        again = max(least.pieces, round(least.runs * least.pieces) - held + 1)
+        return replace(least, bytes=self._least + int(held * piece), runs=again / least.pieces, held=held)
 
     def _lengths(self, n_steps: int) -> Arrays:
         return {"n_steps": self.plan.n_steps}
@@ -111,26 +128,56 @@ class ExactRunner(RecordingRunner):
     def _forward(
         self, run: Run, k: int, state: State | None, record_spikes: bool, adjoint: State | None = None
     ) -> State:
-        piece = run.pieces[k]
-        arguments = self._arguments(run, k) | {"back": 0, "record": record_spikes and k == run.seen}
+        slot, first = self._slot(run, k), k == run.seen
+        arguments = self._arguments(run, k) | {"back": 0, "record": record_spikes and first, "slot": slot}
         while True:
-            stored = {n: a for n, a in self.stored.items() if n not in CROSSING or len(a) == self.room}
             arguments[ROOM] = self.room
-            arrays = self.program.arrays(arguments, stored)
+            arrays = self._arrays(arguments)
             if state is not None:
                 _fill(arrays[STATE], state.values[STATE])
             self.program.call(arrays, arguments)
-            self.stored, self._called = arrays, arguments
-            needed = int(arrays[SIZES].max())
-            if needed <= self.room:
+            *crossing, piece = arrays[SIZES].tolist()
+            if max(crossing) <= self.room:
                 break
-            self.room = needed + needed // 4
-        if k == run.seen:
-            self._first_time(run, piece, arrays, record_spikes)
-        return State({STATE: arrays[STATE][: int(arrays[SIZES][0])].copy()}, {})
+            self.room = max(crossing) + max(crossing) // 4
+        self._sizes[slot] = max(self._sizes[slot], 8 * piece)
+        if run.both:
+            counts = {b: arrays[b].copy() for _, b in self.engine._counters}
+            apart = [f"{prefix}weight_series" for prefix, _ in self.engine._losses]
+            run.held[k] = {n: v for n, v in arguments.items() if n not in apart} | OF_INPUT, counts
+        if first:
+            self._called = arguments
+            self._first_time(run, run.pieces[k], arrays, record_spikes)
+        return State({STATE: arrays[STATE][: crossing[0]].copy()}, {})
+
+    def _arrays(self, arguments: Arrays) -> Arrays:
+        """Of a call, with those of the one before where they are long enough."""
+        stored = {n: a for n, a in self.stored.items() if n not in CROSSING or len(a) == self.room}
+        self.stored = self.program.arrays(arguments, stored)
+        return self.stored
+
+    def _slot(self, run: Run, k: int) -> int:
+        """Where piece k runs: a free slot, a new one if `memory` has room for it, or that of the first piece held."""
+        taken = {arguments["slot"] for arguments, _ in run.held.values()}
+        free = [i for i in range(len(self._sizes)) if i not in taken]
+        if free:
+            return free[0]
+        if self._room():
+            self._sizes.append(0)
+            return len(self._sizes) - 1
+        return int(run.held.pop(min(run.held))[0]["slot"])
+
+    def _room(self) -> bool:
+        """Whether there is room for another slot."""
+        return sum(self._sizes) + max(self._sizes) * 5 // 4 <= self.memory - BESIDES - self._least
 
     def _backward(self, run: Run, k: int, adjoint: State | None) -> State:
-        arrays, arguments = self.stored, self._called | {"back": 1, "record": False}
+        arguments, counts = run.held.pop(k)
+        first, last = arguments["first_step"], arguments["last_step"]
+        arguments |= self.engine._exact.weights(first, last) | {"back": 1, "record": False, ROOM: self.room}
+        arrays = self._arrays(arguments)
+        for name, value in counts.items():
+            arrays[name][...] = value
         _fill(arrays[READ], run.read[run.pieces[k].interval][READ])
         if adjoint is not None:
             _fill(arrays[BACK], adjoint.values[BACK])

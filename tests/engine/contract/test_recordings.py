@@ -18,7 +18,7 @@ from genn_eventprop.engines.c99.engine import C99Engine
 from genn_eventprop.engines.contract.checkpoints import Advance, Drop, Keep, Reverse, actions, runs
 from genn_eventprop.engines.contract.recordings import Forecast, why_no_recordings
 from genn_eventprop.engines.native.engine import NativeEngine
-from genn_eventprop.engines.native.exact_pieces import why_no_exact_pieces
+from genn_eventprop.engines.native.exact_pieces import BESIDES, why_no_exact_pieces
 from genn_eventprop.errors import EngineError, EventPropError
 from genn_eventprop.losses import FirstSpikeCrossEntropy, Loss, SpikeCountCrossEntropy, SpikeTimeError, TimeWeight
 from genn_eventprop.models.li import LI
@@ -41,9 +41,9 @@ TIMES = pytest.mark.parametrize("times", ["grid", "exact"])
 
 
 def in_pieces(engine, data, samples, chunk, states, training=True):
-    """A run with pieces of `chunk` steps, and no more than so many states kept."""
+    """A run with pieces of `chunk` steps, and no more than so many states, and half as many pieces, kept."""
     runner = engine.recordings(chunk, 1e12)
-    forecast = runner.forecast
+    forecast, runner._room = runner.forecast, lambda: len(runner._sizes) <= states // 2
 
     def few(*arguments):
         known = forecast(*arguments)
@@ -438,11 +438,12 @@ def test_memory_in_exact_time():
         runner.run(data, np.array([0]), True, False)
         return forecast, {name: g.copy() for name, g in engine.gradients.items()}, 8 * runner.room
 
-    most, want, room = run(1e9)
+    all_held, *_ = run(1e9)
+    most, want, room = run(BESIDES)
     less, got, _ = run(0.7 * most.bytes)
-    assert (most.pieces, most.states) == (40, 39)
+    assert (most.pieces, most.states, most.held, all_held.held, all_held.runs) == (40, 39, 1, 40, 1.0)
     assert 0 < less.states < 39
-    assert most.runs < less.runs < 6
+    assert 79 / 40 == most.runs < less.runs < 6
     assert 39 * room < 2 * most.bytes < 8 * 39 * room
     for name, gradient in want.items():
         np.testing.assert_array_equal(got[name], gradient)

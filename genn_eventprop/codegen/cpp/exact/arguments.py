@@ -18,10 +18,10 @@ OF_WEIGHT = ("window_start", "window_end", "activity_rate", "activity_jump")
 
 STATE, BACK, READ, SIZES = (f"crossing_{n}" for n in ("state", "back", "read", "size"))
 """Of a piece of a recording: what it leaves to the next one, backwards to the one before, at the end of an interval to
-the way back through it; how many numbers of 8 bytes these take."""
+the way back through it; how many numbers of 8 bytes these take, and the piece itself until it has run backwards."""
 ROOM = "crossing_room"
-OF_PIECE = ("first_step", "last_step", "steps_before", "all_steps", "closes", "n_heard", ROOM)
-"""Whole numbers of a piece, see `piece_span.hpp`."""
+OF_PIECE = ("first_step", "last_step", "steps_before", "all_steps", "closes", "n_heard", "slot", ROOM)
+"""Whole numbers of a piece, see `piece_span.hpp`; slot: in which memory it runs."""
 
 
 def given(names: Context) -> list[Buffer]:
@@ -38,7 +38,7 @@ def given_to_all(names: Context, tables: list[Buffer]) -> list[Buffer]:
     found = [Buffer("times", ("spikes",), "double", "host"), Buffer("gauss", ("nodes",), "double", "host")]
     found += [Buffer("record_times", (RECORDED,), "double", "host")]
     if names.pieces:
-        found += [Buffer("heard_times", ("spikes",), "double", "host"), Buffer(SIZES, (3,), "long", "state")]
+        found += [Buffer("heard_times", ("spikes",), "double", "host"), Buffer(SIZES, (4,), "long", "state")]
         found += [Buffer(n, (ROOM,), "long", "state") for n in (STATE, BACK, READ)]
     for prefix, loss in (("", plan.loss), *auxiliary(plan)):
         K = loss.n_classes

@@ -9,7 +9,10 @@ constexpr int END_OF_PERIOD = -1000000, CHANGE = 3000000;
 struct LogEntry {
     double s;
     int32_t kind, source;
-    int64_t index, instant;
+    int64_t index;
+#ifndef CLOSED_FORMS
+    int64_t instant;
+#endif
 };
 
 // The first event of a group that is still to come: `which` lane or neuron of population `who`, -1 for an arrival.
@@ -59,9 +62,13 @@ struct Log {
         count = 0;
         steps.assign(size_t(n_steps) + 1, 0);
     }
-    void push(double s, int32_t kind, int32_t source, int64_t index, int64_t instant = 0) {
+    void push(double s, int32_t kind, int32_t source, int64_t index, [[maybe_unused]] int64_t instant = 0) {
         if (count == entries.size) entries.reserve(count + 1024);
-        entries.data[count++] = {s, kind, source, index, instant};
+        LogEntry& e = entries.data[count++];
+        e.s = s, e.kind = kind, e.source = source, e.index = index;
+#ifndef CLOSED_FORMS
+        e.instant = instant;
+#endif
     }
 };
 

@@ -76,7 +76,25 @@ struct Piece {
         Archive after = archive(args.crossing_state, false), back = {nullptr, 0, false};
         cross(after), read(after), wrote(0, after);
         cross_back(back, false), read(back), wrote(1, back);
+        args.crossing_size[3] = bytes() / 8;
         return 0;
+    }
+    // Of this piece, until it has run backwards, about: of long lists malloc has given what is used, of others all.
+    int64_t bytes() {
+        int64_t found = 0;
+        for (const auto& log : t.work.log) found += (log.count + log.count / 16) * int64_t(sizeof(LogEntry)) + int64_t(log.steps.size() * sizeof(int64_t));
+        t.each_population([&](auto p) {
+            auto& flow = p.flow(t.work);
+            const int64_t row = flow.NP * int64_t(sizeof(scalar));
+            found += flow.trace.size * int64_t(sizeof(scalar)) + 24 * flow.n * row;
+            if constexpr (decltype(p)::Model::spiking) found += flow.spikes.neuron.size * (12 + (flow.n + 2) * int64_t(sizeof(scalar))) + flow.ends.all.size * int64_t(sizeof(flow.ends[0]));
+        });
+        t.each_connection([&](auto c) {
+            if constexpr (c.delayed)
+                for (const auto& due : t.work.way[c.number].steps) found += int64_t(sizeof due + due.capacity() * sizeof(due[0]));
+        });
+        Schedule::each_reader(t, [&](auto&, auto& r, const scalar*) { found += r.bytes(); });
+        return found;
     }
     void backward(scalar* gradients) {
         t.slice = gradients;

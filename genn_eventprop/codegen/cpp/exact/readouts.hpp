@@ -29,6 +29,7 @@ struct NoReader : NoSource {
     // What it has read so far, for a later piece of a recording, or for the way back.
     template <class Archive>
     void cross(Archive&) {}
+    int64_t bytes() const { return 0; }  // that it needs of a piece of a recording
 };
 
 }  // namespace

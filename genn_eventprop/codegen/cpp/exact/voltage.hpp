@@ -193,6 +193,7 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
     void cross(Archive& a) {
         a.some(total, N), a.values(running);
     }
+    int64_t bytes() const { return (density.size + kept.size + own_loss.size + arrival_loss.size) * int64_t(sizeof(scalar)) + nodes.all.size * int64_t(sizeof(Node)) + kept_mode.size; }
 
     void begin_back(O&, const scalar*) { top = nodes.count - 1; }
     // Handles the last nodes of step k for which something holds.
