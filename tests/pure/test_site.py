@@ -63,3 +63,11 @@ def test_the_commands_of_renew_exist():
         for option in re.findall(r"--[\w-]+", arguments):
             field = option.strip("-").replace("-", "_")  # of settings
             assert any(said in text for said in (f'"{option}"', f" {field}: ", f'"{field}"')), (script, option)
+
+
+def test_links_open_where_the_code_is_hosted():
+    """Pages are read there too: what only the site has (docs/gallery, docs/generated) cannot be opened."""
+    for page in PAGES:
+        for link in re.findall(r"\]\(((?!http|mailto|#)[^)#\s]+)", page.read_text()):
+            path = (page.parent / link).resolve()
+            assert path.exists() and not {"gallery", "generated"} & set(path.parts[len(ROOT.parts) :]), (page, link)
