@@ -29,7 +29,7 @@ from genn_eventprop.optimisers import Adam, Cosine
 
 DURATION, EPOCHS = 20.0, 80  # ms
 NEURON = {"tau_mem": 5.0, "tau_syn": 2.0}
-COLUMNS = ("augmentation", "trained numbers", "test accuracy (%)")
+COLUMNS = ("augmentation", "trained numbers", "samples", "seeds", "accuracy (%)")
 
 
 def sets(split: str) -> tuple[Currents, Currents]:
@@ -80,11 +80,19 @@ def main() -> None:
     accuracies = [accuracy for accuracy, _ in runs]
     spread = f" +- {statistics.stdev(accuracies):.2f}" if len(runs) > 1 else ""
     moved = f"moved by up to {asked.shift} values, " if asked.shift else ""
-    cells = (f"{moved}noise of 0.1", f"{runs[0][1]:,}", f"{statistics.mean(accuracies):.2f}{spread}")
+    seeds = str(len(runs))
+    cells = (
+        f"{moved}noise of 0.1",
+        f"{runs[0][1]:,}",
+        asked.split,
+        seeds,
+        f"{statistics.mean(accuracies):.2f}{spread}",
+    )
     print(" | ".join(cells), accuracies, flush=True)
     if asked.write:
         command = f"python benchmarks/mnist_1d.py --seeds {asked.seeds[0]}-{asked.seeds[-1]} --shift {asked.shift}"
-        add_row(asked.write, COLUMNS, cells, command, accuracies=accuracies)
+        command += f" --split {asked.split}" if asked.split != "test" else ""
+        add_row(asked.write, COLUMNS, cells, command, key=3, accuracies=accuracies)
 
 
 if __name__ == "__main__":
