@@ -23,6 +23,9 @@ from .differences import FINE, differences, may_jump, run_or_inf, without_jumps
 from .residuals import Residuals
 from .verdict import Score, score
 
+LAST = 3.0
+"""Deviations of a spike time before the end of a sweep in which a spike may as well be after it."""
+
 
 class OwnRun:
     """Residuals and Jacobians of free runs, as `Problem` has them of forced ones: V, spikes, priors.
@@ -56,7 +59,8 @@ class OwnRun:
         size, found = self.cells.size, list[tuple[int, float]]()
         for start in range(0, len(points), size):
             some = points[start : start + size]
-            for own in self._own(np.resize(some, (size, len(self.names))))[: len(some)]:
+            for every in self._own(np.resize(some, (size, len(self.names))))[: len(some)]:
+                own = self._compared(every)
                 leading = [*map(_leading, own, self.measured)]
                 off = sum(((a[:n] - b[:n]) ** 2).sum() for a, b, n in zip(own, self.measured, leading))
                 found.append((-sum(leading), float(off)))
@@ -109,19 +113,36 @@ class OwnRun:
             return [[np.empty(0)] * len(self.measured)] * len(points)
         return [[sweep[i][sweep[i] >= self.residuals.skip] for sweep in spikes] for i in range(len(points))]
 
+    def _compared(self, own: list[np.ndarray]) -> list[np.ndarray]:
+        """Of own spikes of each sweep those that are compared with the measured ones.
+
+        Next to the end of a sweep an error of `spike_noise` decides which of them is in the recording: a surplus one
+        there is none, and where one has been measured, the own one has just not come yet.
+        """
+        assert self.residuals.spike_noise is not None
+        near, compared = LAST * self.residuals.spike_noise, list[np.ndarray]()
+        for ours, theirs, end in zip(own, self.measured, self.residuals.recording.durations):
+            if len(ours) == len(theirs) + 1 and ours[-1] > end - near:
+                ours = ours[:-1]
+            elif len(ours) == len(theirs) - 1 and theirs[-1] > end - near:
+                ours = np.append(ours, end)
+            compared.append(ours)
+        return compared
+
     def look_around(self, point: np.ndarray, precision: float = PRECISION) -> bool:
         """Compare what goes with this point (P,), and return whether that is everything.
 
         V counts outside windows around its own spikes, besides those around the measured ones; and where a spike is
         lost or surplus, or off by more than the precision, a sweep counts up to there.
         """
-        own = self._own(np.repeat(point[None], self.cells.size, axis=0))[0]
+        every = self._own(np.repeat(point[None], self.cells.size, axis=0))[0]
+        own = self._compared(every)
         rec, (before, after) = self.residuals.recording, self.residuals.window
         grid = self.residuals.samples * rec.dt
         self.counts = self.residuals.counts.copy()
         self.leading = [_leading(a, b, precision) for a, b in zip(own, self.measured)]
         for sweep, (times, measured, n) in enumerate(zip(own, self.measured, self.leading)):
-            for t in times:
+            for t in every[sweep]:
                 self.counts[sweep] &= (grid < t - before) | (grid > t + after)
             following = np.concatenate([times[n:], measured[n:]])
             self.counts[sweep] &= grid < following.min(initial=np.inf) - PRECISION
@@ -158,7 +179,7 @@ class OwnRun:
     def _run(self, copies: np.ndarray) -> np.ndarray:
         values = self.parameters(copies[0])
         residuals, rec = self.residuals, self.residuals.recording
-        own = self._own(copies[0])
+        own = [self._compared(every) for every in self._own(copies[0])]
         parts = []
         if self.n_voltage:
             assert rec.voltage is not None and residuals.voltage_noise is not None

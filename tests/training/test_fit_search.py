@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from genn_eventprop import fit, simulate
-from genn_eventprop.fitting.fit import SEARCHED, _searched, prepare
+from genn_eventprop.fitting import FitOptions
+from genn_eventprop.fitting.fit import SEARCHED, prepare
+from genn_eventprop.fitting.last_stage import LastStage
 from genn_eventprop.fitting.saved import load_stage, save_stage
 from genn_eventprop.fitting.verdict import Score
 from genn_eventprop.models import ALIF, LIF
@@ -30,7 +31,7 @@ def test_a_model_that_is_no_such_cell_explains_more_than_the_forced_one(adapting
     monkeypatch.setenv("GENN_EVENTPROP_CXXFLAGS", "-O2")  # runs more than it compiles
     searched = fit(LIF, adapting, **SETTINGS)
     assert SEARCHED in searched.remarks
-    monkeypatch.setattr(sys.modules["genn_eventprop.fitting.fit"], "_searched", lambda *_: None)
+    monkeypatch.setattr(LastStage, "_most_explained", lambda _: None)
     forced = fit(LIF, adapting, **SETTINGS)
     assert SEARCHED not in forced.remarks and any("those of the forced model" in remark for remark in forced.remarks)
     assert searched.verdict.model.mean > forced.verdict.model.mean + 0.02
@@ -42,7 +43,7 @@ def test_a_model_that_is_no_such_cell_explains_more_than_the_forced_one(adapting
     "even, odd, taken",
     [((1.0, 1.0), (-1.0, -1.0), False), ((0.5, 1.0), (-2.0, 0.1), False), ((1.0, 1.0), (0.2, 0.2), True)],
 )
-def test_what_fits_the_noise_of_some_sweeps_is_not_taken(even, odd, taken):
+def test_what_fits_the_noise_of_some_sweeps_is_not_taken(even, odd, taken, monkeypatch):
     """A score has slopes below and above the forced value; what is found in a half must add to the others."""
     seen = []
 
@@ -57,9 +58,13 @@ def test_what_fits_the_noise_of_some_sweeps_is_not_taken(even, odd, taken):
     own = SimpleNamespace(
         scores=scores, measured=[None] * 4, cells=SimpleNamespace(size=4), parameters=lambda point: point
     )
-    problem = SimpleNamespace(smooth=smooth, names=["x"], n_data=3, residuals=SimpleNamespace(n_voltage=3))
+    problem = SimpleNamespace(
+        smooth=smooth, names=["x"], n_data=3, residuals=SimpleNamespace(n_voltage=3), low=0, high=1, fixed={}, priors={}
+    )
     minimum = SimpleNamespace(points=np.array([[0.5]]), cost=np.array([1.0]))
-    alone = _searched(own, problem, minimum, np.empty((0, 1)), np.random.default_rng(0), {}, lambda: False)
+    monkeypatch.setattr("genn_eventprop.fitting.last_stage.OwnRun", lambda *_: own)
+    stage = LastStage(problem, minimum, np.empty((0, 1)), FitOptions(), lambda: False)
+    alone = stage._most_explained()
     if not taken:
         assert alone is None and not seen
     else:  # where no residual can be computed nothing is known of x: a hundred ranges
