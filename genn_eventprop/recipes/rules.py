@@ -25,9 +25,8 @@ UPDATES_OF_A_SAMPLE = 6
 EPOCHS = 20
 """Least number of epochs."""
 
-LEAST_GROUPS, LEAST_VALIDATION, LEAST_OF_TARGETS = 5, 30, 100
-"""Groups from which whole ones are held out; samples that a validation set must have to choose weights by, of classes
-and of a regression."""
+LEAST_GROUPS, LEAST_VALIDATION = 5, 1000
+"""Groups from which whole ones are held out; samples that a validation set must have to choose weights by."""
 
 Chosen = Mapping[str, Any]
 
@@ -139,14 +138,14 @@ def _shown(facts: Facts, chosen: Chosen) -> str:
 
 NOISE = 0.3, 0.6
 """Least and largest noise of z-scores while classes are learned, in standard deviations."""
-NOISE_OF_TARGETS = 0.1, 1.0
-"""The same of a regression."""
+NOISE_OF_TARGETS, OF_LINE = (0.1, 1.0), (0.1, 0.3)
+"""The same of a regression, and of one whose targets are linear, which has few neurons."""
 
 
 def _noise(facts: Facts, chosen: Chosen) -> str:
     """What the encoding leaves of the targets, or of the samples, over what it explains, within bounds."""
     share = facts.shown[encoding_of(facts)]
-    least, largest = NOISE_OF_TARGETS if facts.targets else NOISE
+    least, largest = (OF_LINE if _linear(facts) else NOISE_OF_TARGETS) if facts.targets else NOISE
     return f"noise={min(max((1 - share) / max(share, 0.01), least), largest):.2g}"
 
 
@@ -187,12 +186,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "validation", lambda f, c: 0.2, "a fifth of the samples chooses the best epoch", "usual share",
-        lambda f: _validated(f) >= (LEAST_OF_TARGETS if f.targets else LEAST_VALIDATION) and f.smallest_class >= 5,
+        lambda f: _validated(f) >= LEAST_VALIDATION and f.smallest_class >= 5,
     ),
     Rule(
-        "validation", lambda f, c: 0.0, "{samples} samples are too few to choose an epoch by: the last one counts",
-        "5 samples chose weights of 50 % where the last epoch had 83 %; explained variance (four validation sets, two "
-        "seeds) of diabetes where 46 samples chose the epoch 0.39, where the last one counted 0.41",
+        "validation", lambda f, c: 0.0, "all samples learn and the last epoch counts, as {samples} are too few to "
+        "choose an epoch by", "300 samples, tested on the other 700 of the training set, with the best epoch of a "
+        "fifth and with the last of all: Yin-Yang 91.6, 94.3 %, latency MNIST 82.4, 82.7, digits 92.1, 94.0, by "
+        "latency 88.4, 88.6, speakers 80.3, 82.1, spoken digits 53.9, 58.0",
     ),
     Rule(
         "encoding", lambda f, c: "z_score",
@@ -214,7 +214,8 @@ RULES: tuple[Rule, ...] = (
         "augment", _noise, "noise in standard deviations, the more the less of "
         "the targets is explained, makes more of {samples} samples",
         "explained variance (validation, two seeds) of diabetes, half of which is explained, with noise of 0.1, 0.3, "
-        "0.6, 1.0: 0.34, 0.33, 0.40, 0.42, ridge regression 0.42; of Friedman's 0.84 with 0.1, 0.83 with 0.3",
+        "0.6, 1.0: 0.34, 0.33, 0.40, 0.42, ridge regression 0.42; of Friedman's 0.84 with 0.1, 0.83 with 0.3; of "
+        "diabetes with 8 neurons (five validation sets) 0.44 with 0.3, 0.42 with 1.0",
         lambda f: f.targets > 0 and f.kind == "currents" and "z_score" in encoding_of(f),
     ),
     Rule(
