@@ -17,7 +17,7 @@ Data: mnist/mnist.npz, or the four IDX files in a folder mnist.
         --augment "shift=1,shift(channels=1,stride=28),dropout=0.1"
     genn-eventprop train latency_mnist --quick
 
-Published: 97.58 +- 0.12 % (10 seeds). Here: 97.4 % (3 seeds), 11 s per epoch on one core; with our own settings 98.7 %
+Published: 97.58 +- 0.12 % (10 seeds). Here: 97.4 % (3 seeds); with our own settings 98.7 %
 (3 seeds), and with two convolutions (--config experiments/latency_mnist_convolutions.toml) 99.2 %.
 docs/tried_settings.md has the runs.
 """
