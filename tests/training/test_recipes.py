@@ -289,7 +289,7 @@ def test_linear_targets_get_few_neurons_and_only_many_samples_choose_an_epoch():
         data = Currents.constant(x[: len(y)], 50.0, targets=y[:, None])
         return {choice.setting: choice.value for choice in recipe_of(data, data)[1]}
 
-    assert chosen(linear)["hidden"] == (8,) and chosen(curved)["hidden"] == (128,)
+    assert chosen(linear)["hidden"] == (2,) and chosen(curved)["hidden"] == (128,)
     x = rng.standard_normal((5000, 6))
     for y in (linear, x[:4999, 0]):
         assert chosen(y)["validation"] == 0.0, "fewer than 1000 samples would choose"
