@@ -73,7 +73,6 @@ autodoc_mock_imports = ["pygenn", "mpi4py", "submitit", "optuna", "nir", "tonic"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
-napoleon_use_param = False  # one entry for "network, loss: ...", not its text twice
 
 # The switcher lists these versions, newest first. The newest stands at the root of the site, each older one in a folder
 # of its name. SITE is where the site is published; the list is part of it, so that no other server is asked.
