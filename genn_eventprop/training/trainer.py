@@ -92,9 +92,11 @@ class Trainer:
     """Trains one network on one engine.
 
     Args:
-        network, loss: what to train; the loss names the output population. Several losses add up, each times its
-            factor: ``[0.8 * A(output), 0.2 * B(hidden)]``; the first one determines predictions.
-        duration, dt: trial length and time step in ms; without dt, 1 with exact spike times and 0.1 on the grid.
+        network: what to train.
+        loss: names the output population. Several losses add up, each times its factor: ``[0.8 * A(output),
+            0.2 * B(hidden)]``; the first one determines predictions.
+        duration: trial length in ms.
+        dt: time step in ms; default: 1 with exact spike times, 0.1 on the grid.
         spike_times: "grid", "exact", or "auto", which takes exact ones where they are expected to pay and says in one
             line which it took and why (`engines.spike_times`); dense data can change that in `fit`.
         engine: name of an engine, or "auto" for the fastest that this machine can run; options that only this
@@ -127,9 +129,10 @@ class Trainer:
             the end of the previous one, and its gradient takes that initial state as given. "exact": all chunks of a
             recording are one trial with a loss for each, `batch_size` counts recordings, and the gradient is exact;
             samples of no recording are recordings themselves. See docs/long_recordings.md.
-        chunk, memory: with ``carry="exact"``, ms that run at a time (None: 4000 steps, for recordings of more than 16
-            million the root of their number, or what `duration` says if it is shorter), and what states that are kept
-            may take, with exact spike times also pieces, such as "500 MB".
+        chunk: with ``carry="exact"``, ms that run at a time (None: 4000 steps, for recordings of more than 16 million
+            the root of their number, or what `duration` says if it is shorter).
+        memory: with ``carry="exact"``, what states that are kept may take, with exact spike times also pieces, such as
+            "500 MB".
         engine_options: options that only this engine has, such as ``device=1``.
         profile: the forward pass is computed in the integers of this `integer.Profile`, or of the one with this name;
             spikes are then on the grid. See docs/integer_networks.md.
