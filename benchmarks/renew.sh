@@ -4,12 +4,17 @@
 #
 #     MLGENN=OTHER/bin/python bash benchmarks/renew.sh [FOLDER]      # MLGENN: a Python that has ml_genn; else it is told as absent
 #
-# What is in FOLDER (default runs/renewed) already is not measured again. Times are estimates for a quiet core. Read `git diff docs` afterwards.
+# What is in FOLDER (default runs/renewed) already is not measured again; DRY=1 only prints the commands. Times are estimates for a quiet core. Read `git diff docs` afterwards.
 set -u
 out=${1:-runs/renewed} data=${GENN_EVENTPROP_DATA:-../shared/data} failed=()
 export PYTHONPATH=$PWD:$PWD/benchmarks${PYTHONPATH:+:$PYTHONPATH} OMP_NUM_THREADS=1
 mkdir -p "$out"
-try() { echo "== $*"; "$@" || failed+=("$*"); python docs/numbers/tables.py || true; }
+try() {
+    echo "== $*"
+    [ -z "${DRY:-}" ] || return 0
+    "$@" || failed+=("$*")
+    python docs/numbers/tables.py || true
+}
 
 # docs/benchmarks.md
 try python benchmarks/conv_rows.py --numbers docs/numbers/convolutions.json                                        # 1 min
@@ -19,7 +24,7 @@ try python benchmarks/growth.py --figure docs/figures/growth.png                
 # speed on other pages
 try python benchmarks/torch_overhead.py --numbers docs/numbers/torch_overhead.json                                 # 3 min; docs/pytorch.md
 try python benchmarks/scaling.py --keep "$out/scaling.json" --numbers docs/numbers/scaling.json                    # 10 min, all cores; docs/cluster.md
-python benchmarks/connectivity.py --repeats 14 | tee "$out/connectivity.txt"                                       # 2 min; the table of docs/native.md, by hand
+try python benchmarks/connectivity.py --repeats 14                                                                  # 2 min; the table of docs/native.md, by hand
 
 # accuracy on other pages, for which any machine will do
 try python benchmarks/depth.py --numbers docs/numbers/depth.json                                                   # 9 min; docs/silent_and_exploding.md
