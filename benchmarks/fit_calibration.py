@@ -289,9 +289,9 @@ def main() -> None:
         for seed, (true, cell) in enumerate(cells_of(name, options.cells)):
             if seed in before:
                 continue
-            row = fitted(name, true, cell, not options.without_voltage, seed, options.starts)
-            rows = sorted([*(r for r in rows if r["cell"] != seed), row], key=lambda r: r["cell"])
-            print(key, seed, {n: round(z, 2) for n, z in row["z"].items()}, row["by_itself"], flush=True)
+            one = fitted(name, true, cell, not options.without_voltage, seed, options.starts)
+            rows = sorted([*(r for r in rows if r["cell"] != seed), one], key=lambda r: r["cell"])
+            print(key, seed, {n: round(z, 2) for n, z in one["z"].items()}, one["by_itself"], flush=True)
             results[key] = summary(rows) | {"starts": options.starts, "about": environment(), "rows": rows}
             options.out.parent.mkdir(exist_ok=True)
             options.out.write_text(text_of(results))

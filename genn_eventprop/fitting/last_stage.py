@@ -121,20 +121,21 @@ class LastStage:
             found = further
 
     def _most_explained(self) -> Alone | None:
-        """See `run`; with few sweeps a search fits their noise, and what it finds in half of them must explain more of
-        the others."""
+        """See `run`. With few sweeps a search fits their noise: what it finds in one half of them must explain more of
+        the other half than the forced model, and of both halves it is the point that does by more."""
         own, problem, forced, n = self.own, self.problem, self.forced, len(self.own.measured)
         (of_forced,) = own.scores(forced[None])
         if not of_forced.little and np.isfinite(of_forced.mean):
             return None
-        halves = [range(0, n, 2), range(1, n, 2)] if n > 1 else []
-        gain = [
-            own.scores(self._search(half)[None], other)[0].mean - own.scores(forced[None], other)[0].mean
-            for half, other in zip(halves, halves[::-1])
+        halves = [range(0, n, 2), range(1, n, 2)] if n > 1 else [range(n)]
+        points = [self._search(half) for half in halves]
+        gains = [
+            own.scores(point[None], other)[0].mean - own.scores(forced[None], other)[0].mean
+            for point, other in zip(points, halves[::-1])
         ]
-        point = forced if gain and not sum(gain) > 0 else self._search(range(n))
-        if (point == forced).all():
+        if not sum(gains) > 0:
             return None
+        point = points[int(np.argmax(gains))]
         r, jacobian, jumps = problem.smooth(point)
         n_voltage = problem.residuals.n_voltage
         covariance = covariance_at(point, r, jacobian, problem.n_data, n_voltage)

@@ -39,36 +39,41 @@ def test_a_model_that_is_no_such_cell_explains_more_than_the_forced_one(adapting
     assert (np.abs(searched.values - forced.values) <= 3 * searched.deviations).all()
 
 
+def most_explained(even, odd, monkeypatch):
+    """Of four sweeps with one parameter, where the forced model is at 0.5; scores of sweeps by its distance."""
+
+    def scores(points, sweeps=range(4)):
+        every = [(odd if s % 2 else even) for s in sweeps]
+        return [Score(voltage=0.5 + 0.1 * sum(of(x) for of in every)) for x in points[:, 0] - 0.5]
+
+    own = SimpleNamespace(scores=scores, measured=[None] * 4, cells=SimpleNamespace(size=4))
+    problem = SimpleNamespace(
+        smooth=lambda point: (np.full(3, np.inf), np.ones((3, 1)), []), names=["x"], n_data=3,
+        residuals=SimpleNamespace(n_voltage=3), low=0, high=1, fixed={}, priors={},
+    )  # fmt: skip
+    minimum = SimpleNamespace(points=np.array([[0.5]]), cost=np.array([1.0]))
+    monkeypatch.setattr("genn_eventprop.fitting.last_stage.OwnRun", lambda *_: own)
+    return LastStage(problem, minimum, np.empty((0, 1)), FitOptions(), lambda: False)._most_explained()
+
+
 @pytest.mark.parametrize(
     "even, odd, taken",
     [((1.0, 1.0), (-1.0, -1.0), False), ((0.5, 1.0), (-2.0, 0.1), False), ((1.0, 1.0), (0.2, 0.2), True)],
 )
 def test_what_fits_the_noise_of_some_sweeps_is_not_taken(even, odd, taken, monkeypatch):
     """A score has slopes below and above the forced value; what is found in a half must add to the others."""
-    seen = []
-
-    def scores(points, sweeps=range(4)):
-        every = [(odd if s % 2 else even) for s in sweeps]
-        return [Score(voltage=0.5 + 0.1 * sum(x * slopes[int(x > 0)] for slopes in every)) for x in points[:, 0] - 0.5]
-
-    def smooth(point):
-        seen.append(point[0])
-        return np.full(3, np.inf), np.ones((3, 1)), []
-
-    own = SimpleNamespace(
-        scores=scores, measured=[None] * 4, cells=SimpleNamespace(size=4), parameters=lambda point: point
-    )
-    problem = SimpleNamespace(
-        smooth=smooth, names=["x"], n_data=3, residuals=SimpleNamespace(n_voltage=3), low=0, high=1, fixed={}, priors={}
-    )
-    minimum = SimpleNamespace(points=np.array([[0.5]]), cost=np.array([1.0]))
-    monkeypatch.setattr("genn_eventprop.fitting.last_stage.OwnRun", lambda *_: own)
-    stage = LastStage(problem, minimum, np.empty((0, 1)), FitOptions(), lambda: False)
-    alone = stage._most_explained()
+    alone = most_explained(*(lambda x, s=slopes: x * s[int(x > 0)] for slopes in (even, odd)), monkeypatch)
     if not taken:
-        assert alone is None and not seen
+        assert alone is None
     else:  # where no residual can be computed nothing is known of x: a hundred ranges
         assert alone.point > 0.9 and alone.covariance == pytest.approx(1e4)
+
+
+@pytest.mark.parametrize("steep", [2.0, 5.0])
+def test_what_is_taken_was_tried_in_sweeps_of_which_the_search_knew_nothing(steep, monkeypatch):
+    """Of all sweeps a search would find 0.75, where the odd ones are best, and the even ones worse than before."""
+    alone = most_explained(lambda x: -abs(x - 0.1), lambda x: -steep * abs(x - 0.25), monkeypatch)
+    assert alone.point == pytest.approx(0.6, abs=0.01)
 
 
 @pytest.mark.ci
