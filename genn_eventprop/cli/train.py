@@ -43,11 +43,11 @@ OWN_DATA = "own_data"
 
 
 def train(arguments: Sequence[str], program: str) -> None:
-    """Train an experiment, by name or from a Python file: train yin_yang --quick."""
+    """Train an experiment by name or from a Python file, or on your data: train yin_yang --quick, train recordings/."""
     if not arguments or arguments[0] in ("-h", "--help"):
         names = f"Experiments: {', '.join(experiment_names())}; or a Python file; or a file or folder of data."
         options.show_usage(
-            f"usage: {program} EXPERIMENT [OPTIONS]\n\n{textwrap.fill(names, 79)}\n"
+            f"usage: {program} EXPERIMENT|DATA [OPTIONS]\n\n{textwrap.fill(names, 79)}\n"
             f"{program} EXPERIMENT --help lists its options with their defaults.",
             arguments,
         )
