@@ -91,9 +91,14 @@ class Order:
             say(f"note: {name} is left out: {reason}")
         return replace(self, unread=unread)
 
+    @property
+    def _one(self) -> bool:
+        """Whether there is one model, which no setting names."""
+        return len(self.models) == 1 and not any("." in name for kind in NAMED for name in self.settings[kind])
+
     def _settings_of(self, neuron: NeuronModel) -> dict[str, Any]:
-        """Without what names a parameter of other models, where there are several."""
-        if len(self.models) == 1:
+        """Without what names a parameter of other models."""
+        if self._one:
             return self.settings
         here = fitted_model(neuron, self.settings["inject"]).free.params
         settings = dict(self.settings)
@@ -107,8 +112,8 @@ class Order:
         return settings
 
     def _check_names(self) -> None:
-        """Raise `SettingError` for a name that no model has, where there are several."""
-        if len(self.models) == 1:
+        """Raise `SettingError` for a name that no model has, where they are told by their names."""
+        if self._one:
             return
         neurons = [self.neuron(model) for model in self.models]
         known = {n for neuron in neurons for n in fitted_model(neuron, self.settings["inject"]).free.params}

@@ -54,6 +54,14 @@ def folder(tmp_path, monkeypatch):
         (["lif", "cell.csv", "--current-step", "1.5"], "no whole multiple"),
         (["lif", "cell.csv", "--spikes", "spikes.csv", "--sweeps", "7"], "has the sweeps 0 to 0, not [7]"),
         (["lif", "cell.csv", "--spikes", "spikes.csv", "--bounds", "tau_mem=9:4"], "must be finite and ascend"),
+        (
+            ["lif", "cell.csv", "--spikes", "spikes.csv", "--bounds", "lif.tau_mem=9:4"],
+            "of 'tau_mem' must be finite and",
+        ),
+        (
+            ["lif", "cell.csv", "--spikes", "spikes.csv", "--fixed", "eif.gain=1"],
+            "has a parameter 'eif.gain'",
+        ),
         (["li", "cell.csv", "--spikes", "spikes.csv"], "LI"),
         (["lif", "v.csv", "--spikes-above", "500", "--only", "tau"], "V never rises through --spikes-above 500"),
     ],
