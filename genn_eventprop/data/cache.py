@@ -24,7 +24,7 @@ from ..errors import DataError, SettingError
 from ..home import cache_root, expanded
 from ..output import say
 from .events.events import Events
-from .events.storage import FACTS, FILES, digest_of
+from .events.storage import EVENTS, digest_of
 
 VARIABLE = "GENN_EVENTPROP_DATA_CACHE"
 ENTRY, LEFT = re.compile(r".+-[0-9a-f]{32}"), re.compile(r"\..+-[0-9a-f]{32}\..+")
@@ -158,4 +158,4 @@ def _folders(path: Path) -> list[Path]:
 
 def _holds_only_events(folder: Path) -> bool:
     """Whether the files of a folder are, by their names, those of events."""
-    return all(p.is_dir() or p.name in (*FILES, FACTS) for p in folder.iterdir())
+    return all(p.is_dir() or p.name in (*EVENTS.files, EVENTS.record) for p in folder.iterdir())

@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, check_known, shown
-from .currents import storage
 from .currents.currents import Currents
-from .events import check
-from .events import storage as events_storage
+from .events import check, storage
 from .events.events import Events, Index, merge_annotations, require_events
 from .events.samples import Samples, joined_annotations
 
@@ -118,9 +116,8 @@ class Inputs(Samples):
             )
         arrays = dict[str, np.ndarray]()
         for key, part in self.parts.items():
-            of = events_storage.arrays_of(part) if isinstance(part, Events) else storage.arrays_of(part)
-            arrays |= {f"{key}/{field}": array for field, array in of.items()}
-        events_storage.write_npz(arrays, path)
+            arrays |= {f"{key}/{field}": array for field, array in storage.arrays_of(part).items()}
+        storage.write_npz(arrays, path)
 
     def __repr__(self) -> str:
         return f"Inputs({', '.join(f'{key}: {part!r}' for key, part in self.parts.items())})"
@@ -137,23 +134,23 @@ def load_data(path: str | Path, mmap: bool = True) -> DataSet:
         DataError: the path is absent, of another kind, or damaged.
     """
     path = Path(path)
-    if storage.is_folder_of_currents(path):
+    if storage.CURRENTS.is_in(path):
         return Currents.load(path, mmap)
     if path.suffix != ".npz":
         return Events.load(path, mmap)
-    with events_storage.open_npz(path) as file:
+    with storage.open_npz(path) as file:
         names: list[str] = list(file.files)
         if not any("/" in name for name in names):
             return Currents.load(path) if "values" in names and "times" not in names else Events.load(path)
-        arrays = events_storage.read_arrays(file, names, path)
+        arrays = storage.read_arrays(file, names, path)
     parts: dict[str, dict[str, np.ndarray]] = {}
     for name, array in arrays.items():
         key, _, field = name.partition("/")
         parts.setdefault(key, {})[field] = array
     try:
         return Inputs({
-            key: Currents(**storage.arguments(of, path)) if "values" in of
-            else Events(**events_storage.arguments(of, path))
+            key: Currents(**storage.arguments(storage.CURRENTS, of, path)) if "values" in of
+            else Events(**storage.arguments(storage.EVENTS, of, path))
             for key, of in parts.items()
         })  # fmt: skip
     except (DataError, TypeError) as error:  # an array that no input has, or one that is missing

@@ -24,10 +24,9 @@ from ..output import say
 from .audio import inner_ear
 from .cache import cached
 from .currents.currents import Currents
-from .currents.storage import is_folder_of_currents
 from .events.events import Events
 from .events.folder import class_folders, read_file, read_folder, reader_of
-from .events.storage import FACTS, open_npz, read_array
+from .events.storage import CURRENTS, EVENTS, open_npz, read_array
 from .inputs import Inputs, load_data
 from .readers import arrays, fsdd, hdf5, text, ts
 
@@ -67,7 +66,7 @@ def open_events(
         DataError: `path` does not exist, or is not a known kind of data.
     """
     path = expanded(path)
-    if path.is_dir() and not is_events_folder(path):
+    if path.is_dir() and not EVENTS.is_in(path):
         if reader is None and any(file.suffix.lower() in SOUND for file in files_of(path)):
             return _open_recordings(path, seed, progress, cache)
         events, names, _ = read_folder(Events, path, reader, **options)
@@ -158,7 +157,7 @@ def _read_curves(files: list[Path], **annotations: Any) -> Currents:
 def _holds_currents(path: Path) -> bool:
     """Whether `save` of `Currents`, or of several inputs, wrote it."""
     if path.is_dir():
-        return is_folder_of_currents(path)
+        return CURRENTS.is_in(path)
     if not _is_file(path, NPZ):
         return False
     with open_npz(path) as file:
@@ -241,11 +240,6 @@ def official_test(path: str | Path) -> np.ndarray | None:
         return np.asarray(read_array(file, "is_test", path), bool) if "is_test" in file.files else None
 
 
-def is_events_folder(path: Path) -> bool:
-    """Whether `Events.save` wrote this folder."""
-    return (path / FACTS).is_file()
-
-
 def _open_recordings(folder: Path, seed: int, progress: bool, cache: Path | None) -> tuple[Events, list[str]]:
     files, _, _, names = inner_ear.recordings(folder)
     ear = inner_ear.Ear()
@@ -271,7 +265,7 @@ def files_of(path: Path) -> list[Path]:
     Raises:
         DataError: a folder with neither.
     """
-    if not path.is_dir() or is_events_folder(path) or is_folder_of_currents(path):
+    if not path.is_dir() or EVENTS.is_in(path) or CURRENTS.is_in(path):
         return [path]
     _refuse_home(path)
     files = _files_below(path)

@@ -212,11 +212,11 @@ def test_written_a_piece_at_a_time(tmp_path):
         (lambda f: flip(f / "values.f4"), "do not match its checksum"),
         (lambda f: flip(f / "samples.npz"), "samples.npz"),
         (lambda f: (f / "currents.json").write_text("{"), "not a folder of currents"),
-        (lambda f: edit(f, steps=-1), "must say samples, steps and channels"),
+        (lambda f: edit(f, steps=-1), "steps must be one integer >= 0, is '-1'"),
         (lambda f: edit(f, format="genn_eventprop currents 9"), "write the folder again"),
         (lambda f: edit(f, dt="1"), "dt must be one number"),
         (lambda f: edit(f, dt=1.0), "currents.json is damaged"),
-        (lambda f: edit(f, name=3), "name is 3"),
+        (lambda f: edit(f, name=3), "name must be one text, is '3'"),
         (lambda f: (f / "samples.npz").unlink(), "no such file"),
     ],
 )

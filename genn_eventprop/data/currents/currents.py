@@ -20,7 +20,8 @@ from ...errors import DataError, is_number, shown
 from ..events import check
 from ..events.events import Index
 from ..events.samples import Samples, joined_annotations
-from . import storage
+from ..events.storage import CURRENTS, load, save
+from .storage import CurrentsWriter
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,17 +174,12 @@ class Currents(Samples):
 
     def save(self, path: str | Path) -> None:
         """Write to `path`: one compressed file if it ends in .npz, else a folder for memory-mapping. Atomic."""
-        storage.save(self, Path(path))
+        save(self, Path(path), CurrentsWriter(path, self.n_steps, self.n_channels, self.dt))
 
     @classmethod
     def load(cls, path: str | Path, mmap: bool = True) -> Currents:
         """Read what `save` wrote to `path`; the values of a folder are memory-mapped unless mmap is False."""
-        try:
-            currents = cls(**storage.load(Path(path), mmap))
-        except DataError as error:
-            raise DataError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
-        storage.verify(Path(path))
-        return currents
+        return load(cls, CURRENTS, Path(path), mmap)
 
     def _form(self) -> str:
         return f"{self.n_steps} steps of {self.dt:g} ms, {self.n_channels} channels"
@@ -240,7 +236,7 @@ def _float32(values: Any, where: str) -> np.ndarray:
 
 def _check_finite(values: np.ndarray, where: str) -> None:
     """Raise at the first value that is nan or infinite; reads a mapped file in blocks."""
-    rows = max(1, storage.BLOCK // (values.shape[1] * values.shape[2]))
+    rows = max(1, check.BLOCK // (values.shape[1] * values.shape[2]))
     for start in range(0, len(values), rows):
         wrong = ~np.isfinite(values[start : start + rows])
         if wrong.any():

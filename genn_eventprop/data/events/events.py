@@ -236,7 +236,7 @@ class Events(Samples):
         """Write to `path`: one compressed file if it ends in .npz, else a folder for memory-mapping. Atomic."""
         from . import storage
 
-        storage.save(self, Path(path))
+        storage.save(self, Path(path), storage.EventsWriter(Path(path), self.n_channels))
 
     @classmethod
     def load(cls, path: str | Path, mmap: bool = True) -> Events:
@@ -244,12 +244,7 @@ class Events(Samples):
         False."""
         from . import storage
 
-        try:
-            events = cls(**storage.load(Path(path), mmap))
-        except DataError as error:
-            raise DataError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
-        storage.verify(Path(path))  # after the checks of `Events`, which say which sample and event is wrong
-        return events
+        return storage.load(cls, storage.EVENTS, Path(path), mmap)
 
     def plot(self, samples: Index = 0, path: str | Path | None = None, **options: Any) -> Any:
         """Raster of one or more samples; returns the matplotlib figure.

@@ -1,9 +1,9 @@
-"""Events on disk: a compressed .npz, or a folder whose times and channels can be memory-mapped. No pickle.
+"""Data sets on disk: a compressed .npz, or a folder whose large arrays can be memory-mapped. No pickle.
 
-A folder holds events.json (numbers, name, format, the SHA-256 of itself and of the other files), samples.npz (offsets,
-labels, groups) and the flat arrays raw: times.f8 (float64 ms) and channels.i4 (int32), little endian. It is written
-sample by sample (`EventsWriter`), so that converting a data set needs memory for one sample only, and appears under its
-name by one rename when it is complete.
+A folder of events holds events.json (numbers, name, format, the SHA-256 of itself and of the other files), samples.npz
+(offsets, labels, groups, targets) and the flat arrays raw: times.f8 (float64 ms) and channels.i4 (int32), little
+endian; one of currents likewise (`Layout`). It is written piece by piece (`EventsWriter`), so that converting a data
+set needs memory for one sample only, and appears under its name by one rename when it is complete.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from io import BufferedReader
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -34,35 +34,72 @@ from ...checksummed import parsed, verified, with_checksum
 from ...errors import DataError
 from ...modelling.memory import in_words, physical_memory
 from ...regular import open_regular, read_regular
-from .check import BLOCK, Recordings
+from .check import BLOCK
 
-FORMAT = "genn_eventprop events 1"
-FILES, FACTS = ("times.f8", "channels.i4", "samples.npz"), "events.json"
+SAMPLES = "samples.npz"
+OF_SAMPLES = ("labels", "groups", "targets")
 
 
 @dataclass(frozen=True)
-class FolderKind:
-    """Folders of one kind of data.
+class Layout:
+    """How data sets of one kind lie on disk.
 
     Args:
-        word: what they hold. record: the file that says what the others are. files: the others, raw arrays first.
+        word: what they are. raw: the large arrays -> their types; in a folder, array NAME of "<f8" is the file NAME.f8.
+        shape: the numbers in the record of a folder that are the shape of these arrays.
+        numbers: the fields of a data set that are single values; the first one must be there.
+        of_samples: its other arrays; "offsets" must be there.
     """
 
     word: str
-    record: str
-    files: tuple[str, ...]
+    raw: Mapping[str, str]
+    shape: tuple[str, ...]
+    numbers: tuple[str, ...]
+    of_samples: tuple[str, ...] = OF_SAMPLES
 
     @property
-    def raw(self) -> tuple[str, ...]:
-        """Flat arrays, written piece by piece."""
-        return tuple(name for name in self.files if not name.endswith(".npz"))
+    def format(self) -> str:
+        """The first line of a folder's record, so to speak."""
+        return f"genn_eventprop {self.word} 1"
+
+    @property
+    def record(self) -> str:
+        """The file of a folder that says what the others are."""
+        return f"{self.word}.json"
+
+    @property
+    def raw_files(self) -> dict[str, str]:
+        """Array -> its file in a folder."""
+        return {name: f"{name}.{dtype[1:]}" for name, dtype in self.raw.items()}
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files of a folder besides the record."""
+        return *self.raw_files.values(), SAMPLES
+
+    @property
+    def needed(self) -> set[str]:
+        """What every file has."""
+        return {*self.raw, self.numbers[0], *({"offsets"} & {*self.of_samples})}
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether `save` wrote this folder."""
+        return (folder / self.record).is_file()
 
 
-EVENTS = FolderKind("events", FACTS, FILES)
-FLAT = ("times", "channels", "offsets", "n_channels", "n_classes", "name", "labels", "groups", "targets")
+EVENTS = Layout(
+    "events", {"times": "<f8", "channels": "<i4"}, ("events",), ("n_channels", "n_classes", "name"),
+    ("offsets", *OF_SAMPLES),
+)  # fmt: skip
+CURRENTS = Layout("currents", {"values": "<f4"}, ("samples", "steps", "channels"), ("dt", "n_classes", "name"))
+KINDS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(("events", "samples", "steps", "channels", "n_channels", "n_classes"), (int, "one integer >= 0")),
+    **dict.fromkeys(("format", "name"), (str, "one text")),
+    "dt": ((int, float), "one number"), "files": (dict, "a record"),
+}  # fmt: skip
+"""What the numbers and texts of files must be."""
 PACKED = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1100}
 """Bytes that a way of packing makes one of, at most."""
-OF_SAMPLES = ("offsets", "labels", "groups", "targets")
 UNREADABLE = (
     ValueError, OSError, EOFError, LookupError, TypeError, RuntimeError, SyntaxError, tokenize.TokenError,
     zipfile.BadZipFile, zlib.error, struct.error, OverflowError, MemoryError,
@@ -70,14 +107,21 @@ UNREADABLE = (
 """What NumPy and the zip reader raise on npz files that are damaged: the header of an array is Python text."""
 
 
-def save(events: Recordings, path: Path) -> None:
-    """Write `events` to a .npz file or a folder; the old one stays whole until the new one is complete."""
+Kind = TypeVar("Kind")
+
+
+def save(data: Any, path: Path, writer: FolderWriter) -> None:
+    """Write `data` to a .npz file, or by its `writer` to a folder; the old one stays whole until the new one is
+    complete."""
     if path.suffix == ".npz":
-        return write_npz(arrays_of(events), path)
-    with EventsWriter(path, events.n_channels, events.n_classes, events.name) as writer:
-        for start in range(0, len(events.times), BLOCK):
-            writer.append_flat(events.times[start : start + BLOCK], events.channels[start : start + BLOCK])
-        writer.finish(events.offsets, events.labels, events.groups, events.targets)
+        return write_npz(arrays_of(data), path)
+    raw = [getattr(data, name) for name in writer.layout.raw]
+    rows = max(1, BLOCK * len(raw[0]) // max(raw[0].size, 1))
+    with writer:
+        for start in range(0, len(raw[0]), rows):
+            writer.append_flat(*(array[start : start + rows] for array in raw))
+        of_samples = {name: getattr(data, name) for name in writer.layout.of_samples}
+        writer.complete(of_samples, {name: getattr(data, name) for name in writer.layout.numbers})
 
 
 def save_pieces(path: Path, n_channels: int, pieces: Iterable[tuple[np.ndarray, np.ndarray]], name: str = "") -> None:
@@ -90,24 +134,63 @@ def save_pieces(path: Path, n_channels: int, pieces: Iterable[tuple[np.ndarray, 
         writer.finish(np.array([0, size]))
 
 
-def load(path: Path, mmap: bool = True) -> dict[str, Any]:
-    """The arguments of `Events` from what `save` wrote.
+def load(kind: type[Kind], layout: Layout, path: Path, mmap: bool = True) -> Kind:
+    """A data set, `Events` or `Currents`, from what `save` wrote; raw arrays of a folder are mapped with `mmap`.
 
     Raises:
         DataError: the path is absent, of another kind, cut short, or damaged.
     """
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder of events")
-    if path.is_dir():
-        return _load_folder(path, mmap)
+        raise DataError(f"{path}: no such file or folder of {layout.word}")
+    try:
+        data = kind(**(_of_folder(layout, path, mmap) if path.is_dir() else _of_file(layout, path)))
+    except DataError as error:
+        raise DataError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+    _verify(layout, path)  # after the checks of the data set, which say which sample and event is wrong
+    return data
+
+
+def _of_file(layout: Layout, path: Path) -> dict[str, Any]:
     with open_npz(path) as file:
-        missing = {"times", "channels", "offsets", "n_channels"} - set(file.files)
-        if missing:
-            raise DataError(
-                f"{path}: not a file of events (no array {', '.join(sorted(missing))}); it has {file.files}"
-            )
-        arrays = read_arrays(file, [name for name in FLAT if name in file.files], path)
-    return arguments(arrays, path)
+        if missing := layout.needed - {*file.files}:
+            other = "; data.readers.currents.read_npz reads arrays of other names" if layout is CURRENTS else ""
+            absent = ", ".join(sorted(missing))
+            raise DataError(f"{path}: not a file of {layout.word} (no array {absent}); it has {file.files}{other}")
+        names = (*layout.raw, *layout.of_samples, *layout.numbers)
+        return arguments(layout, read_arrays(file, [name for name in names if name in file.files], path), path)
+
+
+def arguments(layout: Layout, arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, Any]:
+    """Arguments of a data set from the arrays of an npz file; `arrays_of` is the reverse.
+
+    Raises:
+        DataError: a number or text that is none.
+    """
+    numbers = {n: arrays[n].item() if arrays[n].shape == () else arrays[n] for n in layout.numbers if n in arrays}
+    try:
+        _check(numbers)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}; it is not a file of {layout.word}") from None
+    return {"name": path.stem, **{n: a for n, a in arrays.items() if n not in numbers}, **numbers}
+
+
+def arrays_of(data: Any) -> dict[str, np.ndarray]:
+    """All of a data set as arrays of an npz file."""
+    values = {field.name: getattr(data, field.name) for field in fields(data)}
+    return {name: np.asarray(value) for name, value in values.items() if value is not None}
+
+
+def _check(record: Mapping[str, Any], needed: Iterable[str] = ()) -> None:
+    """Raise `ValueError` for a number or text of another kind than `KINDS` says, or one that is missing."""
+    for name in needed:
+        if name not in record:
+            raise ValueError(f"{name} is missing")
+    for name, value in record.items():
+        kind, words = KINDS.get(name, (object, ""))
+        if name not in KINDS or (value is None and name in ("n_classes", "name")):
+            continue
+        if not isinstance(value, kind) or isinstance(value, bool) or (kind is int and not 0 <= value < 2**63):
+            raise ValueError(f"{name} must be {words}, is {str(value)[:40]!r}")
 
 
 def open_file(path: Path) -> BufferedReader:
@@ -166,6 +249,15 @@ def read_arrays(file: Any, names: Iterable[str], path: Path) -> dict[str, np.nda
     return arrays
 
 
+def array_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+    """(shape, type) of the array in a .npy file that is open at its beginning; it is left behind the header."""
+    version = np.lib.format.read_magic(file)
+    # the third version differs from the second in the encoding of names only
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
 def _declared_size(file: Any, name: str) -> int:
     """Bytes of an array by its header, which must be those that follow it.
 
@@ -176,10 +268,7 @@ def _declared_size(file: Any, name: str) -> int:
     # there is: both numbers must agree with each other, and with what so many packed bytes can become
     info = file.zip.getinfo(name if name in file.zip.namelist() else f"{name}.npy")
     with file.zip.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        # the third version differs from the second in the encoding of names only
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(member)
+        shape, dtype = array_header(member)
         size, rest = math.prod(shape) * dtype.itemsize, info.file_size - member.tell()
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not read")
@@ -188,37 +277,6 @@ def _declared_size(file: Any, name: str) -> int:
     if min(shape, default=0) < 0 or size != rest:
         raise ValueError(f"its header says {shape} of {dtype}, {size} bytes, but there are {rest}")
     return size
-
-
-def arguments(arrays: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
-    """Arguments of `Events` from the arrays of a file."""
-    numbers = {name: _number(arrays[name], name, path) for name in ("n_channels", "n_classes") if name in arrays}
-    name = _text(arrays["name"], path) if "name" in arrays else path.stem
-    return {name: array for name, array in arrays.items() if name in FLAT} | numbers | {"name": name}
-
-
-def _number(value: np.ndarray, name: str, path: Path) -> int:
-    if value.shape != () or value.dtype.kind not in "iu":
-        raise DataError(
-            f"{path}: {name} must be one integer, is {value.shape} {value.dtype}; it is not a file of events"
-        )
-    return int(value)
-
-
-def _text(value: np.ndarray, path: Path) -> str:
-    if value.shape != () or value.dtype.kind != "U":
-        raise DataError(f"{path}: name must be one text, is {value.shape} {value.dtype}; it is not a file of events")
-    return str(value)
-
-
-def arrays_of(events: Recordings) -> dict[str, np.ndarray]:
-    """All of `events` as arrays of an npz file; `arguments` is the reverse."""
-    arrays: dict[str, Any] = {"times": events.times, "channels": events.channels, "offsets": events.offsets}
-    arrays |= {"n_channels": np.int64(events.n_channels), "name": np.array(events.name)}
-    optional = {"labels": events.labels, "groups": events.groups, "n_classes": events.n_classes}
-    optional["targets"] = events.targets
-    arrays |= {name: value for name, value in optional.items() if value is not None}
-    return {name: np.asarray(value) for name, value in arrays.items()}
 
 
 def write_npz(arrays: dict[str, np.ndarray], path: Path) -> None:
@@ -230,17 +288,18 @@ def write_npz(arrays: dict[str, np.ndarray], path: Path) -> None:
 class FolderWriter:
     """Writes a folder piece by piece; leaves nothing behind unless `complete` was reached."""
 
-    def __init__(self, path: Path, kind: FolderKind) -> None:
-        self.path, self.kind = path, kind
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self.path, self.layout = path, layout
         self.files: list[Any] = []
+        self.length = 0
 
     def __enter__(self) -> Self:
-        check_replaceable(self.path, self.kind)
+        check_replaceable(self.path, self.layout)
         with self.writing():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.temporary = Path(mkdtemp(dir=self.path.parent, prefix=f".{self.path.name}."))
             try:
-                for name in self.kind.raw:
+                for name in self.layout.raw_files.values():
                     self.files.append(open(self.temporary / name, "wb"))
             except OSError:
                 shutil.rmtree(self.temporary, ignore_errors=True)
@@ -251,22 +310,35 @@ class FolderWriter:
         """Errors of the operating system in words, see `write_errors`."""
         return write_errors(self.path, DataError, after="; no partial file is kept")
 
-    def complete(self, samples: dict[str, Any], facts: dict[str, Any]) -> None:
+    def append_flat(self, *arrays: np.ndarray) -> None:
+        """More of each raw array: times and channels of events, whatever samples they belong to, or values of
+        currents."""
+        self.length += len(arrays[0])
+        with self.writing(), np.errstate(over="ignore"):  # infinite values are refused when the folder is loaded
+            for file, array, dtype in zip(self.files, arrays, self.layout.raw.values()):
+                file.write(np.ascontiguousarray(array, dtype).data)  # `tofile` does not tell why it failed
+
+    def shape(self) -> tuple[int, ...]:
+        """Of the raw arrays."""
+        return (self.length,)
+
+    def complete(self, samples: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Complete the folder and give it its name; an older folder of that name is replaced.
 
         Args:
-            samples: arrays of the samples, None for what there is not. facts: for the record, beside the checksums.
+            samples: arrays of samples.npz, None for those that there are not. facts: of the record.
         """
         with self.writing():
             there = {name: np.asarray(value) for name, value in samples.items() if value is not None}
-            np.savez(self.temporary / "samples.npz", **there)  # type: ignore[arg-type]
+            np.savez(self.temporary / SAMPLES, **there)  # type: ignore[arg-type]
             for file in self.files:
                 file.flush()
                 os.fsync(file.fileno())
                 file.close()
-            facts["files"] = {name: digest_of(self.temporary / name) for name in self.kind.files}
-            (self.temporary / self.kind.record).write_text(json.dumps(with_checksum(facts), indent=1) + "\n")
-            _replace_folder(self.temporary, self.path, self.kind)
+            record = {"format": self.layout.format, **facts, **dict(zip(self.layout.shape, self.shape()))}
+            record["files"] = {name: digest_of(self.temporary / name) for name in self.layout.files}
+            (self.temporary / self.layout.record).write_text(json.dumps(with_checksum(record), indent=1) + "\n")
+            _replace_folder(self.temporary, self.path, self.layout)
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -293,20 +365,13 @@ class EventsWriter(FolderWriter):
         self.counts.append(len(times))
         self.append_flat(times, channels)
 
-    def append_flat(self, times: np.ndarray, channels: np.ndarray) -> None:
-        """More events, whatever samples they belong to; `finish` is then given the offsets."""
-        with self.writing():
-            self.files[0].write(np.ascontiguousarray(times, "<f8").data)  # `tofile` does not tell why it failed
-            self.files[1].write(np.ascontiguousarray(channels, "<i4").data)
-
     def finish(
         self, offsets: np.ndarray | None = None, labels: Any = None, groups: Any = None, targets: Any = None
     ) -> None:
         """Complete the folder and give it its name; an older folder of that name is replaced."""
         if offsets is None:
             offsets = np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
-        facts = {"format": FORMAT, "name": self.name, "n_channels": self.n_channels, "n_classes": self.n_classes}
-        facts |= {"samples": len(offsets) - 1, "events": int(offsets[-1])}
+        facts = {"name": self.name, "n_channels": self.n_channels, "n_classes": self.n_classes}
         self.complete({"offsets": offsets, "labels": labels, "groups": groups, "targets": targets}, facts)
 
 
@@ -316,29 +381,29 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_replaceable(path: Path, kind: FolderKind = EVENTS) -> None:
+def check_replaceable(path: Path, layout: Layout = EVENTS) -> None:
     """Raise `DataError` if something other than a folder of this kind, and nothing but that, is in the way."""
     if not path.exists():
         return
     names = sorted(p.name for p in path.iterdir()) if path.is_dir() else [""]
-    others = sorted(set(names) - {*kind.files, kind.record})
-    if others or (names and not is_folder_of(path, kind)):
+    others = sorted(set(names) - {*layout.files, layout.record})
+    if others or (names and not is_folder_of(path, layout)):
         strange = next((name for name in others if name), "")
-        problem = f"holds {strange}, which is no file of {kind.word}" if strange else f"is no folder of {kind.word}"
+        problem = f"holds {strange}, which is no file of {layout.word}" if strange else f"is no folder of {layout.word}"
         raise DataError(f"{path} exists and {problem}; it is not replaced: choose another name, or remove it")
 
 
-def is_folder_of(path: Path, kind: FolderKind) -> bool:
+def is_folder_of(path: Path, layout: Layout) -> bool:
     """Whether a folder has a record of ours, be it a damaged one."""
     try:
-        return f"genn_eventprop {kind.word}".encode() in read_regular(path / kind.record)
+        return f"genn_eventprop {layout.word}".encode() in read_regular(path / layout.record)
     except OSError:
         return False
 
 
-def _replace_folder(new: Path, path: Path, kind: FolderKind) -> None:
+def _replace_folder(new: Path, path: Path, layout: Layout) -> None:
     """Give `new` the name `path`. A folder cannot be renamed over a full one: the old one steps aside first."""
-    check_replaceable(path, kind)
+    check_replaceable(path, layout)
     old = None
     if path.exists():
         old = Path(mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
@@ -348,24 +413,26 @@ def _replace_folder(new: Path, path: Path, kind: FolderKind) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _load_folder(path: Path, mmap: bool) -> dict[str, Any]:
+def _of_folder(layout: Layout, path: Path, mmap: bool) -> dict[str, Any]:
     try:
-        facts = _facts(parsed(read_regular(path / "events.json")))
+        facts = parsed(read_regular(path / layout.record))
+        if not isinstance(facts, dict):
+            raise ValueError(f"expected a record, got a {type(facts).__name__}")
+        _check(facts, ("format", *layout.shape, layout.numbers[0]))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a folder of events (events.json: {error})") from error
-    if facts["format"] != FORMAT:
-        raise DataError(f"{path}: format {facts['format']!r}, this version reads {FORMAT!r}; write the folder again")
-    shape = (facts["events"],)
-    times = raw_array(path / "times.f8", "<f8", shape, mmap)
-    channels = raw_array(path / "channels.i4", "<i4", shape, mmap)
-    with open_npz(path / "samples.npz") as samples:
-        there = [name for name in OF_SAMPLES if name in samples.files]
-        arrays = read_arrays(samples, there, path / "samples.npz")
-    arrays |= {"times": times, "channels": channels}
-    if "offsets" not in arrays:
-        raise DataError(f"{path}: samples.npz has no offsets; the folder is damaged, write it again")
-    extra = {name: facts.get(name) for name in ("n_channels", "name", "n_classes")}
-    return arguments(arrays | {k: np.asarray(v) for k, v in extra.items() if v is not None}, path)
+        raise DataError(f"{path}: not a folder of {layout.word} ({layout.record}: {error})") from error
+    if facts["format"] != layout.format:
+        raise DataError(
+            f"{path}: format {facts['format']!r}, this version reads {layout.format!r}; write the folder again"
+        )
+    shape = tuple(facts[name] for name in layout.shape)
+    raw = {n: raw_array(path / file, layout.raw[n], shape, mmap) for n, file in layout.raw_files.items()}
+    with open_npz(path / SAMPLES) as samples:
+        there = [name for name in layout.of_samples if name in samples.files]
+        arrays = raw | read_arrays(samples, there, path / SAMPLES)
+    if missing := layout.needed - {*arrays, *facts}:
+        raise DataError(f"{path}: {SAMPLES} has no {', '.join(missing)}; the folder is damaged, write it again")
+    return arrays | {n: facts.get(n) for n in layout.numbers} | {"name": facts.get("name") or path.stem}
 
 
 def raw_array(file: Path, dtype: str, shape: tuple[int, ...], mmap: bool) -> np.ndarray:
@@ -381,31 +448,8 @@ def raw_array(file: Path, dtype: str, shape: tuple[int, ...], mmap: bool) -> np.
     return np.memmap(file, dtype, "r", shape=shape) if mmap and size else np.fromfile(file, dtype).reshape(shape)
 
 
-def _facts(record: Any) -> dict[str, Any]:
-    """events.json with values of the right kinds.
-
-    Raises:
-        ValueError: saying which is not.
-    """
-    if not isinstance(record, dict):
-        raise ValueError(f"expected a record, got a {type(record).__name__}")
-    for name, kind, words in (
-        ("format", str, "a string"), ("events", int, "a number of events"), ("n_channels", int, "a number of channels"),
-        ("n_classes", int, "a number of classes"), ("name", str, "a string"), ("files", dict, "a record"),
-    ):  # fmt: skip
-        value = record.get(name)
-        if name not in record and name in ("format", "events", "n_channels"):
-            raise ValueError(f"{name} is missing")
-        if name not in record or (value is None and name in ("n_classes", "name")):
-            continue
-        if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 0):
-            raise ValueError(f"{name} must be {words}, is {str(value)[:40]!r}")
-    return record
-
-
-def verify(path: Path, kind: FolderKind = EVENTS) -> None:
-    """Raise `DataError` if a file of a folder has changed since it was written; folders of older versions have no
-    checksums.
+def _verify(layout: Layout, path: Path) -> None:
+    """Raise `DataError` if a file of a folder has changed since it was written.
 
     Every byte is read once more for this whenever a folder is opened. The checks of `Events` do not see a flipped bit
     in `times.f8` that leaves the times in order: training on other data than those that were saved would go unnoticed.
@@ -413,12 +457,9 @@ def verify(path: Path, kind: FolderKind = EVENTS) -> None:
     if not path.is_dir():
         return
     try:
-        facts = verified(read_regular(path / kind.record))
-        digests = facts.get("files", {})
-        if not isinstance(digests, dict):
-            raise ValueError(f"files must be a record, is {str(digests)[:40]!r}")
+        digests = verified(read_regular(path / layout.record)).get("files", {})
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: {kind.record} is damaged: {error}; write the folder again") from None
+        raise DataError(f"{path}: {layout.record} is damaged: {error}; write the folder again") from None
     for name, digest in digests.items():
-        if name in kind.files and digest_of(path / name) != digest:
+        if name in layout.files and digest_of(path / name) != digest:
             raise DataError(f"{path / name}: its contents do not match its checksum; it is damaged, write it again")

@@ -21,7 +21,7 @@ from ..events import check
 from ..events.disk import FileNumbers, raw
 from ..events.events import Events
 from ..events.folder import READERS, in_pieces, reader_of
-from ..events.storage import UNREADABLE, open_file, save_pieces
+from ..events.storage import EVENTS, UNREADABLE, array_header, open_file, save_pieces
 from .hdf5 import open_hdf5, reading
 from .hdf5_inside import inside
 
@@ -64,9 +64,7 @@ def open_recordings(
         raise DataError(f"{path}: there is no option {next(iter(options))!r} for such a file")
     if path.is_dir():
         there = there or Events.load(path)
-        rows = [
-            _raw(path / file, 0, kind, len(there.times)) for file, kind in (("times.f8", "<f8"), ("channels.i4", "<i4"))
-        ]
+        rows = [_raw(path / EVENTS.raw_files[name], 0, kind, len(there.times)) for name, kind in EVENTS.raw.items()]
         offsets = there.offsets if offsets is None else offsets
         labels, groups = (b if a is None else a for a, b in ((labels, there.labels), (groups, there.groups)))
     else:
@@ -118,9 +116,7 @@ def _npz_row(path: Path, name: str) -> Row:
             content.seek(member.header_offset + LOCAL_HEADER - 4)
             more = sum(int.from_bytes(content.read(2), "little") for _ in range(2))  # lengths of name and extra field
             content.seek(member.header_offset + LOCAL_HEADER + more)
-            version = np.lib.format.read_magic(content)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(content)
+            shape, dtype = array_header(content)
         except UNREADABLE as error:
             raise DataError(f"{path}: not a readable npz file ({error}); download or write it again") from error
         _check_row(f"{path}: {name}", shape, dtype)
