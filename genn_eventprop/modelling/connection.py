@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import NetworkError
-from .connectivity import Connectivity, Conv2D, Dense, Pool2D, Shape
+from .connectivity import Connectivity, Conv2D, Dense, Pool2D, Shape, Synapses
 from .connectivity.base import as_mask
 from .delay import Delay
 from .memory import check_fits
@@ -143,6 +143,22 @@ def draw(c: Connection, stream: Callable[[str], np.random.Generator]) -> dict[st
     if isinstance(kind, Dense) and kind.mask is not None:
         values[key] = np.where(kind.mask, values[key], 0.0)
     return values | _draw_delays(c, stream)
+
+
+def synapses_of(c: Connection, values: Mapping[str, np.ndarray]) -> Synapses:
+    """The synapses of a connection that is not dense, with these values of its parameters."""
+    table = c.connectivity.synapses(c.source.shape, c.target.shape)
+    return table if table is not None else Synapses.of_pairs(values[f"{c.name}.pairs"], *c.shape)
+
+
+def matrix_of(c: Connection, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Weights (M, N) of a connection, 0 where there is no synapse."""
+    weight = np.asarray(values[c.weight_name], np.float64)
+    if c.connectivity.form == "dense":
+        return weight
+    table, dense = synapses_of(c, values), np.zeros(c.shape)
+    dense[table.source, table.target] = weight.ravel()[table.weights]
+    return dense
 
 
 def check_array(kind: Connectivity, wanted: Shape, key: str, source: str) -> None:

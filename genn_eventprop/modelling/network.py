@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import NetworkError, shown
+from ..errors import DescriptionError, NetworkError, shown
 from ..integer.network import IntegerNetwork
 from ..integer.profile import Profile, as_profile
 from .connection import Connection, as_learned, as_sign, check_array, check_memory, draw
@@ -396,6 +396,25 @@ def check_values(
                 raise NetworkError(f"{key}: a time constant must be positive, got {values[key].min():g} ms")
         current = {n: values.get(f"{name}.{n}", param.value) for n, param in params.items()}
         check_below(model, current, f"population {name!r} ({model.name})")
+
+
+def check_complete(network: Network, values: Mapping[str, np.ndarray]) -> None:
+    """Raise `DescriptionError` unless there is a value of the right shape for every parameter, and what
+    `Network.check_parameters` raises."""
+    names = [c.weight_name for c in network.connections]
+    names += [f"{c.name}.pairs" for c in network.connections if isinstance(c.connectivity, Sparse)]
+    names += [f"{c.name}.delay" for c in network.connections if c.delays]
+    names += [f"{p.name}.{n}" for p in network.populations for n in p.model.params]
+    if missing := [name for name in names if name not in values]:
+        raise DescriptionError(f"no value is given for {', '.join(missing)}; see Network.initial_parameters")
+    for c in network.connections:
+        if (got := np.shape(values[c.weight_name])) != c.weight_shape:
+            raise DescriptionError(f"{c.name}.weight has shape {got}, this network needs {c.weight_shape}")
+    for p in network.populations:
+        for n in p.model.params:
+            if (count := np.size(values[f"{p.name}.{n}"])) not in (1, p.size):
+                raise DescriptionError(f"{p.name}.{n} has {count} values for {p.size} neurons")
+    network.check_parameters({k: np.asarray(v) for k, v in values.items()})
 
 
 def check_synapses(values: Mapping[str, np.ndarray], name: str, pre: int, post: int, longest: float) -> None:

@@ -11,7 +11,9 @@ import numpy as np
 
 from ..atomic import replaced_file
 from ..errors import DescriptionError
-from ..modelling import Connection, Conv2D, Network, Population, Sparse, Synapses
+from ..modelling import Conv2D, Network, Population
+from ..modelling.connection import matrix_of
+from ..modelling.network import check_complete
 from ..modelling.parameters import is_open
 from .dialects import Dialect, dialect_of
 from .images import Images
@@ -122,15 +124,8 @@ def lost(graph: Any) -> tuple[str, ...]:
 def _check(network: Network, values: Mapping[str, np.ndarray], dialect: Dialect) -> None:
     if network.currents:
         raise DescriptionError(f"NIR has no currents as inputs, but {network.currents[0].name!r} is one")
-    names = [name for c in network.connections for name in _values_of(c)]
-    names += [f"{p.name}.{n}" for p in network.populations for n in p.model.params]
-    missing = [name for name in names if name not in values]
-    if missing:
-        raise DescriptionError(f"no value is given for {', '.join(missing)}; see Network.initial_parameters")
+    check_complete(network, values)
     for c in network.connections:
-        if np.shape(values[c.weight_name]) != c.weight_shape:
-            got = np.shape(values[c.weight_name])
-            raise DescriptionError(f"{c.name}.weight has shape {got}, this network needs {c.weight_shape}")
         if c.delays is not None and c.delays.kind != "axonal":
             raise DescriptionError(
                 f"connection {c.name!r} has {c.delays.kind} delays, and NIR delays whole channels; use axonal delays"
@@ -160,7 +155,7 @@ def _connections(
             if c.source.name in images.shapes:
                 image = {"input": np.array(images.shapes[c.source.name])}
                 chain.append((f"{c.name}_flat", nir.Flatten(image, start_dim=0)))
-            weight = _matrix(c, values)[images.order(c.source.name, c.source.size)].T.copy()
+            weight = matrix_of(c, values)[images.order(c.source.name, c.source.size)].T.copy()
             chain.append((c.name, nir.Linear(weight) if bias is None else nir.Affine(weight, bias)))
             bias = None
         nodes |= dict(chain)
@@ -168,26 +163,6 @@ def _connections(
         edges += zip(path, path[1:], strict=False)
     if bias is not None:
         raise DescriptionError(f"population {population.name!r}: its bias needs a connection that leads to it")
-
-
-def _values_of(c: Connection) -> list[str]:
-    """The parameters of a connection."""
-    drawn = isinstance(c.connectivity, Sparse)
-    others = [f"{c.name}.{n}" for n, has in (("pairs", drawn), ("delay", c.delays is not None)) if has]
-    return [c.weight_name, *others]
-
-
-def _matrix(c: Connection, values: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Weights (M, N), zero where there is no synapse."""
-    weight = np.asarray(values[c.weight_name], np.float64)
-    if c.connectivity.form == "dense":
-        return weight
-    table = c.connectivity.synapses(c.source.shape, c.target.shape)
-    if table is None:
-        table = Synapses.of_pairs(values[f"{c.name}.pairs"], *c.shape)
-    dense = np.zeros(c.shape)
-    dense[table.source, table.target] = weight.ravel()[table.weights]
-    return dense
 
 
 def _outputs(network: Network, asked: Sequence[str] | None) -> list[str]:

@@ -199,10 +199,7 @@ class _Fitter:
         params = self.best_params if params is None else params
         if params is None:
             raise SettingError("nothing has been fitted yet; give params=, or call fit")
-        if not isinstance(params, Mapping) or not all(_is_one(params.get(n)) for n in self.parameter_names):
-            raise SettingError(
-                f"params has a number for each of {', '.join(self.parameter_names)}, got {shown(params)}"
-            )
+        self._check_params(params)
         _check_start(param_init, self.model)
         values = {n: np.array([float(params[n])]) for n in self.parameter_names}
         names = _names(level)

@@ -18,8 +18,10 @@ from ...atomic import replaced_file
 from ...errors import DescriptionError, shown
 from ...fitting import FitResult
 from ...fitting.forced import fitted_model
-from ...modelling import Connection, Current, Dense, Input, Network, Neuron, NeuronModel, Population, Synapses
+from ...modelling import Connection, Current, Dense, Input, Network, Neuron, NeuronModel, Population
+from ...modelling.connection import matrix_of, synapses_of
 from ...modelling.drive import drive_state, driven
+from ...modelling.network import check_complete
 from .package import brian_package
 from .write_neuron import WrittenNeuron, dimension, times, unit_of, write_neuron
 
@@ -218,7 +220,7 @@ class _Text:
 def _script(
     network: Network, values: Mapping[str, np.ndarray], injected: Mapping[str, str] | None = None
 ) -> BrianScript:  # fmt: skip
-    _check(network, values)
+    check_complete(network, values)
     brian = brian_package()
     text = _Text(reserved={*WORDS, *brian.core.namespace.DEFAULT_UNITS})
     arguments = list[tuple[str, str, Input | Current]]()
@@ -309,7 +311,7 @@ def _population(
     for c in currents:
         state = drive_state(p.model, c.receptor)
         name = text.variable(f"{c.name}_current", part=False)
-        matrix, source = _matrix(c, values), text.variables[c.source.name]
+        matrix, source = matrix_of(c, values), text.variables[c.source.name]
         total = f"({source} @ {text.array(f'{c.name}.weight', matrix)})"
         if np.array_equal(matrix, np.eye(p.size)):
             total = source
@@ -365,7 +367,7 @@ def _synapses(
         weight += "[sources, targets]"
         index = {"synaptic": "[sources, targets]", "axonal": "[sources]", "dendritic": "[targets]"}
     else:
-        table = _table(c, values)
+        table = synapses_of(c, values)
         flat = np.asarray(values[c.weight_name]).ravel()[table.weights]
         add(f"sources = np.atleast_1d({text.array(f'{c.name}.source', table.source)})")
         add(f"targets = np.atleast_1d({text.array(f'{c.name}.target', table.target)})")
@@ -399,40 +401,6 @@ def _synapses(
             add(f'{made}.delay = values["{c.name}.delay"]{index[c.delays.kind]}*ms')
         elif c.delay:
             add(f"{made}.delay = {c.delay!r}*ms")
-
-
-def _table(c: Connection, values: Mapping[str, np.ndarray]) -> Synapses:
-    table = c.connectivity.synapses(c.source.shape, c.target.shape)
-    return table if table is not None else Synapses.of_pairs(values[f"{c.name}.pairs"], *c.shape)
-
-
-def _matrix(c: Connection, values: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Weights (M, N) of a connection."""
-    weight = np.asarray(values[c.weight_name], np.float64)
-    if c.connectivity.form == "dense":
-        return weight
-    table = _table(c, values)
-    dense = np.zeros(c.shape)
-    dense[table.source, table.target] = weight.ravel()[table.weights]
-    return dense
-
-
-def _check(network: Network, values: Mapping[str, np.ndarray]) -> None:
-    names = [n for c in network.connections for n in (c.weight_name, *([f"{c.name}.delay"] if c.delays else []))]
-    names += [f"{p.name}.{n}" for p in network.populations for n in p.model.params]
-    if missing := [name for name in names if name not in values]:
-        raise DescriptionError(f"no value is given for {', '.join(missing)}; see Network.initial_parameters")
-    for c in network.connections:
-        if np.shape(values[c.weight_name]) != c.weight_shape:
-            got = np.shape(values[c.weight_name])
-            raise DescriptionError(f"{c.name}.weight has shape {got}, this network needs {c.weight_shape}")
-    for p in network.populations:
-        for n in p.model.params:
-            if np.size(values[f"{p.name}.{n}"]) not in (1, p.size):
-                raise DescriptionError(
-                    f"{p.name}.{n} has {np.size(values[f'{p.name}.{n}'])} values for {p.size} neurons"
-                )
-    network.check_parameters({k: np.asarray(v) for k, v in values.items()})
 
 
 def _lost(network: Network) -> list[str]:
