@@ -91,7 +91,7 @@ class Inputs(Samples):
             return self.parts[index]
         chosen = check.sample_indices(index, len(self), self.name or "inputs")
         parts = {key: part[index] for key, part in self.parts.items()}
-        return Inputs.trusted(parts, **self._annotations_of(chosen))
+        return Inputs.trusted(parts, **self.annotations_of(chosen))
 
     def with_parts(self, parts: Mapping[str, Events | Currents]) -> Inputs:
         """Other inputs in the place of some, of the same samples; nothing is checked."""

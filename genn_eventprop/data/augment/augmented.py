@@ -119,7 +119,7 @@ class Blend:
             keys, keep = rng.keys(f"blend keep {k}"), np.full(len(partners), self.keep[k])
             parts.append((batch, by[0], np.floor(by[1] + 0.5).astype(np.int32), keys, keep))
         return Events.trusted(
-            *kernels.blend(parts, events.n_channels), events.n_channels, **annotations_of(events, chosen[0])
+            *kernels.blend(parts, events.n_channels), events.n_channels, **events.annotations_of(chosen[0])
         )
 
 
@@ -129,13 +129,6 @@ def complete_centres(centres: np.ndarray, events: Events, wanted: np.ndarray) ->
     if len(missing):
         batch = kernels.Batch(events.times, events.channels, events.offsets[missing], events.counts[missing])
         centres[:, missing] = kernels.sums(batch) / np.maximum(batch.n, 1)
-
-
-def annotations_of(events: Events, chosen: np.ndarray) -> dict[str, Any]:
-    """Labels, groups, targets (new arrays), classes and name of the chosen samples, as arguments of `Events`."""
-    arrays = {field: getattr(events, field) for field in ("labels", "groups", "targets")}
-    selected = {field: None if array is None else array[chosen] for field, array in arrays.items()}
-    return selected | {"n_classes": events.n_classes, "name": events.name}
 
 
 def centre_of_mass(events: Events) -> np.ndarray:
@@ -156,7 +149,7 @@ def interleaved(events: Events, chosen: np.ndarray, made: Events, new: np.ndarra
         t, c = made.sample(position) if is_new else events.sample(i)
         position += is_new
         times[offsets[b] : offsets[b + 1]], channels[offsets[b] : offsets[b + 1]] = t, c
-    annotations = annotations_of(events, source)
+    annotations = events.annotations_of(source)
     for field in ("labels", "groups", "targets"):
         if annotations[field] is not None:
             annotations[field][new] = getattr(made, field)

@@ -1,5 +1,6 @@
 // What augmentation does to every event, compiled: the same results, bit for bit, as the NumPy code of data/augment/steps.py
 // and data/augment/counter.py, which runs where no compiler is found. Sample b of a batch is the n[b] events from start[b] on.
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -21,35 +22,7 @@ static inline double unit(u64 key, u64 i) { return double(i64(bits(key, i))) * 0
 
 static const i64 BLOCK = 256;  // events whose fate is settled together, without branches: the compiler makes vectors of it
 
-static const i64 PARTS = 2;  // of a merge, side by side
-
-static inline u64 bits_of(const double* t) {
-    u64 x;
-    std::memcpy(&x, t, sizeof x);
-    return x;
-}
-
-static i64 first_not_before(const double* t, i64 low, i64 high, double time) {
-    while (low < high) {
-        const i64 middle = (low + high) / 2;
-        if (t[middle] < time) low = middle + 1;
-        else high = middle;
-    }
-    return low;
-}
-
 extern "C" {
-
-// The events of n_samples samples in one: copied where they lie.
-void gather(const double* times, const int32_t* channels, const i64* start, const i64* n, i64 n_samples,
-            double* out_times, int32_t* out_channels) {
-    for (i64 b = 0; b < n_samples; ++b) {
-        std::memcpy(out_times, times + start[b], size_t(n[b]) * sizeof(double));
-        std::memcpy(out_channels, channels + start[b], size_t(n[b]) * sizeof(int32_t));
-        out_times += n[b];
-        out_channels += n[b];
-    }
-}
 
 // Moves sample b by shift_time[b], shift_channel[b]; keeps what lies in [t_first, t_end) after the move, on an existing
 // channel, with probability keep[b] 2^-53 (key[b]; no numbers are drawn without keys). out_offsets: n_samples + 1.
@@ -61,7 +34,7 @@ void select_events(const double* __restrict times, const int32_t* __restrict cha
     i64 k = 0;
     out_offsets[0] = 0;
     for (i64 b = 0; b < n_samples; ++b) {
-        const double by = shift_time[b] + 0.0;  // no -0.0: merge compares bits
+        const double by = shift_time[b];
         const i64 up = shift_channel[b];
         for (i64 first = 0; first < n[b]; first += BLOCK) {
             const double* t = times + start[b] + first;
@@ -122,56 +95,21 @@ void sums(const double* times, const int32_t* channels, const i64* start, const 
     }
 }
 
-// Merges two ordered lists of each sample in order of time; of equal times those of the first list come first.
-static void merge(const double* t0, const int32_t* c0, const i64* o0, const double* t1, const int32_t* c1,
-                  const i64* o1, i64 n_samples, double* out_times, int32_t* out_channels, i64* out_offsets) {
-    out_offsets[0] = 0;
-    for (i64 b = 0; b < n_samples; ++b) {
-        out_offsets[b + 1] = o0[b + 1] + o1[b + 1];
-        i64 i[PARTS], j[PARTS], i_end[PARTS], j_end[PARTS], k[PARTS];
-        for (i64 p = 0; p < PARTS; ++p) {
-            i[p] = o0[b] + (o0[b + 1] - o0[b]) * p / PARTS;
-            j[p] = p == 0 ? o1[b] : first_not_before(t1, o1[b], o1[b + 1], i[p] < o0[b + 1] ? t0[i[p]] : 0.0);
-            if (i[p] == o0[b + 1]) j[p] = p == 0 ? o1[b] : o1[b + 1];
-            k[p] = i[p] + j[p];
-        }
-        for (i64 p = 0; p < PARTS; ++p) {
-            i_end[p] = p + 1 < PARTS ? i[p + 1] : o0[b + 1];
-            j_end[p] = p + 1 < PARTS ? j[p + 1] : o1[b + 1];
-        }
-        // a step waits for the comparison of the step before: several parts at once keep the processor busy
-        for (;;) {
-            i64 rounds = i_end[0] - i[0];
-            for (i64 p = 0; p < PARTS; ++p) {
-                if (i_end[p] - i[p] < rounds) rounds = i_end[p] - i[p];
-                if (j_end[p] - j[p] < rounds) rounds = j_end[p] - j[p];
-            }
-            if (rounds <= 0) break;
-            for (i64 r = 0; r < rounds; ++r) {
-                for (i64 p = 0; p < PARTS; ++p) {
-                    const u64 x = bits_of(t0 + i[p]), y = bits_of(t1 + j[p]);  // as whole numbers times >= 0 order alike
-                    const u64 second = u64(0) - u64(y < x);
-                    const int32_t c = c0[i[p]];
-                    const u64 time = x ^ ((x ^ y) & second);
-                    std::memcpy(out_times + k[p], &time, sizeof time);
-                    out_channels[k[p]++] = c ^ ((c ^ c1[j[p]]) & int32_t(second));
-                    j[p] -= i64(second);
-                    i[p] += 1 + i64(second);
-                }
-            }
-        }
-        for (i64 p = 0; p < PARTS; ++p) {
-            while (i[p] < i_end[p] && j[p] < j_end[p]) {
-                const bool second = t1[j[p]] < t0[i[p]];
-                out_times[k[p]] = second ? t1[j[p]] : t0[i[p]];
-                out_channels[k[p]++] = second ? c1[j[p]] : c0[i[p]];
-                j[p] += second;
-                i[p] += !second;
-            }
-            for (; i[p] < i_end[p]; ++i[p]) { out_times[k[p]] = t0[i[p]]; out_channels[k[p]++] = c0[i[p]]; }
-            for (; j[p] < j_end[p]; ++j[p]) { out_times[k[p]] = t1[j[p]]; out_channels[k[p]++] = c1[j[p]]; }
-        }
+// Merges two ordered lists of events in order of time; of equal times those of the first list come first.
+static void merge(const double* t0, const int32_t* c0, i64 n0, const double* t1, const int32_t* c1, i64 n1,
+                  double* out_times, int32_t* out_channels) {
+    i64 i = 0, j = 0, k = 0;
+    while (i < n0 && j < n1) {
+        const bool second = t1[j] < t0[i];
+        out_times[k] = second ? t1[j] : t0[i];
+        out_channels[k++] = second ? c1[j] : c0[i];
+        j += second;
+        i += !second;
     }
+    std::copy(t0 + i, t0 + n0, out_times + k);
+    std::copy(c0 + i, c0 + n0, out_channels + k);
+    std::copy(t1 + j, t1 + n1, out_times + k + n0 - i);
+    std::copy(c1 + j, c1 + n1, out_channels + k + n0 - i);
 }
 
 // Blends two recordings of each sample: each moved and thinned as `select_events` does it with times from t_first on, then
@@ -182,7 +120,7 @@ void blend(const double* times, const int32_t* channels, const i64* start0, cons
            const double* shift_time1, const int32_t* shift_channel1, const u64* key1, const u64* keep1, i64 n_samples,
            double t_first, double t_end, i64 n_channels, i64 longest, double* scratch_times, int32_t* scratch_channels,
            double* out_times, int32_t* out_channels, i64* out_offsets) {
-    i64 k = 0, a[2], b[2], c[2];
+    i64 k = 0, a[2], b[2];
     out_offsets[0] = 0;
     for (i64 s = 0; s < n_samples; ++s) {
         if (n1[s] < 0) {
@@ -196,8 +134,8 @@ void blend(const double* times, const int32_t* channels, const i64* start0, cons
                           keep0 + s, t_first, t_end, n_channels, scratch_times, scratch_channels, a);
             select_events(times, channels, start1 + s, n1 + s, 1, shift_time1 + s, shift_channel1 + s, key1 + s,
                           keep1 + s, t_first, t_end, n_channels, t1, c1, b);
-            merge(scratch_times, scratch_channels, a, t1, c1, b, 1, out_times + k, out_channels + k, c);
-            k += c[1];
+            merge(scratch_times, scratch_channels, a[1], t1, c1, b[1], out_times + k, out_channels + k);
+            k += a[1] + b[1];
         }
         out_offsets[s + 1] = k;
     }

@@ -67,15 +67,6 @@ def trim(arrays: Arrays) -> Arrays:
     return times[:end], channels[:end], offsets
 
 
-def gather(batch: Batch) -> Arrays:
-    """The samples in one."""
-    times, channels, offsets = batch.output_arrays()
-    library().gather(*batch.arguments, pointer(times), pointer(channels))
-    np.cumsum(batch.n, out=offsets[1:])
-    offsets[0] = 0
-    return times, channels, offsets
-
-
 def thresholds(keep: np.ndarray) -> np.ndarray:
     """uint64: a random number's upper 53 bits are below it exactly where the number is below `keep`."""
     return np.ceil(np.clip(keep, 0.0, 1.0) * 2.0**53).astype(np.uint64)

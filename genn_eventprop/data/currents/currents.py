@@ -133,7 +133,7 @@ class Currents(Samples):
         """
         chosen = check.sample_indices(index, len(self), self.name or "currents")
         values = self.values[index] if isinstance(index, slice) else self.values[chosen]
-        return Currents.trusted(values, self.dt, **self._annotations_of(chosen))
+        return Currents.trusted(values, self.dt, **self.annotations_of(chosen))
 
     def crop(self, start: float = 0.0, stop: float | None = None) -> Currents:
         """The currents from `start` to `stop` (ms), whole steps of dt, as a view; `start` becomes 0.

@@ -190,7 +190,7 @@ class Events(Samples):
         starts, counts = self.offsets[chosen], self.counts[chosen]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         times, channels = (gather(a, starts, counts, offsets) for a in (self.times, self.channels))
-        return Events.trusted(times, channels, offsets, self.n_channels, **self._annotations_of(chosen))
+        return Events.trusted(times, channels, offsets, self.n_channels, **self.annotations_of(chosen))
 
     def sample(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """(times in ms, channels) of sample `i`, as views."""

@@ -61,8 +61,8 @@ class Samples:
         """Labels, groups, n_classes, name and targets, as arguments of the class."""
         return {n: getattr(self, n) for n in ("labels", "groups", "n_classes", "name", "targets")}
 
-    def _annotations_of(self, chosen: np.ndarray) -> dict[str, Any]:
-        """`annotations` of the samples with these indices."""
+    def annotations_of(self, chosen: np.ndarray) -> dict[str, Any]:
+        """`annotations` of the `chosen` samples, indices (B,), as new arrays."""
         return {n: v[chosen] if isinstance(v, np.ndarray) else v for n, v in self.annotations.items()}
 
     def __len__(self) -> int:
