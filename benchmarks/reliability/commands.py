@@ -260,7 +260,7 @@ def pictures(rng: np.random.Generator, call: Call) -> tuple[list[str], Callable[
     runs = [str(_of(rng, RUNS)) for _ in range(rng.integers(1, 3))]
     more: dict[str, dict[str, list[Any]]] = {
         "plot": {
-            "only": ["weights", "curves", "x", "trial,weights", "raster"],
+            "only": ["weights", "curves", "x", "trial,weights", "trial"],
             "data": ["test", "train", "x"],
             "sample": [0, 1, 99, -1],
             "checkpoint": CHECKPOINT,

@@ -104,7 +104,7 @@ def _plot(
 
 
 def _selection(only: str | None) -> list[str]:
-    names = list(FIGURES) if only is None else [OLD.get(n := name.strip(), n) for name in only.split(",")]
+    names = list(FIGURES) if only is None else [name.strip() for name in only.split(",")]
     for name in names:
         check_known(name, FIGURES, SettingError, f"--only: there is no figure {name!r}; ")
     return names
@@ -281,8 +281,6 @@ def _together(folders: Sequence[Path]) -> Any:
     return plots.compare_runs(metrics, notes)
 
 
-OLD = {"raster": "trial"}
-"""Names of figures in versions before."""
 NO_CLASSES = "a regression has no classes; --only predictions"
 FIGURES: dict[str, Callable[[Run], Any]] = {
     "curves": _curves,

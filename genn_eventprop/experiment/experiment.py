@@ -532,7 +532,7 @@ def open_run(
     if "experiment" not in saved or not isinstance(saved.get("settings"), dict):
         raise SettingError(f"{folder.path} was not made by an experiment; continue it with Trainer.resume in Python")
     file = page_of(saved["experiment"], page, str(folder.path))
-    settings = {name: value for name, value in saved["settings"].items() if name not in (*OF_THE_COMMAND, *NO_MORE)}
+    settings = {name: value for name, value in saved["settings"].items() if name not in OF_THE_COMMAND}
     check_settings(file.config, settings, str(folder.path / "config.json"))
     if not trust and (named := files_named(file.config, settings)):
         raise SettingError(f"{folder.path} was made with {named[0]}; add --trust, if you know who made it")
@@ -542,9 +542,6 @@ def open_run(
 
 OF_THE_COMMAND = ("run_dir", "config", "slurm", "settings")
 """Settings that name files for the command that starts a run: where a run is opened again, they are left out."""
-
-NO_MORE = ("genn_backend",)
-"""Settings that every folder of an earlier version has, always with their defaults."""
 
 OF_THE_START = ("init_from",)
 """Settings that name files for the first update alone: a run that is opened again has weights of its own."""

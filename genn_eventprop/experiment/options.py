@@ -160,26 +160,27 @@ def loss_of(text: str, population: Population, where: str = "--loss", **defaults
     return make(LOSSES, parse_spec(text, where, LOSSES), where, population, **defaults)
 
 
-def regularisers_of(text: str, populations: Sequence[Population], where: str = "--regulariser") -> list[Regulariser]:
+def regularisers_of(text: str, populations: Sequence[Population]) -> list[Regulariser]:
     """``"spike_count(target=14, strength=2e-7)"``: one for each of the populations if it belongs to one."""
     regularisers: list[Regulariser] = []
-    for spec in parse_specs(text, where, REGULARISERS):
+    for spec in parse_specs(text, "--regulariser", REGULARISERS):
         factory = REGULARISERS.get(spec.name)
         of_one = factory is not None and "population" in inspect.signature(factory).parameters
         regularisers += [
-            make(REGULARISERS, spec, where, *target) for target in ([(p,) for p in populations] if of_one else [()])
+            make(REGULARISERS, spec, "--regulariser", *target)
+            for target in ([(p,) for p in populations] if of_one else [()])
         ]
     return regularisers
 
 
-def revive_of(text: str, where: str = "--revive") -> list[Revive]:
+def revive_of(text: str) -> list[Revive]:
     """``"lift=0.002"``, ``"redraw"`` or nothing."""
 
     def lift(amount: float = 0.002) -> Revive:
         return Revive("lift", amount)
 
     table = {"redraw": lambda: Revive("redraw"), "lift": lift}
-    return [make(table, spec, where) for spec in parse_specs(text, where, table)]
+    return [make(table, spec, "--revive") for spec in parse_specs(text, "--revive", table)]
 
 
 def optimiser_of(text: str, learning_rate: float, where: str = "--optimiser", **shared: Any) -> Optimiser:
@@ -188,7 +189,7 @@ def optimiser_of(text: str, learning_rate: float, where: str = "--optimiser", **
     return make(table, parse_spec(text, where, table), where, learning_rate=learning_rate, **shared)
 
 
-def delay_of(text: str, where: str = "--delays") -> Delay | float:
+def delay_of(text: str) -> Delay | float:
     """``"synaptic(high=20, max=60)"``: learned delays that start uniformly between 0 and `high` ms; none for ""."""
 
     def of(kind: str) -> Callable[..., Delay]:
@@ -197,7 +198,7 @@ def delay_of(text: str, where: str = "--delays") -> Delay | float:
 
         return make_delay
 
-    return make({kind: of(kind) for kind in KINDS}, parse_spec(text, where, KINDS), where) if text else 0.0
+    return make({kind: of(kind) for kind in KINDS}, parse_spec(text, "--delays", KINDS), "--delays") if text else 0.0
 
 
 def schedule_of(text: str, epochs: int, where: str = "--schedule") -> Schedule:
@@ -208,13 +209,13 @@ def schedule_of(text: str, epochs: int, where: str = "--schedule") -> Schedule:
     return optimisers.Product(*parts) if parts else optimisers.Constant()
 
 
-def encodings_of(text: str, where: str = "--encoding") -> list[Any]:
+def encodings_of(text: str) -> list[Any]:
     """``"z_score,segments=10"``: fixed steps, the same for every sample of every set, in order."""
     from ..data.augment.encodings import ENCODINGS
     from ..data.augment.steps import STEPS
 
     table = {snake(name): step for name, step in (ENCODINGS | STEPS).items() if is_fixed(step)}
-    return [make(table, spec, where) for spec in parse_specs(text, where, table)]
+    return [make(table, spec, "--encoding") for spec in parse_specs(text, "--encoding", table)]
 
 
 def augmentations_of(text: str, where: str = "--augment") -> tuple[list[Any], Blend | None]:

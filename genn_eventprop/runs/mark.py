@@ -1,8 +1,8 @@
 """Whose folder it is: a mark in every folder that a command fills, without which nothing in it is removed or replaced.
 
 ``.genn_eventprop.json`` holds the name of the folder's format, "genn_eventprop run 1" say, and is written before
-anything else. Folders of older versions have no mark; they are recognised by what only this package writes: records
-with their own checksum, and checkpoints with the name of their format.
+anything else. A copy without hidden files has no mark; it is recognised by what only this package writes, records with
+their own checksum.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from typing import Any
 
 from ..checksummed import KEY, verified
 from ..errors import SettingError
-from ..regular import open_regular, read_regular
+from ..regular import read_regular
 
 NAME = ".genn_eventprop.json"
 KINDS = ("run", "repeats", "scan", "fit", "infer")
-OF_A_RUN = ("config.json", "environment.json", "results.json", "model.json", "metrics.jsonl")
-"""Records of a run folder that have a checksum."""
+RECORDS = {
+    "run": ("config.json", "environment.json", "results.json", "model.json", "metrics.jsonl"),
+    "repeats": ("repeats.json",), "scan": ("table.json", "search.json", "slurm/jobs.json", "logs/*.log.status"),
+}  # fmt: skip
+"""Kind of a folder -> patterns of the names of its records that have a checksum."""
 SIGNS = (
     b"genn_eventprop",
-    b"Written by <code>genn-eventprop ",
     b"Written by `genn-eventprop ",
-    b"Figures: drag to zoom, double click to go back",
     b"selftest of ",
 )
-"""One of them stands in every page, figure and report that a command writes; the others are of older versions."""
+"""One of them stands in every page, figure and report that a command writes."""
 
 
 def record(kind: str) -> dict[str, str]:
@@ -42,7 +43,10 @@ def kind_of(folder: Path) -> str | None:
     for kind in KINDS:
         if marked is not None and str(marked.get("format", "")).startswith(f"genn_eventprop {kind} "):
             return kind
-    return next((kind for kind, looks_so in _UNMARKED.items() if looks_so(folder)), None)
+    for kind, names in RECORDS.items():
+        if any(_checksummed(path) for name in names for path in folder.glob(name)):
+            return kind
+    return None
 
 
 def check(folder: Path, kind: str, option: str, free: Iterable[str] = ()) -> None:
@@ -104,41 +108,3 @@ def _checksummed(path: Path) -> bool:
         return KEY.encode() in text and KEY in json.loads(text) and bool(verified(text))
     except (OSError, ValueError, TypeError, RecursionError):
         return False
-
-
-def _is_run(folder: Path) -> bool:
-    packages = (_json(folder / "environment.json") or {}).get("packages")
-    if isinstance(packages, dict) and "genn_eventprop" in packages:
-        return True
-    if any(_checksummed(folder / name) for name in OF_A_RUN):
-        return True
-    return any(_is_checkpoint(folder / "checkpoints" / f"{name}.safetensors") for name in ("last", "best"))
-
-
-def _is_checkpoint(path: Path) -> bool:
-    """Whether a safetensors file has the name of our format in its header."""
-    try:
-        with open_regular(path, path.parent.parent) as file:
-            length = min(int.from_bytes(file.read(8), "little"), 2**26)
-            return b"genn_eventprop checkpoint" in file.read(length)
-    except OSError:
-        return False
-
-
-def _is_repeats(folder: Path) -> bool:
-    path = folder / "repeats.json"
-    return _checksummed(path) or {"experiment", "settings", "variants"} <= set(_json(path) or {})
-
-
-def _is_scan(folder: Path) -> bool:
-    records = (folder / "table.json", folder / "search.json", folder / "slurm" / "jobs.json")
-    return any(map(_checksummed, records)) or _has_cells(folder)
-
-
-def _has_cells(folder: Path) -> bool:
-    """Whether a folder has a run, or the exit status of one, with its settings in cells/."""
-    names = [path.stem for path in folder.glob("cells/*.toml")]
-    return any(_checksummed(folder / "logs" / f"{n}.log.status") or _is_run(folder / n) for n in names)
-
-
-_UNMARKED = {"run": _is_run, "repeats": _is_repeats, "scan": _is_scan}

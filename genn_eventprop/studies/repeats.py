@@ -7,7 +7,7 @@ about it, and summary.json (mean and deviation). Calling again with the same set
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean, stdev
@@ -16,12 +16,12 @@ from typing import Any
 from ..atomic import write_text
 from ..distributed import world
 from ..errors import SettingError, TrainingError
-from ..experiment.experiment import NO_MORE, ExperimentConfig, ExperimentFile, run_experiment
+from ..experiment.experiment import ExperimentConfig, ExperimentFile, run_experiment
 from ..experiment.options import whole_number, write_toml
 from ..runs import mark
 from ..runs.run_folder import RunFolder, jsonable, mark_folder, read_json, run_in, run_state, write_json
 from ..runs.run_lock import is_locked, lock_for_writing
-from .jobs import Job, Runner, last_line, threads_for
+from .jobs import Job, Runner, follow, threads_for
 
 NUMBERS = (
     "test_accuracy",
@@ -36,7 +36,7 @@ MOST_NUMBERS = 10_000
 """Of seeds, say, in one list: each of them is a training."""
 INCIDENTAL = (
     "run_dir", "config", "threads", "seeds", "resume_if_started", "checkpoint_batches", "tensorboard",
-    "baseline", "runner", "processes", "slurm", *NO_MORE,
+    "baseline", "runner", "processes", "slurm",
 )  # fmt: skip
 """Settings that do not change what a run computes."""
 
@@ -100,7 +100,6 @@ def run_repeats(
     config: ExperimentConfig,
     variants: Mapping[str, Mapping[str, Any]],
     root: Path,
-    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Run `config` once for each variant, name -> settings that differ, in root/NAME, and summarise.
 
@@ -111,7 +110,7 @@ def run_repeats(
     results = {}
     for position, (name, changes) in enumerate(variants.items(), 1):
         is_finished = run_state(root / name) == "finished"
-        say(f"{position}/{len(variants)} {name}" + (": already finished" if is_finished else ""))
+        print(f"{position}/{len(variants)} {name}" + (": already finished" if is_finished else ""))
         results[name] = start_or_continue(file, dataclasses.replace(config, **changes), root / name)
     summary = summarise(results)
     write_json(root / "summary.json", summary)
@@ -224,7 +223,6 @@ def run_jobs(
     variants: Mapping[str, Mapping[str, Any]],
     root: Path,
     runner: Runner,
-    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """As `run_repeats`, by a runner: every variant in root/NAME, finished runs are not repeated.
 
@@ -239,11 +237,8 @@ def run_jobs(
             same_settings(root / name, dataclasses.asdict(settings))
         else:
             jobs.append(job_of(file, settings, root, name))
-    say(f"{len(variants)} runs, {len(variants) - len(jobs)} already finished, in {root}")
-    failed = []
-    for job, status in runner.run(jobs):
-        say(f"{job.name}: " + ("finished" if status == 0 else f"failed: {last_line(job.log)}"))
-        failed += [str(job.log)] if status else []
+    print(f"{len(variants)} runs, {len(variants) - len(jobs)} already finished, in {root}")
+    failed = follow(runner, jobs, len(variants))
     if failed:
         raise TrainingError(f"{len(failed)} runs failed; see {', '.join(failed)}")
     summary = summarise({name: RunFolder(root / name).results for name in variants})

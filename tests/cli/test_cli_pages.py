@@ -85,9 +85,9 @@ def test_what_reads_numbers_runs_no_page(sent, capsys, arguments):
 
 
 def test_a_data_set_to_plot_needs_the_page(sent, capsys):
-    assert main(["plot", "run", "--only", "raster", "--data", "test"]) == 1
+    assert main(["plot", "run", "--only", "trial", "--data", "test"]) == 1
     assert "which is run only if you name it: add --page FILE" in capsys.readouterr().err
-    assert main(["plot", "run", "--only", "raster,confusion", "--data", "test", "--page", "page.py"]) == 0
+    assert main(["plot", "run", "--only", "trial,confusion", "--data", "test", "--page", "page.py"]) == 0
     assert not Path("RAN").exists()
 
 

@@ -108,7 +108,7 @@ def test_an_unfinished_run_and_data_sets_made_anew(runs, capsys):
     assert json.loads(Path("two/seed2/config.json").read_text())["class_names"] == ["left", "right"]
     assert main(["plot", "two/seed1"]) == 0 and names("two/seed1/plots") == ALL
     asked = ["--data", "train", "--page", "tiny.py"]
-    assert main(["plot", "two/seed1", "--only", "confusion,raster", "--sample", "7", *asked]) == 0
+    assert main(["plot", "two/seed1", "--only", "confusion,trial", "--sample", "7", *asked]) == 0
     Path("gone").write_text("")
     capsys.readouterr()
     assert main(["plot", "two/seed2", *asked]) == 1
@@ -129,7 +129,7 @@ def test_runs_of_older_versions_say_what_they_lack(runs, capsys):
     assert "trial of two/seed1: two/seed1 has no model.json: it was made by an older version" in error
     assert "weights of two/seed1: two/seed1 has no first_weights.npz" in error
     assert names("two/seed1/plots") == {"curves", "confusion"}
-    assert main(["plot", "two/seed1", "--only", "raster", "--data", "validation", "--page", "tiny.py"]) == 0
+    assert main(["plot", "two/seed1", "--only", "trial", "--data", "validation", "--page", "tiny.py"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -146,11 +146,11 @@ def test_a_run_that_starts_over_removes_what_it_wrote(folder, capsys, name):
 
 
 @pytest.mark.one_in(2)
-@pytest.mark.parametrize("kept", mark.OF_A_RUN)
+@pytest.mark.parametrize("kept", mark.RECORDS["run"])
 def test_an_old_run_is_known_by_its_records(folder, kept):
     """The mark, and all records but one, are gone."""
     assert main(LINE) == 0
-    for name in (mark.NAME, *mark.OF_A_RUN):
+    for name in (mark.NAME, *mark.RECORDS["run"]):
         if name != kept:
             Path("there", name).unlink()
     shutil.rmtree("there/checkpoints")
