@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from functools import partial
 from importlib import import_module, resources
 
 from .. import __version__
@@ -44,6 +45,8 @@ COMMANDS = {
 }
 
 
+WITH_WORDS = ("train", "scan", "reproduce", "make-data")
+"""Commands that look at their words before options are parsed: functions of these, and of the name of the program."""
 MEANT = {
     "search": "optuna searches the settings of a page with [search]: scan PAGE.toml, see docs/cluster.md",
     "test": "evaluate RUN tells the accuracy on the test set",
@@ -99,7 +102,9 @@ def _main(arguments: list[str], out: Output) -> int:
     with importing(module):
         module_of_command = import_module(f"{__package__}.{module}")
         from ..training import interrupt  # noqa: F401  (what `run` needs, while Ctrl-C is heard)
-    return run(getattr(module_of_command, function), rest, f"{PROGRAM} {name}")
+        from .options import parse
+    command = getattr(module_of_command, function)
+    return run(command if name in WITH_WORDS else partial(parse, command), rest, f"{PROGRAM} {name}")
 
 
 def run(command: Command, arguments: Sequence[str], program: str) -> int:

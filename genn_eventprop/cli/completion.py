@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated, Any, Literal, Union
 
@@ -12,19 +12,16 @@ import tyro
 
 from ..errors import SettingError
 from ..experiment.experiment import experiment_names, load_experiment
-from .app import COMMANDS, PROGRAM
-from .options import operand, parse
+from .app import COMMANDS, PROGRAM, WITH_WORDS
+from .options import operand
 
 
-def completion(arguments: Sequence[str], program: str) -> None:
-    """Print a script that completes commands and options when Tab is pressed: completion bash."""
-    parse(_completion, arguments, program)
-
-
-def _completion(
+def completion(
     shell: Annotated[Literal["bash", "zsh"], *operand("SHELL")],
 ) -> None:
-    """Print a script that completes commands, experiments and options when Tab is pressed. For bash:
+    """Print a script that completes commands and options when Tab is pressed: completion bash.
+
+    Print a script that completes commands, experiments and options when Tab is pressed. For bash:
 
         genn-eventprop completion bash > ~/.local/share/bash-completion/completions/genn-eventprop
 
@@ -55,8 +52,8 @@ def _options_of(name: str, module: str, function: str) -> Callable[..., Any]:
     """The function whose arguments are the options of a command; of `train`, a choice of experiments."""
     if name == "train":
         return _train_options()
-    options = getattr(import_module(f"{__package__}.{module}"), f"_{function}", None)
-    return options if callable(options) else lambda: None
+    options = f"_{function}" if name in WITH_WORDS else function
+    return getattr(import_module(f"{__package__}.{module}"), options, lambda: None)
 
 
 def _train_options() -> Callable[..., Any]:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from ..errors import SettingError
-from .options import operand, parse
+from .options import operand
 
 
-def convert_audio(arguments: Sequence[str], program: str) -> None:
-    """Convert a folder of wav files to 700-channel spikes in the SHD layout: convert-audio words words.h5."""
-    parse(_convert_audio, arguments, program)
-
-
-def _convert_audio(
+def convert_audio(
     folder: Annotated[Path, *operand("FOLDER")],
     out: Annotated[Path, *operand("OUT.h5")],
     seed: int = 0,
@@ -27,7 +21,9 @@ def _convert_audio(
     overwrite: bool = False,
     progress: bool = True,
 ) -> None:
-    """Convert a folder of wav files to spikes with the inner-ear model of SHD, in the layout of its files.
+    """Convert a folder of wav files to 700-channel spikes in the SHD layout: convert-audio words words.h5.
+
+    Convert a folder of wav files to spikes with the inner-ear model of SHD, in the layout of its files.
 
     FOLDER holds CLASS/*.wav, or CLASS_SPEAKER_NUMBER.wav, or CLASS_NUMBER.wav. The same folder and seed give the same
     spikes. OUT.h5 appears once it is complete.

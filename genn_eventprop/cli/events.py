@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,19 +18,14 @@ from ..data.readers import hdf5
 from ..data.readers.structured import Pieces
 from ..description.steps import apply
 from ..errors import SettingError
-from .options import operand, parse
+from .options import operand
 
 HDF5 = (".h5", ".hdf5")
 PANELS = 6
 """Samples in a picture, spread over the classes."""
 
 
-def events(arguments: Sequence[str], program: str) -> None:
-    """Look at recordings, cut and convert them: events in.raw out.h5 --from 100 --to 600."""
-    parse(_events, arguments, program)
-
-
-def _events(
+def events(
     source: Annotated[Path, *operand("IN")],
     out: Annotated[Path | None, *operand("OUT")] = None,
     start: Annotated[float, tyro.conf.arg(name="from")] = 0.0,
@@ -45,7 +39,9 @@ def _events(
     picture: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Describe recordings (samples, channels, duration, rates), cut and draw them, and write them to OUT.
+    """Look at recordings, cut and convert them: events in.raw out.h5 --from 100 --to 600.
+
+    Describe recordings (samples, channels, duration, rates), cut and draw them, and write them to OUT.
 
     IN is a recording of an event camera (AEDAT 2 to 4, EVT 2 and 3, DAT), a CSV file of events, an HDF5 file in the SHD
     layout, an npz file, a folder of events, or a folder of any of these with a folder for each class.

@@ -29,19 +29,13 @@ from ..studies.jobs import threads_for
 from ..verify.gradients.command import find_model
 from .fit_cells import Job, Order, best_so_far, failure_of, files_of, fit_here, fit_in_processes, is_fitted, names_of
 from .going_on import CONFIG, folder_of, read_or_nothing
-from .options import parse
 
 RESULTS, TABLE, REPORT = "results.json", "cells.csv", "report.html"
 ANY = ("progress", "threads", "time_limit")
 """Settings that a command which goes on may change."""
 
 
-def fit_command(arguments: Sequence[str], program: str) -> None:
-    """Fit a neuron model to recordings of a cell: fit adex cell.csv --spikes-above 0."""
-    parse(_fit, arguments, program)
-
-
-def _fit(
+def fit_command(
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
     recordings: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECORDING...")],
     bounds: tuple[str, ...] = (),
@@ -61,7 +55,9 @@ def _fit(
     processes: int = 1,
     options: Annotated[FitOptions, tyro.conf.arg(name="")] = FitOptions(),  # noqa: B008
 ) -> None:
-    """Fit the parameters of one or more models to recordings, one file for each cell, and write a report.
+    """Fit a neuron model to recordings of a cell: fit adex cell.csv --spikes-above 0.
+
+    Fit the parameters of one or more models to recordings, one file for each cell, and write a report.
 
     A recording is a .csv file with the columns time (ms), current, voltage and, for several, sweep; an .npz file with
     current (sweeps, samples), dt, voltage, spike_times, spike_sweeps, rates; or .nwb, .abf, .smr, ... (extra ephys).

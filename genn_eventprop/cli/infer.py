@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,17 +30,12 @@ from ..runs.run_lock import lock_for_writing
 from ..verify.gradients.command import find_model
 from .fit import _named, _numbers
 from .going_on import CONFIG, folder_of
-from .options import operand, parse
+from .options import operand
 
 REPORT, NEURONS = "report.html", "neurons"
 
 
-def infer(arguments: Sequence[str], program: str) -> None:
-    """Infer weights and delays of a population from its spikes: infer spikes.csv --fixed tau_mem=10."""
-    parse(_infer, arguments, program)
-
-
-def _infer(
+def infer(
     spikes: Annotated[Path | None, *operand("SPIKES")] = None,
     model: str = "LIF",
     fixed: tuple[str, ...] = (),
@@ -55,7 +49,9 @@ def _infer(
     quick: bool = False,
     progress: bool = True,
 ) -> None:
-    """Infer weights and delays of a recurrent population from its own spike trains, and write a report.
+    """Infer weights and delays of a population from its spikes: infer spikes.csv --fixed tau_mem=10.
+
+    Infer weights and delays of a recurrent population from its own spike trains, and write a report.
 
     SPIKES has a channel for each neuron: a .csv file with the columns time (ms) and neuron, or what
     genn-eventprop events reads; samples are separate recordings of the same population. The run folder has

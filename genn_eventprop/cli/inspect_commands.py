@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from ..atomic import write_text
 from ..errors import UsageError
-from .options import operand, parse
+from .options import operand
 
 
-def gradcheck(arguments: Sequence[str], program: str) -> None:
-    """Check a model's gradient against finite differences of forward runs: gradcheck lif."""
-    parse(_gradcheck, arguments, program)
-
-
-def _gradcheck(
+def gradcheck(
     model: Annotated[str, *operand("MODEL")] = "",
     all: bool = False,
     quick: bool = False,
@@ -28,7 +22,9 @@ def _gradcheck(
     dt: float | None = None,
     spike_birth: float = 0.0,
 ) -> None:
-    """Compare every gradient of a model with finite differences, in small random networks; exit with status 1 if one is
+    """Check a model's gradient against finite differences of forward runs: gradcheck lif.
+
+    Compare every gradient of a model with finite differences, in small random networks; exit with status 1 if one is
     wrong.
 
     Args:
@@ -58,13 +54,10 @@ def _gradcheck(
         raise SystemExit(status)
 
 
-def engines(arguments: Sequence[str], program: str) -> None:
-    """List the engines: which ones this machine can run, and what is missing for the others; or test one of them."""
-    parse(_engines, arguments, program)
+def engines(selftest: str = "", report: Path | None = None, features: bool = False) -> None:
+    """List the engines: which ones this machine can run, and what is missing for the others; or test one of them.
 
-
-def _engines(selftest: str = "", report: Path | None = None, features: bool = False) -> None:
-    """List the engines, fastest first: which ones this machine can run, and what is missing for the others.
+    List the engines, fastest first: which ones this machine can run, and what is missing for the others.
 
     Args:
         selftest: Compare this engine with the reference on representative networks, and time it; exit with status 1 if
@@ -109,16 +102,13 @@ def _selftest(engine: str, path: Path) -> int:
     return 0 if right else 1
 
 
-def cache(arguments: Sequence[str], program: str) -> None:
-    """Show where compiled code and converted data sets are stored, or remove them: cache clear."""
-    parse(_cache, arguments, program)
-
-
-def _cache(
+def cache(
     action: Annotated[Literal["clear", "where"], *operand("{clear,where}")],
     what: Literal["code", "data", "all"] = "code",
 ) -> None:
-    """Show or clear the caches of compiled code and converted data sets, which are rebuilt when needed.
+    """Show where compiled code and converted data sets are stored, or remove them: cache clear.
+
+    Show or clear the caches of compiled code and converted data sets, which are rebuilt when needed.
 
     Args:
         action: "clear" empties them, "where" prints their folders.

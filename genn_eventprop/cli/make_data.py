@@ -37,7 +37,9 @@ def _spoken_words(
     overwrite: bool = False,
     progress: bool = True,
 ) -> None:
-    """Digits in English and German, spoken by espeak-ng and converted by the inner-ear model of SHD: 20 classes.
+    """Of `make-data spoken_words`.
+
+    Digits in English and German, spoken by espeak-ng and converted by the inner-ear model of SHD: 20 classes.
 
     Writes spoken_words_train.h5 and spoken_words_test.h5, in which each voice is a speaker. Every word is spoken with
     every voice, speed and pitch; 12 voices, 7 speeds and 6 pitches give as many recordings as SHD has. This is

@@ -53,7 +53,9 @@ def parse(what: Any, arguments: Sequence[str], program: str, **settings: Any) ->
     if not isinstance(what, type):
         # a function is called once tyro is done, whose output is held back here; tyro would describe the partial
         later = functools.wraps(what)(functools.partial(functools.partial, what))
-        settings.setdefault("description", (inspect.getdoc(what) or "").split("\n\nArgs:")[0])
+        # its first line is of the list of commands
+        description = (inspect.getdoc(what) or "").partition("\n\n")[2].split("\n\nArgs:")[0]
+        settings.setdefault("description", description)
     read = functools.partial(
         tyro.cli, later, prog=program, config=(tyro.conf.DisallowNone,), return_unknown_args=True, **settings
     )

@@ -25,18 +25,13 @@ from ..runs.weights import read_weights
 from ..training import Trainer, record_trial
 from ..training.evaluator import Evaluation
 from ..training.metrics import confusion_matrix
-from .options import operand, parse
+from .options import operand
 
 AT_MOST = 512
 """Samples of which spikes are counted."""
 
 
-def plot(arguments: Sequence[str], program: str) -> None:
-    """Plot training curves, trials, confusion, spike counts and weights of runs: plot runs/yin_yang-seed1-1."""
-    parse(_plot, arguments, program)
-
-
-def _plot(
+def plot(
     runs: Annotated[tuple[Path, ...], *operand("RUN...")],
     out: Path | None = None,
     only: str | None = None,
@@ -48,7 +43,9 @@ def _plot(
     format: Literal["png", "pdf", "svg"] = "png",
     trust: bool = False,
 ) -> None:
-    """Draw figures of one or more runs into the folder plots/ of each, or, of a single run, into --out.
+    """Plot training curves, trials, confusion, spike counts and weights of runs: plot runs/yin_yang-seed1-1.
+
+    Draw figures of one or more runs into the folder plots/ of each, or, of a single run, into --out.
 
     curves: loss, accuracy, activity. trial: one sample, with spikes, V and its adjoint. confusion: confusion matrix
     of the test set if the run has finished, otherwise of --data. predictions: of a regression, against its targets.

@@ -15,18 +15,13 @@ from ..data.open import open_samples
 from ..deploy.trained import Outputs, TrainedModel, load
 from ..errors import UsageError
 from ..output import say
-from .options import Run, operand, parse
+from .options import Run, operand
 
 Files = Annotated[tuple[Path, ...], *operand("FILES...")]
 UNDECIDED = "-"
 
 
-def predict(arguments: Sequence[str], program: str) -> None:
-    """Print classes and probabilities of recordings or spikes: predict RUN words/*.wav."""
-    parse(_predict, arguments, program)
-
-
-def _predict(
+def predict(
     run: Run,
     files: Files,
     csv: bool = False,
@@ -35,7 +30,9 @@ def _predict(
     threads: int | None = None,
     trust: bool = False,
 ) -> None:
-    """Classify recordings (wav), HDF5 files in the SHD layout, npz files, files of event cameras (AEDAT, EVT, DAT), CSV
+    """Print classes and probabilities of recordings or spikes: predict RUN words/*.wav.
+
+    Classify recordings (wav), HDF5 files in the SHD layout, npz files, files of event cameras (AEDAT, EVT, DAT), CSV
     files of events, or folders of them with a trained model.
 
     Only the run folder is needed, not the experiment file or its data. Give samples as they were recorded; the

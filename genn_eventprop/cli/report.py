@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -25,15 +24,10 @@ from ..studies.tables import (
     with_table,
 )
 from ..training.compared import from_results
-from .options import operand, parse
+from .options import operand
 
 
-def report(arguments: Sequence[str], program: str) -> None:
-    """Tabulate finished runs and repeats: report runs/* --markdown results.md."""
-    parse(_report, arguments, program)
-
-
-def _report(
+def report(
     runs: Annotated[tuple[Path, ...], *operand("RUN...")],
     markdown: Path | None = None,
     paired: bool = False,
@@ -42,7 +36,9 @@ def _report(
     page: Path | None = None,
     trust: bool = False,
 ) -> None:
-    """Tabulate finished runs: time and accuracy, with the standard deviation over seeds or folds and the 95 %
+    """Tabulate finished runs and repeats: report runs/* --markdown results.md.
+
+    Tabulate finished runs: time and accuracy, with the standard deviation over seeds or folds and the 95 %
     confidence interval of the mean (Student's t, cut off at 0 and 100 %). Runs without results are named and left out.
 
     Args:

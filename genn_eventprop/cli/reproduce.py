@@ -46,7 +46,9 @@ def _reproduce(
     out: Path | None = None,
     dry_run: bool = False,
 ) -> None:
-    """Run all cells of a published comparison that are not finished yet, then write report.html and report.md.
+    """Of `reproduce`.
+
+    Run all cells of a published comparison that are not finished yet, then write report.html and report.md.
 
     After an interruption, run the same command again: finished runs are kept, started ones continue from their
     checkpoint. The first seed of every cell runs first, so that even an interrupted reproduction allows a comparison.

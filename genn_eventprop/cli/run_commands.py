@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,16 +20,11 @@ from ..runs.run_folder import SAMPLES, RunFolder, read_json
 from ..runs.weights import save_weights
 from ..training import metrics
 from ..verify.gradients.command import find_model
-from .options import Run, operand, parse
+from .options import Run, operand
 from .train import describe_results
 
 
-def evaluate(arguments: Sequence[str], program: str) -> None:
-    """Evaluate the saved weights of a run on one of its data sets."""
-    parse(_evaluate, arguments, program)
-
-
-def _evaluate(
+def evaluate(
     run: Run,
     checkpoint: Literal["best", "last"] = "best",
     data: Literal["train", "validation", "test"] = "test",
@@ -42,6 +36,8 @@ def _evaluate(
     trust: bool = False,
 ) -> None:
     """Evaluate the saved weights of a run on one of its data sets.
+
+    Evaluate the saved weights of a run on one of its data sets.
 
     Args:
         run: The run folder.
@@ -97,12 +93,7 @@ def _evaluate_integers(
         print(f"profile {profile}: states were cut to their bits in {cut} of {len(events)} samples")
 
 
-def resume(arguments: Sequence[str], program: str) -> None:
-    """Continue a run from its last checkpoint, bit for bit as if it had never stopped."""
-    parse(_resume, arguments, program)
-
-
-def _resume(
+def resume(
     run: Run,
     page: Path | None = None,
     epochs: int | None = None,
@@ -111,6 +102,8 @@ def _resume(
     trust: bool = False,
 ) -> None:
     """Continue a run from its last checkpoint, bit for bit as if it had never stopped.
+
+    Continue a run from its last checkpoint, bit for bit as if it had never stopped.
 
     Args:
         run: The run folder.
@@ -127,12 +120,7 @@ def _resume(
     print(describe_results(results))
 
 
-def export(arguments: Sequence[str], program: str) -> None:
-    """Write the weights of a run to npz or CSV files, or the whole model for C, NIR or Brian: export RUN model.c."""
-    parse(_export, arguments, program)
-
-
-def _export(
+def export(
     run: Run,
     out: Annotated[Path, *operand("OUT")],
     checkpoint: Literal["best", "last"] = "best",
@@ -145,7 +133,9 @@ def _export(
     cell: str | None = None,
     trust: bool = False,
 ) -> None:
-    """Write the weights and other parameters of a run to one npz file or a folder of CSV files, or the whole model to
+    """Write the weights of a run to npz or CSV files, or the whole model for C, NIR or Brian: export RUN model.c.
+
+    Write the weights and other parameters of a run to one npz file or a folder of CSV files, or the whole model to
     one self-contained C99 file (docs/deploy.md), to a NIR file (docs/nir.md) or to a script for Brian 2
     (docs/from_brian.md).
 

@@ -34,7 +34,9 @@ def scan(arguments: Sequence[str], program: str) -> None:
 
 
 def _status(file: File) -> None:
-    """Show every cell of a scan: waiting, running (with epoch and remaining time), stopped, failed or done.
+    """Of `scan status`.
+
+    Show every cell of a scan: waiting, running (with epoch and remaining time), stopped, failed or done.
 
     It works while the scan runs, from any machine that can see its folder.
 
@@ -56,7 +58,9 @@ def _scan(
     dry_run: bool = False,
     detach: bool = False,
 ) -> None:
-    """Run those cells of a grid of settings that are not finished yet, then print the table.
+    """Of `scan`.
+
+    Run those cells of a grid of settings that are not finished yet, then print the table.
 
     The file contains experiment = "NAME", a table [settings] that all cells share, and a table [grid] with a list of
     values for each setting that varies; seed = "1-3" in it repeats every cell. After an interruption, run the same

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,22 +21,19 @@ from ..plan.example import example_plan
 from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import MODEL, RunFolder
 from ..verify.gradients.command import find_model
-from .options import operand, parse
+from .options import operand
 
 
-def show(arguments: Sequence[str], program: str) -> None:
-    """Print equations and generated code of a model, page or run: show lif --target native."""
-    parse(_show, arguments, program)
-
-
-def _show(
+def show(
     what: Annotated[str, *operand("MODEL|PAGE|RUN")],
     target: str = "",
     dtype: Literal["float32", "float64"] = "float32",
     spike_times: Literal["grid", "exact"] = "grid",
     dialect: Literal["genn", "cpp"] = "genn",
 ) -> None:
-    """Print a model's equations and the forward and adjoint code generated from them; for a page or a run folder, print
+    """Print equations and generated code of a model, page or run: show lif --target native.
+
+    Print a model's equations and the forward and adjoint code generated from them; for a page or a run folder, print
     the network and the cost of its connections. With --target, print the program that an engine runs instead.
 
     Args:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from ..atomic import write_text
 from ..report.view import view_page
 from ..runs import mark
-from .options import Run, parse
+from .options import Run
 
 
-def view(arguments: Sequence[str], program: str) -> None:
-    """Write an interactive HTML page of a run: view runs/yin_yang-seed1-1."""
-    parse(_view, arguments, program)
-
-
-def _view(
+def view(
     run: Run,
     out: Path | None = None,
     samples: tuple[int, ...] = (),
     checkpoint: Literal["best", "last"] = "best",
     engine: str | None = None,
 ) -> None:
-    """Write the training curves, trials (rasters, V, adjoint) and weights of a run as one interactive HTML file.
+    """Write an interactive HTML page of a run: view runs/yin_yang-seed1-1.
+
+    Write the training curves, trials (rasters, V, adjoint) and weights of a run as one interactive HTML file.
 
     The page works offline. Every figure has a table of its numbers that can be opened from the keyboard. Needs the
     extra [view] (plotly).
