@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 
 from ..atomic import replaced_file, write_text
-from ..errors import EventPropError, SettingError, TrainingError, UsageError, WriteError
+from ..errors import EventPropError, SettingError, TrainingError, UsageError, WriteError, whole
 from ..fitting import FitOptions, FitResult
 from ..fitting.files import file_hash
 from ..modelling import NeuronModel
@@ -92,8 +92,7 @@ def fit_command(
     """
     if not recordings:
         raise UsageError("fit: name at least one recording, such as cell.csv")
-    if processes < 1:
-        raise SettingError(f"processes must be at least 1, got {processes}")
+    whole(processes, "processes", SettingError)
     models, neurons = _models(model)
     paths = files_of(recordings)
     _check_together(paths, spikes, spikes_above, sweeps, test_sweeps)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from ..distributed import launched
-from ..errors import SettingError, TrainingError
+from ..errors import SettingError, TrainingError, whole
 from ..experiment.options import read_toml
 from ..report.reproduce import Paper, find_paper, paper_names, write_report
 from ..studies.cluster import Slurm, SlurmRunner, slurm_of
@@ -71,8 +71,7 @@ def _reproduce(
     """
     if launched()[1] > 1:
         raise SettingError("reproduce starts its own trainings; run it without mpiexec")
-    if processes < 1:
-        raise SettingError(f"processes must be at least 1, got {processes}")
+    whole(processes, "processes", SettingError)
     paper = find_paper(name, data, quick)
     paper = paper if seeds is None else paper.with_seeds(seeds)
     root = folder or Path("runs/reproduce") / (paper.name + ("-quick" if quick else ""))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from ..atomic import write_text
 from ..data.inputs import DataSet, load_data
-from ..description import Described
 from ..errors import SettingError, check_known
 from ..experiment.experiment import open_run, run_experiment
 from ..runs import mark
@@ -22,6 +22,9 @@ from ..training import metrics
 from ..verify.gradients.command import find_model
 from .options import Run, operand
 from .train import describe_results
+
+if TYPE_CHECKING:
+    from ..deploy.trained import TrainedModel
 
 
 def evaluate(
@@ -158,34 +161,50 @@ def export(
         cell: Name of the cell, where several were fitted.
         trust: Accept hand-written code from the run folder; only for folders of your own.
     """
-    if mark.kind_of(run) == "fit":
-        if out.suffix != ".py":
-            raise SettingError(f"{run} is a fit, which is exported as a script for Brian 2: export RUN NAME.py")
-        _export_fit(run, out, cell, overwrite, trust)
-        return
-    if cell is not None:
+    of_fit = mark.kind_of(run) == "fit"
+    if of_fit and out.suffix != ".py":
+        raise SettingError(f"{run} is a fit, which is exported as a script for Brian 2: export RUN NAME.py")
+    if cell is not None and not of_fit:
         raise SettingError("--cell is for the folder of a fit")
     if profile is not None and (bits != 32 or out.suffix not in (".c", ".nir")):
         raise SettingError("--profile is for C and NIR files, and has its own bits: export RUN NAME.c --profile int8")
-    if out.suffix == ".c" and profile is not None:
-        _export_integers(run, out, checkpoint, overwrite, profile, dt, measure, trust)
-        return
-    if out.suffix == ".c":
-        _export_c(run, out, checkpoint, overwrite, bits, dt, measure, trust)
-        return
     # an option of another kind of file would have no effect, and nobody would notice
-    if bits != 32 or measure or (dt is not None and out.suffix != ".nir"):
+    if out.suffix != ".c" and (bits != 32 or measure or (dt is not None and out.suffix != ".nir")):
         raise SettingError("--bits, --dt and --measure are for C files: export RUN NAME.c")
-    if out.suffix == ".nir":
-        _export_nir(run, out, checkpoint, overwrite, nir_dialect, dt, profile, trust)
-        return
-    if nir_dialect != "spec":
+    if out.suffix != ".nir" and nir_dialect != "spec":
         raise SettingError("--nir-dialect is for NIR files: export RUN NAME.nir")
-    if out.suffix == ".py":
-        _export_brian(run, out, checkpoint, overwrite, trust)
-        return
-    path = RunFolder.open(run).checkpoint(checkpoint)
     _check_free(out, overwrite)
+    if of_fit:
+        _export_fit(run, out, cell, trust)
+        return
+    if out.suffix not in (".c", ".nir", ".py"):
+        _export_weights(run, out, checkpoint)
+        return
+    from ..deploy.trained import load  # here, since `evaluate` and `resume` need it not
+
+    model, what = load(run, checkpoint=checkpoint, trust=trust), f"{out}: {checkpoint} checkpoint of {run}"
+    if out.suffix == ".nir":
+        _export_nir(model, what, out, nir_dialect, dt, profile)
+    elif out.suffix == ".py":
+        _export_brian(model, what, out, overwrite)
+    else:
+        own = run / SAMPLES
+        samples = load_data(own) if not measure and not model.regression and own.is_file() else None
+        models = (
+            _export_c(model, what, out, bits, dt)
+            if profile is None
+            else _export_integers(model, what, out, f"{checkpoint} checkpoint of {run.name}.", profile, dt)
+        )
+        _print_measured(models, measure, samples)
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    if out.exists() and not overwrite:
+        raise SettingError(f"{out} exists; give another name, or --overwrite")
+
+
+def _export_weights(run: Path, out: Path, checkpoint: str) -> None:
+    path = RunFolder.open(run).checkpoint(checkpoint)
     parameters = load_checkpoint(path).section("parameters")
     save_weights(out, parameters)
     print(f"{out}: {path.name} of {run}")
@@ -195,35 +214,29 @@ def export(
         )
 
 
-def _check_free(out: Path, overwrite: bool) -> None:
-    if out.exists() and not overwrite:
-        raise SettingError(f"{out} exists; give another name, or --overwrite")
+def _print_lost(lines: Iterable[str]) -> None:
+    """What is not in an exported file."""
+    for line in lines:
+        print(f"  not in the file: {line}")
 
 
-def _export_brian(run: Path, out: Path, checkpoint: str, overwrite: bool, trust: bool) -> None:
-    from ..deploy.trained import load
+def _export_brian(model: TrainedModel, what: str, out: Path, overwrite: bool) -> None:
     from ..interop.brian import to_brian
 
-    _check_free(out, overwrite)
-    model = load(run, checkpoint=checkpoint, trust=trust)
-    script = to_brian(model)
+    script, plan = to_brian(model), model.plan
     if not script.inline:
         _check_free(out.with_suffix(".npz"), overwrite)
     script.save(out)
     beside = "" if script.inline else f", its numbers in {out.with_suffix('.npz').name}"
-    print(f"{out}: {checkpoint} checkpoint of {run}, a script for Brian 2{beside}")
-    if model.plan.spike_times == "grid":
-        print(f"  not in the file: time steps of {model.plan.dt:g} ms; Brian's have dt=, 0.1 ms")
-    print(f"  not in the file: the loss, which reads {model.plan.loss.readout!r} of {model.plan.output.name}")
-    print_outside(model.described)
-    for line in script.lost:
-        print(f"  not in the file: {line}")
+    print(f"{what}, a script for Brian 2{beside}")
+    _print_lost([f"time steps of {plan.dt:g} ms; Brian's have dt=, 0.1 ms"] * (plan.spike_times == "grid"))
+    print_outside(model)
+    _print_lost(script.lost)
 
 
-def _export_fit(run: Path, out: Path, cell: str | None, overwrite: bool, trust: bool) -> None:
+def _export_fit(run: Path, out: Path, cell: str | None, trust: bool) -> None:
     from ..interop.brian.write import script_of_cell
 
-    _check_free(out, overwrite)
     config, results = read_json(run / "config.json"), read_json(run / "results.json")
     try:
         names = str(config["model"]).split(",")
@@ -249,40 +262,35 @@ def _export_fit(run: Path, out: Path, cell: str | None, overwrite: bool, trust: 
         raise SettingError(f"{run} is not the folder of a fit of this version ({error!r}); fit again") from None
     script.save(out)
     print(f"{out}: {model.name} as fitted to {found['recording']}, a script for Brian 2")
-    for line in script.lost:
-        print(f"  not in the file: {line}")
+    _print_lost(script.lost)
 
 
 def _export_nir(
-    run: Path, out: Path, checkpoint: str, overwrite: bool, dialect: str, dt: float | None, profile: str | None,
-    trust: bool,
+    model: TrainedModel, what: str, out: Path, dialect: str, dt: float | None, profile: str | None
 ) -> None:  # fmt: skip
     from ..deploy.integer import IntegerModel
-    from ..deploy.trained import load  # here, since `evaluate` and `resume` need neither
     from ..nir import lost, save
 
-    _check_free(out, overwrite)
-    model = load(run, checkpoint=checkpoint, trust=trust)
-    plan, described = model.plan, model.described
+    plan = model.plan
     values = {k: np.array(v) for k, v in model.engine.parameters.items()}
     # the specification is in continuous time; the simulators' dialects are in steps, by default those of the training
     if dt is None and dialect != "spec" and plan.spike_times == "grid":
         dt = plan.dt
     if profile is not None:
         values |= IntegerModel(model, profile, dt).network.values
-    graph = save(out, described.network, values, dialect, dt=dt, outputs=[plan.output.name])
+    graph = save(out, model.described.network, values, dialect, dt=dt, outputs=[plan.output.name])
     rounded = f", numbers of the profile {profile}" if profile else ""
-    print(f"{out}: {checkpoint} checkpoint of {run}, {len(graph.nodes)} nodes in the dialect {dialect}{rounded}")
-    if plan.spike_times == "grid" and dialect == "spec":
-        print(f"  not in the file: time steps of {plan.dt:g} ms")
-    print(f"  not in the file: the loss, which reads {plan.loss.readout!r} of {plan.output.name}")
-    print_outside(described)
-    for line in lost(graph):
-        print(f"  not in the file: {line}")
+    print(f"{what}, {len(graph.nodes)} nodes in the dialect {dialect}{rounded}")
+    _print_lost([f"time steps of {plan.dt:g} ms"] * (plan.spike_times == "grid" and dialect == "spec"))
+    print_outside(model)
+    _print_lost(lost(graph))
 
 
-def print_outside(described: Described) -> None:
-    """What stands between data and network, and between readouts and predictions, and is in no exported file."""
+def print_outside(model: TrainedModel, loss: bool = True) -> None:
+    """What stands between data and network, and between readouts and predictions, and is in no exported file; and the
+    loss, which a C file has."""
+    plan, described = model.plan, model.described
+    _print_lost([f"the loss, which reads {plan.loss.readout!r} of {plan.output.name}"] * loss)
     for step in described.preprocessing:
         words = str(step)
         print(f"  not in the file, apply beforehand: {words if len(words) < 100 else f'{words[:90]} ...)'}")
@@ -291,59 +299,52 @@ def print_outside(described: Described) -> None:
             print(f"  not in the file, apply afterwards: target {k} = {mean:.9g} + {deviation:.9g} * readout {k}")
 
 
-def _export_integers(
-    run: Path, out: Path, checkpoint: str, overwrite: bool, profile: str, dt: float | None, measure: tuple[Path, ...],
-    trust: bool,
-) -> None:  # fmt: skip
-    from ..deploy.c_file import measured
-    from ..deploy.integer import IntegerModel
-    from ..deploy.trained import load
+Models = dict[str, Any]
+"""Models by what they are called, whose answers are compared: the run, and what the file computes."""
 
-    _check_free(out, overwrite)
-    model = load(run, checkpoint=checkpoint, trust=trust)
+
+def _export_integers(
+    model: TrainedModel, what: str, out: Path, title: str, profile: str, dt: float | None
+) -> Models:  # fmt: skip
+    from ..deploy.integer import IntegerModel
+
     integers = IntegerModel(model, profile, dt)
-    exported = integers.c_file(f"{checkpoint} checkpoint of {run.name}.")
+    exported = integers.c_file(title)
     write_text(out, exported.text)
-    plan = integers.model.plan
-    print(f"{out}: {checkpoint} checkpoint of {run} in integers, profile {profile}, steps of {plan.dt:g} ms")
+    print(f"{what} in integers, profile {profile}, steps of {integers.model.plan.dt:g} ms")
     print(
         f"  state {exported.ram:,} bytes (RAM), tables {exported.constants:,} bytes (flash); no float, malloc or libm"
     )
     for name, weights in exported.weights.items():
         print(f"  a spike through {name:24} {weights:,} weights")
-    print_outside(integers.model.described)
-    own = run / SAMPLES
-    samples = load_data(own) if not measure and not model.regression and own.is_file() else None
-    if samples is not None:
-        print("  on the held-out samples in the run folder:")
-    for line in measured({"run": model, profile: integers}, measure, samples) if measure or samples is not None else ():
-        print(f"  {line}")
+    print_outside(integers.model, loss=False)
+    return {"run": model, profile: integers}
 
 
-def _export_c(
-    run: Path, out: Path, checkpoint: str, overwrite: bool, bits: int, dt: float | None, measure: tuple[Path, ...],
-    trust: bool,
-) -> None:  # fmt: skip
-    from ..deploy.c_file import c_file, measured, on_the_grid, rounded
-    from ..deploy.trained import load
+def _export_c(model: TrainedModel, what: str, out: Path, bits: int, dt: float | None) -> Models:
+    from ..deploy.c_file import c_file, on_the_grid, rounded
 
-    _check_free(out, overwrite)
-    model = load(run, checkpoint=checkpoint, trust=trust)
     grid = on_the_grid(model, dt)
     exported = c_file(grid, bits=bits if bits < 32 else None)
     write_text(out, exported.text)
-    print(f"{out}: {checkpoint} checkpoint of {run}, steps of {grid.plan.dt:g} ms")
+    print(f"{what}, steps of {grid.plan.dt:g} ms")
     print(f"  state {exported.ram:,} bytes, constants {exported.constants:,} bytes")
     print(f"  {exported.operations:,} operations per step, and for each spike:")
     for name, weights in exported.weights.items():
         print(f"  {name:24} {weights:,} weights")
-    print_outside(grid.described)
+    print_outside(grid, loss=False)
     # one change at a time, so that the table says what the grid costs and what the rounding
     models = {"run": model} | ({f"grid of {grid.plan.dt:g} ms": grid} if grid is not model else {})
-    models |= {f"weights of {bits} bits": rounded(grid, bits)} if bits < 32 else {}
-    own = run / SAMPLES
-    samples = load_data(own) if len(models) > 1 and not measure and not model.regression and own.is_file() else None
+    return models | ({f"weights of {bits} bits": rounded(grid, bits)} if bits < 32 else {})
+
+
+def _print_measured(models: Models, measure: tuple[Path, ...], samples: DataSet | None) -> None:
+    """How often the models agree, on recordings or on the held-out samples of the run folder."""
+    from ..deploy.c_file import measured
+
+    if not measure and (samples is None or len(models) == 1):
+        return
     if samples is not None:
         print("  on the held-out samples in the run folder:")
-    for line in measured(models, measure, samples) if measure or samples is not None else ():
+    for line in measured(models, measure, samples):
         print(f"  {line}")

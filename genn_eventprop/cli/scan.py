@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from ..atomic import write_text
 from ..distributed import launched
-from ..errors import SettingError, TrainingError
+from ..errors import SettingError, TrainingError, whole
 from ..experiment.options import write_toml
 from ..runs import mark
 from ..runs.run_folder import RunFolder, run_in, write_json
@@ -80,8 +80,7 @@ def _scan(
         raise SettingError("a scan starts its own trainings; run it without mpiexec")
     grid = read_scan(file)
     processes, where = grid.processes if processes is None else processes, runner or grid.runner
-    if processes < 1:
-        raise SettingError(f"processes must be at least 1, got {processes}")
+    whole(processes, "processes", SettingError)
     if detach and where != "slurm":
         raise SettingError('--detach is for runner = "slurm": local trainings end with the scan')
     if grid.search is not None:

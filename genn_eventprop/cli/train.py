@@ -13,7 +13,7 @@ from typing import Any
 from ..atomic import write_text
 from ..data.open import open_data
 from ..distributed import launched
-from ..errors import SettingError, UsageError
+from ..errors import SettingError, UsageError, whole
 from ..experiment.experiment import (
     ExperimentConfig,
     ExperimentFile,
@@ -242,8 +242,7 @@ def check_runner(config: ExperimentConfig) -> None:
 
 def runner_of(config: ExperimentConfig, root: Path) -> Runner:
     """What --runner, --processes and --slurm ask for."""
-    if config.processes < 1:
-        raise SettingError(f"processes must be at least 1, got {config.processes}")
+    whole(config.processes, "processes", SettingError)
     if config.runner == "local":
         return LocalRunner(config.processes, threads=threads_for(config.processes))
     table = {} if config.slurm is None else read_toml(config.slurm).get("slurm", {})

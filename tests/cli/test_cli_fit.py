@@ -216,7 +216,7 @@ def test_folders_and_models_that_are_no_order_are_refused(folder, capsys):
     for words, message in (
         (["lif", "empty"], "folder empty has no recordings: files with one of the suffixes .csv"),
         (["lif,LIF", "cell.csv"], "a model is named twice in lif,LIF"),
-        (["lif", "cell.csv", "--processes", "0"], "processes must be at least 1"),
+        (["lif", "cell.csv", "--processes", "0"], "processes must be an integer >= 1"),
     ):
         assert main(["fit", *words]) == 1
         assert message in capsys.readouterr().err

@@ -181,4 +181,4 @@ def test_seeds_and_folds_as_jobs_are_those_one_by_one(tiny, capsys):
     assert one["runs"] == two["runs"] and one["test_loss"]["values"] == two["test_loss"]["values"]
     assert main(command) == 0 and ", 0 already finished" not in capsys.readouterr().out
     assert main(["train", "tiny.py", *common, "--runner", "local", "--processes", "0", "--run-dir", "no"]) == 1
-    assert "processes must be at least 1" in capsys.readouterr().err
+    assert "processes must be an integer >= 1" in capsys.readouterr().err

@@ -245,7 +245,7 @@ def test_what_is_not_there_is_refused(folder, capsys):
         (["yin-yang", "--data", "spoken_digits"], "yin-yang on 'spoken_digits' is not prepared"),
         (["tiny.paper.toml", "--data", "x"], "--data is for the papers that come with the package"),
         (["tiny.paper.toml", "--only", "narow"], "tiny has no cell 'narow'; did you mean 'narrow'"),
-        (["tiny.paper.toml", "--processes", "0"], "processes must be at least 1"),
+        (["tiny.paper.toml", "--processes", "0"], "processes must be an integer >= 1"),
         (["no.toml"], "there is no config file no.toml"),
     ):
         assert main(["reproduce", *arguments]) == (2 if "there is no paper" in message else 1)
