@@ -79,6 +79,25 @@ def check_arguments(
             raise SettingError(f"{name} must be a number >= 0, got {shown(value)}")
 
 
+def check_together(carry: object, profile: object, device: object, communicator: object, in_pieces: bool) -> None:
+    """Refuse arguments of a trainer that exclude each other.
+
+    Args:
+        in_pieces: whether the length of pieces of recordings, or their memory, is given.
+
+    Raises:
+        SettingError: naming both.
+    """
+    if profile is not None and (carry or device is not None):
+        raise SettingError("profile= cannot be combined with carry=True or a device")
+    if carry not in (True, False, "exact"):
+        raise SettingError(f"carry={carry!r}: must be True, False or 'exact'")
+    if device is not None and (carry or communicator is not None):
+        raise SettingError("a device in the loop cannot be combined with carry=True or several ranks")
+    if carry != "exact" and in_pieces:
+        raise SettingError("chunk and memory belong to carry='exact'; with carry=True a chunk is what `duration` says")
+
+
 def check_batch(
     plan: Plan, result: Result, gradients: Mapping[str, np.ndarray], where: str,
     finite: Callable[[str], bool] = lambda name: False, updates: int | None = None, clips: bool = True,

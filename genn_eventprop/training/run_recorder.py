@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,9 +17,7 @@ from ..data import Events
 from ..data.inputs import DataSet, parts_of
 from ..description import Described, describe
 from ..errors import DescriptionError
-from ..runs.checkpoint import save_checkpoint
 from ..runs.run_folder import FIRST, MODEL, SAMPLES, RunFolder
-from ..runs.run_lock import check_writer
 from ..runs.weights import save_weights
 from .batches import Batches
 
@@ -29,68 +26,6 @@ MAX_SAMPLES = 512
 MAX_SPIKES = 500_000
 """About the most input spikes, and a quarter of the most values of currents, of these samples; the first sample is
 always there."""
-
-
-class RunRecorder:
-    """Writes into the run folder of one training; does nothing for a training without one.
-
-    Args:
-        run_dir: where the folder is or will be; None: nothing is written.
-
-    Attributes:
-        folder: the open folder, None before `open` or `reopen`.
-    """
-
-    def __init__(self, run_dir: Path | None) -> None:
-        self.run_dir = run_dir
-        self.folder: RunFolder | None = None
-
-    def open(
-        self,
-        config: Mapping[str, Any],
-        page: str,
-        model: Described,
-        first: Mapping[str, np.ndarray],
-        batches: Batches,
-        validation: DataSet | None,
-    ) -> list[str]:
-        """Make the folder unless it was reopened; write the model, and what only a new folder lacks.
-
-        Args:
-            config, page: for config.json, and the text of the experiment's page.
-            first: what is learned, before the training.
-
-        Returns:
-            What the user should know, if the model cannot be written as data.
-        """
-        new = self.folder is None
-        if self.run_dir is not None and new:
-            self.folder = RunFolder.create(self.run_dir, config, page)
-        if self.folder is None:
-            return []
-        notes = write_model(self.folder, model)
-        if new:
-            write_start(self.folder, first, batches, validation)
-        return notes
-
-    def reopen(self, folder: RunFolder) -> None:
-        """Go on in the folder of a run that is resumed."""
-        self.folder, self.run_dir = folder, folder.path
-
-    def save(self, name: str, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
-        """Write checkpoint "last" or "best"."""
-        if self.folder is not None:
-            check_writer(self.folder.name)
-            save_checkpoint(self.folder.checkpoints / f"{name}.safetensors", arrays, info, then=self.folder.then)
-
-    def append_metrics(self, metrics: Mapping[str, Any]) -> None:
-        if self.folder is not None:
-            self.folder.append_metrics(metrics)
-
-    def write_results(self, results: Mapping[str, Any]) -> None:
-        if self.folder is not None:
-            check_writer(self.folder.name)
-            self.folder.write_results(results)
 
 
 def write_model(folder: RunFolder, model: Described) -> list[str]:

@@ -33,15 +33,23 @@ from ..optimisers import Progress as ScheduleProgress
 from ..output import say
 from ..recipes import RELATIVE_RATE, epochs_for
 from ..regularisers import Regulariser
-from ..runs.checkpoint import Checkpoint, load_checkpoint, load_latest
+from ..runs.checkpoint import Checkpoint, load_checkpoint, load_latest, save_checkpoint
 from ..runs.fingerprint import check_same, describe_loss, describe_network, describe_regulariser
 from ..runs.run_folder import RunFolder
-from ..runs.run_lock import lock_for_writing
+from ..runs.run_lock import check_writer, lock_for_writing
 from ..runs.weights import fitting_weights, save_weights
 from .accounting import accounting
 from .batches import Batches, batches_of
 from .callbacks import Callback, Progress, remedy
-from .checks import check_arguments, check_batch, check_names, check_parameters, data_notes, late_delays
+from .checks import (
+    check_arguments,
+    check_batch,
+    check_names,
+    check_parameters,
+    check_together,
+    data_notes,
+    late_delays,
+)
 from .class_weights import ClassWeights, Weighting
 from .compared import Baselines, compared
 from .device import Device, DeviceEngine, InTheLoop
@@ -51,7 +59,7 @@ from .evaluator import Evaluation, Evaluator, Samples, as_data, preprocessed
 from .integer_forward import IntegerForward
 from .parameter_sets import ParameterSets
 from .results import delay_metrics, epoch_metrics, gradient_norms, history, relative_steps, run_results
-from .run_recorder import RunRecorder
+from .run_recorder import write_model, write_start
 from .runtime_estimate import RuntimeEstimate, estimate_runtime
 from .seeds import Streams
 from .state import TrainingState, pack, unpack, write_parameters
@@ -200,22 +208,13 @@ class Trainer:
         numbers = {"slope_floor": slope_floor, "runaway_rate": runaway_rate}
         check_names(engine_options, [*(self.made_with.keys() - engine_options.keys()), "optimiser", "run_dir"])
         check_arguments(network, optimiser, schedule, callbacks, numbers, run_dir)
+        check_together(carry, profile, device, communicator, chunk is not None or memory is not None)
         network.check_connected()
         self.class_weights = ClassWeights(class_weights, as_losses(loss)[0])
         self.optimiser, self.schedule = optimiser or Adam(RELATIVE_RATE, relative=True), schedule or Constant()
         self.carry, self.profile = carry, None if profile is None else as_profile(profile)
-        if profile is not None and (carry or device is not None):
-            raise SettingError("profile= cannot be combined with carry=True or a device")
         self.config, self.settings = dict(config or {}), dict[str, Any]()
-        if carry not in (True, False, "exact"):
-            raise SettingError(f"carry={carry!r}: must be True, False or 'exact'")
-        if device is not None and (carry or communicator is not None):
-            raise SettingError("a device in the loop cannot be combined with carry=True or several ranks")
         self.loop = device if isinstance(device, InTheLoop) or device is None else InTheLoop(device)
-        if carry != "exact" and (chunk is not None or memory is not None):
-            raise SettingError(
-                "chunk and memory belong to carry='exact'; with carry=True a chunk is what `duration` says"
-            )
         self._pieces = chunk, in_bytes(memory or MEMORY, "memory")
         if carry == "exact" and engine == "auto":
             engine = engine_of_recordings(network, loss, spike_times)
@@ -234,7 +233,9 @@ class Trainer:
             self.config = dict(self.settings)
         self._first_weights = WeightsFromData(network, self.engine.parameters, initial_rates)
         self.callbacks: list[Callback] = [*callbacks, Progress(quiet=not progress)]
-        self.recorder = RunRecorder(None if run_dir is None else Path(run_dir))
+        # where the run folder is or will be, and the open one, from `fit` or `resume` on
+        self.run_dir: Path | str | None = None if run_dir is None else Path(run_dir)
+        self.folder: RunFolder | None = None
         self.state, self.statistics = TrainingState(), EpochStatistics(runaway_rate * duration)
         self.silent: dict[str, np.ndarray] = {}
         self.runtime_estimate: RuntimeEstimate | None = None
@@ -512,14 +513,24 @@ class Trainer:
                 self.notes.append(
                     f"{self.state.epoch} epochs are done already, more than epochs={epochs}: none is added"
                 )
-            with contextlib.nullcontext() if self.run_dir is None else lock_for_writing(self.run_dir):
-                first = {name: self.engine.parameters[name] for name in self.plan.trainable}
-                config = self.config if self._asked[0] != "auto" else {**self.config, "resolved": self._resolved()}
-                self.notes += self.recorder.open(config, self.page, self.described, first, batches, validation)
+            with contextlib.nullcontext() if self.run_dir is None else lock_for_writing(Path(self.run_dir)):
+                self._write_folder(batches, validation)
                 return self._fit(
                     batches, held_out, held_out_test, epochs,
                     lambda test: self._compared(train, validation, test, baseline),
                 )  # fmt: skip
+
+    def _write_folder(self, batches: Batches, validation: DataSet | None) -> None:
+        """Make the run folder unless it was reopened; write the model, and what only a new folder lacks."""
+        if self.run_dir is None:
+            return
+        new = self.folder is None
+        config = self.config if self._asked[0] != "auto" else {**self.config, "resolved": self._resolved()}
+        self.folder = self.folder or RunFolder.create(self.run_dir, config, self.page)
+        self.notes += write_model(self.folder, self.described)
+        if new:
+            first = {name: self.engine.parameters[name] for name in self.plan.trainable}
+            write_start(self.folder, first, batches, validation)
 
     def _scale_weights(self, batches: Batches) -> list[str]:
         """Scale weights that are still as drawn and have no scale of their own, on every rank alike."""
@@ -733,7 +744,8 @@ class Trainer:
         if improved:
             self._save("best")
         self._save("last")
-        self.recorder.append_metrics(metrics)
+        if self.folder is not None:
+            self.folder.append_metrics(metrics)
         self._stop = self.ranks.any(self._stop)
 
     def diagnosis(self) -> list[Finding]:
@@ -822,24 +834,12 @@ class Trainer:
         results = run_results(self.state, best, final, self.engine, self.streams.seed, groups, sizes, costs)
         results["baselines"] = baselines(test)
         results["diagnosis"] = [finding.as_record() for finding in self.diagnosis()]
-        self.recorder.write_results(results)
+        if self.folder is not None:
+            check_writer(self.folder.name)
+            self.folder.write_results(results)
         return results | {"history": history(self.state.metrics)}
 
     # run folder, checkpoints, weight files
-
-    @property
-    def run_dir(self) -> Path | None:
-        """Where the run folder is or will be."""
-        return self.recorder.run_dir
-
-    @run_dir.setter
-    def run_dir(self, path: Path | str | None) -> None:
-        self.recorder.run_dir = None if path is None else Path(path)
-
-    @property
-    def folder(self) -> RunFolder | None:
-        """The open run folder; None before `fit` or `resume`, and without one."""
-        return self.recorder.folder
 
     def resume(self, run_dir: Path | str | None = None) -> Trainer:
         """Continue the run in `run_dir` bit for bit from its last checkpoint; then call `fit` as before.
@@ -869,7 +869,7 @@ class Trainer:
         if self.ranks.first:
             with lock_for_writing(folder.path):
                 folder.replace_metrics(self.state.metrics)
-            self.recorder.reopen(folder)
+            self.folder, self.run_dir = folder, folder.path
         return self
 
     def load_checkpoint(self, path: Path | str) -> None:
@@ -917,8 +917,10 @@ class Trainer:
         self.optimiser.settle_bounds(self.plan.bounds(now), self.plan.enforced_bounds(now))
 
     def _save(self, name: str) -> None:
+        """Write checkpoint "last" or "best"."""
         if self.folder is not None:
-            self.recorder.save(name, *pack(self))
+            check_writer(self.folder.name)
+            save_checkpoint(self.folder.checkpoints / f"{name}.safetensors", *pack(self), then=self.folder.then)
 
     def _check_identity(self, info: Mapping[str, Any]) -> None:
         check_same(info["network"], self.network_description, "network")
