@@ -25,7 +25,7 @@ from ..errors import SettingError
 from ..losses.kinds import READOUTS
 from ..modelling import Conv2D, Dense, Gamma, Network, Normal, Param, Pool2D, Population
 from ..modelling.neuron import Neuron
-from ..optimisers import ByParameter, Schedule
+from ..optimisers import ByParameter, Optimiser, Schedule
 from ..recipes import PLAIN_RATE, RELATIVE_RATE
 from ..training.initialise import initialise_rates
 from ..training.trainer import Trainer
@@ -208,18 +208,6 @@ def layered(
     # the published 0.5 and 6.4 ms suit trials of 30 ms: exp(T / tau1) pushes silent classes, and is 1e33 after 500 ms
     times: dict[str, Any] = {} if config.input_weight else {"tau0": config.duration / 25, "tau1": config.duration / 2.5}
     loss = loss_of(config.loss, output, **times)
-    rate, relative = config.learning_rate, config.learning_rate is None
-    if rate is None:
-        rate = RELATIVE_RATE
-    # that of time constants and delays is in ms, and not relative to anything
-    plain = PLAIN_RATE if relative else rate
-    rates = {"learning_rate": plain if config.tau_learning_rate is None else config.tau_learning_rate}
-    if config.optimiser.startswith("adam_w"):
-        rates["weight_decay"] = 0.0  # time constants must not be drawn to zero
-    groups = {f"{p.name}.tau_*": rates for p in network.populations[:-1]} if config.train_tau else {}
-    if config.delays:
-        rates = {"learning_rate": plain if config.delay_learning_rate is None else config.delay_learning_rate}
-        groups["*.delay"] = rates | ({"weight_decay": 0.0} if config.optimiser.startswith("adam_w") else {})
     hidden = [p.name for p in network.populations[:-1]]
     wanted = dict.fromkeys(hidden, config.initial_spikes) if config.initial_spikes else {}
     forward = (c for c in network.connections if c.from_data and c.source is not c.target)
@@ -232,7 +220,7 @@ def layered(
         dt=config.dt,
         spike_times=config.spike_times or "auto",
         engine=config.engine,
-        optimiser=optimiser_of(config.optimiser, rate, groups=groups or None, relative=relative, **_shared(config)),
+        optimiser=_optimiser(config, hidden),
         schedule=_schedule(config),
         batch_size=config.batch_size,
         seed=config.seed,
@@ -252,10 +240,25 @@ def layered(
     return Experiment(new_trainer, learned, held_out, last, class_names, steps, recorded.n_channels)
 
 
-def _shared(config: LayeredConfig) -> dict[str, Any]:
-    """Limits of gradients and averages, for the optimiser; what --optimiser says itself stands."""
-    limits = {} if config.clip_each is None else {"clip_norm": {"*": config.clip_each}}
-    return limits | ({} if config.average_weights is None else {"average": config.average_weights})
+def _optimiser(config: LayeredConfig, hidden: Sequence[str]) -> Optimiser:
+    """The optimiser, with its own rates for time constants and delays, which are in ms and not relative to anything.
+
+    Args:
+        hidden: names of the populations whose time constants may be learned.
+    """
+    rate, relative = config.learning_rate, config.learning_rate is None
+    rate, plain = (RELATIVE_RATE, PLAIN_RATE) if rate is None else (rate, rate)
+    no_decay = {"weight_decay": 0.0} if config.optimiser.startswith("adam_w") else {}  # nothing is drawn to zero
+
+    def own(learning_rate: float | None) -> dict[str, float]:
+        return {"learning_rate": plain if learning_rate is None else learning_rate, **no_decay}
+
+    groups = {f"{name}.tau_*": own(config.tau_learning_rate) for name in hidden} if config.train_tau else {}
+    groups |= {"*.delay": own(config.delay_learning_rate)} if config.delays else {}
+    # what --optimiser says itself of limits of gradients and averages stands
+    shared: dict[str, Any] = {} if config.clip_each is None else {"clip_norm": {"*": config.clip_each}}
+    shared |= {} if config.average_weights is None else {"average": config.average_weights}
+    return optimiser_of(config.optimiser, rate, groups=groups or None, relative=relative, **shared)
 
 
 def _without_delays(config: LayeredConfig) -> list[str]:
