@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ Bounds = tuple[Any, Any]
 """(lower, upper) of a parameter; a number, an array that broadcasts to it, or None for open."""
 
 
+Value = TypeVar("Value")
 AVERAGING = "average = average + average_rate * (x - average)\n"
 """Stands before the step: it takes in what the last step left, with bounds applied and with changes by callbacks."""
 
@@ -247,9 +248,8 @@ class Optimiser(Averaging):
         for name, array in parameters.items():
             self.state[name] = {state: np.zeros_like(array) for state in self.full_state_names()}
             self._settings[name] = dict(self.settings)
-            for pattern, values in self.groups.items():
-                if fnmatch.fnmatchcase(name, pattern):
-                    self._settings[name].update(values)
+            for values in _matching(self.groups, name):
+                self._settings[name].update(values)
         self.settle_bounds(bounds or {}, enforced)
         for name, array in parameters.items():
             self._check_start(name, array)
@@ -258,11 +258,8 @@ class Optimiser(Averaging):
         """Other `bounds` that the parameters themselves declare, and `enforced` ones that always hold, from the next
         step on."""
         for name in self._settings:
-            pair = bounds.get(name, (None, None))
-            for pattern, other in self.bounds.items():
-                if fnmatch.fnmatchcase(name, pattern):
-                    pair = other
-            self._bounds[name] = within(pair, (enforced or {}).get(name))
+            pairs = [bounds.get(name, (None, None)), *_matching(self.bounds, name)]
+            self._bounds[name] = within(pairs[-1], (enforced or {}).get(name))
 
     def free(self, name: str, gradient: np.ndarray) -> np.ndarray:
         """The `gradient` of parameter `name` with 0 where both of its bounds are the same: those values cannot move."""
@@ -309,9 +306,8 @@ class Optimiser(Averaging):
             self.units = {name: _scale(weights[name]) for name in self._settings if name in weights}
 
     def factor_of(self, name: str) -> float:
-        """What the learning rate of the parameter `name` is multiplied by; a later pattern overrides an earlier one."""
-        factors = [factor for pattern, factor in self.factors.items() if fnmatch.fnmatchcase(name, pattern)]
-        return factors[-1] if factors else self.factor
+        """What the learning rate of the parameter `name` is multiplied by."""
+        return [self.factor, *_matching(self.factors, name)][-1]
 
     def update(self, parameters: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> None:
         """One step of `parameters` with NumPy, in place; `gradients` by the same names."""
@@ -336,8 +332,7 @@ class Optimiser(Averaging):
             # a weight that a bound holds in place does not move, so its gradient must not shrink those that do
             squares = {name: self.square(name, gradients[name]) for name in names}
         if isinstance(self.clip_norm, Mapping):
-            each = self.clip_norm.items()
-            limits = {n: [v for pattern, v in each if fnmatch.fnmatchcase(n, pattern)] for n in names}
+            limits = {n: _matching(self.clip_norm, n) for n in names}
             norms = {n: float(np.sqrt(squares[n])) for n in names}
             scales = {n: min(1.0, limits[n][-1] / norms[n]) if limits[n] and norms[n] > 0 else 1.0 for n in names}
         else:
@@ -404,6 +399,11 @@ class Optimiser(Averaging):
                     raise CheckpointError(f"optimiser state {name}/{key} of shape {array.shape} is {problem}")
                 array[...] = saved
         self.steps, self.clipped_steps = int(info["steps"]), int(info["clipped_steps"])
+
+
+def _matching(table: Mapping[str, Value], name: str) -> list[Value]:
+    """The values of a table by name pattern that are for `name`, in order: a later one overrides an earlier one."""
+    return [value for pattern, value in table.items() if fnmatch.fnmatchcase(name, pattern)]
 
 
 def _scale(weights: np.ndarray) -> float:

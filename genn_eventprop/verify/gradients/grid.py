@@ -166,9 +166,8 @@ class GridProblem:
             for i, seen in enumerate(self.trial.traces[p.name].events):
                 for k, b, n in zip(*np.nonzero(seen.fired)):
                     slope = max(float(seen.slope[k, b, n]), floor)
-                    found.append(
-                        Happened(p.name, i, int(k), int(b), int(n), slope, bool(seen.caused_by_arrivals[k, b, n]))
-                    )  # fmt: skip
+                    at_once = bool(seen.caused_by_arrivals[k, b, n])
+                    found.append(Happened(p.name, i, int(k), int(b), int(n), slope, at_once))
         return found, {(e.population, e.kind, e.step, e.b, e.n): j for j, e in enumerate(found)}
 
     @property
@@ -438,11 +437,14 @@ class GridProblem:
         else:
             raise EngineError("spikes change whatever little an event is shifted; check another draw of the weights")
         L, G, X = (np.stack([x[i] for x in found if x is not None]) for i in range(3))
-        central = (8 * (L[3] - L[1]) - (L[4] - L[0])) / (12 * h)
         ahead = (-11 * L[2] + 18 * L[3] - 9 * L[4] + 2 * L[5]) / (6 * h)
         one_sided, factor = (np.array([getattr(m, name) for m in self.moved]) for name in ("one_sided", "factor"))
         between = lambda F: (8 * (F[3] - F[1]) - (F[4] - F[0])) / (12 * h)  # noqa: E731
-        return factor * np.where(one_sided, ahead, central), factor[:, None] * between(G), factor[:, None] * between(X)
+        return (
+            factor * np.where(one_sided, ahead, between(L)),
+            factor[:, None] * between(G),
+            factor[:, None] * between(X),
+        )
 
     def _shifted(
         self, engine: Engine, parameters: dict[str, np.ndarray], data: object, probes: Probes, scale: float,
