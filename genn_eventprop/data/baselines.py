@@ -71,7 +71,11 @@ def baselines(
     x = features(train, duration, bins)
     if len(np.unique(labels)) < 2:  # nothing to fit
         return {name: {**part, LOGISTIC: part["chance"], NEAREST: part["chance"]} for name, part in found.items()}
-    logistic, nearest = _fitted(x, labels, _scales(train, duration, bins))
+    linear, scales = require("sklearn.linear_model", "baselines", "baseline"), _scales(train, duration, bins)
+    with warnings.catch_warnings():
+        # 500 iterations that have not converged to 1e-4 give the same classes but for a few samples
+        warnings.simplefilter("ignore", require("sklearn.exceptions", "baselines", "baseline").ConvergenceWarning)
+        logistic, nearest = _fitted(linear.LogisticRegression(max_iter=500), "KNeighborsClassifier", x, scales, labels)
     for name, data in held_out.items():
         y = features(data, duration, bins)
         if y.shape[1] != x.shape[1]:
@@ -100,18 +104,14 @@ def of_targets(
         DataError: scikit-learn is missing.
     """
     linear = require("sklearn.linear_model", "baselines", "baseline")
-    neighbours = require("sklearn.neighbors", "baselines", "baseline")
     train, duration = _with_all(train), duration_of(train)
     x, scales = features(train, duration, bins), _scales(train, duration, bins)
-    mean, deviation = x.mean(axis=0), x.std(axis=0)
-    deviation[deviation == 0] = 1.0
-    ridge = linear.RidgeCV(np.logspace(-2, 4, 13)).fit((x - mean) / deviation, train.targets)
-    nearest = neighbours.KNeighborsRegressor(1, algorithm="brute").fit(x / scales, train.targets)
+    ridge, nearest = _fitted(linear.RidgeCV(np.logspace(-2, 4, 13)), "KNeighborsRegressor", x, scales, train.targets)
     found = dict[str, dict[str, float]]()
     for name, data in held_out.items():
         data = _with_all(data)
         y, shape = features(data, duration, bins), data.targets.shape
-        predicted = {RIDGE: ridge.predict((y - mean) / deviation), NEAREST: nearest.predict(y / scales)}
+        predicted = {RIDGE: ridge(y), NEAREST: nearest(y)}
         found[name] = {method: explained_variance(data.targets, p.reshape(shape)) for method, p in predicted.items()}
     return found
 
@@ -161,16 +161,16 @@ def _scales(train: DataSet, duration: float, bins: int) -> np.ndarray:
     return np.concatenate(scales)
 
 
-def _fitted(x: np.ndarray, labels: np.ndarray, scales: np.ndarray) -> tuple[Any, Any]:
-    """The two methods after fitting: (S, F) -> (S,) classes."""
-    linear = require("sklearn.linear_model", "baselines", "baseline")
-    neighbours = require("sklearn.neighbors", "baselines", "baseline")
+def _fitted(linear: Any, nearest: str, x: np.ndarray, scales: np.ndarray, answers: np.ndarray) -> tuple[Any, Any]:
+    """The predictions (S, F) -> (S, ...) of two methods after fitting: the linear one, of standardised features, and
+    the nearest neighbour, of features in units of `scales`.
+
+    Args:
+        nearest: name of its class in scikit-learn.
+    """
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     deviation[deviation == 0] = 1.0
-    regression = linear.LogisticRegression(max_iter=500)
-    with warnings.catch_warnings():
-        # 500 iterations that have not converged to 1e-4 give the same classes but for a few samples
-        warnings.simplefilter("ignore", require("sklearn.exceptions", "baselines", "baseline").ConvergenceWarning)
-        regression.fit((x - mean) / deviation, labels)
-    nearest = neighbours.KNeighborsClassifier(1, algorithm="brute").fit(x / scales, labels)
-    return (lambda y: regression.predict((y - mean) / deviation)), (lambda y: nearest.predict(y / scales))
+    neighbour = getattr(require("sklearn.neighbors", "baselines", "baseline"), nearest)(1, algorithm="brute")
+    linear.fit((x - mean) / deviation, answers)
+    neighbour.fit(x / scales, answers)
+    return (lambda y: linear.predict((y - mean) / deviation)), (lambda y: neighbour.predict(y / scales))

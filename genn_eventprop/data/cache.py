@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..atomic import advice
 from ..errors import DataError, SettingError
@@ -56,26 +56,21 @@ def key_of(sources: Iterable[Path], settings: Mapping[str, Any]) -> str:
     return total.hexdigest()[:32]
 
 
+class Entry(NamedTuple):
+    """Where an entry is, and its events."""
+
+    path: Path
+    events: Events
+
+
 def cached(
     name: str,
     sources: Iterable[Path],
     settings: Mapping[str, Any],
     build: Callable[[Path], object],
     folder: Path | None = None,
-) -> Events:
-    """The events of the entry, see `cached_folder`."""
-    return cached_folder(name, sources, settings, build, folder)[1]
-
-
-def cached_folder(
-    name: str,
-    sources: Iterable[Path],
-    settings: Mapping[str, Any],
-    build: Callable[[Path], object],
-    folder: Path | None = None,
-) -> tuple[Path, Events]:
-    """Where an entry is, and its events; built by `build(path)`, which writes a folder of events at `path`, if there is
-    none yet.
+) -> Entry:
+    """An entry, built by `build(path)`, which writes a folder of events at `path`, if there is none yet.
 
     A damaged entry is built again. Nothing half-built is ever read: the entry gets its name last.
 
@@ -87,9 +82,9 @@ def cached_folder(
     for _ in range(3):  # another process may see the same damage, and remove what this one has built
         events = _trusted(entry)
         if events is not None:
-            return entry, events
+            return Entry(entry, events)
         _build(root, entry, build)
-    return entry, Events.load(entry)
+    return Entry(entry, Events.load(entry))
 
 
 def _trusted(entry: Path) -> Events | None:

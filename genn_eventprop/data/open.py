@@ -78,8 +78,10 @@ def open_events(
                         "genn-eventprop train takes them")  # fmt: skip
     events = open_dataset(
         path,
-        lambda file: cached(
-            file.stem, [file], {}, lambda folder: hdf5.convert_shd(file, folder, hdf5.channels_shown(file)), cache
+        lambda file: (
+            cached(
+                file.stem, [file], {}, lambda folder: hdf5.convert_shd(file, folder, hdf5.channels_shown(file)), cache
+            ).events
         ),
     )
     names = hdf5.class_names(path) if path.suffix.lower() in HDF5 and path.is_file() else []
@@ -247,7 +249,7 @@ def _open_recordings(folder: Path, seed: int, progress: bool, cache: Path | None
     def build(path: Path) -> None:
         inner_ear.convert_folder(folder, ear, seed, progress)[0].save(path)
 
-    return cached(folder.name, files, {"ear": asdict(ear), "seed": seed}, build, cache), names
+    return cached(folder.name, files, {"ear": asdict(ear), "seed": seed}, build, cache).events, names
 
 
 def encode_recordings(files: Iterable[Path]) -> Iterator[tuple[list[str], Events]]:

@@ -29,7 +29,9 @@ def test_an_entry_is_built_once(tmp_path: Path) -> None:
     source.write_text("1 2 3")
 
     def get(**settings: Any) -> list[float]:
-        return cache.cached("x", [source], settings, build_from(source, calls), tmp_path / "cache").times.tolist()
+        return cache.cached(
+            "x", [source], settings, build_from(source, calls), tmp_path / "cache"
+        ).events.times.tolist()
 
     assert get(a=1) == get(a=1) == [1, 2, 3] and len(calls) == 1
     assert get(a=2) == [1, 2, 3] and len(calls) == 2
@@ -44,7 +46,7 @@ def test_damaged_entries_are_built_again(tmp_path: Path) -> None:
     source, calls = tmp_path / "source.txt", []
     source.write_text("1 2 3")
     for k in range(2):
-        events = cache.cached("x", [source], {}, build_from(source, calls), tmp_path / "cache")
+        events = cache.cached("x", [source], {}, build_from(source, calls), tmp_path / "cache").events
         assert events.times.tolist() == [1, 2, 3] and len(calls) == k + 1
         (entry,) = (tmp_path / "cache").iterdir()
         (entry / "times.f8").write_bytes(b"cut")
@@ -61,7 +63,7 @@ def test_a_flipped_bit_is_found(tmp_path: Path, name: str, capsys: pytest.Captur
     position = content.index(b'"n_channels": 1') + 14 if name == "events.json" else 6 if name == "times.f8" else 0
     content[position] ^= 8
     (entry / name).write_bytes(content)
-    events = cache.cached("x", [source], {}, build_from(source, calls), tmp_path / "cache")
+    events = cache.cached("x", [source], {}, build_from(source, calls), tmp_path / "cache").events
     assert events.times.tolist() == [1, 2, 3] and events.n_channels == 1 and len(calls) == 2
     assert "the cached data are rebuilt" in capsys.readouterr().err
     assert len(list((tmp_path / "cache").iterdir())) == 1
@@ -136,7 +138,7 @@ def test_the_loser_of_a_race_discards_its_own(tmp_path: Path) -> None:
         cache.cached("x", [], {}, lambda p: Events([1.0], [0], [0, 1], 1).save(p), tmp_path)
         Events([1.0], [0], [0, 1], 1).save(path)
 
-    assert cache.cached("x", [], {}, build, tmp_path).times.tolist() == [1.0]
+    assert cache.cached("x", [], {}, build, tmp_path).events.times.tolist() == [1.0]
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -149,7 +151,7 @@ def build(path):
     time.sleep(0.3)
     Events([1.0, 2.0], [0, 0], [0, 2], 1).save(path)
 
-print(len(cache.cached("x", [], {}, build, Path(sys.argv[1])).times))
+print(len(cache.cached("x", [], {}, build, Path(sys.argv[1])).events.times))
 """
 
 

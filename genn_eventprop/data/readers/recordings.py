@@ -16,7 +16,7 @@ import numpy as np
 
 from ...errors import DataError, check_known
 from ...home import expanded
-from ..cache import cached_folder
+from ..cache import cached
 from ..events import check
 from ..events.disk import FileNumbers, raw
 from ..events.events import Events
@@ -96,7 +96,7 @@ def _converted(path: Path, options: dict[str, Any]) -> tuple[Path, Events]:
         assert found is not None
         save_pieces(folder, *found, path.stem)
 
-    return cached_folder(path.stem, [path], options, build)
+    return cached(path.stem, [path], options, build)
 
 
 def _raw(path: Path, offset: int, kind: str, size: int) -> Row:

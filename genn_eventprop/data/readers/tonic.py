@@ -155,7 +155,7 @@ def load(
         except DataError as error:
             raise DataError(f"{error} (files of {dataset.location_on_system})") from error
 
-    return cached(f"{name}-{part}", sorted(files), {"pool": pool, **plain}, build, cache)
+    return cached(f"{name}-{part}", sorted(files), {"pool": pool, **plain}, build, cache).events
 
 
 def source_files(dataset: Any) -> list[Path]:
