@@ -38,8 +38,6 @@ def why_no_exact_pieces(plan: Plan) -> str:
             "with exact spike times whole recordings need neurons that are linear between spikes; use "
             "spike_times='grid'"
         )
-    if plan.spike_birth:
-        return "spike_birth is not run on whole recordings with exact spike times; use spike_times='grid'"
     return ""
 
 

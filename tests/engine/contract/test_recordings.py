@@ -121,10 +121,9 @@ def test_the_drawn_networks_learn(kind, dtype):
 
 
 def test_the_drawn_networks_learn_in_exact_time():
-    structures, k = [], -1
-    while len(structures) < 3:
-        structures.append(k := exact_structure(k + 1, ()))
-    assert any(assert_one_trial(k, [(0.3, 1)], kind=NativeEngine, times="exact") for k in structures)
+    """And so do spikes that are about to be born, whose arrivals and intervals cross the cuts."""
+    born = exact_structure(0, ("births",))
+    assert assert_one_trial(born, [(0.3, 1), (0.1, 6)], ("births",), kind=NativeEngine, times="exact")
 
 
 def exact_structure(structure, also):
@@ -142,7 +141,7 @@ def exact_structure(structure, also):
 @settings(FEW, max_examples=2)
 @given(st.integers(0, 10**6), CUTS)
 def test_random_networks_in_exact_time_are_one_trial(dtype, structure, cuts):
-    also = ("inputs",) * (structure % 2)
+    also = [(), ("inputs",), ("births",)][structure % 3]
     assert_one_trial(exact_structure(structure, also), cuts, also, kind=NativeEngine, dtype=dtype, times="exact")
 
 
@@ -151,8 +150,29 @@ def test_random_networks_in_exact_time_are_one_trial(dtype, structure, cuts):
 @settings(FEW, max_examples=60, derandomize=False)
 @given(st.integers(0, 10**6), CUTS)
 def test_many_random_networks_in_exact_time(dtype, structure, cuts):
-    also = ("inputs",) * (structure % 2)
+    also = [(), ("inputs",), ("births",)][structure % 3]
     assert_one_trial(exact_structure(structure, also), cuts, also, kind=NativeEngine, dtype=dtype, times="exact")
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize(("loss", "dtype"), [("integral", "float64"), ("first", "float64"), ("max", "float32")])
+def test_births_in_exact_time_are_those_of_one_trial(loss, dtype):
+    """Through delays beyond a piece, out of refractory periods, and of outputs that are read at spikes."""
+    net, whole, gradients = network(outputs=LIF if loss == "first" else LI, t_ref=3.0), recordings(60.0, 2, seed=5), []
+    output, rng = net.populations[-1], np.random.default_rng(0)
+    start = net.initial_parameters(3)
+    start["input_hidden.weight"] *= 0.2
+    read = FirstSpikeCrossEntropy(output, silent="end") if loss == "first" else Loss(output, loss)
+    for birth in (0.1, 0.3):
+        plan = make_plan(net, read, dt=DT, duration=60.0, spike_times="exact", spike_birth=birth)
+        engine = create(plan, start, engine="native", dtype=dtype)
+        data = engine.load(whole)
+        want = engine.run(data, [0, 1], training=True, record_spikes=True)
+        gradients.append({name: g.copy() for name, g in engine.gradients.items()})
+        for chunk in (1, 2, 120, *rng.integers(3, 60, 6)):
+            got = in_pieces(engine, data, [0, 1], int(chunk), int(rng.integers(0, 12)))
+            same(got, want, engine, gradients[-1])
+    assert not np.allclose(gradients[0]["input_hidden.weight"], gradients[1]["input_hidden.weight"], rtol=1e-3)
 
 
 def differences_agree(structure, chunk, states):
@@ -463,9 +483,6 @@ def test_what_is_refused():
     births = make_plan(net, loss, dt=DT, duration=20.0, spike_birth=0.1)
     assert why_no_recordings(births) == ""
     assert why_no_recordings(births, several=True).startswith("spike_birth is not run where a recording has several")
-    exact = make_plan(net, loss, dt=DT, duration=20.0, spike_times="exact", spike_birth=0.1)
-    with pytest.raises(EngineError, match="spike_birth is not run on whole recordings with exact spike times; use spi"):
-        create(exact, net.initial_parameters(3), engine="native").recordings(None, 1e9)
     curved = Network()
     curved.connect(curved.input(4), curved.population(QIF(), 5, name="curved"), Dense(1.0))
     plans = make_plan(curved, FirstSpikeCrossEntropy(curved.populations[0]), dt=DT, duration=20.0, spike_times="exact")

@@ -21,7 +21,7 @@ struct Births : Trajectory<O> {
     int64_t now = 0;
 
     void begin(const Args& args) {
-        all.count = 0;
+        all.count = carried = 0;
         this->rest();
         best.zero(O::NP), rising.zero(O::NP);
         for (int k = N; k < O::NP; ++k) best[k] = scalar(1e30);
@@ -40,10 +40,44 @@ struct Births : Trajectory<O> {
     void finish() {
         for (int k = 0; k < N; ++k) close(k);
     }
-    // Searches step `step`, which is over; `ended`: the kind of ends of refractory periods.
-    void scan(O& out, const Args& args, const Log& log, int64_t step, int32_t ended) {
+
+    // Of a piece of a recording: the first `carried` candidates are those of earlier pieces whose spikes would still be on their
+    // way, `leaving` the numbers of those that the next piece begins with; and which one was open at the start, -1 if it is not the
+    // candidate of its interval.
+    int64_t carried = 0, was_open[N];
+    List<int64_t> leaving;
+    template <class Archive, class OnTheWay>
+    void cross(Archive& a, O& out, const OnTheWay& on_the_way) {
+        if (!a.reads) {
+            leaving.count = 0;
+            for (int64_t i = 0; i < all.count; ++i)
+                if (on_the_way(all[i])) leaving.push() = i;
+        }
+        a.values(leaving.count);
+        if (a.reads)
+            for (carried = 0; carried < leaving.count; ++carried) a.values(all.push());
+        else
+            for (int64_t i : leaving) a.values(all[i]);
+        a.some(open, N), a.some(best.data, O::NP), a.some(rising.data, O::NP);
+        if (a.reads)
+            for (const auto& h : out.held) mode_of[h.neuron] = char(M - 1);
+    }
+    // Takes the one that is open at the end of the piece, which is the candidate of its interval. Returns its number.
+    int64_t take_open(int k) {
+        Candidate& b = all.push();
+        b = open[k], b.hazard = hazard_of(b.g, width[k]), b.change = 0;
+        return all.count - 1;
+    }
+    // Which candidates were open before step `first`.
+    void find_open(int64_t first) {
+        for (int k = 0; k < N; ++k) was_open[k] = -1;
+        for (int64_t i = carried; i < all.count; ++i)
+            if (all[i].step < first) was_open[all[i].neuron] = i;
+    }
+    // Searches step `step`, which is over, number `row` of the log; `ended`: the kind of ends of refractory periods.
+    void scan(O& out, const Args& args, const Log& log, int64_t step, int64_t row, int32_t ended) {
         now = step, mine.count = 0;
-        for (int64_t e = log.steps[size_t(step)]; e < log.count; ++e) {
+        for (int64_t e = log.steps[size_t(row)]; e < log.count; ++e) {
             const int32_t kind = log.entries.data[e].kind;
             if (kind == O::model::own_spike || (M > 1 && kind == ended)) mine.push() = log.entries.data[e], has_own[log.entries.data[e].source] = true;
         }

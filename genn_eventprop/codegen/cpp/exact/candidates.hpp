@@ -40,20 +40,23 @@ struct UnbornLog {
     List<Unborn> all;
     int64_t left = 0;  // those that have not had their turn
     // A candidate comes ahead of the arrivals of its instant.
-    void born(const Log& log, const Candidate& b, int32_t kind, int64_t index) {
-        insert(log, b, kind, b.neuron, index, [&](const LogEntry& e) { return e.s < b.s || (e.s == b.s && e.kind < 0); });
+    void born(const Log& log, const Args& args, const Candidate& b, int32_t kind, int64_t index) {
+        insert(log, args, b, kind, b.neuron, index, [&](const LogEntry& e) { return e.s < b.s || (e.s == b.s && e.kind < 0); });
     }
-    // An arrival of its spike comes behind all that happens in its instant; none if the trial is over then. steps: of a trial.
-    void sent(const Log& log, const Args& args, int64_t steps, const Candidate& b, double delay, double together, int32_t kind, int32_t route, int64_t index) {
+    // An arrival of its spike comes behind all that happens in its instant; none if the trial is over then.
+    void sent(const Log& log, const Args& args, const Candidate& b, double delay, double together, int32_t kind, int32_t route, int64_t index) {
         Moment m = b;
-        const double at = start_of(m.step, steps, args.duration) + m.s + delay;
-        const int64_t to = delay > 0 ? step_of(at, m.step, steps, args.duration) : m.step;
-        m.s = to > m.step ? std::fmax(at - start_of(to, steps, args.duration), 0.0) : m.s + delay, m.step = to;
-        if (at < args.duration) insert(log, m, kind, route, index, [&](const LogEntry& e) { return e.s <= m.s + together; });
+        const double at = Schedule::time_of(args, m.step) + m.s + delay;
+        const int64_t to = delay > 0 ? step_of(at, m.step, Schedule::all(args), Schedule::until(args)) : m.step;
+        m.s = to > m.step ? std::fmax(at - Schedule::time_of(args, to), 0.0) : m.s + delay, m.step = to;
+        if (at < Schedule::until(args)) insert(log, args, m, kind, route, index, [&](const LogEntry& e) { return e.s <= m.s + together; });
     }
+    // Nothing, if that is in another piece of a recording.
     template <class First>
-    void insert(const Log& log, const Moment& at, int32_t kind, int32_t source, int64_t index, const First& first) {
-        const LogEntry *all_of = log.entries.data, *from = all_of + log.steps[size_t(at.step)], *to = all_of + log.steps[size_t(at.step) + 1];
+    void insert(const Log& log, const Args& args, const Moment& at, int32_t kind, int32_t source, int64_t index, const First& first) {
+        const int64_t row = at.step - Schedule::first(args);
+        if (row < 0 || row >= Schedule::steps(args)) return;
+        const LogEntry *all_of = log.entries.data, *from = all_of + log.steps[size_t(row)], *to = all_of + log.steps[size_t(row) + 1];
         all.push() = {at, std::partition_point(from, to, first) - all_of, kind, source, index};
     }
     // The next one behind entry `e` of a step, if there is any left.
@@ -73,19 +76,19 @@ void insert_unborn(Trial& t) {
             using P = decltype(p);
             const auto& all = p.births(work).all;
             for (int64_t index = 0; index < all.count; ++index) {
-                work.unborn[p.group].born(work.log[p.group], all[index], BIRTH - p.number, index);
+                work.unborn[p.group].born(work.log[p.group], t.args, all[index], BIRTH - p.number, index);
                 t.each_connection([&](auto c) {
                     using Target = typename decltype(c)::Target;
                     if constexpr (std::is_same_v<typename decltype(c)::Source, P>)
                         c.synapses(t.args).each_route(all[index].neuron, [&](int32_t route) {
                             const double delay = c.delayed ? c.late(t.args, route) : c.lag(t.args), together = Target::flow(work).together;
-                            work.unborn[Target::group].sent(work.log[Target::group], t.args, Schedule::steps(t.args), all[index], delay, together, UNBORN + c.number, route, index);
+                            work.unborn[Target::group].sent(work.log[Target::group], t.args, all[index], delay, together, UNBORN + c.number, route, index);
                         });
                 });
             }
         }
     });
-    for (auto& unborn : work.unborn) std::sort(unborn.all.begin(), unborn.all.end());
+    for (auto& unborn : work.unborn) std::sort(unborn.all.begin(), unborn.all.end()), unborn.left = unborn.all.count;
 }
 // The two halves of a batch may run the second one again.
 template <class Trial>
@@ -94,7 +97,7 @@ void begin_unborn(Trial& t) {
     t.each_population([&](auto p) {
         if constexpr (p.born) {
             for (auto& b : p.births(t.work).all) b.change = 0;
-            p.clear_moved(t.work);
+            p.each_moved(t.work, [&](auto& rows, int64_t width) { rows.zero(p.births(t.work).all.count * width); });
         }
     });
 }
@@ -139,7 +142,7 @@ void undo_birth(Trial& t, P p, const Unborn& entry) {
         return t.reaches(p, a, b.neuron, receptor, weight) ? births.fall(flow, t.args, b, receptor, weight, a.s) : 0.0;
     };
     const auto each_of_instant = [&](const auto& f) {
-        for (int64_t i = entry.position; i < log.steps[size_t(t.step) + 1] && log.entries.data[i].s <= b.s + flow.together; ++i) f(log.entries.data[i]);
+        for (int64_t i = entry.position; i < log.steps[size_t(t.row()) + 1] && log.entries.data[i].s <= b.s + flow.together; ++i) f(log.entries.data[i]);
     };
     double total = 0;
     each_of_instant([&](const LogEntry& a) { total += fall(a); });

@@ -43,7 +43,8 @@ template <class Trial>
 struct Piece {
     Trial t;
     const Args& args = t.args;
-    static constexpr int POPULATIONS = std::remove_reference_t<decltype(t.work)>::populations;
+    typedef std::remove_reference_t<decltype(t.work)> Work;
+    static constexpr int POPULATIONS = Work::populations;
     static constexpr bool input(Input) { return true; }
     template <class P>
     static constexpr bool input(P) {
@@ -68,14 +69,16 @@ struct Piece {
                 while (!first && t.next[c.number] < t.to && t.arrives(c, t.next[c.number]) < Span::time_of(args, args.first_step)) ++t.next[c.number];
         });
         Schedule::begin(t);
+        if (!first) births(before);
         if (args.first_step == 0) begin_interval(args, t.work, t.sample);
         else read(before);
         if (const int lost = t.run()) return lost;
+        if (Span::ends_all(args)) Schedule::end(t);
         read_trial(args, t.work, t.sample);
         if (args.closes) end_interval(args, t.work, t.sample);
         Archive after = archive(args.crossing_state, false), back = {nullptr, 0, false};
-        cross(after), read(after), wrote(0, after);
-        cross_back(back, false), read(back), wrote(1, back);
+        cross(after), births(after), read(after), wrote(0, after);
+        cross_back(back, false), births_back(back, false), read(back), wrote(1, back);
         args.crossing_size[3] = bytes() / 8;
         return 0;
     }
@@ -89,6 +92,9 @@ struct Piece {
             found += flow.trace.size * int64_t(sizeof(scalar)) + 24 * flow.n * row;
             if constexpr (decltype(p)::Model::spiking) found += flow.spikes.neuron.size * (12 + (flow.n + 2) * int64_t(sizeof(scalar))) + flow.ends.all.size * int64_t(sizeof(flow.ends[0]));
         });
+        t.each_population([&](auto p) {
+            if constexpr (p.born) found += p.births(t.work).all.all.size * int64_t(sizeof(p.births(t.work).all[0]));
+        });
         t.each_connection([&](auto c) {
             if constexpr (c.delayed)
                 for (const auto& due : t.work.way[c.number].steps) found += int64_t(sizeof due + due.capacity() * sizeof(due[0]));
@@ -100,14 +106,19 @@ struct Piece {
         t.slice = gradients;
         t.each_population([&](auto p) { p.flow(t.work).clear_back(); });
         Archive later = archive(args.crossing_back, true), closed = archive(args.crossing_read, true);
-        if (!Span::ends_all(args)) cross_back(later, true);
+        if constexpr (Work::births) begin_unborn(t);
+        t.each_population([&](auto p) {
+            if constexpr (p.born) p.births(t.work).find_open(args.first_step);
+        });
+        if (!Span::ends_all(args)) cross_back(later, true), births_back(later, true);
+        if constexpr (Work::births) insert_unborn(t);
         read(args.closes ? closed : later);
         begin_back(args, t.work, t.sample);
         Schedule::begin_back(t);
         t.run_back();
         if (Span::begins_all(args)) return t.end_back();
         Archive back = archive(args.crossing_back, false);
-        cross_back(back, false), read(back);
+        cross_back(back, false), births_back(back, false), read(back);
     }
     // Keeps what losses have read of an interval, and dL/dr.
     void close() {
@@ -167,6 +178,58 @@ struct Piece {
             }
         });
         return first;
+    }
+    // Spikes that are about to be born.
+    void births([[maybe_unused]] Archive& a) {
+        t.each_population([&](auto p) {
+            if constexpr (p.born)
+                if (args.training) p.births(t.work).cross(a, p.flow(t.work), [&](const auto& b) { return on_the_way(p, b); });
+        });
+    }
+    // Whether the spike of a candidate would arrive in a later piece.
+    template <class P, class Candidate>
+    bool on_the_way(P, const Candidate& b) {
+        bool some = false;
+        t.each_connection([&](auto c) {
+            if constexpr (std::is_same_v<typename decltype(c)::Source, P>)
+                c.synapses(args).each_route(b.neuron, [&](int32_t route) {
+                    some |= Span::time_of(args, b.step) + b.s + (c.delayed ? c.late(args, route) : c.lag(args)) >= Span::time_of(args, args.last_step);
+                });
+        });
+        return some;
+    }
+    // What arrivals in later pieces have said of candidates, and whether those that were open are the candidates of their intervals.
+    void births_back([[maybe_unused]] Archive& a, [[maybe_unused]] bool arrives) {
+        t.each_population([&](auto p) {
+            if constexpr (p.born) {
+                auto& births = p.births(t.work);
+                const auto said = [&](int64_t index) {
+                    a.values(births.all[index].change);
+                    p.each_moved(t.work, [&](auto& rows, int64_t width) { a.some(rows.data + index * width, width); });
+                };
+                if (!a.data) {  // the most that there may be
+                    int64_t size = sizeof(double);
+                    p.each_moved(t.work, [&](auto&, int64_t width) { size += width * int64_t(sizeof(scalar)); });
+                    a.bytes += (births.carried + p.size) * size + p.size * int64_t(sizeof(int64_t));
+                    return;
+                }
+                if (arrives)
+                    for (int64_t index : births.leaving) said(index);
+                else
+                    for (int64_t index = 0; index < births.carried; ++index) said(index);
+                for (int k = 0; k < p.size; ++k) {
+                    int64_t index = arrives ? -1 : births.was_open[k], last = index >= 0;
+                    a.values(last);
+                    if (!last) continue;
+                    if (arrives) {
+                        index = births.take_open(k);
+                        p.each_moved(t.work, [&](auto& rows, int64_t width) { rows.reserve((index + 1) * width); });
+                        if (births.all[index].step < args.first_step) births.was_open[k] = index;
+                    }
+                    said(index);
+                }
+            }
+        });
     }
     // arrives: what the next piece has left, whose first spikes are the last ones here.
     void cross_back(Archive& a, bool arrives) {

@@ -289,7 +289,7 @@ class ExactProgram:
         text = self._text(self.scopes[p.name], birth_is_read(readout, self.names.split)) if readout else ""
         if not text:
             return ""
-        now = f"const double {NOW} = start_of(b.step, Schedule::steps(args), args.duration) + b.s;\n"
+        now = f"const double {NOW} = Schedule::time_of(args, b.step) + b.s;\n"
         head = f"const int neuron = b.neuron;\ndouble& {CHANGE} = change;\n{now if str(NOW) in text else ''}"
         return self._block(head + text)
 

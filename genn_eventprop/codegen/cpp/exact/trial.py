@@ -153,13 +153,14 @@ def _population(ctx: Context, program: ExactProgram, p: PopulationRecord, group:
 def _births(ctx: Context, program: ExactProgram, p: PopulationRecord) -> list[str]:
     """The candidates of a population, and by how much L changes with the spike of one."""
     own, outputs = ctx.p(p.name), [ctx.p(out) for out in _moved_outputs(ctx, p)]
-    clear = "".join(f"work.moved_{own}_{q}.zero(work.births_{own}.all.count * NP_{q});\n" for q in outputs)
+    moved = "".join(f"f(work.moved_{own}_{q}, int64_t(NP_{q}));\n" for q in outputs)
     change = "double change = b.change;\n"
     for q in outputs:
         change += f"change += double(birth_moved_{q}(args, work, sample, work.moved_{own}_{q} + index * NP_{q}));\n"
     return [
         function("auto& births(Work& work)", f"return work.births_{own};\n"),
-        function("void clear_moved(Work& work)", clear),
+        "template <class F>\n",
+        function("void each_moved([[maybe_unused]] Work& work, [[maybe_unused]] const F& f)", moved),
         function(
             f"double change({SIGNATURE}, const Candidate& b, int64_t index)",
             f"{change}{program.born(p)}return change;\n",
