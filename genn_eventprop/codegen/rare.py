@@ -8,7 +8,7 @@ second loop, over the list of these neurons.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import sympy as sp
@@ -47,7 +47,7 @@ class EventSplit:
     vector_loop: tuple[Statement, ...]
     test: sp.Symbol | None = None
     starts: tuple[Statement, ...] = ()
-    cases: tuple[tuple[Statement, ...], ...] = ()
+    cases: tuple[Sequence[Statement], ...] = ()
     spilled: frozenset[sp.Symbol] = frozenset()
 
     @property
@@ -119,7 +119,7 @@ def _split_run(vector_loop: list[Statement], run: list[Statement]) -> EventSplit
     else:
         test = TEST
         before.append(Let(TEST, choose(condition, 0, -1)))
-    cases: tuple[tuple[Statement, ...], ...] = (whens[0].body,)  # a single condition holds where the test does
+    cases: tuple[Sequence[Statement], ...] = (whens[0].body,)  # a single condition holds where the test does
     if len(whens) > 1:  # the test says that one of them holds: which one is asked again, after those before it have run
         cases = tuple((_again(s, run[run.index(s) + 1 :]),) for s in whens)
     made = {s.target for s in before if isinstance(s, Let)}
@@ -144,7 +144,7 @@ def live_statements(body: Iterable[Statement], live: set[sp.Symbol]) -> list[Sta
             inside, other = live_statements(s.body, live), live_statements(s.otherwise, live)
             if inside or other:
                 live |= s.condition.free_symbols
-                out.append(When(s.condition, tuple(inside), tuple(other)))
+                out.append(When(s.condition, inside, other))
         elif isinstance(s, (Let, Set, Code)) or hasattr(s, "target"):
             if live & set(targets(s)):
                 live |= {v for e in expressions(s) for v in e.free_symbols}

@@ -96,16 +96,16 @@ class Births:
 
     def spiked(self) -> list[Statement]:
         """Another interval begins."""
-        return [Set(BEST, LOWEST), Set(RISE, sp.Integer(0))]
+        return [Set(BEST, LOWEST), Set(RISE, 0)]
 
     # backwards
 
     def begin_back(self) -> list[Statement]:
-        return [Set(OPEN, sp.Integer(1))]
+        return [Set(OPEN, 1)]
 
     def undone(self) -> list[Statement]:
         """A spike: the interval before it has not had its candidate yet."""
-        return [Set(OPEN, sp.Integer(1))]
+        return [Set(OPEN, 1)]
 
     def here(self) -> sp.Expr:
         """Whether the neuron has a candidate at `step`."""
@@ -123,7 +123,7 @@ class Births:
         for j, p in enumerate(s.d.params):
             if p in s.p.trainable and self.event.dg_dp[j] != 0:
                 out.append(Add(name("w", "grad", p), s.expression(self.event.dg_dp[j]) * JUMP))
-        return [*out, Set(OPEN, sp.Integer(0))]
+        return [*out, Set(OPEN, 0)]
 
 
 def birth_is_read(readout: Readout, split: bool) -> list[Statement]:

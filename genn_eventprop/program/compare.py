@@ -44,9 +44,9 @@ def comparison(s: Scope, readout: Readout, host_slopes: bool = False) -> tuple[K
     """
     plan = s.plan
     outer = make_outer(plan, s, readout, host_slopes)
-    clear: list[Statement] = [Set(s.alias(name("o", "slope", n), name("w", "dr"), (n,)), sp.Integer(0))]
+    clear: list[Statement] = [Set(s.alias(name("o", "slope", n), name("w", "dr"), (n,)), 0)]
     if plan.loss.silent == "end":
-        clear.append(Set(s.alias(name("o", "push", n), name("w", "missing"), (n,)), sp.Integer(0)))
+        clear.append(Set(s.alias(name("o", "push", n), name("w", "missing"), (n,)), 0))
     cleared = outer.each_output(clear)
     if host_slopes:
         return s.kernel([cleared, *outer.compare()]), None
@@ -56,17 +56,17 @@ def comparison(s: Scope, readout: Readout, host_slopes: bool = False) -> tuple[K
         rows = _each_node(outer, outer.compare())
         if labelled:
             # a sample may be without a label of an auxiliary loss in training too: it has no gradient then
-            nothing = _each_node(outer, [], outer.each_output([Set(outer.r(n), sp.Integer(0))]))
+            nothing = _each_node(outer, [], outer.each_output([Set(outer.r(n), 0)]))
             without = (*(nothing if s.of_loss else []), Set(RUNNING, name("o", "nan")))
-            rows = [When(at_least(LABEL, 0), tuple(rows), without)]
+            rows = [When(at_least(LABEL, 0), rows, without)]
         return s.kernel([cleared]), s.kernel(rows)
-    scored = [Let(LOSS, sp.Integer(0), "double", changes=True), *outer.compare(), Set(result, LOSS)]
+    scored = [Let(LOSS, 0, "double", changes=True), *outer.compare(), Set(result, LOSS)]
     if plan.scores_births:
         slope = s.alias(name("o", "slope", n), name("w", "dr"), (n,))
         small = both(below(slope, SMALLEST_SLOPE), above(slope, -SMALLEST_SLOPE))
         scored.append(outer.each_output([When(small, (Set(slope, sp.Float(SMALLEST_SLOPE)),))]))
     if labelled:
-        scored = [Set(result, name("o", "nan")), When(at_least(LABEL, 0), tuple(scored))]
+        scored = [Set(result, name("o", "nan")), When(at_least(LABEL, 0), scored)]
     return s.kernel([cleared, *scored]), None
 
 
@@ -79,7 +79,7 @@ def further_slopes(readout: Readout) -> Kernel | None:
         slope = s.host_value_of_loss(f"dL_dr_{part.which}", "double", ("batch", *rows, s.N), index)
         into = s.alias(name("o", part.DR), part.DR, index[1:])
         copy: Statement = Set(into, slope)
-        body.append(Range(OF_ROW, sp.Integer(0), name("g", "n_steps") + 1, (copy,)) if rows else copy)
+        body.append(Range(OF_ROW, 0, name("g", "n_steps") + 1, (copy,)) if rows else copy)
     return others[0].s.kernel(body) if body else None
 
 
@@ -91,7 +91,7 @@ def at_one_time(s: Scope, readout: Readout, V: Callable[[sp.Symbol], sp.Symbol])
     Args:
         V: of output i at that time.
     """
-    outer, clear = make_outer(s.plan, s, readout, False), Let(LOSS, sp.Integer(0), "double", changes=True)
+    outer, clear = make_outer(s.plan, s, readout, False), Let(LOSS, 0, "double", changes=True)
     outer.V = V
     return s.kernel([clear, *outer.compare()]), s.kernel([clear, *outer.value()])
 
@@ -104,10 +104,10 @@ def loss_change(s: Scope, readout: Readout, V: Callable[[sp.Symbol], sp.Expr]) -
     """
     outer, labelled = make_outer(s.plan, s, readout, False), s.plan.loss.compares == "labels"
     outer.V = V
-    once: list[Statement] = [Let(LOSS, sp.Integer(0), "double", changes=True), *outer.value()]
-    both: Statement = Range(OTHER, sp.Integer(0), sp.Integer(2), (*once, Add(CHANGE, (1 - 2 * OTHER) * LOSS)))
+    once: list[Statement] = [Let(LOSS, 0, "double", changes=True), *outer.value()]
+    both: Statement = Range(OTHER, 0, 2, (*once, Add(CHANGE, (1 - 2 * OTHER) * LOSS)))
     both = When(at_least(LABEL, 0), (both,)) if labelled else both
-    return s.kernel([Let(CHANGE, sp.Integer(0), "double", changes=True), both])
+    return s.kernel([Let(CHANGE, 0, "double", changes=True), both])
 
 
 def changed_loss(s: Scope, readout: Readout, moved: Callable[[sp.Symbol], sp.Expr], spiked: sp.Symbol | None) -> Kernel:
@@ -123,12 +123,12 @@ def changed_loss(s: Scope, readout: Readout, moved: Callable[[sp.Symbol], sp.Exp
         outer.valid = lambda i: either(valid(i), equal(i, spiked))  # type: ignore[method-assign]
     result = s.element(name("o", "result"), ("batch",), (SAMPLE,), "double", "result", f"{s.of_loss}loss")
     there: list[Statement] = [
-        Let(LOSS, sp.Integer(0), "double", changes=True), *outer.value(), Set(CHANGE, LOSS - result),
+        Let(LOSS, 0, "double", changes=True), *outer.value(), Set(CHANGE, LOSS - result),
     ]  # fmt: skip
     if labelled:
         counted = both(at_least(LABEL, 0), outer.counts(LABEL))  # outer.counts: 1 unless silent outputs are left out
-        there = [When(counted, tuple(there))]
-    return s.kernel([Let(CHANGE, sp.Integer(0), "double", changes=True), *there])
+        there = [When(counted, there)]
+    return s.kernel([Let(CHANGE, 0, "double", changes=True), *there])
 
 
 def _each_node(outer: Outer, scored: list[Statement], instead: Statement | None = None) -> list[Statement]:
@@ -139,7 +139,7 @@ def _each_node(outer: Outer, scored: list[Statement], instead: Statement | None 
     """
     if instead is not None:
         size = sp.Integer(outer.readout.size)  # type: ignore[attr-defined]
-        return [Range(NODE, sp.Integer(0), size, (instead,))]
+        return [Range(NODE, 0, size, (instead,))]
     s, J, V = outer.s, sp.Integer(outer.readout.size), outer.r(n)  # type: ignore[attr-defined]
     weight = s.alias(name("o", "time_weight"), name("g", "time_weight", 0), (ROW, NODE))
     scale = s.alias(name("o", "node_scale"), name("g", "node_scale", 0), (NODE,))
@@ -147,7 +147,7 @@ def _each_node(outer: Outer, scored: list[Statement], instead: Statement | None 
     if outer.loss.weight.input_tau is not None:
         factor = weight * s.alias(name("o", "activity"), name("g", "activity"), (SAMPLE, ROW))
     node: list[Statement] = [
-        Let(LOSS, sp.Integer(0), "double", changes=True), *scored, Add(RUNNING, LOSS * factor / scale),
+        Let(LOSS, 0, "double", changes=True), *scored, Add(RUNNING, LOSS * factor / scale),
         outer.each_output([Set(V, V * factor)]),
     ]  # fmt: skip
-    return [Range(NODE, sp.Integer(0), J, tuple(node))]
+    return [Range(NODE, 0, J, node)]

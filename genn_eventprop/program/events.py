@@ -156,25 +156,25 @@ class Events:
     def begin(self) -> list[Statement]:
         """Mode "free", an empty list."""
         listed = self.d.events and self.s.adjoint
-        out: list[Statement] = [Set(name("w", "happened"), sp.Integer(0))] if listed else []
-        out += [Set(name("w", "mode"), sp.Integer(0))] if self.s.several_modes else []
-        out += [Set(name("w", "until"), sp.Integer(-1))] if self.timed else []
+        out: list[Statement] = [Set(name("w", "happened"), 0)] if listed else []
+        out += [Set(name("w", "mode"), 0)] if self.s.several_modes else []
+        out += [Set(name("w", "until"), -1)] if self.timed else []
         out += self.hooks.births.begin() if self.hooks.births else []
-        return out + ([Set(name("w", "count"), sp.Integer(0))] if self.p.spiking else [])
+        return out + ([Set(name("w", "count"), 0)] if self.p.spiking else [])
 
     def ends(self) -> list[Statement]:
         """Timed modes that end at `step`, before its arrivals."""
         if not self.timed:
             return []
         mode, ended, until = name("w", "mode"), name("t", "ended"), name("w", "until")
-        enter = [When(equal(ended, m), tuple(self._enter(self.d.modes[m].then, STEP))) for m in self.timed]
+        enter = [When(equal(ended, m), self._enter(self.d.modes[m].then, STEP)) for m in self.timed]
         body = [
             Let(ended, mode, "int"),
             # an end of a mode divides by no slope and is caused by no arrival
             *self._entry(
                 len(self.d.events), len(self.d.events) + mode, {"inv": sp.Integer(0), "flags": sp.Integer(0)}, STEP
             ),
-            Set(until, sp.Integer(-1)),
+            Set(until, -1),
         ]
         return [When(equal(until, STEP), (*body, *enter))]
 
@@ -194,9 +194,9 @@ class Events:
 
         A second spike in the same step would need a second row of bits, and the same row of D would go to both.
         """
-        out: list[Statement] = [Let(SENT, sp.Integer(0), "int", changes=True)] if self.p.spiking else []
+        out: list[Statement] = [Let(SENT, 0, "int", changes=True)] if self.p.spiking else []
         if sum(e.emits for e in self.d.events) > 1:
-            out.append(Let(name("t", "tried"), sp.Integer(0), "int", changes=True))
+            out.append(Let(name("t", "tried"), 0, "int", changes=True))
         for i, event in enumerate(self.d.events):
             out += self._test(i, event)
         return out
@@ -214,11 +214,11 @@ class Events:
         if event.emits and self.drops:
             draw = below(random_bits(name("g", "dropout"), STEP + 1, NEURON), name("g", "lost"))
             if not self.p.dropped_reset:  # a dropped spike leaves no trace; otherwise it resets but is not sent
-                body = [When(no(lost), tuple(body))]
+                body = [When(no(lost), body)]
             body = [Let(lost, draw, "int"), *body]
         before = self.hooks.before(i) if self.s.adjoint else []
         births = self.hooks.births.look(name("t", "start", i), g) if self.hooks.births else []
-        return [*before, Let(g, self.s.expression(event.g)), *births, When(both(*conditions), tuple(body))]
+        return [*before, Let(g, self.s.expression(event.g)), *births, When(both(*conditions), body)]
 
     def _given(self) -> sp.Symbol:
         """1 where the neuron is said to spike at the end of the step, else 0."""
@@ -250,7 +250,7 @@ class Events:
         value = choose(poor, least, dt / rise)
         out.append(Let(inv, choose(pushed, 0, value) if self.pushed else value))
         guarded = both(poor, no(pushed)) if self.pushed else poor
-        out.append(When(guarded, (Add(s.each(name("w", "guarded"), "int", "result"), sp.Integer(1)),)))
+        out.append(When(guarded, (Add(s.each(name("w", "guarded"), "int", "result"), 1),)))
         flags = PUSHED * pushed
         if event.emits and self.drops and self.p.dropped_reset:
             flags = flags + UNSENT * name("t", "lost", i)
@@ -263,11 +263,11 @@ class Events:
         s = self.s
         out: list[Statement] = []
         if event.emits:
-            out = [Set(SENT, sp.Integer(1)), Add(name("w", "count"), sp.Integer(1)), *self.hooks.spiked()]
+            out = [Set(SENT, 1), Add(name("w", "count"), 1), *self.hooks.spiked()]
             if self.drops and self.p.dropped_reset:
-                out = [When(no(name("t", "lost", i)), tuple(out))]
+                out = [When(no(name("t", "lost", i)), out)]
             if several:
-                out.append(Set(name("t", "tried"), sp.Integer(1)))
+                out.append(Set(name("t", "tried"), 1))
         out += handwritten(s, "reset_code") or together({x: s.expression(h) for x, h in zip(s.x, event.h)}, f"reset{i}")
         return out + (self._enter(event.next_mode, STEP + 1) if event.next_mode is not None else [])
 
@@ -283,12 +283,12 @@ class Events:
         fields |= {"raise": name("w", "raised")} if self.pushed else {}
         fields |= {f"x_{v}": name("x", v) for v in self.states}
         body = tuple(Set(name("e", field), value) for field, value in fields.items())
-        listed = (When(below(top, name("g", "room")), body), Add(top, sp.Integer(1)))
+        listed = (When(below(top, name("g", "room")), body), Add(top, 1))
         return [StoreEvent(number, tuple(fields.items()), listed)]
 
     def _enter(self, mode: int, step: sp.Expr) -> list[Statement]:
         """A mode that begins at `step`; its end is a step, so that no rounding of times moves it."""
-        out: list[Statement] = [Set(name("w", "mode"), sp.Integer(mode))] if self.s.several_modes else []
+        out: list[Statement] = [Set(name("w", "mode"), mode)] if self.s.several_modes else []
         if self.timed:
             until = step + name("n", "lasts", mode) if mode in self.timed else sp.Integer(-1)
             out.append(Set(name("w", "until"), until))
@@ -298,14 +298,14 @@ class Events:
 
     def begin_back(self) -> list[Statement]:
         """``w_pending``: D of ends of modes, on its way to E of the event that began the mode."""
-        out: list[Statement] = [Set(name("w", "pending"), sp.Integer(0))] if self.timed else []
+        out: list[Statement] = [Set(name("w", "pending"), 0)] if self.timed else []
         return out + (self.hooks.births.begin_back() if self.hooks.births else [])
 
     def _if_newest(self, number: int, kind: sp.Expr, changes: list[Statement]) -> Statement:
         """Undo the newest entry if it is of this step and `kind` holds."""
         here = both(above(name("w", "happened"), 0), equal(name("b", "step"), STEP), kind)
-        listed = When(here, (*changes, Add(name("w", "happened"), sp.Integer(-1))))
-        return Undo(number, tuple(changes), (listed,))
+        listed = When(here, (*changes, Add(name("w", "happened"), -1)))
+        return Undo(number, changes, (listed,))
 
     def undo(self) -> list[Statement]:
         """The events of `step`, last to first; lambda jumps. Each sees lambda as the later ones have left it."""
@@ -328,7 +328,7 @@ class Events:
             if lasts in self.p.trainable:
                 row = self.d.modes[self.d.modes[m].then].lasts  # then all later ends of the row move with this one
                 one.append(Add(name("w", "grad", lasts), name("w", "pending") if row else D))
-            body.append(When(equal(name("b", "kind"), n + m), tuple(one)))
+            body.append(When(equal(name("b", "kind"), n + m), one))
         body.append(Set(mode, name("b", "kind") - n))
         return self._if_newest(n, at_least(name("b", "kind"), n), body)
 
@@ -355,7 +355,7 @@ class Events:
                 start = choose(sent, start, 0)
         body: list[Statement] = [Let(dl, start, changes=True)]
         if event.next_mode in self.timed:
-            body += [Add(dl, name("w", "pending")), Set(name("w", "pending"), sp.Integer(0))]
+            body += [Add(dl, name("w", "pending")), Set(name("w", "pending"), 0)]
         body += (self.hooks.time_gradient if event.emits else self.hooks.silent)(event, before)
         body.append(Let(E, dl + jump_term(s, event, before, name("b", "mode"))))
         if self.pushed:
@@ -367,7 +367,7 @@ class Events:
         words = before | {symbol("dl_dt"): dl, symbol("inv_gdot"): name("b", "inv")}
         body += handwritten(s, "adjoint_jump_code", words) or jump(s, event, rate, before, f"jump{i}")
         after = self.hooks.after() if event.emits else []
-        body += [When(sent, tuple(after))] if sent is not None and after else after
+        body += [When(sent, after)] if sent is not None and after else after
         body += self.hooks.births.undone() if self.hooks.births else []
         if s.several_modes:
             body.append(Set(name("w", "mode"), name("b", "mode")))

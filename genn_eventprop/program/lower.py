@@ -119,21 +119,21 @@ class Lowering:
         forward, backward = [*self.forward(), *self._full()], [*self.operations(self.trial.compare, "outer loss,")]
         training = above(self.buffers["training"].at(), 0)
         if self.trial.split:
-            body = [When(training, (*backward, *self.backward(), Leave(sp.Integer(0)))), *forward]
+            body = [When(training, (*backward, *self.backward(), Leave(0))), *forward]
         else:
-            body = [*forward, *backward, When(training, tuple(self.backward()))]
+            body = [*forward, *backward, When(training, self.backward())]
         offsets, samples = (self.buffers[n] for n in ("offsets", "samples"))
         of = samples.at(SAMPLE)
-        return [Let(FROM, offsets.at(of), "long"), Let(TO, offsets.at(of + 1), "long"), *body, Leave(sp.Integer(0))]
+        return [Let(FROM, offsets.at(of), "long"), Let(TO, offsets.at(of + 1), "long"), *body, Leave(0)]
 
     def forward(self) -> Body:
         """The pass forwards; spikes of the input are met in the order of their steps."""
         t = self.trial
-        begin = [Let(STEP, sp.Integer(0), "long"), *self.operations(t.begin, "start of")]
+        begin = [Let(STEP, 0, "long"), *self.operations(t.begin, "start of")]
         following: Body = [Let(_next(i), FROM, "long", changes=True) for i in self._inputs()]
-        steps = Range(STEP, self.first, self.last, tuple(self.step()), kind="long")
+        steps = Range(STEP, self.first, self.last, self.step(), kind="long")
         end = [Let(STEP, self.n_steps, "long"), *self.operations(t.end, "end of")]
-        return [scope(begin), *following, steps, scope(end)]
+        return [Block(begin), *following, steps, Block(end)]
 
     def step(self) -> Body:
         """What ends at the beginning of a step, the arrivals, the step itself with the events at its end."""
@@ -150,47 +150,47 @@ class Lowering:
         """
         t = self.trial
         begin = [Let(STEP, self.n_steps, "long"), *self.operations(t.begin_back, "start backwards of")]
-        end = [Let(STEP, sp.Integer(0), "long"), *self.operations(t.end_back, "gradients of parameters of")]
-        return [scope(begin), self.steps_back(), scope(end)]
+        end = [Let(STEP, 0, "long"), *self.operations(t.end_back, "gradients of parameters of")]
+        return [Block(begin), self.steps_back(), Block(end)]
 
     def steps_back(self) -> Range:
         """From step `last` to `first`; adjoint rows of step `last` are those of the steps after it."""
         t, late, back = self.trial, below(STEP, self.last), symbol("back")
         leave = [*self.operations(t.before_jumps, "adjoint rows of"), *self.operations(t.births)]
         steps: Body = [Let(STEP, self.last - back, "long")]
-        steps += [When(late, tuple(leave))] if leave else []
+        steps += [When(late, leave)] if leave else []
         steps += self.operations(t.feedback)
         steps += self.operations(t.jumps, "jumps of")
-        steps.append(When(above(STEP, self.first), tuple(self.operations(t.retreat, "step back of"))))
-        return Range(back, sp.Integer(0), self.last - self.first + 1, tuple(steps), kind="long")
+        steps.append(When(above(STEP, self.first), self.operations(t.retreat, "step back of")))
+        return Range(back, 0, self.last - self.first + 1, steps, kind="long")
 
     def _full(self) -> Body:
         """The length of a list of events is known when it is full: the host then runs the trial again with more."""
         full, room, needed = symbol("full"), TROUBLE.at(3), name("t", "needed")
-        body: Body = [Let(full, sp.Integer(0), "int", changes=True)]
+        body: Body = [Let(full, 0, "int", changes=True)]
         for i, p in enumerate(self.plan.populations):
             if p.derived.events and self.trial.scopes[i].adjoint:
-                more: Body = [Set(room, choose(above(needed, room), needed, room)), Set(full, sp.Integer(-1 - i))]
+                more: Body = [Set(room, choose(above(needed, room), needed, room)), Set(full, -1 - i)]
                 happened, length = self.buffers[f"p{i}_w_happened"].at(NEURON), self.buffers[f"p{i}_room"].at()
-                each = (Let(needed, happened, "int"), When(above(needed, length), tuple(more)))
-                body.append(Range(NEURON, sp.Integer(0), sp.Integer(p.size), each))
+                each = (Let(needed, happened, "int"), When(above(needed, length), more))
+                body.append(Range(NEURON, 0, p.size, each))
         return [*body, When(below(full, 0), (Leave(full),))] if len(body) > 1 else []
 
     def stop(self, population: int, state: int) -> Body:
         """`state` of a neuron has left its dynamics."""
         where = (SAMPLE, STEP + 1, sp.Integer(state), NEURON)
-        return [*(Set(TROUBLE.at(k), v) for k, v in enumerate(where)), Leave(sp.Integer(1 + population))]
+        return [*(Set(TROUBLE.at(k), v) for k, v in enumerate(where)), Leave(1 + population)]
 
     # operations
 
     def operations(self, operations: Iterable[Operation], stage: str = "") -> Body:
         """Operations in order, each in a scope with a line that says what it does in `stage`."""
         each = ((o, getattr(self, method_of(o))(o)) for o in operations)
-        return [Block(tuple(body), note=heading(self.trial, o, stage=stage)) for o, body in each]
+        return [Block(body, note=heading(self.trial, o, stage=stage)) for o, body in each]
 
     def _neurons(self, population: int, body: Body) -> Range:
         size = sp.Integer(self.plan.populations[population].size)
-        return Range(NEURON, sp.Integer(0), size, tuple(body), over="lanes")
+        return Range(NEURON, 0, size, body, over="lanes")
 
     def each_neuron(self, o: EachNeuron) -> Body:
         after: Body = []
@@ -200,22 +200,22 @@ class Lowering:
 
     def record(self, o: Record) -> Body:
         copies = self.each_neuron(EachNeuron(o.population, o.kernel))
-        return [When(above(self.buffers["recorded"].at(), 0), tuple(copies))]
+        return [When(above(self.buffers["recorded"].at(), 0), copies)]
 
     def once(self, o: Once) -> Body:
-        return [Block(tuple(self._replaced(o.kernel)), self._names(o.kernel), double=True)]
+        return [Block(self._replaced(o.kernel), self._names(o.kernel), double=True)]
 
     def each_step(self, o: EachStep) -> Body:
-        each = Block(tuple(self._replaced(o.kernel)), self._names(o.kernel), double=True)
+        each = Block(self._replaced(o.kernel), self._names(o.kernel), double=True)
         return [
-            Let(RUNNING, sp.Integer(0), "double", changes=True),
+            Let(RUNNING, 0, "double", changes=True),
             Range(ROW, self.first, self.last, (each,), kind="long"), Set(o.into.at(SAMPLE), RUNNING),
         ]  # fmt: skip
 
     def total(self, o: Total) -> Body:
         size = sp.Integer(o.of.axes[0])
-        return [Set(o.into.at(), sp.Integer(0)),
-                Range(NEURON, sp.Integer(0), size, (Add(o.into.at(), o.of.at(NEURON)),), over="lanes")]  # fmt: skip
+        return [Set(o.into.at(), 0),
+                Range(NEURON, 0, size, (Add(o.into.at(), o.of.at(NEURON)),), over="lanes")]  # fmt: skip
 
     # kernels
 
@@ -275,7 +275,7 @@ class Lowering:
             assert isinstance(readout, Voltage)
             row = Access(at.buffer, (*at.index[:-1], N))
             change = [Let(CHANGED, V), *loss_changes.of_spike(readout, row, step, into)]
-        return [Let(into, sp.Integer(0), changes=True), Block(tuple(change))]
+        return [Let(into, 0, changes=True), Block(change)]
 
     # connections
 
@@ -285,7 +285,7 @@ class Lowering:
         readout, before = self.trial.readouts[self.places[c.target]], Access(rows, _row_of(rows, ARRIVAL, N))
         assert isinstance(readout, Voltage)
         change = loss_changes.of_arrival(readout, c.receptor, before, weight, ARRIVAL, EFFECT, only)
-        return [Let(EFFECT, sp.Integer(0), changes=True), *change]
+        return [Let(EFFECT, 0, changes=True), *change]
 
     def of_spike(self, i: int, before: Buffer, into: sp.Symbol) -> Body:
         """Adds to `into` what the spike of `SOURCE` at `NOW` does to a loss of V, the synapses of one time together."""
@@ -295,17 +295,17 @@ class Lowering:
             return self.in_time(i, [*self._of_arrival(i, before, row), Add(into, EFFECT)], each_synapse=False)
         of_time, row = self.scratch(f"c{i}_row", c.post), Access(self.scratch(f"c{i}_row", c.post), (N,))
         here = equal(NOW + self.delay_of(i), ARRIVAL) if c.delays else sp.Integer(1)
-        add: Body = [Add(of_time.at(N), self.weight(i)), Set(some, sp.Integer(1))]
+        add: Body = [Add(of_time.at(N), self.weight(i)), Set(some, 1)]
         one_time: Body = [
-            Range(N, sp.Integer(0), sp.Integer(c.post), (Set(of_time.at(N), sp.Integer(0)),), over="lanes"),
-            Let(some, sp.Integer(0), "int", changes=True),
-            *self._each_synapse(i, [When(here, tuple(add))] if c.delays else add),
+            Range(N, 0, c.post, (Set(of_time.at(N), 0),), over="lanes"),
+            Let(some, 0, "int", changes=True),
+            *self._each_synapse(i, [When(here, add)] if c.delays else add),
             When(above(some, 0), (*self._of_arrival(i, before, row), Add(of_spike, EFFECT))),
         ]
         first, last = (NOW, NOW + self._ring(i)) if c.delays else (NOW + self.delay(i), NOW + self.delay(i) + 1)
         stop = choose(below(last, self.n_steps), last, self.n_steps)
-        loop = Range(ARRIVAL, first, stop, tuple(one_time), kind="long")
-        return [Block((Let(of_spike, sp.Integer(0), changes=True), loop, Add(into, of_spike)))]
+        loop = Range(ARRIVAL, first, stop, one_time, kind="long")
+        return [Block((Let(of_spike, 0, changes=True), loop, Add(into, of_spike)))]
 
     def width(self, i: int) -> int:
         """Of a row of dense delays."""
@@ -354,23 +354,23 @@ class Lowering:
         if c.channels is None:
             return [Let(SOURCE, channel, "long"), *body]
         inside = both(at_least(SOURCE, 0), below(SOURCE, c.pre))
-        return [Let(SOURCE, channel - c.channels[0], "long"), When(inside, tuple(body))]
+        return [Let(SOURCE, channel - c.channels[0], "long"), When(inside, body)]
 
     def of_any_channel(self, i: int, body: Body) -> Body:
         """Code for `SOURCE` where that is a channel of any input."""
         if not (self._from_input(i) and self.plan.connections[i].channels):
             return body
         channel = symbol("channel")
-        return [Let(channel, SOURCE, "long"), Block(tuple(self._of_channel(i, channel, body)))]
+        return [Let(channel, SOURCE, "long"), Block(self._of_channel(i, channel, body))]
 
     def _each_synapse(self, i: int, body: Body) -> Body:
         """Code for every synapse of `SOURCE`."""
         c, at = self.plan.connections[i], self.trial.connections[i]
         if c.form == "dense":
-            return [Range(N, sp.Integer(0), sp.Integer(c.post), tuple(body), over="lanes")]
+            return [Range(N, 0, c.post, body, over="lanes")]
         if isinstance(at, Windows):
             assert c.windows is not None
-            return [Block(tuple(self._each_of_windows(at, c.windows, body)))]
+            return [Block(self._each_of_windows(at, c.windows, body))]
         assert isinstance(at, Table)
         s = symbol("s")
         each = (Let(N, at.target.at(s), "int"), Let(W, at.weight_of.at(s), "int"), *body)
@@ -383,7 +383,7 @@ class Lowering:
         target = at.down_target.at(a) + at.across_target.at(b) + block
         weight = at.down_weight.at(a) + at.across_weight.at(b) + remainder(SOURCE, rows.depth) * rows.target[2] + block
         lane = (Let(N, target + k, "int"), Let(W, weight + k, "int"), *body)
-        row = Range(k, sp.Integer(0), sp.Integer(rows.width), lane, over="lanes")
+        row = Range(k, 0, rows.width, lane, over="lanes")
         across = Range(b, at.across.at(x), at.across.at(x + 1), (row,))
         pixel = quotient(SOURCE, channels)
         return [
@@ -396,16 +396,16 @@ class Lowering:
         """Code for every synapse of a spike at `NOW` whose `ARRIVAL` is within the trial."""
         arrival, late = Let(ARRIVAL, NOW + self.delay_of(i), "long"), below(ARRIVAL, self.n_steps)
         if self.trial.delays[i] is not None:
-            return self._each_synapse(i, [arrival, When(late, tuple(body))])
+            return self._each_synapse(i, [arrival, When(late, body)])
         inner = self._each_synapse(i, body) if each_synapse else body
-        return [Block((arrival, When(late, tuple(inner))))]
+        return [Block((arrival, When(late, inner)))]
 
     def input_arrivals(self, i: int, body: Body) -> Body:
         """Code for every spike of the input that arrives at `STEP`, or, with delays of their own, is sent then."""
         following = _next(i)
         waits = both(below(following, TO), equal(self.buffers["steps"].at(following) + self.delay(i), STEP))
         spike = self._of_channel(i, self.buffers["channels"].at(following), body)
-        return [While(waits, (*spike, Add(following, sp.Integer(1))))]
+        return [While(waits, (*spike, Add(following, 1)))]
 
     def _arrivals(self, i: int, body: Body) -> Body:
         """The same for spikes of any source."""
@@ -413,9 +413,9 @@ class Lowering:
             return self.input_arrivals(i, body)
         spikes = self.trial.spikes[self.places[self.plan.connections[i].source]]
         if self.trial.delays[i] is not None:
-            return [Entries(SOURCE, spikes, STEP, tuple(body))]
+            return [Entries(SOURCE, spikes, STEP, body)]
         delay = self.delay(i)
-        return [When(at_least(STEP, delay), (Entries(SOURCE, spikes, STEP - delay, tuple(body)),))]
+        return [When(at_least(STEP, delay), (Entries(SOURCE, spikes, STEP - delay, body),))]
 
     def deliver(self, o: Deliver) -> Body:
         return [*self._arrivals(o.connection, self.sent(o)), *self.taken(o)]
@@ -434,7 +434,7 @@ class Lowering:
         i, delays, take = o.connection, self.trial.delays[o.connection], list[Statement]()
         for which, b in o.sums if delays else ():
             now = delays.arriving[which].at(remainder(STEP, self._ring(i)), NEURON)  # type: ignore[union-attr]
-            take += [Add(b.at(NEURON), now), Set(now, sp.Integer(0))]
+            take += [Add(b.at(NEURON), now), Set(now, 0)]
         return [self._neurons(self.places[self.plan.connections[i].target], take)] if take else []
 
     def caused(self, i: int, which: str, rows: Buffer, into: sp.Symbol) -> Body:
@@ -451,13 +451,13 @@ class Lowering:
 
     def _dots(self, terms: Iterable[tuple[int, str, Buffer]]) -> Body:
         """Declares `TOTAL`, what a spike of `SOURCE` at `NOW` caused."""
-        body: Body = [Let(TOTAL, sp.Integer(0), changes=True)]
+        body: Body = [Let(TOTAL, 0, changes=True)]
         for i, which, rows in terms:
             if which == "loss":
                 caused = self.of_spike(i, rows, TOTAL)
             else:
                 caused = self.in_time(i, self.caused(i, which, rows, TOTAL))
-            body.append(Block(tuple(self.of_any_channel(i, caused))))
+            body.append(Block(self.of_any_channel(i, caused)))
         return body
 
     def feedback(self, o: Feedback) -> Body:
@@ -474,7 +474,7 @@ class Lowering:
         into, names = self.access(Access(o.into, (NEURON,))), self._names(Kernel((Set(TOTAL, o.here),), o.kernel.table))
         body: Body = [Let(SOURCE, NEURON, "long"), Let(NOW, STEP, "long"), *self._dots(o.terms), *self.moved(o)]
         body += [Set(into.buffer.at(*into.index), TOTAL), *self.kernel(o.kernel, o.population)]
-        return [self._neurons(o.population, [Block((When(o.here, (Block(tuple(body)),)),), names)])]
+        return [self._neurons(o.population, [Block((When(o.here, (Block(body),)),), names)])]
 
     def moved(self, o: Birth) -> Body:
         """Adds to `TOTAL` the changes of outer losses by readouts that move."""
@@ -482,12 +482,12 @@ class Lowering:
         for target in dict.fromkeys(self.plan.connections[k].target for k, _ in o.moving):
             i, size = self.places[target], self.plan.population(target).size
             moved, slope = self.scratch(f"p{i}_moved", size), self.trial.buffers[f"p{i}_w_dr"].at(N)
-            one: Body = [Range(N, sp.Integer(0), sp.Integer(size), (Set(moved.at(N), sp.Integer(0)),), over="lanes")]
+            one: Body = [Range(N, 0, size, (Set(moved.at(N), 0),), over="lanes")]
             for k, rows in ((k, rows) for k, rows in o.moving if self.plan.connections[k].target == target):
                 along = self.weight(k) * rows.at(*_row_of(rows, ARRIVAL, N))
                 one += self.in_time(k, [When(no(equal(slope, 0)), (Add(moved.at(N), along / slope),))])
             change = loss_changes.of_readouts(self.trial.readouts[i], Access(moved, (N,)), EFFECT)
-            body.append(Block((*one, Let(EFFECT, sp.Integer(0), changes=True), *change, Add(TOTAL, EFFECT))))
+            body.append(Block((*one, Let(EFFECT, 0, changes=True), *change, Add(TOTAL, EFFECT))))
         return body
 
     # gradients
@@ -501,10 +501,10 @@ class Lowering:
         if self._from_input(i):
             sent = (Let(INPUT, TO - 1 - back, "long"), Let(NOW, self.buffers["steps"].at(INPUT), "long"))
             each = self._of_channel(i, self.buffers["channels"].at(INPUT), body)
-            return [Range(back, sp.Integer(0), TO - FROM, (*sent, *self.sent_here(each)), kind="long")]
-        spikes = Entries(SOURCE, self.trial.spikes[self.places[c.source]], NOW, tuple(body))
+            return [Range(back, 0, TO - FROM, (*sent, *self.sent_here(each)), kind="long")]
+        spikes = Entries(SOURCE, self.trial.spikes[self.places[c.source]], NOW, body)
         now = Let(NOW, self.last - 1 - back, "long")
-        return [Range(back, sp.Integer(0), self.last - self.first, (now, spikes), kind="long")]
+        return [Range(back, 0, self.last - self.first, (now, spikes), kind="long")]
 
     def sent_here(self, body: Body) -> Body:
         """Code for input spikes at `NOW`, of those there are."""
@@ -524,9 +524,9 @@ class Lowering:
         apart = [(which, rows) for which, rows in o.terms if not (which == "loss" and together)]
         into = delays.gradient.at(self.delay_place(i))
         each = [s for which, rows in apart for s in self.caused(i, which, rows, caused)]
-        body = self.in_time(i, [Let(caused, sp.Integer(0), changes=True), *each, Add(into, caused)])
+        body = self.in_time(i, [Let(caused, 0, changes=True), *each, Add(into, caused)])
         for rows in (rows for which, rows in o.terms if which == "loss" and together):
-            once = (Let(caused, sp.Integer(0), changes=True), *self.of_spike(i, rows, caused), Add(into, caused))
+            once = (Let(caused, 0, changes=True), *self.of_spike(i, rows, caused), Add(into, caused))
             body.append(Block(once))
         return self.each_sent(i, body)
 
@@ -544,10 +544,6 @@ def _next(connection: int) -> sp.Symbol:
 def _row_of(b: Buffer, step: sp.Expr, n: sp.Expr) -> tuple[sp.Expr, ...]:
     """Index in the row of a step; some buffers have only one row, for the current step."""
     return (n,) if len(b.axes) == 1 else (step, n)
-
-
-def scope(body: Body) -> Block:
-    return Block(tuple(body))
 
 
 def heading(trial: Trial, o: Operation, *, stage: str = "") -> str:

@@ -7,7 +7,7 @@ a name of the generated code can never be the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from functools import cached_property
 from operator import attrgetter
@@ -56,8 +56,21 @@ class Access:
     index: tuple[sp.Expr, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class _Node:
+    """A part of a program; where it is made expressions may be plain numbers, and statements inside a list."""
+
+    def __post_init__(self) -> None:
+        for part in {"value", "start", "stop", "step", "status"} & self.__dataclass_fields__.keys():
+            if not isinstance(value := getattr(self, part), sp.Basic):
+                object.__setattr__(self, part, sp.sympify(value))
+        for part in {"body", "otherwise", "changes"} & self.__dataclass_fields__.keys():
+            if isinstance(statements := getattr(self, part), list):
+                object.__setattr__(self, part, tuple(statements))
+
+
 @dataclass(frozen=True)
-class Let:
+class Let(_Node):
     """A local value; `changes` if it is set again later."""
 
     target: sp.Symbol
@@ -67,13 +80,13 @@ class Let:
 
 
 @dataclass(frozen=True)
-class Set:
+class Set(_Node):
     target: sp.Symbol
     value: sp.Basic
 
 
 @dataclass(frozen=True)
-class Add:
+class Add(_Node):
     """target += value."""
 
     target: sp.Symbol
@@ -81,14 +94,14 @@ class Add:
 
 
 @dataclass(frozen=True)
-class When:
+class When(_Node):
     condition: sp.Basic
-    body: tuple[Statement, ...]
-    otherwise: tuple[Statement, ...] = ()
+    body: Sequence[Statement]
+    otherwise: Sequence[Statement] = ()
 
 
 @dataclass(frozen=True)
-class Range:
+class Range(_Node):
     """For index from start up to, not including, stop.
 
     Args:
@@ -99,28 +112,28 @@ class Range:
     index: sp.Symbol
     start: sp.Basic
     stop: sp.Basic
-    body: tuple[Statement, ...]
+    body: Sequence[Statement]
     over: str = "order"
     kind: str = "int"
     by: int = 1
 
 
 @dataclass(frozen=True)
-class While:
+class While(_Node):
     """Again and again as long as the condition holds."""
 
     condition: sp.Basic
-    body: tuple[Statement, ...]
+    body: Sequence[Statement]
 
 
 @dataclass(frozen=True)
-class Entries:
+class Entries(_Node):
     """For every ``neuron`` that spiked at a step, in order; spikes: the buffer of a population's spikes."""
 
     neuron: sp.Symbol
     spikes: Buffer
     step: sp.Basic
-    body: tuple[Statement, ...]
+    body: Sequence[Statement]
 
 
 @dataclass(frozen=True)
@@ -133,7 +146,7 @@ class Append:
 
 
 @dataclass(frozen=True)
-class Block:
+class Block(_Node):
     """Statements in a scope of their own.
 
     Args:
@@ -141,14 +154,14 @@ class Block:
             written out have double precision, whatever "real" is.
     """
 
-    body: tuple[Statement, ...]
+    body: Sequence[Statement]
     names: Mapping[sp.Symbol, Access] = field(default_factory=dict)
     note: str = ""
     double: bool = False
 
 
 @dataclass(frozen=True)
-class Leave:
+class Leave(_Node):
     """The trial is over; the host gets this number."""
 
     status: sp.Basic
@@ -162,7 +175,7 @@ class Diverged:
 
 
 @dataclass(frozen=True)
-class StoreEvent:
+class StoreEvent(_Node):
     """A new entry in the list of what happened to the neuron.
 
     Args:
@@ -173,17 +186,17 @@ class StoreEvent:
 
     kind: int
     fields: tuple[tuple[str, sp.Basic], ...]
-    body: tuple[Statement, ...]
+    body: Sequence[Statement]
 
 
 @dataclass(frozen=True)
-class Undo:
+class Undo(_Node):
     """The newest entry, if it is of this step and of kind `kind`, is undone by `changes` and leaves the list; body: the
     same as statements, for a target with a list a neuron."""
 
     kind: int
-    changes: tuple[Statement, ...]
-    body: tuple[Statement, ...]
+    changes: Sequence[Statement]
+    body: Sequence[Statement]
 
 
 @dataclass(frozen=True)
@@ -334,10 +347,10 @@ class without_lowest(sp.Function):  # noqa: N801
     nargs = 1
 
 
-def children(statement: Statement) -> tuple[Statement, ...]:
+def children(statement: Statement) -> Sequence[Statement]:
     """The statements inside one."""
     if isinstance(statement, When):
-        return statement.body + statement.otherwise
+        return *statement.body, *statement.otherwise
     return statement.body if isinstance(statement, (Range, While, Entries, Block, StoreEvent, Undo)) else ()
 
 
@@ -366,14 +379,14 @@ def expressions(statement: Statement) -> tuple[sp.Basic, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class Kernel:
+class Kernel(_Node):
     """Straight-line code of one neuron.
 
     Args:
         body: statements. table: symbol -> the element it stands for; of all that the code may name.
     """
 
-    body: tuple[Statement, ...]
+    body: Sequence[Statement]
     table: Mapping[sp.Symbol, Access] = field(repr=False)
 
     @cached_property

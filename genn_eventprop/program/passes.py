@@ -56,7 +56,7 @@ def flags(body: Iterable[Statement], row: Row, again: bool = False) -> list[Stat
         if not (again and isinstance(s, Range) and s.over == "lanes"):
             return None
         appended = [a for a in walk((s,)) if isinstance(a, Append)]
-        clear = [_words(a.spikes, word, (Set(row(a.spikes, a.step, word), sp.Integer(0)),)) for a in appended]
+        clear = [_words(a.spikes, word, (Set(row(a.spikes, a.step, word), 0),)) for a in appended]
         return [*clear, replace(s, body=tuple(mapped(s.body, statement=changed)))]
 
     return mapped(body, statement=changed)
@@ -92,7 +92,7 @@ def shared(body: Iterable[Statement], lane: sp.Symbol, lanes: int) -> list[State
 
 
 def _words(spikes: Buffer, word: sp.Symbol, body: tuple[Statement, ...]) -> Range:
-    return Range(word, sp.Integer(0), sp.Integer(spikes.axes[-1]), body)
+    return Range(word, 0, spikes.axes[-1], body)
 
 
 def with_part(body: Iterable[Statement], names: Iterable[str], axis: sp.Symbol) -> list[Statement]:
@@ -121,7 +121,7 @@ def indexed(
         for name, a in s.names.items():
             index = tuple(map(expression, a.index))
             elements[name] = Access(a.buffer, changed(a.buffer.name, index))
-        return [Block(tuple(mapped(s.body, expression, statement)), elements, s.note, s.double)]
+        return [Block(mapped(s.body, expression, statement), elements, s.note, s.double)]
 
     return mapped(body, expression, statement)
 

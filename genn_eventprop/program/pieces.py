@@ -19,7 +19,7 @@ import sympy as sp
 
 from ..modelling.expressions import symbol
 from .compare import RUNNING
-from .lower import FROM, NOW, TO, Body, Lowering, scope
+from .lower import FROM, NOW, TO, Body, Lowering
 from .nodes import (
     NEURON,
     SAMPLE,
@@ -94,7 +94,7 @@ class Pieces(Lowering):
         of = samples.at(SAMPLE)
         whole: Body = [
             Let(FROM, offsets.at(of), "long"), Let(TO, offsets.at(of + 1), "long"),
-            When(above(BACK.at(), 0), (*self._backward, Leave(sp.Integer(0)))), *self._forward, Leave(sp.Integer(0)),
+            When(above(BACK.at(), 0), (*self._backward, Leave(0))), *self._forward, Leave(0),
         ]  # fmt: skip
         places = {n: b.axes.index(a) for n, b in self.buffers.items() for a in AXES if a in b.axes and b.kind != "bits"}
         return indexed(whole, lambda n, index: _moved(index, places[n], self.first) if n in places else index)
@@ -119,19 +119,19 @@ class Pieces(Lowering):
     def forward(self) -> Body:
         """Steps of the piece, with the loss of what ends with it; a list of events is one of the piece."""
         t = self.trial
-        begin = [Let(STEP, sp.Integer(0), "long"), *self.operations(t.begin, "start of")]
+        begin = [Let(STEP, 0, "long"), *self.operations(t.begin, "start of")]
         anew = [Let(STEP, self.first, "long"), *self.operations(t.begin_interval, "interval of")]
         starts = both(equal(self.first, INTERVAL.at()), above(self.first, 0))
-        body: Body = [When(equal(self.first, 0), tuple(begin)), When(starts, tuple(anew))]
+        body: Body = [When(equal(self.first, 0), begin), When(starts, anew)]
         for i, p in enumerate(self.plan.populations):
             if f"p{i}_w_happened" in self.buffers:
                 listed = self.buffers[f"p{i}_w_happened"].at(NEURON)
-                body.append(Range(NEURON, sp.Integer(0), sp.Integer(p.size), (Set(listed, sp.Integer(0)),)))
+                body.append(Range(NEURON, 0, p.size, (Set(listed, 0),)))
         for i in self._inputs():
             following, steps = symbol(f"next{i}"), self.buffers["steps"]
             arrived = both(below(following, TO), below(steps.at(following) + self.delay(i), self.first))
-            body += [Let(following, FROM, "long", changes=True), While(arrived, (Add(following, sp.Integer(1)),))]
-        body.append(Range(STEP, self.first, self.last, tuple(self.step()), kind="long"))
+            body += [Let(following, FROM, "long", changes=True), While(arrived, (Add(following, 1),))]
+        body.append(Range(STEP, self.first, self.last, self.step(), kind="long"))
         every = [o for o in t.compare if isinstance(o, EachStep)]
         once = [o for o in t.compare if not isinstance(o, EachStep)]
         end = [*self.operations(t.end, "end of"), *self.operations(once, "outer loss,")]
@@ -140,7 +140,7 @@ class Pieces(Lowering):
 
     def each_step(self, o: EachStep) -> Body:
         """The loss of an interval goes on from piece to piece."""
-        each = Block(tuple(self._replaced(o.kernel)), self._names(o.kernel), double=True)
+        each = Block(self._replaced(o.kernel), self._names(o.kernel), double=True)
         so_far = choose(equal(self.first, INTERVAL.at()), 0, o.into.at(SAMPLE))
         return [
             Let(RUNNING, so_far, "double", changes=True), Range(ROW, self.first, self.last, (each,), kind="long"),
@@ -154,17 +154,17 @@ class Pieces(Lowering):
         t = self.trial
         begin = [Let(STEP, self.n_steps, "long"), *self.operations(t.begin_back, "start backwards of")]
         close = [Let(STEP, self.last, "long"), *self.operations(t.end_interval, "end of interval of")]
-        own = {o for o in t.end_back if not hasattr(o, "connection")}
-        end = [Let(STEP, sp.Integer(0), "long"), *self.operations([o for o in t.end_back if o in own], "gradients of")]
+        of_neurons = [o for o in t.end_back if not hasattr(o, "connection")]
+        end = [Let(STEP, 0, "long"), *self.operations(of_neurons, "gradients of")]
         return [
-            When(equal(self.last, self.n_steps), tuple(begin)), When(self.closes, tuple(close)), self.steps_back(),
-            scope([*self.operations([o for o in t.end_back if o not in own])]),
-            When(equal(self.first, 0), tuple(end)),
+            When(equal(self.last, self.n_steps), begin), When(self.closes, close), self.steps_back(),
+            Block(self.operations([o for o in t.end_back if o not in of_neurons])),
+            When(equal(self.first, 0), end),
         ]  # fmt: skip
 
     def sent_here(self, body: Body) -> Body:
         """Spikes of steps before the piece are in its data too."""
-        return [When(at_least(NOW, self.first), tuple(body))]
+        return [When(at_least(NOW, self.first), body)]
 
 
 def _axis(b: Buffer, axis: int | str) -> int | str:

@@ -192,8 +192,8 @@ class Population:
         out: list[Statement] = [Set(x, s.expression(e)) for x, e in zip(s.x, self.d.x0)]
         out += self.events.begin()
         if self.d.events and s.adjoint:
-            out.append(Set(s.each(name("w", "guarded"), "int", "result"), sp.Integer(0)))
-        out += [Set(a, sp.Integer(0)) for a in self._arrived()]
+            out.append(Set(s.each(name("w", "guarded"), "int", "result"), 0))
+        out += [Set(a, 0) for a in self._arrived()]
         return out + (self.readout.begin() if self.readout else [])
 
     def _arrived(self) -> list[sp.Symbol]:
@@ -263,7 +263,7 @@ class Population:
                 Add(x, s.expression(e) * name("w", "arrived", r)) for x, e in zip(s.x, self._direction(r)) if e != 0
             ]
         out += self.readout.after_arrivals() if self.readout else []
-        out += [Set(a, sp.Integer(0)) for a in self._arrived()]
+        out += [Set(a, 0) for a in self._arrived()]
         # from here the step starts: the adjoint evaluates f, D and gradients at the states behind the arrivals
         if self.p.stores_states and s.adjoint:
             out += [Set(name("w", "trace", v), name("x", v)) for v in d.states]
@@ -305,12 +305,12 @@ class Population:
         last = self.readout.last() if self.readout and not s.pieces else sp.Integer(0)
         out = self.regularise.begin_back() + self.events.begin_back()
         out += [Set(v, last if self.readout and i == self.readout.v else sp.Integer(0)) for i, v in enumerate(s.lam)]
-        out += [Set(name("w", "grad", p), sp.Integer(0)) for p in self.p.trainable]
+        out += [Set(name("w", "grad", p), 0) for p in self.p.trainable]
         out += self.readout.begin_back() if self.readout and not s.pieces else []
         if self.events.pushed and not s.pieces:  # the host clears the rows of a piece
             row = name("t", "row")
             push = s.alias(name("w", "push", "all"), name("w", "push"), (row, NEURON))
-            out.append(Range(row, sp.Integer(0), name("g", "n_steps"), (Set(push, sp.Integer(0)),)))
+            out.append(Range(row, 0, name("g", "n_steps"), (Set(push, 0),)))
         return out
 
     def begin_interval(self) -> list[Statement]:
@@ -386,11 +386,11 @@ class Population:
     def undo(self) -> list[Statement]:
         """The jumps of lambda at `step`."""
         # V of a step is read behind its events; backwards dL/dV is therefore in lambda before the events are undone
-        fresh: list[Statement] = [Set(name("l", state), sp.Integer(0)) for state, _ in self.p.drives.values()]
+        fresh: list[Statement] = [Set(name("l", state), 0) for state, _ in self.p.drives.values()]
         read = self.readout.sample() if self.readout else []
         if self.s.pieces and read:  # V of the last step of a piece is read by the next one, if that reads on
             last, closes = (self.s.host_value(n, "long") for n in ("last_step", "closes"))
-            read = [When(either(below(STEP, last), closes), tuple(read))]
+            read = [When(either(below(STEP, last), closes), read)]
         return fresh + read + self.events.undo()
 
     def retreat(self) -> list[Statement]:

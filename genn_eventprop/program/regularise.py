@@ -6,8 +6,6 @@ For every such regulariser the host hands over the strengths ``upper`` and ``low
 
 from __future__ import annotations
 
-import sympy as sp
-
 from ..regularisers import pushed_state
 from .nodes import NEURON, Add, Let, Set, Statement, above, choose, name
 from .scope import Scope
@@ -29,7 +27,7 @@ class Regularise:
 
     def begin_back(self) -> list[Statement]:
         """JUMP from the spike counts of the trial, which are known only at its end."""
-        out: list[Statement] = [Set(JUMP, sp.Integer(0))] if self.terms else []
+        out: list[Statement] = [Set(JUMP, 0)] if self.terms else []
         for i, r in enumerate(self.terms):
             upper, lower = (
                 self.s.host_value(f"{side}{i}", "real", (self.s.N,), (NEURON,), of_population=True)

@@ -78,7 +78,7 @@ class Stream(Lowering):
     # the frame
 
     def reset(self) -> Body:
-        return self._finished([Let(STEP, sp.Integer(0), "long"), *self.operations(self.trial.begin)])
+        return self._finished([Let(STEP, 0, "long"), *self.operations(self.trial.begin)])
 
     def step(self) -> Body:
         body = self._currents() if self.drives else []
@@ -101,7 +101,7 @@ class Stream(Lowering):
             Set(READOUT.at(N), value),
             Set(SCORE.at(N), score),
         )
-        outputs = Block((Range(N, sp.Integer(0), sp.Integer(s.N), each),), double=True)
+        outputs = Block((Range(N, 0, s.N, each),), double=True)
         return self._finished([*self.operations(self.trial.end), outputs])
 
     def _finished(self, body: Body) -> Body:
@@ -111,7 +111,7 @@ class Stream(Lowering):
         return self.spikes[spikes.name].at(remainder(step, self.ring), word)
 
     def stop(self, population: int, state: int) -> Body:
-        return [Leave(sp.Integer(DIVERGED))]
+        return [Leave(DIVERGED)]
 
     # elements
 
@@ -131,27 +131,27 @@ class Stream(Lowering):
     def _wait(self) -> Body:
         """Counts the spikes of a step that arrive later."""
         rows, inputs = self.waiting.axes
-        at, now = remainder(STEP, rows), (Set(self.waiting.at(remainder(STEP, rows), N), sp.Integer(0)),)
-        count = Add(self.waiting.at(at, SPIKES.at(EVENT)), sp.Integer(1))
-        return [Range(N, sp.Integer(0), sp.Integer(inputs), now), Range(EVENT, sp.Integer(0), COUNT, (count,))]
+        at, now = remainder(STEP, rows), (Set(self.waiting.at(remainder(STEP, rows), N), 0),)
+        count = Add(self.waiting.at(at, SPIKES.at(EVENT)), 1)
+        return [Range(N, 0, inputs, now), Range(EVENT, 0, COUNT, (count,))]
 
     def input_arrivals(self, i: int, body: Body) -> Body:
         """Code for the spikes of this step, or for those of an earlier one."""
         c, delay = self.plan.connections[i], self.delays[i]
         if not delay:
-            return [Range(EVENT, sp.Integer(0), COUNT, tuple(self._of_channel(i, SPIKES.at(EVENT), body)))]
+            return [Range(EVENT, 0, COUNT, self._of_channel(i, SPIKES.at(EVENT), body))]
         channel = SOURCE + c.channels[0] if c.channels else SOURCE
         count = self.waiting.at(remainder(STEP - delay, self.waiting.axes[0]), channel)
-        sources = Range(SOURCE, sp.Integer(0), sp.Integer(c.pre), (Range(EVENT, sp.Integer(0), count, tuple(body)),))
+        sources = Range(SOURCE, 0, c.pre, (Range(EVENT, 0, count, body),))
         return [When(at_least(STEP, delay), (sources,))]
 
     def _currents(self) -> Body:
         """The drives of all neurons, from the currents of this step and of earlier ones."""
         rows, channels = self.flowing.axes
         keep = Set(self.flowing.at(remainder(STEP, rows), J), self.now.at(J))
-        body: Body = [Range(J, sp.Integer(0), sp.Integer(channels), (keep,))]
+        body: Body = [Range(J, 0, channels, (keep,))]
         for b in self.drives.values():
-            body.append(Range(N, sp.Integer(0), sp.Integer(b.axes[0]), (Set(b.at(N), sp.Integer(0)),)))
+            body.append(Range(N, 0, b.axes[0], (Set(b.at(N), 0),)))
         for k, c in enumerate(self.plan.currents_into):
             arriving = self._current(k, c)
             body.append(When(at_least(STEP, c.delay_steps), (arriving,)) if c.delay_steps else arriving)
@@ -168,10 +168,10 @@ class Stream(Lowering):
             one = (Let(N, target.at(s), "int"), Let(w, value(of.at(s))), add)
             each = Range(s, start.at(J), start.at(J + 1), one)
         else:
-            each = Range(N, sp.Integer(0), sp.Integer(c.post), (Let(w, value(J * c.post + N)), add))
+            each = Range(N, 0, c.post, (Let(w, value(J * c.post + N)), add))
         row = remainder(STEP - c.delay_steps, self.flowing.axes[0])
         arriving = Let(from_, self.flowing.at(row, J + self.first[c.source]))
-        return Range(J, sp.Integer(0), sp.Integer(c.pre), (arriving, each))
+        return Range(J, 0, c.pre, (arriving, each))
 
 
 def score_of(loss: LossRecord, duration: float, r: sp.Expr) -> sp.Expr:

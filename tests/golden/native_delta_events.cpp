@@ -222,6 +222,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     real* __restrict p1_x_V = work.p1_x_V;
     const int64_t n_steps = args.n_steps;
     [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
+    [[maybe_unused]] const InputSpikes input{args.steps, args.channels, from, to};
     [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.floor);
     work.p0_spikes.count = 0, work.p0_spikes.start[0] = work.p0_spikes.start[1] = 0;
     // hidden; writes w_arrived_input, w_arrived_up_input, w_count, w_guarded, w_happened, x_V
@@ -251,7 +252,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         p1_x_I[neuron] = x_I;
         p1_x_V[neuron] = x_V;
     }
-    int64_t next_c0 = from;
+    int64_t next_c0 = input.begin(0);
     for (int64_t step = 0; step < n_steps; ++step) {
         if (step % 64 == 0) args.host->poll();
         [[maybe_unused]] const int32_t now = int32_t(step);
@@ -291,18 +292,12 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         // arrivals input -> hidden; adds to p0_w_arrived_input, p0_w_arrived_up_input
         // arrivals hidden -> output; adds to p1_w_arrived_input, p1_w_negative
         {
-            const int64_t first = next_c0;
-            while (next_c0 < to && args.steps[next_c0] == step) ++next_c0;
-            const int64_t count = next_c0 - first;
-            const int32_t* index = args.channels + first;
+            const auto [index, count] = input.at(step, next_c0);
             if (args.training) add_rows_and_part<POSITIVE, NP_p0>(p0_x_V, p0_w_arrived_up_input, args.c0_weight, index, count);
             else add_rows<NP_p0>(p0_x_V, args.c0_weight, index, count);
         }
         {
-            const int64_t at = step;
-            const int64_t first = at > 0 ? work.p0_spikes.start[at] : 0;
-            const int64_t count = at > 0 ? work.p0_spikes.start[at + 1] - first : 0;
-            const int32_t* index = work.p0_spikes.neuron + first;
+            const auto [index, count] = work.p0_spikes.at(step);
             if (args.training) add_rows_and_part<NEGATIVE, NP_p1>(p1_x_I, p1_w_negative, args.c1_weight, index, count);
             else add_rows<NP_p1>(p1_x_I, args.c1_weight, index, count);
         }
@@ -454,6 +449,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     real* __restrict p1_w_record = args.p1_w_record + sample * args.recorded * 4 * NP_p1;
     const int64_t n_steps = args.n_steps;
     [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
+    [[maybe_unused]] const InputSpikes input{args.steps, args.channels, from, to};
     // hidden; reads g_n_steps; writes l_V, w_push_all
     for (int32_t t_row = 0; t_row < n_steps; ++t_row) {
         INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
@@ -532,9 +528,8 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         }
         // what spikes of hidden caused; reads p1_w_D_input, p1_w_down; writes p0_w_feedback
         {
-            const int64_t first = work.p0_spikes.start[step], count = work.p0_spikes.start[step + 1] - first;
+            const auto [index, count] = work.p0_spikes.at(step);
             if (count) {
-                const int32_t* index = work.p0_spikes.neuron + first;
                 work.p0_feedback.zero(count);
                 scalar* __restrict feedback = work.p0_feedback;
                 if (const int64_t arrival = step; arrival < n_steps) {
@@ -609,24 +604,13 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     // dL/dw of input -> hidden; reads p0_w_along_input
     {
         BySource& by = work.by_source;
-        by.reset(5);
-        int64_t begin = from, end = to;
-        while (end > begin && args.steps[end - 1] >= n_steps) --end;
-        by.count(args.channels + begin, end - begin);
-        by.prepare(5, end - begin);
-        for (int64_t i = end - 1; i >= begin; --i) by.put(args.channels[i], int32_t(args.steps[i]));
+        sort_arrivals<true>(by, 5, input, 0, n_steps, 0);
         gather_gradient<NP_p0>(slice + AT_c0_gradient, p0_w_along_input, by, 5, first);
     }
     // dL/dw of hidden -> output; reads p1_w_along_input
     {
         BySource& by = work.by_source;
-        by.reset(20);
-        const int64_t early = 1, last = n_steps;
-        const int64_t begin = work.p0_spikes.start[early], end = last > early ? work.p0_spikes.start[last] : begin;
-        by.count(work.p0_spikes.neuron + begin, end - begin);
-        by.prepare(20, end - begin);
-        for (int64_t at = last - 1; at >= early; --at)
-            for (int64_t i = work.p0_spikes.start[at]; i < work.p0_spikes.start[at + 1]; ++i) by.put(work.p0_spikes.neuron[i], int32_t(at));
+        sort_arrivals<true>(by, 20, work.p0_spikes, 0, n_steps, 0);
         gather_gradient<NP_p1>(slice + AT_c1_gradient, p1_w_along_input, by, 20, first);
     }
 }

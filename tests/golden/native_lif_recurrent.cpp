@@ -18,8 +18,6 @@ typedef scalar real;
 
 // ... runtime.hpp ...
 
-#include <algorithm>
-
 namespace {
 
 constexpr int64_t WHOLE = 0, FORWARDS = 1, BACKWARDS = 2;  // what a call runs of a batch
@@ -249,6 +247,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     real* __restrict p1_x_V = work.p1_x_V;
     const int64_t n_steps = args.n_steps;
     [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
+    [[maybe_unused]] const InputSpikes input{args.steps, args.channels, from, to};
     [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.floor);
     work.p0_spikes.count = 0, work.p0_spikes.start[0] = work.p0_spikes.start[1] = 0;
     // hidden; reads q_v_reset; writes w_arrived_input, w_count, w_guarded, w_happened, x_I, x_V
@@ -278,7 +277,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         p1_x_I[neuron] = x_I;
         p1_x_V[neuron] = x_V;
     }
-    int64_t next_c0 = from;
+    int64_t next_c0 = input.begin(0);
     for (int64_t step = 0; step < n_steps; ++step) {
         if (step % 64 == 0) args.host->poll();
         [[maybe_unused]] const int32_t now = int32_t(step);
@@ -291,24 +290,15 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         // arrivals hidden -> hidden; adds to p0_w_arrived_input
         // arrivals hidden -> output; adds to p1_w_arrived_input
         {
-            const int64_t first = next_c0;
-            while (next_c0 < to && args.steps[next_c0] == step) ++next_c0;
-            const int64_t count = next_c0 - first;
-            const int32_t* index = args.channels + first;
+            const auto [index, count] = input.at(step, next_c0);
             add_rows<NP_p0>(p0_x_I, args.c0_weight, index, count);
         }
         {
-            const int64_t at = step - args.c1_delay;
-            const int64_t first = at > 0 ? work.p0_spikes.start[at] : 0;
-            const int64_t count = at > 0 ? work.p0_spikes.start[at + 1] - first : 0;
-            const int32_t* index = work.p0_spikes.neuron + first;
+            const auto [index, count] = work.p0_spikes.at(step - args.c1_delay);
             add_rows<NP_p0>(p0_x_I, args.c1_weight, index, count);
         }
         {
-            const int64_t at = step;
-            const int64_t first = at > 0 ? work.p0_spikes.start[at] : 0;
-            const int64_t count = at > 0 ? work.p0_spikes.start[at + 1] - first : 0;
-            const int32_t* index = work.p0_spikes.neuron + first;
+            const auto [index, count] = work.p0_spikes.at(step);
             add_rows<NP_p1>(p1_x_I, args.c2_weight, index, count);
         }
         // record of hidden; writes p0_w_record
@@ -437,26 +427,21 @@ __attribute__((noinline)) void replay(const Args& args, Work& work, int64_t samp
     real* __restrict p0_x_V = work.p0_x_V;
     const int64_t n_steps = args.n_steps;
     [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
+    [[maybe_unused]] const InputSpikes input{args.steps, args.channels, from, to};
     [[maybe_unused]] const scalar dt = scalar(args.dt);
     std::memcpy(p0_x_V, work.p0_kept_x_V + base / args.segment * NP_p0, NP_p0 * sizeof *p0_x_V);
     std::memcpy(p0_x_I, work.p0_kept_x_I + base / args.segment * NP_p0, NP_p0 * sizeof *p0_x_I);
-    int64_t next_c0 = std::lower_bound(args.steps + from, args.steps + to, int32_t(base)) - args.steps;
+    int64_t next_c0 = input.begin(base);
     const int64_t stop = base + args.segment < n_steps ? base + args.segment : n_steps;
     for (int64_t step = base; step < stop; ++step) {
         const int64_t row = step % args.segment;
         [[maybe_unused]] const int32_t now = int32_t(step);
         {
-            const int64_t first = next_c0;
-            while (next_c0 < to && args.steps[next_c0] == step) ++next_c0;
-            const int64_t count = next_c0 - first;
-            const int32_t* index = args.channels + first;
+            const auto [index, count] = input.at(step, next_c0);
             add_rows<NP_p0>(p0_x_I, args.c0_weight, index, count);
         }
         {
-            const int64_t at = step - args.c1_delay;
-            const int64_t first = at > 0 ? work.p0_spikes.start[at] : 0;
-            const int64_t count = at > 0 ? work.p0_spikes.start[at + 1] - first : 0;
-            const int32_t* index = work.p0_spikes.neuron + first;
+            const auto [index, count] = work.p0_spikes.at(step - args.c1_delay);
             add_rows<NP_p0>(p0_x_I, args.c1_weight, index, count);
         }
         INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
@@ -517,6 +502,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     real* __restrict p1_w_record = args.p1_w_record + sample * args.recorded * 4 * NP_p1;
     const int64_t n_steps = args.n_steps;
     [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
+    [[maybe_unused]] const InputSpikes input{args.steps, args.channels, from, to};
     // hidden; writes l_I, l_V, w_grad_tau_mem
     INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
         real l_I;
@@ -600,9 +586,8 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         }
         // what spikes of hidden caused; reads p0_w_D_input, p1_w_D_input; writes p0_w_feedback
         {
-            const int64_t first = work.p0_spikes.start[step], count = work.p0_spikes.start[step + 1] - first;
+            const auto [index, count] = work.p0_spikes.at(step);
             if (count) {
-                const int32_t* index = work.p0_spikes.neuron + first;
                 work.p0_feedback.zero(count);
                 scalar* __restrict feedback = work.p0_feedback;
                 if (const int64_t arrival = step + args.c1_delay; arrival < n_steps) {
@@ -693,36 +678,19 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     // dL/dw of input -> hidden; reads p0_w_along_input
     {
         BySource& by = work.by_source;
-        by.reset(5);
-        int64_t begin = from, end = to;
-        while (end > begin && args.steps[end - 1] >= n_steps) --end;
-        by.count(args.channels + begin, end - begin);
-        by.prepare(5, end - begin);
-        for (int64_t i = end - 1; i >= begin; --i) by.put(args.channels[i], int32_t(args.steps[i]));
+        sort_arrivals<true>(by, 5, input, 0, n_steps, 0);
         gather_gradient<NP_p0>(slice + AT_c0_gradient, p0_w_along_input, by, 5, first);
     }
     // dL/dw of hidden -> hidden; reads p0_w_along_input
     {
         BySource& by = work.by_source;
-        by.reset(20);
-        const int64_t early = 1, last = n_steps - args.c1_delay;
-        const int64_t begin = work.p0_spikes.start[early], end = last > early ? work.p0_spikes.start[last] : begin;
-        by.count(work.p0_spikes.neuron + begin, end - begin);
-        by.prepare(20, end - begin);
-        for (int64_t at = last - 1; at >= early; --at)
-            for (int64_t i = work.p0_spikes.start[at]; i < work.p0_spikes.start[at + 1]; ++i) by.put(work.p0_spikes.neuron[i], int32_t(at + args.c1_delay));
+        sort_arrivals<true>(by, 20, work.p0_spikes, 0, n_steps, args.c1_delay);
         gather_gradient<NP_p0>(slice + AT_c1_gradient, p0_w_along_input, by, 20, first);
     }
     // dL/dw of hidden -> output; reads p1_w_along_input
     {
         BySource& by = work.by_source;
-        by.reset(20);
-        const int64_t early = 1, last = n_steps;
-        const int64_t begin = work.p0_spikes.start[early], end = last > early ? work.p0_spikes.start[last] : begin;
-        by.count(work.p0_spikes.neuron + begin, end - begin);
-        by.prepare(20, end - begin);
-        for (int64_t at = last - 1; at >= early; --at)
-            for (int64_t i = work.p0_spikes.start[at]; i < work.p0_spikes.start[at + 1]; ++i) by.put(work.p0_spikes.neuron[i], int32_t(at));
+        sort_arrivals<true>(by, 20, work.p0_spikes, 0, n_steps, 0);
         gather_gradient<NP_p1>(slice + AT_c2_gradient, p1_w_along_input, by, 20, first);
     }
 }

@@ -1,4 +1,4 @@
-// connectivity.hpp and delays.hpp against loops that follow their definition, on random connections. Compiled by
+// connectivity.hpp, delays.hpp and the spikes of runtime.hpp against loops that follow their definition, on random connections. Compiled by
 // tests/codegen/test_connectivity_cpp.py, which puts the sources of the library in front and defines SIZES; ends with 1 at the first error.
 #include <cstdio>
 #include <vector>
@@ -269,7 +269,91 @@ void check_all() {
 
 }  // namespace
 
+constexpr int SENDERS = 7, TIME = 30, BEFORE = 5;
+
+// Spikes in order of time, of the steps from `lowest` on, and those of the trial before.
+struct Sent {
+    std::vector<int32_t> step, source, before, start{0};
+    int lowest = 0;
+    EarlierSpikes earlier() const { return {before.data(), start.data() + BEFORE}; }
+};
+
+template <bool LAST_FIRST, typename Own>
+void check_sorted(const char* what, const Sent& sent, Own& own, int first, int last, int delay, EarlierSpikes earlier) {
+    std::vector<int32_t> wanted[SENDERS], late[SENDERS];
+    for (int step = -delay; earlier.start && step <= 0; ++step)
+        for (int64_t i = 0; i < earlier.at(step).count; ++i)
+            if (step + delay < last) late[earlier.at(step).index[i]].push_back(step + delay);
+    for (size_t k = 0; k < sent.step.size(); ++k) {
+        const size_t i = LAST_FIRST ? sent.step.size() - 1 - k : k;
+        const int at = sent.step[i] + delay;
+        if (sent.step[i] >= sent.lowest && at >= first && at < last) wanted[sent.source[i]].push_back(at);
+    }
+    BySource by;
+    sort_arrivals<LAST_FIRST>(by, SENDERS, own, first, last, delay, earlier);
+    for (int m = 0; m < SENDERS; ++m) {
+        auto &head = LAST_FIRST ? wanted[m] : late[m], &tail = LAST_FIRST ? late[m] : wanted[m];
+        head.insert(head.end(), tail.begin(), tail.end());
+        if (by.begin[m + 1] - by.begin[m] != int(head.size())) fail(what, m, -1, by.begin[m + 1] - by.begin[m], double(head.size()));
+        for (size_t k = 0; k < head.size(); ++k)
+            if (by.steps[by.begin[m] + int(k)] != head[k]) fail(what, m, int64_t(k), by.steps[by.begin[m] + int(k)], head[k]);
+    }
+}
+
+template <typename Own>
+void check_every(const char* what, const Sent& sent, Own& own) {
+    for (int delay : {0, 3, BEFORE})
+        for (int last : {0, 1, 17, TIME})
+            for (int first : {0, 1, 9}) {
+                check_sorted<true>(what, sent, own, first, last, delay, {});
+                check_sorted<false>(what, sent, own, first, last, delay, {});
+                if (first == 0) check_sorted<true>(what, sent, own, first, last, delay, sent.earlier());
+                if (first == 0) check_sorted<false>(what, sent, own, first, last, delay, sent.earlier());
+            }
+}
+
+// The spikes of a step, and arrivals by their sources, against the spikes one by one.
+void check_spikes(Random& r) {
+    Sent sent;
+    Spikes<0> list;
+    list.start.zero(TIME + 2), list.neuron.zero(SENDERS * TIME);
+    for (int t = 0; t < TIME; ++t) {
+        list.start[t] = int32_t(list.count);
+        for (int m = 0; m < SENDERS; ++m)
+            if (t % 4 != 1 && r.below(3) == 0) {
+                sent.step.push_back(t), sent.source.push_back(m);
+                if (t > 0) list.neuron[list.count++] = m;
+            }
+    }
+    list.start[TIME] = list.start[TIME + 1] = int32_t(list.count);
+    for (int row = 0; row <= BEFORE; ++row) {
+        for (int m = 0; m < SENDERS; ++m)
+            if (r.below(2)) sent.before.push_back(m);
+        sent.start.push_back(int32_t(sent.before.size()));
+    }
+    const InputSpikes input{sent.step.data(), sent.source.data(), 0, int64_t(sent.step.size())};
+    check_every("arrivals of the input", sent, input);
+    int64_t next = 0, behind = input.to;
+    for (int t = 0; t < TIME; ++t) {
+        int64_t there = 0;
+        for (int32_t step : sent.step) there += step == t;
+        const int64_t count = input.at(t, next).count;
+        if (count != there) fail("spikes of a step", t, -1, double(count), double(there));
+        if (t > 0 && list.at(t).count != there) fail("listed spikes of a step", t, -1, double(list.at(t).count), double(there));
+    }
+    for (int t = TIME - 1; t >= 0; t -= 2) {  // steps in between are passed over
+        const Sources found = input.at_in_reverse(t, behind);
+        int64_t there = 0;
+        for (int32_t step : sent.step) there += step == t;
+        if (found.count != there || found.index != input.channels + input.begin(t)) fail("spikes in reverse", t, -1, double(found.count), double(there));
+    }
+    sent.lowest = 1;
+    check_every("arrivals of a population", sent, list);
+}
+
 int main() {
+    Random r{5};
+    check_spikes(r);
     check_all<SIZES>();
     return 0;
 }

@@ -195,5 +195,5 @@ def _on_grid(ctx: Context, grid: Grid) -> _Trial:
         given=grid.memory, body=[memory, *(voltage if plan.loss.readout == "voltage" else []), *passes],
         compare=grid.compare(), others=grid.auxiliary(), silent=grid.trial.readout.spikes,
         keep=keep_spikes(calls) + grid.locate, **grid.more(),
-        includes=["#include <algorithm>\n" if grid.segments.searches else "", *(read(f"{file}.hpp") for file in files)],
+        includes=[read(f"{file}.hpp") for file in files],
     )  # fmt: skip

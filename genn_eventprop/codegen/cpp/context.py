@@ -50,11 +50,11 @@ def unique(names: Iterable[T]) -> list[T]:
     return list(dict.fromkeys(names))
 
 
-def windows_of(rows: WindowRows, own: str) -> str:
-    """The windows of a connection for windows.hpp; own: what its arrays begin with."""
+def windows_of(rows: WindowRows, prefix: str) -> str:
+    """The windows of a connection for windows.hpp; prefix: of its arrays."""
     sizes = f"{rows.source[1]}, {rows.depth}, {rows.width}, {rows.groups}, {rows.cells}"
-    axes = (f"{{{own}_{a}, {own}_{a}_target, {own}_{a}_weight}}" for a in ("down", "across"))
-    return f"Windows<{sizes}>{{{', '.join(axes)}, {own}_weight}}"
+    axes = (f"{{{prefix}_{a}, {prefix}_{a}_target, {prefix}_{a}_weight}}" for a in ("down", "across"))
+    return f"Windows<{sizes}>{{{', '.join(axes)}, {prefix}_weight}}"
 
 
 def runs_in_halves(c: ConnectionRecord, plan: Plan) -> bool:
@@ -79,11 +79,13 @@ def streams(plan: Plan) -> dict[str, tuple[int, int]]:
 
 
 def ends(plan: Plan) -> list[str]:
-    """Declares the range of the input spikes of a trial, `from` and `to`, for each of several inputs too."""
+    """Declares the input spikes of a trial and their range, `from` and `to`, for each of several inputs too."""
     lines = []
     for s in ("", *streams(plan)):
         at = f"args.{s}offsets[args.samples[sample]"
         lines.append(f"[[maybe_unused]] const int64_t {s}from = {at}], {s}to = {at} + 1];")
+        spikes = f"args.{s}steps, args.{s}channels, {s}from, {s}to"
+        lines.append(f"[[maybe_unused]] const InputSpikes {s}input{{{spikes}}};")
     return lines
 
 
@@ -174,34 +176,34 @@ class Context:
     def drives(self, p: PopulationRecord) -> dict[str, str]:
         """Name of each array of drives of a population -> the state that it sets: currents, and with exact spike times
         their slopes."""
-        found = {f"{r}_drive": state for r, (state, _) in p.drives.items()}
-        return found | {f"{r}_rise": slope for r, (_, slope) in p.drives.items() if slope and self.exact}
+        drives = {f"{r}_drive": state for r, (state, _) in p.drives.items()}
+        return drives | {f"{r}_rise": slope for r, (_, slope) in p.drives.items() if slope and self.exact}
 
     # what the host hands over or takes back, whatever the spike times
 
     def arrays(self) -> list[Buffer]:
         """Of a batch: its input, readouts, losses and gradients."""
-        real, found = "real", [*DATA[:4]]
-        found += [DATA[4]] if any(kind == "noise" for kind, _ in self.stochastic) else []
+        real, buffers = "real", [*DATA[:4]]
+        buffers += [DATA[4]] if any(kind == "noise" for kind, _ in self.stochastic) else []
         for prefix, loss in (("", self.plan.loss), *auxiliary(self.plan)):
-            found.append(Buffer(f"{self.p(loss.output)}_w_r", ("batch", loss.n_classes), "double", "result"))
-            found += [] if self.split else [Buffer(f"{prefix}loss", ("batch",), "double", "result")]
+            buffers.append(Buffer(f"{self.p(loss.output)}_w_r", ("batch", loss.n_classes), "double", "result"))
+            buffers += [] if self.split else [Buffer(f"{prefix}loss", ("batch",), "double", "result")]
         for name in self.plan.loss.also:
             rows = ("n_points",) if name == "trace" else ()
-            found.append(Buffer(f"{self.out}r_{name}", ("batch", *rows, self.plan.output.size), "double", "result"))
+            buffers.append(Buffer(f"{self.out}r_{name}", ("batch", *rows, self.plan.output.size), "double", "result"))
         if self.split:
-            found += [Buffer("input_gradient", ("input_spikes",), real, "result")]
-            found += [Buffer("input_start", ("batch",), "long", "host")]
-        found += [Buffer(f"{self.p(p.name)}_w_count", ("batch", p.size), "int", "result") for p in self.spiking]
-        found += [Buffer("guarded", ("n_slices",), "long", "result")]
+            buffers += [Buffer("input_gradient", ("input_spikes",), real, "result")]
+            buffers += [Buffer("input_start", ("batch",), "long", "host")]
+        buffers += [Buffer(f"{self.p(p.name)}_w_count", ("batch", p.size), "int", "result") for p in self.spiking]
+        buffers += [Buffer("guarded", ("n_slices",), "long", "result")]
         for i, p in enumerate(self.plan.populations):
             axes = ("batch", RECORDED, 2 * len(p.derived.states), padded(p.size))
-            found.append(Buffer(f"p{i}_{RECORD}", axes, real, "result"))
+            buffers.append(Buffer(f"p{i}_{RECORD}", axes, real, "result"))
             each = ("batch", f"p{i}_changes" if self.exact else "n_steps", padded(p.size))
-            found += [Buffer(by_drive(f"p{i}", n), each, real, "result") for n in self.drives(p)]
+            buffers += [Buffer(by_drive(f"p{i}", n), each, real, "result") for n in self.drives(p)]
         size = self.gradient_size
         return [
-            *found,
+            *buffers,
             Buffer("slices", ("n_slices", size), real, "gradient"),
             Buffer("gradient", (size,), real, "gradient"),
         ]

@@ -319,7 +319,13 @@ struct Buffer {
     operator T*() { return data; }
 };
 
-// The spikes of one population in one trial: those of step k are start[k] .. start[k + 1].
+// `count` sources of a connection, from `index` on.
+struct Sources {
+    const int32_t* index;
+    int64_t count;
+};
+
+// The spikes of one population in one trial: those of step k are start[k] .. start[k + 1]. There are none at step 0.
 template <int Records, typename Starts = Buffer<int32_t>>
 struct Spikes {
     Buffer<int32_t> neuron;
@@ -332,11 +338,74 @@ struct Spikes {
         neuron.reserve(count + extra + 16);
         for (int r = 0; r < Records; ++r) record[r].reserve(neuron.size);
     }
+    // Those of steps first .. last - 1.
+    Sources all(int64_t first, int64_t last) {
+        if (first < 1) first = 1;
+        if (first >= last) return {neuron, 0};
+        return {neuron + start[first], start[last] - start[first]};
+    }
+    Sources at(int64_t step) { return all(step, step + 1); }
+    // f(step, those of the step), step by step.
+    template <bool LAST_FIRST, typename F>
+    void each(int64_t first, int64_t last, F f) {
+        if (first < 1) first = 1;
+        for (int64_t i = 0; i < last - first; ++i) {
+            const int64_t step = LAST_FIRST ? last - 1 - i : first + i;
+            f(step, at(step));
+        }
+    }
 };
 
-// Groups arrivals by source: after sort(), source m arrived at steps[begin[m] .. begin[m + 1]], in time order.
+// The spikes of an input in one trial: numbers from .. to - 1 of the data set, in the order of their steps.
+struct InputSpikes {
+    const int32_t *steps, *channels;
+    int64_t from, to;
+    // The first one at `step` or later; `to` if there is none.
+    int64_t begin(int64_t step) const {
+        int64_t low = from, high = to;
+        while (low < high) {
+            const int64_t middle = low + (high - low) / 2;
+            if (steps[middle] < step)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        return low;
+    }
+    Sources all(int64_t first, int64_t last) const { return {channels + begin(first), begin(last) - begin(first)}; }
+    // Those of a step, of which `next` is the first there may be; it moves on behind them.
+    Sources at(int64_t step, int64_t& next) const {
+        const int64_t first = next;
+        while (next < to && steps[next] == step) ++next;
+        return {channels + first, next - first};
+    }
+    // The same for steps in reverse: `behind` is the end of where they may be, and moves to their first.
+    Sources at_in_reverse(int64_t step, int64_t& behind) const {
+        while (behind > from && steps[behind - 1] > step) --behind;
+        const int64_t end = behind;
+        while (behind > from && steps[behind - 1] == step) --behind;
+        return {channels + behind, end - behind};
+    }
+    // f(step, one of them), spike by spike.
+    template <bool LAST_FIRST, typename F>
+    void each(int64_t first, int64_t last, F f) const {
+        const int64_t low = begin(first), n = begin(last) - low;
+        for (int64_t i = 0; i < n; ++i) {
+            const int64_t spike = LAST_FIRST ? low + n - 1 - i : low + i;
+            f(steps[spike], Sources{channels + spike, 1});
+        }
+    }
+};
+
+// Spikes of the trial before that are still on their way: those of step k <= 0 are neuron[start[k]] .. neuron[start[k + 1]].
+struct EarlierSpikes {
+    const int32_t *neuron, *start;
+    Sources at(int64_t step) const { return {neuron + start[step], start[step + 1] - start[step]}; }
+};
+
+// Groups arrivals by source: after `sort_arrivals` source m arrived at steps[begin[m] .. begin[m + 1]].
 struct BySource {
-    Buffer<int32_t> begin, steps, fill;
+    Buffer<int32_t> begin, steps;
     void reset(int64_t sources) { begin.zero(sources + 2); }
     void count(const int32_t* source, int64_t n) {
         for (int64_t i = 0; i < n; ++i) ++begin[source[i] + 2];
@@ -347,8 +416,30 @@ struct BySource {
     }
     // begin[m + 1] is the write position of source m while filling and its end afterwards.
     void put(int32_t source, int32_t step) { steps[begin[source + 1]++] = step; }
-    void trade(BySource& other) { begin.trade(other.begin), steps.trade(other.steps), fill.trade(other.fill); }
+    void trade(BySource& other) { begin.trade(other.begin), steps.trade(other.steps); }
 };
+
+// Arrivals at steps first .. last - 1, `delay` steps after the spikes. Rows are summed with the last ones first: a trial in
+// pieces, of which the last is the first to run backwards, then has the same sums.
+template <bool LAST_FIRST, typename OwnSpikes>
+inline void sort_arrivals(BySource& by, int64_t sources, OwnSpikes& spikes, int64_t first, int64_t last, int64_t delay,
+                          EarlierSpikes before = {}) {
+    auto earlier = [&](auto f) {
+        for (int64_t step = -delay; before.start && step <= 0 && step + delay < last; ++step) f(step, before.at(step));
+    };
+    auto put = [&](int64_t step, Sources sent) {
+        for (int64_t i = 0; i < sent.count; ++i) by.put(sent.index[i], int32_t(step + delay));
+    };
+    const Sources all = spikes.all(first - delay, last - delay);
+    int64_t total = all.count;
+    by.reset(sources);
+    by.count(all.index, all.count);
+    earlier([&](int64_t, Sources sent) { by.count(sent.index, sent.count), total += sent.count; });
+    by.prepare(sources, total);
+    if (!LAST_FIRST) earlier(put);
+    spikes.template each<LAST_FIRST>(first - delay, last - delay, put);
+    if (LAST_FIRST) earlier(put);
+}
 
 // grad[m, 0:Columns] (+)= sum of the history rows of source m's arrivals, rows of grad being N long; `first` overwrites.
 template <int N, int Columns>

@@ -48,7 +48,7 @@ class Synapses(Lowering):
 
     def whole(self, kernel: Kernel) -> Kernel:
         """A kernel with the losses in its expressions as loops."""
-        return Kernel(tuple(self._replaced(kernel)), kernel.table)
+        return Kernel(self._replaced(kernel), kernel.table)
 
     def stored_weight(self, i: int, place: str) -> str:
         """A weight, by its place in those of a connection."""

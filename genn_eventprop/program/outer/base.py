@@ -81,4 +81,4 @@ class Outer:
         return sp.sympify(e).xreplace(names)
 
     def each_output(self, body: list[Statement]) -> Range:
-        return Range(n, sp.Integer(0), self.K, tuple(body))
+        return Range(n, 0, self.K, body)

@@ -21,7 +21,7 @@ class CrossEntropy(Outer):
                 Let(SCORE, at(score, r), "double"),
                 When(both(self.counts(n), above(SCORE, TOP)), (Set(TOP, SCORE),)),
             ]),
-            Let(TOTAL, sp.Integer(0), "double", changes=True),
+            Let(TOTAL, 0, "double", changes=True),
             self.each_output([Add(TOTAL, self._counted(self._part()))]),
             Set(LOSS, sp.log(TOTAL) + TOP - at(score, r_label) + at(term, r_label)),
         ]  # fmt: skip
@@ -39,9 +39,9 @@ class CrossEntropy(Outer):
         body = [*self.value(), self.each_output([Set(self.slope(n), slope * SAMPLE_WEIGHT)])]
         push = self.push(LABEL, at(term_slope, name("g", "duration")))
         if push:
-            body.append(When(no(self.valid(LABEL)), tuple(push)))
+            body.append(When(no(self.valid(LABEL)), push))
         counted = self.counts(LABEL)
-        return body if counted == 1 else [When(counted, tuple(body))]
+        return body if counted == 1 else [When(counted, body)]
 
     def _counted(self, e: sp.Expr) -> sp.Expr:
         counts = self.counts(n)

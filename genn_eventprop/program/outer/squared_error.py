@@ -19,8 +19,8 @@ class SquaredError(Outer):
         self.s.element(TARGET, ("batch", self.s.N), (SAMPLE, n), "double", "host", f"{self.s.of_loss}targets")
         body: list[Statement] = [*self._difference(self.r(n)), Set(self.slope(n), DIFFERENCE * SAMPLE_WEIGHT)]
         push = self.push(n, DIFFERENCE)
-        body += [When(no(self.valid(n)), tuple(push))] if push else []
-        return [self.each_output([When(both(self.counts(n), no(is_nan(TARGET))), tuple(body))])]
+        body += [When(no(self.valid(n)), push)] if push else []
+        return [self.each_output([When(both(self.counts(n), no(is_nan(TARGET))), body)])]
 
     def value(self) -> list[Statement]:
         self.s.element(TARGET, ("batch", self.s.N), (SAMPLE, n), "double", "host", f"{self.s.of_loss}targets")
@@ -63,8 +63,8 @@ class VoltageSquaredError(SquaredError):
             nodes = (f"{self.s.of_loss}n_nodes",)
             part = self.s.host_value_of_loss("node_part", "double", nodes, (name("o", "node"),))
         body = [*self._difference(V), Set(V, DIFFERENCE * SAMPLE_WEIGHT)]
-        nothing: tuple[Statement, ...] = (Set(V, sp.Integer(0)),)
-        return [self.each_output([self._target(part), When(no(is_nan(TARGET)), tuple(body), nothing)])]
+        nothing: tuple[Statement, ...] = (Set(V, 0),)
+        return [self.each_output([self._target(part), When(no(is_nan(TARGET)), body, nothing)])]
 
     def _target(self, part: sp.Expr) -> Let:
         low, high = self._targets("high", ROW + 1)
@@ -87,7 +87,7 @@ class SpikeTimeError(SquaredError):
         time = choose(there, self.readout.ms(step), name("g", "duration"))
         body: list[Statement] = [*self._difference(time), When(there, (Set(slope, DIFFERENCE * SAMPLE_WEIGHT),))]
         push = self.push(n, DIFFERENCE)
-        body += [When(no(there), tuple(push))] if push else []
+        body += [When(no(there), push)] if push else []
         counts = both(no(is_nan(TARGET)), there if self.loss.silent == "exclude" else sp.Integer(1))
-        each: tuple[Statement, ...] = (Set(slope, sp.Integer(0)), When(counts, tuple(body)))
-        return [self.each_output([Range(m, sp.Integer(0), name("g", "n_targets"), each)])]
+        each: tuple[Statement, ...] = (Set(slope, 0), When(counts, body))
+        return [self.each_output([Range(m, 0, name("g", "n_targets"), each)])]

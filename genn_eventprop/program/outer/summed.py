@@ -22,16 +22,16 @@ class Summed(Outer):
         value, slope, of_label = (self._at(e) for e in (term.expression, *term.slopes))
         body: list[Statement] = [Add(LOSS, value), Set(self.slope(n), slope * SAMPLE_WEIGHT)]
         if not labels:
-            return [self.each_output([When(both(self.counts(n), no(is_nan(TARGET))), tuple(body))])]
+            return [self.each_output([When(both(self.counts(n), no(is_nan(TARGET))), body)])]
         body.append(Add(OF_LABEL, of_label))
         counted = self.counts(n)
-        each = self.each_output(body if counted == 1 else [When(counted, tuple(body))])
+        each = self.each_output(body if counted == 1 else [When(counted, body)])
         total: list[Statement] = [
-            Let(OF_LABEL, sp.Integer(0), "double", changes=True), each,
+            Let(OF_LABEL, 0, "double", changes=True), each,
             Add(self.slope(LABEL), OF_LABEL * SAMPLE_WEIGHT),
         ]  # fmt: skip
         right = self.counts(LABEL)
-        return total if right == 1 else [When(right, tuple(total))]
+        return total if right == 1 else [When(right, total)]
 
     def _at(self, e: sp.Expr) -> sp.Expr:
         """An expression of `Sum`, of output n."""

@@ -96,7 +96,7 @@ class Readout:
 
     def begin(self) -> list[Statement]:
         """Of a trial, or of an interval of a recording."""
-        return [Set(self.R, sp.Integer(0))]
+        return [Set(self.R, 0)]
 
     def before_arrivals(self) -> list[Statement]:
         return []

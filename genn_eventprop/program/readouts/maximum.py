@@ -46,11 +46,11 @@ class Maximum(Readout):
         head: list[Statement] = [Set(BEFORE, self.V)] if self.jumps and self.s.adjoint else []
         new = [Set(self.R, self.V)]
         if self.s.adjoint:
-            new += [Set(AT, STEP), Set(SLOPE, self._rise()), Set(KINK, sp.Integer(0)), *self._behind(0)]
-        return [*head, When(either(equal(STEP, self.s.read_from), above(self.V, self.R)), tuple(new))]
+            new += [Set(AT, STEP), Set(SLOPE, self._rise()), Set(KINK, 0), *self._behind(0)]
+        return [*head, When(either(equal(STEP, self.s.read_from), above(self.V, self.R)), new)]
 
     def _behind(self, value: int) -> list[Set]:
-        return [Set(BEHIND, sp.Integer(value))] if self.jumps else []
+        return [Set(BEHIND, value)] if self.jumps else []
 
     def after_arrivals(self) -> list[Statement]:
         """At a kink the slope turns from positive to not positive by the arrivals, or V drops: Vdot(t*-) is shared
@@ -70,7 +70,7 @@ class Maximum(Readout):
 
     def end(self) -> list[Statement]:
         # V(T) has no arrivals after it, so it has no kink
-        last = (Set(AT, STEP), Set(KINK, sp.Integer(0)), *self._behind(0)) if self.s.adjoint else ()
+        last = (Set(AT, STEP), Set(KINK, 0), *self._behind(0)) if self.s.adjoint else ()
         return [When(above(self.V, self.R), (Set(self.R, self.V), *last))]
 
     def _at(self, step: sp.Expr, behind: int) -> sp.Expr:

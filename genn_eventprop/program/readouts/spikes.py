@@ -37,7 +37,7 @@ class FirstSpike(Readout):
         self.s.host_value("step_ms", "double")
 
     def begin(self) -> list[Statement]:
-        return [Set(FIRST, sp.Integer(-1))]
+        return [Set(FIRST, -1)]
 
     def spiked(self) -> list[Statement]:
         return [When(equal(FIRST, -1), (Set(FIRST, self.time()),))]
@@ -98,7 +98,7 @@ class SpikeTimes(FirstSpike):
 
     def time_gradient(self, event: DerivedEvent, before: dict[sp.Symbol, sp.Symbol]) -> list[Statement]:
         left = name("w", "left")
-        return [Add(left, sp.Integer(-1)), When(below(left, M), (Add(DL_DT, name("w", "slope")),))]
+        return [Add(left, -1), When(below(left, M), (Add(DL_DT, name("w", "slope")),))]
 
 
 class Count(Readout):

@@ -51,49 +51,36 @@ class ConnectionOps:
 
     def first_arrival(self, c: ConnectionRecord) -> str:
         """Declares the place of the next spike of the input to arrive."""
-        following, s = f"next_{self.names.c(c)}", stream(c)
-        text = f"int64_t {following} = {s}from;\n"
-        if self.first == "0":
-            return text
-        early = f"{following} < {s}to && args.{s}steps[{following}]{self._delay(c)} < {self.first}"
-        return f"{text}while ({early}) ++{following};\n"
+        return f"int64_t next_{self.names.c(c)} = {stream(c)}input.begin({self.first}{self._delay(c, '-')});\n"
 
     def spiked(self, c: ConnectionRecord) -> str:
         """`index` and `count` of the sources whose spikes arrive (with individual delays: are sent) at `step`."""
-        if self._from_input(c):
-            following, s = f"next_{self.names.c(c)}", stream(c)
-            return self.carried.earlier(
-                c,
-                f"""\
-const int64_t first = {following};
-while ({following} < {s}to && args.{s}steps[{following}]{self._delay(c)} == step) ++{following};
-{self.carried.count(c)} = {following} - first;
-const int32_t* index = args.{s}channels + first;
-""",
-            )
-        spikes = self.lists[c.source].spikes
-        return self.carried.earlier(
-            c,
-            f"""\
-const int64_t at = step{self._delay(c, "-")};
-const int64_t first = at > 0 ? {spikes}.start[at] : 0;
-{self.carried.count(c)} = at > 0 ? {spikes}.start[at + 1] - first : 0;
-const int32_t* index = {spikes}.neuron + first;
-""",
-        )
+        return self._sources(c, f"at(%s, next_{self.names.c(c)})")
+
+    def _sources(self, c: ConnectionRecord, of_input: str) -> str:
+        """The same; of_input: the call that has them where they are spikes of the input, without its step."""
+        sent = f"step{self._delay(c, '-')}"
+        spikes = f"{self._spikes(c)}.{of_input if self._from_input(c) else 'at(%s)'}" % sent
+        if before := self.carried.earlier(c):
+            spikes = f"{sent} < {0 if self._from_input(c) else 1} ? {before}.at({sent}) : {spikes}"
+        return f"const auto [index, count] = {spikes};\n"
+
+    def _spikes(self, c: ConnectionRecord) -> str:
+        """The spikes of the sources of a connection in this trial."""
+        return f"{stream(c)}input" if self._from_input(c) else self.lists[c.source].spikes
 
     def _add(self, c: ConnectionRecord, sums: tuple[tuple[str, Buffer], ...], sources: str = "index, count") -> str:
         """Adds rows to the sums of arrivals; sums over one sign are needed only by the backward pass."""
         (_, into), *parts = sums
-        size, given = f"NP_{self.names.p(c.target)}", f"args.{self.names.c(c)}_weight, {sources}"
-        text = f"add_rows<{size}>({self.memory.pointer(into)}, {given});\n"
+        size, of = f"NP_{self.names.p(c.target)}", f"args.{self.names.c(c)}_weight, {sources}"
+        text = f"add_rows<{size}>({self.memory.pointer(into)}, {of});\n"
         for i, (part, row) in enumerate(parts):
             rows = self.memory.pointer(row)
             if i == 0:  # with the sum of all in one go
-                both = f"add_rows_and_part<{PARTS[part]}, {size}>({self.memory.pointer(into)}, {rows}, {given});\n"
+                both = f"add_rows_and_part<{PARTS[part]}, {size}>({self.memory.pointer(into)}, {rows}, {of});\n"
                 text = f"if (args.training) {both}else {text}"
             else:
-                text += f"if (args.training) add_part_rows<{PARTS[part]}, {size}>({rows}, {given});\n"
+                text += f"if (args.training) add_part_rows<{PARTS[part]}, {size}>({rows}, {of});\n"
         return text
 
     def feedback(self, o: Feedback) -> str:
@@ -106,20 +93,19 @@ const int32_t* index = {spikes}.neuron + first;
             into = self.memory.pointer(o.into)
             scatter = f"for (int64_t i = 0; i < count; ++i) {into}[index[i]] = feedback[i];\n"
         body = f"""\
-const int32_t* index = {lists.spikes}.neuron + first;
 work.{prefix}feedback.zero(count);
 scalar* __restrict feedback = work.{prefix}feedback;
 {terms}{scatter}"""
-        head = f"const int64_t first = {lists.spikes}.start[step], count = {lists.spikes}.start[step + 1] - first;\n"
+        head = f"const auto [index, count] = {lists.spikes}.at(step);\n"
         return "{\n" + indent(f"{head}if (count) {{\n{indent(body)}}}\n") + "}\n"
 
     def birth(self, o: Birth, loops: Loops) -> str:
         """The neurons with a candidate at `step`, the dot products of their rows, and their kernel."""
         i, lists = o.population, self.lists[self.plan.populations[o.population].name]
         is_open, into = (self.memory.pointer(o.kernel.table[s].buffer) for s in (OPEN, CHANGE))
-        found = {s: Access(Buffer(f"work.p{i}_born_{s}", ("entries",)), (symbol("k"),)) for s in lists.born}
-        shared, kernel = loops.entry(Kernel(o.kernel.body, {**o.kernel.table, **found}))
-        copies = "".join(f"work.p{i}_born_{s}[count] = {lists.births}.record[{n}][k], " for n, s in enumerate(found))
+        copied = {s: Access(Buffer(f"work.p{i}_born_{s}", ("entries",)), (symbol("k"),)) for s in lists.born}
+        shared, kernel = loops.entry(Kernel(o.kernel.body, {**o.kernel.table, **copied}))
+        copies = "".join(f"work.p{i}_born_{s}[count] = {lists.births}.record[{n}][k], " for n, s in enumerate(copied))
         each = f"const int neuron = index[k];\nscalar total = feedback[k];\n{self.evaluated.moved(o)}{into}[neuron] = total;\n"
         body = f"""\
 work.p{i}_feedback.zero(count);
@@ -156,10 +142,10 @@ for (int64_t k = {lists.births}.start[step]; k < {lists.births}.start[step + 1];
         if not c.by_rows:
             return self.others.dot(c, part, row)
         size = f"NP_{self.names.p(c.target)}"
-        given = f"feedback, args.{self.names.c(c)}_weight, index, count, {row}"
+        arguments = f"feedback, args.{self.names.c(c)}_weight, index, count, {row}"
         if part == "all":
-            return f"dot_rows<{size}>({given});\n"
-        return f"if (any<{size}>({row})) dot_part_rows<{PARTS[part]}, {size}>({given});\n"
+            return f"dot_rows<{size}>({arguments});\n"
+        return f"if (any<{size}>({row})) dot_part_rows<{PARTS[part]}, {size}>({arguments});\n"
 
     def _losses(self, c: ConnectionRecord, before: str) -> str:
         """The changes of a loss of V by arrivals."""
@@ -171,14 +157,11 @@ for (int64_t k = {lists.births}.start[step]; k < {lists.births}.start[step + 1];
         for s in streams(self.plan) or [""]:
             terms = "".join(self._term(*t) for t in o.terms if stream(self.plan.connections[t[0]]) == s)
             body = f"""\
-int64_t end = first;
-while (end < {s}to && args.{s}steps[end] == args.{s}steps[first]) ++end;
-const int64_t step = args.{s}steps[first], count = end - first;
-const int32_t* index = args.{s}channels + first;
-scalar* __restrict feedback = args.input_gradient + args.input_start[sample]{before} + first - {s}from;
-{terms}first = end;
-"""
-            text += f"for (int64_t first = {s}from; args.input_gradients && first < {s}to;) {{\n{indent(body)}}}\n"
+scalar* __restrict feedback = args.input_gradient + args.input_start[sample]{before} + next - {s}from;
+const int64_t step = args.{s}steps[next];
+const auto [index, count] = {s}input.at(step, next);
+{terms}"""
+            text += f"for (int64_t next = {s}from; args.input_gradients && next < {s}to;) {{\n{indent(body)}}}\n"
             before += f" + {s}to - {s}from"
         return text
 
@@ -209,25 +192,12 @@ scalar* __restrict feedback = args.input_gradient + args.input_start[sample]{bef
 
     def gather_listed(self) -> str:
         """In a step backwards: gradients of listed synapses, while the rows of their targets are close in memory."""
-        found = (c for c in self.plan.connections if c.listed)
-        return "".join(f"{{\n{indent(self._spiked_back(c) + self.others.gather_listed(c))}}}\n" for c in found)
+        listed = (c for c in self.plan.connections if c.listed)
+        return "".join(f"{{\n{indent(self._spiked_back(c) + self.others.gather_listed(c))}}}\n" for c in listed)
 
     def _spiked_back(self, c: ConnectionRecord) -> str:
         """`spiked` for a loop over steps in reverse."""
-        if not self._from_input(c):
-            return self.spiked(c)
-        s, behind = stream(c), f"behind_{self.names.c(c)}"
-        before = f"args.{s}steps[{behind} - 1]{self._delay(c)}"
-        return self.carried.earlier(
-            c,
-            f"""\
-while ({behind} > {s}from && {before} > step) --{behind};
-const int64_t end = {behind};
-while ({behind} > {s}from && {before} == step) --{behind};
-{self.carried.count(c)} = end - {behind};
-const int32_t* index = args.{s}channels + {behind};
-""",
-        )
+        return self._sources(c, f"at_in_reverse(%s, behind_{self.names.c(c)})")
 
     def sum_known(self) -> str:
         """Before the first step: sums arrivals of connections that are known then."""
@@ -235,39 +205,8 @@ const int32_t* index = args.{s}channels + {behind};
         return "".join(f"{{\n{indent(self._by_source(c) + self.others.sum_known(c))}}}\n" for c in known)
 
     def _by_source(self, c: ConnectionRecord) -> str:
-        """`by`: the steps of arrivals, sorted by source; with individual delays the steps of spikes.
-
-        Of dense rows the last arrival comes first: a trial in pieces, of which the last is the first to run backwards,
-        then has the same sums.
-        """
-        delay, piece = self._delay(c), self.first != "0"
-        count, more, earlier = self.carried.arrivals(c)
-        if self._from_input(c):
-            s = stream(c)
-            steps, neurons, at = f"args.{s}steps", f"args.{s}channels", f"args.{s}steps[i]"
-            early = f"while (begin < end && {steps}[begin]{delay} < {self.first}) ++begin;\n" if piece else ""
-            ends = f"""\
-int64_t begin = {s}from, end = {s}to;
-{early}while (end > begin && {steps}[end - 1]{delay} >= {self.last}) --end;
-"""
-            loop = "for (int64_t i = begin; i < end; ++i) "
-            if c.by_rows:
-                loop = "for (int64_t i = end - 1; i >= begin; --i) "
-        else:
-            spikes, at, late = self.lists[c.source].spikes, "at", self._delay(c, "-")
-            neurons, early = f"{spikes}.neuron", f"{self.first}{late}"
-            ends = f"""\
-const int64_t early = {f"{early} > 1 ? {early} : 1" if piece else "1"}, last = {self.last}{late};
-const int64_t begin = {spikes}.start[early], end = last > early ? {spikes}.start[last] : begin;
-"""
-            loop = "for (int64_t at = early; at < last; ++at)\n"
-            if c.by_rows:
-                loop = "for (int64_t at = last - 1; at >= early; --at)\n"
-            loop += f"    for (int64_t i = {spikes}.start[at]; i < {spikes}.start[at + 1]; ++i) "
-        loop += f"by.put({neurons}[i], int32_t({at}{delay}));\n"
-        return f"""\
-BySource& by = {self.others.by_source(c)};
-by.reset({c.pre});
-{ends}by.count({neurons} + begin, end - begin);
-{count}by.prepare({c.pre}, end - begin{more});
-{loop + earlier if c.by_rows else earlier + loop}"""
+        """`by`: the steps of arrivals, sorted by source; with individual delays the steps of spikes."""
+        last_first, before = str(c.by_rows).lower(), self.carried.earlier(c)
+        delay = f"args.{self.names.c(c)}_delay" if c.delay > 0 else "0"
+        sort = f"sort_arrivals<{last_first}>(by, {c.pre}, {self._spikes(c)}, {self.first}, {self.last}, {delay}"
+        return f"BySource& by = {self.others.by_source(c)};\n{sort}{f', {before}' if before else ''});\n"

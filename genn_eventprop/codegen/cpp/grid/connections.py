@@ -49,23 +49,28 @@ class Connections:
 
     def known(self, c: ConnectionRecord) -> bool:
         """Whether all that arrives is summed before the first step: spikes of the input, through dense rows."""
+        # such a sum goes from target to target, whose sums of all steps stay in the first cache; rings of single steps
+        # are as long as the longest delay, and every spike writes into all of their rows
         return c.by_synapses and c.form == "dense" and c.source == self.plan.input.name
 
     def ringed(self, population: int) -> list[tuple[str, Buffer]]:
         """(part, sums) of a population that a ring leads to."""
         into = self.plan.populations[population].name
-        own = [(i, c) for i, c in enumerate(self.plan.connections) if c.target == into]
-        late = (i for i, c in own if c.by_synapses and c.delays is not None and not self.known(c))
-        return unique(sums for i in late for sums in self.sums[i])
+        late = (c for c in self.plan.into(into) if c.by_synapses and c.delays is not None and not self.known(c))
+        return unique(sums for c in late for sums in self._sums_of(c))
+
+    def _sums_of(self, c: ConnectionRecord) -> tuple[tuple[str, Buffer], ...]:
+        """(part of the weights, what they are added to); "all" first."""
+        return self.sums[self.plan.connections.index(c)]
 
     def _parts(self, c: ConnectionRecord) -> list[str]:
-        """Of the weights, of which sums are kept; "all" first."""
-        return [part for part, _ in self.sums[self.plan.connections.index(c)]]
+        """Of the weights, each with sums of its own; "all" first."""
+        return [part for part, _ in self._sums_of(c)]
 
     def next(self, population: int) -> str:
         """What arrives at `step` in a population is over."""
         into = self.plan.into(self.plan.populations[population].name)
-        lists = "".join(f"work.{self._own(c)}_arrivals.take(step);\n" for c in into if c.axonal)
+        lists = "".join(f"work.{self._name(c)}_arrivals.take(step);\n" for c in into if c.axonal)
         return lists + "".join(
             if_trained(part, f"{delay_ring(sums)}.next();\n") for part, sums in self.ringed(population)
         )
@@ -73,47 +78,43 @@ class Connections:
     def members(self) -> tuple[list[str], list[str], list[str]]:
         """Members of a thread's memory, the lines that make room for them, and the names of those that only a pass
         backwards needs."""
-        found: list[str] = []
-        room: list[str] = []
-        names: list[str] = []
+        members, room = list[str](), list[str]()
+        late = list(self._windows())
         for i in range(len(self.plan.populations)):
-            found += [f"Ring<NP_p{i}> {delay_ring(sums).removeprefix('work.')};" for _, sums in self.ringed(i)]
-        names += self._windows()
-        found += [f"Window<{self._width(c)}> {window};" for window, (c, _) in self._windows().items()]
+            members += [f"Ring<NP_p{i}> {delay_ring(sums).removeprefix('work.')};" for _, sums in self.ringed(i)]
+        members += [f"Window<{self._width(c)}> {window};" for window, (c, _) in self._windows().items()]
         for c in self.plan.connections:
+            prefix, width = self._name(c), self._width(c)
             if self.known(c):
-                rows = [f"{self._own(c)}_rows{suffix_of(part)}" for part in self._parts(c)]
-                found.append(f"Buffer<real> {', '.join(rows)};")
-                room += [f"{row}.zero(n_steps * {self._width(c)});" for row in rows]
+                rows = [f"{prefix}_rows{suffix_of(part)}" for part in self._parts(c)]
+                members.append(f"Buffer<real> {', '.join(rows)};")
+                room += [f"{row}.zero(n_steps * {width});" for row in rows]
             elif c.axonal:
-                found.append(f"Arrivals {self._own(c)}_arrivals;")
+                members.append(f"Arrivals {prefix}_arrivals;")
             elif c.dendritic:
                 for tail in map(suffix_of, self._parts(c)):
-                    found.append(f"Window<{self._width(c)}> {self._own(c)}_sums{tail};")
+                    members.append(f"Window<{width}> {prefix}_sums{tail};")
                     if self._keeps(c):
-                        found.append(f"Buffer<real> {self._own(c)}_arrived{tail};")
+                        members.append(f"Buffer<real> {prefix}_arrived{tail};")
                         steps = "" if c.name in self._lent() and not tail else "n_steps * "
-                        room.append(f"{self._own(c)}_arrived{tail}.zero({steps}{self._width(c)});")
+                        room.append(f"{prefix}_arrived{tail}.zero({steps}{width});")
                 if self._summed(c):
-                    found.append(f"Buffer<real> {self._own(c)}_caused;")
-                    names.append(f"{self._own(c)}_caused")
-        blocks = [own.removeprefix("work.") for own in self._all_blocks()]
-        found += [f"Buffer<real> {own};" for own in blocks]
-        names += blocks
-        if any(c.form == "dense" and (c.by_synapses or c.dendritic) for c in self.plan.connections):
-            found.append("Buffer<real> series, waiting;")
-            names += ["series", "waiting"]
-        by = [
-            self.by_source(c).removeprefix("work.")
-            for c in self.plan.connections
-            if c.by_synapses and c.form == "dense"
-        ]
-        found += [f"BySource {own};" for own in by]
-        names += by
+                    members.append(f"Buffer<real> {prefix}_caused;")
+                    late.append(f"{prefix}_caused")
+        blocks = [block.removeprefix("work.") for block in self._all_blocks()]
+        members += [f"Buffer<real> {block};" for block in blocks]
+        late += blocks
+        each_delayed = [c for c in self.plan.connections if c.form == "dense" and c.by_synapses]
+        if each_delayed or any(c.form == "dense" and c.dendritic for c in self.plan.connections):
+            members.append("Buffer<real> series, waiting;")
+            late += ["series", "waiting"]
+        sorted_spikes = [self.by_source(c).removeprefix("work.") for c in each_delayed]
+        members += [f"BySource {spikes};" for spikes in sorted_spikes]
+        late += sorted_spikes
         if any(c.dendritic for c in self.plan.connections):
-            found.append("Buffer<real> drive;")
+            members.append("Buffer<real> drive;")
             room.append(f"drive.zero({max(padded(p.size) for p in self.plan.populations)});")
-        return found, room, names
+        return members, room, late
 
     # forwards
 
@@ -125,18 +126,19 @@ class Connections:
         lines = [if_trained(part, line) for part, line in begun]
         for c in (c for i in populations for c in self.plan.into(self.plan.populations[i].name)):
             if c.axonal:
-                lines.append(f"work.{self._own(c)}_arrivals.begin(args.ahead);\n")
+                lines.append(f"work.{self._name(c)}_arrivals.begin(args.ahead);\n")
             elif c.dendritic:
-                sums = [(part, f"work.{self._own(c)}_sums{suffix_of(part)}") for part in self._parts(c)]
-                lines += [if_trained(part, f"{own}.begin(args.ahead);\n") for part, own in sums]
+                sums = f"work.{self._name(c)}_sums"
+                lines += [if_trained(p, f"{sums}{suffix_of(p)}.begin(args.ahead);\n") for p in self._parts(c)]
         return "".join(lines)
 
     def sum_known(self, c: ConnectionRecord) -> str:
         """All that arrives through a `known` connection, as rows; `by` has the spikes of every source."""
         text = ""
         for part in self._parts(c):
-            given = f"work.{self._own(c)}_rows{suffix_of(part)}, work.series, {self._synapses(c)}, by, {c.pre}"
-            line = f"scatter_known<{PARTS[part]}, {self._width(c)}>({given}, n_steps, args.ahead);\n"
+            rows = f"work.{self._name(c)}_rows{suffix_of(part)}"
+            arguments = f"{rows}, work.series, {self._synapses(c)}, by, {c.pre}, n_steps, args.ahead"
+            line = f"scatter_known<{PARTS[part]}, {self._width(c)}>({arguments});\n"
             text += if_trained(part, line)
         return text
 
@@ -144,43 +146,42 @@ class Connections:
         """The `count` sources in `index` spiked at `step`, or their spikes arrive then, at sums (part, array), if all have
         one delay."""
         if c.windows is not None:
-            windows = windows_of(c.windows, f"args.{self._own(c)}")
+            windows = windows_of(c.windows, f"args.{self._name(c)}")
             adds = ((part, f"{windows}.add<{PARTS[part]}>({into}, index, count);\n") for part, into in sums)
             return "".join(if_trained(part, add) for part, add in adds)
         if c.axonal:
-            return f"work.{self._own(c)}_arrivals.send(index, count, step, args.{self._own(c)}_delays);\n"
+            return f"work.{self._name(c)}_arrivals.send(index, count, step, args.{self._name(c)}_delays);\n"
         if c.by_synapses:
-            given = f"{self._synapses(c)}, index, count"
+            synapses = f"{self._synapses(c)}, index, count"
             if c.delays is not None:
-                sums = [(part, f"{delay_ring(b)}.now()") for part, b in self.sums[self.plan.connections.index(c)]]
-            return "".join(
-                if_trained(part, f"scatter_rows<{self._template(c, part)}>({into}, {given});\n") for part, into in sums
-            )
-        np_, given, text = self._width(c), f"args.{self._own(c)}_sorted, index, count", ""
+                sums = [(part, f"{delay_ring(b)}.now()") for part, b in self._sums_of(c)]
+            adds = ((part, f"scatter_rows<{self._template(c, part)}>({into}, {synapses});\n") for part, into in sums)
+            return "".join(if_trained(part, add) for part, add in adds)
+        np_, rows, text = self._width(c), f"args.{self._name(c)}_sorted, index, count", ""
         for part in self._parts(c):
-            row = f"work.{self._own(c)}_sums{suffix_of(part)}"
-            line = f"add_rows<{np_}, true>({row}.next(), {given});\n"
+            row = f"work.{self._name(c)}_sums{suffix_of(part)}"
+            line = f"add_rows<{np_}, true>({row}.next(), {rows});\n"
             if part != "all":
                 line = f"std::memset({row}.next(), 0, {np_} * sizeof(real));\n"
-                line += f"add_part_rows<{PARTS[part]}, {np_}>({row}.now(), {given});\n"
+                line += f"add_part_rows<{PARTS[part]}, {np_}>({row}.now(), {rows});\n"
             text += if_trained(part, line)
         return text
 
     def arriving(self, c: ConnectionRecord) -> str:
         """Behind `send`, with axonal delays: the `arriving` sources whose spikes arrive at `step` are in `taken`."""
-        return f"const int64_t arriving = work.{self._own(c)}_arrivals.take(step);\n"
+        return f"const int64_t arriving = work.{self._name(c)}_arrivals.take(step);\n"
 
     def take(self, c: ConnectionRecord, sums: list[tuple[str, str]]) -> str:
         """Behind `send`: what arrives at `step` goes to the sums (part, array); that of rings comes behind all
         connections."""
-        own, np_, text = self._own(c), self._width(c), ""
+        prefix, np_, text = self._name(c), self._width(c), ""
         for part, into in sums:
             if self.known(c):
-                text += if_trained(part, add_row(np_, into, f"work.{own}_rows{suffix_of(part)} + step * {np_}"))
+                text += if_trained(part, add_row(np_, into, f"work.{prefix}_rows{suffix_of(part)} + step * {np_}"))
             elif c.dendritic:
-                kept = self._kept(c, part) if self._keeps(c) else "nullptr"
-                given = f"{into}, {kept}, work.{own}_sums{suffix_of(part)}, args.{own}_back"
-                text += if_trained(part, f"gather_and_add<{np_}>({given});\n")
+                copy = self._kept(c, part) if self._keeps(c) else "nullptr"
+                arguments = f"{into}, {copy}, work.{prefix}_sums{suffix_of(part)}, args.{prefix}_back"
+                text += if_trained(part, f"gather_and_add<{np_}>({arguments});\n")
         return text
 
     def arrive(self, populations: Sequence[int]) -> str:
@@ -213,15 +214,15 @@ class Connections:
     def _kept(self, c: ConnectionRecord, part: str) -> str:
         """Where what arrives at `step` is kept."""
         lent = self._lent().get(c.name) if part == "all" else None
-        rows = self.memory.pointer(lent) if lent else f"work.{self._own(c)}_arrived{suffix_of(part)}"
+        rows = self.memory.pointer(lent) if lent else f"work.{self._name(c)}_arrived{suffix_of(part)}"
         return f"{rows} + step * {self._width(c)}"
 
     def take_kept(self) -> str:
         """At the beginning of a step backwards: saves what arrived from rows that are about to be written."""
         text, lent = "", self._lent()
-        for c in (c for own in lent for c in self.plan.connections if c.name == own):
+        for c in (c for owner in lent for c in self.plan.connections if c.name == owner):
             row, width = self.memory.pointer(lent[c.name]), self._width(c)
-            text += f"std::memcpy(work.{self._own(c)}_arrived, {row} + step * {width}, {width} * sizeof(real));\n"
+            text += f"std::memcpy(work.{self._name(c)}_arrived, {row} + step * {width}, {width} * sizeof(real));\n"
         return text
 
     def dots(self, c: ConnectionRecord, part: str, row: Buffer, happened: bool) -> str:
@@ -232,31 +233,31 @@ class Connections:
                 trial, from which delays learn, and not spikes that could be born.
         """
         learns = happened and self._summed(c)
-        D, window = self.memory.pointer(row), f"{self._own(c)}_{row.name}"
-        np_, weight = self._width(c), f"args.{self._own(c)}_weight"
+        D, window = self.memory.pointer(row), f"{self._name(c)}_{row.name}"
+        np_, weight = self._width(c), f"args.{self._name(c)}_weight"
         if c.axonal:
-            given = f"feedback, {weight}, index, count, {D}, step, args.{self._own(c)}_delays, n_steps"
-            grad = self._places(c)[1] if learns else "nullptr"
-            return f"dot_axonal<{PARTS[part]}, {np_}>({given}, {grad});\n"
+            gradient = self._places(c)[1] if learns else "nullptr"
+            arguments = f"{weight}, index, count, {D}, step, args.{self._name(c)}_delays, n_steps, {gradient}"
+            return f"dot_axonal<{PARTS[part]}, {np_}>(feedback, {arguments});\n"
         now = f"{D} + step * {np_}"
         if c.by_synapses:
             return self.dot(c, part, now)
         near = (
-            f"work.{window}, args.{self._own(c)}_late"
+            f"work.{window}, args.{self._name(c)}_late"
             if window in self._windows()
-            else f"{now}, args.{self._own(c)}_forth"
+            else f"{now}, args.{self._name(c)}_forth"
         )
         gather = f"gather_row<{np_}>(work.drive, {near});\n"
-        given = f"args.{self._own(c)}_sorted, index, count, work.drive"
+        rows = f"args.{self._name(c)}_sorted, index, count, work.drive"
         if learns:
-            return f"{gather}dot_dendritic<{PARTS[part]}, {np_}>(feedback, work.{self._own(c)}_caused, {given});\n"
-        return f"{gather}dot_part<{PARTS[part]}, {np_}>(feedback, {given});\n"
+            return f"{gather}dot_dendritic<{PARTS[part]}, {np_}>(feedback, work.{self._name(c)}_caused, {rows});\n"
+        return f"{gather}dot_part<{PARTS[part]}, {np_}>(feedback, {rows});\n"
 
     def dot(self, c: ConnectionRecord, part: str, row: str) -> str:
         """The same for one delay of all and synapses of a table or of windows."""
         if c.windows is not None:
             return (
-                f"{windows_of(c.windows, f'args.{self._own(c)}')}.dot<{PARTS[part]}>(feedback, index, count, {row});\n"
+                f"{windows_of(c.windows, f'args.{self._name(c)}')}.dot<{PARTS[part]}>(feedback, index, count, {row});\n"
             )
         return f"gather_dots<{self._template(c, part)}>(feedback, {self._synapses(c)}, index, count, {row});\n"
 
@@ -266,18 +267,20 @@ class Connections:
     def one_row(self) -> set[str]:
         """Names of rows that nothing is gathered from but weights of tables with one delay, step by step; and of those of
         D that dendritic delays alone look back to, through a window."""
-        found, more = set[str](), set[str]()
+        # a row that is used up at the step that makes it needs no history: the same line of the cache is written again
+        single, more = set[str](), set[str]()
         for c in (c for c in self.plan.connections if c.trainable):
-            rows = found if c.delays is None and (c.listed or self._cut(c)) else more
+            rows = single if c.delays is None and (c.listed or self._cut(c)) else more
             rows.add(self._along(self._number(c), c.receptor).name)
         more |= {b.name for o in self.births for b in (*(b for _, _, b in o.terms), *(b for _, b in o.moving))}
         late = [(self.plan.connections[i], b) for i, terms in self.terms.items() for _, b in terms]
         for c, b in (*self.caused, *late):
-            (found if c.dendritic and not self.names.split and len(b.axes) == 2 else more).add(b.name)
-        return found - more
+            (single if c.dendritic and not self.names.split and len(b.axes) == 2 else more).add(b.name)
+        return single - more
 
     def _cut(self, c: ConnectionRecord) -> bool:
         """Whether rows for the gradient of dense weights are worth cutting into blocks of columns."""
+        # the sums of a source go through rows of many steps: whole rows of all steps do not fit the second-level cache
         return c.by_rows and padded(c.post) >= MANY_COLUMNS and not self.names.pieces
 
     def blocks(self, c: ConnectionRecord) -> str:
@@ -287,28 +290,28 @@ class Connections:
 
     def _all_blocks(self) -> dict[str, ConnectionRecord]:
         """Blocks -> a connection that is gathered from them."""
-        return {own: c for c in self.plan.connections if (own := self.blocks(c))}
+        return {blocks: c for c in self.plan.connections if (blocks := self.blocks(c))}
 
     def keep_blocks(self) -> str:
         """At a step backwards, appends its rows to the blocks."""
         text = ""
-        for own, c in self._all_blocks().items():
+        for blocks, c in self._all_blocks().items():
             row = self._rows(self._number(c), "along", c.receptor)
-            text += f"store_blocks<{self._width(c)}>({own}, {row}, step, n_steps);\n"
+            text += f"store_blocks<{self._width(c)}>({blocks}, {row}, step, n_steps);\n"
         return text
 
     def _windows(self) -> dict[str, tuple[ConnectionRecord, Buffer]]:
         """Of rows of D, of which there is one: name of the window -> its connection with dendritic delays, the row. Targets
         are in the order of their delays, as forwards."""
         near = [(c, b) for c, b in self.caused if c.dendritic and b.name in self.memory.one_row]
-        return {f"{self._own(c)}_{b.name}": (c, b) for c, b in near}
+        return {f"{self._name(c)}_{b.name}": (c, b) for c, b in near}
 
     def keep_late(self) -> str:
         """At a step backwards, rows of D for spikes of earlier steps."""
         text = ""
         for window, (c, b) in self._windows().items():
-            given = f"work.{window}.next(), {self.memory.pointer(b)}, args.{self._own(c)}_order"
-            text += f"gather_row<{self._width(c)}>({given});\n"
+            arguments = f"work.{window}.next(), {self.memory.pointer(b)}, args.{self._name(c)}_order"
+            text += f"gather_row<{self._width(c)}>({arguments});\n"
         return text
 
     def _rows(self, population: int, what: str, receptor: str) -> str:
@@ -333,8 +336,8 @@ class Connections:
 
     def together(self, c: ConnectionRecord) -> list[ConnectionRecord]:
         """The connections with dense weights, a delay each, whose gradients are summed in one go with those of this one."""
-        found = (k for k in self.plan.connections if k.by_synapses and k.form == "dense" and _learned(k) == _learned(c))
-        return [k for k in found if k.target == c.target and self._worth(k) == self._worth(c)]
+        dense = (k for k in self.plan.connections if k.by_synapses and k.form == "dense" and _learned(k) == _learned(c))
+        return [k for k in dense if k.target == c.target and self._worth(k) == self._worth(c)]
 
     def gather_dense(self, connections: Sequence[ConnectionRecord]) -> str:
         """Gradients of `together`; the spikes of every source are in a `BySource` for each."""
@@ -346,8 +349,8 @@ class Connections:
                 to = f"{{{w}, {d}, {self.begins(c)}}}" if part == "all" else f"{{nullptr, {d}, false}}"
                 every.append(f"{{{to}, {self._synapses(c)}, {self.by_source(c)}, {c.pre}}}")
             size = f"{PARTS[part]}, {self._width(connections[0])}, {len(rows)}"
-            given = f"{{{', '.join(every)}}}, {{{', '.join(rows)}}}"
-            text += f"gather_dense<{size}>({given}, work.series, n_steps, args.ahead);\n"
+            both = f"{{{', '.join(every)}}}, {{{', '.join(rows)}}}"
+            text += f"gather_dense<{size}>({both}, work.series, n_steps, args.ahead);\n"
         return text
 
     def _places(self, c: ConnectionRecord) -> tuple[str, str]:
@@ -361,8 +364,8 @@ class Connections:
 
     def _clear(self, c: ConnectionRecord, parameters: Sequence[str] | None = None) -> str:
         """Gradients, all or of these parameters, begin at zero in the first trial of a slice."""
-        found = [n for n in c.learns if (parameters is None or n in parameters) and n not in self.mixed]
-        return "".join(self._zero(c, n) for n in found)
+        cleared = (n for n in c.learns if (parameters is None or n in parameters) and n not in self.mixed)
+        return "".join(self._zero(c, n) for n in cleared)
 
     def _zero(self, c: ConnectionRecord, parameter: str) -> str:
         _, rows, columns = self.names.gradients[parameter]
@@ -376,17 +379,17 @@ class Connections:
         # those of delays that are written together with the weights
         together = [c for c in owners if c.form == "dense" and c.by_synapses and c.learns_delays]
         clear += "".join(self._zero(c, c.delays_name) for c in together)
-        found = [c for c in self.plan.connections if c.listed]
-        behind = (c for c in found if c.source == self.plan.input.name)
-        clear += "".join(map(self._clear, found))
+        listed = [c for c in self.plan.connections if c.listed]
+        behind = (c for c in listed if c.source == self.plan.input.name)
+        clear += "".join(map(self._clear, listed))
         clear += "".join(
             self._clear(c, [c.delays_name]) for c in self.plan.connections if self._summed(c) or self._keeps(c)
         )
         clear += "".join(f"work.{window}.begin(args.ahead);\n" for window in self._windows())
-        clear += "".join(f"{own}.reserve(n_steps * {self._width(c)});\n" for own, c in self._all_blocks().items())
+        clear += "".join(f"{blocks}.reserve(n_steps * {self._width(c)});\n" for blocks, c in self._all_blocks().items())
         late = (c for c in self.plan.connections if c.dendritic and self._summed(c))
-        clear += "".join(f"work.{self._own(c)}_caused.zero({self._width(c)});\n" for c in late)
-        return clear + "".join(f"int64_t behind_{self._own(c)} = {stream(c)}to;\n" for c in behind)
+        clear += "".join(f"work.{self._name(c)}_caused.zero({self._width(c)});\n" for c in late)
+        return clear + "".join(f"int64_t behind_{self._name(c)} = {stream(c)}to;\n" for c in behind)
 
     def gather_kept(self) -> str:
         """At a step backwards, gradients of delays from what arrived through connections that keep it."""
@@ -395,49 +398,47 @@ class Connections:
             for part, b in self._terms(c):
                 np_, D = self._width(c), f"{self.memory.pointer(b)} + {self.memory.row_of(b, 'step')}"
                 saved = part == "all" and c.name in self._lent()
-                arrived = f"work.{self._own(c)}_arrived" if saved else self._kept(c, part)
+                arrived = f"work.{self._name(c)}_arrived" if saved else self._kept(c, part)
                 text += f"add_products<{np_}>({self._places(c)[1]}, {arrived}, {D} * {np_});\n"
         return text
 
     def gather_listed(self, c: ConnectionRecord) -> str:
         """Gradients of listed synapses through the `count` sources in `index`, at a step backwards; as in `send`."""
-        own, i, (w, d) = f"args.{self._own(c)}", self._number(c), self._places(c)
-        where, call, code = f"{own}_own ? nullptr : {own}", f"{self._synapses(c)}, index, count", ""
+        table, i, (w, d) = f"args.{self._name(c)}", self._number(c), self._places(c)
+        where, call, code = f"{table}_own ? nullptr : {table}", f"{self._synapses(c)}, index, count", ""
         if c.trainable:
             along = self._along(i, c.receptor)
             row = f"{self.memory.pointer(along)} + {self.memory.row_of(along, 'step')} * {self._width(c)}"
             if c.windows is not None:
-                return f"{windows_of(c.windows, own)}.gather({w}, index, count, {row});\n"
+                return f"{windows_of(c.windows, table)}.gather({w}, index, count, {row});\n"
             code += f"gather_listed<false>({w}, {where}_weight_of, {call}, {row});\n"
         for part, b in self._terms(c):
             row = f"{self.memory.pointer(b)} + step * {self._width(c)}"
-            place = f"{where}_delay_of" if c.delays is not None and c.delays.kind == "synaptic" else f"{own}_delay_of"
+            place = f"{where}_delay_of" if c.delays is not None and c.delays.kind == "synaptic" else f"{table}_delay_of"
             code += f"gather_listed<true, {PARTS[part]}>({d}, {place}, {call}, {row});\n"
         return code
 
     def _gather_axonal(self, c: ConnectionRecord, w: str, d: str) -> str:
         i, np_ = self._number(c), self._width(c)
-        code = f"delay_by_source(by, args.{self._own(c)}_delays, {c.pre}, n_steps);\n"
+        code = f"delay_by_source(by, args.{self._name(c)}_delays, {c.pre}, n_steps);\n"
         if c.trainable:
             code += f"gather_gradient<{np_}>({w}, {self._rows(i, 'along', c.receptor)}, by, {c.pre}, false);\n"
         for part, b in () if self._summed(c) else self._terms(c):
-            given = f"args.{self._own(c)}_weight, {self.memory.pointer(b)}"
-            code += f"gather_axonal<{PARTS[part]}, {np_}>({d}, {given}, by, {c.pre});\n"
+            arguments = f"{d}, args.{self._name(c)}_weight, {self.memory.pointer(b)}, by, {c.pre}"
+            code += f"gather_axonal<{PARTS[part]}, {np_}>({arguments});\n"
         return code
 
     def _gather_dendritic(self, c: ConnectionRecord, w: str, d: str) -> str:
         np_, text = self._width(c), ""
         if self._summed(c):
-            text = f"add_to_places<{np_}>({d}, work.{self._own(c)}_caused, args.{self._own(c)}_order);\n"
+            text = f"add_to_places<{np_}>({d}, work.{self._name(c)}_caused, args.{self._name(c)}_order);\n"
         if c.trainable:
-            along = self._rows(self._number(c), "along", c.receptor)
-            given = (
-                f"{w}, {along}, work.series, work.waiting, args.{self._own(c)}_delays, by, {c.pre}, n_steps, args.ahead"
-            )
-            text += f"gather_dendritic<{np_}>({given}, {self.begins(c)});\n"
+            rows = f"{w}, {self._rows(self._number(c), 'along', c.receptor)}, work.series, work.waiting"
+            spikes = f"args.{self._name(c)}_delays, by, {c.pre}, n_steps, args.ahead"
+            text += f"gather_dendritic<{np_}>({rows}, {spikes}, {self.begins(c)});\n"
         return text
 
-    def _own(self, c: ConnectionRecord) -> str:
+    def _name(self, c: ConnectionRecord) -> str:
         return self.names.c(c)
 
     def _width(self, c: ConnectionRecord) -> str:
@@ -446,13 +447,13 @@ class Connections:
 
     def by_source(self, c: ConnectionRecord) -> str:
         """Where the spikes of a connection's sources are sorted."""
-        return f"work.{self._own(c)}_by" if c.by_synapses and c.form == "dense" else "work.by_source"
+        return f"work.{self._name(c)}_by" if c.by_synapses and c.form == "dense" else "work.by_source"
 
     def _synapses(self, c: ConnectionRecord) -> str:
-        own = f"args.{self._own(c)}"
+        table = f"args.{self._name(c)}"
         if c.form == "dense":
-            return f"Delayed{{{own}_delays, {own}_weight}}"
-        return f"Synapses{{{own}_start, {own}_offset, {own}_weight}}"
+            return f"Delayed{{{table}_delays, {table}_weight}}"
+        return f"Synapses{{{table}_start, {table}_offset, {table}_weight}}"
 
     def _template(self, c: ConnectionRecord, part: str) -> str:
         """The template arguments of what runs synapse by synapse; offsets of listed ones know the width themselves."""
@@ -463,7 +464,7 @@ def _learned(c: ConnectionRecord) -> str:
     return "w" * c.trainable + "d" * c.learns_delays
 
 
-def tables(c: ConnectionRecord, own: str) -> list[Buffer]:
+def tables(c: ConnectionRecord, prefix: str) -> list[Buffer]:
     """The arrays that `engines/native/tables.py` makes of the values of a connection, besides its weights.
 
     delays: steps. dendritic: targets in the order of their delays, `sorted` weights; `back`, `late`, `forth`: where they
@@ -478,10 +479,12 @@ def tables(c: ConnectionRecord, own: str) -> list[Buffer]:
         tails = {"start": (c.pre + 1,), "offset": (c.synapses,)}
         tails |= {"weight_of": (c.synapses,)} if c.learns else {}
         tails |= {"delay_of": (c.synapses,)} if c.learns_delays else {}
-    found = [Buffer(f"{own}_{tail}", axes, "int", "host") for tail, axes in tails.items()]
-    found += [Buffer(f"{own}_sorted", (c.pre, width), "real", "host")] if c.dendritic else []
-    many = c.form == "dense" and c.by_synapses
-    return found + ([Buffer(f"{own}_delays", (c.pre, width), "short", "host")] if many else [])
+    arrays = [Buffer(f"{prefix}_{tail}", axes, "int", "host") for tail, axes in tails.items()]
+    if c.dendritic:
+        arrays.append(Buffer(f"{prefix}_sorted", (c.pre, width), "real", "host"))
+    if c.form == "dense" and c.by_synapses:
+        arrays.append(Buffer(f"{prefix}_delays", (c.pre, width), "short", "host"))
+    return arrays
 
 
 def delay_ring(sums: Buffer) -> str:

@@ -155,10 +155,10 @@ class Evaluated:
         if part == "loss":
             each = self._loss(i, row, "feedback", SPIKE)
         else:
-            each = [Let(TOTAL, sp.Integer(0), changes=True), *self._caused(i, part, row, TOTAL)]
+            each = [Let(TOTAL, 0, changes=True), *self._caused(i, part, row, TOTAL)]
             each.append(Add(self.loops.list("feedback").at(SPIKE), TOTAL))
         source = Let(SOURCE, self.loops.list("index", "int").at(SPIKE), "long")
-        return self._text([Range(SPIKE, sp.Integer(0), COUNT, (source, Let(NOW, STEP, "long"), *each), kind="long")])
+        return self._text([Range(SPIKE, 0, COUNT, (source, Let(NOW, STEP, "long"), *each), kind="long")])
 
     def delays(self, o: GatherDelays) -> str:
         """Adds what depends on learned delays to their gradient, spike by spike; behind all that is gathered."""
@@ -211,10 +211,10 @@ losses_of_arrivals(args, sample, arrival, {before}, {base}, {index}, {count}, {i
         last = first + (self.loops._ring(i) if c.delays else 1)
         rows, some = self.loops.list("work.arriving_rows"), self.loops.list("work.arriving_any", "int")
         place = (ARRIVAL - first) if c.delays else sp.Integer(0)
-        put: Body = [Add(rows.at(place * width + N), self.loops.weight(i)), Set(some.at(place), sp.Integer(1))]
+        put: Body = [Add(rows.at(place * width + N), self.loops.weight(i)), Set(some.at(place), 1)]
         base = f"work.arriving_rows + {f'({ARRIVAL} - {NOW})' if c.delays else 0} * {width}"
         call = f"const int32_t first = 0;\n{self.losses(c, before, base, '&first', '1', into)}"
-        zero = Range(N, sp.Integer(0), sp.Integer(width), (Set(rows.at(place * width + N), sp.Integer(0)),), "lanes")
-        one = When(above(some.at(place), 0), (Code(call, (), ()), zero, Set(some.at(place), sp.Integer(0))))
+        zero = Range(N, 0, width, (Set(rows.at(place * width + N), 0),), "lanes")
+        one = When(above(some.at(place), 0), (Code(call, (), ()), zero, Set(some.at(place), 0)))
         stop = choose(below(last, self.loops.n_steps), last, self.loops.n_steps)
         return [*self.loops.in_time(i, put), Range(ARRIVAL, first, stop, (one,), kind="long")]

@@ -61,23 +61,22 @@ class Lists:
 
     def sizes(self) -> dict[str, int]:
         """For every list, name -> how many numbers an entry has."""
-        found = {self.name(k): len(self.fields[k]) for k in self.kinds} | (
-            {self.births: len(self.born)} if self.born else {}
-        )
-        return found | ({} if self.alone or not self.spiking else {self.spikes: 0})
+        sizes = {self.name(k): len(self.fields[k]) for k in self.kinds}
+        sizes |= {self.births: len(self.born)} if self.born else {}
+        return sizes | ({} if self.alone or not self.spiking else {self.spikes: 0})
 
     def table(self, kind: int) -> dict[sp.Symbol, Access]:
         """Fields of a new entry of a kind, and of one that is undone."""
-        found: dict[sp.Symbol, Access] = {}
+        table = dict[sp.Symbol, Access]()
         for k, field in enumerate(self.fields[kind]):
             record = Buffer(f"{self.name(kind)}.record[{k}]", ("entries",))
-            found |= {name("e", kind, field): Access(record, (ENTRY,)), name("b", field): Access(record, (AT,))}
-        return found
+            table |= {name("e", kind, field): Access(record, (ENTRY,)), name("b", field): Access(record, (AT,))}
+        return table
 
     def append(self, entry: StoreEvent) -> list[Statement]:
         """A new entry."""
-        given = dict(entry.fields)
-        values = [Set(name("e", entry.kind, f), sp.sympify(given[f])) for f in self.fields[entry.kind]]
+        fields = dict(entry.fields)
+        values = [Set(name("e", entry.kind, f), fields[f]) for f in self.fields[entry.kind]]
         return [Append(self.name(entry.kind), bool(values)), *values]  # type: ignore[list-item]
 
 

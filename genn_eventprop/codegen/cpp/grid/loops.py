@@ -87,9 +87,8 @@ for (int64_t k = first; k < {births}.count; ++k) {", ".join(fields)};
         """Draws the noise of the step."""
         if not any(isinstance(s, Add) and s.value == DRAWN for s in body):
             return ""
-        array, own = self._array(DRAWN), f"args.{self.prefix}noise"
-        given = f"scalar({own}), args.quantiles, {own}_key[sample]"
-        return f"draw_noise<{self.NP}>({array}, {given}, step + 1);\n"
+        array, noise = self._array(DRAWN), f"args.{self.prefix}noise"
+        return f"draw_noise<{self.NP}>({array}, scalar({noise}), args.quantiles, {noise}_key[sample], step + 1);\n"
 
     def _spill(self, s: sp.Symbol) -> Access:
         """A local variable that is kept in memory, for every neuron."""
@@ -100,8 +99,8 @@ for (int64_t k = first; k < {births}.count; ++k) {", ".join(fields)};
 
     def _part(self, part: EventSplit, table: Table) -> str:
         table = {**table, **{s: self._spill(s) for s in (*part.spilled, DRAWN)}}
-        kept = lambda s: isinstance(s, Let) and s.target in part.spilled  # noqa: E731
-        hot = self.all([Set(s.target, s.value) if kept(s) else s for s in part.vector_loop], table)  # type: ignore[union-attr]
+        spilled = lambda s: isinstance(s, Let) and s.target in part.spilled  # noqa: E731
+        hot = self.all([Set(s.target, s.value) if spilled(s) else s for s in part.vector_loop], table)  # type: ignore[union-attr]
         return hot if part.test is None else hot + "{\n" + indent(self._rare(part, table)) + "}\n"
 
     def all(self, body: Iterable[Statement], table: Table) -> str:
@@ -131,12 +130,15 @@ for (int64_t k = first; k < {births}.count; ++k) {", ".join(fields)};
         for kind in kinds:
             table = {**table, **lists.table(kind)}
         in_place = ends or lists.alone
-        found, first = (f"{names[0]}.neuron", f"{names[0]}.count") if in_place else (f"work.{self.prefix}found", "0")
+        crossed, first = (
+            (f"{names[0]}.neuron", f"{names[0]}.count") if in_place else (f"work.{self.prefix}crossed", "0")
+        )
+        # events happen at the end of a step, and belong to the next one; modes end as a step begins
         w, step = self._lanes(body, table), "step" if ends else "step + 1"
         text = "".join(f"{n}.start[{step}] = int32_t({n}.count);\n{n}.reserve({self.NP});\n" for n in names)
-        text += f"const int64_t first = {first}, end = first + find_crossed<{self.N}>({found} + first, {self._array(part.test)});\n"
+        text += f"const int64_t first = {first}, end = first + find_crossed<{self.N}>({crossed} + first, {self._array(part.test)});\n"
         text += w.shared()
-        text += f"for (int64_t k = first; k < end; ++k) {{\n{indent(f'const int neuron = {found}[k];' + chr(10) + w.each())}}}\n"
+        text += f"for (int64_t k = first; k < end; ++k) {{\n{indent(f'const int neuron = {crossed}[k];' + chr(10) + w.each())}}}\n"
         after = "step + 1" if ends else "step + 2"
         return text + "".join(f"{n}.start[{after}] = int32_t({n}.count);\n" for n in names)
 
@@ -165,6 +167,7 @@ for (int64_t k = first; k < {births}.count; ++k) {", ".join(fields)};
 
     def undo(self, kernel: Kernel) -> str:
         """A loop over all neurons, then loops that undo the entries of the step, kind by kind."""
+        # neurons with an event are few: a test for one in the loop over all of them would keep it from being vectors
         straight = [s for s in kernel.body if not isinstance(s, Undo)]
         out = self.all(straight, kernel.table) if straight else ""
         for u in kernel.body:

@@ -28,17 +28,16 @@ class Segments:
 
     def __init__(self, trial: Trial, names: Context, memory: Memory, loops: dict[int, Loops]) -> None:
         self.trial, self.names, self.plan, self.memory, self.loops = trial, names, trial.plan, memory, loops
-        self.searches = False  # whether the text uses <algorithm>
         self.stored = [i for i, p in enumerate(self.plan.populations) if p.stores_states]
 
-    def kept(self) -> dict[str, Buffer]:
+    def starts(self) -> dict[str, Buffer]:
         """Name -> buffer of what a segment starts from."""
-        found = {}
+        buffers = {}
         for i in self.stored:
             s = self.trial.scopes[i]
             for x in (*s.x, *([MODE] if s.several_modes else [])):
-                found[f"p{i}_kept_{x}"] = s.table[x].buffer
-        return found
+                buffers[f"p{i}_kept_{x}"] = s.table[x].buffer
+        return buffers
 
     def keep(self) -> str:
         """In a step forwards: its row, and what a segment that begins with it starts from."""
@@ -46,13 +45,13 @@ class Segments:
             return ""
         if self.names.pieces:
             return f"const int64_t row = step - {self.memory.first};\n"
-        copies = "".join(self._copy(self._start(n, b, "step"), "", b) for n, b in self.kept().items())
+        copies = "".join(self._copy(self._start(n, b, "step"), "", b) for n, b in self.starts().items())
         return f"{ROW}if (row == 0 && args.segment < n_steps) {{\n{indent(copies)}}}\n"
 
     def _copy(self, to: str, source: str, b: Buffer) -> str:
         """Copies a buffer, or to it; empty: the buffer itself."""
-        own, size = self.memory.pointer(b), self.memory.padded(b)
-        return f"std::memcpy({to or own}, {source or own}, {size} * sizeof *{own});\n"
+        pointer, size = self.memory.pointer(b), self.memory.padded(b)
+        return f"std::memcpy({to or pointer}, {source or pointer}, {size} * sizeof *{pointer});\n"
 
     def _start(self, name: str, b: Buffer, step: str) -> str:
         """Where what a segment starts from is kept."""
@@ -66,15 +65,12 @@ class Segments:
                 mode = self.trial.scopes[i].table[MODE].buffer
                 body += f"int32_t saved_{i}[{self.memory.padded(mode)}];\n" + self._copy(f"saved_{i}", "", mode)
                 after += self._copy("", f"saved_{i}", mode)
-        body += "".join(self._copy("", self._start(n, b, "base"), b) for n, b in self.kept().items())
+        body += "".join(self._copy("", self._start(n, b, "base"), b) for n, b in self.starts().items())
         for c in self.names.from_input:
             if self.plan.population(c.target).stores_states and not others.known(c):
                 first = f"base - args.{self.names.c(c)}_delay" if c.delay > 0 else "base"
-                s, steps = stream(c), f"args.{stream(c)}steps"
                 first = "base - args.ahead" if _comes_late(others, c) else first
-                found = f"std::lower_bound({steps} + {s}from, {steps} + {s}to, int32_t({first})) - {steps}"
-                body += f"int64_t next_{self.names.c(c)} = {found};\n"
-                self.searches = True
+                body += f"int64_t next_{self.names.c(c)} = {stream(c)}input.begin({first});\n"
         body += self._on_the_way(between, others)
         steps = self._replayed(self.trial.early) + "".join(map(deliver, filter(self._is_stored, self.trial.arrivals)))
         steps += others.arrive(self.stored) + self._replayed(self.trial.advance)

@@ -80,35 +80,36 @@ class Grid(Target):
 
     def _host_buffers(self) -> list[Buffer]:
         """What the host hands over, or takes back."""
-        plan, found = self.plan, self.names.arrays()
+        plan, buffers = self.plan, self.names.arrays()
         for s in streams(plan):
             kinds = {"steps": ("spikes", "int"), "channels": ("spikes", "int"), "offsets": ("samples", "long")}
-            found += [Buffer(f"{s}{n}", (axis,), kind, "host") for n, (axis, kind) in kinds.items()]
+            buffers += [Buffer(f"{s}{n}", (axis,), kind, "host") for n, (axis, kind) in kinds.items()]
         made = {b.name for c in self.trial.connections for b in vars(c).values() if b is not None}
         made |= {c.steps.name for c in self.trial.delays if c is not None}
         beside = made | {*ACTIVITY, *(f"p{i}_room" for i in range(len(plan.populations)))}
-        found += [b for b in self.trial.buffers.values() if b.role in ("host", "number") and b.name not in beside]
+        buffers += [b for b in self.trial.buffers.values() if b.role in ("host", "number") and b.name not in beside]
         for i, c in enumerate(plan.connections):
             if c.windows is not None:
-                found += [b for b in vars(self.trial.connections[i]).values() if b is not None and b.role != "gradient"]
+                arrays = (b for b in vars(self.trial.connections[i]).values() if b is not None)
+                buffers += [b for b in arrays if b.role != "gradient"]
             else:
                 weight = self.trial.connections[i].weight
-                found += [replace(weight, kind="half") if self.names.halves and c.by_rows else weight]
-                found += tables(c, f"c{i}")
+                buffers += [replace(weight, kind="half") if self.names.halves and c.by_rows else weight]
+                buffers += tables(c, f"c{i}")
         if plan.loss.weight.input_tau is not None:
-            found += [Buffer(n, (), "double", "host") for n in ("activity_decay", "activity_jump")]
+            buffers += [Buffer(n, (), "double", "host") for n in ("activity_decay", "activity_jump")]
         if plan.loss.readout == "voltage":
-            found += [Buffer(n, ("nodes",), "real", "host") for n in ("node_scale", "node_part")]
+            buffers += [Buffer(n, ("nodes",), "real", "host") for n in ("node_scale", "node_part")]
         numbers = (
             Buffer(n, (), kind, "host") for n, kind in (("dt", "real"), ("floor", "real"), ("duration", "double"))
         )
-        return [*found, *self.carried.given(), *numbers]
+        return [*buffers, *self.carried.buffers(), *numbers]
 
     def _integers(self) -> list[str]:
         names = self.names
-        found = [*names.integers(), *(f"{names.c(c)}_delay" for c in names.delayed)]
-        found += [f"{names.c(c)}_own" for c in self.plan.connections if c.listed and c.form == "synapses"]
-        return [*found, *(["ahead"] if names.ahead else []), *(["fresh", "before_rows"] if names.carry else [])]
+        integers = [*names.integers(), *(f"{names.c(c)}_delay" for c in names.delayed)]
+        integers += [f"{names.c(c)}_own" for c in self.plan.connections if c.listed and c.form == "synapses"]
+        return [*integers, *(["ahead"] if names.ahead else []), *(["fresh", "before_rows"] if names.carry else [])]
 
     def outer_buffers(self) -> list[Buffer]:
         """What the loss of the main readouts is about: these, their slopes, and what silent outputs need."""
@@ -118,14 +119,14 @@ class Grid(Target):
 
     def _direct(self, s: Scope) -> dict[sp.Symbol, sp.Symbol]:
         """Sums of arrivals that are added, as they are, to one state."""
-        found = {}
+        direct = {}
         for r in s.fed():
             moved = [(x, e) for x, e in zip(s.x, s.d.receptors[r]) if e != 0]
             if len(moved) == 1 and moved[0][1] == 1:
                 arrived = name("w", "arrived", r)
-                found[arrived] = moved[0][0]
+                direct[arrived] = moved[0][0]
                 self.direct[s.table[arrived].buffer.name] = s.table[moved[0][0]].buffer
-        return found
+        return direct
 
     @property
     def signed(self) -> bool:
@@ -142,13 +143,13 @@ class Grid(Target):
         forwards = set(self.memory.used)
         functions.append(self._backward())
         changes = loss_functions(self.memory, self.trial)
-        (found, room, late), (more, more_room) = self.others.members(), self.evaluated.members()
-        memory = self.work(forwards, (found + more, room + more_room, late))
+        (members, room, late), (more, more_room) = self.others.members(), self.evaluated.members()
+        memory = self.work(forwards, (members + more, room + more_room, late))
         return [memory, changes, *functions]
 
     def work(self, forwards: set[str], more: tuple[list[str], list[str], list[str]]) -> str:
         """The memory of a thread; see `work.work`."""
-        return work(self.memory, self.lists, forwards, self.segments.kept(), more)
+        return work(self.memory, self.lists, forwards, self.segments.starts(), more)
 
     # operations
 
@@ -156,7 +157,7 @@ class Grid(Target):
         # sums of arrivals that go straight into a state are in it already
         nothing = {arrived: sp.Integer(0) for arrived in self.loops[o.population].direct}
         copies = [Set(s.target, s.value.xreplace(nothing)) for s in o.kernel.body if isinstance(s, Set)]
-        return super().record(Record(o.population, Kernel(tuple(copies), o.kernel.table)))
+        return super().record(Record(o.population, Kernel(copies, o.kernel.table)))
 
     def each_neuron(self, o: EachNeuron) -> str:
         return self.loops[o.population].forward(o.kernel)

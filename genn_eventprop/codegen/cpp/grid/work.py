@@ -52,21 +52,21 @@ def work(
     reserve = [f"{n}.zero({size});" for n, (_, size) in sized.items() if n not in late]
     reserve_late = [f"{n}.zero({size});" for n, (_, size) in sized.items() if n in late]
     trade = [n for n in sized if n in late] + more[2]
-    for own in lists:
-        for name, records in own.sizes().items():
+    for of in lists:
+        for name, records in of.sizes().items():
             member = name.removeprefix("work.")
             fields.append(f"Spikes<{records}{', Rows' if at_host else ''}> {member};")
             reserve.append(f"{member}.start.reserve({at_host.steps if at_host else 'n_steps'} + 2);")
-        if own.spiking:
-            fields.append(f"Buffer<real> {own.prefix}feedback;")
-            trade.append(f"{own.prefix}feedback")
-        if own.born:
-            born = [f"{own.prefix}born", *(f"{own.prefix}born_{s}" for s in own.born)]
+        if of.spiking:
+            fields.append(f"Buffer<real> {of.prefix}feedback;")
+            trade.append(f"{of.prefix}feedback")
+        if of.born:
+            born = [f"{of.prefix}born", *(f"{of.prefix}born_{s}" for s in of.born)]
             fields += [f"Buffer<{'real' if i else 'int32_t'}> {n};" for i, n in enumerate(born)]
-            reserve += [f"{n}.reserve(NP_{own.prefix[:-1]});" for n in born]
-        if own.n_events and not own.alone:
-            fields.append(f"Buffer<int32_t> {own.prefix}found;")
-            reserve.append(f"{own.prefix}found.reserve(NP_{own.prefix[:-1]} + 16);")
+            reserve += [f"{n}.reserve(NP_{of.prefix[:-1]});" for n in born]
+        if of.n_events and not of.alone:
+            fields.append(f"Buffer<int32_t> {of.prefix}crossed;")
+            reserve.append(f"{of.prefix}crossed.reserve(NP_{of.prefix[:-1]} + 16);")
     fields += [*more[0], "BySource by_source;"]
     fields.append("int64_t guarded = 0, diverged_state = -1, diverged_neuron = -1;")
     trade.append("by_source")
