@@ -62,4 +62,4 @@ def changed(
 
 def setting(writer: Writer, change: Sequence[Statement]) -> str:
     """The body of a function that returns what statements set `EFFECT` to."""
-    return writer.block([Let(EFFECT, sp.Integer(0), changes=True), *change]) + f"return {EFFECT};\n"
+    return writer.block([Let(EFFECT, 0, changes=True), *change]) + f"return {EFFECT};\n"

@@ -69,7 +69,7 @@ def begin_back(
     body = list(regularise.begin_back()) if regularise else []
     values = [a.value for a in pushes(regularise, parts) if isinstance(a, Add) and a.value != JUMP]
     if values and not (regularise and regularise.terms):
-        body.append(Set(s.each(JUMP), sp.Integer(0)))
+        body.append(Set(s.each(JUMP), 0))
     body += [Add(JUMP, value) for value in values]
     body += [b for part in said for b in part.begin_back()]
     return body, [Add(part.lam, end) for part in parts if (end := part.last()) != 0]

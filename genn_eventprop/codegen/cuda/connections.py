@@ -127,22 +127,17 @@ class ConnectionOps(Layout):
         """The name of the list of the neurons whose spikes arrive now."""
         return f"c{connection}" if self._late(connection) else f"p{self._source(connection)}"
 
-    def _list(self, name: str, population: int, bits: str, number: int, after: str = "") -> str:
-        """Turns a row of bits into a list; `bits` is its word ``v``. Each list is made by another warp.
+    def _list(self, name: str, population: int, bits: str, number: int, before: str = "") -> str:
+        """Turns a row of bits into a list; `bits` is its word ``v``, the k-th of a lane. Each list is made by another warp.
 
-        A lane takes a word, and a scan over the warp says how many bits the words before it have: no atomic counter,
-        whose order would differ from run to run, and no barrier between warps. after: what follows a word.
+        before: statements that the word needs.
         """
-        words, warps = self._words(population), self.threads // WARP
-        body = (
-            f"const int v = {'lane' if words <= WARP else 'base + lane'};\nuint32_t rest = v < {words} ? {bits} : 0u;\n{after}"
-            "const int last = warp_scan(__popc(rest));\nint place = before + last - __popc(rest);\n"
-            f"for (; rest; rest &= rest - 1) {name}_list[place++] = (uint16_t)(32 * v + lowest(rest));\n"
-            "before += __shfl_sync(EVERY, last, 31);\n"
+        words = self._words(population)
+        word = (
+            f"[&](const int v, [[maybe_unused]] const int k) -> uint32_t {{\n{indent(f'{before}return {bits};{NEW}')}}}"
         )
-        if words > WARP:
-            body = f"#pragma unroll\nfor (int base = 0; base < {words}; base += 32) {{\n{indent(body)}}}\n"
-        return f"if (warp == {number % warps}) {{\n    int before = 0;\n{indent(body)}    if (lane == 0) *{name}_sent = before;\n}}\n"
+        call = f"list_bits<{words}>({name}_list, {name}_sent, {word})"
+        return f"if (warp == {number % (self.threads // WARP)}) {call};\n"
 
     def _bits(self, connection: int, word: str = "word") -> str:
         """The row of bits of the spikes that arrive now: those of this step, or of an earlier one.
@@ -166,23 +161,22 @@ class ConnectionOps(Layout):
                 continue
             name, bits = self._list_of(i), self._bits(i, "v")
             if name not in lists:
-                bits = f"(step > t->c{i}_delay ? {bits} : 0u)" if self._late(i) else bits
-                lists[name] = self._list(name, self._source(i), bits, len(lists))
+                there = f"v < {self._words(self._source(i))}" + (f" && step > t->c{i}_delay" if self._late(i) else "")
+                lists[name] = self._list(name, self._source(i), f"{there} ? {bits} : 0u", len(lists))
             if self._plain(i):
                 rows.setdefault(name, []).append(o)
         loops = [
             _Rows(self, users, f"{name}_count", f"at < {name}_count ? {name}_list[at] : 0")
             for name, users in rows.items()
         ]
-        of_input = [_Rows(self, [o], f"count{o.connection}", self._channel(o.connection)) for o in inputs]
-        text = "".join(self._now(o.connection) + r.registers + r.ask("0") for o, r in zip(inputs, of_input))
+        of_input = [_Rows(self, [o], f"input{o.connection}.count", self._channel(o.connection)) for o in inputs]
+        text = "".join(self._find(o.connection) + r.registers + r.ask("0") for o, r in zip(inputs, of_input))
         text += "".join(lists.values()) + ("__syncthreads();\n" if lists else "")
         text += "".join(f"const int {name}_count = *{name}_sent;\n" for name in lists)
         ahead = loops[:1] if loops and not loops[0].wide else []
         text += "".join(r.registers for r in loops) + "".join(r.ask("0") for r in ahead)
         for o, r in zip(inputs, of_input):
-            more = self._next_window(o.connection) + self._now(o.connection, declare=False) + r.loop("0")
-            text += f"{r.add()}{r.loop()}while (now{o.connection} >> 31) {{\n{indent(more)}}}\n"
+            text += f"{r.add()}{r.loop()}{self._windows_after(o.connection, r.loop('0'))}"
         text += "".join(r.add() + r.loop() for r in ahead) + "".join(r.loop("0") for r in loops[len(ahead) :])
         return text + "".join(self._through_synapses(o) for o in operations if not self._plain(o.connection))
 
@@ -199,9 +193,8 @@ class ConnectionOps(Layout):
         if self._from_input(i):
             skip = f"if (source < 0 || source >= {c.pre}) continue;\n" if c.channels else ""
             body = f"const int64_t source = {self._channel(i)};\n{skip}{rows}"
-            loop = f"for (int at = 0; at < count{i}; ++at) {{\n{indent(body)}}}\n"
-            more = self._next_window(i) + self._now(i, declare=False) + loop
-            text = f"{self._now(i)}{loop}while (now{i} >> 31) {{\n{indent(more)}}}\n"
+            loop = f"for (int at = 0; at < input{i}.count; ++at) {{\n{indent(body)}}}\n"
+            text = f"{self._find(i)}{loop}{self._windows_after(i, loop)}"
         else:
             name = self._list_of(i)
             body = f"const int64_t source = {name}_list[k];\n{rows}"
@@ -213,41 +206,26 @@ class ConnectionOps(Layout):
             after += self._over(self.loops.places[c.target], body, f"{c.source} -> {c.target}")
         return before + text + after
 
-    # the next spikes of an input: a window of 32, a spike a lane, and the window after it, which is on its way
+    # the next spikes of an input, see `InputWindow`
 
     def _before_steps(self) -> str:
         """The windows of every input."""
-        text = ""
-        for i in range(len(self.plan.connections)):
-            if self._from_input(i):
-                text += f"int64_t next{i} = from;\nint32_t at{i}, channel{i}, at{i}_after, channel{i}_after;\n"
-                text += self._window(i, f"next{i}", "") + self._window(i, f"next{i} + 32", "_after")
-        return f"{text}int64_t step = 0;\n"
+        inputs = (f"input{i}" for i in range(len(self.plan.connections)) if self._from_input(i))
+        windows = "".join(f"InputWindow {window};\n{window}.begin(t, from, to);\n" for window in inputs)
+        return f"{windows}int64_t step = 0;\n"
 
-    def _window(self, i: int, start: str, which: str) -> str:
-        body = f"const int64_t e = {start} + lane;\nat{i}{which} = e < to ? t->steps[e] : NEVER;\n"
-        return f"{{\n{indent(f'{body}channel{i}{which} = e < to ? t->channels[e] : 0;{NEW}')}}}\n"
+    def _find(self, i: int) -> str:
+        """Finds the spikes of the window that arrive now."""
+        return f"input{i}.find(step - t->c{i}_delay);\n"
 
-    def _next_window(self, i: int) -> str:
-        move = f"next{i} += 32;\nat{i} = at{i}_after;\nchannel{i} = channel{i}_after;\n"
-        return move + self._window(i, f"next{i} + 32", "_after")
-
-    def _now(self, i: int, declare: bool = True) -> str:
-        """Finds the spikes of the window that arrive now: lanes `first` to `first` + `count`, as spikes are in order."""
-        kind = (f"{'uint32_t' if k == 'now' else 'int'} " if declare else "" for k in ("now", "first", "count"))
-        names = (f"now{i}", f"first{i}", f"count{i}")
-        values = (
-            f"__ballot_sync(EVERY, at{i} == (int32_t)(step - t->c{i}_delay))",
-            f"lowest(now{i})",
-            f"__popc(now{i})",
-        )
-        return "".join(f"{k}{n} = {v};\n" for k, n, v in zip(kind, names, values))
+    def _windows_after(self, i: int, loop: str) -> str:
+        """A loop over the spikes of a window for those after it, as long as they have some that arrive now."""
+        return f"while (input{i}.goes_on()) {{\n{indent(f'input{i}.advance(t, to);{NEW}{self._find(i)}{loop}')}}}\n"
 
     def _channel(self, i: int) -> str:
         """The source of a spike of the window."""
         channels = self.plan.connections[i].channels
-        shuffled = f"__shfl_sync(EVERY, channel{i}, first{i} + at)"
-        return f"{shuffled} - {channels[0]}" if channels else shuffled
+        return f"input{i}.source(at)" + (f" - {channels[0]}" if channels else "")
 
     def _row(self, b: Buffer, step: str, n: str = "n") -> str:
         """Element n of the row of a step."""
@@ -278,7 +256,7 @@ class ConnectionOps(Layout):
                 caused = [Code(f"if (lane == 0) total += spike_c{i}(t, sample, now, source);\n", (SOURCE,), ())]
             else:
                 caused = self.loops.in_time(i, self.loops.caused(i, part, b, TOTAL))
-            text += self.loops.text([Block(tuple(self.loops.of_any_channel(i, caused)))], "lane", WARP)
+            text += self.loops.text([Block(self.loops.of_any_channel(i, caused))], "lane", WARP)
         return f"{ask}real total = 0;\n{text}total = warp_sum(total);\n"
 
     def feedback(self, operations: Sequence[Feedback]) -> str:
@@ -289,9 +267,9 @@ class ConnectionOps(Layout):
         """Makes the list of spikes of a step, which `_feedback` reads after a barrier; the row of bits was asked for a
         step ago."""
         p, words = f"p{o.population}", self._words(o.population)
-        ahead = f"{p}_bits[{'0' if words <= WARP else 'base / 32'}]"
         following = f"v < {words} && step > 0 ? {self._row_of_bits(o.population, 'step - 1')} : 0u"
-        return self._list(p, o.population, ahead, number, f"{ahead} = {following};\n")
+        ahead = f"const uint32_t ahead = {p}_bits[k];\n{p}_bits[k] = {following};\n"
+        return self._list(p, o.population, "ahead", number, ahead)
 
     def _row_of_bits(self, population: int, step: str) -> str:
         return f"t->p{population}_spikes[(sample * t->n_points + {step}) * {self._words(population)} + v]"
@@ -324,14 +302,14 @@ class ConnectionOps(Layout):
         name = self.plan.populations[i].name
         after = "const uint32_t word = __ballot_sync(EVERY, here);\n"
         after += f"if (lane == 0 && neuron / 32 < {words}) {p}_born[neuron / 32] = word;\n"
-        found = self._over(i, f"here = {here};\n", name, after, declare="int here = 0;\n")
+        candidates = self._over(i, f"here = {here};\n", name, after, declare="int here = 0;\n")
         body = f"{self._spike(p)}{self._dots(o.terms)}"
         body += f"if (lane == 0) {{\n{indent(self.loops.alone(self.loops.moved(o)))}    {o.into.name}[source] = total;\n}}\n"
         dots = f"for (int k = warp; k < *{p}_sent; k += {self.threads // WARP}) {{\n{indent(body)}}}\n"
         kernel = Writer(self._spelling(), self.loops.whole(o.kernel), i).text()
         each = self._over(i, f"if ({here}) {{\n{indent(kernel)}}}\n", name)
-        listed = self._list(p, i, f"{p}_born[v]", 0)
-        return f"{found}__syncthreads();\n{listed}__syncthreads();\n{dots}__syncthreads();\n{each}"
+        listed = self._list(p, i, f"v < {words} ? {p}_born[v] : 0u", 0)
+        return f"{candidates}__syncthreads();\n{listed}__syncthreads();\n{dots}__syncthreads();\n{each}"
 
     def feed_input(self, o: FeedInput) -> str:
         """Warps share the input spikes of the trial."""

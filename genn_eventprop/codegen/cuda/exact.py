@@ -106,45 +106,45 @@ class Population(Neurons):
             sizes |= {f"{mode}_arrive_{r}": 2 * n + 1 for r in self.p.derived.receptors}
             sizes |= {f"{mode}_back_{r}": (2 + len(self.dynamic)) * n for r in self.p.derived.receptors}
             sizes |= {f"{mode}_dspike_{q}": n * (n + 1) for q in self.dynamic}
-        found = [Buffer(f"{x}{t}", ((DEGREE + 1) * size * S,), "double", "number") for t, size in sizes.items()]
-        found += [Buffer(f"{x}_{t}", ((n + 1) * S,), "double", "number") for t in ("dg", "curve")]
+        buffers = [Buffer(f"{x}{t}", ((DEGREE + 1) * size * S,), "double", "number") for t, size in sizes.items()]
+        buffers += [Buffer(f"{x}_{t}", ((n + 1) * S,), "double", "number") for t in ("dg", "curve")]
         for mode in self.modes:
-            found += [Buffer(f"{x}{mode}_A", (n * (n + 1) * (self.N if S > 1 else 1),), "double", "number")]
-            found += [Buffer(f"{x}{mode}_dstep_{q}", (n * (n + 1) * S,), "double", "number") for q in self.dynamic]
+            buffers += [Buffer(f"{x}{mode}_A", (n * (n + 1) * (self.N if S > 1 else 1),), "double", "number")]
+            buffers += [Buffer(f"{x}{mode}_dstep_{q}", (n * (n + 1) * S,), "double", "number") for q in self.dynamic]
         for into in ("a", "u") if any(c.delays for _, c in self.into) else ("a",):
-            found += [
+            buffers += [
                 Buffer(f"{self.name}_{into}_{f}", (f"{self.name}_arrivals",), kind, "stored")
                 for f, kind in ARRIVAL.items()
             ]
-        found.append(Buffer(f"{self.name}_a_start", ("exact_points",), "int", "stored"))
+        buffers.append(Buffer(f"{self.name}_a_start", ("exact_points",), "int", "stored"))
         if self.p.spiking:
-            found += [
+            buffers += [
                 Buffer(f"{self.name}_e_{field}", (self.N * (n if field.endswith("x") else 1), room), kind, "stored")
                 for field, kind in self.event_fields.items()
             ]
             ordered = {"unsorted": "int", "sent_index": "int", "sent_time": "double"}
-            found += [Buffer(f"{self.name}_{f}", (self.N, room), kind, "stored") for f, kind in ordered.items()]
-            found.append(Buffer(f"{self.name}_w_guarded", (self.N,), "int", "result"))
-            found.append(Buffer(f"{self.name}_sent", (1,), "int", "result"))
+            buffers += [Buffer(f"{self.name}_{f}", (self.N, room), kind, "stored") for f, kind in ordered.items()]
+            buffers.append(Buffer(f"{self.name}_w_guarded", (self.N,), "int", "result"))
+            buffers.append(Buffer(f"{self.name}_sent", (1,), "int", "result"))
         if self.p.observed:
-            found.append(Buffer(f"{self.name}_{OBSERVED}", ("batch", self.N, f"{self.name}_most"), "double", "host"))
+            buffers.append(Buffer(f"{self.name}_{OBSERVED}", ("batch", self.N, f"{self.name}_most"), "double", "host"))
         if S > 1:
-            found.append(Buffer(f"{self.name}_w_end", (self.end_size, self.N), "double", "stored"))
+            buffers.append(Buffer(f"{self.name}_w_end", (self.end_size, self.N), "double", "stored"))
         if self.dynamic:
-            found.append(Buffer(f"{self.name}_trace", ("exact_points", n, self.N), "double", "stored"))
+            buffers.append(Buffer(f"{self.name}_trace", ("exact_points", n, self.N), "double", "stored"))
         for q in self.p.trainable:
-            found.append(Buffer(f"{self.name}_G_{q}", (self.N,), "real", "gradient"))
-            found.append(Buffer(f"{self.name}_G_{q}_sum", (self.N,), "real", "sum"))
+            buffers.append(Buffer(f"{self.name}_G_{q}", (self.N,), "real", "gradient"))
+            buffers.append(Buffer(f"{self.name}_G_{q}_sum", (self.N,), "real", "sum"))
         if self.feeds:
-            found.append(Buffer(f"{self.name}_z", (CHUNK, self.N), "real", "stored"))
-        return found + [b for r in self.readings for b in r.buffers()]
+            buffers.append(Buffer(f"{self.name}_z", (CHUNK, self.N), "real", "stored"))
+        return buffers + [b for r in self.readings for b in r.buffers()]
 
     def shared(self) -> list[Buffer]:
         """In shared memory: P(delta) and c(delta), rho there, and how many spikes each neuron has sent in the step."""
-        found = [Buffer(f"{self.name}_end", (self.end_size,), "double")] if self.S == 1 else []
-        found += [Buffer(f"{self.name}_u0", (self.n + 2,), "double")] if self.series else []
-        found += [b for r in self.readings for b in r.shared()]
-        return found + ([Buffer(f"{self.name}_new", (self.N + 1,), "int")] if self.p.spiking else [])
+        buffers = [Buffer(f"{self.name}_end", (self.end_size,), "double")] if self.S == 1 else []
+        buffers += [Buffer(f"{self.name}_u0", (self.n + 2,), "double")] if self.series else []
+        buffers += [b for r in self.readings for b in r.shared()]
+        return buffers + ([Buffer(f"{self.name}_new", (self.N + 1,), "int")] if self.p.spiking else [])
 
     @property
     def end_size(self) -> int:
@@ -430,8 +430,10 @@ __syncthreads();
         """The neurons through the arrivals of the step, and to its end."""
         n, p, W = self.n, self.name, self.width
         series = self.series.along(2 * n + 1) if self.series else ""
-        held = f"cell.arrive(1, {self.receptor('connection')}, s, f + {self.front});\n" if len(self.modes) > 1 else ""
-        take = f"{self.cell('0')}cell.front({self.receptor('connection')}, s, f);\n{series}{held}"
+        refractory = (
+            f"cell.arrive(1, {self.receptor('connection')}, s, f + {self.front});\n" if len(self.modes) > 1 else ""
+        )
+        take = f"{self.cell('0')}cell.front({self.receptor('connection')}, s, f);\n{series}{refractory}"
         each, row, at, receptor = self._skip, "factors", f"e * {W} + {n}", self.receptor("from_connection[e]")
         if self.S > 1:
             each += f"double f[{2 * n + 1}];\ncell.front({receptor}, offset[e], f);\n"
@@ -576,8 +578,10 @@ __syncthreads();
             places[s.each(name("w", "grad", q))] = self.sum_of(q)
         early = {x: name("b", x) for x in s.x}
         said = self.said([b for part in self.said_of for e in s.d.events for b in part.time_gradient(e, early)], places)
-        own = "".join(f"const double {b} = before[{k}];\n" for k, b in enumerate(early.values()) if str(b) in said)
-        own += f"const double {NOW} = {self.event('time')};\n" if str(NOW) in said else ""
+        early_values = "".join(
+            f"const double {b} = before[{k}];\n" for k, b in enumerate(early.values()) if str(b) in said
+        )
+        early_values += f"const double {NOW} = {self.event('time')};\n" if str(NOW) in said else ""
         jumped = f"[[maybe_unused]] const double inv_gdot = {self.event('rate')};\n{self.said(jump_back(s, s.d.events[0], 'double'), places)}"
         state = pushed(s, self.regularise, self._parts)
         jumped += f"lambda[{state}] += t->{p}_{JUMP}[sample * {self.N} + neuron];\n" if state >= 0 else ""
@@ -596,7 +600,7 @@ __syncthreads();
 {indent(self.reset())}\
     const auto spiked = [&](const int64_t event, [[maybe_unused]] const double s, {before}, [[maybe_unused]] const double *after, [[maybe_unused]] double *extra) {{
         double {DL_DT} = {self.event("by")};
-{indent(own + said, 2)}\
+{indent(early_values + said, 2)}\
 {indent("".join(r.time_gradient() for r in self.readings), 2)}\
         return {DL_DT};
     }};
@@ -787,27 +791,27 @@ class ExactKernels(Layout):
         self.declare(buffers, INTEGERS, [*more, *(["n_targets"] if "n_targets" in axes else [])])
 
     def _of_connections(self) -> list[Buffer]:
-        found = []
+        buffers = []
         for k, c in enumerate(self.plan.connections):
-            found.append(Buffer(f"c{k}_weight", c.weight_shape, "real", "number"))
+            buffers.append(Buffer(f"c{k}_weight", c.weight_shape, "real", "number"))
             S, W, size = c.synapses, math.prod(c.weight_shape), (c.pre, c.post) if c.by_rows else (c.synapses,)
             if c.trainable:
-                found += [] if c.shares else [Buffer(f"c{k}_gradient", c.weight_shape, "real", "gradient")]
-                found.append(Buffer(f"c{k}_slice", size, "real", "stored"))
+                buffers += [] if c.shares else [Buffer(f"c{k}_gradient", c.weight_shape, "real", "gradient")]
+                buffers.append(Buffer(f"c{k}_slice", size, "real", "stored"))
             if not c.by_rows:
                 arrays: dict[str, int | str] = {"start": c.pre + 1, "first": f"c{k}_ends", "target": S, "place": S}
                 arrays |= {"group": S, "group_start": W + 1} if c.trainable else {}
                 arrays |= {"delay_of": f"c{k}_routes"} if c.delays else {}
-                found += [Buffer(f"c{k}_{n}", (length,), "int", "host") for n, length in arrays.items()]
+                buffers += [Buffer(f"c{k}_{n}", (length,), "int", "host") for n, length in arrays.items()]
             if c.delays:
-                found.append(Buffer(f"c{k}_delays", c.delays.shape, "real", "host"))
+                buffers.append(Buffer(f"c{k}_delays", c.delays.shape, "real", "host"))
             if c.delays and c.learns_delays:
-                found.append(Buffer(f"c{k}_delay_gradient", c.delays.shape, "real", "gradient"))
-                found.append(Buffer(f"c{k}_delay_slice", (math.prod(c.delays.shape),), "real", "stored"))
+                buffers.append(Buffer(f"c{k}_delay_gradient", c.delays.shape, "real", "gradient"))
+                buffers.append(Buffer(f"c{k}_delay_slice", (math.prod(c.delays.shape),), "real", "stored"))
         if self.split:
-            found.append(Buffer("input_gradient", ("input_spikes",), "real", "of spikes"))
-            found.append(Buffer("input_start", ("batch",), "long", "host"))
-        return found
+            buffers.append(Buffer("input_gradient", ("input_spikes",), "real", "of spikes"))
+            buffers.append(Buffer("input_start", ("batch",), "long", "host"))
+        return buffers
 
     def _of_sample(self, b: Buffer) -> bool:
         return "batch" not in b.axes and b.role in ("result", "stored")
@@ -816,12 +820,12 @@ class ExactKernels(Layout):
 
     def spelling(self, s: Scope, places: dict[sp.Symbol, str]) -> Spelling:
         """How elements are spelled: by `places`, or as what a trial keeps."""
-        own = {s.table[x].buffer.name: place for x, place in places.items()}
+        placed = {s.table[x].buffer.name: place for x, place in places.items()}
 
         def element(access: Access, write: Callable[[sp.Expr], str]) -> str:
             b = access.buffer
-            if b.name in own:
-                return own[b.name]
+            if b.name in placed:
+                return placed[b.name]
             if b.name.endswith(f"_{TOTAL}"):
                 return b.name
             if b.role == SHARED:
@@ -940,7 +944,7 @@ for (int64_t sample = 0; sample < t->batch; ++sample)
         def add(into: str, size: int, terms: Iterable[str], number: int = -1) -> None:
             """The numbers of an array, as sums of terms; number: where it is noted that one is not finite."""
             nonlocal text, total
-            note = f"if (total - total != 0) atomicMax(t->unfinite + {number}, 1);\n" if number >= 0 else ""
+            note = f"note_unfinite(t, {number}, total);\n" if number >= 0 else ""
             body = f"real total = t->adding ? t->{into}[w] : (real)0;\n{''.join(terms)}t->{into}[w] = total;\n{note}return;\n"
             text += f"if (w < {size}) {{\n{indent(body)}}}\nw -= {size};\n"
             total += size

@@ -216,10 +216,10 @@ class Weighted(_Stretches):
 
     def buffers(self) -> list[Buffer]:
         names = ["window_start", "window_end"] + ["activity_rate", "activity_jump"] * self._driven
-        found = [Buffer(f"{self._prefix}{n}", (), "double", "host") for n in names]
-        found += [GAUSS, Buffer(f"{self._prefix}series_size", (), "long", "host")]
+        buffers = [Buffer(f"{self._prefix}{n}", (), "double", "host") for n in names]
+        buffers += [GAUSS, Buffer(f"{self._prefix}series_size", (), "long", "host")]
         activity = Buffer(f"{self.population.name}_heard", ("input_spikes",), "double", "scratch")
-        return found + ([activity, Buffer("input_start", ("batch",), "long", "host")] if self._driven else [])
+        return buffers + ([activity, Buffer("input_start", ("batch",), "long", "host")] if self._driven else [])
 
     def declare(self) -> str:
         heard = f"int64_t {self.name}_hears = from;\n" if self._driven else ""
@@ -296,7 +296,7 @@ class VoltageLoss(Weighted):
         return [k for k, c in w.into if w.p.derived.receptors[c.receptor][self.part.v] != 0]
 
     def buffers(self) -> list[Buffer]:
-        w, found = self.population, super().buffers()
+        w, buffers = self.population, super().buffers()
         p, row = w.name, w.N * w.n
         stored: list[tuple[str, tuple[int | str, ...]]] = [
             (f"{p}_a_pull", (f"{p}_arrivals", row)), (f"{p}_pull", ("exact_points", row))
@@ -306,11 +306,11 @@ class VoltageLoss(Weighted):
         if w.p.spiking:
             stored += [(f"{p}_e_loss", (w.N, f"{p}_room")), (f"{p}_e_pull", (row, f"{p}_room"))]
             stored += [(f"{p}_e_end_pull", (row, f"{p}_room"))] if len(w.modes) > 1 else []
-        found += [Buffer(n, axes, "double", "stored") for n, axes in stored]
-        found.append(Buffer("loss", ("batch",), "double", "result"))
+        buffers += [Buffer(n, axes, "double", "stored") for n, axes in stored]
+        buffers.append(Buffer("loss", ("batch",), "double", "result"))
         if self._labels:
-            return found
-        return [*found, Buffer("target_dt", (), "double", "host"), Buffer("target_rows", (), "long", "host")]
+            return buffers
+        return [*buffers, Buffer("target_dt", (), "double", "host"), Buffer("target_rows", (), "long", "host")]
 
     def arrays(self) -> dict[str, str]:
         p, w = self.population.name, self.population

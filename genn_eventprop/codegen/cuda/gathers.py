@@ -156,7 +156,7 @@ class Gathers:
                 f"const int32_t n = t->c{i}_target[mine ? s : first_s], w = t->c{i}_weight_of[mine ? s : first_s];\n"
             )
         body = f"const int32_t s = first_s + lane;\nconst bool mine = s < {end};\n{synapse}const int64_t delay = {self._delay(i)};\n"
-        body += f"real total = mine && {self._adding(o)} ? t->{into}[w] : (real)0;\n{self._each_spike(i, self._add_together(o))}"
+        body += f"real total = mine && {self._adding(o)} ? t->{into}[w] : (real)0;\n{self._add_together(o)}"
         body += f"if (mine) t->{into}[w] = total;\n{self._note(o)}"
         head = f"const int32_t source = (int32_t)(item / {parts});\n"
         tiles = f"for (int32_t first_s = {begin} + (int)(item % {parts}) * {WARP}; first_s < {end}; first_s += {parts * WARP}) {{\n{indent(body)}}}\n"
@@ -178,7 +178,7 @@ class Gathers:
         else:
             synapse += f"const int32_t source = t->c{i}_source[s], n = t->c{i}_target[s];\n"
             synapse += f"[[maybe_unused]] const int32_t w = t->c{i}_weight_of[s];\n"
-        each = self._each_spike(i, self._add_apart(o))
+        each = self._add_apart(o)
         synapse += (
             f"[[maybe_unused]] const bool leads = k == t->c{i}_{kind}_start[group];\n"  # the loop over spikes has a `k`
         )
@@ -203,7 +203,7 @@ if (lane > 0) return;
         down, across = zip(windows.stride, windows.dilation, windows.padding)
         slices, tiles = window_slices(rows), -(-rows.width // (WARP if rows.width >= FLIGHT else 1))  # of a row
         wide = rows.width >= FLIGHT
-        spikes = self._each_spike(i, self._add_together(o) if wide else self._add_apart(o))
+        spikes = self._add_together(o) if wide else self._add_apart(o)
         place = f"""\
 const int32_t y = place / {columns} * {down[0]} + cell / {windows.kernel[1]} * {down[1]} - {down[2]};
 const int32_t x = place % {columns} * {across[0]} + cell % {windows.kernel[1]} * {across[1]} - {across[2]};
@@ -227,27 +227,15 @@ for (int32_t place = slice; place < {high * columns}; place += {slices}) {{
     def _add_together(self, o: Gather | GatherDelays) -> str:
         """All lanes look at each spike, several at a time, and add what it does through their own synapse, if `mine`."""
         delays = self.plan.connections[o.connection].delays
-        arrival = "{0} >= 0 && {1} + delay < t->n_steps ? {0} + delay : -1"
-        if delays is None or delays.kind == "axonal":  # the same for all lanes: one of them says it
-            before = f"const int64_t arrival = {arrival.format('row', 'at')};\n"
-            each = "const int64_t r = __shfl_sync(EVERY, arrival, some + j);\n"
-        else:
-            before, each = (
-                "",
-                "const int64_t sent = __shfl_sync(EVERY, row, some + j), step = __shfl_sync(EVERY, at, some + j);\n",
-            )
-            each += f"const int64_t r = {arrival.format('sent', 'step')};\n"
-        each += f"x[j] = mine && r >= 0 ? {self._value(o, 'r')} : (real)0;\n"
-        ask = f"real x[{FLIGHT}];\n#pragma unroll\nfor (int j = 0; j < {FLIGHT}; ++j) {{\n{indent(each)}}}\n"
-        ask += f"#pragma unroll\nfor (int j = 0; j < {FLIGHT}; ++j) total += x[j];\n"
-        return (
-            f"{before}for (int some = 0; some < {WARP} && base + some < every; some += {FLIGHT}) {{\n{indent(ask)}}}\n"
-        )
+        one = str(delays is None or delays.kind == "axonal").lower()
+        value = f"[&](const int64_t r) -> real {{ return {self._value(o, 'r')}; }}"
+        call = f"add_together(t, {one}, mine, delay, at, row, left, total, {value});\n"
+        return self._each_spike(o.connection, call)
 
     def _add_apart(self, o: Gather | GatherDelays) -> str:
         """Each lane adds what its spike does through the warp's synapse."""
         there = "row >= 0 && at + delay < t->n_steps"
-        return f"if ({there}) total += {self._value(o, '(row + delay)')};\n"
+        return self._each_spike(o.connection, f"if ({there}) total += {self._value(o, '(row + delay)')};\n")
 
     def _in_slices(
         self, o: Gather | GatherDelays, kind: str, size: int, slices: int, warps: int, body: str, number: str
@@ -276,46 +264,25 @@ for (int32_t place = slice; place < {high * columns}; place += {slices}) {{
     def _note(self, o: Gather | GatherDelays) -> str:
         """Notes where a gradient is not finite: weights first, then delays."""
         place = o.connection + (0 if isinstance(o, Gather) else len(self.plan.connections))
-        return f"if (total - total != 0) atomicMax(t->unfinite + {place}, 1);\n"
-
-    def _spikes_of_source(self, i: int) -> str:
-        """Pointer to the range of the spikes of an input channel in a sample."""
-        channels = self.plan.connections[i].channels
-        return (
-            f"t->channel_start + t->samples[sample] * t->n_channels + source{f' + {channels[0]}' if channels else ''}"
-        )
+        return f"note_unfinite(t, {place}, total);\n"
 
     def _each_spike(self, i: int, body: str) -> str:
-        """Code for every spike of ``source`` in every sample, 32 at a time, one a lane: the step ``at`` at which it was
-        sent, and its ``row`` among the steps of all samples, -1 where a lane has none.
-
-        First the lanes look up how many spikes 32 samples have; then the spikes of all of these, in order, are divided
-        among the lanes, since most samples have only a few.
-        """
+        """Code for every spike of ``source`` in every sample, see `each_spike`."""
+        c = self.plan.connections[i]
         if self._layout._from_input(i):
-            found = f"const int64_t *range = {self._spikes_of_source(i)};\nstart = range[0];\ncount = (int)(range[1] - range[0]);\n"
+            channel = f"t->samples[sample] * t->n_channels + source{f' + {c.channels[0]}' if c.channels else ''}"
+            place = f"start = t->channel_start[{channel}];\ncount = (int)(t->channel_start[{channel} + 1] - start);\n"
             steps = "t->by_channel"
         else:
-            p, size = self._layout._source(i), self.plan.populations[self._layout._source(i)].size
-            found = f"start = (sample * {size} + source) * t->p{p}_room;\ncount = t->p{p}_w_count[sample * {size} + source];\n"
+            p, neuron = self._layout._source(i), f"sample * {c.pre} + source"
+            place = f"start = ({neuron}) * t->p{p}_room;\ncount = t->p{p}_w_count[{neuron}];\n"
             steps = f"t->p{p}_sent_at"
-        window = f"""\
-const int k = base + lane, whose = sample_of(last, k);
-const int64_t place = __shfl_sync(EVERY, start, whose) + k - __shfl_sync(EVERY, last - count, whose);
-const int32_t at = k < every ? {steps}[place] : NEVER;
-const int64_t row = k < every ? (first + whose) * t->n_steps + at : -1;
-{body}"""
-        samples = f"""\
-const int64_t sample = first + lane;
-int64_t start = 0;
-int count = 0;
-if (sample < t->batch) {{
-{indent(found)}}}
-const int last = warp_scan(count), every = __shfl_sync(EVERY, last, 31);
-for (int base = 0; base < every; base += {WARP}) {{
-{indent(window)}}}
+        parameters = "const int32_t at, const int64_t row, [[maybe_unused]] const int left"
+        return f"""\
+each_spike(t, {steps}, [&](const int64_t sample, int64_t &start, int &count) {{
+{indent(place)}}}, [&]({parameters}) {{
+{indent(body)}}});
 """
-        return f"for (int64_t first = 0; first < t->batch; first += {WARP}) {{\n{indent(samples)}}}\n"
 
     def _gathering(self, o: Gather | GatherDelays | Buffer, items: int, body: str, verb: str = "gather") -> str:
         """A function of one warp, for so many items; all that do not depend on each other are one launch."""

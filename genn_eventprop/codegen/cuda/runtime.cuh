@@ -36,6 +36,11 @@ __device__ inline int sample_of(int last, int k) {
     return whose;
 }
 
+// Notes in the struct `Trial` that number `place` of its gradients is not finite.
+template <class T> __device__ inline void note_unfinite(const T *t, int place, real total) {
+    if (total - total != 0) atomicMax(t->unfinite + place, 1);
+}
+
 // The sum over a warp, always in the same order; valid in lane 0.
 template <class T> __device__ inline T warp_sum(T value) {
     for (int offset = 16; offset > 0; offset /= 2) value += __shfl_down_sync(EVERY, value, offset);

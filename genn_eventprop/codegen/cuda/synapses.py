@@ -71,27 +71,27 @@ class Synapses(Lowering):
             Let(place, SOURCE, "int"), Let(y, quotient(pixel, width), "int"), Let(x, remainder(pixel, width), "int"),
             Let(block, quotient(remainder(place, channels), rows.depth) * rows.width, "int"),
             Let(columns, at.across.at(x + 1) - at.across.at(x), "int"),
-            Range(k, sp.Integer(0), (at.down.at(y + 1) - at.down.at(y)) * columns * rows.width, each, over="lanes"),
+            Range(k, 0, (at.down.at(y + 1) - at.down.at(y)) * columns * rows.width, each, over="lanes"),
         ]  # fmt: skip
 
     # what is no sum of products, as functions of one thread
 
     def spikes(self, mark: str) -> str:
         """``spike_c<i>``: what the spike of ``source`` at step ``now`` does to a loss of V, by all its synapses."""
-        found = {i: b for i, part, b in self._terms() if part == "loss"}
-        given = f"int64_t {NOW}, int64_t {SOURCE}"
+        losses = {i: b for i, part, b in self._terms() if part == "loss"}
+        parameters = f"int64_t {NOW}, int64_t {SOURCE}"
         return "".join(
-            self._function(f"{mark} real spike_c{i}", given, TOTAL, self.of_spike(i, rows, TOTAL))
-            for i, rows in sorted(found.items())
+            self._function(f"{mark} real spike_c{i}", parameters, TOTAL, self.of_spike(i, rows, TOTAL))
+            for i, rows in sorted(losses.items())
         )
 
     def arrivals(self, mark: str) -> str:
         """``arrival_c<i>``: what an arrival through a synapse caused that learns its delay."""
-        text, given = "", f"int64_t {ARRIVAL}, int64_t {SOURCE}, int32_t {N}, int64_t {W}"
+        text, parameters = "", f"int64_t {ARRIVAL}, int64_t {SOURCE}, int32_t {N}, int64_t {W}"
         for o in (o for o in self.trial.end_back if isinstance(o, GatherDelays)):
             i, terms = o.connection, [t for t in o.terms if t[0] in EVALUATED and not self.at_once(o.connection, t[0])]
             caused = [s for which, rows in terms for s in self.caused(i, which, rows, TOTAL)]
-            text += self._function(f"{mark} real arrival_c{i}", given, TOTAL, caused) if caused else ""
+            text += self._function(f"{mark} real arrival_c{i}", parameters, TOTAL, caused) if caused else ""
         return text
 
     def at_once(self, i: int, part: str) -> bool:
@@ -101,9 +101,9 @@ class Synapses(Lowering):
 
     def _terms(self) -> list[tuple[int, str, Buffer]]:
         late = [o for o in self.trial.end_back if isinstance(o, GatherDelays)]
-        found = [t for o in self.trial.feedback for t in o.terms]
-        return found + [(o.connection, *t) for o in late for t in o.terms if self.at_once(o.connection, t[0])]
+        terms = [t for o in self.trial.feedback for t in o.terms]
+        return terms + [(o.connection, *t) for o in late for t in o.terms if self.at_once(o.connection, t[0])]
 
-    def _function(self, head: str, given: str, into: sp.Symbol, body: Body) -> str:
-        text = self.alone([Let(into, sp.Integer(0), changes=True), Block(tuple(body)), Leave(into)])
-        return f"{head}(const Trial *t, int64_t sample, {given}) {{\n{indent(text)}}}\n"
+    def _function(self, head: str, parameters: str, into: sp.Symbol, body: Body) -> str:
+        text = self.alone([Let(into, 0, changes=True), Block(body), Leave(into)])
+        return f"{head}(const Trial *t, int64_t sample, {parameters}) {{\n{indent(text)}}}\n"

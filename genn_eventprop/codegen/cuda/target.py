@@ -42,7 +42,7 @@ from .blocks import count, declare_shared, each_neuron, shared_bytes
 from .connections import ConnectionOps
 from .exact import ExactKernels
 from .exact import head as exact_head
-from .gathers import GATHERING, WARP, Gathers, group_buffers
+from .gathers import FLIGHT, GATHERING, WARP, Gathers, group_buffers
 from .synapses import CONSTANTS, Synapses
 
 INLINE = "__device__ inline"
@@ -104,8 +104,14 @@ def generate(plan: Plan, dtype: str, split: bool = False, halves: bool = False) 
         trial = replace(trial, buffers=trial.buffers | _half_weights(trial))
     text = Kernels(trial, {"float32": 4, "float64": 8}[dtype])
     real = C_REAL[dtype]
-    cuda = resources.files(__package__).joinpath("runtime.cuh").read_text()
-    runtime = [cuda, *(shared(name, INLINE) for name in ("phi1.h", "functions.h", "stochastic.h"))]
+    files = resources.files(__package__)
+    cuda, grid = (files.joinpath(f"{name}.cuh").read_text() for name in ("runtime", "grid"))
+    runtime = [
+        cuda,
+        f"#define FLIGHT {FLIGHT}\n",
+        grid,
+        *(shared(name, INLINE) for name in ("phi1.h", "functions.h", "stochastic.h")),
+    ]
     runtime += ["typedef uint16_t Half;\n", shared("half.h", INLINE)] if halves else []
     trials = text.trials()
     kernels = [
@@ -136,12 +142,12 @@ def _exact(plan: Plan, dtype: str, split: bool) -> Source:
 
 def _half_weights(trial: Trial) -> dict[str, Buffer]:
     """Buffers of weights as float16, of their masters, and of the size of the largest one of every connection."""
-    found = {"largest": Buffer("largest", ("connections",), "int", "error")}
+    buffers = {"largest": Buffer("largest", ("connections",), "int", "error")}
     for i, c in enumerate(trial.connections):
-        found[c.weight.name] = replace(c.weight, kind="half")
+        buffers[c.weight.name] = replace(c.weight, kind="half")
         if not trial.plan.connections[i].shares:
-            found[f"c{i}_master"] = replace(c.weight, name=f"c{i}_master")
-    return found
+            buffers[f"c{i}_master"] = replace(c.weight, name=f"c{i}_master")
+    return buffers
 
 
 def threads_of(plan: Plan) -> int:
@@ -486,8 +492,8 @@ class _NewestWriter(Writer):
 def _newest(o: EachNeuron) -> list[Buffer]:
     """Fields of the newest entry of a neuron's list that a kernel reads."""
     accesses = [o.kernel.table[s] for s in o.kernel.named]
-    found = [a.buffer for a in accesses if len(a.index) == 2 and a.index[1] == HAPPENED - 1]
-    return list({b.name: b for b in found}.values())
+    newest = [a.buffer for a in accesses if len(a.index) == 2 and a.index[1] == HAPPENED - 1]
+    return list({b.name: b for b in newest}.values())
 
 
 def of_neurons(b: Buffer) -> bool:
