@@ -95,5 +95,4 @@ class Layout:
 
     def _source(self, connection: int) -> int:
         """Number of the population that sends the spikes of a connection."""
-        names = [p.name for p in self.plan.populations]
-        return names.index(self.plan.connections[connection].source)
+        return self.plan.numbers[self.plan.connections[connection].source]

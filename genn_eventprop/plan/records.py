@@ -137,6 +137,11 @@ class Plan:
         """The population that the loss reads."""
         return self.population(self.loss.output)
 
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Population -> its number, by which generated code calls it."""
+        return {p.name: i for i, p in enumerate(self.populations)}
+
     @property
     def losses(self) -> tuple[LossRecord, ...]:
         """All losses, the main one first."""

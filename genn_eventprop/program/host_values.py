@@ -32,8 +32,7 @@ def auxiliary_values(plan: Plan) -> dict[str, Any]:
 
 def auxiliary(plan: Plan) -> list[tuple[str, LossRecord]]:
     """Auxiliary losses, and what stands before the names of their buffers; see `scope.Scope.of_loss`."""
-    places = {p.name: i for i, p in enumerate(plan.populations)}
-    return [(f"p{places[loss.output]}_", loss) for loss in plan.auxiliary]
+    return [(f"p{plan.numbers[loss.output]}_", loss) for loss in plan.auxiliary]
 
 
 def loss_values(plan: Plan) -> dict[str, Any]:

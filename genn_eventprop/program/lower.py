@@ -98,7 +98,6 @@ class Lowering:
 
     def __init__(self, trial: Trial) -> None:
         self.trial, self.plan = trial, trial.plan
-        self.places = {p.name: i for i, p in enumerate(self.plan.populations)}
         numbers = [Buffer(f"c{i}_delay", (), "long", "host") for i in range(len(self.plan.connections))]
         numbers += [Buffer(f"c{i}_ring", (), "long", "host") for i, c in enumerate(self.plan.connections) if c.delays]
         own = (*DATA, Buffer("training", (), "long", "host"), N_STEPS, TROUBLE, *numbers)
@@ -282,7 +281,7 @@ class Lowering:
     def _of_arrival(self, i: int, rows: Buffer, weight: Access, only: sp.Symbol | None = None) -> Body:
         """Declares `EFFECT`, what arrivals at step `ARRIVAL` add to dL/dt; rows: V before them."""
         c = self.plan.connections[i]
-        readout, before = self.trial.readouts[self.places[c.target]], Access(rows, _row_of(rows, ARRIVAL, N))
+        readout, before = self.trial.readouts[self.plan.numbers[c.target]], Access(rows, _row_of(rows, ARRIVAL, N))
         assert isinstance(readout, Voltage)
         change = loss_changes.of_arrival(readout, c.receptor, before, weight, ARRIVAL, EFFECT, only)
         return [Let(EFFECT, 0, changes=True), *change]
@@ -411,7 +410,7 @@ class Lowering:
         """The same for spikes of any source."""
         if self._from_input(i):
             return self.input_arrivals(i, body)
-        spikes = self.trial.spikes[self.places[self.plan.connections[i].source]]
+        spikes = self.trial.spikes[self.plan.numbers[self.plan.connections[i].source]]
         if self.trial.delays[i] is not None:
             return [Entries(SOURCE, spikes, STEP, body)]
         delay = self.delay(i)
@@ -435,7 +434,7 @@ class Lowering:
         for which, b in o.sums if delays else ():
             now = delays.arriving[which].at(remainder(STEP, self._ring(i)), NEURON)  # type: ignore[union-attr]
             take += [Add(b.at(NEURON), now), Set(now, 0)]
-        return [self._neurons(self.places[self.plan.connections[i].target], take)] if take else []
+        return [self._neurons(self.plan.numbers[self.plan.connections[i].target], take)] if take else []
 
     def caused(self, i: int, which: str, rows: Buffer, into: sp.Symbol) -> Body:
         """Adds to `into` what the arrival at a single synapse caused."""
@@ -480,7 +479,7 @@ class Lowering:
         """Adds to `TOTAL` the changes of outer losses by readouts that move."""
         body: Body = []
         for target in dict.fromkeys(self.plan.connections[k].target for k, _ in o.moving):
-            i, size = self.places[target], self.plan.population(target).size
+            i, size = self.plan.numbers[target], self.plan.population(target).size
             moved, slope = self.scratch(f"p{i}_moved", size), self.trial.buffers[f"p{i}_w_dr"].at(N)
             one: Body = [Range(N, 0, size, (Set(moved.at(N), 0),), over="lanes")]
             for k, rows in ((k, rows) for k, rows in o.moving if self.plan.connections[k].target == target):
@@ -502,7 +501,7 @@ class Lowering:
             sent = (Let(INPUT, TO - 1 - back, "long"), Let(NOW, self.buffers["steps"].at(INPUT), "long"))
             each = self._of_channel(i, self.buffers["channels"].at(INPUT), body)
             return [Range(back, 0, TO - FROM, (*sent, *self.sent_here(each)), kind="long")]
-        spikes = Entries(SOURCE, self.trial.spikes[self.places[c.source]], NOW, body)
+        spikes = Entries(SOURCE, self.trial.spikes[self.plan.numbers[c.source]], NOW, body)
         now = Let(NOW, self.last - 1 - back, "long")
         return [Range(back, 0, self.last - self.first, (now, spikes), kind="long")]
 

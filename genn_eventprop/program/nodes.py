@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from functools import cached_property
 from operator import attrgetter
+from typing import Any
 
 import sympy as sp
 
@@ -25,6 +26,11 @@ SAMPLE = symbol("sample")
 def name(role: str, *parts: object) -> sp.Symbol:
     """The symbol of a thing: ``name("x", "V")`` is the state V. Roles end at the first underscore."""
     return symbol("_".join((role, *map(str, parts))))
+
+
+NUMPY = {"double": "float64", "int": "int32", "long": "int64", "bits": "uint32", "key": "uint64", "short": "uint16"}
+NUMPY |= {"half": "uint16"}
+"""Kinds of buffers -> types of NumPy where their names differ; "half" are the bits of a float16."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,10 @@ class Buffer:
     axes: tuple[int | str, ...]
     kind: str = "real"
     role: str = "state"
+
+    def type_in_numpy(self, real: Any) -> Any:
+        """Of its numbers; real: of those in the engine's precision."""
+        return real if self.kind == "real" else NUMPY.get(self.kind, self.kind)
 
     def at(self, *index: sp.Expr | int) -> sp.Expr:
         """One element as an expression."""

@@ -147,8 +147,8 @@ class _Maker:
         self.scopes = [Scope(plan, p, i, self.buffers, adjoint, pieces) for i, p in enumerate(plan.populations)]
         for s in self.scopes:
             s.host_value("n_steps", "int")
-        places = {p.name: i for i, p in enumerate(plan.populations)}
-        self.readouts = {i: make_readout(self.scopes[i], split) for i in (places[loss.output] for loss in plan.losses)}
+        read = (plan.numbers[loss.output] for loss in plan.losses)
+        self.readouts = {i: make_readout(self.scopes[i], split) for i in read}
         self.populations = [
             Population(plan, s, self.readouts.get(s.index), split, carry, evaluates, drawn.get(s.p.name, sp.S.Zero))
             for s in self.scopes

@@ -181,15 +181,7 @@ class _File:
         return int(np.prod([axis if isinstance(axis, int) else int(self.values[axis]) for axis in b.axes]))
 
     def _bytes(self, b: Buffer) -> int:
-        kinds = {
-            "real": self.dtype,
-            "double": "float64",
-            "int": "int32",
-            "long": "int64",
-            "bits": "uint32",
-            "short": "uint16",
-        }
-        return self._count(b) * np.dtype(kinds.get(b.kind, b.kind)).itemsize
+        return self._count(b) * np.dtype(b.type_in_numpy(self.dtype)).itemsize
 
     def _table(self, b: Buffer) -> str:
         """An array of constants, ten per line."""

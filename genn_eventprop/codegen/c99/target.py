@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from string import Template
@@ -17,7 +17,7 @@ from ...program.passes import flags, with_part, without_unused
 from ...program.pieces import BEFORE, FIRST, Crossing, Pieces
 from ...program.trial import Trial, make_trial
 from ..equations import equations
-from ..layout import DATA
+from ..layout import DATA, Layout
 from ..printer import C_REAL
 from ..safe_text import comment_lines
 from ..shared import shared
@@ -58,31 +58,33 @@ def _source(
     """The text of loops."""
     Checker(buffers, {SAMPLE: "long"}).check(body)
 
-    arrays, numbers = tuple(b for b in buffers.values() if b.axes), [b for b in buffers.values() if not b.axes]
-    doubles = tuple(b for b in numbers if b.role == "host" and b.kind in ("real", "double"))
-    lengths = [a for b in buffers.values() for a in b.axes[1:] if isinstance(a, str)]  # for places in memory
-    whole = (b.name for b in numbers if b.role == "host" and b not in doubles)
-    integers = tuple(dict.fromkeys(("batch", *lengths, *whole)))
-    state = [b for b in numbers if b.role != "host"]
-    fields = [(f"{'const ' * (b.role in ('number', 'host'))}{TYPES[b.kind]} *", b.name) for b in arrays]
-    fields += [(f"{TYPES[b.kind]} ", b.name) for b in (*doubles, *state)] + [("int64_t ", n) for n in integers]
-    struct = "typedef struct {\n" + indent("\n".join(f"{kind}{name};" for kind, name in fields)) + "} Trial;\n"
+    struct = _Struct(buffers.values())
 
     def element(a: Access, write: Callable[[sp.Expr], str]) -> str:
         return f"t->{a.buffer.name}" + (flat(a, write, lambda n: f"t->{n}") if a.buffer.axes else "")
 
     spelling = Spelling(element, lambda *_: "", NAMES, comment, buffers)
     run = f"static int run(Trial *t, int64_t sample) {{\n{indent(text(spelling, body))}}}\n"
-    taken = [f"trial.{b.name} = arrays[{i}];" for i, b in enumerate(arrays)]
-    taken += [f"trial.{b.name} = ({TYPES[b.kind]})numbers[{i}];" for i, b in enumerate(doubles)]
-    taken += [f"trial.{n} = integers[{i}];" for i, n in enumerate(integers)]
-    taken += [f"trial.{b.name} = 0;" for b in state]
+    taken = [f"trial.{b.name} = arrays[{i}];" for i, b in enumerate(struct.arrays)]
+    taken += [f"trial.{b.name} = ({TYPES[b.kind]})numbers[{i}];" for i, b in enumerate(struct.doubles)]
+    taken += [f"trial.{n} = integers[{i}];" for i, n in enumerate(struct.integers)]
+    taken += [f"trial.{b.name} = 0;" for b in struct.state]
     given = "void *const *arrays, const double *numbers, const int64_t *integers"
     lines = "\n".join(["Trial trial;", "(void)numbers;", *taken, "return trial;"])
     take = f"static Trial trial_of({given}) {{\n{indent(lines)}}}\n"
     head = [equations(plan, "/*", " */"), f"typedef {C_REAL[dtype]} real;\n", runtime(), shared("stochastic.h", INLINE)]
-    functions = [struct, run, take, skeleton("run.h")]
-    return Source("\n".join([*head, *functions]), trial, arrays, doubles, integers)
+    functions = [struct.struct(), run, take, skeleton("run.h")]
+    return Source("\n".join([*head, *functions]), trial, struct.arrays, struct.doubles, struct.integers)
+
+
+class _Struct(Layout):
+    """What loops use; numbers that are not the host's begin at 0."""
+
+    def __init__(self, buffers: Iterable[Buffer]) -> None:
+        buffers = tuple(buffers)
+        lengths = (a for b in buffers for a in b.axes[1:] if isinstance(a, str))  # for places in memory
+        self.declare(buffers, ("batch", *lengths))
+        self.state = tuple(b for b in buffers if not b.axes and b.role != "host")
 
 
 def loops(trial: Trial) -> tuple[list[Statement], dict[str, Buffer]]:

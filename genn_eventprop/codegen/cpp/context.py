@@ -129,8 +129,7 @@ class Context:
 
     def p(self, name: str) -> str:
         """A population; "in" for the input."""
-        names = [p.name for p in self.plan.populations]
-        return f"p{names.index(name)}" if name in names else "in"
+        return f"p{self.plan.numbers[name]}" if name in self.plan.numbers else "in"
 
     def c(self, c: ConnectionRecord) -> str:
         """A connection."""

@@ -32,7 +32,7 @@ class _Rows:
 
     def __init__(self, ops: ConnectionOps, users: Sequence[Deliver], count: str, source: str) -> None:
         self._ops, self._users, self._count, self._source = ops, users, count, source
-        self._targets = [ops.loops.places[ops.plan.connections[o.connection].target] for o in users]
+        self._targets = [ops.plan.numbers[ops.plan.connections[o.connection].target] for o in users]
         self._slots = [ops._slots(t) for t in self._targets]
         self._flight = max(FLIGHT // max(self._slots), 1)
 
@@ -203,7 +203,7 @@ class ConnectionOps(Layout):
             assert isinstance(take, Range)
             spelling = replace(self._spelling(), buffers=self.loops.buffers)
             body = Writer(spelling, Kernel((), {})).block(take.body)
-            after += self._over(self.loops.places[c.target], body, f"{c.source} -> {c.target}")
+            after += self._over(self.plan.numbers[c.target], body, f"{c.source} -> {c.target}")
         return before + text + after
 
     # the next spikes of an input, see `InputWindow`

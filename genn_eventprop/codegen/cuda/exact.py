@@ -34,6 +34,7 @@ from ...plan.series import DEGREE, NODES
 from ...program.compare import comparison, further_slopes
 from ...program.events import DL_DT, OBSERVED
 from ...program.jump import x0_slope
+from ...program.lower import DATA as OF_DATA_SET
 from ...program.nodes import Access, Add, Buffer, Kernel, Set, Statement, name
 from ...program.outer import on_host
 from ...program.readouts import Readout, Several, make_readout
@@ -50,7 +51,7 @@ from ..statements import Spelling, Writer, indent
 from .blocks import declare_shared, shared_bytes
 from .exact_neurons import SHARED, Neurons
 from .exact_readings import Reading, SeriesIntegral, VoltageLoss, make_readings
-from .gathers import GATHERING, WARP
+from .gathers import ERRORS, GATHERING, WARP
 
 BYTES = {"double": 8, "int": 4}
 CHUNK = 32  # arrivals whose numbers a block computes together, a thread each
@@ -63,12 +64,7 @@ SETTINGS = f"""\
 // ten columns of four powers on their way took 80 registers, which neurons with learned parameters had spilled
 #define UNROLL_POWERS _Pragma("unroll(C > 5 ? 1 : 4)")
 """
-DATA = (
-    Buffer("times", ("spikes",), "double", "host"), Buffer("channels", ("spikes",), "int", "host"),
-    Buffer("offsets", ("samples",), "long", "host"), Buffer("samples", ("batch",), "long", "host"),
-    Buffer("trouble", (1,), "key", "error"), Buffer("needed", ("populations",), "int", "error"),
-    Buffer("unfinite", (2, "connections"), "int", "error"),
-)  # fmt: skip
+DATA = (Buffer("times", ("spikes",), "double", "host"), *OF_DATA_SET[1:], *ERRORS)
 INTEGERS = ("batch", "training", "adding", "exact_steps", "exact_points")
 ARRIVAL = {"s": "double", "connection": "int", "source": "int", "index": "int"}
 """What is stored of an arrival: its offset, the route or the source that it comes from, and the number of the spike."""
@@ -267,11 +263,11 @@ const auto read_{p} = [&](const int32_t neuron, const int i, const double until,
         """(when spike e was sent, how many there are so far)."""
         if c.source == self.plan.input.name:
             return "t->times", "to"
-        source = self.k.number[c.source]
+        source = self.plan.numbers[c.source]
         return f"t->p{source}_sent_time", f"{self._events_of(c)} + p{source}_total"
 
     def _events_of(self, c: ConnectionRecord) -> str:
-        return f"p{self.k.number[c.source]}_events"
+        return f"p{self.plan.numbers[c.source]}_events"
 
     def _delay(self, k: int, c: ConnectionRecord) -> str:
         return f"t->d_c{k}" if c.delay > 0 else "0.0"
@@ -331,7 +327,7 @@ for (int64_t e = next{k} + threadIdx.x; e < end{k}; e += {self.k.threads}) {{
                 taken = f"{source} >= {c.channels[0]} && {source} < {c.channels[1]}"
                 source += f" - {c.channels[0]}"
         else:
-            index = f"t->p{self.k.number[c.source]}_sent_index[e]"
+            index = f"t->p{self.plan.numbers[c.source]}_sent_index[e]"
             source = f"{index} % {c.pre}"
         if route:
             source, taken = route, ""
@@ -359,7 +355,7 @@ t->{p}_{into}_index[place] = (int32_t)({index});
                 text += f"count += end{k} - next{k};\n"
                 continue
             sender = (
-                f"t->p{self._number_of(c)}_sent_index[e] % {c.pre}"
+                f"t->p{self.plan.numbers[c.source]}_sent_index[e] % {c.pre}"
                 if c.source != self.plan.input.name
                 else "t->channels[e]"
             )
@@ -395,9 +391,6 @@ while (next{k} < {limit} && {times}[next{k}] + t->limit_c{k} < t_k) ++next{k};
         copied = "".join(f"t->{p}_a_{f}[place] = t->{p}_u_{f}[{p}_arrived + a];\n" for f in ARRIVAL)
         time, place = f"t->{p}_u_s[{p}_arrived + a]", f"{p}_arrived + begin + rank"
         return f"{text}__syncthreads();\n{sort_by_time('(int)count', time, f'const int64_t place = {place};{chr(10)}{copied}')}"
-
-    def _number_of(self, c: ConnectionRecord) -> int:
-        return self.k.number[c.source]
 
     def _take(self, count: str, first: str, body: str) -> str:
         """Loads arrivals into shared memory, a thread each, with what they have for all neurons: ``f``."""
@@ -715,7 +708,7 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
         """Warps share the arrivals of a chunk: D of an arrival goes to the spike that caused it, and to its delay."""
         into = ""
         if c.source != self.plan.input.name:
-            into = f"t->p{self.k.number[c.source]}_e_by[{self._events_of(c)} + index_of[e]]"
+            into = f"t->p{self.plan.numbers[c.source]}_e_by[{self._events_of(c)} + index_of[e]]"
         elif self.k.split:
             into = "t->input_gradient[t->input_start[sample] + index_of[e]]"
         keep, late = f"{into} += total;\n", ""
@@ -751,9 +744,8 @@ class ExactKernels(Layout):
         self.split = split
         self._program: dict[str, Buffer] = {}
         self.scopes = [Scope(plan, p, i, self._program) for i, p in enumerate(plan.populations)]
-        self.number = {p.name: i for i, p in enumerate(plan.populations)}
-        self.readouts = {l.output: make_readout(self.scopes[self.number[l.output]], split) for l in plan.losses}
-        self.populations = [Population(self, p, self.number[p.name]) for p in walk_order(plan)]
+        self.readouts = {l.output: make_readout(self.scopes[plan.numbers[l.output]], split) for l in plan.losses}
+        self.populations = [Population(self, p, plan.numbers[p.name]) for p in walk_order(plan)]
         self.host_slopes = split or on_host(plan)
         width = max(w.width for w in self.populations)
         chunk = {
@@ -853,7 +845,7 @@ class ExactKernels(Layout):
 
     def _compared(self, output: str) -> str:
         """The outer loss of what is read of a population; of halves, what the host has made of it."""
-        s, readout = self.scopes[self.number[output]], self.readouts[output]
+        s, readout = self.scopes[self.plan.numbers[output]], self.readouts[output]
         if any(isinstance(r, VoltageLoss) for w in self.populations for r in w.readings if w.p.name == output):
             return ""  # it is made along the trial
         text = self._once(s, comparison(s, readout, self.host_slopes)[0])
@@ -876,7 +868,7 @@ class ExactKernels(Layout):
         text += "".join(w.declare() for w in self.populations)
         text += "".join(f"int {w.name}_before[{w.slots}] = {{0}};\n" for w in self.populations if w.p.spiking)
         for k, c in enumerate(self.plan.connections):
-            first = "from" if c.source == self.plan.input.name else f"p{self.number[c.source]}_events"
+            first = "from" if c.source == self.plan.input.name else f"p{self.plan.numbers[c.source]}_events"
             text += f"int64_t next{k} = {first};\n"
         text += "".join(w.begin() for w in self.populations) + "__syncthreads();\n"
         body = (

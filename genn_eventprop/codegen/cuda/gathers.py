@@ -25,6 +25,11 @@ WARP = 32
 GATHERING = 256  # threads of a block that gathers
 FLIGHT = 8  # numbers of rows that a thread asks for together
 SLICE, SLICES = 8, 64  # synapses of a slice of those that share a number, and the most slices
+ERRORS = (
+    Buffer("trouble", (1,), "key", "error"), Buffer("needed", ("populations",), "int", "error"),
+    Buffer("unfinite", (2, "connections"), "int", "error"),
+)  # fmt: skip
+"""Where a trial left its dynamics, which lists were too short, which gradients are not finite."""
 MOST_SYNAPSES = 2**31 - 2**10  # of a table: their numbers have 32 bits, and threads count beyond the last one
 
 

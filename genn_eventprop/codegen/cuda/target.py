@@ -42,7 +42,7 @@ from .blocks import count, declare_shared, each_neuron, shared_bytes
 from .connections import ConnectionOps
 from .exact import ExactKernels
 from .exact import head as exact_head
-from .gathers import FLIGHT, GATHERING, WARP, Gathers, group_buffers
+from .gathers import ERRORS, FLIGHT, GATHERING, WARP, Gathers, group_buffers
 from .synapses import CONSTANTS, Synapses
 
 INLINE = "__device__ inline"
@@ -52,8 +52,7 @@ REGISTERS = 65536  # of a multiprocessor
 FIXED = 40  # registers that a thread needs beside those of its neurons: rows on their way, addresses, counters
 DATA = (
     Buffer("by_channel", ("spikes",), "int", "host"), Buffer("channel_start", ("samples", "n_channels"), "long", "host"),
-    Buffer("trouble", (1,), "key", "error"), Buffer("needed", ("populations",), "int", "error"),
-    Buffer("unfinite", (2, "connections"), "int", "error"),
+    *ERRORS,
 )  # fmt: skip
 DATA_SET = ("steps", "times", "channels", "offsets", "by_channel", "channel_start")
 """Arrays of the data set, which are on the device before a batch."""
@@ -168,8 +167,8 @@ class Kernels(ConnectionOps, Target):
         sums = [replace(b, name=f"{b.name}_sum", role="sum") for b in trial.buffers.values() if of_neurons(b)]
         groups = [b for i, c in enumerate(trial.plan.connections) for b in group_buffers(i, c)]
         gathering = [o.connection for o in trial.end_back if isinstance(o, Gather | GatherDelays)]
-        names = [p.name for p in trial.plan.populations]
-        senders = {names.index(s) for i in gathering if (s := trial.plan.connections[i].source) in names}
+        numbers = trial.plan.numbers
+        senders = {numbers[s] for i in gathering if (s := trial.plan.connections[i].source) in numbers}
         # when the spikes of each neuron were sent, side by side
         self.listed = {
             p: Buffer(f"p{p}_sent_at", (trial.plan.populations[p].size, f"p{p}_room"), "int", "stored")

@@ -11,9 +11,6 @@ import numpy as np
 
 from ...program.nodes import Buffer
 
-KINDS = {"double": "float64", "int": "int32", "long": "int64", "bits": "uint32", "key": "uint64", "short": "uint16"}
-KINDS |= {"half": "uint16"}
-"""C types of buffers -> those of NumPy; "real" is the engine's, "half" the bits of a float16."""
 Arrays = Mapping[str, Any]
 PYTHON = (ctypes.c_void_p * 3)(
     *(
@@ -55,7 +52,7 @@ class TrialCall:
 
     def __init__(self, source: Source, real: np.dtype, shape: Callable[[Buffer, Arrays], tuple[int, ...]]) -> None:
         self._shape, self._buffers = shape, list(source.arrays)
-        self._kinds = [np.dtype(KINDS.get(b.kind, real)) for b in self._buffers]
+        self._kinds = [np.dtype(b.type_in_numpy(real)) for b in self._buffers]
         self._absent = [np.zeros(1, k) if b.role == "host" else None for b, k in zip(self._buffers, self._kinds)]
         self._names = [b.name for b in self._buffers]
         self._passed: list[Any] = [_NOTHING] * len(self._buffers)  # arrays of the call before

@@ -23,7 +23,6 @@ from ...program.outer import on_host
 from ...program.population import RECORD, RECORDED
 from ...program.trial import Trial
 from ...regularisers.record import SpikePush
-from .call import KINDS
 from .currents import CurrentBatch, Drives
 from .data import Data
 from .engine import Engine, diverged
@@ -115,7 +114,7 @@ class ProgramEngine(Engine):
         """The observed spikes of a batch, by the names of their buffers."""
         given = Arrays()
         for name, spikes in self._observed.items():
-            i = self._numbers[name]
+            i = self.plan.numbers[name]
             if self.plan.spike_times == "exact":
                 start = np.searchsorted(spikes.sample, np.arange(batch + 1))
                 lists = {"times": spikes.time, "neurons": spikes.neuron.astype(np.int32), "start": start}
@@ -250,13 +249,13 @@ class ProgramEngine(Engine):
 
     def _read(self, out: Arrays, loss: LossRecord) -> tuple[np.ndarray, np.ndarray]:
         """(B, K) the readouts of a loss, and whether an output has one."""
-        index = self._numbers[loss.output]
+        index = self.plan.numbers[loss.output]
         readout, at_times = out[f"p{index}_w_r"].astype(np.float64), loss.of_spikes and loss.readout != "count"
         return readout, out[f"p{index}_w_first"] >= 0 if at_times else np.ones(readout.shape, bool)
 
     def _others(self, out: Arrays, loss: LossRecord) -> Arrays:
         """name -> further readouts of a loss, inf where an output has none; of a trial in two calls."""
-        index = self._numbers[loss.output]
+        index = self.plan.numbers[loss.output]
         readouts = {n: out[f"p{index}_w_r_{n}"].astype(np.float64) for n in loss.also}
         if "first_spike" in readouts:
             readouts["first_spike"][out[f"p{index}_w_first"] < 0] = np.inf
@@ -264,14 +263,9 @@ class ProgramEngine(Engine):
 
     def rows(self) -> list[str]:
         """Buffers that the host reads of a trial in two calls, though they are not results: V at every step."""
-        return [f"p{self._numbers[loss.output]}_w_r_trace" for loss in self.plan.losses if "trace" in loss.also]
+        return [f"p{self.plan.numbers[loss.output]}_w_r_trace" for loss in self.plan.losses if "trace" in loss.also]
 
     # inputs
-
-    @cached_property
-    def _numbers(self) -> dict[str, int]:
-        """Population -> its number."""
-        return {p.name: i for i, p in enumerate(self.plan.populations)}
 
     @cached_property
     def _losses(self) -> list[tuple[str, LossRecord]]:
@@ -343,7 +337,7 @@ class ProgramEngine(Engine):
         """Of noise and dropout."""
         which = {"noise": "noise_key", "dropout": "dropout"}
         keys = self.stochastic_keys(data, samples).items()
-        return {f"p{self._numbers[name]}_{which[kind]}": key for (kind, name), key in keys}
+        return {f"p{self.plan.numbers[name]}_{which[kind]}": key for (kind, name), key in keys}
 
     def _batch_of_currents(self, data: Data, samples: np.ndarray) -> CurrentBatch:
         """The currents of a batch, times their weights as they are run."""
@@ -356,7 +350,7 @@ class ProgramEngine(Engine):
     def _drives(self, data: Data, samples: np.ndarray) -> Arrays:
         """The drives of every step, by the names of their buffers."""
         self._batch = self._batch_of_currents(data, samples)
-        return {f"p{self._numbers[name]}_{r}_drive": self._padded(u) for (name, r), u in self._batch.means.items()}
+        return {f"p{self.plan.numbers[name]}_{r}_drive": self._padded(u) for (name, r), u in self._batch.means.items()}
 
     def _padded(self, drive: np.ndarray) -> np.ndarray:
         """(B, K, N) as generated code reads it, of drives and of observed spikes."""
@@ -440,7 +434,7 @@ class ProgramEngine(Engine):
     def _by_drive(self, out: Arrays, part: str, drives: Drives) -> Drives:
         """dL/d(drive), without padding; part: the array that a drive stands in."""
         sizes = {p.name: p.size for p in self.plan.populations}
-        return {(name, r): out[f"p{self._numbers[name]}_w_{r}_by_{part}"][..., : sizes[name]] for name, r in drives}
+        return {(name, r): out[f"p{self.plan.numbers[name]}_w_{r}_by_{part}"][..., : sizes[name]] for name, r in drives}
 
     def _spikes(self, out: Arrays) -> Mapping[str, Spikes]:
         spikes = {}
@@ -467,7 +461,7 @@ class ProgramEngine(Engine):
         return tuple(a if isinstance(a, int) else lengths[a] for a in axes)
 
     def kind(self, buffer: Buffer) -> np.dtype:
-        return np.dtype(KINDS.get(buffer.kind, self.dtype))
+        return np.dtype(buffer.type_in_numpy(self.dtype))
 
 
 class LoopEngine(ProgramEngine):

@@ -377,7 +377,7 @@ class CudaEngine(ProgramEngine):
             return super()._given(batch)
         given = Arrays()
         for name, spikes in self._observed.items():
-            i, size = self._numbers[name], self.plan.population(name).size
+            i, size = self.plan.numbers[name], self.plan.population(name).size
             key = spikes.sample * size + spikes.neuron
             counts, order = np.bincount(key, minlength=batch * size), np.argsort(key, kind="stable")
             most = -(-max(counts.max(initial=0), 1) // 8) * 8
@@ -396,7 +396,9 @@ class CudaEngine(ProgramEngine):
         found = {f"p{i}_arrivals": 1 for i in range(len(self.plan.populations))}
         for k, c in enumerate(self.plan.connections):
             # with delays of their own, the routes of a source are arrivals of their own
-            found[f"p{self._numbers[c.target]}_arrivals"] += room[c.source] * (self._routes.most[k] if c.delays else 1)
+            found[f"p{self.plan.numbers[c.target]}_arrivals"] += room[c.source] * (
+                self._routes.most[k] if c.delays else 1
+            )
         return found
 
     def lengths(self, arguments: Mapping[str, Any]) -> dict[str, int]:

@@ -414,10 +414,10 @@ class NativeEngine(InPieces):
         self._batch = batch = self._batch_of_currents(data, samples)
         arguments = Arrays()
         for name, edges in batch.edges.items():
-            i = self._numbers[name]
+            i = self.plan.numbers[name]
             arguments |= {f"p{i}_change_times": edges[:-1], f"p{i}_changes": len(edges) - 1}
         for part, drives in (("drive", batch.starts), ("rise", batch.slopes)):
-            arguments |= {f"p{self._numbers[name]}_{r}_{part}": self._padded(u) for (name, r), u in drives.items()}
+            arguments |= {f"p{self.plan.numbers[name]}_{r}_{part}": self._padded(u) for (name, r), u in drives.items()}
         return arguments
 
     def _collect_currents(self, out: Arrays) -> None:
@@ -454,11 +454,11 @@ class NativeEngine(InPieces):
     # results
 
     def _read(self, out: Arrays, loss: LossRecord) -> tuple[np.ndarray, np.ndarray]:
-        readout = out[f"p{self._numbers[loss.output]}_w_r"]  # infinite where an output has none
+        readout = out[f"p{self.plan.numbers[loss.output]}_w_r"]  # infinite where an output has none
         return readout, np.isfinite(readout)
 
     def _others(self, out: Arrays, loss: LossRecord) -> Arrays:
-        return {n: out[f"p{self._numbers[loss.output]}_w_r_{n}"] for n in loss.also}
+        return {n: out[f"p{self.plan.numbers[loss.output]}_w_r_{n}"] for n in loss.also}
 
     def _guarded(self, out: Arrays) -> int:
         return int(out["guarded"].sum())

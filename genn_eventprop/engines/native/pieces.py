@@ -12,7 +12,6 @@ from ...codegen.cpp.context import streams
 from ...errors import EngineError
 from ...plan import Plan
 from ...program.nodes import Buffer
-from ..contract.call import KINDS
 from .memory import aligned
 from .threads import BACKWARDS, FORWARDS, Program
 
@@ -47,7 +46,7 @@ class NativePieces:
         return self.program.call.arrays(arguments | inputs, memory)
 
     def _new(self, b: Buffer, arguments: Mapping[str, Any]) -> np.ndarray:
-        return aligned(self.shape(b, arguments), np.dtype(KINDS.get(b.kind, self.dtype)))
+        return aligned(self.shape(b, arguments), np.dtype(b.type_in_numpy(self.dtype)))
 
     def copied(self, population: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As of `Program.copied`, the spikes that the last call has recorded."""

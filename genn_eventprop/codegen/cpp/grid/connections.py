@@ -44,9 +44,6 @@ class Connections:
         fed = [(c, row) for o in trial.feedback for c, part, row in o.terms if part not in EVALUATED]
         self.caused = [(self.plan.connections[c], row) for c, row in fed]  # connections of neurons, rows of D
 
-    def _number(self, c: ConnectionRecord) -> int:
-        return [p.name for p in self.plan.populations].index(c.target)
-
     def known(self, c: ConnectionRecord) -> bool:
         """Whether all that arrives is summed before the first step: spikes of the input, through dense rows."""
         # such a sum goes from target to target, whose sums of all steps stay in the first cache; rings of single steps
@@ -208,7 +205,7 @@ class Connections:
         """Name of a connection -> rows of lambda . e that hold what arrives until they are written, so that a trial goes
         through less memory."""
         keeping = [c for c in self.plan.connections if self._keeps(c) and c.trainable]
-        rows = [(c.name, self._along(self._number(c), c.receptor)) for c in keeping]
+        rows = [(c.name, self._row(c, "along")) for c in keeping]
         return dict({along.name: (owner, along) for owner, along in reversed(rows)}.values())
 
     def _kept(self, c: ConnectionRecord, part: str) -> str:
@@ -261,9 +258,6 @@ class Connections:
             )
         return f"gather_dots<{self._template(c, part)}>(feedback, {self._synapses(c)}, index, count, {row});\n"
 
-    def _along(self, population: int, receptor: str) -> Buffer:
-        return self.scopes[population].table[name("w", f"along_{receptor}")].buffer
-
     def one_row(self) -> set[str]:
         """Names of rows that nothing is gathered from but weights of tables with one delay, step by step; and of those of
         D that dendritic delays alone look back to, through a window."""
@@ -271,7 +265,7 @@ class Connections:
         single, more = set[str](), set[str]()
         for c in (c for c in self.plan.connections if c.trainable):
             rows = single if c.delays is None and (c.listed or self._cut(c)) else more
-            rows.add(self._along(self._number(c), c.receptor).name)
+            rows.add(self._row(c, "along").name)
         more |= {b.name for o in self.births for b in (*(b for _, _, b in o.terms), *(b for _, b in o.moving))}
         late = [(self.plan.connections[i], b) for i, terms in self.terms.items() for _, b in terms]
         for c, b in (*self.caused, *late):
@@ -285,7 +279,7 @@ class Connections:
 
     def blocks(self, c: ConnectionRecord) -> str:
         """Where the rows for the gradient of a connection stand in blocks of columns; "" if they stand as they are."""
-        along = self._along(self._number(c), c.receptor).name if c.trainable else ""
+        along = self._row(c, "along").name if c.trainable else ""
         return f"work.{along}_blocks" if self._cut(c) and along in self.memory.one_row else ""
 
     def _all_blocks(self) -> dict[str, ConnectionRecord]:
@@ -296,7 +290,7 @@ class Connections:
         """At a step backwards, appends its rows to the blocks."""
         text = ""
         for blocks, c in self._all_blocks().items():
-            row = self._rows(self._number(c), "along", c.receptor)
+            row = self._rows(c, "along")
             text += f"store_blocks<{self._width(c)}>({blocks}, {row}, step, n_steps);\n"
         return text
 
@@ -314,8 +308,12 @@ class Connections:
             text += f"gather_row<{self._width(c)}>({arguments});\n"
         return text
 
-    def _rows(self, population: int, what: str, receptor: str) -> str:
-        return self.memory.pointer(self.scopes[population].table[name("w", f"{what}_{receptor}")].buffer)
+    def _row(self, c: ConnectionRecord, what: str) -> Buffer:
+        """A row of the targets of a connection, of its receptor: "along", lambda . e, or "D"."""
+        return self.scopes[self.plan.numbers[c.target]].table[name("w", f"{what}_{c.receptor}")].buffer
+
+    def _rows(self, c: ConnectionRecord, what: str) -> str:
+        return self.memory.pointer(self._row(c, what))
 
     def _terms(self, c: ConnectionRecord) -> tuple[tuple[str, Buffer], ...]:
         """What the gradient of learned delays is made of: (part, row)."""
@@ -330,7 +328,7 @@ class Connections:
 
     def _worth(self, c: ConnectionRecord) -> list[tuple[str, list[str]]]:
         """Of a dense connection with delays of single synapses, (part of the weights, rows that gradients are sums of)."""
-        rows = [self._rows(self._number(c), "along" if n == "w" else "D", c.receptor) for n in _learned(c)]
+        rows = [self._rows(c, "along" if n == "w" else "D") for n in _learned(c)]
         others = [(part, [self.memory.pointer(b)]) for part, b in self._terms(c) if part != "all"]
         return [("all", rows), *others]
 
@@ -404,10 +402,10 @@ class Connections:
 
     def gather_listed(self, c: ConnectionRecord) -> str:
         """Gradients of listed synapses through the `count` sources in `index`, at a step backwards; as in `send`."""
-        table, i, (w, d) = f"args.{self._name(c)}", self._number(c), self._places(c)
+        table, (w, d) = f"args.{self._name(c)}", self._places(c)
         where, call, code = f"{table}_own ? nullptr : {table}", f"{self._synapses(c)}, index, count", ""
         if c.trainable:
-            along = self._along(i, c.receptor)
+            along = self._row(c, "along")
             row = f"{self.memory.pointer(along)} + {self.memory.row_of(along, 'step')} * {self._width(c)}"
             if c.windows is not None:
                 return f"{windows_of(c.windows, table)}.gather({w}, index, count, {row});\n"
@@ -419,10 +417,10 @@ class Connections:
         return code
 
     def _gather_axonal(self, c: ConnectionRecord, w: str, d: str) -> str:
-        i, np_ = self._number(c), self._width(c)
+        np_ = self._width(c)
         code = f"delay_by_source(by, args.{self._name(c)}_delays, {c.pre}, n_steps);\n"
         if c.trainable:
-            code += f"gather_gradient<{np_}>({w}, {self._rows(i, 'along', c.receptor)}, by, {c.pre}, false);\n"
+            code += f"gather_gradient<{np_}>({w}, {self._rows(c, 'along')}, by, {c.pre}, false);\n"
         for part, b in () if self._summed(c) else self._terms(c):
             arguments = f"{d}, args.{self._name(c)}_weight, {self.memory.pointer(b)}, by, {c.pre}"
             code += f"gather_axonal<{PARTS[part]}, {np_}>({arguments});\n"
@@ -433,7 +431,7 @@ class Connections:
         if self._summed(c):
             text = f"add_to_places<{np_}>({d}, work.{self._name(c)}_caused, args.{self._name(c)}_order);\n"
         if c.trainable:
-            rows = f"{w}, {self._rows(self._number(c), 'along', c.receptor)}, work.series, work.waiting"
+            rows = f"{w}, {self._rows(c, 'along')}, work.series, work.waiting"
             spikes = f"args.{self._name(c)}_delays, by, {c.pre}, n_steps, args.ahead"
             text += f"gather_dendritic<{np_}>({rows}, {spikes}, {self.begins(c)});\n"
         return text

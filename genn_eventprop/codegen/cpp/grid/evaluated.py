@@ -37,25 +37,14 @@ from ....program.operations import EVALUATED
 from ....program.passes import lists
 from ....program.readouts.integral import Integral
 from ....program.trial import Birth, Feedback, FeedInput, GatherDelays, Trial
-from ...printer import CPP
-from ...statements import Spelling, Writer
+from ...statements import Spelling
 from ..context import Context, padded, stream
 from .compare import CONSTANTS
 from .connections import tables
-from .lanes import LoopExpressions, VectorLoopWriter
+from .lanes import ScalarWriter, VectorLoopWriter
 from .memory import Memory
 
 AHEAD, COUNT, SPIKE = symbol("args.ahead"), symbol("count"), symbol("r")
-
-
-class LoopWriter(Writer):
-    """The text of loops that run in the precision of the network."""
-
-    expressions = LoopExpressions
-
-    def __init__(self, spelling: Spelling, kernel: Kernel, double: bool = False) -> None:
-        super().__init__(spelling, kernel, double=double)
-        self.dialect = self.dialect if double else CPP
 
 
 class Synapses(Lowering):
@@ -141,7 +130,7 @@ class Evaluated:
             return self.loops.list(f"work.{b.name}.start", "int"), self.loops.list(f"work.{b.name}.neuron", "int")
 
         spelling = Spelling(self.memory.element, lambda *_: "", CONSTANTS, buffers=self.loops.buffers)
-        return LoopWriter(spelling, Kernel((), {})).block(lists(body, of))
+        return ScalarWriter(spelling, Kernel((), {}), double=False).block(lists(body, of))
 
     # spikes
 

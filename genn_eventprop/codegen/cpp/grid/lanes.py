@@ -92,9 +92,10 @@ class VectorLoopWriter(Writer):
 
 
 class ScalarWriter(Writer):
-    """The text of code that runs once a trial, in double precision."""
+    """The text of plain code, in the precision of the network or, as of what runs once a trial, in double precision."""
 
     expressions = LoopExpressions
 
     def __init__(self, spelling: Spelling, kernel: Kernel, double: bool = True) -> None:
         super().__init__(spelling, kernel, double=double)
+        self.dialect = self.dialect if double else CPP

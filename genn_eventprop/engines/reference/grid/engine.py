@@ -85,7 +85,7 @@ class Loops(Lowering):
     def _arrivals(self, i: int, body: Body) -> Body:
         if self._from_input(i):
             return self.input_arrivals(i, body)
-        spikes = self.trial.spikes[self.places[self.plan.connections[i].source]]
+        spikes = self.trial.spikes[self.plan.numbers[self.plan.connections[i].source]]
         return [Entries(SOURCE, spikes, STEP if self.trial.delays[i] else STEP - self.delay(i), tuple(body))]
 
     def in_time(self, i: int, body: Body, each_synapse: bool = True) -> Body:
@@ -113,7 +113,7 @@ class Loops(Lowering):
         if self._from_input(i):
             spikes: Statement = self._of_step(NOW, self._of_channel(i, self.buffers["channels"].at(INPUT), body))
         else:
-            spikes = Entries(SOURCE, self.trial.spikes[self.places[c.source]], NOW, tuple(body))
+            spikes = Entries(SOURCE, self.trial.spikes[self.plan.numbers[c.source]], NOW, body)
         return Range(NOW, sp.Integer(start), stop, (spikes,), kind="long")
 
     def each_sent(self, i: int, body: Body) -> Body:
