@@ -30,7 +30,8 @@ def test_the_shell_completes_commands_and_options(tmp_path, capsys):
         (["train", "yin_yang", "--spike-t"], {"--spike-times"}),
         (["train", "shd", "--hold"], {"--hold-out"}),
         (["export", "--nir"], {"--nir-dialect"}),
-        (["report", "--"], {"--help", "--markdown", "--paired", "--no-paired"}),
+        (["report", "--pa"], {"--paired", "--page"}),
+        (["report", "--no-p"], {"--no-paired"}),
     ):
         command = ["bash", "-c", ASK, "ask", str(tmp_path / "completion"), "genn-eventprop", *words]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path}, check=True)
