@@ -43,7 +43,8 @@ class Task:
     """Settings of a set.
 
     Args:
-        page: experiment. settings: of all networks. delays: of those with learned delays besides.
+        page: experiment. settings: of all networks. delays: of those with learned delays besides. ternary: of those
+            that are trained as ternary besides.
         readout: of the PyTorch network, as of ours: "max" of V over time, or its mean ("sum", "sum_weigh_exp").
         rate: its learning rate (Adam, cosine). dropout: of its input spikes in training. torch: other settings of it.
     """
@@ -53,6 +54,7 @@ class Task:
     delays: dict[str, Any]
     readout: str
     rate: float
+    ternary: dict[str, Any] = field(default_factory=dict)
     dropout: float = 0.0
     torch: dict[str, Any] = field(default_factory=dict)
 
@@ -64,6 +66,8 @@ TASKS = {
          "hidden_weight": (2.2, 1.0), "output_weight": (0.0, 0.3), "learning_rate": 0.02, "decay": 0.83},
         {"delays": "synaptic(high=5, max=30)", "delay_learning_rate": 1.0},
         "sum", 0.02,
+        # at the rates of numbers, half of the hidden neurons fall silent as ternary weights jump
+        ternary={"hidden_learning_rate": 0.002, "delay_learning_rate": 0.3},
     ),
     "latency MNIST": Task(
         latency_mnist,
@@ -92,8 +96,9 @@ NETWORKS = {
 
 def config_of(task: Task, seed: int, network: str) -> ExperimentConfig:
     delays = task.delays if network in ("delays", "ternary", "ternary_rounded") else {}
+    ternary = task.ternary if network == "ternary" else {}
     profile = network.partition("_")[0] if network not in ("float32", "delays") else None
-    return task.page.Config(**task.settings | delays, seed=seed, profile=profile, threads=1)
+    return task.page.Config(**task.settings | delays | ternary, seed=seed, profile=profile, threads=1)
 
 
 def accuracy(hits: list[np.ndarray]) -> float:
