@@ -424,6 +424,7 @@ def calibration_benchmark():
     return calibration
 
 
+@pytest.mark.ci
 def test_the_model_s_own_run_has_no_deviation_of_a_jump_either():
     """A crossing that touches the threshold: beyond the end of the fit the spike comes with the next current, and the
     slopes there are those of a gorge, by which v_reset would be 28 deviations off."""
@@ -434,6 +435,7 @@ def test_the_model_s_own_run_has_no_deviation_of_a_jump_either():
     assert all(0.2 < abs(z) < 3.5 for z in row["z"].values()), row["z"]
 
 
+@pytest.mark.ci
 def test_steps_that_run_into_a_jump_go_on_along_it():
     """They ended where the loss is 41 higher than at the truth, and v_reset 49 deviations off."""
     calibration = calibration_benchmark()
@@ -451,6 +453,7 @@ def test_a_draw_that_starts_above_the_threshold_hides_no_other():
     own.close()
 
 
+@pytest.mark.ci
 def test_where_the_forced_model_is_led_astray_the_own_run_is_found_spike_by_spike():
     """Jitter of measured spikes leads it to where its own run has 3 spikes too few and 5 too many."""
     calibration = calibration_benchmark()
@@ -554,6 +557,7 @@ def task_of(cell, **options):
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
+@pytest.mark.one_in(2)
 def test_a_fit_goes_on_after_each_stage_as_if_it_had_not_stopped(noise, tmp_path):
     """With noise of V the last steps are many, and the model by itself has the spikes or has not."""
     cell = step_cell()

@@ -27,6 +27,7 @@ def adapting():
     return simulate(ALIF(tau_B=60.0, b_jump=0.5), current, dt=0.5)
 
 
+@pytest.mark.ci
 def test_a_model_that_is_no_such_cell_explains_more_than_the_forced_one(adapting, monkeypatch):
     monkeypatch.setenv("GENN_EVENTPROP_CXXFLAGS", "-O2")  # runs more than it compiles
     searched = fit(LIF, adapting, **SETTINGS)

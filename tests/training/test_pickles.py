@@ -64,6 +64,7 @@ def test_a_neuron_of_the_zoo(name):
 
 
 @pytest.mark.parametrize("engine", ["native", "c99", "reference_clock", "reference_event"])
+@pytest.mark.one_in(2)
 def test_an_engine_gives_the_same_gradients(engine):
     exact = engine == "reference_event"
     first = trainer(engine=engine, spike_times="exact" if exact else "grid", dt=1.0).engine
@@ -85,6 +86,7 @@ def test_a_network_makes_the_same_trainer():
 
 @pytest.mark.parametrize("copied", [again, copy.deepcopy])
 @pytest.mark.parametrize("spike_times", ["auto", "grid"])
+@pytest.mark.one_in(2)
 def test_a_trainer_goes_on_to_the_same_bits(copied, spike_times, tmp_path):
     whole, first = (trainer(spike_times=spike_times, callbacks=[EarlyStopping(9)]) for _ in range(2))
     for each in (whole, first):

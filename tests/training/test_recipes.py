@@ -68,6 +68,7 @@ KINDS = (of_counts, of_times, of_values, of_curves)
 
 
 @pytest.mark.parametrize("make", KINDS)
+@pytest.mark.one_in(2)
 def test_data_that_nobody_has_seen_learn_without_a_setting(make, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     data = make(np.random.default_rng(11), 90, 3)
@@ -87,6 +88,7 @@ def test_data_that_nobody_has_seen_learn_without_a_setting(make, tmp_path, monke
 
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("tested", [False, True])
+@pytest.mark.one_in(4)
 def test_trainer_auto_is_the_command_in_python(make, tested, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(7)
@@ -185,6 +187,7 @@ def test_settings_that_trainer_auto_cannot_carry_out_are_refused(capsys):
         plain.fit()
 
 
+@pytest.mark.ci
 def test_a_run_of_a_recipe_is_a_run_like_any(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     of_curves(np.random.default_rng(3), 40, 2).save("data.npz")

@@ -66,6 +66,7 @@ def spikes(trainer, events, epochs):
     "loss, settings",
     [(FirstSpikeCrossEntropy, {"silent": "exclude"}), (IntegratedVoltageCrossEntropy, {})],
 )
+@pytest.mark.one_in(2)
 def test_weights_that_are_too_small(train, capsys, loss, settings):
     """Also where the outputs are silent and the loss leaves them out, so that no birth would change it."""
     text = told(trainer(loss, **settings), train, capsys)

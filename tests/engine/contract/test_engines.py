@@ -63,9 +63,8 @@ def test_the_default_part_is_a_part():
     assert all(set(names) <= set(PROBLEMS) for names in QUICK.values()) and QUICK.keys() == ENGINES.keys()
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize(("engine", "name"), CASES, indirect=["engine"])
-@pytest.mark.one_in(2)
 def test_every_problem_is_as_on_the_clocked_reference(engine, name):
     plan, events = PROBLEMS[name]()
     if refused(engine, plan):
