@@ -2,8 +2,8 @@
 
     python benchmarks/device_in_the_loop.py --seeds 1-5 --out runs/device
     python benchmarks/device_in_the_loop.py --seeds 1-5 --out runs/device_alif --neuron ALIF
-    python benchmarks/device_in_the_loop.py --seeds 1 --out runs/device_adex --neuron AdEx --hidden 60 --epochs 4 \\
-        --train-size 1000 --learning-rate 0.02
+    python benchmarks/device_in_the_loop.py --seeds 1 --out runs/device_adex --neuron AdEx --hidden 200 --epochs 8 \\
+        --train-size 2000 --learning-rate 0.02
 
 For each seed, which is also that of the device: the ideal network; that network run on the device; the network trained
 with the device in the loop. Other settings are those of the page `device_in_the_loop`. A seed that is in OUT is not run
