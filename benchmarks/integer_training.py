@@ -77,7 +77,7 @@ TASKS = {
     ),
     "spoken digits": Task(
         spoken_digits,
-        {**spoken_digits.QUICK, "epochs": 20, "hidden": (64,), "validation": 0.2, "dt": 4.0},
+        {**spoken_digits.QUICK, "epochs": 10, "hidden": (64,), "validation": 0.2, "dt": 4.0},
         {"delays": "synaptic(high=20, max=60)", "delay_learning_rate": 0.3},
         "sum_weigh_exp", 0.005,
     ),
