@@ -63,7 +63,7 @@ def engines(selftest: str = "", report: Path | None = None, features: bool = Fal
         selftest: Compare this engine with the reference on representative networks, and time it; exit with status 1 if
             it fails.
         report: File for the self-test report; default: genn-eventprop-selftest-ENGINE.txt.
-        features: Print a table in Markdown of what each engine runs instead.
+        features: Instead, print which engine runs what, as a table in Markdown.
     """
     from ..engines import availability
     from ..engines.feature_table import feature_table
