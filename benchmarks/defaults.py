@@ -181,6 +181,32 @@ def _times_alone(events: Events) -> Events:
     return Events.from_samples(samples, 70, events.labels, sort=True)
 
 
+def stream(data: Path, wheel: Path) -> Sets:
+    """Spoken digits one after the other with pauses, in windows of 400 ms: which is heard longest, or none."""
+
+    def windows(events: Events, rng: np.random.Generator) -> Events:
+        times, channels, said, now = [], [], [], 0.0
+        for i in rng.permutation(len(events)):
+            now += rng.uniform(0, 400)
+            t, c = events.sample(i)
+            times, channels = [*times, now + t], [*channels, c]
+            said.append((now, now + t[-1], events.labels[i]))
+            now += t[-1]
+        t, c, samples, labels = np.concatenate(times), np.concatenate(channels), [], []
+        begins, ends, digits = map(np.array, zip(*said))
+        for start in np.arange(0.0, now - 400, 400):
+            inside = slice(*np.searchsorted(t, (start, start + 400)))
+            samples.append((t[inside] - start, c[inside]))
+            heard = np.clip(np.minimum(ends, start + 400) - np.maximum(begins, start), 0, None)
+            labels.append(digits[heard.argmax()] if heard.max() > 100 else 10)
+        groups = np.arange(len(samples)) // 25  # of ten seconds each
+        return Events.from_samples(samples, events.n_channels, labels, groups=groups)
+
+    path = data / "fsdd/fsdd_spikes_700ch.npz"
+    rng = np.random.default_rng(5)
+    return windows(_some(fsdd.load(path, "train")), rng), windows(fsdd.load(path, "test"), rng)
+
+
 def braille(data: Path, wheel: Path) -> Sets:
     """Twelve taxels as they were recorded, 0 to 255; every fifth repetition is the test, as in the page."""
     with np.load(data / "braille/braille_taxel.npz") as file:
@@ -208,6 +234,7 @@ ROWS = {
     "spoken_digits": Row(spoken()),
     "spoken_times": Row(spoken(times_only=True)),
     "speakers": Row(spoken(speakers=True)),
+    "stream": Row(stream),
     "digits": Row(tabular("digits")),
     "digits_latency": Row(tabular("digits", latency=True)),
     "iris": Row(tabular("iris")),
