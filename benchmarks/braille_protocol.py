@@ -16,6 +16,7 @@ import argparse
 import os
 import statistics
 from pathlib import Path
+from typing import Any
 
 from result_file import add_row
 from seeds import seeds_of
@@ -61,7 +62,7 @@ def main() -> None:
         for seed in asked.seeds:
             train, validation, test = parts(events, seed)
             for name, recurrent in (("recurrent", True), ("feed-forward", False)):
-                shape = {"hidden": (450,), "recurrent": recurrent, "duration": DURATION, "dt": STEP}
+                shape: dict[str, Any] = {"hidden": (450,), "recurrent": recurrent, "duration": DURATION, "dt": STEP}
                 config = Config(**shape, epochs=asked.epochs, seed=seed, threads=1)
                 experiment = layered(config, train, validation, test, braille.class_names(path))
                 experiment.trainer.callbacks.clear()

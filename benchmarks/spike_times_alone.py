@@ -55,6 +55,7 @@ def run(train: Events, tests: Mapping[str, Events], settings: Mapping[str, Any])
             trainer, sets = experiment.trainer, experiment
             trainer.callbacks.clear()
             trainer.fit(sets.train, sets.validation, None, epochs=settings["epochs"])
+        assert experiment.test is not None
         found[name] = 100 * trainer.evaluate(experiment.test).accuracy
     trainer.close()
     return found | {"s": time.process_time() - start}
