@@ -28,6 +28,9 @@ EPOCHS = 20
 LEAST_GROUPS, LEAST_VALIDATION = 5, 100
 """Groups from which whole ones are held out; samples that a validation set must have to choose weights by."""
 
+TAIL, LATE = 1.4, 0.1
+"""Length of a trial in units of its data where more than a share `LATE` is told apart by their last fifth."""
+
 Chosen = Mapping[str, Any]
 
 
@@ -223,6 +226,13 @@ RULES: tuple[Rule, ...] = (
         "{samples} samples", "noise of 0.3: scikit-learn's digits 93.7 to 96.2 %, wine 90 to 93 %, OSULeaf 56 to 64 % "
         "(validation); of 0.3, 0.6 and 1 where a third is told apart: shuffled MNIST-1D 38.4, 40.8 and 38.0 %",
         lambda f: f.kind == "currents" and "z_score" in encoding_of(f),
+    ),
+    Rule(
+        "duration", lambda f, c: _rounded(TAIL * f.duration), "the longest sample ends at {duration:.4g} ms; without "
+        "its last fifth an encoding shows {late:.0%} less, and silence after it lets that reach the output",
+        "letters of braille cut at 1275 ms (validation, two seeds): 81 % without silence, 96 with; of nine other sets "
+        "none loses more than 4 % without its last fifth, and with silence they change by -1.8 to 4 %",
+        lambda f: f.late > LATE,
     ),
     Rule(
         "duration", lambda f, c: _rounded(1.01 * f.duration), "the longest sample ends at {duration:.4g} ms",

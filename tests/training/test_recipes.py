@@ -64,6 +64,17 @@ def of_classes(x: np.ndarray, labels: np.ndarray) -> float:
     return max(predicted(x, answers, lambda y: float(np.mean(y.argmax(1) == labels))))
 
 
+def of_ends(rng: np.random.Generator, samples: int, classes: int) -> Events:
+    """Nothing but the channels that spike at the very end says the class."""
+    channels, labels = 24, np.arange(samples) % classes
+    own, each = np.random.default_rng(9).random((classes, channels)) < 0.4, []
+    for k in labels:
+        c = np.concatenate([rng.integers(0, channels, 30), np.flatnonzero(own[k] ^ (rng.random(channels) < 0.05))])
+        t = np.concatenate([rng.uniform(0, 100, 30), rng.uniform(93, 100, len(c) - 30)])
+        each.append((np.sort(t), c[np.argsort(t)]))
+    return Events.from_samples(each, channels, labels)
+
+
 KINDS = (of_counts, of_times, of_values, of_curves)
 
 
@@ -229,6 +240,25 @@ def test_every_reason_is_true_and_every_setting_can_be_used(make, seed):
     channels = f"{data.n_channels} channel{'s' * (data.n_channels != 1)}"
     assert f"{len(data)} samples of {facts.kind}, {channels}, " in str(facts)
     LayeredConfig(**{name: value for name, value in chosen.items() if name in LayeredConfig.__dataclass_fields__})
+
+
+def test_a_trial_goes_on_where_the_end_of_its_data_says_most():
+    rng = np.random.default_rng(1)
+    for make in (of_counts, of_times, of_ends):
+        facts, choices = recipe_of(make(rng, 200, 4), None)
+        (duration,) = (choice for choice in choices if choice.setting == "duration")
+        longer = 1.4 if make is of_ends else 1.01
+        assert duration.value == pytest.approx(longer * facts.duration, rel=0.01)
+        assert ("without its last fifth an encoding shows" in duration.reason) == (make is of_ends)
+        assert (facts.late > 0.4) == (make is of_ends)
+
+
+@pytest.mark.ci
+def test_what_happens_last_is_learned():
+    train, test = (of_ends(np.random.default_rng(seed), 240, 4) for seed in (1, 2))
+    heard = Trainer.auto(train, test, progress=False, threads=1).fit()["test_accuracy"]
+    short = {"duration": 101.0, "dt": 1.01, "tau_mem": 20.2, "tau_syn": 5.05, "tau_mem_output": 20.2}
+    assert heard > 0.8 > 0.6 > Trainer.auto(train, test, progress=False, threads=1, **short).fit()["test_accuracy"]
 
 
 def test_rules_are_data_with_a_measurement():
