@@ -186,7 +186,7 @@ class Optimiser(Averaging):
 
     def scalars(self, step: int, settings: Mapping[str, float]) -> dict[str, float]:
         """The numbers in `code` for update number `step` (1 for the first) with these `settings`, bias corrections
-        folded in, float64."""
+        folded in, float64; their "learning_rate" has been multiplied by "unit", see `relative`."""
         raise NotImplementedError
 
     def check(self, settings: Mapping[str, float], where: str) -> None:
@@ -283,7 +283,7 @@ class Optimiser(Averaging):
         self.steps += 1
         items = []
         for name, settings in self._settings.items():
-            scaled = {**settings, "learning_rate": self.rate_of(name)}
+            scaled = {**settings, "learning_rate": self.rate_of(name), "unit": self.units.get(name, 1.0)}
             scalars = self.scalars(self.steps, scaled)
             if scale:
                 scalars["gradient_scale"] = scale[name]

@@ -75,7 +75,7 @@ class AdamW(Adam):
 
     Args:
         learning_rate, beta1, beta2, epsilon: as for `Adam`.
-        weight_decay: per update, times the learning rate.
+        weight_decay: per update, times the learning rate, with `relative` the one that is given.
         shared: `groups`, `bounds`, `clip_norm`, `average` and `relative`, see `Optimiser`.
 
     Example:
@@ -105,7 +105,7 @@ class AdamW(Adam):
         _not_negative(settings, "weight_decay", where)
 
     def scalars(self, step: int, settings: Mapping[str, float]) -> dict[str, float]:
-        decay = settings["learning_rate"] * settings["weight_decay"]
+        decay = settings["learning_rate"] / settings["unit"] * settings["weight_decay"]
         return {**super().scalars(step, settings), "decay": decay}
 
 

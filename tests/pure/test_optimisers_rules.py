@@ -176,7 +176,7 @@ def test_state_of_another_optimiser_or_shape_is_refused():
         missing.load_state_dict(arrays, info)
 
 
-@given(st.floats(-3, 3), st.integers(0, 2**32 - 1), st.sampled_from([Adam, RMSprop]))
+@given(st.floats(-3, 3), st.integers(0, 2**32 - 1), st.sampled_from([Adam, AdamW, RMSprop]))
 def test_relative_rates_do_not_know_the_unit_of_weights(exponent, seed, make):
     """Weights of another scale, with gradients of the inverse one, move by the same share of their size."""
     rng = np.random.default_rng(seed)
