@@ -63,7 +63,8 @@ def main() -> None:
                 found.setdefault(name, []).append(100 * base[name])
             print(threshold, seed, {n: round(v[-1], 2) for n, v in found.items()}, flush=True)
         spread = [f"{statistics.mean(v):.1f} +- {statistics.stdev(v) if len(v) > 1 else 0:.1f}" for v in found.values()]
-        cells = [f"{threshold:g}", f"{len(events.times) / len(events):.0f}", f"`{chosen['encoding']}`" if chosen["encoding"] else "none", *spread]
+        encoding = f"`{chosen['encoding']}`" if chosen["encoding"] else "none"
+        cells = [f"{threshold:g}", f"{len(events.times) / len(events):.0f}", encoding, *spread]
         print(" | ".join(cells))
         if asked.numbers:
             command = f"python benchmarks/braille_protocol.py --thresholds {threshold:g} --seeds 1-{len(asked.seeds)}"
