@@ -184,14 +184,17 @@ def _columns(path: Path, need: Sequence[str], may: Sequence[str]) -> tuple[dict[
         table[:, i] *= _factor(column, unit, heads[i], path)
     bare = {column for column, unit in zip(found, units) if not unit.strip()}
     if side_by_side:
-        return _below_each_other(found, heads, table, path), bare
+        return _below_each_other(found, numbers, heads, table, path), bare
     return {column: table[:, i] for i, column in enumerate(found)}, bare
 
 
 def _below_each_other(
-    found: Sequence[str], heads: Sequence[str], table: np.ndarray, path: Path
+    found: Sequence[str], numbers: Sequence[int | None], heads: Sequence[str], table: np.ndarray, path: Path
 ) -> dict[str, np.ndarray]:
-    """The columns of a table whose sweeps are side by side, with their numbers: each up to its last value."""
+    """The columns of a table whose sweeps are side by side, with their numbers: each up to its last value.
+
+    Columns with the same numbers belong together, in whatever order they stand; others by their order.
+    """
     of = {column: [i for i, name in enumerate(found) if name == column] for column in dict.fromkeys(found)}
     sweeps = max(map(len, of.values()))
     if "sweep" in of or (several := [c for c, places in of.items() if len(places) not in (1, sweeps)]):
@@ -200,6 +203,11 @@ def _below_each_other(
             f"{path}: {', '.join(heads)} are {sweeps} sweeps side by side, and {len(of[wrong])} of {wrong}; name one "
             "for each, or one for all"
         )
+    named = {column: {numbers[i] for i in places} for column, places in of.items() if len(places) > 1}
+    if len({frozenset(each) for each in named.values()}) == 1:
+        of = {column: sorted(places, key=lambda i: numbers[i] or 0) for column, places in of.items()}
+    elif len(named) == 2 and set.intersection(*named.values()):
+        raise DataError(f"{path}: {', '.join(heads)}: V and the current have other numbers; give both of a sweep one")
     parts: dict[str, list[np.ndarray]] = {column: [] for column in (*of, "sweep")}
     for sweep in range(sweeps):
         columns = {c: table[:, places[min(sweep, len(places) - 1)]] for c, places in of.items()}

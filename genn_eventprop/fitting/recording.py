@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from ..errors import DataError, shown
 
 SAME_STEP = 1e-5
 """Relative difference of steps that are one, written with few digits."""
+SMALLEST_PART = 20
+"""Steps of sweeps have a common one that is no less than this part of the smallest."""
 UPSTROKE, SLOPE_OVER = 10.0, 0.2
 """mV/ms of V over so many ms: half of what is usual for the onset, since V in files is often filtered or sampled
 coarsely, and what it lets in is not as high."""
@@ -383,12 +386,13 @@ def _common_step(steps: Sequence[float], name: str) -> tuple[float, list[int]]:
     """
     if all(abs(dt / steps[0] - 1) < SAME_STEP for dt in steps):
         return steps[0], [1] * len(steps)
-    whole = [round(dt * 1e6) for dt in steps]  # of a millionth of a ms
-    step = math.gcd(*whole)
-    if step * 20 < min(whole):
+    least = min(steps)
+    in_it = [Fraction(dt / least).limit_denominator(SMALLEST_PART) for dt in steps]  # 30 kHz: 3 times in 10 kHz
+    parts = math.lcm(*(n.denominator for n in in_it))
+    if parts > SMALLEST_PART or any(abs(n * least / dt - 1) > SAME_STEP for n, dt in zip(in_it, steps)):
         every = ", ".join(f"{dt:g}" for dt in sorted({*steps}))
         raise DataError(f"recording {name!r}: steps of {every} ms have no common one; sample the sweeps again with one")
-    return step / 1e6, [dt // step for dt in whole]
+    return float(f"{least / parts:.9g}"), [int(n * parts) for n in in_it]
 
 
 def _on_lines(values: np.ndarray, n: int) -> np.ndarray:

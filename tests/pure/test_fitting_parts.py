@@ -180,6 +180,15 @@ def test_sweeps_side_by_side_may_have_one_current(tmp_path):
     assert read_recording(path).voltage.tolist() == [[1, 2], [3, 4]]
 
 
+def test_columns_side_by_side_belong_together_by_their_numbers(tmp_path):
+    path = tmp_path / "cell.csv"
+    path.write_text("time,Vm 1,Vm 2,Im 2,Im 1\n0,1,2,20,10\n1,1,2,20,10\n")
+    assert read_recording(path).current.tolist() == [[10, 10], [20, 20]]
+    assert read_recording(path).voltage.tolist() == [[1, 1], [2, 2]]
+    path.write_text("time,Vm 1,Im 2,Vm 3,Im 4\n0,1,10,2,20\n1,1,10,2,20\n")  # numbers of columns, not of sweeps
+    assert read_recording(path).current.tolist() == [[10, 10], [20, 20]]
+
+
 @pytest.mark.parametrize("dt, digits", [(0.1, 0), (0.05, 1), (0.04, 1), (1 / 30, 2), (0.05, 4)])
 def test_times_may_be_rounded(tmp_path, dt, digits):
     path, t = tmp_path / "cell.csv", np.arange(1000) * dt
@@ -284,6 +293,7 @@ def test_csv_has_sweeps_in_any_order(tmp_path):
         ("time (ms),current (fA)\n0,1\n1,1\n", "unit 'fA' of 'current .fA.' is not one of pa, na"),
         ("time,current,rate\n0,1,5\n1,1,6\n", "the rate changes within a sweep"),
         ("time,Vm 1,Vm 2,Vm 3,Im 1,Im 2\n0,1,1,1,1,1\n", "are 3 sweeps side by side, and 2 of current"),
+        ("time,Vm 1,Vm 2,Im 1,Im 3\n0,1,1,1,1\n", "Vm 1, Vm 2, Im 1, Im 3: V and the current have other numbers"),
         ("time,Vm 1,Vm 2,Im,sweep\n0,1,1,1,0\n", "are 2 sweeps side by side, and 1 of sweep; name one for each"),
     ],
 )
@@ -292,6 +302,12 @@ def test_a_wrong_csv_is_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         read_recording(path)
+
+
+def test_steps_that_are_no_decimals_have_a_common_one():
+    one = Recording.of_sweeps([Recording([1.0, 2.0], 0.1), Recording([3.0, 4.0, 5.0], 0.0333333)])  # 10 and 30 kHz
+    assert one.dt == 0.0333333
+    assert one.samples.tolist() == [6, 3] and one.current[0].tolist() == [1, 1, 1, 2, 2, 2]
 
 
 @given(st.lists(st.tuples(st.integers(2, 9), st.sampled_from([1, 2, 3, 5])), min_size=2, max_size=4), st.booleans())
