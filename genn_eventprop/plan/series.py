@@ -313,7 +313,7 @@ def _functions(d: Derived) -> tuple[dict[str, Function], Function]:
 def _rows(function: Function, values: Mapping[str, np.ndarray], S: int) -> np.ndarray:
     """Numbers (S, k) of a function's k entries; S = 1 if no parameter in them differs between neurons, whatever others
     do."""
-    rows = function(*values.values())[..., 0]
+    rows = np.atleast_2d(function(*values.values())[..., 0])  # (k,) of a model without parameters
     return rows[:1] if S == 1 else np.broadcast_to(rows, (S, rows.shape[-1]))
 
 

@@ -91,3 +91,22 @@ def test_events_of_another_mode_may_be_above_their_threshold():
         ),
         modes=(Mode("up", {"V": "-V / 10"}),),
     )  # fmt: skip
+
+
+def test_a_model_may_have_no_parameters():
+    """On `native` with exact spike times, tables of its threshold were of the wrong shape."""
+    bare = NeuronModel(
+        name="bare", state={"V": 0.0, "I": 0.0}, params={}, dynamics={"V": "(I - V) / 20", "I": "-I / 5"},
+        threshold="V - 1", reset={"V": 0}, input="I",
+    )  # fmt: skip
+    found = []
+    for engine, spike_times in ENGINES[:2]:
+        net = Network()
+        hidden = net.population(bare, 3, "hidden")
+        net.connect(net.input(1), hidden, Dense(np.array([[5.0, 7.0, 9.0]])))
+        plan = make_plan(net, losses.SpikeCountCrossEntropy(hidden), duration=20.0, dt=0.5, spike_times=spike_times)
+        made = engines.create(plan, net.initial_parameters(1), engine=engine)
+        made.run(made.load(EVENTS), [0], training=True)
+        found.append(made.gradients["input_hidden.weight"].copy())
+        made.close()
+    assert np.abs(found[0]).min() > 0 and np.allclose(*found, rtol=1e-5)
