@@ -72,7 +72,8 @@ def train_data(path: Path, arguments: Sequence[str], program: str) -> None:
         train, test, _ = open_data(path)
         facts, choices = recipe_of(train, test)
         say(f"{path}: {facts}")
-        for choice in choices:
+        given = {word.partition("=")[0].removeprefix("--").replace("-", "_").removeprefix("no_") for word in arguments}
+        for choice in (choice for choice in choices if choice.setting not in given):
             say(f"  {choice}")
         chosen |= {choice.setting: choice.value for choice in choices}
     if to := _value_of("--settings", arguments):

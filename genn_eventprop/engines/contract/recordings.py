@@ -218,7 +218,7 @@ class RecordingRunner:
         if states < 0:
             raise EngineError(
                 f"memory={self.memory / 1e6:g} MB is too little for pieces of {self.steps} steps: they need "
-                f"{fixed / 1e6:.1f} MB; use shorter pieces (chunk=) or more memory"
+                f"{fixed / 1e6:.3g} MB; use shorter pieces (chunk=) or more memory"
             )
         return Forecast(pieces, steps, states, fixed + states * state, runs(pieces, states) / pieces)
 
