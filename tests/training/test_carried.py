@@ -453,7 +453,7 @@ def test_wrong_settings_of_recordings():
         exact(engine="reference_clock")
     assert exact(engine="auto").engine.name == "native"
     with pytest.raises(
-        EngineError, match="memory=0.001 MB is too little for pieces of 10 steps: they need 0.0 MB; use"
+        EngineError, match="memory=0.001 MB is too little for pieces of 10 steps: they need 0.0"
     ):
         exact(memory="1 kB").fit(chunks(recordings(), 10.0, 1.0), epochs=1)
 
