@@ -452,9 +452,7 @@ def test_wrong_settings_of_recordings():
     with pytest.raises(EngineError, match="no whole recordings in pieces; use engine='native', or 'c99' on the grid"):
         exact(engine="reference_clock")
     assert exact(engine="auto").engine.name == "native"
-    with pytest.raises(
-        EngineError, match="memory=0.001 MB is too little for pieces of 10 steps: they need 0.0"
-    ):
+    with pytest.raises(EngineError, match="memory=0.001 MB is too little for pieces of 10 steps: they need 0.0"):
         exact(memory="1 kB").fit(chunks(recordings(), 10.0, 1.0), epochs=1)
 
 
