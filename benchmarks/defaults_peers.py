@@ -9,7 +9,7 @@ norse       "Training a spiking network on MNIST": 100 `LIFRecurrentCell` with t
             `LILinearCell` outputs, their largest V; Adam 2e-3, batches of 256, 32 steps.
 
 Both tutorials are for images, which the first scales to values from 0 to 1, the second to a mean of 0 and a deviation
-of 1; so are values here. those of a curve are the means of as many parts of the trial as there are steps, spikes the
+of 1; so are values here. Those of a curve are the means of as many parts of the trial as there are steps, spikes the
 counts in them; where there is a single value it is given in all steps (Norse: as its constant-current spikes). The
 tutorials train for one and five epochs of 60,000 images; here there are as many epochs as genn_eventprop chooses for
 the set. Results go to benchmarks/results/defaults_peers.json; those that are there are not run again.
