@@ -13,6 +13,7 @@ of the sensor.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import statistics
 from pathlib import Path
@@ -21,6 +22,8 @@ from result_file import add_row
 from seeds import seeds_of
 
 from genn_eventprop.data import Events
+from genn_eventprop.data.augment.encodings import encoded
+from genn_eventprop.data.augment.steps import Crop
 from genn_eventprop.data.baselines import baselines
 from genn_eventprop.data.events import splits
 from genn_eventprop.data.readers import braille
@@ -33,10 +36,7 @@ COLUMNS = ("threshold", "spikes a letter", "encoding", "genn_eventprop", "logist
 
 def cut(events: Events) -> Events:
     """What the paper uses of each letter."""
-    samples = (events.sample(i) for i in range(len(events)))
-    return Events.from_samples(
-        [(t[t < DURATION], c[t < DURATION]) for t, c in samples], events.n_channels, events.labels
-    )  # fmt: skip
+    return dataclasses.replace(encoded([Crop(0.0, DURATION)], events)[1], groups=None)
 
 
 def main() -> None:

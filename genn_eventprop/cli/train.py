@@ -72,7 +72,8 @@ def train_data(path: Path, arguments: Sequence[str], program: str) -> None:
         train, test, _ = open_data(path)
         facts, choices = recipe_of(train, test)
         say(f"{path}: {facts}")
-        given = {word.partition("=")[0].removeprefix("--").replace("-", "_").removeprefix("no_") for word in arguments}
+        options = (word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--"))
+        given = {option.removeprefix("no_") for option in options}
         for choice in (choice for choice in choices if choice.setting not in given):
             say(f"  {choice}")
         chosen |= {choice.setting: choice.value for choice in choices}

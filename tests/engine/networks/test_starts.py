@@ -82,7 +82,7 @@ def test_a_start_just_below_spikes_at_once_where_it_is_driven():
 
 
 def test_events_of_another_mode_may_be_above_their_threshold():
-    NeuronModel(
+    woken = NeuronModel(
         name="woken", state={"V": 0.0, "I": 0.0}, params={},
         dynamics={"V": "(I - V) / 20", "I": "-I / 5"}, input="I",
         events=(
@@ -91,6 +91,7 @@ def test_events_of_another_mode_may_be_above_their_threshold():
         ),
         modes=(Mode("up", {"V": "-V / 10"}),),
     )  # fmt: skip
+    assert woken.events[1].modes == ("up",)  # it starts 0.5 above this event's threshold, and is no error
 
 
 def test_a_model_may_have_no_parameters():
