@@ -79,8 +79,9 @@ def integer_file(
         "N_POPULATIONS": len(network.populations), "READ": read.population if read else -1,
         "READS": READS[read.kind] if read else "END", "K_OUT": outputs, "STATE_MAX": profile.state_max,
         "STATE_MIN": f"-INT64_C({-profile.state_min})", "SEED": f"{profile.seed}u", "N_ADAPTIVE": adaptive,
-        "N_RING": rings, "READ_WEIGHT": weights, "FIRST": profile.order[0], "SECOND": profile.order[1],
-        "THIRD": profile.order[2], "RAM": f"{ram:,}", "FLASH": f"{made.size:,}", "TABLES": made.text(),
+        "N_RING": rings, "POST": made.post, "READ_WEIGHT": weights, "FIRST": profile.order[0],
+        "SECOND": profile.order[1], "THIRD": profile.order[2], "RAM": f"{ram:,}",
+        "FLASH": f"{made.size:,}", "TABLES": made.text(),
     }  # fmt: skip
     fan_out = {c.name: _fan_out(c, network.populations[c.target].size) for c in network.connections}
     return IntegerFile(Template(_skeleton("model.h")).substitute(words), ram, made.size, fan_out)
@@ -112,6 +113,7 @@ class _Tables:
     def __init__(self, network: IntegerNetwork, storage: str) -> None:
         self.storage, self.entries, self.structs = storage, list[tuple[str, np.ndarray, str]](), list[str]()
         self.weight = f"int{_width(network.profile.weight_bits)}_t"
+        self.post = f"uint{_width(max(16, max(p.size - 1 for p in network.populations).bit_length()))}_t"
         first, ring, rows = network.first_neuron, 0, list[str]()
         for i, p in enumerate(network.populations):
             rows.append(self._population(i, p, first[i], ring))
@@ -162,7 +164,7 @@ class _Tables:
             self._values(f"c{k}_gain", c.gain),
             optional("delays", c.delays, "uint16_t"),
             optional("start", c.start, "int32_t"),
-            optional("post", c.post, "uint16_t"),
+            optional("post", c.post, self.post),
             optional("weight_of", None if in_order else c.weight_of, "int32_t"),
         ]
         return f"    {{{', '.join(parts)}}}, /* {_comment(c.name)} */\n"

@@ -54,7 +54,7 @@ typedef struct {
     Values gain;
     const uint16_t *delays;  /* of every synapse, or 0 */
     const int32_t *start;    /* of a table of synapses, or 0: dense */
-    const uint16_t *post;
+    const $POST *post;
     const int32_t *weight_of;
 } Connection;
 
@@ -120,7 +120,7 @@ static void arrive(Model *m, const Population *p, arrival_t *due, int32_t i) {
         return;
     }
     const wide_t top = (wide_t)STATE_MAX + 1; /* Lava's fixed-point LIF lets the current reach it */
-    const wide_t turned = x > top ? x - 2 * top : x <= -top ? x + 2 * top : x;
+    const wide_t turned = (wide_t)((uint64_t)(x + top - 1) & (uint64_t)(2 * top - 1)) - top + 1;
     m->limited += turned != x;
     m->I[n] = (state_t)turned;
 }
@@ -162,7 +162,7 @@ static void update(Model *m, const Population *p) {
 /* `count` spikes through one synapse to neuron i; `due` is its row of the ring. */
 static void add(Model *m, const Population *p, arrival_t *due, int32_t i, int32_t amount, int32_t count) {
     if (!EACH) {
-        due[i] += (arrival_t)(amount * count);
+        due[i] = (arrival_t)((uint32_t)due[i] + (uint32_t)amount * (uint32_t)count); /* modulo 2^32 */
         return;
     }
     for (int32_t k = 0; k < count; ++k) {

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..errors import NetworkError, check_known
+from ..errors import NetworkError, check_known, whole
 from .profile import Profile
 
 READOUTS = ("integral", "end", "max", "first_spike", "count")
@@ -150,12 +150,15 @@ class IntegerNetwork:
         check_known(kind, READOUTS, NetworkError, f"integer networks have no readout {kind!r} (")
         if kind in ("first_spike", "count") and not self.populations[index[population]].spiking:
             raise NetworkError(f"{population!r} never spikes; read its V with 'max', 'end' or 'integral'")
+        n_steps = whole(n_steps, "reading: n_steps", NetworkError, 0)
         if weights is not None:
             if n_steps < 1 or np.shape(weights) != (n_steps,):
                 raise NetworkError(f"weights of a readout must be ({n_steps},), one a step, got {np.shape(weights)}")
+            if not np.isfinite(weights).all():
+                raise NetworkError("weights of a readout must be finite")
             largest = float(np.abs(weights).max())
             weights = np.rint(np.asarray(weights) * (32767 / largest if largest else 1.0)).astype(np.int64)
-        return replace(self, readout=IntegerReadout(index[population], kind, weights), n_steps=int(n_steps))
+        return replace(self, readout=IntegerReadout(index[population], kind, weights), n_steps=n_steps)
 
     @cached_property
     def first_neuron(self) -> tuple[int, ...]:

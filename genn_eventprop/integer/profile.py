@@ -43,8 +43,8 @@ class Profile:
         gain_limit: the largest shift, or the largest factor.
         state_bits: of V and I, at most 32.
         symmetric: states reach down to -(2^(state_bits - 1) - 1), otherwise by one further.
-        arrivals: all arrivals of a step are added before I is limited ("sum"), or I is limited after every single one
-            ("each"), in the order of connections and of sources.
+        arrivals: all arrivals of a step are added, modulo 2^32, before I is limited ("sum"), or I is limited after
+            every single one ("each"), in the order of connections and of sources.
         overflow: what happens to I beyond its bits: "saturate", or "wrap" by 2^state_bits. V always saturates.
         decay: decays multiply or shift.
         decay_bits: of a factor 0 to 2^decay_bits - 1; of shifts, 1 to 2^decay_bits - 1.
@@ -66,7 +66,7 @@ class Profile:
         >>> order = ("decay", "arrive", "membrane")
         >>> mine = Profile(name="mine", state_bits=16, decay_bits=12, rounding="down", order=order)
         >>> mine.state_max, mine.wide
-        (32767, False)
+        (32767, True)
 
     Raises:
         NetworkError: a setting that no machine has.
@@ -141,8 +141,8 @@ class Profile:
 
     @property
     def wide(self) -> bool:
-        """Whether a state times its decay needs more than 32 bits."""
-        return self.state_bits + self.decay_bits > 31
+        """Whether a state times its decay, or a state and what arrives in a step, needs more than 32 bits."""
+        return self.state_bits + self.decay_bits > 31 or self.arrivals == "sum"
 
 
 PROFILES: dict[str, Profile] = {

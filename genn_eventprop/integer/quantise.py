@@ -90,7 +90,7 @@ def quantised(
             fixed = (c.start, c.post, c.weight_of, c.delay, c.delays)
             records[c.name] = IntegerConnection(c.name, source, c.first, c.pre, index[p.name], weight, gain, *fixed)
             values[c.parameter] = stands_for
-            _check_range(profile, records[c.name], p.size)
+        _check_range(profile, [records[c.name] for c in into], p.size)
         longest = max((max(c.delay, c.longest) for c in into), default=0)
         made.append(neuron.record(unit, longest + 1))
         values |= {f"{p.name}.{n}": v for n, v in neuron.values(unit).items()}
@@ -116,6 +116,11 @@ class _Neuron:
         resets = p.values.get("v_reset", np.zeros(1))
         if profile.reset != "value" and np.any(resets != 0):
             raise NetworkError(f"population {p.name!r}: profile {profile.name!r} cannot reset V to {resets.flat[0]:g}")
+        thresholds = np.asarray(p.values.get("v_thresh", np.ones(1)))
+        if np.any(thresholds <= 0):
+            raise NetworkError(
+                f"population {p.name!r}: integer networks have thresholds above 0, not v_thresh={thresholds.min():g}"
+            )
         self.profile, self.p, self.sends = profile, p, sends
         self.resets = np.asarray(resets, np.float64)
         self.spiking = p.model != "LI"
@@ -131,8 +136,9 @@ class _Neuron:
         self.peak = _peak(a, b, c)
 
     def unit(self, into: Sequence[NumberConnection]) -> float:
-        """Integers for 1 of V: thresholds take 1 / headroom of the states, where there are none a few spikes of every
-        source at once fill them; with shifts, the largest weights then are full scale."""
+        """Integers for 1 of V: thresholds take 1 / headroom of the states, or less where a reset or a jump would not
+        fit; where there are none a few spikes of every source at once fill the states; with shifts, the largest weights
+        then are full scale."""
         profile, p = self.profile, self.p
         largest = [np.abs(self._per_target(c)).max(initial=0.0) for c in into]
         if self.spiking:
@@ -141,6 +147,8 @@ class _Neuron:
             if profile.threshold_bits:
                 limit = min(limit, ((1 << profile.threshold_bits) - 1) << profile.threshold_shift)
             unit = limit / threshold
+            farthest = max(float(np.abs(p.values.get(n, 0.0)).max()) for n in ("v_reset", "b_jump"))
+            unit = min(unit, profile.state_max / farthest) if farthest else unit
         else:
             total = sum((_sums(c, p.size) for c in into), np.zeros(p.size))
             reach = float((total * np.maximum(self.gain, self.peak)).max(initial=0.0)) or 1.0
@@ -226,7 +234,7 @@ def _peak(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     return np.asarray(series.max(axis=0))
 
 
-def _sums(c: NumberConnection, size: int) -> np.ndarray:
+def _sums(c: NumberConnection | IntegerConnection, size: int) -> np.ndarray:
     """(N,) sum of the absolute weights into every target."""
     w = np.abs(np.asarray(c.weight, np.float64))
     if c.start is None:
@@ -276,7 +284,12 @@ def _check_delay(profile: Profile, c: NumberConnection) -> None:
         raise NetworkError(f"connection {c.name!r}: profile {profile.name!r} has {most}, not of {longest}")
 
 
-def _check_range(profile: Profile, c: IntegerConnection, size: int) -> None:
-    """What arrives in a step is added in 32 bits."""
-    if profile.arrivals == "sum" and np.abs(c.matrix(size)).sum(axis=0).max(initial=0) >= 1 << 30:
-        raise NetworkError(f"connection {c.name!r}: arrivals of one step do not fit into 32 bits; raise headroom")
+def _check_range(profile: Profile, into: Sequence[IntegerConnection], size: int) -> None:
+    """What a spike adds has 32 bits, and so has the sum where all arrivals of a step are added."""
+    if profile.arrivals == "sum":
+        largest = [float((_sums(c, size) * c.gain).max(initial=0)) for c in into]
+    else:
+        largest = [float(np.abs(c.weight).max(initial=0) * c.gain.max()) for c in into]
+    if (sum(largest) if profile.arrivals == "sum" else max(largest, default=0)) >= 1 << 30:
+        name = into[int(np.argmax(largest))].name
+        raise NetworkError(f"connection {name!r}: arrivals of one step do not fit into 32 bits; raise headroom")

@@ -49,8 +49,8 @@ def as_counts(network: IntegerNetwork, counts: np.ndarray) -> np.ndarray:
             f"input must be spike counts 0 to 255 of shape (samples, steps, {network.n_channels}), got "
             f"{array.dtype} {array.shape}"
         )
-    if network.n_steps and array.shape[1] != network.n_steps:
-        raise NetworkError(f"a trial has {network.n_steps} steps, the input has {array.shape[1]}")
+    if array.shape[1] != (network.n_steps or max(array.shape[1], 1)):
+        raise NetworkError(f"a trial has {network.n_steps or 'one or more'} steps, the input has {array.shape[1]}")
     return np.ascontiguousarray(array, np.uint8)
 
 
@@ -104,7 +104,9 @@ class _Population:
         self.I, self.B, self.spikes = (np.zeros((batch, p.size), np.int64) for _ in range(3))
         # a machine that limits every arrival adds it to I at once, if none is on its way for longer
         self.direct = self.profile.arrivals == "each" and p.slots == 1
-        self.ring = np.zeros((p.slots, batch, p.size), np.int64)
+        # what arrives in a step is added modulo 2^32 where it is added before it is limited
+        kind = np.int32 if self.profile.arrivals == "sum" else np.int64
+        self.ring = np.zeros((p.slots, batch, p.size), kind)
 
     def limit(self, x: np.ndarray) -> np.ndarray:
         cut = np.clip(x, self.profile.state_min, self.profile.state_max)
@@ -135,7 +137,7 @@ class _Population:
             self.I = self.limit(x)
             return
         top = profile.state_max + 1  # Lava's fixed-point LIF lets the current reach 2^23
-        turned = np.where(x > top, x - 2 * top, np.where(x <= -top, x + 2 * top, x))
+        turned = (x + top - 1 & 2 * top - 1) - top + 1
         self.limited += (turned != x).sum(axis=1)
         self.I = turned
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DescriptionError, NetworkError, shown
+from ..errors import DescriptionError, NetworkError, check_finite, shown
 from ..integer.network import IntegerNetwork
 from ..integer.profile import Profile, as_profile
 from .connection import Connection, as_learned, as_sign, check_array, check_memory, draw
@@ -295,6 +295,7 @@ class Network:
 
         Raises:
             NetworkError: what the profile cannot do: models, delays, currents, resets.
+            DescriptionError: a parameter without values, or with too many.
 
         Example:
             >>> integers = net.quantise("int8", dt=1.0)
@@ -302,6 +303,9 @@ class Network:
             (array([31170]), 8)
         """
         values = self.initial_parameters(0) if parameters is None else parameters
+        check_complete(self, values)
+        if dt is not None:
+            check_finite(dt, "quantise: dt", NetworkError, above=True)
         parts = (self.inputs, self.populations, self.connections)
         return integer_network(as_profile(profile), *parts, values, dt)
 

@@ -10,6 +10,7 @@ import pytest
 from genn_eventprop import Conv2D, Dense, Network, Normal, OneToOne, Pool2D, Uniform
 from genn_eventprop.errors import NetworkError
 from genn_eventprop.integer import PROFILES, Profile, integer_file, simulate
+from genn_eventprop.integer.c_file import table_values
 from genn_eventprop.integer.compiled import CompiledNetwork
 from genn_eventprop.models import LI, LIF
 from support import microcontroller
@@ -44,6 +45,41 @@ def test_a_profile_of_one_s_own():
         assert not differences(ours, CompiledNetwork(network).run(counts, record=True))
         cut += ours.limited.sum()
     assert cut > 0
+
+
+def crowded(profile, **neuron):
+    """(a network whose arrivals of one step are far beyond its states, input of 255 spikes a channel)."""
+    net = Network()
+    hidden = net.population(LIF(**neuron), 2, "hidden")
+    net.connect(net.input(40), hidden, Dense(Normal(20.0, 0.1)))
+    return net.quantise(profile, dt=1.0), np.full((1, 6, 40), 255, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("profile", "neuron"),
+    [
+        ("int8", {}),
+        ("loihi2", {}),
+        (Profile(name="mine", state_bits=8, overflow="wrap"), {}),
+        ("int8", {"v_reset": -2000.0}),
+    ],
+)
+def test_what_is_far_beyond_the_bits_is_the_same_in_c(profile, neuron):
+    network, counts = crowded(profile, **neuron)
+    ours, p = simulate(network, counts, record=True), network.profile
+    assert not differences(ours, CompiledNetwork(network).run(counts, record=True))
+    reached = np.abs([ours.V["hidden"], ours.I["hidden"]])
+    assert reached.max() <= p.state_max + 1
+    assert network.populations[0].reset.min() >= p.state_min
+
+
+def test_large_populations_need_no_matrix_and_wider_tables():
+    net, size = Network(), 70_000
+    net.connect(net.input(size), net.population(LIF(), size, "hidden"), OneToOne(1.0))
+    network = net.quantise("int8", dt=1.0)
+    tables = {name: (values, kind) for name, values, kind in table_values(network)}
+    values, kind = tables["c0_post"]
+    assert kind == "uint32_t" and values.max() == size - 1
 
 
 def image_network(tau_mem=20.0):

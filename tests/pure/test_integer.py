@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from genn_eventprop import Delay, Dense, Events, Network, Normal, Uniform
 from genn_eventprop.compile import create
-from genn_eventprop.errors import NetworkError
+from genn_eventprop.errors import DescriptionError, NetworkError
 from genn_eventprop.integer import PROFILES, IntegerNetwork, Profile, simulate
 from genn_eventprop.integer.network import IntegerConnection, IntegerPopulation
 from genn_eventprop.integer.profile import as_profile
@@ -178,6 +178,25 @@ def test_what_a_profile_cannot_do_is_an_error_in_one_line(make, profile, message
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("input_hidden.weight", np.full((2, 3), np.nan), "values must be finite; 6 of 6"),
+        ("input_hidden.weight", np.ones((3, 3)), r"has shape \(3, 3\), this network needs \(2, 3\)"),
+        ("hidden.tau_mem", -1.0, "must be positive, got -1 ms"),
+        ("hidden.v_thresh", 0.0, "thresholds above 0, not v_thresh=0"),
+        ("hidden.v_thresh", None, "no value is given for hidden.v_thresh"),
+    ],
+)
+def test_values_that_no_network_has(name, value, message):
+    net = some_network(LIF(v_reset=-1.0))
+    values = net.initial_parameters(0) | {name: np.atleast_1d(value)}
+    if value is None:
+        del values[name]
+    with pytest.raises((NetworkError, DescriptionError), match=message):
+        net.quantise("int8", values, dt=1.0)
+
+
 def test_a_profile_is_a_file_of_its_fields(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(
@@ -253,6 +272,14 @@ def test_input_and_readouts_are_checked():
         network.reading("hidden", "mean")
     with pytest.raises(NetworkError, match="a trial has 7 steps, the input has 5"):
         simulate(network.reading("hidden", "count", 7), np.zeros((1, 5, 2), np.uint8))
+    with pytest.raises(NetworkError, match="a trial has one or more steps, the input has 0"):
+        simulate(network, np.zeros((1, 0, 2), np.uint8))
+    with pytest.raises(NetworkError, match="n_steps must be an integer >= 0, got -3"):
+        network.reading("hidden", "count", -3)
+    with pytest.raises(NetworkError, match="weights of a readout must be finite"):
+        network.reading("hidden", "integral", 2, np.array([1.0, np.nan]))
+    with pytest.raises(NetworkError, match="dt must be a finite number > 0, got -1"):
+        some_network().quantise("int8", dt=-1.0)
     with pytest.raises(NetworkError, match="never spikes"):
         some_network(LI).quantise("int8").reading("hidden", "count")
 
