@@ -172,6 +172,12 @@ class Progress(Callback):
             self._told_of_gradients = True
             self.close()
             say(f"note: {note}")
+        self._tell_findings(trainer)
+
+    def end(self, trainer: Any, results: Mapping[str, Any]) -> None:
+        self._tell_findings(trainer)  # the test set has been read
+
+    def _tell_findings(self, trainer: Any) -> None:
         for finding in trainer.diagnosis():
             if finding.cause not in self._told and finding.cause != "silent":  # of which `_warn` tells, more than once
                 self._told.add(finding.cause)

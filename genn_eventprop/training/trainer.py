@@ -830,6 +830,7 @@ class Trainer:
             best, final = self.evaluator.test(data)
             costs = accounting(self.plan, self.best_parameters or self.averaged_parameters(), best.spikes, data)
             groups = test.groups
+            self._task |= {"test_accuracy": final.accuracy, "test_size": len(test)}
         sizes = {p.name: p.size for p in self.plan.populations}
         results = run_results(self.state, best, final, self.engine, self.streams.seed, groups, sizes, costs)
         results["baselines"] = baselines(test)

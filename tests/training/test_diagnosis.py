@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from genn_eventprop.losses import FirstSpikeCrossEntropy, IntegratedVoltageCross
 from genn_eventprop.models import LI, LIF
 from genn_eventprop.optimisers import Adam, Cosine, EaseIn
 from genn_eventprop.training import initialise_rates
-from genn_eventprop.training.diagnosis import LEARNING, OTHERS
+from genn_eventprop.training.diagnosis import LEARNING, OTHERS, Facts, overfitting
 
 SPIKES, CHANNELS = 40, 30
 
@@ -191,6 +192,25 @@ def test_overfitting():
     more = trainer(**settings).fit(hidden_words(600, 2), validation, epochs=12)
     held_out = [each["history"]["validation_accuracy"][-1] for each in (results, more)]
     assert "overfitting" not in causes(more) and held_out[1] > held_out[0] + 0.05
+
+
+def test_overfitting_without_a_validation_set_is_seen_on_the_test_set(capsys):
+    learning = trainer(1e-2, hidden=40, channels=200)
+    results = learning.fit(hidden_words(60, 0), None, hidden_words(300, 1), epochs=60)
+    (found,) = results["diagnosis"]
+    assert found["cause"] == "overfitting" and "% on the test set" in found["sentence"]
+    assert capsys.readouterr().err.count(f"warning: {found['sentence']}") == 1
+
+
+def test_overfitting_of_samples_with_noise_whose_accuracy_in_training_stays_low():
+    # shuffled MNIST-1D as its recipe has it, with noise of 0.6; without noise 100 % in training
+    epoch = {"train_accuracy": 0.72, "validation_accuracy": None}
+    facts = Facts(
+        [epoch], epochs=1, batches=4000, updates=4000, train_size=750, validation_size=None, chance=0.1,
+        learning_rate=0.02, rises_until=0, sizes={}, test_accuracy=0.41, test_size=250,
+    )  # fmt: skip
+    assert "72 % in training" in str(overfitting(facts))
+    assert overfitting(replace(facts, test_accuracy=0.6)) is None
 
 
 def test_outputs_that_tie():

@@ -324,9 +324,9 @@ def test_linear_targets_get_few_neurons_and_only_many_samples_choose_an_epoch():
         return {choice.setting: choice.value for choice in recipe_of(data, data)[1]}
 
     assert chosen(linear)["hidden"] == (2,) and chosen(curved)["hidden"] == (128,)
-    x = rng.standard_normal((500, 6))
-    for y in (linear, x[:499, 0]):
-        assert chosen(y)["validation"] == 0.0, "fewer than 100 samples would choose"
+    x = rng.standard_normal((2000, 6))
+    for y in (linear, x[:1999, 0]):
+        assert chosen(y)["validation"] == 0.0, "fewer than 400 samples would choose"
     assert chosen(np.sin(3 * x[:, 0]))["validation"] == 0.2
 
 
