@@ -91,12 +91,14 @@ class _Call(threading.Thread):
         self._device, self._parameters, self._events = device, parameters, events
         self.question = digest(parameters, events)
         self.answer: Any = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            self.answer = self._device.run(self._parameters, self._events)
-        except Exception as error:
+            answer = self._device.run(self._parameters, self._events)
+            # one that reads its link only now may fail now
+            self.answer = list(answer) if isinstance(answer, Sequence) and not isinstance(answer, str) else answer
+        except BaseException as error:  # SystemExit, too, would end the thread without a word
             self.error = error
 
 
@@ -229,9 +231,9 @@ class DeviceEngine(EngineWrapper):
         finally:
             self.seconds += time.monotonic() - began
         if call.error is not None:
-            return None, f"{type(call.error).__name__}: {call.error}"
+            return None, _one_line(f"{type(call.error).__name__}: {call.error}")
         reply = call.answer
-        if isinstance(reply, (str, Mapping)) or not isinstance(reply, Sequence):
+        if not isinstance(reply, list):
             return None, f"an answer of type {type(reply).__name__}, not one item for each sample"
         if len(reply) != len(events):
             return None, f"{len(reply)} items for {len(events)} samples"
@@ -240,26 +242,33 @@ class DeviceEngine(EngineWrapper):
     def _checked(self, reply: Any, data: Data, sample: np.ndarray) -> dict[str, Sample] | str:
         """Spikes of a sample, or what is wrong with them."""
         if isinstance(reply, str):
-            return reply or "no reason given"
+            return _one_line(reply) or "no reason given"
         if not isinstance(reply, Mapping):
             return f"{type(reply).__name__} in place of spikes by population"
+        try:
+            return self._read(reply, data, sample)
+        except (DataError, EngineError) as error:
+            return str(error)
+        except Exception as error:  # of arrays that are none
+            return _one_line(f"spikes that cannot be read ({type(error).__name__}: {error})")
+
+    def _read(self, reply: Answer, data: Data, sample: np.ndarray) -> dict[str, Sample] | str:
         if missing := [name for name in self.observed if name not in reply]:
             return f"no spikes of {', '.join(map(repr, missing))}"
         if unknown := [name for name in reply if name not in self._spiking]:
             return f"spikes of {', '.join(map(repr, unknown))}, which this network does not have"
         found = {}
         for name in self.observed:
-            try:
-                spikes = checked(self.plan, data.numbers_of(sample), {name: [reply[name]]})[name]
-            except (DataError, EngineError) as error:
-                return str(error)
-            except Exception as error:  # of arrays that are none
-                return f"spikes of {name!r} that cannot be read ({type(error).__name__}: {error})"
+            spikes = checked(self.plan, data.numbers_of(sample), {name: [reply[name]]})[name]
             found[name] = np.array(spikes.time), np.array(spikes.neuron)  # its own may change later
         return found
 
 
 _NOTHING = Data(np.zeros(0, np.int32), None, np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(0, np.int64), 0)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _events_of(data: Data, sample: int, dt: float) -> Sample:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,34 @@ def changed(spikes: Callable[[Any], Any]) -> Callable[[list], list]:
     return lambda answer: [*answer[:-1], {"hidden": spikes(answer[-1]["hidden"])}]
 
 
+class Late(Sequence[Any]):
+    """An answer that is read only when somebody looks at it."""
+
+    def __init__(self, answer: list) -> None:
+        self.answer = answer
+
+    def __len__(self) -> int:
+        return len(self.answer)
+
+    def __getitem__(self, index: Any) -> Any:
+        raise OSError("the link is down")
+
+
+class LateSpikes(dict):
+    def __getitem__(self, name: str) -> Any:
+        raise OSError("the link is down")
+
+
+def ended(answer: list) -> Any:
+    raise SystemExit(3)
+
+
 FAULTS: dict[str, tuple[Callable[[list], Any], str]] = {
     "an exception": (broken, "OSError: the link is down"),
+    "an end": (ended, "SystemExit: 3"),
+    "an answer that cannot be read": (Late, "OSError: the link is down"),
+    "spikes that cannot be read": (lambda a: [LateSpikes(x) for x in a], "cannot be read (OSError: the link is down)"),
+    "lines": (lambda a: ["no power\nsince noon\n"] * len(a), "no power since noon;"),
     "nothing": (lambda _: None, "an answer of type NoneType"),
     "a word": (lambda _: "busy", "an answer of type str"),
     "half an answer": (lambda answer: answer[:4], "4 items for 8 samples"),
