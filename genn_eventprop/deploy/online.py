@@ -112,8 +112,8 @@ class _Flow:
                 f"current {c.name!r}: {needed - self.known} more values are needed until {end * dt:g} ms (one every "
                 f"{c.dt:g} ms{line}); push zeros where it is silent"
             )
-        edges = dt * np.arange(start, end + 1) - self.first * c.dt
-        means = Pieces(c, len(self.values), 0.0, edges).mean(self.values[None])[0]
+        edges = dt * np.arange(start, end + 1)
+        means = Pieces(c, self.first, len(self.values), 0.0, edges).mean(self.values[None])[0]
         past = min(math.floor(end * dt / c.dt + 1e-9), self.known) - self.first
         self.values, self.first = self.values[past:], self.first + past
         return means

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.augment.recordings import AugmentedRecordings
-from ..data.events.events import Events
 from ..data.inputs import DataSet, require_data
 from ..distributed.engine import RankedEngine
 from ..engines import Data, Engine
@@ -78,7 +77,7 @@ class AugmentedBatches(Batches):
 
     def __init__(self, augmented: Augmented, engine: Engine, weights: ClassWeights) -> None:
         inner = _without_ranks(engine)
-        grouped = isinstance(augmented.events, Events) and augmented.events.groups is not None
+        grouped = augmented.events.groups is not None
         self.recordings: AugmentedRecordings | None = None
         if isinstance(inner, StatefulEngine) or (isinstance(inner, RecordingEngine) and grouped):
             plan = engine.plan

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Events, Network, Normal, Trainer, load
+from genn_eventprop import Currents, Dense, Events, Network, Normal, Trainer, load
 from genn_eventprop.data.augment import Augmented, Blend, Dilate, Dropout, Shift
+from genn_eventprop.data.augment.currents import Noise
 from genn_eventprop.data.augment.recordings import AugmentedRecordings
+from genn_eventprop.data.currents.chunks import chunks as cut_currents
 from genn_eventprop.data.events.chunks import chunks, timetable
 from genn_eventprop.engines.contract.data import StepsOnDisk
 from genn_eventprop.errors import CheckpointError, DataError, EngineError, SettingError
@@ -237,6 +239,37 @@ def test_target_spike_times_go_to_their_chunks():
     wanted[2, 1, 2] = 20.5
     with pytest.raises(DataError, match="spike_times: 20.5 ms is not in recording 2 of 20 ms"):
         chunks(recordings(), 10.0, 1.0, spike_times=wanted)
+
+
+def test_recordings_of_currents():
+    """Cut, trained, evaluated and told when which answer is, as one long recording of all chunks."""
+    net, rng = Network(), np.random.default_rng(3)
+    hidden, output = net.population(LIF(), 6, name="hidden"), net.population(LI(), 2, name="output")
+    net.connect(net.current(3, dt=2.5, name="eeg"), hidden, Dense(Normal(0.4, 0.3)), delay=2.0)
+    net.connect(hidden, output, Dense(Normal(0.4, 0.6)))
+    eeg = Currents(rng.normal(1.0, 1.0, (3, 18, 3)), dt=2.5)  # 45 ms
+    cut = cut_currents(eeg, 10.0, 1.0, spans=[[(0, 20, 0)], [(10, 50, 1)], [(40, 50, 0)]])
+    assert (len(cut), cut.n_steps, cut.labels.tolist()[:7]) == (15, 4, [0, 0, -1, -1, -1, -1, 1])
+    np.testing.assert_array_equal(cut.values.reshape(3, 20, 3)[:, :18], eeg.values)
+    assert not cut.values.reshape(3, 20, 3)[:, 18:].any()
+    with pytest.raises(DataError, match="a chunk of 11 ms is not a whole number of steps of the currents, of 2.5 ms"):
+        cut_currents(eeg, 11.0, 1.0)
+    with pytest.raises(DataError, match="the currents go on after their length of 2 chunks; crop them"):
+        cut_currents(eeg, 10.0, 1.0, length=20.0)
+    common = {"dt": 1.0, "progress": False, "batch_size": 2, "optimiser": SGD(0.3), "seed": 4, "carry": "exact"}
+    made = Trainer(net, EndVoltageCrossEntropy(output), duration=10.0, chunk=3.0, **common)
+    losses = made.fit(cut, epochs=5)["history"]["train_loss"]
+    assert losses[-1] < losses[0]
+    # V at the end knows nothing of where a chunk begins
+    whole = Trainer(net, EndVoltageCrossEntropy(output), duration=50.0, **common)
+    for name, value in made.engine.parameters.items():
+        whole.engine.parameters[name][...] = value
+    of_whole = Currents(eeg.values, 2.5, labels=[0, 1, 0])
+    np.testing.assert_allclose(made.evaluate(cut).readout[4::5], whole.evaluate(of_whole).readout, rtol=1e-5)
+    table = timetable(cut, 10.0, made.predict(cut))
+    assert tuple(map(float, table[["recording", "start", "end"]][6])) == (1, 10, 20)
+    with pytest.raises(DataError, match="recordings in chunks are augmented where their only input are spikes"):
+        made.fit(Augmented(cut, [Noise(0.1)]), epochs=1)
 
 
 def test_spans_label_the_chunks_within():

@@ -49,7 +49,8 @@ def generate_pieces(plan: Plan, dtype: str) -> tuple[Source, Crossing]:
     trial = make_trial(plan, evaluates=True, pieces=True)
     pieces = Pieces(trial)
     body = flags(pieces.body(), lambda spikes, step, word: spikes.at(SAMPLE, step - FIRST.at() + BEFORE.at(), word))
-    return _source(plan, dtype, trial, *_parted(body, pieces.memory(), True)), pieces.crossing()
+    buffers = {b.name: b for b in (*DATA, *pieces.memory().values())}
+    return _source(plan, dtype, trial, *_parted(body, buffers, True)), pieces.crossing()
 
 
 def _source(

@@ -9,8 +9,10 @@ import numpy as np
 
 from ...errors import DataError
 from ...plan import clock
+from . import check
 from .disk import Derived, OnDisk, Search
 from .events import Events
+from .samples import Samples
 
 
 def chunks(
@@ -41,10 +43,7 @@ def chunks(
         DataError: a chunk that is not a whole number of steps, labels or targets of another shape, a spike or target
             after `length`.
     """
-    n = round(duration / dt)
-    if n < 1 or abs(n * dt - duration) > 1e-9 * duration:
-        raise DataError(f"a chunk of {duration:g} ms is not a whole number of steps of {dt:g} ms")
-
+    n = steps_of(duration, dt)
     shift = 0.0 if exact else 0.5
 
     def global_steps(times: np.ndarray) -> np.ndarray:
@@ -77,15 +76,36 @@ def chunks(
         order = np.lexsort((times, chunk))
         sizes = np.bincount(chunk, minlength=first[-1])
         rows, made = (times[order], events.channels[order], np.concatenate([[0], np.cumsum(sizes)])), Events
-    chosen = _labels(events, labels, groups, counts) if spans is None else _of_spans(spans, counts, n, dt)
-    return made(
-        *rows, events.n_channels,
-        labels=chosen, groups=groups, n_classes=events.n_classes, name=events.name,
-        targets=_targets(events, groups, place, n) if spike_times is None else _late(spike_times, counts, duration),
-    )  # fmt: skip
+    return made(*rows, events.n_channels, **chunk_annotations(events, counts, duration, dt, labels, spike_times, spans))
 
 
-def timetable(cut: Events, duration: float, answers: Any) -> np.ndarray:
+def steps_of(duration: float, dt: float) -> int:
+    """Steps of a chunk.
+
+    Raises:
+        DataError: they are no whole number.
+    """
+    n = round(duration / dt)
+    if n < 1 or abs(n * dt - duration) > 1e-9 * duration:
+        raise DataError(f"a chunk of {duration:g} ms is not a whole number of steps of {dt:g} ms")
+    return n
+
+
+def chunk_annotations(
+    data: Samples, counts: np.ndarray, duration: float, dt: float, labels: Any, spike_times: Any, spans: Any
+) -> dict[str, Any]:
+    """Those of the chunks of recordings, see `chunks`; counts: (S,) chunks of every recording."""
+    n, first = steps_of(duration, dt), np.cumsum(counts) - counts
+    groups, place = np.repeat(np.arange(len(data)), counts), np.arange(counts.sum()) - np.repeat(first, counts)
+    chosen = _labels(data, labels, groups, counts) if spans is None else _of_spans(spans, counts, n, dt)
+    chosen, n_classes = check.labels(chosen, len(groups), data.n_classes, data.name)
+    return {
+        "labels": chosen, "groups": groups, "n_classes": n_classes, "name": data.name,
+        "targets": _targets(data, groups, place, n) if spike_times is None else _late(spike_times, counts, duration),
+    }  # fmt: skip
+
+
+def timetable(cut: Samples, duration: float, answers: Any) -> np.ndarray:
     """What `Trainer.predict` says of chunks of `duration` ms, with their times in the recordings.
 
     Returns:
@@ -108,7 +128,7 @@ def timetable(cut: Events, duration: float, answers: Any) -> np.ndarray:
     return table
 
 
-def follows(events: Events) -> np.ndarray:
+def follows(events: Samples) -> np.ndarray:
     """(S,) bool: whether a sample has the group of the one before it, and so goes on from it.
 
     Raises:
@@ -137,7 +157,7 @@ def _numbers(size: int, steps: np.ndarray, owner: np.ndarray, n: int, limit: int
     return np.full(size, limit)
 
 
-def _labels(events: Events, labels: Any, groups: np.ndarray, counts: np.ndarray) -> np.ndarray | None:
+def _labels(events: Samples, labels: Any, groups: np.ndarray, counts: np.ndarray) -> np.ndarray | None:
     if labels is None:
         return None if events.labels is None else events.labels[groups]
     labels = np.asarray(labels)
@@ -195,7 +215,7 @@ def _late(times: Any, counts: np.ndarray, duration: float) -> np.ndarray:
     return cut
 
 
-def _targets(events: Events, groups: np.ndarray, place: np.ndarray, n: int) -> np.ndarray | None:
+def _targets(events: Samples, groups: np.ndarray, place: np.ndarray, n: int) -> np.ndarray | None:
     """(S, C n + 1, K) -> (chunks, n + 1, K); the value between two chunks belongs to both."""
     if events.targets is None:
         return None

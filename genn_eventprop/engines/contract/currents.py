@@ -13,8 +13,10 @@ Axis letters: B samples, V values of a current, P pieces, M channels, N neurons.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +25,9 @@ from ...plan import ConnectionRecord, CurrentRecord, Plan
 from .current_products import Product, product
 from .data import Data
 from .parameters import Tables, Values
+
+if TYPE_CHECKING:
+    from ...data.currents import Currents
 
 
 def why_not_carried(plan: Plan) -> str:
@@ -51,24 +56,26 @@ class Pieces:
     """Values of a current -> its means, and slopes, over pieces of the trial: two sparse matrices (P, V).
 
     Args:
-        values: V. delay: ms by which the current comes later. edges: (P + 1,) ms where pieces begin and end, ascending.
+        first, values: the number of the first value, and V. delay: ms by which the current comes later. edges: (P + 1,)
+            ms where pieces begin and end, ascending.
     """
 
-    def __init__(self, current: CurrentRecord, values: int, delay: float, edges: np.ndarray) -> None:
+    def __init__(self, current: CurrentRecord, first: int, values: int, delay: float, edges: np.ndarray) -> None:
         self.P, self.V, h = len(edges) - 1, values, current.dt
         began = edges - delay  # on the time axis of the current
-        cuts = np.union1d(began, h * np.arange(values + 1))
-        cuts = cuts[(cuts >= max(began[0], 0.0)) & (cuts <= min(began[-1], h * values))]
+        ends = h * np.arange(first, first + values + 1)
+        cuts = np.union1d(began, ends)
+        cuts = cuts[(cuts >= max(began[0], ends[0])) & (cuts <= min(began[-1], ends[-1]))]
         length, middle = np.diff(cuts), (cuts[1:] + cuts[:-1]) / 2
         inside = length > LEAST * h
         length, middle = length[inside], middle[inside]
         piece = np.searchsorted(began, middle, side="right") - 1
-        k = np.minimum((middle / h).astype(np.int64), values - 1)
+        k = np.minimum((middle / h).astype(np.int64) - first, values - 1)
         share = length / np.diff(edges)[piece]
         self.means, self.slopes = (piece, k, share), (piece[:0], k[:0], share[:0])
         if current.linear:
             rising = k + 1 < values  # the last value holds
-            part = np.where(rising, middle / h - k, 0.0)
+            part = np.where(rising, middle / h - (first + k), 0.0)
             later, slope = np.minimum(k + 1, values - 1), np.where(rising, share / h, 0.0)
             twice, both = np.concatenate([piece, piece]), np.concatenate([k, later])
             self.means = twice, both, np.concatenate([share * (1 - part), share * part])
@@ -110,7 +117,7 @@ class CurrentBatch:
     """The currents of one batch, on their way to the neurons and back.
 
     Args:
-        dtype: of drives and products.
+        dtype: of drives and products. steps: only these of the recording whose intervals the samples are, on the grid.
 
     Attributes:
         edges: population -> see `Pieces`: steps of the grid, or with exact spike times where its currents change.
@@ -118,19 +125,22 @@ class CurrentBatch:
     """
 
     def __init__(
-        self, plan: Plan, parameters: Values, tables: Tables, data: Data, samples: np.ndarray, dtype: np.dtype
-    ) -> None:
-        self.plan, B = plan, len(samples)
-        self._values = {
-            c.name: np.asarray(data.currents[c.name].values[samples], dtype)
-            for c in plan.currents if any(x.source == c.name for x in plan.currents_into)
-        }  # fmt: skip
-        records = {c.name: c for c in plan.currents}
-        self.edges = {c.target: self._edges(c.target) for c in plan.currents_into}
+        self, plan: Plan, parameters: Values, tables: Tables, data: Data, samples: np.ndarray, dtype: np.dtype,
+        steps: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
+        self.plan, B = plan, len(samples) if steps is None else 1
+        records = {c.name: c for c in plan.currents if any(x.source == c.name for x in plan.currents_into)}
+        if steps is None:
+            parts = {n: (0, data.currents[n].values[samples]) for n in records}
+        else:
+            parts = {n: self._part(c, data.currents[n], samples, steps) for n, c in records.items()}
+        self._values = {n: np.asarray(values, dtype) for n, (_, values) in parts.items()}
+        self.edges = {c.target: self._edges(c.target, steps) for c in plan.currents_into}
         self._pieces = {
-            c.name: Pieces(records[c.source], self._values[c.source].shape[1], c.delay, self.edges[c.target])
+            c.name: Pieces(records[c.source], parts[c.source][0], self._values[c.source].shape[1], c.delay,
+                           self.edges[c.target])
             for c in plan.currents_into
-        }
+        }  # fmt: skip
         # copies: gradients of the currents are asked for later, when an optimiser may have changed the weights
         self._weights: dict[str, Product] = {
             c.name: product(c, parameters[c.weight], dtype, lambda c=c: tables.of(c, parameters))  # type: ignore[misc]
@@ -155,10 +165,24 @@ class CurrentBatch:
                 rising = self.slopes.setdefault(key, np.zeros(shape, dtype))
                 rising += self._led(c, self._pieces[c.name].slope)
 
-    def _edges(self, population: str) -> np.ndarray:
+    def _part(
+        self, c: CurrentRecord, current: Currents, intervals: np.ndarray, steps: tuple[int, int]
+    ) -> tuple[int, np.ndarray]:
+        """The first value that acts in some steps of a recording, and all that do (1, V, M); at least one."""
+        delays, dt = [x.delay for x in self.plan.currents_into if x.source == c.name], self.plan.dt
+        each, every = current.n_steps, current.n_steps * len(intervals)
+        # one more on either side: where a line goes to, and what rounding puts elsewhere
+        last = min(max(math.ceil((steps[1] * dt - min(delays)) / c.dt) + 2, 1), every)
+        first = min(max(math.floor((steps[0] * dt - max(delays)) / c.dt) - 1, 0), last - 1)
+        some = range(first // each, (last - 1) // each + 1)
+        parts = [current.values[intervals[j], max(first - j * each, 0) : last - j * each] for j in some]
+        return first, np.concatenate(parts)[None]
+
+    def _edges(self, population: str, steps: tuple[int, int] | None) -> np.ndarray:
         plan = self.plan
         if plan.spike_times == "grid":
-            return plan.dt * np.arange(plan.n_steps + 1)
+            first, last = (0, plan.n_steps) if steps is None else steps
+            return plan.dt * np.arange(first, last + 1)
         dt = {c.name: c.dt for c in plan.currents}
         into = [c for c in plan.currents_into if c.target == population]
         cuts = np.concatenate([c.delay + dt[c.source] * np.arange(self._values[c.source].shape[1] + 1) for c in into])

@@ -339,17 +339,17 @@ class ProgramEngine(Engine):
         keys = self.stochastic_keys(data, samples).items()
         return {f"p{self.plan.numbers[name]}_{which[kind]}": key for (kind, name), key in keys}
 
-    def _batch_of_currents(self, data: Data, samples: np.ndarray) -> CurrentBatch:
-        """The currents of a batch, times their weights as they are run."""
+    def _batch_of_currents(self, data: Data, samples: np.ndarray, steps: tuple[int, int] | None = None) -> CurrentBatch:
+        """The currents of a batch, times their weights as they are run; steps: see `CurrentBatch`."""
         values = dict(self.parameters)
         if self.weight_rows == "float16":
             names = {c.weight for c in self.plan.currents_into}
             values |= rounded_weights(self.plan, {n: v for n, v in values.items() if n in names})
-        return CurrentBatch(self.plan, values, self.tables, data, samples, self.dtype)
+        return CurrentBatch(self.plan, values, self.tables, data, samples, self.dtype, steps)
 
-    def _drives(self, data: Data, samples: np.ndarray) -> Arrays:
+    def _drives(self, data: Data, samples: np.ndarray, steps: tuple[int, int] | None = None) -> Arrays:
         """The drives of every step, by the names of their buffers."""
-        self._batch = self._batch_of_currents(data, samples)
+        self._batch = self._batch_of_currents(data, samples, steps)
         return {f"p{self.plan.numbers[name]}_{r}_drive": self._padded(u) for (name, r), u in self._batch.means.items()}
 
     def _padded(self, drive: np.ndarray) -> np.ndarray:
@@ -430,6 +430,12 @@ class ProgramEngine(Engine):
         for name, gradient in gradients.items():
             self.gradients[name][...] = gradient
         self._currents = self._batch
+
+    def gradients_of_currents(self, out: Arrays) -> Arrays:
+        """Those of the weights of currents by one piece of a recording, the last that ran."""
+        batch = self._batch
+        by_drive = self._by_drive(out, "drive", batch.means)
+        return batch.gradients({key: by_drive[key][:, : u.shape[1]] for key, u in batch.means.items()})
 
     def _by_drive(self, out: Arrays, part: str, drives: Drives) -> Drives:
         """dL/d(drive), without padding; part: the array that a drive stands in."""

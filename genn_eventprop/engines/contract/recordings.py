@@ -7,6 +7,7 @@ through everything that crosses from piece to piece, and so that of one long tri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -110,8 +111,11 @@ def why_no_recordings(plan: Plan, several: bool = False) -> str:
     """Why a plan cannot run whole recordings in pieces; empty if it can. several: with several intervals."""
     if on_host(plan):
         return "a loss in Python is not run on whole recordings; use a built-in loss"
-    if plan.currents:
-        return f"whole recordings have spikes as inputs; current {plan.currents[0].name!r} is not run in pieces"
+    if plan.currents and plan.spike_times == "exact":
+        return (
+            f"with exact spike times whole recordings take no currents ({plan.currents[0].name}); use "
+            "spike_times='grid'"
+        )
     if several and any(plan.births(p.name) for p in plan.populations):
         return "spike_birth is not run where a recording has several labels; use recordings with one"
     if plan.spike_times == "exact":
@@ -180,6 +184,7 @@ class RecordingRunner:
         self.stored: Arrays = {}
         self._lengths_before: tuple[int, ...] = ()
         self._known: dict[tuple[int, ...], Forecast] = {}  # of recordings of as many intervals and target times
+        self._of_currents: Arrays = {}  # gradients of the weights of currents, of all pieces so far
 
     # how long, how much
 
@@ -209,8 +214,11 @@ class RecordingRunner:
         state = sum(size[n] for n in self.crossing.forward)
         state += sum(4 * (self.before + 1) * int(b.axes[-1]) for b in spikes)
         read = intervals * sum(size[n] for n in self.crossing.read)
-        piece = sum(size.values())
-        return self._forecast(len(self.pieces(intervals)), self.steps, state, piece + read + 3 * state)
+        host = [n for n in self.places if n not in own]
+        weights = sum(8 * np.size(arguments[n]) for n in host if n in arguments)  # w(t), found in float64
+        rows = (self.program.buffers[n] for n in host if n not in arguments)  # of currents, and a copy of them
+        piece = sum(size.values()) + sum(2 * 8 * math.prod(self._shape(b, arguments)) for b in rows)
+        return self._forecast(len(self.pieces(intervals)), self.steps, state, piece + read + weights + 3 * state)
 
     def _forecast(self, pieces: int, steps: int, state: int, fixed: int) -> Forecast:
         """With states of so many bytes, and what is needed besides. steps: of the longest piece."""
@@ -253,7 +261,7 @@ class RecordingRunner:
         recordings = every[part.samples]
         if why := why_no_recordings(self.plan, several=max(map(len, recordings)) > 1):
             raise EngineError(why)
-        self.stored, self._lengths_before, self._known = {}, (), {}
+        self.stored, self._lengths_before, self._known, self._of_currents = {}, (), {}, {}
         begun = [self._begin(data, samples, r, training, len(every)) for r in recordings]
         for k, run in enumerate(begun):
             run.arguments |= engine.of_recording(part.samples.start + k, part)
@@ -261,6 +269,8 @@ class RecordingRunner:
         for run in begun:
             for _ in self._sweep(run, record_spikes) if not training else self._both_ways(run, record_spikes):
                 pass
+        for name, gradient in self._of_currents.items():
+            engine.gradients[name][...] = gradient
         return self._result(data, np.concatenate(recordings), begun, training, record_spikes)
 
     def _common(self, part: BatchShard, stochastic: bool) -> Arrays:
@@ -275,6 +285,12 @@ class RecordingRunner:
                 arguments[f"c{i}_ring"] = min(ring_steps(c, self.plan.dt), len(samples) * n)
         arguments |= engine.random_keys(data, samples[:1])
         arguments |= {"samples": np.zeros(1, np.int64), "whole_batch": recordings, "n_targets": 0}
+        for current in self.plan.currents if len(samples) > 1 else ():
+            if abs(data.currents[current.name].duration - self.plan.duration) > 1e-6 * current.dt:
+                raise EngineError(
+                    f"current {current.name!r} has {data.currents[current.name].duration:g} ms in every chunk of "
+                    f"{self.plan.duration:g} ms; cut it with data.events.chunks"
+                )
         arguments["number"] = int(data.numbers_of(samples[:1])[0])
         place = {int(s): k for k, s in enumerate(batch)}
         intervals = [engine.of_losses(data, batch, slice(k, k + 1)) for k in (place[int(s)] for s in samples)]
@@ -344,6 +360,8 @@ class RecordingRunner:
                 arguments[name] = np.take(values, rows, axis)
         steps, channels = self._input(run, piece.first - self.before, piece.last)
         arguments |= {"steps": steps, "channels": channels, "offsets": np.array([0, len(steps)])}
+        if self.plan.currents_into:
+            arguments |= self.engine._drives(run.data, run.samples, (piece.first, piece.last))
         return arguments | {
             "first_step": piece.first, "last_step": piece.last, "interval": start, "closes": int(piece.closes),
             **{f"p{i}_room": room for i, room in enumerate(self.engine.room)},
@@ -421,6 +439,9 @@ class RecordingRunner:
         arrays = self.program.arrays(arguments, arrays)
         self.program.call(arrays, arguments)
         self.stored = arrays
+        if self.plan.currents_into:
+            for name, gradient in self.engine.gradients_of_currents(arrays).items():
+                self._of_currents[name] = self._of_currents.get(name, 0) + gradient.astype(np.float64)
         # rows of the steps from here on
         rows = {n: arrays[n][:, : self.before + 1].copy() for n in crossing.rows}
         return State({n: arrays[n].copy() for n in crossing.back}, rows)
@@ -432,7 +453,8 @@ class RecordingRunner:
         run.seen += 1
         if piece.closes:
             run.read[piece.interval] = {n: arrays[n].copy() for n in self.crossing.read}
-            out = [n for n, b in self.program.buffers.items() if b.role == "result" and b.axes and b.kind != "bits"]
+            every = self.program.buffers.items()
+            out = [n for n, b in every if b.role == "result" and b.axes and b.kind != "bits" and ROWS not in b.axes]
             run.out.append({n: arrays[n].copy() for n in out})
         if record_spikes:
             self._keep_spikes(run, piece, arrays)

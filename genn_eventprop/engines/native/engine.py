@@ -282,7 +282,9 @@ class NativeEngine(InPieces):
         self._memory.gradient[...] = self.recording_sums(out, part)[0]
 
     def recording_sums(self, out: Arrays, part: BatchShard) -> dict[int, np.ndarray]:
-        return part.sums(self._slices)
+        sums = part.sums(self._slices)
+        self._add_currents(sums)
+        return sums
 
     # batches in parts
 
@@ -316,18 +318,18 @@ class NativeEngine(InPieces):
         self, data: Data, samples: np.ndarray, part: BatchShard, *, training: bool
     ) -> tuple[Result, dict[int, np.ndarray]]:
         result = self._run_part(data, samples, part, training, False)
-        if training and self.plan.currents_into:
-            self._add_currents(part)
-        return result, {root: self._slices[root - part.first] for root in part.subtrees} if training else {}
+        sums = {root: self._slices[root - part.first] for root in part.subtrees} if training else {}
+        self._add_currents(sums)
+        return result, sums
 
-    def _add_currents(self, part: BatchShard) -> None:
+    def _add_currents(self, sums: Mapping[int, np.ndarray]) -> None:
         """Gradients of the weights of currents, which the host has formed for the whole shard, become part of its first
         subtree."""
-        for k, root in enumerate(part.subtrees):
+        for k, gradient in enumerate(sums.values()):
             for c in (c for c in self.plan.currents_into if c.trainable and not c.shares):
                 offset, rows, columns = self.source.gradients[c.weight]
                 own = slice(offset, offset + rows * columns)
-                self._slices[root - part.first][own] = self._memory.gradient[own] if k == 0 else 0
+                gradient[own] = self._memory.gradient[own] if k == 0 else 0
 
     def empty_gradient(self) -> np.ndarray:
         return np.empty_like(self._memory.gradient)
@@ -408,9 +410,9 @@ class NativeEngine(InPieces):
             return arguments
         return arguments | self._streams_of(data) | ({} if self._carry is None else self._carry.values)
 
-    def _drives(self, data: Data, samples: np.ndarray) -> Arrays:
+    def _drives(self, data: Data, samples: np.ndarray, steps: tuple[int, int] | None = None) -> Arrays:
         if self.plan.spike_times == "grid":
-            return super()._drives(data, samples)
+            return super()._drives(data, samples, steps)
         self._batch = batch = self._batch_of_currents(data, samples)
         arguments = Arrays()
         for name, edges in batch.edges.items():

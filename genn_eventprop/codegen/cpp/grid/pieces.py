@@ -77,7 +77,8 @@ class Piece(Grid):
         spikes = [replace(b, axes=(b.axes[0], SPIKE_ROWS, *b.axes[2:])) for b in self.trial.spikes.values()]
         mixes = [(i, p) for i, p in enumerate(self.plan.populations) if mixed(p)]
         spikes += [Buffer(f"p{i}_order", ("batch", SPIKE_ROWS, p.size + 1), "int", "state") for i, p in mixes]
-        found = [b for b in super()._host_buffers() if not is_drive(b)]
+        every = super()._host_buffers()
+        found = [replace(b, axes=(*b.axes[:-1], padded(int(b.axes[-1])))) if is_drive(b) else b for b in every]
         return [replace(b, axes=tuple(ROWS if a in AXES else a for a in b.axes)) for b in (*found, *HOST)] + spikes
 
     def _integers(self) -> list[str]:
