@@ -51,7 +51,8 @@ class Profile:
         rounding: of the product of a state and its decay: "nearest" (halves up), "down", "zero" (towards zero), or
             "stochastic" (up with the probability of the fraction).
         seed: of stochastic rounding, whose numbers are a function of seed, step, neuron and state.
-        order: "arrive", "decay" and "membrane" in the order in which a step has them.
+        order: "arrive", "decay" and "membrane" in the order in which a step has them. Where "membrane" is before
+            "arrive", all acts a step later than in the engines.
         reset: V becomes a value of one's own ("value") or 0 ("zero"), or theta is subtracted ("subtract").
         strict: a spike needs V > theta.
         threshold_bits: of theta before it is shifted; 0: those of the states. threshold_shift: by so many, to the left.
@@ -117,6 +118,11 @@ class Profile:
         if not isinstance(self.order, tuple) or tuple(sorted(map(str, self.order))) != OPERATIONS:
             raise NetworkError(
                 f"profile {self.name!r}: order must have each of {', '.join(OPERATIONS)} once, got {self.order!r}"
+            )
+        if (1 << self.threshold_shift) + self.strict > self.state_max:
+            raise NetworkError(
+                f"profile {self.name!r}: no threshold fits into {self.state_bits} bits with "
+                f"threshold_shift={self.threshold_shift}"
             )
         if self.arrivals == "each" and (self.order[0] != "arrive" or self.overflow != "saturate"):
             raise NetworkError(

@@ -190,7 +190,9 @@ class _Neuron:
 
     def _threshold(self, unit: float) -> np.ndarray:
         step = 1 << self.profile.threshold_shift
-        return np.maximum(np.rint(np.asarray(self.p.values["v_thresh"]) * unit / step), 1).astype(np.int64) * step
+        last = (self.profile.state_max - self.profile.strict) // step
+        whole = np.rint(np.asarray(self.p.values["v_thresh"]) * unit / step)
+        return np.clip(whole, 1, last).astype(np.int64) * step
 
     def values(self, unit: float) -> dict[str, np.ndarray]:
         """What the integers of the neurons stand for."""

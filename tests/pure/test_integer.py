@@ -250,12 +250,18 @@ def test_currents_and_shared_weights_are_refused():
         ({"state_bits": 33}, "state_bits must be a whole number from 4 to 32"),
         ({"order": ("arrive", "decay")}, "order must have each of"),
         ({"arrivals": "each", "order": ("decay", "arrive", "membrane")}, "order must begin with 'arrive'"),
+        ({"state_bits": 6, "threshold_shift": 6}, "no threshold fits into 6 bits with threshold_shift=6"),
         ({"decay": "shift"}, "decay_bits must be a whole number from 1 to 4"),
     ],
 )
 def test_a_profile_that_no_machine_has(settings, message):
     with pytest.raises(NetworkError, match=message):
         Profile(name="mine", **settings)
+
+
+def test_every_threshold_can_be_reached():
+    mine = Profile(name="mine", headroom=1, strict=True)
+    assert some_network().quantise(mine).populations[0].threshold.max() <= mine.state_max
 
 
 def test_profiles_by_name_and_as_they_are():
