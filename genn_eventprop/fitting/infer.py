@@ -35,6 +35,7 @@ from ..data.events.events import require_events
 from ..data.events.storage import open_npz, read_arrays
 from ..errors import DataError, SettingError, check_finite, whole
 from ..modelling import Neuron, NeuronModel
+from ..modelling.memory import check_fits
 from ..output import stderr
 from .linear import LinearNeuron, Source, Target
 
@@ -180,6 +181,9 @@ class Inference:
         events, neuron = require_events(spikes, "infer_network"), LinearNeuron.of(model)
         for name, value in (("max_delay", max_delay), ("step", step), ("tau_0", tau_0), ("duration", duration or 1.0)):
             check_finite(value, f"infer_network: {name}", SettingError, above=True)
+        needed = 4 * 8 * events.n_channels**2  # weights, delays and their deviations
+        what = f"results for all pairs of {events.n_channels} neurons"
+        check_fits(needed, what, "number the neurons from 0 on, without gaps", SettingError)
         self.neuron, self.settings = neuron, (max_delay, step, tau_0)
         self.trains, self.ends = _trains(events, duration, GAP / -neuron.rates.real.max() + max_delay)
         N = len(self.trains)
@@ -235,8 +239,11 @@ def _trains(events: Events, duration: float | None, gap: float) -> tuple[list[li
         ends.append(start + (last if duration is None else duration))
         for n in range(events.n_channels):
             own = np.asarray(times[channels == n], np.float64)
-            if (np.diff(own) <= 0).any():
-                raise SettingError(f"infer_network: neuron {n} spikes twice at one time in sample {i}")
+            if (twice := np.diff(own) <= 0).any():
+                raise SettingError(
+                    f"infer_network: neuron {n} spikes twice at one time in sample {i}, at {own[1:][twice][0]:g} ms; "
+                    "leave one of the two out"
+                )
             trains[n].append(own + start)
         start = ends[-1] + gap
     return trains, ends

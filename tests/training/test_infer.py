@@ -184,5 +184,10 @@ def test_settings_that_it_cannot_take(settings, message):
 
 
 def test_two_spikes_of_one_neuron_at_one_time_are_named():
-    with pytest.raises(SettingError, match="neuron 1 spikes twice at one time in sample 0"):
+    with pytest.raises(SettingError, match="neuron 1 spikes twice at one time in sample 0, at 9 ms"):
         infer_network(Events.from_samples([([1.0, 9.0, 9.0], [0, 1, 1])], 2), LIF, progress=False)
+
+
+def test_numbers_of_neurons_with_large_gaps_are_refused():
+    with pytest.raises(SettingError, match="all pairs of 1000000001 neurons take .* without gaps"):
+        infer_network(Events.from_samples([([1.0, 2.0], [0, 10**9])], 10**9 + 1), LIF, progress=False)
