@@ -38,13 +38,18 @@ class IntegerForward(EngineWrapper):
         limited: in how many trials a state was cut to its bits, since the beginning.
 
     Raises:
-        EngineError: exact spike times. NetworkError: what the profile cannot do.
+        EngineError: exact spike times, noise or dropout. NetworkError: what the profile cannot do.
     """
 
     def __init__(self, engine: Engine, network: Network, profile: Profile) -> None:
         super().__init__(engine)
         if self.plan.spike_times != "grid":
             raise EngineError(f"profile {profile.name!r}: integers compute in steps; use spike_times='grid'")
+        if random := [p.name for p in self.plan.populations if p.noise or p.dropout]:
+            raise EngineError(
+                f"profile {profile.name!r}: population {random[0]!r} has noise or dropout, which a forward pass in "
+                "integers has not; set both to 0"
+            )
         self.network, self.profile, self.limited = network, profile, 0
         self.reason = f"{engine.reason}; forwards in integers of the profile {profile.name!r}"
         self._compiled = CompiledNetwork(self.integers())
