@@ -92,7 +92,7 @@ def test_what_cannot_be_trained_in_integers():
     with pytest.raises(NetworkError, match="integer networks have the models"):
         Trainer(net, MaxVoltageCrossEntropy(output), duration=30.0, profile="int8", progress=False)
     net = Network()
-    output = net.population(LIF(), 2, "output", dropout=0.5)
+    output = net.population(LIF(), 2, "output", noise=0.5)
     net.connect(net.input(4), output, Dense(Normal(1.0, 0.1)))
     with pytest.raises(EngineError, match="'output' has noise or dropout"):
         Trainer(net, FirstSpikeCrossEntropy(output), duration=30.0, profile="int8", progress=False)
