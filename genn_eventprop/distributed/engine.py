@@ -62,7 +62,6 @@ class RankedEngine(EngineWrapper):
         if observed:
             raise EngineError("an engine on several ranks takes no observed spikes; run it in one process")
         samples = batch_indices(data, samples)
-        self.inner.seed, self.inner.epoch = self.seed, self.epoch
         if record_spikes:  # every rank runs all of it
             return self.inner.run(data, samples, training=training, record_spikes=True)
         units = self.inner.units(data, samples)

@@ -148,9 +148,7 @@ class DeviceEngine(EngineWrapper):
         if training:
             data.scored(samples, training=True)
         spikes: Observed = self.ask(data, samples) if observed is None else observed
-        self.inner.seed, self.inner.epoch = self.seed, self.epoch
         result = self.inner.run(data, samples, training=training, record_spikes=record_spikes, observed=spikes)
-        self.gradients = self.inner.gradients
         return result
 
     def take_statistics(self) -> dict[str, Any]:

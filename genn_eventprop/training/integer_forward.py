@@ -73,7 +73,6 @@ class IntegerForward(EngineWrapper):
         trial = self._compiled.run(step_counts(data, samples, self.plan))
         self.limited += int((trial.limited > 0).sum())
         spikes = {p.name: self._spikes(trial.spikes[p.name]) for p in integers.populations if p.spiking}
-        self.inner.seed, self.inner.epoch = self.seed, self.epoch
         kept = {n: np.array(v) for n, v in self.parameters.items()}
         try:
             for name, value in integers.values.items():

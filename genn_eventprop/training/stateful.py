@@ -79,13 +79,11 @@ class StatefulEngine(EngineWrapper):
         if observed:
             raise EngineError("trials that continue others take no observed spikes; use carry=False")
         samples = batch_indices(data, samples)
-        self.inner.seed, self.inner.epoch = self.seed, self.epoch
         state = self._before(data, samples, training)
         result, end = self.inner.run_from(
             data, samples, state, training=training, record_spikes=record_spikes
         )  # fmt: skip
         self._ends[training] = data.numbers_of(samples), end
-        self.gradients = self.inner.gradients
         return result
 
     def _before(self, data: Data, samples: np.ndarray, training: bool) -> TrialState | None:
@@ -189,9 +187,7 @@ class RecordingEngine(EngineWrapper):
     ) -> Result:  # fmt: skip
         if observed:
             raise EngineError("whole recordings take no observed spikes; use carry=False")
-        self.inner.seed, self.inner.epoch = self.seed, self.epoch
         result = self.runner.run(data, batch_indices(data, samples), training, record_spikes)
-        self.gradients = self.inner.gradients
         return result
 
     # a batch on several ranks, see `distributed.engine`
@@ -208,7 +204,6 @@ class RecordingEngine(EngineWrapper):
     def run_shard(
         self, data: Data, samples: np.ndarray, shard: BatchShard, *, training: bool
     ) -> tuple[Result, dict[int, np.ndarray]]:
-        self.inner.seed, self.inner.epoch = self.seed, self.epoch
         result = self.runner.run_part(data, samples, shard, training)
         return result, self.runner.engine.recording_sums(self.runner.stored, shard) if training else {}
 
@@ -220,7 +215,6 @@ class RecordingEngine(EngineWrapper):
 
     def set_gradient(self, flat: np.ndarray) -> None:
         self.inner.set_gradient(flat)
-        self.gradients = self.inner.gradients
 
     def notes(self, batch: int) -> list[str]:
         return [*self.inner.notes(batch), f"recordings run in {self.runner.forecast(self._longest)}"]

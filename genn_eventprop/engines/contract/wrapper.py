@@ -17,15 +17,31 @@ from .observed import Observed
 from .result import Result, summed
 
 
+class _OfInner:
+    """An attribute of a wrapper that is that of its inner engine, whichever array or number this has now."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, wrapper: EngineWrapper, owner: type) -> Any:
+        return getattr(wrapper.inner, self.name)
+
+    def __set__(self, wrapper: EngineWrapper, value: Any) -> None:
+        setattr(wrapper.inner, self.name, value)
+
+
 class EngineWrapper(Engine):
     """Shares parameters, gradients and settings with `inner`; a class derived from it adds `run`."""
+
+    gradients: Any = _OfInner()
+    seed: Any = _OfInner()
+    epoch: Any = _OfInner()
 
     def __init__(self, engine: Engine) -> None:
         self.lock = engine.lock
         self.inner, self.plan, self.name, self.reason = engine, engine.plan, engine.name, engine.reason
         self.slope_floor, self.remarks, self.weight_rows = engine.slope_floor, engine.remarks, engine.weight_rows
-        self.parameters, self.gradients = engine.parameters, engine.gradients
-        self.seed, self.epoch = engine.seed, engine.epoch
+        self.parameters = engine.parameters
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.inner,)
@@ -106,9 +122,7 @@ class SwappedLosses(EngineWrapper):
                 f"{self.name} takes the loss of {trajectory.output!r} over the whole trial and needs its target for "
                 "every sample; leave such samples out, or use a reference engine"
             )
-        self.inner.seed, self.inner.epoch = self.seed, self.epoch
         result = self.inner.run(swapped, samples, training=training, record_spikes=record_spikes, observed=observed)
-        self.gradients = self.inner.gradients
         parts = {loss.output: result.parts[loss.output] for loss in self.plan.losses}
         main = parts[self.plan.loss.output]
         return replace(
