@@ -12,13 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genn_eventprop.data.readers import camera
-from genn_eventprop.data.readers.camera import read_camera, read_structured
+from genn_eventprop.data.readers.aer import FIELDS
+from genn_eventprop.data.readers.camera import read_camera, structured_pieces
 from genn_eventprop.errors import DataError
 from support.camera_files import FORMATS, SIZES, aedat4, evt3, some_events
 from support.extras import needs
 
 SIZE = (100, 64)
 EVERY = pytest.mark.parametrize("name", FORMATS)
+
+
+def read_structured(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
+    """All events of a file as one array, and the size of its sensor."""
+    size, *parts = structured_pieces(path)
+    return np.concatenate([np.empty(0, FIELDS), *parts]), size
 
 
 def written(folder: Path, name: str, events: dict[str, np.ndarray], size: tuple[int, int]) -> Path:
@@ -213,3 +220,10 @@ def test_words_before_the_first_time_are_reported(tmp_path, capsys):
     (tmp_path / "x.raw").write_bytes(head + b"% end\n" + struct.pack("<I", 5 << 11) + body)
     assert len(read_structured(tmp_path / "x.raw")[0]) == 30
     assert "note: 1 words of events before the first time of the recording are left out" in capsys.readouterr().err
+
+
+def test_a_recording_larger_than_the_memory_is_refused(tmp_path, monkeypatch):
+    path = written(tmp_path, "evt2", some_events(np.random.default_rng(3), 1000, SIZE), SIZE)
+    monkeypatch.setattr("genn_eventprop.modelling.memory.physical_memory", lambda: 10_000)
+    with pytest.raises(DataError, match=r"1000 events take 23.4 KiB, this machine has 9.77 KiB .* cut the recording"):
+        read_camera(path)

@@ -47,13 +47,15 @@ def test_pooling_merges_squares_of_pixels() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000))
-def test_to_structured_is_the_inverse(seed: int) -> None:
+def test_channels_and_times_tell_every_event(seed: int) -> None:
     rng = np.random.default_rng(seed)
     a = np.empty(20, DTYPE)
     a["x"], a["y"], a["p"] = rng.integers(0, 5, 20), rng.integers(0, 4, 20), rng.integers(0, 2, 20)
     a["t"] = np.sort(rng.integers(0, 10**7, 20))
-    back = structured.to_structured(structured.from_structured([a], SENSOR), 0, SENSOR)
-    assert all(np.array_equal(back[name], a[name]) for name in "xytp")
+    events, (width, height, _) = structured.from_structured([a], SENSOR), SENSOR
+    assert np.array_equal(np.rint(events.times / 1e-3), a["t"])
+    back = np.unravel_index(events.channels, (2, height, width))
+    assert all(np.array_equal(index, a[name]) for index, name in zip(back, "pyx"))
 
 
 def test_map_dataset_in_memory_and_on_disk(tmp_path: Path) -> None:
@@ -107,7 +109,6 @@ def test_dense_round_trip(seed: int, dt: float) -> None:
             lambda: structured.to_dense(Events([9.0], [0], [0, 1], 1), 1.0, 5),
             "last event is in step 9, the raster has 5",
         ),
-        (lambda: structured.to_structured(Events([9.0], [0], [0, 1], 1), 0, SENSOR), "has 40 channels, these events 1"),
         (
             lambda: structured.from_map_dataset(MapDataset(), (4, 4, 2)),
             "MapDataset: sample 0: event 0: x = 4 is beyond",

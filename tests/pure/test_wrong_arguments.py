@@ -240,7 +240,6 @@ CALLS: dict[str, Callable[[], Call]] = {
     "braille.class_names": lambda: of(braille.class_names, path="nothing"),
     "braille.load": lambda: of(braille.load, path="nothing"),
     "read_camera": lambda: of(camera.read_camera, path="nothing.raw"),
-    "read_structured": lambda: of(camera.read_structured, path="nothing.npy"),
     "fsdd.load": lambda: of(fsdd.load, path="nothing.npz"),
     "read_shd": lambda: of(hdf5.read_shd, path="nothing.h5"),
     "convert_shd": lambda: of(hdf5.convert_shd, path="nothing.h5", folder="converted"),
@@ -252,7 +251,6 @@ CALLS: dict[str, Callable[[], Call]] = {
     "flatten": lambda: of(structured.flatten, array=recorded(), sensor=(4, 3, 2), where="a sample"),
     "n_channels": lambda: of(structured.n_channels, sensor=(4, 3, 2)),
     "from_structured": lambda: of(structured.from_structured, arrays=[recorded()], sensor=(4, 3, 2), labels=[0]),
-    "to_structured": lambda: of(structured.to_structured, events=events(), i=0),
     "from_map_dataset": lambda: of(
         structured.from_map_dataset, dataset=[(recorded(), 0), (recorded(), 1)], sensor=(4, 3, 2)
     ),

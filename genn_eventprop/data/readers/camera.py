@@ -77,9 +77,12 @@ def read_camera(
         >>> events = read_camera(recording, pool=4)           # doctest: +SKIP
     """
     width, pieces = _flattened(path, size, pool, polarities, n_channels)
-    parts = list(pieces)
-    times = np.concatenate([np.empty(0), *(t for t, _ in parts)])
-    channels = np.concatenate([np.empty(0, np.int32), *(c for _, c in parts)])
+    parts, total = [(np.empty(0), np.empty(0, np.int32))], 0
+    for part in pieces:
+        parts.append(part)
+        total += len(part[0])
+        check_fits(24.0 * total, f"{path}: {total} events", "cut the recording", DataError)  # in pieces and as a whole
+    times, channels = (np.concatenate(arrays) for arrays in zip(*parts))
     order: Any = np.flatnonzero(np.diff(times) < 0)
     if len(order) and not sort:
         raise DataError(
@@ -107,7 +110,7 @@ def _flattened(
     path: str | Path, size: Size, pool: int, polarities: int, n_channels: int | None
 ) -> tuple[int, Pieces]:  # fmt: skip
     """(number of channels, times of the camera's clock and channels)."""
-    found = _structured(path)
+    found = structured_pieces(path)
     size_in_file = next(found)
     size = size or size_in_file
     if size is None:
@@ -135,22 +138,7 @@ def _pooling(size: tuple[int, int], n_channels: int, path: str | Path) -> tuple[
     raise DataError(f"{path}: a sensor of {size[0]} x {size[1]} pixels cannot give {n_channels} channels")
 
 
-def read_structured(path: str | Path) -> tuple[np.ndarray, Size]:
-    """The events of a file as a structured array (t in microseconds, x, y, p), and the size of its sensor.
-
-    Raises:
-        DataError: absent, truncated, damaged or in another format.
-    """
-    found = _structured(path)
-    size, parts, total = next(found), list[np.ndarray](), 0
-    for events in found:
-        total += len(events)
-        check_fits(29.0 * total, f"{total} events", "cut the recording", DataError)
-        parts.append(events)
-    return np.concatenate([np.empty(0, FIELDS), *parts]), size
-
-
-def _structured(path: str | Path) -> Iterator[Any]:
+def structured_pieces(path: str | Path) -> Iterator[Any]:
     """The size of the sensor, then events piece by piece."""
     path = Path(path)
     with open_file(path) as file:
@@ -567,4 +555,4 @@ class _Table:
         return np.frombuffer(self.data, dtype, length, start)
 
 
-explain(globals(), ("read_camera", "read_structured", "camera_pieces"), DataError)
+explain(globals(), ("read_camera", "camera_pieces"), DataError)

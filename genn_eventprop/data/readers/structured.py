@@ -97,19 +97,6 @@ def from_structured(
     return Events.from_samples(pairs, n_channels(sensor, pool), labels, groups, n_classes, name, sort)
 
 
-def to_structured(events: Events, i: int, sensor: Sensor | None = None, unit: float = 1e-3) -> np.ndarray:
-    """Sample i as a structured array (t in microseconds, x, y, p), tonic's form; the inverse of `flatten` at pool 1."""
-    sensor = sensor or (events.n_channels, 1, 1)
-    if n_channels(sensor) != events.n_channels:
-        raise DataError(f"a sensor {sensor} has {n_channels(sensor)} channels, these events {events.n_channels}")
-    times, channels = events.sample(i)
-    array = np.empty(len(times), np.dtype([("t", np.int64), ("x", np.int64), ("y", np.int64), ("p", np.int64)]))
-    array["t"] = np.floor(times / unit + 0.5)
-    array["p"], pixel = np.divmod(channels, sensor[0] * sensor[1])
-    array["y"], array["x"] = np.divmod(pixel, sensor[0])
-    return array
-
-
 def from_map_dataset(
     dataset: Any,
     sensor: Sensor,
@@ -239,6 +226,6 @@ def to_dense(events: Events, dt: float = 1.0, steps: int | None = None) -> np.nd
 
 explain(
     globals(),
-    ("flatten", "n_channels", "from_structured", "to_structured", "from_map_dataset", "from_dense", "to_dense"),
+    ("flatten", "n_channels", "from_structured", "from_map_dataset", "from_dense", "to_dense"),
     DataError,
 )
