@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -23,12 +21,11 @@ from ..output import say
 from ..report.fit_page import fit_blocks, table_of_cells
 from ..report.page import Picture, write_html
 from ..report.plots import save
-from ..runs.run_folder import environment, mark_folder, write_json
-from ..runs.run_lock import lock_for_writing
+from ..runs.run_folder import write_json
 from ..studies.jobs import threads_for
 from ..verify.gradients.command import find_model
 from .fit_cells import Job, Order, best_so_far, failure_of, files_of, fit_here, fit_in_processes, is_fitted, names_of
-from .going_on import CONFIG, folder_of, read_or_nothing
+from .going_on import read_or_nothing, run_folder
 
 RESULTS, TABLE, REPORT = "results.json", "cells.csv", "report.html"
 ANY = ("progress", "threads", "time_limit")
@@ -112,13 +109,7 @@ def fit_command(
     order = order.check()
     config: dict[str, Any] = {"model": model, "files": _hashes(order), "cells": order.names, **reading, **settings}
     stem = Path("runs") / f"fit-{'-'.join(n.name.lower() for n in neurons)}"[:100]
-    folder = folder_of("fit", run_dir, stem, config, _finished, ANY)
-    command = shlex.join(["genn-eventprop", *sys.argv[1:]])
-    with lock_for_writing(folder):
-        mark_folder(folder, "fit", "--run-dir")  # first: what is killed later is known to be ours
-        write_json(folder / CONFIG, config)
-        write_text(folder / "command.txt", command + "\n")
-        write_json(folder / "environment.json", environment())
+    with run_folder("fit", run_dir, stem, config, _finished, ANY) as (folder, command):
         _fit_all(folder, order, processes, command)
     print(f"report  {folder / REPORT}")
 

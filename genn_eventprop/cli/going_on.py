@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Collection, Mapping
+import shlex
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..atomic import write_text
 from ..checksummed import KEY
 from ..errors import SettingError
 from ..runs import mark
-from ..runs.run_folder import json_text, read_json
+from ..runs.run_folder import environment, json_text, mark_folder, read_json, write_json
+from ..runs.run_lock import lock_for_writing
 
 CONFIG = "config.json"
 
 
-def folder_of(
+@contextmanager
+def run_folder(
     kind: str,
     named: Path | None,
     stem: Path,
     config: Mapping[str, Any],
     finished: Callable[[Path], bool],
     may_change: Collection[str] = (),
-) -> Path:
-    """The folder of the run: the one that the same command has not finished, or a new one, ``stem-1`` and so on.
+) -> Iterator[tuple[Path, str]]:
+    """(folder of the run, command line), locked and with the files that say what runs.
+
+    The folder is the one that the same command has not finished, or a new one, ``stem-1`` and so on.
 
     Args:
         kind: of the folder, see `mark_folder`. named: by the user. config: that its config.json has to hold but for
@@ -33,7 +41,24 @@ def folder_of(
     Raises:
         SettingError: the one that is named holds something else.
     """
+    folder = _folder_of(kind, named, stem, config, finished, may_change)
+    command = shlex.join(["genn-eventprop", *sys.argv[1:]])
+    with lock_for_writing(folder):
+        mark_folder(folder, kind, "--run-dir")  # first: what is killed later is known to be ours
+        write_json(folder / CONFIG, config)
+        write_text(folder / "command.txt", command + "\n")
+        write_json(folder / "environment.json", environment())
+        yield folder, command
 
+
+def _folder_of(
+    kind: str,
+    named: Path | None,
+    stem: Path,
+    config: Mapping[str, Any],
+    finished: Callable[[Path], bool],
+    may_change: Collection[str],
+) -> Path:
     def goes_on(folder: Path) -> bool:
         if mark.kind_of(folder) != kind or finished(folder):
             return False

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,11 +23,10 @@ from ..report.infer_page import infer_blocks, picture, table_of_connections, tab
 from ..report.page import write_html
 from ..report.plots import save
 from ..runs.fingerprint import describe_data
-from ..runs.run_folder import environment, mark_folder, write_json
-from ..runs.run_lock import lock_for_writing
+from ..runs.run_folder import write_json
 from ..verify.gradients.command import find_model
 from .fit import _named, _numbers
-from .going_on import CONFIG, folder_of
+from .going_on import run_folder
 from .options import operand
 
 REPORT, NEURONS = "report.html", "neurons"
@@ -91,13 +88,8 @@ def infer(
     own_model = Path(model.partition(":")[0])
     files = {str(path): file_hash(path) for path in (own_model,) if path.is_file()}
     config = {"model": model, "fixed": values, "files": files, "spikes": describe_data(data), **options}
-    folder = folder_of("infer", run_dir, Path("runs") / "infer", config, lambda f: (f / REPORT).exists())
-    command = shlex.join(["genn-eventprop", *sys.argv[1:]])
-    with lock_for_writing(folder):
-        mark_folder(folder, "infer", "--run-dir")
-        write_json(folder / CONFIG, config)
-        write_text(folder / "command.txt", command + "\n")
-        write_json(folder / "environment.json", environment())
+    finished = lambda f: (f / REPORT).exists()  # noqa: E731
+    with run_folder("infer", run_dir, Path("runs") / "infer", config, finished) as (folder, command):
         (folder / NEURONS).mkdir(exist_ok=True)
         if begun := sum(1 for _ in (folder / NEURONS).glob("*.npz")):
             say(f"{folder}: goes on after {begun} neurons")
