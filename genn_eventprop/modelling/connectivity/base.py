@@ -11,6 +11,7 @@ from ...errors import NetworkError, is_whole
 from ..parameters import FromData, Initialiser, as_initialiser, check_bounds
 from .synapses import Synapses
 from .window_rows import WindowRows
+from .windows import Windows
 
 Shape = tuple[int, ...]
 """Of a population: (N,), or (height, width, channels), whose neuron (y, x, c) has number (y width + x) channels + c."""
@@ -69,6 +70,28 @@ class Connectivity:
     def options(self) -> dict[str, Any]:
         """The values of `arguments`."""
         return {}
+
+
+class Windowed(Connectivity):
+    """One whose targets, with shape=(height, width, channels), each see a window of the source."""
+
+    windows: Windows
+
+    def target_channels(self, source: int) -> int:
+        """Channels of the target over so many of the source."""
+        return source
+
+    def output_shape(self, source: Shape) -> tuple[int, int, int]:
+        """(height, width, channels) of the target over a `source` of this shape."""
+        height, width, channels = image(source, "source", type(self).__name__)
+        return (*self.windows.places(height, width), self.target_channels(channels))
+
+    def check(self, source: Shape, target: Shape) -> None:
+        made, kind = self.output_shape(source), type(self).__name__
+        if image(target, "target", kind) != made:
+            raise NetworkError(
+                f"{kind} over a source of shape {source} gives {made}, but the target has shape {target}"
+            )
 
 
 def pair_of(value: Any, where: str, least: int) -> tuple[int, int]:

@@ -6,13 +6,13 @@ import math
 from typing import Any
 
 from ...errors import NetworkError, is_whole, whole
-from .base import Connectivity, Shape, image, pair_of
+from .base import Shape, Windowed, pair_of
 from .synapses import Synapses
 from .window_rows import WindowRows
 from .windows import Windows
 
 
-class Conv2D(Connectivity):
+class Conv2D(Windowed):
     """Weights (kh, kw, c_in / groups, c_out), shared by all positions of the image, as are the delays of the weights.
 
     Args:
@@ -60,17 +60,11 @@ class Conv2D(Connectivity):
             pair_of(padding, "Conv2D: padding", 0), pair_of(dilation, "Conv2D: dilation", 1),
         )  # fmt: skip
 
-    def output_shape(self, source: Shape) -> tuple[int, int, int]:
-        """(height, width, channels) of the target over a `source` of this shape."""
-        height, width, _ = image(source, "source", "Conv2D")
-        return (*self.windows.places(height, width), self.channels)
+    def target_channels(self, source: int) -> int:
+        return self.channels
 
     def check(self, source: Shape, target: Shape) -> None:
-        made = self.output_shape(source)
-        if image(target, "target", "Conv2D") != made:
-            raise NetworkError(
-                f"Conv2D over a source of shape {source} gives {made}, but the target has shape {target}"
-            )
+        super().check(source, target)
         if source[2] % self.groups:
             raise NetworkError(f"Conv2D: {source[2]} channels of the source are not {self.groups} equal groups")
         self.windows.axes(source[0], source[1])

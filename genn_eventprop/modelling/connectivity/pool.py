@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import NetworkError, is_number
-from .base import Connectivity, Shape, image, pair_of
+from .base import Shape, Windowed, image, pair_of
 from .synapses import Synapses
 from .windows import Windows
 
 
-class Pool2D(Connectivity):
+class Pool2D(Windowed):
     """Average pooling: every spike in a window adds the weight scale / (kh kw), one in all or one per channel.
 
     Args:
@@ -52,17 +52,8 @@ class Pool2D(Connectivity):
         self.windows = Windows(size, step, pair_of(padding, "Pool2D: padding", 0))
         self.scale, self.per_channel = float(scale), bool(per_channel)
 
-    def output_shape(self, source: Shape) -> tuple[int, int, int]:
-        """(height, width, channels) of the target over a `source` of this shape."""
-        height, width, channels = image(source, "source", "Pool2D")
-        return (*self.windows.places(height, width), channels)
-
     def check(self, source: Shape, target: Shape) -> None:
-        made = self.output_shape(source)
-        if image(target, "target", "Pool2D") != made:
-            raise NetworkError(
-                f"Pool2D over a source of shape {source} gives {made}, but the target has shape {target}"
-            )
+        super().check(source, target)
         self.windows.cells(source[0], source[1])
 
     def weight_shape(self, source: Shape, target: Shape) -> Shape:
