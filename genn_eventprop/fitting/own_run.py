@@ -19,7 +19,8 @@ import numpy as np
 from ..errors import EngineError, ModelError
 from .cells import Cells
 from .compare import PRECISION
-from .differences import FINE, differences, may_jump, run_or_inf, without_jumps
+from .differences import FINE, differences, may_jump, without_jumps
+from .problem import LeastSquares
 from .residuals import Residuals
 from .verdict import Score, score
 
@@ -27,12 +28,12 @@ LAST = 3.0
 """Deviations of a spike time before the end of a sweep in which a spike may as well be after it."""
 
 
-class OwnRun:
-    """Residuals and Jacobians of free runs, as `Problem` has them of forced ones: V, spikes, priors.
+class OwnRun(LeastSquares):
+    """Residuals and Jacobians of free runs: V, spikes, priors.
 
     Args:
         residuals: of the forced model, whose windows around measured spikes do not count here either.
-        names, low, high, fixed, priors, threads: as for `Problem`.
+        names, low, high, priors: see `LeastSquares`. fixed, threads: as for `Problem`.
     """
 
     def __init__(
@@ -45,10 +46,10 @@ class OwnRun:
         priors: Mapping[str, tuple[float, float]],
         threads: int | None,
     ) -> None:
-        self.residuals, self.names, self.low, self.high, self.priors = residuals, list(names), low, high, priors
+        super().__init__(residuals, names, low, high, priors)
         known = {n: v for n, v in fixed.items() if n in residuals.fitted.free.params}
         self.cells = Cells(residuals.fitted, residuals.recording, 1 + len(names), names, known, threads=threads)
-        self.runs, self.counts = 0, residuals.counts
+        self.counts = residuals.counts
         assert residuals.recording.spikes is not None and residuals.spike_noise is not None
         self.measured = [times[times >= residuals.skip] for times in residuals.recording.spikes]
         self.leading = [*map(len, self.measured)]
@@ -59,7 +60,7 @@ class OwnRun:
         size, found = self.cells.size, list[tuple[int, float]]()
         for start in range(0, len(points), size):
             some = points[start : start + size]
-            for every in self._own(np.resize(some, (size, len(self.names))))[: len(some)]:
+            for every in self._own(self.parameters(np.resize(some, (size, len(self.names)))))[: len(some)]:
                 own = self._compared(every)
                 leading = [*map(_leading, own, self.measured)]
                 off = sum(((a[:n] - b[:n]) ** 2).sum() for a, b, n in zip(own, self.measured, leading))
@@ -76,7 +77,7 @@ class OwnRun:
         """(M, R) residuals at points (M, P); inf where spikes are not those measured."""
         size = self.cells.size
         found = [
-            self._residuals(np.resize(points[i : i + size], (1, size, points.shape[1])))[0]
+            self.at_copies(np.resize(points[i : i + size], (1, size, points.shape[1])))[0]
             for i in range(0, len(points), size)
         ]
         return np.concatenate(found)[: len(points)]
@@ -101,17 +102,17 @@ class OwnRun:
             return [Score()] * len(points)
         return [score(judged, v[:, :, i], [sweep[i] for sweep in spikes], of) for i in range(len(points))]
 
-    def _own(self, points: np.ndarray) -> list[list[np.ndarray]]:
-        """Of points (size, P), one for each copy, the own spikes of each sweep; none where it cannot be computed."""
-        self.cells.set(self.parameters(points))
-        self.runs += len(points)
+    def _own(self, values: np.ndarray) -> list[list[np.ndarray]]:
+        """The own spikes of copies with these values (size, P) of each sweep; none where it cannot be computed."""
+        self.cells.set(values)
+        self.runs += len(values)
         try:
             spikes = self.cells.spikes()
         except (EngineError, ModelError):  # one of them diverges, or starts above the threshold
-            if np.ptp(points, axis=0).max(initial=0.0) > 0:  # nobody knows which: each by itself, in all copies
-                return [self._own(np.repeat(point[None], len(points), axis=0))[0] for point in points]
-            return [[np.empty(0)] * len(self.measured)] * len(points)
-        return [[sweep[i][sweep[i] >= self.residuals.skip] for sweep in spikes] for i in range(len(points))]
+            if np.ptp(values, axis=0).max(initial=0.0) > 0:  # nobody knows which: each by itself, in all copies
+                return [self._own(np.repeat(each[None], len(values), axis=0))[0] for each in values]
+            return [[np.empty(0)] * len(self.measured)] * len(values)
+        return [[sweep[i][sweep[i] >= self.residuals.skip] for sweep in spikes] for i in range(len(values))]
 
     def _compared(self, own: list[np.ndarray]) -> list[np.ndarray]:
         """Of own spikes of each sweep those that are compared with the measured ones.
@@ -135,7 +136,7 @@ class OwnRun:
         V counts outside windows around its own spikes, besides those around the measured ones; and where a spike is
         lost or surplus, or off by more than the precision, a sweep counts up to there.
         """
-        every = self._own(np.repeat(point[None], self.cells.size, axis=0))[0]
+        every = self._own(self.parameters(np.repeat(point[None], self.cells.size, axis=0)))[0]
         own = self._compared(every)
         rec, (before, after) = self.residuals.recording, self.residuals.window
         grid = self.residuals.samples * rec.dt
@@ -156,30 +157,21 @@ class OwnRun:
     def n_data(self) -> int:
         return self.n_voltage + sum(self.leading)
 
-    def parameters(self, points: np.ndarray) -> np.ndarray:
-        """Values of points in [0, 1]."""
-        return self.low + points * (self.high - self.low)
-
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residuals (1, R) and Jacobian (1, R, P) at one point (1, P); inf where spikes are not those measured."""
-        r, J = differences(self._residuals, points, size=FINE)
+        r, J = differences(self.at_copies, points, size=FINE)
         if may_jump(J, FINE) and np.isfinite(r).all():
-            J, _ = without_jumps(J, differences(self._residuals, points, -1.0, FINE)[1], FINE)
+            J, _ = without_jumps(J, differences(self.at_copies, points, -1.0, FINE)[1], FINE)
         return r, J
 
     def jumps(self, point: np.ndarray) -> list[str]:
         """Parameters a small change of which, from a point (P,), makes a residual jump."""
-        ahead, behind = (differences(self._residuals, point[None], sign)[1] for sign in (1.0, -1.0))
+        ahead, behind = (differences(self.at_copies, point[None], sign)[1] for sign in (1.0, -1.0))
         return [self.names[i] for i in without_jumps(ahead, behind)[1]]
 
-    def _residuals(self, copies: np.ndarray) -> np.ndarray:
-        """(1, 1 + P, R) of points (1, 1 + P, P)."""
-        return run_or_inf(self._run, copies, self.n_data + len(self.priors))
-
-    def _run(self, copies: np.ndarray) -> np.ndarray:
-        values = self.parameters(copies[0])
+    def of_measurements(self, values: np.ndarray) -> list[np.ndarray]:
         residuals, rec = self.residuals, self.residuals.recording
-        own = [self._compared(every) for every in self._own(copies[0])]
+        own = [self._compared(every) for every in self._own(values)]
         parts = []
         if self.n_voltage:
             assert rec.voltage is not None and residuals.voltage_noise is not None
@@ -193,8 +185,7 @@ class OwnRun:
             lost = np.full(n, np.inf)
             rows = [each[sweep][:n] - measured[:n] if self._has(each[sweep], measured, n) else lost for each in own]
             parts.append(np.array(rows) / residuals.spike_noise)
-        parts += [((values[:, self.names.index(n)] - mean) / std)[:, None] for n, (mean, std) in self.priors.items()]
-        return np.concatenate(parts, axis=1)[None]
+        return parts
 
     def _has(self, own: np.ndarray, measured: np.ndarray, n: int) -> bool:
         """Whether the first n spikes coincide; no more than those measured where they are all."""

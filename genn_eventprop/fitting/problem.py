@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,13 +18,55 @@ COUPLED_WAIT = 2.0
 """ms: how long the model stays at its threshold while a measured V pulls it."""
 
 
-class Problem:
-    """Residuals and Jacobians of several starts at once, of parameters that lie in [0, 1] of their bounds.
+class LeastSquares(ABC):
+    """Residuals of parameters that lie in [0, 1] of their bounds.
 
     Args:
         names, low, high: (P,) the parameters that are fitted, and their bounds.
-        fixed: values of others, where they are not the model's.
         priors: parameter -> (mean, standard deviation): a further residual each.
+    """
+
+    def __init__(
+        self,
+        residuals: Residuals,
+        names: Sequence[str],
+        low: np.ndarray,
+        high: np.ndarray,
+        priors: Mapping[str, tuple[float, float]] | None,
+    ) -> None:
+        self.residuals, self.names, self.low, self.high = residuals, list(names), low, high
+        self.priors, self.runs = dict(priors or {}), 0
+
+    @property
+    @abstractmethod
+    def n_data(self) -> int:
+        """Residuals of measurements: all but those of priors."""
+
+    @abstractmethod
+    def of_measurements(self, values: np.ndarray) -> list[np.ndarray]:
+        """Parts (C, R) of the residuals of measurements, of copies with these values (C, P)."""
+
+    def parameters(self, points: np.ndarray) -> np.ndarray:
+        """Values of points in [0, 1]."""
+        return self.low + points * (self.high - self.low)
+
+    def at_copies(self, copies: np.ndarray) -> np.ndarray:
+        """(M, 1 + P, R) of points (M, 1 + P, P); inf where a trajectory cannot be computed."""
+        return run_or_inf(self._run, copies, self.n_data + len(self.priors))
+
+    def _run(self, copies: np.ndarray) -> np.ndarray:
+        values = self.parameters(copies.reshape(-1, len(self.names)))
+        parts = self.of_measurements(values)
+        parts += [((values[:, self.names.index(n)] - mean) / std)[:, None] for n, (mean, std) in self.priors.items()]
+        return np.concatenate(parts, axis=1).reshape(*copies.shape[:2], -1)
+
+
+class Problem(LeastSquares):
+    """Residuals and Jacobians of the forced model, of several starts at once.
+
+    Args:
+        residuals, names, low, high, priors: see `LeastSquares`.
+        fixed: values of others, where they are not the model's.
         starts: number of points in a call.
         rate_noise: see `FitOptions`; None: rates count only where nothing else is known.
     """
@@ -40,8 +83,7 @@ class Problem:
         threads: int | None = None,
         rate_noise: float | None = None,
     ) -> None:
-        self.residuals, self.names, self.low, self.high = residuals, list(names), low, high
-        self.priors = dict(priors or {})
+        super().__init__(residuals, names, low, high, priors)
         self.copies, fitted = 1 + len(self.names), residuals.fitted
         self.fixed = {n: float(p.value) for n, p in fitted.forced.params.items()} | dict(fixed)
         rec, counts, samples = residuals.recording, residuals.counts, residuals.samples
@@ -54,11 +96,10 @@ class Problem:
             free = {n: v for n, v in self.fixed.items() if n in fitted.free.params}
             self.rates = Rates(residuals, size, names, free, rate_noise, threads)
         self.rest = residuals.distance_at_rest(self.fixed | dict(zip(self.names, (low + high) / 2)))
-        self.coupling, self.runs = 0.0, 0
+        self.coupling = 0.0
 
     @property
     def n_data(self) -> int:
-        """Residuals of measurements: all but those of priors."""
         return self.residuals.size + (self.rates.size if self.rates else 0)
 
     @property
@@ -69,17 +110,13 @@ class Problem:
         for engine in self.engines:
             engine.close()
 
-    def parameters(self, points: np.ndarray) -> np.ndarray:
-        """Values of points in [0, 1]."""
-        return self.low + points * (self.high - self.low)
-
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residuals (M, R) and Jacobians (M, R, P) at points (M, P); inf where a trajectory cannot be computed."""
-        return differences(self._residuals, points, size=FINE)
+        return differences(self.at_copies, points, size=FINE)
 
     def losses(self, copies: np.ndarray) -> np.ndarray:
         """(M, 1 + P) half the sum of squared residuals at points (M, 1 + P, P); inf as above."""
-        losses: np.ndarray = 0.5 * (self._residuals(copies) ** 2).sum(axis=2)
+        losses: np.ndarray = 0.5 * (self.at_copies(copies) ** 2).sum(axis=2)
         return np.where(np.isfinite(losses), losses, np.inf)
 
     def slopes(self, point: np.ndarray) -> np.ndarray:
@@ -101,16 +138,11 @@ class Problem:
         places, (up, down) = np.arange(len(self.names)), (copies.copy(), copies.copy())
         up[:, places + 1, places] += STEP
         down[:, places + 1, places] -= STEP
-        above, below = (self._residuals(moved)[0] for moved in (up, down))
+        above, below = (self.at_copies(moved)[0] for moved in (up, down))
         with np.errstate(invalid="ignore"):  # inf - inf, where neither can be computed
             return above[0], (above[1:] - above[0]).T / STEP, (below[0] - below[1:]).T / STEP
 
-    def _residuals(self, copies: np.ndarray) -> np.ndarray:
-        """(M, 1 + P, R) of points (M, 1 + P, P)."""
-        return run_or_inf(self._run, copies, self.n_data + len(self.priors))
-
-    def _run(self, copies: np.ndarray) -> np.ndarray:
-        values = self.parameters(copies.reshape(-1, len(self.names)))
+    def of_measurements(self, values: np.ndarray) -> list[np.ndarray]:
         coupled, fitted = self.coupling > 0, self.residuals.fitted
         self.runs += len(values)
         params = self.fixed | {n: values[:, i] for i, n in enumerate(self.names)}
@@ -126,5 +158,4 @@ class Problem:
             parts.append(
                 np.zeros((len(values), self.rates.size)) if coupled else self.rates.of(values, params, self.rest)
             )
-        parts += [((values[:, self.names.index(n)] - mean) / std)[:, None] for n, (mean, std) in self.priors.items()]
-        return np.concatenate(parts, axis=1).reshape(*copies.shape[:2], -1)
+        return parts
