@@ -21,7 +21,7 @@ from .cells import Cells
 from .compare import PRECISION
 from .differences import FINE, differences, may_jump, without_jumps
 from .problem import LeastSquares
-from .residuals import Residuals
+from .residuals import Residuals, outside
 from .verdict import Score, score
 
 LAST = 3.0
@@ -138,13 +138,11 @@ class OwnRun(LeastSquares):
         """
         every = self._own(self.parameters(np.repeat(point[None], self.cells.size, axis=0)))[0]
         own = self._compared(every)
-        rec, (before, after) = self.residuals.recording, self.residuals.window
-        grid = self.residuals.samples * rec.dt
+        grid = self.residuals.grid
         self.counts = self.residuals.counts.copy()
         self.leading = [_leading(a, b, precision) for a, b in zip(own, self.measured)]
         for sweep, (times, measured, n) in enumerate(zip(own, self.measured, self.leading)):
-            for t in every[sweep]:
-                self.counts[sweep] &= (grid < t - before) | (grid > t + after)
+            self.counts[sweep] &= outside(grid, every[sweep], self.residuals.window)
             following = np.concatenate([times[n:], measured[n:]])
             self.counts[sweep] &= grid < following.min(initial=np.inf) - PRECISION
         return all(len(a) == len(b) == n for a, b, n in zip(own, self.measured, self.leading))

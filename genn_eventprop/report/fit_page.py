@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..fitting import FitResult, FreeRun, Recording
+from ..fitting.residuals import outside
 from ..modelling import NeuronModel
 from .page import Block, Folded, Grid, Heading, Items, Picture, Text
 from .plots.style import BLUE, GREY, LIGHT, VERMILION, figure, styled, words
@@ -219,7 +220,7 @@ def traces(result: FitResult) -> Figure:
         if rec.voltage is not None:
             measured = rec.voltage[sweep, :until]
             v.plot(t, measured, color=GREY, lw=1.4, label="recording")
-            counts = _outside(t, result.window, times, run.spikes[sweep])
+            counts = outside(t, np.concatenate([times, run.spikes[sweep]]), result.window)
             off = model - measured
             difference.axhline(0.0, color=GREY, lw=0.7)
             difference.plot(t, np.where(counts, np.nan, off), color=LIGHT, lw=0.7)
@@ -247,15 +248,6 @@ def traces(result: FitResult) -> Figure:
         axes[2, 0].set_ylim(-1.3 * largest, 1.3 * largest)
     axes[1, 0].legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderpad=0.0)
     return fig
-
-
-def _outside(t: np.ndarray, window: tuple[float, float], *trains: np.ndarray) -> np.ndarray:
-    """Whether the times t lie outside the windows around spikes."""
-    before, after = window
-    counts = np.ones(len(t), bool)
-    for spike in np.concatenate(trains):
-        counts &= (t < spike - before) | (t > spike + after)
-    return counts
 
 
 @styled
@@ -306,7 +298,7 @@ def phase_plane(result: FitResult) -> Figure:
                 v, slope, _ = _slopes(values[sweep, :until], rec.dt, 0.05)
                 whole.plot(v, slope, color=colour, lw=0.5, label=label if sweep == 0 else None)
             v, slope, t = _slopes(values[sweep, :until], rec.dt, 0.5)  # in which noise of V makes less of a slope
-            counts = _outside(t, result.window, times, free.spikes[sweep]) & np.isfinite(slope)
+            counts = outside(t, np.concatenate([times, free.spikes[sweep]]), result.window) & np.isfinite(slope)
             parts.append(np.array([v[counts], slope[counts]]))
         v, slope = np.concatenate(parts, axis=1)
         if not v.size or np.ptp(v) == 0:

@@ -7,7 +7,7 @@ page.py.txt        the experiment's page, for people to read: nothing runs it
 environment.json   versions, machine, commit
 metrics.jsonl      a line an epoch
 results.json       the final numbers
-model.json         the model as data, first_weights.npz and samples.npz beside it: see `training.run_recorder`
+model.json         the model as data, first_weights.npz and samples.npz beside it: see `training.run_files`
 checkpoints/       best.safetensors, last.safetensors
 plots/
 """

@@ -59,7 +59,7 @@ from .evaluator import Evaluation, Evaluator, Samples, as_data, preprocessed
 from .integer_forward import IntegerForward
 from .parameter_sets import ParameterSets
 from .results import delay_metrics, epoch_metrics, gradient_norms, history, relative_steps, run_results
-from .run_recorder import write_model, write_start
+from .run_files import write_model, write_start
 from .runtime_estimate import RuntimeEstimate, estimate_runtime
 from .seeds import Streams
 from .state import TrainingState, pack, unpack, write_parameters
@@ -81,9 +81,9 @@ if TYPE_CHECKING:
     from ..data.events.splits import HeldOutTestSet
 
 
-OWN = ("self", "network", "loss", "optimiser", "run_dir", "communicator", "engine_options")
+NOT_SHARED = ("self", "network", "loss", "optimiser", "run_dir", "communicator", "engine_options")
 """Arguments of a trainer that another one with the same settings does not share."""
-SET = (
+SET_LATER = (
     "page", "preprocessing", "n_channels", "class_names", "config", "figure_bytes", "choice", "made_with", "recorded",
     "data_sets",
 )  # fmt: skip
@@ -198,7 +198,7 @@ class Trainer:
         communicator: Any = None,
         **engine_options: Any,
     ) -> None:
-        self.made_with = {name: value for name, value in locals().items() if name not in OWN} | engine_options
+        self.made_with = {name: value for name, value in locals().items() if name not in NOT_SHARED} | engine_options
         self.ranks: Alone | Ranks = Alone()
         self.batch_size = whole(batch_size, "batch_size", SettingError)
         self.checkpoint_batches = (
@@ -310,7 +310,7 @@ class Trainer:
         arguments |= {"optimiser": self.optimiser, "run_dir": self.run_dir}
         return {
             "problem": (self.network, self.loss), "arguments": arguments, "checkpoint": pack(self),
-            "attributes": {name: self.__dict__[name] for name in SET}, "batch_sizes": self._batch_sizes,
+            "attributes": {name: self.__dict__[name] for name in SET_LATER}, "batch_sizes": self._batch_sizes,
         }  # fmt: skip
 
     def __setstate__(self, state: dict[str, Any]) -> None:

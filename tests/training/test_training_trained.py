@@ -25,7 +25,7 @@ from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_snippets import LIFSnippets
 from genn_eventprop.runs.fingerprint import describe_loss, describe_network
-from genn_eventprop.training import run_recorder
+from genn_eventprop.training import run_files
 
 SPEAKERS = "shift=20,crop_channels(start=200,stop=660),merge_channels=10,fit_time(start=20,stop=320)"
 
@@ -337,14 +337,14 @@ def test_the_folder_keeps_samples_and_first_weights(tmp_path):
 
 
 def test_few_samples_are_kept_of_large_sets(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_recorder, "MAX_SPIKES", 70)
+    monkeypatch.setattr(run_files, "MAX_SPIKES", 70)
     trained(tmp_path / "run", Config(), engine="reference_clock")
     kept = Events.load(tmp_path / "run" / "samples.npz")
     assert 1 <= len(kept) < 6 and len(kept.times) <= 70
     sorted_by_class = Events.from_samples([([1.0, 2.0], [0, 1])] * 100, 2, labels=[k // 10 for k in range(100)])
-    even = run_recorder.evenly_spaced(sorted_by_class)  # 70 spikes: 35 samples
+    even = run_files.evenly_spaced(sorted_by_class)  # 70 spikes: 35 samples
     assert len(even) == 35 and np.bincount(even.labels).min() >= 3
-    monkeypatch.setattr(run_recorder, "MAX_SPIKES", 1)
+    monkeypatch.setattr(run_files, "MAX_SPIKES", 1)
     trained(tmp_path / "one", Config(), engine="reference_clock")
     assert len(Events.load(tmp_path / "one" / "samples.npz")) == 1
 
