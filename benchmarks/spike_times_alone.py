@@ -22,8 +22,8 @@ from defaults import spoken
 from result_file import add_row
 from seeds import seeds_of
 
+from genn_eventprop import Trainer
 from genn_eventprop.data import Events
-from genn_eventprop.experiments.own_data import Config, of_sets
 from genn_eventprop.recipes import recipe_of
 
 FINER = (1, 4)
@@ -48,15 +48,11 @@ def reversed_(events: Events) -> Events:
 
 def run(train: Events, tests: Mapping[str, Events], settings: Mapping[str, Any]) -> dict[str, float]:
     """Accuracies in % of one training, and its processor time."""
-    start, found = time.process_time(), dict[str, float]()
-    for name, test in tests.items():
-        experiment = of_sets(Config(**settings), train, test, ())
-        if name == "test":
-            trainer, sets = experiment.trainer, experiment
-            trainer.callbacks.clear()
-            trainer.fit(sets.train, sets.validation, None, epochs=settings["epochs"])
-        assert experiment.test is not None
-        found[name] = 100 * trainer.evaluate(experiment.test).accuracy
+    start = time.process_time()
+    trainer = Trainer.auto(train, tests["test"], progress=False, **settings)
+    trainer.callbacks.clear()
+    trainer.fit()
+    found = {name: 100 * trainer.evaluate(test).accuracy for name, test in tests.items()}
     trainer.close()
     return found | {"s": time.process_time() - start}
 
