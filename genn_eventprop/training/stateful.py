@@ -22,7 +22,6 @@ from ..engines.contract.wrapper import EngineWrapper
 from ..errors import CheckpointError, EngineError, SettingError
 from ..losses import as_losses
 from ..losses.kinds import READOUTS
-from ..modelling import Network
 from ..plan.clock import to_steps
 
 MEMORY = "500 MB"
@@ -49,11 +48,10 @@ def in_bytes(text: str, name: str) -> float:
     return value
 
 
-def engine_of_recordings(network: Network, loss: Any, spike_times: str) -> str:
-    """The engine that runs whole recordings, if nobody says: `native`, or `c99` for what that refuses."""
-    own_delays = any(c.delays is not None for c in network.connections)
+def engine_of_recordings(loss: Any, spike_times: str) -> str:
+    """The engine that runs whole recordings, if nobody says: `native`, or `c99` for losses that that refuses."""
     others = any(READOUTS[part.readout].in_trial for part in as_losses(loss)[1:])
-    return "c99" if spike_times != "exact" and (own_delays or others) else "native"
+    return "c99" if spike_times != "exact" and others else "native"
 
 
 class StatefulEngine(EngineWrapper):

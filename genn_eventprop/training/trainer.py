@@ -217,7 +217,7 @@ class Trainer:
         self.loop = device if isinstance(device, InTheLoop) or device is None else InTheLoop(device)
         self._pieces = chunk, in_bytes(memory or MEMORY, "memory")
         if carry == "exact" and engine == "auto":
-            engine = engine_of_recordings(network, loss, spike_times)
+            engine = engine_of_recordings(loss, spike_times)
         self._problem: dict[str, Any] = {
             "duration": duration, "regularisers": regularisers, "spike_birth": spike_birth
         }  # fmt: skip
@@ -343,6 +343,8 @@ class Trainer:
         dt = (EXACT_DT if spike_times == "exact" else GRID_DT) if dt is None else dt
         self.plan = make_plan(self.network, self.loss, dt=dt, spike_times=spike_times, **self._problem)
         self.engine = self._first_engine(**self._engine_settings)
+        if self.carry == "exact" and self.made_with["engine"] == "auto" and self.engine.why_no_recordings():
+            self.engine = self._first_engine(**self._engine_settings | {"engine": "c99"})
         if self.carry:
             exact = self.carry == "exact"
             self.engine = RecordingEngine(self.engine, *self._pieces) if exact else StatefulEngine(self.engine)

@@ -179,7 +179,7 @@ class RecordingRunner:
         self.steps = min(chunk or DEFAULT_STEPS, n)
         delays = (ring_steps(c, self.plan.dt) if c.delays else c.delay_steps for c in self.plan.connections)
         self.before = max(delays, default=0)
-        self.rows = self.steps + self.before + 2
+        self.rows = self.steps + self.before + 10  # `shift_by_delay` of native reads up to 8 rows behind the last
         self.places = {n: b.axes.index(ROWS) for n, b in program.buffers.items() if ROWS in b.axes}
         self.stored: Arrays = {}
         self._lengths_before: tuple[int, ...] = ()

@@ -270,6 +270,8 @@ class NativeEngine(InPieces):
 
     @cached_property
     def _pieces(self) -> NativePieces:
+        if self.plan.spike_times == "grid":
+            self._tables = NativeTables(self.plan, of_recording=True)  # delays may be longer than an interval
         return NativePieces(self.plan, self.dtype, self.weight_rows == "float16", self._raise_trouble)
 
     def of_recording(self, number: int, part: BatchShard) -> Arrays:

@@ -22,13 +22,13 @@ INT = np.int32
 
 class NativeTables:
     """values: arrays and numbers by their names in generated code; ahead: the longest delay there may be, in steps, at
-    most the trial."""
+    most the trial, unless it is part of a recording."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, of_recording: bool = False) -> None:
         self.plan, self._tables = plan, Tables(plan)
         self.connections = {i: c for i, c in enumerate(plan.connections) if not (c.by_rows or c.windows)}
         delayed = [int(clock.to_steps(c.delays.limit, plan.dt)) for c in plan.connections if c.delays is not None]
-        self.ahead = min(max(delayed, default=0), plan.n_steps)
+        self.ahead = max(delayed, default=0) if of_recording else min(max(delayed, default=0), plan.n_steps)
         for c in self.connections.values():
             if (plan.n_steps + self.ahead) * padded(c.post) >= 1 << 31:
                 raise Refusal(
@@ -63,7 +63,7 @@ class NativeTables:
     def _make(self, i: int, c: ConnectionRecord, table: Synapses | None, parameters: Values) -> None:
         steps = None
         if c.delays is not None:
-            steps = np.minimum(delay_steps(c, parameters, self.plan.dt), self.plan.n_steps).astype(INT)
+            steps = np.minimum(delay_steps(c, parameters, self.plan.dt), self.ahead).astype(INT)
         if table is not None:
             made = self._listed(c, table, steps)
             self.values[f"c{i}_own"] = table.weight_of is None

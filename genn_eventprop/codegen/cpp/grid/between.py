@@ -184,11 +184,12 @@ const auto [index, count] = {s}input.at(step, next);
             several = self.others.together(c)
             if c is not several[0]:
                 return ""
-            spikes = "".join("{\n" + indent(self._by_source(k)) + "}\n" for k in several)
+            spikes = "".join("{\n" + indent(self._by_source(k, self.others.begin_gathered)) + "}\n" for k in several)
             return spikes + self.others.gather_dense(several)
         else:
             gather = self.others.gather(c)
-        return "{\n" + indent(self._by_source(c) + gather) + "}\n"
+        by_source = self._by_source(c, self.others.begin_gathered if c.dendritic else "0")
+        return "{\n" + indent(by_source + gather) + "}\n"
 
     def gather_listed(self) -> str:
         """In a step backwards: gradients of listed synapses, while the rows of their targets are close in memory."""
@@ -202,11 +203,27 @@ const auto [index, count] = {s}input.at(step, next);
     def sum_known(self) -> str:
         """Before the first step: sums arrivals of connections that are known then."""
         known = (c for c in self.names.from_input if self.others.known(c))
-        return "".join(f"{{\n{indent(self._by_source(c) + self.others.sum_known(c))}}}\n" for c in known)
+        spikes = ((c, self._by_source(c, self.others.begin_known)) for c in known)
+        return "".join(f"{{\n{indent(by + self.others.sum_known(c))}}}\n" for c, by in spikes)
 
-    def _by_source(self, c: ConnectionRecord) -> str:
-        """`by`: the steps of arrivals, sorted by source; with individual delays the steps of spikes."""
+    def on_the_way(self) -> str:
+        """Before the first step of a piece: what was sent before it through individual delays, and arrives in it."""
+        late = [c for c in self.plan.connections if c.delays is not None and not self.others.known(c)]
+        if not late:
+            return ""
+        begin = f"{self.first} > args.ahead ? {self.first} - args.ahead : 0"
+        follow = (c for c in late if self._from_input(c))
+        text = f"const int64_t sent = {begin};\n"
+        text += "".join(f"int64_t next_{self.names.c(c)} = {stream(c)}input.begin(sent);\n" for c in follow)
+        steps = "".join(f"{{\n{indent(self.spiked(c) + self.others.send(c))}}}\n" for c in late)
+        steps += "".join(map(self.others.next, range(len(self.plan.populations))))
+        return f"{{\n{indent(f'{text}for (int64_t step = sent; step < {self.first}; ++step) {{{chr(10)}{indent(steps)}}}{chr(10)}')}}}\n"
+
+    def _by_source(self, c: ConnectionRecord, begin: str = "0") -> str:
+        """`by`: the steps of arrivals, sorted by source; with individual delays the steps of spikes, from `begin` on."""
         last_first, before = str(c.by_rows).lower(), self.carried.earlier(c)
-        delay = f"args.{self.names.c(c)}_delay" if c.delay > 0 else "0"
-        sort = f"sort_arrivals<{last_first}>(by, {c.pre}, {self._spikes(c)}, {self.first}, {self.last}, {delay}"
+        delay, first, last = f"args.{self.names.c(c)}_delay" if c.delay > 0 else "0", self.first, self.last
+        if begin != "0":
+            delay, first, last = f"-({begin})", "0", f"{last} - ({begin})"
+        sort = f"sort_arrivals<{last_first}>(by, {c.pre}, {self._spikes(c)}, {first}, {last}, {delay}"
         return f"BySource& by = {self.others.by_source(c)};\n{sort}{f', {before}' if before else ''});\n"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from ....plan import ConnectionRecord
 from ....program.nodes import Buffer, name
 from ....program.operations import EVALUATED
+from ....program.pieces import ROWS
 from ....program.trial import Deliver, GatherDelays, Trial
 from ...statements import indent
 from ..context import Context, padded, stream, unique, windows_of
@@ -41,6 +42,11 @@ class Connections:
             c for c in self.plan.connections if any(c.weight == k.weight for k in self.plan.connections if k is not c)
         ]
         self.mixed = {c.weight for c in shared if not c.by_rows}
+        # the steps that the rows of all arrivals that are known, and those that dense gradients are gathered from, begin with
+        self.begin_gathered = memory.first
+        self.begin_known = f"{memory.first} - args.ahead" if names.pieces else "0"
+        # how many of these: arrivals behind a piece count, whose rows are those of the pieces after it
+        self.gathered = f"{memory.last} - {memory.first} + args.ahead" if names.pieces else "n_steps"
         fed = [(c, row) for o in trial.feedback for c, part, row in o.terms if part not in EVALUATED]
         self.caused = [(self.plan.connections[c], row) for c, row in fed]  # connections of neurons, rows of D
 
@@ -85,7 +91,8 @@ class Connections:
             if self.known(c):
                 rows = [f"{prefix}_rows{suffix_of(part)}" for part in self._parts(c)]
                 members.append(f"Buffer<real> {', '.join(rows)};")
-                room += [f"{row}.zero(n_steps * {width});" for row in rows]
+                steps = f"(args.{ROWS} + args.ahead)" if self.names.pieces else "n_steps"
+                room += [f"{row}.zero({steps} * {width});" for row in rows]
             elif c.axonal:
                 members.append(f"Arrivals {prefix}_arrivals;")
             elif c.dendritic:
@@ -93,7 +100,8 @@ class Connections:
                     members.append(f"Window<{width}> {prefix}_sums{tail};")
                     if self._keeps(c):
                         members.append(f"Buffer<real> {prefix}_arrived{tail};")
-                        steps = "" if c.name in self._lent() and not tail else "n_steps * "
+                        every = f"args.{ROWS}" if self.names.pieces else "n_steps"
+                        steps = "" if c.name in self._lent() and not tail else f"{every} * "
                         room.append(f"{prefix}_arrived{tail}.zero({steps}{width});")
                 if self._summed(c):
                     members.append(f"Buffer<real> {prefix}_caused;")
@@ -134,7 +142,8 @@ class Connections:
         text = ""
         for part in self._parts(c):
             rows = f"work.{self._name(c)}_rows{suffix_of(part)}"
-            arguments = f"{rows}, work.series, {self._synapses(c)}, by, {c.pre}, n_steps, args.ahead"
+            steps = f"{self.memory.last} - ({self.begin_known})" if self.names.pieces else "n_steps"
+            arguments = f"{rows}, work.series, {self._synapses(c)}, by, {c.pre}, {steps}, args.ahead"
             line = f"scatter_known<{PARTS[part]}, {self._width(c)}>({arguments});\n"
             text += if_trained(part, line)
         return text
@@ -174,7 +183,8 @@ class Connections:
         prefix, np_, text = self._name(c), self._width(c), ""
         for part, into in sums:
             if self.known(c):
-                text += if_trained(part, add_row(np_, into, f"work.{prefix}_rows{suffix_of(part)} + step * {np_}"))
+                step = f"(step - ({self.begin_known}))" if self.names.pieces else "step"
+                text += if_trained(part, add_row(np_, into, f"work.{prefix}_rows{suffix_of(part)} + {step} * {np_}"))
             elif c.dendritic:
                 copy = self._kept(c, part) if self._keeps(c) else "nullptr"
                 arguments = f"{into}, {copy}, work.{prefix}_sums{suffix_of(part)}, args.{prefix}_back"
@@ -211,8 +221,10 @@ class Connections:
     def _kept(self, c: ConnectionRecord, part: str) -> str:
         """Where what arrives at `step` is kept."""
         lent = self._lent().get(c.name) if part == "all" else None
-        rows = self.memory.pointer(lent) if lent else f"work.{self._name(c)}_arrived{suffix_of(part)}"
-        return f"{rows} + step * {self._width(c)}"
+        if lent:
+            return f"{self.memory.pointer(lent)} + step * {self._width(c)}"
+        step = f"(step - {self.memory.first})" if self.names.pieces else "step"
+        return f"work.{self._name(c)}_arrived{suffix_of(part)} + {step} * {self._width(c)}"
 
     def take_kept(self) -> str:
         """At the beginning of a step backwards: saves what arrived from rows that are about to be written."""
@@ -269,7 +281,8 @@ class Connections:
         more |= {b.name for o in self.births for b in (*(b for _, _, b in o.terms), *(b for _, b in o.moving))}
         late = [(self.plan.connections[i], b) for i, terms in self.terms.items() for _, b in terms]
         for c, b in (*self.caused, *late):
-            (single if c.dendritic and not self.names.split and len(b.axes) == 2 else more).add(b.name)
+            ahead = c.dendritic and not (self.names.split or self.names.pieces) and len(b.axes) == 2
+            (single if ahead else more).add(b.name)
         return single - more
 
     def _cut(self, c: ConnectionRecord) -> bool:
@@ -341,15 +354,19 @@ class Connections:
         """Gradients of `together`; the spikes of every source are in a `BySource` for each."""
         text = ""
         for part, rows in self._worth(connections[0]):
-            every = []
+            every, rows = [], [self._from_begin(row, connections[0]) for row in rows]
             for c in connections:
                 w, d = self._places(c)
                 to = f"{{{w}, {d}, {self.begins(c)}}}" if part == "all" else f"{{nullptr, {d}, false}}"
                 every.append(f"{{{to}, {self._synapses(c)}, {self.by_source(c)}, {c.pre}}}")
             size = f"{PARTS[part]}, {self._width(connections[0])}, {len(rows)}"
             both = f"{{{', '.join(every)}}}, {{{', '.join(rows)}}}"
-            text += f"gather_dense<{size}>({both}, work.series, n_steps, args.ahead);\n"
+            text += f"gather_dense<{size}>({both}, work.series, {self.gathered}, args.ahead);\n"
         return text
+
+    def _from_begin(self, rows: str, c: ConnectionRecord) -> str:
+        """Rows, from `begin_gathered` on."""
+        return f"{rows} + {self.begin_gathered} * {self._width(c)}" if self.names.pieces else rows
 
     def _places(self, c: ConnectionRecord) -> tuple[str, str]:
         """Where the gradients of the weights and of the delays stand, "nullptr" for what is not learned."""
@@ -431,8 +448,8 @@ class Connections:
         if self._summed(c):
             text = f"add_to_places<{np_}>({d}, work.{self._name(c)}_caused, args.{self._name(c)}_order);\n"
         if c.trainable:
-            rows = f"{w}, {self._rows(c, 'along')}, work.series, work.waiting"
-            spikes = f"args.{self._name(c)}_delays, by, {c.pre}, n_steps, args.ahead"
+            rows = f"{w}, {self._from_begin(self._rows(c, 'along'), c)}, work.series, work.waiting"
+            spikes = f"args.{self._name(c)}_delays, by, {c.pre}, {self.gathered}, args.ahead"
             text += f"gather_dendritic<{np_}>({rows}, {spikes}, {self.begins(c)});\n"
         return text
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from ....plan import Plan, PopulationRecord
 from ....program.nodes import Buffer
+from ....program.operations import EVALUATED
 from ....program.pieces import AXES, BEFORE, FIRST, INTERVAL, LAST, ROWS, SPIKE_ROWS, Crossing, Pieces
-from ....program.trial import EachNeuron, EachStep, Feedback, Once
+from ....program.trial import EachNeuron, EachStep, Feedback, GatherDelays, Once, make_trial
 from ...statements import TYPES, indent
 from ...target import write
 from ..context import Context, padded
@@ -41,9 +42,17 @@ void locate(const Args& args, Work& work, Trouble& trouble) {
 
 def why_no_pieces(plan: Plan) -> str:
     """Why this target has no pieces of a plan; empty if it has."""
-    delayed = [c.name for c in plan.connections if c.delays is not None]
-    if delayed:
-        return f"native runs no recordings along individual delays ({delayed[0]}); use engine='c99'"
+    delayed = [c for c in plan.connections if c.delays is not None]
+    trial = make_trial(plan, pieces=True) if delayed else None
+    for o in (*trial.feedback, *trial.end_back) if trial else ():
+        terms = o.terms if isinstance(o, Feedback) else ()
+        terms += tuple((o.connection, *t) for t in o.terms) if isinstance(o, GatherDelays) else ()
+        evaluated = (plan.connections[i] for i, part, _ in terms if part in EVALUATED)
+        if late := next((c.name for c in evaluated if c.delays is not None), ""):
+            return (
+                f"native runs no recordings where what arrives along individual delays ({late}) is no sum of weights, or "
+                "moves V of a loss of V(t); use engine='c99'"
+            )
     return ""
 
 
@@ -170,6 +179,7 @@ class Piece(Grid):
         if self.driven:
             given = f"args, work, from, to, {first}, {memory.LAST}, {heard}"
             spikes += f"args.{HEARD.name}[0] = find_activity({given});\n"
+        spikes += self.others.begin(range(len(self.lists))) + self.between.on_the_way() + self.between.sum_known()
         text = f"work.guarded = args.{GUARDED.name}[0];\n{spikes}" + self._when(f"{first} == 0", starts)
         return text + self._when(f"{first} == args.interval && {first} > 0", anew)
 
