@@ -13,17 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genn_eventprop import Currents, Dense, Events, Network, Normal, Trainer, load
+from genn_eventprop import Currents, Delay, Dense, Events, Network, Normal, Trainer, load
 from genn_eventprop.data.augment import Augmented, Blend, Dilate, Dropout, Shift
-from genn_eventprop.data.augment.currents import Noise
+from genn_eventprop.data.augment.currents import Gain, ShiftTime
 from genn_eventprop.data.augment.recordings import AugmentedRecordings
 from genn_eventprop.data.currents.chunks import chunks as cut_currents
 from genn_eventprop.data.events.chunks import chunks, timetable
+from genn_eventprop.data.inputs import Inputs
 from genn_eventprop.engines.contract.data import StepsOnDisk
 from genn_eventprop.errors import CheckpointError, DataError, EngineError, SettingError
-from genn_eventprop.losses import EndVoltageCrossEntropy, IntegratedVoltageCrossEntropy, SpikeTimeError
+from genn_eventprop.losses import EndVoltageCrossEntropy, IntegratedVoltageCrossEntropy, Loss, SpikeTimeError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
+from genn_eventprop.models.lif_delta import LIFDelta
 from genn_eventprop.optimisers import SGD, Adam
 from genn_eventprop.training import stateful
 from genn_eventprop.training.callbacks import Callback
@@ -268,8 +270,25 @@ def test_recordings_of_currents():
     np.testing.assert_allclose(made.evaluate(cut).readout[4::5], whole.evaluate(of_whole).readout, rtol=1e-5)
     table = timetable(cut, 10.0, made.predict(cut))
     assert tuple(map(float, table[["recording", "start", "end"]][6])) == (1, 10, 20)
-    with pytest.raises(DataError, match="recordings in chunks are augmented where their only input are spikes"):
-        made.fit(Augmented(cut, [Noise(0.1)]), epochs=1)
+    gained = AugmentedRecordings(Augmented(cut, [Gain(0.5)], seed=2), 10.0, 1.0)
+    factors = gained.batch(np.array([7, 0, 1]), 0).values / cut.values[[7, 0, 1]]
+    np.testing.assert_allclose(factors, factors[:, :1, :1] * np.ones((3, 4, 3)), rtol=1e-6)
+    assert factors[0, 0, 0] != factors[1, 0, 0] == pytest.approx(factors[2, 0, 0])  # one for a recording
+    again = Trainer(net, EndVoltageCrossEntropy(output), duration=10.0, chunk=3.0, **common | {"optimiser": SGD(0.3)})
+    assert again.fit(Augmented(cut, [Gain(0.5)]), epochs=1)["history"]["train_loss"][0] != losses[0]
+    with pytest.raises(DataError, match="ShiftTime moves currents away from the labels of their chunks"):
+        AugmentedRecordings(Augmented(cut, [ShiftTime(5.0)]), 10.0, 1.0)
+    with pytest.raises(DataError, match="recordings in chunks are augmented where they have a single input"):
+        AugmentedRecordings(Augmented(Inputs({"a": cut, "b": cut}), {}), 10.0, 1.0)
+
+
+def test_individual_delays_of_recordings_run_on_native_unless_it_refuses_them():
+    net = Network()
+    output = net.population(LIFDelta(v_thresh=1e9), 2, name="output")
+    net.connect(net.input(4), output, Dense(1.0), delay=Delay(1.0))
+    common = {"duration": 10.0, "dt": 1.0, "progress": False, "carry": "exact"}
+    for readout, engine in (("end", "native"), ("voltage", "c99")):
+        assert Trainer(net, Loss(output, readout), **common).engine.name == engine
 
 
 def test_spans_label_the_chunks_within():
