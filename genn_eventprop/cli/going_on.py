@@ -41,24 +41,7 @@ def run_folder(
     Raises:
         SettingError: the one that is named holds something else.
     """
-    folder = _folder_of(kind, named, stem, config, finished, may_change)
-    command = shlex.join(["genn-eventprop", *sys.argv[1:]])
-    with lock_for_writing(folder):
-        mark_folder(folder, kind, "--run-dir")  # first: what is killed later is known to be ours
-        write_json(folder / CONFIG, config)
-        write_text(folder / "command.txt", command + "\n")
-        write_json(folder / "environment.json", environment())
-        yield folder, command
 
-
-def _folder_of(
-    kind: str,
-    named: Path | None,
-    stem: Path,
-    config: Mapping[str, Any],
-    finished: Callable[[Path], bool],
-    may_change: Collection[str],
-) -> Path:
     def goes_on(folder: Path) -> bool:
         if mark.kind_of(folder) != kind or finished(folder):
             return False
@@ -68,13 +51,21 @@ def _folder_of(
     if named is None:
         number = next(i for i in itertools.count(1) if not Path(f"{stem}-{i}").exists())
         last = Path(f"{stem}-{number - 1}")
-        return last if number > 1 and goes_on(last) else Path(f"{stem}-{number}")
-    if not mark.strangers(named) or goes_on(named):
-        return named
-    why = ""
-    if mark.kind_of(named) == kind:
-        why = " (it is finished)" if finished(named) else " (it is of other data or settings)"
-    raise SettingError(f"run folder {named} exists and is not empty{why}; choose another --run-dir")
+        folder = last if number > 1 and goes_on(last) else Path(f"{stem}-{number}")
+    elif not mark.strangers(named) or goes_on(named):
+        folder = named
+    else:
+        why = ""
+        if mark.kind_of(named) == kind:
+            why = " (it is finished)" if finished(named) else " (it is of other data or settings)"
+        raise SettingError(f"run folder {named} exists and is not empty{why}; choose another --run-dir")
+    command = shlex.join(["genn-eventprop", *sys.argv[1:]])
+    with lock_for_writing(folder):
+        mark_folder(folder, kind, "--run-dir")  # first: what is killed later is known to be ours
+        write_json(folder / CONFIG, config)
+        write_text(folder / "command.txt", command + "\n")
+        write_json(folder / "environment.json", environment())
+        yield folder, command
 
 
 def read_or_nothing(path: Path) -> dict[str, Any]:

@@ -76,15 +76,13 @@ class Windowed(Connectivity):
     """One whose targets, with shape=(height, width, channels), each see a window of the source."""
 
     windows: Windows
-
-    def target_channels(self, source: int) -> int:
-        """Channels of the target over so many of the source."""
-        return source
+    channels: int | None = None
+    """Of the target; None: those of the source."""
 
     def output_shape(self, source: Shape) -> tuple[int, int, int]:
         """(height, width, channels) of the target over a `source` of this shape."""
         height, width, channels = image(source, "source", type(self).__name__)
-        return (*self.windows.places(height, width), self.target_channels(channels))
+        return (*self.windows.places(height, width), self.channels or channels)
 
     def check(self, source: Shape, target: Shape) -> None:
         made, kind = self.output_shape(source), type(self).__name__

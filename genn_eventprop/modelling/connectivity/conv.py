@@ -35,6 +35,7 @@ class Conv2D(Windowed):
     """
 
     form = "windows"
+    channels: int
     arguments = ("kernel", "channels", "stride", "padding", "dilation", "groups")
 
     def __init__(
@@ -59,9 +60,6 @@ class Conv2D(Windowed):
             pair_of(kernel, "Conv2D: kernel", 1), pair_of(stride, "Conv2D: stride", 1),
             pair_of(padding, "Conv2D: padding", 0), pair_of(dilation, "Conv2D: dilation", 1),
         )  # fmt: skip
-
-    def target_channels(self, source: int) -> int:
-        return self.channels
 
     def check(self, source: Shape, target: Shape) -> None:
         super().check(source, target)
