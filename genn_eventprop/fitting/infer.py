@@ -398,13 +398,9 @@ class _Problem:
         j = np.arange(J)
         return self.candidates[best], score[best, j] / curvature[best, j], gain[best, j] - 0.5 * slope**2 * here
 
-    def fit(self, others: np.ndarray) -> _Fitted:
+    def search(self, start: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(beta, delays, information) at the best maximum of some; `start`: kappa and kappa bias without inputs."""
         J, none = len(self.sources), np.zeros(0, int)
-        silent = copy(self)
-        silent.sources = []
-        start = silent.climb(np.array([3.0, 3.0]), np.zeros(0), none)[0]
-        silent.integrate(*silent.points(self.step))
-        start, _, alone, _ = silent.climb(start, np.zeros(0), none, GAIN)
         beta, delays = np.concatenate([start, np.zeros(J)]), np.zeros(J)
         if J:
             delays = self.seek(beta, delays)[0]
@@ -421,7 +417,21 @@ class _Problem:
             tried = self.climb(trial, at, none)
             if tried[2] > value:
                 beta, delays, value, fisher = tried
+        return beta, delays, fisher
+
+    def fit(self, others: np.ndarray) -> _Fitted:
+        J, none = len(self.sources), np.zeros(0, int)
+        silent = copy(self)
+        silent.sources = []
+        silent.integrate(*silent.points(self.step))
+        start, _, alone, _ = silent.climb(np.array([3.0, 3.0]), np.zeros(0), none, GAIN)
+        beta, delays, fisher = self.search(start)
         self.refine(beta, delays)
+        if self.evaluate(beta, delays, none)[0] < alone:
+            # coarse points between spikes in quick succession have missed where the rate is high
+            self.integrate(*self.points(self.step))
+            beta, delays, fisher = self.search(start)
+            self.refine(beta, delays)
         moved = np.flatnonzero(np.abs(beta[2:]) > MOVABLE * _deviations(fisher)[2 : 2 + J])
         beta, delays, value, fisher = self.climb(beta, delays, moved, GAIN)
         covariance, kappa = _inverse(fisher), beta[0]

@@ -119,6 +119,17 @@ def test_a_known_network_is_found_with_right_deviations(known):
     assert "5 neurons" in str(found)
 
 
+def test_spikes_in_quick_succession_are_integrated_finely_enough():
+    """Two neurons that excite each other at 70 Hz: coarse points alone would make the rate unbounded between them."""
+    weights, delays = np.array([[0.0, 2.5], [2.5, 0.0]]), np.array([[0.0, 6.0], [5.0, 0.0]])
+    spikes = simulate_population(weights, delays, bias=1.05, noise=0.06, duration=3000.0, seed=1, tau_0=1.0)
+    found = infer_network(spikes, LIF, duration=3000.0, progress=False)
+    off = weights != 0
+    assert (np.abs(found.weights - weights)[off] < 3 * found.weight_deviations[off]).all()
+    assert (np.abs(found.delays - delays)[off] < 3 * found.delay_deviations[off]).all()
+    assert ((found.weight_deviations[off] > 0.05) & (found.gain > 0.5)).all() and found.gain.max() < 3
+
+
 def test_two_samples_are_two_recordings_of_one_network(known):
     """Cut in two, a recording loses what one half knows of the other: next to nothing."""
     times, channels = known.spikes.sample(0)
