@@ -81,9 +81,10 @@ def main() -> None:
         row = cells(case, dict(np.load(path)), weights[np.ix_(seen, seen)], delays[np.ix_(seen, seen)], n)
         print(dict(zip(COLUMNS, row)))
         if arguments.numbers:
-            some = (
-                "" if arguments.targets is None else f" --seconds {arguments.seconds:g} --targets {arguments.targets}"
-            )
+            some = ""
+            if arguments.targets is not None:
+                some = f" --seconds {arguments.seconds:g} --targets {arguments.targets}"
+                row[0] += f"; {arguments.seconds:g} s, inputs of {arguments.targets}"
             add_row(arguments.numbers, COLUMNS, row, f"python benchmarks/infer.py --cases '{case}'{some}")
 
 
