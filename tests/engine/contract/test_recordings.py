@@ -33,6 +33,7 @@ from genn_eventprop.regularisers import SpikeCount
 from genn_eventprop.verify.engines.check import loaded
 from support.engine_check import tuned
 from support.random_networks import draw
+from support.random_networks.layout import EIF_DELTA
 
 FEW = settings(
     max_examples=4, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
@@ -577,14 +578,13 @@ def test_what_is_refused():
     assert why_no_recordings(of_time, several=True).startswith(
         "V of output 'output' jumps at arrivals through 'hidden_o"
     )
-    late = Network()
-    moved = late.population(LIFDelta(v_thresh=1e9), 2, name="moved")
-    late.connect(late.input(4, name="here"), moved, Dense(1.0), delay=Delay(1.0))
-    of_time = make_plan(late, Loss(moved, "voltage"), dt=DT, duration=20.0)
-    with pytest.raises(
-        EngineError, match=r"no recordings where what arrives along individual delays \(here_moved\) is no sum of"
-    ):
-        create(of_time, late.initial_parameters(3), engine="native").recordings(None, 1e9)
+    for model, readout in ((LIFDelta(v_thresh=1e9), "voltage"), (EIF_DELTA, "end")):
+        late = Network()
+        moved = late.population(model, 2, name="moved")
+        late.connect(late.input(4, name="here"), moved, Dense(1.0), delay=Delay(1.0))
+        plans = make_plan(late, Loss(moved, readout), dt=DT, duration=20.0)
+        with pytest.raises(EngineError, match=r"what arrives along individual delays \(here_moved\) is no sum of"):
+            create(plans, late.initial_parameters(3), engine="native").recordings(None, 1e9)
     engine = create(plan, net.initial_parameters(3), engine="c99")
     data = of_intervals(engine, recordings(40.0), 20.0, np.array([[0, 1], [1, 2]]))
     with pytest.raises(EngineError, match="a batch of recordings needs all chunks of each, one after the other"):

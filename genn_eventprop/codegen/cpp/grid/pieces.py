@@ -43,7 +43,7 @@ void locate(const Args& args, Work& work, Trouble& trouble) {
 def why_no_pieces(plan: Plan) -> str:
     """Why this target has no pieces of a plan; empty if it has."""
     delayed = [c for c in plan.connections if c.delays is not None]
-    trial = make_trial(plan, pieces=True) if delayed else None
+    trial = make_trial(plan, evaluates=True, pieces=True) if delayed else None
     for o in (*trial.feedback, *trial.end_back) if trial else ():
         terms = o.terms if isinstance(o, Feedback) else ()
         terms += tuple((o.connection, *t) for t in o.terms) if isinstance(o, GatherDelays) else ()
