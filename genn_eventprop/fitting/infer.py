@@ -205,25 +205,27 @@ class Inference:
             others = [j for j in range(len(sources)) if j != i and len(sources[j].times)]
             if sum(map(len, self.trains[i])) < FEW:
                 return None
-            path = None if keep is None else keep / f"{i}.npz"
-            if path is not None and path.exists():
-                return _load(path)
             near = [sources[j] for j in others]
             fitted = _Problem(self.neuron, self.trains[i], self.ends, near, *self.settings).fit(np.array(others, int))
-            if path is not None:
-                _save(fitted, path)
+            if keep is not None:
+                _save(fitted, keep / f"{i}.npz")
             return fitted
 
+        # all of them, before anything is computed: a file may be damaged
+        paths = {} if keep is None else {i: keep / f"{i}.npz" for i in self.targets}
+        saved = {i: _load(path) for i, path in paths.items() if path.exists()}
         with ThreadPoolExecutor(threads) as pool:
-            waiting = [pool.submit(fit_one, i) for i in self.targets]
+            waiting = {i: pool.submit(fit_one, i) for i in self.targets if i not in saved}
             shown = tqdm(
-                waiting, desc="infer", unit="neuron", disable=not progress, file=stderr(), dynamic_ncols=True
+                waiting.items(), desc="infer", unit="neuron", initial=len(saved), total=len(self.targets),
+                disable=not progress, file=stderr(), dynamic_ncols=True,
             )  # fmt: skip
             try:
-                fitted = {i: future.result() for i, future in zip(self.targets, shown)}
+                made = {i: future.result() for i, future in shown}
             except BaseException:
                 pool.shutdown(cancel_futures=True)  # only those that have begun end
                 raise
+        fitted = {i: saved[i] if i in saved else made[i] for i in self.targets}
         return _result(fitted, self.trains, self.settings[0])
 
 
