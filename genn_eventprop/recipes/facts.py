@@ -94,7 +94,7 @@ def facts_of(data: Events | Currents, tested: bool = False) -> Facts:
     if not len(data):
         raise DataError(f"{name}: no samples, so nothing can be learned")
     data, counts = _answered(data, name)
-    few = data[np.unique(np.linspace(0, len(data) - 1, min(SAMPLES, len(data))).astype(np.int64))]
+    few = data[_few(data.labels, len(data))]
     special: dict[str, Any] = _of_spikes(few) if isinstance(few, Events) else _of_currents(few)
     shares = shown(few, len(data))
     if isinstance(few, Events):
@@ -107,6 +107,22 @@ def facts_of(data: Events | Currents, tested: bool = False) -> Facts:
         duration=float(data.duration), tested=tested, shown={text: max(share) for text, share in shares.items()},
         line={text: share.line for text, share in shares.items()}, **_groups(data), **special,
     )  # fmt: skip
+
+
+def _few(labels: np.ndarray | None, samples: int) -> np.ndarray:
+    """At most SAMPLES samples, evenly spaced: many sets are sorted by class. Where that takes the classes too unevenly
+    (of labels that alternate, every second one is of one class), at random."""
+    even = np.unique(np.linspace(0, samples - 1, min(SAMPLES, samples)).astype(np.int64))
+    if labels is None:
+        return even
+    classes, counts = np.unique(labels, return_counts=True)
+    expected = counts * len(even) / samples
+    taken = (labels[even, None] == classes).sum(axis=0)
+    # chi square, whose mean is n and variance 2 n for n degrees of freedom
+    n = len(classes) - 1
+    if ((taken - expected) ** 2 / expected).sum() <= n + 5 * (2 * n) ** 0.5:
+        return even
+    return np.sort(np.random.default_rng(0).permutation(samples)[:SAMPLES])
 
 
 def _answered(data: Any, name: str) -> tuple[Any, np.ndarray]:

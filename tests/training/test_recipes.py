@@ -304,6 +304,13 @@ def test_labels_that_say_nothing_are_not_predicted_however_many_features_there_a
         assert of_classes(x, labels) < 1 / classes + 4 * np.sqrt(1 / classes / samples)
 
 
+@pytest.mark.parametrize("samples", [500, 1000])
+def test_labels_that_alternate_are_not_taken_for_one_class(samples):
+    rng, labels = np.random.default_rng(0), np.arange(samples) % 2
+    noise = Currents.constant(rng.standard_normal((samples, 4)), 50.0, labels=labels)
+    assert max(facts_of(noise).shown.values()) < 0.62  # every second sample is of class 0, and every fourth
+
+
 def test_what_may_be_chance_does_not_choose_the_encoding():
     shown = {"": 0.80, "segments=5": 0.79, "segments=10": 0.70}
     assert best_shown(shown, 250) == "segments=5", "learned faster, and as good within a standard error of 0.025"
