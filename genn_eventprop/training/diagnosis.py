@@ -242,6 +242,18 @@ def underfitting(facts: Facts) -> Finding | None:
     )
 
 
+def nothing_learned(facts: Facts) -> Finding | None:
+    """Updates enough, none of the causes above, and still guesses: the network may not see what tells classes apart."""
+    if not (facts.over and facts.settled and facts.near_chance):
+        return None
+    return Finding(
+        "nothing learned",
+        _measured(facts),
+        "compare what classical methods reach (--baseline, fit(baseline=True)); if more, show the data in another way "
+        "(--encoding)",
+    )
+
+
 def overfitting(facts: Facts) -> Finding | None:
     """What is learned does not hold on the validation set; without one, on the test set, which then has been read."""
     held_out, size, name = facts.metrics[-1]["validation_accuracy"], facts.validation_size or 0, "validation"
@@ -286,5 +298,7 @@ def validation_is_test(facts: Facts) -> Finding | None:
     )
 
 
-LEARNING: tuple[Rule, ...] = (silent, saturated, tied, too_fast, schedule_too_long, too_slow, too_few, underfitting)
+LEARNING: tuple[Rule, ...] = (
+    silent, saturated, tied, too_fast, schedule_too_long, too_slow, too_few, underfitting, nothing_learned,
+)  # fmt: skip
 OTHERS: tuple[Rule, ...] = (overfitting, small_validation, validation_is_test)

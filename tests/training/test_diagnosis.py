@@ -213,6 +213,15 @@ def test_overfitting_of_samples_with_noise_whose_accuracy_in_training_stays_low(
     assert overfitting(replace(facts, test_accuracy=0.6)) is None
 
 
+def test_nothing_is_learned_where_there_is_nothing_to_learn():
+    rng = np.random.default_rng(0)
+    one = (np.sort(rng.uniform(5, 75, SPIKES)), rng.integers(0, CHANNELS, SPIKES))
+    alike = Events.from_samples([one] * 60, CHANNELS, np.arange(60) % 3)
+    results = trainer(2e-2, batch_size=3, hidden=5, duration=80.0, dt=2.0).fit(alike, epochs=50)
+    assert causes(results) == ["nothing learned"]
+    assert "--baseline" in results["diagnosis"][0]["remedy"]
+
+
 def test_outputs_that_tie():
     events = words(200)
     results = trainer(1e-2, loss=FirstSpikeCrossEntropy, dt=10.0).fit(events, epochs=10)
