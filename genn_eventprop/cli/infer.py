@@ -88,8 +88,7 @@ def infer(
     own_model = Path(model.partition(":")[0])
     files = {str(path): file_hash(path) for path in (own_model,) if path.is_file()}
     config = {"model": model, "fixed": values, "files": files, "spikes": describe_data(data), **options}
-    finished = lambda f: (f / REPORT).exists()  # noqa: E731
-    with run_folder("infer", run_dir, Path("runs") / "infer", config, finished) as (folder, command):
+    with run_folder("infer", run_dir, Path("runs") / "infer", config, _finished) as (folder, command):
         (folder / NEURONS).mkdir(exist_ok=True)
         if begun := sum(1 for _ in (folder / NEURONS).glob("*.npz")):
             say(f"{folder}: goes on after {begun} neurons")
@@ -108,6 +107,10 @@ def infer(
               f"{_rms((result.weights - weights)[sure]):.2g}, of delays {_rms((result.delays - delays)[sure]):.2g} ms "
               "(root mean square)")  # fmt: skip
     print(f"report  {folder / 'report.html'}")
+
+
+def _finished(folder: Path) -> bool:
+    return (folder / REPORT).exists()
 
 
 def example(duration: float) -> tuple[np.ndarray, np.ndarray, Events]:

@@ -289,7 +289,7 @@ class RecordingRunner:
             if abs(data.currents[current.name].duration - self.plan.duration) > 1e-6 * current.dt:
                 raise EngineError(
                     f"current {current.name!r} has {data.currents[current.name].duration:g} ms in every chunk of "
-                    f"{self.plan.duration:g} ms; cut it with data.events.chunks"
+                    f"{self.plan.duration:g} ms; cut it with data.currents.chunks"
                 )
         arguments["number"] = int(data.numbers_of(samples[:1])[0])
         place = {int(s): k for k, s in enumerate(batch)}

@@ -373,7 +373,8 @@ def test_currents_of_recordings_are_those_of_one_trial(kind, interpolation, dela
             np.testing.assert_allclose(engine.gradients[name], gradient, rtol=1e-11, atol=1e-14, err_msg=name)
     parts["slow"] = Currents(parts["slow"].values[:, :-1], 2.5)
     data = replace(engine.load(parts), follows=data.follows)
-    with pytest.raises(EngineError, match="current 'slow' has 17.5 ms in every chunk of 20 ms; cut it with data.ev"):
+    told = "current 'slow' has 17.5 ms in every chunk of 20 ms; cut it with data.currents.chunks"
+    with pytest.raises(EngineError, match=told):
         in_pieces(engine, data, range(6), 13, 2)
 
 

@@ -217,7 +217,8 @@ const auto [index, count] = {s}input.at(step, next);
         text += "".join(f"int64_t next_{self.names.c(c)} = {stream(c)}input.begin(sent);\n" for c in follow)
         steps = "".join(f"{{\n{indent(self.spiked(c) + self.others.send(c))}}}\n" for c in late)
         steps += "".join(map(self.others.next, range(len(self.plan.populations))))
-        return f"{{\n{indent(f'{text}for (int64_t step = sent; step < {self.first}; ++step) {{{chr(10)}{indent(steps)}}}{chr(10)}')}}}\n"
+        text += f"for (int64_t step = sent; step < {self.first}; ++step) {{\n{indent(steps)}}}\n"
+        return "{\n" + indent(text) + "}\n"
 
     def _by_source(self, c: ConnectionRecord, begin: str = "0") -> str:
         """`by`: the steps of arrivals, sorted by source; with individual delays the steps of spikes, from `begin` on."""
