@@ -88,6 +88,8 @@ DATA = (
 """Input spikes of the data set, in the order of samples and steps; the samples of the batch."""
 TROUBLE = Buffer("trouble", (4,), "long", "stored")
 """Sample, step, state and neuron where dynamics were left; last, how long a list of events must be."""
+SEVERAL = Buffer("several", (), "long", "host")
+"""Of pieces: whether their recording consists of several intervals."""
 IN_A_LOCAL = ((NEURON,), (sp.Integer(0),), ())
 """Indices of what a kernel loads at its start and stores at its end: a value of the neuron, or of all neurons."""
 Body = list[Statement]
@@ -106,6 +108,8 @@ class Lowering:
         self.first: sp.Expr = sp.Integer(0)
         self.last = self.n_steps
         """The steps that are run: those of a trial, or of a piece of one."""
+        if trial.pieces:
+            self.buffers[SEVERAL.name] = SEVERAL
 
     def scratch(self, what: str, length: int) -> Buffer:
         """A row that a target need not store from spike to spike."""
@@ -450,7 +454,11 @@ class Lowering:
 
     def _dots(self, terms: Iterable[tuple[int, str, Buffer]]) -> Body:
         """Declares `TOTAL`, what a spike of `SOURCE` at `NOW` caused."""
-        body: Body = [Let(TOTAL, 0, changes=True)]
+        return [Let(TOTAL, 0, changes=True), *self._add_dots(terms)]
+
+    def _add_dots(self, terms: Iterable[tuple[int, str, Buffer]]) -> Body:
+        """Adds that to `TOTAL`."""
+        body: Body = []
         for i, which, rows in terms:
             if which == "loss":
                 caused = self.of_spike(i, rows, TOTAL)
@@ -476,7 +484,8 @@ class Lowering:
         return [self._neurons(o.population, [Block((When(o.here, (Block(body),)),), names)])]
 
     def moved(self, o: Birth) -> Body:
-        """Adds to `TOTAL` the changes of outer losses by readouts that move."""
+        """Adds to `TOTAL` the changes of outer losses by readouts that move; of several losses these are known to first
+        order alone, since lambda is that of all of them."""
         body: Body = []
         for target in dict.fromkeys(self.plan.connections[k].target for k, _ in o.moving):
             i, size = self.plan.numbers[target], self.plan.population(target).size
@@ -487,7 +496,10 @@ class Lowering:
                 one += self.in_time(k, [When(no(equal(slope, 0)), (Add(moved.at(N), along / slope),))])
             change = loss_changes.of_readouts(self.trial.readouts[i], Access(moved, (N,)), EFFECT)
             body.append(Block((*one, Let(EFFECT, 0, changes=True), *change, Add(TOTAL, EFFECT))))
-        return body
+        if not (body and self.trial.pieces):
+            return body
+        first_order = self._add_dots((k, "all", rows) for k, rows in o.moving)
+        return [When(above(SEVERAL.at(), 0), first_order), When(no(above(SEVERAL.at(), 0)), body)]
 
     # gradients
 

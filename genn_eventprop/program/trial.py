@@ -59,7 +59,7 @@ class Trial:
     than the row of a step. changes: connection -> the code of parts "change", which sets the local `population.D` for a
     synapse of weight `population.WEIGHT` whose target is ``neuron``, at the arrival's ``step``.
 
-    Of a trial in pieces (`pieces.py`), `begin_interval` and, backwards, `end_interval` are where an interval of a
+    Of a trial in `pieces` (`pieces.py`), `begin_interval` and, backwards, `end_interval` are where an interval of a
     recording with several decisions begins and ends.
 
     Where the trial can be recorded, `record` stands between `arrivals` and `advance`, and `before_jumps` ends with the
@@ -92,6 +92,7 @@ class Trial:
     changes: Mapping[int, Kernel] = field(default_factory=dict)
     begin_interval: tuple[Operation, ...] = ()
     end_interval: tuple[Operation, ...] = ()
+    pieces: bool = False
 
     @property
     def readout(self) -> Readout:
@@ -211,7 +212,7 @@ class _Maker:
             end_back=(*self.each("end_back"), *gathered, *self._feed_input()), spikes=self.spikes, split=self.split,
             readouts=self.readouts, for_inputs=frozenset(rows), record=self.records("record_states"),
             changes=self._changes(), begin_interval=tuple(self.each("begin_interval")) if self.pieces else (),
-            end_interval=tuple(self.each("end_interval")) if self.pieces else (),
+            end_interval=tuple(self.each("end_interval")) if self.pieces else (), pieces=self.pieces,
         )  # fmt: skip
 
     def _changes(self) -> dict[int, Kernel]:

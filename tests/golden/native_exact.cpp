@@ -592,7 +592,7 @@ struct Connection_c0 {
     // The spike that arrived, and its delay, get D.
     static void hand_back(const Args& args, Work& work, int64_t sample, scalar* slice, const LogEntry& arrival, double D) {
     }
-    static scalar* moved(Work& work, int64_t index) {
+    static scalar* moved([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, int64_t index) {
         return nullptr;
     }
     static const scalar* slope(Work& work) {
@@ -620,7 +620,7 @@ struct Connection_c1 {
     static void hand_back(const Args& args, Work& work, int64_t sample, scalar* slice, const LogEntry& arrival, double D) {
         work.p0.credit(arrival.index, D);
     }
-    static scalar* moved(Work& work, int64_t index) {
+    static scalar* moved([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, int64_t index) {
         return nullptr;
     }
     static const scalar* slope(Work& work) {

@@ -116,8 +116,6 @@ def why_no_recordings(plan: Plan, several: bool = False) -> str:
             f"with exact spike times whole recordings take no currents ({plan.currents[0].name}); use "
             "spike_times='grid'"
         )
-    if several and any(plan.births(p.name) for p in plan.populations):
-        return "spike_birth is not run where a recording has several labels; use recordings with one"
     if plan.spike_times == "exact":
         return ""
     moving = [loss.output for loss in plan.losses if loss.readout == "voltage"]
@@ -285,6 +283,7 @@ class RecordingRunner:
                 arguments[f"c{i}_ring"] = min(ring_steps(c, self.plan.dt), len(samples) * n)
         arguments |= engine.random_keys(data, samples[:1])
         arguments |= {"samples": np.zeros(1, np.int64), "whole_batch": recordings, "n_targets": 0}
+        arguments["several"] = int(len(samples) > 1)
         for current in self.plan.currents if len(samples) > 1 else ():
             if abs(data.currents[current.name].duration - self.plan.duration) > 1e-6 * current.dt:
                 raise EngineError(

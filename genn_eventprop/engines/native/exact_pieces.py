@@ -174,9 +174,11 @@ class ExactRunner(RecordingRunner):
         first, last = arguments["first_step"], arguments["last_step"]
         arguments |= self.engine._exact.weights(first, last) | {"back": 1, "record": False, ROOM: self.room}
         arrays = self._arrays(arguments)
-        for name, value in counts.items():
+        interval = run.pieces[k].interval
+        losses = {name: run.out[interval][name] for name in (f"{prefix}loss" for prefix, _ in self.engine._losses)}
+        for name, value in {**counts, **losses}.items():
             arrays[name][...] = value
-        _fill(arrays[READ], run.read[run.pieces[k].interval][READ])
+        _fill(arrays[READ], run.read[interval][READ])
         if adjoint is not None:
             _fill(arrays[BACK], adjoint.values[BACK])
         self.program.call(arrays, arguments)

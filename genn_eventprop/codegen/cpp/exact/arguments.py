@@ -20,7 +20,7 @@ STATE, BACK, READ, SIZES = (f"crossing_{n}" for n in ("state", "back", "read", "
 """Of a piece of a recording: what it leaves to the next one, backwards to the one before, at the end of an interval to
 the way back through it; how many numbers of 8 bytes these take, and the piece itself until it has run backwards."""
 ROOM = "crossing_room"
-OF_PIECE = ("first_step", "last_step", "steps_before", "all_steps", "closes", "n_heard", "slot", ROOM)
+OF_PIECE = ("first_step", "last_step", "steps_before", "all_steps", "closes", "several", "n_heard", "slot", ROOM)
 """Whole numbers of a piece, see `piece_span.hpp`; slot: in which memory it runs."""
 
 

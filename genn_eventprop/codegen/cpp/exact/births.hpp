@@ -74,9 +74,9 @@ struct Births : Trajectory<O> {
         for (int64_t i = carried; i < all.count; ++i)
             if (all[i].step < first) was_open[all[i].neuron] = i;
     }
-    // Searches step `step`, which is over, number `row` of the log; `ended`: the kind of ends of refractory periods.
-    void scan(O& out, const Args& args, const Log& log, int64_t step, int64_t row, int32_t ended) {
-        now = step, mine.count = 0;
+    // Searches the step of a number, which is over, in row `row` of the log; `ended`: the kind of ends of refractory periods.
+    void scan(O& out, const Args& args, const Log& log, int64_t number, int64_t row, int32_t ended) {
+        now = number, mine.count = 0;
         for (int64_t e = log.steps[size_t(row)]; e < log.count; ++e) {
             const int32_t kind = log.entries.data[e].kind;
             if (kind == O::model::own_spike || (M > 1 && kind == ended)) mine.push() = log.entries.data[e], has_own[log.entries.data[e].source] = true;

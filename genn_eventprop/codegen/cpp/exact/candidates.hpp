@@ -14,7 +14,7 @@ inline double hazard_of(double g, double width) {
     return std::sqrt(2 / 3.14159265358979323846) * std::exp(-0.5 * u * u) / (width * std::erfc(-u * std::sqrt(0.5)));
 }
 
-// A time: a step, and ms from its start.
+// A time: the number of a step among all of a recording, and ms from its start.
 struct Moment {
     int64_t step;
     double s;
@@ -46,15 +46,15 @@ struct UnbornLog {
     // An arrival of its spike comes behind all that happens in its instant; none if the trial is over then.
     void sent(const Log& log, const Args& args, const Candidate& b, double delay, double together, int32_t kind, int32_t route, int64_t index) {
         Moment m = b;
-        const double at = Schedule::time_of(args, m.step) + m.s + delay;
+        const double at = Schedule::time_at(args, m.step) + m.s + delay;
         const int64_t to = delay > 0 ? step_of(at, m.step, Schedule::all(args), Schedule::until(args)) : m.step;
-        m.s = to > m.step ? std::fmax(at - Schedule::time_of(args, to), 0.0) : m.s + delay, m.step = to;
+        m.s = to > m.step ? std::fmax(at - Schedule::time_at(args, to), 0.0) : m.s + delay, m.step = to;
         if (at < Schedule::until(args)) insert(log, args, m, kind, route, index, [&](const LogEntry& e) { return e.s <= m.s + together; });
     }
     // Nothing, if that is in another piece of a recording.
     template <class First>
     void insert(const Log& log, const Args& args, const Moment& at, int32_t kind, int32_t source, int64_t index, const First& first) {
-        const int64_t row = at.step - Schedule::first(args);
+        const int64_t row = at.step - Schedule::number(args, Schedule::first(args));
         if (row < 0 || row >= Schedule::steps(args)) return;
         const LogEntry *all_of = log.entries.data, *from = all_of + log.steps[size_t(row)], *to = all_of + log.steps[size_t(row) + 1];
         all.push() = {at, std::partition_point(from, to, first) - all_of, kind, source, index};
@@ -106,13 +106,13 @@ template <class Trial, class Group>
 void undo_unborn(Trial& t, Group group, int64_t e) {
     auto& work = t.work;
     auto& unborn = work.unborn[group_of(group)];
-    while (const Unborn* entry = unborn.next(t.step, e)) {
+    while (const Unborn* entry = unborn.next(Schedule::number(t.args, t.step), e)) {
         Schedule::record(t, group, entry->s);
         t.each_connection([&](auto c) {
             using C = decltype(c);
             if constexpr (among<typename C::Target>(Group()) && C::unborn)
                 if (entry->kind == UNBORN + c.number) {
-                    scalar* moved = c.moved(work, entry->index);
+                    scalar* moved = c.moved(t.args, work, entry->index);
                     const auto readers = C::Target::readers(work);
                     const double change = C::Target::flow(work).unborn_arrival(t.args, c, *entry, t.step, unborn.left, moved, c.slope(work), readers);
                     if (!moved) C::Source::births(work).all[entry->index].change += change;

@@ -108,7 +108,7 @@ struct Piece {
         Archive later = archive(args.crossing_back, true), closed = archive(args.crossing_read, true);
         if constexpr (Work::births) begin_unborn(t);
         t.each_population([&](auto p) {
-            if constexpr (p.born) p.births(t.work).find_open(args.first_step);
+            if constexpr (p.born) p.births(t.work).find_open(Span::number(args, args.first_step));
         });
         if (!Span::ends_all(args)) cross_back(later, true), births_back(later, true);
         if constexpr (Work::births) insert_unborn(t);
@@ -193,7 +193,7 @@ struct Piece {
         t.each_connection([&](auto c) {
             if constexpr (std::is_same_v<typename decltype(c)::Source, P>)
                 c.synapses(args).each_route(b.neuron, [&](int32_t route) {
-                    some |= Span::time_of(args, b.step) + b.s + (c.delayed ? c.late(args, route) : c.lag(args)) >= Span::time_of(args, args.last_step);
+                    some |= Span::time_at(args, b.step) + b.s + (c.delayed ? c.late(args, route) : c.lag(args)) >= Span::time_of(args, args.last_step);
                 });
         });
         return some;
@@ -224,7 +224,7 @@ struct Piece {
                     if (arrives) {
                         index = births.take_open(k);
                         p.each_moved(t.work, [&](auto& rows, int64_t width) { rows.reserve((index + 1) * width); });
-                        if (births.all[index].step < args.first_step) births.was_open[k] = index;
+                        if (births.all[index].step < Span::number(args, args.first_step)) births.was_open[k] = index;
                     }
                     said(index);
                 }

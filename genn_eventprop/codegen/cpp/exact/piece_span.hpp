@@ -9,9 +9,9 @@ struct Span {
     static int64_t all(const Args& args) { return args.all_steps; }
     static int64_t number(const Args& args, int64_t step) { return args.steps_before + step; }
     static double until(const Args& args) { return args.whole_duration; }
-    static double time_of(const Args& args, int64_t step) {
-        const int64_t k = number(args, step);
-        return k < args.all_steps ? start_of(k, args.all_steps, args.whole_duration) : args.whole_duration;
+    static double time_of(const Args& args, int64_t step) { return time_at(args, number(args, step)); }
+    static double time_at(const Args& args, int64_t number) {
+        return number < args.all_steps ? start_of(number, args.all_steps, args.whole_duration) : args.whole_duration;
     }
     static double begins(const Args& args) { return time_of(args, 0); }
     // Whether the piece is the first, or the last one, of the recording; `args.closes`: of its interval.

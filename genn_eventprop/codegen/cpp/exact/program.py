@@ -289,7 +289,7 @@ class ExactProgram:
         text = self._text(self.scopes[p.name], birth_is_read(readout, self.names.split)) if readout else ""
         if not text:
             return ""
-        now = f"const double {NOW} = Schedule::time_of(args, b.step) + b.s;\n"
+        now = f"const double {NOW} = Schedule::time_at(args, b.step) + b.s{self._begins};\n"
         head = f"const int neuron = b.neuron;\ndouble& {CHANGE} = change;\n{now if str(NOW) in text else ''}"
         return self._block(head + text)
 
@@ -358,10 +358,14 @@ class ExactProgram:
         )  # fmt: skip
         return records + self._at_spike(p, "index", text)
 
+    @property
+    def _begins(self) -> str:
+        """What is taken from a time of a recording, so that it is one of the interval."""
+        return " - Span::begins(args)" if self.names.pieces else ""
+
     def _at_spike(self, p: PopulationRecord, index: str, text: str) -> str:
         """At one of the spikes of a population that is read."""
-        begins = " - Span::begins(args)" if self.names.pieces else ""  # of the interval
-        now = f"const double {NOW} = work.{self.names.p(p.name)}.spike_time[{index}]{begins};\n"
+        now = f"const double {NOW} = work.{self.names.p(p.name)}.spike_time[{index}]{self._begins};\n"
         return (now if str(NOW) in text else "") + text
 
     # between the passes

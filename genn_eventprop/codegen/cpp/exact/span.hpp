@@ -10,6 +10,8 @@ struct Span {
     static int64_t number(const Args&, int64_t step) { return step; }
     static double until(const Args& args) { return args.duration; }
     static double time_of(const Args& args, int64_t step) { return step < args.exact_steps ? start_of(step, args.exact_steps, args.duration) : args.duration; }
+    // The same by the number.
+    static double time_at(const Args& args, int64_t number) { return time_of(args, number); }
 };
 
 }  // namespace

@@ -71,7 +71,7 @@ struct Schedule : Span {
         });
         if (t.args.recorded) record_step(t, p, log);
         if constexpr (P::born)
-            if (t.args.training) p.births(t.work).scan(flow, t.args, log, t.step, t.row(), END_OF_PERIOD - P::number);
+            if (t.args.training) p.births(t.work).scan(flow, t.args, log, number(t.args, t.step), t.row(), END_OF_PERIOD - P::number);
     }
     // Copies of states for the host, which few trials are asked for.
     template <class Trial, class P>

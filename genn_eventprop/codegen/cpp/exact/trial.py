@@ -52,6 +52,7 @@ void locate(const Args& args, Work& work, Trouble& trouble) {
     trouble.step = int64_t(work.lost.at / args.duration * 0x1p50), trouble.state = work.lost.state, trouble.neuron = work.lost.neuron;
 }
 """
+GIVEN = "[[maybe_unused]] const Args& args, [[maybe_unused]] Work& work"
 SIGNATURE = "const Args& args, Work& work, int64_t sample"
 
 
@@ -154,9 +155,11 @@ def _births(ctx: Context, program: ExactProgram, p: PopulationRecord) -> list[st
     """The candidates of a population, and by how much L changes with the spike of one."""
     own, outputs = ctx.p(p.name), [ctx.p(out) for out in _moved_outputs(ctx, p)]
     moved = "".join(f"f(work.moved_{own}_{q}, int64_t(NP_{q}));\n" for q in outputs)
-    change = "double change = b.change;\n"
+    change, several = "double change = b.change;\n", "if (!args.several) " if ctx.pieces else ""
     for q in outputs:
-        change += f"change += double(birth_moved_{q}(args, work, sample, work.moved_{own}_{q} + index * NP_{q}));\n"
+        change += (
+            f"{several}change += double(birth_moved_{q}(args, work, sample, work.moved_{own}_{q} + index * NP_{q}));\n"
+        )
     return [
         function("auto& births(Work& work)", f"return work.births_{own};\n"),
         "template <class F>\n",
@@ -210,6 +213,8 @@ def _connection(ctx: Context, c: ConnectionRecord) -> str:
     lag = f"args.d_{x}" if c.delay > 0 else "0.0"
     moves = plan.births_through(c) and _moves(ctx, c)
     moved = f"work.moved_{ctx.p(c.source)}_{q} + index * NP_{q}" if moves else "nullptr"
+    if moves and ctx.pieces:  # of several labels a spike is known to change each to first order alone
+        moved = f"args.several ? nullptr : {moved}"
     body = [
         f"typedef {source} Source;\ntypedef Population_{q} Target;\n",
         constants("int", numbers),
@@ -222,7 +227,7 @@ def _connection(ctx: Context, c: ConnectionRecord) -> str:
         *([function("int32_t sender(int32_t channel)", _sender(c))] if is_input else []),
         "// The spike that arrived, and its delay, get D.\n",
         function(f"void hand_back({SIGNATURE}, scalar* slice, const LogEntry& arrival, double D)", "".join(hand_back)),
-        function("scalar* moved(Work& work, int64_t index)", f"return {moved};\n"),
+        function(f"scalar* moved({GIVEN}, int64_t index)", f"return {moved};\n"),
         function("const scalar* slope(Work& work)", f"return {f'work.{q}_w_dr' if moves else 'nullptr'};\n"),
     ]
     return f"struct Connection_{x} {{\n{indent(''.join(body))}}};\n"

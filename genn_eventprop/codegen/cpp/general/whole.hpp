@@ -8,6 +8,7 @@ struct Schedule {
     static int64_t all(const Args&) { return 1; }
     static int64_t number(const Args&, int64_t step) { return step; }
     static double time_of(const Args& args, int64_t step) { return step ? args.duration : 0.0; }
+    static double time_at(const Args& args, int64_t number) { return time_of(args, number); }
     static double until(const Args& args) { return args.duration; }
     template <class Trial>
     static void begin(Trial&) {}

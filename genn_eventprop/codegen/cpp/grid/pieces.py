@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ....plan import Plan, PopulationRecord
+from ....program.lower import SEVERAL
 from ....program.nodes import Buffer
 from ....program.operations import EVALUATED
 from ....program.pieces import AXES, BEFORE, FIRST, INTERVAL, LAST, ROWS, SPIKE_ROWS, Crossing, Pieces
@@ -28,7 +29,7 @@ from .work import AtHost, work
 
 OWN = "own_"
 """What the names of arrays at the host begin with that stand for the memory of a thread."""
-HOST = (FIRST, LAST, INTERVAL, Buffer("closes", (), "long", "host"), BEFORE)
+HOST = (FIRST, LAST, INTERVAL, Buffer("closes", (), "long", "host"), SEVERAL, BEFORE)
 GUARDED, HEARD = Buffer(f"{OWN}guarded", (1,), "long", "state"), Buffer(f"{OWN}heard", (1,), "double", "state")
 
 
