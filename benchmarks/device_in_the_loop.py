@@ -2,8 +2,8 @@
 
     python benchmarks/device_in_the_loop.py --seeds 1-5 --out runs/device
     python benchmarks/device_in_the_loop.py --seeds 1-5 --out runs/device_alif --neuron ALIF
-    python benchmarks/device_in_the_loop.py --seeds 1 --out runs/device_adex --neuron AdEx --hidden 200 --epochs 8 \\
-        --train-size 2000 --learning-rate 0.02
+    python benchmarks/device_in_the_loop.py --seeds 1 --out runs/device_adex --neuron AdEx --hidden 100 --epochs 16 \\
+        --batch-size 8 --train-size 2000 --learning-rate 0.02
 
 For each seed, which is also that of the device: the ideal network; that network run on the device; the network trained
 with the device in the loop. Other settings are those of the page `device_in_the_loop`. A seed that is in OUT is not run
@@ -34,6 +34,7 @@ COLUMNS = {
 
 SETTINGS = (
     "epochs",
+    "batch_size",
     "hidden",
     "neuron",
     "spread",
@@ -51,7 +52,7 @@ def trained(config: page.Config) -> tuple[float, dict[str, Any], Experiment]:
     """(test accuracy of the last weights in per cent, last metrics, the experiment)."""
     experiment = page.build(config)
     assert experiment.test is not None
-    experiment.trainer.fit(experiment.train, experiment.validation, epochs=config.epochs)
+    experiment.trainer.fit(experiment.train, epochs=config.epochs)  # the last weights count
     accuracy = 100 * experiment.trainer.evaluate(experiment.test).accuracy
     return accuracy, experiment.trainer.state.metrics[-1], experiment
 
