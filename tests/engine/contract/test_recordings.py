@@ -431,9 +431,16 @@ def test_currents_of_recordings_are_those_of_one_trial(kind, interpolation, dela
 @TIMES
 @pytest.mark.parametrize(
     ("loss", "birth"),
-    [("integral", 0.3), ("max", 0.0), ("end", 0.0), (FirstSpikeCrossEntropy, 0.3), (SpikeCountCrossEntropy, 0.0)],
+    [
+        ("integral", 0.3),
+        ("max", 0.0),
+        ("end", 0.0),
+        ("voltage", 0.0),
+        (FirstSpikeCrossEntropy, 0.3),
+        (SpikeCountCrossEntropy, 0.0),
+    ],
 )
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 def test_intervals_add_up(loss, birth, times):
     """The gradient of all labels is the sum of those of each, and the losses are those of `run_from`."""
     net = network(outputs=LI if isinstance(loss, str) else LIF)

@@ -32,7 +32,10 @@ inline void losses_of_arrivals(const Args& args, int64_t sample, int64_t step, c
 // The loss of V at the nodes of steps first .. last - 1, added to that of the steps before; overwrites V with dL/dV.
 template <int J, bool Driven, typename Memory>
 inline double voltage_loss(const Args& args, Memory& work, int64_t sample, int64_t first, int64_t last, double running) {
-    if (!MainLoss::has_target(args, sample)) return std::numeric_limits<double>::quiet_NaN();
+    if (!MainLoss::has_target(args, sample)) {  // a chunk of a recording without a label has no gradient
+        if (first < last) std::fill(work.nodes + first * J * NP_OUT, work.nodes + last * J * NP_OUT, scalar(0));
+        return std::numeric_limits<double>::quiet_NaN();
+    }
     const scalar share = scalar(args.sample_weight[sample]);
     alignas(64) scalar slope[NP_OUT];
     for (int64_t step = first; step < last; ++step)
