@@ -45,7 +45,7 @@ def of_arrival(
     Args:
         before: V of outputs before them. only: the single output with an arrival, if not all.
     """
-    names = dict[sp.Symbol, Access]()
+    names = {s: moved_index(a, {STEP: ROW}) for s, a in readout.at_arrivals().items()}
 
     def V(i: sp.Symbol) -> sp.Expr:
         there = OTHER if only is None else both(OTHER, equal(i, only))

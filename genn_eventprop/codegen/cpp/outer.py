@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ...losses import LossRecord
 from ...program.host_values import auxiliary
+from ...program.readouts.voltage import OF_ARRIVALS
 from ..printer import CPP, expression
 from ..safe_text import in_comment
 from ..statements import indent
@@ -21,6 +22,11 @@ static Target target_at(const Args& args, int64_t sample, double t) {{
     const int64_t k = at < double(last) ? int64_t(at) : last;
     return target_of(args, sample, k, scalar(at - double(k)));
 }}
+"""
+
+ARRIVALS = """\
+static Target target_of_arrivals(const Args& args, [[maybe_unused]] int64_t sample, int64_t step) {{ return {}; }}
+static double share_of_arrivals(const Args& args, [[maybe_unused]] int64_t sample, [[maybe_unused]] int64_t step) {{ return {}; }}
 """
 
 
@@ -46,6 +52,12 @@ def _pointwise(ctx: Context, prefix: str, loss: LossRecord) -> str:
         target = f"""\
 const double* low = {own}targets + (sample * rows(args) + step) * N;
 return {{0, low, step + 1 < rows(args) ? low + N : low, part}};"""
+    of_arrivals, share = "target_of(args, sample, step, 0)", f"{own}sample_weight[sample]"
+    if ctx.trial and f"{prefix}{OF_ARRIVALS}sample_weight" in ctx.trial.buffers:  # they may be in a later interval
+        row, share = f"{own}{OF_ARRIVALS}targets + step * N", f"{own}{OF_ARRIVALS}sample_weight[step]"
+        of_arrivals = (
+            f"{{{own}{OF_ARRIVALS}labels[step], nullptr, nullptr, 0}}" if labels else f"{{0, {row}, {row}, 0}}"
+        )
     rows = f"{own}target_rows" if ctx.exact and not labels else "args.n_steps + 1"
     constants = {"T": "args.duration"} | {c: f"{own}loss_{c}" for c in loss.constants}
     functions = zip(("score", "term", "score_slope", "term_slope"), (*loss.expressions, *loss.derivatives))
@@ -58,6 +70,7 @@ static bool has_target([[maybe_unused]] const Args& args, [[maybe_unused]] int64
 }}
 static Target target_of(const Args& args, int64_t sample, [[maybe_unused]] int64_t step, scalar part) {{
 {indent(target)}}}
+{"" if ctx.exact else ARRIVALS.format(of_arrivals, share)}\
 {"".join(_function(f"{name}_at", e, constants) + chr(10) for name, e in functions) if labels else ""}\
 {STEEPNESS.format(faster) if ctx.exact else ""}{read(f"pointwise_{'cross_entropy' if labels else 'squared_error'}.hpp")}"""
     return f"// The loss of V(t) of {in_comment(loss.output)}.\nstruct Loss_{p} {{\n{indent(body)}}};\n"

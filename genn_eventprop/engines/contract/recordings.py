@@ -20,6 +20,7 @@ from ...plan.synapse_tables import ring_steps
 from ...program.nodes import Buffer
 from ...program.outer import on_host
 from ...program.pieces import ROWS, SPIKE_ROWS, Crossing
+from ...program.readouts.voltage import OF_ARRIVALS
 from .checkpoints import Advance, Drop, Keep, Reverse, actions, runs
 from .data import Data
 from .program_engine import ProgramEngine
@@ -118,14 +119,14 @@ def why_no_recordings(plan: Plan, several: bool = False) -> str:
         )
     if plan.spike_times == "exact":
         return ""
-    moving = [loss.output for loss in plan.losses if loss.readout == "voltage"]
+    heard = [loss.output for loss in plan.losses if loss.readout == "voltage" and loss.weight.input_tau is not None]
     for c in plan.connections if several else ():
         p = plan.population(c.target)
-        moved = p.name in moving and p.derived.receptors[c.receptor][p.derived.states.index(p.derived.model.readout)]
+        moved = p.name in heard and p.derived.receptors[c.receptor][p.derived.states.index(p.derived.model.readout)]
         if moved and (c.source != plan.input.name or c.learns_delays):
             return (
-                f"V of output {p.name!r} jumps at arrivals through {c.name!r}: a loss of V(t) is then not run where a "
-                "recording has several labels; use a synapse with a current"
+                f"V of output {p.name!r} jumps at arrivals through {c.name!r}: a loss of V(t) whose weight follows the "
+                "input is then not run where a recording has several labels; use a synapse with a current"
             )
     return ""
 
@@ -359,12 +360,32 @@ class RecordingRunner:
                 arguments[name] = np.take(values, rows, axis)
         steps, channels = self._input(run, piece.first - self.before, piece.last)
         arguments |= {"steps": steps, "channels": channels, "offsets": np.array([0, len(steps)])}
+        arguments |= self._of_arrivals(run, piece.first)
         if self.plan.currents_into:
             arguments |= self.engine._drives(run.data, run.samples, (piece.first, piece.last))
         return arguments | {
             "first_step": piece.first, "last_step": piece.last, "interval": start, "closes": int(piece.closes),
             **{f"p{i}_room": room for i, room in enumerate(self.engine.room)},
         }  # fmt: skip
+
+    def _of_arrivals(self, run: Run, first: int) -> Arrays:
+        """What losses of V(t) depend on at the arrivals of steps from `first` on, each of the interval of its step."""
+        n, found = self.plan.n_steps, Arrays()
+        steps = np.minimum(first + np.arange(self.rows), len(run.samples) * n - 1)
+        interval, row = steps // n - steps[0] // n, steps % n
+        intervals = run.intervals[steps[0] // n : steps[-1] // n + 1]
+        for prefix, loss in self.engine._losses:
+            of = f"{prefix}{OF_ARRIVALS}"
+            if f"{of}sample_weight" not in self.program.buffers:
+                continue
+            found[f"{of}integrand_weight"] = np.asarray(run.arguments[f"{prefix}integrand_weight"])[row]
+            for what in ("sample_weight", *(["labels"] if loss.compares == "labels" else [])):
+                found[f"{of}{what}"] = np.concatenate([values[f"{prefix}{what}"] for values in intervals])[interval]
+            if loss.compares == "targets":  # none where the step that begins has none
+                series = np.concatenate([values[f"{prefix}targets"] for values in intervals])
+                series = np.where(np.isnan(series[:, 1:]), np.nan, series[:, :-1])
+                found[f"{of}targets"] = series[interval, row]
+        return found
 
     def _input(self, run: Run, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Input spikes of steps first ... last - 1 of the recording: nothing else of the data is read."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import sympy as sp
 
 from ...adjoint import DerivedEvent
+from ...modelling.expressions import symbol
 from ..events import DL_DT
-from ..nodes import NEURON, STEP, Add, Set, Statement, loss_change, name
+from ..nodes import NEURON, STEP, Access, Add, Set, Statement, loss_change, name
 from .base import SAMPLE_WEIGHT, BetweenEvents
 from .integral import Integral
 
@@ -18,6 +19,7 @@ NODES = "nodes"  # the buffer (n_steps, J, K)
 
 
 BEFORE = name("w", "before")  # V before the arrivals of a step
+OF_ARRIVALS = "arrival_"  # what the names of buffers begin with that have a row for the arrivals of every step
 
 
 class Voltage(Integral):
@@ -34,11 +36,32 @@ class Voltage(Integral):
         self.moved = any(self.loss_of_arrival(r) != 0 for r in s.fed())
         if self.moved:
             s.element(BEFORE, ("n_steps", s.N), (STEP, NEURON), "real", "stored")
+        for what, (kind, outputs) in self._of_arrivals().items():
+            index = (STEP, *(name("o", "n") for _ in outputs))
+            s.host_value_of_loss(f"{OF_ARRIVALS}{what}", kind, ("n_steps", *outputs), index)
         for j in range(self.size):
             axes = ("n_steps", self.size, s.N)
             node = s.element(name("w", NODES, j), axes, (STEP, j, NEURON), "real", "stored", f"{s.of_loss}{NODES}")
             s.alias(name("w", NODES, "before", j), node, (STEP - 1, j, NEURON))
             s.host_value_of_loss("node_scale", "real", (self.size,), (j,), j=j)
+
+    def _of_arrivals(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Of a recording, what the loss at an arrival depends on, which may be in a later interval: (kind, axes)."""
+        if self.exact or not (self.moved and self.s.pieces):
+            return {}
+        wanted = {"targets": ("double", (self.s.N,))} if self.loss.compares == "targets" else {"labels": ("long", ())}
+        return {"sample_weight": ("double", ()), "integrand_weight": ("real", ()), **wanted}
+
+    def at_arrivals(self) -> dict[sp.Symbol, Access]:
+        """Symbols of the loss -> what they stand for at the arrivals of `step`, if that is not the same."""
+        stands_for = {
+            "sample_weight": ("g_sample_weight",), "integrand_weight": ("g_integrand_weight",),
+            "labels": ("o_label",), "targets": ("o_low", "o_after"),
+        }  # fmt: skip
+        return {
+            symbol(s): self.s.table[name("g", f"{OF_ARRIVALS}{what}")]
+            for what in self._of_arrivals() for s in stands_for[what]
+        }  # fmt: skip
 
     def between_events(self) -> BetweenEvents:
         return BetweenEvents("voltage", "ReadVoltage")

@@ -22,7 +22,14 @@ from genn_eventprop.engines.contract.recordings import Forecast, why_no_recordin
 from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.engines.native.exact_pieces import BESIDES, why_no_exact_pieces
 from genn_eventprop.errors import EngineError, EventPropError
-from genn_eventprop.losses import FirstSpikeCrossEntropy, Loss, SpikeCountCrossEntropy, SpikeTimeError, TimeWeight
+from genn_eventprop.losses import (
+    FirstSpikeCrossEntropy,
+    Loss,
+    SpikeCountCrossEntropy,
+    SpikeTimeError,
+    TimeWeight,
+    VoltageSquaredError,
+)
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_delta import LIFDelta
@@ -268,6 +275,40 @@ def test_differences_of_random_recordings_in_exact_time():
 @pytest.mark.slow
 def test_differences_of_many_random_recordings_in_exact_time():
     assert sum(differences_agree(exact_structure(7 * k, ()), 0.3 + 0.01 * k, k % 3) for k in range(60)) > 100
+
+
+@pytest.mark.parametrize("kind", ["c99", "native"])
+@pytest.mark.parametrize(("loss", "delay"), [(partial(Loss, readout="voltage"), 9.5), (VoltageSquaredError, 3.0)])
+@pytest.mark.one_in(2)
+def test_intervals_of_losses_of_voltage_are_parts_of_one_long_trial(kind, loss, delay):
+    """Where V jumps at arrivals, some of them of spikes of the interval before."""
+    net, whole, rng = Network(), recordings(40.0, 1), np.random.default_rng(3)
+    source, hidden = net.input(4), net.population(LIF(), 6, name="hidden")
+    output = net.population(LIFDelta(tau_mem=Param(15.0, "ms", trainable=True), v_thresh=1e9), 3, name="output")
+    net.connect(source, hidden, Dense(Normal(2.4, 0.8)), delay=1.0)
+    net.connect(hidden, hidden, Dense(Normal(0.2, 0.5)), delay=2.5)
+    net.connect(hidden, output, Dense(Normal(0.4, 0.6)), delay=delay)
+    series = rng.normal(0, 1, (1, 81, 3)) if loss is VoltageSquaredError else None
+    engine = create(
+        make_plan(net, loss(output), dt=DT, duration=10.0), net.initial_parameters(3), engine=kind, dtype="float64"
+    )
+    for j in (1, 2):
+        labels, at = np.where(np.arange(4) == j, whole.labels[0], -1)[None], np.arange(81)
+        wanted = None if series is None else np.where(((at < 20 * j) | (at > 20 * j + 20))[:, None], np.nan, series)
+        recording = Events(
+            whole.times, whole.channels, whole.offsets, 4, labels=whole.labels, n_classes=3, targets=wanted
+        )
+        data = of_intervals(engine, recording, 10.0, labels)
+        got = in_pieces(engine, data, range(4), 7, 3)
+        part = TimeWeight("1", window=(10.0 * j, 10.0 * (j + 1)))
+        plan = make_plan(net, loss(output, weight=part), dt=DT, duration=40.0)
+        for reference, close, also in (("native", 1e-13, {"dtype": "float64"}), ("reference_clock", 1e-12, {})):
+            long = create(plan, net.initial_parameters(3), engine=reference, **also)
+            want = long.run(long.load(recording), [0], training=True)
+            np.testing.assert_allclose(got.loss[j], 4 * want.loss[0], rtol=close)
+            for name, gradient in long.gradients.items():
+                assert np.abs(gradient).max() > 0
+                np.testing.assert_allclose(engine.gradients[name], gradient, rtol=close, atol=close, err_msg=name)
 
 
 @pytest.mark.parametrize("birth", [0.0, 0.3])
@@ -649,7 +690,8 @@ def test_what_is_refused():
     output = jumps.population(LIFDelta(v_thresh=1e9), 2, name="output")
     jumps.connect(source, hidden, Dense(1.0))
     jumps.connect(hidden, output, Dense(1.0))
-    of_time = make_plan(jumps, Loss(output, "voltage"), dt=DT, duration=20.0)
+    heard = TimeWeight("1", input_tau=5.0)
+    of_time = make_plan(jumps, Loss(output, "voltage", weight=heard), dt=DT, duration=20.0)
     assert why_no_recordings(of_time) == ""
     assert why_no_recordings(of_time, several=True).startswith(
         "V of output 'output' jumps at arrivals through 'hidden_o"

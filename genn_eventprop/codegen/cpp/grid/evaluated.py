@@ -6,14 +6,12 @@ the vectorised ones for all that is a product.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import sympy as sp
 
 from ....modelling.expressions import symbol
 from ....plan import ConnectionRecord
 from ....program.connectivity import Table
-from ....program.loss_changes import N
+from ....program.loss_changes import N, moved_index
 from ....program.lower import ARRIVAL, INPUT, NOW, SOURCE, TOTAL, Body, Lowering, W
 from ....program.nodes import (
     NEURON,
@@ -35,7 +33,7 @@ from ....program.nodes import (
 )
 from ....program.operations import EVALUATED
 from ....program.passes import lists
-from ....program.readouts.integral import Integral
+from ....program.readouts.voltage import Voltage
 from ....program.trial import Birth, Feedback, FeedInput, GatherDelays, Trial
 from ...statements import Spelling
 from ..context import Context, padded, stream
@@ -168,11 +166,9 @@ class Evaluated:
     def _of_arrival(self, c: ConnectionRecord) -> tuple[str, str]:
         """At the step `arrival`: what a unit weight adds to V of output `neuron`, and by what l counts."""
         readout = self.trial.readout
-        assert isinstance(readout, Integral)
-        moved = {STEP: symbol("arrival")}
-        table = {
-            s: replace(a, index=tuple(i.xreplace(moved) for i in a.index)) for s, a in readout.s.table.items()
-        }  # fmt: skip
+        assert isinstance(readout, Voltage)
+        table = readout.s.table | readout.at_arrivals()
+        table = {s: moved_index(a, {STEP: symbol("arrival")}) for s, a in table.items()}
         spelling = Spelling(self.memory.element, lambda *_: "")
         w = VectorLoopWriter(spelling, Kernel((), table), readout.s.index, rows=False)
         return w.expression(sp.sympify(readout.loss_of_arrival(c.receptor))), w.expression(readout.at())

@@ -20,8 +20,9 @@ template <typename Row, typename Unit>
 inline void losses_of_arrivals(const Args& args, int64_t sample, int64_t step, const scalar* before, const Row* base,
                                const int32_t* index, int64_t count, scalar* feedback, scalar weight, Unit unit) {
     alignas(64) scalar slope[NP_OUT], V[NP_OUT];
-    const Target target = MainLoss::target_of(args, sample, step, 0);
-    const scalar l_before = MainLoss::pointwise(args, before, target, slope), share = weight * scalar(args.sample_weight[sample]);
+    const Target target = MainLoss::target_of_arrivals(args, sample, step);
+    if (target.label < 0) return;
+    const scalar l_before = MainLoss::pointwise(args, before, target, slope), share = weight * scalar(MainLoss::share_of_arrivals(args, sample, step));
     for (int64_t i = 0; i < count; ++i) {
         const Row* row = base + int64_t(index[i]) * NP_OUT;
         for (int neuron = 0; neuron < NP_OUT; ++neuron) V[neuron] = before[neuron] + unit(neuron) * scalar(row[neuron]);
