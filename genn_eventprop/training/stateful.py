@@ -12,6 +12,7 @@ import numpy as np
 
 from ..data.events.chunks import follows
 from ..data.events.events import Events
+from ..data.inputs import Inputs
 from ..engines import Data, Engine, Result
 from ..engines.contract.data import batch_indices, mapped
 from ..engines.contract.observed import Observed
@@ -158,7 +159,7 @@ class RecordingEngine(EngineWrapper):
         return type(self), (self.inner, *self._asked)
 
     def load(self, events: Any) -> Data:
-        on_disk = isinstance(events, Events) and events.mapped
+        on_disk = isinstance(events, (Events, Inputs)) and events.mapped
         data, parts = mapped(events, self.plan) if on_disk else self.inner.load(events), getattr(events, "groups", None)
         on = np.zeros(len(data), bool) if parts is None else follows(events)
         self.expect(on)

@@ -4,8 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from genn_eventprop import Dense, Events, Network, Normal, Trainer
+from genn_eventprop import Currents, Dense, Events, Inputs, Network, Normal, Trainer
 from genn_eventprop.cli import main
+from genn_eventprop.data.currents.chunks import chunks as chunks_of_currents
 from genn_eventprop.data.events import disk
 from genn_eventprop.data.events.chunks import chunks
 from genn_eventprop.data.events.storage import EventsWriter
@@ -49,9 +50,10 @@ def written(kind, there, path):
     return path / "set.h5", {"unit": "s", **names}
 
 
-@pytest.mark.parametrize("kind", ["folder", "npz", "hdf5", "packed hdf5"])
+@pytest.mark.parametrize(("kind", "driven"), [("folder", 0), ("npz", 0), ("hdf5", 1), ("packed hdf5", 1)])
 @pytest.mark.one_in(2)
-def test_chunks_and_training_from_a_file_are_those_in_memory(kind, tmp_path, block, monkeypatch):
+def test_chunks_and_training_from_a_file_are_those_in_memory(kind, driven, tmp_path, block, monkeypatch):
+    """With a current besides, too."""
     here = events()
     path, how = written(kind, here, tmp_path)
     there = open_recordings(path, 5, labels=here.labels, **how)
@@ -68,11 +70,15 @@ def test_chunks_and_training_from_a_file_are_those_in_memory(kind, tmp_path, blo
         raise AssertionError(f"all {len(numbers)} numbers at once")
 
     monkeypatch.setattr(disk.OnDisk, "__array__", whole)
-    made = []
+    made, current = [], Currents(np.random.default_rng(2).normal(0.3, 0.2, (2, 50, 3)), dt=2.0)
+    if driven:
+        cut = [Inputs({"spikes": each, "current": chunks_of_currents(current, 10.0, 0.5)}) for each in cut]
     for each in cut:
         net = Network()
         hidden, output = net.population(LIF(), 6, name="hidden"), net.population(LI(), 2, name="output")
-        net.connect(net.input(5), hidden, Dense(Normal(2.0, 0.8)), delay=2.0)
+        net.connect(net.input(5, name="spikes"), hidden, Dense(Normal(2.0, 0.8)), delay=2.0)
+        if driven:
+            net.connect(net.current(3, dt=2.0, name="current"), hidden, Dense(Normal(0.1, 0.2)), delay=3.0)
         net.connect(hidden, output, Dense(Normal(0.4, 0.6)))
         common = {"duration": 10.0, "dt": 0.5, "seed": 4, "progress": False, "batch_size": 2, "engine": "native"}
         trainer = Trainer(net, IntegratedVoltageCrossEntropy(output), optimiser=SGD(0.1), carry="exact", **common)

@@ -171,7 +171,7 @@ class Events(Samples):
             raise DataError(f"side_by_side needs parts with the same samples, got {[len(p) for p in parts]} samples")
         widths = np.cumsum([0] + [p.n_channels for p in parts])
         times = np.concatenate([p.times for p in parts])
-        channels = np.concatenate([p.channels + w for p, w in zip(parts, widths, strict=False)])
+        channels = np.concatenate([np.asarray(p.channels) + w for p, w in zip(parts, widths, strict=False)])
         sample = np.concatenate([p.sample_of_event for p in parts])
         order = np.lexsort((times, sample))
         offsets = np.concatenate([[0], np.cumsum(np.bincount(sample, minlength=len(parts[0])))]).astype(np.int64)

@@ -22,7 +22,7 @@ from ...plan.clock import BLOCK
 if TYPE_CHECKING:
     from ...data import Events
     from ...data.currents import Currents
-    from ...data.inputs import DataSet
+    from ...data.inputs import DataSet, Inputs
 
 
 NEARLY_ALL, FAR, SECONDS = 0.9, 20.0, 5.0
@@ -140,9 +140,13 @@ class StepsOnDisk:
         return sum(self._of(times)[1] for times in parts)
 
 
-def mapped(events: Any, plan: Plan) -> Data:
-    """Events on the plan's grid that stay on the disk: of steps and channels, only slices can be taken."""
-    data = quantise(events[:0], plan)
+def mapped(data_set: Events | Inputs, plan: Plan) -> Data:
+    """As `quantise`, but that events on the disk stay there: of their steps and channels, only slices can be taken."""
+    events: Any
+    events, currents = _inputs(data_set, plan)
+    if not events.mapped:
+        return _quantised(events, currents, plan)
+    data = _quantised(events[:0], currents, plan)
     labels, targets = _answers(events, plan)
     others = {loss.output: _answers(events, plan.read_at(loss.output)) for loss in plan.auxiliary}
     exact = plan.spike_times == "exact"
@@ -157,8 +161,17 @@ def mapped(events: Any, plan: Plan) -> Data:
 
 def quantise(data: DataSet | Mapping[str, Events | Currents], plan: Plan) -> Data:
     """Events on the plan's grid, and currents; see `Engine.load`."""
+    return _quantised(*_inputs(data, plan), plan)
+
+
+def _inputs(data: DataSet | Mapping[str, Events | Currents], plan: Plan) -> tuple[Events, dict[str, Currents]]:
+    """The spikes of all inputs, and the currents, which are checked."""
     events, currents = split_inputs(data, plan.input.sizes, {c.name: c.size for c in plan.currents})
     _check_currents(currents, plan)
+    return events, currents
+
+
+def _quantised(events: Events, currents: Mapping[str, Currents], plan: Plan) -> Data:
     if events.n_channels != plan.input.size:
         raise DataError(
             f"the data has {events.n_channels} channels, but input {plan.input.name!r} has {plan.input.size}; make the "
