@@ -10,13 +10,13 @@ import numpy as np
 import tyro
 
 from ..data import Events
+from ..data.augment.encodings import apply
 from ..data.augment.steps import Crop, CropChannels
 from ..data.events.folder import in_pieces
 from ..data.events.storage import save_pieces
 from ..data.open import open_events
 from ..data.readers import hdf5
 from ..data.readers.structured import Pieces
-from ..description.steps import apply
 from ..errors import SettingError
 from .options import operand
 

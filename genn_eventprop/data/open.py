@@ -95,7 +95,7 @@ def open_data(path: str | Path) -> tuple[Events | Currents, Events | Currents | 
     npz file of FSDD spikes.
 
     Args:
-        path: see KINDS; also a `.ts` file, or what `save` of `Currents` wrote.
+        path: see KINDS; also a `.ts` file or the folder of one, or what `save` of `Currents` wrote.
 
     Raises:
         DataError: `path` does not exist, is not a known kind of data, or has several inputs.
@@ -110,6 +110,8 @@ def open_data(path: str | Path) -> tuple[Events | Currents, Events | Currents | 
 
 def _open_currents(path: Path) -> tuple[Currents, Currents | None, list[str]] | None:
     """The same of currents; None where `path` is something else."""
+    if path.is_dir() and len(archive := [file for file in path.glob(f"*{ts.SUFFIX}") if TRAIN in file.name]) == 1:
+        path = archive[0]  # as archives of UCR and UEA unpack
     if path.suffix.lower() == ts.SUFFIX:
         train, names = ts.read_ts(path)
         beside = path.with_name(path.name.replace(TRAIN, TEST))

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..data.augment.counter import CounterRNG
 from ..data.augment.encodings import ENCODINGS
 from ..data.augment.steps import Step, fixed_steps
 from ..errors import DescriptionError, check_known, suggest
@@ -52,11 +51,3 @@ def _value(value: Any, guard: Guard, where: str) -> Any:
     if isinstance(value, (list, tuple)):
         return tuple(guard.number(each, where) for each in value)
     return value if isinstance(value, bool) else guard.number(value, where)
-
-
-def apply(steps: Iterable[Any], events: Any) -> Any:
-    """All steps in order, of spikes or of currents, which an encoding may turn into spikes; none of them draws random
-    numbers."""
-    for step in steps:
-        events = step(events, CounterRNG(0, 0, np.arange(len(events))))
-    return events

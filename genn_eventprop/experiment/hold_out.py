@@ -13,9 +13,9 @@ import numpy as np
 
 from ..data import Currents, Events
 from ..data.augment.batchwise import is_fixed
+from ..data.augment.encodings import apply
 from ..data.events import splits
 from ..data.inputs import DataSet, Inputs
-from ..description.steps import apply
 from ..errors import SettingError, check_known
 
 if TYPE_CHECKING:

@@ -18,9 +18,8 @@ from typing import Any
 
 from ..choice import parse_spec, parse_specs
 from ..data import Currents, Events
-from ..data.augment.encodings import encoded
+from ..data.augment.encodings import apply, encoded
 from ..data.target_scale import has_targets
-from ..description.steps import apply
 from ..errors import SettingError
 from ..losses.kinds import READOUTS
 from ..modelling import Conv2D, Dense, Gamma, Network, Normal, Param, Pool2D, Population

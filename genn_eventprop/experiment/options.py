@@ -25,7 +25,7 @@ from ..checksummed import shallow
 from ..choice import Spec, parse_spec, parse_specs
 from ..data import Currents, Events
 from ..data.augment.batchwise import is_fixed, moves_times
-from ..description.steps import apply
+from ..data.augment.encodings import apply
 from ..errors import EventPropError, SettingError, check_known, suggest
 from ..losses import LOSSES, Loss
 from ..modelling import Delay, Population, Uniform

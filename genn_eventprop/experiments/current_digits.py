@@ -27,12 +27,12 @@ import numpy as np
 from genn_eventprop.data import Currents, Events
 from genn_eventprop.data.audio import currents as sound
 from genn_eventprop.data.augment import MergeChannels
+from genn_eventprop.data.augment.encodings import apply
 from genn_eventprop.data.events import splits
 from genn_eventprop.data.open import official_test, open_events
 from genn_eventprop.data.readers import fsdd
 from genn_eventprop.data.readers.currents import from_spikes
 from genn_eventprop.data.readers.locate import locate
-from genn_eventprop.description.steps import apply
 from genn_eventprop.errors import SettingError
 from genn_eventprop.experiment import Experiment, LayeredConfig, SpikeTimes, layered
 from genn_eventprop.report import plots

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..data import Currents, Events
 from ..data.augment.batchwise import is_fixed
+from ..data.augment.encodings import apply
 from ..data.baselines import baselines, of_targets
 from ..data.inputs import DataSet
 from ..data.target_scale import has_targets
-from ..description.steps import apply
 from ..errors import EventPropError
 
 if TYPE_CHECKING:

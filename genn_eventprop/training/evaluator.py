@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data import Events
+from ..data.augment.encodings import apply
 from ..data.events import check
 from ..data.events.events import as_events
 from ..data.inputs import DataSet, Inputs, require_data, with_targets
 from ..data.target_scale import explained_variance
-from ..description.steps import apply
 from ..engines import Data, Engine
 from ..engines.contract.result import LossPart
 from ..errors import DataError

@@ -10,20 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genn_eventprop.data import Currents, Events
+from genn_eventprop.data.augment import Crop, DelayLine, encodings
 from genn_eventprop.data.augment.counter import CounterRNG
 from genn_eventprop.data.augment.encodings import (
     ENCODINGS,
     SHAPES,
+    Asinh,
     Clock,
     Levels,
     SegmentMeans,
     Segments,
     Shapes,
     ZScore,
+    apply,
     encoded,
 )  # fmt: skip
 from genn_eventprop.description.safe import Guard
-from genn_eventprop.description.steps import apply, build_steps, describe_steps
+from genn_eventprop.description.steps import build_steps, describe_steps
 from genn_eventprop.errors import DataError
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -62,6 +65,33 @@ def test_z_scores_have_no_unit(seed: int) -> None:
     assert not values[:, :, -1].any(), "a constant channel says nothing"
     scaled = data.replace((1000 * data.values).astype(np.float32))
     assert np.allclose(step(ZScore().fit(scaled), scaled).values, values, atol=1e-2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS)
+def test_asinh_has_no_unit_and_the_median_distance_is_one(seed: int) -> None:
+    data = currents(seed)
+    values = step(Asinh().fit(data), data).values
+    assert not values[:, :, -1].any(), "a constant channel says nothing"
+    for x, found in zip(np.float64(data.values).T[:-1], values.T[:-1]):
+        distances = x - np.median(x)
+        unit = np.median(np.abs(distances[distances != 0]))
+        assert np.allclose(np.sinh(np.float64(found)), distances / unit, rtol=1e-5, atol=1e-5)
+    scaled = data.replace((1000 * data.values).astype(np.float32))
+    assert np.allclose(step(Asinh().fit(scaled), scaled).values, values, atol=1e-2)
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS)
+def test_chunks_of_samples_are_encoded_as_all_at_once(seed: int) -> None:
+    events, steps = spikes(seed, 7), [DelayLine(3, 10.0), Crop(20.0, 60.0), Segments(3)]
+    whole = encoded(steps, events)[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encodings, "CHUNK", 3)
+        chunks = encoded(steps, events)[1]
+    assert chunks.n_channels == whole.n_channels and np.array_equal(chunks.labels, whole.labels)
+    for field in ("times", "channels", "offsets"):
+        assert np.array_equal(getattr(chunks, field), getattr(whole, field))
 
 
 @settings(max_examples=40, deadline=None)
@@ -169,7 +199,7 @@ def test_encodings_come_back_from_a_description() -> None:
     data = walks(3, 20)
     for chain in (
         [Shapes(2), ZScore()],
-        [ZScore(), Segments(4)],
+        [Asinh(), Segments(4)],
         [ZScore(), SegmentMeans(5)],
         [Levels(3), Segments(2), Clock(2)],
     ):
@@ -189,7 +219,7 @@ def test_what_cannot_be_encoded_is_an_error_that_says_what_to_do() -> None:
         encoded([Levels(2), Levels(2)], data)
     with pytest.raises(DataError, match="samples of 8 steps are shorter than a shape, 9 steps; leave it out"):
         Shapes().fit(walks(1, 8))
-    for kind in (ZScore, Levels, Segments, Shapes, Clock):
+    for kind in (Asinh, ZScore, Levels, Segments, Shapes, Clock):
         assert kind.__name__ in ENCODINGS
         with pytest.raises(
             DataError, match=rf"{kind.__name__} has not been fitted to a training set yet: use .*fit\(train"

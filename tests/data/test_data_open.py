@@ -203,6 +203,13 @@ def test_npz_files_with_other_names_are_told_which_are_known(tmp_path: Path) -> 
         open_data(tmp_path / "a.npz")
 
 
+def test_the_folder_of_an_archive_has_a_training_and_a_test_set(tmp_path: Path) -> None:
+    for part, lines in (("TRAIN", "1,2:a\n3,4:b\n"), ("TEST", "5,6:b\n")):
+        (tmp_path / f"X_{part}.ts").write_text("@classLabel true a b\n@data\n" + lines)
+    train, test, names = open_data(tmp_path)
+    assert (len(train), len(test), names) == (2, 1, ["a", "b"])
+
+
 def test_currents_are_no_events(tmp_path: Path) -> None:
     Currents.constant(np.zeros((2, 3)), 10.0).save(tmp_path / "a.npz")
     (tmp_path / "a.ts").write_text("@classLabel true a b\n@data\n1,2:a\n")

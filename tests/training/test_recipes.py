@@ -337,6 +337,14 @@ def test_linear_targets_get_few_neurons_and_only_many_samples_choose_an_epoch():
         assert chosen(y[:samples])["validation"] == held_out, "100 samples, or 400, can choose"
 
 
+def test_of_heavy_tails_the_logarithm_is_encoded():
+    values = np.random.default_rng(1).standard_normal((20, 30, 2))
+    for x, heavy in ((values, False), (np.exp(3 * values), True)):
+        texts = [text_of(steps) for steps in candidates(Currents(x, 1.0), 20)]
+        assert all(("asinh" in text) == heavy for text in texts if "z_score" in text)
+        assert all(len(encodings_of(text)) == len(text.split(",")) for text in texts)
+
+
 def test_texts_of_encodings_are_settings():
     rng = np.random.default_rng(1)
     wide = Events.from_samples([([1.0], [699]), ([2.0], [3])], 700, labels=[0, 1])

@@ -12,10 +12,11 @@ import pytest
 import genn_eventprop
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
 from genn_eventprop.checksummed import verified
+from genn_eventprop.data.augment.encodings import apply
 from genn_eventprop.data.augment.steps import Shift
 from genn_eventprop.description import Described, build, describe
 from genn_eventprop.description.safe import Guard
-from genn_eventprop.description.steps import apply, build_steps, describe_steps
+from genn_eventprop.description.steps import build_steps, describe_steps
 from genn_eventprop.errors import CheckpointError, DataError, DescriptionError, SettingError
 from genn_eventprop.experiment import LayeredConfig, experiment_names, layered, load_experiment
 from genn_eventprop.experiment.layers import network_of

@@ -10,7 +10,7 @@ Axis letters: S samples, T steps, C channels, K segments or levels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, ClassVar
@@ -25,6 +25,8 @@ from .batchwise import check_range, check_whole, replace_events
 from .counter import CounterRNG
 
 Numbers = tuple[float, ...]
+CHUNK = 2048
+"""Samples whose spikes `apply` takes at a time."""
 
 
 class Encoding:
@@ -61,6 +63,33 @@ class ZScore(Encoding):
         # rounding leaves a constant channel some 1e-8 of its size, which must not be blown up to a signal
         unit = np.where(deviation > 1e-6 * np.abs(mean), deviation, np.inf)
         return currents.replace(((currents.values - mean) / np.where(unit > 0, unit, np.inf)).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Asinh(Encoding):
+    """asinh((x - median) / spread) of each channel of currents: a logarithm of either sign far from the median, so that
+    few large values do not hide the rest.
+
+    Args:
+        median, spread: (C,) of a training set, see `fit`: the median, and that of the distance from it, of values that
+            differ from it.
+    """
+
+    takes: ClassVar[tuple[type, ...]] = (Currents,)
+
+    median: Numbers = ()
+    spread: Numbers = ()
+
+    def fit(self, data: Currents) -> Asinh:
+        values = np.asarray(data.values, np.float64).reshape(-1, data.n_channels)
+        median = np.median(values, axis=0)
+        distances = (channel[channel > 0] for channel in np.abs(values - median).T)
+        return Asinh(tuple(median.tolist()), tuple(float(np.median(d)) if len(d) else 1.0 for d in distances))
+
+    def __call__(self, currents: Currents, rng: CounterRNG) -> Currents:
+        _check_fitted(self, self.median, currents.n_channels)
+        median, spread = (np.asarray(numbers, np.float64) for numbers in (self.median, self.spread))
+        return currents.replace(np.arcsinh((currents.values - median) / spread).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -274,7 +303,7 @@ def encoded(steps: Any, train: Any) -> tuple[list[Any], Any]:
     Raises:
         DataError: a step of currents where there are spikes by then, or the other way round.
     """
-    fitted = []
+    fitted, waiting = list[Any](), list[Any]()
     for step in steps:
         takes = getattr(step, "takes", (Events,))  # other fixed steps are of spikes, and need no numbers
         if not isinstance(train, takes):
@@ -283,10 +312,30 @@ def encoded(steps: Any, train: Any) -> tuple[list[Any], Any]:
                 f"{type(step).__name__} encodes {kinds}, but has {type(train).__name__} before it; leave it out, or "
                 "change the order"
             )
-        fitted.append(step.fit(train) if isinstance(step, Encoding) else step)
-        train = fitted[-1](train, CounterRNG(0, 0, np.arange(len(train))))
-    return fitted, train
+        if isinstance(step, Encoding):
+            train = apply(waiting, train)
+            step, waiting = step.fit(train), []
+            train = step(train, CounterRNG(0, 0, np.arange(len(train))))
+        else:
+            waiting.append(step)
+        fitted.append(step)
+    return fitted, apply(waiting, train)
 
 
-ENCODINGS: dict[str, Any] = {step.__name__: step for step in (ZScore, Segments, SegmentMeans, Shapes, Clock, Levels)}
+def apply(steps: Iterable[Any], data: Any) -> Any:
+    """All steps in order, of spikes or of currents, which an encoding may turn into spikes; none of them draws random
+    numbers.
+
+    Spikes go through in chunks of samples, as a delay line before a crop has many times what is left at the end.
+    """
+    steps = list(steps)
+    if steps and isinstance(data, Events) and len(data) > CHUNK:
+        chunks = (data[start : start + CHUNK] for start in range(0, len(data), CHUNK))
+        return Events.concatenate((apply(steps, chunk) for chunk in chunks), name=data.name)
+    for step in steps:
+        data = step(data, CounterRNG(0, 0, np.arange(len(data))))
+    return data
+
+
+ENCODINGS: dict[str, Any] = {step.__name__: step for step in (Asinh, ZScore, Segments, SegmentMeans, Shapes, Clock, Levels)}
 """Encodings by name, for the command line, configuration files and descriptions of models."""
