@@ -337,5 +337,7 @@ def apply(steps: Iterable[Any], data: Any) -> Any:
     return data
 
 
-ENCODINGS: dict[str, Any] = {step.__name__: step for step in (Asinh, ZScore, Segments, SegmentMeans, Shapes, Clock, Levels)}
+ENCODINGS: dict[str, Any] = {
+    step.__name__: step for step in (Asinh, ZScore, Segments, SegmentMeans, Shapes, Clock, Levels)
+}
 """Encodings by name, for the command line, configuration files and descriptions of models."""
