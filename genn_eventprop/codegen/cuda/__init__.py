@@ -7,6 +7,7 @@ from the adjoint rows that the trials have stored: no atomic additions, and no g
 
 from .exact import CHUNK, RUNAWAY
 from .gathers import FLIGHT, GATHERING, WARP
+from .pieces import generate_pieces
 from .target import (
     DATA_SET,
     OF_DOUBLE,
@@ -22,6 +23,6 @@ from .target import (
 )
 
 __all__ = [
-    "CHUNK", "DATA_SET", "FLIGHT", "GATHERING", "OF_DOUBLE", "ROUND", "ROUND_BLOCKS", "RUNAWAY", "WARP", "Source", "generate", "of_neurons",
-    "of_sample", "place_of", "side_by_side", "threads_of",
+    "CHUNK", "DATA_SET", "FLIGHT", "GATHERING", "OF_DOUBLE", "ROUND", "ROUND_BLOCKS", "RUNAWAY", "WARP", "Source", "generate",
+    "generate_pieces", "of_neurons", "of_sample", "place_of", "side_by_side", "threads_of",
 ]  # fmt: skip

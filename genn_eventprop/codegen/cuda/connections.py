@@ -90,6 +90,8 @@ class ConnectionOps(Layout):
 
     loops: Synapses
     threads: int
+    first: str  # step of those that a call runs, and the one behind them
+    last: str
 
     def _over(self, population: int, body: str, comment: str, after: str = "", declare: str = "") -> str:
         """Code for every neuron of a population."""
@@ -139,15 +141,15 @@ class ConnectionOps(Layout):
         call = f"list_bits<{words}>({name}_list, {name}_sent, {word})"
         return f"if (warp == {number % (self.threads // WARP)}) {call};\n"
 
-    def _bits(self, connection: int, word: str = "word") -> str:
-        """The row of bits of the spikes that arrive now: those of this step, or of an earlier one.
+    def _bits(self, connection: int) -> str:
+        """Word ``v`` of the row of bits of the spikes that arrive now: those of this step, or of an earlier one.
 
         Those of this step are in shared memory, in two rows: the next step is written while this one is still read.
         """
         i, words = self._source(connection), self._words(self._source(connection))
         if self.plan.connections[connection].delay > 0:
-            return f"t->p{i}_spikes[(sample * t->n_points + step - t->c{connection}_delay) * {words} + {word}]"
-        return f"p{i}_now[step % 2 * {words} + {word}]"
+            return self._row_of_bits(i, f"step - t->c{connection}_delay")
+        return f"p{i}_now[step % 2 * {words} + v]"
 
     def deliver(self, operations: Sequence[Deliver]) -> str:
         """Arrivals of a step. The first rows of the input are asked for before the lists of spikes are made, and used when
@@ -159,7 +161,7 @@ class ConnectionOps(Layout):
             i = o.connection
             if self._from_input(i):
                 continue
-            name, bits = self._list_of(i), self._bits(i, "v")
+            name, bits = self._list_of(i), self._bits(i)
             if name not in lists:
                 there = f"v < {self._words(self._source(i))}" + (f" && step > t->c{i}_delay" if self._late(i) else "")
                 lists[name] = self._list(name, self._source(i), f"{there} ? {bits} : 0u", len(lists))
@@ -212,7 +214,7 @@ class ConnectionOps(Layout):
         """The windows of every input."""
         inputs = (f"input{i}" for i in range(len(self.plan.connections)) if self._from_input(i))
         windows = "".join(f"InputWindow {window};\n{window}.begin(t, from, to);\n" for window in inputs)
-        return f"{windows}int64_t step = 0;\n"
+        return f"{windows}int64_t step = {self.first};\n"
 
     def _find(self, i: int) -> str:
         """Finds the spikes of the window that arrive now."""
@@ -230,8 +232,12 @@ class ConnectionOps(Layout):
     def _row(self, b: Buffer, step: str, n: str = "n") -> str:
         """Element n of the row of a step."""
         if len(b.axes) == 2:
-            return f"t->{b.name}[(sample * t->n_steps + {step}) * {b.axes[1]} + {n}]"
+            return f"t->{b.name}[({self._row_at(step)}) * {b.axes[1]} + {n}]"
         return f"{b.name}[{n}]"
+
+    def _row_at(self, step: str) -> str:
+        """Which row is that of a step."""
+        return f"sample * t->n_steps + {step}"
 
     def _dots(self, terms: Terms) -> str:
         """Computes ``total`` in lane 0: what a spike of ``source`` at ``now`` caused; the lanes share its targets."""
@@ -267,19 +273,23 @@ class ConnectionOps(Layout):
         """Makes the list of spikes of a step, which `_feedback` reads after a barrier; the row of bits was asked for a
         step ago."""
         p, words = f"p{o.population}", self._words(o.population)
-        following = f"v < {words} && step > 0 ? {self._row_of_bits(o.population, 'step - 1')} : 0u"
+        following = f"v < {words} && step - 1 > {self.first} ? {self._row_of_bits(o.population, 'step - 1')} : 0u"
         ahead = f"const uint32_t ahead = {p}_bits[k];\n{p}_bits[k] = {following};\n"
         return self._list(p, o.population, "ahead", number, ahead)
 
-    def _row_of_bits(self, population: int, step: str) -> str:
-        return f"t->p{population}_spikes[(sample * t->n_points + {step}) * {self._words(population)} + v]"
+    def _row_of_bits(self, population: int, step: str, word: str = "v") -> str:
+        return f"t->p{population}_spikes[({self._bits_at(step)}) * {self._words(population)} + {word}]"
+
+    def _bits_at(self, step: str) -> str:
+        """Which row of bits is that of a step."""
+        return f"sample * t->n_points + {step}"
 
     def before_steps_back(self) -> str:
         """The bits of the last step."""
         text = ""
         for o in self.trial.feedback:
             words = self._words(o.population)
-            value = self._row_of_bits(o.population, "t->n_steps")
+            value = self._row_of_bits(o.population, self.last)
             text += f"uint32_t p{o.population}_bits[{-(-words // WARP)}];\n#pragma unroll\n"
             body = f"const int v = 32 * k + lane;\np{o.population}_bits[k] = v < {words} ? {value} : 0u;\n"
             text += f"for (int k = 0; k < {-(-words // WARP)}; ++k) {{\n{indent(body)}}}\n"

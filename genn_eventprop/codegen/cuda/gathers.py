@@ -125,17 +125,25 @@ class Gathers:
         """What one spike adds through the synapse with ``n`` and ``w``; row: of its arrival, in the rows of all samples."""
         post = self.plan.connections[o.connection].post
         if isinstance(o, Gather):
-            return f"t->{o.rows.name}[{row} * {post} + n]"
+            return f"t->{o.rows.name}[{self._row_at(row)} * {post} + n]"
         weight, i = self._loops.stored_weight(o.connection, "w"), o.connection
         at, terms = f"t, {row} / t->n_steps, {row} % t->n_steps", dict[str, None]()
         for part, b in o.terms:
             if part not in EVALUATED:
-                terms[f"part_{part}({weight}) * t->{b.name}[{row} * {post} + n]"] = None
+                terms[f"part_{part}({weight}) * t->{b.name}[{self._row_at(row)} * {post} + n]"] = None
             elif self._loops.at_once(i, part):  # with the first synapse of the spike, for all
                 terms[f"(leads ? spike_c{i}({at} - delay, source) : (real)0)"] = None
             else:
                 terms[f"arrival_c{i}({at}, source, n, w)"] = None
         return " + ".join(terms)
+
+    def _row_at(self, row: str) -> str:
+        """Where row number `row` of the steps of all samples is in memory."""
+        return row
+
+    def _sent(self, population: int) -> str:
+        """The array of the lengths of the lists of spikes."""
+        return f"p{population}_w_count"
 
     def _delay(self, i: int) -> str:
         """Steps from a spike to its arrival through the synapse."""
@@ -280,7 +288,7 @@ for (int32_t place = slice; place < {high * columns}; place += {slices}) {{
             steps = "t->by_channel"
         else:
             p, neuron = self._layout._source(i), f"sample * {c.pre} + source"
-            place = f"start = ({neuron}) * t->p{p}_room;\ncount = t->p{p}_w_count[{neuron}];\n"
+            place = f"start = ({neuron}) * t->p{p}_room;\ncount = t->{self._sent(p)}[{neuron}];\n"
             steps = f"t->p{p}_sent_at"
         parameters = "const int32_t at, const int64_t row, [[maybe_unused]] const int left"
         return f"""\

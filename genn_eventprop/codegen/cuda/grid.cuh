@@ -26,6 +26,10 @@ struct InputWindow {
         next = from - 32;
         advance(t, to);
     }
+    // Leaves out windows all of whose spikes come before a step.
+    template <class T> __device__ void skip(const T *t, int64_t to, int64_t step) {
+        while (__shfl_sync(EVERY, at, 31) < step) advance(t, to);
+    }
     __device__ void find(int64_t step) {
         now = __ballot_sync(EVERY, at == (int32_t)step);
         first = lowest(now);
@@ -60,7 +64,7 @@ __device__ inline void list_bits(List list, Count sent, Word word) {
 // it was sent, its `row` among the steps of all samples, -1 where a lane has none, and how many spikes are left.
 //
 // First the lanes look up how many spikes 32 samples have, by range(sample, start, count); then the spikes of all of these,
-// in order, are divided among the lanes, since most samples have only a few.
+// the last one of a sample first, are divided among the lanes, since most samples have only a few.
 template <class T, class Steps, class Range, class Spike>
 __device__ inline void each_spike(const T *t, Steps steps, Range range, Spike spike) {
     const int lane = threadIdx.x % 32;
@@ -71,7 +75,7 @@ __device__ inline void each_spike(const T *t, Steps steps, Range range, Spike sp
         const int last = warp_scan(count), every = __shfl_sync(EVERY, last, 31);
         for (int base = 0; base < every; base += 32) {
             const int k = base + lane, whose = sample_of(last, k);
-            const int64_t place = __shfl_sync(EVERY, start, whose) + k - __shfl_sync(EVERY, last - count, whose);
+            const int64_t place = __shfl_sync(EVERY, start + last - 1, whose) - k;
             const int32_t at = k < every ? steps[place] : NEVER;
             const int64_t row = k < every ? (first + whose) * t->n_steps + at : -1;
             spike(at, row, every - base);

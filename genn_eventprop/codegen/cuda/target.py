@@ -8,7 +8,7 @@ that two runs have the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
@@ -61,6 +61,7 @@ OF_DOUBLE = "real_"
 """Before the name of a number that kernels take in their own precision beside the double."""
 HAPPENED = name("w", "happened")  # how many entries a neuron's list of events has
 MOST_BYTES = 32764  # of a kernel's parameters, since CUDA 12.1
+REAL_BYTES = {"float32": 4, "float64": 8}
 SUMS = Buffer("sums", (MOST_THREADS // WARP,), "double", "state")  # of a block, one a warp
 
 
@@ -101,8 +102,12 @@ def generate(plan: Plan, dtype: str, split: bool = False, halves: bool = False) 
     trial = make_trial(plan, split=split, evaluates=True)
     if halves:
         trial = replace(trial, buffers=trial.buffers | _half_weights(trial))
-    text = Kernels(trial, {"float32": 4, "float64": 8}[dtype])
-    real = C_REAL[dtype]
+    return source(Kernels(trial, REAL_BYTES[dtype]), dtype, halves)
+
+
+def source(text: Kernels, dtype: str, halves: bool) -> Source:
+    """The file of some kernels."""
+    plan, real = text.plan, C_REAL[dtype]
     files = resources.files(__package__)
     cuda, grid = (files.joinpath(f"{name}.cuh").read_text() for name in ("runtime", "grid"))
     runtime = [
@@ -163,6 +168,9 @@ def side_by_side(threads: int, values: int) -> int:
 class Kernels(ConnectionOps, Target):
     """The kernels of one file: of a trial, and those that gather gradients."""
 
+    gathers_of = Gathers
+    whole: tuple[str, ...] = ("n_channels", "adding")  # integers that the host hands over
+
     def __init__(self, trial: Trial, real_bytes: int) -> None:
         sums = [replace(b, name=f"{b.name}_sum", role="sum") for b in trial.buffers.values() if of_neurons(b)]
         groups = [b for i, c in enumerate(trial.plan.connections) for b in group_buffers(i, c)]
@@ -174,9 +182,9 @@ class Kernels(ConnectionOps, Target):
             p: Buffer(f"p{p}_sent_at", (trial.plan.populations[p].size, f"p{p}_room"), "int", "stored")
             for p in sorted(senders)
         }
-        super().__init__(trial, [*DATA, *sums, *groups, *self.listed.values()], ["n_channels", "adding"])
+        super().__init__(trial, [*DATA, *sums, *groups, *self.listed.values()], self.whole)
         self.loops = Synapses(trial, lambda access, write: self._element(access, write, inside=False))
-        self.gathers = Gathers(self, self.loops)
+        self.gathers = self.gathers_of(self, self.loops)
         self.threads = threads_of(self.plan)
         self.newest = {b.name for o in trial.jumps for b in _newest(o)}
         self.bytes = {"real": real_bytes, "double": 8, "int": 4, "long": 8, "bits": 4, "key": 8, "short": 2, "half": 2}
@@ -190,8 +198,8 @@ class Kernels(ConnectionOps, Target):
         self.shared = [b for b in small if b.name in seen or not b.axes]
         self.registers = [b for b in small if b not in self.shared] + self.results
         placed = {b.name for b in small}
-        there, back = (self._used(part) for part in (trial.forwards, trial.backwards))
-        self.carried = [b for b in (*self.registers, *self.shared) if trial.split and b.name in there & back]
+        carried = self._carried()
+        self.carried = [b for b in (*self.registers, *self.shared) if b.name in carried]
         copies = [replace(b, name=f"kept_{b.name}", role="stored") for b in self.carried if b not in self.results]
         single = tuple(b for b in every if b.role == "number" and b.axes == (1,) and b.name.startswith("p"))
         self.arrays = (*(b for b in every if b.axes and b.name not in placed and b not in single), *copies)
@@ -210,6 +218,12 @@ class Kernels(ConnectionOps, Target):
             [*self.shared, *now, *sums, *self.lists()], key=lambda b: -self.bytes[b.kind]
         )  # aligned by size
         self.shared_bytes = shared_bytes(self.shared, self.bytes)
+
+    def _carried(self) -> set[str]:
+        """Buffers that one kernel of a trial hands to the other."""
+        if not self.trial.split:
+            return set()
+        return self._used(self.trial.forwards) & self._used(self.trial.backwards)
 
     def _used(self, operations: Iterable[Operation]) -> set[str]:
         """Buffers of operations."""
@@ -291,7 +305,7 @@ class Kernels(ConnectionOps, Target):
     def _block(self, name: str, body: str) -> str:
         """A kernel with a block for every sample."""
         # blocks side by side that registers allow; without it ptxas spills on sm_80
-        values = sum(self._slots(_population(b)) * max(self.bytes[b.kind] // 4, 1) for b in self.registers)
+        values = sum(self._slots(population_of(b)) * max(self.bytes[b.kind] // 4, 1) for b in self.registers)
         bounds = f"{self.threads}, {side_by_side(self.threads, values)}"
         head = f'extern "C" __global__ void __launch_bounds__({bounds}) {name}({self.parameter}) {{\n'
         start = f"{self.struct_pointer}const int64_t sample = blockIdx.x;\n"
@@ -302,29 +316,37 @@ class Kernels(ConnectionOps, Target):
         """Declares the registers and shared memory that a body uses."""
         # only those that the body uses: each declared one would cost a register
         registers = (b for b in self.registers if f"{b.name}[i]" in body)
-        lines = (f"{TYPES[b.kind]} {b.name}[{self._slots(_population(b))}];\n" for b in registers)
+        lines = (f"{TYPES[b.kind]} {b.name}[{self._slots(population_of(b))}];\n" for b in registers)
         return declare_shared(self.shared, self.bytes, body) + "".join(lines)
 
     def _there(self) -> str:
         """The pass forwards; results go to global memory."""
         text = self._before_steps() + write(self, self.trial.begin, "start of") + self._clear_spikes()
         text += self._clear_rings() + "__syncthreads();\n"
-        text += f"for (step = 0; step < t->n_steps; ++step) {{\n{indent(step_forwards(self))}}}\n" + write(
-            self, self.trial.end, "end of"
-        )
+        return text + self._steps() + write(self, self.trial.end, "end of") + self._results()
+
+    def _steps(self) -> str:
+        return f"for (step = {self.first}; step < {self.last}; ++step) {{\n{indent(step_forwards(self))}}}\n"
+
+    def _results(self) -> str:
+        """Results in global memory, where all threads see them; the trial ends here if it must run again."""
+        text = ""
         for b in self.results:
             text += self._over(
-                _population(b), f"t->{b.name}[sample * {b.axes[0]} + neuron] = {b.name}[i];\n", "results"
+                population_of(b), f"t->{b.name}[sample * {b.axes[0]} + neuron] = {b.name}[i];\n", "results"
             )
         return text + (self._full() or "__syncthreads();\n")
 
     def _back(self) -> str:
-        """The pass backwards, from step n_steps to 0; the loop ends inside its body, at step 0."""
-        text = write(self, self.trial.begin_back, "start backwards of") + self.before_steps_back()
-        text += "".join(self._newest_events(o) for o in self.trial.jumps)
+        """The pass backwards."""
         return (
-            f"{text}for (step = t->n_steps;; --step) {{\n{indent(step_backwards(self))}}}\n{finished(self, apart=True)}"
+            write(self, self.trial.begin_back, "start backwards of") + self._steps_back() + finished(self, apart=True)
         )
+
+    def _steps_back(self) -> str:
+        """From the last step to the first; the loop ends inside its body."""
+        text = self.before_steps_back() + "".join(self._newest_events(o) for o in self.trial.jumps)
+        return f"{text}for (step = {self.last};; --step) {{\n{indent(step_backwards(self))}}}\n"
 
     def _newest_events(self, o: EachNeuron) -> str:
         """Declares and loads the entry at the end of the list of every neuron, see `_NewestWriter`."""
@@ -344,16 +366,16 @@ class Kernels(ConnectionOps, Target):
         loads = "".join(f"{b.name}_newest[i] = t->{b.name}[{place}];\n" for b in _newest(o))
         return f"{p}_e_step_newest[i] = -1;\nif (w_happened > 0) {{\n{indent(loads)}}}\n"
 
-    def _carry(self, way: str) -> str:
-        """Copies what the halves of a trial share to global memory (keep), or back (load)."""
+    def _carry(self, way: str, names: Container[str] | None = None) -> str:
+        """Copies what the halves of a trial share to global memory (keep), or back (load); names: of some of it."""
         text = ""
-        for b in self.carried:
+        for b in (b for b in self.carried if names is None or b.name in names):
             result = b in self.results
             here = f"{b.name}[{'neuron' if b in self.shared else 'i'}]"
             there = f"t->{'' if result else 'kept_'}{b.name}[sample * {b.axes[0]} + neuron]"
             if way == "load" or not result:
                 text += self._over(
-                    _population(b), f"{here} = {there};\n" if way == "load" else f"{there} = {here};\n", way
+                    population_of(b), f"{here} = {there};\n" if way == "load" else f"{there} = {here};\n", way
                 )
         return text
 
@@ -406,7 +428,7 @@ class Kernels(ConnectionOps, Target):
         return self.gathers.gather(o)
 
     def total(self, o: Total) -> str:
-        add = self._over(_population(o.of), f"atomicAdd({o.into.name}, {o.of.name}[i]);\n", "the sum of integers")
+        add = self._over(population_of(o.of), f"atomicAdd({o.into.name}, {o.of.name}[i]);\n", "the sum of integers")
         return f"if (threadIdx.x == 0) *{o.into.name} = 0;\n__syncthreads();\n{add}__syncthreads();\n"
 
     def _spelling(self, inside: bool = True) -> Spelling:
@@ -433,12 +455,16 @@ class Kernels(ConnectionOps, Target):
         )
         text = (
             "double t_running = 0;\n"
-            f"for (int64_t o_row = threadIdx.x; o_row < t->n_steps; o_row += {self.threads}) {{\n{indent(body)}}}\n"
+            f"for (int64_t o_row = {self.first} + threadIdx.x; o_row < {self.last}; o_row += {self.threads}) {{\n{indent(body)}}}\n"
             "t_running = warp_sum(t_running);\nif (lane == 0) sums[warp] = t_running;\n__syncthreads();\n"
-            "if (threadIdx.x == 0) {\n    double total = 0;\n"
+            f"if (threadIdx.x == 0) {{\n    double total = {self._so_far(into)};\n"
             f"    for (int w = 0; w < {self.threads // WARP}; ++w) total += sums[w];\n    {into} = total;\n}}\n"
         )
         return f"{{\n{indent(text)}}}\n" if len(self.trial.readouts) > 1 else text
+
+    def _so_far(self, loss: str) -> str:
+        """What a loss of every step is before those that a call runs."""
+        return "0"
 
     def undo(self, o: EachNeuron) -> str:
         """With the newest entry of the list in registers."""
@@ -457,13 +483,18 @@ class Kernels(ConnectionOps, Target):
             f"const uint32_t word = __ballot_sync(EVERY, emitted);\n"
             f"if (lane == 0 && neuron / 32 < {words}) {{\n"
             f"    p{i}_now[(step + 1) % 2 * {words} + neuron / 32] = word;\n"
-            f"    t->p{i}_spikes[(sample * t->n_points + step + 1) * {words} + neuron / 32] = word;\n}}\n"
+            f"    {self._row_of_bits(i, 'step + 1', 'neuron / 32')} = word;\n}}\n"
         )
         body += "emitted = sent;\n"
         if i in self.listed:
-            place = f"t->p{i}_sent_at[(sample * {p.size} + neuron) * t->p{i}_room + w_count - 1]"
-            body += f"if (sent && w_count <= t->p{i}_room) {place} = (int32_t)(step + 1);\n"
+            count, fits = self._count_sent(i)
+            place = f"t->p{i}_sent_at[(sample * {p.size} + neuron) * t->p{i}_room + {count} - 1]"
+            body += f"if (sent && {fits} t->p{i}_room) {place} = (int32_t)(step + 1);\n"
         return self._over(i, body, p.name, after, declare="int emitted = 0;\n")
+
+    def _count_sent(self, population: int) -> tuple[str, str]:
+        """How many spikes a neuron has sent, the new one included, and the comparison of that with the room for them."""
+        return "w_count", "w_count <="
 
 
 class _NewestWriter(Writer):
@@ -517,6 +548,6 @@ def place_of(trouble: int, plan: Plan) -> tuple[int, int, int, int, int]:
     return (*divmod(row, plan.n_steps + 1), i, *divmod(unit - units(plan, i), plan.populations[i].size))
 
 
-def _population(b: Buffer) -> int:
+def population_of(b: Buffer) -> int:
     """The population of a buffer, from its name: p<number>_..."""
     return int(b.name[1 : b.name.index("_")])

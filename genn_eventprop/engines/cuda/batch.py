@@ -15,6 +15,7 @@ from ...plan import ConnectionRecord, Plan
 from ...plan.synapse_tables import delay_numbers
 from ...program.nodes import Buffer
 from ..contract.program_engine import Arrays, ProgramEngine
+from .device import DeviceMemory, Module
 from .memory import Memory
 
 NOTHING = np.uint64(2**64 - 1)  # no trial has left its dynamics
@@ -62,11 +63,16 @@ class BatchLayout:
         given: numbers and arrays by the names of buffers, of the first batch of this size.
     """
 
+    reports: tuple[str, ...] = REPORTED
+    """Roles that the host reads after a batch."""
+    prefix = ""
+    """Of the names of work memory."""
+
     def __init__(self, engine: ProgramEngine, memory: Memory, source: Source, given: Arrays) -> None:
         self._memory, self._source, self._plan = memory, source, engine.plan
         self._shapes = {b.name: engine.shape(b, given, of_sample(b)) for b in source.arrays if b.name not in DATA_SET}
         self._kinds = {b.name: engine.kind(b) for b in source.arrays}
-        reported = [b for role in REPORTED for b in source.arrays if b.role == role and b.kind != "bits"]
+        reported = [b for role in self.reports for b in source.arrays if b.role == role and b.kind != "bits"]
         errors = sum(b.role == "error" for b in reported)
         assert all(b.role == "error" for b in reported[:errors]) and reported[0].name == "trouble"
         starts = np.cumsum([0] + [_aligned(self._bytes(b)) for b in reported]).tolist()
@@ -132,7 +138,7 @@ class BatchLayout:
         self._doubles[:] = [given.get(b.name, 0.0) for b in self._source.doubles]
         self._integers[:] = [given[n] for n in self._source.integers]
         for name, count in self._cleared:
-            self._memory.work(name, count).clear(count)
+            self._memory.work(self.prefix + name, count).clear(count)
         # what kernels count in; `trouble` stands first
         self._block.clear(self._errors)
         self._block.write(np.full(1, NOTHING))
@@ -145,7 +151,7 @@ class BatchLayout:
     def _place(self, inputs: dict[str, int]) -> None:
         """The address of every array."""
         memory = self._memory
-        self._block = memory.work("report", self._report_bytes)
+        self._block = memory.work(f"{self.prefix}report", self._report_bytes)
         places = inputs | {n: self._block.address + at for n, at in self._reported}
         for b in self._source.arrays:
             if b.name in places:
@@ -153,7 +159,7 @@ class BatchLayout:
             if is_weight(b):
                 places[b.name] = memory.fixed(owner(self._plan, b.name), self._bytes(b)).address
             else:  # no spikes before the first step
-                places[b.name] = memory.work(b.name, self._bytes(b), zero=b.kind == "bits").address
+                places[b.name] = self._work(b, zero=b.kind == "bits").address
         self._addresses[:] = [places[b.name] for b in self._source.arrays]
 
     def report(self) -> Arrays:
@@ -163,8 +169,16 @@ class BatchLayout:
 
     def rows(self, wanted: list[Buffer]) -> Arrays:
         """Of every step: bits, one a neuron, and V."""
-        work, shapes, kinds = self._memory.work, self._shapes, self._kinds
-        return {b.name: work(b.name, self._bytes(b)).read(shapes[b.name], kinds[b.name]) for b in wanted}
+        return {b.name: self._work(b).read(self._shapes[b.name], self._kinds[b.name]) for b in wanted}
+
+    def write(self, values: Arrays) -> None:
+        """Values of buffers in work memory."""
+        for b in self._source.arrays:
+            if b.name in values:
+                self._work(b).write(values[b.name])
+
+    def _work(self, b: Buffer, zero: bool = False) -> DeviceMemory:
+        return self._memory.work(self.prefix + b.name, self._bytes(b), zero=zero)
 
     def _bytes(self, b: Buffer) -> int:
         return math.prod(self._shapes[b.name]) * self._kinds[b.name].itemsize
@@ -208,6 +222,27 @@ def groups_of(c: ConnectionRecord, i: int, table: Synapses | None) -> Arrays:
         found[f"c{i}_{kind}_synapse"] = np.argsort(key, kind="stable").astype(np.int32)
         found[f"c{i}_{kind}_start"] = np.append(0, np.cumsum(np.bincount(key, minlength=math.prod(shape))))
     return found
+
+
+@dataclass(frozen=True)
+class Program:
+    """A text and what it is compiled to; of_samples: what has a part for each sample; layouts: of batches by size."""
+
+    source: Source
+    module: Module
+    of_samples: frozenset[str]
+    layouts: dict[tuple[int, ...], BatchLayout]
+
+
+def by_channel(steps: np.ndarray, channels: np.ndarray, offsets: np.ndarray, n: int) -> Arrays:
+    """Input spikes of samples in the order of their n channels: their steps, and where those of a channel begin."""
+    S = len(offsets) - 1
+    source = np.repeat(np.arange(S), np.diff(offsets)) * n + channels
+    start = np.zeros((S, n + 1), np.int64)
+    np.cumsum(np.bincount(source, minlength=S * n).reshape(S, n), axis=1, out=start[:, 1:])
+    start += np.asarray(offsets)[:-1, None]
+    ordered = np.ascontiguousarray(steps[np.argsort(source, kind="stable")], np.int32)
+    return {"by_channel": ordered, "channel_start": start}
 
 
 def bytes_a_sample(engine: ProgramEngine, source: Source, given: Arrays) -> int:

@@ -10,19 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ...codegen.cuda import GATHERING, ROUND, ROUND_BLOCKS, RUNAWAY, Source, generate, place_of
+from ...codegen.cuda import GATHERING, ROUND, ROUND_BLOCKS, RUNAWAY, Source, generate, generate_pieces, place_of
 from ...errors import EngineError, Refusal, Stopped
 from ...optimisers import is_text
 from ...plan import Plan
 from ...program.events import OBSERVED
 from ...program.host_values import synapse_values
 from ...program.outer import on_host
+from ...program.pieces import ROWS, SPIKE_ROWS
 from ..contract import half_rows
 from ..contract.data import Data
 from ..contract.device_arrays import DeviceArrays, DeviceLocation
@@ -40,16 +40,29 @@ from ..contract.features import (
 )
 from ..contract.options import EngineOption
 from ..contract.program_engine import Arrays, ProgramEngine
+from ..contract.recordings import InPieces, RecordingRunner
 from ..contract.result import Spikes
 from ..contract.slices import BatchShard
 from ..contract.split import spike_numbers
 from ..native.engine import available_processors
-from .batch import NOTHING, BatchLayout, bytes_a_sample, groups_of, joined, layout_key, owner, part_of
+from .batch import (
+    NOTHING,
+    BatchLayout,
+    Program,
+    by_channel,
+    bytes_a_sample,
+    groups_of,
+    joined,
+    layout_key,
+    owner,
+    part_of,
+)
 from .cost import A100, seconds
-from .device import Device, DeviceMemory, Module, OutOfMemory
+from .device import Device, DeviceMemory, OutOfMemory
 from .exact import ExactRoutes, ExactValues
 from .learning import DeviceOptimiser, location
 from .memory import Memory
+from .pieces import CudaPieces
 from .visible import local_rank, open_device, visible_devices
 
 SAFE = 0.9  # of the memory that is free
@@ -58,17 +71,7 @@ BATCH = 32  # samples for which `is_fastest_for` asks
 LAYOUTS = 64  # of batches that differ in size
 
 
-@dataclass(frozen=True)
-class Program:
-    """A text and what it is compiled to; of_samples: what has a part for each sample; layouts: of batches by size."""
-
-    source: Source
-    module: Module
-    of_samples: frozenset[str]
-    layouts: dict[tuple[int, ...], BatchLayout]
-
-
-class CudaEngine(ProgramEngine):
+class CudaEngine(InPieces, ProgramEngine):
     """See the module.
 
     Args:
@@ -155,7 +158,7 @@ class CudaEngine(ProgramEngine):
         self._routes = ExactRoutes(plan, self.tables)
         if self._exact and self._halves:
             raise Refusal("cuda has no weight_rows='float16' with exact spike times; use native, or float32 rows")
-        self.group, self._around, self._stopping = group, on_host(plan), False
+        self.group, self._around, self._stopping, self._ahead = group, on_host(plan), False, True
         self.parameters, self.gradients = (DeviceArrays(a, self.lock) for a in (self.parameters, self.gradients))
         self._number = None if isinstance(device, Device) else self._first_device() if device is None else device
         self._open(device if isinstance(device, Device) else open_device(self._number or 0))
@@ -167,6 +170,7 @@ class CudaEngine(ProgramEngine):
         return rank and rank % max(len(visible_devices()[0]), 1)
 
     def _open(self, device: Device) -> None:
+        self.__dict__.pop("_pieces", None)  # which has the device before
         self.device, self._memory = device, Memory(device)
         self._programs: dict[tuple[bool, Plan], Program] = {}
         self._optimiser: DeviceOptimiser | None = None
@@ -183,15 +187,17 @@ class CudaEngine(ProgramEngine):
         """The whole trial in a kernel, or its two passes in one each; compiled when first used."""
         key = split, (plan := self._running_plan)
         if key not in self._programs:
-            source = generate(plan, self.dtype.name, split, self._halves)
-            if source.shared > self.device.shared_memory:
-                raise EngineError(
-                    f"cuda: a trial of this network needs {source.shared} bytes of shared memory, the device has "
-                    f"{self.device.shared_memory} per block; use smaller populations, or native"
-                )
-            of_samples = frozenset({b.name for b in source.arrays if b.axes[0] == "batch"} | {"numbers"})
-            self._programs[key] = Program(source, self.device.compile(source.text), of_samples, {})
+            self._programs[key] = self._compiled(generate(plan, self.dtype.name, split, self._halves))
         return self._programs[key]
+
+    def _compiled(self, source: Source) -> Program:
+        if source.shared > self.device.shared_memory:
+            raise EngineError(
+                f"cuda: a trial of this network needs {source.shared} bytes of shared memory, the device has "
+                f"{self.device.shared_memory} per block; use smaller populations, or native"
+            )
+        of_samples = frozenset({b.name for b in source.arrays if b.axes[0] == "batch"} | {"numbers"})
+        return Program(source, self.device.compile(source.text), of_samples, {})
 
     def share_machine(self, number: int, processes: int) -> None:
         """A device of its own for every process, as far as there are so many."""
@@ -208,7 +214,7 @@ class CudaEngine(ProgramEngine):
         """The data set goes to the device at once, beside what that runs: so does an augmented set's next batch."""
         data = super().load(events)
         times = data.steps if data.times is None else data.times
-        if self._fits(times, data.offsets):
+        if self._ahead and self._fits(times, data.offsets):
             self._on_device(times, data.channels, data.offsets)
         return data
 
@@ -315,9 +321,7 @@ class CudaEngine(ProgramEngine):
         self._check(found.pop("trouble")[0], given)
         bad = found.pop("unfinite")
         if training:
-            both = ((c.weight, c.delays_name) for c in self.plan.connections)
-            self._unfinite = {n: bool(b) for names, flags in zip(both, bad.T.tolist()) for n, b in zip(names, flags)}
-            self.gradients.pull()
+            self._gathered(bad)
         found = {n.removesuffix("_sum"): v for n, v in found.items()}
         rows = self.rows() if kernel == "forwards" else []
         if given.get("record"):
@@ -325,6 +329,12 @@ class CudaEngine(ProgramEngine):
         if rows:
             found |= batch.rows([b for b in source.arrays if b.name in rows])
         return found | (self._lists(batch, source, found) if self._exact and given.get("record") else {})
+
+    def _gathered(self, bad: np.ndarray) -> None:
+        """The device has new gradients; bad: (2, connections) where those of weights, or of delays, are not finite."""
+        both = ((c.weight, c.delays_name) for c in self.plan.connections)
+        self._unfinite = {n: bool(b) for names, flags in zip(both, bad.T.tolist()) for n, b in zip(names, flags)}
+        self.gradients.pull()
 
     def _layout(self, program: Program, given: Arrays) -> BatchLayout:
         """That of batches of this size; where sizes go on changing, those of old ones are dropped."""
@@ -348,6 +358,31 @@ class CudaEngine(ProgramEngine):
             sample, step, population, state, neuron = place_of(int(place), self.plan)
             number = int(given["numbers"][sample])
             raise diverged(self.plan, self.plan.populations[population], number, step + 1, state, neuron)
+
+    # whole recordings
+
+    def why_no_recordings(self) -> str:
+        if self._exact or self._halves:
+            what = "with exact spike times" if self._exact else "with weight_rows='float16'"
+            return f"cuda runs no whole recordings in pieces {what}; use engine='native'"
+        return super().why_no_recordings()
+
+    def recordings(self, chunk: int | None, memory: float) -> RecordingRunner:
+        self._ahead = False  # a piece brings its spikes
+        return super().recordings(chunk, memory)
+
+    @cached_property
+    def _pieces(self) -> CudaPieces:
+        source, crossing = generate_pieces(self.plan, self.dtype.name)
+
+        def begin() -> Arrays:
+            self._resident()
+            return self._shared(source)
+
+        return CudaPieces(self, self._compiled(source), crossing, self._memory, begin, self._gathered)
+
+    def of_recording(self, number: int, part: BatchShard) -> Arrays:
+        return {"adding": number > part.samples.start}
 
     # exact spike times
 
@@ -405,7 +440,8 @@ class CudaEngine(ProgramEngine):
         own = (
             n
             for n in arguments
-            if n.endswith(("_arrivals", "_routes", "_ends", "_most")) or n in ("exact_points", "target_rows")
+            if n.endswith(("_arrivals", "_routes", "_ends", "_most"))
+            or n in ("exact_points", "target_rows", ROWS, SPIKE_ROWS)
         )
         return super().lengths(arguments) | {n: int(arguments[n]) for n in own}
 
@@ -466,15 +502,10 @@ class CudaEngine(ProgramEngine):
                 kinds = (np.float64, np.int32, np.int64)
                 arrays = zip(self._data, (steps, channels, offsets), kinds)
                 return {name: np.ascontiguousarray(array, kind) for name, array, kind in arrays}
-            n, S = self.plan.input.size, len(offsets) - 1
-            owner = np.repeat(np.arange(S), np.diff(offsets)) * n + channels
-            start = np.zeros((S, n + 1), np.int64)
-            np.cumsum(np.bincount(owner, minlength=S * n).reshape(S, n), axis=1, out=start[:, 1:])
-            start += np.asarray(offsets)[:-1, None]
             return {
                 "steps": np.ascontiguousarray(steps, np.int32), "channels": np.ascontiguousarray(channels, np.int32),
-                "by_channel": np.ascontiguousarray(steps[np.argsort(owner, kind="stable")], np.int32),
-                "channel_start": start, "offsets": np.ascontiguousarray(offsets, np.int64),
+                "offsets": np.ascontiguousarray(offsets, np.int64),
+                **by_channel(steps, channels, offsets, self.plan.input.size),
             }  # fmt: skip
 
         return self._memory.data_set((steps, offsets), make)

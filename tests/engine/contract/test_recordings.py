@@ -3,6 +3,7 @@
 The long trial shares the loops of a step with the pieces, and nothing of what crosses from one to the next.
 """
 
+import os
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -19,6 +20,7 @@ from genn_eventprop.engines import create
 from genn_eventprop.engines.c99.engine import C99Engine
 from genn_eventprop.engines.contract.checkpoints import Advance, Drop, Keep, Reverse, actions, runs
 from genn_eventprop.engines.contract.recordings import Forecast, why_no_recordings
+from genn_eventprop.engines.cuda import CudaEngine
 from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.engines.native.exact_pieces import BESIDES, why_no_exact_pieces
 from genn_eventprop.errors import EngineError, EventPropError
@@ -38,7 +40,9 @@ from genn_eventprop.models.qif import QIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import SpikeCount
 from genn_eventprop.verify.engines.check import loaded
+from support.cuda_shim import ShimEngine
 from support.engine_check import tuned
+from support.flags import FLAGS, UNOPTIMISED
 from support.random_networks import draw
 from support.random_networks.layout import EIF_DELTA
 
@@ -47,7 +51,8 @@ FEW = settings(
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 DT = 0.5
-TIMES = pytest.mark.parametrize("times", ["grid", "exact"])
+CUDA = {"marks": pytest.mark.ci, "id": "cuda"}
+TIMES = pytest.mark.parametrize("times", ["grid", "exact", pytest.param("cuda", **CUDA)])
 
 
 def in_pieces(engine, data, samples, chunk, states, training=True):
@@ -65,8 +70,9 @@ def in_pieces(engine, data, samples, chunk, states, training=True):
 
 def same(got, want, engine, gradients):
     """The same bits; of networks with currents, whose products with weights are sums of other parts, nearly, and so the
-    gradients of connections with individual delays on native."""
-    close = 1e-11 if engine.plan.currents else 0.0
+    gradients of connections with individual delays on native, and all on cuda, see `rounding`, where losses of V(t) and
+    gradients of shared weights and delays are sums in another order."""
+    close = 1e-11 if engine.plan.currents else 1e-12 if isinstance(engine, CudaEngine) else 0.0
     assert_equal = partial(np.testing.assert_allclose, rtol=close, atol=close)
     native = isinstance(engine, NativeEngine) and engine.plan.spike_times == "grid"
     delayed = {n for c in engine.plan.connections if native and c.delays for n in c.learns}
@@ -80,6 +86,11 @@ def same(got, want, engine, gradients):
     for name, gradient in gradients.items():
         size, near = np.abs(gradient).max(initial=1e-30), 1e4 * np.finfo(engine.dtype).eps if name in delayed else close
         np.testing.assert_allclose(engine.gradients[name] / size, gradient / size, rtol=near, atol=near, err_msg=name)
+
+
+def rounding():
+    """Compilers contract products and sums in the CUDA text of a piece otherwise than in that of a trial."""
+    return 0.0 if os.environ.get(FLAGS) == UNOPTIMISED else 1e-12
 
 
 def assert_one_trial(structure, cuts, also=(), seed=77, kind=C99Engine, dtype="float64", times="grid"):
@@ -106,13 +117,18 @@ def assert_one_trial(structure, cuts, also=(), seed=77, kind=C99Engine, dtype="f
 CUTS = st.lists(st.tuples(st.floats(0.01, 1.0), st.integers(0, 5)), min_size=2, max_size=2)
 
 
-KINDS = pytest.mark.parametrize(
-    ("kind", "dtype"), [(C99Engine, "float64"), (NativeEngine, "float64"), (NativeEngine, "float32")],
-    ids=["c99", "native", "native float32"],
-)  # fmt: skip
+def kinds(of_cuda):
+    """of_cuda: when to run it, which takes a minute for a network."""
+    cases = [
+        pytest.param(C99Engine, "float64", id="c99"),
+        pytest.param(NativeEngine, "float64", id="native"),
+        pytest.param(NativeEngine, "float32", id="native float32"),
+        pytest.param(ShimEngine, "float64", id="cuda", marks=of_cuda),
+    ]
+    return pytest.mark.parametrize(("kind", "dtype"), cases)
 
 
-@KINDS
+@kinds(pytest.mark.slow)
 @pytest.mark.parametrize("also", [(), pytest.param(("modes", "inputs", "births"), marks=pytest.mark.ci)])
 @FEW
 @given(st.integers(0, 10**6), CUTS)
@@ -122,7 +138,7 @@ def test_random_networks_in_pieces_are_one_trial(kind, dtype, also, structure, c
 
 
 @pytest.mark.slow
-@KINDS
+@kinds(pytest.mark.slow)
 @pytest.mark.parametrize("also", [(), ("modes",), ("inputs",), ("births",), ("sharp",), ("currents",), ("alone",)])
 @settings(FEW, max_examples=60, derandomize=False, phases=[Phase.generate, Phase.shrink])
 @given(st.integers(0, 10**6), CUTS)
@@ -131,7 +147,7 @@ def test_many_random_networks_in_pieces(kind, dtype, also, structure, cuts):
     assert_one_trial(structure, cuts, also, kind=kind, dtype=dtype)
 
 
-@KINDS
+@kinds(pytest.mark.ci)
 @pytest.mark.one_in(3)
 def test_the_drawn_networks_learn(kind, dtype):
     """What is compared above is not 0."""
@@ -277,7 +293,7 @@ def test_differences_of_many_random_recordings_in_exact_time():
     assert sum(differences_agree(exact_structure(7 * k, ()), 0.3 + 0.01 * k, k % 3) for k in range(60)) > 100
 
 
-@pytest.mark.parametrize("kind", ["c99", "native"])
+@pytest.mark.parametrize("kind", ["c99", "native", pytest.param("cuda", **CUDA)])
 @pytest.mark.parametrize(("loss", "delay"), [(partial(Loss, readout="voltage"), 9.5), (VoltageSquaredError, 3.0)])
 @pytest.mark.one_in(2)
 def test_intervals_of_losses_of_voltage_are_parts_of_one_long_trial(kind, loss, delay):
@@ -289,9 +305,7 @@ def test_intervals_of_losses_of_voltage_are_parts_of_one_long_trial(kind, loss, 
     net.connect(hidden, hidden, Dense(Normal(0.2, 0.5)), delay=2.5)
     net.connect(hidden, output, Dense(Normal(0.4, 0.6)), delay=delay)
     series = rng.normal(0, 1, (1, 81, 3)) if loss is VoltageSquaredError else None
-    engine = create(
-        make_plan(net, loss(output), dt=DT, duration=10.0), net.initial_parameters(3), engine=kind, dtype="float64"
-    )
+    engine = created(kind, make_plan(net, loss(output), dt=DT, duration=10.0), net)
     for j in (1, 2):
         labels, at = np.where(np.arange(4) == j, whole.labels[0], -1)[None], np.arange(81)
         wanted = None if series is None else np.where(((at < 20 * j) | (at > 20 * j + 20))[:, None], np.nan, series)
@@ -346,17 +360,25 @@ def network(delay=2.5, outputs=LI, t_ref=1.7, late=LATE):
     return net
 
 
-def recordings(length, n=2, seed=1, channels=4):
-    rng, size = np.random.default_rng(seed), int(length)
+def recordings(length, n=2, seed=1, channels=4, rate=1):
+    rng, size = np.random.default_rng(seed), int(rate * length)
     samples = [(np.sort(rng.uniform(0, length, size)), rng.integers(0, channels, size)) for _ in range(n)]
     return Events.from_samples(samples, n_channels=channels, labels=np.arange(n) % 3, n_classes=3)
 
 
 def made(net, loss, duration, times, **more):
-    """`c99` on the grid, `native` with exact spike times."""
-    plan = make_plan(net, loss, dt=DT, duration=duration, spike_times=times, **more)
-    kind = "native" if times == "exact" else "c99"
-    return create(plan, net.initial_parameters(3), engine=kind, dtype="float64")
+    """`c99` on the grid, or `cuda`, `native` with exact spike times."""
+    kind = {"exact": "native", "grid": "c99"}.get(times, times)
+    plan = make_plan(net, loss, dt=DT, duration=duration, spike_times="exact" if times == "exact" else "grid", **more)
+    return created(kind, plan, net)
+
+
+def created(kind, plan, net):
+    """An engine by its name; `cuda` on the shim, with lists of events that become longer."""
+    values = net.initial_parameters(3)
+    if kind == "cuda":
+        return ShimEngine(plan, values, dtype="float64", room=1)
+    return create(plan, values, engine=kind, dtype="float64")
 
 
 def of_intervals(engine, events, duration, labels):
@@ -366,16 +388,21 @@ def of_intervals(engine, events, duration, labels):
     return replace(engine.load(cut), follows=follows(cut))
 
 
-@TIMES
-@pytest.mark.parametrize(("batch", "birth"), [([0], 0.0), ([0, 1], 0.3)])
-def test_the_gradient_of_a_label_is_that_of_a_trial_that_ends_with_its_interval(batch, birth, times):
+@pytest.mark.parametrize(
+    ("times", "batch", "birth"),
+    [
+        *((times, *of) for times in ("grid", "exact") for of in (([0], 0.0), ([0, 1], 0.3))), ("cuda", [0], 0.0),
+        pytest.param("cuda", [0, 1], 0.3, marks=pytest.mark.ci),
+    ],
+)  # fmt: skip
+def test_the_gradient_of_a_label_is_that_of_a_trial_that_ends_with_its_interval(times, batch, birth):
     """Of V at the end, which knows nothing of where an interval began: the intervals before have no label.
 
     Of several intervals births are of first order, as through individual delays in a trial.
     """
     net = network(late=1.0) if birth else network()
     engine = made(net, Loss(net.populations[-1], "end"), 20.0, times, spike_birth=birth)
-    for last in (0, 1, 2):
+    for last in (2,) if times == "cuda" else (0, 1, 2):
         labels = np.full((2, last + 1), -1)
         labels[:, last] = [0, 1]
         whole = recordings(20.0 * (last + 1))
@@ -391,11 +418,12 @@ def test_the_gradient_of_a_label_is_that_of_a_trial_that_ends_with_its_interval(
         np.testing.assert_array_equal(got.loss[last :: last + 1], want.loss)
         for name, gradient in long.gradients.items():
             assert np.abs(gradient).max() > 0
-            close = 1e-13 if birth else 0.0
+            close = max(1e-13 if birth else 0.0, rounding() if times == "cuda" else 0.0)
             np.testing.assert_allclose(engine.gradients[name], gradient, rtol=close, atol=close, err_msg=name)
 
 
-def test_individual_delays_on_native_are_those_of_c99():
+@pytest.mark.parametrize(("other", "cuts"), [("native", ((3, 2), (8, 0))), pytest.param("cuda", ((5, 1),), **CUDA)])
+def test_individual_delays_are_those_of_c99(other, cuts):
     """Of each kind, longer than pieces and intervals; a spike may arrive two intervals after its own."""
     net, found = Network(), []
     source, hidden = net.input(4), net.population(LIF(), 6, name="hidden")
@@ -405,17 +433,16 @@ def test_individual_delays_on_native_are_those_of_c99():
     net.connect(hidden, hidden, Dense(Normal(0.2, 0.5)), delay=Delay(delay, kind="axonal", max=12.0))
     net.connect(source, output, Dense(Normal(0.2, 0.5)), delay=Delay(delay, kind="dendritic", max=12.0))
     net.connect(hidden, output, Sparse(Normal(0.4, 0.6), pairs=some), delay=Delay(delay, max=12.0))
-    for kind, chunk, states in (("c99", 20, 4), ("native", 3, 2), ("native", 8, 0)):
-        plan = make_plan(net, Loss(output, "max"), dt=DT, duration=4.0)
-        engine = create(plan, net.initial_parameters(3), engine=kind, dtype="float64")
-        data = of_intervals(engine, recordings(24.0, 1), 4.0, np.array([[0, -1, 1, 2, -1, 0]]))
+    for kind, chunk, states in (("c99", 20, 4), *((other, *cut) for cut in cuts)):
+        engine = created(kind, make_plan(net, Loss(output, "max"), dt=DT, duration=4.0), net)
+        data = of_intervals(engine, recordings(24.0, 1, rate=4), 4.0, np.array([[0, -1, 1, 2, -1, 0]]))
         found.append((in_pieces(engine, data, range(6), chunk, states), engine.gradients))
     (want, gradients), *others = found
-    for got, by_native in others:
+    for got, by_other in others:
         np.testing.assert_allclose(got.loss, want.loss, rtol=1e-13)
         for name, gradient in gradients.items():
             assert np.abs(gradient).max() > 0
-            np.testing.assert_allclose(by_native[name], gradient, rtol=1e-10, atol=1e-14, err_msg=name)
+            np.testing.assert_allclose(by_other[name], gradient, rtol=1e-10, atol=1e-14, err_msg=name)
 
 
 def driven(interpolation, delay):
@@ -437,13 +464,13 @@ def driven(interpolation, delay):
 
 
 @pytest.mark.parametrize(
-    ("kind", "interpolation", "delay"), [("c99", "constant", 18.3), ("native", "linear", 3.7)]
+    ("kind", "interpolation", "delay"),
+    [("c99", "constant", 18.3), ("native", "linear", 3.7), pytest.param("cuda", "linear", 18.3, **CUDA)],
 )  # fmt: skip
 def test_currents_of_recordings_are_those_of_one_trial(kind, interpolation, delay):
     """In chunks and pieces of these, with delays beyond these; the labels are those of the last chunk."""
     net, loss = driven(interpolation, delay)
-    plan = make_plan(net, loss, dt=DT, duration=20.0)
-    engine = create(plan, net.initial_parameters(3), engine=kind, dtype="float64")
+    engine = created(kind, make_plan(net, loss, dt=DT, duration=20.0), net)
     rng, labels = np.random.default_rng(2), np.array([[-1, -1, 0], [-1, -1, 2]])
     spikes = recordings(60.0)
     fast, slow = Currents(rng.normal(1, 1, (2, 120, 2)), dt=DT), Currents(rng.normal(1, 1, (2, 24, 3)), dt=2.5)
@@ -453,7 +480,7 @@ def test_currents_of_recordings_are_those_of_one_trial(kind, interpolation, dela
     }  # fmt: skip
     data = replace(engine.load(parts), follows=follows(parts["slow"]), weights=np.full(6, 3.0))
     data = replace(data, numbers=np.array([0, 1, 2, 1, 4, 5]))  # noise is that of the number of the first chunk
-    long = create(make_plan(net, loss, dt=DT, duration=60.0), net.initial_parameters(3), engine=kind, dtype="float64")
+    long = created(kind, make_plan(net, loss, dt=DT, duration=60.0), net)
     whole = Events(spikes.times, spikes.channels, spikes.offsets, 4, labels=[0, 2], n_classes=3)
     want = long.run(long.load({"spikes": whole, "fast": fast, "slow": slow}), [0, 1], training=True)
     for chunk, states in ((13, 2), (40, 0)):
@@ -510,7 +537,10 @@ def test_intervals_add_up(loss, birth, times):
     np.testing.assert_array_equal(got.spike_counts["hidden"], counts)
 
 
-@pytest.mark.parametrize(("kind", "times"), [("c99", "grid"), ("native", "grid"), ("native", "exact")])
+@pytest.mark.parametrize(
+    ("kind", "times"),
+    [("c99", "grid"), ("native", "grid"), ("native", "exact"), pytest.param("cuda", "grid", **CUDA)],
+)
 def test_target_spike_times_of_intervals(kind, times):
     """The loss of each interval is that of `run_from`; the gradient of all targets is the sum of those of each."""
     rng, net = np.random.default_rng(5), Network()
@@ -518,7 +548,7 @@ def test_target_spike_times_of_intervals(kind, times):
     net.connect(source, output, Dense(Normal(2.4, 0.8)), delay=1.0)
     net.connect(output, output, Dense(Normal(0.2, 0.5)), delay=2.5)
     plan = make_plan(net, SpikeTimeError(output), dt=DT, duration=10.0, spike_times=times)
-    engine = create(plan, net.initial_parameters(3), engine=kind, dtype="float64")
+    engine = created(kind, plan, net)
     wanted, whole = np.sort(rng.uniform(0, 40, (1, 3, 5))), recordings(40.0, 1)
     cut = chunks(whole, 10.0, DT, length=40.0, spike_times=wanted)
     again = [np.sort(np.concatenate([cut.targets[j, k] + 10 * j for j in range(4)]))[:5] for k in range(3)]

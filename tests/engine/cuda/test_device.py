@@ -45,10 +45,10 @@ def events(seed=4, samples=4):
     return Events.from_samples(trials, n_channels=9, labels=rng.integers(0, 5, samples))
 
 
-def made(dtype="float64", device=None, group=None, **settings):
+def made(dtype="float64", device=None, group=None, weight_rows="float32", **settings):
     net, plan = network(**settings)
-    device = device or ShimDevice(SHUFFLED)
-    return cuda.CudaEngine(plan, net.initial_parameters(3), dtype=dtype, device=device, group=group)
+    device, values = device or ShimDevice(SHUFFLED), net.initial_parameters(3)
+    return cuda.CudaEngine(plan, values, dtype=dtype, device=device, group=group, weight_rows=weight_rows)
 
 
 def values(engine):
@@ -432,3 +432,23 @@ def test_a_data_set_that_does_not_fit_leaves_nothing():
     assert not memory.has_set(arrays)
     engine.close()
     assert device.live == 0
+
+
+@pytest.mark.ci
+def test_a_recording_needs_what_its_forecast_says():
+    """States are at the host, and the device has one piece, but no data set."""
+    engine = made(learned=True)
+    runner = engine.recordings(3, 1e9)
+    data, forecast = engine.load(events()), runner.forecast(1)
+    assert (forecast.pieces, forecast.states) == (4, 3)
+    runner.run(data, BATCH[:2], True, False)
+    piece = sum(m.bytes for m in engine._memory._work.values())
+    assert forecast.bytes / 3 < piece + 8 * WEIGHTS < forecast.bytes  # with gradients
+    assert not engine.device.uploaded
+    assert all(np.any(g) for g in engine.gradients.values())
+    engine.device.memory = engine.device.allocated
+    with pytest.raises(EngineError, match=r"cuda: .*; use shorter pieces of recordings \(chunk=\)"):
+        engine.recordings(12, 1e9).run(data, BATCH, True, False)
+    told = "cuda runs no whole recordings in pieces with weight_rows='float16'; use engine='native'"
+    with pytest.raises(EngineError, match=told):
+        made("float32", weight_rows="float16").recordings(3, 1e9)
