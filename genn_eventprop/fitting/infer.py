@@ -179,6 +179,8 @@ class Inference:
         step: float = 1.0, tau_0: float = 1.0, targets: Sequence[int] | None = None,
     ) -> None:  # fmt: skip
         events, neuron = require_events(spikes, "infer_network"), LinearNeuron.of(model)
+        if not len(events.times):
+            raise SettingError("infer_network: there is no spike, so nothing is known of any connection")
         for name, value in (("max_delay", max_delay), ("step", step), ("tau_0", tau_0), ("duration", duration or 1.0)):
             check_finite(value, f"infer_network: {name}", SettingError, above=True)
         needed = 4 * 8 * events.n_channels**2  # weights, delays and their deviations

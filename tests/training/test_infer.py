@@ -200,5 +200,7 @@ def test_two_spikes_of_one_neuron_at_one_time_are_named():
 
 
 def test_numbers_of_neurons_with_large_gaps_are_refused():
+    with pytest.raises(SettingError, match="there is no spike"):
+        infer_network(Events.from_samples([([], [])], 3), LIF)
     with pytest.raises(SettingError, match="all pairs of 1000000001 neurons take .* without gaps"):
         infer_network(Events.from_samples([([1.0, 2.0], [0, 10**9])], 10**9 + 1), LIF, progress=False)

@@ -85,6 +85,8 @@ def _joined(given: Any, batch: int, where: str) -> Spikes:
     for i, (times, neurons) in enumerate(pairs):
         if times.shape != neurons.shape or times.ndim != 1:
             raise DataError(f"{where}: sample {i} of the batch has {times.size} times and {neurons.size} neurons")
+        if np.ma.is_masked(times) or np.ma.is_masked(neurons):
+            raise DataError(f"{where}: sample {i} of the batch has masked values; give those that are left alone")
     counts = [len(times) for times, _ in pairs]
     nothing = np.zeros(0, np.float32)  # an empty list is one of numbers
     joined = [np.concatenate([x for x in part if x.size] or [nothing]) for part in (zip(*pairs) if pairs else ((), ()))]

@@ -387,6 +387,7 @@ BAD = {
     "twice in a step": ([5.1, 5.2], [3, 3], "sample 1: neuron 3 spikes twice at 5.2 ms, within one step of 0.5 ms"),
     "no number": ([np.nan], [0], "sample 1: a time is not a finite number"),
     "neurons that are no numbers": ([5.0], [0.5], "neurons must be integers, got 0.5"),
+    "masked": (np.ma.masked_less([2.0, 5.0], 3.0), [0, 1], "sample 1 of the batch has masked values"),
     "lengths that differ": ([5.0, 6.0], [0], "sample 1 of the batch has 2 times and 1 neurons"),
 }
 
