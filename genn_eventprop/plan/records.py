@@ -59,6 +59,7 @@ class PopulationRecord:
 
     drives: receptor that currents lead to -> (the state that is their sum, the state that is its slope or ""), which
     the host sets where the current changes; see `modelling.drive`. observed: its spikes are given (`observe`).
+    anew: states that are 0 at the start of every step in exact time, for arrivals to set; see `changes`.
     """
 
     name: str
@@ -72,6 +73,7 @@ class PopulationRecord:
     dropped_reset: bool = False
     drives: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     observed: bool = False
+    anew: tuple[str, ...] = ()
 
     @cached_property
     def noisy_state(self) -> str:

@@ -396,6 +396,7 @@ namespace {
 // Which parameters a function of a model needs depends on the model.
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 struct Model_p0 {
+    static constexpr bool sets = false, anew[] = {false, false};
     static constexpr int n = 2, receptors = 1, learned = 0, own_spike = -1;
     static constexpr int duration = -1;  // learned length of the refractory period, -1 for none
     static constexpr int modes = 1, pushed = -1;  // pushed: state, -1 for none
@@ -420,6 +421,7 @@ struct Model_p0 {
 };
 
 struct Model_p1 {
+    static constexpr bool sets = false, anew[] = {false, false};
     static constexpr int n = 2, receptors = 1, learned = 0, own_spike = -2;
     static constexpr int duration = -1;  // learned length of the refractory period, -1 for none
     static constexpr int modes = 1, pushed = -1;  // pushed: state, -1 for none

@@ -117,7 +117,8 @@ class CurrentBatch:
     """The currents of one batch, on their way to the neurons and back.
 
     Args:
-        dtype: of drives and products. steps: only these of the recording whose intervals the samples are, on the grid.
+        dtype: of drives and products. part: only these steps of the recording whose intervals the samples are; with
+            exact spike times from the first to the last of these times, in ms, which are edges.
 
     Attributes:
         edges: population -> see `Pieces`: steps of the grid, or with exact spike times where its currents change.
@@ -126,16 +127,17 @@ class CurrentBatch:
 
     def __init__(
         self, plan: Plan, parameters: Values, tables: Tables, data: Data, samples: np.ndarray, dtype: np.dtype,
-        steps: tuple[int, int] | None = None,
+        part: tuple[float, ...] | None = None,
     ) -> None:  # fmt: skip
-        self.plan, B = plan, len(samples) if steps is None else 1
+        self.plan, B = plan, len(samples) if part is None else 1
         records = {c.name: c for c in plan.currents if any(x.source == c.name for x in plan.currents_into)}
-        if steps is None:
+        if part is None:
             parts = {n: (0, data.currents[n].values[samples]) for n in records}
         else:
-            parts = {n: self._part(c, data.currents[n], samples, steps) for n, c in records.items()}
+            parts = {n: self._part(c, data.currents[n], samples, part) for n, c in records.items()}
         self._values = {n: np.asarray(values, dtype) for n, (_, values) in parts.items()}
-        self.edges = {c.target: self._edges(c.target, steps) for c in plan.currents_into}
+        self._first = {n: first for n, (first, _) in parts.items()}
+        self.edges = {c.target: self._edges(c.target, part) for c in plan.currents_into}
         self._pieces = {
             c.name: Pieces(records[c.source], parts[c.source][0], self._values[c.source].shape[1], c.delay,
                            self.edges[c.target])
@@ -166,31 +168,34 @@ class CurrentBatch:
                 rising += self._led(c, self._pieces[c.name].slope)
 
     def _part(
-        self, c: CurrentRecord, current: Currents, intervals: np.ndarray, steps: tuple[int, int]
+        self, c: CurrentRecord, current: Currents, intervals: np.ndarray, part: tuple[float, ...]
     ) -> tuple[int, np.ndarray]:
-        """The first value that acts in some steps of a recording, and all that do (1, V, M); at least one."""
-        delays, dt = [x.delay for x in self.plan.currents_into if x.source == c.name], self.plan.dt
+        """The first value that acts in a part of a recording, and all that do (1, V, M); at least one."""
+        delays = [x.delay for x in self.plan.currents_into if x.source == c.name]
+        dt = self.plan.dt if self.plan.spike_times == "grid" else 1.0
         each, every = current.n_steps, current.n_steps * len(intervals)
         # one more on either side: where a line goes to, and what rounding puts elsewhere
-        last = min(max(math.ceil((steps[1] * dt - min(delays)) / c.dt) + 2, 1), every)
-        first = min(max(math.floor((steps[0] * dt - max(delays)) / c.dt) - 1, 0), last - 1)
+        last = min(max(math.ceil((part[-1] * dt - min(delays)) / c.dt) + 2, 1), every)
+        first = min(max(math.floor((part[0] * dt - max(delays)) / c.dt) - 1, 0), last - 1)
         some = range(first // each, (last - 1) // each + 1)
         parts = [current.values[intervals[j], max(first - j * each, 0) : last - j * each] for j in some]
         return first, np.concatenate(parts)[None]
 
-    def _edges(self, population: str, steps: tuple[int, int] | None) -> np.ndarray:
+    def _edges(self, population: str, part: tuple[float, ...] | None) -> np.ndarray:
         plan = self.plan
         if plan.spike_times == "grid":
-            first, last = (0, plan.n_steps) if steps is None else steps
+            first, last = (0, plan.n_steps) if part is None else part
             return plan.dt * np.arange(first, last + 1)
         dt = {c.name: c.dt for c in plan.currents}
         into = [c for c in plan.currents_into if c.target == population]
-        cuts = np.concatenate([c.delay + dt[c.source] * np.arange(self._values[c.source].shape[1] + 1) for c in into])
-        cuts = np.unique(cuts)
-        least = LEAST * min(dt[c.source] for c in into)
-        inside = cuts[(cuts > least) & (cuts < plan.duration - least)]
-        inside = inside[np.diff(inside, prepend=0.0) > least]
-        return np.concatenate([[0.0], inside, [plan.duration]])
+        numbers = {c.source: self._first[c.source] + np.arange(self._values[c.source].shape[1] + 1) for c in into}
+        cuts = np.unique(np.concatenate([c.delay + dt[c.source] * numbers[c.source] for c in into]))
+        least, given = LEAST * min(dt[c.source] for c in into), np.array((0.0, plan.duration) if part is None else part)
+        inside = cuts[(cuts > given[0] + least) & (cuts < given[-1] - least)]
+        inside = inside[np.diff(inside, prepend=given[0]) > least]
+        for time in given[1:-1]:
+            inside = inside[abs(inside - time) > least]
+        return np.sort(np.concatenate([inside, given]))
 
     @property
     def starts(self) -> Drives:

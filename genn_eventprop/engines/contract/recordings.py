@@ -112,11 +112,6 @@ def why_no_recordings(plan: Plan, several: bool = False) -> str:
     """Why a plan cannot run whole recordings in pieces; empty if it can. several: with several intervals."""
     if on_host(plan):
         return "a loss in Python is not run on whole recordings; use a built-in loss"
-    if plan.currents and plan.spike_times == "exact":
-        return (
-            f"with exact spike times whole recordings take no currents ({plan.currents[0].name}); use "
-            "spike_times='grid'"
-        )
     if plan.spike_times == "exact":
         return ""
     heard = [loss.output for loss in plan.losses if loss.readout == "voltage" and loss.weight.input_tau is not None]

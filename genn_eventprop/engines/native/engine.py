@@ -25,6 +25,7 @@ from ...codegen.cpp.grid import why_no_pieces
 from ...errors import EngineError, ToolchainError
 from ...losses import LossRecord
 from ...plan import Plan, PopulationRecord
+from ...plan.changes import as_arrivals
 from ...plan.closed_form import closed_form
 from ...program.host_values import grid_values
 from ...program.outer import on_host
@@ -272,21 +273,31 @@ class NativeEngine(InPieces):
     def _pieces(self) -> NativePieces:
         if self.plan.spike_times == "grid":
             self._tables = NativeTables(self.plan, of_recording=True)  # delays may be longer than an interval
-        return NativePieces(self.plan, self.dtype, self.weight_rows == "float16", self._raise_trouble)
+        plan = as_arrivals(self.plan)[0] if self.plan.spike_times == "exact" else self.plan
+        return NativePieces(plan, self.dtype, self.weight_rows == "float16", self._raise_trouble)
 
     def of_recording(self, number: int, part: BatchShard) -> Arrays:
         own = ((number + 1) * part.slices - 1) // part.batch - part.first
         if number == part.samples.start:
-            self._slices = aligned((part.last - part.first, self.source.gradient_size), self.dtype)
+            self._slices = aligned((part.last - part.first, self._pieces.gradient.size), self.dtype)
         return {"slices": self._slices[own : own + 1], "gradient": self._pieces.gradient, "segment": self.plan.n_steps}
 
     def collect_recordings(self, out: Arrays, part: BatchShard) -> None:
         self._memory.gradient[...] = self.recording_sums(out, part)[0]
 
     def recording_sums(self, out: Arrays, part: BatchShard) -> dict[int, np.ndarray]:
-        sums = part.sums(self._slices)
+        sums = {k: self._of_pieces(each) for k, each in part.sums(self._slices).items()}
         self._add_currents(sums)
         return sums
+
+    def _of_pieces(self, gradient: np.ndarray) -> np.ndarray:
+        """A gradient of the program of pieces, which may have that of changes of currents besides, as of the trial."""
+        found = self.empty_gradient() if len(gradient) != len(self._memory.gradient) else gradient
+        for name, (offset, rows, columns) in self.source.gradients.items() if found is not gradient else ():
+            if name in self._pieces.gradients:
+                first = self._pieces.gradients[name][0]
+                found[offset : offset + rows * columns] = gradient[first : first + rows * columns]
+        return found
 
     # batches in parts
 

@@ -15,8 +15,13 @@ import numpy as np
 from ...codegen.cpp import padded
 from ...codegen.cpp.exact.arguments import BACK, READ, ROOM, SIZES, STATE, series_of_targets
 from ...plan import Plan
+from ...plan.changes import ROOM as CHANGES_ROOM
+from ...plan.changes import as_arrivals
 from ...plan.closed_form import closed_form
 from ..contract.recordings import Forecast, Piece, RecordingRunner, Run, State
+from ..contract.slices import BatchShard
+from .changes import Changes
+from .exact import ExactTables
 from .pieces import NativePieces
 
 Arrays = dict[str, Any]
@@ -33,7 +38,7 @@ OF_INPUT = {"times": np.empty(0), "channels": np.empty(0, np.int32), "offsets": 
 
 def why_no_exact_pieces(plan: Plan) -> str:
     """Why exact spike times have no pieces of a plan; empty if they have."""
-    if not closed_form(plan):
+    if not closed_form(as_arrivals(plan)[0]):
         return (
             "with exact spike times whole recordings need neurons that are linear between spikes; use "
             "spike_times='grid'"
@@ -56,13 +61,25 @@ class ExactRunner(RecordingRunner):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._sizes = [0]  # of slots so far, in bytes
+        engine, (plan, self._jumps) = self.engine, as_arrivals(self.plan)
+        self._tables = (
+            ExactTables(plan, engine.slope_floor, engine.dtype, engine.tolerance) if self._jumps else engine._exact
+        )
+
+    def _common(self, part: BatchShard, stochastic: bool) -> Arrays:
+        arguments = super()._common(part, stochastic)
+        if self._jumps:
+            self._tables.refresh(self.engine.parameters)
+            arguments |= self._tables.values
+        return arguments
 
     def _exact_steps(self) -> int:
-        return int(self.engine._of_neurons()["exact_steps"])
+        self._tables.refresh(self.engine.parameters)
+        return self._tables.steps
 
     def pieces(self, intervals: int) -> list[Piece]:
         n, found = self._exact_steps(), []
-        size = max(1, math.ceil(self.steps * n / self.plan.n_steps))
+        size = max(1, min(math.ceil(self.steps * n / self.plan.n_steps), self._changing(self.plan.duration / n)))
         for j in range(intervals):
             for first in range(0, n, size):
                 last = min(first + size, n)
@@ -87,6 +104,8 @@ class ExactRunner(RecordingRunner):
             state += 24 * sent * late
             piece += EVENT * sent * ms
         state, piece = max(state, 8.0 * self.room), max(self._sizes) or piece
+        changing = {p.name: 3 * CHANGES_ROOM * padded(p.size) * itemsize for p in plan.populations}
+        back += sum(changing[j.population] for j in self._jumps)
         fixed = back + (intervals + 3) * 8 * max(self.room // 8, 64) + 3 * state
         least = self._forecast(len(pieces), longest, int(state), int(fixed + piece))
         self._least = least.bytes - int(piece)
@@ -110,6 +129,12 @@ class ExactRunner(RecordingRunner):
             for j, a, b in self._spikes_within(run, *grid)
         ]
         at, channels = (np.concatenate(each) for each in zip(*parts))
+        if self._jumps:
+            changes = self._changes(run, k)
+            at, channels = np.concatenate([at, changes.times]), np.concatenate([channels, changes.channels])
+            order = np.argsort(at, kind="stable")
+            at, channels = at[order], channels[order]
+            arguments |= changes.weights
         arguments |= {"times": at, "channels": channels, "offsets": np.array([0, len(at)])}
         if any(loss.weight.input_tau is not None for loss in plan.losses):
             start, stop = (int(run.data.offsets[run.samples[piece.interval] + i]) for i in (0, 1))
@@ -117,7 +142,7 @@ class ExactRunner(RecordingRunner):
         for prefix, _ in series_of_targets(plan):
             arguments[f"{prefix}target_rows"] = arguments[f"{prefix}targets"].shape[1]
         before = piece.interval * n
-        arguments |= self.engine._exact.weights(piece.first - before, piece.last - before)
+        arguments |= self._tables.weights(piece.first - before, piece.last - before)
         return arguments | {
             "first_step": piece.first - before, "last_step": piece.last - before, "steps_before": before,
             "all_steps": every * n, "whole_duration": every * plan.duration, "closes": int(piece.closes),
@@ -142,11 +167,41 @@ class ExactRunner(RecordingRunner):
         if run.both:
             counts = {b: arrays[b].copy() for _, b in self.engine._counters}
             apart = [f"{prefix}weight_series" for prefix, _ in self.engine._losses]
+            apart += [f"c{j.connection}_weight" for j in self._jumps]  # found again
             run.held[k] = {n: v for n, v in arguments.items() if n not in apart} | OF_INPUT, counts
         if first:
             self._called = arguments
             self._first_time(run, run.pieces[k], arrays, record_spikes)
         return State({STATE: arrays[STATE][: crossing[0]].copy()}, {})
+
+    # currents
+
+    def _changing(self, step: float) -> int:
+        """In how many steps of so many ms currents change as often as there is room for."""
+        into = {(c.target, c.source, c.delay) for c in self.plan.currents_into}
+        dt = {c.name: c.dt for c in self.plan.currents}
+        rates = [sum(1 / dt[source] for target, source, _ in into if target == p) for p, _, _ in into]
+        return int((CHANGES_ROOM - 2 - len(into)) / (1 + step * max(rates))) if rates else self.plan.n_steps
+
+    def _changes(self, run: Run, k: int) -> Changes:
+        """Of piece k."""
+        every, n, piece = len(run.samples), int(run.arguments["exact_steps"]), run.pieces[k]
+        # as `piece_span.hpp` has them
+        steps = tuple(every * self.plan.duration * i / (every * n) for i in range(piece.first, piece.last + 1))
+        batch = self.engine._batch_of_currents(run.data, run.samples, steps)
+        return Changes(batch, steps, self._jumps, self.engine.dtype)
+
+    def _add_changes(self, changes: Changes, gradient: np.ndarray) -> None:
+        """Adds the gradient of weights of currents by a piece that has run backwards, and clears that of changes."""
+        by_jump = {}
+        for j in self._jumps:
+            offset, rows, columns = self.program.gradients[j.weight]
+            own = gradient[offset : offset + rows * columns].reshape(rows, columns)
+            size = self.plan.population(j.population).size
+            by_jump[j] = own[:, :size].astype(np.float64)
+            own[...] = 0
+        for name, found in changes.gradients(by_jump).items():
+            self._of_currents[name] = self._of_currents.get(name, 0) + found.astype(np.float64)
 
     def _arrays(self, arguments: Arrays) -> Arrays:
         """Of a call, with those of the one before where they are long enough."""
@@ -172,7 +227,9 @@ class ExactRunner(RecordingRunner):
     def _backward(self, run: Run, k: int, adjoint: State | None) -> State:
         arguments, counts = run.held.pop(k)
         first, last = arguments["first_step"], arguments["last_step"]
-        arguments |= self.engine._exact.weights(first, last) | {"back": 1, "record": False, ROOM: self.room}
+        arguments |= self._tables.weights(first, last) | {"back": 1, "record": False, ROOM: self.room}
+        changes = self._changes(run, k) if self._jumps else None
+        arguments |= changes.weights if changes else {}
         arrays = self._arrays(arguments)
         interval = run.pieces[k].interval
         losses = {name: run.out[interval][name] for name in (f"{prefix}loss" for prefix, _ in self.engine._losses)}
@@ -182,6 +239,8 @@ class ExactRunner(RecordingRunner):
         if adjoint is not None:
             _fill(arrays[BACK], adjoint.values[BACK])
         self.program.call(arrays, arguments)
+        if changes:
+            self._add_changes(changes, arguments["slices"][0])
         return State({BACK: arrays[BACK][: int(arrays[SIZES][1])].copy()}, {})
 
     def _first_time(self, run: Run, piece: Piece, arrays: Arrays, record_spikes: bool) -> None:

@@ -32,6 +32,7 @@ class NativePieces:
         self.plan, self.dtype, self.failed = plan, dtype, failed
         self.buffers = {b.name: b for b in source.arrays}
         self.gradient = aligned((source.gradient_size,), dtype)  # of a recording so far, which nobody reads
+        self.gradients = source.gradients
         self.program = Program(source, dtype, 1, sum(p.spiking for p in plan.populations))
 
     def shape(self, b: Buffer, arguments: Mapping[str, Any]) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ The long trial shares the loops of a step with the pieces, and nothing of what c
 """
 
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -21,6 +22,7 @@ from genn_eventprop.engines.c99.engine import C99Engine
 from genn_eventprop.engines.contract.checkpoints import Advance, Drop, Keep, Reverse, actions, runs
 from genn_eventprop.engines.contract.recordings import Forecast, why_no_recordings
 from genn_eventprop.engines.cuda import CudaEngine
+from genn_eventprop.engines.native import changes
 from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.engines.native.exact_pieces import BESIDES, why_no_exact_pieces
 from genn_eventprop.errors import EngineError, EventPropError
@@ -71,20 +73,26 @@ def in_pieces(engine, data, samples, chunk, states, training=True):
 def same(got, want, engine, gradients):
     """The same bits; of networks with currents, whose products with weights are sums of other parts, nearly, and so the
     gradients of connections with individual delays on native, and all on cuda, see `rounding`, where losses of V(t) and
-    gradients of shared weights and delays are sums in another order."""
+    gradients of shared weights and delays are sums in another order.
+
+    With currents and exact spike times the trial goes through Taylor series: ties, and what is 0, have other rounding.
+    """
     close = 1e-11 if engine.plan.currents else 1e-12 if isinstance(engine, CudaEngine) else 0.0
     assert_equal = partial(np.testing.assert_allclose, rtol=close, atol=close)
     native = isinstance(engine, NativeEngine) and engine.plan.spike_times == "grid"
     delayed = {n for c in engine.plan.connections if native and c.delays for n in c.learns}
-    for name in ("loss", "readout", "prediction"):
+    series = engine.plan.spike_times == "exact" and engine.plan.currents
+    for name in ("loss", "readout", *([] if series else ["prediction"])):
         assert_equal(getattr(got, name), getattr(want, name), err_msg=name)
     for name, spikes in want.spikes.items():
         np.testing.assert_array_equal(got.spike_counts[name], want.spike_counts[name])
         for part in ("sample", "time", "neuron"):
-            np.testing.assert_array_equal(getattr(got.spikes[name], part), getattr(spikes, part), err_msg=name)
+            compare = assert_equal if series else np.testing.assert_array_equal
+            compare(getattr(got.spikes[name], part), getattr(spikes, part), err_msg=name)
     assert got.guarded == want.guarded
+    least = 1e-6 * max(np.abs(g).max(initial=1e-24) for g in gradients.values()) if series else 1e-30
     for name, gradient in gradients.items():
-        size, near = np.abs(gradient).max(initial=1e-30), 1e4 * np.finfo(engine.dtype).eps if name in delayed else close
+        size, near = np.abs(gradient).max(initial=least), 1e4 * np.finfo(engine.dtype).eps if name in delayed else close
         np.testing.assert_allclose(engine.gradients[name] / size, gradient / size, rtol=near, atol=near, err_msg=name)
 
 
@@ -97,7 +105,8 @@ def assert_one_trial(structure, cuts, also=(), seed=77, kind=C99Engine, dtype="f
     """Compares a random network in pieces with one trial; returns whether it ran, with gradients that are not 0."""
     try:
         case = tuned(draw(times, seed, structure, also=also))
-        engine = kind(case.plan, case.parameters, dtype=dtype)
+        series = {"tolerance": 1e-13} if times == "exact" and case.plan.currents else {}  # of the trial, not of pieces
+        engine = kind(case.plan, case.parameters, dtype=dtype, **series)
         data = loaded(engine, case)
         samples = range(len(data))
         want = engine.run(data, samples, training=True, record_spikes=True)
@@ -184,7 +193,9 @@ def test_random_networks_in_exact_time_are_one_trial(dtype, structure, cuts):
 @settings(FEW, max_examples=60, derandomize=False)
 @given(st.integers(0, 10**6), CUTS)
 def test_many_random_networks_in_exact_time(dtype, structure, cuts):
-    also = [(), ("inputs",), ("births",)][structure % 3]
+    # with currents the trial goes through Taylor series, which are as exact as the pieces in float64 alone
+    driven = [("currents",), ("births", "currents"), ("alone",)] if dtype == "float64" else []
+    also = [(), ("inputs",), ("births",), *driven][structure % (3 + len(driven))]
     assert_one_trial(exact_structure(structure, also), cuts, also, kind=NativeEngine, dtype=dtype, times="exact")
 
 
@@ -445,42 +456,54 @@ def test_individual_delays_are_those_of_c99(other, cuts):
             np.testing.assert_allclose(by_other[name], gradient, rtol=1e-10, atol=1e-14, err_msg=name)
 
 
-def driven(interpolation, delay):
+def driven(interpolation, delay, noise=0.0):
     """A network with spikes and two currents: one on the grid of the network, one on another."""
     net = Network()
     source, fast, slow = (
         net.input(4, name="spikes"), net.current(2, dt=DT, name="fast"),
         net.current(3, dt=2.5, name="slow", interpolation=interpolation),
     )  # fmt: skip
-    hidden = net.population(LIF(), 6, name="hidden", noise=0.01)
-    output = net.population(LI(), 3, name="output")
+    hidden = net.population(LIF(), 6, name="hidden", noise=noise)
+    output = net.population(LI(tau_mem=Param(15.0, "ms", trainable=True)), 3, name="output")
     net.connect(source, hidden, Dense(Normal(1.0, 0.8)))
     net.connect(fast, hidden, Dense(Normal(0.1, 0.2)))
     net.connect(slow, hidden, Dense(Normal(0.3, 0.2)), delay=delay)
     net.connect(slow, output, Dense(Normal(0.1, 0.2)))
     net.connect(hidden, hidden, Dense(Normal(0.0, 0.5)), delay=2.5)
     net.connect(hidden, output, Dense(Normal(0.4, 0.6)))
-    return net, Loss(output, "end")
+    return net, output
 
 
 @pytest.mark.parametrize(
-    ("kind", "interpolation", "delay"),
-    [("c99", "constant", 18.3), ("native", "linear", 3.7), pytest.param("cuda", "linear", 18.3, **CUDA)],
+    ("kind", "times", "interpolation", "delay"),
+    [("c99", "grid", "constant", 18.3), ("native", "grid", "linear", 3.7), ("native", "exact", "linear", 18.3),
+     pytest.param("native", "exact", "constant", 3.7, marks=pytest.mark.ci),
+     pytest.param("cuda", "grid", "linear", 18.3, **CUDA)],
 )  # fmt: skip
-def test_currents_of_recordings_are_those_of_one_trial(kind, interpolation, delay):
-    """In chunks and pieces of these, with delays beyond these; the labels are those of the last chunk."""
-    net, loss = driven(interpolation, delay)
-    engine = created(kind, make_plan(net, loss, dt=DT, duration=20.0), net)
+def test_currents_of_recordings_are_those_of_one_trial(kind, times, interpolation, delay, monkeypatch):
+    """In chunks and pieces of these, with delays beyond these; the labels are those of the last chunk.
+
+    With exact spike times the trial goes through Taylor series, the pieces have a closed form.
+    """
+    exact = times == "exact"
+    net, output = driven(interpolation, delay, 0.0 if exact else 0.01)
+    loss = of_long = Loss(output, "end")
+    if exact:
+        last = TimeWeight("3", window=(40.0, 60.0))  # of a mean over 60 ms
+        loss, of_long = Loss(output, "integral"), Loss(output, "integral", weight=last)
+    engine = created(kind, make_plan(net, loss, dt=DT, duration=20.0, spike_times=times), net)
     rng, labels = np.random.default_rng(2), np.array([[-1, -1, 0], [-1, -1, 2]])
     spikes = recordings(60.0)
     fast, slow = Currents(rng.normal(1, 1, (2, 120, 2)), dt=DT), Currents(rng.normal(1, 1, (2, 24, 3)), dt=2.5)
     parts = {
-        "spikes": chunks(spikes, 20.0, DT, length=60.0, labels=labels),
+        "spikes": chunks(spikes, 20.0, DT, length=60.0, labels=labels, exact=exact),
         **{n: chunks_of_currents(c, 20.0, DT) for n, c in (("fast", fast), ("slow", slow))},
     }  # fmt: skip
     data = replace(engine.load(parts), follows=follows(parts["slow"]), weights=np.full(6, 3.0))
     data = replace(data, numbers=np.array([0, 1, 2, 1, 4, 5]))  # noise is that of the number of the first chunk
-    long = created(kind, make_plan(net, loss, dt=DT, duration=60.0), net)
+    long = created(kind, make_plan(net, of_long, dt=DT, duration=60.0, spike_times=times), net)
+    if exact:
+        long = create(long.plan, net.initial_parameters(3), engine=kind, dtype="float64", tolerance=1e-13)
     whole = Events(spikes.times, spikes.channels, spikes.offsets, 4, labels=[0, 2], n_classes=3)
     want = long.run(long.load({"spikes": whole, "fast": fast, "slow": slow}), [0, 1], training=True)
     for chunk, states in ((13, 2), (40, 0)):
@@ -489,6 +512,11 @@ def test_currents_of_recordings_are_those_of_one_trial(kind, interpolation, dela
         for name, gradient in long.gradients.items():
             assert np.abs(gradient).max() > 0
             np.testing.assert_allclose(engine.gradients[name], gradient, rtol=1e-11, atol=1e-14, err_msg=name)
+    with monkeypatch.context() as m:
+        m.setattr(changes, "ROOM", 3)
+        told = "currents into 'hidden' change more than 3 times in a piece of a recording from 0 ms to"
+        with pytest.raises(EngineError, match=told) if exact else nullcontext():
+            in_pieces(engine, data, range(6), 13, 2)
     parts["slow"] = Currents(parts["slow"].values[:, :-1], 2.5)
     data = replace(engine.load(parts), follows=data.follows)
     told = "current 'slow' has 17.5 ms in every chunk of 20 ms; cut it with data.currents.chunks"

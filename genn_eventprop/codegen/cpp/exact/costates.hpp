@@ -49,6 +49,9 @@ struct Costates : Spiking<M, N, Varies> {
     void begin_back() {}
     // At the end of a step: turns lambda into mu, in place, and adds what the step as a whole contributes to learned parameters.
     void retreat(int64_t at) {
+        if constexpr (M::sets)  // at the end of the step
+            for (int i = 0; i < n; ++i)
+                if (M::anew[i]) mu[i].zero(NP), held_mu[i].zero(NP);
         retreat(at, flow[0], mu);
         if (M::modes > 1) retreat(at, flow[M::modes - 1], held_mu);
     }

@@ -148,7 +148,8 @@ struct ReadIntegral : NoReader<O> {
             for (int k = 0; k < N; ++k) {
                 if (k == 0 || S > 1) look(du[r], 0, 0.0, k, f);
                 double v = f[n];
-                for (int j = 0; j < n; ++j) v += f[j] * double(x[j * O::NP + k]);
+                for (int j = 0; j < n; ++j)
+                    if (!O::model::anew[j]) v += f[j] * double(x[j * O::NP + k]);
                 out.grad[O::model::place[r]].data[k] += dr[k] * scalar(v);
             }
     }

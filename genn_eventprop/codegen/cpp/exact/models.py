@@ -39,7 +39,9 @@ def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
         r.form is not None and r.form.extrema for r in reads(program.readings, p)
     )
     spread = any(c.spread for c in ctx.plan.into(p.name))
-    body = constants("int", {"n": n, "receptors": len(d.receptors), "learned": len(p.trainable), "own_spike": own})
+    anew = [s in p.anew for s in d.states]
+    body = constants("bool", {"sets": any(anew), "anew[]": anew})
+    body += constants("int", {"n": n, "receptors": len(d.receptors), "learned": len(p.trainable), "own_spike": own})
     body += constants("int", {"duration": _learned_duration(p)}, "learned length of the refractory period, -1 for none")
     body += constants("int", {"modes": len(d.modes), "pushed": program.pushed(p)}, "pushed: state, -1 for none")
     body += constants("bool", {"spiking": p.spiking, "observed": p.observed, "late": comes_late(p), "watched": watched})

@@ -45,6 +45,9 @@ struct Spiking : Lanes<M, N, Varies> {
     void start(int64_t row, double t_k) {
         Base::start();
         if (keeps) keep_state(row);
+        if constexpr (M::sets)
+            for (int i = 0; i < n; ++i)
+                if (M::anew[i]) x[i].zero(Base::NP), low[i].zero(Base::NP);
         begun = t_k;
         spikes_in_step = 0;
         if constexpr (M::modes > 1) {
