@@ -3,9 +3,9 @@
 Paper (task and encoding): Bellec et al. 2018, arXiv 1803.09574. The paper has 80 inputs (40 levels, crossed upwards or
 downwards) and a recurrent layer with several time constants. Here: 8 inputs and one feed-forward hidden layer. A delay
 line of 24 copies, one row (28 ms) apart, shows a hidden neuron a column of the image at a time. Another one, 7 copies
-4 ms apart, tells the output when it spiked, and so in which column; the output is read at the end of the trial. So
-nothing that a neuron does more than 60 ms before the end reaches the output, and only these are simulated: the first
-delay line and the crop are steps of the data. The gradient sees spikes about to be born (docs/spike_birth.md).
+4 ms apart, tells the output when it spiked, and so in which column; the output is read at the end of the trial. What
+neurons do more than 60 ms before the end hardly reaches it, so only the last 60 ms are simulated: the first delay line
+and the crop are steps of the data. The gradient sees spikes about to be born (docs/spike_birth.md).
 Data: mnist/mnist.npz, or the four IDX files in a folder mnist.
 
     genn-eventprop train sequential_mnist
