@@ -61,11 +61,11 @@ def large():
 
 BARRIER = r"__syncthreads\(\);\n"
 MUTANTS = {
-    "no barrier after the lists": (dense, rf"(\*p0_sent = before;\n\s*\}}\n[^\n]*\n(?:.*\n)*?)\s*{BARRIER}", r"\1"),
-    "a window moves too far": (dense, r"next0 \+= 32;", "next0 += 33;"),
-    "channels of the old window": (dense, r"channel0 = channel0_after;\n", ""),
-    "a row too many": (dense, r"at < count0 \?", "at <= count0 ?"),
-    "rows that are left out": (dense, r"k < count0; k \+= 8", "k < count0; k += 9"),
+    "no barrier after the lists": (dense, rf"(list_bits<3>\(c2_list.*\n.*\n\s*\}}\);\n)\s*{BARRIER}", r"\1"),
+    "a window moves too far": (dense, r"next \+= 32;", "next += 33;"),
+    "channels of the old window": (dense, r"channel = channel_after;\n", ""),
+    "a row too many": (dense, r"at < input0\.count \?", "at <= input0.count ?"),
+    "rows that are left out": (dense, r"k < input0\.count; k \+= 8", "k < input0.count; k += 9"),
     "spikes of a list that are left out": (dense, r"k < p0_count; k \+= 8", "k < p0_count; k += 9"),
     "a scan of half a warp": (dense, r"offset < 32; offset \*= 2", "offset < 16; offset *= 2"),
     "a spike of another sample": (dense, r"(whose \+ half - 1\)) <= k", r"\1 < k"),
@@ -94,10 +94,10 @@ MUTANTS = {
         r"every = __shfl_sync\(EVERY, last, 31\)",
         "every = __shfl_sync(EVERY, last, 30)",
     ),
-    "the last of 32 samples": (large, r"sample < t->batch\) \{", "sample < t->batch && lane < 31) {"),
+    "the last of 32 samples": (large, r"first \+ lane < t->batch\)", "first + lane < t->batch && lane < 31)"),
     "samples beyond the first 32": (large, r"first < t->batch; first \+= 32", "first < 1; first += 32"),
     "the channel of another input": (large, r"t->n_channels \+ source \+ 5", "t->n_channels + source"),
-    "a weight of another input": (large, r"(__shfl_sync\(EVERY, channel1[^;]*) - 5", r"\1"),
+    "a weight of another input": (large, r"(input1\.source\(at\)) - 5", r"\1"),
 }
 BEGUN_ANEW = {
     "delays of synapses": r"t->adding (\? t->c0_delay_gradient)",
