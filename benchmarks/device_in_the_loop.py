@@ -2,7 +2,7 @@
 
     python benchmarks/device_in_the_loop.py --seeds 1-5 --out runs/device
     python benchmarks/device_in_the_loop.py --seeds 1-5 --out runs/device_alif --neuron ALIF
-    python benchmarks/device_in_the_loop.py --seeds 1 --out runs/device_adex --neuron AdEx --hidden 100 --epochs 16 \\
+    python benchmarks/device_in_the_loop.py --seeds 1-5 --out runs/device_adex --neuron AdEx --hidden 100 --epochs 16 \\
         --batch-size 8 --train-size 2000 --learning-rate 0.02
 
 For each seed, which is also that of the device: the ideal network; that network run on the device; the network trained

@@ -25,6 +25,7 @@ import numpy as np
 from genn_eventprop.data.events import encode
 from genn_eventprop.data.readers import mnist
 from genn_eventprop.data.readers.locate import locate
+from genn_eventprop.errors import SettingError
 from genn_eventprop.experiment import Experiment, SpikeTimes, UnscaledConfig, layered
 from genn_eventprop.report import plots
 
@@ -73,6 +74,11 @@ class Config(UnscaledConfig):
 
 def build(config: Config) -> Experiment:
     """Network, loss and data of one run."""
+    if config.pixel_ms != 1 and config.encoding == Config.encoding:
+        raise SettingError(
+            "--pixel-ms: the delay line and the crop of --encoding, and --duration, are those of pixels of 1 ms; give "
+            "these, too"
+        )
     path = locate(config.data_dir, "mnist/mnist.npz", "mnist", source=mnist.SOURCE)
     sizes = {"train": config.train_size, "validation": config.validation_size, "test": config.test_size}
     settings: dict[str, Any] = {"thresholds": config.thresholds, "dt": config.pixel_ms, "cue": config.cue}

@@ -131,6 +131,12 @@ def test_current_digits(data_dir, tmp_path):
         page.build(page.config(features="rates", source=tmp_path))
 
 
+def test_sequential_mnist_does_not_cut_slower_pixels_in_silence():
+    page = load_experiment("sequential_mnist")
+    with pytest.raises(SettingError, match="--pixel-ms: the delay line and the crop of --encoding, and --duration"):
+        page.build(page.config(pixel_ms=2.0))
+
+
 @pytest.mark.ci
 def test_sequential_mnist(data_dir, tmp_path):
     options = ["--train-size", "100", "--test-size", "50", "--validation-size", "50", "--epochs", "1"]

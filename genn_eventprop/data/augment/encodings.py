@@ -313,9 +313,9 @@ def encoded(steps: Any, train: Any) -> tuple[list[Any], Any]:
                 "change the order"
             )
         if isinstance(step, Encoding):
-            train = apply(waiting, train)
-            step, waiting = step.fit(train), []
-            train = step(train, CounterRNG(0, 0, np.arange(len(train))))
+            train, waiting = apply(waiting, train), []
+            step = step.fit(train)
+            train = apply([step], train)
         else:
             waiting.append(step)
         fitted.append(step)
