@@ -87,6 +87,7 @@ struct Args {
     int64_t recorded;
     int64_t segment;
     int64_t c1_delay;
+    int64_t ahead;
     static constexpr int64_t slot = 0;
 };
 
@@ -146,6 +147,7 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.recorded = integers[9];
     args.segment = integers[10];
     args.c1_delay = integers[11];
+    args.ahead = integers[12];
     return args;
 }
 
@@ -246,10 +248,12 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     real* __restrict p1_x_I = work.p1_x_I;
     real* __restrict p1_x_V = work.p1_x_V;
     const int64_t n_steps = args.n_steps;
+    [[maybe_unused]] const int64_t from_step = 0, to_step = n_steps, first_known = 0, gathered_steps = n_steps;
     [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     [[maybe_unused]] const InputSpikes input{args.steps, args.channels, from, to};
     [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.floor);
-    work.p0_spikes.count = 0, work.p0_spikes.start[0] = work.p0_spikes.start[1] = 0;
+    work.p0_spikes.count = 0, work.p0_spikes.start[from_step] = work.p0_spikes.start[from_step + 1] = 0;
+    int64_t next_c0 = input.begin(from_step);
     // hidden; reads q_v_reset; writes w_arrived_input, w_count, w_guarded, w_happened, x_I, x_V
     {
         const real q_v_reset = args.p0_q_v_reset[0];
@@ -277,8 +281,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         p1_x_I[neuron] = x_I;
         p1_x_V[neuron] = x_V;
     }
-    int64_t next_c0 = input.begin(0);
-    for (int64_t step = 0; step < n_steps; ++step) {
+    for (int64_t step = from_step; step < to_step; ++step) {
         if (step % 64 == 0) args.host->poll();
         [[maybe_unused]] const int32_t now = int32_t(step);
         const int64_t row = step % args.segment;
@@ -426,6 +429,7 @@ __attribute__((noinline)) void replay(const Args& args, Work& work, int64_t samp
     real* __restrict p0_x_I = work.p0_x_I;
     real* __restrict p0_x_V = work.p0_x_V;
     const int64_t n_steps = args.n_steps;
+    [[maybe_unused]] const int64_t from_step = 0, to_step = n_steps, first_known = 0, gathered_steps = n_steps;
     [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     [[maybe_unused]] const InputSpikes input{args.steps, args.channels, from, to};
     [[maybe_unused]] const scalar dt = scalar(args.dt);
@@ -501,6 +505,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     real* __restrict p1_w_dr = work.p1_w_dr;
     real* __restrict p1_w_record = args.p1_w_record + sample * args.recorded * 4 * NP_p1;
     const int64_t n_steps = args.n_steps;
+    [[maybe_unused]] const int64_t from_step = 0, to_step = n_steps, first_known = 0, gathered_steps = n_steps;
     [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     [[maybe_unused]] const InputSpikes input{args.steps, args.channels, from, to};
     // hidden; writes l_I, l_V, w_grad_tau_mem
@@ -525,10 +530,10 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         p1_l_V[neuron] = l_V;
     }
     int64_t base = (n_steps - 1) / args.segment * args.segment;  // of the segment there is
-    for (int64_t step = n_steps; step >= 0; --step) {
+    for (int64_t step = to_step; step >= from_step; --step) {
         if (step % 64 == 0) args.host->poll();
         [[maybe_unused]] const int32_t now = int32_t(step);
-        if (step < n_steps) {
+        if (step < to_step) {
             // adjoint rows of hidden; reads l_I, l_V, n_Q_input_I, n_Q_input_V; writes w_D_input, w_along_input
             INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
                 const real l_I = p0_l_I[neuron];
@@ -619,7 +624,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 }
             }
         }
-        if (step == 0) break;
+        if (step == from_step) break;
         if (step - 1 < base) replay(args, work, sample, base -= args.segment);
         // step back of hidden; reads n_P_I_I, n_P_V_I, n_P_V_V, n_dP_tau_mem_V_I, n_dP_tau_mem_V_V,
         //   w_trace_back_I, w_trace_back_V; writes l_I, l_V, w_grad_tau_mem
@@ -678,19 +683,19 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     // dL/dw of input -> hidden; reads p0_w_along_input
     {
         BySource& by = work.by_source;
-        sort_arrivals<true>(by, 5, input, 0, n_steps, 0);
+        sort_arrivals<true>(by, 5, input, from_step, to_step, 0);
         gather_gradient<NP_p0>(slice + AT_c0_gradient, p0_w_along_input, by, 5, first);
     }
     // dL/dw of hidden -> hidden; reads p0_w_along_input
     {
         BySource& by = work.by_source;
-        sort_arrivals<true>(by, 20, work.p0_spikes, 0, n_steps, args.c1_delay);
+        sort_arrivals<true>(by, 20, work.p0_spikes, from_step, to_step, args.c1_delay);
         gather_gradient<NP_p0>(slice + AT_c1_gradient, p0_w_along_input, by, 20, first);
     }
     // dL/dw of hidden -> output; reads p1_w_along_input
     {
         BySource& by = work.by_source;
-        sort_arrivals<true>(by, 20, work.p0_spikes, 0, n_steps, 0);
+        sort_arrivals<true>(by, 20, work.p0_spikes, from_step, to_step, 0);
         gather_gradient<NP_p1>(slice + AT_c2_gradient, p1_w_along_input, by, 20, first);
     }
 }

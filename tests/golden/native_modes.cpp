@@ -76,6 +76,7 @@ struct Args {
     int64_t training;
     int64_t record;
     int64_t recorded;
+    int64_t ahead;
     static constexpr int64_t slot = 0;
 };
 
@@ -125,6 +126,7 @@ inline Args unpack(void* const* arrays, const double* numbers, const int64_t* in
     args.training = integers[7];
     args.record = integers[8];
     args.recorded = integers[9];
+    args.ahead = integers[10];
     return args;
 }
 
@@ -234,11 +236,13 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     real* __restrict p1_x_I = work.p1_x_I;
     real* __restrict p1_x_V = work.p1_x_V;
     const int64_t n_steps = args.n_steps;
+    [[maybe_unused]] const int64_t from_step = 0, to_step = n_steps, first_known = 0, gathered_steps = n_steps;
     [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     [[maybe_unused]] const InputSpikes input{args.steps, args.channels, from, to};
     [[maybe_unused]] const scalar dt = scalar(args.dt), least_rise = scalar(args.floor);
-    work.p0_spikes.count = 0, work.p0_spikes.start[0] = work.p0_spikes.start[1] = 0;
-    work.p0_ends.count = 0, work.p0_ends.start[0] = work.p0_ends.start[1] = 0;
+    work.p0_spikes.count = 0, work.p0_spikes.start[from_step] = work.p0_spikes.start[from_step + 1] = 0;
+    work.p0_ends.count = 0, work.p0_ends.start[from_step] = work.p0_ends.start[from_step + 1] = 0;
+    int64_t next_c0 = input.begin(from_step);
     // hidden; writes w_arrived_input, w_count, w_guarded, w_happened, w_mode, w_until, x_I, x_V
     INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
         int32_t w_count;
@@ -272,8 +276,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         p1_x_I[neuron] = x_I;
         p1_x_V[neuron] = x_V;
     }
-    int64_t next_c0 = input.begin(0);
-    for (int64_t step = 0; step < n_steps; ++step) {
+    for (int64_t step = from_step; step < to_step; ++step) {
         if (step % 64 == 0) args.host->poll();
         [[maybe_unused]] const int32_t now = int32_t(step);
         // modes that end: hidden; reads g_room, x_I, x_V; writes e_inv, e_kind, e_mode, e_step, e_x_I, e_x_V,
@@ -468,9 +471,9 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
     if (const int n = first_diverged<N_p0>(p0_x_I); n >= 0) return diverged(work, 0, 1, n);
     if (const int n = first_diverged<N_p1>(p1_x_V); n >= 0) return diverged(work, 1, 0, n);
     if (const int n = first_diverged<N_p1>(p1_x_I); n >= 0) return diverged(work, 1, 1, n);
-    work.p0_ends.start[n_steps + 1] = work.p0_ends.start[n_steps];
+    work.p0_ends.start[to_step + 1] = work.p0_ends.start[to_step];
     {
-        [[maybe_unused]] const int64_t step = n_steps;
+        [[maybe_unused]] const int64_t step = to_step;
         // output; reads x_V; writes w_maximum_kink, w_maximum_step, w_r
         INDEPENDENT for (int neuron = 0; neuron < NP_p1; ++neuron) {
             real w_maximum_kink = p1_w_maximum_kink[neuron];
@@ -508,6 +511,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     int32_t* __restrict p1_w_maximum_step = work.p1_w_maximum_step;
     real* __restrict p1_w_record = args.p1_w_record + sample * args.recorded * 4 * NP_p1;
     const int64_t n_steps = args.n_steps;
+    [[maybe_unused]] const int64_t from_step = 0, to_step = n_steps, first_known = 0, gathered_steps = n_steps;
     [[maybe_unused]] const int64_t from = args.offsets[args.samples[sample]], to = args.offsets[args.samples[sample] + 1];
     [[maybe_unused]] const InputSpikes input{args.steps, args.channels, from, to};
     // hidden; writes l_I, l_V, w_pending
@@ -531,10 +535,10 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
         p1_l_I[neuron] = l_I;
         p1_l_V[neuron] = l_V;
     }
-    for (int64_t step = n_steps; step >= 0; --step) {
+    for (int64_t step = to_step; step >= from_step; --step) {
         if (step % 64 == 0) args.host->poll();
         [[maybe_unused]] const int32_t now = int32_t(step);
-        if (step < n_steps) {
+        if (step < to_step) {
             // adjoint rows of hidden; reads l_I; writes w_along_input
             INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
                 const real l_I = p0_l_I[neuron];
@@ -661,7 +665,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
             }
             p1_l_V[neuron] = l_V;
         }
-        if (step == 0) break;
+        if (step == from_step) break;
         // step back of hidden; reads n_P_I_I, n_P_V_I, n_P_V_V, w_mode; writes l_I, l_V
         {
             const real n_P_I_I = args.p0_n_P_I_I[0];
@@ -700,13 +704,13 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     // dL/dw of input -> hidden; reads p0_w_along_input
     {
         BySource& by = work.by_source;
-        sort_arrivals<true>(by, 5, input, 0, n_steps, 0);
+        sort_arrivals<true>(by, 5, input, from_step, to_step, 0);
         gather_gradient<NP_p0>(slice + AT_c0_gradient, p0_w_along_input, by, 5, first);
     }
     // dL/dw of hidden -> output; reads p1_w_along_input
     {
         BySource& by = work.by_source;
-        sort_arrivals<true>(by, 20, work.p0_spikes, 0, n_steps, 0);
+        sort_arrivals<true>(by, 20, work.p0_spikes, from_step, to_step, 0);
         gather_gradient<NP_p1>(slice + AT_c1_gradient, p1_w_along_input, by, 20, first);
     }
 }

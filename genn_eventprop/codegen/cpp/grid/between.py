@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from ....modelling.expressions import symbol
 from ....plan import ConnectionRecord
 from ....program.births import CHANGE, OPEN
@@ -14,7 +16,7 @@ from .connections import PARTS, Connections
 from .evaluated import Evaluated
 from .lists import Lists
 from .loops import Loops
-from .memory import Memory
+from .memory import FIRST, KNOWN, LAST, Memory
 
 
 class ConnectionOps:
@@ -26,7 +28,6 @@ class ConnectionOps:
     ) -> None:  # fmt: skip
         self.memory, self.names, self.trial, self.plan, self.lists = memory, names, trial, trial.plan, lists
         self.others, self.carried, self.evaluated = others, carried, evaluated
-        self.first, self.last = memory.first, memory.last
 
     def _delay(self, c: ConnectionRecord, sign: str = "+") -> str:
         return f" {sign} args.{self.names.c(c)}_delay" if c.delay > 0 else ""
@@ -49,9 +50,27 @@ class ConnectionOps:
             add = self.others.send(c, sums) + take
         return "{\n" + indent(self.spiked(c) + add) + "}\n"
 
-    def first_arrival(self, c: ConnectionRecord) -> str:
-        """Declares the place of the next spike of the input to arrive."""
-        return f"int64_t next_{self.names.c(c)} = {stream(c)}input.begin({self.first}{self._delay(c, '-')});\n"
+    def first_arrivals(self, populations: Iterable[int], step: str) -> str:
+        """Declares the places of the next spikes of the input to arrive at `step` (with individual delays: to be sent, the
+        first that may still be on its way), for each connection to these populations."""
+        text = ""
+        for c in (c for c in self._into(populations) if self._from_input(c) and not self.others.known(c)):
+            first = f"{step} - args.ahead" if c.delays else f"{step}{self._delay(c, '-')}"
+            text += f"int64_t next_{self.names.c(c)} = {stream(c)}input.begin({first});\n"
+        return text
+
+    def _into(self, populations: Iterable[int]) -> list[ConnectionRecord]:
+        return [c for i in populations for c in self.plan.into(self.plan.populations[i].name)]
+
+    def on_the_way(self, populations: Sequence[int], first: str) -> str:
+        """Before step `first`: what was sent before it to these populations through individual delays, and arrives later."""
+        late = (c for c in self._into(populations) if c.delays and not self.others.known(c))
+        sent = "".join(f"{{\n{indent(self.spiked(c) + self.others.send(c))}}}\n" for c in late)
+        if not sent:
+            return ""
+        sent += "".join(map(self.others.next, populations))
+        begin = f"{first} > args.ahead ? {first} - args.ahead : 0"
+        return f"for (int64_t step = {begin}; step < {first}; ++step) {{\n{indent(sent)}}}\n"
 
     def spiked(self, c: ConnectionRecord) -> str:
         """`index` and `count` of the sources whose spikes arrive (with individual delays: are sent) at `step`."""
@@ -127,13 +146,13 @@ for (int64_t k = {lists.births}.start[step]; k < {lists.births}.start[step + 1];
     def _term(self, connection: int, part: str, row: Buffer, happened: bool = True) -> str:
         c, array = self.plan.connections[connection], self.memory.pointer(row)
         if self.evaluated.runs(c, part):
-            return f"if (step < n_steps) {{\n{indent(self.evaluated.feedback(connection, part, row))}}}\n"
-        if c.delays is not None:
-            return f"if (step < n_steps) {{\n{indent(self.others.dots(c, part, row, happened))}}}\n"
-        if len(row.axes) == 2:
-            array = f"{array} + {self.memory.row_of(row, 'arrival')} * NP_{self.names.p(c.target)}"
-        code = indent(self._product(c, part, array))
-        return f"if (const int64_t arrival = step{self._delay(c)}; arrival < n_steps) {{\n{code}}}\n"
+            code = self.evaluated.feedback(connection, part, row)
+        elif c.delays is not None:
+            code = self.others.dots(c, part, row, happened)
+        else:
+            at = f" + {self.memory.row_of(row, 'arrival')} * NP_{self.names.p(c.target)}" if len(row.axes) == 2 else ""
+            code = self._product(c, part, array + at)
+        return f"if (const int64_t arrival = step{self._delay(c)}; arrival < n_steps) {{\n{indent(code)}}}\n"
 
     def _product(self, c: ConnectionRecord, part: str, row: str) -> str:
         """Adds the dot products of the rows of the `count` sources in `index` with `row` to `feedback`."""
@@ -184,11 +203,11 @@ const auto [index, count] = {s}input.at(step, next);
             several = self.others.together(c)
             if c is not several[0]:
                 return ""
-            spikes = "".join("{\n" + indent(self._by_source(k, self.others.begin_gathered)) + "}\n" for k in several)
+            spikes = "".join("{\n" + indent(self._by_source(k, FIRST)) + "}\n" for k in several)
             return spikes + self.others.gather_dense(several)
         else:
             gather = self.others.gather(c)
-        by_source = self._by_source(c, self.others.begin_gathered if c.dendritic else "0")
+        by_source = self._by_source(c, FIRST if c.dendritic else "")
         return "{\n" + indent(by_source + gather) + "}\n"
 
     def gather_listed(self) -> str:
@@ -203,28 +222,14 @@ const auto [index, count] = {s}input.at(step, next);
     def sum_known(self) -> str:
         """Before the first step: sums arrivals of connections that are known then."""
         known = (c for c in self.names.from_input if self.others.known(c))
-        spikes = ((c, self._by_source(c, self.others.begin_known)) for c in known)
+        spikes = ((c, self._by_source(c, KNOWN)) for c in known)
         return "".join(f"{{\n{indent(by + self.others.sum_known(c))}}}\n" for c, by in spikes)
 
-    def on_the_way(self) -> str:
-        """Before the first step of a piece: what was sent before it through individual delays, and arrives in it."""
-        late = [c for c in self.plan.connections if c.delays is not None and not self.others.known(c)]
-        if not late:
-            return ""
-        begin = f"{self.first} > args.ahead ? {self.first} - args.ahead : 0"
-        follow = (c for c in late if self._from_input(c))
-        text = f"const int64_t sent = {begin};\n"
-        text += "".join(f"int64_t next_{self.names.c(c)} = {stream(c)}input.begin(sent);\n" for c in follow)
-        steps = "".join(f"{{\n{indent(self.spiked(c) + self.others.send(c))}}}\n" for c in late)
-        steps += "".join(map(self.others.next, range(len(self.plan.populations))))
-        text += f"for (int64_t step = sent; step < {self.first}; ++step) {{\n{indent(steps)}}}\n"
-        return "{\n" + indent(text) + "}\n"
-
-    def _by_source(self, c: ConnectionRecord, begin: str = "0") -> str:
+    def _by_source(self, c: ConnectionRecord, begin: str = "") -> str:
         """`by`: the steps of arrivals, sorted by source; with individual delays the steps of spikes, from `begin` on."""
         last_first, before = str(c.by_rows).lower(), self.carried.earlier(c)
-        delay, first, last = f"args.{self.names.c(c)}_delay" if c.delay > 0 else "0", self.first, self.last
-        if begin != "0":
-            delay, first, last = f"-({begin})", "0", f"{last} - ({begin})"
+        delay, first, last = f"args.{self.names.c(c)}_delay" if c.delay > 0 else "0", FIRST, LAST
+        if begin:
+            delay, first, last = f"-{begin}", "0", f"{LAST} - {begin}"
         sort = f"sort_arrivals<{last_first}>(by, {c.pre}, {self._spikes(c)}, {first}, {last}, {delay}"
         return f"BySource& by = {self.others.by_source(c)};\n{sort}{f', {before}' if before else ''});\n"

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from ....plan import ConnectionRecord
 from ....program.nodes import Buffer, name
 from ....program.operations import EVALUATED
-from ....program.pieces import ROWS
 from ....program.trial import Deliver, GatherDelays, Trial
 from ...statements import indent
 from ..context import Context, padded, stream, unique, windows_of
-from .memory import Memory
+from .memory import FIRST, GATHERED, KNOWN, LAST, Memory
 
 MANY_COLUMNS = 128  # of dense weights, from which on rows for their gradient are cut into blocks: at least two of them
 PARTS = {n: n.upper() for n in ("all", "positive", "negative", "square", "cube", "fourth")}
@@ -42,11 +41,6 @@ class Connections:
             c for c in self.plan.connections if any(c.weight == k.weight for k in self.plan.connections if k is not c)
         ]
         self.mixed = {c.weight for c in shared if not c.by_rows}
-        # the steps that the rows of all arrivals that are known, and those that dense gradients are gathered from, begin with
-        self.begin_gathered = memory.first
-        self.begin_known = f"{memory.first} - args.ahead" if names.pieces else "0"
-        # how many of these: arrivals behind a piece count, whose rows are those of the pieces after it
-        self.gathered = f"{memory.last} - {memory.first} + args.ahead" if names.pieces else "n_steps"
         fed = [(c, row) for o in trial.feedback for c, part, row in o.terms if part not in EVALUATED]
         self.caused = [(self.plan.connections[c], row) for c, row in fed]  # connections of neurons, rows of D
 
@@ -91,8 +85,7 @@ class Connections:
             if self.known(c):
                 rows = [f"{prefix}_rows{suffix_of(part)}" for part in self._parts(c)]
                 members.append(f"Buffer<real> {', '.join(rows)};")
-                steps = f"(args.{ROWS} + args.ahead)" if self.names.pieces else "n_steps"
-                room += [f"{row}.zero({steps} * {width});" for row in rows]
+                room += [f"{row}.zero(({self.memory.steps} + args.ahead) * {width});" for row in rows]
             elif c.axonal:
                 members.append(f"Arrivals {prefix}_arrivals;")
             elif c.dendritic:
@@ -100,8 +93,7 @@ class Connections:
                     members.append(f"Window<{width}> {prefix}_sums{tail};")
                     if self._keeps(c):
                         members.append(f"Buffer<real> {prefix}_arrived{tail};")
-                        every = f"args.{ROWS}" if self.names.pieces else "n_steps"
-                        steps = "" if c.name in self._lent() and not tail else f"{every} * "
+                        steps = "" if c.name in self._lent() and not tail else f"{self.memory.steps} * "
                         room.append(f"{prefix}_arrived{tail}.zero({steps}{width});")
                 if self._summed(c):
                     members.append(f"Buffer<real> {prefix}_caused;")
@@ -142,8 +134,7 @@ class Connections:
         text = ""
         for part in self._parts(c):
             rows = f"work.{self._name(c)}_rows{suffix_of(part)}"
-            steps = f"{self.memory.last} - ({self.begin_known})" if self.names.pieces else "n_steps"
-            arguments = f"{rows}, work.series, {self._synapses(c)}, by, {c.pre}, {steps}, args.ahead"
+            arguments = f"{rows}, work.series, {self._synapses(c)}, by, {c.pre}, {LAST} - {KNOWN}, args.ahead"
             line = f"scatter_known<{PARTS[part]}, {self._width(c)}>({arguments});\n"
             text += if_trained(part, line)
         return text
@@ -183,8 +174,8 @@ class Connections:
         prefix, np_, text = self._name(c), self._width(c), ""
         for part, into in sums:
             if self.known(c):
-                step = f"(step - ({self.begin_known}))" if self.names.pieces else "step"
-                text += if_trained(part, add_row(np_, into, f"work.{prefix}_rows{suffix_of(part)} + {step} * {np_}"))
+                row = f"work.{prefix}_rows{suffix_of(part)} + (step - {KNOWN}) * {np_}"
+                text += if_trained(part, add_row(np_, into, row))
             elif c.dendritic:
                 copy = self._kept(c, part) if self._keeps(c) else "nullptr"
                 arguments = f"{into}, {copy}, work.{prefix}_sums{suffix_of(part)}, args.{prefix}_back"
@@ -223,8 +214,7 @@ class Connections:
         lent = self._lent().get(c.name) if part == "all" else None
         if lent:
             return f"{self.memory.pointer(lent)} + step * {self._width(c)}"
-        step = f"(step - {self.memory.first})" if self.names.pieces else "step"
-        return f"work.{self._name(c)}_arrived{suffix_of(part)} + {step} * {self._width(c)}"
+        return f"work.{self._name(c)}_arrived{suffix_of(part)} + (step - {FIRST}) * {self._width(c)}"
 
     def take_kept(self) -> str:
         """At the beginning of a step backwards: saves what arrived from rows that are about to be written."""
@@ -361,12 +351,11 @@ class Connections:
                 every.append(f"{{{to}, {self._synapses(c)}, {self.by_source(c)}, {c.pre}}}")
             size = f"{PARTS[part]}, {self._width(connections[0])}, {len(rows)}"
             both = f"{{{', '.join(every)}}}, {{{', '.join(rows)}}}"
-            text += f"gather_dense<{size}>({both}, work.series, {self.gathered}, args.ahead);\n"
+            text += f"gather_dense<{size}>({both}, work.series, {GATHERED}, args.ahead);\n"
         return text
 
     def _from_begin(self, rows: str, c: ConnectionRecord) -> str:
-        """Rows, from `begin_gathered` on."""
-        return f"{rows} + {self.begin_gathered} * {self._width(c)}" if self.names.pieces else rows
+        return f"{rows} + {FIRST} * {self._width(c)}"
 
     def _places(self, c: ConnectionRecord) -> tuple[str, str]:
         """Where the gradients of the weights and of the delays stand, "nullptr" for what is not learned."""
@@ -449,7 +438,7 @@ class Connections:
             text = f"add_to_places<{np_}>({d}, work.{self._name(c)}_caused, args.{self._name(c)}_order);\n"
         if c.trainable:
             rows = f"{w}, {self._from_begin(self._rows(c, 'along'), c)}, work.series, work.waiting"
-            spikes = f"args.{self._name(c)}_delays, by, {c.pre}, {self.gathered}, args.ahead"
+            spikes = f"args.{self._name(c)}_delays, by, {c.pre}, {GATHERED}, args.ahead"
             text += f"gather_dendritic<{np_}>({rows}, {spikes}, {self.begins(c)});\n"
         return text
 

@@ -14,6 +14,7 @@ from ....plan import Plan, PopulationRecord
 from ....program.events import OBSERVED
 from ....program.host_values import auxiliary
 from ....program.nodes import Access, Buffer
+from ....program.pieces import ROWS
 from ....program.population import RECORD, RECORDED
 from ...layout import Layout
 from ...statements import TYPES
@@ -35,7 +36,11 @@ def targets_of(plan: Plan) -> list[str]:
     return [f"{prefix}n_targets" for prefix, loss in losses if loss.readout == "spike_times"]
 
 
-FIRST, LAST = "from_step", "to_step"  # the steps of a piece
+FIRST, LAST = "from_step", "to_step"
+"""The steps that a call runs, and the one behind them: of a trial, or of a piece of it."""
+KNOWN, GATHERED = "first_known", "gathered_steps"
+"""The step that rows of arrivals that are all known beforehand begin with; of how many steps, from `FIRST` on, rows are
+gathered: in a piece arrivals behind it count, whose rows are those of the pieces after it."""
 
 
 class Memory(Layout):
@@ -47,8 +52,8 @@ class Memory(Layout):
 
     Attributes:
         used: every buffer that has had a pointer so far. row: index of the current row of a trajectory.
-        one_row: buffers with rows for steps of which only the row of the current step is needed. first, last: the steps
-            that a call runs, and the one behind them.
+        one_row: buffers with rows for steps of which only the row of the current step is needed. steps: how many have
+            rows.
     """
 
     def __init__(
@@ -60,7 +65,7 @@ class Memory(Layout):
         self.arguments = {b.name for b in self.arrays if b.role in ("host", "number") or "batch" in b.axes}
         self.used: dict[str, Buffer] = {}
         self.row, self.one_row = "row", set[str]()
-        self.first, self.last = (FIRST, LAST) if names.pieces else ("0", "n_steps")
+        self.steps = f"args.{ROWS}" if names.pieces else "n_steps"
         self.places = self._places()
         self._named: set[str] = set()  # in the function that is written
 

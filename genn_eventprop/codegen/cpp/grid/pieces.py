@@ -23,7 +23,7 @@ from ..context import Context, padded
 from . import memory
 from .compare import auxiliary_losses, begin, printed
 from .loops import Loops
-from .memory import ACTIVITY, is_drive
+from .memory import ACTIVITY, GATHERED, KNOWN, is_drive
 from .trial import Grid
 from .work import AtHost, work
 
@@ -74,9 +74,10 @@ class Piece(Grid):
     loops_of = PieceLoops
     locate = LOCATE
     covers = "args.first_step, args.last_step, args.first_step == args.interval ? 0.0 : args.loss[sample]"
-    numbers = (
-        f"const int64_t n_steps = args.n_steps, {memory.FIRST} = args.first_step, {memory.LAST} = args.last_step;\n"
-    )
+    numbers = f"""\
+const int64_t n_steps = args.n_steps, {memory.FIRST} = args.first_step, {memory.LAST} = args.last_step;
+[[maybe_unused]] const int64_t {KNOWN} = {memory.FIRST} - args.ahead, {GATHERED} = {memory.LAST} - {KNOWN};
+"""
 
     def __init__(self, names: Context) -> None:
         super().__init__(names)
@@ -180,7 +181,11 @@ class Piece(Grid):
         if self.driven:
             given = f"args, work, from, to, {first}, {memory.LAST}, {heard}"
             spikes += f"args.{HEARD.name}[0] = find_activity({given});\n"
-        spikes += self.others.begin(range(len(self.lists))) + self.between.on_the_way() + self.between.sum_known()
+        spikes += (
+            self.others.begin(range(len(self.lists)))
+            + self.between.on_the_way(range(len(self.lists)), first)
+            + self.between.sum_known()
+        )
         text = f"work.guarded = args.{GUARDED.name}[0];\n{spikes}" + self._when(f"{first} == 0", starts)
         return text + self._when(f"{first} == args.interval && {first} > 0", anew)
 

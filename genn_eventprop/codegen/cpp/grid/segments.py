@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ....plan import ConnectionRecord
 from ....program.nodes import Buffer, name
 from ....program.trial import Deliver, EachNeuron, Trial
 from ...statements import indent
-from ..context import Context, stream
+from ..context import Context
 from .between import ConnectionOps
 from .connections import Connections
 from .loops import Loops
-from .memory import Memory
+from .memory import FIRST, Memory
 
 ROW = "const int64_t row = step % args.segment;\n"
 MODE = name("w", "mode")
@@ -44,7 +43,7 @@ class Segments:
         if not self.stored:
             return ""
         if self.names.pieces:
-            return f"const int64_t row = step - {self.memory.first};\n"
+            return f"const int64_t row = step - {FIRST};\n"
         copies = "".join(self._copy(self._start(n, b, "step"), "", b) for n, b in self.starts().items())
         return f"{ROW}if (row == 0 && args.segment < n_steps) {{\n{indent(copies)}}}\n"
 
@@ -66,28 +65,13 @@ class Segments:
                 body += f"int32_t saved_{i}[{self.memory.padded(mode)}];\n" + self._copy(f"saved_{i}", "", mode)
                 after += self._copy("", f"saved_{i}", mode)
         body += "".join(self._copy("", self._start(n, b, "base"), b) for n, b in self.starts().items())
-        for c in self.names.from_input:
-            if self.plan.population(c.target).stores_states and not others.known(c):
-                first = f"base - args.{self.names.c(c)}_delay" if c.delay > 0 else "base"
-                first = "base - args.ahead" if _comes_late(others, c) else first
-                body += f"int64_t next_{self.names.c(c)} = {stream(c)}input.begin({first});\n"
-        body += self._on_the_way(between, others)
+        body += between.first_arrivals(self.stored, "base") + others.begin(self.stored)
+        body += between.on_the_way(self.stored, "base")
         steps = self._replayed(self.trial.early) + "".join(map(deliver, filter(self._is_stored, self.trial.arrivals)))
         steps += others.arrive(self.stored) + self._replayed(self.trial.advance)
         body += "const int64_t stop = base + args.segment < n_steps ? base + args.segment : n_steps;\n"
         head = f"{ROW}[[maybe_unused]] const int32_t now = int32_t(step);\n"
         return f"{body}for (int64_t step = base; step < stop; ++step) {{\n{indent(head + steps)}}}\n{after}"
-
-    def _on_the_way(self, between: ConnectionOps, others: Connections) -> str:
-        """What was sent before the segment and arrives in it, through individual delays."""
-        into = [c for i in self.stored for c in self.plan.into(self.plan.populations[i].name)]
-        late = (between.spiked(c) + others.send(c) for c in into if _comes_late(others, c))
-        sent, begin = "".join(f"{{\n{indent(text)}}}\n" for text in late), others.begin(self.stored)
-        if not sent:
-            return begin
-        sent += "".join(map(others.next, self.stored))
-        first = "base > args.ahead ? base - args.ahead : 0"
-        return f"{begin}for (int64_t step = {first}; step < base; ++step) {{\n{indent(sent)}}}\n"
 
     def _is_stored(self, o: Deliver) -> bool:
         return self.plan.population(self.plan.connections[o.connection].target).stores_states
@@ -99,8 +83,3 @@ class Segments:
         s = self.trial.scopes[o.population]
         live = {*s.x, MODE, *(name("w", "trace", v) for v in s.d.states), *(name("w", "arrived", r) for r in s.fed())}
         return self.loops[o.population].replay(o.kernel, live)
-
-
-def _comes_late(others: Connections, c: ConnectionRecord) -> bool:
-    """Whether what it sends before a segment is needed again; of others all sums are kept."""
-    return c.delays is not None and not others.known(c)

@@ -38,7 +38,7 @@ from .connections import Connections, tables
 from .evaluated import Evaluated
 from .lists import Lists
 from .loops import Loops
-from .memory import ACTIVITY, Memory
+from .memory import ACTIVITY, FIRST, GATHERED, KNOWN, LAST, Memory
 from .segments import Segments
 from .work import work
 
@@ -52,7 +52,8 @@ SEGMENT = "int64_t base = (n_steps - 1) / args.segment * args.segment;  // of th
 class Grid(Target):
     """The text of the trial of a plan; names: of arguments and sizes."""
 
-    recorded, loops_of = "args.recorded", Loops
+    recorded, first, last = "args.recorded", FIRST, LAST
+    loops_of = Loops
     locate = read("grid/locate.hpp")
     covers = "0, args.n_steps, 0"  # of a loss at every step, and what it begins with
 
@@ -62,7 +63,6 @@ class Grid(Target):
         self.trial, self.lowering = names.trial, Lowering(names.trial)
         self.carried = Carried(names, self.trial.scopes)
         self.memory = self.carried.memory = Memory(names, self._host_buffers(), self._integers(), self.trial.for_inputs)
-        self.first, self.last = self.memory.first, self.memory.last
         undone = {o.population: o.kernel.body for o in self.trial.jumps}
         self.lists = [Lists(s, undone.get(s.index, ())) for s in self.trial.scopes]
         self.direct: dict[str, Buffer] = {}  # sums of arrivals -> the state that they are added to as they come
@@ -109,7 +109,7 @@ class Grid(Target):
         names = self.names
         integers = [*names.integers(), *(f"{names.c(c)}_delay" for c in names.delayed)]
         integers += [f"{names.c(c)}_own" for c in self.plan.connections if c.listed and c.form == "synapses"]
-        return [*integers, *(["ahead"] if names.ahead else []), *(["fresh", "before_rows"] if names.carry else [])]
+        return [*integers, "ahead", *(["fresh", "before_rows"] if names.carry else [])]
 
     def outer_buffers(self) -> list[Buffer]:
         """What the loss of the main readouts is about: these, their slopes, and what silent outputs need."""
@@ -219,16 +219,14 @@ class Grid(Target):
 
     def _forward(self) -> str:
         t, names = self.trial, [n for lists in self.lists for n in lists.sizes()]
-        first, last = self.first, self.last
-        body = NUMBERS + "".join(map(self.empty, names)) + self.begun()
-        late = (c for c in self.names.from_input if not self.others.known(c))
-        body += "".join(map(self.between.first_arrival, late))
+        body = NUMBERS + "".join(map(self.empty, names))
+        body += self.between.first_arrivals(range(len(self.lists)), FIRST) + self.begun()
         steps = indent(POLL + "\n" + NOW + self.segments.keep() + step_forwards(self))
-        body += f"for (int64_t step = {first}; step < {last}; ++step) {{\n{steps}}}\n"
+        body += f"for (int64_t step = {FIRST}; step < {LAST}; ++step) {{\n{steps}}}\n"
         body += "".join(self._diverged(i, p) for i, p in enumerate(self.plan.populations))
         ends = [lists.name(lists.n_events) for lists in self.lists if lists.timed]
-        body += "".join(f"{n}.start[{last} + 1] = {n}.start[{last}];\n" for n in ends)
-        body += self.at(last, write(self, t.end))
+        body += "".join(f"{n}.start[{LAST} + 1] = {n}.start[{LAST}];\n" for n in ends)
+        body += self.at(LAST, write(self, t.end))
         body += "".join(self._counts(i, p) for i, p in enumerate(self.plan.populations) if p.spiking)
         body += self.ended() + "return 0;\n"
         return self._function("int forward(const Args& args, Work& work, int64_t sample)", body)
@@ -239,7 +237,10 @@ class Grid(Target):
 
     # where a trial, or a piece of it, begins and ends
 
-    numbers = "const int64_t n_steps = args.n_steps;\n"
+    numbers = f"""\
+const int64_t n_steps = args.n_steps;
+[[maybe_unused]] const int64_t {FIRST} = 0, {LAST} = n_steps, {KNOWN} = 0, {GATHERED} = n_steps;
+"""
 
     def at(self, step: str, text: str) -> str:
         """Text at the end of the steps."""
@@ -247,8 +248,7 @@ class Grid(Target):
 
     def empty(self, name: str) -> str:
         """Empties a list."""
-        first = self.first
-        return f"{name}.count = 0, {name}.start[{first}] = {name}.start[{1 if first == '0' else f'{first} + 1'}] = 0;\n"
+        return f"{name}.count = 0, {name}.start[{FIRST}] = {name}.start[{FIRST} + 1] = 0;\n"
 
     def begun(self) -> str:
         """Before the first step."""
@@ -293,7 +293,7 @@ class Grid(Target):
         self.memory.row = "(step - base)"
         body = self.begun_back() + self.others.begin_back()
         steps = indent(POLL + "\n" + NOW + self.others.take_kept() + step_backwards(self))
-        body += f"for (int64_t step = {self.last}; step >= {self.first}; --step) {{\n{steps}}}\n"
+        body += f"for (int64_t step = {LAST}; step >= {FIRST}; --step) {{\n{steps}}}\n"
         body += self._clear() + self.over()
         head = "void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first)"
         return self._function(head, body)
