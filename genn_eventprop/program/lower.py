@@ -290,12 +290,13 @@ class Lowering:
         change = loss_changes.of_arrival(readout, c.receptor, before, weight, ARRIVAL, EFFECT, only)
         return [Let(EFFECT, 0, changes=True), *change]
 
-    def of_spike(self, i: int, before: Buffer, into: sp.Symbol) -> Body:
+    def of_spike(self, i: int, before: Buffer, into: sp.Basic) -> Body:
         """Adds to `into` what the spike of `SOURCE` at `NOW` does to a loss of V, the synapses of one time together."""
         c, some, of_spike = self.plan.connections[i], symbol("some"), symbol("of_spike")
-        if c.by_rows:
-            row = Access(self._weight_buffer(i), self._place(i))
-            return self.in_time(i, [*self._of_arrival(i, before, row), Add(into, EFFECT)], each_synapse=False)
+        if c.by_rows or c.axonal:
+            change = self._of_arrival(i, before, Access(self._weight_buffer(i), self._place(i)))
+            arrival = Let(ARRIVAL, NOW + self.delay_of(i), "long")
+            return [Block((arrival, When(below(ARRIVAL, self.n_steps), (*change, Add(into, EFFECT)))))]
         of_time, row = self.scratch(f"c{i}_row", c.post), Access(self.scratch(f"c{i}_row", c.post), (N,))
         here = equal(NOW + self.delay_of(i), ARRIVAL) if c.delays else sp.Integer(1)
         add: Body = [Add(of_time.at(N), self.weight(i)), Set(some, 1)]
@@ -395,13 +396,12 @@ class Lowering:
             Range(a, at.down.at(y), at.down.at(y + 1), (across,)),
         ]  # fmt: skip
 
-    def in_time(self, i: int, body: Body, each_synapse: bool = True) -> Body:
+    def in_time(self, i: int, body: Body) -> Body:
         """Code for every synapse of a spike at `NOW` whose `ARRIVAL` is within the trial."""
         arrival, late = Let(ARRIVAL, NOW + self.delay_of(i), "long"), below(ARRIVAL, self.n_steps)
         if self.trial.delays[i] is not None:
             return self._each_synapse(i, [arrival, When(late, body)])
-        inner = self._each_synapse(i, body) if each_synapse else body
-        return [Block((arrival, When(late, inner)))]
+        return [Block((arrival, When(late, self._each_synapse(i, body))))]
 
     def input_arrivals(self, i: int, body: Body) -> Body:
         """Code for every spike of the input that arrives at `STEP`, or, with delays of their own, is sent then."""
@@ -440,7 +440,7 @@ class Lowering:
             take += [Add(b.at(NEURON), now), Set(now, 0)]
         return [self._neurons(self.plan.numbers[self.plan.connections[i].target], take)] if take else []
 
-    def caused(self, i: int, which: str, rows: Buffer, into: sp.Symbol) -> Body:
+    def caused(self, i: int, which: str, rows: Buffer, into: sp.Basic) -> Body:
         """Adds to `into` what the arrival at a single synapse caused."""
         if which == "loss":
             weight = self._weight_buffer(i)
@@ -458,14 +458,13 @@ class Lowering:
 
     def _add_dots(self, terms: Iterable[tuple[int, str, Buffer]]) -> Body:
         """Adds that to `TOTAL`."""
-        body: Body = []
-        for i, which, rows in terms:
-            if which == "loss":
-                caused = self.of_spike(i, rows, TOTAL)
-            else:
-                caused = self.in_time(i, self.caused(i, which, rows, TOTAL))
-            body.append(Block(self.of_any_channel(i, caused)))
-        return body
+        return [Block(self.of_any_channel(i, self.dot(i, which, rows, TOTAL))) for i, which, rows in terms]
+
+    def dot(self, i: int, which: str, rows: Buffer, into: sp.Basic) -> Body:
+        """Adds to `into` what a spike of `SOURCE` at `NOW` caused through a connection."""
+        if which == "loss":
+            return self.of_spike(i, rows, into)
+        return self.in_time(i, self.caused(i, which, rows, into))
 
     def feedback(self, o: Feedback) -> Body:
         body = (Let(NOW, STEP, "long"), *self._dots(o.terms), Set(o.into.at(SOURCE), TOTAL))

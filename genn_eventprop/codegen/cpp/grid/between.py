@@ -8,6 +8,7 @@ from ....modelling.expressions import symbol
 from ....plan import ConnectionRecord
 from ....program.births import CHANGE, OPEN
 from ....program.nodes import Access, Buffer, Kernel
+from ....program.operations import EVALUATED
 from ....program.trial import Birth, Deliver, Feedback, FeedInput, Gather, GatherDelays, Trial
 from ...statements import indent
 from ..context import Context, stream, streams
@@ -125,7 +126,7 @@ scalar* __restrict feedback = work.{prefix}feedback;
         copied = {s: Access(Buffer(f"work.p{i}_born_{s}", ("entries",)), (symbol("k"),)) for s in lists.born}
         shared, kernel = loops.entry(Kernel(o.kernel.body, {**o.kernel.table, **copied}))
         copies = "".join(f"work.p{i}_born_{s}[count] = {lists.births}.record[{n}][k], " for n, s in enumerate(copied))
-        each = f"const int neuron = index[k];\nscalar total = feedback[k];\n{self.evaluated.moved(o)}{into}[neuron] = total;\n"
+        each = f"const int neuron = index[k];\nscalar total = feedback[k];\n{self.evaluated.moved_by(o)}{into}[neuron] = total;\n"
         body = f"""\
 work.p{i}_feedback.zero(count);
 scalar* __restrict feedback = work.p{i}_feedback;
@@ -145,8 +146,9 @@ for (int64_t k = {lists.births}.start[step]; k < {lists.births}.start[step + 1];
 
     def _term(self, connection: int, part: str, row: Buffer, happened: bool = True) -> str:
         c, array = self.plan.connections[connection], self.memory.pointer(row)
-        if self.evaluated.runs(c, part):
-            code = self.evaluated.feedback(connection, part, row)
+        by_rows = c.by_rows and c.target == self.plan.output.name
+        if part in EVALUATED and not (part == "loss" and by_rows):
+            code = self.evaluated.dots(connection, part, row)
         elif c.delays is not None:
             code = self.others.dots(c, part, row, happened)
         else:
@@ -156,19 +158,15 @@ for (int64_t k = {lists.births}.start[step]; k < {lists.births}.start[step + 1];
 
     def _product(self, c: ConnectionRecord, part: str, row: str) -> str:
         """Adds the dot products of the rows of the `count` sources in `index` with `row` to `feedback`."""
-        if part == "loss":
-            return self._losses(c, row)
         if not c.by_rows:
             return self.others.dot(c, part, row)
-        size = f"NP_{self.names.p(c.target)}"
-        arguments = f"feedback, args.{self.names.c(c)}_weight, index, count, {row}"
+        size, weight = f"NP_{self.names.p(c.target)}", f"args.{self.names.c(c)}_weight"
+        if part == "loss":
+            return self.evaluated.losses(c, row, weight, "index", "count", "feedback")
+        arguments = f"feedback, {weight}, index, count, {row}"
         if part == "all":
             return f"dot_rows<{size}>({arguments});\n"
         return f"if (any<{size}>({row})) dot_part_rows<{PARTS[part]}, {size}>({arguments});\n"
-
-    def _losses(self, c: ConnectionRecord, before: str) -> str:
-        """The changes of a loss of V by arrivals."""
-        return self.evaluated.losses(c, before, f"args.{self.names.c(c)}_weight", "index", "count", "feedback")
 
     def feed_input(self, o: FeedInput) -> str:
         """Gradients of the times of input spikes, step by step; those of several inputs one after the other."""
@@ -186,7 +184,7 @@ const auto [index, count] = {s}input.at(step, next);
 
     def gather(self, o: Gather | GatherDelays) -> str:
         """Weight gradients: rows are summed once per source. Gradients of delays come with those of the weights."""
-        evaluated = self.evaluated.delays(o) if isinstance(o, GatherDelays) else ""
+        evaluated = self.evaluated.of_delays(o) if isinstance(o, GatherDelays) else ""
         return self._gather(o) + evaluated
 
     def _gather(self, o: Gather | GatherDelays) -> str:

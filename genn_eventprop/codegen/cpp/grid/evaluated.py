@@ -1,10 +1,13 @@
 """What arrivals change where that is no weight times an entry of a row: loops of `program.lower`, printed.
 
 See `program/operations.EVALUATED`. Such networks are rare, so these are plain loops, whatever the connection is, beside
-the vectorised ones for all that is a product.
+the vectorised ones for all that is a product. The main loss alone has a vectorised one too.
 """
 
 from __future__ import annotations
+
+import math
+from dataclasses import replace
 
 import sympy as sp
 
@@ -12,31 +15,14 @@ from ....modelling.expressions import symbol
 from ....plan import ConnectionRecord
 from ....program.connectivity import Table
 from ....program.loss_changes import N, moved_index
-from ....program.lower import ARRIVAL, INPUT, NOW, SOURCE, TOTAL, Body, Lowering, W
-from ....program.nodes import (
-    NEURON,
-    STEP,
-    Add,
-    Block,
-    Buffer,
-    Code,
-    Kernel,
-    Let,
-    Range,
-    Set,
-    When,
-    above,
-    below,
-    choose,
-    quotient,
-    remainder,
-)
+from ....program.lower import ARRIVAL, EFFECT, NOW, SOURCE, Body, Lowering, W
+from ....program.nodes import NEURON, STEP, Access, Block, Buffer, Code, Kernel, Let, Range, quotient, remainder
 from ....program.operations import EVALUATED
 from ....program.passes import lists
 from ....program.readouts.voltage import Voltage
-from ....program.trial import Birth, Feedback, FeedInput, GatherDelays, Trial
+from ....program.trial import Birth, GatherDelays, Trial
 from ...statements import Spelling
-from ..context import Context, padded, stream
+from ..context import Context, padded
 from .compare import CONSTANTS
 from .connections import tables
 from .lanes import ScalarWriter, VectorLoopWriter
@@ -45,29 +31,58 @@ from .memory import Memory
 AHEAD, COUNT, SPIKE = symbol("args.ahead"), symbol("count"), symbol("r")
 
 
-class Synapses(Lowering):
-    """Loops over synapses by the arrays of `connections.tables`: a weight for each, its delay and target in one number."""
+class Evaluated(Lowering):
+    """Text for parts that are evaluated, by the arrays of `connections.tables`: a weight for each synapse, its delay and
+    target in one number."""
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, memory: Memory, names: Context, trial: Trial) -> None:
         super().__init__(trial)
+        self.memory, self.names = memory, names
         for i, c in enumerate(self.plan.connections):
-            for b in tables(c, f"c{i}"):
-                self.buffers[b.name] = self.list(f"args.{b.name}", b.kind)
+            arrays = [replace(b, axes=(math.prod(map(int, b.axes)),)) for b in tables(c, f"c{i}")]
             if c.form == "dense":
-                self.buffers[f"c{i}_weight"] = self.list(f"args.c{i}_weight")
+                arrays.append(replace(trial.connections[i].weight, axes=(c.pre, padded(c.post))))
+            self.buffers |= {b.name: b for b in arrays}
 
-    def list(self, name: str, kind: str = "real") -> Buffer:
+    def _text(self, body: Body) -> str:
+        def of(b: Buffer) -> tuple[Buffer, Buffer]:
+            return self._list(f"work.{b.name}.start", "int"), self._list(f"work.{b.name}.neuron", "int")
+
+        spelling = Spelling(self.memory.element, lambda *_: "", CONSTANTS, buffers=self.buffers)
+        return ScalarWriter(spelling, Kernel((), {}), double=False).block(lists(body, of))
+
+    def _list(self, name: str, kind: str = "real") -> Buffer:
         """Memory that the text around these loops calls `name`."""
         return self.buffers.setdefault(name, Buffer(name, ("entries",), kind))
+
+    # spikes
+
+    def moved_by(self, o: Birth) -> str:
+        """Adds to `total` the changes of outer losses by readouts that a spike of `neuron` at `step` would move."""
+        spike: Body = [Let(SOURCE, NEURON, "long"), Let(NOW, STEP, "long")]
+        return self._text([Block((*spike, *self.moved(o)))]) if o.moving else ""
+
+    def dots(self, i: int, part: str, row: Buffer) -> str:
+        """Adds to `feedback` what the `count` spikes of `index` at `step` cause."""
+        source = Let(SOURCE, self._list("index", "int").at(SPIKE), "long")
+        each = (source, Let(NOW, STEP, "long"), *self.dot(i, part, row, self._list("feedback").at(SPIKE)))
+        return self._text([Range(SPIKE, 0, COUNT, each, kind="long")])
+
+    def of_delays(self, o: GatherDelays) -> str:
+        """Adds what depends on learned delays to their gradient, spike by spike; behind all that is gathered."""
+        terms = tuple(t for t in o.terms if t[0] in EVALUATED)
+        return self._text(self.gather_delays(GatherDelays(o.connection, terms))) if terms else ""
+
+    # synapses
 
     def width(self, i: int) -> int:
         return padded(self.plan.connections[i].post)
 
+    def scratch(self, what: str, length: int) -> Buffer:
+        return super().scratch(what, padded(length))
+
     def _offset(self, i: int) -> sp.Expr:
         return self.buffers[f"c{i}_offset"].at(W)
-
-    def _place(self, i: int) -> tuple[sp.Expr, ...]:
-        return (SOURCE * self.width(i) + N,) if self.plan.connections[i].form == "dense" else (W,)
 
     def _each_synapse(self, i: int, body: Body) -> Body:
         at = self.trial.connections[i]
@@ -88,118 +103,30 @@ class Synapses(Lowering):
 
     def delay_place(self, i: int) -> sp.Expr:
         dense = self.plan.connections[i].form == "dense"
-        return super().delay_place(i) if dense else self.list(f"args.c{i}_delay_of", "int").at(W)
-
-    def each_sent(self, i: int, body: Body) -> Body:
-        if not self._from_input(i):
-            return super().each_sent(i, body)
-        s = stream(self.plan.connections[i])
-        steps, channels = (self.list(f"args.{s}{n}", "int").at(INPUT) for n in ("steps", "channels"))
-        spike = (Let(NOW, steps, "long"), Let(SOURCE, channels, "long"), *body)
-        return [Range(INPUT, symbol(f"{s}from"), symbol(f"{s}to"), spike, kind="long")]
-
-
-class Evaluated:
-    """Text for parts that are evaluated."""
-
-    def __init__(self, memory: Memory, names: Context, trial: Trial) -> None:
-        self.memory, self.names, self.trial, self.plan = memory, names, trial, trial.plan
-        self.loops = Synapses(trial)
-        terms = [t for o in (*trial.feedback, *trial.end_back) if isinstance(o, (Feedback, FeedInput)) for t in o.terms]
-        terms += [(o.connection, *t) for o in trial.end_back if isinstance(o, GatherDelays) for t in o.terms]
-        through = (self.plan.connections[i] for i in sorted({i for i, part, _ in terms if part == "loss"}))
-        self.widths = [padded(c.post) for c in through if not (c.by_rows or c.axonal)]
-
-    def members(self) -> tuple[list[str], list[str]]:
-        """Members of a thread's memory, and the lines that make room for them: what arrives of one spike at every step, and
-        whether anything does."""
-        if not self.widths:
-            return [], []
-        steps = "args.ahead + 1" if self.names.ahead else "1"
-        room = [f"arriving_rows.zero(({steps}) * {max(self.widths)});", f"arriving_any.zero({steps});"]
-        return ["Buffer<real> arriving_rows;", "Buffer<int32_t> arriving_any;"], room
-
-    def runs(self, c: ConnectionRecord, part: str) -> bool:
-        """Whether a part is run here; the main loss by rows has a loop of its own."""
-        return part in EVALUATED and not (part == "loss" and c.by_rows and c.target == self.plan.output.name)
-
-    def _text(self, body: Body) -> str:
-        def of(b: Buffer) -> tuple[Buffer, Buffer]:
-            return self.loops.list(f"work.{b.name}.start", "int"), self.loops.list(f"work.{b.name}.neuron", "int")
-
-        spelling = Spelling(self.memory.element, lambda *_: "", CONSTANTS, buffers=self.loops.buffers)
-        return ScalarWriter(spelling, Kernel((), {}), double=False).block(lists(body, of))
-
-    # spikes
-
-    def moved(self, o: Birth) -> str:
-        """Adds to `total` the changes of outer losses by readouts that a spike of `neuron` at `step` would move."""
-        spike: Body = [Let(SOURCE, NEURON, "long"), Let(NOW, STEP, "long")]
-        return self._text([Block((*spike, *self.loops.moved(o)))]) if o.moving else ""
-
-    def feedback(self, i: int, part: str, row: Buffer) -> str:
-        """Adds to `feedback` what the `count` spikes of `index` at `step` cause."""
-        if part == "loss":
-            each = self._loss(i, row, "feedback", SPIKE)
-        else:
-            each = [Let(TOTAL, 0, changes=True), *self._caused(i, part, row, TOTAL)]
-            each.append(Add(self.loops.list("feedback").at(SPIKE), TOTAL))
-        source = Let(SOURCE, self.loops.list("index", "int").at(SPIKE), "long")
-        return self._text([Range(SPIKE, 0, COUNT, (source, Let(NOW, STEP, "long"), *each), kind="long")])
-
-    def delays(self, o: GatherDelays) -> str:
-        """Adds what depends on learned delays to their gradient, spike by spike; behind all that is gathered."""
-        i, c, body = o.connection, self.plan.connections[o.connection], []
-        into = f"({self.names.of_delays(c)})"
-        for part, row in (t for t in o.terms if t[0] in EVALUATED):
-            if part == "loss" and c.delays and c.delays.kind == "axonal":  # V of all targets moves at once
-                body += self._loss(i, row, into, SOURCE)
-            else:
-                body += self._caused(i, part, row, self.loops.list(into).at(self.loops.delay_place(i)))
-        return self._text(self.loops.each_sent(i, body)) if body else ""
-
-    def _caused(self, i: int, part: str, row: Buffer, into: sp.Expr) -> Body:
-        return self.loops.in_time(i, self.loops.caused(i, part, row, into))
+        return super().delay_place(i) if dense else self.buffers[f"c{i}_delay_of"].at(W)
 
     # losses of V
 
-    def _of_arrival(self, c: ConnectionRecord) -> tuple[str, str]:
-        """At the step `arrival`: what a unit weight adds to V of output `neuron`, and by what l counts."""
+    def _of_arrival(self, i: int, rows: Buffer, weight: Access, only: sp.Symbol | None = None) -> Body:
+        c = self.plan.connections[i]
+        if only is not None or c.target != self.plan.output.name:
+            return super()._of_arrival(i, rows, weight, only)
+        row = SOURCE if weight.buffer.role == "number" else 0
+        before = f"{self.memory.pointer(rows)} + {ARRIVAL} * {self.width(i)}"
+        call = self.losses(c, before, self.memory.pointer(weight.buffer), "&row", "1", f"&{EFFECT}")
+        call = f"const int32_t row = int32_t({row});\n{call}"
+        return [Let(EFFECT, 0, changes=True), Code(call, (), (EFFECT,))]
+
+    def losses(self, c: ConnectionRecord, before: str, base: str, index: str, count: str, into: str) -> str:
+        """The changes of the main loss by the arrivals of rows of weights at `arrival`; before: V before them."""
         readout = self.trial.readout
         assert isinstance(readout, Voltage)
         table = readout.s.table | readout.at_arrivals()
-        table = {s: moved_index(a, {STEP: symbol("arrival")}) for s, a in table.items()}
+        table = {s: moved_index(a, {STEP: ARRIVAL}) for s, a in table.items()}
         spelling = Spelling(self.memory.element, lambda *_: "")
         w = VectorLoopWriter(spelling, Kernel((), table), readout.s.index, rows=False)
-        return w.expression(sp.sympify(readout.loss_of_arrival(c.receptor))), w.expression(readout.at())
-
-    def losses(self, c: ConnectionRecord, before: str, base: str, index: str, count: str, into: str) -> str:
-        """The changes of a loss of V by the arrivals of rows of weights at `arrival`; before: V before them."""
-        amount, weight = self._of_arrival(c)
+        amount, weight = w.expression(sp.sympify(readout.loss_of_arrival(c.receptor))), w.expression(readout.at())
         return f"""\
 losses_of_arrivals(args, sample, arrival, {before}, {base}, {index}, {count}, {into},
                    {weight}, [&]([[maybe_unused]] int neuron) {{ return scalar({amount}); }});
 """
-
-    def _loss(self, i: int, row: Buffer, array: str, place: sp.Symbol) -> Body:
-        """Adds to an element what a spike of `SOURCE` at `NOW` does to the loss: all its synapses of one time together."""
-        c, width, into = self.plan.connections[i], self.loops.width(i), f"{array} + {place}"
-        if c.target != self.plan.output.name:
-            return self.loops.of_spike(i, row, self.loops.list(array).at(place))
-        before = f"{self.memory.pointer(row)} + {ARRIVAL} * {width}"
-        late = Let(ARRIVAL, NOW + self.loops.delay_of(i), "long")
-        if c.axonal:
-            call = f"const int32_t row = int32_t({SOURCE});\n"
-            call += self.losses(c, before, f"args.{self.names.c(c)}_weight", "&row", "1", into)
-            return [Block((late, When(below(ARRIVAL, self.loops.n_steps), (Code(call, (), ()),))))]
-        first = NOW if c.delays else NOW + self.loops.delay(i)
-        last = first + (self.loops._ring(i) if c.delays else 1)
-        rows, some = self.loops.list("work.arriving_rows"), self.loops.list("work.arriving_any", "int")
-        place = (ARRIVAL - first) if c.delays else sp.Integer(0)
-        put: Body = [Add(rows.at(place * width + N), self.loops.weight(i)), Set(some.at(place), 1)]
-        base = f"work.arriving_rows + {f'({ARRIVAL} - {NOW})' if c.delays else 0} * {width}"
-        call = f"const int32_t first = 0;\n{self.losses(c, before, base, '&first', '1', into)}"
-        zero = Range(N, 0, width, (Set(rows.at(place * width + N), 0),), "lanes")
-        one = When(above(some.at(place), 0), (Code(call, (), ()), zero, Set(some.at(place), 0)))
-        stop = choose(below(last, self.loops.n_steps), last, self.loops.n_steps)
-        return [*self.loops.in_time(i, put), Range(ARRIVAL, first, stop, (one,), kind="long")]

@@ -71,7 +71,8 @@ class Memory(Layout):
 
     def _places(self) -> dict[str, str]:
         """Arrays that are neither arguments nor fields of the memory of a thread."""
-        gradients = (f"p{i}_G_{n}" for i, p in enumerate(self.plan.populations) for n in p.trainable)
+        gradients = [f"p{i}_G_{n}" for i, p in enumerate(self.plan.populations) for n in p.trainable]
+        gradients += [f"c{i}_delay_gradient" for i, c in enumerate(self.plan.connections) if c.learns_delays]
         records = ((i, f"p{i}_{RECORD}", 2 * len(p.derived.states)) for i, p in enumerate(self.plan.populations))
         drives = ((i, f"p{i}_w_{r}_by_drive") for i, p in enumerate(self.plan.populations) for r in p.drives)
         places = {name: f"args.{name} + sample * args.n_steps * NP_p{i}" for i, name in drives}

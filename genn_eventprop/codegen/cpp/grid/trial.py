@@ -143,9 +143,7 @@ class Grid(Target):
         forwards = set(self.memory.used)
         functions.append(self._backward())
         changes = loss_functions(self.memory, self.trial)
-        (members, room, late), (more, more_room) = self.others.members(), self.evaluated.members()
-        memory = self.work(forwards, (members + more, room + more_room, late))
-        return [memory, changes, *functions]
+        return [self.work(forwards, self.others.members()), changes, *functions]
 
     def work(self, forwards: set[str], more: tuple[list[str], list[str], list[str]]) -> str:
         """The memory of a thread; see `work.work`."""

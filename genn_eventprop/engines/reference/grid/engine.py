@@ -88,10 +88,10 @@ class Loops(Lowering):
         spikes = self.trial.spikes[self.plan.numbers[self.plan.connections[i].source]]
         return [Entries(SOURCE, spikes, STEP if self.trial.delays[i] else STEP - self.delay(i), tuple(body))]
 
-    def in_time(self, i: int, body: Body, each_synapse: bool = True) -> Body:
-        if self.carry and each_synapse:  # spikes of before the trial that arrived before it
+    def in_time(self, i: int, body: Body) -> Body:
+        if self.carry:  # spikes of before the trial that arrived before it
             body = [When(at_least(ARRIVAL, 0), tuple(body))]
-        return super().in_time(i, body, each_synapse)
+        return super().in_time(i, body)
 
     def forward(self) -> Body:
         begin, *rest = super().forward()
