@@ -297,12 +297,12 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         {
             const auto [index, count] = input.at(step, next_c0);
             if (args.training) add_rows_and_part<POSITIVE, NP_p0>(p0_x_V, p0_w_arrived_up_input, args.c0_weight, index, count);
-            else add_rows<NP_p0>(p0_x_V, args.c0_weight, index, count);
+            else scatter_rows<ALL, NP_p0>(p0_x_V, args.c0_weight, index, count);
         }
         {
             const auto [index, count] = work.p0_spikes.at(step);
             if (args.training) add_rows_and_part<NEGATIVE, NP_p1>(p1_x_I, p1_w_negative, args.c1_weight, index, count);
-            else add_rows<NP_p1>(p1_x_I, args.c1_weight, index, count);
+            else scatter_rows<ALL, NP_p1>(p1_x_I, args.c1_weight, index, count);
         }
         // record of hidden; writes p0_w_record
         if (args.recorded) {
@@ -537,10 +537,10 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 work.p0_feedback.zero(count);
                 scalar* __restrict feedback = work.p0_feedback;
                 if (const int64_t arrival = step; arrival < n_steps) {
-                    dot_rows<NP_p1>(feedback, args.c1_weight, index, count, p1_w_D_input);
+                    gather_dots<ALL, NP_p1>(feedback, args.c1_weight, index, count, p1_w_D_input);
                 }
                 if (const int64_t arrival = step; arrival < n_steps) {
-                    if (any<NP_p1>(p1_w_down)) dot_part_rows<NEGATIVE, NP_p1>(feedback, args.c1_weight, index, count, p1_w_down);
+                    gather_dots<NEGATIVE, NP_p1>(feedback, args.c1_weight, index, count, p1_w_down);
                 }
             }
         }

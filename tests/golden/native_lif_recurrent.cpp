@@ -18,6 +18,8 @@ typedef scalar real;
 
 // ... runtime.hpp ...
 
+// ... signs.hpp ...
+
 namespace {
 
 constexpr int64_t WHOLE = 0, FORWARDS = 1, BACKWARDS = 2;  // what a call runs of a batch
@@ -294,15 +296,15 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
         // arrivals hidden -> output; adds to p1_w_arrived_input
         {
             const auto [index, count] = input.at(step, next_c0);
-            add_rows<NP_p0>(p0_x_I, args.c0_weight, index, count);
+            scatter_rows<ALL, NP_p0>(p0_x_I, args.c0_weight, index, count);
         }
         {
             const auto [index, count] = work.p0_spikes.at(step - args.c1_delay);
-            add_rows<NP_p0>(p0_x_I, args.c1_weight, index, count);
+            scatter_rows<ALL, NP_p0>(p0_x_I, args.c1_weight, index, count);
         }
         {
             const auto [index, count] = work.p0_spikes.at(step);
-            add_rows<NP_p1>(p1_x_I, args.c2_weight, index, count);
+            scatter_rows<ALL, NP_p1>(p1_x_I, args.c2_weight, index, count);
         }
         // record of hidden; writes p0_w_record
         if (args.recorded) {
@@ -442,11 +444,11 @@ __attribute__((noinline)) void replay(const Args& args, Work& work, int64_t samp
         [[maybe_unused]] const int32_t now = int32_t(step);
         {
             const auto [index, count] = input.at(step, next_c0);
-            add_rows<NP_p0>(p0_x_I, args.c0_weight, index, count);
+            scatter_rows<ALL, NP_p0>(p0_x_I, args.c0_weight, index, count);
         }
         {
             const auto [index, count] = work.p0_spikes.at(step - args.c1_delay);
-            add_rows<NP_p0>(p0_x_I, args.c1_weight, index, count);
+            scatter_rows<ALL, NP_p0>(p0_x_I, args.c1_weight, index, count);
         }
         INDEPENDENT for (int neuron = 0; neuron < NP_p0; ++neuron) {
             const real n_P_I_I = p0_n_P_I_I[neuron];
@@ -596,10 +598,10 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 work.p0_feedback.zero(count);
                 scalar* __restrict feedback = work.p0_feedback;
                 if (const int64_t arrival = step + args.c1_delay; arrival < n_steps) {
-                    dot_rows<NP_p0>(feedback, args.c1_weight, index, count, p0_w_D_input + arrival * NP_p0);
+                    gather_dots<ALL, NP_p0>(feedback, args.c1_weight, index, count, p0_w_D_input + arrival * NP_p0);
                 }
                 if (const int64_t arrival = step; arrival < n_steps) {
-                    dot_rows<NP_p1>(feedback, args.c2_weight, index, count, p1_w_D_input);
+                    gather_dots<ALL, NP_p1>(feedback, args.c2_weight, index, count, p1_w_D_input);
                 }
             }
         }

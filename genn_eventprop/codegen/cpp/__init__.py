@@ -183,7 +183,7 @@ def _on_grid(ctx: Context, grid: Grid) -> _Trial:
     memory, *passes = grid.text()
     voltage = _outside(read("grid/voltage.hpp"))
     windows = ["windows"] if any(c.windows for c in plan.connections) else []
-    files = ["signs", "connectivity", "delays"] if ctx.ahead else ["signs"] if grid.signed or windows else []
+    files = ["signs", *(["connectivity", "delays"] if ctx.ahead else [])]
     files += [*windows, *(["pieces"] if ctx.pieces else [])]
     lists = ((i, f"work.{ctx.p(p.name)}_spikes") for i, p in enumerate(ctx.spiking))
     calls = [

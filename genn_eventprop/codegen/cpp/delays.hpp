@@ -93,6 +93,8 @@ struct Window {
     // The row of the next step, to be written.
     scalar* next() { return at = at + N < size ? at + N : 0, now(); }
     scalar* now() { return rows.data + at; }
+    // The same, of zeros.
+    scalar* empty() { return static_cast<scalar*>(std::memset(next(), 0, N * sizeof(scalar))); }
     // Numbers that are `offset` behind the beginning of this step's row, or before it.
     vec seen(const int32_t* offset) const {
         const ints place = load_anywhere<ints>(offset) + int32_t(at);

@@ -77,4 +77,19 @@ inline void dot_part(scalar* __restrict out, const Row* __restrict base, const i
         dot_part_rows<P, N>(out, base, index, n, q);
 }
 
+// What connectivity.hpp has for tables, for rows of dense weights: acc[0:N] += parts of the rows in `index`, and
+// out[r] += part of row index[r] . q.
+template <Part P, int N, typename Row>
+inline void scatter_rows(scalar* __restrict acc, const Row* __restrict base, const int32_t* __restrict index, int64_t n) {
+    if constexpr (P == ALL)
+        add_rows<N>(acc, base, index, n);
+    else
+        add_part_rows<P, N>(acc, base, index, n);
+}
+template <Part P, int N, typename Row>
+inline void gather_dots(scalar* __restrict out, const Row* __restrict base, const int32_t* __restrict index, int64_t n,
+                        const scalar* __restrict q) {
+    if (P == ALL || any<N>(q)) dot_part<P, N>(out, base, index, n, q);
+}
+
 }  // namespace

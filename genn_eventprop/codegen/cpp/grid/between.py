@@ -13,7 +13,7 @@ from ....program.trial import Birth, Deliver, Feedback, FeedInput, Gather, Gathe
 from ...statements import indent
 from ..context import Context, stream, streams
 from .carried import Carried
-from .connections import PARTS, Connections
+from .connections import Connections
 from .evaluated import Evaluated
 from .lists import Lists
 from .loops import Loops
@@ -37,19 +37,11 @@ class ConnectionOps:
         return c.source == self.plan.input.name
 
     def deliver(self, o: Deliver) -> str:
-        c = self.plan.connections[o.connection]
-        if c.by_rows:
-            add = self._add(c, o.sums)
-        elif c.axonal:
-            add = self.others.send(c) + self.others.arriving(c)
-            add += self._add(c, o.sums, f"work.{self.names.c(c)}_arrivals.taken, arriving")
-        else:
-            sums = [(part, self.memory.pointer(b)) for part, b in o.sums]
-            take = self.others.take(c, sums)
-            if self.others.known(c):
-                return take
-            add = self.others.send(c, sums) + take
-        return "{\n" + indent(self.spiked(c) + add) + "}\n"
+        c, sums = self.plan.connections[o.connection], [(part, self.memory.pointer(b)) for part, b in o.sums]
+        take = self.others.take(c, sums)
+        if self.others.known(c):
+            return take
+        return "{\n" + indent(self.spiked(c) + self.others.send(c, sums) + take) + "}\n"
 
     def first_arrivals(self, populations: Iterable[int], step: str) -> str:
         """Declares the places of the next spikes of the input to arrive at `step` (with individual delays: to be sent, the
@@ -89,35 +81,21 @@ class ConnectionOps:
         """The spikes of the sources of a connection in this trial."""
         return f"{stream(c)}input" if self._from_input(c) else self.lists[c.source].spikes
 
-    def _add(self, c: ConnectionRecord, sums: tuple[tuple[str, Buffer], ...], sources: str = "index, count") -> str:
-        """Adds rows to the sums of arrivals; sums over one sign are needed only by the backward pass."""
-        (_, into), *parts = sums
-        size, of = f"NP_{self.names.p(c.target)}", f"args.{self.names.c(c)}_weight, {sources}"
-        text = f"add_rows<{size}>({self.memory.pointer(into)}, {of});\n"
-        for i, (part, row) in enumerate(parts):
-            rows = self.memory.pointer(row)
-            if i == 0:  # with the sum of all in one go
-                both = f"add_rows_and_part<{PARTS[part]}, {size}>({self.memory.pointer(into)}, {rows}, {of});\n"
-                text = f"if (args.training) {both}else {text}"
-            else:
-                text += f"if (args.training) add_part_rows<{PARTS[part]}, {size}>({rows}, {of});\n"
-        return text
-
     def feedback(self, o: Feedback) -> str:
         """Computes what the spikes of a step caused."""
-        p = self.plan.populations[o.population]
-        lists, prefix = self.lists[p.name], f"p{o.population}_"
-        terms = "".join(self._term(*term) for term in o.terms)
-        scatter = ""
+        lists, scatter = self.lists[self.plan.populations[o.population].name], ""
         if not lists.alone:
             into = self.memory.pointer(o.into)
             scatter = f"for (int64_t i = 0; i < count; ++i) {into}[index[i]] = feedback[i];\n"
-        body = f"""\
-work.{prefix}feedback.zero(count);
-scalar* __restrict feedback = work.{prefix}feedback;
-{terms}{scatter}"""
+        body = self._caused(o) + scatter
         head = f"const auto [index, count] = {lists.spikes}.at(step);\n"
         return "{\n" + indent(f"{head}if (count) {{\n{indent(body)}}}\n") + "}\n"
+
+    def _caused(self, o: Feedback | Birth) -> str:
+        """Declares `feedback`: what the `count` spikes of `index` at `step` cause, or would."""
+        into = f"work.p{o.population}_feedback"
+        terms = "".join(self._term(*term, happened=isinstance(o, Feedback)) for term in o.terms)
+        return f"{into}.zero(count);\nscalar* __restrict feedback = {into};\n{terms}"
 
     def birth(self, o: Birth, loops: Loops) -> str:
         """The neurons with a candidate at `step`, the dot products of their rows, and their kernel."""
@@ -128,9 +106,7 @@ scalar* __restrict feedback = work.{prefix}feedback;
         copies = "".join(f"work.p{i}_born_{s}[count] = {lists.births}.record[{n}][k], " for n, s in enumerate(copied))
         each = f"const int neuron = index[k];\nscalar total = feedback[k];\n{self.evaluated.moved_by(o)}{into}[neuron] = total;\n"
         body = f"""\
-work.p{i}_feedback.zero(count);
-scalar* __restrict feedback = work.p{i}_feedback;
-{"".join(self._term(*term, happened=False) for term in o.terms)}{shared}for (int64_t k = 0; k < count; ++k) {{
+{self._caused(o)}{shared}for (int64_t k = 0; k < count; ++k) {{
 {indent(each + kernel)}}}
 """
         head = f"""\
@@ -146,27 +122,15 @@ for (int64_t k = {lists.births}.start[step]; k < {lists.births}.start[step + 1];
 
     def _term(self, connection: int, part: str, row: Buffer, happened: bool = True) -> str:
         c, array = self.plan.connections[connection], self.memory.pointer(row)
-        by_rows = c.by_rows and c.target == self.plan.output.name
-        if part in EVALUATED and not (part == "loss" and by_rows):
+        at = f" + {self.memory.row_of(row, 'arrival')} * NP_{self.names.p(c.target)}" if len(row.axes) == 2 else ""
+        if part == "loss" and c.by_rows and c.target == self.plan.output.name:
+            weight = f"args.{self.names.c(c)}_weight"
+            code = self.evaluated.losses(c, array + at, weight, "index", "count", "feedback")
+        elif part in EVALUATED:
             code = self.evaluated.dots(connection, part, row)
-        elif c.delays is not None:
-            code = self.others.dots(c, part, row, happened)
         else:
-            at = f" + {self.memory.row_of(row, 'arrival')} * NP_{self.names.p(c.target)}" if len(row.axes) == 2 else ""
-            code = self._product(c, part, array + at)
+            code = self.others.dots(c, part, row, happened) if c.delays else self.others.dot(c, part, array + at)
         return f"if (const int64_t arrival = step{self._delay(c)}; arrival < n_steps) {{\n{indent(code)}}}\n"
-
-    def _product(self, c: ConnectionRecord, part: str, row: str) -> str:
-        """Adds the dot products of the rows of the `count` sources in `index` with `row` to `feedback`."""
-        if not c.by_rows:
-            return self.others.dot(c, part, row)
-        size, weight = f"NP_{self.names.p(c.target)}", f"args.{self.names.c(c)}_weight"
-        if part == "loss":
-            return self.evaluated.losses(c, row, weight, "index", "count", "feedback")
-        arguments = f"feedback, {weight}, index, count, {row}"
-        if part == "all":
-            return f"dot_rows<{size}>({arguments});\n"
-        return f"if (any<{size}>({row})) dot_part_rows<{PARTS[part]}, {size}>({arguments});\n"
 
     def feed_input(self, o: FeedInput) -> str:
         """Gradients of the times of input spikes, step by step; those of several inputs one after the other."""

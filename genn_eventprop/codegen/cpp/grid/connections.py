@@ -75,10 +75,8 @@ class Connections:
     def members(self) -> tuple[list[str], list[str], list[str]]:
         """Members of a thread's memory, the lines that make room for them, and the names of those that only a pass
         backwards needs."""
-        members, room = list[str](), list[str]()
-        late = list(self._windows())
-        for i in range(len(self.plan.populations)):
-            members += [f"Ring<NP_p{i}> {delay_ring(sums).removeprefix('work.')};" for _, sums in self.ringed(i)]
+        late, room = list(self._windows()), list[str]()
+        members = [f"{kind} {name};" for _, kind, name in self._on_their_way(range(len(self.plan.populations)))]
         members += [f"Window<{self._width(c)}> {window};" for window, (c, _) in self._windows().items()]
         for c in self.plan.connections:
             prefix, width = self._name(c), self._width(c)
@@ -86,18 +84,14 @@ class Connections:
                 rows = [f"{prefix}_rows{suffix_of(part)}" for part in self._parts(c)]
                 members.append(f"Buffer<real> {', '.join(rows)};")
                 room += [f"{row}.zero(({self.memory.steps} + args.ahead) * {width});" for row in rows]
-            elif c.axonal:
-                members.append(f"Arrivals {prefix}_arrivals;")
-            elif c.dendritic:
+            if self._keeps(c):
                 for tail in map(suffix_of, self._parts(c)):
-                    members.append(f"Window<{width}> {prefix}_sums{tail};")
-                    if self._keeps(c):
-                        members.append(f"Buffer<real> {prefix}_arrived{tail};")
-                        steps = "" if c.name in self._lent() and not tail else f"{self.memory.steps} * "
-                        room.append(f"{prefix}_arrived{tail}.zero({steps}{width});")
-                if self._summed(c):
-                    members.append(f"Buffer<real> {prefix}_caused;")
-                    late.append(f"{prefix}_caused")
+                    members.append(f"Buffer<real> {prefix}_arrived{tail};")
+                    steps = "" if c.name in self._lent() and not tail else f"{self.memory.steps} * "
+                    room.append(f"{prefix}_arrived{tail}.zero({steps}{width});")
+            elif c.dendritic and self._summed(c):
+                members.append(f"Buffer<real> {prefix}_caused;")
+                late.append(f"{prefix}_caused")
         blocks = [block.removeprefix("work.") for block in self._all_blocks()]
         members += [f"Buffer<real> {block};" for block in blocks]
         late += blocks
@@ -108,26 +102,28 @@ class Connections:
         sorted_spikes = [self.by_source(c).removeprefix("work.") for c in each_delayed]
         members += [f"BySource {spikes};" for spikes in sorted_spikes]
         late += sorted_spikes
-        if any(c.dendritic for c in self.plan.connections):
-            members.append("Buffer<real> drive;")
-            room.append(f"drive.zero({max(padded(p.size) for p in self.plan.populations)});")
         return members, room, late
+
+    def _on_their_way(self, populations: Sequence[int]) -> list[tuple[str, str, str]]:
+        """(part of the weights, type, name) of members that hold what is on its way to populations."""
+        members = [
+            (part, f"Ring<NP_p{i}>", delay_ring(sums).removeprefix("work."))
+            for i in populations for part, sums in self.ringed(i)
+        ]  # fmt: skip
+        for c in (c for i in populations for c in self.plan.into(self.plan.populations[i].name)):
+            if c.axonal:
+                members.append(("all", "Arrivals", f"{self._name(c)}_arrivals"))
+            elif c.dendritic:
+                sums = ((part, f"{self._name(c)}_sums{suffix_of(part)}") for part in self._parts(c))
+                members += [(part, f"Window<{self._width(c)}>", name) for part, name in sums]
+        return members
 
     # forwards
 
     def begin(self, populations: Sequence[int]) -> str:
         """Nothing is on the way to these populations."""
-        begun = [
-            (part, f"{delay_ring(sums)}.begin(args.ahead);\n") for i in populations for part, sums in self.ringed(i)
-        ]
-        lines = [if_trained(part, line) for part, line in begun]
-        for c in (c for i in populations for c in self.plan.into(self.plan.populations[i].name)):
-            if c.axonal:
-                lines.append(f"work.{self._name(c)}_arrivals.begin(args.ahead);\n")
-            elif c.dendritic:
-                sums = f"work.{self._name(c)}_sums"
-                lines += [if_trained(p, f"{sums}{suffix_of(p)}.begin(args.ahead);\n") for p in self._parts(c)]
-        return "".join(lines)
+        members = self._on_their_way(populations)
+        return "".join(if_trained(part, f"work.{name}.begin(args.ahead);\n") for part, _, name in members)
 
     def sum_known(self, c: ConnectionRecord) -> str:
         """All that arrives through a `known` connection, as rows; `by` has the spikes of every source."""
@@ -140,38 +136,37 @@ class Connections:
         return text
 
     def send(self, c: ConnectionRecord, sums: Sequence[tuple[str, str]] = ()) -> str:
-        """The `count` sources in `index` spiked at `step`, or their spikes arrive then, at sums (part, array), if all have
-        one delay."""
-        if c.windows is not None:
-            windows = windows_of(c.windows, f"args.{self._name(c)}")
-            adds = ((part, f"{windows}.add<{PARTS[part]}>({into}, index, count);\n") for part, into in sums)
-            return "".join(if_trained(part, add) for part, add in adds)
+        """The `count` sources in `index` spiked at `step`, or, if all have one delay, their spikes arrive then at sums (part,
+        array)."""
         if c.axonal:
             return f"work.{self._name(c)}_arrivals.send(index, count, step, args.{self._name(c)}_delays);\n"
-        if c.by_synapses:
-            synapses = f"{self._synapses(c)}, index, count"
-            if c.delays is not None:
-                sums = [(part, f"{delay_ring(b)}.now()") for part, b in self._sums_of(c)]
-            adds = ((part, f"scatter_rows<{self._template(c, part)}>({into}, {synapses});\n") for part, into in sums)
-            return "".join(if_trained(part, add) for part, add in adds)
-        np_, rows, text = self._width(c), f"args.{self._name(c)}_sorted, index, count", ""
-        for part in self._parts(c):
-            row = f"work.{self._name(c)}_sums{suffix_of(part)}"
-            line = f"add_rows<{np_}, true>({row}.next(), {rows});\n"
-            if part != "all":
-                line = f"std::memset({row}.next(), 0, {np_} * sizeof(real));\n"
-                line += f"add_part_rows<{PARTS[part]}, {np_}>({row}.now(), {rows});\n"
-            text += if_trained(part, line)
-        return text
+        if c.dendritic:
+            sums = [(part, f"work.{self._name(c)}_sums{suffix_of(part)}.empty()") for part in self._parts(c)]
+        elif c.delays:
+            sums = [(part, f"{delay_ring(b)}.now()") for part, b in self._sums_of(c)]
+        return self._add(c, sums, "index, count")
 
-    def arriving(self, c: ConnectionRecord) -> str:
-        """Behind `send`, with axonal delays: the `arriving` sources whose spikes arrive at `step` are in `taken`."""
-        return f"const int64_t arriving = work.{self._name(c)}_arrivals.take(step);\n"
+    def _add(self, c: ConnectionRecord, sums: Sequence[tuple[str, str]], sources: str) -> str:
+        """Adds the weights of some sources to sums; those of a part are needed only by the backward pass."""
+        if c.windows is not None:
+            add = f"{windows_of(c.windows, f'args.{self._name(c)}')}.add<%s>(%s, {sources});\n"
+        else:
+            add = f"scatter_rows<%s>(%s, {self._synapses(c)}, {sources});\n"
+        lines = [(part, add % (self._template(c, part), into)) for part, into in sums]
+        if not (c.by_rows or c.axonal) or len(sums) == 1:
+            return "".join(if_trained(part, line) for part, line in lines)
+        (_, into), (part, row), *_ = sums  # with the sum of all in one go
+        both = f"add_rows_and_part<{self._template(c, part)}>({into}, {row}, {self._synapses(c)}, {sources});\n"
+        return f"{if_trained(part, both)}else {lines[0][1]}" + "".join(if_trained(*line) for line in lines[2:])
 
     def take(self, c: ConnectionRecord, sums: list[tuple[str, str]]) -> str:
         """Behind `send`: what arrives at `step` goes to the sums (part, array); that of rings comes behind all
         connections."""
         prefix, np_, text = self._name(c), self._width(c), ""
+        if c.axonal:
+            arrivals = f"work.{prefix}_arrivals"
+            add = self._add(c, sums, f"{arrivals}.taken, arriving")
+            return f"const int64_t arriving = {arrivals}.take(step);\n{add}"
         for part, into in sums:
             if self.known(c):
                 row = f"work.{prefix}_rows{suffix_of(part)} + (step - {KNOWN}) * {np_}"
@@ -246,14 +241,14 @@ class Connections:
             if window in self._windows()
             else f"{now}, args.{self._name(c)}_forth"
         )
-        gather = f"gather_row<{np_}>(work.drive, {near});\n"
-        rows = f"args.{self._name(c)}_sorted, index, count, work.drive"
+        gather = f"alignas(64) scalar drive[{np_}];\ngather_row<{np_}>(drive, {near});\n"
         if learns:
+            rows = f"{self._synapses(c)}, index, count, drive"
             return f"{gather}dot_dendritic<{PARTS[part]}, {np_}>(feedback, work.{self._name(c)}_caused, {rows});\n"
-        return f"{gather}dot_part<{PARTS[part]}, {np_}>(feedback, {rows});\n"
+        return gather + self.dot(c, part, "drive")
 
     def dot(self, c: ConnectionRecord, part: str, row: str) -> str:
-        """The same for one delay of all and synapses of a table or of windows."""
+        """Adds the dot products of the weights of the `count` sources in `index` with `row` to `feedback`."""
         if c.windows is not None:
             return (
                 f"{windows_of(c.windows, f'args.{self._name(c)}')}.dot<{PARTS[part]}>(feedback, index, count, {row});\n"
@@ -456,7 +451,8 @@ class Connections:
     def _synapses(self, c: ConnectionRecord) -> str:
         table = f"args.{self._name(c)}"
         if c.form == "dense":
-            return f"Delayed{{{table}_delays, {table}_weight}}"
+            rows = f"{table}_sorted" if c.dendritic else f"{table}_weight"
+            return f"Delayed{{{table}_delays, {table}_weight}}" if c.by_synapses else rows
         return f"Synapses{{{table}_start, {table}_offset, {table}_weight}}"
 
     def _template(self, c: ConnectionRecord, part: str) -> str:

@@ -13,7 +13,6 @@ from ....plan.coefficients import basis_size
 from ....program.births import BIRTH, KINK
 from ....program.lower import Lowering
 from ....program.nodes import Buffer, Kernel, Set, name
-from ....program.operations import EVALUATED
 from ....program.scope import Scope
 from ....program.trial import (
     Birth,
@@ -127,13 +126,6 @@ class Grid(Target):
                 direct[arrived] = moved[0][0]
                 self.direct[s.table[arrived].buffer.name] = s.table[moved[0][0]].buffer
         return direct
-
-    @property
-    def signed(self) -> bool:
-        """Whether rows are added or multiplied of which only a part of every weight counts."""
-        ops = (*self.trial.feedback, *self.trial.end_back)
-        terms = [t[-2] for o in ops if isinstance(o, (Feedback, FeedInput, GatherDelays)) for t in o.terms]
-        return any(len(o.sums) > 1 for o in self.trial.arrivals) or bool(set(terms) - {"all", *EVALUATED})
 
     def text(self) -> list[str]:
         """The memory of a thread and the functions of a trial, but for `compare`."""
