@@ -21,7 +21,6 @@ import numpy as np
 from ...codegen.cpp import generate, host_source, padded
 from ...codegen.cpp.context import streams
 from ...codegen.cpp.exact.arguments import series_of_targets
-from ...codegen.cpp.grid import why_no_pieces
 from ...errors import EngineError, ToolchainError
 from ...losses import LossRecord
 from ...plan import Plan, PopulationRecord
@@ -263,7 +262,7 @@ class NativeEngine(InPieces):
 
     def why_no_recordings(self) -> str:
         exact = self.plan.spike_times == "exact"
-        return super().why_no_recordings() or (why_no_exact_pieces if exact else why_no_pieces)(self.plan)
+        return super().why_no_recordings() or (why_no_exact_pieces(self.plan) if exact else "")
 
     @property
     def runner(self) -> type[RecordingRunner]:

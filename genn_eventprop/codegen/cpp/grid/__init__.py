@@ -1,6 +1,6 @@
 """Spikes on the grid: the trial of `program.trial` as C++, whole or a piece of it."""
 
-from .pieces import Piece, why_no_pieces
+from .pieces import Piece
 from .trial import Grid
 
-__all__ = ["Grid", "Piece", "why_no_pieces"]
+__all__ = ["Grid", "Piece"]

@@ -16,7 +16,21 @@ from ....plan import ConnectionRecord
 from ....program.connectivity import Table
 from ....program.loss_changes import N, moved_index
 from ....program.lower import ARRIVAL, EFFECT, NOW, SOURCE, Body, Lowering, W
-from ....program.nodes import NEURON, STEP, Access, Block, Buffer, Code, Kernel, Let, Range, quotient, remainder
+from ....program.nodes import (
+    NEURON,
+    STEP,
+    Access,
+    Block,
+    Buffer,
+    Code,
+    Kernel,
+    Let,
+    Range,
+    When,
+    at_least,
+    quotient,
+    remainder,
+)
 from ....program.operations import EVALUATED
 from ....program.passes import lists
 from ....program.readouts.voltage import Voltage
@@ -26,7 +40,7 @@ from ..context import Context, padded
 from .compare import CONSTANTS
 from .connections import tables
 from .lanes import ScalarWriter, VectorLoopWriter
-from .memory import Memory
+from .memory import FIRST, LAST, Memory
 
 AHEAD, COUNT, SPIKE = symbol("args.ahead"), symbol("count"), symbol("r")
 
@@ -38,6 +52,7 @@ class Evaluated(Lowering):
     def __init__(self, memory: Memory, names: Context, trial: Trial) -> None:
         super().__init__(trial)
         self.memory, self.names = memory, names
+        self.first, self.last = symbol(FIRST), symbol(LAST)
         for i, c in enumerate(self.plan.connections):
             arrays = [replace(b, axes=(math.prod(map(int, b.axes)),)) for b in tables(c, f"c{i}")]
             if c.form == "dense":
@@ -104,6 +119,9 @@ class Evaluated(Lowering):
     def delay_place(self, i: int) -> sp.Expr:
         dense = self.plan.connections[i].form == "dense"
         return super().delay_place(i) if dense else self.buffers[f"c{i}_delay_of"].at(W)
+
+    def sent_here(self, body: Body) -> Body:
+        return [When(at_least(NOW, self.first), body)]  # of a piece
 
     # losses of V
 

@@ -11,12 +11,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ....plan import Plan, PopulationRecord
+from ....plan import PopulationRecord
 from ....program.lower import SEVERAL
 from ....program.nodes import Buffer
-from ....program.operations import EVALUATED
 from ....program.pieces import AXES, BEFORE, FIRST, INTERVAL, LAST, ROWS, SPIKE_ROWS, Crossing, Pieces
-from ....program.trial import EachNeuron, EachStep, Feedback, GatherDelays, Once, make_trial
+from ....program.trial import EachNeuron, EachStep, Feedback, Once
 from ...statements import TYPES, indent
 from ...target import write
 from ..context import Context, padded
@@ -39,22 +38,6 @@ void locate(const Args& args, Work& work, Trouble& trouble) {
     trouble.step = args.last_step, trouble.state = work.diverged_state, trouble.neuron = work.diverged_neuron;
 }
 """
-
-
-def why_no_pieces(plan: Plan) -> str:
-    """Why this target has no pieces of a plan; empty if it has."""
-    delayed = [c for c in plan.connections if c.delays is not None]
-    trial = make_trial(plan, evaluates=True, pieces=True) if delayed else None
-    for o in (*trial.feedback, *trial.end_back) if trial else ():
-        terms = o.terms if isinstance(o, Feedback) else ()
-        terms += tuple((o.connection, *t) for t in o.terms) if isinstance(o, GatherDelays) else ()
-        evaluated = (plan.connections[i] for i, part, _ in terms if part in EVALUATED)
-        if late := next((c.name for c in evaluated if c.delays is not None), ""):
-            return (
-                f"native runs no recordings where what arrives along individual delays ({late}) is no sum of weights, or "
-                "moves V of a loss of V(t); use engine='c99'"
-            )
-    return ""
 
 
 def mixed(p: PopulationRecord) -> bool:
