@@ -16,6 +16,7 @@ from ....program.trial import Deliver, GatherDelays, Trial
 from ...statements import indent
 from ..context import Context, padded, stream, unique, windows_of
 from .memory import FIRST, GATHERED, KNOWN, LAST, Memory
+from .work import Member
 
 MANY_COLUMNS = 128  # of dense weights, from which on rows for their gradient are cut into blocks: at least two of them
 PARTS = {n: n.upper() for n in ("all", "positive", "negative", "square", "cube", "fourth")}
@@ -72,37 +73,29 @@ class Connections:
             if_trained(part, f"{delay_ring(sums)}.next();\n") for part, sums in self.ringed(population)
         )
 
-    def members(self) -> tuple[list[str], list[str], list[str]]:
-        """Members of a thread's memory, the lines that make room for them, and the names of those that only a pass
-        backwards needs."""
-        late, room = list(self._windows()), list[str]()
-        members = [f"{kind} {name};" for _, kind, name in self._on_their_way(range(len(self.plan.populations)))]
-        members += [f"Window<{self._width(c)}> {window};" for window, (c, _) in self._windows().items()]
+    def members(self) -> list[Member]:
+        """Members of a thread's memory."""
+        members = [Member(kind, name) for _, kind, name in self._on_their_way(range(len(self.plan.populations)))]
+        members += [
+            Member(f"Window<{self._width(c)}>", window, late=True) for window, (c, _) in self._windows().items()
+        ]
         for c in self.plan.connections:
-            prefix, width = self._name(c), self._width(c)
+            prefix, width, steps = self._name(c), self._width(c), self.memory.steps
             if self.known(c):
-                rows = [f"{prefix}_rows{suffix_of(part)}" for part in self._parts(c)]
-                members.append(f"Buffer<real> {', '.join(rows)};")
-                room += [f"{row}.zero(({self.memory.steps} + args.ahead) * {width});" for row in rows]
+                for row in (f"{prefix}_rows{suffix_of(part)}" for part in self._parts(c)):
+                    members.append(Member("Buffer<real>", row, f"{row}.zero(({steps} + args.ahead) * {width});"))
             if self._keeps(c):
                 for tail in map(suffix_of, self._parts(c)):
-                    members.append(f"Buffer<real> {prefix}_arrived{tail};")
-                    steps = "" if c.name in self._lent() and not tail else f"{self.memory.steps} * "
-                    room.append(f"{prefix}_arrived{tail}.zero({steps}{width});")
+                    arrived, rows = f"{prefix}_arrived{tail}", "1" if c.name in self._lent() and not tail else steps
+                    members.append(Member("Buffer<real>", arrived, f"{arrived}.zero({rows} * {width});"))
             elif c.dendritic and self._summed(c):
-                members.append(f"Buffer<real> {prefix}_caused;")
-                late.append(f"{prefix}_caused")
+                members.append(Member("Buffer<real>", f"{prefix}_caused", late=True))
+            if c.form == "dense" and c.by_synapses:
+                members.append(Member("BySource", f"{prefix}_by", late=True))
         blocks = [block.removeprefix("work.") for block in self._all_blocks()]
-        members += [f"Buffer<real> {block};" for block in blocks]
-        late += blocks
-        each_delayed = [c for c in self.plan.connections if c.form == "dense" and c.by_synapses]
-        if each_delayed or any(c.form == "dense" and c.dendritic for c in self.plan.connections):
-            members.append("Buffer<real> series, waiting;")
-            late += ["series", "waiting"]
-        sorted_spikes = [self.by_source(c).removeprefix("work.") for c in each_delayed]
-        members += [f"BySource {spikes};" for spikes in sorted_spikes]
-        late += sorted_spikes
-        return members, room, late
+        dense = any(c.form == "dense" and (c.by_synapses or c.dendritic) for c in self.plan.connections)
+        blocks += ["series", "waiting"] if dense else []
+        return members + [Member("Buffer<real>", name, late=True) for name in blocks]
 
     def _on_their_way(self, populations: Sequence[int]) -> list[tuple[str, str, str]]:
         """(part of the weights, type, name) of members that hold what is on its way to populations."""

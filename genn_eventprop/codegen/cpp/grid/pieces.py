@@ -7,7 +7,7 @@ pointers where row 0 would be. Spikes of the steps before the piece come as rows
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from .compare import auxiliary_losses, begin, printed
 from .loops import Loops
 from .memory import ACTIVITY, GATHERED, KNOWN, is_drive
 from .trial import Grid
-from .work import AtHost, work
+from .work import AtHost, Member, work
 
 OWN = "own_"
 """What the names of arrays at the host begin with that stand for the memory of a thread."""
@@ -100,7 +100,7 @@ const int64_t n_steps = args.n_steps, {memory.FIRST} = args.first_step, {memory.
         """Whether the input drives the main loss."""
         return self.plan.loss.weight.input_tau is not None
 
-    def work(self, forwards: set[str], more: tuple[list[str], list[str], list[str]]) -> str:
+    def work(self, forwards: set[str], more: Sequence[Member]) -> str:
         found = self.own()
         self.memory.declare((*self.memory.buffers, *found.values(), *self._numbers()), self.memory.integers)
         at_host = AtHost(

@@ -39,7 +39,7 @@ from .lists import Lists
 from .loops import Loops
 from .memory import ACTIVITY, FIRST, GATHERED, KNOWN, LAST, Memory
 from .segments import Segments
-from .work import work
+from .work import Member, work
 
 NOW = "[[maybe_unused]] const int32_t now = int32_t(step);\n"
 NUMBERS = """\
@@ -137,7 +137,7 @@ class Grid(Target):
         changes = loss_functions(self.memory, self.trial)
         return [self.work(forwards, self.others.members()), changes, *functions]
 
-    def work(self, forwards: set[str], more: tuple[list[str], list[str], list[str]]) -> str:
+    def work(self, forwards: set[str], more: Sequence[Member]) -> str:
         """The memory of a thread; see `work.work`."""
         return work(self.memory, self.lists, forwards, self.segments.starts(), more)
 

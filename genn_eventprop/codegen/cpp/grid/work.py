@@ -28,16 +28,30 @@ class AtHost:
     sizes: list[str]
 
 
+@dataclass(frozen=True)
+class Member:
+    """Of the memory of a thread.
+
+    Attributes:
+        room: the line that allocates it, if it is not as long as it is. late: whether only a pass backwards needs it.
+    """
+
+    kind: str
+    name: str
+    room: str = ""
+    late: bool = False
+
+
 def work(
     memory: Memory, lists: Sequence[Lists], forwards: Set[str], kept: Mapping[str, Buffer],
-    more: tuple[list[str], list[str], list[str]], at_host: AtHost | None = None,
+    more: Sequence[Member], at_host: AtHost | None = None,
 ) -> str:  # fmt: skip
     """`struct Work`.
 
     Args:
         forwards: names of the buffers that the pass forwards needs, or the replay of a segment. kept: names of
-            the states that segments start from -> the buffers that hold them in a trial. more: further members, the
-            lines that allocate them, and the names of those that only a pass backwards needs. at_host: of a piece.
+            the states that segments start from -> the buffers that hold them in a trial. more: further members. at_host:
+            of a piece.
     """
     activity = ACTIVITY if memory.plan.loss.weight.input_tau is not None else ()
     sized = (
@@ -45,42 +59,37 @@ def work(
         | dict.fromkeys(activity, ("real", "n_steps + 1"))
         | {n: (b.kind, f"kept * {memory.padded(b)}") for n, b in kept.items()}
     )
-    sized = {} if at_host else sized
-    fields = [f"Buffer<{TYPES[kind]}> {n};" for n, (kind, _) in sized.items()]
-    fields += at_host.fields if at_host else []
     late = set(memory.used) - forwards
-    reserve = [f"{n}.zero({size});" for n, (_, size) in sized.items() if n not in late]
-    reserve_late = [f"{n}.zero({size});" for n, (_, size) in sized.items() if n in late]
-    trade = [n for n in sized if n in late] + more[2]
+    members = [
+        Member(f"Buffer<{TYPES[kind]}>", n, f"{n}.zero({size});", n in late) for n, (kind, size) in sized.items()
+    ]
+    members = [] if at_host else members
+    fields, take, sizes = (at_host.fields, at_host.take, at_host.sizes) if at_host else ([], [], [])
     for of in lists:
-        for name, records in of.sizes().items():
-            member = name.removeprefix("work.")
-            fields.append(f"Spikes<{records}{', Rows' if at_host else ''}> {member};")
-            reserve.append(f"{member}.start.reserve({at_host.steps if at_host else 'n_steps'} + 2);")
+        rows, steps, p = (", Rows", at_host.steps, of.prefix) if at_host else ("", "n_steps", of.prefix)
+        for records, n in ((records, n.removeprefix("work.")) for n, records in of.sizes().items()):
+            members.append(Member(f"Spikes<{records}{rows}>", n, f"{n}.start.reserve({steps} + 2);"))
         if of.spiking:
-            fields.append(f"Buffer<real> {of.prefix}feedback;")
-            trade.append(f"{of.prefix}feedback")
-        if of.born:
-            born = [f"{of.prefix}born", *(f"{of.prefix}born_{s}" for s in of.born)]
-            fields += [f"Buffer<{'real' if i else 'int32_t'}> {n};" for i, n in enumerate(born)]
-            reserve += [f"{n}.reserve(NP_{of.prefix[:-1]});" for n in born]
+            members.append(Member("Buffer<real>", f"{p}feedback", late=True))
+        for n in [f"{p}born", *(f"{p}born_{s}" for s in of.born)] if of.born else ():
+            kind = "int32_t" if n == f"{p}born" else "real"
+            members.append(Member(f"Buffer<{kind}>", n, f"{n}.reserve(NP_{p[:-1]});"))
         if of.n_events and not of.alone:
-            fields.append(f"Buffer<int32_t> {of.prefix}crossed;")
-            reserve.append(f"{of.prefix}crossed.reserve(NP_{of.prefix[:-1]} + 16);")
-    fields += [*more[0], "BySource by_source;"]
-    fields.append("int64_t guarded = 0, diverged_state = -1, diverged_neuron = -1;")
-    trade.append("by_source")
-    begin = SEGMENTS if kept else ""
+            members.append(Member("Buffer<int32_t>", f"{p}crossed", f"{p}crossed.reserve(NP_{p[:-1]} + 16);"))
+    members += [*more, Member("BySource", "by_source", late=True)]
     by_targets = targets_of(memory.plan)
-    take, here = ([], []) if at_host is None else (at_host.take, at_host.sizes)
-    text = prepare("prepare", "ready", begin, reserve + more[1], by_targets, take, here)
+    lines = [*fields, *(f"{m.kind} {m.name};" for m in members)]
+    text = "int64_t guarded = 0, diverged_state = -1, diverged_neuron = -1;\n"
+    room = [m.room for m in members if m.room and not m.late]
+    text += prepare("prepare", "ready", SEGMENTS if kept else "", room, by_targets, take, sizes)
     text += (
         "// The same for what only a pass backwards needs; `trade` gives that to another Work, and takes the other's.\n"
     )
-    text += prepare("prepare_back", "ready_back", "", reserve_late, by_targets, take, here)
-    swaps = "".join(f"{n}.trade(other.{n});\n" for n in trade) + "std::swap(ready_back, other.ready_back);\n"
-    text += f"void trade(Work& other) {{\n{indent(swaps)}}}\n"
-    return "struct Work {\n" + indent("\n".join(fields) + "\n" + text) + "};\n"
+    room = [m.room for m in members if m.room and m.late]
+    text += prepare("prepare_back", "ready_back", "", room, by_targets, take, sizes)
+    swaps = "".join(f"{m.name}.trade(other.{m.name});\n" for m in members if m.late)
+    text += f"void trade(Work& other) {{\n{indent(swaps + 'std::swap(ready_back, other.ready_back);')}}}\n"
+    return "struct Work {\n" + indent("\n".join(lines) + "\n" + text) + "};\n"
 
 
 def prepare(
