@@ -149,7 +149,7 @@ class Checker:
 
     def _writable(self, name: str) -> Buffer:
         b = self._buffer(name)
-        if b.role in ("host", "number"):
+        if b.is_input:
             raise ProgramError(f"buffer {name} (role {str(b.role)!r}) is read only")
         return b
 

@@ -53,6 +53,15 @@ class Buffer:
         """Of its numbers; real: of those in the engine's precision."""
         return real if self.kind == "real" else NUMPY.get(self.kind, self.kind)
 
+    @property
+    def is_input(self) -> bool:
+        """Whether the host sets it: no kernel writes there."""
+        return self.role in ("host", "number")
+
+    def shape(self, lengths: Mapping[str, Any]) -> tuple[int, ...]:
+        """Lengths of the axes; lengths: those known when the program runs, by their names."""
+        return tuple([axis if isinstance(axis, int) else int(lengths[axis]) for axis in self.axes])
+
     def at(self, *index: sp.Expr | int) -> sp.Expr:
         """One element as an expression."""
         return element(symbol(self.name), *index)

@@ -6,6 +6,7 @@ of `program.stream`, printed. It allocates nothing and needs only the standard m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from string import Template
@@ -145,7 +146,7 @@ class _File:
         self.fields = [
             b for n, b in loops.buffers.items() if n in used and b.role not in ("host", "number", "argument")
         ]
-        constants = [b for n, b in loops.buffers.items() if n in used and b.role in ("host", "number") and b.axes]
+        constants = [b for n, b in loops.buffers.items() if n in used and b.is_input and b.axes]
         for body in parts.values():
             Checker(loops.buffers, {STEP: "long", COUNT: "int"}).check(body)
         spelling = Spelling(self._element, lambda *_: "", NAMES, comment, loops.buffers)
@@ -178,7 +179,7 @@ class _File:
         return f"{'' if b.role in ('host', 'number', 'argument') else 'm->'}{b.name}{at}"
 
     def _count(self, b: Buffer) -> int:
-        return int(np.prod([axis if isinstance(axis, int) else int(self.values[axis]) for axis in b.axes]))
+        return math.prod(b.shape(self.values))
 
     def _bytes(self, b: Buffer) -> int:
         return self._count(b) * np.dtype(b.type_in_numpy(self.dtype)).itemsize

@@ -85,7 +85,7 @@ class Names:
         return self.found.setdefault(new.name, new).name
 
     def _made(self, b: Buffer) -> Declared:
-        short, kind, fixed = self.called(b), TYPES[b.kind], b.role in ("number", "host")
+        short, kind, fixed = self.called(b), TYPES[b.kind], b.is_input
         key = b.name if fixed else ""
         if b.name in self.inputs:
             return Declared(short, "input", kind)

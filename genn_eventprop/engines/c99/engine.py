@@ -50,8 +50,8 @@ class C99Engine(InPieces, LoopEngine):
         """Text of the whole trial, or of its two passes, and how its function is called; compiled when first used."""
         key = split, (plan := self._running_plan)
         if key not in self._programs:
-            own = not split and plan is self.plan
-            source = self.source if own else generate(plan, self.dtype.name, split)
+            whole = not split and plan is self.plan
+            source = self.source if whole else generate(plan, self.dtype.name, split)
             call = TrialCall(source, self.dtype, lambda b, arguments: self.shape(b, arguments, False))
             self._programs[key] = source, call, trial_function(build(source.text, "c"))
         return self._programs[key]

@@ -72,8 +72,8 @@ def actions(pieces: int, states: int) -> Iterator[Action]:
 
 def runs(pieces: int, states: int) -> int:
     """How often a piece runs forwards, all pieces together."""
-    kept, r = states + 1, _repeats(pieces, states)
-    return (r + 1) * pieces - (comb(kept + r, r - 1) if r else 0)
+    s, r = states + 1, _repeats(pieces, states)  # as in the formula of the module
+    return (r + 1) * pieces - (comb(s + r, r - 1) if r else 0)
 
 
 def _repeats(pieces: int, states: int) -> int:
@@ -86,6 +86,7 @@ def _repeats(pieces: int, states: int) -> int:
 
 def _split(pieces: int, states: int) -> int:
     """How many of at least two pieces lie before the next state that is kept."""
-    kept, r = states + 1, _repeats(pieces, states)
-    least = max(1, comb(kept + r - 2, kept) if r > 1 else 0, pieces - comb(kept - 1 + r, r))
-    return max(least, min(comb(kept + r - 1, kept), pieces - comb(kept + r - 2, r - 1)))
+    s, r = states + 1, _repeats(pieces, states)
+    # binomial(s + r - 1, s) pieces before it run again at most r - 1 times, binomial(s + r - 1, r) behind it r times
+    least = max(1, comb(s + r - 2, s) if r > 1 else 0, pieces - comb(s - 1 + r, r))
+    return max(least, min(comb(s + r - 1, s), pieces - comb(s + r - 2, r - 1)))

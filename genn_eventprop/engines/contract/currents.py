@@ -190,12 +190,12 @@ class CurrentBatch:
         into = [c for c in plan.currents_into if c.target == population]
         numbers = {c.source: self._first[c.source] + np.arange(self._values[c.source].shape[1] + 1) for c in into}
         cuts = np.unique(np.concatenate([c.delay + dt[c.source] * numbers[c.source] for c in into]))
-        least, given = LEAST * min(dt[c.source] for c in into), np.array((0.0, plan.duration) if part is None else part)
-        inside = cuts[(cuts > given[0] + least) & (cuts < given[-1] - least)]
-        inside = inside[np.diff(inside, prepend=given[0]) > least]
-        for time in given[1:-1]:
+        least, fixed = LEAST * min(dt[c.source] for c in into), np.array((0.0, plan.duration) if part is None else part)
+        inside = cuts[(cuts > fixed[0] + least) & (cuts < fixed[-1] - least)]
+        inside = inside[np.diff(inside, prepend=fixed[0]) > least]
+        for time in fixed[1:-1]:
             inside = inside[abs(inside - time) > least]
-        return np.sort(np.concatenate([inside, given]))
+        return np.sort(np.concatenate([inside, fixed]))
 
     @property
     def starts(self) -> Drives:
@@ -234,11 +234,11 @@ class CurrentBatch:
             values, pieces, weight = self._values[c.source], self._pieces[c.name], self._weights[c.name]
             mean, slope = self._of(c)
             if self._short(c):
-                found = weight.by_weight(values, pieces.transposed(mean, slope))
+                gradient = weight.by_weight(values, pieces.transposed(mean, slope))
             else:
-                found = weight.by_weight(pieces.mean(values), mean)
-                found = found if slope is None else found + weight.by_weight(pieces.slope(values), slope)
-            out[c.weight] = out.get(c.weight, 0) + found
+                gradient = weight.by_weight(pieces.mean(values), mean)
+                gradient = gradient if slope is None else gradient + weight.by_weight(pieces.slope(values), slope)
+            out[c.weight] = out.get(c.weight, 0) + gradient
         return out
 
     def _of(self, c: ConnectionRecord) -> tuple[np.ndarray, np.ndarray | None]:

@@ -35,13 +35,13 @@ def checked(plan: Plan, numbers: np.ndarray, observed: Observed) -> dict[str, Sp
     return {name: _checked(plan, plan.population(name), numbers, spikes) for name, spikes in observed.items()}
 
 
-def _checked(plan: Plan, p: PopulationRecord, numbers: np.ndarray, given: Any) -> Spikes:
+def _checked(plan: Plan, p: PopulationRecord, numbers: np.ndarray, observed: Any) -> Spikes:
     if (kinds := sum(e.emits for e in p.derived.events)) != 1:
         raise EngineError(
             f"population {p.name!r} cannot be observed: {p.derived.model.name} has {kinds} kinds of spikes, not one"
         )
     where = f"observed spikes of {p.name!r}"
-    spikes = given if isinstance(given, Spikes) else _joined(given, len(numbers), where)
+    spikes = observed if isinstance(observed, Spikes) else _joined(observed, len(numbers), where)
     sample = as_vector(spikes.sample, np.int64, f"{where}: samples")
     time = np.asarray(spikes.time)
     time = as_vector(clock.as_float64(time) if time.dtype == np.float32 else time, np.float64, f"{where}: times")
@@ -74,10 +74,10 @@ def _checked(plan: Plan, p: PopulationRecord, numbers: np.ndarray, given: Any) -
     return Spikes(sample, time, neuron)
 
 
-def _joined(given: Any, batch: int, where: str) -> Spikes:
+def _joined(of_samples: Any, batch: int, where: str) -> Spikes:
     """Spikes of all samples one after the other, from a pair for each of them."""
     try:
-        pairs = [(np.atleast_1d(times), np.atleast_1d(neurons)) for times, neurons in given]
+        pairs = [(np.atleast_1d(times), np.atleast_1d(neurons)) for times, neurons in of_samples]
     except (TypeError, ValueError):
         raise DataError(f"{where}: give a pair (times in ms, neurons) for every sample of the batch") from None
     if len(pairs) != batch:
@@ -107,6 +107,6 @@ def rows(spikes: Spikes, plan: Plan, p: PopulationRecord, batch: int, dtype: np.
     shape = batch, plan.n_steps, p.size
     what = f"observed spikes of {p.name!r} in {batch} trials of {plan.n_steps} steps"
     check_fits(int(np.prod(shape)) * dtype.itemsize, what, "use a smaller batch", EngineError)
-    given = np.zeros(shape, dtype)
-    given[spikes.sample, steps_of(spikes.time, plan) - 1, spikes.neuron] = 1
-    return given
+    flags = np.zeros(shape, dtype)
+    flags[spikes.sample, steps_of(spikes.time, plan) - 1, spikes.neuron] = 1
+    return flags

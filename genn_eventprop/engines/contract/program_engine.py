@@ -110,19 +110,19 @@ class ProgramEngine(Engine):
         """The plan, with the populations observed that are so in the run that comes."""
         return observe(self.plan, self._observed)
 
-    def _given(self, batch: int) -> Arrays:
+    def _observed_arrays(self, batch: int) -> Arrays:
         """The observed spikes of a batch, by the names of their buffers."""
-        given = Arrays()
+        arrays = Arrays()
         for name, spikes in self._observed.items():
             i = self.plan.numbers[name]
             if self.plan.spike_times == "exact":
                 start = np.searchsorted(spikes.sample, np.arange(batch + 1))
                 lists = {"times": spikes.time, "neurons": spikes.neuron.astype(np.int32), "start": start}
-                given |= {f"p{i}_{OBSERVED}_{what}": array for what, array in lists.items()}
+                arrays |= {f"p{i}_{OBSERVED}_{what}": array for what, array in lists.items()}
                 continue
             rows = observed_rows(spikes, self.plan, self.plan.populations[i], batch, self.dtype)
-            given[f"p{i}_{OBSERVED}"] = self._padded(rows)
-        return given
+            arrays[f"p{i}_{OBSERVED}"] = self._padded(rows)
+        return arrays
 
     def _run_part(self, data: Data, batch: np.ndarray, part: BatchShard, training: bool, record_spikes: bool) -> Result:
         """`run` of a part of a batch."""
@@ -140,8 +140,8 @@ class ProgramEngine(Engine):
             self._collect_currents(out)
         parts = {}
         for prefix, loss in self._losses:
-            having = data.for_loss(loss).scored(samples) if prefix else scored
-            parts[loss.output] = self._loss_part(out, having, prefix, loss)
+            scored_here = data.for_loss(loss).scored(samples) if prefix else scored
+            parts[loss.output] = self._loss_part(out, scored_here, prefix, loss)
         main = parts[plan.loss.output]
         return Result(
             loss=summed(plan, parts), prediction=main.prediction, readout=main.readout, spike_counts=self._counts(out),
@@ -317,7 +317,7 @@ class ProgramEngine(Engine):
             "numbers": data.numbers_of(samples),
         }  # fmt: skip
         arguments |= self._input_places(data.offsets, samples) | self.of_losses(data, batch, part.samples)
-        arguments |= self.random_keys(data, samples) | self._given(len(samples))
+        arguments |= self.random_keys(data, samples) | self._observed_arrays(len(samples))
         return arguments | (self._drives(data, samples) if self.plan.currents_into else {})
 
     def of_losses(self, data: Data, batch: np.ndarray, part: slice) -> Arrays:
@@ -330,6 +330,8 @@ class ProgramEngine(Engine):
                 known |= activity(self.plan, loss, data, batch[part])
             if loss.readout == "spike_times":
                 known["n_targets"] = known["targets"].shape[2]
+            if loss.readout == "voltage" and "targets" in known:  # with exact spike times of any number
+                known["target_rows"] = known["targets"].shape[1]
             values |= {f"{prefix}{n}": v for n, v in known.items()}
         return values
 
@@ -453,6 +455,12 @@ class ProgramEngine(Engine):
 
     # memory
 
+    def grow_room(self, population: int, needed: int) -> Arrays:
+        """Make the lists of a population long enough; returns the argument that says so. A power of two: trials that
+        grow little by little would otherwise run again, and be laid out anew, for every entry."""
+        self.room[population] = 1 << (int(needed) - 1).bit_length()
+        return {f"p{population}_room": self.room[population]}
+
     def lengths(self, arguments: Mapping[str, Any]) -> dict[str, int]:
         """Run-time lengths of axes."""
         names = ("batch", "n_steps", "n_points", "n_nodes", "n_targets", "input_spikes", RECORDED)
@@ -463,8 +471,8 @@ class ProgramEngine(Engine):
 
     def shape(self, buffer: Buffer, arguments: Mapping[str, Any], of_sample: bool) -> tuple[int, ...]:
         """Shape of a buffer; of_sample: it has a part for every sample of the batch."""
-        axes, lengths = ("batch", *buffer.axes) if of_sample else buffer.axes, self.lengths(arguments)
-        return tuple(a if isinstance(a, int) else lengths[a] for a in axes)
+        lengths = self.lengths(arguments)
+        return ((lengths["batch"],) if of_sample else ()) + buffer.shape(lengths)
 
     def kind(self, buffer: Buffer) -> np.dtype:
         return np.dtype(buffer.type_in_numpy(self.dtype))
@@ -498,8 +506,7 @@ class LoopEngine(ProgramEngine):
         status, arrays = self.call(arguments, split, stored)
         while status < 0:
             full = -1 - status
-            self.room[full] = 1 << int(arrays["trouble"][3] - 1).bit_length()
-            arguments |= {f"p{full}_room": self.room[full]}
+            arguments |= self.grow_room(full, arrays["trouble"][3])
             status, arrays = self.call(arguments, split, stored)
         self.check_status(status, arrays, arguments["numbers"])
         return arrays

@@ -156,7 +156,7 @@ def piece_shape(engine: ProgramEngine, b: Buffer, arguments: Mapping[str, Any]) 
     """Of a buffer of a piece."""
     of_data = {"spikes": 0, "samples": 1, "input_spikes": 0}  # arrays of the host, which come with a call
     lengths = {**engine.lengths({**arguments, **of_data}), **of_data, **{n: arguments[n] for n in (ROWS, SPIKE_ROWS)}}
-    return tuple(a if isinstance(a, int) else lengths[a] for a in b.axes)
+    return b.shape(lengths)
 
 
 class RecordingRunner:
@@ -183,13 +183,14 @@ class RecordingRunner:
     # how long, how much
 
     def pieces(self, intervals: int) -> list[Piece]:
-        """Those of a recording."""
-        n, found = self.plan.n_steps, []
-        for j in range(intervals):
-            for first in range(0, n, self.steps):
-                last = min(first + self.steps, n)
-                found.append(Piece(j * n + first, j * n + last, j, last == n))
-        return found
+        """Those of a recording, none of which reaches over the end of an interval."""
+        n, length = self._interval_and_piece()
+        starts = [(j, first) for j in range(intervals) for first in range(0, n, length)]
+        return [Piece(j * n + i, j * n + min(i + length, n), j, i + length >= n) for j, i in starts]
+
+    def _interval_and_piece(self) -> tuple[int, int]:
+        """Steps of each."""
+        return self.plan.n_steps, self.steps
 
     def forecast(self, intervals: int, targets: Mapping[str, int] | None = None) -> Forecast:
         """What a recording of so many intervals needs.
@@ -202,14 +203,14 @@ class RecordingRunner:
         """
         arguments = self._common(BatchShard.whole(1, 1), True) | self._lengths(intervals * self.plan.n_steps)
         arguments |= {f"{prefix}n_targets": 0 for prefix, _ in self.engine._losses} | dict(targets or {})
-        own = {n: b for n, b in self.program.buffers.items() if b.role not in ("host", "number")}
-        size = {n: int(np.prod(self._shape(b, arguments))) * self.engine.kind(b).itemsize for n, b in own.items()}
-        spikes = [b for b in own.values() if SPIKE_ROWS in b.axes]
+        memory = {n: b for n, b in self.program.buffers.items() if not b.is_input}
+        size = {n: math.prod(self._shape(b, arguments)) * self.engine.kind(b).itemsize for n, b in memory.items()}
+        spikes = [b for b in memory.values() if SPIKE_ROWS in b.axes]
         state = sum(size[n] for n in self.crossing.forward)
         state += sum(4 * (self.before + 1) * int(b.axes[-1]) for b in spikes)
         read = intervals * sum(size[n] for n in self.crossing.read)
-        host = [n for n in self.places if n not in own]
-        weights = sum(8 * np.size(arguments[n]) for n in host if n in arguments)  # w(t), found in float64
+        host = [n for n in self.places if n not in memory]
+        weights = sum(8 * np.size(arguments[n]) for n in host if n in arguments)  # w(t), in float64 at the host
         rows = (self.program.buffers[n] for n in host if n not in arguments)  # of currents, and a copy of them
         piece = sum(size.values()) + sum(2 * 8 * math.prod(self._shape(b, arguments)) for b in rows)
         return self._forecast(len(self.pieces(intervals)), self.steps, state, piece + read + weights + 3 * state)
@@ -318,7 +319,7 @@ class RecordingRunner:
 
     def _both_ways(self, run: Run, record_spikes: bool) -> Iterator[int]:
         """Forwards and backwards, by the order of `checkpoints`."""
-        kept: dict[int, State | None] = {0: None}
+        states: dict[int, State | None] = {0: None}  # those that `checkpoints` has kept, by the pieces they begin
         state: State | None = None
         adjoint: State | None = None
         run.both, last = True, len(run.pieces)  # last: what is still to run backwards
@@ -326,13 +327,13 @@ class RecordingRunner:
             if isinstance(action, Advance):
                 if all(k in run.held for k in range(action.stop - 1, last)):
                     continue  # no state of these is needed any more
-                state = kept[action.start]
+                state = states[action.start]
                 for k in range(action.start, action.stop):
                     state = self._forward(run, k, state, record_spikes, adjoint if k == action.stop - 1 else None)
             elif isinstance(action, Keep):
-                kept[action.piece] = state
+                states[action.piece] = state
             elif isinstance(action, Drop):
-                del kept[action.piece]
+                del states[action.piece]
             elif isinstance(action, Reverse):
                 adjoint, last = self._backward(run, action.piece, adjoint), action.piece
                 yield action.piece
@@ -365,7 +366,7 @@ class RecordingRunner:
 
     def _of_arrivals(self, run: Run, first: int) -> Arrays:
         """What losses of V(t) depend on at the arrivals of steps from `first` on, each of the interval of its step."""
-        n, found = self.plan.n_steps, Arrays()
+        n, values = self.plan.n_steps, Arrays()
         steps = np.minimum(first + np.arange(self.rows), len(run.samples) * n - 1)
         interval, row = steps // n - steps[0] // n, steps % n
         intervals = run.intervals[steps[0] // n : steps[-1] // n + 1]
@@ -373,20 +374,20 @@ class RecordingRunner:
             of = f"{prefix}{OF_ARRIVALS}"
             if f"{of}sample_weight" not in self.program.buffers:
                 continue
-            found[f"{of}integrand_weight"] = np.asarray(run.arguments[f"{prefix}integrand_weight"])[row]
+            values[f"{of}integrand_weight"] = np.asarray(run.arguments[f"{prefix}integrand_weight"])[row]
             for what in ("sample_weight", *(["labels"] if loss.compares == "labels" else [])):
-                found[f"{of}{what}"] = np.concatenate([values[f"{prefix}{what}"] for values in intervals])[interval]
+                values[f"{of}{what}"] = np.concatenate([each[f"{prefix}{what}"] for each in intervals])[interval]
             if loss.compares == "targets":  # none where the step that begins has none
-                series = np.concatenate([values[f"{prefix}targets"] for values in intervals])
+                series = np.concatenate([each[f"{prefix}targets"] for each in intervals])
                 series = np.where(np.isnan(series[:, 1:]), np.nan, series[:, :-1])
-                found[f"{of}targets"] = series[interval, row]
-        return found
+                values[f"{of}targets"] = series[interval, row]
+        return values
 
     def _input(self, run: Run, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Input spikes of steps first ... last - 1 of the recording: nothing else of the data is read."""
         n, data, parts = self.plan.n_steps, run.data, self._spikes_within(run, first, last)
-        found = [(data.steps[a:b] + np.int32(j * n), np.asarray(data.channels[a:b], np.int32)) for j, a, b in parts]
-        steps, channels = (np.concatenate(each) for each in zip(*found))
+        spikes = [(data.steps[a:b] + np.int32(j * n), np.asarray(data.channels[a:b], np.int32)) for j, a, b in parts]
+        steps, channels = (np.concatenate(each) for each in zip(*spikes))
         return steps, channels
 
     def _spikes_within(self, run: Run, first: int, last: int) -> Iterator[tuple[int, int, int]]:
@@ -417,7 +418,7 @@ class RecordingRunner:
             status = self.program.call(arrays, arguments)
             self.stored = arrays
             if status < 0:
-                status = self._grow(-1 - status, arrays, arguments)
+                arguments |= self.engine.grow_room(-1 - status, arrays["trouble"][3])
         self.engine.check_status(status, arrays, [run.arguments["number"]])
         left = {n: arrays[n].copy() for n in crossing.forward}
         sent = {n: arrays[n][:, length : length + self.before + 1].copy() for n in spikes}
@@ -425,18 +426,13 @@ class RecordingRunner:
             self._first_time(run, piece, arrays, record_spikes)
         return State(left, sent)
 
-    def _grow(self, population: int, arrays: Arrays, arguments: Arrays) -> int:
-        self.engine.room[population] = 1 << int(arrays["trouble"][3] - 1).bit_length()
-        arguments[f"p{population}_room"] = self.engine.room[population]
-        return -1
-
     def _fitting(self, arguments: Arrays) -> Arrays:
         """Memory of the last call, but for lists that have become longer."""
         lengths = tuple(arguments[n] for n in arguments if n.endswith(("_room", "_ring", "n_targets")))
         if lengths != self._lengths_before:
             fits = lambda n, a: a.shape == self._shape(self.program.buffers[n], arguments)  # noqa: E731
-            own = [n for n, b in self.program.buffers.items() if b.role not in ("host", "number") and b.axes]
-            self.stored = {n: self.stored[n] for n in own if n in self.stored and fits(n, self.stored[n])}
+            memory = [n for n, b in self.program.buffers.items() if not b.is_input and b.axes]
+            self.stored = {n: self.stored[n] for n in memory if n in self.stored and fits(n, self.stored[n])}
             self._lengths_before = lengths
         return self.stored
 
@@ -455,11 +451,15 @@ class RecordingRunner:
         self.program.call(arrays, arguments)
         self.stored = arrays
         if self.plan.currents_into:
-            for name, gradient in self.engine.gradients_of_currents(arrays).items():
-                self._of_currents[name] = self._of_currents.get(name, 0) + gradient.astype(np.float64)
+            self._add_to_currents(self.engine.gradients_of_currents(arrays))
         # rows of the steps from here on
         rows = {n: arrays[n][:, : self.before + 1].copy() for n in crossing.rows}
         return State({n: arrays[n].copy() for n in crossing.back}, rows)
+
+    def _add_to_currents(self, gradients: Arrays) -> None:
+        """In float64, whatever the engine's numbers: there may be thousands of pieces."""
+        for name, gradient in gradients.items():
+            self._of_currents[name] = self._of_currents.get(name, 0) + gradient.astype(np.float64)
 
     # results
 
@@ -505,15 +505,15 @@ class RecordingRunner:
         )  # fmt: skip
 
     def _recorded(self, begun: list[Run]) -> dict[str, Spikes]:
-        first, found = 0, dict[str, list[tuple[np.ndarray, ...]]]()
+        first, spikes = 0, dict[str, list[tuple[np.ndarray, ...]]]()
         unit = self.plan.dt if self.plan.spike_times == "grid" else 1.0
         for run in begun:
             for name, lists in run.spikes.items():
-                found.setdefault(name, []).extend((j + first, step, n) for j, step, n in lists)
+                spikes.setdefault(name, []).extend((j + first, step, n) for j, step, n in lists)
             first += len(run.samples)
         return {
             name: Spikes(*(np.concatenate(x) * unit for x, unit in zip(zip(*lists), (1, unit, 1))))
-            for name, lists in found.items()
+            for name, lists in spikes.items()
         }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...codegen.cuda import DATA_SET, OF_DOUBLE, Source, of_neurons, of_sample
+from ...codegen.cuda import DATA_SET, GATHERING, OF_DOUBLE, ROUND, ROUND_BLOCKS, Source, of_neurons, of_sample
 from ...modelling.connectivity import Synapses
 from ...plan import ConnectionRecord, Plan
 from ...plan.synapse_tables import delay_numbers
@@ -31,9 +31,9 @@ TABLES = (
 comparison."""
 
 
-def layout_key(source: Source, given: Arrays) -> tuple[int, ...]:
+def layout_key(source: Source, arguments: Arrays) -> tuple[int, ...]:
     """What the sizes of a batch's arrays depend on; batches with one key share a `BatchLayout`."""
-    return tuple([int(given[a]) for a in source.lengths if a in given])
+    return tuple([int(arguments[a]) for a in source.lengths if a in arguments])
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Pack:
     views: list[tuple[str, np.ndarray]]
     starts: dict[str, int]
 
-    def filled(self, given: Arrays) -> np.ndarray:
+    def filled(self, arguments: Arrays) -> np.ndarray:
         for name, view in self.views:
-            if name in given:
-                value = given[name]  # of the same length, whatever its shape
+            if name in arguments:
+                value = arguments[name]  # of the same length, whatever its shape
                 view[:] = value.reshape(-1) if isinstance(value, np.ndarray) else np.ravel(value)
         return self.whole
 
@@ -60,7 +60,7 @@ class BatchLayout:
     What changes from batch to batch goes to the device in one copy, and its results come back in one.
 
     Args:
-        given: numbers and arrays by the names of buffers, of the first batch of this size.
+        arguments: numbers and arrays by the names of buffers, of the first batch of this size.
     """
 
     reports: tuple[str, ...] = REPORTED
@@ -68,9 +68,11 @@ class BatchLayout:
     prefix = ""
     """Of the names of work memory."""
 
-    def __init__(self, engine: ProgramEngine, memory: Memory, source: Source, given: Arrays) -> None:
+    def __init__(self, engine: ProgramEngine, memory: Memory, source: Source, arguments: Arrays) -> None:
         self._memory, self._source, self._plan = memory, source, engine.plan
-        self._shapes = {b.name: engine.shape(b, given, of_sample(b)) for b in source.arrays if b.name not in DATA_SET}
+        self._shapes = {
+            b.name: engine.shape(b, arguments, of_sample(b)) for b in source.arrays if b.name not in DATA_SET
+        }
         self._kinds = {b.name: engine.kind(b) for b in source.arrays}
         reported = [b for role in self.reports for b in source.arrays if b.role == role and b.kind != "bits"]
         errors = sum(b.role == "error" for b in reported)
@@ -119,14 +121,14 @@ class BatchLayout:
 
     # each batch
 
-    def prepare(self, data: dict[str, int], given: Arrays) -> np.ndarray:
+    def prepare(self, data: dict[str, int], arguments: Arrays) -> np.ndarray:
         """Copies to the device what is not there yet; returns the struct, which the next call overwrites.
 
         Args:
             data: name -> address of the data set's arrays.
         """
-        large = {n: self._value(n, given) for n in self._large}
-        packs = [self._memory.value(p.name, p.filled(given)).address for p in self._packs]
+        large = {n: self._value(n, arguments) for n in self._large}
+        packs = [self._memory.value(p.name, p.filled(arguments)).address for p in self._packs]
         state = (self._memory.generation, *packs, *large.values(), *data.values())
         if state != self._state:
             packed = {n: base + at for base, p in zip(packs, self._packs) for n, at in p.starts.items()}
@@ -134,9 +136,9 @@ class BatchLayout:
             # placing may have allocated: then the addresses are those of the new generation
             self._state = (self._memory.generation, *state[1:])
         for fields, which, names in self._numbers:
-            fields[which] = [_number(given.get(name, 0.0)) for name in names]
-        self._doubles[:] = [given.get(b.name, 0.0) for b in self._source.doubles]
-        self._integers[:] = [given[n] for n in self._source.integers]
+            fields[which] = [_number(arguments.get(name, 0.0)) for name in names]
+        self._doubles[:] = [arguments.get(b.name, 0.0) for b in self._source.doubles]
+        self._integers[:] = [arguments[n] for n in self._source.integers]
         for name, count in self._cleared:
             self._memory.work(self.prefix + name, count).clear(count)
         # what kernels count in; `trouble` stands first
@@ -144,8 +146,8 @@ class BatchLayout:
         self._block.write(np.full(1, NOTHING))
         return self._fields
 
-    def _value(self, name: str, given: Arrays) -> int:
-        value = np.ascontiguousarray(given.get(name, np.zeros(1)), self._kinds[name])
+    def _value(self, name: str, arguments: Arrays) -> int:
+        value = np.ascontiguousarray(arguments.get(name, np.zeros(1)), self._kinds[name])
         return self._memory.value(name, value, constant=name.partition("_")[2] in TABLES).address
 
     def _place(self, inputs: dict[str, int]) -> None:
@@ -163,9 +165,9 @@ class BatchLayout:
         self._addresses[:] = [places[b.name] for b in self._source.arrays]
 
     def report(self) -> Arrays:
-        """What the kernels have left, by the names of buffers."""
-        found = self._block.read((self._report_bytes,), np.dtype(np.uint8)).view(self._report)[0]
-        return {n: found[n] for n, _ in self._reported}
+        """What the kernels have left, by the names of buffers; sums by those of what they are the sums of."""
+        report = self._block.read((self._report_bytes,), np.dtype(np.uint8)).view(self._report)[0]
+        return {n.removesuffix("_sum"): report[n] for n, _ in self._reported}
 
     def rows(self, wanted: list[Buffer]) -> Arrays:
         """Of every step: bits, one a neuron, and V."""
@@ -206,22 +208,22 @@ def _is_input(b: Buffer) -> bool:
 def owner(plan: Plan, name: str) -> str:
     """The buffer of weights or gradients of a connection, or of the one whose weights it shares."""
     number, _, kind = name[1:].partition("_")
-    found = plan.connections[int(number)].shares if kind in ("weight", "master", "gradient") else ""
-    return next((f"c{i}_{kind}" for i, c in enumerate(plan.connections) if c.name == found), name)
+    shared = plan.connections[int(number)].shares if kind in ("weight", "master", "gradient") else ""
+    return next((f"c{i}_{kind}" for i, c in enumerate(plan.connections) if c.name == shared), name)
 
 
 def groups_of(c: ConnectionRecord, i: int, table: Synapses | None) -> Arrays:
     """Of connection number i: sources of synapses, and the synapses of every weight and every delay."""
-    found: Arrays = {} if table is None else {f"c{i}_source": table.source}
+    groups: Arrays = {} if table is None else {f"c{i}_source": table.source}
     keys: list[tuple[str, np.ndarray, tuple[int, ...]]] = []
     if table is not None:
         keys.append(("w", table.weights, c.weight_shape))
     if c.delays:
         keys.append(("d", delay_numbers(c, table), c.delays.shape))
     for kind, key, shape in keys:
-        found[f"c{i}_{kind}_synapse"] = np.argsort(key, kind="stable").astype(np.int32)
-        found[f"c{i}_{kind}_start"] = np.append(0, np.cumsum(np.bincount(key, minlength=math.prod(shape))))
-    return found
+        groups[f"c{i}_{kind}_synapse"] = np.argsort(key, kind="stable").astype(np.int32)
+        groups[f"c{i}_{kind}_start"] = np.append(0, np.cumsum(np.bincount(key, minlength=math.prod(shape))))
+    return groups
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,24 @@ class Program:
     module: Module
     of_samples: frozenset[str]
     layouts: dict[tuple[int, ...], BatchLayout]
+
+    def launch(
+        self, memory: Memory, kernel: str, blocks: int, fields: np.ndarray, *, gathers: bool, rounds: bool = False
+    ) -> None:
+        """Run a kernel of trials, a block for each sample.
+
+        Args:
+            fields: the struct of `BatchLayout`. gathers: then sum the gradients of weights over samples and steps, from
+                what the trials have stored. rounds: before it, make the float16 rows of weights.
+        """
+        source, launch = self.source, self.module.launch
+        if not source.by_value:  # a struct that is longer than the argument of a kernel may be: its address then
+            fields = np.array([memory.value(f"fields of {kernel}", fields).address], np.uint64)
+        if rounds:
+            launch(ROUND, ROUND_BLOCKS, GATHERING, 0, fields)
+        launch(kernel, blocks, source.threads, source.shared, fields)
+        for gather, rows in source.gathers if gathers else ():
+            launch(gather, rows, GATHERING, 0, fields)
 
 
 def by_channel(steps: np.ndarray, channels: np.ndarray, offsets: np.ndarray, n: int) -> Arrays:
@@ -245,19 +265,22 @@ def by_channel(steps: np.ndarray, channels: np.ndarray, offsets: np.ndarray, n: 
     return {"by_channel": ordered, "channel_start": start}
 
 
-def bytes_a_sample(engine: ProgramEngine, source: Source, given: Arrays) -> int:
+def bytes_a_sample(engine: ProgramEngine, source: Source, arguments: Arrays) -> int:
     """Of the work memory that a group needs."""
-    one, total = {**given, "batch": 1, "input_spikes": given["input_spikes"] // max(given["batch"], 1) + 1}, 0
+    one, total = (
+        {**arguments, "batch": 1, "input_spikes": arguments["input_spikes"] // max(arguments["batch"], 1) + 1},
+        0,
+    )
     for b in source.arrays:
         if b.role in ("stored", *REPORTED) or of_neurons(b):
             total += int(np.prod(engine.shape(b, one, of_sample(b)))) * engine.kind(b).itemsize
     return total
 
 
-def part_of(given: Arrays, start: int, stop: int, of_samples: frozenset[str]) -> Arrays:
+def part_of(arguments: Arrays, start: int, stop: int, of_samples: frozenset[str]) -> Arrays:
     """Samples start to stop of a batch; of_samples: names of what has a part for each."""
-    part = {k: v[start:stop] if k in of_samples and np.ndim(v) else v for k, v in given.items()}
-    ends = np.append(given["input_start"], given["input_spikes"])
+    part = {k: v[start:stop] if k in of_samples and np.ndim(v) else v for k, v in arguments.items()}
+    ends = np.append(arguments["input_start"], arguments["input_spikes"])
     part["input_start"] = part["input_start"] - ends[start]
     return part | {"batch": stop - start, "input_spikes": int(ends[stop] - ends[start])}
 

@@ -71,11 +71,11 @@ def start() -> int:
         count = int(check(cu.cuDeviceGetCount(), "counting devices"))
     if not count:
         raise NoDevice(f"cuda: {_no_device()}; native runs on the CPU")
-    version, own = int(check(cu.cuDriverGetVersion(), "asking for the driver's version")), cu.CUDA_VERSION // 1000
-    if version // 1000 < own:  # it loads nothing that this NVRTC makes
+    version, runtime = int(check(cu.cuDriverGetVersion(), "asking for the driver's version")), cu.CUDA_VERSION // 1000
+    if version // 1000 < runtime:  # it loads nothing that this NVRTC makes
         raise EngineError(
             f"cuda: the NVIDIA driver is for CUDA {version // 1000}.{version % 1000 // 10}, and the engine compiles "
-            f"for CUDA {own}: install driver {DRIVER}, or packages for the driver's CUDA (docs/cuda.md, The first "
+            f"for CUDA {runtime}: install driver {DRIVER}, or packages for the driver's CUDA (docs/cuda.md, The first "
             "run on a GPU); native runs on the CPU"
         )
     return count
@@ -278,9 +278,9 @@ def devices() -> list[str]:
     Raises:
         EngineError: as of `start`.
     """
-    found = []
+    names = []
     for i in range(start()):
         device = CoreDevice(i)
         memory = int(check(cu.cuDeviceTotalMem(i), "asking for memory")) / 2**30
-        found.append(f"{device.name} (sm_{device.arch}, {memory:.0f} GiB)")
-    return found
+        names.append(f"{device.name} (sm_{device.arch}, {memory:.0f} GiB)")
+    return names

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...codegen.cuda import GATHERING, ROUND, ROUND_BLOCKS, RUNAWAY, Source, generate, generate_pieces, place_of
+from ...codegen.cuda import RUNAWAY, Source, generate, generate_pieces, place_of
 from ...errors import EngineError, Refusal, Stopped
 from ...optimisers import is_text
 from ...plan import Plan
@@ -112,8 +112,8 @@ class CudaEngine(InPieces, ProgramEngine):
 
     @classmethod
     def availability(cls) -> Availability:
-        found, missing = visible_devices()
-        return Availability(cls.name, bool(found), ", ".join(found) or missing)
+        names, missing = visible_devices()
+        return Availability(cls.name, bool(names), ", ".join(names) or missing)
 
     @classmethod
     def is_fastest_for(cls, plan: Plan) -> bool:
@@ -136,10 +136,10 @@ class CudaEngine(InPieces, ProgramEngine):
             refuse(plan, cls.name, cls.features)
         except EngineError:
             return False
-        found, missing = visible_devices()
+        names, missing = visible_devices()
         if missing.startswith("cuda: "):
             raise EngineError(missing)
-        return bool(found)
+        return bool(names)
 
     def __init__(
         self,
@@ -201,13 +201,13 @@ class CudaEngine(InPieces, ProgramEngine):
 
     def share_machine(self, number: int, processes: int) -> None:
         """A device of its own for every process, as far as there are so many."""
-        found = max(len(visible_devices()[0]), 1)
-        if processes > found:
-            self.remarks.append(f"{processes} processes share {found} devices of this machine")
-        if self._number is None or self._number == number % found:
+        devices = max(len(visible_devices()[0]), 1)
+        if processes > devices:
+            self.remarks.append(f"{processes} processes share {devices} devices of this machine")
+        if self._number is None or self._number == number % devices:
             return
         self.close()
-        self._number = number % found
+        self._number = number % devices
         self._open(open_device(self._number))
 
     def load(self, events: Any) -> Data:
@@ -220,22 +220,24 @@ class CudaEngine(InPieces, ProgramEngine):
 
     # running
 
-    def execute(self, given: Arrays, training: bool) -> Arrays:
+    def execute(self, arguments: Arrays, training: bool) -> Arrays:
         self._token = None
         kernel = "forwards" if self._around else "trial"  # there is no way back without its halves
-        return self._in_groups(given, self._around, training, lambda part, on: self._run(part, kernel, training, on))
+        return self._in_groups(
+            arguments, self._around, training, lambda part, on: self._run(part, kernel, training, on)
+        )
 
-    def execute_half(self, given: Arrays, kept: Any) -> tuple[Arrays, Any]:
-        if kept is None:
-            out = self._in_groups(given, True, False, lambda part, on: self._run(part, "forwards", False, on))
+    def execute_half(self, arguments: Arrays, saved: Any) -> tuple[Arrays, Any]:
+        if saved is None:
+            out = self._in_groups(arguments, True, False, lambda part, on: self._run(part, "forwards", False, on))
             self._token = [self._groups == 1]
             return out, self._token
-        if kept is not self._token:
+        if saved is not self._token:
             raise EngineError("another run came between forward and backward; run forward again")
         self._token = None
-        if kept[0]:
-            return self._run(given, "backwards", True, False), None
-        return self._in_groups(given, True, True, self._both), None
+        if saved[0]:
+            return self._run(arguments, "backwards", True, False), None
+        return self._in_groups(arguments, True, True, self._both), None
 
     def _both(self, part: Arrays, adding: bool) -> Arrays:
         """A group whose way there has not been kept."""
@@ -247,88 +249,83 @@ class CudaEngine(InPieces, ProgramEngine):
         self._stopping = stopping
 
     def _in_groups(
-        self, given: Arrays, split: bool, training: bool, run: Callable[[Arrays, bool], Arrays]
+        self, arguments: Arrays, split: bool, training: bool, run: Callable[[Arrays, bool], Arrays]
     ) -> Arrays:  # fmt: skip
         """Run a batch in groups that fit; run: (samples of a group, whether gradients go on) -> what it gives."""
-        program, B = self._program(split), given["batch"]
-        size = self.group or (B if self._has_run(program, given) else self._fitting(given, split))
+        program, B = self._program(split), arguments["batch"]
+        size = self.group or (B if self._has_run(program, arguments) else self._fitting(arguments, split))
         while True:
             starts = range(0, B, size)
             self._groups = len(starts)
             try:
                 if size >= B:
-                    return run(given, False)
-                parts = (part_of(given, k, min(k + size, B), program.of_samples) for k in starts)
+                    return run(arguments, False)
+                parts = (part_of(arguments, k, min(k + size, B), program.of_samples) for k in starts)
                 self._resident()
                 with self.gradients.unless_stopped() if training else nullcontext():
                     return joined([run(part, k > 0) for part, k in zip(parts, starts)])
             except OutOfMemory as error:  # something else took memory, or `group` asks for more than there is
                 self._memory.release()
                 program.layouts.clear()
-                size = min(self._fitting(given, split), size - 1, B - 1)
+                size = min(self._fitting(arguments, split), size - 1, B - 1)
                 if self.group or size < 1:
                     raise EngineError(
                         f"{error}; {max(size, 1)} samples fit together: use group={max(size, 1)}"
                     ) from None
 
-    def _has_run(self, program: Program, given: Arrays) -> bool:
+    def _has_run(self, program: Program, arguments: Arrays) -> bool:
         """Whether a whole batch of this size has run, and its memory is still there."""
         rooms = {f"p{i}_room": room for i, room in enumerate(self.room)}
-        return layout_key(program.source, given | rooms) in program.layouts
+        return layout_key(program.source, arguments | rooms) in program.layouts
 
-    def _fitting(self, given: Arrays, split: bool) -> int:
+    def _fitting(self, arguments: Arrays, split: bool) -> int:
         """How many samples fit the device's memory together."""
-        sample, free = bytes_a_sample(self, self._program(split).source, given), self._memory.free_for_work
+        sample, free = bytes_a_sample(self, self._program(split).source, arguments), self._memory.free_for_work
         fits = int(SAFE * free / max(sample, 1))
         if fits < 1:
             raise EngineError(
-                f"cuda: a trial of {given['n_steps']} steps needs {sample / 2**20:.2f} MiB, the device has "
+                f"cuda: a trial of {arguments['n_steps']} steps needs {sample / 2**20:.2f} MiB, the device has "
                 f"{free / 2**20:.2f} MiB; use larger steps, a smaller network, or native"
             )
         return fits
 
-    def _run(self, given: Arrays, kernel: str, training: bool, adding: bool) -> Arrays:
+    def _run(self, arguments: Arrays, kernel: str, training: bool, adding: bool) -> Arrays:
         """Samples that fit together; adding: gradients go on from those of the group before."""
         program = self._program(kernel != "trial")
-        source, launch = program.source, program.module.launch
+        source = program.source
         rooms = [f"p{i}_room" for i in range(len(self.room))]
-        given = given | {"training": training, "n_channels": self.plan.input.size + 1, "adding": adding}
-        given |= self._cut(given) | self._shared(source)
+        arguments = arguments | {"training": training, "n_channels": self.plan.input.size + 1, "adding": adding}
+        arguments |= self._cut(arguments) | self._shared(source)
         self._resident()
-        data = {n: m.address for n, m in self._on_device(*(given[n] for n in self._data)).items()}
+        data = {n: m.address for n, m in self._on_device(*(arguments[n] for n in self._data)).items()}
         while True:
             if self._stopping:
                 raise Stopped
-            given |= zip(rooms, self.room)
-            given |= self._arrivals(given)
-            batch = self._layout(program, given)
-            fields = batch.prepare(data, given)
-            if not source.by_value:
-                fields = np.array([self._memory.value(f"fields of {kernel}", fields).address], np.uint64)
-            if self._halves and kernel != "backwards":  # which has the weights of the way there
-                launch(ROUND, ROUND_BLOCKS, GATHERING, 0, fields)
-            launch(kernel, given["batch"], source.threads, source.shared, fields)
-            for gather, blocks in source.gathers if training else ():
-                launch(gather, blocks, GATHERING, 0, fields)
-            found = batch.report()
-            needed = found.pop("needed")
+            arguments |= zip(rooms, self.room)
+            arguments |= self._arrivals(arguments)
+            batch = self._layout(program, arguments)
+            fields = batch.prepare(data, arguments)
+            rounds = self._halves and kernel != "backwards"  # which has the rows of the way there
+            program.launch(self._memory, kernel, arguments["batch"], fields, gathers=training, rounds=rounds)
+            results = batch.report()
+            needed = results.pop("needed")
             if not needed.any():
                 break
-            self.room = [1 << int(n - 1).bit_length() if n else room for n, room in zip(needed, self.room)]
+            for population in np.flatnonzero(needed):
+                self.grow_room(population, needed[population])
         if self._halves:
-            for c, bits in zip(self.plan.connections, found.pop("largest")):
+            for c, bits in zip(self.plan.connections, results.pop("largest")):
                 half_rows.check_largest(c.weight, int(bits))
-        self._check(found.pop("trouble")[0], given)
-        bad = found.pop("unfinite")
+        self._check(results.pop("trouble")[0], arguments)
+        bad = results.pop("unfinite")
         if training:
             self._gathered(bad)
-        found = {n.removesuffix("_sum"): v for n, v in found.items()}
         rows = self.rows() if kernel == "forwards" else []
-        if given.get("record"):
+        if arguments.get("record"):
             rows += [b.name for b in source.arrays if b.kind == "bits"]
         if rows:
-            found |= batch.rows([b for b in source.arrays if b.name in rows])
-        return found | (self._lists(batch, source, found) if self._exact and given.get("record") else {})
+            results |= batch.rows([b for b in source.arrays if b.name in rows])
+        return results | (self._lists(batch, source, results) if self._exact and arguments.get("record") else {})
 
     def _gathered(self, bad: np.ndarray) -> None:
         """The device has new gradients; bad: (2, connections) where those of weights, or of delays, are not finite."""
@@ -336,27 +333,28 @@ class CudaEngine(InPieces, ProgramEngine):
         self._unfinite = {n: bool(b) for names, flags in zip(both, bad.T.tolist()) for n, b in zip(names, flags)}
         self.gradients.pull()
 
-    def _layout(self, program: Program, given: Arrays) -> BatchLayout:
+    def _layout(self, program: Program, arguments: Arrays) -> BatchLayout:
         """That of batches of this size; where sizes go on changing, those of old ones are dropped."""
-        key, layouts = layout_key(program.source, given), program.layouts
+        key, layouts = layout_key(program.source, arguments), program.layouts
         if key not in layouts:
             if len(layouts) >= LAYOUTS:
                 layouts.clear()
-            layouts[key] = BatchLayout(self, self._memory, program.source, given)
+            layouts[key] = BatchLayout(self, self._memory, program.source, arguments)
         return layouts[key]
 
-    def _check(self, place: np.uint64, given: Arrays) -> None:
+    def _check(self, place: np.uint64, arguments: Arrays) -> None:
         """Raise `EngineError` for dynamics that diverged."""
         if place != NOTHING and self._exact:
             sample, population = divmod(int(place), len(self.plan.populations))
             raise EngineError(
-                f"population {self.plan.populations[population].name!r} diverged in sample {given['numbers'][sample]}: "
+                f"population {self.plan.populations[population].name!r} diverged in "
+                f"sample {arguments['numbers'][sample]}: "
                 f"more than {RUNAWAY} spikes of a neuron in {self.plan.duration / self._exact.steps:g} ms; use smaller "
                 "weights, or an engine on the grid"
             )
         if place != NOTHING:
             sample, step, population, state, neuron = place_of(int(place), self.plan)
-            number = int(given["numbers"][sample])
+            number = int(arguments["numbers"][sample])
             raise diverged(self.plan, self.plan.populations[population], number, step + 1, state, neuron)
 
     # whole recordings
@@ -406,10 +404,10 @@ class CudaEngine(InPieces, ProgramEngine):
                 arguments |= {"target_rows": rows, "target_dt": self.plan.duration / (rows - 1)}
         return arguments | self._arrivals(arguments)
 
-    def _given(self, batch: int) -> Arrays:
+    def _observed_arrays(self, batch: int) -> Arrays:
         """With exact spike times (B, N, K) the spikes of every neuron in ms, in order; infinite behind the last one."""
         if self._exact is None:
-            return super()._given(batch)
+            return super()._observed_arrays(batch)
         given = Arrays()
         for name, spikes in self._observed.items():
             i, size = self.plan.numbers[name], self.plan.population(name).size
@@ -478,16 +476,16 @@ class CudaEngine(InPieces, ProgramEngine):
         size = 12 * steps.size + 8 * offsets.size * (self.plan.input.size + 2)
         return self._memory.has_set((steps, offsets)) or size <= self.device.available // 2
 
-    def _cut(self, given: Arrays) -> Arrays:
+    def _cut(self, arguments: Arrays) -> Arrays:
         """A data set that does not fit: the samples of the batch, to be copied with it."""
         times, _, _ = self._data
-        if self._fits(given[times], given["offsets"]):
+        if self._fits(arguments[times], arguments["offsets"]):
             return {}
-        offsets, samples = given["offsets"], given["samples"]
+        offsets, samples = arguments["offsets"], arguments["samples"]
         numbers, _ = spike_numbers(offsets, samples)
-        own = np.append(given["input_start"], given["input_spikes"])
-        found = {n: given[n][numbers] for n in (times, "channels")}
-        return found | {"offsets": own, "samples": np.arange(len(samples))}
+        offsets_of_batch = np.append(arguments["input_start"], arguments["input_spikes"])
+        spikes = {n: arguments[n][numbers] for n in (times, "channels")}
+        return spikes | {"offsets": offsets_of_batch, "samples": np.arange(len(samples))}
 
     @property
     def _data(self) -> tuple[str, str, str]:
@@ -521,13 +519,13 @@ class CudaEngine(InPieces, ProgramEngine):
         here = [(i, c) for i, c in enumerate(self.plan.connections) if c.windows is None and not c.by_rows]
         if self._exact or not here:
             return {}
-        wanted, found = {b.name for b in source.arrays}, Arrays()
+        wanted, groups = {b.name for b in source.arrays}, Arrays()
         for i, c in here:
             table = None if c.form == "dense" else self.tables.of(c, self.parameters)
             if c.name not in self._grouped or self._grouped[c.name][0] is not table:
                 self._grouped[c.name] = table, groups_of(c, i, table)
-            found |= {n: v for n, v in self._grouped[c.name][1].items() if n in wanted}
-        return found
+            groups |= {n: v for n, v in self._grouped[c.name][1].items() if n in wanted}
+        return groups
 
     def _resident(self) -> None:
         """Weights and all gradients of connections on the device, as the host has written them."""

@@ -66,18 +66,18 @@ class DeviceOptimiser:
         """`Optimiser.square` of all gradients; `gradients`: those that are on the host."""
         for weight in self._shapes:
             self._launch("squares", ParameterStep(weight, {}, {}, *optimiser.bounds_of(weight)), 1, 8 * THREADS)
-        found = {w: float(self._squares(w).read((1,), np.dtype(np.float64))[0]) for w in self._shapes}
-        return found | {name: optimiser.square(name, g) for name, g in gradients.items()}
+        on_device = {w: float(self._squares(w).read((1,), np.dtype(np.float64))[0]) for w in self._shapes}
+        return on_device | {name: optimiser.square(name, g) for name, g in gradients.items()}
 
     def step(self, optimiser: Optimiser, parameters: DeviceArrays, gradients: DeviceArrays) -> None:
         """One step; what the host has written counts."""
-        here = [n for n in optimiser.state if n not in self._shapes]
+        host_names = [n for n in optimiser.state if n not in self._shapes]
         gradients.push()
-        given = {n: gradients[n] for n in here}
-        squares = None if optimiser.clip_norm is None else self.squares(optimiser, given)
+        host_gradients = {n: gradients[n] for n in host_names}
+        squares = None if optimiser.clip_norm is None else self.squares(optimiser, host_gradients)
         record = optimiser.next_step(squares=squares)
-        own = tuple(item for item in record.parameters if item.name not in self._shapes)
-        replace(record, parameters=own).apply(parameters, gradients)
+        on_host = tuple(item for item in record.parameters if item.name not in self._shapes)
+        replace(record, parameters=on_host).apply(parameters, gradients)
         for arrays in (parameters, *self._moments.values()):
             arrays.push()
         for item in record.parameters:
@@ -96,8 +96,8 @@ class DeviceOptimiser:
         """The struct of a weight, and the part of it that changes from step to step."""
         weight, bounds = item.name, (item.lower, item.upper)
         single = [bound is None or np.ndim(bound) == 0 for bound in bounds]
-        kept = all(single)  # arrays may change in place
-        if kept and weight in self._structs and self._structs[weight][0] == bounds:
+        constant = all(single)  # arrays may change in place
+        if constant and weight in self._structs and self._structs[weight][0] == bounds:
             return self._structs[weight][1:]
         places, numbers = [m.address for m in self._places[weight]], list[float]()
         for side, bound, one, open_end in zip(("lower", "upper"), bounds, single, (-np.inf, np.inf)):
@@ -107,7 +107,7 @@ class DeviceOptimiser:
         struct = np.array([*places, *(0 for _ in (*numbers, *self._scalars)), self._sizes[weight]], np.uint64)
         floats = struct[len(places) : -1].view(np.float64)
         floats[: len(numbers)] = numbers
-        if kept:
+        if constant:
             self._structs[weight] = bounds, struct, floats[len(numbers) :]
         return struct, floats[len(numbers) :]
 

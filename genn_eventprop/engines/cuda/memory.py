@@ -91,27 +91,27 @@ class Memory:
             self._forget()
             number = tuple(map(id, key))
             if number not in self._sets:
-                held = dict[str, DeviceMemory]()
+                arrays = dict[str, DeviceMemory]()
                 try:
                     for name, value in make().items():
-                        held[name] = self._piece(value.nbytes)
-                        held[name].write(value, ahead=True)
+                        arrays[name] = self._piece(value.nbytes)
+                        arrays[name].write(value, ahead=True)
                 except BaseException:  # not all of it fits
-                    self._spare += held.values()
+                    self._spare += arrays.values()
                     raise
-                self._sets[number] = [weakref.ref(a) for a in key], held
+                self._sets[number] = [weakref.ref(a) for a in key], arrays
             return self._sets[number][1]
 
     def has_set(self, key: Key) -> bool:
         """Whether a data set is there; what stands at an address now may be another array than before."""
-        found = self._sets.get(tuple(map(id, key)))
-        return found is not None and all(ref() is a for ref, a in zip(found[0], key))
+        entry = self._sets.get(tuple(map(id, key)))
+        return entry is not None and all(ref() is a for ref, a in zip(entry[0], key))
 
     def _forget(self) -> None:
         """Keep some memory of data sets that are gone."""
-        for number, (refs, held) in list(self._sets.items()):
+        for number, (refs, arrays) in list(self._sets.items()):
             if any(ref() is None for ref in refs):
-                self._spare += held.values()
+                self._spare += arrays.values()
                 del self._sets[number]
         self._spare.sort(key=lambda m: m.bytes)
         while len(self._spare) > SPARE:
@@ -132,7 +132,7 @@ class Memory:
         """Give all of it back."""
         with self._lock:
             self._release()
-            sets = [m for _, held in self._sets.values() for m in held.values()]
+            sets = [m for _, arrays in self._sets.values() for m in arrays.values()]
             for memory in (*sets, *self._fixed.values(), *(m for _, m in self._values.values())):
                 memory.free()
             self._fixed, self._values, self._constants, self._sets = {}, {}, {}, {}

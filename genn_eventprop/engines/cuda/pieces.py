@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...codegen.cuda import DATA_SET, GATHERING, of_sample, place_of
+from ...codegen.cuda import DATA_SET, of_sample, place_of
 from ...errors import EngineError
 from ...program.nodes import Buffer
 from ...program.pieces import ROWS, SPIKE_ROWS, Crossing
@@ -47,16 +47,16 @@ class CudaPieces:
         self.buffers = {b.name: replace(b, axes=("batch", *b.axes)) if of_sample(b) else b for b in source.arrays}
         self._of_data = [b for b in source.arrays if b.name in DATA_SET]
         self._rows = [n for n, b in self.buffers.items() if b.role == "host" and ROWS in b.axes]
-        own = {n: b for n, b in self.buffers.items() if b.role not in ("host", "number")}
-        spikes = {n for n, b in own.items() if SPIKE_ROWS in b.axes}
-        results = {n for n, b in own.items() if b.role == "result" and ROWS not in b.axes}
+        allocated = {n: b for n, b in self.buffers.items() if not b.is_input}
+        spikes = {n for n, b in allocated.items() if SPIKE_ROWS in b.axes}
+        results = {n for n, b in allocated.items() if b.role == "result" and ROWS not in b.axes}
         # to the device before a way, and to the host after it
         self._moved = (
             ({*crossing.forward, *crossing.rows} | spikes, {*crossing.forward, *crossing.read} | spikes | results),
             ({*crossing.back, *crossing.read}, {*crossing.back, *crossing.rows}),
         )
         every = set[str]().union(*self._moved[0], *self._moved[1])
-        self._at_host = {n: b for n, b in own.items() if n in every}
+        self._at_host = {n: b for n, b in allocated.items() if n in every}
 
     def shape(self, b: Buffer, arguments: Mapping[str, Any]) -> tuple[int, ...]:
         return piece_shape(self.engine, b, arguments)
@@ -70,35 +70,30 @@ class CudaPieces:
 
     def call(self, arrays: Arrays, arguments: Arrays) -> int:
         program, memory, back = self._program, self._memory, bool(arguments["back"])
-        source, launch, layouts = program.source, program.module.launch, program.layouts
-        given = {"adding": False, "input_spikes": 0, **arguments, "n_channels": self.engine.plan.input.size + 1}
-        given |= self._begin() | {n: self._padded(n, given) for n in self._rows if n in given}
-        key = layout_key(source, given)
+        source, layouts = program.source, program.layouts
+        arguments = {"adding": False, "input_spikes": 0, **arguments, "n_channels": self.engine.plan.input.size + 1}
+        arguments |= self._begin() | {n: self._padded(n, arguments) for n in self._rows if n in arguments}
+        key = layout_key(source, arguments)
         if key not in layouts:
             layouts.clear()
-            layouts[key] = PieceLayout(self.engine, memory, source, given)
+            layouts[key] = PieceLayout(self.engine, memory, source, arguments)
         layout, (up, down) = layouts[key], self._moved[back]
         try:
             layout.write({n: arrays[n] for n in up})
-            fields = layout.prepare(self._data(given), given)
+            fields = layout.prepare(self._data(arguments), arguments)
         except OutOfMemory as error:
             raise EngineError(f"{error}; use shorter pieces of recordings (chunk=)") from None
-        if not source.by_value:
-            fields = np.array([memory.value("fields of a piece", fields).address], np.uint64)
-        launch(source.kernels[back], 1, source.threads, source.shared, fields)
-        for gather, blocks in source.gathers if back else ():
-            launch(gather, blocks, GATHERING, 0, fields)
-        found = layout.report()
-        arrays |= layout.rows([self.buffers[n] for n in down])
-        arrays |= {n.removesuffix("_sum"): v for n, v in found.items() if n.endswith("_sum")}
-        if back and given["first_step"] == 0:
-            self._gathered(found["unfinite"])
-        return self._status(found, arrays)
+        program.launch(memory, source.kernels[back], 1, fields, gathers=back)
+        report = layout.report()
+        arrays |= layout.rows([self.buffers[n] for n in down]) | report
+        if back and arguments["first_step"] == 0:
+            self._gathered(report["unfinite"])
+        return self._status(report, arrays)
 
-    def _status(self, found: Arrays, arrays: Arrays) -> int:
+    def _status(self, report: Arrays, arrays: Arrays) -> int:
         """What `call` returns. `trouble` is the sample, step, state and neuron of a trial that diverged, or in the last
         place the room that a list needs."""
-        needed, place = found["needed"].tolist(), found["trouble"][0]
+        needed, place = report["needed"].tolist(), report["trouble"][0]
         if any(needed):
             population = int(np.argmax(needed))
             arrays["trouble"] = np.array([0, 0, 0, needed[population]])
@@ -110,18 +105,18 @@ class CudaPieces:
         arrays["trouble"] = np.array([0, sample * (plan.n_steps + 1) + step + 1, state, neuron])
         return 1 + population
 
-    def _padded(self, name: str, given: Arrays) -> np.ndarray:
+    def _padded(self, name: str, arguments: Arrays) -> np.ndarray:
         """Rows that the host hands over, of a piece that has perhaps fewer."""
-        value, axis = np.asarray(given[name]), self.buffers[name].axes.index(ROWS)
-        missing = given[ROWS] - value.shape[axis]
+        value, axis = np.asarray(arguments[name]), self.buffers[name].axes.index(ROWS)
+        missing = arguments[ROWS] - value.shape[axis]
         return np.pad(value, [(0, missing if k == axis else 0) for k in range(value.ndim)])
 
-    def _data(self, given: Arrays) -> dict[str, int]:
+    def _data(self, arguments: Arrays) -> dict[str, int]:
         """The input spikes of a piece, and by channel those that it sends, on the device."""
-        steps, channels = given["steps"], given["channels"]
-        sent = steps >= given["first_step"]
+        steps, channels = arguments["steps"], arguments["channels"]
+        sent = steps >= arguments["first_step"]
         ends = np.array([0, np.count_nonzero(sent)])
-        data = {n: given[n] for n in ("steps", "channels", "offsets")}
+        data = {n: arguments[n] for n in ("steps", "channels", "offsets")}
         data |= by_channel(steps[sent], channels[sent], ends, self.engine.plan.input.size)
         data = {b.name: np.ascontiguousarray(data[b.name], self.engine.kind(b)) for b in self._of_data}
         return {n: self._memory.value(f"piece {n}", a).address for n, a in data.items()}

@@ -44,17 +44,17 @@ class Changes:
             u = starts[key][0].astype(np.float64)
             v = slopes[key][0].astype(np.float64) if key in slopes else np.zeros_like(u)
             of, before = (v, v) if j.slope else (u, u + np.diff(edges)[:, None] * v)
-            found = of - np.where(self._begin[j.population], 0, np.roll(before, 1, axis=0))
-            if len(found) > ROOM:
+            jump = of - np.where(self._begin[j.population], 0, np.roll(before, 1, axis=0))
+            if len(jump) > ROOM:
                 raise EngineError(
                     f"currents into {j.population!r} change more than {ROOM} times in a piece of a recording from "
                     f"{edges[0]:g} ms to {edges[-1]:g} ms; use currents with a longer dt"
                 )
-            full = aligned((len(found), padded(found.shape[1])), dtype)
-            full[:, : found.shape[1]] = found
+            full = aligned((len(jump), padded(jump.shape[1])), dtype)
+            full[:, : jump.shape[1]] = jump
             self.weights[f"c{j.connection}_weight"] = full
             times.append(edges[:-1])
-            channels.append(j.first + np.arange(len(found), dtype=np.int32))
+            channels.append(j.first + np.arange(len(jump), dtype=np.int32))
         order = np.argsort(np.concatenate(times), kind="stable")
         self.times, self.channels = np.concatenate(times)[order], np.concatenate(channels)[order]
 
@@ -64,11 +64,11 @@ class Changes:
         following = dict[Jumps, np.ndarray]()
         for j in self._jumps:
             key, edges = (j.population, j.receptor), self.batch.edges[j.population]
-            own = by_jump[j][: len(edges) - 1]
-            following[j] = np.roll(np.where(self._begin[j.population], 0, own), -1, axis=0)
-            found = own - following[j]
+            by_change = by_jump[j][: len(edges) - 1]
+            following[j] = np.roll(np.where(self._begin[j.population], 0, by_change), -1, axis=0)
+            by_drive = by_change - following[j]
             if j.slope:
                 of_u = next(k for k in self._jumps if (k.population, k.receptor, k.slope) == (*key, False))
-                found = found - np.diff(edges)[:, None] * following[of_u]
-            by[j.slope][key] = found[None]
+                by_drive = by_drive - np.diff(edges)[:, None] * following[of_u]
+            by[j.slope][key] = by_drive[None]
         return self.batch.gradients_from_starts(by[False], by[True])

@@ -20,7 +20,6 @@ import numpy as np
 
 from ...codegen.cpp import generate, host_source, padded
 from ...codegen.cpp.context import streams
-from ...codegen.cpp.exact.arguments import series_of_targets
 from ...errors import EngineError, ToolchainError
 from ...losses import LossRecord
 from ...plan import Plan, PopulationRecord
@@ -276,10 +275,10 @@ class NativeEngine(InPieces):
         return NativePieces(plan, self.dtype, self.weight_rows == "float16", self._raise_trouble)
 
     def of_recording(self, number: int, part: BatchShard) -> Arrays:
-        own = ((number + 1) * part.slices - 1) // part.batch - part.first
+        k = ((number + 1) * part.slices - 1) // part.batch - part.first  # the slice that has this recording
         if number == part.samples.start:
             self._slices = aligned((part.last - part.first, self._pieces.gradient.size), self.dtype)
-        return {"slices": self._slices[own : own + 1], "gradient": self._pieces.gradient, "segment": self.plan.n_steps}
+        return {"slices": self._slices[k : k + 1], "gradient": self._pieces.gradient, "segment": self.plan.n_steps}
 
     def collect_recordings(self, out: Arrays, part: BatchShard) -> None:
         self._memory.gradient[...] = self.recording_sums(out, part)[0]
@@ -291,12 +290,14 @@ class NativeEngine(InPieces):
 
     def _of_pieces(self, gradient: np.ndarray) -> np.ndarray:
         """A gradient of the program of pieces, which may have that of changes of currents besides, as of the trial."""
-        found = self.empty_gradient() if len(gradient) != len(self._memory.gradient) else gradient
-        for name, (offset, rows, columns) in self.source.gradients.items() if found is not gradient else ():
+        if len(gradient) == len(self._memory.gradient):
+            return gradient
+        of_trial = self.empty_gradient()
+        for name, (offset, rows, columns) in self.source.gradients.items():
             if name in self._pieces.gradients:
                 first = self._pieces.gradients[name][0]
-                found[offset : offset + rows * columns] = gradient[first : first + rows * columns]
-        return found
+                of_trial[offset : offset + rows * columns] = gradient[first : first + rows * columns]
+        return of_trial
 
     # batches in parts
 
@@ -340,8 +341,8 @@ class NativeEngine(InPieces):
         for k, gradient in enumerate(sums.values()):
             for c in (c for c in self.plan.currents_into if c.trainable and not c.shares):
                 offset, rows, columns = self.source.gradients[c.weight]
-                own = slice(offset, offset + rows * columns)
-                gradient[own] = self._memory.gradient[own] if k == 0 else 0
+                of_weight = slice(offset, offset + rows * columns)
+                gradient[of_weight] = self._memory.gradient[of_weight] if k == 0 else 0
 
     def empty_gradient(self) -> np.ndarray:
         return np.empty_like(self._memory.gradient)
@@ -417,8 +418,6 @@ class NativeEngine(InPieces):
         arguments["slices"] = self._slices
         if self.plan.spike_times == "exact":
             arguments |= {"times": data.times, **self._exact.weights()}
-            for prefix, _ in series_of_targets(self.plan):
-                arguments[f"{prefix}target_rows"] = arguments[f"{prefix}targets"].shape[1]
             return arguments
         return arguments | self._streams_of(data) | ({} if self._carry is None else self._carry.values)
 

@@ -89,12 +89,12 @@ class ExactTables:
         """Time weights of losses in steps `start` ... `stop` - 1, by default in all, which are kept."""
         key = self.steps, start, stop
         if key != self._weights[0]:
-            found = {
+            series = {
                 f"{prefix}weight_series": weight_series(loss, self.plan.duration, self.steps, start, stop)
                 for prefix, loss in prefixed_losses(self.plan)
                 if self.steps and loss.integrates
             }
-            self._weights = key, found
+            self._weights = key, series
         return self._weights[1]
 
     def _place(self, p: PopulationRecord, key: str, name: str, table: np.ndarray) -> None:

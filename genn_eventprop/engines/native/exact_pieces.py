@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...codegen.cpp import padded
-from ...codegen.cpp.exact.arguments import BACK, READ, ROOM, SIZES, STATE, series_of_targets
+from ...codegen.cpp.exact.arguments import BACK, READ, ROOM, SIZES, STATE
 from ...plan import Plan
 from ...plan.changes import ROOM as CHANGES_ROOM
 from ...plan.changes import as_arrivals
@@ -77,14 +77,10 @@ class ExactRunner(RecordingRunner):
         self._tables.refresh(self.engine.parameters)
         return self._tables.steps
 
-    def pieces(self, intervals: int) -> list[Piece]:
-        n, found = self._exact_steps(), []
-        size = max(1, min(math.ceil(self.steps * n / self.plan.n_steps), self._changing(self.plan.duration / n)))
-        for j in range(intervals):
-            for first in range(0, n, size):
-                last = min(first + size, n)
-                found.append(Piece(j * n + first, j * n + last, j, last == n))
-        return found
+    def _interval_and_piece(self) -> tuple[int, int]:
+        n = self._exact_steps()
+        length = min(math.ceil(self.steps * n / self.plan.n_steps), self._steps_of_changes(self.plan.duration / n))
+        return n, max(1, length)
 
     def forecast(self, intervals: int, targets: Mapping[str, int] | None = None) -> Forecast:
         """As of the base; spikes in transit and events of a piece are what `RATE` makes of them."""
@@ -139,8 +135,6 @@ class ExactRunner(RecordingRunner):
         if any(loss.weight.input_tau is not None for loss in plan.losses):
             start, stop = (int(run.data.offsets[run.samples[piece.interval] + i]) for i in (0, 1))
             arguments |= {"heard_times": np.asarray(times[start:stop]), "n_heard": stop - start}
-        for prefix, _ in series_of_targets(plan):
-            arguments[f"{prefix}target_rows"] = arguments[f"{prefix}targets"].shape[1]
         before = piece.interval * n
         arguments |= self._tables.weights(piece.first - before, piece.last - before)
         return arguments | {
@@ -167,7 +161,7 @@ class ExactRunner(RecordingRunner):
         if run.both:
             counts = {b: arrays[b].copy() for _, b in self.engine._counters}
             apart = [f"{prefix}weight_series" for prefix, _ in self.engine._losses]
-            apart += [f"c{j.connection}_weight" for j in self._jumps]  # found again
+            apart += [f"c{j.connection}_weight" for j in self._jumps]  # made again
             run.held[k] = {n: v for n, v in arguments.items() if n not in apart} | OF_INPUT, counts
         if first:
             self._called = arguments
@@ -176,7 +170,7 @@ class ExactRunner(RecordingRunner):
 
     # currents
 
-    def _changing(self, step: float) -> int:
+    def _steps_of_changes(self, step: float) -> int:
         """In how many steps of so many ms currents change as often as there is room for."""
         into = {(c.target, c.source, c.delay) for c in self.plan.currents_into}
         dt = {c.name: c.dt for c in self.plan.currents}
@@ -196,12 +190,11 @@ class ExactRunner(RecordingRunner):
         by_jump = {}
         for j in self._jumps:
             offset, rows, columns = self.program.gradients[j.weight]
-            own = gradient[offset : offset + rows * columns].reshape(rows, columns)
+            of_jump = gradient[offset : offset + rows * columns].reshape(rows, columns)
             size = self.plan.population(j.population).size
-            by_jump[j] = own[:, :size].astype(np.float64)
-            own[...] = 0
-        for name, found in changes.gradients(by_jump).items():
-            self._of_currents[name] = self._of_currents.get(name, 0) + found.astype(np.float64)
+            by_jump[j] = of_jump[:, :size].astype(np.float64)
+            of_jump[...] = 0
+        self._add_to_currents(changes.gradients(by_jump))
 
     def _arrays(self, arguments: Arrays) -> Arrays:
         """Of a call, with those of the one before where they are long enough."""
@@ -211,8 +204,8 @@ class ExactRunner(RecordingRunner):
 
     def _slot(self, run: Run, k: int) -> int:
         """Where piece k runs: a free slot, a new one if `memory` has room for it, or that of the first piece held."""
-        taken = {arguments["slot"] for arguments, _ in run.held.values()}
-        free = [i for i in range(len(self._sizes)) if i not in taken]
+        used = {arguments["slot"] for arguments, _ in run.held.values()}
+        free = [i for i in range(len(self._sizes)) if i not in used]
         if free:
             return free[0]
         if self._room():

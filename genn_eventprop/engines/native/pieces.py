@@ -36,14 +36,14 @@ class NativePieces:
         self.program = Program(source, dtype, 1, sum(p.spiking for p in plan.populations))
 
     def shape(self, b: Buffer, arguments: Mapping[str, Any]) -> tuple[int, ...]:
-        return tuple(a if isinstance(a, int) else int(arguments[a]) for a in b.axes)
+        return b.shape(arguments)
 
     def arrays(self, arguments: Arrays, stored: Arrays) -> Arrays:
         inputs = Arrays()
         if streams(self.plan) and self.plan.spike_times == "grid":
             inputs = inputs_apart(self.plan, *(arguments[n] for n in ("steps", "channels", "offsets")))
-        own = [b for b in self.buffers.values() if b.role not in ("host", "number") and b.name not in arguments]
-        memory = {b.name: stored[b.name] if b.name in stored else self._new(b, arguments) for b in own}
+        written = [b for b in self.buffers.values() if not b.is_input and b.name not in arguments]
+        memory = {b.name: stored[b.name] if b.name in stored else self._new(b, arguments) for b in written}
         return self.program.call.arrays(arguments | inputs, memory)
 
     def _new(self, b: Buffer, arguments: Mapping[str, Any]) -> np.ndarray:

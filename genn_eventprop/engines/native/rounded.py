@@ -44,8 +44,8 @@ class RoundedWeights:
         place = lambda arrays, name: arrays[name].ctypes.data if name in arrays else None  # noqa: E731
         for name in {**self._halves, **self._full}:
             master = self._memory.padded[name]
-            given = (master.ctypes.data, place(self._halves, name), place(self._full, name), master.size)
-            check_largest(name, self._library.host_round(host, *given))
+            places = (master.ctypes.data, place(self._halves, name), place(self._full, name), master.size)
+            check_largest(name, self._library.host_round(host, *places))
 
     @cached_property
     def _library(self) -> Any:

@@ -33,7 +33,7 @@ class Program:
 
     def __init__(self, source: Source, dtype: np.dtype, count: int, populations: int) -> None:
         self.source, self.dtype, self.count, self.populations = source, dtype, count, populations
-        self.call = TrialCall(source, dtype, _shape)
+        self.call = TrialCall(source, dtype, Buffer.shape)
         self._handle: int | None = None
         self._pid, self._inside, self._stopping = 0, False, False
         self._updates: dict[str, ctypes.CDLL] = {}  # text of an optimiser -> its library
@@ -167,10 +167,6 @@ def declare_host(library: ctypes.CDLL) -> ctypes.CDLL:
     library.host_copy_recorded.argtypes = [c.c_void_p, c.c_int, c.c_int64, c.c_void_p, c.c_void_p]
     library.host_copy_recorded.restype = None
     return library
-
-
-def _shape(buffer: Buffer, arguments: Arrays) -> tuple[int, ...]:
-    return tuple([axis if isinstance(axis, int) else arguments[axis] for axis in buffer.axes])
 
 
 class UpdateMemory:
