@@ -25,19 +25,18 @@ def reads_change(body: Iterable[Statement], of: type[sp.Basic] = birth_change) -
 
 
 def loss_functions(
-    moved: Iterable[int], read: Iterable[int], head: str, given: str, body: Callable[[int, bool], str]
+    moved: Iterable[int], read: Iterable[int], head: str, parameters: str, body: Callable[[int, bool], str]
 ) -> str:
     """The functions of the first kind, and of the second, by the numbers of populations.
 
     Args:
-        head: what stands before their names. given: their first arguments. body: (population, read) -> as `changed`.
+        head: what stands before their names. parameters: the first ones, declared. body: (population, read) -> as `changed`.
     """
     text = ""
     for i in moved:
-        text += f"{head} birth_moved_p{i}({given}, const real *moved) {{\n{indent(body(i, False))}}}\n"
+        text += f"{head} birth_moved_p{i}({parameters}, const real *moved) {{\n{indent(body(i, False))}}}\n"
     for i in read:
-        arguments = f"{given}, int32_t neuron, real {BY}"
-        text += f"{head} birth_read_p{i}({arguments}) {{\n{indent(body(i, True))}}}\n"
+        text += f"{head} birth_read_p{i}({parameters}, int32_t neuron, real {BY}) {{\n{indent(body(i, True))}}}\n"
     return text
 
 

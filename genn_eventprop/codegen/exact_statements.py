@@ -1,5 +1,5 @@
-"""What `program` says of a trial with exact spike times, as the targets write it: around own spikes, and where the pass
-backwards begins."""
+"""What `program` says of a trial with exact spike times, as the targets write it: around a neuron's spikes, and where the
+pass backwards begins."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ RATE = name("t", "rate")  # E / gdot
 
 
 def reset(s: Scope) -> dict[sp.Symbol, Set]:
-    """The states behind an own spike, with the statements that make them of those before it."""
+    """The states behind a spike of the neuron, with the statements that make them of those before it."""
     after = [s.each(name("w", "after", x)) for x in s.d.states]
     return {x: Set(x, s.expression(e)) for x, e in zip(after, s.d.events[0].h)}
 
 
 def comes_late(p: PopulationRecord) -> bool:
-    """Whether a spike that is given comes behind all else of its instant, which may have caused it: an arrival that moves its
+    """Whether an observed spike comes behind all else of its instant, which may have caused it: an arrival that moves its
     threshold, another event, the end of a mode that it is none of. Others come first, as a crossing does."""
     d = p.derived
     moved = any(moves_threshold(d, r) for r in d.receptors)
@@ -35,7 +35,7 @@ def comes_late(p: PopulationRecord) -> bool:
 
 
 def jump_back(s: Scope, event: DerivedEvent, kind: str = "real", into: sp.Symbol | None = None) -> list[Statement]:
-    """The jump of lambda at an own event, and gradients of learned parameters, by ``dl_dt`` and ``inv_gdot``.
+    """The jump of lambda at an event of the neuron, and gradients of learned parameters, by ``dl_dt`` and ``inv_gdot``.
 
     Args:
         kind: of the rate E / gdot. into: what E is stored in.
@@ -47,21 +47,21 @@ def jump_back(s: Scope, event: DerivedEvent, kind: str = "real", into: sp.Symbol
 
 
 def pushes(regularise: Regularise | None, parts: Iterable[Readout]) -> list[Statement]:
-    """What is added to lambda at every own spike that was sent."""
+    """What is added to lambda at every spike of the neuron that was sent."""
     return [*(regularise.after() if regularise else []), *(s for part in parts for s in part.after())]
 
 
 def pushed(s: Scope, regularise: Regularise | None, parts: Iterable[Readout]) -> int:
-    """Index of the state whose lambda jumps at own spikes, -1 if there is none."""
+    """Index of the state whose lambda jumps at spikes of the neuron, -1 if there is none."""
     states = {a.target for a in pushes(regularise, parts) if isinstance(a, Add)}
-    assert len(states) <= 1, f"own spikes of {s.p.name} push several states"
+    assert len(states) <= 1, f"spikes of {s.p.name} push several states"
     return s.lam.index(states.pop()) if states else -1
 
 
 def begin_back(
     s: Scope, regularise: Regularise | None, parts: Sequence[Readout], said: Iterable[Readout]
 ) -> tuple[list[Statement], list[Statement]]:
-    """What begins the pass backwards: jumps at own spikes, by the spike counts of the trial; and lambda at T.
+    """What begins the pass backwards: jumps at spikes, by the spike counts of the trial; and lambda at T.
 
     Args:
         said: of the readouts `parts` those whose statements say all.

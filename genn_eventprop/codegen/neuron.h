@@ -160,7 +160,7 @@ struct Neuron {
             }
         }
     }
-    // An own spike in a mode at s; m: P and c there. extra: what lambda has beside P^T mu. jump(lambda): the jump of the model.
+    // A spike of the neuron in a mode at s; m: P and c there. extra: what lambda has beside P^T mu. jump(lambda): the jump of the model.
     template <class Jump, class Learn>
     FUNCTION void undo_spike(int mode, double s, const Propagator<n> &m, const double *before, const double *after, const double *extra, double *mu, Jump jump, Learn learn) const {
         const Propagator<n> behind = HELD ? at(HELD, s) : m;
@@ -175,12 +175,12 @@ struct Neuron {
     // The end of a refractory period at s, where lambda is continuous; returns D, which goes to the spike that began it.
     template <class Learn>
     FUNCTION double undo_end(double s, const double *x, double *mu, Learn learn) const {
-        const Propagator<n> m = at(0, s), held = at(HELD, s);
+        const Propagator<n> m = at(0, s), before = at(HELD, s);
         double lambda[n], D = 0;
         m.to_lambda(mu, lambda);
         for (int i = 0; i < n; ++i) D += lambda[i] * (rate(HELD, i, x) - rate(0, i, x));
-        held.from_lambda(lambda, mu);
-        between(HELD, s, held, x, lambda, 1, learn), between(0, s, m, x, lambda, -1, learn);
+        before.from_lambda(lambda, mu);
+        between(HELD, s, before, x, lambda, 1, learn), between(0, s, m, x, lambda, -1, learn);
         return D;
     }
 };

@@ -122,9 +122,9 @@ def _split_run(vector_loop: list[Statement], run: list[Statement]) -> EventSplit
     cases: tuple[Sequence[Statement], ...] = (whens[0].body,)  # a single condition holds where the test does
     if len(whens) > 1:  # the test says that one of them holds: which one is asked again, after those before it have run
         cases = tuple((_again(s, run[run.index(s) + 1 :]),) for s in whens)
-    made = {s.target for s in before if isinstance(s, Let)}
+    declared = {s.target for s in before if isinstance(s, Let)}
     needs = symbols((*starts, *(s for case in cases for s in case))) | {test}
-    return EventSplit(tuple(before), test, starts, cases, frozenset(made & needs))
+    return EventSplit(tuple(before), test, starts, cases, frozenset(declared & needs))
 
 
 def _again(s: When, later: list[Statement]) -> When:

@@ -7,12 +7,12 @@ from .printer import DOUBLE, expression
 from .statements import constants, indent
 
 
-def weight_struct(s: Scope, name: str, given: str, at: str, dt: str, mark: str = "", more: str = "") -> str:
+def weight_struct(s: Scope, name: str, source: str, at: str, dt: str, mark: str = "", more: str = "") -> str:
     """The struct of the loss that reads a population.
 
     Args:
-        given, at: declaration of what the numbers of the host are in, and what stands before these. dt: ms between knots, "" for
-            none. mark: stands before functions. more: members besides.
+        source: declares the struct of the host's numbers, a parameter. at: what stands before these, such as "args.". dt: ms
+            between knots, "" for none. mark: stands before functions. more: members besides.
     """
     loss, pre = s.plan.loss, s.of_loss
     driven = loss.weight.input_tau is not None
@@ -27,5 +27,5 @@ def weight_struct(s: Scope, name: str, given: str, at: str, dt: str, mark: str =
     body += f"double {', '.join(doubles)};\nint64_t terms;  // coefficients of w\n"
     arguments = "[[maybe_unused]] double t, [[maybe_unused]] double T"
     body += f"{mark}static double w({arguments}) {{ return {expression(loss.weight.expr, DOUBLE, {})}; }}\n"
-    body += f"{mark}static {name} of({given}) {{ return {{{', '.join(doubles.values())}, int64_t({at}{pre}series_size)}}; }}\n"
+    body += f"{mark}static {name} of({source}) {{ return {{{', '.join(doubles.values())}, int64_t({at}{pre}series_size)}}; }}\n"
     return f"struct {name} {{\n{indent(body)}}};\n"

@@ -52,7 +52,7 @@ class _Lists(ctypes.Structure):
     _fields_ = [
         ("dt", ctypes.c_double), ("duration", ctypes.c_double), ("step", ctypes.c_int64), ("steps", ctypes.c_void_p),
         ("channels", ctypes.c_void_p), ("now", ctypes.c_void_p), ("waiting", ctypes.c_int64),
-        ("found", ctypes.c_void_p), ("count", ctypes.c_int64), ("room", ctypes.c_int64),
+        ("recorded", ctypes.c_void_p), ("count", ctypes.c_int64), ("room", ctypes.c_int64),
         ("currents", ctypes.c_void_p), ("first", ctypes.c_int64),
     ]  # fmt: skip
 
@@ -227,7 +227,7 @@ class Stream:
 
     def _now(self) -> Moment:
         prediction = self._library.model_readout_at(self._memory, self._out.ctypes.data)
-        rows = (*self._done, self._found[: self._lists.count])
+        rows = (*self._done, self._recorded[: self._lists.count])
         return Moment(self.step * self.plan.dt, self._out.copy(), prediction, self.plan, rows)
 
     def _hold(self, room: int) -> None:
@@ -238,11 +238,12 @@ class Stream:
         self._lists.steps, self._lists.channels, self._lists.now = (row.ctypes.data for row in wider)
 
     def _empty(self) -> None:
-        """A new list of own spikes; the old one is kept as it is."""
+        """A new list of recorded spikes; moments that were handed out have views of the old one."""
         if self._lists.count:
-            self._done.append(self._found[: self._lists.count])
-        self._found: np.ndarray = np.empty((ROOM + self._neurons, 3), np.int32)
-        self._lists.found, self._lists.room, self._lists.count = self._found.ctypes.data, len(self._found), 0
+            self._done.append(self._recorded[: self._lists.count])
+        self._recorded: np.ndarray = np.empty((ROOM + self._neurons, 3), np.int32)
+        self._lists.recorded, self._lists.room = self._recorded.ctypes.data, len(self._recorded)
+        self._lists.count = 0
 
     def _refused(self, times: np.ndarray, channels: np.ndarray, until: float) -> DataError:
         """Why spikes were refused."""

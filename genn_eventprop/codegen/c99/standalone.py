@@ -72,7 +72,7 @@ def standalone(
     return _File(plan, parameters, dtype, bits).standalone()
 
 
-def stream_source(plan: Plan, made: Standalone) -> str:
+def stream_source(plan: Plan, model: Standalone) -> str:
     """The file followed by a loop over steps, for `deploy/online.py`."""
     sizes = [p.size if p.spiking else 0 for p in plan.populations]
     words = {
@@ -80,7 +80,7 @@ def stream_source(plan: Plan, made: Standalone) -> str:
         "N_CURRENTS": str(sum(c.size for c in plan.currents) if plan.currents_into else 0),
         "N_STEPS": str(plan.n_steps), "WORDS": ", ".join(str((n + 31) // 32) for n in sizes),
     }  # fmt: skip
-    return made.text + skeleton("stream.h", words)
+    return model.text + skeleton("stream.h", words)
 
 
 CURRENTS = Template("""

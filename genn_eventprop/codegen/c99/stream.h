@@ -4,10 +4,10 @@
 typedef struct {
     double dt, duration;       /* ms */
     int64_t step;              /* number of completed steps */
-    int32_t *steps, *channels; /* input spikes of later steps, in the order in which they were given */
+    int32_t *steps, *channels; /* input spikes of later steps, in the order of their calls */
     int *now;                  /* of the same size: the input spikes of one step */
     int64_t waiting;
-    int32_t *found;            /* recorded spikes, as triples (step, population, neuron) */
+    int32_t *recorded;         /* spikes, as triples (step, population, neuron) */
     int64_t count, room;
     const double *currents;    /* of steps from `first` on, their means over the step, $N_CURRENTS a step */
     int64_t first;
@@ -40,7 +40,7 @@ static void stream_note(Stream *s, const Model *m) {
         const uint32_t *row = model_spikes_at(m, p);
         for (int32_t word = 0; word < stream_words[p]; ++word)
             for (uint32_t bits = row[word]; bits; bits &= bits - 1) {
-                int32_t *to = s->found + 3 * s->count++;
+                int32_t *to = s->recorded + 3 * s->count++;
                 to[0] = (int32_t)m->step;
                 to[1] = p;
                 to[2] = 32 * word + lowest(bits);
@@ -48,9 +48,9 @@ static void stream_note(Stream *s, const Model *m) {
     }
 }
 
-/* Takes n spikes until `until` ms, then makes the steps whose spikes are all known by then: step k has those from
- * (k - 1/2) dt on; `currents` has rows for them. FULL: make room for found spikes and go on with n = 0. REFUSED: a spike that is late, after `until`,
- * or of no input; nothing was changed. */
+/* Reads n spikes until `until` ms, then makes the steps whose spikes are all known by then: step k has those from
+ * (k - 1/2) dt on; `currents` has rows for them. FULL: make room for recorded spikes and go on with n = 0. REFUSED: a spike
+ * that is late, after `until`, or of no input; nothing was changed. */
 int stream_advance(Stream *s, void *memory, const double *times, const int64_t *channels, int64_t n, double until) {
     Model *m = memory;
     const int64_t end = until >= s->duration ? $N_STEPS : stream_step(s, until);

@@ -66,13 +66,13 @@ def _source(
 
     spelling = Spelling(element, lambda *_: "", NAMES, comment, buffers)
     run = f"static int run(Trial *t, int64_t sample) {{\n{indent(text(spelling, body))}}}\n"
-    taken = [f"trial.{b.name} = arrays[{i}];" for i, b in enumerate(struct.arrays)]
-    taken += [f"trial.{b.name} = ({TYPES[b.kind]})numbers[{i}];" for i, b in enumerate(struct.doubles)]
-    taken += [f"trial.{n} = integers[{i}];" for i, n in enumerate(struct.integers)]
-    taken += [f"trial.{b.name} = 0;" for b in struct.state]
-    given = "void *const *arrays, const double *numbers, const int64_t *integers"
-    lines = "\n".join(["Trial trial;", "(void)numbers;", *taken, "return trial;"])
-    take = f"static Trial trial_of({given}) {{\n{indent(lines)}}}\n"
+    assignments = [f"trial.{b.name} = arrays[{i}];" for i, b in enumerate(struct.arrays)]
+    assignments += [f"trial.{b.name} = ({TYPES[b.kind]})numbers[{i}];" for i, b in enumerate(struct.doubles)]
+    assignments += [f"trial.{n} = integers[{i}];" for i, n in enumerate(struct.integers)]
+    assignments += [f"trial.{b.name} = 0;" for b in struct.state]
+    parameters = "void *const *arrays, const double *numbers, const int64_t *integers"
+    lines = "\n".join(["Trial trial;", "(void)numbers;", *assignments, "return trial;"])
+    take = f"static Trial trial_of({parameters}) {{\n{indent(lines)}}}\n"
     head = [equations(plan, "/*", " */"), f"typedef {C_REAL[dtype]} real;\n", runtime(), shared("stochastic.h", INLINE)]
     functions = [struct.struct(), run, take, skeleton("run.h")]
     return Source("\n".join([*head, *functions]), trial, struct.arrays, struct.doubles, struct.integers)

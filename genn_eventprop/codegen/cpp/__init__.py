@@ -78,12 +78,12 @@ def host_source() -> str:
 class _Trial:
     """Text of one kind of trial, and of what surrounds it.
 
-    given: what the host hands over. body: types, memory and the passes, between `outer` and `batch.hpp`. compare, others:
+    arguments: what the host hands over. body: types, memory and the passes, between `outer` and `batch.hpp`. compare, others:
     the main loss and auxiliary ones. silent: whether outputs without a spike have no readout. keep: hands spikes over to
     the host. includes: files that only some trials need. moved, running: of pieces, see `grid/pieces.py`.
     """
 
-    given: Layout
+    arguments: Layout
     body: list[str]
     compare: str
     others: str
@@ -117,11 +117,19 @@ def _source(ctx: Context, trial: _Trial) -> Source:
     head += [half(), read("half_rows.hpp")] if ctx.halves else []
     functions = phi1_in_double() + read("functions.hpp") if uses_functions(plan) else ""
     after = outer_loss(ctx, trial.compare, trial.others, trial.silent, trial.running)
-    parts = [*head, *trial.includes, functions, "namespace {\n", sizes(ctx), args(trial.given, trial.moved), outer(ctx)]
+    parts = [
+        *head,
+        *trial.includes,
+        functions,
+        "namespace {\n",
+        sizes(ctx),
+        args(trial.arguments, trial.moved),
+        outer(ctx),
+    ]
     parts += [*trial.body, "}  // namespace\n", read("batch.hpp"), after, trial.keep, "}  // namespace\n"]
-    text, given = "\n".join(part for part in parts if part), trial.given
+    text, order = "\n".join(part for part in parts if part), trial.arguments
     return Source(
-        text, given.arrays, given.doubles, given.integers, ctx.gradients, ctx.gradient_size, ctx.split, ctx.halves
+        text, order.arrays, order.doubles, order.integers, ctx.gradients, ctx.gradient_size, ctx.split, ctx.halves
     )
 
 
@@ -169,7 +177,7 @@ def _exact(ctx: Context) -> _Trial:
     trial += [*_outside(read("exact/trial.hpp")), *piece, passes(program)]
     described = program.models() if isinstance(program, GeneralProgram) else models(ctx, program)
     return _Trial(
-        given=program.memory,
+        arguments=program.memory,
         body=[program.time_weights(), *births, *library, described, work(ctx, program), *trial],
         compare="" if ctx.split or plan.loss.readout == "voltage" else program.compare(),
         others=program.auxiliary() + ("leave_interval(args, work, sample);\n" if ctx.pieces else ""), silent=program.readout.spikes, keep=keep(ctx),
@@ -192,7 +200,7 @@ def _on_grid(ctx: Context, grid: Grid) -> _Trial:
         if not ctx.pieces
     ]
     return _Trial(
-        given=grid.memory, body=[memory, *(voltage if plan.loss.readout == "voltage" else []), *passes],
+        arguments=grid.memory, body=[memory, *(voltage if plan.loss.readout == "voltage" else []), *passes],
         compare=grid.compare(), others=grid.auxiliary(), silent=grid.trial.readout.spikes,
         keep=keep_spikes(calls) + grid.locate, **grid.more(),
         includes=[read(f"{file}.hpp") for file in files],

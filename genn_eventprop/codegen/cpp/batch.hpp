@@ -8,26 +8,26 @@ constexpr int NO_MEMORY = -1;  // stands in place of the population
 struct Engine {
     Host& host;
     Work* const work;  // one per thread
-    Work* kept = nullptr;  // one per sample, between the two halves of a batch
-    int64_t n_kept = 0;
+    Work* trials = nullptr;  // one per sample: what the forward half of a batch leaves to the backward half
+    int64_t n_trials = 0;
     Buffer<Work*> slots;  // of pieces of a recording
     int64_t n_slots = 0;
     Trouble trouble;
     explicit Engine(Host& h) : host(h), work(new Work[size_t(h.threads)]) {}
     ~Engine() {
         for (int64_t i = 0; i < n_slots; ++i) delete slots[i];
-        delete[] work, delete[] kept;
+        delete[] work, delete[] trials;
     }
     Work& slot(int64_t number) {
         for (; n_slots <= number; ++n_slots) slots.reserve(n_slots + 1), slots[n_slots] = new Work;
         return *slots[number];
     }
     void keep(int64_t samples) {
-        if (samples <= n_kept) return;
-        delete[] kept;
-        kept = nullptr, n_kept = 0;
-        kept = new Work[size_t(samples)];
-        n_kept = samples;
+        if (samples <= n_trials) return;
+        delete[] trials;
+        trials = nullptr, n_trials = 0;
+        trials = new Work[size_t(samples)];
+        n_trials = samples;
     }
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
@@ -43,14 +43,14 @@ void locate(const Args& args, Work& work, Trouble& trouble);
 void outer_loss(const Args& args, Work& work, int64_t sample);
 
 constexpr int OVER = -1;  // what a batch returns that nobody wanted to its end
-constexpr int64_t SPIKES = 3;  // a call that only hands over the spikes of the kept trials
+constexpr int64_t SPIKES = 3;  // a call that only hands over the spikes of the trials that a forward half has left
 
 int run_batch(Engine& engine, const Args& args) {
     if (args.half == FORWARDS && !PIECES) engine.keep(args.batch);
     if (args.record && !engine.host.start_records(engine.host, args.batch)) return 1;
     if (args.half == SPIKES) {
         for (int64_t sample = 0; sample < args.batch; ++sample)
-            if (!keep_spikes(engine.host, args, engine.kept[sample], sample)) return 1;
+            if (!keep_spikes(engine.host, args, engine.trials[sample], sample)) return 1;
         return 0;
     }
     Buffer<Trouble> troubles;  // one per slice
@@ -64,7 +64,7 @@ int run_batch(Engine& engine, const Args& args) {
             const int64_t begin = start(slice) - start(0), end = start(slice + 1) - start(0);
             if (args.half != BACKWARDS) args.guarded[slice] = 0;
             for (int64_t sample = begin; sample < end; ++sample) {
-                Work& work = PIECES ? engine.slot(args.slot) : args.half == WHOLE ? engine.work[size_t(thread)] : engine.kept[sample];
+                Work& work = PIECES ? engine.slot(args.slot) : args.half == WHOLE ? engine.work[size_t(thread)] : engine.trials[sample];
                 if (args.half != BACKWARDS) {
                     work.prepare(args);
                     work.guarded = 0;
@@ -77,17 +77,17 @@ int run_batch(Engine& engine, const Args& args) {
                     if (args.record && !keep_spikes(engine.host, args, work, sample)) throw std::bad_alloc();
                 }
                 const bool back = args.training && args.half != FORWARDS;
-                // a kept trial runs backwards in the memory of the thread, which is in its cache
-                Work& own = PIECES ? work : engine.work[size_t(thread)];
-                if (back) own.prepare_back(args);
-                if (args.half == BACKWARDS && !PIECES) work.trade(own);
+                // the trial of a forward half runs backwards in the memory of the thread, which is in its cache; its states are traded in and back
+                Work& near = PIECES ? work : engine.work[size_t(thread)];
+                if (back) near.prepare_back(args);
+                if (args.half == BACKWARDS && !PIECES) work.trade(near);
                 outer_loss(args, work, sample);
                 try {
                     if (back) backward(args, work, sample, args.slices + slice * GRADIENT_SIZE, sample == begin && !PIECES);
                 } catch (const Trouble& trouble) {  // of Taylor series
                     troubles[slice] = trouble, troubles[slice].sample = sample;
                 }
-                if (args.half == BACKWARDS && !PIECES) work.trade(own);
+                if (args.half == BACKWARDS && !PIECES) work.trade(near);
                 if (troubles[slice].population) return;
             }
         } catch (const std::bad_alloc&) {

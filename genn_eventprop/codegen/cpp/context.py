@@ -92,7 +92,7 @@ def ends(plan: Plan) -> list[str]:
 class Context:
     """A plan, and what its generators look up in it.
 
-    split: dL/d(readout) is given in a call of its own, and gradients of input times are taken; see `engines/contract/split.py`.
+    split: the way back is a call of its own, which gets dL/d(readout) and returns gradients of input times; see `engines/contract/split.py`.
     carry: trials may go on from the end of others; see `engines/contract/state.py`. halves: rows of weights are float16.
     pieces: a call runs a piece of a recording one way, see `grid/pieces.py`.
     gradients: parameter -> (offset, rows, padded columns) in the flat gradient of `gradient_size` numbers.
@@ -137,7 +137,7 @@ class Context:
 
     @property
     def out(self) -> str:
-        """Prefix of what is kept of the population that the main loss reads."""
+        """Prefix of the arrays of a trial (role `w`) of the population that the main loss reads."""
         return f"{self.p(self.plan.output.name)}_w_"
 
     def of_weights(self, c: ConnectionRecord) -> str:

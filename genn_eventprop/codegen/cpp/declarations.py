@@ -28,25 +28,29 @@ def sizes(ctx: Context) -> str:
 
 def _offsets(ctx: Context) -> list[tuple[str, int, str]]:
     """(buffer of a gradient, its offset, the parameter)."""
-    found = []
+    gradients = []
     for i, c in enumerate(ctx.plan.connections):
-        found += [(f"c{i}_gradient", c.weight)] if c.trainable else []
-        found += [(f"c{i}_delay_gradient", c.delays_name)] if c.learns_delays else []
+        gradients += [(f"c{i}_gradient", c.weight)] if c.trainable else []
+        gradients += [(f"c{i}_delay_gradient", c.delays_name)] if c.learns_delays else []
     for i, p in enumerate(ctx.plan.populations):
-        found += [(f"p{i}_G_{n}", f"{p.name}.{n}") for n in p.trainable]
-    return [(name, ctx.gradients[of][0], of) for name, of in found]
+        gradients += [(f"p{i}_G_{n}", f"{p.name}.{n}") for n in p.trainable]
+    return [(name, ctx.gradients[of][0], of) for name, of in gradients]
 
 
-def args(given: Layout, moved: Sequence[str] = ()) -> str:
-    """The struct of what the host hands over or takes back, and how it is filled; moved: more lines that do it."""
+def args(arguments: Layout, moved: Sequence[str] = ()) -> str:
+    """The struct `Args` of what the host hands over or takes back, and `unpack`, which fills it.
+
+    Args:
+        moved: more lines of `unpack`: arrays of a piece of a recording, moved so that steps of the trial index them.
+    """
     const = {"number": "const ", "host": "const "}
-    types = {b.name: f"{const.get(b.role, '')}{TYPES[b.kind]}*" for b in given.arrays}
+    types = {b.name: f"{const.get(b.role, '')}{TYPES[b.kind]}*" for b in arguments.arrays}
     fields = ["Host* host;", *(f"{t} {n};" for n, t in types.items())]
-    fields += [f"double {b.name};" for b in given.doubles] + [f"int64_t {n};" for n in given.integers]
-    fields += [] if "slot" in given.integers else ["static constexpr int64_t slot = 0;"]
+    fields += [f"double {b.name};" for b in arguments.doubles] + [f"int64_t {n};" for n in arguments.integers]
+    fields += [] if "slot" in arguments.integers else ["static constexpr int64_t slot = 0;"]
     read = [f"args.{n} = static_cast<{t}>(arrays[{i}]);" for i, (n, t) in enumerate(types.items())]
-    read += [f"args.{b.name} = numbers[{i}];" for i, b in enumerate(given.doubles)]
-    read += [f"args.{n} = integers[{i}];" for i, n in enumerate(given.integers)]
+    read += [f"args.{b.name} = numbers[{i}];" for i, b in enumerate(arguments.doubles)]
+    read += [f"args.{n} = integers[{i}];" for i, n in enumerate(arguments.integers)]
     body = indent("\n".join(["Args args;", *read, *moved, "return args;"]))
     head = "inline Args unpack(void* const* arrays, const double* numbers, const int64_t* integers)"
     return "struct Args {\n" + indent("\n".join(fields)) + f"}};\n\n{head} {{\n{body}}}\n"

@@ -3,11 +3,11 @@
 namespace {
 
 // Axonal: sources whose spikes are on their way stand in a row of their own for each of the next steps, filled from its
-// end, so that the last one sent is taken first.
+// end, so that the last one sent is read first.
 struct Arrivals {
     Buffer<int32_t> source, count;
     int64_t live = 0, width = 16;
-    const int32_t* taken = nullptr;
+    const int32_t* due = nullptr;
     void begin(int64_t ahead) {
         live = ahead + 1;
         count.zero(live);
@@ -22,10 +22,10 @@ struct Arrivals {
             source[(at + 1) * width - ++count[at]] = index[r];
         }
     }
-    // The sources whose spikes arrive at `step` are `taken`; returns how many.
+    // The sources whose spikes arrive at `step` are `due`; returns how many.
     int64_t take(int64_t step) {
         const int64_t at = step % live, n = count[at];
-        taken = source + (at + 1) * width - n;
+        due = source + (at + 1) * width - n;
         count[at] = 0;
         return n;
     }
@@ -57,15 +57,15 @@ inline void dot_axonal(scalar* __restrict out, const scalar* __restrict weight, 
 
 // Turns steps of spikes into steps of arrivals, and forgets those that never arrive.
 inline void delay_by_source(BySource& by, const int32_t* delay, int64_t sources, int64_t n_steps) {
-    int32_t kept = 0, from = by.begin[0];
+    int32_t arrivals = 0, from = by.begin[0];
     for (int64_t m = 0; m < sources; ++m) {
         const int32_t end = by.begin[m + 1];
-        by.begin[m] = kept;
+        by.begin[m] = arrivals;
         for (int32_t k = from; k < end; ++k)
-            if (const int64_t at = int64_t(by.steps[k]) + delay[m]; at < n_steps) by.steps[kept++] = int32_t(at);
+            if (const int64_t at = int64_t(by.steps[k]) + delay[m]; at < n_steps) by.steps[arrivals++] = int32_t(at);
         from = end;
     }
-    by.begin[sources] = kept;
+    by.begin[sources] = arrivals;
 }
 
 // dL/d(axonal delay) of source m += its weights . the sum of the rows of D at its arrivals.
@@ -115,7 +115,7 @@ inline void gather_row(scalar* __restrict out, const Window<N>& window, const in
     for (int n = 0; n < N; n += LANES) store(out + n, window.seen(offset + n));
 }
 
-// sum[n] += what the window has at offset[n], which is kept in `out` unless that is null.
+// sum[n] += what the window has at offset[n], which is written to `out` too unless that is null.
 template <int N>
 inline void gather_and_add(scalar* __restrict sum, scalar* __restrict out, const Window<N>& window,
                            const int32_t* __restrict offset) {
@@ -240,10 +240,10 @@ inline void add_by_turns(scalar* __restrict acc, const scalar* __restrict base, 
     }
 }
 
-// dL/dw of source m (+)= the rows of `along` at its spikes, every number read at its arrival; spikes: by their own steps. A
+// dL/dw of source m (+)= the rows of `dot_e` (lambda . e of every target and step) at its spikes, every number read at its arrival; spikes: by their own steps. A
 // block of targets after the other, whose rows stay in the caches. `first` overwrites.
 template <int N>
-inline void gather_dendritic(scalar* __restrict grad, const scalar* __restrict along, Buffer<scalar>& space,
+inline void gather_dendritic(scalar* __restrict grad, const scalar* __restrict dot_e, Buffer<scalar>& space,
                              Buffer<scalar>& waiting, const int32_t* __restrict delay, BySource& spikes, int64_t sources,
                              int64_t n_steps, int64_t ahead, bool first) {
     constexpr int B = N % 32 ? 16 : 32;
@@ -251,7 +251,7 @@ inline void gather_dendritic(scalar* __restrict grad, const scalar* __restrict a
     space.reserve(count * B);
     for (int n = 0; n < N; n += B) {
         for (int v = 0; v < B; v += LANES)
-            shift_by_delay(space + last * B + v, -B, along + last * N + n + v, -N, delay + n + v, count, ahead, waiting);
+            shift_by_delay(space + last * B + v, -B, dot_e + last * N + n + v, -N, delay + n + v, count, ahead, waiting);
         for (int64_t m = 0; m < sources; ++m) {
             const int64_t from = spikes.begin[m];
             scalar* const to = grad + m * N + n;

@@ -33,9 +33,9 @@ static double share_of_arrivals(const Args& args, [[maybe_unused]] int64_t sampl
 def outer(ctx: Context) -> str:
     """A struct `Loss_p<i>` for every loss that compares V at single times; on the grid the main one alone has it."""
     losses = [("", ctx.plan.loss), *(auxiliary(ctx.plan) if ctx.exact else [])]
-    found = [_pointwise(ctx, prefix, loss) for prefix, loss in losses if loss.readout == "voltage"]
+    structs = [_pointwise(ctx, prefix, loss) for prefix, loss in losses if loss.readout == "voltage"]
     main = [] if ctx.exact else [f"typedef Loss_{ctx.p(ctx.plan.output.name)} MainLoss;\n"]
-    return "\n".join([read("target.hpp"), *found, *main]) if found else ""
+    return "\n".join([read("target.hpp"), *structs, *main]) if structs else ""
 
 
 def _function(name: str, expr: object, constants: dict[str, str]) -> str:
@@ -44,29 +44,29 @@ def _function(name: str, expr: object, constants: dict[str, str]) -> str:
 
 
 def _pointwise(ctx: Context, prefix: str, loss: LossRecord) -> str:
-    labels, own, p = loss.compares == "labels", f"args.{prefix}", ctx.p(loss.output)
-    target, faster = f"return {{{own}labels[sample], nullptr, nullptr, part}};", "1.0"
+    labels, of_loss, p = loss.compares == "labels", f"args.{prefix}", ctx.p(loss.output)
+    target, faster = f"return {{{of_loss}labels[sample], nullptr, nullptr, part}};", "1.0"
     if labels:
         faster = "fmax(1.0, fabs(double(score_slope_at(v, args))))"
     else:
         target = f"""\
-const double* low = {own}targets + (sample * rows(args) + step) * N;
+const double* low = {of_loss}targets + (sample * rows(args) + step) * N;
 return {{0, low, step + 1 < rows(args) ? low + N : low, part}};"""
-    of_arrivals, share = "target_of(args, sample, step, 0)", f"{own}sample_weight[sample]"
+    of_arrivals, share = "target_of(args, sample, step, 0)", f"{of_loss}sample_weight[sample]"
     if ctx.trial and f"{prefix}{OF_ARRIVALS}sample_weight" in ctx.trial.buffers:  # they may be in a later interval
-        row, share = f"{own}{OF_ARRIVALS}targets + step * N", f"{own}{OF_ARRIVALS}sample_weight[step]"
+        row, share = f"{of_loss}{OF_ARRIVALS}targets + step * N", f"{of_loss}{OF_ARRIVALS}sample_weight[step]"
         of_arrivals = (
-            f"{{{own}{OF_ARRIVALS}labels[step], nullptr, nullptr, 0}}" if labels else f"{{0, {row}, {row}, 0}}"
+            f"{{{of_loss}{OF_ARRIVALS}labels[step], nullptr, nullptr, 0}}" if labels else f"{{0, {row}, {row}, 0}}"
         )
-    rows = f"{own}target_rows" if ctx.exact and not labels else "args.n_steps + 1"
-    constants = {"T": "args.duration"} | {c: f"{own}loss_{c}" for c in loss.constants}
+    rows = f"{of_loss}target_rows" if ctx.exact and not labels else "args.n_steps + 1"
+    constants = {"T": "args.duration"} | {c: f"{of_loss}loss_{c}" for c in loss.constants}
     functions = zip(("score", "term", "score_slope", "term_slope"), (*loss.expressions, *loss.derivatives))
     body = f"""\
 static constexpr int N = N_{p}, NP = NP_{p};
-static double share(const Args& args, int64_t sample) {{ return {own}sample_weight[sample]; }}
+static double share(const Args& args, int64_t sample) {{ return {of_loss}sample_weight[sample]; }}
 static int64_t rows(const Args& args) {{ return {rows}; }}  // of a series of targets
 static bool has_target([[maybe_unused]] const Args& args, [[maybe_unused]] int64_t sample) {{
-    return {f"{own}labels[sample] >= 0" if labels else "true"};
+    return {f"{of_loss}labels[sample] >= 0" if labels else "true"};
 }}
 static Target target_of(const Args& args, int64_t sample, [[maybe_unused]] int64_t step, scalar part) {{
 {indent(target)}}}

@@ -138,9 +138,9 @@ inline int first_diverged(const scalar* x) {
 // Whether any of N numbers is not 0.
 template <int N>
 inline bool any(const scalar* x) {
-    bool found = false;
-    INDEPENDENT for (int n = 0; n < N; ++n) found |= x[n] != 0;
-    return found;
+    bool nonzero = false;
+    INDEPENDENT for (int n = 0; n < N; ++n) nonzero |= x[n] != 0;
+    return nonzero;
 }
 
 // One bit per lane, set where the lane is >= 0.

@@ -149,8 +149,8 @@ struct Windows {
     void dot(scalar* __restrict out, const int32_t* __restrict index, int64_t n, const scalar* __restrict row) const {
         blocks(index, n, [&](const Places& p, int32_t first, int64_t r, int64_t count) {
             for (int64_t i = r; i < r + count; ++i) {
-                const scalar* own = weight + int64_t(index[i] - first) * WIDTH * GROUPS;
-                out[i] += Channels::template dot<P>(own, p.weight, row, p.target, p.count);
+                const scalar* of_source = weight + int64_t(index[i] - first) * WIDTH * GROUPS;
+                out[i] += Channels::template dot<P>(of_source, p.weight, row, p.target, p.count);
             }
         });
     }

@@ -13,13 +13,13 @@ CUDA = Dialect("cuda", literal="(scalar){}")
 _SQUARES = """\
 extern "C" __global__ void __launch_bounds__({threads}) squares(const __grid_constant__ Update u_) {{
     extern __shared__ double shared_memory[];
-    double own = 0;
+    double sum = 0;
     for (int64_t i = threadIdx.x; i < u_.f_n; i += {threads}) {{
         const scalar low_ = u_.f_lower ? u_.f_lower[i] : (scalar)u_.f_low;
         const scalar high_ = u_.f_upper ? u_.f_upper[i] : (scalar)u_.f_high;
-        if (low_ != high_) own += (double)u_.f_g[i] * (double)u_.f_g[i];
+        if (low_ != high_) sum += (double)u_.f_g[i] * (double)u_.f_g[i];
     }}
-    shared_memory[threadIdx.x] = own;
+    shared_memory[threadIdx.x] = sum;
     for (int half = {threads} / 2; half > 0; half /= 2) {{
         __syncthreads();
         if (threadIdx.x < half) shared_memory[threadIdx.x] += shared_memory[threadIdx.x + half];

@@ -34,7 +34,7 @@ def is_gathered(c: ConnectionRecord) -> bool:
 
 def source_of(plan: Plan, c: ConnectionRecord) -> str:
     """The GeNN population that a connection begins at, one of several inputs for example."""
-    return next((name for name, own in plan.input.parts if own == c.channels), c.source)
+    return next((name for name, channels in plan.input.parts if channels == c.channels), c.source)
 
 
 def _read(plan: Plan, source: str) -> bool:
@@ -62,7 +62,7 @@ def size_variable(c: ConnectionRecord) -> str:
     return f"dL_size_{c.name}"
 
 
-def kept(row: str) -> str:
+def window_array(row: str) -> str:
     """Array of a population: D of the last `window` steps, for delays that are learned."""
     return f"{row}_kept"
 
@@ -79,18 +79,18 @@ def check_update(c: ConnectionRecord) -> str:
 
 def of_target(plan: Plan, population: str) -> list[Declared]:
     """What a target has of gradients."""
-    found = []
+    declarations = []
     for i, c in ((i, c) for i, c in enumerate(plan.connections) if c.target == population and is_gathered(c)):
         axes = places(i, c)
         if c.trainable:
-            found.append(Declared(gradient_array(c), "array", "scalar", axes))
+            declarations.append(Declared(gradient_array(c), "array", "scalar", axes))
         if c.learns_delays:
-            found.append(Declared(delay_array(c), "array", "scalar", axes))
+            declarations.append(Declared(delay_array(c), "array", "scalar", axes))
         if c.form != "dense":
-            found += [Declared(n, "array", "int", axes) for n in ends_arrays(c)]
+            declarations += [Declared(n, "array", "int", axes) for n in ends_arrays(c)]
         elif c.trainable:
-            found.append(Declared(size_variable(c), "shared", "scalar"))
-    return found
+            declarations.append(Declared(size_variable(c), "shared", "scalar"))
+    return declarations
 
 
 def of_source(plan: Plan, population: str, size: int) -> list[Declared]:
@@ -120,15 +120,15 @@ def updates(
     names |= {"delay_gradient": delay_array(c)} if c.learns_delays else {}
     sums = tuple((n, "scalar", c.target, a) for n, a in names.items())
     zero = "".join(f"{n}[{PLACE}] = 0.0;\n" for n in names)
-    found = {
+    updates_of = {
         f"zero_{c.name}": UpdateText("zero", c.name, zero, weight, sums),
         f"gather_{c.name}": _gather(plan, c, steps, room, late, weight, sums),
     }
     if c.trainable and c.form == "dense":
         size = ("size", "scalar", "READ_WRITE", c.target, size_variable(c))
         total = ("total", "scalar", "REDUCE_NEURON_SUM")
-        found[check_update(c)] = UpdateText("check", c.target, _check(c), (size,), sums[:1], vars=(total,))
-    return found
+        updates_of[check_update(c)] = UpdateText("check", c.target, _check(c), (size,), sums[:1], vars=(total,))
+    return updates_of
 
 
 def _check(c: ConnectionRecord) -> str:
@@ -172,8 +172,8 @@ int e = window_last[b * {M} + pre];
     arrays = [(n, "int", source_of(plan, c), a) for n, a in names.items()]
     arrays += [(n, "int", c.target, a) for n, a in zip(("source_of", "target_of"), ends)] if table else []
     arrays += [("rows", "scalar", c.target, f"w_along_{c.receptor}")] if c.trainable else []
-    arrays += [(f"D{k}", "scalar", c.target, kept(row)) for k, (_, row) in zip(number, late)]
+    arrays += [(f"D{k}", "scalar", c.target, window_array(row)) for k, (_, row) in zip(number, late)]
     refs = (*weight, *((("delay", "int", "READ_ONLY", c.name, "delay"),) if c.delays else ()))
-    given = {"window": "window", "examples": "batch", **({} if from_input else {"capacity": room})}
-    params = tuple((n, "int") for n in given)
-    return UpdateText("gather", c.name, code, refs, (*arrays, *sums), params, given=given)
+    host_buffers = {"window": "window", "examples": "batch", **({} if from_input else {"capacity": room})}
+    params = tuple((n, "int") for n in host_buffers)
+    return UpdateText("gather", c.name, code, refs, (*arrays, *sums), params, host_buffers=host_buffers)

@@ -25,18 +25,25 @@ PIECES = ("begin", "early", "advance", "begin_back", "leave", "undo", "retreat",
 
 
 class Population:
-    """One population of a trial. rows: names of buffers that its synapses read at the step of an arrival; kept: of these
-    what gradients of delays need."""
+    """One population of a trial.
+
+    Args:
+        arrays, inputs: see `Names`. rows: names of buffers that its synapses read at the step of an arrival. delay_rows: of
+            these what gradients of delays need.
+    """
 
     def __init__(
-        self, trial: Trial, i: int, arrays: set[str], inputs: set[str], rows: set[str], kept: set[str]
+        self, trial: Trial, i: int, arrays: set[str], inputs: set[str], rows: set[str], delay_rows: set[str]
     ) -> None:
         self.plan, self.trial, self.s = trial.plan, trial, trial.scopes[i]
         self.p: PopulationRecord = self.s.p
         self.training = self.s.adjoint
         self.names = Names(self.s, arrays, inputs, rows)
-        own = (*gather.of_target(self.plan, self.p.name), *gather.of_source(self.plan, self.p.name, self.p.size))
-        for d in (*FIXED, *(own if self.training else ())):
+        of_gradients = (
+            *gather.of_target(self.plan, self.p.name),
+            *gather.of_source(self.plan, self.p.name, self.p.size),
+        )
+        for d in (*FIXED, *(of_gradients if self.training else ())):
             self.names.add(d)
         self.names.length("n_steps")
         lists = (
@@ -44,15 +51,17 @@ class Population:
             trial.retreat, trial.end_back,
         )  # fmt: skip
         self.kernels = {piece: _kernel(i, operations) for piece, operations in zip(PIECES, lists)}
-        shown = [b for b in trial.buffers.values() if b.name in rows & self._own()]
-        self.rows = [self.names.declared(b).name for b in shown]
-        self.kept = [self.names.called(b) for b in shown if b.name in kept]
+        read_rows = [b for b in trial.buffers.values() if b.name in rows & self.buffers]
+        self.rows = [self.names.declared(b).name for b in read_rows]
+        self.delay_rows = [self.names.called(b) for b in read_rows if b.name in delay_rows]
         self.listed = bool(self.p.derived.events) and self.training
         dropped = self.p.dropout > 0 and self.p.dropped_reset
         self.only_spikes = self.listed and kinds(self.s) == 1 and not dropped  # whether every entry is a spike
         self.updates: dict[str, UpdateText] = {}
 
-    def _own(self) -> set[str]:
+    @property
+    def buffers(self) -> set[str]:
+        """Names of those of the trial that belong to the population."""
         return {b for b in self.trial.buffers if b.startswith(self.s.prefix)}
 
     def code(self, piece: str) -> str:
@@ -73,10 +82,11 @@ class Population:
         return steps, "s_newest", "s_left"
 
     def place(self, number: str) -> str:
-        """Of a spike in its array."""
+        """Of a spike in its array; number: which of the neuron's spikes, as code."""
         return self.names.flat(("batch", self.s.N, f"{self.s.prefix}room"), ("batch", "id", number))
 
     def count(self) -> str:
+        """The variable with the number of spikes so far."""
         return self.names.element(self.s.table[name("w", "count")], lambda e: "id")
 
     def _sent(self) -> str:
@@ -115,9 +125,9 @@ class Population:
             left = self.spikes()[2]
             code += gather.mark(self.plan, self.p.name, self.place(f"{left} - 1"))
         inner = self.code("retreat") + "step -= 1;\n" + self.code("leave")
-        for row in self.kept:
+        for row in self.delay_rows:
             axes = ("batch", "window", self.s.N)
-            array = self.names.add(Declared(gather.kept(row), "array", "scalar", axes))
+            array = self.names.add(Declared(gather.window_array(row), "array", "scalar", axes))
             inner += f"{array}[{self.names.flat(axes, ('batch', 'step % g_window', 'id'))}] = {row};\n"
         code += f"if (step > 0) {{\n{indent(inner)}}}\n"
         end = self.code("end_back")
@@ -137,7 +147,7 @@ class Population:
     @property
     def may_diverge(self) -> bool:
         """Whether the forward phase, once written, looks for states that have left the dynamics."""
-        return DIVERGED.name in self.names.found
+        return DIVERGED.name in self.names.declarations
 
     def begin_back(self) -> str:
         """Between the phases."""
@@ -152,15 +162,15 @@ class Population:
 
     def neuron(self, sim: str) -> NeuronText:
         """The model, once all code that names something has been written."""
-        found, used = self.names.found.values(), words(sim)
+        declarations, used = self.names.declarations.values(), words(sim)
         access = {"variable": OWN, "shared": SHARED}
-        variables = tuple((d.name, d.type, access[d.how]) for d in found if d.how in access)
+        variables = tuple((d.name, d.type, access[d.how]) for d in declarations if d.how in access)
         return NeuronText(
-            params=tuple((d.name, d.type) for d in found if d.how == "parameter" and d.name in used),
-            vars=variables, arrays=tuple((d.name, d.type, d.axes) for d in found if d.how == "array"),
-            inputs=tuple(d.name for d in found if d.how == "input"), sim_code=sim,
+            params=tuple((d.name, d.type) for d in declarations if d.how == "parameter" and d.name in used),
+            vars=variables, arrays=tuple((d.name, d.type, d.axes) for d in declarations if d.how == "array"),
+            inputs=tuple(d.name for d in declarations if d.how == "input"), sim_code=sim,
             threshold_condition_code="sent" if self.p.spiking else "",
-            given={d.name: d.key for d in found if d.key}, words=frozenset(d.name for d in found if d.words),
+            host_buffers={d.name: d.key for d in declarations if d.key}, words=frozenset(d.name for d in declarations if d.words),
         )  # fmt: skip
 
     # custom updates
@@ -168,21 +178,21 @@ class Population:
     def update(
         self, group: str, code: str, *, refs: tuple[tuple[str, str, str, str, str], ...] = (), **more: object
     ) -> UpdateText:
-        """Code for each of the neurons; what it names is found in it."""
-        used, of, found = words(code), self.p.name, self.names.found.values()
-        own = [
+        """Code for each of the neurons; what it reads and writes is seen in it."""
+        used, of, declarations = words(code), self.p.name, self.names.declarations.values()
+        variables = [
             (d.name, d.type, "READ_WRITE" if _assigned(d.name, code) else "READ_ONLY", of, d.name)
-            for d in found if d.how in ("variable", "shared") and d.name in used
+            for d in declarations if d.how in ("variable", "shared") and d.name in used
         ]  # fmt: skip
-        if not own and not refs:  # says whose update it is
+        if not variables and not refs:  # says whose update it is
             state = self.names.declared(self.s.table[self.s.x[0]].buffer)
-            own = [(state.name, state.type, "READ_ONLY", of, state.name)]
+            variables = [(state.name, state.type, "READ_ONLY", of, state.name)]
         other = {r[0] for r in refs}
-        params = [d for d in found if d.how == "parameter" and d.name in used - other]
+        params = [d for d in declarations if d.how == "parameter" and d.name in used - other]
         return UpdateText(
-            group, of, code, (*own, *refs),
-            arrays=tuple((d.name, d.type, of, d.name) for d in found if d.how == "array" and d.name in used),
-            params=tuple((d.name, d.type) for d in params), given={d.name: d.key for d in params if d.key},
+            group, of, code, (*variables, *refs),
+            arrays=tuple((d.name, d.type, of, d.name) for d in declarations if d.how == "array" and d.name in used),
+            params=tuple((d.name, d.type) for d in params), host_buffers={d.name: d.key for d in params if d.key},
             **more,  # type: ignore[arg-type]
         )  # fmt: skip
 
@@ -195,8 +205,8 @@ class Population:
 
 
 def _kernel(population: int, operations: Iterable[Operation]) -> Kernel | None:
-    found = (o.kernel for o in operations if isinstance(o, EachNeuron) and o.population == population)
-    return next(found, None)
+    kernels = (o.kernel for o in operations if isinstance(o, EachNeuron) and o.population == population)
+    return next(kernels, None)
 
 
 def _assigned(variable: str, code: str) -> bool:

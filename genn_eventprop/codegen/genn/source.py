@@ -17,7 +17,7 @@ def sources(plan: Plan) -> dict[str, tuple[int, int]]:
     if not plan.input.parts:
         return {plan.input.name: (0, plan.input.size)} if plan.input.size else {}
     used = {c.channels for c in plan.connections if c.source == plan.input.name}
-    return {name: own for name, own in plan.input.parts if own in used}
+    return {name: channels for name, channels in plan.input.parts if channels in used}
 
 
 def arrays(name: str) -> tuple[tuple[str, str, tuple[int | str, ...]], ...]:
@@ -59,8 +59,8 @@ else if (step < g_n_steps) {
     }
 }
 """
-    found = gather.of_source(plan, name, size) if training else []
-    if found or feeds:  # backwards `next` is the last event before `step`
+    of_gradients = gather.of_source(plan, name, size) if training else []
+    if of_gradients or feeds:  # backwards `next` is the last event before `step`
         took = f"{SLOPES}[(batch * num_neurons + id) * g_most + next + 1 - begin] = w_feedback;\n"
         keep = f"if (s_due > 0) {{\n    {took}}}\ns_due = 0;\n" if feeds else ""
         back = f"""\
@@ -79,6 +79,6 @@ const int begin = event_start[sample[batch] * (num_neurons + 1) + id];
     return NeuronText(
         params=tuple((n, "int") for n in params),
         vars=(("end", "int", OWN), ("next", "int", OWN), ("count", "int", OWN), *((("s_due", "int", OWN),) * feeds)),
-        arrays=(*arrays(name), *((d.name, d.type, d.axes) for d in found), *slopes),
-        inputs=("w_feedback",) * feeds, sim_code=sim, threshold_condition_code="count > 0", given=params,
+        arrays=(*arrays(name), *((d.name, d.type, d.axes) for d in of_gradients), *slopes),
+        inputs=("w_feedback",) * feeds, sim_code=sim, threshold_condition_code="count > 0", host_buffers=params,
     )  # fmt: skip

@@ -19,7 +19,7 @@ Called = dict[str, str]  # buffer -> what it is called in GeNN
 
 def synapses(plan: Plan, c: ConnectionRecord, delivered: Deliver, called: Called, back: str) -> dict[str, SynapseText]:
     """The connection, and those of weights of one sign; back: code of its events, "" if it sends none."""
-    from_input, found, longest = c.source == plan.input.name, {}, longest_delay(plan, c)
+    from_input, connections, longest = c.source == plan.input.name, {}, longest_delay(plan, c)
     amount = "weight * count_pre" if from_input else "weight"
     delay = "delay" if c.delays else str(longest)
     spike = f"addToPostDelay({amount}, {delay});\n" if longest or c.delays else f"addToPost({amount});\n"
@@ -32,11 +32,11 @@ def synapses(plan: Plan, c: ConnectionRecord, delivered: Deliver, called: Called
         if part != "all":
             name = part_name(c, part)
         pre_input = "w_feedback" if part == "all" and back else ""
-        found[name] = SynapseText(
+        connections[name] = SynapseText(
             source_of(plan, c), c.target, update, called[into.name], pre_input, longest, c.delays is not None,
             c.form != "dense", c.name,
         )  # fmt: skip
-    return found
+    return connections
 
 
 def without_powers(o: Deliver) -> Deliver:
@@ -76,13 +76,13 @@ def copy_array(c: ConnectionRecord) -> str:
 def copies(c: ConnectionRecord, delivered: Deliver) -> dict[str, UpdateText]:
     """Group `copy` copies the weights, group `parts` takes those of one sign."""
     parts, array = [p for p, _ in delivered.sums if p != "all"], (("copy", "scalar", c.target, copy_array(c)),)
-    found = {}
+    updates = {}
     if parts:
         weight = (("weight", "scalar", "READ_ONLY", c.name, "weight"),)
-        found[copy_array(c)] = UpdateText("copy", c.name, f"copy[{PLACE}] = weight;\n", weight, array)
+        updates[copy_array(c)] = UpdateText("copy", c.name, f"copy[{PLACE}] = weight;\n", weight, array)
     for part in parts:
         name = part_name(c, part)
-        own = (("weight", "scalar", "READ_WRITE", name, "weight"),)
+        weight_of_part = (("weight", "scalar", "READ_WRITE", name, "weight"),)
         code = f"weight = {OF_WEIGHT[part].format(f'copy[{PLACE}]')};\n"
-        found[f"take_{name}"] = UpdateText("parts", name, code, own, array)
-    return found
+        updates[f"take_{name}"] = UpdateText("parts", name, code, weight_of_part, array)
+    return updates

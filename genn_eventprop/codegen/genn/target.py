@@ -48,7 +48,7 @@ class _Text:
     def __init__(self, plan: Plan, training: bool, rule: Rule | None, split: bool) -> None:
         # a loss that needs more than one number of every output is taken where the trial keeps that
         adjoint = training or any(READOUTS[loss.readout].in_trial for loss in plan.losses)
-        self.plan, self.rule, self.given = plan, rule, split or on_host(plan)
+        self.plan, self.rule, self.host_slopes = plan, rule, split or on_host(plan)
         self.trial: Trial = make_trial(plan, adjoint=adjoint, split=split)
         self.training = adjoint
         self.delivered = {o.connection: synapses.without_powers(o) for o in self.trial.arrivals}
@@ -66,32 +66,34 @@ class _Text:
         inputs |= {o.into.name for o in self.trial.feedback}
         late = [o for o in self.trial.end_back if isinstance(o, GatherDelays)] if adjoint else []
         self.late = {o.connection: o.terms for o in late}
-        kept = {row.name for o in late for _, row in o.terms}  # D of a window's steps, for delays that are learned
-        rows = {row.name for _, _, row in terms} | kept
+        delay_rows = {
+            row.name for o in late for _, row in o.terms
+        }  # D of a window's steps, for delays that are learned
+        rows = {row.name for _, _, row in terms} | delay_rows
         arrays = self._arrays()
         self.populations = [
-            Population(self.trial, i, arrays, inputs, rows, kept) for i in range(len(plan.populations))
+            Population(self.trial, i, arrays, inputs, rows, delay_rows) for i in range(len(plan.populations))
         ]  # fmt: skip
         self.updates: dict[str, UpdateText] = {}
         self.results: dict[str, tuple[str, str, str]] = {}
 
     def _compared(self) -> dict[int, list[tuple[Kernel, str]]]:
         """Population -> (the outer loss, how often it is taken: "once", "each step" or "each neuron")."""
-        given, found = self.given, {}
-        for i, readout in self.trial.readouts.items() if self.training or not given else ():
-            once, each = comparison(self.trial.scopes[i], readout, given)
-            others = further_slopes(readout) if given else None
+        host_slopes, kernels_of = self.host_slopes, {}
+        for i, readout in self.trial.readouts.items() if self.training or not host_slopes else ():
+            once, each = comparison(self.trial.scopes[i], readout, host_slopes)
+            others = further_slopes(readout) if host_slopes else None
             kernels = ((once, "once"), (each, "each step"), (others, "each neuron"))
-            found[i] = [(kernel, often) for kernel, often in kernels if kernel]
-        return found
+            kernels_of[i] = [(kernel, often) for kernel, often in kernels if kernel]
+        return kernels_of
 
     def _arrays(self) -> set[str]:
         """Buffers with a number for each output that the outer loss reads all of."""
-        found = set()
+        names = set()
         for kernel, _ in (pair for pairs in self.compared.values() for pair in pairs):
             accesses = (kernel.table[s] for s in kernel.named)
-            found |= {a.buffer.name for a in accesses if len(a.buffer.axes) == 1 and a.index != (NEURON,)}
-        return found
+            names |= {a.buffer.name for a in accesses if len(a.buffer.axes) == 1 and a.index != (NEURON,)}
+        return names
 
     def text(self) -> NetworkText:
         plan = self.plan
@@ -108,11 +110,11 @@ class _Text:
             self._turn()
         called = {b.name: p.names.called(b) for p in self.populations for b in self.trial.buffers.values()
                   if b.name.startswith(p.s.prefix)}  # fmt: skip
-        made: dict[str, SynapseText] = {}
+        connections: dict[str, SynapseText] = {}
         for i, c in enumerate(plan.connections):
             sends = i in self.terms and (self.feeds or c.source != plan.input.name)
             back = synapses.events(c, self.terms[i], called) if sends else ""
-            made |= synapses.synapses(plan, c, self.delivered[i], called, back)
+            connections |= synapses.synapses(plan, c, self.delivered[i], called, back)
         if self.training:
             self._learning()
         self._results()
@@ -120,7 +122,7 @@ class _Text:
         sizes = {name: last - first for name, (first, last) in sources(plan).items()}
         neurons = {n: (size, source(plan, n, size, self.training, self.feeds)) for n, size in sizes.items()} | neurons
         kind = "training" if self.training else "inference"
-        return NetworkText(kind, neurons, made, self.updates, self.results)
+        return NetworkText(kind, neurons, connections, self.updates, self.results)
 
     def _outer(self, out: Population, kernels: list[tuple[Kernel, str]]) -> None:
         """Once: the first neuron of an example does it; at every step: neuron number i does steps i, i + K, ..."""
@@ -137,7 +139,7 @@ class _Text:
             code += f"double {RUNNING} = 0.0;\n{head} {{\n{indent(out.kernel(kernel))}}}\n"
             code += f"{parts}[batch * num_neurons + id] = {RUNNING};\n"
         self.updates[f"outer_{out.p.name}"] = out.update("outer", code)
-        if not self.given:
+        if not self.host_slopes:
             every = any(often == "each step" for _, often in kernels)
             self.results[f"{out.s.of_loss}loss"] = ("array", out.p.name, "g_loss_parts" if every else "g_loss")
 
@@ -145,7 +147,7 @@ class _Text:
         """Sums over neurons, and what the way back begins with."""
         totals = {o.of.name: o.into.name for o in self.trial.begin_back if isinstance(o, Total)}
         for p in self.populations:
-            sums = [(b, f"{b.removeprefix(p.s.prefix)}_sum") for b in p._own() if b.endswith(("w_count", "w_guarded"))]
+            sums = [(b, f"{b.removeprefix(p.s.prefix)}_sum") for b in p.buffers if b.endswith(("w_count", "w_guarded"))]
             refs: tuple[tuple[str, str, str, str, str], ...] = ()
             for b, short in sorted(sums):
                 if b.endswith("w_count") and b not in totals:
@@ -191,7 +193,7 @@ class _Text:
             wanted += [name("w", "r", n) for n in p.s.plan.loss.also]
             wanted += [name("w", r, "by_drive") for r in p.p.drives]
             for b in (p.s.table[s].buffer for s in wanted if s in p.s.table):
-                d = p.names.found.get(p.names.called(b))
+                d = p.names.declarations.get(p.names.called(b))
                 if d is not None:
                     self.results[b.name] = (d.how, p.p.name, d.name)
             if p.p.spiking:

@@ -19,8 +19,8 @@ class NeuronText:
     """One GeNN neuron model.
 
     params: (name, type), all dynamic: they change without compiling. vars: (name, type, access). arrays: (name, type,
-    axes) of extra global parameters. inputs: additional input variables. given: name -> the buffer of the trial that
-    the host has for a parameter, a variable or an array. words: arrays of keys of random numbers, see `writer.py`.
+    axes) of extra global parameters. inputs: additional input variables. host_buffers: parameter, variable or array ->
+    the buffer of the trial whose values the host sends there. words: arrays of keys of random numbers, see `writer.py`.
     """
 
     params: tuple[tuple[str, str], ...]
@@ -29,7 +29,7 @@ class NeuronText:
     inputs: tuple[str, ...]
     sim_code: str
     threshold_condition_code: str = ""
-    given: Mapping[str, str] = field(default_factory=dict)
+    host_buffers: Mapping[str, str] = field(default_factory=dict)
     words: frozenset[str] = frozenset()
 
 
@@ -75,7 +75,7 @@ class UpdateText:
     group: updates of one group are launched together. of: the population or connection that it acts on. params: (name,
     type), all dynamic. vars: (name, type, access) of its own. refs: (name, type, access mode, owner, variable), owner
     the population, connection or other custom update that has the variable. arrays: (name, type, population, array of
-    it). given: as in `NeuronText`, of parameters.
+    it). host_buffers: as in `NeuronText`, of parameters.
     """
 
     group: str
@@ -85,7 +85,7 @@ class UpdateText:
     arrays: tuple[tuple[str, str, str, str], ...] = ()
     params: tuple[tuple[str, str], ...] = ()
     vars: tuple[tuple[str, str, str], ...] = ()
-    given: Mapping[str, str] = field(default_factory=dict)
+    host_buffers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -72,17 +72,17 @@ class Names:
 
     def __init__(self, scope: Scope, arrays: set[str], inputs: set[str], rows: set[str]) -> None:
         self.s, self.arrays, self.inputs, self.rows = scope, arrays, inputs, rows
-        self.found: dict[str, Declared] = {}
+        self.declarations: dict[str, Declared] = {}
         self.locals = 0
 
     def declared(self, buffer: Buffer) -> Declared:
         """What a buffer becomes."""
         new = self._made(buffer)
-        return self.found.setdefault(new.name, new)
+        return self.declarations.setdefault(new.name, new)
 
     def add(self, new: Declared) -> str:
-        """Something of GeNN's own."""
-        return self.found.setdefault(new.name, new).name
+        """Something that only GeNN's code has, and no buffer of the trial."""
+        return self.declarations.setdefault(new.name, new).name
 
     def _made(self, b: Buffer) -> Declared:
         short, kind, fixed = self.called(b), TYPES[b.kind], b.is_input
@@ -102,11 +102,14 @@ class Names:
         return Declared(short, "array", "double" if b.role == "result" and b.kind == "double" else kind, axes, key)
 
     def _in_window(self, b: Buffer) -> bool:
+        """Whether only the last steps of a row are stored, see `gather.py`."""
         return "_w_along_" in b.name
 
     def called(self, b: Buffer) -> str:
-        own = b.name.removeprefix(self.s.prefix)
-        return own if b.name.startswith(self.s.prefix) and own.split("_")[0] in ROLES else f"g_{own}"
+        """Without the population's prefix: a model has only its own neurons. Settings of the trial get the role `g_`, so
+        that no state of a model can have their names."""
+        short = b.name.removeprefix(self.s.prefix)
+        return short if b.name.startswith(self.s.prefix) and short.split("_")[0] in ROLES else f"g_{short}"
 
     def element(self, access: Access, write: Callable[[sp.Expr], str]) -> str:
         d = self.declared(access.buffer)

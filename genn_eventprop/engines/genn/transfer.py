@@ -195,11 +195,13 @@ class HostTransfer:
         """Send numbers and arrays by the names of the trial's buffers."""
         network = self.network
         for name, (_, neuron) in network.text.populations.items():
-            self._numbers(arguments, neuron.given, neuron.params, lambda n, v, p=name: network.set_number(p, n, v))
+            self._numbers(
+                arguments, neuron.host_buffers, neuron.params, lambda n, v, p=name: network.set_number(p, n, v)
+            )
             self._arrays(network, arguments, name, neuron)
         for name, update in network.text.updates.items():
             self._numbers(
-                arguments, update.given, update.params, lambda n, v, u=name: network.set_update_number(u, n, v)
+                arguments, update.host_buffers, update.params, lambda n, v, u=name: network.set_update_number(u, n, v)
             )
 
     def _numbers(self, arguments: Arrays, keys: Mapping[str, str], params: Any, set_number: Any) -> None:
@@ -209,11 +211,11 @@ class HostTransfer:
                 set_number(n, min(value, 2**32 - 1) if kind == "uint32_t" else value)
 
     def _arrays(self, network: Any, arguments: Arrays, name: str, neuron: NeuronText) -> None:
-        shared = [n for n, _, access in neuron.vars if access == "READ_ONLY" and n in neuron.given]
+        shared = [n for n, _, access in neuron.vars if access == "READ_ONLY" and n in neuron.host_buffers]
         for n in shared:
-            self._push(network, name, n, network.neurons(name, n), arguments.get(neuron.given[n]))
+            self._push(network, name, n, network.neurons(name, n), arguments.get(neuron.host_buffers[n]))
         for n, _, axes in neuron.arrays:
-            key = neuron.given.get(n)
+            key = neuron.host_buffers.get(n)
             if key not in arguments:
                 continue
             values, array = arguments[key], network.array(name, n)

@@ -158,7 +158,7 @@ class Connections:
         prefix, np_, text = self._name(c), self._width(c), ""
         if c.axonal:
             arrivals = f"work.{prefix}_arrivals"
-            add = self._add(c, sums, f"{arrivals}.taken, arriving")
+            add = self._add(c, sums, f"{arrivals}.due, arriving")
             return f"const int64_t arriving = {arrivals}.take(step);\n{add}"
         for part, into in sums:
             if self.known(c):
