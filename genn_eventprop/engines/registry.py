@@ -201,11 +201,11 @@ def create(
     real_numbers(dtype)  # also for a reference, which is always in float64
     settings: dict[str, Any] = {"dtype": dtype, "threads": threads, "slope_floor": slope_floor, **options}
     if name == "auto":
-        made, reason = _fastest(plan, parameters, settings)
+        started, reason = _fastest(plan, parameters, settings)
     else:
-        made, reason = _make(engine_class(name), plan, parameters, settings), "asked for"
-    made.reason = "; ".join((reason, *made.remarks))
-    return made
+        started, reason = _make(engine_class(name), plan, parameters, settings), "asked for"
+    started.reason = "; ".join((reason, *started.remarks))
+    return started
 
 
 def _fastest(plan: Plan, parameters: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> tuple[Engine, str]:
@@ -215,14 +215,14 @@ def _fastest(plan: Plan, parameters: Mapping[str, np.ndarray], settings: Mapping
         try:
             if not kind.is_fastest_for(plan):
                 continue
-            made = _make(kind, plan, parameters, settings)
+            engine = _make(kind, plan, parameters, settings)
         except EngineError as error:
             if kind.automatic:
                 raise
             failures.append(f"{kind.name} is expected to be faster, but does not start: {_on_one_line(error)}")
         else:
-            made.remarks += failures
-            return made, _why(kind)
+            engine.remarks += failures
+            return engine, _why(kind)
     raise EngineError("no engine runs this network")  # native is for every plan
 
 
@@ -230,8 +230,8 @@ def _make(kind: type[Engine], plan: Plan, parameters: Mapping[str, np.ndarray], 
     if settings["slope_floor"] and "slope_floor" not in kind.options:
         raise EngineError(f"{kind.name} computes exact slopes; slope_floor is for grid engines only")
     inside = inner_plan(kind, plan)
-    made: Engine = kind(inside or plan, parameters, **_settings_of(kind, settings))
-    return made if inside is None else SwappedLosses(made, plan)
+    engine: Engine = kind(inside or plan, parameters, **_settings_of(kind, settings))
+    return engine if inside is None else SwappedLosses(engine, plan)
 
 
 def _settings_of(kind: type[Engine], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -136,7 +136,7 @@ class Checker:
             if self.real(value):
                 raise ProgramError(f"{value} is a real number, where an integer is needed")
 
-    def _found(self, s: sp.Symbol) -> Local | Access:
+    def _declared(self, s: sp.Symbol) -> Local | Access:
         for scope in reversed(self.scopes):
             if s in scope:
                 return scope[s]
@@ -158,12 +158,12 @@ class Checker:
         self.real(target)
         if isinstance(target, element):
             return self._writable(target.args[0].name).kind
-        found = self._found(target)
-        if isinstance(found, Access):
-            return self._writable(found.buffer.name).kind
-        if not found.changes:
+        declared = self._declared(target)
+        if isinstance(declared, Access):
+            return self._writable(declared.buffer.name).kind
+        if not declared.changes:
             raise ProgramError(f"{target} is set only once, where it is declared")
-        return found.kind
+        return declared.kind
 
     def _element(self, name: str, index: Iterable[sp.Basic]) -> bool:
         b, index = self._buffer(name), tuple(index)
@@ -177,8 +177,12 @@ class Checker:
         if isinstance(e, sp.Symbol):
             if e.name in CONSTANTS:
                 return True
-            found = self._found(e)
-            return self._element(found.buffer.name, found.index) if isinstance(found, Access) else found.kind in REAL
+            declared = self._declared(e)
+            return (
+                self._element(declared.buffer.name, declared.index)
+                if isinstance(declared, Access)
+                else declared.kind in REAL
+            )
         if isinstance(e, element):
             return self._element(e.args[0].name, e.args[1:])
         if isinstance(e, WHOLE):

@@ -9,8 +9,8 @@ At the end of a step the events of the model are tested in their order, each on 
 neuron sends at most one spike a step. A timed mode lasts whole steps (`plan/clock.py`) and ends before the arrivals of
 its last one; its end is a delayed event whose term D (frozen field, then free) goes to the event that began it. An
 event whose threshold the arrivals of the step passed by themselves (delta synapses) has no slope: its E goes to those
-arrivals, in proportion to what each added to g. A spike that is given (`plan.observe`) is tested by no threshold;
-all else is that of an own one, with the secant of g over the step that it ends.
+arrivals, in proportion to what each added to g. An observed spike (`plan.observe`) is tested by no threshold;
+all else is that of any other, with the secant of g over the step that it ends.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class Events:
     def _test(self, i: int, event: DerivedEvent) -> list[Statement]:
         """The test of one event, with the state that earlier events of the step have left."""
         g, mode = name("t", "g", i), name("w", "mode")
-        conditions: list[sp.Expr] = [above(self._given(), 0) if event.emits and self.p.observed else at_least(g, 0)]
+        conditions: list[sp.Expr] = [above(self._observed(), 0) if event.emits and self.p.observed else at_least(g, 0)]
         if len(event.modes) < len(self.d.modes):
             conditions.append(either(*(equal(mode, m) for m in event.modes)))
         several = event.emits and sum(e.emits for e in self.d.events) > 1
@@ -220,7 +220,7 @@ class Events:
         births = self.hooks.births.look(name("t", "start", i), g) if self.hooks.births else []
         return [*before, Let(g, self.s.expression(event.g)), *births, When(both(*conditions), body)]
 
-    def _given(self) -> sp.Symbol:
+    def _observed(self) -> sp.Symbol:
         """1 where the neuron is said to spike at the end of the step, else 0."""
         axes, at = ("batch", "n_steps", self.s.N), (SAMPLE, STEP, NEURON)
         return self.s.host_value(OBSERVED, axes=axes, index=at, of_population=True)

@@ -80,9 +80,9 @@ def _of_voltages(
 
 
 def _setting(into: sp.Symbol, value: sp.Expr, kernel: Kernel, table: Mapping[sp.Symbol, Access]) -> Statement:
-    """Runs a kernel of a loss, then sets `into` to a value that it has made."""
-    made = Kernel((*kernel.body, Set(into, value)), table)
-    return Block(made.body, {s: table[s] for s in made.named}, double=True)
+    """Runs a kernel of a loss, then sets `into` to a value that follows from its variables."""
+    whole = Kernel((*kernel.body, Set(into, value)), table)
+    return Block(whole.body, {s: table[s] for s in whole.named}, double=True)
 
 
 def _of_output(names: dict[sp.Symbol, Access], what: str, array: Access, i: sp.Symbol) -> sp.Symbol:

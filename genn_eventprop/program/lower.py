@@ -102,8 +102,8 @@ class Lowering:
         self.trial, self.plan = trial, trial.plan
         numbers = [Buffer(f"c{i}_delay", (), "long", "host") for i in range(len(self.plan.connections))]
         numbers += [Buffer(f"c{i}_ring", (), "long", "host") for i, c in enumerate(self.plan.connections) if c.delays]
-        own = (*DATA, Buffer("training", (), "long", "host"), N_STEPS, TROUBLE, *numbers)
-        self.buffers: dict[str, Buffer] = {b.name: b for b in (*own, *trial.buffers.values())}
+        of_loops = (*DATA, Buffer("training", (), "long", "host"), N_STEPS, TROUBLE, *numbers)
+        self.buffers: dict[str, Buffer] = {b.name: b for b in (*of_loops, *trial.buffers.values())}
         self.n_steps: sp.Expr = N_STEPS.at()
         self.first: sp.Expr = sp.Integer(0)
         self.last = self.n_steps
@@ -421,10 +421,11 @@ class Lowering:
         return [When(at_least(STEP, delay), (Entries(SOURCE, spikes, STEP - delay, body),))]
 
     def deliver(self, o: Deliver) -> Body:
-        return [*self._arrivals(o.connection, self.sent(o)), *self.taken(o)]
+        return [*self._arrivals(o.connection, self.at_spike(o)), *self.from_ring(o)]
 
-    def sent(self, o: Deliver) -> Body:
-        """What the spike of `SOURCE` adds, where delays differ to a ring of sums."""
+    def at_spike(self, o: Deliver) -> Body:
+        """What the spike of `SOURCE` adds: to the sums of its targets, or, where delays differ, to a ring of sums for
+        the steps to come, at that of the arrival."""
         i, delays, weight = o.connection, self.trial.delays[o.connection], self.weight(o.connection)
         if delays is None:
             return self._each_synapse(i, [Add(b.at(N), of_part(which, weight)) for which, b in o.sums])
@@ -432,8 +433,8 @@ class Lowering:
         put: Body = [Add(delays.arriving[which].at(*place), of_part(which, weight)) for which, _ in o.sums]
         return [Let(NOW, STEP, "long"), *self.in_time(i, put)]
 
-    def taken(self, o: Deliver) -> Body:
-        """What arrives now from such a ring; its place is that of a later step from here on."""
+    def from_ring(self, o: Deliver) -> Body:
+        """What arrives now from such a ring; its place is that of a later step from here on, and so is cleared."""
         i, delays, take = o.connection, self.trial.delays[o.connection], list[Statement]()
         for which, b in o.sums if delays else ():
             now = delays.arriving[which].at(remainder(STEP, self._ring(i)), NEURON)  # type: ignore[union-attr]

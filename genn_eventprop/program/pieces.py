@@ -179,14 +179,14 @@ def _moved(index: tuple[sp.Expr, ...], place: int, by: sp.Expr) -> tuple[sp.Expr
 
 def written(body: Iterable[Statement], names: Mapping[sp.Symbol, Access] | None = None) -> set[str]:
     """Names of the buffers of which statements set an element."""
-    names, found = dict(names or {}), set[str]()
+    names, buffers = dict(names or {}), set[str]()
     for s in body:
         for target in targets(s):
             if isinstance(target, element):
-                found.add(target.args[0].name)
+                buffers.add(target.args[0].name)
             elif target in names and not isinstance(s, Let):
-                found.add(names[target].buffer.name)
+                buffers.add(names[target].buffer.name)
         if isinstance(s, Append):
-            found.add(s.spikes.name)
-        found |= written(children(s), {**names, **s.names} if isinstance(s, Block) else names)
-    return found
+            buffers.add(s.spikes.name)
+        buffers |= written(children(s), {**names, **s.names} if isinstance(s, Block) else names)
+    return buffers

@@ -72,8 +72,8 @@ class Stream(Lowering):
         self.drives = {
             (p.name, r): Buffer(f"p{i}_{r}_drive", (p.size,)) for i, p in enumerate(plan.populations) for r in p.drives
         }  # fmt: skip
-        own = (SPIKES, READOUT, SCORE, ACTIVITY, self.waiting, self.now, self.flowing, *self.drives.values())
-        self.buffers |= self.spikes | {b.name: b for b in own}
+        new = (SPIKES, READOUT, SCORE, ACTIVITY, self.waiting, self.now, self.flowing, *self.drives.values())
+        self.buffers |= self.spikes | {b.name: b for b in new}
 
     # the frame
 

@@ -88,13 +88,13 @@ class Recurrences:
         if self.is_constant(e):
             return e, []
         if isinstance(e, sp.Add):
-            constant, found = sp.Integer(0), dict[int, sp.Expr]()
+            constant, factors = sp.Integer(0), dict[int, sp.Expr]()
             for term in e.args:
                 more, terms = self._terms(term)
                 constant += more
                 for factor, node in terms:
-                    found[node] = found.get(node, sp.Integer(0)) + factor
-            return constant, [(factor, node) for node, factor in found.items()]
+                    factors[node] = factors.get(node, sp.Integer(0)) + factor
+            return constant, [(factor, node) for node, factor in factors.items()]
         if isinstance(e, sp.Mul):
             factor = sp.Mul(*(a for a in e.args if self.is_constant(a)))
             rest = sp.Mul(*(a for a in e.args if not self.is_constant(a)))
@@ -108,34 +108,34 @@ class Recurrences:
         if e in self._known:
             return self._known[e]
         if isinstance(e, sp.Symbol):
-            made = self._add(Node("state", (), (e,)), e)
+            number = self._add(Node("state", (), (e,)), e)
         elif isinstance(e, sp.Mul):
-            made = self._product(e)
+            number = self._product(e)
         elif isinstance(e, sp.exp):
-            made = self._add(Node("exp", (self.node(e.args[0]),)), e)
+            number = self._add(Node("exp", (self.node(e.args[0]),)), e)
         elif isinstance(e, sp.Pow):
-            made = self._power(e)
+            number = self._power(e)
         elif isinstance(e, sp.log):
-            made = self._add(Node("log", (self.node(e.args[0]),)), e)
+            number = self._add(Node("log", (self.node(e.args[0]),)), e)
         elif type(e) in PAIRS:
             pair = self._add(Node(PAIRS[type(e)], (self.node(e.args[0]),)), e)
-            made = self._add(Node("second" if isinstance(e, (sp.cos, sp.cosh)) else "first", (pair,)), e)
+            number = self._add(Node("second" if isinstance(e, (sp.cos, sp.cosh)) else "first", (pair,)), e)
         elif type(e) in MOMENTS:
             every = self._add(Node("moments", (self.node(e.args[0]),)), MOMENTS[0](e.args[0]))
-            made = self._add(Node("moment", (every,), (sp.Integer(MOMENTS.index(type(e))),)), e)
+            number = self._add(Node("moment", (every,), (sp.Integer(MOMENTS.index(type(e))),)), e)
         else:
             raise NotImplementedError(f"{e.func} has no recurrence")
-        self._known[e] = made
-        return made
+        self._known[e] = number
+        return number
 
     def _product(self, e: sp.Mul) -> int:
         below = [a for a in e.args if isinstance(a, sp.Pow) and a.exp.is_Integer and a.exp.is_negative]
         above = [a for a in e.args if a not in below]
         if not below:
-            made = self.node(above[0])
+            number = self.node(above[0])
             for a in above[1:]:
-                made = self._times(made, self.node(a), e)
-            return made
+                number = self._times(number, self.node(a), e)
+            return number
         under = self.node(sp.Mul(*(a.base**-a.exp for a in below)))
         if not above:
             return self._add(Node("quotient", (under,), (sp.Integer(1),)), e)
@@ -154,8 +154,8 @@ class Recurrences:
         if k < 0:
             return self._add(Node("quotient", (self.node(base**-k),), (sp.Integer(1),)), e)
         half = self.node(base ** (k // 2)) if k > 3 else self.node(base)
-        made = self._times(half, half, e)
-        return self._times(made, self.node(base), e) if k % 2 else made
+        number = self._times(half, half, e)
+        return self._times(number, self.node(base), e) if k % 2 else number
 
 
 class Kinks:

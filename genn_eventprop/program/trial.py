@@ -218,8 +218,8 @@ class _Maker:
     def _changes(self) -> dict[int, Kernel]:
         """Of the connections whose receptor has a part "change"."""
         targets = {p.p.name: p for p in self.populations}
-        found = ((i, c.receptor, targets[c.target]) for i, c in enumerate(self.plan.connections))
-        return {i: p.s.kernel(p.change(r)) for i, r, p in found if r in p.evaluated}
+        receptors = ((i, c.receptor, targets[c.target]) for i, c in enumerate(self.plan.connections))
+        return {i: p.s.kernel(p.change(r)) for i, r, p in receptors if r in p.evaluated}
 
     def _row(self, c: ConnectionRecord, what: str) -> Buffer:
         """An adjoint row, or a sum over arrivals, of the target of a connection."""

@@ -186,7 +186,7 @@ class ConnectionOps(Layout):
         """Arrivals through a table, through windows or with individual delays, spike by spike."""
         i, c, after = o.connection, self.plan.connections[o.connection], ""
         barrier = "__syncthreads();\n" if c.form != "dense" else ""  # dense: a thread writes only to its neurons
-        rows, before = self.loops.text(self.loops.sent(o), "threadIdx.x", self.threads), barrier
+        rows, before = self.loops.text(self.loops.at_spike(o), "threadIdx.x", self.threads), barrier
         if c.windows is None:
             rows += barrier
         else:
@@ -201,7 +201,7 @@ class ConnectionOps(Layout):
             name = self._list_of(i)
             body = f"const int64_t source = {name}_list[k];\n{rows}"
             text = f"for (int k = 0; k < {name}_count; ++k) {{\n{indent(body)}}}\n"
-        for take in self.loops.taken(o):
+        for take in self.loops.from_ring(o):
             assert isinstance(take, Range)
             spelling = replace(self._spelling(), buffers=self.loops.buffers)
             body = Writer(spelling, Kernel((), {})).block(take.body)

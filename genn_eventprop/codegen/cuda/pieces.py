@@ -62,13 +62,13 @@ class PieceKernels(Kernels):
         return {*self._names.forward, *self._names.back, *self._names.read, *self._of_lists}
 
     def crossing(self) -> Crossing:
-        kept = {b.name for b in self.carried if b not in self.results}
+        in_registers = {b.name for b in self.carried if b not in self.results}
 
-        def found(names: Iterable[str]) -> tuple[str, ...]:
-            return tuple(f"kept_{n}" if n in kept else n for n in names)
+        def in_memory(names: Iterable[str]) -> tuple[str, ...]:
+            return tuple(f"kept_{n}" if n in in_registers else n for n in names)
 
         n = self._names
-        return Crossing(found(n.forward), found(n.back), found(n.read), n.rows)
+        return Crossing(in_memory(n.forward), in_memory(n.back), in_memory(n.read), n.rows)
 
     # where elements are
 

@@ -28,12 +28,12 @@ def delays(c: ConnectionRecord, index: int, parts: tuple[str, ...], buffers: dic
         return None
     D = math.prod(c.delays.shape)
     arriving = {p: Buffer(f"c{index}_arriving_{p}", (f"c{index}_ring", c.post), "real", "stored") for p in parts}
-    made = Delays(
+    delays = Delays(
         Buffer(f"c{index}_delays", (D,), "int", "host"),
         Buffer(f"c{index}_delay_gradient", (D,), "real", "gradient") if c.delays.trainable else None,
         arriving,
     )
-    for buffer in (made.steps, made.gradient, *arriving.values()):
+    for buffer in (delays.steps, delays.gradient, *arriving.values()):
         if buffer is not None:
             buffers[buffer.name] = buffer
-    return made
+    return delays

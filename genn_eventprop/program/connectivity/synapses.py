@@ -27,14 +27,14 @@ class Table:
 def table(c: ConnectionRecord, index: int, buffers: dict[str, Buffer]) -> Table:
     """The buffers of a connection of form "synapses"."""
     W = math.prod(c.weight_shape)
-    made = Table(
+    table = Table(
         Buffer(f"c{index}_weight", (W,), "real", "number"),
         Buffer(f"c{index}_gradient", (W,), "real", "gradient") if c.trainable else None,
         Buffer(f"c{index}_start", (c.pre + 1,), "int", "host"),
         Buffer(f"c{index}_target", (c.synapses,), "int", "host"),
         Buffer(f"c{index}_weight_of", (c.synapses,), "int", "host"),
     )
-    for buffer in (made.weight, made.gradient, made.start, made.target, made.weight_of):
+    for buffer in (table.weight, table.gradient, table.start, table.target, table.weight_of):
         if buffer is not None:
             buffers[buffer.name] = buffer
-    return made
+    return table

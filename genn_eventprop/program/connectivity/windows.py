@@ -33,15 +33,15 @@ def windows(c: ConnectionRecord, index: int, buffers: dict[str, Buffer]) -> Wind
     """The buffers of a connection of form "windows"."""
     assert c.windows is not None
     size = (math.prod(c.weight_shape),)
-    made = Windows(
+    rows = Windows(
         Buffer(f"c{index}_weight", size, "real", "number"),
         Buffer(f"c{index}_gradient", size, "real", "gradient") if c.trainable else None,
         *(Buffer(name, (len(value),), "int", "host") for name, value in window_values(c, index).items()),
     )
-    for buffer in vars(made).values():
+    for buffer in vars(rows).values():
         if buffer is not None:
             buffers[buffer.name] = buffer
-    return made
+    return rows
 
 
 def window_values(c: ConnectionRecord, index: int) -> dict[str, np.ndarray]:

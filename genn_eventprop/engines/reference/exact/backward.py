@@ -108,7 +108,7 @@ class Backward:
             that recording, by the population that is read.
         dr: of each, (K,) dL/dr, of several readouts a tuple. push: (K,) jump of lambda_V at T.
         jumps: population -> (N,) of the regularisers.
-        floor: smallest slope that is trusted at a spike that is given, per ms.
+        floor: smallest slope that is trusted at an observed spike, per ms.
 
     Attributes:
         guarded: spikes at which it acted.
@@ -200,7 +200,7 @@ class Backward:
             E += self.readouts[event.population].spike_term(event, after, self.dr[event.population])
         rate = 0.0  # of an event with a cause: its time is that of the cause, whatever the state
         if event.cause is None:
-            if event.event == adjoint.model.given and not (jump["gdot"] > 0 and jump["gdot"] >= self.floor):
+            if event.event == adjoint.model.observed_event and not (jump["gdot"] > 0 and jump["gdot"] >= self.floor):
                 self.guarded += 1  # its time is not that of a crossing, and says nothing of the slope
                 rate = E / self.floor if self.floor else 0.0
             elif not jump["gdot"] > 0:

@@ -214,7 +214,7 @@ class ReferenceEvent(Engine):
         }
 
     def _of_run(self, name: str) -> Compiled:
-        """The equations of a population, as of one whose spikes are given if they are."""
+        """The equations of a population, as of one whose spikes are observed if they are."""
         if name not in self._observed:
             return self._compiled[name]
         if name not in self._compiled_observed:
@@ -228,8 +228,8 @@ class ReferenceEvent(Engine):
         every = [self._drives([self._batch], b) for b in range(len(samples))]
         trials = []
         for b, (i, drives) in enumerate(zip(samples, every)):
-            given = {n: (s.time[s.sample == b], s.neuron[s.sample == b]) for n, s in self._observed.items()}
-            trials.append(self._forward(data, int(i), models, drives, births=births, observed=given))
+            observed = {n: (s.time[s.sample == b], s.neuron[s.sample == b]) for n, s in self._observed.items()}
+            trials.append(self._forward(data, int(i), models, drives, births=births, observed=observed))
         return trials
 
     def _of_currents(self, data: Data, samples: np.ndarray, parameters: Mapping[str, np.ndarray]) -> CurrentBatch:

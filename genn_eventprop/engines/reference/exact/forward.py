@@ -32,8 +32,8 @@ from .population import SAME_INSTANT, PopulationModel
 from .records import Arrival, Birth, Cause, Change, Drive, ModeEnd, Record, Recording, Renewal, Spike
 from .routes import Route
 
-GIVEN_FIRST, GIVEN_LAST = -2, 2
-"""Rank in the queue of spikes that are given: as own events do, they come before all else of their instant, but after
+OBSERVED_FIRST, OBSERVED_LAST = -2, 2
+"""Rank in the queue of observed spikes: as own events do, they come before all else of their instant, but after
 what may have caused them."""
 
 
@@ -46,7 +46,7 @@ class Forward:
             population in the trial.
         sample: number of the sample in the data set, for messages. breaks: population -> times in ms at which what a
             loss reads of it is not smooth by itself, so that pieces must end there. drives: population -> its currents.
-        observed: population -> the times (ms) and neurons of its spikes, where these are given.
+        observed: population -> the times (ms) and neurons of its spikes, where these do not follow from the model.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Forward:
             for k, at in enumerate(drive.times):
                 self._push(np.full(self.copies, at), 0, self.order[name], -1, (name, k))
         for name, (at_times, neurons) in self.observed.items():
-            rank = GIVEN_LAST if self.models[name].pushed else GIVEN_FIRST
+            rank = OBSERVED_LAST if self.models[name].pushed else OBSERVED_FIRST
             for at, neuron in zip(at_times, neurons.tolist()):
                 self._push(np.array([at]), rank, self.order[name], neuron, (name, neuron))
         for b in births:
@@ -201,38 +201,38 @@ class Forward:
         before = r.close(lanes, time)
         self.events.append(Renewal(r.model.name, before, r.open(lanes, x, time, None)))
 
-    def _given(self, times: np.ndarray, name: str, neuron: int) -> None:
+    def _observed_spike(self, times: np.ndarray, name: str, neuron: int) -> None:
         """A spike of an observed population."""
         r = self.running[name]
-        e = r.model.given
+        e = r.model.observed_event
         x = r.states(r.lanes_of(np.array([neuron])), times)
         r.cause[e, neuron] = self._cause_of(r, e, neuron, x, float(times[0]))
         self._own_event(r, e, neuron, times)
 
     def _cause_of(self, r: TrajectoryPieces, e: int, neuron: int, x: np.ndarray, time: float) -> Cause | None:
-        """What put g above zero in the instant of a spike that is given."""
+        """What put g above zero in the instant of an observed spike."""
         lane, equations, cause = np.array([neuron]), r.model.equations, r.cause[e, neuron]
         if isinstance(cause, (ModeEnd, Spike)):
             return cause if cause.time == time else None
-        found, before = None, x.copy()
+        arrived, before = None, x.copy()
         for arrival in self.instant:
             here = np.flatnonzero(arrival.route.target == neuron)
             if arrival.connection.target == r.model.name and len(here) and abs(arrival.time - time) <= self.tolerance:
                 c = arrival.connection
                 weight = self.weights[c.weight][0, arrival.route.weight[here]].sum()
                 before -= weight * equations.direction[c.receptor][:, lane]
-                found = arrival if r.model.can_trigger(arrival, e) else found
+                arrived = arrival if r.model.can_trigger(arrival, e) else arrived
         crossed = equations.threshold(e, x, lane)[0] >= 0 > equations.threshold(e, before, lane)[0]
-        return found if crossed else None
+        return arrived if crossed else None
 
-    def _own_event(self, r: TrajectoryPieces, e: int, neuron: int, given: np.ndarray | None = None) -> None:
-        """Own event `e` of a neuron, or one at the `given` time: reset, change of mode, and arrivals that it causes.
+    def _own_event(self, r: TrajectoryPieces, e: int, neuron: int, at: np.ndarray | None = None) -> None:
+        """Own event `e` of a neuron, or one observed `at` a time: reset, change of mode, and arrivals that it causes.
 
         The reset is x+ = h(x-); x- is that of the old piece, so the piece is closed before the mode changes.
         """
         lanes = r.lanes_of(np.array([neuron]))
-        times, mode = r.crossing[e, lanes] if given is None else given, int(r.mode[neuron])
-        time, crossed = float(times[0]), e if given is None else None
+        times, mode = r.crossing[e, lanes] if at is None else at, int(r.mode[neuron])
+        time, crossed = float(times[0]), e if at is None else None
         self._locate(r, time)
         self._check_spike_limit(r, time)
         if self.copies > 1:
@@ -343,8 +343,8 @@ class Forward:
         self.instant = []
         for rank, number, late, what in instant:
             at_once = times if self.copies == 1 else late  # copies: differences need each arrival at its own time
-            if rank == GIVEN_LAST:
-                self._given(at_once, *what)
+            if rank == OBSERVED_LAST:
+                self._observed_spike(at_once, *what)
             elif rank > 0:
                 self.instant.append(self._arrive(at_once, *what))
             else:
@@ -352,9 +352,9 @@ class Forward:
 
     def _due(self, rank: int, number: int, times: np.ndarray, what: tuple[Any, ...]) -> None:
         """The end of a mode (rank 0), if it still ends then, a change of currents, a spike that is not born (-1), or
-        one that is given (-2)."""
-        if rank == GIVEN_FIRST:
-            self._given(times, *what)
+        an observed one (-2)."""
+        if rank == OBSERVED_FIRST:
+            self._observed_spike(times, *what)
         elif rank < 0:
             self._birth(times, *what)
         elif what[0] in self.drives and len(what) == 2:

@@ -144,7 +144,7 @@ class TrajectoryPieces:
 
     def _fires_at_once(self, x: np.ndarray, lanes: np.ndarray, mode: np.ndarray, cause: Cause | None) -> np.ndarray:
         fires = np.zeros(len(lanes), bool)
-        for e in (e for e in range(len(self.model.events)) if e != self.model.given):
+        for e in (e for e in range(len(self.model.events)) if e != self.model.observed_event):
             below = self._below(e, x, lanes, mode, cause)
             fires |= self._possible(e, mode) & self.armed[e, lanes] & ~below
         return fires
@@ -295,7 +295,7 @@ class TrajectoryPieces:
             self.part[e, lanes] = np.where(at_once, 0.0, u)
         else:
             self.part[e, lanes] = 0.0
-        self.crossing[e, lanes] = np.inf if e == self.model.given else crossing
+        self.crossing[e, lanes] = np.inf if e == self.model.observed_event else crossing
         if self.copies > 1:
             self._mark_changed(lanes, at_once, at_once[mine])
 

@@ -29,14 +29,16 @@ class PopulationModel:
         self.flow = self.equations.flow(duration * (1 + 4 * SAME_INSTANT))
         self.spiking = compiled.record.spiking
         self.events = compiled.record.derived.events
-        self.given = next((e for e, event in enumerate(self.events) if event.emits and compiled.record.observed), -1)
+        self.observed_event = next(
+            (e for e, event in enumerate(self.events) if event.emits and compiled.record.observed), -1
+        )
         self._own_modes = [event.modes for event in compiled.record.derived.model.events]
 
     @cached_property
     def pushed(self) -> bool:
-        """Whether a spike that is given may be caused by what happens at the same instant: an arrival that moves its
+        """Whether an observed spike may be caused by what happens at the same instant: an arrival that moves its
         threshold, or the end of a mode that it is none of."""
-        d, e = self.record.derived, self.given
+        d, e = self.record.derived, self.observed_event
         moved = any((d.events[e].dg_dx.T * direction)[0] != 0 for direction in d.receptors.values())
         return moved or any(self._own_modes[e]) or len(self.events) > 1
 
@@ -45,9 +47,9 @@ class PopulationModel:
 
         Such an event has no gdot: its E goes to the cause (docs/equations.md, section 2).
         """
-        d, own = self.record.derived, self._own_modes[event]
+        d, modes = self.record.derived, self._own_modes[event]
         if isinstance(cause, Arrival):
             return (d.events[event].dg_dx.T * d.receptors[cause.connection.receptor])[0] != 0
         if isinstance(cause, ModeEnd):
-            return bool(own) and d.modes[cause.mode].name not in own
+            return bool(modes) and d.modes[cause.mode].name not in modes
         return cause is not None

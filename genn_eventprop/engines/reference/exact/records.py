@@ -160,8 +160,8 @@ def locate(seg: Segments, size: int, times: np.ndarray) -> tuple[np.ndarray, np.
     first = np.searchsorted(seg.neuron[order], np.arange(size + 1))
     ids = np.empty((len(times), size), np.int64)
     for k in range(size):
-        own = order[first[k] : first[k + 1]]
-        ids[:, k] = own[np.minimum(np.searchsorted(seg.end[own], times), len(own) - 1)]
+        of_neuron = order[first[k] : first[k + 1]]
+        ids[:, k] = of_neuron[np.minimum(np.searchsorted(seg.end[of_neuron], times), len(of_neuron) - 1)]
     return ids.ravel(), np.repeat(times, size) - seg.start[ids.ravel()]
 
 

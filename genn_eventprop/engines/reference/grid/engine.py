@@ -104,7 +104,7 @@ class Loops(Lowering):
         body: Body = []
         for o in self.trial.arrivals:
             if self.trial.delays[o.connection]:
-                _, *put = self.sent(o)
+                _, *put = self.at_spike(o)
                 body.append(self._sent(o.connection, put, -self.before, sp.Integer(0)))
         return body
 

@@ -107,14 +107,14 @@ class Program:
         self.lines: list[str] = []
         self.head: dict[str, str] = {}
         self.wide: dict[int, Lanes] = {}
-        self.depth, self.made = 1, 0
+        self.depth, self.names = 1, 0
         self.known: list[dict[object, str]] = [{}]
         self.printer = Expressions(self)
         self.root = Lanes(None, "", "batch")
         self.block(body, {SAMPLE: Local("sample", self.root)}, self.root)
         head = ["sample = numpy.arange(batch)", *(f"{name} = {value}" for name, value in self.head.items())]
         used = Counter(_WORD.findall("\n".join(self.lines)))
-        lines = [x for x in self.lines if not (made := _MADE.match(x)) or used[made[1]] > 1]
+        lines = [x for x in self.lines if not (named := _MADE.match(x)) or used[named[1]] > 1]
         self.text = "\n".join(["def run(arrays, batch, hook):", *(f"    {line}" for line in head), *lines])
         space: dict[str, Any] = {
             **NUMPY, "numpy": np, "add_rows": add_rows, "expanded": expanded, "words": words,
@@ -130,9 +130,9 @@ class Program:
 
     def new(self, value: str, name: str = "v") -> str:
         """A new name for a value."""
-        self.made += 1
-        self.emit(f"{name}_{self.made} = {value}")
-        return f"{name}_{self.made}"
+        self.names += 1
+        self.emit(f"{name}_{self.names} = {value}")
+        return f"{name}_{self.names}"
 
     @contextmanager
     def inside(self, header: str) -> Iterator[None]:
@@ -146,10 +146,10 @@ class Program:
 
     def once(self, key: object, value: str, name: str = "v") -> str:
         """The name of a value that stays the same in the block around, made when first asked for."""
-        found = next((known[key] for known in reversed(self.known) if key in known), None)
-        if found is None:
-            found = self.known[-1][key] = self.new(value, name)
-        return found
+        known_name = next((known[key] for known in reversed(self.known) if key in known), None)
+        if known_name is None:
+            known_name = self.known[-1][key] = self.new(value, name)
+        return known_name
 
     # values
 
@@ -172,17 +172,17 @@ class Program:
 
     def locals_of(self, e: sp.Basic, scope: Scope) -> set[Local]:
         """The locals that an expression uses."""
-        found: set[Local] = set()
+        used: set[Local] = set()
         for s in e.free_symbols:
             of = scope.get(s)
             if isinstance(of, Access):
-                found |= set().union(*(self.locals_of(sp.sympify(i), scope) for i in of.index))
+                used |= set().union(*(self.locals_of(sp.sympify(i), scope) for i in of.index))
             elif of is not None:
-                found.add(of)
+                used.add(of)
             name = of.buffer.name if isinstance(of, Access) else s.name
             if name in self.parted and not isinstance(of, Local):
-                found.add(scope[SAMPLE])  # type: ignore[arg-type]
-        return found
+                used.add(scope[SAMPLE])  # type: ignore[arg-type]
+        return used
 
     def varies(self, e: sp.Basic, scope: Scope) -> bool:
         """Whether it differs between lanes."""
@@ -193,8 +193,8 @@ class Program:
 
     def buffer(self, name: str) -> str:
         b = self.buffers[name]
-        taken = f"arrays[{name!r}]"
-        self.head.setdefault(f"b_{name}", taken if b.axes else f"{taken}.reshape(())[()]")
+        array = f"arrays[{name!r}]"
+        self.head.setdefault(f"b_{name}", array if b.axes else f"{array}.reshape(())[()]")
         return f"b_{name}"
 
     def place(self, target: sp.Basic, scope: Scope) -> tuple[Buffer, Index]:
@@ -376,8 +376,8 @@ class Program:
         if s.over == "lanes" and s.start == 0 and s.stop.is_Integer and self.flat(s, s.index):
             self.neurons(int(s.stop), s.index, s.body, scope, lanes)
         elif not moves:
-            self.made += 1
-            turn = f"{s.index.name}_{self.made}"
+            self.names += 1
+            turn = f"{s.index.name}_{self.names}"
             with self.inside(f"for {turn} in range({start}, {stop}):"):
                 self.block(s.body, {**scope, s.index: Local(turn, None)}, lanes)
         elif self.flat(s, s.index):
@@ -399,8 +399,8 @@ class Program:
                 up, at = f"wide_up_{width}", f"wide_at_{width}"
                 self.head[up] = f"numpy.repeat(sample, {width})"
                 self.head[at] = f"numpy.tile(numpy.arange({width}), batch)"
-                self.wide[width] = made = Lanes(lanes, up, f"{up}.size", width)
-                made.index = Local(at, made)
+                self.wide[width] = wide = Lanes(lanes, up, f"{up}.size", width)
+                wide.index = Local(at, wide)
             wide = self.wide[width]
         else:
             up = self.once((lanes, width, "up"), f"numpy.repeat(numpy.arange({lanes.size}), {width})", "up")
@@ -422,19 +422,19 @@ class Program:
         step, name = self.step(s.step, scope, lanes), self.buffer(s.spikes.name)
         whole = lanes is self.root and not self.varies(s.step, scope)
         sample = ":" if whole else self.read(Local("sample", self.root), lanes)
-        found = f"numpy.nonzero({name}[{sample}, {step}])"
+        spikes = f"numpy.nonzero({name}[{sample}, {step}])"
         if self.flat(s, s.neuron):
-            self.several(found, s.neuron, s.body, scope, lanes)
+            self.several(spikes, s.neuron, s.body, scope, lanes)
             return
-        found = self.new(found, "found")
-        count = self.new(f"numpy.bincount({found}[0], minlength={lanes.size})", "count")
+        spikes = self.new(spikes, "spikes")
+        count = self.new(f"numpy.bincount({spikes}[0], minlength={lanes.size})", "count")
         first, turn = self.new(f"numpy.cumsum({count}) - {count}", "first"), self.new("0", "turn")
         with self.inside("while True:"):
             some = self.new(f"numpy.flatnonzero({count} > {turn})", "some")
             with self.inside(f"if not {some}.size:"):
                 self.emit("break")
             inner = Lanes(lanes, some, f"{some}.size")
-            neuron = Local(self.new(f"{found}[1][{first}[{some}] + {turn}]", s.neuron.name), inner)
+            neuron = Local(self.new(f"{spikes}[1][{first}[{some}] + {turn}]", s.neuron.name), inner)
             self.block(s.body, {**scope, s.neuron: neuron}, inner)
             self.emit(f"{turn} += 1")
 
@@ -442,7 +442,7 @@ class Program:
 
     def flat(self, loop: Range | Entries, index: sp.Symbol) -> bool:
         """Whether the turns of a loop may run at once: none sets what is not its own, or needs what others made."""
-        own: set[sp.Symbol] = {index}  # what tells the turns apart
+        apart: set[sp.Symbol] = {index}  # what tells the turns apart
         declared, names = {index}, dict[sp.Symbol, Access]()
         every = list(walk(loop.body))
         for s in every:
@@ -450,8 +450,8 @@ class Program:
                 names |= s.names
             elif isinstance(s, Let):
                 declared.add(s.target)
-                if s.value.free_symbols & own:
-                    own.add(s.target)
+                if s.value.free_symbols & apart:
+                    apart.add(s.target)
             elif isinstance(s, Range):
                 declared.add(s.index)
             elif isinstance(s, Entries):
@@ -472,7 +472,7 @@ class Program:
                     if (
                         isinstance(s, Set)
                         and name != "trouble"
-                        and not {x for i in at for x in sp.sympify(i).free_symbols} & own
+                        and not {x for i in at for x in sp.sympify(i).free_symbols} & apart
                     ):
                         return False
                 else:
