@@ -104,16 +104,18 @@ class _File:
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], dtype: str, bits: int | None) -> None:
         self.plan, self.dtype, self.bits = plan, dtype, bits
         self.values: dict[str, Any] = grid_values(plan) | parameter_values(plan, parameters)
+        # array of weights, of connections (c) and of currents into populations (k) -> what it belongs to
         self.sources = {f"c{i}_weight": c for i, c in enumerate(plan.connections)}
         self._add_currents(parameters)
         scales, weights = dict[str, float](), dict[str, Buffer]()
-        trial = make_trial(plan, adjoint=False)
+        trial = make_trial(plan, adjoint=False)  # a deployed network does not learn
         for at, c in self.sources.items():
             known = trial.buffers.get(at) or Buffer(at, (self.values[at].size,), "real", "host")
             weights[at] = replace(known, kind=f"int{bits}" if bits else "real")
             if bits:
                 self.values[at], scale = quantised(np.asarray(self.values[at]), bits)
                 scales[c.name if at[0] == "c" else at.removesuffix("_weight")] = scale
+        # the other arrays of connections, such as targets of synapses, in as few bytes as hold them
         tables = [n for n, v in self.values.items() if n[0] in "ck" and n not in weights and np.ndim(v)]
         weights |= {n: Buffer(n, (self.values[n].size,), _narrow(self.values[n]), "host") for n in tables}
         delays = [int(self.values[f"c{i}_delay"]) for i in range(len(plan.connections))]
@@ -171,6 +173,8 @@ class _File:
     # elements
 
     def _element(self, a: Access, write: Callable[[sp.Expr], str]) -> str:
+        """A number that the host would set is written as a constant, an array of those is a table of the file (`_table`);
+        everything else is a field of the model `m`."""
         b = a.buffer
         if not b.axes and b.role == "host":
             value = self.values[b.name]

@@ -21,6 +21,7 @@ static int64_t stream_step(const Stream *s, double time) {
     return step < $N_STEPS - 1 ? (int64_t)step : $N_STEPS - 1;
 }
 
+/* Looks at all spikes before it stores any, so that a refused call changes nothing. */
 static int stream_take(Stream *s, const double *times, const int64_t *channels, int64_t n, double until) {
     for (int64_t i = 0; i < n; ++i) {
         const int known = channels[i] >= 0 && channels[i] < $N_IN && times[i] >= 0 && times[i] <= until;
@@ -33,8 +34,10 @@ static int stream_take(Stream *s, const double *times, const int64_t *channels, 
     return DONE;
 }
 
+/* Words of a row of bits, of every population. */
 static const int32_t stream_words[] = {$WORDS};
 
+/* Records the spikes at the end of the last step. */
 static void stream_note(Stream *s, const Model *m) {
     for (int p = 0; p < $POPULATIONS; ++p) {
         const uint32_t *row = model_spikes_at(m, p);
@@ -59,7 +62,7 @@ int stream_advance(Stream *s, void *memory, const double *times, const int64_t *
         if (s->room - s->count < $NEURONS) return FULL;
         int64_t left = 0;
         int due = 0;
-        for (int64_t i = 0; i < s->waiting; ++i) {
+        for (int64_t i = 0; i < s->waiting; ++i) { /* those of this step go to `now`, the others close ranks */
             if (s->steps[i] == s->step) {
                 s->now[due++] = s->channels[i];
                 continue;

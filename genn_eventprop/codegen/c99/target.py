@@ -56,7 +56,7 @@ def generate_pieces(plan: Plan, dtype: str) -> tuple[Source, Crossing]:
 def _source(
     plan: Plan, dtype: str, trial: Trial, body: Sequence[Statement], buffers: Mapping[str, Buffer]
 ) -> Source:  # fmt: skip
-    """The text of loops."""
+    """The file of loops, which are the body of `run` for one sample."""
     Checker(buffers, {SAMPLE: "long"}).check(body)
 
     struct = _Struct(buffers.values())

@@ -27,6 +27,7 @@ def each_neuron(size: int, threads: int, body: str, comment: str, after: str = "
 
 
 def count(b: Buffer) -> int:
+    """How many numbers a buffer has in a trial; lengths that are known at run time alone are not in it."""
     return math.prod(a for a in b.axes if isinstance(a, int))
 
 

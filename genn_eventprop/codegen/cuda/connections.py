@@ -34,6 +34,7 @@ class _Rows:
         self._ops, self._users, self._count, self._source = ops, users, count, source
         self._targets = [ops.plan.numbers[ops.plan.connections[o.connection].target] for o in users]
         self._slots = [ops._slots(t) for t in self._targets]
+        # rows together: FLIGHT numbers of a thread, which has one of each row for every neuron of its own
         self._flight = max(FLIGHT // max(self._slots), 1)
 
     @property
@@ -190,6 +191,7 @@ class ConnectionOps(Layout):
         if c.windows is None:
             rows += barrier
         else:
+            # the barrier comes when the pixel changes: threads may then write to targets of others
             pixel, before, after = f"source / {c.windows.source[2]}", f"{barrier}int32_t seen{i} = -1;\n", barrier
             rows = f"if (seen{i} >= 0 && seen{i} != {pixel}) __syncthreads();\nseen{i} = {pixel};\n{rows}"
         if self._from_input(i):
@@ -201,7 +203,7 @@ class ConnectionOps(Layout):
             name = self._list_of(i)
             body = f"const int64_t source = {name}_list[k];\n{rows}"
             text = f"for (int k = 0; k < {name}_count; ++k) {{\n{indent(body)}}}\n"
-        for take in self.loops.from_ring(o):
+        for take in self.loops.from_ring(o):  # what arrives now: each thread for its own neurons
             assert isinstance(take, Range)
             spelling = replace(self._spelling(), buffers=self.loops.buffers)
             body = Writer(spelling, Kernel((), {})).block(take.body)
@@ -266,6 +268,7 @@ class ConnectionOps(Layout):
         return f"{ask}real total = 0;\n{text}total = warp_sum(total);\n"
 
     def feedback(self, operations: Sequence[Feedback]) -> str:
+        """All lists first, each made by another warp, so that one barrier is enough for them."""
         lists = "".join(self._list_sent(o, i) for i, o in enumerate(operations))
         return f"{lists}__syncthreads();\n{''.join(map(self._feedback, operations))}"
 
@@ -285,7 +288,7 @@ class ConnectionOps(Layout):
         return f"sample * t->n_points + {step}"
 
     def before_steps_back(self) -> str:
-        """The bits of the last step."""
+        """The bits of the last step, in registers: `_list_sent` asks for those of the step before when it uses these."""
         text = ""
         for o in self.trial.feedback:
             words = self._words(o.population)
@@ -306,7 +309,8 @@ class ConnectionOps(Layout):
         return f"for (int k = warp; k < *{p}_sent; k += {self.threads // WARP}) {{\n{indent(body)}}}\n"
 
     def birth(self, o: Birth) -> str:
-        """The neurons with a candidate as a list, then warps share them; the kernel is of every neuron again."""
+        """Neurons whose spike could have been born (``here``) become bits, then a list, as spikes do; warps share the list
+        for what each spike would change, and the kernel of the neurons that are in it uses these sums."""
         i, words = o.population, self._words(o.population)
         p, here = f"p{i}", Writer(self._spelling(), Kernel((), o.kernel.table)).expression(o.here)
         name = self.plan.populations[i].name
@@ -322,7 +326,7 @@ class ConnectionOps(Layout):
         return f"{candidates}__syncthreads();\n{listed}__syncthreads();\n{dots}__syncthreads();\n{each}"
 
     def feed_input(self, o: FeedInput) -> str:
-        """Warps share the input spikes of the trial."""
+        """Warps share the input spikes of the trial; `input_start` says where those of a sample stand in the results."""
         body = f"const int64_t source = t->channels[e], now = t->steps[e];\n{self._dots(o.terms)}"
         body += f"if (lane == 0) t->{o.into.name}[t->input_start[sample] + e - from] = total;\n"
         return f"for (int64_t e = from + warp; e < to; e += {self.threads // WARP}) {{\n{indent(body)}}}\n"

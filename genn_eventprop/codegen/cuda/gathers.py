@@ -24,7 +24,7 @@ from .synapses import Synapses
 WARP = 32
 GATHERING = 256  # threads of a block that gathers
 FLIGHT = 8  # numbers of rows that a thread asks for together
-SLICE, SLICES = 8, 64  # synapses of a slice of those that share a number, and the most slices
+SLICE, SLICES = 8, 64  # synapses of a slice of those that share a number, at least, and the most slices
 ERRORS = (
     Buffer("trouble", (1,), "key", "error"), Buffer("needed", ("populations",), "int", "error"),
     Buffer("unfinite", (2, "connections"), "int", "error"),
@@ -49,7 +49,7 @@ def group_slices(c: ConnectionRecord, size: int) -> int:
 
 
 def window_slices(rows: WindowRows) -> int:
-    """Into how many slices the places of a window are cut."""
+    """Into how many slices the places of a window are cut: a warp each, since a kernel of few weights has few warps."""
     return min(max(rows.target[0] * rows.target[1] // SLICE, 1), SLICES)
 
 
@@ -172,6 +172,7 @@ class Gathers:
         body += f"real total = mine && {self._adding(o)} ? t->{into}[w] : (real)0;\n{self._add_together(o)}"
         body += f"if (mine) t->{into}[w] = total;\n{self._note(o)}"
         head = f"const int32_t source = (int32_t)(item / {parts});\n"
+        # a row longer than its warps have lanes is gone through in tiles of them
         tiles = f"for (int32_t first_s = {begin} + (int)(item % {parts}) * {WARP}; first_s < {end}; first_s += {parts * WARP}) {{\n{indent(body)}}}\n"
         return self._gathering(o, c.pre * parts, head + tiles)
 

@@ -49,7 +49,15 @@ class PieceKernels(Kernels):
 
     first, last = FROM_FIRST, f"t->{LAST.name}"
     gathers_of = PieceGathers
-    whole = (*Kernels.whole, FIRST.name, LAST.name, INTERVAL.name, CLOSES.name, BEFORE.name, SEVERAL.name)
+    more_integers = (
+        *Kernels.more_integers,
+        FIRST.name,
+        LAST.name,
+        INTERVAL.name,
+        CLOSES.name,
+        BEFORE.name,
+        SEVERAL.name,
+    )
 
     def __init__(self, trial: Trial, real_bytes: int) -> None:
         self._names, populations = Pieces(trial).crossing(), trial.plan.populations
@@ -62,6 +70,8 @@ class PieceKernels(Kernels):
         return {*self._names.forward, *self._names.back, *self._names.read, *self._of_lists}
 
     def crossing(self) -> Crossing:
+        """What crosses from piece to piece, by the names of arrays: values that a kernel has in registers or in shared memory
+        are in copies ``kept_<name>`` (see `_place`), which `_carry` fills and reads."""
         in_registers = {b.name for b in self.carried if b not in self.results}
 
         def in_memory(names: Iterable[str]) -> tuple[str, ...]:
@@ -73,6 +83,7 @@ class PieceKernels(Kernels):
     # where elements are
 
     def _in_struct(self, b: Buffer, index: Iterable[str]) -> str:
+        """Rows of steps are those of the piece, in memory for one piece."""
         moved = [f"({i} - {FROM_FIRST})" if a in AXES else i for a, i in zip(b.axes, index)]
         return super()._in_struct(b, moved)
 
@@ -83,15 +94,19 @@ class PieceKernels(Kernels):
         return f"{step} - {FROM_FIRST} + t->{BEFORE.name}"
 
     def _count_sent(self, population: int) -> tuple[str, str]:
+        """In a count of the piece: `w_count` goes on over the recording."""
         count = f"{_listed(population).name}[i]"
         return count, f"{count}++ <"
 
     # the kernels
 
     def trials(self) -> dict[str, str]:
-        return {"forwards": self._block("forwards", self._there()), "backwards": self._block("backwards", self._back())}
+        return {
+            "forwards": self._block("forwards", self._forwards()),
+            "backwards": self._block("backwards", self._backwards()),
+        }
 
-    def _there(self) -> str:
+    def _forwards(self) -> str:
         """Forwards, with the losses of what ends with the piece."""
         t, forward = self.trial, {*self._names.forward}
         text = self._before_steps() + self._carry("load", forward) + "__syncthreads();\n"
@@ -103,7 +118,8 @@ class PieceKernels(Kernels):
         text += self._compared(every) + _when("t->closes", self._compared(o for o in t.compare if o not in every))
         return text + self._carry("keep", forward | self._of_lists)
 
-    def _back(self) -> str:
+    def _backwards(self) -> str:
+        """Backwards. The lists of events are those that the same piece has made on its way forwards right before."""
         t, names = self.trial, self._names
         loaded = {*names.back, *names.read, *(n for n in self._of_lists if n.endswith("happened"))}
         text = f"int64_t step = {self.last};\n{self._carry('load', loaded)}__syncthreads();\n"
@@ -116,19 +132,22 @@ class PieceKernels(Kernels):
         return "".join(write(self, [o], "outer loss,") + self.barrier() for o in operations)
 
     def _before_steps(self) -> str:
+        """The host also sends spikes of before the piece, as long as the longest delay: windows that all connections with
+        their delays have behind them are left out."""
         inputs = (i for i in range(len(self.plan.connections)) if self._from_input(i))
         skipped = (f"input{i}.skip(t, to, {self.first} - t->c{i}_delay);\n" for i in inputs)
         return super()._before_steps() + "".join(skipped)
 
     def _clear_lists(self) -> str:
-        """Lists of events, and of spikes, are those of the piece."""
+        """A piece begins with empty lists of events and of spikes: those of the pieces before ran backwards, or will run
+        forwards again."""
         text = ""
         for b in (b for b in self.buffers if b.name in self._of_lists):
             text += self._over(population_of(b), f"{self._element(Access(b, (NEURON,)), str)} = 0;\n", b.name)
         return text
 
     def _clear_spikes(self) -> str:
-        """Those of the first step are of the piece before."""
+        """The bits of the first step in shared memory: its spikes were sent by the last step of the piece before."""
         text = ""
         for i in self.trial.spikes:
             words = self._words(i)
@@ -137,6 +156,7 @@ class PieceKernels(Kernels):
         return text
 
     def _so_far(self, loss: str) -> str:
+        """A loss of every step goes on over the pieces of an interval, and begins anew with an interval."""
         return f"{self.first} == t->interval ? 0 : {loss}"
 
 

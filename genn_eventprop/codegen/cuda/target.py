@@ -169,20 +169,20 @@ class Kernels(ConnectionOps, Target):
     """The kernels of one file: of a trial, and those that gather gradients."""
 
     gathers_of = Gathers
-    whole: tuple[str, ...] = ("n_channels", "adding")  # integers that the host hands over
+    more_integers: tuple[str, ...] = ("n_channels", "adding")  # that the host hands over besides those of `Layout`
 
     def __init__(self, trial: Trial, real_bytes: int) -> None:
         sums = [replace(b, name=f"{b.name}_sum", role="sum") for b in trial.buffers.values() if of_neurons(b)]
         groups = [b for i, c in enumerate(trial.plan.connections) for b in group_buffers(i, c)]
         gathering = [o.connection for o in trial.end_back if isinstance(o, Gather | GatherDelays)]
         numbers = trial.plan.numbers
+        # gathers read the spikes of these from lists, instead of looking for bits in all steps
         senders = {numbers[s] for i in gathering if (s := trial.plan.connections[i].source) in numbers}
-        # when the spikes of each neuron were sent, side by side
         self.listed = {
             p: Buffer(f"p{p}_sent_at", (trial.plan.populations[p].size, f"p{p}_room"), "int", "stored")
             for p in sorted(senders)
         }
-        super().__init__(trial, [*DATA, *sums, *groups, *self.listed.values()], self.whole)
+        super().__init__(trial, [*DATA, *sums, *groups, *self.listed.values()], self.more_integers)
         self.loops = Synapses(trial, lambda access, write: self._element(access, write, inside=False))
         self.gathers = self.gathers_of(self, self.loops)
         self.threads = threads_of(self.plan)
@@ -232,6 +232,7 @@ class Kernels(ConnectionOps, Target):
     def _seen_by_others(self) -> set[str]:
         """Buffers of neurons that are also used outside the kernels of these neurons."""
 
+        # through rows of dense weights a thread adds to the sums of its own neurons, which may stay in registers
         def by_others(o: Operation) -> bool:
             table = isinstance(o, Deliver) and self.plan.connections[o.connection].form != "dense"
             return table or isinstance(o, Once | EachStep | Feedback)
@@ -269,12 +270,12 @@ class Kernels(ConnectionOps, Target):
 
     def trials(self) -> dict[str, str]:
         """name -> text."""
-        there, between, back = self._there(), compared(self), self._back()
+        forwards, between, backwards = self._forwards(), compared(self), self._backwards()
         if not self.trial.split:
-            return {"trial": self._block("trial", f"{there}{between}if (!t->training) return;\n{back}")}
-        backwards = "int64_t step = 0;\n" + self._carry("load") + f"__syncthreads();\n{between}{back}"
+            return {"trial": self._block("trial", f"{forwards}{between}if (!t->training) return;\n{backwards}")}
+        backwards = f"int64_t step = 0;\n{self._carry('load')}__syncthreads();\n{between}{backwards}"
         return {
-            "forwards": self._block("forwards", there + self._carry("keep")),
+            "forwards": self._block("forwards", forwards + self._carry("keep")),
             "backwards": self._block("backwards", backwards),
         }
 
@@ -319,7 +320,7 @@ class Kernels(ConnectionOps, Target):
         lines = (f"{TYPES[b.kind]} {b.name}[{self._slots(population_of(b))}];\n" for b in registers)
         return declare_shared(self.shared, self.bytes, body) + "".join(lines)
 
-    def _there(self) -> str:
+    def _forwards(self) -> str:
         """The pass forwards; results go to global memory."""
         text = self._before_steps() + write(self, self.trial.begin, "start of") + self._clear_spikes()
         text += self._clear_rings() + "__syncthreads();\n"
@@ -335,9 +336,10 @@ class Kernels(ConnectionOps, Target):
             text += self._over(
                 population_of(b), f"t->{b.name}[sample * {b.axes[0]} + neuron] = {b.name}[i];\n", "results"
             )
+        # `_full` has a barrier of its own, behind which what all threads have written is seen
         return text + (self._full() or "__syncthreads();\n")
 
-    def _back(self) -> str:
+    def _backwards(self) -> str:
         """The pass backwards."""
         return (
             write(self, self.trial.begin_back, "start backwards of") + self._steps_back() + finished(self, apart=True)
@@ -384,12 +386,14 @@ class Kernels(ConnectionOps, Target):
         return -(-self.plan.populations[population].size // self.threads)
 
     def _clear_spikes(self) -> str:
+        """No neuron has spiked before the first step."""
         return "".join(
             f"for (int k = threadIdx.x; k < {2 * self._words(i)}; k += {self.threads}) p{i}_now[k] = 0;\n"
             for i in self.trial.spikes
         )  # fmt: skip
 
     def _clear_rings(self) -> str:
+        """The rings of what is on its way (`Lowering.at_spike`), which have what the trial before has left."""
         text, rings = "", ((i, b) for i, d in enumerate(self.trial.delays) if d for b in d.arriving.values())
         for i, b in rings:
             size = f"t->c{i}_ring * {b.axes[1]}"
@@ -432,6 +436,7 @@ class Kernels(ConnectionOps, Target):
         return f"if (threadIdx.x == 0) *{o.into.name} = 0;\n__syncthreads();\n{add}__syncthreads();\n"
 
     def _spelling(self, inside: bool = True) -> Spelling:
+        """inside: in the loop over the neurons of a thread, whose registers have an index ``i``."""
         return Spelling(
             lambda access, write: self._element(access, write, inside),
             self._diverged,
@@ -493,7 +498,7 @@ class Kernels(ConnectionOps, Target):
         return self._over(i, body, p.name, after, declare="int emitted = 0;\n")
 
     def _count_sent(self, population: int) -> tuple[str, str]:
-        """How many spikes a neuron has sent, the new one included, and the comparison of that with the room for them."""
+        """How many spikes a neuron has sent, the new one included, and the beginning of a comparison of that with the room."""
         return "w_count", "w_count <="
 
 

@@ -74,6 +74,8 @@ class BatchLayout:
             b.name: engine.shape(b, arguments, of_sample(b)) for b in source.arrays if b.name not in DATA_SET
         }
         self._kinds = {b.name: engine.kind(b) for b in source.arrays}
+        # one block of memory for all that the host reads. Those of `ERRORS` come first: kernels count in them, so that
+        # they are set to 0 before a batch, and nothing else is
         reported = [b for role in self.reports for b in source.arrays if b.role == role and b.kind != "bits"]
         errors = sum(b.role == "error" for b in reported)
         assert all(b.role == "error" for b in reported[:errors]) and reported[0].name == "trouble"
@@ -111,13 +113,14 @@ class BatchLayout:
         self._numbers = list[tuple[np.ndarray, np.ndarray, list[str]]]()  # (fields, which of them, names) of every kind
         kinds = [kind(b) for b in s.numbers]
         for dtype in dict.fromkeys(kinds):
+            # 8 bytes each in the struct, whatever their kind: the first bytes of these are the number
             fields = self._fields[ends[0] : ends[1]].view(dtype)[:: 8 // dtype.itemsize]
             which = [i for i, other in enumerate(kinds) if other == dtype]
             names = [s.numbers[i].name.removeprefix(OF_DOUBLE) for i in which]
             self._numbers.append((fields, np.array(which), names))
         self._doubles = self._fields[ends[1] : ends[2]].view(np.float64)
         self._integers = self._fields[ends[2] :].view(np.int64)
-        self._state: tuple[object, ...] = ()  # of what the addresses were found for
+        self._state: tuple[object, ...] = ()  # of memory and inputs, for which the addresses are right
 
     # each batch
 
@@ -147,6 +150,7 @@ class BatchLayout:
         return self._fields
 
     def _value(self, name: str, arguments: Arrays) -> int:
+        """The address of a long array, which is copied if it has changed."""
         value = np.ascontiguousarray(arguments.get(name, np.zeros(1)), self._kinds[name])
         return self._memory.value(name, value, constant=name.partition("_")[2] in TABLES).address
 

@@ -165,7 +165,8 @@ class CudaEngine(InPieces, ProgramEngine):
 
     @staticmethod
     def _first_device() -> int:
-        """That of `share_machine`, before there is a context on another one."""
+        """The device that `share_machine` will choose for this process: a context that was opened on another one
+        before would hold memory there."""
         rank = local_rank()
         return rank and rank % max(len(visible_devices()[0]), 1)
 
@@ -174,10 +175,10 @@ class CudaEngine(InPieces, ProgramEngine):
         self.device, self._memory = device, Memory(device)
         self._programs: dict[tuple[bool, Plan], Program] = {}
         self._optimiser: DeviceOptimiser | None = None
-        self._grouped: dict[str, tuple[Any, Arrays]] = {}  # connection -> (its table, what follows from it)
+        self._grouped: dict[str, tuple[Any, Arrays]] = {}  # connection -> (its table, `groups_of` it)
         self._places: dict[str, tuple[DeviceMemory, DeviceMemory]] = {}  # of weights and their gradients
         self._unfinite: dict[str, bool] = {}
-        self._token: Any = None  # what was handed out by the last way there
+        self._token: Any = None  # what the last forward half has handed out
         self._groups = 1  # in which the last batch ran
         trial = self._program(self._around).source.trial
         if trial is not None:
@@ -222,12 +223,14 @@ class CudaEngine(InPieces, ProgramEngine):
 
     def execute(self, arguments: Arrays, training: bool) -> Arrays:
         self._token = None
-        kernel = "forwards" if self._around else "trial"  # there is no way back without its halves
+        kernel = "forwards" if self._around else "trial"  # a loss in Python needs a kernel for each pass
         return self._in_groups(
             arguments, self._around, training, lambda part, on: self._run(part, kernel, training, on)
         )
 
     def execute_half(self, arguments: Arrays, saved: Any) -> tuple[Arrays, Any]:
+        """What the way back needs stays on the device; what is handed out says only whether all of it is there: of a
+        batch that ran in groups, each has overwritten the one before, and runs forwards again."""
         if saved is None:
             out = self._in_groups(arguments, True, False, lambda part, on: self._run(part, "forwards", False, on))
             self._token = [self._groups == 1]
@@ -240,7 +243,7 @@ class CudaEngine(InPieces, ProgramEngine):
         return self._in_groups(arguments, True, True, self._both), None
 
     def _both(self, part: Arrays, adding: bool) -> Arrays:
-        """A group whose way there has not been kept."""
+        """A group whose forward pass another group has overwritten."""
         self._run(part, "forwards", False, False)
         return self._run(part, "backwards", True, adding)
 
@@ -298,14 +301,14 @@ class CudaEngine(InPieces, ProgramEngine):
         arguments |= self._cut(arguments) | self._shared(source)
         self._resident()
         data = {n: m.address for n, m in self._on_device(*(arguments[n] for n in self._data)).items()}
-        while True:
+        while True:  # again with longer lists, if one was full
             if self._stopping:
                 raise Stopped
             arguments |= zip(rooms, self.room)
             arguments |= self._arrivals(arguments)
             batch = self._layout(program, arguments)
             fields = batch.prepare(data, arguments)
-            rounds = self._halves and kernel != "backwards"  # which has the rows of the way there
+            rounds = self._halves and kernel != "backwards"  # which has the rows of the forward pass
             program.launch(self._memory, kernel, arguments["batch"], fields, gathers=training, rounds=rounds)
             results = batch.report()
             needed = results.pop("needed")
@@ -477,7 +480,7 @@ class CudaEngine(InPieces, ProgramEngine):
         return self._memory.has_set((steps, offsets)) or size <= self.device.available // 2
 
     def _cut(self, arguments: Arrays) -> Arrays:
-        """A data set that does not fit: the samples of the batch, to be copied with it."""
+        """Of a data set that does not fit, the spikes of the batch alone, as a data set that is copied with it."""
         times, _, _ = self._data
         if self._fits(arguments[times], arguments["offsets"]):
             return {}
@@ -553,6 +556,7 @@ class CudaEngine(InPieces, ProgramEngine):
         return super().finite(name)
 
     def use(self, optimiser: Any) -> None:
+        """Also moves the optimiser's state to the device, if its text can run there."""
         super().use(optimiser)
         self._resident()
         places = {k: p for k, p in self._places.items() if k in self.gradients}

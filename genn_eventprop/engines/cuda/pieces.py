@@ -50,7 +50,7 @@ class CudaPieces:
         allocated = {n: b for n, b in self.buffers.items() if not b.is_input}
         spikes = {n for n, b in allocated.items() if SPIKE_ROWS in b.axes}
         results = {n for n, b in allocated.items() if b.role == "result" and ROWS not in b.axes}
-        # to the device before a way, and to the host after it
+        # forwards, then backwards: (to the device before the kernel, to the host after it)
         self._moved = (
             ({*crossing.forward, *crossing.rows} | spikes, {*crossing.forward, *crossing.read} | spikes | results),
             ({*crossing.back, *crossing.read}, {*crossing.back, *crossing.rows}),
@@ -62,7 +62,7 @@ class CudaPieces:
         return piece_shape(self.engine, b, arguments)
 
     def arrays(self, arguments: Arrays, stored: Arrays) -> Arrays:
-        """Those that are at the host."""
+        """Those that cross from piece to piece, or that the host reads: all else is on the device alone."""
         kind = self.engine.kind
         new = (b for n, b in self._at_host.items() if n not in stored)
         known = {n: stored[n] for n in self._at_host if n in stored}

@@ -29,12 +29,12 @@ class Carrying:
         for i, p in enumerate(plan.populations):
             shape = batch, len(p.derived.states), p.size
             first = np.zeros(shape) if carry is None else carry.states[p.name]
-            self.values[f"from_states_p{i}"] = _as(first, dtype)
+            self.values[f"from_states_p{i}"] = _contiguous(first, dtype)
             self.values[f"to_states_p{i}"] = np.empty(shape, dtype)
             if len(p.derived.modes) > 1:
                 modes = [] if carry is None else [carry.modes[p.name], carry.until[p.name]]
                 modes = modes[: 1 + bool(p.derived.durations)]
-                self.values[f"from_modes_p{i}"] = _as(np.stack(modes, 1) if modes else np.zeros(1), np.int32)
+                self.values[f"from_modes_p{i}"] = _contiguous(np.stack(modes, 1) if modes else np.zeros(1), np.int32)
                 self.values[f"to_modes_p{i}"] = np.empty((batch, 1 + bool(p.derived.durations), p.size), np.int32)
         for name, of in self._sources().items():
             neurons, start = _listed(None if carry is None else carry.sent[of], batch, self.rows)
@@ -76,7 +76,7 @@ class Carrying:
         return sent
 
 
-def _as(array: np.ndarray, dtype: np.typing.DTypeLike) -> np.ndarray:
+def _contiguous(array: np.ndarray, dtype: np.typing.DTypeLike) -> np.ndarray:
     return np.ascontiguousarray(array, dtype)
 
 

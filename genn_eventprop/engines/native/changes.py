@@ -43,6 +43,7 @@ class Changes:
             key, edges = (j.population, j.receptor), batch.edges[j.population]
             u = starts[key][0].astype(np.float64)
             v = slopes[key][0].astype(np.float64) if key in slopes else np.zeros_like(u)
+            # an arrival adds to u (or v) what it has there minus what it had right before: u rises with v in between
             of, before = (v, v) if j.slope else (u, u + np.diff(edges)[:, None] * v)
             jump = of - np.where(self._begin[j.population], 0, np.roll(before, 1, axis=0))
             if len(jump) > ROOM:
@@ -64,6 +65,7 @@ class Changes:
         following = dict[Jumps, np.ndarray]()
         for j in self._jumps:
             key, edges = (j.population, j.receptor), self.batch.edges[j.population]
+            # the arrays have room for `ROOM` changes, of which this piece has fewer
             by_change = by_jump[j][: len(edges) - 1]
             following[j] = np.roll(np.where(self._begin[j.population], 0, by_change), -1, axis=0)
             by_drive = by_change - following[j]

@@ -275,6 +275,7 @@ class NativeEngine(InPieces):
         return NativePieces(plan, self.dtype, self.weight_rows == "float16", self._raise_trouble)
 
     def of_recording(self, number: int, part: BatchShard) -> Arrays:
+        """Recordings add to the gradient of the slice of the batch that they are in, as samples of a batch do."""
         k = ((number + 1) * part.slices - 1) // part.batch - part.first  # the slice that has this recording
         if number == part.samples.start:
             self._slices = aligned((part.last - part.first, self._pieces.gradient.size), self.dtype)

@@ -242,6 +242,7 @@ class ExactRunner(RecordingRunner):
             run.read[piece.interval] = {READ: arrays[READ][: int(arrays[SIZES][2])].copy()}
 
     def _keep_spikes(self, run: Run, piece: Piece, arrays: Arrays) -> None:
+        """Spikes of a piece; C++ has times of the recording, a `Result` those of the interval."""
         begins = self._called["whole_duration"] * self._called["steps_before"] / self._called["all_steps"]
         for i, p in enumerate(p for p in self.plan.populations if p.spiking):
             _, time, neuron = self.program.copied(i)

@@ -47,6 +47,7 @@ class NativePieces:
         return self.program.call.arrays(arguments | inputs, memory)
 
     def _new(self, b: Buffer, arguments: Mapping[str, Any]) -> np.ndarray:
+        """On a cache line: vectors read and write whole rows of it, in every step."""
         return aligned(self.shape(b, arguments), np.dtype(b.type_in_numpy(self.dtype)))
 
     def copied(self, population: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -61,20 +61,29 @@ class NativeTables:
                 self.values[f"c{i}_weight"] = weight if table.weight_of is None else weight[table.weight_of]
 
     def _make(self, i: int, c: ConnectionRecord, table: Synapses | None, parameters: Values) -> None:
+        """Arrays of a connection that follow from pairs and delays, by the ends of their names: see connectivity.hpp,
+        and delays.hpp for dense weights."""
         steps = None
         if c.delays is not None:
             steps = np.minimum(delay_steps(c, parameters, self.plan.dt), self.ahead).astype(INT)
         if table is not None:
-            made = self._listed(c, table, steps)
+            arrays = self._listed(c, table, steps)
             self.values[f"c{i}_own"] = table.weight_of is None
         else:
             assert steps is not None
-            made = self._dense(c, steps)
-        for tail, array in made.items():
+            arrays = self._dense(c, steps)
+        for tail, array in arrays.items():
             kind = array.dtype if array.dtype == np.uint16 else INT
             self.values[f"c{i}_{tail}"] = np.ascontiguousarray(array, kind)
 
     def _dense(self, c: ConnectionRecord, steps: np.ndarray) -> dict[str, np.ndarray]:
+        """Of dense weights with individual delays.
+
+        Where delays belong to targets, rows are sorted by delay (`_sort`), and offsets lead from one order to the other
+        and from step to step, a row of the targets a step: `back` from a target to its place in sorted rows, its delay
+        before; `late` from a sorted place to itself, its delay before; `forth` from a sorted place to the target, its
+        delay later.
+        """
         width = padded(c.post)
         if c.axonal:
             return {"delays": steps}
@@ -99,9 +108,11 @@ class NativeTables:
         np.take(weight.reshape(c.pre, c.post), self._order[c.name], axis=1, out=to, mode="clip")  # "raise" is slower
 
     def _listed(self, c: ConnectionRecord, table: Synapses, steps: np.ndarray | None) -> dict[str, np.ndarray]:
-        made = {"start": table.start, "offset": table.target, "weight_of": table.weights, "delay_of": table.weights}
+        """Of a table: the `offset` of a synapse has its delay in it, so that one addition leads to its place in the row
+        of sums of the step at which it arrives."""
+        arrays = {"start": table.start, "offset": table.target, "weight_of": table.weights, "delay_of": table.weights}
         if c.delays is not None and steps is not None:
-            made["offset"] = of_synapses(c, steps, table) * padded(c.post) + table.target
+            arrays["offset"] = of_synapses(c, steps, table) * padded(c.post) + table.target
             at = {"synaptic": table.weights, "axonal": table.source, "dendritic": table.target}
-            made["delay_of"] = at[c.delays.kind]
-        return made
+            arrays["delay_of"] = at[c.delays.kind]
+        return arrays
