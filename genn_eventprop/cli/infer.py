@@ -101,12 +101,19 @@ def infer(
         shutil.rmtree(folder / NEURONS)
     print(result)
     if spikes is None:
-        sure = result.connected & (weights != 0)
-        print(f"{sure.sum()} of {(weights != 0).sum()} connections of the simulated network are found, "
-              f"{(result.connected & (weights == 0)).sum()} that it does not have; errors of weights "
-              f"{_rms((result.weights - weights)[sure]):.2g}, of delays {_rms((result.delays - delays)[sure]):.2g} ms "
-              "(root mean square)")  # fmt: skip
+        print(_compared(result, weights, delays))
     print(f"report  {folder / 'report.html'}")
+
+
+def _compared(result: InferResult, weights: np.ndarray, delays: np.ndarray) -> str:
+    """How many connections of the simulated network were inferred, and how well."""
+    sure = result.connected & (weights != 0)
+    return (
+        f"{sure.sum()} of {(weights != 0).sum()} connections of the simulated network are found, "
+        f"{(result.connected & (weights == 0)).sum()} that it does not have; errors of weights "
+        f"{_rms((result.weights - weights)[sure]):.2g}, of delays {_rms((result.delays - delays)[sure]):.2g} ms "
+        "(root mean square)"
+    )
 
 
 def _finished(folder: Path) -> bool:

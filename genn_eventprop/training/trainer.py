@@ -233,15 +233,21 @@ class Trainer:
             self.config = dict(self.settings)
         self._first_weights = WeightsFromData(network, self.engine.parameters, initial_rates)
         self.callbacks: list[Callback] = [*callbacks, Progress(quiet=not progress)]
-        # where the run folder is or will be, and the open one, from `fit` or `resume` on
-        self.run_dir: Path | str | None = None if run_dir is None else Path(run_dir)
-        self.folder: RunFolder | None = None
-        self.state, self.statistics = TrainingState(), EpochStatistics(runaway_rate * duration)
+        self.run_dir: Path | str | None = None if run_dir is None else Path(run_dir)  # where its folder is or will be
+        self.notes = self._notes = [*notes, *network.notes()]
+        self._wants_estimate = progress
+        self.network_description = describe_network(network)
+        self._begin(runaway_rate * duration)
+        if communicator is not None:
+            self.distribute(communicator)
+
+    def _begin(self, runaway: float) -> None:
+        """What `fit`, `resume`, `auto` or an experiment fills in. runaway: spikes of a neuron in a trial."""
+        self.state, self.statistics = TrainingState(), EpochStatistics(runaway)
+        self.folder: RunFolder | None = None  # the open run folder
         self.silent: dict[str, np.ndarray] = {}
         self.runtime_estimate: RuntimeEstimate | None = None
-        self.notes = self._notes = [*notes, *network.notes()]
-        self._wants_estimate, self.figure_bytes = progress, 0  # bytes for figures that the experiment draws
-        self.network_description = describe_network(network)
+        self.figure_bytes = 0  # for figures that the experiment draws
         self.data_description: str | None = None
         self.page = ""  # text of the experiment's page, kept in the run folder
         self.preprocessing: tuple[Step, ...] = ()  # kept with the model; the data given to `fit` has it behind it
@@ -255,8 +261,6 @@ class Trainer:
         self._task: dict[str, Any] = {}  # what `diagnosis` knows of the data
         self._tested_on_validation = False
         self._stop, self._interrupted = False, 0  # 1 and more: a reason, see `REASONS`
-        if communicator is not None:
-            self.distribute(communicator)
 
     @staticmethod
     def auto(
@@ -468,20 +472,10 @@ class Trainer:
             DataError, SettingError: data or run folder cannot be used.
         """
         with self.ranks.guard():
-            if self.data_sets is not None:
-                if any(data is not None for data in (train, validation, test)):
-                    raise SettingError("this trainer has its data: call fit() without any, give others to Trainer.auto")
-                train, validation, test, chosen = self.data_sets
-                epochs = chosen if epochs is None else epochs
-            if train is None:
-                raise SettingError("fit needs a training set: fit(train); only a trainer of Trainer.auto has its own")
-            epochs = None if epochs is None else whole(epochs, "epochs", SettingError)
+            train, validation, test, epochs = self._sets_of(train, validation, test, epochs)
             self._stop, self._interrupted = False, 0
             self.engine.stop(False)
-            absent = next((each.outer for each in self.plan.losses if isinstance(each.outer, UnavailableLoss)), None)
-            if absent is not None:
-                name = absent.label
-                raise SettingError(f"the outer loss is the Python function {name}, which is not available here")
+            self._check_losses()
             if baseline:
                 require("sklearn", "baselines", "baseline")
             validation = None if validation is None else require_data(validation, "validation set")
@@ -501,26 +495,42 @@ class Trainer:
             self._accept_data(batches.description)
             self.ranks.same("training set", batches.description)
             self.ranks.same("number of epochs", str(epochs))
-            self.notes = [
-                *self._notes,
-                *([self.choice.line(self.plan.dt)] if self._asked[0] == "auto" and not self.state.updates else []),
-                *self._coarse_step(),
-                *self.engine.notes(self.batch_size),
-                *data_notes(batches.events, validation, self.plan.duration),
-                *late_delays(self.plan, self.engine.parameters),
-            ]
-            self.notes += scaled
+            self.notes = self._notes_of(batches, validation, scaled, epochs)
             self._tested_on_validation = validation is not None and validation is test
-            if self.state.epoch > epochs:
-                self.notes.append(
-                    f"{self.state.epoch} epochs are done already, more than epochs={epochs}: none is added"
-                )
             with contextlib.nullcontext() if self.run_dir is None else lock_for_writing(Path(self.run_dir)):
                 self._write_folder(batches, validation)
                 return self._fit(
                     batches, held_out, held_out_test, epochs,
                     lambda test: self._compared(train, validation, test, baseline),
                 )  # fmt: skip
+
+    def _sets_of(self, train: Any, validation: Any, test: Any, epochs: int | None) -> tuple[Any, Any, Any, int | None]:
+        """The three sets and the number of epochs: those of `fit`, or those that the trainer has."""
+        if self.data_sets is not None:
+            if any(data is not None for data in (train, validation, test)):
+                raise SettingError("this trainer has its data: call fit() without any, give others to Trainer.auto")
+            train, validation, test, chosen = self.data_sets
+            epochs = chosen if epochs is None else epochs
+        if train is None:
+            raise SettingError("fit needs a training set: fit(train); only a trainer of Trainer.auto has its own")
+        return train, validation, test, None if epochs is None else whole(epochs, "epochs", SettingError)
+
+    def _check_losses(self) -> None:
+        """Refuse a model that was loaded without the Python function of one of its losses."""
+        for absent in (each.outer for each in self.plan.losses if isinstance(each.outer, UnavailableLoss)):
+            raise SettingError(f"the outer loss is the Python function {absent.label}, which is not available here")
+
+    def _notes_of(self, batches: Batches, validation: DataSet | None, scaled: list[str], epochs: int) -> list[str]:
+        """What the user should know before the first epoch; scaled: what was scaled to the data."""
+        notes = [*self._notes]
+        if self._asked[0] == "auto" and not self.state.updates:
+            notes.append(self.choice.line(self.plan.dt))
+        notes += [*self._coarse_step(), *self.engine.notes(self.batch_size)]
+        notes += data_notes(batches.events, validation, self.plan.duration)
+        notes += [*late_delays(self.plan, self.engine.parameters), *scaled]
+        if self.state.epoch > epochs:
+            notes.append(f"{self.state.epoch} epochs are done already, more than epochs={epochs}: none is added")
+        return notes
 
     def _write_folder(self, batches: Batches, validation: DataSet | None) -> None:
         """Make the run folder unless it was reopened; write the model, and what only a new folder lacks."""

@@ -245,6 +245,19 @@ def write_neuron(model: NeuronModel, shared: Collection[str], given: Mapping[str
             events[f"end_{modes[mode.name]}"] = (over, _enter(w, model, mode.then or FREE, modes, "mode_end"))
     if short is not None:
         refractory = names[short]
+    amounts, weights = _arrivals(w, model)
+    units = {n: w.of(n) for n in model.params}
+    return WrittenNeuron(
+        lines, threshold, reset, refractory, events, emitting, start, names, units, amounts, weights
+    )  # fmt: skip
+
+
+def _arrivals(w: _Writer, model: NeuronModel) -> tuple[dict[str, dict[str, str]], dict[str, Unit]]:
+    """Receptor -> (state -> the amount that a weight of 1 adds to it, "" for 1), and the unit of its weights.
+
+    Raises:
+        DescriptionError: see `write_neuron`.
+    """
     amounts, weights = {}, {}
     for receptor, entry in model.receptors.items():
         weight = w.units.equations.unknown()
@@ -262,13 +275,10 @@ def write_neuron(model: NeuronModel, shared: Collection[str], given: Mapping[str
             texts[s] = tree
         weights[receptor] = w.units.solved(weight)
         amounts[receptor] = {
-            names[s]: "" if parse(entry[s], model.symbols(), model.name) == 1 else ast.unparse(w.named(tree, "_post"))
+            w.names[s]: "" if parse(entry[s], model.symbols(), model.name) == 1 else ast.unparse(w.named(tree, "_post"))
             for s, tree in texts.items()
         }
-    units = {n: w.of(n) for n in model.params}
-    return WrittenNeuron(
-        lines, threshold, reset, refractory, events, emitting, start, names, units, amounts, weights
-    )  # fmt: skip
+    return amounts, weights
 
 
 def unit_of(model: NeuronModel, name: str) -> Unit:
