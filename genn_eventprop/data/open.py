@@ -110,7 +110,12 @@ def open_data(path: str | Path) -> tuple[Events | Currents, Events | Currents | 
 
 def _open_currents(path: Path) -> tuple[Currents, Currents | None, list[str]] | None:
     """The same of currents; None where `path` is something else."""
-    if path.is_dir() and len(archive := [file for file in path.glob(f"*{ts.SUFFIX}") if TRAIN in file.name]) == 1:
+    archive = sorted(path.glob(f"*{TRAIN}*{ts.SUFFIX}")) if path.is_dir() else []
+    if len(archive) > 1:
+        raise DataError(
+            f"{path}: several data sets ({', '.join(file.name for file in archive)}); name one of the files"
+        )
+    if archive:
         path = archive[0]  # as archives of UCR and UEA unpack
     if path.suffix.lower() == ts.SUFFIX:
         train, names = ts.read_ts(path)

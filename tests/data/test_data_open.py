@@ -88,6 +88,10 @@ def test_what_is_not_known(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty: no recordings in it"):
         open_events(tmp_path / "empty")
+    for name in "BA":
+        (tmp_path / "empty" / f"{name}_TRAIN.ts").write_text("@classLabel true 0\n@data\n1,2:0\n")
+    with pytest.raises(DataError, match=r"empty: several data sets \(A_TRAIN.ts, B_TRAIN.ts\); name one of the files"):
+        open_data(tmp_path / "empty")
 
 
 @pytest.mark.parametrize("name", ["x.h5", "X.NPZ", "folder"])

@@ -331,6 +331,8 @@ def test_a_training_that_is_killed_goes_on_with_the_same_bits(carry, tmp_path):
     """Anywhere, several times: within recordings too."""
     folder, tests, rng = tmp_path / "killed", str(Path(__file__).parents[1]), np.random.default_rng()
     last, before = folder / "checkpoints" / "last.safetensors", 0.0
+    cut, whole = chunks(recordings(), 10.0, 1.0), killable(carry)
+    killable(carry).fit(cut, epochs=1)  # compiles here, once, what the processes would compile while this one waits
     for _ in range(2):
         process = subprocess.Popen([sys.executable, "-P", "-c", KILLED, str(folder), tests, carry])
         began = time.monotonic()
@@ -344,7 +346,7 @@ def test_a_training_that_is_killed_goes_on_with_the_same_bits(carry, tmp_path):
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         before = last.stat().st_mtime
-    cut, made, whole = chunks(recordings(), 10.0, 1.0), killable(carry).resume(folder), killable(carry)
+    made, whole = killable(carry).resume(folder), killable(carry)
     done = made.state.epoch + 2
     assert made.state.updates > 0
     got, want = made.fit(cut, epochs=done)["history"], whole.fit(cut, epochs=done)["history"]

@@ -102,7 +102,8 @@ int run_batch(Engine& engine, const Args& args) {
     for (int64_t slice = 0; slice < args.n_slices; ++slice) {
         Trouble& trouble = troubles[slice];
         if (trouble.population) {  // the first failing sample, whatever the number of threads
-            if (trouble.step < 0) locate(args, engine.work[0], trouble);
+            // a piece of a recording says where it stopped, a whole trial is run again
+            if (trouble.step < 0) locate(args, PIECES ? engine.slot(args.slot) : engine.work[0], trouble);
             engine.trouble = trouble;
             return 1 + trouble.population;
         }

@@ -7,6 +7,7 @@ import pytest
 
 from genn_eventprop import Dense, Events, Network, NeuronModel, Normal, Param, Trainer, losses
 from genn_eventprop.engines import ReferenceClock
+from genn_eventprop.engines.c99.engine import C99Engine
 from genn_eventprop.engines.native.engine import NativeEngine
 from genn_eventprop.errors import EngineError
 from genn_eventprop.models import ZOO
@@ -63,6 +64,16 @@ def test_where_and_when_is_told(name):
         told.append(float(re.search("at ([0-9.]+) ms;", str(error.value)).group(1)))
         assert np.isfinite(engine.run(data, [0, 1, 2], training=True).loss).all()  # the engine goes on
     assert told[0] == told[1] and 10 <= told[2] <= 40
+
+
+@pytest.mark.parametrize("kind", [NativeEngine, C99Engine])
+def test_a_piece_of_a_recording_tells_it_too(kind):
+    plan = network("AdEx", WILD["AdEx"])
+    engine = kind(plan, plan.network.initial_parameters(1), dtype="float64")
+    runner, data = engine.recordings(20, 1e9), engine.load(events())
+    with pytest.raises(EngineError, match=r"'hidden': V of neuron \d+ \(AdEx\) diverged in sample 3 at "):
+        runner.run(data, np.array([0, 1, 3, 2]), training=True, record_spikes=False)
+    assert np.isfinite(runner.run(data, np.arange(3), training=True, record_spikes=False).loss).all()
 
 
 @pytest.mark.parametrize("on", ["harness", pytest.param("pygenn", marks=pytest.mark.needs_genn)])
