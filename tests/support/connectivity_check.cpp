@@ -188,7 +188,7 @@ void check_axonal(Case<N>& c) {
     for (int t = 0; t < c.T; ++t) {
         arrivals.send(c.at(t), c.count(t), t, delay.data());
         const int64_t n = arrivals.take(t);
-        add_rows<NP>(found.data + t * NP, c.weight.data, arrivals.taken, n);
+        add_rows<NP>(found.data + t * NP, c.weight.data, arrivals.due, n);
         dot_axonal<P, NP>(out.data + c.first[size_t(t)], c.weight, c.at(t), c.count(t), c.D, t, delay.data(), c.T, grad_back);
     }
     BySource by;

@@ -33,7 +33,7 @@ from .noise import limit, quantiles
 from .observed import Observed
 from .observed import rows as observed_rows
 from .parameters import Tables, copied, real_numbers
-from .result import LossPart, Result, Spikes, summed
+from .result import LossPart, Result, Spikes
 from .slices import BatchShard
 from .split import Readouts
 
@@ -127,7 +127,7 @@ class ProgramEngine(Engine):
     def _run_part(self, data: Data, batch: np.ndarray, part: BatchShard, training: bool, record_spikes: bool) -> Result:
         """`run` of a part of a batch."""
         samples, plan = batch[part.samples], self.plan
-        scored = data.scored(samples, training=training)
+        data.scored(samples, training=training)
         arguments = self._arguments(data, batch, part, training)
         arguments["record"] = record_spikes
         if on_host(plan):
@@ -138,16 +138,8 @@ class ProgramEngine(Engine):
         if training:
             self._collect(out)
             self._collect_currents(out)
-        parts = {}
-        for prefix, loss in self._losses:
-            scored_here = data.for_loss(loss).scored(samples) if prefix else scored
-            parts[loss.output] = self._loss_part(out, scored_here, prefix, loss)
-        main = parts[plan.loss.output]
-        return Result(
-            loss=summed(plan, parts), prediction=main.prediction, readout=main.readout, spike_counts=self._counts(out),
-            guarded=self._guarded(out) if training else 0,
-            spikes=dict(self._spikes(out)) if record_spikes else None, parts=parts if plan.auxiliary else {},
-        )  # fmt: skip
+        guarded, spikes = self._guarded(out) if training else 0, dict(self._spikes(out)) if record_spikes else None
+        return Result.of_losses(plan, self._loss_parts(out, data, samples), self._counts(out), guarded, spikes)
 
     def _guarded(self, out: Arrays) -> int:
         return sum(int(v.sum()) for k, v in out.items() if k.endswith("w_guarded"))
@@ -175,11 +167,15 @@ class ProgramEngine(Engine):
         """Once the gradients of a batch are there."""
         self.clear_masked()
 
-    def _loss_part(self, out: Arrays, scored: np.ndarray, prefix: str, loss: LossRecord) -> LossPart:
-        """scored: (B,) whether a sample has something to compare with."""
-        readout, valid = self._read(out, loss)
-        value = np.where(scored, out[f"{prefix}loss"], np.nan)
-        return LossPart(value, loss.predict(readout, valid, self.plan.duration), np.where(valid, readout, np.inf))
+    def _loss_parts(self, out: Arrays, data: Data, samples: np.ndarray) -> dict[str, LossPart]:
+        """Output -> the result of its loss, nan for samples that have nothing to compare with."""
+        parts = {}
+        for prefix, loss in self._losses:
+            readout, valid = self._read(out, loss)
+            value = np.where(data.for_loss(loss).scored(samples), out[f"{prefix}loss"], np.nan)
+            prediction = loss.predict(readout, valid, self.plan.duration)
+            parts[loss.output] = LossPart(value, prediction, np.where(valid, readout, np.inf))
+        return parts
 
     def _run_around(self, arguments: Arrays, data: Data, samples: np.ndarray, training: bool) -> Arrays:
         """A batch with an outer loss in Python: forwards, the losses here, backwards with their gradients."""

@@ -24,7 +24,7 @@ from ...program.readouts.voltage import OF_ARRIVALS
 from .checkpoints import Advance, Drop, Keep, Reverse, actions, runs
 from .data import Data
 from .program_engine import ProgramEngine
-from .result import LossPart, Result, Spikes, summed
+from .result import Result, Spikes
 from .slices import BatchShard
 
 Arrays = dict[str, Any]
@@ -486,23 +486,17 @@ class RecordingRunner:
     def _result(
         self, data: Data, samples: np.ndarray, begun: list[Run], training: bool, record_spikes: bool
     ) -> Result:  # fmt: skip
-        engine, plan = self.engine, self.plan
+        engine = self.engine
         rows = [out for run in begun for out in run.out]
         out = {n: np.concatenate([row[n] for row in rows]) for n in rows[0]}
         counts = {}
         for name, buffer in engine._counters:  # they go on over a recording
             each = [np.diff([row[buffer][0] for row in run.out], axis=0, prepend=0) for run in begun]
             counts[name] = np.concatenate(each).astype(np.int64)
-        parts: dict[str, LossPart] = {}
-        for prefix, loss in engine._losses:
-            parts[loss.output] = engine._loss_part(out, data.for_loss(loss).scored(samples), prefix, loss)
-        main = parts[plan.loss.output]
         guarded = sum(int(v[-1:].sum()) for run in begun for n, v in run.out[-1].items() if n.endswith("guarded"))
-        return Result(
-            loss=summed(plan, parts), prediction=main.prediction, readout=main.readout, spike_counts=counts,
-            guarded=guarded if training else 0, spikes=self._recorded(begun) if record_spikes else None,
-            parts=parts if plan.auxiliary else {},
-        )  # fmt: skip
+        spikes = self._recorded(begun) if record_spikes else None
+        parts = engine._loss_parts(out, data, samples)
+        return Result.of_losses(self.plan, parts, counts, guarded if training else 0, spikes)
 
     def _recorded(self, begun: list[Run]) -> dict[str, Spikes]:
         first, spikes = 0, dict[str, list[tuple[np.ndarray, ...]]]()

@@ -111,3 +111,12 @@ class Result:
     guarded: int
     spikes: Mapping[str, Spikes] | None
     parts: Mapping[str, LossPart] = field(default_factory=dict)
+
+    @classmethod
+    def of_losses(
+        cls, plan: Plan, parts: Mapping[str, LossPart], spike_counts: dict[str, np.ndarray], guarded: int,
+        spikes: Mapping[str, Spikes] | None,
+    ) -> Result:  # fmt: skip
+        """From the result of every loss of a plan."""
+        loss, main = summed(plan, parts), parts[plan.loss.output]
+        return cls(loss, main.prediction, main.readout, spike_counts, guarded, spikes, parts if plan.auxiliary else {})

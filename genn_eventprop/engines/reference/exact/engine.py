@@ -26,7 +26,7 @@ from ...contract.features import ALL, PROGRAM_READOUTS
 from ...contract.lock import one_at_a_time
 from ...contract.observed import Observed
 from ...contract.parameters import Tables, copied
-from ...contract.result import LossPart, Result, Spikes, summed
+from ...contract.result import LossPart, Result, Spikes
 from ...contract.split import Readouts
 from .backward import Backward, states_at
 from .births import candidates
@@ -110,13 +110,8 @@ class ReferenceEvent(Engine):
             models, parts, slopes, pushes = self._score(data, samples, births=training)
             if training:
                 self._gradients(models, slopes, pushes)
-        main = parts[self.plan.loss.output]
-        return Result(
-            loss=summed(self.plan, parts), prediction=main.prediction, readout=main.readout,
-            spike_counts=self._counts(), guarded=self._guarded if training else 0,
-            spikes=self._spikes() if record_spikes else None,
-            parts=parts if self.plan.auxiliary else {},
-        )  # fmt: skip
+        guarded, spikes = self._guarded if training else 0, self._spikes() if record_spikes else None
+        return Result.of_losses(self.plan, parts, self._counts(), guarded, spikes)
 
     def _score(
         self, data: Data, samples: np.ndarray, *, births: bool
