@@ -26,6 +26,7 @@ int model_readout_at(void *memory, double *readout) {
     $READOUT
     for (int n = 1; n < $K_OUT; ++n)
         if (score[n] > score[best]) best = n;
+    /* as in training: equal scores decide nothing, nor do outputs that are all silent */
     for (int n = 0; n < $K_OUT; ++n)
         if (n != best && score[n] >= score[best]) return -1;
     return score[best] > -HUGE_VAL ? best : -1;

@@ -37,7 +37,8 @@ def shared_bytes(buffers: Sequence[Buffer], sizes: Mapping[str, int]) -> int:
 
 
 def declare_shared(buffers: Sequence[Buffer], sizes: Mapping[str, int], body: str) -> str:
-    """Declares those that a body uses."""
+    """Declares those whose names stand in a body. Places stay the same for all kernels of a file, since the host asks for
+    one number of bytes."""
     text = ""
     for k, b in enumerate(buffers):
         kind, at = TYPES[b.kind], shared_bytes(buffers[:k], sizes)

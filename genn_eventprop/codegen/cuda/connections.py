@@ -281,6 +281,7 @@ class ConnectionOps(Layout):
         return self._list(p, o.population, "ahead", number, ahead)
 
     def _row_of_bits(self, population: int, step: str, word: str = "v") -> str:
+        """A word of the spikes of a step in global memory, where every step has a row."""
         return f"t->p{population}_spikes[({self._bits_at(step)}) * {self._words(population)} + {word}]"
 
     def _bits_at(self, step: str) -> str:

@@ -15,12 +15,14 @@ struct InputWindow {
         at_after = e < to ? t->steps[e] : NEVER;
         channel_after = e < to ? t->channels[e] : 0;
     }
+    // The window after it, which is there by now; asks for the one behind that.
     template <class T> __device__ void advance(const T *t, int64_t to) {
         next += 32;
         at = at_after;
         channel = channel_after;
         ask(t, next + 32, to);
     }
+    // The first window of spikes `from` ... `to` - 1 of the data set: advance() from one of nothing before it.
     template <class T> __device__ void begin(const T *t, int64_t from, int64_t to) {
         ask(t, from, to);
         next = from - 32;
@@ -30,6 +32,7 @@ struct InputWindow {
     template <class T> __device__ void skip(const T *t, int64_t to, int64_t step) {
         while (__shfl_sync(EVERY, at, 31) < step) advance(t, to);
     }
+    // Finds the spikes of the window that were sent at `step`.
     __device__ void find(int64_t step) {
         now = __ballot_sync(EVERY, at == (int32_t)step);
         first = lowest(now);

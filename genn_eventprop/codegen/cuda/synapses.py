@@ -29,6 +29,7 @@ class Synapses(Lowering):
         self._outside = element
 
     def _element(self, access: Access, write: Callable[[sp.Expr], str]) -> str:
+        """Scratch rows belong to the thread alone (see `alone`); where all else is, the kernels know."""
         b = access.buffer
         return f"{b.name}[{write(access.index[0])}]" if b.role == "scratch" else self._outside(access, write)
 

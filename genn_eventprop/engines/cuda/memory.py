@@ -125,6 +125,7 @@ class Memory:
         return self._allocate(count + count // 4)
 
     def _allocate(self, count: int) -> DeviceMemory:
+        """At least 8 bytes: an empty array has an address, too. Addresses that a layout has may now be out of date."""
         self.generation += 1
         return self.device.allocate(max(count, 8))
 

@@ -218,6 +218,9 @@ class ExactRunner(RecordingRunner):
         return sum(self._sizes) + max(self._sizes) * 5 // 4 <= self.memory - BESIDES - self._least
 
     def _backward(self, run: Run, k: int, adjoint: State | None) -> State:
+        """The trajectory and the events of a piece are in its slot, in C++. Arrays, in which others have run since, get
+        back what the pass reads: spike counts behind the piece, losses and readings of its interval, the adjoint.
+        """
         arguments, counts = run.held.pop(k)
         first, last = arguments["first_step"], arguments["last_step"]
         arguments |= self._tables.weights(first, last) | {"back": 1, "record": False, ROOM: self.room}
