@@ -35,6 +35,11 @@ def auxiliary(plan: Plan) -> list[tuple[str, LossRecord]]:
     return [(f"p{plan.numbers[loss.output]}_", loss) for loss in plan.auxiliary]
 
 
+def prefixed_losses(plan: Plan) -> list[tuple[str, LossRecord]]:
+    """Every loss, the main one first, and what stands before the names of its buffers."""
+    return [("", plan.loss), *auxiliary(plan)]
+
+
 def loss_values(plan: Plan) -> dict[str, Any]:
     """Of the main loss."""
     loss, values = plan.loss, dict[str, Any]()

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from ...modelling.connectivity import WindowRows
 from ...plan import ConnectionRecord, Plan, PopulationRecord
-from ...program.host_values import auxiliary
+from ...program.host_values import prefixed_losses
 from ...program.nodes import Buffer
 from ...program.population import RECORD, RECORDED
 from ...program.trial import make_trial
@@ -184,7 +184,7 @@ class Context:
         """Of a batch: its input, readouts, losses and gradients."""
         real, buffers = "real", [*DATA[:4]]
         buffers += [DATA[4]] if any(kind == "noise" for kind, _ in self.stochastic) else []
-        for prefix, loss in (("", self.plan.loss), *auxiliary(self.plan)):
+        for prefix, loss in prefixed_losses(self.plan):
             buffers.append(Buffer(f"{self.p(loss.output)}_w_r", ("batch", loss.n_classes), "double", "result"))
             buffers += [] if self.split else [Buffer(f"{prefix}loss", ("batch",), "double", "result")]
         for name in self.plan.loss.also:

@@ -6,7 +6,7 @@ And `pointwise`, the outer loss of V at one time, for the readout "voltage".
 from __future__ import annotations
 
 from ...losses import LossRecord
-from ...program.host_values import auxiliary
+from ...program.host_values import prefixed_losses
 from ...program.readouts.voltage import OF_ARRIVALS
 from ..printer import CPP, expression
 from ..safe_text import in_comment
@@ -32,7 +32,7 @@ static double share_of_arrivals(const Args& args, [[maybe_unused]] int64_t sampl
 
 def outer(ctx: Context) -> str:
     """A struct `Loss_p<i>` for every loss that compares V at single times; on the grid the main one alone has it."""
-    losses = [("", ctx.plan.loss), *(auxiliary(ctx.plan) if ctx.exact else [])]
+    losses = prefixed_losses(ctx.plan)[: None if ctx.exact else 1]
     structs = [_pointwise(ctx, prefix, loss) for prefix, loss in losses if loss.readout == "voltage"]
     main = [] if ctx.exact else [f"typedef Loss_{ctx.p(ctx.plan.output.name)} MainLoss;\n"]
     return "\n".join([read("target.hpp"), *structs, *main]) if structs else ""

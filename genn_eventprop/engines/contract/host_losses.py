@@ -9,13 +9,10 @@ import numpy as np
 
 from ...losses import LossRecord
 from ...plan import Plan
-from ...program.host_values import auxiliary
+from ...program.host_values import prefixed_losses
 from .data import Data
 
-
-def prefixed_losses(plan: Plan) -> list[tuple[str, LossRecord]]:
-    """Every loss, the main one first, and what stands before the names of its buffers."""
-    return [("", plan.loss), *auxiliary(plan)]
+__all__ = ["activity", "evaluate_outer_loss", "loss_inputs", "prefixed_losses"]
 
 
 def loss_inputs(loss: LossRecord, data: Data, batch: np.ndarray, part: slice) -> dict[str, Any]:

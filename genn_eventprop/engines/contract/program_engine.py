@@ -17,7 +17,7 @@ import numpy as np
 from ...losses import LossRecord
 from ...plan import Plan, observe
 from ...program.events import OBSERVED
-from ...program.host_values import grid_values, population_values, synapse_values
+from ...program.host_values import grid_values, population_values, prefixed_losses, synapse_values
 from ...program.nodes import Buffer
 from ...program.outer import on_host
 from ...program.population import RECORD, RECORDED
@@ -28,7 +28,7 @@ from .data import Data
 from .engine import Engine, diverged
 from .features import ALL, refuse
 from .half_rows import rounded_weights
-from .host_losses import activity, evaluate_outer_loss, loss_inputs, prefixed_losses
+from .host_losses import activity, evaluate_outer_loss, loss_inputs
 from .noise import limit, quantiles
 from .observed import Observed
 from .observed import rows as observed_rows

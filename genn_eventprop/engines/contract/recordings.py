@@ -105,7 +105,7 @@ class Run:
     spikes: dict[str, list[tuple[np.ndarray, ...]]] = field(default_factory=dict)
     seen: int = 0  # pieces that have run
     both: bool = False  # whether it runs backwards, too
-    held: dict[int, Any] = field(default_factory=dict)  # pieces that can run backwards -> what the engine needs for it
+    reversible: dict[int, Any] = field(default_factory=dict)  # pieces that can run backwards -> what that needs
 
 
 def why_no_recordings(plan: Plan, several: bool = False) -> str:
@@ -325,7 +325,7 @@ class RecordingRunner:
         run.both, last = True, len(run.pieces)  # last: what is still to run backwards
         for action in actions(len(run.pieces), self._expected(run).states):
             if isinstance(action, Advance):
-                if all(k in run.held for k in range(action.stop - 1, last)):
+                if all(k in run.reversible for k in range(action.stop - 1, last)):
                     continue  # no state of these is needed any more
                 state = states[action.start]
                 for k in range(action.start, action.stop):

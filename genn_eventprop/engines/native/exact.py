@@ -25,7 +25,7 @@ from ...plan.series import (
     varies,
     weight_series,
 )
-from ..contract.host_losses import prefixed_losses
+from ...program.host_values import prefixed_losses
 from .memory import padded_last
 
 SERIES = ("spike", "rho", "arrive", "back", "dspike")  # tables that stay in float64 where all neurons share them
@@ -45,7 +45,7 @@ class ExactTables:
         self._weights: tuple[Any, dict[str, np.ndarray]] = (None, {})
         self.table_dtype = table_dtype or dtype
         self.seen: dict[int, bytes] = {}  # values of parameters that all this follows from
-        self.made: dict[int, tuple[Any, ...]] = {}  # population -> delta and values that its tables were made of
+        self.sources: dict[int, tuple[Any, ...]] = {}  # population -> delta and values that its tables follow from
         # in each piece, since errors add up over the pieces and grow in upstrokes: then gradients meet the tolerance
         tolerance = max(tolerance / 100, 1e-16)
         # the order at which a series with the fewest operations meets a tolerance (Jorba & Zou 2005)
@@ -77,9 +77,9 @@ class ExactTables:
             read = p.derived.model.readout
             watched = read if p.name in outputs and read in p.derived.states else None
             follows_from = (delta, *(parameters[f"{p.name}.{n}"].tobytes() for n in sorted(table_params(p))))
-            if self.made.get(i) == follows_from:
+            if self.sources.get(i) == follows_from:
                 continue  # e.g. first states have changed alone
-            self.made[i] = follows_from
+            self.sources[i] = follows_from
             values[f"degree_p{i}"] = degree(plan, p, parameters, delta, self.dtype.name)
             for mode in range(len(p.derived.modes)):
                 for name, table in exact_tables(p, parameters, delta, watched, mode).arrays().items():

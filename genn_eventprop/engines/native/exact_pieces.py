@@ -162,7 +162,7 @@ class ExactRunner(RecordingRunner):
             counts = {b: arrays[b].copy() for _, b in self.engine._counters}
             apart = [f"{prefix}weight_series" for prefix, _ in self.engine._losses]
             apart += [f"c{j.connection}_weight" for j in self._jumps]  # made again
-            run.held[k] = {n: v for n, v in arguments.items() if n not in apart} | OF_INPUT, counts
+            run.reversible[k] = {n: v for n, v in arguments.items() if n not in apart} | OF_INPUT, counts
         if first:
             self._called = arguments
             self._first_time(run, run.pieces[k], arrays, record_spikes)
@@ -203,15 +203,15 @@ class ExactRunner(RecordingRunner):
         return self.stored
 
     def _slot(self, run: Run, k: int) -> int:
-        """Where piece k runs: a free slot, a new one if `memory` has room for it, or that of the first piece held."""
-        used = {arguments["slot"] for arguments, _ in run.held.values()}
+        """Where piece k runs: a free slot, a new one if `memory` has room for it, or that of the first other one."""
+        used = {arguments["slot"] for arguments, _ in run.reversible.values()}
         free = [i for i in range(len(self._sizes)) if i not in used]
         if free:
             return free[0]
         if self._room():
             self._sizes.append(0)
             return len(self._sizes) - 1
-        return int(run.held.pop(min(run.held))[0]["slot"])
+        return int(run.reversible.pop(min(run.reversible))[0]["slot"])
 
     def _room(self) -> bool:
         """Whether there is room for another slot."""
@@ -221,7 +221,7 @@ class ExactRunner(RecordingRunner):
         """The trajectory and the events of a piece are in its slot, in C++. Arrays, in which others have run since, get
         back what the pass reads: spike counts behind the piece, losses and readings of its interval, the adjoint.
         """
-        arguments, counts = run.held.pop(k)
+        arguments, counts = run.reversible.pop(k)
         first, last = arguments["first_step"], arguments["last_step"]
         arguments |= self._tables.weights(first, last) | {"back": 1, "record": False, ROOM: self.room}
         changes = self._changes(run, k) if self._jumps else None

@@ -7,7 +7,7 @@ from ....plan import ConnectionRecord, Plan, PopulationRecord
 from ....plan.series import MODES, varies
 from ....program.connectivity.windows import window_values
 from ....program.events import OBSERVED
-from ....program.host_values import auxiliary
+from ....program.host_values import prefixed_losses
 from ....program.nodes import Buffer
 from ....program.population import RECORDED
 from ..context import Context
@@ -40,7 +40,7 @@ def given_to_all(names: Context, tables: list[Buffer]) -> list[Buffer]:
     if names.pieces:
         found += [Buffer("heard_times", ("spikes",), "double", "host"), Buffer(SIZES, (4,), "long", "state")]
         found += [Buffer(n, (ROOM,), "long", "state") for n in (STATE, BACK, READ)]
-    for prefix, loss in (("", plan.loss), *auxiliary(plan)):
+    for prefix, loss in prefixed_losses(plan):
         K = loss.n_classes
         found += [Buffer(f"{prefix}sample_weight", ("batch",), "double", "host")]
         found += [Buffer(f"{prefix}labels", ("batch",), "long", "host")]
@@ -87,7 +87,7 @@ def _tables(p: PopulationRecord, x: str) -> list[Buffer]:
 
 def integers(names: Context) -> list[str]:
     """Whole numbers."""
-    plan, prefixes = names.plan, ["", *(prefix for prefix, _ in auxiliary(names.plan))]
+    plan, prefixes = names.plan, [prefix for prefix, _ in prefixed_losses(names.plan)]
     found = ["exact_steps", *(f"{prefix}series_size" for prefix in prefixes)]
     found += [f"degree_p{i}" for i in range(len(plan.populations))]
     found += [f"{prefix}target_rows" for prefix, loss in series_of_targets(plan)]
@@ -97,8 +97,7 @@ def integers(names: Context) -> list[str]:
 
 def series_of_targets(plan: Plan) -> list[tuple[str, LossRecord]]:
     """Losses that compare V(t) with series of targets, whose rows may be any number with exact spike times."""
-    losses = [("", plan.loss), *auxiliary(plan)]
-    return [(n, loss) for n, loss in losses if loss.readout == "voltage" and loss.compares == "targets"]
+    return [(n, loss) for n, loss in prefixed_losses(plan) if loss.readout == "voltage" and loss.compares == "targets"]
 
 
 def routes(c: ConnectionRecord) -> list[str]:

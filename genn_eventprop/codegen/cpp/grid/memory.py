@@ -12,7 +12,7 @@ import sympy as sp
 
 from ....plan import Plan, PopulationRecord
 from ....program.events import OBSERVED
-from ....program.host_values import auxiliary
+from ....program.host_values import prefixed_losses
 from ....program.nodes import Access, Buffer
 from ....program.pieces import ROWS
 from ....program.population import RECORD, RECORDED
@@ -32,8 +32,7 @@ def is_drive(b: Buffer) -> bool:
 
 def targets_of(plan: Plan) -> list[str]:
     """What says how many targets an output has, of every loss of spike times."""
-    losses = [("", plan.loss), *auxiliary(plan)]
-    return [f"{prefix}n_targets" for prefix, loss in losses if loss.readout == "spike_times"]
+    return [f"{prefix}n_targets" for prefix, loss in prefixed_losses(plan) if loss.readout == "spike_times"]
 
 
 FIRST, LAST = "from_step", "to_step"
