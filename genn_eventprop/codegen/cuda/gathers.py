@@ -211,6 +211,8 @@ if (lane > 0) return;
     def _of_windows(self, o: Gather, rows: WindowRows) -> str:
         """The same for windows, where every place of a window has a synapse with the weight: the lanes of a warp have the
         weights of a row, side by side in the adjoint too; of rows shorter than eight one each, and the lanes the spikes."""
+        # weights are numbered (cell of the window, channel of the source within its group, channel of the target): a row is
+        # the channels of one group of the target, which one spike of the source moves together
         i, windows = o.connection, rows.windows
         size = math.prod(self.plan.connections[i].weight_shape)
         (height, width, c_in), (high, columns, c_out) = rows.source, rows.target

@@ -57,7 +57,8 @@ class Synapses(Lowering):
         return f"float_of({element})" if self.trial.buffers[f"c{i}_weight"].kind == "half" else element
 
     def _each_of_windows(self, at: Windows, rows: WindowRows, body: Body) -> Body:
-        """One loop over the targets of all rows."""
+        """One loop over the targets of all rows: k counts channels of a row first, then its columns, then its lines, so that
+        neighbouring threads have neighbouring targets."""
         _, width, channels = rows.source
         y, x, block, columns, a, b, k, o = map(symbol, ("y", "x", "block", "columns", "a", "b", "k", "o"))
         place = symbol("place")  # of the source, in 32 bits, which divide faster

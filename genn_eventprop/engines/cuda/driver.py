@@ -122,7 +122,7 @@ class CudaMemory(DeviceMemory):
         value, stream = np.empty(shape, dtype), self._device.queue
         if value.nbytes:
             check(cu.cuMemcpyDtoHAsync(value.ctypes.data, self.address, value.nbytes, stream), "copying to the host")
-        copying = list(self._device.copying)
+        copying = list(self._device.copying)  # before the wait: what another thread writes meanwhile may not be done
         check(cu.cuStreamSynchronize(stream), f"running on {self._device.name}")
         for key in copying:
             self._device.copying.pop(key, None)

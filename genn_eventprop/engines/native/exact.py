@@ -98,6 +98,8 @@ class ExactTables:
         return self._weights[1]
 
     def _place(self, p: PopulationRecord, key: str, name: str, table: np.ndarray) -> None:
+        """Where all neurons share numbers, a table has one lane, and its series stay in float64. A state takes
+        thousands of steps: what rounding takes from the propagator of a step is in a second table, "rest"."""
         full = padded(p.size) if varies(p) else 1
         series = name.split("_")[0] in SERIES
         dtype = np.dtype(np.float64) if series and not varies(p) else self.table_dtype
