@@ -123,4 +123,5 @@ class DeviceOptimiser:
 
 
 def _key(optimiser: Optimiser) -> tuple[object, ...]:
+    """What the compiled text and the struct of its kernels follow from."""
     return optimiser.full_code(), optimiser.full_state_names(), optimiser.full_scalar_names()

@@ -110,6 +110,7 @@ class ExactRunner(RecordingRunner):
         return replace(least, bytes=self._least + int(held * piece), runs=again / least.pieces, held=held)
 
     def _lengths(self, n_steps: int) -> Arrays:
+        """Of an interval alone: there are no rows of steps; what crosses is as long as C++ says (`ROOM`)."""
         return {"n_steps": self.plan.n_steps}
 
     def _arguments(self, run: Run, k: int) -> Arrays:
