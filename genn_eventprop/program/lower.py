@@ -479,9 +479,11 @@ class Lowering:
 
     def birth(self, o: Birth) -> Body:
         into, names = self.access(Access(o.into, (NEURON,))), self._names(Kernel((Set(TOTAL, o.here),), o.kernel.table))
-        body: Body = [Let(SOURCE, NEURON, "long"), Let(NOW, STEP, "long"), *self._dots(o.terms), *self.moved(o)]
-        body += [Set(into.buffer.at(*into.index), TOTAL), *self.kernel(o.kernel, o.population)]
-        return [self._neurons(o.population, [Block((When(o.here, (Block(body),)),), names)])]
+        change: Body = [Let(SOURCE, NEURON, "long"), Let(NOW, STEP, "long"), *self._dots(o.terms), *self.moved(o)]
+        change.append(Set(into.buffer.at(*into.index), TOTAL))
+        # the kernel changes rows that dots of others read
+        each = (change, self.kernel(o.kernel, o.population))
+        return [self._neurons(o.population, [Block((When(o.here, (Block(body),)),), names)]) for body in each]
 
     def moved(self, o: Birth) -> Body:
         """Adds to `TOTAL` the changes of outer losses by readouts that move; of several losses these are known to first

@@ -39,7 +39,6 @@ from ..contract.program_engine import Arrays, ProgramEngine
 from ..contract.recordings import InPieces, RecordingRunner
 from ..contract.result import Result, SpikeRecords, Spikes
 from ..contract.slices import BatchShard, add_in_tree
-from ..contract.split import spike_numbers
 from ..contract.state import TrialState
 from .carry import Carrying
 from .exact import ExactTables
@@ -507,20 +506,6 @@ class NativeEngine(InPieces):
     @property
     def _running(self) -> bool:
         return any(program.running for program in self._programs.values())
-
-    def _of_inputs(self, out: Arrays, arguments: Arrays) -> np.ndarray:
-        """On the grid the gradients of each of several inputs come by themselves in every sample."""
-        slope = super()._of_inputs(out, arguments)
-        ranges = streams(self.plan) if self.plan.spike_times == "grid" else {}
-        if not ranges:
-            return slope
-        numbers, owner = spike_numbers(arguments["offsets"], arguments["samples"])
-        channel, in_order = arguments["channels"][numbers], np.empty_like(slope)
-        which = np.full(len(channel), len(ranges))  # of an input without connections
-        for k, (first, last) in enumerate(ranges.values()):
-            which[(channel >= first) & (channel < last)] = k
-        in_order[np.lexsort((which, owner))] = slope
-        return in_order
 
     def update(self, optimiser: Any) -> None:
         """One optimiser step, the optimiser's text compiled to C++ and run on the engine's threads."""

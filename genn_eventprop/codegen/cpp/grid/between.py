@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ....modelling.expressions import symbol
 from ....plan import ConnectionRecord
-from ....program.births import CHANGE, OPEN
-from ....program.nodes import Access, Buffer, Kernel
+from ....program.nodes import Buffer
 from ....program.operations import EVALUATED
-from ....program.trial import Birth, Deliver, Feedback, FeedInput, Gather, GatherDelays, Trial
+from ....program.trial import Deliver, Feedback, Gather, GatherDelays, Trial
 from ...statements import indent
-from ..context import Context, stream, streams
+from ..context import Context, stream
 from .carried import Carried
 from .connections import Connections
 from .evaluated import Evaluated
 from .lists import Lists
-from .loops import Loops
 from .memory import FIRST, KNOWN, LAST, Memory
 
 
@@ -87,40 +84,15 @@ class ConnectionOps:
         if not lists.alone:
             into = self.memory.pointer(o.into)
             scatter = f"for (int64_t i = 0; i < count; ++i) {into}[index[i]] = feedback[i];\n"
-        body = self._caused(o) + scatter
+        feedback = f"work.p{o.population}_feedback"
+        body = f"{feedback}.zero(count);\nscalar* __restrict feedback = {feedback};\n"
+        body += "".join(self.term(*term) for term in o.terms) + scatter
         head = f"const auto [index, count] = {lists.spikes}.at(step);\n"
         return "{\n" + indent(f"{head}if (count) {{\n{indent(body)}}}\n") + "}\n"
 
-    def _caused(self, o: Feedback | Birth) -> str:
-        """Declares `feedback`: what the `count` spikes of `index` at `step` cause, or would."""
-        into = f"work.p{o.population}_feedback"
-        terms = "".join(self._term(*term, happened=isinstance(o, Feedback)) for term in o.terms)
-        return f"{into}.zero(count);\nscalar* __restrict feedback = {into};\n{terms}"
-
-    def birth(self, o: Birth, loops: Loops) -> str:
-        """The neurons with a candidate at `step`, the dot products of their rows, and their kernel."""
-        i, lists = o.population, self.lists[self.plan.populations[o.population].name]
-        is_open, into = (self.memory.pointer(o.kernel.table[s].buffer) for s in (OPEN, CHANGE))
-        copied = {s: Access(Buffer(f"work.p{i}_born_{s}", ("entries",)), (symbol("k"),)) for s in lists.born}
-        shared, kernel = loops.entry(Kernel(o.kernel.body, {**o.kernel.table, **copied}))
-        copies = "".join(f"work.p{i}_born_{s}[count] = {lists.births}.record[{n}][k], " for n, s in enumerate(copied))
-        each = f"const int neuron = index[k];\nscalar total = feedback[k];\n{self.evaluated.moved_by(o)}{into}[neuron] = total;\n"
-        body = f"""\
-{self._caused(o)}{shared}for (int64_t k = 0; k < count; ++k) {{
-{indent(each + kernel)}}}
-"""
-        head = f"""\
-int32_t* index = work.p{i}_born;
-int64_t count = 0;
-for (int64_t k = {lists.births}.start[step]; k < {lists.births}.start[step + 1]; ++k) {{
-    const int32_t neuron = {lists.births}.neuron[k];
-    if (!({is_open}[neuron] > 0)) continue;  // a later one of its interval was larger
-    {copies}index[count++] = neuron;
-}}
-"""
-        return "{\n" + indent(f"{head}if (count) {{\n{indent(body)}}}\n") + "}\n"
-
-    def _term(self, connection: int, part: str, row: Buffer, happened: bool = True) -> str:
+    def term(self, connection: int, part: str, row: Buffer, happened: bool = True) -> str:
+        """Adds to `feedback` what the `count` spikes of `index` at `step` cause through a connection, or, unless they
+        `happened`, would."""
         c, array = self.plan.connections[connection], self.memory.pointer(row)
         at = f" + {self.memory.row_of(row, 'arrival')} * NP_{self.names.p(c.target)}" if len(row.axes) == 2 else ""
         if part == "loss" and c.by_rows and c.target == self.plan.output.name:
@@ -131,20 +103,6 @@ for (int64_t k = {lists.births}.start[step]; k < {lists.births}.start[step + 1];
         else:
             code = self.others.dots(c, part, row, happened) if c.delays else self.others.dot(c, part, array + at)
         return f"if (const int64_t arrival = step{self._delay(c)}; arrival < n_steps) {{\n{indent(code)}}}\n"
-
-    def feed_input(self, o: FeedInput) -> str:
-        """Gradients of the times of input spikes, step by step; those of several inputs one after the other."""
-        text, before = "", ""
-        for s in streams(self.plan) or [""]:
-            terms = "".join(self._term(*t) for t in o.terms if stream(self.plan.connections[t[0]]) == s)
-            body = f"""\
-scalar* __restrict feedback = args.input_gradient + args.input_start[sample]{before} + next - {s}from;
-const int64_t step = args.{s}steps[next];
-const auto [index, count] = {s}input.at(step, next);
-{terms}"""
-            text += f"for (int64_t next = {s}from; args.input_gradients && next < {s}to;) {{\n{indent(body)}}}\n"
-            before += f" + {s}to - {s}from"
-        return text
 
     def gather(self, o: Gather | GatherDelays) -> str:
         """Weight gradients: rows are summed once per source. Gradients of delays come with those of the weights."""

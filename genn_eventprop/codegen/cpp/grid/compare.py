@@ -14,8 +14,7 @@ from ....program.nodes import Access, Buffer, Kernel, Statement, loss_change
 from ....program.outer.base import ROW
 from ....program.readouts.voltage import Voltage
 from ....program.trial import Trial
-from ...birth_losses import changed, reads_change, setting
-from ...birth_losses import loss_functions as birth_functions
+from ...birth_losses import reads_change, setting
 from ...statements import Spelling, indent
 from .lanes import ScalarWriter
 from .memory import Memory
@@ -41,16 +40,11 @@ def compared(memory: Memory, kernel: Kernel) -> str:
 
 
 def loss_functions(memory: Memory, trial: Trial) -> str:
-    """What a spike does to losses, too long to stand in every kernel: ``birth_read_p<i>`` (`codegen/birth_losses.py`), and
-    ``loss_change_p<i>`` of an auxiliary loss of V: l at the beginning of step ``o_row`` minus l with V of one output
-    changed; before: V of all outputs. The main loss has that of voltage.hpp.
+    """What a spike does to losses, too long to stand in every kernel: ``loss_change_p<i>`` of an auxiliary loss of V, l at the
+    beginning of step ``o_row`` minus l with V of one output changed; before: V of all outputs. The main loss has that of
+    voltage.hpp.
     """
-
-    def read(population: int, _: bool) -> str:
-        return begin(memory, changed(trial.readouts[population], memory.element, CONSTANTS, read=True, writer=_scalar))
-
-    births = [o.population for o in trial.births if reads_change(o.kernel.body)]
-    text = birth_functions((), births, "__attribute__((noinline)) scalar", GIVEN, read)
+    text = ""
 
     def element(access: Access, write: Callable[[sp.Expr], str]) -> str:
         of_argument = access.buffer.role == "argument"
@@ -67,10 +61,6 @@ def loss_functions(memory: Memory, trial: Trial) -> str:
             given = f"{GIVEN}, int64_t {ROW}, int32_t neuron, const real *before, real {CHANGED}"
             text += f"inline real loss_change_p{o.population}({given}) {{\n{indent(body)}}}\n"
     return text
-
-
-def _scalar(spelling: Spelling, kernel: Kernel, double: bool) -> ScalarWriter:
-    return ScalarWriter(spelling, kernel)
 
 
 def printed(memory: Memory, buffers: Mapping[str, Buffer], body: Iterable[Statement]) -> str:

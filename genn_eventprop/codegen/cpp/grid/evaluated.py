@@ -1,18 +1,21 @@
-"""What arrivals change where that is no weight times an entry of a row: loops of `program.lower`, printed.
+"""Operations between neurons as loops of `program.lower`, printed: of births, of times of the input, and all that arrivals
+change where that is no weight times an entry of a row (`program/operations.EVALUATED`).
 
-See `program/operations.EVALUATED`. Such networks are rare, so these are plain loops, whatever the connection is, beside
-the vectorised ones for all that is a product. The main loss alone has a vectorised one too.
+Such networks are rare, so these are plain loops, whatever the connection is. What is a product, and the change of the main
+loss by a row of weights, has vectorised ones, which stand here for a single spike.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import sympy as sp
 
 from ....modelling.expressions import symbol
 from ....plan import ConnectionRecord
+from ....program.births import BIRTH, KINK
 from ....program.connectivity import Table
 from ....program.loss_changes import N, moved_index
 from ....program.lower import ARRIVAL, EFFECT, NOW, SOURCE, Body, Lowering, W
@@ -20,7 +23,6 @@ from ....program.nodes import (
     NEURON,
     STEP,
     Access,
-    Block,
     Buffer,
     Code,
     Kernel,
@@ -34,25 +36,32 @@ from ....program.nodes import (
 from ....program.operations import EVALUATED
 from ....program.passes import lists
 from ....program.readouts.voltage import Voltage
-from ....program.trial import Birth, GatherDelays, Trial
-from ...statements import Spelling
+from ....program.trial import Birth, FeedInput, GatherDelays, Trial
+from ...statements import Spelling, indent
 from ..context import Context, padded
 from .compare import CONSTANTS
 from .connections import tables
 from .lanes import ScalarWriter, VectorLoopWriter
 from .memory import FIRST, LAST, Memory
 
-AHEAD, COUNT, SPIKE = symbol("args.ahead"), symbol("count"), symbol("r")
+AHEAD, COUNT, SPIKE, K = symbol("args.ahead"), symbol("count"), symbol("r"), symbol("k")
 
 
 class Evaluated(Lowering):
-    """Text for parts that are evaluated, by the arrays of `connections.tables`: a weight for each synapse, its delay and
-    target in one number."""
+    """Text of such operations, by the arrays of `connections.tables`: a weight for each synapse, its delay and target in one
+    number; product: of a term of the program, see `ConnectionOps.term`."""
 
-    def __init__(self, memory: Memory, names: Context, trial: Trial) -> None:
+    def __init__(
+        self, memory: Memory, names: Context, trial: Trial, product: Callable[[int, str, Buffer], str]
+    ) -> None:  # fmt: skip
         super().__init__(trial)
-        self.memory, self.names = memory, names
+        self.memory, self.names, self.product = memory, names, product
         self.first, self.last = symbol(FIRST), symbol(LAST)
+        self.buffers["input_gradient"] = Buffer("args.input_gradient", ("entries",))
+        self.maxima = {
+            s.table[b].buffer.name: self._list(f"work.p{s.index}_births.record[{i}]")
+            for s in trial.scopes for i, b in enumerate(b for b in (BIRTH, KINK) if b in s.table)
+        }  # fmt: skip
         for i, c in enumerate(self.plan.connections):
             arrays = [replace(b, axes=(math.prod(map(int, b.axes)),)) for b in tables(c, f"c{i}")]
             if c.form == "dense":
@@ -72,10 +81,32 @@ class Evaluated(Lowering):
 
     # spikes
 
-    def moved_by(self, o: Birth) -> str:
-        """Adds to `total` the changes of outer losses by readouts that a spike of `neuron` at `step` would move."""
-        spike: Body = [Let(SOURCE, NEURON, "long"), Let(NOW, STEP, "long")]
-        return self._text([Block((*spike, *self.moved(o)))]) if o.moving else ""
+    def births(self, o: Birth) -> str:
+        """Births at `step`."""
+        return self._text(self.birth(o))
+
+    def _neurons(self, population: int, body: Body) -> Range:
+        """Those with a maximum at `step` that was the largest of its interval when it came."""
+        start, neurons = (self._list(f"work.p{population}_births.{n}", "int") for n in ("start", "neuron"))
+        each = (Let(NEURON, neurons.at(K), "int"), *body)
+        return Range(K, start.at(STEP), start.at(STEP + 1), each)
+
+    def access(self, a: Access) -> Access:
+        return Access(self.maxima[a.buffer.name], (K,)) if a.buffer.name in self.maxima else a
+
+    def times(self, o: FeedInput) -> str:
+        """Gradients of the times of input spikes."""
+        return f"if (args.input_gradients) {{\n{indent(self._text(self.feed_input(o)))}}}\n"
+
+    def dot(self, i: int, which: str, rows: Buffer, into: sp.Basic) -> Body:
+        if which in EVALUATED:
+            return super().dot(i, which, rows, into)
+        spike = f"""\
+const int32_t row = int32_t({SOURCE}), *index = &row;
+const int64_t count = 1, step = {NOW};
+scalar* const feedback = &{into};
+"""
+        return [Code(spike + self.product(i, which, rows), (), ())]
 
     def dots(self, i: int, part: str, row: Buffer) -> str:
         """Adds to `feedback` what the `count` spikes of `index` at `step` cause."""

@@ -26,7 +26,7 @@ class LoopExpressions(Expressions):
             return f"loss_change_p{of_loss[0]}(args, work, sample, {step}, {neuron}, &{before} - {neuron}, {V})"
         return f"loss_change(args, sample, {step}, {neuron}, &{before} - {neuron}, {V})"
 
-    def _print_birth_change(self, e: sp.Expr) -> str:
+    def _print_birth_change(self, e: sp.Expr) -> str:  # with exact spike times; see `codegen/birth_losses.py`
         population, neuron, by = self._all(e)
         return f"birth_read_p{population}(args, work, sample, {neuron}, {by})"
 

@@ -183,11 +183,6 @@ for (int64_t k = first; k < {births}.count; ++k) {", ".join(fields)};
         """Text that undoes the entries of a list that is also that of the spikes."""
         return entries
 
-    def entry(self, kernel: Kernel) -> tuple[str, str]:
-        """Loads of numbers that all neurons share, and a kernel of one ``neuron``."""
-        w = self._lanes(kernel.body, kernel.table)
-        return w.shared(), w.each()
-
     def _entries(self, kind: int, body: Iterable[Statement], table: Table, steps: tuple[str, ...]) -> str:
         """A loop over the entries of one step in a list."""
         entries, w = self.lists.name(kind), self._lanes(body, table)

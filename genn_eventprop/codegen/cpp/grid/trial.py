@@ -73,7 +73,7 @@ class Grid(Target):
         # maxima of all steps are in lists
         births = {s.table[b].buffer.name for s in self.trial.scopes for b in (BIRTH, KINK) if b in s.table}
         self.memory.one_row = self.others.one_row() | births
-        self.evaluated = Evaluated(self.memory, names, self.trial)
+        self.evaluated = Evaluated(self.memory, names, self.trial, self._of_single)
         self.between = ConnectionOps(self.memory, names, self.trial, by_name, self.others, self.carried, self.evaluated)
         self.segments = Segments(self.trial, names, self.memory, self.loops)
 
@@ -143,6 +143,9 @@ class Grid(Target):
 
     # operations
 
+    def _of_single(self, connection: int, part: str, row: Buffer) -> str:
+        return self.between.term(connection, part, row, happened=False)
+
     def record(self, o: Record) -> str:
         # sums of arrivals that go straight into a state are in it already
         nothing = {arrived: sp.Integer(0) for arrived in self.loops[o.population].direct}
@@ -166,7 +169,7 @@ class Grid(Target):
         return "".join(map(self.between.feedback, operations))
 
     def birth(self, o: Birth) -> str:
-        return self.between.birth(o, self.loops[o.population])
+        return self.evaluated.births(o)
 
     def gather(self, o: Gather) -> str:
         return self.between.gather(o)
@@ -187,7 +190,7 @@ class Grid(Target):
         return again if self.segments.stored else ""
 
     def feed_input(self, o: FeedInput) -> str:
-        return self.between.feed_input(o)
+        return self.evaluated.times(o)
 
     def total(self, o: Total) -> str:
         return f"int32_t {o.into.name};\n" + printed(self.memory, self.lowering.buffers, self.lowering.total(o))

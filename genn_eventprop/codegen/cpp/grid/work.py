@@ -71,9 +71,6 @@ def work(
             members.append(Member(f"Spikes<{records}{rows}>", n, f"{n}.start.reserve({steps} + 2);"))
         if of.spiking:
             members.append(Member("Buffer<real>", f"{p}feedback", late=True))
-        for n in [f"{p}born", *(f"{p}born_{s}" for s in of.born)] if of.born else ():
-            kind = "int32_t" if n == f"{p}born" else "real"
-            members.append(Member(f"Buffer<{kind}>", n, f"{n}.reserve(NP_{p[:-1]});"))
         if of.n_events and not of.alone:
             members.append(Member("Buffer<int32_t>", f"{p}crossed", f"{p}crossed.reserve(NP_{p[:-1]} + 16);"))
     members += [*more, Member("BySource", "by_source", late=True)]
