@@ -133,6 +133,7 @@ struct Work {
     Buffer<real> p0_w_arrived_up_input;
     Buffer<int32_t> p0_w_count;
     Buffer<real> p0_w_early_0;
+    Buffer<real> p0_w_feedback;
     Buffer<real> p0_w_push;
     Buffer<real> p0_w_raised;
     Buffer<real> p0_x_V;
@@ -150,7 +151,6 @@ struct Work {
     Buffer<real> p1_x_I;
     Buffer<real> p1_x_V;
     Spikes<3> p0_spikes;
-    Buffer<real> p0_feedback;
     BySource by_source;
     int64_t guarded = 0, diverged_state = -1, diverged_neuron = -1;
     int64_t ready = -1;
@@ -182,6 +182,7 @@ struct Work {
         [[maybe_unused]] const int64_t n_steps = args.n_steps;
         p0_l_V.zero(NP_p0);
         p0_w_along_input.zero(n_steps * NP_p0);
+        p0_w_feedback.zero(NP_p0);
         p0_w_push.zero(n_steps * NP_p0);
         p1_l_I.zero(NP_p1);
         p1_l_V.zero(NP_p1);
@@ -193,13 +194,13 @@ struct Work {
     void trade(Work& other) {
         p0_l_V.trade(other.p0_l_V);
         p0_w_along_input.trade(other.p0_w_along_input);
+        p0_w_feedback.trade(other.p0_w_feedback);
         p0_w_push.trade(other.p0_w_push);
         p1_l_I.trade(other.p1_l_I);
         p1_l_V.trade(other.p1_l_V);
         p1_w_D_input.trade(other.p1_w_D_input);
         p1_w_along_input.trade(other.p1_w_along_input);
         p1_w_down.trade(other.p1_w_down);
-        p0_feedback.trade(other.p0_feedback);
         by_source.trade(other.by_source);
         std::swap(ready_back, other.ready_back);
     }
@@ -439,6 +440,7 @@ __attribute__((noinline)) int forward(const Args& args, Work& work, int64_t samp
 __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sample, scalar* slice, bool first) {
     real* __restrict p0_l_V = work.p0_l_V;
     real* __restrict p0_w_along_input = work.p0_w_along_input;
+    real* __restrict p0_w_feedback = work.p0_w_feedback;
     real* __restrict p0_w_push = work.p0_w_push;
     real* __restrict p0_w_record = args.p0_w_record + sample * args.recorded * 2 * NP_p0;
     real* __restrict p1_l_I = work.p1_l_I;
@@ -531,16 +533,34 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
             }
         }
         // what spikes of hidden caused; reads p1_w_D_input, p1_w_down; writes p0_w_feedback
-        {
-            const auto [index, count] = work.p0_spikes.at(step);
-            if (count) {
-                work.p0_feedback.zero(count);
-                scalar* __restrict feedback = work.p0_feedback;
-                if (const int64_t arrival = step; arrival < n_steps) {
-                    gather_dots<ALL, NP_p1>(feedback, args.c1_weight, index, count, p1_w_D_input);
-                }
-                if (const int64_t arrival = step; arrival < n_steps) {
-                    gather_dots<NEGATIVE, NP_p1>(feedback, args.c1_weight, index, count, p1_w_down);
+        if (step > from_step && work.p0_spikes.at(step).count) {
+            const bool some_c1_negative = step < n_steps && any<NP_p1>(p1_w_down);
+            if (step > from_step) {
+                for (int32_t k = work.p0_spikes.start[step]; k < work.p0_spikes.start[step + 1]; ++k) {
+                    const int64_t source = work.p0_spikes.neuron[k];
+                    const int64_t now = step;
+                    real total = 0;
+                    {
+                        const int64_t arrival = now;
+                        if (arrival < n_steps) {
+                            {
+                                [[maybe_unused]] const int32_t row = int32_t(source), *index = &row;
+                                scalar* const feedback = &total;
+                                gather_dots<ALL, NP_p1>(feedback, args.c1_weight, index, 1, p1_w_D_input);
+                            }
+                        }
+                    }
+                    {
+                        const int64_t arrival = now;
+                        if (arrival < n_steps) {
+                            {
+                                [[maybe_unused]] const int32_t row = int32_t(source), *index = &row;
+                                scalar* const feedback = &total;
+                                if (some_c1_negative) gather_dots<NEGATIVE, NP_p1>(feedback, args.c1_weight, index, 1, p1_w_down);
+                            }
+                        }
+                    }
+                    p0_w_feedback[source] = total;
                 }
             }
         }
@@ -557,7 +577,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                     const real b_inv = work.p0_spikes.record[1][i];
                     const real b_raise = work.p0_spikes.record[2][i];
                     real l_V = p0_l_V[neuron];
-                    const real w_feedback = work.p0_feedback[-first + i];
+                    const real w_feedback = p0_w_feedback[neuron];
                     real t_dl_dt = w_feedback;
                     const real t_E = -l_V*q_bias/q_tau_mem + t_dl_dt;
                     if (((b_flags == 1) || (b_flags == 3)) && (b_raise > 0)) {

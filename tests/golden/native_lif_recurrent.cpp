@@ -161,6 +161,7 @@ struct Work {
     Buffer<real> p0_w_D_input;
     Buffer<real> p0_w_along_input;
     Buffer<int32_t> p0_w_count;
+    Buffer<real> p0_w_feedback;
     Buffer<real> p0_w_grad_tau_mem;
     Buffer<real> p0_w_trace_I;
     Buffer<real> p0_w_trace_V;
@@ -177,7 +178,6 @@ struct Work {
     Buffer<real> p0_kept_x_V;
     Buffer<real> p0_kept_x_I;
     Spikes<2> p0_spikes;
-    Buffer<real> p0_feedback;
     BySource by_source;
     int64_t guarded = 0, diverged_state = -1, diverged_neuron = -1;
     int64_t ready = -1;
@@ -210,6 +210,7 @@ struct Work {
         p0_l_V.zero(NP_p0);
         p0_w_D_input.zero(n_steps * NP_p0);
         p0_w_along_input.zero(n_steps * NP_p0);
+        p0_w_feedback.zero(NP_p0);
         p0_w_grad_tau_mem.zero(NP_p0);
         p1_l_I.zero(NP_p1);
         p1_l_V.zero(NP_p1);
@@ -222,12 +223,12 @@ struct Work {
         p0_l_V.trade(other.p0_l_V);
         p0_w_D_input.trade(other.p0_w_D_input);
         p0_w_along_input.trade(other.p0_w_along_input);
+        p0_w_feedback.trade(other.p0_w_feedback);
         p0_w_grad_tau_mem.trade(other.p0_w_grad_tau_mem);
         p1_l_I.trade(other.p1_l_I);
         p1_l_V.trade(other.p1_l_V);
         p1_w_D_input.trade(other.p1_w_D_input);
         p1_w_along_input.trade(other.p1_w_along_input);
-        p0_feedback.trade(other.p0_feedback);
         by_source.trade(other.by_source);
         std::swap(ready_back, other.ready_back);
     }
@@ -496,6 +497,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     const real* __restrict p0_q_tau_mem = args.p0_q_tau_mem;
     real* __restrict p0_w_D_input = work.p0_w_D_input;
     real* __restrict p0_w_along_input = work.p0_w_along_input;
+    real* __restrict p0_w_feedback = work.p0_w_feedback;
     real* __restrict p0_w_grad_tau_mem = work.p0_w_grad_tau_mem;
     real* __restrict p0_w_record = args.p0_w_record + sample * args.recorded * 4 * NP_p0;
     real* __restrict p0_w_trace_I = work.p0_w_trace_I;
@@ -592,17 +594,32 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
             }
         }
         // what spikes of hidden caused; reads p0_w_D_input, p1_w_D_input; writes p0_w_feedback
-        {
-            const auto [index, count] = work.p0_spikes.at(step);
-            if (count) {
-                work.p0_feedback.zero(count);
-                scalar* __restrict feedback = work.p0_feedback;
-                if (const int64_t arrival = step + args.c1_delay; arrival < n_steps) {
-                    gather_dots<ALL, NP_p0>(feedback, args.c1_weight, index, count, p0_w_D_input + arrival * NP_p0);
+        if (step > from_step) {
+            for (int32_t k = work.p0_spikes.start[step]; k < work.p0_spikes.start[step + 1]; ++k) {
+                const int64_t source = work.p0_spikes.neuron[k];
+                const int64_t now = step;
+                real total = 0;
+                {
+                    const int64_t arrival = now + args.c1_delay;
+                    if (arrival < n_steps) {
+                        {
+                            [[maybe_unused]] const int32_t row = int32_t(source), *index = &row;
+                            scalar* const feedback = &total;
+                            gather_dots<ALL, NP_p0>(feedback, args.c1_weight, index, 1, p0_w_D_input + arrival * NP_p0);
+                        }
+                    }
                 }
-                if (const int64_t arrival = step; arrival < n_steps) {
-                    gather_dots<ALL, NP_p1>(feedback, args.c2_weight, index, count, p1_w_D_input);
+                {
+                    const int64_t arrival = now;
+                    if (arrival < n_steps) {
+                        {
+                            [[maybe_unused]] const int32_t row = int32_t(source), *index = &row;
+                            scalar* const feedback = &total;
+                            gather_dots<ALL, NP_p1>(feedback, args.c2_weight, index, 1, p1_w_D_input);
+                        }
+                    }
                 }
+                p0_w_feedback[source] = total;
             }
         }
         // jumps of hidden; reads b_inv, b_kind, b_step, b_x_I, q_tau_mem, q_v_reset, w_feedback; writes l_V,
@@ -617,7 +634,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                     const real b_x_I = work.p0_spikes.record[1][i];
                     real l_V = p0_l_V[neuron];
                     const real q_tau_mem = p0_q_tau_mem[neuron];
-                    const real w_feedback = work.p0_feedback[-first + i];
+                    const real w_feedback = p0_w_feedback[neuron];
                     real t_dl_dt = w_feedback;
                     const real t_E = l_V*(-b_x_I + q_v_reset)/q_tau_mem + t_dl_dt;
                     const real t_rate = b_inv*t_E;

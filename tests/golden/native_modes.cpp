@@ -138,6 +138,7 @@ struct Work {
     Buffer<real> p0_t_test;
     Buffer<real> p0_w_along_input;
     Buffer<int32_t> p0_w_count;
+    Buffer<real> p0_w_feedback;
     Buffer<int32_t> p0_w_mode;
     Buffer<real> p0_w_pending;
     Buffer<int32_t> p0_w_until;
@@ -158,7 +159,6 @@ struct Work {
     Buffer<real> p1_x_V;
     Spikes<2> p0_spikes;
     Spikes<3> p0_ends;
-    Buffer<real> p0_feedback;
     BySource by_source;
     int64_t guarded = 0, diverged_state = -1, diverged_neuron = -1;
     int64_t ready = -1;
@@ -193,6 +193,7 @@ struct Work {
         p0_l_I.zero(NP_p0);
         p0_l_V.zero(NP_p0);
         p0_w_along_input.zero(n_steps * NP_p0);
+        p0_w_feedback.zero(NP_p0);
         p0_w_pending.zero(NP_p0);
         p1_l_I.zero(NP_p1);
         p1_l_V.zero(NP_p1);
@@ -205,13 +206,13 @@ struct Work {
         p0_l_I.trade(other.p0_l_I);
         p0_l_V.trade(other.p0_l_V);
         p0_w_along_input.trade(other.p0_w_along_input);
+        p0_w_feedback.trade(other.p0_w_feedback);
         p0_w_pending.trade(other.p0_w_pending);
         p1_l_I.trade(other.p1_l_I);
         p1_l_V.trade(other.p1_l_V);
         p1_w_D_input.trade(other.p1_w_D_input);
         p1_w_along_input.trade(other.p1_w_along_input);
         p1_w_down.trade(other.p1_w_down);
-        p0_feedback.trade(other.p0_feedback);
         by_source.trade(other.by_source);
         std::swap(ready_back, other.ready_back);
     }
@@ -498,6 +499,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
     real* __restrict p0_l_I = work.p0_l_I;
     real* __restrict p0_l_V = work.p0_l_V;
     real* __restrict p0_w_along_input = work.p0_w_along_input;
+    real* __restrict p0_w_feedback = work.p0_w_feedback;
     int32_t* __restrict p0_w_mode = work.p0_w_mode;
     real* __restrict p0_w_pending = work.p0_w_pending;
     real* __restrict p0_w_record = args.p0_w_record + sample * args.recorded * 4 * NP_p0;
@@ -596,16 +598,34 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
             }
         }
         // what spikes of hidden caused; reads p1_w_D_input, p1_w_down; writes p0_w_feedback
-        {
-            const auto [index, count] = work.p0_spikes.at(step);
-            if (count) {
-                work.p0_feedback.zero(count);
-                scalar* __restrict feedback = work.p0_feedback;
-                if (const int64_t arrival = step; arrival < n_steps) {
-                    gather_dots<ALL, NP_p1>(feedback, args.c1_weight, index, count, p1_w_D_input);
-                }
-                if (const int64_t arrival = step; arrival < n_steps) {
-                    gather_dots<NEGATIVE, NP_p1>(feedback, args.c1_weight, index, count, p1_w_down);
+        if (step > from_step && work.p0_spikes.at(step).count) {
+            const bool some_c1_negative = step < n_steps && any<NP_p1>(p1_w_down);
+            if (step > from_step) {
+                for (int32_t k = work.p0_spikes.start[step]; k < work.p0_spikes.start[step + 1]; ++k) {
+                    const int64_t source = work.p0_spikes.neuron[k];
+                    const int64_t now = step;
+                    real total = 0;
+                    {
+                        const int64_t arrival = now;
+                        if (arrival < n_steps) {
+                            {
+                                [[maybe_unused]] const int32_t row = int32_t(source), *index = &row;
+                                scalar* const feedback = &total;
+                                gather_dots<ALL, NP_p1>(feedback, args.c1_weight, index, 1, p1_w_D_input);
+                            }
+                        }
+                    }
+                    {
+                        const int64_t arrival = now;
+                        if (arrival < n_steps) {
+                            {
+                                [[maybe_unused]] const int32_t row = int32_t(source), *index = &row;
+                                scalar* const feedback = &total;
+                                if (some_c1_negative) gather_dots<NEGATIVE, NP_p1>(feedback, args.c1_weight, index, 1, p1_w_down);
+                            }
+                        }
+                    }
+                    p0_w_feedback[source] = total;
                 }
             }
         }
@@ -640,7 +660,7 @@ __attribute__((noinline)) void backward(const Args& args, Work& work, int64_t sa
                 const real b_inv = work.p0_spikes.record[0][i];
                 const real b_mode = work.p0_spikes.record[1][i];
                 real l_V;
-                const real w_feedback = work.p0_feedback[-first + i];
+                const real w_feedback = p0_w_feedback[neuron];
                 int32_t w_mode;
                 real w_pending = p0_w_pending[neuron];
                 real t_dl_dt = w_feedback;

@@ -49,7 +49,7 @@ inline void dot_axonal(scalar* __restrict out, const scalar* __restrict weight, 
         const int64_t at = step + delay[index[r]];
         if (at >= n_steps) continue;
         scalar caused = 0;
-        dot_part<P, N>(&caused, weight, index + r, 1, q + at * N);
+        gather_dots<P, N>(&caused, weight, index + r, 1, q + at * N);
         out[r] += caused;
         if (grad) grad[index[r]] += caused;
     }
@@ -77,7 +77,7 @@ inline void gather_axonal(scalar* __restrict grad, const scalar* __restrict weig
         const int64_t from = by.begin[m], n = by.begin[m + 1] - from;
         if (!n) continue;
         add_rows<N, true>(sum, D, by.steps.data + from, n);
-        dot_part<P, N>(grad + m, weight, &m, 1, sum);
+        gather_dots<P, N>(grad + m, weight, &m, 1, sum);
     }
 }
 

@@ -67,16 +67,6 @@ inline void dot_part_rows(scalar* __restrict out, const Row* __restrict base, co
     }
 }
 
-// The same for any of the parts.
-template <Part P, int N, typename Row>
-inline void dot_part(scalar* __restrict out, const Row* __restrict base, const int32_t* __restrict index, int64_t n,
-                     const scalar* __restrict q) {
-    if constexpr (P == ALL)
-        dot_rows<N>(out, base, index, n, q);
-    else
-        dot_part_rows<P, N>(out, base, index, n, q);
-}
-
 // What connectivity.hpp has for tables, for rows of dense weights: acc[0:N] += parts of the rows in `index`, and
 // out[r] += part of row index[r] . q.
 template <Part P, int N, typename Row>
@@ -89,7 +79,10 @@ inline void scatter_rows(scalar* __restrict acc, const Row* __restrict base, con
 template <Part P, int N, typename Row>
 inline void gather_dots(scalar* __restrict out, const Row* __restrict base, const int32_t* __restrict index, int64_t n,
                         const scalar* __restrict q) {
-    if (P == ALL || any<N>(q)) dot_part<P, N>(out, base, index, n, q);
+    if constexpr (P == ALL)
+        dot_rows<N>(out, base, index, n, q);
+    else
+        dot_part_rows<P, N>(out, base, index, n, q);
 }
 
 }  // namespace

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ....plan import ConnectionRecord
-from ....program.nodes import Buffer
-from ....program.operations import EVALUATED
-from ....program.trial import Deliver, Feedback, Gather, GatherDelays, Trial
+from ....program.trial import Deliver, Gather, GatherDelays, Trial
 from ...statements import indent
 from ..context import Context, stream
 from .carried import Carried
 from .connections import Connections
-from .evaluated import Evaluated
 from .lists import Lists
 from .memory import FIRST, KNOWN, LAST, Memory
 
@@ -22,10 +19,10 @@ class ConnectionOps:
 
     def __init__(
         self, memory: Memory, names: Context, trial: Trial, lists: dict[str, Lists], others: Connections,
-        carried: Carried, evaluated: Evaluated,
+        carried: Carried,
     ) -> None:  # fmt: skip
         self.memory, self.names, self.trial, self.plan, self.lists = memory, names, trial, trial.plan, lists
-        self.others, self.carried, self.evaluated = others, carried, evaluated
+        self.others, self.carried = others, carried
 
     def _delay(self, c: ConnectionRecord, sign: str = "+") -> str:
         return f" {sign} args.{self.names.c(c)}_delay" if c.delay > 0 else ""
@@ -78,38 +75,8 @@ class ConnectionOps:
         """The spikes of the sources of a connection in this trial."""
         return f"{stream(c)}input" if self._from_input(c) else self.lists[c.source].spikes
 
-    def feedback(self, o: Feedback) -> str:
-        """Computes what the spikes of a step caused."""
-        lists, scatter = self.lists[self.plan.populations[o.population].name], ""
-        if not lists.alone:
-            into = self.memory.pointer(o.into)
-            scatter = f"for (int64_t i = 0; i < count; ++i) {into}[index[i]] = feedback[i];\n"
-        feedback = f"work.p{o.population}_feedback"
-        body = f"{feedback}.zero(count);\nscalar* __restrict feedback = {feedback};\n"
-        body += "".join(self.term(*term) for term in o.terms) + scatter
-        head = f"const auto [index, count] = {lists.spikes}.at(step);\n"
-        return "{\n" + indent(f"{head}if (count) {{\n{indent(body)}}}\n") + "}\n"
-
-    def term(self, connection: int, part: str, row: Buffer, happened: bool = True) -> str:
-        """Adds to `feedback` what the `count` spikes of `index` at `step` cause through a connection, or, unless they
-        `happened`, would."""
-        c, array = self.plan.connections[connection], self.memory.pointer(row)
-        at = f" + {self.memory.row_of(row, 'arrival')} * NP_{self.names.p(c.target)}" if len(row.axes) == 2 else ""
-        if part == "loss" and c.by_rows and c.target == self.plan.output.name:
-            weight = f"args.{self.names.c(c)}_weight"
-            code = self.evaluated.losses(c, array + at, weight, "index", "count", "feedback")
-        elif part in EVALUATED:
-            code = self.evaluated.dots(connection, part, row)
-        else:
-            code = self.others.dots(c, part, row, happened) if c.delays else self.others.dot(c, part, array + at)
-        return f"if (const int64_t arrival = step{self._delay(c)}; arrival < n_steps) {{\n{indent(code)}}}\n"
-
     def gather(self, o: Gather | GatherDelays) -> str:
         """Weight gradients: rows are summed once per source. Gradients of delays come with those of the weights."""
-        evaluated = self.evaluated.of_delays(o) if isinstance(o, GatherDelays) else ""
-        return self._gather(o) + evaluated
-
-    def _gather(self, o: Gather | GatherDelays) -> str:
         c = self.plan.connections[o.connection]
         if c.listed or (isinstance(o, GatherDelays) and c.trainable):
             return ""

@@ -89,7 +89,8 @@ class Connections:
                     arrived, rows = f"{prefix}_arrived{tail}", "1" if c.name in self._lent() and not tail else steps
                     members.append(Member("Buffer<real>", arrived, f"{arrived}.zero({rows} * {width});"))
             elif c.dendritic and self._summed(c):
-                members.append(Member("Buffer<real>", f"{prefix}_caused", late=True))
+                names = ("caused", *(f"dots{suffix_of(part)}" for part, _ in self._terms(c)))
+                members += [Member("Buffer<real>", f"{prefix}_{what}", late=True) for what in names]
             if c.form == "dense" and c.by_synapses:
                 members.append(Member("BySource", f"{prefix}_by", late=True))
         blocks = [block.removeprefix("work.") for block in self._all_blocks()]
@@ -212,41 +213,42 @@ class Connections:
             text += f"std::memcpy(work.{self._name(c)}_arrived, {row} + step * {width}, {width} * sizeof(real));\n"
         return text
 
-    def dots(self, c: ConnectionRecord, part: str, row: Buffer, happened: bool) -> str:
-        """Adds to `feedback` what the `count` spikes of `index` at `step` cause, for individual delays.
+    def dot(self, connection: int, part: str, rows: Buffer, happened: bool) -> tuple[str, str]:
+        """(code that all spikes of a step need once, code that adds to `feedback` what the spike of `row` caused).
+
+        That is the product of its weights with `rows`, in which it arrives at `arrival`; with individual delays that is
+        the step of the spike itself.
 
         Args:
-            part: of the weights. row: of every step, D of an arrival, or lambda . e. happened: whether these are spikes of the
-                trial, from which delays learn, and not spikes that could be born.
+            part: of the weights. rows: D of an arrival, or lambda . e; of every step, unless one is enough. happened:
+                whether this is a spike of the trial, from which delays learn, and not one that could be born.
         """
-        learns = happened and self._summed(c)
-        D, window = self.memory.pointer(row), f"{self._name(c)}_{row.name}"
-        np_, weight = self._width(c), f"args.{self._name(c)}_weight"
+        c = self.plan.connections[connection]
+        learns, np_, name, q = happened and self._summed(c), self._width(c), self._name(c), self.memory.pointer(rows)
         if c.axonal:
             gradient = self._places(c)[1] if learns else "nullptr"
-            arguments = f"{weight}, index, count, {D}, step, args.{self._name(c)}_delays, n_steps, {gradient}"
-            return f"dot_axonal<{PARTS[part]}, {np_}>(feedback, {arguments});\n"
-        now = f"{D} + step * {np_}"
-        if c.by_synapses:
-            return self.dot(c, part, now)
-        near = (
-            f"work.{window}, args.{self._name(c)}_late"
-            if window in self._windows()
-            else f"{now}, args.{self._name(c)}_forth"
-        )
-        gather = f"alignas(64) scalar drive[{np_}];\ngather_row<{np_}>(drive, {near});\n"
-        if learns:
-            rows = f"{self._synapses(c)}, index, count, drive"
-            return f"{gather}dot_dendritic<{PARTS[part]}, {np_}>(feedback, work.{self._name(c)}_caused, {rows});\n"
-        return gather + self.dot(c, part, "drive")
-
-    def dot(self, c: ConnectionRecord, part: str, row: str) -> str:
-        """Adds the dot products of the weights of the `count` sources in `index` with `row` to `feedback`."""
+            arguments = f"args.{name}_weight, index, 1, {q}, arrival, args.{name}_delays, n_steps, {gradient}"
+            return "", f"dot_axonal<{PARTS[part]}, {np_}>(feedback, {arguments});\n"
+        q += f" + {self.memory.row_of(rows, 'arrival')} * {np_}" if len(rows.axes) == 2 else ""
+        once = test = ""
+        if part != "all" and c.by_rows:  # of most steps all are 0
+            some = f"some_{name}_{part}"
+            once, test = f"const bool {some} = arrival < n_steps && any<{np_}>({q});\n", f"if ({some}) "
+        elif c.dendritic:
+            window, drive = f"{name}_{rows.name}", f"drive_{name}_{rows.name}"
+            near = f"work.{window}, args.{name}_late" if window in self._windows() else f"{q}, args.{name}_forth"
+            once = f"alignas(64) scalar {drive}[{np_}] = {{}};\nif (arrival < n_steps) gather_row<{np_}>({drive}, {near});\n"
+            q = drive
         if c.windows is not None:
-            return (
-                f"{windows_of(c.windows, f'args.{self._name(c)}')}.dot<{PARTS[part]}>(feedback, index, count, {row});\n"
-            )
-        return f"gather_dots<{self._template(c, part)}>(feedback, {self._synapses(c)}, index, count, {row});\n"
+            return "", f"{windows_of(c.windows, f'args.{name}')}.dot<{PARTS[part]}>(feedback, index, 1, {q});\n"
+        spike = f"{self._synapses(c)}, index, 1, {q}"
+        if learns:  # of all at once, whose weights are summed
+            spikes = f"work.p{self.plan.numbers[c.source]}_spikes"
+            dots, each = f"work.{name}_dots{suffix_of(part)}", f"{self._synapses(c)}, index, count, {q}"
+            every = f"{dots}.zero(count);\ndot_dendritic<{PARTS[part]}, {np_}>({dots}, work.{name}_caused, {each});\n"
+            once += f"if (const auto [index, count] = {spikes}.at(step); arrival < n_steps) {{\n{indent(every)}}}\n"
+            return once, f"*feedback += {dots}[k - {spikes}.start[step]];\n"
+        return once, f"{test}gather_dots<{self._template(c, part)}>(feedback, {spike});\n"
 
     def one_row(self) -> set[str]:
         """Names of rows that nothing is gathered from but weights of tables with one delay, step by step; and of those of

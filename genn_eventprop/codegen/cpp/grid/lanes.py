@@ -8,7 +8,7 @@ from ....modelling.expressions import symbol
 from ....program.nodes import BY_NAME, NEURON, SAMPLE, STEP, Kernel, Statement
 from ...printer import CPP
 from ...statements import TYPES, Expressions, Spelling, Writer
-from .lists import AT, FIRST, Append
+from .lists import AT, Append
 
 NOW = symbol("now")  # the step in 32 bits, for comparisons in vectors
 
@@ -55,7 +55,7 @@ class VectorLoopWriter(Writer):
     def _can_be_loaded(self, s: sp.Symbol) -> bool:
         access = self.kernel.table[s]
         used = set().union(*(i.free_symbols for i in access.index)) if access.index else set()
-        if not access.buffer.axes or not used <= {NEURON, STEP, SAMPLE, AT, FIRST}:
+        if not access.buffer.axes or not used <= {NEURON, STEP, SAMPLE, AT}:
             return False
         return self.rows or NEURON not in used or access.index == (NEURON,)
 

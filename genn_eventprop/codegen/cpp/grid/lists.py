@@ -19,7 +19,6 @@ from ....program.scope import Scope
 from ...rare import symbols
 
 ENTRY, AT = symbol("entry"), symbol("i")  # of a new entry, and of one that is there
-FIRST = symbol("first")  # entry of a step
 
 
 @dataclass(frozen=True)

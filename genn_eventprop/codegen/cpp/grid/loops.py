@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import sympy as sp
 
 from ....program.births import BIRTH
-from ....program.events import FEEDBACK, SENT
+from ....program.events import SENT
 from ....program.nodes import (
     NEURON,
     Access,
@@ -31,7 +31,7 @@ from ....program.scope import Scope
 from ...rare import EventSplit, live_statements, split, without_entry
 from ...statements import Spelling, indent
 from .lanes import VectorLoopWriter
-from .lists import AT, FIRST, Append, Lists
+from .lists import Append, Lists
 from .memory import Memory
 
 DRAWN = name("v", "noise")
@@ -173,8 +173,6 @@ for (int64_t k = first; k < {births}.count; ++k) {", ".join(fields)};
         for u in kernel.body:
             if isinstance(u, Undo):
                 table = {**kernel.table, **self.lists.table(u.kind)}
-                if self.lists.alone:
-                    table[FEEDBACK] = Access(Buffer(f"work.{self.prefix}feedback", ("entries",)), (AT - FIRST,))
                 entries = self._entries(u.kind, u.changes, table, ("step", "step + 1"))
                 out += self.undone(entries) if self.lists.alone and u.kind < self.lists.n_events else entries
         return out

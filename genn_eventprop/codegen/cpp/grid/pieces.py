@@ -15,7 +15,7 @@ from ....plan import PopulationRecord
 from ....program.lower import SEVERAL
 from ....program.nodes import Buffer
 from ....program.pieces import AXES, BEFORE, FIRST, INTERVAL, LAST, ROWS, SPIKE_ROWS, Crossing, Pieces
-from ....program.trial import EachNeuron, EachStep, Feedback, Once
+from ....program.trial import EachNeuron, EachStep, Once
 from ...statements import TYPES, indent
 from ...target import write
 from ..context import Context, padded
@@ -193,9 +193,6 @@ const int64_t n_steps = args.n_steps, {memory.FIRST} = args.first_step, {memory.
         neurons = [o for o in self.trial.end_back if isinstance(o, EachNeuron)]
         gathered = [o for o in self.trial.end_back if o not in neurons]
         return self._when(f"{memory.FIRST} == 0", write(self, neurons)) + write(self, gathered)
-
-    def feedback(self, operations: Iterable[Feedback]) -> str:
-        return self._when(f"step > {memory.FIRST}", super().feedback(list(operations)))
 
     def restore(self) -> str:
         return ""

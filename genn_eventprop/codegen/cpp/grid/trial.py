@@ -34,7 +34,7 @@ from .between import ConnectionOps
 from .carried import Carried
 from .compare import auxiliary_losses, begin, compared, loss_functions, printed
 from .connections import Connections, tables
-from .evaluated import Evaluated
+from .feedback import FeedbackLoops
 from .lists import Lists
 from .loops import Loops
 from .memory import ACTIVITY, FIRST, GATHERED, KNOWN, LAST, Memory
@@ -73,8 +73,8 @@ class Grid(Target):
         # maxima of all steps are in lists
         births = {s.table[b].buffer.name for s in self.trial.scopes for b in (BIRTH, KINK) if b in s.table}
         self.memory.one_row = self.others.one_row() | births
-        self.evaluated = Evaluated(self.memory, names, self.trial, self._of_single)
-        self.between = ConnectionOps(self.memory, names, self.trial, by_name, self.others, self.carried, self.evaluated)
+        self.loops_of_spikes = FeedbackLoops(self.memory, self.trial, self.others)
+        self.between = ConnectionOps(self.memory, names, self.trial, by_name, self.others, self.carried)
         self.segments = Segments(self.trial, names, self.memory, self.loops)
 
     def _host_buffers(self) -> list[Buffer]:
@@ -143,9 +143,6 @@ class Grid(Target):
 
     # operations
 
-    def _of_single(self, connection: int, part: str, row: Buffer) -> str:
-        return self.between.term(connection, part, row, happened=False)
-
     def record(self, o: Record) -> str:
         # sums of arrivals that go straight into a state are in it already
         nothing = {arrived: sp.Integer(0) for arrived in self.loops[o.population].direct}
@@ -166,16 +163,16 @@ class Grid(Target):
         return self.between.deliver(Deliver(o.connection, sums))
 
     def feedback(self, operations: Sequence[Feedback]) -> str:
-        return "".join(map(self.between.feedback, operations))
+        return "".join(map(self.loops_of_spikes.of_spikes, operations))
 
     def birth(self, o: Birth) -> str:
-        return self.evaluated.births(o)
+        return self.loops_of_spikes.births(o)
 
     def gather(self, o: Gather) -> str:
         return self.between.gather(o)
 
     def gather_delays(self, o: GatherDelays) -> str:
-        return self.between.gather(o)
+        return self.between.gather(o) + self.loops_of_spikes.of_delays(o)
 
     def gather_early(self) -> str:
         return (
@@ -190,7 +187,7 @@ class Grid(Target):
         return again if self.segments.stored else ""
 
     def feed_input(self, o: FeedInput) -> str:
-        return self.evaluated.times(o)
+        return self.loops_of_spikes.times(o)
 
     def total(self, o: Total) -> str:
         return f"int32_t {o.into.name};\n" + printed(self.memory, self.lowering.buffers, self.lowering.total(o))

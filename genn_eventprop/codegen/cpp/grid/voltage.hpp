@@ -14,20 +14,21 @@ inline scalar loss_change(const Args& args, int64_t sample, int64_t step, int ne
     return change;
 }
 
-// feedback[i] += the change of l(V) by the arrival of the i-th row of weights, times `weight`. before: V before the arrival;
-// unit: the change of V by a unit weight.
-template <typename Row, typename Unit>
-inline void losses_of_arrivals(const Args& args, int64_t sample, int64_t step, const scalar* before, const Row* base,
-                               const int32_t* index, int64_t count, scalar* feedback, scalar weight, Unit unit) {
-    alignas(64) scalar slope[NP_OUT], V[NP_OUT];
+// l(V) before the arrivals of a step; 0 without a label.
+inline scalar loss_before(const Args& args, int64_t sample, int64_t step, const scalar* V) {
+    alignas(64) scalar slope[NP_OUT];
     const Target target = MainLoss::target_of_arrivals(args, sample, step);
-    if (target.label < 0) return;
-    const scalar l_before = MainLoss::pointwise(args, before, target, slope), share = weight * scalar(MainLoss::share_of_arrivals(args, sample, step));
-    for (int64_t i = 0; i < count; ++i) {
-        const Row* row = base + int64_t(index[i]) * NP_OUT;
-        for (int neuron = 0; neuron < NP_OUT; ++neuron) V[neuron] = before[neuron] + unit(neuron) * scalar(row[neuron]);
-        feedback[i] += share * (l_before - MainLoss::pointwise(args, V, target, slope));
-    }
+    return target.label < 0 ? scalar(0) : MainLoss::pointwise(args, V, target, slope);
+}
+
+// What the arrival of a row of weights adds to dL/dt. before: V before it; unit: the change of V by a unit weight.
+template <typename Row, typename Unit>
+inline scalar loss_of_arrival(const Args& args, int64_t sample, int64_t step, const scalar* before, scalar l_before,
+                              const Row* row, scalar weight, Unit unit) {
+    alignas(64) scalar V[NP_OUT];
+    for (int neuron = 0; neuron < NP_OUT; ++neuron) V[neuron] = before[neuron] + unit(neuron) * scalar(row[neuron]);
+    const scalar change = l_before - loss_before(args, sample, step, V);
+    return weight * scalar(MainLoss::share_of_arrivals(args, sample, step)) * change;
 }
 
 // The loss of V at the nodes of steps first .. last - 1, added to that of the steps before; overwrites V with dL/dV.

@@ -69,8 +69,6 @@ def work(
         rows, steps, p = (", Rows", at_host.steps, of.prefix) if at_host else ("", "n_steps", of.prefix)
         for records, n in ((records, n.removeprefix("work.")) for n, records in of.sizes().items()):
             members.append(Member(f"Spikes<{records}{rows}>", n, f"{n}.start.reserve({steps} + 2);"))
-        if of.spiking:
-            members.append(Member("Buffer<real>", f"{p}feedback", late=True))
         if of.n_events and not of.alone:
             members.append(Member("Buffer<int32_t>", f"{p}crossed", f"{p}crossed.reserve(NP_{p[:-1]} + 16);"))
     members += [*more, Member("BySource", "by_source", late=True)]

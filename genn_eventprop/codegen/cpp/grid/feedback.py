@@ -1,20 +1,21 @@
-"""Operations between neurons as loops of `program.lower`, printed: of births, of times of the input, and all that arrivals
-change where that is no weight times an entry of a row (`program/operations.EVALUATED`).
+"""What spikes cause: loops of `program.lower`, printed. Of the spikes of a step, of births, of times of the input, and of
+delays where arrivals are evaluated (`program/operations.EVALUATED`).
 
-Such networks are rare, so these are plain loops, whatever the connection is. What is a product, and the change of the main
-loss by a row of weights, has vectorised ones, which stand here for a single spike.
+A loop over the synapses of a spike that multiplies weights with a row is a call of C++, and so is the change of the main
+loss by a row of weights: there the time goes. All others, which are rare, stand here as the program has them.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import sympy as sp
 
 from ....modelling.expressions import symbol
-from ....plan import ConnectionRecord
 from ....program.births import BIRTH, KINK
 from ....program.connectivity import Table
 from ....program.loss_changes import N, moved_index
@@ -23,6 +24,7 @@ from ....program.nodes import (
     NEURON,
     STEP,
     Access,
+    Block,
     Buffer,
     Code,
     Kernel,
@@ -30,32 +32,37 @@ from ....program.nodes import (
     Range,
     When,
     at_least,
+    below,
     quotient,
     remainder,
 )
 from ....program.operations import EVALUATED
 from ....program.passes import lists
 from ....program.readouts.voltage import Voltage
-from ....program.trial import Birth, FeedInput, GatherDelays, Trial
+from ....program.trial import Birth, Feedback, FeedInput, GatherDelays, Trial
 from ...statements import Spelling, indent
-from ..context import Context, padded
+from ..context import padded
 from .compare import CONSTANTS
-from .connections import tables
+from .connections import Connections, tables
 from .lanes import ScalarWriter, VectorLoopWriter
 from .memory import FIRST, LAST, Memory
 
-AHEAD, COUNT, SPIKE, K = symbol("args.ahead"), symbol("count"), symbol("r"), symbol("k")
+AHEAD, K = symbol("args.ahead"), symbol("k")
 
 
-class Evaluated(Lowering):
-    """Text of such operations, by the arrays of `connections.tables`: a weight for each synapse, its delay and target in one
-    number; product: of a term of the program, see `ConnectionOps.term`."""
+class FeedbackLoops(Lowering):
+    """Text of these operations, by the arrays of `connections.tables`: a weight for each synapse, its delay and target in one
+    number.
 
-    def __init__(
-        self, memory: Memory, names: Context, trial: Trial, product: Callable[[int, str, Buffer], str]
-    ) -> None:  # fmt: skip
+    Attributes:
+        happened: whether the spikes are those of a step that did happen, all of them. ahead: code that is run once for
+            these, ahead of the loop over them.
+    """
+
+    def __init__(self, memory: Memory, trial: Trial, others: Connections) -> None:
         super().__init__(trial)
-        self.memory, self.names, self.product = memory, names, product
+        self.memory, self.others = memory, others
+        self.happened, self.ahead = True, list[str]()
         self.first, self.last = symbol(FIRST), symbol(LAST)
         self.buffers["input_gradient"] = Buffer("args.input_gradient", ("entries",))
         self.maxima = {
@@ -81,9 +88,34 @@ class Evaluated(Lowering):
 
     # spikes
 
+    def of_spikes(self, o: Feedback) -> str:
+        """What spikes of `step` caused."""
+        self.ahead, spikes = [], f"work.{self.trial.spikes[o.population].name}"
+        text = self._text(self.feedback(o))
+        if not self.ahead:
+            return text
+        text = indent("".join(dict.fromkeys(self.ahead)) + text)
+        return f"if (step > {FIRST} && {spikes}.at(step).count) {{\n{text}}}\n"
+
+    def _once(self, i: int, code: str) -> str:
+        """Code that the spikes of a step need once, all with one `arrival`: ahead of the loop over them, or, where there is
+        none, right here."""
+        if not (code and self.happened):
+            return code
+        arrival = f"(step + args.c{i}_delay)" if self.plan.connections[i].delay > 0 else "step"
+        self.ahead.append(re.sub(rf"\b{ARRIVAL}\b", arrival, code))
+        return ""
+
+    def _apart(self, lowered: Callable[[Any], Body], o: Birth | FeedInput) -> str:
+        """Of spikes that are no loop over those of a step; no delay learns from them."""
+        self.happened = False
+        text = self._text(lowered(o))
+        self.happened = True
+        return text
+
     def births(self, o: Birth) -> str:
         """Births at `step`."""
-        return self._text(self.birth(o))
+        return self._apart(self.birth, o)
 
     def _neurons(self, population: int, body: Body) -> Range:
         """Those with a maximum at `step` that was the largest of its interval when it came."""
@@ -96,23 +128,16 @@ class Evaluated(Lowering):
 
     def times(self, o: FeedInput) -> str:
         """Gradients of the times of input spikes."""
-        return f"if (args.input_gradients) {{\n{indent(self._text(self.feed_input(o)))}}}\n"
+        return f"if (args.input_gradients) {{\n{indent(self._apart(self.feed_input, o))}}}\n"
 
     def dot(self, i: int, which: str, rows: Buffer, into: sp.Basic) -> Body:
         if which in EVALUATED:
             return super().dot(i, which, rows, into)
-        spike = f"""\
-const int32_t row = int32_t({SOURCE}), *index = &row;
-const int64_t count = 1, step = {NOW};
-scalar* const feedback = &{into};
-"""
-        return [Code(spike + self.product(i, which, rows), (), ())]
-
-    def dots(self, i: int, part: str, row: Buffer) -> str:
-        """Adds to `feedback` what the `count` spikes of `index` at `step` cause."""
-        source = Let(SOURCE, self._list("index", "int").at(SPIKE), "long")
-        each = (source, Let(NOW, STEP, "long"), *self.dot(i, part, row, self._list("feedback").at(SPIKE)))
-        return self._text([Range(SPIKE, 0, COUNT, each, kind="long")])
+        spike = f"[[maybe_unused]] const int32_t row = int32_t({SOURCE}), *index = &row;\nscalar* const feedback = &{into};\n"
+        late = Let(ARRIVAL, NOW + self.delay(i), "long")  # with individual delays that of the spike itself
+        once, product = self.others.dot(i, which, rows, self.happened)
+        code = Code(self._once(i, once) + spike + product, (), ())
+        return [Block((late, When(below(ARRIVAL, self.n_steps), (code,))))]
 
     def of_delays(self, o: GatherDelays) -> str:
         """Adds what depends on learned delays to their gradient, spike by spike; behind all that is gathered."""
@@ -161,21 +186,18 @@ scalar* const feedback = &{into};
         if only is not None or c.target != self.plan.output.name:
             return super()._of_arrival(i, rows, weight, only)
         row = SOURCE if weight.buffer.role == "number" else 0
-        before = f"{self.memory.pointer(rows)} + {ARRIVAL} * {self.width(i)}"
-        call = self.losses(c, before, self.memory.pointer(weight.buffer), "&row", "1", f"&{EFFECT}")
-        call = f"const int32_t row = int32_t({row});\n{call}"
-        return [Let(EFFECT, 0, changes=True), Code(call, (), (EFFECT,))]
-
-    def losses(self, c: ConnectionRecord, before: str, base: str, index: str, count: str, into: str) -> str:
-        """The changes of the main loss by the arrivals of rows of weights at `arrival`; before: V before them."""
+        V, l_before = f"{self.memory.pointer(rows)} + {ARRIVAL} * {self.width(i)}", f"before_c{i}"
+        once = f"const scalar {l_before} = {ARRIVAL} < n_steps ? loss_before(args, sample, {ARRIVAL}, {V}) : 0;\n"
+        once = self._once(i, once) if c.by_rows else once
         readout = self.trial.readout
         assert isinstance(readout, Voltage)
         table = readout.s.table | readout.at_arrivals()
         table = {s: moved_index(a, {STEP: ARRIVAL}) for s, a in table.items()}
         spelling = Spelling(self.memory.element, lambda *_: "")
         w = VectorLoopWriter(spelling, Kernel((), table), readout.s.index, rows=False)
-        amount, weight = w.expression(sp.sympify(readout.loss_of_arrival(c.receptor))), w.expression(readout.at())
-        return f"""\
-losses_of_arrivals(args, sample, arrival, {before}, {base}, {index}, {count}, {into},
-                   {weight}, [&]([[maybe_unused]] int neuron) {{ return scalar({amount}); }});
+        amount, share = w.expression(sp.sympify(readout.loss_of_arrival(c.receptor))), w.expression(readout.at())
+        call = f"""\
+{once}{EFFECT} = loss_of_arrival(args, sample, arrival, {V}, {l_before}, {self.memory.pointer(weight.buffer)} + {row} * {self.width(i)},
+                           {share}, [&]([[maybe_unused]] int neuron) {{ return scalar({amount}); }});
 """
+        return [Let(EFFECT, 0, changes=True), Code(call, (), (EFFECT,))]
