@@ -57,7 +57,8 @@ LOOPS = {
     "dot": ("one row", "two rows at once", "four rows at once"),
     "gather": ("whole rows", "blocks of columns"),
 }
-"""What is done with rows -> loops of `ROWS` that do it, by number. The second ones are those of `native`."""
+"""What is done with rows -> loops of `ROWS` that do it, by number. The second ones are those of `native`, whose
+feedback takes one row after the other, spike by spike."""
 
 ROWS = """
 template <int N, typename Row>
