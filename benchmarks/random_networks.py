@@ -163,7 +163,7 @@ def make(name: str, case: Case, card: bool = False, level: int = 0) -> Engine:
     if kind == "cuda" and not card:
         from support.cuda_shim import ShimEngine
 
-        return ShimEngine(case.plan, case.parameters, dtype=dtype)
+        return ShimEngine(case.plan, case.parameters, dtype=dtype, **ShimEngine.when_compared)
     if kind == "harness":
         from support.genn_harness import HarnessEngine
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from genn_eventprop import Dense, Gamma, Network, NeuronModel, Normal, Param, losses
+from genn_eventprop import Delay, Dense, Gamma, Network, NeuronModel, Normal, Param, losses
 from genn_eventprop.data import Events
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
+from genn_eventprop.plan import make_plan
 
 ADAPTIVE = NeuronModel(
     name="adaptive",
@@ -68,6 +69,18 @@ def network(topology: str, loss: str, kind: str, delay: float, scale: float = 1.
     output = net.population(neuron(kind, spiking=loss.startswith("first") or loss.endswith("spiking")), 4, "output")
     net.connect(last, output, Dense(Normal(0.4, 0.4)), delay=delay)
     return net, LOSSES[loss](output)
+
+
+def recurrent(change):
+    """A plan with one thing that `cuda` does not run with a thread a neuron: "births", "feedback" or "delays"."""
+    net = Network()
+    hidden, out = net.population(LIF(), 40, "hidden"), net.population(LI(), 4, "output")
+    late = {"feedback": 0.4, "delays": Delay(1.0, kind="axonal", max=3.0)}
+    net.connect(net.input(7), hidden, Dense(Normal(0.8, 0.6)))
+    net.connect(hidden, hidden, Dense(Normal(0.0, 0.3)), delay=late.get(change, 1.0))
+    net.connect(hidden, out, Dense(Normal(0.4, 0.4)))
+    births = {"spike_birth": 0.3} if change == "births" else {}
+    return make_plan(net, losses.MaxVoltageCrossEntropy(out), dt=1.0, duration=50.0, spike_times="exact", **births)
 
 
 def spikes(n_samples: int = 3, seed: int = 5) -> Events:

@@ -97,14 +97,14 @@ class _Trial:
 def generate(plan: Plan, dtype: str, split: bool = False, carry: bool = False, halves: bool = False) -> Source:
     """C++ for a plan; dtype "float32" or "float64"; split, carry, halves: see `Context`."""
     ctx = Context(plan, dtype, split, carry, halves)
-    return _source(ctx, _exact(ctx) if ctx.exact else _on_grid(ctx, Grid(ctx)))
+    return _source(ctx, exact_trial(ctx) if ctx.exact else _on_grid(ctx, Grid(ctx)))
 
 
 def generate_pieces(plan: Plan, dtype: str, halves: bool = False) -> tuple[Source, Crossing]:
     """C++ for a piece of a recording, see `grid/pieces.py` and `exact/piece.hpp`, and what crosses from piece to piece."""
     ctx = Context(plan, dtype, halves=halves, pieces=True)
     if ctx.exact:
-        return _source(ctx, _exact(ctx)), Crossing((STATE,), (BACK,), (READ,), ())
+        return _source(ctx, exact_trial(ctx)), Crossing((STATE,), (BACK,), (READ,), ())
     piece = Piece(ctx)
     source = _source(ctx, _on_grid(ctx, piece))
     return source, piece.crossing()
@@ -138,7 +138,7 @@ def _outside(*files: str) -> list[str]:
     return ["}  // namespace\n", *files, "namespace {\n"]
 
 
-def _exact(ctx: Context) -> _Trial:
+def exact_trial(ctx: Context) -> _Trial:
     """With exact spike times: by closed forms, or by Taylor series if some population has none."""
     plan = ctx.plan
     closed = closed_form(plan)
@@ -180,8 +180,8 @@ def _exact(ctx: Context) -> _Trial:
         arguments=program.memory,
         body=[program.time_weights(), *births, *library, described, work(ctx, program), *trial],
         compare="" if ctx.split or plan.loss.readout == "voltage" else program.compare(),
-        others=program.auxiliary() + ("leave_interval(args, work, sample);\n" if ctx.pieces else ""), silent=program.readout.spikes, keep=keep(ctx),
-        includes=[read(f"{name}.hpp") for name in ("signs", "windows")] if windows else [],
+        others=program.auxiliary() + ("leave_interval(args, work, sample);\n" if ctx.pieces else ""), silent=program.readout.spikes, keep="" if ctx.device else keep(ctx),
+        includes=[read(f"{name}.hpp") for name in ("parts", "windows")] if windows else [],
     )  # fmt: skip
 
 

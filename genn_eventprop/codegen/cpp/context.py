@@ -7,6 +7,7 @@ or in comments.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from importlib import resources
 from typing import TypeVar
@@ -22,6 +23,8 @@ from ..printer import C_REAL
 
 T = TypeVar("T")
 
+INCLUDE = re.compile(r'^#include "(.*)"\n', re.M)
+
 PAD = 16  # neurons are padded to a multiple of 16, one cache line of float32
 POLL = "if (step % 64 == 0) args.host->poll();"
 CALL = (
@@ -31,8 +34,9 @@ CALL = (
 
 
 def read(name: str) -> str:
-    """The text of a C++ file in this folder."""
-    return resources.files(__package__).joinpath(name).read_text()
+    """The text of a C++ file in this folder, with those of this folder that it includes."""
+    text = resources.files(__package__).joinpath(name).read_text()
+    return INCLUDE.sub(lambda file: read(file[1]), text)
 
 
 def exists(name: str) -> bool:
@@ -94,16 +98,16 @@ class Context:
 
     split: the way back is a call of its own, which gets dL/d(readout) and returns gradients of input times; see `engines/contract/split.py`.
     carry: trials may go on from the end of others; see `engines/contract/state.py`. halves: rows of weights are float16.
-    pieces: a call runs a piece of a recording one way, see `grid/pieces.py`.
+    pieces: a call runs a piece of a recording one way, see `grid/pieces.py`. device: weights and gradients have no padding.
     gradients: parameter -> (offset, rows, padded columns) in the flat gradient of `gradient_size` numbers.
     trial: the operations, with spikes on the grid; with exact spike times there is none.
     """
 
     def __init__(
         self, plan: Plan, dtype: str, split: bool = False, carry: bool = False, halves: bool = False,
-        pieces: bool = False,
+        pieces: bool = False, device: bool = False,
     ) -> None:  # fmt: skip
-        self.plan, self.split, self.carry, self.pieces = plan, split, carry, pieces
+        self.plan, self.split, self.carry, self.pieces, self.device = plan, split, carry, pieces, device
         self.exact = plan.spike_times == "exact"
         self.halves = halves and any(runs_in_halves(c, plan) for c in plan.connections)
         self.real = C_REAL[dtype]
@@ -114,6 +118,7 @@ class Context:
 
     def gradient_layout(self) -> tuple[dict[str, tuple[int, int, int]], int]:
         layout, offset = {}, 0
+        padded = (lambda size: size) if self.device else globals()["padded"]
         for c in self.plan.weighted:  # those of currents are filled in by the host
             for name, shape in ((n, s) for n, s in c.learns.items() if n not in layout):
                 rows, columns = (shape[0], padded(shape[1])) if len(shape) == 2 else (1, padded(math.prod(shape)))

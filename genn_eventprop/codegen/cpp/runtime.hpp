@@ -65,6 +65,25 @@ struct Trouble {
 #define INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
+// f(k) for k < n, on a device a thread each: what f changes belongs to k, and what it captures is copied. Or whether any is true; or the
+// sum of f(k) from k on.
+template <class F>
+inline void each_lane(int n, const F& f) {
+    INDEPENDENT for (int k = 0; k < n; ++k) f(k);
+}
+template <class F>
+inline bool any_lane(int n, const F& f) {
+    bool any = false;
+    for (int k = 0; k < n; ++k) any |= f(k);
+    return any;
+}
+template <class F>
+inline scalar sum_each(int from, int to, const F& f) {
+    scalar total = 0;
+    for (int k = from; k < to; ++k) total += f(k);
+    return total;
+}
+
 inline vec load(const scalar* p) { return *reinterpret_cast<const vec*>(p); }
 inline void store(scalar* p, vec v) { *reinterpret_cast<vec*>(p) = v; }
 
@@ -82,6 +101,13 @@ inline scalar halves_sum(scalar __attribute__((vector_size(Bytes))) v) {
     }
 }
 inline scalar lane_sum(vec v) { return halves_sum<VECTOR_BYTES>(v); }
+// The sum of f(k), LANES numbers at a time.
+template <class F>
+inline scalar sum_lanes(int from, int to, const F& f) {
+    vec sum = {};
+    for (int k = from; k < to; k += LANES) sum += f(k);
+    return lane_sum(sum + vec{});  // of a copy: else g++ keeps `sum` in memory throughout (AVX-512)
+}
 
 // The largest, and the sum in a fixed order, of N numbers, a whole number of vectors.
 template <int N>
@@ -289,72 +315,15 @@ inline void dot_rows(scalar* __restrict out, const Row* __restrict base, const i
     if (r < n) dot_some<N, 1>(out + r, base, index + r, q);
 }
 
-// Memory aligned for vectors. It grows and keeps its contents; no exception crosses the C interface.
-template <typename T>
-struct Buffer {
-    T* data = nullptr;
-    int64_t size = 0;
-    Buffer() = default;
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-    ~Buffer() { std::free(data); }
-    void reserve(int64_t n) {
-        if (n > size) grow(n);
-    }
-    [[gnu::cold, gnu::noinline]] void grow(int64_t n) {
-        n = n > 2 * size ? n : 2 * size;
-        void* fresh = nullptr;
-        if (posix_memalign(&fresh, 64, (size_t(n) * sizeof(T) + 63) / 64 * 64)) throw std::bad_alloc();
-        if (size) std::memcpy(fresh, data, size_t(size) * sizeof(T));
-        std::free(data);
-        data = static_cast<T*>(fresh);
-        size = n;
-    }
-    void zero(int64_t n) {
-        reserve(n);
-        if (n > 0) std::memset(data, 0, size_t(n) * sizeof(T));
-    }
-    void trade(Buffer& other) { std::swap(data, other.data), std::swap(size, other.size); }
-    T& operator[](int64_t i) { return data[i]; }
-    operator T*() { return data; }
-};
+[[noreturn, gnu::cold, gnu::noinline]] inline void no_memory() { throw std::bad_alloc(); }
+// Ends a trial from within.
+[[noreturn, gnu::cold, gnu::noinline]] inline void abandon(const Trouble& trouble) { throw trouble; }
 
-// `count` sources of a connection, from `index` on.
-struct Sources {
-    const int32_t* index;
-    int64_t count;
-};
+}  // namespace
 
-// The spikes of one population in one trial: those of step k are start[k] .. start[k + 1]. There are none at step 0.
-template <int Records, typename Starts = Buffer<int32_t>>
-struct Spikes {
-    Buffer<int32_t> neuron;
-    Starts start;
-    Buffer<scalar> record[Records > 0 ? Records : 1];
-    int64_t count = 0;
-    // Room for `extra` more spikes, and for one vector that find_crossed may write beyond them.
-    void reserve(int64_t extra) {
-        if (count + extra + 16 <= neuron.size) return;
-        neuron.reserve(count + extra + 16);
-        for (int r = 0; r < Records; ++r) record[r].reserve(neuron.size);
-    }
-    // Those of steps first .. last - 1.
-    Sources all(int64_t first, int64_t last) {
-        if (first < 1) first = 1;
-        if (first >= last) return {neuron, 0};
-        return {neuron + start[first], start[last] - start[first]};
-    }
-    Sources at(int64_t step) { return all(step, step + 1); }
-    // f(step, those of the step), step by step.
-    template <bool LAST_FIRST, typename F>
-    void each(int64_t first, int64_t last, F f) {
-        if (first < 1) first = 1;
-        for (int64_t i = 0; i < last - first; ++i) {
-            const int64_t step = LAST_FIRST ? last - 1 - i : first + i;
-            f(step, at(step));
-        }
-    }
-};
+#include "memory.hpp"
+
+namespace {
 
 // The spikes of an input in one trial: numbers from .. to - 1 of the data set, in the order of their steps.
 struct InputSpikes {

@@ -1,23 +1,7 @@
 // Sums of rows that take only the positive or only the negative weights, or powers of them.
+#include "parts.hpp"
 
 namespace {
-
-// What counts of a weight: all of it, only what is above (below) zero, else zero, or a power of it.
-enum Part { ALL, POSITIVE, NEGATIVE, SQUARE, CUBE, FOURTH };
-template <Part P, class W>
-inline W power_of(W w) {
-    return P == SQUARE ? w * w : P == CUBE ? w * w * w : w * w * (w * w);
-}
-template <Part P>
-inline scalar part_of(scalar w) {
-    if constexpr (P > NEGATIVE) return power_of<P>(w);
-    return P == ALL || (P == POSITIVE ? w > 0 : w < 0) ? w : scalar(0);
-}
-template <Part P, class V>
-inline V part_of(V w) {  // V: some numbers in a register
-    if constexpr (P > NEGATIVE) return power_of<P>(w);
-    return P == ALL ? w : P == POSITIVE ? (w > 0 ? w : V{}) : (w < 0 ? w : V{});
-}
 
 // part[0:N] += sum over r < n of the entries of one sign of base[index[r] * N : + N].
 template <Part P, int N, typename Row>

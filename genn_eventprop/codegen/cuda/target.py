@@ -40,6 +40,7 @@ from ..statements import TYPES, Spelling, Writer, indent
 from ..target import Target, compared, finished, gathered, step_backwards, step_forwards, write
 from .blocks import count, declare_shared, each_neuron, shared_bytes
 from .connections import ConnectionOps
+from .events import Events
 from .exact import ExactKernels
 from .exact import head as exact_head
 from .gathers import ERRORS, FLIGHT, GATHERING, WARP, Gathers, group_buffers
@@ -94,11 +95,11 @@ class Source:
         return tuple(sorted(axes | {"batch"}))
 
 
-def generate(plan: Plan, dtype: str, split: bool = False, halves: bool = False) -> Source:
+def generate(plan: Plan, dtype: str, split: bool = False, halves: bool = False, events: bool = False) -> Source:
     """CUDA C++ for a plan; dtype "float32" or "float64"; split: the two passes are two kernels. halves: weights are float16,
-    rounded from their masters by another kernel, `ROUND`."""
+    rounded from their masters by another kernel, `ROUND`. events: exact spike times by `events.py`."""
     if plan.spike_times == "exact":
-        return _exact(plan, dtype, split)
+        return _by_events(plan, dtype, split) if events else _exact(plan, dtype, split)
     trial = make_trial(plan, split=split, evaluates=True)
     if halves:
         trial = replace(trial, buffers=trial.buffers | _half_weights(trial))
@@ -141,6 +142,14 @@ def _exact(plan: Plan, dtype: str, split: bool) -> Source:
     return Source(
         "\n".join([*parts, *trials.values(), gathers]), None, text.arrays, (), text.doubles, text.integers, True,
         tuple(trials), text.threads, text.shared_bytes, tuple(launches),
+    )  # fmt: skip
+
+
+def _by_events(plan: Plan, dtype: str, split: bool) -> Source:
+    text = Events(plan, dtype, split)
+    return Source(
+        text.text(), None, text.arrays, (), text.doubles, text.integers, True, text.kernels, text.threads, text.shared,
+        text.launches,
     )  # fmt: skip
 
 

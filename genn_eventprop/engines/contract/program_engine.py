@@ -346,8 +346,17 @@ class ProgramEngine(Engine):
         return CurrentBatch(self.plan, values, self.tables, data, samples, self.dtype, steps)
 
     def _drives(self, data: Data, samples: np.ndarray, steps: tuple[int, int] | None = None) -> Arrays:
-        """The drives of every step, by the names of their buffers."""
-        self._batch = self._batch_of_currents(data, samples, steps)
+        """The drives of every step, by the names of their buffers; with exact spike times those that changes set."""
+        self._batch = batch = self._batch_of_currents(data, samples, steps)
+        if self.plan.spike_times == "exact":
+            arguments = Arrays()
+            for name, edges in batch.edges.items():
+                i = self.plan.numbers[name]
+                arguments |= {f"p{i}_change_times": edges[:-1], f"p{i}_changes": len(edges) - 1}
+            for part, drives in (("drive", batch.starts), ("rise", batch.slopes)):
+                for (name, r), u in drives.items():
+                    arguments[f"p{self.plan.numbers[name]}_{r}_{part}"] = self._padded(u)
+            return arguments
         return {f"p{self.plan.numbers[name]}_{r}_drive": self._padded(u) for (name, r), u in self._batch.means.items()}
 
     def _padded(self, drive: np.ndarray) -> np.ndarray:
@@ -421,8 +430,13 @@ class ProgramEngine(Engine):
 
     def _collect_currents(self, out: Arrays) -> None:
         """Gradients of the weights of currents, from those of the drives of every step."""
-        if self.plan.currents_into:
-            self._set_currents(self._batch.gradients(self._by_drive(out, "drive", self._batch.means)))
+        if not self.plan.currents_into:
+            return
+        if self.plan.spike_times == "exact":
+            by_start = self._by_drive(out, "drive", self._batch.means)
+            by_slope = self._by_drive(out, "rise", self._batch.slopes)
+            return self._set_currents(self._batch.gradients_from_starts(by_start, by_slope))
+        self._set_currents(self._batch.gradients(self._by_drive(out, "drive", self._batch.means)))
 
     def _set_currents(self, gradients: Arrays) -> None:
         for name, gradient in gradients.items():

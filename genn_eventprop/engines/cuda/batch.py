@@ -13,6 +13,7 @@ from ...codegen.cuda import DATA_SET, GATHERING, OF_DOUBLE, ROUND, ROUND_BLOCKS,
 from ...modelling.connectivity import Synapses
 from ...plan import ConnectionRecord, Plan
 from ...plan.synapse_tables import delay_numbers
+from ...program.events import OBSERVED
 from ...program.nodes import Buffer
 from ..contract.program_engine import Arrays, ProgramEngine
 from .device import DeviceMemory, Module
@@ -284,6 +285,8 @@ def bytes_a_sample(engine: ProgramEngine, source: Source, arguments: Arrays) -> 
 def part_of(arguments: Arrays, start: int, stop: int, of_samples: frozenset[str]) -> Arrays:
     """Samples start to stop of a batch; of_samples: names of what has a part for each."""
     part = {k: v[start:stop] if k in of_samples and np.ndim(v) else v for k, v in arguments.items()}
+    for name in (n for n in arguments if n.endswith(f"_{OBSERVED}_start")):  # of lists that all groups share
+        part[name] = arguments[name][start : stop + 1]
     ends = np.append(arguments["input_start"], arguments["input_spikes"])
     part["input_start"] = part["input_start"] - ends[start]
     return part | {"batch": stop - start, "input_spikes": int(ends[stop] - ends[start])}

@@ -18,6 +18,7 @@ from cuda.core import Device as CoreDevice
 from cuda.core import ObjectCode, Program, ProgramOptions
 from cuda.core.utils import StridedMemoryView
 
+from ...codegen.cuda import ON_DEVICE
 from ...errors import EngineError, ToolchainError
 from ...toolchain.load import device_code
 from .device import Device, DeviceMemory, Forked, Module, NoDevice, OutOfMemory
@@ -180,7 +181,8 @@ def compiled(text: str, architecture: str) -> bytes:
     """The cubin of a text, from the code cache if it has it: NVRTC takes seconds for a wide network."""
     version = ".".join(map(str, nvrtc.nvrtcVersion()[1:]))
     options = ("nvrtc", version, architecture, STANDARD)
-    program = ProgramOptions(arch=architecture, std=STANDARD)
+    on_device = text.startswith(ON_DEVICE) or None  # None: as it is by default
+    program = ProgramOptions(arch=architecture, std=STANDARD, device_as_default_execution_space=on_device)
     return device_code(text, options, lambda: Program(text, "c++", program).compile("cubin").code)
 
 

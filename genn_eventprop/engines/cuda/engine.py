@@ -15,8 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from ...codegen.cuda import RUNAWAY, Source, generate, generate_pieces, place_of
+from ...codegen.cpp import padded
+from ...codegen.cpp.exact.arguments import series_of_targets
+from ...codegen.cuda import LENGTH, RUNAWAY, Source, generate, generate_pieces, place_of
 from ...errors import EngineError, Refusal, Stopped
+from ...losses import LossRecord
 from ...optimisers import is_text
 from ...plan import Plan
 from ...program.events import OBSERVED
@@ -28,14 +31,18 @@ from ..contract.data import Data
 from ..contract.device_arrays import DeviceArrays, DeviceLocation
 from ..contract.engine import Availability, diverged
 from ..contract.features import (
+    ALL,
+    HANDWRITTEN,
     INEXACT_INTEGRALS,
     SEVERAL_INPUTS,
     SEVERAL_LOSSES,
     SEVERAL_READOUTS,
     SHARED_TABLE_WEIGHTS,
     SHARED_WEIGHTS,
+    STEPWISE_READOUTS,
     VOLTAGE_LOSS_AFTER_TABLES,
     VOLTAGE_LOSS_WITH_JUMPS,
+    missing,
     refuse,
 )
 from ..contract.options import EngineOption
@@ -45,6 +52,7 @@ from ..contract.result import Spikes
 from ..contract.slices import BatchShard
 from ..contract.split import spike_numbers
 from ..native.engine import available_processors
+from ..native.exact import TOLERANCE_OPTION, checked_tolerance, lost
 from .batch import (
     NOTHING,
     BatchLayout,
@@ -69,6 +77,20 @@ SAFE = 0.9  # of the memory that is free
 MARGIN = 2  # of an estimate that no card has confirmed
 BATCH = 32  # samples for which `is_fastest_for` asks
 LAYOUTS = 64  # of batches that differ in size
+NO_ROOM, POPULATION = 0, 1  # facts that a trial event by event has left, see library.cuh
+ARENA = 1 << 15  # numbers of 8 bytes that a trial event by event has at first; it doubles where they do not suffice
+
+
+BY_NEURONS = frozenset({
+    INEXACT_INTEGRALS, SEVERAL_INPUTS, SEVERAL_LOSSES, SEVERAL_READOUTS, SHARED_TABLE_WEIGHTS, SHARED_WEIGHTS,
+    VOLTAGE_LOSS_AFTER_TABLES, VOLTAGE_LOSS_WITH_JUMPS,
+})  # fmt: skip
+"""What a thread a neuron does with exact spike times (codegen/cuda/exact.py); else event by event (events.py)."""
+
+
+def by_events(plan: Plan) -> bool:
+    """Whether a plan runs event by event."""
+    return plan.spike_times == "exact" and bool(missing(plan, BY_NEURONS))
 
 
 class CudaEngine(InPieces, ProgramEngine):
@@ -79,6 +101,7 @@ class CudaEngine(InPieces, ProgramEngine):
             the first (of several processes on a machine each has its own), or one that is open already.
         group: samples that run together at most, None: as many as fit.
         weight_rows: "float32", or "float16": see `contract/half_rows.py`.
+        tolerance: of Taylor series, as of `native`.
 
     Raises:
         EngineError: without a device or the extra [cuda]; for what the program does not run.
@@ -89,21 +112,12 @@ class CudaEngine(InPieces, ProgramEngine):
         "device": EngineOption(int, "index of a GPU among those that CUDA_VISIBLE_DEVICES shows; by default the first"),
         "group": EngineOption(int, "samples that run together at most; by default as many as fit"),
         "weight_rows": half_rows.OPTION,
+        "tolerance": TOLERANCE_OPTION,
     }
+    when_compared = {"tolerance": 1e-13}
     features = {
         "grid": ProgramEngine.features["grid"],
-        "exact": frozenset(
-            {
-                INEXACT_INTEGRALS,
-                SEVERAL_INPUTS,
-                SEVERAL_LOSSES,
-                SEVERAL_READOUTS,
-                SHARED_TABLE_WEIGHTS,
-                SHARED_WEIGHTS,
-                VOLTAGE_LOSS_AFTER_TABLES,
-                VOLTAGE_LOSS_WITH_JUMPS,
-            }
-        ),
+        "exact": ALL - {HANDWRITTEN, STEPWISE_READOUTS},
     }
     observes = frozenset({"grid", "exact"})
     exact_by_itself = False  # before a card has shown what they cost
@@ -151,11 +165,15 @@ class CudaEngine(InPieces, ProgramEngine):
         device: int | Device | None = None,
         group: int | None = None,
         weight_rows: str = "float32",
+        tolerance: float | None = None,
     ) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
         self.weight_rows, self._halves = weight_rows, half_rows.in_halves(weight_rows, dtype)
-        self._exact = ExactValues(plan, slope_floor, self.dtype) if plan.spike_times == "exact" else None
+        self._events = by_events(plan)
+        exact = ExactValues(plan, slope_floor, self.dtype, checked_tolerance(tolerance, dtype), self._events)
+        self._exact = exact if plan.spike_times == "exact" else None
         self._routes = ExactRoutes(plan, self.tables)
+        self._arena = ARENA
         if self._exact and self._halves:
             raise Refusal("cuda has no weight_rows='float16' with exact spike times; use native, or float32 rows")
         self.group, self._around, self._stopping, self._ahead = group, on_host(plan), False, True
@@ -188,7 +206,7 @@ class CudaEngine(InPieces, ProgramEngine):
         """The whole trial in a kernel, or its two passes in one each; compiled when first used."""
         key = split, (plan := self._running_plan)
         if key not in self._programs:
-            self._programs[key] = self._compiled(generate(plan, self.dtype.name, split, self._halves))
+            self._programs[key] = self._compiled(generate(plan, self.dtype.name, split, self._halves, self._events))
         return self._programs[key]
 
     def _compiled(self, source: Source) -> Program:
@@ -256,6 +274,7 @@ class CudaEngine(InPieces, ProgramEngine):
     ) -> Arrays:  # fmt: skip
         """Run a batch in groups that fit; run: (samples of a group, whether gradients go on) -> what it gives."""
         program, B = self._program(split), arguments["batch"]
+        arguments |= self._sized(program.source, arguments) if self._events else {}
         size = self.group or (B if self._has_run(program, arguments) else self._fitting(arguments, split))
         while True:
             starts = range(0, B, size)
@@ -305,13 +324,16 @@ class CudaEngine(InPieces, ProgramEngine):
             if self._stopping:
                 raise Stopped
             arguments |= zip(rooms, self.room)
-            arguments |= self._arrivals(arguments)
+            arguments |= self._sized(source, arguments) if self._events else self._arrivals(arguments)
             batch = self._layout(program, arguments)
             fields = batch.prepare(data, arguments)
             rounds = self._halves and kernel != "backwards"  # which has the rows of the forward pass
             program.launch(self._memory, kernel, arguments["batch"], fields, gathers=training, rounds=rounds)
             results = batch.report()
-            needed = results.pop("needed")
+            needed, left = results.pop("needed"), results.pop("left", None)
+            if left is not None and left[:, NO_ROOM].any():
+                self._arena *= 2
+                continue
             if not needed.any():
                 break
             for population in np.flatnonzero(needed):
@@ -320,10 +342,15 @@ class CudaEngine(InPieces, ProgramEngine):
             for c, bits in zip(self.plan.connections, results.pop("largest")):
                 half_rows.check_largest(c.weight, int(bits))
         self._check(results.pop("trouble")[0], arguments)
+        if left is not None and self._exact and left[:, POPULATION].any():
+            sample = int(np.flatnonzero(left[:, POPULATION])[0])
+            population, time, state, neuron = left[sample, POPULATION:].tolist()
+            number, steps, tolerance = int(arguments["numbers"][sample]), self._exact.steps, self._exact.tolerance
+            raise lost(self.plan, population - 1, number, time, state, neuron, steps, tolerance)
         bad = results.pop("unfinite")
         if training:
             self._gathered(bad)
-        rows = self.rows() if kernel == "forwards" else []
+        rows = self.rows() if kernel == "forwards" and not self._events else []
         if arguments.get("record"):
             rows += [b.name for b in source.arrays if b.kind == "bits"]
         if rows:
@@ -402,14 +429,25 @@ class CudaEngine(InPieces, ProgramEngine):
         arguments = super()._arguments(data, batch, part, stochastic)
         if self._exact:
             arguments["times"] = data.times
-            if self.plan.loss.readout == "voltage" and "targets" in arguments:
-                rows = arguments["targets"].shape[1]
-                arguments |= {"target_rows": rows, "target_dt": self.plan.duration / (rows - 1)}
-        return arguments | self._arrivals(arguments)
+            for prefix, _ in series_of_targets(self.plan):
+                rows = arguments[f"{prefix}targets"].shape[1]
+                arguments |= {f"{prefix}target_rows": rows, f"{prefix}target_dt": self.plan.duration / (rows - 1)}
+        return arguments | ({} if self._events else self._arrivals(arguments))
+
+    def _sized(self, source: Source, given: Arrays) -> Arrays:
+        """Of a trial event by event: its memory, and the lengths of what the host gives."""
+        values: Arrays = {"arena_room": self._arena}
+        for b in source.arrays:
+            axis = b.axes[-1]
+            if axis == f"{LENGTH}{b.name}":
+                size = np.size(given.get(b.name, 0))
+                values[axis] = max(size // given["batch"] if b.axes[0] == "batch" else size, 1)
+                values |= {} if size else {b.name: np.zeros(1)}
+        return values
 
     def _observed_arrays(self, batch: int) -> Arrays:
         """With exact spike times (B, N, K) the spikes of every neuron in ms, in order; infinite behind the last one."""
-        if self._exact is None:
+        if self._exact is None or self._events:
             return super()._observed_arrays(batch)
         given = Arrays()
         for name, spikes in self._observed.items():
@@ -421,6 +459,12 @@ class CudaEngine(InPieces, ProgramEngine):
             times[key[order], np.arange(len(key)) - (np.cumsum(counts) - counts)[key[order]]] = spikes.time[order]
             given |= {f"p{i}_{OBSERVED}": times.reshape(batch, size, most), f"p{i}_most": most}
         return given
+
+    def _padded(self, drive: np.ndarray) -> np.ndarray:
+        if not self._events:
+            return drive
+        size = drive.shape[-1]
+        return np.pad(drive, [(0, 0)] * (drive.ndim - 1) + [(0, padded(size) - size)])
 
     def _arrivals(self, given: Arrays) -> Arrays:
         """Room for the arrivals at each population: all input spikes of a sample, and all that lists of spikes hold."""
@@ -438,11 +482,13 @@ class CudaEngine(InPieces, ProgramEngine):
         return found
 
     def lengths(self, arguments: Mapping[str, Any]) -> dict[str, int]:
+        changes = {f"p{i}_changes" for i in range(len(self.plan.populations))}
         own = (
             n
             for n in arguments
             if n.endswith(("_arrivals", "_routes", "_ends", "_most"))
-            or n in ("exact_points", "target_rows", ROWS, SPIKE_ROWS)
+            or n.startswith(LENGTH)
+            or n in ("exact_points", "target_rows", "arena_room", ROWS, SPIKE_ROWS, *changes)
         )
         return super().lengths(arguments) | {n: int(arguments[n]) for n in own}
 
@@ -460,6 +506,17 @@ class CudaEngine(InPieces, ProgramEngine):
                 each[k] = rows[f"p{i}_sent_time"][k, :count], rows[f"p{i}_sent_index"][k, :count] % p.size
             lists[f"p{i}_spikes"] = each
         return lists
+
+    def _read(self, out: Arrays, loss: LossRecord) -> tuple[np.ndarray, np.ndarray]:
+        if not self._events:
+            return super()._read(out, loss)
+        readout = out[f"p{self.plan.numbers[loss.output]}_w_r"]  # infinite where an output has none
+        return readout, np.isfinite(readout)
+
+    def _others(self, out: Arrays, loss: LossRecord) -> Arrays:
+        if not self._events:
+            return super()._others(out, loss)
+        return {n: out[f"p{self.plan.numbers[loss.output]}_w_r_{n}"] for n in loss.also}
 
     def _spikes(self, out: Arrays) -> Mapping[str, Spikes]:
         if self._exact is None:

@@ -11,17 +11,21 @@ import numpy as np
 from ...plan import Plan
 from ...plan.series import DEGREE, SERIES
 from ...plan.synapse_tables import Tables
+from ...program.connectivity.windows import window_values
 from ..contract.host_losses import prefixed_losses
 from ..native.exact import ExactTables
 from ..native.routes import route_arrays
 
 
 class ExactValues:
-    """Arrays and numbers by their names in generated code; see `codegen/cuda/exact.py`."""
+    """Arrays and numbers by their names in generated code, for a thread a neuron (`codegen/cuda/exact.py`) or event by
+    event (`events.py`), which reads what `native` does."""
 
-    def __init__(self, plan: Plan, slope_floor: float, dtype: np.dtype) -> None:
-        self.plan = plan
-        self._tables = ExactTables(plan, slope_floor, dtype, 1e-10, table_dtype=np.dtype(np.float64))
+    def __init__(self, plan: Plan, slope_floor: float, dtype: np.dtype, tolerance: float, events: bool) -> None:
+        self.plan, self._events = plan, events
+        self.tolerance = tolerance
+        table_dtype = None if events else np.dtype(np.float64)
+        self._tables = ExactTables(plan, slope_floor, dtype, tolerance, table_dtype)
         self._seen: dict[int, bytes] = {}
         self.values: dict[str, Any] = {}
 
@@ -37,6 +41,8 @@ class ExactValues:
         self._tables.refresh(parameters)
         self._seen = dict(seen)
         self.values = self._tables.values | self._tables.weights() | {"exact_points": self.steps + 1}
+        if self._events:
+            return
         for prefix, loss in prefixed_losses(self.plan):
             p = self.plan.population(loss.output)
             i, A = self.plan.populations.index(p), self.values[f"x_p{self.plan.populations.index(p)}_A"]
@@ -57,6 +63,8 @@ class ExactRoutes:
         self.plan, self._tables = plan, tables
         self._seen: dict[str, Any] = {}
         self.values: dict[str, Any] = {}
+        for i, c in enumerate(plan.connections):
+            self.values |= window_values(c, i) if c.windows else {}
         self.most: dict[int, int] = {}
 
     def refresh(self, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -22,9 +22,8 @@ from ...codegen.cpp import generate, host_source, padded
 from ...codegen.cpp.context import streams
 from ...errors import EngineError, ToolchainError
 from ...losses import LossRecord
-from ...plan import Plan, PopulationRecord
+from ...plan import Plan
 from ...plan.changes import as_arrivals
-from ...plan.closed_form import closed_form
 from ...program.host_values import grid_values
 from ...program.outer import on_host
 from ...toolchain import find_compiler, require
@@ -41,7 +40,7 @@ from ..contract.result import Result, SpikeRecords, Spikes
 from ..contract.slices import BatchShard, add_in_tree
 from ..contract.state import TrialState
 from .carry import Carrying
-from .exact import ExactTables
+from .exact import TOLERANCE_OPTION, ExactTables, checked_tolerance, lost
 from .exact_pieces import ExactRunner, why_no_exact_pieces
 from .memory import NativeMemory, aligned, padded_last
 from .pieces import NativePieces, inputs_apart
@@ -54,7 +53,6 @@ FEW_SLICES, MANY_SLICES = 16, 256
 SAMPLES_A_SLICE = 4  # of batches with more than FEW_SLICES
 SLICE_MEMORY = 512 * 2**20  # bytes that more than FEW_SLICES may take
 TRAJECTORY_LIMIT = 256.0  # MiB a thread
-TOLERANCE = {"float64": 1e-10, "float32": 1e-6}
 
 
 class NativeEngine(InPieces):
@@ -83,7 +81,7 @@ class NativeEngine(InPieces):
     special_options = {
         "slices": EngineOption(int, "in how many slices gradients are summed; part of what defines a result's bits"),
         "trajectory_limit": EngineOption(float, "MiB a thread may use for the states of a trial"),
-        "tolerance": EngineOption(float, "error of a Taylor series, for exact spike times without a closed form"),
+        "tolerance": TOLERANCE_OPTION,
         "weight_rows": half_rows.OPTION,
     }
     automatic = True
@@ -115,11 +113,7 @@ class NativeEngine(InPieces):
     ) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
         self.weight_rows, halves = weight_rows, half_rows.in_halves(weight_rows, dtype)
-        self.tolerance = TOLERANCE[dtype] if tolerance is None else float(tolerance)
-        if not 1e-16 <= self.tolerance <= 1e-3:
-            raise EngineError(
-                f"tolerance={tolerance}: must be from 1e-16 to 1e-3, a relative error of a state in one piece"
-            )
+        self.tolerance = checked_tolerance(tolerance, dtype)
         for name, number in (("threads", threads), ("slices", slices)):
             if number is not None and number < 1:
                 raise EngineError(f"{name}={number}: must be at least 1")
@@ -203,33 +197,7 @@ class NativeEngine(InPieces):
         sample, step, state, neuron = program.trouble()
         if self.plan.spike_times == "grid":
             raise diverged(self.plan, self.plan.populations[population], int(numbers[sample]), step, state, neuron)
-        if not closed_form(self.plan):
-            raise self._lost(self.plan.populations[population], int(numbers[sample]), step, state, neuron)
-        name, size = self.plan.populations[population].name, self.plan.populations[population].size
-        most = max(min(200 * size, 1000), 20 * size)  # `runaway` in codegen/cpp/exact/spiking.hpp
-        raise EngineError(
-            f"population {name!r} diverged in sample {numbers[sample]}: more than {most} spikes of its {size} neurons "
-            f"in {self.plan.duration / max(self._exact.steps, 1):g} ms; use smaller weights or an engine on the grid"
-        )
-
-    def _lost(self, p: PopulationRecord, sample: int, step: int, state: int, neuron: int) -> EngineError:
-        """Of a trial by Taylor series that could not go on at `step`, in 2^-50 of the trial."""
-        time = self.plan.duration * step * 2.0**-50
-        where = f"neuron {neuron} of population {p.name!r}, sample {sample}, at {time:.6g} ms"
-        if state < 0:
-            return EngineError(f"{where}: more than 200 events per neuron within 1 ms; use smaller weights")
-        states = p.derived.states
-        if state >= len(states):
-            costate = f"lambda_{states[state - len(states)]}" if state < 2 * len(states) else "lambda . df/dp"
-            return EngineError(
-                f"{where}: there is no gradient, since {costate} of {p.derived.model.name} cannot be followed back "
-                f"to a tolerance of {self.tolerance:g}: a small change grows without bound; change the parameters "
-                "of the neuron, or shorten the trial"
-            )
-        return EngineError(
-            f"{where}: {p.derived.states[state]} cannot be followed to a tolerance of {self.tolerance:g}; the dynamics "
-            f"of {p.derived.model.name} diverge there: stop the rise with a threshold, or use smaller weights"
-        )
+        raise lost(self.plan, population, int(numbers[sample]), step, state, neuron, self._exact.steps, self.tolerance)
 
     # trials that go on
 
@@ -420,25 +388,6 @@ class NativeEngine(InPieces):
             arguments |= {"times": data.times, **self._exact.weights()}
             return arguments
         return arguments | self._streams_of(data) | ({} if self._carry is None else self._carry.values)
-
-    def _drives(self, data: Data, samples: np.ndarray, steps: tuple[int, int] | None = None) -> Arrays:
-        if self.plan.spike_times == "grid":
-            return super()._drives(data, samples, steps)
-        self._batch = batch = self._batch_of_currents(data, samples)
-        arguments = Arrays()
-        for name, edges in batch.edges.items():
-            i = self.plan.numbers[name]
-            arguments |= {f"p{i}_change_times": edges[:-1], f"p{i}_changes": len(edges) - 1}
-        for part, drives in (("drive", batch.starts), ("rise", batch.slopes)):
-            arguments |= {f"p{self.plan.numbers[name]}_{r}_{part}": self._padded(u) for (name, r), u in drives.items()}
-        return arguments
-
-    def _collect_currents(self, out: Arrays) -> None:
-        if not self.plan.currents_into or self.plan.spike_times == "grid":
-            return super()._collect_currents(out)
-        by_start = self._by_drive(out, "drive", self._batch.means)
-        by_slope = self._by_drive(out, "rise", self._batch.slopes)
-        self._set_currents(self._batch.gradients_from_starts(by_start, by_slope))
 
     def _padded(self, drive: np.ndarray) -> np.ndarray:
         full = aligned((*drive.shape[:-1], padded(drive.shape[-1])), self.dtype)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...codegen.cpp import padded
 from ...codegen.cpp.exact.arguments import OF_WEIGHT
+from ...errors import EngineError
 from ...losses import LossRecord
 from ...plan import Plan, PopulationRecord
 from ...plan.closed_form import closed_form
@@ -26,9 +27,25 @@ from ...plan.series import (
     weight_series,
 )
 from ...program.host_values import prefixed_losses
+from ..contract.options import EngineOption
 from .memory import padded_last
 
 SERIES = ("spike", "rho", "arrive", "back", "dspike")  # tables that stay in float64 where all neurons share them
+
+
+TOLERANCE = {"float64": 1e-10, "float32": 1e-6}
+"""Of a state in one piece of its Taylor series, by default."""
+TOLERANCE_OPTION = EngineOption(float, "error of a Taylor series, for exact spike times without a closed form")
+
+
+def checked_tolerance(tolerance: float | None, dtype: str) -> float:
+    """A relative error of a state in one piece; None: the default."""
+    tolerance = TOLERANCE[dtype] if tolerance is None else float(tolerance)
+    if not 1e-16 <= tolerance <= 1e-3:
+        raise EngineError(
+            f"tolerance={tolerance}: must be from 1e-16 to 1e-3, a relative error of a state in one piece"
+        )
+    return tolerance
 
 
 class ExactTables:
@@ -112,3 +129,31 @@ def _of_weight(loss: LossRecord, plan: Plan) -> dict[str, float]:
     """Where the time weight of a loss begins and ends, and how it follows the input."""
     rate = 0.0 if loss.weight.input_tau is None else 1 / loss.weight.input_tau
     return dict(zip(OF_WEIGHT, (*loss.weight.ends(plan.duration), rate, loss.weight.input_gain * rate)))
+
+
+def lost(
+    plan: Plan, population: int, sample: int, time: int, state: int, neuron: int, steps: int, tolerance: float
+) -> EngineError:
+    """Of a trial that could not go on at `time`, in 2^-50 of it; steps: into which one by closed forms is cut."""
+    p = plan.populations[population]
+    if closed_form(plan):
+        most = max(min(200 * p.size, 1000), 20 * p.size)  # `runaway` in codegen/cpp/exact/spiking.hpp
+        return EngineError(
+            f"population {p.name!r} diverged in sample {sample}: more than {most} spikes of its {p.size} neurons "
+            f"in {plan.duration / max(steps, 1):g} ms; use smaller weights or an engine on the grid"
+        )
+    where = f"neuron {neuron} of population {p.name!r}, sample {sample}, at {plan.duration * time * 2.0**-50:.6g} ms"
+    if state < 0:
+        return EngineError(f"{where}: more than 200 events per neuron within 1 ms; use smaller weights")
+    states = p.derived.states
+    if state >= len(states):
+        costate = f"lambda_{states[state - len(states)]}" if state < 2 * len(states) else "lambda . df/dp"
+        return EngineError(
+            f"{where}: there is no gradient, since {costate} of {p.derived.model.name} cannot be followed back "
+            f"to a tolerance of {tolerance:g}: a small change grows without bound; change the parameters "
+            "of the neuron, or shorten the trial"
+        )
+    return EngineError(
+        f"{where}: {p.derived.states[state]} cannot be followed to a tolerance of {tolerance:g}; the dynamics "
+        f"of {p.derived.model.name} diverge there: stop the rise with a threshold, or use smaller weights"
+    )

@@ -110,6 +110,7 @@ EXACT = {
     "exact: convolution, spike counts": Recipe(
         lambda o: SpikeCountCrossEntropy(o, gain=0.4), output="LIF", wiring="convolution", scale=2.0, **_EXACT
     ),
+    "exact: adaptive exponential, maximum of V": Recipe(MaxVoltageCrossEntropy, "AdEx", scale=150.0, **_EXACT),
 }
 """Recipes for engines that have exact spike times too; `cuda` sorts arrivals and spikes of a step in them."""
 LARGE = {"5,000 neurons": Recipe(EndVoltageCrossEntropy, hidden=5000, duration=6.0, scale=3.0, wiring="no recurrence")}

@@ -21,8 +21,7 @@ from genn_eventprop import (
     Uniform,
     losses,
 )
-from genn_eventprop.engines import create, engine_class
-from genn_eventprop.engines.contract.features import refuse
+from genn_eventprop.engines import create
 from genn_eventprop.engines.spike_times import choose_spike_times
 from genn_eventprop.errors import EngineError
 from genn_eventprop.models.li import LI
@@ -294,35 +293,6 @@ def test_a_neuron_that_runs_away_is_named():
     data = engine.load(Events.from_samples([([], []), ([3.0], [0])], n_channels=1, labels=[0, 1]))
     with pytest.raises(EngineError, match="'output' diverged in sample 1: more than 200 spikes of a neuron"):
         engine.run(data, [0, 1])
-
-
-def refused(change):
-    """A plan with one thing that is not there yet."""
-    net = Network()
-    hidden, out = net.population(LIF(), 4, "hidden"), net.population(LI(), 2, "output")
-    weights = Normal(1.0, 0.1)
-    net.connect(net.input(3), hidden, Dense(weights))
-    late = {"feedback": 0.4, "delays": Delay(1.0, kind="axonal", max=3.0)}
-    net.connect(hidden, hidden, Dense(Normal(0.0, 0.1)), delay=late.get(change, 1.0))
-    net.connect(hidden, out, Dense(Normal(1.0, 0.1)))
-    births = {"spike_birth": 0.1} if change == "births" else {}
-    return plan_of(net, losses.EndVoltageCrossEntropy(out), **births)
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        ("delays", "'hidden_hidden' .* leads back, and its individual delays may be shorter than the step of 1 ms"),
-        ("births", "has no spike_birth"),
-        ("feedback", "its delay of 0.4 ms is shorter than the step of 1 ms; make the delay 1 ms or more"),
-    ],
-)
-def test_what_is_not_there_is_refused_by_name(change, why):
-    """Before anything is compiled; `native` runs it."""
-    plan = refused(change)
-    with pytest.raises(EngineError, match=f"^cuda .*{why}.*use engine='native'"):
-        ShimEngine(plan, plan.network.initial_parameters(1))
-    refuse(plan, "native", engine_class("native").features)
 
 
 def test_half_rows_are_refused():

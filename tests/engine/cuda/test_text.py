@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, Normal, losses
-from genn_eventprop.codegen.cuda import generate
+from genn_eventprop.codegen.cuda import ON_DEVICE, generate
 from genn_eventprop.engines import ReferenceClock
 from genn_eventprop.engines.c99.engine import C99Engine
 from genn_eventprop.engines.cuda import CudaEngine
@@ -22,6 +22,7 @@ from genn_eventprop.plan import make_plan
 from genn_eventprop.verify.engines.representative import Shape
 from support.clocked import relative
 from support.cuda_shim import ASCENDING, DESCENDING, SHUFFLED, ShimEngine
+from support.exact import recurrent
 from support.extras import needs
 
 BARRIER = "__syncthreads();"
@@ -246,7 +247,10 @@ def resources(text, architecture):
     """kernel -> (registers, bytes of spills, bytes of stack, spills among them), as ptxas reports them."""
     core = needs("cuda.core")
     log = io.StringIO()
-    options = core.ProgramOptions(arch=architecture, std="c++17", ptxas_options=["-v"])
+    on_device = text.startswith(ON_DEVICE) or None
+    options = core.ProgramOptions(
+        arch=architecture, std="c++17", ptxas_options=["-v"], device_as_default_execution_space=on_device
+    )
     core.Program(text, "c++", options).compile("cubin", logs=log)
     found = re.findall(
         r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores.*?Used (\d+) registers",
@@ -296,6 +300,15 @@ def test_nvrtc_compiles_exact_spike_times():
         found = resources(source.text, "sm_90")
         assert set(found) == kernels and source.shared < 8 * 1024
         assert all(registers <= 128 and stack <= 800 for registers, _, stack in found.values()), found
+
+
+@pytest.mark.ci
+def test_nvrtc_compiles_a_trial_event_by_event():
+    """It takes the text of `native`. What waits for the leader needs few registers; his calls have a stack."""
+    plan = recurrent("births")
+    for split, kernels in ((False, {"trial", "gather"}), (True, {"forwards", "backwards", "gather"})):
+        source = generate(plan, "float32", split=split, events=True)
+        assert set(resources(source.text, "sm_90")) == kernels and source.shared < 8 * 1024
 
 
 def test_a_block_has_the_shared_memory_for_4096_neurons():

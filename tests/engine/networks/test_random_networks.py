@@ -29,7 +29,7 @@ from genn_eventprop.adjoint.birth import why_no_births
 from genn_eventprop.engines.contract.engine import Availability
 from genn_eventprop.engines.cuda import engine as cuda
 from genn_eventprop.engines.genn import GennEngine
-from genn_eventprop.engines.native.engine import TOLERANCE
+from genn_eventprop.engines.native.exact import TOLERANCE
 from genn_eventprop.errors import EngineError, EventPropError, Refusal
 from genn_eventprop.losses import EndVoltageCrossEntropy
 from genn_eventprop.models.adex import AdEx

@@ -2,13 +2,13 @@
 
 import ctypes
 from dataclasses import replace
-from importlib import resources
 
 import numpy as np
 import pytest
 
 from genn_eventprop import Dense, Events, Network, losses
 from genn_eventprop.codegen import cpp as codegen
+from genn_eventprop.codegen.cpp.context import read
 from genn_eventprop.engines import ReferenceClock, create
 from genn_eventprop.engines.contract import noise as stochastic
 from genn_eventprop.engines.native.engine import NativeEngine
@@ -26,8 +26,6 @@ NUMBERS = np.array([3, 0, 2**40])
 
 def test_draws_are_bit_equal_in_numpy_and_cpp():
     keys = stochastic.keys("noise", "hidden", seed=5, epoch=3, numbers=NUMBERS)
-    text = resources.files("genn_eventprop.codegen.cpp")
-    read = lambda name: text.joinpath(name).read_text()  # noqa: E731
     library = build(
         "typedef double scalar;\ntypedef scalar real;\n"
         + read("host.hpp")

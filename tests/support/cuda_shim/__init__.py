@@ -24,7 +24,8 @@ FIELD = re.compile(r"    (?P<const>const )?(?:alignas\(8\) )?(?P<type>\w+) (?P<n
 
 def checked(text):
     """The text with arrays of global memory that are checked, and how many arrays and numbers its struct has."""
-    struct = STRUCT.search(text)
+    structs = list(STRUCT.finditer(text))  # the library of some texts has others before
+    struct = next((s for s in structs if s["after"] == " Call"), structs[0])
     name, fields, arrays, numbers = struct["before"] or struct["after"].strip(), "", 0, 0
     for field in FIELD.finditer(struct["fields"]):
         names = field["names"].split(", ")

@@ -23,7 +23,7 @@ namespace shim {
 struct Index { int x = 0, y = 0, z = 0; };
 
 constexpr int WARP = 32, MANY = -1;
-constexpr size_t STACK = 1 << 18, SHARED_BYTES = 1 << 18;
+constexpr size_t STACK = 1 << 20, SHARED_BYTES = 1 << 18;
 
 struct Block;
 struct Fiber {
@@ -371,6 +371,10 @@ struct Shared {
 #define __ffs(bits) __builtin_ffs(int(bits))
 #define __popc(bits) __builtin_popcount(bits)
 #define atomicAdd(to, value) shim::atomic_add(to, value)
+#define RAW(array) (array).first
+#define LEAVE() shim::leave()
+#define BARRIER() shim::barrier(1 << 30)  // one place for all
+#define __noinline__ __attribute__((noinline))
 #define SHARED(T) const shim::Checked<T>
 #define SHARE(T, place, count) shim::share<T>(place, count)
 #define atomicMin(to, value) shim::atomic_min(to, value)

@@ -57,26 +57,22 @@ struct Costates : Spiking<M, N, Varies> {
     }
     __attribute__((noinline)) void retreat(int64_t at, const Flow<M, table>& f, Buffer<scalar>* mu) {
         const scalar *end = M::dynamic ? trace + (at + 1) * n * NP : nullptr, *step = f.step;
-        for (int r = 0; r < M::dynamic; ++r) {
-            scalar* __restrict g = grad[M::place[r]];
-            for (int i = 0; i < n; ++i)
-                for (int j = 0; j <= n; ++j) {
-                    const scalar* d = f.dstep[r] + (i * (n + 1) + j) * S;
-                    INDEPENDENT
-                    for (int k = 0; k < NP; ++k) g[k] += mu[i].data[k] * d[own(k)] * (j < n ? end[j * NP + k] : scalar(1));
-                }
-        }
-        INDEPENDENT
-        for (int k = 0; k < NP; ++k) {
+        const Flow<M, table>* const flow = &f;
+        each_lane(NP, [=](int k) {
             scalar a[n];
             for (int i = 0; i < n; ++i) a[i] = mu[i].data[k];
+            for (int r = 0; r < M::dynamic; ++r) {
+                scalar& g = grad[M::place[r]].data[k];
+                for (int i = 0; i < n; ++i)
+                    for (int j = 0; j <= n; ++j) g += a[i] * flow->dstep[r][(i * (n + 1) + j) * S + own(k)] * (j < n ? end[j * NP + k] : scalar(1));
+            }
             for (int j = 0; j < n; ++j) {
                 scalar by = 0;
                 for (int i = 0; i < n; ++i)
                     if (M::coupled[i][j]) by += step[(i * (n + 1) + j) * S + own(k)] * a[i];
                 mu[j].data[k] = a[j] + by;
             }
-        }
+        });
     }
     // Factors of all events of a step: column c of event e is at [c * room + e], with a block for every mode and receptor.
     void open_step(const LogEntry* events, int64_t begin, int64_t count) {
@@ -99,7 +95,7 @@ struct Costates : Spiking<M, N, Varies> {
         readers.each([&](auto& r, const scalar*) { r.at(*this, c.receptor, a.s); });
         scalar D = adding(readers, [&](const auto& reader, const scalar* dr) {
             if constexpr (std::decay_t<decltype(synapses)>::dense) {
-                return arrived<C::trainable, C::hands>(gradient + int64_t(a.source) * NP, synapses.row(a.source), c.receptor, a.s, e - first_entry, reader, dr);
+                return arrived<C::trainable, C::hands>(gradient + a.source * synapses.stride, synapses.row(a.source), c.receptor, a.s, e - first_entry, reader, dr);
             } else {
                 const Range reached = synapses.reached(a.source);
                 if (C::trainable) along.reserve(NP), reached.clear(along);
@@ -123,7 +119,7 @@ struct Costates : Spiking<M, N, Varies> {
     // The reader contributes dr times its own factors. from, to: range of the neurons reached, in whole vectors.
     template <bool Grad, bool Feed, class Reader>
     scalar arrived(scalar* slice_row, const scalar* row, int receptor, double s, int64_t e, const Reader& reader, const scalar* dr,
-                   int from = 0, int to = NP) {
+                   int from = 0, int to = Base::ALL) {
         scalar total = arrived_in<Grad, Feed>(0, mu, slice_row, row, receptor, s, e, reader, dr, from, to);
         if (M::modes > 1)
             total += arrived_in<Grad, Feed>(M::modes - 1, held_mu, slice_row, row, receptor, s, e, NoSource(), dr, from, to);
@@ -131,28 +127,26 @@ struct Costates : Spiking<M, N, Varies> {
     }
     template <bool Grad, bool Feed, class Reader>
     scalar arrived_in(int mode, const Buffer<scalar>* mu, scalar* slice_row, const scalar* row, int receptor, double s, int64_t e, const Reader& reader, const scalar* dr, int from, int to) {
-        scalar total = 0;
         if constexpr (Varies) {
             this->template factors<BACK>(flow[mode].back[receptor], BACK, s);
-            for (int k = from; k < N && k < to; ++k) {
+            return sum_each(from, N < to ? N : to, [=, &reader](int k) {
                 scalar q = Reader::adds ? dr[k] * reader.direction(k) : scalar(0), z = Reader::adds ? dr[k] * reader.feedback(k) : scalar(0);
                 for (int i = 0; i < n; ++i) q += factor[i].data[k] * mu[i].data[k], z += factor[n + i].data[k] * mu[i].data[k];
                 if (Grad) slice_row[k] += q;
-                if (Feed) total += row[k] * z;
                 for (int r = 0; r < M::dynamic; ++r) {
                     scalar d = Reader::adds ? dr[k] * reader.change(r, k) : scalar(0);
                     for (int i = 0; i < n; ++i) d += factor[(2 + r) * n + i].data[k] * mu[i].data[k];
                     grad[M::place[r]].data[k] += row[k] * d;
                 }
-            }
+                return Feed ? row[k] * z : scalar(0);
+            });
         } else {
             (void)s;
             const scalar* f = back_columns.data + (mode * M::receptors + receptor) * BACK * room + e;
             scalar q[n + 1], z[n + 1];
             for (int i = 0; i < n; ++i) q[i] = f[i * room], z[i] = f[(n + i) * room];
             q[n] = Reader::adds ? reader.direction(0) : scalar(0), z[n] = Reader::adds ? reader.feedback(0) : scalar(0);
-            vec sum = {};
-            for (int v = from; v < to; v += LANES) {
+            return sum_lanes(from, to, [=, &reader](int v) {
                 vec a = {}, b = {};
                 for (int r = 0; r < M::dynamic; ++r) {
                     vec d = {};
@@ -167,11 +161,9 @@ struct Costates : Spiking<M, N, Varies> {
                 }
                 if (Reader::adds) a += q[n] * load(dr + v), b += z[n] * load(dr + v);
                 if (Grad) store(slice_row + v, load(slice_row + v) + a);
-                if (Feed) sum += b * load(row + v);
-            }
-            if (Feed) total = lane_sum(sum + vec{});  // of a copy: else g++ keeps `sum` in memory throughout (AVX-512)
+                return Feed ? b * load(row + v) : vec{};
+            });
         }
-        return total;
     }
     // The arrival of a spike that was not born, see `unborn`.
     template <class C, class Unborn, class R>

@@ -85,7 +85,7 @@ struct ReadIntegral : NoReader<O> {
                 look(u, a[j].s, 0, f);
                 const double by = product(e, f, 0);
                 INDEPENDENT
-                for (int k = 0; k < O::NP; ++k) total[k] += by * double(row[k]);
+                for (int k = 0; k < O::ALL; ++k) total[k] += by * double(row[k]);
             } else {
                 for (int k = 0; k < N; ++k) look(u, a[j].s, k, f), total[k] += product(e, f, k) * double(row[k]);
             }

@@ -78,7 +78,7 @@ struct Lanes : Neurons<M, N, Varies> {
         } else if (known && a.s < until) {
             known = false;
         }
-        if (add(&a, 1)) make_lanes();
+        if (add(at, 1)) make_lanes();
     }
 
     // Lanes
@@ -122,13 +122,15 @@ struct Lanes : Neurons<M, N, Varies> {
                 of(lane_neuron[l]).arrive(0, a.receptor, a.s, q);
                 for (int i = 0; i < n; ++i) lane[i][l] += scalar(q[i] * double(a.row[lane_neuron[l]]));
             }
-        } else if (narrow(a)) {
-            for (int l = 0; l < lanes; ++l) {
+        } else if (LANES == 1 || narrow(a)) {
+            const Incoming* const arrival = &a;
+            each_lane(lanes, [=](int l) {
+                const Incoming& a = *arrival;
                 const int k = lane_neuron.data[l];
-                if (!reaches(a, k)) continue;
+                if (!reaches(a, k)) return;
                 for (int i = 0; i < n; ++i)
                     if (M::reached[i]) lane[i].data[l] += a.q[i] * a.row[k];
-            }
+            });
         } else {
             for (int from = 0; from < lanes; from += LANES) {  // whole vectors: lanes behind the last one hold stale neurons
                 const int32_t* __restrict neuron = lane_neuron.data + from;

@@ -64,6 +64,7 @@ struct Neurons {
     typedef M model;
     static constexpr int n = M::n, NP = (N + 15) / 16 * 16, S = Varies ? NP : 1;
     static constexpr int FRONT = 2 * n + 1, BACK = (2 + M::dynamic) * n, RESET = n * (n + 1) + n * n;
+    static constexpr int ALL = LANES > 1 ? NP : N;  // what vectors go over of a row of weights, which a device does not pad
     static constexpr bool varies = Varies;
     typedef typename std::conditional<Varies, scalar, double>::type table;
     typedef Arrival<n> Incoming;
@@ -100,7 +101,8 @@ struct Neurons {
     template <typename real>
     real growth(int i, const real* a, int r, int mode = 0) const {
         real by = 0;
-        for (const scalar* table : {flow[mode].step_rest, flow[mode].step})
+        const scalar* const tables[] = {flow[mode].step_rest, flow[mode].step};
+        for (const scalar* table : tables)
             for (int j = 0; j <= n; ++j)
                 if (M::coupled[i][j]) by += real(table[(i * (n + 1) + j) * S + r]) * (j < n ? a[j] : real(1));
         return by;
@@ -123,8 +125,7 @@ struct Neurons {
         if constexpr (M::spread) rows.used = 0;
         const scalar eighth = scalar(0.125 * delta * delta);
         scalar* __restrict bound = reach;
-        INDEPENDENT
-        for (int k = 0; k < NP; ++k) {
+        each_lane(NP, [=](int k) {
             scalar a[n];
             for (int i = 0; i < n; ++i) a[i] = x[i].data[k], moved[i].data[k] = 0;
             if constexpr (M::watched) {
@@ -138,12 +139,11 @@ struct Neurons {
                 const scalar beyond = g1 + slack * bend;  // in between g is at most bend delta^2 / 8 above the larger end
                 bound[k] = (g0 > beyond ? g0 : beyond) + eighth * bend;
             }
-        }
+        });
     }
     // End of a step: computes the states there.
     __attribute__((noinline)) void finish() {
-        INDEPENDENT
-        for (int k = 0; k < NP; ++k) {
+        each_lane(NP, [=](int k) {
             scalar a[n];
             for (int i = 0; i < n; ++i) a[i] = x[i].data[k] + moved[i].data[k];
             for (int i = 0; i < n; ++i) {
@@ -151,7 +151,7 @@ struct Neurons {
                 const scalar to = from + by, added = to - from;
                 x[i].data[k] = to, low[i].data[k] = (from - (to - added)) + (by - added);  // exact: no rounding
             }
-        }
+        });
     }
 
     // Adds the pending arrivals [from, to) to y of one neuron in a mode.
@@ -244,8 +244,12 @@ struct Neurons {
         }
     }
     bool add_whole(const Incoming* a, int64_t count) {
-        constexpr int V = NP / LANES, U = V < UNROLL / 2 ? V : UNROLL / 2;
+        constexpr int V = ALL / LANES, U = V < UNROLL / 2 ? V : UNROLL / 2;
         const bool both = M::watched && kappa[a->receptor][1] > 0;
+#if defined(ONE_LANE)
+        const int from = count == 1 && M::spread ? a->first : 0, to = count == 1 && M::spread && a->end < ALL ? a->end : ALL;
+        return any_lane(to - from, [=](int k) { return both ? add_block<2, 1>(a, count, from + k) : add_block<M::watched, 1>(a, count, from + k); });
+#endif
         if (count == 1) return both ? add_one<2>(*a) : add_one<M::watched>(*a);
         int v = 0;
         bool any = false;
@@ -292,7 +296,7 @@ struct Neurons {
         const scalar* most = kappa[a.receptor];
         const scalar rest = scalar(delta + together - a.s), up = Bound ? most[0] * rest : 0, down = Bound > 1 ? most[1] * rest : 0;
         vec highest = vec{} + scalar(-1);
-        const int from = M::spread ? a.first : 0, to = M::spread && a.end < NP ? a.end : NP;
+        const int from = M::spread ? a.first : 0, to = M::spread && a.end < ALL ? a.end : ALL;
         for (int v = from; v < to; v += LANES) {
             const vec w = load(a.row + v);
             for (int i = 0; i < n; ++i)
@@ -308,6 +312,15 @@ struct Neurons {
     // factor[c] = column c of a table of C columns at s, for each neuron.
     template <int C>
     void factors(const table* t, int count, double s) {
+#if defined(ONE_LANE)
+        each_lane(NP, [=](int k) {
+            for (int c = 0; c < count; ++c) {
+                scalar v = scalar(t[(int64_t(degree) * C + c) * S + own(k)]);
+                for (int q = degree - 1; q >= 0; --q) v = v * scalar(s) + scalar(t[(int64_t(q) * C + c) * S + own(k)]);
+                factor[c].data[k] = v;
+            }
+        });
+#else
         for (int c = 0; c < count; ++c) {
             scalar* __restrict out = factor[c];
             const table* column = t + (int64_t(degree) * C + c) * S;
@@ -318,18 +331,19 @@ struct Neurons {
                 for (int k = 0; k < NP; ++k) out[k] = out[k] * scalar(s) + scalar(column[own(k)]);
             }
         }
+#endif
     }
     __attribute__((noinline)) void add_varying(const Incoming& a) {
         factors<FRONT>(flow[0].arrive[a.receptor], n, a.s);
         const scalar* most = kappa[a.receptor];
         const scalar rest = scalar(delta + together - a.s);
-        INDEPENDENT
-        for (int k = 0; k < NP; ++k) {
-            const scalar w = a.row[k], up = w > 0 ? w : scalar(0);
+        const scalar* const row = a.row;
+        each_lane(ALL, [=](int k) {
+            const scalar w = row[k], up = w > 0 ? w : scalar(0);
             for (int i = 0; i < n; ++i)
                 if (M::reached[i]) moved[i].data[k] += factor[i].data[k] * w;
             if (M::watched) reach.data[k] += rest * (most[own(k)] * up + most[S + own(k)] * (up - w));
-        }
+        });
     }
 };
 

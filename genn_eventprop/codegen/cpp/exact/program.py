@@ -202,7 +202,11 @@ class ExactProgram:
         """The states that a trial starts from, padding included."""
         s = self.scopes[p.name]
         return self._block(
-            self._loop(s, [Set(x, s.expression(e)) for x, e in zip(s.x, p.derived.x0)], f"NP_{self.names.p(p.name)}")
+            self._loop(
+                s,
+                [Set(x, s.expression(e)) for x, e in zip(s.x, p.derived.x0)],
+                f"N{'' if self.names.device else 'P'}_{self.names.p(p.name)}",
+            )
         )
 
     # the flow between events

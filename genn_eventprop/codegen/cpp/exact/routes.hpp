@@ -30,7 +30,7 @@ struct Rows {
     scalar* take(Range reached) {
         if (used == all.size()) {
             void* fresh = nullptr;
-            if (posix_memalign(&fresh, 64, NP * sizeof(scalar))) throw std::bad_alloc();
+            if (posix_memalign(&fresh, 64, NP * sizeof(scalar))) no_memory();
             all.push_back({static_cast<scalar*>(fresh), {0, NP}});
         }
         Row& row = all[used++];
@@ -40,19 +40,20 @@ struct Rows {
     }
 };
 
-// A matrix of weights: a route is a source.
-template <int N, int NP>
+// A matrix of weights with rows of STRIDE numbers: a route is a source.
+template <int N, int STRIDE>
 struct Dense {
     static constexpr bool dense = true, gathers = false;
+    static constexpr int64_t stride = STRIDE;
     const scalar* weight;
     template <class F>
     void each_route(int32_t source, const F& f) const {
         f(source);
     }
-    const scalar* row(int32_t route) const { return weight + int64_t(route) * NP; }
+    const scalar* row(int32_t route) const { return weight + route * stride; }
     template <class F>
     void each_target(int32_t route, Buffer<scalar>&, const F& f) const {
-        for (int k = 0; k < N; ++k) f(k, row(route)[k], int64_t(route) * NP + k);
+        for (int k = 0; k < N; ++k) f(k, row(route)[k], route * stride + k);
     }
     bool weight_of(int32_t route, int neuron, double& w) const {
         w += double(row(route)[neuron]);

@@ -12,9 +12,14 @@ constexpr double INVERSE[DEGREE + 2] = {0,       1.,      1. / 2,  1. / 3,  1. /
 // Newton stops when its error, quadratic in its last step, is below this many ms.
 constexpr double TIME_ROUNDING = sizeof(scalar) == 4 ? 2e-7 : 1e-17;
 
+#if defined(ONE_LANE)
+typedef One<double> doubles;
+constexpr int DOUBLES = 1;
+#else
 // As wide as the machine: g++ keeps a wider one in memory, not in two registers.
 typedef double doubles __attribute__((vector_size(VECTOR_BYTES)));
 constexpr int DOUBLES = VECTOR_BYTES / int(sizeof(double));
+#endif
 
 // `horner` of neuron.h at `count` offsets: out[c * stride + e], with room for a multiple of 8 offsets.
 template <int C, typename R>

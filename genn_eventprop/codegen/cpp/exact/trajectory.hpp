@@ -20,7 +20,7 @@ struct Trajectory {
     void arrive(O& out, int receptor, const scalar* weights, double s) {
         double q[n];
         for (int mode = 0; mode < M; ++mode)
-            for (int k = 0; k < NP; ++k) {
+            for (int k = 0; k < O::ALL; ++k) {
                 if (k == 0 || S > 1) out.of(k).arrive(mode, receptor, s, q);
                 for (int i = 0; i < n; ++i) y[i].data[k] += in(mode, mode_of, k) ? scalar(q[i]) * weights[k] : scalar(0);
             }

@@ -69,7 +69,7 @@ struct Trial {
         for (auto& log : work.log) log.clear(Schedule::steps(args));
         each(Connections(), [&](auto c) {
             next[c.number] = std::is_same_v<typename decltype(c)::Source, Input> ? from : 0;
-            if constexpr (c.delayed) work.way[c.number].clear(Schedule::number(args, Schedule::first(args)), Schedule::steps(args), Schedule::all(args), Schedule::until(args));
+            if constexpr (c.delayed) c.way(work).clear(Schedule::number(args, Schedule::first(args)), Schedule::steps(args), Schedule::all(args), Schedule::until(args));
         });
     }
     // All steps. Returns as `forward`.
@@ -126,7 +126,7 @@ struct Trial {
         const auto synapses = c.synapses(args);
         int64_t& i = next[C::number];
         int64_t end = to;
-        if constexpr (C::delayed) work.way[C::number].now = Schedule::number(args, step);
+        if constexpr (C::delayed) c.way(work).now = Schedule::number(args, step);
         if constexpr (!input) end = C::Source::flow(work).spikes.count;
         for (; i < end && arrives(c, i) < t_end; ++i) {
             int32_t sender;
@@ -139,13 +139,13 @@ struct Trial {
             synapses.each_route(sender, [&](int32_t route) {
                 const double at = arrives(c, i);
                 if constexpr (C::delayed)
-                    work.way[C::number].push(at + c.late(args, route), index, route);
+                    c.way(work).push(at + c.late(args, route), index, route);
                 else
                     flow.pend(c, synapses, at - t_k > 0 ? at - t_k : 0.0, route, index);
             });
         }
         if constexpr (C::delayed)
-            for (const auto& due : work.way[C::number].take(Schedule::number(args, step))) flow.pend(c, synapses, due.at - t_k > 0 ? due.at - t_k : 0.0, due.route, due.index);
+            for (const auto& due : c.way(work).take(Schedule::number(args, step))) flow.pend(c, synapses, due.at - t_k > 0 ? due.at - t_k : 0.0, due.route, due.index);
     }
     // The events of the step in order of time; at equal times crossings come before arrivals.
     template <class Group>
@@ -196,7 +196,7 @@ struct Trial {
             if constexpr (C::delayed) {
                 const double late = c.late(args, route), at = arrives(c, spike) + late;
                 if (at >= t_end)
-                    work.way[C::number].push(at, spike, route);
+                    c.way(work).push(at, spike, route);
                 else
                     Schedule::insert(*this, c, synapses, now + late, route, spike, log);
             } else {

@@ -224,6 +224,7 @@ def _connection(ctx: Context, c: ConnectionRecord) -> str:
         "// The delay of all synapses; and what a route has beside it.\n",
         function("double lag(const Args& args)", f"return {lag};\n"),
         function("double late(const Args& args, int32_t route)", f"return {_late(ctx, c)};\n"),
+        *([function("auto& way(Work& work)", "return work.way[number];\n")] if c.delays else []),
         *([function("int32_t sender(int32_t channel)", _sender(c))] if is_input else []),
         "// The spike that arrived, and its delay, get D.\n",
         function(f"void hand_back({SIGNATURE}, scalar* slice, const LogEntry& arrival, double D)", "".join(hand_back)),
@@ -240,7 +241,8 @@ def _synapses(ctx: Context, c: ConnectionRecord) -> str:
         return f"window_routes<{sizes}>({windows_of(c.windows, f'args.{x}')})"
     if c.spread:
         return f"Table{{{', '.join(f'args.{x}_{n}' for n in ('start', 'first', 'target', 'place', 'weight'))}}}"
-    return f"Dense<{sizes}>{{args.{x}_weight}}"
+    size = f"N_{ctx.p(c.target)}"
+    return f"Dense<{size}, {size if ctx.device else f'NP_{ctx.p(c.target)}'}>{{args.{x}_weight}}"
 
 
 def _delay_place(ctx: Context, c: ConnectionRecord, route: str) -> str:

@@ -66,7 +66,7 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
         arrival_loss[entry] = 0;
         if (moves(e)) {
             voltage(out, s);
-            for (int k = 0; k < NP; ++k) V_after[k] = V_now[k] + scalar(e[V * S + O::own(k)]) * weights[k];
+            for (int k = 0; k < O::ALL; ++k) V_after[k] = V_now[k] + scalar(e[V * S + O::own(k)]) * weights[k];
             arrival_loss[entry] = moved(args, s);
         }
     }
@@ -91,12 +91,21 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
             if (i.to >= s) break;
         }
     }
+    // Halved until a part has few enough nodes, without recursion: a device has to know how deep calls are.
     void piece(O& out, const Args& args, const Interval& i, double from, double to, int64_t entry) {
-        const int count = how_many(out, args, to - from);
-        if (count > NODES) {
-            piece(out, args, i, from, 0.5 * (from + to), entry);
-            return piece(out, args, i, 0.5 * (from + to), to, entry);
+        double ends[64] = {to};
+        for (int depth = 1; depth > 0;) {
+            const double end = ends[depth - 1];
+            const int count = how_many(out, args, end - from);
+            if (count > NODES && depth < 64) {
+                ends[depth++] = 0.5 * (from + end);
+                continue;
+            }
+            part(out, args, i, from, end, entry, count);
+            from = end, --depth;
         }
+    }
+    void part(O& out, const Args& args, const Interval& i, double from, double to, int64_t entry, int count) {
         const double *unit = args.gauss + count * (count - 1), *part = unit + count;
         for (int q = 0; q < count; ++q) {
             const double s = from + (to - from) * unit[q], w = smooth.in(i, s) * (to - from) * part[q];

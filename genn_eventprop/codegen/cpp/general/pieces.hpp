@@ -105,10 +105,11 @@ struct Pieces {
     Buffer<double> until, crossing, mode_end, guess, coefficients, now_x[n], lambda[n], carry, arrival_extra;
     Buffer<double> crossing_span, units;  // from the start of the piece to the crossing; of the time in `coefficients`
     Buffer<int32_t> event, mode, armed, todo, touched, lanes, standstill;
+    Buffer<int32_t> failure;  // the series that could not be followed, of every neuron; -1 for none
     Buffer<int8_t> made, exact;  // made: the series of the current piece is there; exact: and its coefficients are of that piece
     Buffer<int64_t> seen;
     unsigned rounds = 0;  // of integration
-    int n_touched = 0, order = 0, top = 0;  // order: that follows from the tolerance; top: that of the series at hand
+    int n_touched = 0, order = 0;  // order: of series, that follows from the tolerance
     double together = 0, tolerance = 0, longest = 0, finest = 0, end_of_trial = 0, end_of_time = 0;
     Lost lost;
     double now = 0, horizon = 0;  // of the last own event; of the next arrival in the group
@@ -125,7 +126,7 @@ struct Pieces {
         if (M::pushed >= 0) jump.zero(NP);
         current.zero(NP), until.zero(NP), crossing.zero(NP), mode_end.zero(NP), guess.zero(NP), carry.zero(NP);
         event.zero(NP), mode.zero(NP), armed.zero(NP), todo.zero(NP), touched.zero(NP), lanes.zero(NP), made.zero(NP), exact.zero(NP);
-        standstill.zero(NP), crossing_span.zero(NP), units.zero(NP);
+        standstill.zero(NP), failure.zero(NP), crossing_span.zero(NP), units.zero(NP);
         seen.zero(NP), coefficients.zero(int64_t(n) * TERMS * NP);
     }
 
@@ -138,7 +139,7 @@ struct Pieces {
         together = args.duration * 0x1p-46;
         finest = args.duration * 0x1p-36, end_of_trial = args.duration, end_of_time = args.duration + 2 * together, n_touched = 0, lost = Lost();
         for (int k = 0; k < N; ++k) {
-            mode[k] = 0, mode_end[k] = infinite(), armed[k] = 0, seen[k] = -1;
+            mode[k] = 0, mode_end[k] = infinite(), armed[k] = 0, seen[k] = failure[k] = -1;
             for (int i = 0; i < n; ++i) now_x[i][k] = double(x[i][k]);
             start(k, 0.0, -1, -1, START);
             guess[k] = std::fmin(1.0, lasts_at_most(args, k));
@@ -225,8 +226,11 @@ struct Pieces {
                     if (made[k] && (M::modes == 1 || m == 0)) go_on(args, k, horizon);  // in its next mode
                     lanes[same] = k, same += mode[k] == m && !made[k];
                 }
-                for (int from = 0; from < same; from += SIDE)
-                    if (!expand(args, m, lanes + from, same - from < SIDE ? same - from : SIDE, true, ends ? horizon : infinite())) return false;
+                const bool failed = any_lane((same + SIDE - 1) / SIDE, [=, &args](int i) {
+                    const int from = i * SIDE;
+                    return !expand(args, m, lanes.data + from, same - from < SIDE ? same - from : SIDE, true, ends ? horizon : infinite());
+                });
+                if (failed) return lost = failed_first(), false;
             }
             for (int i = 0; i < count; ++i) {
                 const int k = todo[i];
@@ -235,6 +239,12 @@ struct Pieces {
             count = left;
         }
         return true;
+    }
+    // Of the neurons that could not go on.
+    Lost failed_first() const {
+        int k = 0;
+        while (failure.data[k] < 0) ++k;
+        return {k, failure.data[k], pieces[current.data[k]].start};
     }
     void poll(const Args& args) {
         if (++rounds % 16 == 0) args.host->poll();
@@ -259,9 +269,8 @@ struct Pieces {
         start(k, at, current[k], -1, why);
     }
     // The series of states and thresholds along the current pieces of neurons in one mode; each: which neurons.
-    void follow(const Args& args, int m, const int32_t* lane, int count, int32_t* each, octet (*c)[TERMS], octet (*g)[TERMS], int to, octet& unit) {
+    void follow(const Args& args, int m, const int32_t* lane, int count, int32_t* each, octet (*c)[TERMS], octet (*g)[TERMS], int top, octet& unit) {
         octet q[M::numbers], sign[M::kinks + 1];
-        top = to;
         for (int l = 0; l < SIDE; ++l) {
             each[l] = lane[l < count ? l : 0], unit[l] = unit_of(guess[each[l]]);
             Piece& p = pieces[current[each[l]]];
@@ -291,17 +300,17 @@ struct Pieces {
         int32_t each[SIDE];
         bool leaves[SIDE];  // by an own event at its start, behind which the series is not needed and may be no number
         // with absolute values a piece may end before; births go through series of one order
-        const int to = known < infinite() && M::kinks == 0 && !M::births ? order_until(lane, count, known) : order;
-        bool ends = to < order;
+        int top = known < infinite() && M::kinks == 0 && !M::births ? order_until(lane, count, known) : order;
+        bool ends = top < order;
         if (ends) {
-            follow(args, m, lane, count, each, c, g, to, unit);
+            follow(args, m, lane, count, each, c, g, top, unit);
             for (int l = 0; l < SIDE; ++l) length[l] = known + 2 * together - pieces[current[each[l]]].start;
             length /= unit;
             for (int l = 0; l < count; ++l) leaves[l] = at_once(each[l], m, g, l, unit[l]);
-            ends = suffices(args, m, c, g, each, count, leaves, length, unit);
+            ends = suffices(args, m, c, g, each, count, leaves, length, unit, top);
         }
         for (bool again = false; !ends;) {
-            follow(args, m, lane, count, each, c, g, order, unit);
+            follow(args, m, lane, count, each, c, g, top = order, unit);
             for (int l = 0; l < SIDE; ++l) length[l] = std::fmin(2 * guess[each[l]], end_of_time - pieces[current[each[l]]].start);
             length /= unit;
             for (int l = 0; l < count; ++l) leaves[l] = search && at_once(each[l], m, g, l, unit[l]);
@@ -348,17 +357,17 @@ struct Pieces {
             const int k = each[l];
             for (int e = 0; e < E; ++e) {
                 if (e == M::observed_event || !M::possible(e, m)) {  // g may fall below zero all the same: a later mode may have the event
-                    if (!(armed[k] >> e & 1) && sinks(l, g[e], within[l], pieces[current[k]].crossed == e)) armed[k] |= 1 << e;
+                    if (!(armed[k] >> e & 1) && sinks(l, g[e], within[l], pieces[current[k]].crossed == e, top)) armed[k] |= 1 << e;
                     continue;
                 }
                 if (most[e][l] < 0)
                     armed[k] |= 1 << e;
                 else
-                    cross(k, e, l, g[e], within[l], unit[l]);
+                    cross(k, e, l, g[e], within[l], unit[l], top);
             }
             if (M::kinks > 0) {
                 const double before = until[k];
-                for (int j = 0; j < M::kinks; ++j) until[k] = std::fmin(until[k], bends(k, j, l, g[E + j], stop[l], unit[l]));
+                for (int j = 0; j < M::kinks; ++j) until[k] = std::fmin(until[k], bends(k, j, l, g[E + j], stop[l], unit[l], top));
                 if (until[k] < before) stop[l] = (until[k] - pieces[current[k]].start) * per[l];
                 if (crossing[k] > until[k]) crossing[k] = infinite();
             }
@@ -421,7 +430,7 @@ struct Pieces {
     }
     // The same for pieces with a series of order `top` that end at a known time: whether they may be that long. Where they may be far
     // longer, the next one is told so.
-    bool suffices(const Args& args, int m, const octet (*c)[TERMS], const octet (*g)[TERMS], const int32_t* each, int count, const bool* leaves, const octet& h, const octet& unit) {
+    bool suffices(const Args& args, int m, const octet (*c)[TERMS], const octet (*g)[TERMS], const int32_t* each, int count, const bool* leaves, const octet& h, const octet& unit, int top) {
         const octet high = to_power(h, top - 1);
         octet least = octet{} + infinite();  // least: how far the last terms are below what is allowed
         for (int i = 0; i < n + E; ++i) {
@@ -469,11 +478,11 @@ struct Pieces {
         return pieces[current.data[k]].why == OWN_EVENT && g[0][l] + g[1][l] * (together / unit) < 0;
     }
     bool fails(int k, int state) {
-        lost.neuron = k, lost.state = state, lost.at = pieces[current[k]].start;
+        failure[k] = state;
         return false;
     }
     // Where g, not below zero at the beginning of a piece, falls below it; `stop` or more if it does not.
-    double falls(double* c, double stop, double bend) const {
+    double falls(double* c, double stop, double bend, int top) const {
         for (int j = 0; j <= top; ++j) c[j] = -c[j];
         double s = c[0] >= 0 ? 0.0 : first_crossing(c, top, 0.0, stop, bend);
         for (int j = 0; j <= top; ++j) c[j] = -c[j];
@@ -482,20 +491,20 @@ struct Pieces {
         return s;
     }
     // Whether g falls below zero, or begins there; crossed: it has just come from there, and a sign at the start is rounding.
-    bool sinks(int l, const octet* g, double stop, bool crossed) const {
+    bool sinks(int l, const octet* g, double stop, bool crossed, int top) const {
         double c[TERMS];
         for (int j = 0; j <= top; ++j) c[j] = g[j][l];
         if (crossed) c[0] = std::fabs(c[0]);
-        return c[0] < 0 || falls(c, stop, bend_of(c, top, stop)) < stop;
+        return c[0] < 0 || falls(c, stop, bend_of(c, top, stop), top) < stop;
     }
     // The first crossing of event e within a piece that may have one.
-    void cross(int k, int e, int l, const octet* g, double stop, double unit) {
+    void cross(int k, int e, int l, const octet* g, double stop, double unit, int top) {
         double c[TERMS], s = 0;
         for (int j = 0; j <= top; ++j) c[j] = g[j][l];
         const double bend = bend_of(c, top, stop);
         if (c[0] >= 0) {
             if ((armed[k] >> e & 1) && !passes(k, g, l, unit)) return crosses(k, e, 0);  // at once
-            s = falls(c, stop, bend);
+            s = falls(c, stop, bend, top);
             if (s >= stop) return;
         }
         armed[k] |= 1 << e;
@@ -503,7 +512,7 @@ struct Pieces {
         if (s >= 0) crosses(k, e, s * unit);
     }
     // The series of a piece end where the argument of an absolute value changes its sign.
-    double bends(int k, int j, int l, const octet* u, double stop, double unit) {
+    double bends(int k, int j, int l, const octet* u, double stop, double unit, int top) {
         double c[TERMS], s = 0;
         const Piece& p = pieces[current[k]];
         const double sign = p.signs >> j & 1 ? -1 : 1;
@@ -559,7 +568,7 @@ struct Pieces {
             octet c[n][TERMS], g[ROOM][TERMS], unit;
             int32_t each[SIDE];
             follow(args, mode[k], &k, 1, each, c, g, order, unit);
-            if (!(s > 0 && sinks(0, g[e], s / unit[0], crossed))) armed[k] &= ~(1 << e);
+            if (!(s > 0 && sinks(0, g[e], s / unit[0], crossed, order))) armed[k] &= ~(1 << e);
         }
         for (int i = 0; i < n; ++i) p.last[i] = now_x[i][k];
         p.end = at, p.span = s > 0 ? s : 0.0;
@@ -868,7 +877,11 @@ struct Pieces {
             for (int m = 0; m < M::modes; ++m) {
                 int same = 0;
                 for (int i = 0; i < count; ++i) lanes[same] = todo[i], same += pieces[back[todo[i]]].mode == m;
-                for (int from = 0; from < same; from += SIDE) integrate<Keep>(args, m, lanes + from, same - from < SIDE ? same - from : SIDE, reader);
+                const bool failed = any_lane((same + SIDE - 1) / SIDE, [=, &args](int i) {
+                    const int from = i * SIDE;
+                    return !integrate<Keep>(args, m, lanes.data + from, same - from < SIDE ? same - from : SIDE, reader);
+                });
+                if (failed) unresolved(args);
             }
             int others = 0;
             for (int i = 0; i < count; ++i) {
@@ -897,8 +910,9 @@ struct Pieces {
     void leave(int k) {
         if (opened[k]) back[k] = pieces[back[k]].before, left[k] = -1, opened[k] = 0;
     }
+    // False, if a gradient cannot be had.
     template <bool Keep, class Reader>
-    void integrate(const Args& args, int m, const int32_t* lane, int count, const Reader& reader) {
+    bool integrate(const Args& args, int m, const int32_t* lane, int count, const Reader& reader) {
         octet q[M::numbers], c[n][TERMS], l[n][TERMS], p[M::dynamic + 1][TERMS], source[TERMS], sign[M::kinks + 1], h, unit, nothing = {};
         int32_t each[SIDE];
         int to = Reader::reads || Keep ? order : 0;  // what is read is a series of that order
@@ -922,14 +936,15 @@ struct Pieces {
         M::adjoint(m, q, sign, unit, c, l, p, source, to);
         const octet whole = h;
         bool parts = false;
-        bool resolved = resolves(l, p, h, unit, each, count, to);
+        Lost worst;
+        bool resolved = resolves(l, p, h, unit, each, count, to, worst);
         if (!resolved && to < order) {
             h = whole, M::adjoint(m, q, sign, unit, c, l, p, source, to = order);
-            resolved = resolves(l, p, h, unit, each, count, to);
+            resolved = resolves(l, p, h, unit, each, count, to, worst);
         }
         for (int turn = 0; !resolved; ++turn, parts = true) {
-            if (turn == HALVINGS) unresolved(args, lost.neuron, lost.state);
-            resolved = resolves(l, p, h, unit, each, count, to);
+            if (turn == HALVINGS) return fails(worst.neuron, n + worst.state);
+            resolved = resolves(l, p, h, unit, each, count, to, worst);
         }
         const octet s = -h;
         if (Keep || args.recorded)
@@ -945,7 +960,7 @@ struct Pieces {
         }
         for (int i = 0; i < count; ++i)
             for (int j = 0; !std::isfinite(total[i]) && j < n; ++j)
-                if (!std::isfinite(lambda[j][each[i]])) unresolved(args, each[i], j);
+                if (!std::isfinite(lambda[j][each[i]])) return fails(each[i], n + j);
         for (int i = 0; i < count; ++i) left[each[i]] = !parts || h[i] == whole[i] ? 0.0 : left[each[i]] - h[i] * unit[i];
         for (int r = 0; r < M::dynamic; ++r) {  // the integral of lambda . df/dp over the piece
             octet v = {};
@@ -954,9 +969,10 @@ struct Pieces {
             for (int i = 0; i < count; ++i) {
                 if (s[i] == 0) continue;  // a piece without length, whose series may overflow
                 grad[M::place[r]][each[i]] += scalar(v[i]);
-                if (!std::isfinite(v[i])) unresolved(args, each[i], n + r);
+                if (!std::isfinite(v[i])) return fails(each[i], 2 * n + r);
             }
         }
+        return true;
     }
     // What births and the host ask for of lambda along the last h of a piece.
     template <bool Keep>
@@ -980,7 +996,7 @@ struct Pieces {
     // Whether the series of lambda, and of the integrals that are gradients, are resolved as far as h; where not, h is halved. The last two
     // terms are measured by the first three, or else by all in the first half, of integrals also by the gradient so far. A source alone
     // makes lambda begin with its second term, and integrals with a later one still.
-    bool resolves(const octet (*l)[TERMS], const octet (*p)[TERMS], octet& h, const octet& unit, const int32_t* each, int count, int to) {
+    bool resolves(const octet (*l)[TERMS], const octet (*p)[TERMS], octet& h, const octet& unit, const int32_t* each, int count, int to, Lost& worst) {
         const double within = 100 * tolerance;
         const octet high = to_power(h, to - 1);
         octet excess = octet{} - infinite(), last[n + M::dynamic];
@@ -998,17 +1014,18 @@ struct Pieces {
                 const octet* z = r < n ? l[r] : p[r - n];
                 double most = r < n ? 0.0 : std::fabs(double(grad[M::place[r < n ? 0 : r - n]][each[i]])) / (h[i] * unit[i]), power = 1;
                 for (int j = 0; j <= to / 2; ++j, power *= h[i]) most = std::fmax(most, std::fabs(z[j][i]) * power);
-                if (!(last[r][i] <= within * most)) halve = true, lost.neuron = each[i], lost.state = r;
+                if (!(last[r][i] <= within * most)) halve = true, worst.neuron = each[i], worst.state = r;
             }
             if (halve) good = false, h[i] *= 0.5;
         }
         return good;
     }
-    // A gradient that cannot be had is an error, not a number. series: n states, then integrals.
-    [[noreturn, gnu::cold, gnu::noinline]] void unresolved(const Args& args, int k, int series) const {
-        const Piece& piece = pieces[back.data[k]];
-        const double at = piece.end - (piece.span - left.data[k]);
-        throw Trouble{1 + M::number, -1, int64_t(at / args.duration * 0x1p50), n + series, k};
+    // A gradient that cannot be had is an error, not a number.
+    __attribute__((noinline)) void unresolved(const Args& args) const {
+        const Lost first = failed_first();
+        const Piece& piece = pieces[back.data[first.neuron]];
+        const double at = piece.end - (piece.span - left.data[first.neuron]);
+        abandon(Trouble{1 + M::number, -1, int64_t(at / args.duration * 0x1p50), first.state, first.neuron});
     }
     // The end of a timed mode: lambda is continuous, and D goes to what began the mode.
     void mode_ended(const Args& args, int k) {

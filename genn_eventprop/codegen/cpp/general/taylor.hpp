@@ -5,9 +5,13 @@
 
 namespace {
 
-constexpr int SIDE = 8;            // neurons side by side
 constexpr int TERMS = DEGREE + 2;  // room for coefficient `order` + 1
 
+#if defined(ONE_LANE)  // a device
+constexpr int SIDE = 1;
+typedef One<double> octet;
+#else
+constexpr int SIDE = 8;  // neurons side by side
 #if defined(__AVX__) && !defined(__AVX512F__)
 // Of two registers: a vector that is wider than those of the machine GCC keeps in memory, and loads and stores it in every operation.
 struct octet {
@@ -30,6 +34,7 @@ inline octet larger(const octet& u, const octet& v) { return {u.a > v.a ? u.a : 
 #else
 typedef double octet __attribute__((vector_size(64)));
 inline octet larger(octet u, octet v) { return u > v ? u : v; }
+#endif
 #endif
 
 #define LANEWISE(f)                                       \
