@@ -51,13 +51,13 @@ extern "C" __global__ void __launch_bounds__({threads}) {name}(const __grid_cons
     arenas = (char *)RAW(t->arena), arena_bytes = t->arena_room * (int64_t)sizeof(double);
     Arena &own = arena();
     own.left = RAW(t->left) + FACTS * sample;
+    for (int fact = 0; fact < FACTS; ++fact) own.left[fact] = 0;
 {body}\
     dismiss();
 }}
 """
 BEGIN = """\
 own.size = arena_bytes - (int64_t)sizeof(Arena), own.used = 0;
-for (int fact = 0; fact < FACTS; ++fact) own.left[fact] = 0;
 Args &args = *new (Place{{library::allocate(sizeof(Args))}}) Args(unpack(t));
 Work &work = *new (Place{{library::allocate(sizeof(Work))}}) Work();
 own.args = &args, own.work = &work;
@@ -125,24 +125,13 @@ class Events(Layout):
         runtime, library = (files.joinpath(f"{n}.cuh").read_text() for n in ("runtime", "library"))
         functions = phi1_in_double() + read("functions.hpp") if uses_functions(self.plan) else ""
         head = [
-            ON_DEVICE,
-            equations(self.plan, "//"),
-            f"typedef {self._real} real;\n",
-            runtime,
-            "typedef real scalar;\n",
-        ]
-        head += [f"#define THREADS {self.threads}\n", library, read("memory.hpp"), *self._trial.includes, functions]
+            ON_DEVICE, equations(self.plan, "//"), f"typedef {self._real} real;\n", runtime, "typedef real scalar;\n",
+            f"#define THREADS {self.threads}\n", library, read("memory.hpp"), *self._trial.includes, functions,
+        ]  # fmt: skip
         # `Trial` is what takes a trial through its events
         struct = self.struct("double").replace("} Trial;", "} Call;")
-        parts = [
-            *head,
-            struct,
-            "namespace {\n",
-            sizes(self._ctx),
-            args(self._trial.arguments),
-            self._unpack(),
-            self._body,
-        ]
+        declared = [sizes(self._ctx), args(self._trial.arguments), self._unpack()]
+        parts = [*head, struct, "namespace {\n", *declared, self._body]
         text = "\n".join(part for part in [*parts, self._keep_spikes(), "}  // namespace\n"] if part)
         text = ATTRIBUTE.sub("__noinline__", OF_HOST.sub("", text)).replace("std::", "library::")
         return "\n".join([text, *map(self._kernel, self.kernels), self._gather()])
@@ -164,8 +153,7 @@ class Events(Layout):
             half += "args.training = 1;\n"  # the way there keeps what the way back needs
         body = BEGIN.format(half=half) + (f"if (args.training) {BACK}" if name == "trial" else "")
         if name == "backwards":
-            there = GO_ON.format(half=half, bind="bind(args, work);\n" * closed_form(self.plan)) + BACK
-            body = f"if (!own.left[NO_ROOM] && !own.left[POPULATION]) {{\n{indent(there)}}}\n"
+            body = GO_ON.format(half=half, bind="bind(args, work);\n" * closed_form(self.plan)) + BACK
         return KERNEL.format(threads=self.threads, name=name, body=indent(body))
 
     def _unpack(self) -> str:
@@ -235,14 +223,10 @@ def _here(b: Buffer) -> Buffer:
     """A buffer of a call of `native` on a device: axes of what the host gives are what it gives."""
     if b.name == "input_gradient":
         return replace(b, role="of spikes")
-    if (
-        b in OF_DATA_SET
-        or b.name == "times"
-        or b.role not in ("host", "number")
-        or b.name.endswith("_weight")
-        and b.name[0] == "c"
-    ):
+    of_connection = b.name[0] == "c"
+    weights = of_connection and b.name.endswith("_weight")
+    if weights or b in OF_DATA_SET or b.name == "times" or b.role not in ("host", "number"):
         return b
     if b.axes[0] == "batch":
         return replace(b, axes=b.axes[:1] if len(b.axes) == 1 else ("batch", f"{LENGTH}{b.name}"))
-    return replace(b, axes=(f"{LENGTH}{b.name}",), role="host" if b.name[0] == "c" else b.role)
+    return replace(b, axes=(f"{LENGTH}{b.name}",), role="host" if of_connection else b.role)

@@ -1,7 +1,7 @@
 // What the C++ of exact spike times (codegen/cpp/exact and general) uses beside the language, for a device: NVRTC has no standard
 // library, and memory that grows comes from a part of the device's memory that each block has. `std` in that text is `library` here.
 
-#ifndef RAW  // the address of an array of the struct `Trial`, without what checks its use on a CPU
+#ifndef RAW  // the address of an array of the struct of a call, without what checks its use on a CPU
 #define RAW(array) (array)
 #define LEAVE() asm volatile("exit;")
 #define BARRIER() asm volatile("barrier.sync 0;" ::: "memory")

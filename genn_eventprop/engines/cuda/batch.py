@@ -285,7 +285,7 @@ def bytes_a_sample(engine: ProgramEngine, source: Source, arguments: Arrays) -> 
 def part_of(arguments: Arrays, start: int, stop: int, of_samples: frozenset[str]) -> Arrays:
     """Samples start to stop of a batch; of_samples: names of what has a part for each."""
     part = {k: v[start:stop] if k in of_samples and np.ndim(v) else v for k, v in arguments.items()}
-    for name in (n for n in arguments if n.endswith(f"_{OBSERVED}_start")):  # of lists that all groups share
+    for name in (n for n in arguments if n[0] == "p" and n.endswith(f"_{OBSERVED}_start")):  # of lists of a batch
         part[name] = arguments[name][start : stop + 1]
     ends = np.append(arguments["input_start"], arguments["input_spikes"])
     part["input_start"] = part["input_start"] - ends[start]

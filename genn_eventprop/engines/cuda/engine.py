@@ -170,8 +170,9 @@ class CudaEngine(InPieces, ProgramEngine):
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
         self.weight_rows, self._halves = weight_rows, half_rows.in_halves(weight_rows, dtype)
         self._events = by_events(plan)
-        exact = ExactValues(plan, slope_floor, self.dtype, checked_tolerance(tolerance, dtype), self._events)
-        self._exact = exact if plan.spike_times == "exact" else None
+        tolerance, self._exact = checked_tolerance(tolerance, dtype), None
+        if plan.spike_times == "exact":
+            self._exact = ExactValues(plan, slope_floor, self.dtype, tolerance, self._events)
         self._routes = ExactRoutes(plan, self.tables)
         self._arena = ARENA
         if self._exact and self._halves:
@@ -333,6 +334,8 @@ class CudaEngine(InPieces, ProgramEngine):
             needed, left = results.pop("needed"), results.pop("left", None)
             if left is not None and left[:, NO_ROOM].any():
                 self._arena *= 2
+                if kernel == "backwards":  # what the forward pass has kept was in the memory that was too small
+                    self._run(arguments, "forwards", False, False)
                 continue
             if not needed.any():
                 break

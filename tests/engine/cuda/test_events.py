@@ -104,6 +104,24 @@ def test_no_order_changes_a_bit_and_memory_grows():
 
 
 @pytest.mark.ci
+def test_memory_that_the_way_back_lacks():
+    """The forward pass runs again, since what it has kept is where there was too little."""
+    plan, events = recurrent("feedback"), spikes()
+    values, slope, grown, want = plan.network.initial_parameters(3), np.random.default_rng(1).normal(size=(3, 4)), 0, {}
+    for room in range(1 << 13, 1 << 14, 1 << 9):
+        engine = ShimEngine(plan, values, dtype="float64")
+        engine._arena = room
+        engine.forward(engine.load(events), np.arange(3))
+        before = engine._arena
+        engine.backward(slope)
+        grown += engine._arena > before
+        found = {n: np.array(g) for n, g in engine.gradients.items()} | {"times": engine.input_gradients}
+        want = want or found
+        assert all(np.array_equal(found[n], want[n]) for n in want)
+    assert grown
+
+
+@pytest.mark.ci
 def test_float32_keeps_spike_times_and_gradients():
     same(recurrent("feedback"), dtype="float32", tolerance=2e-5)
 
