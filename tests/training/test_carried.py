@@ -282,13 +282,13 @@ def test_recordings_of_currents():
         AugmentedRecordings(Augmented(Inputs({"a": cut, "b": cut}), {}), 10.0, 1.0)
 
 
-def test_individual_delays_of_recordings_run_on_native_unless_it_refuses_them():
+def test_individual_delays_of_recordings_run_on_native():
     net = Network()
     output = net.population(LIFDelta(v_thresh=1e9), 2, name="output")
     net.connect(net.input(4), output, Dense(1.0), delay=Delay(1.0))
     common = {"duration": 10.0, "dt": 1.0, "progress": False, "carry": "exact"}
-    for readout, engine in (("end", "native"), ("voltage", "c99")):
-        assert Trainer(net, Loss(output, readout), **common).engine.name == engine
+    for readout in ("end", "voltage"):
+        assert Trainer(net, Loss(output, readout), **common).engine.name == "native"
 
 
 def test_spans_label_the_chunks_within():
