@@ -501,6 +501,7 @@ struct Pieces {
     void cross(int k, int e, int l, const octet* g, double stop, double unit, int top) {
         double c[TERMS], s = 0;
         for (int j = 0; j <= top; ++j) c[j] = g[j][l];
+        if (pieces[current[k]].crossed == e) c[0] = std::fabs(c[0]);  // else the crossing that was would be found again
         const double bend = bend_of(c, top, stop);
         if (c[0] >= 0) {
             if ((armed[k] >> e & 1) && !passes(k, g, l, unit)) return crosses(k, e, 0);  // at once

@@ -258,11 +258,12 @@ class TrajectoryPieces:
         what just happened, not by the flow.
         """
         start, possible = self.model.equations.threshold(e, x, lanes), self._possible(e, mode)
-        below = self._below(e, x, lanes, mode, cause)
+        below, at_zero = self._below(e, x, lanes, mode, cause), np.zeros(len(lanes), bool)
         if isinstance(cause, Spike) and cause.event == e and cause.cause is None:
             # a reset that leaves g leaves it at zero, and not below: the sign is rounding
             before = self.model.equations.threshold(e, np.repeat(cause.x[:, None], len(lanes), axis=1), lanes)
-            below &= before[0] != start[0]
+            at_zero = np.atleast_1d(before[0] == start[0])
+            below &= ~at_zero
         if isinstance(cause, Arrival):
             # Several arrivals of one instant are added one by one, and g may dip below zero between two of them. That
             # is no crossing from below: arrivals of one instant have no order. So what this instant armed it disarms.
@@ -283,6 +284,8 @@ class TrajectoryPieces:
                 self.cause[e, lanes[i]] = None
         if np.any(possible & ~at_once):
             g = self.model.equations.threshold_series(e, series, lanes, self.reach[lanes] / self.span[lanes])
+            if at_zero.any():  # not below zero at the start, else the crossing that was would be found again
+                g[0] -= np.where(at_zero, 2 * np.minimum(bernstein(g)[0], 0.0), 0.0)
             bounds = bernstein(g[:, mine])  # most pieces stay below: their bounds alone say so, without root finding
             # below zero by less than rounding: the polynomial may begin above zero, and then would not cross it
             bounds[0] = np.where(below[mine], np.minimum(bounds[0], start[mine]), bounds[0])
