@@ -102,6 +102,10 @@ def test_two_crossings_in_a_piece_and_a_tangent():
         assert (first_upward_root(u, bernstein(u)) is not None) == found
     top, value = largest_inside(u, bernstein(u), -1.0)
     assert top == pytest.approx(0.5, abs=1e-12) and value == pytest.approx(-1e-10, abs=1e-16)
+    for slope in (-1e-14, 0.0, 1e-14):  # falls from the start: what rounding makes of a slope of 0 is no maximum
+        powers[:4] = -5.0, slope, -1.0, 0.5
+        u = from_powers() @ powers
+        assert largest_inside(u, bernstein(u), -10.0)[0] is None
     cubic = from_powers()[:, 3] - 0.125 * from_powers()[:, 0]  # u^3 - 1/8
     assert solve(cubic, 0.0, 1.0) == pytest.approx(0.5, abs=1e-15)
 

@@ -194,7 +194,8 @@ def largest_inside(coefficients: np.ndarray, bounds: np.ndarray, best: float) ->
     """The stationary maximum of a polynomial on [0, 1] above `best`: (u, value), u None if there is none.
 
     Branch and bound on Bernstein coefficients: their maximum bounds the polynomial, and where their differences change
-    sign once there is one stationary point.
+    sign once there is one stationary point. A polynomial that starts to fall from a slope of 0, as after rest, has no
+    maximum there, whatever sign rounding gives that slope.
     """
     _, left, right = _bernstein()
     falling, tiny = -derivative(coefficients), 1e-14 * float(np.abs(coefficients).max())
@@ -204,6 +205,7 @@ def largest_inside(coefficients: np.ndarray, bounds: np.ndarray, best: float) ->
         if b.max() <= best + tiny:  # `tiny`: a maximum that is better by rounding only is none
             continue
         rising = np.diff(b) > 0
+        rising[0] &= low > 0 or b[1] - b[0] > tiny
         changes = np.count_nonzero(rising[1:] != rising[:-1])
         if changes == 0 or (changes == 1 and not rising[0]):
             continue  # monotonous, or a minimum: the larger end has been compared already
