@@ -282,6 +282,12 @@ def test_nonlinear_models_are_listed() -> None:
     assert {n for n, m in MODELS.items() if not derive(m).linear} == set(NONLINEAR)
 
 
+def test_births_and_losses_of_v_forwards_alone() -> None:
+    """The search of births cuts pieces along which V is read: forwards alone, too, where last bits differed."""
+    case = KNOWN["V of an output that gives birth to spikes"]()
+    assert [v.kind for v in check(case, ENGINES[:1])] == ["right"]
+
+
 # whether it can fail
 
 

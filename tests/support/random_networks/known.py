@@ -15,6 +15,7 @@ from genn_eventprop.modelling import Array, Delay, Dense, Network, NeuronModel, 
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
+from genn_eventprop.models.qif import QIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.verify.engines import Case
 
@@ -28,10 +29,10 @@ def network(
     text: str, hidden: Neuron, size: int, output: Neuron, classes: int, loss: str, *, spike_times: str = "exact",
     weights: Mapping[str, float] | None = None, dt: float = 1.0, duration: float = 30.0, rows: int = 0,
     times: tuple[float, ...] = (1.0, 2.0, 5.0, 6.5, 11.0), names: tuple[str, str] = ("hidden", "output"),
-    weight: str = "",
+    weight: str = "", birth: float = 0.0,
 ) -> Case:  # fmt: skip
     """3 channels to `hidden` to `output`; weights: connection -> a number, "loop" for one from hidden to itself; rows:
-    of a target series; weight: of the loss in time."""
+    of a target series; weight: of the loss in time; birth: `spike_birth`."""
     w = {"in": 1.5, "out": 1.0} | dict(weights or {})
     rng, net = np.random.default_rng(1), Network()
     inp = net.input(3)
@@ -42,7 +43,8 @@ def network(
     if "loop" in w:
         net.connect(first, first, Dense(w["loop"]))
     of_loss: dict[str, Any] = {"weight": weight} if weight else {}
-    plan = make_plan(net, LOSSES[loss](last, **of_loss), dt=dt, duration=duration, spike_times=spike_times)
+    told: dict[str, Any] = {"dt": dt, "duration": duration, "spike_times": spike_times, "spike_birth": birth}
+    plan = make_plan(net, LOSSES[loss](last, **of_loss), **told)
     samples = [(np.array(times), np.arange(len(times)) % 3)]
     targets = rng.uniform(0.1, 0.4, (1, rows, classes)) if rows else None
     events = Events.from_samples(samples, 3, [0], n_classes=classes, targets=targets)
@@ -151,6 +153,8 @@ def _known() -> dict[str, Callable[[], Case]]:
     for weight in ("", "1 + sin(t / 7) / 2"):
         slow, name = LIF(tau_mem=5000.0, tau_syn=350.0), f"V(t) of slow outputs{weight and ', weighted'}"
         add(name, LIF(), 3, slow, 2, "voltage_error", rows=16, weights={"in": 5.0, "out": 1500.0}, weight=weight)
+    told = {"weights": {"in": 5.0, "out": 5.0}, "weight": "1 + sin(t / 7) / 2", "duration": 60.0, "birth": 0.4}
+    add("V of an output that gives birth to spikes", LIF(), 3, QIF(), 6, "sum", **told)
     cases["missing targets of an output that spikes"] = missing_targets
     cases["joined names"] = joined_names
     cases["two inputs with delays"] = delayed_inputs

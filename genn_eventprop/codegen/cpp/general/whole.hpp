@@ -66,8 +66,8 @@ struct Schedule {
     template <class Trial>
     static void end(Trial& t) {
         t.each_population([&](auto p) {
-            if constexpr (p.born)
-                if (t.args.training) p.births(t.work).search(p.flow(t.work), t.args);
+            if constexpr (p.born)  // which cuts pieces: what reads them gives the same bits in a run forwards alone
+                if (t.args.training || decltype(p.readers(t.work))::reads) p.births(t.work).search(p.flow(t.work), t.args);
         });
         t.each_population([&](auto p) {
             auto& flow = p.flow(t.work);
