@@ -117,16 +117,8 @@ def _source(ctx: Context, trial: _Trial) -> Source:
     head += [half(), read("half_rows.hpp")] if ctx.halves else []
     functions = phi1_in_double() + read("functions.hpp") if uses_functions(plan) else ""
     after = outer_loss(ctx, trial.compare, trial.others, trial.silent, trial.running)
-    parts = [
-        *head,
-        *trial.includes,
-        functions,
-        "namespace {\n",
-        sizes(ctx),
-        args(trial.arguments, trial.moved),
-        outer(ctx),
-    ]
-    parts += [*trial.body, "}  // namespace\n", read("batch.hpp"), after, trial.keep, "}  // namespace\n"]
+    parts = [*head, *trial.includes, functions, "namespace {\n", sizes(ctx), args(trial.arguments, trial.moved)]
+    parts += [outer(ctx), *trial.body, "}  // namespace\n", read("batch.hpp"), after, trial.keep, "}  // namespace\n"]
     text, order = "\n".join(part for part in parts if part), trial.arguments
     return Source(
         text, order.arrays, order.doubles, order.integers, ctx.gradients, ctx.gradient_size, ctx.split, ctx.halves

@@ -44,9 +44,9 @@ def exists(name: str) -> bool:
     return resources.files(__package__).joinpath(name).is_file()
 
 
-def padded(size: int) -> int:
-    """`size` rounded up to a multiple of `PAD`."""
-    return -(-size // PAD) * PAD
+def padded(size: int, to: int = PAD) -> int:
+    """`size` rounded up to a multiple."""
+    return -(-size // to) * to
 
 
 def unique(names: Iterable[T]) -> list[T]:
@@ -118,16 +118,18 @@ class Context:
 
     def gradient_layout(self) -> tuple[dict[str, tuple[int, int, int]], int]:
         layout, offset = {}, 0
-        padded = (lambda size: size) if self.device else globals()["padded"]
+        pad = 1 if self.device else PAD
         for c in self.plan.weighted:  # those of currents are filled in by the host
             for name, shape in ((n, s) for n, s in c.learns.items() if n not in layout):
-                rows, columns = (shape[0], padded(shape[1])) if len(shape) == 2 else (1, padded(math.prod(shape)))
+                rows, columns = (
+                    (shape[0], padded(shape[1], pad)) if len(shape) == 2 else (1, padded(math.prod(shape), pad))
+                )
                 layout[name] = (offset, rows, columns)
                 offset += rows * columns
         for p in self.plan.populations:
             for n in p.trainable:
-                layout[f"{p.name}.{n}"] = (offset, 1, padded(p.size))
-                offset += padded(p.size)
+                layout[f"{p.name}.{n}"] = (offset, 1, padded(p.size, pad))
+                offset += padded(p.size, pad)
         return layout, offset
 
     # names in the text

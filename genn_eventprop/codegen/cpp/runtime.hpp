@@ -65,8 +65,8 @@ struct Trouble {
 #define INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
-// f(k) for k < n, on a device a thread each: what f changes belongs to k, and what it captures is copied. Or whether any is true; or the
-// sum of f(k) from k on.
+// f(k) for k < n; whether any f(k) is true; the sum of f(k) for from <= k < to. On a device a thread each (cuda/library.cuh): what f changes
+// belongs to k, and what it captures is copied.
 template <class F>
 inline void each_lane(int n, const F& f) {
     INDEPENDENT for (int k = 0; k < n; ++k) f(k);

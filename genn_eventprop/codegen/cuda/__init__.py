@@ -5,7 +5,7 @@ so that every sum is the same in every run. Weight gradients are gathered afterw
 from the adjoint rows that the trials have stored: no atomic additions, and no gradient for each sample.
 """
 
-from .events import LENGTH, ON_DEVICE
+from .events import LEFT, LENGTH, NO_ROOM, ON_DEVICE, POPULATION
 from .exact import CHUNK, RUNAWAY
 from .gathers import FLIGHT, GATHERING, WARP
 from .pieces import generate_pieces
@@ -24,6 +24,6 @@ from .target import (
 )
 
 __all__ = [
-    "CHUNK", "DATA_SET", "FLIGHT", "GATHERING", "LENGTH", "ON_DEVICE", "OF_DOUBLE", "ROUND", "ROUND_BLOCKS", "RUNAWAY", "WARP", "Source", "generate",
+    "CHUNK", "DATA_SET", "FLIGHT", "GATHERING", "LEFT", "LENGTH", "NO_ROOM", "ON_DEVICE", "POPULATION", "OF_DOUBLE", "ROUND", "ROUND_BLOCKS", "RUNAWAY", "WARP", "Source", "generate",
     "generate_pieces", "of_neurons", "of_sample", "place_of", "side_by_side", "threads_of",
 ]  # fmt: skip

@@ -35,7 +35,7 @@ LENGTH = "length_of_"
 """Before the name of an array that the host gives: how long it is, of each sample if it has a part for every one."""
 LEFT = "left"
 """What `abandon` in library.cuh has left of every sample: not enough memory, population (from 1), time, state, neuron."""
-FACTS = 5
+NO_ROOM, POPULATION, FACTS = 0, 1, 5  # as there
 MOST_WARPS = 8
 """Of a block that neurons are spread over."""
 OF_HOST = re.compile(r"^#include <.*>\n|^ *#pragma GCC .*\n", re.M)

@@ -55,6 +55,8 @@ class ProgramEngine(Engine):
     _batch: CurrentBatch  # of the last run
     finds_activity: ClassVar[bool] = False
     """Whether generated code finds the input's activity, where it drives the time weight of the main loss."""
+    _infinite: bool = False
+    """Whether the trial itself gives an output without a readout an infinite one."""
     language: ClassVar[str] = ""
     """Of the text that `generate` makes of a plan."""
     generate: ClassVar[Callable[..., Any]]
@@ -246,12 +248,16 @@ class ProgramEngine(Engine):
     def _read(self, out: Arrays, loss: LossRecord) -> tuple[np.ndarray, np.ndarray]:
         """(B, K) the readouts of a loss, and whether an output has one."""
         index = self.plan.numbers[loss.output]
+        if self._infinite:
+            return out[f"p{index}_w_r"], np.isfinite(out[f"p{index}_w_r"])
         readout, at_times = out[f"p{index}_w_r"].astype(np.float64), loss.of_spikes and loss.readout != "count"
         return readout, out[f"p{index}_w_first"] >= 0 if at_times else np.ones(readout.shape, bool)
 
     def _others(self, out: Arrays, loss: LossRecord) -> Arrays:
         """name -> further readouts of a loss, inf where an output has none; of a trial in two calls."""
         index = self.plan.numbers[loss.output]
+        if self._infinite:
+            return {n: out[f"p{index}_w_r_{n}"] for n in loss.also}
         readouts = {n: out[f"p{index}_w_r_{n}"].astype(np.float64) for n in loss.also}
         if "first_spike" in readouts:
             readouts["first_spike"][out[f"p{index}_w_first"] < 0] = np.inf

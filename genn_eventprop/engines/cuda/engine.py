@@ -17,9 +17,18 @@ import numpy as np
 
 from ...codegen.cpp import padded
 from ...codegen.cpp.exact.arguments import series_of_targets
-from ...codegen.cuda import LENGTH, RUNAWAY, Source, generate, generate_pieces, place_of
+from ...codegen.cuda import (
+    LEFT,
+    LENGTH,
+    NO_ROOM,
+    POPULATION,
+    RUNAWAY,
+    Source,
+    generate,
+    generate_pieces,
+    place_of,
+)
 from ...errors import EngineError, Refusal, Stopped
-from ...losses import LossRecord
 from ...optimisers import is_text
 from ...plan import Plan
 from ...program.events import OBSERVED
@@ -77,7 +86,6 @@ SAFE = 0.9  # of the memory that is free
 MARGIN = 2  # of an estimate that no card has confirmed
 BATCH = 32  # samples for which `is_fastest_for` asks
 LAYOUTS = 64  # of batches that differ in size
-NO_ROOM, POPULATION = 0, 1  # facts that a trial event by event has left, see library.cuh
 ARENA = 1 << 15  # numbers of 8 bytes that a trial event by event has at first; it doubles where they do not suffice
 
 
@@ -169,11 +177,11 @@ class CudaEngine(InPieces, ProgramEngine):
     ) -> None:
         super().__init__(plan, parameters, slope_floor=slope_floor, dtype=dtype)
         self.weight_rows, self._halves = weight_rows, half_rows.in_halves(weight_rows, dtype)
-        self._events = by_events(plan)
+        self._events = self._infinite = by_events(plan)
         tolerance, self._exact = checked_tolerance(tolerance, dtype), None
         if plan.spike_times == "exact":
             self._exact = ExactValues(plan, slope_floor, self.dtype, tolerance, self._events)
-        self._routes = ExactRoutes(plan, self.tables)
+        self._routes = ExactRoutes(plan, self.tables, self._events)
         self._arena = ARENA
         if self._exact and self._halves:
             raise Refusal("cuda has no weight_rows='float16' with exact spike times; use native, or float32 rows")
@@ -331,7 +339,7 @@ class CudaEngine(InPieces, ProgramEngine):
             rounds = self._halves and kernel != "backwards"  # which has the rows of the forward pass
             program.launch(self._memory, kernel, arguments["batch"], fields, gathers=training, rounds=rounds)
             results = batch.report()
-            needed, left = results.pop("needed"), results.pop("left", None)
+            needed, left = results.pop("needed"), results.pop(LEFT, None)
             if left is not None and left[:, NO_ROOM].any():
                 self._arena *= 2
                 if kernel == "backwards":  # what the forward pass has kept was in the memory that was too small
@@ -339,8 +347,8 @@ class CudaEngine(InPieces, ProgramEngine):
                 continue
             if not needed.any():
                 break
-            for population in np.flatnonzero(needed):
-                self.grow_room(population, needed[population])
+            for population in np.flatnonzero(needed).tolist():
+                self.grow_room(population, int(needed[population]))
         if self._halves:
             for c, bits in zip(self.plan.connections, results.pop("largest")):
                 half_rows.check_largest(c.weight, int(bits))
@@ -433,18 +441,17 @@ class CudaEngine(InPieces, ProgramEngine):
         if self._exact:
             arguments["times"] = data.times
             for prefix, _ in series_of_targets(self.plan):
-                rows = arguments[f"{prefix}targets"].shape[1]
-                arguments |= {f"{prefix}target_rows": rows, f"{prefix}target_dt": self.plan.duration / (rows - 1)}
+                arguments[f"{prefix}target_dt"] = self.plan.duration / (arguments[f"{prefix}target_rows"] - 1)
         return arguments | ({} if self._events else self._arrivals(arguments))
 
-    def _sized(self, source: Source, given: Arrays) -> Arrays:
+    def _sized(self, source: Source, arguments: Arrays) -> Arrays:
         """Of a trial event by event: its memory, and the lengths of what the host gives."""
         values: Arrays = {"arena_room": self._arena}
         for b in source.arrays:
             axis = b.axes[-1]
             if axis == f"{LENGTH}{b.name}":
-                size = np.size(given.get(b.name, 0))
-                values[axis] = max(size // given["batch"] if b.axes[0] == "batch" else size, 1)
+                size = np.size(arguments.get(b.name, 0))
+                values[axis] = max(size // arguments["batch"] if b.axes[0] == "batch" else size, 1)
                 values |= {} if size else {b.name: np.zeros(1)}
         return values
 
@@ -509,17 +516,6 @@ class CudaEngine(InPieces, ProgramEngine):
                 each[k] = rows[f"p{i}_sent_time"][k, :count], rows[f"p{i}_sent_index"][k, :count] % p.size
             lists[f"p{i}_spikes"] = each
         return lists
-
-    def _read(self, out: Arrays, loss: LossRecord) -> tuple[np.ndarray, np.ndarray]:
-        if not self._events:
-            return super()._read(out, loss)
-        readout = out[f"p{self.plan.numbers[loss.output]}_w_r"]  # infinite where an output has none
-        return readout, np.isfinite(readout)
-
-    def _others(self, out: Arrays, loss: LossRecord) -> Arrays:
-        if not self._events:
-            return super()._others(out, loss)
-        return {n: out[f"p{self.plan.numbers[loss.output]}_w_r_{n}"] for n in loss.also}
 
     def _spikes(self, out: Arrays) -> Mapping[str, Spikes]:
         if self._exact is None:

@@ -59,12 +59,12 @@ class ExactRoutes:
     most: number of a connection -> most routes of a source.
     """
 
-    def __init__(self, plan: Plan, tables: Tables) -> None:
-        self.plan, self._tables = plan, tables
+    def __init__(self, plan: Plan, tables: Tables, events: bool) -> None:
+        self.plan, self._tables, self._events = plan, tables, events
         self._seen: dict[str, Any] = {}
         self.values: dict[str, Any] = {}
         for i, c in enumerate(plan.connections):
-            self.values |= window_values(c, i) if c.windows else {}
+            self.values |= window_values(c, i) if events and c.windows else {}
         self.most: dict[int, int] = {}
 
     def refresh(self, parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -72,6 +72,8 @@ class ExactRoutes:
         for i, c in enumerate(self.plan.connections):
             if c.delays:
                 self.values[f"c{i}_delays"] = parameters[c.delays_name]
+            if self._events and c.windows:  # taken as windows, without a table
+                continue
             table = None if c.form == "dense" else self._tables.of(c, parameters)
             if c.by_rows or (c.name in self._seen and self._seen[c.name] is table):
                 continue

@@ -21,7 +21,6 @@ import numpy as np
 from ...codegen.cpp import generate, host_source, padded
 from ...codegen.cpp.context import streams
 from ...errors import EngineError, ToolchainError
-from ...losses import LossRecord
 from ...plan import Plan
 from ...plan.changes import as_arrivals
 from ...program.host_values import grid_values
@@ -87,7 +86,7 @@ class NativeEngine(InPieces):
     automatic = True
     own_differences = True
     when_compared = {"tolerance": 1e-13}
-    finds_activity = records = True
+    finds_activity = records = _infinite = True
     observes = runs_recordings = frozenset({"grid", "exact"})
 
     @classmethod
@@ -414,13 +413,6 @@ class NativeEngine(InPieces):
         return values
 
     # results
-
-    def _read(self, out: Arrays, loss: LossRecord) -> tuple[np.ndarray, np.ndarray]:
-        readout = out[f"p{self.plan.numbers[loss.output]}_w_r"]  # infinite where an output has none
-        return readout, np.isfinite(readout)
-
-    def _others(self, out: Arrays, loss: LossRecord) -> Arrays:
-        return {n: out[f"p{self.plan.numbers[loss.output]}_w_r_{n}"] for n in loss.also}
 
     def _guarded(self, out: Arrays) -> int:
         return int(out["guarded"].sum())

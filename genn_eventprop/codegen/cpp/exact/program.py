@@ -199,15 +199,10 @@ class ExactProgram:
         return f"int32_t {total} = 0;\nfor (int neuron = 0; neuron < N_p{s.index}; ++neuron) {total} += {counts}[neuron];\n"
 
     def initial(self, p: PopulationRecord) -> str:
-        """The states that a trial starts from, padding included."""
-        s = self.scopes[p.name]
-        return self._block(
-            self._loop(
-                s,
-                [Set(x, s.expression(e)) for x, e in zip(s.x, p.derived.x0)],
-                f"N{'' if self.names.device else 'P'}_{self.names.p(p.name)}",
-            )
-        )
+        """The states that a trial starts from, with those of the padding where parameters have it."""
+        s, size = self.scopes[p.name], "N" if self.names.device else "NP"
+        body = [Set(x, s.expression(e)) for x, e in zip(s.x, p.derived.x0)]
+        return self._block(self._loop(s, body, f"{size}_{self.names.p(p.name)}"))
 
     # the flow between events
 

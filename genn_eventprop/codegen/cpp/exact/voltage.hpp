@@ -101,7 +101,7 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
                 ends[depth++] = 0.5 * (from + end);
                 continue;
             }
-            part(out, args, i, from, end, entry, count);
+            part(out, args, i, from, end, entry, count < NODES ? count : NODES);
             from = end, --depth;
         }
     }

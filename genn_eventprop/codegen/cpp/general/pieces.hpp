@@ -317,7 +317,7 @@ struct Pieces {
             if (!search || limit(m, c, g, each, count, leaves, length, unit)) break;
             if (again) return false;
             again = true;  // what arrived may have brought a neuron to where another unit is called for
-            for (int l = 0; l < count; ++l) guess[each[l]] = std::fmin(guess[each[l]], lasts_at_most(args, each[l]));
+            for (int l = 0; l < count; ++l) guess[each[l]] = std::fmin(guess[each[l]], lasts_at_most(args, each[l])), failure[each[l]] = -1;
         }
         for (int l = 0; search && !ends && l < count; ++l) {  // no need to look at pieces that do not grow
             const bool other = pieces[current[each[l]]].why == END_OF_MODE;
