@@ -62,6 +62,7 @@ def quick(recording, **settings):
     )
 
 
+@pytest.mark.usefixtures("contracted")  # code that is not optimised would take longer
 def test_every_start_finds_the_parameters(alif):
     result = quick(alif)
     assert sum(map(len, alif.spikes)) > 8
@@ -337,6 +338,7 @@ def test_a_state_that_a_mode_moves_is_no_idle_synapse():
     assert "w" in fitted_model(model).forced.state
 
 
+@pytest.mark.usefixtures("contracted")  # code that is not optimised would take longer
 def test_a_start_above_the_threshold_is_drawn_again():
     rng = np.random.default_rng(0)
     cell = simulate(LIF(tau_mem=15.0, v_reset=0.1), np.repeat(1.5 + 0.5 * rng.normal(size=60), 8), dt=0.25)

@@ -24,6 +24,7 @@ def test_forced_by_its_own_spikes_a_model_runs_as_it_does_by_itself(seed):
 NOT_FITTED = {20, 21}
 
 
+@pytest.mark.usefixtures("contracted")  # code that is not optimised would take longer
 @pytest.mark.one_in(22)
 @pytest.mark.parametrize("seed", [seed for seed in range(24) if seed not in NOT_FITTED])
 def test_a_fit_without_noise_finds_the_truth(seed):

@@ -78,6 +78,7 @@ def of_ends(rng: np.random.Generator, samples: int, classes: int) -> Events:
 KINDS = (of_counts, of_times, of_values, of_curves)
 
 
+@pytest.mark.usefixtures("contracted")  # code that is not optimised would take longer
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.one_in(2)
 def test_data_that_nobody_has_seen_learn_without_a_setting(make, tmp_path, monkeypatch, capsys):
@@ -140,6 +141,7 @@ def of_sines(rng: np.random.Generator, samples: int) -> Currents:
     return Currents((x + 0.1 * rng.standard_normal(x.shape))[:, :, None], 2.0, targets=targets)
 
 
+@pytest.mark.usefixtures("contracted")  # code that is not optimised would take longer
 def test_a_regression_learns_without_a_setting_in_the_units_of_its_targets(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     data = of_sines(np.random.default_rng(5), 200)

@@ -281,6 +281,7 @@ def readout_that_is_too_strong(optimiser):
     return trainer, Events.from_samples(samples, 20, labels=labels, sort=True)
 
 
+@pytest.mark.usefixtures("contracted")  # code that is not optimised would take longer
 def test_gradients_that_explode():
     """Hidden weights are driven out of the range in which neurons spike; what the note names prevents it."""
     for optimiser in (SGD(0.03), Adam(5e-3)):
