@@ -107,6 +107,7 @@ class CudaMemory(DeviceMemory):
         self._finalizer.atexit = False
 
     def write(self, value: np.ndarray, *, ahead: bool = False) -> None:
+        """Copies an array to the device, behind what was asked of it before; ahead: at once, beside its kernels."""
         if value.nbytes == 0:
             return
         self._device.use()

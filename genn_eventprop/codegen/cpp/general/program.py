@@ -57,13 +57,16 @@ class GeneralProgram(ExactProgram):
         return UNUSED + "\n".join(self._model(p) for p in self.plan.populations)
 
     def _model(self, p: PopulationRecord) -> str:
+        """What `Pieces` (pieces.hpp) knows of a population: its numbers and flags, then functions of its state."""
         read = next((r.readout.v for r in reads(self.readers, p)), -1)  # the state that readers read between events
         d, s = p.derived, self.scopes[p.name]
         n, learned = len(d.states), learned_dynamics(p)
         place = [p.trainable.index(q) for q in learned] or [0]
         flags = {
             "n": n, "events": len(d.events), "modes": len(d.modes), "numbers": max(len(d.params), 1),
-            "number": s.index, "observed_event": next((i for i, e in enumerate(d.events) if e.emits and p.observed), -1), "learned": len(p.trainable), "dynamic": len(learned), "pushed": self.pushed(p), "read": max(read, 0), "kinks": len(series.kinks_of(d).arguments),
+            "number": s.index, "observed_event": next((i for i, e in enumerate(d.events) if e.emits and p.observed), -1),
+            "learned": len(p.trainable), "dynamic": len(learned), "pushed": self.pushed(p), "read": max(read, 0),
+            "kinks": len(series.kinks_of(d).arguments),
             "most_exponents": max(len(series.exponents(d, m)) for m in d.modes),
         }  # fmt: skip
         amounts = any(d.receptors[r].has(q) for r in d.receptors for q in self._learned_symbols(p))

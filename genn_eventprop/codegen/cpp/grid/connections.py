@@ -413,6 +413,7 @@ class Connections:
         return code
 
     def _gather_axonal(self, c: ConnectionRecord, w: str, d: str) -> str:
+        """Gradients at `w` and `d`: a spike whose source has a delay counts at the step of its arrival."""
         np_ = self._width(c)
         code = f"delay_by_source(by, args.{self._name(c)}_delays, {c.pre}, n_steps);\n"
         if c.trainable:
@@ -423,6 +424,7 @@ class Connections:
         return code
 
     def _gather_dendritic(self, c: ConnectionRecord, w: str, d: str) -> str:
+        """Gradients at `w` and `d`: targets look back from each step to the spikes that reach them there."""
         np_, text = self._width(c), ""
         if self._summed(c):
             text = f"add_to_places<{np_}>({d}, work.{self._name(c)}_caused, args.{self._name(c)}_order);\n"
