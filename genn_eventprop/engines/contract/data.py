@@ -47,6 +47,7 @@ class Data:
         currents: of a network that has any, by their names.
         follows: (S,) bool, whether the trial of a sample continues that of the sample before; None: it never does.
         whole: whether a batch has all samples of its recordings, each the trial that `follows` makes of them.
+        exchanged: whether the main loss is an auxiliary one of the user's plan, which needs no label in training.
     """
 
     steps: np.ndarray
@@ -60,6 +61,7 @@ class Data:
     numbers: np.ndarray | None = None
     follows: np.ndarray | None = None
     whole: bool = False
+    exchanged: bool = False
     answers: Mapping[str, tuple[np.ndarray, np.ndarray | None]] = field(default_factory=dict)
     currents: Mapping[str, Currents] = field(default_factory=dict)
 
@@ -103,7 +105,7 @@ class Data:
             EngineError: if one has not, and `training` needs it.
         """
         has = np.ones(len(samples), bool) if self.targets is not None else self.labels[samples] >= 0
-        if training and not has.all():
+        if training and not (self.exchanged or has.all()):
             raise EngineError("training needs a label for every sample; some have none")
         return has
 

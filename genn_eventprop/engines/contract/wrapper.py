@@ -104,8 +104,8 @@ class SwappedLosses(EngineWrapper):
         return type(self), (self.inner, self.plan)
 
     def load(self, events: Any) -> Data:
-        swapped = self.inner.load(events)
-        data = _relabel_data(swapped, self.inner.plan, self.plan)
+        swapped = replace(self.inner.load(events), exchanged=True)
+        data = replace(_relabel_data(swapped, self.inner.plan, self.plan), exchanged=False)
         self._swapped[data] = swapped
         return data
 
@@ -115,13 +115,7 @@ class SwappedLosses(EngineWrapper):
     ) -> Result:  # fmt: skip
         samples = batch_indices(data, samples)
         data.scored(samples, training=training)
-        swapped, trajectory = self._of_inner(data), self.inner.plan.loss
-        # a main loss must have a target in training, an auxiliary one need not: the exchange would turn that round
-        if training and not swapped.scored(samples).all():
-            raise EngineError(
-                f"{self.name} takes the loss of {trajectory.output!r} over the whole trial and needs its target for "
-                "every sample; leave such samples out, or use a reference engine"
-            )
+        swapped = self._of_inner(data)
         result = self.inner.run(swapped, samples, training=training, record_spikes=record_spikes, observed=observed)
         parts = {loss.output: result.parts[loss.output] for loss in self.plan.losses}
         main = parts[self.plan.loss.output]
@@ -131,7 +125,7 @@ class SwappedLosses(EngineWrapper):
 
     def _of_inner(self, data: Data) -> Data:
         if data not in self._swapped:
-            self._swapped[data] = _relabel_data(data, self.plan, self.inner.plan)
+            self._swapped[data] = replace(_relabel_data(data, self.plan, self.inner.plan), exchanged=True)
         return self._swapped[data]
 
     def _record(self, data: Data, samples: np.ndarray, times: np.ndarray, adjoint: bool) -> dict[str, np.ndarray]:

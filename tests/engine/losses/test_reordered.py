@@ -199,13 +199,25 @@ def test_the_gradient_of_several_exact_losses_is_that_of_the_engine(model):
     made.close()
 
 
-def test_what_the_exchange_asks_for():
+def test_samples_without_a_target_of_the_loss_that_is_exchanged():
     net, _, output, aux, _ = network()
-    main, step = losses.MaxVoltageCrossEntropy(output), losses.PerStepCrossEntropy(aux).against("side")
-    first, options = net.initial_parameters(1), {"dt": 1.0, "duration": T}
-    made = create(make_plan(net, [main, step], **options), first, engine="native")
-    data = made.load(events(side=(0, -1, 1, 2, 0)))
-    assert np.isnan(made.run(data, [0, 1]).parts["aux"].loss).tolist() == [False, True]  # as it may be in an evaluation
-    with pytest.raises(EngineError, match="loss of 'aux' over the whole trial and needs its target for every sample"):
-        made.run(data, [0, 1], training=True)
-    assert "carries nothing beside an auxiliary loss over the trial" in made.why_stateless()
+    asked = [losses.MaxVoltageCrossEntropy(output), losses.PerStepCrossEntropy(aux).against("side")]
+    plan, first, found = make_plan(net, asked, dt=1.0, duration=T), net.initial_parameters(1), []
+    for engine in ("native", "c99", "reference_clock"):
+        made = create(plan, first, engine=engine, dtype="float64")
+        data = made.load(events(side=(0, -1, 1, 2, -1)))
+        result = made.run(data, range(S), training=True)
+        assert np.isnan(result.parts["aux"].loss).tolist() == [False, True, False, False, True], engine
+        found.append((result.loss, {k: np.array(v) for k, v in made.gradients.items()}))
+        if engine == "native":
+            assert "carries nothing beside an auxiliary loss over the trial" in made.why_stateless()
+    for loss, gradients in found[:2]:
+        np.testing.assert_allclose(loss, found[2][0], rtol=1e-9)
+        for key, gradient in found[2][1].items():
+            np.testing.assert_allclose(
+                gradients[key], gradient, rtol=0, atol=1e-9 * np.abs(gradient).max(), err_msg=key
+            )
+    made = create(plan, first, engine="native")
+    data = made.load(replace(events(), labels=np.array([0, -1, 1, 0, 1])))
+    with pytest.raises(EngineError, match="training needs a label for every sample"):  # of the main loss
+        made.run(data, range(S), training=True)

@@ -565,3 +565,26 @@ def of_session(number: int) -> set[int]:
         if int(session) == number and state != "Z":
             found.add(int(path.parent.name))
     return found
+
+
+def test_delays_of_sources_and_a_loss_of_v_that_jumps() -> None:
+    """Text that did not compile: the delay of a source was looked up by the number of a synapse."""
+    case = KNOWN["delays of sources"]()
+    assert [v.kind for v in check(case, ENGINES[:1])] == ["right"]
+
+
+def test_one_of_two_arrivals_has_the_kink_of_a_maximum() -> None:
+    """By Taylor series the last arrival of the instant had it, behind which V was lower already."""
+    case = KNOWN["kink of one of two arrivals"]()
+    assert [v.kind for v in check(case, ENGINES[:1])] == ["right"]
+    engine = made("native float64", case)
+    data = engine.load(case.events)
+
+    def loss(later: float) -> float:
+        engine.parameters["delta.delay"][...] = 1.0 - later  # the spike is sent with these, the current arrives alone
+        return float(engine.run(data, [0]).loss[0])
+
+    engine.run(data, [0], training=True)
+    slope = float(engine.gradients["delta.delay"].sum())
+    h = 1e-5  # V falls by the arrival that comes first: earlier ones move the maximum
+    assert slope == pytest.approx((loss(0.0) - loss(h)) / h, rel=1e-3) and abs(slope) > 1e-4

@@ -11,7 +11,7 @@ import numpy as np
 
 from genn_eventprop.data import Events
 from genn_eventprop.losses import LOSSES
-from genn_eventprop.modelling import Array, Delay, Dense, Network, NeuronModel, Param, Uniform
+from genn_eventprop.modelling import Array, Delay, Dense, Network, NeuronModel, Param, Sparse, Uniform
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_refractory import LIFRefractory
@@ -19,7 +19,7 @@ from genn_eventprop.models.qif import QIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.verify.engines import Case
 
-from .layout import STARTED
+from .layout import LI_BOTH, LI_DELTA, STARTED
 from .networks import awkward_names
 
 Neuron = Any
@@ -118,6 +118,31 @@ def delayed_inputs() -> Case:
     return Case("two inputs with delays", plan, net.initial_parameters(1), events, tune=False, strict=True)
 
 
+def delays_of_sources() -> Case:
+    """Learned delays of sources in a table, to outputs whose V jumps, with a loss of V."""
+    rng, net = np.random.default_rng(4), Network()
+    inp, output = net.input(3), net.population(LI_DELTA(), 2, "output")
+    late = Delay(Uniform(0.0, 4.0), kind="axonal", max=6.0, trainable=True)
+    net.connect(inp, output, Sparse(Uniform(0.5, 1.5), probability=0.7), delay=late)
+    plan = make_plan(net, LOSSES["avg_xentropy"](output), dt=1.0, duration=20.0, spike_times="grid")
+    events = Events.from_samples([(np.sort(rng.uniform(0, 15, 12)), np.arange(12) % 3)], 3, [0], n_classes=2)
+    return Case("delays of sources", plan, net.initial_parameters(1), events, tune=False, strict=True)
+
+
+def kink_of_one_of_two_arrivals() -> Case:
+    """A spike reaches the output twice in one instant: V falls by the first arrival, and would rise by the second."""
+    net = Network()
+    inp, hidden, output = net.input(2), net.population(QIF(), 2, "hidden"), net.population(LI_BOTH(), 2, "output")
+    net.connect(inp, hidden, Dense(Array(np.array([[40.0, 0.0], [0.0, 40.0]]))))
+    late = Delay(1.0, kind="dendritic", max=3.0, trainable=True)
+    delta, current = np.array([[0.0, 0.0], [-0.5, -0.3]]), np.array([[3.0, 2.0], [1.0, 1.5]])
+    for receptor, weights in (("delta", delta), ("current", current)):
+        net.connect(hidden, output, Dense(Array(weights)), receptor=receptor, delay=late, name=receptor)
+    plan = make_plan(net, LOSSES["max"](output), dt=1.0, duration=10.0, spike_times="exact")
+    events = Events.from_samples([(np.array([1.0, 3.0]), np.array([0, 1]))], 2, [0], n_classes=2)
+    return Case("kink of one of two arrivals", plan, net.initial_parameters(1), events, tune=False, strict=True)
+
+
 def _known() -> dict[str, Callable[[], Case]]:
     grid: dict[str, Any] = {"spike_times": "grid"}
     own = Param(np.array([20.0]), "ms")
@@ -158,6 +183,8 @@ def _known() -> dict[str, Callable[[], Case]]:
     cases["missing targets of an output that spikes"] = missing_targets
     cases["joined names"] = joined_names
     cases["two inputs with delays"] = delayed_inputs
+    cases["delays of sources"] = delays_of_sources
+    cases["kink of one of two arrivals"] = kink_of_one_of_two_arrivals
     return cases
 
 

@@ -7,6 +7,7 @@ template <class O, int V, int N, class W, bool JUMPS>
 struct ReadMaximum : Reader<O> {
     double best[N], at[N], slope[N];
     int64_t piece[N], instant[N];  // instant: of the arrivals at the maximum, -1 for none
+    const LogEntry* kink[N];       // the one of them that gets the slope
     bool before[N];                // the maximum is at the end of a piece, before what happens there; else at the start of one
     O* out = nullptr;
     void look(O& o, const Args& args, int64_t, Path& path) {
@@ -60,6 +61,32 @@ struct ReadMaximum : Reader<O> {
         }
         return false;
     }
+    // Of the arrivals at a maximum ahead of them the first behind which V falls, else the last: V has jumped up by then.
+    template <class Reach>
+    void divide(O& o, const Args& args, const Log& log, const Reach& reach) {
+        const LogEntry *all = log.entries.data, *end = all + log.count;
+        for (int k = 0; k < N; ++k) {
+            kink[k] = nullptr;
+            if (instant[k] < 0) continue;
+            const auto& p = o.pieces[piece[k]];
+            double x[O::n], e[O::n], f[O::n];
+            for (int i = 0; i < O::n; ++i) x[i] = p.last[i];
+            bool falls = false;
+            const LogEntry* a = std::partition_point(all, end, [&](const LogEntry& a) { return a.instant < instant[k]; });
+            for (; a < end && a->instant == instant[k] && !falls; ++a) {
+                int receptor = 0;
+                double w = 0;
+                if (!reach(*a, k, receptor, w) || w == 0) continue;
+                if (!before[k] || !kink[k]) kink[k] = a;
+                if (!before[k]) continue;
+                O::model::direction(args, k, receptor, e);
+                for (int i = 0; i < O::n; ++i) x[i] += w * e[i];
+                O::model::rate(args, k, p.mode, x, f);
+                falls = f[V] <= 0 || x[V] < best[k];
+                if (falls) kink[k] = a;
+            }
+        }
+    }
     void finish(O&, const Args&, double* readout) {
         for (int k = 0; k < N; ++k) readout[k] = best[k];
     }
@@ -67,10 +94,8 @@ struct ReadMaximum : Reader<O> {
         if (before[k] && number == piece[k]) jump[lane] += double(dr[k]);
     }
     double opened(int k, int64_t number, const scalar* dr) const { return !before[k] && number == piece[k] ? double(dr[k]) : 0; }
-    double arrival(O&, const Args&, const scalar* dr, int k, double w, double, const LogEntry& h) {
-        if (instant[k] != h.instant || w == 0) return 0;
-        instant[k] = -1;  // the arrivals of one instant have one kink
-        return double(dr[k]) * slope[k];
+    double arrival(O&, const Args&, const scalar* dr, int k, double, double, const LogEntry& h) {
+        return kink[k] == &h ? double(dr[k]) * slope[k] : 0;
     }
 };
 

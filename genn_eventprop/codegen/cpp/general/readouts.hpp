@@ -13,6 +13,8 @@ struct Reader {
     static constexpr bool reads = true;
     void look(O&, const Args&, int64_t, Path&) {}                           // where pieces must be cut
     bool read(O&, const Args&, int64_t, Path&) { return false; }            // true if it asks for further cuts
+    template <class Reach>
+    void divide(O&, const Args&, const Log&, const Reach&) {}  // kinks among arrivals; reach: as of `Pieces::divide`
     void finish(O&, const Args&, double*) {}
     void begin_back(O&, const scalar*) {}
     // What is added to -dlambda/dt in a piece, in powers of the time from its end divided by a unit, and to lambda at its end.

@@ -80,6 +80,8 @@ struct Schedule {
                     again = false;
                     readers.each([&](auto& r, const scalar*) { again |= r.read(flow, t.args, t.sample, flow.path); });
                 }
+                const auto reach = [&](const LogEntry& a, int k, int& receptor, double& weight) { return t.reaches(p, a, k, receptor, weight); };
+                readers.each([&](auto& r, const scalar*) { r.divide(flow, t.args, t.work.log[p.group], reach); });
             }
         });
         if (t.args.recorded)

@@ -173,8 +173,10 @@ class FeedbackLoops(Lowering):
         return quotient(self._offset(i), self.width(i)) if c.delays and c.form != "dense" else super().delay_of(i)
 
     def delay_place(self, i: int) -> sp.Expr:
-        dense = self.plan.connections[i].form == "dense"
-        return super().delay_place(i) if dense else self.buffers[f"c{i}_delay_of"].at(W)
+        c = self.plan.connections[i]
+        assert c.delays is not None
+        by_synapses = c.form != "dense" and c.delays.kind != "axonal"  # a source's own is that of all its synapses
+        return self.buffers[f"c{i}_delay_of"].at(W) if by_synapses else super().delay_place(i)
 
     def sent_here(self, body: Body) -> Body:
         return [When(at_least(NOW, self.first), body)]  # of a piece
