@@ -55,11 +55,10 @@ def comparison(s: Scope, readout: Readout, host_slopes: bool = False) -> tuple[K
     if outer.each_step:
         rows = _each_node(outer, outer.compare())
         if labelled:
-            # a sample may be without a label of an auxiliary loss, and a chunk of a recording without any, in training
-            # too: it has no gradient then
+            # a sample may be without a label of a loss that is an auxiliary one to the user, and a chunk of a recording
+            # without any, in training too: it has no gradient then
             nothing = _each_node(outer, [], outer.each_output([Set(outer.r(n), 0)]))
-            without = (*(nothing if s.of_loss or s.pieces else []), Set(RUNNING, name("o", "nan")))
-            rows = [When(at_least(LABEL, 0), rows, without)]
+            rows = [When(at_least(LABEL, 0), rows, (*nothing, Set(RUNNING, name("o", "nan"))))]
         return s.kernel([cleared]), s.kernel(rows)
     scored = [Let(LOSS, 0, "double", changes=True), *outer.compare(), Set(result, LOSS)]
     if plan.scores_births:

@@ -8,7 +8,6 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ...errors import EngineError
 from ...losses.kinds import READOUTS
 from ...plan import Plan
 from .data import Data, batch_indices

@@ -21,12 +21,14 @@ from genn_eventprop import (
     losses,
 )
 from genn_eventprop.engines import create
+from genn_eventprop.engines.contract.wrapper import SwappedLosses, with_trajectory_loss_first
 from genn_eventprop.errors import EngineError
 from genn_eventprop.losses.readout import TimeWeight
 from genn_eventprop.models import LI, LIF, QIF
 from genn_eventprop.plan import make_plan
 from genn_eventprop.regularisers import SpikeCount
 from support.cuda_shim import ShimEngine
+from support.genn_harness import HarnessEngine
 
 S, T, STEPS = 5, 20.0, 20
 
@@ -202,18 +204,18 @@ def test_the_gradient_of_several_exact_losses_is_that_of_the_engine(model):
 def test_samples_without_a_target_of_the_loss_that_is_exchanged():
     net, _, output, aux, _ = network()
     asked = [losses.MaxVoltageCrossEntropy(output), losses.PerStepCrossEntropy(aux).against("side")]
-    plan, first, found = make_plan(net, asked, dt=1.0, duration=T), net.initial_parameters(1), []
-    for engine in ("native", "c99", "reference_clock"):
-        made = create(plan, first, engine=engine, dtype="float64")
-        data = made.load(events(side=(0, -1, 1, 2, -1)))
-        result = made.run(data, range(S), training=True)
-        assert np.isnan(result.parts["aux"].loss).tolist() == [False, True, False, False, True], engine
-        found.append((result.loss, {k: np.array(v) for k, v in made.gradients.items()}))
-        if engine == "native":
-            assert "carries nothing beside an auxiliary loss over the trial" in made.why_stateless()
-    for loss, gradients in found[:2]:
-        np.testing.assert_allclose(loss, found[2][0], rtol=1e-9)
-        for key, gradient in found[2][1].items():
+    plan, first = make_plan(net, asked, dt=1.0, duration=T), net.initial_parameters(1)
+    engines = [create(plan, first, engine=name, dtype="float64") for name in ("reference_clock", "native", "c99")]
+    inner = HarnessEngine(with_trajectory_loss_first(plan), first, dtype="float64")  # the text of genn
+    (wanted, right), *found = [
+        (made.run(made.load(events(side=(0, -1, 1, 2, -1))), range(S), training=True), made.gradients)
+        for made in (*engines, SwappedLosses(inner, plan))
+    ]
+    assert "carries nothing beside an auxiliary loss over the trial" in engines[1].why_stateless()
+    for result, gradients in found:
+        assert np.isnan(result.parts["aux"].loss).tolist() == [False, True, False, False, True]
+        np.testing.assert_allclose(result.loss, wanted.loss, rtol=1e-9)
+        for key, gradient in right.items():
             np.testing.assert_allclose(
                 gradients[key], gradient, rtol=0, atol=1e-9 * np.abs(gradient).max(), err_msg=key
             )
