@@ -42,8 +42,11 @@ class Connections:
             c for c in self.plan.connections if any(c.weight == k.weight for k in self.plan.connections if k is not c)
         ]
         self.mixed = {c.weight for c in shared if not c.by_rows}
-        fed = [(c, row) for o in trial.feedback for c, part, row in o.terms if part not in EVALUATED]
-        self.caused = [(self.plan.connections[c], row) for c, row in fed]  # connections of neurons, rows of D
+        # connections of neurons, parts of their weights, rows of D
+        self.fed = [
+            (self.plan.connections[c], part, row)
+            for o in trial.feedback for c, part, row in o.terms if part not in EVALUATED
+        ]  # fmt: skip
 
     def known(self, c: ConnectionRecord) -> bool:
         """Whether all that arrives is summed before the first step: spikes of the input, through dense rows."""
@@ -93,6 +96,8 @@ class Connections:
                 members += [Member("Buffer<real>", f"{prefix}_{what}", late=True) for what in names]
             if c.form == "dense" and c.by_synapses:
                 members.append(Member("BySource", f"{prefix}_by", late=True))
+        windows = (self._dots_of_windows(*fed).removeprefix("work.") for fed in self.fed if fed[0].windows)
+        members += [Member("Buffer<real>", dots, late=True) for dots in unique(windows)]
         blocks = [block.removeprefix("work.") for block in self._all_blocks()]
         dense = any(c.form == "dense" and (c.by_synapses or c.dendritic) for c in self.plan.connections)
         blocks += ["series", "waiting"] if dense else []
@@ -239,16 +244,26 @@ class Connections:
             near = f"work.{window}, args.{name}_late" if window in self._windows() else f"{q}, args.{name}_forth"
             once = f"alignas(64) scalar {drive}[{np_}] = {{}};\nif (arrival < n_steps) gather_row<{np_}>({drive}, {near});\n"
             q = drive
+        dots, spikes = "", f"work.p{self.plan.numbers.get(c.source)}_spikes"
         if c.windows is not None:
-            return "", f"{windows_of(c.windows, f'args.{name}')}.dot<{PARTS[part]}>(feedback, index, 1, {q});\n"
-        spike = f"{self._synapses(c)}, index, 1, {q}"
-        if learns:  # of all at once, whose weights are summed
-            spikes = f"work.p{self.plan.numbers[c.source]}_spikes"
+            dot = f"{windows_of(c.windows, f'args.{name}')}.dot<{PARTS[part]}>"
+            if not happened:
+                return "", f"{dot}(feedback, index, 1, {q});\n"
+            dots = self._dots_of_windows(c, part, rows)
+            every = f"{dot}({dots}, index, count, {q});\n"  # sources of one pixel share the places that they reach
+        elif learns:  # of all at once, whose weights are summed
             dots, each = f"work.{name}_dots{suffix_of(part)}", f"{self._synapses(c)}, index, count, {q}"
-            every = f"{dots}.zero(count);\ndot_dendritic<{PARTS[part]}, {np_}>({dots}, work.{name}_caused, {each});\n"
+            every = f"dot_dendritic<{PARTS[part]}, {np_}>({dots}, work.{name}_caused, {each});\n"
+        if dots:
+            every = f"{dots}.zero(count);\n{every}"
             once += f"if (const auto [index, count] = {spikes}.at(step); arrival < n_steps) {{\n{indent(every)}}}\n"
             return once, f"*feedback += {dots}[k - {spikes}.start[step]];\n"
+        spike = f"{self._synapses(c)}, index, 1, {q}"
         return once, f"{test}gather_dots<{self._template(c, part)}>(feedback, {spike});\n"
+
+    def _dots_of_windows(self, c: ConnectionRecord, part: str, rows: Buffer) -> str:
+        """What each spike of a step caused."""
+        return f"work.{self._name(c)}_dots_{rows.name}{suffix_of(part)}"
 
     def one_row(self) -> set[str]:
         """Names of rows that nothing is gathered from but weights of tables with one delay, step by step; and of those of
@@ -260,7 +275,7 @@ class Connections:
             rows.add(self._row(c, "along").name)
         more |= {b.name for o in self.births for b in (*(b for _, _, b in o.terms), *(b for _, b in o.moving))}
         late = [(self.plan.connections[i], b) for i, terms in self.terms.items() for _, b in terms]
-        for c, b in (*self.caused, *late):
+        for c, b in (*((c, row) for c, _, row in self.fed), *late):
             ahead = c.dendritic and not (self.names.split or self.names.pieces) and len(b.axes) == 2
             (single if ahead else more).add(b.name)
         return single - more
@@ -290,7 +305,7 @@ class Connections:
     def _windows(self) -> dict[str, tuple[ConnectionRecord, Buffer]]:
         """Of rows of D, of which there is one: name of the window -> its connection with dendritic delays, the row. Targets
         are in the order of their delays, as forwards."""
-        near = [(c, b) for c, b in self.caused if c.dendritic and b.name in self.memory.one_row]
+        near = [(c, b) for c, _, b in self.fed if c.dendritic and b.name in self.memory.one_row]
         return {f"{self._name(c)}_{b.name}": (c, b) for c, b in near}
 
     def keep_late(self) -> str:
