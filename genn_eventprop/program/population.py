@@ -39,6 +39,7 @@ from .nodes import (
     normal_number,
     together,
 )
+from .outer import on_host
 from .readouts import Readout
 from .readouts.maximum import NEGATIVE
 from .regularise import Regularise
@@ -376,7 +377,8 @@ class Population:
         D of the arrivals of the step sees a part of the jump, where they make a kink.
         """
         assert self.births is not None
-        out = (birth_is_read(self.readout, self.split) if self.readout else []) + self.births.jump()
+        host_slopes = self.split or on_host(self.plan)
+        out = (birth_is_read(self.readout, host_slopes) if self.readout else []) + self.births.jump()
         if self.births.moves:
             part = self.births.event.dg_dx * KINK * JUMP
             rows = self._rows_of_D(part) | {f"at_{v}": self.s.expression(e) for v, e in zip(self.s.lam, part)}

@@ -145,6 +145,7 @@ class _Maker:
     ) -> None:  # fmt: skip
         self.plan, self.adjoint, self.split, self.buffers = plan, adjoint, split, dict[str, Buffer]()
         self.record, self.pieces = record, pieces
+        self.host_slopes = split or on_host(plan)  # then no outer loss is known here, of births only to first order
         self.scopes = [Scope(plan, p, i, self.buffers, adjoint, pieces) for i, p in enumerate(plan.populations)]
         for s in self.scopes:
             s.host_value("n_steps", "int")
@@ -250,7 +251,7 @@ class _Maker:
         """The weights of a spike that is not there, times lambda . e where it would have arrived."""
         assert p.births is not None
         out = [(k, c) for k, c in enumerate(self.plan.connections) if c.source == p.p.name]
-        moving = [(k, c) for k, c in out if not self.split and self.plan.adds_up(c.target)]
+        moving = [(k, c) for k, c in out if not self.host_slopes and self.plan.adds_up(c.target)]
         terms = [(k, "all", self._row(c, f"along_{c.receptor}")) for k, c in out if (k, c) not in moving]
         return Birth(
             i, p.births.here(), p.s.table[CHANGE].buffer, tuple(terms),

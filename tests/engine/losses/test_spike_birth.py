@@ -292,3 +292,31 @@ def found_at_the_edge(model, weights, times, channels, duration, read=LI):
             np.testing.assert_allclose(mine, gradient("reference_event", sigma * by)[1], rtol=1e-8, atol=1e-13)
         found += np.abs(inside - outside).max() > 1e-9
     return found
+
+
+def own(r, y):
+    difference = r - np.eye(r.shape[1])[y]
+    return 0.5 * (difference**2).sum(1), difference
+
+
+@pytest.mark.parametrize("engine", ["native", "c99"])
+def test_births_that_a_loss_reads_beside_one_in_python(engine):
+    """No outer loss is then in the trial: the text of c99 for a forward pass alone asked for the labels of one."""
+    net, found = Network(), []
+    hidden, output = net.population(LIF(), 6, "hidden"), net.population(LI(), 2, "output")
+    net.connect(net.input(4), hidden, Dense(Normal(1.2, 0.5)))
+    net.connect(hidden, output, Dense(Normal(0.5, 0.5)))
+    asked = [losses.OwnLoss(output, "max", own), 0.5 * losses.FirstSpikeCrossEntropy(hidden).against("side")]
+    plan = make_plan(net, asked, dt=0.5, duration=20.0, spike_times="grid", spike_birth=0.2)
+    rng = np.random.default_rng(2)
+    trials = [(np.sort(rng.uniform(0, 15, 12)), rng.integers(0, 4, 12)) for _ in range(3)]
+    events = Events.from_samples(trials, 4, labels=[0, 1, 0], targets={"side": np.array([5, 0, 2])})
+    for name in (engine, "reference_clock"):
+        made = create(plan, net.initial_parameters(1), engine=name, dtype="float64")
+        result = made.run(made.load(events), range(3), training=True)
+        found.append((result.loss, {k: np.array(v) for k, v in made.gradients.items()}))
+    (loss, gradients), (wanted, right) = found
+    np.testing.assert_allclose(loss, wanted, rtol=1e-10)
+    for key, gradient in right.items():
+        assert gradient.any()
+        np.testing.assert_allclose(gradients[key], gradient, rtol=0, atol=1e-10 * np.abs(gradient).max(), err_msg=key)
