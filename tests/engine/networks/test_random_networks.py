@@ -580,11 +580,11 @@ def test_one_of_two_arrivals_has_the_kink_of_a_maximum() -> None:
     engine = made("native float64", case)
     data = engine.load(case.events)
 
-    def loss(later: float) -> float:
-        engine.parameters["delta.delay"][...] = 1.0 - later  # the spike is sent with these, the current arrives alone
+    def loss(earlier: float) -> float:
+        engine.parameters["delta.delay"][...] = 1.0 - earlier  # than the current of the same spike
         return float(engine.run(data, [0]).loss[0])
 
     engine.run(data, [0], training=True)
     slope = float(engine.gradients["delta.delay"].sum())
-    h = 1e-5  # V falls by the arrival that comes first: earlier ones move the maximum
+    h = 1e-5  # V falls where delta arrives: earlier, it moves the maximum; later, the current has changed the slope
     assert slope == pytest.approx((loss(0.0) - loss(h)) / h, rel=1e-3) and abs(slope) > 1e-4

@@ -61,7 +61,7 @@ struct ReadMaximum : Reader<O> {
         }
         return false;
     }
-    // Of the arrivals at a maximum ahead of them the first behind which V falls, else the last: V has jumped up by then.
+    // Of a maximum ahead of its arrivals that is the first behind which V falls; of one behind them, where V has jumped up, the last.
     template <class Reach>
     void divide(O& o, const Args& args, const Log& log, const Reach& reach) {
         const LogEntry *all = log.entries.data, *end = all + log.count;
