@@ -39,7 +39,6 @@ from .nodes import (
     normal_number,
     together,
 )
-from .outer import on_host
 from .readouts import Readout
 from .readouts.maximum import NEGATIVE
 from .regularise import Regularise
@@ -57,9 +56,10 @@ class Population:
 
     def __init__(
         self, plan: Plan, scope: Scope, readout: Readout | None, split: bool, carry: bool, evaluates: bool,
-        drawn: sp.Expr = sp.S.Zero,
+        host_slopes: bool, drawn: sp.Expr = sp.S.Zero,
     ) -> None:  # fmt: skip
-        self.plan, self.s, self.p, self.d, self.readout, self.split = plan, scope, scope.p, scope.d, readout, split
+        self.plan, self.s, self.p, self.d, self.readout = plan, scope, scope.p, scope.d, readout
+        self.host_slopes = host_slopes
         self.fresh = scope.host_value("fresh", "int") if carry else sp.Integer(1)
         # receptors whose arrivals need D; with split passes also those of the input, whose times get a gradient
         self.feedback_receptors = scope.fed() if split else scope.fed_by_spikes()
@@ -377,8 +377,7 @@ class Population:
         D of the arrivals of the step sees a part of the jump, where they make a kink.
         """
         assert self.births is not None
-        host_slopes = self.split or on_host(self.plan)
-        out = (birth_is_read(self.readout, host_slopes) if self.readout else []) + self.births.jump()
+        out = (birth_is_read(self.readout, self.host_slopes) if self.readout else []) + self.births.jump()
         if self.births.moves:
             part = self.births.event.dg_dx * KINK * JUMP
             rows = self._rows_of_D(part) | {f"at_{v}": self.s.expression(e) for v, e in zip(self.s.lam, part)}

@@ -55,7 +55,8 @@ class Trial:
     n_steps), `feedback`, `jumps` and `retreat` (not at step 0), then `end_back`. spikes:
     population -> the rows of bits of its spikes; delays: of connections with individual delays. readouts: population
     -> what a loss reads of it, the main one first. split: the two passes are two calls, `compare` takes dL/dr from the
-    host, and `end_back` gives the gradients of input times as well; for_inputs: buffers of which they alone need more
+    host, and `end_back` gives the gradients of input times as well; host_slopes: dL/dr comes from the host, so that no
+    outer loss is known here, of births only to first order; for_inputs: buffers of which they alone need more
     than the row of a step. changes: connection -> the code of parts "change", which sets the local `population.D` for a
     synapse of weight `population.WEIGHT` whose target is ``neuron``, at the arrival's ``step``.
 
@@ -87,6 +88,7 @@ class Trial:
     readouts: dict[int, Readout]
     spikes: dict[int, Buffer] = field(default_factory=dict)
     split: bool = False
+    host_slopes: bool = False
     for_inputs: frozenset[str] = frozenset()
     record: tuple[Record, ...] = ()
     changes: Mapping[int, Kernel] = field(default_factory=dict)
@@ -145,16 +147,19 @@ class _Maker:
     ) -> None:  # fmt: skip
         self.plan, self.adjoint, self.split, self.buffers = plan, adjoint, split, dict[str, Buffer]()
         self.record, self.pieces = record, pieces
-        self.host_slopes = split or on_host(plan)  # then no outer loss is known here, of births only to first order
+        self.host_slopes = split or on_host(plan)
         self.scopes = [Scope(plan, p, i, self.buffers, adjoint, pieces) for i, p in enumerate(plan.populations)]
         for s in self.scopes:
             s.host_value("n_steps", "int")
         read = (plan.numbers[loss.output] for loss in plan.losses)
         self.readouts = {i: make_readout(self.scopes[i], split) for i in read}
         self.populations = [
-            Population(plan, s, self.readouts.get(s.index), split, carry, evaluates, drawn.get(s.p.name, sp.S.Zero))
+            Population(
+                plan, s, self.readouts.get(s.index), split, carry, evaluates, self.host_slopes,
+                drawn.get(s.p.name, sp.S.Zero),
+            )
             for s in self.scopes
-        ]
+        ]  # fmt: skip
         kinds: dict[str, Callable[[ConnectionRecord, int, dict[str, Buffer]], Dense | Table | Windows]] = {
             "dense": dense, "windows": windows, "synapses": table,
         }  # fmt: skip
@@ -211,7 +216,8 @@ class _Maker:
             births=tuple(self._birth(i, p) for i, p in enumerate(self.populations) if p.births),
             jumps=tuple(self.each("undo")), retreat=tuple(self.each("retreat")),
             end_back=(*self.each("end_back"), *gathered, *self._feed_input()), spikes=self.spikes, split=self.split,
-            readouts=self.readouts, for_inputs=frozenset(rows), record=self.records("record_states"),
+            host_slopes=self.host_slopes, readouts=self.readouts, for_inputs=frozenset(rows),
+            record=self.records("record_states"),
             changes=self._changes(), begin_interval=tuple(self.each("begin_interval")) if self.pieces else (),
             end_interval=tuple(self.each("end_interval")) if self.pieces else (), pieces=self.pieces,
         )  # fmt: skip

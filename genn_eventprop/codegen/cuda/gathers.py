@@ -1,9 +1,7 @@
 """Gradients of weights, delays and neuron parameters as CUDA text: kernels that run after the trials, over what these stored.
 
-A warp alone makes a number or 32 of them, so that nothing is atomic and no sample has a gradient in memory. It goes from
-spike to spike of a source: over the lists of all samples, 32 spikes at a time.
-
-In the loops ``source`` is the neuron that spiked, ``n`` the target and ``w`` the index of the weight.
+A warp alone makes a number or 32 of them, so that nothing is atomic and no sample has a gradient in memory. The
+loops are those of `gathers.cuh`, which ask a struct of every connection for its spikes and synapses.
 """
 
 from __future__ import annotations
@@ -86,7 +84,7 @@ def group_buffers(i: int, c: ConnectionRecord) -> list[Buffer]:
 
 
 class Gathers:
-    """The functions of the warps, as operations of the trial ask for them, and the kernels that run these.
+    """What `gathers.cuh` asks of every connection, and the kernels that run its functions.
 
     launches: kernels, with their blocks of `GATHERING` threads, in order.
     """
@@ -94,7 +92,7 @@ class Gathers:
     def __init__(self, layout: Layout, loops: Synapses) -> None:
         self._layout, self._loops, self.plan, self.trial = layout, loops, layout.plan, layout.trial
         self.launches: list[tuple[str, int]] = []
-        self._phases: dict[tuple[int, int], list[tuple[str, int]]] = {}  # functions that run together, and their items
+        self._phases: dict[tuple[int, int], list[tuple[str, int]]] = {}  # calls that run together, and their items
 
     def gather(self, o: Gather | GatherDelays) -> str:
         """The gradient of a connection's weights, or of its delays."""
@@ -102,39 +100,128 @@ class Gathers:
         if isinstance(o, Gather):
             if c.windows is not None:
                 return self._of_windows(o, c.windows)
-            return self._of_groups(o, "w", math.prod(c.weight_shape)) if shares_weights(c) else self._of_weights(o)
+            return self._of_groups(o, "w", math.prod(c.weight_shape)) if shares_weights(c) else self._of_synapses(o)
         assert c.delays is not None
-        return self._of_groups(o, "d", math.prod(c.delays.shape)) if grouped_delays(c) else self._of_weights(o)
+        return self._of_groups(o, "d", math.prod(c.delays.shape)) if grouped_delays(c) else self._of_synapses(o)
 
-    def sums(self) -> list[str]:
-        """Of each learned parameter of neurons."""
+    def sum_neurons(self) -> None:
+        """Sums of each learned parameter of neurons, which has no struct."""
         of_neurons = [b for b in self.trial.buffers.values() if b.role == "gradient" and b.name.startswith("p")]
-        return [self._sum(b) for b in of_neurons]
+        for b in of_neurons:
+            call = f"sum_samples(t, t->{b.name}, t->{b.name}_sum, {b.axes[0]}"
+            self._phases.setdefault((0, 0), []).append((call, -(-int(b.axes[0]) // WARP)))
 
-    def _sum(self, b: Buffer) -> str:
-        """Sums over samples; `adding` to the result of the previous group."""
-        body = (
-            f"const int n = {WARP} * (int)item + lane;\nif (n >= {b.axes[0]}) return;\n"
-            f"real total = t->adding ? t->{b.name}_sum[n] : (real)0;\n#pragma unroll {FLIGHT}\n"
-            f"for (int64_t sample = 0; sample < t->batch; ++sample) total += t->{b.name}[sample * {b.axes[0]} + n];\n"
-            f"t->{b.name}_sum[n] = total;\n"
+    def _of_synapses(self, o: Gather | GatherDelays) -> str:
+        """No two synapses share a number."""
+        i, c = o.connection, self.plan.connections[o.connection]
+        parts = max(-(-c.synapses // c.pre // WARP), 1)  # warps of a source
+        begin, end = f"t->c{i}_start[source]", f"t->c{i}_start[source + 1]"
+        n, w = f"t->c{i}_target[s]", f"t->c{i}_weight_of[s]"
+        if c.form == "dense":
+            begin, end, n, w = "0", str(c.post), "s", f"(int64_t)source * {c.post} + s"
+        methods = [
+            _method("int32_t", "begin", "int32_t source", begin),
+            _method("int32_t", "end", "int32_t source", end),
+        ]
+        methods.append(
+            _method(
+                "Synapse",
+                "synapse",
+                "int32_t source, int32_t s",
+                f"Synapse{{source, {n}, w}}",
+                f"const int64_t w = {w};\n",
+            )
         )
-        return self._gathering(b, -(-int(b.axes[0]) // WARP), body)
+        return self._struct(o, "gather_synapses", c.pre * parts, {"PARTS": parts}, methods)
 
-    def _value(self, o: Gather | GatherDelays, row: str) -> str:
-        """What one spike adds through the synapse with ``n`` and ``w``; row: of its arrival, in the rows of all samples."""
-        post = self.plan.connections[o.connection].post
+    def _of_groups(self, o: Gather | GatherDelays, kind: str, size: int) -> str:
+        """Synapses that share a number."""
+        i, c = o.connection, self.plan.connections[o.connection]
+        slices, s = group_slices(c, size), f"t->c{i}_{kind}_synapse[k]"
+        synapse = f"{{t->c{i}_source[s], t->c{i}_target[s], t->c{i}_weight_of[s]}}"
+        if c.form == "dense":
+            synapse = f"{{s / {c.post}, s % {c.post}, s}}"
+        methods = [_method("int32_t", "start", "int64_t k", f"t->c{i}_{kind}_start[k]")]
+        methods.append(_method("Synapse", "synapse", "int k", f"Synapse{synapse}", f"const int32_t s = {s};\n"))
+        return self._struct(o, "gather_groups", size * slices, {"SLICES": slices, "NUMBERS": size}, methods, kind)
+
+    def _of_windows(self, o: Gather, rows: WindowRows) -> str:
+        """Windows, every place of which has a synapse with the weight."""
+        windows, size = rows.windows, math.prod(self.plan.connections[o.connection].weight_shape)
+        slices, wide = window_slices(rows), rows.width >= FLIGHT
+        tiles = -(-rows.width // (WARP if wide else 1))  # of a row
+        numbers = {
+            "SLICES": slices,
+            "NUMBERS": size,
+            "WIDE": int(wide),
+            "TILES": tiles,
+            "ROW": rows.width,
+            "DEPTH": rows.depth,
+        }
+        numbers |= dict(zip(("HEIGHT", "WIDTH", "C_IN"), rows.source)) | dict(
+            zip(("COLUMNS", "C_OUT"), rows.target[1:])
+        )
+        for name in ("stride", "dilation", "padding"):
+            numbers |= {f"{name.upper()}_{axis}": k for axis, k in zip("YX", getattr(windows, name))}
+        numbers |= {"KERNEL": windows.kernel[1], "PLACES": rows.target[0] * rows.target[1]}
+        return self._struct(o, "gather_windows", size // rows.width * tiles * slices, numbers, [], "w")
+
+    def _struct(
+        self, o: Gather | GatherDelays, gather: str, items: int, numbers: dict[str, int], methods: Sequence[str],
+        kind: str = "",
+    ) -> str:  # fmt: skip
+        """The struct of a connection and the calls with it, of so many warps; kind: of numbers that may have slices."""
+        i, weights, slices = o.connection, isinstance(o, Gather), numbers.get("SLICES", 1)
+        name = f"Gather{'' if weights else 'Delays'}_c{i}"
+        # weights first, then delays
+        numbers["PLACE"] = i + (0 if weights else len(self.plan.connections))
+        delays = self.plan.connections[i].delays
+        numbers["ONE_DELAY"] = int(delays is None or delays.kind == "axonal")
+        lines = ["const Trial *t;\n", *(f"static constexpr int {n} = {k};\n" for n, k in numbers.items())]
+        gradient = f"t->c{i}_{'gradient' if weights else 'delay_gradient'}[k]"
+        lines += [*self._spikes(i), *methods, _method("int64_t", "delay", "Synapse s", self._delay(i))]
+        lines.append(_method("real", "value", "int64_t row, int64_t delay, Synapse s, bool leads", self._value(o)))
+        lines += [
+            _method("bool", "adding", "", self._adding(o)),
+            _method("decltype(auto)", "gradient", "int64_t k", gradient),
+        ]
+        if slices > 1:
+            lines.append(_method("auto", "parts", "", f"t->c{i}_{kind}_parts"))
+        # a connection that shares weights adds to the gradient of their owner, which must be there
+        after = i + 1 if weights and self.plan.connections[i].shares else 0
+        self._phases.setdefault((after, 0), []).append((f"{gather}({name}{{t}}", items))
+        if slices > 1:
+            self._phases.setdefault((after, 1), []).append((f"add_slices({name}{{t}}", -(-numbers["NUMBERS"] // WARP)))
+        return f"struct {name} {{\n{indent(''.join(lines))}}};\n"
+
+    def _spikes(self, i: int) -> list[str]:
+        """Where the spikes of a connection's sources are."""
+        c = self.plan.connections[i]
+        if self._layout._from_input(i):
+            channel = f"t->samples[sample] * t->n_channels + source{f' + {c.channels[0]}' if c.channels else ''}"
+            place = f"start = t->channel_start[{channel}];\ncount = (int)(t->channel_start[{channel} + 1] - start);\n"
+            sent = "t->by_channel"
+        else:
+            p, neuron = self._layout._source(i), f"sample * {c.pre} + source"
+            place = f"start = ({neuron}) * t->p{p}_room;\ncount = t->{self._sent(p)}[{neuron}];\n"
+            sent = f"t->p{p}_sent_at"
+        parameters = "int64_t sample, int32_t source, int64_t &start, int &count"
+        return [_method("auto", "sent", "", sent), _method("void", "spikes", parameters, "", place)]
+
+    def _value(self, o: Gather | GatherDelays) -> str:
+        """What one spike adds through synapse ``s``; ``row``: of its arrival, in the rows of all samples."""
+        i, post, at = o.connection, self.plan.connections[o.connection].post, self._row_at("row")
         if isinstance(o, Gather):
-            return f"t->{o.rows.name}[{self._row_at(row)} * {post} + n]"
-        weight, i = self._loops.stored_weight(o.connection, "w"), o.connection
-        at, terms = f"t, {row} / t->n_steps, {row} % t->n_steps", dict[str, None]()
+            return f"t->{o.rows.name}[{at} * {post} + s.n]"
+        weight, place = self._loops.stored_weight(i, "s.w"), "t, row / t->n_steps, row % t->n_steps"
+        terms = dict[str, None]()
         for part, b in o.terms:
             if part not in EVALUATED:
-                terms[f"part_{part}({weight}) * t->{b.name}[{self._row_at(row)} * {post} + n]"] = None
+                terms[f"part_{part}({weight}) * t->{b.name}[{at} * {post} + s.n]"] = None
             elif self._loops.at_once(i, part):  # with the first synapse of the spike, for all
-                terms[f"(leads ? spike_c{i}({at} - delay, source) : (real)0)"] = None
+                terms[f"(leads ? spike_c{i}({place} - delay, s.source) : (real)0)"] = None
             else:
-                terms[f"arrival_c{i}({at}, source, n, w)"] = None
+                terms[f"arrival_c{i}({place}, s.source, s.n, s.w)"] = None
         return " + ".join(terms)
 
     def _row_at(self, row: str) -> str:
@@ -146,172 +233,16 @@ class Gathers:
         return f"p{population}_w_count"
 
     def _delay(self, i: int) -> str:
-        """Steps from a spike to its arrival through the synapse."""
+        """Steps from a spike to its arrival through synapse ``s``."""
         c = self.plan.connections[i]
         if c.delays is None:
             return f"t->c{i}_delay"
         place = {"synaptic": "w", "axonal": "source", "dendritic": "n"}[c.delays.kind]
-        return f"t->c{i}_delays[{place}]"
-
-    def _into(self, o: Gather | GatherDelays) -> str:
-        return f"c{o.connection}_{'gradient' if isinstance(o, Gather) else 'delay_gradient'}"
-
-    def _of_weights(self, o: Gather | GatherDelays) -> str:
-        """No two synapses share a number: a lane has a synapse of the warp's source, and all look at each spike."""
-        i, c, into = o.connection, self.plan.connections[o.connection], self._into(o)
-        parts = max(-(-c.synapses // c.pre // WARP), 1)  # warps of a source
-        if c.form == "dense":
-            begin, end = "0", str(c.post)
-            synapse = f"const int32_t n = mine ? s : 0;\nconst int64_t w = (int64_t)source * {c.post} + n;\n"
-        else:
-            begin, end = f"t->c{i}_start[source]", f"t->c{i}_start[source + 1]"
-            synapse = (
-                f"const int32_t n = t->c{i}_target[mine ? s : first_s], w = t->c{i}_weight_of[mine ? s : first_s];\n"
-            )
-        body = f"const int32_t s = first_s + lane;\nconst bool mine = s < {end};\n{synapse}const int64_t delay = {self._delay(i)};\n"
-        body += f"real total = mine && {self._adding(o)} ? t->{into}[w] : (real)0;\n{self._add_together(o)}"
-        body += f"if (mine) t->{into}[w] = total;\n{self._note(o)}"
-        head = f"const int32_t source = (int32_t)(item / {parts});\n"
-        # a row longer than its warps have lanes is gone through in tiles of them
-        tiles = f"for (int32_t first_s = {begin} + (int)(item % {parts}) * {WARP}; first_s < {end}; first_s += {parts * WARP}) {{\n{indent(body)}}}\n"
-        return self._gathering(o, c.pre * parts, head + tiles)
-
-    def _of_groups(self, o: Gather | GatherDelays, kind: str, size: int) -> str:
-        """Synapses that share a number: a warp takes one after the other, its lanes the spikes of that synapse's source.
-
-        A number with many synapses, such as a weight of a convolution, is cut into slices, a warp each, whose sums
-        another kernel adds in order: few numbers would leave most of the card idle.
-        """
-        i, c = o.connection, self.plan.connections[o.connection]
-        slices = group_slices(c, size)
-        synapse = f"const int s = t->c{i}_{kind}_synapse[k];\n"
-        if c.form == "dense":
-            synapse += (
-                f"const int32_t source = s / {c.post}, n = s % {c.post};\n[[maybe_unused]] const int32_t w = s;\n"
-            )
-        else:
-            synapse += f"const int32_t source = t->c{i}_source[s], n = t->c{i}_target[s];\n"
-            synapse += f"[[maybe_unused]] const int32_t w = t->c{i}_weight_of[s];\n"
-        each = self._add_apart(o)
-        synapse += (
-            f"[[maybe_unused]] const bool leads = k == t->c{i}_{kind}_start[group];\n"  # the loop over spikes has a `k`
-        )
-        each = f"{synapse}const int64_t delay = {self._delay(i)};\n{each}"
-        start = f"t->c{i}_{kind}_start[group"
-        body = f"""\
-const int group = (int)(item / {slices}), slice = (int)(item % {slices});
-real total = 0;
-for (int k = {start}] + slice; k < {start} + 1]; k += {slices}) {{
-{indent(each)}}}
-total = warp_sum(total);
-if (lane > 0) return;
-"""
-        return self._in_slices(o, kind, size, slices, size, body, "group")
-
-    def _of_windows(self, o: Gather, rows: WindowRows) -> str:
-        """The same for windows, where every place of a window has a synapse with the weight: the lanes of a warp have the
-        weights of a row, side by side in the adjoint too; of rows shorter than eight one each, and the lanes the spikes."""
-        # weights are numbered (cell of the window, channel of the source within its group, channel of the target): a row is
-        # the channels of one group of the target, which one spike of the source moves together
-        i, windows = o.connection, rows.windows
-        size = math.prod(self.plan.connections[i].weight_shape)
-        (height, width, c_in), (high, columns, c_out) = rows.source, rows.target
-        down, across = zip(windows.stride, windows.dilation, windows.padding)
-        slices, tiles = window_slices(rows), -(-rows.width // (WARP if rows.width >= FLIGHT else 1))  # of a row
-        wide = rows.width >= FLIGHT
-        spikes = self._add_together(o) if wide else self._add_apart(o)
-        place = f"""\
-const int32_t y = place / {columns} * {down[0]} + cell / {windows.kernel[1]} * {down[1]} - {down[2]};
-const int32_t x = place % {columns} * {across[0]} + cell % {windows.kernel[1]} * {across[1]} - {across[2]};
-if (y < 0 || y >= {height} || x < 0 || x >= {width}) continue;
-const int32_t n = place * {c_out} + o, source = (y * {width} + x) * {c_in} + row_of_group * {rows.depth} + depth;
-{spikes}"""
-        body = f"""\
-const int slice = (int)(item % {slices}), row_of_weights = (int)(item / {slices} / {tiles});
-const int row_of_group = row_of_weights % {c_out // rows.width}, depth = row_of_weights / {c_out // rows.width} % {rows.depth};
-const int cell = row_of_weights / {c_out // rows.width} / {rows.depth}, tile = (int)(item / {slices} % {tiles});
-const bool mine = {f"{WARP} * tile + lane < {rows.width}" if wide else "true"};
-const int o = row_of_group * {rows.width} + {f"(mine ? {WARP} * tile + lane : 0)" if wide else "tile"};
-const int64_t w = ((int64_t)cell * {rows.depth} + depth) * {c_out} + o, delay = t->c{i}_delay;
-real total = 0;
-for (int32_t place = slice; place < {high * columns}; place += {slices}) {{
-{indent(place)}}}
-{"if (!mine) return;" if wide else "total = warp_sum(total);" + chr(10) + "if (lane > 0) return;"}
-"""
-        return self._in_slices(o, "w", size, slices, size // rows.width * tiles, body, "w")
-
-    def _add_together(self, o: Gather | GatherDelays) -> str:
-        """All lanes look at each spike, several at a time, and add what it does through their own synapse, if `mine`."""
-        delays = self.plan.connections[o.connection].delays
-        one = str(delays is None or delays.kind == "axonal").lower()
-        value = f"[&](const int64_t r) -> real {{ return {self._value(o, 'r')}; }}"
-        call = f"add_together(t, {one}, mine, delay, at, row, left, total, {value});\n"
-        return self._each_spike(o.connection, call)
-
-    def _add_apart(self, o: Gather | GatherDelays) -> str:
-        """Each lane adds what its spike does through the warp's synapse."""
-        there = "row >= 0 && at + delay < t->n_steps"
-        return self._each_spike(o.connection, f"if ({there}) total += {self._value(o, '(row + delay)')};\n")
-
-    def _in_slices(
-        self, o: Gather | GatherDelays, kind: str, size: int, slices: int, warps: int, body: str, number: str
-    ) -> str:
-        """The end of functions that have the ``total`` of a slice of the synapses of a number, in one lane or several;
-        the sums of several slices another function adds in order. warps: of each slice; number: its index, as text."""
-        i, into = o.connection, self._into(o)
-        if slices == 1:
-            body += (
-                f"if ({self._adding(o)}) total += t->{into}[{number}];\nt->{into}[{number}] = total;\n{self._note(o)}"
-            )
-            return self._gathering(o, warps, body)
-        parts = f"t->c{i}_{kind}_parts[(int64_t){number} * {slices}"
-        text = self._gathering(o, warps * slices, f"{body}{parts} + slice] = total;\n")
-        add = f"const int64_t {number} = item * {WARP} + lane;\nif ({number} >= {size}) return;\n"
-        add += f"real total = {self._adding(o)} ? t->{into}[{number}] : (real)0;\n"
-        add += f"for (int slice = 0; slice < {slices}; ++slice) total += {parts} + slice];\n"
-        return text + self._gathering(
-            o, -(-size // WARP), f"{add}t->{into}[{number}] = total;\n{self._note(o)}", "add"
-        )  # fmt: skip
+        return f"t->c{i}_delays[s.{place}]"
 
     def _adding(self, o: Gather | GatherDelays) -> str:
         """Whether a gradient is added to that of the previous group, or of a connection with the same weights."""
         return "1" if isinstance(o, Gather) and self.plan.connections[o.connection].shares else "t->adding"
-
-    def _note(self, o: Gather | GatherDelays) -> str:
-        """Notes where a gradient is not finite: weights first, then delays."""
-        place = o.connection + (0 if isinstance(o, Gather) else len(self.plan.connections))
-        return f"note_unfinite(t, {place}, total);\n"
-
-    def _each_spike(self, i: int, body: str) -> str:
-        """Code for every spike of ``source`` in every sample, see `each_spike`."""
-        c = self.plan.connections[i]
-        if self._layout._from_input(i):
-            channel = f"t->samples[sample] * t->n_channels + source{f' + {c.channels[0]}' if c.channels else ''}"
-            place = f"start = t->channel_start[{channel}];\ncount = (int)(t->channel_start[{channel} + 1] - start);\n"
-            steps = "t->by_channel"
-        else:
-            p, neuron = self._layout._source(i), f"sample * {c.pre} + source"
-            place = f"start = ({neuron}) * t->p{p}_room;\ncount = t->{self._sent(p)}[{neuron}];\n"
-            steps = f"t->p{p}_sent_at"
-        parameters = "const int32_t at, const int64_t row, [[maybe_unused]] const int left"
-        return f"""\
-each_spike(t, {steps}, [&](const int64_t sample, int64_t &start, int &count) {{
-{indent(place)}}}, [&]({parameters}) {{
-{indent(body)}}});
-"""
-
-    def _gathering(self, o: Gather | GatherDelays | Buffer, items: int, body: str, verb: str = "gather") -> str:
-        """A function of one warp, for so many items; all that do not depend on each other are one launch."""
-        if isinstance(o, Buffer):
-            name, phase = f"sum_{o.name}", (0, 0)
-        else:
-            name = f"{verb}_{'' if isinstance(o, Gather) else 'delays_'}c{o.connection}"
-            # a connection that shares weights adds to the gradient of their owner, which must be there
-            shares = isinstance(o, Gather) and self.plan.connections[o.connection].shares
-            phase = (o.connection + 1 if shares else 0, int(verb == "add"))
-        self._phases.setdefault(phase, []).append((name, items))
-        text = indent(f"if (item >= {items}) return;\n{body}")
-        return f"__device__ inline void {name}(const Trial *t, const int64_t item, const int lane) {{\n{text}}}\n"
 
     def kernels(self, parameter: str, struct_pointer: str) -> list[str]:
         """The kernels; they do nothing if the trial must run again. Their parameter, and how they find the struct in it."""
@@ -320,12 +251,19 @@ each_spike(t, {steps}, [&](const int64_t sample, int64_t &start, int &count) {{
         for number, phase in enumerate(sorted(self._phases)):
             name = "gather" + (f"_{number}" if number else "")
             body, first, warps = "const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;\n", 0, GATHERING // WARP
-            for function, items in self._phases[phase]:
+            for call, items in self._phases[phase]:
                 blocks = -(-items // warps)
-                call = f"{function}(t, (int64_t)(blockIdx.x - {first}) * {warps} + warp, lane)"
-                body += f"if (blockIdx.x < {first + blocks}) return {call};\n"
+                one = f"const int64_t item = (int64_t)(blockIdx.x - {first}) * {warps} + warp;\n"
+                one += f"if (item < {items}) {call}, item, lane);\nreturn;\n"
+                body += f"if (blockIdx.x < {first + blocks}) {{\n{indent(one)}}}\n"
                 first += blocks
             self.launches.append((name, first))
             head = f'extern "C" __global__ void __launch_bounds__({GATHERING}) {name}({parameter}) {{\n'
             kernels.append(head + indent(f"{struct_pointer}{again}{body}") + "}\n")
         return kernels
+
+
+def _method(kind: str, name: str, parameters: str, value: str, before: str = "") -> str:
+    """A method of the struct of a connection; before: statements before its value, if it has one."""
+    body = before + (f"return {value};\n" if value else "")
+    return f"__device__ {kind} {name}({parameters}) const {{\n{indent(body)}}}\n"

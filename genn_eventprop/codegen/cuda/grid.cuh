@@ -1,5 +1,5 @@
-// Spikes in trials on the grid: those of the input as they arrive, those of a step as a list, and those of all samples
-// when gradients are gathered. `T` is the struct `Trial`; arrays have types of their own where code runs on a CPU.
+// Spikes in trials on the grid: those of the input as they arrive, those of a step as a list. `T` is the struct `Trial`;
+// arrays have types of their own where code runs on a CPU.
 
 // The spikes of an input, of which a connection takes those of a step: a window of 32 of them, a spike a lane, and the
 // window after it, which is on its way.
@@ -61,51 +61,4 @@ __device__ inline void list_bits(List list, Count sent, Word word) {
         before += __shfl_sync(EVERY, last, 31);
     }
     if (lane == 0) *sent = before;
-}
-
-// Calls spike(at, row, left) for every spike of a source in every sample, 32 at a time, one a lane: the step `at` at which
-// it was sent, its `row` among the steps of all samples, -1 where a lane has none, and how many spikes are left.
-//
-// First the lanes look up how many spikes 32 samples have, by range(sample, start, count); then the spikes of all of these,
-// the last one of a sample first, are divided among the lanes, since most samples have only a few.
-template <class T, class Steps, class Range, class Spike>
-__device__ inline void each_spike(const T *t, Steps steps, Range range, Spike spike) {
-    const int lane = threadIdx.x % 32;
-    for (int64_t first = 0; first < t->batch; first += 32) {
-        int64_t start = 0;
-        int count = 0;
-        if (first + lane < t->batch) range(first + lane, start, count);
-        const int last = warp_scan(count), every = __shfl_sync(EVERY, last, 31);
-        for (int base = 0; base < every; base += 32) {
-            const int k = base + lane, whose = sample_of(last, k);
-            const int64_t place = __shfl_sync(EVERY, start + last - 1, whose) - k;
-            const int32_t at = k < every ? steps[place] : NEVER;
-            const int64_t row = k < every ? (first + whose) * t->n_steps + at : -1;
-            spike(at, row, every - base);
-        }
-    }
-}
-
-// All lanes look at each spike of a warp, `FLIGHT` at a time since each waits for memory, and add to `total` what it does
-// through their own synapse, if `mine`: value(row of the arrival). one_delay: all lanes have the same, so that the lane of
-// the spike says where it arrives.
-template <class T, class Value>
-__device__ inline void add_together(const T *t, bool one_delay, bool mine, int64_t delay, int32_t at, int64_t row, int left, real &total, Value value) {
-    const int64_t arrival = row >= 0 && at + delay < t->n_steps ? row + delay : -1;
-    for (int some = 0; some < 32 && some < left; some += FLIGHT) {
-        real x[FLIGHT];
-#pragma unroll
-        for (int j = 0; j < FLIGHT; ++j) {
-            int64_t r;
-            if (one_delay) {
-                r = __shfl_sync(EVERY, arrival, some + j);
-            } else {
-                const int64_t sent = __shfl_sync(EVERY, row, some + j), step = __shfl_sync(EVERY, at, some + j);
-                r = sent >= 0 && step + delay < t->n_steps ? sent + delay : -1;
-            }
-            x[j] = mine && r >= 0 ? value(r) : (real)0;
-        }
-#pragma unroll
-        for (int j = 0; j < FLIGHT; ++j) total += x[j];
-    }
 }

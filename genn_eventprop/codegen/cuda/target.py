@@ -110,7 +110,7 @@ def source(text: Kernels, dtype: str, halves: bool) -> Source:
     """The file of some kernels."""
     plan, real = text.plan, C_REAL[dtype]
     files = resources.files(__package__)
-    cuda, grid = (files.joinpath(f"{name}.cuh").read_text() for name in ("runtime", "grid"))
+    cuda, grid, gathers = (files.joinpath(f"{name}.cuh").read_text() for name in ("runtime", "grid", "gathers"))
     runtime = [
         cuda,
         f"#define FLIGHT {FLIGHT}\n",
@@ -119,11 +119,12 @@ def source(text: Kernels, dtype: str, halves: bool) -> Source:
     ]
     runtime += ["typedef uint16_t Half;\n", shared("half.h", INLINE)] if halves else []
     trials = text.trials()
+    text.gathers.sum_neurons()
     kernels = [
         *([text.round()] if halves else []),
         *trials.values(),
+        gathers,
         *gathered(text),
-        *text.gathers.sums(),
         *text.gathers.kernels(text.parameter, text.struct_pointer),
     ]
     losses = text.loops.spikes(INLINE) + text.loops.arrivals(INLINE)

@@ -21,7 +21,6 @@ from ...plan import Plan
 from ...program.compare import RUNNING, comparison, further_slopes
 from ...program.nodes import NEURON, Kernel, name
 from ...program.operations import EachNeuron, FeedInput, GatherDelays, Total
-from ...program.outer import on_host
 from ...program.trial import Trial, make_trial
 from ..safe_text import check_identifiers
 from ..statements import indent
@@ -48,7 +47,7 @@ class _Text:
     def __init__(self, plan: Plan, training: bool, rule: Rule | None, split: bool) -> None:
         # a loss that needs more than one number of every output is taken where the trial keeps that
         adjoint = training or any(READOUTS[loss.readout].in_trial for loss in plan.losses)
-        self.plan, self.rule, self.host_slopes = plan, rule, split or on_host(plan)
+        self.plan, self.rule = plan, rule
         self.trial: Trial = make_trial(plan, adjoint=adjoint, split=split)
         self.training = adjoint
         self.delivered = {o.connection: synapses.without_powers(o) for o in self.trial.arrivals}
@@ -79,7 +78,7 @@ class _Text:
 
     def _compared(self) -> dict[int, list[tuple[Kernel, str]]]:
         """Population -> (the outer loss, how often it is taken: "once", "each step" or "each neuron")."""
-        host_slopes, kernels_of = self.host_slopes, {}
+        host_slopes, kernels_of = self.trial.host_slopes, {}
         for i, readout in self.trial.readouts.items() if self.training or not host_slopes else ():
             once, each = comparison(self.trial.scopes[i], readout, host_slopes)
             others = further_slopes(readout) if host_slopes else None
@@ -139,7 +138,7 @@ class _Text:
             code += f"double {RUNNING} = 0.0;\n{head} {{\n{indent(out.kernel(kernel))}}}\n"
             code += f"{parts}[batch * num_neurons + id] = {RUNNING};\n"
         self.updates[f"outer_{out.p.name}"] = out.update("outer", code)
-        if not self.host_slopes:
+        if not self.trial.host_slopes:
             every = any(often == "each step" for _, often in kernels)
             self.results[f"{out.s.of_loss}loss"] = ("array", out.p.name, "g_loss_parts" if every else "g_loss")
 

@@ -58,7 +58,7 @@ def outcome(plan, values, events, weights=None, **settings):
 
 
 @pytest.mark.parametrize(
-    "kernel, place", [("gather", r"t->c1_gradient\[.*\] = total;"), ("trial", r"t->loss\[.*\] = o_")]
+    "kernel, place", [("gather", r"return t->c1_gradient\[k\];"), ("trial", r"t->loss\[.*\] = o_")]
 )
 def test_blocks_that_write_to_one_place_are_noticed(kernel, place):
     """Without atomic operations; on the shim, where blocks take turns, even the sum is right."""

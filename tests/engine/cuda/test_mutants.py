@@ -69,7 +69,7 @@ MUTANTS = {
     "spikes of a list that are left out": (dense, r"k < p0_count; k \+= 8", "k < p0_count; k += 9"),
     "a scan of half a warp": (dense, r"offset < 32; offset \*= 2", "offset < 16; offset *= 2"),
     "a spike of another sample": (dense, r"(whose \+ half - 1\)) <= k", r"\1 < k"),
-    "a gather past the trial": (dense, r"at \+ delay < t->n_steps", "at + delay <= t->n_steps"),
+    "a gather past the trial": (dense, r"at \+ delay < ((?:g\.t->)?n_steps)", r"at + delay <= \1"),
     "an event is not loaded": (dense, r"p0_e_inv_newest\[i\] = t->p0_e_inv[^;]*;\n(?=(?:.*\n)*?.*step == 0)", ""),
     "bits of the wrong step": (dense, r"\(sample \* t->n_points \+ step - 1\)", "(sample * t->n_points + step)"),
     "bits in the row of the last step": (dense, r"p0_now\[\(step \+ 1\) % 2", "p0_now[step % 2"),
@@ -77,33 +77,33 @@ MUTANTS = {
     "a list that begins too late": (dense, r"t->p0_room \+ w_count - 1\]", "t->p0_room + w_count]"),
     "a lane without a vote": (dense, r"ballot_sync\(EVERY, emitted\)", "ballot_sync(EVERY, emitted && lane > 0)"),
     "a sum over half a warp": (dense, r"offset = 16; offset > 0", "offset = 8; offset > 0"),
-    "warps beyond the last source": (dense, r"if \(item >= \d+\) return;\n", ""),
-    "a slice that is left out": (convolution, r"slice < (\d+); \+\+slice", r"slice + 1 < \1; ++slice"),
+    "warps beyond the last source": (dense, r"if \(item < \d+\) ", ""),
+    "a slice that is left out": (convolution, r"slice < (G::SLICES); \+\+slice", r"slice + 1 < \1; ++slice"),
     "no barrier between pixels": (convolution, r"if \(seen0 >= 0 && [^)]*\) __syncthreads\(\);\n", ""),
     "places outside of the image": (convolution, r"if \(y < 0 .*\) continue;\n", ""),
     "sums of slices over each other": (
         convolution,
-        r"(_parts\[\(int64_t\)\w+ \* \d+) \+ slice\] = total",
+        r"(parts\(\)\[k \* G::SLICES) \+ slice\] = total",
         r"\1] = total",
     ),
     "a sum of lanes that is left out": (delayed, r"total = warp_sum\(total\);\n", ""),
     "a ring that is not cleared": (delayed, r"(t->c0_arriving_all\[[^;=]*\]) = 0;\n(?!.*for)", ""),
-    "a delay that is left out": (delayed, r"\(row \+ delay\)", "(row)"),
+    "a delay that is left out": (delayed, r"value\(row \+ delay,", "value(row,"),
     "spikes of the last of 32 samples": (
         large,
         r"every = __shfl_sync\(EVERY, last, 31\)",
         "every = __shfl_sync(EVERY, last, 30)",
     ),
-    "the last of 32 samples": (large, r"first \+ lane < t->batch\)", "first + lane < t->batch && lane < 31)"),
-    "samples beyond the first 32": (large, r"first < t->batch; first \+= 32", "first < 1; first += 32"),
+    "the last of 32 samples": (large, r"(first \+ lane < g\.t->batch)\)", r"\1 && lane < 31)"),
+    "samples beyond the first 32": (large, r"first < g\.t->batch; first \+= 32", "first < 1; first += 32"),
     "the channel of another input": (large, r"t->n_channels \+ source \+ 5", "t->n_channels + source"),
     "a weight of another input": (large, r"(input1\.source\(at\)) - 5", r"\1"),
 }
 BEGUN_ANEW = {
-    "delays of synapses": r"t->adding (\? t->c0_delay_gradient)",
-    "delays of sources": r"t->adding(\) total \+= t->c1_delay_gradient)",
-    "delays of targets": r"t->adding(\) total \+= t->c3_delay_gradient)",
-    "weights": r"t->adding(.*t->c1_gradient)",
+    "delays of synapses": "GatherDelays_c0",
+    "delays of sources": "GatherDelays_c1",
+    "delays of targets": "GatherDelays_c3",
+    "weights": "Gather_c1",
 }
 
 
@@ -164,7 +164,8 @@ def test_a_large_batch_is_that_of_the_reference(right):
 @pytest.mark.parametrize("what", BEGUN_ANEW)
 def test_gradients_that_begin_anew_in_each_group_are_noticed(what, right):
     counts = []
-    got = outcome(large(), changing(BEGUN_ANEW[what], r"0\1", counts), group=20)
+    adding = rf"(struct {BEGUN_ANEW[what]} {{\n(?:    .*\n)*?.* adding\(\) const {{\n\s*return) t->adding;"
+    got = outcome(large(), changing(adding, r"\1 0;", counts), group=20)
     assert sum(counts) and not same(got, right[large])
 
 

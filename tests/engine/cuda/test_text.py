@@ -186,9 +186,9 @@ def test_a_thread_that_misses_a_barrier_is_seen(problem):
 
 def test_a_row_beside_a_piece_of_global_memory_is_seen(problem):
     def change(text):
-        place = "c1_gradient[w] = total;"
+        place = "t->c1_gradient[k];"
         assert place in text
-        return text.replace(place, place.replace("w", "w + 70"))
+        return text.replace(place, place.replace("k", "k + 70"))
 
     with pytest.raises(RuntimeError, match="gather: wrote outside of a piece of global memory"):
         outcome(problem, change=change)
@@ -201,7 +201,7 @@ def test_a_sum_in_the_order_of_arrival_is_seen(problem):
         call = "total = warp_sum(total);"
         assert call in text
         text = text.replace("if (lane == 0) p0_w_feedback[source] = total;", "")
-        return text.replace(call, "p0_w_feedback[source] = p0_w_feedback[source] + total;")
+        return text.replace(call, "p0_w_feedback[source] = p0_w_feedback[source] + total;", 1)
 
     with pytest.raises(RuntimeError, match="race on shared memory"):
         outcome(problem, change=change)

@@ -12,6 +12,7 @@ LARGEST = 2**31 - 1
 DECLARATION = re.compile(rf"\b({'|'.join(TYPES)})\)? \*?(\w+)(?=([^;\n]*))")
 ANOTHER = re.compile(r", \*?(\w+)(?= =|;|$)")
 TOKEN = re.compile(r"\w+(?:\.\w+)*|<<|>>|[<>=!]=|&&|\|\||\S")
+CONSTANT = re.compile(r"static constexpr int (\w+) = (\d+);")
 LOOP = re.compile(r"for \(\w+ (\w+) = [^;]*; \1 < (\d+);")
 INDEX = re.compile(r"\bt\.(\w+)(\[| \+ )")
 INTEGER = re.compile(rf"\b({'|'.join(t for t in TYPES if t not in REALS)}) (\w+) = ([^;]*);")
@@ -32,6 +33,10 @@ class Text:
     def __init__(self, text: str, blocks: int) -> None:
         self.blocks = blocks
         self.text = re.sub(r"//.*", "", text).replace("t->", "t.")
+        constants: dict[str, int] = {}  # of the structs that functions of gathers.cuh are called with: the largest
+        for name, value in CONSTANT.findall(self.text):
+            constants[name] = max(int(value), constants.get(name, 0))
+        self.text = re.sub(r"\bG::(\w+)", lambda m: str(constants.get(m[1], 1)), self.text)
         self.declared: dict[str, list[tuple[int, str]]] = {}
         for m in DECLARATION.finditer(self.text):
             for name in (m[2], *ANOTHER.findall(m[3])):
@@ -121,8 +126,9 @@ class Expression:
                 if self.peek(","):
                     self.take()
             self.take()
-            return Number(32, 31 if token == "lowest" else LARGEST)
-        number = self.text.number(token, self.at)
+            number = Number(32, 31 if token == "lowest" else LARGEST)
+        else:
+            number = self.text.number(token, self.at)
         while self.peek("["):
             self.take()
             outside = self.large
