@@ -94,7 +94,8 @@ class Events(Layout):
         self._trial = exact_trial(ctx)
         given = self._trial.arguments
         self._spiking = [i for i, p in enumerate(plan.populations) if p.spiking]
-        asked = (b for b in given.arrays if b.name not in ELSEWHERE and re.search(rf"args\.{b.name}\b", self._body))
+        reads = self._body + GO_ON * split
+        asked = (b for b in given.arrays if b.name not in ELSEWHERE and re.search(rf"args\.{b.name}\b", reads))
         buffers = [*ERRORS, *map(_here, asked), *self._results()]
         buffers += [Buffer("slices", (max(ctx.gradient_size, 1),), "real", "stored")]
         buffers += [Buffer("arena", ("arena_room",), "double", "stored"), *given.doubles]

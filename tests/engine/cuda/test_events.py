@@ -162,3 +162,12 @@ def test_random_networks(structure):
     settings = {"dtype": "float64", "tolerance": 1e-13}
     (verdict,) = check(case, ["cuda float64"], make=lambda _, c: ShimEngine(c.plan, c.parameters, **settings))
     assert verdict.kind in ("right", "undecided"), verdict
+
+
+@pytest.mark.parametrize("structure", [23, pytest.param(28, marks=pytest.mark.ci)])
+def test_random_networks_of_currents_alone(structure):
+    """In halves too: no input spike has a gradient, and the text asks for the array all the same."""
+    case = draw("exact", 65, structure, also=("alone",))
+    settings = {"dtype": "float64", "tolerance": 1e-13}
+    (verdict,) = check(case, ["cuda float64"], make=lambda _, c: ShimEngine(c.plan, c.parameters, **settings))
+    assert verdict.kind == "right", verdict
