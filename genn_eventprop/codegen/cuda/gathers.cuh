@@ -6,12 +6,14 @@
 //     t                                   the struct `Trial`
 //     sent(), spikes(sample, source, start, count)
 //                                         when spikes were sent, and which of these times are those of a source
-//     delay(synapse)                      steps from a spike to its arrival
+//     delay(synapse), ONE_DELAY           steps from a spike to its arrival; whether all synapses of a source have the same
 //     value(row, delay, synapse, leads)   what a spike that arrives in a row adds, of the rows of all samples; leads: this
 //                                         is the first synapse of its number
-//     gradient(k), adding(), PLACE        the result; whether it is added to what is there; its number among the results
+//     gradient(k), adding(), RESULT       the result; whether it is added to what is there; its number among the results
 //     SLICES, parts()                     of numbers with many synapses: each is cut into slices, a warp each, since few
 //                                         numbers would leave most of the card idle; and the sums of slices
+//
+// and what each function says that it needs besides.
 
 struct Synapse {
     int32_t source, n;  // n: the target
@@ -77,7 +79,7 @@ __device__ inline void add_apart(const G &g, Synapse synapse, bool leads, int la
 // Result number k, from lanes that have its total.
 template <class G> __device__ inline void put(const G &g, int64_t k, real total) {
     g.gradient(k) = total;
-    note_unfinite(g.t, G::PLACE, total);
+    note_unfinite(g.t, G::RESULT, total);
 }
 
 // The same of a slice, whose sum `add_slices` adds to those of the others.
@@ -89,11 +91,12 @@ template <class G> __device__ inline void put_slice(const G &g, int64_t k, int s
 }
 
 // No two synapses share a number: a lane has a synapse of the warp's source. A source has `PARTS` warps; a row longer than
-// these have lanes is gone through in tiles.
+// these have lanes is gone through in tiles. Synapses of a source have numbers from begin(source) to end(source), which is
+// read again for each: kept in a register it makes others spill.
 template <class G> __device__ inline void gather_synapses(const G &g, int64_t item, int lane) {
-    const int32_t source = (int32_t)(item / G::PARTS), end = g.end(source);
-    for (int32_t first = g.begin(source) + (int32_t)(item % G::PARTS) * 32; first < end; first += G::PARTS * 32) {
-        const bool mine = first + lane < end;
+    const int32_t source = (int32_t)(item / G::PARTS);
+    for (int32_t first = g.begin(source) + (int32_t)(item % G::PARTS) * 32; first < g.end(source); first += G::PARTS * 32) {
+        const bool mine = first + lane < g.end(source);
         const Synapse synapse = g.synapse(source, mine ? first + lane : first);
         real total = mine && g.adding() ? g.gradient(synapse.w) : (real)0;
         add_together(g, synapse, mine, lane, total);
@@ -101,7 +104,7 @@ template <class G> __device__ inline void gather_synapses(const G &g, int64_t it
     }
 }
 
-// Synapses that share a number, of which g.start() has the first one: a warp takes one after the other.
+// Synapses that share a number, those from start(number) on: a warp takes one after the other.
 template <class G> __device__ inline void gather_groups(const G &g, int64_t item, int lane) {
     const int64_t group = item / G::SLICES;
     const int slice = (int)(item % G::SLICES), begin = g.start(group), end = g.start(group + 1);
@@ -115,7 +118,8 @@ template <class G> __device__ inline void gather_groups(const G &g, int64_t item
 // a row, side by side in the adjoint too; of short rows, that are not `WIDE`, one each, and the lanes the spikes.
 //
 // Weights are numbered (cell of the window, channel of the source within its group, channel of the target): a row is the
-// channels of one group of the target, ROW of them, which one spike of the source moves together.
+// channels of one group of the target, ROW of them, which one spike of the source moves together. Source and target have
+// lines and columns of channels, HEIGHT x WIDTH x C_IN and PLACES / COLUMNS x COLUMNS x C_OUT; a group of the source DEPTH.
 template <class G> __device__ inline void gather_windows(const G &g, int64_t item, int lane) {
     constexpr int GROUPS = G::C_OUT / G::ROW;
     const int slice = (int)(item % G::SLICES), row = (int)(item / G::SLICES / G::TILES);

@@ -1,7 +1,7 @@
 """Gradients of weights, delays and neuron parameters as CUDA text: kernels that run after the trials, over what these stored.
 
-A warp alone makes a number or 32 of them, so that nothing is atomic and no sample has a gradient in memory. The
-loops are those of `gathers.cuh`, which ask a struct of every connection for its spikes and synapses.
+A warp alone makes a number or 32 of them, so that nothing is atomic and no sample has a gradient in memory. The loops
+are those of `gathers.cuh`, which ask a struct of every connection for its spikes and synapses.
 """
 
 from __future__ import annotations
@@ -119,30 +119,24 @@ class Gathers:
         n, w = f"t->c{i}_target[s]", f"t->c{i}_weight_of[s]"
         if c.form == "dense":
             begin, end, n, w = "0", str(c.post), "s", f"(int64_t)source * {c.post} + s"
+        at, synapse = f"const int64_t w = {w};\n", f"Synapse{{source, {n}, w}}"
         methods = [
-            _method("int32_t", "begin", "int32_t source", begin),
-            _method("int32_t", "end", "int32_t source", end),
-        ]
-        methods.append(
-            _method(
-                "Synapse",
-                "synapse",
-                "int32_t source, int32_t s",
-                f"Synapse{{source, {n}, w}}",
-                f"const int64_t w = {w};\n",
-            )
-        )
+            _method("int32_t", "begin", "int32_t source", begin), _method("int32_t", "end", "int32_t source", end),
+            _method("Synapse", "synapse", "int32_t source, int32_t s", synapse, at),
+        ]  # fmt: skip
         return self._struct(o, "gather_synapses", c.pre * parts, {"PARTS": parts}, methods)
 
     def _of_groups(self, o: Gather | GatherDelays, kind: str, size: int) -> str:
         """Synapses that share a number."""
         i, c = o.connection, self.plan.connections[o.connection]
-        slices, s = group_slices(c, size), f"t->c{i}_{kind}_synapse[k]"
-        synapse = f"{{t->c{i}_source[s], t->c{i}_target[s], t->c{i}_weight_of[s]}}"
+        slices, at = group_slices(c, size), f"const int32_t s = t->c{i}_{kind}_synapse[k];\n"
+        synapse = f"Synapse{{t->c{i}_source[s], t->c{i}_target[s], t->c{i}_weight_of[s]}}"
         if c.form == "dense":
-            synapse = f"{{s / {c.post}, s % {c.post}, s}}"
-        methods = [_method("int32_t", "start", "int64_t k", f"t->c{i}_{kind}_start[k]")]
-        methods.append(_method("Synapse", "synapse", "int k", f"Synapse{synapse}", f"const int32_t s = {s};\n"))
+            synapse = f"Synapse{{s / {c.post}, s % {c.post}, s}}"
+        methods = [
+            _method("int32_t", "start", "int64_t k", f"t->c{i}_{kind}_start[k]"),
+            _method("Synapse", "synapse", "int k", synapse, at),
+        ]
         return self._struct(o, "gather_groups", size * slices, {"SLICES": slices, "NUMBERS": size}, methods, kind)
 
     def _of_windows(self, o: Gather, rows: WindowRows) -> str:
@@ -150,20 +144,12 @@ class Gathers:
         windows, size = rows.windows, math.prod(self.plan.connections[o.connection].weight_shape)
         slices, wide = window_slices(rows), rows.width >= FLIGHT
         tiles = -(-rows.width // (WARP if wide else 1))  # of a row
-        numbers = {
-            "SLICES": slices,
-            "NUMBERS": size,
-            "WIDE": int(wide),
-            "TILES": tiles,
-            "ROW": rows.width,
-            "DEPTH": rows.depth,
-        }
-        numbers |= dict(zip(("HEIGHT", "WIDTH", "C_IN"), rows.source)) | dict(
-            zip(("COLUMNS", "C_OUT"), rows.target[1:])
-        )
+        numbers = {"SLICES": slices, "NUMBERS": size, "WIDE": int(wide), "TILES": tiles}
+        numbers |= {"ROW": rows.width, "DEPTH": rows.depth, "KERNEL": windows.kernel[1]}
+        numbers |= dict(zip(("HEIGHT", "WIDTH", "C_IN"), rows.source))
+        numbers |= dict(zip(("COLUMNS", "C_OUT"), rows.target[1:])) | {"PLACES": rows.target[0] * rows.target[1]}
         for name in ("stride", "dilation", "padding"):
             numbers |= {f"{name.upper()}_{axis}": k for axis, k in zip("YX", getattr(windows, name))}
-        numbers |= {"KERNEL": windows.kernel[1], "PLACES": rows.target[0] * rows.target[1]}
         return self._struct(o, "gather_windows", size // rows.width * tiles * slices, numbers, [], "w")
 
     def _struct(
@@ -172,19 +158,17 @@ class Gathers:
     ) -> str:  # fmt: skip
         """The struct of a connection and the calls with it, of so many warps; kind: of numbers that may have slices."""
         i, weights, slices = o.connection, isinstance(o, Gather), numbers.get("SLICES", 1)
-        name = f"Gather{'' if weights else 'Delays'}_c{i}"
+        name, delays = f"Gather{'' if weights else 'Delays'}_c{i}", self.plan.connections[i].delays
         # weights first, then delays
-        numbers["PLACE"] = i + (0 if weights else len(self.plan.connections))
-        delays = self.plan.connections[i].delays
+        numbers["RESULT"] = i + (0 if weights else len(self.plan.connections))
         numbers["ONE_DELAY"] = int(delays is None or delays.kind == "axonal")
         lines = ["const Trial *t;\n", *(f"static constexpr int {n} = {k};\n" for n, k in numbers.items())]
         gradient = f"t->c{i}_{'gradient' if weights else 'delay_gradient'}[k]"
-        lines += [*self._spikes(i), *methods, _method("int64_t", "delay", "Synapse s", self._delay(i))]
-        lines.append(_method("real", "value", "int64_t row, int64_t delay, Synapse s, bool leads", self._value(o)))
         lines += [
-            _method("bool", "adding", "", self._adding(o)),
-            _method("decltype(auto)", "gradient", "int64_t k", gradient),
-        ]
+            *self._spikes(i), *methods, _method("int64_t", "delay", "Synapse s", self._delay(i)),
+            _method("real", "value", "int64_t row, int64_t delay, Synapse s, bool leads", self._value(o)),
+            _method("bool", "adding", "", self._adding(o)), _method("decltype(auto)", "gradient", "int64_t k", gradient),
+        ]  # fmt: skip
         if slices > 1:
             lines.append(_method("auto", "parts", "", f"t->c{i}_{kind}_parts"))
         # a connection that shares weights adds to the gradient of their owner, which must be there
