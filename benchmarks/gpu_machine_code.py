@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
@@ -73,10 +73,11 @@ def disassembler() -> str:
 
 def compiled(text: str, architecture: str) -> tuple[bytes, dict[str, Resources]]:
     """(cubin, kernel -> what ptxas says of it)."""
-    from cuda.core import Program, ProgramOptions
+    from cuda.core import Program
 
-    log = io.StringIO()
-    options = ProgramOptions(arch=architecture, std="c++17", ptxas_options=["-v"])
+    from genn_eventprop.engines.cuda.driver import options_for
+
+    log, options = io.StringIO(), replace(options_for(text, architecture), ptxas_options=["-v"])
     cubin = Program(text, "c++", options).compile("cubin", logs=log).code
     found = re.findall(
         r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores.*?Used (\d+) registers"

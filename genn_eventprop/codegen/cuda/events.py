@@ -209,6 +209,7 @@ int64_t w = (int64_t)blockIdx.x * {GATHERING} + threadIdx.x;
             offset, rows, columns = self._ctx.gradients[of]
             note = f"note_unfinite(t, {number}, total);\n" if number >= 0 else ""
             body = f"real total = t->adding ? t->{array}[w] : (real)0;\n"
+            body += "#pragma unroll 8\n"  # loads that do not wait for each other
             body += f"for (int64_t sample = 0; sample < t->batch; ++sample) total += t->slices[sample * {self._ctx.gradient_size} + {offset} + w];\n"
             text += f"if (w < {rows * columns}) {{\n{indent(f'{body}t->{array}[w] = total;{chr(10)}{note}return;{chr(10)}')}}}\nw -= {rows * columns};\n"
         head = f'extern "C" __global__ void __launch_bounds__({GATHERING}) gather(const __grid_constant__ Call t_) {{\n'
