@@ -88,9 +88,9 @@ class Mode:
     """A mode with other dynamics, e.g. a refractory period that freezes V.
 
     Every neuron starts in the mode "free", the model's own dynamics. The state does not jump when a timed mode ends. An
-    event whose threshold has been passed by the time that a mode allows it happens at once. With exact spike times an
-    event happens again only after its threshold function has been below zero: a neuron that a reset such as V - 1
-    leaves above the threshold spikes once, and on the grid in every step that allows it.
+    event whose threshold has been passed by the time that a mode allows it happens at once, on the grid at the next
+    step. With exact spike times an event happens again only after its threshold function has been below zero: a neuron
+    that a reset such as V - 1 leaves above the threshold spikes once, and on the grid in every step that allows it.
 
     Args:
         name: unique in the model, not "free".

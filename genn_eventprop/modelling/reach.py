@@ -177,7 +177,8 @@ def check_below(model: Model, values: Mapping[str, Any], where: str) -> None:
 
 LANDS = (
     "the reset of event {event!r} lands at or above its {g} (by {by}), so it would happen again immediately; let it "
-    "reset below the threshold, or go to a mode (next_mode=) without this event"
+    "reset below the threshold, or go to a mode (next_mode=) without this event that brings it there (if it stays "
+    "above, the event happens once with exact spike times, and again and again on the grid)"
 )
 STARTS = (
     "{neuron} starts at or above the {g} of event {event!r} (by {by}), which must be crossed from below; let it "

@@ -25,7 +25,7 @@ from ..layout import Layout
 from ..printer import C_REAL
 from ..statements import indent
 from ..step_text import uses_functions
-from .gathers import ERRORS, GATHERING, WARP
+from .gathers import ERRORS, WARP, sum_kernel
 
 OF_CALL = ("half", "n_slices", "first_slice", "whole_batch", "whole_slices", "record", "input_gradients")
 """Integers of a call of `native` that kernels set themselves, or do not read."""
@@ -135,7 +135,7 @@ class Events(Layout):
         parts = [*head, struct, "namespace {\n", *declared, self._body]
         text = "\n".join(part for part in [*parts, self._keep_spikes(), "}  // namespace\n"] if part)
         text = ATTRIBUTE.sub("__noinline__", OF_HOST.sub("", text)).replace("std::", "library::")
-        return "\n".join([text, *map(self._kernel, self.kernels), self._gather()])
+        return "\n".join([text, *map(self._kernel, self.kernels), self.gathers[0]])
 
     @cached_property
     def _body(self) -> str:
@@ -185,6 +185,23 @@ class Events(Layout):
 
     # gradients
 
+    @cached_property
+    def gathers(self) -> tuple[str, tuple[tuple[str, int], ...]]:
+        """The kernel that sums gradients over the samples, and its launch."""
+        left = f"""\
+const Call *const t = &t_;
+for (int p = 0; p < {len(self.plan.populations)}; ++p)
+    if (t->needed[p]) return;
+for (int64_t sample = 0; sample < t->batch; ++sample)
+    if (t->left[FACTS * sample + NO_ROOM] || t->left[FACTS * sample + POPULATION]) return;
+"""
+        sums: list[tuple[str, int, list[str], int]] = []
+        for array, of, result in self._gradients():
+            offset, rows, columns = self._ctx.gradients[of]
+            term = f"total += t->slices[sample * {self._ctx.gradient_size} + {offset} + w];"
+            sums.append((array, rows * columns, [term], result))
+        return sum_kernel("const __grid_constant__ Call t_", left, sums)
+
     def _gradients(self) -> Iterable[tuple[str, str, int]]:
         """(array of a gradient, its parameter, what is noted if it is not finite: a number, or -1)."""
         for k, c in enumerate(self.plan.connections):
@@ -194,31 +211,6 @@ class Events(Layout):
                 yield f"c{k}_delay_gradient", c.delays_name, len(self.plan.connections) + k
         for i, p in enumerate(self.plan.populations):
             yield from ((f"p{i}_G_{q}_sum", f"{p.name}.{q}", -1) for q in p.trainable)
-
-    def _gather(self) -> str:
-        """The kernel that sums gradients over the samples in their order, a thread a number."""
-        text = f"""\
-const Call *const t = &t_;
-for (int p = 0; p < {len(self.plan.populations)}; ++p)
-    if (t->needed[p]) return;
-for (int64_t sample = 0; sample < t->batch; ++sample)
-    if (t->left[FACTS * sample + NO_ROOM] || t->left[FACTS * sample + POPULATION]) return;
-int64_t w = (int64_t)blockIdx.x * {GATHERING} + threadIdx.x;
-"""
-        for array, of, number in self._gradients():
-            offset, rows, columns = self._ctx.gradients[of]
-            note = f"note_unfinite(t, {number}, total);\n" if number >= 0 else ""
-            body = f"real total = t->adding ? t->{array}[w] : (real)0;\n"
-            body += "#pragma unroll 8\n"  # loads that do not wait for each other
-            body += f"for (int64_t sample = 0; sample < t->batch; ++sample) total += t->slices[sample * {self._ctx.gradient_size} + {offset} + w];\n"
-            text += f"if (w < {rows * columns}) {{\n{indent(f'{body}t->{array}[w] = total;{chr(10)}{note}return;{chr(10)}')}}}\nw -= {rows * columns};\n"
-        head = f'extern "C" __global__ void __launch_bounds__({GATHERING}) gather(const __grid_constant__ Call t_) {{\n'
-        return f"{head}{indent(text)}}}\n" if self.launches else ""
-
-    @property
-    def launches(self) -> tuple[tuple[str, int], ...]:
-        total = self._ctx.gradient_size
-        return (("gather", -(-total // GATHERING)),) if total else ()
 
 
 def _here(b: Buffer) -> Buffer:

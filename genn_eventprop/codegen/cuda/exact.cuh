@@ -12,23 +12,138 @@ __device__ inline void integrated(const Table &table, const Edges &edges, int64_
         horner<C>(table, (2 * step + inside) * (DEGREE + 1) * C, DEGREE, (inside ? close : open) - s, out);
 }
 
+// Calls put(a, rank) for each of the things [0, count), with its place in order of time: each counts those before it, and those of one
+// instant keep their order.
+template <class Time, class Put> __device__ inline void sort_by_time(int count, Time time, Put put) {
+    for (int a = threadIdx.x; a < count; a += THREADS) {
+        const double s = time(a);
+        int rank = 0;
+        for (int b = 0; b < count; ++b) {
+            const double other = time(b);
+            rank += other < s || (other == s && b < a);
+        }
+        put(a, rank);
+    }
+}
+
+// The arrivals of a sample at a population, in order of time step by step: offset in the step, the connection (-1: no synapse takes it), the
+// source or route that it comes from, and the number of the spike that causes it.
+template <class Double, class Int> struct Arrivals {
+    Double s;
+    Int connection, source, index;
+    template <class C> __device__ inline void put(int64_t place, const C &c, int64_t e, double at, int32_t route) const {
+        s[place] = at, connection[place] = route < 0 ? -1 : C::NUMBER, source[place] = route < 0 ? 0 : route, index[place] = c.index(e);
+    }
+    __device__ inline void copy(int64_t place, const Arrivals &from, int64_t at) const {
+        s[place] = from.s[at], connection[place] = from.connection[at], source[place] = from.source[at], index[place] = from.index[at];
+    }
+};
+template <class Double, class Int> __device__ inline Arrivals<Double, Int> arrivals_in(Double s, Int connection, Int source, Int index) {
+    return {s, connection, source, index};
+}
+
+// `C`, here and in `feed`, is what exact.py prints of a connection:
+//
+//     NUMBER, LATE             its number; whether synapses have delays of their own
+//     next, due, limit         spikes [next, due) arrive in the step, of the [next, limit) that have been sent
+//     sent(e), index(e), sender(e)
+//                              of spike e: when it was sent, its number, its source in the connection, -1 if there is none
+//     delay(), route(e)        with one delay: ms, and the source or route of the arrival, -1 if no synapse takes it
+//     delay(route), routes(sender), longest()
+//                              with delays of their own: ms, where the routes of a source begin, and a bound of delays
+//     feed(index, D), learn(route, D)
+//                              adds D to dL/dt of the spike, and to the gradient of the delay
+
 // Offset of an arrival in the step that begins at t_k; one that rounding has put before it comes first.
 __device__ inline double offset_of(double sent, double delay, double t_k) {
     const double after = sent + delay - t_k;
     return after > 0 ? after : 0.0;
 }
 
-// How many of the spikes [from, to) arrive before s, or at s too.
-template <class Times>
-__device__ inline int64_t earlier(const Times &sent, int64_t from, int64_t to, double delay, double t_k, double s, bool too) {
-    int64_t a = from, b = to;
+// With one delay: looks up the spikes that arrive before t_end, a warp 32 at a time.
+template <class C> __device__ inline void find_due(C &c, double t_end) {
+    c.due = c.next;
+    for (uint32_t due = EVERY; due == EVERY; c.due += __popc(due)) {
+        const int64_t e = c.due + threadIdx.x % 32;
+        due = __ballot_sync(EVERY, e < c.limit && c.sent(e) + c.delay() < t_end);
+    }
+}
+
+// Calls put(e, s) for each of these spikes, with its offset, a thread each.
+template <class C, class Put> __device__ inline void each_due(const C &c, double t_k, Put put) {
+    for (int64_t e = c.next + threadIdx.x; e < c.due; e += THREADS) put(e, offset_of(c.sent(e), c.delay(), t_k));
+}
+
+// How many arrivals through `other` come before one through another connection at s: of one instant, those of the connection with the lower number.
+template <class C, class D> __device__ inline int64_t earlier(const C &, const D &other, double t_k, double s) {
+    if constexpr (C::NUMBER == D::NUMBER) return 0;
+    int64_t a = other.next, b = other.due;
     while (a < b) {
         const int64_t middle = a + (b - a) / 2;
-        const double at = offset_of(sent[middle], delay, t_k);
-        if (at < s || (too && at == s)) a = middle + 1;
+        const double at = offset_of(other.sent(middle), other.delay(), t_k);
+        if (at < s || (D::NUMBER < C::NUMBER && at == s)) a = middle + 1;
         else b = middle;
     }
-    return a - from;
+    return a - other.next;
+}
+
+// Writes the arrivals of a step from `place` on; returns how many there are. Each finds its place by itself.
+template <class List, class... C>
+__device__ inline int64_t put_in_order(const List &list, int64_t place, double t_k, double t_end, C &...into) {
+    (find_due(into, t_end), ...);
+    const auto put = [&](const auto &c) {
+        each_due(c, t_k, [&](int64_t e, double s) {
+            list.put(place + (e - c.next) + (int64_t(0) + ... + earlier(c, into, t_k, s)), c, e, s, c.route(e));
+        });
+    };
+    (put(into), ...);
+    const int64_t count = (int64_t(0) + ... + (into.due - into.next));
+    ((into.next = into.due), ...);
+    return count;
+}
+
+// Appends the arrivals of a step through a connection, as they are found. Where synapses have delays of their own, spikes that may be due are
+// searched route by route, each thread some of them one after the other. due_of: in shared memory, a number a thread.
+template <class List, class Due, class C>
+__device__ inline void append_due(const List &list, int64_t place, int64_t &count, const Due &due_of, double t_k, double t_end, C &c) {
+    if constexpr (!C::LATE) {
+        find_due(c, t_end);
+        each_due(c, t_k, [&](int64_t e, double s) { list.put(place + count + (e - c.next), c, e, s, c.route(e)); });
+        count += c.due - c.next, c.next = c.due;
+    } else {
+        while (c.next < c.limit && c.sent(c.next) + c.longest() < t_k) ++c.next;
+        const int64_t each = (c.limit - c.next + THREADS - 1) / THREADS, first = c.next + threadIdx.x * each;
+        const int64_t last = first + each < c.limit ? first + each : c.limit;
+        const auto each_route = [&](auto due) {
+            for (int64_t e = first; e < last; ++e) {
+                const int32_t sender = c.sender(e);
+                if (sender < 0) continue;
+                for (int32_t route = c.routes(sender); route < c.routes(sender + 1); ++route) {
+                    const double delay = c.delay(route), at = c.sent(e) + delay;
+                    if (at < t_k || !(at < t_end)) continue;
+                    due(e, delay, route);
+                }
+            }
+        };
+        int mine = 0;
+        each_route([&](int64_t, double, int32_t) { ++mine; });
+        due_of[threadIdx.x] = mine;
+        __syncthreads();
+        int64_t next = place + count;
+        for (int k = 0; k < THREADS; ++k) next += k < (int)threadIdx.x ? (int)due_of[k] : 0, count += due_of[k];
+        each_route([&](int64_t e, double delay, int32_t route) { list.put(next++, c, e, offset_of(c.sent(e), delay, t_k), route); });
+        __syncthreads();
+    }
+}
+
+// `put_in_order` where some synapses have delays of their own: by way of another list, which begins at `first`.
+template <class List, class Due, class... C>
+__device__ inline int64_t put_in_order_late(const List &list, int64_t place, const List &found, int64_t first, const Due &due_of, double t_k, double t_end, C &...into) {
+    int64_t count = 0;
+    (append_due(found, first, count, due_of, t_k, t_end, into), ...);
+    __syncthreads();
+    sort_by_time((int)count, [&](int a) { return (double)found.s[first + a]; }, [&](int a, int rank) { list.copy(place + rank, found, first + a); });
+    return count;
 }
 
 // Calls f(neuron, number) for the neurons of a thread, of N; unrolled, since arrays of a thread are registers only where every index is
@@ -427,19 +542,6 @@ __device__ inline void undo(const Neuron<P> &cell, WayBack<P> &way, Read read, R
     way.mode = mode, --way.left, way.newest(cell);
 }
 
-// Calls put(a, rank) for each of the things [0, count), with its place in order of time: each counts those before it, and those of one
-// instant keep their order.
-template <class Time, class Put> __device__ inline void sort_by_time(int count, Time time, Put put) {
-    for (int a = threadIdx.x; a < count; a += THREADS) {
-        const double s = time(a);
-        int rank = 0;
-        for (int b = 0; b < count; ++b) {
-            const double other = time(b);
-            rank += other < s || (other == s && b < a);
-        }
-        put(a, rank);
-    }
-}
 // From how many spikes every neuron has sent to where they begin in the list; the total is behind them.
 template <int N, class New> __device__ inline void add_up(const New &sent) {
     const int lane = threadIdx.x % 32;
@@ -450,4 +552,55 @@ template <int N, class New> __device__ inline void add_up(const New &sent) {
         total += __shfl_sync(EVERY, last, 31);
     }
     if (lane == 0) sent[N] = total;
+}
+
+// Adds the spikes of a step to the list of a population, in order of time, those of one instant by neuron: they are listed by neuron, then each
+// counts those before it. before: how many each neuron of the thread had; fresh: N + 1 numbers in shared memory; full: whether the thread gives up.
+// Returns how many there are, or -1: the trial ends.
+template <int N, class P, class Ways, class Before, class Fresh, class Needed>
+__device__ inline int list_spikes(const P &p, const Ways &ways, Before &before, const Fresh &fresh, Needed needed, int full, int64_t total) {
+    each_neuron<N>([&](int32_t neuron, int i) {
+        if (ways[i].count > p.room) atomicMax(needed, ways[i].count), full = 1;
+        fresh[neuron] = ways[i].count - before[i];
+    });
+    if (__syncthreads_or(full)) return -1;
+    if (threadIdx.x < 32) add_up<N>(fresh);
+    __syncthreads();
+    const int sent = fresh[N];
+    const int64_t list = p.events + total;
+    each_neuron<N>([&](int32_t neuron, int i) {
+        for (int k = before[i], place = fresh[neuron]; k < ways[i].count; ++k, ++place) p.unsorted[list + place] = (int32_t)(k * N + neuron);
+        before[i] = ways[i].count;
+    });
+    __syncthreads();
+    const auto event = [&](int a) { return (int32_t)p.unsorted[list + a]; };
+    sort_by_time(sent, [&](int a) { return (double)p.s[p.events + event(a)]; }, [&](int a, int rank) {
+        p.sent_index[list + rank] = event(a), p.sent_time[list + rank] = p.time[p.events + event(a)];
+    });
+    __syncthreads();
+    return sent;
+}
+
+// What the m arrivals of a chunk that come through a connection take from the loss if they come later: D of all neurons, z, is summed by a warp an
+// arrival, and goes to the spike that caused it, and to its delay. Where synapses have delays of their own, a spike and a delay may have several
+// arrivals in a chunk, which are added one after the other.
+template <int N, class C, class Z, class Int, class Total>
+__device__ inline void feed(const C &c, const Z &z, int64_t sample, int m, const Int &from_connection, const Int &source_of, const Int &index_of, const Total &total_of) {
+    const int lane = threadIdx.x % 32;
+    for (int e = threadIdx.x / 32; e < m; e += THREADS / 32) {
+        if (from_connection[e] != C::NUMBER) continue;
+        real total = 0;
+        for (int n = lane; n < N; n += 32) total += z[(sample * CHUNK + e) * N + n];
+        total = warp_sum(total);
+        if (lane > 0) continue;
+        if constexpr (C::LATE) total_of[e] = total;
+        else c.feed(index_of[e], total);
+    }
+    __syncthreads();
+    if constexpr (C::LATE) {
+        if (threadIdx.x == 0)
+            for (int e = 0; e < m; ++e)
+                if (from_connection[e] == C::NUMBER) c.feed(index_of[e], (real)total_of[e]), c.learn(source_of[e], (real)total_of[e]);
+        __syncthreads();
+    }
 }

@@ -51,7 +51,7 @@ from ..statements import Spelling, Writer, indent
 from .blocks import declare_shared, shared_bytes
 from .exact_neurons import SHARED, Neurons
 from .exact_readings import Reading, SeriesIntegral, VoltageLoss, make_readings
-from .gathers import ERRORS, GATHERING, WARP
+from .gathers import ERRORS, method, sum_kernel
 
 BYTES = {"double": 8, "int": 4}
 CHUNK = 32  # arrivals whose numbers a block computes together, a thread each
@@ -61,6 +61,7 @@ SETTINGS = f"""\
 #define NODES {NODES}
 #define TIME_ROUNDING 1e-17
 #define RUNAWAY {RUNAWAY}  // more spikes of a neuron in a step end the trial
+#define CHUNK {CHUNK}
 // ten columns of four powers on their way took 80 registers, which neurons with learned parameters had spilled
 #define UNROLL_POWERS _Pragma("unroll(C > 5 ? 1 : 4)")
 """
@@ -259,138 +260,85 @@ const auto read_{p} = [&](const int32_t neuron, const int i, const double until,
             f"{{  // {in_comment(self.p.name)}\n{indent(self._arrivals() + self._walk() + self._sent() + replay)}}}\n"
         )
 
-    def _times(self, c: ConnectionRecord) -> tuple[str, str]:
-        """(when spike e was sent, how many there are so far)."""
-        if c.source == self.plan.input.name:
-            return "t->times", "to"
-        source = self.plan.numbers[c.source]
-        return f"t->p{source}_sent_time", f"{self._events_of(c)} + p{source}_total"
+    def connections(self) -> str:
+        """What the functions of exact.cuh ask of every connection into the population, as a struct each."""
+        return "".join(self._connection(k, c) for k, c in self.into)
 
-    def _events_of(self, c: ConnectionRecord) -> str:
-        return f"p{self.plan.numbers[c.source]}_events"
+    def _source(self, c: ConnectionRecord) -> str:
+        """The population that a connection comes from, nothing for the input."""
+        return "" if c.source == self.plan.input.name else f"p{self.plan.numbers[c.source]}"
 
-    def _delay(self, k: int, c: ConnectionRecord) -> str:
-        return f"t->d_c{k}" if c.delay > 0 else "0.0"
+    def _connection(self, k: int, c: ConnectionRecord) -> str:
+        source, delays, start = self._source(c), c.delays, f"t->c{k}_start"
+        if source:
+            sent, index, sender = f"t->{source}_sent_time[e]", f"t->{source}_sent_index[e]", f"index(e) % {c.pre}"
+        else:
+            sent, index, sender = "t->times[e]", "(int32_t)(e - first)", "t->channels[e]"
+        if c.channels:
+            begin, end = c.channels
+            sender = f"{sender} >= {begin} && {sender} < {end} ? (int32_t){sender} - {begin} : -1"
+        spike = "int64_t e"
+        methods = [
+            method("double", "sent", spike, sent),
+            method("int32_t", "index", spike, index),
+            method("int32_t", "sender", spike, sender),
+        ]
+        if delays:
+            of_route = f"t->c{k}_delay_of[route]"
+            methods += [
+                method("double", "delay", "int32_t route", f"t->c{k}_delays[{of_route}]"),
+                method("int32_t", "routes", "int32_t sender", f"{start}[sender]"),
+                method("double", "longest", "", f"t->limit_c{k}"),
+            ]
+        else:
+            before, route = "", "sender(e)"
+            if not c.by_rows:  # a source has a route, or none
+                before = "const int32_t of = sender(e);\n"
+                route = f"of >= 0 && {start}[of] < {start}[of + 1] ? (int32_t){start}[of] : -1"
+            methods.append(method("double", "delay", "", f"t->d_c{k}" if c.delay > 0 else "0.0"))
+            methods.append(method("int32_t", "route", spike, route, before))
+        if k in dict(self.feeds):
+            to = f"t->{source}_e_by[first + index] += D;\n"
+            if not source:
+                to = "t->input_gradient[t->input_start[sample] + index] += D;\n" if self.k.split else ""
+            arguments = "[[maybe_unused]] int32_t index, [[maybe_unused]] real D"
+            methods.append(method("void", "feed", arguments, "", to))
+            if delays:
+                to = f"t->c{k}_delay_slice[sample * {math.prod(delays.shape)} + {of_route}] += D;\n"
+                arguments = arguments.replace("index", "route")
+                methods.append(method("void", "learn", arguments, "", to if c.learns_delays else ""))
+        fields = f"static constexpr int NUMBER = {k};\nstatic constexpr bool LATE = {str(bool(delays)).lower()};\n"
+        fields += "const Trial *t;\nint64_t sample, first, next = first, due = first, limit = first;  // first: spike of the sample\n"
+        return f"struct Connection_c{k} {{\n{indent(fields + ''.join(methods))}}};\n"
+
+    def into_trial(self, k: int, c: ConnectionRecord) -> str:
+        """Declares a connection, with its first spike in the sample."""
+        source = self._source(c)
+        return f"Connection_c{k} into{k}{{t, sample, {f'{source}_events' if source else 'from'}}};\n"
+
+    def _list(self, which: str) -> str:
+        """A list of arrivals."""
+        return f"arrivals_in({', '.join(f't->{self.name}_{which}_{field}' for field in ARRIVAL)})"
 
     def _arrivals(self) -> str:
-        """Finds the arrivals of the step, a warp 32 spikes at a time, and stores them in order of time; those of one instant
-        keep the order of their connections."""
-        p, text, late = self.name, "", [k for k, c in self.into if c.delays]
+        """The arrivals of the step in order of time; those of one instant keep the order of their connections."""
+        p, text, late = self.name, "", any(c.delays for _, c in self.into)
         for k, c in self.into:
-            if k in late:
-                continue
-            times, limit = self._times(c)
-            text += f"""\
-int64_t end{k} = next{k};
-for (uint32_t due = EVERY; due == EVERY; end{k} += __popc(due)) {{
-    const int64_t e = end{k} + lane;
-    due = __ballot_sync(EVERY, e < {limit} && {times}[e] + {self._delay(k, c)} < t_end);
-}}
+            source = self._source(c)
+            text += f"into{k}.limit = {f'{source}_events + {source}_total' if source else 'to'};\n"
+        into = "".join(f", into{k}" for k, _ in self.into)
+        by_way_of = f"{self._list('u')}, {p}_arrived, due_of, " if late else ""
+        text += f"""\
+const int64_t begin = {p}_last;
+const int64_t count = put_in_order{"_late" * late}({self._list("a")}, {p}_arrived + begin, {by_way_of}t_k, t_end{into});
+{p}_last = begin + count;
 """
-        text += f"const int64_t begin = {p}_last;\n"
-        if late:
-            text += self._late_arrivals()
-        else:
-            total = " + ".join(f"(end{k} - next{k})" for k, _ in self.into) or "0"
-            text += f"const int64_t count = {total};\n"
-            for k, c in self.into:
-                rank = f"e - next{k}" + "".join(
-                    f" + earlier({self._times(d)[0]}, next{j}, end{j}, {self._delay(j, d)}, t_k, s, {str(j < k).lower()})"
-                    for j, d in self.into
-                    if j != k
-                )
-                text += self._each_due(k, c, f"{p}_arrived + begin + {rank}", "a")
-        text += "".join(f"next{k} = end{k};\n" for k, _ in self.into if k not in late)
         start = f"t->{p}_a_start[sample * t->exact_points + step]"
-        text += f"{p}_last = begin + count;\n"
         body = f"{start} = (int32_t)begin;\nif (step + 1 == t->exact_steps) {start[:-1]} + 1] = (int32_t){p}_last;\n"
         entered = "".join(r.enter() for r in self.readings)
         if entered:
             text += "__syncthreads();  // else a step without arrivals has none before the next one\n"
         return f"{text}if (threadIdx.x == 0) {{\n{indent(body + entered)}}}\n__syncthreads();\n"
-
-    def _each_due(self, k: int, c: ConnectionRecord, place: str, into: str) -> str:
-        """Stores the arrivals of spikes ``next`` to ``end`` through a connection with one delay."""
-        return f"""\
-for (int64_t e = next{k} + threadIdx.x; e < end{k}; e += {self.k.threads}) {{
-    const double s = offset_of({self._times(c)[0]}[e], {self._delay(k, c)}, t_k);
-    const int64_t place = {place};
-{indent(self._store(k, c, into))}}}
-"""
-
-    def _store(self, k: int, c: ConnectionRecord, into: str, route: str = "") -> str:
-        """Stores the arrival of spike ``e`` at ``s`` in ``place``; one that no synapse of the connection takes belongs to none."""
-        p, taken, text = self.name, "", ""
-        if c.source == self.plan.input.name:
-            source, index = "t->channels[e]", "e - from"
-            if c.channels:
-                taken = f"{source} >= {c.channels[0]} && {source} < {c.channels[1]}"
-                source += f" - {c.channels[0]}"
-        else:
-            index = f"t->p{self.plan.numbers[c.source]}_sent_index[e]"
-            source = f"{index} % {c.pre}"
-        if route:
-            source, taken = route, ""
-        elif not c.by_rows:  # with one delay a source has a route, or none
-            text = f"const int32_t sender = {f'{taken} ? {source} : -1' if taken else source};\n"
-            taken = f"{'sender >= 0 && ' if taken else ''}t->c{k}_start[sender] < t->c{k}_start[sender + 1]"
-            text += f"const bool taken = {taken};\n"
-            taken, source = "taken", f"taken ? t->c{k}_start[sender] : 0"
-        return f"""\
-{text}t->{p}_{into}_s[place] = s;
-t->{p}_{into}_connection[place] = {f"{taken} ? {k} : -1" if taken else k};
-t->{p}_{into}_source[place] = {source};
-t->{p}_{into}_index[place] = (int32_t)({index});
-"""
-
-    def _late_arrivals(self) -> str:
-        """The same where synapses have delays of their own: spikes that may be due are searched route by route, each thread some of
-        them one after the other; then every arrival counts those before it."""
-        p, threads = self.name, self.k.threads
-        text = "int64_t count = 0;\n"
-        for k, c in self.into:
-            times, limit = self._times(c)
-            if not c.delays:
-                text += self._each_due(k, c, f"{p}_arrived + count + e - next{k}", "u")
-                text += f"count += end{k} - next{k};\n"
-                continue
-            sender = (
-                f"t->p{self.plan.numbers[c.source]}_sent_index[e] % {c.pre}"
-                if c.source != self.plan.input.name
-                else "t->channels[e]"
-            )
-            skip = ""
-            if c.channels:
-                sender += f" - {c.channels[0]}"
-                skip = f"if (sender < 0 || sender >= {c.pre}) continue;\n"
-            store = self._store(k, c, "u", route="route")
-
-            def each(body: str) -> str:
-                head = f"const int32_t sender = {sender};\n{skip}"  # noqa: B023
-                inner = f"const double delay = t->c{k}_delays[t->c{k}_delay_of[route]], at = {times}[e] + delay;\n"  # noqa: B023
-                inner += f"if (at < t_k || !(at < t_end)) continue;\n{body}"
-                loop = f"for (int32_t route = t->c{k}_start[sender]; route < t->c{k}_start[sender + 1]; ++route) {{\n{indent(inner)}}}\n"  # noqa: B023
-                return f"for (int64_t e = first; e < last; ++e) {{\n{indent(head + loop)}}}\n"
-
-            placed = f"const double s = offset_of({times}[e], delay, t_k);\nconst int64_t place = {p}_arrived + at_place++;\n{store}"
-            text += f"""\
-while (next{k} < {limit} && {times}[next{k}] + t->limit_c{k} < t_k) ++next{k};
-{{
-    const int64_t each = ({limit} - next{k} + {threads - 1}) / {threads}, first = next{k} + threadIdx.x * each;
-    const int64_t last = first + each < {limit} ? first + each : {limit};
-    int mine = 0;
-{indent(each("++mine;" + chr(10)))}\
-    due_of[threadIdx.x] = mine;
-    __syncthreads();
-    int64_t at_place = count;
-    for (int k = 0; k < {threads}; ++k) at_place += k < (int)threadIdx.x ? (int)due_of[k] : 0, count += due_of[k];
-{indent(each(placed))}\
-    __syncthreads();
-}}
-"""
-        copied = "".join(f"t->{p}_a_{f}[place] = t->{p}_u_{f}[{p}_arrived + a];\n" for f in ARRIVAL)
-        time, place = f"t->{p}_u_s[{p}_arrived + a]", f"{p}_arrived + begin + rank"
-        return f"{text}__syncthreads();\n{sort_by_time('(int)count', time, f'const int64_t place = {place};{chr(10)}{copied}')}"
 
     def _take(self, count: str, first: str, body: str) -> str:
         """Loads arrivals into shared memory, a thread each, with what they have for all neurons: ``f``."""
@@ -465,35 +413,12 @@ __syncthreads();
         return f"t->{self.name}_trace[((sample * t->exact_points + {step}) * {self.n} + {k}) * {self.N} + neuron]"
 
     def _sent(self) -> str:
-        """The spikes of the step in order of time, those of one instant by neuron: listed by neuron, then each counts those
-        before it."""
+        """The spikes of the step in order of time."""
         if not self.p.spiking:
             return ""
-        p, N = self.name, self.N
-        full = f"if ({p}[i].count > t->{p}_room) {{\n    atomicMax(t->needed + {self.i}, {p}[i].count);\n    full = 1;\n}}\n"
-        place = f"""\
-for (int k = {p}_before[i], place = {p}_new[neuron]; k < {p}[i].count; ++k, ++place)
-    t->{p}_unsorted[list + place] = (int32_t)(k * {N} + neuron);
-{p}_before[i] = {p}[i].count;
-"""
-        event = f"t->{p}_unsorted[list + a]"
-        listed = (
-            f"t->{p}_sent_index[list + rank] = {event};\nt->{p}_sent_time[list + rank] = {self.event('time', event)};\n"
-        )
-        return f"""\
-int full = ran_away;
-{self.over(f"{full}{p}_new[neuron] = {p}[i].count - {p}_before[i];{chr(10)}")}\
-if (__syncthreads_or(full)) return;
-if (warp == 0) add_up<{N}>({p}_new);
-__syncthreads();
-const int sent = {p}_new[{N}];
-const int64_t list = {p}_events + {p}_total;
-{self.over(place)}\
-__syncthreads();
-{sort_by_time("sent", self.event("s", event), listed)}\
-{p}_total += sent;
-__syncthreads();
-"""
+        p = self.name
+        lists = f"{p}_tables, {p}, {p}_before, {p}_new, t->needed + {self.i}, ran_away, {p}_total"
+        return f"const int sent = list_spikes<{self.N}>({lists});\nif (sent < 0) return;\n{p}_total += sent;\n"
 
     def end(self) -> str:
         """The end of the pass forwards."""
@@ -683,7 +608,8 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
             self.over(f"for (int e = m - 1; e >= 0; --e) {{\n{indent(self._skip + each)}}}\n") + "__syncthreads();\n"
         )
         # a connection after the other: a spike may have arrivals through several
-        text += "".join(self._feed(k, c) for k, c in self.feeds)
+        chunk = "from_connection, source_of, index_of, total_of"
+        text += "".join(f"feed<{self.N}>(into{k}, t->{p}_z, sample, m, {chunk});\n" for k, _ in self.feeds)
         return text + "high = low;\n"
 
     def learned(self) -> str:
@@ -703,37 +629,6 @@ const auto read_back_{p} = [&](const int32_t neuron, const int i, const double s
             f"t->{p}_G_{q}[sample * {self.N} + neuron] = (real){self.sum_of(q)};\n" for q in self.p.trainable
         )
         return self.over(text, f"gradients of parameters of {self.p.name}")
-
-    def _feed(self, k: int, c: ConnectionRecord) -> str:
-        """Warps share the arrivals of a chunk: D of an arrival goes to the spike that caused it, and to its delay."""
-        into = ""
-        if c.source != self.plan.input.name:
-            into = f"t->p{self.plan.numbers[c.source]}_e_by[{self._events_of(c)} + index_of[e]]"
-        elif self.k.split:
-            into = "t->input_gradient[t->input_start[sample] + index_of[e]]"
-        keep, late = f"{into} += total;\n", ""
-        if c.delays:  # a spike, and a delay, may have several arrivals in a chunk: one after the other
-            keep = "total_of[e] = total;\n"
-            each = f"if (from_connection[e] != {k}) continue;\n"
-            each += f"{into} += (real)total_of[e];\n" if into else ""
-            if c.learns_delays:
-                place = f"t->c{k}_delay_of[source_of[e]]"
-                each += f"t->c{k}_delay_slice[sample * {math.prod(c.delays.shape)} + {place}] += (real)total_of[e];\n"
-            late = f"if (threadIdx.x == 0)\n    for (int e = 0; e < m; ++e) {{\n{indent(each, 2)}    }}\n__syncthreads();\n"
-        return f"""\
-for (int e = warp; e < m; e += {self.k.threads // WARP}) {{
-    if (from_connection[e] != {k}) continue;
-    real total = 0;
-    for (int n = lane; n < {self.N}; n += {WARP}) total += t->{self.name}_z[(sample * {CHUNK} + e) * {self.N} + n];
-    total = warp_sum(total);
-    if (lane == 0) {keep}}}
-__syncthreads();
-{late}"""
-
-
-def sort_by_time(count: str, time: str, put: str) -> str:
-    """Puts each of a number of things, ``a`` with a time, in its place in order of time, ``rank``."""
-    return f"sort_by_time({count}, [&](const int a) {{ return (double){time}; }}, [&](const int a, const int rank) {{\n{indent(put)}}});\n"
 
 
 class ExactKernels(Layout):
@@ -867,9 +762,7 @@ class ExactKernels(Layout):
         text = "[[maybe_unused]] int ran_away = 0;\n"
         text += "".join(w.declare() for w in self.populations)
         text += "".join(f"int {w.name}_before[{w.slots}] = {{0}};\n" for w in self.populations if w.p.spiking)
-        for k, c in enumerate(self.plan.connections):
-            first = "from" if c.source == self.plan.input.name else f"p{self.plan.numbers[c.source]}_events"
-            text += f"int64_t next{k} = {first};\n"
+        text += "".join(w.into_trial(k, c) for w in self.populations for k, c in w.into)
         text += "".join(w.begin() for w in self.populations) + "__syncthreads();\n"
         body = (
             self._step() + "".join(w.look() for w in self.populations) + "".join(w.forwards() for w in self.populations)
@@ -880,6 +773,7 @@ class ExactKernels(Layout):
     def _back(self) -> str:
         head = "int64_t step = t->exact_steps;\n"
         text = "".join(w.declare_back() + w.undo() for w in self.populations)
+        text += "".join(w.into_trial(k, c) for w in self.populations for k, c in w.feeds)
         if self.split:
             text += f"for (int64_t e = from + threadIdx.x; e < to; e += {self.threads}) t->input_gradient[t->input_start[sample] + e - from] = 0;\n"
         text += "".join(w.begin_back() for w in self.populations) + "__syncthreads();\n"
@@ -896,7 +790,8 @@ class ExactKernels(Layout):
         ]
         library.append(resources.files(__package__).joinpath("exact.cuh").read_text())
         tables = (w.tables({n: a for r in w.readings for n, a in r.arrays().items()}) for w in self.populations)
-        return "".join([*library, *tables, *(r.structs() for w in self.populations for r in w.readings)])
+        connections = (w.connections() for w in self.populations)
+        return "".join([*library, *tables, *connections, *(r.structs() for w in self.populations for r in w.readings)])
 
     def trials(self) -> dict[str, str]:
         """name -> text."""
@@ -915,47 +810,31 @@ class ExactKernels(Layout):
         return f"{head}{indent(start + body)}}}\n"
 
     def _summed(self, k: int, c: ConnectionRecord) -> str:
-        """Adds the gradient of weight ``w`` through a connection, sample by sample, to ``total``."""
+        """What a sample adds to the gradient of weight ``w`` through a connection."""
         if c.by_rows:
-            size = math.prod(c.weight_shape)
-            return (
-                f"for (int64_t sample = 0; sample < t->batch; ++sample) total += t->c{k}_slice[sample * {size} + w];\n"
-            )
-        group, synapse = f"t->c{k}_group_start", f"t->c{k}_group[k]"
-        return f"""\
-for (int64_t sample = 0; sample < t->batch; ++sample)
-    for (int32_t k = {group}[w]; k < {group}[w + 1]; ++k) total += t->c{k}_slice[sample * {c.synapses} + {synapse}];
-"""
+            return f"total += t->c{k}_slice[sample * {math.prod(c.weight_shape)} + w];"
+        start, synapse = f"t->c{k}_group_start", f"t->c{k}_group[k]"
+        each = f"for (int32_t k = {start}[w]; k < {start}[w + 1]; ++k)"
+        return f"{each} total += t->c{k}_slice[sample * {c.synapses} + {synapse}];"
 
-    def gathers(self) -> tuple[str, list[tuple[str, int]]]:
-        """The kernel that sums gradients over the samples, a thread a number, in their order; and its launch."""
-        again = f"for (int p = 0; p < {len(self.populations)}; ++p)\n    if (t->needed[p]) return;\n"
-        text = f"const Trial *const t = &t_;\n{again}int64_t w = (int64_t)blockIdx.x * {GATHERING} + threadIdx.x;\n"
-        every, connections, total = "for (int64_t sample = 0; sample < t->batch; ++sample) ", self.plan.connections, 0
-
-        def add(into: str, size: int, terms: Iterable[str], number: int = -1) -> None:
-            """The numbers of an array, as sums of terms; number: where it is noted that one is not finite."""
-            nonlocal text, total
-            note = f"note_unfinite(t, {number}, total);\n" if number >= 0 else ""
-            body = f"real total = t->adding ? t->{into}[w] : (real)0;\n{''.join(terms)}t->{into}[w] = total;\n{note}return;\n"
-            text += f"if (w < {size}) {{\n{indent(body)}}}\nw -= {size};\n"
-            total += size
-
-        for k, c in enumerate(connections):
+    def gathers(self) -> tuple[str, tuple[tuple[str, int], ...]]:
+        """The kernel that sums gradients over the samples, and its launch."""
+        connections = list(enumerate(self.plan.connections))
+        sums: list[tuple[str, int, list[str], int]] = []
+        for k, c in connections:
             if c.trainable and not c.shares:
-                shared = (self._summed(j, d) for j, d in enumerate(connections) if j == k or d.shares == c.name)
-                add(f"c{k}_gradient", math.prod(c.weight_shape), shared, k)
-        for k, c in enumerate(connections):
+                terms = [self._summed(j, d) for j, d in connections if j == k or d.shares == c.name]
+                sums.append((f"c{k}_gradient", math.prod(c.weight_shape), terms, k))
+        for k, c in connections:
             if c.delays and c.learns_delays:
                 size = math.prod(c.delays.shape)
-                term = f"{every}total += t->c{k}_delay_slice[sample * {size} + w];\n"
-                add(f"c{k}_delay_gradient", size, [term], len(connections) + k)
+                term = f"total += t->c{k}_delay_slice[sample * {size} + w];"
+                sums.append((f"c{k}_delay_gradient", size, [term], len(connections) + k))
         for b in (b for w in self.populations for b in w.buffers() if b.role == "gradient"):
-            add(f"{b.name}_sum", int(b.axes[0]), [f"{every}total += t->{b.name}[sample * {b.axes[0]} + w];\n"])
-        if not total:
-            return "", []
-        head = f'extern "C" __global__ void __launch_bounds__({GATHERING}) gather({self.parameter}) {{\n'
-        return f"{head}{indent(text)}}}\n", [("gather", -(-total // GATHERING))]
+            term = f"total += t->{b.name}[sample * {b.axes[0]} + w];"
+            sums.append((f"{b.name}_sum", int(b.axes[0]), [term], -1))
+        again = f"for (int p = 0; p < {len(self.populations)}; ++p)\n    if (t->needed[p]) return;\n"
+        return sum_kernel(self.parameter, f"const Trial *const t = &t_;\n{again}", sums)
 
 
 def head(plan: Plan, real: str) -> list[str]:

@@ -82,6 +82,7 @@ class Neurons:
         arrays = {a: f"{x}_{a}" for a in ("dg", "curve", "rho")}
         if self.p.spiking:
             arrays |= {field: f"{n}_e_{field}" for field in self.event_fields}
+            arrays |= {field: f"{n}_{field}" for field in ("unsorted", "sent_index", "sent_time")}
             arrays["guarded"] = f"{n}_w_guarded"
         if self.p.observed:
             arrays["observed_times"] = f"{n}_{OBSERVED}"

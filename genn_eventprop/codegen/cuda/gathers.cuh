@@ -152,13 +152,9 @@ template <class G> __device__ inline void add_slices(const G &g, int64_t item, i
     put(g, k, total);
 }
 
-// The gradient of a parameter of neurons, `size` numbers of each sample; `adding` to that of the previous group of samples.
+// The gradient of a parameter of neurons, `size` numbers of each sample.
 template <class T, class Of, class Into>
-__device__ inline void sum_samples(const T *t, Of of, Into into, int size, int64_t item, int lane) {
+__device__ inline void sum_neurons(const T *t, Of of, Into into, int size, int64_t item, int lane) {
     const int64_t n = 32 * item + lane;
-    if (n >= size) return;
-    real total = t->adding ? into[n] : (real)0;
-#pragma unroll FLIGHT
-    for (int64_t sample = 0; sample < t->batch; ++sample) total += of[sample * size + n];
-    into[n] = total;
+    if (n < size) sum_samples(t, into, n, [&](int64_t sample, real &total) { total += of[sample * size + n]; });
 }

@@ -7,7 +7,7 @@ are those of `gathers.cuh`, which ask a struct of every connection for its spike
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ...errors import Refusal
 from ...modelling.connectivity import WindowRows
@@ -108,7 +108,7 @@ class Gathers:
         """Sums of each learned parameter of neurons, which has no struct."""
         of_neurons = [b for b in self.trial.buffers.values() if b.role == "gradient" and b.name.startswith("p")]
         for b in of_neurons:
-            call = f"sum_samples(t, t->{b.name}, t->{b.name}_sum, {b.axes[0]}"
+            call = f"sum_neurons(t, t->{b.name}, t->{b.name}_sum, {b.axes[0]}"
             self._phases.setdefault((0, 0), []).append((call, -(-int(b.axes[0]) // WARP)))
 
     def _of_synapses(self, o: Gather | GatherDelays) -> str:
@@ -121,8 +121,8 @@ class Gathers:
             begin, end, n, w = "0", str(c.post), "s", f"(int64_t)source * {c.post} + s"
         at, synapse = f"const int64_t w = {w};\n", f"Synapse{{source, {n}, w}}"
         methods = [
-            _method("int32_t", "begin", "int32_t source", begin), _method("int32_t", "end", "int32_t source", end),
-            _method("Synapse", "synapse", "int32_t source, int32_t s", synapse, at),
+            method("int32_t", "begin", "int32_t source", begin), method("int32_t", "end", "int32_t source", end),
+            method("Synapse", "synapse", "int32_t source, int32_t s", synapse, at),
         ]  # fmt: skip
         return self._struct(o, "gather_synapses", c.pre * parts, {"PARTS": parts}, methods)
 
@@ -134,8 +134,8 @@ class Gathers:
         if c.form == "dense":
             synapse = f"Synapse{{s / {c.post}, s % {c.post}, s}}"
         methods = [
-            _method("int32_t", "start", "int64_t k", f"t->c{i}_{kind}_start[k]"),
-            _method("Synapse", "synapse", "int k", synapse, at),
+            method("int32_t", "start", "int64_t k", f"t->c{i}_{kind}_start[k]"),
+            method("Synapse", "synapse", "int k", synapse, at),
         ]
         return self._struct(o, "gather_groups", size * slices, {"SLICES": slices, "NUMBERS": size}, methods, kind)
 
@@ -165,12 +165,12 @@ class Gathers:
         lines = ["const Trial *t;\n", *(f"static constexpr int {n} = {k};\n" for n, k in numbers.items())]
         gradient = f"t->c{i}_{'gradient' if weights else 'delay_gradient'}[k]"
         lines += [
-            *self._spikes(i), *methods, _method("int64_t", "delay", "Synapse s", self._delay(i)),
-            _method("real", "value", "int64_t row, int64_t delay, Synapse s, bool leads", self._value(o)),
-            _method("bool", "adding", "", self._adding(o)), _method("decltype(auto)", "gradient", "int64_t k", gradient),
+            *self._spikes(i), *methods, method("int64_t", "delay", "Synapse s", self._delay(i)),
+            method("real", "value", "int64_t row, int64_t delay, Synapse s, bool leads", self._value(o)),
+            method("bool", "adding", "", self._adding(o)), method("decltype(auto)", "gradient", "int64_t k", gradient),
         ]  # fmt: skip
         if slices > 1:
-            lines.append(_method("auto", "parts", "", f"t->c{i}_{kind}_parts"))
+            lines.append(method("auto", "parts", "", f"t->c{i}_{kind}_parts"))
         # a connection that shares weights adds to the gradient of their owner, which must be there
         after = i + 1 if weights and self.plan.connections[i].shares else 0
         self._phases.setdefault((after, 0), []).append((f"{gather}({name}{{t}}", items))
@@ -190,7 +190,7 @@ class Gathers:
             place = f"start = ({neuron}) * t->p{p}_room;\ncount = t->{self._sent(p)}[{neuron}];\n"
             sent = f"t->p{p}_sent_at"
         parameters = "int64_t sample, int32_t source, int64_t &start, int &count"
-        return [_method("auto", "sent", "", sent), _method("void", "spikes", parameters, "", place)]
+        return [method("auto", "sent", "", sent), method("void", "spikes", parameters, "", place)]
 
     def _value(self, o: Gather | GatherDelays) -> str:
         """What one spike adds through synapse ``s``; ``row``: of its arrival, in the rows of all samples."""
@@ -247,7 +247,29 @@ class Gathers:
         return kernels
 
 
-def _method(kind: str, name: str, parameters: str, value: str, before: str = "") -> str:
+def sum_kernel(
+    parameter: str, left: str, sums: Iterable[tuple[str, int, Sequence[str], int]]
+) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """The kernel that sums gradients over the samples, a thread a number, where every sample has its own; and its launch.
+
+    Args:
+        left: statements that leave it if the trial must run again. sums: of each gradient its array, its size, what a sample adds to number `w` of it
+            in ``total``, and its number among the results that must be finite, or -1.
+    """
+    text, total = f"{left}int64_t w = (int64_t)blockIdx.x * {GATHERING} + threadIdx.x;\n", 0
+    for array, size, terms, result in sums:
+        adds = "".join(f", [&](int64_t sample, real &total) {{ {term} }}" for term in terms)
+        call = f"sum_samples(t, t->{array}, w{adds})"
+        call = f"note_unfinite(t, {result}, {call})" if result >= 0 else f"(void){call}"
+        text += f"if (w < {size}) return {call};\nw -= {size};\n"
+        total += size
+    if not total:
+        return "", ()
+    head = f'extern "C" __global__ void __launch_bounds__({GATHERING}) gather({parameter}) {{\n'
+    return f"{head}{indent(text)}}}\n", (("gather", -(-total // GATHERING)),)
+
+
+def method(kind: str, name: str, parameters: str, value: str, before: str = "") -> str:
     """A method of the struct of a connection; before: statements before its value, if it has one."""
     body = before + (f"return {value};\n" if value else "")
     return f"__device__ {kind} {name}({parameters}) const {{\n{indent(body)}}}\n"

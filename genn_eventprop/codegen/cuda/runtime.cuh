@@ -46,3 +46,16 @@ template <class T> __device__ inline T warp_sum(T value) {
     for (int offset = 16; offset > 0; offset /= 2) value += __shfl_down_sync(EVERY, value, offset);
     return value;
 }
+
+// Number w of a gradient: the sum over the samples in their order, `adding` to that of the previous group of samples. add(sample, total): what a
+// sample adds; several go through the samples one after the other.
+template <class T, class G, class... Add> __device__ inline real sum_samples(const T *t, const G &gradient, int64_t w, Add... add) {
+    real total = t->adding ? gradient[w] : (real)0;
+    const auto each = [&](auto of_sample) {
+#pragma unroll 8  // loads that do not wait for each other
+        for (int64_t sample = 0; sample < t->batch; ++sample) of_sample(sample, total);
+    };
+    (each(add), ...);
+    gradient[w] = total;
+    return total;
+}

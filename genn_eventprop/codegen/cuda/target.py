@@ -142,7 +142,7 @@ def _exact(plan: Plan, dtype: str, split: bool) -> Source:
     parts = [*exact_head(plan, C_REAL[dtype]), text.struct("double"), text.functions()]
     return Source(
         "\n".join([*parts, *trials.values(), gathers]), None, text.arrays, (), text.doubles, text.integers, True,
-        tuple(trials), text.threads, text.shared_bytes, tuple(launches),
+        tuple(trials), text.threads, text.shared_bytes, launches,
     )  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def _by_events(plan: Plan, dtype: str, split: bool) -> Source:
     text = Events(plan, dtype, split)
     return Source(
         text.text(), None, text.arrays, (), text.doubles, text.integers, True, text.kernels, text.threads, text.shared,
-        text.launches,
+        text.gathers[1],
     )  # fmt: skip
 
 
