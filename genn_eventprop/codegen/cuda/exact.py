@@ -301,12 +301,11 @@ const auto read_{p} = [&](const int32_t neuron, const int i, const double until,
             to = f"t->{source}_e_by[first + index] += D;\n"
             if not source:
                 to = "t->input_gradient[t->input_start[sample] + index] += D;\n" if self.k.split else ""
-            arguments = "[[maybe_unused]] int32_t index, [[maybe_unused]] real D"
-            methods.append(method("void", "feed", arguments, "", to))
+            D = "[[maybe_unused]] real D"
+            methods.append(method("void", "feed", f"[[maybe_unused]] int32_t index, {D}", "", to))
             if delays:
-                to = f"t->c{k}_delay_slice[sample * {math.prod(delays.shape)} + {of_route}] += D;\n"
-                arguments = arguments.replace("index", "route")
-                methods.append(method("void", "learn", arguments, "", to if c.learns_delays else ""))
+                to = f"t->c{k}_delay_slice[sample * {math.prod(delays.shape)} + {of_route}] += D;\n" * c.learns_delays
+                methods.append(method("void", "learn", f"[[maybe_unused]] int32_t route, {D}", "", to))
         fields = f"static constexpr int NUMBER = {k};\nstatic constexpr bool LATE = {str(bool(delays)).lower()};\n"
         fields += "const Trial *t;\nint64_t sample, first, next = first, due = first, limit = first;  // first: spike of the sample\n"
         return f"struct Connection_c{k} {{\n{indent(fields + ''.join(methods))}}};\n"

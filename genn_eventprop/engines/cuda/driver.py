@@ -179,8 +179,7 @@ def options_for(text: str, architecture: str) -> ProgramOptions:
     """How NVRTC compiles a text.
 
     Event by event a trial is a deep tree of functions that one thread runs. NVRTC unrolls their loops by itself, which
-    makes twice to three times the machine code and needs 14 to 35 s of processor time instead of 2.5 to 5 s (five
-    networks, sm_90). So here it unrolls only what the text asks for.
+    makes much more machine code and takes several times as long. So here it unrolls only what the text asks for.
     """
     if not text.startswith(ON_DEVICE):
         return ProgramOptions(arch=architecture, std="c++17")
