@@ -195,10 +195,14 @@ def other_number(
 
     A gradient is a sum whose terms may cancel, and keeps their rounding: ten `eps` of the largest gradient of the run,
     of the loss where they all cancel, or of the same gradient with dL/dr of order 1 (the softmax takes 1 from a
-    probability near 1) is nothing. So are ten `eps` of the scores for a loss: -log softmax is a difference of them.
+    probability near 1) is nothing. So are ten `eps` of the scores for a loss: -log softmax is a difference of them. In
+    halves the readouts stand for the loss, where no gradient is above 1000 `eps` of them: of an output that rests, all
+    gradients but those by which V rests are rounding.
     """
     largest = {half: _largest_gradient(want, half) for half in (False, True)}
-    loss = _size(want.numbers["loss"]) if "loss" in want.numbers else 0.0
+    read = max((_size(v) for k, v in want.numbers.items() if k.startswith(f"{HALVES}readout")), default=0.0)
+    loss = {False: _size(want.numbers["loss"]) if "loss" in want.numbers else 0.0,
+            True: read if largest[True] < 1000 * eps * read else 0.0}  # fmt: skip
     for key, value in want.numbers.items():
         if key.startswith(HALVES) and key not in got.numbers:
             continue
@@ -207,7 +211,7 @@ def other_number(
             return f"{key}: {_short(other)} for {_short(value)}"
         error, size = _size(other - value), _size(value)
         least = 1e-4 * largest[half] if _is_gradient(key) else LEAST_READOUT if key != "loss" else 1e-6
-        terms = max(largest[half], loss, _size(want.numbers.get(HALVES + key, np.zeros(1))))
+        terms = max(largest[half], loss[half], _size(want.numbers.get(HALVES + key, np.zeros(1))))
         terms = terms if _is_gradient(key) else max(1.0, _size(want.numbers["readout"])) if key == "loss" else 0.0
         bound = max(relative * max(size, least), 10 * eps * terms) + (allowed or {}).get(key, 0.0)
         if not error <= bound:

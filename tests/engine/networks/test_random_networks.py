@@ -338,6 +338,17 @@ def test_the_rounding_of_terms_that_cancel_is_nothing(truth: Truth) -> None:
         assert (other_number(want, off, precision.relative, precision.eps) == "") == right
 
 
+def test_gradients_of_an_output_that_rests_are_rounding(truth: Truth) -> None:
+    """Of a V of 70 that nothing moves; where one gradient is larger, the others have to be right, too."""
+    gradients = {k for k in truth.outcome.numbers if k.startswith(f"{HALVES}gradient")}
+    key = f"{HALVES}gradient of hidden.tau_mem"
+    for largest, right in ((1e-12, True), (1e-9, False)):
+        rest = {k: np.full_like(truth.outcome.numbers[k], largest) for k in gradients} | {key: np.full(1, 1e-15)}
+        numbers = dict(truth.outcome.numbers) | rest | {f"{HALVES}readout": np.array([[70.0, 0.0]])}
+        off = replace(truth.outcome, numbers=numbers | {key: np.full(1, 1e-14)})
+        assert (other_number(replace(truth.outcome, numbers=numbers), off, F64.relative, F64.eps) == "") == right
+
+
 def test_a_loss_near_zero_has_the_rounding_of_the_scores(truth: Truth) -> None:
     """-log softmax of one score of 25: 1e-11, which is a difference of numbers that are 25."""
     numbers = dict(truth.outcome.numbers) | {"loss": np.full(1, 1e-11), "readout": np.array([[25.0, 0.0]])}
