@@ -131,6 +131,12 @@ struct Neuron {
     FUNCTION void row(int v, int mode, double s, double *out) const {
         horner<n + 1, S, RESET>(p.spike(mode), v * (n + 1) * S + column(), p.degree, s, out);
     }
+    // State v at s.
+    FUNCTION double value(int v, int mode, double s, const double *y) const {
+        double of[n + 1];
+        row(v, mode, s, of);
+        return linear<n>(of, y);
+    }
 
     // Backwards
 

@@ -6,7 +6,8 @@ from the adjoint rows that the trials have stored: no atomic additions, and no g
 """
 
 from .events import LEFT, LENGTH, NO_ROOM, ON_DEVICE, POPULATION
-from .exact import CHUNK, RUNAWAY
+from .exact import RUNAWAY
+from .exact_population import CHUNK
 from .gathers import FLIGHT, GATHERING, WARP
 from .pieces import generate_pieces
 from .target import (

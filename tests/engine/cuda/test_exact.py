@@ -134,7 +134,7 @@ FAULTS = {
     ),
     "its end has no D": (r"p\.by\[event\] \+= \(real\)D;", "p.by[event] += (real)0;"),
     "arrivals keep no order": (r"rank \+= other < s \|\| \(other == s && b < a\);", "rank += b < a;"),
-    "a kink has no D": (r"(\? .*_w_dr\[.*\]) \* .*_m_turn\[.*\] : 0\.0", r"? 0.0 : 0.0"),
+    "a kink has no D": (r"\? of\.dr\(cell\.number\) \* of\.turn\[at\] : 0\.0", "? 0.0 : 0.0"),
     "one node for every stretch": (r"return 1 \+ \(int\)\(0\.5 \* digits.*;", "return 1;"),
     "what is behind a jump is not taken off a learned parameter": (
         "after, right, -1, learn",
